@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any, Final, Literal
 
 from runqueue.errors import FieldError, InvalidGroup
-from runqueue.ids import is_name
+from runqueue.ids import NAME_WORDS, is_name
 from runqueue.store.replies import rows
 from runqueue.store.scripts import ScriptCall, load
 
@@ -71,8 +71,7 @@ def set_group(
     """
     wrong = []
     if not is_name(name):
-        expected = "1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
-        wrong.append(FieldError("group", f"expected {expected}, got {name!r}"))
+        wrong.append(FieldError("group", f"expected {NAME_WORDS}, got {name!r}"))
     if isinstance(max_concurrent, int) and not 1 <= max_concurrent < 2**53:
         wrong.append(
             FieldError("max_concurrent", f"expected 1 or more, or none, got {max_concurrent}")
