@@ -32,7 +32,7 @@ def settle(
 
 
 #: Have ended jobs done again; the codes are in `replay.lua`.
-replay: OfItems[Seen, list[int]] = of_items("replay", codes, tuple)
+replay: OfItems[Seen, list[int]] = of_items("replay", codes)
 #: Remove dead jobs: per id 1 removed, 0 not dead, -1 unknown.
 discard = of_ids("discard", codes)
 #: Have orphans canceled: per run 1 it will be, -1 no such orphan.

@@ -33,18 +33,19 @@ def of_ids(script: str, parse: Callable[[Any], T]) -> OfItems[str, T]:
 
 
 def of_items(
-    script: str, parse: Callable[[Any], T], fields: Callable[[Item], Iterable[Any]]
+    script: str, parse: Callable[[Any], T], fields: Callable[[Item], Iterable[Any]] | None = None
 ) -> OfItems[Item, T]:
     """Return what makes the call of a script that takes items.
 
     Args:
         script: its name.
         parse: reads its reply.
-        fields: what it takes of an item; `tuple` = all of it.
+        fields: what it takes of an item; None = the item is a tuple of just that.
     """
 
     def call(account: str, items: Sequence[Item]) -> ScriptCall[T]:
-        return ScriptCall(load(script), account, flat(map(fields, items)), parse)
+        rows_of: Any = items if fields is None else map(fields, items)
+        return ScriptCall(load(script), account, flat(rows_of), parse)
 
     return call
 

@@ -101,16 +101,18 @@ def poll_claim(
 
 
 def _due_poll(row: Sequence[bytes]) -> DuePoll:
-    job_id, attempt, run_id, status, started_us, deadline_us, retry, *numbers = row
+    job_id, attempt, run_id, status, started, deadline, retry, runs, since, limit = row
     return DuePoll(
         job_id.decode(),
         int(attempt),
         run_id.decode(),
         status.decode(),
-        int(started_us),
-        optional_int(deadline_us),
+        int(started),
+        int(deadline) if deadline else None,
         retry.decode(),
-        *(int(number or 0) for number in numbers),
+        int(runs or 0),
+        int(since or 0),
+        int(limit or 0),
     )
 
 
@@ -304,11 +306,11 @@ def give_back(account: str, items: Sequence[GivenBack], why: str) -> ScriptCall[
 
 
 #: Say when to poll runs again.
-mark_polled: OfItems[Polled, int] = of_items("mark_polled", int, tuple)
+mark_polled: OfItems[Polled, int] = of_items("mark_polled", int)
 #: Record the ends of runs.
-finish: OfItems[Finished, list[int]] = of_items("finish", codes, tuple)
+finish: OfItems[Finished, list[int]] = of_items("finish", codes)
 #: Record runs that ended badly, and have their jobs run again; see `retry_run.lua`.
-retry_run: OfItems[RunAgain, list[int]] = of_items("retry_run", codes, tuple)
+retry_run: OfItems[RunAgain, list[int]] = of_items("retry_run", codes)
 
 
 def record_search(
@@ -397,7 +399,7 @@ give_up: OfItems[RunGivenUp, list[int]] = of_items(
     "give_up", codes, lambda run: (run.job_id, run.run_id, int(run.is_over))
 )
 #: Have runs canceled that took longer than they may; see `cancel_overdue.lua`.
-cancel_overdue: OfItems[Overdue, int] = of_items("cancel_overdue", int, tuple)
+cancel_overdue: OfItems[Overdue, int] = of_items("cancel_overdue", int)
 
 
 def poll_now(account: str, job_ids: Sequence[str], after_us: int = 0) -> ScriptCall[int]:

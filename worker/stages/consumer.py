@@ -128,18 +128,18 @@ class Consumer(ABC, Generic[Item]):
 
     async def process(self, item: Item) -> None:
         """Handle one item, log what is to be known of it, and have its records written."""
-        result = await self.handle(item)
-        if result.event:
-            about = self.about(item)
-            log.warning(result.event, account=self.account.name, **about, **result.details)
-        if not result.records:
+        records, event, details = await self.handle(item)
+        if event:
+            log.warning(event, account=self.account.name, **self.about(item), **details)
+        if len(records) == 1:
+            writer, record = records[0]
+            writer.put(record, self.release)
+        elif records:
+            release = _after(len(records), self.release)
+            for writer, record in records:
+                writer.put(record, release)
+        else:
             self.release()
-            return
-        release = self.release
-        if len(result.records) > 1:
-            release = _after(len(result.records), release)
-        for writer, record in result.records:
-            writer.put(record, release)
 
     async def run(self, tick_us: int) -> ConsumerEnd:
         """Work until there is nothing to do.
