@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-e2e test-real contract acceptance faults alerts schemas monitoring check million bench
+.PHONY: help setup demo up test test-e2e test-real contract acceptance faults alerts schemas monitoring docs check million bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ monitoring: $(STAMP) ## Write docs/metrics.md and the dashboards
 
 schemas: $(STAMP) ## Write the JSON Schemas in docs/schemas
 	$(BIN)/python -m runqueue.schemas docs/schemas
+
+docs: $(STAMP) ## Build the documentation as a site in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 check: $(STAMP) ## What CI runs: format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .

@@ -25,8 +25,6 @@ from runqueue.store import job_calls
 
 #: Bytes of a body that are checked at a time.
 _PART = 256 * 1024
-#: Jobs that are sent at a time: Redis takes a millisecond for them, and others wait no longer.
-_JOBS = 100
 #: Seconds that the rest of a body is read for after it was refused: few senders listen meanwhile.
 _REST_SECONDS = 60.0
 #: Seconds that Redis may be away during an upload, a failover say, and between two tries.
@@ -240,7 +238,7 @@ class _Sender:
 
     async def _deliver(self, packet: Packet) -> list[Enqueued]:
         answers: list[Enqueued] = []
-        for part in packet.cut(_JOBS):
+        for part in packet.cut_short():
             answers += await self._enqueue(part)
         return answers
 
