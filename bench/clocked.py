@@ -1,8 +1,8 @@
 """One account's worker in simulated time: simulator and scripts go by a clock that we move.
 
-The scripts, the pumps' passes, the calls over HTTP and the server are the real ones; what is left
-out is Celery and the time that calls take. Every half second of that clock the tick's script says
-which pumps have work, as in a worker.
+The scripts, the consumers' passes, the calls over HTTP and the server are the real ones; what is
+left out is Celery and the time that calls take. Every half second of that clock the tick's script
+says which consumers have work, as in a worker.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ from runqueue.store.scripts import ScriptCall, run_async
 from simulator.app import Simulator
 from simulator.model.options import DEFAULT_API_KEY, Options
 from simulator.server import serving
+from worker.consumers import AccountWorker
 from worker.process.script_client import DirectCalls
-from worker.pumps import AccountWorker
-from worker.stages.consumer import Pump
-from worker.stages.list_runs import ListPump
+from worker.stages.consumer import Consumer
+from worker.stages.list_runs import ListConsumer
 from worker.ticker import TICK_SECONDS
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Clocked:
         self.queue = queue
         self._next_beat = 0.0
         self._is_poll_due = False
-        listing = cast(ListPump, account.pumps["list"])
+        listing = cast(ListConsumer, account.consumers["list"])
         listing.on_missing = self._poll_soon
 
     def _poll_soon(self) -> None:
@@ -94,28 +94,28 @@ class Clocked:
         )
         for kind in tick.messages:
             if kind != "sweep":
-                await self._pass(self.account.pumps[kind])
+                await self._pass(self.account.consumers[kind])
         if self._is_poll_due:
             self._is_poll_due = False
-            await self._pass(self.account.pumps["poll"])
+            await self._pass(self.account.consumers["poll"])
 
-    async def _pass(self, pump: Pump) -> None:
-        """Claim and work as a pump does, until nothing is due."""
+    async def _pass(self, consumer: Consumer[Any]) -> None:
+        """Claim and work as a consumer does, until nothing is due."""
         while True:
-            taken = await pump.take(pump.places, 0)
+            taken = await consumer.take(consumer.capacity, 0)
             if not taken.items:
                 break
-            await asyncio.gather(*(self._handled(pump, item) for item in taken.items))
+            await asyncio.gather(*(self._handled(consumer, item) for item in taken.items))
             # A place is free once its answer is recorded.
-            while pump.busy:  # noqa: ASYNC110
+            while consumer.busy:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         await self.account.send(
-            worker_calls.leave_board(self.account.name, pump.kind, self.account.lease.name)
+            worker_calls.leave_board(self.account.name, consumer.kind, self.account.lease.name)
         )
 
-    async def _handled(self, pump: Pump, item: Any) -> None:
-        pump.busy += 1
-        await pump.handle(item)
+    async def _handled(self, consumer: Consumer[Any], item: Any) -> None:
+        consumer.busy += 1
+        await consumer.process(item)
 
     def calls(self) -> dict[str, int]:
         """How many calls of each route the simulator has seen."""

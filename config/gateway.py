@@ -11,9 +11,10 @@ from pydantic_settings import NoDecode
 Scope = Literal["enqueue", "read", "operate"]
 
 _PRINTABLE = re.compile(r"[!-~]+")
-_NAME = "[a-z0-9][a-z0-9_-]{0,31}"
+#: What may name an account or a token; as `NAME` of `runqueue/ids.py`.
+NAME = "[a-z0-9][a-z0-9_-]{0,31}"
 #: name:scopes[@accounts]:digest
-_TOKEN = re.compile(rf"({_NAME}):([a-z+]+)(?:@({_NAME}(?:\+{_NAME})*))?:([0-9a-f]{{64}})")
+_TOKEN = re.compile(rf"({NAME}):([a-z+]+)(?:@({NAME}(?:\+{NAME})*))?:([0-9a-f]{{64}})")
 
 
 class ApiToken(NamedTuple):

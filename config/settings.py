@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableError
 
 from config.addresses import is_several, is_url, next_database
-from config.gateway import GatewaySettings
+from config.gateway import NAME, GatewaySettings
 from config.proxies import AccountProxy, passwords_of, proxy_environment, wrong_proxies
 from config.webhooks import AccountWebhooks, WebhookSettings
 
@@ -35,7 +35,7 @@ _READ_ELSEWHERE = frozenset(
     }
 )
 _SKYVERN = ("SKYVERN_API_KEY", "SKYVERN_BASE_URL")
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_NAME = re.compile(NAME)
 
 Rate = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -168,7 +168,7 @@ class Settings(
     @field_validator("queue_name")
     @classmethod
     def _is_name(cls, value: str) -> str:
-        if value and not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", value):
+        if value and not _NAME.fullmatch(value):
             raise ValueError("expected up to 32 lower-case letters, digits, - and _")
         return value
 

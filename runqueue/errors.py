@@ -4,7 +4,8 @@ RunQueueError
 ├── InvalidRequest        what was asked for cannot be accepted (also a ValueError)
 │   ├── InvalidJob        a run request or its options
 │   ├── InvalidBatch      the rules that a batch is to be opened with
-│   └── InvalidGroup      the settings of a group
+│   ├── InvalidGroup      the settings of a group
+│   └── InvalidLimits     the limits of an account
 ├── UnknownAccount        no account of that name is known here
 ├── IdempotencyConflict   the same key was used before for another body
 ├── JobNotFound           no job of that id is on record
@@ -29,7 +30,8 @@ RunQueueError
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 
@@ -51,6 +53,19 @@ class FieldError:
 
 class RunQueueError(Exception):
     """Something runqueue cannot do; the subclass says what, and whether trying again helps."""
+
+
+@dataclass(eq=False, repr=False)
+class _WithFields(RunQueueError):
+    """An error that carries some values; each subclass has the sentence that names them."""
+
+    _sentence: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        self.args = tuple(getattr(self, field.name) for field in fields(self))  # for pickling
+
+    def __str__(self) -> str:
+        return self._sentence.format_map(vars(self))
 
 
 class InvalidRequest(RunQueueError, ValueError):
@@ -84,18 +99,17 @@ class InvalidLimits(InvalidRequest):
     """The limits stay as they are: correct those that are named."""
 
 
-class UnknownAccount(RunQueueError):
+@dataclass(eq=False, repr=False)
+class UnknownAccount(_WithFields):
     """No worker or setting has announced this account: a typo, or its worker never started."""
 
-    def __init__(self, account: str) -> None:
-        self.account = account
-        super().__init__(account)
+    account: str
 
-    def __str__(self) -> str:
-        return f"unknown account {self.account!r}"
+    _sentence = "unknown account {account!r}"
 
 
-class IdempotencyConflict(RunQueueError):
+@dataclass(eq=False, repr=False)
+class IdempotencyConflict(_WithFields):
     """The key already names a job with another body: the new one was not stored, the old one stays.
 
     Args:
@@ -103,63 +117,53 @@ class IdempotencyConflict(RunQueueError):
         job_id: the job that holds it.
     """
 
-    def __init__(self, key: str, job_id: str) -> None:
-        self.key = key
-        self.job_id = job_id
-        super().__init__(key, job_id)
+    key: str
+    job_id: str
 
-    def __str__(self) -> str:
-        return f"key {self.key!r} was used for job {self.job_id} with another body"
+    _sentence = "key {key!r} was used for job {job_id} with another body"
 
 
-class JobNotFound(RunQueueError):
+@dataclass(eq=False, repr=False)
+class JobNotFound(_WithFields):
     """No such job is on record: the id is wrong, or its retention is over."""
 
-    def __init__(self, job_id: str) -> None:
-        self.job_id = job_id
-        super().__init__(job_id)
+    job_id: str
 
-    def __str__(self) -> str:
-        return f"no job {self.job_id!r} on record"
+    _sentence = "no job {job_id!r} on record"
 
 
-class BatchNotFound(RunQueueError):
+@dataclass(eq=False, repr=False)
+class BatchNotFound(_WithFields):
     """No such batch is on record: the id is wrong, or its retention is over."""
 
-    def __init__(self, batch_id: str) -> None:
-        self.batch_id = batch_id
-        super().__init__(batch_id)
+    batch_id: str
 
-    def __str__(self) -> str:
-        return f"no batch {self.batch_id!r} on record"
+    _sentence = "no batch {batch_id!r} on record"
 
 
-class BatchCanceled(RunQueueError):
+@dataclass(eq=False, repr=False)
+class BatchCanceled(_WithFields):
     """The batch was canceled, for good: hand its jobs in again, under another namespace."""
 
-    def __init__(self, batch_id: str) -> None:
-        self.batch_id = batch_id
-        super().__init__(batch_id)
+    batch_id: str
 
-    def __str__(self) -> str:
-        return f"batch {self.batch_id} was canceled, and does not go on"
+    _sentence = "batch {batch_id} was canceled, and does not go on"
 
 
-class BatchExpired(RunQueueError):
+@dataclass(eq=False, repr=False)
+class BatchExpired(_WithFields):
     """The upload was not finished in time, so none of its jobs was accepted: hand them in again."""
 
-    def __init__(self, batch_id: str) -> None:
-        self.batch_id = batch_id
-        super().__init__(batch_id)
+    batch_id: str
 
-    def __str__(self) -> str:
-        return (
-            f"batch {self.batch_id} expired before it was sealed, and holds no jobs any more:"
-            " hand them in again"
-        )
+    _sentence = (
+        "batch {batch_id} expired before it was sealed, and holds no jobs any more:"
+        " hand them in again"
+    )
 
 
-class BatchMismatch(RunQueueError):
+@dataclass(eq=False, repr=False)
+class BatchMismatch(_WithFields):
     """The batch was not accepted: another upload has taken some of its jobs over.
 
     Args:
@@ -167,17 +171,14 @@ class BatchMismatch(RunQueueError):
         expected: how many jobs were handed in to it.
     """
 
-    def __init__(self, batch_id: str, expected: int) -> None:
-        self.batch_id = batch_id
-        self.expected = expected
-        super().__init__(batch_id, expected)
+    batch_id: str
+    expected: int
 
-    def __str__(self) -> str:
-        return (
-            f"batch {self.batch_id} does not hold the {self.expected} jobs that were handed in to"
-            " it, and was not accepted: an upload of the same keys may have some of them; hand"
-            " them in again once that is over"
-        )
+    _sentence = (
+        "batch {batch_id} does not hold the {expected} jobs that were handed in to it, and was not"
+        " accepted: an upload of the same keys may have some of them; hand them in again once that"
+        " is over"
+    )
 
 
 class QueueUnavailable(RunQueueError):
@@ -239,7 +240,8 @@ class GatewayUnavailable(QueueUnavailable):
         return f"gateway at {self.address}: {self.reason}"
 
 
-class NotAllowed(RunQueueError):
+@dataclass(eq=False, repr=False)
+class NotAllowed(_WithFields):
     """The gateway knows no such token, or its bearer may not do that: ask who runs the gateway.
 
     Args:
@@ -247,13 +249,10 @@ class NotAllowed(RunQueueError):
         reason: why, in words; never the token.
     """
 
-    def __init__(self, status: int, reason: str) -> None:
-        self.status = status
-        self.reason = reason
-        super().__init__(status, reason)
+    status: int
+    reason: str
 
-    def __str__(self) -> str:
-        return self.reason
+    _sentence = "{reason}"
 
 
 class QueueFull(RunQueueError):
@@ -294,41 +293,38 @@ class QuotaReached(QueueFull):
         return cls(f"{cls.BEGINS}{whose} may have {most:,} {what} waiting, and this would be more")
 
 
-class AmbiguousAccounts(RunQueueError):
+@dataclass(eq=False, repr=False)
+class AmbiguousAccounts(_WithFields):
     """The ids of two accounts' jobs begin alike, so neither could be told from the other's.
 
     Args:
         first, second: the accounts.
     """
 
-    def __init__(self, first: str, second: str) -> None:
-        self.first = first
-        self.second = second
-        super().__init__(first, second)
+    first: str
+    second: str
 
-    def __str__(self) -> str:
-        return (
-            f"the ids of the accounts {self.first} and {self.second} would begin alike, and an id"
-            " alone has to tell whose job it is: give the newer one another name"
-        )
+    _sentence = (
+        "the ids of the accounts {first} and {second} would begin alike, and an id alone has to"
+        " tell whose job it is: give the newer one another name"
+    )
 
 
-class EvictingRedis(RunQueueError):
+@dataclass(eq=False, repr=False)
+class EvictingRedis(_WithFields):
     """This Redis drops keys when it is full, so accepted jobs could vanish: set `noeviction`.
 
     Args:
         policy: the server's `maxmemory-policy`.
     """
 
-    def __init__(self, policy: str) -> None:
-        self.policy = policy
-        super().__init__(policy)
+    policy: str
 
-    def __str__(self) -> str:
-        return f"Redis has maxmemory-policy {self.policy}; runqueue needs noeviction"
+    _sentence = "Redis has maxmemory-policy {policy}; runqueue needs noeviction"
 
 
-class NewerSchema(RunQueueError):
+@dataclass(eq=False, repr=False)
+class NewerSchema(_WithFields):
     """A newer version of runqueue has written to this account: upgrade this worker.
 
     Args:
@@ -336,16 +332,13 @@ class NewerSchema(RunQueueError):
         schema: the layout it has now.
     """
 
-    def __init__(self, account: str, schema: int) -> None:
-        self.account = account
-        self.schema = schema
-        super().__init__(account, schema)
+    account: str
+    schema: int
 
-    def __str__(self) -> str:
-        return (
-            f"account {self.account} was written by a newer version of runqueue"
-            f" (schema {self.schema}): upgrade this worker"
-        )
+    _sentence = (
+        "account {account} was written by a newer version of runqueue (schema {schema}):"
+        " upgrade this worker"
+    )
 
 
 def _address(url: str) -> tuple[str, str]:

@@ -16,17 +16,19 @@ TAG_LENGTH = 4
 _RANDOM = 20  # base32 characters: 100 bits
 ID_LENGTH = TAG_LENGTH + _RANDOM
 _ID = re.compile(rf"[a-z2-7]{{{ID_LENGTH}}}")
-_QUEUE = r"[a-z0-9][a-z0-9_-]{0,31}"
+#: What may name an account, a group, a namespace or a queue: a pattern, and the same in words.
+NAME = r"[a-z0-9][a-z0-9_-]{0,31}"
+NAME_WORDS = "1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
 _MARKER = re.compile(
-    rf"(?:\[rq:|rq_job=)([a-z2-7]{{{ID_LENGTH}}})\.(\d{{1,9}})(?:\]|\.(?:({_QUEUE})[.\]])?)"
+    rf"(?:\[rq:|rq_job=)([a-z2-7]{{{ID_LENGTH}}})\.(\d{{1,9}})(?:\]|\.(?:({NAME})[.\]])?)"
 )
 _MARKER_IN_URL = re.compile(
-    rf"rq_job=[a-z2-7]{{{ID_LENGTH}}}\.\d{{1,9}}\.(?:{_QUEUE}\.)?(?:&|(?=#|$))"
+    rf"rq_job=[a-z2-7]{{{ID_LENGTH}}}\.\d{{1,9}}\.(?:{NAME}\.)?(?:&|(?=#|$))"
 )
 _TAG_VALUE = re.compile(rf"[a-z2-7]{{{ID_LENGTH}}}\.\d{{1,9}}")
 #: The key of the tag that names an attempt's run.
 TAG_KEY = "rq_job"
-_NAME = re.compile(_QUEUE)
+_NAME = re.compile(NAME)
 
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -79,7 +81,7 @@ def is_id(text: str) -> bool:
 
 
 def is_name(text: str) -> bool:
-    """Tell whether the text may name an account, a group or a namespace."""
+    """Say whether the text may name an account, a group or a namespace."""
     return _NAME.fullmatch(text) is not None
 
 

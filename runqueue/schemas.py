@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from runqueue.ids import ID_LENGTH
+from runqueue.ids import ID_LENGTH, NAME
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import EnqueueStatus, JobState
 from runqueue.request.job_options import MAX_CUSTOM_ID, ON_UNCONFIRMED, Priority
@@ -30,7 +30,7 @@ from runqueue.tracing import TRACEPARENT_PATTERN
 Schema = dict[str, Any]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_NAME = "^[a-z0-9][a-z0-9_-]{0,31}$"
+_NAME = f"^{NAME}$"
 _ID = f"^[a-z2-7]{{{ID_LENGTH}}}$"
 _EXAMPLE_ID = "p5gqn6yzbfm3vdk2a4rx7wtj"
 _BODIES: dict[str, Schema] = {

@@ -34,6 +34,7 @@ from runqueue.errors import AmbiguousAccounts
 from runqueue.request.private_targets import allow_private_targets
 from runqueue.request.request_checks import use_checks
 from runqueue.store.accounts import check_names
+from runqueue.store.live_processes import STAGES
 from worker.celery_intake import NotNow
 from worker.process.metrics_server import serve_metrics
 from worker.runtime import Runtime
@@ -42,7 +43,6 @@ from worker.ticker import Ticker
 
 log = structlog.get_logger()
 
-KINDS = ("submit", "poll", "cancel", "reconcile", "webhooks", "callbacks", "inbox", "list")
 #: Messages of producers (`runqueue.enqueue`) that one process works on at once.
 PRODUCERS = 4
 #: The header that has a message's ETA once Celery is not to wait for that time.
@@ -95,11 +95,11 @@ app.conf.update(
     task_ignore_result=True,
     result_backend=None,
     worker_pool="threads",
-    # A pump holds a thread while it lives: one for each kind and account, and some for sweeps.
-    worker_concurrency=(len(KINDS) + 1) * len(settings.all_accounts()) + PRODUCERS,
+    # A consumer holds a thread while it runs: one a stage and account, and one for the sweep.
+    worker_concurrency=(len(STAGES) + 1) * len(settings.all_accounts()) + PRODUCERS,
     worker_prefetch_multiplier=1,
     worker_disable_prefetch=True,
-    # A thread cannot be ended; what it hands in has keys, so it may be handed in twice.
+    # A thread cannot be ended; what it enqueues has keys, so it may be enqueued twice.
     worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_send_task_events=False,
     # Celery would obey whoever writes to the broker: `shutdown`, `pool_restart`, `inspect conf`.
@@ -117,7 +117,7 @@ app.conf.update(
         "socket_connect_timeout": 3,
         "socket_keepalive": True,
         "health_check_interval": 5,
-        # A producer's message comes again so long after its worker was killed; a pump's is never
+        # A producer's message comes again so long after its worker was killed; a stage's is never
         # left unacknowledged.
         "visibility_timeout": 60,
         "unacked_restore_interval": 10,
@@ -127,7 +127,7 @@ app.conf.update(
 
 
 def send(kind: str, account: str, tick_us: int) -> None:
-    """Send the message that starts a pump or a sweep."""
+    """Send the message that starts a consumer or a sweep."""
     app.send_task(f"runqueue.{kind}", args=[account, tick_us])
 
 
@@ -196,7 +196,7 @@ class RuntimeStep(bootsteps.StartStopStep):
         log.info("worker_ready", accounts=sorted(runtime.accounts))
 
     def stop(self, parent: Any) -> None:
-        """Drain: the pumps end first, then the loop, then (after this step) the pool."""
+        """Drain: the consumers end first, then the loop, then (after this step) the pool."""
         runtime = _state.pop("runtime", None)
         if runtime is not None:
             runtime.stop()
@@ -233,67 +233,27 @@ def _warn_of_request_rate() -> None:
             log.warning("request_rate_caps_submissions", account=name, submissions_per_second=share)
 
 
-def _pump(kind: str, account: str, tick_us: int) -> None:
-    runtime = _state.get("runtime")
-    if runtime is None:
-        return
-    ended, server_us = runtime.pump(kind, account, tick_us)
-    if ended is ConsumerEnd.SUCCESSOR:
-        send(kind, account, server_us)
+def _task(kind: str) -> None:
+    """Register the task `runqueue.<kind>`, which runs the consumer of a stage to its end."""
+
+    @app.task(name=f"runqueue.{kind}")
+    def consume(account: str, tick_us: int) -> None:
+        runtime = _state.get("runtime")
+        if runtime is None:
+            return
+        ended, server_us = runtime.consume(kind, account, tick_us)
+        if ended is ConsumerEnd.SUCCESSOR:
+            send(kind, account, server_us)
 
 
-@app.task(name="runqueue.submit")
-def submit(account: str, tick_us: int) -> None:
-    """Run the submit pump of an account."""
-    _pump("submit", account, tick_us)
-
-
-@app.task(name="runqueue.poll")
-def poll(account: str, tick_us: int) -> None:
-    """Run the poll pump of an account."""
-    _pump("poll", account, tick_us)
-
-
-@app.task(name="runqueue.list")
-def list_runs(account: str, tick_us: int) -> None:
-    """Run the pump that reads an account's list of live runs."""
-    _pump("list", account, tick_us)
-
-
-@app.task(name="runqueue.cancel")
-def cancel(account: str, tick_us: int) -> None:
-    """Run the cancel pump of an account."""
-    _pump("cancel", account, tick_us)
-
-
-@app.task(name="runqueue.reconcile")
-def reconcile(account: str, tick_us: int) -> None:
-    """Run the reconcile pump of an account."""
-    _pump("reconcile", account, tick_us)
-
-
-@app.task(name="runqueue.webhooks")
-def webhooks(account: str, tick_us: int) -> None:
-    """Run the pump of an account's webhooks."""
-    _pump("webhooks", account, tick_us)
-
-
-@app.task(name="runqueue.callbacks")
-def callbacks(account: str, tick_us: int) -> None:
-    """Run the pump of the callbacks of an account's batches."""
-    _pump("callbacks", account, tick_us)
-
-
-@app.task(name="runqueue.inbox")
-def inbox(account: str, tick_us: int) -> None:
-    """Run the pump of an account's inbox."""
-    _pump("inbox", account, tick_us)
+for stage in STAGES:
+    _task(stage)
 
 
 def take_at_once(task: Any, celery_app: Any, consumer: Any, **kwargs: Any) -> Any:
     """Return a handler of messages that leaves their ETA or countdown to the queue.
 
-    Celery would hold each until that time, in a place of `PRODUCERS`.
+    Celery would hold each until that time, as one of `PRODUCERS`.
 
     Args:
         task, celery_app, consumer, kwargs: as Celery gives them to a task's `Strategy`.
@@ -314,7 +274,7 @@ def take_at_once(task: Any, celery_app: Any, consumer: Any, **kwargs: Any) -> An
 
 @app.task(name="runqueue.enqueue", bind=True, acks_late=True, Strategy=staticmethod(take_at_once))
 def enqueue(self: Any, *args: Any, **kwargs: Any) -> None:
-    """Hand in the lines of a producer's message; acknowledged once they are in the queue."""
+    """Enqueue the lines of a producer's message; acknowledged once they are in the queue."""
     runtime = _state.get("runtime")
     if runtime is None:
         raise Reject("the worker is stopping", requeue=True)

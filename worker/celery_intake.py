@@ -41,7 +41,7 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 20.0
 #: Seconds between two tries.
 PAUSE_SECONDS = 1.0
-#: Seconds that a message holds its place where keys of its account are damaged, or its quota is
+#: Seconds that a message holds its thread where keys of its account are damaged, or its quota is
 #: reached: thousands may be ahead of one for another account. The pause is made when one comes
 #: round again.
 PASSING_SECONDS = 0.05
@@ -56,7 +56,7 @@ class NotNow(Exception):  # noqa: N818 - no error of the message's
 
 
 class Intake:
-    """Hands in what Celery messages bring; called from pool threads.
+    """Enqueues what Celery messages bring; called from pool threads.
 
     Args:
         url: the queue's Redis.
@@ -80,7 +80,7 @@ class Intake:
         traceparent: str | None = None,
         run_at: object = None,
     ) -> None:
-        """Hand in the lines of one message; what is wrong with one is kept with it.
+        """Enqueue the lines of one message; what is wrong with one is kept with it.
 
         Args:
             task_id: the message's.
@@ -123,7 +123,7 @@ class Intake:
         return len(checked.refused)
 
     def _send(self, checked: Checked, packet: Packet) -> None:
-        """Hand in a packet; where it is more than may wait, as much of it as may."""
+        """Enqueue a packet; where it is more than may wait, as much of it as may."""
         try:
             checked.learn(packet, self._queue.send(packet.call(None)))
         except QuotaReached:
@@ -155,7 +155,7 @@ class Intake:
             except Exception as error:  # whatever it is, the message must not be lost
                 log.warning("message_waits", task_id=task_id, error=str(error))
                 is_of_one = _is_of_one_account(error)
-                if is_of_one:  # it stays, and messages for other accounts want the place
+                if is_of_one:  # it stays, and messages for other accounts need the thread
                     self._stopping.wait(self._pass(task_id))
                 if is_of_one or time.monotonic() > give_up:
                     raise NotNow from error

@@ -1,6 +1,6 @@
 """The event loop of a worker process: one thread, begun once, on which everything async lives.
 
-Celery's pump tasks run in pool threads and only wait here for their pump's end.
+Celery's tasks run in pool threads and only wait here for their consumer's end.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ from runqueue.store.accounts import check_names
 from runqueue.store.damage import damage_of
 from runqueue.store.keys import ACCOUNTS
 from worker.celery_intake import Intake
+from worker.consumers import AccountWorker
 from worker.process.account import proxies_of
-from worker.process.metrics import LOOP_LAG, PUMPS
+from worker.process.metrics import CONSUMERS, LOOP_LAG
 from worker.process.script_client import DirectCalls
-from worker.pumps import AccountWorker
 from worker.stages.consumer import ConsumerEnd
 from worker.stages.sweep import sweep
 
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-#: Seconds between two looks whether a start that waits for Redis is still wanted.
+#: Seconds between two checks whether a start that waits for Redis is still wanted.
 ASK_EVERY = 0.2
 #: Seconds without a turn of the loop after which it is taken for stuck.
 STUCK_SECONDS = 30.0
@@ -76,7 +76,7 @@ class Runtime:
         """Begin the loop and every account; waits for Redis as long as it takes.
 
         Args:
-            still_wanted: asked a few times a second; what it raises ends the waiting.
+            still_wanted: called a few times a second; what it raises ends the waiting.
 
         Raises:
             AmbiguousAccounts: an account's ids begin as those of one that Redis knows.
@@ -94,17 +94,17 @@ class Runtime:
         """Run a coroutine on the loop, from another thread."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
-    def pump(self, kind: str, account: str, tick_us: int) -> tuple[ConsumerEnd, int]:
-        """Run one pump to its end; called from a pool thread.
+    def consume(self, kind: str, account: str, tick_us: int) -> tuple[ConsumerEnd, int]:
+        """Run one consumer to its end; called from a pool thread.
 
         Returns:
             Why it ended, and the server's time at its last claim.
         """
         if account not in self.accounts or self.stopping.is_set():
             return ConsumerEnd.REFUSED, 0
-        pump = self.accounts[account].pumps[kind]
+        consumer = self.accounts[account].consumers[kind]
         try:
-            return self.call(pump.run(tick_us)).result(), pump.server_us
+            return self.call(consumer.run(tick_us)).result(), consumer.server_us
         except concurrent.futures.CancelledError:
             return ConsumerEnd.DRAINING, 0
 
@@ -126,15 +126,15 @@ class Runtime:
             self._sweeping.discard(account)
 
     def begin(self, kind: str, account: str, tick_us: int) -> None:
-        """Start a pump or a sweep of this process without a message; called from another thread."""
+        """Start a consumer or a sweep of this process without a message, from another thread."""
         if kind == "sweep":
             threading.Thread(target=self.sweep, args=[account], daemon=True).start()
         else:
-            self.call(self.accounts[account].pumps[kind].run(tick_us))
+            self.call(self.accounts[account].consumers[kind].run(tick_us))
 
-    def nudge(self, account: str, kind: str) -> None:
-        """Tell a pump that there may be work; called from another thread."""
-        self._loop.call_soon_threadsafe(self.accounts[account].pumps[kind].nudge)
+    def wake(self, account: str, kind: str) -> None:
+        """Tell a consumer that there may be work; called from another thread."""
+        self._loop.call_soon_threadsafe(self.accounts[account].consumers[kind].wake)
 
     def note_error(self, account: str, script: str, error: Exception) -> None:
         """Report an error that is an account's own; called from another thread."""
@@ -156,7 +156,7 @@ class Runtime:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
-        # A pump may still be at it (Redis is away, say), and a thread of the pool waits for it.
+        # A consumer may still be at it (Redis is away, say), and a thread of the pool waits for it.
         left = asyncio.all_tasks(self._loop)
         for task in left:
             task.cancel()
@@ -168,11 +168,11 @@ class Runtime:
         self._loop.close()
 
     def is_alive(self) -> bool:
-        """Say whether the loop turns; whether Redis is there is another matter."""
+        """Say whether the loop turns; Redis may be away."""
         return time.monotonic() - self._turned < STUCK_SECONDS
 
     def why_not_ready(self) -> str:
-        """Return why this process submits nothing, '' if it may; asked from any thread."""
+        """Return why this process submits nothing, '' if it may; called from any thread."""
         if self.stopping.is_set():
             return "stopping"
         if not self._started:
@@ -234,5 +234,5 @@ class Runtime:
             self._turned = time.monotonic()
             await measure_lag(LOOP_LAG)
             for account in self.accounts.values():
-                for kind, pump in account.pumps.items():
-                    PUMPS.labels(account.name, kind).set(pump.busy)
+                for kind, consumer in account.consumers.items():
+                    CONSUMERS.labels(account.name, kind).set(consumer.busy)

@@ -22,7 +22,7 @@ from worker.runtime import Runtime
 
 log = structlog.get_logger()
 
-#: Seconds between two ticks of an account, whoever takes them.
+#: Seconds between two ticks of an account, of all processes together.
 TICK_SECONDS = 0.5
 #: Seconds between two tries while Redis is away; and at most, where keys are damaged.
 PAUSE_SECONDS, LONGEST_PAUSE = 0.5, 10.0
@@ -36,7 +36,7 @@ class Ticker:
 
     Args:
         account: the account's name.
-        runtime: the process's event loop and pumps.
+        runtime: the process's event loop and consumers.
         send: sends a Celery message.
     """
 
@@ -79,9 +79,9 @@ class Ticker:
         wait = max(0.05, min(TICK_SECONDS, self._next_tick - time.monotonic()))
         found = cast(Any, self._redis.blpop([self._keys.wake(), own, webhooks], timeout=wait))
         if found is not None and found[0].decode() == own:
-            self._runtime.nudge(self._account, "submit")
+            self._runtime.wake(self._account, "submit")
         elif found is not None and found[0].decode() == webhooks:
-            # Without a message: whoever takes the wake-up sends the webhook, or nudges its pump.
+            # Without a message: the process that takes the wake-up sends the webhook.
             self._runtime.begin("webhooks", self._account, 0)
         elif found is not None:
             self._tick(process, woken=True)
@@ -95,13 +95,13 @@ class Ticker:
         )
         tick = run(self._redis, call)
         if tick.answer == "nudge":
-            self._runtime.nudge(self._account, "submit")
+            self._runtime.wake(self._account, "submit")
         for kind, count in tick.messages.items():
             for _ in range(count):
                 self._begin(kind, tick.now_us)
 
     def _begin(self, kind: str, tick_us: int) -> None:
-        """Send the message that starts a pump; where the broker takes none, start it here.
+        """Send the message that starts a consumer; where the broker takes none, start it here.
 
         A full Redis takes no message, and runs have to be followed to their ends to free memory.
         """

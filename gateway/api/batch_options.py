@@ -7,10 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.http.problems import Fault, FieldsRefused, faults_of
 from runqueue.errors import InvalidBatch
-from runqueue.ids import is_name
+from runqueue.ids import NAME_WORDS, is_name
 from runqueue.records.batch import ABORT_AFTER, CANARY_RATIO, NO_RULES, BatchRules
-
-_NAME_WORDS = "expected 1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
 
 CALLBACK_HEADER = "Runqueue-Callback-Url"
 
@@ -92,9 +90,9 @@ class Opening(BaseModel):
         if not self.name.isprintable():
             faults.append(Fault("name", "expected printable text"))
         if self.account is not None and not is_name(self.account):
-            faults.append(Fault("account", _NAME_WORDS))
+            faults.append(Fault("account", f"expected {NAME_WORDS}"))
         if self.namespace and not is_name(self.namespace):
-            faults.append(Fault("namespace", _NAME_WORDS))
+            faults.append(Fault("namespace", f"expected {NAME_WORDS}"))
         if callback is not None and self.callback_url is not None:
             faults.append(Fault("callback_url", f"expected it here or in {CALLBACK_HEADER}"))
         given = self.model_dump(exclude={"name", "account", "namespace", "skip_invalid"})

@@ -163,4 +163,4 @@ def _skipping_damage(account: str) -> Iterator[None]:
 
 
 def _list(account: str, day: int) -> str:
-    return f"{Keys(account).prefix}ended:{day}"
+    return Keys(account).ended_on(day)

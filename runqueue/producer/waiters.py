@@ -32,7 +32,7 @@ LOOK_AT = 1000
 #: Seconds a listener stays when nobody waits any more: the next one may come soon.
 LINGER = 5.0
 #: The channels of all accounts; a message is ids with blanks between them.
-CHANNELS = f"{Keys('*').prefix}ended"
+CHANNELS = Keys("*").ended
 #: Seconds between two looks of a listener at whether it is wanted.
 TICK = 0.5
 #: Seconds between two tries of a listener to connect.

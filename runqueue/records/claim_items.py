@@ -5,7 +5,11 @@ Of those that are recorded, the fields stand in the order of the script's contra
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
+
+#: What a claiming script gives, one by one.
+Item = TypeVar("Item")
+_Other = TypeVar("_Other")
 
 
 class Claimed(NamedTuple):
@@ -106,7 +110,7 @@ class Overdue(NamedTuple):
 
 
 class ClaimAnswer(StrEnum):
-    """What a claiming script says; all but `ok` end the pump."""
+    """What a claiming script says; all but `ok` end the consumer."""
 
     OK = "ok"
     STALE = "stale"
@@ -114,13 +118,13 @@ class ClaimAnswer(StrEnum):
     MOVED = "moved"
 
 
-class Taken(NamedTuple):
+class Taken(NamedTuple, Generic[Item]):
     """The reply of a claiming script.
 
     Args:
         now_us: the server's time.
         next_us: when asking again makes sense (a permit, a hold's end, a poll); 0 = not known.
-        left: nothing is there to do and the pump is off the board.
+        left: there is nothing to do, and the consumer is no active one any more.
         sequence: the claim sequence after this claim (submit only).
         recover_from_us: since when runs of lost claims are to be looked for; 0 = none (reconcile).
         recover_since_us: when the loss was noticed (reconcile).
@@ -135,12 +139,17 @@ class Taken(NamedTuple):
     next_us: int = 0
     left: bool = True
     sequence: int = 0
-    items: Sequence[Any] = ()
+    items: Sequence[Item] = ()
     recover_from_us: int = 0
     recover_since_us: int = 0
     lost_claims: int = 0
     recover_date_us: int | None = None
     has_deaths: bool = False
+
+    def with_items(self, items: Sequence[_Other]) -> "Taken[_Other]":
+        """Return the same reply with its items as a stage handles them."""
+        before, after = self[:5], self[6:]
+        return Taken(*before, items, *after)
 
 
 class RunAccepted(NamedTuple):

@@ -13,7 +13,7 @@ def account_of(any_id: str, accounts: Iterable[str]) -> str | None:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Make sure that ids tell accounts apart.
+    """Make sure that ids distinguish accounts.
 
     Raises:
         AmbiguousAccounts: those of two begin alike.
@@ -55,12 +55,12 @@ class Accounts:
         return self.known
 
     def know_all(self, job_ids: Iterable[str]) -> bool:
-        """Tell whether every id belongs to a known account."""
+        """Say whether every id belongs to a known account."""
         tags = {account_tag(name) for name in self.known}
         return all(job_id[:TAG_LENGTH] in tags for job_id in job_ids)
 
     def missing(self, accounts: set[str]) -> bool:
-        """Tell whether one of the accounts is not known (yet)."""
+        """Say whether one of the accounts is not known (yet)."""
         return not accounts.issubset(self.known)
 
     def require(self, accounts: set[str]) -> None:

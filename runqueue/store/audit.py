@@ -24,7 +24,7 @@ from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Notes that an account keeps.
 KEPT = 10_000
-#: Characters of what is told of one thing.
+#: Characters of each field of an entry.
 MOST = 300
 _ID = re.compile(r"\d{1,15}-\d{1,15}")
 #: The logger of every entry: of the gateway one JSON object a line, whatever its log level

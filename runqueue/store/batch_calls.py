@@ -16,6 +16,7 @@ from runqueue.records.forecast import Capacity, read_capacity
 from runqueue.records.job import JobState
 from runqueue.store.damage import RECORD_UNREAD
 from runqueue.store.operator_calls import Seen
+from runqueue.store.replies import page, rows
 from runqueue.store.scripts import ScriptCall, load
 
 #: Batches of a page, at most.
@@ -73,8 +74,7 @@ def _sound(record: list[Any] | bytes) -> list[Any]:
 def _batches(
     account: str, flat: list[Any], seen: tuple[int, Capacity], unread: list[str] | None
 ) -> Iterator[Batch]:
-    rows = zip(flat[0::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
-    for name, record, jobs, paused in rows:
+    for name, record, jobs, paused in rows(flat, 0, 4):
         try:
             found = read_batch(
                 account, name.decode(), _sound(record), int(jobs), seen, paused=paused.decode()
@@ -102,14 +102,13 @@ def ended_badly(
     """Find the dead, failed and canceled jobs of a page; returns the page's length and these."""
 
     def parse(reply: list[Any]) -> tuple[int, list[EndedBadly]]:
-        rows = zip(*(reply[n::5] for n in range(1, 6)), strict=True)
         return int(reply[0]), [
             EndedBadly(
                 (name.decode(), int(n), int(at)),
                 JobState(state.decode()),
                 reason.decode(errors="replace"),
             )
-            for name, n, at, state, reason in rows
+            for name, n, at, state, reason in rows(reply, 1, 5)
         ]
 
     return ScriptCall(load("ended_badly"), account, [batch, start, count], parse)
@@ -125,13 +124,9 @@ def page_ended(
         state: completed, failed or canceled.
         cursor: '' = from the newest end on.
         count: jobs, at most.
-        looks: ends to look at, at most.
+        looks: ends to read, at most.
     """
-
-    def parse(reply: list[bytes]) -> tuple[str, list[str]]:
-        return reply[0].decode(), [raw.decode() for raw in reply[1:]]
-
-    return ScriptCall(load("page_ended"), account, [state, cursor, count, looks], parse)
+    return ScriptCall(load("page_ended"), account, [state, cursor, count, looks], page)
 
 
 def remove_given_up(account: str, batch: str, limit: int) -> ScriptCall[int]:
@@ -142,6 +137,6 @@ def remove_given_up(account: str, batch: str, limit: int) -> ScriptCall[int]:
         limit: how many at most.
 
     Returns:
-        How many were looked at: as many as the limit, or more = ask again.
+        How many were read: as many as the limit, or more = there is more to do.
     """
     return ScriptCall(load("expire_batches"), account, ["", limit, batch], int)

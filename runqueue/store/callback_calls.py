@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 from runqueue.records.batch import Batch
 from runqueue.records.batch_records import read_batch
-from runqueue.records.claim_items import ClaimAnswer, Taken
+from runqueue.records.claim_items import Taken
 from runqueue.records.forecast import Capacity, read_capacity
+from runqueue.store.replies import OfItems, codes, of_items, rows, taken
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 
 class DueCallback(NamedTuple):
-    """An event of a batch that its callback_url is to be told of.
+    """An event of a batch that its callback_url is to hear of.
 
     Args:
         batch: how it stands now.
@@ -70,26 +71,23 @@ class CallbackOutcome(NamedTuple):
 
 
 def callback_claim(
-    account: str, process: str, want: int, tick_us: int, *, linger: bool, lease_us: int
-) -> ScriptCall[Taken]:
+    account: str, process: str, limit: int, tick_us: int, *, linger: bool, lease_us: int
+) -> ScriptCall[Taken[DueCallback]]:
     """Take callbacks that are due; see `callback_claim.lua`.
 
     Args:
-        account, process: who asks.
-        want: how many at most; 0 only refreshes the board.
-        tick_us: the server's time in the message that started the pump; 0 = not the first claim.
-        linger: whether to stay on the board although nothing is due.
+        account, process: the account and the process that claims.
+        limit: how many at most; 0 only refreshes the list of active consumers.
+        tick_us: the server's time in the message that started it; 0 = not its first claim.
+        linger: whether the consumer stays active although nothing is due.
         lease_us: when one that nobody recorded comes again.
     """
 
-    def parse(reply: list[Any]) -> Taken:
-        if reply[0] != b"ok":
-            return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
-        seen = (int(reply[1]), read_capacity(reply[4]))
-        items = [_due(account, reply[i : i + 8], seen) for i in range(5, len(reply), 8)]
-        return Taken(ClaimAnswer.OK, seen[0], int(reply[2]), bool(reply[3]), 0, items)
+    def parse(reply: list[Any]) -> Taken[DueCallback]:
+        seen = (int(reply[1]), read_capacity(reply[4])) if len(reply) > 4 else None
+        return taken(reply, (_due(account, row, seen) for row in rows(reply, 5, 8) if seen))
 
-    arguments: list[Argument] = [process, want, tick_us, int(linger), lease_us]
+    arguments: list[Argument] = [process, limit, tick_us, int(linger), lease_us]
     return ScriptCall(load("callback_claim"), account, arguments, parse)
 
 
@@ -103,8 +101,8 @@ def callback_again(account: str, batch: str, url: str = "") -> ScriptCall[int | 
     Returns:
         How many are due; None = no such batch.
     """
-    asked = secrets.token_hex(8)  # the same when the call is sent again, for its reply was lost
-    return ScriptCall(load("callback_again"), account, [batch, url, asked], _count)
+    request = secrets.token_hex(8)  # the same when the call is sent again, as its reply was lost
+    return ScriptCall(load("callback_again"), account, [batch, url, request], _count)
 
 
 def _count(reply: int | None) -> int | None:
@@ -118,9 +116,9 @@ def _due(account: str, row: Sequence[Any], seen: tuple[int, Capacity]) -> DueCal
     return DueCallback(batch, event.decode(), int(tries), int(at_us), url.decode())
 
 
-def record_callback(account: str, items: Sequence[CallbackOutcome]) -> ScriptCall[list[int]]:
-    """Record what came of callbacks: per item 1 recorded, 0 it waits no more, or was recorded."""
-    arguments: list[Argument] = []
-    for item in items:
-        arguments += [*item[:4], int(item.was_tried), item.error[:500], item.wait_us]
-    return ScriptCall(load("record_callback"), account, arguments, list)
+#: Record what came of callbacks: per item 1 recorded, 0 it waits no more, or was recorded.
+record_callback: OfItems[CallbackOutcome, list[int]] = of_items(
+    "record_callback",
+    codes,
+    lambda item: (*item[:4], int(item.was_tried), item.error[:500], item.wait_us),
+)

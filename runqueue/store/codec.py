@@ -100,7 +100,7 @@ def parts(stored: bytes) -> tuple[bytes, bytes]:
 
 
 def read_request(stored: bytes) -> tuple[Kind, dict[str, Any]]:
-    """Return (kind, fields) of a stored body: the request as it was handed in.
+    """Return (kind, fields) of a stored body: the request as it was submitted.
 
     Raises:
         ValueError, KeyError: it is none.
@@ -121,12 +121,12 @@ def _object(text: bytes) -> dict[str, Any]:
 
 
 def webhook_url(line: bytes) -> str:
-    """Return where the end of a run is to be told, of a stored body's first line; '' = nowhere."""
+    """Return where the end of a run is reported to, of a stored body's first line; '' = nowhere."""
     return orjson.loads(line).get("webhook_url") or ""
 
 
 def can_tag(kind: Kind, metadata: object) -> bool:
-    """Tell whether a submission can carry the attempt's tag.
+    """Say whether a submission can carry the attempt's tag.
 
     Args:
         kind: of the request; only workflow runs are tagged.

@@ -4,7 +4,7 @@ A stored body is an envelope line, a newline and the request (`codec.py`). The e
 is, since scripts look into it. Behind it a packed body has a byte below nine, which no JSON begins
 with and which says the version; when the job ended, in microseconds; the bytes of the request; then
 request and result as one deflated string, because an answer repeats its request. A result longer
-than `APART` has a packed string of its own: whoever takes a request again does not have to take its
+than `APART` has a packed string of its own: a reader of the request does not have to take its
 last result along.
 
 Readers go through `request_of` and `result_of`, which return what is plain as it is.
@@ -36,7 +36,7 @@ def pack(request: bytes, result: bytes, ended_us: int) -> bytes:
     Args:
         request: the request's body as it is sent; b"" = the result is packed by itself.
         result: the API's answer; b"" = there is none, or it is packed by itself.
-        ended_us: when the job ended. A result is told by it from that of an end before.
+        ended_us: when the job ended. It distinguishes a result from that of an end before.
     """
     deflate = _EMPTY.copy()
     packed = deflate.compress(request + result) + deflate.flush()
@@ -44,7 +44,7 @@ def pack(request: bytes, result: bytes, ended_us: int) -> bytes:
 
 
 def is_packed(stored: bytes) -> bool:
-    """Tell a packed string from a plain one."""
+    """Say whether a string is packed, and not plain."""
     return bool(stored) and stored[0] < _FIRST_OF_JSON
 
 

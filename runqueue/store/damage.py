@@ -2,7 +2,7 @@
 
 Something else wrote there, say, or a copy was restored in part. A script that meets it stops; the
 other accounts go on. Workers report it under a key beside the set of accounts, which every reader
-of figures looks at; a report is believed for a minute and a half, and made again meanwhile.
+of metrics reads; a report is believed for a minute and a half, and made again meanwhile.
 
 What is read one by one (jobs, lanes, batches) stops what is done with it alone, and the error says
 so; only other damage has the account stand still. So there are two reports.
@@ -21,7 +21,7 @@ from runqueue.store.keys import ACCOUNTS
 BELIEVED_SECONDS, REPORT_SECONDS = 90, 30.0
 #: Characters of a report.
 _LONGEST = 300
-#: What reading one damaged record raises, of a page whose others are told.
+#: What reading one damaged record raises, of a page whose others are shown.
 RECORD_UNREAD: Final = (ResponseError, *UNREADABLE)
 #: How an error ends that a script raised when it was done with all but a damaged record
 #: (`raise_damage` of `lua/lib/account/core.lua`).
@@ -61,8 +61,8 @@ def report_keys(accounts: Sequence[str]) -> list[str]:
 
 def read_reports(accounts: Sequence[str], reply: Any) -> dict[str, DamageReport]:
     """Read what `MGET` gave for `report_keys`: the reports by account, of those that have any."""
-    told = [None if raw is None else raw.decode(errors="replace") for raw in reply]
-    reports = map(DamageReport, told[: len(accounts)], told[len(accounts) :])
+    words = [None if raw is None else raw.decode(errors="replace") for raw in reply]
+    reports = map(DamageReport, words[: len(accounts)], words[len(accounts) :])
     return {
         account: report for account, report in zip(accounts, reports, strict=True) if any(report)
     }

@@ -1,11 +1,11 @@
-"""The calls about webhooks: what they told, and how they get to those who wait for them."""
+"""The calls about webhooks: what they report, and how they get to their receivers."""
 
 import secrets
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from runqueue.records.claim_items import ClaimAnswer, Taken
+from runqueue.records.claim_items import Taken
 from runqueue.records.delivery_items import (
     Delivered,
     DueDelivery,
@@ -14,22 +14,11 @@ from runqueue.records.delivery_items import (
     WebhookVerdict,
 )
 from runqueue.store import compression
+from runqueue.store.replies import OfItems, codes, of_ids, of_items, rows, taken
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Bytes of bodies in one reply of `delivery_claim`.
 CLAIM_BYTES = 16 * 1024 * 1024
-
-
-def record_webhook(account: str, items: Sequence[Reported]) -> ScriptCall[list[Report]]:
-    """Record what webhooks told; see `record_webhook.lua`."""
-    arguments: list[Argument] = []
-    for item in items:
-        arguments += [*item[:6], int(item.final), *item[7:]]
-
-    def parse(reply: list[Any]) -> list[Report]:
-        return [_report(answer) for answer in reply]
-
-    return ScriptCall(load("record_webhook"), account, arguments, parse)
 
 
 def _report(answer: Any) -> Report:
@@ -39,39 +28,44 @@ def _report(answer: Any) -> Report:
     return Report(WebhookVerdict(word.decode()), retry.decode(), int(runs))
 
 
+#: Record what webhooks reported; see `record_webhook.lua`.
+record_webhook: OfItems[Reported, list[Report]] = of_items(
+    "record_webhook",
+    lambda reply: [_report(answer) for answer in reply],
+    lambda item: (*item[:6], int(item.final), *item[7:]),
+)
+
+
 def delivery_claim(
     account: str,
     process: str,
-    want: int,
+    limit: int,
     tick_us: int,
     *,
     linger: bool,
     lease_us: int,
     span_us: int,
     busy: Mapping[str, int] = MappingProxyType({}),
-) -> ScriptCall[Taken]:
+) -> ScriptCall[Taken[DueDelivery]]:
     """Take webhooks whose delivery is due; see `delivery_claim.lua`.
 
     Args:
-        account, process: who asks.
-        want: how many at most; 0 only refreshes the board.
-        tick_us: the server's time in the message that started the pump; 0 = not the first claim.
-        linger: whether to stay on the board although nothing is due.
+        account, process: the account and the process that claims.
+        limit: how many at most; 0 only refreshes the list of active consumers.
+        tick_us: the server's time in the message that started it; 0 = not its first claim.
+        linger: whether the consumer stays active although nothing is due.
         lease_us: when one that nobody recorded comes again.
         span_us: how long after its end a webhook is worth a try.
         busy: webhooks that the process has under way, by the endpoint they go to.
     """
 
-    def parse(reply: list[Any]) -> Taken:
-        if reply[0] != b"ok":
-            return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
-        items = [_delivery(reply[i : i + 14]) for i in range(4, len(reply), 14)]
-        return Taken(ClaimAnswer.OK, int(reply[1]), int(reply[2]), bool(reply[3]), 0, items)
+    def parse(reply: list[Any]) -> Taken[DueDelivery]:
+        return taken(reply, map(_delivery, rows(reply, 4, 14)))
 
-    arguments: list[Argument] = [process, want, tick_us, int(linger), lease_us, span_us]
+    arguments: list[Argument] = [process, limit, tick_us, int(linger), lease_us, span_us]
     arguments.append(CLAIM_BYTES)
-    for endpoint, on_their_way in busy.items():
-        arguments += [endpoint, on_their_way]
+    for endpoint, under_way in busy.items():
+        arguments += [endpoint, under_way]
     return ScriptCall(load("delivery_claim"), account, arguments, parse)
 
 
@@ -97,26 +91,28 @@ def _delivery(row: Sequence[Any]) -> DueDelivery:
     )
 
 
-def record_delivery(account: str, items: Sequence[Delivered]) -> ScriptCall[list[int]]:
-    """Record what came of deliveries: per item 1 recorded, 0 it waits no more, or was recorded."""
-    arguments: list[Argument] = []
-    for item in items:
-        arguments += [
-            item.job_id,
-            item.attempt,
-            item.verdict,
-            int(item.was_tried),
-            "" if item.status is None else item.status,
-            item.error[:500],
-            item.wait_us,
-            item.endpoint,
-            int(item.answered),
-            item.signed,
-            item.body,
-            item.tries,
-            item.looks,
-        ]
-    return ScriptCall(load("record_delivery"), account, arguments, list)
+#: Record what came of deliveries: per item 1 recorded, 0 it waits no more, or was recorded.
+record_delivery: OfItems[Delivered, list[int]] = of_items(
+    "record_delivery",
+    codes,
+    lambda item: (
+        item.job_id,
+        item.attempt,
+        item.verdict,
+        int(item.was_tried),
+        "" if item.status is None else item.status,
+        item.error[:500],
+        item.wait_us,
+        item.endpoint,
+        int(item.answered),
+        item.signed,
+        item.body,
+        item.tries,
+        item.looks,
+    ),
+)
+#: Record that consumers have results: per id 1 done, 0 it has no receiver, -1 no such job.
+confirm_delivery = of_ids("confirm_delivery", codes)
 
 
 def deliver_again(account: str, job_ids: Sequence[str], url: str = "") -> ScriptCall[list[int]]:
@@ -127,10 +123,5 @@ def deliver_again(account: str, job_ids: Sequence[str], url: str = "") -> Script
         job_ids: the jobs.
         url: where to, instead of where they were to go; '' = there.
     """
-    asked = secrets.token_hex(8)  # the same when the call is sent again, for its reply was lost
-    return ScriptCall(load("deliver_again"), account, [url, asked, *job_ids], list)
-
-
-def confirm_delivery(account: str, job_ids: Sequence[str]) -> ScriptCall[list[int]]:
-    """Record that consumers have results: per id 1 done, 0 nobody is to be told, -1 no such job."""
-    return ScriptCall(load("confirm_delivery"), account, list(job_ids), list)
+    request = secrets.token_hex(8)  # the same when the call is sent again, as its reply was lost
+    return ScriptCall(load("deliver_again"), account, [url, request, *job_ids], codes)

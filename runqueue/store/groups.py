@@ -6,7 +6,8 @@ from enum import Enum
 from typing import Any, Final, Literal
 
 from runqueue.errors import FieldError, InvalidGroup
-from runqueue.ids import is_name
+from runqueue.ids import NAME_WORDS, is_name
+from runqueue.store.replies import rows, texts
 from runqueue.store.scripts import ScriptCall, load
 
 #: Groups that are listed, at most, and how many of them one call reads.
@@ -70,8 +71,7 @@ def set_group(
     """
     wrong = []
     if not is_name(name):
-        expected = "1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
-        wrong.append(FieldError("group", f"expected {expected}, got {name!r}"))
+        wrong.append(FieldError("group", f"expected {NAME_WORDS}, got {name!r}"))
     if isinstance(max_concurrent, int) and not 1 <= max_concurrent < 2**53:
         wrong.append(
             FieldError("max_concurrent", f"expected 1 or more, or none, got {max_concurrent}")
@@ -102,20 +102,18 @@ def change_words(max_concurrent: int | Keep | None = KEEP, paused: bool | None =
 
 def group_names(account: str, most: int = MOST) -> ScriptCall[list[str]]:
     """Name the groups that have settings, and those that have ready jobs."""
-    return ScriptCall(
-        load("group_names"), account, [most], lambda reply: [name.decode() for name in reply]
-    )
+    return ScriptCall(load("group_names"), account, [most], texts)
 
 
 def read_groups(account: str, names: Sequence[str]) -> ScriptCall[list[Group]]:
     """Read groups as they stand, at most `A_CALL` of them."""
 
     def parse(reply: list[Any]) -> list[Group]:
-        return [_group(account, reply[i : i + 5]) for i in range(0, len(reply), 5)]
+        return [_group(account, row) for row in rows(reply, 0, 5)]
 
     return ScriptCall(load("list_groups"), account, names, parse)
 
 
-def _group(account: str, row: list[Any]) -> Group:
+def _group(account: str, row: Sequence[Any]) -> Group:
     name, cap, paused, live, waiting = row
     return Group(name.decode(), account, int(cap) or None, bool(paused), int(live), bool(waiting))

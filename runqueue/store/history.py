@@ -1,4 +1,4 @@
-"""The life of a job, as far as its record tells it.
+"""The life of a job, as far as its record shows it.
 
 Every record has the times of a common life: created, last claimed, run known, ended. Uncommon steps
 (an answer that was lost, a refusal for the account's sake, another run, what a person decided) are
@@ -71,7 +71,7 @@ class Trail:
         process: who submits it now, or submitted it last.
         forgotten: attempts that may have left no trace here.
         batch_held: why its batch is held; '' = it is not.
-        request: what is to be run, as it was handed in; empty = it is too large to be shown.
+        request: what is to be run, as it was submitted; empty = it is too large to be shown.
     """
 
     steps: list[JobStep]
@@ -131,13 +131,13 @@ def _trail(reply: list[Any]) -> Trail | None:
     noted = list(_noted(fields))
     steps = [*_own(fields, since, noted), *noted, *_sealed(sealed, fields)]
     ahead = list(_ahead(fields, look, poll, delivery))
-    told = {step.attempt for step in steps if step.attempt is not None}
+    shown = {step.attempt for step in steps if step.attempt is not None}
     attempts = int(fields.get("attempt", 0))
     return Trail(
         sorted(steps, key=lambda step: step.at) + sorted(ahead, key=lambda step: step.at),
         tuple((text(fields.get("earlier")) or "").split()),
         text(fields.get("process")) or "",
-        max(0, attempts - len(told)),
+        max(0, attempts - len(shown)),
         text(held) or "",
         _request(body),
     )
@@ -162,7 +162,7 @@ def _noted(fields: dict[str, bytes]) -> Iterator[JobStep]:
 
 
 def _own(fields: dict[str, bytes], since: bytes, noted: list[JobStep]) -> Iterator[JobStep]:
-    """Yield what the record's own times tell."""
+    """Yield what the record's own times show."""
     attempt = int(fields.get("attempt", 0)) or None
     reason = text(fields.get("reason")) or ""
     run = text(fields.get("run_id")) or ""
@@ -180,9 +180,9 @@ def _own(fields: dict[str, bytes], since: bytes, noted: list[JobStep]) -> Iterat
         status = text(fields.get("run_status")) or ""
         cause = reason or (f"the run is {status}" if status and status != state else "")
         yield JobStep(ended, _ENDS.get(state, state), cause, attempt)
-    if told := moment(fields.get("told_at")):
+    if reported := moment(fields.get("told_at")):
         what = f"webhook {(text(fields.get('delivery')) or '').replace('_', ' ')}"
-        yield JobStep(told, what, text(fields.get("told_error")) or "")
+        yield JobStep(reported, what, text(fields.get("told_error")) or "")
 
 
 def _sealed(sealed: bytes, fields: dict[str, bytes]) -> Iterator[JobStep]:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from runqueue.records.claim_items import ClaimAnswer, Taken
+from runqueue.records.claim_items import Taken
+from runqueue.store.replies import flat, rows, taken
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Refused lines that an account keeps; beyond that the oldest go.
@@ -37,34 +38,28 @@ class InboxLook(NamedTuple):
 
 
 def inbox_take(
-    account: str, process: str, want: int, tick_us: int, *, linger: bool, lease_us: int
-) -> ScriptCall[Taken]:
+    account: str, process: str, limit: int, tick_us: int, *, linger: bool, lease_us: int
+) -> ScriptCall[Taken[TakenLine]]:
     """Take lines of the inbox; see `inbox_take.lua`.
 
     Args:
-        account, process: who asks.
-        want: how many at most; 0 only refreshes the board.
-        tick_us: the server's time in the message that started the pump; 0 = not the first call.
-        linger: whether to stay on the board although there is no line.
+        account, process: the account and the process that takes them.
+        limit: how many at most; 0 only refreshes the list of active consumers.
+        tick_us: the server's time in the message that started it; 0 = not its first call.
+        linger: whether the consumer stays active although there is no line.
         lease_us: when a line that nobody settled is given out again.
     """
 
-    def parse(reply: list[Any]) -> Taken:
-        if reply[0] != b"ok":
-            return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
-        lines = [TakenLine(reply[i].decode(), reply[i + 1]) for i in range(4, len(reply), 2)]
-        return Taken(ClaimAnswer.OK, int(reply[1]), int(reply[2]), bool(reply[3]), 0, lines)
+    def parse(reply: list[Any]) -> Taken[TakenLine]:
+        return taken(reply, (TakenLine(n.decode(), line) for n, line in rows(reply, 4, 2)))
 
-    arguments: list[Argument] = [process, want, tick_us, int(linger), lease_us, TAKE_BYTES]
+    arguments: list[Argument] = [process, limit, tick_us, int(linger), lease_us, TAKE_BYTES]
     return ScriptCall(load("inbox_take"), account, arguments, parse)
 
 
 def inbox_done(account: str, lines: Iterable[tuple[str, bytes]]) -> ScriptCall[int]:
     """Settle lines: (number, what is kept of a refused one); see `inbox_done.lua`."""
-    arguments: list[Argument] = [KEPT]
-    for number, kept in lines:
-        arguments += (number, kept)
-    return ScriptCall(load("inbox_done"), account, arguments, int)
+    return ScriptCall(load("inbox_done"), account, [KEPT, *flat(lines)], int)
 
 
 def inbox_look(account: str, start: int, count: int) -> ScriptCall[InboxLook]:
@@ -97,7 +92,4 @@ def newest_refused(
 
 def inbox_again(account: str, lines: Iterable[tuple[bytes, bytes]]) -> ScriptCall[int]:
     """Take refused lines off the list: (as kept, the line to try again); `inbox_again.lua`."""
-    arguments: list[Argument] = []
-    for kept, line in lines:
-        arguments += (kept, line)
-    return ScriptCall(load("inbox_again"), account, arguments, int)
+    return ScriptCall(load("inbox_again"), account, flat(lines), int)

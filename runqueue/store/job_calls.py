@@ -4,7 +4,7 @@ Pure functions: `RunQueue` and `AsyncRunQueue` only send what is made here. The 
 `worker_calls.py`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +32,7 @@ from runqueue.records.quotas import Quota
 from runqueue.request.job_spec import JobSpec, Priority, When
 from runqueue.store import codec, compression
 from runqueue.store.damage import RECORD_UNREAD
+from runqueue.store.replies import codes, of_ids, texts
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Jobs in one script call: Lua's `unpack` takes 1,000 without harm, and 8,000 fail.
@@ -119,7 +120,7 @@ def enqueue(
 def look_up(
     account: str, jobs: Sequence[JobArguments], keys: Sequence[str | None]
 ) -> ScriptCall[list[Enqueued]]:
-    """Say what `enqueue` would answer, and store nothing."""
+    """Return what `enqueue` would answer, and store nothing."""
     return enqueue(account, jobs, keys, _ONLY_LOOK)
 
 
@@ -206,9 +207,7 @@ def get_batch(account: str, batch: str) -> ScriptCall[Batch | None]:
 
 def list_batch(account: str, batch: str, start: int, count: int) -> ScriptCall[list[str]]:
     """Read a page of a batch's job ids."""
-    return ScriptCall(
-        load("list_batch"), account, [batch, start, count], lambda ids_: [i.decode() for i in ids_]
-    )
+    return ScriptCall(load("list_batch"), account, [batch, start, count], texts)
 
 
 def get_jobs(
@@ -283,11 +282,11 @@ def _job(account: str, job_id: str, row: list[Any] | bytes) -> Job:
 
 
 def _webhook(fields: dict[str, bytes]) -> WebhookDelivery:
-    told = fields.get("told")
+    status = fields.get("told")
     return WebhookDelivery(
         state=DeliveryState(fields.get("delivery", b"none").decode()),
         attempts=int(fields.get("tries", 0)),
-        status=int(told) if told else None,
+        status=int(status) if status else None,
         error=text(fields.get("told_error")),
         url=text(fields.get("url")),
         settled_at=moment(fields.get("told_at")),
@@ -295,16 +294,12 @@ def _webhook(fields: dict[str, bytes]) -> WebhookDelivery:
     )
 
 
-def job_states(
-    account: str, job_ids: Sequence[str]
-) -> ScriptCall[list[tuple[JobState | None, float]]]:
-    """Read states; beside each the seconds it has been unconfirmed (0 when it is not)."""
+def _states(reply: list[Any]) -> list[tuple[JobState | None, float]]:
+    return [_state(raw, int(reply[0])) for raw in reply[1:]]
 
-    def parse(reply: list[Any]) -> list[tuple[JobState | None, float]]:
-        now = int(reply[0])
-        return [_state(raw, now) for raw in reply[1:]]
 
-    return ScriptCall(load("job_states"), account, list(job_ids), parse)
+#: Read states; beside each the seconds it has been unconfirmed (0 when it is not).
+job_states = of_ids("job_states", _states)
 
 
 def _state(raw: bytes, now_us: int) -> tuple[JobState | None, float]:
@@ -314,9 +309,8 @@ def _state(raw: bytes, now_us: int) -> tuple[JobState | None, float]:
     return JobState(name), (now_us - float(since)) / 1e6 if since else 0.0
 
 
-def cancel(account: str, job_ids: Iterable[str]) -> ScriptCall[list[int]]:
-    """Ask for the end of jobs: per id 1 canceled, 2 flagged, 0 over already, -1 unknown."""
-    return ScriptCall(load("cancel"), account, list(job_ids), list)
+#: Ask for the end of jobs: per id 1 canceled, 2 flagged, 0 over already, -1 unknown.
+cancel = of_ids("cancel", codes)
 
 
 def accept_server(account: str, *, is_latest: bool) -> ScriptCall[bool]:

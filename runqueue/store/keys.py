@@ -20,7 +20,7 @@ groups                  set     groups with a cap, or paused
 paused_lanes            set     <p>:<group> at each priority of those that are paused
 busy                    zset    groups by how many of their jobs are ready or take a slot
 batch:<b>               hash    sealed, held (and why), rules, counts by state, finished_at,
-                                how fast its jobs end, what its callback_url is to be told
+                                how fast its jobs end, what its callback_url is to hear of
 batch_jobs:<b>          list    the batch's job ids
 batch_lanes:<b>         set     <p>:<group> of every lane the batch ever used
 batch_left:<b>          set     jobs of an open batch that other uploads took over
@@ -28,14 +28,14 @@ listing                 hash    batches that run again, by how far the listing o
 dropping                set     batches that are gone, with lanes that are yet to be removed
 batches, unsealed       zset    batches by creation time
 expiring                zset    batches by when their time is up
-callbacks               zset    '<batch> <event>' by the next try to tell it
+callbacks               zset    '<batch> <event>' by the next try to report it
 canceling               hash    canceled or expired batches the sweep walks, how far it is
 damaged                 set     'job <id>' and 'lane <batch> <p>:<group>' set aside as damaged
 due, deadlines          zset    scheduled jobs by run_at; jobs by deadline
 claims:<process>        zset    submissions under way, by claim time
-claim:<claim_id>        string  what a claim took, for asking again
+claim:<claim_id>        string  what a claim took, for a claim that is repeated
 unconfirmed             zset    jobs whose submission's answer was lost, by when
-reconcile               zset    unconfirmed jobs by the next look for their runs
+reconcile               zset    unconfirmed jobs by the next search for their runs
 parked                  zset    unconfirmed jobs that gave their slot back
 suspects                zset    ready jobs that may have killed their workers, claimed alone
 alone:<process>         string  the suspect that a process submits
@@ -45,10 +45,10 @@ webhook:<id>            string  what Skyvern signed, where that is not the resul
 endpoint:<hash>         hash    the breaker of a receiver that does not answer
 wake:webhooks           list    at most one element: a webhook may be relayed
 poll, cancels           zset    running jobs by next poll; cancels by next try ("stray <run>", too)
-listed                  zset    running jobs that the list of live runs tells of, by since when
+listed                  zset    running jobs that are left to the list of live runs, by since when
 runs:<bucket>           hash    run_id -> job id ('~<id>' = it was that job's), in buckets
-strays, stray_jobs      hash    runs of ours that no job owns, by run and by job
-stray_looks             zset    strays that may still run, and so take a slot, by the next look
+strays, stray_jobs      hash    runs of ours that no job owns (orphans), by run and by job
+stray_looks             zset    orphans that may still run, and so take a slot, by the next poll
 ended:<day>             list    jobs in the order they ended ("stray <run>", too), for retention
 dead                    zset    dead jobs by their end
 inbox                   list    lines that producers pushed
@@ -58,7 +58,8 @@ inbox:invalid           list    lines that were refused, with their errors
 processes               zset    live processes by lease deadline
 readers                 zset    those of them that read packed records, by lease deadline
 clocks                  hash    process -> the queue's time at its last report, and its own
-board:<kind>            zset    processes that have a pump of the kind, by when that is stale
+board:<stage>           zset    processes that have an active consumer of the stage, by when that
+                                is stale
 wake, wake:<process>    list    at most one element: there may be work
 gcra:<name>             string  the limiters' theoretical arrival times
 files                   hash    uploaded file -> the job that holds it
@@ -82,7 +83,7 @@ meta                    hash    Redis run_id, claim sequence, tick, hold, pause,
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-#: The types of the keys that an account has one of, as the table above tells them.
+#: The types of the keys that an account has one of, as in the table above.
 TYPES: Mapping[str, str] = {
     name: kind
     for kind, names in (
@@ -113,7 +114,11 @@ SESSIONS = "runqueue:{sessions}"
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of one account that Python itself names; scripts derive theirs from `meta`."""
+    """The keys of one account that Python itself names; scripts derive theirs from `meta`.
+
+    Args:
+        account: the account; `*` in a pattern for channels.
+    """
 
     account: str
 
@@ -130,3 +135,12 @@ class Keys:
     def wake(self, process: str | None = None) -> str:
         """The wake-up list of the account, or of one process in it."""
         return f"{self.prefix}wake" if process is None else f"{self.prefix}wake:{process}"
+
+    @property
+    def ended(self) -> str:
+        """The channel of jobs that end."""
+        return f"{self.prefix}ended"
+
+    def ended_on(self, day: int) -> str:
+        """The list of the jobs that ended on a day, counted from 1970."""
+        return f"{self.prefix}ended:{day}"

@@ -47,7 +47,7 @@ class AccountLimits:
     """The limits of an account; 0 = none.
 
     Args:
-        environment: what the worker that started last was told.
+        environment: those of the worker that started last.
         live: what people set since, which wins.
     """
 

@@ -1,19 +1,21 @@
-"""What people look at beside the figures: the worker processes, and the longest lines."""
+"""What people see beside the statistics: the worker processes, and the longest lines."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from runqueue.store.replies import rows
 from runqueue.store.scripts import ScriptCall, load
 
-#: Kinds of pumps that a worker may run, as the boards name them.
-PUMPS: Final = ("submit", "poll", "cancel", "reconcile", "webhooks", "callbacks", "inbox", "list")
+#: The stages of a worker, as its tasks (`runqueue.<stage>`) and the keys `board:<stage>` name them.
+STAGES: Final = ("submit", "poll", "cancel", "reconcile", "webhooks", "callbacks", "inbox", "list")
 #: Seconds that a lease holds from its heartbeat on; a test compares it with the worker's.
 LEASE_SECONDS: Final = 15.0
-#: Groups that one look takes in: of a careful one, and of one that is repeated every few seconds.
+#: Groups that one call reads: a careful one, and one that is repeated every few seconds.
 ALL_GROUPS, SOME_GROUPS = 1_000, 250
-#: Processes that one look takes in, and lanes of each group and priority.
+#: Processes that one call reads, and lanes of each group and priority.
 _PROCESSES, _LANES = 200, 8
 
 
@@ -27,7 +29,7 @@ class Process:
         heard_seconds: how long ago its last heartbeat came.
         alive: whether its lease holds.
         submitting: submissions that it has under way.
-        pumps: the kinds of work that it does now.
+        pumps: the stages that it works on now.
     """
 
     name: str
@@ -62,12 +64,12 @@ def processes(account: str) -> ScriptCall[list[Process]]:
 
     def parse(reply: list[Any]) -> list[Process]:
         now = int(reply[0])
-        return [_process(account, now, reply[i : i + 4]) for i in range(1, len(reply), 4)]
+        return [_process(account, now, row) for row in rows(reply, 1, 4)]
 
-    return ScriptCall(load("list_processes"), account, [_PROCESSES, " ".join(PUMPS)], parse)
+    return ScriptCall(load("list_processes"), account, [_PROCESSES, " ".join(STAGES)], parse)
 
 
-def _process(account: str, now: int, row: list[Any]) -> Process:
+def _process(account: str, now: int, row: Sequence[Any]) -> Process:
     name, deadline, submitting, pumps = row
     left = (float(deadline) - now) / 1e6
     return Process(
@@ -88,14 +90,13 @@ def longest_lines(
     Args:
         account: whose.
         count: lines, at most.
-        groups: groups that are looked at, at most; eight lanes of each and of each priority.
+        groups: groups that are read, at most; eight lanes of each and of each priority.
     """
 
     def parse(reply: list[Any]) -> tuple[int, list[GroupLine]]:
-        rows = (reply[i : i + 6] for i in range(1, len(reply), 6))
         return int(reply[0]), [
             GroupLine(name.decode(), length, live, cap or None, bool(paused), bool(damaged))
-            for name, length, live, cap, paused, damaged in rows
+            for name, length, live, cap, paused, damaged in rows(reply, 1, 6)
         ]
 
     return ScriptCall(load("longest_lines"), account, [groups, _LANES, count], parse)

@@ -1,13 +1,14 @@
-"""The worker's calls about the list of live runs: who reads it, and what it told.
+"""The worker's calls about the list of live runs: who reads it, and what it showed.
 
 Pure functions, one for each script, as in `worker_calls.py`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from runqueue.records.claim_items import ClaimAnswer, Taken
+from runqueue.records.claim_items import Taken
 from runqueue.request.run_limits import WORKFLOW_RUN_US
+from runqueue.store.replies import codes, flat, permit, rows, taken, texts
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 
@@ -18,7 +19,7 @@ class ListReading(NamedTuple):
         began_us: when it was taken, by the queue's clock.
         mean_us, floor_us: how long runs took, and the shortest of late; 0 = not known.
         ended_us: when a run was last seen to be over; 0 = never.
-        strays: runs that no job owns, and that may still run.
+        orphans: runs that no job owns, and that may still run.
         is_useful: False = lists are no help any more: few runs are left, or they take too short.
     """
 
@@ -26,7 +27,7 @@ class ListReading(NamedTuple):
     mean_us: int
     floor_us: int
     ended_us: int
-    strays: Sequence[str] = ()
+    orphans: Sequence[str] = ()
     is_useful: bool = True
 
 
@@ -49,21 +50,20 @@ class Shown(NamedTuple):
 
 
 def lists_claim(
-    account: str, process: str, want: int, tick_us: int, lease_us: int, *, least_us: int
-) -> ScriptCall[Taken]:
+    account: str, process: str, limit: int, tick_us: int, lease_us: int, *, least_us: int
+) -> ScriptCall[Taken[ListReading]]:
     """Take the reading of the list, if it is due; see `lists_claim.lua`."""
 
-    def parse(reply: list[Any]) -> Taken:
-        if reply[0] != b"ok":
-            return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
-        now_us, taken = int(reply[1]), int(reply[4])
-        mean, floor, ended = map(int, reply[5:8])
-        strays = [raw.decode() for raw in reply[8:]]
-        items = [ListReading(now_us, mean, floor, ended, strays, taken == 1)] if taken else []
-        return Taken(ClaimAnswer.OK, now_us, int(reply[2]), bool(reply[3]), items=items)
+    def parse(reply: list[Any]) -> Taken[ListReading]:
+        return taken(reply, map(_reading, [reply] if len(reply) > 4 and reply[4] else []))
 
-    arguments: list[Argument] = [process, want, tick_us, lease_us, least_us]
+    arguments: list[Argument] = [process, limit, tick_us, lease_us, least_us]
     return ScriptCall(load("lists_claim"), account, arguments, parse)
+
+
+def _reading(reply: list[Any]) -> ListReading:
+    began, _, _, is_useful, mean, floor, ended = map(int, reply[1:8])
+    return ListReading(began, mean, floor, ended, texts(reply[8:]), is_useful == 1)
 
 
 def lists_joined(account: str, start: str, limit: int) -> ScriptCall[tuple[list[Joined], bool]]:
@@ -71,14 +71,8 @@ def lists_joined(account: str, start: str, limit: int) -> ScriptCall[tuple[list[
 
     def parse(reply: list[Any]) -> tuple[list[Joined], bool]:
         joined = [
-            Joined(
-                reply[i].decode(),
-                reply[i + 1].decode(),
-                reply[i + 2].decode(),
-                int(reply[i + 3]),
-                int(reply[i + 4]),
-            )
-            for i in range(1, len(reply), 5)
+            Joined(job_id.decode(), run_id.decode(), status.decode(), int(started), int(since))
+            for job_id, run_id, status, started, since in rows(reply, 1, 5)
         ]
         return joined, bool(reply[0])
 
@@ -88,14 +82,9 @@ def lists_joined(account: str, start: str, limit: int) -> ScriptCall[tuple[list[
 def lists_permit(account: str, process: str, lease_us: int) -> ScriptCall[tuple[int, float]]:
     """Take a permit and renew the lease: 1 granted, 0 not yet, -1 another process reads.
 
-    The second is how many seconds to wait before asking again.
+    The second is how many seconds to wait before the next try.
     """
-
-    def parse(reply: list[Any]) -> tuple[int, float]:
-        now_us, granted, next_us = map(int, reply)
-        return granted, max(0.0, (next_us - now_us) / 1e6)
-
-    return ScriptCall(load("lists_permit"), account, [process, lease_us], parse)
+    return ScriptCall(load("lists_permit"), account, [process, lease_us], permit)
 
 
 def lists_missing(
@@ -105,20 +94,20 @@ def lists_missing(
     settle_us: int,
     poll_lease_us: int,
 ) -> ScriptCall[list[int]]:
-    """Have runs (job, run; job '' = a stray) looked at that the list did not show.
+    """Have runs (job, run; job '' = an orphan) polled that the list did not show.
 
-    Each reply: 1 = it is looked at, 2 = it is too new, 0 = it is not the lists' any more.
+    Each reply: 1 = it is polled, 2 = it is too new, 0 = it is not the lists' any more.
     """
-    arguments: list[Argument] = [began_us, settle_us, poll_lease_us, *_flat(runs)]
-    return ScriptCall(load("lists_missing"), account, arguments, list)
+    arguments: list[Argument] = [began_us, settle_us, poll_lease_us, *flat(runs)]
+    return ScriptCall(load("lists_missing"), account, arguments, codes)
 
 
 def lists_seen(
-    account: str, shown: Sequence[Shown], stray_after_us: int, max_run_us: int
+    account: str, shown: Sequence[Shown], orphan_after_us: int, max_run_us: int
 ) -> ScriptCall[int]:
     """Record what the list showed that is worth a write; see `lists_seen.lua`."""
     longest = max(max_run_us, WORKFLOW_RUN_US)
-    arguments: list[Argument] = [stray_after_us, max_run_us, longest, *_flat(shown)]
+    arguments: list[Argument] = [orphan_after_us, max_run_us, longest, *flat(shown)]
     return ScriptCall(load("lists_seen"), account, arguments, int)
 
 
@@ -134,9 +123,5 @@ def lists_done(
 
 
 def lists_end(account: str, off_us: int) -> ScriptCall[int]:
-    """Have runs looked at one by one again; see `lists_end.lua`."""
+    """Have runs polled one by one again; see `lists_end.lua`."""
     return ScriptCall(load("lists_end"), account, [off_us], int)
-
-
-def _flat(items: Iterable[tuple[str, ...]]) -> list[str]:
-    return [value for item in items for value in item]

@@ -1,11 +1,12 @@
 """The operator's calls: what people do to jobs (`operations.py`); producers: `job_calls.py`."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from runqueue.records.job import Stray
+from runqueue.store.replies import OfItems, codes, flat, of_ids, of_items, page
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 
@@ -15,7 +16,7 @@ def adopt(account: str, job_id: str, attempt: int, run_id: str) -> ScriptCall[in
     return ScriptCall(load("mark_running"), account, arguments, lambda codes: int(codes[0]))
 
 
-#: The word in a stray that stands for its job's request.
+#: The word in an orphan's record that stands for its job's request.
 _REQUEST = re.compile(r"[0-9a-f]{16}")
 
 #: A job as a person saw it: id, attempt, and when it ended (µs since 1970; 0 = it had not).
@@ -26,50 +27,39 @@ def settle(
     account: str, jobs: Sequence[Seen], what: str, reason: str = ""
 ) -> ScriptCall[list[int]]:
     """Decide on unconfirmed jobs, `resubmit` or `fail`; see `settle.lua`."""
-    return ScriptCall(
-        load("settle"), account, [what, reason, *_flat(job[:2] for job in jobs)], list
-    )
+    arguments = [what, reason, *flat(job[:2] for job in jobs)]
+    return ScriptCall(load("settle"), account, arguments, codes)
 
 
-def replay(account: str, jobs: Sequence[Seen]) -> ScriptCall[list[int]]:
-    """Have ended jobs done again; the codes are in `replay.lua`."""
-    return ScriptCall(load("replay"), account, _flat(jobs), list)
-
-
-def _flat(jobs: Iterable[tuple[Argument, ...]]) -> list[Argument]:
-    return [argument for job in jobs for argument in job]
-
-
-def discard(account: str, job_ids: Sequence[str]) -> ScriptCall[list[int]]:
-    """Remove dead jobs: per id 1 removed, 0 not dead, -1 unknown."""
-    return ScriptCall(load("discard"), account, list(job_ids), list)
+#: Have ended jobs done again; the codes are in `replay.lua`.
+replay: OfItems[Seen, list[int]] = of_items("replay", codes)
+#: Remove dead jobs: per id 1 removed, 0 not dead, -1 unknown.
+discard = of_ids("discard", codes)
+#: Have orphans canceled: per run 1 it will be, -1 no such orphan.
+cancel_strays = of_ids("cancel_strays", codes)
 
 
 def page_jobs(
     account: str, index: str, after: str, count: int
 ) -> ScriptCall[tuple[str, list[str]]]:
     """Read a page of job ids of an index; returns the next cursor ('' = the last page) and ids."""
-
-    def parse(reply: list[bytes]) -> tuple[str, list[str]]:
-        return reply[0].decode(), [raw.decode() for raw in reply[1:]]
-
-    return ScriptCall(load("page_jobs"), account, [index, after, count], parse)
+    return ScriptCall(load("page_jobs"), account, [index, after, count], page)
 
 
 def list_strays(account: str, cursor: str, count: int) -> ScriptCall[tuple[str, list[Stray]]]:
-    """Read a page of strays; returns the next cursor ('0' = that was all) and strays."""
+    """Read a page of orphans; returns the next cursor ('0' = that was all) and orphans."""
 
     def parse(reply: list[bytes]) -> tuple[str, list[Stray]]:
         pairs = zip(reply[1::2], reply[2::2], strict=True)
-        return reply[0].decode(), [_stray(account, run_id, told) for run_id, told in pairs]
+        return reply[0].decode(), [_orphan(account, run_id, record) for run_id, record in pairs]
 
     return ScriptCall(load("list_strays"), account, [cursor, count], parse)
 
 
-def _stray(account: str, run_id: bytes, told: bytes) -> Stray:
-    job_id, attempt, since, request, why = [*told.decode(errors="replace").split(" ", 4), ""][:5]
+def _orphan(account: str, run_id: bytes, record: bytes) -> Stray:
+    job_id, attempt, since, request, why = [*record.decode(errors="replace").split(" ", 4), ""][:5]
     if request != "-" and not _REQUEST.fullmatch(request):
-        why = f"{request} {why}".strip()  # of before: it did not tell the request
+        why = f"{request} {why}".strip()  # of an older version: it did not name the request
     return Stray(
         run_id.decode(),
         account,
@@ -78,11 +68,6 @@ def _stray(account: str, run_id: bytes, told: bytes) -> Stray:
         datetime.fromtimestamp(int(since) / 1_000_000, tz=UTC),
         why,
     )
-
-
-def cancel_strays(account: str, run_ids: Sequence[str]) -> ScriptCall[list[int]]:
-    """Have strays canceled: per run 1 it will be, -1 no such stray."""
-    return ScriptCall(load("cancel_strays"), account, list(run_ids), list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +111,7 @@ def open_jobs(
     Args:
         account: whose jobs.
         cursor: '0' = from the start.
-        keys: how many to look at.
+        keys: how many to read.
         which: `open` (those that have not ended), `any`, or a state.
     """
-
-    def parse(reply: list[bytes]) -> tuple[str, list[str]]:
-        return reply[0].decode(), [raw.decode() for raw in reply[1:]]
-
-    return ScriptCall(load("open_jobs"), account, [cursor, keys, which], parse)
+    return ScriptCall(load("open_jobs"), account, [cursor, keys, which], page)

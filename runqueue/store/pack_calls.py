@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from runqueue.store import compression
+from runqueue.store.replies import rows
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: What a string of its own takes in Redis beside its bytes.
@@ -77,8 +78,8 @@ def unpacked(account: str, after_us: int, limit: int, allowed_bytes: int) -> Scr
 
     def parse(reply: list[Any]) -> Unpacked:
         jobs = [
-            EndedJob(reply[i].decode(), int(reply[i + 1]), reply[i + 2], reply[i + 3])
-            for i in range(3, len(reply), 4)
+            EndedJob(job_id.decode(), int(ended_us), body, result)
+            for job_id, ended_us, body, result in rows(reply, 3, 4)
         ]
         return Unpacked(bool(reply[0]), reply[1], reply[2], jobs)
 

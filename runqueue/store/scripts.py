@@ -43,8 +43,8 @@ class ScriptCall(Generic[T]):
     parse: Callable[[Any], T]
 
 
-#: Scripts that take jobs in: a Redis that drops keys is refused by them alone, since whoever finds
-#: it so has to look at the queue, and to pause it.
+#: Scripts that take jobs in: a Redis that drops keys is refused by them alone, since a person who
+#: finds it so has to see the queue, and to pause it.
 TAKES_IN = frozenset({"enqueue", "open_batch"})
 #: The scripts in folders by role, and in `lib` the parts that they share.
 LUA = files("runqueue") / "lua"

@@ -1,10 +1,10 @@
 """The worker's calls: claiming, recording, sweeping. The producer's are in `job_calls.py`.
 
-Pure functions, one for each script that a stage of the worker runs. Recording scripts take many
-items in one call (`claim_items.py`).
+Each makes the call of one script that a stage of the worker runs. Recording scripts take many items
+in one call (`claim_items.py`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runqueue.records.claim_items import (
@@ -28,59 +28,59 @@ from runqueue.records.claim_items import (
 )
 from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store.limits import exact
+from runqueue.store.replies import (
+    OfItems,
+    codes,
+    flat,
+    of_ids,
+    of_items,
+    optional_int,
+    page,
+    permit,
+    rows,
+    taken,
+    texts,
+)
 from runqueue.store.scripts import Argument, ScriptCall, load
-
-
-def _flat(items: Iterable[tuple[Any, ...]]) -> list[Argument]:
-    arguments: list[Argument] = []
-    for item in items:
-        arguments += item
-    return arguments
-
-
-def _codes(reply: Any) -> list[int]:
-    return list(reply)
 
 
 def claim(
     account: str,
     process: str,
     claim_id: str,
-    want: int,
+    limit: int,
     tick_us: int,
     *,
     linger: bool = False,
     marked: bool = True,
     receives: bool = False,
     date_us: int | None = None,
-) -> ScriptCall[Taken]:
+) -> ScriptCall[Taken[Claimed]]:
     """Take ready jobs for submission; see `claim.lua`.
 
     Args:
-        account, process, claim_id, want, tick_us, linger, marked, receives: as the script has them.
+        account, process, claim_id, limit, tick_us: as the script has them.
+        linger, marked, receives: likewise.
         date_us: what the server's own clock shows at least, microseconds; None = not known.
     """
 
-    def parse(reply: list[Any]) -> Taken:
-        answer = ClaimAnswer(reply[0].decode())
-        if answer is not ClaimAnswer.OK:
-            return Taken(answer, int(reply[1]))
-        items = [
-            Claimed(reply[i].decode(), int(reply[i + 1]), reply[i + 2])
-            for i in range(5, len(reply), 3)
-        ]
-        return Taken(answer, int(reply[1]), int(reply[3]), bool(reply[4]), int(reply[2]), items)
+    def parse(reply: list[Any]) -> Taken[Claimed]:
+        if len(reply) < 5:  # refused
+            return taken(reply, ())
+        items = [Claimed(job.decode(), int(n), stored) for job, n, stored in rows(reply, 5, 3)]
+        # Its third field is the claim sequence; what other claiming scripts reply follows.
+        return taken([*reply[:2], *reply[3:5]], items)._replace(sequence=int(reply[2]))
 
     flags = (int(linger), int(marked), int(receives))
     date = "" if date_us is None else date_us
-    arguments: list[Argument] = [process, claim_id, want, tick_us, *flags, date]
+    arguments: list[Argument] = [process, claim_id, limit, tick_us, *flags, date]
     return ScriptCall(load("claim"), account, arguments, parse)
 
 
 def poll_claim(
     account: str,
     process: str,
-    want: int,
+    limit: int,
     tick_us: int,
     lease_us: int,
     *,
@@ -88,99 +88,88 @@ def poll_claim(
     may_list: bool = False,
     ahead_us: int = 0,
     least_us: int = 0,
-) -> ScriptCall[Taken]:
-    """Take running jobs whose poll is due, and strays; see `poll_claim.lua`."""
+) -> ScriptCall[Taken[DuePoll]]:
+    """Take running jobs whose poll is due, and orphans; see `poll_claim.lua`."""
 
-    def parse(reply: list[Any]) -> Taken:
-        if reply[0] != b"ok":
-            return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
-        items = [
-            DuePoll(
-                reply[i].decode(),
-                int(reply[i + 1]),
-                reply[i + 2].decode(),
-                reply[i + 3].decode(),
-                int(reply[i + 4]),
-                int(reply[i + 5]) if reply[i + 5] else None,
-                reply[i + 6].decode(),
-                int(reply[i + 7] or 0),
-                int(reply[i + 8] or 0),
-                int(reply[i + 9] or 0),
-            )
-            for i in range(4, len(reply), 10)
-            if reply[i + 1] and reply[i + 4]
-        ]
-        return Taken(ClaimAnswer.OK, int(reply[1]), int(reply[2]), bool(reply[3]), 0, items)
+    def parse(reply: list[Any]) -> Taken[DuePoll]:
+        return taken(reply, [_due_poll(row) for row in rows(reply, 4, 10) if row[1] and row[4]])
 
     lists = (int(may_list), ahead_us, least_us)
-    arguments: list[Argument] = [process, want, tick_us, lease_us, max_run_us, *lists]
+    arguments: list[Argument] = [process, limit, tick_us, lease_us, max_run_us, *lists]
     arguments.append(max(max_run_us, WORKFLOW_RUN_US))
     return ScriptCall(load("poll_claim"), account, arguments, parse)
 
 
+def _due_poll(row: Sequence[bytes]) -> DuePoll:
+    job_id, attempt, run_id, status, started, deadline, retry, runs, since, limit = row
+    return DuePoll(
+        job_id.decode(),
+        int(attempt),
+        run_id.decode(),
+        status.decode(),
+        int(started),
+        int(deadline) if deadline else None,
+        retry.decode(),
+        int(runs or 0),
+        int(since or 0),
+        int(limit or 0),
+    )
+
+
 def cancel_claim(
-    account: str, process: str, want: int, tick_us: int, lease_us: int
-) -> ScriptCall[Taken]:
+    account: str, process: str, limit: int, tick_us: int, lease_us: int
+) -> ScriptCall[Taken[ToCancel]]:
     """Take runs whose cancel is due; see `cancel_claim.lua`."""
 
-    def parse(reply: list[Any]) -> Taken:
-        if reply[0] != b"ok":
-            return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
+    def parse(reply: list[Any]) -> Taken[ToCancel]:
         now_us = int(reply[1])
-        items = [
-            ToCancel(
-                reply[i].decode(),
-                int(reply[i + 1]),
-                reply[i + 2].decode(),
-                now_us - int(reply[i + 3]),
-            )
-            for i in range(4, len(reply), 4)
-        ]
-        return Taken(ClaimAnswer.OK, now_us, int(reply[2]), bool(reply[3]), 0, items)
+        return taken(
+            reply,
+            (
+                ToCancel(job_id.decode(), int(attempt), run_id.decode(), now_us - int(since_us))
+                for job_id, attempt, run_id, since_us in rows(reply, 4, 4)
+            ),
+        )
 
-    return ScriptCall(load("cancel_claim"), account, [process, want, tick_us, lease_us], parse)
+    return ScriptCall(load("cancel_claim"), account, [process, limit, tick_us, lease_us], parse)
 
 
 def reconcile_claim(
-    account: str, process: str, want: int, tick_us: int, lease_us: int
-) -> ScriptCall[Taken]:
-    """Take unconfirmed jobs whose look is due; see `reconcile_claim.lua`."""
+    account: str, process: str, limit: int, tick_us: int, lease_us: int
+) -> ScriptCall[Taken[Doubtful]]:
+    """Take unconfirmed jobs whose search is due; see `reconcile_claim.lua`."""
 
-    def parse(reply: list[Any]) -> Taken:
-        if reply[0] != b"ok":
-            return Taken(ClaimAnswer(reply[0].decode()), int(reply[1]))
-        return Taken(
-            ClaimAnswer.OK,
-            int(reply[1]),
-            int(reply[2]),
-            bool(reply[3]),
-            items=_doubts(reply, 9),
+    def parse(reply: list[Any]) -> Taken[Doubtful]:
+        found = taken(reply, _doubts(reply, 9))
+        if found.answer is not ClaimAnswer.OK:
+            return found
+        return found._replace(
             recover_from_us=int(reply[4]),
             recover_since_us=int(reply[5]),
             lost_claims=int(reply[6]),
-            recover_date_us=int(reply[7]) if reply[7] else None,
+            recover_date_us=optional_int(reply[7]),
             has_deaths=reply[8] == b"1",
         )
 
-    return ScriptCall(load("reconcile_claim"), account, [process, want, tick_us, lease_us], parse)
+    return ScriptCall(load("reconcile_claim"), account, [process, limit, tick_us, lease_us], parse)
 
 
 def _doubts(reply: list[Any], first: int) -> list[Doubtful]:
-    """Read what `lib/jobs/doubts.lua` tells of unconfirmed jobs."""
+    """Read what `lib/jobs/doubts.lua` returns of unconfirmed jobs."""
     return [
         Doubtful(
-            reply[i].decode(),
-            int(reply[i + 1]),
-            int(reply[i + 2]),
-            int(reply[i + 3]) if reply[i + 3] else None,
-            reply[i + 4] == b"1",
-            reply[i + 5].decode(),
-            reply[i + 6].decode(),
-            reply[i + 7],
-            reply[i + 8] == b"1",
-            int(reply[i + 9]) if reply[i + 9] else None,
+            row[0].decode(),
+            int(row[1]),
+            int(row[2]),
+            optional_int(row[3]),
+            row[4] == b"1",
+            row[5].decode(),
+            row[6].decode(),
+            row[7],
+            row[8] == b"1",
+            optional_int(row[9]),
         )
-        for i in range(first, len(reply), 10)
+        for row in rows(reply, first, 10)
     ]
 
 
@@ -188,38 +177,29 @@ def read_doubts(account: str, offset: int, count: int) -> ScriptCall[Unconfirmed
     """Read a page of all unconfirmed jobs; see `read_doubts.lua`."""
 
     def parse(reply: list[Any]) -> UnconfirmedPage:
-        in_flight = int(reply[1]) if reply[1] else None
-        return UnconfirmedPage(int(reply[0]), in_flight, int(reply[2]), _doubts(reply, 3))
+        return UnconfirmedPage(
+            int(reply[0]), optional_int(reply[1]), int(reply[2]), _doubts(reply, 3)
+        )
 
     return ScriptCall(load("read_doubts"), account, [offset, count], parse)
 
 
-def read_requests(
-    account: str, job_ids: Sequence[str]
-) -> ScriptCall[list[tuple[int, str, bytes] | None]]:
-    """Read the attempt, the run and the stored request of jobs; None = there is no such job."""
-
-    def parse(reply: list[Any]) -> list[tuple[int, str, bytes] | None]:
-        return [None if one is None else (int(one[0]), one[1].decode(), one[2]) for one in reply]
-
-    return ScriptCall(load("read_requests"), account, list(job_ids), parse)
+def _request(row: Sequence[Any] | None) -> tuple[int, str, bytes] | None:
+    return None if row is None else (int(row[0]), row[1].decode(), row[2])
 
 
-def submission_times(
-    account: str, run_ids: Sequence[str]
-) -> ScriptCall[tuple[int, list[tuple[int, int] | None]]]:
-    """Tell when runs of ours were claimed and accepted, and the queue's clock; microseconds.
+#: Read the attempt, the run and the stored request of jobs; None = there is no such job.
+read_requests = of_ids("read_requests", lambda reply: [_request(row) for row in reply])
 
-    Args:
-        account: the account.
-        run_ids: the runs, at most 100.
-    """
 
-    def parse(reply: list[Any]) -> tuple[int, list[tuple[int, int] | None]]:
-        times = [None if one is None else (int(one[0]), int(one[1])) for one in reply[1:]]
-        return int(reply[0]), times
+def _times(reply: list[Any]) -> tuple[int, list[tuple[int, int] | None]]:
+    times = [None if one is None else (int(one[0]), int(one[1])) for one in reply[1:]]
+    return int(reply[0]), times
 
-    return ScriptCall(load("submission_times"), account, list(run_ids), parse)
+
+#: Read the queue's clock, and when runs of ours were claimed and accepted (microseconds; None = no
+#: run of ours), of 100 runs at most.
+submission_times = of_ids("submission_times", _times)
 
 
 def waiting_lanes(account: str, cursor: str, keys: int) -> ScriptCall[tuple[str, list[str]]]:
@@ -228,13 +208,9 @@ def waiting_lanes(account: str, cursor: str, keys: int) -> ScriptCall[tuple[str,
     Args:
         account: the account.
         cursor: '0' = from the start.
-        keys: how many to look at.
+        keys: how many to read.
     """
-
-    def parse(reply: list[bytes]) -> tuple[str, list[str]]:
-        return reply[0].decode(), [raw.decode() for raw in reply[1:]]
-
-    return ScriptCall(load("waiting_lanes"), account, [cursor, keys], parse)
+    return ScriptCall(load("waiting_lanes"), account, [cursor, keys], page)
 
 
 def read_lanes(
@@ -247,7 +223,7 @@ def read_lanes(
 
     Args:
         account: the account.
-        names: of lanes, as `waiting_lanes` tells them.
+        names: of lanes, as `waiting_lanes` returns them.
         first: how many ids of each are passed over.
         count: how many are read.
         newest: read lanes from their ends, as far as jobs came to them since claims may have been
@@ -255,7 +231,7 @@ def read_lanes(
     """
 
     def parse(reply: list[Any]) -> list[tuple[int, list[str], list[str]]]:
-        return [(int(ids), _texts(waiting), _texts(later)) for ids, waiting, later in reply]
+        return [(int(ids), texts(waiting), texts(later)) for ids, waiting, later in reply]
 
     return ScriptCall(load("read_lanes"), account, [int(newest), first, count, *names], parse)
 
@@ -273,13 +249,9 @@ def read_waiting(
     """
 
     def parse(reply: list[Any]) -> tuple[str, list[str], list[str]]:
-        return reply[0].decode(), _texts(reply[1]), _texts(reply[2])
+        return reply[0].decode(), texts(reply[1]), texts(reply[2])
 
     return ScriptCall(load("read_waiting"), account, [index, cursor, count], parse)
-
-
-def _texts(raw: Sequence[bytes]) -> list[str]:
-    return [one.decode() for one in raw]
 
 
 def mark_running(
@@ -290,24 +262,23 @@ def mark_running(
     marked: bool = False,
     canceled: bool = False,
 ) -> ScriptCall[list[int]]:
-    """Record runs: 1 adopted, 0 known already, 2 a stray, 3 another job's, 4 a guess that failed,
+    """Record runs: 1 adopted, 0 known already, 2 an orphan, 3 another job's, 4 a guess that failed,
     5 adopted by correcting a guess, or another job's answer.
 
     Args:
         account: the account.
         items: the runs.
-        guess: they were told by their requests only: one that does not fit is nobody's stray.
+        guess: only their requests were compared: one that does not fit is no orphan.
         marked: they show the attempts' own markers, which go before what an answer said.
         canceled: of guesses: jobs that are to be canceled take them, too. Else such a job takes
             none, for it would be canceled although it may be an equal job's.
     """
-    told = 2 if marked else 3 if guess and canceled else int(guess)
-    return ScriptCall(load("mark_running"), account, [told, *_flat(items)], _codes)
+    source = 2 if marked else 3 if guess and canceled else int(guess)
+    return ScriptCall(load("mark_running"), account, [source, *flat(items)], codes)
 
 
-def mark_dead(account: str, items: Sequence[Lost]) -> ScriptCall[list[int]]:
-    """Record refused submissions."""
-    return ScriptCall(load("mark_dead"), account, _flat(item[:3] for item in items), _codes)
+#: Record refused submissions.
+mark_dead: OfItems[Lost, list[int]] = of_items("mark_dead", codes, lambda lost: lost[:3])
 
 
 def mark_unconfirmed(
@@ -322,67 +293,50 @@ def mark_unconfirmed(
         items: the submissions.
         marked: submissions carry markers.
     """
-    arguments = [int(marked), *_flat((*item[:3], int(item.trouble)) for item in items)]
-    return ScriptCall(load("mark_unconfirmed"), account, arguments, _codes)
+    arguments = [int(marked), *flat((*item[:3], int(item.trouble)) for item in items)]
+    return ScriptCall(load("mark_unconfirmed"), account, arguments, codes)
 
 
 def give_back(account: str, items: Sequence[GivenBack], why: str) -> ScriptCall[list[int]]:
     """Return claims that brought no run; why = void, not_sent, busy, limited, account or later."""
     wait_us = max(item.wait_us for item in items)
     named = next((f"{item.named:g}" for item in reversed(items) if item.named), "")
-    arguments = [why, wait_us, items[-1].reason, named, *_flat(item[:2] for item in items)]
-    return ScriptCall(load("give_back"), account, arguments, _codes)
+    arguments = [why, wait_us, items[-1].reason, named, *flat(item[:2] for item in items)]
+    return ScriptCall(load("give_back"), account, arguments, codes)
 
 
-def mark_polled(account: str, items: Sequence[Polled]) -> ScriptCall[int]:
-    """Say when to look at runs again."""
-    return ScriptCall(load("mark_polled"), account, _flat(items), int)
-
-
-def finish(account: str, items: Sequence[Finished]) -> ScriptCall[list[int]]:
-    """Record the ends of runs."""
-    return ScriptCall(load("finish"), account, _flat(items), _codes)
-
-
-def retry_run(account: str, items: Sequence[RunAgain]) -> ScriptCall[list[int]]:
-    """Record runs that ended badly, and have their jobs run again; see `retry_run.lua`."""
-    return ScriptCall(load("retry_run"), account, _flat(items), _codes)
+#: Say when to poll runs again.
+mark_polled: OfItems[Polled, int] = of_items("mark_polled", int)
+#: Record the ends of runs.
+finish: OfItems[Finished, list[int]] = of_items("finish", codes)
+#: Record runs that ended badly, and have their jobs run again; see `retry_run.lua`.
+retry_run: OfItems[RunAgain, list[int]] = of_items("retry_run", codes)
 
 
 def record_search(
     account: str, items: Sequence[Searched], searched_us: int, spacing_us: int
 ) -> ScriptCall[list[int]]:
     """Record searches that found nothing: 2 not unconfirmed any more, 1 stays; see the script."""
-    arguments = [searched_us, spacing_us, *_flat(items)]
-    return ScriptCall(load("record_search"), account, arguments, _codes)
+    arguments = [searched_us, spacing_us, *flat(items)]
+    return ScriptCall(load("record_search"), account, arguments, codes)
 
 
 def bound_runs(
     account: str, run_ids: Sequence[str], *, but_spares: bool = False
 ) -> ScriptCall[list[str]]:
-    """Tell which job each run belongs to; '' = none that we know.
+    """Read which job each run belongs to; '' = none that we know.
 
     Args:
         account: the account.
         run_ids: the runs, at most 1,000.
         but_spares: count runs that may be given to an equal job as nobody's.
     """
-    return ScriptCall(
-        load("bound_runs"),
-        account,
-        [int(but_spares), *run_ids],
-        lambda reply: [raw.decode() for raw in reply],
-    )
+    return ScriptCall(load("bound_runs"), account, [int(but_spares), *run_ids], texts)
 
 
-def permits(account: str, want: int) -> ScriptCall[tuple[int, float]]:
-    """Take permits for calls that are no submissions: how many, and seconds until asking again."""
-
-    def parse(reply: list[Any]) -> tuple[int, float]:
-        now_us, granted, next_us = map(int, reply)
-        return granted, max(0.0, (next_us - now_us) / 1e6)
-
-    return ScriptCall(load("permits"), account, [want], parse)
+def permits(account: str, count: int) -> ScriptCall[tuple[int, float]]:
+    """Take permits for calls that are no submissions: how many, and seconds until the next try."""
+    return ScriptCall(load("permits"), account, [count], permit)
 
 
 def recovered(account: str, recover_from_us: int, recover_since_us: int) -> ScriptCall[bool]:
@@ -429,32 +383,23 @@ def suspect_lost(
         recover_from_us, recover_since_us: as of `recovered`; nothing is done, and nothing returned,
             once that recovery is over.
         marked: submissions carry markers.
-        known: not those that were handed in since the change of server was noticed.
+        known: not those that were enqueued since the change of server was noticed.
     """
     flags = int(marked), int(known)
     arguments: list[Argument] = [recover_from_us, recover_since_us, *flags, *job_ids]
-    return ScriptCall(load("suspect_lost"), account, arguments, _codes)
+    return ScriptCall(load("suspect_lost"), account, arguments, codes)
 
 
-def drop_strays(account: str, run_ids: Sequence[str]) -> ScriptCall[int]:
-    """Forget strays that are over."""
-    return ScriptCall(load("drop_strays"), account, list(run_ids), int)
-
-
-def strays_over(account: str, run_ids: Sequence[str]) -> ScriptCall[int]:
-    """Record strays that were seen to be over: they take no slot any more."""
-    return ScriptCall(load("strays_over"), account, list(run_ids), int)
-
-
-def give_up(account: str, items: Sequence[RunGivenUp]) -> ScriptCall[list[int]]:
-    """End jobs whose run's end was never confirmed; see `give_up.lua`."""
-    arguments = _flat((job_id, run_id, int(is_over)) for job_id, run_id, is_over in items)
-    return ScriptCall(load("give_up"), account, arguments, _codes)
-
-
-def cancel_overdue(account: str, items: Sequence[Overdue]) -> ScriptCall[int]:
-    """Have runs canceled that took longer than they may; see `cancel_overdue.lua`."""
-    return ScriptCall(load("cancel_overdue"), account, _flat(items), int)
+#: Forget orphans that are over.
+drop_strays = of_ids("drop_strays", int)
+#: Record orphans that were seen to be over: they take no slot any more.
+strays_over = of_ids("strays_over", int)
+#: End jobs whose run's end was never confirmed; see `give_up.lua`.
+give_up: OfItems[RunGivenUp, list[int]] = of_items(
+    "give_up", codes, lambda run: (run.job_id, run.run_id, int(run.is_over))
+)
+#: Have runs canceled that took longer than they may; see `cancel_overdue.lua`.
+cancel_overdue: OfItems[Overdue, int] = of_items("cancel_overdue", int)
 
 
 def poll_now(account: str, job_ids: Sequence[str], after_us: int = 0) -> ScriptCall[int]:
@@ -463,7 +408,7 @@ def poll_now(account: str, job_ids: Sequence[str], after_us: int = 0) -> ScriptC
 
 
 def leave_board(account: str, kind: str, process: str) -> ScriptCall[int]:
-    """Take a pump off the board."""
+    """Say that a consumer is not active any more."""
     return ScriptCall(load("leave_board"), account, [kind, process], int)
 
 
@@ -478,7 +423,7 @@ def heartbeat(
     reads: tuple[int, int, str] = (-1, -1, ""),
     date_us: int | None = None,
 ) -> ScriptCall[int]:
-    """Renew a process's lease and tell what it remembers; see `heartbeat.lua`.
+    """Renew a process's lease and report what it remembers; see `heartbeat.lua`.
 
     Args:
         account: the account.
@@ -510,7 +455,7 @@ def tick(
     """Take the tick's slot, if it is free, or act on a wake-up; see `tick.lua`."""
 
     def parse(reply: list[Any]) -> Tick:
-        pairs = {reply[i].decode(): int(reply[i + 1]) for i in range(2, len(reply), 2)}
+        pairs = {kind.decode(): int(count) for kind, count in rows(reply, 2, 2)}
         return Tick(reply[0].decode(), int(reply[1]), pairs)
 
     return ScriptCall(load("tick"), account, [process, int(woken), interval_us, passed_us], parse)
@@ -541,7 +486,7 @@ def seed_limits(
     """
 
     def parse(reply: list[bytes]) -> dict[str, float]:
-        return {reply[i].decode(): float(reply[i + 1]) for i in range(0, len(reply), 2)}
+        return {name.decode(): float(value) for name, value in rows(reply, 0, 2)}
 
-    arguments = _flat((name, exact(value)) for name, value in limits.items())
+    arguments = flat((name, exact(value)) for name, value in limits.items())
     return ScriptCall(load("seed_limits"), account, [int(first), *arguments], parse)

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from api_client.http import transport
 from api_client.http.proxies import Proxies, parse_proxy
+from config import gateway
 from config.settings import (
     Account,
     Settings,
@@ -18,6 +19,7 @@ from config.settings import (
     load_settings,
     unknown_variables,
 )
+from runqueue import ids
 from runqueue.connection.addresses import several
 from worker.stages import reconcile
 
@@ -534,3 +536,7 @@ def test_no_grace_has_a_job_submitted_again_while_its_first_submission_may_yet_t
         if isinstance(limit, Ge)
     )
     assert float(str(bound)) + reconcile.SPACING >= transport.DEFAULT_TIMEOUT
+
+
+def test_the_names_of_accounts_and_tokens_are_those_that_the_queue_takes() -> None:
+    assert gateway.NAME == ids.NAME

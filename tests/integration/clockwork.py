@@ -234,7 +234,7 @@ class Clockwork:
         tick_us: int = 0,
         linger: bool = False,
         receives: bool = False,
-    ) -> Taken:
+    ) -> Taken[Any]:
         """Claim under a claim id of its own."""
         self._made += 1
         claim_id = claim_id or f"claim{self._made}"

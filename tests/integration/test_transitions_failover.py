@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -65,7 +66,7 @@ def a_working_account(client: redis.Redis, jobs: int) -> tuple[Clockwork, list[s
     return clock, ids
 
 
-def recovery(clock: Clockwork) -> Taken:
+def recovery(clock: Clockwork) -> Taken[Any]:
     return clock.run(worker_calls.reconcile_claim(clock.account, "w2", 10, 0, LEASE))
 
 
@@ -185,7 +186,7 @@ def test_a_change_that_a_tick_does_not_notice_first_is_counted_from_the_last_tic
     assert ticked - 10 * SECOND < recovery_of(clock).recover_from_us < ticked
 
 
-def recovery_of(clock: Clockwork) -> Taken:
+def recovery_of(clock: Clockwork) -> Taken[Any]:
     return clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
 
 

@@ -1,6 +1,7 @@
 """The inbox's scripts: a line is taken under one number, and settled once."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import redis
@@ -24,7 +25,7 @@ def push(clock: Clockwork, *lines: str) -> None:
 
 def take(
     clock: Clockwork, want: int = 100, process: str = "p1", *, linger: bool = False
-) -> claim_items.Taken:
+) -> claim_items.Taken[Any]:
     alive(clock, process)
     call = inbox_calls.inbox_take("default", process, want, 0, linger=linger, lease_us=TAKE_LEASE)
     return clock.run(call)

@@ -1,5 +1,7 @@
 """Who reads the list of live runs, which runs are left to it, and what a list may bring about."""
 
+from typing import Any
+
 import pytest
 import redis
 
@@ -35,7 +37,7 @@ def listed(clock: Clockwork, n: int = MANY) -> list[str]:
     return job_ids
 
 
-def take(clock: Clockwork, process: str = "p1", least: int = 0, want: int = 1) -> Taken:
+def take(clock: Clockwork, process: str = "p1", least: int = 0, want: int = 1) -> Taken[Any]:
     """Take the reading of the list."""
     clock.heartbeat(process, first=True)
     call = live_run_calls.lists_claim(ACCOUNT, process, want, 0, LIST_LEASE, least_us=least)

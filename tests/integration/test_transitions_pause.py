@@ -8,11 +8,9 @@ from runqueue.errors import InvalidLimits
 from runqueue.producer import pausing
 from runqueue.store import job_calls, limits
 from runqueue.store.limits import AccountLimits
-from runqueue.store.live_processes import LEASE_SECONDS, PUMPS
+from runqueue.store.live_processes import LEASE_SECONDS
 from tests.integration.clockwork import Clockwork
 from worker.process import lease
-from worker.pumps import KINDS
-from worker.stages.list_runs import ListPump
 
 
 def pause(clock: Clockwork, reason: str = "") -> bool:
@@ -135,6 +133,5 @@ def test_fractions_of_a_rate_are_kept(clock: Clockwork) -> None:
     assert set_limits(clock, dispatches_per_second=rate).live == {"dispatches_per_second": rate}
 
 
-def test_the_kinds_of_pumps_that_are_shown_are_the_worker_s() -> None:
-    assert {kind.kind for kind in (*KINDS, ListPump)} == set(PUMPS)
+def test_the_seconds_of_a_lease_that_are_shown_are_the_worker_s() -> None:
     assert lease.LEASE_SECONDS == LEASE_SECONDS

@@ -1,7 +1,7 @@
 """Processes: leases, fences, claims asked again, the board, ticks, wake-ups, another server."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import redis
@@ -11,11 +11,15 @@ from runqueue.store import job_calls, scripts, worker_calls
 from tests.integration.clockwork import CLAIM_AGE, LEASE, SECOND, Clockwork
 
 
-def poll_claim(clock: Clockwork, process: str = "p1", want: int = 10, tick_us: int = 0) -> Taken:
+def poll_claim(
+    clock: Clockwork, process: str = "p1", want: int = 10, tick_us: int = 0
+) -> Taken[Any]:
     return clock.run(worker_calls.poll_claim(clock.account, process, want, tick_us, LEASE))
 
 
-def cancel_claim(clock: Clockwork, process: str = "p1", want: int = 10, tick_us: int = 0) -> Taken:
+def cancel_claim(
+    clock: Clockwork, process: str = "p1", want: int = 10, tick_us: int = 0
+) -> Taken[Any]:
     return clock.run(worker_calls.cancel_claim(clock.account, process, want, tick_us, LEASE))
 
 

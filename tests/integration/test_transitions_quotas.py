@@ -453,7 +453,7 @@ def test_what_is_refused_is_counted(clock: Clockwork) -> None:
     assert clock.run(job_calls.stats(clock.account)).totals["refused_by_quota"] == 2
 
 
-def taken(clock: Clockwork, want: int = 100) -> claim_items.Taken:
+def taken(clock: Clockwork, want: int = 100) -> claim_items.Taken[Any]:
     """Take lines of the inbox."""
     call = worker_calls.heartbeat("default", "p1", LEASE, -1, 0, first=True)
     clock.run(call)

@@ -491,7 +491,7 @@ def ask(clock: Clockwork, sequence: int = 2) -> None:
     assert clock.claim().answer is ClaimAnswer.MOVED
 
 
-def loss(clock: Clockwork) -> claim_items.Taken:
+def loss(clock: Clockwork) -> claim_items.Taken[Any]:
     return clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
 
 
@@ -662,7 +662,7 @@ def test_also_where_every_worker_remembers_no_more_than_redis_the_runs_are_liste
 
 
 def suspected(
-    taken: claim_items.Taken, account: str, jobs: list[str]
+    taken: claim_items.Taken[Any], account: str, jobs: list[str]
 ) -> scripts.ScriptCall[list[int]]:
     """The call that has jobs looked for."""
     since, noticed = taken.recover_from_us, taken.recover_since_us

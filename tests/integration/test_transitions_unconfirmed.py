@@ -1,5 +1,7 @@
 """Unconfirmed jobs: when they are looked for, what two searches that find nothing mean, strays."""
 
+from typing import Any
+
 import pytest
 
 from runqueue.records import claim_items
@@ -12,7 +14,9 @@ from tests.integration.clockwork import CLAIM_AGE, GRACE, LEASE, SECOND, SPACING
 MICROSECOND = 1 / SECOND
 
 
-def reconcile(clock: Clockwork, process: str = "p1", want: int = 10, tick_us: int = 0) -> Taken:
+def reconcile(
+    clock: Clockwork, process: str = "p1", want: int = 10, tick_us: int = 0
+) -> Taken[Any]:
     clock.heartbeat(process, first=True)
     return clock.run(worker_calls.reconcile_claim(clock.account, process, want, tick_us, LEASE))
 

@@ -71,7 +71,7 @@ def take(
     linger: bool = False,
     tick_us: int = 0,
     busy: Mapping[str, int] | None = None,
-) -> Taken:
+) -> Taken[Any]:
     """Take deliveries that are due, up to so many of one receiver, under a lease that holds."""
     if not clock.heartbeat("p1"):
         clock.heartbeat("p1", first=True)

@@ -1,18 +1,64 @@
-"""The layout in Redis, as it is told and as it is checked."""
+"""The layout in Redis: the table, what scripts and Python name, and what is checked."""
 
 import re
+from collections.abc import Iterator
 
 from runqueue.store import keys
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import sources
+
+_ROW = re.compile(
+    r"([a-z_:]+(?:<[^>]+>)?\S*(?:, [a-z_:<>]+)*) {2,}(hash|list|set|stream|string|zset|channel) "
+)
+#: A key that is never written: what stands for one that is not there.
+_NEVER = "nothing"
+
+
+def rows() -> Iterator[tuple[str, str]]:
+    """Yield each key of the table and its type."""
+    for line in (keys.__doc__ or "").splitlines():
+        if found := _ROW.match(line):
+            yield from ((name, found[2]) for name in found[1].split(", "))
+
+
+def fixed(name: str) -> str:
+    """Return what a key begins with, up to its first variable part."""
+    return name.partition("<")[0]
+
+
+def scripts() -> str:
+    """Return the text of all scripts and of what they share."""
+    return "\n".join(source.read_text() for source in sources().values())
 
 
 def test_the_types_of_the_keys_are_those_of_the_table() -> None:
-    row = re.compile(r"([a-z_:]+(?:, [a-z_:<>]+)*) {2,}(hash|list|set|stream|string|zset) ")
     told = {
-        name: found[2]
-        for line in (keys.__doc__ or "").splitlines()
-        if (found := row.match(line))
-        for name in found[1].split(", ")
-        if "<" not in name
+        name: kind for name, kind in rows() if "<" not in name and kind not in {"channel", "string"}
     }
-
     assert told == keys.TYPES
+
+
+def test_the_table_has_every_key_that_a_script_names() -> None:
+    told = {fixed(name) for name, _ in rows()}
+    # One that names its variable part, too: `board:submit`.
+    missing = {
+        name
+        for name in set(re.findall(r"PREFIX \.\. '([^']+)'", scripts())) - {_NEVER}
+        if name not in told and not any(one.endswith(":") and name.startswith(one) for one in told)
+    }
+    assert missing == set()
+
+
+def test_a_script_names_every_key_of_the_table() -> None:
+    named = scripts()
+    unused = {name for name, _ in rows() if f"'{fixed(name)}" not in named}
+    assert unused == {"meta"}  # KEYS[1] itself
+
+
+def test_the_keys_that_python_makes_are_those_of_the_table() -> None:
+    made = Keys("a")
+    here = [made.meta, made.wake(), made.wake("p"), made.ended, made.ended_on(1)]
+    told = {fixed(name) for name, _ in rows()}
+    for key in here:
+        name = key.removeprefix(made.prefix)
+        assert name in told or f"{name.rpartition(':')[0]}:" in told

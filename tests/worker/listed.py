@@ -7,17 +7,17 @@ from typing import Any, cast
 from runqueue.records.claim_items import Taken
 from tests.simulator.simulating import eventually
 from tests.worker.working import KEYS, Bench
-from worker.stages.list_runs import ListPump
+from worker.stages.list_runs import ListConsumer
 
 META = f"{KEYS.prefix}meta"
 MANY = 12
 
 
-def pump_of(bench: Bench) -> ListPump:
-    """The pump that lists; nothing is begun by itself."""
-    pump = cast(ListPump, bench.account.pumps["list"])
-    pump.on_missing = lambda: None
-    return pump
+def pump_of(bench: Bench) -> ListConsumer:
+    """The consumer that lists; nothing is begun by itself."""
+    consumer = cast(ListConsumer, bench.account.consumers["list"])
+    consumer.on_missing = lambda: None
+    return consumer
 
 
 def due_now(bench: Bench, *job_ids: str) -> None:
@@ -25,7 +25,7 @@ def due_now(bench: Bench, *job_ids: str) -> None:
     bench.client.zadd(f"{KEYS.prefix}poll", dict.fromkeys(job_ids, 0), xx=True)
 
 
-async def list_now(bench: Bench) -> Taken:
+async def list_now(bench: Bench) -> Taken[Any]:
     """Have the list read, if lists are on."""
     pump_of(bench)
     await bench.account.lease.beat()  # what a test did before may have taken long

@@ -34,7 +34,7 @@ from tests.worker.test_denying import denied, full_pages, other_runs, stays
 from tests.worker.test_recovery import is_held, lost_claims
 from tests.worker.working import ENDLESS, Bench, working
 from worker.runs.search import SearchNote
-from worker.stages.reconcile import ReconcilePump
+from worker.stages.reconcile import ReconcileConsumer
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 __all__ = ["no_waiting"]
@@ -102,8 +102,8 @@ async def test_a_run_that_a_cached_list_lacks_is_not_taken_for_one_that_does_not
             assert bench.job(job_id).state is JobState.RUNNING
 
 
-def reconciler(bench: Bench) -> ReconcilePump:
-    return cast("ReconcilePump", bench.account.pumps["reconcile"])
+def reconciler(bench: Bench) -> ReconcileConsumer:
+    return cast("ReconcileConsumer", bench.account.consumers["reconcile"])
 
 
 def stored(page: RunPage) -> RunPage:

@@ -211,9 +211,9 @@ async def test_one_whose_worker_was_killed_after_sending_comes_again_under_the_s
 ) -> None:
     async with receiving() as user, delivering(client, redis_url) as bench:
         batch = over(bench, user.url)
-        pump = bench.account.pumps["callbacks"]
+        consumer = bench.account.consumers["callbacks"]
         with monkeypatch.context() as killed:  # it was sent, and nothing was recorded
-            killed.setattr(bench.account.callbacks, "put", lambda *_: pump.free_place())
+            killed.setattr(bench.account.writers.callbacks, "put", lambda *_: consumer.release())
             await bench.one_pass("callbacks")
         assert (len(user.bodies), stands(bench, batch)) == (1, (1, 0, 0))
         ((_, wait),) = members(bench)
@@ -241,8 +241,8 @@ async def test_a_stop_gives_back_at_once_what_was_cut_off(
 
     async with answering(hangs) as url, delivering(client, redis_url) as bench:
         batch = over(bench, url)
-        pump = bench.account.pumps["callbacks"]
-        start(pump, *(await pump.take(1, 0)).items)
+        consumer = bench.account.consumers["callbacks"]
+        start(consumer, *(await consumer.take(1, 0)).items)
         await asked.wait()
 
         await bench.account.stop(0)
@@ -271,21 +271,23 @@ async def test_a_receiver_that_hangs_holds_up_neither_other_receivers_nor_webhoo
         for _ in range(5):
             over(bench, dead)
         batch = over(bench, user.url)
-        pump = asyncio.create_task(bench.account.pumps["callbacks"].run(0))
+        consumer = asyncio.create_task(bench.account.consumers["callbacks"].run(0))
         try:
             await eventually(lambda: stands(bench, batch) == (0, 1, 0))
-            assert bench.account.pumps["webhooks"].busy == 0
+            assert bench.account.consumers["webhooks"].busy == 0
         finally:
-            await bench.account.pumps["callbacks"].drain(0)
-            await ended(pump)
+            await bench.account.consumers["callbacks"].drain(0)
+            await ended(consumer)
 
 
-async def test_a_pump_takes_all_that_is_due_and_leaves(client: redis.Redis, redis_url: str) -> None:
+async def test_a_consumer_takes_all_that_is_due_and_leaves(
+    client: redis.Redis, redis_url: str
+) -> None:
     assert MOST_AT_ONCE < PER_HOST, "none waits for a connection"
     async with receiving() as user, delivering(client, redis_url) as bench:
         batches = [over(bench, user.url) for _ in range(2 * MOST_AT_ONCE + 5)]
-        pump = bench.account.pumps["callbacks"]
-        assert await ended(asyncio.create_task(pump.run(0))) is ConsumerEnd.IDLE
+        consumer = bench.account.consumers["callbacks"]
+        assert await ended(asyncio.create_task(consumer.run(0))) is ConsumerEnd.IDLE
         assert {stands(bench, batch) for batch in batches} == {(0, 1, 0)}
         assert len(user.bodies) == len(batches)
         assert bench.board("callbacks") == 0
@@ -330,11 +332,11 @@ async def test_the_url_is_shown_nowhere_beyond_its_endpoint(
 ) -> None:
     async with receiving(500) as user, delivering(client, redis_url) as bench:
         batch = over(bench, user.url.replace("//", "//me:pass@") + "?token=secret")
-        pump = bench.account.pumps["callbacks"]
-        taken = await pump.take(1, 0)
+        consumer = bench.account.consumers["callbacks"]
+        taken = await consumer.take(1, 0)
         assert "secret" not in repr(taken)
-        start(pump, *taken.items)
-        await eventually(lambda: pump.busy == 0)
+        start(consumer, *taken.items)
+        await eventually(lambda: consumer.busy == 0)
 
         found: Batch = bench.queue.get_batch(batch)
         for shown in (found, found.as_dict(), logged, user.bodies):

@@ -132,7 +132,7 @@ async def test_the_ten_minutes_begin_with_the_first_try_not_with_the_wish(
 ) -> None:
     async with working(client, redis_url) as bench:
         (job_id,) = bench.enqueue()
-        ((job, *_),) = (await bench.account.pumps["submit"].take(1, 0)).items
+        ((job, *_),) = (await bench.account.consumers["submit"].take(1, 0)).items
         await bench.account.send(
             worker_calls.mark_unconfirmed("default", [Lost(job_id, 1, "cut off")])
         )
@@ -159,8 +159,8 @@ async def test_a_cancel_cut_off_by_a_stop_is_tried_again(
         (job_id,) = await bench.submitted()
         await bench.api.fault({"latency": 60}, match={"route": "cancel_run"}, times=1)
         bench.queue.cancel(job_id)
-        pump = bench.account.pumps["cancel"]
-        pump._start((await pump.take(1, 0)).items[0])
+        consumer = bench.account.consumers["cancel"]
+        consumer._start((await consumer.take(1, 0)).items[0])
         begun = time.monotonic()
 
         await bench.account.stop(0.05)
@@ -189,10 +189,10 @@ async def test_a_job_canceled_while_its_submission_makes_no_run_is_canceled_not_
     async with working(client, redis_url) as bench:
         await bench.api.fault({"unavailable": "no_run"}, match={"route": "run_task"})
         (job_id,) = bench.enqueue()
-        pump = bench.account.pumps["submit"]
-        items = (await pump.take(1, 0)).items
+        consumer = bench.account.consumers["submit"]
+        items = (await consumer.take(1, 0)).items
         bench.queue.cancel(job_id)
-        pump._start(items[0])
+        consumer._start(items[0])
         await bench.account.stop(5)
 
         assert bench.job(job_id).state is JobState.CANCELED

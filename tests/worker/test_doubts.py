@@ -77,13 +77,13 @@ async def test_the_time_that_a_search_takes_makes_no_run_too_old(
     ahead = [0.0]
     async with working(client, redis_url, clock=lambda: time.time() + ahead[0], **SOON) as bench:
         job_id = await lose(bench, request_of, MADE)
-        pump = bench.account.pumps["reconcile"]
+        consumer = bench.account.consumers["reconcile"]
         client.zadd(f"{KEYS.prefix}reconcile", {job_id: 0})
-        ((taken, start_of_pass, _),) = (await pump.take(1, 0)).items
+        ((taken, start_of_pass, _),) = (await consumer.take(1, 0)).items
 
         ahead[0] = 70.0  # the list is read 70 s later, and the run is 70 s older by then
-        start(pump, (taken, start_of_pass - 70, False))
-        await eventually(lambda: pump.busy == 0)
+        start(consumer, (taken, start_of_pass - 70, False))
+        await eventually(lambda: consumer.busy == 0)
 
         assert bench.job(job_id).state is JobState.RUNNING
 
@@ -94,14 +94,14 @@ async def test_a_job_that_was_found_meanwhile_takes_no_equal_one_s_run(
     async with working(client, redis_url, **SOON) as bench:
         job_ids = [await lose(bench, task(engine=None), MADE) for _ in range(2)]
         first, second = [run["run_id"] for run in await bench.runs()]
-        pump = bench.account.pumps["reconcile"]
+        consumer = bench.account.consumers["reconcile"]
         client.zadd(f"{KEYS.prefix}reconcile", dict.fromkeys(job_ids, 0))
-        taken = await pump.take(1, 0)
+        taken = await consumer.take(1, 0)
         late = [RunAccepted(job_ids[0], 1, first, "running", 0)]
         assert await bench.account.send(worker_calls.mark_running("default", late)) == [1]
 
-        start(pump, *taken.items)
-        await eventually(lambda: pump.busy == 0)
+        start(consumer, *taken.items)
+        await eventually(lambda: consumer.busy == 0)
 
         assert [bench.job(job_id).run_id for job_id in job_ids] == [first, second]
         assert list(Operations(bench.queue).strays()) == []
@@ -113,13 +113,13 @@ async def test_a_marked_run_of_a_job_that_moved_on_is_a_stray(
     async with working(client, redis_url, **SOON) as bench:
         request = task(engine="skyvern-2.0", webhook_url="https://hook.test/")
         job_id = await lose(bench, request, MADE)
-        pump = bench.account.pumps["reconcile"]
+        consumer = bench.account.consumers["reconcile"]
         client.zadd(f"{KEYS.prefix}reconcile", {job_id: 0})
-        taken = await pump.take(1, 0)
+        taken = await consumer.take(1, 0)
         Operations(bench.queue).fail([job_id])
 
-        start(pump, *taken.items)
-        await eventually(lambda: pump.busy == 0)
+        start(consumer, *taken.items)
+        await eventually(lambda: consumer.busy == 0)
 
         [run] = await bench.runs()
         assert [one.run_id for one in Operations(bench.queue).strays()] == [run["run_id"]]

@@ -1,4 +1,4 @@
-"""The inbox's pump: every line is one job, whatever happens in between."""
+"""The inbox's consumer: every line is one job, whatever happens in between."""
 
 import asyncio
 import json
@@ -37,10 +37,10 @@ def come_again(bench: Bench) -> None:
 
 
 async def pumped(bench: Bench) -> None:
-    """Run the pump until there is nothing more to do."""
-    run = asyncio.create_task(bench.account.pumps["inbox"].run(0))
+    """Run the consumer until there is nothing more to do."""
+    run = asyncio.create_task(bench.account.consumers["inbox"].run(0))
     await eventually(lambda: left(bench)[:2] == (0, 0))
-    await bench.account.pumps["inbox"].drain(5)
+    await bench.account.consumers["inbox"].drain(5)
     await run
 
 
@@ -93,7 +93,7 @@ async def test_a_crash_before_the_jobs_were_made_loses_none(
 ) -> None:
     async with working(client, redis_url) as bench:
         client.rpush(INBOX, line(), line("order-1"), "nonsense")
-        await bench.account.pumps["inbox"].take(2, 0)  # and then it dies
+        await bench.account.consumers["inbox"].take(2, 0)  # and then it dies
         assert left(bench) == (0, 3, 0)
 
         come_again(bench)
@@ -167,10 +167,10 @@ async def test_lines_that_a_full_redis_does_not_take_stay_and_come_when_there_is
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0)
     async with working(client, redis_url) as bench:
         client.rpush(INBOX, line())
-        taken = await bench.account.pumps["inbox"].take(1, 0)
+        taken = await bench.account.consumers["inbox"].take(1, 0)
         client.config_set("maxmemory", 1)
-        bench.account.pumps["inbox"]._start(taken.items[0])
-        await eventually(lambda: bench.account.pumps["inbox"].busy == 0)
+        bench.account.consumers["inbox"]._start(taken.items[0])
+        await eventually(lambda: bench.account.consumers["inbox"].busy == 0)
         client.config_set("maxmemory", 0)
         assert left(bench) == (0, 1, 0)
         assert "lines_left" in [event["event"] for event in logged]

@@ -153,13 +153,13 @@ async def test_claims_of_a_lost_lease_are_given_back_unsent(
 ) -> None:
     async with working(client, redis_url) as bench:
         (job_id,) = bench.enqueue()
-        pump = bench.account.pumps["submit"]
-        items = (await pump.take(1, 0)).items
+        consumer = bench.account.consumers["submit"]
+        items = (await consumer.take(1, 0)).items
         client.zrem(f"{KEYS.prefix}processes", bench.account.lease.name)
         await bench.account.lease.beat()
 
-        start(pump, *items)
-        await eventually(lambda: pump.busy == 0)
+        start(consumer, *items)
+        await eventually(lambda: consumer.busy == 0)
 
         assert bench.job(job_id).state is JobState.READY
         assert await bench.submissions() == 0
@@ -173,7 +173,7 @@ async def test_a_process_that_ends_in_good_order_is_gone_from_the_queue(
     async with working(client, redis_url) as bench:
         assert bench.stats().processes == 1
         assert bench.queue.accounts() == ["default"]
-        await bench.account.pumps["submit"].take(1, 0)
+        await bench.account.consumers["submit"].take(1, 0)
 
         await bench.account.stop(0)
 

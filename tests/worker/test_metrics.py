@@ -16,13 +16,12 @@ from runqueue.observe.collector import QueueCollector
 from runqueue.store import worker_calls
 from runqueue.store.damage import report_key
 from runqueue.store.keys import Keys
+from runqueue.store.live_processes import STAGES
 from simulator.model.options import DEFAULT_API_KEY
 from tests.worker.working import INSTANT, closed_port, working
 from worker.process import metrics_server
 from worker.process.metrics import REGISTRY, AccountMetrics
 from worker.process.metrics_server import serve_metrics
-from worker.pumps import KINDS
-from worker.stages.list_runs import ListPump
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -160,10 +159,10 @@ def test_a_damaged_record_hides_no_figure_of_its_account(
     assert value(found, "runqueue_jobs", account="default", state="ready", priority="normal") == 2
 
 
-def test_every_kind_of_pump_is_named_where_they_are_counted() -> None:
+def test_every_kind_of_consumer_is_named_where_they_are_counted() -> None:
     text = next(metric.text for metric in exposed() if metric.name == "runqueue_pump_busy")
 
-    assert all(kind.kind in text for kind in (*KINDS, ListPump))
+    assert all(stage in text for stage in STAGES)
 
 
 class TaskNames:

@@ -196,11 +196,11 @@ async def test_a_read_that_failed_ends_nothing_and_comes_again_a_second_later_at
         assert 0 < wait_of(bench, job_id) <= 1
         assert "poll_failed" in [event["event"] for event in logged]
         answered = action.get("body") == {"detail": "Run not found"}
-        assert (bench.account.reads.told().failing_us == -1) is answered
+        assert (bench.account.reads.report().failing_us == -1) is answered
         due(bench, job_id)
         await bench.one_pass("poll")
         assert bench.job(job_id).state is JobState.COMPLETED
-        assert bench.account.reads.told().failing_us == -1
+        assert bench.account.reads.report().failing_us == -1
 
 
 async def test_a_server_that_asks_to_be_left_alone_is(client: redis.Redis, redis_url: str) -> None:
@@ -235,7 +235,7 @@ async def test_a_poll_that_nobody_records_comes_again_after_its_lease(
     async with working(client, redis_url) as bench:
         (job_id,) = await bench.submitted()
 
-        await bench.account.pumps["poll"].take(1, 0)  # and the process dies
+        await bench.account.consumers["poll"].take(1, 0)  # and the process dies
 
         assert 10 < wait_of(bench, job_id) <= 15
         assert not (await bench.one_pass("poll")).items
@@ -376,12 +376,12 @@ async def test_a_poll_cut_off_by_a_stop_loses_nothing(client: redis.Redis, redis
     async with working(client, redis_url) as bench:
         (job_id,) = await bench.submitted(url=INSTANT)
         await bench.api.fault({"latency": 60}, match={"route": "get_run"}, times=1)
-        pump = bench.account.pumps["poll"]
-        pump._start((await pump.take(1, 0)).items[0])
-        assert pump.busy == 1
+        consumer = bench.account.consumers["poll"]
+        consumer._start((await consumer.take(1, 0)).items[0])
+        assert consumer.busy == 1
 
-        await pump.drain(0)
-        await eventually(lambda: pump.busy == 0)
+        await consumer.drain(0)
+        await eventually(lambda: consumer.busy == 0)
 
         assert bench.job(job_id).state is JobState.RUNNING
         assert wait_of(bench, job_id) <= 1

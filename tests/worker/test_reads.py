@@ -9,7 +9,7 @@ from worker.process.read_health import ReadReport, Reads
 
 
 def test_a_process_that_read_nothing_says_nothing() -> None:
-    assert Reads(FakeClock()).told() == ReadReport(-1, -1, "")
+    assert Reads(FakeClock()).report() == ReadReport(-1, -1, "")
 
 
 def test_reads_fail_from_the_first_failure_after_the_last_answer_on() -> None:
@@ -21,7 +21,7 @@ def test_reads_fail_from_the_first_failure_after_the_last_answer_on() -> None:
     clock.advance(5)
     reads.failed(None)
 
-    assert reads.told() == ReadReport(15_000_000, 5_000_000, "no answer")
+    assert reads.report() == ReadReport(15_000_000, 5_000_000, "no answer")
 
 
 def test_an_answer_ends_it() -> None:
@@ -31,7 +31,7 @@ def test_an_answer_ends_it() -> None:
     clock.advance(5)
     reads.answered()
 
-    assert reads.told() == ReadReport(0, -1, "")
+    assert reads.report() == ReadReport(0, -1, "")
 
 
 def test_a_failure_after_which_nothing_was_asked_is_forgotten_in_a_minute() -> None:
@@ -39,10 +39,10 @@ def test_a_failure_after_which_nothing_was_asked_is_forgotten_in_a_minute() -> N
     reads = Reads(clock)
     reads.failed(403)
     clock.advance(60)
-    assert reads.told().why == "HTTP 403"
+    assert reads.report().why == "HTTP 403"
     clock.advance(1)
 
-    assert reads.told() == ReadReport(-1, -1, "")
+    assert reads.report() == ReadReport(-1, -1, "")
 
 
 class Control:

@@ -46,6 +46,11 @@ def noting(recorded: list[int], item: int) -> Any:
     return lambda: recorded.append(item)
 
 
+def is_busy(writer: BatchWriter[Any]) -> bool:
+    """Say whether something is not recorded yet."""
+    return writer._task is not None or writer._retry is not None
+
+
 async def test_what_comes_while_a_script_runs_goes_out_as_one_group() -> None:
     server, recorded = Server(), list[int]()
     recorder = BatchWriter(server.call, server.send)
@@ -142,17 +147,17 @@ async def test_a_place_stays_busy_until_redis_has_taken_the_answer(
     async with working(client, redis_url) as bench:
         wrap_send(monkeypatch, bench.account, around)
         # The recorder was given the real one when the account was made.
-        monkeypatch.setattr(bench.account.running, "_send", bench.account.send)
+        monkeypatch.setattr(bench.account.writers.running, "_send", bench.account.send)
         (job_id,) = bench.enqueue()
-        pump = bench.account.pumps["submit"]
+        consumer = bench.account.consumers["submit"]
         one = asyncio.create_task(bench.one_pass("submit"))
         await bench.arrived()
-        assert (bench.job(job_id).state, pump.busy) == ("submitting", 1)
+        assert (bench.job(job_id).state, consumer.busy) == ("submitting", 1)
 
         is_away.set()
         await one
 
-        assert (bench.job(job_id).state, pump.busy) == ("running", 0)
+        assert (bench.job(job_id).state, consumer.busy) == ("running", 0)
 
 
 async def test_the_same_ends_sent_twice_are_recorded_once(
@@ -170,7 +175,7 @@ async def test_the_same_ends_sent_twice_are_recorded_once(
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
     async with working(client, redis_url) as bench:
         await bench.submitted(url="https://shop.test/?sim_seconds=0")
-        monkeypatch.setattr(bench.account.finished, "_send", lose_the_first_answer)
+        monkeypatch.setattr(bench.account.writers.finished, "_send", lose_the_first_answer)
 
         await bench.one_pass("poll")
 
@@ -184,12 +189,12 @@ async def test_a_stray_run_is_told_in_the_log(
 ) -> None:
     async with working(client, redis_url) as bench:
         (job_id,) = bench.enqueue()
-        pump = bench.account.pumps["submit"]
-        ((job, process, asked),) = (await pump.take(1, 0)).items
+        consumer = bench.account.consumers["submit"]
+        ((job, process, asked),) = (await consumer.take(1, 0)).items
         client.delete(f"{Keys('default').prefix}job:{job_id}")
 
-        pump._start((job, process, asked))
-        await eventually(lambda: pump.busy == 0)
+        consumer._start((job, process, asked))
+        await eventually(lambda: consumer.busy == 0)
 
         (run,) = await bench.runs()
         told = [event for event in logged if event["event"] == "stray_run"]
@@ -254,7 +259,7 @@ async def test_what_redis_refuses_for_a_while_is_recorded_when_it_takes_it(words
     for item in range(4):
         recorder.put(item, noting(recorded, item))
 
-    await eventually(lambda: not recorder.is_busy)
+    await eventually(lambda: not is_busy(recorder))
 
     assert sorted(item for group in server.groups for item in group) == [0, 1, 2, 3]
     assert sorted(recorded) == [0, 1, 2, 3]
@@ -294,12 +299,12 @@ async def test_one_item_that_is_refused_for_an_unknown_reason_waits_while_others
         recorder.put(item, noting(recorded, item))
     await eventually(lambda: len(recorded) == 200)
     assert 3 not in [item for group in server.groups for item in group]
-    assert recorder.is_busy
+    assert is_busy(recorder)
     recorder.put(200, noting(recorded, 200))
     await eventually(lambda: server.groups[-1] == [200])
 
     is_refused = False
-    await eventually(lambda: not recorder.is_busy)
+    await eventually(lambda: not is_busy(recorder))
 
     assert server.groups[-1] == [3]
     assert sorted(recorded) == list(range(201))
@@ -320,7 +325,7 @@ async def test_places_stay_busy_beyond_the_records_that_may_be_set_aside(
     assert len(recorded) == 2
 
     server.errors.clear()
-    await eventually(lambda: not recorder.is_busy)
+    await eventually(lambda: not is_busy(recorder))
 
     assert sorted(recorded) == [0, 1, 2, 3, 4]
     assert sorted(item for group in server.groups for item in group) == [0, 1, 2, 3, 4]
@@ -368,7 +373,7 @@ async def test_an_item_that_is_refused_for_an_unknown_reason_holds_up_no_end_of_
 
     await recorder.settled()
 
-    assert not recorder.is_busy
+    assert not is_busy(recorder)
     assert [event["event"] for event in logged] == ["record_set_aside", "record_lost"]
 
 
@@ -411,16 +416,16 @@ async def test_run_ids_outlast_a_redis_whose_replicas_are_away(
         with redis.Redis(port=own.port) as client:
             async with working(client, url) as bench:
                 job_ids = bench.enqueue(5, on_unconfirmed="resubmit")
-                pump = bench.account.pumps["submit"]
-                taken = await pump.take(100, 0)
+                consumer = bench.account.consumers["submit"]
+                taken = await consumer.take(100, 0)
                 client.config_set("min-replicas-to-write", 1)
                 for item in taken.items:
-                    pump._start(item)
+                    consumer._start(item)
                 await bench.arrived(5)
                 assert {bench.job(job_id).state for job_id in job_ids} == {"submitting"}
                 await eventually(lambda: "NOREPLICAS" in _delays(logged))
                 client.config_set("min-replicas-to-write", 0)
-                await eventually(lambda: pump.busy == 0)
+                await eventually(lambda: consumer.busy == 0)
 
                 runs = {run["run_id"] for run in await bench.runs()}
                 assert {bench.job(job_id).run_id for job_id in job_ids} == runs
@@ -434,18 +439,18 @@ async def test_run_ids_outlast_a_damaged_key_until_it_is_mended(
 ) -> None:
     async with working(client, redis_url) as bench:
         job_ids = bench.enqueue(3)
-        pump = bench.account.pumps["submit"]
-        taken = await pump.take(100, 0)
+        consumer = bench.account.consumers["submit"]
+        taken = await consumer.take(100, 0)
         client.set(f"{Keys('default').prefix}poll", "a typo")
         for item in taken.items:
-            pump._start(item)
+            consumer._start(item)
         await eventually(lambda: _count(logged, "record_set_aside") == 3)
         # Their places are free, so what waits for the mend keeps no other job from its submission.
-        assert pump.busy == 0
+        assert consumer.busy == 0
         assert {bench.job(job_id).state for job_id in job_ids} == {"submitting"}
 
         client.delete(f"{Keys('default').prefix}poll")
-        await eventually(lambda: not bench.account.running.is_busy)
+        await eventually(lambda: not is_busy(bench.account.writers.running))
 
         runs = {run["run_id"] for run in await bench.runs()}
         assert {bench.job(job_id).run_id for job_id in job_ids} == runs
@@ -471,7 +476,7 @@ async def test_only_what_cannot_be_written_is_given_up_while_the_process_lives(
     for item in range(4):
         recorder.put(item, noting(recorded, item))
 
-    await eventually(lambda: not recorder.is_busy)
+    await eventually(lambda: not is_busy(recorder))
 
     assert sorted(item for group in server.groups for item in group) == [0, 1, 2, 3]
     assert sorted(recorded) == [0, 1, 2, 3]
@@ -488,17 +493,17 @@ async def test_ends_outlast_a_redis_that_is_busy_with_a_script(
             client.config_set("lua-time-limit", 20)
             async with working(client, url) as bench:
                 (job_id,) = await bench.submitted(url="https://shop.test/?sim_seconds=0")
-                pump = bench.account.pumps["poll"]
-                taken = await pump.take(100, 0)
+                consumer = bench.account.consumers["poll"]
+                taken = await consumer.take(100, 0)
                 endless = "while true do redis.call('PING') end"
                 task = asyncio.create_task(asyncio.to_thread(_run_until_killed, blocker, endless))
                 await eventually(lambda: _is_busy(client))
                 for item in taken.items:
-                    pump._start(item)
+                    consumer._start(item)
                 await eventually(lambda: "BUSY" in _delays(logged))
                 await asyncio.to_thread(client.script_kill)
                 await task
-                await eventually(lambda: pump.busy == 0)
+                await eventually(lambda: consumer.busy == 0)
 
                 assert bench.job(job_id).state == "completed"
     finally:

@@ -28,7 +28,7 @@ from tests.worker.searching import (
 )
 from tests.worker.working import ENDLESS, KEYS, Bench, closed_port, start, working
 from worker.runs.recovery import Recovery
-from worker.stages.reconcile import ReconcilePump
+from worker.stages.reconcile import ReconcileConsumer
 
 MINUTE = 60_000_000
 HOOK = "https://hook.test/"
@@ -67,7 +67,7 @@ def is_held(bench: Bench) -> bool:
 
 
 def recovery_of(bench: Bench) -> Recovery:
-    return cast("ReconcilePump", bench.account.pumps["reconcile"])._recovery
+    return cast("ReconcileConsumer", bench.account.consumers["reconcile"])._recovery
 
 
 @pytest.mark.parametrize("noticed", [0, 76])
@@ -442,17 +442,17 @@ async def test_while_runs_are_read_unconfirmed_jobs_are_looked_for(
         recovery, may_go_on = recovery_of(bench), asyncio.Event()
         attempt = recovery.attempt
 
-        async def waiting(loss: Taken, since: float) -> None:
+        async def waiting(loss: Taken[Any], since: float) -> None:
             await may_go_on.wait()
             await attempt(loss, since)
 
         monkeypatch.setattr(recovery, "attempt", waiting)
-        pump = bench.account.pumps["reconcile"]
-        start(pump, *(await pump.take(2, 0)).items)
+        consumer = bench.account.consumers["reconcile"]
+        start(consumer, *(await consumer.take(2, 0)).items)
         await eventually(lambda: bench.job(job_id).state is JobState.RUNNING)
 
         assert is_held(bench)
-        assert not (await pump.take(1, 0)).items, "neither is done twice at once"
+        assert not (await consumer.take(1, 0)).items, "neither is done twice at once"
         may_go_on.set()
         await eventually(lambda: not is_held(bench))
 

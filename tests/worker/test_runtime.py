@@ -148,13 +148,13 @@ def test_every_account_begins_with_its_own_limits(redis_url: str) -> None:
 
 def test_a_message_for_an_account_that_nobody_serves_is_refused(redis_url: str) -> None:
     with running(redis_url, settings()) as runtime:
-        assert runtime.pump("submit", "acme", 0)[0] is ConsumerEnd.REFUSED
+        assert runtime.consume("submit", "acme", 0)[0] is ConsumerEnd.REFUSED
         assert runtime.sweep("acme") == {}
 
 
 def test_sweeping_and_pumping_from_another_thread_work(redis_url: str) -> None:
     with running(redis_url, settings()) as runtime:
-        ended, server_us = runtime.pump("poll", "default", 0)
+        ended, server_us = runtime.consume("poll", "default", 0)
         assert ended is ConsumerEnd.IDLE
         assert server_us > 0
         assert runtime.sweep("default")["expire_leases"] == 0
@@ -167,7 +167,7 @@ async def test_a_stop_drains_what_is_on_the_wire(queue: RunQueue, redis_url: str
         await asyncio.to_thread(runtime.start)
         line = {"kind": "task", "body": {"prompt": "x", "url": ENDLESS}}
         job_ids = [answer.job_id for answer in queue.enqueue_many([line] * 5)]
-        pump = asyncio.create_task(asyncio.to_thread(runtime.pump, "submit", "default", 0))
+        consumer = asyncio.create_task(asyncio.to_thread(runtime.consume, "submit", "default", 0))
 
         async def arrived() -> bool:
             async with api.session.get(f"{api.url}/_ledger/summary") as answer:
@@ -177,10 +177,10 @@ async def test_a_stop_drains_what_is_on_the_wire(queue: RunQueue, redis_url: str
         await asyncio.to_thread(runtime.stop)
 
         async with asyncio.timeout(5):
-            await pump
+            await consumer
         assert {queue.get(job_id).state for job_id in job_ids} == {JobState.RUNNING}
         assert queue.stats()["default"].processes == 0
-        assert runtime.pump("submit", "default", 0)[0] is ConsumerEnd.REFUSED
+        assert runtime.consume("submit", "default", 0)[0] is ConsumerEnd.REFUSED
         assert not runtime._thread.is_alive()
 
 
@@ -191,7 +191,7 @@ def test_a_stop_while_redis_is_away_leaves_no_thread_waiting(
     server = start_valkey(tmp_path)
     runtime = Runtime(settings(drain_seconds=0), f"redis://127.0.0.1:{server.port}/0")
     runtime.start()
-    # A slot that never gets free keeps the pump.
+    # A slot that never gets free keeps the consumer.
     with redis.Redis(port=server.port) as plain:
         plain.hset("runqueue:{default}:limits", "live:concurrent_runs", 1)
         plain.hset("runqueue:{default}:counters", "live", 1)
@@ -199,10 +199,10 @@ def test_a_stop_while_redis_is_away_leaves_no_thread_waiting(
         queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}])
     results: list[ConsumerEnd] = []
     waiting = threading.Thread(
-        target=lambda: results.append(runtime.pump("submit", "default", 0)[0])
+        target=lambda: results.append(runtime.consume("submit", "default", 0)[0])
     )
     waiting.start()
-    until(lambda: runtime.accounts["default"].pumps["submit"].server_us)
+    until(lambda: runtime.accounts["default"].consumers["submit"].server_us)
     server.stop()
     until(lambda: "claim_unanswered" in [event["event"] for event in logged])
 
@@ -228,7 +228,7 @@ async def test_a_stop_while_redis_takes_no_writes_ends_and_says_which_run_ids_it
             with RunQueue(url) as queue, redis.Redis.from_url(url) as client:
                 (job,) = queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}])
                 working = asyncio.create_task(
-                    asyncio.to_thread(runtime.pump, "submit", "default", 0)
+                    asyncio.to_thread(runtime.consume, "submit", "default", 0)
                 )
                 await eventually(lambda: queue.get(job.job_id).state == "submitting")
                 client.config_set("min-replicas-to-write", 1)
@@ -271,15 +271,15 @@ async def test_a_key_of_a_wrong_type_stops_its_own_account_alone(
             (job,) = queue.enqueue_many([{"kind": "task", "body": {"prompt": "x", "url": ENDLESS}}])
 
             async def is_running() -> bool:
-                await asyncio.to_thread(runtime.pump, "submit", "default", 0)
+                await asyncio.to_thread(runtime.consume, "submit", "default", 0)
                 return queue.get(job.job_id).state is JobState.RUNNING
 
             await eventually(is_running)
             await asyncio.gather(
                 *(
-                    asyncio.to_thread(runtime.pump, kind, account, 0)
+                    asyncio.to_thread(runtime.consume, kind, account, 0)
                     for account in broken
-                    for kind in runtime.accounts[account].pumps
+                    for kind in runtime.accounts[account].consumers
                 ),
                 *(asyncio.to_thread(runtime.sweep, account) for account in broken),
             )

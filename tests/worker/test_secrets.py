@@ -102,7 +102,7 @@ def hand_in(queue: RunQueue) -> None:
 
 async def run_everything(bench: Bench) -> None:
     """Submit, poll, cancel and sweep, through every fault."""
-    submit = bench.account.pumps["submit"]
+    submit = bench.account.consumers["submit"]
     for fault in FAULTS:
         for route in ("run_task", "run_workflow"):
             await bench.api.fault(fault, match={"route": route}, times=1)
@@ -140,14 +140,14 @@ async def test_no_secret_is_ever_logged_printed_or_measured(
     simulator = {"api_keys": (KEY,), "webhook_retry_delays": ()}
     async with working(client, redis_url, key=KEY, simulator=simulator) as bench:
         bench.api.session.headers["x-api-key"] = KEY
-        real = bench.account.unconfirmed._send
+        real = bench.account.writers.unconfirmed._send
 
         async def now_and_then(call: Any) -> Any:
             if failures:
                 raise failures.pop()
             return await real(call)
 
-        monkeypatch.setattr(bench.account.unconfirmed, "_send", now_and_then)
+        monkeypatch.setattr(bench.account.writers.unconfirmed, "_send", now_and_then)
         await run_everything(bench)
         # A bug with a job, too.
         (broken,) = bench.enqueue()

@@ -82,7 +82,7 @@ async def test_a_settled_job_is_not_looked_for_any_more(
         assert bench.score("reconcile", job_id) is None
         assert bench.score("unconfirmed", job_id) is None
         client.zadd(f"{KEYS.prefix}reconcile", {job_id: 0})
-        assert not (await bench.account.pumps["reconcile"].take(1, 0)).items
+        assert not (await bench.account.consumers["reconcile"].take(1, 0)).items
 
 
 async def test_an_answer_that_comes_after_a_job_was_failed_shows_its_run_as_a_stray(
@@ -92,15 +92,15 @@ async def test_an_answer_that_comes_after_a_job_was_failed_shows_its_run_as_a_st
         operations = Operations(bench.queue)
         await bench.api.fault({"answer_latency": 1.0}, match={"route": "run_task"}, times=1)
         (job_id,) = bench.enqueue()
-        pump = bench.account.pumps["submit"]
-        (item,) = (await pump.take(1, 0)).items
+        consumer = bench.account.consumers["submit"]
+        (item,) = (await consumer.take(1, 0)).items
         # Its claim is taken over, and a person gives up, while the answer is on its way.
         client.zadd(f"{KEYS.prefix}processes", {bench.account.lease.name: 1_000})
         await sweep(bench.account)
         operations.fail([job_id])
 
-        pump._start(item)
-        await eventually(lambda: pump.busy == 0)
+        consumer._start(item)
+        await eventually(lambda: consumer.busy == 0)
 
         (run,) = await bench.runs()
         assert bench.job(job_id).state is JobState.DEAD
@@ -112,15 +112,15 @@ async def test_an_answer_that_comes_while_its_job_waits_to_be_submitted_again_is
 ) -> None:
     async with working(client, redis_url) as bench:
         (job_id,) = bench.enqueue()
-        pump = bench.account.pumps["submit"]
-        (item,) = (await pump.take(1, 0)).items
+        consumer = bench.account.consumers["submit"]
+        (item,) = (await consumer.take(1, 0)).items
         client.zadd(f"{KEYS.prefix}processes", {bench.account.lease.name: 1_000})
         await sweep(bench.account)
         Operations(bench.queue).resubmit([job_id])
         assert bench.job(job_id).state is JobState.READY
 
-        pump._start(item)
-        await eventually(lambda: pump.busy == 0)
+        consumer._start(item)
+        await eventually(lambda: consumer.busy == 0)
 
         (run,) = await bench.runs()
         assert (bench.job(job_id).state, bench.job(job_id).run_id) == ("running", run["run_id"])

@@ -322,13 +322,13 @@ async def test_nothing_is_sent_by_a_permit_older_than_200_ms(
 ) -> None:
     async with working(client, redis_url, **limit) as bench:
         old, new = bench.enqueue(2)
-        pump = bench.account.pumps["submit"]
-        taken = await pump.take(2, 0)
+        consumer = bench.account.consumers["submit"]
+        taken = await consumer.take(2, 0)
         (first, process, _), (second, *_) = taken.items
         now = elapsed()
 
-        start(pump, (first, process, now - 0.2), (second, process, now))
-        await eventually(lambda: pump.busy == 0)
+        start(consumer, (first, process, now - 0.2), (second, process, now))
+        await eventually(lambda: consumer.busy == 0)
 
         assert (bench.job(old).state, bench.job(new).state) == (JobState.READY, JobState.RUNNING)
         assert await bench.submissions() == 1
@@ -340,8 +340,8 @@ async def test_a_machine_that_was_suspended_sends_nothing_of_before_on_waking(
 ) -> None:
     async with working(client, redis_url, **limit) as bench:
         (job_id,) = bench.enqueue()
-        pump = bench.account.pumps["submit"]
-        taken = await pump.take(1, 0)
+        consumer = bench.account.consumers["submit"]
+        taken = await consumer.take(1, 0)
         real = time.clock_gettime
 
         def suspended(clock: int) -> float:
@@ -349,8 +349,8 @@ async def test_a_machine_that_was_suspended_sends_nothing_of_before_on_waking(
             return real(clock) + (0.0 if clock == time.CLOCK_MONOTONIC else 20.0)
 
         monkeypatch.setattr(time, "clock_gettime", suspended)
-        start(pump, *taken.items)
-        await eventually(lambda: pump.busy == 0)
+        start(consumer, *taken.items)
+        await eventually(lambda: consumer.busy == 0)
 
         assert bench.job(job_id).state is JobState.READY
         assert await bench.submissions() == 0
@@ -379,11 +379,11 @@ async def test_without_a_rate_there_is_no_permit_that_could_be_too_old(
 ) -> None:
     async with working(client, redis_url) as bench:
         (job_id,) = bench.enqueue()
-        pump = bench.account.pumps["submit"]
-        ((job, process, asked),) = (await pump.take(1, 0)).items
+        consumer = bench.account.consumers["submit"]
+        ((job, process, asked),) = (await consumer.take(1, 0)).items
 
-        start(pump, (job, process, asked - 10))
-        await eventually(lambda: pump.busy == 0)
+        start(consumer, (job, process, asked - 10))
+        await eventually(lambda: consumer.busy == 0)
 
         assert bench.job(job_id).state is JobState.RUNNING
 
@@ -391,7 +391,7 @@ async def test_without_a_rate_there_is_no_permit_that_could_be_too_old(
 async def test_nothing_is_sent_while_draining(client: redis.Redis, redis_url: str) -> None:
     async with working(client, redis_url) as bench:
         (job_id,) = bench.enqueue()
-        bench.account.pumps["submit"].draining = True
+        bench.account.consumers["submit"].draining = True
 
         await bench.one_pass("submit")
 
@@ -450,8 +450,8 @@ async def test_a_stop_while_the_call_is_on_the_wire_leaves_the_job_unconfirmed(
     async with working(client, redis_url) as bench:
         await bench.api.fault({"latency": 60}, match={"route": "run_task"})
         (job_id,) = bench.enqueue()
-        pump = bench.account.pumps["submit"]
-        start(pump, *(await pump.take(1, 0)).items)
+        consumer = bench.account.consumers["submit"]
+        start(consumer, *(await consumer.take(1, 0)).items)
         await bench.arrived()
 
         await bench.account.stop(0)

@@ -17,7 +17,7 @@ async def test_claims_of_a_dead_process_become_unconfirmed(
 ) -> None:
     async with working(client, redis_url) as bench:
         (job_id,) = bench.enqueue()
-        await bench.account.pumps["submit"].take(1, 0)  # and then it dies
+        await bench.account.consumers["submit"].take(1, 0)  # and then it dies
         assert (await sweep(bench.account))["expire_leases"] == 0
         assert bench.job(job_id).state is JobState.SUBMITTING
 
@@ -35,7 +35,7 @@ async def test_a_claim_older_than_any_submission_is_taken_over_though_its_proces
 ) -> None:
     async with working(client, redis_url) as bench:
         young, old = bench.enqueue(2)
-        await bench.account.pumps["submit"].take(2, 0)
+        await bench.account.consumers["submit"].take(2, 0)
         claims = f"{KEYS.prefix}claims:{bench.account.lease.name}"
         client.zadd(claims, {old: bench.now_us() - 76_000_000, young: bench.now_us() - 60_000_000})
 
@@ -50,12 +50,12 @@ async def test_an_answer_that_comes_after_the_takeover_is_adopted(
 ) -> None:
     async with working(client, redis_url) as bench:
         (job_id,) = bench.enqueue()
-        taken = await bench.account.pumps["submit"].take(1, 0)
+        taken = await bench.account.consumers["submit"].take(1, 0)
         process = bench.account.lease.name
         client.zadd(f"{KEYS.prefix}claims:{process}", {job_id: bench.now_us() - 76_000_000})
         await sweep(bench.account)
 
-        bench.account.pumps["submit"]._start(taken.items[0])
+        bench.account.consumers["submit"]._start(taken.items[0])
         await bench.account.stop(5)
 
         job, (run,) = bench.job(job_id), await bench.runs()

@@ -10,9 +10,10 @@ import pytest
 import redis
 
 from runqueue import RunQueue, TaskRunRequest
+from runqueue.records.claim_items import Taken
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import run
+from runqueue.store.scripts import ScriptCall, run
 from worker import ticker as module
 from worker.process.elapsed import passed_us
 from worker.runtime import Runtime
@@ -28,7 +29,7 @@ class Process:
     def __init__(self, client: redis.Redis, url: str, name: str) -> None:
         self.name = name
         self.client = client
-        self.nudges: list[tuple[str, str]] = []
+        self.wakes: list[tuple[str, str]] = []
         self.messages: list[tuple[str, str, int]] = []
         self.begun: list[tuple[str, str, int]] = []
         self.errors: list[tuple[str, str, Exception]] = []
@@ -38,7 +39,7 @@ class Process:
             url=url,
             accounts={"default": SimpleNamespace(lease=SimpleNamespace(name=name))},
             stopping=self.stopping,
-            nudge=lambda account, kind: self.nudges.append((account, kind)),
+            wake=lambda account, kind: self.wakes.append((account, kind)),
             begin=lambda kind, account, tick_us: self.begun.append((kind, account, tick_us)),
             note_error=lambda *noted: self.errors.append(noted),
         )
@@ -50,9 +51,9 @@ class Process:
             raise self.broker
         self.messages.append((kind, account, tick_us))
 
-    def begin_pump(self, kind: str = "submit") -> None:
-        """Put a pump on the board."""
-        call = (
+    def begin_consumer(self, kind: str = "submit") -> None:
+        """Put a consumer on the board."""
+        call: ScriptCall[Taken[Any]] = (
             worker_calls.claim("default", self.name, "c0", 0, 0)
             if kind == "submit"
             else worker_calls.poll_claim("default", self.name, 0, 0, LEASE_US)
@@ -111,34 +112,34 @@ def test_a_wake_up_brings_one_message_with_the_servers_time(queue: RunQueue, pro
     assert 0 <= seconds * 1_000_000 + rest - tick_us < 5_000_000
 
 
-def test_a_wake_up_nudges_the_own_pump_instead_of_sending_a_message(
+def test_a_wake_up_wakes_the_own_consumer_instead_of_sending_a_message(
     queue: RunQueue, process: Make
 ) -> None:
     one = process("p1")
     one.wait_for_the_slot()
-    one.begin_pump()
+    one.begin_consumer()
     enqueue(queue)
 
     one.ticker.once()
 
-    assert (one.nudges, one.messages) == ([("default", "submit")], [])
+    assert (one.wakes, one.messages) == ([("default", "submit")], [])
 
 
-def test_a_wake_up_is_passed_on_to_the_process_that_has_the_pump(
+def test_a_wake_up_is_passed_on_to_the_process_that_has_the_consumer(
     queue: RunQueue, process: Make, client: redis.Redis
 ) -> None:
     one, other = process("p1"), process("p2")
     for each in (one, other):
         each.wait_for_the_slot()
-    other.begin_pump()
+    other.begin_consumer()
     enqueue(queue)
 
     one.ticker.once()
-    assert (one.nudges, one.messages) == ([], [])
+    assert (one.wakes, one.messages) == ([], [])
     assert client.llen(KEYS.wake("p2")) == 1
     other.ticker.once()
 
-    assert (other.nudges, other.messages) == ([("default", "submit")], [])
+    assert (other.wakes, other.messages) == ([("default", "submit")], [])
     assert client.llen(KEYS.wake("p2")) == 0
 
 
@@ -158,15 +159,15 @@ def test_the_tick_sends_what_is_due_and_only_one_process_has_the_slot(
     assert other.messages == []
 
 
-def test_the_tick_sends_nothing_for_pumps_that_live(
+def test_the_tick_sends_nothing_for_consumers_that_live(
     queue: RunQueue, process: Make, client: redis.Redis
 ) -> None:
     one = process("p1")
     enqueue(queue)
     client.delete(KEYS.wake())
     client.zadd(f"{KEYS.prefix}poll", {"job": 1})
-    one.begin_pump()
-    one.begin_pump("poll")
+    one.begin_consumer()
+    one.begin_consumer("poll")
 
     one.ticker.once()
 

@@ -100,8 +100,8 @@ async def test_submissions_cut_off_by_our_own_stop_open_no_breaker(
     async with working(client, redis_url) as bench:
         await bench.api.fault({"latency": 60}, match=RUN_TASK)
         job_ids = bench.enqueue(12)
-        pump = bench.account.pumps["submit"]
-        start(pump, *(await pump.take(12, 0)).items)
+        consumer = bench.account.consumers["submit"]
+        start(consumer, *(await consumer.take(12, 0)).items)
         await bench.arrived(12)
 
         await bench.account.stop(0)
@@ -132,10 +132,10 @@ async def test_while_the_probe_is_on_its_way_nothing_else_is_submitted(
         await trouble(bench, 10)
         bench.enqueue(5)
         end_hold(bench)
-        pump = bench.account.pumps["submit"]
+        consumer = bench.account.consumers["submit"]
 
-        assert len((await pump.take(100, 0)).items) == 1
-        assert len((await pump.take(100, 0)).items) == 0
+        assert len((await consumer.take(100, 0)).items) == 1
+        assert len((await consumer.take(100, 0)).items) == 0
 
 
 async def test_a_probe_that_fails_holds_twice_as_long(client: redis.Redis, redis_url: str) -> None:

@@ -92,7 +92,7 @@ async def test_while_the_server_answers_no_read_no_run_is_canceled_for_its_time(
         assert (
             await bench.calls("get_run") == 3
         )  # one of another run, to see whether any is answered
-        assert bench.account.reads.told().failing_us >= 0
+        assert bench.account.reads.report().failing_us >= 0
 
 
 async def test_a_read_that_fails_once_cancels_no_later_attempt_that_has_time(

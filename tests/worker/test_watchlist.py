@@ -196,10 +196,10 @@ def test_a_new_status_is_told_once() -> None:
 def test_strays_are_live_or_missing_where_all_pages_were_read() -> None:
     watchlist = watching(joined("a"))
     whole = watchlist.judge(ListPages(1, [shown("a", "s1")]), NOW, ["s1", "s2"])
-    assert (whole.shown, whole.missing_strays) == ([Shown("", "s1", "running")], ["s2"])
+    assert (whole.shown, whole.missing_orphans) == ([Shown("", "s1", "running")], ["s2"])
 
     for part in (ListPages(2, [shown("a")]), ListPages(1, [shown("a")], is_whole=False)):
-        assert watchlist.judge(part, NOW, ["s1"]).missing_strays == []
+        assert watchlist.judge(part, NOW, ["s1"]).missing_orphans == []
 
 
 def test_a_run_that_was_dropped_is_forgotten_until_it_joins_again() -> None:

@@ -23,7 +23,7 @@ from worker.delivery.sender import (
     verdict,
     without_urls,
 )
-from worker.delivery.watcher import driven, looked, reason_in_run
+from worker.delivery.watcher import checked, driven, reason_in_run
 
 SCHEDULE = (5.0, 300.0, 1800.0)
 
@@ -157,7 +157,7 @@ def test_nothing_that_may_be_in_a_url_keeps_its_secrets_in_words(words: str, lef
 def test_what_a_look_says_holds_no_secret_of_a_url(outcome: ReasonClass, age: float) -> None:
     reason = Reason(outcome, detail="webhook https://user.test/hook?token=s3cret failed")
 
-    found = looked(item(), reason, age, "on_failure")
+    found = checked(item(), reason, age, "on_failure")
 
     assert found is not None
     assert found.error == "webhook https://user.test failed"
@@ -196,7 +196,7 @@ LOST, TROUBLE = ReasonClass.NOT_FOUND, ReasonClass.TROUBLE
 def test_what_a_look_says(
     *, reason: Reason, age: float, looks: int, redeliver: Redeliver, said: str | None, wait: float
 ) -> None:
-    found = looked(item(looks=looks), reason, age, redeliver)
+    found = checked(item(looks=looks), reason, age, redeliver)
 
     assert (None if found is None else found.verdict) == said
     if found is not None:

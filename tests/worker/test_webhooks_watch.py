@@ -324,4 +324,4 @@ async def test_jobs_without_a_webhook_are_not_watched(client: redis.Redis, redis
         await bench.one_pass("poll")
 
         assert state_of(bench, job_id) is DeliveryState.NONE
-        assert not (await bench.account.pumps["webhooks"].take(100, 0)).items
+        assert not (await bench.account.consumers["webhooks"].take(100, 0)).items

@@ -24,9 +24,9 @@ from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall
 from simulator.model.options import DEFAULT_API_KEY
 from tests.simulator.simulating import Client, eventually, simulating
+from worker.consumers import AccountWorker
 from worker.process.script_client import DirectCalls
-from worker.pumps import AccountWorker
-from worker.stages.consumer import Pump
+from worker.stages.consumer import Consumer
 
 KEYS = Keys("default")
 #: A task that never ends by itself.
@@ -58,16 +58,12 @@ class Bench:
         )
         return [self.queue.enqueue(request, **options).job_id for _ in range(n)]
 
-    async def one_pass(self, kind: str, want: int = 100) -> Taken:
+    async def one_pass(self, kind: str, want: int = 100) -> Taken[Any]:
         """Claim once, and wait until what was claimed is recorded."""
-        pump = self.account.pumps[kind]
-        taken = await pump.take(want, 0)
-        start(pump, *taken.items)
-        await eventually(lambda: pump.busy == 0)
-        # What a cancel brings about has no place of its own.
-        account = self.account
-        for writer in (account.look_now, account.given_up, account.ended_strays):
-            await writer.settled()
+        consumer = self.account.consumers[kind]
+        taken = await consumer.take(want, 0)
+        start(consumer, *taken.items)
+        await eventually(lambda: consumer.busy == 0)
         return taken
 
     async def submitted(self, n: int = 1, *, url: str = ENDLESS, **options: Any) -> list[str]:
@@ -94,7 +90,7 @@ class Bench:
         return self.client.zscore(f"{KEYS.prefix}{zset}", member)
 
     def board(self, kind: str) -> int:
-        """How many pumps of a kind stand on the board."""
+        """How many consumers of a kind stand on the board."""
         count: Any = self.client.zcard(f"{KEYS.prefix}board:{kind}")
         return int(count)
 
@@ -126,10 +122,10 @@ class Bench:
         return await self.api.ledger()
 
 
-def start(pump: Pump, *items: Any) -> None:
-    """Begin items as the pump's own loop does."""
+def start(consumer: Consumer[Any], *items: Any) -> None:
+    """Begin items as the consumer's own loop does."""
     for item in items:
-        pump._start(item)
+        consumer._start(item)
 
 
 @asynccontextmanager
@@ -191,7 +187,7 @@ def wrap_send(
     account: AccountWorker,
     around: Callable[[Send, ScriptCall[Any]], Awaitable[Any]],
 ) -> None:
-    """Put something around each script call that the account's pumps make."""
+    """Put something around each script call that the account's consumers make."""
     real = account.send
 
     async def send(call: ScriptCall[Any]) -> Any:

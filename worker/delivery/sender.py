@@ -1,6 +1,6 @@
 """Relaying: one webhook of a run that is over, from us to the URL that the request named.
 
-What Skyvern signed goes on byte by byte. Where its webhook never came it is asked for one; where
+What Skyvern signed goes on byte by byte. Where its webhook never came it is to send one; where
 that brings none either, the result as it was read goes, signed by us with the same key.
 """
 
@@ -32,7 +32,7 @@ RELAY_SECONDS = 15.0
 ASK_SECONDS = 5.0
 #: Seconds until what it sent to our gateway goes on, where its answer does not hold it.
 UNTOLD_SECONDS = 1.0
-#: Seconds in which it is not asked, after it gave no answer: each would wait as long.
+#: Seconds in which it gets no request, after it gave no answer: each would wait as long.
 ASK_PAUSE = 60.0
 
 #: What a refusal of a private target is followed by.
@@ -74,7 +74,7 @@ def names_of(item: DueDelivery) -> dict[str, str]:
 
 
 def next_try(
-    tries: int, schedule: Sequence[float], chance: float, asked: float | None = None
+    tries: int, schedule: Sequence[float], chance: float, retry_after: float | None = None
 ) -> float | None:
     """Return after how many seconds a webhook is sent again; None = no more.
 
@@ -82,11 +82,11 @@ def next_try(
         tries: how often it was sent before the try that failed.
         schedule: seconds before each further try.
         chance: 0 to 1; spreads the tries by ±10 %.
-        asked: seconds that the receiver wants to be left alone.
+        retry_after: seconds that the receiver asks to be left alone.
     """
     if tries >= len(schedule):
         return None
-    return max(schedule[tries] * (0.9 + 0.2 * chance), asked or 0.0)
+    return max(schedule[tries] * (0.9 + 0.2 * chance), retry_after or 0.0)
 
 
 def verdict(
@@ -112,7 +112,7 @@ def answered(status: int | None) -> bool:
 
 
 def signed_by_skyvern(replay: Replay, keys: Sequence[str]) -> str:
-    """Return signature and timestamp of what Skyvern sent again; '' = it does not tell, or lies."""
+    """Return signature and timestamp of what Skyvern sent again; '' = it does not say, or lies."""
     if not replay.payload or not verify_webhook(replay.payload, replay.signature, keys):
         return ""
     timestamp = replay.timestamp if replay.timestamp.isdigit() else str(int(time.time()))
@@ -143,7 +143,7 @@ class Relay:
             signed = signed_by_skyvern(replay, account.settings.keys)
             account.metrics.redelivered("signed" if signed else "unsigned")
             if replay.outcome is ReplayClass.UNTOLD:
-                # Old servers do not tell what they sent: if it came, it is with our gateway by now.
+                # Old servers do not say what they sent: if it came, it is with our gateway by now.
                 wait_us = int(UNTOLD_SECONDS * 1e6)
                 return Delivered(
                     item.job_id, item.attempt, "again", was_tried=False, wait_us=wait_us
@@ -179,7 +179,7 @@ class Relay:
         )
 
     def _asks(self, item: DueDelivery) -> bool:
-        """Say whether Skyvern is asked first: its webhook of a run that was polled never came."""
+        """Say whether Skyvern is to send it first: of a run that was polled no webhook came."""
         is_first = not (item.signed or item.tries or item.looks or item.forced)
         may = self._account.redeliver != "never" and self._account.receives
         return is_first and may and time.monotonic() >= self._ask_from

@@ -1,7 +1,7 @@
 """Watching: a webhook that Skyvern sends to the user itself. Did it arrive, and if not, again.
 
-Skyvern tries three times, 94 s at most, and then gives up for good. It tells why where it is asked;
-and it sends a webhook again, within the call, where it is asked to.
+Skyvern tries three times, 94 s at most, and then gives up for good. A request shows why;
+another has it send a webhook again, within the call.
 """
 
 import random
@@ -21,49 +21,51 @@ LOOK_SECONDS = 12.0
 REPLAY_SECONDS = 75.0
 #: Seconds after its end in which Skyvern may still be trying to deliver a run's webhook.
 STILL_TRIED = 130.0
-#: Seconds until each further look while it may; the last one for ever.
-LOOKS = (10.0, 20.0, 30.0, 60.0)
-#: Seconds after its end for which a run is asked about, if the server gives no answer.
+#: Seconds until each further check while it may; the last one for ever.
+CHECKS = (10.0, 20.0, 30.0, 60.0)
+#: Seconds after its end for which a run is checked, if the server gives no answer.
 ASKED_FOR = 86_400.0
-#: Seconds until a run of which a retry is pending is looked at again, and how often at most.
+#: Seconds until a run of which a retry is pending is checked again, and how often at most.
 PENDING_SECONDS, MOST_PENDING = 30.0, 120
 
 
-def looked(item: DueDelivery, reason: Reason, age: float, redeliver: Redeliver) -> Delivered | None:
-    """Return what a look says of a webhook; None = Skyvern is to send it again.
+def checked(
+    item: DueDelivery, reason: Reason, age: float, redeliver: Redeliver
+) -> Delivered | None:
+    """Return what a check says of a webhook; None = Skyvern is to send it again.
 
     Args:
         item: the webhook.
         reason: what Skyvern says.
         age: seconds since the run's end was seen.
-        redeliver: when Skyvern is asked to.
+        redeliver: when Skyvern is to.
     """
     if reason.reason is not None:
-        return _told(item, reason.reason, redeliver)
-    wait = LOOKS[min(item.looks, len(LOOKS) - 1)]
+        return _reason_given(item, reason.reason, redeliver)
+    wait = CHECKS[min(item.looks, len(CHECKS) - 1)]
     if reason.outcome is ReasonClass.TROUBLE and age < ASKED_FOR:
-        return _looked_at(item, "again", max(wait, reason.retry_after or 0.0), reason.detail)
+        return _checked(item, "again", max(wait, reason.retry_after or 0.0), reason.detail)
     if age < STILL_TRIED:
-        # A server that never tells is not asked again before it has surely given up.
+        # A server that never says why gets no request before it has surely given up.
         is_mute = reason.outcome is not ReasonClass.TOLD
-        return _looked_at(item, "again", max(wait, STILL_TRIED - age) if is_mute else wait)
+        return _checked(item, "again", max(wait, STILL_TRIED - age) if is_mute else wait)
     if redeliver == "always" and reason.outcome is not ReasonClass.TROUBLE:
         return None
-    return _looked_at(item, "unknown", error=reason.detail or "Skyvern does not tell")
+    return _checked(item, "unknown", error=reason.detail or "Skyvern does not tell")
 
 
-def _told(item: DueDelivery, reason: str, redeliver: Redeliver) -> Delivered | None:
+def _reason_given(item: DueDelivery, reason: str, redeliver: Redeliver) -> Delivered | None:
     if not reason:
-        return _looked_at(item, "delivered")
+        return _checked(item, "delivered")
     if redeliver != "never":
         return None
-    return _looked_at(item, "gave_up", error=reason)
+    return _checked(item, "gave_up", error=reason)
 
 
 def driven(
     item: DueDelivery, replay: Replay, schedule: Sequence[float], chance: float
 ) -> Delivered:
-    """Return what became of a webhook that Skyvern was asked to send again.
+    """Return what became of a webhook that Skyvern was to send again.
 
     Args:
         item: the webhook.
@@ -73,7 +75,7 @@ def driven(
     words = without_urls(replay.error or replay.detail)
     if replay.outcome is ReplayClass.PENDING:
         if item.looks < MOST_PENDING:
-            return _looked_at(item, "again", PENDING_SECONDS, words)
+            return _checked(item, "again", PENDING_SECONDS, words)
         return _tried(item, "gave_up", replay, words)
     if replay.outcome is ReplayClass.UNTOLD:
         return _tried(item, "unknown", replay, words)
@@ -91,7 +93,7 @@ def _said(status: int | None) -> str:
     return "the receiver gave no answer" if status is None else f"the receiver answered {status}"
 
 
-def _looked_at(item: DueDelivery, said: str, wait: float = 0.0, error: str = "") -> Delivered:
+def _checked(item: DueDelivery, said: str, wait: float = 0.0, error: str = "") -> Delivered:
     return Delivered(
         item.job_id,
         item.attempt,
@@ -114,7 +116,7 @@ def _tried(item: DueDelivery, said: str, replay: Replay, error: str) -> Delivere
 
 
 def reason_in_run(reading: RunReading) -> Reason | None:
-    """Return why a webhook did not arrive by the run itself, where old servers tell it.
+    """Return why a webhook did not arrive by the run itself, where old servers say it.
 
     They call such a run failed, for a reason that names the webhook, and its output is there.
     """
@@ -127,7 +129,7 @@ def reason_in_run(reading: RunReading) -> Reason | None:
 
 
 class WebhookWatcher:
-    """Looks after the webhooks that Skyvern sends to users of an account.
+    """Checks the webhooks that Skyvern sends to users of an account.
 
     Args:
         account: what the process holds for the account.
@@ -136,7 +138,7 @@ class WebhookWatcher:
     def __init__(self, account: AccountLink) -> None:
         self._account = account
 
-    async def look(self, item: DueDelivery, age: float) -> Delivered | None:
+    async def check(self, item: DueDelivery, age: float) -> Delivered | None:
         """Say whether a webhook arrived; None = it did not, so Skyvern is to send it again.
 
         Args:
@@ -159,7 +161,7 @@ class WebhookWatcher:
             )
         if reason.outcome is ReasonClass.NOT_SUPPORTED:
             reason = await self._read(item) or reason
-        return looked(item, reason, age, account.redeliver)
+        return checked(item, reason, age, account.redeliver)
 
     async def _read(self, item: DueDelivery) -> Reason | None:
         account = self._account

@@ -1,4 +1,4 @@
-"""What the doctor asks outside: the Skyvern API with each account's key, and our own gateway."""
+"""What the doctor checks outside: the Skyvern API with each account's key, and our own gateway."""
 
 import time
 from typing import Any
@@ -17,7 +17,7 @@ from worker.doctor.findings import Finding, ok, warning, wrong
 
 #: Seconds that an answer may take.
 _SECONDS = 10.0
-#: A run that nobody has: a server without the list is asked for it.
+#: A run that does not exist: a server without the list gets a GET of it.
 _NO_RUN = "tsk_runqueue_doctor"
 #: An attempt that no job ever has (a gateway takes nine digits), so its address is nobody's.
 _NO_ATTEMPT = 999_999_999

@@ -1,4 +1,4 @@
-"""`runqueue doctor`: looks at everything a queue stands on, and says what to do.
+"""`runqueue doctor`: checks everything that a queue depends on, and says what to do.
 
 Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.
 """

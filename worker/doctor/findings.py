@@ -17,7 +17,7 @@ class Finding(NamedTuple):
     """What one check found.
 
     Args:
-        check: what was looked at.
+        check: what was checked.
         level: how it came out.
         said: what was seen; it holds no secret.
         do: what to do about it; '' = nothing.

@@ -1,4 +1,4 @@
-"""What the doctor looks at in the queue: layout, holds, workers, limits; and on this machine."""
+"""What the doctor checks in the queue: layout, holds, workers, limits; and on this machine."""
 
 import re
 import resource
@@ -13,20 +13,19 @@ from runqueue.cli.follow.account_holds import hold_words
 from runqueue.records.account import AccountStats
 from runqueue.records.health import HealthLevel, health_of
 from runqueue.store.keys import TYPES, Keys
-from runqueue.store.live_processes import Process
+from runqueue.store.live_processes import STAGES, Process
 from runqueue.store.scripts import load
 from worker.doctor.findings import Finding, ok, warning, wrong
 from worker.doctor.findings import FindingLevel as Severity
 from worker.process.lease import BEAT_SECONDS
-from worker.pumps import KINDS
 
 _START = "start one: make up, or celery -A worker.app worker"
 #: Seconds that a heartbeat may be late without being news.
 _LATE_SECONDS = 3.0
 #: Descriptors of a worker that are no call: Redis, the broker, libraries, metrics.
 _OTHER_FILES = 300
-#: Kinds of pump whose places are connections of HTTP: an inbox calls nobody.
-_CALLING = len(KINDS) - 1
+#: Stages whose capacity is connections of HTTP: the inbox calls nobody, and the list few at once.
+_CALLING = len(STAGES) - 2
 
 
 def look_at_account(
@@ -62,12 +61,12 @@ def look_at_account(
     yield layout(name, int(schema) if isinstance(schema, bytes) else None)
     if stats is None:
         return
-    told = health(replace(stats, set_aside=0, damaged_record=None))
-    yield told
+    found = health(replace(stats, set_aside=0, damaged_record=None))
+    yield found
     if stats.damaged_records:
         yield set_aside(name, stats)
     living = [one for one in queue.workers(name) if one.alive]
-    if living or told.level is not Severity.WRONG:
+    if living or found.level is not Severity.WRONG:
         yield heartbeats(name, living)
     if account is not None:
         yield from limits(stats, account.for_queue())
@@ -143,7 +142,7 @@ def health(stats: AccountStats) -> Finding:
 
 
 def _hold(check: str, stats: AccountStats) -> Finding:
-    """Judge a hold: one is wrong that wants a person, and that no person began."""
+    """Judge a hold: one is wrong that needs a person, and that no person began."""
     said = hold_words(stats).removeprefix(f"{check}: ")
     if stats.paused and not stats.hold_kind:
         return warning(check, said, "somebody paused it: ask who and why (the page's Audit tells)")

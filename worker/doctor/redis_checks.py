@@ -1,4 +1,4 @@
-"""What the doctor looks at in Redis: version, role, persistence, policy, memory, clock, broker."""
+"""What the doctor checks in Redis: version, role, persistence, policy, memory, clock, broker."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,7 @@ _LEAST_VERSION = (6, 2)
 _LITTLE_ROOM, _NO_ROOM = 0.75, 0.9
 #: Bytes of a queued job with a body of 660 bytes (docs/operations.md).
 _JOB_BYTES = 1_100
-#: Seconds between two clocks that are worth a look, and that are wrong.
+#: Seconds between two clocks that are worth a warning, and that are wrong.
 _SKEW, _BIG_SKEW = 2.0, 60.0
 #: Messages that a broker holds without a worker being late: a few a second, taken at once.
 _MANY_MESSAGES = 100

@@ -1,9 +1,9 @@
-"""What one process holds for one account: its client, its lease and its recorders."""
+"""What one process holds for one account: its client, its lease and its writers."""
 
 import asyncio
 import time
 from math import inf
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 from redis.exceptions import ResponseError
@@ -13,21 +13,19 @@ from api_client.http.proxies import Proxies
 from config.settings import Account, Settings
 from runqueue.errors import NewerSchema
 from runqueue.observe.run_spans import TracedRuns
-from runqueue.records import claim_items
-from runqueue.records.delivery_items import Delivered
-from runqueue.store import callback_calls, delivery_calls, worker_calls
+from runqueue.store import worker_calls
 from runqueue.store.damage import damage_of
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.scripts import ScriptCall
 from webhooks import receiver_address
 from webhooks.sender import Outbound
-from worker.process.batch_writer import BatchWriter
 from worker.process.damage import Damage
 from worker.process.lease import Lease
 from worker.process.metrics import AccountMetrics
 from worker.process.read_health import Reads
 from worker.process.script_client import DirectCalls
 from worker.process.server_date import ServerDate
+from worker.process.writers import Writers
 
 log = structlog.get_logger()
 
@@ -39,9 +37,7 @@ KEY_CHECK_SECONDS = 30.0
 MIGRATE_ENTRIES = 1000
 #: Seconds for which a server's version is believed, and that reading it may take.
 VERSION_SECONDS, VERSION_READ_SECONDS = 600.0, 5.0
-#: Seconds after which a run is polled again whose end may not be final.
-SOON_SECONDS = 5.0
-#: Seconds for which a server that has no list of runs is not asked for one.
+#: Seconds for which a server that has no list of runs gets no request for one.
 NO_LIST_SECONDS = 3600.0
 #: The same after the first answer of that kind: it may have been a proxy's.
 FIRST_NO_LIST_SECONDS = 30.0
@@ -105,7 +101,7 @@ class AccountLink:
         #: What relayed webhooks are signed with, and seconds before each further try of one.
         self.webhook_secrets = [key.get_secret_value() for key in account.webhook_secrets]
         self.webhook_schedule = settings.webhook_retry_seconds
-        #: When Skyvern is asked to send a webhook again.
+        #: When Skyvern is to send a webhook again.
         self.redeliver = settings.redeliver
         self._list_again = 0.0
         self._no_list_for = 0.0
@@ -123,82 +119,11 @@ class AccountLink:
         self.server_date = ServerDate()
         self.lease = Lease(
             *(name, self.send, self._announce),
-            reads=self.reads.told,
+            reads=self.reads.report,
             date_us=self.server_date.now_us,
         )
         self.traces = TracedRuns(name, self.send)
-        self._make_recorders()
-
-    def _make_recorders(self) -> None:
-        name = self.name
-        self.running = BatchWriter[claim_items.RunAccepted](
-            lambda items: worker_calls.mark_running(name, items), self.send, self._tell_strays
-        )
-        self.dead = BatchWriter[claim_items.Lost](
-            lambda items: worker_calls.mark_dead(name, items), self.send
-        )
-        self.unconfirmed = BatchWriter[claim_items.Lost](
-            lambda items: worker_calls.mark_unconfirmed(name, items, marked=self.correlates),
-            self.send,
-        )
-        self.polled = BatchWriter[claim_items.Polled](
-            lambda items: worker_calls.mark_polled(name, items), self.send
-        )
-        self.finished = BatchWriter[claim_items.Finished](
-            lambda items: worker_calls.finish(name, items),
-            self.send,
-            self._trace_ends,
-            size=lambda item: len(item.result),
-        )
-        self.run_again = BatchWriter[claim_items.RunAgain](
-            lambda items: worker_calls.retry_run(name, items),
-            self.send,
-            self._trace_ends,
-            size=lambda item: len(item.result),
-        )
-        self.overdue = BatchWriter[claim_items.Overdue](
-            lambda items: worker_calls.cancel_overdue(name, items), self.send
-        )
-        self.given_up = BatchWriter[claim_items.RunGivenUp](
-            lambda items: worker_calls.give_up(name, items), self.send
-        )
-        self.ended_strays = BatchWriter[str](
-            lambda run_ids: worker_calls.drop_strays(name, run_ids), self.send
-        )
-        self.over_strays = BatchWriter[str](
-            lambda run_ids: worker_calls.strays_over(name, run_ids), self.send
-        )
-        self.deliveries = BatchWriter[Delivered](
-            lambda items: delivery_calls.record_delivery(name, items),
-            self.send,
-            size=lambda item: len(item.body),
-        )
-        self.callbacks = BatchWriter[callback_calls.CallbackOutcome](
-            lambda items: callback_calls.record_callback(name, items), self.send
-        )
-        self.look_now = BatchWriter[str](
-            lambda items: worker_calls.poll_now(name, items), self.send
-        )
-        self.look_soon = BatchWriter[str](
-            lambda items: worker_calls.poll_now(name, items, int(SOON_SECONDS * 1e6)), self.send
-        )
-        self.returned = {
-            why: self._giving_back(why)
-            for why in ("void", "not_sent", "busy", "limited", "account", "later")
-        }
-
-    def _giving_back(self, why: str) -> BatchWriter[claim_items.GivenBack]:
-        return BatchWriter(lambda items: worker_calls.give_back(self.name, items, why), self.send)
-
-    def _trace_ends(self, items: Any, codes: Any) -> None:
-        recorded = [item for item, code in zip(items, codes, strict=True) if code]
-        self.traces.over(recorded, "poll")
-
-    def _tell_strays(self, items: Any, codes: Any) -> None:
-        for item, code in zip(items, codes, strict=True):
-            if code in {2, 3}:
-                event = "stray_run" if code == 2 else "run_is_another_jobs"
-                log.error(event, account=self.name, job_id=item.job_id, run_id=item.run_id)
+        self.writers = Writers(name, self.send, self.traces, marked=self.correlates)
 
     async def send(self, call: ScriptCall[T]) -> T:
         """Run a script."""
@@ -244,7 +169,7 @@ class AccountLink:
             raise NewerSchema(self.name, int(str(error).split()[1])) from None
 
     async def key_is_allowed(self) -> bool | None:
-        """Read one list page with the key, at most once in 30 s; None = cannot be told."""
+        """Read one list page with the key, at most once in 30 s; None = not known."""
         async with self._key_check:  # a hundred refusals at once ask once
             checked, allowed = self._key_checked
             if time.monotonic() - checked > KEY_CHECK_SECONDS:
@@ -254,12 +179,12 @@ class AccountLink:
             return allowed
 
     async def server_version(self) -> str | None:
-        """Return the server's version, '' if it tells none; None = it does not answer just now.
+        """Return the server's version, '' if it gives none; None = it does not answer just now.
 
         It is read once in ten minutes at most.
 
         Raises:
-            RedisError: Redis is away, and it was not asked.
+            RedisError: Redis is away, and no request was sent.
         """
         async with self._version_check:  # a hundred ends at once ask once
             read_at, version = self._version
@@ -294,7 +219,7 @@ class AccountLink:
     def remember_no_list(self) -> None:
         """Take note that the server has no list of runs.
 
-        It is asked again half a minute later, then ever more rarely, after an hour at last.
+        It is tried again half a minute later, then ever more rarely, after an hour at last.
         """
         if self.may_list():
             log.warning("list_not_supported", account=self.name)
@@ -336,30 +261,10 @@ class AccountLink:
 
     async def goodbye(self) -> None:
         """Record what is left and end the lease."""
-        for recorder in self._recorders():
-            await recorder.settled()
+        await self.writers.settled()
         await self.traces.settled()
         await self.outbound.aclose()
         if self._beat is not None:
             self._beat.cancel()
         held = await self.send(worker_calls.bye(self.name, self.lease.name))
         log.info("account_stopped", account=self.name, claims_left=held)
-
-    def _recorders(self) -> list[BatchWriter[Any]]:
-        return [
-            self.running,
-            self.dead,
-            self.unconfirmed,
-            self.polled,
-            self.finished,
-            self.run_again,
-            self.overdue,
-            self.look_now,
-            self.look_soon,
-            self.given_up,
-            self.deliveries,
-            self.callbacks,
-            self.ended_strays,
-            self.over_strays,
-            *self.returned.values(),
-        ]

@@ -1,16 +1,15 @@
 """Recording in groups: what gathered while the last script ran goes into the next call.
 
 No barrier: the first item goes at once, those that come meanwhile go together, 200 at most; after a
-large group 3 ms are waited for the next. An item's place is free only once its answer is recorded.
-While Redis takes nothing the group is sent again until it does, so what gathers is bounded by the
-places. A group that is refused for another reason is halved down to the items at fault: these alone
-wait (for a person who mends the keys, say) or are given up (they can never be written).
+large group 3 ms are waited for the next. A group that is refused is halved down to the items at
+fault: these alone wait (for a person who mends the keys, say) or are given up (they can never be
+written).
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import structlog
 
@@ -20,7 +19,7 @@ from runqueue.store.scripts import ScriptCall
 log = structlog.get_logger()
 
 Item = TypeVar("Item")
-#: An item and what is called once its place is free.
+#: An item, and what is called once it is recorded: that frees the capacity it takes.
 _Entry = tuple[Item, Callable[[], None]]
 
 #: Items in one script call, and bytes: results may be large, and Redis does one thing at a time. Of
@@ -31,21 +30,24 @@ GROUP, GROUP_BYTES = 200, 16 * 1024 * 1024
 MANY, GATHER_SECONDS = 8, 0.003
 #: Seconds between two tries while Redis is away: the first, and the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
-#: Items set aside that have given their places back, and their bytes; those beyond keep theirs.
+#: Items set aside whose capacity is free again, and their bytes; those beyond keep theirs.
 ASIDE, ASIDE_BYTES = 200, 16 * 1024 * 1024
 
 
 def _nothing() -> None:
-    """Stand for the place of an item that has given it back."""
+    """Stand for what frees the capacity of an item that has none any more."""
 
 
 class BatchWriter(Generic[Item]):
     """Takes items one by one and records them in groups, one script call at a time.
 
+    The consumers' capacity bounds what gathers: it is free again only once an item is recorded, and
+    while Redis takes nothing a group is sent again until it does.
+
     Args:
         call: makes the script call of a group.
         send: runs it.
-        seen: told the items and the replies (for metrics and logs); may be left out.
+        seen: called with the items and the replies (for traces and logs); may be left out.
         size: an item's bytes, where they matter.
     """
 
@@ -76,11 +78,6 @@ class BatchWriter(Generic[Item]):
         self._waiting.append((item, recorded))
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether something is not recorded yet."""
-        return self._task is not None or self._retry is not None
 
     async def settled(self) -> None:
         """Wait until everything taken so far is recorded.
@@ -137,7 +134,7 @@ class BatchWriter(Generic[Item]):
                 cause = cause_of(error)
                 if cause is not Cause.SERVER:
                     return await self._refused(group, cause, error)
-                self._tell("record_delayed", error)
+                self._log("record_delayed", error)
             pause = min(pause * 2, LONGEST_PAUSE) or FIRST_PAUSE
         for _, recorded in group:
             recorded()
@@ -163,18 +160,18 @@ class BatchWriter(Generic[Item]):
         if cause is not Cause.CALL:
             self._set_aside(*group[0], error)
             return False
-        # Nothing can record it: what the log can tell of it is kept there.
+        # Nothing can record it: what the log may show of it is kept there.
         ((item, recorded),) = group
-        self._tell("record_refused", error, item)
+        self._log("record_refused", error, item)
         recorded()
         return True
 
     def _set_aside(self, item: Item, recorded: Callable[[], None], error: Exception) -> None:
-        """Keep an item for later, out of the others' way; while there is room its place is free."""
-        sizes = [self._size(kept) for kept, place in self._aside if place is _nothing]
+        """Keep an item for later, out of the others' way; a few, and small ones, free capacity."""
+        sizes = [self._size(kept) for kept, then in self._aside if then is _nothing]
         is_small = sum(sizes) + self._size(item) <= ASIDE_BYTES
         if recorded is not _nothing and len(sizes) < ASIDE and is_small:
-            self._tell("record_set_aside", error, item)
+            self._log("record_set_aside", error, item)
             recorded()
             recorded = _nothing
         self._aside.append((item, recorded))
@@ -208,11 +205,11 @@ class BatchWriter(Generic[Item]):
     def _give_up(self, entries: list[_Entry[Item]]) -> None:
         """Say what will not be recorded any more: the process ends."""
         for item, recorded in entries:
-            self._tell("record_lost", None, item)
+            self._log("record_lost", None, item)
             recorded()
         entries.clear()
 
-    def _tell(self, event: str, error: Exception | None, item: Item | None = None) -> None:
+    def _log(self, event: str, error: Exception | None, item: Item | None = None) -> None:
         """Log what happened to a group, or to one item of it."""
         about: dict[str, Any] = dict(zip(("account", "script"), self._about, strict=True))
         if item is not None:
@@ -221,3 +218,10 @@ class BatchWriter(Generic[Item]):
         if error is not None:
             about["error"] = f"{type(error).__name__}: {error}"
         (log.warning if event == "record_delayed" else log.error)(event, **about)
+
+
+class Record(NamedTuple, Generic[Item]):
+    """What is to be written, and what writes it."""
+
+    writer: BatchWriter[Item]
+    item: Item

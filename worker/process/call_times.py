@@ -1,7 +1,7 @@
 """How long calls of the API took: a histogram that costs a call next to nothing.
 
 The library's takes a lock twice and walks the buckets for each value; here a call adds to a list of
-its own, and the metric is made of the lists when somebody asks for it.
+its own, and the metric is made of the lists when it is read.
 """
 
 import time
@@ -32,7 +32,7 @@ class CallTimes(Collector):
         return self._accounts.setdefault(account, times)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """Make the metric; asked from another thread."""
+        """Make the metric; called from another thread."""
         family = HistogramMetricFamily(
             "runqueue_http_request_seconds",
             "Time of one call of the Skyvern API, by call and class of its answer (2xx to 5xx;"

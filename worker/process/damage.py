@@ -1,4 +1,4 @@
-"""What this process met of one account's damaged keys: logged, and reported to all who look."""
+"""What this process met of one account's damaged keys: logged, and reported to all readers."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""The process's own clock, which nobody sets, for the scripts that are told how far it went."""
+"""The process's own clock, which nobody sets; some scripts take how far it went."""
 
 import time
 

@@ -2,7 +2,7 @@
 
 A claim names its process. The heartbeat renews the lease every 5 s; after 15 s without one another
 worker's sweep (`expire_leases.lua`) takes its claims to unconfirmed. So the last act before sending
-is to look at the clock here: 14 s after the start of the last acknowledged heartbeat nothing is
+is to read the clock here: 14 s after the start of the last acknowledged heartbeat nothing is
 sent, whatever Redis thinks.
 """
 
@@ -74,7 +74,7 @@ class Lease:
         self._first = True
 
     def may_send(self, name: str) -> bool:
-        """Tell whether a claim made under `name` may still be sent."""
+        """Say whether a claim made under `name` may still be sent."""
         return name == self.name and self._clock() < self._good_until
 
     async def beat(self) -> None:

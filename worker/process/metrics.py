@@ -1,6 +1,6 @@
 """What one worker process measures. Labels never hold a job, a run or a URL.
 
-`/metrics` is this process's own: adding up ten workers is right. What `/metrics/queue` tells of the
+`/metrics` is this process's own: adding up ten workers is right. What `/metrics/queue` shows of the
 whole queue is read in `runqueue/observe/collector.py`.
 """
 
@@ -15,7 +15,7 @@ register_process(REGISTRY, "worker")
 _CALLS = CallTimes()
 REGISTRY.register(_CALLS)
 LOOP_LAG = loop_lag(REGISTRY)
-PUMPS = Gauge(
+CONSUMERS = Gauge(
     "runqueue_pump_busy",
     "Calls open now, by kind of pump: submit, poll, list, cancel, reconcile, webhooks, callbacks or"
     " inbox.",

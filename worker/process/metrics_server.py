@@ -1,6 +1,6 @@
 """Serves `/metrics` (this process), `/metrics/queue` (the queue), and probes over HTTP.
 
-Whoever reaches the port may connect, so connections are limited: the oldest idle one is closed.
+Anybody who reaches the port may connect, so connections are limited: the oldest idle one is closed.
 `/healthz` is 200 while the event loop turns, whatever Redis does: a liveness probe, which a Redis
 that is away must not fail. `/readyz` is 200 while the process holds its leases: it may submit.
 """

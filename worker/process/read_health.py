@@ -1,4 +1,4 @@
-"""Whether Skyvern answers reads, as far as one process asked: only then are runs followed.
+"""Whether Skyvern answers reads, as far as one process sent any: only then are runs followed.
 
 A submission that fails is noticed at once; where all slots are taken nothing is submitted, and runs
 that nobody can read keep theirs. So each heartbeat says how the process's reads fare.
@@ -9,9 +9,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-#: Seconds since the last failure after which nothing is said of it: nothing was asked since.
+#: Seconds since the last failure after which it is not reported: nothing was read since.
 _FORGET = 60.0
-#: Seconds for which a server that answered no read is not asked again whether it answers any.
+#: Seconds for which a server that answered no read is not tried again.
 _CONTROL_SECONDS = 30.0
 
 
@@ -77,7 +77,7 @@ class Reads:
         if self._failing is None:
             self._failing = self._failed
 
-    def told(self) -> ReadReport:
+    def report(self) -> ReadReport:
         """Return what the next heartbeat says."""
         now = self._clock()
         answered = -1 if self._answered is None else int((now - self._answered) * 1e6)

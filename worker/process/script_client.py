@@ -1,12 +1,12 @@
 """Script calls of a worker process, with little around them.
 
-For each command redis-py's asyncio client takes a connection from its pool, looks whether it is
+For each command redis-py's asyncio client takes a connection from its pool, checks whether it is
 alive, packs the command in Python, makes a task to write and a timer each to write and to read: 44
 µs of CPU for a small call, and more for each argument. Here a connection is kept from one
 call to the next, the command is packed in C, and one timer is made: 17 µs.
 
-Where a connection fails the client sends the call its own way. So whom it asks again, how often,
-and what it raises in the end holds here, too; scripts may be repeated.
+Where a connection fails the client sends the call its own way. So where it sends it again, how
+often, and what it raises in the end holds here, too; scripts may be repeated.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from runqueue.store.scripts import ScriptCall, T, run_async
 #: others need them as well, and wait in vain for one that is kept.
 KEPT = 8
 _SHARE = 6
-#: Seconds that one is kept; then the pool looks at it again.
+#: Seconds that one is kept; then the pool checks it again.
 KEEP_SECONDS = 1.0
 
 

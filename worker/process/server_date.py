@@ -1,6 +1,6 @@
-"""What Skyvern's own clock shows, as far as its answers tell.
+"""What Skyvern's own clock shows, as far as its answers say.
 
-A run that was made after a claim has a later date than the server told before it. That holds
+A run that was made after a claim has a later date than the server gave before it. That holds
 whatever becomes of our clocks meanwhile: the queue's may be set, or stand still with its machine.
 """
 
@@ -26,7 +26,7 @@ class ServerDate:
             self._ahead = date - self._clock()
 
     def now_us(self) -> int | None:
-        """Return what the server's clock shows at least, microseconds; None = it never told.
+        """Return what the server's clock shows at least, microseconds; None = not known.
 
         It may show more: dates are in whole seconds, and a machine that stood still counts none.
         """

@@ -26,7 +26,7 @@ from worker.runs.matcher import markers_of
 #: Fields of which it is remembered that a server shows them unchanged.
 MOST_REMEMBERED = 10_000
 
-#: What tells most requests of a kind from each other, and is mostly shown as it was sent.
+#: What distinguishes most requests of a kind, and is mostly shown as it was sent.
 _TELLING: Mapping[Kind, tuple[str, ...]] = {
     "task": (
         "prompt",
@@ -41,7 +41,7 @@ _TELLING: Mapping[Kind, tuple[str, ...]] = {
 
 
 class AnswerCheck:
-    """Tells another request's answers by the request that they show.
+    """Recognises another request's answers by the request that they show.
 
     The attempt's own marker says at once that an answer is its own, and another's that it is not.
     Without either the requests are compared. A difference counts only where this server was seen
@@ -110,7 +110,7 @@ class AnswerCheck:
 def _is_as_sent(
     kind: Kind, sent: Mapping[str, Any], shown: Mapping[str, Any], run_type: str | None
 ) -> bool:
-    """Say whether all that tells a request from others is shown, and equal."""
+    """Say whether all that distinguishes a request is shown, and equal."""
     if run_type is not None and (run_type == WORKFLOW_RUN) is not (kind != "task"):
         return False
     for name in _TELLING.get(kind, ()):

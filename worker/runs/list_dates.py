@@ -1,7 +1,7 @@
 """By how much the date of a list differs from the clock that dates its runs. Pure functions.
 
-The age of a run is told by the `Date` of the answer that shows it. That may be the clock of a proxy
-or of another machine before the server. Of a run of ours we know ourselves when it was made:
+The age of a run is known by the `Date` of the answer that shows it. That may be the clock of a
+proxy or of another machine before the server. Of a run of ours we know ourselves when it was made:
 between its job's claim and its answer.
 """
 

@@ -1,7 +1,7 @@
-"""What a process knows of the runs that the list of live runs tells of, and what a list means.
+"""What a process knows of the runs that the list of live runs shows, and what a list means.
 
-Pure: nothing here asks Redis or Skyvern. An item's own status decides whether its run is live,
-never the filter that was asked for; a run that is missing only ever gets a GET.
+Pure: nothing here calls Redis or Skyvern. An item's own status decides whether its run is live,
+never the filter that was sent; a run that is missing only ever gets a GET.
 """
 
 import statistics
@@ -31,7 +31,7 @@ SUSPICIOUS = 20
 
 
 def spacing(duration: float, live: int, pages: int, least: float, rate: float) -> float:
-    """Return how many seconds lie between two lists: as many as the budget of calls asks for.
+    """Return how many seconds lie between two lists: as many as the budget of calls needs.
 
     Args:
         duration: what a run takes, in seconds.
@@ -49,8 +49,8 @@ def spacing(duration: float, live: int, pages: int, least: float, rate: float) -
 def duration_of(reading: ListReading, now_us: int, started_us: Sequence[int]) -> float:
     """Return what a run takes, in seconds: the mean; or longer, if none ended for that long.
 
-    Then the runs' own ages tell, as they do where none was ever seen to end. A run that hangs for
-    hours tells nothing of the others, so it is the median that counts.
+    Then the runs' own ages count, as they do where none was ever seen to end. A run that hangs for
+    hours says nothing of the others, so it is the median that counts.
     """
     mean = reading.mean_us / 1e6
     quiet = (now_us - reading.ended_us) / 1e6
@@ -63,7 +63,7 @@ def duration_of(reading: ListReading, now_us: int, started_us: Sequence[int]) ->
 def young_seconds(reading: ListReading, spaced: float) -> float:
     """Return below which age runs are too young to be over; 0 = not known.
 
-    The shortest of late counts, which is above the truth by the delay of a look at most.
+    The shortest of late counts, which is above the truth by the delay of a poll at most.
     """
     return max(0.0, YOUNG_SHARE * reading.floor_us / 1e6 - spaced)
 
@@ -100,13 +100,13 @@ class ListVerdict:
 
     Attributes:
         missing: those that it should show and does not.
-        shown: those with another status than before, and strays.
+        shown: those with another status than before, and orphans.
         is_suspicious: so many are missing that the list may be wrong.
     """
 
     missing: list[Joined]
     shown: list[Shown]
-    missing_strays: list[str] = field(default_factory=list)
+    missing_orphans: list[str] = field(default_factory=list)
     is_suspicious: bool = False
 
 
@@ -126,7 +126,7 @@ class Watchlist:
                 self._runs[run.run_id] = run
 
     def drop(self, run_ids: Iterable[str]) -> None:
-        """Forget runs: they are looked at by a GET, or over."""
+        """Forget runs: they are polled by a GET, or over."""
         for run_id in run_ids:
             self._runs.pop(run_id, None)
 
@@ -149,13 +149,13 @@ class Watchlist:
     def _on(self, page: Iterable[ListedRun]) -> list[int]:
         return [self._runs[run.run_id].started_us for run in page if run.run_id in self._runs]
 
-    def judge(self, read: ListPages, before_us: int, strays: Collection[str] = ()) -> ListVerdict:
+    def judge(self, read: ListPages, before_us: int, orphans: Collection[str] = ()) -> ListVerdict:
         """Compare a list with what should be in it; remembers the statuses that it shows.
 
         Args:
             read: the list.
             before_us: runs that joined later are not expected.
-            strays: those that may still run.
+            orphans: runs that no job owns, and that may still run.
         """
         live = {
             run.run_id: run.status
@@ -170,10 +170,10 @@ class Watchlist:
             if run.joined_us <= before_us and (newest_us is None or run.started_us <= newest_us)
         ]
         missing = [run for run in expected if run.run_id not in live]
-        lost = [] if read.first > 1 or not read.is_whole else strays
+        lost = [] if read.first > 1 or not read.is_whole else orphans
         return ListVerdict(
             missing,
-            self._changes(live) + [Shown("", run, live[run]) for run in strays if run in live],
+            self._changes(live) + [Shown("", run, live[run]) for run in orphans if run in live],
             [run for run in lost if run not in live],
             self._is_suspicious(read, expected, missing),
         )

@@ -1,6 +1,6 @@
 """What is looked for: an unconfirmed job, what may carry its marker, and when it is looked for.
 
-Pure functions. How a run is told by its request is `comparison.py`'s matter, what the lists of a
+Pure functions. How a run is matched by its request is `comparison.py`'s matter, what the lists of a
 server are worth is `search.py`'s.
 """
 

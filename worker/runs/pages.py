@@ -34,7 +34,7 @@ class Pager:
 
     Args:
         runs: reads a page.
-        watchlist: our runs, which tell how old a page is.
+        watchlist: our runs, which show how old a page is.
         slots: bounds the pages read at once.
     """
 
@@ -99,9 +99,9 @@ class Pager:
 
     async def _page(self, number: int) -> RunPage:
         async with self._slots:
-            asked = self._statuses
-            page = await self._runs.page(number, status=asked)
-            if page.status_code == 422 and PAUSED in asked:
+            statuses = self._statuses
+            page = await self._runs.page(number, status=statuses)
+            if page.status_code == 422 and PAUSED in statuses:
                 # A paused run is missing in such a list; reading it by itself says that it goes on.
                 self._statuses = tuple(status for status in LIVE if status != PAUSED)
                 page = await self._runs.page(number, status=self._statuses)
@@ -113,8 +113,8 @@ class Pager:
 def reach_of(page: RunPage, now_us: int) -> int:
     """Return when a run was begun that is sure to stand on this page or before; 0 = not known.
 
-    By the oldest that it shows, whoever's: where more runs live than the server has pages for,
-    none of them may be one that is left to lists. Ages are told by the server's own clock.
+    By the oldest that it shows, of any owner: where more runs live than the server has pages for,
+    none of them may be one that is left to lists. Ages are by the server's own clock.
     """
     made = [run.created for run in page.runs if run.created is not None]
     if not made or page.server_date is None:

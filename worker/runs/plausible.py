@@ -13,7 +13,7 @@ _Key = tuple[str, str]
 
 
 class Index:
-    """Runs by what their requests surely tell them apart by: a goal and a URL, or a workflow.
+    """Runs by what surely distinguishes their requests: a goal and a URL, or a workflow.
 
     Args:
         runs: the runs.

@@ -1,4 +1,4 @@
-"""The account's runs as the server shows them, for whoever looks for one that was lost."""
+"""The account's runs as the server shows them, for the searches for one that was lost."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 CALL_SECONDS = 12.0
 #: Pages of recent runs read in one pass, of so many runs; the server has no more of either.
 MAX_PAGES, PAGE_SIZE = 100, 100
-#: Seconds by which a run may seem to lie ahead: the server tells its time in whole seconds.
+#: Seconds by which a run may seem to lie ahead: the server gives its time in whole seconds.
 AHEAD = 2.0
 #: Runs of a list whose submissions are held against its date.
 MOST_DATED = 100
@@ -41,7 +41,7 @@ class Listing:
         changed: when the newest thing in it happened: a run was made, or ended.
         is_complete: nothing is missing back to where it was to be read to.
         back_to: nothing is missing that was made later than that (monotonic seconds).
-        is_dated: the server told its time with every page, so that ages can be relied on.
+        is_dated: the server gave its time with every page, so that ages can be relied on.
         ahead: by how much the server's clock is ahead of the process's (seconds).
         is_fresh: no page came from a cache on the way, where runs may be missing that were made
             meanwhile.
@@ -85,7 +85,7 @@ class Listing:
 
 
 class Runs:
-    """Reads lists of runs, and what each run was asked for, within the account's limits.
+    """Reads lists of runs, and the request of each, within the account's limits.
 
     Args:
         account: what the process holds for the account.
@@ -104,11 +104,11 @@ class Runs:
         self._permit = permit or account.permit
         self._requests = _Remembered()
         self._workflows = _Remembered()
-        self._failure_told = False
+        self._failure_logged = False
 
     def begin_pass(self) -> None:
         """Let a failed list be logged again: once a pass."""
-        self._failure_told = False
+        self._failure_logged = False
 
     async def recent(self, since: float, date: float | None = None) -> Listing:
         """Read the runs made since then, and those that share a page.
@@ -231,8 +231,8 @@ class Runs:
             self._account.remember_no_list()
         elif page.outcome is ListClass.DONE:
             self._account.remember_list()
-        elif not self._failure_told:
-            self._failure_told = True
+        elif not self._failure_logged:
+            self._failure_logged = True
             log.warning(
                 "run_list_failed",
                 account=self._account.name,

@@ -15,7 +15,7 @@ import structlog
 
 from api_client import ListedRun
 from runqueue import JobState, ids
-from runqueue.records.claim_items import RunAccepted, Taken
+from runqueue.records.claim_items import Doubtful, RunAccepted, Taken
 from runqueue.store import job_calls, worker_calls
 from worker.process.account import AccountLink
 from worker.runs.comparison import ShownRun
@@ -36,7 +36,7 @@ NEWER, NOTHING_NEWER = 2.0, 240.0
 AT_ONCE = 4
 #: Seconds between two tries at most, once a person was called.
 LONGEST = 600.0
-#: Seconds: a server that lags by more has lost more than claims. People hand in again what it does
+#: Seconds: a server that lags by more has lost more than claims. People submit again what it does
 #: not know, after the recovery, and a run without a marker cannot be given to such a job.
 LONG_LOSS = 600.0
 
@@ -72,7 +72,7 @@ class Recovery:
         """Say whether it is time for the next attempt."""
         return self._clock() >= self._due_at
 
-    async def attempt(self, loss: Taken, start: float) -> None:
+    async def attempt(self, loss: Taken[Doubtful], start: float) -> None:
         """Adopt the runs of lost claims, and end the recovery once none can be missing.
 
         Args:
@@ -115,13 +115,13 @@ class Recovery:
         ):
             log.warning("lost_claims_recovered", account=account, runs=len(marked))
 
-    async def _give_up(self, loss: Taken, why: str) -> None:
+    async def _give_up(self, loss: Taken[Doubtful], why: str) -> None:
         """Call a person; further attempts, which may still succeed, are made ever more rarely."""
         await self._stuck(loss, why, person=True)
         self._due_at = self._clock() + self._wait
         self._wait = min(2 * self._wait, LONGEST)
 
-    async def _stuck(self, loss: Taken, why: str, *, person: bool = False) -> None:
+    async def _stuck(self, loss: Taken[Doubtful], why: str, *, person: bool = False) -> None:
         account, noticed = self._account.name, loss.recover_since_us
         await self._account.send(
             worker_calls.recovery_stuck(account, loss.recover_from_us, noticed, why, person=person)
@@ -169,7 +169,7 @@ class Recovery:
             await self._record([RunAccepted(job_id, attempt, listed.run_id, listed.status, 0)])
 
     async def _have_looked_for(
-        self, loss: Taken, unmarked: Sequence[ShownRun], *, is_long: bool, has_found: bool
+        self, loss: Taken[Doubtful], unmarked: Sequence[ShownRun], *, is_long: bool, has_found: bool
     ) -> bool:
         """Have all jobs looked for that may have runs; say whether that is done."""
         why = await self._suspect(loss, unmarked, is_long=is_long, has_found=has_found)
@@ -180,7 +180,7 @@ class Recovery:
         return not why
 
     async def _suspect(
-        self, loss: Taken, unmarked: Sequence[ShownRun], *, is_long: bool, has_found: bool
+        self, loss: Taken[Doubtful], unmarked: Sequence[ShownRun], *, is_long: bool, has_found: bool
     ) -> str:
         """Have the jobs looked for that runs without a marker may be of; returns why that fails.
 
@@ -207,7 +207,7 @@ class Recovery:
         stats = await self._account.send(job_calls.stats(self._account.name))
         return stats.states[JobState.RUNNING] > 0
 
-    async def _suspect_unlisted(self, loss: Taken, runs: int) -> str:
+    async def _suspect_unlisted(self, loss: Taken[Doubtful], runs: int) -> str:
         """Have the jobs looked for whose runs the list need not show yet; returns why that fails.
 
         Args:
@@ -225,7 +225,9 @@ class Recovery:
         await self._look_for(loss, found, known=True)
         return ""
 
-    async def _look_for(self, loss: Taken, found: Sequence[str], *, known: bool = False) -> None:
+    async def _look_for(
+        self, loss: Taken[Doubtful], found: Sequence[str], *, known: bool = False
+    ) -> None:
         account, marked = self._account.name, self._account.correlates
         noticed = loss.recover_from_us, loss.recover_since_us
         for first in range(0, len(found), REQUESTS):
@@ -239,7 +241,7 @@ class Recovery:
 
 
 def _what_is_missing(listing: Listing, *, are_read: bool) -> str:
-    """Return why it cannot be told which runs there are; '' = it can."""
+    """Return why it is not known which runs there are; '' = it is."""
     if not listing.is_complete:
         return "the list of runs could not be read back to that time"
     if not listing.is_dated:

@@ -13,7 +13,7 @@ from worker.process.account import AccountLink
 #: finally block is about to begin, or that a retry by its `retry_policy` is not decided yet: for a
 #: moment its status is terminal then, without a pending retry (`tests/real/test_run_ends.py`).
 SETTLE_SECONDS = 5.0
-#: Seconds after a run's end for which a server is asked for its version that does not answer.
+#: Seconds after a run's end for which the version of a server is read that does not answer.
 ASKED_FOR_SECONDS = 600.0
 
 

@@ -33,7 +33,7 @@ async def read_run(account: AccountLink, run_id: str) -> RunReading:
 
 
 def has_failed(reading: RunReading) -> bool:
-    """Say whether a read told nothing of its run, and the server did not ask to be left alone."""
+    """Say whether a read showed nothing of its run, and the server did not ask to be left alone."""
     return reading.outcome in _FAILED
 
 

@@ -4,9 +4,9 @@ A run is found by its marker wherever that is seen (a title in the list, a webho
 run's own request, a tag), else by comparing requests (`comparison.py`). That a job has *no* run is
 believed only of a list that is complete back to its claim, that the server dated and no cache kept,
 that shows something newer than the loss and a run of ours of the same kind that was made after the
-claim (`controls.py`), and in which every run without an owner is told apart from the job's: by a
+claim (`controls.py`), and in which every run without an owner is distinguished from the job's: by a
 marker of another attempt, by a difference, or by having no marker where newer runs of ours are seen
-to have theirs. Anything less cannot be told: the job stays, with the runs that may be its own.
+to have theirs. Anything less proves nothing: the job stays, with the runs that may be its own.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from worker.runs.reader import Listing, Runs
 from worker.runs.turns import LoopTurns
 
 #: Seconds by which something in the list must be newer than the loss, to show that the list is: the
-#: server tells its time in whole seconds.
+#: server gives its time in whole seconds.
 NEWER = 2.0
 #: Seconds for which a submission that a proxy has taken may yet arrive: systems send what is not
 #: acknowledged again and again, Linux for 924 s (`tcp_retries2`). Without a proxy it is we who see
@@ -43,7 +43,7 @@ BEHIND_PROXY = 960.0
 #: Runs whose requests are read anew in one pass, so that it ends in its lease; what was read is
 #: remembered for the next ones.
 MOST_REQUESTS = 300
-#: Unconfirmed jobs that are compared with each other; beyond that none is told by its request.
+#: Unconfirmed jobs that are compared with each other; beyond that none is matched by its request.
 MOST_DOUBTS, DOUBTS_PAGE = 10_000, 100
 #: Bytes of their stored requests; beyond that it is the same.
 MOST_DOUBT_BYTES = 64 * 1024 * 1024
@@ -166,7 +166,7 @@ class Search:
         #: Attempts of jobs that were not due, whose tags are on no run and come on none any more.
         self._untagged: set[tuple[str, int]] = set()
 
-    async def look(self, jobs: Sequence[LostJob]) -> dict[str, SearchResult]:
+    async def find(self, jobs: Sequence[LostJob]) -> dict[str, SearchResult]:
         """Make one pass; returns what it found out about the jobs whose runs it did not find."""
         self._taken.clear()
         self._early.clear()
@@ -413,7 +413,7 @@ class Search:
         shown = await self._runs.shown(runs, with_workflows=True)
         owned = []
         for each, job_id, one in zip(shown, jobs, stored, strict=True):
-            # A run that was told by its request alone shows nothing of how requests are told.
+            # A run that was matched by its request alone does not show how requests are stored.
             if one is None or one[1] != each.listed.run_id or not one[2]:
                 continue
             try:
@@ -528,7 +528,7 @@ class Search:
         return await self._adopt(left, unwanted, guess=True, canceled=True)
 
     def _judge(self, job: LostJob, seen: _PassSeen) -> SearchResult:
-        """Say what the pass tells of a job whose run was not found."""
+        """Say what the pass shows of a job whose run was not found."""
         early = self._early.get(job.job_id, [])
         candidates = [*early, *seen.fits.get(job.job_id, [])]
         if job.job_id in self._taken:
@@ -594,7 +594,7 @@ class Search:
 
 
 def _by_date(jobs: Iterable[LostJob], listing: Listing) -> list[LostJob]:
-    """Return jobs with their times by the server's own clock, where they and the list tell it."""
+    """Return jobs with their times by the server's own clock, where they and the list have it."""
     if not listing.is_dated or not listing.made:
         return list(jobs)
     return [job.by_date(listing.moment) for job in jobs]

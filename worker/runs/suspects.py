@@ -20,7 +20,7 @@ from worker.runs.matcher import digest_of, is_listed_late
 from worker.runs.plausible import Index
 from worker.runs.turns import LoopTurns
 
-#: Keys looked at in one step while lanes are looked for, ids read in one, and jobs whose requests
+#: Keys read in one step while lanes are looked for, ids read in one, and jobs whose requests
 #: are read at once.
 KEYS, IDS, REQUESTS = 1000, 1000, 100
 #: Where jobs stand that run, that wait for their time, and that wait apart (`claim.lua`).
@@ -138,7 +138,7 @@ async def _in_question(
     """Read the ids of jobs, at most `REQUESTS` at a time, and whether these are for later.
 
     In the order in which a job goes on, so that none is missed that does so meanwhile. Those that
-    wait for their time are told last: an equal job that can go is rather given a run.
+    wait for their time come last: an equal job that can go is rather given a run.
     """
     async for page in _indexed(account, RUNNING):
         yield page

@@ -1,4 +1,4 @@
-"""Callbacks: batches that are over, or far enough, tell the URL that they were opened with.
+"""Callbacks: batches that are over, or far enough, are reported to the URL they were opened with.
 
 At least once: what a worker that died had taken comes again when its lease is over, under the same
 `webhook-id`. A batch's record stays until each of its callbacks was delivered or given up.
@@ -7,6 +7,7 @@ At least once: what a worker that died had taken comes again when its lease is o
 import asyncio
 import random
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 import structlog
@@ -14,11 +15,11 @@ import structlog
 from runqueue.connection.endpoints import endpoint_of
 from runqueue.records.claim_items import Taken
 from runqueue.store.callback_calls import CallbackOutcome, DueCallback, callback_claim
-from webhooks.sender import Posted
 from webhooks.signing import webhook_headers
 from worker.delivery.sender import RELAY_SECONDS, verdict, words_of
 from worker.process.account import AccountLink
-from worker.stages.consumer import Pump
+from worker.process.batch_writer import Record
+from worker.stages.consumer import Consumer, StageResult
 
 log = structlog.get_logger()
 
@@ -31,15 +32,15 @@ SOON_SECONDS = 2.0
 MOST_AT_ONCE = 20
 
 
-class CallbackPump(Pump):
+class CallbackConsumer(Consumer[DueCallback]):
     """Claims callbacks that are due, and sends them."""
 
     kind = "callbacks"
 
-    def __init__(self, account: AccountLink, places: int) -> None:
-        super().__init__(account, min(places, MOST_AT_ONCE))
+    def __init__(self, account: AccountLink, capacity: int) -> None:
+        super().__init__(account, min(capacity, MOST_AT_ONCE))
 
-    async def take(self, want: int, tick_us: int) -> Taken:
+    async def take(self, limit: int, tick_us: int) -> Taken[DueCallback]:
         """Claim callbacks that are due."""
         account = self.account
         lease_us = int(LEASE_SECONDS * 1e6)
@@ -47,24 +48,29 @@ class CallbackPump(Pump):
             callback_claim(
                 account.name,
                 account.lease.name,
-                want,
+                limit,
                 tick_us,
                 linger=self.lingers(),
                 lease_us=lease_us,
             )
         )
 
-    async def handle(self, due: DueCallback) -> None:
-        """Send one callback, and have recorded what came of it."""
+    def about(self, item: DueCallback) -> dict[str, Any]:
+        """Return the batch's id, what happened to it, and the receiver."""
+        receiver = endpoint_of(item.url)
+        return {"batch": item.batch.id, "happened": item.what, "receiver": receiver}
+
+    async def handle(self, item: DueCallback) -> StageResult:
+        """Send one callback."""
         try:
-            told = await self._told(due)
+            return await self._sent(item)
         except asyncio.CancelledError:
             # A receiver that has it all the same knows it by its id.
             wait = SOON_SECONDS * (1 + random.random())
-            told = _made(due, "again", "the worker was stopped", wait, was_tried=False)
-        self.account.callbacks.put(told, self.free_place)
+            cut = _outcome(item, "again", "the worker was stopped", wait, was_tried=False)
+            return StageResult([Record(self.account.writers.callbacks, cut)])
 
-    async def _told(self, due: DueCallback) -> CallbackOutcome:
+    async def _sent(self, due: DueCallback) -> StageResult:
         account, body = self.account, body_of(due)
         headers = webhook_headers(
             body,
@@ -74,21 +80,12 @@ class CallbackPump(Pump):
         )
         posted = await account.outbound.post(due.url, body, headers, RELAY_SECONDS)
         said, wait = verdict(due.tries, posted, account.webhook_schedule, random.random())
-        if said != "delivered":
-            self._warn(due, said, posted)
-        return _made(due, said, words_of(posted), wait)
-
-    def _warn(self, due: DueCallback, said: str, posted: Posted) -> None:
-        log.warning(
-            "callback_not_delivered",
-            account=self.account.name,
-            batch=due.batch.id,
-            happened=due.what,
-            receiver=endpoint_of(due.url),
-            verdict=said,
-            status=posted.status,
-            why=words_of(posted),
-        )
+        why = words_of(posted)
+        records = [Record(account.writers.callbacks, _outcome(due, said, why, wait))]
+        if said == "delivered":
+            return StageResult(records)
+        details = {"verdict": said, "status": posted.status, "why": why}
+        return StageResult(records, "callback_not_delivered", details)
 
 
 def body_of(due: DueCallback) -> bytes:
@@ -105,7 +102,7 @@ def body_of(due: DueCallback) -> bytes:
     )
 
 
-def _made(
+def _outcome(
     due: DueCallback, said: str, error: str, wait: float, *, was_tried: bool = True
 ) -> CallbackOutcome:
     wait_us = int(wait * 1e6)

@@ -1,13 +1,14 @@
-"""Canceling: a run is asked to end, again and again until a GET has seen its end.
+"""Canceling: a run's cancel is sent again and again until a GET has seen its end.
 
 A run that cannot be read is over once the server says so in answer to its cancel. What neither says
-for ten minutes is given up: the job fails, and its run is shown as a stray.
+for ten minutes is given up: the job fails, and its run is shown as an orphan.
 
-Many runs go in calls of a hundred, where the server has such a call. Runs that no job owns (strays)
-are canceled here too, when a person asks for it.
+Many runs go in calls of a hundred, where the server has such a call. Runs that no job owns
+(orphans) are canceled here too, when a person asks for it.
 """
 
 import asyncio
+from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
@@ -16,38 +17,40 @@ from api_client import CancelClass, Cancellation, ListClass
 from runqueue.records.claim_items import RunGivenUp, Taken, ToCancel
 from runqueue.store import worker_calls
 from worker.process.account import AccountLink
+from worker.process.batch_writer import Record
 from worker.runs.run_reads import is_unreadable
-from worker.stages.consumer import Pump
+from worker.stages.consumer import Consumer, StageResult
 
 log = structlog.get_logger()
 
 #: Seconds one call may take (it sends the runs' webhooks inside), and until the next try.
 CALL_SECONDS, LEASE_SECONDS = 12.0, 15.0
 #: Seconds of tries after which a run that cannot be read is believed to be over if the server says
-#: so, and after which the job fails without a confirmed end; its run is shown as a stray.
+#: so, and after which the job fails without a confirmed end; its run is shown as an orphan.
 UNREADABLE_SECONDS, GIVE_UP_SECONDS = 60.0, 600.0
-#: Runs in one bulk call: the server's bound. A few are canceled one by one, which tells more.
+#: Runs in one bulk call: the server's bound. A few are canceled one by one, which shows more.
 BULK, BULK_FROM = 100, 5
 
+#: Answers by which the server says that the run is over, or will be.
 _SAID = frozenset({CancelClass.DONE, CancelClass.OVER, CancelClass.NOT_FOUND})
 
 
-class CancelPump(Pump):
+class CancelConsumer(Consumer[list[ToCancel]]):
     """Claims runs that are to be canceled and says so to the API."""
 
     kind = "cancel"
 
-    def __init__(self, account: AccountLink, places: int) -> None:
-        super().__init__(account, places)
+    def __init__(self, account: AccountLink, capacity: int) -> None:
+        super().__init__(account, capacity)
         self._has_bulk = True
 
-    async def take(self, want: int, tick_us: int) -> Taken:
+    async def take(self, limit: int, tick_us: int) -> Taken[list[ToCancel]]:
         """Claim due cancels, many as one item; those tried for too long are given up."""
         account = self.account
-        want = min(want, BULK)
+        limit = min(limit, BULK)
         taken = await account.send(
             worker_calls.cancel_claim(
-                account.name, account.lease.name, want, tick_us, int(LEASE_SECONDS * 1e6)
+                account.name, account.lease.name, limit, tick_us, int(LEASE_SECONDS * 1e6)
             )
         )
         hopeless = [job for job in taken.items if job.tried_us > GIVE_UP_SECONDS * 1e6]
@@ -58,19 +61,25 @@ class CancelPump(Pump):
             log.error("cancel_given_up", account=account.name, jobs=ids, runs=runs)
         wanted = [job for job in taken.items if job.tried_us <= GIVE_UP_SECONDS * 1e6]
         if not self._has_bulk or len(wanted) < BULK_FROM:
-            return taken._replace(items=[[job] for job in wanted])
+            return taken.with_items([[job] for job in wanted])
         # A full chunk means that more may be due: ask again at once.
-        more = taken.now_us if len(taken.items) == want else taken.next_us
-        return taken._replace(items=[wanted], next_us=more)
+        more = taken.now_us if len(taken.items) == limit else taken.next_us
+        return taken._replace(next_us=more).with_items([wanted])
 
-    async def handle(self, item: list[ToCancel]) -> None:
+    def about(self, item: list[ToCancel]) -> dict[str, Any]:
+        """Return the ids of the jobs and of their runs."""
+        return {"jobs": [job.job_id for job in item], "runs": [job.run_id for job in item]}
+
+    async def handle(self, item: list[ToCancel]) -> StageResult:
         """Cancel some runs; a GET right after confirms the end, or the next try comes."""
-        if len(item) == 1 or not await self._cancel_all(item):
-            await asyncio.gather(*map(self._cancel_one, item))
-        self.free_place()
+        records = await self._cancel_all(item) if len(item) > 1 else None
+        if records is None:
+            found = await asyncio.gather(*map(self._cancel_one, item))
+            records = [record for some in found for record in some]
+        return StageResult(records)
 
-    async def _cancel_all(self, jobs: list[ToCancel]) -> bool:
-        """Cancel runs in one call; False = this server has none."""
+    async def _cancel_all(self, jobs: list[ToCancel]) -> list[Record[Any]] | None:
+        """Cancel runs in one call; None = this server has none."""
         with self.account.metrics.timed("cancel_bulk") as timer:
             answer = await self.account.client.cancel_runs(
                 [job.run_id for job in jobs], CALL_SECONDS
@@ -78,19 +87,19 @@ class CancelPump(Pump):
             timer.status = answer.status_code
         if answer.outcome is ListClass.NOT_SUPPORTED:
             self._has_bulk = False
-            return False
+            return None
         if answer.outcome is not ListClass.DONE:
-            self._tell(jobs, answer.outcome.value, answer.status_code)
-        left, asked = [], []
+            self._warn(jobs, answer.outcome.value, answer.status_code)
+        left, confirmed = [], []
         for job in jobs:
             if answer.outcome is ListClass.DONE and job.run_id not in answer.cancelled:
-                left.append(job)  # over, unknown, or still there: asked by itself, it says which
+                left.append(job)  # over, unknown, or still there: canceled by itself, it says which
             else:
-                asked.append(self._confirm(job, is_said=job.run_id in answer.cancelled))
-        await asyncio.gather(*asked, *map(self._cancel_one, left))
-        return True
+                confirmed.append(self._confirm(job, is_said=job.run_id in answer.cancelled))
+        found = await asyncio.gather(*confirmed, *map(self._cancel_one, left))
+        return [record for records in found for record in records]
 
-    async def _cancel_one(self, job: ToCancel) -> None:
+    async def _cancel_one(self, job: ToCancel) -> list[Record[Any]]:
         try:
             with self.account.metrics.timed("cancel") as timer:
                 answer = await self.account.client.cancel_run(job.run_id, CALL_SECONDS)
@@ -98,28 +107,26 @@ class CancelPump(Pump):
         except asyncio.CancelledError:
             answer = Cancellation(CancelClass.TROUBLE, detail="the worker was stopped")
         if answer.outcome not in _SAID:
-            self._tell([job], answer.outcome.value, answer.status_code)
-        await self._confirm(job, is_said=answer.outcome in _SAID)
+            self._warn([job], answer.outcome.value, answer.status_code)
+        return await self._confirm(job, is_said=answer.outcome in _SAID)
 
-    async def _confirm(self, job: ToCancel, *, is_said: bool) -> None:
+    async def _confirm(self, job: ToCancel, *, is_said: bool) -> list[Record[Any]]:
         """Have a GET confirm the end of a run, or believe the server's word for it.
 
         Args:
             job: what was canceled.
             is_said: whether the server said that the run is over, or will be.
         """
+        writers = self.account.writers
         if not job.job_id:
-            if is_said:
-                self.account.ended_strays.put(job.run_id, _nothing)
-            return
+            return [Record(writers.ended_orphans, job.run_id)] if is_said else []
         if is_said and job.tried_us > UNREADABLE_SECONDS * 1e6 and await self._is_unreadable(job):
             log.warning(
                 "run_unreadable", account=self.account.name, job_id=job.job_id, run_id=job.run_id
             )
             over = RunGivenUp(job.job_id, job.run_id, is_over=True)
-            self.account.given_up.put(over, _nothing)
-            return
-        self.account.look_now.put(job.job_id, _nothing)
+            return [Record(writers.given_up, over)]
+        return [Record(writers.poll_now, job.job_id)]
 
     async def _is_unreadable(self, job: ToCancel) -> bool:
         try:
@@ -127,16 +134,6 @@ class CancelPump(Pump):
         except (RedisError, asyncio.CancelledError):
             return False
 
-    def _tell(self, jobs: list[ToCancel], why: str, status: int | None) -> None:
-        log.warning(
-            "cancel_failed",
-            account=self.account.name,
-            jobs=[job.job_id for job in jobs],
-            runs=[job.run_id for job in jobs],
-            why=why,
-            status=status,
-        )
-
-
-def _nothing() -> None:
-    """Free no place: the whole item has one."""
+    def _warn(self, jobs: list[ToCancel], why: str, status: int | None) -> None:
+        about = self.about(jobs)
+        log.warning("cancel_failed", account=self.account.name, **about, why=why, status=status)

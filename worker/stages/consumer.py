@@ -1,20 +1,22 @@
-"""A pump moves many jobs through one stage: claim as many as there are free places, call, record.
+"""A consumer moves many jobs through one stage: claim as many as it has capacity for, call, record.
 
-Started by a Celery message, which only means "there may be work". At most one pump of a kind lives
-per process and account; the board in Redis says which do. A pump ends when nothing is there to do,
-and leaves the board in the same script that says so; after 20 s it hands over to a successor. Calls
-that are open then finish by themselves and count as the successor's busy places.
+A Celery message starts it, and only means "there may be work". One process runs at most one
+consumer of a stage for an account; Redis lists the active consumers (`board:<kind>`). A consumer
+ends when there is nothing to do, and leaves that list in the script that says so; after 20 s it
+hands over to a successor. Calls that are open then finish by themselves and count as the
+successor's.
 """
 
 import asyncio
 import time
 import traceback
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import structlog
 from redis.exceptions import RedisError
@@ -23,26 +25,30 @@ from runqueue.records.claim_items import ClaimAnswer, Taken
 from runqueue.store import worker_calls
 from runqueue.store.damage import damage_of
 from worker.process.account import AccountLink
+from worker.process.batch_writer import Record
 
 log = structlog.get_logger()
 
-#: Seconds a pump lives, so that a Celery task ends.
+#: What a stage takes and handles one by one.
+Item = TypeVar("Item")
+
+#: Seconds a consumer runs, so that a Celery task ends.
 LIFETIME = 20.0
-#: Seconds between two refreshes of the pump's line on the board (it is believed for 1.5 s).
+#: Seconds between two refreshes of the consumer's entry in Redis, which is believed for 1.5 s.
 REFRESH = 0.5
-#: Seconds an idle pump waits for more: a nudge costs a fraction of the Celery message that would
-#: start the next one, and jobs that trickle in would cost one each.
+#: Seconds an idle consumer waits for more: waking it costs a fraction of the Celery message that
+#: would start the next one, and jobs that trickle in would cost one each.
 LINGER = 1.0
-#: Seconds that the script under way gets when a pump is drained, whatever the calls get.
+#: Seconds that the script under way gets when a consumer is drained, whatever the calls get.
 CLAIM_GRACE = 2.0
 #: Seconds before the next claim after one that met damaged keys: the first time, and at most.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
-#: Seconds a pump stays for something that is due later; beyond that the tick starts another.
+#: Seconds a consumer stays for something that is due later; beyond that the tick starts another.
 STAYS_FOR = 1.0
 
 
 class ConsumerEnd(StrEnum):
-    """Why a pump's run came to its end."""
+    """Why a consumer's run came to its end."""
 
     IDLE = "idle"
     SUCCESSOR = "successor"
@@ -51,22 +57,36 @@ class ConsumerEnd(StrEnum):
     DRAINING = "draining"
 
 
-class Pump(ABC):
+class StageResult(NamedTuple):
+    """What came of an item of a stage.
+
+    Args:
+        records: what is to be written; the item's capacity is free once all of it is.
+        event: a warning for the log; '' = none.
+        details: what it says besides the account and the item.
+    """
+
+    records: Sequence[Record[Any]] = ()
+    event: str = ""
+    details: Mapping[str, Any] = {}
+
+
+class Consumer(ABC, Generic[Item]):
     """One stage in one process and account.
 
     Args:
         account: what the process holds for the account.
-        places: calls open at once.
+        capacity: calls open at once.
     """
 
     kind: ClassVar[str]
-    #: Seconds between two claims of what comes due one by one; a place that gets free asks for none
-    #: meanwhile, unless all were busy.
+    #: Seconds between two claims of what comes due one by one; capacity that gets free causes none
+    #: meanwhile, unless all was in use.
     gathers: ClassVar[float] = 0.0
 
-    def __init__(self, account: AccountLink, places: int) -> None:
+    def __init__(self, account: AccountLink, capacity: int) -> None:
         self.account = account
-        self.places = places
+        self.capacity = capacity
         self.busy = 0
         self.draining = False
         self._was_full = True
@@ -77,29 +97,49 @@ class Pump(ABC):
         #: The server's time at the last claim; a successor's message carries it.
         self.server_us = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._nudged = asyncio.Event()
+        self._woken = asyncio.Event()
 
     def lingers(self) -> bool:
-        """Tell whether an idle pump should stay on the board a little longer."""
+        """Say whether an idle consumer should stay active a little longer."""
         return time.monotonic() - self._worked < LINGER
 
     @abstractmethod
-    async def take(self, want: int, tick_us: int) -> Taken:
-        """Claim up to `want` items; 0 only refreshes the board."""
+    async def take(self, limit: int, tick_us: int) -> Taken[Item]:
+        """Claim up to `limit` items; 0 only refreshes the list of active consumers."""
 
     @abstractmethod
-    async def handle(self, item: Any) -> None:
-        """Make one item's call and hand its answer to a recorder, which frees the place."""
+    async def handle(self, item: Item) -> StageResult:
+        """Make one item's call, and return what is to be written of its answer."""
 
-    def nudge(self) -> None:
+    def about(self, item: Item) -> dict[str, Any]:
+        """Return what the log says of an item: ids, never what a request holds."""
+        del item
+        return {}
+
+    def wake(self) -> None:
         """Say that there may be work."""
-        self._nudged.set()
+        self._woken.set()
 
-    def free_place(self) -> None:
-        """Give an item's place back: its answer is recorded."""
+    def release(self) -> None:
+        """Free an item's capacity: all that came of it is recorded."""
         self.busy -= 1
         if self._was_full or not self.gathers:
-            self._nudged.set()
+            self._woken.set()
+
+    async def process(self, item: Item) -> None:
+        """Handle one item, log what is to be known of it, and have its records written."""
+        records, event, details = await self.handle(item)
+        if event:
+            log.warning(event, account=self.account.name, **self.about(item), **details)
+        if len(records) == 1:
+            writer, record = records[0]
+            writer.put(record, self.release)
+        elif records:
+            release = _after(len(records), self.release)
+            for writer, record in records:
+                writer.put(record, release)
+        else:
+            self.release()
 
     async def run(self, tick_us: int) -> ConsumerEnd:
         """Work until there is nothing to do.
@@ -108,7 +148,7 @@ class Pump(ABC):
             tick_us: the server's time in the message that started this; an old message starts none.
         """
         if self._running:
-            self.nudge()
+            self.wake()
             return ConsumerEnd.ALREADY
         if time.monotonic() < self._not_before:
             return ConsumerEnd.REFUSED
@@ -134,34 +174,34 @@ class Pump(ABC):
     async def _loop(self, tick_us: int) -> ConsumerEnd:
         end = time.monotonic() + LIFETIME
         while not self.draining and time.monotonic() < end:
-            want = max(0, self.places - self.busy)
-            taken = await self._taken(want, tick_us)
+            limit = max(0, self.capacity - self.busy)
+            taken = await self._taken(limit, tick_us)
             tick_us = 0
             if taken.answer is not ClaimAnswer.OK:
                 log.info(
-                    "pump_refused",
+                    "consumer_refused",
                     account=self.account.name,
                     kind=self.kind,
                     answer=taken.answer.value,
                 )
                 return ConsumerEnd.REFUSED
-            self._was_full = len(taken.items) == want
+            self._was_full = len(taken.items) == limit
             for item in taken.items:
                 self._start(item)
-            wait = self._wait(taken, want)
+            wait = self._wait(taken, limit)
             if wait is None:
                 if not taken.left:
                     await self._leave()
                 return ConsumerEnd.IDLE
-            await _wait_or(self._nudged, wait)
+            await _wait_or(self._woken, wait)
         await self._leave()
         return ConsumerEnd.DRAINING if self.draining else ConsumerEnd.SUCCESSOR
 
-    async def _taken(self, want: int, tick_us: int) -> Taken:
-        """Claim; while Redis is away nothing is taken, and it is asked again a little later."""
-        self._nudged.clear()
+    async def _taken(self, limit: int, tick_us: int) -> Taken[Item]:
+        """Claim; while Redis is away nothing is taken, and the next claim comes a little later."""
+        self._woken.clear()
         try:
-            taken = await self.take(want, tick_us)
+            taken = await self.take(limit, tick_us)
         except RedisError as error:
             if damage_of(error) is not None:
                 raise
@@ -174,13 +214,13 @@ class Pump(ABC):
             self._worked = time.monotonic()
         return taken
 
-    def _wait(self, taken: Taken, want: int) -> float | None:
-        """Return how many seconds to wait for a nudge before asking again; None = end."""
+    def _wait(self, taken: Taken[Item], limit: int) -> float | None:
+        """Return how many seconds to wait before claiming again, unless woken; None = end."""
         if taken.left:
             # A message that came while the last script ran may have meant newer work.
-            return 0.0 if self._nudged.is_set() else None
-        if want == 0 or len(taken.items) == want:
-            return REFRESH  # all places are busy: one that gets free nudges
+            return 0.0 if self._woken.is_set() else None
+        if limit == 0 or len(taken.items) == limit:
+            return REFRESH  # all capacity is in use: what gets free wakes us
         if taken.next_us == 0:
             return REFRESH  # a slot that gets free wakes us
         due = (taken.next_us - taken.now_us) / 1_000_000
@@ -190,31 +230,31 @@ class Pump(ABC):
 
     async def _leave(self) -> None:
         name = self.account.lease.name
-        # Without Redis the line is forgotten by itself.
+        # Without Redis the entry expires by itself.
         with suppress(RedisError):
             await self.account.send(worker_calls.leave_board(self.account.name, self.kind, name))
 
-    def _start(self, item: Any) -> None:
+    def _start(self, item: Item) -> None:
         self.busy += 1
-        task = asyncio.get_running_loop().create_task(self.handle(item))
+        task = asyncio.get_running_loop().create_task(self.process(item))
         self._tasks.add(task)
         task.add_done_callback(partial(self._done, item))
 
-    def _done(self, item: Any, task: asyncio.Task[None]) -> None:
+    def _done(self, item: Item, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # A bug: the item's lease brings it back. Its place must not stay busy for ever.
+            # A bug: the item's lease brings it back. Its capacity must not be lost for good.
             where = traceback.extract_tb(error.__traceback__)[-1]
             log.error(
                 "item_failed",
                 account=self.account.name,
                 kind=self.kind,
-                **_ids_of(item),
+                **self.about(item),
                 # Without its words, which may quote what a job holds.
                 error=type(error).__name__,
                 at=f"{Path(where.filename).name}:{where.lineno}",
             )
-            self.free_place()
+            self.release()
 
     async def drain(self, seconds: float) -> None:
         """Stop claiming, and wait for the calls on the wire; those that take longer are cut off.
@@ -223,7 +263,7 @@ class Pump(ABC):
             seconds: how long the calls may take; a claim under way gets `CLAIM_GRACE` at least.
         """
         self.draining = True
-        self.nudge()
+        self.wake()
         start = time.monotonic()
         if self._running:
             # What a claim under way still brings is given back: that has to be recorded, too.
@@ -237,13 +277,17 @@ class Pump(ABC):
             await asyncio.wait(list(self._tasks))
 
 
-def _ids_of(item: Any) -> dict[str, Any]:
-    """Return the ids of what an item is about, of what several were taken together with it, too."""
-    inner = item
-    if not hasattr(item, "job_id") and isinstance(item, list | tuple) and item:
-        inner = item[0]
-    names = ("job_id", "attempt", "run_id")
-    return {name: getattr(inner, name) for name in names if getattr(inner, name, "")}
+def _after(count: int, then: Callable[[], None]) -> Callable[[], None]:
+    """Return what calls `then` once it was called itself so many times."""
+    left = count
+
+    def one() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            then()
+
+    return one
 
 
 async def _wait_or(event: asyncio.Event, seconds: float) -> None:

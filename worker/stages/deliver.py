@@ -1,7 +1,7 @@
 """Webhooks of runs that are over: pending → delivered | gave_up | unknown.
 
 Each is sent by us (`sender.py`) or by Skyvern (`watcher.py`). One receiver gets a part of the
-places that others leave, which the claim sees to: one that hangs must not keep another's webhooks
+capacity that others leave, which the claim sees to: one that hangs must not keep another's webhooks
 waiting.
 """
 
@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import structlog
@@ -23,7 +23,8 @@ from runqueue.tracing import Origin, continuing, working
 from worker.delivery.sender import Relay, target_of
 from worker.delivery.watcher import WebhookWatcher
 from worker.process.account import AccountLink
-from worker.stages.consumer import Pump
+from worker.process.batch_writer import Record
+from worker.stages.consumer import Consumer, StageResult
 
 log = structlog.get_logger()
 
@@ -51,13 +52,13 @@ class _Due(NamedTuple):
         return (self.now_us - self.item.ended_us) / 1e6 + time.monotonic() - self.claimed
 
 
-class WebhookPump(Pump):
+class WebhookConsumer(Consumer[_Due]):
     """Claims webhooks that are due, and sends them or has them sent."""
 
     kind = "webhooks"
 
-    def __init__(self, account: AccountLink, places: int) -> None:
-        super().__init__(account, places)
+    def __init__(self, account: AccountLink, capacity: int) -> None:
+        super().__init__(account, capacity)
         self._relay = Relay(account)
         self._watch = WebhookWatcher(account)
         #: Webhooks under way, by the endpoint they go to.
@@ -65,14 +66,14 @@ class WebhookPump(Pump):
         span = sum(account.webhook_schedule) * 1.1 + EXTRA_SECONDS
         self._span_us = int(span * 1e6)
 
-    async def take(self, want: int, tick_us: int) -> Taken:
+    async def take(self, limit: int, tick_us: int) -> Taken[_Due]:
         """Claim webhooks that are due."""
         account = self.account
         taken = await account.send(
             delivery_calls.delivery_claim(
                 account.name,
                 account.lease.name,
-                want,
+                limit,
                 tick_us,
                 linger=self.lingers(),
                 lease_us=int(LEASE_SECONDS * 1e6),
@@ -82,24 +83,33 @@ class WebhookPump(Pump):
         )
         now = time.monotonic()
         self._open.update(map(_receiver, taken.items))
-        return taken._replace(items=[_Due(item, taken.now_us, now) for item in taken.items])
+        return taken.with_items([_Due(item, taken.now_us, now) for item in taken.items])
 
-    async def handle(self, due: _Due) -> None:
+    def about(self, item: _Due) -> dict[str, Any]:
+        """Return the run's id, its job's with the attempt, and the receiver."""
+        due = item.item
+        ids = {"job_id": due.job_id, "attempt": due.attempt, "run_id": due.run_id}
+        return {**ids, "receiver": _receiver(due)}
+
+    async def handle(self, item: _Due) -> StageResult:
         """Deliver one webhook, or see what became of it."""
-        item = due.item
-        receiver = _receiver(item)
+        due = item.item
+        receiver = _receiver(due)
         try:
-            result = await self._result(due)
+            result = await self._result(item)
         finally:
             self._open[receiver] -= 1
             if not self._open[receiver]:
                 del self._open[receiver]
-        if result.verdict == "again" and due.age + result.wait_us / 1e6 > KEPT_SECONDS:
+        if result.verdict == "again" and item.age + result.wait_us / 1e6 > KEPT_SECONDS:
             result = result._replace(verdict="gave_up")
-        self._tell(item, receiver, result)
         # By these it is seen that a repeated call, or one that is late, brings no news.
-        result = result._replace(tries=item.tries, looks=item.looks)
-        self.account.deliveries.put(result, self.free_place)
+        result = result._replace(tries=due.tries, looks=due.looks)
+        records = [Record(self.account.writers.deliveries, result)]
+        if result.verdict == "delivered" or not (result.was_tried or result.verdict == "gave_up"):
+            return StageResult(records)
+        details = {"verdict": result.verdict, "status": result.status, "why": result.error}
+        return StageResult(records, "webhook_not_delivered", details)
 
     async def _result(self, due: _Due) -> Delivered:
         item = due.item
@@ -114,43 +124,29 @@ class WebhookPump(Pump):
             return _soon(item, f"Redis: {type(error).__name__}")
 
     async def _deliver(self, due: _Due) -> Delivered:
-        """Deliver a webhook, or look at it, as a step of its job's trace."""
+        """Deliver a webhook, or check whether Skyvern did, as a step of its job's trace."""
         item, trace = due.item, codec.traceparent(due.item.envelope)
         origin = Origin(self.account.name, item.job_id, item.attempt, trace)
-        with continuing(trace), working("deliver", "CLIENT", origin) as told:
+        with continuing(trace), working("deliver", "CLIENT", origin) as step:
             result = await self._deliver_now(due)
-            told.tell(
+            step.tell(
                 runqueue__verdict=result.verdict,
                 runqueue__via=item.via,
                 server__address=urlsplit(result.endpoint).hostname,
                 http__response__status_code=result.status,
             )
             if result.was_tried and result.verdict != "delivered":
-                told.fail(result.verdict)
+                step.fail(result.verdict)
             return result
 
     async def _deliver_now(self, due: _Due) -> Delivered:
         item = due.item
         if item.via != "watch":
             return await self._relay.deliver(item)
-        seen = await self._watch.look(item, due.age)
+        seen = await self._watch.check(item, due.age)
         if seen is not None:
             return seen
         return await self._watch.drive(item, is_paid=bool(item.tries or item.forced))
-
-    def _tell(self, item: DueDelivery, receiver: str, result: Delivered) -> None:
-        if result.verdict != "delivered" and (result.was_tried or result.verdict == "gave_up"):
-            log.warning(
-                "webhook_not_delivered",
-                account=self.account.name,
-                job_id=result.job_id,
-                attempt=result.attempt,
-                run_id=item.run_id,
-                receiver=receiver,
-                verdict=result.verdict,
-                status=result.status,
-                why=result.error,
-            )
 
 
 def _receiver(item: DueDelivery) -> str:

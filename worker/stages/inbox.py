@@ -1,6 +1,6 @@
 """The inbox: lines that producers pushed to Redis become jobs, by hundreds.
 
-A line is taken (inbox → inbox:taken), handed in, and only then removed. A worker that dies in
+A line is taken (inbox → inbox:taken), enqueued, and only then removed. A worker that dies in
 between leaves it taken; after its lease it is given out again under the same number, and so with
 the same key: it makes no second job.
 """
@@ -16,17 +16,17 @@ from runqueue.producer.inbox import INBOX, Checked, InboxLine, check_lines, inbo
 from runqueue.records.claim_items import Taken
 from runqueue.store.inbox_calls import TakenLine, inbox_done, inbox_take
 from worker.process.account import AccountLink
-from worker.stages.consumer import Pump
+from worker.stages.consumer import Consumer, StageResult
 
 log = structlog.get_logger()
 
 #: Lines of one step: about 5 ms of the event loop, which others need, too.
 LINES = 200
 #: Steps under way at once: one is checked while Redis is at work on another.
-PLACES = 2
+MOST_AT_ONCE = 2
 #: Seconds after which a line that nobody settled is given out again.
 LEASE_SECONDS = 30.0
-#: Seconds after which lines that were taken are not handed in any more: somebody else may have
+#: Seconds after which lines that were taken are not enqueued any more: another process may have
 #: them by now, and the job that one became may be over and forgotten.
 USE_SECONDS = 25.0
 #: Seconds before the next step after one that Redis did not take.
@@ -48,32 +48,32 @@ class InboxChunk(NamedTuple):
     at_us: int
 
 
-class InboxPump(Pump):
-    """Takes lines of the inbox and hands them in."""
+class InboxConsumer(Consumer[InboxChunk]):
+    """Takes lines of the inbox and enqueues them."""
 
     kind = "inbox"
 
-    def __init__(self, account: AccountLink, places: int) -> None:
-        super().__init__(account, min(places, PLACES))
+    def __init__(self, account: AccountLink, capacity: int) -> None:
+        super().__init__(account, min(capacity, MOST_AT_ONCE))
 
-    async def take(self, want: int, tick_us: int) -> Taken:
+    async def take(self, limit: int, tick_us: int) -> Taken[InboxChunk]:
         """Take the lines of one step."""
         account, until = self.account, time.monotonic() + USE_SECONDS
         taken = await account.send(
             inbox_take(
                 account.name,
                 account.lease.name,
-                LINES if want else 0,
+                LINES if limit else 0,
                 tick_us,
                 linger=self.busy > 0 or self.lingers(),
                 lease_us=int(LEASE_SECONDS * 1e6),
             )
         )
         lines = list(taken.items)
-        return taken._replace(items=[InboxChunk(lines, until, taken.now_us)] if lines else [])
+        return taken.with_items([InboxChunk(lines, until, taken.now_us)] if lines else [])
 
-    async def handle(self, item: InboxChunk) -> None:
-        """Hand a step's lines in, and remove them."""
+    async def handle(self, item: InboxChunk) -> StageResult:
+        """Enqueue a step's lines, and remove them."""
         try:
             await self._settle(item)
         except RedisError as error:
@@ -81,7 +81,7 @@ class InboxPump(Pump):
             count = len(item.lines)
             log.warning("lines_left", account=self.account.name, lines=count, error=str(error))
             await asyncio.sleep(PAUSE_SECONDS)
-        self.free_place()
+        return StageResult()
 
     async def _settle(self, step: InboxChunk) -> None:
         name = self.account.name

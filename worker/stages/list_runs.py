@@ -1,9 +1,9 @@
-"""Listing: where many runs are live, one list call for a hundred of them tells which are over.
+"""Listing: where many runs are live, one list call for a hundred of them shows which are over.
 
-A run that is missing gets its GET from the poll pump. One process lists at a time; what it knows of
-the runs it keeps from one list to the next, and asks Redis only for those that joined meanwhile.
-What nothing can be read of for a while, or what a list says that GETs deny, has the runs looked at
-one by one again (`lists_end.lua`).
+A run that is missing gets its GET from the poll stage. One process lists at a time; it keeps
+what it knows of the runs from one list to the next, and asks Redis only for new ones.
+Where no list can be read for a while, or a list says what GETs deny, the runs are polled one by one
+again (`lists_end.lua`).
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from worker.runs.live_runs import (
 from worker.runs.pages import PageFailedError, Pager, TooLongError
 from worker.runs.reader import Runs
 from worker.runs.run_reads import read_run
-from worker.stages.consumer import Pump
+from worker.stages.consumer import Consumer, StageResult
 from worker.stages.poll import LEASE_SECONDS, least_spacing, least_useful
 
 log = structlog.get_logger()
@@ -45,26 +45,26 @@ SETTLE_SECONDS = 1.0
 #: Runs in one script call, and seconds of those that joined which are read once more: a clock that
 #: was set must hide none.
 CHUNK, OVERLAP_SECONDS = 500, 1.0
-#: Runs of a list that is not believed that are asked for.
+#: Runs of a list that is not believed that get a GET.
 SAMPLE = 5
-#: Failures in a row that a list may have before runs are looked at one by one; and for how many
+#: Failures in a row that a list may have before runs are polled one by one; and for how many
 #: seconds they are then, doubling.
 MOST_FAILS, FIRST_OFF, LONGEST_OFF = 3, 60.0, 3600.0
-#: Seconds after which a stray is looked at although lists show it.
-STRAY_SECONDS = 300.0
+#: Seconds after which an orphan is polled although lists show it.
+ORPHAN_SECONDS = 300.0
 
 
 class TakenOverError(Exception):
     """Another process reads the list now."""
 
 
-class ListPump(Pump):
+class ListConsumer(Consumer[ListReading]):
     """Reads the list of live runs; one at a time."""
 
     kind = "list"
 
-    def __init__(self, account: AccountLink, places: int) -> None:
-        super().__init__(account, min(places, 1))
+    def __init__(self, account: AccountLink, capacity: int) -> None:
+        super().__init__(account, min(capacity, 1))
         self._watchlist = Watchlist()
         self._slots = asyncio.Semaphore(CONCURRENCY)
         runs = Runs(account, self._slots, self._permit)
@@ -72,22 +72,22 @@ class ListPump(Pump):
         self._cursor = "-inf"
         self._spaced = 0.0
         self._process = ""
-        #: Told that runs are to be looked at now.
+        #: Called when runs are to be polled now.
         self.on_missing: Callable[[], None] = lambda: None
 
-    async def take(self, want: int, tick_us: int) -> Taken:
+    async def take(self, limit: int, tick_us: int) -> Taken[ListReading]:
         """Take the reading of the list."""
         account, self._process = self.account, self.account.lease.name
         least = int(least_useful(account) * 1e6)
         lease = int(LIST_LEASE_SECONDS * 1e6)
         return await account.send(
             live_run_calls.lists_claim(
-                account.name, self._process, want, tick_us, lease, least_us=least
+                account.name, self._process, limit, tick_us, lease, least_us=least
             )
         )
 
-    async def handle(self, item: ListReading) -> None:
-        """Read the list, and have looked at what it does not show."""
+    async def handle(self, item: ListReading) -> StageResult:
+        """Read the list, and have those runs polled that it does not show."""
         began = time.monotonic()
         try:
             if item.is_useful:
@@ -99,7 +99,7 @@ class ListPump(Pump):
         except RedisError as error:
             # Its lease ends, and the next process begins anew.
             log.warning("list_unrecorded", account=self.account.name, error=str(error))
-        self.free_place()
+        return StageResult()
 
     async def _read(self, reading: ListReading, began: float) -> None:
         await self._catch_up(reading.began_us)
@@ -115,7 +115,7 @@ class ListPump(Pump):
             return
         self.account.reads.answered()
         settled_us = reading.began_us - int(SETTLE_SECONDS * 1e6)
-        verdict = self._watchlist.judge(read, settled_us, reading.strays)
+        verdict = self._watchlist.judge(read, settled_us, reading.orphans)
         if verdict.is_suspicious and not await self._is_believed(verdict.missing):
             await self._failed(reading, None)
             return
@@ -156,7 +156,7 @@ class ListPump(Pump):
     async def _record(self, reading: ListReading, verdict: ListVerdict) -> None:
         account = self.account
         runs = [(run.job_id, run.run_id) for run in verdict.missing]
-        runs += [("", run_id) for run_id in verdict.missing_strays]
+        runs += [("", run_id) for run_id in verdict.missing_orphans]
         is_due = False
         for start in range(0, len(runs), CHUNK):
             part = runs[start : start + CHUNK]
@@ -169,7 +169,7 @@ class ListPump(Pump):
         for start in range(0, len(verdict.shown), CHUNK):
             some = verdict.shown[start : start + CHUNK]
             call = live_run_calls.lists_seen(
-                account.name, some, int(STRAY_SECONDS * 1e6), account.max_run_us
+                account.name, some, int(ORPHAN_SECONDS * 1e6), account.max_run_us
             )
             await account.send(call)
         if is_due:
@@ -185,14 +185,14 @@ class ListPump(Pump):
         return False not in answers and True in answers
 
     async def _is_over(self, run_id: str) -> bool | None:
-        """Say whether a run is over; None = it was not told."""
+        """Say whether a run is over; None = that could not be read."""
         async with self._slots:
             await self._permit()
             reading = await read_run(self.account, run_id)
         return reading.is_over if reading.outcome is ReadClass.RUN else None
 
     async def _failed(self, reading: ListReading, failed: PageFailedError | None) -> None:
-        """Try again later; after some failures, or without any list, look at runs one by one."""
+        """Try again later; after some failures, or without any list, poll runs one by one."""
         page = None if failed is None else failed.page
         if page is not None and page.outcome is not ListClass.NOT_SUPPORTED:
             self.account.reads.failed(page.status_code)
@@ -201,8 +201,8 @@ class ListPump(Pump):
         if page is not None and page.outcome is ListClass.NOT_SUPPORTED:
             await self._end(NO_LIST_SECONDS, why)
             return
-        asked = 0.0 if page is None else page.retry_after or 0.0
-        wait = max(self._spaced, least_spacing(self.account), asked)
+        retry_after = 0.0 if page is None else page.retry_after or 0.0
+        wait = max(self._spaced, least_spacing(self.account), retry_after)
         fails = await self._next_in(reading, wait, failed=True)
         # A wrong list is one too many.
         further = fails - (1 if page is None else MOST_FAILS)
@@ -223,7 +223,7 @@ class ListPump(Pump):
         return fails
 
     async def _end(self, seconds: float, why: str) -> None:
-        """Have the runs looked at one by one, for so many seconds at least."""
+        """Have the runs polled one by one, for so many seconds at least."""
         released = await self.account.send(
             live_run_calls.lists_end(self.account.name, int(seconds * 1e6))
         )
@@ -248,13 +248,13 @@ class ListPump(Pump):
             await asyncio.sleep(max(seconds, 0.01))
 
 
-def beginner(pump: Pump) -> Callable[[], None]:
-    """Return what has a pump of this process look for work at once, without a message."""
+def starter(consumer: Consumer[Any]) -> Callable[[], None]:
+    """Return what has a consumer of this process claim work at once, without a message."""
     tasks: set[asyncio.Task[Any]] = set()
 
     def begin() -> None:
-        if not pump.draining:
-            task = asyncio.get_running_loop().create_task(pump.run(0))
+        if not consumer.draining:
+            task = asyncio.get_running_loop().create_task(consumer.run(0))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 

@@ -1,4 +1,4 @@
-"""Packing: what is kept of jobs that are over, for replay and for people who look, gets smaller."""
+"""Packing: what is kept of jobs that are over, for replay and for people, gets smaller."""
 
 import asyncio
 from typing import Protocol, TypeVar

@@ -1,13 +1,14 @@
 """Polling: running → completed | failed | canceled | scheduled, one GET a run, spaced by age.
 
-Where many runs are live, the list of live runs tells which are to be looked at (`list_runs.py`):
-those that would be due are left to it (`poll_claim.lua`).
+Where many runs are live, the list of live runs shows which are to be polled (`list_runs.py`): those
+that would be due are left to it (`poll_claim.lua`).
 
-Runs that no job owns (strays) are looked at, too: until they are over each takes a slot.
+Runs that no job owns (orphans) are polled, too: each takes a slot until it is over.
 """
 
 import asyncio
 import random
+from typing import Any
 
 import orjson
 import structlog
@@ -22,31 +23,32 @@ from runqueue.records.times import packed
 from runqueue.request.retry_policy import Retry
 from runqueue.store import worker_calls
 from worker.process.account import AccountLink
+from worker.process.batch_writer import Record
 from worker.runs.run_ends import End, end_of
 from worker.runs.run_reads import has_failed, read_again, read_run
-from worker.stages.consumer import Pump
+from worker.stages.consumer import Consumer, StageResult
 
 log = structlog.get_logger()
 
 #: Seconds after which a poll that nobody recorded comes again.
 LEASE_SECONDS = 15.0
-#: A run is looked at again after this share of its age.
+#: A run is polled again after this share of its age.
 AGE_SHARE = 0.1
 #: Seconds between two lists of live runs at least.
 LEAST_LIST_SECONDS = 1.0
-#: Age in seconds from which a stray that the server does not know is believed not to be there.
+#: Age in seconds from which an orphan that the server does not know is believed not to exist.
 UNKNOWN_SECONDS = 60.0
 #: Largest answer that is kept whole.
 MAX_RESULT_BYTES = 8 * 1024 * 1024
 
 
 def spacing(age: float, least: float, most: float, chance: float) -> float:
-    """Return after how many seconds to look at a run again.
+    """Return after how many seconds to poll a run again.
 
     Args:
         age: seconds since the run was accepted.
         least, most: the bounds, in seconds.
-        chance: 0 to 1; spreads the looks by ±10 % so that runs begun together drift apart.
+        chance: 0 to 1; spreads the polls by ±10 % so that runs begun together drift apart.
     """
     return min(max(age * AGE_SHARE, least), most) * (0.9 + 0.2 * chance)
 
@@ -67,7 +69,7 @@ def least_useful(account: AccountLink) -> float:
 def kept(reading: RunReading) -> bytes:
     """Return what is kept of a run that is over: the answer as it came, unless it is too large.
 
-    Of a larger one the run is named and the size told, unless it was too large to be read to its
+    Of a larger one the run is named and the size given, unless it was too large to be read to its
     end; Skyvern still has it.
     """
     if len(reading.body) <= MAX_RESULT_BYTES and not reading.is_cut:
@@ -84,22 +86,26 @@ def kept(reading: RunReading) -> bytes:
     )
 
 
-class PollPump(Pump):
-    """Claims runs whose look is due and reads them."""
+#: A run to poll, and the server's time of its claim in microseconds.
+_Due = tuple[DuePoll, int]
+
+
+class PollConsumer(Consumer[_Due]):
+    """Claims runs whose poll is due and reads them."""
 
     kind = "poll"
-    #: Where 550 looks a second came due one by one, a third of the worker's CPU went into scripts
+    #: Where 550 polls a second came due one by one, a third of the worker's CPU went into scripts
     #: that claimed one or two each.
     gathers = 0.02
 
-    async def take(self, want: int, tick_us: int) -> Taken:
+    async def take(self, limit: int, tick_us: int) -> Taken[_Due]:
         """Claim due polls."""
         account = self.account
         taken = await account.send(
             worker_calls.poll_claim(
                 account.name,
                 account.lease.name,
-                want,
+                limit,
                 tick_us,
                 int(LEASE_SECONDS * 1e6),
                 max_run_us=account.max_run_us,
@@ -108,9 +114,14 @@ class PollPump(Pump):
                 least_us=int(least_useful(account) * 1e6),
             )
         )
-        return taken._replace(items=[(job, taken.now_us) for job in taken.items])
+        return taken.with_items([(job, taken.now_us) for job in taken.items])
 
-    async def handle(self, item: tuple[DuePoll, int]) -> None:
+    def about(self, item: _Due) -> dict[str, Any]:
+        """Return the run's id, and its job's with the attempt."""
+        job = item[0]
+        return {"job_id": job.job_id, "attempt": job.attempt, "run_id": job.run_id}
+
+    async def handle(self, item: _Due) -> StageResult:
         """Read one run."""
         job, now_us = item
         end, is_unreadable = End(), False
@@ -126,61 +137,51 @@ class PollPump(Pump):
             reading = RunReading(ReadClass.TROUBLE, detail="the worker was stopped")
         except RedisError as error:
             reading = RunReading(ReadClass.TROUBLE, detail=f"Redis: {type(error).__name__}")
-        self._record(job, now_us, reading, end, is_unreadable=is_unreadable)
-
-    def _record(
-        self, job: DuePoll, now_us: int, reading: RunReading, end: End, *, is_unreadable: bool
-    ) -> None:
-        account = self.account
         if not job.job_id:
-            self._see_stray(job, now_us, reading)
-            return
+            return self._orphan(job, now_us, reading)
         if reading.outcome is ReadClass.RUN and reading.is_over and reading.run_status:
             if end.is_settled:
-                self._end(job, reading, reading.run_status, end.note)
-            else:
-                account.look_soon.put(job.job_id, self.free_place)
-            return
-        begun_us = self._end_overdue(job, now_us, reading, is_unreadable=is_unreadable)
+                return StageResult([self._end(job, reading, reading.run_status, end.note)])
+            return StageResult([Record(self.account.writers.poll_soon, job.job_id)])
+        return self._going_on(job, now_us, reading, is_unreadable=is_unreadable)
+
+    def _going_on(
+        self, job: DuePoll, now_us: int, reading: RunReading, *, is_unreadable: bool
+    ) -> StageResult:
+        """Say when a run is polled again that goes on, or that could not be read."""
+        account = self.account
+        overdue, begun_us = self._overdue(job, now_us, reading, is_unreadable=is_unreadable)
         least, most = account.poll_bounds
         wait = spacing((now_us - job.started_us) / 1e6, least, most, random.random())
-        status = ""
+        status, event, details = "", "", {}
         if reading.outcome is ReadClass.RUN:
             status = "" if reading.run_status == job.run_status else reading.run_status or ""
         else:
             wait = max(wait, reading.retry_after or 0.0, min(1.0, most))
-            log.warning(
-                "poll_failed",
-                account=account.name,
-                job_id=job.job_id,
-                attempt=job.attempt,
-                run_id=job.run_id,
-                why=reading.outcome.value,
-                status=reading.status_code,
-            )
+            event = "poll_failed"
+            details = {"why": reading.outcome.value, "status": reading.status_code}
         polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6), begun_us)
-        account.polled.put(polled, self.free_place)
+        return StageResult([*overdue, Record(account.writers.polled, polled)], event, details)
 
-    def _see_stray(self, stray: DuePoll, now_us: int, reading: RunReading) -> None:
-        """Free the slot of a stray that is over; another is looked at again when its lease ends."""
+    def _orphan(self, orphan: DuePoll, now_us: int, reading: RunReading) -> StageResult:
+        """Free the slot of an orphan that is over; another is polled again when its lease ends."""
         is_over = reading.outcome is ReadClass.RUN and reading.is_over
         # A server may not know a run for a moment after it was made.
         if reading.outcome is ReadClass.NOT_FOUND:
-            is_over = now_us - stray.started_us > UNKNOWN_SECONDS * 1e6
-        if is_over:
-            self.account.over_strays.put(stray.run_id, self.free_place)
-        else:
-            self.free_place()
+            is_over = now_us - orphan.started_us > UNKNOWN_SECONDS * 1e6
+        over = [Record(self.account.writers.over_orphans, orphan.run_id)] if is_over else []
+        return StageResult(over)
 
-    def _end(self, job: DuePoll, reading: RunReading, status: str, note: str) -> None:
-        """Record the end of a run, or have the job run again where its policy says so.
+    def _end(self, job: DuePoll, reading: RunReading, status: str, note: str) -> Record[Any]:
+        """Return the end of a run, or that the job runs again where its policy says so.
 
         Args:
             job, reading: the run.
             status: what Skyvern calls its end.
             note: why it completed all the same; '' = it ended as it is called.
         """
-        account, result, times = self.account, kept(reading), packed(*reading.times)
+        writers, result, times = self.account.writers, kept(reading), packed(*reading.times)
+        run = (job.job_id, job.attempt, job.run_id)
         state = "completed" if note else STATES.get(status, "failed")
         backoff = None
         # Of an answer that was cut nobody saw whether the server itself is about to try again.
@@ -190,61 +191,45 @@ class PollPump(Pump):
         reason = short_reason(reading.failure_reason)
         if backoff is None:
             why = note if state == "completed" else reason
-            finished = Finished(
-                job.job_id, job.attempt, job.run_id, state, status, why, result, times
-            )
-            account.finished.put(finished, self.free_place)
-            return
-        account.run_again.put(
-            RunAgain(
-                job.job_id,
-                job.attempt,
-                job.run_id,
-                status,
-                reason or f"the run {status}",
-                int(backoff * 1e6),
-                result,
-                times,
-            ),
-            self.free_place,
-        )
+            return Record(writers.finished, Finished(*run, state, status, why, result, times))
+        why, backoff_us = reason or f"the run {status}", int(backoff * 1e6)
+        return Record(writers.run_again, RunAgain(*run, status, why, backoff_us, result, times))
 
     def _attempt_age(self, reading: RunReading) -> float | None:
         parsed = parse_json(reading.body)
         now = self.account.runs_clock(reading.server_date)
         return attempt_age(parsed, now) if isinstance(parsed, dict) else None
 
-    def _end_overdue(
+    def _overdue(
         self, job: DuePoll, now_us: int, reading: RunReading, *, is_unreadable: bool
-    ) -> int:
+    ) -> tuple[list[Record[Overdue]], int]:
         """Have a run canceled whose time is up, now that a GET says that it goes on, or is gone.
 
         Not before: after a long stop of the workers most such runs have long been completed. So is
         one that cannot be read although the server answers other reads.
 
         Returns:
-            When its current attempt began, microseconds by the queue's clock, if its time is up
-            only by what we knew: it started later than it was accepted, or is another attempt.
+            The cancel, if there is one; and when the run's current attempt began, microseconds by
+            the queue's clock, if its time is up only by what we knew: it started later than it was
+            accepted, or is another attempt. Else 0.
         """
         if reading.outcome not in {ReadClass.RUN, ReadClass.NOT_FOUND} and not is_unreadable:
-            return 0
+            return [], 0
         if job.deadline_us and job.deadline_us <= now_us:
-            self._cancel(job, "deadline")
-        elif job.limit_us and now_us - job.since_us > job.limit_us:
+            return self._canceled(job, "deadline"), 0
+        if job.limit_us and now_us - job.since_us > job.limit_us:
             age = self._attempt_age(reading)
             if age is not None and age * 1e6 <= job.limit_us:
-                return now_us - int(age * 1e6)
-            self._cancel(job, f"deadline: the run took longer than {job.limit_us / 1e6:.15g} s")
-        return 0
+                return [], now_us - int(age * 1e6)
+            seconds = f"{job.limit_us / 1e6:.15g} s"
+            return self._canceled(job, f"deadline: the run took longer than {seconds}"), 0
+        return [], 0
 
-    def _cancel(self, job: DuePoll, why: str) -> None:
-        self.account.overdue.put(Overdue(job.job_id, job.attempt, job.run_id, why), _nothing)
+    def _canceled(self, job: DuePoll, why: str) -> list[Record[Overdue]]:
+        overdue = Overdue(job.job_id, job.attempt, job.run_id, why)
+        return [Record(self.account.writers.overdue, overdue)]
 
 
 def _is_overdue(job: DuePoll, now_us: int) -> bool:
     is_late = bool(job.deadline_us) and (job.deadline_us or 0) <= now_us
     return is_late or bool(job.limit_us and now_us - job.since_us > job.limit_us)
-
-
-def _nothing() -> None:
-    """Free no place: the job's poll has one, and frees it itself."""

@@ -1,6 +1,6 @@
 """Reconciling: unconfirmed → running (its run was found), or what is left when there is none.
 
-A pass takes the jobs whose look is due, all at once, and looks for their runs (`search.py`). What
+A pass takes the jobs whose search is due, all at once, and looks for their runs (`search.py`). What
 nothing was found for is recorded with what the search is worth, and `record_search.lua` decides.
 """
 
@@ -17,11 +17,11 @@ from worker.runs.matcher import next_look
 from worker.runs.reader import Runs
 from worker.runs.recovery import Recovery
 from worker.runs.search import Search, SearchNote, SearchResult, readable
-from worker.stages.consumer import Pump
+from worker.stages.consumer import Consumer, StageResult
 
 log = structlog.get_logger()
 
-#: Seconds after which a look that nobody recorded comes again.
+#: Seconds after which a search that nobody recorded comes again.
 LEASE_SECONDS = 60.0
 #: Jobs looked for in one pass, and calls open at once in it.
 BATCH, CONCURRENCY = 500, 8
@@ -29,43 +29,47 @@ BATCH, CONCURRENCY = 500, 8
 SPACING = 30.0
 
 
-class ReconcilePump(Pump):
+#: What was claimed, when the claim was sent (`elapsed`), and whether lost claims are recovered.
+_Pass = tuple[Taken[Doubtful], float, bool]
+
+
+class ReconcileConsumer(Consumer[_Pass]):
     """Looks for the runs of unconfirmed jobs, one pass at a time; recovers lost claims beside."""
 
     kind = "reconcile"
 
-    def __init__(self, account: AccountLink, places: int) -> None:
-        super().__init__(account, min(places, 1) * 2)
-        self._is_looking = self._is_recovering = False
+    def __init__(self, account: AccountLink, capacity: int) -> None:
+        super().__init__(account, min(capacity, 1) * 2)
+        self._is_searching = self._is_recovering = False
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._runs = Runs(account, self._slots)
         self._search = Search(account, self._runs, self._slots, self._record)
         self._recovery = Recovery(account, self._runs, self._record)
 
-    async def take(self, want: int, tick_us: int) -> Taken:
-        """Claim the jobs whose look is due, as one item, and an attempt to recover as another."""
+    async def take(self, limit: int, tick_us: int) -> Taken[_Pass]:
+        """Claim the jobs whose search is due, as one item, and an attempt to recover as another."""
         account, start = self.account, elapsed()
         taken = await account.send(
             worker_calls.reconcile_claim(
                 account.name,
                 account.lease.name,
-                BATCH if want and not self._is_looking else 0,
+                BATCH if limit and not self._is_searching else 0,
                 tick_us,
                 int(LEASE_SECONDS * 1e6),
             )
         )
-        items: list[tuple[Taken, float, bool]] = []
+        items: list[_Pass] = []
         if taken.items:
-            self._is_looking = True
+            self._is_searching = True
             items.append((taken, start, False))
-        if want and taken.recover_from_us and self._recovery.is_due() and not self._is_recovering:
+        if limit and taken.recover_from_us and self._recovery.is_due() and not self._is_recovering:
             self._is_recovering = True
             items.append((taken, start, True))
         # What is due while a pass is made is taken once that is over.
-        next_us = 0 if self._is_looking else taken.next_us
-        return taken._replace(items=items, next_us=next_us)
+        next_us = 0 if self._is_searching else taken.next_us
+        return taken._replace(next_us=next_us).with_items(items)
 
-    async def handle(self, item: tuple[Taken, float, bool]) -> None:
+    async def handle(self, item: _Pass) -> StageResult:
         """Make one pass, or one attempt to recover."""
         taken, start, recovers = item
         try:
@@ -73,18 +77,18 @@ class ReconcilePump(Pump):
                 await self._recovery.attempt(taken, start)
             else:
                 self._runs.begin_pass()
-                await self._look(taken.items, taken.now_us, start)
+                await self._search_runs(taken.items, taken.now_us, start)
         finally:
             if recovers:
                 self._is_recovering = False
             else:
-                self._is_looking = False
-        self.free_place()
+                self._is_searching = False
+        return StageResult()
 
-    async def _look(self, doubts: Sequence[Doubtful], now_us: int, start: float) -> None:
+    async def _search_runs(self, doubts: Sequence[Doubtful], now_us: int, start: float) -> None:
         jobs, broken = readable(doubts, now_us, start)
         found = dict.fromkeys(broken, SearchResult("unknown", SearchNote.UNREADABLE))
-        found |= await self._search.look(jobs) if jobs else {}
+        found |= await self._search.find(jobs) if jobs else {}
         ages = {job.job_id: (job.age, job.wait(self.account.grace)) for job in jobs}
         grace = self.account.grace
         searched = []

@@ -2,15 +2,15 @@
 
 A submission is at most once: claim, POST, record. What surely created no run goes back to the head
 of its lane; what nobody knows becomes unconfirmed. What each answer means is
-`api_client.answers.outcomes`' business; what becomes of the job is told here. A 429 gives the claim
-back (`give_back.lua`), which slows the account's pace down (`limits.lua`) or holds it.
+`api_client.answers.outcomes`' business; what becomes of the job is decided here. A 429 gives the
+claim back (`give_back.lua`), which slows the account's pace down (`limits.lua`) or holds it.
 """
 
 import asyncio
 import re
 import secrets
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -27,15 +27,16 @@ from runqueue.records.claim_items import (
 from runqueue.store import codec, worker_calls
 from runqueue.tracing import Origin, working
 from worker.process.account import AccountLink
+from worker.process.batch_writer import Record
 from worker.runs.answer_check import AnswerCheck
-from worker.stages.consumer import Pump
+from worker.stages.consumer import Consumer, StageResult
 
 log = structlog.get_logger()
 
 #: Seconds after the claim in which a permit may be used; the job goes back as not sent after that.
 #: What every claim takes on the way does not count: else nothing could go where Redis is far away.
 PERMIT_SECONDS = 0.2
-#: Claims of which the fastest tells what every claim takes.
+#: Claims of which the fastest shows what every claim takes.
 ROUND_TRIPS = 20
 
 #: What a server says that takes no tags with a submission.
@@ -46,41 +47,45 @@ STOPPED = "the worker was stopped"
 
 
 class _Claim(NamedTuple):
-    """A claim that was asked for: its id, the process's name then, and when (`elapsed`)."""
+    """A claim that was sent: its id, the process's name then, and when (`elapsed`)."""
 
     claim_id: str
     process: str
-    asked: float
+    sent: float
 
 
-class SubmitPump(Pump):
+#: A claimed job, the process's name at its claim, and since when its permit may be used.
+_Granted = tuple[Claimed, str, float]
+
+
+class SubmitConsumer(Consumer[_Granted]):
     """Claims ready jobs and submits them."""
 
     kind = "submit"
 
-    def __init__(self, account: AccountLink, places: int) -> None:
-        super().__init__(account, places)
+    def __init__(self, account: AccountLink, capacity: int) -> None:
+        super().__init__(account, capacity)
         self._claim: _Claim | None = None
         self._round_trips: deque[float] = deque(maxlen=ROUND_TRIPS)
         self._answers = AnswerCheck()
 
-    async def take(self, want: int, tick_us: int) -> Taken:
+    async def take(self, limit: int, tick_us: int) -> Taken[_Granted]:
         """Claim ready jobs.
 
-        A claim whose answer was lost is asked for again, under its own id, before a new one is
+        A claim whose answer was lost is sent again, under its own id, before a new one is
         made: its jobs are ours, and nobody else would send them.
         """
         account, process = self.account, self.account.lease.name
         if self._claim is None or self._claim.process != process:
             self._claim = _Claim(secrets.token_hex(6), process, elapsed())
-        claim_id, _, asked = self._claim
+        claim_id, _, sent = self._claim
         start = elapsed()
         taken = await account.send(
             worker_calls.claim(
                 account.name,
                 process,
                 claim_id,
-                want,
+                limit,
                 tick_us,
                 linger=self.lingers(),
                 marked=account.correlates,
@@ -90,13 +95,17 @@ class SubmitPump(Pump):
         )
         self._claim = None
         # Not its own: the first of all may be slow because the permit was on its way for long.
-        granted = asked + min(self._round_trips, default=0.0)
+        granted = sent + min(self._round_trips, default=0.0)
         self._round_trips.append(elapsed() - start)
         if taken.answer is ClaimAnswer.OK:
             account.lease.sequence = max(account.lease.sequence, taken.sequence)
-        return taken._replace(items=[(job, process, granted) for job in taken.items])
+        return taken.with_items([(job, process, granted) for job in taken.items])
 
-    async def handle(self, item: tuple[Claimed, str, float]) -> None:
+    def about(self, item: _Granted) -> dict[str, Any]:
+        """Return the job's id and its attempt."""
+        return {"job_id": item[0].job_id, "attempt": item[0].attempt}
+
+    async def handle(self, item: _Granted) -> StageResult:
         """Submit one claimed job, once."""
         job, process, granted = item
         try:
@@ -110,29 +119,32 @@ class SubmitPump(Pump):
                 receiver=self.account.receiver(job.job_id, job.attempt),
             )
         except (ValueError, KeyError) as error:
-            self._unreadable(job, error)
-            return
+            return self._unreadable(job, error)
         if not self._may_send(job, process, granted):
-            self.account.returned["void"].put(GivenBack(job.job_id, job.attempt), self.free_place)
-            return
+            return self._returned("void", GivenBack(job.job_id, job.attempt))
         if post.traceparent:
-            outcome = await self._told(job, post)
+            outcome = await self._traced(job, post)
         else:
             outcome = await self._submit(job, post)
         if outcome.outcome in _REFUSALS and post.is_tagged and _TAGS.search(outcome.detail):
             # The tag is ours, not the request's: it goes again without one, at no cost.
             self.account.remember_no_tags()
-            self.account.returned["void"].put(GivenBack(job.job_id, job.attempt), self.free_place)
-            return
-        self._record(job, outcome)
+            return self._returned("void", GivenBack(job.job_id, job.attempt))
+        return self._result(job, outcome)
 
-    def _unreadable(self, job: Claimed, error: Exception) -> None:
+    def _returned(self, why: str, item: GivenBack, /, **details: Any) -> StageResult:
+        """Give a claim back that brought no run, with a warning if there are details."""
+        event = "submission_returned" if details else ""
+        return StageResult([Record(self.account.writers.returned[why], item)], event, details)
+
+    def _unreadable(self, job: Claimed, error: Exception) -> StageResult:
         """End a job whose stored request is broken: nothing was sent, so it is not in doubt."""
         log.error("stored_request_unreadable", account=self.account.name, job_id=job.job_id)
         reason = f"the stored request cannot be read: {type(error).__name__}"
-        self.account.dead.put(Lost(job.job_id, job.attempt, reason), self.free_place)
+        lost = Lost(job.job_id, job.attempt, reason)
+        return StageResult([Record(self.account.writers.dead, lost)])
 
-    async def _told(self, job: Claimed, post: codec.Post) -> Submission:
+    async def _traced(self, job: Claimed, post: codec.Post) -> Submission:
         """Send the POST as a step of the job's trace."""
         origin = Origin(self.account.name, job.job_id, job.attempt, post.traceparent)
         with working("submit", "CONSUMER", origin) as step:
@@ -185,7 +197,7 @@ class SubmitPump(Pump):
         return Submission(SubmissionClass.UNKNOWN, detail=words, status_code=outcome.status_code)
 
     def _may_send(self, job: Claimed, process: str, granted: float) -> bool:
-        """Look once more before sending: lease, permit and drain."""
+        """Check once more before sending: lease, permit and drain."""
         if self.draining or not self.account.lease.may_send(process):
             return False
         if not self.account.is_limited:
@@ -201,47 +213,24 @@ class SubmitPump(Pump):
             )
         return age < PERMIT_SECONDS
 
-    def _record(self, job: Claimed, outcome: Submission) -> None:
-        account, done = self.account, self.free_place
+    def _result(self, job: Claimed, outcome: Submission) -> StageResult:
+        """Return what is written of an outcome, and the warning of one that brought no run."""
+        writers, job_id, attempt = self.account.writers, job.job_id, job.attempt
         if outcome.outcome is SubmissionClass.ACCEPTED and outcome.run_id:
-            account.running.put(
-                RunAccepted(
-                    job.job_id,
-                    job.attempt,
-                    outcome.run_id,
-                    outcome.run_status or "created",
-                    account.first_poll_us,
-                ),
-                done,
-            )
-            return
+            status, first_poll_us = outcome.run_status or "created", self.account.first_poll_us
+            run = RunAccepted(job_id, attempt, outcome.run_id, status, first_poll_us)
+            return StageResult([Record(writers.running, run)])
+        why = outcome.outcome.value
+        details = {"status": outcome.status_code, "cause": _cause(outcome)}
         if outcome.outcome in _NO_RUN:
-            log.warning(
-                "submission_returned",
-                account=account.name,
-                job_id=job.job_id,
-                attempt=job.attempt,
-                why=outcome.outcome.value,
-                status=outcome.status_code,
-                cause=_cause(outcome),
-            )
             wait_us = int((outcome.retry_after or 0.0) * 1e6)
-            named = outcome.named_rate or 0.0
-            words = _words(account.name, outcome)
-            item = GivenBack(job.job_id, job.attempt, wait_us, words, named)
-            account.returned[_why(outcome)].put(item, done)
-            return
-        lost = Lost(job.job_id, job.attempt, _loss(job, outcome), _is_trouble(outcome))
-        log.warning(
-            "submission_" + outcome.outcome.value,
-            account=account.name,
-            job_id=job.job_id,
-            attempt=job.attempt,
-            status=outcome.status_code,
-            cause=_cause(outcome),
-        )
-        refused = outcome.outcome is SubmissionClass.REFUSED
-        (account.dead if refused else account.unconfirmed).put(lost, done)
+            words, named = _words(self.account.name, outcome), outcome.named_rate or 0.0
+            item = GivenBack(job_id, attempt, wait_us, words, named)
+            return self._returned(_why(outcome), item, why=why, **details)
+        lost = Lost(job_id, attempt, _loss(job, outcome), _is_trouble(outcome))
+        is_refused = outcome.outcome is SubmissionClass.REFUSED
+        writer = writers.dead if is_refused else writers.unconfirmed
+        return StageResult([Record(writer, lost)], f"submission_{why}", details)
 
 
 def _why(outcome: Submission) -> str:
@@ -252,7 +241,7 @@ def _why(outcome: Submission) -> str:
 
 
 def _loss(job: Claimed, outcome: Submission) -> str:
-    """Return what people are told of a submission that was refused, or whose answer was lost."""
+    """Return what people see of a submission that was refused, or whose answer was lost."""
     words = outcome.detail
     if outcome.hints_at_run and job.attempt > 1:
         words = f"a run of an earlier attempt may have its files: {words}"
@@ -273,7 +262,7 @@ def _cause(outcome: Submission) -> str | None:
 
 
 def _words(account: str, outcome: Submission) -> str:
-    """Return why an account is held, for people, and the setting to look at if it is one."""
+    """Return why an account is held, for people, and the setting to check if it is one."""
     if not outcome.status_code:
         return outcome.detail[:500]
     prefix = "SKYVERN_" if account == "default" else f"RUNQUEUE_ACCOUNTS__{account.upper()}__"

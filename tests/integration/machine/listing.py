@@ -79,7 +79,7 @@ class Listing(Following):
             assert not taken.items
         elif taken.items:
             [reading] = cast("list[ListReading]", taken.items)
-            assert set(reading.strays) == self.stray_looks.keys()
+            assert set(reading.orphans) == self.stray_looks.keys()
             after = self.now + 5 * SECOND
             assert self.clock.run(live_run_calls.lists_done(ACCOUNT, process, after)) == 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import cast
+from typing import Any, cast
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
@@ -34,7 +34,7 @@ class Submitting(Processes):
         call = worker_calls.claim(ACCOUNT, process, f"c{self.made}", want, tick_us, **options)
         lanes, rings = self.lanes(), self.rings()
 
-        def same(first: claim_items.Taken, second: claim_items.Taken) -> None:
+        def same(first: claim_items.Taken[Any], second: claim_items.Taken[Any]) -> None:
             assert second.items == first.items
 
         taken = self.send(call, again, same)
@@ -138,7 +138,7 @@ class Submitting(Processes):
 
     def check_claim(
         self,
-        taken: claim_items.Taken,
+        taken: claim_items.Taken[Any],
         room: int,
         slots: int,
         adopted: list[tuple[MJob, bool]],

@@ -1,4 +1,4 @@
-"""The pump of webhooks: woken at once, cut off at any time, not held up by one receiver."""
+"""The consumer of webhooks: woken at once, cut off at any time, not held up by one receiver."""
 
 import asyncio
 import time
@@ -69,9 +69,9 @@ async def test_a_webhook_that_came_goes_on_at_once_without_a_tick_or_a_message(
             job_id = queue.enqueue(
                 TaskRunRequest(prompt="x", url=ENDLESS, webhook_url=user.url)
             ).job_id
-            await asyncio.to_thread(runtime.pump, "submit", "default", 0)
+            await asyncio.to_thread(runtime.consume, "submit", "default", 0)
             job = queue.get(job_id)
-            run(client, record_webhook("default", [_reported(job)]))  # no pump is there yet
+            run(client, record_webhook("default", [_reported(job)]))  # no consumer is there yet
             await eventually(lambda: len(user.bodies) == 1)
             run(client, deliver_again("default", [job_id]))  # now there is one
             await eventually(lambda: len(user.bodies) == 2)
@@ -95,7 +95,7 @@ async def test_a_wake_up_that_comes_during_a_claim_is_not_lost(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with receiving() as user, relaying(client, redis_url) as (bench, _):
-        pump = bench.account.pumps["webhooks"]
+        consumer = bench.account.consumers["webhooks"]
         made: list[str] = []
 
         async def late(send: Send, call: ScriptCall[Any]) -> Any:
@@ -103,11 +103,11 @@ async def test_a_wake_up_that_comes_during_a_claim_is_not_lost(
             if call.script.name == "delivery_claim" and not made:
                 made.append("")  # `told` sends scripts, too
                 made[0] = await told(bench, user.url)
-                assert await pump.run(0) is ConsumerEnd.ALREADY
+                assert await consumer.run(0) is ConsumerEnd.ALREADY
             return reply
 
         wrap_send(monkeypatch, bench.account, late)
-        assert await ended(asyncio.create_task(pump.run(0))) is ConsumerEnd.IDLE
+        assert await ended(asyncio.create_task(consumer.run(0))) is ConsumerEnd.IDLE
 
         assert state_of(bench, made[0]) is DeliveryState.DELIVERED
 
@@ -126,18 +126,18 @@ async def test_a_webhook_whose_worker_was_killed_comes_again_with_the_same_id(
 
     async with answering(hangs_at_first) as url, relaying(client, redis_url) as (bench, _):
         job_id = await told(bench, url)
-        pump = bench.account.pumps["webhooks"]
-        start(pump, *(await pump.take(1, 0)).items)
+        consumer = bench.account.consumers["webhooks"]
+        start(consumer, *(await consumer.take(1, 0)).items)
         await eventually(lambda: taken)
         with monkeypatch.context() as killed:  # nothing that it would still say is recorded
-            killed.setattr(bench.account.deliveries, "put", lambda *_: pump.free_place())
-            for task in list(pump._tasks):
+            killed.setattr(bench.account.writers.deliveries, "put", lambda *_: consumer.release())
+            for task in list(consumer._tasks):
                 task.cancel()
-            await eventually(lambda: not pump._tasks)
+            await eventually(lambda: not consumer._tasks)
 
         assert state_of(bench, job_id) is DeliveryState.PENDING
         assert LEASE_SECONDS - 10 < wait_of(bench, job_id) <= LEASE_SECONDS
-        assert not (await pump.take(1, 0)).items
+        assert not (await consumer.take(1, 0)).items
         due(bench, job_id)
         await bench.one_pass("webhooks")
 
@@ -158,8 +158,8 @@ async def test_a_stop_gives_back_at_once_what_was_cut_off(
 
     async with answering(hangs) as url, relaying(client, redis_url) as (bench, _):
         job_id = await told(bench, url)
-        pump = bench.account.pumps["webhooks"]
-        start(pump, *(await pump.take(1, 0)).items)
+        consumer = bench.account.consumers["webhooks"]
+        start(consumer, *(await consumer.take(1, 0)).items)
         await asked.wait()
 
         await bench.account.stop(0)
@@ -188,15 +188,15 @@ async def test_a_receiver_that_hangs_does_not_hold_up_the_others(
         waiting = [await told(bench, dead) for _ in range(30)]
         job_id = await told(bench, user.url)
         begun = time.monotonic()
-        pump = asyncio.create_task(bench.account.pumps["webhooks"].run(0))
+        consumer = asyncio.create_task(bench.account.consumers["webhooks"].run(0))
         try:
             await eventually(lambda: state_of(bench, job_id) is DeliveryState.DELIVERED)
             assert time.monotonic() - begun < 10  # the dead one's have 15 s each
             assert 1 <= len(held) <= 2
             assert {state_of(bench, one) for one in waiting} == {DeliveryState.PENDING}
         finally:
-            await bench.account.pumps["webhooks"].drain(0)
-            await ended(pump)
+            await bench.account.consumers["webhooks"].drain(0)
+            await ended(consumer)
 
 
 async def test_a_receiver_that_refuses_is_left_alone_after_a_few_tries(

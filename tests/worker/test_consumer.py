@@ -1,4 +1,4 @@
-"""A pump's life: how it begins, what keeps it, and every way it ends."""
+"""A consumer's life: how it begins, what keeps it, and every way it ends."""
 
 import asyncio
 import time
@@ -9,6 +9,7 @@ import redis
 
 from runqueue import JobState
 from runqueue.store import codec
+from runqueue.store.live_processes import STAGES
 from tests.simulator.simulating import eventually
 from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, ended, start, working, wrap_send
 from worker.stages import consumer as module
@@ -21,11 +22,19 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(bench: Bench, kind: str = "submit", tick_us: int = 0) -> "asyncio.Task[ConsumerEnd]":
-    return asyncio.create_task(bench.account.pumps[kind].run(tick_us))
+    return asyncio.create_task(bench.account.consumers[kind].run(tick_us))
+
+
+async def test_an_account_has_one_consumer_of_each_stage(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        found = {kind: consumer.kind for kind, consumer in bench.account.consumers.items()}
+        assert found == {stage: stage for stage in STAGES}
 
 
 @pytest.mark.parametrize("kind", ["submit", "poll", "cancel"])
-async def test_a_pump_without_work_ends_idle_and_is_off_the_board(
+async def test_a_consumer_without_work_ends_idle_and_is_off_the_board(
     client: redis.Redis, redis_url: str, kind: str
 ) -> None:
     async with working(client, redis_url) as bench:
@@ -33,7 +42,7 @@ async def test_a_pump_without_work_ends_idle_and_is_off_the_board(
         assert bench.board(kind) == 0
 
 
-async def test_a_pump_submits_all_there_is_and_ends_idle(
+async def test_a_consumer_submits_all_there_is_and_ends_idle(
     client: redis.Redis, redis_url: str
 ) -> None:
     async with working(client, redis_url, settings={"places": 3}) as bench:
@@ -41,20 +50,20 @@ async def test_a_pump_submits_all_there_is_and_ends_idle(
 
         assert await ended(run(bench)) is ConsumerEnd.IDLE
 
-        await eventually(lambda: bench.account.pumps["submit"].busy == 0)
+        await eventually(lambda: bench.account.consumers["submit"].busy == 0)
         assert {bench.job(job_id).state for job_id in job_ids} == {JobState.RUNNING}
         assert len(await bench.runs()) == 10
         assert bench.board("submit") == 0
 
 
-async def test_a_pump_never_has_more_calls_open_than_places(
+async def test_a_consumer_never_has_more_calls_open_than_places(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wants: list[int] = []
 
     async def around(send: Any, call: Any) -> Any:
         if call.script.name == "claim":
-            wants.append(bench.account.pumps["submit"].busy + int(call.arguments[2]))
+            wants.append(bench.account.consumers["submit"].busy + int(call.arguments[2]))
         return await send(call)
 
     async with working(client, redis_url, settings={"places": 3}) as bench:
@@ -66,32 +75,32 @@ async def test_a_pump_never_has_more_calls_open_than_places(
         assert max(wants) == 3
 
 
-async def test_a_submit_pump_that_worked_a_moment_ago_stays_on_the_board(
+async def test_a_submit_consumer_that_worked_a_moment_ago_stays_on_the_board(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LINGER", 60.0)
     async with working(client, redis_url) as bench:
         await bench.submitted()
-        pump = bench.account.pumps["submit"]
-        pump._worked = time.monotonic()
+        consumer = bench.account.consumers["submit"]
+        consumer._worked = time.monotonic()
         task = run(bench)
         await eventually(lambda: bench.board("submit") == 1)
         (late,) = bench.enqueue()
-        pump.nudge()
+        consumer.wake()
         await eventually(lambda: bench.job(late).state is JobState.RUNNING)
         assert bench.board("submit") == 1
 
         monkeypatch.setattr(module, "LINGER", 0.0)
-        pump.nudge()
+        consumer.wake()
         assert await ended(task) is ConsumerEnd.IDLE
 
 
-async def test_a_message_older_than_5_s_starts_no_pump_and_is_no_alarm(
+async def test_a_message_older_than_5_s_starts_no_consumer_and_is_no_alarm(
     client: redis.Redis, redis_url: str, logged: list[Any]
 ) -> None:
     async with working(client, redis_url) as bench:
         await bench.submitted()  # this process remembers a claim
-        assert (await bench.account.pumps["submit"].take(1, 0)).left
+        assert (await bench.account.consumers["submit"].take(1, 0)).left
         bench.enqueue()
 
         stale = run(bench, tick_us=bench.now_us() - 5_100_000)
@@ -116,15 +125,15 @@ async def test_a_process_whose_lease_is_lost_gets_nothing(
         assert bench.job(job_id).state is JobState.READY
 
 
-async def test_a_second_message_nudges_the_pump_that_lives_and_is_done(
+async def test_a_second_message_wakes_the_consumer_that_lives_and_is_done(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REFRESH", 60.0)
     async with working(client, redis_url, max_concurrent_runs=1) as bench:
-        pump = bench.account.pumps["submit"]
+        consumer = bench.account.consumers["submit"]
         bench.enqueue(2)
-        first = run(bench)  # the second job waits for a slot, and the pump for a nudge
-        await eventually(lambda: bench.stats().states[JobState.RUNNING] == 1 and pump.busy == 0)
+        first = run(bench)  # the second job waits for a slot, and the consumer to be woken
+        await eventually(lambda: bench.stats().states[JobState.RUNNING] == 1 and consumer.busy == 0)
         client.hset(f"{KEYS.prefix}limits", "live:concurrent_runs", 0)
 
         assert await ended(run(bench)) is ConsumerEnd.ALREADY
@@ -132,7 +141,7 @@ async def test_a_second_message_nudges_the_pump_that_lives_and_is_done(
         assert len(await bench.runs()) == 2
 
 
-async def test_after_its_lifetime_a_pump_leaves_the_board_for_a_successor(
+async def test_after_its_lifetime_a_consumer_leaves_the_board_for_a_successor(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LIFETIME", 0.05)
@@ -140,20 +149,20 @@ async def test_after_its_lifetime_a_pump_leaves_the_board_for_a_successor(
     async with working(client, redis_url, settings={"places": 2}) as bench:
         await bench.api.fault({"latency": 1}, match={"route": "run_task"}, times=2)
         job_ids = bench.enqueue(3)
-        pump = bench.account.pumps["submit"]
+        consumer = bench.account.consumers["submit"]
 
         assert await ended(run(bench)) is ConsumerEnd.SUCCESSOR
 
         assert bench.board("submit") == 0
-        assert pump.busy == 2  # its calls go on, and the successor has no place for the third
-        assert abs(pump.server_us - bench.now_us()) < 5_000_000
+        assert consumer.busy == 2  # its calls go on, and the successor has no place for the third
+        assert abs(consumer.server_us - bench.now_us()) < 5_000_000
         monkeypatch.setattr(module, "LIFETIME", 20.0)
         assert await ended(run(bench)) is ConsumerEnd.IDLE
-        await eventually(lambda: pump.busy == 0)
+        await eventually(lambda: consumer.busy == 0)
         assert {bench.job(job_id).state for job_id in job_ids} == {JobState.RUNNING}
 
 
-async def test_a_nudge_during_the_last_empty_claim_makes_the_pump_look_again(
+async def test_a_wake_up_during_the_last_empty_claim_makes_the_consumer_look_again(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late: list[str] = []
@@ -163,7 +172,7 @@ async def test_a_nudge_during_the_last_empty_claim_makes_the_pump_look_again(
         if call.script.name == "claim" and not late:
             assert reply.left
             late.extend(bench.enqueue())
-            bench.account.pumps["submit"].nudge()
+            bench.account.consumers["submit"].wake()
         return reply
 
     async with working(client, redis_url) as bench:
@@ -191,7 +200,7 @@ async def test_a_bug_with_one_job_frees_its_place_and_is_logged_without_the_body
         monkeypatch.setattr(codec, "submission", buggy)
 
         await ended(run(bench))
-        await eventually(lambda: bench.account.pumps["submit"].busy == 0)
+        await eventually(lambda: bench.account.consumers["submit"].busy == 0)
 
         assert bench.job(fine).state is JobState.RUNNING
         (told,) = [event for event in logged if event["event"] == "item_failed"]
@@ -201,7 +210,7 @@ async def test_a_bug_with_one_job_frees_its_place_and_is_logged_without_the_body
         assert client.hget(f"{KEYS.prefix}job:{broken}", "state") == b"submitting"
 
 
-async def test_a_pump_whose_redis_fails_asks_again(
+async def test_a_consumer_whose_redis_fails_asks_again(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = iter([redis.exceptions.ConnectionError("away")])
@@ -218,13 +227,13 @@ async def test_a_pump_whose_redis_fails_asks_again(
         assert next(failures, None) is None
 
 
-async def test_a_pump_that_meets_damaged_keys_reports_them_and_asks_ever_more_rarely(
+async def test_a_consumer_that_meets_damaged_keys_reports_them_and_asks_ever_more_rarely(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
 ) -> None:
     monkeypatch.setattr(module, "FIRST_PAUSE", 100.0)
     async with working(client, redis_url) as bench:
         client.set(f"{KEYS.prefix}poll", "a typo")
-        pump = bench.account.pumps["poll"]
+        consumer = bench.account.consumers["poll"]
 
         for _ in range(3):
             assert await ended(run(bench, "poll")) is ConsumerEnd.REFUSED
@@ -233,7 +242,7 @@ async def test_a_pump_that_meets_damaged_keys_reports_them_and_asks_ever_more_ra
         assert "WRONGTYPE" in (bench.stats().damage or "")
 
         client.delete(f"{KEYS.prefix}poll")
-        pump._not_before = 0.0  # its pause is over
+        consumer._not_before = 0.0  # its pause is over
         assert await ended(run(bench, "poll")) is ConsumerEnd.IDLE
 
 
@@ -268,7 +277,7 @@ async def test_a_drain_cuts_the_calls_that_take_longer_than_they_may(
         assert time.monotonic() - begun < 5
         assert bench.job(quick[0]).state is JobState.RUNNING
         assert bench.job(slow[0]).state is JobState.UNCONFIRMED
-        assert bench.account.pumps["submit"].busy == 0
+        assert bench.account.consumers["submit"].busy == 0
 
 
 async def test_what_a_claim_brings_during_a_drain_is_given_back_before_the_goodbye(
@@ -289,7 +298,7 @@ async def test_what_a_claim_brings_during_a_drain_is_given_back_before_the_goodb
         task = run(bench)
         await claimed.wait()
         stopping = asyncio.create_task(bench.account.stop(0))
-        await eventually(lambda: bench.account.pumps["submit"].draining)
+        await eventually(lambda: bench.account.consumers["submit"].draining)
         assert not stopping.done()
 
         answered.set()
@@ -314,14 +323,14 @@ async def test_a_drain_does_not_wait_for_ever_for_a_script_without_an_answer(
         task = run(bench)
         await asyncio.sleep(0)
         async with asyncio.timeout(5):
-            await bench.account.pumps["submit"].drain(0)
+            await bench.account.consumers["submit"].drain(0)
         task.cancel()
 
 
-async def test_a_drained_pump_starts_no_more(client: redis.Redis, redis_url: str) -> None:
+async def test_a_drained_consumer_starts_no_more(client: redis.Redis, redis_url: str) -> None:
     async with working(client, redis_url) as bench:
         (job_id,) = bench.enqueue()
-        await bench.account.pumps["submit"].drain(0)
+        await bench.account.consumers["submit"].drain(0)
 
         assert await ended(run(bench)) is ConsumerEnd.DRAINING
 
@@ -331,12 +340,12 @@ async def test_a_drained_pump_starts_no_more(client: redis.Redis, redis_url: str
 async def test_a_place_is_freed_for_every_item(client: redis.Redis, redis_url: str) -> None:
     async with working(client, redis_url) as bench:
         bench.enqueue(5)
-        pump = bench.account.pumps["submit"]
-        items = (await pump.take(5, 0)).items
-        start(pump, *items)
-        assert pump.busy == 5
+        consumer = bench.account.consumers["submit"]
+        items = (await consumer.take(5, 0)).items
+        start(consumer, *items)
+        assert consumer.busy == 5
 
-        await eventually(lambda: pump.busy == 0)
+        await eventually(lambda: consumer.busy == 0)
 
 
 async def test_looks_that_come_due_one_by_one_are_claimed_together(
@@ -351,7 +360,7 @@ async def test_looks_that_come_due_one_by_one_are_claimed_together(
 
     async with working(client, redis_url, simulator={"list_supported": False}) as bench:
         bench.account.remember_no_list()
-        monkeypatch.setattr(bench.account.pumps["poll"], "gathers", 0.2)
+        monkeypatch.setattr(bench.account.consumers["poll"], "gathers", 0.2)
         job_ids = await bench.submitted(40, url=INSTANT)
         start_us = bench.now_us()
         looks = {job_id: start_us + i * 10_000 for i, job_id in enumerate(job_ids)}
@@ -370,7 +379,7 @@ async def test_a_place_that_gets_free_where_all_were_busy_is_used_at_once(
 ) -> None:
     async with working(client, redis_url, settings={"places": 2}) as bench:
         monkeypatch.setattr(module, "REFRESH", 60.0)
-        monkeypatch.setattr(bench.account.pumps["poll"], "gathers", 60.0)
+        monkeypatch.setattr(bench.account.consumers["poll"], "gathers", 60.0)
         await bench.one_pass("submit")
         job_ids = [*await bench.submitted(2, url=INSTANT), *await bench.submitted(2, url=INSTANT)]
         client.zadd(f"{KEYS.prefix}poll", dict.fromkeys(job_ids, 0), xx=True)
@@ -379,5 +388,5 @@ async def test_a_place_that_gets_free_where_all_were_busy_is_used_at_once(
 
         done = {JobState.COMPLETED}
         await eventually(lambda: {bench.job(job_id).state for job_id in job_ids} == done)
-        bench.account.pumps["poll"].nudge()
+        bench.account.consumers["poll"].wake()
         await ended(task)
