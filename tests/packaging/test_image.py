@@ -23,8 +23,7 @@ from tests.worker.working import closed_port
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 
-STEPS = ROOT / "deploy/image"
-LOCKS = ("requirements.lock", "build.lock")
+LOCKS = ("deploy/image/requirements.lock", "deploy/image/build.lock")
 _IS_NEW = "import sys; sys.exit(sys.version_info < (3, 13))"
 
 
@@ -52,17 +51,31 @@ def wheelhouse(once: Once) -> Path:
         if subprocess.run(probe, capture_output=True, timeout=300, check=False).returncode:
             pytest.skip("no package index can be reached")
         for lock in LOCKS:
-            command = [*pip, "--require-hashes", "--requirement", STEPS / lock]
+            command = [*pip, "--require-hashes", "--requirement", ROOT / lock]
             run(*command, "--dest", folder / "wheels", seconds=500)
 
     return once("wheelhouse", fill) / "wheels"
 
 
-def install(step: str, target: Path, wheelhouse: Path) -> "subprocess.CompletedProcess[str]":
+def copy_context(to: Path) -> None:
+    """Copy what the image is built of: what .dockerignore lets through."""
+    to.mkdir()
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in (line.removeprefix("!") for line in lines if line.startswith("!")):
+        if name.endswith("/"):
+            shutil.copytree(ROOT / name, to / name, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, to)
+
+
+def install(
+    step: str, target: Path, wheelhouse: Path, source: Path = ROOT
+) -> "subprocess.CompletedProcess[str]":
     """Run one of the steps; nothing comes from anywhere but the wheelhouse."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     return subprocess.run(
-        [STEPS / "install.sh", step, target],
+        [source / "deploy/image/install.sh", step, target],
         env={
             **environ,
             "PYTHON": new_python(),
@@ -84,9 +97,10 @@ def image(once: Once, wheelhouse: Path) -> Iterator[Path]:
     def fill(folder: Path) -> None:
         made = Path(tempfile.mkdtemp(prefix="runqueue-image-"))
         (folder / "path").symlink_to(made)
+        copy_context(folder / "context")
         made.chmod(0o755)
         for step in ("dependencies", "packages"):
-            done = install(step, made / "runqueue", wheelhouse)
+            done = install(step, made / "runqueue", wheelhouse, folder / "context")
             assert done.returncode == 0, done.stdout + done.stderr
 
     with (once("image-users", lambda _: None) / "lock").open("w") as users:
