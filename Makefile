@@ -8,7 +8,7 @@ LOCK = $(BIN)/uv pip compile - --quiet --universal --python-version 3.13 --gener
 	--no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-e2e test-real contract acceptance faults alerts schemas monitoring lock check million bench
+.PHONY: help setup demo up test test-e2e test-real contract acceptance faults alerts schemas monitoring lock docs check million bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ lock: $(STAMP) ## Write the locks of the image in deploy/image, with the hashes 
 	printf '%s\n' './runqueue-server[otel,parquet]' . | $(LOCK) --no-emit-package runqueue \
 		--no-emit-package runqueue-server --output-file deploy/image/requirements.lock
 	echo hatchling | $(LOCK) --output-file deploy/image/build.lock
+
+docs: $(STAMP) ## Build the documentation as a site in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 check: $(STAMP) ## What CI runs: format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .

@@ -71,13 +71,13 @@ def measure(count: int) -> dict[str, Cost]:
         _claim(seen, "claim over held lanes", count)
         seen.run("resume", batch_calls.hold_batch(ACCOUNT, batch, "resume", "paused"))
         _step(seen, "list its lanes", "step_lanes")
-        seen.run("list of groups", groups.list_groups(ACCOUNT))
+        _list(seen)
         seen.run("longest lines", live_processes.longest_lines(ACCOUNT, 20))
         for number in range(count):
             pause = groups.set_group(ACCOUNT, f"group-{number}", paused=True)
             seen.run("pause a group", pause, watched=number < 1_000)
         _claim(seen, "claim over paused groups", count)
-        seen.run("list of groups", groups.list_groups(ACCOUNT))
+        _list(seen)
         seen.run("longest lines", live_processes.longest_lines(ACCOUNT, 20))
         seen.run("stats", calls.stats(ACCOUNT))
         seen.run("cancel", calls.cancel_batch(ACCOUNT, batch))
@@ -150,6 +150,11 @@ def _claim(seen: _Watched, what: str, most: int) -> None:
     for start in range(0, len(taken), 100):
         back = [GivenBack(item.job_id, item.attempt) for item in taken[start : start + 100]]
         seen.run("give back", worker_calls.give_back(ACCOUNT, back, "void"))
+
+
+def _list(seen: _Watched) -> None:
+    names = seen.run("names of groups", groups.group_names(ACCOUNT))
+    seen.run("list of groups", groups.read_groups(ACCOUNT, names[: groups.A_CALL]))
 
 
 def _step(seen: _Watched, what: str, script: str, *arguments: int) -> None:

@@ -142,19 +142,22 @@ def _tokens(script: Path) -> int:
 
 def _shared_lines(root: Path, scripts: list[Path]) -> float:
     """Return how many lines of shared parts stand before a script, on average."""
-    lines = {path.stem: len(path.read_text().splitlines()) for path in scripts}
+    texts = {path.stem: path.read_text() for path in scripts}
     (loader,) = [
         path for path in (root / "runqueue").rglob("scripts.py") if "cli" not in path.parts
     ]
     match = re.search(r"^SHARED = \(([^)]*)\)", loader.read_text(), re.MULTILINE)
-    always = re.findall(r'"([a-z_]+)"', match[1]) if match else []
-    own = [path for path in scripts if "lib" not in path.parts]
-    carried = 0
-    for path in own:
-        first = path.read_text().partition("\n")[0]
-        used = first.removeprefix("-- use:").split() if first.startswith("-- use:") else []
-        carried += sum(lines[part] for part in (*always, *used))
-    return carried / len(own)
+    always = set(re.findall(r'"([a-z_]+)"', match[1]) if match else ["core"])
+    own = [path.stem for path in scripts if "lib" not in path.parts]
+    return sum(
+        sum(len(texts[part].splitlines()) for part in always | _used(name, texts)) for name in own
+    ) / len(own)
+
+
+def _used(name: str, texts: Mapping[str, str]) -> set[str]:
+    first = texts[name].partition("\n")[0]
+    direct = set(first.removeprefix("-- use:").split()) if first.startswith("-- use:") else set()
+    return direct.union(*(_used(part, texts) for part in direct))
 
 
 def main(folders: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Build hooks: take the version of `runqueue-server` and its packages from the checkout.
+"""Build hooks: take the metadata of `runqueue-server` and its packages from the checkout.
 
 An sdist has the packages beside this file, and the metadata in its PKG-INFO.
 """
@@ -24,7 +24,7 @@ class SameVersion(MetadataHookInterface):
         project = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]
         version = project["version"]
         needed = f"runqueue[{','.join(self.config['needs'])}]=={version}"
-        metadata["version"] = version
+        metadata.update({field: project[field] for field in self.config["shared"]})
         metadata["dependencies"] = [needed, *self.config["dependencies"]]
         metadata["optional-dependencies"] = {
             extra: [f"runqueue[{extra}]=={version}"] for extra in self.config["extras"]

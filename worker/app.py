@@ -86,6 +86,8 @@ class _Worker(CeleryWorker):
 
 
 class _App(Celery):
+    amqp_cls = "worker.kombu_transport:ReconnectingAMQP"
+
     @cached_property
     def Worker(self) -> Any:  # noqa: N802 - Celery's name
         return self.subclass_with_self(_Worker)

@@ -1,4 +1,4 @@
-"""kombu's Redis transport, which here outlives unreadable messages and lost connections.
+"""kombu's Redis transport and connection, which outlive unreadable messages and lost connections.
 
 Anybody can push bytes onto the broker's list. kombu raises what parsing them raised, Celery takes
 that for its own end, and each worker that pops such a message stops. One that cannot be read is
@@ -12,13 +12,18 @@ timeout is over, and coming twice does no harm.
 A Redis that takes no writes for a while (its disk is full, its replicas are away) refuses even the
 reading of a list, since that takes from it. It is asked again a second later; from one that has
 become a replica Celery turns to the address anew.
+
+Celery waits longer before each further try to connect, up to 30 s, and has no setting for it: after
+a minute's partition a worker would take no message for ten seconds.
 """
 
 import time
 from typing import Any
 
 import structlog
+from celery.app.amqp import AMQP
 from celery.worker import state
+from kombu import connection
 from kombu.transport import redis
 from redis.exceptions import RedisError, ResponseError
 
@@ -33,6 +38,8 @@ PAUSE_SECONDS = 1.0
 #: Seconds in which a message is noted as worked on: half of what the broker keeps one that is. One
 #: try may take as long as the broker's socket waits; a process that is to end begins no other.
 NOTE_SECONDS = 30.0
+#: Seconds between two tries to connect, however many failed.
+RECONNECT_SECONDS = 1.0
 
 
 def _is_ending() -> bool:
@@ -136,3 +143,18 @@ class Transport(redis.Transport):
     """kombu's Redis transport with such a channel."""
 
     Channel = Channel
+
+
+class Connection(connection.Connection):
+    """A connection that is tried again at the same short interval, however many tries failed."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the connection once it is made; arguments as kombu's, intervals apart."""
+        kwargs.update(interval_start=RECONNECT_SECONDS, interval_step=0.0)
+        return super().ensure_connection(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+
+class ReconnectingAMQP(AMQP):
+    """Celery's AMQP interface with such connections."""
+
+    Connection = Connection

@@ -172,7 +172,7 @@ class AsyncBatching(ABC):
     async def groups(self, account: str = "default") -> list[Group]:
         """Read the groups that have settings or ready jobs, 1,000 at most."""
         await self._know({account})
-        return await self.send(groups.list_groups(account))
+        return await self._drive(flows.list_groups(account))
 
     async def _drive(self, flow: Flow[T]) -> T:
         return await drive_async(flow, self.send)

@@ -294,7 +294,7 @@ class Batching(ABC):
             UnknownAccount: no worker ever served this account.
         """
         self._know({account})
-        return self.send(groups.list_groups(account))
+        return self._drive(flows.list_groups(account))
 
     def _drive(self, flow: Flow[T]) -> T:
         return drive(flow, self.send)

@@ -12,7 +12,8 @@ from runqueue.errors import BatchCanceled, BatchExpired, BatchNotFound, RunQueue
 from runqueue.records.batch import Batch, BatchRules, Retried
 from runqueue.records.job import Job, JobState
 from runqueue.records.reasons import check_words, has_words
-from runqueue.store import batch_calls, callback_calls, job_calls, operator_calls
+from runqueue.store import batch_calls, callback_calls, groups, job_calls, operator_calls
+from runqueue.store.groups import Group
 from runqueue.store.scripts import ScriptCall
 
 T = TypeVar("T")
@@ -57,6 +58,15 @@ async def drive_async(flow: Flow[T], send: Callable[[ScriptCall[Any]], Awaitable
     except StopIteration as stop:
         done: T = stop.value
         return done
+
+
+def list_groups(account: str) -> Flow[list[Group]]:
+    """Read the groups that have settings or ready jobs, by their names."""
+    names = sorted((yield groups.group_names(account)))
+    found: list[Group] = []
+    for start in range(0, len(names), groups.A_CALL):
+        found += yield groups.read_groups(account, names[start : start + groups.A_CALL])
+    return found
 
 
 def get_batch(account: str, batch: str) -> Flow[Batch]:

@@ -147,7 +147,7 @@ class Checker:
             raise InvalidJob([FieldError("account", said)])
         if self.accounts is not None and spec.account not in self.accounts:
             said = f"unknown account {spec.account!r}: no worker has served it yet"
-            raise InvalidJob([FieldError("account", f"{said} (README: Settings)")])
+            raise InvalidJob([FieldError("account", f"{said} (docs/settings.md)")])
         self.private.note(spec.body)
         return spec
 

@@ -1,5 +1,6 @@
 """Groups: shares of an account, which can be capped and paused, and the calls about them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Literal
@@ -8,8 +9,8 @@ from runqueue.errors import FieldError, InvalidGroup
 from runqueue.ids import is_name
 from runqueue.store.scripts import ScriptCall, load
 
-#: Groups read in one call, at most.
-MOST = 1000
+#: Groups that are listed, at most, and how many of them one call reads.
+MOST, A_CALL = 1000, 500
 
 
 class _Keep(Enum):
@@ -99,14 +100,20 @@ def change_words(max_concurrent: int | Keep | None = KEEP, paused: bool | None =
     return ", ".join(words)
 
 
-def list_groups(account: str, most: int = MOST) -> ScriptCall[list[Group]]:
-    """Read the groups that have settings, and those that have ready jobs, by their names."""
+def group_names(account: str, most: int = MOST) -> ScriptCall[list[str]]:
+    """Name the groups that have settings, and those that have ready jobs."""
+    return ScriptCall(
+        load("group_names"), account, [most], lambda reply: [name.decode() for name in reply]
+    )
+
+
+def read_groups(account: str, names: Sequence[str]) -> ScriptCall[list[Group]]:
+    """Read groups as they stand, at most `A_CALL` of them."""
 
     def parse(reply: list[Any]) -> list[Group]:
-        found = [_group(account, reply[i : i + 5]) for i in range(0, len(reply), 5)]
-        return sorted(found, key=lambda group: group.name)
+        return [_group(account, reply[i : i + 5]) for i in range(0, len(reply), 5)]
 
-    return ScriptCall(load("list_groups"), account, [most], parse)
+    return ScriptCall(load("list_groups"), account, names, parse)
 
 
 def _group(account: str, row: list[Any]) -> Group:

@@ -2,7 +2,7 @@
 
 All keys of an account carry the hash tag `{account}`: one script touches one account, so the state
 can live on a Redis Cluster. The scripts derive their keys from the account's `meta` key, the only
-one they are given; what stands here is the whole layout (ARCHITECTURE.md has it as prose).
+one they are given; this table is the whole layout.
 
 ======================  ======  ===============================================================
 key after the prefix    type    holds
@@ -68,11 +68,14 @@ charged                 hash    what waits of jobs that quotas count: bytes, and
                                 jobs:<name>, bytes:<name>; kept:<name> = bytes of the next
 kept:<name>             zset    jobs that ended without having been submitted and have their
                                 request, by when, of who stored them ('-' = the account)
+letting_go              hash    who stored more of that than is kept: '<jobs> <bytes>' that are,
+                                until the sweep has dropped the rest
 audit                   stream  what people did, the last ten thousand times
 ended                   channel ids of jobs that end, for those who wait
 counters                hash    <state>:<priority>, live, totals since ever
 meta                    hash    Redis run_id, claim sequence, tick, hold, pause, pace, schema,
-                                how reads fare, how far packing is
+                                how reads fare, how far packing is, whether the last claim's
+                                webhooks are sent to our receiver (receives)
 ======================  ======  ===============================================================
 """
 
@@ -86,7 +89,7 @@ TYPES: Mapping[str, str] = {
         (
             "hash",
             """canceling strays stray_jobs inbox:taken clocks files limits charged counters listing
-            meta""",
+            letting_go meta""",
         ),
         ("list", "wake:webhooks wake inbox inbox:invalid"),
         ("set", "groups paused_lanes dropping damaged"),

@@ -48,8 +48,6 @@ class ScriptCall(Generic[T]):
 TAKES_IN = frozenset({"enqueue", "open_batch"})
 #: The scripts in folders by role, and in `lib` the parts that they share.
 LUA = files("runqueue") / "lua"
-#: The parts that stand before every script, each building on those before it.
-SHARED = ("core", "lanes", "webhooks", "strays", "holds", "batches", "jobs", "save")
 
 
 def sources(folder: Traversable = LUA) -> dict[str, Traversable]:
@@ -75,17 +73,23 @@ def _files() -> dict[str, Traversable]:
 
 @cache
 def load(name: str) -> Script:
-    """Return the script of that name with the shared parts it uses.
+    """Return the script of that name, in front of it the parts that it uses, each once.
 
-    Its first line may say `-- use: limits board`; these come after `SHARED`.
+    A first line `-- use: limits board` names the parts that a script or a part uses itself. `core`
+    comes before all, and a part after those that it uses.
     """
-    body = _source(name)
-    first = body.partition("\n")[0]
-    used = first.removeprefix("-- use:").split() if first.startswith("-- use:") else ()
-    shared = "".join(_source(part) for part in (*SHARED, *used))
-    source = shared + body
+    parts = {"core": None}
+    _add_parts(name, parts)
+    source = "".join(map(_source, (*parts, name)))
     # SHA-1 is Redis' name for a script, not a safeguard.
     return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+def _add_parts(name: str, parts: dict[str, None]) -> None:
+    first = _source(name).partition("\n")[0]
+    for part in first.removeprefix("-- use:").split() if first.startswith("-- use:") else ():
+        _add_parts(part, parts)
+        parts[part] = None
 
 
 def load_all() -> None:

@@ -60,7 +60,7 @@ def test_a_new_user_who_tries_every_example_meets_no_conflict(
         lines += lines_of(text)
         for example in examples(text, "python"):
             lines += requests_of(example.code)
-    assert {"first-1", "sync-1", "inbox-17"} <= {line["custom_id"] for line in lines}
+    assert {"first-1", "sync-1", "inbox-1", "http-17"} <= {line["custom_id"] for line in lines}
 
     with RunQueue(redis_url) as queue:
         client.sadd(ACCOUNTS, "default")

@@ -1,49 +1,37 @@
-"""README's example of a batch: it makes the batch that it describes, and prints what came of it."""
+"""README: short, with a picture, and leading to every page."""
 
-from collections.abc import Iterator
+import re
 from pathlib import Path
 
-import pytest
-import redis
-
-from runqueue import RunQueue
-from runqueue.store.keys import ACCOUNTS
-from tests.docs.pages import Example, examples
-
-README = (Path(__file__).parents[2] / "README.md").read_text()
-(BATCH,) = (one for one in examples(README, "python") if "open_batch" in one.code)
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 
 
-@pytest.fixture
-def queue(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[RunQueue]:
-    """The queue that the example finds, in a folder without files."""
-    client.sadd(ACCOUNTS, "default")
-    monkeypatch.setenv("RUNQUEUE_REDIS_URL", redis_url)
-    with RunQueue(redis_url) as found:
-        yield found
+def test_it_has_at_most_ten_kilobytes() -> None:
+    assert len(README.encode()) <= 10_000
 
 
-def printed(example: Example, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
-    """Run the example; returns the batch and the counts that it prints."""
-    exec(compile(example.code, "README.md", "exec"), {})
-    batch, _, counts = capsys.readouterr().out.strip().partition(" ")
-    return batch, counts
+def test_its_picture_is_small() -> None:
+    (picture,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+
+    assert (ROOT / picture).read_bytes().startswith(b"\x89PNG")
+    assert (ROOT / picture).stat().st_size < 200_000
 
 
-def test_the_example_of_a_batch_prints_its_counts(
-    queue: RunQueue,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    batch, counts = printed(BATCH, capsys)
-    again, counts_again = printed(BATCH, capsys)
+def test_it_leads_to_every_page_of_the_documentation() -> None:
+    linked = set(re.findall(r"\]\((docs/[\w/]+\.md)\)", README))
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")}
+    from_architecture = {"docs/where_things_are.md", "docs/dependencies.md"}
 
-    assert (counts, counts_again) == ("Counter({'new': 10})", "Counter({'known': 10})")
-    assert "`Counter({'new': 10})`; the second time `{'known': 10}`" in README
-    found = queue.get_batch(batch)
-    assert (found.total, found.sealed, found.held) == (10, True, "canary")
-    assert queue.get_batch(again).total == 0
+    assert pages - linked == from_architecture
+    assert from_architecture <= set(
+        re.findall(r"\]\((docs/[\w/]+\.md)\)", (ROOT / "ARCHITECTURE.md").read_text())
+    )
+
+
+def test_its_make_targets_are_there() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z][\w-]*)(?=`|  )", README))
+
+    assert {"demo", "test", "up"} <= named
+    assert named <= targets

@@ -3,6 +3,8 @@
 import pytest
 
 from runqueue.errors import InvalidGroup
+from runqueue.producer import flows
+from runqueue.producer.flows import drive
 from runqueue.store import groups
 from runqueue.store.groups import KEEP, Group, Keep
 from tests.integration.clockwork import Clockwork
@@ -195,7 +197,7 @@ def test_groups_with_settings_or_ready_jobs_are_listed(clock: Clockwork) -> None
     set_group(clock, "shop", cap=2)
     set_group(clock, "off", paused=True)
     clock.enqueue(1, group="off")
-    found = clock.run(groups.list_groups(clock.account))
+    found = drive(flows.list_groups(clock.account), clock.run)
     account = clock.account
     assert found == [
         Group("off", account, None, True, 0, True),
@@ -203,7 +205,7 @@ def test_groups_with_settings_or_ready_jobs_are_listed(clock: Clockwork) -> None
         Group("waits", account, None, False, 0, True),
     ]
     assert found[1].as_dict()["max_concurrent"] == 2
-    assert len(clock.run(groups.list_groups(clock.account, 2))) == 2
+    assert len(clock.run(groups.group_names(clock.account, 2))) == 2
 
 
 @pytest.mark.parametrize(

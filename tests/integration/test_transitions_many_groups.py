@@ -185,7 +185,8 @@ def to_enqueue(clock: Clockwork, n: int) -> ScriptCall[Any]:
 def to_list_groups(clock: Clockwork, n: int) -> ScriptCall[Any]:
     jobs_in_groups(clock, n)
     set_groups(clock, n, 2)
-    return groups.list_groups(clock.account)
+    names = clock.run(groups.group_names(clock.account))
+    return groups.read_groups(clock.account, names[: groups.A_CALL])
 
 
 def to_see_the_longest_lines(clock: Clockwork, n: int) -> ScriptCall[Any]:
@@ -273,6 +274,16 @@ def test_a_script_runs_as_many_commands_whatever_the_number_of_groups(
     many = clock.commands(prepare(clock, 2_400))
     assert few <= MOST_COMMANDS
     assert many <= 1.1 * few + 20  # by its hash seed a server's scans give some more
+
+
+@pytest.mark.parametrize(
+    ("prepare", "most"),
+    [(to_claim_after_sealing, 12), (to_list_groups, 11), (to_see_the_longest_lines, 1)],
+)
+def test_what_is_done_for_a_hundred_groups_takes_few_commands_for_each(
+    clock: Clockwork, prepare: Callable[[Clockwork, int], ScriptCall[Any]], most: int
+) -> None:
+    assert clock.commands(prepare(clock, 1_200)) <= 100 * most
 
 
 def most_commands(clock: Clockwork, act: Callable[[RunQueue], object]) -> int:

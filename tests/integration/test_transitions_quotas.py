@@ -16,6 +16,8 @@ from tests.integration.clockwork import KEEP, LEASE, SECOND, UPLOAD, Clockwork, 
 
 #: A job of `spec` with the body `a`, as it is stored.
 SIZE = len(job_calls.pack_job(spec("job0"))[-1])
+#: The same of one of a hundred.
+LONGER = len(job_calls.pack_job(spec("job100"))[-1])
 
 
 def refused(clock: Clockwork, n: int = 1, **options: Any) -> str:
@@ -230,6 +232,47 @@ def test_of_jobs_that_end_unsubmitted_no_more_is_kept_than_may_wait(
     }
     who = quota.name if quota else "-"
     assert charged(clock)[f"kept:{who}"] == 2 * SIZE
+
+
+@pytest.mark.parametrize("quota", [Quota("shop", 300, 0), Quota("shop", 0, 300 * LONGER), None])
+def test_what_a_call_does_not_drop_of_what_ended_the_sweep_drops(
+    clock: Clockwork, quota: Quota | None
+) -> None:
+    clock.limit(waiting_jobs=300, waiting_bytes=300 * LONGER)
+    clock.quota = quota
+    made = []
+    for _ in range(3):
+        made += ended(clock, 300, body="a")
+        clock.wait(1)
+    clock.enqueue(1)
+    assert sum(is_whole(clock, job) for job in made) > 300
+
+    clock.heartbeat(first=True)
+    assert clock.tick().messages["sweep"] == 1
+    while clock.run(worker_calls.sweep(clock.account, "let_go", 100)) == 100:
+        pass
+
+    assert sum(is_whole(clock, job) for job in made) == 300
+    assert charged(clock)[f"kept:{quota.name if quota else '-'}"] == 300 * LONGER
+    assert not clock.client.exists(clock.key("letting_go"))
+
+
+def commands_to_enqueue(clock: Clockwork, n: int) -> int:
+    """Hand in jobs; returns how many commands that took."""
+    return clock.commands(clock.handing_in([spec(f"new{i}") for i in range(n)]))
+
+
+def test_a_call_drops_a_bounded_number_of_requests_of_what_ended(clock: Clockwork) -> None:
+    clock.quota = Quota("shop", 500, 0)
+    few = commands_to_enqueue(clock, 500)
+    clock.client.flushall()
+    for _ in range(2):
+        ended(clock, 500)
+        clock.wait(1)
+
+    many = commands_to_enqueue(clock, 500)
+
+    assert few < many <= few + 100 * 6 + 10
 
 
 def let_one_go(clock: Clockwork, **options: Any) -> str:

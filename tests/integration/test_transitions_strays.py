@@ -125,6 +125,65 @@ def test_the_stray_of_a_job_that_is_not_wanted_any_more_is_canceled_as_its_run(
 
 
 @NOT_WANTED
+@pytest.mark.parametrize(("receives", "via"), [(True, "relay"), (False, "watch")])
+def test_who_waits_for_the_webhook_of_a_stray_is_told_of_its_end(
+    clock: Clockwork, end: Callable[[Clockwork, str], None], receives: bool, via: str
+) -> None:
+    clock.running(1, receives=receives)
+    job = waits_with_a_stray(clock, url="https://shop/hook", deadline=clock.now + 3_600 * SECOND)
+
+    end(clock, job)
+    assert clock.finish(job, run_id="run1", state="canceled") == 1
+
+    assert (clock.field(job, "via"), clock.field(job, "delivery")) == (via, "pending")
+
+
+@pytest.mark.parametrize(("receives", "via"), [(True, "relay"), (False, "watch")])
+def test_who_waits_for_the_webhook_of_a_run_whose_claim_was_lost_is_told_of_its_end(
+    clock: Clockwork, receives: bool, via: str
+) -> None:
+    clock.running(1, receives=receives)
+    (job,) = clock.enqueue(1, url="https://shop/hook")
+
+    assert clock.found(job, 1, "run1") == 1
+    assert clock.finish(job, run_id="run1") == 1
+
+    assert (clock.field(job, "via"), clock.field(job, "delivery")) == (via, "pending")
+
+
+def test_a_webhook_of_which_nothing_says_how_it_travels_is_relayed(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1, url="https://shop/hook")
+
+    assert clock.found(job, 1, "run1") == 1
+    assert clock.finish(job, run_id="run1") == 1
+
+    assert (clock.field(job, "via"), clock.field(job, "delivery")) == ("relay", "pending")
+
+
+def test_a_webhook_that_may_have_come_to_our_receiver_is_relayed(clock: Clockwork) -> None:
+    job = further_stray(clock, receives=True, url="https://shop/hook")
+    clock.running(1, receives=False)
+
+    fail_first(clock, job)
+    assert clock.finish(job, attempt=2, run_id="run2", state="canceled") == 1
+
+    assert (clock.field(job, "via"), clock.field(job, "delivery")) == ("relay", "pending")
+
+
+@pytest.mark.parametrize(("receives", "via"), [(True, "relay"), (False, "watch")])
+def test_who_waits_for_the_webhook_of_a_further_run_is_told_of_its_end(
+    clock: Clockwork, receives: bool, via: str
+) -> None:
+    job = further_stray(clock, url="https://shop/hook")
+    clock.running(1, receives=receives)
+
+    fail_first(clock, job)
+    assert clock.finish(job, attempt=2, run_id="run2", state="canceled") == 1
+
+    assert (clock.field(job, "via"), clock.field(job, "delivery")) == (via, "pending")
+
+
+@NOT_WANTED
 def test_a_run_that_was_a_stray_and_is_over_before_its_job_is_canceled_has_its_result_kept(
     clock: Clockwork, end: Callable[[Clockwork, str], None]
 ) -> None:
@@ -160,9 +219,9 @@ def test_a_stray_of_another_request_is_left_alone_when_a_job_of_its_key_is_not_w
     assert clock.members("cancels") == []
 
 
-def further_stray(clock: Clockwork) -> str:
+def further_stray(clock: Clockwork, **options: Any) -> str:
     """A job that runs, and of whose further run Redis lost all but a late word of that run."""
-    (job,) = clock.running(1, retry=Retry(max_attempts=3))
+    (job,) = clock.running(1, retry=Retry(max_attempts=3), **options)
     assert clock.found(job, 2, "run2") == 2
     clock.client.hset(clock.key(f"job:{job}"), "lost_claim", f"{clock.now} 1 ")
     return job

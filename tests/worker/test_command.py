@@ -40,6 +40,36 @@ def start(folder: Path, **given: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+INTERVALS = """
+from kombu.utils import functional
+functional.sleep = lambda _: None
+from kombu.exceptions import OperationalError
+from worker.app import app
+intervals = []
+with app.connection_for_read() as lost:
+    try:
+        lost.ensure_connection(lambda _, interval: intervals.append(interval), 30)
+    except OperationalError:
+        print(len(intervals), *set(intervals))
+"""
+
+
+def test_a_lost_broker_is_tried_every_second_however_long_it_is_away(tmp_path: Path) -> None:
+    url = f"redis://127.0.0.1:{closed_port()}/0"
+
+    done = subprocess.run(
+        [sys.executable, "-c", INTERVALS],
+        cwd=tmp_path,
+        env=environment(SKYVERN_API_KEY=KEY, RUNQUEUE_REDIS_URL=url),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.stdout.split() == ["30", "1.0"], done.stderr
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

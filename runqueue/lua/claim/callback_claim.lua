@@ -1,4 +1,4 @@
--- use: limits capacity board paused_groups
+-- use: counters batches board capacity save paused_groups
 -- Takes callbacks that are due, each with how its batch stands now. Each comes again after `lease_us` if nobody
 -- records it.
 -- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), linger (0 | 1), lease_us

@@ -1,4 +1,4 @@
--- use: limits board
+-- use: counters board limits
 -- Takes runs whose cancel is due; each comes again after `lease_us` until its end is recorded.
 -- ARGV  now_us, process, want, tick_us (0 = not the first), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or

@@ -1,4 +1,4 @@
--- use: limits board server listing own_strays
+-- use: counters lanes board limits save server record webhooks strays jobs own_strays listing
 -- Takes ready jobs for submission: ready → submitting (or dead: deadline over).
 -- Permit, slot and claim in one script: the least of the three is what is taken.
 -- ARGV  now_us, process, claim_id, want (≤ 500; 0 refreshes the board), tick_us (0 = not the first),
@@ -67,9 +67,10 @@ redis.call('HSETNX', META, 'sequence', '0')
 if not is_trusted() then return { 'moved', int(NOW) } end
 local refused = board_enter('submit', process, tick_us)
 if refused then return refused end
-local meta = redis.call('HMGET', META, 'sequence', 'hold_until', 'hold_probe', 'paused', 'date_ahead')
+local meta = redis.call('HMGET', META, 'sequence', 'hold_until', 'hold_probe', 'paused', 'date_ahead', 'receives')
 local sequence = number(META, 'sequence', meta[1]) or 0
 if date == '' and meta[5] then date = int(NOW + number(META, 'date_ahead', meta[5])) end
+if meta[6] ~= ARGV[8] then redis.call('HSET', META, 'receives', ARGV[8]) end
 
 local limits = read_limits()
 if limits.pace_is_over then redis.call('HDEL', META, 'pace_top', 'pace_at', 'pace_named', 'pace_cut') end
@@ -91,28 +92,23 @@ room, due = allowed('request', limits.requests_per_second, limits.burst, room)
 next_us = math.max(next_us, due)
 
 local taken, groups, skips, passed = {}, {}, 0, 0
-local first_attempts = {} -- the ids among them whose first attempt it is
+local vias = {} -- how the webhooks of their earlier attempts travelled, by their ids
 
--- How the webhook of this attempt travels, see webhooks.lua. The envelope is the first line of the stored body; a
--- quote within one of its values is escaped.
-local function set_via(id, is_first, body)
-  local at = string.find(body, ',"webhook_url":"', 1, true)
-  local names_url = at and at < (string.find(body, '\n', 1, true) or 0)
-  if receives or names_url then
-    redis.call('HSET', job_key(id), 'via', receives and (names_url and 'relay' or 'push') or 'watch')
-  elseif not is_first then
-    redis.call('HDEL', job_key(id), 'via')
-  end
+-- How the webhook of this attempt travels, see webhooks.lua; `before` is how that of the one before did.
+local function set_via(id, before, body)
+  local via = has_webhook_url(body) and (receives and 'relay' or 'watch') or receives and 'push'
+  if via == before then return end
+  if via then redis.call('HSET', job_key(id), 'via', via) else redis.call('HDEL', job_key(id), 'via') end
 end
 
-local function adopt_stray(id, job, known)
+local function adopt_stray(id, job, known, via)
   local run_id, attempt = own_stray(id, known)
   if not run_id then return false end
   local body = bodies_of({ id })[1] or ''
   redis.call('HSET', runs_key(run_id), run_id, id)
   redis.call('ZADD', PREFIX .. 'poll', int(NOW), id)
   count_state(job, 'running')
-  set_via(id, known == 0, body)
+  set_via(id, via, body)
   redis.call('HSET', job_key(id), 'state', 'running', 'attempt', int(attempt), 'run_id', run_id, 'run_status',
     'created', 'started', int(NOW))
   -- Most have their slot already; one that was seen to be over needs it once more, until the job's own look.
@@ -126,7 +122,7 @@ end
 local function claim(id, priority, group, lane)
   local batch, key = batch_of(lane), job_key(id)
   local f = read_fields(key, 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths', 'lost_claim',
-    'charged')
+    'charged', 'unmarked', 'via')
   local known, deadline = number(key, 'attempt', f[2]) or 0, number(key, 'deadline', f[4])
   if f[1] ~= 'ready' or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= tostring(priority)
     or (f[6] or 'default') ~= group then
@@ -139,7 +135,7 @@ local function claim(id, priority, group, lane)
   end
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch,
     canary = is_canary(lane), deadline = f[4], attempt = known, charged = f[9] }
-  if adopt_stray(id, job, known) then
+  if adopt_stray(id, job, known, f[11]) then
     skips = skips + 1
     return true
   end
@@ -157,64 +153,10 @@ local function claim(id, priority, group, lane)
   count_state(job, 'submitting')
   attempts[id] = int(known + 1)
   redis.call('HSET', key, 'state', 'submitting', 'attempt', attempts[id], 'process', process, 'taken', now_text(),
-    'claim_date', date)
-  if not marked then
-    redis.call('HSET', key, 'unmarked', '1')
-  elseif f[2] then
-    redis.call('HDEL', key, 'unmarked')
-  end
-  first_attempts[id] = not f[2]
+    'claim_date', date, unpack(marked and {} or { 'unmarked', '1' }))
+  if marked and f[10] then redis.call('HDEL', key, 'unmarked') end
+  vias[id] = f[11]
   taken[#taken + 1] = id
-end
-
--- Takes jobs of the lane whose turn it is, as many as may be taken until `goal` are; returns that, which is less by one
--- for each that had a run.
-local function from_lane(priority, group, name, goal)
-  local lanes, lane = lanes_key(priority, group), lane_key(priority, group, name)
-  if not lane_runs(name) then
-    passed = passed + 1
-    redis.call('LPOP', lanes)
-    return goal
-  end
-  local share = math.max(1, math.floor((goal - #taken) / redis.call('LLEN', lanes)))
-  local popped = redis.call('LPOP', lane, share) or {}
-  for i, id in ipairs(popped) do
-    if #taken >= math.min(goal, room) then -- a stray was adopted, which takes a place: the others go back
-      for back = #popped, i, -1 do redis.call('LPUSH', lane, popped[back]) end
-      break
-    end
-    local is_sound, has_run = try(claim, id, priority, group, name)
-    if not is_sound then
-      skips = skips + 1
-      set_aside('job ' .. id)
-    elseif has_run then
-      goal = goal - 1
-    end
-  end
-  if redis.call('EXISTS', lane) == 0 then
-    redis.call('LPOP', lanes)
-  else
-    redis.call('RPUSH', lanes, redis.call('LPOP', lanes))
-  end
-  return goal
-end
-
--- Takes up to `quota` jobs of one group, its lanes in turn; true when the group has none left.
-local function from_lanes(priority, group, quota)
-  local lanes, goal = lanes_key(priority, group), #taken + quota
-  while #taken < math.min(goal, room) and skips < MAX_SKIPS and passed < MAX_PASSED do
-    local name = redis.call('LINDEX', lanes, 0)
-    if not name then return true end
-    local is_sound, left = try(from_lane, priority, group, name, goal)
-    if is_sound then
-      goal = left
-    else
-      passed = passed + 1
-      redis.call('LPOP', lanes)
-      set_aside('lane ' .. batch_of(name) .. ' ' .. priority .. ':' .. group)
-    end
-  end
-  return redis.call('EXISTS', lanes) == 0
 end
 
 local function room_in(group)
@@ -301,36 +243,92 @@ do -- of the 200 local names of a script, these are no other's
   end
 end
 
--- One turn of a group: as many of its jobs as are its share, then it stands behind the others, or leaves.
-local function take_turn(ring, priority, group, at)
-  local free, count = room_in(group), #taken
-  if free == 0 then return ring_leave(priority, group, at, true) end
-  local quota = math.max(1, math.floor((room - count) / redis.call('ZCARD', ring)))
-  local empty = from_lanes(priority, group, math.min(quota, free))
-  local virtual = int(tonumber(at) + #taken - count)
-  if not empty then
-    redis.call('ZADD', ring, virtual, group)
-    return
+-- The groups of the rings take their turns.
+local function claim_from_rings() -- with local names of its own: a script has 200
+  -- Takes jobs of a lane whose turn it is: its share of as many as may be taken until the turn's goal is reached, which is
+  -- one less for each that had a run. The lane is out of the list; with jobs left it stands behind the others again.
+  local function from_lane(turn, name)
+    local lane, share = lane_key(turn.priority, turn.group, name), math.floor((turn.goal - #taken) / turn.lanes)
+    turn.lanes = turn.lanes - 1
+    if not lane_runs(name) then
+      passed = passed + 1
+      return
+    end
+    local popped = redis.call('LPOP', lane, math.max(1, share)) or {}
+    for i, id in ipairs(popped) do
+      if #taken >= math.min(turn.goal, room) then -- a stray was adopted, which takes a place: the others go back
+        for back = #popped, i, -1 do redis.call('LPUSH', lane, popped[back]) end
+        break
+      end
+      local is_sound, has_run = try(claim, id, turn.priority, turn.group, name)
+      if not is_sound then
+        skips = skips + 1
+        set_aside('job ' .. id)
+      elseif has_run then
+        turn.goal = turn.goal - 1
+      end
+    end
+    if redis.call('EXISTS', lane) == 1 then
+      redis.call('RPUSH', turn.key, name)
+      turn.lanes = turn.lanes + 1
+    end
   end
-  ring_leave(priority, group, virtual)
-  -- With a slot taken, what is said of its live jobs in the end decides (save.lua).
-  if #taken == count then expire_group(group) end
+
+  -- Takes up to `quota` jobs of one group, its lanes in turn; true when the group has none left.
+  local function from_lanes(priority, group, quota)
+    local key = lanes_key(priority, group)
+    local turn = { priority = priority, group = group, key = key, lanes = redis.call('LLEN', key), goal = #taken + quota }
+    while turn.lanes > 0 and #taken < math.min(turn.goal, room) and skips < MAX_SKIPS and passed < MAX_PASSED do
+      local name = redis.call('LPOP', key)
+      if not try(from_lane, turn, name) then
+        passed = passed + 1
+        set_aside('lane ' .. batch_of(name) .. ' ' .. priority .. ':' .. group)
+      end
+    end
+    return turn.lanes == 0
+  end
+
+  -- A group that was taken off its ring stays out; one of which jobs wait is marked, see `ring_leave`.
+  local left_at -- the virtual time of the last one
+  local function stay_out(priority, group, virtual, may_not_go)
+    redis.call('HSET', group_key(group), 'vt:' .. priority, virtual, unpack(may_not_go and { 'capped', '1' } or {}))
+    left_at = virtual
+  end
+
+  -- One turn of a group, one of `groups_there`: as many of its jobs as are its share, then it stands behind the others, or
+  -- stays out. True if it is in the ring again.
+  local function take_turn(ring, priority, group, at, groups_there)
+    local free, count = room_in(group), #taken
+    if free == 0 then return stay_out(priority, group, at, true) end
+    local quota = math.max(1, math.floor((room - count) / groups_there))
+    local empty = from_lanes(priority, group, math.min(quota, free))
+    local virtual = int(tonumber(at) + #taken - count)
+    if not empty then
+      redis.call('ZADD', ring, virtual, group)
+      return true
+    end
+    stay_out(priority, group, virtual)
+    -- With a slot taken, what is said of its live jobs in the end decides (save.lua).
+    if #taken == count then expire_group(group) end
+  end
+
+  for priority = 0, 3 do
+    local ring = PREFIX .. 'ring:' .. priority
+    local groups_there = #taken < room and redis.call('ZCARD', ring) or 0
+    while groups_there > 0 and #taken < room and skips < MAX_SKIPS and passed < MAX_PASSED do
+      local first, count = redis.call('ZPOPMIN', ring), #taken
+      local is_sound, stays = try(take_turn, ring, priority, first[1], first[2], groups_there)
+      if not is_sound then set_aside('lane - ' .. priority .. ':' .. first[1]) end
+      if not stays then groups_there = groups_there - 1 end
+      if #taken == count then passed = passed + 1 end
+    end
+    if left_at then redis.call('HSET', META, 'vt:' .. priority, left_at) end
+    left_at = nil
+  end
 end
 
 claim_suspect()
-for priority = 0, 3 do
-  local ring = PREFIX .. 'ring:' .. priority
-  while #taken < room and skips < MAX_SKIPS and passed < MAX_PASSED do
-    local first = redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')
-    local group, count = first[1], #taken
-    if not group then break end
-    if not try(take_turn, ring, priority, group, first[2]) then
-      redis.call('ZREM', ring, group)
-      set_aside('lane - ' .. priority .. ':' .. group)
-    end
-    if #taken == count then passed = passed + 1 end
-  end
-end
+claim_from_rings()
 
 -- What is passed over, or listed, goes in bounded steps, but without a pause between them.
 if #taken < room then
@@ -338,7 +336,7 @@ if #taken < room then
   if is_bounded or (select(2, try(list_more_lanes)) or 0) > 0 then next_us = NOW end
 end
 local bodies = bodies_of(taken)
-for i, id in ipairs(taken) do set_via(id, first_attempts[id], bodies[i] or '') end
+for i, id in ipairs(taken) do set_via(id, vias[id], bodies[i] or '') end
 if #taken > 0 then
   local scored = {}
   for _, id in ipairs(taken) do

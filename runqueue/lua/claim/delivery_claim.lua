@@ -1,4 +1,4 @@
--- use: times limits board endpoints deliveries packed
+-- use: counters board limits save webhooks deliveries endpoints packed
 -- Takes webhooks whose delivery is due: relays, which we send, and watches, whose delivery by Skyvern we look at.
 -- Each comes again after `lease_us` if nobody records it.
 -- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), linger (0 | 1), lease_us,
@@ -28,23 +28,23 @@ pass_when_full()
 local refused = board_enter('webhooks', process, tick_us)
 if refused then return refused end
 
-local busy = {}
-for i = 9, #ARGV, 2 do busy[ARGV[i]] = tonumber(ARGV[i + 1]) end
-
-local function is_full(endpoint)
-  local open = busy[endpoint] or 0
-  return open >= math.max(1, math.floor((want + open) / SHARE))
-end
-local function count_busy(endpoint)
-  busy[endpoint] = (busy[endpoint] or 0) + 1
-  want = want - 1
-end
-
 local limits = read_limits()
 local reply, taken = { 'ok', int(NOW), '0', 0 }, 0
 
 local take_relays, take_watches
 do -- of the 200 local names of a script, these are no other's
+  local busy = {}
+  for i = 9, #ARGV, 2 do busy[ARGV[i]] = tonumber(ARGV[i + 1]) end
+
+  local function is_full(endpoint)
+    local open = busy[endpoint] or 0
+    return open >= math.max(1, math.floor((want + open) / SHARE))
+  end
+  local function count_busy(endpoint)
+    busy[endpoint] = (busy[endpoint] or 0) + 1
+    want = want - 1
+  end
+
   -- The first line of the stored body, and the URL in it; '' where there is none, or the body is gone.
   local function envelope_of(id)
     local line = string.match(redis.call('GETRANGE', PREFIX .. 'body:' .. id, 0, 16383), '^[^\n]*')

@@ -1,4 +1,4 @@
--- use: board quotas
+-- use: counters board quotas
 -- Takes lines of the inbox, each under a number of its own: inbox → inbox:taken. A line that its taker did not
 -- settle in time (inbox_done.lua) is given out again, under its number.
 -- ARGV  now_us, process, want (lines; 0 refreshes the board), tick_us (0 = not the first), linger (0 | 1),

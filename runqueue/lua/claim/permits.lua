@@ -1,4 +1,4 @@
--- use: limits
+-- use: counters limits
 -- Takes permits for calls that are no submissions.
 -- ARGV  now_us, want.   Reply { now_us, granted, next_us (when to ask again; 0 = all were granted) }
 pass_when_full()

@@ -1,4 +1,4 @@
--- use: limits board lists run_limits
+-- use: counters board limits save strays lists run_limits
 -- Takes running jobs whose poll is due, and strays; each comes again after `lease_us` if nobody records it (a
 -- stray after a tenth of its age, if that is longer).
 -- Where many runs are to be looked at, the list of live runs tells of them: those that are due join it, and only what

@@ -1,4 +1,4 @@
--- use: board doubts
+-- use: counters board save doubts
 -- Takes unconfirmed jobs whose next look is due; each comes again after `lease_us` if nobody records one.
 -- ARGV  now_us, process, want, tick_us (0 = not the first), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or

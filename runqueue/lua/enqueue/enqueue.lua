@@ -1,4 +1,4 @@
--- use: files quotas
+-- use: counters lanes save files jobs quotas
 -- Accepts up to 1,000 jobs: (nothing) → scheduled | ready.
 -- ARGV  now_us, batch ('-' none, '?' only look: nothing is written), quota ('' = none, '<name> <jobs> <bytes>': so
 --       much may wait of who hands in by that name, 0 = any number), then 5 a job: id, digest,
@@ -16,7 +16,7 @@ local batch_key = PREFIX .. 'batch:' .. batch
 local JOB, BODY = PREFIX .. 'job:', PREFIX .. 'body:'
 local DUE, DEADLINES = PREFIX .. 'due', PREFIX .. 'deadlines'
 local PER_JOB = 5
-local MORE = 20 -- of what is kept, so many go more than come: it shrinks although as many are canceled as are stored
+local MOST_LET_GO = 100 -- requests of what ended; the sweep goes on with more
 
 local only_look = batch == '?'
 local canary_left, canary_jobs = 0, 0
@@ -34,6 +34,7 @@ expect(DUE, 'zset')
 expect(DEADLINES, 'zset')
 expect(PREFIX .. 'wake', 'list')
 expect(FILES, 'hash')
+expect(PREFIX .. 'letting_go', 'hash')
 
 local payer, keep_jobs, keep_bytes -- who is charged with the new jobs (nil = nobody), and what is kept of his that ended
 -- Jobs of one priority and group share a lane, the fields that say so, and one count.
@@ -299,7 +300,7 @@ end
 if batch ~= NO_BATCH then in_parts('SADD', PREFIX .. 'batch_lanes:' .. batch, names) end
 if payer then
   charge(payer, #fresh, new_bytes)
-  let_go(payer, keep_jobs, keep_bytes, #fresh + MORE)
+  let_go(payer, keep_jobs, keep_bytes, MOST_LET_GO)
 end
 if canary_jobs > 0 then bump(batch_totals[batch], 'canary_jobs', canary_jobs) end
 save()

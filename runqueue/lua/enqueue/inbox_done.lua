@@ -1,3 +1,4 @@
+-- use: counters save
 -- Settles lines: off inbox:taken; one that was refused stands in inbox:invalid from now on, with its error.
 -- ARGV  now_us, keep (refused lines at most; beyond that the oldest go), then 2 a line: its number ('' = it did
 --       not come by the inbox), what is kept of a refused one ('' = it is a job)

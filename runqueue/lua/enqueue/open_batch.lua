@@ -1,3 +1,4 @@
+-- use: counters
 -- Opens a batch that is held until it is sealed.
 -- ARGV  now_us, batch, name, abort (the share of bad ends among the ended that aborts it; '' = none), abort_after
 --       (no sooner than so many have ended), canary (how many jobs go first; 0 = no such rule), canary_ratio (the

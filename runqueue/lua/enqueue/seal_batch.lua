@@ -1,3 +1,4 @@
+-- use: lanes batches
 -- Accepts a batch: its lanes join the ring, its jobs count as accepted from here on, and its time begins.
 -- ARGV  now_us, batch, expected ('' = any number of jobs)
 -- Reply: how many jobs it holds, -1 = no such batch, -2 = its upload has expired, -3 = it holds another number than

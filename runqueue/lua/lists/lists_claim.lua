@@ -1,4 +1,4 @@
--- use: board lists
+-- use: board save strays lists
 -- Takes the reading of the account's live runs, if it is due; one process at a time, for as long as its lease.
 -- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), lease_us, least_us (runs that take
 --       less are sooner looked at one by one)

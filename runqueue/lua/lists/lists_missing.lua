@@ -1,4 +1,4 @@
--- use: lists
+-- use: counters save strays lists
 -- Runs that a list of live runs does not show: each gets its GET now, and nothing else comes of it.
 -- ARGV  now_us, began_us (when the list was begun), settle_us (runs that joined less than that before it are not
 --       expected to be in it), poll_lease_us, then 2 a run: id ('' = a stray), run_id

@@ -1,3 +1,4 @@
+-- use: strays
 -- What a list of live runs showed that is worth a write: another status than before, and strays that go on.
 -- ARGV  now_us, stray_after_us (a stray is looked at no sooner), max_run_us, max_workflow_us (that of workflows), then 3 a
 --       run: id ('' = a stray), run_id, run_status

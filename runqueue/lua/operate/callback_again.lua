@@ -1,3 +1,4 @@
+-- use: batches
 -- Callbacks of a batch that were given up are due again, as if never tried, under the ids that they had.
 -- ARGV  now_us, batch, url ('' = where it was to go), asked (a word of its own for each time that people ask: said
 --       again it must not have sent again what was given up since)

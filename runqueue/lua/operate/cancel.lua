@@ -1,4 +1,4 @@
--- use: times trust runs trail own_strays unwanted
+-- use: counters save record jobs runs trail unwanted
 -- Asks for the end of jobs: scheduled | ready → canceled at once; what may have a run is flagged, and
 -- the run is canceled as soon as its id is known (of one that waits it may be known, or is looked for, where a claim
 -- was lost: → running | unconfirmed).

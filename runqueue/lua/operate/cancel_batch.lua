@@ -1,3 +1,4 @@
+-- use: batches
 -- Cancels a batch of any size in one step: the flag holds its lanes; the sweep ends its jobs. One whose jobs have all
 -- ended stays what it is.
 -- ARGV  now_us, batch

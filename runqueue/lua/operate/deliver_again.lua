@@ -1,4 +1,4 @@
--- use: times deliveries
+-- use: save record webhooks
 -- People have webhooks sent again, or for the first time to another address: delivered | gave_up | unknown | pending →
 -- pending, due at once, as if never tried. A try that is under way for what was asked before says nothing.
 -- ARGV  now_us, url ('' = where it was to go), asked (a word of its own for each time that people ask: said again, it

@@ -1,3 +1,4 @@
+-- use: counters save record jobs
 -- Removes dead jobs for good: the record, its body, its idempotency key.
 -- ARGV  now_us, then ids.   Reply per id: 1 = removed, 0 = not dead, -1 = no such job
 local reply = {}

@@ -1,3 +1,4 @@
+-- use: lanes batches
 -- Pauses a batch of any size, or has it go on: a flag, which claims that meet its lanes take them out for, and its
 -- lanes, listed again. One that a rule of its own held, or its time, forgets the rule.
 -- ARGV  now_us, batch, what ('pause' | 'resume'), seen (what held it when that was decided, '' = nothing: said again

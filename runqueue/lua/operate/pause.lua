@@ -1,3 +1,4 @@
+-- use: lanes
 -- A person pauses an account, or ends that: nothing more is submitted, runs that are under way go on. It is no hold,
 -- which comes and goes with trouble, and of which a person's `resume` says that the Redis server may be trusted.
 -- ARGV  now_us, what ('pause' | 'resume'), reason (in words, '' = none is given)

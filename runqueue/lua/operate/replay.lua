@@ -1,4 +1,4 @@
--- use: trail files
+-- use: counters lanes save record webhooks files jobs trail
 -- Has ended jobs done again: dead | failed | canceled → ready. The attempt goes on counting, since every
 -- attempt's marker is used once; the runs that max_attempts bounds are counted anew (those of before: `past_runs`).
 -- ARGV  now_us, then 3 a job: id, attempt, ended_us (as they were seen: said again later, it must not have done

@@ -1,4 +1,4 @@
--- use: server
+-- use: lanes server
 -- A person says that submissions may go on: ends any hold and accepts the Redis server that answers. Who decided by what
 -- he was shown ends that alone: something else stays, and so does the question whether a restarted Redis may be trusted,
 -- which finds its answer by itself. Only a hold that waits for a person asks him.

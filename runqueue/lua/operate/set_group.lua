@@ -1,4 +1,4 @@
--- use: groups paused_groups
+-- use: lanes groups paused_groups
 -- Sets a group's share of the account, from now on: how many jobs of it may have a slot, and whether it is paused.
 -- ARGV  now_us, group, cap ('' = as it is, 0 = none), paused ('' = as it is, 0 | 1)
 -- Reply { cap (0 = none), paused (0 | 1), live, whether ready jobs wait (0 | 1) }

@@ -1,4 +1,4 @@
--- use: trail
+-- use: lanes save record jobs trail
 -- A person decides on unconfirmed jobs: → ready (there is no run) or dead (nobody will look further).
 -- ARGV  now_us, 'resubmit' | 'fail', reason (shown on the dead ones), then 2 a job: id, attempt (whose answer
 --       was lost: said again later, it must not decide on another one)

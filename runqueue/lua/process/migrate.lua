@@ -1,4 +1,4 @@
--- use: paused_groups
+-- use: counters lanes save paused_groups
 -- Brings an account's state up to this version's layout, in bounded steps, while older workers go on.
 -- ARGV  now_us, limit (entries to walk).   Reply 1 = done, 0 = ask again
 -- Error NEWER <schema>: a newer version wrote here, and this one would not know what it reads.

@@ -1,4 +1,4 @@
--- use: server clock
+-- use: counters lanes server clock strays
 -- The leaderless ticker: whichever process takes the slot sends the messages that are due.
 -- ARGV  now_us, process, woken (1 = a wake-up was taken: bypasses the slot, submit only), interval_us,
 --       passed_us (the process's own clock, which nobody sets: what counts is how far it went)
@@ -134,7 +134,7 @@ end
 local since = NOW - tonumber(meta[3] or 0)
 if (since < 0 or since > TIDY_EVERY or (since > SWEEP_EVERY and (due_in('due') > 0
     or due_in('deadlines') > 0 or due_in('expiring') > 0 or due_in('processes') > 0
-    or redis.call('EXISTS', PREFIX .. 'canceling', PREFIX .. 'listing', PREFIX .. 'dropping') > 0 or meta[9]
+    or redis.call('EXISTS', PREFIX .. 'canceling', PREFIX .. 'listing', PREFIX .. 'dropping', PREFIX .. 'letting_go') > 0 or meta[9]
     or meta[10]))) then
   redis.call('HSET', META, 'sweep_at', int(NOW))
   send('sweep', 1)

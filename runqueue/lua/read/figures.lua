@@ -1,3 +1,4 @@
+-- use: counters lanes batches
 -- What monitoring asks beside stats.lua. Nothing is written, and what is walked is bounded: by so many groups and
 -- batches, whatever there is.
 -- ARGV  now_us, groups to name, batches to look at

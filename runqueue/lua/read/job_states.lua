@@ -1,3 +1,4 @@
+-- use: lanes strays
 -- Reads the states of many jobs. ARGV  now_us, then ids (≤ 1,000)
 -- Reply { now_us, per id: state | '' (no such job) | 'unconfirmed:<since_us>' }
 local reply = { int(NOW) }

@@ -1,4 +1,4 @@
--- use: limits capacity paging damaged paused_groups
+-- use: batches capacity damaged paging paused_groups
 -- Reads a page of batches, the newest first. ARGV  now_us, after ('' = from the newest, else the last reply's
 --       cursor), count
 -- Reply { cursor ('' = that was the last page), now_us, capacity, per batch: id, HGETALL (what is wrong

@@ -1,8 +1,8 @@
--- use: groups
--- Reads the groups that have settings, and those that have ready jobs.
--- ARGV  now_us, how many at most
+-- use: lanes groups
+-- Reads groups as they stand.
+-- ARGV  now_us, then the names
 -- Reply per group: name, cap (0 = none), paused (0 | 1), live, whether ready jobs wait
-local names = some_groups(tonumber(ARGV[2]))
+local names = { unpack(ARGV, 2) }
 local loads, reply = loads_of(names), {}
 for _, group in ipairs(names) do
   local f = redis.call('HMGET', group_key(group), 'cap', 'paused', 'live')

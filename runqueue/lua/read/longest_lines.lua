@@ -1,4 +1,4 @@
--- use: groups
+-- use: lanes groups paused_groups
 -- Reads the groups with the longest lines of ready jobs, paused ones first.
 -- ARGV  now_us, groups to look at, at most, lanes to look at of each, at most, how many of them to return
 -- Reply { how many groups have a line or settings (of those looked at), per group: name, jobs in line, live,
@@ -8,11 +8,14 @@
 local most, lanes_each, count = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local names = some_groups(most)
 local loads, lines = loads_of(names), {}
-for i, group in ipairs(names) do
-  local f = redis.pcall('HMGET', group_key(group), 'live', 'cap', 'paused')
-  local live, cap = tonumber(f[1] or 0), tonumber(f[2] or 0)
-  lines[i] = { group = group, live = live or 0, cap = cap or 0, paused = f[3] and 1 or 0,
-    damaged = (f.err or not (live and cap)) and 1 or 0, length = math.max(0, loads[group] - (live or 0)) }
+for first = 1, #names, 1000 do
+  local places = {}
+  for i = first, math.min(first + 999, #names) do places[#places + 1] = '2:' .. names[i] end
+  local paused = redis.pcall('SMISMEMBER', PAUSED_LANES, unpack(places))
+  for i in ipairs(places) do
+    local group = names[first + i - 1]
+    lines[#lines + 1] = { group = group, paused = paused[i] or 0, length = loads[group] }
+  end
 end
 local function is_before(a, b)
   if a.paused ~= b.paused then return a.paused > b.paused end
@@ -20,12 +23,12 @@ local function is_before(a, b)
   return a.group < b.group
 end
 
--- No line is longer than the group has ready jobs: lanes are looked at until so many lines are as long as that.
-table.sort(lines, is_before)
-local looked, whole = {}, 0
-for _, line in ipairs(lines) do
-  if whole >= count then break end
-  local ready, standing = line.length, 0
+local function measure(line)
+  local f = redis.pcall('HMGET', group_key(line.group), 'live', 'cap', 'paused')
+  local live, cap = tonumber(f[1] or 0), tonumber(f[2] or 0)
+  line.live, line.cap, line.paused = live or 0, cap or 0, f[3] and 1 or 0
+  line.damaged = (f.err or not (live and cap)) and 1 or 0
+  local ready, standing = math.max(0, line.length - line.live), 0
   if ready > 0 then
     local is_sound = try(each_running_lane, line.group, lanes_each, function(lane)
       standing = standing + redis.call('LLEN', lane)
@@ -33,13 +36,28 @@ for _, line in ipairs(lines) do
     if not is_sound then line.damaged = 1 end
   end
   line.length = math.min(standing, ready)
-  if line.length == ready then whole = whole + 1 end
-  looked[#looked + 1] = line
 end
-table.sort(looked, is_before)
+
+-- No line is longer than its group has ready jobs and slots, by which they are sorted: they are measured until so many
+-- are found that none of the others comes before them.
+table.sort(lines, is_before)
+local measured, step = {}, math.max(count, 20)
+local function is_enough(line)
+  local before = 0
+  for _, other in ipairs(measured) do
+    if is_before(other, line) then before = before + 1 end
+  end
+  return before >= count
+end
+for i, line in ipairs(lines) do
+  if i % step == 1 and is_enough(line) then break end
+  measure(line)
+  measured[i] = line
+end
+table.sort(measured, is_before)
 local reply = { #lines }
-for i = 1, math.min(count, #looked) do
-  local line = looked[i]
+for i = 1, math.min(count, #measured) do
+  local line = measured[i]
   for _, value in ipairs({ line.group, line.length, line.live, line.cap, line.paused, line.damaged }) do reply[#reply + 1] = value end
 end
 return reply

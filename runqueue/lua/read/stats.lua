@@ -1,4 +1,4 @@
--- use: limits capacity line
+-- use: counters limits capacity strays line
 -- The account at a glance. ARGV  now_us
 -- Reply { now_us, counters, limits, meta (each as HGETALL), oldest_ready_us (0 none), processes alive,
 --         strays, those of them that take a slot, submissions a second while a 429 slows them down ('' else),

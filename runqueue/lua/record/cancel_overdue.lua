@@ -1,4 +1,4 @@
--- use: trail
+-- use: save record trail
 -- Runs took longer than they may: each is canceled, if it is still its job's. Said late, it ends no later run, and no job
 -- that waits.
 -- ARGV  now_us, then 4 a job: id, attempt, run_id, why (what the job fails with)

@@ -1,3 +1,4 @@
+-- use: counters save record strays jobs
 -- Strays that are over, or that the server does not know, need nobody's attention any more.
 -- ARGV  now_us, then run ids.   Reply: how many were dropped
 local dropped = 0

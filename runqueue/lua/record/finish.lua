@@ -1,4 +1,4 @@
--- use: times trust runs
+-- use: counters save record times webhooks trust runs
 -- A run is over: running → completed | failed | canceled. A result is recorded once.
 -- ARGV  now_us, then 8 a job: id, attempt, run_id, state, run_status, reason, result (the answer as
 --       it came; '' = none is known), times (what it tells of the run's own times, see times.lua; '' = nothing)

@@ -1,4 +1,4 @@
--- use: limits trail
+-- use: counters lanes limits holds save record jobs trail
 -- A claim whose submission surely created no run goes back to the head of its lane, at no cost:
 -- submitting | unconfirmed → ready (canceled if that was asked for, dead if its time was up meanwhile).
 -- Unconfirmed as well: the only process that had this attempt says late, but for certain, that no run

@@ -1,4 +1,4 @@
--- use: times trust runs trail own_strays further
+-- use: save record webhooks strays jobs runs further
 -- A run that should have been canceled did not confirm its end in time: running → failed | canceled (unconfirmed where
 -- its further run may have been made, or running, where that is known: lib/jobs/further.lua). What may still run is shown as a
 -- stray, and takes a slot until it is seen to be over, or until the longest time that it may take.

@@ -1,3 +1,4 @@
+-- use: counters holds save record jobs
 -- The server refused the request for good: submitting | unconfirmed → dead (canceled if that was asked for).
 -- ARGV  now_us, then 3 a job: id, attempt, reason (the server's words)
 -- Reply per job: 1 = dead, 0 = not ours any more (another state or attempt)

@@ -1,4 +1,4 @@
--- use: trust
+-- use: counters save webhooks trust
 -- A run goes on: says when to look again, and what it was seen to do. No change of state.
 -- ARGV  now_us, then 5 a job: id, attempt, run_status ('' = as before), next_after_us (longer for one whose end
 --       a webhook will tell: a quarter of its age, but not beyond the job's own `max_run`), begun_us (when the run's

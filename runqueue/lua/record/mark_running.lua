@@ -1,4 +1,4 @@
--- use: times trust runs lists trail guesses
+-- use: counters save record webhooks strays jobs trust runs trail guesses lists
 -- A run_id is known: submitting | unconfirmed → running; it is never refused (it costs money).
 -- ARGV  now_us, how they were told (0 = by the answer to the submission, 1 = by their requests only: a guess,
 --       2 = by the attempt's own marker, which the run shows, 3 = a guess for jobs to be canceled, too: every equal one

@@ -1,4 +1,4 @@
--- use: trail losses own_strays
+-- use: counters holds save record jobs own_strays trail losses
 -- Nobody knows whether a run exists: submitting → unconfirmed. The job keeps its slot and is looked for.
 -- A job that waits, at a lower attempt, had its claim lost with another Redis: who made it says so. It is looked for under
 -- that attempt (see suspect_lost.lua).

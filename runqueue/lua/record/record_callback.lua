@@ -1,3 +1,4 @@
+-- use: counters batches save
 -- Records what came of callbacks: delivered, given up, or another try.
 -- ARGV  now_us, then 7 a callback: batch, event, tries (as they were when it was taken), verdict ('again' | 'delivered'
 --       | 'gave_up'), was_tried (0 | 1), error, wait_us (until the next try, counts with 'again')

@@ -1,4 +1,4 @@
--- use: times deliveries endpoints
+-- use: save record webhooks deliveries endpoints
 -- What came of webhooks that were taken by delivery_claim.lua: pending → delivered | gave_up | unknown, or another try.
 -- ARGV  now_us, then 13 a webhook: id, attempt, verdict ('again' | 'delivered' | 'gave_up' | 'unknown'), was_tried (0 |
 --       1: else it was only looked at), status (the receiver's answer, '' none), error, wait_us (until the next try,

@@ -1,4 +1,4 @@
--- use: trail
+-- use: counters lanes save record jobs trail
 -- What a search for the runs of unconfirmed jobs came to, where it found none.
 -- ARGV  now_us, searched_us (when the search began), spacing_us, then 7 a job: id, attempt, verdict
 --       ('negative' | 'absent' | 'unknown'), next_after_us (when to look again), wait_us (from when on a search that

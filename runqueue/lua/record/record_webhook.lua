@@ -1,4 +1,4 @@
--- use: times trust runs trail guesses
+-- use: counters save record times webhooks strays trust runs trail guesses
 -- What webhooks of Skyvern's tell, each sent to the address of one attempt. The end of a run → completed | failed |
 -- canceled, at once; a run that we did not know yet (the submission's answer is lost, or on its way) is adopted.
 -- ARGV  now_us, then 11 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run goes on), signed
@@ -31,8 +31,7 @@ pass_when_full()
 -- It came to us, whatever the record says (or a Redis that lost the claim does not say): nobody else tells the user.
 local function came_to_us(job)
   if comes_to_us(job) then return end
-  local line = string.match(redis.call('GET', PREFIX .. 'body:' .. job.id) or '', '^[^\n]*')
-  local is_awaited = job.delivery or string.find(line, ',"webhook_url":"', 1, true)
+  local is_awaited = job.delivery or has_webhook_url(redis.call('GET', PREFIX .. 'body:' .. job.id) or '')
   job.via = is_awaited and 'relay' or 'push'
   redis.call('HSET', job_key(job.id), 'via', job.via)
   if job.delivery == 'pending' then

@@ -1,4 +1,4 @@
--- use: times trust runs trail own_strays further
+-- use: counters save record times webhooks jobs trust runs trail further
 -- A run ended badly, and the job's policy has it run again: running → scheduled (failed or canceled where
 -- that is not wanted any more, unconfirmed where its further run may have been made: suspect_lost.lua).
 -- ARGV  now_us, then 8 a job: id, attempt, run_id, run_status, reason, backoff_us, result, times (see times.lua)

@@ -1,3 +1,4 @@
+-- use: save strays
 -- Strays that are over, as a look at them said: they take no slot any more, and are still shown.
 -- ARGV  now_us, then run ids.   Reply: how many had a slot
 local over = 0

@@ -1,3 +1,4 @@
+-- use: record
 -- Tells which runs have an owner. ARGV  now_us, but_spares (1 | 0), then run ids (≤ 1,000)
 -- Reply per run: the id of the job whose run it is or was, or that left it as a stray; '' = none that we know, or with
 -- `but_spares` one that came for a job which had ended with an equal job's run (lib/jobs/guesses.lua): a search may take it

@@ -1,4 +1,4 @@
--- use: trail losses own_strays
+-- use: counters save record jobs own_strays trail losses
 -- Redis may have lost the claims of these jobs, and runs that no job owns may be theirs: ready | scheduled →
 -- unconfirmed, under the next attempt, so that they are looked for as after any lost answer. They take no slot: of
 -- most of them there is no run. Of a job that runs and may run again, its further run may have been made: it is looked

@@ -1,3 +1,4 @@
+-- use: counters lanes batches save record jobs
 -- An upload that was never finished expires: its jobs are removed (they were not accepted), and its record says for a
 -- week what became of it. One that was given up goes without a trace, and so does a batch without jobs.
 -- ARGV  now_us, upload_us (how long an upload may take; '' = only one that was given up goes), limit, that one

@@ -1,4 +1,4 @@
--- use: times trust runs own_strays unwanted
+-- use: counters save record jobs runs unwanted
 -- Ends what waited too long: scheduled | ready past its deadline → dead. A running job is looked at
 -- now: if the run goes on, it is canceled, and the job fails with `deadline` once its end is confirmed.
 -- What has no run id yet is flagged, and its run canceled as soon as that is known; so is one whose claim was lost, or

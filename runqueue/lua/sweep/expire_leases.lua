@@ -1,4 +1,4 @@
--- use: board trail
+-- use: counters board save record jobs trail
 -- Claims whose process died, or that are older than any submission can be: submitting → unconfirmed.
 -- ARGV  now_us, max_claim_age_us, limit.   Reply: how many claims were taken over
 -- A death is written on each job that the process was submitting: one that kills its workers is found

@@ -1,4 +1,4 @@
--- use: run_limits
+-- use: save record jobs run_limits
 -- An unconfirmed job that is older than its run may be gives its slot back: whatever run it had is over. It stays
 -- unconfirmed, for a late answer or a person. A limit of its own counts where it is longer than the account's: nobody
 -- cancels a run that is not known.

@@ -1,3 +1,4 @@
+-- use: batches
 -- Batches whose time is up: nothing more of them is submitted, and runs under way go on. What still waits in one that
 -- nobody has resumed for a week is canceled, so that all of it goes in time; and again a week later, what was done
 -- again meanwhile, as long as the batch is on record.

@@ -1,4 +1,4 @@
--- use: packed
+-- use: counters packed
 -- Stores bodies and results of jobs that are over as they were packed, each if nothing became of its job since it was
 -- read: not done again, not removed, not packed by another process.
 -- ARGV  now_us, where packing stood when they were read, where it stands behind them, then 6 a job: id, ended_us, bytes of

@@ -1,3 +1,4 @@
+-- use: counters lanes save record
 -- Moves scheduled jobs whose time has come: scheduled → ready (canceled if its batch was).
 -- ARGV  now_us, limit.   Reply: how many were due (as many as the limit = ask again)
 local DUE = PREFIX .. 'due'

@@ -1,4 +1,4 @@
--- use: trail
+-- use: counters lanes batches save record jobs trail
 -- Looks again at what was damaged when a script met it, and brings what is sound by now back to where it waits.
 -- ARGV  now_us, limit.   Reply: how many were sound, or gone (as many as the limit = ask again)
 -- Members of `damaged`: 'job <id>' ('job stray <run>', too), a job that may stand in no index any more, and 'lane <batch> <priority>:<group>', lanes

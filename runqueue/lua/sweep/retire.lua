@@ -1,3 +1,4 @@
+-- use: counters save record webhooks strays jobs
 -- Removes records whose retention is over: the record, its body, its result, its run's entry; and strays.
 -- ARGV  now_us, keep_us, limit.   Reply: how many list entries were looked at (the limit = ask again)
 -- While more than the limit is due, `retire_left` of meta has the tick ask for the next pass at once: a queue whose

@@ -1,4 +1,4 @@
--- use: server listing
+-- use: lanes listing
 -- Takes a step further what is done for the lanes of a batch of any size: lists those of one that runs again, and
 -- removes those of one that is gone.
 -- ARGV  now_us, limit (of steps of the sweep).   Reply: the limit = ask again, else less

@@ -1,4 +1,4 @@
--- use: times trust runs own_strays unwanted
+-- use: counters lanes save record jobs runs unwanted
 -- Walks the jobs of batches that were canceled, or expired long ago: scheduled | ready → canceled, what is live is
 -- flagged, and so is one whose claim was lost, or may be (lib/jobs/unwanted.lua).
 -- ARGV  now_us, limit.   Reply: how many jobs, and batches without any, were walked (as many as the limit = ask again)

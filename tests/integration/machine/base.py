@@ -58,6 +58,8 @@ class Base(RuleBasedStateMachine):
     dropped: set[str]
     #: Whether those who claim have webhooks sent to our receiver.
     receives: bool
+    #: Whether the last claim had webhooks sent to our receiver; None = there was none.
+    received: bool | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -266,10 +268,19 @@ class Base(RuleBasedStateMachine):
             return False
         _, attempt = self.strays[run_id]
         assert (job.id, attempt) not in self.adopted, "two runs of one attempt"
+        self.find_via(job, attempt)
         self.forget_stray(run_id)
         self.adopted[job.id, attempt], self.reported[run_id] = run_id, job.id
         job.state, job.attempt, job.run_id = "running", attempt, run_id
         return True
+
+    def find_via(self, job: MJob, attempt: int) -> None:
+        """A job gets a run; of a claim that Redis lost nobody knows how its webhook travels."""
+        if attempt == job.attempt and (job.hook.via or job.state == "submitting"):
+            return
+        if job.url:
+            is_watched = self.received is False and job.hook.via != "relay"
+            job.hook.via = "watch" if is_watched else "relay"
 
     def owners(self) -> dict[str, str]:
         """Whose each run is: a run that is over stays its job's as long as there is a record.

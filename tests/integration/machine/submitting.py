@@ -45,6 +45,7 @@ class Submitting(Processes):
             assert taken.answer is ClaimAnswer.FENCED
             return
         assert taken.answer is ClaimAnswer.OK
+        self.received = self.receives
         rate = self.pace.dispatch(self.dispatches.full, self.now)
         self.pace.forget_if_over(self.dispatches.full, self.now)
         room, slots = self.room(want, rate)
@@ -295,6 +296,7 @@ class Submitting(Processes):
     def adopt(self, job: MJob, attempt: int, run_id: str) -> None:
         """A job has its run."""
         assert (job.id, attempt) not in self.adopted, "two runs of one attempt"
+        self.find_via(job, attempt)
         self.adopted[job.id, attempt] = run_id
         self.reported[run_id] = job.id
         if run_id in self.strays:

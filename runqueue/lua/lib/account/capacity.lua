@@ -1,3 +1,4 @@
+-- use: limits
 -- What an account can do (needs limits.lua): submissions a second and runs at once, each 0 = as many as there are, and
 -- how long its runs take, in microseconds ('' = not known): the mean of all of them, or of those that webhooks told;
 -- and for how long nothing is submitted, in microseconds (-1 = until a person says otherwise).

@@ -1,3 +1,4 @@
+-- use: counters batches save server
 -- The server's clock may be set. Back, it would put every lease, poll and deadline off by as much; ahead, it
 -- would end what has time yet. Each process tells with its ticks and heartbeats how far its own clock went
 -- (which counts seconds since the machine started, and is never set); what the server's clock went otherwise

@@ -1,12 +1,10 @@
--- What every transition shares: the account's keys, the clock, counters and records. It and the parts that build
--- on it (see scripts.py) are put before each script. KEYS[1] = <prefix>meta and names the account's slot; ARGV[1] = now_us,
+-- What every script begins with: the account's keys, the clock, and how damage is met. The parts that a script names
+-- (`-- use:`) come next. KEYS[1] = <prefix>meta and names the account's slot; ARGV[1] = now_us,
 -- 0 meaning "ask the server", another value only when a test drives the clock.
 local PREFIX = string.sub(KEYS[1], 1, -5)
-local META, COUNTERS = KEYS[1], PREFIX .. 'counters'
-local STRAY_JOBS, STRAY_LOOKS = PREFIX .. 'stray_jobs', PREFIX .. 'stray_looks'
+local META = KEYS[1]
 local DAY = 86400000000
 local NO_BATCH = '-'
-local CHARGED, WAITS = PREFIX .. 'charged', { ready = true, scheduled = true }
 local LIVE = { submitting = true, unconfirmed = true, running = true }
 local ENDED = { completed = true, failed = true, canceled = true, dead = true }
 
@@ -21,8 +19,6 @@ local function expect(key, kind)
   end
 end
 expect(META, 'hash')
-expect(COUNTERS, 'hash')
-expect(CHARGED, 'hash')
 
 -- A number of a hash, nil where it is not there.
 local function number(key, field, value)
@@ -83,130 +79,11 @@ end
 -- set meanwhile: what decides by time waits for the next tick.
 local function clock_is_stale() return believed and math.abs(NOW - believed) > 5000000 end
 
--- Counters are gathered and written once a script: 100 items cost one HINCRBY a field, not 100.
-local totals, batch_totals, group_live, freed = {}, {}, {}, false
-local group_load = {} -- ready jobs and slots: what the busiest groups are told by
-local charges = {} -- what waits, by who stored it (quotas.lua)
-local removed, ended = {}, {}
-local function bump(map, field, n) map[field] = (map[field] or 0) + n end
-
--- Takes a member off a zset when the script ends, all members of one zset in one call.
-local function remove_later(zset, member)
-  local members = removed[zset]
-  if not members then
-    members = {}
-    removed[zset] = members
-  end
-  members[#members + 1] = member
-end
-
 -- A script whose first write frees memory may go on in a full server (what has ended must be
 -- recorded); one that begins with a growing write is refused there, before anything is half done.
 local function pass_when_full() redis.call('DEL', PREFIX .. 'nothing') end
 
 local function job_key(id) return PREFIX .. 'job:' .. id end
-
-local function read_job(id)
-  local key = job_key(id)
-  local f = redis.pcall('HMGET', key, 'state', 'attempt', 'priority', 'group', 'batch',
-    'cancel', 'run_id', 'process', 'slot', 'started', 'deadline', 'runs', 'on_unconfirmed', 'deaths', 'via',
-    'delivery', 'canary', 'ready_at', 'created', 'max_run', 'charged')
-  if f.err then read_fields(key, 'state') end -- which says so
-  if not f[1] then return nil end
-  local attempt, runs, deaths = tonumber(f[2] or 0), tonumber(f[12] or 0), tonumber(f[14] or 0)
-  if not (attempt and runs and deaths and tonumber(f[10] or 0) and tonumber(f[11] or 0) and tonumber(f[18] or 0)
-    and tonumber(f[19] or 0) and tonumber(f[20] or 0)) then
-    for at, field in pairs({ [2] = 'attempt', [10] = 'started', [11] = 'deadline', [12] = 'runs', [14] = 'deaths',
-      [18] = 'ready_at', [19] = 'created', [20] = 'max_run' }) do
-      number(key, field, f[at])
-    end
-  end
-  return { id = id, state = f[1], attempt = attempt, priority = f[3] or '2',
-    group = f[4] or 'default', batch = f[5] or NO_BATCH, cancel = f[6], run_id = f[7],
-    process = f[8], slot = f[9], started = f[10], deadline = f[11], runs = runs,
-    on_unconfirmed = f[13] or 'auto', deaths = deaths, via = f[15], delivery = f[16],
-    canary = f[17], since = f[18] or f[19], max_run = f[20] and tonumber(f[20]), charged = f[21] }
-end
-
--- Counts `n` jobs that begin in a state.
-local function count_new(job, state, n)
-  bump(totals, state .. ':' .. job.priority, n)
-  if state == 'ready' then bump(group_load, job.group, n) end
-  if job.batch ~= NO_BATCH then
-    batch_totals[job.batch] = batch_totals[job.batch] or {}
-    bump(batch_totals[job.batch], 'count:' .. state, n)
-  end
-end
-
-local function free_slot(job)
-  bump(totals, 'live', -1)
-  bump(group_live, job.group, -1)
-  bump(group_load, job.group, -1)
-  freed = true
-end
-
--- Charges who stored jobs with them, or with fewer; '-' = nobody but the account.
-local function charge(who, jobs, bytes)
-  bump(charges, 'bytes', bytes)
-  if who == '-' then return end
-  bump(charges, 'jobs:' .. who, jobs)
-  bump(charges, 'bytes:' .. who, bytes)
-end
-
--- A job that comes to a state in which it does not wait, or goes (`state` = nil), costs who stored it nothing more. What ends
--- without having been submitted costs nothing to send: its bytes are counted apart, and it is listed, until it is done
--- again or goes (quotas.lua).
-local function discharge(job, state)
-  local who = job.charged
-  if not who then return end
-  local size, kept = redis.call('STRLEN', PREFIX .. 'body:' .. job.id), 'kept:' .. who
-  if WAITS[job.state] then
-    charge(who, -1, -size)
-  else
-    bump(charges, kept, -size)
-    remove_later(kept, job.id)
-  end
-  if WAITS[state] then
-    charge(who, 1, size)
-  elseif ENDED[state] then
-    bump(charges, kept, size)
-    redis.pcall('ZADD', PREFIX .. kept, now_text(), job.id)
-  else
-    redis.call('HDEL', job_key(job.id), 'charged')
-    job.charged = nil
-  end
-end
-
--- Counts a job's change of state; the record itself is written by the caller, in one HSET.
-local function count_state(job, state)
-  local before = job.state
-  if before == 'ready' and (job.deaths or 0) >= 2 then remove_later('suspects', job.id) end
-  if job.charged and not (WAITS[before] and WAITS[state]) then discharge(job, state) end
-  bump(totals, before .. ':' .. job.priority, -1)
-  bump(totals, state .. ':' .. job.priority, 1)
-  if before == 'ready' or state == 'ready' then
-    bump(group_load, job.group, (state == 'ready' and 1 or 0) - (before == 'ready' and 1 or 0))
-  end
-  if job.batch ~= NO_BATCH then
-    local counts = batch_totals[job.batch] or {}
-    bump(counts, 'count:' .. job.state, -1)
-    bump(counts, 'count:' .. state, 1)
-    if job.canary then
-      bump(counts, 'canary_ended', (ENDED[state] and 1 or 0) - (ENDED[job.state] and 1 or 0))
-      bump(counts, 'canary_completed', (state == 'completed' and 1 or 0))
-    end
-    batch_totals[job.batch] = counts
-  end
-  local was_live = LIVE[before] and job.slot ~= '0'
-  if LIVE[state] and not was_live then
-    bump(totals, 'live', 1)
-    bump(group_live, job.group, 1)
-    bump(group_load, job.group, 1)
-  elseif was_live and not LIVE[state] then
-    free_slot(job)
-  end
-  job.state = state
-end
 
 -- Runs a command on a list of any length, for `unpack` takes 1,000 without harm; returns its last reply.
 local function in_parts(command, key, list)
@@ -215,16 +92,4 @@ local function in_parts(command, key, list)
     reply = redis.call(command, key, unpack(list, first, math.min(first + 999, #list)))
   end
   return reply
-end
-
-local function runs_key(run_id)
-  return PREFIX .. 'runs:' .. string.sub(redis.sha1hex(run_id), 1, 4)
-end
-
--- A run that is over stays its job's, although the job gets another: it is never taken for a later one.
-local function keep_earlier(job)
-  if not job.run_id then return end
-  local earlier = redis.call('HGET', job_key(job.id), 'earlier')
-  redis.call('HSET', job_key(job.id), 'earlier', (earlier and earlier .. ' ' or '') .. job.run_id,
-    'ran', int(job.attempt))
 end

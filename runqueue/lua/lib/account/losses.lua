@@ -1,3 +1,4 @@
+-- use: batches
 -- Which jobs that wait a Redis may have claimed before it was lost, `from` … `since` (of a recovery, see server.lua).
 
 -- A user's time that was still to come then was none to claim the job at. One that is handed in anew may have been
@@ -12,11 +13,11 @@ end
 
 -- Nothing of an upload runs before it is sealed, and one that is given up goes: its jobs are looked for once they are
 -- claimed (claim.lua). It may have been sealed, and that be lost with the claims.
-local accepted = {}
+local sealed = {}
 local function is_accepted(batch)
   if batch == NO_BATCH then return true end
-  if accepted[batch] == nil then accepted[batch] = redis.call('HGET', batch_key(batch), 'sealed') == '1' end
-  return accepted[batch]
+  if sealed[batch] == nil then sealed[batch] = redis.call('HGET', batch_key(batch), 'sealed') == '1' end
+  return sealed[batch]
 end
 
 -- Where a reply holds a job that a lost claim may have been of: 2 = it waits, 3 = it is looked for later (suspect_lost.lua),

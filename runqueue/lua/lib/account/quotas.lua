@@ -1,3 +1,4 @@
+-- use: counters
 -- How much may wait: jobs that are ready or scheduled, and bytes of their requests. Who stored a job is charged with it
 -- (`charged` in its record, core.lua) until it is submitted for the first time, ends or goes. One that ends without having
 -- been submitted stays charged: so that nobody fills Redis with what he cancels, as many requests of such jobs are kept,
@@ -18,37 +19,44 @@ local function jobs_waiting()
 end
 
 -- What stays of a request: its kind, and the name it came with; '' of one that cannot be read.
-local function name_of(id)
-  local line = string.match(redis.call('GET', PREFIX .. 'body:' .. id) or '', '^[^\n]*')
-  local is_sound, envelope = pcall(cjson.decode, line)
+local function name_of(body)
+  local is_sound, envelope = pcall(cjson.decode, string.match(body, '^[^\n]*'))
   if not is_sound or type(envelope) ~= 'table' then return '' end
   return cjson.encode({ k = envelope.k, c = envelope.c, n = envelope.n }) .. '\n{}'
 end
 
 -- Drops the oldest requests of what ended without having been submitted where who stored it has more than `jobs` or `bytes`
--- of that (0 = any number), `most` requests at most. The record stays for its week, and with it the key, the batch, the
--- list of dead jobs. Nor does the request go of one that was submitted in an earlier life of its key.
+-- of that (0 = any number), `most` requests at most; `letting_go` says what is left to the next call or to the sweep. The
+-- record stays for its week, and with it the key, the batch, the list of dead jobs. Nor does the request go of one that was
+-- submitted in an earlier life of its key.
 local function let_go(who, jobs, bytes, most)
-  local kept = 'kept:' .. who
+  local kept, LETTING_GO = 'kept:' .. who, PREFIX .. 'letting_go'
   local n = redis.call('ZCARD', PREFIX .. kept)
-  if n == 0 then return end
+  if n == 0 then return redis.call('HDEL', LETTING_GO, who) end
   local stored = tonumber(redis.call('HGET', CHARGED, kept) or 0)
   local function drop(id)
-    local job = read_job(id)
-    if not job or job.charged ~= who or WAITS[job.state] then return end
-    local name = job.attempt == 0 and name_of(id)
-    discharge(job)
-    if not name then return end
-    redis.call('SET', PREFIX .. 'body:' .. id, name)
-    redis.call('HSET', job_key(id), 'let_go', '1') -- see replay.lua
+    local key, body_key = job_key(id), PREFIX .. 'body:' .. id
+    local f = read_fields(key, 'state', 'attempt', 'charged')
+    if f[3] ~= who or WAITS[f[1]] then return end
+    local attempt, body = number(key, 'attempt', f[2]) or 0, redis.call('GET', body_key) or ''
+    bump(charges, kept, -#body)
+    redis.call('HDEL', key, 'charged')
+    if attempt > 0 then return end
+    redis.call('SET', body_key, name_of(body))
+    redis.call('HSET', key, 'let_go', '1') -- see replay.lua
   end
   local function is_too_much()
-    return jobs > 0 and n > jobs or bytes > 0 and stored + (charges[kept] or 0) > bytes
+    return n > 0 and (jobs > 0 and n > jobs or bytes > 0 and stored + (charges[kept] or 0) > bytes)
   end
-  while n > 0 and most > 0 and is_too_much() do
+  while most > 0 and is_too_much() do
     local id = redis.call('ZPOPMIN', PREFIX .. kept)[1]
     if not try(drop, id) then set_aside('job ' .. id) end
     n, most = n - 1, most - 1
   end
   if n == 0 then bump(charges, kept, -stored - (charges[kept] or 0)) end
+  if is_too_much() then
+    redis.call('HSET', LETTING_GO, who, int(jobs) .. ' ' .. int(bytes))
+  else
+    redis.call('HDEL', LETTING_GO, who)
+  end
 end

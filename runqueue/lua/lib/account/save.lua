@@ -1,3 +1,4 @@
+-- use: counters lanes batches holds
 -- Writes what a script gathered, each key on its own: one that is damaged keeps no other from it.
 local save
 do

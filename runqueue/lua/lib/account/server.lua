@@ -1,3 +1,4 @@
+-- use: lanes
 -- Whether the Redis server that answers knows every claim that was made. It may have been restarted, or be
 -- another one after a failover, from before the last claims: submitting those jobs again would run them twice. No
 -- worker can say that nothing was lost: who made the last claims may have died with the server, and his lease may

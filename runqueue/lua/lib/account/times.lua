@@ -1,3 +1,4 @@
+-- use: counters
 -- How long things take, counted where they end: histograms in the account's counters, which add up over processes
 -- and outlive them. Fields: time:<name>:<bucket>, not cumulated, the bucket being its upper bound in seconds or
 -- 'more'; time:<name>:sum in milliseconds. The names and the bounds stand in runqueue/records/times.py, too.

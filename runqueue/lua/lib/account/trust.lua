@@ -1,3 +1,4 @@
+-- use: webhooks
 -- How long a run is left to its webhook. While webhooks come, a run is not polled before nearly every run would be
 -- over (mean + 4 deviations of the last ones, RFC 6298's way); each that did not come costs trust, and without it
 -- runs are polled as if there were no receiver. One that came just after a poll was only outrun: the loss is undone.
@@ -25,10 +26,10 @@ local function patience()
   return known_patience
 end
 
--- Runs whose ends webhooks told, and how long each took; runs whose ends a poll found.
-local told, durations, missed = 0, {}, 0
+-- Runs whose ends webhooks reported, and how long each took; runs whose ends a poll found.
+local reported, durations, missed = 0, {}, 0
 local function webhook_came(job)
-  told = told + 1
+  reported = reported + 1
   -- One that was adopted just now says nothing; a clock that was set must not say too much.
   local took = NOW - tonumber(job.started or NOW)
   if took > 0 and not clock_is_stale() then durations[#durations + 1] = math.min(took, MOST_PATIENCE) end
@@ -41,7 +42,7 @@ local function webhook_came_late(job)
   local at = redis.call('HGET', job_key(job.id), 'missed')
   if not at then return end
   redis.call('HDEL', job_key(job.id), 'missed')
-  if NOW - tonumber(at) <= OUTRUN then told = told + LOST_BY_MISS + 1 end
+  if NOW - tonumber(at) <= OUTRUN then reported = reported + LOST_BY_MISS + 1 end
 end
 
 -- Lists and forecasts ask how long runs take, also those that polls follow, or that take longer than any patience: their
@@ -68,10 +69,10 @@ end
 
 local function save_trust()
   save_run_times()
-  if told + missed == 0 then return end
+  if reported + missed == 0 then return end
   local f = redis.call('HMGET', META, 'push_trust', 'push_mean', 'push_dev')
   local before = tonumber(f[1] or MOST_TRUST)
-  local trust = math.max(0, math.min(MOST_TRUST, before + told) - LOST_BY_MISS * missed)
+  local trust = math.max(0, math.min(MOST_TRUST, before + reported) - LOST_BY_MISS * missed)
   local mean, dev = tonumber(f[2]), tonumber(f[3])
   for _, took in ipairs(durations) do
     if not mean then

@@ -1,3 +1,4 @@
+-- use: counters lanes
 -- What the ends of its jobs mean for a batch: its rules may hold it or let it go on, it may be over, and who wants
 -- to be told of that is told.
 -- Fields of a batch beside its counts: sealed, held (and why), the rules, finished_at; rate_* (how fast its jobs end);

@@ -1,3 +1,4 @@
+-- use: counters record times webhooks
 -- What becomes of the webhook of a job that is over: pending → delivered | gave_up | unknown, and back when a person
 -- has it sent again.
 local function end_delivery(id, delivery, status, words)

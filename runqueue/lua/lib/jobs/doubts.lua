@@ -1,3 +1,4 @@
+-- use: record webhooks
 -- What a search for the run of an unconfirmed job has to know of it.
 
 -- Appends to `reply`: id, attempt, since_us, claimed_us ('' = version 1 did not say), marked (1 | 0: by a process

@@ -1,3 +1,4 @@
+-- use: record jobs own_strays runs trail
 -- The run of a job is over, or is given up, and the job may have a further one: of a claim that Redis lost. One that is
 -- known as a stray is the job's now; one that may be is looked for first (suspect_lost.lua). Either is canceled if that
 -- was asked for. `result` is that of the run that is over. False: there is none. A record that cannot be read is met

@@ -1,3 +1,4 @@
+-- use: counters lanes
 -- What there is to know of groups beside their records, within a bounded number of commands.
 local LANES_LOOKED_AT, LOOKS = 16, 3000
 local looks_left = LOOKS

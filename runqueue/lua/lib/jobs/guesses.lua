@@ -1,3 +1,4 @@
+-- use: counters record strays trail
 -- A guess: a run that a job was given because its request is equal, not by a marker. The answer to a submission, when
 -- it comes late, says whose run it is, and so does the run's webhook: then the runs change hands, and no job is
 -- submitted again for the mistake.

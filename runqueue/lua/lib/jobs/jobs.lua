@@ -1,3 +1,4 @@
+-- use: counters lanes batches record webhooks strays
 -- What becomes of a job: its ends, its doubts, its way back to its lane, and its removal.
 
 -- The names in the `files` of a job's record, at most 50.

@@ -1,3 +1,4 @@
+-- use: counters lanes
 -- The line: ready jobs in lanes that claims take from, of groups that are neither paused nor at their cap.
 -- Canceled jobs stand in their lanes until a claim meets them: no more are counted than group and priority have ready.
 

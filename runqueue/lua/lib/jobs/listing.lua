@@ -1,3 +1,4 @@
+-- use: lanes server
 -- Lanes of batches that run again, which are listed in steps (needs server.lua). `listing` holds how far each batch is:
 -- a cursor, and the server whose it is. Another one, after a failover, would not know it: there it begins anew.
 

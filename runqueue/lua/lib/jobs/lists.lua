@@ -1,3 +1,4 @@
+-- use: counters
 -- Runs whose ends the list of live runs tells (`listed`, by when they joined). Each still stands in `poll`, as late as
 -- its backstop: should nobody list any more, all of them are looked at one by one again. So a member of both that is
 -- due was missing from a list, is to be confirmed as canceled, or is overdue: it gets its GET.

@@ -1,3 +1,4 @@
+-- use: strays
 -- A run that no job owns, of an attempt that the job's record does not know yet (Redis lost that claim), is the job's own.
 -- Returns its id and its attempt. Under a key that was used anew for another request it is another job's.
 local function own_stray(id, known)

@@ -1,3 +1,4 @@
+-- use: lanes
 -- Whether jobs of batches wait in paused groups. `paused_lanes` holds '<priority>:<group>' for each priority of these, as
 -- `batch_lanes` does of a batch. What is looked at is bounded, for all batches of a call together.
 local PAUSED_LANES = PREFIX .. 'paused_lanes'

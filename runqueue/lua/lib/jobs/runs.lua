@@ -1,3 +1,4 @@
+-- use: counters holds record times webhooks strays jobs trust
 -- Taking a run on as a job's own, and its end.
 -- An end that a poll saw is relayed once Skyvern's own webhook has had time to come (OUTRUN, trust.lua), not after its
 -- three tries, which take up to 94 s. Whether one that Skyvern sends to the user arrived is checked first after 10 s.
@@ -15,12 +16,22 @@ local function adopts(job, attempt)
     or job.state == 'submitting' or job.state == 'unconfirmed')
 end
 
+-- How the webhook of a run travels whose claim Redis lost: as that of the last claim does. It is only watched if nothing
+-- says that Skyvern sends it to our receiver, which may have had it already: relayed, the user has it twice at most.
+local function find_via(job)
+  if not has_webhook_url(redis.call('MGET', PREFIX .. 'body:' .. job.id)[1] or '') then return end
+  local is_watched = job.via ~= 'relay' and redis.call('HGET', META, 'receives') == '0'
+  job.via = is_watched and 'watch' or 'relay'
+  redis.call('HSET', job_key(job.id), 'via', job.via)
+end
+
 local adopted, accepted = 0, 0
 -- `is_bound`: the run is entered as the job's already.
 local function adopt(job, attempt, run_id, run_status, is_bound)
   local id, key = job.id, job_key(job.id)
   local stray = has_strays() and redis.call('HGET', PREFIX .. 'strays', run_id)
   if stray then forget_stray(run_id, string.match(stray, '^%S+')) end
+  if attempt ~= job.attempt or not (job.via or job.state == 'submitting') then find_via(job) end
   if job.state == 'submitting' then
     accepted = accepted + 1
     remove_later('claims:' .. (job.process or ''), id)

@@ -1,3 +1,7 @@
+-- use: counters
+-- Orphan runs: those of ours that no job has.
+local STRAY_JOBS, STRAY_LOOKS = PREFIX .. 'stray_jobs', PREFIX .. 'stray_looks'
+
 -- Whether there are any at all, which is asked once a script: usually there is none, and no job need be looked up.
 local are_strays
 local function has_strays()

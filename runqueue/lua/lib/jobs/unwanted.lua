@@ -1,3 +1,4 @@
+-- use: jobs own_strays runs
 -- What is to be done before a job that waits is ended because it is not wanted any more (`why`: asked, deadline): it may
 -- have a run all the same, of a claim that Redis lost. One that is known as a stray is taken on, and canceled like any
 -- other; one that may be is looked for. False: it has none.

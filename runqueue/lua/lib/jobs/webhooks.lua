@@ -1,9 +1,17 @@
+-- use: counters
 -- Where a job stands whose webhook is `pending`, `gave_up` or `unknown`; one that was delivered stands nowhere.
 -- `via` says how the webhook travels: relay (to our receiver, which sends it on), watch (to the user, by Skyvern;
 -- whether it arrives is watched), push (to our receiver, and nobody else wants it).
 local function delivery_index(job)
   if job.delivery == 'pending' then return job.via == 'relay' and 'relays' or 'watches' end
   return job.delivery ~= 'delivered' and job.delivery or nil
+end
+
+-- Whether the request has a `webhook_url`. It stands in the envelope, the first line of the stored body; a quote within a
+-- value is escaped.
+local function has_webhook_url(body)
+  local at = string.find(body, ',"webhook_url":"', 1, true)
+  return at and at < (string.find(body, '\n', 1, true) or 0)
 end
 
 local function expect_deliveries()

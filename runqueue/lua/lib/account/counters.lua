@@ -1,0 +1,102 @@
+-- What a script changes of the counters of the account, its batches and groups; `save` writes it.
+local COUNTERS, CHARGED = PREFIX .. 'counters', PREFIX .. 'charged'
+local WAITS = { ready = true, scheduled = true }
+expect(COUNTERS, 'hash')
+expect(CHARGED, 'hash')
+
+-- Counters are gathered and written once a script: 100 items cost one HINCRBY a field, not 100.
+local totals, batch_totals, group_live, freed = {}, {}, {}, false
+local group_load = {} -- ready jobs and slots: what the busiest groups are told by
+local charges = {} -- what waits, by who stored it (quotas.lua)
+local removed, ended = {}, {}
+local function bump(map, field, n) map[field] = (map[field] or 0) + n end
+
+-- Takes a member off a zset when the script ends, all members of one zset in one call.
+local function remove_later(zset, member)
+  local members = removed[zset]
+  if not members then
+    members = {}
+    removed[zset] = members
+  end
+  members[#members + 1] = member
+end
+
+-- Counts `n` jobs that begin in a state.
+local function count_new(job, state, n)
+  bump(totals, state .. ':' .. job.priority, n)
+  if state == 'ready' then bump(group_load, job.group, n) end
+  if job.batch ~= NO_BATCH then
+    batch_totals[job.batch] = batch_totals[job.batch] or {}
+    bump(batch_totals[job.batch], 'count:' .. state, n)
+  end
+end
+
+local function free_slot(job)
+  bump(totals, 'live', -1)
+  bump(group_live, job.group, -1)
+  bump(group_load, job.group, -1)
+  freed = true
+end
+
+-- Charges who stored jobs with them, or with fewer; '-' = nobody but the account.
+local function charge(who, jobs, bytes)
+  bump(charges, 'bytes', bytes)
+  if who == '-' then return end
+  bump(charges, 'jobs:' .. who, jobs)
+  bump(charges, 'bytes:' .. who, bytes)
+end
+
+-- A job that comes to a state in which it does not wait, or goes (`state` = nil), costs who stored it nothing more. What ends
+-- without having been submitted costs nothing to send: its bytes are counted apart, and it is listed, until it is done
+-- again or goes (quotas.lua).
+local function discharge(job, state)
+  local who = job.charged
+  if not who then return end
+  local size, kept = redis.call('STRLEN', PREFIX .. 'body:' .. job.id), 'kept:' .. who
+  if WAITS[job.state] then
+    charge(who, -1, -size)
+  else
+    bump(charges, kept, -size)
+    remove_later(kept, job.id)
+  end
+  if WAITS[state] then
+    charge(who, 1, size)
+  elseif ENDED[state] then
+    bump(charges, kept, size)
+    redis.pcall('ZADD', PREFIX .. kept, now_text(), job.id)
+  else
+    redis.call('HDEL', job_key(job.id), 'charged')
+    job.charged = nil
+  end
+end
+
+-- Counts a job's change of state; the record itself is written by the caller, in one HSET.
+local function count_state(job, state)
+  local before = job.state
+  if before == 'ready' and (job.deaths or 0) >= 2 then remove_later('suspects', job.id) end
+  if job.charged and not (WAITS[before] and WAITS[state]) then discharge(job, state) end
+  bump(totals, before .. ':' .. job.priority, -1)
+  bump(totals, state .. ':' .. job.priority, 1)
+  if before == 'ready' or state == 'ready' then
+    bump(group_load, job.group, (state == 'ready' and 1 or 0) - (before == 'ready' and 1 or 0))
+  end
+  if job.batch ~= NO_BATCH then
+    local counts = batch_totals[job.batch] or {}
+    bump(counts, 'count:' .. job.state, -1)
+    bump(counts, 'count:' .. state, 1)
+    if job.canary then
+      bump(counts, 'canary_ended', (ENDED[state] and 1 or 0) - (ENDED[job.state] and 1 or 0))
+      bump(counts, 'canary_completed', (state == 'completed' and 1 or 0))
+    end
+    batch_totals[job.batch] = counts
+  end
+  local was_live = LIVE[before] and job.slot ~= '0'
+  if LIVE[state] and not was_live then
+    bump(totals, 'live', 1)
+    bump(group_live, job.group, 1)
+    bump(group_load, job.group, 1)
+  elseif was_live and not LIVE[state] then
+    free_slot(job)
+  end
+  job.state = state
+end

@@ -1,0 +1,34 @@
+-- The record of a job, and of the runs that were its.
+local function read_job(id)
+  local key = job_key(id)
+  local f = redis.pcall('HMGET', key, 'state', 'attempt', 'priority', 'group', 'batch',
+    'cancel', 'run_id', 'process', 'slot', 'started', 'deadline', 'runs', 'on_unconfirmed', 'deaths', 'via',
+    'delivery', 'canary', 'ready_at', 'created', 'max_run', 'charged')
+  if f.err then read_fields(key, 'state') end -- which says so
+  if not f[1] then return nil end
+  local attempt, runs, deaths = tonumber(f[2] or 0), tonumber(f[12] or 0), tonumber(f[14] or 0)
+  if not (attempt and runs and deaths and tonumber(f[10] or 0) and tonumber(f[11] or 0) and tonumber(f[18] or 0)
+    and tonumber(f[19] or 0) and tonumber(f[20] or 0)) then
+    for at, field in pairs({ [2] = 'attempt', [10] = 'started', [11] = 'deadline', [12] = 'runs', [14] = 'deaths',
+      [18] = 'ready_at', [19] = 'created', [20] = 'max_run' }) do
+      number(key, field, f[at])
+    end
+  end
+  return { id = id, state = f[1], attempt = attempt, priority = f[3] or '2',
+    group = f[4] or 'default', batch = f[5] or NO_BATCH, cancel = f[6], run_id = f[7],
+    process = f[8], slot = f[9], started = f[10], deadline = f[11], runs = runs,
+    on_unconfirmed = f[13] or 'auto', deaths = deaths, via = f[15], delivery = f[16],
+    canary = f[17], since = f[18] or f[19], max_run = f[20] and tonumber(f[20]), charged = f[21] }
+end
+
+local function runs_key(run_id)
+  return PREFIX .. 'runs:' .. string.sub(redis.sha1hex(run_id), 1, 4)
+end
+
+-- A run that is over stays its job's, although the job gets another: it is never taken for a later one.
+local function keep_earlier(job)
+  if not job.run_id then return end
+  local earlier = redis.call('HGET', job_key(job.id), 'earlier')
+  redis.call('HSET', job_key(job.id), 'earlier', (earlier and earlier .. ' ' or '') .. job.run_id,
+    'ran', int(job.attempt))
+end
