@@ -8,7 +8,7 @@ LOCK = $(BIN)/uv pip compile - --quiet --universal --python-version 3.13 --gener
 	--no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-e2e test-real contract acceptance faults alerts schemas monitoring lock docs check million bench
+.PHONY: help setup demo up test test-e2e test-real contract acceptance faults alerts schemas generate monitoring lock docs check million bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ faults: $(STAMP) ## Kill, freeze, cut off and fill up everything, and write docs
 
 alerts: $(STAMP) ## Have a real Prometheus see every alert fire and clear, and write docs/alerts.md (needs prometheus)
 	$(BIN)/python -m ops.proof --write docs/alerts.md
+
+generate: $(STAMP) ## Write the blocking queue from the one for coroutines
+	$(BIN)/python -m tools.generate
 
 monitoring: $(STAMP) ## Write docs/metrics.md and the dashboards
 	$(BIN)/python -m ops

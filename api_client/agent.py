@@ -1,8 +1,9 @@
 """The typed calls: Skyvern's run API with its own argument names, errors raised, answers modelled.
 
-The two clients are twins that cannot drift: what there is to call, how a request is built and how
-an answer is read stands once, in pure functions (`calls.py`, `flows.py`, `failures.py`); a method
-here is such a function, sent.
+What there is to call, how a request is built and how an answer is read stands once, in pure
+functions (`calls.py`, `flows.py`, `failures.py`); a method here is such a function, sent. How it is
+sent stands once, too, as coroutines: `AsyncAgentClient` awaits them. `AgentClient` gives them a
+sender and a sleep that block, so they wait for nothing and end at their first step, in its thread.
 
 Raises (every call): `ApiError` and its kind for an answer that says no; `NotSentError` when nothing
 left this machine; `AnswerLostError` when something did, and no answer came back (after a submission
@@ -13,12 +14,19 @@ argument that cannot be sent is a TypeError or ValueError.
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+)
 from time import monotonic
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import httpx
-from tenacity import AsyncRetrying, Retrying
+from tenacity import AsyncRetrying
 
 from api_client.arguments import RequestOptions
 from api_client.call import Call
@@ -26,7 +34,7 @@ from api_client.caller import Caller
 from api_client.calls import calls, flows, run_calls, session_calls
 from api_client.calls.flows import Flow, Pause
 from api_client.errors import SkyvernError
-from api_client.http.exchange import async_sender, follow, follow_blocking, sender
+from api_client.http.exchange import AsyncSender, BlockingSender, async_sender, follow
 from api_client.http.httpx_adapter import OwnAsyncClient, OwnClient
 from api_client.retrying import RetryBudget
 from api_client.types import RunListItem
@@ -50,25 +58,136 @@ def _as_method(method: _Method, build: Callable[..., Any], owner: str) -> _Metho
     return method
 
 
-def _sent(build: Callable[P, Call[T] | Flow[T]]) -> "Callable[Concatenate[AgentClient, P], T]":
-    def method(self: "AgentClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        what = build(*args, **kwargs)
+class _Operation(Generic[P, T]):
+    """A call of both clients: a method that blocks in one, and is awaited in the other.
+
+    Args:
+        build: builds what to send from the call's arguments.
+    """
+
+    def __init__(self, build: Callable[P, Call[T] | Flow[T]]) -> None:
+        def blocking(self: "AgentClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+            return _finish(self._send(build(*args, **kwargs)))
+
+        async def awaited(self: "AsyncAgentClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+            return await self._send(build(*args, **kwargs))
+
+        self._blocking = _as_method(blocking, build, "AgentClient")
+        self._awaited = _as_method(awaited, build, "AsyncAgentClient")
+
+    @overload
+    def __get__(self, client: "AgentClient", owner: object) -> Callable[P, T]: ...
+
+    @overload
+    def __get__(
+        self, client: "AsyncAgentClient", owner: object
+    ) -> Callable[P, Coroutine[Any, Any, T]]: ...
+
+    @overload
+    def __get__(
+        self, client: None, owner: "type[AgentClient]"
+    ) -> "Callable[Concatenate[AgentClient, P], T]": ...
+
+    @overload
+    def __get__(
+        self, client: None, owner: "type[AsyncAgentClient]"
+    ) -> "Callable[Concatenate[AsyncAgentClient, P], Coroutine[Any, Any, T]]": ...
+
+    def __get__(self, client: object, owner: Any) -> Any:
+        method: Any = self._blocking if issubclass(owner, AgentClient) else self._awaited
+        return method.__get__(client, owner)
+
+
+class _Calls:
+    """The run calls of one account, and how each of them is sent.
+
+    Args:
+        caller: the account.
+        sender: sends a request.
+        sleep: waits for so many seconds.
+    """
+
+    def __init__(
+        self, caller: Caller, sender: AsyncSender, sleep: Callable[[float], Awaitable[None]]
+    ) -> None:
+        self._caller = caller
+        self._sender = sender
+        self._sleep = sleep
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._caller.base_url!r})"
+
+    run_task = _Operation(calls.run_task)
+    run_workflow = _Operation(calls.run_workflow)
+    login = _Operation(calls.login)
+    download_files = _Operation(calls.download_files)
+    get_run = _Operation(calls.get_run)
+    cancel_run = _Operation(calls.cancel_run)
+    retry_run_webhook = _Operation(calls.retry_run_webhook)
+    list_runs = _Operation(calls.list_runs)
+    cancel_runs = _Operation(flows.cancel_runs)
+    webhook_failure_reason = _Operation(flows.webhook_failure_reason)
+    wait_for_run = _Operation(flows.wait_for_run)
+    get_run_artifacts = _Operation(run_calls.get_run_artifacts)
+    get_run_timeline = _Operation(run_calls.get_run_timeline)
+    retry_workflow_run = _Operation(run_calls.retry_workflow_run)
+    get_run_tags = _Operation(run_calls.get_run_tags)
+    apply_run_tags = _Operation(run_calls.apply_run_tags)
+    create_browser_session = _Operation(session_calls.create_browser_session)
+    get_browser_session = _Operation(session_calls.get_browser_session)
+    extend_browser_session = _Operation(session_calls.extend_browser_session)
+    close_browser_session = _Operation(session_calls.close_browser_session)
+
+    def _send(self, what: Call[T] | Flow[T]) -> Coroutine[Any, Any, T]:
         return self._call(what) if isinstance(what, Call) else self._run(what)
 
-    return _as_method(method, build, "AgentClient")
+    async def _run(self, flow: Flow[T]) -> T:
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    result = await self._step(step)
+                except SkyvernError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(result)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # what a Flow[T] returns is a T
+
+    async def _step(self, step: Call[Any] | Pause) -> Any:
+        if isinstance(step, Pause):
+            return await self._sleep(step.seconds)
+        return await self._call(step)
+
+    async def _call(self, call: Call[T]) -> T:
+        budget = self._caller.budget(call)
+        try:
+            return await self._attempt(call, budget)
+        except SkyvernError as error:
+            if not budget.may_again(error):
+                raise
+            failed = [error]
+
+        async def again() -> T:
+            if failed:  # the attempt that was made already
+                raise failed.pop()
+            return await self._attempt(call, budget)
+
+        # tenacity costs a fifth of a call; nearly all calls do not come here.
+        return await AsyncRetrying(sleep=self._sleep, **budget.retrying())(again)
+
+    async def _attempt(self, call: Call[T], budget: RetryBudget) -> T:
+        if wait := self._caller.wait(call, budget):
+            await self._sleep(wait)
+        request = self._caller.request(call, budget)
+        start = monotonic()
+        answer = await self._sender.exchange(request)
+        if answer.is_redirect and self._caller.follow:
+            answer = await follow(self._sender, request, answer, start)
+        return self._caller.read(call, request, answer)
 
 
-def _awaited(
-    build: Callable[P, Call[T] | Flow[T]],
-) -> "Callable[Concatenate[AsyncAgentClient, P], Coroutine[Any, Any, T]]":
-    async def method(self: "AsyncAgentClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        what = build(*args, **kwargs)
-        return await (self._call(what) if isinstance(what, Call) else self._run(what))
-
-    return _as_method(method, build, "AsyncAgentClient")
-
-
-class AgentClient:
+class AgentClient(_Calls):
     """The run calls of one account, which block; made by `Skyvern`. Threads may share it.
 
     Args:
@@ -77,32 +196,7 @@ class AgentClient:
     """
 
     def __init__(self, caller: Caller, transport: OwnClient | httpx.BaseTransport) -> None:
-        self._caller = caller
-        self._sender = sender(transport)
-
-    def __repr__(self) -> str:
-        return f"AgentClient({self._caller.base_url!r})"
-
-    run_task = _sent(calls.run_task)
-    run_workflow = _sent(calls.run_workflow)
-    login = _sent(calls.login)
-    download_files = _sent(calls.download_files)
-    get_run = _sent(calls.get_run)
-    cancel_run = _sent(calls.cancel_run)
-    retry_run_webhook = _sent(calls.retry_run_webhook)
-    list_runs = _sent(calls.list_runs)
-    cancel_runs = _sent(flows.cancel_runs)
-    webhook_failure_reason = _sent(flows.webhook_failure_reason)
-    wait_for_run = _sent(flows.wait_for_run)
-    get_run_artifacts = _sent(run_calls.get_run_artifacts)
-    get_run_timeline = _sent(run_calls.get_run_timeline)
-    retry_workflow_run = _sent(run_calls.retry_workflow_run)
-    get_run_tags = _sent(run_calls.get_run_tags)
-    apply_run_tags = _sent(run_calls.apply_run_tags)
-    create_browser_session = _sent(session_calls.create_browser_session)
-    get_browser_session = _sent(session_calls.get_browser_session)
-    extend_browser_session = _sent(session_calls.extend_browser_session)
-    close_browser_session = _sent(session_calls.close_browser_session)
+        super().__init__(caller, BlockingSender(transport), _sleep_here)
 
     def iter_runs(
         self,
@@ -121,53 +215,10 @@ class AgentClient:
             search_key=search_key, status=status, tags=tags, request_options=request_options
         )
         while (page := pages.next_page()) is not None:
-            yield from pages.new_items(self._call(page))
-
-    def _run(self, flow: Flow[T]) -> T:
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    result = self._step(step)
-                except SkyvernError as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(result)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]  # what a Flow[T] returns is a T
-
-    def _step(self, step: Call[Any] | Pause) -> Any:
-        return time.sleep(step.seconds) if isinstance(step, Pause) else self._call(step)
-
-    def _call(self, call: Call[T]) -> T:
-        budget = self._caller.budget(call)
-        try:
-            return self._attempt(call, budget)
-        except SkyvernError as error:
-            if not budget.may_again(error):
-                raise
-            failed = [error]
-
-        def again() -> T:
-            if failed:  # the attempt that was made already
-                raise failed.pop()
-            return self._attempt(call, budget)
-
-        # tenacity costs a fifth of a call; nearly all calls do not come here.
-        return Retrying(**budget.retrying())(again)
-
-    def _attempt(self, call: Call[T], budget: RetryBudget) -> T:
-        if wait := self._caller.wait(call, budget):
-            time.sleep(wait)
-        request = self._caller.request(call, budget)
-        start = monotonic()
-        answer = self._sender.exchange(request)
-        if answer.is_redirect and self._caller.follow:
-            answer = follow_blocking(self._sender, request, answer, start)
-        return self._caller.read(call, request, answer)
+            yield from pages.new_items(_finish(self._call(page)))
 
 
-class AsyncAgentClient:
+class AsyncAgentClient(_Calls):
     """The run calls of one account, which are awaited; made by `AsyncSkyvern`.
 
     Args:
@@ -178,32 +229,7 @@ class AsyncAgentClient:
     def __init__(
         self, caller: Caller, transport: OwnAsyncClient | httpx.AsyncBaseTransport
     ) -> None:
-        self._caller = caller
-        self._sender = async_sender(transport)
-
-    def __repr__(self) -> str:
-        return f"AsyncAgentClient({self._caller.base_url!r})"
-
-    run_task = _awaited(calls.run_task)
-    run_workflow = _awaited(calls.run_workflow)
-    login = _awaited(calls.login)
-    download_files = _awaited(calls.download_files)
-    get_run = _awaited(calls.get_run)
-    cancel_run = _awaited(calls.cancel_run)
-    retry_run_webhook = _awaited(calls.retry_run_webhook)
-    list_runs = _awaited(calls.list_runs)
-    cancel_runs = _awaited(flows.cancel_runs)
-    webhook_failure_reason = _awaited(flows.webhook_failure_reason)
-    wait_for_run = _awaited(flows.wait_for_run)
-    get_run_artifacts = _awaited(run_calls.get_run_artifacts)
-    get_run_timeline = _awaited(run_calls.get_run_timeline)
-    retry_workflow_run = _awaited(run_calls.retry_workflow_run)
-    get_run_tags = _awaited(run_calls.get_run_tags)
-    apply_run_tags = _awaited(run_calls.apply_run_tags)
-    create_browser_session = _awaited(session_calls.create_browser_session)
-    get_browser_session = _awaited(session_calls.get_browser_session)
-    extend_browser_session = _awaited(session_calls.extend_browser_session)
-    close_browser_session = _awaited(session_calls.close_browser_session)
+        super().__init__(caller, async_sender(transport), asyncio.sleep)
 
     async def iter_runs(
         self,
@@ -221,47 +247,20 @@ class AsyncAgentClient:
             for item in pages.new_items(await self._call(page)):
                 yield item
 
-    async def _run(self, flow: Flow[T]) -> T:
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    result = await self._step(step)
-                except SkyvernError as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(result)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]  # what a Flow[T] returns is a T
 
-    async def _step(self, step: Call[Any] | Pause) -> Any:
-        if isinstance(step, Pause):
-            return await asyncio.sleep(step.seconds)
-        return await self._call(step)
+async def _sleep_here(seconds: float) -> None:
+    time.sleep(seconds)  # noqa: ASYNC251 - no loop waits for it
 
-    async def _call(self, call: Call[T]) -> T:
-        budget = self._caller.budget(call)
-        try:
-            return await self._attempt(call, budget)
-        except SkyvernError as error:
-            if not budget.may_again(error):
-                raise
-            failed = [error]
 
-        async def again() -> T:
-            if failed:  # the attempt that was made already
-                raise failed.pop()
-            return await self._attempt(call, budget)
+def _finish(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that waits for nothing, to its end.
 
-        # tenacity costs a fifth of a call; nearly all calls do not come here.
-        return await AsyncRetrying(**budget.retrying())(again)
-
-    async def _attempt(self, call: Call[T], budget: RetryBudget) -> T:
-        if wait := self._caller.wait(call, budget):
-            await asyncio.sleep(wait)
-        request = self._caller.request(call, budget)
-        start = monotonic()
-        answer = await self._sender.exchange(request)
-        if answer.is_redirect and self._caller.follow:
-            answer = await follow(self._sender, request, answer, start)
-        return self._caller.read(call, request, answer)
+    Raises:
+        RuntimeError: it waits.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]  # what a coroutine of T returns is a T
+    coroutine.close()
+    raise RuntimeError("a blocking call has to wait")

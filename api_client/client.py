@@ -1,8 +1,8 @@
 """The clients people make: one account, one connection pool for life, the calls under `.agent`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import httpx
 
@@ -30,26 +30,49 @@ from api_client.limiter import Limiter
 from api_client.retrying import RetryPolicy
 from api_client.types import SkyvernEnvironment
 
+HttpxClient = TypeVar("HttpxClient", httpx.Client, httpx.AsyncClient)
+HttpxTransport = TypeVar("HttpxTransport", httpx.BaseTransport, httpx.AsyncBaseTransport)
 
-class _Client:
-    """What the twins share: everything but the transport."""
+
+class _Flavour(NamedTuple):
+    """What the one client has where the other has another."""
+
+    httpx_client: type[Any]
+    httpx_transport: type[Any]
+    own_client: Callable[..., Any]
+    own_transport: Callable[..., Any]
+    agent: Callable[..., Any]
+
+
+class _Client(Generic[HttpxClient, HttpxTransport]):
+    """What both clients are; `Skyvern` describes the arguments."""
+
+    _flavour: ClassVar[_Flavour]
 
     def __init__(
         self,
         *,
-        base_url: str | None,
-        environment: SkyvernEnvironment | None,
-        api_key: str | None,
-        headers: Mapping[str, str] | None,
-        timeout: float | None,
-        follow_redirects: bool | None,
-        limiter: Limiter | None,
-        retry: RetryPolicy | None,
-        own_timeout: float | None,
+        base_url: str | None = None,
+        environment: SkyvernEnvironment | None = None,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        follow_redirects: bool | None = True,
+        httpx_client: HttpxClient | None = None,
+        limiter: Limiter | None = None,
+        retry: RetryPolicy | None = None,
+        transport: HttpxTransport | None = None,
+        proxy: str | None = None,
     ) -> None:
+        flavour = self._flavour
+        check_instance("httpx_client", httpx_client, flavour.httpx_client)
+        check_instance("transport", transport, flavour.httpx_transport)
+        check_one(httpx_client, transport)
+        check_no_proxy(proxy, httpx_client, transport)
         check_timeout(timeout)
         check_limiter(limiter)
         check_instance("retry", retry, RetryPolicy)
+        own_timeout = None if httpx_client is None else httpx_client.timeout.read
         self._caller = Caller(
             RequestFactory(the_base_url(base_url, environment), the_key(api_key), headers),
             timeout=timeout,
@@ -58,12 +81,23 @@ class _Client:
             limiter=limiter,
             retry=retry or RetryPolicy(),
         )
+        #: What this client closes.
+        self._own: Any = None
+        sends: Any = transport
+        if httpx_client is not None:
+            sends = flavour.own_client(httpx_client, timeout, DEFAULT_MAX_BODY_BYTES)
+        elif transport is None:
+            sends = self._own = flavour.own_transport(
+                timeout=timeout or DEFAULT_TIMEOUT, proxies=the_proxies(proxy)
+            )
+        #: The calls.
+        self.agent = flavour.agent(self._caller, sends)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self._caller.base_url!r})"
 
 
-class Skyvern(_Client):
+class Skyvern(_Client[httpx.Client, httpx.BaseTransport]):
     """Skyvern's run API for one account; its calls block. Threads may share it.
 
     Use it as a context manager, or call `close()`; an `httpx_client` or `transport` that was passed
@@ -94,48 +128,10 @@ class Skyvern(_Client):
         RuntimeError: (from the calls) the client is closed.
     """
 
-    def __init__(
-        self,
-        *,
-        base_url: str | None = None,
-        environment: SkyvernEnvironment | None = None,
-        api_key: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,
-        follow_redirects: bool | None = True,
-        httpx_client: httpx.Client | None = None,
-        limiter: Limiter | None = None,
-        retry: RetryPolicy | None = None,
-        transport: httpx.BaseTransport | None = None,
-        proxy: str | None = None,
-    ) -> None:
-        check_instance("httpx_client", httpx_client, httpx.Client)
-        check_instance("transport", transport, httpx.BaseTransport)
-        check_one(httpx_client, transport)
-        check_no_proxy(proxy, httpx_client, transport)
-        super().__init__(
-            base_url=base_url,
-            environment=environment,
-            api_key=api_key,
-            headers=headers,
-            timeout=timeout,
-            follow_redirects=follow_redirects,
-            limiter=limiter,
-            retry=retry,
-            own_timeout=httpx_client.timeout.read if httpx_client is not None else None,
-        )
-        self._own: BlockingTransport | None = None
-        sends: OwnClient | httpx.BaseTransport
-        if httpx_client is not None:
-            sends = OwnClient(httpx_client, timeout, DEFAULT_MAX_BODY_BYTES)
-        elif transport is not None:
-            sends = transport
-        else:
-            sends = self._own = BlockingTransport(
-                timeout=timeout or DEFAULT_TIMEOUT, proxies=the_proxies(proxy)
-            )
-        #: The calls.
-        self.agent = AgentClient(self._caller, sends)
+    agent: AgentClient
+    _flavour = _Flavour(
+        httpx.Client, httpx.BaseTransport, OwnClient, BlockingTransport, AgentClient
+    )
 
     def close(self) -> None:
         """End the client, and close the connections if they are its own."""
@@ -155,7 +151,7 @@ class Skyvern(_Client):
         self.close()
 
 
-class AsyncSkyvern(_Client):
+class AsyncSkyvern(_Client[httpx.AsyncClient, httpx.AsyncBaseTransport]):
     """Skyvern's run API for one account; its calls are awaited, within one event loop.
 
     Use it as an async context manager, or call `aclose()`; an `httpx_client` or `transport` that
@@ -165,48 +161,14 @@ class AsyncSkyvern(_Client):
     without one an `AsyncTransport` sends.
     """
 
-    def __init__(
-        self,
-        *,
-        base_url: str | None = None,
-        environment: SkyvernEnvironment | None = None,
-        api_key: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,
-        follow_redirects: bool | None = True,
-        httpx_client: httpx.AsyncClient | None = None,
-        limiter: Limiter | None = None,
-        retry: RetryPolicy | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-        proxy: str | None = None,
-    ) -> None:
-        check_instance("httpx_client", httpx_client, httpx.AsyncClient)
-        check_instance("transport", transport, httpx.AsyncBaseTransport)
-        check_one(httpx_client, transport)
-        check_no_proxy(proxy, httpx_client, transport)
-        super().__init__(
-            base_url=base_url,
-            environment=environment,
-            api_key=api_key,
-            headers=headers,
-            timeout=timeout,
-            follow_redirects=follow_redirects,
-            limiter=limiter,
-            retry=retry,
-            own_timeout=httpx_client.timeout.read if httpx_client is not None else None,
-        )
-        self._own: AsyncTransport | None = None
-        sends: OwnAsyncClient | httpx.AsyncBaseTransport
-        if httpx_client is not None:
-            sends = OwnAsyncClient(httpx_client, timeout, DEFAULT_MAX_BODY_BYTES)
-        elif transport is not None:
-            sends = transport
-        else:
-            sends = self._own = AsyncTransport(
-                timeout=timeout or DEFAULT_TIMEOUT, proxies=the_proxies(proxy)
-            )
-        #: The calls.
-        self.agent = AsyncAgentClient(self._caller, sends)
+    agent: AsyncAgentClient
+    _flavour = _Flavour(
+        httpx.AsyncClient,
+        httpx.AsyncBaseTransport,
+        OwnAsyncClient,
+        AsyncTransport,
+        AsyncAgentClient,
+    )
 
     async def aclose(self) -> None:
         """End the client, and close the connections if they are its own."""

@@ -1,15 +1,19 @@
-"""What one token's bodies cost another: a neighbour's p99 beside an attack, to that alone."""
+"""What one sender costs another: a neighbour's p99 beside an attack, to that alone."""
 
 import asyncio
 import hashlib
 import http.client
+import resource
+import secrets
+import socket
 import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from typing import Never
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -24,6 +28,8 @@ _JOB = b'{"kind": "task", "body": {"prompt": "Read the price."}}'
 _MIB = 2**20
 #: Seconds that each figure is measured for, and between two requests of the neighbour's.
 _SECONDS, _PAUSE = 10.0, 0.005
+#: Seconds between two bytes of an upload that trickles.
+_TRICKLE = 0.05
 
 
 def _array(unit: bytes, size: int) -> bytes:
@@ -37,13 +43,41 @@ def _packed(line: bytes, count: int) -> bytes:
 
 
 def _honest() -> bytes:
-    line = b'{"custom_id": "row-%d", ' + _JOB[1:]
+    line = b'{"custom_id": "%s-%%d", ' % secrets.token_hex(4).encode() + _JOB[1:]
     return b"\n".join(line % number for number in range(100_000))
+
+
+def _whole(connection: http.client.HTTPConnection, body: bytes) -> None:
+    """Send a body, and read the answer."""
+    connection.send(body)
+    _say(connection.getresponse().status)
+
+
+def _stalling(connection: http.client.HTTPConnection, body: bytes) -> None:
+    """Send a body but for its last byte, and wait for what is said to that."""
+    connection.send(body[:-1])
+    _say("stalls")
+    _say(connection.getresponse().status)
+
+
+def _trickling(connection: http.client.HTTPConnection, body: bytes) -> None:
+    """Send a body of hundreds of bytes one by one, as chunks."""
+    for start in range(len(body)):
+        connection.send(b"1\r\n%c\r\n" % body[start])
+        _say("trickles")
+        time.sleep(_TRICKLE)
+    connection.send(b"0\r\n\r\n")
+    _say(connection.getresponse().status)
+
+
+def _say(word: str | int) -> None:
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
 
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """A body that is sent again and again.
+    """A body that is sent again and again; without a path, connections that bring nothing.
 
     Args:
         path: where to.
@@ -51,6 +85,8 @@ class Attack:
         at_once: by how many at a time.
         kind: its Content-Type.
         packing: its Content-Encoding.
+        is_made_anew: whether each body is another one.
+        send: how it is sent.
     """
 
     path: str
@@ -58,6 +94,19 @@ class Attack:
     at_once: int
     kind: str = "application/json"
     packing: str = "identity"
+    is_made_anew: bool = False
+    send: Callable[[http.client.HTTPConnection, bytes], None] = _whole
+
+    def headers(self, body: bytes) -> dict[str, str]:
+        """Return the headers of a request."""
+        is_chunked = self.send is _trickling
+        length = {"transfer-encoding": "chunked"} if is_chunked else {"content-length": len(body)}
+        return {
+            "authorization": f"Bearer {_TOKENS['greedy']}",
+            "content-type": self.kind,
+            "content-encoding": self.packing,
+            **{name: str(value) for name, value in length.items()},
+        }
 
 
 _LINES = "application/x-ndjson"
@@ -76,7 +125,14 @@ ATTACKS = {
         _LINES,
         "gzip",
     ),
-    "honest uploads of 100,000 lines": Attack("/v1/batches", _honest, 2, _LINES),
+    "honest uploads of 100,000 lines": Attack("/v1/batches", _honest, 2, _LINES, is_made_anew=True),
+    "eight bodies of 4 MiB that stall": Attack(
+        "/v1/jobs:bulk", lambda: _array(_JOB + b",", 4 * _MIB), 8, send=_stalling
+    ),
+    "16 uploads, a byte in 50 ms": Attack(
+        "/v1/batches", lambda: (_JOB + b"\n") * 50, 16, _LINES, send=_trickling
+    ),
+    "2,000 idle connections": Attack("", bytes, 2_000),
 }
 
 
@@ -168,26 +224,39 @@ async def _watch(pid: int, sizes: list[float]) -> None:
 
 
 def attack(url: str, kind: str) -> None:
-    """Attack a gateway until this process is ended; writes the status of each answer."""
-    found = ATTACKS[kind]
-    body = found.body()
-    headers = {
-        "authorization": f"Bearer {_TOKENS['greedy']}",
-        "content-type": found.kind,
-        "content-encoding": found.packing,
-    }
+    """Attack a gateway until this process is ended; writes what is said to it, or done."""
+    found, address = ATTACKS[kind], urlsplit(url).netloc
+    if not found.path:
+        _idle(address, found.at_once)
+    same = b"" if found.is_made_anew else found.body()
 
     def send(_: int) -> None:
         while True:
+            body = same or found.body()
+            connection = http.client.HTTPConnection(address, timeout=120)
             with suppress(OSError, http.client.HTTPException):
-                connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=120)
-                connection.request("POST", found.path, body, headers)
-                sys.stdout.write(f"{connection.getresponse().status}\n")
-                sys.stdout.flush()
-                connection.close()
+                connection.putrequest("POST", found.path)
+                for name, value in found.headers(body).items():
+                    connection.putheader(name, value)
+                connection.endheaders()
+                found.send(connection, body)
+            connection.close()
 
     with ThreadPoolExecutor(found.at_once) as senders:
         list(senders.map(send, range(found.at_once)))
+
+
+def _idle(address: str, count: int) -> Never:
+    """Hold so many connections, and open them again once the gateway closes them."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    host, _, port = address.partition(":")
+    while True:
+        with ExitStack() as stack, suppress(OSError):
+            for _ in range(count):
+                last = stack.enter_context(socket.create_connection((host, int(port))))
+            _say("open")
+            last.recv(1)
 
 
 if __name__ == "__main__":

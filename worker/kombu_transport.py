@@ -145,7 +145,7 @@ class Transport(redis.Transport):
     Channel = Channel
 
 
-class Connection(connection.Connection):
+class BrokerConnection(connection.Connection):
     """A connection that is tried again at the same short interval, however many tries failed."""
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
@@ -157,4 +157,4 @@ class Connection(connection.Connection):
 class ReconnectingAMQP(AMQP):
     """Celery's AMQP interface with such connections."""
 
-    Connection = Connection
+    Connection = BrokerConnection

@@ -6,7 +6,9 @@ One timer looks after all of them, once a second: a timer for each request costs
 
 import asyncio
 import math
+import os
 from contextlib import suppress
+from pathlib import Path
 
 from api_client.elapsed import elapsed
 from api_client.http.connect import Dialer
@@ -120,12 +122,21 @@ class AsyncPool:
         """Close every connection, those in use as well; none is lent any more."""
         self._is_closed = True
         self._dialer.close()
-        for connection in [*self._busy, *(c for idle in self._idle.values() for c in idle)]:
+        for connection in self._all():
             # One of a loop that has ended cannot be closed by anybody but the collector.
             with suppress(RuntimeError):
                 connection.end()
         self._busy.clear()
         self._idle.clear()
+
+    def leave_to_parent(self) -> None:
+        """Let go of the connections in a process that was just forked; its parent's go on."""
+        with Path(os.devnull).open("rb") as nothing:
+            for connection in self._all():
+                connection.leave_to_parent(nothing.fileno())
+
+    def _all(self) -> list[Connection]:
+        return [*self._busy, *(one for idle in self._idle.values() for one in idle)]
 
     def _may_be_used(self, connection: Connection) -> bool:
         return connection.is_usable and elapsed() - connection.idle_since <= self._idle_limit

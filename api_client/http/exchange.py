@@ -1,8 +1,7 @@
 """One exchange with the server: a request, the redirects it is sent on by, the answer.
 
-What awaits and what blocks have functions of their own; where to go next both are told by
-`requests.hops`. Transports of this package take and give `Request` and `HttpAnswer`; any other
-httpx transport is spoken to as a user's own httpx client is, within the same limits.
+Transports of this package take and give `Request` and `HttpAnswer`; any other httpx transport is
+spoken to as a user's own httpx client is, within the same limits.
 """
 
 from contextlib import suppress
@@ -29,13 +28,6 @@ class AsyncSender(Protocol):
 
     async def exchange(self, request: Request) -> HttpAnswer:
         """Send a request once; raises `NotSentError` or `AnswerLostError` when no answer comes."""
-
-
-class Sender(Protocol):
-    """`AsyncSender`, blocking."""
-
-    def exchange(self, request: Request) -> HttpAnswer:
-        """Send a request once."""
 
 
 async def send(sender: AsyncSender, request: Request) -> HttpAnswer:
@@ -78,19 +70,6 @@ async def follow(
     return answer
 
 
-def follow_blocking(
-    sender: Sender, request: Request, answer: HttpAnswer, start: float
-) -> HttpAnswer:
-    """Follow a redirect, as `follow` does, and block meanwhile."""
-    way = hops(request, answer, start)
-    with suppress(StopIteration, NotSentError):
-        onward = next(way)
-        while True:
-            answer = sender.exchange(onward)
-            onward = way.send(answer)
-    return answer
-
-
 def async_sender(transport: OwnAsyncClient | httpx.AsyncBaseTransport) -> AsyncSender:
     """Return a transport of any kind as what `send` takes."""
     if isinstance(transport, AsyncTransport | OwnAsyncClient):
@@ -99,8 +78,20 @@ def async_sender(transport: OwnAsyncClient | httpx.AsyncBaseTransport) -> AsyncS
     return OwnAsyncClient(client, DEFAULT_TIMEOUT, DEFAULT_MAX_BODY_BYTES)
 
 
-def sender(transport: OwnClient | httpx.BaseTransport) -> Sender:
-    """Return a transport of any kind as what `follow_blocking` takes."""
-    if isinstance(transport, BlockingTransport | OwnClient):
-        return transport
-    return OwnClient(TransportClient(transport), DEFAULT_TIMEOUT, DEFAULT_MAX_BODY_BYTES)
+class BlockingSender:
+    """A transport of any kind that blocks, as what `follow` takes: it waits for nothing.
+
+    Args:
+        transport: what sends.
+    """
+
+    def __init__(self, transport: OwnClient | httpx.BaseTransport) -> None:
+        self._transport = (
+            transport
+            if isinstance(transport, BlockingTransport | OwnClient)
+            else OwnClient(TransportClient(transport), DEFAULT_TIMEOUT, DEFAULT_MAX_BODY_BYTES)
+        )
+
+    async def exchange(self, request: Request) -> HttpAnswer:
+        """Send a request once, and block meanwhile."""
+        return self._transport.exchange(request)

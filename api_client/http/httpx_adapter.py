@@ -25,10 +25,12 @@ import httpx
 from multidict import CIMultiDict
 
 from api_client.errors import AnswerLostError, NotSentError, SkyvernError
-from api_client.http.blocking_network import LONGEST
 from api_client.http.body import Body, body
 from api_client.http.error_text import cause, described, not_connected
 from api_client.http.messages import HttpAnswer, Request
+
+#: Seconds for one operation of a socket that has no limit: no socket takes more than 24 days.
+LONGEST = 1_000_000.0
 
 #: httpcore's names for a failure to connect, to the server or to a proxy in front of it. A tunnel's
 #: and a SOCKS proxy's further steps have other names: those send bytes before the request's own.

@@ -10,7 +10,7 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -65,6 +65,7 @@ class HostNames:
         self._queue: dict[tuple[str, int], _LookUp] = {}
         self._by_domain: Counter[str] = Counter()
         self._strangers = 0
+        self._is_closed = False
         #: Names that were resolved at their last look-up, the newest last.
         self._known: dict[str, None] = {}
 
@@ -102,6 +103,7 @@ class HostNames:
 
     def close(self) -> None:
         """Look nothing up any more; what has its thread is not waited for."""
+        self._is_closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._queue.clear()
         for one in self._open.values():
@@ -132,11 +134,25 @@ class HostNames:
             self._begin(key, one, is_stranger=is_stranger)
 
     def _begin(self, key: tuple[str, int], one: _LookUp, *, is_stranger: bool) -> None:
-        thread = self._pool.submit(self._ask, *key)
+        thread = self._asked(key)
         one.is_begun, one.is_stranger = True, is_stranger
         self._by_domain[domain_of(key[0])] += 1
         self._strangers += is_stranger
         asyncio.wrap_future(thread).add_done_callback(lambda found: self._end(key, one, found))
+
+    def _asked(self, key: tuple[str, int]) -> "Future[Sequence[str]]":
+        try:
+            return self._pool.submit(self._ask, *key)
+        except RuntimeError:
+            if self._is_closed:
+                raise
+        # The interpreter is ending, and gives threads nothing to do any more.
+        found: Future[Sequence[str]] = Future()
+        try:
+            found.set_result(self._ask(*key))
+        except OSError as error:
+            found.set_exception(error)
+        return found
 
     def _end(
         self, key: tuple[str, int], one: _LookUp, found: "asyncio.Future[Sequence[str]]"

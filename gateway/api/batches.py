@@ -125,7 +125,7 @@ async def create_batch(
     bearer = sight_of(request).name
     hold(request, gate.uploads, bearer, "too many uploads are under way; try again")
     async with gate.checks.check(asked.lines, bearer, gone_of(request)) as check:
-        return _told(await upload(queue_of(request), check, asked, chunks_of(request)))
+        return _answer_of(await upload(queue_of(request), check, asked, chunks_of(request)))
 
 
 def _asked(request: Request, opening: Opening, callback: str | None) -> UploadRequest:
@@ -147,21 +147,31 @@ def _asked(request: Request, opening: Opening, callback: str | None) -> UploadRe
     return UploadRequest(lines, opening.name, rules)
 
 
-def _told(outcome: UploadOutcome) -> Response:
-    location = f"/v1/batches/{outcome.batch}" if outcome.batch else None
+def _answer_of(outcome: UploadOutcome) -> Response:
+    report, batch = outcome.report, outcome.batch
+    conflicts = [
+        {
+            "line": one.line,
+            "custom_id": one.custom_id or None,
+            "job_id": one.job_id,
+            **({"error": one.error} if one.error else {}),
+        }
+        for one in report.shown_conflicts
+    ]
     values = {
-        "batch_id": outcome.batch,
+        "batch_id": batch,
         "counts": {
-            "new": outcome.new,
-            "known": outcome.known,
+            "new": report.new.total(),
+            "known": report.known_jobs + outcome.repeated,
             "invalid": outcome.invalid,
-            "conflicts": outcome.conflicts,
+            "conflicts": report.conflicts,
         },
         "errors": [fault._asdict() for fault in outcome.faults],
-        "conflicts": outcome.shown_conflicts,
-        **warning_values(outcome.warnings),
+        "conflicts": conflicts,
+        **warning_values(report.warnings),
     }
-    return json_answer(values, 201 if outcome.is_new else 200, location)
+    status = 201 if outcome.is_new else 200
+    return json_answer(values, status, f"/v1/batches/{batch}" if batch else None)
 
 
 class Canceled(BaseModel):

@@ -19,8 +19,8 @@ from gateway.http.streaming import Streamed, first_of
 from gateway.state.state import Gate, gate_of
 from gateway.tenants.scope import Sight, queue_of, sight_of
 from runqueue.errors import UnknownAccount
-from runqueue.operator.selection import Filter
 from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.producer.listing import Filter
 from runqueue.records.job import Job
 
 router = APIRouter(tags=["events"])

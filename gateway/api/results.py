@@ -1,6 +1,6 @@
 """The results of a batch, streamed: one job a line, as JSON or CSV, in constant memory."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -12,21 +12,16 @@ from gateway.api import job_schema
 from gateway.api.batches import BatchId
 from gateway.auth.tokens import requires
 from gateway.http.places import hold
-from gateway.http.problems import Fault, FieldsRefused, answers
+from gateway.http.problems import answers
 from gateway.http.streaming import Streamed
 from gateway.state.state import gate_of
 from gateway.tenants.scope import queue_of, sight_of
-from runqueue import AsyncRunQueue, Batch, Job, JobState
+from runqueue import AsyncRunQueue, Job
+from runqueue.producer.batch_results import BatchResults
+from runqueue.producer.flows import drive_async
 from runqueue.records.csv_rows import csv_head, csv_rows
-from runqueue.store import job_calls
 
 router = APIRouter(tags=["batches"])
-
-#: Ids that are looked at in one step.
-_IDS = 1_000
-#: Jobs that are read in one step, at least and at most, and bytes of their rows to aim at: results
-#: may have some megabytes each.
-_LEAST, _MOST, _AIM = 4, 256, 4 * 1024 * 1024
 
 NDJSON: Final = "application/x-ndjson"
 CSV: Final = "text/csv"
@@ -82,7 +77,7 @@ async def batch_results(
     The columns are those of a results file. An answer that cannot be finished is cut, and a client
     tells so. Needs the scope `read`.
     """
-    return await _answer(request, batch_id, format, after, lambda state: state.is_over)
+    return await _answer(request, batch_id, format, after, errors=False)
 
 
 @router.get(
@@ -102,44 +97,24 @@ async def batch_errors(
 
     As for the results. Needs the scope `read`.
     """
-    bad = {JobState.FAILED, JobState.CANCELED, JobState.DEAD, JobState.UNCONFIRMED}
-    return await _answer(request, batch_id, format, after, bad.__contains__)
+    return await _answer(request, batch_id, format, after, errors=True)
 
 
 async def _answer(
-    request: Request,
-    batch_id: str,
-    chosen: str | None,
-    after: str | None,
-    wanted: Callable[[JobState], bool],
+    request: Request, batch_id: str, chosen: str | None, after: str | None, *, errors: bool
 ) -> Response:
     kind = _KINDS[chosen] if chosen else _accepted(request.headers.get("accept", "*/*"))
     queue, bearer = queue_of(request), sight_of(request).name
     hold(request, gate_of(request).downloads, bearer, "too many results are being sent; try again")
-    batch = await queue.get_batch(batch_id)
-    write = _csv if kind == CSV else _ndjson
-    start = await _behind(queue, batch, after) if after else 0
-    pages = _pages(queue, batch, wanted, start)
+    reader = BatchResults(await queue.get_batch(batch_id), errors=errors)
+    if after:
+        await drive_async(reader.go_behind(after), queue.send)
     headers = {"Runqueue-After": after} if after else None
-    return Streamed(_written(pages, write, kind), headers=headers, media_type=kind)
-
-
-async def _behind(queue: AsyncRunQueue, batch: Batch, job_id: str) -> int:
-    """Return how many jobs of a batch come before those that are behind one.
-
-    Raises:
-        FieldsRefused: it is no job of the batch.
-    """
-    start = 0
-    while ids := await queue.send(job_calls.list_batch(batch.account, batch.id, start, _IDS)):
-        if job_id in ids:
-            return start + ids.index(job_id) + 1
-        start += len(ids)
-    raise FieldsRefused(Fault("after", "expected the id of a job of this batch"))
+    return Streamed(_written(queue, reader, kind), headers=headers, media_type=kind)
 
 
 def _accepted(accept: str) -> str:
-    """Return the kind of answer that the header Accept asks for.
+    """Return the kind of answer that the header Accept requests.
 
     Raises:
         HTTPException: none that there is.
@@ -153,38 +128,16 @@ def _accepted(accept: str) -> str:
     raise HTTPException(406, f"expected Accept: {NDJSON} or {CSV}")
 
 
-async def _pages(
-    queue: AsyncRunQueue, batch: Batch, wanted: Callable[[JobState], bool], start: int
-) -> AsyncIterator[tuple[Sequence[Job], Callable[[int], None]]]:
-    """Yield jobs, page by page, each with a function that is told how large its rows were."""
-    size = _LEAST
-
-    def adapt(written: int) -> None:
-        nonlocal size
-        size = min(size * 2, _MOST) if written < _AIM // 2 else max(size // 2, _LEAST)
-
-    while ids := await queue.send(job_calls.list_batch(batch.account, batch.id, start, _IDS)):
-        start += len(ids)
-        states = await queue.states(ids)
-        left = [i for i, (state, _) in zip(ids, states, strict=True) if state and wanted(state)]
-        while left:
-            some, left = left[:size], left[size:]
-            jobs = await queue.get_many(some)
-            # One that another upload took over is that batch's.
-            yield [job for job in jobs if job is not None and job.batch == batch.id], adapt
-
-
-async def _written(
-    pages: AsyncIterator[tuple[Sequence[Job], Callable[[int], None]]],
-    write: Callable[[Sequence[Job]], bytes],
-    kind: str,
-) -> AsyncIterator[bytes]:
+async def _written(queue: AsyncRunQueue, reader: BatchResults, kind: str) -> AsyncIterator[bytes]:
+    write = _csv if kind == CSV else _ndjson
     if kind == CSV:
         yield csv_head(_CRLF)
-    async for jobs, adapt in pages:
-        written = write(jobs)
-        adapt(len(written))
-        yield written
+    while (ids := await drive_async(reader.ids(), queue.send)) is not None:
+        while ids:
+            some, ids = ids[: reader.size], ids[reader.size :]
+            written = write(await drive_async(reader.jobs(some), queue.send))
+            reader.adapt(len(written))
+            yield written
 
 
 def _ndjson(jobs: Sequence[Job]) -> bytes:

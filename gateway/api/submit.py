@@ -1,4 +1,4 @@
-"""Handing in jobs: one, or up to 10,000 of which all are accepted or none."""
+"""Submitting jobs: one, or up to 10,000 of which all are accepted or none."""
 
 import asyncio
 import re
@@ -164,6 +164,8 @@ async def submit_many(request: Request) -> Response:
             work = ManyJobs(sight.default, ambient())
             packets, warnings = await _checked(request, work, parts)
             await admit(request, gate.limiter, sum(len(packet.keys) for packet in packets))
+            if len(packets) > 1:  # else it is one call, and no batch
+                packets = [part for packet in packets for part in packet.cut_short()]
             found = told(await enqueue_packets(sight.queue, packets), step)
         return await asyncio.to_thread(_many, found, warnings)
 

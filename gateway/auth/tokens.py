@@ -13,6 +13,7 @@ from config.gateway import ApiToken, Scope
 from gateway.http import query_params
 from gateway.http.places import hold
 from gateway.state.state import gate_of
+from gateway.tenants.scope import BEARER
 from runqueue.embedded.secret_files import TOKEN_FILE
 from runqueue.records.quotas import HANDING_IN
 
@@ -51,6 +52,7 @@ def requires(
         if all_accounts and bearer.accounts:
             raise HTTPException(403, f"{bearer.name} is for some accounts, this is of all")
         hold(request, gate.requests, bearer.name, TOO_MANY)
+        BEARER.set(bearer.name)
         HANDING_IN.set(gate.quota_of(bearer.name))
         request.state.sight = gate.sights.of(bearer)
         query_params.check(request)

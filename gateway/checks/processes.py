@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import socket
 import subprocess
 import sys
@@ -31,8 +32,9 @@ from runqueue.request.request_checks import current_checks
 
 log = structlog.get_logger()
 
-#: Steps of checks that are under way at a time: two of one name, and one is left to others.
-AT_ONCE: Final = 3
+#: Steps of checks that are under way at a time; one name has half of them, so on two cores one is
+#: left to the gateway, to Redis and to others.
+AT_ONCE: Final = max(2, min(4, os.cpu_count() or 2))
 #: Checks of bodies that are here as a whole, at a time: each has a process. Uploads have places of
 #: their own (`shares.UPLOADS`), as theirs may last an hour.
 PLACES: Final = 16

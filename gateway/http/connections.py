@@ -17,6 +17,9 @@ log = structlog.get_logger()
 MOST: Final = 2_000
 #: File descriptors that a process needs beside: for Redis, checks, webhooks that it sends.
 _OTHER_FILES: Final = 400
+#: Bytes of bodies that nobody wants any more which are read a second, on all connections together:
+#: at full speed, senders of large bodies that are refused would take most of the event loop's time.
+UNWANTED_RATE: Final = 64 * 1024 * 1024
 
 
 class Connections:
@@ -32,6 +35,8 @@ class Connections:
         #: Those without a request, the one that rests for longest first.
         self._idle: OrderedDict[Transport, None] = OrderedDict()
         self._sources = Sources()
+        #: Until when no more of what nobody wants is read, by the loop's clock.
+        self._unwanted_until = 0.0
 
     def add(self, transport: Transport) -> bool:
         """Take in a new one, if need be for the one that rests for longest.
@@ -61,6 +66,16 @@ class Connections:
         """Forget one that is closed."""
         self.open.discard(transport)
         self._idle.pop(transport, None)
+
+    def pause_after(self, size: int, now: float) -> float:
+        """Return the seconds for which a connection is not read that brought what nobody wants.
+
+        Args:
+            size: bytes that it brought.
+            now: the loop's time.
+        """
+        self._unwanted_until = max(self._unwanted_until, now) + size / UNWANTED_RATE
+        return self._unwanted_until - now
 
     def tell(self, address: str, status: int) -> None:
         """Log what was no request, each of the first ones of a source.

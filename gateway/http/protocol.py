@@ -35,6 +35,9 @@ UNREAD_SECONDS, SLOWEST = 30.0, 1_024
 #: Bytes of answers that wait to be read before no more are written.
 _WRITTEN_AHEAD: Final = 16 * 1024
 
+#: Seconds that are worth a pause: a small body is no trouble.
+_SHORTEST_PAUSE: Final = 0.002
+
 #: Where the scope of a request has its connection.
 _CONNECTION: Final = "runqueue.connection"
 #: What the system says of a connection that the other side has closed (Linux says so at once, also
@@ -81,6 +84,9 @@ class Protocol(HttpToolsProtocol):
     _head_timer: TimerHandle | None = None
     _reader_timer: TimerHandle | None = None
     _came = False
+    #: Bytes of a body that came in one read, and that nobody wants any more.
+    _unwanted = 0
+    _pause_timer: TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; a first head has to come."""
@@ -95,6 +101,8 @@ class Protocol(HttpToolsProtocol):
         """End."""
         self._await_no_head()
         self._await_no_reader()
+        if self._pause_timer is not None:
+            self._pause_timer.cancel()
         self._unset_keepalive_if_required()
         self._of_process.remove(self.transport)
         self.url, self.headers, self.scope = b"", [], None  # type: ignore[assignment]
@@ -115,6 +123,8 @@ class Protocol(HttpToolsProtocol):
             self._refuse_for(error)
         if self.transport.is_closing() or self._is_deaf:
             return
+        if self._unwanted:
+            self._pause_for_unwanted()
         self._in_vain = 0 if self._came else self._in_vain + len(data)
         if self._in_vain > MAX_HEAD:
             self._refuse(_TOO_LARGE)
@@ -203,6 +213,7 @@ class Protocol(HttpToolsProtocol):
         """Take a part of a body, if somebody may ask for it."""
         self._came = True
         if self.cycle.response_complete or self.cycle.scope["method"] in _WITHOUT_BODY:
+            self._unwanted += len(body)
             return
         super().on_body(body)
 
@@ -260,6 +271,19 @@ class Protocol(HttpToolsProtocol):
     async def answers_read(self) -> None:
         """Wait until next to nothing of the answers is unread, or the connection has ended."""
         await self.flow.drain()
+
+    def _pause_for_unwanted(self) -> None:
+        """Read on in a while: others come first."""
+        seconds = self._of_process.pause_after(self._unwanted, self.loop.time())
+        self._unwanted = 0
+        if seconds > _SHORTEST_PAUSE and self._pause_timer is None:
+            self.flow.pause_reading()
+            self._pause_timer = self.loop.call_later(seconds, self._end_pause)
+
+    def _end_pause(self) -> None:
+        self._pause_timer = None
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def _await_head(self) -> None:
         if self._head_timer is None:

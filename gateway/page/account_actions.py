@@ -33,7 +33,7 @@ async def resume(asked: ActionRequest) -> Done:
 
 
 async def set_limits(asked: ActionRequest) -> Done:
-    """Set the limits that were changed in the form, unless somebody has set them meanwhile."""
+    """Set the limits that were changed in the form, unless they were set meanwhile."""
     changes = _changes(asked.fields)
     queue = asked.viewer.queue
     now = (await queue.set_limits({}, asked.account)).live

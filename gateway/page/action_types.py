@@ -1,4 +1,4 @@
-"""What a form of the page asks for, and what came of it."""
+"""The action that a form of the page requests, and what was done."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Done(NamedTuple):
 
 @dataclass(slots=True)
 class ActionRequest:
-    """What somebody wants done.
+    """An action that was requested.
 
     Args:
         fields: of the form.

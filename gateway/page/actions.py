@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final, Literal, NamedTuple
 
 from starlette.exceptions import HTTPException
@@ -39,7 +40,7 @@ class Act(NamedTuple):
 
 
 async def act(request: Request) -> Response:
-    """Do what a form asks for, note it, and go back to the page that it stood on."""
+    """Do what a form requests, note it, and go back to the form's page."""
     viewer, fields = await operator_form(request)
     what = str(request.path_params["what"])
     if what not in _ACTS:
@@ -66,7 +67,7 @@ async def _account(viewer: Viewer, fields: Mapping[str, str], to: str) -> str:
 
     Raises:
         HTTPException: it is not named.
-        JobNotFound, BatchNotFound, UnknownAccount: it is none that exists for who asks.
+        JobNotFound, BatchNotFound, UnknownAccount: it is none that exists for the viewer.
     """
     if to == "account":
         return await viewer.account(fields.get("account", ""))
@@ -79,15 +80,9 @@ async def _account(viewer: Viewer, fields: Mapping[str, str], to: str) -> str:
     return owner
 
 
-async def _pause_group(asked: ActionRequest) -> Done:
+async def _pause_group(asked: ActionRequest, *, paused: bool) -> Done:
     group = asked.field("group")
-    await asked.viewer.queue.set_group(group, paused=True, account=asked.account)
-    return Done(group, "")
-
-
-async def _resume_group(asked: ActionRequest) -> Done:
-    group = asked.field("group")
-    await asked.viewer.queue.set_group(group, paused=False, account=asked.account)
+    await asked.viewer.queue.set_group(group, paused=paused, account=asked.account)
     return Done(group, "")
 
 
@@ -168,8 +163,8 @@ _ACTS: Final[dict[str, Act]] = {
     "pause_account": Act("account", account_actions.pause),
     "resume_account": Act("account", account_actions.resume),
     "set_limits": Act("account", account_actions.set_limits),
-    "pause_group": Act("account", _pause_group),
-    "resume_group": Act("account", _resume_group),
+    "pause_group": Act("account", partial(_pause_group, paused=True)),
+    "resume_group": Act("account", partial(_pause_group, paused=False)),
     "cap_group": Act("account", _cap_group),
     "pause_batch": Act("batch", _pause_batch),
     "resume_batch": Act("batch", _resume_batch),

@@ -1,6 +1,6 @@
 """What is done to many jobs at once: chosen by a filter, counted, and done once that is confirmed.
 
-A count looks at so much and no more, and says so. What is done goes on beside the requests, in
+A count reads so much and no more, and says so. What is done goes on beside the requests, in
 pages, and is noted when it begins and when it is over.
 """
 
@@ -28,7 +28,7 @@ class BulkKind(NamedTuple):
     """Something that can be done to many.
 
     Args:
-        verb: in words: what is asked, "… 12 jobs".
+        verb: in words: the question, "… 12 jobs".
         states: of which jobs; the first is chosen if none is named.
         warning: what to know before; '' = nothing.
     """
@@ -72,6 +72,15 @@ class Choice:
         """The filter in words."""
         return ", ".join(filter(None, (self.state, self.wanted.words)))
 
+    @property
+    def jobs(self) -> Filter:
+        """The filter, its state included."""
+        if self.what == "deliver":
+            return self.wanted._replace(webhook=DeliveryState(self.state))
+        if self.state == "open":
+            return self.wanted._replace(is_open=True)
+        return self.wanted._replace(state=JobState(self.state))
+
 
 class Count(NamedTuple):
     """How many jobs a choice means.
@@ -92,14 +101,7 @@ def find(operations: Operations, choice: Choice) -> Iterator[list[Job]]:
 
     A page is bounded work, and may hold none of them; a job may come twice.
     """
-    if choice.what == "deliver":
-        state = DeliveryState(choice.state)
-        return operations.delivery_pages(state, choice.wanted, account=choice.account)
-    if choice.state in {"open", "ready"}:
-        found = operations.find_open_pages(choice.wanted, account=choice.account)
-        states = {"open": {*JobState}, "ready": {JobState.READY}}[choice.state]
-        return ([job for job in page if job.state in states] for page in found)
-    return operations.find_pages(JobState(choice.state), choice.wanted, account=choice.account)
+    return operations.pages(choice.jobs, account=choice.account)
 
 
 def count(operations: Operations, choice: Choice) -> Count:
@@ -116,7 +118,7 @@ def count(operations: Operations, choice: Choice) -> Count:
             seen.add(job.id)
             if len(first) < SHOWN:
                 first.append(job)
-        # Also after a page that none of them stands in: there may be thousands of these.
+        # Also after a page with none of them: there may be thousands of these.
         if time.monotonic() > until:
             return Count(len(seen), False, first)
     return Count(len(seen), True, first)

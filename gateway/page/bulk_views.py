@@ -56,14 +56,14 @@ async def select(request: Request) -> Response:
 
 
 async def _count(gate: Gate, choice: Choice, who: str) -> Count:
-    """Count, once it is the turn of who asks."""
+    """Count, once it is the viewer's turn."""
     refusal = "too much is being counted already; try again"
     async with in_turn(gate.counts, who, _PATIENCE, refusal):
         return await _in_thread(gate, partial(count, gate.operations, choice))
 
 
 async def _in_thread(gate: Gate, call: Callable[[], T]) -> T:
-    """Run what takes seconds where nobody waits for its thread."""
+    """Run what takes seconds in a thread of its own pool."""
     return await asyncio.get_running_loop().run_in_executor(gate.long_calls, call)
 
 
@@ -113,6 +113,8 @@ async def _choice(viewer: Viewer, fields: Mapping[str, Any]) -> Choice:
     state = str(fields.get("state") or KINDS[what].states[0])
     if state not in KINDS[what].states:
         state = KINDS[what].states[0]
-    named = {name: str(fields.get(name) or "").strip() or None for name in Filter.__slots__}
+    group, batch, reason = (
+        str(fields.get(name) or "").strip() or None for name in ("group", "batch", "reason")
+    )
     account = await viewer.account(str(fields.get("account") or ""))
-    return Choice(what, account, state, Filter(**named))
+    return Choice(what, account, state, Filter(group, batch, reason))

@@ -29,7 +29,7 @@ _MOST: Final = 256
 
 
 async def job(request: Request) -> Response:
-    """Show a job: what it is, how it stands, and its life."""
+    """Show a job: its request, its state, and its life."""
     viewer = await viewer_of(request)
     job_id = str(request.path_params["job_id"])
     account = await viewer.owner(job_id)
@@ -54,7 +54,7 @@ async def job(request: Request) -> Response:
 
 
 def levers(job: Job) -> set[str]:
-    """Return what may be done to a job as it stands."""
+    """Return the actions that a job allows in its state."""
     if job.state == "unconfirmed":
         return {"adopt", "resubmit", "fail", "cancel"} - (
             {"cancel"} if job.cancel_requested else set()

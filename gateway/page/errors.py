@@ -44,14 +44,14 @@ TITLES: Final = {
 
 
 def words_of(error: Exception) -> str:
-    """Return what people are told of an error; where Redis is, is not for all who may look."""
+    """Return an error in words for viewers, without the address of Redis."""
     if isinstance(error, (QueueUnavailable, RedisError, OSError)):
         return "the queue cannot be reached"
     return str(error)
 
 
 def status_of(error: Exception) -> int:
-    """Return the status that an error is answered with; 500 = nobody has thought of it."""
+    """Return the status that an error is answered with; 500 = not foreseen."""
     if isinstance(error, HTTPException):
         return error.status_code
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)

@@ -9,7 +9,7 @@ from typing import Final
 from runqueue.store.audit import AuditNote
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-#: Stands for what is not known (an en dash).
+#: Shown for what is not known (an en dash).
 UNKNOWN: Final = "\u2013"
 #: The size of a sparkline, in its own units.
 WIDE, HIGH = 120, 24
@@ -110,5 +110,5 @@ def spark(values: Sequence[float]) -> str:
 
 
 def deed(note: AuditNote) -> str:
-    """Return what somebody did, in words."""
+    """Return what was done, in words."""
     return DEEDS.get(note.what, note.what.replace("_", " "))

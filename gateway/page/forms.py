@@ -1,4 +1,4 @@
-"""What forms send: read within limits, and believed only where the form stood on a page of ours."""
+"""What forms send: read within limits, and accepted only from a page of ours."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ELSEWHERE: Final = "this form does not come from a page of this gateway: open t
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """Return the fields of a form that stood on a page of ours, as its origin says.
+    """Return the fields of a form of one of our pages, as its origin says.
 
     Raises:
         HTTPException: it is another kind of body, too large, or of another page.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,9 +14,9 @@ from gateway.page.render import page
 from gateway.page.viewer import Viewer, listing
 from gateway.state.sampler import first_jobs
 from runqueue.operator.rejected_lines import RefusedLine
+from runqueue.producer.listing import Filter, wanted
 from runqueue.records.delivery import DeliveryState
-from runqueue.records.job import Job
-from runqueue.store import job_calls, operator_calls
+from runqueue.store import job_calls
 from runqueue.store.inbox_calls import newest_refused
 
 #: Rows of a page.
@@ -24,33 +26,43 @@ GROUPS: Final = 200
 #: Refused lines of a page, and bytes of them: one may hold megabytes.
 REFUSED: Final = 50
 _REFUSED_BYTES: Final = 1024 * 1024
-#: Where the jobs are indexed whose webhook stands like this.
-_DELIVERIES: Final = {
-    DeliveryState.GAVE_UP: ("gave_up",),
-    DeliveryState.UNKNOWN: ("unknown",),
-    DeliveryState.PENDING: ("relays", "watches"),
-}
+#: Webhooks that are listed.
+_SHOWN: Final = (DeliveryState.GAVE_UP, DeliveryState.UNKNOWN, DeliveryState.PENDING)
 
 
-@listing
-async def jobs(request: Request, viewer: Viewer) -> Response:
+#: The values of a list: of a viewer, an account and a query.
+_Values = Callable[[Viewer, str, QueryParams], Awaitable[dict[str, Any]]]
+
+
+def _of_account(template: str) -> Callable[[_Values], Callable[[Request], Awaitable[Response]]]:
+    """Have a list shown that is of one account: of the one that the query names."""
+
+    def made(values_of: _Values) -> Callable[[Request], Awaitable[Response]]:
+        @listing
+        async def answer(request: Request, viewer: Viewer) -> Response:
+            query = request.query_params
+            account = await viewer.account(query.get("account", ""))
+            values = {
+                "account": account,
+                "accounts": await viewer.known(),
+                "done": await viewer.done(account, query.get("done", "")),
+                **await values_of(viewer, account, query),
+            }
+            return page(request, template, viewer, values)
+
+        return answer
+
+    return made
+
+
+@_of_account("jobs.html")
+async def jobs(viewer: Viewer, account: str, query: QueryParams) -> dict[str, Any]:
     """List jobs by state, group and words of the reason; bounded work, so a page may be short."""
-    query = request.query_params
-    account = await viewer.account(query.get("account", ""))
     state, group = query.get("state", ""), query.get("group", "").strip()
     reason = query.get("reason", "").strip()
-    found = await first_jobs(
-        viewer.queue,
-        ROWS,
-        state or None,
-        group=group or None,
-        reason=reason or None,
-        account=account,
-        cursor=query.get("cursor", ""),
-    )
-    values = {
-        "account": account,
-        "accounts": await viewer.known(),
+    which = wanted(state or None, group or None, None, reason=reason or None)
+    found = await first_jobs(viewer.queue, ROWS, which, account, query.get("cursor", ""))
+    return {
         "state": state,
         "group": group,
         "reason": reason,
@@ -58,97 +70,57 @@ async def jobs(request: Request, viewer: Viewer) -> Response:
         "jobs": found.jobs,
         "unread": found.unread,
         "cursor": found.cursor,
-        "done": await viewer.done(account, query.get("done", "")),
     }
-    return page(request, "jobs.html", viewer, values)
 
 
-@listing
-async def batches(request: Request, viewer: Viewer) -> Response:
+@_of_account("batches.html")
+async def batches(viewer: Viewer, account: str, query: QueryParams) -> dict[str, Any]:
     """List the batches, the newest first."""
-    account = await viewer.account(request.query_params.get("account", ""))
-    cursor = request.query_params.get("cursor", "")
+    cursor = query.get("cursor", "")
     found = await viewer.queue.list_batches(account, cursor=cursor, limit=ROWS, sound_only=True)
-    values = {
-        "account": account,
-        "accounts": await viewer.known(),
+    return {
         "batches": found.batches,
         "bars": [bar(batch) for batch in found.batches],
         "unread": found.unread,
         "cursor": found.cursor,
-        "done": await viewer.done(account, request.query_params.get("done", "")),
     }
-    return page(request, "batches.html", viewer, values)
 
 
-@listing
-async def groups(request: Request, viewer: Viewer) -> Response:
+@_of_account("groups.html")
+async def groups(viewer: Viewer, account: str, _: QueryParams) -> dict[str, Any]:
     """List the longest lines of a thousand groups, those that are paused first."""
-    account = await viewer.account(request.query_params.get("account", ""))
     count, lines = await viewer.queue.longest_lines(account, GROUPS)
-    values = {
-        "account": account,
-        "accounts": await viewer.known(),
-        "count": count,
-        "lines": lines,
-        "done": await viewer.done(account, request.query_params.get("done", "")),
-    }
-    return page(request, "groups.html", viewer, values)
+    return {"count": count, "lines": lines}
 
 
-@listing
-async def webhooks(request: Request, viewer: Viewer) -> Response:
+@_of_account("webhooks.html")
+async def webhooks(viewer: Viewer, account: str, query: QueryParams) -> dict[str, Any]:
     """List the jobs whose webhook did not arrive, or may not have."""
-    query = request.query_params
-    account = await viewer.account(query.get("account", ""))
-    state = DeliveryState(query["state"]) if query.get("state") in _DELIVERIES else None
-    state = state or DeliveryState.GAVE_UP
-    found: list[Job] = []
-    unread: tuple[str, ...] = ()
-    for index in _DELIVERIES[state]:
-        page_of = operator_calls.page_jobs(account, index, "", ROWS)
-        _, some = await viewer.queue.send(page_of)
-        if some:
-            read, damaged = await viewer.queue.send(job_calls.readable_jobs(account, some))
-            found += [job for job in read if job is not None]
-            unread += damaged
+    state = DeliveryState(query["state"]) if query.get("state") in _SHOWN else _SHOWN[0]
+    found = await first_jobs(viewer.queue, ROWS, Filter(webhook=state), account)
     stats = await viewer.queue.send(job_calls.stats(account))
-    values = {
-        "account": account,
-        "accounts": await viewer.known(),
+    return {
         "state": state.value,
-        "jobs": found[:ROWS],
-        "unread": unread,
+        "jobs": found.jobs[:ROWS],
+        "unread": found.unread,
         "deliveries": stats.deliveries,
-        "states": list(_DELIVERIES),
+        "states": _SHOWN,
     }
-    return page(request, "webhooks.html", viewer, values)
 
 
-@listing
-async def refused(request: Request, viewer: Viewer) -> Response:
+@_of_account("refused.html")
+async def refused(viewer: Viewer, account: str, _: QueryParams) -> dict[str, Any]:
     """List the newest lines of the inbox, and of Celery messages, that were refused."""
-    account = await viewer.account(request.query_params.get("account", ""))
     total, newest = await viewer.queue.send(newest_refused(account, REFUSED, _REFUSED_BYTES))
-    values = {
-        "account": account,
-        "accounts": await viewer.known(),
-        "total": total,
-        "lines": [RefusedLine.read(account, stored) for stored in newest],
-    }
-    return page(request, "refused.html", viewer, values)
+    return {"total": total, "lines": [RefusedLine.read(account, stored) for stored in newest]}
 
 
-@listing
-async def audit(request: Request, viewer: Viewer) -> Response:
+@_of_account("audit.html")
+async def audit(viewer: Viewer, account: str, query: QueryParams) -> dict[str, Any]:
     """List what people did, the newest first."""
-    account = await viewer.account(request.query_params.get("account", ""))
-    before = request.query_params.get("before", "")
+    before = query.get("before", "")
     notes = await viewer.queue.audit(account, before=before, limit=ROWS)
-    values = {
-        "account": account,
-        "accounts": await viewer.known(),
+    return {
         "notes": notes,
         "before": notes[-1].id if len(notes) == ROWS else "",
     }
-    return page(request, "audit.html", viewer, values)

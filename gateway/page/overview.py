@@ -32,7 +32,7 @@ from runqueue.records.job import JobState
 from runqueue.request.job_spec import Priority
 from runqueue.store.limits import RANGES
 
-#: Seconds without a look after which the page is told that it is old.
+#: Seconds without a poll after which the page shows that it is old.
 STALE: Final = 5.0
 #: Seconds after which an open page notices that its session was ended.
 LOOK_AT_SESSION: Final = 5.0
@@ -159,7 +159,7 @@ async def _events(gate: Gate, viewer: Viewer, account: str) -> AsyncIterator[byt
 
 
 async def _holds(gate: Gate, session: Session) -> bool:
-    """Say whether a session holds, as far as Redis can be asked."""
+    """Return whether a session is valid, as far as Redis can be reached."""
     try:
         async with asyncio.timeout(STALE):
             return await gate.sessions.holds(session)

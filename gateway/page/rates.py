@@ -8,7 +8,7 @@ from gateway.state.sampler import Sample
 from runqueue.records.account import AccountStats
 from runqueue.records.job import JobState
 
-#: Seconds of the history by which rates are told.
+#: Seconds of the history by which rates are shown.
 RATE_OVER = 120.0
 
 
@@ -28,7 +28,7 @@ class Rates:
 
     @property
     def silent_seconds(self) -> float:
-        """For how long nothing was accepted; 0 = something was, or nobody knows."""
+        """For how long nothing was accepted; 0 = something was, or unknown."""
         return self.over if self.submitted == 0 else 0.0
 
 

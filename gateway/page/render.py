@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from gateway.page import formatting
 from gateway.page.viewer import Viewer
 
-#: No inline script or style, nothing from elsewhere, in nobody's frame.
+#: No inline script or style, nothing from elsewhere, in no frame of another page.
 _POLICY: Final = "; ".join(
     (
         "default-src 'none'",
@@ -91,7 +91,7 @@ def page(
     Args:
         request: what is answered.
         name: the template's.
-        viewer: who looks; None = nobody is logged in.
+        viewer: the viewer; None = not logged in.
         values: what is filled in, beside what every page has.
         status: of the answer.
     """

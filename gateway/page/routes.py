@@ -1,4 +1,4 @@
-"""The page's addresses, and how its errors look to people."""
+"""The page's addresses, and the pages of its errors."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def routes() -> list[BaseRoute]:
 
 
 def _told(endpoint: Endpoint) -> Endpoint:
-    """Have an endpoint's errors told to people."""
+    """Have an endpoint's errors shown as pages."""
 
     @wraps(endpoint)
     async def answer(request: Request) -> Response:
@@ -81,7 +81,7 @@ def _told(endpoint: Endpoint) -> Endpoint:
 
 
 def _of_the_queue(request: Request, error: Exception) -> Response:
-    """Tell an error of the queue; the log says which Redis is away."""
+    """Show an error of the queue; the log says which Redis is away."""
     status = status_of(error)
     is_ours = isinstance(error, RunQueueError)
     if is_ours and status == 503 and (damage := damage_behind(error)):

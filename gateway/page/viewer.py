@@ -1,4 +1,4 @@
-"""Who looks at the page, and what of the queue exists for him."""
+"""The viewer of the page, and what of the queue exists for him."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.store.accounts import account_of
 from runqueue.store.audit import AuditNote
 
-#: Notes among which that of what was done just now is looked for.
+#: Notes among which that of the last action is searched.
 _LAST = 10
 
 
 class NoSession(Exception):  # noqa: N818 - what it says is in its name
-    """Who asks has to log in first."""
+    """The caller has to log in first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Somebody who looks at the page.
+    """A person who is logged in to the page.
 
     Args:
         session: his.
@@ -89,7 +89,7 @@ class Viewer:
 
 
 async def viewer_of(request: Request) -> Viewer:
-    """Return who asks.
+    """Return the viewer of a request.
 
     Raises:
         NoSession: nobody is logged in.
@@ -106,7 +106,7 @@ async def viewer_of(request: Request) -> Viewer:
 def listing(
     endpoint: Callable[[Request, Viewer], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Have a page that lists made for who asks, in the turn of his lists."""
+    """Have a page with a list made in the turn of its viewer's lists."""
 
     @wraps(endpoint)
     async def answer(request: Request) -> Response:
@@ -118,7 +118,7 @@ def listing(
 
 
 def must_operate(viewer: Viewer) -> None:
-    """Make sure that somebody may change something.
+    """Make sure that a viewer may change something.
 
     Raises:
         HTTPException: he may not.

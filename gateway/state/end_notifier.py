@@ -5,14 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from runqueue.producer.listener import AsyncEnds
+from runqueue.producer.async_listener import AsyncEnds
+from runqueue.producer.concurrency import AsyncBackground
 
 #: Stands for every job: it is no id.
 _ANY = "*"
 
 
 class Bell(AsyncEnds):
-    """Tells coroutines that some job has ended, or may have; see `runqueue/producer/listener.py`.
+    """Tells coroutines that some job has ended, or may have; see `AsyncEnds`.
 
     Args:
         url: the queue's Redis.
@@ -26,7 +27,7 @@ class Bell(AsyncEnds):
                 self._listener = self._start()
             yield watch.told
 
-    def _take(self, listener: asyncio.Task[None], message: dict[str, Any] | None) -> None:
+    def _take(self, listener: AsyncBackground, message: dict[str, Any] | None) -> None:
         super()._take(listener, message)
         if message and message["type"] in {"pmessage", "psubscribe"}:
             for watch in tuple(self._waiting.get(_ANY, ())):

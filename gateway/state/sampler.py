@@ -13,13 +13,15 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import structlog
 from redis.exceptions import RedisError
 
 from runqueue.errors import RunQueueError
 from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.producer.flows import drive_async
+from runqueue.producer.listing import Filter, list_jobs
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch, JobPage
 from runqueue.records.job import Job, JobState
@@ -99,7 +101,7 @@ class History:
 
 
 async def first_jobs(
-    queue: AsyncRunQueue, enough: int, state: JobState | str | None, **options: Any
+    queue: AsyncRunQueue, enough: int, wanted: Filter, account: str, cursor: str = ""
 ) -> JobPage:
     """Read a page of jobs, and further ones while these are few: a page may be short.
 
@@ -108,16 +110,18 @@ async def first_jobs(
     Args:
         queue: the queue.
         enough: jobs that do.
-        state, options: as `list_jobs` takes them.
+        wanted: which jobs.
+        account: whose; one that is known.
+        cursor: that of the page before; '' = the first page.
     """
-    options["sound_only"] = True
-    found = await queue.list_jobs(state, limit=enough, **options)
-    jobs, cursor, unread = found.jobs, found.cursor, found.unread
-    for _ in range(_PAGES - 1):
+    jobs: list[Job] = []
+    unread: list[str] = []
+    for _ in range(_PAGES):
+        flow = list_jobs(account, wanted, cursor, enough, sound_only=True)
+        found = await drive_async(flow, queue.send)
+        jobs, unread, cursor = jobs + found.jobs, [*unread, *found.unread], found.cursor
         if len(jobs) >= enough or not cursor:
             break
-        found = await queue.list_jobs(state, limit=enough, **{**options, "cursor": cursor})
-        jobs, cursor, unread = jobs + found.jobs, found.cursor, unread + found.unread
     return JobPage(jobs, cursor, tuple(dict.fromkeys(unread)))
 
 
@@ -207,8 +211,8 @@ class Feed:
         batches, processes, dead, unconfirmed, notes = await asyncio.gather(
             queue.list_batches(account, limit=BATCHES, sound_only=True),
             queue.workers(account),
-            first_jobs(queue, NEEDING, JobState.DEAD, account=account),
-            first_jobs(queue, NEEDING, JobState.UNCONFIRMED, account=account),
+            first_jobs(queue, NEEDING, Filter(state=JobState.DEAD), account),
+            first_jobs(queue, NEEDING, Filter(state=JobState.UNCONFIRMED), account),
             queue.audit(account, limit=NOTES),
         )
         self._snapshots[account] = found = Snapshot(

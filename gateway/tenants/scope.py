@@ -8,12 +8,14 @@ of its bearer (`queue_of`), and none has another.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Final, cast
 
 from fastapi import Query, Request
 
 from config.gateway import ApiToken
+from gateway.tenants.turns import Turns
 from runqueue.errors import UnknownAccount
 from runqueue.ids import DEFAULT
 from runqueue.producer.async_queue import AsyncRunQueue
@@ -27,6 +29,13 @@ Account = Annotated[
         examples=["default"],
     ),
 ]
+
+#: The bearer whose request is answered.
+BEARER: Final[ContextVar[str]] = ContextVar("BEARER", default="")
+#: Calls with many jobs that are with Redis at a time: one of a bearer, and one is left to others.
+_LARGE_CALLS: Final = 2
+#: Arguments of a call that waits for no turn: ten jobs.
+_FEW: Final = 52
 
 
 class _Some(Accounts):
@@ -47,18 +56,41 @@ class _Some(Accounts):
         return self.known
 
 
-class SomeOfQueue(AsyncRunQueue):
+class _InTurn(AsyncRunQueue):
+    """The queue; who hands in many jobs at a time waits for his turn to do so.
+
+    Redis runs one script at a time, and whoever asks next waits for as many as are there already.
+
+    Args:
+        url: the queue's Redis.
+        turns: what gives turns.
+    """
+
+    def __init__(self, url: str, turns: Turns) -> None:
+        super().__init__(url)
+        self._turns = turns
+
+    async def send(self, call: ScriptCall[T]) -> T:
+        """Run one script."""
+        if call.script.name != "enqueue" or len(call.arguments) <= _FEW:
+            return await super().send(call)
+        async with self._turns.of(BEARER.get()):
+            return await super().send(call)
+
+
+class SomeOfQueue(_InTurn):
     """The queue as it would be if it had these accounts alone.
 
     It has a listener of its own, too: who waits for a job may look for all others who wait.
 
     Args:
         url: the queue's Redis.
+        turns: as `_InTurn` takes them.
         names: the accounts.
     """
 
-    def __init__(self, url: str, names: tuple[str, ...]) -> None:
-        super().__init__(url)
+    def __init__(self, url: str, turns: Turns, names: tuple[str, ...]) -> None:
+        super().__init__(url, turns)
         self._names = names
         self._accounts = _Some(names)
 
@@ -106,13 +138,14 @@ class Sights:
     """
 
     def __init__(self, url: str, tokens: Iterable[ApiToken]) -> None:
+        turns = Turns(_LARGE_CALLS)
         #: All of the queue.
-        self.whole = AsyncRunQueue(url)
+        self.whole: AsyncRunQueue = _InTurn(url, turns)
         self._queues: dict[tuple[str, ...], AsyncRunQueue] = {(): self.whole}
         self._by_token: dict[ApiToken, Sight] = {}
         for token in tokens:
             if token.accounts not in self._queues:
-                self._queues[token.accounts] = SomeOfQueue(url, token.accounts)
+                self._queues[token.accounts] = SomeOfQueue(url, turns, token.accounts)
             queue = self._queues[token.accounts]
             self._by_token[token] = Sight(token.name, queue, token.accounts)
 

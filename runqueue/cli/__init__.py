@@ -31,7 +31,7 @@ def main() -> None:
     """Run the command line; typer and rich come with the extra `cli`."""
     try:
         import dotenv  # noqa: PLC0415 - comes with the extra
-        import rich  # noqa: F401, PLC0415 - looked for, so that their absence has a message
+        import rich  # noqa: F401, PLC0415 - imported first, so that their absence has a message
         import typer  # noqa: F401, PLC0415
     except ImportError:
         sys.stderr.write("runqueue: the command line needs: pip install 'runqueue[cli]'\n")

@@ -81,9 +81,9 @@ def _options(url: str) -> dict[str, Any]:
     return options
 
 
-def sync_client(url: str) -> redis.Redis:
+def sync_client(url: str, retries: int = _RETRIES) -> redis.Redis:
     """Return a client for producers: it gives up within 5 s."""
-    retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), _RETRIES, (ConnectionError,))
+    retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), retries, (ConnectionError,))
     options = {"retry": retry, **_options(url)}
     pool: redis.ConnectionPool
     with _reading_a_url():
@@ -92,7 +92,7 @@ def sync_client(url: str) -> redis.Redis:
         elif (place := several(url)).kind is ServerKind.SENTINEL:
             pool = sentinel.pool(place, **options)
         else:
-            return _sync_cluster(place)
+            return _sync_cluster(place, retries)
         pool.connection_class = leaving(pool.connection_class)
         # Connects to nothing, but reads every option.
         pool.connection_class(**pool.connection_kwargs)
@@ -119,12 +119,12 @@ def async_client(url: str, retries: int = _RETRIES) -> redis.asyncio.Redis:
     return redis.asyncio.Redis.from_pool(pool)
 
 
-def _sync_cluster(place: ServerAddress) -> redis.Redis:
+def _sync_cluster(place: ServerAddress, retries: int) -> redis.Redis:
     """Return a client of a cluster; what the queue uses of one is what it uses of a server."""
     # The client would leave out what it does not know, and connects later.
     known = {**place.options}
     known.pop("connection_class", redis.Connection)(**{**known, "host": "localhost"})
-    return cast(redis.Redis, ClusterClient(place, _RETRIES, **_NODE_OPTIONS))
+    return cast(redis.Redis, ClusterClient(place, retries, **_NODE_OPTIONS))
 
 
 @contextmanager

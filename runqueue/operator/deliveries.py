@@ -6,22 +6,19 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import chain
 
-from runqueue.operator.selection import Filter, Reach, Settled, named
+from runqueue.operator.selection import JobSelector, Settled, named
+from runqueue.producer.listing import Filter
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job
 from runqueue.request.requests import WEB_URL_WORDS, is_web_url
 from runqueue.store import delivery_calls
 
-#: Where the jobs are indexed whose webhook stands like this; those that arrived have no index.
-_INDEXES = {
-    DeliveryState.PENDING: ("relays", "watches"),
-    DeliveryState.GAVE_UP: ("gave_up",),
-    DeliveryState.UNKNOWN: ("unknown",),
-}
+#: Those that are found; the others have no index.
+FOUND = (DeliveryState.PENDING, DeliveryState.GAVE_UP, DeliveryState.UNKNOWN)
 
 
-class Deliveries(Reach):
-    """A person's hands on the webhooks of jobs; the part of `Operations` that is about these."""
+class Deliveries(JobSelector):
+    """The operator's actions on the webhooks of jobs; a part of `Operations`."""
 
     def find_deliveries(
         self,
@@ -31,30 +28,10 @@ class Deliveries(Reach):
         account: str | None = None,
         since: datetime | None = None,
     ) -> Iterator[Job]:
-        """Go through the jobs whose webhook stands like this, in constant memory.
+        """Go through the jobs whose webhook is in a state, in constant memory.
 
         Given up and unknown ones come in the order in which that was decided, pending ones as they
         are due; of these, one that is tried meanwhile may come twice.
-
-        Args:
-            state, wanted, account, since: as `delivery_pages` takes them.
-
-        Raises (as `delivery_pages`): `ValueError`, `UnknownAccount`.
-        """
-        pages = self.delivery_pages(state, wanted, account=account, since=since)
-        return chain.from_iterable(pages)
-
-    def delivery_pages(
-        self,
-        state: DeliveryState,
-        wanted: Filter | None = None,
-        *,
-        account: str | None = None,
-        since: datetime | None = None,
-    ) -> Iterator[list[Job]]:
-        """Go through these jobs a page at a time, for who has no time for all of them.
-
-        A page is bounded work, and may hold no job that is meant.
 
         Args:
             state: pending, gave_up or unknown; the others have no index.
@@ -66,31 +43,20 @@ class Deliveries(Reach):
             ValueError: a state without an index, or a time without a zone.
             UnknownAccount: no worker ever served this account.
         """
-        if state not in _INDEXES:
-            raise ValueError(f"state: expected one of {', '.join(_INDEXES)}, got {state}")
+        if state not in FOUND:
+            raise ValueError(f"state: expected one of {', '.join(FOUND)}, got {state}")
         if since is not None and since.utcoffset() is None:
             raise ValueError(f"since: expected a time with its zone, got {since.isoformat()}")
-        return self._find(state, wanted or Filter(), account, since)
-
-    def _find(
-        self, state: DeliveryState, wanted: Filter, account: str | None, since: datetime | None
-    ) -> Iterator[list[Job]]:
-        def fits(job: Job) -> bool:
-            if since is not None and (job.ended_at is None or job.ended_at < since):
-                return False
-            return job.webhook.state is state and wanted.fits(job)
-
-        for name in self._accounts(account):
-            for index in _INDEXES[state]:
-                yield from self._page_through(name, index, fits)
+        which = (wanted or Filter())._replace(webhook=state, since=since)
+        return chain.from_iterable(self.pages(which, account=account))
 
     def deliver_again(self, job_ids: Iterable[str], url: str = "") -> dict[str, Settled]:
         """Have webhooks sent again, whatever came of them; returns what came of each job.
 
         Args:
             job_ids: the jobs.
-            url: where to, from now on; '' = where they were to go. With it jobs that had nobody to
-                tell have a webhook, too.
+            url: where to, from now on; '' = where they were to go. With it jobs without a
+                receiver have a webhook, too.
 
         Raises:
             ValueError: the url is none; nothing was done.

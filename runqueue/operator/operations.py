@@ -1,4 +1,4 @@
-"""What people do to jobs: settle doubtful ones, replay or discard dead ones, look after strays.
+"""The operator's actions on jobs: settle unconfirmed, replay or discard dead ones, cancel orphans.
 
 Everything works by filter as well as by id, and a filter is counted before anything is done.
 """
@@ -11,7 +11,8 @@ from itertools import chain
 from runqueue.errors import BatchNotFound
 from runqueue.ids import is_id
 from runqueue.operator.deliveries import Deliveries
-from runqueue.operator.selection import PAGE, Filter, Settled, named
+from runqueue.operator.selection import PAGE, Settled, named
+from runqueue.producer.listing import Filter
 from runqueue.records.job import Job, JobState, Stray
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.accounts import account_of
@@ -20,21 +21,9 @@ from runqueue.store.scripts import ScriptCall
 
 __all__ = ["PAGE", "Filter", "Operations", "Settled"]
 
-#: Keys looked at in one script call; a job has two, and a third once it has a result.
-_KEYS = 1_000
-
-#: Where the jobs of a state are indexed; unconfirmed ones that gave their slot back stand apart.
-_INDEXES = {
-    JobState.SCHEDULED: ("due",),
-    JobState.UNCONFIRMED: ("unconfirmed", "parked"),
-    JobState.RUNNING: ("poll",),
-    JobState.DEAD: ("dead",),
-}
-_ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED)
-
 
 class Operations(Deliveries):
-    """A person's hands on the queue.
+    """The operator's actions on the queue.
 
     Args:
         queue: the queue; closed by its owner.
@@ -47,65 +36,18 @@ class Operations(Deliveries):
         *,
         account: str | None = None,
     ) -> Iterator[Job]:
-        """Go through the jobs of a state, in constant memory; in which order, `find_pages` says.
+        """Go through the jobs of a state, in constant memory; in which order, `pages` says.
 
         Args:
-            state, wanted, account: as `find_pages` takes them.
-
-        Raises (as `find_pages`): `ValueError`, `UnknownAccount`.
-        """
-        return chain.from_iterable(self.find_pages(state, wanted, account=account))
-
-    def find_pages(
-        self,
-        state: JobState,
-        wanted: Filter | None = None,
-        *,
-        account: str | None = None,
-    ) -> Iterator[list[Job]]:
-        """Go through the jobs of a state a page at a time, for who has no time for all of them.
-
-        A page is bounded work, and may hold no job that is meant.
-
-        Args:
-            state: scheduled, unconfirmed, running or dead, oldest first; or completed, failed or
-                canceled, the newest end first. The others have no index.
+            state: which.
             wanted: which of them; None = all.
             account: of one account; None = of every one.
 
         Raises:
-            ValueError: a state without an index.
             UnknownAccount: no worker ever served this account.
         """
-        if state not in _INDEXES and state not in _ENDED:
-            raise ValueError(
-                f"state: expected one of {', '.join((*_INDEXES, *_ENDED))}, got {state}"
-            )
-        wanted = wanted or Filter()
-        for name in self._accounts(account):
-            if state in _ENDED:
-                yield from self._ended_pages(name, state, wanted)
-                continue
-            for index in _INDEXES[state]:
-                yield from self._page_through(
-                    name, index, lambda job: job.state is state and wanted.fits(job)
-                )
-
-    def _ended_pages(self, account: str, state: JobState, wanted: Filter) -> Iterator[list[Job]]:
-        cursor = ""
-        while True:
-            page = self.queue.list_jobs(
-                state,
-                group=wanted.group,
-                batch=wanted.batch,
-                reason=wanted.reason,
-                account=account,
-                cursor=cursor,
-                limit=PAGE,
-            )
-            yield page.jobs
-            if not (cursor := page.cursor):
-                return
+        which = (wanted or Filter())._replace(state=state)
+        return chain.from_iterable(self.pages(which, account=account))
 
     def adopt(self, job_id: str, run_id: str) -> Settled:
         """Give an unconfirmed job the run that is its own; it is followed from now on.
@@ -127,7 +69,7 @@ class Operations(Deliveries):
         return self._settle(job_ids, "resubmit", "")
 
     def fail(self, job_ids: Iterable[str], reason: str = "") -> dict[str, Settled]:
-        """Stop looking for the runs of unconfirmed jobs: they are dead.
+        """End the search for the runs of unconfirmed jobs: they are dead.
 
         Args:
             job_ids: the jobs.
@@ -163,54 +105,13 @@ class Operations(Deliveries):
         """Go through the jobs that have not ended, in no order and constant memory.
 
         A job may come twice. Of a batch its jobs are read, else every key of the database.
-
-        Args:
-            wanted, account: as `find_open_pages` takes them.
-
-        Raises:
-            UnknownAccount: no worker ever served this account.
+        Arguments and errors as for `find`.
         """
-        return chain.from_iterable(self.find_open_pages(wanted, account=account))
-
-    def find_open_pages(
-        self, wanted: Filter | None = None, *, account: str | None = None
-    ) -> Iterator[list[Job]]:
-        """Go through the open jobs a page at a time, for who has no time for all of them.
-
-        A page is bounded work, and may hold no job that is meant.
-
-        Args:
-            wanted: which of them; None = all.
-            account: of one account; None = of every one.
-
-        Raises:
-            UnknownAccount: no worker ever served this account.
-        """
-        wanted = wanted or Filter()
-        for name in self._accounts(account):
-            for some in self._open_ids(name, wanted.batch):
-                jobs = self.queue.get_many(some, result=False)
-                yield [job for job in jobs if job and not job.is_over and wanted.fits(job)]
-
-    def _open_ids(self, account: str, batch: str | None) -> Iterator[list[str]]:
-        if batch is not None:
-            start = 0
-            owner = account_of(batch, [account]) if is_id(batch) else None
-            while owner and (
-                some := self.queue.send(job_calls.list_batch(owner, batch, start, PAGE))
-            ):
-                yield some
-                start += len(some)
-            return
-        cursor = "0"
-        while True:
-            cursor, some = self.queue.send(operator_calls.open_jobs(account, cursor, _KEYS))
-            yield some
-            if cursor == "0":
-                return
+        which = (wanted or Filter())._replace(is_open=True)
+        return chain.from_iterable(self.pages(which, account=account))
 
     def cancel(self, job_ids: Iterable[str]) -> CancelCounts:
-        """Ask for the end of jobs, in pages; returns what it came to."""
+        """Cancel jobs, in pages; returns the counts."""
         codes = list(self._each(job_ids, job_calls.cancel).values())
         at_once, asked = codes.count(1), codes.count(2)
         return CancelCounts(at_once, asked, len(codes) - at_once - asked)

@@ -1,4 +1,4 @@
-"""What people do to the lines that were refused: look, throw away, try again."""
+"""The operator's actions on lines that were refused: list, throw away, try again."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ class RefusedLine(NamedTuple):
 
     Args:
         stored: the entry itself.
-        record: it as an object; an entry of somebody else's is told as one of ours.
+        record: it as an object; a foreign entry is shown as one of ours.
     """
 
     account: str
@@ -130,7 +130,7 @@ class RejectedLines:
 
 def _record(stored: bytes) -> dict[str, Any]:
     try:
-        # Halves of surrogate pairs stand for bytes; orjson refuses them.
+        # Halves of surrogate pairs encode bytes; orjson refuses them.
         record = json.loads(stored)
     except ValueError:
         record = None

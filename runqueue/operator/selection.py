@@ -1,18 +1,17 @@
-"""How people's decisions reach jobs: which are meant, page by page, and what came of each."""
+"""Which jobs an operator's decision is for, page by page, and the outcome of each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from runqueue.errors import UnknownAccount
+from runqueue.producer import flows, listing
+from runqueue.producer.listing import Filter
 from runqueue.producer.queue import RunQueue
 from runqueue.records.job import Job
-from runqueue.records.reasons import has_words
 from runqueue.request.private_targets import VARIABLE
-from runqueue.store import job_calls, operator_calls
 from runqueue.store.accounts import pages
 from runqueue.store.operator_calls import Seen
 from runqueue.store.scripts import ScriptCall
@@ -41,38 +40,8 @@ class Settled(StrEnum):
     TARGET_REFUSED = f"its target is a private address, which workers refuse unless {VARIABLE}=true"
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which jobs are meant; what is None does not matter.
-
-    Args:
-        group, batch: as the job names them.
-        reason: text that its reason contains, whatever its case.
-    """
-
-    group: str | None = None
-    batch: str | None = None
-    reason: str | None = None
-
-    @property
-    def words(self) -> str:
-        """The filter in words; '' = all are meant."""
-        parts = [f"group {self.group}"] if self.group else []
-        parts += [f"batch {self.batch}"] if self.batch else []
-        parts += [f"reason with “{self.reason}”"] if self.reason else []
-        return ", ".join(parts)
-
-    def fits(self, job: Job) -> bool:
-        """Say whether a job is meant."""
-        return (
-            self.group in {None, job.group}
-            and self.batch in {None, job.batch}
-            and has_words(job.reason, self.reason)
-        )
-
-
-class Reach:
-    """The way to many jobs, in pages.
+class JobSelector:
+    """Finds many jobs and acts on them, in pages.
 
     Args:
         queue: the queue; closed by its owner.
@@ -89,17 +58,28 @@ class Reach:
             raise UnknownAccount(account)
         return [account]
 
-    def _page_through(
-        self, account: str, index: str, fits: Callable[[Job], bool]
-    ) -> Iterator[list[Job]]:
-        """Go through an index; of each page come the jobs that fit, which may be none."""
-        cursor = ""
-        while True:
-            cursor, ids = self.queue.send(operator_calls.page_jobs(account, index, cursor, PAGE))
-            jobs = self.queue.send(job_calls.get_jobs(account, ids, result=False)) if ids else []
-            yield [job for job in jobs if job is not None and fits(job)]
-            if not cursor:
-                return
+    def pages(self, wanted: Filter, *, account: str | None = None) -> Iterator[list[Job]]:
+        """Go through jobs a page at a time, for callers that cannot wait for all of them.
+
+        A page is bounded work, and may hold no job that is meant. Jobs of a state with an index
+        come the first in time first, ended ones the newest end first, others in no order; of these,
+        and of webhooks that are tried meanwhile, one may come twice.
+
+        Args:
+            wanted: which jobs.
+            account: of one account; None = of every one.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        for name in self._accounts(account):
+            cursor = ""
+            while True:
+                flow = listing.list_jobs(name, wanted, cursor, PAGE, in_full=True)
+                page = flows.drive(flow, self.queue.send)
+                yield page.jobs
+                if not (cursor := page.cursor):
+                    break
 
     def _each_seen(
         self, job_ids: Iterable[str], call: Callable[[str, Sequence[Seen]], ScriptCall[list[int]]]

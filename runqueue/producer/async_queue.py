@@ -1,9 +1,9 @@
-"""`AsyncRunQueue`: `RunQueue` for coroutines; what each method does is told in `queue.py`."""
+# From this file `make generate` writes queue.py.
+"""`AsyncRunQueue`: enqueue jobs, read them, wait for them, cancel them, and operate accounts."""
 
-import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from types import TracebackType
@@ -12,23 +12,39 @@ from typing import Any, Self, cast
 from runqueue import ids
 from runqueue.connection.client import async_client, check_policy, find_url, speaking_of
 from runqueue.errors import BatchNotFound, JobNotFound
-from runqueue.producer import flows
-from runqueue.producer.async_batches import AsyncBatching
-from runqueue.producer.async_controls import AsyncControls
+from runqueue.producer import flows, listing, pausing
+from runqueue.producer.async_handles import AwaitableJob
+from runqueue.producer.async_listener import AsyncEnds
 from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets, told
-from runqueue.producer.handles import AwaitableJob
-from runqueue.producer.listener import AsyncEnds
+from runqueue.producer.concurrency import AsyncOrderedSender, async_limit
+from runqueue.producer.flows import Flow, drive_async
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
 from runqueue.records.account import AccountStats, DamageReport, unreadable
+from runqueue.records.batch import (
+    ABORT_AFTER,
+    CANARY_RATIO,
+    Batch,
+    BatchPage,
+    BatchRules,
+    JobPage,
+    Retried,
+    in_seconds,
+    in_shares,
+)
 from runqueue.records.job import Enqueued, Job, JobState
 from runqueue.request.job_spec import JobSpec, Priority
+from runqueue.request.private_targets import log_warnings, private_callback
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import AnyRunRequest
 from runqueue.request.retry_policy import Retry
-from runqueue.store import job_calls
+from runqueue.store import audit, batch_calls, groups, job_calls, limits, live_processes
 from runqueue.store.accounts import Accounts, account_of, pages
+from runqueue.store.audit import AuditNote
 from runqueue.store.damage import damage_behind, read_reports, report_keys
+from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.keys import ACCOUNTS
+from runqueue.store.limits import AccountLimits
+from runqueue.store.live_processes import GroupLine, Process
 from runqueue.store.scripts import TAKES_IN, ScriptCall, T, run_async
 from runqueue.tracing import enqueuing
 
@@ -37,7 +53,7 @@ from runqueue.tracing import enqueuing
 _READERS = 25
 
 
-class AsyncRunQueue(AsyncBatching, AsyncControls):
+class AsyncRunQueue:
     """The queue, for coroutines of one event loop; one connection pool for its life.
 
     Args:
@@ -59,7 +75,7 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
             self._client = async_client(self._url)
         self._accounts = Accounts()
         self._ends = AsyncEnds(self._url)
-        self._reading = asyncio.Semaphore(_READERS)
+        self._reading = async_limit(_READERS)
 
     async def __aenter__(self) -> Self:
         return self
@@ -93,7 +109,33 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
         retry: Retry | Mapping[str, Any] | None = None,
         max_run_seconds: timedelta | float | None = None,
     ) -> AwaitableJob:
-        """Hand in one run request; awaiting what this returns waits for the job's end."""
+        """Hand in one run request.
+
+        Args:
+            request: what Skyvern is to do.
+            priority: urgent, high, normal or low (0 to 3); strict.
+            group: whose share of the account it takes; groups take turns.
+            run_at: not before this time (ISO 8601 with zone, aware datetime, or seconds from now).
+            delay: seconds from now; instead of `run_at`.
+            deadline: the job fails if it has not ended by then.
+            idempotency_key: the same key with the same request is the same job.
+            account: the Skyvern account.
+            namespace: where the key is unique.
+            on_unconfirmed: what becomes of the job when the submission's answer was lost and no run
+                of it is found: auto, park or resubmit (see `JobSpec`).
+            retry: when its run is tried again after a bad end; None = never.
+            max_run_seconds: the longest that its run may take; None = the body's
+                `max_elapsed_time_minutes` plus a margin, or else the account's limit.
+
+        Returns:
+            The answer, whose `wait` returns the job once it has ended.
+
+        Raises:
+            InvalidJob: a field is wrong; nothing was stored.
+            IdempotencyConflict: the key was used for another request.
+            UnknownAccount: no worker ever served this account.
+            QueueFull: Redis is out of memory; nothing was stored.
+        """
         spec = JobSpec.of(
             request,
             priority=priority,
@@ -109,12 +151,31 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
             checks=self._checks,
             max_run_seconds=max_run_seconds,
         )
-        return AwaitableJob.of(accepted((await self.enqueue_many([spec]))[0]), self)
+        (answer,) = await self.enqueue_many([spec])
+        return AwaitableJob.of(accepted(answer), self)
 
     async def enqueue_many(
         self, jobs: Iterable[Handed], *, batch: str | None = None
     ) -> list[Enqueued]:
-        """Hand in many jobs; all of them are accepted, or none."""
+        """Hand in many jobs, up to 1,000 in one round trip; all of them are accepted, or none.
+
+        More than 1,000, or fewer that have hundreds of groups, travel as a batch: nothing of it
+        counts as accepted before the last has arrived (each account has a batch of its own, and
+        these are accepted one after the other).
+        With a `batch` of your own, that moment is your `seal_batch`.
+
+        Args:
+            jobs: request objects, `JobSpec`s, or lines of a batch file (objects or JSON text); an
+                iterator is read in constant memory.
+            batch: an open batch of one account.
+
+        Returns:
+            One answer a job, in order; a job whose key was used for another body is `conflict`.
+
+        Raises:
+            InvalidJob: fields named `[index].field`; no job was accepted.
+            BatchNotFound: the batch is unknown or sealed.
+        """
         with enqueuing() as step:
             return told(await self._hand_in(packets(jobs, self._checks), batch), step)
 
@@ -128,19 +189,16 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
     async def _upload(self, parts: Iterable[Packet], batch: str | None) -> list[Enqueued]:
         """Send packets, the server at work on one while the next is checked and packed."""
         opened: dict[str, str] = {}
-        sent: list[tuple[list[int], asyncio.Task[list[Enqueued]]]] = []
+        positions: list[list[int]] = []
         try:
-            for packet in parts:
-                if batch is None and packet.account not in opened:
-                    opened[packet.account] = await self.open_batch(account=packet.account)
-                call = packet.call(batch or opened[packet.account])
-                if sent:
-                    await sent[-1][1]
-                sent.append((packet.positions, asyncio.create_task(self.send(call))))
-                await asyncio.sleep(0)  # lets the packet go out before the next is packed
-            answers = in_order([(positions, await answer) for positions, answer in sent])
+            async with AsyncOrderedSender[list[Enqueued]](self.send) as sender:
+                for packet in parts:
+                    if batch is None and packet.account not in opened:
+                        opened[packet.account] = await self.open_batch(account=packet.account)
+                    positions.append(packet.positions)
+                    await sender.put(packet.call(batch or opened[packet.account]))
+                answers = in_order(zip(positions, await sender.replies(), strict=True))
         except BaseException:
-            await asyncio.gather(*(answer for _, answer in sent), return_exceptions=True)
             for account, unfinished in opened.items():
                 await self._drive(flows.discard_batch(account, unfinished))
             raise
@@ -149,7 +207,14 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
         return answers
 
     async def look_up(self, jobs: Iterable[Handed]) -> list[Enqueued]:
-        """Say what `enqueue_many` would answer, and store nothing."""
+        """Say what `enqueue_many` would answer, and store nothing.
+
+        Returns:
+            One answer a job, in order: `new` if handing it in would make a job.
+
+        Raises:
+            InvalidJob: fields named `[index].field`.
+        """
         answers = []
         for packet in packets(jobs, self._checks):
             await self._know({packet.account})
@@ -158,8 +223,12 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
         return in_order(answers)
 
     async def get(self, job_id: str) -> Job:
-        """Read a job, its result included."""
-        job = (await self.send(job_calls.get_jobs(await self._account(job_id), [job_id])))[0]
+        """Read a job, its result included.
+
+        Raises:
+            JobNotFound: no such job is on record.
+        """
+        (job,) = await self.send(job_calls.get_jobs(await self._account(job_id), [job_id]))
         if job is None:
             raise JobNotFound(job_id)
         return job
@@ -185,7 +254,16 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
         return found
 
     async def wait(self, job_id: str, timeout: float | None = None) -> Job:
-        """Wait until a job has ended and return it."""
+        """Wait until a job has ended and return it.
+
+        Args:
+            job_id: the job.
+            timeout: seconds; None = for ever (an unconfirmed job may need a person).
+
+        Raises:
+            JobNotFound: no such job is on record.
+            TimeoutError: it has not ended in time; it goes on.
+        """
         give_up = time.monotonic() + (math.inf if timeout is None else timeout)
         with self._ends.watch([job_id]) as watch:
             if not await self._ends.pause(watch, give_up, self.states):
@@ -196,7 +274,16 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
     async def as_completed(
         self, job_ids: Iterable[str], timeout: float | None = None
     ) -> AsyncIterator[Job]:
-        """Yield jobs as they end, each once; what has ended already comes first."""
+        """Yield jobs as they end, each once; what has ended already comes first.
+
+        Args:
+            job_ids: the jobs.
+            timeout: seconds until the last has ended; None = for ever.
+
+        Raises:
+            JobNotFound: one of them is not on record.
+            TimeoutError: not all have ended in time; they go on.
+        """
         give_up = time.monotonic() + (math.inf if timeout is None else timeout)
         with self._ends.watch(job_ids) as watch:
             total = len(watch.open)
@@ -208,16 +295,24 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
                     yield job
 
     async def cancel(self, job_id: str) -> JobState:
-        """Ask for the end of a job and return its state."""
-        if (await self.send(job_calls.cancel(await self._account(job_id), [job_id])))[0] == -1:
-            raise JobNotFound(job_id)
-        state, _ = (await self.states([job_id]))[0]
-        if state is None:
+        """Ask for the end of a job and return its state.
+
+        A job that may have a run keeps its state until the run is known to have ended.
+
+        Raises:
+            JobNotFound: no such job is on record.
+        """
+        (found,) = await self.send(job_calls.cancel(await self._account(job_id), [job_id]))
+        ((state, _),) = await self.states([job_id])
+        if found == -1 or state is None:
             raise JobNotFound(job_id)
         return state
 
     async def stats(self) -> dict[str, AccountStats]:
-        """Read the figures of every account; one whose keys are damaged tells so (`damage`)."""
+        """Read the figures of every account.
+
+        One whose keys are damaged hides no other: it tells so itself (`damage`).
+        """
         accounts = await self.accounts()
         reports = await self.damage_reports(accounts)
         return {name: await self._figures(name, reports.get(name)) for name in accounts}
@@ -234,13 +329,13 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
     async def damage_reports(self, accounts: Sequence[str]) -> dict[str, DamageReport]:
         """Read which of these accounts have damaged keys, by what workers met of late."""
         with speaking_of(self._url):
-            reply = await cast(Awaitable[Any], self._client.mget(report_keys(accounts)))
+            reply = await cast(Any, self._client).mget(report_keys(accounts))
         return read_reports(accounts, reply)
 
     async def accounts(self) -> list[str]:
         """Return the names of the known accounts, `default` first."""
         with speaking_of(self._url):
-            return self._accounts.learn(await cast(Awaitable[Any], self._client.smembers(ACCOUNTS)))
+            return self._accounts.learn(await cast(Any, self._client).smembers(ACCOUNTS))
 
     async def server_info(self) -> dict[str, Any]:
         """Read what Redis tells of itself (`INFO`), parsed; what a cluster does, by node."""
@@ -248,17 +343,381 @@ class AsyncRunQueue(AsyncBatching, AsyncControls):
             return await self._client.info()
 
     async def check_server(self) -> None:
-        """Make sure that Redis answers and keeps what it is given."""
+        """Make sure that Redis answers and keeps what it is given.
+
+        Raises:
+            QueueUnavailable: it does not answer.
+            EvictingRedis: it is set up to drop keys.
+        """
         with speaking_of(self._url):
             check_policy(await self._client.info("memory"))
         self._accounts.checked = True
 
+    async def open_batch(
+        self,
+        name: str = "",
+        *,
+        account: str = "default",
+        abort_at_failure_ratio: float | None = None,
+        abort_after: int = ABORT_AFTER,
+        canary: int | None = None,
+        canary_ratio: float = CANARY_RATIO,
+        expires_after: timedelta | float | None = None,
+        callback_url: str | None = None,
+        callback_at: Sequence[float] = (),
+    ) -> str:
+        """Open a batch and return its id; its jobs run once it is sealed.
+
+        Args:
+            name: shown to people.
+            account: whose jobs it will hold.
+            abort_at_failure_ratio, abort_after, canary, canary_ratio: when it is aborted by itself,
+                and how many jobs go first to see; see `BatchRules`.
+            expires_after: what has not been submitted by then is not submitted any more; seconds
+                or a timedelta, from the sealing on.
+            callback_url: is sent a webhook when the batch is over.
+            callback_at: and when these shares of its jobs have ended (0.5 = half of them).
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidBatch: a rule is of another type, or out of its range.
+        """
+        rules = BatchRules(
+            abort_at_failure_ratio,
+            abort_after,
+            canary,
+            canary_ratio,
+            in_seconds(expires_after),
+            callback_url,
+            in_shares(callback_at),
+        )
+        await self._know({account})
+        batch = ids.new_id(account)
+        await self.send(job_calls.open_batch(account, batch, name, rules))
+        log_warnings(private_callback(rules.callback_url))
+        return batch
+
+    async def seal_batch(self, batch: str, expected: int | None = None) -> int:
+        """Accept a batch; returns the number of its jobs. Repeating it changes nothing.
+
+        Args:
+            batch: its id.
+            expected: how many jobs were handed in to it. Until it is sealed, an upload of the same
+                keys may take jobs of it over: then nothing is accepted. None = whatever it holds.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            BatchExpired: its upload took too long; its jobs were not accepted.
+            BatchMismatch: it holds another number of jobs than was expected, and stays as it is.
+        """
+        reply = await self.send(job_calls.seal_batch(await self._owner(batch), batch, expected))
+        return job_calls.sealed(batch, reply, expected)
+
+    async def get_batch(self, batch: str) -> Batch:
+        """Read a batch.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+        """
+        return await self._drive(flows.get_batch(await self._owner(batch), batch))
+
+    async def list_batches(
+        self,
+        account: str = "default",
+        *,
+        cursor: str = "",
+        limit: int = 100,
+        sound_only: bool = False,
+    ) -> BatchPage:
+        """Read a page of batches, the newest first.
+
+        Args:
+            account: whose.
+            cursor: that of the page before; '' = the first page.
+            limit: how many, 1,000 at most.
+            sound_only: leave out batches whose records are damaged, and name them (`unread`); else
+                one fails the page.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidRequest: a limit out of its range.
+        """
+        await self._know({account})
+        call = batch_calls.list_batches(account, cursor, limit, sound_only=sound_only)
+        return await self.send(call)
+
+    async def cancel_batch(self, batch: str) -> int:
+        """Cancel every job of a batch, whatever its size, in one step; returns how many it has.
+
+        A batch whose jobs have all ended stays what it is.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+        """
+        reply = await self.send(job_calls.cancel_batch(await self._owner(batch), batch))
+        return job_calls.sealed(batch, reply)
+
+    async def pause_batch(self, batch: str) -> Batch:
+        """Submit nothing more of a batch, whatever its size, until it is resumed.
+
+        Runs that are under way go on.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            BatchCanceled: it was canceled.
+            BatchExpired: its upload took too long.
+        """
+        return await self._drive(flows.pause_batch(await self._owner(batch), batch))
+
+    async def resume_batch(self, batch: str) -> Batch:
+        """Go on with a batch that was paused, aborted, has expired, or waits for its canary.
+
+        A pause ends alone: a canary that has not been decided goes on. A batch that a rule holds
+        goes on without its rules, one that has expired without an end of its time.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            BatchCanceled: it was canceled.
+            BatchExpired: its upload took too long.
+        """
+        return await self._drive(flows.resume_batch(await self._owner(batch), batch))
+
+    async def retry_callbacks(self, batch: str, url: str | None = None) -> int:
+        """Have the callbacks of a batch sent again that were given up; returns how many.
+
+        They go with the ids that they had, and say how the batch stands now.
+
+        Args:
+            batch: its id.
+            url: the batch's `callback_url` from now on; None = the one that it has.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            InvalidBatch: the url is none; nothing was done.
+        """
+        done = await self._drive(flows.retry_callbacks(await self._owner(batch), batch, url))
+        log_warnings(private_callback(url))
+        return done
+
+    async def retry_failed(
+        self, batch: str, *, reason: str | None = None, canceled: bool = False
+    ) -> Retried:
+        """Have the dead and failed jobs of a batch done again; returns how many of either.
+
+        A batch that was over is `in_progress` again. One that was aborted, or has expired, stays
+        held until it is resumed.
+
+        Args:
+            batch: its id.
+            reason: only jobs whose reason contains this text, whatever its case.
+            canceled: its canceled jobs, too.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            BatchCanceled: it was canceled.
+            BatchExpired: its upload took too long.
+            InvalidRequest: an empty reason.
+        """
+        owner = await self._owner(batch)
+        return await self._drive(flows.retry_failed(owner, batch, reason=reason, canceled=canceled))
+
+    async def iter_results(self, batch: str) -> AsyncIterator[Job]:
+        """Go through every job of a batch, results included, in constant memory.
+
+        They come in the order of the upload, those that have not ended, too.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+        """
+        found = await self.get_batch(batch)
+        start = 0
+        while True:
+            start, jobs = await self._drive(flows.results(found.account, batch, start))
+            for job in jobs:
+                yield job
+            if not start:
+                return
+
+    async def list_jobs(
+        self,
+        state: JobState | str | None = None,
+        *,
+        group: str | None = None,
+        batch: str | None = None,
+        reason: str | None = None,
+        custom_id: str | None = None,
+        namespace: str = "",
+        account: str = "default",
+        cursor: str = "",
+        limit: int = 100,
+        sound_only: bool = False,
+    ) -> JobPage:
+        """Read a page of jobs, without their results.
+
+        Jobs of a batch come in the order of its upload; ended ones of a state the newest end first,
+        dead ones apart, who come like those of the other states with an index (scheduled,
+        unconfirmed, running) the first in time first. All others are looked for through all keys,
+        in no order, and a job may come twice.
+
+        The work of a call is bounded, so a page may be empty that is not the last.
+
+        Args:
+            state, group, batch: only such jobs.
+            reason: only jobs whose reason contains this text, whatever its case.
+            custom_id, namespace: only the job of this name.
+            account: whose.
+            cursor: that of the page before; '' = the first page.
+            limit: how many, 1,000 at most.
+            sound_only: leave out jobs whose records are damaged, and name them (`unread`); else one
+                fails the page.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidRequest: a state, a reason, a name, a cursor or a limit that is none.
+        """
+        await self._know({account})
+        wanted = listing.wanted(state, group, batch, custom_id, namespace, reason=reason)
+        flow = listing.list_jobs(account, wanted, cursor, limit, sound_only=sound_only)
+        return await self._drive(flow)
+
+    async def set_group(
+        self,
+        name: str,
+        *,
+        max_concurrent: int | Keep | None = KEEP,
+        paused: bool | None = None,
+        account: str = "default",
+    ) -> Group:
+        """Cap a group's share of the account, or pause it; holds from the next claim on.
+
+        Args:
+            name: the group.
+            max_concurrent: how many of its jobs may have a slot at once; None = no cap of its own,
+                KEEP = as it is.
+            paused: whether nothing of it is submitted; None = as it is.
+            account: whose group.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidGroup: the name or the cap is none.
+        """
+        call = groups.set_group(account, name, max_concurrent, paused)
+        await self._know({account})
+        return await self.send(call)
+
+    async def groups(self, account: str = "default") -> list[Group]:
+        """Read the groups that have settings or ready jobs, 1,000 at most.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        await self._know({account})
+        return await self._drive(flows.list_groups(account))
+
+    async def pause(self, account: str = "default", reason: str = "") -> bool:
+        """Submit nothing more of an account until it is resumed; runs under way go on.
+
+        Args:
+            account: which.
+            reason: shown to all who look.
+
+        Returns:
+            Whether it was not paused before.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        await self._know({account})
+        return await self.send(pausing.pause(account, reason))
+
+    async def resume(self, account: str = "default") -> str:
+        """End a person's pause of an account; where there is none, its hold.
+
+        Who ends a hold has looked at what it was for, and says that submissions may go on.
+
+        Returns:
+            The reason of what was ended, '' if there was nothing.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        await self._know({account})
+        return await self._drive(pausing.resume(account))
+
+    async def set_limits(
+        self, values: Mapping[str, float | None], account: str = "default"
+    ) -> AccountLimits:
+        """Set limits live: they win over the workers' environments until they are reset.
+
+        Args:
+            values: by name (`concurrent_runs`, …), 0 = none, None = reset to the environment's;
+                those that are not named stay. Empty: only reads them.
+            account: whose.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidLimits: a name or a value is none; nothing was changed.
+        """
+        call = limits.set_limits(account, values)
+        await self._know({account})
+        return await self.send(call)
+
+    async def note(
+        self, who: str, what: str, target: str = "", detail: str = "", *, account: str = "default"
+    ) -> str:
+        """Note what somebody did to an account, and return the note's id; see `AuditNote`."""
+        return await self.send(audit.note(account, who, what, target, detail))
+
+    async def audit(
+        self, account: str = "default", *, before: str = "", limit: int = 50
+    ) -> list[AuditNote]:
+        """Read what people did, the newest first.
+
+        Args:
+            account: to which account.
+            before: the id of the last note of the page before; '' = the first page.
+            limit: how many.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        await self._know({account})
+        return await self.send(audit.notes(account, before, limit))
+
+    async def workers(self, account: str = "default") -> list[Process]:
+        """Read the worker processes of an account, 200 at most, the one last heard of first.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        await self._know({account})
+        return await self.send(live_processes.processes(account))
+
+    async def longest_lines(
+        self, account: str = "default", count: int = 20, *, groups: int = live_processes.ALL_GROUPS
+    ) -> tuple[int, list[GroupLine]]:
+        """Read how many groups have ready jobs or settings, and the longest of their lines.
+
+        Args:
+            account: whose.
+            count: lines, at most.
+            groups: groups that are looked at, at most.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        await self._know({account})
+        return await self.send(live_processes.longest_lines(account, count, groups))
+
     async def send(self, call: ScriptCall[T]) -> T:
-        """Run one script; for the modules of this package."""
+        """Run one script."""
         if call.script.name in TAKES_IN and not self._accounts.checked:
             await self.check_server()
         with speaking_of(self._url):
             return await run_async(self._client, call)
+
+    async def _drive(self, flow: Flow[T]) -> T:
+        return await drive_async(flow, self.send)
 
     async def _know(self, accounts: set[str]) -> None:
         if self._accounts.missing(accounts):

@@ -1,5 +1,6 @@
 """From what a producer hands in to script calls: checked, grouped and cut to size."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,9 @@ from runqueue.tracing import SpanUnderWay, ambient
 
 #: What can be handed in: a checked job, a request object, a batch file's line (parsed or not).
 Handed = JobSpec | AnyRunRequest | Mapping[str, Any] | bytes | str
+
+#: Jobs, and bytes of their bodies, in a short packet.
+_SHORT, _SHORT_BYTES = 100, 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -56,15 +60,25 @@ class Packet:
             or len(self.positions) + job_calls.LANE_WORK * len(self.lanes) >= job_calls.CHUNK_WORK
         )
 
-    def cut(self, most: int) -> Iterator["Packet"]:
-        """Yield its jobs in packets of so many at most."""
-        for start in range(0, len(self.positions), most):
-            some = slice(start, start + most)
-            part = Packet(self.account, traceparent=self.traceparent)
-            part.positions = self.positions[some]
-            part.keys, part.arguments = self.keys[some], self.arguments[some]
-            part.size = sum(len(packed[-1]) for packed in part.arguments)
-            yield part
+    def cut(self, most: int, most_bytes: float = math.inf) -> Iterator["Packet"]:
+        """Yield its jobs in packets of so many, and of so many bytes, at most; each has one."""
+        start = size = 0
+        for end, packed in enumerate(self.arguments):
+            if end > start and (end - start >= most or size + len(packed[-1]) > most_bytes):
+                yield self._part(slice(start, end), size)
+                start, size = end, 0
+            size += len(packed[-1])
+        yield self._part(slice(start, None), size)
+
+    def cut_short(self) -> Iterator["Packet"]:
+        """Yield its jobs in packets that keep Redis from others for a millisecond each."""
+        return self.cut(_SHORT, _SHORT_BYTES)
+
+    def _part(self, some: slice, size: int) -> "Packet":
+        part = Packet(self.account, traceparent=self.traceparent)
+        part.positions, part.size = self.positions[some], size
+        part.keys, part.arguments = self.keys[some], self.arguments[some]
+        return part
 
     def call(self, batch: str | None) -> ScriptCall[list[Enqueued]]:
         """Return the script call."""

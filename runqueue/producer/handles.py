@@ -1,6 +1,6 @@
+# Generated from async_handles.py by tools/generate.py: change that, and run `make generate`.
 """What `enqueue` returns: the answer, with the queue that gave it, so that it can be waited for."""
 
-from collections.abc import Generator
 from typing import Any, Protocol, Self
 
 from runqueue.records.job import Enqueued, Job, JobState
@@ -19,23 +19,11 @@ class JobQueue(Protocol):
         """Ask for a job's end."""
 
 
-class AsyncJobQueue(Protocol):
-    """What a handle asks of its queue, awaited."""
-
-    async def get(self, job_id: str) -> Job:
-        """Read a job."""
-
-    async def wait(self, job_id: str, timeout: float | None = None) -> Job:
-        """Wait for a job's end."""
-
-    async def cancel(self, job_id: str) -> JobState:
-        """Ask for a job's end."""
-
-
 class QueuedJob(Enqueued):
-    """A job that was handed in; each method does what the queue's of that name does.
+    """A job that was handed in.
 
-    It is the answer, a tuple, and is pickled and compared as that.
+    Each method does what the queue's of that name does. It is the answer, a tuple, and is pickled
+    and compared as that.
     """
 
     _queue: JobQueue
@@ -74,44 +62,3 @@ class QueuedJob(Enqueued):
     def cancel(self) -> JobState:
         """Ask for the job's end and return its state."""
         return self._queue.cancel(self.job_id)
-
-
-class AwaitableJob(Enqueued):
-    """A job that was handed in, for coroutines: `await job` gives it once it has ended.
-
-    Each method does what the queue's of that name does. It is the answer, a tuple, and is pickled
-    and compared as that.
-    """
-
-    _queue: AsyncJobQueue
-
-    @classmethod
-    def of(cls, answer: Enqueued, queue: AsyncJobQueue) -> Self:
-        """Return an answer with the queue that gave it."""
-        job = cls(*answer)
-        job._queue = queue
-        return job
-
-    def _replace(self, **fields: Any) -> Self:
-        """Return it with other fields, of the same queue."""
-        return self.of(super()._replace(**fields), self._queue)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Leave the queue, which holds connections, behind."""
-        return Enqueued, tuple(self)
-
-    def __await__(self) -> Generator[Any, None, Job]:
-        """Wait until the job has ended and return it."""
-        return self.wait().__await__()
-
-    async def wait(self, timeout: float | None = None) -> Job:
-        """Wait until the job has ended and return it; see `QueuedJob.wait`."""
-        return await self._queue.wait(self.job_id, timeout)
-
-    async def get(self) -> Job:
-        """Read the job as it stands, with its result once it has one."""
-        return await self._queue.get(self.job_id)
-
-    async def cancel(self) -> JobState:
-        """Ask for the job's end and return its state."""
-        return await self._queue.cancel(self.job_id)

@@ -1,16 +1,18 @@
 """Lists of jobs, page by page, each page of bounded work: of a batch, of a state, or of all.
 
-Where a page ends is told by its cursor: the way that the list is read by, and how far it is.
+A page's cursor says by which index the list is read, and how far it is.
 """
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import NamedTuple
 
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.ids import ID_LENGTH, is_id, is_name, job_id_for
 from runqueue.producer.flows import Flow
 from runqueue.records.batch import JobPage
+from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from runqueue.records.reasons import check_words, has_words
 from runqueue.request.job_options import read_custom_id
@@ -19,18 +21,24 @@ from runqueue.store.accounts import account_of
 
 #: Jobs of a page, at most.
 MOST = 1000
-#: Entries that one page looks at, at most.
+#: Entries that one page reads, at most.
 _LOOKS = 1000
 _SCANS = 10
 #: Jobs that one call reads: others wait for it, at Redis and for the reply to be taken in.
 _READ_AT_ONCE = 100
+#: The same for operators, who read all pages.
+_READ_IN_FULL = 500
 
-#: Where the jobs of a state are indexed by time; unconfirmed ones without a slot stand apart.
-_INDEXES = {
+#: Where jobs of a state, or whose webhook is in a state, are indexed by time; unconfirmed ones
+#: without a slot are apart, and so are webhooks that Skyvern sends.
+INDEXES: dict[JobState | DeliveryState, tuple[str, ...]] = {
     JobState.SCHEDULED: ("due",),
     JobState.UNCONFIRMED: ("unconfirmed", "parked"),
     JobState.RUNNING: ("poll",),
     JobState.DEAD: ("dead",),
+    DeliveryState.PENDING: ("relays", "watches"),
+    DeliveryState.GAVE_UP: ("gave_up",),
+    DeliveryState.UNKNOWN: ("unknown",),
 }
 _ENDED = {JobState.COMPLETED, JobState.FAILED, JobState.CANCELED}
 _FORMS = {
@@ -45,29 +53,49 @@ _FORMS = {
 _Read = Flow[tuple[list[Job], str]]
 
 
-class JobFilter(NamedTuple):
-    """Which jobs are listed; what is None does not matter.
+class Filter(NamedTuple):
+    """Which jobs are meant; a field that is None does not matter.
 
     Args:
+        group, batch: as the job names them.
         reason: text that the job's reason contains, whatever its case.
+        webhook: the state of its webhook.
+        since: its run ended then or later.
+        is_open: only jobs that have not ended.
     """
 
-    state: JobState | None = None
     group: str | None = None
     batch: str | None = None
+    reason: str | None = None
+    state: JobState | None = None
     custom_id: str | None = None
     namespace: str = ""
-    reason: str | None = None
-    #: Where those go that cannot be read; None = the first of them fails the list.
+    webhook: DeliveryState | None = None
+    since: datetime | None = None
+    is_open: bool = False
+    #: Takes the ids of those that cannot be read; None = the first of them fails the list.
     unread: list[str] | None = None
+    #: Whether all pages are to be read.
+    in_full: bool = False
+
+    @property
+    def words(self) -> str:
+        """The group, batch and reason in words; '' = all are meant."""
+        parts = [f"group {self.group}"] if self.group else []
+        parts += [f"batch {self.batch}"] if self.batch else []
+        parts += [f"reason with “{self.reason}”"] if self.reason else []
+        return ", ".join(parts)
 
     def fits(self, job: Job) -> bool:
-        """Tell whether a job is one of them."""
+        """Return whether a job is one of them."""
         return (
             self.state in {None, job.state}
             and self.group in {None, job.group}
             and self.batch in {None, job.batch}
             and has_words(job.reason, self.reason)
+            and self.webhook in {None, job.webhook.state}
+            and not (self.is_open and job.is_over)
+            and (self.since is None or (job.ended_at is not None and job.ended_at >= self.since))
         )
 
 
@@ -79,7 +107,7 @@ def wanted(
     namespace: str = "",
     *,
     reason: str | None = None,
-) -> JobFilter:
+) -> Filter:
     """Return which jobs are meant.
 
     Raises:
@@ -99,11 +127,17 @@ def wanted(
         raise InvalidRequest(errors)
     if namespace and not is_name(namespace):
         raise _refused("namespace", f"expected the name of a namespace, got {namespace[:40]!r}")
-    return JobFilter(which, group, batch, custom_id, namespace, reason)
+    return Filter(group, batch, reason, which, custom_id, namespace)
 
 
 def list_jobs(
-    account: str, wanted: JobFilter, cursor: str, limit: int, *, sound_only: bool = False
+    account: str,
+    wanted: Filter,
+    cursor: str,
+    limit: int,
+    *,
+    sound_only: bool = False,
+    in_full: bool = False,
 ) -> Flow[JobPage]:
     """Read a page of jobs.
 
@@ -113,28 +147,30 @@ def list_jobs(
         cursor: '' = the first page.
         limit: how many.
         sound_only: leave out what cannot be read, and name it (`unread`); else it fails the page.
+        in_full: for callers who read all pages: by the index of the state where there is one, also
+            of a batch, and in larger steps.
 
     Raises:
         InvalidRequest: a cursor that is none of this list, or a limit out of its range.
     """
     if not 1 <= limit <= MOST:
         raise _refused("limit", f"expected 1 to {MOST}, got {limit}")
-    way = _way(wanted)
+    way = _way(wanted, in_full=in_full)
     at = _parse(way, cursor)
     if wanted.batch is not None and not (is_id(wanted.batch) and _owns(account, wanted.batch)):
         return JobPage([], "")
     unread: list[str] = []
-    if sound_only:
-        wanted = wanted._replace(unread=unread)
+    wanted = wanted._replace(unread=unread if sound_only else None, in_full=in_full)
     jobs, then = yield from _WAYS[way](account, wanted, at, limit)
     return JobPage(jobs, f"{way}-{then}" if then else "", tuple(dict.fromkeys(unread)))
 
 
-def _fitting(account: str, job_ids: list[str], wanted: JobFilter) -> Flow[list[tuple[int, Job]]]:
+def _fitting(account: str, job_ids: list[str], wanted: Filter) -> Flow[list[tuple[int, Job]]]:
     """Read jobs, and return those that are wanted, each beside its place."""
     jobs: list[Job | None] = []
-    for start in range(0, len(job_ids), _READ_AT_ONCE):
-        some = job_ids[start : start + _READ_AT_ONCE]
+    at_once = _READ_IN_FULL if wanted.in_full else _READ_AT_ONCE
+    for start in range(0, len(job_ids), at_once):
+        some = job_ids[start : start + at_once]
         if wanted.unread is None:
             jobs += yield job_calls.get_jobs(account, some, result=False)
         else:
@@ -152,14 +188,16 @@ def _owns(account: str, batch: str) -> bool:
     return account_of(batch, [account]) is not None
 
 
-def _way(wanted: JobFilter) -> str:
+def _way(wanted: Filter, *, in_full: bool) -> str:
     if wanted.custom_id is not None:
         return "name"
+    if wanted.webhook is not None or (in_full and wanted.state in INDEXES):
+        return "index"
     if wanted.batch is not None:
         return "batch"
     if wanted.state in _ENDED:
         return "ended"
-    return "index" if wanted.state in _INDEXES else "scan"
+    return "index" if wanted.state in INDEXES else "scan"
 
 
 def _parse(way: str, cursor: str) -> str:
@@ -171,17 +209,18 @@ def _parse(way: str, cursor: str) -> str:
     return at
 
 
-def _of_name(account: str, wanted: JobFilter, _at: str, _limit: int) -> _Read:
+def _of_name(account: str, wanted: Filter, _at: str, _limit: int) -> _Read:
     """The one job of a custom_id, if it is there; its id is derived from the name."""
     job_id = job_id_for(account, wanted.namespace, wanted.custom_id or "")
     found = yield from _fitting(account, [job_id], wanted)
     return [job for _, job in found], ""
 
 
-def _of_batch(account: str, wanted: JobFilter, at: str, limit: int) -> _Read:
-    """In the order of the upload; where few may fit, a page looks further."""
+def _of_batch(account: str, wanted: Filter, at: str, limit: int) -> _Read:
+    """In the order of the upload; where few may fit, a page reads further."""
     start = int(at or 0)
-    looks = limit if wanted._replace(unread=None) == JobFilter(batch=wanted.batch) else _LOOKS
+    is_all = wanted == Filter(batch=wanted.batch, unread=wanted.unread, in_full=wanted.in_full)
+    looks = limit if is_all else _LOOKS
     job_ids: list[str] = yield job_calls.list_batch(account, wanted.batch or "", start, looks)
     found = yield from _fitting(account, job_ids, wanted)
     then = start + len(job_ids) if len(job_ids) == looks else 0
@@ -190,7 +229,7 @@ def _of_batch(account: str, wanted: JobFilter, at: str, limit: int) -> _Read:
     return [job for _, job in found[:limit]], str(then or "")
 
 
-def _of_ended(account: str, wanted: JobFilter, at: str, limit: int) -> _Read:
+def _of_ended(account: str, wanted: Filter, at: str, limit: int) -> _Read:
     """The newest end first."""
     state = str(wanted.state)
     then, job_ids = yield batch_calls.page_ended(account, state, at, limit, _LOOKS)
@@ -198,9 +237,9 @@ def _of_ended(account: str, wanted: JobFilter, at: str, limit: int) -> _Read:
     return [job for _, job in found], then
 
 
-def _of_index(account: str, wanted: JobFilter, at: str, limit: int) -> _Read:
+def _of_index(account: str, wanted: Filter, at: str, limit: int) -> _Read:
     """The first in time first, index by index."""
-    indexes = _INDEXES[wanted.state or JobState.DEAD]
+    indexes = INDEXES[wanted.webhook or wanted.state or JobState.DEAD]
     number, _, after = at.partition(":")
     place = min(int(number or 0), len(indexes) - 1)
     then, job_ids = yield operator_calls.page_jobs(account, indexes[place], after, limit)
@@ -210,19 +249,20 @@ def _of_index(account: str, wanted: JobFilter, at: str, limit: int) -> _Read:
     return [job for _, job in found], then
 
 
-def _of_all(account: str, wanted: JobFilter, at: str, limit: int) -> _Read:
+def _of_all(account: str, wanted: Filter, at: str, limit: int) -> _Read:
     """In no order, through all keys; a job may come twice.
 
-    A step of Redis' SCAN may bring more than it was asked for. What is over the limit stands in the
+    A step of Redis' SCAN may bring more than requested. What is over the limit is kept in the
     cursor: the same step taken again may bring others.
     """
-    which = "any" if wanted.state is None else wanted.state.value
+    which = wanted.state.value if wanted.state else "open" if wanted.is_open else "any"
     cursor, *job_ids = at.split(":") if at else ["0"]
     is_through = at != "" and cursor == "0"
     for _ in range(_SCANS):
         if is_through or len(job_ids) >= limit:
             break
-        keys = limit - len(job_ids)
+        # Most jobs have two keys; a page may be overfull where the rest is read next.
+        keys = 2 * limit if wanted.in_full else limit - len(job_ids)
         cursor, some = yield operator_calls.open_jobs(account, cursor, keys, which)
         job_ids += some
         is_through = cursor == "0"
@@ -232,7 +272,7 @@ def _of_all(account: str, wanted: JobFilter, at: str, limit: int) -> _Read:
     return jobs[:limit], "" if is_through and not left else ":".join([cursor, *left])
 
 
-_WAYS: dict[str, Callable[[str, JobFilter, str, int], _Read]] = {
+_WAYS: dict[str, Callable[[str, Filter, str, int], _Read]] = {
     "name": _of_name,
     "batch": _of_batch,
     "ended": _of_ended,

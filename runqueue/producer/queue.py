@@ -1,39 +1,59 @@
-"""`RunQueue`: enqueue jobs, read them, wait for them, cancel them (twin: `async_queue.py`)."""
+# Generated from async_queue.py by tools/generate.py: change that, and run `make generate`.
+"""`RunQueue`: enqueue jobs, read them, wait for them, cancel them, and operate accounts."""
 
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from runqueue import ids
 from runqueue.connection.client import check_policy, find_url, speaking_of, sync_client
 from runqueue.errors import BatchNotFound, JobNotFound
-from runqueue.producer import flows
-from runqueue.producer.batches import Batching
+from runqueue.producer import flows, listing, pausing
 from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets, told
-from runqueue.producer.controls import Controls
+from runqueue.producer.concurrency import OrderedSender, sync_limit
+from runqueue.producer.flows import Flow, drive
 from runqueue.producer.handles import QueuedJob
 from runqueue.producer.listener import Ends
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
 from runqueue.records.account import AccountStats, DamageReport, unreadable
+from runqueue.records.batch import (
+    ABORT_AFTER,
+    CANARY_RATIO,
+    Batch,
+    BatchPage,
+    BatchRules,
+    JobPage,
+    Retried,
+    in_seconds,
+    in_shares,
+)
 from runqueue.records.job import Enqueued, Job, JobState
 from runqueue.request.job_spec import JobSpec, Priority
+from runqueue.request.private_targets import log_warnings, private_callback
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import AnyRunRequest
 from runqueue.request.retry_policy import Retry
-from runqueue.store import job_calls
+from runqueue.store import audit, batch_calls, groups, job_calls, limits, live_processes
 from runqueue.store.accounts import Accounts, account_of, pages
+from runqueue.store.audit import AuditNote
 from runqueue.store.damage import damage_behind, read_reports, report_keys
+from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.keys import ACCOUNTS
+from runqueue.store.limits import AccountLimits
+from runqueue.store.live_processes import GroupLine, Process
 from runqueue.store.scripts import TAKES_IN, ScriptCall, T, run
 from runqueue.tracing import enqueuing
 
+#: Results that those who wait read at once: thousands that are told together must not take all
+#: connections from the others, nor wait for one until that fails.
+_READERS = 25
 
-class RunQueue(Batching, Controls):
+
+class RunQueue:
     """The queue, for plain Python. Thread-safe; one connection pool for its life.
 
     Args:
@@ -55,6 +75,7 @@ class RunQueue(Batching, Controls):
             self._client = sync_client(self._url)
         self._accounts = Accounts()
         self._ends = Ends(self._url)
+        self._reading = sync_limit(_READERS)
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +128,7 @@ class RunQueue(Batching, Controls):
                 `max_elapsed_time_minutes` plus a margin, or else the account's limit.
 
         Returns:
-            The answer, which can be waited for: `queue.enqueue(…).wait().output`.
+            The answer, whose `wait` returns the job once it has ended.
 
         Raises:
             InvalidJob: a field is wrong; nothing was stored.
@@ -130,7 +151,8 @@ class RunQueue(Batching, Controls):
             checks=self._checks,
             max_run_seconds=max_run_seconds,
         )
-        return QueuedJob.of(accepted(self.enqueue_many([spec])[0]), self)
+        (answer,) = self.enqueue_many([spec])
+        return QueuedJob.of(accepted(answer), self)
 
     def enqueue_many(self, jobs: Iterable[Handed], *, batch: str | None = None) -> list[Enqueued]:
         """Hand in many jobs, up to 1,000 in one round trip; all of them are accepted, or none.
@@ -165,17 +187,15 @@ class RunQueue(Batching, Controls):
     def _upload(self, parts: Iterable[Packet], batch: str | None) -> list[Enqueued]:
         """Send packets, the server at work on one while the next is checked and packed."""
         opened: dict[str, str] = {}
-        sent: list[tuple[list[int], Future[list[Enqueued]]]] = []
+        positions: list[list[int]] = []
         try:
-            with ThreadPoolExecutor(1) as sender:
+            with OrderedSender[list[Enqueued]](self.send) as sender:
                 for packet in parts:
                     if batch is None and packet.account not in opened:
                         opened[packet.account] = self.open_batch(account=packet.account)
-                    call = packet.call(batch or opened[packet.account])
-                    if len(sent) > 1:
-                        sent[-2][1].result()
-                    sent.append((packet.positions, sender.submit(self.send, call)))
-            answers = in_order((positions, answer.result()) for positions, answer in sent)
+                    positions.append(packet.positions)
+                    sender.put(packet.call(batch or opened[packet.account]))
+                answers = in_order(zip(positions, sender.replies(), strict=True))
         except BaseException:
             for account, unfinished in opened.items():
                 self._drive(flows.discard_batch(account, unfinished))
@@ -206,7 +226,7 @@ class RunQueue(Batching, Controls):
         Raises:
             JobNotFound: no such job is on record.
         """
-        job = self.send(job_calls.get_jobs(self._account(job_id), [job_id]))[0]
+        (job,) = self.send(job_calls.get_jobs(self._account(job_id), [job_id]))
         if job is None:
             raise JobNotFound(job_id)
         return job
@@ -246,7 +266,8 @@ class RunQueue(Batching, Controls):
         with self._ends.watch([job_id]) as watch:
             if not self._ends.pause(watch, give_up, self.states):
                 raise TimeoutError(f"job {job_id} is still {watch.state} after {timeout} s")
-        return self.get(job_id)
+        with self._reading:
+            return self.get(job_id)
 
     def as_completed(self, job_ids: Iterable[str], timeout: float | None = None) -> Iterator[Job]:
         """Yield jobs as they end, each once; what has ended already comes first.
@@ -276,10 +297,9 @@ class RunQueue(Batching, Controls):
         Raises:
             JobNotFound: no such job is on record.
         """
-        if self.send(job_calls.cancel(self._account(job_id), [job_id]))[0] == -1:
-            raise JobNotFound(job_id)
-        state, _ = self.states([job_id])[0]
-        if state is None:
+        (found,) = self.send(job_calls.cancel(self._account(job_id), [job_id]))
+        ((state, _),) = self.states([job_id])
+        if found == -1 or state is None:
             raise JobNotFound(job_id)
         return state
 
@@ -304,13 +324,13 @@ class RunQueue(Batching, Controls):
     def damage_reports(self, accounts: Sequence[str]) -> dict[str, DamageReport]:
         """Read which of these accounts have damaged keys, by what workers met of late."""
         with speaking_of(self._url):
-            reply = self._client.mget(report_keys(accounts))
+            reply = cast(Any, self._client).mget(report_keys(accounts))
         return read_reports(accounts, reply)
 
     def accounts(self) -> list[str]:
         """Return the names of the known accounts, `default` first."""
         with speaking_of(self._url):
-            return self._accounts.learn(self._client.smembers(ACCOUNTS))
+            return self._accounts.learn(cast(Any, self._client).smembers(ACCOUNTS))
 
     def server_info(self) -> dict[str, Any]:
         """Read what Redis tells of itself (`INFO`), parsed; what a cluster does, by node."""
@@ -328,12 +348,370 @@ class RunQueue(Batching, Controls):
             check_policy(self._client.info("memory"))
         self._accounts.checked = True
 
+    def open_batch(
+        self,
+        name: str = "",
+        *,
+        account: str = "default",
+        abort_at_failure_ratio: float | None = None,
+        abort_after: int = ABORT_AFTER,
+        canary: int | None = None,
+        canary_ratio: float = CANARY_RATIO,
+        expires_after: timedelta | float | None = None,
+        callback_url: str | None = None,
+        callback_at: Sequence[float] = (),
+    ) -> str:
+        """Open a batch and return its id; its jobs run once it is sealed.
+
+        Args:
+            name: shown to people.
+            account: whose jobs it will hold.
+            abort_at_failure_ratio, abort_after, canary, canary_ratio: when it is aborted by itself,
+                and how many jobs go first to see; see `BatchRules`.
+            expires_after: what has not been submitted by then is not submitted any more; seconds
+                or a timedelta, from the sealing on.
+            callback_url: is sent a webhook when the batch is over.
+            callback_at: and when these shares of its jobs have ended (0.5 = half of them).
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidBatch: a rule is of another type, or out of its range.
+        """
+        rules = BatchRules(
+            abort_at_failure_ratio,
+            abort_after,
+            canary,
+            canary_ratio,
+            in_seconds(expires_after),
+            callback_url,
+            in_shares(callback_at),
+        )
+        self._know({account})
+        batch = ids.new_id(account)
+        self.send(job_calls.open_batch(account, batch, name, rules))
+        log_warnings(private_callback(rules.callback_url))
+        return batch
+
+    def seal_batch(self, batch: str, expected: int | None = None) -> int:
+        """Accept a batch; returns the number of its jobs. Repeating it changes nothing.
+
+        Args:
+            batch: its id.
+            expected: how many jobs were handed in to it. Until it is sealed, an upload of the same
+                keys may take jobs of it over: then nothing is accepted. None = whatever it holds.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            BatchExpired: its upload took too long; its jobs were not accepted.
+            BatchMismatch: it holds another number of jobs than was expected, and stays as it is.
+        """
+        reply = self.send(job_calls.seal_batch(self._owner(batch), batch, expected))
+        return job_calls.sealed(batch, reply, expected)
+
+    def get_batch(self, batch: str) -> Batch:
+        """Read a batch.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+        """
+        return self._drive(flows.get_batch(self._owner(batch), batch))
+
+    def list_batches(
+        self,
+        account: str = "default",
+        *,
+        cursor: str = "",
+        limit: int = 100,
+        sound_only: bool = False,
+    ) -> BatchPage:
+        """Read a page of batches, the newest first.
+
+        Args:
+            account: whose.
+            cursor: that of the page before; '' = the first page.
+            limit: how many, 1,000 at most.
+            sound_only: leave out batches whose records are damaged, and name them (`unread`); else
+                one fails the page.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidRequest: a limit out of its range.
+        """
+        self._know({account})
+        call = batch_calls.list_batches(account, cursor, limit, sound_only=sound_only)
+        return self.send(call)
+
+    def cancel_batch(self, batch: str) -> int:
+        """Cancel every job of a batch, whatever its size, in one step; returns how many it has.
+
+        A batch whose jobs have all ended stays what it is.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+        """
+        reply = self.send(job_calls.cancel_batch(self._owner(batch), batch))
+        return job_calls.sealed(batch, reply)
+
+    def pause_batch(self, batch: str) -> Batch:
+        """Submit nothing more of a batch, whatever its size, until it is resumed.
+
+        Runs that are under way go on.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            BatchCanceled: it was canceled.
+            BatchExpired: its upload took too long.
+        """
+        return self._drive(flows.pause_batch(self._owner(batch), batch))
+
+    def resume_batch(self, batch: str) -> Batch:
+        """Go on with a batch that was paused, aborted, has expired, or waits for its canary.
+
+        A pause ends alone: a canary that has not been decided goes on. A batch that a rule holds
+        goes on without its rules, one that has expired without an end of its time.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            BatchCanceled: it was canceled.
+            BatchExpired: its upload took too long.
+        """
+        return self._drive(flows.resume_batch(self._owner(batch), batch))
+
+    def retry_callbacks(self, batch: str, url: str | None = None) -> int:
+        """Have the callbacks of a batch sent again that were given up; returns how many.
+
+        They go with the ids that they had, and say how the batch stands now.
+
+        Args:
+            batch: its id.
+            url: the batch's `callback_url` from now on; None = the one that it has.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            InvalidBatch: the url is none; nothing was done.
+        """
+        done = self._drive(flows.retry_callbacks(self._owner(batch), batch, url))
+        log_warnings(private_callback(url))
+        return done
+
+    def retry_failed(
+        self, batch: str, *, reason: str | None = None, canceled: bool = False
+    ) -> Retried:
+        """Have the dead and failed jobs of a batch done again; returns how many of either.
+
+        A batch that was over is `in_progress` again. One that was aborted, or has expired, stays
+        held until it is resumed.
+
+        Args:
+            batch: its id.
+            reason: only jobs whose reason contains this text, whatever its case.
+            canceled: its canceled jobs, too.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            BatchCanceled: it was canceled.
+            BatchExpired: its upload took too long.
+            InvalidRequest: an empty reason.
+        """
+        owner = self._owner(batch)
+        return self._drive(flows.retry_failed(owner, batch, reason=reason, canceled=canceled))
+
+    def iter_results(self, batch: str) -> Iterator[Job]:
+        """Go through every job of a batch, results included, in constant memory.
+
+        They come in the order of the upload, those that have not ended, too.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+        """
+        found = self.get_batch(batch)
+        start = 0
+        while True:
+            start, jobs = self._drive(flows.results(found.account, batch, start))
+            yield from jobs
+            if not start:
+                return
+
+    def list_jobs(
+        self,
+        state: JobState | str | None = None,
+        *,
+        group: str | None = None,
+        batch: str | None = None,
+        reason: str | None = None,
+        custom_id: str | None = None,
+        namespace: str = "",
+        account: str = "default",
+        cursor: str = "",
+        limit: int = 100,
+        sound_only: bool = False,
+    ) -> JobPage:
+        """Read a page of jobs, without their results.
+
+        Jobs of a batch come in the order of its upload; ended ones of a state the newest end first,
+        dead ones apart, who come like those of the other states with an index (scheduled,
+        unconfirmed, running) the first in time first. All others are looked for through all keys,
+        in no order, and a job may come twice.
+
+        The work of a call is bounded, so a page may be empty that is not the last.
+
+        Args:
+            state, group, batch: only such jobs.
+            reason: only jobs whose reason contains this text, whatever its case.
+            custom_id, namespace: only the job of this name.
+            account: whose.
+            cursor: that of the page before; '' = the first page.
+            limit: how many, 1,000 at most.
+            sound_only: leave out jobs whose records are damaged, and name them (`unread`); else one
+                fails the page.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidRequest: a state, a reason, a name, a cursor or a limit that is none.
+        """
+        self._know({account})
+        wanted = listing.wanted(state, group, batch, custom_id, namespace, reason=reason)
+        flow = listing.list_jobs(account, wanted, cursor, limit, sound_only=sound_only)
+        return self._drive(flow)
+
+    def set_group(
+        self,
+        name: str,
+        *,
+        max_concurrent: int | Keep | None = KEEP,
+        paused: bool | None = None,
+        account: str = "default",
+    ) -> Group:
+        """Cap a group's share of the account, or pause it; holds from the next claim on.
+
+        Args:
+            name: the group.
+            max_concurrent: how many of its jobs may have a slot at once; None = no cap of its own,
+                KEEP = as it is.
+            paused: whether nothing of it is submitted; None = as it is.
+            account: whose group.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidGroup: the name or the cap is none.
+        """
+        call = groups.set_group(account, name, max_concurrent, paused)
+        self._know({account})
+        return self.send(call)
+
+    def groups(self, account: str = "default") -> list[Group]:
+        """Read the groups that have settings or ready jobs, 1,000 at most.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        self._know({account})
+        return self._drive(flows.list_groups(account))
+
+    def pause(self, account: str = "default", reason: str = "") -> bool:
+        """Submit nothing more of an account until it is resumed; runs under way go on.
+
+        Args:
+            account: which.
+            reason: shown to all who look.
+
+        Returns:
+            Whether it was not paused before.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        self._know({account})
+        return self.send(pausing.pause(account, reason))
+
+    def resume(self, account: str = "default") -> str:
+        """End a person's pause of an account; where there is none, its hold.
+
+        Who ends a hold has looked at what it was for, and says that submissions may go on.
+
+        Returns:
+            The reason of what was ended, '' if there was nothing.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        self._know({account})
+        return self._drive(pausing.resume(account))
+
+    def set_limits(
+        self, values: Mapping[str, float | None], account: str = "default"
+    ) -> AccountLimits:
+        """Set limits live: they win over the workers' environments until they are reset.
+
+        Args:
+            values: by name (`concurrent_runs`, …), 0 = none, None = reset to the environment's;
+                those that are not named stay. Empty: only reads them.
+            account: whose.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidLimits: a name or a value is none; nothing was changed.
+        """
+        call = limits.set_limits(account, values)
+        self._know({account})
+        return self.send(call)
+
+    def note(
+        self, who: str, what: str, target: str = "", detail: str = "", *, account: str = "default"
+    ) -> str:
+        """Note what somebody did to an account, and return the note's id; see `AuditNote`."""
+        return self.send(audit.note(account, who, what, target, detail))
+
+    def audit(
+        self, account: str = "default", *, before: str = "", limit: int = 50
+    ) -> list[AuditNote]:
+        """Read what people did, the newest first.
+
+        Args:
+            account: to which account.
+            before: the id of the last note of the page before; '' = the first page.
+            limit: how many.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        self._know({account})
+        return self.send(audit.notes(account, before, limit))
+
+    def workers(self, account: str = "default") -> list[Process]:
+        """Read the worker processes of an account, 200 at most, the one last heard of first.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        self._know({account})
+        return self.send(live_processes.processes(account))
+
+    def longest_lines(
+        self, account: str = "default", count: int = 20, *, groups: int = live_processes.ALL_GROUPS
+    ) -> tuple[int, list[GroupLine]]:
+        """Read how many groups have ready jobs or settings, and the longest of their lines.
+
+        Args:
+            account: whose.
+            count: lines, at most.
+            groups: groups that are looked at, at most.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        self._know({account})
+        return self.send(live_processes.longest_lines(account, count, groups))
+
     def send(self, call: ScriptCall[T]) -> T:
-        """Run one script; for the modules of this package."""
+        """Run one script."""
         if call.script.name in TAKES_IN and not self._accounts.checked:
             self.check_server()
         with speaking_of(self._url):
             return run(self._client, call)
+
+    def _drive(self, flow: Flow[T]) -> T:
+        return drive(flow, self.send)
 
     def _know(self, accounts: set[str]) -> None:
         if self._accounts.missing(accounts):

@@ -1,10 +1,10 @@
 """Waiting for the ends of jobs: however many wait at one queue, one of them looks for all.
 
 Who waits is a `WaitedJobs`. Of those that wait just now one leads: it looks at the states of what
-may have ended (what was never looked at, what the listener of `listener.py` heard of) and, now and
-then, of everything that is waited for, since a message may be lost. The others only wait to be
-told. A leader that has what it waited for hands over. So thousands of coroutines cost a few calls
-in two seconds, and one connection, and the blocking twin needs no thread for it.
+may have ended (what was never looked at, what the listener of `async_listener.py` heard of) and,
+now and then, of everything that is waited for, since a message may be lost. The others only wait to
+be told. A leader that has what it waited for hands over. So thousands of coroutines cost a few
+calls in two seconds, and one connection, and threads that wait need no other thread for it.
 """
 
 import asyncio
@@ -19,8 +19,11 @@ from contextlib import contextmanager
 from typing import Any, Generic, NamedTuple, TypeVar
 from weakref import WeakSet
 
+import redis
+
 from runqueue.errors import JobNotFound
 from runqueue.records.job import Job, JobState
+from runqueue.store.keys import Keys
 
 #: Seconds after which all that is waited for is looked at: that is what a lost message costs.
 LOOK_EVERY = 2.0
@@ -28,6 +31,15 @@ LOOK_EVERY = 2.0
 LOOK_AT = 1000
 #: Seconds a listener stays when nobody waits any more: the next one may come soon.
 LINGER = 5.0
+#: The channels of all accounts; a message is ids with blanks between them.
+CHANNELS = f"{Keys('*').prefix}ended"
+#: Seconds between two looks of a listener at whether it is wanted.
+TICK = 0.5
+#: Seconds between two tries of a listener to connect.
+PAUSE = 1.0
+#: Seconds without a word after which the server is asked for one; after twice as many the
+#: connection is given up, since nothing else tells that one without traffic is dead.
+QUIET = 5.0
 
 #: Results that `as_completed` reads at once; each may hold some megabytes.
 JOBS_AT_ONCE = 50
@@ -266,6 +278,33 @@ class Watchers(ABC, Generic[E, L]):
                 # What ended before the listener was there, nobody heard of.
                 self._is_heard = True
                 self._ask(self._waiting)
+
+
+class Silence:
+    """How long ago a listener's connection brought anything."""
+
+    def __init__(self) -> None:
+        self._heard = time.monotonic()
+        self._asked = False
+
+    def is_to_ask(self, *, heard: bool) -> bool:
+        """Tell whether the server is to be asked for a word.
+
+        Args:
+            heard: whether it said anything since the last call.
+
+        Raises:
+            ConnectionError: it was asked, and said nothing.
+        """
+        now = time.monotonic()
+        if heard:
+            self._heard, self._asked = now, False
+        elif now > self._heard + 2 * QUIET:
+            raise redis.ConnectionError("Redis says nothing")
+        elif now > self._heard + QUIET and not self._asked:
+            self._asked = True
+            return True
+        return False
 
 
 def found(job_ids: Sequence[str], jobs: Sequence[Job | None]) -> Iterator[Job]:

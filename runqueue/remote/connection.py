@@ -1,7 +1,7 @@
-"""The way to a gateway: where it is, who asks, what is tried again and for how long.
+"""Connections to a gateway: its address, the token, which requests are retried and for how long.
 
-Asked again is what did not reach the gateway, and what it may be asked twice without doing it
-twice; where it says when to come back (429, 503 with Retry-After), that is waited for.
+Retries requests that never arrived, and idempotent ones; where the gateway says when to come back
+(429, 503 with Retry-After), waits for that.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _YES = {"1", "true", "yes", "on"}
 T = TypeVar("T")
 
 
-class _Strangers(httpx.RequestError):
+class _OtherUserError(httpx.RequestError):
     """Another user of this machine has the gateway's port: nothing was sent to him."""
 
 
@@ -117,7 +117,7 @@ class GatewayLink:
         self._client.close()
 
     def _watch(self, request: httpx.Request) -> None:
-        """Have it looked at whom a request's connection leads to, before the request is sent."""
+        """Have the user behind a request's connection checked before the request is sent."""
         request.extensions["trace"] = self._connected
 
     def _connected(self, event: str, info: Mapping[str, Any]) -> None:
@@ -130,7 +130,7 @@ class GatewayLink:
         if strangers:
             stream.close()
             who = ", ".join(map(str, sorted(strangers)))
-            raise _Strangers(
+            raise _OtherUserError(
                 f"is not what listens there, but user {who}: the token in {TOKEN_FILE} is not sent"
                 " (RUNQUEUE_TOKEN is sent to whoever listens)"
             )
@@ -139,6 +139,7 @@ class GatewayLink:
         self,
         method: str,
         path: str,
+        parse: Callable[[Any], T],
         *,
         params: Mapping[str, Any] | None = None,
         content: bytes | None = None,
@@ -147,12 +148,13 @@ class GatewayLink:
         timeout: float = _ANSWER,
         meant: Mapping[int, RunQueueError] | None = None,
         refused: type[InvalidRequest] = InvalidRequest,
-    ) -> httpx.Response:
-        """Ask the gateway, and again where that helps and does no harm.
+    ) -> T:
+        """Send a request, and again where that helps and does no harm; returns the answer.
 
         Args:
+            parse: reads the answer's JSON.
             method, path, params, content, headers: the request; params that are None are left out.
-            may_repeat: whether asking twice does no more than asking once.
+            may_repeat: whether the request is idempotent.
             timeout: seconds to get the answer in.
             meant: what a status means to this call.
             refused: what fields at fault are to this call.
@@ -170,12 +172,13 @@ class GatewayLink:
             headers=headers,
             timeout=httpx.Timeout(timeout, connect=_CONNECT),
         )
-        return self.patiently(
+        answer = self.patiently(
             lambda: self._client.send(request),
             lambda: may_repeat,
             meant=meant,
             refused=refused,
         )
+        return self.read(answer, parse)
 
     def patiently(
         self,
@@ -191,9 +194,9 @@ class GatewayLink:
 
         Args:
             send: sends it, and returns the answer.
-            may_repeat: asked after a failure: whether sending it again does no harm.
-            can_repeat: asked after any: whether all of it is there to be sent again.
-            unsure: asked when no answer came: what that leaves unknown, in words; '' = nothing.
+            may_repeat: called after a failure: whether sending it again does no harm.
+            can_repeat: called after any: whether all of it is there to be sent again.
+            unsure: called when no answer came: what that leaves unknown, in words; '' = nothing.
         """
         give_up, tries = time.monotonic() + self._patience, 0
         while True:
@@ -225,7 +228,7 @@ class GatewayLink:
         params: Mapping[str, Any],
         meant: Mapping[int, RunQueueError],
     ) -> Iterator[httpx.Response]:
-        """Ask for an answer that is read as it comes; arguments and errors as for `ask`."""
+        """Request an answer that is read as it comes; arguments and errors as for `ask`."""
         request = self._client.build_request("GET", path, params=dict(params))
         answer = self.patiently(
             lambda: self._client.send(request, stream=True), lambda: True, meant=meant
@@ -285,7 +288,7 @@ def _answer(
 
 def words_of(error: Exception | None) -> str:
     """Say why there is no answer."""
-    if isinstance(error, _Strangers):
+    if isinstance(error, _OtherUserError):
         return str(error)
     for kind, words in _WORDS.items():
         if isinstance(error, kind):

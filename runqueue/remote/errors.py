@@ -1,4 +1,4 @@
-"""What the gateway says when it does not do as it is asked, as this package's errors."""
+"""The gateway's refusals as this package's errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from runqueue.errors import (
 
 #: Characters of a detail that are shown: who answers may be no gateway of ours.
 _LONGEST = 500
-#: What the gateway says where a call is none of its own, and of an account that nobody serves.
+#: What the gateway says of a call that it does not know, and of an account without workers.
 _NOTHING_HERE = "there is nothing at this address"
 _NO_ACCOUNT = "no worker has served"
 _HOW_TO = (
@@ -42,7 +42,7 @@ class Said:
         detail: what is wrong, in words.
         faults: the fields at fault.
         is_ours: whether it has the form of the gateway's refusals.
-        retry_after: seconds after which to ask again; None = it does not say.
+        retry_after: seconds after which to retry; None = it does not say.
     """
 
     status: int
@@ -89,7 +89,7 @@ def error_of(
     *,
     has_token: bool = True,
 ) -> RunQueueError:
-    """Return the error that a refusal stands for.
+    """Return a refusal as an error.
 
     Args:
         said: the refusal.

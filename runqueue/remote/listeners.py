@@ -1,6 +1,6 @@
-"""Whose sockets get what is sent to a port of this machine, as Linux tells it.
+"""The users whose sockets get what is sent to a port of this machine, as Linux reports them.
 
-While a server is away any user of the machine may listen at its port, and be told what was meant
+While a server is away any user of the machine may listen at its port, and receive what was meant
 for the server.
 """
 

@@ -23,13 +23,21 @@ from runqueue.request.moments import When
 from runqueue.request.private_targets import FieldWarning
 from runqueue.store.groups import Group
 
-_BATCH = TypeAdapter(Batch)
+_JOB, _BATCH, _GROUP = TypeAdapter(Job), TypeAdapter(Batch), TypeAdapter(Group)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: What a results line has of a run, where it has it.
 _OF_THE_RESULT = (
     *("output", "failure_reason", "app_url", "recording_url", "screenshot_urls"),
     *("downloaded_files", "step_count", "result_omitted"),
 )
+#: What a results line does not have of a job.
+_NOT_IN_A_LINE = {
+    "namespace": "",
+    "reason": None,
+    "cancel_requested": False,
+    "run_at": None,
+    "deadline": None,
+}
 
 
 def read_job(values: dict[str, Any], account: str = "default") -> Job:
@@ -39,33 +47,17 @@ def read_job(values: dict[str, Any], account: str = "default") -> Job:
         values: as `GET /v1/jobs/{id}`, or a line of a batch's results, has it.
         account: whose it is where that does not say.
     """
-    return Job(
-        id=values["job_id"],
-        account=values.get("account", account),
-        kind=values["kind"],
-        state=JobState(values["state"]),
-        custom_id=values["custom_id"],
-        namespace=values.get("namespace", ""),
-        priority=Priority[values["priority"].upper()],
-        group=values["group"],
-        batch=values["batch"],
-        attempts=values["attempts"],
-        runs=values["runs"],
-        run_id=values["run_id"],
-        run_status=values["run_status"],
-        reason=values.get("reason"),
-        cancel_requested=values.get("cancel_requested", False),
-        created_at=datetime.fromisoformat(values["created_at"]),
-        run_at=_moment(values.get("run_at")),
-        deadline=_moment(values.get("deadline")),
-        started_at=_moment(values["started_at"]),
-        ended_at=_moment(values["ended_at"]),
-        result=values["result"] if "result" in values else _result(values),
-        on_unconfirmed=values.get("on_unconfirmed", "auto"),
-        webhook=_webhook(values["webhook"]),
-        search_note=values.get("search_note"),
-        candidates=read_candidates(orjson.dumps(values.get("candidates") or [])),
-        max_run_seconds=values.get("max_run_seconds"),
+    return _JOB.validate_python(
+        {
+            "account": account,
+            "result": _result(values),
+            **_NOT_IN_A_LINE,
+            **values,
+            "id": values["job_id"],
+            "priority": Priority[values["priority"].upper()],
+            "webhook": _webhook(values["webhook"]),
+            "candidates": read_candidates(orjson.dumps(values.get("candidates") or [])),
+        }
     )
 
 
@@ -82,12 +74,8 @@ def _webhook(shown: Any) -> WebhookDelivery:
     return WebhookDelivery(state, shown["attempts"], shown["status"], shown["error"])
 
 
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
-
-
 def read_answer(values: dict[str, Any]) -> Enqueued:
-    """Return the answer to one job handed in."""
+    """Return the answer to one submitted job."""
     return Enqueued(
         values["job_id"],
         EnqueueStatus(values["status"]),
@@ -114,36 +102,29 @@ def read_batch(values: dict[str, Any]) -> Batch:
 
 def read_group(values: dict[str, Any]) -> Group:
     """Return a group."""
-    return Group(
-        values["group"],
-        values["account"],
-        values["max_concurrent"],
-        values["paused"],
-        values["live"],
-        values["waiting"],
-    )
+    return _GROUP.validate_python({**values, "name": values["group"]})
 
 
 def read_retried(values: dict[str, Any]) -> Retried:
     """Return what of a batch is done again; an older gateway says how many jobs alone."""
     states = {JobState(state): int(n) for state, n in values.get("states", {}).items()}
-    untold = int(values["jobs"]) - sum(states.values())
-    return Retried(states, int(values.get("canceled_left", 0)), untold)
+    others = int(values["jobs"]) - sum(states.values())
+    return Retried(states, int(values.get("canceled_left", 0)), others)
 
 
 @dataclass(frozen=True, slots=True)
-class ToldStats(AccountStats):
-    """An account's figures as a gateway told them; what it does not tell is None.
+class ReportedStats(AccountStats):
+    """An account's figures as a gateway reported them; what it does not report is None.
 
     Args:
-        told: the figures as JSON values.
+        reported: the figures as JSON values.
     """
 
-    told: dict[str, Any] = field(repr=False)
+    reported: dict[str, Any] = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as JSON values."""
-        return self.told
+        return self.reported
 
 
 def read_stats(account: str, values: dict[str, Any]) -> AccountStats:
@@ -161,7 +142,7 @@ def read_stats(account: str, values: dict[str, Any]) -> AccountStats:
         "refused_lines": values.get("refused_lines", 0),
         "set_aside": values.get("set_aside", 0),
     }
-    return ToldStats(**found, told=values)
+    return ReportedStats(**found, reported=values)
 
 
 def line_of(spec: JobSpec) -> bytes:

@@ -13,49 +13,72 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
+import orjson
+
 from runqueue import ids
 from runqueue.errors import (
+    BatchCanceled,
+    BatchNotFound,
     FieldError,
     IdempotencyConflict,
+    InvalidBatch,
+    InvalidGroup,
     InvalidJob,
     JobNotFound,
+    RunQueueError,
 )
+from runqueue.operator.selection import Settled
 from runqueue.producer.chunks import Handed, check
 from runqueue.producer.handles import QueuedJob
 from runqueue.records.account import AccountStats
+from runqueue.records.batch import (
+    NO_RULES,
+    Batch,
+    BatchPage,
+    BatchRules,
+    BatchStatus,
+    JobPage,
+    Retried,
+)
 from runqueue.records.job import Enqueued, Job, JobState
-from runqueue.remote.batches import RemoteBatching
-from runqueue.remote.connection import GatewayLink
+from runqueue.records.reasons import check_words
+from runqueue.remote.connection import GatewayLink, T
 from runqueue.remote.models import (
     line_of,
     read_answer,
+    read_batch,
+    read_group,
     read_job,
+    read_retried,
     read_stats,
     read_warnings,
 )
-from runqueue.remote.upload import LineConflict, Uploaded
+from runqueue.remote.results import result_rows
+from runqueue.remote.upload import LineConflict, Uploaded, callback_header, upload
 from runqueue.request.job_spec import JobSpec, Priority
 from runqueue.request.private_targets import FieldWarning, log_warnings
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import AnyRunRequest
 from runqueue.request.retry_policy import Retry
+from runqueue.store import groups
+from runqueue.store.groups import KEEP, Group, Keep
 
 __all__ = ["FieldWarning", "LineConflict", "RemoteQueue", "Uploaded"]
 
 #: Jobs, and bytes of them, that the gateway takes in one call.
 MOST_JOBS, MOST_BYTES = 10_000, 32 * 1024 * 1024
-#: Seconds that one call waits for a job's end, at most.
-_WAIT = 30.0
+#: Seconds that one call waits for a job's end, at most; and for what goes through all of a batch.
+_WAIT, _LONG = 30.0, 300.0
 _JSON = {"content-type": "application/json"}
 
 
-class RemoteQueue(RemoteBatching):
+class RemoteQueue:
     """The queue, over HTTP; thread-safe, with the names and types of `RunQueue`.
 
     Args:
@@ -117,9 +140,9 @@ class RemoteQueue(RemoteBatching):
         retry: Retry | Mapping[str, Any] | None = None,
         max_run_seconds: timedelta | float | None = None,
     ) -> QueuedJob:
-        """Hand in one run request; arguments and errors as for `RunQueue.enqueue`.
+        """Enqueue one run request; arguments and errors as for `RunQueue.enqueue`.
 
-        Without a key a job whose answer is lost is not handed in a second time: it may be there.
+        Without a key a job whose answer is lost is not sent a second time: it may be there.
         """
         spec = JobSpec.of(
             request,
@@ -141,20 +164,20 @@ class RemoteQueue(RemoteBatching):
         answer = self._link.ask(
             "POST",
             "/v1/jobs",
+            _warned(read_answer),
             content=line_of(spec),
             headers=_JSON,
             may_repeat=bool(key),
             meant={409: used},
             refused=InvalidJob,
         )
-        log_warnings(self._link.read(answer, read_warnings))
-        return QueuedJob.of(self._link.read(answer, read_answer), self)
+        return QueuedJob.of(answer, self)
 
     def enqueue_many(self, jobs: Iterable[Handed]) -> list[Enqueued]:
-        """Hand in up to 10,000 jobs (32 MiB); all of them are accepted, or none.
+        """Enqueue up to 10,000 jobs (32 MiB); all of them are accepted, or none.
 
-        `upload` takes any number. Jobs whose answer is lost are handed in a second time only if all
-        of them have a key.
+        `upload` takes any number. Jobs whose answer is lost are sent a second time only if all of
+        them have a key.
 
         Args:
             jobs: request objects, `JobSpec`s, or lines of a batch file (objects or JSON text).
@@ -172,16 +195,15 @@ class RemoteQueue(RemoteBatching):
             raise InvalidJob([FieldError("jobs", f"expected at most {most}: upload takes more")])
         if not specs:
             return []
-        answer = self._link.ask(
+        return self._link.ask(
             "POST",
             "/v1/jobs:bulk",
+            _warned(lambda values: list(map(read_answer, values["jobs"]))),
             content=body,
             headers=_JSON,
             may_repeat=all(spec.custom_id for spec in specs),
             refused=InvalidJob,
         )
-        log_warnings(self._link.read(answer, read_warnings))
-        return self._link.read(answer, lambda values: list(map(read_answer, values["jobs"])))
 
     def get(self, job_id: str) -> Job:
         """Read a job, its result included.
@@ -205,14 +227,14 @@ class RemoteQueue(RemoteBatching):
         if not ids.is_id(job_id):
             raise JobNotFound(job_id)
         params = {"result": "true" if result else "false", "wait": wait or None}
-        answer = self._link.ask(
+        return self._link.ask(
             "GET",
             f"/v1/jobs/{job_id}",
+            read_job,
             params=params,
             timeout=_WAIT + wait,
             meant={404: JobNotFound(job_id)},
         )
-        return self._link.read(answer, read_job)
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """Wait until a job has ended and return it.
@@ -235,28 +257,329 @@ class RemoteQueue(RemoteBatching):
                 raise TimeoutError(f"job {job_id} is still {job.state} after {timeout} s")
 
     def cancel(self, job_id: str) -> JobState:
-        """Ask for the end of a job and return its state; as `RunQueue.cancel`.
+        """Cancel a job and return its state; as `RunQueue.cancel`.
 
         Raises:
             JobNotFound: no such job is on record.
         """
         if not ids.is_id(job_id):
             raise JobNotFound(job_id)
-        answer = self._link.ask(
-            "POST", f"/v1/jobs/{job_id}/cancel", meant={404: JobNotFound(job_id)}
+        return self._link.ask(
+            "POST",
+            f"/v1/jobs/{job_id}/cancel",
+            lambda values: JobState(values["state"]),
+            meant={404: JobNotFound(job_id)},
         )
-        return self._link.read(answer, lambda values: JobState(values["state"]))
 
     def stats(self) -> dict[str, AccountStats]:
         """Read the figures of every account that the token is for."""
-        answer = self._link.ask("GET", "/v1/stats")
-        return self._link.read(
-            answer, lambda values: {name: read_stats(name, one) for name, one in values.items()}
+        return self._link.ask(
+            "GET",
+            "/v1/stats",
+            lambda values: {name: read_stats(name, one) for name, one in values.items()},
         )
 
     def accounts(self) -> list[str]:
         """Return the names of the accounts that the token is for."""
         return list(self.stats())
+
+    def upload(
+        self,
+        lines: Iterable[Handed],
+        *,
+        name: str = "",
+        account: str = "default",
+        namespace: str = "",
+        skip_invalid: bool = False,
+        rules: BatchRules = NO_RULES,
+    ) -> Uploaded:
+        """Submit a batch of any length, in constant memory.
+
+        None of it runs before all of it is there. An upload that breaks off is sent again if
+        `lines` can be gone through again (a list, an object with `__iter__`; no generator). Where
+        all was sent and only the answer was lost, it is sent again only if every line has a
+        `custom_id`: lines without one would become second jobs.
+
+        Args:
+            lines: the jobs, as `enqueue_many` takes them; a file's lines may have their newlines.
+            name: shown to people.
+            account, namespace: of jobs that name none; a `JobSpec` names its account.
+            skip_invalid: accept the good lines although others are bad.
+            rules: what the batch does by itself when its jobs end badly.
+
+        Raises:
+            InvalidJob: lines are bad, named `line N: field`, or JSON cannot carry one, whatever
+                `skip_invalid` says; nothing was accepted.
+            InvalidBatch: the gateway does not know the rules.
+            UnknownAccount: no worker ever served this account.
+        """
+        asked = {
+            "name": name,
+            "account": account,
+            "namespace": namespace,
+            "skip_invalid": "true" if skip_invalid else "",
+        }
+        return upload(self._link, lines, asked, rules)
+
+    def get_batch(self, batch: str) -> Batch:
+        """Read a batch.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+        """
+        return self._link.ask("GET", _path(batch), read_batch, meant=_of(batch))
+
+    def list_batches(
+        self,
+        account: str = "default",
+        *,
+        status: BatchStatus | str | None = None,
+        cursor: str = "",
+        limit: int = 100,
+    ) -> BatchPage:
+        """Read a page of batches, the newest first.
+
+        Args:
+            account: whose.
+            status: only such batches.
+            cursor: that of the page before; '' = the first page.
+            limit: how many, 1,000 at most.
+        """
+        chosen = {"account": account, "status": status, "cursor": cursor or None, "limit": limit}
+        return self._link.ask(
+            "GET",
+            "/v1/batches",
+            lambda page: BatchPage([read_batch(one) for one in page["batches"]], _cursor(page)),
+            params=chosen,
+        )
+
+    def cancel_batch(self, batch: str) -> int:
+        """Cancel every job of a batch, whatever its size; returns how many it has.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+        """
+        return self._link.ask(
+            "POST",
+            _path(batch, "cancel"),
+            lambda values: int(values["jobs"]),
+            timeout=_LONG,
+            meant=_of(batch),
+        )
+
+    def pause_batch(self, batch: str) -> Batch:
+        """Submit nothing more of a batch until it is resumed; runs under way go on.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            BatchCanceled: it was canceled.
+        """
+        return self._link.ask("POST", _path(batch, "pause"), read_batch, meant=_of(batch))
+
+    def resume_batch(self, batch: str) -> Batch:
+        """Go on with a batch that was paused or that its rules hold; as `RunQueue.resume_batch`.
+
+        Sent once: a second time might end what came to hold it in between.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            BatchCanceled: it was canceled.
+        """
+        return self._link.ask(
+            "POST", _path(batch, "resume"), read_batch, may_repeat=False, meant=_of(batch)
+        )
+
+    def retry_callbacks(self, batch: str, url: str | None = None) -> int:
+        """Have the callbacks of a batch sent again that were given up; as `RunQueue` has it.
+
+        Sent once: a second time would not know how many there were.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            InvalidBatch: the url is none; nothing was done.
+        """
+        given = BatchRules(callback_url=url).callback_url
+        return self._link.ask(
+            "POST",
+            _path(batch, "retry-callbacks"),
+            _warned(lambda values: int(values["callbacks"])),
+            headers=callback_header(given) if given else None,
+            may_repeat=False,
+            meant=_of(batch),
+            refused=InvalidBatch,
+        )
+
+    def retry_failed(
+        self, batch: str, *, reason: str | None = None, canceled: bool = False
+    ) -> Retried:
+        """Have the dead and failed jobs of a batch done again; as `RunQueue.retry_failed`.
+
+        Sent once: a second time would have those done again that failed in between.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+            BatchCanceled: it was canceled.
+            InvalidRequest: an empty reason.
+        """
+        check_words(reason)
+        return self._link.ask(
+            "POST",
+            _path(batch, "retry-failed"),
+            read_retried,
+            params={"reason": reason, "canceled": "true" if canceled else None},
+            may_repeat=False,
+            timeout=_LONG,
+            meant=_of(batch),
+        )
+
+    def iter_results(
+        self, batch: str, *, errors: bool = False, after: str | None = None
+    ) -> Iterator[Job]:
+        """Go through the jobs of a batch that have ended, in the order of the upload.
+
+        In constant memory; a connection that breaks is made again, and goes on where it was. The
+        jobs hold what a line of a results file has, and no more: no times to run, no whole result.
+
+        Args:
+            batch: its id.
+            errors: only those that failed, were canceled, are dead or unconfirmed.
+            after: only those behind this job, which was among them.
+
+        Raises:
+            BatchNotFound: no such batch is on record.
+        """
+        account = self.get_batch(batch).account
+        for row in self.iter_rows(batch, errors=errors, after=after):
+            try:
+                job = read_job(row, account)
+            except (ValueError, TypeError, KeyError, AttributeError):
+                job = None
+            if job is None:
+                raise self._link.strange()
+            yield job
+
+    def iter_rows(
+        self, batch: str, *, errors: bool = False, after: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Go through the lines of a results file; arguments and errors as for `iter_results`."""
+        return result_rows(self._link, batch, errors=errors, after=after)
+
+    def list_jobs(
+        self,
+        state: JobState | str | None = None,
+        *,
+        group: str | None = None,
+        batch: str | None = None,
+        reason: str | None = None,
+        custom_id: str | None = None,
+        namespace: str = "",
+        account: str = "default",
+        cursor: str = "",
+        limit: int = 100,
+    ) -> JobPage:
+        """Read a page of jobs, without their results; as `RunQueue.list_jobs`."""
+        check_words(reason)
+        params = {
+            "state": state,
+            "group": group,
+            "batch": batch,
+            "reason": reason,
+            "custom_id": custom_id,
+            "namespace": namespace or None,
+            "account": account,
+            "cursor": cursor or None,
+            "limit": limit,
+        }
+        return self._link.ask(
+            "GET",
+            "/v1/jobs",
+            lambda page: JobPage([read_job(one) for one in page["jobs"]], _cursor(page)),
+            params=params,
+        )
+
+    def replay(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Have dead, failed or canceled jobs done again; returns what came of each.
+
+        One call each, and each sent once: an answer that is lost raises `QueueUnavailable`.
+        """
+        return {job_id: self._replay(job_id) for job_id in job_ids}
+
+    def _replay(self, job_id: str) -> Settled:
+        if not ids.is_id(job_id):
+            return Settled.NO_SUCH_JOB
+        refused = _NotReplayedError()
+        try:
+            self._link.ask(
+                "POST",
+                f"/v1/jobs/{job_id}/replay",
+                dict,
+                may_repeat=False,
+                meant={404: JobNotFound(job_id), 409: refused},
+            )
+        except JobNotFound:
+            return Settled.NO_SUCH_JOB
+        except _NotReplayedError:
+            canceled = self._batch_is_canceled(job_id)
+            return Settled.BATCH_CANCELED if canceled else Settled.NOT_ENDED_BADLY
+        return Settled.DONE
+
+    def _batch_is_canceled(self, job_id: str) -> bool:
+        job = self._link.ask("GET", f"/v1/jobs/{job_id}", read_job, params={"result": "false"})
+        return job.batch is not None and self.get_batch(job.batch).held == "canceled"
+
+    def set_group(
+        self,
+        name: str,
+        *,
+        max_concurrent: int | Keep | None = KEEP,
+        paused: bool | None = None,
+        account: str = "default",
+    ) -> Group:
+        """Cap a group's share of the account, or pause it; as `RunQueue.set_group`.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidGroup: the name or the cap is none.
+        """
+        settings: dict[str, Any] = {}
+        if max_concurrent is not KEEP:
+            settings["max_concurrent"] = max_concurrent
+        if paused is not None:
+            settings["paused"] = paused
+        # Refuses what is wrong; a name that is none could lead elsewhere in a path.
+        groups.set_group(account, name, max_concurrent, paused)
+        return self._link.ask(
+            "PUT",
+            f"/v1/groups/{name}",
+            read_group,
+            params={"account": account},
+            content=orjson.dumps(settings),
+            headers=_JSON,
+            refused=InvalidGroup,
+        )
+
+    def groups(self, account: str = "default") -> list[Group]:
+        """Read the groups that have settings or ready jobs, 1,000 at most.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        return self._link.ask(
+            "GET",
+            "/v1/groups",
+            lambda found: [read_group(one) for one in found["groups"]],
+            params={"account": account},
+        )
+
+
+def _warned(parse: Callable[[Any], T]) -> Callable[[Any], T]:
+    """Have the warnings of an answer logged as it is read."""
+
+    def read(values: Any) -> T:
+        log_warnings(read_warnings(values))
+        return parse(values)
+
+    return read
 
 
 def _checked(jobs: Iterable[Handed]) -> Iterator[JobSpec]:
@@ -267,3 +590,26 @@ def _checked(jobs: Iterable[Handed]) -> Iterator[JobSpec]:
             raise InvalidJob(
                 [FieldError(f"[{position}].{f.field}", f.message) for f in error.errors]
             ) from None
+
+
+class _NotReplayedError(RunQueueError):
+    """The job is in no state for a replay."""
+
+
+def _path(batch: str, what: str = "") -> str:
+    """Return where a batch is read, or something is done to it.
+
+    Raises:
+        BatchNotFound: it is no id.
+    """
+    if not ids.is_id(batch):
+        raise BatchNotFound(batch)
+    return f"/v1/batches/{batch}{'/' if what else ''}{what}"
+
+
+def _of(batch: str) -> Mapping[int, RunQueueError]:
+    return {404: BatchNotFound(batch), 409: BatchCanceled(batch)}
+
+
+def _cursor(page: dict[str, Any]) -> str:
+    return page["cursor"] or ""

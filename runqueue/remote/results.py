@@ -15,7 +15,7 @@ from runqueue.remote.connection import TRIES, GatewayLink, words_of
 
 #: Says that an answer begins behind the job that was named.
 AFTER_HEADER = "runqueue-after"
-#: Seconds before a stream that broke is asked for again.
+#: Seconds before a stream that broke is requested again.
 _PAUSE = 0.5
 
 
@@ -25,7 +25,7 @@ def result_rows(
     """Yield what the gateway has of a batch's jobs, in the order of the upload.
 
     Args:
-        link: the way to the gateway.
+        link: the connection to the gateway.
         batch: its id.
         errors: only what did not go well; else all that has ended.
         after: only what comes behind this job, which was in an answer before.

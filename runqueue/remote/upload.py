@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import orjson
+from pydantic import TypeAdapter
 
 from runqueue.errors import FieldError, InvalidBatch, InvalidJob
 from runqueue.producer.chunks import Handed, check
@@ -80,15 +81,18 @@ class Uploaded:
     warnings: list[FieldWarning] = field(default_factory=list)
 
 
+_UPLOADED = TypeAdapter(Uploaded)
+
+
 def upload(
-    link: GatewayLink, lines: Iterable[Handed], asked: dict[str, Any], rules: BatchRules
+    link: GatewayLink, lines: Iterable[Handed], query: dict[str, Any], rules: BatchRules
 ) -> Uploaded:
     """Upload a batch.
 
     Args:
-        link: the way to the gateway.
+        link: the connection to the gateway.
         lines: the jobs; sent a second time only if they can be gone through again.
-        asked: the query: name, account, namespace, skip_invalid.
+        query: name, account, namespace, skip_invalid.
         rules: what the batch does by itself.
 
     Raises:
@@ -96,7 +100,7 @@ def upload(
         InvalidBatch: the gateway does not know these rules.
         GatewayUnavailable: it cannot be reached; the reason says so if the batch may be there.
     """
-    params = {name: value for name, value in asked.items() if value not in ("", False)}
+    params = {name: value for name, value in query.items() if value not in ("", False)}
     ruled, headers = _rules(link, rules)
     params |= ruled
     sending = _SendingLines(lines)
@@ -117,7 +121,7 @@ class _SendingLines:
         self._lines = lines
         self._once = iter(lines) is lines
         self._has_begun = False
-        #: Whether the last byte was handed over, and whether every line has a `custom_id`.
+        #: Whether the last byte was passed on, and whether every line has a `custom_id`.
         self.is_whole, self.is_named = False, True
 
     @property
@@ -209,10 +213,10 @@ def _rules(link: GatewayLink, rules: BatchRules) -> tuple[dict[str, Any], dict[b
     }
     if not wanted:
         return {}, _HEADERS
-    # Whoever is on the way logs a query, and this URL may hold a secret.
+    # Proxies log a query, and this URL may hold a secret.
     url = wanted.pop("callback_url", None)
     hidden = {} if url is None else callback_header(url)
-    known = link.read(link.ask("GET", "/openapi.json"), _parameters)
+    known = link.ask("GET", "/openapi.json", _parameters)
     unknown = wanted.keys() - known
     if hidden and _CALLBACK.decode() not in known:
         unknown.add("callback_url")
@@ -239,17 +243,6 @@ def _parameters(described: Any) -> set[str]:
 
 def _read(values: Any, *, is_new: bool) -> Uploaded:
     counts = values["counts"]
-    return Uploaded(
-        values["batch_id"],
-        is_new,
-        counts["new"],
-        counts["known"],
-        counts["invalid"],
-        counts["conflicts"],
-        [FieldError(one["field"], one["message"]) for one in values["errors"]],
-        [
-            LineConflict(one["line"], one["custom_id"], one["job_id"], one.get("error"))
-            for one in values["conflicts"]
-        ],
-        read_warnings(values),
-    )
+    given = {**values, **counts, "is_new": is_new, "conflict": counts["conflicts"]}
+    given |= {"conflicts": values["conflicts"], "warnings": read_warnings(values)}
+    return _UPLOADED.validate_python(given)

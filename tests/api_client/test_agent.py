@@ -2,7 +2,9 @@
 
 import asyncio
 import gzip
+import logging
 import pickle
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,10 +17,12 @@ from api_client import (
     ApiError,
     BadRequestError,
     BodyTooLargeError,
+    CallKind,
     ConflictError,
     ForbiddenError,
     NotFoundError,
     NotSentError,
+    RateLimiter,
     RateLimitError,
     RunListItem,
     RunStatus,
@@ -30,6 +34,7 @@ from api_client import (
     WaitTimeoutError,
     WorkflowRunResponse,
 )
+from api_client.agent import _finish
 from tests.api_client.rawserver import answering, serving
 from tests.api_client.twins import KEY, TASK, FakeTransport, Kind, answer, both, twin
 
@@ -353,6 +358,33 @@ async def test_threads_share_a_client() -> None:
             assert await asyncio.to_thread(work, client.agent) == {"tsk_1"}
         assert len(server.exchanges) == 200
         assert server.connections <= 8
+
+
+async def test_a_blocking_call_asks_its_limiter_and_logs_in_the_thread_that_calls(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked: list[int] = []
+
+    class Noting(RateLimiter):
+        def reserve(self, kind: CallKind, at_most: float) -> float | None:
+            asked.append(threading.get_ident())
+            return super().reserve(kind, at_most)
+
+    def call(url: str) -> int:
+        with Skyvern(api_key=KEY, base_url=url, limiter=Noting()) as client:
+            client.agent.get_run("tsk_1")
+        return threading.get_ident()
+
+    caplog.set_level(logging.DEBUG, "api_client")
+    async with serving(answering(200, TASK)) as server:
+        caller = await asyncio.to_thread(call, server.url)
+    assert asked == [caller]
+    assert [one.thread for one in caplog.records if one.name == "api_client"] == [caller]
+
+
+def test_what_a_blocking_call_awaits_never_waits() -> None:
+    with pytest.raises(RuntimeError, match="a blocking call has to wait"):
+        _finish(asyncio.sleep(0))
 
 
 async def test_a_cancelled_call_raises_nothing_but_the_cancellation() -> None:

@@ -5,21 +5,16 @@ and for hundreds of scripts that nobody wrote.
 """
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Callable, Coroutine
-from contextlib import closing
 from typing import Any
 
-import httpcore
 import pytest
 import uvloop
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from api_client import AnswerLostError, AsyncTransport, NotSentError
-from api_client.http.blocking import BlockingTransport
-from api_client.http.blocking_network import is_quiet
 from api_client.http.connect import Dialer
 from api_client.http.connection import Connection
 from api_client.http.messages import Request
@@ -93,28 +88,11 @@ def _looping(run: Callable[[Coroutine[Any, Any, list[str]]], list[str]]) -> Clie
     return lambda server, tls: run(_asked(server, tls))
 
 
-def _blocking(server: ScriptedServer, tls: ssl.SSLContext) -> list[str]:
-    said: list[str] = []
-    with closing(BlockingTransport(tls=tls)) as transport:
-        for number in range(len(server.turns)):
-            try:
-                said.append(transport.exchange(_request(server, number)).body.decode())
-            except NotSentError:
-                return [*said, "not sent"]
-            except AnswerLostError:
-                return [*said, "lost"]
-            idle: list[Any] = transport._pool._idle
-            sock = idle[0]._connection._network_stream.get_extra_info("socket") if idle else None
-            _settle(server, number, None if sock is None else sock.fileno())
-    return said
-
-
 clients = pytest.mark.parametrize(
     "client",
     [
         pytest.param(_looping(asyncio.run), id="asyncio"),
         pytest.param(_looping(uvloop.run), id="uvloop"),
-        pytest.param(_blocking, id="blocking"),
     ],
 )
 both_ways = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
@@ -151,7 +129,7 @@ def test_a_server_that_closes_after_each_answer_is_asked_over_new_connections(
 @pytest.fixture
 def slow_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what a server says to a new connection arrive before anything is written to it."""
-    dial, connect = Dialer.dial, httpcore.SyncBackend.connect_tcp
+    dial = Dialer.dial
 
     async def dialed(self: Dialer, origin: str) -> Connection:
         connection = await dial(self, origin)
@@ -159,13 +137,7 @@ def slow_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
             wait_readable(connection._transport.get_extra_info("socket").fileno())
         return connection
 
-    def connected(*args: Any, **kwargs: Any) -> httpcore.NetworkStream:
-        stream = connect(*args, **kwargs)
-        wait_readable(stream.get_extra_info("socket").fileno())
-        return stream
-
     monkeypatch.setattr(Dialer, "dial", dialed)
-    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", connected)
 
 
 @clients
@@ -176,19 +148,6 @@ def test_nothing_is_sent_to_a_server_that_speaks_or_closes_before_it_is_asked(
     with scripted(Turn(), greeting=greeting) as server:
         assert client(server, _trusting()) == ["not sent"]
     assert server.read == []
-
-
-def test_a_socket_that_was_reset_is_not_quiet() -> None:
-    with scripted(Turn(after=After.RESET)) as server:
-        port = int(server.url.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port)) as sock:
-            assert is_quiet(sock)
-            sock.settimeout(LIMIT)
-            sock.sendall(b"POST / HTTP/1.1\r\nx-number: 0\r\ncontent-length: 0\r\n\r\n")
-            assert sock.recv(1000).endswith(b"answer-0")
-            server.after()
-            wait_readable(sock.fileno())
-            assert not is_quiet(sock)
 
 
 @pytest.mark.parametrize(("turns", "seconds"), [(8, LIMIT), (10**9, 1.0)])

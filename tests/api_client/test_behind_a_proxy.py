@@ -3,19 +3,19 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from api_client import AsyncTransport, BlockingTransport
+from api_client import AsyncTransport
 from api_client.errors import AnswerLostError, NotSentError
 from api_client.http.messages import HttpAnswer, Request
 from api_client.http.proxies import Proxies, parse_proxy
 from api_client.http.tunnels import go_on, open_tunnel
-from tests.api_client.blockingserver import DRIP_INTERVAL, listening
 from tests.api_client.loops import Run, both_loops
+from tests.api_client.misbehaving import DRIP_INTERVAL, listening
 from tests.api_client.rawserver import (
     CERTIFICATE,
     Behaviour,
@@ -29,36 +29,19 @@ from tests.api_client.rawserver import (
 from tests.proxying import ForwardingProxy, proxying
 
 BODY = b'{"prompt": "Read it."}'
-Post = Callable[..., Awaitable[HttpAnswer]]
 
 TRUSTING = ssl.create_default_context(cafile=str(CERTIFICATE))
 
 
-async def _awaited(url: str, proxies: Proxies, **options: Any) -> HttpAnswer:
+async def post(url: str, proxies: Proxies, **options: Any) -> HttpAnswer:
     async with AsyncTransport(tls=TRUSTING, proxies=proxies) as transport:
         return await transport.exchange(_post(url, **options))
-
-
-async def _blocking(url: str, proxies: Proxies, **options: Any) -> HttpAnswer:
-    def send() -> HttpAnswer:
-        transport = BlockingTransport(tls=TRUSTING, proxies=proxies)
-        try:
-            return transport.exchange(_post(url, **options))
-        finally:
-            transport.close()
-
-    return await asyncio.to_thread(send)
 
 
 def _post(url: str, timeout: float = 30) -> Request:
     host = url.partition("://")[2]
     headers = {"host": host, "x-api-key": "key", "content-length": str(len(BODY))}
     return Request("POST", f"{url}/v1/run/tasks?a=b;c", headers, BODY, timeout)
-
-
-both = pytest.mark.parametrize(
-    "post", [pytest.param(_awaited, id="awaited"), pytest.param(_blocking, id="blocking")]
-)
 
 
 def through(proxy: ForwardingProxy, no_proxy: str = "") -> Proxies:
@@ -79,8 +62,7 @@ async def serving_tls(answer: bytes) -> AsyncIterator[str]:
         yield f"https://{host}"
 
 
-@both
-async def test_a_request_to_an_http_server_is_handed_to_the_proxy_whole(post: Post) -> None:
+async def test_a_request_to_an_http_server_is_handed_to_the_proxy_whole() -> None:
     with proxying(ForwardingProxy(user="us er:p:ss")) as proxy:
         named = Proxies.from_environment({}, proxy.url.replace("us er:p:ss", "us%20er:p%3Ass"))
         async with serving(answering(200, b"done")) as server:
@@ -93,10 +75,9 @@ async def test_a_request_to_an_http_server_is_handed_to_the_proxy_whole(post: Po
     assert "proxy-authorization" not in seen.headers
 
 
-@both
-async def test_a_request_to_an_https_server_goes_through_a_tunnel_that_reads_nothing_of_it(
-    post: Post,
-) -> None:
+async def test_a_request_to_an_https_server_goes_through_a_tunnel_that_reads_nothing_of_it() -> (
+    None
+):
     with proxying(ForwardingProxy(user="user:pass")) as proxy:
         async with serving_tls(response(200, b"private")) as url:
             answer = await post(url, through(proxy))
@@ -105,8 +86,7 @@ async def test_a_request_to_an_https_server_goes_through_a_tunnel_that_reads_not
     assert b"x-api-key" not in b"".join(proxy.heads)
 
 
-@both
-async def test_what_no_proxy_names_is_spoken_to_directly(post: Post) -> None:
+async def test_what_no_proxy_names_is_spoken_to_directly() -> None:
     with proxying() as proxy:
         async with serving(answering(200)) as server, serving_tls(response(201)) as url:
             direct = through(proxy, "127.0.0.0/8")
@@ -115,9 +95,8 @@ async def test_what_no_proxy_names_is_spoken_to_directly(post: Post) -> None:
     assert proxy.heads == []
 
 
-@both
 @pytest.mark.parametrize("status", [302, 403, 407, 500, 502, 503])
-async def test_a_tunnel_that_is_refused_is_not_sent(post: Post, status: int) -> None:
+async def test_a_tunnel_that_is_refused_is_not_sent(status: int) -> None:
     refusal = rf"the proxy http://127\.0\.0\.1:\d+ answered {status}"
     with (
         proxying(ForwardingProxy(refuses=status)) as proxy,
@@ -127,9 +106,8 @@ async def test_a_tunnel_that_is_refused_is_not_sent(post: Post, status: int) -> 
     assert proxy.tunnels == ["shop.test:443"]
 
 
-@both
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_407_is_not_sent_and_its_password_shown_nowhere(post: Post, scheme: str) -> None:
+async def test_a_407_is_not_sent_and_its_password_shown_nowhere(scheme: str) -> None:
     with proxying(ForwardingProxy(user="user:pass")) as proxy:
         wrong = Proxies.from_environment({}, f"http://user:Secret1@127.0.0.1:{proxy.port}")
         with pytest.raises(NotSentError, match="407: it wants another user or password") as error:
@@ -138,29 +116,25 @@ async def test_a_407_is_not_sent_and_its_password_shown_nowhere(post: Post, sche
     assert proxy.requests == proxy.tunnels == []
 
 
-@both
-async def test_a_502_for_a_request_that_the_proxy_was_handed_is_an_answer(post: Post) -> None:
+async def test_a_502_for_a_request_that_the_proxy_was_handed_is_an_answer() -> None:
     with proxying(ForwardingProxy(fails=502)) as proxy:
         async with serving(answering(200)) as server:
             assert (await post(server.url, through(proxy))).status == 502
             assert len(server.exchanges) == 1  # the server has seen it
 
 
-@both
-async def test_a_407_through_a_tunnel_is_the_servers_own_answer(post: Post) -> None:
+async def test_a_407_through_a_tunnel_is_the_servers_own_answer() -> None:
     with proxying() as proxy:
         async with serving_tls(response(407)) as url:
             assert (await post(url, through(proxy))).status == 407
 
 
-@both
-async def test_a_407_of_a_server_that_is_spoken_to_directly_is_its_answer(post: Post) -> None:
+async def test_a_407_of_a_server_that_is_spoken_to_directly_is_its_answer() -> None:
     async with serving(answering(407)) as server:
         assert (await post(server.url, Proxies())).status == 407
 
 
-@both
-async def test_what_breaks_off_behind_the_proxy_leaves_the_answer_lost(post: Post) -> None:
+async def test_what_breaks_off_behind_the_proxy_leaves_the_answer_lost() -> None:
     with proxying(ForwardingProxy(cuts=1)) as proxy:
         async with serving(answering(200, b"x" * 1000)) as server:
             with pytest.raises(AnswerLostError):
@@ -168,8 +142,7 @@ async def test_what_breaks_off_behind_the_proxy_leaves_the_answer_lost(post: Pos
             assert len(server.exchanges) == 1
 
 
-@both
-async def test_a_tunnel_that_breaks_off_within_the_answer_leaves_it_lost(post: Post) -> None:
+async def test_a_tunnel_that_breaks_off_within_the_answer_leaves_it_lost() -> None:
     with proxying() as proxy:
         async with serving_tls(response(200, b"x" * 100_000)) as url:
             proxy.cuts = 20_000
@@ -177,9 +150,8 @@ async def test_a_tunnel_that_breaks_off_within_the_answer_leaves_it_lost(post: P
                 await post(url, through(proxy))
 
 
-@both
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_proxy_that_is_not_there_is_not_sent_and_named(post: Post, scheme: str) -> None:
+async def test_a_proxy_that_is_not_there_is_not_sent_and_named(scheme: str) -> None:
     with port_nobody_listens_on() as port:
         absent = Proxies.from_environment({}, f"http://127.0.0.1:{port}")
         with pytest.raises(NotSentError, match="POST /v1/run/tasks"):
@@ -211,7 +183,6 @@ async def says_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) ->
     await reader.read()  # until the caller gives up
 
 
-@both
 @pytest.mark.parametrize(
     ("behaviour", "words"),
     [
@@ -223,7 +194,7 @@ async def says_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) ->
     ],
 )
 async def test_a_proxy_that_gives_no_way_is_not_sent(
-    post: Post, behaviour: Callable[..., Any], words: str
+    behaviour: Callable[..., Any], words: str
 ) -> None:
     seconds = 0.4 if behaviour is says_nothing else 30.0
     async with listening(behaviour) as host:
@@ -236,15 +207,13 @@ async def hints_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 403 Forbidden\r\n\r\n")
 
 
-@both
-async def test_an_interim_answer_of_a_proxy_is_not_its_answer(post: Post) -> None:
+async def test_an_interim_answer_of_a_proxy_is_not_its_answer() -> None:
     async with listening(hints_first) as host:
         with pytest.raises(NotSentError, match="answered 403"):
             await post("https://shop.test", Proxies.from_environment({}, host))
 
 
-@both
-async def test_the_certificate_behind_a_tunnel_is_checked(post: Post) -> None:
+async def test_the_certificate_behind_a_tunnel_is_checked() -> None:
     async def nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
@@ -257,18 +226,14 @@ async def test_the_certificate_behind_a_tunnel_is_checked(post: Post) -> None:
                 await post(f"https://shop.test:{port}", through(proxy))
 
 
-@both
-async def test_a_name_is_looked_up_by_the_proxy_alone(
-    post: Post,
-) -> None:
+async def test_a_name_is_looked_up_by_the_proxy_alone() -> None:
     with proxying() as proxy:
         async with serving(answering(200)) as server:
             proxy.resolves["no-such-name.test"] = ("127.0.0.1", server.port)
             assert (await post("http://no-such-name.test", through(proxy))).status == 200
 
 
-@both
-async def test_a_name_that_cannot_be_sent_to_a_proxy_is_not_sent(post: Post) -> None:
+async def test_a_name_that_cannot_be_sent_to_a_proxy_is_not_sent() -> None:
     with proxying() as proxy, pytest.raises(NotSentError):
         await post("https://shöp.test", through(proxy))
     assert proxy.heads == []
@@ -319,18 +284,16 @@ async def test_a_call_that_is_given_up_while_the_proxy_is_asked_leaves_no_connec
         await transport.aclose()
 
 
-@both
 @pytest.mark.parametrize("behaviour", [reads_then_closes])
 async def test_a_proxy_that_closes_after_it_was_handed_a_request_leaves_it_lost(
-    post: Post, behaviour: Behaviour
+    behaviour: Behaviour,
 ) -> None:
     async with serving(behaviour) as proxy:
         with pytest.raises(AnswerLostError):
             await post("http://shop.test", Proxies.from_environment({}, proxy.url))
 
 
-@both
-async def test_an_answer_of_a_proxy_that_comes_in_pieces_is_read_whole(post: Post) -> None:
+async def test_an_answer_of_a_proxy_that_comes_in_pieces_is_read_whole() -> None:
     async def answers_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         for piece in (b"HTTP/1.1 4", b"03 No\r\n", b"x: y\r\n\r", b"\n"):
@@ -343,11 +306,8 @@ async def test_an_answer_of_a_proxy_that_comes_in_pieces_is_read_whole(post: Pos
             await post("https://shop.test", Proxies.from_environment({}, host))
 
 
-@both
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_proxy_that_nobody_reaches_is_named_beside_the_server(
-    post: Post, scheme: str
-) -> None:
+async def test_a_proxy_that_nobody_reaches_is_named_beside_the_server(scheme: str) -> None:
     with port_nobody_listens_on() as port:
         named = Proxies.from_environment({}, f"http://user:password@127.0.0.1:{port}")
         with pytest.raises(NotSentError) as caught:
@@ -356,8 +316,7 @@ async def test_a_proxy_that_nobody_reaches_is_named_beside_the_server(
     assert "password" not in str(caught.value)
 
 
-@both
-async def test_a_server_that_nobody_reaches_is_named_without_its_login(post: Post) -> None:
+async def test_a_server_that_nobody_reaches_is_named_without_its_login() -> None:
     with port_nobody_listens_on() as port, pytest.raises(NotSentError) as caught:
         await post(f"http://user:password@127.0.0.1:{port}", Proxies())
     assert f" (http://127.0.0.1:{port})" in str(caught.value)

@@ -109,7 +109,7 @@ clients = pytest.mark.parametrize("client", [AgentClient, AsyncAgentClient])
 
 
 def calls_of(client: type) -> dict[str, Callable[..., Any]]:
-    return {name: call for name, call in vars(client).items() if not name.startswith("_")}
+    return {name: getattr(client, name) for name in dir(client) if not name.startswith("_")}
 
 
 def bare(call: Callable[..., Any]) -> str:

@@ -411,7 +411,7 @@ def test_the_waits_of_a_wait_are_those_it_was_given(
 
 
 def test_the_table_covers_every_argument_of_every_call() -> None:
-    calls = {name: call for name, call in vars(AgentClient).items() if not name.startswith("_")}
+    calls = {name: getattr(AgentClient, name) for name in dir(AgentClient) if name[0] != "_"}
     there_are = {
         (name, argument) for name, call in calls.items() for argument in _arguments_of(call)
     }

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from api_client import AnswerLostError, BodyTooLargeError
-from tests.api_client.blockingserver import drips_the_body
+from tests.api_client.misbehaving import drips_the_body
 from tests.api_client.rawserver import answering, serving
 from tests.api_client.twins import TASK, FakeTransport, Kind, both, twin
 

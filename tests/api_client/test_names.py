@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -256,3 +257,32 @@ async def test_what_is_told_after_the_end_is_let_be(system: System) -> None:
 
     with pytest.raises(OSError, match="not looked up any more"):
         await task
+
+
+@pytest.fixture
+def exiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no thread take anything any more, as at the interpreter's exit."""
+
+    def submit(*_: object) -> None:
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", submit)
+
+
+async def test_at_the_interpreters_exit_a_name_is_looked_up_where_it_is_asked_for(
+    system: System, exiting: None
+) -> None:
+    names = HostNames(system.ask)
+    system.may_tell.set()
+    assert await names.look_up("a.test", 80) == ["a.test's"]
+    with pytest.raises(OSError, match="no such name"):
+        await names.look_up("nobody.test", 80)
+    assert names.running == 0
+
+
+async def test_after_the_end_no_name_is_looked_up(system: System) -> None:
+    names = HostNames(system.ask)
+    names.close()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        await names.look_up("a.test", 80)
+    assert system.asked == []

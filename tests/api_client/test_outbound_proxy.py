@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from api_client.http.proxies import Proxies
-from tests.api_client.blockingserver import listening
 from tests.api_client.loops import Run, both_loops
+from tests.api_client.misbehaving import listening
 from tests.api_client.rawserver import (
     CERTIFICATE,
     Server,

@@ -15,7 +15,7 @@ from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError, 
 from api_client.http.blocking import BlockingTransport
 from api_client.http.httpx_adapter import OwnAsyncClient, OwnClient
 from api_client.http.messages import HttpAnswer, Request
-from tests.api_client.blockingserver import (
+from tests.api_client.misbehaving import (
     drips_the_body,
     drips_the_head,
     listening,

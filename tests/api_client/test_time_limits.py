@@ -11,9 +11,12 @@ from api_client.http.messages import Request
 from tests.api_client.loops import Run, both_loops
 from tests.api_client.rawserver import (
     Behaviour,
+    Exchange,
+    Server,
     answering,
     hangs,
     hangs_within_the_answer,
+    response,
     serving,
 )
 
@@ -57,10 +60,27 @@ def test_each_request_has_its_own_limit_and_all_of_them_one_timer(
         original(pool)
 
     monkeypatch.setattr(async_pool.AsyncPool, "_look_again", watched)
+    server: Server
+    all_connected: asyncio.Event
+
+    async def answers_once(exchange: Exchange) -> bool:
+        if len(server.exchanges) > 21:
+            return await hangs(exchange)
+        if len(server.exchanges) == 21:
+            all_connected.set()
+        await all_connected.wait()
+        await exchange.send(response(200))
+        return True
 
     async def check() -> None:
+        nonlocal server, all_connected
         loop = asyncio.get_running_loop()
-        async with serving(hangs) as server, AsyncTransport() as transport:
+        all_connected = asyncio.Event()
+        async with serving(answers_once) as server, AsyncTransport() as transport:
+            # To connect, too, takes of a limit, and more than 0.1 s on a busy machine.
+            connected = [transport.exchange(Request("GET", server.url, {})) for _ in range(21)]
+            await asyncio.gather(*connected)
+            look_again.reset_mock()
 
             async def last(seconds: float) -> float:
                 with pytest.raises(AnswerLostError, match="TimeoutError"):
@@ -79,7 +99,7 @@ def test_each_request_has_its_own_limit_and_all_of_them_one_timer(
 async def test_a_limit_that_was_kept_ends_no_later_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(async_pool, "COARSE", 0.0)
     async with serving(answering(200)) as server, AsyncTransport() as transport:
-        await transport.exchange(Request("GET", server.url, {}, timeout=0.01))
+        await transport.exchange(Request("GET", server.url, {}, timeout=30))
         opened = transport._opened
         assert opened is not None
         [[idle]] = opened.pool._idle.values()

@@ -8,13 +8,17 @@ from typing import Any
 import httpx
 import pytest
 
-from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError
+from api_client.errors import AnswerLostError, NotSentError
 from api_client.http.transport import AsyncTransport
 from tests.api_client.loops import Run, both_loops
+from tests.api_client.misbehaving import (
+    drips_the_body,
+    drips_the_head,
+    listening,
+    reads_slowly,
+)
 from tests.api_client.rawserver import (
     Behaviour,
-    Exchange,
-    answering,
     cuts_the_answer,
     cuts_the_head,
     cuts_the_upload,
@@ -31,7 +35,7 @@ from tests.api_client.rawserver import (
 )
 
 #: These answer by a limit of time alone.
-HANGING = {hangs, hangs_within_the_answer}
+SLOW = {hangs, hangs_within_the_answer, drips_the_head, drips_the_body, reads_slowly}
 #: Larger than the sockets' buffers on loopback.
 LARGE_BODY = b"x" * 16_000_000
 
@@ -49,6 +53,7 @@ async def post(url: str, content: bytes = b"{}", **options: Any) -> httpx.Respon
         (resets_before_reading, b"{}"),
         (resets_before_reading, LARGE_BODY),
         (cuts_the_upload, LARGE_BODY),
+        (reads_slowly, LARGE_BODY),
         (reads_then_closes, b"{}"),
         (reads_then_resets, b"{}"),
         (sends_garbage, b"{}"),
@@ -57,6 +62,8 @@ async def post(url: str, content: bytes = b"{}", **options: Any) -> httpx.Respon
         (cuts_the_answer, b"{}"),
         (hangs, b"{}"),
         (hangs_within_the_answer, b"{}"),
+        (drips_the_head, b"{}"),
+        (drips_the_body, b"{}"),
     ],
 )
 def test_a_server_that_can_have_seen_the_request_leaves_the_answer_lost(
@@ -65,7 +72,7 @@ def test_a_server_that_can_have_seen_the_request_leaves_the_answer_lost(
     async def check() -> None:
         async with serving(behaviour) as server:
             with pytest.raises(AnswerLostError, match="POST /v1/run/tasks"):
-                await post(server.url, content, timeout=1 if behaviour in HANGING else 60)
+                await post(server.url, content, timeout=1 if behaviour in SLOW else 60)
             assert len(server.exchanges) == 1
 
     run(check())
@@ -176,31 +183,20 @@ def test_cancellation_is_passed_on(run: Run) -> None:
     run(check())
 
 
+async def test_a_tls_handshake_that_hangs_is_not_sent() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with listening(silent) as host:
+        with pytest.raises(NotSentError, match="no connection in time"):
+            await post(f"https://{host}", connect_timeout=0.2)
+
+
 async def test_a_closed_transport_sends_nothing() -> None:
     transport = AsyncTransport()
     await transport.aclose()
     with pytest.raises(NotSentError, match="closed"):
         await transport.handle_async_request(httpx.Request("GET", "http://127.0.0.1:1/"))
-
-
-async def test_a_body_over_the_limit_is_not_read_to_its_end() -> None:
-    async def floods(exchange: Exchange) -> bool:
-        await exchange.read_body()
-        await exchange.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-        while True:
-            await exchange.send(b"1000\r\n" + b"x" * 0x1000 + b"\r\n")
-
-    async with serving(floods) as server:
-        with pytest.raises(BodyTooLargeError, match="more than 100,000 bytes"):
-            await post(server.url, max_body_bytes=100_000)
-
-
-async def test_a_body_of_just_the_limit_is_read() -> None:
-    async with serving(answering(200, b"x" * 100)) as server:
-        answer = await post(server.url, max_body_bytes=100)
-        assert await answer.aread() == b"x" * 100
-        with pytest.raises(BodyTooLargeError):
-            await post(server.url, max_body_bytes=99)
 
 
 async def test_no_message_carries_the_key_or_the_query() -> None:

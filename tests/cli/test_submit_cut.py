@@ -17,10 +17,11 @@ import pytest
 from faults.proxy import Network, Proxy
 from runqueue import RunQueue
 from runqueue.cli.follow.job_id_store import JobList
-from runqueue.cli.submit import batch_upload
+from runqueue.cli.submit import file_sender
 from runqueue.cli.submit.input_lines import Row, Source
-from runqueue.cli.submit.submit_file import Wish, hand_in
+from runqueue.cli.submit.submit_file import UploadOptions, submit_file
 from runqueue.records.batch import NO_RULES
+from runqueue.store.scripts import ScriptCall, T
 from tests.cli.commanding import Desk, line, lines
 
 JOBS = 20_000
@@ -156,7 +157,7 @@ def test_a_redis_that_is_away_for_a_moment_is_waited_for(
 def test_a_redis_that_is_gone_for_good_ends_it_and_given_again_it_is_whole(
     desk: Desk, proxy: Proxy, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_upload, "PATIENCE", 0.5)
+    monkeypatch.setattr(file_sender, "PATIENCE", 0.5)
     middle = proxy.trap("up", MIDDLE)
 
     def cut() -> None:
@@ -218,16 +219,17 @@ def numbered(rows: list[dict[str, Any]]) -> Iterator[Row]:
     return ((number, json.dumps(row).encode()) for number, row in enumerate(rows, 1))
 
 
-WISH = Wish("first", "", NO_RULES, skip_invalid=False)
+OPTIONS = UploadOptions("first", "", NO_RULES, skip_invalid=False)
 
 
 class _Overtaken(RunQueue):
     """A queue in which another upload of the same jobs begins just before the first is accepted."""
 
-    def seal_batch(self, batch: str, expected: int | None = None) -> int:
-        other = self.open_batch("other")
-        self.enqueue_many(lines(3), batch=other)
-        return super().seal_batch(batch, expected)
+    def send(self, call: ScriptCall[T]) -> T:
+        if call.script.name == "seal_batch":
+            other = self.open_batch("other")
+            self.enqueue_many(lines(3), batch=other)
+        return super().send(call)
 
 
 def test_an_upload_whose_jobs_are_taken_over_at_its_end_does_not_say_that_it_has_them(
@@ -236,9 +238,9 @@ def test_an_upload_whose_jobs_are_taken_over_at_its_end_does_not_say_that_it_has
     with (
         _Overtaken(desk.url) as queue,
         JobList() as jobs,
-        pytest.raises(batch_upload.UploadGivenUp, match="another upload of the same jobs"),
+        pytest.raises(file_sender.UploadGivenUp, match="another upload of the same jobs"),
     ):
-        hand_in(queue, source(numbered(lines(3))), WISH, jobs, keep_all=False)
+        submit_file(queue, source(numbered(lines(3))), OPTIONS, jobs, keep_all=False)
 
     (other,) = batches(desk)
     assert desk.queue.seal_batch(other) == 3
@@ -258,7 +260,7 @@ def test_a_bad_line_is_named_although_redis_is_full_by_then(
 
     try:
         with JobList() as jobs:
-            found, handed = hand_in(desk.queue, source(rows()), WISH, jobs, keep_all=False)
+            found, handed = submit_file(desk.queue, source(rows()), OPTIONS, jobs, keep_all=False)
     finally:
         desk.client.config_set("maxmemory", 0)
 

@@ -95,7 +95,7 @@ def test_what_is_not_run_needs_what_is_not_installed_here_and_can_be_compiled() 
 
 
 def test_every_call_has_a_heading_and_an_example() -> None:
-    calls = [name for name in vars(AgentClient) if not name.startswith("_")]
+    calls = [name for name in dir(AgentClient) if not name.startswith("_")]
     assert len(calls) == 21
     for name in [*calls, "verify_webhook"]:
         assert name in HEADINGS

@@ -336,6 +336,37 @@ async def test_the_body_of_a_request_that_has_none_is_not_kept(desk: Desk, redis
         assert (await one.rest()).count(b"HTTP/1.1 200 ") == 2
 
 
+_REFUSED = b"POST /v1/jobs HTTP/1.1\r\nhost: g\r\ncontent-type: application/json\r\n"
+
+
+async def test_the_rest_of_a_body_that_was_refused_is_read_at_a_pace(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 2.0)
+    monkeypatch.setattr(connections, "UNWANTED_RATE", 1024)
+    length = 200 * 1024 * 1024
+
+    async with gating(redis_url) as door, line(door) as one:
+        one.writer.write(_REFUSED + b"content-length: %d\r\n\r\n" % length)
+        said = await one.reader.readuntil(b"}")
+        sent = await one.flood(b"a" * 256 * 1024)
+
+    assert said.startswith(b"HTTP/1.1 401 ")
+    assert sent < length // 4  # what the system itself holds
+
+
+async def test_a_connection_serves_on_behind_the_rest_of_a_body_that_was_refused(
+    redis_url: str,
+) -> None:
+    length = 4 * 1024 * 1024
+
+    async with gating(redis_url) as door, line(door) as one:
+        await one.ask(_REFUSED + b"content-length: %d\r\n\r\n" % length)
+        answer = await one.ask(b"a" * length + HEALTH + b"\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
 async def test_cookies_are_not_unquoted(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python before 3.11.10 takes seconds for one of 64 KiB (CVE-2024-7592)."""
     seen: list[str] = []

@@ -192,7 +192,7 @@ def test_a_job_that_is_met_twice_counts_once_among_those_that_were_confirmed(
     ids = [answer.job_id for answer in desk.queue.enqueue_many(rows)]
     jobs = [job for job in desk.queue.get_many(ids) if job is not None]
     pages = [[jobs[0], jobs[1]], [jobs[1], jobs[0]], [jobs[1], jobs[2], jobs[3]]]
-    monkeypatch.setattr(Operations, "find_open_pages", lambda *_, **__: iter(pages))
+    monkeypatch.setattr(Operations, "pages", lambda *_, **__: iter(pages))
     work = BulkWork(Choice("cancel", "default", "open", Filter()), 3, threading.Event())
 
     work.run(Operations(desk.queue))

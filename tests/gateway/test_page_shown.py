@@ -398,8 +398,9 @@ async def test_a_list_of_webhooks_shows_all_but_the_damaged_job(
     desk: Desk, redis_url: str, state: str
 ) -> None:
     bad, good = (answer.job_id for answer in desk.queue.enqueue_many([line(1), line(2)]))
-    index = f"{Keys('default').prefix}{'gave_up' if state == 'gave_up' else 'relays'}"
-    desk.client.zadd(index, {bad: 1, good: 2})
+    prefix = Keys("default").prefix
+    desk.client.zadd(f"{prefix}{'gave_up' if state == 'gave_up' else 'relays'}", {bad: 1, good: 2})
+    desk.client.hset(f"{prefix}job:{good}", "delivery", state)
     damage(desk, f"job:{bad}")
 
     async with browsing(redis_url, OPS) as browser:

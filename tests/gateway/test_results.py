@@ -15,6 +15,7 @@ import redis
 from gateway.api import results
 from gateway.http import protocol
 from runqueue import Job, RunQueue
+from runqueue.producer import batch_results
 from runqueue.records.claim_items import Lost
 from runqueue.records.csv_rows import COLUMNS
 from runqueue.store import worker_calls
@@ -157,7 +158,7 @@ async def test_jobs_that_another_batch_took_over_are_left_out(
 async def test_large_results_are_read_a_few_at_a_time(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "_AIM", 20_000)
+    monkeypatch.setattr(batch_results, "_AIM", 20_000)
     sizes: list[int] = []
 
     async with gating(redis_url) as door:

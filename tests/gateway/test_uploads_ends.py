@@ -17,7 +17,7 @@ from runqueue import AsyncRunQueue, RunQueue
 from runqueue.producer.dedup import NoRoom
 from runqueue.store import job_calls
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import run
+from runqueue.store.scripts import ScriptCall, T, run
 from tests.gateway.gating import Desk, gating
 from tests.gateway.test_uploads_cut import swept
 from tests.gateway.uploads import KIND, PATH, begin, lines, send, text
@@ -30,17 +30,17 @@ Late = Callable[[Callable[[str], None]], None]
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> Late:
     """Return what has something done right before the next upload is accepted."""
-    seal = AsyncRunQueue.seal_batch
+    real = AsyncRunQueue.send
 
     def have_done(act: Callable[[str], None]) -> None:
         acts = [act]
 
-        async def sealing(self: AsyncRunQueue, batch: str, expected: int | None = None) -> int:
-            if acts:
-                acts.pop()(batch)
-            return await seal(self, batch, expected)
+        async def sending(self: AsyncRunQueue, call: ScriptCall[T]) -> T:
+            if acts and call.script.name == "seal_batch":
+                acts.pop()(str(call.arguments[0]))
+            return await real(self, call)
 
-        monkeypatch.setattr(AsyncRunQueue, "seal_batch", sealing)
+        monkeypatch.setattr(AsyncRunQueue, "send", sending)
 
     return have_done
 

@@ -20,7 +20,8 @@ from runqueue.store import worker_calls
 from runqueue.store.inbox_calls import inbox_take
 from runqueue.store.keys import ACCOUNTS, Keys
 from runqueue.store.scripts import ScriptCall, load, run, run_async
-from tests.clusters import Cluster, accounts_on_each, both, cluster, line
+from tests.clusters import Cluster, accounts_on_each, cluster, line
+from tests.either import both
 
 #: One account on each node.
 SHOPS = accounts_on_each()

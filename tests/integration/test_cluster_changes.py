@@ -16,12 +16,12 @@ from tests.clusters import (
     Cluster,
     Node,
     accounts_on_each,
-    both,
     cluster,
     line,
     slot_of,
     until,
 )
+from tests.either import both
 from tests.valkeys import free_port
 
 #: One account on each node.

@@ -4,12 +4,13 @@ import pytest
 import redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
-from runqueue import AsyncRunQueue, QueueUnavailable, RunQueue
+from runqueue import QueueUnavailable, RunQueue
 from runqueue.records.health import HealthLevel, health_of
 from runqueue.store import job_calls
 from runqueue.store.damage import damage_of, is_of_one, report_key
 from runqueue.store.keys import ACCOUNTS, Keys
 from runqueue.store.scripts import run
+from tests.either import Ask
 
 LINE = {"kind": "task", "body": {"prompt": "x"}}
 
@@ -21,14 +22,12 @@ def damage(client: redis.Redis, account: str) -> None:
 
 
 async def test_an_account_whose_figures_cannot_be_read_says_so_and_hides_no_other(
-    client: redis.Redis, queue: RunQueue, redis_url: str
+    client: redis.Redis, ask: Ask
 ) -> None:
     damage(client, "shop")
-    queue.enqueue_many([LINE])
+    await ask("enqueue_many", [LINE])
 
-    found = queue.stats()
-    async with AsyncRunQueue(redis_url) as same:
-        assert (await same.stats())["shop"] == found["shop"]
+    found = await ask("stats")
 
     assert found["default"].damage is None
     assert sum(found["default"].states.values()) == 1
@@ -38,14 +37,12 @@ async def test_an_account_whose_figures_cannot_be_read_says_so_and_hides_no_othe
 
 
 async def test_what_a_worker_reported_is_told_beside_the_figures(
-    client: redis.Redis, queue: RunQueue, redis_url: str
+    client: redis.Redis, ask: Ask
 ) -> None:
     client.sadd(ACCOUNTS, "shop")
     client.set(report_key("shop"), "poll_claim: WRONGTYPE poll")
 
-    found = queue.stats()
-    async with AsyncRunQueue(redis_url) as same:
-        assert (await same.stats())["shop"].damage == found["shop"].damage
+    found = await ask("stats")
 
     assert found["default"].damage is None
     health = health_of(found["shop"])
@@ -55,15 +52,13 @@ async def test_what_a_worker_reported_is_told_beside_the_figures(
 
 @pytest.mark.parametrize(("n", "words"), [(1, "1 damaged record is"), (3, "3 damaged records are")])
 async def test_an_account_whose_damaged_records_are_set_aside_does_not_stand_still(
-    client: redis.Redis, queue: RunQueue, redis_url: str, n: int, words: str
+    client: redis.Redis, ask: Ask, n: int, words: str
 ) -> None:
     client.sadd(ACCOUNTS, "shop")
     client.sadd(f"{Keys('shop').prefix}damaged", *(f"job {number}" for number in range(n)))
     client.set(report_key("shop", of_one=True), "claim: WRONGTYPE a job (the others go on)")
 
-    found = queue.stats()
-    async with AsyncRunQueue(redis_url) as same:
-        assert (await same.stats())["shop"] == found["shop"]
+    found = await ask("stats")
 
     shop, health = found["shop"], health_of(found["shop"])
     assert (shop.damage, shop.set_aside, shop.damaged_records) == (None, n, n)

@@ -1,9 +1,8 @@
 """`RunQueue` and `AsyncRunQueue` as a service uses them."""
 
 import asyncio
-import inspect
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,30 +30,15 @@ from runqueue.records import claim_items
 from runqueue.store import worker_calls
 from runqueue.store.job_calls import CHUNK_WORK
 from runqueue.store.scripts import run
+from tests.either import Ask, both
 from tests.valkeys import start_valkey
 
 ASK = TaskRunRequest(prompt="Read the price.", url="https://shop.test/17")
-
-#: Calls a method of either queue and returns its answer.
-Ask = Callable[..., Any]
 
 
 def line(key: str | None = None, prompt: str = "Read it.", **options: Any) -> dict[str, Any]:
     named = {} if key is None else {"custom_id": key}
     return {**named, "kind": "task", "body": {"prompt": prompt}, **options}
-
-
-@pytest.fixture(params=["sync", "async"])
-async def ask(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[Ask]:
-    """Either queue, asked by the name of the method."""
-    queue: Any = RunQueue(redis_url) if request.param == "sync" else AsyncRunQueue(redis_url)
-
-    async def call(name: str, *arguments: Any, **named: Any) -> Any:
-        answer = getattr(queue, name)(*arguments, **named)
-        return await answer if inspect.isawaitable(answer) else answer
-
-    yield call
-    await call("close")
 
 
 def claimed(client: redis.Redis, claim: str = "a claim") -> list[claim_items.Claimed]:
@@ -229,36 +213,34 @@ def test_a_server_that_never_answers_is_unavailable_and_its_password_not_shown(s
     assert "secret" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("make", [RunQueue, AsyncRunQueue])
+@pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_a_queue_says_what_becomes_of_what_skyvern_is_known_not_to_take(
-    make: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unknown = line("a") | {"body": {"prompt": "Read it.", "new": 1}}
     late = WorkflowRunRequest(workflow_id="wpid_1", max_elapsed_time_minutes=481)
 
-    async def asked(queue: Any) -> list[Any]:
+    async def asked(**options: Any) -> list[Any]:
         answers = []
-        for name, given in (("enqueue_many", [unknown]), ("enqueue", late)):
-            try:
-                answer = getattr(queue, name)(given)
-                answers.append(await answer if inspect.isawaitable(answer) else answer)
-            except InvalidJob as error:
-                answers.append([one.field for one in error.errors])
-        closed = queue.close()
-        await closed if inspect.isawaitable(closed) else None
+        async with both(kind, redis_url, **options) as ask:
+            for name, given in (("enqueue_many", [unknown]), ("enqueue", late)):
+                try:
+                    answers.append(await ask(name, given))
+                except InvalidJob as error:
+                    answers.append([one.field for one in error.errors])
         return answers
 
     faults = [["[0].body.new"], ["body.max_elapsed_time_minutes"]]
-    assert await asked(make(redis_url)) == faults
-    passed = await asked(make(redis_url, request_checks="pass"))
+    assert await asked() == faults
+    passed = await asked(request_checks="pass")
     assert passed[0][0].status is EnqueueStatus.NEW
     assert passed[1].status is EnqueueStatus.NEW
     monkeypatch.setenv("RUNQUEUE_REQUEST_CHECKS", "pass")
-    assert await asked(make(redis_url, request_checks="refuse")) == faults
-    assert (await asked(make(redis_url)))[0][0].status is EnqueueStatus.KNOWN
+    assert await asked(request_checks="refuse") == faults
+    assert (await asked())[0][0].status is EnqueueStatus.KNOWN
     monkeypatch.setenv("RUNQUEUE_REQUEST_CHECKS", "maybe")
     with pytest.raises(ValueError, match="RUNQUEUE_REQUEST_CHECKS: expected refuse"):
-        make(redis_url)
+        await asked()
 
 
 def test_a_line_of_a_file_is_not_taken_for_a_request(queue: RunQueue) -> None:
@@ -266,23 +248,21 @@ def test_a_line_of_a_file_is_not_taken_for_a_request(queue: RunQueue) -> None:
         queue.enqueue(line())  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_a_redis_that_drops_keys_is_refused_where_jobs_are_handed_in_and_may_be_looked_at(
-    tmp_path: Path,
+    kind: str, tmp_path: Path
 ) -> None:
     server = start_valkey(tmp_path)
     url = f"redis://127.0.0.1:{server.port}/0"
-    with redis.Redis.from_url(url) as plain, RunQueue(url) as queue:
-        plain.config_set("maxmemory-policy", "allkeys-lru")
-        waiting = AsyncRunQueue(url)
-        try:
+    try:
+        with redis.Redis.from_url(url) as plain:
+            plain.config_set("maxmemory-policy", "allkeys-lru")
+        async with both(kind, url) as ask:
             with pytest.raises(EvictingRedis, match="allkeys-lru"):
-                queue.enqueue(ASK)
+                await ask("enqueue", ASK)
             with pytest.raises(EvictingRedis, match="allkeys-lru"):
-                queue.open_batch()
-            with pytest.raises(EvictingRedis, match="allkeys-lru"):
-                await waiting.enqueue(ASK)
-            queue.pause(reason="Redis drops keys")
-            assert (await waiting.stats())["default"].paused
-        finally:
-            await waiting.close()
-            server.stop()
+                await ask("open_batch")
+            await ask("pause", reason="Redis drops keys")
+            assert (await ask("stats"))["default"].paused
+    finally:
+        server.stop()

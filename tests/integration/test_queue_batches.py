@@ -27,9 +27,8 @@ from runqueue.records.batch import ActiveRules
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
 from runqueue.store.scripts import run
-from tests.integration.test_queue import Ask, ask, claimed, finish_all, line
-
-__all__ = ["ask"]
+from tests.either import Ask
+from tests.integration.test_queue import claimed, finish_all, line
 
 
 async def batch_of(ask: Ask, *lines: dict[str, Any], **rules: Any) -> str:

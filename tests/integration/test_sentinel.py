@@ -8,7 +8,8 @@ import pytest
 from runqueue import JobState, RunQueue
 from runqueue.errors import QueueUnavailable
 from runqueue.store.keys import ACCOUNTS
-from tests.clusters import both, line
+from tests.clusters import line
+from tests.either import both
 from tests.sentinels import Watched, watched
 from tests.valkeys import free_port
 

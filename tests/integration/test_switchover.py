@@ -14,10 +14,11 @@ from kombu.connection import Connection
 from kombu.transport import redis as kombu_redis
 
 from faults.proxy import Network, Proxy
-from runqueue import AsyncRunQueue, RunQueue, TaskRunRequest
+from runqueue import RunQueue, TaskRunRequest
 from runqueue.connection.client import async_client, sync_client
 from runqueue.store.scripts import Script, ScriptCall
 from tests.clusters import until
+from tests.either import both
 from tests.valkeys import start_valkey
 from worker import kombu_transport
 from worker.process.script_client import DirectCalls
@@ -74,26 +75,19 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
             server.stop()
 
 
-def test_a_producer_goes_on_at_the_new_primary_without_an_error(pair: Pair) -> None:
-    with RunQueue(pair.url) as queue:
-        first = queue.enqueue(REQUEST)
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_producer_goes_on_at_the_new_primary_without_an_error(
+    kind: str, pair: Pair
+) -> None:
+    async with both(kind, pair.url) as ask:
+        first = await ask("enqueue", REQUEST)
         pair.switch()
 
-        second = queue.enqueue(REQUEST)
+        second = await ask("enqueue", REQUEST)
 
-        assert all(queue.get_many([first.job_id, second.job_id]))
+        assert all(await ask("get_many", [first.job_id, second.job_id]))
     with RunQueue(f"redis://127.0.0.1:{port_of(pair.new)}/0") as queue:
         assert queue.get(second.job_id).state == "ready"
-
-
-async def test_an_async_producer_goes_on_at_the_new_primary_without_an_error(pair: Pair) -> None:
-    async with AsyncRunQueue(pair.url) as queue:
-        first = await queue.enqueue(REQUEST)
-        pair.switch()
-
-        second = await queue.enqueue(REQUEST)
-
-        assert all(await queue.get_many([first.job_id, second.job_id]))
 
 
 def test_after_one_refused_write_no_connection_reads_at_the_old_primary(pair: Pair) -> None:

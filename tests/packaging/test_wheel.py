@@ -5,14 +5,12 @@ import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
-
-import pytest
+from typing import Any
 
 import runqueue
-from runqueue import AsyncRunQueue, AwaitableJob, QueuedJob, RunQueue
+from runqueue import AsyncRunQueue, RunQueue
 from tests.packaging.conftest import PACKAGES, ROOT, VERSION, run
 
 
@@ -193,24 +191,6 @@ def test_both_clients_have_the_same_methods_and_every_async_one_is_awaited() -> 
         goes_through = inspect.isasyncgenfunction(method)
         assert inspect.iscoroutinefunction(method) or goes_through
         assert inspect.isgeneratorfunction(sync[name]) == goes_through
-
-
-def _awaited(hint: Any) -> Any:
-    """What an async method returns where the other returns this: it is awaited, or gone through."""
-    if get_origin(hint) is Iterator:
-        return AsyncIterator[get_args(hint)]  # type: ignore[misc]
-    return AwaitableJob if hint is QueuedJob else hint
-
-
-@pytest.mark.parametrize("name", ["__init__", *sorted(_methods(RunQueue))])
-def test_both_clients_take_the_same_arguments_and_return_the_same(name: str) -> None:
-    sync, asynchronous = getattr(RunQueue, name), getattr(AsyncRunQueue, name)
-
-    first, second = inspect.signature(sync), inspect.signature(asynchronous)
-    named = str(first).replace("abc.Iterator[", "abc.AsyncIterator[")
-    assert named.replace("QueuedJob", "AwaitableJob") == str(second)
-    hints, others = get_type_hints(sync), get_type_hints(asynchronous)
-    assert {**hints, "return": _awaited(hints["return"])} == others
 
 
 def test_every_public_method_says_what_it_does() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from runqueue import JobState
@@ -18,7 +20,7 @@ PREFIX = "runqueue:{default}:"
 MANY = 2 * PAGE + 234
 
 
-def found(operations: Operations, state: JobState = JobState.DEAD, **wanted: str) -> list[str]:
+def found(operations: Operations, state: JobState = JobState.DEAD, **wanted: Any) -> list[str]:
     return [job.id for job in operations.find(state, Filter(**wanted))]
 
 
@@ -86,7 +88,7 @@ def test_jobs_that_come_while_they_are_gone_through_are_not_found_twice(
     ],
 )
 def test_a_filter_leaves_the_jobs_that_fit_all_of_it(
-    desk: Desk, operations: Operations, wanted: dict[str, str], keys: str
+    desk: Desk, operations: Operations, wanted: dict[str, Any], keys: str
 ) -> None:
     desk.dead([line("a"), line("b", group="shop")])
     desk.dead([line("c", group="shop")], "Too large")
@@ -140,10 +142,14 @@ def test_jobs_that_ended_are_found_by_the_state_that_they_ended_in(
         assert found(operations, other) == ([answer.job_id] if other is state else [])
 
 
-@pytest.mark.parametrize("state", [JobState.READY, JobState.SUBMITTING])
-def test_a_state_without_an_index_is_refused(operations: Operations, state: JobState) -> None:
-    with pytest.raises(ValueError, match=f"expected one of scheduled, .*, got {state}"):
-        list(operations.find(state))
+def test_jobs_of_a_state_without_an_index_are_looked_for_among_all(
+    desk: Desk, operations: Operations
+) -> None:
+    desk.dead([line("a")])
+    (ready,) = desk.queue.enqueue_many([line("b")])
+
+    assert found(operations, JobState.READY) == [ready.job_id]
+    assert found(operations, JobState.SUBMITTING) == []
 
 
 def test_what_stands_in_an_index_without_being_there_is_passed_over(

@@ -72,6 +72,16 @@ def test_all_faults_of_a_line_are_named_at_once() -> None:
     assert set(faults(line)) == {"body.prompt", "body.max_steps", "body.url", "group", "delay"}
 
 
+def test_options_that_disagree_are_named_beside_others_that_are_at_fault() -> None:
+    times = {"run_at": 20, "delay": 30, "deadline": 10}
+    retry = {"max_attempts": 0, "retry_on": ["faild"], "max_backoff": 1, "nope": 1}
+
+    assert faults({**LINE, **times, "retry": retry, "group": "A"}).keys() == {
+        *("delay", "deadline", "group"),
+        *("retry.max_attempts", "retry.retry_on", "retry.max_backoff", "retry.nope"),
+    }
+
+
 def test_a_thousand_faults_are_not_all_listed() -> None:
     assert len(faults(with_body(**{f"field_{n}": 1 for n in range(1_000)}))) == 21
 

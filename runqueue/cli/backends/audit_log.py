@@ -1,8 +1,8 @@
-"""Noting what commands do to the queue: who, what, and to how many; see `runqueue/store/audit.py`.
+"""The audit of what commands do to the queue: who, what, and to how many.
 
-What is done through a gateway, the gateway notes. What was done is done: a note that Redis does not
-take is told, and changes no exit code. Each note goes to the machine's own log (syslog, facility
-`auth`) as well, as one JSON object, where there is one.
+The gateway itself notes what is done through it. A note that Redis does not take is reported and
+changes no exit code, since the action is done. Each note goes to the machine's own log (syslog,
+facility `auth`) as well, as one JSON object, where there is one; see `runqueue/store/audit.py`.
 """
 
 import json
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from redis.exceptions import RedisError
 
-from runqueue.cli.backends.direct import Queue
+from runqueue.cli.backends.direct import AnyQueue
 from runqueue.cli.shared.actor import user
 from runqueue.cli.shared.exit_codes import tell
 from runqueue.cli.shared.formatting import counted
@@ -22,9 +22,7 @@ from runqueue.producer.queue import RunQueue
 from runqueue.store.accounts import account_of
 
 
-def note(
-    queue: Queue | RunQueue, what: str, target: str = "", detail: str = "", *, account: str
-) -> None:
+def note(queue: AnyQueue, what: str, target: str = "", detail: str = "", *, account: str) -> None:
     """Note what a command did to an account, or to something in it.
 
     Args:
@@ -47,7 +45,7 @@ def note(
 
 
 def note_jobs(
-    queue: Queue | RunQueue,
+    queue: AnyQueue,
     what: str,
     job_ids: Iterable[str],
     came_to: str,
@@ -77,7 +75,7 @@ def note_jobs(
 
 
 def note_counts(
-    queue: Queue | RunQueue,
+    queue: AnyQueue,
     what: str,
     counts: Mapping[str, int],
     came_to: str,
@@ -101,7 +99,7 @@ def note_counts(
 
 
 def _owners(queue: RunQueue, ids: list[str]) -> list[str]:
-    """Return the accounts of ids; Redis is asked for names only if there are others than one."""
+    """Return the accounts of ids; reads names from Redis only if there is more than `default`."""
     found = [account_of(some_id, [DEFAULT]) for some_id in ids]
     if None not in found:
         return [DEFAULT] * len(ids)

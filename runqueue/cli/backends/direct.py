@@ -11,28 +11,29 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
 import orjson
 import typer
 
-from runqueue.cli.follow.watch_batch import Watched
 from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
-from runqueue.cli.shared.id_lookup import Records
 from runqueue.cli.shared.result_lines import ResultLine
-from runqueue.errors import FieldError, InvalidRequest
+from runqueue.errors import InvalidRequest
 from runqueue.ids import DEFAULT
 from runqueue.operator.operations import Filter, Operations
+from runqueue.producer import flows
+from runqueue.producer.batch_results import BatchResults
 from runqueue.producer.queue import RunQueue
-from runqueue.records.batch import Batch, BatchPage, JobPage, Retried
-from runqueue.records.job import Job, JobState
-from runqueue.store import job_calls
-from runqueue.store.groups import KEEP, Group, Keep
+from runqueue.records.job import Job
 from runqueue.store.history import read_trail
 from runqueue.store.operator_calls import CancelCounts
 
 if TYPE_CHECKING:
     from runqueue.cli.backends.gateway import GatewayQueue
+
+#: What a command speaks to; and what its parts need of it.
+Queue: TypeAlias = "DirectQueue | GatewayQueue"
+AnyQueue: TypeAlias = "RunQueue | GatewayQueue"
 
 Url = Annotated[
     str | None,
@@ -43,88 +44,8 @@ Url = Annotated[
     ),
 ]
 
-#: What did not go well, or may not have.
-BAD = frozenset({JobState.FAILED, JobState.CANCELED, JobState.DEAD, JobState.UNCONFIRMED})
-#: Ids looked at in one step, jobs read in one (at least and at most), and bytes of their lines to
-#: aim at: results may have some megabytes each.
-_IDS, _LEAST, _MOST, _AIM = 1000, 4, 256, 4 * 1024 * 1024
 #: Steps under way at a time.
 _READERS = 2
-
-
-class Queue(Records, Watched, Protocol):
-    """What the commands need of a queue."""
-
-    def home(self) -> str:
-        """Return the account of what names none."""
-
-    def list_batches(
-        self, account: str = "default", *, cursor: str = "", limit: int = 100
-    ) -> BatchPage:
-        """Read a page of batches."""
-
-    def list_jobs(
-        self,
-        state: JobState | str | None = None,
-        *,
-        group: str | None = None,
-        batch: str | None = None,
-        reason: str | None = None,
-        custom_id: str | None = None,
-        namespace: str = "",
-        account: str = "default",
-        cursor: str = "",
-        limit: int = 100,
-    ) -> JobPage:
-        """Read a page of jobs."""
-
-    def pause_batch(self, batch: str) -> Batch:
-        """Submit nothing more of a batch."""
-
-    def resume_batch(self, batch: str) -> Batch:
-        """Go on with a batch."""
-
-    def retry_callbacks(self, batch: str, url: str | None = None) -> int:
-        """Have the callbacks of a batch sent again that were given up."""
-
-    def retry_failed(
-        self, batch: str, *, reason: str | None = None, canceled: bool = False
-    ) -> Retried:
-        """Have the dead and failed jobs of a batch done again, and the canceled ones if asked."""
-
-    def set_group(
-        self,
-        name: str,
-        *,
-        max_concurrent: int | Keep | None = KEEP,
-        paused: bool | None = None,
-        account: str = "default",
-    ) -> Group:
-        """Cap a group, or pause it."""
-
-    def groups(self, account: str = "default") -> list[Group]:
-        """Read the groups."""
-
-    def timeline(self, job_id: str) -> dict[str, Any]:
-        """Return a job's request, as far as it may be shown, and its steps; {} = not known."""
-
-    def find_open(self, wanted: Filter, *, account: str | None = None) -> Iterator[Job]:
-        """Go through the jobs that have not ended."""
-
-    def cancel_jobs(self, job_ids: Iterable[str]) -> CancelCounts:
-        """Ask for the end of jobs; returns what it came to."""
-
-    def cancel_all_of(self, batch: str) -> CancelCounts:
-        """Cancel every job of a batch; returns what it came to."""
-
-    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[ResultLine]]:
-        """Go through a batch's results in the order of the upload, some lines at a time.
-
-        Args:
-            batch: its id.
-            errors: what did not go well; else all that has ended.
-            after: only what comes behind this job.
-        """
 
 
 class DirectQueue(RunQueue):
@@ -144,7 +65,7 @@ class DirectQueue(RunQueue):
         return Operations(self).find_open(wanted, account=account)
 
     def cancel_jobs(self, job_ids: Iterable[str]) -> CancelCounts:
-        """Ask for the end of jobs; as `Operations.cancel`."""
+        """Cancel jobs; as `Operations.cancel`."""
         return Operations(self).cancel(job_ids)
 
     def cancel_all_of(self, batch: str) -> CancelCounts:
@@ -152,64 +73,29 @@ class DirectQueue(RunQueue):
         return Operations(self).cancel_batch(batch)
 
     def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[ResultLine]]:
-        """Go through a batch's results; Redis is at work on some while others are written."""
-        found = self.get_batch(batch)
+        """Go through a batch's results; Redis works on some while others are written."""
+        reader = BatchResults(self.get_batch(batch), errors=errors)
+        if after is not None:
+            flows.drive(reader.go_behind(after), self.send)
         under_way = deque[Future[list[ResultLine]]]()
-        size = _LEAST
         with ThreadPoolExecutor(_READERS) as readers:
-            for ids in self._ids_wanted(found, errors, after):
+            while (ids := flows.drive(reader.ids(), self.send)) is not None:
                 while ids:
-                    under_way.append(readers.submit(self._read, found, ids[:size], errors))
-                    del ids[:size]
+                    under_way.append(readers.submit(self._read, reader, ids[: reader.size]))
+                    del ids[: reader.size]
                     if len(under_way) > _READERS:
                         lines = under_way.popleft().result()
-                        size = _next_size(size, lines)
+                        reader.adapt(sum(len(line.text) for line in lines))
                         yield lines
             while under_way:
                 yield under_way.popleft().result()
 
-    def _ids_wanted(self, found: Batch, errors: bool, after: str | None) -> Iterator[list[str]]:
-        for ids in self._ids_behind(found.account, found.id, after):
-            # Of a batch that is over nearly all are wanted.
-            is_all = found.is_over and not errors
-            yield ids if is_all else self._wanted(found.account, ids, errors)
-
-    def _read(self, batch: Batch, ids: list[str], errors: bool) -> list[ResultLine]:
-        jobs = self.send(job_calls.get_jobs(batch.account, ids))
-        # One that another upload took over is that batch's.
-        return [
-            ResultLine(job.id, orjson.dumps(job.as_row()) + b"\n")
-            for job in jobs
-            if job is not None and job.batch == batch.id and (job.is_over or errors)
-        ]
-
-    def _wanted(self, account: str, ids: list[str], errors: bool) -> list[str]:
-        states = self.send(job_calls.job_states(account, ids))
-        return [
-            job_id
-            for job_id, (state, _) in zip(ids, states, strict=True)
-            if state is not None and (state in BAD if errors else state.is_over)
-        ]
-
-    def _ids_behind(self, account: str, batch: str, after: str | None) -> Iterator[list[str]]:
-        start, behind = 0, after is None
-        while ids := self.send(job_calls.list_batch(account, batch, start, _IDS)):
-            start += len(ids)
-            if not behind:
-                behind = after in ids
-                ids = ids[ids.index(after) + 1 :] if behind and after else []
-            yield ids
-        if not behind:
-            raise InvalidRequest([FieldError("after", "expected the id of a job of this batch")])
+    def _read(self, reader: BatchResults, ids: list[str]) -> list[ResultLine]:
+        jobs = flows.drive(reader.jobs(ids), self.send)
+        return [ResultLine(job.id, orjson.dumps(job.as_row()) + b"\n") for job in jobs]
 
     def __enter__(self) -> Self:
         return self
-
-
-def _next_size(size: int, lines: list[ResultLine]) -> int:
-    """Return how many jobs to read in one step, by what the last one weighed."""
-    weight = sum(len(line.text) for line in lines)
-    return min(size * 2, _MOST) if weight < _AIM // 2 else max(size // 2, _LEAST)
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
 
+from runqueue.cli.backends.job_pages import every_job
 from runqueue.cli.shared.result_lines import ResultLine
 from runqueue.errors import JobNotFound, RunQueueError, UnknownAccount
 from runqueue.ids import DEFAULT
@@ -15,13 +17,18 @@ from runqueue.records.job import Job, JobState
 from runqueue.remote.queue import RemoteQueue
 from runqueue.store.operator_calls import CancelCounts
 
-#: Jobs of a page, and lines that are handed on at once, and bytes of these.
-_PAGE, _LINES, _BYTES = 1000, 500, 1024 * 1024
+#: Lines that are yielded at once, and bytes of these.
+_LINES, _BYTES = 500, 1024 * 1024
 _WAITING = (JobState.READY, JobState.SCHEDULED)
 
 
 class GatewayQueue(RemoteQueue):
     """A `RemoteQueue` that finds and cancels many jobs, one call each."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        #: When a job was first seen to be unconfirmed.
+        self._since: dict[str, float] = {}
 
     def home(self) -> str:
         """Return the account of what names none: `default`, or else the token's first."""
@@ -34,14 +41,20 @@ class GatewayQueue(RemoteQueue):
         An older gateway does not know them.
         """
         try:
-            answer = self._link.ask(
-                "GET", f"/v1/jobs/{job_id}/timeline", meant={404: JobNotFound(job_id)}
+            found = self._link.ask(
+                "GET", f"/v1/jobs/{job_id}/timeline", dict, meant={404: JobNotFound(job_id)}
             )
         except JobNotFound:
             return {}
-        return self._link.read(
-            answer, lambda values: {name: values[name] for name in values if name != "job_id"}
-        )
+        found.pop("job_id", None)
+        return found
+
+    def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
+        """Return for how long jobs have been unconfirmed, since the first call for each."""
+        now = time.monotonic()
+        return [
+            (JobState.UNCONFIRMED, now - self._since.setdefault(job_id, now)) for job_id in job_ids
+        ]
 
     def find_open(self, wanted: Filter, *, account: str | None = None) -> Iterator[Job]:
         """Go through the jobs that have not ended, page by page.
@@ -53,22 +66,10 @@ class GatewayQueue(RemoteQueue):
         if account is not None and account not in known:
             raise UnknownAccount(account)
         for name in known if account is None else [account]:
-            cursor = ""
-            while True:
-                page = self.list_jobs(
-                    group=wanted.group,
-                    batch=wanted.batch,
-                    reason=wanted.reason,
-                    account=name,
-                    cursor=cursor,
-                    limit=_PAGE,
-                )
-                yield from (job for job in page.jobs if not job.is_over)
-                if not (cursor := page.cursor):
-                    break
+            yield from (job for job in every_job(self, wanted, name) if not job.is_over)
 
     def cancel_jobs(self, job_ids: Iterable[str]) -> CancelCounts:
-        """Ask for the end of jobs; returns what it came to."""
+        """Cancel jobs; returns the counts."""
         done = CancelCounts()
         for job_id in dict.fromkeys(job_ids):
             (job,) = self.get_many([job_id], result=False)
@@ -79,7 +80,7 @@ class GatewayQueue(RemoteQueue):
         return done
 
     def cancel_all_of(self, batch: str) -> CancelCounts:
-        """Cancel every job of a batch; what it came to is counted as it stood just before."""
+        """Cancel every job of a batch; the counts are from the states just before."""
         before = self.get_batch(batch)
         jobs = self.cancel_batch(batch)
         waiting = sum(before.states.get(state, 0) for state in _WAITING)

@@ -1,17 +1,21 @@
-"""How the commands for many jobs are told which, by name or by filter, and say what came of it."""
+"""The options that choose many jobs, by name or by filter, and the report of what was done."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 import typer
 
 from runqueue.cli.backends.audit_log import note_jobs
 from runqueue.cli.backends.direct import redis_is_needed
+from runqueue.cli.backends.id_lookup import named_jobs
 from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
+from runqueue.cli.shared.tables import AsJson, Limit
 from runqueue.operator.operations import Filter, Operations, Settled
 from runqueue.producer.queue import RunQueue
+from runqueue.records.job import JobState
 
 
 def _not_empty(value: str | None) -> str | None:
@@ -36,7 +40,58 @@ Namespace = Annotated[str, typer.Option(help="The namespace of the custom_ids.")
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
-class Deed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """The options by which a command's jobs are chosen: by name, or by filter."""
+
+    jobs: Jobs = None
+    namespace: Namespace = ""
+    group: Group = None
+    batch: Batch = None
+    reason: Reason = None
+    account: Account = None
+    everything: All = False
+    yes: Yes = False
+
+    @property
+    def wanted(self) -> Filter:
+        """The filters."""
+        return Filter(self.group, self.batch, self.reason)
+
+    def by(self, state: JobState) -> str:
+        """Return the filters in words, for jobs of a state; '' = the jobs are named."""
+        return "" if self.jobs else ", ".join(filter(None, (state.value, self.wanted.words)))
+
+    def ids(self, operations: Operations, state: JobState, hint: str = "") -> list[str]:
+        """Return the ids of the named jobs, or of those in a state that the filters leave.
+
+        Where the filters leave none, the command ends, with a hint if there is one.
+        """
+        filtered = self.everything or self.account is not None
+        if not by_filter(self.jobs, self.wanted, self.namespace, filtered=filtered):
+            return named_jobs(operations.queue, self.jobs or [], self.namespace)
+        found = [job.id for job in operations.find(state, self.wanted, account=self.account)]
+        if not found:
+            typer.echo("none")
+            if hint:
+                tell(f"runqueue: {hint}")
+            raise typer.Exit(Exit.OK)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """The options of a list of jobs."""
+
+    group: Group = None
+    batch: Batch = None
+    reason: Reason = None
+    account: Account = None
+    limit: Limit = 50
+    as_json: AsJson = False
+
+
+class OperatorAction(NamedTuple):
     """What a command does, as it is noted.
 
     Args:
@@ -57,7 +112,7 @@ _OF_THE_STATE = {Settled.NOT_UNCONFIRMED, Settled.NOT_DEAD, Settled.NOT_ENDED_BA
 
 @contextmanager
 def operating() -> Iterator[Operations]:
-    """Open the queue for a person's hands; what goes wrong ends the command with a line."""
+    """Open the queue for an operator; what goes wrong ends the command with a line."""
     redis_is_needed()
     with errors_told(), RunQueue() as queue:
         yield Operations(queue)
@@ -66,21 +121,20 @@ def operating() -> Iterator[Operations]:
 def by_filter(
     named: list[str] | None,
     wanted: Filter,
-    account: str | None,
     namespace: str,
     *,
-    everything: bool,
+    filtered: bool,
     filters: str = _FILTERS,
 ) -> bool:
-    """Tell whether jobs are chosen by a filter, not by name; neither or both ends the command.
+    """Return whether jobs are chosen by a filter, not by name; neither or both ends the command.
 
     Args:
         named, namespace: the names, and the namespace of those that are custom_ids.
-        wanted, account: the filters.
-        everything: whether there is another filter, or all are meant.
+        wanted: the filters.
+        filtered: whether there is another filter, or all are meant.
         filters: the command's options that are filters, in words.
     """
-    filtered = wanted != Filter() or account is not None or everything
+    filtered = filtered or wanted != Filter()
     if bool(named) == filtered:
         tell(
             f"runqueue: jobs are chosen by name or by {filters}, not by both"
@@ -94,7 +148,7 @@ def by_filter(
 
 
 def confirm(what: str, *, yes: bool) -> None:
-    """Ask whether that is to be done, unless it is agreed; a no ends the command."""
+    """Let the user confirm an action, unless `--yes` was given; a no ends the command."""
     if yes:
         return
     if not sys.stdin.isatty():
@@ -109,12 +163,12 @@ def confirm(what: str, *, yes: bool) -> None:
 
 
 def tell_settled(
-    operations: Operations, settled: dict[str, Settled], done: str, deed: Deed
+    operations: Operations, settled: dict[str, Settled], done: str, action: OperatorAction
 ) -> None:
-    """Note and say what came of decisions; the exit code tells if one could not be carried out."""
+    """Note and print what was settled; the exit code reports decisions that failed."""
     good = [job_id for job_id, outcome in settled.items() if outcome is Settled.DONE]
-    came_to = f"{done}: {deed.more}" if deed.more else done
-    note_jobs(operations.queue, deed.what, good, came_to, of=len(settled), by=deed.by)
+    came_to = f"{done}: {action.more}" if action.more else done
+    note_jobs(operations.queue, action.what, good, came_to, of=len(settled), by=action.by)
     bad = [job_id for job_id, outcome in settled.items() if outcome is not Settled.DONE]
     for job_id, (state, _) in zip(bad, operations.queue.states(bad), strict=True):
         but = f", but {state}" if state and settled[job_id] in _OF_THE_STATE else ""

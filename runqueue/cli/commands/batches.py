@@ -1,12 +1,13 @@
 """`runqueue batch`: the batches of an account, and what people do to one."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import orjson
 import typer
 
 from runqueue.cli.backends.audit_log import note, note_jobs
-from runqueue.cli.backends.direct import Url, opened
+from runqueue.cli.backends.direct import Queue, Url, opened
 from runqueue.cli.backends.job_selection import Reason
 from runqueue.cli.commands.cancel import canceled_words, tell_canceled
 from runqueue.cli.follow.batch_holds import batch_values, held_words
@@ -14,7 +15,7 @@ from runqueue.cli.follow.watch_batch import watch_batch
 from runqueue.cli.shared.exit_codes import Exit, tell
 from runqueue.cli.shared.formatting import counted, printable
 from runqueue.cli.shared.output import print_values
-from runqueue.cli.shared.tables import AsJson, Limit, print_rows, tell_more
+from runqueue.cli.shared.tables import AsJson, Limit, print_rows, up_to
 from runqueue.errors import InvalidBatch
 from runqueue.records.batch import Batch, BatchStatus
 from runqueue.records.job import JobState
@@ -52,22 +53,22 @@ def list_batches(
     as_json: AsJson = False,
 ) -> None:
     """Show the batches of an account, the newest first."""
-    rows: list[dict[str, Any]] = []
     with opened(url) as queue:
-        cursor, account = "", account or queue.home()
-        while True:
-            page = queue.list_batches(account, cursor=cursor, limit=min(_PAGE, limit))
-            rows += map(_row, page.batches)
-            cursor = page.cursor
-            if not cursor or len(rows) >= limit:
-                break
-        if cursor or len(rows) > limit:
-            tell_more(limit, None)
-        del rows[limit:]
+        found = _batches(queue, account or queue.home(), min(_PAGE, limit))
+        rows = list(map(_row, up_to(limit, found)))
         if as_json:
             rows = [row["whole"] for row in rows]
         columns = (*_COLUMNS, "why") if any(row.get("why") for row in rows) else _COLUMNS
         print_rows(rows, columns, as_json=as_json)
+
+
+def _batches(queue: Queue, account: str, limit: int) -> Iterator[Batch]:
+    cursor = ""
+    while True:
+        page = queue.list_batches(account, cursor=cursor, limit=limit)
+        yield from page.batches
+        if not (cursor := page.cursor):
+            return
 
 
 def _row(found: Batch) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`runqueue cancel`: jobs and batches by name, or all that a filter leaves."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
@@ -7,21 +8,11 @@ import typer
 
 from runqueue.cli.backends.audit_log import note_jobs
 from runqueue.cli.backends.direct import Queue, Url, opened
-from runqueue.cli.backends.job_selection import (
-    Account,
-    All,
-    Batch,
-    Group,
-    Namespace,
-    Reason,
-    Yes,
-    by_filter,
-    confirm,
-)
+from runqueue.cli.backends.id_lookup import named
+from runqueue.cli.backends.job_selection import JobOptions, by_filter, confirm
 from runqueue.cli.commands.status import AsJson
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.id_lookup import named
-from runqueue.operator.operations import Filter
+from runqueue.cli.shared.options import with_options
 from runqueue.records.job import Job
 from runqueue.store.operator_calls import CancelCounts
 
@@ -31,32 +22,29 @@ Names = Annotated[
 ]
 
 
-def cancel(
-    names: Names = None,
-    *,
-    namespace: Namespace = "",
-    group: Group = None,
-    batch: Batch = None,
-    reason: Reason = None,
-    account: Account = None,
-    everything: All = False,
-    yes: Yes = False,
-    url: Url = None,
-    as_json: AsJson = False,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class CancelOptions(JobOptions):
+    """The options by which the command's jobs are chosen; it takes names of batches, too."""
+
+    jobs: Names = None
+
+
+@with_options
+def cancel(options: CancelOptions, *, url: Url = None, as_json: AsJson = False) -> None:
     """Cancel the named jobs and batches, or the jobs that filters choose.
 
     A run that has begun is canceled at Skyvern; until its end is known its job keeps its state.
     If a name is not on record, nothing is canceled.
     """
-    wanted = Filter(group, batch, reason)
+    wanted, account = options.wanted, options.account
+    filtered = options.everything or account is not None
     with opened(url) as queue:
-        if not by_filter(names, wanted, account, namespace, everything=everything):
-            done, values = _cancel_named(queue, names or [], namespace)
+        if not by_filter(options.jobs, wanted, options.namespace, filtered=filtered):
+            done, values = _cancel_named(queue, options.jobs or [], options.namespace)
         else:
             found = queue.find_open(wanted, account=account)
             ids = dict.fromkeys(job.id for job in found)
-            confirm(f"cancel {counted(len(ids), 'job')}", yes=yes or not ids)
+            confirm(f"cancel {counted(len(ids), 'job')}", yes=options.yes or not ids)
             done, values = queue.cancel_jobs(ids), {}
             if done.at_once or done.asked:
                 by = wanted.words or "all open"

@@ -1,7 +1,6 @@
 """The commands for lines that were refused: those of the inbox, and of Celery messages."""
 
 from collections import Counter
-from itertools import islice
 from typing import Any
 
 import typer
@@ -11,7 +10,7 @@ from runqueue.cli.backends.direct import redis_is_needed
 from runqueue.cli.backends.job_selection import Account, All, Reason, Yes, confirm
 from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.tables import AsJson, Limit, print_rows, tell_more
+from runqueue.cli.shared.tables import AsJson, Limit, print_rows, up_to
 from runqueue.operator.operations import Filter
 from runqueue.operator.rejected_lines import RefusedLine, RejectedLines
 from runqueue.producer.queue import RunQueue
@@ -37,13 +36,11 @@ def list_refused(
     redis_is_needed()
     with errors_told(), RunQueue() as queue:
         refused = RejectedLines(queue)
-        found = list(islice(refused.find(account, reason), limit + 1))
         for name in queue.accounts():
             if account in {None, name}:
                 _tell_waiting(refused, name)
-        if len(found) > limit:
-            tell_more(limit, None)
-        print_rows([_row(line) for line in found[:limit]], _COLUMNS, as_json=as_json)
+        found = up_to(limit, refused.find(account, reason))
+        print_rows([_row(line) for line in found], _COLUMNS, as_json=as_json)
 
 
 @inbox.command()

@@ -1,15 +1,15 @@
 """`runqueue jobs list`: any jobs, by the filters that the page has."""
 
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
-from runqueue.cli.backends.direct import Queue, Url, opened
+from runqueue.cli.backends.direct import Url, opened
+from runqueue.cli.backends.job_pages import every_job
 from runqueue.cli.backends.job_selection import Account, Batch, Group, Namespace, Reason
-from runqueue.cli.shared.tables import AsJson, Limit, job_row, print_rows, tell_more
-from runqueue.operator.operations import Filter
-from runqueue.records.job import Job, JobState
+from runqueue.cli.shared.tables import AsJson, Limit, each_once, job_row, print_rows, up_to
+from runqueue.producer.listing import Filter
+from runqueue.records.job import JobState
 
 jobs = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Jobs of any state.")
 
@@ -42,24 +42,9 @@ def list_jobs(
     Without a state or a batch they come in no order. A filter by reason reads all that the others
     leave.
     """
-    wanted = Filter(group=group, batch=batch, reason=reason)
-    found: dict[str, Job] = {}
+    wanted = Filter(group, batch, reason, state, custom_id, namespace)
     with opened(url) as queue:
-        matching = _matching(
-            queue,
-            wanted,
-            state=state,
-            custom_id=custom_id,
-            namespace=namespace,
-            account=account or queue.home(),
-        )
-        for job in matching:
-            if job.id in found:
-                continue
-            if len(found) == limit:
-                tell_more(limit, None)
-                break
-            found[job.id] = job
+        found = every_job(queue, wanted, account or queue.home(), limit=PAGE)
         rows = [
             {
                 **job_row(job),
@@ -67,34 +52,6 @@ def list_jobs(
                 "run_id": job.run_id,
                 "run_status": job.run_status,
             }
-            for job in found.values()
+            for job in up_to(limit, each_once(found))
         ]
         print_rows(rows, _COLUMNS, as_json=as_json)
-
-
-def _matching(
-    queue: Queue,
-    wanted: Filter,
-    *,
-    state: JobState | None,
-    custom_id: str | None,
-    namespace: str,
-    account: str,
-) -> Iterator[Job]:
-    """Go through the jobs that match, page by page; one may come twice."""
-    cursor = ""
-    while True:
-        page = queue.list_jobs(
-            state,
-            group=wanted.group,
-            batch=wanted.batch,
-            reason=wanted.reason,
-            custom_id=custom_id,
-            namespace=namespace,
-            account=account,
-            cursor=cursor,
-            limit=PAGE,
-        )
-        yield from page.jobs
-        if not (cursor := page.cursor):
-            return

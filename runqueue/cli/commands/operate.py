@@ -1,31 +1,29 @@
 """The commands for jobs that need a person: dead ones, unconfirmed ones, runs that no job owns."""
 
 from collections import Counter
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import typer
 
 from runqueue.cli.backends.audit_log import note_counts
+from runqueue.cli.backends.id_lookup import named_jobs
 from runqueue.cli.backends.job_selection import (
     Account,
     All,
-    Batch,
-    Deed,
-    Group,
-    Jobs,
+    JobOptions,
+    ListOptions,
     Namespace,
-    Reason,
+    OperatorAction,
     Yes,
-    by_filter,
     confirm,
     operating,
     tell_settled,
 )
 from runqueue.cli.shared.exit_codes import Exit, tell
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.id_lookup import named_jobs
+from runqueue.cli.shared.options import with_options
 from runqueue.cli.shared.tables import AsJson, Limit, show_jobs, show_strays
-from runqueue.operator.operations import Filter, Operations
+from runqueue.operator.operations import Filter
 from runqueue.records.job import JobState, is_run_id
 
 dead = typer.Typer(
@@ -45,91 +43,54 @@ Replayed = Annotated[
 OneJob = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job, or its custom_id.")]
 
 
-@dead.command("list")
-def list_dead(
-    *,
-    group: Group = None,
-    batch: Batch = None,
-    reason: Reason = None,
-    account: Account = None,
-    limit: Limit = 50,
-    as_json: AsJson = False,
-) -> None:
-    """Show dead jobs and the words they died with, oldest first."""
+def _show(state: JobState, options: ListOptions) -> None:
+    wanted = Filter(options.group, options.batch, options.reason)
     with operating() as operations:
-        wanted = Filter(group, batch, reason)
-        show_jobs(operations, JobState.DEAD, wanted, account, limit, as_json=as_json)
+        show_jobs(
+            operations, state, wanted, options.account, options.limit, as_json=options.as_json
+        )
+
+
+@dead.command("list")
+@with_options
+def list_dead(options: ListOptions) -> None:
+    """Show dead jobs and the words they died with, oldest first."""
+    _show(JobState.DEAD, options)
 
 
 @dead.command()
-def replay(
-    jobs: Jobs = None,
-    *,
-    namespace: Namespace = "",
-    state: Replayed = "dead",
-    group: Group = None,
-    batch: Batch = None,
-    reason: Reason = None,
-    account: Account = None,
-    everything: All = False,
-    yes: Yes = False,
-) -> None:
+@with_options
+def replay(options: JobOptions, *, state: Replayed = "dead") -> None:
     """Submit dead, failed or canceled jobs again: the named ones, or by filter those of a state."""
     with operating() as operations:
-        wanted = Filter(group, batch, reason)
-        names = JobNames(jobs, namespace)
         of = JobState(state)
         hint = "only dead jobs were looked through; --state failed or canceled takes others"
-        ids = _chosen(
+        ids = options.ids(operations, of, hint if of is JobState.DEAD else "")
+        confirm(f"submit {counted(len(ids), 'job')} again", yes=options.yes or bool(options.jobs))
+        tell_settled(
             operations,
-            of,
-            names,
-            wanted,
-            account,
-            everything=everything,
-            hint=hint if of is JobState.DEAD else "",
+            operations.replay(ids),
+            "ready again",
+            OperatorAction("replay", options.by(of)),
         )
-        by = _by(of, jobs, wanted)
-        confirm(f"submit {counted(len(ids), 'job')} again", yes=yes or bool(jobs))
-        tell_settled(operations, operations.replay(ids), "ready again", Deed("replay", by))
 
 
 @dead.command()
-def discard(
-    jobs: Jobs = None,
-    *,
-    namespace: Namespace = "",
-    group: Group = None,
-    batch: Batch = None,
-    reason: Reason = None,
-    account: Account = None,
-    everything: All = False,
-    yes: Yes = False,
-) -> None:
+@with_options
+def discard(options: JobOptions) -> None:
     """Remove dead jobs for good, with their idempotency keys."""
     with operating() as operations:
-        wanted = Filter(group, batch, reason)
-        names = JobNames(jobs, namespace)
-        ids = _chosen(operations, JobState.DEAD, names, wanted, account, everything=everything)
-        by = _by(JobState.DEAD, jobs, wanted)
-        confirm(f"remove {counted(len(ids), 'dead job')} for good", yes=yes)
-        tell_settled(operations, operations.discard(ids), "removed", Deed("discard", by))
+        ids = options.ids(operations, JobState.DEAD)
+        confirm(f"remove {counted(len(ids), 'dead job')} for good", yes=options.yes)
+        action = OperatorAction("discard", options.by(JobState.DEAD))
+        tell_settled(operations, operations.discard(ids), "removed", action)
 
 
 @unconfirmed.command("list")
-def list_unconfirmed(
-    *,
-    group: Group = None,
-    batch: Batch = None,
-    reason: Reason = None,
-    account: Account = None,
-    limit: Limit = 50,
-    as_json: AsJson = False,
-) -> None:
+@with_options
+def list_unconfirmed(options: ListOptions) -> None:
     """Show unconfirmed jobs, oldest first."""
-    with operating() as operations:
-        wanted = Filter(group, batch, reason)
-        show_jobs(operations, JobState.UNCONFIRMED, wanted, account, limit, as_json=as_json)
+    _show(JobState.UNCONFIRMED, options)
 
 
 @unconfirmed.command()
@@ -147,55 +108,35 @@ def adopt(job: OneJob, run_id: str, *, namespace: Namespace = "", yes: Yes = Fal
                 yes=yes or run_id in named,
             )
         settled = {job_id: operations.adopt(job_id, run_id)}
-        tell_settled(operations, settled, "follows its run", Deed("adopt", more=run_id))
+        tell_settled(operations, settled, "follows its run", OperatorAction("adopt", more=run_id))
 
 
 @unconfirmed.command()
-def resubmit(
-    jobs: Jobs = None,
-    *,
-    namespace: Namespace = "",
-    group: Group = None,
-    batch: Batch = None,
-    reason: Reason = None,
-    account: Account = None,
-    everything: All = False,
-    yes: Yes = False,
-) -> None:
+@with_options
+def resubmit(options: JobOptions) -> None:
     """Say that there is no run: the jobs are submitted again. A run that is there runs twice."""
     with operating() as operations:
-        wanted = Filter(group, batch, reason)
-        names = JobNames(jobs, namespace)
-        state = JobState.UNCONFIRMED
-        ids = _chosen(operations, state, names, wanted, account, everything=everything)
-        by = _by(state, jobs, wanted)
+        ids = options.ids(operations, JobState.UNCONFIRMED)
         jobs_again = f"submit {counted(len(ids), 'job')} again"
-        confirm(f"{jobs_again}, although runs of them may exist", yes=yes)
-        tell_settled(operations, operations.resubmit(ids), "ready", Deed("resubmit", by))
+        confirm(f"{jobs_again}, although runs of them may exist", yes=options.yes)
+        action = OperatorAction("resubmit", options.by(JobState.UNCONFIRMED))
+        tell_settled(operations, operations.resubmit(ids), "ready", action)
 
 
 @unconfirmed.command()
+@with_options
 def fail(
-    jobs: Jobs = None,
-    *,
-    namespace: Namespace = "",
-    group: Group = None,
-    batch: Batch = None,
-    reason: Reason = None,
-    account: Account = None,
-    everything: All = False,
-    yes: Yes = False,
-    why: Annotated[str, typer.Option(help="Shown on the jobs.")] = "",
+    options: JobOptions, *, why: Annotated[str, typer.Option(help="Shown on the jobs.")] = ""
 ) -> None:
     """Stop looking: the jobs are dead, or canceled if that was asked for, and can be replayed."""
     with operating() as operations:
-        wanted = Filter(group, batch, reason)
-        names = JobNames(jobs, namespace)
-        state = JobState.UNCONFIRMED
-        ids = _chosen(operations, state, names, wanted, account, everything=everything)
-        by = _by(state, jobs, wanted)
-        confirm(f"stop looking for the runs of {counted(len(ids), 'job')}", yes=yes or bool(jobs))
-        tell_settled(operations, operations.fail(ids, why), "settled", Deed("fail", by, why))
+        ids = options.ids(operations, JobState.UNCONFIRMED)
+        confirm(
+            f"stop looking for the runs of {counted(len(ids), 'job')}",
+            yes=options.yes or bool(options.jobs),
+        )
+        action = OperatorAction("fail", options.by(JobState.UNCONFIRMED), why)
+        tell_settled(operations, operations.fail(ids, why), "settled", action)
 
 
 @strays.command("list")
@@ -229,41 +170,3 @@ def cancel_strays(
         came_to = f"{done:,} will be canceled"
         note_counts(operations.queue, "cancel_strays", counts, came_to, noun="run", of=len(found))
         typer.echo(came_to)
-
-
-class JobNames(NamedTuple):
-    """What jobs are called: ids or custom_ids, and the namespace of these."""
-
-    jobs: list[str] | None
-    namespace: str
-
-
-def _by(state: JobState, named: list[str] | None, wanted: Filter) -> str:
-    """Return by what filter jobs were chosen, in words; '' = they were named."""
-    return "" if named else ", ".join(filter(None, (state.value, wanted.words)))
-
-
-def _chosen(
-    operations: Operations,
-    state: JobState,
-    names: JobNames,
-    wanted: Filter,
-    account: str | None,
-    *,
-    everything: bool,
-    hint: str = "",
-) -> list[str]:
-    """Return the ids of the named jobs, or of those a filter leaves; neither is a mistake.
-
-    Where a filter leaves none, the command ends, with a hint if there is one.
-    """
-    named, namespace = names
-    if not by_filter(named, wanted, account, namespace, everything=everything):
-        return named_jobs(operations.queue, named or [], namespace)
-    found = [job.id for job in operations.find(state, wanted, account=account)]
-    if not found:
-        typer.echo("none")
-        if hint:
-            tell(f"runqueue: {hint}")
-        raise typer.Exit(Exit.OK)
-    return found

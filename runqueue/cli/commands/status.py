@@ -1,4 +1,4 @@
-"""The commands that look at the queue, or run the embedded server."""
+"""The commands that show the queue, or run the embedded server."""
 
 import textwrap
 from contextlib import suppress
@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from runqueue.cli.backends.direct import Queue, Url, opened
+from runqueue.cli.backends.id_lookup import named
 from runqueue.cli.backends.job_selection import Namespace
 from runqueue.cli.commands.webhooks import webhook_values
 from runqueue.cli.follow.account_holds import hold_words
 from runqueue.cli.follow.batch_holds import batch_values, held_words
 from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
 from runqueue.cli.shared.formatting import count_words, counted, printable, webhook_words
-from runqueue.cli.shared.id_lookup import named
 from runqueue.cli.shared.output import print_table, print_values
 from runqueue.cli.shared.tables import doubt_values
 from runqueue.embedded.server import DIRECTORY, serve

@@ -2,20 +2,23 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, NamedTuple
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 
+from runqueue.cli.backends.id_lookup import named_jobs
 from runqueue.cli.backends.job_selection import (
     Account,
     All,
     Batch,
-    Deed,
     Group,
     Jobs,
     Namespace,
+    OperatorAction,
     Yes,
     by_filter,
     confirm,
@@ -24,12 +27,21 @@ from runqueue.cli.backends.job_selection import (
 )
 from runqueue.cli.shared.exit_codes import Exit, tell
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.id_lookup import named_jobs
-from runqueue.cli.shared.tables import AsJson, Limit, job_row, print_rows, tell_more
+from runqueue.cli.shared.options import with_options
+from runqueue.cli.shared.tables import (
+    AsJson,
+    Limit,
+    each_once,
+    job_row,
+    print_rows,
+    total_of,
+    up_to,
+)
 from runqueue.connection.urls import shown_url
-from runqueue.operator.deliveries import check_url
+from runqueue.operator.deliveries import FOUND, check_url
 from runqueue.operator.operations import Filter, Operations, Settled
 from runqueue.producer.queue import RunQueue
+from runqueue.records.account import AccountStats
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
 from runqueue.records.job import Job
 from runqueue.request.moments import moment, seconds
@@ -54,7 +66,7 @@ _FILTERS = "--gave-up, --pending, --unknown, --group, --batch, --account, --sinc
 
 #: Webhooks to private addresses are refused at once: the first are waited for, and so many seconds.
 _FOLLOWED, PATIENCE = 100, 5.0
-#: Seconds between two looks at them.
+#: Seconds between two polls of them.
 _PAUSE = 0.1
 
 #: What may be secret in what is no URL, whatever it was meant to be.
@@ -104,69 +116,58 @@ Url = Annotated[
 ]
 
 
-class Chosen(NamedTuple):
-    """Which webhooks are meant."""
+@dataclass(frozen=True, slots=True)
+class WebhookFilter:
+    """The options that say which webhooks are meant."""
 
-    states: list[DeliveryState]
-    wanted: Filter
-    account: str | None
-    since: datetime | None
+    gave_up: GaveUp = False
+    pending: Pending = False
+    unknown: Unknown = False
+    group: Group = None
+    batch: Batch = None
+    account: Account = None
+    since: Since = None
 
-    def find(self, operations: Operations) -> Iterator[Job]:
-        """Go through their jobs; one may come twice."""
-        for state in self.states:
+    @property
+    def wanted(self) -> Filter:
+        """The group and the batch."""
+        return Filter(self.group, self.batch)
+
+    @property
+    def states(self) -> list[DeliveryState]:
+        """The states that are named."""
+        given = {
+            DeliveryState.PENDING: self.pending,
+            DeliveryState.GAVE_UP: self.gave_up,
+            DeliveryState.UNKNOWN: self.unknown,
+        }
+        return [state for state in given if given[state]]
+
+    def find(self, operations: Operations, states: Sequence[DeliveryState]) -> Iterator[Job]:
+        """Go through the jobs whose webhooks are in some states; one may come twice."""
+        for state in states:
             yield from operations.find_deliveries(
                 state, self.wanted, account=self.account, since=self.since
             )
 
 
-def _states(*, gave_up: bool, pending: bool, unknown: bool) -> list[DeliveryState]:
-    given = {
-        DeliveryState.PENDING: pending,
-        DeliveryState.GAVE_UP: gave_up,
-        DeliveryState.UNKNOWN: unknown,
-    }
-    return [state for state in given if given[state]]
-
-
 @webhooks.command("list")
-def list_webhooks(
-    *,
-    gave_up: GaveUp = False,
-    pending: Pending = False,
-    unknown: Unknown = False,
-    group: Group = None,
-    batch: Batch = None,
-    account: Account = None,
-    since: Since = None,
-    limit: Limit = 50,
-    as_json: AsJson = False,
-) -> None:
+@with_options
+def list_webhooks(options: WebhookFilter, *, limit: Limit = 50, as_json: AsJson = False) -> None:
     """Show webhooks that were not delivered, or may not have been."""
-    states = _states(gave_up=gave_up, pending=pending, unknown=unknown)
-    states = states or _states(gave_up=True, pending=True, unknown=True)
     with operating() as operations:
-        chosen = Chosen(states, Filter(group, batch), account, since)
-        print_rows(_rows(operations, chosen, limit), _COLUMNS, as_json=as_json)
+        print_rows(_rows(operations, options, limit), _COLUMNS, as_json=as_json)
 
 
-def _rows(operations: Operations, chosen: Chosen, limit: int) -> list[dict[str, Any]]:
-    found: dict[str, Job] = {}
-    for job in chosen.find(operations):
-        if len(found) == limit and job.id not in found:
-            tell_more(limit, _total(operations, chosen))
-            break
-        found[job.id] = job
-    return [_row(job) for job in found.values()]
+def _rows(operations: Operations, options: WebhookFilter, limit: int) -> list[dict[str, Any]]:
+    states = options.states or FOUND
 
+    def count(stats: AccountStats) -> int:
+        return sum(stats.deliveries[state] for state in states)
 
-def _total(operations: Operations, chosen: Chosen) -> int | None:
-    """Return how many there are, where that is known without reading all of them."""
-    if chosen.wanted != Filter() or chosen.since is not None:
-        return None
-    stats = operations.queue.stats()
-    accounts = [stats[name] for name in stats if chosen.account in {None, name}]
-    return sum(account.deliveries[state] for account in accounts for state in chosen.states)
+    is_all = options.wanted == Filter() and options.since is None
+    total = partial(total_of, operations, options.account, count) if is_all else None
+    return [_row(job) for job in up_to(limit, each_once(options.find(operations, states)), total)]
 
 
 def _row(job: Job) -> dict[str, Any]:
@@ -193,17 +194,12 @@ def webhook_values(found: WebhookDelivery) -> dict[str, Any]:
 
 
 @webhooks.command()
+@with_options
 def retry(
     jobs: Jobs = None,
     *,
     namespace: Namespace = "",
-    gave_up: GaveUp = False,
-    pending: Pending = False,
-    unknown: Unknown = False,
-    group: Group = None,
-    batch: Batch = None,
-    account: Account = None,
-    since: Since = None,
+    options: WebhookFilter,
     everything: All = False,
     url: Url = None,
     yes: Yes = False,
@@ -212,15 +208,13 @@ def retry(
 
     Filters leave those that were given up and the unknown ones, unless a state is given.
     """
-    states = _states(gave_up=gave_up, pending=pending, unknown=unknown)
-    filtered = bool(states) or since is not None or everything
-    states = states or _states(gave_up=True, pending=False, unknown=True)
+    filtered = bool(options.states) or options.since is not None or everything
+    filtered = filtered or options.account is not None
+    states = options.states or [DeliveryState.GAVE_UP, DeliveryState.UNKNOWN]
     with operating() as operations:
-        chosen = Chosen(states, Filter(group, batch), account, since)
-        if by_filter(
-            jobs, chosen.wanted, account, namespace, everything=filtered, filters=_FILTERS
-        ):
-            found = {job.id: _is_private(job, url) for job in chosen.find(operations)}
+        if by_filter(jobs, options.wanted, namespace, filtered=filtered, filters=_FILTERS):
+            chosen = options.find(operations, states)
+            found = {job.id: _is_private(job, url) for job in chosen}
         else:
             ids = named_jobs(operations.queue, jobs or [], namespace)
             before = operations.queue.get_many(ids, result=False)
@@ -233,12 +227,12 @@ def retry(
             raise typer.Exit(Exit.OK)
         where = f" to {shown_url(url)}" if url else ""
         confirm(f"send {counted(len(found), 'webhook')} again{where}", yes=yes or bool(jobs))
-        by = "" if jobs else ", ".join(filter(None, (*states, chosen.wanted.words)))
-        deed = Deed("deliver", by, where.removeprefix(" "))
+        by = "" if jobs else ", ".join(filter(None, (*states, options.wanted.words)))
+        action = OperatorAction("deliver", by, where.removeprefix(" "))
         settled = operations.deliver_again(found, url or "")
         private = [i for i in found if found[i] and settled.get(i) is Settled.DONE]
         settled |= dict.fromkeys(_refused(operations.queue, private), Settled.TARGET_REFUSED)
-        tell_settled(operations, settled, "will be sent", deed)
+        tell_settled(operations, settled, "will be sent", action)
 
 
 def _is_private(job: Job, url: str | None) -> bool:
@@ -280,5 +274,5 @@ def confirm_results(
     """Say that you have results: their webhooks are delivered."""
     with operating() as operations:
         ids = named_jobs(operations.queue, jobs, namespace)
-        deed = Deed("confirm_delivery")
-        tell_settled(operations, operations.confirm_delivery(ids), "delivered", deed)
+        action = OperatorAction("confirm_delivery")
+        tell_settled(operations, operations.confirm_delivery(ids), "delivered", action)

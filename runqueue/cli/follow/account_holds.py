@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Collection
-from typing import Protocol
 
+from runqueue.cli.backends.direct import AnyQueue
 from runqueue.cli.shared.formatting import printable
 from runqueue.cli.shared.saying import Saying
 from runqueue.records.account import AccountStats
 
-#: Seconds between two looks at what may hold the submissions.
+#: Seconds between two polls of what may hold the submissions.
 _EVERY = 5.0
 
 
@@ -39,26 +39,21 @@ def _words(stats: AccountStats) -> list[tuple[str, str]]:
     return found
 
 
-class _HasStats(Protocol):
-    def stats(self) -> dict[str, AccountStats]:
-        """Read the figures of every account."""
-
-
 class Holds:
-    """Says what keeps the jobs waiting that somebody waits for; what lasts is said again.
+    """Reports what keeps followed jobs waiting; what lasts is reported again.
 
     Args:
         queue: the queue.
-        say: told the words when something is seen for the first time, and if it lasts.
+        say: prints the words when something is seen for the first time, and if it lasts.
     """
 
-    def __init__(self, queue: _HasStats, say: Callable[[str], None]) -> None:
+    def __init__(self, queue: AnyQueue, say: Callable[[str], None]) -> None:
         self._queue = queue
         self._saying = Saying(say)
         self._next = time.monotonic() + _EVERY
 
     def look(self, accounts: Collection[str]) -> None:
-        """Look every few seconds; the looks between cost nothing.
+        """Poll every few seconds; calls between cost nothing.
 
         Args:
             accounts: those whose jobs are waited for.

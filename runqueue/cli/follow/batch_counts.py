@@ -12,11 +12,11 @@ GONE = "gone"
 
 @dataclass(slots=True)
 class Counted:
-    """A batch that is followed by its counts, as of the last look.
+    """A batch that is followed by its counts, as of the last poll.
 
     Args:
         total: how many jobs it has.
-        batch: how it stands; None = nothing is known yet.
+        batch: its last state; None = nothing is known yet.
         is_gone: whether its record is gone: its jobs ended longer ago than they are kept.
         stuck: how many of its jobs have been unconfirmed for too long.
     """
@@ -28,7 +28,7 @@ class Counted:
 
     @property
     def states(self) -> Counter[str]:
-        """How many of its jobs stand where."""
+        """How many of its jobs are in which state."""
         states = Counter({s.value: n for s, n in self.batch.states.items()} if self.batch else {})
         if self.is_gone:
             states = Counter({state: states[state] for state in states if JobState(state).is_over})
@@ -54,5 +54,5 @@ class Counted:
 
     @property
     def unconfirmed(self) -> int:
-        """How many jobs may have a run that nobody knows of."""
+        """How many jobs may have an unknown run."""
         return self.batch.states.get(JobState.UNCONFIRMED, 0) if self.batch else 0

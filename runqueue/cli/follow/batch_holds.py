@@ -40,17 +40,17 @@ def batch_values(batch: Batch, *, as_json: bool) -> dict[str, Any]:
 
 
 class Held:
-    """Says what holds the batches that somebody waits for; what lasts is said again.
+    """Reports what holds followed batches; what lasts is reported again.
 
     Args:
-        say: told the words when something is seen for the first time, and if it lasts.
+        say: prints the words when something is seen for the first time, and if it lasts.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._saying = Saying(say)
 
     def look(self, batches: Iterable[Batch]) -> None:
-        """Look at batches that were just read."""
+        """Check batches that were just read."""
         for batch in batches:
             words = held_words(batch)
             if words:

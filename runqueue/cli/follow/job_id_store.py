@@ -5,7 +5,7 @@ from typing import Final, Literal, NamedTuple
 
 from runqueue.producer.dedup import Scratch, no_room_told
 
-#: Jobs of batches that are followed by their counts; and those that are asked for one by one.
+#: Jobs of batches that are followed by their counts; and those that are polled one by one.
 COUNTED: Final = "counted"
 SINGLE: Final = "single"
 Which = Literal["counted", "single"]
@@ -19,7 +19,7 @@ class Listed(NamedTuple):
 
 
 class JobList(Scratch):
-    """Jobs under the batches that they are in; '' stands for none.
+    """Jobs under the batches that they are in; '' = none.
 
     Args:
         counted, single: how many there are of either.
@@ -62,9 +62,9 @@ class JobList(Scratch):
 
     def page(self, which: Which, after: int, size: int) -> list[Listed]:
         """Return some jobs after a place (0 = from the beginning)."""
-        asked = f"SELECT place, job_id FROM {which} WHERE place > ? ORDER BY place LIMIT ?"  # noqa: S608 - a constant
+        query = f"SELECT place, job_id FROM {which} WHERE place > ? ORDER BY place LIMIT ?"  # noqa: S608 - a constant
         with no_room_told():
-            return list(map(Listed._make, self._db.execute(asked, (after, size))))
+            return list(map(Listed._make, self._db.execute(query, (after, size))))
 
     def remove(self, which: Which, jobs: Sequence[Listed]) -> None:
         """Take jobs out."""

@@ -2,50 +2,33 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import NamedTuple
 
 from runqueue import ids
+from runqueue.cli.backends.direct import AnyQueue
+from runqueue.cli.backends.job_pages import every_job
 from runqueue.cli.follow.batch_counts import GONE, Counted
 from runqueue.cli.follow.job_id_store import COUNTED, SINGLE, JobList, Listed, Which
 from runqueue.errors import BatchNotFound, QueueUnavailable
-from runqueue.records.batch import Batch, JobPage
+from runqueue.producer.listing import Filter
+from runqueue.records.batch import Batch
 from runqueue.records.job import JobState
 
-#: Seconds between two looks, the least and the most.
+#: Seconds between two polls, the least and the most.
 SOONEST, LATEST = 0.1, 1.0
-#: Between two looks passes at least so many times as long as a look takes; seconds, at most.
+#: The pause is at least so many times as long as a poll takes; seconds, at most.
 _SHARE, _LONGEST = 3.0, 30.0
 #: Seconds that Redis may be away while jobs are followed, a failover say.
 _PATIENCE = 60.0
-#: Jobs asked for in one call, and jobs that are handed on at once: their results may be large.
+#: Jobs polled in one call, and jobs that are passed on at once: their results may be large.
 _PAGE, _SOME = 1000, 100
 #: Takes the ids of jobs that have ended.
 Take = Callable[[list[str]], None]
 
 
-class Followed(Protocol):
-    """A queue, or what stands for it."""
-
-    def get_batch(self, batch: str) -> Batch:
-        """Read a batch."""
-
-    def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
-        """Read the states of jobs, and for how many seconds each is unconfirmed."""
-
-    def list_jobs(
-        self,
-        state: JobState | str | None = None,
-        *,
-        account: str = "default",
-        cursor: str = "",
-        limit: int = 100,
-    ) -> JobPage:
-        """Read a page of jobs."""
-
-
 class _SeenJob(NamedTuple):
-    """A job as a look saw it.
+    """A job as the last poll saw it.
 
     Args:
         name: of its state.
@@ -67,14 +50,14 @@ class Following:
     Args:
         queue: the queue.
         batches: how many jobs each batch has that is followed by its counts.
-        jobs: the other jobs; and those of the batches, if somebody takes them as they end.
+        jobs: the other jobs; and those of the batches, if `take` is given them as they end.
         accounts: whose jobs these are.
         grace: seconds a job may be unconfirmed before there is no use in waiting for it.
     """
 
     def __init__(
         self,
-        queue: Followed,
+        queue: AnyQueue,
         batches: Mapping[str, int],
         jobs: JobList,
         accounts: Collection[str],
@@ -88,7 +71,7 @@ class Following:
         self._taken = 0
         self._ended: Counter[str] = Counter()
         self._standing: Counter[str] = Counter()
-        #: What the ids of those that stand begin with: it tells their accounts.
+        #: The first characters of the ids of those still open: they encode the account.
         self._tags: set[str] = set()
         self._stuck = 0
         self.sizes = batches
@@ -108,12 +91,12 @@ class Following:
 
     @property
     def left(self) -> int:
-        """How many jobs are asked for one by one."""
+        """How many jobs are polled one by one."""
         return self._jobs.left[SINGLE]
 
     @property
     def states(self) -> Counter[str]:
-        """How many jobs stand where, as of the last look."""
+        """How many jobs are in which state, as of the last poll."""
         return sum((one.states for one in self._batches.values()), self._ended + self._standing)
 
     @property
@@ -137,14 +120,14 @@ class Following:
         return self._stuck + sum(one.stuck for one in self._batches.values())
 
     def look(self, take: Take | None = None) -> None:
-        """Look how the jobs stand.
+        """Poll the jobs.
 
         Args:
-            take: given the ids of those that have ended since the last look, some at a time; one
+            take: given the ids of those that have ended since the last poll, some at a time; one
                 that fails is given them again.
 
         Raises:
-            QueueUnavailable: nothing is forgotten; look again.
+            QueueUnavailable: nothing is forgotten; poll again.
         """
         for name, counted in self._batches.items():
             self._count(name, counted)
@@ -161,7 +144,7 @@ class Following:
             self._take_counted(take)
 
     def take_rest(self, take: Take) -> None:
-        """Hand on the jobs that are stuck, and those that ended since; no others have had a run."""
+        """Pass on the jobs that are stuck, and those that ended since; no others have had a run."""
         for which in (COUNTED, SINGLE):
             for some in self._pages(which):
                 found = self._ask(some)
@@ -185,18 +168,11 @@ class Following:
 
     def _stuck_in(self, batch: Batch) -> int:
         """Count the jobs of a batch that have been unconfirmed for too long."""
-        stuck, cursor = 0, ""
-        while True:
-            page = self._queue.list_jobs(
-                JobState.UNCONFIRMED, account=batch.account, cursor=cursor, limit=_PAGE
-            )
-            states = self._queue.states([job.id for job in page.jobs if job.batch == batch.id])
-            stuck += sum(
-                state is JobState.UNCONFIRMED and seconds > self._grace for state, seconds in states
-            )
-            cursor = page.cursor
-            if not cursor:
-                return stuck
+        found = every_job(self._queue, Filter(state=JobState.UNCONFIRMED), batch.account)
+        states = self._queue.states([job.id for job in found if job.batch == batch.id])
+        return sum(
+            state is JobState.UNCONFIRMED and seconds > self._grace for state, seconds in states
+        )
 
     def _take_counted(self, take: Take) -> None:
         """Find the jobs of batches that have ended: nearly in the order of the file."""
@@ -222,7 +198,7 @@ class Following:
         ]
 
     def _hand_on(self, which: Which, seen: list[_SeenJob], take: Take | None) -> None:
-        """Hand jobs on, and forget each once that is done."""
+        """Pass jobs on, and forget each once that is done."""
         for start in range(0, len(seen), _SOME):
             some = seen[start : start + _SOME]
             if take:
@@ -238,9 +214,9 @@ def be_patient(error: QueueUnavailable, answered: float, say: Callable[[str], No
     """Say that Redis is away; once it has been for too long, the error goes on.
 
     Args:
-        error: what a look came to.
+        error: of the last poll.
         answered: when it answered last (`time.monotonic`).
-        say: told the words.
+        say: prints the words.
     """
     if time.monotonic() - answered > _PATIENCE:
         raise error
@@ -248,13 +224,13 @@ def be_patient(error: QueueUnavailable, answered: float, say: Callable[[str], No
 
 
 def next_pause(pause: float, moved: int, left: int, took: float = 0.0) -> float:
-    """Return the seconds until the next look: soon while jobs end, longer the more are asked for.
+    """Return the seconds until the next poll: soon while jobs end, longer the more are polled.
 
     Args:
         pause: the last pause.
         moved: how many jobs ended since.
-        left: how many are still open and asked for one by one.
-        took: seconds that the look took.
+        left: how many are still open and polled one by one.
+        took: seconds that the poll took.
     """
     wish = SOONEST if moved else pause * 1.5
     usual = min(max(wish, left / 20_000, SOONEST), LATEST)

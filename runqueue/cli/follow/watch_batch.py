@@ -3,29 +3,18 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
+from runqueue.cli.backends.direct import Queue
 from runqueue.cli.follow.account_holds import Holds
 from runqueue.cli.follow.batch_holds import Held
 from runqueue.cli.follow.tracker import SOONEST, be_patient, next_pause
 from runqueue.cli.shared.output import display
 from runqueue.errors import QueueUnavailable
-from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch
 
 
-class Watched(Protocol):
-    """A queue, or what stands for it: a batch, and what holds its account, are read there."""
-
-    def get_batch(self, batch: str) -> Batch:
-        """Read a batch."""
-
-    def stats(self) -> dict[str, AccountStats]:
-        """Read the figures of every account."""
-
-
 @dataclass(frozen=True, slots=True)
-class BatchWay:
+class BatchProgress:
     """How far a batch is, for the display."""
 
     total: int
@@ -33,13 +22,13 @@ class BatchWay:
     states: Mapping[str, int]
 
     @classmethod
-    def of(cls, batch: Batch) -> "BatchWay":
+    def of(cls, batch: Batch) -> "BatchProgress":
         """Return how far it is."""
         done = sum(n for state, n in batch.states.items() if state.is_over)
         return cls(batch.total, done, {state.value: n for state, n in batch.states.items()})
 
 
-def watch_batch(queue: Watched, name: str) -> Batch:
+def watch_batch(queue: Queue, name: str) -> Batch:
     """Show how far a batch is, until it is over; returns how it ended.
 
     Raises:
@@ -48,14 +37,14 @@ def watch_batch(queue: Watched, name: str) -> Batch:
     """
     found = queue.get_batch(name)
     pause, answered = SOONEST, time.monotonic()
-    with display(found.total) as shown:
+    with display() as shown:
         holds, held = Holds(queue, shown.say), Held(shown.say)
         before = 0
         while True:
             moved = 0
             try:
                 found = queue.get_batch(name)
-                way = BatchWay.of(found)
+                way = BatchProgress.of(found)
                 moved, before = way.done - before, way.done
                 waits = bool(found.held or found.paused_group)
                 shown.show(way, is_held=waits, is_last=found.status.is_final)

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.backends.direct import BAD, Queue, Url, opened
+from runqueue.cli.backends.direct import Queue, Url, opened
+from runqueue.cli.backends.job_pages import every_job
 from runqueue.cli.follow.watch_batch import watch_batch
 from runqueue.cli.results.formats import Format, ResultsKind, as_csv, format_of, make
 from runqueue.cli.results.partial_file import (
@@ -25,12 +26,12 @@ from runqueue.cli.shared.exit_codes import Exit, tell
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.output import state_words
 from runqueue.errors import RunQueueError
+from runqueue.producer.batch_results import BAD
+from runqueue.producer.listing import Filter
 from runqueue.records.batch import Batch
 
 #: Seconds between two words on how far the writing is.
 _QUIET_SECONDS = 5.0
-#: Jobs looked at in one step, of a batch that may have gained some.
-_PAGE = 1000
 
 OneBatch = Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch.")]
 Output = Annotated[
@@ -84,7 +85,7 @@ def _export(of: Of, output: Path | None, url: str | None, *, wait: bool, anew: b
     is_special = output is not None and _is_special(output)
     wanted = Format(ResultsKind.JSONL) if output is None or is_special else format_of(output)
     with opened(url) as queue:
-        # Read first: what ends from here on may be missing, and is told as missing.
+        # Read first: what ends from here on may be missing, and is reported as missing.
         found = watch_batch(queue, of.batch) if wait else queue.get_batch(of.batch)
         if output is None or is_special:
             _stream(queue, of, output)
@@ -95,7 +96,7 @@ def _export(of: Of, output: Path | None, url: str | None, *, wait: bool, anew: b
 
 
 def _is_special(path: Path) -> bool:
-    """Tell whether a path is no plain file; what /dev/stdout leads to belongs to its opener."""
+    """Return whether a path is no plain file; what /dev/stdout leads to belongs to its opener."""
     return path.parts[:2] == ("/", "dev") or (path.exists() and not path.is_file())
 
 
@@ -167,15 +168,10 @@ def _as_of(found: Batch) -> str | None:
 
 def _order(queue: Queue, found: Batch, of: Of) -> Iterator[tuple[str, Mark | None]]:
     """Yield the jobs of a batch in the order of the upload, and how each ended that is wanted."""
-    cursor = ""
-    while True:
-        page = queue.list_jobs(batch=found.id, account=found.account, cursor=cursor, limit=_PAGE)
-        for job in page.jobs:
-            is_wanted = job.state in BAD if _errors(of) else job.is_over
-            at = job.ended_at.isoformat() if job.ended_at else None
-            yield job.id, Mark(job.state.value, at) if is_wanted else None
-        if not (cursor := page.cursor):
-            return
+    for job in every_job(queue, Filter(batch=found.id), found.account):
+        is_wanted = job.state in BAD if _errors(of) else job.is_over
+        at = job.ended_at.isoformat() if job.ended_at else None
+        yield job.id, Mark(job.state.value, at) if is_wanted else None
 
 
 @contextmanager

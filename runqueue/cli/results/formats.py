@@ -29,7 +29,7 @@ _LEVEL = 6
 
 
 class ResultsKind(StrEnum):
-    """What stands in a file."""
+    """The content of a file."""
 
     JSONL = ".jsonl"
     CSV = ".csv"

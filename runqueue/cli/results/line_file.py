@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 
 
-class Growing:
+class LineFile:
     """An open file; without a buffer, so that nothing waits for room in it.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Self
 import orjson
 
 from runqueue.cli.follow.batch_counts import GONE
-from runqueue.cli.results.line_file import Growing, busy_words, side_of
+from runqueue.cli.results.line_file import LineFile, busy_words, side_of
 from runqueue.producer.queue import RunQueue
 
 
@@ -41,7 +41,7 @@ class Results:
         self._target = target
         self.part = target if special else target.with_name(f"{target.name}.part")
         try:
-            self._file = Growing(self.part, as_it_is=special)
+            self._file = LineFile(self.part, as_it_is=special)
             if not special:
                 # What `runqueue results` may have left there: it would go on behind these rows.
                 side_of(self.part).unlink(missing_ok=True)

@@ -81,7 +81,7 @@ _TYPES: dict[str, Any] = {
     "flag": pa.bool_(),
     "time": _TIME,
 }
-#: What Skyvern's API gives has any shape: it stands there as JSON.
+#: What Skyvern's API returns has any shape: it is stored as JSON.
 _COLUMNS = {
     "custom_id": "text",
     "job_id": "text",

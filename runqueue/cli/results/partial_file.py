@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 
 import orjson
 
-from runqueue.cli.results.line_file import Growing, busy_words, side_of
+from runqueue.cli.results.line_file import LineFile, busy_words, side_of
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.result_lines import ResultLine
 
@@ -80,10 +80,10 @@ class Part:
         self._side = side_of(self.path)
         #: Whose the last whole line is.
         self.last: str | None = None
-        #: When the batch was over that the lines are of; None = it was not, or nobody knows.
+        #: When the batch was over that the lines are of; None = it was not, or unknown.
         self.as_of: str | None = None
         try:
-            self._file = Growing(self.path)
+            self._file = LineFile(self.path)
         except BlockingIOError:
             raise WritingError(busy_words(self.path)) from None
         except OSError as error:
@@ -249,7 +249,7 @@ def _cannot(target: Path, error: OSError, more: str = "") -> WritingError:
 
 
 def _read_side(path: Path) -> tuple[Of, str | None] | None:
-    """Return what a part is of, and as of when; None = nobody knows."""
+    """Return what a part is of, and as of when; None = unknown."""
     try:
         known = orjson.loads(path.read_bytes())
         as_of = known.get("as_of")

@@ -65,7 +65,7 @@ def tell(message: str) -> None:
 
 
 def code_of(error: RunQueueError) -> Exit:
-    """Return the exit code an error stands for."""
+    """Return the exit code of an error."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), Exit.UNAVAILABLE)
 
 
@@ -87,7 +87,7 @@ def errors_told() -> Iterator[None]:
         tell("runqueue: interrupted")
         raise typer.Exit(Exit.INTERRUPTED) from None
     except OSError as error:
-        # Whoever read our output has left, or there is no room for it; Python would complain again
+        # The reader of our output has left, or there is no room for it; Python would complain again
         # when it flushes at the end.
         if not isinstance(error, BrokenPipeError):
             tell(f"runqueue: cannot write: {error.strerror or error}")

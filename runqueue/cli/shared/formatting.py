@@ -32,7 +32,7 @@ def ago(since: datetime) -> str:
 
 
 def webhook_words(found: WebhookDelivery) -> str:
-    """Return what became of a webhook; '' where nobody is to be told (yet)."""
+    """Return what became of a webhook; '' where there is no receiver (yet)."""
     if found.state is DeliveryState.NONE:
         return ""
     words = found.state.replace("_", " ")

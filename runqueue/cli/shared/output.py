@@ -11,7 +11,7 @@ import orjson
 import typer
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
 from rich.table import Table
 
 from runqueue.cli.shared.formatting import printable
@@ -27,7 +27,7 @@ _WIDE = 2_000
 _ORDER = {state.value: place for place, state in enumerate(JobState)}
 
 
-class Way(Protocol):
+class JobProgress(Protocol):
     """How far some jobs are."""
 
     @property
@@ -40,95 +40,100 @@ class Way(Protocol):
 
     @property
     def states(self) -> Mapping[str, int]:
-        """How many stand where."""
+        """How many are in which state."""
 
 
-class Display(Protocol):
-    """Shows how far the jobs are."""
+class ProgressLine:
+    """How far something is, on stderr: a bar at a terminal, a line every few seconds elsewhere.
 
-    def show(self, following: Way, *, is_held: bool = False, is_last: bool = False) -> None:
-        """Show the state after a look.
+    Args:
+        console: stderr.
+        bar: None = it is no terminal.
+        every: seconds between two lines.
+        first: seconds before the first.
+    """
+
+    def __init__(
+        self, console: Console, bar: Progress | None, every: float, first: float = 0.0
+    ) -> None:
+        self._console, self._bar, self._every = console, bar, every
+        self._next = time.monotonic() + first
+        self._task = bar.add_task("", total=None, words="") if bar else None
+
+    def show(
+        self, done: int, total: int | None, words: str, line: str, *, is_last: bool = False
+    ) -> None:
+        """Show how far it is.
 
         Args:
-            following: how far the jobs are.
-            is_held: whether nobody knows when the rest goes on.
-            is_last: whether no look comes after it.
+            done, total: of the bar; None = not known.
+            words: beside it.
+            line: instead of both.
+            is_last: whether nothing comes after it.
         """
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, total=total, completed=done, words=words)
+        elif is_last or time.monotonic() >= self._next:
+            self._next = time.monotonic() + self._every
+            self.say(line)
 
     def say(self, message: str) -> None:
-        """Say something beside it."""
-
-
-@contextmanager
-def display(total: int) -> Iterator[Display]:
-    """Show progress on stderr: a bar at a terminal, a line every few seconds elsewhere."""
-    console = stderr()
-    if not console.is_terminal:
-        lines = _Lines(console)
-        yield lines
-        return
-    columns = (
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[pace]}"),
-        TextColumn("{task.fields[states]}"),
-    )
-    with Progress(*columns, console=console) as progress:
-        yield _Bar(progress, progress.add_task("", total=total, pace="", states=""))
-
-
-def stderr() -> Console:
-    """Return where progress is shown."""
-    return Console(stderr=True, highlight=False, emoji=False)
-
-
-class _Bar:
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress, self._task, self._pace = progress, task, Pace()
-
-    def show(self, following: Way, *, is_held: bool = False, is_last: bool = False) -> None:
-        self._pace.note(following.done)
-        left = following.total - following.done
-        self._progress.update(
-            self._task,
-            total=following.total,
-            completed=following.done,
-            pace=pace_words(self._pace, None if left and (is_held or is_last) else left),
-            states=state_words(following.states),
-        )
-
-    def say(self, message: str) -> None:
-        self._progress.console.print(message, markup=False, soft_wrap=True)
-
-
-class _Lines:
-    def __init__(self, console: Console) -> None:
-        self._console, self._pace = console, Pace()
-        self._next = 0.0
-
-    def show(self, following: Way, *, is_held: bool = False, is_last: bool = False) -> None:
-        self._pace.note(following.done)
-        left = following.total - following.done
-        if left and not is_last and time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + _LINE_EVERY
-        words = pace_words(self._pace, None if left and (is_held or is_last) else left)
-        self.say(
-            f"{following.done}/{following.total} done, {words}, {state_words(following.states)}"
-        )
-
-    def say(self, message: str) -> None:
+        """Print a message beside it."""
         self._console.print(message, markup=False, soft_wrap=True)
 
 
+@contextmanager
+def progress_line(
+    *columns: ProgressColumn, every: float, first: float = 0.0, transient: bool = False
+) -> Iterator[ProgressLine]:
+    """Show progress; arguments as for `ProgressLine` and rich's `Progress`."""
+    console = Console(stderr=True, highlight=False, emoji=False)
+    if not console.is_terminal:
+        yield ProgressLine(console, None, every, first)
+        return
+    shown = (BarColumn(bar_width=24), *columns, TextColumn("{task.fields[words]}"))
+    with Progress(*shown, console=console, transient=transient) as bar:
+        yield ProgressLine(console, bar, every)
+
+
+class Display:
+    """Shows how far jobs are."""
+
+    def __init__(self, progress: ProgressLine) -> None:
+        self.say = progress.say
+        self._progress, self._pace = progress, Pace()
+
+    def show(self, following: JobProgress, *, is_held: bool = False, is_last: bool = False) -> None:
+        """Show the state after a poll.
+
+        Args:
+            following: how far the jobs are.
+            is_held: whether it is unknown when the rest goes on.
+            is_last: whether no poll comes after it.
+        """
+        done, total, states = following.done, following.total, state_words(following.states)
+        self._pace.note(done)
+        left = total - done
+        pace = pace_words(self._pace, None if left and (is_held or is_last) else left)
+        line = f"{done}/{total} done, {pace}, {states}"
+        self._progress.show(done, total, f"{pace} {states}", line, is_last=is_last or not left)
+
+
+@contextmanager
+def display() -> Iterator[Display]:
+    """Show how far jobs are."""
+    with progress_line(MofNCompleteColumn(), every=_LINE_EVERY) as progress:
+        yield Display(progress)
+
+
 def pace_words(pace: Pace, left: int | None) -> str:
-    """Return the rate and how long the rest will take; None = nobody knows."""
+    """Return the rate and how long the rest will take; None = unknown."""
     seconds = None if left is None else pace.seconds_for(left)
     return f"{pace.per_second:,.1f}/s, ETA {span_words(seconds)}"
 
 
 def span_words(seconds: float | None) -> str:
-    """Return a span of time as a clock shows it: '1 day, 2:03:04'; None = nobody knows."""
+    """Return a span of time as a clock shows it: '1 day, 2:03:04'; None = unknown."""
     return "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
@@ -180,7 +185,7 @@ def _clipped(text: str, width: int) -> str:
 
 
 def print_states(states: Mapping[str, int]) -> None:
-    """Print how many jobs stand where."""
+    """Print how many jobs are in which state."""
     rows = [[state, f"{states[state]:,}"] for state in in_order(states)]
     print_table("Jobs by state", ["state", "jobs"], [*rows, ["all", f"{sum(states.values()):,}"]])
 

@@ -22,13 +22,13 @@ class Pace:
 
     @property
     def per_second(self) -> float:
-        """Jobs a second; 0 while there is no telling."""
+        """Jobs a second; 0 while it is unknown."""
         if len(self._seen) < 2:
             return 0.0
         (start, before), (end, after) = self._seen[0], self._seen[-1]
         return (after - before) / (end - start) if end > start else 0.0
 
     def seconds_for(self, left: int) -> float | None:
-        """Return how long the rest takes at this pace; None while there is no telling."""
+        """Return how long the rest takes at this pace; None while it is unknown."""
         rate = self.per_second
         return left / rate if rate > 0 else None

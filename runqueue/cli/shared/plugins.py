@@ -1,6 +1,6 @@
 """Commands of the distribution `runqueue-server`, which join by entry point.
 
-Nothing is imported before its command is asked for: another service may have a module `worker` of
+Nothing is imported before its command is called: another service may have a module `worker` of
 its own.
 """
 

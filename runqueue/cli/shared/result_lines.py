@@ -1,4 +1,4 @@
-"""A line of a results file, as whoever reads results gives it."""
+"""A line of a results file."""
 
 from typing import NamedTuple
 

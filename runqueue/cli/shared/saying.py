@@ -11,7 +11,7 @@ class Saying:
     """Says what is seen again and again, but not each time.
 
     Args:
-        say: told the words.
+        say: prints the words.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:

@@ -1,7 +1,10 @@
 """The lists of what needs a person: a table for people, one JSON object a line for programs."""
 
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from functools import partial
+from itertools import islice
+from typing import Annotated, Any, TypeVar
 
 import orjson
 import typer
@@ -10,7 +13,10 @@ from runqueue.cli.shared.exit_codes import tell
 from runqueue.cli.shared.formatting import ago
 from runqueue.cli.shared.output import print_columns
 from runqueue.operator.operations import Filter, Operations
+from runqueue.records.account import AccountStats
 from runqueue.records.job import Candidate, Job, JobState, Stray
+
+T = TypeVar("T")
 
 Limit = Annotated[int, typer.Option(min=1, help="Show so many at most.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
@@ -55,16 +61,9 @@ def show_jobs(
         limit: show so many at most.
         as_json: show all that is known of each.
     """
-    found: list[Job] = []
-    for job in operations.find(state, wanted, account=account):
-        if len(found) == limit:
-            total = None
-            if wanted == Filter():
-                stats = operations.queue.stats()
-                total = sum(stats[name].states[state] for name in stats if account in {None, name})
-            tell_more(limit, total)
-            break
-        found.append(job)
+    total = partial(total_of, operations, account, lambda stats: stats.states[state])
+    jobs = operations.find(state, wanted, account=account)
+    found = up_to(limit, jobs, total if wanted == Filter() else None)
     rows = [job_row(job) for job in found]
     if state is JobState.UNCONFIRMED:
         _add_doubts(operations, found, rows)
@@ -73,14 +72,41 @@ def show_jobs(
 
 def show_strays(operations: Operations, account: str | None, limit: int, *, as_json: bool) -> None:
     """Show runs of ours that no job owns; arguments as for `show_jobs`."""
-    rows: list[dict[str, Any]] = []
-    for stray in operations.strays(account=account):
-        if len(rows) == limit:
-            stats = operations.queue.stats()
-            tell_more(limit, sum(stats[a].strays for a in stats if account in {None, a}))
-            break
-        rows.append(_stray_row(stray))
+    total = partial(total_of, operations, account, lambda stats: stats.strays)
+    found = up_to(limit, operations.strays(account=account), total)
+    rows = [_stray_row(stray) for stray in found]
     print_rows(rows, _STRAY_COLUMNS, as_json=as_json)
+
+
+def total_of(
+    operations: Operations, account: str | None, count: Callable[[AccountStats], int]
+) -> int:
+    """Return the sum of a figure of one account, or of all."""
+    stats = operations.queue.stats()
+    return sum(count(stats[name]) for name in stats if account in {None, name})
+
+
+def up_to(limit: int, found: Iterable[T], total: Callable[[], int | None] | None = None) -> list[T]:
+    """Return the first of a list, and say so if it has more.
+
+    Args:
+        limit: how many at most.
+        found: the list.
+        total: returns how many it has, where that is known without reading all of it.
+    """
+    some = list(islice(found := iter(found), limit))
+    if next(found, None) is not None:
+        tell_more(limit, total() if total else None)
+    return some
+
+
+def each_once(jobs: Iterable[Job]) -> Iterator[Job]:
+    """Leave out jobs that come a second time."""
+    seen: set[str] = set()
+    for job in jobs:
+        if job.id not in seen:
+            seen.add(job.id)
+            yield job
 
 
 def tell_more(limit: int, total: int | None) -> None:

@@ -1,6 +1,7 @@
 """The options that say what a batch does by itself."""
 
 import re
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -47,8 +48,6 @@ _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LONGEST_NAME = 256
 
-DEFAULT_RATIO, DEFAULT_AFTER = CANARY_RATIO, ABORT_AFTER
-
 
 def name_of(given: str, file: str) -> str:
     """Return a batch's name: the one that was given, if it can be one, or else the file's."""
@@ -58,31 +57,31 @@ def name_of(given: str, file: str) -> str:
     return given or "".join(c if c.isprintable() else "?" for c in Path(file).name)
 
 
-def rules_of(
-    *,
-    canary: int | None,
-    canary_ratio: float,
-    abort_at_failure_ratio: float | None,
-    abort_after: int,
-    expires_after: str,
-    callback_url: str,
-    callback_at: list[float] | None,
-) -> BatchRules:
-    """Return the rules that the options name."""
-    try:
-        return BatchRules(
-            abort_at_failure_ratio=abort_at_failure_ratio,
-            abort_after=abort_after,
-            canary=canary,
-            canary_ratio=canary_ratio,
-            expires_after=_seconds(expires_after) if expires_after else None,
-            callback_url=callback_url or None,
-            callback_at=tuple(callback_at or ()),
-        )
-    except InvalidBatch as error:
-        fault = error.errors[0]
-        option = f"--{fault.field.replace('_', '-')}"
-        raise typer.BadParameter(fault.message, param_hint=option) from None
+@dataclass(frozen=True, slots=True)
+class RuleOptions:
+    """The options that say what a batch does by itself."""
+
+    canary: Canary = None
+    canary_ratio: CanaryRatio = CANARY_RATIO
+    abort_at_failure_ratio: AbortRatio = None
+    abort_after: AbortAfter = ABORT_AFTER
+    expires_after: ExpiresAfter = ""
+    callback_url: CallbackUrl = ""
+    callback_at: CallbackAt = None
+
+    @property
+    def rules(self) -> BatchRules:
+        """The rules that they name; wrong ones end the command."""
+        given = asdict(self)
+        given["expires_after"] = _seconds(self.expires_after) if self.expires_after else None
+        given["callback_url"] = self.callback_url or None
+        given["callback_at"] = tuple(self.callback_at or ())
+        try:
+            return BatchRules(**given)
+        except InvalidBatch as error:
+            fault = error.errors[0]
+            option = f"--{fault.field.replace('_', '-')}"
+            raise typer.BadParameter(fault.message, param_hint=option) from None
 
 
 def _seconds(text: str) -> float:

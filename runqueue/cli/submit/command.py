@@ -1,31 +1,31 @@
-"""`runqueue submit`: hand in a file while it is read, and follow its jobs to their ends."""
+"""`runqueue submit`: submits a file while it is read, and follows its jobs to their ends."""
 
 import math
 import os
 import sys
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from runqueue.cli.backends.direct import Url, gateway_at
+from runqueue.cli.backends.direct import Queue, Url, opened
 from runqueue.cli.follow.batch_holds import held_words
 from runqueue.cli.follow.job_id_store import JobList
 from runqueue.cli.results.live_file import Results, ResultsError
 from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
+from runqueue.cli.shared.options import with_options
 from runqueue.cli.submit import batch_options, input_options
-from runqueue.cli.submit.batch_upload import HandedIn
-from runqueue.cli.submit.gateway_upload import FarQueue
-from runqueue.cli.submit.input_lines import Source, Unreadable, opened
+from runqueue.cli.submit.gateway_upload import submit_remotely
+from runqueue.cli.submit.input_lines import Source, Unreadable, open_input
 from runqueue.cli.submit.line_checker import CheckedInput
-from runqueue.cli.submit.report import report_of, say_end, say_handed_in, tell_warnings
-from runqueue.cli.submit.submit_file import Wish, hand_in
+from runqueue.cli.submit.report import print_submitted, report_of, say_end, tell_warnings
+from runqueue.cli.submit.submit_file import UploadOptions, submit_file
 from runqueue.cli.submit.validate import check
 from runqueue.cli.submit.wait import Stopped, follow, to_follow, verdict
 from runqueue.errors import BatchNotFound
+from runqueue.producer.batch_upload import UploadReport
 from runqueue.producer.queue import RunQueue
 from runqueue.records.batch import NO_RULES
 
@@ -33,19 +33,20 @@ _GRACE = "RUNQUEUE_UNCONFIRMED_GRACE_SECONDS"
 #: An unconfirmed job is found or submitted again, where that can be done, by two searches half a
 #: minute apart, the first no sooner than the grace: until so many graces, or seconds beyond one.
 _GRACES, _BEYOND = 2.5, 60.0
-#: What ends a batch before its jobs have run; and batches that are looked at for that.
+#: What ends a batch before its jobs have run; and batches that are checked for that.
 _ENDED, _MOST_BATCHES = frozenset({"aborted", "canceled", "expired"}), 20
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    wish: Wish
+class _SubmitOptions:
+    upload: UploadOptions
     wait: bool
     results: Path | None
     as_json: bool
     grace: float
 
 
+@with_options
 def submit(
     file: input_options.File,
     *,
@@ -59,7 +60,6 @@ def submit(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only check, as `runqueue validate` does.")
     ] = False,
-    namespace: input_options.Namespace = "",
     skip_invalid: Annotated[
         bool,
         typer.Option(
@@ -68,20 +68,9 @@ def submit(
             " jobs.",
         ),
     ] = False,
-    form: input_options.Format = None,
-    template: input_options.Template = "",
-    mapped: input_options.Mapped = None,
-    kind: input_options.KindOption = None,
-    delimiter: input_options.Delimiter = "",
-    request_checks: input_options.Checks = None,  # noqa: ARG001 - its callback has set it
+    options: input_options.InputOptions,
     name: batch_options.Name = "",
-    canary: batch_options.Canary = None,
-    canary_ratio: batch_options.CanaryRatio = batch_options.DEFAULT_RATIO,
-    abort_at_failure_ratio: batch_options.AbortRatio = None,
-    abort_after: batch_options.AbortAfter = batch_options.DEFAULT_AFTER,
-    expires_after: batch_options.ExpiresAfter = "",
-    callback_url: batch_options.CallbackUrl = "",
-    callback_at: batch_options.CallbackAt = None,
+    ruled: batch_options.RuleOptions,
     url: Url = None,
 ) -> None:
     """Hand in a file of jobs, of any length.
@@ -95,28 +84,17 @@ def submit(
     minute more than it, whichever is longer. Give that variable the workers' value. The wait covers
     every line, also those whose jobs were known.
     """
-    input_options.check_namespace(namespace)
+    read = options.reader(file)
     if results is not None and (str(results) == "-" or _same_file(file, results)):
         raise typer.BadParameter("expected a file other than the jobs'", param_hint="--results")
-    batch_rules = batch_options.rules_of(
-        canary=canary,
-        canary_ratio=canary_ratio,
-        abort_at_failure_ratio=abort_at_failure_ratio,
-        abort_after=abort_after,
-        expires_after=expires_after,
-        callback_url=callback_url,
-        callback_at=callback_at,
-    )
-    wish = Wish(batch_options.name_of(name, file), namespace, batch_rules, skip_invalid)
-    asked = _Asked(wish, wait or results is not None, results, as_json, _grace())
-    read = input_options.reader(
-        file, form=form, template=template, mapped=mapped, kind=kind, delimiter=delimiter
-    )
-    with errors_told(), opened(file, read) as source:
+    namespace = options.namespace
+    upload = UploadOptions(batch_options.name_of(name, file), namespace, ruled.rules, skip_invalid)
+    wanted = _SubmitOptions(upload, wait or results is not None, results, as_json, _grace())
+    with errors_told(), open_input(file, read) as source:
         if dry_run:
             code = check(source, namespace, as_json=as_json, skip_invalid=skip_invalid)
         else:
-            code = _run(source, asked, url)
+            code = _run(source, wanted, url)
     raise typer.Exit(code)
 
 
@@ -134,49 +112,48 @@ def _grace() -> float:
     return max(_GRACES * seconds, seconds + _BEYOND)
 
 
-def _run(source: Source, asked: _Asked, url: str | None) -> Exit:
+def _run(source: Source, wanted: _SubmitOptions, url: str | None) -> Exit:
     with ExitStack() as stack:
-        queue: RunQueue | FarQueue
-        if url:
-            queue = FarQueue(stack.enter_context(gateway_at(url)))
-        else:
-            queue = stack.enter_context(RunQueue())
-        results = stack.enter_context(_results(asked.results)) if asked.results else None
+        queue = stack.enter_context(opened(url))
+        results = stack.enter_context(_results(wanted.results)) if wanted.results else None
         jobs = stack.enter_context(JobList())
         try:
-            send = queue.hand_in if isinstance(queue, FarQueue) else partial(hand_in, queue)
-            found, handed = send(source, asked.wish, jobs, keep_all=results is not None)
+            if isinstance(queue, RunQueue):
+                keep_all = results is not None
+                found, outcome = submit_file(queue, source, wanted.upload, jobs, keep_all=keep_all)
+            else:
+                found, outcome = submit_remotely(queue, source, wanted.upload)
         except Unreadable:
             tell("Nothing was handed in.")
             return Exit.INVALID
-        if handed is None:
+        if outcome is None:
             tell(f"{found.summary()}; nothing was handed in (--skip-invalid hands in the others)")
             return Exit.INVALID
-        code = _tell_lines(found, handed, asked)
-        tell_warnings(handed.warnings)
-        _tell_known(queue, handed, asked.wish)
-        if not asked.as_json:
-            say_handed_in(found, handed)
-        report = report_of(found, handed)
-        if asked.wait:
-            following = to_follow(queue, found, handed, jobs, asked.grace, keep=bool(results))
+        code = _tell_lines(found, outcome, wanted)
+        tell_warnings(outcome.warnings)
+        _tell_known(queue, outcome, wanted.upload)
+        if not wanted.as_json:
+            print_submitted(found, outcome)
+        report = report_of(found, outcome)
+        if wanted.wait:
+            following = to_follow(queue, found, outcome, jobs, wanted.grace, keep=bool(results))
             try:
                 follow(queue, following, results)
             except Stopped as stopped:
-                stopped.tell(found, handed, sys.argv[1:])
+                stopped.tell(found, outcome, sys.argv[1:])
                 return stopped.code
             code = code or verdict(following.states)
             report |= {"states": dict(following.states)}
-            report |= {"results": str(asked.results) if asked.results else None}
-        say_end(report, as_json=asked.as_json, waited=asked.wait)
+            report |= {"results": str(wanted.results) if wanted.results else None}
+        say_end(report, as_json=wanted.as_json, waited=wanted.wait)
     return code
 
 
-def _tell_known(queue: RunQueue | FarQueue, handed: HandedIn, wish: Wish) -> None:
-    """Tell what keeps jobs from going that were known before, and that no rules go for them."""
-    if handed.known and wish.rules != NO_RULES:
+def _tell_known(queue: Queue, outcome: UploadReport, upload: UploadOptions) -> None:
+    """Report what holds jobs that were known before, and that the rules do not apply to them."""
+    if outcome.known and upload.rules != NO_RULES:
         tell("Jobs that were known before keep the rules and the callback of their own batches.")
-    for batch in list(filter(None, handed.known))[:_MOST_BATCHES]:
+    for batch in list(filter(None, outcome.known))[:_MOST_BATCHES]:
         with suppress(BatchNotFound):
             found = queue.get_batch(batch)
             if found.held in _ENDED:
@@ -191,16 +168,16 @@ def _results(path: Path) -> Results:
         raise typer.BadParameter(str(error), param_hint="--results") from None
 
 
-def _tell_lines(found: CheckedInput, handed: HandedIn, asked: _Asked) -> Exit:
-    """Tell which lines were skipped, and which are in conflict; and that there are none."""
+def _tell_lines(found: CheckedInput, outcome: UploadReport, wanted: _SubmitOptions) -> Exit:
+    """Report lines that were skipped or are in conflict, and a file without lines."""
     if not found.lines:
         tell(f"{found.source.name}: there is no job in it")
     if found.checker.bad_lines:
         tell(f"{found.summary()} skipped")
-    for line in handed.shown_conflicts:
+    for line in outcome.shown_conflicts:
         said = f"names job {line.job_id}, which was handed in with another body"
         said = line.error or f"custom_id: {line.custom_id}: {said}"
         tell(f"{found.source.name}:{line.line}: {said}")
-    if (more := handed.conflicts - len(handed.shown_conflicts)) > 0:
+    if (more := outcome.conflicts - len(outcome.shown_conflicts)) > 0:
         tell(f"{more:,} more are in conflict")
-    return Exit.INVALID if handed.conflicts and not asked.wish.skip_invalid else Exit.OK
+    return Exit.INVALID if outcome.conflicts and not wanted.upload.skip_invalid else Exit.OK

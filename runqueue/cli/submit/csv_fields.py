@@ -137,7 +137,7 @@ def _types(schema: Schema) -> Iterator[str]:
 
 
 def _is_closed(schema: Schema) -> bool:
-    """Tell whether a schema names all the fields that there may be, or takes none."""
+    """Return whether a schema names all the fields that there may be, or takes none."""
     if schema.get("type") == "object":
         return schema.get("additionalProperties", True) is False
     return bool(schema)

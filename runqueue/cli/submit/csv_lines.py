@@ -29,8 +29,8 @@ class Table:
         template: the line that a row becomes, with placeholders; None = by the columns' names.
         mapped: fields by the columns they come from.
         kind: of rows that name none.
-        delimiter: what stands between cells.
-        say: told which columns are not used.
+        delimiter: the character between cells.
+        say: prints which columns are not used.
     """
 
     template: Mapping[str, Any] | None = None
@@ -44,7 +44,7 @@ class Table:
 
         Raises:
             Unreadable: its first line, the columns' names, does not fit; or a quote is amiss, so
-                that nobody knows where the rows behind it begin.
+                that the beginning of the next row is unknown.
         """
         csv.field_size_limit(MAX_PAYLOAD_BYTES)  # of characters; no legal value is longer
         texts = _Texts(lines)

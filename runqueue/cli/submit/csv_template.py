@@ -137,7 +137,7 @@ class Template:
         kind = self.kind if given is _NOTHING else given
         line = self.fields.fill(cells, kind if isinstance(kind, str) else "")
         found: dict[str, Any] = {} if line is _NOTHING else line
-        # A body of which all is left out is told of by what it lacks.
+        # A body of which all is left out is reported by what it lacks.
         return {"kind": kind, "body": {}} | found
 
 

@@ -59,7 +59,7 @@ class Source:
         name: as messages show it.
         rows: its lines, blank ones left out; to be read once.
         size: its bytes; None where that is not known.
-        position: tells how many of them were read.
+        position: returns how many of them were read.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Source:
 
 
 @contextmanager
-def opened(name: str, read: Callable[[Iterator[Text]], Iterator[Row]]) -> Iterator[Source]:
+def open_input(name: str, read: Callable[[Iterator[Text]], Iterator[Row]]) -> Iterator[Source]:
     """Open an input; `-` is stdin.
 
     Args:
@@ -83,7 +83,7 @@ def opened(name: str, read: Callable[[Iterator[Text]], Iterator[Row]]) -> Iterat
         try:
             file = stack.enter_context(Path(name).open("rb", buffering=0))
             size = Path(name).stat().st_size if Path(name).is_file() else None
-            # Kept open until the end: its position is asked for after the last line, too.
+            # Kept open until the end: its position is read after the last line, too.
             stream = stack.enter_context(io.BufferedReader(file, _BUFFER))
             lines = _lines(_plain(stream))
         except OSError as error:

@@ -1,6 +1,7 @@
 """The options that say how an input is read."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -73,48 +74,49 @@ Namespace = Annotated[
 ]
 
 _TABS = {"tab": "\t", "\\t": "\t"}
-#: What stands between cells, by the end of a file's name.
+#: The character between cells, by the end of a file's name.
 _TABLES = {".csv": ",", ".tsv": "\t"}
 
 
-def check_namespace(namespace: str) -> None:
-    """Refuse a name that is none."""
-    if namespace and not ids.is_name(namespace):
-        raise _refused(
-            "--namespace", "expected 1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
+@dataclass(frozen=True, slots=True)
+class InputOptions:
+    """The options that say how an input is read."""
+
+    namespace: Namespace = ""
+    form: Format = None
+    template: Template = ""
+    mapped: Mapped = None
+    kind: KindOption = None
+    delimiter: Delimiter = ""
+    request_checks: Checks = None
+
+    def reader(self, file: str) -> Callable[[Iterator[Text]], Iterator[Row]]:
+        """Return what makes rows of the input's lines; options that do not fit end the command."""
+        if self.namespace and not ids.is_name(self.namespace):
+            raise _refused(
+                "--namespace", "expected 1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
+            )
+        suffix = Path(file.removesuffix(".gz")).suffix.lower()
+        if (self.form or ("csv" if suffix in _TABLES else "jsonl")) == "jsonl":
+            for name in ("template", "mapped", "kind", "delimiter"):
+                if getattr(self, name):
+                    option = "--map" if name == "mapped" else f"--{name}"
+                    said = "this is for tables; if the input is one, add --format csv"
+                    raise _refused(option, said)
+            return json_lines
+        if self.template and self.mapped:
+            raise _refused("--map", "expected either --template or --map, got both")
+        between = _TABS.get(self.delimiter, self.delimiter) or _TABLES.get(suffix, ",")
+        if len(between) != 1 or between in '"\r\n' or not between.isascii():
+            raise _refused("--delimiter", "expected one character, or tab")
+        table = Table(
+            _read_template(self.template) if self.template else None,
+            dict(map(_read_map, self.mapped or ())),
+            self.kind or "task",
+            between,
+            lambda said: tell(f"{file}: {said}"),
         )
-
-
-def reader(
-    file: str,
-    *,
-    form: Form | None,
-    template: str,
-    mapped: list[str] | None,
-    kind: Kind | None,
-    delimiter: str,
-) -> Callable[[Iterator[Text]], Iterator[Row]]:
-    """Return what makes rows of the input's lines; the arguments are the options."""
-    suffix = Path(file.removesuffix(".gz")).suffix.lower()
-    if (form or ("csv" if suffix in _TABLES else "jsonl")) == "jsonl":
-        given = {"--template": template, "--map": mapped, "--kind": kind, "--delimiter": delimiter}
-        for name, value in given.items():
-            if value:
-                raise _refused(name, "this is for tables; if the input is one, add --format csv")
-        return json_lines
-    if template and mapped:
-        raise _refused("--map", "expected either --template or --map, got both")
-    between = _TABS.get(delimiter, delimiter) or _TABLES.get(suffix, ",")
-    if len(between) != 1 or between in '"\r\n' or not between.isascii():
-        raise _refused("--delimiter", "expected one character, or tab")
-    table = Table(
-        _read_template(template) if template else None,
-        dict(map(_read_map, mapped or ())),
-        kind or "task",
-        between,
-        lambda said: tell(f"{file}: {said}"),
-    )
-    return table.rows
+        return table.rows
 
 
 def _read_map(text: str) -> tuple[str, str]:

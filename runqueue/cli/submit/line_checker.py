@@ -1,4 +1,4 @@
-"""Reading an input: every line checked, the bad ones told as they are found."""
+"""Reading an input: every line is checked, bad ones are reported as they are found."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class CheckedInput:
     Args:
         source: the input.
         checker: what checks it, and counts.
-        step: shows how far it is, and tells what is bad.
+        step: shows how far it is, and reports what is bad.
         bad: the first bad lines.
         lines: how many were read.
     """
@@ -32,7 +32,7 @@ class CheckedInput:
         """Yield the good lines, some at a time, as packets of jobs.
 
         Raises:
-            Unreadable: the input ends before its end; it was told.
+            Unreadable: the input ends before its end; it was reported.
         """
         try:
             for number, row in self.source.rows:
@@ -61,7 +61,7 @@ class CheckedInput:
         self.step.say(f"{self.source.name}:{bad.number}: {bad.field}: {bad.message}")
 
     def summary(self) -> str:
-        """Say how many lines are bad, and whether all of them were told."""
+        """Return how many lines are bad, and whether all of them were reported."""
         told = len({bad.number for bad in self.bad})
         words = counted(self.checker.bad_lines, "bad line")
         more = self.checker.bad_lines - told

@@ -9,8 +9,8 @@ import typer
 from runqueue.cli.shared.exit_codes import tell
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.output import print_states
-from runqueue.cli.submit.batch_upload import HandedIn
 from runqueue.cli.submit.line_checker import CheckedInput
+from runqueue.producer.batch_upload import UploadReport
 from runqueue.request.private_targets import FieldWarning
 
 
@@ -25,41 +25,41 @@ def found_in(reading: CheckedInput) -> dict[str, Any]:
     }
 
 
-def report_of(reading: CheckedInput, handed: HandedIn) -> dict[str, Any]:
-    """Return what --json says of a file that was handed in."""
+def report_of(reading: CheckedInput, outcome: UploadReport) -> dict[str, Any]:
+    """Return what --json says of a file that was submitted."""
     return {
         **found_in(reading),
-        "new": handed.new.total(),
-        "known": sum(known.jobs for known in handed.known.values()),
-        "batches": handed.batches,
+        "new": outcome.new.total(),
+        "known": outcome.known_jobs,
+        "batches": outcome.batches,
         "known_in": [
             {
                 "batch": batch,
                 "jobs": known.jobs,
                 "since": known.since.isoformat() if known.since else None,
             }
-            for batch, known in handed.known.items()
+            for batch, known in outcome.known.items()
         ],
-        "conflicts": [conflict._asdict() for conflict in handed.shown_conflicts],
-        "conflicting_lines": handed.conflicts,
-        "warnings": [warning._asdict() for warning in handed.warnings],
+        "conflicts": [conflict._asdict() for conflict in outcome.shown_conflicts],
+        "conflicting_lines": outcome.conflicts,
+        "warnings": [warning._asdict() for warning in outcome.warnings],
     }
 
 
 def tell_warnings(warnings: Iterable[FieldWarning]) -> None:
-    """Tell what will not do what one may expect, a line for each field."""
+    """Print what will not do what its sender may expect, a line for each field."""
     for warning in warnings:
         how_many = "" if warning.jobs is None else f" ({counted(warning.jobs, 'job')})"
         tell(f"warning: {warning}{how_many}")
 
 
-def say_handed_in(reading: CheckedInput, handed: HandedIn) -> None:
+def print_submitted(reading: CheckedInput, outcome: UploadReport) -> None:
     """Say what became of a file's lines."""
-    for account, batch in handed.batches.items():
+    for account, batch in outcome.batches.items():
         where = "" if account == "default" else f" (account {account})"
         typer.echo(f"batch {batch}{where}")
-    typer.echo(f"{counted(handed.new.total(), 'job')} handed in")
-    for known_in, known in handed.known.items():
+    typer.echo(f"{counted(outcome.new.total(), 'job')} handed in")
+    for known_in, known in outcome.known.items():
         words = [f"{known.jobs:,} known already"]
         if known_in != "":
             words.append(f"in batch {known_in}" if known_in else "without a batch")
@@ -67,8 +67,8 @@ def say_handed_in(reading: CheckedInput, handed: HandedIn) -> None:
             words.append(f"since {known.since:%Y-%m-%d %H:%M} UTC")
         typer.echo(", ".join(words))
     say_repeated(reading)
-    if handed.conflicts:
-        typer.echo(f"{handed.conflicts:,} in conflict with jobs handed in earlier")
+    if outcome.conflicts:
+        typer.echo(f"{outcome.conflicts:,} in conflict with jobs handed in earlier")
 
 
 def say_repeated(reading: CheckedInput) -> None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from runqueue.cli.follow.job_id_store import JobList
 from runqueue.cli.shared.exit_codes import tell
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.submit.batch_upload import BatchUpload, HandedIn
+from runqueue.cli.submit.file_sender import FileSender
 from runqueue.cli.submit.input_lines import Source
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.read_progress import reading
 from runqueue.errors import RunQueueError
 from runqueue.ids import DEFAULT
+from runqueue.producer.batch_upload import BatchUpload, UploadReport
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.queue import RunQueue
 from runqueue.producer.upload import Checker
@@ -21,14 +22,14 @@ from runqueue.request.private_targets import private_callback
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """How a file is to be handed in.
+class UploadOptions:
+    """How a file is to be submitted.
 
     Args:
         name: what people call its batches.
         namespace: of lines that name none.
         rules: what its batches do by themselves.
-        skip_invalid: whether good lines are handed in although others are bad.
+        skip_invalid: whether good lines are submitted although others are bad.
     """
 
     name: str
@@ -46,61 +47,63 @@ def read(
     Args:
         source: the input.
         namespace, home: the namespace, and the account, of lines that name none.
-        accounts: those that exist; None = nobody knows.
+        accounts: those that exist; None = unknown.
     """
     with Repeats() as repeats, reading(source) as step:
         yield CheckedInput(source, Checker(repeats, namespace, accounts, home=home), step)
 
 
-def hand_in(
-    queue: RunQueue, source: Source, wish: Wish, jobs: JobList, *, keep_all: bool
-) -> tuple[CheckedInput, HandedIn | None]:
-    """Hand in every good line of an input; nothing runs before all of it is there.
+def submit_file(
+    queue: RunQueue, source: Source, options: UploadOptions, jobs: JobList, *, keep_all: bool
+) -> tuple[CheckedInput, UploadReport | None]:
+    """Submit every good line of an input; nothing runs before all of it is there.
 
-    An upload that was killed leaves a batch that was never accepted; handing in the same file again
+    An upload that was killed leaves a batch that was never accepted; submitting the same file again
     takes its jobs over.
 
     Args:
         queue: the queue.
         source: the input.
-        wish: how.
+        options: how.
         jobs: takes the ids of jobs that have to be followed by them.
         keep_all: whether it takes those of all jobs.
 
     Returns:
-        What was read, and what became of it; None if lines are bad, so that nothing was handed in.
+        What was read, and what became of it; None if lines are bad, so that nothing was submitted.
 
     Raises:
-        Unreadable: the input cannot be read to its end; nothing was handed in.
-        GivenUp: another upload of the same jobs was in the way; nothing was handed in.
+        Unreadable: the input cannot be read to its end; nothing was submitted.
+        UploadGivenUp: another upload of the same jobs was under way; nothing was submitted.
     """
-    upload = BatchUpload(queue, wish.name, wish.rules, jobs, keep_all=keep_all)
-    with read(source, wish.namespace, set(queue.accounts())) as found:
+    upload = BatchUpload(options.name, options.rules)
+    sender = FileSender(queue, upload, jobs, keep_all=keep_all)
+    with read(source, options.namespace, set(queue.accounts())) as found:
         try:
-            if not _send(found, upload, skip_invalid=wish.skip_invalid):
+            if not _send(found, sender, skip_invalid=options.skip_invalid):
                 return found, None
-            upload.seal()
+            sender.seal()
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | RunQueueError):
                 _tell_broken(found, is_sealing=upload.is_sealing)
             if not upload.is_sealing:
-                upload.give_up()
+                sender.give_up()
             raise
-    upload.handed.warnings = found.checker.private.warnings()
-    if upload.handed.batches:
-        upload.handed.warnings += private_callback(wish.rules.callback_url)
-    return found, upload.handed
+    report = upload.report
+    report.warnings = found.checker.private.warnings()
+    if report.batches:
+        report.warnings += private_callback(options.rules.callback_url)
+    return found, report
 
 
-def _send(found: CheckedInput, upload: BatchUpload, *, skip_invalid: bool) -> bool:
+def _send(found: CheckedInput, sender: FileSender, *, skip_invalid: bool) -> bool:
     """Send all there is; False, once all was checked, if a line is bad."""
     is_refused = False
     for packets in found.packets():
         if found.checker.bad_lines and not skip_invalid and not is_refused:
             is_refused = True
-            upload.give_up()
+            sender.give_up()
         for packet in () if is_refused else packets:
-            upload.send(packet)
+            sender.send(packet)
     return not is_refused
 
 

@@ -1,4 +1,4 @@
-"""`runqueue validate`: what is in a file, and what is wrong with it; nothing is handed in."""
+"""`runqueue validate`: what is in a file, and what is wrong with it; nothing is submitted."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -9,9 +9,10 @@ import typer
 
 from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
 from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.options import with_options
 from runqueue.cli.shared.output import span_words
 from runqueue.cli.submit import input_options
-from runqueue.cli.submit.input_lines import Source, Unreadable, opened
+from runqueue.cli.submit.input_lines import Source, Unreadable, open_input
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.report import found_in, say_repeated, tell_warnings
 from runqueue.cli.submit.submit_file import read
@@ -22,30 +23,21 @@ from runqueue.records.forecast import seconds_for
 from runqueue.request.job_spec import Priority
 
 
+@with_options
 def validate(
     file: input_options.File,
     *,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of text.")
     ] = False,
-    namespace: input_options.Namespace = "",
-    form: input_options.Format = None,
-    template: input_options.Template = "",
-    mapped: input_options.Mapped = None,
-    kind: input_options.KindOption = None,
-    delimiter: input_options.Delimiter = "",
-    request_checks: input_options.Checks = None,  # noqa: ARG001 - its callback has set it
+    options: input_options.InputOptions,
 ) -> None:
     """Check a file of jobs, and hand in nothing of it; no queue is needed.
 
     If a queue can be reached, its accounts are known, and how long the jobs take at their limits.
     """
-    input_options.check_namespace(namespace)
-    rows = input_options.reader(
-        file, form=form, template=template, mapped=mapped, kind=kind, delimiter=delimiter
-    )
-    with errors_told(), opened(file, rows) as source:
-        code = check(source, namespace, as_json=as_json, skip_invalid=False)
+    with errors_told(), open_input(file, options.reader(file)) as source:
+        code = check(source, options.namespace, as_json=as_json, skip_invalid=False)
     raise typer.Exit(code)
 
 
@@ -79,7 +71,7 @@ def check(source: Source, namespace: str, *, as_json: bool, skip_invalid: bool) 
 
 
 def _stats() -> dict[str, AccountStats] | None:
-    """Return how the accounts stand; None where there is no queue, which is no fault here."""
+    """Return the figures of the accounts; None where there is no queue, which is no fault here."""
     try:
         with ExitStack() as stack:
             return stack.enter_context(RunQueue()).stats()
@@ -104,7 +96,7 @@ def _values(found: CheckedInput, stats: Mapping[str, AccountStats]) -> dict[str,
 
 
 def _seconds_for(jobs: int, stats: AccountStats) -> float | None:
-    """Return when the last of the jobs has ended, with those ahead of them; None = nobody knows."""
+    """Return when the last of the jobs has ended, with those ahead of them; None = unknown."""
     return seconds_for(jobs + stats.ahead_of(Priority.NORMAL), stats.capacity)
 
 

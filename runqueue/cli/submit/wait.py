@@ -1,10 +1,11 @@
-"""`runqueue submit --wait`: looking at the jobs until there is nothing left to wait for."""
+"""`runqueue submit --wait`: polls the jobs until there is nothing left to wait for."""
 
 import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from runqueue.cli.backends.direct import Queue
 from runqueue.cli.follow.account_holds import Holds
 from runqueue.cli.follow.batch_holds import Held
 from runqueue.cli.follow.job_id_store import JobList
@@ -13,10 +14,9 @@ from runqueue.cli.results.live_file import Results, ResultsError
 from runqueue.cli.shared.exit_codes import Exit, tell
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.output import display
-from runqueue.cli.submit.batch_upload import HandedIn
-from runqueue.cli.submit.gateway_upload import FarQueue
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.errors import BatchNotFound, QueueUnavailable
+from runqueue.producer.batch_upload import UploadReport
 from runqueue.producer.queue import RunQueue
 from runqueue.records.job import JobState
 
@@ -42,18 +42,18 @@ class Stopped(Exception):  # noqa: N818 - what it says is in its name
         is_away = isinstance(self._why, QueueUnavailable)
         return Exit.UNAVAILABLE if is_away else Exit.NOT_ALL_COMPLETED
 
-    def tell(self, found: CheckedInput, handed: HandedIn, arguments: Sequence[str]) -> None:
+    def tell(self, found: CheckedInput, outcome: UploadReport, arguments: Sequence[str]) -> None:
         """Say why the jobs are followed no further, and how to follow them again.
 
         Args:
-            found, handed: what the file was, and what became of it.
+            found, outcome: what the file was, and what became of it.
             arguments: of the command.
         """
         is_ours = isinstance(self._why, KeyboardInterrupt)
         tell("runqueue: interrupted" if is_ours else f"runqueue: {self._why}")
         if found.checker.without_id:
             # Handing these lines in again would make new jobs of them, and new, paid, runs.
-            batches = " and ".join(f"runqueue status {batch}" for batch in handed.batches.values())
+            batches = " and ".join(f"runqueue status {batch}" for batch in outcome.batches.values())
             lines = counted(found.checker.without_id, "line")
             tell(
                 f"The jobs go on. Do not hand the file in again: {lines} without a custom_id would"
@@ -67,7 +67,7 @@ class Stopped(Exception):  # noqa: N818 - what it says is in its name
 
 
 def _without_callback(arguments: Sequence[str]) -> Iterator[str]:
-    """Leave out who is told: the batch has that already, and the URL may hold a secret."""
+    """Leave out the callback: the batch has it already, and the URL may hold a secret."""
     left = iter(arguments)
     for argument in left:
         if argument in _CALLBACK:
@@ -77,9 +77,9 @@ def _without_callback(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def to_follow(
-    queue: RunQueue | FarQueue,
+    queue: Queue,
     found: CheckedInput,
-    handed: HandedIn,
+    outcome: UploadReport,
     jobs: JobList,
     grace: float,
     *,
@@ -89,23 +89,23 @@ def to_follow(
 
     Args:
         queue: the queue.
-        found, handed: what the file was, and what became of it.
+        found, outcome: what the file was, and what became of it.
         jobs: the ids that were kept.
         grace: seconds a job may be unconfirmed before there is no use in waiting for it.
         keep: whether the ids of all jobs are needed as they end.
     """
-    counted_by = dict(handed.new)
-    for batch, known in handed.known.items():
+    counted_by = dict(outcome.new)
+    for batch, known in outcome.known.items():
         if batch and _is_whole(queue, batch, known.jobs):
             counted_by[batch] = known.jobs
     jobs.settle(counted_by.keys(), keep=keep)
     following = Following(queue, counted_by, jobs, sorted(found.checker.jobs), grace)
-    if (others := handed.jobs - following.total) > 0:
+    if (others := outcome.jobs - following.total) > 0:
         tell(f"{counted(others, 'job')} of other batches, known before, will not be waited for")
     return following
 
 
-def _is_whole(queue: RunQueue | FarQueue, batch: str, jobs: int) -> bool:
+def _is_whole(queue: Queue, batch: str, jobs: int) -> bool:
     try:
         found = queue.get_batch(batch)
     except BatchNotFound:  # its jobs outlived it
@@ -113,29 +113,31 @@ def _is_whole(queue: RunQueue | FarQueue, batch: str, jobs: int) -> bool:
     return found.sealed and found.total == jobs
 
 
-def follow(queue: RunQueue | FarQueue, following: Following, results: Results | None) -> None:
-    """Look at the jobs until there is nothing left to wait for.
+def follow(queue: Queue, following: Following, results: Results | None) -> None:
+    """Poll the jobs until there is nothing left to wait for.
 
     Raises:
         Stopped: they are followed no further.
     """
     try:
         _follow(queue, following, results)
-        if results and isinstance(queue, FarQueue):
-            queue.write_results(following.sizes, results)
+        if results and not isinstance(queue, RunQueue):
+            for batch in following.sizes:  # in the order of the file
+                for lines in queue.lines(batch, errors=False, after=None):
+                    results.append([line.text for line in lines])
         if results:
             results.finish()
     except (KeyboardInterrupt, QueueUnavailable, ResultsError) as error:
         raise Stopped(error) from None
 
 
-def _follow(queue: RunQueue | FarQueue, following: Following, results: Results | None) -> None:
+def _follow(queue: Queue, following: Following, results: Results | None) -> None:
     def take(job_ids: list[str]) -> None:
         if results and isinstance(queue, RunQueue):
             results.write(queue, job_ids)
 
     pause, answered = SOONEST, time.monotonic()
-    with display(following.total) as shown:
+    with display() as shown:
         holds, held = Holds(queue, shown.say), Held(shown.say)
         while True:
             before, began = following.done, time.monotonic()

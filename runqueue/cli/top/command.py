@@ -61,11 +61,11 @@ def _follow(console: Console, screen: "Screen", every: float) -> None:
 
 
 class Screen:
-    """The looks of the last seconds, and what keeps us from another.
+    """The snapshots of the last seconds, and what keeps us from another.
 
     Args:
         console: the terminal.
-        queue: what is looked at.
+        queue: what is polled.
     """
 
     def __init__(self, console: Console, queue: RunQueue) -> None:
@@ -76,7 +76,7 @@ class Screen:
         self._trouble = ""
 
     def look(self) -> None:
-        """Look again.
+        """Poll again.
 
         Raises:
             QueueUnavailable: Redis cannot be reached.
@@ -88,7 +88,7 @@ class Screen:
         self._trouble = ""
 
     def look_patiently(self) -> None:
-        """Look again; while Redis is away the figures stay, and it is said for how long."""
+        """Poll again; while Redis is away the figures stay, and the display says for how long."""
         try:
             self.look()
         except QueueUnavailable as error:

@@ -1,4 +1,4 @@
-"""The picture of `runqueue top`: a look as lines that fit a terminal, 80 by 24 or larger."""
+"""The display of `runqueue top`: a snapshot as lines that fit a terminal, 80 by 24 or larger."""
 
 from collections.abc import Iterable, Sequence
 
@@ -43,10 +43,10 @@ def picture(
     """Return what was seen as lines.
 
     Args:
-        before: the look before, for the rates; None = there was none.
+        before: the snapshot before, for the rates; None = there was none.
         now: what is shown.
         where: the queue's Redis, without its password.
-        trouble: what keeps us from looking again, '' = nothing.
+        trouble: what keeps us from polling again, '' = nothing.
         width, height: of the terminal, in cells; height None = as many lines as there are.
     """
     most = None if height is None else max(_LEAST, height // _SHARE)
@@ -72,7 +72,7 @@ def _head(now: Look, where: str, trouble: str, width: int, most: int | None) -> 
 def _accounts(
     blocks: list[tuple[AccountStats, list[Text]]], width: int, room: int | None
 ) -> list[Text]:
-    """Return the accounts' lines; where they are too many, what needs somebody comes first."""
+    """Return the accounts' lines; where they are too many, those that need a person come first."""
     if room is None or sum(len(lines) for _, lines in blocks) <= room:
         return [line for _, lines in blocks for line in lines]
     blocks.sort(key=lambda block: -_URGENCY.index(health_of(block[0]).level))
@@ -163,7 +163,7 @@ def _limits(stats: AccountStats) -> list[str]:
 
 
 def _news(stats: AccountStats) -> list[str]:
-    """Return what is not always there to tell."""
+    """Return the figures that are not always there."""
     parts = []
     if stats.oldest_ready_seconds is not None:
         parts.append(f"oldest ready {seconds(stats.oldest_ready_seconds)}")
@@ -223,7 +223,7 @@ def _processes(processes: Sequence[Process]) -> _Rows:
 
 
 def _table(rows: _Rows, *, with_account: bool) -> list[Text]:
-    """Return rows as lines whose cells stand below each other, the first the heading."""
+    """Return rows as lines with aligned cells, the first the heading."""
     if not with_account:
         rows = [(row[0], *row[2:]) for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]

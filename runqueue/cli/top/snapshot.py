@@ -1,4 +1,4 @@
-"""One look at everything that `runqueue top` shows, and what happened between two."""
+"""A snapshot of everything that `runqueue top` shows, and what happened between two."""
 
 import time
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from runqueue.records.batch import Batch
 from runqueue.store.groups import Group
 from runqueue.store.live_processes import Process
 
-#: Batches looked at, the newest: those under way are among them.
+#: Batches read, the newest: those under way are among them.
 _BATCHES = 100
 
 
@@ -31,7 +31,7 @@ class Look:
 
 
 def look(queue: RunQueue) -> Look:
-    """Look at everything: four script calls an account.
+    """Read everything: four script calls an account.
 
     Raises:
         QueueUnavailable: Redis cannot be reached.
@@ -46,15 +46,15 @@ def look(queue: RunQueue) -> Look:
 
 
 def rate(before: Look | None, now: Look, account: str, *totals: str) -> float | None:
-    """Return how often something happened a second, between two looks.
+    """Return how often something happened a second, between two snapshots.
 
     Args:
-        before, now: the looks; None = there was none before.
+        before, now: the snapshots; None = there was none before.
         account: whose totals.
-        totals: their names, added up; one that ends with ':' stands for all that begin so.
+        totals: their names, added up; one that ends with ':' means all that begin so.
 
     Returns:
-        None while there is no telling: a Redis that lost writes may count less than before, too.
+        None while it is unknown: a Redis that lost writes may count less than before, too.
     """
     if before is None or account not in before.stats or now.at <= before.at:
         return None

@@ -1,32 +1,19 @@
 """What people call jobs and batches by: ids, and the custom_ids that they know better."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import typer
 
 from runqueue import ids
+from runqueue.cli.backends.direct import AnyQueue
 from runqueue.cli.shared.exit_codes import Exit, tell
 from runqueue.errors import BatchNotFound
 from runqueue.records.batch import Batch
 from runqueue.records.job import Job
 
 
-class Records(Protocol):
-    """A queue, or what stands for it: jobs and batches are read there."""
-
-    def get_many(self, job_ids: Sequence[str], *, result: bool = True) -> list[Job | None]:
-        """Read jobs."""
-
-    def get_batch(self, batch: str) -> Batch:
-        """Read a batch."""
-
-    def accounts(self) -> list[str]:
-        """Return the names of the accounts."""
-
-
 def named(
-    queue: Records, names: Sequence[str], namespace: str, *, result: bool = False
+    queue: AnyQueue, names: Sequence[str], namespace: str, *, result: bool = False
 ) -> list[Job | Batch]:
     """Find what is named, each once; a name that is not on record ends the command.
 
@@ -56,7 +43,7 @@ def named(
     return list({found[name].id: found[name] for name in names}.values())
 
 
-def named_jobs(queue: Records, names: Sequence[str], namespace: str) -> list[str]:
+def named_jobs(queue: AnyQueue, names: Sequence[str], namespace: str) -> list[str]:
     """Find the jobs that are named and return their ids; a batch among them ends the command.
 
     Args:
@@ -70,13 +57,13 @@ def named_jobs(queue: Records, names: Sequence[str], namespace: str) -> list[str
     return [one.id for one in found]
 
 
-def _jobs(queue: Records, job_ids: dict[str, str], *, result: bool) -> dict[str, Job]:
+def _jobs(queue: AnyQueue, job_ids: dict[str, str], *, result: bool) -> dict[str, Job]:
     """Return the jobs on record, by name."""
     jobs = queue.get_many(list(job_ids.values()), result=result)
     return {name: job for name, job in zip(job_ids, jobs, strict=True) if job is not None}
 
 
-def _batch(queue: Records, name: str) -> Batch | None:
+def _batch(queue: AnyQueue, name: str) -> Batch | None:
     try:
         return queue.get_batch(name)
     except BatchNotFound:
@@ -84,5 +71,5 @@ def _batch(queue: Records, name: str) -> Batch | None:
 
 
 def _is_text(name: str) -> bool:
-    """Tell whether an argument was UTF-8; Python keeps the bytes of others as half characters."""
+    """Return whether an argument was UTF-8; Python keeps the bytes of others as half characters."""
     return not any("\ud800" <= character <= "\udfff" for character in name)

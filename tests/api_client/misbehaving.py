@@ -1,10 +1,9 @@
-"""More behaviours for `rawserver`: slow ones, one without end, an echo."""
+"""More behaviours for `rawserver`: slow ones, one without end, an echo; no HTTP at all."""
 
 import asyncio
-import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 
 from tests.api_client.rawserver import Exchange, response
 
@@ -76,17 +75,3 @@ async def listening(
     async with server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         await asyncio.gather(*filter(None, tasks))
-
-
-@contextmanager
-def drops_connections(host: str, port: int) -> Iterator[None]:
-    """Let no connection to an address come about: it is listened to, and its queue is full."""
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind((host, port))
-        listener.listen(0)
-        for _ in range(4):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex((host, port))
-        yield

@@ -1,0 +1,42 @@
+"""Lists of jobs, read page by page from whichever queue a command speaks to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from runqueue.operator.operations import Filter
+from runqueue.producer.queue import RunQueue
+from runqueue.records.job import Job
+
+if TYPE_CHECKING:  # httpx takes its time to load, and few commands need it.
+    from runqueue.remote.queue import RemoteQueue
+
+
+def every_job(
+    queue: RunQueue | RemoteQueue, wanted: Filter, account: str, *, limit: int = 1000
+) -> Iterator[Job]:
+    """Go through the jobs of a list, page by page; one may come twice.
+
+    Args:
+        queue: the queue.
+        wanted: which jobs, by what `list_jobs` takes.
+        account: whose.
+        limit: jobs of a page.
+    """
+    cursor = ""
+    while True:
+        page = queue.list_jobs(
+            wanted.state,
+            group=wanted.group,
+            batch=wanted.batch,
+            reason=wanted.reason,
+            custom_id=wanted.custom_id,
+            namespace=wanted.namespace,
+            account=account,
+            cursor=cursor,
+            limit=limit,
+        )
+        yield from page.jobs
+        if not (cursor := page.cursor):
+            return

@@ -1,0 +1,44 @@
+"""Options that several commands have: the fields of a dataclass."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from functools import wraps
+from typing import Any, get_type_hints
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take dataclasses whose fields are its options.
+
+    Args:
+        command: each parameter whose type is a dataclass becomes the fields of that; these are
+            typer's options and arguments, with their defaults.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    parameters = inspect.signature(command).parameters.values()
+    groups = {one.name: hints[one.name] for one in parameters if is_dataclass(hints[one.name])}
+    shown: list[inspect.Parameter] = []
+    for one in parameters:
+        if one.name not in groups:
+            kind = inspect.Parameter.KEYWORD_ONLY
+            shown.append(one.replace(kind=kind, annotation=hints[one.name]))
+            continue
+        types = get_type_hints(groups[one.name], include_extras=True)
+        shown += (
+            inspect.Parameter(
+                each.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=each.default,
+                annotation=types[each.name],
+            )
+            for each in fields(groups[one.name])
+        )
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{each.name: given.pop(each.name) for each in fields(group)})
+        command(**given)
+
+    run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    return run

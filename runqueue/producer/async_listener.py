@@ -1,0 +1,113 @@
+# From this file `make generate` writes listener.py.
+"""Being told by Redis that jobs have ended: one listener a queue, however many wait.
+
+Every script that ends jobs publishes their ids (`save` in lua/lib/account/save.lua). A message
+reaches only who listens at that moment, and a connection may be gone long before that is known. So
+what is heard is never more than a reason to look now (`waiters.py`): everything is looked at now
+and then as well, and once more whenever the listener was subscribed (again).
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from itertools import cycle
+from typing import Any, cast
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from runqueue.connection.addresses import listening_urls
+from runqueue.connection.client import async_client
+from runqueue.producer import waiters
+from runqueue.producer.concurrency import AsyncBackground, async_wait
+from runqueue.producer.waiters import CHANNELS, Silence, States, WaitedJobs, Watchers
+
+
+class AsyncEnds(Watchers[asyncio.Event, AsyncBackground]):
+    """Tells coroutines of one event loop of the ends of jobs.
+
+    Args:
+        url: the queue's Redis.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, asyncio.Event)
+
+    async def close(self) -> None:
+        """Have the listener end; who still waits goes on without it."""
+        listener = self._close()
+        if listener is not None:
+            await listener.end()
+
+    async def pause(
+        self,
+        watch: WaitedJobs[asyncio.Event],
+        give_up: float,
+        look: Callable[[list[str]], Awaitable[States]],
+    ) -> bool:
+        """Wait until one of the jobs of `watch` has ended; False once the time is up.
+
+        Args:
+            watch: who waits.
+            give_up: when, on the monotonic clock, the time is up.
+            look: reads the states of jobs.
+
+        Raises:
+            JobNotFound: one of them is not on record; or what a look raised.
+        """
+        self._begin(watch)
+        try:
+            while True:
+                turn = self._turn(watch, give_up)
+                if turn.done is not None:
+                    return turn.done
+                if turn.look:
+                    await self._look(turn.look, look)
+                else:
+                    await async_wait(watch.told, turn.seconds)
+        finally:
+            self._end(watch)
+
+    async def _look(
+        self, job_ids: list[str], look: Callable[[list[str]], Awaitable[States]]
+    ) -> None:
+        try:
+            states = await look(job_ids)
+        except Exception as error:  # noqa: BLE001 - raised to all whom it concerns
+            self._failed(job_ids, error)
+        except BaseException:  # broken off: whoever leads next looks
+            self._put_back(job_ids)
+            raise
+        else:
+            self._learn(job_ids, states)
+
+    def _start(self) -> AsyncBackground | None:
+        try:
+            return AsyncBackground(self._listen)
+        except RuntimeError:  # as many threads as there can be, or the interpreter ends
+            return None
+
+    async def _listen(self, me: AsyncBackground) -> None:
+        try:
+            servers = cycle(listening_urls(self._url))
+            while self._is_wanted(me):
+                next_try = time.monotonic() + waiters.PAUSE
+                try:
+                    # Tried again here, which tells that what was published meanwhile is missed.
+                    async with async_client(next(servers), retries=0) as client:
+                        await self._hear(client, me)
+                except (RedisError, OSError):
+                    self._lost(me)
+                    await me.rest(next_try - time.monotonic())
+        finally:
+            self._ended(me)
+
+    async def _hear(self, client: redis.asyncio.Redis, me: AsyncBackground) -> None:
+        silence = Silence()
+        async with cast(Any, client).pubsub() as pubsub:
+            await pubsub.psubscribe(CHANNELS)
+            while self._is_wanted(me):
+                message = await pubsub.get_message(timeout=waiters.TICK)
+                self._take(me, message)
+                if silence.is_to_ask(heard=message is not None):
+                    await pubsub.ping("?")

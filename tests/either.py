@@ -1,0 +1,33 @@
+"""Either queue, blocking or for coroutines, asked in the same way: what a test says of both."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from runqueue import AsyncRunQueue, RunQueue
+
+#: Calls a method of either queue by its name and returns its answer.
+Ask = Callable[..., Any]
+
+
+async def answer_of(method: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Call a method of either queue, or of a job's handle: a blocking one in a thread."""
+    if inspect.iscoroutinefunction(method):
+        return await method(*arguments, **named)
+    return await asyncio.to_thread(method, *arguments, **named)
+
+
+@asynccontextmanager
+async def both(kind: str, url: str, **options: Any) -> AsyncIterator[Ask]:
+    """Open a queue, `sync` or `async`; gives what calls it by the name of the method."""
+    queue: Any = RunQueue(url, **options) if kind == "sync" else AsyncRunQueue(url, **options)
+
+    async def call(name: str, *arguments: Any, **named: Any) -> Any:
+        return await answer_of(getattr(queue, name), *arguments, **named)
+
+    try:
+        yield call
+    finally:
+        await call("close")
