@@ -1,15 +1,21 @@
 # The image of a worker and of a gateway; the simulator and the command line are in it too.
-FROM python:3.11-slim
+FROM python:3.13-slim AS build
 
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1
-RUN useradd --system --uid 10001 --home-dir /app runqueue
-WORKDIR /app
+ENV PIP_NO_CACHE_DIR=1
+WORKDIR /source
 
 # Dependencies first: their layer stays when only the source changes.
-COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN mkdir runqueue && touch runqueue/__init__.py \
-    && pip install --constraint constraints.txt --editable '.[cli,gateway,worker]'
+COPY deploy/image deploy/image
+RUN deploy/image/install.sh dependencies /opt/runqueue
 COPY . .
+RUN deploy/image/install.sh packages /opt/runqueue
+
+FROM python:3.13-slim
+
+ENV PATH=/opt/runqueue/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+RUN useradd --system --uid 10001 --home-dir /app runqueue
+WORKDIR /app
+COPY --from=build /opt/runqueue /opt/runqueue
 # A volume that is put here belongs to who runs the gateway: it writes the token for Prometheus there.
 # Its own token, where no others are set up, it writes to .runqueue.
 RUN mkdir /run/runqueue && chown runqueue /run/runqueue \
@@ -21,4 +27,4 @@ ENV RUNQUEUE_METRICS_HOST=0.0.0.0 RUNQUEUE_METRICS_PORT=9464 \
 EXPOSE 8080 9464
 # The first SIGTERM drains: calls on the wire are finished and recorded.
 STOPSIGNAL SIGTERM
-CMD ["celery", "-A", "worker.app", "worker"]
+CMD ["runqueue", "worker"]

@@ -3,21 +3,24 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
+# Of the versions in constraints.txt, for the Python of the image.
+LOCK = $(BIN)/uv pip compile - --quiet --universal --python-version 3.13 --generate-hashes --constraint constraints.txt \
+	--no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-e2e test-real contract acceptance faults alerts schemas generate monitoring docs check million bench
+.PHONY: help setup demo up test test-e2e test-real contract acceptance faults alerts schemas generate monitoring lock docs check million bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv and install everything in it
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml runqueue-server/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "runqueue needs Python 3.11 or later; name one: make PYTHON=python3.11 setup" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[cli,server,worker,gateway,dev]'
+		--constraint constraints.txt --editable '.[cli,server,dev]' --editable ./runqueue-server
 	@touch $@
 
 demo: $(STAMP) ## Run the example jobs against a simulated Skyvern API
@@ -59,6 +62,12 @@ monitoring: $(STAMP) ## Write docs/metrics.md and the dashboards
 
 schemas: $(STAMP) ## Write the JSON Schemas in docs/schemas
 	$(BIN)/python -m runqueue.schemas docs/schemas
+
+lock: $(STAMP) ## Write the locks of the image in deploy/image, with the hashes of every file (installs uv)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	printf '%s\n' './runqueue-server[otel,parquet]' . | $(LOCK) --no-emit-package runqueue \
+		--no-emit-package runqueue-server --output-file deploy/image/requirements.lock
+	echo hatchling | $(LOCK) --output-file deploy/image/build.lock
 
 docs: $(STAMP) ## Build the documentation as a site in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

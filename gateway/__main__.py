@@ -18,6 +18,7 @@ from runqueue.connection.client import find_url
 from runqueue.errors import AmbiguousAccounts, EvictingRedis, QueueUnavailable
 from runqueue.request.private_targets import allow_private_targets
 from runqueue.request.request_checks import use_checks
+from runqueue.server_version import version_mismatch
 from runqueue.store.accounts import check_names
 
 log = structlog.get_logger()
@@ -30,6 +31,8 @@ def main() -> None:
         description="Take Skyvern's webhooks. Settings come from the environment and from .env:"
         " RUNQUEUE_GATEWAY_HOST, RUNQUEUE_GATEWAY_PORT, RUNQUEUE_REDIS_URL, SKYVERN_API_KEY, …",
     ).parse_args()
+    if mismatch := version_mismatch():
+        sys.exit(f"runqueue: {mismatch}")
     try:
         settings = load_settings()
         check_names(settings.all_accounts())

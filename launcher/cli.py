@@ -1,4 +1,4 @@
-"""The worker's commands, which join `runqueue` by the entry points `runqueue.commands`."""
+"""`runqueue up` and `demo`, which join `runqueue` by the entry points `runqueue.commands`."""
 
 import fcntl
 import os
@@ -87,7 +87,9 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int, *, is_alone: b
         # Skyvern is told this very port: another one would not do.
         if stacks.free_ports(port, 1) != [port]:
             there = (
-                "" if is_alone else " `make up` runs in this folder already; use it, or stop it, or"
+                ""
+                if is_alone
+                else " `runqueue up` runs in this folder already; use it, or stop it, or"
             )
             raise stacks.StackError(
                 f"port {port} is taken:{there} set RUNQUEUE_GATEWAY_PORT (0 = no gateway)"

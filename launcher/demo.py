@@ -1,4 +1,4 @@
-"""`make demo`: the example jobs through a queue, two workers and a simulated Skyvern API.
+"""`runqueue demo`: the example jobs through a queue, two workers and a simulated Skyvern API.
 
 Everything is real but the API: processes, Redis protocol, HTTP, faults of the runs. At the end what
 the simulator saw is compared with what the examples plan.
@@ -16,11 +16,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from launcher.processes import module_command
 from launcher.supervisor import Child, Stack, StackError, start_server, workers
 from runqueue.cli.shared.output import print_table
 from runqueue.connection.urls import shown_url
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parent / "examples"
 RESULTS = Path(".runqueue") / "demo-results.jsonl"
 
 _KEY = "simulator-key"
@@ -100,7 +101,7 @@ def _simulator(stack: Stack, home: Path, environ: dict[str, str]) -> tuple[str, 
     given = os.environ.get("SKYVERN_BASE_URL", "").rstrip("/")
     if given:
         return given, _key_for(given)
-    command = [sys.executable, "-m", "simulator", "--port", "0", "--api-key", _KEY]
+    command = module_command("simulator", "--port", "0", "--api-key", _KEY)
     child = Child("simulator", command, environ, log=home / "simulator.log")
     return stack.start(child, announces=True).removeprefix("simulator: "), _KEY
 
@@ -153,7 +154,7 @@ def _submit(stack: Stack, environ: dict[str, str]) -> int | None:
     arguments = ["submit", examples, "--skip-invalid", "--wait"]
     arguments += ["--results", str(RESULTS)]
     _say(f"\n$ runqueue {' '.join(arguments)}")
-    child = Child("submit", [sys.executable, "-m", "runqueue.cli", *arguments], environ)
+    child = Child("submit", module_command("runqueue.cli", *arguments), environ)
     child.start()
     try:
         if not stack.watch(lambda: child.ended() is not None, _DEADLINE):

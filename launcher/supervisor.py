@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Any, Self
 
+from launcher.processes import module_command
 from runqueue.embedded.parent_death import ending_with_parent
 from runqueue.embedded.server import running_url
 
@@ -229,7 +229,7 @@ def start_server(
     Raises:
         StackError: it did not start.
     """
-    command = [sys.executable, "-m", "runqueue.cli", "server", "--dir", str(directory)]
+    command = module_command("runqueue.cli", "server", "--dir", str(directory))
     stack.start(Child("server", command, environ, log=log), announces=True)
     url = running_url(directory)
     if url is None:
@@ -245,8 +245,7 @@ def gateway(environ: Mapping[str, str], *, stop_seconds: float, cwd: Path | None
         stop_seconds: how long it may take to end.
         cwd: its working directory, where it looks for `.env`.
     """
-    command = [sys.executable, "-m", "gateway"]
-    return Child("gateway", command, environ, cwd=cwd, stop_seconds=stop_seconds)
+    return Child("gateway", module_command("gateway"), environ, cwd=cwd, stop_seconds=stop_seconds)
 
 
 def workers(
@@ -268,12 +267,11 @@ def workers(
         logs: the directory of their log files; None = they log where the parent does.
         cwd: their working directory, where they look for `.env`.
     """
-    command = [sys.executable, "-m", "celery", "--quiet", "-A", "worker.app", "worker"]
     made = []
     for number, port in enumerate(free_ports(metrics_port, count), start=1):
         child = Child(
             f"worker {number}",
-            [*command, "--hostname", f"{number}-{os.getpid()}@%h"],
+            module_command("worker", "--hostname", f"{number}-{os.getpid()}@%h"),
             {**environ, "RUNQUEUE_METRICS_PORT": str(port)},
             cwd=cwd,
             log=logs / f"worker-{number}.log" if logs else None,

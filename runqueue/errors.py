@@ -220,7 +220,7 @@ class NoQueueHere(QueueUnavailable):
 
     def __str__(self) -> str:
         return (
-            f"{self.reason}: start `make up` (or `runqueue server` alone) here,"
+            f"{self.reason}: start `runqueue up` (or `runqueue server` alone) here,"
             " or set RUNQUEUE_REDIS_URL"
         )
 

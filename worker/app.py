@@ -1,6 +1,7 @@
 """The Celery application: `celery -A worker.app worker` is all it takes.
 
-The only module that imports Celery. Messages carry no state: one means that there may be work.
+Beside `__main__` the only module that imports Celery. Messages carry no state: one means that
+there may be work.
 """
 
 import sys
@@ -33,6 +34,7 @@ from runqueue.connection.client import find_url
 from runqueue.errors import AmbiguousAccounts
 from runqueue.request.private_targets import allow_private_targets
 from runqueue.request.request_checks import use_checks
+from runqueue.server_version import version_mismatch
 from runqueue.store.accounts import check_names
 from runqueue.store.live_processes import STAGES
 from worker.celery_intake import NotNow
@@ -50,6 +52,8 @@ RUN_AT_HEADER = "runqueue-run-at"
 
 
 def _settings_or_exit() -> tuple[Settings, str, str]:
+    if mismatch := version_mismatch():
+        sys.exit(f"runqueue: {mismatch}")
     try:
         settings = load_settings()
         check_names(settings.all_accounts())

@@ -48,7 +48,7 @@ class Up:
 
     def workers(self) -> list[int]:
         """Return the ids of the worker processes."""
-        return self.children("celery")
+        return self.children("\0worker\0")
 
     def children(self, word: str) -> list[int]:
         """Return the ids of the processes whose commands hold a word."""
@@ -252,9 +252,7 @@ def test_a_second_one_in_the_same_folder_says_that_one_runs_there_already(
     with running_up(tmp_path, "--workers", "1", **settings) as first:
         first.wait_for("gateway: ")
         with running_up(tmp_path, "--workers", "1", **settings) as second:
-            second.wait_for(
-                f"port {port} is taken: `make up` runs in this folder already; use it, or stop it"
-            )
+            second.wait_for(f"port {port} is taken: `runqueue up` runs in this folder already; use")
             assert second.process.wait(timeout=20) == 1
 
 

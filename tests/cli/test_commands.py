@@ -128,11 +128,11 @@ def test_without_its_extra_the_command_line_says_what_to_install(module: str) ->
 
 
 @pytest.mark.parametrize("command", ["up", "demo"])
-def test_without_the_worker_its_commands_say_where_it_comes_from(command: str) -> None:
+def test_a_command_that_cannot_be_loaded_says_what_it_wants(command: str) -> None:
     ended = without("launcher", command)
 
     assert ended.returncode == 2
-    assert "source tree" in ended.stderr
+    assert "install runqueue-server in an environment of its own" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -95,7 +95,7 @@ def test_it_runs_the_command_and_the_image_of_the_compose_file(name: str) -> Non
     found = container(name)
 
     assert found["image"] == SERVICES[name]["image"]
-    assert found["args"] == SERVICES[name].get("command", ["celery", "-A", "worker.app", "worker"])
+    assert found["args"] == SERVICES[name].get("command", ["runqueue", "worker"])
 
 
 def test_the_command_of_the_worker_is_that_of_the_image() -> None:

@@ -48,7 +48,7 @@ def test_every_folder_of_the_tree_is_a_folder() -> None:
     package, unknown, folders = "", [], set()
     for line in tree.splitlines():
         names = [
-            name.rstrip("/") for name in re.findall(r"^ *((?:[\w]+/ )*[\w]+/)", line)[0].split()
+            name.rstrip("/") for name in re.findall(r"^ *((?:[\w-]+/ )*[\w-]+/)", line)[0].split()
         ]
         for name in names:
             folder = f"{package}/{name}" if line.startswith(" ") else name

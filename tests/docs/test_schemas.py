@@ -151,8 +151,8 @@ def test_a_line_has_every_field_that_the_queue_reads() -> None:
 
 
 def test_the_example_files_are_valid_but_for_the_line_that_is_wrong_on_purpose() -> None:
-    expected = json.loads((ROOT / "examples/expected.json").read_text())
-    for path in sorted((ROOT / "examples").glob("*.jsonl")):
+    expected = json.loads((ROOT / "launcher/examples/expected.json").read_text())
+    for path in [*ROOT.glob("examples/*.jsonl"), *ROOT.glob("launcher/examples/*.jsonl")]:
         wrong = [
             number
             for number, text in enumerate(path.read_text().splitlines(), 1)

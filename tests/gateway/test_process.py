@@ -126,7 +126,7 @@ def test_no_secret_is_logged_whatever_is_sent(tmp_path: Path, desk: Desk, redis_
         ({"RUNQUEUE_API_TOKENS": "sesame"}, "RUNQUEUE_API_TOKENS: expected <name>:<scopes>:"),
         (
             {"RUNQUEUE_REDIS_URL": ""},
-            "start `make up` (or `runqueue server` alone) here, or set RUNQUEUE_REDIS_URL",
+            "start `runqueue up` (or `runqueue server` alone) here, or set RUNQUEUE_REDIS_URL",
         ),
     ],
     ids=["no key", "a wrong port", "a token as it is", "no queue"],

@@ -4,41 +4,23 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.docs.pages import examples
+from tests.packaging.conftest import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.fixture(scope="module")
-def service(wheel: zipfile.ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The environment of a service: the wheel is installed, the tree is not on its path."""
-    home = tmp_path_factory.mktemp("service")
-    subprocess.run(
-        [sys.executable, "-m", "venv", "--without-pip", str(home)], timeout=60, check=True
-    )
-    (packages,) = home.glob("lib/python*/site-packages")
-    wheel.extractall(packages)
-    # `api_client` is used from the source tree: it is no part of the wheel.
-    shutil.copytree(
-        ROOT / "api_client",
-        packages / "api_client",
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
-    (packages / "api_client/py.typed").touch()
-    # What both depend on comes from our environment. Its own .pth files, with them the editable
-    # tree, are not read from there.
-    (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return home
+def python(programs: Path) -> Path:
+    """The interpreter of an environment with both wheels; the tree is not on its path."""
+    return programs / "python"
 
 
-def programs(folder: Path) -> list[str]:
+def write_examples(folder: Path) -> list[str]:
     """Write down every example of the pages and of `examples/`, and return their files."""
     for page in PAGES:
         for example in examples(page.read_text(), "python"):
@@ -50,10 +32,10 @@ def programs(folder: Path) -> list[str]:
 
 
 @pytest.mark.timeout(400)
-def test_a_strict_type_checker_takes_every_example_against_the_installed_wheel(
-    service: Path, tmp_path: Path
+def test_a_strict_type_checker_takes_every_example_against_the_installed_wheels(
+    python: Path, tmp_path: Path
 ) -> None:
-    files = programs(tmp_path)
+    files = write_examples(tmp_path)
     assert len(files) > 30
     settings = tmp_path / "mypy.ini"
     untyped = "[mypy-celery.*,django.*]\nignore_missing_imports = True\n"  # they ship no types
@@ -62,7 +44,7 @@ def test_a_strict_type_checker_takes_every_example_against_the_installed_wheel(
     done = subprocess.run(
         [
             *(sys.executable, "-m", "mypy", "--strict", "--config-file", str(settings)),
-            *("--python-executable", str(service / "bin/python")),
+            *("--python-executable", str(python)),
             *("--cache-dir", str(tmp_path / "cache")),
             *files,
         ],

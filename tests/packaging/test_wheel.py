@@ -1,4 +1,4 @@
-"""What other services install: the wheel, what importing it loads, and its public names."""
+"""What is installed: the two wheels, what importing runqueue loads, and its public names."""
 
 import inspect
 import json
@@ -11,8 +11,7 @@ from typing import Any
 
 import runqueue
 from runqueue import AsyncRunQueue, RunQueue
-
-ROOT = Path(__file__).parents[2]
+from tests.packaging.conftest import PACKAGES, ROOT, VERSION, run
 
 
 def test_the_wheel_holds_runqueue_alone_with_every_lua_script(wheel: zipfile.ZipFile) -> None:
@@ -20,7 +19,7 @@ def test_the_wheel_holds_runqueue_alone_with_every_lua_script(wheel: zipfile.Zip
     tops = {name.partition("/")[0] for name in names}
     scripts = {str(path.relative_to(ROOT)) for path in (ROOT / "runqueue").rglob("*.lua")}
 
-    assert tops == {"runqueue", f"runqueue-{_version()}.dist-info"}
+    assert tops == {"runqueue", f"runqueue-{VERSION}.dist-info"}
     assert len(scripts) > 20
     assert scripts <= names
     assert "runqueue/py.typed" in names
@@ -33,7 +32,7 @@ def test_the_wheel_holds_runqueue_alone_with_every_lua_script(wheel: zipfile.Zip
 
 
 def test_the_wheel_asks_a_producer_for_three_dependencies(wheel: zipfile.ZipFile) -> None:
-    metadata = wheel.read(f"runqueue-{_version()}.dist-info/METADATA").decode()
+    metadata = _metadata(wheel, "runqueue")
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
     always = sorted(line.split(": ")[1] for line in required if "extra ==" not in line)
 
@@ -62,9 +61,50 @@ for script in ("claim", "enqueue", "finish"):
     assert done.returncode == 0, done.stderr
 
 
-def _version() -> str:
-    lines = (ROOT / "pyproject.toml").read_text().splitlines()
-    return next(line for line in lines if line.startswith("version")).split('"')[1]
+def _metadata(wheel: zipfile.ZipFile, name: str, file: str = "METADATA") -> str:
+    return wheel.read(f"{name}-{VERSION}.dist-info/{file}").decode()
+
+
+def test_the_wheel_of_the_server_holds_every_file_of_its_packages(
+    server_wheel: zipfile.ZipFile,
+) -> None:
+    names = {name for name in server_wheel.namelist() if ".dist-info/" not in name}
+
+    assert names == set(
+        run("git", "-C", ROOT, "ls-files", "-co", "--exclude-standard", *PACKAGES).split()
+    )
+    assert {"gateway/static/page.js", "gateway/templates/base.html", "api_client/py.typed"} < names
+    assert "launcher/examples/runs.jsonl" in names
+
+
+def test_the_server_needs_runqueue_of_its_own_version_and_an_extra_brings_its_extra(
+    server_wheel: zipfile.ZipFile,
+) -> None:
+    required = _metadata(server_wheel, "runqueue_server").splitlines()
+
+    assert f"Requires-Dist: runqueue[cli,server]=={VERSION}" in required
+    for extra in ("otel", "parquet"):
+        assert f"Requires-Dist: runqueue[{extra}]=={VERSION}; extra == '{extra}'" in required
+
+
+def test_the_commands_of_the_processes_come_with_the_server(
+    wheel: zipfile.ZipFile, server_wheel: zipfile.ZipFile
+) -> None:
+    entries = _metadata(server_wheel, "runqueue_server", "entry_points.txt").splitlines()
+
+    assert entries[0] == "[runqueue.commands]"
+    names = [line.partition(" = ")[0] for line in entries[1:] if line]
+    assert names == ["demo", "doctor", "gateway", "up", "worker"]
+    assert "runqueue.commands" not in _metadata(wheel, "runqueue", "entry_points.txt")
+
+
+def test_both_wheels_have_the_licence_of_the_repository(
+    wheel: zipfile.ZipFile, server_wheel: zipfile.ZipFile
+) -> None:
+    ours = (ROOT / "LICENSE").read_text()
+
+    assert _metadata(wheel, "runqueue", "licenses/LICENSE") == ours
+    assert _metadata(server_wheel, "runqueue_server", "licenses/LICENSE") == ours
 
 
 def test_importing_runqueue_loads_nothing_that_a_producer_does_not_need(tmp_path: Path) -> None:

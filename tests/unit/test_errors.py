@@ -45,7 +45,7 @@ def test_where_no_queue_is_named_none_runs_in_this_folder(
     with pytest.raises(NoQueueHere) as refused:
         find_url()
     said = (
-        "no queue runs in this folder: start `make up` (or `runqueue server` alone) here,"
+        "no queue runs in this folder: start `runqueue up` (or `runqueue server` alone) here,"
         " or set RUNQUEUE_REDIS_URL"
     )
     assert str(refused.value) == str(pickle.loads(pickle.dumps(refused.value))) == said

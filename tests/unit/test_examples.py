@@ -13,7 +13,8 @@ from runqueue.errors import InvalidJob
 from runqueue.request.job_spec import JobSpec, Priority, parse_line
 from runqueue.request.requests import MODELS
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "launcher/examples"
 LINES = (EXAMPLES / "runs.jsonl").read_bytes().splitlines()
 EXPECTED = json.loads((EXAMPLES / "expected.json").read_text())
 
@@ -70,7 +71,8 @@ def test_the_lines_cover_both_kinds_all_priorities_several_groups_and_delays() -
 
 
 def test_all_fields_shows_every_field_of_every_kind() -> None:
-    specs = [parse_line(line) for line in (EXAMPLES / "all_fields.jsonl").read_bytes().splitlines()]
+    text = (ROOT / "examples/all_fields.jsonl").read_bytes()
+    specs = [parse_line(line) for line in text.splitlines()]
     for kind, model in MODELS.items():
         shown = {name for spec in specs if spec.kind == kind for name in spec.body}
         assert shown == set(model.model_fields)

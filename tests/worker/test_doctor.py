@@ -123,7 +123,7 @@ async def test_before_the_first_worker_nothing_is_compared_with_what_it_will_wri
     assert checks["limits default"]["level"] == "ok"
     assert checks["limits default"]["said"] == "none yet: the first worker writes those it has"
     assert checks["workers default"]["level"] == "warning"
-    assert "make up" in checks["workers default"]["do"]
+    assert "runqueue up" in checks["workers default"]["do"]
 
 
 def test_no_secret_is_shown_whatever_is_wrong() -> None:

@@ -98,7 +98,7 @@ def _of_redis(settings: Settings | None) -> Iterator[Finding]:
         url = find_url(settings.redis_url if settings else None)
         client, found = redis_checks.reach(url)
     except QueueUnavailable as error:
-        yield wrong("redis", str(error), "set RUNQUEUE_REDIS_URL, or run `make up`")
+        yield wrong("redis", str(error), "set RUNQUEUE_REDIS_URL, or run `runqueue up`")
         return
     except MalformedURL as error:
         yield wrong("redis", f"RUNQUEUE_REDIS_URL: {error.reason}", "correct it")

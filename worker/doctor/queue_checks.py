@@ -19,7 +19,7 @@ from worker.doctor.findings import Finding, ok, warning, wrong
 from worker.doctor.findings import FindingLevel as Severity
 from worker.process.lease import BEAT_SECONDS
 
-_START = "start one: make up, or celery -A worker.app worker"
+_START = "start one: runqueue up, or runqueue worker"
 #: Seconds that a heartbeat may be late without being news.
 _LATE_SECONDS = 3.0
 #: Descriptors of a worker that are no call: Redis, the broker, libraries, metrics.

@@ -45,7 +45,7 @@ def reach(url: str) -> tuple[redis.Redis | None, Finding]:
             "redis", f"{shown_url(url)} refuses the password", "correct RUNQUEUE_REDIS_URL"
         )
     except (redis.exceptions.RedisError, OSError) as error:
-        do = "start it, or correct RUNQUEUE_REDIS_URL (`make up` starts an embedded one)"
+        do = "start it, or correct RUNQUEUE_REDIS_URL (`runqueue up` starts an embedded one)"
         return None, wrong("redis", f"{shown_url(url)}: {error}", do)
     took = (time.perf_counter() - start) * 1000
     return client, ok("redis", f"{shown_url(url)} answers in {took:.1f} ms")

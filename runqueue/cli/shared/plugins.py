@@ -1,32 +1,48 @@
-"""Commands of other packages (the worker's `up`, `demo` and `doctor`), which join by entry point.
+"""Commands of the distribution `runqueue-server`, which join by entry point.
 
 Nothing is imported before its command is called: another service may have a module `worker` of
-its own, and the wheel of runqueue leaves these packages out.
+its own.
 """
 
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
 
 import typer
 
 from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.server_version import SERVER, version_mismatch
 
 _GROUP = "runqueue.commands"
 _HELP = {
     "demo": "Run the example jobs through a queue, two workers and a simulated Skyvern API.",
     "doctor": "Check settings, Redis, broker, Skyvern's API, gateway and workers; say what to do.",
+    "gateway": "Run a gateway: webhooks, the HTTP API and the page.",
     "up": "Run workers against the Skyvern API, and the embedded server if there is no other.",
+    "worker": "Run one worker against the Skyvern API.",
 }
 #: Everything behind the command's name goes to the command, `--help` included.
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Add the commands that other packages offer."""
-    for entry in sorted(entry_points(group=_GROUP)):
-        app.command(entry.name, help=_HELP.get(entry.name, ""), context_settings=dict(_PASS_ON))(
-            _lazy(entry)
+    """Add the commands of `runqueue-server`; where it is not installed they say so."""
+    offered = {entry.name: entry for entry in entry_points(group=_GROUP)}
+    for name in sorted(_HELP.keys() | offered.keys()):
+        entry = offered.get(name)
+        command = _missing(name) if entry is None else _lazy(entry)
+        words = _HELP.get(name, "") + (f" (Needs {SERVER}.)" if entry is None else "")
+        app.command(name, help=words, context_settings=dict(_PASS_ON))(command)
+
+
+def _missing(name: str) -> Callable[[], None]:
+    def command() -> None:
+        tell(
+            f"runqueue: `{name}` needs {SERVER}, which is not installed here. In an environment of"
+            f" its own: pip install '{SERVER}=={version('runqueue')}'"
         )
+        raise typer.Exit(Exit.USAGE)
+
+    return command
 
 
 def _lazy(entry: EntryPoint) -> Callable[[typer.Context], None]:
@@ -41,12 +57,15 @@ def _lazy(entry: EntryPoint) -> Callable[[typer.Context], None]:
 
 
 def _load(entry: EntryPoint) -> Callable[..., None]:
+    if mismatch := version_mismatch():
+        tell(f"runqueue: {mismatch}")
+        raise typer.Exit(Exit.USAGE)
     try:
         found: Callable[..., None] = entry.load()
     except (ImportError, AttributeError) as error:
         tell(
-            f"runqueue: `{entry.name}` needs the worker, which comes with the source tree or the"
-            f" container image: run `make setup` there ({error})"
+            f"runqueue: `{entry.name}` cannot be loaded ({error}): install {SERVER} in an"
+            " environment of its own, where no other package has modules of the same names"
         )
         raise typer.Exit(Exit.USAGE) from None
     return found
