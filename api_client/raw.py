@@ -48,7 +48,7 @@ from api_client.answers.redelivery import (
     classify_reason_error,
     classify_replay,
 )
-from api_client.answers.server_clock import ServerClock
+from api_client.answers.run_times import ServerClock
 from api_client.arguments import json_body, query_string, run_path, workflow_path
 from api_client.call import Call
 from api_client.calls.calls import (

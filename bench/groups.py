@@ -16,13 +16,7 @@ from bench.stack import usual_allocator
 from runqueue import ids
 from runqueue.producer.chunks import packets
 from runqueue.records.claim_items import Claimed, GivenBack
-from runqueue.store import (
-    batch_calls,
-    groups,
-    live_processes,
-    scripts,
-    worker_calls,
-)
+from runqueue.store import groups, job_calls, live_processes, scripts, worker_calls
 from runqueue.store import (
     job_calls as calls,
 )
@@ -67,9 +61,9 @@ def measure(count: int) -> dict[str, Cost]:
         seen.run("seal", calls.seal_batch(ACCOUNT, batch))
         _claim(seen, "claim after sealing", count // 10)
         _step(seen, "list its lanes", "step_lanes")
-        seen.run("pause", batch_calls.hold_batch(ACCOUNT, batch, "pause"))
+        seen.run("pause", job_calls.hold_batch(ACCOUNT, batch, "pause"))
         _claim(seen, "claim over held lanes", count)
-        seen.run("resume", batch_calls.hold_batch(ACCOUNT, batch, "resume", "paused"))
+        seen.run("resume", job_calls.hold_batch(ACCOUNT, batch, "resume", "paused"))
         _step(seen, "list its lanes", "step_lanes")
         _list(seen)
         seen.run("longest lines", live_processes.longest_lines(ACCOUNT, 20))

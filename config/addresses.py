@@ -3,7 +3,7 @@
 import re
 from urllib.parse import urlsplit, urlunsplit
 
-#: URLs that name several servers; `runqueue/connection/addresses.py` reads them.
+#: URLs that name several servers; `runqueue/connection/urls.py` reads them.
 _SEVERAL = re.compile(
     r"rediss?\+(?:cluster://(?:[^/?#]*@)?(?P<cluster>[^/?#@]+)(?:/0?)?"
     r"|sentinel://(?:[^/?#]*@)?(?P<sentinels>[^/?#@]+)/[A-Za-z0-9._-]+(?:/[0-9]{0,5})?)"

@@ -13,16 +13,18 @@ from typing import Any
 from runqueue.ids import ID_LENGTH, NAME
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import EnqueueStatus, JobState
-from runqueue.request.job_options import MAX_CUSTOM_ID, ON_UNCONFIRMED, Priority
-from runqueue.request.moments import LONGEST_WAIT_S
-from runqueue.request.requests import KINDS, MODELS, RunRequest, WorkflowRunRequest
-from runqueue.request.retry_options import (
+from runqueue.request.job_options import (
+    LONGEST_WAIT_S,
     MAX_ATTEMPTS,
     MAX_BACKOFF,
     MAX_CODE,
     MAX_CODES,
+    MAX_CUSTOM_ID,
     MAX_DOUBLINGS,
+    ON_UNCONFIRMED,
+    Priority,
 )
+from runqueue.request.requests import KINDS, MODELS, RunRequest, WorkflowRunRequest
 from runqueue.request.retry_policy import Retry
 from runqueue.request.run_limits import MAX_RUN_SECONDS
 from runqueue.tracing import TRACEPARENT_PATTERN

@@ -1,8 +1,9 @@
-"""What Skyvern tells of a run's own times: how long it waited and ran. Pure functions."""
+"""What answers of Skyvern tell of time: how long a run waited and ran, and the server's clock."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from time import monotonic
+from typing import Any, Final, NamedTuple
 
 
 class RunTimes(NamedTuple):
@@ -104,3 +105,49 @@ def _in_utc(moment: datetime) -> datetime:
 def _steps(value: object) -> int | None:
     is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1_000_000
     return int(value) if is_count else None  # type: ignore[call-overload]
+
+
+# The server's clock, by which an old answer from a cache is recognised.
+
+#: Seconds by which an answer may seem old and be fresh: `Date` has whole seconds, and the servers
+#: behind one address have clocks of their own.
+_TOLERANCE: Final = 5.0
+#: Seconds by which a date confirms what is known, and for which that is believed unconfirmed: the
+#: server's clock may have been set back.
+_CONFIRMS: Final = 2.0
+_BELIEVED: Final = 600.0
+
+
+class ServerClock:
+    """Knows how late it is at the server, at least.
+
+    An answer that is dated before its own request was sent was stored on the way (RFC 9111). A
+    cache that says so sends `Age`, too; some do not.
+    """
+
+    def __init__(self) -> None:
+        #: By how many seconds the server's clock is ahead of `monotonic`, at least.
+        self._ahead = float("-inf")
+        self._confirmed = float("-inf")
+
+    def learn(self, date: float | None) -> None:
+        """Take note of the date of an answer that was just read; None = it has none."""
+        if date is None:
+            return
+        now = monotonic()
+        ahead = date - now
+        if now - self._confirmed > _BELIEVED:
+            self._ahead = ahead
+        if ahead >= self._ahead - _CONFIRMS:
+            self._ahead = max(self._ahead, ahead)
+            self._confirmed = now
+
+    def age(self, date: float | None, sent: float) -> float:
+        """Return for how many seconds an answer was stored on the way, at least; 0 = it was not.
+
+        Args:
+            date: the answer's date (unix seconds); None = it has none.
+            sent: when its request was sent (`monotonic` seconds).
+        """
+        behind = 0.0 if date is None else self._ahead + sent - date
+        return behind if behind > _TOLERANCE else 0.0

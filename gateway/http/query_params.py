@@ -6,7 +6,7 @@ So a filter that is misspelled does not come to a list of everything.
 from fastapi import Request
 
 from gateway.http.problems import Fault, FieldsRefused
-from runqueue.request.suggestions import MOST_GUESSED, did_you_mean
+from runqueue.request.validation_errors import MOST_GUESSED, did_you_mean
 
 
 def check(request: Request) -> None:

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple, TypeGuard
 import orjson
 from starlette.types import Receive
 
-from api_client.answers.false_failures import looks_completed
+from api_client.answers.failures import looks_completed
 from api_client.answers.listings import unix_time
 from api_client.types import is_over
 from gateway.metrics import WebhookOutcome
 from gateway.tenants.shares import WEBHOOKS, Shares
 from gateway.webhooks.outcomes import WebhookRefused
 from runqueue.ids import markers_in
-from runqueue.records.run_ends import STATES
+from runqueue.records.job import STATES
 from runqueue.request.json_values import holds_more_values
 
 #: Bytes of one body, and of all that are in memory at a time.
@@ -49,7 +49,7 @@ class WebhookReport(NamedTuple):
 
     @property
     def is_doubtful(self) -> bool:
-        """Say whether a poll has to tell how the run ended (`false_failures.py`)."""
+        """Say whether a poll has to tell how the run ended (`failures.py`)."""
         return looks_completed(self.parsed)
 
     @property

@@ -21,8 +21,8 @@ from gateway.webhooks.outcomes import ANSWERS, QUIET, WebhookRefused
 from gateway.webhooks.payload import Bodies, WebhookReport, header, read_told
 from gateway.webhooks.webhook_writer import WebhookWriter
 from runqueue import ids
-from runqueue.records.delivery_items import Reported
-from runqueue.records.run_ends import short_reason
+from runqueue.records.delivery import Reported
+from runqueue.records.job import short_reason
 from runqueue.records.times import packed
 from webhooks import receiver_address
 

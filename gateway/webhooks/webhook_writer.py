@@ -11,7 +11,7 @@ from gateway.webhooks.payload import WebhookReport
 from runqueue.connection.redis_errors import Cause, cause_of
 from runqueue.observe.run_spans import TracedRuns
 from runqueue.records.claim_items import RunAgain
-from runqueue.records.delivery_items import Report, Reported, WebhookVerdict
+from runqueue.records.delivery import Report, Reported, WebhookVerdict
 from runqueue.request.retry_policy import Retry
 from runqueue.store import delivery_calls, worker_calls
 from runqueue.store.scripts import run_async

@@ -21,10 +21,10 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from runqueue.connection import sentinel
-from runqueue.connection.addresses import ServerAddress, ServerKind, kind_of, several
 from runqueue.connection.cluster import AsyncClusterClient, ClusterClient, by_node
 from runqueue.connection.redis_errors import Cause, cause_of, code_of
 from runqueue.connection.switchover import leaving
+from runqueue.connection.urls import ServerAddress, ServerKind, kind_of, several
 from runqueue.errors import (
     BatchExpired,
     BatchNotFound,

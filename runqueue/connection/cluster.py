@@ -30,8 +30,8 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from runqueue.connection.addresses import ServerAddress
 from runqueue.connection.switchover import writing
+from runqueue.connection.urls import ServerAddress
 
 ClusterNode: Any = _ClusterNode  # it has no types
 #: Seconds to connect to a node: several may have to be tried in the 5 s that a producer waits.

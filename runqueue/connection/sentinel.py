@@ -18,8 +18,8 @@ from redis.exceptions import ResponseError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
-from runqueue.connection.addresses import ServerAddress
 from runqueue.connection.switchover import Mixed, with_mixin
+from runqueue.connection.urls import ServerAddress
 
 # They have no types.
 _Sentinel: Any = Sentinel

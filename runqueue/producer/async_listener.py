@@ -16,8 +16,8 @@ from typing import Any, cast
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from runqueue.connection.addresses import listening_urls
 from runqueue.connection.client import async_client
+from runqueue.connection.urls import listening_urls
 from runqueue.producer import waiters
 from runqueue.producer.concurrency import AsyncBackground, async_wait
 from runqueue.producer.waiters import CHANNELS, Silence, States, WaitedJobs, Watchers

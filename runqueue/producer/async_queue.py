@@ -37,7 +37,13 @@ from runqueue.request.private_targets import log_warnings, private_callback
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import AnyRunRequest
 from runqueue.request.retry_policy import Retry
-from runqueue.store import audit, batch_calls, groups, job_calls, limits, live_processes
+from runqueue.store import (
+    audit,
+    groups,
+    job_calls,
+    limits,
+    live_processes,
+)
 from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.audit import AuditNote
 from runqueue.store.damage import damage_behind, read_reports, report_keys
@@ -443,7 +449,7 @@ class AsyncRunQueue:
             InvalidRequest: a limit out of its range.
         """
         await self._know({account})
-        call = batch_calls.list_batches(account, cursor, limit, sound_only=sound_only)
+        call = job_calls.list_batches(account, cursor, limit, sound_only=sound_only)
         return await self.send(call)
 
     async def cancel_batch(self, batch: str) -> int:

@@ -12,7 +12,12 @@ from runqueue.errors import BatchCanceled, BatchExpired, BatchNotFound, RunQueue
 from runqueue.records.batch import Batch, BatchRules, Retried
 from runqueue.records.job import Job, JobState
 from runqueue.records.reasons import check_words, has_words
-from runqueue.store import batch_calls, callback_calls, groups, job_calls, operator_calls
+from runqueue.store import (
+    delivery_calls,
+    groups,
+    job_calls,
+    operator_calls,
+)
 from runqueue.store.groups import Group
 from runqueue.store.scripts import ScriptCall
 
@@ -85,7 +90,7 @@ def discard_batch(account: str, batch: str) -> Flow[None]:
     yield job_calls.discard_batch(account, batch)
     with suppress(RunQueueError):
         for _ in range(_REMOVALS):
-            looked: int = yield batch_calls.remove_given_up(account, batch, _REMOVED)
+            looked: int = yield job_calls.remove_given_up(account, batch, _REMOVED)
             if looked < _REMOVED:
                 return
 
@@ -102,7 +107,7 @@ def _living(account: str, batch: str) -> Flow[Batch]:
 
 def pause_batch(account: str, batch: str) -> Flow[Batch]:
     """Hold a batch, and read how it stands then."""
-    yield batch_calls.hold_batch(account, batch, "pause")
+    yield job_calls.hold_batch(account, batch, "pause")
     return (yield from _living(account, batch))
 
 
@@ -111,14 +116,14 @@ def resume_batch(account: str, batch: str) -> Flow[Batch]:
     before = yield from _living(account, batch)
     if before.held is None:
         return before
-    yield batch_calls.hold_batch(account, batch, "resume", before.held)
+    yield job_calls.hold_batch(account, batch, "resume", before.held)
     return (yield from get_batch(account, batch))
 
 
 def retry_callbacks(account: str, batch: str, url: str | None = None) -> Flow[int]:
     """Have the callbacks of a batch sent again that were given up; returns how many."""
     rules = BatchRules(callback_url=url)
-    done: int | None = yield callback_calls.callback_again(account, batch, rules.callback_url or "")
+    done: int | None = yield delivery_calls.callback_again(account, batch, rules.callback_url or "")
     if done is None:
         raise BatchNotFound(batch)
     return done
@@ -148,7 +153,7 @@ def retry_failed(
     start, seen, left = 0, 1, 0
     states = Counter[JobState]()
     while seen:
-        seen, found = yield batch_calls.ended_badly(account, batch, start, _PAGE)
+        seen, found = yield job_calls.ended_badly(account, batch, start, _PAGE)
         start += seen
         fitting = [job for job in found if has_words(job.reason, reason)]
         bad = [job for job in fitting if canceled or job.state is not JobState.CANCELED]

@@ -16,7 +16,7 @@ from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from runqueue.records.reasons import check_words, has_words
 from runqueue.request.job_options import read_custom_id
-from runqueue.store import batch_calls, job_calls, operator_calls
+from runqueue.store import job_calls, operator_calls
 from runqueue.store.accounts import account_of
 
 #: Jobs of a page, at most.
@@ -232,7 +232,7 @@ def _of_batch(account: str, wanted: Filter, at: str, limit: int) -> _Read:
 def _of_ended(account: str, wanted: Filter, at: str, limit: int) -> _Read:
     """The newest end first."""
     state = str(wanted.state)
-    then, job_ids = yield batch_calls.page_ended(account, state, at, limit, _LOOKS)
+    then, job_ids = yield job_calls.page_ended(account, state, at, limit, _LOOKS)
     found = yield from _fitting(account, job_ids, wanted)
     return [job for _, job in found], then
 

@@ -43,3 +43,125 @@ class WebhookDelivery(NamedTuple):
 
 #: Nobody is to be told.
 NO_WEBHOOK = WebhookDelivery()
+
+
+# What the calls about webhooks take and give, item by item; `claim_items.py` has those of runs.
+
+
+class Reported(NamedTuple):
+    """What a webhook told of a run.
+
+    Args:
+        job_id, attempt: whose address it came to.
+        state: what the job is by it; '' = the run goes on.
+        signed: its signature and its timestamp, as they came, with a space between them.
+        final: whether the job's `retry` was asked about a bad end.
+        created_us: when Skyvern made the run; 0 = not told. One from before the job was handed in
+            is of an earlier life of its key.
+        times: what it tells of the run's own times; see `times.packed`.
+        reason: why the run has no result, as a record keeps it; '' = not told.
+    """
+
+    job_id: str
+    attempt: int
+    run_id: str
+    run_status: str
+    state: str
+    signed: str
+    final: bool
+    body: bytes
+    created_us: int = 0
+    times: str = ""
+    reason: str = ""
+
+    def __repr__(self) -> str:
+        return f"Reported({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.run_status!r})"
+
+
+class WebhookVerdict(StrEnum):
+    """What came of a webhook; see `record_webhook.lua`."""
+
+    ENDED = "ended"
+    NOTED = "noted"
+    DUPLICATE = "duplicate"
+    POLICY = "policy"
+    STRAY = "stray"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+
+
+class Report(NamedTuple):
+    """The reply to a webhook; with `policy` the job's policy as stored, and its runs so far."""
+
+    verdict: WebhookVerdict
+    retry: str = ""
+    runs: int = 0
+
+
+class DueDelivery(NamedTuple):
+    """A webhook whose delivery is due.
+
+    Args:
+        run_status: how the run ended.
+        via: `relay` (we send it) or `watch` (Skyvern did, and we look whether it arrived).
+        tries, looks: how often it was sent, and looked at, so far.
+        forced: a person asked for it.
+        ended_us: when the run was seen to be over, by the queue's clock.
+        signed: Skyvern's signature of the body and its timestamp; '' = the body is none that it
+            signed.
+        url: where it is to go instead of the request's own URL; '' = there.
+        envelope: the stored request's first line.
+        body: what is to be sent; b'' where we send nothing.
+        state: what the job is.
+    """
+
+    job_id: str
+    attempt: int
+    run_id: str
+    run_status: str
+    via: str
+    tries: int
+    looks: int
+    forced: bool
+    ended_us: int
+    signed: str
+    url: str
+    envelope: bytes
+    body: bytes
+    state: str = ""
+
+    def __repr__(self) -> str:
+        return f"Delivery({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.via!r})"
+
+
+class Delivered(NamedTuple):
+    """What came of a delivery.
+
+    Args:
+        verdict: again, delivered, gave_up or unknown.
+        was_tried: whether a webhook was sent; else it was only looked at.
+        status: the receiver's answer; None = none came.
+        error: why it was not delivered, in words.
+        wait_us: until the next try.
+        endpoint: scheme, host and port that were tried; '' = none.
+        answered: whether the endpoint did, with whatever but a failure of its own.
+        signed, body: what Skyvern signed, where its API told that; '' and b'' = as before.
+        tries, looks: those of the `DueDelivery`: said again, it is not counted again.
+    """
+
+    job_id: str
+    attempt: int
+    verdict: str
+    was_tried: bool
+    status: int | None = None
+    error: str = ""
+    wait_us: int = 0
+    endpoint: str = ""
+    answered: bool = False
+    signed: str = ""
+    body: bytes = b""
+    tries: int = 0
+    looks: int = 0
+
+    def __repr__(self) -> str:
+        return f"Delivered({self.job_id!r}, {self.attempt}, {self.verdict!r}, {self.status})"

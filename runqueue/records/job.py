@@ -25,13 +25,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from runqueue.errors import FieldError
 from runqueue.records.delivery import NO_WEBHOOK, WebhookDelivery
-from runqueue.records.run_ends import short_reason
 from runqueue.request.job_spec import Priority
 
 #: Seconds that finished jobs and their idempotency keys are kept.
@@ -293,3 +292,26 @@ def text(raw: bytes | None) -> str | None:
 def fields_of(flat: Any) -> dict[str, bytes]:
     """Return a HGETALL inside a script's reply (a flat list) as a dict."""
     return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
+
+
+# How runs end, in Skyvern's words and in ours.
+
+#: What Skyvern calls the ends of a run, and what the job is then.
+STATES: Final = {
+    "completed": "completed",
+    "canceled": "canceled",
+    "failed": "failed",
+    "terminated": "failed",
+    "timed_out": "failed",
+}
+#: Characters of a run's failure reason that its job's record keeps, for lists and filters, which
+#: read no results. The result has all of it.
+REASON_CHARS: Final = 500
+
+
+def short_reason(words: object) -> str:
+    """Return the beginning of a run's failure reason, as a record keeps it; '' if it has none."""
+    if not isinstance(words, str):
+        return ""
+    # Half a surrogate pair is no UTF-8.
+    return words[:REASON_CHARS].encode(errors="replace").decode()

@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 import httpx
 import orjson
 
-from runqueue.connection.hosts import is_loopback
+from runqueue.connection.urls import is_loopback
 from runqueue.embedded.secret_files import TOKEN_FILE
 from runqueue.errors import (
     FieldError,

@@ -18,8 +18,8 @@ from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch, Retried
 from runqueue.records.delivery import NO_WEBHOOK, DeliveryState, WebhookDelivery
 from runqueue.records.job import Enqueued, EnqueueStatus, Job, JobState, read_candidates
+from runqueue.request.job_options import When
 from runqueue.request.job_spec import JobSpec, Priority
-from runqueue.request.moments import When
 from runqueue.request.private_targets import FieldWarning
 from runqueue.store.groups import Group
 

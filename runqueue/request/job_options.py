@@ -3,21 +3,77 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
 from runqueue.errors import FieldError
-from runqueue.request.moments import MOMENT_WORDS, SECONDS_WORDS, When, moment, seconds
-from runqueue.request.pieces import MANY
-from runqueue.request.retry_options import read_retry
-from runqueue.request.retry_policy import Retry
+from runqueue.request.retry_policy import RUN_STATUSES, Retry
 from runqueue.request.run_limits import MAX_RUN_SECONDS
-from runqueue.request.suggestions import MOST_GUESSED, did_you_mean
-from runqueue.request.validation_errors import clean, got
+from runqueue.request.validation_errors import MOST_GUESSED, clean, did_you_mean, got
 from runqueue.tracing import is_traceparent, read_traceparent
+
+#: Latest moment that can be given, in µs since 1970 (year 2200): Lua's numbers are exact to 2^53.
+LAST_MOMENT_US = 7_258_118_400_000_000
+#: Longest time from now, in seconds (10 years of 365 days).
+LONGEST_WAIT_S = 315_360_000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+SECONDS_WORDS = f"seconds from now (a number from 0 to {LONGEST_WAIT_S})"
+MOMENT_WORDS = f'a time with its zone such as "2030-01-31T12:00:00Z", or {SECONDS_WORDS}'
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """A point in time, kept as it was given, because the Redis server's clock decides "now".
+
+    Args:
+        microseconds: since 1970 (UTC), or from now if `relative`.
+        relative: whether it counts from the moment the job is stored.
+    """
+
+    microseconds: int
+    relative: bool
+
+    def may_follow(self, start: When | None) -> bool:
+        """Tell whether this can be after `start` (None: now); true where only the server knows."""
+        if start is None:
+            return self.microseconds > 0 or not self.relative
+        return self.relative != start.relative or self.microseconds > start.microseconds
+
+
+def seconds(value: object) -> When | None:
+    """Read a number of seconds from now or a timedelta; None if it is neither or out of range."""
+    if isinstance(value, timedelta):
+        microseconds = value // _MICROSECOND
+        ok = 0 <= microseconds <= LONGEST_WAIT_S * 1_000_000
+        return When(microseconds, relative=True) if ok else None
+    # Not a bool, although Python counts it among the whole numbers; NaN fails the comparison.
+    if type(value) not in (int, float) or not 0 <= value <= LONGEST_WAIT_S:  # type: ignore[operator]
+        return None
+    return When(round(value * 1_000_000), relative=True)  # type: ignore[operator]
+
+
+def moment(value: object) -> When | None:
+    """Read what `seconds` reads, or an aware datetime or its ISO 8601 text; None if it is none."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return seconds(value)
+    if value.utcoffset() is None:
+        return None
+    microseconds = (value - _EPOCH) // _MICROSECOND
+    return When(microseconds, relative=False) if 0 <= microseconds <= LAST_MOMENT_US else None
+
 
 #: Longest `custom_id`, in characters.
 MAX_CUSTOM_ID: Final = 256
@@ -194,3 +250,163 @@ def _name_or_empty(value: object) -> str | None:
 def _plain(text: str) -> str:
     """Undo what a caller's text enum would add when it is written into a key."""
     return text if type(text) is str else str.__str__(text)
+
+
+# A body of very many entries, in pieces: where one is at fault, no other is looked at.
+#
+# What refuses a body tells of each of its faults, at 20 microseconds and some hundred bytes each.
+# Few of them are told, so few of them are looked for.
+
+#: Entries of an object that are looked at together: more than faults are told of one line.
+MANY: Final = 100
+#: Fields that are objects whose entries are each looked at.
+_OBJECTS: Final = (
+    "cdp_connect_headers",
+    "error_code_mapping",
+    "extra_http_headers",
+    "proxy_location",
+)
+
+
+def has_many(body: Mapping[Any, Any]) -> bool:
+    """Say whether a body is to be looked at in pieces."""
+    return len(body) > MANY or any(_is_large(body.get(name)) for name in _OBJECTS)
+
+
+def pieces(body: Mapping[Any, Any], known: Container[Any]) -> Iterator[dict[Any, Any]]:
+    """Yield bodies of few entries: a body is sound if each of them is.
+
+    Of the fields that are not known the first ones stand for all: no one of them is treated better.
+
+    Args:
+        body: the body.
+        known: the names of the fields that it may have.
+    """
+    large = [name for name in _OBJECTS if name in known and _is_large(body.get(name))]
+    rest = {name: value for name, value in body.items() if name in known and name not in large}
+    yield rest
+    for name in large:
+        for part in _parts(body[name]):
+            yield {**rest, name: part}
+    unknown = ((name, value) for name, value in body.items() if name not in known)
+    yield {**rest, **dict(islice(unknown, MANY))}
+
+
+def _is_large(value: object) -> bool:
+    return isinstance(value, dict) and len(value) > MANY
+
+
+def _parts(whole: Mapping[Any, Any]) -> Iterator[dict[Any, Any]]:
+    entries = iter(whole.items())
+    while part := dict(islice(entries, MANY)):
+        yield part
+
+
+# Reading a job's `retry`, with a message for each field that is wrong.
+
+#: Bounds: a year of waiting, and a number of runs that nobody asks for by mistake.
+MAX_ATTEMPTS: Final = 100
+MAX_BACKOFF: Final = 365 * 86_400
+MAX_CODES, MAX_CODE, MAX_DOUBLINGS = 100, 256, 64
+#: Error codes of a request that a name is compared with: each takes 20 microseconds.
+_CODES_GUESSED: Final = 100
+_HALF = re.compile(r"[\ud800-\udfff]")  # half of a surrogate pair, which JSON cannot carry
+_STATUS_WORDS = ", ".join(RUN_STATUSES)
+_WORDS = {
+    "max_attempts": f"a whole number from 1 to {MAX_ATTEMPTS}",
+    "retry_on": f"a list of {_STATUS_WORDS} and error codes, not empty",
+    "min_backoff": f"seconds from 0 to {MAX_BACKOFF}",
+    "max_backoff": f"seconds from 0 to {MAX_BACKOFF}",
+    "max_doublings": f"a whole number from 0 to {MAX_DOUBLINGS}",
+}
+
+
+def read_retry(
+    value: object, codes: Collection[object] | None, errors: list[FieldError]
+) -> Retry | None:
+    """Read a retry policy; every fault is added to `errors`, as `retry.<field>`.
+
+    Args:
+        value: an object of the fields of `Retry`, or a `Retry`.
+        codes: the error codes that the request defines; None = others define them.
+        errors: takes the faults.
+    """
+    if isinstance(value, Retry):
+        value = {name: getattr(value, name) for name in _WORDS}
+    if not isinstance(value, Mapping):
+        errors.append(
+            FieldError("retry", f"expected an object such as {_EXAMPLE}, got {got(value)}")
+        )
+        return None
+    fields: dict[str, Any] = {}
+    # One of more entries than there are fields has some at fault among these.
+    for name, given in islice(value.items(), MOST_GUESSED + 1):
+        if name not in _WORDS:
+            hint = did_you_mean(str(name), _WORDS)
+            errors.append(FieldError(f"retry.{clean(name)}", f"unknown field{hint}"))
+        elif given is not None:
+            read = _READ[name](given)
+            if read is None:
+                said = f"expected {_WORDS[name]}, got {got(given)}"
+                errors.append(FieldError(f"retry.{name}", said))
+            else:
+                fields[name] = read
+    wrong = (_wrong_name(name, codes) for name in fields.get("retry_on", ()))
+    if fault := next(filter(None, wrong), None):
+        errors.append(fault)
+    retry = Retry(**fields)
+    if retry.max_backoff < retry.min_backoff:
+        said = f"expected at least min_backoff ({retry.min_backoff:g})"
+        errors.append(FieldError("retry.max_backoff", said))
+    return retry
+
+
+def _wrong_name(name: str, codes: Collection[object] | None) -> FieldError | None:
+    """Refuse what is neither a status nor a code: a typo would never match, and never be seen."""
+    if name in RUN_STATUSES or (codes is not None and name in codes):
+        return None
+    hint = did_you_mean(name, RUN_STATUSES)
+    if codes is None:
+        # Codes are written in capitals: TIMEOUT is one, FAILED and timeout are not.
+        if not hint or (name.isupper() and name.lower() not in RUN_STATUSES):
+            return None
+        expected = f"{_STATUS_WORDS} or an error code"
+    else:
+        hint = hint or did_you_mean(name, map(str, islice(codes, _CODES_GUESSED)))
+        expected = f"{_STATUS_WORDS} or a code of error_code_mapping"
+    return FieldError("retry.retry_on", f"expected {expected}, got {got(name)}{hint}")
+
+
+_EXAMPLE = '{"max_attempts": 3}'
+
+
+def _whole(least: int, most: int) -> Callable[[object], int | None]:
+    def read(value: object) -> int | None:
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        return int(value) if is_whole and least <= value <= most else None  # type: ignore[operator, call-overload]
+
+    return read
+
+
+def _seconds(value: object) -> float | None:
+    # NaN fails the comparison, and a whole number of any length bears it.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value <= MAX_BACKOFF else None  # type: ignore[operator, arg-type]
+
+
+def _names(value: object) -> tuple[str, ...] | None:
+    if not isinstance(value, list | tuple) or not 0 < len(value) <= MAX_CODES:
+        return None
+    names = [name for name in value if isinstance(name, str) and 0 < len(name) <= MAX_CODE]
+    if any(map(_HALF.search, names)):
+        return None
+    return tuple(names) if len(names) == len(value) else None
+
+
+_READ: dict[str, Callable[[object], Any]] = {
+    "max_attempts": _whole(1, MAX_ATTEMPTS),
+    "retry_on": _names,
+    "min_backoff": _seconds,
+    "max_backoff": _seconds,
+    "max_doublings": _whole(0, MAX_DOUBLINGS),
+}

@@ -3,16 +3,18 @@
 import secrets
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
+from runqueue.records.batch import Batch, read_batch
 from runqueue.records.claim_items import Taken
-from runqueue.records.delivery_items import (
+from runqueue.records.delivery import (
     Delivered,
     DueDelivery,
     Report,
     Reported,
     WebhookVerdict,
 )
+from runqueue.records.forecast import Capacity, read_capacity
 from runqueue.store import compression
 from runqueue.store.replies import OfItems, codes, of_ids, of_items, rows, taken
 from runqueue.store.scripts import Argument, ScriptCall, load
@@ -125,3 +127,118 @@ def deliver_again(account: str, job_ids: Sequence[str], url: str = "") -> Script
     """
     request = secrets.token_hex(8)  # the same when the call is sent again, as its reply was lost
     return ScriptCall(load("deliver_again"), account, [url, request, *job_ids], codes)
+
+
+# The calls about callbacks of batches: what is due, and what came of it.
+
+
+class DueCallback(NamedTuple):
+    """An event of a batch that its callback_url is to hear of.
+
+    Args:
+        batch: how it stands now.
+        event: which of its events, as the scripts name it: `<n>:<what>:<share>`.
+        tries: how often it was sent so far.
+        at_us: when it happened, by the queue's clock.
+        url: where to; it may be secret.
+    """
+
+    batch: Batch
+    event: str
+    tries: int
+    at_us: int
+    url: str
+
+    def __repr__(self) -> str:
+        return f"Due({self.batch.id!r}, {self.event!r}, {self.tries})"
+
+    @property
+    def what(self) -> str:
+        """What happened: `progress`, or the status that the batch ended with."""
+        return self.event.split(":")[1]
+
+    @property
+    def share(self) -> float | None:
+        """The share of its jobs that have ended, of `progress`."""
+        share = self.event.split(":")[2]
+        return float(share) if share else None
+
+    @property
+    def name(self) -> str:
+        """Names batch and event, the same at each try: a receiver knows duplicates by it."""
+        number = self.event.split(":")[0]
+        return f"msg_{self.batch.id}_{number}_{self.what}"
+
+
+class CallbackOutcome(NamedTuple):
+    """What came of a callback.
+
+    Args:
+        tries: those of the `DueCallback`: said again, it is not counted again.
+        verdict: again, delivered or gave_up.
+        was_tried: whether it was sent.
+        error: why it was not delivered, in words.
+        wait_us: until the next try.
+    """
+
+    batch: str
+    event: str
+    tries: int
+    verdict: str
+    was_tried: bool = True
+    error: str = ""
+    wait_us: int = 0
+
+
+def callback_claim(
+    account: str, process: str, limit: int, tick_us: int, *, linger: bool, lease_us: int
+) -> ScriptCall[Taken[DueCallback]]:
+    """Take callbacks that are due; see `callback_claim.lua`.
+
+    Args:
+        account, process: the account and the process that claims.
+        limit: how many at most; 0 only refreshes the list of active consumers.
+        tick_us: the server's time in the message that started it; 0 = not its first claim.
+        linger: whether the consumer stays active although nothing is due.
+        lease_us: when one that nobody recorded comes again.
+    """
+
+    def parse(reply: list[Any]) -> Taken[DueCallback]:
+        seen = (int(reply[1]), read_capacity(reply[4])) if len(reply) > 4 else None
+        return taken(reply, (_due(account, row, seen) for row in rows(reply, 5, 8) if seen))
+
+    arguments: list[Argument] = [process, limit, tick_us, int(linger), lease_us]
+    return ScriptCall(load("callback_claim"), account, arguments, parse)
+
+
+def callback_again(account: str, batch: str, url: str = "") -> ScriptCall[int | None]:
+    """Have the callbacks of a batch sent again that were given up; see `callback_again.lua`.
+
+    Args:
+        account, batch: whose it is, and its id.
+        url: where to, from now on; '' = where they were to go.
+
+    Returns:
+        How many are due; None = no such batch.
+    """
+    request = secrets.token_hex(8)  # the same when the call is sent again, as its reply was lost
+    return ScriptCall(load("callback_again"), account, [batch, url, request], _count)
+
+
+def _count(reply: int | None) -> int | None:
+    return reply
+
+
+def _due(account: str, row: Sequence[Any], seen: tuple[int, Capacity]) -> DueCallback:
+    name, event, tries, at_us, url, record, jobs, paused = row
+    batch = read_batch(account, name.decode(), record, int(jobs), seen, paused=paused.decode())
+    assert batch is not None  # noqa: S101 - the script saw that it is one
+    return DueCallback(batch, event.decode(), int(tries), int(at_us), url.decode())
+
+
+#: Record what came of callbacks: per item 1 recorded, 0 it waits no more, or was recorded.
+record_callback: OfItems[CallbackOutcome, list[int]] = of_items(
+    "record_callback",
+    codes,
+    lambda item: (*item[:4], int(item.was_tried), item.error[:500], item.wait_us),
+)

@@ -11,7 +11,11 @@ import redis
 
 from runqueue import RunQueue
 from runqueue.ids import new_id
-from runqueue.store.callback_calls import CallbackOutcome, callback_claim, record_callback
+from runqueue.store.delivery_calls import (
+    CallbackOutcome,
+    callback_claim,
+    record_callback,
+)
 from runqueue.store.scripts import run
 from tests.cli.commanding import Desk, batch_of, counts, line, lines
 from tests.cli.exporting import command

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from runqueue.records.delivery_items import Delivered
+from runqueue.records.delivery import Delivered
 from runqueue.store import delivery_calls
 from runqueue.store.scripts import run
 from tests.cli.commanding import Desk, line, ready

@@ -20,7 +20,7 @@ from config.settings import (
     unknown_variables,
 )
 from runqueue import ids
-from runqueue.connection.addresses import several
+from runqueue.connection.urls import several
 from worker.stages import reconcile
 
 KEY = "sk-live-0123456789"

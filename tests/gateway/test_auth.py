@@ -8,7 +8,7 @@ import pytest
 
 from config.gateway import ApiToken
 from gateway.auth.tokens import find_bearer
-from runqueue.connection.hosts import is_loopback
+from runqueue.connection.urls import is_loopback
 from tests.gateway.gating import Desk, bearer, gating, token, told
 
 TOKENS = (

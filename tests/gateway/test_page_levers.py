@@ -7,7 +7,11 @@ import pytest
 from runqueue import JobState
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
-from runqueue.store.callback_calls import CallbackOutcome, callback_claim, record_callback
+from runqueue.store.delivery_calls import (
+    CallbackOutcome,
+    callback_claim,
+    record_callback,
+)
 from runqueue.store.keys import Keys
 from tests.gateway.browsing import Browser, Shown, browsing
 from tests.gateway.gating import Desk, token

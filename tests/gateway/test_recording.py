@@ -13,7 +13,7 @@ import redis
 from gateway.webhooks import webhook_writer
 from gateway.webhooks.payload import WebhookReport
 from runqueue.connection.client import async_client
-from runqueue.records.delivery_items import Reported
+from runqueue.records.delivery import Reported
 
 TOLD = WebhookReport("r", "completed", "completed", {})
 

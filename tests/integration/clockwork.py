@@ -24,8 +24,13 @@ from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.records.quotas import Quota
 from runqueue.request.job_spec import JobSpec, Kind, Priority, When
 from runqueue.request.retry_policy import Retry
-from runqueue.store import batch_calls, callback_calls, job_calls, scripts, worker_calls
-from runqueue.store.callback_calls import CallbackOutcome, DueCallback
+from runqueue.store import (
+    delivery_calls,
+    job_calls,
+    scripts,
+    worker_calls,
+)
+from runqueue.store.delivery_calls import CallbackOutcome, DueCallback
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall
 
@@ -174,7 +179,7 @@ class Clockwork:
 
     def hold(self, batch: str, what: str = "pause", seen: str = "") -> str | None:
         """Pause or resume a batch; returns what holds it then."""
-        return self.run(batch_calls.hold_batch(self.account, batch, what, seen))
+        return self.run(job_calls.hold_batch(self.account, batch, what, seen))
 
     def resume(self, batch: str) -> str | None:
         """End what holds a batch now; returns what holds it then."""
@@ -187,7 +192,7 @@ class Clockwork:
     def callbacks(self, want: int = 100, process: str = "p1") -> list[DueCallback]:
         """Take the callbacks that are due; the process has a lease afterwards."""
         self.heartbeat(process, first=True)
-        call = callback_calls.callback_claim(
+        call = delivery_calls.callback_claim(
             self.account, process, want, 0, linger=False, lease_us=CALLBACK_LEASE
         )
         return list(self.run(call).items)
@@ -200,7 +205,7 @@ class Clockwork:
         told = CallbackOutcome(
             due.batch.id, due.event, due.tries, verdict, error=error, wait_us=wait_us
         )
-        return self.run(callback_calls.record_callback(self.account, [told]))[0]
+        return self.run(delivery_calls.record_callback(self.account, [told]))[0]
 
     def drive(self, flow: Flow[T]) -> T:
         """Run a flow of calls."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from runqueue.records.delivery_items import Delivered, DueDelivery
+from runqueue.records.delivery import Delivered, DueDelivery
 from tests.integration.clockwork import SECOND, Clockwork
 from tests.integration.webhooks import awaited, counts, outcome, receive, record, take, told
 

@@ -9,7 +9,7 @@ from runqueue.errors import BatchCanceled, BatchNotFound, InvalidRequest
 from runqueue.producer import flows
 from runqueue.records.batch import BatchRules, BatchStatus, Retried
 from runqueue.records.job import JobState
-from runqueue.store import batch_calls, job_calls
+from runqueue.store import job_calls
 from tests.integration.clockwork import DAY, KEEP, UPLOAD, Clockwork, spec
 
 
@@ -396,7 +396,7 @@ def test_batches_are_listed_the_newest_first_and_each_once(clock: Clockwork) -> 
     seen: list[str] = []
     cursor = ""
     for page in range(4):
-        found = clock.run(batch_calls.list_batches(clock.account, cursor, 2))
+        found = clock.run(job_calls.list_batches(clock.account, cursor, 2))
         seen += [batch.id for batch in found.batches]
         cursor = found.cursor
         if page == 1:
@@ -413,7 +413,7 @@ def test_a_page_of_batches_costs_as_many_commands_however_many_were_made_at_one_
     made = sorted((clock.open_batch() for _ in range(5)), reverse=True)
     others = ["z" * 19 + "".join(letters) for letters in product("abcdef", repeat=5)]
     clock.client.zadd(clock.key("batches"), dict.fromkeys(others, clock.now))
-    page = batch_calls.list_batches(clock.account, f"{clock.now} {others[0]}", 3)
+    page = job_calls.list_batches(clock.account, f"{clock.now} {others[0]}", 3)
     assert [batch.id for batch in clock.run(page).batches] == made[:3]
     assert clock.commands(page) < 40
 

@@ -10,7 +10,7 @@ from runqueue.producer import flows
 from runqueue.records.batch import BatchRules, BatchStatus
 from runqueue.records.claim_items import ClaimAnswer
 from runqueue.store import job_calls
-from runqueue.store.callback_calls import callback_again, callback_claim
+from runqueue.store.delivery_calls import callback_again, callback_claim
 from tests.integration.clockwork import (
     CALLBACK_LEASE,
     DAY,

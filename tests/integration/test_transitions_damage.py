@@ -12,7 +12,11 @@ import redis
 
 from runqueue.records import claim_items
 from runqueue.records.batch import BatchRules
-from runqueue.store import batch_calls, job_calls, operator_calls, worker_calls
+from runqueue.store import (
+    job_calls,
+    operator_calls,
+    worker_calls,
+)
 from tests.integration.clockwork import (
     CLAIM_AGE,
     DAY,
@@ -390,7 +394,7 @@ def test_a_batch_is_read_and_its_callback_told_although_its_paused_groups_cannot
     damage_key(clock, "paused_lanes")
 
     assert [due.batch.id for due in clock.callbacks()] == [batch] * 2
-    listed = clock.run(batch_calls.list_batches(clock.account, "", 10, sound_only=True))
+    listed = clock.run(job_calls.list_batches(clock.account, "", 10, sound_only=True))
     assert ({one.id for one in listed.batches}, listed.unread) == ({waiting, batch}, ())
     found = clock.run(job_calls.get_batch(clock.account, waiting))
     assert found is not None

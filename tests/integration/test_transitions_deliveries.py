@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from runqueue.records.claim_items import ClaimAnswer
-from runqueue.records.delivery_items import DueDelivery
+from runqueue.records.delivery import DueDelivery
 from runqueue.request.retry_policy import Retry
 from tests.integration.clockwork import SECOND, Clockwork
 from tests.integration.webhooks import (

@@ -9,7 +9,7 @@ from runqueue.records.batch import Batch, BatchRules
 from runqueue.records.claim_items import Finished, RunAccepted
 from runqueue.records.forecast import Capacity, seconds_for
 from runqueue.request.job_spec import Priority
-from runqueue.store import batch_calls, job_calls, worker_calls
+from runqueue.store import job_calls, worker_calls
 from tests.integration.clockwork import ACCOUNT, SECOND, Clockwork
 
 TEN_RUNS = {"concurrent_runs": 10, "dispatches_per_second": 2, "burst_size": 20}
@@ -191,7 +191,7 @@ def test_a_list_of_batches_tells_the_same_as_each_of_them(clock: Clockwork) -> N
     clock.limit(dispatches_per_second=2, requests_per_second=2)
     for n in (3, 5):
         clock.batch_of(n)
-    found: list[Batch] = clock.run(batch_calls.list_batches(ACCOUNT, "", 10)).batches
+    found: list[Batch] = clock.run(job_calls.list_batches(ACCOUNT, "", 10)).batches
     assert found == [clock.read(batch.id) for batch in found]
     assert sorted(batch.seconds_left or 0 for batch in found) == [2.1, 3.6]
 

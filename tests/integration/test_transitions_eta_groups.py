@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from runqueue.records.batch import Batch, BatchRules
-from runqueue.store import batch_calls, groups, job_calls
+from runqueue.store import groups, job_calls
 from tests.integration.clockwork import Clockwork, spec
 from tests.integration.test_transitions_eta import TEN_RUNS, rounds
 from tests.integration.test_transitions_many_groups import sealed_in_groups, set_groups
@@ -141,7 +141,7 @@ def test_a_list_of_batches_and_a_callback_know_of_paused_groups(known: Clockwork
     other, _ = known.batch_of(5, group="shop-b")
     pause(known, "shop-a")
 
-    page = known.run(batch_calls.list_batches(known.account, "", 10))
+    page = known.run(job_calls.list_batches(known.account, "", 10))
     told = {found.id: found.paused_group for found in page.batches}
     assert (told[batch], told[other]) == ("shop-a", None)
     (due,) = known.callbacks()
@@ -190,7 +190,7 @@ def test_a_page_of_batches_looks_at_a_bounded_number_of_groups(known: Clockwork)
         batch = known.open_batch()
         known.hand_in([spec(f"{n}-{i}", group=f"x{i}") for i in range(900)], batch)
         known.seal(batch)
-    call = batch_calls.list_batches(known.account, "", 40)
+    call = job_calls.list_batches(known.account, "", 40)
 
     assert known.commands(call) < 800
     notes = [found.eta_note for found in known.run(call).batches]

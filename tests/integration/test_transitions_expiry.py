@@ -6,7 +6,11 @@ from runqueue.errors import BatchExpired
 from runqueue.producer import flows
 from runqueue.records.batch import BatchRules, BatchStatus
 from runqueue.records.job import JobState
-from runqueue.store import batch_calls, job_calls, operator_calls, worker_calls
+from runqueue.store import (
+    job_calls,
+    operator_calls,
+    worker_calls,
+)
 from tests.integration.clockwork import DAY, KEEP, SECOND, UPLOAD, Clockwork
 
 HOUR = 3_600.0
@@ -222,7 +226,7 @@ def test_an_upload_that_was_never_finished_is_shown_as_expired_for_a_week(
     assert (found.status, found.total, found.states) == (BatchStatus.EXPIRED, 0, {})
     assert found.held_reason == "its upload was not finished in time: hand its jobs in again"
     assert found.finished_at is not None
-    listed = clock.run(batch_calls.list_batches(clock.account, "", 10)).batches
+    listed = clock.run(job_calls.list_batches(clock.account, "", 10)).batches
     assert [(one.id, one.status) for one in listed] == [(batch, BatchStatus.EXPIRED)]
     clock.wait(KEEP / SECOND - 1)
     clock.sweep("expire_batches", UPLOAD)

@@ -9,7 +9,7 @@ from runqueue.observe.statistics import GROUPS, OTHER, Figures, GroupLoad, read_
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import BatchRules
 from runqueue.records.claim_items import Finished, GivenBack, RunAgain
-from runqueue.records.delivery_items import Reported
+from runqueue.records.delivery import Reported
 from runqueue.records.times import BOUNDS, packed
 from runqueue.store import job_calls, operator_calls, worker_calls
 from tests.integration.clockwork import LEASE, SECOND, Clockwork, spec

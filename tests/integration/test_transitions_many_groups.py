@@ -12,7 +12,12 @@ from runqueue.producer.chunks import packets
 from runqueue.producer.queue import RunQueue
 from runqueue.records.batch import NO_RULES, BatchRules
 from runqueue.records.claim_items import Finished, Lost
-from runqueue.store import batch_calls, groups, job_calls, live_processes, worker_calls
+from runqueue.store import (
+    groups,
+    job_calls,
+    live_processes,
+    worker_calls,
+)
 from runqueue.store.groups import KEEP as KEEP_CAP
 from runqueue.store.groups import Keep
 from runqueue.store.scripts import ScriptCall
@@ -143,7 +148,7 @@ def to_seal(clock: Clockwork, n: int) -> ScriptCall[Any]:
 
 
 def to_pause(clock: Clockwork, n: int) -> ScriptCall[Any]:
-    return batch_calls.hold_batch(clock.account, sealed_in_groups(clock, n), "pause")
+    return job_calls.hold_batch(clock.account, sealed_in_groups(clock, n), "pause")
 
 
 def to_resume(clock: Clockwork, n: int) -> ScriptCall[Any]:
@@ -152,7 +157,7 @@ def to_resume(clock: Clockwork, n: int) -> ScriptCall[Any]:
     clock.heartbeat(first=True)
     while not clock.claim().left:
         pass
-    return batch_calls.hold_batch(clock.account, batch, "resume", "paused")
+    return job_calls.hold_batch(clock.account, batch, "resume", "paused")
 
 
 def to_claim_from_a_held_batch(clock: Clockwork, n: int) -> ScriptCall[Any]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runqueue.records.delivery_items import DueDelivery
+from runqueue.records.delivery import DueDelivery
 from tests.integration.clockwork import KEEP, SECOND, Clockwork
 from tests.integration.webhooks import (
     SPAN,

@@ -1,6 +1,6 @@
 """Receivers beside each other: a slow one takes neither the places nor the rate of the others."""
 
-from runqueue.records.delivery_items import DueDelivery
+from runqueue.records.delivery import DueDelivery
 from tests.integration.clockwork import SECOND, Clockwork
 from tests.integration.webhooks import ENDPOINT, URL, due, ended, receive, take, told, watched
 

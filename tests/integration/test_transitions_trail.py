@@ -6,8 +6,8 @@ from runqueue.records.claim_items import RunAgain
 from runqueue.request.retry_policy import Retry
 from runqueue.store import (
     audit,
-    batch_calls,
     groups,
+    job_calls,
     live_processes,
     operator_calls,
     worker_calls,
@@ -145,7 +145,7 @@ def test_the_longest_lines_come_first_after_paused_ones(clock: Clockwork) -> Non
     batch = clock.open_batch()
     clock.hand_in([spec(f"h{n}", group="held") for n in range(4)], batch)
     clock.seal(batch)
-    clock.run(batch_calls.hold_batch(clock.account, batch, "pause"))
+    clock.run(job_calls.hold_batch(clock.account, batch, "pause"))
     count, lines = clock.run(live_processes.longest_lines(clock.account, 3))
     shown = [(line.group, line.length, line.paused) for line in lines]
     assert shown == [("off", 3, True), ("large", 5, False), ("small", 2, False)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from runqueue.records.claim_items import Finished, Taken
-from runqueue.records.delivery_items import Delivered, DueDelivery, Reported
+from runqueue.records.delivery import Delivered, DueDelivery, Reported
 from runqueue.store import delivery_calls, job_calls, worker_calls
 from tests.integration.clockwork import DAY, SECOND, Clockwork
 

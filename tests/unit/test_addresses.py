@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from runqueue.connection.addresses import (
+from runqueue.connection.client import async_client, sync_client
+from runqueue.connection.urls import (
     ServerAddress,
     ServerKind,
     kind_of,
     listening_urls,
     several,
 )
-from runqueue.connection.client import async_client, sync_client
 from runqueue.errors import MalformedURL
 
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from runqueue.errors import InvalidJob
 from runqueue.request import job_spec
-from runqueue.request.quick_checks import quick_check
+from runqueue.request.job_spec import quick_check
 from runqueue.request.requests import RunRequest, TaskRunRequest, WorkflowRunRequest
 
 MODELS: list[type[RunRequest]] = [TaskRunRequest, WorkflowRunRequest]

@@ -10,8 +10,8 @@ import pytest
 
 from runqueue import EnqueueStatus, RunQueue, TaskRunRequest
 from runqueue.errors import InvalidJob
+from runqueue.request.job_options import MAX_ATTEMPTS, MAX_BACKOFF
 from runqueue.request.job_spec import JobSpec, parse_line
-from runqueue.request.retry_options import MAX_ATTEMPTS, MAX_BACKOFF
 from runqueue.request.retry_policy import Retry
 from runqueue.store.job_calls import pack_job
 

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from runqueue.errors import InvalidJob
-from runqueue.request import job_options, job_spec, retry_options, validation_errors
+from runqueue.request import (
+    job_options,
+    job_spec,
+    validation_errors,
+)
 from runqueue.request.job_spec import parse_line
 from runqueue.request.request_checks import RequestChecks
 from runqueue.request.requests import SENSITIVE_FIELDS, WorkflowRunRequest
-from runqueue.request.suggestions import did_you_mean
-from runqueue.request.validation_errors import body_errors
+from runqueue.request.validation_errors import body_errors, did_you_mean
 
 SECRET = "hunter2"
 BODY: dict[str, Any] = {"prompt": "Read the price.", "max_steps": 10}
@@ -263,7 +266,7 @@ def test_of_very_many_faults_no_more_are_looked_for_than_are_told_of(
         return did_you_mean(name, names)
 
     monkeypatch.setattr(job_spec, "body_errors", describe)
-    for module in (validation_errors, job_options, retry_options):
+    for module in (validation_errors, job_options):
         monkeypatch.setattr(module, "did_you_mean", guess)
     found = faults(line)
 

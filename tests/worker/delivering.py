@@ -10,8 +10,7 @@ import redis
 from aiohttp import web
 
 from runqueue import TaskRunRequest
-from runqueue.records.delivery import DeliveryState, WebhookDelivery
-from runqueue.records.delivery_items import Reported, WebhookVerdict
+from runqueue.records.delivery import DeliveryState, Reported, WebhookDelivery, WebhookVerdict
 from runqueue.store.delivery_calls import record_webhook
 from simulator.delivery import signed_headers
 from simulator.model.options import DEFAULT_API_KEY

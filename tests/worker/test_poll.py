@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from runqueue import JobState
 from runqueue.operator.operations import Filter
-from runqueue.records.run_ends import REASON_CHARS
+from runqueue.records.job import REASON_CHARS
 from tests.simulator.simulating import FakeClock, eventually
 from tests.worker.working import INSTANT, KEYS, Bench, working
 from worker.stages.poll import spacing

@@ -14,8 +14,7 @@ from pydantic import SecretStr
 from config.settings import Settings
 from runqueue import Job, RunQueue, TaskRunRequest
 from runqueue.observe.collector import QueueCollector
-from runqueue.records.delivery import DeliveryState
-from runqueue.records.delivery_items import Reported
+from runqueue.records.delivery import DeliveryState, Reported
 from runqueue.store.delivery_calls import deliver_again, record_webhook
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, run

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook
 
 from api_client import verify_webhook
-from runqueue.connection.endpoints import endpoint_of
+from runqueue.connection.urls import endpoint_of
 from runqueue.records.delivery import DeliveryState
 from runqueue.store import worker_calls
 from runqueue.store.delivery_calls import deliver_again

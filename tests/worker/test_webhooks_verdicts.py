@@ -13,8 +13,8 @@ import redis
 from api_client import ReadClass, RunReading
 from api_client.answers.redelivery import Reason, ReasonClass, Replay, ReplayClass
 from config.webhooks import Redeliver
-from runqueue.connection.endpoints import endpoint_of
-from runqueue.records.delivery_items import DueDelivery
+from runqueue.connection.urls import endpoint_of
+from runqueue.records.delivery import DueDelivery
 from webhooks.sender import Posted
 from worker.delivery.sender import (
     answered,

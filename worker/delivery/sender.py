@@ -16,8 +16,8 @@ import structlog
 from api_client import verify_webhook
 from api_client.answers.redelivery import Replay, ReplayClass
 from runqueue import tracing
-from runqueue.connection.endpoints import endpoint_of
-from runqueue.records.delivery_items import Delivered, DueDelivery
+from runqueue.connection.urls import endpoint_of
+from runqueue.records.delivery import Delivered, DueDelivery
 from runqueue.store import codec
 from webhooks.sender import Posted
 from webhooks.signing import webhook_headers

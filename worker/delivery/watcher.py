@@ -11,7 +11,7 @@ from api_client import ReadClass, RunReading
 from api_client.answers.parts import parse_json
 from api_client.answers.redelivery import Reason, ReasonClass, Replay, ReplayClass
 from config.webhooks import Redeliver
-from runqueue.records.delivery_items import Delivered, DueDelivery
+from runqueue.records.delivery import Delivered, DueDelivery
 from worker.delivery.sender import next_try, without_urls
 from worker.process.account import AccountLink
 

@@ -8,7 +8,7 @@ import structlog
 
 from runqueue.observe.run_spans import TracedRun, TracedRuns
 from runqueue.records.claim_items import Finished, GivenBack, Lost, RunAccepted, RunAgain
-from runqueue.store import callback_calls, delivery_calls, worker_calls
+from runqueue.store import delivery_calls, worker_calls
 from runqueue.store.scripts import ScriptCall
 from worker.process.batch_writer import BatchWriter
 
@@ -61,7 +61,7 @@ class Writers:
             partial(calls.poll_now, after_us=int(SOON_SECONDS * 1e6))
         )
         self.deliveries = add(delivery_calls.record_delivery, size=lambda item: len(item.body))
-        self.callbacks = add(callback_calls.record_callback)
+        self.callbacks = add(delivery_calls.record_callback)
         self.returned: dict[str, BatchWriter[GivenBack]] = {
             why: add(partial(calls.give_back, why=why)) for why in _REASONS
         }

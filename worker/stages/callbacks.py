@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 import structlog
 
-from runqueue.connection.endpoints import endpoint_of
+from runqueue.connection.urls import endpoint_of
 from runqueue.records.claim_items import Taken
-from runqueue.store.callback_calls import CallbackOutcome, DueCallback, callback_claim
+from runqueue.store.delivery_calls import CallbackOutcome, DueCallback, callback_claim
 from webhooks.signing import webhook_headers
 from worker.delivery.sender import RELAY_SECONDS, verdict, words_of
 from worker.process.account import AccountLink

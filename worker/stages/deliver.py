@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import structlog
 from redis.exceptions import RedisError
 
-from runqueue.connection.endpoints import endpoint_of
+from runqueue.connection.urls import endpoint_of
 from runqueue.records.claim_items import Taken
-from runqueue.records.delivery_items import Delivered, DueDelivery
+from runqueue.records.delivery import Delivered, DueDelivery
 from runqueue.store import codec, delivery_calls
 from runqueue.tracing import Origin, continuing, working
 from worker.delivery.sender import Relay, target_of

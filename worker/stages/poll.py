@@ -18,14 +18,13 @@ from api_client import ReadClass, RunReading
 from api_client.answers.parts import parse_json
 from api_client.answers.run_times import attempt_age
 from runqueue.records.claim_items import DuePoll, Finished, Overdue, Polled, RunAgain, Taken
-from runqueue.records.run_ends import STATES, short_reason
+from runqueue.records.job import STATES, short_reason
 from runqueue.records.times import packed
 from runqueue.request.retry_policy import Retry
 from runqueue.store import worker_calls
 from worker.process.account import AccountLink
 from worker.process.batch_writer import Record
-from worker.runs.run_ends import End, end_of
-from worker.runs.run_reads import has_failed, read_again, read_run
+from worker.runs.run_reads import End, end_of, has_failed, read_again, read_run
 from worker.stages.consumer import Consumer, StageResult
 
 log = structlog.get_logger()

@@ -44,7 +44,7 @@ from runqueue.producer.queue import RunQueue
 from runqueue.records.account import AccountStats
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
 from runqueue.records.job import Job
-from runqueue.request.moments import moment, seconds
+from runqueue.request.job_options import moment, seconds
 from runqueue.request.private_targets import VARIABLE, private_host
 
 webhooks = typer.Typer(

@@ -8,7 +8,7 @@ from typing import Any
 
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES
 from runqueue.request.requests import KINDS, MODELS
-from runqueue.request.suggestions import did_you_mean
+from runqueue.request.validation_errors import did_you_mean
 from runqueue.schemas import Schema, schemas
 
 Path = tuple[str, ...]

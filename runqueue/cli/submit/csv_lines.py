@@ -16,7 +16,7 @@ from runqueue.cli.submit.input_lines import TOO_LONG, Row, Text, Unreadable, no_
 from runqueue.errors import FieldError, InvalidJob
 from runqueue.producer.upload import MAX_LINE
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES
-from runqueue.request.suggestions import did_you_mean
+from runqueue.request.validation_errors import did_you_mean
 
 _DELIMITERS = (";", "\t", "|")
 

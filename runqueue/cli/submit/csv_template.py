@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from runqueue.cli.submit.csv_fields import Path, read_json, value_of, wanted
 from runqueue.errors import FieldError, InvalidJob
-from runqueue.request.suggestions import did_you_mean
+from runqueue.request.validation_errors import did_you_mean
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 #: Behind the name of a column or a field: the cell is JSON, whatever the field takes.

@@ -9,7 +9,7 @@ from typing import TypeVar
 import redis
 from hypothesis.stateful import RuleBasedStateMachine
 
-from runqueue.records.delivery_items import DueDelivery
+from runqueue.records.delivery import DueDelivery
 from runqueue.store.scripts import ScriptCall
 from tests.integration.clockwork import Clockwork
 from tests.integration.machine.hook import Breaker

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from runqueue.records.job import JobState
-from runqueue.store import batch_calls, groups, operator_calls
+from runqueue.store import groups, job_calls, operator_calls
 from runqueue.store.groups import KEEP
 from tests.integration.clockwork import ACCOUNT
 from tests.integration.machine.model import GROUPS, LIVE, OVER, often, picks
@@ -26,7 +26,7 @@ class Batching(People):
         """Nothing more of a batch is to be submitted."""
         name = self.batch_named(n)
         batch = self.batches[name]
-        held = self.send(batch_calls.hold_batch(ACCOUNT, name, "pause"), again)
+        held = self.send(job_calls.hold_batch(ACCOUNT, name, "pause"), again)
         if batch.held in {"", "canary"}:
             batch.held = "paused"
         assert held == batch.held
@@ -38,7 +38,7 @@ class Batching(People):
         name = self.batch_named(n)
         batch = self.batches[name]
         seen = "another" if late else batch.held
-        held = self.send(batch_calls.hold_batch(ACCOUNT, name, "resume", seen), again)
+        held = self.send(job_calls.hold_batch(ACCOUNT, name, "resume", seen), again)
         if not late and batch.held not in {"", "canceled"}:
             batch.resume()
         self.judge()
@@ -62,7 +62,7 @@ class Batching(People):
         name = self.batch_named(n)
         mine = [self.jobs[job_id] for job_id in self.batches[name].jobs]
         bad = [job for job in mine if job.state in OVER - {"completed"}]
-        _, seen = self.clock.run(batch_calls.ended_badly(ACCOUNT, name, 0, 1_000))
+        _, seen = self.clock.run(job_calls.ended_badly(ACCOUNT, name, 0, 1_000))
         expected = [((job.id, job.attempt, job.ended), job.state) for job in bad]
         assert sorted((one.seen, one.state) for one in seen) == sorted(expected)
         jobs = [self.jobs[one.seen[0]] for one in seen]

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from runqueue.records.claim_items import ClaimAnswer
-from runqueue.store import callback_calls, worker_calls
-from runqueue.store.callback_calls import CallbackOutcome, DueCallback
+from runqueue.store import delivery_calls, worker_calls
+from runqueue.store.delivery_calls import CallbackOutcome, DueCallback
 from tests.integration.clockwork import ACCOUNT, CALLBACK_LEASE, SECOND
 from tests.integration.machine.mbatch import MEvent
 from tests.integration.machine.model import often, picks
@@ -49,7 +49,7 @@ class Callbacks(Processes):
     def callback_claim(self, name: str, want: int) -> None:
         """A process takes callbacks that are due."""
         process = self.names[name]
-        call = callback_calls.callback_claim(
+        call = delivery_calls.callback_claim(
             ACCOUNT, process, want, 0, linger=False, lease_us=CALLBACK_LEASE
         )
         taken = self.clock.run(call)
@@ -86,7 +86,7 @@ class Callbacks(Processes):
         told = CallbackOutcome(name, item.event, item.tries, verdict, tried, "words", wait * SECOND)
         # One that was not tried changes nothing but when it is: it may be said again.
         again = again and (tried or verdict != "again")
-        (code,) = self.send(callback_calls.record_callback(ACCOUNT, [told]), again)
+        (code,) = self.send(delivery_calls.record_callback(ACCOUNT, [told]), again)
         batch = self.batches.get(name)
         event = batch.waiting.get(item.event) if batch else None
         is_news = event and (event.tries == item.tries or verdict == "delivered")

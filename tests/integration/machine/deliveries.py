@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from runqueue.records.claim_items import ClaimAnswer
-from runqueue.records.delivery_items import Delivered, DueDelivery
+from runqueue.records.delivery import Delivered, DueDelivery
 from runqueue.store import delivery_calls
 from tests.integration.clockwork import ACCOUNT, DAY, SECOND
 from tests.integration.machine.hook import ELSEWHERE, URLS, Breaker, Shares

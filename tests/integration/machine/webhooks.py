@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from runqueue.records.delivery_items import Report, Reported
+from runqueue.records.delivery import Report, Reported
 from runqueue.request.retry_policy import Retry
 from runqueue.store import delivery_calls
 from tests.integration.clockwork import ACCOUNT, spec
