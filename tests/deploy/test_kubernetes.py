@@ -18,7 +18,7 @@ from gateway.app import make_app
 from gateway.state.state import Gate
 from runqueue import RunQueue
 from runqueue.observe.collector import QueueCollector
-from tests.integration.test_compose import SERVICES, variables
+from tests.deploy.test_compose import SERVICES, variables
 from tests.worker.working import closed_port
 from webhooks import receiver_address
 from worker.process.metrics_server import serve_metrics

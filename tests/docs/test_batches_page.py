@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tests.cli.commanding import Desk
-from tests.cli.conftest import desk as desk  # noqa: PLC0414 - the fixture
 from tests.docs.pages import examples
+from tests.runqueue.cli.commanding import Desk
+from tests.runqueue.conftest import desk as desk  # noqa: PLC0414 - the fixture
 
 PAGE = (Path(__file__).parents[2] / "docs/batches.md").read_text()
 

@@ -10,7 +10,7 @@ from typer.main import get_command
 from config.settings import _READ_ELSEWHERE, PREFIX, Settings
 from launcher.cli import STOP_SECONDS
 from runqueue.cli.app import app
-from tests.integration.test_compose import SERVICES, variables
+from tests.deploy.test_compose import SERVICES, variables
 from worker.runtime import GOODBYE_SECONDS
 
 _DOCS = Path(__file__).parents[2] / "docs"

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from runqueue import InvalidJob, RunQueue, parse_line, schemas
 from runqueue.request.job_options import FIELDS
-from tests.cli.commanding import Desk, line
+from tests.runqueue.cli.commanding import Desk, line
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs/schemas"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import _READ_ELSEWHERE
-from tests.integration.test_compose import example, variables
+from tests.deploy.test_compose import example, variables
 
 PAGE = (Path(__file__).parents[2] / "docs/settings.md").read_text()
 #: What stands for no default, an en dash.

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.integration.test_compose import SERVICES
+from tests.deploy.test_compose import SERVICES
 from tests.packaging.conftest import ROOT, Once, clean, run
 from tests.packaging.test_installed import read_to, running
 from tests.worker.working import closed_port

@@ -1,0 +1,86 @@
+"""`runqueue jobs list`: the page's filters, from a terminal, over Redis and over HTTP."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from runqueue.cli.commands import jobs
+from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
+
+
+def listed(desk: Desk, *filters: str) -> list[dict[str, Any]]:
+    result = desk.run("jobs", "list", *filters, "--json")
+    assert result.exit_code == 0, result.output
+    return [json.loads(row) for row in result.stdout.splitlines()]
+
+
+def names(desk: Desk, *filters: str) -> set[str]:
+    return {row["custom_id"] for row in listed(desk, *filters)}
+
+
+def test_jobs_are_listed_by_state_group_batch_reason_and_name(desk: Desk, either: Desk) -> None:
+    desk.dead([line("a", group="one"), line("b", group="two")])
+    desk.dead([line("c", group="one")], reason="deadline")
+    batch = batch_of(desk, line("d", group="one"), line("e"))
+
+    assert names(either) == {"a", "b", "c", "d", "e"}
+    assert names(either, "--state", "dead") == {"a", "b", "c"}
+    assert names(either, "--state", "dead", "--group", "one") == {"a", "c"}
+    assert names(either, "--reason", "ENGINE") == {"a", "b"}
+    assert names(either, "--batch", batch) == {"d", "e"}
+    assert names(either, "--batch", batch, "--group", "one") == {"d"}
+    assert names(either, "--custom-id", "c") == {"c"}
+    assert names(either, "--custom-id", "c", "--namespace", "shop") == set()
+
+
+def test_a_row_says_how_the_job_is_and_why(either: Desk, desk: Desk) -> None:
+    (job_id,) = desk.dead([line("a", group="one")])
+
+    (row,) = listed(either, "--state", "dead")
+    table = either.run("jobs", "list").stdout.splitlines()
+
+    assert (row["job_id"], row["state"], row["reason"]) == (job_id, "dead", "No such engine")
+    assert row["run_id"] is None
+    assert table[0].split() == ["job_id", "custom_id", "state", "group", "created", "reason"]
+    assert table[1].startswith(job_id)
+    assert table[1].endswith("No such engine")
+
+
+def test_no_more_are_listed_than_asked_for_and_each_once(
+    either: Desk, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "PAGE", 4)
+    desk.queue.enqueue_many(lines(11))
+
+    assert sorted(names(either)) == sorted(f"order-{n}" for n in range(11))
+    assert len(listed(either)) == 11
+    cut = either.run("jobs", "list", "--limit", "3")
+    assert len(cut.stdout.splitlines()) == 4
+    assert "… and more; --limit shows more than 3" in cut.stderr
+
+
+def test_an_account_without_jobs_has_none(either: Desk, desk: Desk) -> None:
+    desk.know("default")
+    assert either.run("jobs", "list").stdout == "none\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--state", "lost"), "--state"),
+        (("--namespace", "shop"), "namespace: expected with a custom_id only"),
+        (("--group", ""), "expected some text"),
+        (("--account", "nobody"), "nobody"),
+    ],
+)
+def test_a_wrong_filter_is_named(
+    either: Desk, desk: Desk, arguments: tuple[str, ...], words: str
+) -> None:
+    desk.know("default")
+    result = either.run("jobs", "list", *arguments)
+
+    assert result.exit_code != 0
+    assert words in result.output

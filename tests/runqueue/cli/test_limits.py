@@ -1,0 +1,83 @@
+"""`runqueue limits`, `pause` and `resume`: what people change of whole accounts."""
+
+import os
+import pwd
+
+import pytest
+
+from runqueue.store import worker_calls
+from runqueue.store.scripts import run
+from tests.runqueue.cli.commanding import Desk, line, ready
+
+
+def seeded(desk: Desk) -> None:
+    """The limits of a worker's environment."""
+    run(desk.client, worker_calls.seed_limits("default", {"concurrent_runs": 10, "burst_size": 5}))
+
+
+def test_limits_are_shown_with_where_they_come_from(desk: Desk) -> None:
+    seeded(desk)
+    desk.run("limits", "--set", "concurrent_runs=20")
+
+    rows = [row.split() for row in desk.run("limits").stdout.splitlines()]
+
+    assert rows[0][:4] == ["limit", "in", "force", "environment"]
+    assert rows[3][:4] == ["concurrent_runs", "20", "10", "20"]
+    assert rows[2][:3] == ["burst_size", "5", "5"]
+
+
+def test_a_limit_is_set_and_reset(desk: Desk) -> None:
+    seeded(desk)
+
+    assert desk.json("limits", "--set", "max_concurrent_runs=20")["live"] == {"concurrent_runs": 20}
+    assert desk.json("limits", "--reset", "all", "--set", "burst_size=7")["live"] == {
+        "burst_size": 7
+    }
+    assert desk.json("limits", "--reset", "burst_size")["live"] == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "said"),
+    [
+        ("concurrent_runs", 2, "expected NAME=VALUE, such as concurrent_runs=20"),
+        ("concurrent_runs=many", 2, "expected NAME=VALUE"),
+        ("concurrent_runs=-1", 3, "concurrent_runs: expected 0 (none) to 1,000,000, got -1"),
+        ("runs=1", 3, "runs: expected one of dispatches_per_second"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused(desk: Desk, given: str, code: int, said: str) -> None:
+    result = desk.run("limits", "--set", "burst_size=7", "--set", given)
+
+    assert (result.exit_code, said in result.stderr) == (code, True)
+    assert desk.json("limits")["live"] == {}
+    assert desk.queue.audit() == []
+
+
+def test_an_account_is_paused_and_goes_on(desk: Desk) -> None:
+    ready(desk, line("a"))
+
+    assert desk.run("pause", "--reason", "a deployment").stdout == "paused\n"
+    assert desk.run("pause").stdout == "it was paused already\n"
+    assert desk.claim() == []
+    assert "nothing is submitted until `runqueue resume`: paused: a deployment" in (
+        desk.run("stats").stdout
+    )
+    assert desk.run("resume").stdout == "resumed; it was held by: paused: a deployment\n"
+    assert len(desk.claim()) == 1
+    assert desk.run("resume").stdout == "nothing held it\n"
+
+
+def test_what_people_change_is_noted_with_who_did_it(desk: Desk) -> None:
+    desk.run("limits", "--set", "burst_size=7")
+    desk.run("pause", "--reason", "a deployment")
+    desk.run("resume")
+
+    notes = desk.queue.audit()
+    assert [note.what for note in notes] == ["resume_account", "pause_account", "set_limits"]
+    assert [note.detail for note in notes[1:]] == ["a deployment", "burst_size 7"]
+    assert {note.who.partition("@")[0] for note in notes} == {pwd.getpwuid(os.getuid()).pw_name}
+
+
+def test_an_account_that_nobody_serves_is_refused(desk: Desk) -> None:
+    for command in ("limits", "pause", "resume"):
+        assert desk.run(command, "acme").exit_code == 3

@@ -1,0 +1,316 @@
+"""`runqueue dead`: what no run exists of is looked at, done again, or removed."""
+
+import json
+from typing import Any
+
+import pytest
+
+from runqueue.ids import job_id_for
+from tests.runqueue.cli.commanding import BOTH_WAYS, NOTHING_CHOSEN, Desk, line, lines
+
+#: What a server, or whoever speaks for it, may say.
+HOSTILE = "[red]no[/red] \\[x] at line:100:5, \x1b[2J\x07 [/] end"
+
+
+def listed(desk: Desk, *options: str) -> list[dict[str, Any]]:
+    """What `dead list --json` shows."""
+    result = desk.run("dead", "list", "--json", *options)
+    assert result.exit_code == 0
+    return [json.loads(row) for row in result.stdout.splitlines()]
+
+
+def times(desk: Desk, job_id: str) -> dict[str, str]:
+    """When a dead job was handed in, and when it ended."""
+    job = desk.queue.get(job_id)
+    assert job.ended_at is not None
+    return {"created_at": job.created_at.isoformat(), "ended_at": job.ended_at.isoformat()}
+
+
+def test_dead_jobs_are_listed_oldest_first_with_the_server_s_words(desk: Desk) -> None:
+    first, second = desk.dead([line("a")]), desk.dead([line("b", group="shop")], "Too large")
+
+    assert listed(desk) == [
+        {
+            "job_id": job_id,
+            "custom_id": key,
+            "account": "default",
+            "namespace": "",
+            "kind": "task",
+            "group": group,
+            "batch": None,
+            "attempts": 1,
+            "reason": reason,
+            **times(desk, job_id),
+        }
+        for job_id, key, group, reason in [
+            (*first, "a", "default", "No such engine"),
+            (*second, "b", "shop", "Too large"),
+        ]
+    ]
+
+
+def test_the_list_is_readable_without_json(desk: Desk) -> None:
+    (job_id,) = desk.dead([line("a")])
+
+    head, row, *rest = desk.run("dead", "list").stdout.splitlines()
+
+    assert head.split() == ["job_id", "custom_id", "kind", "group", "attempts", "reason"]
+    assert row.split() == [job_id, "a", "task", "default", "1", "No", "such", "engine"]
+    assert rest == []
+
+
+def test_an_empty_list_says_so(desk: Desk) -> None:
+    assert desk.run("dead", "list").stdout == "none\n"
+    assert listed(desk) == []
+
+
+def test_a_list_is_cut_at_its_limit_and_says_how_to_see_more(desk: Desk) -> None:
+    desk.dead(lines(60))
+
+    assert len(listed(desk)) == 50
+    assert len(listed(desk, "--limit", "60")) == 60
+    result = desk.run("dead", "list", "--limit", "7", "--json")
+    assert len(result.stdout.splitlines()) == 7
+    assert result.stderr == "… and 53 more; --limit shows more than 7\n"
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "many"])
+def test_a_limit_that_is_none_is_wrong_usage(desk: Desk, limit: str) -> None:
+    assert desk.run("dead", "list", "--limit", limit).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "keys"),
+    [
+        (["--group", "shop"], "c"),
+        (["--reason", "TOO large"], "b"),
+        (["--reason", "o"], "abc"),
+        (["--group", "shop", "--reason", "large"], ""),
+        (["--account", "default"], "abc"),
+        (["--account", "second"], ""),
+        (["--batch", "nonsense"], ""),
+    ],
+    ids=str,
+)
+def test_filters_choose_what_is_listed(desk: Desk, options: list[str], keys: str) -> None:
+    desk.know("second")
+    desk.dead([line("a")])
+    desk.dead([line("b")], "Too large")
+    desk.dead([line("c", group="shop")])
+
+    assert {row["custom_id"] for row in listed(desk, *options)} == set(keys)
+
+
+def test_jobs_of_one_batch_are_chosen_by_it(desk: Desk) -> None:
+    batch = desk.json("submit", desk.file(lines(2)))["batches"]["default"]
+    desk.dead([line("other")])
+
+    assert {row["custom_id"] for row in listed(desk, "--batch", batch)} == {"order-0", "order-1"}
+
+
+def test_named_jobs_are_replayed_without_a_question(desk: Desk) -> None:
+    first, second, _ = desk.dead(lines(3))
+
+    result = desk.run("dead", "replay", first, second)
+
+    assert (result.exit_code, result.stdout) == (0, "2 of 2: ready again\n")
+    assert desk.states() == {"ready": 2, "dead": 1}
+
+
+@pytest.mark.parametrize("state", ["failed", "canceled"])
+def test_a_named_job_that_failed_or_was_canceled_is_replayed_too(desk: Desk, state: str) -> None:
+    (answer,) = desk.queue.enqueue_many([line("a")])
+    desk.end(desk.claim(), state)
+
+    desk.run("dead", "replay", answer.job_id)
+
+    assert desk.states() == {"ready": 1}
+
+
+@pytest.mark.parametrize(
+    ("command", "question"),
+    [("replay", "submit 3 jobs again?"), ("discard", "remove 3 dead jobs for good?")],
+)
+def test_a_filter_is_counted_before_anything_is_done(
+    desk: Desk, command: str, question: str
+) -> None:
+    desk.dead(lines(3))
+
+    result = desk.run("dead", command, "--all", stdin=b"n\n")
+
+    assert question in result.stderr
+    assert result.exit_code == 2
+    assert desk.states() == {"dead": 3}
+
+
+@pytest.mark.parametrize(
+    ("command", "left"), [("replay", {"ready": 2, "dead": 1}), ("discard", {"dead": 1})]
+)
+@pytest.mark.parametrize("agreed", [["--yes"], []], ids=["yes given", "yes said"])
+def test_what_a_filter_leaves_is_done_once_that_is_agreed(
+    desk: Desk, command: str, left: dict[str, int], agreed: list[str]
+) -> None:
+    desk.dead([line("a", group="shop"), line("b", group="shop"), line("c")])
+
+    result = desk.run("dead", command, "--group", "shop", *agreed, stdin=b"y\n")
+
+    assert result.exit_code == 0
+    assert "2 of 2: " in result.stdout
+    assert desk.states() == left
+
+
+@pytest.mark.parametrize("state", ["failed", "canceled"])
+def test_failed_and_canceled_jobs_are_replayed_by_filter_if_that_is_said(
+    desk: Desk, state: str
+) -> None:
+    desk.queue.enqueue_many([line("a", group="shop"), line("b")])
+    desk.end(desk.claim(), state)
+
+    none = desk.run("dead", "replay", "--group", "shop", "--yes")
+    done = desk.run("dead", "replay", "--state", state, "--group", "shop", "--yes")
+
+    assert (none.exit_code, none.stdout) == (0, "none\n")
+    assert "only dead jobs were looked through; --state failed" in none.stderr
+    assert done.stdout == "1 of 1: ready again\n"
+    assert desk.states() == {"ready": 1, state: 1}
+    (note,) = desk.queue.audit()
+    assert f"{state}, group shop" in note.detail
+
+
+def test_a_state_is_no_choice_of_jobs_by_itself(desk: Desk) -> None:
+    desk.dead([line("a")])
+
+    assert desk.run("dead", "replay", "--state", "failed", "--yes").exit_code == 2
+    assert desk.run("dead", "replay", "--state", "ready", "--all", "--yes").exit_code == 2
+
+
+def test_more_than_a_page_is_replayed_by_one_command(desk: Desk) -> None:
+    for _ in range(3):
+        desk.queue.enqueue_many([{"kind": "task", "body": {"prompt": "p"}}] * 400)
+        desk.refuse(desk.claim())
+
+    result = desk.run("dead", "replay", "--reason", "engine", "--yes")
+
+    assert result.stdout == "1,200 of 1,200: ready again\n"
+    assert desk.states() == {"ready": 1_200}
+
+
+def test_named_jobs_are_discarded_after_a_question(desk: Desk) -> None:
+    (job_id,) = desk.dead([line("a")])
+
+    result = desk.run("dead", "discard", job_id, stdin=b"y\n")
+
+    assert (result.exit_code, "1 of 1: removed" in result.stdout) == (0, True)
+    assert desk.run("status", job_id).exit_code == 3
+
+
+def test_only_dead_jobs_are_discarded(desk: Desk) -> None:
+    (answer,) = desk.queue.enqueue_many([line("a")])
+
+    result = desk.run("dead", "discard", answer.job_id, "--yes")
+
+    assert (result.exit_code, result.stdout) == (3, "0 of 1: removed\n")
+    assert result.stderr == f"runqueue: {answer.job_id}: not dead, but ready\n"
+    assert desk.states() == {"ready": 1}
+
+
+@pytest.mark.parametrize("command", ["replay", "discard"])
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        ([], NOTHING_CHOSEN),
+        (["--yes"], NOTHING_CHOSEN),
+        (["some-job", "--all"], BOTH_WAYS),
+        (["x", "--group", "g"], BOTH_WAYS),
+    ],
+    ids=str,
+)
+def test_without_names_or_a_filter_or_with_both_nothing_is_done(
+    desk: Desk, command: str, chosen: list[str], words: str
+) -> None:
+    desk.dead(lines(2))
+
+    result = desk.run("dead", command, *chosen)
+
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert desk.states() == {"dead": 2}
+
+
+@pytest.mark.parametrize("command", ["replay", "discard"])
+@pytest.mark.parametrize("unknown", ["nonsense", job_id_for("default", "", "unknown")])
+def test_if_a_name_is_not_on_record_nothing_is_done(desk: Desk, command: str, unknown: str) -> None:
+    (job_id,) = desk.dead([line("a")])
+
+    result = desk.run("dead", command, job_id, unknown, "--yes")
+
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr == f"runqueue: no job, batch or custom_id {unknown!r} on record\n"
+    assert desk.states() == {"dead": 1}
+
+
+@pytest.mark.parametrize(
+    "command", [["list"], ["replay", "--yes"], ["discard", "--yes"]], ids=" ".join
+)
+def test_an_account_that_nobody_knows_is_told(desk: Desk, command: list[str]) -> None:
+    result = desk.run("dead", *command, "--account", "nobody")
+
+    assert result.exit_code == 3
+    assert "nobody" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["replay", "discard"])
+def test_a_filter_that_leaves_nothing_asks_nothing(desk: Desk, command: str) -> None:
+    result = desk.run("dead", command, "--group", "shop")
+
+    assert result.exit_code == 0
+    assert "?" not in result.stderr
+
+
+def test_a_question_that_nobody_can_answer_does_nothing_and_says_what_to_give(desk: Desk) -> None:
+    desk.dead([line("a")])
+
+    result = desk.run("dead", "discard", "--all")
+
+    assert desk.states() == {"dead": 1}
+    assert result.exit_code == 2
+    assert "--yes" in result.stderr
+
+
+def test_words_of_the_server_are_never_taken_for_markup(desk: Desk) -> None:
+    desk.dead([line("a")], HOSTILE)
+    desk.environ["COLUMNS"] = "200"
+
+    shown = desk.run("dead", "list").stdout
+
+    assert "[red]no[/red] \\[x]" in shown
+    assert listed(desk)[0]["reason"] == HOSTILE
+
+
+def test_words_of_the_server_are_never_taken_for_names_of_pictures(desk: Desk) -> None:
+    desk.dead([line("a")], HOSTILE)
+    desk.environ["COLUMNS"] = "200"
+
+    assert "at line:100:5" in desk.run("dead", "list").stdout
+
+
+def test_words_of_the_server_never_reach_the_terminal_s_control(desk: Desk) -> None:
+    desk.dead([line("a")], HOSTILE)
+    desk.environ["COLUMNS"] = "200"
+
+    shown = desk.run("dead", "list").stdout
+
+    assert all(character.isprintable() for character in shown.replace("\n", ""))
+
+
+def test_a_job_s_id_is_shown_whole_however_long_its_custom_id_is(desk: Desk) -> None:
+    (job_id,) = desk.dead([line("b" * 200)])
+
+    assert job_id in desk.run("dead", "list").stdout
+
+
+@pytest.mark.parametrize("group", ["dead", "unconfirmed", "strays"])
+def test_a_queue_that_cannot_be_reached_ends_a_list_with_4(desk: Desk, group: str) -> None:
+    desk.environ["RUNQUEUE_REDIS_URL"] = "redis://127.0.0.1:1/0"
+
+    assert desk.run(group, "list").exit_code == 4

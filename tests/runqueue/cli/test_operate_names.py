@@ -1,0 +1,129 @@
+"""Jobs that need a person are named by custom_id as well; what cannot be meant is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from runqueue.ids import job_id_for
+from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
+
+
+@pytest.mark.parametrize(
+    ("command", "left"), [("replay", {"ready": 1, "dead": 1}), ("discard", {"dead": 1})]
+)
+def test_dead_jobs_are_named_by_custom_id(desk: Desk, command: str, left: dict[str, int]) -> None:
+    desk.dead(lines(2))
+
+    result = desk.run("dead", command, "order-1", "--yes")
+
+    assert result.exit_code == 0
+    assert desk.states() == left
+
+
+@pytest.mark.parametrize(("command", "state"), [("resubmit", "ready"), ("fail", "dead")])
+def test_unconfirmed_jobs_are_named_by_custom_id(desk: Desk, command: str, state: str) -> None:
+    desk.unconfirmed(lines(2))
+
+    result = desk.run("unconfirmed", command, "order-1", "--yes")
+
+    assert result.exit_code == 0
+    assert desk.states() == {"unconfirmed": 1, state: 1}
+
+
+def test_a_run_is_adopted_by_a_custom_id(desk: Desk) -> None:
+    (job_id,) = desk.unconfirmed([line("a")])
+
+    assert desk.run("unconfirmed", "adopt", "a", "tsk_1", "--yes").exit_code == 0
+
+    assert desk.queue.get(job_id).run_id == "tsk_1"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["dead", "replay", "a"],
+        ["dead", "discard", "a"],
+        ["unconfirmed", "resubmit", "b"],
+        ["unconfirmed", "fail", "b"],
+        ["unconfirmed", "adopt", "b", "tsk_1"],
+    ],
+    ids=" ".join,
+)
+def test_the_namespace_of_a_custom_id_is_given_beside_it(desk: Desk, command: list[str]) -> None:
+    desk.dead([line("a", namespace="shop")])
+    desk.unconfirmed([line("b", namespace="shop")])
+    yes = ["--yes"]
+
+    assert desk.run(*command, *yes).exit_code == 3
+    assert desk.states() == {"dead": 1, "unconfirmed": 1}
+    assert desk.run(*command, *yes, "--namespace", "shop").exit_code == 0
+    assert desk.states() != {"dead": 1, "unconfirmed": 1}
+
+
+def test_a_namespace_is_not_taken_for_a_filter(desk: Desk) -> None:
+    desk.dead([line("a")])
+
+    result = desk.run("dead", "discard", "--all", "--namespace", "shop", "--yes")
+
+    assert (result.exit_code, desk.states()) == (2, {"dead": 1})
+
+
+@pytest.mark.parametrize("command", [["dead", "replay"], ["unconfirmed", "fail"]], ids=" ".join)
+def test_a_batch_is_no_job_and_the_way_to_choose_its_jobs_is_told(
+    desk: Desk, command: list[str]
+) -> None:
+    batch = batch_of(desk, line("a"))
+
+    result = desk.run(*command, batch)
+
+    assert result.exit_code == 3
+    assert result.stderr == f"runqueue: {batch} is a batch: its jobs are chosen by --batch\n"
+
+
+def test_a_job_is_done_once_however_often_it_is_named(desk: Desk) -> None:
+    (job_id,) = desk.dead([line("a")])
+
+    assert desk.run("dead", "replay", job_id, "a").stdout == "1 of 1: ready again\n"
+
+
+def test_of_each_job_that_is_not_replayed_it_is_told_why(desk: Desk) -> None:
+    batch = batch_of(desk, line("a"))
+    desk.queue.cancel_batch(batch)
+    desk.run("cancel", "a")
+    (doubtful,) = desk.unconfirmed([line("b")])
+    canceled = job_id_for("default", "", "a")
+
+    result = desk.run("dead", "replay", "a", "b")
+
+    assert (result.exit_code, result.stdout) == (3, "0 of 2: ready again\n")
+    assert result.stderr.splitlines() == [
+        f"runqueue: {canceled}: its batch was canceled",
+        f"runqueue: {doubtful}: not dead, failed or canceled, but unconfirmed",
+    ]
+
+
+def test_jobs_that_become_canceled_are_not_said_to_be_dead(desk: Desk) -> None:
+    first, _ = desk.unconfirmed(lines(2))
+    desk.queue.cancel(first)
+
+    result = desk.run("unconfirmed", "fail", "--all", "--yes")
+
+    assert result.stdout == "2 of 2: settled\n"
+    assert desk.states() == {"canceled": 1, "dead": 1}
+
+
+@pytest.mark.parametrize(
+    ("command", "question"),
+    [
+        (["cancel"], "cancel 1 job?"),
+        (["dead", "replay"], "submit 1 job again?"),
+        (["dead", "discard"], "remove 1 dead job for good?"),
+        (["unconfirmed", "fail"], "stop looking for the runs of 1 job?"),
+    ],
+    ids=" ".join,
+)
+def test_one_job_is_not_called_jobs(desk: Desk, command: list[str], question: str) -> None:
+    desk.dead([line("a")])
+    desk.unconfirmed([line("b")])
+
+    assert question in desk.run(*command, "--all", stdin=b"n\n").stderr

@@ -1,0 +1,295 @@
+"""`runqueue webhooks list`: which webhooks did not arrive, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from runqueue import Job
+from runqueue.operator.operations import Operations
+from tests.runqueue.cli.commanding import Desk, batch_of, line
+from tests.runqueue.cli.delivering import (
+    a_moment_ago,
+    delivered,
+    ended_at,
+    everywhere,
+    gave_up,
+    relayed,
+    settle,
+    taken,
+    told,
+    unknown,
+)
+
+HOSTILE = "[red]no[/red] \x1b[2J\nstate: \u202edelivered"
+
+
+def listed(desk: Desk, *options: str) -> list[dict[str, Any]]:
+    """What `webhooks list --json` shows."""
+    result = desk.run("webhooks", "list", "--json", *options)
+    assert result.exit_code == 0
+    return [json.loads(row) for row in result.stdout.splitlines()]
+
+
+def keys(desk: Desk, *options: str) -> set[str]:
+    """The custom_ids of what `webhooks list` shows."""
+    return {row["custom_id"] for row in listed(desk, *options)}
+
+
+def test_a_program_is_shown_all_that_is_known_of_a_webhook(desk: Desk) -> None:
+    (job_id,) = gave_up(desk, told("a", group="shop"))
+    job = desk.queue.get(job_id)
+    assert job.ended_at is not None
+    assert job.webhook.settled_at is not None
+
+    assert listed(desk) == [
+        {
+            "job_id": job_id,
+            "custom_id": "a",
+            "account": "default",
+            "namespace": "",
+            "kind": "task",
+            "group": "shop",
+            "batch": None,
+            "attempts": 1,
+            "reason": None,
+            "created_at": job.created_at.isoformat(),
+            "ended_at": job.ended_at.isoformat(),
+            "state": "completed",
+            "run_id": f"r-{job_id}",
+            "run_status": "completed",
+            "webhook": "gave_up",
+            "webhook_attempts": 1,
+            "webhook_status": 410,
+            "webhook_error": "gone",
+            "webhook_override": None,
+            "webhook_settled_at": job.webhook.settled_at.isoformat(),
+            "webhook_next_try_at": None,
+        }
+    ]
+
+
+def test_a_person_is_shown_a_row_a_webhook(desk: Desk) -> None:
+    (job_id,) = gave_up(desk, told("a"), error="HTTP 410: gone")
+    ended_at(desk, [job_id], a_moment_ago(3 * 3600 + 5))
+
+    head, row, *rest = desk.run("webhooks", "list").stdout.splitlines()
+
+    titles = ["job_id", "custom_id", "webhook", "tries", "status", "ended", "error"]
+    assert head.split() == titles
+    cells = [job_id, "a", "gave_up", "1", "410", "3", "h", "HTTP", "410:", "gone"]
+    assert row.split() == cells
+    assert rest == []
+
+
+def test_what_is_not_known_of_a_webhook_takes_no_room(desk: Desk) -> None:
+    (job_id,) = relayed(desk, told("a"))
+
+    row = desk.run("webhooks", "list").stdout.splitlines()[1]
+
+    assert row.split() == [job_id, "a", "pending", "0", "0", "s"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], "relay watch gone hidden"),
+        (["--pending"], "relay watch"),
+        (["--gave-up"], "gone"),
+        (["--unknown"], "hidden"),
+        (["--gave-up", "--unknown"], "gone hidden"),
+        (["--group", "shop"], "watch gone"),
+        (["--group", "shop", "--pending"], "watch"),
+        (["--account", "default"], "relay watch gone hidden"),
+        (["--account", "second"], ""),
+        (["--batch", "nonsense"], ""),
+    ],
+    ids=str,
+)
+def test_filters_choose_what_is_listed(desk: Desk, options: list[str], expected: str) -> None:
+    desk.know("second")
+    everywhere(desk)
+
+    assert keys(desk, *options) == set(expected.split())
+
+
+def test_jobs_of_one_batch_are_chosen_by_it(desk: Desk) -> None:
+    batch = batch_of(desk, told("a"), told("b"))
+    desk.end(desk.claim())
+    relayed(desk, told("other"))
+
+    assert keys(desk, "--batch", batch) == {"a", "b"}
+
+
+AN_HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    "since",
+    [
+        AN_HOUR_AGO.isoformat(),
+        AN_HOUR_AGO.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        AN_HOUR_AGO.astimezone(timezone(timedelta(hours=-7))).isoformat(),
+        "3600",
+    ],
+    ids=["utc", "z", "elsewhere", "seconds"],
+)
+def test_since_chooses_by_the_end_of_the_run(desk: Desk, since: str) -> None:
+    ended_at(desk, gave_up(desk, told("before"), told("long before")), a_moment_ago(2 * 3600))
+    ended_at(desk, gave_up(desk, told("after")), a_moment_ago(1800))
+    relayed(desk, told("now"))
+
+    assert keys(desk, "--since", since) == {"after", "now"}
+
+
+def test_a_run_that_ended_at_that_very_moment_is_meant(desk: Desk) -> None:
+    moment = datetime.now(UTC).replace(microsecond=123_000) - timedelta(hours=1)
+    ended_at(desk, gave_up(desk, told("a")), moment)
+
+    assert keys(desk, "--since", moment.isoformat()) == {"a"}
+    assert keys(desk, "--since", (moment + timedelta(microseconds=1)).isoformat()) == set()
+
+
+@pytest.mark.parametrize("command", [["list"], ["retry", "--yes"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "since",
+    ["", "yesterday", "2h", "-5", "2030-01-31", "20300131", "2030-01-31T12:00:00", "\udcff"],
+)
+def test_what_is_no_time_is_refused_with_what_was_expected(
+    desk: Desk, command: list[str], since: str
+) -> None:
+    gave_up(desk, told("a"))
+
+    result = desk.run("webhooks", *command, "--since", since)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    words = " ".join(result.stderr.split())
+    assert "'--since': expected a time with its zone such as" in words
+    assert "or seconds ago such as 7200" in words
+
+
+def test_an_empty_list_says_so(desk: Desk) -> None:
+    delivered(desk, told("a"))
+    relayed(desk, line("b"))
+
+    assert desk.run("webhooks", "list").stdout == "none\n"
+    assert listed(desk) == []
+
+
+def test_a_list_is_cut_at_its_limit_and_says_how_much_is_left(desk: Desk) -> None:
+    gave_up(desk, *[told(f"a{number}") for number in range(40)])
+    relayed(desk, *[told(f"b{number}") for number in range(20)])
+
+    assert len(listed(desk)) == 50
+    assert len(listed(desk, "--limit", "60")) == 60
+    result = desk.run("webhooks", "list", "--limit", "7", "--json")
+    assert len(result.stdout.splitlines()) == 7
+    assert result.stderr == "… and 53 more; --limit shows more than 7\n"
+    result = desk.run("webhooks", "list", "--limit", "7", "--gave-up")
+    assert result.stderr == "… and 33 more; --limit shows more than 7\n"
+
+
+@pytest.mark.parametrize("option", [["--group", "default"], ["--since", "3600"]], ids=" ".join)
+def test_a_filtered_list_that_is_cut_does_not_guess_how_many_are_left(
+    desk: Desk, option: list[str]
+) -> None:
+    gave_up(desk, told("a"), told("b"))
+
+    result = desk.run("webhooks", "list", "--limit", "1", *option)
+
+    assert result.stderr == "… and more; --limit shows more than 1\n"
+
+
+def test_the_rest_of_a_list_is_that_of_the_account_asked_for(desk: Desk) -> None:
+    desk.know("second")
+    gave_up(desk, told("a"), told("b"))
+
+    result = desk.run("webhooks", "list", "--limit", "1", "--account", "default")
+
+    assert result.stderr == "… and 1 more; --limit shows more than 1\n"
+
+
+def test_given_up_ones_are_listed_in_the_order_in_which_that_was_decided(desk: Desk) -> None:
+    first, second = relayed(desk, told("a"), told("b"))
+    settle(desk, [second], "gave_up", 500)
+    settle(desk, [first], "gave_up", 500)
+
+    assert [row["job_id"] for row in listed(desk, "--gave-up")] == [second, first]
+
+
+@pytest.mark.parametrize("option", ["--group", "--batch", "--account"])
+def test_a_filter_that_was_given_nothing_does_not_mean_everything(desk: Desk, option: str) -> None:
+    assert desk.run("webhooks", "list", option, "").exit_code == 2
+
+
+@pytest.mark.parametrize("limit", ["0", "many"])
+def test_a_limit_that_is_none_is_wrong_usage(desk: Desk, limit: str) -> None:
+    assert desk.run("webhooks", "list", "--limit", limit).exit_code == 2
+
+
+def test_an_account_that_nobody_knows_is_told(desk: Desk) -> None:
+    result = desk.run("webhooks", "list", "--account", "nobody")
+
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "nobody" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["list"], ["retry", "--all"], ["confirm", "a"]], ids=" ".join)
+def test_a_queue_that_cannot_be_reached_ends_a_command_with_4(
+    desk: Desk, command: list[str]
+) -> None:
+    desk.environ["RUNQUEUE_REDIS_URL"] = "redis://127.0.0.1:1/0"
+
+    assert desk.run("webhooks", *command).exit_code == 4
+
+
+def test_words_of_the_receiver_never_steer_the_terminal(desk: Desk) -> None:
+    (job_id,) = gave_up(desk, told("a"), error=HOSTILE)
+    desk.environ["COLUMNS"] = "200"
+
+    for command in (["webhooks", "list"], ["status", job_id]):
+        shown = desk.run(*command).stdout
+        assert "[red]no[/red]" in shown
+        assert all(character.isprintable() for character in shown.replace("\n", ""))
+        assert "\nstate: \ufffddelivered" not in shown
+    assert listed(desk)[0]["webhook_error"] == HOSTILE
+
+
+def test_a_job_that_is_done_again_is_listed_no_more(desk: Desk) -> None:
+    jobs = taken(desk, told("a"))
+    desk.end(jobs, "failed")
+    settle(desk, [jobs[0].job_id], "gave_up", 410)
+    assert keys(desk) == {"a"}
+
+    desk.run("dead", "replay", "a")
+
+    assert keys(desk) == set()
+
+
+def test_what_an_index_names_is_shown_as_its_record_says(desk: Desk) -> None:
+    (job_id,) = unknown(desk, told("a"))
+    desk.client.zadd("runqueue:{default}:gave_up", {job_id: 1})
+
+    assert [row["webhook"] for row in listed(desk)] == ["unknown"]
+    assert listed(desk, "--gave-up") == []
+
+
+def test_a_webhook_that_is_tried_meanwhile_is_listed_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relayed(desk, told("a"))
+    find = Operations.find_deliveries
+
+    def twice(*arguments: Any, **options: Any) -> Iterator[Job]:
+        yield from [job for job in find(*arguments, **options) for _ in range(2)]
+
+    monkeypatch.setattr(Operations, "find_deliveries", twice)
+
+    result = desk.run("webhooks", "list", "--limit", "1", "--json")
+
+    assert len(result.stdout.splitlines()) == 1
+    assert result.stderr == ""

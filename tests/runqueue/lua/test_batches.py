@@ -1,0 +1,451 @@
+"""Batches on their way: paused and resumed, where they stand, and what failed done again."""
+
+import time
+from itertools import product
+
+import pytest
+
+from runqueue.errors import BatchCanceled, BatchNotFound, InvalidRequest
+from runqueue.producer import flows
+from runqueue.records.batch import BatchRules, BatchStatus, Retried
+from runqueue.records.job import JobState
+from runqueue.store import job_calls
+from tests.runqueue.lua.clockwork import DAY, KEEP, UPLOAD, Clockwork, spec
+
+
+def listed(clock: Clockwork, lanes: str = "2:default") -> list[str]:
+    found = clock.client.lrange(clock.key(f"lanes:{lanes}"), 0, -1)
+    return [raw.decode() for raw in found]  # type: ignore[union-attr]
+
+
+def resume(clock: Clockwork, batch: str) -> str | None:
+    return clock.hold(batch, "resume", clock.read(batch).held or "")
+
+
+# Pausing.
+
+
+def test_nothing_of_a_paused_batch_is_claimed_until_it_is_resumed(clock: Clockwork) -> None:
+    batch, jobs = clock.batch_of(3)
+    assert clock.claimed(1) == jobs[:1]
+    assert clock.hold(batch) == "paused"
+    assert clock.claimed() == []
+    assert listed(clock) == [], "a claim that meets its lane takes it out"
+    clock.client.delete(clock.key("wake"))
+    assert resume(clock, batch) == ""
+    assert clock.client.exists(clock.key("wake")) == 1
+    assert clock.claimed() == jobs[1:]
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("met", [True, False])
+def test_pausing_and_resuming_lists_each_lane_once(clock: Clockwork, times: int, met: bool) -> None:
+    batch = clock.open_batch()
+    jobs = clock.enqueue(2, batch=batch) + clock.enqueue(2, batch=batch, group="g", priority=1)
+    clock.seal(batch)
+    for _ in range(times):
+        assert clock.hold(batch) == clock.hold(batch) == "paused"
+        if met:
+            assert clock.claimed() == []
+        assert resume(clock, batch) == ""
+        assert clock.hold(batch, "resume", "paused") == "", "said again"
+    assert listed(clock) == listed(clock, "1:g") == [batch]
+    assert sorted(clock.claimed()) == sorted(jobs)
+
+
+def test_a_lane_that_ran_empty_is_not_listed(clock: Clockwork) -> None:
+    batch, jobs = clock.batch_of(2)
+    assert clock.claimed() == jobs
+    clock.hold(batch)
+    resume(clock, batch)
+    assert listed(clock) == []
+    clock.give_back(jobs[0])
+    assert listed(clock) == [batch]
+
+
+def test_jobs_that_come_back_while_their_batch_is_paused_wait_with_it(clock: Clockwork) -> None:
+    batch, jobs = clock.batch_of(2)
+    assert clock.claimed() == jobs
+    clock.hold(batch)
+    assert clock.give_back(jobs[1]) == 1
+    assert clock.claimed() == []
+    resume(clock, batch)
+    assert clock.claimed() == jobs[1:]
+
+
+def test_runs_of_a_paused_batch_go_on_and_are_recorded(clock: Clockwork) -> None:
+    batch, jobs = clock.batch_of(2)
+    clock.heartbeat(first=True)
+    clock.accept(clock.claim().items)
+    clock.hold(batch)
+    assert [clock.finish(job) for job in jobs] == [1, 1]
+    found = clock.read(batch)
+    assert (found.held, found.status) == ("paused", BatchStatus.COMPLETED)
+
+
+def test_a_scheduled_job_of_a_paused_batch_becomes_ready_and_waits(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    jobs = clock.enqueue(1, batch=batch, run_at=clock.now + 5)
+    clock.seal(batch)
+    clock.hold(batch)
+    clock.wait(1)
+    clock.sweep("promote_due")
+    assert clock.claimed() == []
+    resume(clock, batch)
+    assert clock.claimed() == jobs
+
+
+def test_an_upload_can_be_paused_before_it_is_sealed(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    jobs = clock.enqueue(2, batch=batch)
+    assert clock.hold(batch) == "paused"
+    jobs += clock.enqueue(1, batch=batch)
+    clock.seal(batch)
+    assert clock.claimed() == []
+    resume(clock, batch)
+    assert clock.claimed() == jobs
+
+
+def test_resuming_an_upload_does_not_accept_it(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    clock.enqueue(2, batch=batch)
+    clock.hold(batch)
+    assert resume(clock, batch) == ""
+    assert clock.claimed() == []
+    assert clock.read(batch).status is BatchStatus.VALIDATING
+
+
+def test_a_canceled_batch_is_neither_paused_nor_resumed(clock: Clockwork) -> None:
+    batch, _ = clock.batch_of(2)
+    clock.run(job_calls.cancel_batch(clock.account, batch))
+    assert clock.hold(batch) == "canceled"
+    assert clock.hold(batch, "resume", "canceled") == "canceled"
+    for flow in (flows.pause_batch, flows.resume_batch, flows.retry_failed):
+        with pytest.raises(BatchCanceled, match=batch):
+            clock.drive(flow(clock.account, batch))
+    assert clock.claimed() == []
+
+
+def test_a_batch_that_nobody_knows(clock: Clockwork) -> None:
+    batch = clock.new_id()
+    before = clock.dump()
+    assert clock.hold(batch) is None
+    assert clock.hold(batch, "resume", "paused") is None
+    for flow in (flows.pause_batch, flows.resume_batch, flows.retry_failed):
+        with pytest.raises(BatchNotFound, match=batch):
+            clock.drive(flow(clock.account, batch))
+    assert clock.dump() == before
+
+
+def test_resuming_what_nothing_holds_changes_nothing(clock: Clockwork) -> None:
+    batch, _ = clock.batch_of(2)
+    before = clock.dump()
+    assert clock.drive(flows.resume_batch(clock.account, batch)).held is None
+    assert clock.hold(batch, "resume") == ""
+    assert clock.dump() == before
+
+
+def test_a_suspect_of_a_paused_batch_waits(clock: Clockwork) -> None:
+    batch, (job,) = clock.batch_of(1)
+    clock.client.hset(clock.key(f"job:{job}"), "deaths", 2)
+    assert clock.claimed() == [job]
+    clock.give_back(job)
+    assert clock.members("suspects") == [job]
+    clock.hold(batch)
+    assert clock.claimed() == []
+    clock.wait(2)
+    resume(clock, batch)
+    assert clock.claimed() == [job]
+
+
+def test_holding_costs_the_same_whatever_the_size(clock: Clockwork) -> None:
+    small, _ = clock.batch_of(1)
+    big = clock.open_batch()
+    for _ in range(40):
+        clock.enqueue(1_000, batch=big)
+    clock.seal(big)
+
+    def commands(batch: str) -> int:
+        before = int(clock.client.info("stats")["total_commands_processed"])
+        clock.hold(batch)
+        clock.hold(batch, "resume", "paused")
+        return int(clock.client.info("stats")["total_commands_processed"]) - before
+
+    assert commands(small) == commands(big)
+    began = time.perf_counter()
+    clock.hold(big)
+    clock.hold(big, "resume", "paused")
+    clock.run(job_calls.cancel_batch(clock.account, big))
+    assert time.perf_counter() - began < 0.5
+
+
+# Where a batch stands.
+
+
+def test_a_batch_goes_through_its_statuses(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    clock.enqueue(3, batch=batch)
+    found = clock.read(batch)
+    assert (found.status, found.sealed_at) == (BatchStatus.VALIDATING, None)
+    clock.wait(1)
+    clock.seal(batch)
+    found = clock.read(batch)
+    assert found.status is BatchStatus.IN_PROGRESS
+    assert found.sealed_at is not None
+    assert (found.sealed_at - found.created_at).total_seconds() == 1
+    clock.wait(1)
+    clock.end_all("completed", "failed")
+    clock.claimed()
+    assert clock.read(batch).finished_at is None
+    job = clock.members("claims:p1")[0]
+    clock.wait(1)
+    clock.refuse(job)
+    clock.wait(1)
+    found = clock.read(batch)
+    assert found.status is BatchStatus.COMPLETED
+    assert found.finished_at is not None
+    assert (found.finished_at - found.created_at).total_seconds() == 3
+    assert found.request_counts == {
+        "total": 3,
+        "completed": 1,
+        "failed": 1,
+        "canceled": 0,
+        "dead": 1,
+    }
+
+
+def test_a_canceled_batch_is_over_with_its_last_run(clock: Clockwork) -> None:
+    batch, _ = clock.batch_of(5)
+    clock.heartbeat(first=True)
+    taken = clock.claim(1).items
+    clock.accept(taken)
+    clock.run(job_calls.cancel_batch(clock.account, batch))
+    found = clock.read(batch)
+    assert (found.status, found.states) == (
+        BatchStatus.FINALIZING,
+        {JobState.RUNNING: 1, JobState.CANCELED: 4},
+    )
+    clock.sweep("sweep_canceled")
+    assert clock.read(batch).finished_at is None
+    clock.finish(taken[0].job_id, state="canceled")
+    found = clock.read(batch)
+    assert (found.status, found.is_over) == (BatchStatus.CANCELED, True)
+    assert found.finished_at is not None
+    assert found.request_counts["canceled"] == 5
+
+
+def test_an_upload_that_is_canceled_is_over_with_the_sweep(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    clock.enqueue(2, batch=batch)
+    clock.run(job_calls.cancel_batch(clock.account, batch))
+    assert clock.read(batch).status is BatchStatus.CANCELED
+    clock.sweep("sweep_canceled")
+    assert clock.read(batch).finished_at is not None
+
+
+def test_an_empty_upload_that_is_canceled_is_over_at_once(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    clock.run(job_calls.cancel_batch(clock.account, batch))
+    assert clock.read(batch).status is BatchStatus.CANCELED
+    assert clock.read(batch).finished_at is not None
+
+
+def test_a_canceled_upload_that_another_takes_over_is_over(clock: Clockwork) -> None:
+    batch, other = clock.open_batch(), clock.open_batch()
+    clock.enqueue(names=["a"], batch=batch)
+    clock.run(job_calls.cancel_batch(clock.account, batch))
+    assert clock.read(batch).finished_at is None
+    clock.enqueue(names=["a"], batch=other)
+    assert clock.read(batch).finished_at is not None
+
+
+@pytest.mark.parametrize("first", ["seal", "end"])
+def test_a_batch_whose_jobs_are_over_when_it_is_sealed_is_over(
+    clock: Clockwork, first: str
+) -> None:
+    batch = clock.open_batch()
+    jobs = clock.enqueue(2, batch=batch)
+    if first == "end":
+        clock.cancel(*jobs)
+        assert clock.read(batch).finished_at is None
+    clock.seal(batch)
+    if first == "seal":
+        clock.cancel(*jobs)
+    assert clock.read(batch).status is BatchStatus.COMPLETED
+    assert clock.read(batch).finished_at is not None
+
+
+def test_an_empty_batch_is_over_at_once(clock: Clockwork) -> None:
+    batch, _ = clock.batch_of(1)
+    empty = clock.open_batch()
+    clock.seal(empty)
+    assert clock.read(empty).status is BatchStatus.COMPLETED
+    assert clock.read(empty).finished_at is not None
+    assert clock.read(batch).finished_at is None
+
+
+def test_the_end_is_written_once(clock: Clockwork) -> None:
+    batch, _ = clock.batch_of(1)
+    (job,) = clock.end_all("completed")
+    at = clock.read(batch).finished_at
+    clock.wait(5)
+    assert clock.finish(job) == 0
+    clock.run(job_calls.seal_batch(clock.account, batch))
+    clock.hold(batch)
+    resume(clock, batch)
+    assert clock.read(batch).finished_at == at
+
+
+def test_a_batch_leaves_nothing_behind(clock: Clockwork) -> None:
+    batch, _ = clock.batch_of(3, BatchRules(canary=1))
+    clock.end_all("completed")
+    clock.end_all("failed", "completed")
+    clock.hold(batch)
+    clock.wait(9 * DAY / 1_000_000)
+    clock.heartbeat(first=True)
+    clock.sweep("retire", KEEP)
+    clock.sweep("expire_batches", UPLOAD)
+    assert [key for key in clock.dump() if batch in key] == []
+    assert clock.members("batches") == []
+
+
+# Doing again what failed.
+
+
+def test_what_failed_is_done_again_and_the_batch_is_not_over_any_more(clock: Clockwork) -> None:
+    batch, jobs = clock.batch_of(4)
+    clock.end_all("completed", "failed")
+    (dead,) = clock.claimed(1)
+    clock.refuse(dead)
+    clock.cancel(jobs[3])
+    assert clock.read(batch).finished_at is not None
+    done = clock.drive(flows.retry_failed(clock.account, batch))
+    assert done == Retried({JobState.FAILED: 1, JobState.DEAD: 1}, canceled_left=1)
+    found = clock.read(batch)
+    assert (found.status, found.finished_at) == (BatchStatus.IN_PROGRESS, None)
+    done = clock.drive(flows.retry_failed(clock.account, batch))
+    assert (done.jobs, done.canceled_left) == (0, 1), "they are ready"
+    assert sorted(clock.end_all(*["completed"] * 2)) == sorted(jobs[1:3])
+    found = clock.read(batch)
+    assert (found.request_counts["completed"], found.request_counts["canceled"]) == (3, 1)
+    assert found.finished_at is not None
+
+
+def test_canceled_jobs_are_done_again_where_that_is_asked_for(clock: Clockwork) -> None:
+    batch, jobs = clock.batch_of(2)
+    clock.end_all("failed")
+    clock.cancel(jobs[1])
+    done = clock.drive(flows.retry_failed(clock.account, batch, canceled=True))
+    assert done == Retried({JobState.FAILED: 1, JobState.CANCELED: 1})
+    assert clock.states(jobs) == {"ready"}
+
+
+def test_a_retry_by_reason_leaves_the_others_as_they_are(clock: Clockwork) -> None:
+    batch, jobs = clock.batch_of(3)
+    first, second, third = clock.claimed(3)
+    clock.refuse(first, why="Browser CRASHED.")
+    clock.refuse(second, why="max steps")
+    clock.refuse(third, why="the browser crashed")
+    done = clock.drive(flows.retry_failed(clock.account, batch, reason="browser crashed"))
+    assert done == Retried({JobState.DEAD: 2})
+    assert [clock.state(job) for job in jobs] == ["ready", "dead", "ready"]
+    with pytest.raises(InvalidRequest, match="reason: expected some text"):
+        clock.drive(flows.retry_failed(clock.account, batch, reason=" "))
+
+
+def test_a_retry_goes_through_every_page_once(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    for _ in range(2):
+        clock.cancel(*clock.enqueue(700, batch=batch))
+    clock.seal(batch)
+    assert clock.drive(flows.retry_failed(clock.account, batch)) == Retried({}, 1_400)
+    done = clock.drive(flows.retry_failed(clock.account, batch, canceled=True))
+    assert done == Retried({JobState.CANCELED: 1_400})
+
+
+def test_a_retry_leaves_alone_what_another_batch_took_over(clock: Clockwork) -> None:
+    old = clock.open_batch()
+    clock.enqueue(names=["a", "b"], batch=old)
+    batch = clock.open_batch()
+    (taken,) = clock.enqueue(names=["a"], batch=batch)
+    clock.seal(batch)
+    clock.cancel(taken)
+    clock.seal(old)
+    assert clock.drive(flows.retry_failed(clock.account, old, canceled=True)).jobs == 0
+    assert clock.drive(flows.retry_failed(clock.account, batch, canceled=True)).jobs == 1
+
+
+def test_a_retry_of_a_paused_batch_waits_for_its_end(clock: Clockwork) -> None:
+    batch, _ = clock.batch_of(1)
+    jobs = clock.end_all("failed")
+    clock.hold(batch)
+    assert clock.drive(flows.retry_failed(clock.account, batch)).jobs == 1
+    assert clock.claimed() == []
+    resume(clock, batch)
+    assert clock.claimed() == jobs
+
+
+# Lists of batches.
+
+
+def test_batches_are_listed_the_newest_first_and_each_once(clock: Clockwork) -> None:
+    made = []
+    for n in range(7):
+        clock.wait(n % 2)
+        made.append(clock.batch_of(1)[0])
+    seen: list[str] = []
+    cursor = ""
+    for page in range(4):
+        found = clock.run(job_calls.list_batches(clock.account, cursor, 2))
+        seen += [batch.id for batch in found.batches]
+        cursor = found.cursor
+        if page == 1:
+            clock.batch_of(1)
+    assert cursor == ""
+    assert sorted(seen) == sorted(made)
+    order = [clock.read(batch).created_at for batch in seen]
+    assert order == sorted(order, reverse=True)
+
+
+def test_a_page_of_batches_costs_as_many_commands_however_many_were_made_at_one_time(
+    clock: Clockwork,
+) -> None:
+    made = sorted((clock.open_batch() for _ in range(5)), reverse=True)
+    others = ["z" * 19 + "".join(letters) for letters in product("abcdef", repeat=5)]
+    clock.client.zadd(clock.key("batches"), dict.fromkeys(others, clock.now))
+    page = job_calls.list_batches(clock.account, f"{clock.now} {others[0]}", 3)
+    assert [batch.id for batch in clock.run(page).batches] == made[:3]
+    assert clock.commands(page) < 40
+
+
+@pytest.mark.parametrize("other", ["goes on", "is given up"])
+def test_a_job_that_another_upload_took_and_that_came_back_stands_in_its_batch_once(
+    clock: Clockwork, other: str
+) -> None:
+    first, second = clock.open_batch(), clock.open_batch()
+    jobs = [spec(name) for name in "abc"]
+    clock.hand_in(jobs, first)
+    clock.hand_in(jobs[1:], second)
+    if other == "is given up":
+        clock.run(job_calls.discard_batch(clock.account, second))
+        clock.sweep("expire_batches", UPLOAD)
+    answers = clock.hand_in(jobs, first)  # the same packet, since its answer was lost
+    assert clock.run(job_calls.list_batch(clock.account, first, 0, 100)) == [
+        a.job_id for a in answers
+    ]
+    assert clock.seal(first) == 3
+    assert sorted(clock.claimed()) == sorted(a.job_id for a in answers)
+    assert not clock.client.exists(clock.key(f"batch_left:{first}"))
+
+
+def test_an_upload_without_what_another_took_over_is_not_accepted_in_part(
+    clock: Clockwork,
+) -> None:
+    first, second = clock.open_batch(), clock.open_batch()
+    clock.hand_in([spec("a"), spec("b")], first)
+    clock.hand_in([spec("b")], second)
+    before = clock.dump()
+    assert clock.run(job_calls.seal_batch(clock.account, first, 2)) == job_calls.MISMATCH
+    assert clock.dump() == before
+    assert clock.run(job_calls.seal_batch(clock.account, first, 1)) == 1
+    assert clock.run(job_calls.seal_batch(clock.account, first, 2)) == 1, "it was accepted before"

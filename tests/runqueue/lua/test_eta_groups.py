@@ -1,0 +1,198 @@
+"""A batch of which jobs wait in a paused group has no ETA, and says why."""
+
+from typing import Any
+
+import pytest
+
+from runqueue.records.batch import Batch, BatchRules
+from runqueue.store import groups, job_calls
+from tests.runqueue.lua.clockwork import Clockwork, spec
+from tests.runqueue.lua.test_eta import TEN_RUNS, rounds
+from tests.runqueue.lua.test_many_groups import sealed_in_groups, set_groups
+
+
+@pytest.fixture
+def known(clock: Clockwork) -> Clockwork:
+    """An account of which it is known how long runs take."""
+    clock.limit(**TEN_RUNS)
+    clock.batch_of(4)
+    rounds(clock, 1, 4, 100)
+    return clock
+
+
+def pause(clock: Clockwork, group: str, *, paused: bool = True) -> None:
+    clock.run(groups.set_group(clock.account, group, groups.KEEP, paused))
+
+
+def note(found: Batch) -> str:
+    assert (found.seconds_left, found.eta) == (None, None)
+    return found.eta_note or ""
+
+
+@pytest.mark.parametrize("options", [{}, {"priority": 0}, {"run_at": 10**17}], ids=str)
+def test_no_eta_while_jobs_wait_in_a_paused_group(known: Clockwork, options: Any) -> None:
+    batch, _ = known.batch_of(50, group="shop-a", **options)
+    assert (known.read(batch).seconds_left, known.read(batch).eta_note) == (500.0, None)
+
+    pause(known, "shop-a")
+
+    found = known.read(batch)
+    assert found.paused_group == "shop-a"
+    assert note(found) == (
+        "jobs of it wait in group 'shop-a', which is paused: `runqueue group set shop-a --resume`"
+    )
+    assert (found.as_dict()["eta_note"], found.as_dict()["paused_group"]) == (note(found), "shop-a")
+
+
+def test_the_jobs_that_stand_first_in_a_canary_wait_in_a_paused_group_as_well(
+    known: Clockwork,
+) -> None:
+    batch, _ = known.batch_of(5, BatchRules(canary=5), group="shop-a")
+    pause(known, "shop-a")
+    assert known.read(batch).paused_group == "shop-a"
+
+
+def test_it_is_known_again_once_the_group_goes_on(known: Clockwork) -> None:
+    batch, _ = known.batch_of(50, group="shop-a")
+    pause(known, "shop-a")
+    pause(known, "shop-a", paused=False)
+    assert (known.read(batch).seconds_left, known.read(batch).eta_note) == (500.0, None)
+
+
+def test_a_group_that_an_older_version_let_go_on_is_not_paused(known: Clockwork) -> None:
+    batch, _ = known.batch_of(50, group="shop-a")
+    pause(known, "shop-a")
+    known.client.hdel(known.key("group:shop-a"), "paused")
+    assert known.read(batch).seconds_left == 500.0
+
+
+def test_a_paused_group_of_others_changes_nothing(known: Clockwork) -> None:
+    batch, _ = known.batch_of(50, group="shop-a")
+    known.batch_of(5, group="shop-b")
+    known.run(groups.set_group(known.account, "shop-a", 3, None))
+    pause(known, "shop-b")
+    assert known.read(batch).seconds_left == 500.0
+
+
+def test_jobs_of_a_paused_group_that_run_or_have_ended_are_not_waited_for(known: Clockwork) -> None:
+    batch, _ = known.batch_of(10, group="shop-a")
+    rounds(known, 1, 4, 100)
+    known.heartbeat(first=True)
+    taken = known.claim(6).items
+    pause(known, "shop-a")
+    assert len(taken) == 6
+    assert (known.read(batch).seconds_left, known.read(batch).paused_group) != (None, "shop-a")
+    assert known.read(batch).eta_note is None
+
+
+def test_jobs_of_a_paused_group_that_were_canceled_are_not_waited_for(known: Clockwork) -> None:
+    batch = known.open_batch()
+    gone = known.enqueue(3, batch=batch, group="shop-a")
+    known.enqueue(50, batch=batch, group="shop-b")
+    known.seal(batch)
+    pause(known, "shop-a")
+    assert known.read(batch).paused_group == "shop-a"
+
+    known.run(job_calls.cancel(known.account, gone))
+
+    assert (known.read(batch).seconds_left, known.read(batch).paused_group) == (500.0, None)
+
+
+@pytest.mark.parametrize("how", ["canceled", "paused", "unsealed"])
+def test_a_batch_that_is_held_itself_speaks_of_no_group(known: Clockwork, how: str) -> None:
+    batch = known.open_batch()
+    known.enqueue(5, batch=batch, group="shop-a")
+    if how != "unsealed":
+        known.seal(batch)
+    pause(known, "shop-a")
+    if how == "canceled":
+        known.cancel_batch(batch)
+    elif how == "paused":
+        known.hold(batch)
+
+    found = known.read(batch)
+    assert (found.paused_group, found.seconds_left) == (None, None)
+    assert found.eta_note == ("the batch is paused" if how == "paused" else None)
+
+
+def test_why_there_is_no_eta_is_said_for_the_account_as_well(clock: Clockwork) -> None:
+    clock.limit(**TEN_RUNS)
+    batch, _ = clock.batch_of(20)
+    assert note(clock.read(batch)) == "no run has ended yet, so nobody knows how long one takes"
+    rounds(clock, 1, 4, 100)
+    assert clock.read(batch).eta_note is None
+    clock.client.hset(clock.key("meta"), "paused", "ops")
+    assert "the account submits nothing until a person resumes it" in note(clock.read(batch))
+
+
+def test_a_pause_of_the_account_is_not_why_where_all_jobs_run(clock: Clockwork) -> None:
+    clock.limit(**TEN_RUNS)
+    batch, _ = clock.batch_of(3)
+    clock.heartbeat(first=True)
+    assert len(clock.claim(3).items) == 3
+    clock.client.hset(clock.key("meta"), "paused", "ops")
+    assert note(clock.read(batch)) == "no run has ended yet, so nobody knows how long one takes"
+
+
+def test_a_list_of_batches_and_a_callback_know_of_paused_groups(known: Clockwork) -> None:
+    rules = BatchRules(callback_url="https://shop.example/", callback_at=(0.5,))
+    batch, _ = known.batch_of(8, rules, group="shop-a")
+    rounds(known, 1, 4, 100)
+    other, _ = known.batch_of(5, group="shop-b")
+    pause(known, "shop-a")
+
+    page = known.run(job_calls.list_batches(known.account, "", 10))
+    told = {found.id: found.paused_group for found in page.batches}
+    assert (told[batch], told[other]) == ("shop-a", None)
+    (due,) = known.callbacks()
+    assert due.batch.paused_group == "shop-a"
+
+
+@pytest.mark.parametrize(("paused", "of_the_batch"), [(1, 500), (500, 1), (500, 500)])
+def test_reading_a_batch_costs_no_more_with_many_groups(
+    known: Clockwork, paused: int, of_the_batch: int
+) -> None:
+    set_groups(known, paused)
+    batch = sealed_in_groups(known, of_the_batch)
+    call = job_calls.get_batch(known.account, batch)
+
+    assert known.commands(call) < 60
+    assert known.read(batch).paused_group is not None
+
+
+def test_more_groups_than_may_be_looked_at_give_no_eta_and_say_so(known: Clockwork) -> None:
+    batch, _ = known.batch_of(5)
+    known.client.sadd(known.key(f"batch_lanes:{batch}"), *(f"2:g{n}" for n in range(20_500)))
+    assert known.read(batch).eta_note is None
+    known.client.sadd(known.key("paused_lanes"), *(f"2:other-{n}" for n in range(20_500)))
+
+    found = known.read(batch)
+
+    assert found.paused_group is None
+    assert note(found) == "more groups are paused than can be looked at, perhaps some of its own"
+
+
+def test_many_lanes_of_canceled_jobs_are_not_looked_through(known: Clockwork) -> None:
+    batch = sealed_in_groups(known, 500)
+    set_groups(known, 500)
+    known.enqueue(1)
+    for start in range(0, 500, 100):
+        ids = known.run(job_calls.list_batch(known.account, batch, start, 100))
+        known.run(job_calls.cancel(known.account, ids[:-1] if start == 400 else ids))
+
+    assert known.commands(job_calls.get_batch(known.account, batch)) < 1_000
+    assert known.read(batch).eta_note is not None
+
+
+def test_a_page_of_batches_looks_at_a_bounded_number_of_groups(known: Clockwork) -> None:
+    set_groups(known, 400)
+    for n in range(40):
+        batch = known.open_batch()
+        known.hand_in([spec(f"{n}-{i}", group=f"x{i}") for i in range(900)], batch)
+        known.seal(batch)
+    call = job_calls.list_batches(known.account, "", 40)
+
+    assert known.commands(call) < 800
+    notes = [found.eta_note for found in known.run(call).batches]
+    assert notes[0] is None
+    assert "more groups" in (notes[-1] or "")

@@ -1,0 +1,396 @@
+"""The time of a batch: what has not been submitted by then is not, and uploads end some day."""
+
+import pytest
+
+from runqueue.errors import BatchExpired
+from runqueue.producer import flows
+from runqueue.records.batch import BatchRules, BatchStatus
+from runqueue.records.job import JobState
+from runqueue.store import (
+    job_calls,
+    operator_calls,
+    worker_calls,
+)
+from tests.runqueue.lua.clockwork import DAY, KEEP, SECOND, UPLOAD, Clockwork
+
+HOUR = 3_600.0
+ONE_HOUR = BatchRules(expires_after=HOUR)
+
+
+def run_one(clock: Clockwork) -> str:
+    """Claim one job and find its run."""
+    clock.heartbeat(first=True)
+    taken = clock.claim(1).items
+    assert clock.accept(taken) == [1]
+    return str(taken[0].job_id)
+
+
+def late(clock: Clockwork, seconds: float = HOUR) -> None:
+    """Let a batch's time be up, and the sweep see it."""
+    clock.wait(seconds)
+    clock.sweep("hold_expired")
+
+
+# Batches whose time is up.
+
+
+def test_nothing_more_is_submitted_once_the_time_of_a_batch_is_up(clock: Clockwork) -> None:
+    batch, jobs = clock.batch_of(3, ONE_HOUR)
+    found = clock.read(batch)
+    assert found.expires_at is not None
+    assert found.sealed_at is not None
+    assert (found.expires_at - found.sealed_at).total_seconds() == HOUR
+    late(clock, HOUR - 0.001)
+    assert clock.claimed(1) == jobs[:1]
+    late(clock, 0.001)
+    assert clock.claimed() == []
+    assert clock.read(batch).held == "expired"
+    assert clock.read(batch).held_reason == "not all of it was submitted within 3600 s"
+
+
+def test_the_time_begins_with_the_sealing(clock: Clockwork) -> None:
+    batch = clock.open_batch(ONE_HOUR)
+    jobs = clock.enqueue(2, batch=batch)
+    late(clock)
+    clock.seal(batch)
+    late(clock, HOUR / 2)
+    assert clock.claimed() == jobs
+
+
+def test_runs_under_way_go_on_and_then_it_is_expired(clock: Clockwork) -> None:
+    batch, _ = clock.batch_of(3, ONE_HOUR)
+    job = run_one(clock)
+    late(clock)
+    assert clock.read(batch).status is BatchStatus.FINALIZING
+    clock.wait(5)
+    clock.finish(job)
+    found = clock.read(batch)
+    assert (found.status, found.states) == (
+        BatchStatus.EXPIRED,
+        {JobState.COMPLETED: 1, JobState.READY: 2},
+    )
+    assert found.finished_at is not None
+    assert found.expires_at is not None
+    assert (found.finished_at - found.expires_at).total_seconds() == 5
+
+
+def test_a_run_that_is_to_be_run_again_waits_in_an_expired_batch(clock: Clockwork) -> None:
+    batch, jobs = clock.batch_of(1, ONE_HOUR)
+    assert clock.claimed() == jobs
+    late(clock)
+    clock.give_back(jobs[0])
+    assert clock.claimed() == []
+    assert clock.read(batch).status is BatchStatus.EXPIRED
+
+
+def test_a_batch_that_was_over_in_time_stays_completed(clock: Clockwork) -> None:
+    batch, _ = clock.batch_of(2, ONE_HOUR)
+    clock.end_all("completed", "failed")
+    late(clock)
+    assert clock.read(batch).status is BatchStatus.COMPLETED
+    assert clock.drive(flows.retry_failed(clock.account, batch)).jobs == 1
+    late(clock)
+    assert len(clock.claimed()) == 1, "its time was up while nothing was left to submit"
+
+
+@pytest.mark.parametrize("hold", ["paused", "canary"])
+def test_a_batch_that_something_else_held_expires_all_the_same(clock: Clockwork, hold: str) -> None:
+    canary = 1 if hold == "canary" else None
+    batch, _ = clock.batch_of(3, BatchRules(expires_after=HOUR, canary=canary))
+    if hold == "paused":
+        clock.hold(batch)
+    assert clock.read(batch).held == hold
+    late(clock)
+    assert clock.read(batch).status is BatchStatus.EXPIRED
+
+
+def test_a_batch_that_was_stopped_before_stays_what_it_is(clock: Clockwork) -> None:
+    rules = BatchRules(expires_after=HOUR, abort_at_failure_ratio=0.5, abort_after=1)
+    aborted, _ = clock.batch_of(3, rules)
+    clock.end_all("failed")
+    canceled, _ = clock.batch_of(3, ONE_HOUR)
+    clock.cancel_batch(canceled)
+    late(clock)
+    assert clock.read(aborted).status is BatchStatus.FAILED
+    assert clock.read(canceled).status is BatchStatus.CANCELED
+    assert clock.members("expiring") == []
+
+
+def test_rules_say_nothing_any_more_of_an_expired_batch(clock: Clockwork) -> None:
+    rules = BatchRules(expires_after=HOUR, abort_at_failure_ratio=0.5, abort_after=1)
+    batch, _ = clock.batch_of(3, rules)
+    job = run_one(clock)
+    late(clock)
+    clock.finish(job, state="failed")
+    assert clock.read(batch).status is BatchStatus.EXPIRED
+
+
+def test_an_expired_batch_that_is_resumed_goes_on_without_an_end_of_its_time(
+    clock: Clockwork,
+) -> None:
+    batch, jobs = clock.batch_of(3, ONE_HOUR)
+    assert clock.claimed(1) == jobs[:1]
+    late(clock)
+    assert clock.claimed() == []
+    found = clock.drive(flows.resume_batch(clock.account, batch))
+    assert (found.held, found.status, found.expires_at) == (None, BatchStatus.IN_PROGRESS, None)
+    late(clock)
+    clock.heartbeat(first=True)
+    assert clock.claimed() == jobs[1:]
+    assert clock.read(batch).held is None
+
+
+def test_an_expired_batch_whose_canary_is_not_decided_goes_on_with_it(clock: Clockwork) -> None:
+    batch, jobs = clock.batch_of(3, BatchRules(expires_after=HOUR, canary=1))
+    late(clock)
+    assert clock.resume(batch) == "canary"
+    assert clock.claimed() == jobs[:1]
+
+
+def test_an_expired_batch_is_not_paused_and_may_be_canceled(clock: Clockwork) -> None:
+    batch, jobs = clock.batch_of(3, ONE_HOUR)
+    late(clock)
+    assert clock.hold(batch) == "expired"
+    assert clock.cancel_batch(batch) == 3
+    clock.sweep("sweep_canceled")
+    assert clock.read(batch).status is BatchStatus.CANCELED
+    assert clock.states(jobs) == {"canceled"}
+
+
+def test_what_failed_may_be_done_again_in_an_expired_batch_once_it_is_resumed(
+    clock: Clockwork,
+) -> None:
+    batch, _ = clock.batch_of(2, ONE_HOUR)
+    failed = clock.end_all("failed")
+    late(clock)
+    assert clock.drive(flows.retry_failed(clock.account, batch)).jobs == 1
+    assert clock.claimed() == []
+    clock.resume(batch)
+    assert set(failed) <= set(clock.claimed())
+
+
+def test_what_waits_in_an_expired_batch_for_a_week_is_canceled_and_all_of_it_goes(
+    clock: Clockwork,
+) -> None:
+    batch, jobs = clock.batch_of(3, ONE_HOUR)
+    late(clock)
+    late(clock, KEEP / SECOND - 1)
+    assert clock.sweep("sweep_canceled") == 0
+    late(clock, 1)
+    assert clock.sweep("sweep_canceled") == 3
+    assert clock.read(batch).status is BatchStatus.EXPIRED
+    assert clock.states(jobs) == {"canceled"}
+    clock.wait(9 * DAY / SECOND)
+    clock.sweep("retire", KEEP)
+    assert [key for key in clock.dump() if batch in key] == []
+    assert [key for key in clock.dump("meta", "counters") if "expiring" in key] == []
+
+
+def test_a_batch_is_held_by_the_sweep_that_the_tick_asks_for(clock: Clockwork) -> None:
+    clock.batch_of(1, ONE_HOUR)
+    clock.heartbeat(first=True)
+    clock.tick()
+    clock.wait(2)
+    assert "sweep" not in clock.tick().messages
+    clock.wait(HOUR - 2)
+    clock.heartbeat(first=True)
+    clock.client.hset(clock.key("meta"), "sweep_at", clock.now - 2 * SECOND)
+    assert "sweep" in clock.tick().messages
+
+
+def test_expiring_costs_the_same_whatever_the_size(clock: Clockwork) -> None:
+    def commands() -> int:
+        return int(clock.client.info("commandstats").get("cmdstat_hset", {}).get("calls", 0))
+
+    costs = []
+    for size in (1, 1_000):
+        clock.batch_of(size, ONE_HOUR)
+        before = commands()
+        late(clock)
+        costs.append(commands() - before)
+    assert costs[0] == costs[1]
+
+
+# Uploads that were never finished.
+
+
+def test_an_upload_that_was_never_finished_is_shown_as_expired_for_a_week(
+    clock: Clockwork,
+) -> None:
+    batch = clock.open_batch(BatchRules(canary=2))
+    jobs = clock.enqueue(5, batch=batch)
+    clock.wait(UPLOAD / SECOND)
+    clock.sweep("expire_batches", UPLOAD)
+    assert clock.states(jobs) == {None}
+    found = clock.read(batch)
+    assert (found.status, found.total, found.states) == (BatchStatus.EXPIRED, 0, {})
+    assert found.held_reason == "its upload was not finished in time: hand its jobs in again"
+    assert found.finished_at is not None
+    listed = clock.run(job_calls.list_batches(clock.account, "", 10)).batches
+    assert [(one.id, one.status) for one in listed] == [(batch, BatchStatus.EXPIRED)]
+    clock.wait(KEEP / SECOND - 1)
+    clock.sweep("expire_batches", UPLOAD)
+    assert clock.read(batch).status is BatchStatus.EXPIRED
+    clock.wait(1)
+    clock.sweep("expire_batches", UPLOAD)
+    assert [key for key in clock.dump() if batch in key] == []
+    assert clock.members("batches") == clock.members("unsealed") == []
+
+
+def test_an_upload_that_expired_does_not_go_on(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    clock.enqueue(2, batch=batch)
+    clock.wait(UPLOAD / SECOND)
+    clock.sweep("expire_batches", UPLOAD)
+    before = clock.dump()
+    for flow in (flows.pause_batch, flows.resume_batch, flows.retry_failed):
+        with pytest.raises(BatchExpired, match="hand them in again"):
+            clock.drive(flow(clock.account, batch))
+    assert clock.hold(batch, "resume", "expired") == "expired"
+    assert clock.seal(batch) == job_calls.EXPIRED
+    assert clock.cancel_batch(batch) == 0
+    assert clock.dump() == before
+
+
+def test_a_job_that_ran_outlives_its_upload(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    kept, _ = clock.enqueue(2, batch=batch)
+    clock.cancel(kept)
+    clock.wait(UPLOAD / SECOND)
+    clock.sweep("expire_batches", UPLOAD)
+    assert (clock.state(kept), clock.field(kept, "batch")) == ("canceled", None)
+    assert clock.read(batch).total == 0
+
+
+def test_an_upload_that_was_canceled_stays_canceled_and_goes_with_its_jobs(
+    clock: Clockwork,
+) -> None:
+    batch = clock.open_batch()
+    jobs = clock.enqueue(2, batch=batch)
+    clock.cancel_batch(batch)
+    clock.wait(UPLOAD / SECOND)
+    clock.sweep("expire_batches", UPLOAD)
+    assert clock.members("unsealed") == [batch], "its jobs have not been swept yet"
+    clock.sweep("sweep_canceled")
+    clock.sweep("expire_batches", UPLOAD)
+    found = clock.read(batch)
+    assert (found.status, found.total) == (BatchStatus.CANCELED, 2)
+    assert clock.states(jobs) == {"canceled"}
+    clock.wait(9 * DAY / SECOND)
+    clock.sweep("retire", KEEP)
+    assert [key for key in clock.dump() if batch in key] == []
+
+
+def test_a_canceled_upload_without_jobs_goes_after_a_week(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    clock.cancel_batch(batch)
+    clock.sweep("sweep_canceled")
+    for days in (1, 7):
+        assert clock.read(batch).status is BatchStatus.CANCELED
+        clock.wait(days * DAY / SECOND)
+        clock.sweep("expire_batches", UPLOAD)
+    assert [key for key in clock.dump() if batch in key] == []
+
+
+def test_an_upload_that_is_taken_apart_in_steps_shows_no_jobs_meanwhile(clock: Clockwork) -> None:
+    batch = clock.open_batch(BatchRules(callback_url="https://user.test/hook"))
+    clock.enqueue(1_000, batch=batch)
+    clock.enqueue(500, batch=batch)
+    clock.wait(UPLOAD / SECOND)
+    assert clock.sweep("expire_batches", UPLOAD) == 1_000
+    found = clock.read(batch)
+    assert (found.status, found.total, found.states) == (BatchStatus.EXPIRED, 0, {})
+    assert clock.callbacks() == [], "it is told once all of it is gone"
+    assert clock.sweep("expire_batches", UPLOAD) == 502, (
+        "999 went first, and the batch itself was looked at twice"
+    )
+    assert [due.what for due in clock.callbacks()] == ["expired"]
+
+
+# Batches whose jobs have all ended.
+
+
+@pytest.mark.parametrize("rules", [BatchRules(), ONE_HOUR])
+def test_a_batch_whose_jobs_have_all_ended_keeps_its_status_when_it_is_canceled(
+    clock: Clockwork, rules: BatchRules
+) -> None:
+    batch, _ = clock.batch_of(3, rules)
+    clock.end_all("completed", "failed", "completed")
+    before = clock.dump()
+    assert clock.cancel_batch(batch) == 3
+    assert clock.dump() == before
+    assert clock.read(batch).status is BatchStatus.COMPLETED
+
+
+def test_an_empty_batch_stays_completed_when_it_is_canceled(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    clock.seal(batch)
+    assert clock.cancel_batch(batch) == 0
+    assert clock.read(batch).status is BatchStatus.COMPLETED
+
+
+def test_a_batch_that_is_canceled_again_keeps_its_time(clock: Clockwork) -> None:
+    batch, _ = clock.batch_of(2)
+    clock.cancel_batch(batch)
+    at = clock.read(batch).canceled_at
+    clock.wait(5)
+    assert clock.cancel_batch(batch) == 2
+    assert clock.read(batch).canceled_at == at
+
+
+def test_a_job_that_is_replayed_while_its_expired_batch_is_swept_is_not_lost(
+    clock: Clockwork,
+) -> None:
+    batch, jobs = clock.batch_of(15, BatchRules(expires_after=60))
+    expire_for_a_week(clock)
+    sweep = worker_calls.sweep(clock.account, "sweep_canceled", 10)
+    assert clock.run(sweep) == 10
+    assert clock.run(operator_calls.replay(clock.account, clock.seen(jobs[0]))) == [1]
+    assert clock.run(sweep) == 5
+    clock.resume(batch)
+    assert clock.claimed(100) == [jobs[0]]
+
+
+def test_what_an_expired_batch_cancels_says_why(clock: Clockwork) -> None:
+    _, (job,) = clock.batch_of(1, BatchRules(expires_after=60))
+    expire_for_a_week(clock)
+    clock.sweep("sweep_canceled")
+    assert clock.field(job, "reason") == "its batch expired"
+
+
+def test_what_is_done_again_in_a_batch_that_expired_long_ago_goes_in_time_too(
+    clock: Clockwork,
+) -> None:
+    batch, jobs = clock.batch_of(2, BatchRules(expires_after=60))
+    expire_for_a_week(clock)
+    clock.sweep("sweep_canceled")
+    assert clock.drive(flows.retry_failed(clock.account, batch, canceled=True)).jobs == 2
+    for _ in range(20):
+        clock.wait(DAY / SECOND)
+        for script, *span in (("hold_expired",), ("sweep_canceled",), ("retire", KEEP)):
+            clock.sweep(script, *span)
+    assert clock.states(jobs) == {None}
+    assert [key for key in clock.dump() if batch in key] == []
+    assert clock.members("expiring") == []
+
+
+def expire_for_a_week(clock: Clockwork) -> None:
+    """The time of a batch is up, and nobody resumes it."""
+    clock.wait(60)
+    clock.sweep("hold_expired")
+    clock.wait(7 * DAY / SECOND)
+    clock.sweep("hold_expired")
+
+
+@pytest.mark.parametrize("n", [50, 300])
+def test_uploads_that_were_given_up_keep_nobody_waiting(clock: Clockwork, n: int) -> None:
+    late = clock.open_batch()
+    clock.enqueue(1, batch=late)
+    clock.now += UPLOAD
+    for _ in range(n):
+        clock.run(job_calls.discard_batch(clock.account, clock.open_batch()))
+    # As the worker does: asked again while as many were looked at as the limit says.
+    while clock.run(worker_calls.sweep(clock.account, "expire_batches", UPLOAD, 10)) >= 10:
+        pass
+    assert clock.members("unsealed") == [late]
+    assert clock.read(late).status is BatchStatus.EXPIRED

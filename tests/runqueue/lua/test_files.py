@@ -1,0 +1,140 @@
+"""Uploaded files serve one run each: the first job that names one holds it."""
+
+from dataclasses import replace
+
+import orjson
+
+from runqueue.records.job import Enqueued, EnqueueStatus
+from runqueue.request.job_spec import JobSpec
+from runqueue.store import operator_calls
+from tests.runqueue.lua.clockwork import DAY, KEEP, UPLOAD, Clockwork, spec
+
+
+def with_files(name: str, *files: str, body: str = "a") -> JobSpec:
+    made = spec(name, body=body)
+    fields = {**made.body, "file_ids": list(files)}
+    return replace(made, body=fields, canonical=orjson.dumps(fields), files=files)
+
+
+def hand_in(clock: Clockwork, *jobs: JobSpec, batch: str | None = None) -> list[Enqueued]:
+    return clock.hand_in(list(jobs), batch)
+
+
+def one(clock: Clockwork, job: JobSpec) -> Enqueued:
+    return hand_in(clock, job)[0]
+
+
+def held(clock: Clockwork) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = clock.client.hgetall(clock.key("files"))  # type: ignore[assignment]
+    return found
+
+
+def replay(clock: Clockwork, *jobs: str) -> list[int]:
+    return clock.run(operator_calls.replay(clock.account, clock.seen(*jobs)))
+
+
+def test_a_second_job_with_a_file_is_refused_and_told_whose_it_is(clock: Clockwork) -> None:
+    first = one(clock, with_files("a", "f1", "f2"))
+    assert first.status is EnqueueStatus.NEW
+    second = one(clock, with_files("b", "f3", "f2"))
+    assert second.status is EnqueueStatus.CONFLICT
+    assert second.fault is not None
+    assert second.fault.field == "body.file_ids"
+    assert "'f2'" in second.fault.message
+    assert first.job_id in second.fault.message
+    assert clock.state(second.job_id) is None
+    assert held(clock).keys() == {b"f1", b"f2"}, "f3 is free, since b was not stored"
+
+
+def test_the_same_job_again_is_no_second_use(clock: Clockwork) -> None:
+    job = with_files("a", "f1")
+    assert one(clock, job).status is EnqueueStatus.NEW
+    again = one(clock, job)
+    assert (again.status, again.fault) == (EnqueueStatus.KNOWN, None)
+
+
+def test_of_two_in_one_call_the_first_gets_the_file_and_others_are_accepted(
+    clock: Clockwork,
+) -> None:
+    a, b, c = hand_in(clock, with_files("a", "f1"), with_files("b", "f1"), with_files("c", "f2"))
+    assert [one.status.value for one in (a, b, c)] == ["new", "conflict", "new"]
+    assert b.fault is not None
+    assert a.job_id in b.fault.message
+
+
+def test_a_file_of_a_job_that_ended_without_any_run_is_free(clock: Clockwork) -> None:
+    refused = one(clock, with_files("a", "f1")).job_id
+    clock.claimed()
+    clock.refuse(refused)
+    canceled = one(clock, with_files("b", "f2")).job_id
+    clock.cancel(canceled)
+    again = hand_in(clock, with_files("c", "f1"), with_files("d", "f2"))
+    assert [job.status for job in again] == [EnqueueStatus.NEW] * 2
+    assert replay(clock, refused, canceled) == [3, 3], "the files are others' now"
+
+
+def test_a_dead_job_that_has_its_files_still_is_done_again(clock: Clockwork) -> None:
+    job = one(clock, with_files("a", "f1")).job_id
+    clock.claimed()
+    clock.refuse(job)
+    assert replay(clock, job) == [1]
+    assert one(clock, with_files("b", "f1")).status is EnqueueStatus.CONFLICT
+
+
+def test_a_job_whose_run_had_the_files_is_not_done_again_and_keeps_them(clock: Clockwork) -> None:
+    job = one(clock, with_files("a", "f1")).job_id
+    clock.claimed()
+    clock.found(job, 1, "r-a")
+    clock.finish(job, run_id="r-a", state="failed")
+    assert clock.state(job) == "failed"
+    assert replay(clock, job) == [3]
+    assert clock.state(job) == "failed"
+    assert one(clock, with_files("b", "f1")).status is EnqueueStatus.CONFLICT
+
+
+def test_files_go_with_the_record_that_holds_them(clock: Clockwork) -> None:
+    job = one(clock, with_files("a", "f1", "f2")).job_id
+    clock.claimed()
+    clock.found(job, 1, "r-a")
+    clock.finish(job, run_id="r-a")
+    clock.now += KEEP + DAY
+    clock.sweep("retire", KEEP)
+    assert clock.state(job) is None
+    assert held(clock) == {}
+
+
+def test_a_discarded_job_gives_back_only_what_is_its_own(clock: Clockwork) -> None:
+    job = one(clock, with_files("a", "f1", "f2")).job_id
+    clock.claimed()
+    clock.refuse(job)
+    other = one(clock, with_files("b", "f1")).job_id
+    assert clock.run(operator_calls.discard(clock.account, [job])) == [1]
+    assert held(clock) == {b"f1": other.encode()}
+
+
+def test_an_upload_that_expires_gives_its_files_back(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    hand_in(clock, with_files("a", "f1"), batch=batch)
+    clock.now += UPLOAD + DAY
+    clock.sweep("expire_batches", UPLOAD)
+    assert held(clock) == {}
+
+
+def test_a_job_that_another_upload_takes_over_keeps_its_files(clock: Clockwork) -> None:
+    batch, later = clock.open_batch(), clock.open_batch()
+    job = with_files("a", "f1")
+    (first,) = hand_in(clock, job, batch=batch)
+    (taken,) = hand_in(clock, job, batch=later)
+    assert (taken.job_id, taken.status, taken.batch) == (first.job_id, EnqueueStatus.NEW, later)
+    assert held(clock) == {b"f1": first.job_id.encode()}
+    clock.now += UPLOAD + DAY
+    clock.sweep("expire_batches", UPLOAD)
+    assert held(clock) == {}
+
+
+def test_files_stand_beside_other_options(clock: Clockwork) -> None:
+    job = replace(with_files("a", "f1"), run_at=spec("x", run_at=clock.now + DAY).run_at)
+    answer = one(clock, job)
+    assert answer.state == "scheduled"
+    assert clock.state(answer.job_id) == "scheduled"
+    assert held(clock) == {b"f1": answer.job_id.encode()}

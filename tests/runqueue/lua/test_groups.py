@@ -1,0 +1,217 @@
+"""Groups: caps and pauses set while they work."""
+
+import pytest
+
+from runqueue.errors import InvalidGroup
+from runqueue.producer import flows
+from runqueue.producer.flows import drive
+from runqueue.store import groups
+from runqueue.store.groups import KEEP, Group, Keep
+from tests.runqueue.lua.clockwork import Clockwork
+
+
+def set_group(
+    clock: Clockwork,
+    name: str = "shop",
+    *,
+    cap: int | Keep | None = KEEP,
+    paused: bool | None = None,
+) -> Group:
+    return clock.run(groups.set_group(clock.account, name, cap, paused))
+
+
+def ttl(clock: Clockwork, group: str = "shop") -> int:
+    return clock.client.ttl(clock.key(f"group:{group}"))
+
+
+def test_a_cap_holds_from_the_next_claim_on(clock: Clockwork) -> None:
+    clock.enqueue(10, group="shop")
+    assert set_group(clock, cap=2) == Group("shop", clock.account, 2, False, 0, True)
+    assert len(clock.claimed()) == 2
+    assert clock.claimed() == []
+
+
+def test_a_cap_that_is_raised_lets_a_group_go_on_at_once(clock: Clockwork) -> None:
+    clock.enqueue(10, group="shop")
+    set_group(clock, cap=2)
+    assert len(clock.claimed(10)) == 2
+    assert clock.claimed(10) == []
+    clock.client.delete(clock.key("wake"))
+    assert set_group(clock, cap=5).live == 2
+    assert clock.client.exists(clock.key("wake")) == 1
+    assert len(clock.claimed(10)) == 3
+    assert clock.claimed(10) == []
+    set_group(clock, cap=None)
+    assert len(clock.claimed(10)) == 5
+
+
+def test_a_cap_below_what_is_live_waits_for_the_ends(clock: Clockwork) -> None:
+    jobs = clock.running(3, group="shop")
+    waiting = clock.enqueue(3, group="shop")
+    set_group(clock, cap=1)
+    for job in jobs[:2]:
+        clock.finish(job)
+        assert clock.claimed() == []
+    clock.finish(jobs[2])
+    assert clock.claimed() == waiting[:1]
+
+
+def test_nothing_of_a_paused_group_is_claimed_until_it_goes_on(clock: Clockwork) -> None:
+    jobs = clock.enqueue(3, group="shop")
+    others = clock.enqueue(1)
+    assert set_group(clock, paused=True).paused
+    assert clock.claimed() == others
+    clock.client.delete(clock.key("wake"))
+    jobs += clock.enqueue(1, group="shop")
+    assert clock.claimed() == []
+    clock.client.delete(clock.key("wake"))
+    assert not set_group(clock, paused=False).paused
+    assert clock.client.exists(clock.key("wake")) == 1
+    assert clock.claimed() == jobs
+
+
+def test_the_ends_of_a_paused_group_wake_nobody(clock: Clockwork) -> None:
+    jobs = clock.running(2, group="shop")
+    clock.enqueue(2, group="shop")
+    set_group(clock, paused=True)
+    assert clock.claimed() == []
+    clock.client.delete(clock.key("wake"))
+    clock.finish(jobs[0])
+    assert clock.client.exists(clock.key("wake")) == 0
+    assert clock.members("ring:2") == []
+
+
+def test_every_priority_of_a_group_comes_back(clock: Clockwork) -> None:
+    set_group(clock, paused=True)
+    jobs = clock.enqueue(1, group="shop", priority=0) + clock.enqueue(1, group="shop", priority=3)
+    assert clock.claimed() == []
+    set_group(clock, paused=False)
+    assert clock.claimed() == jobs
+
+
+def test_what_is_not_said_stays_as_it_is(clock: Clockwork) -> None:
+    set_group(clock, cap=3)
+    assert set_group(clock, paused=True).max_concurrent == 3
+    assert set_group(clock, cap=4).paused
+    found = set_group(clock)
+    assert (found.max_concurrent, found.paused) == (4, True)
+
+
+def test_setting_twice_is_setting_once(clock: Clockwork) -> None:
+    clock.enqueue(3, group="shop")
+    for settings in ({"cap": 1}, {"paused": True}, {"paused": False}, {"cap": None}):
+        set_group(clock, **settings)
+        clock.claimed(1)
+        set_group(clock, **settings)
+        before = clock.dump()
+        set_group(clock, **settings)
+        assert clock.dump() == before
+
+
+@pytest.mark.parametrize("settings", [{"cap": 2}, {"paused": True}])
+def test_a_group_with_settings_is_not_forgotten(
+    clock: Clockwork, settings: dict[str, bool]
+) -> None:
+    (job,) = clock.running(group="shop")
+    clock.finish(job)
+    assert ttl(clock) > 0, "nobody gave it settings"
+    set_group(clock, **settings)  # type: ignore[arg-type]
+    assert ttl(clock) == -1
+    set_group(clock, cap=None, paused=False)
+    (job,) = clock.running(group="shop")
+    set_group(clock, **settings)  # type: ignore[arg-type]
+    clock.finish(job)
+    assert ttl(clock) == -1
+    set_group(clock, cap=None, paused=False)
+    assert ttl(clock) > 0
+    assert clock.client.exists(clock.key("groups")) == 0
+
+
+@pytest.mark.parametrize("end", ["canceled", "deadline", "held"])
+def test_a_group_whose_jobs_never_had_a_slot_is_forgotten_a_day_later(
+    clock: Clockwork, end: str
+) -> None:
+    if end == "held":
+        batch, _ = clock.batch_of(2, group="shop")
+        clock.hold(batch)
+    else:
+        jobs = clock.enqueue(2, group="shop", deadline=clock.now + 1)
+        clock.wait(1)
+        if end == "canceled":
+            clock.cancel(*jobs)
+    assert clock.claimed() == []
+    assert 0 < ttl(clock) <= 86_400
+    clock.running(group="shop")
+    assert ttl(clock) == -1, "it is in use again"
+
+
+def test_a_group_with_a_live_job_is_kept_although_its_ready_ones_are_canceled(
+    clock: Clockwork,
+) -> None:
+    (job,) = clock.running(group="shop")
+    clock.cancel(*clock.enqueue(2, group="shop"))
+    assert clock.claimed() == []
+    assert ttl(clock) == -1
+    clock.finish(job)
+    assert ttl(clock) > 0
+
+
+def test_a_paused_group_stands_in_no_claims_way(clock: Clockwork) -> None:
+    """It leaves the ring with the pause, and no job that comes brings it back."""
+    jobs = clock.enqueue(1, group="shop")
+    set_group(clock, paused=True)
+    assert clock.members("ring:2") == []
+    jobs += clock.enqueue(1, group="shop")
+    urgent = clock.enqueue(1, group="shop", priority=0)
+    assert clock.members("ring:2") == clock.members("ring:0") == []
+    assert clock.claimed() == []
+    set_group(clock, paused=False)
+    assert clock.claimed() == urgent + jobs
+
+
+def test_a_pause_costs_a_group_no_turn_and_gives_it_none(clock: Clockwork) -> None:
+    clock.enqueue(40, group="shop")
+    clock.enqueue(40, group="free")
+    assert len(clock.claimed(20)) == 20
+    set_group(clock, paused=True)
+    assert len(clock.claimed(10)) == 10
+    set_group(clock, paused=False)
+    taken = [job for _ in range(20) for job in clock.claimed(1)]
+    assert abs(sum(clock.field(job, "group") == "shop" for job in taken) - 10) <= 1
+
+
+def test_settings_that_go_while_jobs_are_live_leave_the_record(clock: Clockwork) -> None:
+    set_group(clock, cap=2)
+    (job,) = clock.running(group="shop")
+    set_group(clock, cap=None)
+    assert ttl(clock) == -1
+    clock.finish(job)
+    assert ttl(clock) > 0
+
+
+def test_groups_with_settings_or_ready_jobs_are_listed(clock: Clockwork) -> None:
+    clock.running(2, group="busy")
+    clock.enqueue(1, group="waits")
+    batch = clock.open_batch()
+    clock.enqueue(1, group="held", batch=batch)
+    set_group(clock, "shop", cap=2)
+    set_group(clock, "off", paused=True)
+    clock.enqueue(1, group="off")
+    found = drive(flows.list_groups(clock.account), clock.run)
+    account = clock.account
+    assert found == [
+        Group("off", account, None, True, 0, True),
+        Group("shop", account, 2, False, 0, False),
+        Group("waits", account, None, False, 0, True),
+    ]
+    assert found[1].as_dict()["max_concurrent"] == 2
+    assert len(clock.run(groups.group_names(clock.account, 2))) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "cap", "field"),
+    [("Shop", None, "group"), ("", None, "group"), ("a", 0, "max_concurrent"), ("a", -1, "max_")],
+)
+def test_bad_settings_are_named(name: str, cap: int | None, field: str) -> None:
+    with pytest.raises(InvalidGroup, match=field):
+        groups.set_group("default", name, cap)

@@ -1,0 +1,1121 @@
+"""Runs that were told by their requests alone, and late answers that say whose they are.
+
+`a` and `b` ask for the same. The run `b1` of `b` was taken for `a`'s: a guess.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from itertools import permutations
+from typing import Any
+
+import pytest
+
+from runqueue.records.batch import BatchRules
+from runqueue.records.claim_items import (
+    Lost,
+    RunAccepted,
+    RunAgain,
+    Searched,
+    UnconfirmedPage,
+)
+from runqueue.records.job import JobState
+from runqueue.request.retry_policy import Retry
+from runqueue.store import job_calls, operator_calls, worker_calls
+from runqueue.store.scripts import ScriptCall
+from tests.runqueue.lua.clockwork import (
+    CLAIM_AGE,
+    GRACE,
+    SECOND,
+    SPACING,
+    Clockwork,
+    dump,
+)
+from tests.runqueue.lua.webhooks import receive, told
+
+LIVE = ("submitting", "unconfirmed", "running")
+
+
+def record(clock: Clockwork, *found: tuple[str, str], guess: bool = False) -> list[int]:
+    """Record runs, (job, run), of first attempts, in one call."""
+    items = [RunAccepted(job, 1, run, "created", SECOND) for job, run in found]
+    return clock.run(worker_calls.mark_running(clock.account, items, guess=guess))
+
+
+def guessed(clock: Clockwork, **options: Any) -> tuple[str, str]:
+    """Two equal jobs whose answers were lost; the first was given the run `b1` of the second."""
+    a, b = clock.doubtful(2, body="the same", **options)
+    clock.wait(2)
+    assert record(clock, (a, "b1"), guess=True) == [1]
+    consistent(clock)
+    return a, b
+
+
+def test_when_a_guessed_run_was_submitted_is_not_known(clock: Clockwork) -> None:
+    guessed(clock)
+    assert clock.run(worker_calls.submission_times(clock.account, ["b1"]))[1] == [None]
+
+
+def owners(clock: Clockwork, *runs: str) -> list[str]:
+    """Whose the runs are."""
+    return clock.run(worker_calls.bound_runs(clock.account, runs))
+
+
+def strays(clock: Clockwork) -> set[str]:
+    """Runs of ours that no job owns."""
+    held: Any = clock.client.hkeys(clock.key("strays"))
+    return {raw.decode() for raw in held}
+
+
+def consistent(clock: Clockwork) -> None:
+    """The indexes, the counters and the owners of runs say what the jobs' records say."""
+    prefix = clock.key("")
+    data = {name.removeprefix(prefix): value for name, value in dump(clock.client).items()}
+    jobs = {
+        name.removeprefix("job:"): {k.decode(): v for k, v in value.items()}
+        for name, value in data.items()
+        if name.startswith("job:")
+    }
+    state = {job: fields["state"].decode() for job, fields in jobs.items()}
+    by_state = {s: {job for job in jobs if state[job] == s} for s in {*state.values(), *LIVE}}
+    zsets = {
+        name: {member.decode() for member, _ in data.get(name, ())}
+        for name in ("poll", "listed", "unconfirmed", "parked", "reconcile", "cancels")
+    }
+    assert zsets["poll"] | zsets["listed"] == by_state["running"]
+    assert not zsets["poll"] & zsets["listed"]
+    assert zsets["unconfirmed"] | zsets["parked"] == by_state["unconfirmed"] == zsets["reconcile"]
+    assert not zsets["unconfirmed"] & zsets["parked"]
+    assert {job for job in zsets["cancels"] if job in jobs} == {
+        job for job in by_state["running"] if "cancel" in jobs[job]
+    }
+    counters = {k.decode(): int(v) for k, v in data.get("counters", {}).items()}
+    counted = Counter(f"{state[job]}:{jobs[job].get('priority', b'2').decode()}" for job in jobs)
+    kept = {n: v for n, v in counters.items() if n.rpartition(":")[0] in {*state.values(), *LIVE}}
+    assert {name: n for name, n in kept.items() if n} == counted
+    slots = sum(state[job] in LIVE and jobs[job].get("slot") != b"0" for job in jobs)
+    assert counters.get("live", 0) == slots
+    bound = {
+        run.decode(): job.decode()
+        for name, value in data.items()
+        if name.startswith("runs:")
+        for run, job in value.items()
+    }
+    for job, fields in jobs.items():
+        if run := fields.get("run_id", b"").decode():
+            assert bound[run] == job, "a job's run is another's"
+        else:
+            assert state[job] != "running"
+    assert not set(bound) & strays(clock), "a run of a job is shown as nobody's"
+    for name, value in data.items():
+        if not name.startswith("batch:"):
+            continue
+        batch = name.removeprefix("batch:")
+        own = Counter(state[job] for job in jobs if jobs[job].get("batch", b"").decode() == batch)
+        counts = {
+            k.decode().removeprefix("count:"): int(v)
+            for k, v in value.items()
+            if k.startswith(b"count:")
+        }
+        assert {s: n for s, n in counts.items() if n} == own
+
+
+# The owner of the guess still runs.
+
+
+def test_a_late_true_answer_takes_the_run_from_the_guess_s_owner(clock: Clockwork) -> None:
+    a, b = guessed(clock)
+    started = clock.now
+    clock.wait(3)
+
+    assert record(clock, (b, "b1")) == [5]
+
+    consistent(clock)
+    assert (clock.state(b), clock.field(b, "run_id")) == ("running", "b1")
+    assert (clock.state(a), clock.field(a, "run_id")) == ("unconfirmed", None)
+    assert owners(clock, "b1") == [b]
+    assert clock.client.zscore(clock.key("unconfirmed"), a) == started - 2 * SECOND
+    assert clock.client.zscore(clock.key("reconcile"), a) == clock.now, "it is looked for at once"
+    assert strays(clock) == set()
+
+
+def test_who_lost_a_guess_is_looked_for_back_to_its_own_claim(clock: Clockwork) -> None:
+    a, b = clock.enqueue(2, body="the same")
+    assert clock.claimed(1) == [a]
+    claimed = clock.now
+    clock.wait(5)
+    assert clock.claimed(1) == [b]
+    clock.lose(a)
+    clock.lose(b)
+    clock.wait(2)
+    record(clock, (a, "b1"), guess=True)
+    clock.wait(2)
+    record(clock, (b, "b1"))
+
+    (doubt,) = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
+
+    assert (doubt.job_id, doubt.attempt, doubt.claimed_us) == (a, 1, claimed)
+    assert doubt.since_us == claimed + 5 * SECOND
+
+
+def test_who_lost_a_guess_keeps_the_server_s_date_of_its_own_claim(clock: Clockwork) -> None:
+    a, b = clock.enqueue(2, body="the same")
+    clock.heartbeat(first=True)
+    for name, date in ((a, 5 * SECOND), (b, 9 * SECOND)):
+        call = worker_calls.claim(clock.account, "p1", f"claim {name}", 1, 0, date_us=date)
+        assert [item.job_id for item in clock.run(call).items] == [name]
+        clock.lose(name)
+    record(clock, (a, "b1"), guess=True)
+    record(clock, (b, "b1"))
+
+    clock.wait(2)
+    (doubt,) = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
+
+    assert (doubt.job_id, doubt.date_us) == (a, 5 * SECOND)
+    assert clock.field(b, "claim_date") is None, "it is kept while it may be needed"
+
+
+def test_a_claim_whose_time_is_not_known_stays_so(clock: Clockwork) -> None:
+    a, b = clock.doubtful(2, body="the same")
+    clock.client.hdel(clock.key(f"job:{a}"), "claimed")
+    clock.wait(2)
+    record(clock, (a, "b1"), guess=True)
+    record(clock, (b, "b1"))
+
+    (doubt,) = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
+
+    assert (doubt.job_id, doubt.claimed_us) == (a, None)
+
+
+def test_the_owner_s_own_answer_takes_its_guess_back(clock: Clockwork) -> None:
+    a, b = guessed(clock)
+
+    assert record(clock, (a, "a1")) == [5]
+
+    consistent(clock)
+    assert (clock.state(a), clock.field(a, "run_id")) == ("running", "a1")
+    assert clock.state(b) == "unconfirmed"
+    assert strays(clock) == {"b1"}, "the guess is shown until an equal job has it"
+    call = worker_calls.bound_runs(clock.account, ["a1", "b1"], but_spares=True)
+    assert clock.run(call) == [a, ""], "a search may take it for the equal job's"
+    assert record(clock, (b, "b1"), guess=True) == [1]
+    consistent(clock)
+
+
+ANSWERS = (("a", "a1"), ("b", "b1"))
+
+
+@pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
+@pytest.mark.parametrize("calls_of", [1, 2], ids=["one call", "two calls"])
+def test_both_answers_give_both_their_own_runs(
+    clock: Clockwork, order: Sequence[tuple[str, str]], calls_of: int
+) -> None:
+    a, b = guessed(clock)
+    found = [({"a": a, "b": b}[name], run) for name, run in order]
+
+    if calls_of == 1:
+        codes = record(clock, *found)
+    else:
+        codes = [record(clock, one)[0] for one in found]
+        consistent(clock)
+
+    consistent(clock)
+    assert codes == [5, 1]
+    assert clock.states([a, b]) == {"running"}
+    assert owners(clock, "a1", "b1") == [a, b]
+    assert strays(clock) == set()
+    before = clock.dump()
+    assert record(clock, *found) == [0, 0]
+    assert clock.dump() == before, "a repeated call changes nothing"
+
+
+@pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
+@pytest.mark.parametrize("calls_of", [1, 2], ids=["one call", "two calls"])
+def test_crossed_guesses_are_put_right(
+    clock: Clockwork, order: Sequence[tuple[str, str]], calls_of: int
+) -> None:
+    a, b = clock.doubtful(2, body="the same")
+    assert record(clock, (a, "b1"), (b, "a1"), guess=True) == [1, 1]
+    consistent(clock)
+    found = [({"a": a, "b": b}[name], run) for name, run in order]
+
+    if calls_of == 1:
+        record(clock, *found)
+    else:
+        for one in found:
+            record(clock, one)
+            consistent(clock)
+
+    consistent(clock)
+    assert clock.states([a, b]) == {"running"}
+    assert owners(clock, "a1", "b1") == [a, b]
+    assert record(clock, *found) == [0, 0]
+
+
+@pytest.mark.parametrize("order", list(permutations("abc")), ids="".join)
+@pytest.mark.parametrize("calls_of", [1, 3], ids=["one call", "three calls"])
+def test_guesses_that_went_round_three_jobs_are_put_right_in_every_order(
+    clock: Clockwork, order: Sequence[str], calls_of: int
+) -> None:
+    a, b, c = clock.doubtful(3, body="the same")
+    jobs = {"a": a, "b": b, "c": c}
+    record(clock, (a, "b1"), (b, "c1"), (c, "a1"), guess=True)
+    found = [(jobs[name], f"{name}1") for name in order]
+
+    if calls_of == 1:
+        record(clock, *found)
+    else:
+        for one in found:
+            record(clock, one)
+            consistent(clock)
+
+    consistent(clock)
+    assert owners(clock, "a1", "b1", "c1") == [a, b, c]
+    assert clock.states([a, b, c]) == {"running"}
+    assert strays(clock) == set()
+
+
+def test_an_answer_that_comes_while_its_job_still_submits_takes_the_guess(clock: Clockwork) -> None:
+    a, b = clock.enqueue(2, body="the same")
+    clock.heartbeat("w1", first=True)
+    clock.heartbeat("w2", first=True)
+    first, second = clock.claim(1, "w1").items[0], clock.claim(1, "w2").items[0]
+    assert {first.job_id, second.job_id} == {a, b}
+    clock.lose(first.job_id)
+    record(clock, (first.job_id, "run2"), guess=True)
+
+    assert record(clock, (second.job_id, "run2")) == [5]
+
+    consistent(clock)
+    assert owners(clock, "run2") == [second.job_id]
+    assert clock.members("claims:w2") == []
+    assert clock.state(first.job_id) == "unconfirmed"
+
+
+def test_three_runs_are_not_made_for_two_jobs_of_a_worker_that_was_cut_off(
+    clock: Clockwork,
+) -> None:
+    clock.heartbeat("w1", first=True)
+    clock.heartbeat("w2", first=True)
+    clock.enqueue(2, body="the same")
+    a = clock.claim(1, "w1").items[0].job_id
+    clock.wait(10)
+    clock.heartbeat("w2")
+    b = clock.claim(1, "w2").items[0].job_id
+    clock.wait(6)
+    clock.heartbeat("w2")
+    clock.sweep("expire_leases", CLAIM_AGE)
+    assert (clock.state(a), clock.state(b)) == ("unconfirmed", "submitting")
+    record(clock, (a, "b1"), guess=True)
+
+    assert record(clock, (b, "b1")) == [5]
+    assert record(clock, (a, "a1")) == [1]
+
+    consistent(clock)
+    assert owners(clock, "a1", "b1") == [a, b]
+    assert clock.claimed(5, "w2") == [], "nothing is submitted again"
+
+
+def test_a_guess_takes_no_run_that_has_an_owner(clock: Clockwork) -> None:
+    _, b = guessed(clock)
+    before = clock.dump()
+
+    assert record(clock, (b, "b1"), guess=True) == [4]
+
+    assert clock.dump() == before
+
+
+def test_a_second_guess_for_a_job_that_has_one_comes_to_nothing(clock: Clockwork) -> None:
+    a, _ = guessed(clock)
+    before = clock.dump()
+
+    assert record(clock, (a, "c1"), guess=True) == [4]
+
+    assert clock.dump() == before
+
+
+def test_a_true_answer_takes_no_run_from_who_has_it_by_an_answer(clock: Clockwork) -> None:
+    a, b = clock.doubtful(2, body="the same")
+    assert record(clock, (a, "r1")) == [1]
+
+    assert record(clock, (b, "r1")) == [3]
+
+    consistent(clock)
+    assert (owners(clock, "r1"), clock.state(b)) == ([a], "unconfirmed")
+
+
+@pytest.mark.parametrize("attempt", [2, 3])
+def test_an_answer_to_another_attempt_corrects_no_guess(clock: Clockwork, attempt: int) -> None:
+    a, _ = guessed(clock)
+
+    assert clock.found(a, attempt, "a9") == 2
+
+    consistent(clock)
+    assert (clock.field(a, "run_id"), strays(clock)) == ("b1", {"a9"})
+
+
+def test_unequal_jobs_swap_too_while_the_owner_runs(clock: Clockwork) -> None:
+    (a,) = clock.doubtful(body="one")
+    (b,) = clock.doubtful(body="another")
+    record(clock, (a, "b1"), guess=True)
+
+    assert record(clock, (b, "b1")) == [5]
+
+    consistent(clock)
+    assert (clock.state(a), owners(clock, "b1")) == ("unconfirmed", [b])
+
+
+# Slots, polls, cancels, batches, groups.
+
+
+def test_slots_are_neither_lost_nor_taken_twice_by_a_swap(clock: Clockwork) -> None:
+    clock.limit(concurrent_runs=2)
+    a, b = guessed(clock)
+    (waiting,) = clock.enqueue(1)
+
+    record(clock, (b, "b1"))
+
+    assert clock.run(job_calls.stats(clock.account)).live == 2
+    assert clock.claimed() == [], "both slots are taken"
+    clock.deny(a)
+    assert set(clock.claimed(5)) == {a}, "its slot is its own again"
+    consistent(clock)
+    assert clock.state(waiting) == "ready"
+
+
+def test_a_parked_job_that_had_a_guess_keeps_the_slot_that_came_with_it(clock: Clockwork) -> None:
+    a, b = clock.doubtful(2, body="the same", on_unconfirmed="park")
+    for _ in range(2):
+        clock.wait(30)
+        clock.search(a)
+    assert clock.members("parked") == [a]
+    record(clock, (a, "b1"), guess=True)
+    consistent(clock)
+
+    record(clock, (b, "b1"))
+
+    consistent(clock)
+    assert clock.members("unconfirmed") == [a]
+    assert clock.run(job_calls.stats(clock.account)).live == 2
+
+
+def test_who_lost_a_guess_is_polled_no_more_and_who_won_it_is(clock: Clockwork) -> None:
+    a, b = guessed(clock)
+    clock.wait(1)
+    record(clock, (b, "b1"))
+    clock.wait(3_600)
+    clock.heartbeat(first=True)
+
+    polled = clock.run(worker_calls.poll_claim(clock.account, "p1", 10, 0, SECOND)).items
+
+    assert [one.job_id for one in polled] == [b]
+    assert a not in clock.members("poll")
+
+
+def test_a_cancel_that_was_asked_for_stays_with_who_lost_the_guess(clock: Clockwork) -> None:
+    a, b = guessed(clock)
+    clock.cancel(a)
+    assert clock.members("cancels") == [a]
+
+    record(clock, (b, "b1"))
+
+    consistent(clock)
+    assert clock.members("cancels") == [], "the other's run is not canceled"
+    assert record(clock, (a, "a1")) == [1]
+    assert clock.members("cancels") == [a]
+    consistent(clock)
+
+
+def test_a_cancel_of_who_wins_the_run_comes_with_it(clock: Clockwork) -> None:
+    _, b = guessed(clock)
+    clock.cancel(b)
+
+    record(clock, (b, "b1"))
+
+    consistent(clock)
+    assert clock.members("cancels") == [b]
+
+
+def test_batches_count_every_swap(clock: Clockwork) -> None:
+    batch, (a, b) = clock.batch_of(2, BatchRules(), body="the same")
+    clock.claimed(2)
+    clock.lose(a)
+    clock.lose(b)
+    record(clock, (a, "b1"), guess=True)
+    consistent(clock)
+
+    record(clock, (b, "b1"))
+    consistent(clock)
+    record(clock, (a, "a1"))
+    consistent(clock)
+
+    for job, run in ((a, "a1"), (b, "b1")):
+        assert clock.finish(job, run_id=run) == 1
+    consistent(clock)
+    assert clock.read(batch).states[JobState.COMPLETED] == 2
+
+
+def test_canaries_are_counted_right_when_a_guess_changes_hands(clock: Clockwork) -> None:
+    batch, _ = clock.batch_of(3, BatchRules(canary=2), body="the same")
+    canaries = clock.claimed(5)
+    assert len(canaries) == 2
+    a, b = canaries
+    clock.lose(a)
+    clock.lose(b)
+    record(clock, (a, "b1"), guess=True)
+    record(clock, (b, "b1"))
+    record(clock, (a, "a1"))
+    assert clock.read(batch).states[JobState.READY] == 1
+
+    assert clock.finish(a, run_id="a1") == clock.finish(b, run_id="b1") == 1
+
+    consistent(clock)
+    assert len(clock.claimed(5)) == 1, "the canaries are over, and the rest goes on"
+
+
+# The end of a guess, and what comes after it.
+
+
+def ended_guess(clock: Clockwork, state: str = "completed") -> tuple[str, str]:
+    """As `guessed`, and the run has ended with the first job."""
+    a, b = guessed(clock)
+    assert clock.finish(a, run_id="b1", state=state) == 1
+    consistent(clock)
+    return a, b
+
+
+@pytest.mark.parametrize("state", ["completed", "failed", "canceled"])
+@pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
+@pytest.mark.parametrize("calls_of", [1, 2], ids=["one call", "two calls"])
+def test_where_the_guess_has_ended_the_equal_job_gets_the_other_run(
+    clock: Clockwork, order: Sequence[tuple[str, str]], calls_of: int, state: str
+) -> None:
+    a, b = ended_guess(clock, state)
+    found = [({"a": a, "b": b}[name], run) for name, run in order]
+
+    if calls_of == 1:
+        record(clock, *found)
+    else:
+        for one in found:
+            record(clock, one)
+            consistent(clock)
+
+    consistent(clock)
+    assert (clock.state(a), clock.field(a, "run_id")) == (state, "b1"), "an end stays an end"
+    assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
+    assert owners(clock, "a1", "b1") == [b, a]
+    assert strays(clock) == set()
+    assert clock.run(job_calls.stats(clock.account)).live == 1
+    before = clock.dump()
+    record(clock, *found)
+    assert clock.dump() == before, "a repeated call changes nothing"
+
+
+@pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
+@pytest.mark.parametrize("by", ["answer", "webhook"])
+@pytest.mark.parametrize("done_again", ["retry", "replay", "retry, and claimed"])
+def test_where_the_job_of_a_guess_is_done_again_the_equal_job_gets_the_other_run(
+    clock: Clockwork, order: Sequence[tuple[str, str]], by: str, done_again: str
+) -> None:
+    a, b = guessed(clock, retry=Retry(max_attempts=3))
+    if done_again == "replay":
+        clock.finish(a, run_id="b1", state="failed")
+        assert clock.run(operator_calls.replay(clock.account, clock.seen(a))) == [1]
+    else:
+        again = RunAgain(a, 1, "b1", "failed", "it failed", 60 * SECOND, b"{}")
+        assert clock.run(worker_calls.retry_run(clock.account, [again])) == [1]
+    if "claimed" in done_again:
+        clock.wait(61)
+        clock.heartbeat(first=True)
+        clock.sweep("promote_due")
+        assert clock.claimed() == [a]
+        assert clock.found(a, 2, "a2") == 1
+    before = clock.state(a), clock.field(a, "run_id")
+
+    for name, run in order:
+        job = {"a": a, "b": b}[name]
+        if by == "answer":
+            record(clock, (job, run))
+        else:
+            receive(clock, told(job, run_id=run, state=""))
+        consistent(clock)
+
+    assert (clock.state(a), clock.field(a, "run_id")) == before
+    assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
+    assert owners(clock, "a1", "b1") == [b, a]
+    assert strays(clock) == set()
+
+
+def test_the_run_that_came_for_an_ended_job_ends_the_equal_one(clock: Clockwork) -> None:
+    a, b = ended_guess(clock)
+    record(clock, (a, "a1"))
+    record(clock, (b, "b1"))
+
+    assert clock.finish(b, run_id="a1") == 1
+
+    consistent(clock)
+    assert clock.state(b) == "completed"
+    assert clock.run(job_calls.stats(clock.account)).live == 0
+
+
+def test_a_run_that_came_for_an_ended_job_is_a_candidate_of_the_equal_job_whose_answer_stays_lost(
+    clock: Clockwork,
+) -> None:
+    a, b = ended_guess(clock)
+
+    record(clock, (a, "a1"))
+
+    assert strays(clock) == {"a1"}, "nobody's, until somebody is given it"
+    search = worker_calls.bound_runs(clock.account, ["a1", "b1"], but_spares=True)
+    assert clock.run(search) == ["", a], "a search may take it for b"
+    assert record(clock, (b, "a1"), guess=True) == [1]
+    consistent(clock)
+    assert (clock.field(b, "run_id"), strays(clock)) == ("a1", set())
+    assert record(clock, (b, "b1")) == [3], "the late answer finds both served"
+    consistent(clock)
+    assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
+
+
+def test_only_a_spare_is_free_for_a_search_not_every_stray(clock: Clockwork) -> None:
+    (a,) = clock.doubtful()
+    clock.run(worker_calls.mark_dead(clock.account, [Lost(a, 1, "422")]))
+    record(clock, (a, "a1"))
+    assert strays(clock) == {"a1"}
+
+    search = worker_calls.bound_runs(clock.account, ["a1", "nobody's"], but_spares=True)
+
+    assert clock.run(search) == [a, ""]
+
+
+def test_an_unequal_job_gets_no_run_of_one_that_ended(clock: Clockwork) -> None:
+    (a,) = clock.doubtful(body="one")
+    (b,) = clock.doubtful(body="another")
+    record(clock, (a, "b1"), guess=True)
+    clock.finish(a, run_id="b1")
+
+    assert record(clock, (b, "b1")) == [3]
+    assert record(clock, (a, "a1")) == [2]
+
+    consistent(clock)
+    assert (clock.state(b), owners(clock, "b1")) == ("unconfirmed", [a])
+    assert strays(clock) == {"a1"}
+
+
+def test_a_spare_that_is_over_serves_nobody(clock: Clockwork) -> None:
+    a, b = ended_guess(clock)
+    record(clock, (a, "a1"))
+    assert clock.run(worker_calls.drop_strays(clock.account, ["a1"])) == 1
+
+    assert record(clock, (b, "b1")) == [3]
+
+    consistent(clock)
+    assert clock.state(b) == "unconfirmed"
+
+
+def test_a_spare_that_a_person_has_canceled_serves_nobody(clock: Clockwork) -> None:
+    a, b = ended_guess(clock)
+    record(clock, (a, "a1"))
+    assert clock.run(operator_calls.cancel_strays(clock.account, ["a1"])) == [1]
+
+    assert clock.run(worker_calls.bound_runs(clock.account, ["a1"], but_spares=True)) == [a]
+    assert record(clock, (b, "b1")) == [3]
+
+    consistent(clock)
+    assert (clock.state(b), strays(clock)) == ("unconfirmed", {"a1"})
+
+
+def test_a_debt_to_a_job_that_has_its_run_meanwhile_is_none(clock: Clockwork) -> None:
+    a, b = ended_guess(clock)
+    record(clock, (b, "b1"))
+    record(clock, (b, "b2"), guess=True)
+
+    assert record(clock, (a, "a1")) == [2]
+
+    consistent(clock)
+    assert (clock.field(b, "run_id"), strays(clock)) == ("b2", {"a1"})
+
+
+def test_an_answer_to_a_job_that_still_submits_whose_run_ended_with_another_is_a_doubt(
+    clock: Clockwork,
+) -> None:
+    a, b = clock.enqueue(2, body="the same")
+    clock.heartbeat("w1", first=True)
+    clock.heartbeat("w2", first=True)
+    a = clock.claim(1, "w1").items[0].job_id
+    b = clock.claim(1, "w2").items[0].job_id
+    clock.lose(a)
+    record(clock, (a, "b1"), guess=True)
+    clock.finish(a, run_id="b1")
+
+    assert record(clock, (b, "b1")) == [3]
+
+    consistent(clock)
+    assert clock.state(b) == "unconfirmed"
+    assert record(clock, (a, "a1")) == [5]
+    consistent(clock)
+    assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
+
+
+# A run's webhook comes to its attempt's own address: it says whose run it is, as an answer does.
+
+
+@pytest.mark.parametrize("state", ["", "completed"])
+def test_the_webhook_of_a_job_s_own_run_takes_its_guess_back(clock: Clockwork, state: str) -> None:
+    a, b = guessed(clock)
+
+    assert receive(clock, told(a, run_id="a1", state=state)) == ["ended" if state else "noted"]
+
+    consistent(clock)
+    assert (clock.state(a), clock.field(a, "run_id")) == (state or "running", "a1")
+    assert clock.state(b) == "unconfirmed"
+    assert strays(clock) == {"b1"}, "the guess is shown until an equal job has it"
+    call = worker_calls.bound_runs(clock.account, ["a1", "b1"], but_spares=True)
+    assert clock.run(call) == [a, ""], "a search may take it for the equal job's"
+    assert record(clock, (b, "b1"), guess=True) == [1]
+    consistent(clock)
+
+
+@pytest.mark.parametrize("state", ["", "completed"])
+def test_a_webhook_takes_the_run_from_the_guess_s_owner(clock: Clockwork, state: str) -> None:
+    a, b = guessed(clock)
+
+    assert receive(clock, told(b, run_id="b1", state=state)) == ["ended" if state else "noted"]
+
+    consistent(clock)
+    assert (clock.state(b), clock.field(b, "run_id")) == (state or "running", "b1")
+    assert (clock.state(a), clock.field(a, "run_id")) == ("unconfirmed", None)
+    assert strays(clock) == set()
+
+
+@pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
+@pytest.mark.parametrize("state", ["", "completed"])
+@pytest.mark.parametrize("calls_of", [1, 2], ids=["one call", "two calls"])
+def test_both_webhooks_give_both_their_own_runs(
+    clock: Clockwork, order: Sequence[tuple[str, str]], state: str, calls_of: int
+) -> None:
+    a, b = guessed(clock)
+    found = [told({"a": a, "b": b}[name], run_id=run, state=state) for name, run in order]
+
+    if calls_of == 1:
+        receive(clock, *found)
+    else:
+        for one in found:
+            receive(clock, one)
+            consistent(clock)
+
+    consistent(clock)
+    assert owners(clock, "a1", "b1") == [a, b]
+    assert clock.states([a, b]) == {state or "running"}
+    assert strays(clock) == set()
+
+
+@pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
+@pytest.mark.parametrize("state", ["", "completed"])
+def test_where_the_guess_has_ended_a_webhook_gives_the_equal_job_the_other_run(
+    clock: Clockwork, order: Sequence[tuple[str, str]], state: str
+) -> None:
+    a, b = ended_guess(clock)
+
+    for name, run in order:
+        receive(clock, told({"a": a, "b": b}[name], run_id=run, state=state))
+        consistent(clock)
+
+    assert (clock.state(a), clock.field(a, "run_id")) == ("completed", "b1"), "an end stays an end"
+    assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1"), "a look sees its end"
+    assert owners(clock, "a1", "b1") == [b, a]
+    assert strays(clock) == set()
+
+
+def test_a_webhook_takes_no_run_from_who_has_it_by_an_answer(clock: Clockwork) -> None:
+    a, b = clock.doubtful(2, body="the same")
+    assert record(clock, (a, "r1")) == [1]
+
+    assert receive(clock, told(b, run_id="r1")) == ["other"]
+
+    consistent(clock)
+    assert (owners(clock, "r1"), clock.state(b)) == ([a], "unconfirmed")
+
+
+def test_a_webhook_of_a_run_from_before_its_job_was_handed_in_corrects_no_guess(
+    clock: Clockwork,
+) -> None:
+    a, _ = guessed(clock)
+    before = clock.dump()
+
+    old = told(a, run_id="a9", created_us=clock.now - 3_600 * SECOND)
+    assert receive(clock, old) == ["other"]
+
+    assert clock.dump() == before
+
+
+# A canceled job's guess is canceled, and stays with it then.
+
+
+def test_a_canceled_job_takes_no_guess_that_may_be_an_equal_job_s(clock: Clockwork) -> None:
+    a, b = clock.doubtful(2, body="the same")
+    clock.cancel(a)
+    before = clock.dump()
+
+    assert record(clock, (a, "b1"), guess=True) == [4]
+
+    assert clock.dump() == before
+    assert record(clock, (b, "b1"), guess=True) == [1]
+    consistent(clock)
+
+
+def test_a_canceled_job_takes_the_guess_that_the_equal_jobs_left(clock: Clockwork) -> None:
+    a, b = clock.doubtful(2, body="the same")
+    clock.cancel(a)
+    record(clock, (b, "b1"), guess=True)
+
+    found = [RunAccepted(a, 1, "a1", "created", SECOND)]
+    call = worker_calls.mark_running(clock.account, found, guess=True, canceled=True)
+    assert clock.run(call) == [1]
+
+    consistent(clock)
+    assert clock.members("cancels") == [a]
+
+
+def cancel_sent(clock: Clockwork) -> tuple[str, str]:
+    """As `guessed`, and a worker cancels the run for the first job."""
+    a, b = guessed(clock)
+    clock.cancel(a)
+    clock.heartbeat(first=True)
+    (taken,) = clock.run(worker_calls.cancel_claim(clock.account, "p1", 10, 0, SECOND)).items
+    assert taken.run_id == "b1"
+    return a, b
+
+
+@pytest.mark.parametrize("by", ["answer", "webhook"])
+def test_a_run_that_is_canceled_for_its_guess_s_owner_ends_no_equal_job(
+    clock: Clockwork, by: str
+) -> None:
+    a, b = cancel_sent(clock)
+
+    if by == "answer":
+        assert record(clock, (b, "b1")) == [3]
+    else:
+        assert receive(clock, told(b, run_id="b1", state="")) == ["other"]
+
+    consistent(clock)
+    assert (clock.state(b), owners(clock, "b1")) == ("unconfirmed", [a])
+    clock.finish(a, run_id="b1", state="canceled")
+    assert record(clock, (a, "a1")) == [5], "its own run serves the equal job"
+    consistent(clock)
+    assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
+
+
+def test_a_job_whose_guess_is_being_canceled_leaves_its_own_run_to_the_equal_job(
+    clock: Clockwork,
+) -> None:
+    a, b = cancel_sent(clock)
+
+    assert record(clock, (a, "a1")) == [2]
+
+    consistent(clock)
+    assert (clock.field(a, "run_id"), strays(clock)) == ("b1", {"a1"})
+    assert record(clock, (b, "a1"), guess=True) == [1]
+    consistent(clock)
+    assert clock.members("cancels") == [a], "the equal job's is not canceled"
+
+
+def test_who_lost_its_guess_is_canceled_from_when_it_has_its_own_run(clock: Clockwork) -> None:
+    (a,) = clock.doubtful(body="one")
+    (b,) = clock.doubtful(body="another")
+    record(clock, (a, "b1"), guess=True)
+    clock.cancel(a)
+    clock.heartbeat(first=True)
+    clock.run(worker_calls.cancel_claim(clock.account, "p1", 10, 0, SECOND))
+    assert record(clock, (b, "b1")) == [5]
+    clock.wait(1_000)
+    assert record(clock, (a, "a1")) == [1]
+    clock.heartbeat(first=True)
+
+    (taken,) = clock.run(worker_calls.cancel_claim(clock.account, "p1", 10, 0, SECOND)).items
+
+    assert (taken.run_id, taken.tried_us) == ("a1", 0)
+
+
+# What a search records.
+
+
+def searched(clock: Clockwork, job: str, verdict: str, note: str = "", runs: Any = None) -> int:
+    candidates = "" if runs is None else json.dumps(runs)
+    item = Searched(job, 1, verdict, 600 * SECOND, GRACE, note, candidates)
+    return clock.run(worker_calls.record_search(clock.account, [item], clock.now, SPACING))[0]
+
+
+def test_two_absents_free_the_slot_and_never_submit_again(clock: Clockwork) -> None:
+    clock.limit(concurrent_runs=1)
+    (job,) = clock.doubtful()
+    since = clock.now
+    (waiting,) = clock.enqueue(1)
+    clock.wait(30)
+    assert searched(clock, job, "absent") == 1
+    assert clock.claimed() == []
+    clock.wait(30)
+    assert searched(clock, job, "absent") == 1
+
+    consistent(clock)
+    assert clock.client.zscore(clock.key("parked"), job) == since
+    assert clock.claimed() == [waiting]
+    for _ in range(20):
+        clock.wait(600)
+        assert searched(clock, job, "absent") == 1
+    consistent(clock)
+    assert (clock.state(job), clock.field(job, "attempt")) == ("unconfirmed", "1")
+    assert clock.run(job_calls.stats(clock.account)).live == 1
+
+
+def test_absents_before_the_wait_is_over_or_too_close_do_not_count(clock: Clockwork) -> None:
+    (job,) = clock.doubtful()
+    clock.wait(29)
+    searched(clock, job, "absent")
+    clock.wait(1)
+    searched(clock, job, "absent")
+    clock.wait(29)
+    searched(clock, job, "absent")
+    assert clock.members("unconfirmed") == [job], "the slot is its own"
+    clock.wait(1)
+
+    searched(clock, job, "absent")
+
+    assert clock.members("parked") == [job]
+
+
+def test_an_unknown_ends_what_was_counted_of_absents(clock: Clockwork) -> None:
+    (job,) = clock.doubtful()
+    clock.wait(30)
+    searched(clock, job, "absent")
+    clock.wait(30)
+    searched(clock, job, "unknown")
+    searched(clock, job, "absent")
+    consistent(clock)
+    assert clock.members("unconfirmed") == [job]
+    clock.wait(30)
+
+    searched(clock, job, "absent")
+
+    assert clock.members("parked") == [job]
+
+
+def test_absents_and_one_negative_are_not_two_negatives(clock: Clockwork) -> None:
+    (job,) = clock.doubtful()
+    clock.wait(30)
+    for verdict in ("absent", "negative", "absent", "absent"):
+        assert searched(clock, job, verdict) == 1
+        clock.wait(30)
+
+    assert clock.state(job) == "unconfirmed"
+    assert searched(clock, job, "negative") == 2
+    consistent(clock)
+
+
+def test_a_canceled_job_is_not_ended_by_absents(clock: Clockwork) -> None:
+    (job,) = clock.doubtful()
+    clock.cancel(job)
+    for _ in range(3):
+        clock.wait(30)
+        assert searched(clock, job, "absent") == 1
+
+    consistent(clock)
+    assert clock.state(job) == "unconfirmed"
+
+
+def test_a_run_found_after_absents_takes_its_slot_again(clock: Clockwork) -> None:
+    (job,) = clock.doubtful()
+    for _ in range(2):
+        clock.wait(30)
+        searched(clock, job, "absent")
+
+    assert clock.found(job, 1, "run1") == 1
+
+    consistent(clock)
+    assert clock.run(job_calls.stats(clock.account)).live == 1
+    assert clock.field(job, "absents") is None
+
+
+CANDIDATES = [{"run_id": "r9", "status": "running", "equal": ["prompt"], "different": ["engine"]}]
+
+
+def test_a_note_and_candidates_stay_until_the_next_search_says_otherwise(clock: Clockwork) -> None:
+    (job,) = clock.doubtful()
+    clock.wait(30)
+    searched(clock, job, "unknown", "may be its own", CANDIDATES)
+    assert clock.field(job, "search_note") == "may be its own"
+    assert json.loads(str(clock.field(job, "candidates"))) == CANDIDATES
+
+    searched(clock, job, "absent", "none")
+
+    assert clock.field(job, "search_note") == "none"
+    assert clock.field(job, "candidates") is None
+
+
+@pytest.mark.parametrize("way", ["found", "guessed", "denied", "given back", "canceled"])
+def test_a_note_and_candidates_go_when_the_job_is_settled(clock: Clockwork, way: str) -> None:
+    (job,) = clock.doubtful()
+    clock.wait(30)
+    searched(clock, job, "unknown", "may be its own", CANDIDATES)
+
+    if way == "found":
+        assert clock.found(job, 1, "run1") == 1
+    elif way == "guessed":
+        assert record(clock, (job, "run1"), guess=True) == [1]
+    elif way == "denied":
+        assert clock.deny(job) == 2
+    elif way == "given back":
+        assert clock.give_back(job) == 1
+    else:
+        clock.cancel(job)
+        assert clock.deny(job) == 2
+
+    consistent(clock)
+    assert clock.field(job, "search_note") is None
+    assert clock.field(job, "candidates") is None
+
+
+def test_each_job_waits_as_long_as_its_own_search_says(clock: Clockwork) -> None:
+    soon, late = clock.doubtful(2)
+    for _ in range(2):
+        clock.wait(30)
+        items = [
+            Searched(soon, 1, "negative", SECOND, GRACE),
+            Searched(late, 1, "negative", SECOND, 900 * SECOND),
+        ]
+        codes = clock.run(worker_calls.record_search(clock.account, items, clock.now, SPACING))
+    assert codes == [2, 1]
+    assert (clock.state(soon), clock.state(late)) == ("ready", "unconfirmed")
+    assert clock.field(late, "negatives") is None
+
+
+# Reading all unconfirmed jobs.
+
+
+def read(clock: Clockwork, offset: int = 0, count: int = 100) -> UnconfirmedPage:
+    return clock.run(worker_calls.read_doubts(clock.account, offset, count))
+
+
+def test_unconfirmed_jobs_are_read_page_by_page_those_without_a_slot_last(
+    clock: Clockwork,
+) -> None:
+    parked = clock.doubtful(3)
+    for job in parked:
+        clock.wait(30)
+        searched(clock, job, "absent")
+    for job in parked:
+        clock.wait(30)
+        searched(clock, job, "absent")
+    waiting = clock.doubtful(4)
+    assert set(clock.members("parked")) == set(parked)
+
+    for size in (1, 2, 3, 4, 5, 7, 100):
+        found = []
+        for offset in range(0, 8, size):
+            page = read(clock, offset, size)
+            assert (page.total, len(page.items) <= size) == (7, True)
+            found += [doubt.job_id for doubt in page.items]
+        assert sorted(found[:4]) == sorted(waiting), size
+        assert sorted(found[4:]) == sorted(parked), size
+
+
+def test_there_is_nothing_to_read_where_no_job_is_unconfirmed(clock: Clockwork) -> None:
+    clock.running(2)
+
+    page = read(clock)
+
+    assert (page.total, page.items, page.in_flight_us) == (0, [], None)
+
+
+def test_the_oldest_submission_under_way_is_told(clock: Clockwork) -> None:
+    clock.doubtful(1)
+    clock.heartbeat("w1", first=True)
+    clock.heartbeat("w2", first=True)
+    clock.enqueue(3)
+    clock.claim(1, "w2")
+    first = clock.now
+    clock.wait(1)
+    clock.claim(2, "w1")
+
+    assert read(clock).in_flight_us == first
+    clock.wait(14)  # w1 and w2 are gone, and what they sent may yet become runs
+    assert read(clock).in_flight_us == first
+    clock.sweep("expire_leases", CLAIM_AGE)
+    page = read(clock)
+    assert (page.in_flight_us, page.total) == (None, 4)
+
+
+def test_a_doubt_is_read_as_a_claimed_one_is(clock: Clockwork) -> None:
+    (job,) = clock.doubtful(on_unconfirmed="park")
+    clock.cancel(job)
+    clock.wait(2)
+
+    (from_page,) = read(clock).items
+    (claimed,) = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
+
+    assert from_page == claimed
+    assert (from_page.on_unconfirmed, from_page.cancel) == ("park", "asked")
+
+
+# What the run itself shows goes before what an answer said.
+
+
+def marked(clock: Clockwork, *found: tuple[str, str]) -> ScriptCall[list[int]]:
+    """Record runs, (job, run), that show the markers of first attempts."""
+    items = [RunAccepted(job, 1, run, "created", SECOND) for job, run in found]
+    return worker_calls.mark_running(clock.account, items, marked=True)
+
+
+def answered(clock: Clockwork, **options: Any) -> tuple[str, str]:
+    """Two jobs; the answer to the first named the run `b1` of the second, whose own was lost."""
+    a, b = clock.enqueue(2, **options)
+    assert clock.claimed(2) == [a, b]
+    clock.wait(1)
+    assert record(clock, (a, "b1")) == [1]
+    assert clock.lose(b) == 1
+    clock.wait(2)
+    return a, b
+
+
+@pytest.mark.parametrize("body", ["the same", None])
+def test_a_run_that_shows_a_job_s_marker_leaves_the_job_that_an_answer_had_given_it(
+    clock: Clockwork, body: str | None
+) -> None:
+    claimed = clock.now
+    a, b = answered(clock, **({} if body is None else {"body": body}))
+
+    assert clock.run(marked(clock, (b, "b1"))) == [5]
+
+    consistent(clock)
+    assert (clock.state(a), clock.state(b)) == ("unconfirmed", "running")
+    assert owners(clock, "b1") == [b]
+    assert clock.field(a, "claimed") == str(claimed)
+    assert clock.client.zscore(clock.key("unconfirmed"), a) == claimed + SECOND
+    # What its own run shows is found as that of a lost answer.
+    assert clock.run(marked(clock, (a, "a1"))) == [1]
+    consistent(clock)
+    assert owners(clock, "a1", "b1") == [a, b]
+    assert strays(clock) == set()
+
+
+def test_a_marker_that_comes_again_or_with_the_job_s_own_run_changes_nothing(
+    clock: Clockwork,
+) -> None:
+    a, b = answered(clock, body="the same")
+    clock.run(marked(clock, (b, "b1")))
+    before = dump(clock.client)
+
+    assert clock.run(marked(clock, (b, "b1"))) == [0]
+
+    assert dump(clock.client) == before
+    assert clock.state(a) == "unconfirmed"
+
+
+def test_a_run_that_a_job_ended_with_stays_its_own_whatever_it_shows(clock: Clockwork) -> None:
+    a, b = answered(clock, body="the same")
+    assert clock.finish(a, run_id="b1") == 1
+
+    assert clock.run(marked(clock, (b, "b1"))) == [3]
+
+    consistent(clock)
+    assert clock.state(b) == "unconfirmed"
+    assert owners(clock, "b1") == [a]

@@ -1,0 +1,217 @@
+"""The inbox's scripts: a line is taken under one number, and settled once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import redis
+
+from runqueue.records import claim_items
+from runqueue.records.claim_items import ClaimAnswer
+from runqueue.store import inbox_calls, worker_calls
+from runqueue.store.inbox_calls import TakenLine
+from tests.runqueue.lua.clockwork import LEASE, SECOND, Clockwork
+
+TAKE_LEASE = 30 * SECOND
+
+
+def alive(clock: Clockwork, process: str = "p1") -> None:
+    clock.run(worker_calls.heartbeat("default", process, LEASE, -1, 0, first=True))
+
+
+def push(clock: Clockwork, *lines: str) -> None:
+    clock.client.rpush(clock.key("inbox"), *lines)
+
+
+def take(
+    clock: Clockwork, want: int = 100, process: str = "p1", *, linger: bool = False
+) -> claim_items.Taken[Any]:
+    alive(clock, process)
+    call = inbox_calls.inbox_take("default", process, want, 0, linger=linger, lease_us=TAKE_LEASE)
+    return clock.run(call)
+
+
+def taken(clock: Clockwork, want: int = 100) -> Sequence[TakenLine]:
+    return take(clock, want).items
+
+
+def done(clock: Clockwork, *lines: tuple[str, bytes]) -> int:
+    return clock.run(inbox_calls.inbox_done("default", lines))
+
+
+def look(clock: Clockwork) -> tuple[int, int, list[bytes]]:
+    """Lines that wait, lines taken, lines refused."""
+    seen = clock.run(inbox_calls.inbox_look("default", 0, 100))
+    assert seen.invalid == len(seen.page)
+    return seen.waiting, seen.taken, seen.page
+
+
+def count(clock: Clockwork, total: str) -> int:
+    return int(clock.client.hget(clock.key("counters"), total) or 0)
+
+
+def test_lines_are_taken_in_the_order_they_came_each_with_a_number(clock: Clockwork) -> None:
+    push(clock, "a", "b", "c")
+    assert taken(clock, 2) == [("1", b"a"), ("2", b"b")]
+    assert taken(clock, 2) == [("3", b"c")]
+    assert look(clock) == (0, 3, [])
+
+
+def test_the_reply_says_whether_there_are_more(clock: Clockwork) -> None:
+    push(clock, "a", "b")
+    assert take(clock, 1).next_us == clock.now
+    assert take(clock, 1).next_us == 0
+
+
+def test_a_pump_without_a_line_is_off_the_board_unless_it_lingers(clock: Clockwork) -> None:
+    assert not take(clock, linger=True).left
+    assert clock.client.zscore(clock.key("board:inbox"), "p1")
+    assert take(clock).left
+    assert not clock.client.exists(clock.key("board:inbox"))
+
+
+def test_nobody_without_a_lease_takes_lines(clock: Clockwork) -> None:
+    push(clock, "a")
+    call = inbox_calls.inbox_take("default", "ghost", 1, 0, linger=False, lease_us=1)
+    assert clock.run(call).answer is ClaimAnswer.FENCED
+    assert look(clock) == (1, 0, [])
+
+
+def test_one_reply_holds_so_many_bytes_and_a_line(
+    clock: Clockwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_calls, "TAKE_BYTES", 10)
+    push(clock, "x" * 6, "y" * 6, "z")
+    assert [line for _, line in taken(clock)] == [b"x" * 6, b"y" * 6]
+
+
+def test_a_line_that_nobody_settles_is_given_out_again_under_its_number(clock: Clockwork) -> None:
+    push(clock, "a")
+    taken(clock)
+    clock.wait(29)
+    assert taken(clock) == []
+    clock.wait(1)
+    push(clock, "b")
+    assert taken(clock) == [("1", b"a"), ("2", b"b")]
+
+
+def test_a_settled_line_is_gone(clock: Clockwork) -> None:
+    push(clock, "a")
+    taken(clock)
+    assert done(clock, ("1", b"")) == 1
+    clock.wait(60)
+    assert taken(clock) == []
+    assert clock.client.keys(clock.key("inbox*")) == []
+
+
+def test_who_settles_a_line_twice_refuses_it_once(clock: Clockwork) -> None:
+    push(clock, "a")
+    taken(clock)
+    assert done(clock, ("1", b"wrong")) == 1
+    assert done(clock, ("1", b"wrong")) == 0
+    assert look(clock) == (0, 0, [b"wrong"])
+    assert count(clock, "invalid_lines") == 1
+
+
+def test_a_line_that_came_another_way_is_refused_without_a_number(clock: Clockwork) -> None:
+    assert done(clock, ("", b"wrong"), ("", b"wrong too")) == 2
+    assert look(clock)[2] == [b"wrong", b"wrong too"]
+
+
+def test_only_the_newest_refused_lines_are_kept_and_the_others_are_counted(
+    clock: Clockwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_calls, "KEPT", 2)
+    done(clock, *[("", f"{n}".encode()) for n in range(5)])
+    assert look(clock)[2] == [b"3", b"4"]
+    assert count(clock, "invalid_lines") == 5
+    assert count(clock, "invalid_lines_dropped") == 3
+
+
+def test_a_refused_line_goes_back_once_however_many_ask(clock: Clockwork) -> None:
+    done(clock, ("", b"kept"))
+    call = inbox_calls.inbox_again("default", [(b"kept", b"line")])
+    assert clock.run(call) == 1
+    assert clock.run(call) == 0
+    assert look(clock) == (1, 0, [])
+
+
+def test_a_refused_line_is_thrown_away(clock: Clockwork) -> None:
+    done(clock, ("", b"kept"))
+    assert clock.run(inbox_calls.inbox_again("default", [(b"kept", b"")])) == 1
+    assert look(clock) == (0, 0, [])
+
+
+def test_a_number_that_is_none_is_met_before_a_line_is_taken(clock: Clockwork) -> None:
+    push(clock, "a")
+    clock.client.hset(clock.key("meta"), "inbox_number", "x")
+
+    with pytest.raises(redis.ResponseError, match="inbox_number is no number"):
+        take(clock)
+
+    assert look(clock) == (1, 0, [])
+
+
+@pytest.mark.parametrize("key", ["inbox", "inbox:taken", "inbox:leases"])
+def test_a_key_of_another_type_is_met_before_anything_is_taken(clock: Clockwork, key: str) -> None:
+    push(clock, "a")
+    clock.client.delete(clock.key(key))
+    clock.client.set(clock.key(key), "x")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        take(clock)
+    clock.client.delete(clock.key(key))
+    assert look(clock)[1] == 0
+
+
+def test_a_full_server_keeps_the_lines_where_they_are_and_still_settles_some(
+    clock: Clockwork,
+) -> None:
+    push(clock, "a", "b")
+    taken(clock, 1)
+    alive(clock)
+    clock.client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            clock.run(
+                inbox_calls.inbox_take("default", "p1", 9, 0, linger=False, lease_us=TAKE_LEASE)
+            )
+        assert done(clock, ("1", b"wrong")) == 1
+    finally:
+        clock.client.config_set("maxmemory", 0)
+    assert look(clock) == (1, 0, [b"wrong"])
+
+
+def tick(clock: Clockwork) -> dict[str, int]:
+    alive(clock)
+    clock.wait(1)
+    return dict(clock.run(worker_calls.tick("default", "p1", SECOND // 2, woken=False)).messages)
+
+
+def test_the_tick_starts_a_pump_for_lines_that_wait(clock: Clockwork) -> None:
+    assert "inbox" not in tick(clock)
+    push(clock, "a")
+    assert tick(clock)["inbox"] == 1
+    take(clock, 0, linger=True)
+    assert "inbox" not in tick(clock), "a pump is there"
+
+
+def test_the_tick_starts_a_pump_for_lines_whose_taker_died(clock: Clockwork) -> None:
+    push(clock, "a")
+    taken(clock)
+    clock.wait(10)
+    assert "inbox" not in tick(clock)
+    clock.wait(20)
+    assert tick(clock)["inbox"] == 1
+
+
+def test_more_processes_join_in_when_lines_pile_up(clock: Clockwork) -> None:
+    push(clock, *["a"] * 30_000)
+    for process in ("p2", "p3"):
+        alive(clock, process)
+    assert tick(clock)["inbox"] == 3
+
+
+def test_an_inbox_that_is_no_list_keeps_no_other_pump_from_its_message(clock: Clockwork) -> None:
+    clock.client.set(clock.key("inbox"), "x")
+    clock.enqueue(1)
+    assert tick(clock) == {"submit": 1, "sweep": 1}

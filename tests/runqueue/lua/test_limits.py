@@ -1,0 +1,339 @@
+"""How much may go: permits per second, bursts, shares, and holds."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from runqueue.records.claim_items import ClaimAnswer, GivenBack, Lost
+from runqueue.request.run_limits import WORKFLOW_RUN_US
+from runqueue.store import job_calls, worker_calls
+from tests.runqueue.lua.clockwork import LEASE, SECOND, Clockwork, spec
+
+
+def grants(clock: Clockwork, seconds: float, want: int = 500) -> Iterator[tuple[int, int]]:
+    """Claim at `next_us` for so long; yields (when, how many)."""
+    end = clock.now + round(seconds * SECOND)
+    while clock.now < end:
+        clock.heartbeat(first=True)
+        taken = clock.claim(want)
+        if taken.items:
+            yield clock.now, len(taken.items)
+        assert taken.next_us > clock.now
+        clock.now = taken.next_us
+
+
+def most_in_a_second(granted: list[tuple[int, int]]) -> int:
+    return max(sum(n for at, n in granted if start <= at < start + SECOND) for start, _ in granted)
+
+
+@pytest.mark.parametrize(
+    ("rate", "burst"), [(10, 1), (10, 10), (3, 2), (50, 5), (0.5, 1), (200, 20), (7, 100)]
+)
+def test_no_second_grants_more_than_limit_and_burst_and_the_rate_is_used(
+    clock: Clockwork, rate: float, burst: int
+) -> None:
+    clock.limit(dispatches_per_second=rate, burst_size=burst)
+    for _ in range(5):
+        clock.enqueue(1_000)
+    seconds = min(60.0, 4_000 / rate)
+    granted = list(grants(clock, seconds))
+    assert most_in_a_second(granted) <= burst + max(rate, 1)
+    assert sum(n for _, n in granted) >= 0.99 * rate * seconds
+
+
+def test_submissions_get_70_percent_of_the_request_rate(clock: Clockwork) -> None:
+    clock.limit(requests_per_second=20)
+    clock.enqueue(1_000)
+    total = sum(n for _, n in grants(clock, 30))
+    assert 0.99 * 14 * 30 <= total <= 14 * 30 + 1
+
+
+def test_the_lower_of_the_two_rates_binds(clock: Clockwork) -> None:
+    clock.limit(requests_per_second=20, dispatches_per_second=5)
+    clock.enqueue(1_000)
+    assert 0.99 * 5 * 30 <= sum(n for _, n in grants(clock, 30)) <= 5 * 30 + 1
+
+
+def test_reads_find_permits_while_submissions_take_theirs(clock: Clockwork) -> None:
+    clock.running(50)
+    clock.limit(requests_per_second=20)
+    clock.enqueue(1_000)
+    clock.wait(2)
+    polled = 0
+    for _ in range(1_000):
+        clock.heartbeat(first=True)
+        clock.claim(10)
+        call = worker_calls.poll_claim(clock.account, "p1", 10, 0, SECOND)
+        polled += len(clock.run(call).items)
+        clock.wait(0.01)
+    assert polled >= 0.3 * 20 * 10 * 0.95
+
+
+def test_zero_means_no_limit(clock: Clockwork) -> None:
+    clock.limit(dispatches_per_second=0, burst_size=0, concurrent_runs=0, requests_per_second=0)
+    clock.enqueue(1_000)
+    assert len(clock.claimed(500)) == 500
+    assert len(clock.claimed(500)) == 500
+
+
+def test_a_limit_set_live_wins_over_the_environment(clock: Clockwork) -> None:
+    clock.limit(concurrent_runs=5)
+    clock.client.hset(clock.key("limits"), "live:concurrent_runs", 2)
+    clock.limit(concurrent_runs=7)
+    clock.enqueue(10)
+    assert len(clock.claimed(10)) == 2
+
+
+def test_permits_slots_and_claims_are_taken_together(clock: Clockwork) -> None:
+    clock.limit(dispatches_per_second=1, burst_size=10, concurrent_runs=4)
+    clock.enqueue(20)
+    assert len(clock.claimed(10)) == 4
+    clock.limit(concurrent_runs=0)
+    assert len(clock.claimed(10)) == 6, "the slots bound before: 6 permits of the burst are left"
+    assert clock.claimed(10) == []
+
+
+def test_a_clock_that_went_back_closes_the_gate_no_longer_than_a_burst(clock: Clockwork) -> None:
+    clock.limit(dispatches_per_second=10, burst_size=5)
+    clock.enqueue(100)
+    assert len(clock.claimed(10)) == 5
+    clock.wait(-3_600)
+    assert clock.claimed(10) == []
+    clock.wait(0.5)
+    assert len(clock.claimed(10)) == 5
+
+
+def hold_of(clock: Clockwork) -> float:
+    """Seconds for which nothing is submitted."""
+    return clock.run(job_calls.stats(clock.account)).hold_seconds
+
+
+def test_busy_doubles_the_hold_from_1_to_60_seconds(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    holds = []
+    for attempt in range(1, 9):
+        assert clock.claimed() == [job]
+        clock.give_back(job, "busy", attempt)
+        holds.append(hold_of(clock))
+        clock.heartbeat(first=True)
+        taken = clock.claim()
+        assert not taken.items
+        assert taken.next_us == clock.now + round(holds[-1] * SECOND)
+        clock.now = taken.next_us
+    assert holds == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_many_answers_of_one_moment_double_the_hold_once(clock: Clockwork) -> None:
+    jobs = clock.enqueue(5)
+    assert clock.claimed() == jobs
+    for job in jobs:
+        clock.give_back(job, "busy")
+        clock.wait(0.01)
+    assert 0.9 < hold_of(clock) <= 1
+
+
+@pytest.mark.parametrize("why", ["busy", "not_sent", "account"])
+def test_retry_after_is_honoured(clock: Clockwork, why: str) -> None:
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    clock.give_back(job, why, wait=90, reason="Too Many Requests")
+    stats = clock.run(job_calls.stats(clock.account))
+    assert stats.hold_seconds == 90
+    assert stats.hold_reason == "Too Many Requests"
+    clock.wait(89.9)
+    assert clock.claimed() == []
+    clock.wait(0.1)
+    assert clock.claimed() == [job]
+
+
+def test_the_reason_shown_is_that_of_the_longest_hold(clock: Clockwork) -> None:
+    first, second = clock.enqueue(2)
+    clock.claimed()
+    clock.give_back(first, "account", reason="HTTP 402")
+    clock.give_back(second, "busy", reason="HTTP 503")
+    assert clock.run(job_calls.stats(clock.account)).hold_reason == "HTTP 402"
+
+
+def test_a_void_permit_holds_nothing(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    clock.give_back(job, "void")
+    assert hold_of(clock) == 0
+    assert clock.claimed() == [job]
+
+
+def test_an_account_on_hold_is_probed_with_one_job_a_minute(clock: Clockwork) -> None:
+    jobs = clock.enqueue(5)
+    clock.claimed(1)
+    clock.give_back(jobs[0], "account", reason="HTTP 402")
+    for attempt in range(2, 5):
+        clock.wait(59.9)
+        assert clock.claimed() == []
+        clock.wait(0.1)
+        assert clock.claimed() == [jobs[0]], "one job is let through to see"
+        assert clock.claimed() == []
+        clock.give_back(jobs[0], "account", attempt)
+
+
+def test_an_acceptance_ends_the_hold(clock: Clockwork) -> None:
+    jobs = clock.enqueue(5)
+    clock.claimed(1)
+    clock.give_back(jobs[0], "account")
+    clock.wait(60)
+    clock.heartbeat(first=True)
+    probe = clock.claim(10)
+    assert clock.accept(probe.items) == [1]
+    assert hold_of(clock) == 0
+    assert clock.claimed(10) == jobs[1:]
+
+
+def test_after_an_acceptance_the_next_hold_begins_at_one_second(clock: Clockwork) -> None:
+    first, second = clock.enqueue(2)
+    for attempt in (1, 2, 3):
+        assert clock.claimed(1) == [first]
+        clock.give_back(first, "busy", attempt)
+        clock.wait(60)
+    clock.heartbeat(first=True)
+    assert clock.accept(clock.claim(1).items) == [1]
+    assert clock.claimed() == [second]
+    clock.give_back(second, "busy")
+    assert hold_of(clock) == 1
+
+
+def test_a_give_back_sent_again_holds_no_longer(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    assert clock.give_back(job, "busy") == 1
+    clock.wait(2)
+    assert clock.give_back(job, "busy") == 0
+    assert hold_of(clock) == 0
+    assert clock.run(job_calls.stats(clock.account)).totals["given_back:busy"] == 1
+
+
+def test_polls_and_cancels_draw_on_the_request_rate(clock: Clockwork) -> None:
+    jobs = clock.running(30)
+    clock.cancel(*jobs)
+    clock.wait(2)
+    clock.limit(requests_per_second=10, burst_size=10)
+    clock.heartbeat(first=True)
+    canceled = clock.run(worker_calls.cancel_claim(clock.account, "p1", 6, 0, LEASE))
+    polled = clock.run(worker_calls.poll_claim(clock.account, "p1", 30, 0, LEASE))
+    assert (len(canceled.items), len(polled.items)) == (6, 4)
+    assert polled.next_us > clock.now
+
+
+def test_a_submission_is_a_request_too(clock: Clockwork) -> None:
+    clock.running(30)
+    clock.wait(2)
+    clock.limit(requests_per_second=10, burst_size=10)
+    clock.enqueue(6)
+    assert len(clock.claimed(6)) == 6
+    polled = clock.run(worker_calls.poll_claim(clock.account, "p1", 30, 0, LEASE))
+    assert len(polled.items) == 4
+
+
+def test_an_acceptance_of_an_older_call_leaves_a_wait_that_the_server_asked_for(
+    clock: Clockwork,
+) -> None:
+    clock.enqueue(5)
+    clock.heartbeat(first=True)
+    older, refused = clock.claim(2).items
+    clock.give_back(refused.job_id, "busy", wait=60)
+    assert clock.accept([older]) == [1]
+    assert hold_of(clock) == 60
+    assert clock.claim(5).items == []
+
+
+def test_a_hold_while_claims_are_recovered_outlasts_acceptances_and_further_trouble(
+    clock: Clockwork,
+) -> None:
+    clock.enqueue(5)
+    clock.heartbeat(first=True)
+    first, second = clock.claim(2).items
+    clock.heartbeat(sequence=9)
+    clock.give_back(second.job_id, "account", reason="HTTP 402")
+    assert clock.accept([first]) == [1]
+    stats = clock.run(job_calls.stats(clock.account))
+    assert stats.hold_kind == "redis"
+    assert clock.claim(5).answer is ClaimAnswer.MOVED
+    assert "lost claims" in str(stats.hold_reason)
+
+
+def test_jobs_given_back_together_keep_their_order(clock: Clockwork) -> None:
+    jobs = clock.enqueue(6)
+    assert clock.claimed(4) == jobs[:4]
+    back = [GivenBack(job, 1) for job in jobs[:4]]
+    assert clock.run(worker_calls.give_back(clock.account, back, "void")) == [1, 1, 1, 1]
+    assert clock.claimed(10) == jobs
+
+
+def test_dead_ids_at_the_head_of_a_lane_cost_no_pause(clock: Clockwork) -> None:
+    jobs = clock.enqueue(1000) + clock.enqueue(1000)
+    clock.run(job_calls.cancel(clock.account, jobs[:999] + jobs[1000:1999]))
+    clock.heartbeat(first=True)
+    taken = clock.claim(10)
+    while taken.next_us:
+        assert taken.next_us == clock.now
+        taken = clock.claim(10)
+    assert clock.state(jobs[-1]) == "submitting"
+
+
+def test_a_parked_job_gives_its_slot_back_after_the_longest_run_and_is_still_adopted(
+    clock: Clockwork,
+) -> None:
+    clock.limit(concurrent_runs=1)
+    parked, waiting = clock.enqueue(2)
+    assert clock.claimed() == [parked]
+    clock.run(worker_calls.mark_unconfirmed(clock.account, [Lost(parked, 1, "who knows")]))
+    clock.wait(7_199)
+    assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US) == 0
+    assert clock.claimed() == []
+    clock.wait(1)
+    assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US) == 1
+    assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US) == 0
+    assert clock.state(parked) == "unconfirmed"
+    assert clock.claimed() == [waiting]
+
+    assert clock.found(parked, 1, "run1") == 1
+    assert clock.run(job_calls.stats(clock.account)).live == 2
+    clock.finish(parked, run_id="run1")
+    assert clock.run(job_calls.stats(clock.account)).live == 1
+    assert not clock.client.exists(clock.key("parked"))
+
+
+def test_looking_jobs_up_stores_and_takes_over_nothing(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    clock.enqueue(batch=batch, names=["uploading"])
+    clock.enqueue(names=["known"])
+    packed = [job_calls.pack_job(spec(name)) for name in ("uploading", "known", "fresh")]
+    before = clock.dump()
+    found = clock.run(job_calls.look_up(clock.account, packed, [None] * 3))
+    assert [answer.status.value for answer in found] == ["new", "known", "new"]
+    assert clock.dump() == before
+
+
+def test_a_worker_that_only_lost_its_lease_does_not_bring_its_limits_back(clock: Clockwork) -> None:
+    clock.limit(concurrent_runs=100)
+    clock.limit(concurrent_runs=10)
+    old = {"concurrent_runs": 100.0, "dispatches_per_second": 5.0}
+    assert clock.run(worker_calls.seed_limits(clock.account, old, first=False)) == {}
+    limits = clock.run(job_calls.stats(clock.account)).limits
+    assert (limits["concurrent_runs"], limits["dispatches_per_second"]) == (10, 5)
+
+
+def test_a_worker_that_starts_is_told_which_limits_it_changes(clock: Clockwork) -> None:
+    clock.limit(concurrent_runs=100, dispatches_per_second=2)
+    new = {"concurrent_runs": 10.0, "dispatches_per_second": 2.0}
+    assert clock.run(worker_calls.seed_limits(clock.account, new)) == {"concurrent_runs": 100}
+
+
+def test_an_older_worker_s_calls_are_not_taken_for_those_of_the_rate_of_before(
+    clock: Clockwork,
+) -> None:
+    clock.limit(requests_per_second=10, burst_size=100)
+    clock.run(worker_calls.permits(clock.account, 1))
+    clock.wait(60)
+    clock.limit(requests_per_second=100, burst_size=100)
+    # It takes the whole burst, and does not write at which rate.
+    clock.client.set(clock.key("gcra:request"), clock.now + SECOND)
+    assert clock.run(worker_calls.permits(clock.account, 100))[0] == 0

@@ -1,0 +1,113 @@
+"""Jobs that are packed go on as others do."""
+
+from __future__ import annotations
+
+from runqueue.store import codec, compression, worker_calls
+from runqueue.store.history import read_trail
+from tests.runqueue.lua.clockwork import DAY, KEEP, SECOND, Clockwork, spec
+from tests.runqueue.lua.packs import (
+    PROMPT,
+    RESULT,
+    body,
+    job_of,
+    over,
+    pack,
+    replay,
+)
+from tests.runqueue.lua.webhooks import URL, ask, awaited, due, receive, told
+
+
+def test_a_packed_job_that_is_done_again_sends_the_request_as_it_was_handed_in(
+    clock: Clockwork,
+) -> None:
+    (job,) = over(clock, state="failed", url=URL)
+    stored = body(clock, job)
+    pack(clock)
+    assert replay(clock, job) == [1]
+    assert job_of(clock, job).result is None
+
+    (claimed,) = clock.claim().items
+
+    assert compression.is_packed(claimed.stored.partition(b"\n")[2])
+    assert codec.submission(claimed.stored, job, 2) == codec.submission(stored, job, 2)
+    assert clock.field(job, "via") == "watch", "the script finds the URL in its envelope"
+
+
+def test_a_job_that_ended_again_has_its_last_result_packed_or_not(clock: Clockwork) -> None:
+    (job,) = over(clock, state="failed")
+    pack(clock)
+    replay(clock, job)
+    clock.wait(1)
+    assert clock.end_all("completed") == [job]
+    assert job_of(clock, job).result == {}
+    clock.wait(1)
+    assert pack(clock) == 1
+    assert job_of(clock, job).result == {}
+    assert not clock.client.exists(clock.key(f"result:{job}"))
+
+
+def test_a_job_that_ended_again_without_a_result_has_none(clock: Clockwork) -> None:
+    (job,) = over(clock, state="failed")
+    pack(clock)
+    replay(clock, job)
+    clock.wait(1)
+    assert clock.cancel(job) == [1]
+    assert (clock.state(job), job_of(clock, job).result) == ("canceled", None)
+    pack(clock)
+    assert job_of(clock, job).result is None
+
+
+def test_a_packed_result_is_sent_on_as_it_came(clock: Clockwork) -> None:
+    clock.run(worker_calls.migrate(clock.account, 1_000))
+    (job,) = awaited(clock, body=PROMPT)
+    assert receive(clock, told(job, body=RESULT)) == ["ended"]
+    clock.wait(0.001)
+    assert pack(clock) == 1
+    (delivery,) = due(clock)
+    assert (delivery.job_id, delivery.body) == (job, RESULT)
+    assert codec.webhook_url(delivery.envelope) == URL
+
+
+def test_a_packed_result_is_sent_to_another_address(clock: Clockwork) -> None:
+    (job,) = over(clock, receives=True)
+    pack(clock)
+    assert ask(clock, job, url="https://else.test/hook") == [1]
+    (delivery,) = due(clock)
+    assert (delivery.url, delivery.body) == ("https://else.test/hook", RESULT)
+
+
+def test_a_webhook_that_comes_late_finds_the_address_of_a_packed_job(clock: Clockwork) -> None:
+    (job,) = over(clock, url=URL)
+    pack(clock)
+    assert receive(clock, told(job, body=b'{"signed": 1}')) == ["duplicate"]
+    assert clock.field(job, "via") == "relay"
+    assert due(clock)[0].body == b'{"signed": 1}'
+
+
+def test_packed_jobs_go_with_their_retention(clock: Clockwork) -> None:
+    over(clock, 3)
+    pack(clock)
+    clock.wait((KEEP + DAY) / SECOND)
+    clock.heartbeat(first=True)
+    assert clock.sweep("retire", KEEP) == 3
+    kept = {name.removeprefix(clock.key("")).split(":")[0] for name in clock.dump()}
+    assert not kept & {"job", "body", "result", "runs"}
+
+
+def test_a_request_too_long_to_be_shown_is_not_shown_for_being_packed(clock: Clockwork) -> None:
+    assert clock.run(worker_calls.migrate(clock.account, 1_000))
+    short, long = clock.running(1, body="x" * 60_000), clock.running(1, body="x" * 70_000)
+    for job in short + long:
+        assert clock.finish(job, result=RESULT) == 1
+    clock.wait(0.001)
+    assert pack(clock) == 2
+    assert len(body(clock, long[0])) < 5_000
+    shown = [clock.run(read_trail(clock.account, job)) for job in short + long]
+    assert [bool(trail and trail.request) for trail in shown] == [True, False]
+
+
+def test_a_key_that_is_used_again_finds_its_packed_job(clock: Clockwork) -> None:
+    (job,) = over(clock, names=["order-1"])
+    pack(clock)
+    (known,) = clock.hand_in([spec("order-1", body=PROMPT)])
+    assert (known.job_id, known.status) == (job, "known")

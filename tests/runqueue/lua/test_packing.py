@@ -1,0 +1,292 @@
+"""Jobs that are over are packed in bounded steps, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import orjson
+import pytest
+import redis
+
+from runqueue.store import codec, compression, worker_calls
+from runqueue.store.history import read_trail
+from tests.runqueue.lua.clockwork import DAY, KEEP, LEASE, SECOND, Clockwork
+from tests.runqueue.lua.packs import (
+    PROMPT,
+    RESULT,
+    body,
+    is_packed,
+    job_of,
+    look,
+    meta,
+    over,
+    pack,
+    replay,
+    store,
+)
+from tests.runqueue.lua.webhooks import URL
+
+
+def test_a_packed_job_is_one_string_that_reads_as_before(clock: Clockwork) -> None:
+    (job,) = over(clock, url=URL)
+    plain, stored = job_of(clock, job), body(clock, job)
+    request = codec.parts(stored)
+    seen = clock.run(read_trail(clock.account, job))
+
+    assert pack(clock) == 1
+
+    assert is_packed(clock, job)
+    assert not clock.client.exists(clock.key(f"result:{job}"))
+    assert len(body(clock, job)) < len(stored) + len(RESULT)
+    assert job_of(clock, job) == plain
+    assert plain.result == orjson.loads(RESULT)
+    assert codec.parts(body(clock, job)) == request
+    assert clock.run(read_trail(clock.account, job)) == seen
+
+
+def test_a_job_lies_as_it_came_for_a_while(clock: Clockwork) -> None:
+    (first,) = over(clock)
+    clock.wait(10)
+    (second,) = over(clock)
+    assert pack(clock, after=5 * SECOND) == 1
+    assert (is_packed(clock, first), is_packed(clock, second)) == (True, False)
+    assert pack(clock, after=5 * SECOND) == 0
+    clock.wait(5)
+    assert pack(clock, after=5 * SECOND) == 1
+    assert is_packed(clock, second)
+
+
+def test_a_step_is_bounded_by_its_number_of_jobs(clock: Clockwork) -> None:
+    jobs = over(clock, 7)
+    assert [pack(clock, limit=3) for _ in range(4)] == [3, 3, 1, 0]
+    assert all(is_packed(clock, job) for job in jobs)
+
+
+def test_a_step_is_bounded_by_bytes_and_takes_one_job_at_least(clock: Clockwork) -> None:
+    over(clock, 5)
+    one = look(clock, limit=1).jobs[0]
+    size = len(one.body) + len(one.result)
+    assert len(look(clock, allowed_bytes=1).jobs) == 1
+    assert len(look(clock, allowed_bytes=3 * size).jobs) == 3
+    assert [pack(clock, allowed_bytes=2 * size) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_the_tick_has_the_sweep_go_on_while_there_is_more(clock: Clockwork) -> None:
+    over(clock, 3)
+    clock.tick()
+    clock.wait(2)
+    assert "sweep" not in clock.tick().messages
+    look(clock, limit=2)
+    clock.wait(2)
+    assert clock.tick().messages["sweep"] == 1
+    pack(clock)
+    clock.wait(2)
+    assert "sweep" not in clock.tick().messages
+
+
+def test_packing_goes_on_with_the_next_day(clock: Clockwork) -> None:
+    jobs = []
+    for _ in range(3):
+        jobs += over(clock, 2)
+        clock.wait(DAY / SECOND)
+        clock.heartbeat(first=True)
+    assert pack(clock) == 6
+    assert all(is_packed(clock, job) for job in jobs)
+    assert pack(clock) == 0
+
+
+def test_jobs_of_before_an_upgrade_are_packed_too(clock: Clockwork) -> None:
+    job = over(clock)[0]
+    clock.client.hdel(clock.key("meta"), "packed")
+    clock.wait(6 * DAY / SECOND)
+    clock.heartbeat(first=True)
+    assert pack(clock) == 1
+    assert is_packed(clock, job)
+
+
+def test_what_is_not_over_is_left_alone(clock: Clockwork) -> None:
+    (again,) = over(clock, state="failed")
+    assert replay(clock, again) == [1]
+    clock.client.hset(clock.key("strays"), "r9", f"{again} 1 {clock.now} late")
+    clock.client.rpush(clock.key(f"ended:{clock.now // DAY}"), "stray r9", clock.new_id("gone"))
+    assert look(clock).jobs == []
+    assert pack(clock) == 0
+
+
+def test_a_job_without_a_result_is_packed_alone(clock: Clockwork) -> None:
+    clock.run(worker_calls.migrate(clock.account, 1_000))
+    (job,) = clock.enqueue(1, body=PROMPT * 3)
+    clock.claimed()
+    clock.refuse(job)
+    before = job_of(clock, job)
+    assert pack(clock) == 1
+    assert is_packed(clock, job)
+    assert job_of(clock, job) == before
+
+
+def test_a_long_result_keeps_a_string_of_its_own(clock: Clockwork) -> None:
+    (job,) = clock.running(1, body=PROMPT)
+    clock.run(worker_calls.migrate(clock.account, 1_000))
+    result = orjson.dumps({"output": [f"line {n} of many" for n in range(4_000)]})
+    assert clock.finish(job, result=result) == 1
+    assert pack(clock) == 1
+    kept = cast("bytes", clock.client.get(clock.key(f"result:{job}")))
+    assert compression.is_packed(kept)
+    assert len(kept) < len(result) / 3
+    assert job_of(clock, job).result == orjson.loads(result)
+    assert pack(clock) == 0
+
+
+def test_a_body_that_is_gone_keeps_nothing_up(clock: Clockwork) -> None:
+    gone, there = over(clock, 2)
+    clock.client.delete(clock.key(f"body:{gone}"))
+    assert pack(clock) == 1
+    assert is_packed(clock, there)
+
+
+# What comes between.
+
+
+def test_said_twice_it_changes_nothing(clock: Clockwork) -> None:
+    over(clock, 3)
+    read = look(clock)
+    assert store(clock, read) == 3
+    before = clock.dump()
+    assert store(clock, read) == 0
+    assert clock.dump() == before
+
+
+def test_a_process_that_is_killed_in_between_leaves_all_as_it_was(clock: Clockwork) -> None:
+    over(clock, 3)
+    before = clock.dump("meta")
+    look(clock)
+    assert clock.dump("meta") == before
+    assert pack(clock) == 3
+
+
+def test_the_second_of_two_that_pack_the_same_changes_nothing(clock: Clockwork) -> None:
+    over(clock, 4)
+    one, other = look(clock, limit=2), look(clock, limit=4)
+    assert store(clock, one) == 2
+    assert store(clock, other) == 2
+    assert pack(clock) == 0
+
+
+@pytest.mark.parametrize("ends_again", [False, True])
+def test_one_that_is_done_again_in_between_stays_as_it_is(
+    clock: Clockwork, ends_again: bool
+) -> None:
+    (job,) = over(clock, state="failed")
+    read = look(clock)
+    assert replay(clock, job) == [1]
+    if ends_again:
+        clock.claimed()
+        clock.found(job, 2, "r2")
+        assert clock.finish(job, attempt=2, run_id="r2", result=RESULT) == 1
+    before = clock.dump("meta")
+    assert store(clock, read) == 0
+    assert clock.dump("meta") == before
+
+
+def test_one_that_was_done_again_and_stands_twice_is_read_once(clock: Clockwork) -> None:
+    (job,) = over(clock, state="failed")
+    assert replay(clock, job) == [1]
+    clock.claimed()
+    clock.found(job, 2, "r2")
+    assert clock.finish(job, attempt=2, run_id="r2", result=RESULT) == 1
+    clock.wait(0.001)
+    assert [one.job_id for one in look(clock).jobs] == [job]
+
+
+def test_a_slow_one_of_two_that_pack_does_not_have_it_begin_again(clock: Clockwork) -> None:
+    over(clock, 4)
+    slow, fast = look(clock, limit=2), look(clock, limit=4)
+    assert store(clock, fast) == 4
+    stands = meta(clock, "packed")
+    assert store(clock, slow) == 0
+    assert meta(clock, "packed") == stands
+
+
+@pytest.mark.parametrize("name", ["body", "result"])
+def test_what_is_not_as_it_was_read_stays_as_it_is(clock: Clockwork, name: str) -> None:
+    (job,) = over(clock)
+    read = look(clock)
+    clock.client.append(clock.key(f"{name}:{job}"), " ")
+    before = clock.dump("meta")
+    assert store(clock, read) == 0
+    assert clock.dump("meta") == before
+
+
+def test_one_that_is_removed_in_between_stays_away(clock: Clockwork) -> None:
+    (job,) = over(clock)
+    read = look(clock)
+    clock.wait((KEEP + DAY) / SECOND)
+    clock.heartbeat(first=True)
+    clock.sweep("retire", KEEP)
+    assert store(clock, read) == 0
+    assert not clock.client.exists(clock.key(f"body:{job}"))
+
+
+# Versions that know nothing of it.
+
+
+def test_nothing_is_packed_while_an_older_process_lives(clock: Clockwork) -> None:
+    (job,) = over(clock)
+    clock.client.zadd(clock.key("processes"), {"old": clock.now + LEASE})
+    read = look(clock)
+    assert (read.jobs, read.stands) == ([], read.stands_then)
+    clock.wait(LEASE / SECOND)
+    clock.heartbeat(first=True)
+    late = look(clock)
+    clock.client.zadd(clock.key("processes"), {"old": clock.now + LEASE})
+    assert store(clock, late) == 0, "it came in between"
+    assert not is_packed(clock, job)
+    clock.run(worker_calls.bye(clock.account, "old"))
+    assert pack(clock) == 1
+
+
+def test_a_process_that_has_gone_is_no_reader_any_more(clock: Clockwork) -> None:
+    clock.heartbeat("p1", first=True)
+    clock.heartbeat("p2", first=True)
+    assert clock.members("readers") == ["p1", "p2"]
+    clock.run(worker_calls.bye(clock.account, "p1"))
+    assert clock.members("readers") == ["p2"]
+    clock.wait(LEASE / SECOND)
+    clock.heartbeat("p3", first=True)
+    assert clock.members("readers") == ["p3"]
+
+
+def test_older_versions_are_kept_out_from_the_first_packed_job_on(clock: Clockwork) -> None:
+    over(clock)
+    assert meta(clock, "schema") == b"2", "until then they may come back"
+    pack(clock)
+    assert meta(clock, "schema") == b"3"
+    assert clock.run(worker_calls.migrate(clock.account, 1_000))
+    assert meta(clock, "schema") == b"3"
+
+
+def test_nothing_is_packed_before_the_layout_is_brought_up(clock: Clockwork) -> None:
+    over(clock)
+    clock.client.hdel(clock.key("meta"), "schema")
+    assert look(clock).jobs == []
+
+
+def test_an_older_reader_misses_the_result_and_finds_all_else(clock: Clockwork) -> None:
+    """What `get_jobs` of the last version read: the envelope, and a result of its own."""
+    (job,) = over(clock)
+    pack(clock)
+    line = body(clock, job).partition(b"\n")[0]
+    assert codec.read_envelope(line)[0] == "task"
+    assert clock.client.get(clock.key(f"result:{job}")) is None
+
+
+def test_a_full_server_is_packed_all_the_same(clock: Clockwork) -> None:
+    over(clock, 3)
+    used = int(clock.client.info("memory")["used_memory"])
+    clock.client.config_set("maxmemory", used // 2)
+    try:
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            clock.client.set("x", "y")
+        assert pack(clock) == 3
+    finally:
+        clock.client.config_set("maxmemory", 0)

@@ -1,0 +1,567 @@
+"""What people do: decide on doubts, replay, discard, cancel strays, page; and runs tried again."""
+
+import pytest
+import redis
+
+from runqueue.records.claim_items import RunAgain, RunGivenUp, ToCancel
+from runqueue.records.job import EnqueueStatus, JobState
+from runqueue.store import job_calls, operator_calls, worker_calls
+from tests.runqueue.lua.clockwork import (
+    CLAIM_AGE,
+    DAY,
+    KEEP,
+    LEASE,
+    SECOND,
+    UPLOAD,
+    Clockwork,
+    spec,
+)
+
+
+def settle(clock: Clockwork, what: str, *jobs: str, reason: str = "enough") -> list[int]:
+    return clock.run(operator_calls.settle(clock.account, clock.seen(*jobs), what, reason))
+
+
+def replay(clock: Clockwork, *jobs: str) -> list[int]:
+    return clock.run(operator_calls.replay(clock.account, clock.seen(*jobs)))
+
+
+def discard(clock: Clockwork, *jobs: str) -> list[int]:
+    return clock.run(operator_calls.discard(clock.account, jobs))
+
+
+def test_a_decision_said_again_does_not_decide_on_a_later_attempt(clock: Clockwork) -> None:
+    (job,) = clock.doubtful()
+    call = operator_calls.settle(clock.account, clock.seen(job), "resubmit")
+    assert clock.run(call) == [1]
+    assert clock.claimed() == [job]
+    clock.lose(job, 2)
+    assert clock.run(call) == [0], "its reply was lost, and it came once more"
+    assert clock.state(job) == "unconfirmed"
+
+
+def test_a_replay_said_again_does_not_replay_a_later_attempt(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    clock.refuse(job)
+    call = operator_calls.replay(clock.account, clock.seen(job))
+    assert clock.run(call) == [1]
+    clock.claimed()
+    clock.refuse(job, 2)
+    assert clock.run(call) == [0]
+    assert clock.state(job) == "dead"
+
+
+def test_a_replay_said_again_does_not_revive_what_was_canceled_since(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    clock.refuse(job)
+    call = operator_calls.replay(clock.account, clock.seen(job))
+    assert clock.run(call) == [1]
+    clock.wait(1)
+    clock.cancel(job)
+    assert clock.run(call) == [0]
+    assert clock.state(job) == "canceled"
+    call = operator_calls.replay(clock.account, clock.seen(job))
+    assert clock.run(call) == [1]
+    clock.wait(1)
+    clock.cancel(job)
+    assert clock.run(call) == [0], "canceled once more, at the same attempt"
+
+
+def run_again(
+    clock: Clockwork, job: str, attempt: int = 1, *, run_id: str = "", backoff: float = 5
+) -> int:
+    item = RunAgain(
+        job, attempt, run_id or f"r-{job}", "failed", "no luck", round(backoff * SECOND), b'{"n":1}'
+    )
+    return clock.run(worker_calls.retry_run(clock.account, [item]))[0]
+
+
+def cancels(clock: Clockwork) -> list[ToCancel]:
+    clock.heartbeat(first=True)
+    return list(clock.run(worker_calls.cancel_claim(clock.account, "p1", 100, 0, LEASE)).items)
+
+
+# Deciding on doubts.
+
+
+def test_a_person_has_an_unconfirmed_job_submitted_again_at_once(clock: Clockwork) -> None:
+    (job,) = clock.doubtful(on_unconfirmed="park")
+    assert settle(clock, "resubmit", job, "nobody") == [1, -1]
+    assert settle(clock, "resubmit", job) == [0]
+    assert clock.members("reconcile") == clock.members("unconfirmed") == []
+    assert clock.claimed() == [job]
+
+
+def test_a_person_cannot_have_a_job_submitted_again_that_is_to_be_canceled(
+    clock: Clockwork,
+) -> None:
+    (job,) = clock.doubtful()
+    clock.cancel(job)
+    assert settle(clock, "resubmit", job) == [2]
+    assert clock.state(job) == "unconfirmed"
+    assert settle(clock, "fail", job) == [1]
+    assert clock.state(job) == "canceled"
+
+
+def test_a_person_ends_a_doubt_with_words_that_are_shown(clock: Clockwork) -> None:
+    (job,) = clock.doubtful()
+    assert settle(clock, "fail", job, reason="looked for it myself") == [1]
+    assert settle(clock, "fail", job) == [0]
+    assert (clock.state(job), clock.field(job, "reason")) == ("dead", "looked for it myself")
+    assert clock.members("dead") == [job]
+    assert clock.run(job_calls.stats(clock.account)).live == 0
+
+
+def test_a_person_gives_a_job_its_run_and_it_is_looked_at_at_once(clock: Clockwork) -> None:
+    first, second = clock.doubtful(2)
+    assert clock.run(operator_calls.adopt(clock.account, first, 1, "run1")) == 1
+    assert clock.run(operator_calls.adopt(clock.account, first, 1, "run1")) == 0
+    assert clock.run(operator_calls.adopt(clock.account, second, 1, "run1")) == 3
+    due = clock.run(worker_calls.poll_claim(clock.account, "p1", 10, 0, LEASE))
+    assert [(item.job_id, item.run_id) for item in due.items] == [(first, "run1")]
+
+
+def test_the_deaths_of_a_job_are_forgiven_by_a_person(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    for attempt in (1, 2, 3):
+        clock.claimed()
+        clock.die()
+        if attempt < 3:
+            clock.give_back(job, attempt=attempt)
+    assert settle(clock, "resubmit", job) == [1]
+    assert clock.field(job, "deaths") is None
+    assert clock.claimed(10) == [job]
+    assert clock.client.exists(clock.key("suspects")) == 0
+
+
+# Done again.
+
+
+@pytest.mark.parametrize("state", ["dead", "failed", "canceled"])
+def test_what_ended_badly_is_done_again_under_the_next_attempt(
+    clock: Clockwork, state: str
+) -> None:
+    if state == "dead":
+        (job,) = clock.enqueue(1)
+        clock.claimed()
+        clock.refuse(job)
+    else:
+        (job,) = clock.running()
+        clock.cancel(job)
+        clock.finish(job, state=state)
+    assert clock.state(job) == state
+    assert replay(clock, job, "nobody") == [1, -1]
+    assert replay(clock, job) == [0]
+    assert clock.client.exists(clock.key(f"result:{job}"), clock.key("dead")) == 0
+    for name in ("reason", "ended", "cancel", "runs", "run_id", "started"):
+        assert clock.field(job, name) is None, name
+    assert clock.claimed() == [job]
+    assert clock.field(job, "attempt") == "2"
+    assert clock.found(job, 2, "run2") == 1
+
+
+def runs_of(clock: Clockwork, job_id: str) -> int:
+    """How many runs of a job have ended, as people are told."""
+    (job,) = clock.run(job_calls.get_jobs(clock.account, [job_id]))
+    assert job is not None
+    return job.runs
+
+
+def test_the_runs_of_a_replayed_job_count_those_of_its_earlier_lives(clock: Clockwork) -> None:
+    (job,) = clock.running()
+    clock.finish(job, state="failed")
+    for attempt in (2, 3):
+        assert replay(clock, job) == [1]
+        assert runs_of(clock, job) == attempt - 1
+        assert clock.claimed() == [job]
+        clock.found(job, attempt, f"run{attempt}")
+        clock.finish(job, attempt=attempt, run_id=f"run{attempt}", state="failed")
+
+    assert runs_of(clock, job) == 3
+    assert clock.field(job, "runs") == "1", "which is what `retry` bounds"
+
+
+def test_a_replay_of_a_job_without_a_run_counts_none(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    clock.refuse(job)
+    assert replay(clock, job) == [1]
+    assert runs_of(clock, job) == 0
+    assert clock.field(job, "past_runs") is None
+
+
+@pytest.mark.parametrize("state", ["ready", "submitting", "unconfirmed", "running", "completed"])
+def test_only_what_ended_badly_is_done_again(clock: Clockwork, state: str) -> None:
+    (job,) = clock.enqueue(1)
+    if state != "ready":
+        clock.claimed()
+    if state == "unconfirmed":
+        clock.lose(job)
+    if state in {"running", "completed"}:
+        clock.found(job, 1, "run1")
+    if state == "completed":
+        clock.finish(job, run_id="run1")
+    before = clock.dump()
+    assert replay(clock, job) == [0]
+    assert discard(clock, job) == [0]
+    assert clock.dump() == before
+
+
+def test_a_replayed_job_is_not_removed_for_its_first_end(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.cancel(job)
+    clock.wait(DAY / SECOND)
+    replay(clock, job)
+    clock.wait(KEEP / SECOND - 3_600)
+    clock.sweep("retire", KEEP)
+    assert clock.state(job) == "ready"
+    assert clock.claimed() == [job]
+    clock.refuse(job)
+    clock.wait(KEEP / SECOND - 1)
+    clock.sweep("retire", KEEP)
+    assert clock.state(job) == "dead"
+    clock.wait(1)
+    clock.sweep("retire", KEEP)
+    assert clock.state(job) is None
+    assert clock.members("dead") == []
+
+
+def test_a_job_of_a_batch_is_done_again_in_its_batch(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    (job,) = clock.enqueue(1, batch=batch)
+    clock.seal(batch)
+    clock.claimed()
+    clock.refuse(job)
+    assert replay(clock, job) == [1]
+    found = clock.run(job_calls.get_batch(clock.account, batch))
+    assert found is not None
+    assert found.states == {"ready": 1}
+    assert clock.claimed() == [job]
+
+
+def test_a_job_of_a_canceled_batch_is_done_again_or_not_but_never_stuck(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    (job,) = clock.enqueue(1, batch=batch)
+    clock.seal(batch)
+    clock.run(job_calls.cancel_batch(clock.account, batch))
+    clock.sweep("sweep_canceled")
+    assert clock.state(job) == "canceled"
+    code = replay(clock, job)
+    assert code != [1] or clock.claimed() == [job]
+
+
+# Removed.
+
+
+def test_a_discarded_job_leaves_nothing_and_its_key_is_free(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    (job,) = clock.enqueue(names=["k"], batch=batch, deadline=clock.now + DAY)
+    clock.seal(batch)
+    clock.claimed()
+    clock.refuse(job)
+    assert discard(clock, job, "nobody") == [1, -1]
+    assert discard(clock, job) == [-1]
+    names = {key.removeprefix(clock.key("")) for key in clock.dump()}
+    assert not {name for name in names if job in name or batch in name}
+    assert not names & {"dead", "deadlines", "batches"}
+    assert clock.run(job_calls.stats(clock.account)).states[JobState.DEAD] == 0
+    assert clock.hand_in([spec("k", body="b")])[0].status is EnqueueStatus.NEW
+    clock.wait(8 * DAY / SECOND)
+    clock.sweep("retire", KEEP)
+    assert clock.state(job) == "ready", "the end of its namesake is none of its own"
+
+
+# Cancels that are tried.
+
+
+def test_of_the_time_between_two_tries_of_a_cancel_a_minute_counts_at_most(
+    clock: Clockwork,
+) -> None:
+    (job,) = clock.running()
+    clock.cancel(job)
+    for tried in (0, 15, 30):
+        assert cancels(clock) == [ToCancel(job, 1, f"r-{job}", tried * SECOND)]
+        clock.wait(15)
+    clock.wait(3_600)
+    assert cancels(clock) == [ToCancel(job, 1, f"r-{job}", 90 * SECOND)]
+
+
+def test_a_cancel_that_was_put_off_for_ever_begins_anew(clock: Clockwork) -> None:
+    (job,) = clock.running()
+    clock.cancel(job)
+    cancels(clock)
+    clock.client.zadd(clock.key("cancels"), {job: 0})
+    clock.wait(3_600)
+    assert cancels(clock) == [ToCancel(job, 1, f"r-{job}", 0)]
+
+
+# Strays.
+
+
+def test_a_stray_is_canceled_again_and_again_until_it_is_dropped(clock: Clockwork) -> None:
+    clock.found("nobody", 1, "run1")
+    ask = operator_calls.cancel_strays(clock.account, ["run1", "run2"])
+    assert clock.run(ask) == [1, -1]
+    assert clock.run(ask) == [1, -1]
+    assert cancels(clock) == [ToCancel("", 0, "run1")]
+    assert cancels(clock) == []
+    clock.wait(15)
+    assert [item.run_id for item in cancels(clock)] == ["run1"]
+    assert clock.run(worker_calls.drop_strays(clock.account, ["run1", "run2"])) == 1
+    assert clock.run(worker_calls.drop_strays(clock.account, ["run1"])) == 0
+    clock.wait(15)
+    assert cancels(clock) == []
+    assert clock.client.exists(*map(clock.key, ("strays", "stray_jobs", "cancels"))) == 0
+
+
+def test_a_stray_that_a_job_takes_up_is_canceled_no_more(clock: Clockwork) -> None:
+    job = clock.new_id("k")
+    clock.found(job, 1, "run1")
+    clock.run(operator_calls.cancel_strays(clock.account, ["run1"]))
+    clock.enqueue(names=["k"])
+    assert clock.claimed() == []
+    assert clock.state(job) == "running"
+    assert cancels(clock) == []
+
+
+def test_strays_are_listed_with_what_is_known_of_them(clock: Clockwork) -> None:
+    jobs = clock.running(3)
+    clock.cancel(*jobs)
+    clock.run(worker_calls.give_up(clock.account, [RunGivenUp(job, f"r-{job}") for job in jobs]))
+    cursor, found = clock.run(operator_calls.list_strays(clock.account, "0", 100))
+    assert cursor == "0"
+    assert {(stray.run_id, stray.job_id, stray.attempt) for stray in found} == {
+        (f"r-{job}", job, 1) for job in jobs
+    }
+    assert {stray.why for stray in found} == {"cancel not confirmed"}
+
+
+def test_the_run_that_was_given_up_stays_a_stray_when_its_job_is_done_again(
+    clock: Clockwork,
+) -> None:
+    (job,) = clock.running()
+    clock.cancel(job)
+    clock.run(worker_calls.give_up(clock.account, [RunGivenUp(job, f"r-{job}")]))
+    assert replay(clock, job) == [1]
+    assert clock.claimed() == [job]
+    assert clock.found(job, 2, "run2") == 1
+    assert clock.client.hkeys(clock.key("strays")) == [f"r-{job}".encode()]
+
+
+# Runs tried again.
+
+
+def test_a_run_that_ended_badly_is_run_again_after_its_backoff(clock: Clockwork) -> None:
+    (job,) = clock.running()
+    assert run_again(clock, job) == 1
+    assert run_again(clock, job) == 0, "it was told already"
+    assert clock.state(job) == "scheduled"
+    (found,) = clock.run(job_calls.get_jobs(clock.account, [job]))
+    assert found is not None
+    assert (found.runs, found.run_status, found.reason) == (1, "failed", "no luck")
+    assert found.run_id is None
+    assert clock.run(job_calls.stats(clock.account)).live == 0
+    clock.wait(4.999)
+    assert clock.sweep("promote_due") == 0
+    clock.wait(0.001)
+    assert clock.sweep("promote_due") == 1
+    assert clock.claimed() == [job]
+    assert clock.found(job, 2, "run2") == 1
+    assert clock.finish(job, attempt=2, run_id="run2", result=b'{"n":2}') == 1
+    assert clock.field(job, "runs") == "2"
+
+
+@pytest.mark.parametrize("wrong", ["attempt", "run"])
+def test_the_end_of_another_run_runs_nothing_again(clock: Clockwork, wrong: str) -> None:
+    (job,) = clock.running()
+    before = clock.dump()
+    attempt, run_id = (2, "") if wrong == "attempt" else (1, "another")
+    assert run_again(clock, job, attempt, run_id=run_id) == 0
+    assert clock.dump() == before
+
+
+def test_a_job_that_is_to_be_canceled_is_not_run_again(clock: Clockwork) -> None:
+    (job,) = clock.running()
+    clock.cancel(job)
+    assert run_again(clock, job) == 2
+    assert (clock.state(job), clock.field(job, "reason")) == ("failed", "no luck")
+    assert cancels(clock) == []
+
+
+def test_a_job_is_not_run_again_at_or_after_its_deadline(clock: Clockwork) -> None:
+    late, good = clock.running(2, deadline=clock.now + 5 * SECOND)
+    assert run_again(clock, late, backoff=5) == 2
+    assert clock.state(late) == "failed"
+    assert "no time is left" in str(clock.field(late, "reason"))
+    assert run_again(clock, good, backoff=4.999_999) == 1
+    clock.wait(5)
+    assert clock.sweep("expire_deadlines") == 1
+    assert clock.state(good) == "dead"
+    assert clock.members("due") == []
+
+
+def test_polls_tell_the_retry_policy_and_the_runs_that_ended(clock: Clockwork) -> None:
+    clock.heartbeat(first=True)
+    policy = '[3,["failed"],5.0,60.0,16]'
+    packed = job_calls.pack_job(spec("k"))
+    job = packed[0]
+    packed = (*packed[:3], f";;;;{policy}", packed[4])
+    clock.run(job_calls.enqueue(clock.account, [packed], ["k"]))
+    clock.claimed()
+    clock.found(job, 1, f"r-{job}")
+    clock.wait(1)
+    for runs in (0, 1):
+        (due,) = clock.run(worker_calls.poll_claim(clock.account, "p1", 10, 0, LEASE)).items
+        assert (due.retry, due.runs) == (policy, runs)
+        if not runs:
+            run_again(clock, job, backoff=1)
+            clock.wait(1)
+            clock.sweep("promote_due")
+            clock.claimed()
+            clock.found(job, 2, "run2")
+            clock.wait(1)
+
+
+def test_a_result_is_never_that_of_an_earlier_run(clock: Clockwork) -> None:
+    (job,) = clock.running()
+    run_again(clock, job, backoff=0)
+    clock.sweep("promote_due")
+    clock.claimed()
+    clock.found(job, 2, "run2")
+    assert clock.finish(job, attempt=2, run_id="run2", result=b"") == 1
+    (found,) = clock.run(job_calls.get_jobs(clock.account, [job]))
+    assert found is not None
+    assert found.result is None
+
+
+# Jobs of an upload that ran before it was sealed.
+
+
+def test_a_job_taken_over_by_another_upload_uses_no_marker_twice(clock: Clockwork) -> None:
+    dead, whole = clock.open_batch(), clock.open_batch()
+    (job,) = clock.enqueue(names=["k"], batch=dead)
+    assert clock.found(job, 3, "run3") == 1
+    assert run_again(clock, job, 3, run_id="run3", backoff=0) == 1
+    assert clock.hand_in([spec("k")], whole)[0].status is EnqueueStatus.NEW
+    clock.seal(whole)
+    assert clock.claimed() == [job]
+    assert clock.field(job, "attempt") == "4"
+    assert clock.client.exists(clock.key(f"result:{job}")) == 0
+
+
+def test_an_expired_upload_takes_the_results_of_its_jobs_with_it(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(names=["k"], batch=clock.open_batch())
+    assert clock.found(job, 1, "run1") == 1
+    assert run_again(clock, job, run_id="run1") == 1
+    clock.wait(UPLOAD / SECOND)
+    clock.sweep("expire_batches", UPLOAD)
+    assert not {name for name in clock.dump() if job in name}
+
+
+# Pages.
+
+
+def pages(clock: Clockwork, index: str, count: int) -> list[list[str]]:
+    """Every page of an index."""
+    found, cursor = [], ""
+    while True:
+        cursor, ids = clock.run(operator_calls.page_jobs(clock.account, index, cursor, count))
+        found.append(ids)
+        if not cursor:
+            return found
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 10, 11])
+def test_pages_show_every_job_once_though_many_ended_at_the_same_time(
+    clock: Clockwork, count: int
+) -> None:
+    jobs: list[str] = []
+    for n in (1, 5, 3, 1):
+        clock.wait(1)
+        some = clock.enqueue(n)
+        clock.claimed()
+        for job in some:
+            clock.refuse(job)
+        jobs += sorted(some)
+    shown = pages(clock, "dead", count)
+    assert [job for page in shown for job in page] == jobs
+    assert all(len(page) <= count for page in shown)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_pages_neither_skip_nor_repeat_while_jobs_come_and_go(clock: Clockwork, count: int) -> None:
+    """What was shown is removed, and new ones come at the end, between any two pages."""
+    jobs = clock.doubtful(9)
+    first = sorted(jobs)
+    shown: list[str] = []
+    cursor = ""
+    while True:
+        cursor, ids = clock.run(
+            operator_calls.page_jobs(clock.account, "unconfirmed", cursor, count)
+        )
+        shown += ids
+        if ids:
+            settle(clock, "fail", *ids[-2:])
+        if len(shown) < 6:
+            clock.wait(1)
+            jobs += clock.doubtful(1)
+        if not cursor:
+            break
+    assert shown == first + jobs[9:]
+
+
+def test_pages_go_on_behind_a_cursor_whose_job_is_gone_with_all_of_its_score(
+    clock: Clockwork,
+) -> None:
+    old = sorted(clock.doubtful(4))
+    clock.wait(1)
+    new = sorted(clock.doubtful(3))
+    cursor, ids = clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", "", 2))
+    assert ids == old[:2]
+    settle(clock, "fail", *old)
+    cursor, ids = clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", cursor, 2))
+    assert ids == new[:2]
+    cursor, ids = clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", cursor, 2))
+    assert (cursor, ids) == ("", new[2:])
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_page_costs_as_many_commands_however_many_jobs_have_the_time_of_its_cursor(
+    clock: Clockwork, *, is_gone: bool
+) -> None:
+    jobs = [f"n{i:023d}" for i in range(20_000)]
+    clock.client.zadd(clock.key("due"), dict.fromkeys(jobs, clock.now))
+    if is_gone:
+        clock.client.zrem(clock.key("due"), jobs[-50])
+    page = operator_calls.page_jobs(clock.account, "due", f"{clock.now} {jobs[-50]}", 100)
+    assert clock.run(page) == ("", jobs[-49:])
+    assert clock.commands(page) < 30
+
+
+def test_an_empty_index_is_one_empty_page(clock: Clockwork) -> None:
+    assert pages(clock, "dead", 10) == [[]]
+
+
+@pytest.mark.parametrize("index", ["due", "poll", "dead", "unconfirmed", "parked"])
+def test_a_foreign_index_is_not_paged(clock: Clockwork, index: str) -> None:
+    clock.client.set(clock.key(index), "foreign")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        pages(clock, index, 10)
+
+
+def test_every_trace_of_trouble_goes_with_the_job(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    for attempt in (1, 2, 3):
+        assert clock.claimed() == [job]
+        clock.die()
+        assert clock.deny(job, attempt) == 2
+        clock.client.delete(clock.key("suspects_by"))
+    assert clock.state(job) == "dead"
+    clock.wait(KEEP / SECOND)
+    clock.sweep("retire", KEEP)
+    clock.sweep("expire_leases", CLAIM_AGE)
+    lasting = ("meta", "counters", "wake", "group:", "claim:", "board:")
+    names = {key.removeprefix(clock.key("")) for key in clock.dump()}
+    assert not {name for name in names if not name.startswith(lasting)}

@@ -1,0 +1,491 @@
+"""Quotas: what would be more than may wait is refused whole, and what is there goes its way."""
+
+from typing import Any
+
+import pytest
+
+from runqueue.connection.client import speaking_of
+from runqueue.errors import QuotaReached
+from runqueue.records import claim_items
+from runqueue.records.job import EnqueueStatus, JobState
+from runqueue.records.quotas import Quota
+from runqueue.request.retry_policy import Retry
+from runqueue.store import inbox_calls, job_calls, operator_calls, worker_calls
+from tests.runqueue.lua import packs
+from tests.runqueue.lua.clockwork import KEEP, LEASE, SECOND, UPLOAD, Clockwork, spec
+
+#: A job of `spec` with the body `a`, as it is stored.
+SIZE = len(job_calls.pack_job(spec("job0"))[-1])
+#: The same of one of a hundred.
+LONGER = len(job_calls.pack_job(spec("job100"))[-1])
+
+
+def refused(clock: Clockwork, n: int = 1, **options: Any) -> str:
+    """Hand in jobs that are refused; returns the words."""
+    before = clock.dump()
+    with pytest.raises(QuotaReached) as told, speaking_of("redis://queue"):
+        clock.enqueue(n, **options)
+    after = clock.dump()
+    for data in (before, after):
+        data.setdefault(clock.key("counters"), {}).pop(b"refused_by_quota", None)
+    assert after == before, "nothing is stored"
+    return str(told.value)
+
+
+def charged(clock: Clockwork) -> dict[str, int]:
+    """What is counted as waiting, by what and by whom."""
+    found: Any = clock.client.hgetall(clock.key("charged"))
+    return {name.decode(): int(n) for name, n in found.items() if int(n)}
+
+
+def test_jobs_beyond_what_may_wait_are_refused_all_or_none(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=3)
+    clock.enqueue(2)
+
+    said = refused(clock, 2)
+
+    assert said == "quota: account 'default' may have 3 jobs waiting, and this would be more"
+    clock.enqueue(1)
+    refused(clock)
+
+
+def test_bytes_beyond_what_may_wait_are_refused(clock: Clockwork) -> None:
+    clock.limit(waiting_bytes=3 * SIZE)
+    clock.enqueue(2)
+
+    assert f"may have {3 * SIZE:,} bytes waiting" in refused(clock, 1, body="a" * 2 * SIZE)
+    clock.enqueue(1)
+    refused(clock)
+
+
+def test_a_job_that_is_known_is_no_further_one(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=1)
+    (first,) = clock.enqueue(1, names=["order-17"])
+
+    (again,) = clock.hand_in([spec("order-17")])
+
+    assert again.job_id == first
+
+
+def test_jobs_that_are_claimed_leave_room_for_others(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=2, waiting_bytes=2 * SIZE)
+    clock.enqueue(2)
+    assert len(clock.claimed(1)) == 1
+
+    clock.enqueue(1)
+
+    refused(clock)
+
+
+def test_a_quota_that_is_set_live_holds_at_once(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=1)
+    clock.enqueue(1)
+    refused(clock)
+
+    clock.client.hset(clock.key("limits"), "live:waiting_jobs", 0)
+
+    clock.enqueue(5)
+
+
+def test_what_goes_back_to_its_lane_is_never_refused(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=1, waiting_bytes=SIZE)
+    (back,) = clock.enqueue(1)
+    assert clock.claimed() == [back]
+    clock.enqueue(1)
+
+    assert clock.give_back(back) == 1
+
+    assert clock.state(back) == "ready"
+    refused(clock)
+
+
+def test_retries_and_replays_are_never_refused(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=1, waiting_bytes=SIZE)
+    retry = Retry(max_attempts=2)
+    (again,) = clock.running(retry=retry)
+    (dead,) = clock.enqueue(1)
+    assert clock.claimed() == [dead]
+    assert clock.refuse(dead) == 1
+    clock.enqueue(1)
+
+    run = claim_items.RunAgain(again, 1, f"r-{again}", "failed", "no luck", 0, b"")
+    assert clock.run(worker_calls.retry_run(clock.account, [run])) == [1]
+    assert clock.run(operator_calls.replay(clock.account, clock.seen(dead))) == [1]
+
+    assert (clock.state(again), clock.state(dead)) == ("scheduled", "ready")
+    refused(clock)
+
+
+def test_ends_are_never_refused(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=2)
+    (job,) = clock.running()
+    clock.enqueue(2)
+
+    assert clock.finish(job) == 1
+
+    assert clock.state(job) == "completed"
+
+
+def test_one_name_that_has_as_much_waiting_as_it_may_keeps_no_other_out(clock: Clockwork) -> None:
+    clock.quota = Quota("shop", 2, 0)
+    clock.enqueue(2)
+    said = refused(clock)
+    assert said.startswith("quota: shop in account 'default' may have 2 jobs waiting")
+
+    clock.quota = Quota("lab", 2, 0)
+    clock.enqueue(2)
+    clock.quota = None
+    clock.enqueue(10)
+
+
+def test_bytes_of_one_name_are_counted_apart(clock: Clockwork) -> None:
+    clock.quota = Quota("shop", 0, SIZE)
+    clock.enqueue(1)
+    assert f"shop in account 'default' may have {SIZE} bytes" in refused(clock)
+
+    clock.quota = Quota("lab", 0, SIZE)
+    clock.enqueue(1)
+    assert charged(clock) == {
+        "bytes": 2 * SIZE,
+        "jobs:shop": 1,
+        "bytes:shop": SIZE,
+        "jobs:lab": 1,
+        "bytes:lab": SIZE,
+    }
+
+
+@pytest.mark.parametrize("how", ["claim", "cancel", "deadline", "batch", "upload", "retire"])
+def test_however_a_job_stops_waiting_its_place_is_free(clock: Clockwork, how: str) -> None:
+    clock.quota = Quota("shop", 3, 0)
+    clock.limit(waiting_bytes=10**6)
+    clock.heartbeat(first=True)
+    batch = clock.open_batch() if how in {"batch", "upload"} else None
+    deadline = clock.now + 60 * SECOND if how == "deadline" else None
+    jobs = clock.enqueue(3, batch=batch, deadline=deadline)
+    assert charged(clock)["jobs:shop"] == 3
+
+    if how == "claim":
+        assert len(clock.claimed()) == 3
+    elif how == "deadline":
+        clock.wait(61)
+        clock.sweep("expire_deadlines")
+    elif batch and how == "batch":
+        clock.seal(batch)
+        clock.cancel_batch(batch)
+        clock.sweep("sweep_canceled")
+    elif batch:
+        clock.run(job_calls.discard_batch(clock.account, batch))
+        clock.sweep("expire_batches", UPLOAD)
+    else:
+        assert clock.cancel(*jobs) == [1, 1, 1]
+        clock.wait(8 * 86_400)
+        clock.heartbeat(first=True)
+        clock.sweep("retire", KEEP)
+
+    assert "jobs:shop" not in charged(clock)
+    assert "bytes" not in charged(clock)
+    clock.enqueue(3)
+
+
+def ended(clock: Clockwork, n: int, **options: Any) -> list[str]:
+    """Jobs that are canceled while they wait."""
+    jobs = clock.enqueue(n, **options)
+    assert clock.cancel(*jobs) == [1] * n
+    return jobs
+
+
+def is_whole(clock: Clockwork, job: str) -> bool:
+    """Whether the request of a job is still stored."""
+    body: Any = clock.client.get(clock.key(f"body:{job}"))
+    return b"prompt" in body
+
+
+@pytest.mark.parametrize("how", ["cancel", "deadline", "batch"])
+@pytest.mark.parametrize("quota", [Quota("shop", 2, 0), Quota("shop", 0, 2 * SIZE), None])
+def test_of_jobs_that_end_unsubmitted_no_more_is_kept_than_may_wait(
+    clock: Clockwork, how: str, quota: Quota | None
+) -> None:
+    clock.limit(waiting_jobs=2, waiting_bytes=2 * SIZE)
+    clock.quota = quota
+    clock.heartbeat(first=True)
+    made = []
+    for _ in range(3):
+        clock.wait(1)
+        batch = clock.open_batch() if how == "batch" else None
+        deadline = clock.now + 60 * SECOND if how == "deadline" else None
+        made.append(clock.enqueue(2, batch=batch, deadline=deadline))
+        if batch:
+            clock.seal(batch)
+            clock.cancel_batch(batch)
+            clock.sweep("sweep_canceled")
+        elif how == "deadline":
+            clock.wait(61)
+            clock.sweep("expire_deadlines")
+        else:
+            assert clock.cancel(*made[-1]) == [1, 1]
+    clock.enqueue(1)
+
+    assert [is_whole(clock, job) for job in made[0] + made[1]] == [False] * 4
+    assert [is_whole(clock, job) for job in made[2]] == [True, True]
+    assert clock.states(job for jobs in made for job in jobs) == {
+        "dead" if how == "deadline" else "canceled"
+    }
+    who = quota.name if quota else "-"
+    assert charged(clock)[f"kept:{who}"] == 2 * SIZE
+
+
+@pytest.mark.parametrize("quota", [Quota("shop", 300, 0), Quota("shop", 0, 300 * LONGER), None])
+def test_what_a_call_does_not_drop_of_what_ended_the_sweep_drops(
+    clock: Clockwork, quota: Quota | None
+) -> None:
+    clock.limit(waiting_jobs=300, waiting_bytes=300 * LONGER)
+    clock.quota = quota
+    made = []
+    for _ in range(3):
+        made += ended(clock, 300, body="a")
+        clock.wait(1)
+    clock.enqueue(1)
+    assert sum(is_whole(clock, job) for job in made) > 300
+
+    clock.heartbeat(first=True)
+    assert clock.tick().messages["sweep"] == 1
+    while clock.run(worker_calls.sweep(clock.account, "let_go", 100)) == 100:
+        pass
+
+    assert sum(is_whole(clock, job) for job in made) == 300
+    assert charged(clock)[f"kept:{quota.name if quota else '-'}"] == 300 * LONGER
+    assert not clock.client.exists(clock.key("letting_go"))
+
+
+def commands_to_enqueue(clock: Clockwork, n: int) -> int:
+    """Hand in jobs; returns how many commands that took."""
+    return clock.commands(clock.handing_in([spec(f"new{i}") for i in range(n)]))
+
+
+def test_a_call_drops_a_bounded_number_of_requests_of_what_ended(clock: Clockwork) -> None:
+    clock.quota = Quota("shop", 500, 0)
+    few = commands_to_enqueue(clock, 500)
+    clock.client.flushall()
+    for _ in range(2):
+        ended(clock, 500)
+        clock.wait(1)
+
+    many = commands_to_enqueue(clock, 500)
+
+    assert few < many <= few + 100 * 6 + 10
+
+
+def let_one_go(clock: Clockwork, **options: Any) -> str:
+    """Cancel a job, and then so many more that its request is not kept; returns its id."""
+    clock.quota = Quota("shop", 2, 0)
+    (job,) = ended(clock, 1, **options)
+    for _ in range(2):
+        clock.wait(1)
+        ended(clock, 2)
+    clock.enqueue(1)
+    assert not is_whole(clock, job)
+    return job
+
+
+def test_the_key_of_a_job_whose_request_is_gone_stays_known_for_its_week(clock: Clockwork) -> None:
+    job = let_one_go(clock, names=["order-17"])
+
+    for _ in range(2):
+        (known,) = clock.hand_in([spec("order-17")])
+        assert (known.job_id, known.status) == (job, EnqueueStatus.KNOWN)
+    (other,) = clock.hand_in([spec("order-17", body="b")])
+
+    assert other.status is EnqueueStatus.CONFLICT
+    clock.wait(8 * 86_400)
+    clock.heartbeat(first=True)
+    clock.sweep("retire", KEEP)
+    assert clock.state(job) is None
+
+
+def test_a_call_answers_known_for_a_job_and_leaves_its_key_known(clock: Clockwork) -> None:
+    clock.quota = Quota("shop", 1, 0)
+    ended(clock, 1, names=["a"])
+    clock.wait(1)
+    ended(clock, 1, names=["b"])
+
+    known, new = clock.hand_in([spec("a"), spec("c")])
+
+    assert (known.status, new.status) == (EnqueueStatus.KNOWN, EnqueueStatus.NEW)
+    assert clock.state(known.job_id) == "canceled"
+
+
+def test_a_job_whose_request_is_gone_is_read_by_its_name_and_not_replayed(clock: Clockwork) -> None:
+    job = let_one_go(clock, names=["order-17"])
+
+    (read,) = clock.run(job_calls.get_jobs(clock.account, [job]))
+
+    assert read is not None
+    assert (read.custom_id, read.kind, read.state) == ("order-17", "task", JobState.CANCELED)
+    assert clock.run(operator_calls.replay(clock.account, clock.seen(job))) == [4]
+    assert clock.state(job) == "canceled"
+
+
+def test_a_dead_job_whose_request_is_gone_stays_in_the_list_of_dead_jobs(clock: Clockwork) -> None:
+    clock.quota = Quota("shop", 1, 0)
+    clock.heartbeat(first=True)
+    dead = []
+    for _ in range(3):
+        dead += clock.enqueue(1, deadline=clock.now + SECOND)
+        clock.wait(1)
+        clock.sweep("expire_deadlines")
+    clock.enqueue(1)
+
+    assert [is_whole(clock, job) for job in dead] == [False, False, True]
+    assert clock.members("dead") == dead
+    assert clock.run(operator_calls.discard(clock.account, dead)) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("is_sealed", [True, False])
+def test_a_batch_whose_jobs_have_no_request_any_more_stays(
+    clock: Clockwork, is_sealed: bool
+) -> None:
+    batch = clock.open_batch()
+    clock.quota = Quota("shop", 2, 0)
+    if is_sealed:
+        clock.enqueue(1, batch=batch)
+        clock.seal(batch)
+        clock.cancel_batch(batch)
+        clock.heartbeat(first=True)
+        clock.sweep("sweep_canceled")
+    else:
+        ended(clock, 1, batch=batch)
+    for _ in range(2):
+        clock.wait(1)
+        ended(clock, 2)
+    clock.enqueue(1)
+
+    if is_sealed:
+        assert clock.read(batch).held == "canceled"
+    else:
+        clock.enqueue(1, batch=batch)
+        assert clock.seal(batch) == 2
+
+
+def test_what_one_name_cancels_takes_nothing_of_what_is_kept_for_another(clock: Clockwork) -> None:
+    clock.quota = Quota("lab", 1, 0)
+    (other,) = ended(clock, 1)
+    clock.quota = Quota("shop", 1, 0)
+    for _ in range(3):
+        ended(clock, 1)
+
+    assert clock.state(other) == "canceled"
+
+
+def test_a_canceled_job_that_is_replayed_waits_for_who_stored_it(clock: Clockwork) -> None:
+    clock.quota = Quota("shop", 1, 0)
+    (job,) = ended(clock, 1)
+
+    assert clock.run(operator_calls.replay(clock.account, clock.seen(job))) == [1]
+
+    assert charged(clock) == {"bytes": SIZE, "jobs:shop": 1, "bytes:shop": SIZE}
+    refused(clock)
+    assert clock.claimed() == [job]
+    assert charged(clock) == {}
+
+
+def test_a_canceled_job_that_is_packed_counts_as_it_lies(clock: Clockwork) -> None:
+    assert clock.run(worker_calls.migrate(clock.account, 1_000))
+    clock.quota = Quota("shop", 0, 10**6)
+    clock.heartbeat(first=True)
+    (job,) = ended(clock, 1, body="The same words. " * 1_000)
+    clock.wait(0.001)
+
+    assert packs.pack(clock) == 1
+
+    size = len(packs.body(clock, job))
+    assert size < 1_000
+    assert charged(clock) == {"kept:shop": size}
+    assert clock.run(operator_calls.replay(clock.account, clock.seen(job))) == [1]
+    assert charged(clock) == {"bytes": size, "jobs:shop": 1, "bytes:shop": size}
+
+
+def test_a_job_that_is_gone_leaves_nothing_of_what_is_kept(clock: Clockwork) -> None:
+    clock.quota = Quota("shop", 3, 0)
+    ended(clock, 3)
+    clock.wait(8 * 86_400)
+    clock.heartbeat(first=True)
+    clock.sweep("retire", KEEP)
+
+    assert charged(clock) == {}
+    assert not clock.client.exists(clock.key("kept:shop"))
+
+
+def test_a_job_that_another_upload_takes_over_is_charged_once(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=2, waiting_bytes=2 * SIZE)
+    clock.quota = Quota("shop", 2, 2 * SIZE)
+    names = ["jobA", "jobB"]
+    clock.enqueue(batch=clock.open_batch(), names=names)
+    clock.quota = Quota("lab", 2, 2 * SIZE)
+
+    clock.hand_in([spec(name) for name in names], clock.open_batch())
+
+    assert charged(clock) == {"bytes": 2 * SIZE, "jobs:lab": 2, "bytes:lab": 2 * SIZE}
+
+
+def test_what_was_left_charged_goes_once_nothing_waits(clock: Clockwork) -> None:
+    clock.limit(waiting_bytes=2 * SIZE)
+    clock.enqueue(1)
+    clock.client.hset(clock.key("charged"), "bytes", 2 * SIZE)  # as an older worker leaves it
+    refused(clock)
+    clock.claimed()
+
+    clock.enqueue(2)
+
+    assert charged(clock) == {"bytes": 2 * SIZE}
+
+
+def test_without_quotas_a_record_says_nothing_of_them(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+
+    assert clock.field(job, "charged") is None
+    assert charged(clock) == {}
+
+
+def test_what_is_refused_is_counted(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=1)
+    refused(clock, 2)
+
+    assert clock.run(job_calls.stats(clock.account)).totals["refused_by_quota"] == 2
+
+
+def taken(clock: Clockwork, want: int = 100) -> claim_items.Taken[Any]:
+    """Take lines of the inbox."""
+    call = worker_calls.heartbeat("default", "p1", LEASE, -1, 0, first=True)
+    clock.run(call)
+    return clock.run(
+        inbox_calls.inbox_take("default", "p1", want, 0, linger=False, lease_us=30 * SECOND)
+    )
+
+
+def test_lines_of_the_inbox_are_taken_as_far_as_there_is_room(clock: Clockwork) -> None:
+    clock.limit(waiting_jobs=3)
+    clock.enqueue(1)
+    clock.client.rpush(clock.key("inbox"), *"abcd")
+
+    assert [line for _, line in taken(clock).items] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("quota", [{"waiting_jobs": 1}, {"waiting_bytes": SIZE}])
+def test_a_full_account_leaves_its_inbox_alone_and_looks_again(
+    clock: Clockwork, quota: dict[str, float]
+) -> None:
+    clock.limit(**quota)
+    clock.enqueue(1)
+    clock.client.rpush(clock.key("inbox"), "a")
+
+    found = taken(clock)
+    assert (list(found.items), found.next_us - clock.now) == ([], SECOND)
+    clock.claimed()
+
+    assert len(taken(clock).items) == 1
+
+
+def test_a_limit_of_the_environment_is_kept_to_its_last_digit(clock: Clockwork) -> None:
+    clock.limit(waiting_bytes=4_294_967_297)
+
+    assert clock.run(job_calls.stats(clock.account)).limits["waiting_bytes"] == 4_294_967_297

@@ -1,0 +1,97 @@
+"""How long a run may take, as the scripts know it."""
+
+import pytest
+import redis
+
+from runqueue.records.claim_items import DuePoll, Lost, Polled
+from runqueue.request.run_limits import WORKFLOW_RUN_US
+from runqueue.store import worker_calls
+from tests.runqueue.lua.clockwork import LEASE, SECOND, Clockwork
+
+ACCOUNT_LIMIT = 7_200 * SECOND
+
+
+@pytest.fixture
+def clock(client: redis.Redis) -> Clockwork:
+    return Clockwork(client)
+
+
+def polled(clock: Clockwork, max_run: int = ACCOUNT_LIMIT) -> dict[str, DuePoll]:
+    """Claim the polls that are due; each with its limit."""
+    clock.heartbeat(first=True)
+    call = worker_calls.poll_claim(clock.account, "p1", 100, 0, LEASE, max_run_us=max_run)
+    return {item.job_id: item for item in clock.run(call).items}
+
+
+def due_in(clock: Clockwork, job_id: str) -> int:
+    """Microseconds until a run is polled."""
+    score = clock.client.zscore(clock.key("poll"), job_id)
+    assert score is not None
+    return int(score) - clock.now
+
+
+def test_a_job_has_its_own_limit_or_the_account_s_which_is_longer_for_workflows(
+    clock: Clockwork,
+) -> None:
+    (task,) = clock.running(1)
+    (workflow,) = clock.running(1, kind="workflow")
+    (own,) = clock.running(1, kind="workflow", max_run_seconds=60)
+    clock.wait(7_200)
+    found = polled(clock)
+    assert found[task].limit_us == ACCOUNT_LIMIT
+    assert found[workflow].limit_us == WORKFLOW_RUN_US
+    assert found[own].limit_us == 60 * SECOND
+    assert {item.since_us for item in found.values()} == {clock.now - 7_200 * SECOND}
+
+
+def test_an_account_s_limit_beyond_that_of_workflows_holds_for_both(clock: Clockwork) -> None:
+    jobs = [*clock.running(1), *clock.running(1, kind="workflow")]
+    clock.wait(2 * WORKFLOW_RUN_US / SECOND)
+    found = polled(clock, max_run=2 * WORKFLOW_RUN_US)
+    assert [found[job].limit_us for job in jobs] == [2 * WORKFLOW_RUN_US] * 2
+
+
+def test_a_later_attempt_counts_from_its_own_start(clock: Clockwork) -> None:
+    (job,) = clock.running(1, max_run_seconds=60)
+    clock.wait(100)
+    begun = clock.now - 20 * SECOND
+    assert (
+        clock.run(worker_calls.mark_polled(clock.account, [Polled(job, 1, "", SECOND, begun)])) == 1
+    )
+    clock.wait(1)
+    assert polled(clock)[job].since_us == begun
+    # What a poll does not know again stays.
+    assert clock.run(worker_calls.mark_polled(clock.account, [Polled(job, 1, "", SECOND)])) == 1
+    clock.wait(1)
+    assert polled(clock)[job].since_us == begun
+
+
+def test_a_run_left_to_its_webhook_is_polled_when_its_own_time_is_up(clock: Clockwork) -> None:
+    (job,) = clock.running(1, receives=True, max_run_seconds=40)
+    assert due_in(clock, job) == 40 * SECOND  # not after the minute that webhooks have
+    clock.wait(30)
+    clock.run(worker_calls.mark_polled(clock.account, [Polled(job, 1, "", SECOND)]))
+    assert due_in(clock, job) == 30 * SECOND // 4
+    clock.wait(8)
+    clock.run(worker_calls.mark_polled(clock.account, [Polled(job, 1, "", SECOND)]))
+    assert due_in(clock, job) == 2 * SECOND
+    clock.wait(2)
+    clock.run(worker_calls.mark_polled(clock.account, [Polled(job, 1, "", SECOND)]))
+    assert due_in(clock, job) == SECOND
+
+
+def test_an_unconfirmed_workflow_keeps_its_slot_as_long_as_it_may_run(clock: Clockwork) -> None:
+    (task,) = clock.enqueue(1)
+    (workflow,) = clock.enqueue(1, kind="workflow")
+    (longest,) = clock.enqueue(1, max_run_seconds=2 * WORKFLOW_RUN_US // SECOND)
+    assert set(clock.claimed()) == {task, workflow, longest}
+    lost = [Lost(job, 1, "who knows") for job in (task, workflow, longest)]
+    clock.run(worker_calls.mark_unconfirmed(clock.account, lost))
+    clock.wait(7_200)
+    assert clock.sweep("free_slots", ACCOUNT_LIMIT, WORKFLOW_RUN_US) == 1
+    assert clock.members("parked") == [task]
+    clock.wait((WORKFLOW_RUN_US - ACCOUNT_LIMIT) // SECOND)
+    assert clock.sweep("free_slots", ACCOUNT_LIMIT, WORKFLOW_RUN_US) == 1
+    assert sorted(clock.members("parked")) == sorted([task, workflow])
+    clock.wait(WORKFLOW_RUN_US // SECOND)
+    assert clock.sweep("free_slots", ACCOUNT_LIMIT, WORKFLOW_RUN_US) == 1

@@ -1,0 +1,163 @@
+"""What people see: a job's life, who did what, which processes there are, which lines are long."""
+
+from __future__ import annotations
+
+from runqueue.records.claim_items import RunAgain
+from runqueue.request.retry_policy import Retry
+from runqueue.store import (
+    audit,
+    groups,
+    job_calls,
+    live_processes,
+    operator_calls,
+    worker_calls,
+)
+from runqueue.store.history import Trail, read_trail
+from tests.runqueue.lua.clockwork import Clockwork, spec
+
+
+def trail(clock: Clockwork, job: str) -> Trail:
+    found = clock.run(read_trail(clock.account, job))
+    assert found is not None
+    return found
+
+
+def told(clock: Clockwork, job: str) -> list[str]:
+    """The steps that lie behind a job, each in a word."""
+    return [step.what.partition(":")[0] for step in trail(clock, job).steps if not step.ahead]
+
+
+def test_a_common_life_is_told_by_the_record_alone(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    clock.wait(1)
+    clock.heartbeat(first=True)
+    (claimed,) = clock.claim().items
+    clock.wait(1)
+    clock.accept([claimed])
+    clock.wait(5)
+    clock.finish(job)
+    steps = trail(clock, job).steps
+    assert [step.what.partition(":")[0] for step in steps] == [
+        *("created", "submitting", "running", "completed")
+    ]
+    seconds = [(step.at - steps[0].at).total_seconds() for step in steps]
+    assert seconds == [0, 1, 2, 7]
+    assert clock.field(job, "trail") is None
+
+
+def test_an_answer_that_was_lost_and_found_is_told_with_its_cause(clock: Clockwork) -> None:
+    (job,) = clock.doubtful()
+    assert trail(clock, job).steps[-1].ahead, "the next search"
+    clock.wait(3)
+    clock.found(job, 1, "tsk_1")
+    assert told(clock, job) == ["created", "submitting", "unconfirmed", "running", "running"]
+    causes = [step.cause for step in trail(clock, job).steps if not step.ahead]
+    assert causes[3:] == ["tsk_1", "tsk_1"]
+
+
+def test_each_run_of_a_job_that_runs_again_is_told(clock: Clockwork) -> None:
+    retry = Retry(max_attempts=3, min_backoff=5)
+    clock.hand_in([spec("a", retry=retry)])
+    clock.heartbeat(first=True)
+    (claimed,) = clock.claim().items
+    clock.accept([claimed])
+    run = clock.field(claimed.job_id, "run_id") or ""
+    again = RunAgain(claimed.job_id, 1, run, "failed", "it broke", 5_000_000, b"{}")
+    clock.run(worker_calls.retry_run(clock.account, [again]))
+    found = trail(clock, claimed.job_id)
+    (step,) = [step for step in found.steps if "again" in step.what]
+    assert (step.attempt, step.cause) == (1, f"{run} ended failed: it broke")
+    assert found.earlier_runs == (run,)
+    assert [step.what for step in found.steps if step.ahead] == ["may run from now on"]
+
+
+def test_what_people_decide_is_told(clock: Clockwork) -> None:
+    (job,) = clock.doubtful()
+    clock.run(operator_calls.settle(clock.account, [(job, 1, 0)], "resubmit"))
+    clock.wait(1)
+    clock.claimed()
+    clock.refuse(job, 2)
+    clock.wait(1)
+    clock.run(operator_calls.replay(clock.account, clock.seen(job)))
+    assert told(clock, job)[-2:] == ["submitting", "ready again"]
+    causes = {step.cause for step in trail(clock, job).steps}
+    assert {"a person said that it has no run", "it was dead"} <= causes
+
+
+def test_a_trail_keeps_the_last_twelve_steps(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    for attempt in range(1, 16):
+        clock.wait(120)
+        clock.claimed()
+        clock.give_back(job, "busy", attempt, reason=f"{attempt} busy\nnot a line")
+    steps = [step for step in trail(clock, job).steps if "surely" in step.what]
+    assert [step.attempt for step in steps] == list(range(4, 16))
+    assert steps[-1].cause == "busy: 15 busy not a line"
+    assert trail(clock, job).forgotten == 3
+
+
+def test_a_job_that_is_gone_has_no_trail(clock: Clockwork) -> None:
+    assert clock.run(read_trail(clock.account, clock.new_id("a"))) is None
+
+
+def test_notes_are_read_page_by_page_the_newest_first(clock: Clockwork) -> None:
+    for n in range(5):
+        clock.run(audit.note(clock.account, "ops", "pause_group", f"g{n}", "why"))
+    first = clock.run(audit.notes(clock.account, count=3))
+    rest = clock.run(audit.notes(clock.account, first[-1].id, 3))
+    assert [note.target for note in (*first, *rest)] == ["g4", "g3", "g2", "g1", "g0"]
+    assert (first[0].who, first[0].what, first[0].detail) == ("ops", "pause_group", "why")
+
+
+def test_a_note_that_is_sent_twice_stands_once(clock: Clockwork) -> None:
+    call = audit.note(clock.account, "ops", "pause_account")
+    assert clock.run(call) == clock.run(call)
+    assert len(clock.run(audit.notes(clock.account))) == 1
+
+
+def test_the_notes_are_bounded(clock: Clockwork) -> None:
+    for _ in range(1_300):
+        call = audit.note(clock.account, "ops", "x")
+        call.arguments[0] = 100  # type: ignore[index]
+        clock.run(call)
+    assert clock.client.xlen(clock.key("audit")) < 300, "whole nodes of a hundred are dropped"
+
+
+def test_processes_are_told_by_when_they_were_heard(clock: Clockwork) -> None:
+    clock.heartbeat("p1", first=True)
+    clock.wait(4)
+    clock.heartbeat("p2", first=True)
+    clock.enqueue(2)
+    clock.claimed(process="p2")
+    second, first = clock.run(live_processes.processes(clock.account))
+    assert (first.name, first.heard_seconds, first.alive, first.submitting) == ("p1", 4, True, 0)
+    assert (second.name, second.heard_seconds, second.submitting) == ("p2", 0, 2)
+    assert second.pumps == ("submit",)
+    clock.wait(14)
+    assert [p.alive for p in clock.run(live_processes.processes(clock.account))] == [True, False]
+
+
+def test_the_longest_lines_come_first_after_paused_ones(clock: Clockwork) -> None:
+    clock.enqueue(2, group="small")
+    clock.enqueue(5, group="large")
+    clock.enqueue(3, group="off")
+    clock.run(groups.set_group(clock.account, "off", None, True))
+    batch = clock.open_batch()
+    clock.hand_in([spec(f"h{n}", group="held") for n in range(4)], batch)
+    clock.seal(batch)
+    clock.run(job_calls.hold_batch(clock.account, batch, "pause"))
+    count, lines = clock.run(live_processes.longest_lines(clock.account, 3))
+    shown = [(line.group, line.length, line.paused) for line in lines]
+    assert shown == [("off", 3, True), ("large", 5, False), ("small", 2, False)]
+    assert count == 4, "of the held one nothing can be claimed"
+
+
+def test_long_lines_are_found_behind_groups_whose_jobs_are_held(clock: Clockwork) -> None:
+    for n in range(1, 10):
+        batch, _ = clock.batch_of(9, group=f"held{n}")
+        clock.enqueue(n, group=f"held{n}")
+        clock.hold(batch)
+        clock.enqueue(5, group=f"free{n}")
+    _, lines = clock.run(live_processes.longest_lines(clock.account, 4))
+    found = [(line.group, line.length) for line in lines]
+    assert found == [("held9", 9), ("held8", 8), ("held7", 7), ("held6", 6)]
