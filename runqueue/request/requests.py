@@ -4,9 +4,11 @@ A field left out is left out of the JSON; an explicit None is sent as null (`mod
 the two apart). Unknown fields are refused, because Skyvern ignores them without a word. Types are
 strict: what is sent is the caller's own JSON, so "10" is not taken for 10.
 
-A new field of Skyvern's also goes to `api_client/calls/calls.py` (the typed call),
-`simulator/model/fields.py`, `examples/all_fields.jsonl`, `docs/schemas/` (`make schemas`), and,
-where it tells runs apart, to `worker/runs/comparison.py`.
+A new field of Skyvern's also goes to `SENSITIVE_FIELDS` where its value is a secret,
+`api_client/calls/calls.py` (the typed call), `tests/api_client/test_call_signatures.py` and
+`test_every_argument.py`, `simulator/model/fields.py` (and `submissions.py` beside it, where runs
+show it), `examples/all_fields.jsonl`, `docs/schemas/` (`make schemas`), and, where it tells runs
+apart, to `worker/runs/comparison.py`.
 """
 
 from __future__ import annotations
