@@ -54,7 +54,7 @@ _Read = Flow[tuple[list[Job], str]]
 
 
 class Filter(NamedTuple):
-    """Which jobs are meant; a field that is None does not matter.
+    """Which jobs are meant; a field that is None does not matter. New fields go to the end.
 
     Args:
         group, batch: as the job names them.
