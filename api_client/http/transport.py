@@ -3,7 +3,7 @@
 Why not httpx's own transport, or aiohttp: a pair of a POST and a GET costs them several times and
 twice the CPU, and neither says what a submission needs to know, whether the server can
 have seen it. Here that question has two answers, `NotSentError` and `AnswerLostError`, and the
-first is given for what fails before writing begins, and for nothing else.
+first is given for what fails before writing begins, and for a proxy's 407, which passed nothing on.
 
 Nothing happens behind the caller's back: no redirect is followed, no cookie kept, no proxy taken
 from the environment (those to use are named), no request sent twice.

@@ -1,8 +1,8 @@
 """What one worker process measures. Labels never hold a job, a run or a URL.
 
 `/metrics` is this process's own: adding up ten workers is right. What `/metrics/queue` shows of the
-whole queue is read in `runqueue/observe/collector.py`. A new metric: `make monitoring` writes its row
-in `docs/metrics.md`; panels are made in `ops/boards/`, alerts in `ops/prometheus/`.
+whole queue is read in `runqueue/observe/collector.py`. `make monitoring` writes the row of a new
+metric in `docs/metrics.md`; panels are made in `ops/boards/`, alerts in `ops/prometheus/`.
 
 How long calls of the API take is a histogram of our own: the library's takes a lock twice and walks
 the buckets for each value. Here a call adds to a list, and the metric is made when it is read.
