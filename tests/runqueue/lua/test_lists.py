@@ -281,7 +281,7 @@ def test_strays_are_told_to_who_reads_and_looked_at_when_they_are_missing(
     assert clock.run(worker_calls.mark_running(ACCOUNT, [item])) == [2]
     clock.wait(10)
     [reading] = take(clock).items
-    assert reading.strays == ["r-stray"]
+    assert reading.orphans == ["r-stray"]
 
     shown = [Shown("", "r-stray", "running")]
     assert clock.run(live_run_calls.lists_seen(ACCOUNT, shown, 300 * SECOND, 7_200 * SECOND)) == 1

@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import re
-from pathlib import Path
 from typing import Any, cast
 
 import orjson
@@ -15,6 +14,7 @@ from api_client.answers.redelivery import Reason, ReasonClass, Replay, ReplayCla
 from config.webhooks import Redeliver
 from runqueue.connection.urls import endpoint_of
 from runqueue.records.delivery import DueDelivery
+from runqueue.store.scripts import sources
 from webhooks.sender import Posted
 from worker.delivery.sender import (
     answered,
@@ -110,7 +110,7 @@ URLS = [
 def test_a_receiver_has_the_same_name_here_and_in_the_scripts(
     url: str, client: redis.Redis
 ) -> None:
-    lua = Path(__file__, "../../../runqueue/lua/lib/account/endpoints.lua").resolve().read_text()
+    lua = sources()["endpoints"].read_text()
     found = re.search(r"local function endpoint_of.*?\nend\n", lua, re.DOTALL)
     assert found
     made = cast(bytes, client.eval(f"{found[0]}return endpoint_of(ARGV[1])", 0, url))
