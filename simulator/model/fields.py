@@ -85,6 +85,10 @@ class SimulatedProxyLocation(StrEnum):
     NONE = "NONE"
 
 
+# A refusal names the class, as the server's does: `loc` of its 422 has `str-enum[ProxyLocation]`.
+SimulatedProxyLocation.__qualname__ = "ProxyLocation"
+
+
 class SimulatedCredentialType(StrEnum):
     """Where a login's credential is kept."""
 

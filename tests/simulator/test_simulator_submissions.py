@@ -152,6 +152,16 @@ async def test_a_wrong_field_is_named_in_a_422(
     assert (answer["detail"][0]["loc"], answer["detail"][0]["type"]) == (loc, kind)
 
 
+async def test_an_unknown_proxy_location_is_refused_as_of_the_server_s_own_type() -> None:
+    async with simulating() as client:
+        sent = {"prompt": "p", "proxy_location": "MARS"}
+        status, answer = await client.call("POST", "/v1/run/tasks", sent)
+
+    assert status == 422
+    places = [fault["loc"][2] for fault in answer["detail"]]
+    assert places[0] == "str-enum[ProxyLocation]"
+
+
 async def test_what_is_no_text_is_a_400() -> None:
     async with simulating() as client:
         status, answer = await client.call("POST", "/v1/run/tasks", b'{"prompt": "\xff"}')

@@ -1,4 +1,4 @@
--- use: counters board limits save webhooks deliveries endpoints packed
+-- use: counters board limits save record webhooks deliveries endpoints packed
 -- Takes webhooks whose delivery is due: relays, which we send, and watches, whose delivery by Skyvern we look at.
 -- Each comes again after `lease_us` if nobody records it.
 -- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), linger (0 | 1), lease_us,
@@ -46,13 +46,9 @@ do -- of the 200 local names of a script, these are no other's
   end
 
   -- The first line of the stored body, and the URL in it; '' where there is none, or the body is gone.
-  local function envelope_of(id)
-    local line = string.match(redis.call('GETRANGE', PREFIX .. 'body:' .. id, 0, 16383), '^[^\n]*')
+  local function read_envelope(id)
+    local line = envelope_of(id)
     local is_whole, envelope = pcall(cjson.decode, line)
-    if not is_whole then
-      line = string.match(redis.call('GET', PREFIX .. 'body:' .. id) or '', '^[^\n]*')
-      is_whole, envelope = pcall(cjson.decode, line)
-    end
     local url = is_whole and type(envelope) == 'table' and envelope.webhook_url
     return line, type(url) == 'string' and url or ''
   end
@@ -94,7 +90,7 @@ do -- of the 200 local names of a script, these are no other's
     take_each(RELAYS, room, function() return n end, function(id)
       local f = waiting(RELAYS, id)
       if not f then return end
-      local line, url = envelope_of(id)
+      local line, url = read_envelope(id)
       local endpoint = endpoint_of(f[URL] or url)
       if is_full(endpoint) then
         known[endpoint] = NOW + FULL_WAITS
@@ -127,7 +123,7 @@ do -- of the 200 local names of a script, these are no other's
     take_each(WATCHES, room, function() return n end, function(id)
       local f = waiting(WATCHES, id)
       if not f then return end
-      local line, url = envelope_of(id)
+      local line, url = read_envelope(id)
       local endpoint = endpoint_of(f[URL] or url)
       if is_full(endpoint) then
         full = full + 1

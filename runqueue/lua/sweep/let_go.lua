@@ -8,7 +8,13 @@ local next_one = redis.call('HRANDFIELD', LETTING_GO, 1, 'WITHVALUES')
 local who = next_one[1]
 if not who then return 0 end
 local jobs, bytes = string.match(next_one[2], '^(%d+) (%d+)$')
-let_go(who, tonumber(jobs or 0), tonumber(bytes or 0), tonumber(ARGV[2]))
+-- An account's limits that were raised meanwhile hold.
+local now_jobs, now_bytes = read_quotas()
+local function limit(stored, now)
+  if who == '-' then return now end
+  return stored > 0 and math.max(stored, now) or 0
+end
+let_go(who, limit(tonumber(jobs or 0), now_jobs), limit(tonumber(bytes or 0), now_bytes), tonumber(ARGV[2]))
 save()
 raise_damage()
 return tonumber(ARGV[2])

@@ -1,4 +1,4 @@
--- use: counters
+-- use: counters record
 -- How much may wait: jobs that are ready or scheduled, and bytes of their requests. Who stored a job is charged with it
 -- (`charged` in its record, core.lua) until it is submitted for the first time, ends or goes. One that ends without having
 -- been submitted stays charged: so that nobody fills Redis with what he cancels, as many requests of such jobs are kept,
@@ -19,8 +19,8 @@ local function jobs_waiting()
 end
 
 -- What stays of a request: its kind, and the name it came with; '' of one that cannot be read.
-local function name_of(body)
-  local is_sound, envelope = pcall(cjson.decode, string.match(body, '^[^\n]*'))
+local function name_of(id)
+  local is_sound, envelope = pcall(cjson.decode, envelope_of(id))
   if not is_sound or type(envelope) ~= 'table' then return '' end
   return cjson.encode({ k = envelope.k, c = envelope.c, n = envelope.n }) .. '\n{}'
 end
@@ -38,11 +38,11 @@ local function let_go(who, jobs, bytes, most)
     local key, body_key = job_key(id), PREFIX .. 'body:' .. id
     local f = read_fields(key, 'state', 'attempt', 'charged')
     if f[3] ~= who or WAITS[f[1]] then return end
-    local attempt, body = number(key, 'attempt', f[2]) or 0, redis.call('GET', body_key) or ''
-    bump(charges, kept, -#body)
+    local attempt = number(key, 'attempt', f[2]) or 0
+    bump(charges, kept, -redis.call('STRLEN', body_key))
     redis.call('HDEL', key, 'charged')
     if attempt > 0 then return end
-    redis.call('SET', body_key, name_of(body))
+    redis.call('SET', body_key, name_of(id))
     redis.call('HSET', key, 'let_go', '1') -- see replay.lua
   end
   local function is_too_much()

@@ -32,3 +32,11 @@ local function keep_earlier(job)
   redis.call('HSET', job_key(job.id), 'earlier', (earlier and earlier .. ' ' or '') .. job.run_id,
     'ran', int(job.attempt))
 end
+
+-- The first line of a stored request, its envelope: of very long ones alone more than the beginning is read.
+local function envelope_of(id)
+  local key = PREFIX .. 'body:' .. id
+  local head = redis.call('GETRANGE', key, 0, 16383)
+  if #head == 16384 and not string.find(head, '\n', 1, true) then head = redis.call('GET', key) end
+  return string.match(head, '^[^\n]*')
+end

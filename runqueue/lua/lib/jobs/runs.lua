@@ -19,7 +19,7 @@ end
 -- How the webhook of a run travels whose claim Redis lost: as that of the last claim does. It is only watched if nothing
 -- says that Skyvern sends it to our receiver, which may have had it already: relayed, the user has it twice at most.
 local function find_via(job)
-  if not has_webhook_url(redis.call('MGET', PREFIX .. 'body:' .. job.id)[1] or '') then return end
+  if not has_webhook_url(envelope_of(job.id) .. '\n') then return end
   local is_watched = job.via ~= 'relay' and redis.call('HGET', META, 'receives') == '0'
   job.via = is_watched and 'watch' or 'relay'
   redis.call('HSET', job_key(job.id), 'via', job.via)
