@@ -16,7 +16,7 @@ from config.settings import Settings, SettingsError, broker_url, load_settings, 
 from launcher import demo as demonstration
 from launcher import supervisor as stacks
 from runqueue.connection.urls import shown_url
-from runqueue.embedded.secret_files import TOKEN_FILE
+from runqueue.embedded.secret_files import TOKEN_FILE, make_folder
 from runqueue.embedded.server import DIRECTORY, running_url
 
 #: Seconds that a worker may take to end beyond the drain: whoever stops one waits for so long.
@@ -65,7 +65,7 @@ def locked_folder() -> Iterator[bool]:
     """Lock this folder for `runqueue up`; yields False where another one has it locked."""
     with ExitStack() as opened:
         try:
-            DIRECTORY.mkdir(mode=0o700, exist_ok=True)
+            make_folder(DIRECTORY)
             lock = opened.enter_context((DIRECTORY / "up").open("a"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

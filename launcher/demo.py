@@ -20,6 +20,7 @@ from launcher.processes import module_command
 from launcher.supervisor import Child, Stack, StackError, start_server, workers
 from runqueue.cli.shared.output import print_table
 from runqueue.connection.urls import shown_url
+from runqueue.embedded.secret_files import make_folder
 
 EXAMPLES = Path(__file__).parent / "examples"
 RESULTS = Path(".runqueue") / "demo-results.jsonl"
@@ -149,7 +150,7 @@ def _start_workers(stack: Stack, home: Path, environ: dict[str, str], count: int
 
 def _submit(stack: Stack, environ: dict[str, str]) -> int | None:
     """Submit the examples as anybody would; None = interrupted."""
-    RESULTS.parent.mkdir(exist_ok=True)
+    make_folder(RESULTS.parent)
     examples = os.path.relpath(EXAMPLES / "runs.jsonl")
     arguments = ["submit", examples, "--skip-invalid", "--wait"]
     arguments += ["--results", str(RESULTS)]

@@ -3,6 +3,8 @@
 from importlib.metadata import PackageNotFoundError, version
 
 SERVER = "runqueue-server"
+#: What mends it. An index is not named: what it has under these names need not be ours.
+INSTALL = "install both from one checkout: pip install CHECKOUT CHECKOUT/runqueue-server"
 
 
 def version_mismatch() -> str | None:
@@ -15,5 +17,5 @@ def version_mismatch() -> str | None:
         return None
     return (
         f"{SERVER} {theirs} works with runqueue {theirs} only, and runqueue {ours} is installed:"
-        f" pip install '{SERVER}=={theirs}'"
+        f" {INSTALL}"
     )

@@ -12,7 +12,7 @@ from typing import Final, get_args
 import structlog
 
 from config.gateway import ApiToken, Scope
-from runqueue.embedded.secret_files import TOKEN_FILE, BadSecretFile, secret_in
+from runqueue.embedded.secret_files import TOKEN_FILE, BadSecretFile, make_folder, secret_in
 
 log = structlog.get_logger()
 
@@ -27,7 +27,7 @@ def local_token() -> ApiToken | None:
     has a token then.
     """
     try:
-        TOKEN_FILE.parent.mkdir(mode=0o700, exist_ok=True)
+        make_folder(TOKEN_FILE.parent)
         secret = secret_in(TOKEN_FILE)
     except (OSError, BadSecretFile) as error:
         log.warning(

@@ -16,6 +16,18 @@ class BadSecretFile(ValueError):  # noqa: N818 - what it says is in its name
     """A secret's file cannot be used; the message names the file and says why."""
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder of such files, for its owner alone; git does not see what is in it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ignored = folder / ".gitignore"
+    if not ignored.exists():
+        ignored.write_text("*\n")
+
+
 def secret_in(file: Path, *, is_private: bool = True) -> str:
     """Return the secret in a file, which is made if it is not there.
 

@@ -25,7 +25,7 @@ from urllib.parse import quote
 import redis
 
 from runqueue.connection.urls import shown_url
-from runqueue.embedded.secret_files import BadSecretFile, secret_in
+from runqueue.embedded.secret_files import BadSecretFile, make_folder, secret_in
 from runqueue.embedded.valkey import (
     HOST,
     EmbeddedServerError,
@@ -100,7 +100,7 @@ class EmbeddedServer:
         """
         try:
             # The files hold request bodies: they are nobody else's business.
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self.directory)
             self.directory.chmod(0o700)
             self._lock = _take(self.directory)
             _end_leftover(self.directory)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from runqueue.server_version import INSTALL
 from tests.packaging.conftest import (
     VERSION,
     Built,
@@ -64,7 +65,7 @@ def test_without_the_server_its_commands_say_what_to_install(
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"runqueue: `{command}` needs runqueue-server, which is not installed here. In an"
-        f" environment of its own: pip install 'runqueue-server=={VERSION}'\n"
+        f" environment of its own, {INSTALL}\n"
     )
 
 
@@ -96,5 +97,5 @@ def test_two_versions_end_every_process_with_what_to_install(
     assert done.stdout == ""
     assert done.stderr == (
         f"runqueue: runqueue-server {OTHER} works with runqueue {OTHER} only, and runqueue"
-        f" {VERSION} is installed: pip install 'runqueue-server=={OTHER}'\n"
+        f" {VERSION} is installed: {INSTALL}\n"
     )

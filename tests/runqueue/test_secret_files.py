@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runqueue.embedded.secret_files import BadSecretFile, secret_in
+from runqueue.embedded.secret_files import BadSecretFile, make_folder, secret_in
 
 
 def _mode(file: Path) -> int:
@@ -104,3 +104,13 @@ def test_a_file_that_cannot_be_made_is_named_with_the_reason(tmp_path: Path) -> 
     with pytest.raises(BadSecretFile) as refused:
         secret_in(file)
     assert str(refused.value) == f"cannot use {file}: No such file or directory"
+
+
+def test_git_sees_nothing_of_the_folder_of_secrets_and_its_owner_alone_reads_it(
+    tmp_path: Path,
+) -> None:
+    for _ in range(2):
+        make_folder(tmp_path / "in" / "here")
+
+    assert (tmp_path / "in/here/.gitignore").read_text() == "*\n"
+    assert (tmp_path / "in/here").stat().st_mode & 0o777 == 0o700

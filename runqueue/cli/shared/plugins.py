@@ -5,12 +5,12 @@ its own.
 """
 
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import EntryPoint, entry_points
 
 import typer
 
 from runqueue.cli.shared.exit_codes import Exit, tell
-from runqueue.server_version import SERVER, version_mismatch
+from runqueue.server_version import INSTALL, SERVER, version_mismatch
 
 _GROUP = "runqueue.commands"
 _HELP = {
@@ -38,7 +38,7 @@ def _missing(name: str) -> Callable[[], None]:
     def command() -> None:
         tell(
             f"runqueue: `{name}` needs {SERVER}, which is not installed here. In an environment of"
-            f" its own: pip install '{SERVER}=={version('runqueue')}'"
+            f" its own, {INSTALL}"
         )
         raise typer.Exit(Exit.USAGE)
 
