@@ -1,8 +1,8 @@
 """The typed calls: Skyvern's run API with its own argument names, errors raised, answers modelled.
 
-What there is to call, how a request is built and how an answer is read stands once, in pure
+The calls, how a request is built and how an answer is read are written once, as pure
 functions (`calls.py`, `flows.py`, `failures.py`); a method here is such a function, sent. How it is
-sent stands once, too, as coroutines: `AsyncAgentClient` awaits them. `AgentClient` gives them a
+sent is written once, too, as coroutines: `AsyncAgentClient` awaits them. `AgentClient` gives them a
 sender and a sleep that block, so they wait for nothing and end at their first step, in its thread.
 
 Raises (every call): `ApiError` and its kind for an answer that says no; `NotSentError` when nothing

@@ -14,10 +14,10 @@ from api_client.retrying import RetryBudget, RetryPolicy
 
 T = TypeVar("T")
 
-#: Seconds for which a missing endpoint is not asked for again: servers are upgraded meanwhile.
+#: Seconds for which a missing endpoint is not called again: servers are upgraded meanwhile.
 NOT_SUPPORTED_MEMORY = 3600.0
 
-#: Seconds that nobody calls for after a 429 that does not say how long.
+#: Seconds without a call after a 429 that does not say how long.
 _RATE_LIMIT_HOLD = 1.0
 
 _logger = logging.getLogger("api_client")
@@ -31,7 +31,7 @@ class Caller:
         timeout: seconds an attempt may take; None = as the call itself says, or `default_timeout`.
         default_timeout: seconds.
         follow_redirects: follow those to the same server.
-        limiter: asked before each attempt.
+        limiter: waited for before each attempt.
         retry: how often and how patiently to try again.
     """
 
@@ -113,6 +113,6 @@ class Caller:
             raise
         except RateLimitError as error:
             if self._limiter is not None:
-                asked = error.retry_after
-                self._limiter.hold(_RATE_LIMIT_HOLD if asked is None else asked)
+                retry_after = error.retry_after
+                self._limiter.hold(_RATE_LIMIT_HOLD if retry_after is None else retry_after)
             raise

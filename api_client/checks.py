@@ -50,7 +50,7 @@ def check_timeout(timeout: object) -> None:
 def the_base_url(base_url: str | None, environment: SkyvernEnvironment | None) -> str:
     """Return the base URL: the one given, the environment's, SKYVERN_BASE_URL, the cloud's.
 
-    Whoever runs Skyvern exports both SKYVERN_* variables; that key must not go to the cloud.
+    A user who runs Skyvern exports both SKYVERN_* variables; that key must not go to the cloud.
     """
     check_instance("base_url", base_url, str)
     check_instance("environment", environment, SkyvernEnvironment)

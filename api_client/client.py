@@ -101,7 +101,7 @@ class Skyvern(_Client[httpx.Client, httpx.BaseTransport]):
     """Skyvern's run API for one account; its calls block. Threads may share it.
 
     Use it as a context manager, or call `close()`; an `httpx_client` or `transport` that was passed
-    in is left open, for whoever made it.
+    in is left open: its owner closes it.
 
     Args:
         base_url: where Skyvern is; goes before `environment`.
@@ -114,7 +114,7 @@ class Skyvern(_Client[httpx.Client, httpx.BaseTransport]):
         follow_redirects: follow those to the same server; the key never goes to another.
         httpx_client: a client of your own that sends, at its own speed. What it raises counts as an
             answer lost, unless it is proven that nothing was sent.
-        limiter: asked before each attempt, such as a `RateLimiter`.
+        limiter: waited for before each attempt, such as a `RateLimiter`.
         retry: how often and how patiently to try again, where that is safe.
         transport: what sends instead of a `BlockingTransport` of this client's own.
         proxy: the URL of a proxy that leads to Skyvern, such as http://user:pass@proxy:3128, or
@@ -155,7 +155,7 @@ class AsyncSkyvern(_Client[httpx.AsyncClient, httpx.AsyncBaseTransport]):
     """Skyvern's run API for one account; its calls are awaited, within one event loop.
 
     Use it as an async context manager, or call `aclose()`; an `httpx_client` or `transport` that
-    was passed in is left open, for whoever made it.
+    was passed in is left open: its owner closes it.
 
     Arguments and errors are those of `Skyvern`; `httpx_client` is an `httpx.AsyncClient`, and
     without one an `AsyncTransport` sends.

@@ -1,8 +1,8 @@
-"""A clock that nobody sets, and that counts while the machine is suspended."""
+"""A clock that is never set, and that counts while the machine is suspended."""
 
 import time
 
-#: `time.monotonic` stands still in a suspend on Linux; other systems have no clock beside it.
+#: `time.monotonic` stops while Linux is suspended; other systems have no clock beside it.
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 

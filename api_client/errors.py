@@ -1,4 +1,4 @@
-"""What can go wrong between us and Skyvern, told apart by what it means for a run.
+"""What can go wrong between us and Skyvern, distinguished by what it means for a run.
 
 SkyvernError
 ├── ApiError                        an answer came, and it says no (or cannot be read)
@@ -32,7 +32,7 @@ class SkyvernError(Exception):
     """The base of every error this package raises for a call that was tried.
 
     Attributes:
-        run_may_exist: after `run_task` or `run_workflow`: a run may have been made, so look for it
+        run_may_exist: after `run_task` or `run_workflow`: a run may exist, so search for it
             before you submit again. After any other call it says nothing.
     """
 
@@ -111,7 +111,7 @@ class _RetryableError(ApiError):
 
 
 class RateLimitError(_RetryableError):
-    """429: nothing was done; ask again later, and slower."""
+    """429: nothing was done; try again later, and slower."""
 
 
 class ServerError(_RetryableError):
@@ -157,8 +157,8 @@ class BodyTooLargeError(AnswerLostError):
         self.beginning = beginning
 
 
-class NotSupported(SkyvernError):  # noqa: N818 - it tells of the server, not of a failure
-    """The server has no such endpoint; where that is certain, it is not asked again for an hour.
+class NotSupported(SkyvernError):  # noqa: N818 - it describes the server, not a failure
+    """The server has no such endpoint; where that is certain, it is not called again for an hour.
 
     Attributes:
         is_certain: the server itself said so, not a page of some proxy.

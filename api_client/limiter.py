@@ -13,7 +13,7 @@ from api_client.call import CallKind
 
 
 class Limiter(Protocol):
-    """What a client asks before each attempt of a call. It may be shared by clients and threads."""
+    """Lets a client's calls pass one by one. It may be shared by clients and threads."""
 
     def reserve(self, kind: CallKind, at_most: float) -> float | None:
         """Take leave for one call.

@@ -77,7 +77,7 @@ SUBMIT_PATHS: Final[Mapping[RunKind, str]] = {
     "download_files": DOWNLOAD_FILES_PATH,
 }
 
-#: Where a server tells its version.
+#: Where a server reports its version.
 VERSION_PATH: Final = "v1/version"
 
 #: The list of runs, one item of it: the cheapest read that needs the key.
@@ -121,7 +121,7 @@ class RawClient:
         query: str = "",
         timeout: float = DEFAULT_TIMEOUT,
     ) -> Submission:
-        """Ask for a run, once.
+        """Submit a run, once.
 
         Args:
             kind: `task`, `workflow`, `login` or `download_files`.
@@ -150,7 +150,7 @@ class RawClient:
         """Read one run; `timeout` in seconds for all of it.
 
         An answer that names another run is trouble, and the connections there are are given up:
-        it was another call's. A 2.0 task may be asked for by the id of the workflow run beneath it.
+        it was another call's. A 2.0 task may be read by the id of the workflow run beneath it.
         Where two runs come by an other id of their own each, and again over new connections, that
         is how this server calls runs, and is believed from then on.
 
@@ -170,10 +170,10 @@ class RawClient:
         words = "the answer was about another run"
         return RunReading(ReadClass.TROUBLE, detail=words, status_code=again.status_code)
 
-    def _is_renamed(self, asked: str, named: str) -> bool:
+    def _is_renamed(self, requested: str, named: str) -> bool:
         # One answer that is repeated, to any number of runs, may be a proxy's that is in disorder.
-        first = self._renamed = self._renamed or (asked, named)
-        self._renames_runs |= first[0] != asked and first[1] != named
+        first = self._renamed = self._renamed or (requested, named)
+        self._renames_runs |= first[0] != requested and first[1] != named
         return self._renames_runs
 
     async def _get_run(self, run_id: str, timeout: float) -> RunReading:
@@ -190,7 +190,7 @@ class RawClient:
         return self._without_key(reading)
 
     async def cancel_run(self, run_id: str, timeout: float = DEFAULT_TIMEOUT) -> Cancellation:
-        """Ask Skyvern to end a run; arguments and errors as in `get_run`."""
+        """Cancel a run; arguments and errors as in `get_run`."""
         request = self.requests.post(run_path(run_id, "cancel"), timeout=timeout)
         try:
             answer = await send(self._sender, request)
@@ -249,7 +249,7 @@ class RawClient:
     async def cancel_runs(
         self, run_ids: Sequence[str], timeout: float = DEFAULT_TIMEOUT
     ) -> BulkCancellation:
-        """Ask Skyvern to end up to 100 runs; `timeout` in seconds for all of it."""
+        """Cancel up to 100 runs; `timeout` in seconds for all of it."""
         content = json_body({"run_ids": list(run_ids)})
         request = self.requests.post(CANCEL_PATH, content, timeout=timeout)
         try:
@@ -263,7 +263,7 @@ class RawClient:
         """Read one item of the list of runs, to see whether the key is allowed anything.
 
         Returns:
-            True: allowed. False: refused (401, 403). None: it cannot be told, because the server
+            True: allowed. False: refused (401, 403). None: it is not known, because the server
             has no such list or did not answer.
         """
         request = self.requests.get(RUNS_PATH, query=_KEY_CHECK_QUERY, timeout=timeout)
@@ -282,7 +282,7 @@ class RawClient:
             timeout: seconds for all of it.
 
         Returns:
-            '' = the server has no such answer; None = nothing was learned, ask again later.
+            '' = the server has no such answer; None = nothing was learned, try again later.
         """
         request = self.requests.get(VERSION_PATH, timeout=timeout)
         try:
@@ -315,7 +315,7 @@ class RawClient:
     async def webhook_failure_reason(
         self, run_id: str, permit: Callable[[], Awaitable[None]], timeout: float = DEFAULT_TIMEOUT
     ) -> Reason:
-        """Ask why Skyvern gave up on a run's webhook, wherever this server tells it.
+        """Read why Skyvern gave up on a run's webhook, wherever this server reports it.
 
         Args:
             run_id: the run.
@@ -327,11 +327,11 @@ class RawClient:
             step = next(flow)
             while True:
                 try:
-                    told = await self._read(cast(Call[Any], step), timeout)
+                    answer = await self._read(cast(Call[Any], step), timeout)
                 except SkyvernError as error:
                     step = flow.throw(error)
                 else:
-                    step = flow.send(told)
+                    step = flow.send(answer)
                 await permit()
         except StopIteration as end:
             return Reason(ReasonClass.TOLD, reason=end.value)

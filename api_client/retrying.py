@@ -2,7 +2,7 @@
 
 A GET is retried after any transient error. A POST is retried only if no run was created (not sent,
 429, a 5xx that says so): Skyvern has no idempotency key, so a second POST is a second paid run.
-After a lost answer the caller is told, and decides. The worker's `RawClient` never retries.
+After a lost answer the caller gets the error, and decides. The worker's `RawClient` never retries.
 """
 
 import logging
@@ -101,8 +101,8 @@ def pause(
     """
     # Above 2^60 the power alone would overflow; the bound was reached long before.
     longest = min(policy.max_backoff, policy.min_backoff * 2.0 ** min(attempt - 1, 60))
-    asked = getattr(error, "retry_after", None) or 0.0
-    return float(asked) + dice() * longest
+    retry_after = getattr(error, "retry_after", None) or 0.0
+    return float(retry_after) + dice() * longest
 
 
 class RetryBudget:
@@ -116,11 +116,11 @@ class RetryBudget:
 
     def __init__(self, policy: RetryPolicy, call: Call[Any], timeout: float) -> None:
         options = call.options or {}
-        asked = options.get("timeout_in_seconds")
+        own = options.get("timeout_in_seconds")
         retries = options.get("max_retries")
         self._policy = policy
         self._kind = call.kind
-        self._attempt_timeout = timeout if asked is None else asked
+        self._attempt_timeout = timeout if own is None else own
         self._retries = policy.max_retries if retries is None else retries
         if call.once:
             self._retries = 0

@@ -1,7 +1,7 @@
 """Skyvern's answers as frozen models.
 
-They are lenient by design. Servers of many versions answer, and a field or a value that nobody
-here has heard of must not stop a caller from reading the rest, least of all the id of a run that
+They are lenient by design. Servers of many versions answer, and a field or a value that
+is not known here must not stop a caller from reading the rest, least of all the id of a run that
 was just made: unknown fields are kept, unknown statuses and engines stay the strings they are, a
 field in an odd shape is None and kept aside, and only the run's id and status are required.
 """
@@ -34,7 +34,7 @@ def is_over(run_status: object, retry_pending: object) -> bool:
 
 
 class RunStatus(StrEnum):
-    """Where a run stands."""
+    """The status of a run."""
 
     CREATED = "created"
     QUEUED = "queued"
@@ -135,7 +135,7 @@ def _utc(value: Any) -> Any:
         return None
 
 
-#: A timestamp. Python is asked only for one that does not itself say that it is in UTC, since a
+#: A timestamp. Python parses only one that does not itself say that it is in UTC, since a
 #: validator in Python costs as much as the rest of a small model.
 _Time = Annotated[
     Annotated[datetime, GetPydanticSchema(lambda *_: core_schema.datetime_schema(tz_constraint=0))]
@@ -275,7 +275,7 @@ class Artifact(Lenient):
 
 
 class WorkflowRunTimeline(Lenient):
-    """One entry of what a run did: a block or a thought, and what stands below it.
+    """One entry of what a run did: a block or a thought, and what is below it.
 
     Attributes:
         type: `block`, `thought`, or a newer word.
@@ -294,7 +294,7 @@ class WorkflowRunTimeline(Lenient):
 
 
 class TagResponse(Lenient):
-    """A tag of a run; one without a key is a label that stands alone."""
+    """A tag of a run; one without a key is a label."""
 
     key: str | None = None
     value: str
@@ -315,7 +315,7 @@ class BrowserSessionResponse(Lenient):
 
     Attributes:
         timeout: minutes it may live, counted from its start.
-        warning: what the server did otherwise than it was asked.
+        warning: what the server did otherwise than requested.
     """
 
     browser_session_id: str = Field(min_length=1)

@@ -1,8 +1,8 @@
 """Which versions of Skyvern this client and the queue were certified with.
 
 A version is listed once the contract of the calls was seen to hold there
-(`tests/real/test_contract_*.py`). On any other the same rules apply, but nobody has seen that it
-keeps them.
+(`tests/real/test_contract_*.py`). On any other the same rules apply, but no test has seen that
+it keeps them.
 """
 
 from typing import Final
@@ -15,6 +15,6 @@ def is_certified(version: str | None) -> bool:
     """Say whether a version is a certified one.
 
     Args:
-        version: as `GET /v1/version` tells it; None or '' = it is not known.
+        version: as `GET /v1/version` reports it; None or '' = it is not known.
     """
     return version in CERTIFIED_VERSIONS

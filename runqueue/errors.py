@@ -1,7 +1,7 @@
 """What can go wrong, as one tree: catch `RunQueueError` for all of it.
 
 RunQueueError
-├── InvalidRequest        what was asked for cannot be accepted (also a ValueError)
+├── InvalidRequest        what was requested cannot be accepted (also a ValueError)
 │   ├── InvalidJob        a run request or its options
 │   ├── InvalidBatch      the rules that a batch is to be opened with
 │   ├── InvalidGroup      the settings of a group
@@ -12,7 +12,7 @@ RunQueueError
 ├── BatchNotFound         no batch of that id is on record
 ├── BatchCanceled         the batch was canceled: it does not go on
 ├── BatchExpired          the upload was not finished in time: its jobs were not accepted
-├── BatchMismatch         the batch holds other jobs than were handed in: it was not accepted
+├── BatchMismatch         the batch holds other jobs than were enqueued: it was not accepted
 ├── QueueUnavailable      Redis cannot be reached
 │   ├── MalformedURL      the address of Redis is none: trying again does not help
 │   ├── NoQueueHere       nothing says where Redis is
@@ -20,7 +20,7 @@ RunQueueError
 ├── NotAllowed            the gateway does not let the bearer of this token do that
 ├── QueueFull             Redis has no memory left for new jobs
 │   └── QuotaReached      as many jobs, or bytes, wait as may: of an account, or of a token
-├── AmbiguousAccounts     two accounts' jobs could not be told from each other
+├── AmbiguousAccounts     two accounts' jobs could not be distinguished
 ├── EvictingRedis         Redis is set up to drop keys, so jobs could vanish
 └── NewerSchema           a newer version wrote there, and this one would misread it
 """
@@ -40,7 +40,7 @@ class FieldError:
     """One field that cannot be accepted.
 
     Args:
-        field: where it stands, as a dotted path such as `body.max_steps`.
+        field: where it is, as a dotted path such as `body.max_steps`.
         message: what was expected there; never the value of a sensitive field.
     """
 
@@ -152,13 +152,13 @@ class BatchCanceled(_WithFields):
 
 @dataclass(eq=False, repr=False)
 class BatchExpired(_WithFields):
-    """The upload was not finished in time, so none of its jobs was accepted: hand them in again."""
+    """The upload was not finished in time, so none of its jobs was accepted: enqueue them again."""
 
     batch_id: str
 
     _sentence = (
         "batch {batch_id} expired before it was sealed, and holds no jobs any more:"
-        " hand them in again"
+        " enqueue them again"
     )
 
 
@@ -168,15 +168,15 @@ class BatchMismatch(_WithFields):
 
     Args:
         batch_id: the batch; it is still open.
-        expected: how many jobs were handed in to it.
+        expected: how many jobs were enqueued to it.
     """
 
     batch_id: str
     expected: int
 
     _sentence = (
-        "batch {batch_id} does not hold the {expected} jobs that were handed in to it, and was not"
-        " accepted: an upload of the same keys may have some of them; hand them in again once that"
+        "batch {batch_id} does not hold the {expected} jobs that were enqueued to it, and was not"
+        " accepted: an upload of the same keys may have some of them; enqueue them again once that"
         " is over"
     )
 
@@ -229,7 +229,7 @@ class NoQueueHere(QueueUnavailable):
 
 
 class GatewayUnavailable(QueueUnavailable):
-    """The gateway cannot be reached, or its answer is none: try again, or look at its URL.
+    """The gateway cannot be reached, or its answer is none: try again, or check its URL.
 
     Args:
         url: the gateway's URL; what may be secret in it is dropped before anything is kept.
@@ -256,7 +256,7 @@ class NotAllowed(_WithFields):
 
 
 class QueueFull(RunQueueError):
-    """Redis refused the write for want of memory: the job was not stored; try again later."""
+    """Redis refused the write for lack of memory: the job was not stored; try again later."""
 
     def __str__(self) -> str:
         return "Redis is out of memory and takes no new jobs; running jobs still finish"
@@ -285,7 +285,7 @@ class QuotaReached(QueueFull):
 
         Args:
             account: the account.
-            name: who hands in; None = the quota is the account's own.
+            name: the caller's; None = the quota is the account's own.
             what: jobs or bytes.
             most: how many may wait.
         """
@@ -295,7 +295,7 @@ class QuotaReached(QueueFull):
 
 @dataclass(eq=False, repr=False)
 class AmbiguousAccounts(_WithFields):
-    """The ids of two accounts' jobs begin alike, so neither could be told from the other's.
+    """The ids of two accounts' jobs begin alike, so neither could be distinguished.
 
     Args:
         first, second: the accounts.
@@ -306,7 +306,7 @@ class AmbiguousAccounts(_WithFields):
 
     _sentence = (
         "the ids of the accounts {first} and {second} would begin alike, and an id alone has to"
-        " tell whose job it is: give the newer one another name"
+        " show whose job it is: give the newer one another name"
     )
 
 

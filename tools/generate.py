@@ -29,7 +29,7 @@ _REPLACED: Final = (
         r"for coroutines of one event loop; one connection",
         "for plain Python. Thread-safe; one connection",
     ),
-    (r"Tells coroutines of one event loop of", "Tells threads of"),
+    (r"Notifies coroutines of one event loop of", "Notifies threads of"),
     (r", for coroutines: `await job` gives it once it has ended\.", "."),
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait (?=[\w(])", ""),

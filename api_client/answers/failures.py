@@ -129,10 +129,10 @@ def _onward(answer: HttpAnswer) -> str:
     if not 300 <= answer.status < 400 or not location:
         return ""
     if found := _HOST.match(location):
-        place = f"{found[1] or ''}//{found[2]}"
+        target = f"{found[1] or ''}//{found[2]}"
     else:
-        place = "no host that can be" if "//" in location.partition("?")[0] else "another path"
-    return f" (a redirect to {place}, not followed)"
+        target = "no host that can be" if "//" in location.partition("?")[0] else "another path"
+    return f" (a redirect to {target}, not followed)"
 
 
 def _faults(error: ValidationError) -> str:
@@ -143,8 +143,8 @@ def _faults(error: ValidationError) -> str:
 
 
 def _is_shallow(body: bytes, parsed: Any) -> bool:
-    """Say whether JSON is nested within the limit; nearly always the number of brackets tells."""
-    # `replace` looks for a byte with memchr, which is three times as fast as `count`.
+    """Say whether JSON is nested within the limit; usually the number of brackets shows it."""
+    # `replace` searches for a byte with memchr, which is three times as fast as `count`.
     if len(body) - len(body.replace(b"[", b"").replace(b"{", b"")) <= MAX_JSON_DEPTH:
         return True
     level = [parsed]
@@ -164,7 +164,7 @@ def _children(value: Any) -> list[Any]:
 #
 # On 1.0.40 a run of engine 2.0 that completed turns `failed` when its webhook met a transport
 # error: its reason is then that of the webhook, and its output is still there. On 1.0.56 the same
-# reason, beside an output, stands on runs that did fail. So the version decides, and only one is
+# reason, beside an output, is on runs that did fail. So the version decides, and only one is
 # believed on which a test saw the former and not the latter (`tests/real/test_false_failures.py`).
 
 #: Versions on which a run with this reason and an output has completed.

@@ -22,7 +22,7 @@ from api_client.answers.parts import (
 
 
 class ListClass(StrEnum):
-    """What asking about many runs came to; the last four as in `ReadClass`."""
+    """What reading a list of runs came to; the last four as in `ReadClass`."""
 
     DONE = "done"
     NOT_SUPPORTED = "not_supported"
@@ -57,7 +57,7 @@ class RunPage:
         runs: the page's.
         is_short: fewer came than a page holds, so this is the last one.
         server_date: the server's clock when the answer came, unix seconds.
-        age: for how many seconds a cache on the way had stored the answer; 0 = none had. Runs that
+        age: for how many seconds a cache had stored the answer; 0 = none had. Runs that
             were made meanwhile are missing in it.
     """
 
@@ -73,7 +73,7 @@ class RunPage:
 
 @dataclass(frozen=True, slots=True)
 class BulkCancellation:
-    """What asking for the end of many runs came to; `failed` = unknown, or over before."""
+    """What a cancel of many runs came to; `failed` = unknown, or over before."""
 
     outcome: ListClass
     cancelled: frozenset[str] = frozenset()
@@ -86,14 +86,14 @@ class BulkCancellation:
 def classify_run_list(
     status: int, body: bytes, headers: Mapping[str, str], page_size: int, age: float = 0.0
 ) -> RunPage:
-    """Tell what the answer to a GET of the list means. Never raises.
+    """Say what the answer to a GET of the list means. Never raises.
 
     Args:
         status: the HTTP status.
         body: the body, whole.
         headers: names in lower case, or a mapping that ignores case.
-        page_size: how many runs were asked for.
-        age: seconds for which the answer was stored on the way, as far as its date shows.
+        page_size: how many runs were requested.
+        age: seconds for which the answer was in a cache, as far as its date shows.
     """
     parsed = parse_json(body)
     if 200 <= status < 300:
@@ -120,7 +120,7 @@ def classify_run_list(
 
 
 def classify_bulk_cancel(status: int, body: bytes, headers: Mapping[str, str]) -> BulkCancellation:
-    """Tell what the answer to a bulk cancel means. Never raises; arguments as above."""
+    """Say what the answer to a bulk cancel means. Never raises; arguments as above."""
     parsed = parse_json(body)
     if 200 <= status < 300:
         if not isinstance(parsed, dict) or not isinstance(parsed.get("cancelled"), list):

@@ -9,7 +9,7 @@ not_sent    no byte left this machine
 busy        no run was made: send it again, later (and, after a 429, slower)
 refused     no run was made, and none will be while the request stays as it is
 account     no run was made, for a reason every request of the account shares (key, balance, URL)
-unknown     a run may exist. Everything nobody has named is this.
+unknown     a run may exist. Whatever is not named here is this.
 """
 
 import re
@@ -63,7 +63,7 @@ class ReadClass(StrEnum):
 
 
 class CancelClass(StrEnum):
-    """What asking for a run's end came to.
+    """What reading a run came to.
 
     DONE: the server took it. OVER: the run was over before. The others are as in `ReadClass`; after
     TROUBLE the run may be canceled all the same (a cancel sends the webhook inside the request, and
@@ -89,7 +89,7 @@ class Submission:
         run_status: the run's status as the answer gives it, when accepted.
         detail: the server's words, or the transport's; one line, at most 500 characters.
         status_code: the HTTP status; None when no answer came.
-        retry_after: seconds the server asks to be left alone, 0 to 3,600.
+        retry_after: seconds for which the server wants no request, 0 to 3,600.
         server_date: the server's clock at the answer, unix seconds.
         named_rate: submissions a second that a 429 says the server takes.
         needs_key_check: 401 or 403. Read something with the same key, then `with_key_check`.
@@ -118,7 +118,7 @@ class Submission:
         """Settle a 401 or 403: a read that the same key is allowed makes it this request's fault.
 
         Args:
-            allowed: what the read came to; None (it could not be told) leaves it the account's.
+            allowed: what the read came to; None (it is not known) leaves it the account's.
         """
         if not self.needs_key_check or allowed is None:
             return self
@@ -133,14 +133,14 @@ class RunReading:
     Attributes:
         outcome: its class.
         run_id: the run's id as the answer gives it.
-        run_status: its status, one that nobody knows yet included.
+        run_status: its status, also one that is not known yet.
         is_over: the status is terminal and the server is not about to try again.
         failure_reason: the server's words on a run that failed.
         detail: the server's words on a read that failed, or the transport's.
         status_code, retry_after, server_date, body: as in `Submission`.
-        times: how long a run that is over waited and ran, as far as the server tells.
-        is_cut: the answer was larger than the transport's limit: `body` is empty, and what its
-            beginning tells is all that is known.
+        times: how long a run that is over waited and ran, as far as the server reports.
+        is_cut: the answer was larger than the transport's limit: `body` is empty, and only what
+            its beginning says is known.
     """
 
     outcome: ReadClass
@@ -167,7 +167,7 @@ class WorkflowReading:
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """What asking Skyvern to end a run came to; attributes as in `Submission`."""
+    """What a cancel of a run came to; attributes as in `Submission`."""
 
     outcome: CancelClass
     detail: str = ""
@@ -176,7 +176,7 @@ class Cancellation:
 
 
 def classify_submission(status: int, body: bytes, headers: Mapping[str, str]) -> Submission:
-    """Tell what the answer to a run submission means. Never raises.
+    """Say what the answer to a run submission means. Never raises.
 
     Args:
         status: the HTTP status.
@@ -270,8 +270,8 @@ def _names_request_parts(parsed: Any) -> bool:
     faults = parsed.get("detail") if isinstance(parsed, dict) else None
     if not isinstance(faults, list) or not faults:
         return False
-    places = [fault.get("loc") if isinstance(fault, dict) else None for fault in faults]
-    return all(isinstance(at, list) and at and at[0] in _REQUEST_PARTS for at in places)
+    locations = [fault.get("loc") if isinstance(fault, dict) else None for fault in faults]
+    return all(isinstance(at, list) and at and at[0] in _REQUEST_PARTS for at in locations)
 
 
 def _is_generation_failure(status: int, words: str) -> bool:
@@ -297,7 +297,7 @@ _NAMES_RUN = re.compile(
 
 
 def classify_exception(exc: BaseException) -> Submission:
-    """Tell what an exception from the transport means for a submission. Never raises."""
+    """Say what an exception from the transport means for a submission. Never raises."""
     sent_nothing = isinstance(exc, NotSentError)
     return Submission(
         SubmissionClass.NOT_SENT if sent_nothing else SubmissionClass.UNKNOWN,
@@ -311,7 +311,7 @@ def exception_words(exc: BaseException) -> str:
 
 
 def classify_run(status: int, body: bytes, headers: Mapping[str, str]) -> RunReading:
-    """Tell what the answer to a GET of a run means. Never raises; arguments as above."""
+    """Say what the answer to a GET of a run means. Never raises; arguments as above."""
     parsed = parse_json(body)
     if 200 <= status < 300 and isinstance(parsed, dict):
         run_status = text_or_none(parsed.get("status"))
@@ -342,13 +342,13 @@ def classify_run(status: int, body: bytes, headers: Mapping[str, str]) -> RunRea
 
 
 def classify_workflow(status: int, body: bytes) -> WorkflowReading:
-    """Tell what the answer to a GET of a workflow means. Never raises; arguments as above."""
+    """Say what the answer to a GET of a workflow means. Never raises; arguments as above."""
     parsed = parse_json(body) if 200 <= status < 300 else None
     return WorkflowReading(parsed if isinstance(parsed, dict) else None, status)
 
 
 def classify_large_run(error: BodyTooLargeError) -> RunReading:
-    """Tell what the answer to a GET of a run means whose body was too large. Never raises.
+    """Say what the answer to a GET of a run means whose body was too large. Never raises.
 
     A run's answer begins with its id and its status (`tests/real/test_run_ends.py`).
     """
@@ -360,7 +360,7 @@ def classify_large_run(error: BodyTooLargeError) -> RunReading:
         ReadClass.RUN,
         run_id=run_id,
         run_status=run_status,
-        # Whether a retry of it is pending would stand behind its output.
+        # A pending retry would be reported behind its output, which is missing.
         is_over=is_over(run_status, None),
         status_code=200,
         is_cut=True,
@@ -368,7 +368,7 @@ def classify_large_run(error: BodyTooLargeError) -> RunReading:
 
 
 def classify_cancel(status: int, body: bytes, headers: Mapping[str, str]) -> Cancellation:
-    """Tell what the answer to a cancel means. Never raises; arguments as above."""
+    """Say what the answer to a cancel means. Never raises; arguments as above."""
     if 200 <= status < 300:
         return Cancellation(CancelClass.DONE, status_code=status)
     parsed = parse_json(body)

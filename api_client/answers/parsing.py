@@ -31,14 +31,14 @@ _RUN_TIMES = (*_ITEM_TIMES, "modified_at", "queued_at", "next_attempt_at")
 
 
 class NotAListError(ValueError):
-    """Where a list was asked for, the server answered something else: it has no such list."""
+    """The server answered a request for a list with something else: it has no such list."""
 
 
 def parse_run(fields: Any) -> RunResponse:
-    """Read a run of either kind, told apart by `run_type`.
+    """Read a run of either kind, distinguished by `run_type`.
 
-    A server too old to send `run_type` is asked by the run's id (`wr_…` is a workflow's); a type
-    that nobody knows yet is read as a task, whose fields are those of every run.
+    Without `run_type` (old servers) the run's id decides (`wr_…` is a workflow's); a type
+    that is not known yet is read as a task, whose fields are those of every run.
 
     Raises:
         pydantic.ValidationError: no id, no status.

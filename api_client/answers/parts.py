@@ -1,6 +1,6 @@
 """Reading the parts of an answer that every call needs: its words, its dates. Pure functions.
 
-None of them raises: an answer in a shape nobody has seen yet is data, not a reason to crash.
+None of them raises: an answer in an unknown shape is data, not a reason to crash.
 """
 
 import re
@@ -16,7 +16,7 @@ import orjson
 #: Characters of the server's words that are kept.
 MAX_WORDS = 500
 
-#: Seconds. A longer Retry-After is cut to this: nobody stops an account for a day by a header.
+#: Seconds. A longer Retry-After is cut to this: no header stops an account for a day.
 MAX_RETRY_AFTER = 3600.0
 
 _SECONDS = re.compile(r"[+-]?\d{1,12}(\.\d{1,6})?", re.ASCII)
@@ -73,10 +73,10 @@ def _field_words(item: Any) -> str:
     if not isinstance(item, dict):
         return ""
     message = text_or_none(item.get("msg")) or ""
-    place = item.get("loc")
-    if not isinstance(place, list):
+    loc = item.get("loc")
+    if not isinstance(loc, list):
         return message
-    parts = [str(part) for part in place if isinstance(part, str | int)]
+    parts = [str(part) for part in loc if isinstance(part, str | int)]
     return f"{'.'.join(parts)}: {message}"
 
 
@@ -107,7 +107,7 @@ def is_route_missing(words: str, parsed: Any) -> bool:
 def retry_after(
     headers: Mapping[str, str], now: float | None = None, most: float = MAX_RETRY_AFTER
 ) -> float | None:
-    """Return how long the server asks to be left alone: seconds from 0 to `most`, or None.
+    """Return how long the server wants no request: seconds from 0 to `most`, or None.
 
     A number of seconds and an HTTP date are read; a date is counted from the answer's own `Date`,
     so that a wrong clock here makes no difference. Anything else is None.
@@ -138,7 +138,7 @@ def server_date(headers: Mapping[str, str]) -> float | None:
 
 
 def stored_seconds(headers: Mapping[str, str]) -> float:
-    """Return for how long a cache on the way had stored the answer, by `Age`; 0 = it had not."""
+    """Return for how long a cache had stored the answer, by `Age`; 0 = it had not."""
     value = headers.get("age", "").strip()
     return max(0.0, float(value)) if _SECONDS.fullmatch(value) else 0.0
 

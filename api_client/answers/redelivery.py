@@ -16,8 +16,8 @@ from api_client.errors import ApiError, NotFoundError, NotSupported
 class ReplayClass(StrEnum):
     """What having a webhook sent again came to.
 
-    TRIED: Skyvern sent it, and tells what the receiver said. UNTOLD: an old server sent it and
-    tells nothing. PENDING: the run is about to be tried again. REFUSED: it will never be sent.
+    TRIED: Skyvern sent it, and reports what the receiver said. UNTOLD: an old server sent it and
+    reports no more. PENDING: the run is about to be tried again. REFUSED: it will never be sent.
     TROUBLE: nothing was learned; it may have been sent.
     """
 
@@ -34,9 +34,9 @@ class Replay:
 
     Attributes:
         outcome: its class.
-        receiver_status: the receiver's answer; None = none came, or it is not told.
+        receiver_status: the receiver's answer; None = none came, or it is not reported.
         error: Skyvern's words on why it did not arrive; they may quote the receiver's URL.
-        payload: what was sent, as it was signed; b'' = it is not told.
+        payload: what was sent, as it was signed; b'' = it is not reported.
         signature, timestamp: the headers of those names that went with it.
         detail, status_code, retry_after: as in `Submission`.
     """
@@ -58,10 +58,10 @@ class Replay:
 
 
 class ReasonClass(StrEnum):
-    """What asking why a webhook did not arrive came to.
+    """What reading why a webhook did not arrive came to.
 
-    TOLD: see the reason. NOT_FOUND: the server knows no such run. NOT_SUPPORTED: it does not tell.
-    TROUBLE: nothing was learned; ask again later.
+    TOLD: see the reason. NOT_FOUND: the server knows no such run. NOT_SUPPORTED: it does not say.
+    TROUBLE: nothing was learned; try again later.
     """
 
     TOLD = "told"
@@ -88,7 +88,7 @@ class Reason:
 
 
 def classify_replay(status: int, body: bytes, headers: Mapping[str, str]) -> Replay:
-    """Tell what the answer to a replay means. Never raises.
+    """Say what the answer to a replay means. Never raises.
 
     Args:
         status: the HTTP status.
@@ -139,7 +139,7 @@ def _texts(headers: Any) -> dict[str, str]:
 
 
 def classify_reason_error(exc: Exception, words: str) -> Reason:
-    """Tell what an error of `webhook_failure_reason` means. Never raises.
+    """Say what an error of `webhook_failure_reason` means. Never raises.
 
     Args:
         exc: what was raised.

@@ -1,4 +1,4 @@
-"""What answers of Skyvern tell of time: how long a run waited and ran, and the server's clock."""
+"""What Skyvern's answers say about time: how long a run waited and ran, and the server's clock."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 
 class RunTimes(NamedTuple):
-    """The times of a run that is over, each None where the answer does not tell.
+    """The times of a run that is over, each None where the answer does not say.
 
     Attributes:
         queued: seconds from its acceptance until it started.
@@ -20,7 +20,7 @@ class RunTimes(NamedTuple):
     steps: int | None = None
 
 
-#: Of an answer that tells nothing.
+#: Of an answer that reports nothing.
 NO_TIMES = RunTimes()
 
 
@@ -42,7 +42,7 @@ def run_times(run: Mapping[str, Any]) -> RunTimes:
 
 
 def ended_ago(run: Mapping[str, Any], now: float | None) -> float | None:
-    """Return how many seconds ago a run ended, by the server's clock; None = it is not told.
+    """Return how many seconds ago a run ended, by the server's clock; None = it is not reported.
 
     Args:
         run, now: as in `attempt_age`.
@@ -64,7 +64,7 @@ def attempt_age(run: Mapping[str, Any], now: float | None) -> float | None:
         now: the server's clock, unix seconds.
 
     Returns:
-        None: no attempt has begun, or the answer does not tell.
+        None: no attempt has begun, or the answer does not say.
     """
     if now is None:
         return None
@@ -121,7 +121,7 @@ _BELIEVED: Final = 600.0
 class ServerClock:
     """Knows how late it is at the server, at least.
 
-    An answer that is dated before its own request was sent was stored on the way (RFC 9111). A
+    An answer that is dated before its own request was sent came from a cache (RFC 9111). A
     cache that says so sends `Age`, too; some do not.
     """
 
@@ -143,7 +143,7 @@ class ServerClock:
             self._confirmed = now
 
     def age(self, date: float | None, sent: float) -> float:
-        """Return for how many seconds an answer was stored on the way, at least; 0 = it was not.
+        """Return for how many seconds an answer was in a cache, at least; 0 = it was not.
 
         Args:
             date: the answer's date (unix seconds); None = it has none.

@@ -357,7 +357,7 @@ def get_run(run_id: str, *, request_options: RequestOptions | None = None) -> Ca
 
 
 def cancel_run(run_id: str, *, request_options: RequestOptions | None = None) -> Call[None]:
-    """Ask Skyvern to end a run (POST v1/runs/{run_id}/cancel); again only if nothing came of it.
+    """Cancel a run (POST v1/runs/{run_id}/cancel); again only if nothing came of it.
 
     The server sends the run's webhook before it answers. A task that is over answers 400
     (`BadRequestError`), so a cancel whose answer was lost is not repeated: the second one would
@@ -380,7 +380,7 @@ def retry_run_webhook(
 ) -> Call[RunWebhookReplayResponse | None]:
     """Have Skyvern send a run's webhook once more (POST v1/runs/{run_id}/retry_webhook).
 
-    An answer only says that an attempt was made: look at `delivered`. Servers that say nothing of
+    An answer only says that an attempt was made: check `delivered`. Servers that say nothing of
     the attempt give None.
 
     Args:
@@ -411,8 +411,8 @@ def list_runs(
     """Read one page of the account's runs, newest first (GET v1/runs; newer servers).
 
     Args:
-        search_key: text of 3 characters or more to look for, whatever its case; with it the server
-            looks at the first 1,000 matches only.
+        search_key: text of 3 characters or more to search for, whatever its case; with it the
+            server checks the first 1,000 matches only.
         status: one status, or several.
         tags: up to 20 terms: a tag's value, `key:*` or `key:value`. Of terms of one key any has to
             match, of different keys all. A server that knows no tags (1.0.40) ignores it and shows

@@ -1,6 +1,6 @@
 """What takes several calls. Pure generators: they give a `Call` or a `Pause`, and get its result.
 
-Whoever drives one sends each call and hands back what it returned, or throws in what it raised.
+The driver sends each call and passes back what it returned, or throws in what it raised.
 Each function is a method of both clients, as those in `calls.py` are.
 """
 
@@ -69,7 +69,7 @@ def wait_for_run(
     later than `max_interval`: a run of five minutes is read some fifty times.
 
     A read that fails in passing does not end the wait, unless none succeeds for five minutes; the
-    next comes no sooner than the server asks for.
+    next comes no sooner than the server allows.
 
     Args:
         run_id: the run.
@@ -79,7 +79,7 @@ def wait_for_run(
 
     Raises:
         WaitTimeoutError: the run goes on; its `run` is the last that was read of it.
-        NotFoundError: there is no such run, ten seconds after the first look.
+        NotFoundError: there is no such run, ten seconds after the first read.
         SkyvernError: reading it fails, for good or for five minutes.
         ValueError: a time that is none.
     """
@@ -107,8 +107,8 @@ def wait_for_run(
             raise WaitTimeoutError(
                 f"run {run_id} is {status} after {waited:.0f} s", run
             ) from failed
-        asked: float | None = getattr(failed, "retry_after", None)
-        spaced = max(min(max(min_interval, waited / 10), max_interval), asked or 0.0)
+        retry_after: float | None = getattr(failed, "retry_after", None)
+        spaced = max(min(max(min_interval, waited / 10), max_interval), retry_after or 0.0)
         yield Pause(spaced if timeout is None else min(spaced, timeout - waited))
 
 
@@ -137,10 +137,10 @@ def _may_wait_on(error: SkyvernError, waited: float, without: float) -> bool:
 def cancel_runs(
     run_ids: Iterable[str], *, request_options: RequestOptions | None = None
 ) -> Flow[BulkCancelRunsResponse]:
-    """Ask Skyvern to end many runs, a hundred to a request (POST v1/runs/cancel; newer servers).
+    """Cancel many runs, a hundred to a request (POST v1/runs/cancel; newer servers).
 
     Args:
-        run_ids: the runs; each is asked for once.
+        run_ids: the runs; each is sent once.
         request_options: as everywhere; they hold for each request.
 
     Raises:
@@ -174,7 +174,7 @@ def cancel_runs(
 def webhook_failure_reason(
     run_id: str, *, request_options: RequestOptions | None = None
 ) -> Flow[str | None]:
-    """Say why Skyvern gave up on a run's webhook, which `get_run` does not tell.
+    """Say why Skyvern gave up on a run's webhook, which `get_run` does not report.
 
     Workflow runs (`wr_…`) are looked up in GET v1/agents/runs?search_key=, or on servers without
     it in GET v1/workflows/runs/{run_id}; tasks in GET api/v1/tasks/{run_id}.
@@ -185,11 +185,11 @@ def webhook_failure_reason(
 
     Raises:
         NotFoundError: no such run.
-        NotSupported: a server that does not tell.
+        NotSupported: the server does not report it.
     """
     path = segment(run_id)
 
-    def look(at: str, route: str, **query: str) -> Call[str | Omit | None]:
+    def read(at: str, route: str, **query: str) -> Call[str | Omit | None]:
         def read(answer: Any) -> str | Omit | None:
             return _failure_reason(answer, run_id)
 
@@ -200,13 +200,13 @@ def webhook_failure_reason(
     reason: str | Omit | None = OMIT
     if run_id.startswith("wr_"):
         with suppress(NotSupported):
-            reason = yield look("v1/agents/runs", "agent_runs", search_key=run_id)
+            reason = yield read("v1/agents/runs", "agent_runs", search_key=run_id)
         if reason is OMIT:
-            reason = yield look(f"v1/workflows/runs/{path}", "workflow_run")
+            reason = yield read(f"v1/workflows/runs/{path}", "workflow_run")
     else:
-        reason = yield look(f"api/v1/tasks/{path}", "task")
+        reason = yield read(f"api/v1/tasks/{path}", "task")
     if isinstance(reason, Omit):
-        raise NotSupported(f"this server does not tell of the webhook of run {run_id}")
+        raise NotSupported(f"this server does not report the webhook of run {run_id}")
     return reason
 
 
@@ -244,13 +244,13 @@ class Pages:
         """Take a page's answer and return the runs that were on no page before."""
         new = [item for item in page if item.run_id not in self._seen]
         self._seen.update(item.run_id for item in new)
-        # Not by its length: a server may give fewer to a page than it was asked for.
+        # Not by its length: a server may give fewer to a page than were requested.
         self._page = self._page + 1 if new else MAX_PAGE + 1
         return new
 
 
 def _failure_reason(answer: Any, run_id: str) -> str | Omit | None:
-    """Find the run in an answer (itself, or a list it should be in); `OMIT` if it is not told."""
+    """Find the run in an answer (itself, or a list it should be in); `OMIT` if it is missing."""
     if isinstance(answer, list):
         answer = next((item for item in answer if _names(item, run_id)), {})
     if not isinstance(answer, dict):

@@ -112,8 +112,8 @@ def apply_run_tags(
 
     Args:
         run_id: a workflow run.
-        tags: those to set: `{"key": …, "value": …}`, or `{"value": …}` for a label that stands
-            alone. One of a key that is there takes its place.
+        tags: those to set: `{"key": …, "value": …}`, or `{"value": …}` for a label. One
+            whose key is there replaces it.
         tags_to_delete: those to remove: `{"key": …}`, or `{"value": …}` for such a label.
         colors: palette colours by key.
         request_options: as everywhere.

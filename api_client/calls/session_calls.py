@@ -84,7 +84,7 @@ def extend_browser_session(
     """Let a browser session live longer (POST v1/browser_sessions/{browser_session_id}/extend).
 
     Each call adds; so it is made again only if it is known that nothing came of it. `timeout` of
-    the answer is the session's new time in all; `warning` says if it got less than was asked for.
+    the answer is the session's new time in all; `warning` says if that is less than was requested.
 
     Args:
         browser_session_id: the session.

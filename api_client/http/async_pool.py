@@ -58,7 +58,7 @@ class AsyncPool:
         return self._used(idle.pop())
 
     async def lend(self, origin: str, seconds: float | None) -> Connection:
-        """Wait for a place, and connect if need be.
+        """Wait for free capacity, and connect if need be.
 
         Args:
             origin: scheme, host and port.
@@ -82,7 +82,7 @@ class AsyncPool:
             raise TimeoutError("no connection in time") from exc
 
     def limit(self, connection: Connection, seconds: float) -> asyncio.TimerHandle | None:
-        """Give up what a connection is asked next, after so many seconds.
+        """Give up a connection's next request after so many seconds.
 
         Returns:
             A timer that is to be canceled when the answer is there; None where there is none.
@@ -143,8 +143,8 @@ class AsyncPool:
 
     async def _connected(self, origin: str, until: float) -> Connection:
         connection = await self._kept(origin) or await self._dialed(origin)
-        # The loop's clock stands still while the machine is suspended: what was to be sent may be
-        # somebody else's by now.
+        # The loop's clock stops while the machine is suspended: what was to be sent may be
+        # another's by now.
         if elapsed() > until:
             self._busy.discard(connection)
             connection.end()
@@ -160,20 +160,20 @@ class AsyncPool:
         return None
 
     async def _dialed(self, origin: str) -> Connection:
-        self._check_open()  # it may have waited for its place
+        self._check_open()  # it may have waited for capacity
         connection = await self._dialer.dial(origin)
-        # A server may close, or say something, before it is asked. What is written to such a
-        # connection answers nobody: its end has been told already.
+        # A server may close, or send something, before the request. What is written to such a
+        # connection gets no answer: its end has been reported already.
         if not await self._is_quiet(connection):
             connection.end()
             self._check_open()
-            raise ConnectionResetError("closed before it was asked")
+            raise ConnectionResetError("closed before the request")
         return self._used(connection)
 
     async def _is_quiet(self, connection: Connection) -> bool:
-        """Say whether a connection is open, with nothing in it that was not asked for.
+        """Say whether a connection is open, with nothing unexpected in it.
 
-        The loop may have been busy with other things since it came: it would be read as the answer
+        The loop may have been busy since it came: it would be read as the answer
         to the next request, or that would be lost where it was never sent.
         """
         try:

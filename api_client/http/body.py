@@ -12,7 +12,7 @@ from api_client.http.messages import Request
 #: Bytes that are kept of a body that is too large.
 BEGINNING: Final = 4096
 
-#: How zlib takes what we ask for.
+#: How zlib reads the encodings that we accept.
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _ZLIB: Final = zlib.MAX_WBITS
 _RAW_DEFLATE: Final = -zlib.MAX_WBITS
@@ -43,7 +43,7 @@ def body(request: Request, status: int, encoding: str, limit: int) -> Body:
         limit: bytes, decompressed.
 
     Raises:
-        AnswerLostError: it is encoded in a way nobody asked for, or more than once.
+        AnswerLostError: its encoding was not offered, or was applied more than once.
     """
     plain = _Plain(request, status, limit)
     if not encoding:

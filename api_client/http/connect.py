@@ -63,8 +63,8 @@ class Dialer:
             origin: scheme, host and port.
 
         Raises:
-            OSError: the name is not found; nobody answers; TLS is refused, or its certificate; a
-                proxy gives no way.
+            OSError: the name is not found; no host answers; TLS is refused, or its certificate;
+                a proxy gives no tunnel.
             ValueError: the origin is none, or neither of http nor of https.
         """
         parts = urlsplit(origin)
@@ -122,7 +122,7 @@ async def reach(
     """Connect to a host, by every address of its name.
 
     Raises:
-        OSError: the name is not found; nobody answers.
+        OSError: the name is not found; no host answers.
     """
     found = [host] if _is_address(host) else await names.look_up(host, port)
     return await aiohappyeyeballs.start_connection(

@@ -32,14 +32,14 @@ _LENGTHS = ("content-length", "transfer-encoding")
 
 
 class Connection(asyncio.Protocol):
-    """One connection to a server, asked one request at a time.
+    """One connection to a server: one request at a time.
 
     Args:
         loop: whose it is.
         max_body_bytes: the largest body to accept, counted after decompression.
 
     Attributes:
-        origin: scheme, host and port that it goes to; set by whoever keeps it.
+        origin: scheme, host and port that it goes to; set by the pool.
         due: the time of the loop's clock at which its request is given up; likewise.
         idle_since: monotonic seconds; likewise.
     """
@@ -54,8 +54,8 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_max_body_bytes",
         "_parser",
+        "_pending",
         "_request",
-        "_told",
         "_transport",
         "_unread",
         "due",
@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
     _fields: list[tuple[str, str]]
     _headers: CIMultiDict[str] | None
     _request: Request
-    _told: "asyncio.Future[HttpAnswer] | None"
+    _pending: "asyncio.Future[HttpAnswer] | None"
     _transport: asyncio.Transport
     _unread: select.poll
 
@@ -76,27 +76,27 @@ class Connection(asyncio.Protocol):
         self._max_body_bytes = max_body_bytes
         self._parser = httptools.HttpResponseParser(self)
         self._keeps = False
-        self._told = None
+        self._pending = None
         self.origin = ""
         self.due = self.idle_since = 0.0
 
     @property
     def is_usable(self) -> bool:
-        """Say whether a request may be sent over it: it is open, and nobody waits for an answer."""
+        """Say whether a request may be sent over it: it is open, and no other is under way."""
         # Between the server's end and `connection_lost` it is closing: what is written is dropped.
-        return self._keeps and self._told is None and not self._transport.is_closing()
+        return self._keeps and self._pending is None and not self._transport.is_closing()
 
     @property
     def has_unread(self) -> bool:
         """Say whether something lies in the socket that the loop has not read: bytes, or the end.
 
-        Over TLS it may be what TLS says for itself, a session ticket; the loop has to read it to
-        tell. Only for a connection that is usable.
+        Over TLS it may be what TLS says for itself, a session ticket; only the loop's read
+        shows which. Only for a connection that is usable.
         """
         return bool(self._unread.poll(0))
 
     def ask(self, request: Request, head: bytes) -> "asyncio.Future[HttpAnswer]":
-        """Write a request, and return what will be told its answer.
+        """Write a request, and return the future of its answer.
 
         Args:
             request: its body is written, and it gives errors their name.
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
         connection ended, whatever `end` was given, an error of the parser's. The server may have
         seen the request whichever it is.
         """
-        told = self._told = self._loop.create_future()
+        pending = self._pending = self._loop.create_future()
         self._request = request
         self._answer = None
         self._begin_message()
@@ -119,19 +119,19 @@ class Connection(asyncio.Protocol):
             # next request would wait behind a body that the server need not read any more.
             if self._transport.get_extra_info("sslcontext") is not None:
                 self._keeps = False
-        return told
+        return pending
 
     def retire(self) -> None:
         """Take no request any more; the one under way is answered."""
         self._keeps = False
 
     def end(self, error: Exception | None = None) -> None:
-        """Close at once; who waits for an answer is told the error."""
+        """Close at once; a request that waits for its answer fails with the error."""
         self._keeps = False
         self._transport.abort()
-        told, self._told = self._told, None
-        if told is not None and not told.done():
-            told.set_exception(error or ConnectionAbortedError("the transport was closed"))
+        pending, self._pending = self._pending, None
+        if pending is not None and not pending.done():
+            pending.set_exception(error or ConnectionAbortedError("the transport was closed"))
 
     def leave_to_parent(self, nothing: int) -> None:
         """Let go of the socket in a process that was just forked, and of nothing else.
@@ -155,8 +155,8 @@ class Connection(asyncio.Protocol):
         self._keeps = True
 
     def data_received(self, data: bytes) -> None:
-        told = self._told
-        if told is None:  # it answers nothing that was asked
+        pending = self._pending
+        if pending is None:  # it answers no request
             self.end()
             return
         self._head_bytes += len(data)
@@ -169,24 +169,24 @@ class Connection(asyncio.Protocol):
                 self.end(within if isinstance(within, SkyvernError) else exc)
                 return
         if self._answer is not None:
-            self._tell(told, self._answer)
+            self._deliver(pending, self._answer)
         elif self._head_bytes > MAX_HEAD_BYTES:
             self.end(ValueError("the head of the answer, or what follows its body, is too long"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._keeps = False
-        if self._told is not None:
-            self._end_of_stream(self._told, exc)
+        if self._pending is not None:
+            self._end_of_stream(self._pending, exc)
         # Each holds the other: both, and the body of the last answer, would wait for the collector.
         del self._parser
 
-    def _end_of_stream(self, told: "asyncio.Future[HttpAnswer]", exc: Exception | None) -> None:
+    def _end_of_stream(self, pending: "asyncio.Future[HttpAnswer]", exc: Exception | None) -> None:
         headers = self._headers
         if exc or headers is None or any(name in headers for name in _LENGTHS):
             self.end(exc or ConnectionResetError("closed before the answer was whole"))
             return
         try:
-            self._tell(told, self._complete(headers))
+            self._deliver(pending, self._complete(headers))
         except SkyvernError as error:
             self.end(error)
 
@@ -197,7 +197,7 @@ class Connection(asyncio.Protocol):
             self._keeps = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # Those behind a chunked body are nobody's business.
+        # Those behind a chunked body are ignored.
         if self._headers is None:
             self._fields.append((name.decode("latin-1"), value.decode("latin-1")))
 
@@ -238,10 +238,10 @@ class Connection(asyncio.Protocol):
             self._keeps = False
         return answer
 
-    def _tell(self, told: "asyncio.Future[HttpAnswer]", answer: HttpAnswer) -> None:
-        self._told = None
+    def _deliver(self, pending: "asyncio.Future[HttpAnswer]", answer: HttpAnswer) -> None:
+        self._pending = None
         # An answer may come before the request is written whole, a 413 say.
         if not self._keeps or self._transport.get_write_buffer_size():
             self.end()
-        if not told.done():
-            told.set_result(answer)
+        if not pending.done():
+            pending.set_result(answer)

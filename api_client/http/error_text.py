@@ -1,7 +1,7 @@
-"""What of an exception may be told: its class always, its words only if they quote nothing.
+"""What of an exception may be reported: its class always, its words only if they quote nothing.
 
 What a server sent may echo the request, with the key; h11, httpcore, httpx and aiohttp quote what
-they could not read. So only what tells of the network is passed on, and only if everything that a
+they could not read. So only what concerns the network is passed on, and only if everything that a
 traceback would show with it does so as well.
 """
 
@@ -37,7 +37,7 @@ def described(name: str, exc: Exception) -> str:
 
 
 def not_connected(request: Request, exc: Exception, proxies: Proxies | None = None) -> str:
-    """Say what kept a request from being sent, and on which way that was.
+    """Say what kept a request from being sent, and which route it took.
 
     Args:
         request: the request.
@@ -45,12 +45,12 @@ def not_connected(request: Request, exc: Exception, proxies: Proxies | None = No
         proxies: of those that sent it; None = they are not ours to know.
     """
     words = described(request.name, exc)
-    if cause(exc) is None:  # it tells of the request, not of the network
+    if cause(exc) is None:  # it concerns the request, not the network
         return words
     scheme, _, host = request.origin.partition("://")
     proxy = None if proxies is None else proxies.find_for(request.origin)
-    way = "" if proxy is None else f" by the proxy {proxy}"
-    return f"{words} ({scheme}://{host.rpartition('@')[2]}{way})"
+    route = "" if proxy is None else f" by the proxy {proxy}"
+    return f"{words} ({scheme}://{host.rpartition('@')[2]}{route})"
 
 
 def cause(exc: Exception) -> Exception | None:

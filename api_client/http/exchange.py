@@ -61,12 +61,12 @@ async def follow(
     Raises:
         AnswerLostError: no answer.
     """
-    way = hops(request, answer, start)
+    route = hops(request, answer, start)
     with suppress(StopIteration, NotSentError):
-        onward = next(way)
+        onward = next(route)
         while True:
             answer = await sender.exchange(onward)
-            onward = way.send(answer)
+            onward = route.send(answer)
     return answer
 
 

@@ -2,9 +2,9 @@
 
 The class of an exception proves nothing here: whatever the client is made of raises it (the
 httpx-aiohttp package raises ConnectTimeout after the server has read the whole body). What proves
-that nothing was sent is httpcore's "trace" extension: it told of a failure to connect, or of asking
-a proxy for a way to the server, that very failure is the one that came out, and no sending of the
-request itself was told of. Anything else leaves the answer lost.
+that nothing was sent is httpcore's "trace" extension: it reported a failure to connect, or to
+get a tunnel from a proxy, that very failure is the one that came out, and it reported no sending
+of the request itself. Anything else leaves the answer lost.
 
 Each request says `connection: close`. On a connection that is kept, httpcore would take what a
 server sent too much as the answer to the next request: a run for a submission that made none.
@@ -78,8 +78,8 @@ class OwnAsyncClient:
         except SkyvernError:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever the client is made of raises
-            told = TimeoutError(_overdue(total)) if limit.expired() else exc
-            raise trace.error(told, exc) from cause(exc)
+            shown = TimeoutError(_overdue(total)) if limit.expired() else exc
+            raise trace.error(shown, exc) from cause(exc)
 
     async def _send(self, request: Request, own: httpx.Request) -> HttpAnswer:
         coming = await self._client.send(own, stream=True, follow_redirects=False)
@@ -97,7 +97,7 @@ class OwnClient:
     """Send requests by a user's own `httpx.Client`.
 
     As `OwnAsyncClient`, but that a blocking client cannot be interrupted: each of its operations
-    gets at most the total time, and the time is looked at between the chunks of the body. A server
+    gets at most the total time, and the time is checked between the chunks of the body. A server
     that sends the head of its answer byte by byte can outlast it (not so over a
     `BlockingTransport`).
 
@@ -153,7 +153,7 @@ def _read_already(request: Request, coming: httpx.Response, limit: int) -> Body:
 
 
 class _Trace:
-    """What httpcore told of one request, and what that proves."""
+    """What httpcore reported of one request, and what that proves."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -171,25 +171,25 @@ class _Trace:
     async def atell(self, event: str, info: dict[str, Any]) -> None:
         self.tell(event, info)
 
-    def error(self, told: Exception, raised: Exception) -> SkyvernError:
+    def error(self, shown: Exception, raised: Exception) -> SkyvernError:
         """Return what the call failed with.
 
         Args:
-            told: what to tell the reader.
+            shown: what the error text names.
             raised: what came out of the client.
         """
         proven = not self._sending and (
             _is_due_to(raised, self._not_connected) or (self._asks_proxy and _is_refusal(raised))
         )
         if proven:
-            return NotSentError(not_connected(self._request, told))
-        return AnswerLostError(described(self._request.name, told))
+            return NotSentError(not_connected(self._request, shown))
+        return AnswerLostError(described(self._request.name, shown))
 
 
 def _is_due_to(raised: BaseException | None, failure: BaseException | None) -> bool:
     """Say whether an exception is another one, or was raised from it.
 
-    A client may have failed to connect, turned to some other way of its own, and failed there.
+    A client may have failed to connect, turned to another route of its own, and failed there.
     """
     while raised is not None and raised is not failure:
         raised = raised.__cause__
@@ -197,7 +197,7 @@ def _is_due_to(raised: BaseException | None, failure: BaseException | None) -> b
 
 
 def _is_refusal(raised: BaseException | None) -> bool:
-    """Say whether an exception is httpcore's word that a proxy refuses the way to a server."""
+    """Say whether an exception is httpcore's report that a proxy refuses a tunnel to a server."""
     while raised is not None and not isinstance(raised, httpcore.ProxyError):
         raised = raised.__cause__
     return raised is not None

@@ -1,7 +1,7 @@
 """Which proxy a request goes through: one that is named, or those of the environment.
 
 Pure functions. A proxy is spoken to in plain HTTP. What goes to an `https` server goes through a
-tunnel that the proxy is asked for (CONNECT, `tunnels.py`), so the proxy reads nothing of it; what
+tunnel through the proxy (CONNECT, `tunnels.py`), so the proxy reads nothing of it; what
 goes to an `http` server is handed to the proxy, which reads and passes on the whole request.
 """
 
@@ -31,7 +31,7 @@ class ProxyServer:
 
     Attributes:
         host, port: where it listens.
-        authorization: the value of `Proxy-Authorization`; None = it asks for none.
+        authorization: the value of `Proxy-Authorization`; None = it needs none.
     """
 
     host: str
@@ -112,7 +112,7 @@ class Proxies:
         """Read HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY; lower case goes before upper.
 
         Args:
-            environ: where they stand.
+            environ: the variables.
             named: the URL of a proxy that takes their place (but for NO_PROXY), or `none`.
 
         Raises:
@@ -187,7 +187,7 @@ def _server(environ: Mapping[str, str], scheme: str) -> ProxyServer | None:
 
 def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str]:
     for one in (name, name.upper()):
-        # To a CGI script that is a header `Proxy` of whoever called it (httpoxy).
+        # To a CGI script that is a header `Proxy` of its caller (httpoxy).
         is_a_header = one == "HTTP_PROXY" and "REQUEST_METHOD" in environ
         if not is_a_header and (value := environ.get(one, "").strip()):
             return one, value

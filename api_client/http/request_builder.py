@@ -129,7 +129,7 @@ def hops(
 ) -> Generator[Request, HttpAnswer, None]:
     """Give the requests that follow a redirect, one after the other.
 
-    Whoever drives this sends each and hands back its answer.
+    The caller sends each and passes its answer back.
 
     Args:
         request: the one that was redirected.

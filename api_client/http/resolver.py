@@ -1,8 +1,8 @@
-"""Looking names of servers up, strangers' too, in threads that nobody else waits for.
+"""Looks names of servers up, of unknown ones too, in threads of its own.
 
-The system's look-up blocks, for ten seconds and more where a name's server never answers; and
-whoever hands in a job chooses where its webhook goes. In the loop's own threads it would stop all
-other look-ups. Here each domain has a share of the threads, and so have all names together that
+The system's look-up blocks, for ten seconds and more where a name's server never answers, and
+users choose where their jobs' webhooks go. In the loop's own threads it would stop all other
+look-ups. Here each domain has a share of the threads, and so have all names together that
 were not resolved before: names that were get a thread whatever others do.
 """
 
@@ -42,7 +42,7 @@ def domain_of(host: str) -> str:
 class _LookUp:
     """One look-up, how many wait for it, and, once it has its turn, whether it is a stranger's."""
 
-    told: "asyncio.Future[Sequence[str]]"
+    result: "asyncio.Future[Sequence[str]]"
     waiting: int = 0
     is_begun: bool = False
     is_stranger: bool = False
@@ -78,26 +78,26 @@ class HostNames:
         """Return the addresses of a name.
 
         Raises:
-            OSError: it has none, or nobody tells.
+            OSError: it has none, or no answer came.
         """
         key = (host, port)
         one = self._open.get(key) or self._enter(key)
         one.waiting += 1
         try:
             async with asyncio.timeout(LOOK_UP_SECONDS):
-                return await asyncio.shield(one.told)
+                return await asyncio.shield(one.result)
         except TimeoutError:
             self._known.pop(host, None)
-            raise socket.gaierror(socket.EAI_AGAIN, "nobody tells in time") from None
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer in time") from None
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if not one.told.cancelled() or (task is not None and task.cancelling()):
+            if not one.result.cancelled() or (task is not None and task.cancelling()):
                 raise
-            # By `close`: the task that waits was not canceled, and is told an error.
+            # By `close`: the task that waits was not canceled, and gets an error.
             raise socket.gaierror(socket.EAI_AGAIN, "names are not looked up any more") from None
         finally:
             one.waiting -= 1
-            # What has its thread goes on, and whoever asks for the name again waits for that.
+            # What has its thread goes on, and the next request for the name waits for that.
             if not one.waiting and not one.is_begun:
                 self._leave(key, one)
 
@@ -107,8 +107,8 @@ class HostNames:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._queue.clear()
         for one in self._open.values():
-            with suppress(RuntimeError):  # its loop has ended, and with it whoever waited
-                one.told.cancel()
+            with suppress(RuntimeError):  # its loop has ended, and with it all that waited
+                one.result.cancel()
 
     def _enter(self, key: tuple[str, int]) -> _LookUp:
         one = _LookUp(asyncio.get_running_loop().create_future())
@@ -134,13 +134,13 @@ class HostNames:
             self._begin(key, one, is_stranger=is_stranger)
 
     def _begin(self, key: tuple[str, int], one: _LookUp, *, is_stranger: bool) -> None:
-        thread = self._asked(key)
+        thread = self._ask_in_thread(key)
         one.is_begun, one.is_stranger = True, is_stranger
         self._by_domain[domain_of(key[0])] += 1
         self._strangers += is_stranger
         asyncio.wrap_future(thread).add_done_callback(lambda found: self._end(key, one, found))
 
-    def _asked(self, key: tuple[str, int]) -> "Future[Sequence[str]]":
+    def _ask_in_thread(self, key: tuple[str, int]) -> "Future[Sequence[str]]":
         try:
             return self._pool.submit(self._ask, *key)
         except RuntimeError:
@@ -157,7 +157,7 @@ class HostNames:
     def _end(
         self, key: tuple[str, int], one: _LookUp, found: "asyncio.Future[Sequence[str]]"
     ) -> None:
-        """Tell those who wait, and let others begin."""
+        """Give the result to all that wait, and let others begin."""
         self._leave(key, one)
         domain = domain_of(key[0])
         self._by_domain[domain] -= 1
@@ -165,17 +165,17 @@ class HostNames:
             del self._by_domain[domain]
         self._strangers -= one.is_stranger
         error = None if found.cancelled() else found.exception()
-        if not found.cancelled() and not one.told.done():
+        if not found.cancelled() and not one.result.done():
             if error is None:
-                one.told.set_result(found.result())
+                one.result.set_result(found.result())
             else:
-                one.told.set_exception(error)
-                one.told.exception()  # known, whether or not somebody still waits
+                one.result.set_exception(error)
+                one.result.exception()  # retrieved, even if no task waits any more
         self._remember(key[0], is_resolved=error is None and bool(one.waiting))
         self._begin_some()
 
     def _remember(self, host: str, *, is_resolved: bool) -> None:
-        """Remember a name that was resolved while somebody waited for it, and no other."""
+        """Remember a name that was resolved while a task waited for it, and no other."""
         self._known.pop(host, None)
         if is_resolved:
             self._known[host] = None

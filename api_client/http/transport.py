@@ -105,8 +105,8 @@ class AsyncTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one of httpx's requests once; its own timeouts are read as the class says."""
-        asked = request.extensions.get("timeout") or {}
-        total: float | None = asked.get("read", self._timeout)
+        limits = request.extensions.get("timeout") or {}
+        total: float | None = limits.get("read", self._timeout)
         headers = CIMultiDict(request.headers.multi_items())
         content = await request.aread()
         if headers.popall(_STREAMED, None) or _LENGTH in headers:
@@ -114,7 +114,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             headers[_LENGTH] = str(len(content))
         url = request.url.copy_with(username=None, password=None, fragment=None)
         own = Request(request.method, str(url), headers, content)
-        answer = await self._exchange(own, total, asked.get("connect", self._connect_timeout))
+        answer = await self._exchange(own, total, limits.get("connect", self._connect_timeout))
         return httpx.Response(
             answer.status,
             # The body is decompressed; httpx would try to do so again.
@@ -190,8 +190,8 @@ class AsyncTransport(httpx.AsyncBaseTransport):
     def drop_connections(self) -> None:
         """Use no connection again that there is now; requests under way are answered over theirs.
 
-        For whoever was given an answer that is not its own: the next one over that connection may
-        be another's as well.
+        For a caller that was given another request's answer: the next one over that connection
+        may be another's as well.
         """
         if self._opened is not None:
             self._opened.pool.drop()

@@ -1,6 +1,6 @@
-"""A way through a proxy to a server: asked for by CONNECT; what follows the proxy only passes on.
+"""A tunnel through a proxy to a server: requested by CONNECT; the proxy passes on what follows.
 
-Nothing of a request is sent before the way is there, so whatever fails here is surely not sent.
+Nothing of a request is sent before the tunnel is open, so whatever fails here is surely not sent.
 """
 
 import asyncio
@@ -16,19 +16,19 @@ MAX_ANSWER_BYTES = 64 * 1024
 
 _END = b"\r\n\r\n"
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r)")
-#: What a proxy answers that wants a user and a password, or others.
+#: The status of a proxy that wants a user and a password, or others.
 CREDENTIALS_WANTED = 407
 
 
 class TunnelError(ConnectionError):
-    """A proxy gave no way to a server; of its answer no more is told than the status.
+    """A proxy gave no tunnel to a server; of its answer only the status is reported.
 
     Args:
-        proxy: who was asked.
+        proxy: the proxy.
         why: what it did, in words.
 
     Attributes:
-        why: as it was given; it does not tell where the proxy is.
+        why: as it was given; it does not say where the proxy is.
     """
 
     def __init__(self, proxy: ProxyServer, why: str) -> None:
@@ -37,14 +37,14 @@ class TunnelError(ConnectionError):
 
 
 def connect_head(proxy: ProxyServer, host: str, port: int) -> bytes:
-    """Return what asks a proxy for a way to a server.
+    """Return the request for a tunnel to a server.
 
     Args:
-        proxy: who is asked.
+        proxy: the proxy.
         host, port: the server; IPv6 without brackets.
 
     Raises:
-        TunnelError: the host cannot be asked for.
+        TunnelError: the host has no form that a request can name.
     """
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if not target.isascii() or not target.isprintable() or " " in target:
@@ -56,10 +56,10 @@ def connect_head(proxy: ProxyServer, host: str, port: int) -> bytes:
 
 
 def is_open(proxy: ProxyServer, answer: bytes) -> bool:
-    """Read what a proxy has answered so far: whether the way is there, or more is to be read.
+    """Read what a proxy has answered so far: whether the tunnel is open, or more is to be read.
 
     Raises:
-        TunnelError: there is no way, or it begins with what nobody asked for.
+        TunnelError: there is no tunnel, or it begins with unexpected bytes.
     """
     while True:
         head, end, rest = answer.partition(_END)
@@ -82,7 +82,7 @@ def is_open(proxy: ProxyServer, answer: bytes) -> bool:
 
 
 def refusal(status: int) -> str:
-    """Return in words what a proxy answered that passes a request on to nobody."""
+    """Return in words what a proxy answered that opens no tunnel."""
     if status == CREDENTIALS_WANTED:
         return "answered 407: it wants another user or password"
     return f"answered {status}: it gives no way to the server"
@@ -91,25 +91,27 @@ def refusal(status: int) -> str:
 async def open_tunnel(
     loop: asyncio.AbstractEventLoop, sock: socket.socket, proxy: ProxyServer, head: bytes
 ) -> asyncio.Transport:
-    """Have a proxy make a way to a server.
+    """Have a proxy open a tunnel to a server.
 
     Args:
-        loop: whose the way is.
-        sock: connected to the proxy; the way's from now on.
-        proxy: who is asked.
-        head: what asks for it (`connect_head`).
+        loop: the loop of the tunnel.
+        sock: connected to the proxy; the tunnel owns it from now on.
+        proxy: the proxy.
+        head: the request for it (`connect_head`).
 
     Returns:
-        The way, for `go_on`.
+        The tunnel, for `go_on`.
 
     Raises:
         OSError: there is none; `TunnelError` if the proxy says so.
     """
-    told: asyncio.Future[None] = loop.create_future()
+    opened: asyncio.Future[None] = loop.create_future()
     transport: asyncio.Transport | None = None
     try:
-        transport, _ = await loop.create_connection(lambda: _Asking(proxy, head, told), sock=sock)
-        await told
+        transport, _ = await loop.create_connection(
+            lambda: _TunnelRequest(proxy, head, opened), sock=sock
+        )
+        await opened
     except BaseException:
         if transport is None:
             sock.close()
@@ -126,17 +128,17 @@ async def go_on(
     tls: ssl.SSLContext | None,
     server_hostname: str | None,
 ) -> asyncio.Transport:
-    """Hand a way that was just opened to a protocol.
+    """Connect a tunnel that was just opened to a protocol.
 
     Args:
-        loop: whose both are.
-        tunnel: the way.
-        protocol: is told that its connection was made.
+        loop: the loop of both.
+        tunnel: the tunnel.
+        protocol: its `connection_made` is called.
         tls: None = in plain text.
         server_hostname: whose certificate is expected.
 
     Raises:
-        OSError: TLS is refused, or its certificate; the way has ended.
+        OSError: TLS is refused, or its certificate; the tunnel has ended.
     """
     onward: asyncio.Transport | None = tunnel
     try:
@@ -154,17 +156,17 @@ async def go_on(
 
 def _open(transport: asyncio.Transport | None) -> asyncio.Transport:
     if transport is None or transport.is_closing():
-        raise ConnectionResetError("closed before it was asked")
+        raise ConnectionResetError("closed before the request")
     return transport
 
 
-class _Asking(asyncio.Protocol):
-    """Asks for a way, and reads the proxy's answer."""
+class _TunnelRequest(asyncio.Protocol):
+    """Requests a tunnel, and reads the proxy's answer."""
 
-    def __init__(self, proxy: ProxyServer, head: bytes, told: "asyncio.Future[None]") -> None:
+    def __init__(self, proxy: ProxyServer, head: bytes, opened: "asyncio.Future[None]") -> None:
         self._proxy = proxy
         self._head = head
-        self._told = told
+        self._opened = opened
         self._answer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -173,8 +175,8 @@ class _Asking(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._answer += data
         try:
-            if is_open(self._proxy, self._answer) and not self._told.done():
-                self._told.set_result(None)
+            if is_open(self._proxy, self._answer) and not self._opened.done():
+                self._opened.set_result(None)
         except TunnelError as error:
             self._fail(error)
 
@@ -182,5 +184,5 @@ class _Asking(asyncio.Protocol):
         self._fail(exc or TunnelError(self._proxy, "closed before it answered"))
 
     def _fail(self, error: Exception) -> None:
-        if not self._told.done():
-            self._told.set_exception(error)
+        if not self._opened.done():
+            self._opened.set_exception(error)

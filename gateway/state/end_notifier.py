@@ -25,10 +25,10 @@ class Bell(AsyncEnds):
         with self.watch([_ANY]) as watch:
             if self._listener is None:  # nobody looks at a job here, which would start it
                 self._listener = self._start()
-            yield watch.told
+            yield watch.news
 
     def _take(self, listener: AsyncBackground, message: dict[str, Any] | None) -> None:
         super()._take(listener, message)
         if message and message["type"] in {"pmessage", "psubscribe"}:
             for watch in tuple(self._waiting.get(_ANY, ())):
-                watch.told.set()
+                watch.news.set()

@@ -89,10 +89,10 @@ def sync_client(url: str, retries: int = _RETRIES) -> redis.Redis:
     with _reading_a_url():
         if kind_of(url) is ServerKind.SERVER:
             pool = redis.BlockingConnectionPool.from_url(url, **options)
-        elif (place := several(url)).kind is ServerKind.SENTINEL:
-            pool = sentinel.pool(place, **options)
+        elif (address := several(url)).kind is ServerKind.SENTINEL:
+            pool = sentinel.pool(address, **options)
         else:
-            return _sync_cluster(place, retries)
+            return _sync_cluster(address, retries)
         pool.connection_class = leaving(pool.connection_class)
         # Connects to nothing, but reads every option.
         pool.connection_class(**pool.connection_kwargs)
@@ -109,22 +109,22 @@ def async_client(url: str, retries: int = _RETRIES) -> redis.asyncio.Redis:
     with _reading_a_url():
         if kind_of(url) is ServerKind.SERVER:
             pool = redis.asyncio.BlockingConnectionPool.from_url(url, **options)
-        elif (place := several(url)).kind is ServerKind.SENTINEL:
-            pool = sentinel.async_pool(place, **options)
+        elif (address := several(url)).kind is ServerKind.SENTINEL:
+            pool = sentinel.async_pool(address, **options)
         else:
-            cluster = AsyncClusterClient(place, retries, **_NODE_OPTIONS)
+            cluster = AsyncClusterClient(address, retries, **_NODE_OPTIONS)
             return cast(redis.asyncio.Redis, cluster)
         pool.connection_class = leaving(pool.connection_class)
         pool.connection_class(**pool.connection_kwargs)
     return redis.asyncio.Redis.from_pool(pool)
 
 
-def _sync_cluster(place: ServerAddress, retries: int) -> redis.Redis:
+def _sync_cluster(address: ServerAddress, retries: int) -> redis.Redis:
     """Return a client of a cluster; what the queue uses of one is what it uses of a server."""
     # The client would leave out what it does not know, and connects later.
-    known = {**place.options}
+    known = {**address.options}
     known.pop("connection_class", redis.Connection)(**{**known, "host": "localhost"})
-    return cast(redis.Redis, ClusterClient(place, retries, **_NODE_OPTIONS))
+    return cast(redis.Redis, ClusterClient(address, retries, **_NODE_OPTIONS))
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def speaking_of(url: str) -> Iterator[None]:
 
     Raises:
         QueueUnavailable: Redis cannot be reached, or takes no such call just now.
-        QueueFull: Redis refused the write for want of memory.
+        QueueFull: Redis refused the write for lack of memory.
         QuotaReached: as much waits as may.
         BatchNotFound: the batch is unknown, or was sealed.
         BatchExpired: its upload was not finished in time.
@@ -184,7 +184,7 @@ def check_policy(info: dict[str, Any]) -> None:
     Raises:
         EvictingRedis: its maxmemory-policy, or that of a node, is not noeviction.
     """
-    for told in by_node(info).values():
-        policy = str(told.get("maxmemory_policy", "noeviction"))
+    for reply in by_node(info).values():
+        policy = str(reply.get("maxmemory_policy", "noeviction"))
         if policy != "noeviction":
             raise EvictingRedis(policy)

@@ -41,7 +41,7 @@ _CONNECT_TIMEOUT = 1.0
 _CONNECTIONS = 50
 _PLACE_TIMEOUT = 4.0
 #: After so many MOVEDs redis-py closes every connection, those in use as well, to read all slots
-#: anew. 0 = never: an account is one slot, and each MOVED tells where that is.
+#: anew. 0 = never: an account is one slot, and each MOVED names its node.
 _AFTER_MOVED = 0
 _PRIMARIES: Any = {"target_nodes": redis.RedisCluster.PRIMARIES}
 #: What is tried again with the nodes as they are then. Not a timeout: an answer that does not come
@@ -82,7 +82,7 @@ def _as_of_one_server() -> Iterator[None]:
     except AttributeError as error:
         if error.obj is not None:
             raise
-        # redis-py 8.1 knows no node to ask where an ASK leads to one that has no slots yet (#4015),
+        # redis-py 8.1 knows no node to use where an ASK leads to one that has no slots yet (#4015),
         # and none at all while it is read anew which there are.
         raise RedisConnectionError("the cluster is being changed") from error
 
@@ -91,17 +91,17 @@ class ClusterClient(redis.RedisCluster):
     """A cluster, for plain Python; thread-safe.
 
     Args:
-        place: what its URL says.
+        address: what its URL says.
         retries: how often a call is tried again over another connection.
     """
 
     ERRORS_ALLOW_RETRY = _AGAIN
 
-    def __init__(self, place: ServerAddress, retries: int, **options: Any) -> None:
-        self._named = place.hosts
+    def __init__(self, address: ServerAddress, retries: int, **options: Any) -> None:
+        self._named = address.hosts
         # From the URL of one node alone does redis-py take the pool that waits for a connection.
-        host, port = place.hosts[0]
-        scheme = "rediss" if place.options.get("connection_class") is SSLConnection else "redis"
+        host, port = address.hosts[0]
+        scheme = "rediss" if address.options.get("connection_class") is SSLConnection else "redis"
         self._arguments: dict[str, Any] = {
             "url": f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}",
             "retry": Retry(NoBackoff(), retries),
@@ -111,14 +111,14 @@ class ClusterClient(redis.RedisCluster):
             "timeout": _PLACE_TIMEOUT / 2,
             **options,
             "socket_connect_timeout": _CONNECT_TIMEOUT,
-            **place.options,
+            **address.options,
         }
         self._begun = self._begins = False
         self._beginning = threading.RLock()
 
     def _begin(self) -> None:
         with self._beginning:
-            if self._begun or self._begins:  # the latter: what follows asks for the commands
+            if self._begun or self._begins:  # the latter: what follows requests the commands
                 return
             self._begins = True
             try:
@@ -153,9 +153,9 @@ class ClusterClient(redis.RedisCluster):
         return super().eval(script, *_guarded(numkeys, keys_and_args))
 
     def info(self, section: str | None = None, *args: str, **kwargs: Any) -> Any:
-        """Return what every primary tells of itself."""
-        asked = [section, *args] if section else args
-        return _told(self.execute_command("INFO", *asked, **_PRIMARIES, **kwargs), self)
+        """Return what every primary reports of itself."""
+        arguments = [section, *args] if section else args
+        return _by_node(self.execute_command("INFO", *arguments, **_PRIMARIES, **kwargs), self)
 
     def ping(self, **kwargs: Any) -> Any:
         """Say whether every primary answers."""
@@ -166,18 +166,18 @@ class AsyncClusterClient(redis.asyncio.RedisCluster):
     """A cluster, for the coroutines of one event loop.
 
     Args:
-        place: what its URL says.
+        address: what its URL says.
         retries: how often a call is tried again over another connection.
     """
 
     ERRORS_ALLOW_RETRY = _AGAIN
 
-    def __init__(self, place: ServerAddress, retries: int, **options: Any) -> None:
-        own = dict(place.options)
+    def __init__(self, address: ServerAddress, retries: int, **options: Any) -> None:
+        own = dict(address.options)
         if own.pop("connection_class", None) in {SSLConnection, AsyncSSLConnection}:
             own["ssl"] = True
         super().__init__(
-            startup_nodes=[AsyncClusterNode(*host) for host in place.hosts],
+            startup_nodes=[AsyncClusterNode(*host) for host in address.hosts],
             retry=AsyncRetry(NoBackoff(), retries),
             reinitialize_steps=_AFTER_MOVED,
             # More than are ever used at once: one that is closed is counted until it has been.
@@ -191,11 +191,11 @@ class AsyncClusterClient(redis.asyncio.RedisCluster):
         for node in self._named.values():
             node.connection_class = kind
         # redis-py's fails where there is no connection left, and the plain client waits for one.
-        self._places = asyncio.Semaphore(_CONNECTIONS)
+        self._capacity = asyncio.Semaphore(_CONNECTIONS)
 
     async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
         """Send a command to the node that has its keys."""
-        await self._take_place()
+        await self._take_capacity()
         try:
             with _as_of_one_server():
                 # redis-py chooses a node before it has read which there are: any one.
@@ -203,17 +203,17 @@ class AsyncClusterClient(redis.asyncio.RedisCluster):
                 return await super().execute_command(*args, **kwargs)
         except RedisConnectionError as error:
             if isinstance(error.__cause__, RedisClusterException):
-                # All nodes that were known have gone: they are looked for under the URL's names.
+                # All nodes that were known have gone: they are searched for under the URL's names.
                 for name, node in self._named.items():
                     self.nodes_manager.startup_nodes.setdefault(name, node)
             raise
         finally:
-            self._places.release()
+            self._capacity.release()
 
-    async def _take_place(self) -> None:
+    async def _take_capacity(self) -> None:
         try:
             async with asyncio.timeout(_PLACE_TIMEOUT):
-                await self._places.acquire()
+                await self._capacity.acquire()
         except TimeoutError:
             raise RedisConnectionError("No connection available.") from None
 
@@ -226,9 +226,11 @@ class AsyncClusterClient(redis.asyncio.RedisCluster):
         return await super().eval(script, *_guarded(numkeys, keys_and_args))
 
     async def info(self, section: str | None = None, *args: str, **kwargs: Any) -> Any:
-        """Return what every primary tells of itself."""
-        asked = [section, *args] if section else args
-        return _told(await self.execute_command("INFO", *asked, **_PRIMARIES, **kwargs), self)
+        """Return what every primary reports of itself."""
+        arguments = [section, *args] if section else args
+        return _by_node(
+            await self.execute_command("INFO", *arguments, **_PRIMARIES, **kwargs), self
+        )
 
     async def ping(self, **kwargs: Any) -> Any:
         """Say whether every primary answers."""
@@ -254,7 +256,7 @@ def _primaries(client: Any) -> list[Any]:
     return list(client.get_primaries())
 
 
-def _told(info: Any, client: Any) -> ByNode:
+def _by_node(info: Any, client: Any) -> ByNode:
     """Return what INFO says by node, as redis-py does only where there are several."""
     nodes = [node.name for node in _primaries(client)]
     return ByNode({nodes[0]: info} if len(nodes) == 1 else info)

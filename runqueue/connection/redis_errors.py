@@ -1,4 +1,4 @@
-"""What an error of Redis, or of the way to it, says about the call: is it worth sending again?
+"""What an error of Redis, or of the route to it, says about the call: is it worth sending again?
 
 Only errors that are known to be about the call itself end it; whatever else a server may say is
 trouble that passes, and an answer that is thrown away for it may be the only one that names a run.
@@ -19,7 +19,7 @@ _OF_THE_SERVER = frozenset({"MISCONF", "NOREPLICAS", "BUSY", "UNKILLABLE", "UNBL
 _OF_A_REPLICA = frozenset({"READONLY", "MASTERDOWN"})
 #: How Redis 6.2 wraps the error of a command in a script: "ERR Error running script …: -OOM …".
 _WRAPPED = re.compile(r": -([A-Z]{2,}) ")
-#: What every error names that a script ran into, and what one that asked the wrong node says.
+#: What every error names that a script ran into, and what one at the wrong node says.
 _IN_A_SCRIPT, _NOT_THERE = "user_script", "non local key"
 #: What parsing a reply raises that is not as it should be.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
@@ -30,9 +30,9 @@ class Cause(StrEnum):
 
     #: The call itself: sent again it fails again.
     CALL = "call"
-    #: What is stored: the call fails until somebody mends the keys of its account.
+    #: What is stored: the call fails until the keys of its account are repaired.
     DATA = "data"
-    #: Redis, or the way to it: other calls fail as well, and this one is taken later.
+    #: Redis, or the route to it: other calls fail as well, and this one is taken later.
     SERVER = "server"
     #: An answer that is not known; other calls may be taken.
     UNKNOWN = "unknown"

@@ -1,4 +1,4 @@
-"""A primary whose address sentinels know: asked with every new connection, waited for like others.
+"""A primary whose address sentinels know: read for every new connection, waited for like others.
 
 After a failover a connection to the old primary ends, by an error or because a replica takes no
 writes, and the same call goes again, over one to where the sentinels say.
@@ -30,10 +30,10 @@ _AsyncSentinelConnectionPool: Any = AsyncSentinelConnectionPool
 #: Whether idle connections can be closed alone; else those to an old primary end by themselves.
 _CHOOSES = "inuse_connections" in signature(redis.BlockingConnectionPool.disconnect).parameters
 _UNKNOWN = "no sentinel knows a primary called {!r}"
-#: Whoever did not answer is named in the library's words behind a colon.
+#: The library names the sentinels that did not answer behind a colon.
 _SILENT, _NOT_ALL = " : ", "no sentinel that answers knows a primary called {!r}; {} of {} did not"
 _NO_SENTINEL = "what answers is a Redis and no sentinel (they listen at port 26379 by default)"
-#: Seconds to connect to a sentinel, and for its answer: several may have to be asked in the 5 s
+#: Seconds to connect to a sentinel, and for its answer: several may have to be tried in the 5 s
 #: that a producer waits.
 _SENTINEL_TIMEOUT = 0.5
 #: Options of a URL that are for the sentinels: they may have a user of their own.
@@ -62,9 +62,9 @@ class _AsyncSentinels(_AsyncSentinel):  # type: ignore[misc]
             raise _refused(error) from None
 
 
-def _not_found(name: str, told: str, sentinels: int) -> str:
-    """Say why nobody knows the primary, from what the library says: some may not have answered."""
-    silent = told.partition(_SILENT)[2].count(" - ")
+def _not_found(name: str, said: str, sentinels: int) -> str:
+    """Say why no primary is known, from what the library says: some may not have answered."""
+    silent = said.partition(_SILENT)[2].count(" - ")
     return _NOT_ALL.format(name, silent, sentinels) if silent else _UNKNOWN.format(name)
 
 
@@ -73,8 +73,8 @@ def _refused(error: ResponseError) -> ResponseError:
     return ResponseError(_NO_SENTINEL) if "unknown command" in str(error).lower() else error
 
 
-class _AskingSentinels(Mixed):  # type: ignore[misc]
-    """Put before a class of connections: has the sentinels asked whenever it connects.
+class _Refreshing(Mixed):  # type: ignore[misc]
+    """Put before a class of connections: has the address read from the sentinels at each connect.
 
     redis-py's reconnects to the address that it had, when a call finds the connection closed.
     """
@@ -88,8 +88,8 @@ class _AskingSentinels(Mixed):  # type: ignore[misc]
             super().connect_check_health(check_health, retry_socket_connect)
 
 
-class _AsyncAsking(Mixed):  # type: ignore[misc]
-    """`_AskingSentinels` for coroutines."""
+class _AsyncRefreshing(Mixed):  # type: ignore[misc]
+    """`_Refreshing` for coroutines."""
 
     async def connect_check_health(
         self, check_health: bool = True, retry_socket_connect: bool = True
@@ -101,7 +101,7 @@ class _AsyncAsking(Mixed):  # type: ignore[misc]
 
 
 class SentinelPool(_SentinelConnectionPool, redis.BlockingConnectionPool):  # type: ignore[misc]
-    """A pool that waits for a connection, whoever the primary is."""
+    """A pool that waits for a connection, whichever server is the primary."""
 
     def disconnect(self, inuse_connections: bool = True) -> None:
         """Close connections; when all are, those to the sentinels as well."""
@@ -124,23 +124,23 @@ class AsyncSentinelPool(_AsyncSentinelConnectionPool, redis.asyncio.BlockingConn
                 await sentinel.aclose()
 
 
-def pool(place: ServerAddress, **options: Any) -> redis.ConnectionPool:
+def pool(address: ServerAddress, **options: Any) -> redis.ConnectionPool:
     """Return a pool of connections to the primary."""
-    ours, theirs = _options(place)
+    ours, theirs = _options(address)
     theirs["retry"] = Retry(NoBackoff(), 0)
-    manager = _Sentinels(place.hosts, sentinel_kwargs=theirs)
-    made = cast(Any, SentinelPool)(place.service, manager, **{**options, **ours})
-    return cast(redis.ConnectionPool, _with(_AskingSentinels, made))
+    manager = _Sentinels(address.hosts, sentinel_kwargs=theirs)
+    made = cast(Any, SentinelPool)(address.service, manager, **{**options, **ours})
+    return cast(redis.ConnectionPool, _with(_Refreshing, made))
 
 
-def async_pool(place: ServerAddress, **options: Any) -> redis.asyncio.ConnectionPool:
+def async_pool(address: ServerAddress, **options: Any) -> redis.asyncio.ConnectionPool:
     """Return a pool of connections to the primary, for coroutines."""
-    ours, theirs = _options(place)
+    ours, theirs = _options(address)
     theirs["retry"] = AsyncRetry(NoBackoff(), 0)
-    manager = _AsyncSentinels(place.hosts, sentinel_kwargs=theirs)
+    manager = _AsyncSentinels(address.hosts, sentinel_kwargs=theirs)
     arguments = {**options, **ours}
-    made = cast(Any, AsyncSentinelPool)(place.service, manager, **arguments)
-    return cast(redis.asyncio.ConnectionPool, _with(_AsyncAsking, made))
+    made = cast(Any, AsyncSentinelPool)(address.service, manager, **arguments)
+    return cast(redis.asyncio.ConnectionPool, _with(_AsyncRefreshing, made))
 
 
 def _with(mixin: Any, made: Any) -> Any:
@@ -149,13 +149,13 @@ def _with(mixin: Any, made: Any) -> Any:
     return made
 
 
-def _options(place: ServerAddress) -> tuple[dict[str, Any], dict[str, Any]]:
+def _options(address: ServerAddress) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the options of connections to the primary, and of those to its sentinels."""
     theirs: dict[str, Any] = {
         "socket_timeout": _SENTINEL_TIMEOUT,
         "socket_connect_timeout": _SENTINEL_TIMEOUT,
     }
-    ours = dict(place.options)
+    ours = dict(address.options)
     if ours.pop("connection_class", None) is not None:
         ours["ssl"] = theirs["ssl"] = True
     for name in [name for name in ours if name.startswith(_OWN)]:

@@ -4,9 +4,9 @@ In a planned switchover behind one address (a proxy's, a service's, a DNS name's
 stays up as a replica, and so do the connections to it, where no write is taken any more. One that
 meets such a refusal is closed, and its call goes, like after any lost connection, over a new one:
 to where the address leads by then. Connections of the same pool that were made before are made anew
-when they are next taken, so that nobody goes on reading what the old primary knows.
+when they are next taken, so that no caller goes on reading from the old primary.
 
-One that was reset is left in the same way. uvloop says so of a write in an error that is none of a
+A reset connection is left likewise. uvloop says so of a write in an error that is none of a
 connection, which redis-py passes on.
 """
 
@@ -98,7 +98,7 @@ def leaving(connection_class: Any) -> Any:
 
 
 def writing(connection_class: Any) -> Any:
-    """Return a class of coroutines' connections that tells a reset one by a ConnectionError."""
+    """Return a class of coroutines' connections that reports a reset as a ConnectionError."""
     return with_mixin(_AsyncWriting, connection_class)
 
 

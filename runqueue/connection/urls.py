@@ -16,7 +16,7 @@ from redis.connection import parse_url
 
 
 class ServerKind(StrEnum):
-    """What stands behind a URL."""
+    """What is behind a URL."""
 
     SERVER = ""
     CLUSTER = "cluster"
@@ -48,7 +48,7 @@ _PORTS = {ServerKind.CLUSTER: 6379, ServerKind.SENTINEL: 26379}
 
 
 def kind_of(url: str) -> ServerKind:
-    """Say what stands behind a URL, by its scheme."""
+    """Say what is behind a URL, by its scheme."""
     scheme = url.partition("://")[0]
     return (
         ServerKind(scheme.partition("+")[2])
@@ -86,9 +86,9 @@ def several(url: str) -> ServerAddress:
 
 
 def listening_urls(url: str) -> list[str]:
-    """Return URLs of which any one is told what is published.
+    """Return URLs of which each receives what is published.
 
-    In a cluster every node is told what is published at any of them.
+    In a cluster every node receives what is published at any of them.
     """
     if kind_of(url) is not ServerKind.CLUSTER:
         return [url]
@@ -117,7 +117,7 @@ def is_loopback(host: str) -> bool:
 
 # URLs as they may be shown.
 
-#: What may be secret in a URL: who logs in, and what follows the path.
+#: What may be secret in a URL: credentials, and what follows the path.
 _SECRETS = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""The queue's figures as Prometheus metrics: the same from every process, so scrape them from one.
+"""The queue's Prometheus metrics: the same from every process, so scrape them from one.
 
 The one module here that needs prometheus-client; a producer never imports it. The metrics are
 declared in `gauges.py` and `counters.py`; those of one process in `worker/process/metrics.py` and
@@ -36,7 +36,7 @@ _UNKNOWN = RedisHealth({}, {}, "unknown", "unknown", "unknown")
 
 
 class QueueCollector(Collector):
-    """Reads the queue's figures from Redis at each scrape: two scripts an account, and an INFO.
+    """Reads the queue's statistics from Redis at each scrape: two scripts an account, and an INFO.
 
     Args:
         queue: the queue; closed by its owner.
@@ -46,7 +46,7 @@ class QueueCollector(Collector):
         self._queue = queue
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the figures of every account; `runqueue_up` is 0 when Redis cannot be read.
+        """Yield the statistics of every account; `runqueue_up` is 0 when Redis cannot be read.
 
         An account that alone cannot be read hides no other.
         """
@@ -55,7 +55,7 @@ class QueueCollector(Collector):
             reports = self._queue.damage_reports(names)
             accounts = {name: self._seen(name, reports.get(name)) for name in names}
             info = by_node(self._queue.server_info())
-            health = {node: read_health(told) for node, told in info.items()}
+            health = {node: read_health(reply) for node, reply in info.items()}
         except RunQueueError:
             yield _up(0)
             return
@@ -77,7 +77,7 @@ class QueueCollector(Collector):
             return None
 
     def describe(self) -> Iterator[Metric]:
-        """Yield every metric without a figure: nothing is asked for."""
+        """Yield every metric without a value: nothing is read."""
         yield _up(None)
         yield _readable({})
         yield from families([])
@@ -85,7 +85,7 @@ class QueueCollector(Collector):
 
 
 def families(accounts: Sequence[AccountSample]) -> Iterator[Metric]:
-    """Yield what is told of accounts."""
+    """Yield the metrics of accounts."""
     for family in (*GAUGES, *COUNTERS):
         metric = _metric(family)
         for seen in accounts:
@@ -101,31 +101,31 @@ def families(accounts: Sequence[AccountSample]) -> Iterator[Metric]:
 
 
 def redis_families(servers: Mapping[str, RedisHealth]) -> Iterator[Metric]:
-    """Yield what Redis tells of itself; what it does not tell has no figure.
+    """Yield what Redis reports of itself; what it does not report has no value.
 
     Args:
         servers: by the node's address, which is a label then; a server that is no cluster's by ''.
     """
     labels = [] if list(servers) == [""] else ["node"]
-    told = [([node] if labels else [], health) for node, health in servers.items()]
+    nodes = [([node] if labels else [], health) for node, health in servers.items()]
     for metric, (_, text) in {**redis_health.GAUGES, **redis_health.STATES}.items():
         gauge = GaugeMetricFamily(f"{PREFIX}redis_{metric}", text, labels=labels)
-        for node, health in told:
+        for node, health in nodes:
             if metric in health.gauges:
                 gauge.add_metric(node, health.gauges[metric])
         yield gauge
     for metric, (_, text) in redis_health.COUNTS.items():
         counter = CounterMetricFamily(f"{PREFIX}redis_{metric}", text, labels=labels)
-        for node, health in told:
+        for node, health in nodes:
             if metric in health.counts:
                 counter.add_metric(node, health.counts[metric])
         yield counter
     what = (
         "The server: its version, its role, and what it does when its memory is full; `unknown`"
-        " where it does not tell."
+        " where it does not say."
     )
     info = InfoMetricFamily(f"{PREFIX}redis", what, labels=labels)
-    for node, health in told:
+    for node, health in nodes:
         known = {"version": health.version, "role": health.role, "policy": health.policy}
         info.add_metric(node, known)
     yield info
@@ -140,8 +140,8 @@ def _up(value: float | None) -> Metric:
 
 def _readable(accounts: Mapping[str, bool]) -> Metric:
     text = (
-        "0 where what Redis holds of an account is damaged, as a worker or this look met it, so"
-        " that it stands still. Where its figures cannot be read it has no other."
+        "0 where what Redis holds of an account is damaged, as a worker or this scrape met it, so"
+        " that it stops. Where it cannot be read it has no other metric."
     )
     readable = GaugeMetricFamily(f"{PREFIX}account_readable", text, labels=["account"])
     for account, is_readable in accounts.items():

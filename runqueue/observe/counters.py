@@ -40,7 +40,7 @@ _DELIVERED = {
     state.value: f"webhooks:{state.value}"
     for state in (DeliveryState.DELIVERED, DeliveryState.GAVE_UP, DeliveryState.UNKNOWN)
 }
-_TOLD_OF_BATCHES = {name: f"callbacks:{name}" for name in ("delivered", "gave_up", "dropped")}
+_BATCH_EVENTS = {name: f"callbacks:{name}" for name in ("delivered", "gave_up", "dropped")}
 _BATCHES = {name: f"batches:{name}" for name in ("opened", "finished", "aborted")} | {
     "expired": "batches_expired"
 }
@@ -55,15 +55,15 @@ _SINGLE = {
 #: Totals that have a metric of their own; all others are events.
 _TOLD = {
     name
-    for told in (
+    for names in (
         *(_ENDED, _SUBMISSIONS, _ENDS_SEEN, _CALLS, _FENCED, _DELIVERED),
-        *(_BATCHES, _TOLD_OF_BATCHES, _SINGLE),
+        *(_BATCHES, _BATCH_EVENTS, _SINGLE),
     )
-    for name in told.values()
+    for name in names.values()
 }
 
 COUNTERS: tuple[Family, ...] = (
-    Family("jobs_enqueued", "counter", "Jobs that were handed in.", total("enqueued")),
+    Family("jobs_enqueued", "counter", "Jobs that were enqueued.", total("enqueued")),
     Family(
         "jobs_ended",
         "counter",
@@ -89,19 +89,19 @@ COUNTERS: tuple[Family, ...] = (
         "api_calls",
         "counter",
         "Calls of Skyvern's API that permits were taken for: submit, get, cancel or other"
-        " (lists, searches, webhooks asked for again).",
+        " (lists, searches, replays of webhooks).",
         totals(_CALLS),
         ("call",),
     ),
     Family(
         "run_ends",
         "counter",
-        "Runs that ended, by what told it: webhook, poll, missed_webhook (a poll, although a"
-        " webhook should have come), retried (whatever told it: its job runs again).",
+        "Runs that ended, by what reported it: webhook, poll, missed_webhook (a poll, although a"
+        " webhook should have come), retried (its job runs again).",
         totals(_ENDS_SEEN),
         ("way",),
     ),
-    Family("steps", "counter", "Steps that runs took, as far as Skyvern tells.", total("steps")),
+    Family("steps", "counter", "Steps that runs took, as Skyvern reports them.", total("steps")),
     Family(
         "webhook_deliveries",
         "counter",
@@ -139,9 +139,9 @@ COUNTERS: tuple[Family, ...] = (
     Family(
         "batch_callbacks",
         "counter",
-        "What callback_urls of batches were to be told: delivered, gave_up, or dropped (its upload"
-        " was given up).",
-        totals(_TOLD_OF_BATCHES),
+        "Events for callback_urls of batches: delivered, gave_up, or dropped (its upload was given"
+        " up).",
+        totals(_BATCH_EVENTS),
         ("outcome",),
     ),
     Family(
@@ -157,13 +157,13 @@ COUNTERS: tuple[Family, ...] = (
 HISTOGRAMS = {
     "queue": (
         "job_queue_seconds",
-        "Our queue: from when a job could go (handed in, due, replayed) to its run's acceptance.",
+        "Our queue: from when a job could go (enqueued, due, replayed) to its run's acceptance.",
     ),
     "run_queue": (
         "run_queue_seconds",
-        "Skyvern's queue: from a run's acceptance to its start, as Skyvern tells.",
+        "Skyvern's queue: from a run's acceptance to its start, as Skyvern reports.",
     ),
-    "run": ("run_seconds", "From a run's start to its end, as Skyvern tells."),
+    "run": ("run_seconds", "From a run's start to its end, as Skyvern reports."),
     "result": (
         "job_result_seconds",
         "From when a job could go to the end of its run being recorded.",

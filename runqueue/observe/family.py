@@ -1,4 +1,4 @@
-"""What a metric of the queue is: its name, what it tells, and how it reads an account.
+"""What a metric of the queue is: its name, what it measures, and how it reads an account.
 
 Labels are bounded: never a job, a run, a batch or a URL; groups are the busiest ones and `other`.
 """
@@ -25,8 +25,8 @@ class Family(NamedTuple):
 
     Args:
         name: without `runqueue_`, and a counter's without `_total`.
-        text: what it tells.
-        read: gives the values of its labels, without the account, and the figure.
+        text: what it measures.
+        read: gives the values of its labels, without the account, and the number.
         labels: their names, without `account`.
     """
 
@@ -40,7 +40,7 @@ class Family(NamedTuple):
 def one(
     read: Callable[[AccountSample], float | None],
 ) -> Callable[[AccountSample], Iterator[Sample]]:
-    """Read a figure that every account has one of; None = it has none now."""
+    """Read a number that every account has one of; None = it has none now."""
 
     def samples(seen: AccountSample) -> Iterator[Sample]:
         value = read(seen)

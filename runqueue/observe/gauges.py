@@ -1,4 +1,4 @@
-"""The gauges of the queue: how it stands."""
+"""The gauges of the queue: its present state."""
 
 from collections.abc import Iterator
 
@@ -60,7 +60,7 @@ GAUGES: tuple[Family, ...] = (
         "gauge",
         "Ready jobs that may be submitted: not of a batch that is held, nor of a group that is"
         " paused or at its cap. Of the first 128 lanes, so there may be more; fewer where canceled"
-        " ones stand among them that no claim has met.",
+        " ones are among them that no claim has met.",
         one(lambda seen: seen.stats.claimable),
     ),
     Family(
@@ -86,7 +86,7 @@ GAUGES: tuple[Family, ...] = (
     Family(
         "slots_taken",
         "gauge",
-        "Slots taken: jobs in flight, and strays that may still run. The limit is"
+        "Slots taken: jobs in flight, and orphan runs that may still run. The limit is"
         ' runqueue_limit{limit="concurrent_runs"}.',
         one(lambda seen: seen.stats.live + seen.stats.strays_live),
     ),
@@ -142,8 +142,8 @@ GAUGES: tuple[Family, ...] = (
     Family(
         "held",
         "gauge",
-        "1 while nothing is submitted, by what holds it: paused (by a person, beside any of the"
-        " others), person (somebody has to look and resume),"
+        "1 while nothing is submitted, by what holds it: paused (by an operator, beside any of"
+        " the others), person (an operator has to check and resume),"
         " account (key, balance or URL), breaker (many failures or refusals in a row), rate (the"
         " server asked to wait), redis (another server answers: runs are listed first), server"
         " (cannot be reached, or is busy).",
@@ -167,7 +167,7 @@ GAUGES: tuple[Family, ...] = (
     Family(
         "last_tick_age_seconds",
         "gauge",
-        "Since a worker last looked for work, which one does twice a second. Nothing where none"
+        "Since a worker last searched for work, which one does twice a second. Nothing where none"
         " ever did.",
         one(lambda seen: seen.figures.ticked),
     ),
@@ -181,7 +181,7 @@ GAUGES: tuple[Family, ...] = (
     Family(
         "batches",
         "gauge",
-        f"The 200 newest batches by how they stand: {', '.join(STATUSES)}. Held is what is paused,"
+        f"The 200 newest batches by status: {', '.join(STATUSES)}. Held is what is paused,"
         " waits for its canary, was aborted or is being canceled.",
         pairs(lambda seen: seen.figures.batches),
         ("status",),

@@ -1,4 +1,4 @@
-"""What Redis tells of itself that concerns a queue: memory, policy, what is on disk, replicas."""
+"""What Redis reports of itself that concerns a queue: memory, policy, what is on disk, replicas."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,8 +8,8 @@ class RedisHealth(NamedTuple):
     """One reading of `INFO`.
 
     Args:
-        gauges: figures as they are now, by what a metric calls them.
-        counts: figures that only rise, until Redis is restarted.
+        gauges: statistics as they are now, by what a metric calls them.
+        counts: statistics that only rise, until Redis is restarted.
         policy: what Redis does when it is full.
         version, role: of the server.
     """
@@ -24,7 +24,7 @@ class RedisHealth(NamedTuple):
 def read_health(info: Mapping[str, Any]) -> RedisHealth:
     """Read the health of a server from its `INFO`, parsed.
 
-    What an older or a managed server does not tell is left out.
+    What an older or a managed server does not say is left out.
     """
     gauges = {
         metric: float(info[name]) for metric, (name, _) in GAUGES.items() if _is_number(info, name)
@@ -70,9 +70,12 @@ STATES = {
     "rdb_last_save_ok": ("rdb_last_bgsave_status", "Whether the last snapshot succeeded."),
 }
 COUNTS = {
-    "evicted_keys": ("evicted_keys", "Keys that Redis dropped for want of memory."),
+    "evicted_keys": ("evicted_keys", "Keys that Redis dropped for lack of memory."),
     "commands": ("total_commands_processed", "Commands that Redis has run."),
-    "rejected_connections": ("rejected_connections", "Connections refused for want of places."),
+    "rejected_connections": (
+        "rejected_connections",
+        "Connections refused at the limit of clients.",
+    ),
     "cpu_user_seconds": ("used_cpu_user", "CPU that Redis took for itself."),
     "cpu_system_seconds": ("used_cpu_sys", "CPU that the system took for Redis."),
 }

@@ -1,7 +1,7 @@
 """Runs that ended, or were found, as spans: for workers and gateways, in groups.
 
-What ends a run does not know where its job came from. So that nobody pays who has no traces, it is
-read afterwards: one call for the hundreds that ended together.
+The code that ends a run does not know its job's trace. Only where traces are on it is read
+afterwards: one call for the hundreds that ended together.
 """
 
 import asyncio
@@ -34,11 +34,11 @@ class TracedRun(Protocol):
 
     @property
     def run_status(self) -> str:
-        """How it stands."""
+        """The run's status."""
 
 
 class TracedRuns:
-    """Tells what becomes of an account's runs; nothing depends on whether that succeeds.
+    """Traces an account's runs; nothing depends on whether that succeeds.
 
     Args:
         account: its name.
@@ -51,31 +51,31 @@ class TracedRuns:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def over(self, runs: Sequence[TracedRun], told_by: str) -> None:
-        """Tell runs whose ends were recorded, as spans from their starts on.
+        """Trace runs whose ends were recorded, as spans from their starts on.
 
         Args:
             runs: the runs.
-            told_by: who told that they are over: poll or webhook.
+            told_by: what reported that they are over: poll or webhook.
         """
         self._begin(runs, "run", told_by)
 
     def found(self, runs: Sequence[TracedRun]) -> None:
-        """Tell runs that were found after the answers to their submissions were lost."""
+        """Trace runs that were found after the answers to their submissions were lost."""
         self._begin(runs, "found", "search")
 
     async def settled(self) -> None:
-        """Wait until all of them are told."""
+        """Wait until all of them are traced."""
         while self._tasks:
             await asyncio.wait(list(self._tasks))
 
     def _begin(self, runs: Sequence[TracedRun], name: str, told_by: str) -> None:
         if not runs or not tracing.is_on():
             return
-        task = asyncio.get_running_loop().create_task(self._tell(runs, name, told_by))
+        task = asyncio.get_running_loop().create_task(self._trace(runs, name, told_by))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _tell(self, runs: Sequence[TracedRun], name: str, told_by: str) -> None:
+    async def _trace(self, runs: Sequence[TracedRun], name: str, told_by: str) -> None:
         ids = [run.job_id for run in runs]
         try:
             jobs = await self._send(job_calls.get_jobs(self._account, ids, result=False))
@@ -83,9 +83,9 @@ class TracedRuns:
             return
         for run, job in zip(runs, jobs, strict=True):
             if job is not None:
-                self._tell_one(run, job, name, told_by)
+                self._trace_one(run, job, name, told_by)
 
-    def _tell_one(self, run: TracedRun, job: Job, name: str, told_by: str) -> None:
+    def _trace_one(self, run: TracedRun, job: Job, name: str, told_by: str) -> None:
         is_over = name == "run"
         tracing.tell_past(
             name,

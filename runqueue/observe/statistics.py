@@ -1,4 +1,4 @@
-"""What monitoring asks beside an account's stats: heartbeats, busy groups, new batches."""
+"""What monitoring reads beside an account's stats: heartbeats, busy groups, new batches."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from runqueue.store.scripts import ScriptCall, load
 
-#: Groups that are named, batches that are looked at: a scrape's bounds.
+#: Groups that are named, batches that are checked: a scrape's bounds.
 GROUPS, BATCHES = 20, 200
 #: What the groups that are not named are called together.
 OTHER = "other"
-#: How a batch may stand.
+#: The statuses of a batch.
 STATUSES = ("validating", "in_progress", "held", "finished")
 
 
@@ -33,7 +33,7 @@ class Figures:
         ticked: seconds since any worker's last tick; None = there never was one.
         inbox: lines of the inbox: waiting, taken, refused.
         groups: the busiest ones; the last, `OTHER`, is all others together.
-        batches: the newest ones by how they stand, of `STATUSES`.
+        batches: the newest ones by status, of `STATUSES`.
         batch_jobs: jobs of those of them that are not finished: open, ended.
     """
 
@@ -46,7 +46,7 @@ class Figures:
 
 
 def read_figures(account: str) -> ScriptCall[Figures]:
-    """Read an account's figures; bounded, whatever there is. See `figures.lua`."""
+    """Read an account's statistics; bounded, whatever there is. See `figures.lua`."""
     return ScriptCall(load("figures"), account, [GROUPS, BATCHES], _parse)
 
 
@@ -67,32 +67,32 @@ def _seconds(raw: bytes) -> float | None:
     return int(raw) / 1e6 if raw != b"-1" else None
 
 
-def _groups(told: list[Any], ready: int, live: int) -> tuple[GroupLoad, ...]:
+def _groups(reply: list[Any], ready: int, live: int) -> tuple[GroupLoad, ...]:
     """Read the busiest groups, and put what is left of the whole under `OTHER`."""
     named = []
-    for i in range(0, len(told), 3):
-        load, slots = int(told[i + 1]), max(0, int(told[i + 2]))
-        # A group of that name is counted among the others: a figure must not be told twice.
-        if (group := told[i].decode()) != OTHER:
+    for i in range(0, len(reply), 3):
+        load, slots = int(reply[i + 1]), max(0, int(reply[i + 2]))
+        # A group of that name is counted among the others: a number must not be reported twice.
+        if (group := reply[i].decode()) != OTHER:
             named.append(GroupLoad(group, max(0, load - slots), slots))
     waiting = ready - sum(group.waiting for group in named)
     taken = live - sum(group.live for group in named)
     return (*named, GroupLoad(OTHER, max(0, waiting), max(0, taken)))
 
 
-def _batches(told: list[Any]) -> tuple[dict[str, int], dict[str, int]]:
+def _batches(reply: list[Any]) -> tuple[dict[str, int], dict[str, int]]:
     statuses, jobs = Counter(dict.fromkeys(STATUSES, 0)), {"open": 0, "ended": 0}
-    for i in range(0, len(told), 5):
-        sealed, held, finished = (bool(part) for part in told[i : i + 3])
+    for i in range(0, len(reply), 5):
+        sealed, held, finished = (bool(part) for part in reply[i : i + 3])
         status = "in_progress"
         if finished:
             status = "finished"
-        elif sealed and told[i] == b"0":
+        elif sealed and reply[i] == b"0":
             status = "validating"
         elif held:
             status = "held"
         statuses[status] += 1
         if not finished:
-            jobs["open"] += int(told[i + 3])
-            jobs["ended"] += int(told[i + 4])
+            jobs["open"] += int(reply[i + 3])
+            jobs["ended"] += int(reply[i + 4])
     return dict(statuses), jobs

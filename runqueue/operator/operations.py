@@ -113,8 +113,8 @@ class Operations(Deliveries):
     def cancel(self, job_ids: Iterable[str]) -> CancelCounts:
         """Cancel jobs, in pages; returns the counts."""
         codes = list(self._each(job_ids, job_calls.cancel).values())
-        at_once, asked = codes.count(1), codes.count(2)
-        return CancelCounts(at_once, asked, len(codes) - at_once - asked)
+        at_once, flagged = codes.count(1), codes.count(2)
+        return CancelCounts(at_once, flagged, len(codes) - at_once - flagged)
 
     def cancel_batch(self, batch: str) -> CancelCounts:
         """Cancel every job of a batch, whatever its size, in one step; returns what it came to.
@@ -139,7 +139,7 @@ class Operations(Deliveries):
                     break
 
     def cancel_strays(self, strays: Iterable[Stray]) -> int:
-        """Have strays canceled by the workers; returns how many will be."""
+        """Have orphan runs canceled by the workers; returns how many will be."""
         by_account: dict[str, list[str]] = {}
         for stray in strays:
             by_account.setdefault(stray.account, []).append(stray.run_id)

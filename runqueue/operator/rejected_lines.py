@@ -31,8 +31,8 @@ class RefusedLine(NamedTuple):
         faults = self.record.get("error")
         if not isinstance(faults, list):
             return "not an entry of runqueue's"
-        told = [fault for fault in faults if isinstance(fault, dict)]
-        return "; ".join(f"{fault.get('field')}: {fault.get('message')}" for fault in told)
+        shown = [fault for fault in faults if isinstance(fault, dict)]
+        return "; ".join(f"{fault.get('field')}: {fault.get('message')}" for fault in shown)
 
     @property
     def at(self) -> datetime | None:

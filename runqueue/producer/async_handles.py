@@ -8,7 +8,7 @@ from runqueue.records.job import Enqueued, Job, JobState
 
 
 class AsyncJobQueue(Protocol):
-    """What a handle asks of its queue."""
+    """The calls of its queue that a handle needs."""
 
     async def get(self, job_id: str) -> Job:
         """Read a job."""
@@ -17,11 +17,11 @@ class AsyncJobQueue(Protocol):
         """Wait for a job's end."""
 
     async def cancel(self, job_id: str) -> JobState:
-        """Ask for a job's end."""
+        """Request a job's cancel."""
 
 
 class AwaitableJob(Enqueued):
-    """A job that was handed in, for coroutines: `await job` gives it once it has ended.
+    """A job that was enqueued, for coroutines: `await job` gives it once it has ended.
 
     Each method does what the queue's of that name does. It is the answer, a tuple, and is pickled
     and compared as that.
@@ -61,9 +61,9 @@ class AwaitableJob(Enqueued):
         return await self._queue.wait(self.job_id, timeout)
 
     async def get(self) -> Job:
-        """Read the job as it stands, with its result once it has one."""
+        """Read the job as it is now, with its result once it has one."""
         return await self._queue.get(self.job_id)
 
     async def cancel(self) -> JobState:
-        """Ask for the job's end and return its state."""
+        """Request the job's cancel and return its state."""
         return await self._queue.cancel(self.job_id)

@@ -1,10 +1,10 @@
 # From this file `make generate` writes listener.py.
-"""Being told by Redis that jobs have ended: one listener a queue, however many wait.
+"""Redis' messages that jobs have ended: one listener a queue, however many wait.
 
 Every script that ends jobs publishes their ids (`save` in lua/lib/account/save.lua). A message
-reaches only who listens at that moment, and a connection may be gone long before that is known. So
-what is heard is never more than a reason to look now (`waiters.py`): everything is looked at now
-and then as well, and once more whenever the listener was subscribed (again).
+reaches only those that listen at that moment, and a lost connection is noticed late. So a message
+is only a reason to check at once (`waiters.py`): everything is checked now and then as well, and
+once more whenever the listener has subscribed (again).
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from runqueue.producer.waiters import CHANNELS, Silence, States, WaitedJobs, Wat
 
 
 class AsyncEnds(Watchers[asyncio.Event, AsyncBackground]):
-    """Tells coroutines of one event loop of the ends of jobs.
+    """Notifies coroutines of one event loop of the ends of jobs.
 
     Args:
         url: the queue's Redis.
@@ -34,7 +34,7 @@ class AsyncEnds(Watchers[asyncio.Event, AsyncBackground]):
         super().__init__(url, asyncio.Event)
 
     async def close(self) -> None:
-        """Have the listener end; who still waits goes on without it."""
+        """Stop the listener; waiters go on without it."""
         listener = self._close()
         if listener is not None:
             await listener.end()
@@ -43,17 +43,17 @@ class AsyncEnds(Watchers[asyncio.Event, AsyncBackground]):
         self,
         watch: WaitedJobs[asyncio.Event],
         give_up: float,
-        look: Callable[[list[str]], Awaitable[States]],
+        read: Callable[[list[str]], Awaitable[States]],
     ) -> bool:
         """Wait until one of the jobs of `watch` has ended; False once the time is up.
 
         Args:
-            watch: who waits.
+            watch: the waiter.
             give_up: when, on the monotonic clock, the time is up.
-            look: reads the states of jobs.
+            read: reads the states of jobs.
 
         Raises:
-            JobNotFound: one of them is not on record; or what a look raised.
+            JobNotFound: one of them is not on record; or what a check raised.
         """
         self._begin(watch)
         try:
@@ -61,21 +61,21 @@ class AsyncEnds(Watchers[asyncio.Event, AsyncBackground]):
                 turn = self._turn(watch, give_up)
                 if turn.done is not None:
                     return turn.done
-                if turn.look:
-                    await self._look(turn.look, look)
+                if turn.check:
+                    await self._check_now(turn.check, read)
                 else:
-                    await async_wait(watch.told, turn.seconds)
+                    await async_wait(watch.news, turn.seconds)
         finally:
             self._end(watch)
 
-    async def _look(
-        self, job_ids: list[str], look: Callable[[list[str]], Awaitable[States]]
+    async def _check_now(
+        self, job_ids: list[str], read: Callable[[list[str]], Awaitable[States]]
     ) -> None:
         try:
-            states = await look(job_ids)
-        except Exception as error:  # noqa: BLE001 - raised to all whom it concerns
+            states = await read(job_ids)
+        except Exception as error:  # noqa: BLE001 - raised to every waiter of these jobs
             self._failed(job_ids, error)
-        except BaseException:  # broken off: whoever leads next looks
+        except BaseException:  # broken off: the next leader checks
             self._put_back(job_ids)
             raise
         else:
@@ -93,7 +93,7 @@ class AsyncEnds(Watchers[asyncio.Event, AsyncBackground]):
             while self._is_wanted(me):
                 next_try = time.monotonic() + waiters.PAUSE
                 try:
-                    # Tried again here, which tells that what was published meanwhile is missed.
+                    # Retried here, where it is known that messages sent meanwhile are missed.
                     async with async_client(next(servers), retries=0) as client:
                         await self._hear(client, me)
                 except (RedisError, OSError):
@@ -109,5 +109,5 @@ class AsyncEnds(Watchers[asyncio.Event, AsyncBackground]):
             while self._is_wanted(me):
                 message = await pubsub.get_message(timeout=waiters.TICK)
                 self._take(me, message)
-                if silence.is_to_ask(heard=message is not None):
+                if silence.is_to_ping(heard=message is not None):
                     await pubsub.ping("?")

@@ -1,4 +1,4 @@
-"""From what a producer hands in to script calls: checked, grouped and cut to size."""
+"""From what a producer enqueues to script calls: checked, grouped and cut to size."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +16,7 @@ from runqueue.store import job_calls
 from runqueue.store.scripts import ScriptCall
 from runqueue.tracing import SpanUnderWay, ambient
 
-#: What can be handed in: a checked job, a request object, a batch file's line (parsed or not).
+#: What can be enqueued: a checked job, a request object, a batch file's line (parsed or not).
 Handed = JobSpec | AnyRunRequest | Mapping[str, Any] | bytes | str
 
 #: Jobs, and bytes of their bodies, in a short packet.
@@ -53,7 +53,7 @@ class Packet:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether one script call should take no more."""
+        """Return whether one script call should take no more."""
         return (
             len(self.positions) >= job_calls.CHUNK
             or self.size >= job_calls.CHUNK_BYTES
@@ -125,7 +125,7 @@ def check(job: Handed, checks: RequestChecks | None = None) -> JobSpec:
     Raises:
         InvalidJob: it names every field at fault.
     """
-    # Asked first: most are lines, and what a request's class answers to `isinstance` is Python.
+    # Checked first: most are lines, and what a request's class answers to `isinstance` is Python.
     if isinstance(job, (dict, bytes, str)):
         return parse_line(job, checks=checks)
     if isinstance(job, JobSpec):

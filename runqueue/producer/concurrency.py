@@ -107,7 +107,7 @@ class AsyncBackground:
 
 
 class Background:
-    """Runs a listener as a thread; who has it `end` may see it go on for a tick."""
+    """Runs a listener as a thread; after `end` it may go on for a tick."""
 
     def __init__(self, run: Callable[[Self], None]) -> None:
         self._over = threading.Event()

@@ -14,8 +14,8 @@ from runqueue.errors import RunQueueError
 
 #: Kilobytes of a temporary file that are kept in memory.
 _CACHE_KB = 4096
-#: Rows that one question asks for: SQLite takes no more than so many values in a statement.
-_ASK = 500
+#: Rows that one query selects: SQLite takes no more than so many values in a statement.
+_A_QUERY = 500
 #: Rows that one statement puts in: each gives the interpreter away, to get it back from others.
 _PUT = 300
 
@@ -29,7 +29,7 @@ class NoRoom(RunQueueError):  # noqa: N818 - what it says is in its name
 
     def __str__(self) -> str:
         return (
-            f"cannot write a temporary file ({self.reason}): make room in /var/tmp, or set TMPDIR"
+            f"cannot write a temporary file ({self.reason}): free space in /var/tmp, or set TMPDIR"
             " to a folder that has some"
         )
 
@@ -100,7 +100,7 @@ class Repeats(Scratch):
         """
         with no_room_told():
             before = self._db.total_changes
-            # In the order of the keys fewer pages are touched; of equal ones the first line stands.
+            # In the order of the keys fewer pages are touched; of equal ones the first line counts.
             ordered = sorted(lines, key=lambda seen: (seen.job_id, seen.number))
             for start in range(0, len(ordered), _PUT):
                 some = ordered[start : start + _PUT]
@@ -117,8 +117,8 @@ class Repeats(Scratch):
         }
 
     def _read(self, job_ids: list[str]) -> Iterator[KeyedLine]:
-        for start in range(0, len(job_ids), _ASK):
-            some = job_ids[start : start + _ASK]
+        for start in range(0, len(job_ids), _A_QUERY):
+            some = job_ids[start : start + _A_QUERY]
             marks = ",".join("?" * len(some))
-            asked = f"SELECT job_id, digest, number FROM seen WHERE job_id IN ({marks})"  # noqa: S608 - question marks
-            yield from map(KeyedLine._make, self._db.execute(asked, some))
+            query = f"SELECT job_id, digest, number FROM seen WHERE job_id IN ({marks})"  # noqa: S608 - question marks
+            yield from map(KeyedLine._make, self._db.execute(query, some))

@@ -24,7 +24,7 @@ from runqueue.store.scripts import ScriptCall
 T = TypeVar("T")
 Flow = Generator[ScriptCall[Any], Any, T]
 
-#: Jobs looked at in one script call of `retry_failed`, and then done again in one.
+#: Jobs checked in one script call of `retry_failed`, and then done again in one.
 _PAGE = 200
 #: Jobs read in one call of `results`: these may be large.
 _RESULTS = 100
@@ -85,13 +85,13 @@ def get_batch(account: str, batch: str) -> Flow[Batch]:
 def discard_batch(account: str, batch: str) -> Flow[None]:
     """Give an unfinished upload up and remove its jobs: nothing of it is seen, or counts.
 
-    What cannot be removed now is left to the sweep, which tells of what is damaged.
+    What cannot be removed now is left to the sweep, which reports what is damaged.
     """
     yield job_calls.discard_batch(account, batch)
     with suppress(RunQueueError):
         for _ in range(_REMOVALS):
-            looked: int = yield job_calls.remove_given_up(account, batch, _REMOVED)
-            if looked < _REMOVED:
+            checked: int = yield job_calls.remove_given_up(account, batch, _REMOVED)
+            if checked < _REMOVED:
                 return
 
 
@@ -106,13 +106,13 @@ def _living(account: str, batch: str) -> Flow[Batch]:
 
 
 def pause_batch(account: str, batch: str) -> Flow[Batch]:
-    """Hold a batch, and read how it stands then."""
+    """Hold a batch, and read its state then."""
     yield job_calls.hold_batch(account, batch, "pause")
     return (yield from _living(account, batch))
 
 
 def resume_batch(account: str, batch: str) -> Flow[Batch]:
-    """End what holds a batch now, and read how it stands then."""
+    """End what holds a batch now, and read its state then."""
     before = yield from _living(account, batch)
     if before.held is None:
         return before
@@ -132,7 +132,7 @@ def retry_callbacks(account: str, batch: str, url: str | None = None) -> Flow[in
 def retry_failed(
     account: str,
     batch: str,
-    told: Callable[[Retried], object] | None = None,
+    report: Callable[[Retried], object] | None = None,
     *,
     reason: str | None = None,
     canceled: bool = False,
@@ -141,7 +141,7 @@ def retry_failed(
 
     Args:
         account, batch: whose it is, and its id.
-        told: told after each page what is done again by then.
+        report: called after each page with what is done again by then.
         reason: only jobs whose reason contains this text.
         canceled: canceled jobs, too.
 
@@ -161,8 +161,8 @@ def retry_failed(
         if bad:
             codes: list[int] = yield operator_calls.replay(account, [job.seen for job in bad])
             states.update(job.state for job, code in zip(bad, codes, strict=True) if code == 1)
-            if told is not None:
-                told(Retried(dict(states)))
+            if report is not None:
+                report(Retried(dict(states)))
             if 2 in codes:
                 raise BatchCanceled(batch)
     return Retried(dict(states), left)

@@ -7,7 +7,7 @@ from runqueue.records.job import Enqueued, Job, JobState
 
 
 class JobQueue(Protocol):
-    """What a handle asks of its queue."""
+    """The calls of its queue that a handle needs."""
 
     def get(self, job_id: str) -> Job:
         """Read a job."""
@@ -16,11 +16,11 @@ class JobQueue(Protocol):
         """Wait for a job's end."""
 
     def cancel(self, job_id: str) -> JobState:
-        """Ask for a job's end."""
+        """Request a job's cancel."""
 
 
 class QueuedJob(Enqueued):
-    """A job that was handed in.
+    """A job that was enqueued.
 
     Each method does what the queue's of that name does. It is the answer, a tuple, and is pickled
     and compared as that.
@@ -56,9 +56,9 @@ class QueuedJob(Enqueued):
         return self._queue.wait(self.job_id, timeout)
 
     def get(self) -> Job:
-        """Read the job as it stands, with its result once it has one."""
+        """Read the job as it is now, with its result once it has one."""
         return self._queue.get(self.job_id)
 
     def cancel(self) -> JobState:
-        """Ask for the job's end and return its state."""
+        """Request the job's cancel and return its state."""
         return self._queue.cancel(self.job_id)

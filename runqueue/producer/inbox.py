@@ -1,7 +1,7 @@
-"""Lines that nobody waits for an answer to: pushed to an inbox, or sent in a Celery message.
+"""Lines whose producer gets no answer: pushed to an inbox, or sent in a Celery message.
 
-What is wrong with one cannot be told to its producer, so it is kept beside the line, in the
-account's list `inbox:invalid`, until a person looks (`runqueue inbox`). Such a line may come twice
+What is wrong with one cannot be reported to its producer, so it is kept beside the line, in the
+account's list `inbox:invalid`, for an operator (`runqueue inbox`). Such a line may come twice
 (a worker dies between making the job and forgetting the line), so one without a custom_id gets a
 key that it has again when it comes again.
 """
@@ -44,7 +44,7 @@ class InboxLine(NamedTuple):
 
 @dataclass(slots=True)
 class Checked:
-    """Lines after the check: packets of jobs to hand in, and what is wrong with the others.
+    """Lines after the check: packets of jobs to enqueue, and what is wrong with the others.
 
     Args:
         refused: the errors of a line, by its position.
@@ -191,11 +191,11 @@ def line_again(record: Mapping[str, Any], account: str) -> tuple[str, bytes] | N
 
     It keeps the key that it had, so that it makes one job however often it comes. None if there is
     nothing to try again: it was cut, is no record of ours, or came by an inbox and names another
-    account, for which whoever may push to that inbox may not hand in.
+    account, for which that inbox may not enqueue.
 
     Args:
         record: what is kept of the line.
-        account: whose list it stands in.
+        account: whose list it is in.
     """
     text = record.get("line")
     if not isinstance(text, str) or record.get("cut"):

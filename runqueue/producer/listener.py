@@ -1,10 +1,10 @@
 # Generated from async_listener.py by tools/generate.py: change that, and run `make generate`.
-"""Being told by Redis that jobs have ended: one listener a queue, however many wait.
+"""Redis' messages that jobs have ended: one listener a queue, however many wait.
 
 Every script that ends jobs publishes their ids (`save` in lua/lib/account/save.lua). A message
-reaches only who listens at that moment, and a connection may be gone long before that is known. So
-what is heard is never more than a reason to look now (`waiters.py`): everything is looked at now
-and then as well, and once more whenever the listener was subscribed (again).
+reaches only those that listen at that moment, and a lost connection is noticed late. So a message
+is only a reason to check at once (`waiters.py`): everything is checked now and then as well, and
+once more whenever the listener has subscribed (again).
 """
 
 import threading
@@ -24,7 +24,7 @@ from runqueue.producer.waiters import CHANNELS, Silence, States, WaitedJobs, Wat
 
 
 class Ends(Watchers[threading.Event, Background]):
-    """Tells threads of the ends of jobs.
+    """Notifies threads of the ends of jobs.
 
     Args:
         url: the queue's Redis.
@@ -34,7 +34,7 @@ class Ends(Watchers[threading.Event, Background]):
         super().__init__(url, threading.Event)
 
     def close(self) -> None:
-        """Have the listener end; who still waits goes on without it."""
+        """Stop the listener; waiters go on without it."""
         listener = self._close()
         if listener is not None:
             listener.end()
@@ -43,17 +43,17 @@ class Ends(Watchers[threading.Event, Background]):
         self,
         watch: WaitedJobs[threading.Event],
         give_up: float,
-        look: Callable[[list[str]], States],
+        read: Callable[[list[str]], States],
     ) -> bool:
         """Wait until one of the jobs of `watch` has ended; False once the time is up.
 
         Args:
-            watch: who waits.
+            watch: the waiter.
             give_up: when, on the monotonic clock, the time is up.
-            look: reads the states of jobs.
+            read: reads the states of jobs.
 
         Raises:
-            JobNotFound: one of them is not on record; or what a look raised.
+            JobNotFound: one of them is not on record; or what a check raised.
         """
         self._begin(watch)
         try:
@@ -61,19 +61,19 @@ class Ends(Watchers[threading.Event, Background]):
                 turn = self._turn(watch, give_up)
                 if turn.done is not None:
                     return turn.done
-                if turn.look:
-                    self._look(turn.look, look)
+                if turn.check:
+                    self._check_now(turn.check, read)
                 else:
-                    sync_wait(watch.told, turn.seconds)
+                    sync_wait(watch.news, turn.seconds)
         finally:
             self._end(watch)
 
-    def _look(self, job_ids: list[str], look: Callable[[list[str]], States]) -> None:
+    def _check_now(self, job_ids: list[str], read: Callable[[list[str]], States]) -> None:
         try:
-            states = look(job_ids)
-        except Exception as error:  # noqa: BLE001 - raised to all whom it concerns
+            states = read(job_ids)
+        except Exception as error:  # noqa: BLE001 - raised to every waiter of these jobs
             self._failed(job_ids, error)
-        except BaseException:  # broken off: whoever leads next looks
+        except BaseException:  # broken off: the next leader checks
             self._put_back(job_ids)
             raise
         else:
@@ -91,7 +91,7 @@ class Ends(Watchers[threading.Event, Background]):
             while self._is_wanted(me):
                 next_try = time.monotonic() + waiters.PAUSE
                 try:
-                    # Tried again here, which tells that what was published meanwhile is missed.
+                    # Retried here, where it is known that messages sent meanwhile are missed.
                     with sync_client(next(servers), retries=0) as client:
                         self._hear(client, me)
                 except (RedisError, OSError):
@@ -107,5 +107,5 @@ class Ends(Watchers[threading.Event, Background]):
             while self._is_wanted(me):
                 message = pubsub.get_message(timeout=waiters.TICK)
                 self._take(me, message)
-                if silence.is_to_ask(heard=message is not None):
+                if silence.is_to_ping(heard=message is not None):
                     pubsub.ping("?")

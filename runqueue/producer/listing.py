@@ -22,7 +22,7 @@ from runqueue.store.accounts import account_of
 #: Jobs of a page, at most.
 MOST = 1000
 #: Entries that one page reads, at most.
-_LOOKS = 1000
+_MOST_READ = 1000
 _SCANS = 10
 #: Jobs that one call reads: others wait for it, at Redis and for the reply to be taken in.
 _READ_AT_ONCE = 100
@@ -147,7 +147,7 @@ def list_jobs(
         cursor: '' = the first page.
         limit: how many.
         sound_only: leave out what cannot be read, and name it (`unread`); else it fails the page.
-        in_full: for callers who read all pages: by the index of the state where there is one, also
+        in_full: for callers that read all pages: by the index of the state where there is one, also
             of a batch, and in larger steps.
 
     Raises:
@@ -155,18 +155,18 @@ def list_jobs(
     """
     if not 1 <= limit <= MOST:
         raise _refused("limit", f"expected 1 to {MOST}, got {limit}")
-    way = _way(wanted, in_full=in_full)
-    at = _parse(way, cursor)
+    route = _route(wanted, in_full=in_full)
+    at = _parse(route, cursor)
     if wanted.batch is not None and not (is_id(wanted.batch) and _owns(account, wanted.batch)):
         return JobPage([], "")
     unread: list[str] = []
     wanted = wanted._replace(unread=unread if sound_only else None, in_full=in_full)
-    jobs, then = yield from _WAYS[way](account, wanted, at, limit)
-    return JobPage(jobs, f"{way}-{then}" if then else "", tuple(dict.fromkeys(unread)))
+    jobs, then = yield from _ROUTES[route](account, wanted, at, limit)
+    return JobPage(jobs, f"{route}-{then}" if then else "", tuple(dict.fromkeys(unread)))
 
 
 def _fitting(account: str, job_ids: list[str], wanted: Filter) -> Flow[list[tuple[int, Job]]]:
-    """Read jobs, and return those that are wanted, each beside its place."""
+    """Read jobs, and return those that fit, each with its position."""
     jobs: list[Job | None] = []
     at_once = _READ_IN_FULL if wanted.in_full else _READ_AT_ONCE
     for start in range(0, len(job_ids), at_once):
@@ -188,7 +188,7 @@ def _owns(account: str, batch: str) -> bool:
     return account_of(batch, [account]) is not None
 
 
-def _way(wanted: Filter, *, in_full: bool) -> str:
+def _route(wanted: Filter, *, in_full: bool) -> str:
     if wanted.custom_id is not None:
         return "name"
     if wanted.webhook is not None or (in_full and wanted.state in INDEXES):
@@ -200,11 +200,11 @@ def _way(wanted: Filter, *, in_full: bool) -> str:
     return "index" if wanted.state in INDEXES else "scan"
 
 
-def _parse(way: str, cursor: str) -> str:
+def _parse(route: str, cursor: str) -> str:
     if not cursor:
         return ""
     name, _, at = cursor.partition("-")
-    if name != way or not _FORMS[way].fullmatch(at):
+    if name != route or not _FORMS[route].fullmatch(at):
         raise _refused("cursor", "expected one that a page of this list gave")
     return at
 
@@ -220,10 +220,10 @@ def _of_batch(account: str, wanted: Filter, at: str, limit: int) -> _Read:
     """In the order of the upload; where few may fit, a page reads further."""
     start = int(at or 0)
     is_all = wanted == Filter(batch=wanted.batch, unread=wanted.unread, in_full=wanted.in_full)
-    looks = limit if is_all else _LOOKS
-    job_ids: list[str] = yield job_calls.list_batch(account, wanted.batch or "", start, looks)
+    most = limit if is_all else _MOST_READ
+    job_ids: list[str] = yield job_calls.list_batch(account, wanted.batch or "", start, most)
     found = yield from _fitting(account, job_ids, wanted)
-    then = start + len(job_ids) if len(job_ids) == looks else 0
+    then = start + len(job_ids) if len(job_ids) == most else 0
     if len(found) > limit:
         then = start + found[limit][0]
     return [job for _, job in found[:limit]], str(then or "")
@@ -232,7 +232,7 @@ def _of_batch(account: str, wanted: Filter, at: str, limit: int) -> _Read:
 def _of_ended(account: str, wanted: Filter, at: str, limit: int) -> _Read:
     """The newest end first."""
     state = str(wanted.state)
-    then, job_ids = yield job_calls.page_ended(account, state, at, limit, _LOOKS)
+    then, job_ids = yield job_calls.page_ended(account, state, at, limit, _MOST_READ)
     found = yield from _fitting(account, job_ids, wanted)
     return [job for _, job in found], then
 
@@ -241,11 +241,11 @@ def _of_index(account: str, wanted: Filter, at: str, limit: int) -> _Read:
     """The first in time first, index by index."""
     indexes = INDEXES[wanted.webhook or wanted.state or JobState.DEAD]
     number, _, after = at.partition(":")
-    place = min(int(number or 0), len(indexes) - 1)
-    then, job_ids = yield operator_calls.page_jobs(account, indexes[place], after, limit)
+    position = min(int(number or 0), len(indexes) - 1)
+    then, job_ids = yield operator_calls.page_jobs(account, indexes[position], after, limit)
     found = yield from _fitting(account, job_ids, wanted)
-    if then or place + 1 < len(indexes):
-        then = f"{place}:{then}" if then else f"{place + 1}:"
+    if then or position + 1 < len(indexes):
+        then = f"{position}:{then}" if then else f"{position + 1}:"
     return [job for _, job in found], then
 
 
@@ -272,7 +272,7 @@ def _of_all(account: str, wanted: Filter, at: str, limit: int) -> _Read:
     return jobs[:limit], "" if is_through and not left else ":".join([cursor, *left])
 
 
-_WAYS: dict[str, Callable[[str, Filter, str, int], _Read]] = {
+_ROUTES: dict[str, Callable[[str, Filter, str, int], _Read]] = {
     "name": _of_name,
     "batch": _of_batch,
     "ended": _of_ended,

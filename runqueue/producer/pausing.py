@@ -1,8 +1,8 @@
-"""Pausing an account: a person has nothing more submitted, for as long as it takes.
+"""Pausing an account: an operator stops its submissions, for as long as it takes.
 
-A pause is no hold. Holds come with trouble and go with it; one that waits for a person asks whether
-Redis may be trusted, and `resume` says yes. So a pause is a flag of its own, and resuming ends what
-people are shown: the pause, where there is one, and only else a hold.
+A pause is no hold. Holds are set and cleared automatically; one that needs an operator means that
+Redis may have lost data, and `resume` confirms it is safe. So a pause is a flag of its own, and
+resuming ends what is shown: the pause where there is one, and only else a hold.
 """
 
 from hashlib import sha1
@@ -22,7 +22,7 @@ def pause(account: str, reason: str = "") -> ScriptCall[bool]:
 
     Args:
         account: which.
-        reason: shown to all who look.
+        reason: shown wherever the account is.
 
     Returns:
         Whether it was not paused before.
@@ -31,7 +31,7 @@ def pause(account: str, reason: str = "") -> ScriptCall[bool]:
 
 
 def resume(account: str) -> Flow[str]:
-    """End what keeps an account from submitting, as its figures show it.
+    """End what keeps an account from submitting, as its statistics show it.
 
     Returns:
         The reason of the pause or hold that was ended; '' = there was none.
@@ -45,7 +45,7 @@ def resume(account: str) -> Flow[str]:
 
 
 class HoldsShown(NamedTuple):
-    """What somebody was shown to keep an account from submitting; see `resume.lua`.
+    """What a page showed to keep an account from submitting; see `resume.lua`.
 
     Args:
         what: `paused` or `held`.
@@ -57,7 +57,7 @@ class HoldsShown(NamedTuple):
 
 
 def seen_of(stats: AccountStats) -> HoldsShown:
-    """Return what somebody sees who is shown these figures."""
+    """Return what a page shows of these statistics."""
     reason = (stats.hold_reason or "").encode()
     # Redis has no better digest for scripts, and this one keeps nothing safe.
     digest = sha1(reason, usedforsecurity=False).hexdigest()
@@ -65,7 +65,7 @@ def seen_of(stats: AccountStats) -> HoldsShown:
 
 
 class HoldsEnded(NamedTuple):
-    """What came of ending what somebody was shown.
+    """What came of ending the hold or pause that a page showed.
 
     Args:
         done: whether it was ended, or nothing holds the account; else something else does.
@@ -77,7 +77,7 @@ class HoldsEnded(NamedTuple):
 
 
 def resume_seen(account: str, seen: HoldsShown) -> ScriptCall[HoldsEnded]:
-    """End what somebody was shown to hold an account, and nothing else."""
+    """End the hold or pause that a page showed, and nothing else."""
 
     def parse(reply: list[Any]) -> HoldsEnded:
         return HoldsEnded(bool(reply[0]), str(reply[1].decode(errors="replace")))

@@ -54,7 +54,7 @@ from runqueue.store.live_processes import GroupLine, Process
 from runqueue.store.scripts import TAKES_IN, ScriptCall, T, run
 from runqueue.tracing import enqueuing
 
-#: Results that those who wait read at once: thousands that are told together must not take all
+#: Results that waiters read at once: thousands that are notified together must not take all
 #: connections from the others, nor wait for one until that fails.
 _READERS = 25
 
@@ -69,7 +69,7 @@ class RunQueue:
             refuse. Another word is a ValueError.
 
     Raises (from every method): `QueueUnavailable` within 5 s when Redis cannot be reached; where
-    jobs are handed in, `EvictingRedis` when it is set up to drop keys.
+    jobs are enqueued, `EvictingRedis` when it is set up to drop keys.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class RunQueue:
         retry: Retry | Mapping[str, Any] | None = None,
         max_run_seconds: timedelta | float | None = None,
     ) -> QueuedJob:
-        """Hand in one run request.
+        """Enqueue one run request.
 
         Args:
             request: what Skyvern is to do.
@@ -161,7 +161,7 @@ class RunQueue:
         return QueuedJob.of(accepted(answer), self)
 
     def enqueue_many(self, jobs: Iterable[Handed], *, batch: str | None = None) -> list[Enqueued]:
-        """Hand in many jobs, up to 1,000 in one round trip; all of them are accepted, or none.
+        """Enqueue many jobs, up to 1,000 in one round trip; all of them are accepted, or none.
 
         More than 1,000, or fewer that have hundreds of groups, travel as a batch: nothing of it
         counts as accepted before the last has arrived (each account has a batch of its own, and
@@ -214,7 +214,7 @@ class RunQueue:
         """Say what `enqueue_many` would answer, and store nothing.
 
         Returns:
-            One answer a job, in order: `new` if handing it in would make a job.
+            One answer a job, in order: `new` if enqueuing it would make a job.
 
         Raises:
             InvalidJob: fields named `[index].field`.
@@ -296,7 +296,7 @@ class RunQueue:
                 yield from found(over, self.get_many(over))
 
     def cancel(self, job_id: str) -> JobState:
-        """Ask for the end of a job and return its state.
+        """Request the cancel of a job and return its state.
 
         A job that may have a run keeps its state until the run is known to have ended.
 
@@ -310,15 +310,15 @@ class RunQueue:
         return state
 
     def stats(self) -> dict[str, AccountStats]:
-        """Read the figures of every account.
+        """Read the statistics of every account.
 
-        One whose keys are damaged hides no other: it tells so itself (`damage`).
+        One whose keys are damaged hides no other: its own `damage` reports it.
         """
         accounts = self.accounts()
         reports = self.damage_reports(accounts)
-        return {name: self._figures(name, reports.get(name)) for name in accounts}
+        return {name: self._statistics(name, reports.get(name)) for name in accounts}
 
-    def _figures(self, account: str, report: DamageReport | None) -> AccountStats:
+    def _statistics(self, account: str, report: DamageReport | None) -> AccountStats:
         try:
             found = self.send(job_calls.stats(account))
         except Exception as error:
@@ -339,7 +339,7 @@ class RunQueue:
             return self._accounts.learn(cast(Any, self._client).smembers(ACCOUNTS))
 
     def server_info(self) -> dict[str, Any]:
-        """Read what Redis tells of itself (`INFO`), parsed; what a cluster does, by node."""
+        """Read what Redis reports of itself (`INFO`), parsed; what a cluster does, by node."""
         with speaking_of(self._url):
             return self._client.info()
 
@@ -403,7 +403,7 @@ class RunQueue:
 
         Args:
             batch: its id.
-            expected: how many jobs were handed in to it. Until it is sealed, an upload of the same
+            expected: how many jobs were enqueued to it. Until it is sealed, an upload of the same
                 keys may take jobs of it over: then nothing is accepted. None = whatever it holds.
 
         Raises:
@@ -486,7 +486,7 @@ class RunQueue:
     def retry_callbacks(self, batch: str, url: str | None = None) -> int:
         """Have the callbacks of a batch sent again that were given up; returns how many.
 
-        They go with the ids that they had, and say how the batch stands now.
+        They go with the ids that they had, and give the batch's state now.
 
         Args:
             batch: its id.
@@ -556,7 +556,7 @@ class RunQueue:
 
         Jobs of a batch come in the order of its upload; ended ones of a state the newest end first,
         dead ones apart, who come like those of the other states with an index (scheduled,
-        unconfirmed, running) the first in time first. All others are looked for through all keys,
+        unconfirmed, running) the first in time first. All others are searched for through all keys,
         in no order, and a job may come twice.
 
         The work of a call is bounded, so a page may be empty that is not the last.
@@ -619,7 +619,7 @@ class RunQueue:
 
         Args:
             account: which.
-            reason: shown to all who look.
+            reason: shown wherever the account is.
 
         Returns:
             Whether it was not paused before.
@@ -633,7 +633,7 @@ class RunQueue:
     def resume(self, account: str = "default") -> str:
         """End a person's pause of an account; where there is none, its hold.
 
-        Who ends a hold has looked at what it was for, and says that submissions may go on.
+        By ending a hold the operator confirms that its cause was checked and submissions may go on.
 
         Returns:
             The reason of what was ended, '' if there was nothing.
@@ -665,7 +665,7 @@ class RunQueue:
     def note(
         self, who: str, what: str, target: str = "", detail: str = "", *, account: str = "default"
     ) -> str:
-        """Note what somebody did to an account, and return the note's id; see `AuditNote`."""
+        """Note what was done to an account, and return the note's id; see `AuditNote`."""
         return self.send(audit.note(account, who, what, target, detail))
 
     def audit(
@@ -701,7 +701,7 @@ class RunQueue:
         Args:
             account: whose.
             count: lines, at most.
-            groups: groups that are looked at, at most.
+            groups: groups that are checked, at most.
 
         Raises:
             UnknownAccount: no worker ever served this account.

@@ -18,9 +18,9 @@ from runqueue.store import job_calls
 
 #: Bytes of a line: more cannot hold a body that is accepted, see `job_spec.py`.
 MAX_LINE = 8 * MAX_PAYLOAD_BYTES
-#: Bad lines, or lines in conflict, that are told of one upload.
+#: Bad lines, or lines in conflict, that are reported of one upload.
 MOST_TOLD = 100
-#: Lines, and bytes of them, that are checked before their packets go on their way.
+#: Lines, and bytes of them, that are checked before their packets are sent.
 BLOCK, BLOCK_BYTES = job_calls.CHUNK, 4 * 1024 * 1024
 
 
@@ -71,7 +71,7 @@ class Block:
 
 @dataclass(slots=True)
 class Checker:
-    """Checks the lines of one upload; a job that stands in it twice is there once.
+    """Checks the lines of one upload; a job that is in it twice is there once.
 
     Args:
         repeats: remembers what was seen.
@@ -81,10 +81,10 @@ class Checker:
             own, or is of `default`.
         traceparent: the trace of jobs that name none themselves; '' = none.
         jobs: how many jobs of an account were found.
-        kinds: how many of a kind.
+        kinds: how many of each kind of request.
         bad_lines: how many lines cannot be accepted.
         repeated: how many lines repeat an earlier line's job.
-        without_id: how many have no custom_id: handed in again they are new jobs.
+        without_id: how many have no custom_id: enqueued again they are new jobs.
         home: the account of lines that name none.
         private: what webhook URLs of good lines name that no webhook is sent to.
     """

@@ -1,9 +1,9 @@
-"""Waiting for the ends of jobs: however many wait at one queue, one of them looks for all.
+"""Waiting for the ends of jobs: however many wait at one queue, one of them searches for all.
 
-Who waits is a `WaitedJobs`. Of those that wait just now one leads: it looks at the states of what
-may have ended (what was never looked at, what the listener of `async_listener.py` heard of) and,
-now and then, of everything that is waited for, since a message may be lost. The others only wait to
-be told. A leader that has what it waited for hands over. So thousands of coroutines cost a few
+A waiter is a `WaitedJobs`. One of them leads: it checks the states of jobs that may have ended
+(never checked yet, or named by the listener of `async_listener.py`) and, now and then, of all jobs
+that any of them waits for, since a message may be lost. The others only wait for its news. A leader
+that has what it waited for makes another one lead. So thousands of coroutines cost a few
 calls in two seconds, and one connection, and threads that wait need no other thread for it.
 """
 
@@ -25,55 +25,55 @@ from runqueue.errors import JobNotFound
 from runqueue.records.job import Job, JobState
 from runqueue.store.keys import Keys
 
-#: Seconds after which all that is waited for is looked at: that is what a lost message costs.
-LOOK_EVERY = 2.0
-#: Jobs in one look.
-LOOK_AT = 1000
-#: Seconds a listener stays when nobody waits any more: the next one may come soon.
+#: Seconds after which all that is waited for is checked: that is what a lost message costs.
+CHECK_EVERY = 2.0
+#: Jobs in one check.
+CHECKED_AT_ONCE = 1000
+#: Seconds a listener stays without waiters: the next one may come soon.
 LINGER = 5.0
 #: The channels of all accounts; a message is ids with blanks between them.
 CHANNELS = Keys("*").ended
-#: Seconds between two looks of a listener at whether it is wanted.
+#: Seconds between two checks of a listener whether it is still needed.
 TICK = 0.5
 #: Seconds between two tries of a listener to connect.
 PAUSE = 1.0
-#: Seconds without a word after which the server is asked for one; after twice as many the
-#: connection is given up, since nothing else tells that one without traffic is dead.
+#: Seconds without traffic after which the server is pinged; after twice as many the connection is
+#: given up, since nothing else shows that it is dead.
 QUIET = 5.0
 
 #: Results that `as_completed` reads at once; each may hold some megabytes.
 JOBS_AT_ONCE = 50
 
-#: What tells one who waits to go on, a thread or a coroutine.
+#: What wakes a waiter, a thread or a coroutine.
 E = TypeVar("E", threading.Event, asyncio.Event)
 #: What a listener is known by.
 L = TypeVar("L")
-#: A look's answer: states, and beside each how long the job has been unconfirmed.
+#: A check's answer: states, and beside each how long the job has been unconfirmed.
 States = Sequence[tuple[JobState | None, float]]
 
 
 class WaitedJobs(Generic[E]):
-    """Jobs that somebody waits for.
+    """Jobs that one waiter waits for.
 
     Args:
         job_ids: the jobs.
-        told: set when there is something to do or to know.
+        news: set when the waiter has something to do or to learn.
     """
 
-    def __init__(self, job_ids: Iterable[str], told: E) -> None:
-        self.told: E = told
-        #: Jobs that have not ended, as far as is known; those of them that nobody looked at yet.
+    def __init__(self, job_ids: Iterable[str], news: E) -> None:
+        self.news: E = news
+        #: Jobs that have not ended, as far as is known; those of them that were never checked.
         self.open = set(job_ids)
         for job_id in self.open:
             if not isinstance(job_id, str):
                 said = f"expected job ids, got {type(job_id).__name__}"
                 raise TypeError(f"{said}; of what enqueue_many returned they are its `.job_id`s")
         self.unseen = set(self.open)
-        #: Jobs that have ended, and that nobody took from here yet.
+        #: Jobs that have ended, and were not taken from here yet.
         self.over: deque[str] = deque()
         #: The state seen last.
         self.state: JobState | None = None
-        #: Why waiting is of no use: raised to who waits.
+        #: Why waiting is of no use: raised to the waiter.
         self.error: Exception | None = None
 
     def take(self, most: int) -> list[str]:
@@ -82,21 +82,21 @@ class WaitedJobs(Generic[E]):
 
 
 class Turn(NamedTuple):
-    """What one who waits does next.
+    """What a waiter does next.
 
     Args:
         done: True: there is news; False: the time is up; None: neither.
-        look: jobs to look at.
-        seconds: how long to wait to be told.
+        check: jobs to check.
+        seconds: how long to wait for news.
     """
 
     done: bool | None
-    look: list[str]
+    check: list[str]
     seconds: float
 
 
 class Watchers(ABC, Generic[E, L]):
-    """Who waits for which jobs, who of them leads, and what listens for them; thread-safe."""
+    """All waiters of a queue, which of them leads, and what listens for them; thread-safe."""
 
     def __init__(self, url: str, event: Callable[[], E]) -> None:
         self._url = url
@@ -110,10 +110,10 @@ class Watchers(ABC, Generic[E, L]):
         self._waiting: dict[str, set[WaitedJobs[E]]] = {}
         self._pausing: dict[WaitedJobs[E], None] = {}
         self._leader: WaitedJobs[E] | None = None
-        #: Jobs to look at at once, and those that it is time to look at again.
-        self._asked: dict[str, None] = {}
+        #: Jobs to check at once, and those that it is time to check again.
+        self._to_check: dict[str, None] = {}
         self._due: dict[str, None] = {}
-        self._next_look = 0.0
+        self._next_check = 0.0
         self._listener: L | None = None
         self._is_heard = False
         self._is_closed = False
@@ -125,11 +125,11 @@ class Watchers(ABC, Generic[E, L]):
         watch = WaitedJobs(job_ids, self._event())
         with self._lock:
             if not self._waiting:
-                self._next_look = time.monotonic() + LOOK_EVERY
+                self._next_check = time.monotonic() + CHECK_EVERY
             for job_id in watch.open:
                 self._waiting.setdefault(job_id, set()).add(watch)
             self._is_closed = False
-            self._ask(watch.open)
+            self._check(watch.open)
         try:
             yield watch
         finally:
@@ -145,33 +145,33 @@ class Watchers(ABC, Generic[E, L]):
         others = self._waiting.get(job_id, set())
         others.discard(watch)
         if not others:
-            for jobs in (self._waiting, self._asked, self._due):
+            for jobs in (self._waiting, self._to_check, self._due):
                 jobs.pop(job_id, None)
 
-    def _ask(self, job_ids: Iterable[str]) -> None:
-        """Have jobs looked at, by who leads now or by the next who waits."""
-        self._asked.update((job_id, None) for job_id in job_ids if job_id in self._waiting)
+    def _check(self, job_ids: Iterable[str]) -> None:
+        """Have jobs checked, by the leader or else by the next waiter."""
+        self._to_check.update((job_id, None) for job_id in job_ids if job_id in self._waiting)
         if self._leader is not None:
-            self._leader.told.set()
+            self._leader.news.set()
 
     def _begin(self, watch: WaitedJobs[E]) -> None:
         with self._lock:
             self._pausing[watch] = None
 
     def _turn(self, watch: WaitedJobs[E], give_up: float) -> Turn:
-        """Say what one who waits does next.
+        """Say what a waiter does next.
 
         Raises:
-            JobNotFound: one of its jobs is not on record; or what the look at one of them raised.
+            JobNotFound: one of its jobs is not on record; or what the check of one of them raised.
         """
         with self._lock:
-            watch.told.clear()  # what is told from here on is cause for another turn
+            watch.news.clear()  # what is set from here on is cause for another turn
             if watch.error is not None:
                 raise watch.error.with_traceback(None)
             if watch.over or not watch.open:
                 return Turn(True, [], 0)
             now = time.monotonic()
-            # A look at each job is worth its time, however little was given.
+            # Each job is checked once, however short the timeout.
             if now >= give_up and not watch.unseen:
                 return Turn(False, [], 0)
             left = math.inf if watch.unseen else give_up - now
@@ -179,20 +179,20 @@ class Watchers(ABC, Generic[E, L]):
                 self._leader = watch
             if self._leader is not watch:
                 return Turn(None, [], left)
-            return Turn(None, self._to_look_at(now), min(left, max(0.0, self._next_look - now)))
+            return Turn(None, self._next_to_check(now), min(left, max(0.0, self._next_check - now)))
 
-    def _to_look_at(self, now: float) -> list[str]:
-        if not self._due and now >= self._next_look:
+    def _next_to_check(self, now: float) -> list[str]:
+        if not self._due and now >= self._next_check:
             self._due = dict.fromkeys(self._waiting)
-            self._next_look = now + LOOK_EVERY
+            self._next_check = now + CHECK_EVERY
         chosen: dict[str, None] = {}
-        for jobs in (self._asked, self._due):
-            while jobs and len(chosen) < LOOK_AT:
+        for jobs in (self._to_check, self._due):
+            while jobs and len(chosen) < CHECKED_AT_ONCE:
                 chosen[jobs.popitem()[0]] = None
         return list(chosen)
 
     def _learn(self, job_ids: Sequence[str], states: States) -> None:
-        """Tell who waits what a look has shown."""
+        """Give the waiters what a check has shown."""
         with self._lock:
             for job_id, (state, _) in zip(job_ids, states, strict=True):
                 for watch in tuple(self._waiting.get(job_id, ())):
@@ -211,37 +211,37 @@ class Watchers(ABC, Generic[E, L]):
             self._forget(job_id, watch)
         elif watch.unseen:
             return
-        watch.told.set()
+        watch.news.set()
 
     def _failed(self, job_ids: Sequence[str], error: Exception) -> None:
-        """Tell those whose jobs could not be looked at; who comes later looks again."""
+        """Raise to the waiters whose jobs could not be checked; later ones check again."""
         with self._lock:
             concerned = {w for job_id in job_ids for w in self._waiting.get(job_id, ())}
             for watch in concerned.intersection(self._pausing):
                 watch.error = error
-                watch.told.set()
-            self._ask(job_ids)
+                watch.news.set()
+            self._check(job_ids)
 
     def _put_back(self, job_ids: Sequence[str]) -> None:
-        """Take back a look that was broken off."""
+        """Put back the jobs of a check that was broken off."""
         with self._lock:
-            self._ask(job_ids)
+            self._check(job_ids)
 
     def _end(self, watch: WaitedJobs[E]) -> None:
-        """Stop waiting; who led hands over."""
+        """Stop waiting; another waiter leads in its place."""
         with self._lock:
             self._pausing.pop(watch, None)
             if self._leader is watch:
                 self._leader = next(iter(self._pausing), None)
                 if self._leader is not None:
-                    self._leader.told.set()
+                    self._leader.news.set()
 
     @abstractmethod
     def _start(self) -> L | None:
         """Start a listener; it gives what it hears to `_take`."""
 
     def _is_wanted(self, listener: L) -> bool:
-        """Tell a listener whether to go on; if not, the next one who waits starts another."""
+        """Return whether a listener goes on; if not, the next waiter starts another."""
         with self._lock:
             if self._listener is not listener:
                 return False
@@ -269,15 +269,15 @@ class Watchers(ABC, Generic[E, L]):
                 self._dismiss()
 
     def _take(self, listener: L, message: dict[str, Any] | None) -> None:
-        """Have those jobs looked at whom a message concerns; a (renewed) subscription: all."""
+        """Have the jobs checked that a message names; after a (renewed) subscription, all."""
         kind = message["type"] if message else ""
         with self._lock:
             if message and kind == "pmessage":
-                self._ask(message["data"].decode().split())
+                self._check(message["data"].decode().split())
             elif kind == "psubscribe" and self._listener is listener:
-                # What ended before the listener was there, nobody heard of.
+                # What ended before this subscription was not heard.
                 self._is_heard = True
-                self._ask(self._waiting)
+                self._check(self._waiting)
 
 
 class Silence:
@@ -285,24 +285,24 @@ class Silence:
 
     def __init__(self) -> None:
         self._heard = time.monotonic()
-        self._asked = False
+        self._is_pinged = False
 
-    def is_to_ask(self, *, heard: bool) -> bool:
-        """Tell whether the server is to be asked for a word.
+    def is_to_ping(self, *, heard: bool) -> bool:
+        """Return whether the server is to be pinged.
 
         Args:
-            heard: whether it said anything since the last call.
+            heard: whether anything came since the last call.
 
         Raises:
-            ConnectionError: it was asked, and said nothing.
+            ConnectionError: it was pinged, and did not answer.
         """
         now = time.monotonic()
         if heard:
-            self._heard, self._asked = now, False
+            self._heard, self._is_pinged = now, False
         elif now > self._heard + 2 * QUIET:
             raise redis.ConnectionError("Redis says nothing")
-        elif now > self._heard + QUIET and not self._asked:
-            self._asked = True
+        elif now > self._heard + QUIET and not self._is_pinged:
+            self._is_pinged = True
             return True
         return False
 

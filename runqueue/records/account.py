@@ -1,4 +1,4 @@
-"""What an account looks like from outside: its figures, and how a script's reply gives them."""
+"""An account's public view: its statistics, and how a script's reply gives them."""
 
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ _LIMITS = (
 #: What may hold an account's submissions.
 HOLDS = ("person", "account", "breaker", "rate", "redis", "server")
 #: Seconds for which a process is believed that its reads fail: its heartbeats come every 5.
-_READS_TOLD = 60.0
+_READS_VALID = 60.0
 #: Seconds that a pause is said to last: it waits for a person.
 _FOR_A_PERSON = 3650 * 86_400.0
 #: Seconds; what holds longer than that waits for a person.
@@ -33,7 +33,7 @@ class DamageReport(NamedTuple):
     """What workers met of an account of late.
 
     Args:
-        account: damage that has it stand still; None = none.
+        account: damage that has it stop; None = none.
         record: damage of one record; None = none.
     """
 
@@ -49,7 +49,7 @@ class AccountStats:
         states: jobs by state; by_priority: the same, split.
         live: slots in use (submitting + unconfirmed + running).
         limits: the limits in force; overridden: those set live; seeded: the environment's.
-        deliveries: how the webhooks of the jobs on record stand.
+        deliveries: the states of the webhooks of the jobs on record.
         totals: counts since ever (`enqueued`, `ended:completed`, `claims`, ...).
         oldest_ready_seconds: how long the longest-waiting job in line has waited; None = none does.
         strays: runs of ours that no job owns; strays_live: those that may still run (with a slot).
@@ -66,16 +66,16 @@ class AccountStats:
         paused: whether that is because a person paused the account, whatever else holds it.
         capacity: what the account can do by its limits and its last runs; see `seconds_for`.
         in_line: jobs that could be submitted now but for the limits, by priority: not of a batch
-            that is held, nor of a group that is paused or at its cap. The line is looked at in its
+            that is held, nor of a group that is paused or at its cap. The line is checked in its
             first 128 lanes.
         claimable: how many of them the caps of their groups leave.
         refused_lines: lines of the inbox and of Celery messages that were refused, and wait for a
             person (`runqueue inbox list`).
         set_aside: damaged records that are set aside, while the account goes on with the others.
         damaged_record: what is wrong with one of them, as a worker met it of late; None = nothing.
-        damage: what is wrong with its keys in Redis, so that it stands still while others go on;
-            None = nothing that a worker or this look met. Where they cannot be read, every other
-            figure is 0.
+        damage: what is wrong with its keys in Redis, so that it stops while others go on;
+            None = nothing that a worker or this read met. Where they cannot be read, every other
+            number is 0.
     """
 
     account: str
@@ -112,7 +112,7 @@ class AccountStats:
 
     @property
     def waits_for_a_person(self) -> bool:
-        """Whether nothing is submitted until somebody resumes it."""
+        """Whether nothing is submitted until an operator resumes it."""
         return self.hold_seconds > _A_YEAR
 
     @property
@@ -121,7 +121,7 @@ class AccountStats:
         return max(self.set_aside, self.damaged_record is not None)
 
     def with_report(self, report: DamageReport | None) -> "AccountStats":
-        """Return these figures, and what workers reported of damage."""
+        """Return these statistics, and what workers reported of damage."""
         if report is None:
             return self
         return replace(self, damage=report.account, damaged_record=report.record)
@@ -130,16 +130,16 @@ class AccountStats:
     def may_be_resumed(self) -> bool:
         """Whether a person may have it go on now.
 
-        Not while workers are asked what Redis lost: to go on would skip what is being found out.
+        Not while workers find out what Redis lost: to go on would skip that.
         """
         return self.paused or self.hold_kind not in {None, "redis"}
 
     def ahead_of(self, priority: Priority) -> int:
-        """Return how many jobs stand in line before one of that priority that is handed in now."""
+        """Return how many jobs are in line before one of that priority that is enqueued now."""
         return sum(n for other, n in self.in_line.items() if other <= priority)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON values."""
+        """Return the statistics as JSON values."""
         return {
             "states": {state.value: n for state, n in self.states.items()},
             "by_priority": {
@@ -177,7 +177,7 @@ class AccountStats:
 
 
 def read_stats(account: str, reply: list[Any]) -> AccountStats:
-    """Read an account's figures as `stats.lua` gives them."""
+    """Read an account's statistics as `stats.lua` gives them."""
     now, oldest = int(reply[0]), int(reply[4])
     counters = {name: int(value) for name, value in fields_of(reply[1]).items()}
     limits, meta = fields_of(reply[2]), fields_of(reply[3])
@@ -244,14 +244,14 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
 
 
 def unreadable(account: str, damage: str) -> AccountStats:
-    """Return the figures of an account that has none, for its keys cannot be read."""
+    """Return the statistics of an account that has none, for its keys cannot be read."""
     none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0, 0], [0] * 4, 0, 0, 0, 0]
     return replace(read_stats(account, none), damage=damage)
 
 
 def _reads_failing(meta: dict[str, bytes], now: int) -> float | None:
-    """Return for how long no read was answered; None = they are, or nobody asks any more."""
-    since, told = meta.get("reads_failing"), meta.get("reads_failed")
-    if since is None or told is None or (now - int(told)) / 1e6 > _READS_TOLD:
+    """Return for how long no read was answered; None = they are, or none is sent any more."""
+    since, failed = meta.get("reads_failing"), meta.get("reads_failed")
+    if since is None or failed is None or (now - int(failed)) / 1e6 > _READS_VALID:
         return None
     return (now - int(since)) / 1e6

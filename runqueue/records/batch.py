@@ -1,4 +1,4 @@
-"""What a batch looks like from outside, and the rules that it may be opened with.
+"""A batch's public view, and the rules that it may be opened with.
 
     validating → in_progress → finalizing → completed | failed | canceled | expired
 
@@ -27,7 +27,7 @@ from runqueue.request.requests import WEB_URL_WORDS, is_web_url
 
 
 class BatchStatus(StrEnum):
-    """Where a batch stands, in the words of OpenAI's Batch API."""
+    """A batch's status, in the words of OpenAI's Batch API."""
 
     VALIDATING = "validating"
     IN_PROGRESS = "in_progress"
@@ -39,14 +39,14 @@ class BatchStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Tell whether nothing more happens to the batch by itself."""
+        """Return whether nothing more happens to the batch by itself."""
         return self in _FINAL
 
 
 _FINAL = frozenset(
     {BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.CANCELED, BatchStatus.EXPIRED}
 )
-#: What holds a batch until a person says otherwise, and what it is then once no run is under way.
+#: What holds a batch until an operator resumes it, and its status once no run is under way.
 STOPPED: Final = {
     "canceled": BatchStatus.CANCELED,
     "aborted": BatchStatus.FAILED,
@@ -57,13 +57,13 @@ LIVE = (JobState.SUBMITTING, JobState.UNCONFIRMED, JobState.RUNNING)
 #: What the rules are where a batch does not say.
 ABORT_AFTER, CANARY_RATIO = 20, 0.9
 _JOBS_WORDS = "a number of jobs, 1 or more"
-#: Characters of a callback's URL, and shares at which it is told, at most.
+#: Characters of a callback's URL, and shares at which it is called, at most.
 LONGEST_URL, MOST_SHARES = 8000, 100
 _COUNTED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED, JobState.DEAD)
 
 
 def _is_number(value: object) -> bool:
-    """Tell whether it is a number: a bool is none, although Python counts it among them."""
+    """Return whether it is a number: a bool is none, although Python counts it among them."""
     return type(value) in (int, float)
 
 
@@ -73,7 +73,7 @@ def _is_jobs(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class BatchRules:
-    """What a batch does by itself: when its jobs end badly, when its time is up, whom it tells.
+    """What a batch does by itself: if its jobs end badly, if its time is up, which URL it calls.
 
     Args:
         abort_at_failure_ratio: from this share of failed and dead jobs among those that ended on,
@@ -84,8 +84,8 @@ class BatchRules:
             the batch is aborted.
         expires_after: so many seconds after it was sealed nothing more of it is submitted; None =
             never. Runs under way go on.
-        callback_url: is told when the batch is over; None = nobody is.
-        callback_at: also told when these shares of its jobs have ended, each above 0 and below 1.
+        callback_url: is called when the batch is over; None = there is none.
+        callback_at: also called when these shares of its jobs have ended, each above 0 and below 1.
 
     Raises:
         InvalidBatch: a value is of another type, or out of its range.
@@ -186,7 +186,7 @@ class ActiveRules:
         canary, canary_ratio: so many jobs go first, and this share of them has to complete before
             the others go; None = there is no such rule, or they did.
         expires_after: seconds after its acceptance from which on nothing more is submitted.
-        callback_at: shares of its jobs whose end is still to be told to the callback_url.
+        callback_at: shares of its jobs whose end is still to be reported to the callback_url.
     """
 
     abort_at_failure_ratio: float | None = None
@@ -216,13 +216,13 @@ class ActiveRules:
 
 @dataclass(frozen=True, slots=True)
 class BatchCallback:
-    """How a batch's `callback_url` was told; a number of events each.
+    """How a batch's `callback_url` was called; a number of events each.
 
     Args:
         endpoint: scheme, host and port of the URL: the rest of it may be secret.
-        pending: still to be told, or tried again.
-        delivered: told.
-        gave_up: not told, for good.
+        pending: still to be sent, or tried again.
+        delivered: sent, and accepted.
+        gave_up: not sent, for good.
         error: why the last one was not, in words; None = all that were tried have arrived.
     """
 
@@ -235,23 +235,23 @@ class BatchCallback:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Jobs handed in together; a snapshot, read again with `RunQueue.get_batch`.
+    """Jobs enqueued together; a snapshot, read again with `RunQueue.get_batch`.
 
     Args:
         sealed: whether the upload is complete; before that none of its jobs runs.
         held: why nothing of it is claimed now, None if it runs: `paused`, `aborted` (by its rules),
             `canceled`, `expired`, or `canary` (its first jobs go, and decide on the others).
         held_reason: what a rule that aborted it saw, or why it expired, in words.
-        states: how many of its jobs stand in each state.
+        states: how many of its jobs are in each state.
         finished_at: when its last job ended; of an aborted or expired one, its last run.
         expires_at: when what has not been submitted is not submitted any more; None = never.
         seconds_left, eta: how long it takes yet, and when that will be, by how fast its jobs
             ended, or before enough have by the account's limits, after what holds the account;
-            None = nobody knows, a person has to resume it, its account or a group of its jobs, or
-            nothing is left to end. Of a batch that was stopped: until its last run.
+            None = it is not known, it waits for a `resume` (its own, its account's or a group's),
+            or nothing is left to end. Of a batch that was stopped: until its last run.
         eta_note: why there is no eta although jobs of it are to end.
         paused_group: a paused group in which jobs of it wait; one of several.
-        callback: how its callback_url was told; None = it has none.
+        callback: how its callback_url was called; None = it has none.
         rules: what it does by itself.
     """
 
@@ -277,16 +277,16 @@ class Batch:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether every job of it has ended.
+        """Return whether every job of it has ended.
 
         Not so of a batch that was aborted, or has expired, while jobs wait in it: it may be
-        resumed. Whether anything happens by itself is told by `status.is_final`.
+        resumed. `status.is_final` says whether anything happens by itself.
         """
         return self.sealed and sum(n for s, n in self.states.items() if s.is_over) >= self.total
 
     @property
     def status(self) -> BatchStatus:
-        """Where it stands."""
+        """Its status."""
         if self.held in STOPPED:
             is_live = any(self.states.get(state) for state in LIVE)
             return BatchStatus.FINALIZING if is_live else STOPPED[self.held]
@@ -363,7 +363,7 @@ class Retried:
 
     Args:
         states: how many jobs are ready again, by the states that they were in.
-        canceled_left: canceled jobs that were left as they are, since nobody asked for them.
+        canceled_left: canceled jobs that were left as they are (without `canceled=True`).
         untold: jobs beside `states` that are ready again; an older gateway does not say from which.
     """
 
@@ -407,7 +407,7 @@ def read_batch(
         flat: its record, as HGETALL gives it inside a script's reply.
         jobs: how many jobs it has.
         seen: when it was read (µs since 1970), and what its account can do.
-        paused: a paused group in which jobs of it wait; '' = there is none, '?' = nobody knows,
+        paused: a paused group in which jobs of it wait; '' = there is none, '?' = it is not known,
             since too many are paused.
     """
     fields = fields_of(flat)
@@ -457,7 +457,7 @@ def _states(fields: dict[str, bytes], *, is_canceled: bool) -> dict[JobState, in
 
 
 def _left(states: dict[JobState, int], held: str | None) -> list[tuple[JobState, int]]:
-    """Return the jobs that are to end yet, as it stands: of a batch that was stopped, its runs."""
+    """Return the jobs that are to end yet, as it is now: of a batch that was stopped, its runs."""
     if held == "paused":
         return []
     return [(s, n) for s, n in states.items() if (s in LIVE if held in STOPPED else not s.is_over)]
@@ -480,7 +480,7 @@ def _seconds_left(
 def _why_unknown(
     account: str, states: dict[JobState, int], held: str | None, capacity: Capacity, paused: str
 ) -> str | None:
-    """Say why nobody knows when a batch is over; None = nothing of it is to end."""
+    """Say why it is not known when a batch is over; None = nothing of it is to end."""
     left = _left(states, held)
     if held == "paused":
         is_open = any(not state.is_over for state in states)

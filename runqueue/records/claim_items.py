@@ -1,6 +1,6 @@
 """What the worker's script calls take and give, item by item: plain tuples.
 
-Of those that are recorded, the fields stand in the order of the script's contract.
+Of those that are recorded, the fields are in the order of the script's contract.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ class Claimed(NamedTuple):
 
 
 class DuePoll(NamedTuple):
-    """A running job to look at.
+    """A running job to check.
 
     Args:
         job_id: '' when no job owns the run.
@@ -47,15 +47,15 @@ class DuePoll(NamedTuple):
 
 
 class Doubtful(NamedTuple):
-    """An unconfirmed job whose run is to be looked for.
+    """An unconfirmed job whose run is to be searched for.
 
     Args:
         since_us: when it became unconfirmed, by the queue's clock.
         claimed_us: when its submission was claimed: its run is not older; None = not known.
         marked: whether the submission carried the attempt's marker.
-        received: whether it asked for a webhook to our receiver.
+        received: whether it requested a webhook to our receiver.
         on_unconfirmed: auto, park or resubmit.
-        cancel: why its end was asked for; '' = it was not.
+        cancel: why its end was requested; '' = it was not.
         stored: its request.
         date_us: what the server's own clock showed at the claim, at least; None = not known.
     """
@@ -126,7 +126,7 @@ class Taken(NamedTuple, Generic[Item]):
         next_us: when asking again makes sense (a permit, a hold's end, a poll); 0 = not known.
         left: there is nothing to do, and the consumer is no active one any more.
         sequence: the claim sequence after this claim (submit only).
-        recover_from_us: since when runs of lost claims are to be looked for; 0 = none (reconcile).
+        recover_from_us: since when to search for runs of lost claims; 0 = none (reconcile).
         recover_since_us: when the loss was noticed (reconcile).
         lost_claims: how many claims a process remembers that this Redis does not know (reconcile).
         recover_date_us: what Skyvern's own clock showed at `recover_from_us`, at least; None = not
@@ -166,7 +166,7 @@ class Lost(NamedTuple):
     """A submission that is dead or unconfirmed, and why.
 
     Args:
-        trouble: the server, or the way to it, failed; many of these open the breaker.
+        trouble: the server, or the route to it, failed; many of these open the breaker.
     """
 
     job_id: str
@@ -192,7 +192,7 @@ class Polled(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """A run that is over; result is the API's answer as it came, times what it tells of its own."""
+    """A run that is over; result is the API's answer as it came, times the run's own times."""
 
     job_id: str
     attempt: int
@@ -229,7 +229,7 @@ class Searched(NamedTuple):
     Args:
         verdict: `negative` = there is none; `absent` = none is seen, and nothing shows what that is
             worth; `unknown` = it says nothing.
-        next_after_us: when to look again.
+        next_after_us: when to poll again.
         wait_us: from when on a search that finds nothing counts, since the job was unconfirmed.
         note: what keeps the job from being settled, for people.
         candidates: the runs that may be its own, as JSON; '' = none.
@@ -264,7 +264,7 @@ class GivenBack(NamedTuple):
     """A claim whose submission surely created no run, and what the server said to that.
 
     Args:
-        wait_us: how long the server asks to be left alone.
+        wait_us: for how long the server wants no request.
         named: submissions a second that the server said it takes; 0 = it did not say.
     """
 

@@ -29,7 +29,7 @@ def csv_head(end: str = "\n") -> bytes:
 
 
 def csv_rows(rows: Iterable[Mapping[str, Any]], end: str = "\n") -> bytes:
-    """Return rows as CSV; what is an object or a list stands there as JSON.
+    """Return rows as CSV; what is an object or a list is there as JSON.
 
     Text that a spreadsheet would take for a formula gets a ' in front.
 

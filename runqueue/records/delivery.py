@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 
 class DeliveryState(StrEnum):
-    """How the webhook of a job that is over stands; a result never waits for it.
+    """The state of an ended job's webhook; a result never waits for it.
 
-    `none`: nobody is to be told, or the job has not ended. `pending`: it is being tried.
+    `none`: no webhook is to be sent, or the job has not ended. `pending`: it is being tried.
     `delivered`: the receiver took it, or the consumer confirmed it. `gave_up`: every try failed.
-    `unknown`: Skyvern sent it, and does not tell whether it arrived.
+    `unknown`: Skyvern sent it, and does not say whether it arrived.
     """
 
     NONE = "none"
@@ -29,7 +29,7 @@ class WebhookDelivery(NamedTuple):
         error: why it was not delivered; or that its consumer confirmed it.
         url: where it goes instead of the request's own URL, if a person said so.
         settled_at: when it was delivered or given up.
-        next_try_at: when it is tried, or looked at, again.
+        next_try_at: when it is tried, or checked, again.
     """
 
     state: DeliveryState = DeliveryState.NONE
@@ -41,7 +41,7 @@ class WebhookDelivery(NamedTuple):
     next_try_at: datetime | None = None
 
 
-#: Nobody is to be told.
+#: No webhook is to be sent.
 NO_WEBHOOK = WebhookDelivery()
 
 
@@ -49,17 +49,17 @@ NO_WEBHOOK = WebhookDelivery()
 
 
 class Reported(NamedTuple):
-    """What a webhook told of a run.
+    """What a webhook reported of a run.
 
     Args:
         job_id, attempt: whose address it came to.
         state: what the job is by it; '' = the run goes on.
         signed: its signature and its timestamp, as they came, with a space between them.
-        final: whether the job's `retry` was asked about a bad end.
-        created_us: when Skyvern made the run; 0 = not told. One from before the job was handed in
-            is of an earlier life of its key.
-        times: what it tells of the run's own times; see `times.packed`.
-        reason: why the run has no result, as a record keeps it; '' = not told.
+        final: whether the job's `retry` was applied to a bad end.
+        created_us: when Skyvern made the run; 0 = not reported. One from before the job was
+            enqueued is of an earlier life of its key.
+        times: the run's own times; see `times.packed`.
+        reason: why the run has no result, as a record keeps it; '' = not reported.
     """
 
     job_id: str
@@ -103,9 +103,9 @@ class DueDelivery(NamedTuple):
 
     Args:
         run_status: how the run ended.
-        via: `relay` (we send it) or `watch` (Skyvern did, and we look whether it arrived).
-        tries, looks: how often it was sent, and looked at, so far.
-        forced: a person asked for it.
+        via: `relay` (we send it) or `watch` (Skyvern did, and we check whether it arrived).
+        tries, looks: how often it was sent, and checked, so far.
+        forced: an operator requested it.
         ended_us: when the run was seen to be over, by the queue's clock.
         signed: Skyvern's signature of the body and its timestamp; '' = the body is none that it
             signed.
@@ -139,14 +139,14 @@ class Delivered(NamedTuple):
 
     Args:
         verdict: again, delivered, gave_up or unknown.
-        was_tried: whether a webhook was sent; else it was only looked at.
+        was_tried: whether a webhook was sent; else it was only checked.
         status: the receiver's answer; None = none came.
         error: why it was not delivered, in words.
         wait_us: until the next try.
         endpoint: scheme, host and port that were tried; '' = none.
         answered: whether the endpoint did, with whatever but a failure of its own.
-        signed, body: what Skyvern signed, where its API told that; '' and b'' = as before.
-        tries, looks: those of the `DueDelivery`: said again, it is not counted again.
+        signed, body: what Skyvern signed, where its API reported that; '' and b'' = as before.
+        tries, looks: those of the `DueDelivery`: recorded again, it is not counted again.
     """
 
     job_id: str

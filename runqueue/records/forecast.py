@@ -46,7 +46,7 @@ class EndRate(NamedTuple):
 
     @property
     def rate(self) -> float | None:
-        """Ends a second; None = too few to tell."""
+        """Ends a second; None = too few to say."""
         if self.ends < ENOUGH or self.seconds <= 0:
             return None
         # Where the next end is overdue, it is slower by now than it was.
@@ -63,7 +63,7 @@ def read_capacity(reply: list[Any]) -> Capacity:
 
 
 def seconds_for(jobs: int, capacity: Capacity) -> float | None:
-    """Return how long so many jobs take at today's limits, in seconds; None = nobody knows.
+    """Return how long so many jobs take at today's limits, in seconds; None = it is not known.
 
     Args:
         jobs: how many, with those ahead of them in line (`AccountStats.ahead_of`).
@@ -93,7 +93,7 @@ def seconds_at(jobs: int, capacity: Capacity) -> float | None:
 def seconds_left(
     jobs: int, seen: EndRate, capacity: Capacity, *, all_run: bool = False
 ) -> float | None:
-    """Return how long the rest of a batch takes, in seconds; None = nobody knows.
+    """Return how long the rest of a batch takes, in seconds; None = it is not known.
 
     Args:
         jobs: how many are to end.
@@ -106,7 +106,7 @@ def seconds_left(
 
 
 def _after_the_hold(seconds: float | None, capacity: Capacity) -> float | None:
-    """Add what is left of the account's hold; None = nobody knows when that ends."""
+    """Add what is left of the account's hold; None = its end is not known."""
     if seconds is None or math.isinf(capacity.hold_seconds):
         return None
     return seconds + capacity.hold_seconds

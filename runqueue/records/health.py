@@ -1,4 +1,4 @@
-"""Whether an account submits, and if not, why: one line from its figures, the same everywhere."""
+"""Whether an account submits, or why not: one line from its statistics, the same everywhere."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from enum import StrEnum
 from runqueue.records.account import AccountStats
 from runqueue.records.job import JobState
 
-#: What is open: somebody waits for it.
+#: The states of open jobs.
 _OPEN = tuple(state for state in JobState if not state.is_over)
 #: Seconds without an answer to a read that are worth a word.
 _UNREAD = 30.0
@@ -23,7 +23,7 @@ class HealthLevel(StrEnum):
     GOOD = "good"
     #: Slower than it might.
     BUSY = "busy"
-    #: Somebody has to do something, or did.
+    #: An operator has to act, or did.
     STOPPED = "stopped"
 
 
@@ -51,8 +51,8 @@ def health_of(stats: AccountStats, silent_seconds: float = 0.0) -> AccountHealth
     """Say whether an account submits, and if not, what keeps it from doing so.
 
     Args:
-        stats: the account's figures.
-        silent_seconds: for how long nothing was accepted, as far as somebody looked.
+        stats: the account's statistics.
+        silent_seconds: for how long nothing was accepted, as far as it was observed.
     """
     if stats.damage is not None:
         reason = f"its keys in Redis are damaged, other accounts go on: {stats.damage}"
@@ -65,8 +65,8 @@ def _beside_damaged(found: AccountHealth, stats: AccountStats) -> AccountHealth:
     """Say how an account does that has damaged records, and goes on with the others."""
     one = stats.damaged_records == 1
     words = "1 damaged record is" if one else f"{stats.damaged_records:,} damaged records are"
-    told = f": {stats.damaged_record}" if stats.damaged_record else ""
-    reason = f"{found.reason}; {words} set aside{told}"
+    record = f": {stats.damaged_record}" if stats.damaged_record else ""
+    reason = f"{found.reason}; {words} set aside{record}"
     return replace(
         found, level=max(found.level, HealthLevel.BUSY, key=[*HealthLevel].index), reason=reason
     )
@@ -115,7 +115,7 @@ def _full(stats: AccountStats) -> AccountHealth:
 
 
 def _unread(stats: AccountStats) -> str:
-    """Return why nobody knows how the runs do; '' = it is known."""
+    """Return why the state of the runs is not known; '' = it is known."""
     if (stats.reads_failing_seconds or 0.0) < _UNREAD:
         return ""
     failing = stats.reads_failing_seconds

@@ -1,16 +1,16 @@
-"""What a job looks like from outside; a batch does in `batch.py`, an account in `account.py`.
+"""A job's public view; a batch's is in `batch.py`, an account's in `account.py`.
 
 States, and how a job moves between them:
 
     scheduled   → ready | canceled | dead (deadline) | unconfirmed (see below)
     ready       → submitting | canceled | dead (deadline) | unconfirmed (see below)
-    submitting  → ready (surely no run) | running | unconfirmed (who knows) | dead (refused)
-    unconfirmed → running (its run was found) | ready (there is none, or a person says so)
-                  | canceled (asked for, and there is no run) | dead (deadline, poison, a person)
+    submitting  → ready (surely no run) | running | unconfirmed (not known) | dead (refused)
+    unconfirmed → running (its run was found) | ready (there is none, or an operator says so)
+                  | canceled (requested, and there is no run) | dead (deadline, poison, an operator)
     running     → completed | failed | canceled | scheduled (its `retry` has it run again)
     dead, failed, canceled → ready (replayed)
 
-Where it would go back to ready, a job goes to canceled if that was asked for meanwhile, and to dead
+Where it would go back to ready, a job goes to canceled if that was requested meanwhile, and to dead
 if its deadline has passed. A run id that names a later attempt than the record knows (Redis lost
 the claim) takes a scheduled or ready job to running as well; a run without a marker that may be of
 a claim that Redis lost takes it to unconfirmed.
@@ -38,7 +38,7 @@ KEEP_SECONDS = 7 * 86_400
 
 
 class JobState(StrEnum):
-    """Where a job stands; the transitions are drawn at the top of this module."""
+    """A job's state; the transitions are drawn at the top of this module."""
 
     SCHEDULED = "scheduled"
     READY = "ready"
@@ -52,7 +52,7 @@ class JobState(StrEnum):
 
     @property
     def is_over(self) -> bool:
-        """Tell whether the job has ended."""
+        """Return whether the job has ended."""
         return self in _OVER
 
 
@@ -60,7 +60,7 @@ _OVER = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELED, JobSt
 
 
 class EnqueueStatus(StrEnum):
-    """What became of a job that was handed in."""
+    """What became of a job that was enqueued."""
 
     NEW = "new"
     KNOWN = "known"
@@ -68,7 +68,7 @@ class EnqueueStatus(StrEnum):
 
 
 class Enqueued(NamedTuple):
-    """The answer to one job handed in.
+    """The answer to one job enqueued.
 
     Args:
         job_id: the job's id; with an idempotency key the same key gives the same id.
@@ -76,8 +76,8 @@ class Enqueued(NamedTuple):
         custom_id: the job's idempotency key.
         state: the job's state now.
         batch: the batch the job belongs to, if any.
-        created_at: when the job was first handed in.
-        fault: of a conflict that is not about the key: the field that another job stands against.
+        created_at: when the job was first enqueued.
+        fault: of a conflict that is not about the key: the field that another job conflicts with.
             State and time are that job's then, and nothing was stored.
     """
 
@@ -113,7 +113,7 @@ _RUN_ID = re.compile(r"(?:tsk|wr)_[A-Za-z0-9_-]{1,120}")
 
 
 def is_run_id(text: str) -> bool:
-    """Tell whether a text has the form of a run's id: tsk_… or wr_…"""
+    """Return whether a text has the form of a run's id: tsk_… or wr_…"""
     return _RUN_ID.fullmatch(text) is not None
 
 
@@ -166,7 +166,7 @@ def _candidate(one: Mapping[str, Any]) -> Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as it stands; a snapshot, read again with `RunQueue.get`.
+    """A job as it is now; a snapshot, read again with `RunQueue.get`.
 
     Args:
         attempts: how many times it was claimed for submission (the marker's number). What is given
@@ -212,7 +212,7 @@ class Job:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether the job has ended."""
+        """Return whether the job has ended."""
         return self.state.is_over
 
     @property

@@ -1,7 +1,7 @@
 """Quotas: how many jobs, and bytes of their requests, may wait to be submitted.
 
-Those of an account are limits of it (`limits.py`) and hold for whoever hands in. Who hands in by a
-name, as bearers of the gateway's tokens do, may have a quota of his own in each account.
+Those of an account are limits of it (`limits.py`) and hold for every caller. A caller with a
+name, such as one with a gateway's token, may have a quota of its own in each account.
 """
 
 from contextvars import ContextVar
@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 
 
 class Quota(NamedTuple):
-    """What may wait in one account of who hands in by a name.
+    """How many jobs of one named caller may wait in one account.
 
     Args:
-        name: his, without spaces.
+        name: the caller's, without spaces.
         jobs: jobs; 0 = any number.
         bytes: bytes of their requests; 0 = any number.
     """
@@ -26,5 +26,5 @@ class Quota(NamedTuple):
         return f"{self.name} {self.jobs} {self.bytes}"
 
 
-#: The quota of whom jobs are handed in for just now; None = of nobody.
+#: The quota of the caller whose jobs are being enqueued; None = it has none.
 HANDING_IN: Final[ContextVar[Quota | None]] = ContextVar("HANDING_IN", default=None)

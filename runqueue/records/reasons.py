@@ -17,5 +17,5 @@ def check_words(words: object) -> None:
 
 
 def has_words(reason: str | None, words: str | None) -> bool:
-    """Tell whether a reason contains a text, whatever its case; None fits all."""
+    """Return whether a reason contains a text, whatever its case; None fits all."""
     return words is None or words.lower() in (reason or "").lower()

@@ -1,4 +1,4 @@
-"""How long things take: histograms that the scripts count in Redis, where each thing ends.
+"""How long jobs take, by phase: histograms that the scripts count in Redis, where a phase ends.
 
 So they add up over processes, and outlive them. `lua/lib/account/times.lua` has the bounds, too.
 """
@@ -13,7 +13,7 @@ BOUNDS = (
 )
 #: What is timed, as the counters name it.
 NAMES = ("queue", "run_queue", "run", "result", "delivery")
-#: What is believed of what a server tells: under thirty years.
+#: What is believed of what a server reports: under thirty years.
 _MOST_MS = 10**12
 
 
@@ -45,8 +45,8 @@ def packed(queued: float | None, ran: float | None, steps: int | None) -> str:
     """Return a run's own times as the scripts read them; '' = nothing is known.
 
     Args:
-        queued, ran: seconds; None = not told.
-        steps: None = not told.
+        queued, ran: seconds; None = not reported.
+        steps: None = not reported.
     """
     if queued is ran is steps is None:
         return ""

@@ -91,7 +91,7 @@ class GatewayLink:
         given = url or os.environ.get("RUNQUEUE_URL", "")
         parts = _read_url(given)
         is_local = is_loopback(parts.hostname or "")
-        #: Who may have the token that is sent; None = whoever the URL names.
+        #: The users that may have the token that is sent; None = whichever the URL leads to.
         self._users: frozenset[int] | None = None
         if token is None and not (token := os.environ.get("RUNQUEUE_TOKEN")) and is_local:
             token, self._users = _own_token()
@@ -107,7 +107,7 @@ class GatewayLink:
             auth=_Bearer(self._token) if self._token else None,
             timeout=httpx.Timeout(_ANSWER, connect=_CONNECT),
             headers={"accept": "application/json"},
-            # To this machine there is no way through a proxy, which would read the token.
+            # A request to this machine goes through no proxy, which would read the token.
             trust_env=not is_local,
             event_hooks={"request": [self._watch]} if self._users else {},
         )
@@ -129,10 +129,10 @@ class GatewayLink:
         strangers = users_of(host, port, own) - (self._users or frozenset())
         if strangers:
             stream.close()
-            who = ", ".join(map(str, sorted(strangers)))
+            users = ", ".join(map(str, sorted(strangers)))
             raise _OtherUserError(
-                f"is not what listens there, but user {who}: the token in {TOKEN_FILE} is not sent"
-                " (RUNQUEUE_TOKEN is sent to whoever listens)"
+                f"is not what listens there, but user {users}: the token in {TOKEN_FILE} is not"
+                " sent (RUNQUEUE_TOKEN is sent to any listener)"
             )
 
     def ask(
@@ -299,7 +299,7 @@ def words_of(error: Exception | None) -> str:
 def _own_token() -> tuple[str, frozenset[int]]:
     """Return the token that a gateway here made ('' = none), and the users who may have it.
 
-    These are whose file it is, as the gateway made it, and who may read everything.
+    These are the file's owner, as the gateway made it, and those who may read everything.
     """
     try:
         token, owner = TOKEN_FILE.read_text().strip(), TOKEN_FILE.stat().st_uid

@@ -22,7 +22,7 @@ from runqueue.errors import (
     UnknownAccount,
 )
 
-#: Characters of a detail that are shown: who answers may be no gateway of ours.
+#: Characters of a detail that are shown: the server may be no gateway of ours.
 _LONGEST = 500
 #: What the gateway says of a call that it does not know, and of an account without workers.
 _NOTHING_HERE = "there is nothing at this address"

@@ -21,7 +21,7 @@ class _Socket(NamedTuple):
     """A socket at a port.
 
     Args:
-        peer: the port of whom it is connected to; 0 = it listens.
+        peer: the port that it is connected to; 0 = it listens.
         uid: the user who made it.
     """
 
@@ -33,7 +33,7 @@ class _Socket(NamedTuple):
 def users_of(address: str, port: int, peer: int = 0) -> set[int]:
     """Return the users whose sockets get what is sent to an address; empty where it is not known.
 
-    Who has accepted a connection may have stopped listening since, so he counts as well.
+    A user whose process accepted a connection may have stopped listening since; it counts as well.
 
     Args:
         address: an IP address of this machine.

@@ -1,4 +1,4 @@
-"""Jobs, batches, groups and figures, as the gateway's answers show them; and jobs as it takes them.
+"""Jobs, batches, groups and statistics as the gateway's answers show them; jobs as it takes them.
 
 Every function here raises what a wrong shape raises (`KeyError`, `TypeError`, `ValueError`): the
 caller says what that means.
@@ -114,21 +114,21 @@ def read_retried(values: dict[str, Any]) -> Retried:
 
 @dataclass(frozen=True, slots=True)
 class ReportedStats(AccountStats):
-    """An account's figures as a gateway reported them; what it does not report is None.
+    """An account's statistics as a gateway reported them; what it does not report is None.
 
     Args:
-        reported: the figures as JSON values.
+        reported: the statistics as JSON values.
     """
 
     reported: dict[str, Any] = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON values."""
+        """Return the statistics as JSON values."""
         return self.reported
 
 
 def read_stats(account: str, values: dict[str, Any]) -> AccountStats:
-    """Return an account's figures."""
+    """Return an account's statistics."""
     split = values["by_priority"]
     found: dict[str, Any] = {one.name: values.get(one.name) for one in fields(AccountStats)}
     found |= {

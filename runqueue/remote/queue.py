@@ -1,4 +1,4 @@
-"""`RemoteQueue`: the queue over the gateway's HTTP API, for whom Redis is out of reach.
+"""`RemoteQueue`: the queue over the gateway's HTTP API, for producers without access to Redis.
 
 from runqueue.remote.queue import RemoteQueue
 
@@ -272,7 +272,7 @@ class RemoteQueue:
         )
 
     def stats(self) -> dict[str, AccountStats]:
-        """Read the figures of every account that the token is for."""
+        """Read the statistics of every account that the token is for."""
         return self._link.ask(
             "GET",
             "/v1/stats",
@@ -313,13 +313,13 @@ class RemoteQueue:
             InvalidBatch: the gateway does not know the rules.
             UnknownAccount: no worker ever served this account.
         """
-        asked = {
+        options = {
             "name": name,
             "account": account,
             "namespace": namespace,
             "skip_invalid": "true" if skip_invalid else "",
         }
-        return upload(self._link, lines, asked, rules)
+        return upload(self._link, lines, options, rules)
 
     def get_batch(self, batch: str) -> Batch:
         """Read a batch.

@@ -15,7 +15,7 @@ from runqueue.remote.connection import TRIES, GatewayLink, words_of
 
 #: Says that an answer begins behind the job that was named.
 AFTER_HEADER = "runqueue-after"
-#: Seconds before a stream that broke is requested again.
+#: Seconds before a broken stream is requested again.
 _PAUSE = 0.5
 
 

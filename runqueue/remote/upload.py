@@ -37,7 +37,7 @@ _LEVEL = 3
 _GZIP = 31
 _UNSURE = (
     "the answer was lost when all was sent, and not every line has a custom_id: the batch may be"
-    " accepted; look (list_batches, `runqueue batch list`) before it is sent again"
+    " accepted; check (list_batches, `runqueue batch list`) before it is sent again"
 )
 
 
@@ -167,7 +167,7 @@ def as_line(job: Handed, number: int) -> bytes:
         number: the line's, from 1.
 
     Raises:
-        InvalidJob: JSON cannot carry it, or it has a fault that is found on the way.
+        InvalidJob: JSON cannot carry it, or a fault is found while it is sent.
     """
     if isinstance(job, str):
         job = job.encode(errors="surrogatepass")  # half a pair is no JSON, as the gateway says

@@ -1,1 +1,1 @@
-"""What may be asked for: run requests, job options, and how faults in them are told."""
+"""What may be requested: run requests, job options, and how faults in them are reported."""

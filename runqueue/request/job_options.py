@@ -1,4 +1,4 @@
-"""What stands beside a job's body: its id, and when, for whom and how urgently it is to run."""
+"""A job's options beside its body: its id, and when, for whom and how urgently it is to run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class When:
     relative: bool
 
     def may_follow(self, start: When | None) -> bool:
-        """Tell whether this can be after `start` (None: now); true where only the server knows."""
+        """Return whether it may be after `start` (None: now); true where only the server knows."""
         if start is None:
             return self.microseconds > 0 or not self.relative
         return self.relative != start.relative or self.microseconds > start.microseconds
@@ -77,7 +77,7 @@ def moment(value: object) -> When | None:
 
 #: Longest `custom_id`, in characters.
 MAX_CUSTOM_ID: Final = 256
-#: Fields of a line that asks for nothing out of the ordinary.
+#: Fields of a line that requests nothing out of the ordinary.
 PLAIN_FIELDS = frozenset({"custom_id", "kind", "body"})
 #: All fields of a line.
 FIELDS = PLAIN_FIELDS | {
@@ -145,9 +145,9 @@ def read_custom_id(line: Line, field: str, errors: Errors) -> str | None:
 
 
 def read_options(line: Line, errors: Errors) -> Options:
-    """Read all that stands beside the body; null means "not given".
+    """Read all that is beside the body; null means "not given".
 
-    Every fault is added to `errors`, with some legal value in its place.
+    Every fault is added to `errors`, with some legal value instead of it.
     """
     priority = _read(line, "priority", _priority, _PRIORITY_WORDS, errors)
     start, deadline = (None, None) if _TIMES.isdisjoint(line) else _read_times(line, errors)
@@ -166,7 +166,7 @@ def read_options(line: Line, errors: Errors) -> Options:
 
 
 def _codes(line: Line) -> Collection[object] | None:
-    """Return the error codes that a task defines; a workflow's stand in its definition."""
+    """Return the error codes that a task defines; a workflow's are in its definition."""
     body = line.get("body")
     if line.get("kind") != "task" or not isinstance(body, Mapping):
         return None
@@ -252,14 +252,14 @@ def _plain(text: str) -> str:
     return text if type(text) is str else str.__str__(text)
 
 
-# A body of very many entries, in pieces: where one is at fault, no other is looked at.
+# A body of very many entries, in pieces: where one is at fault, no other is checked.
 #
-# What refuses a body tells of each of its faults, at 20 microseconds and some hundred bytes each.
-# Few of them are told, so few of them are looked for.
+# Each reported fault of a body costs 20 microseconds and some hundred bytes. Few of them are
+# reported, so few of them are searched for.
 
-#: Entries of an object that are looked at together: more than faults are told of one line.
+#: Entries of an object that are checked together: more than the faults reported of one line.
 MANY: Final = 100
-#: Fields that are objects whose entries are each looked at.
+#: Fields that are objects whose entries are each checked.
 _OBJECTS: Final = (
     "cdp_connect_headers",
     "error_code_mapping",
@@ -269,14 +269,14 @@ _OBJECTS: Final = (
 
 
 def has_many(body: Mapping[Any, Any]) -> bool:
-    """Say whether a body is to be looked at in pieces."""
+    """Say whether a body is to be checked in pieces."""
     return len(body) > MANY or any(_is_large(body.get(name)) for name in _OBJECTS)
 
 
 def pieces(body: Mapping[Any, Any], known: Container[Any]) -> Iterator[dict[Any, Any]]:
     """Yield bodies of few entries: a body is sound if each of them is.
 
-    Of the fields that are not known the first ones stand for all: no one of them is treated better.
+    Of the fields that are not known the first ones are reported for all: none is treated better.
 
     Args:
         body: the body.
@@ -304,7 +304,7 @@ def _parts(whole: Mapping[Any, Any]) -> Iterator[dict[Any, Any]]:
 
 # Reading a job's `retry`, with a message for each field that is wrong.
 
-#: Bounds: a year of waiting, and a number of runs that nobody asks for by mistake.
+#: Bounds: a year of waiting, and more runs than are requested by mistake.
 MAX_ATTEMPTS: Final = 100
 MAX_BACKOFF: Final = 365 * 86_400
 MAX_CODES, MAX_CODE, MAX_DOUBLINGS = 100, 256, 64

@@ -1,4 +1,4 @@
-"""One job as a producer hands it in: a line of a batch file, or a request from Python.
+"""One job as a producer enqueues it: a line of a batch file, or a request from Python.
 
     {"custom_id": "order-17", "kind": "task", "body": {"prompt": "…", "max_steps": 10},
      "priority": "high", "group": "shop-a", "delay": 30, "deadline": 3600}
@@ -8,7 +8,7 @@ names every field at fault.
 
 Most bodies are right, and a quick check says so at a fraction of the model's price. It is made of
 the model's own schema, so no field is described twice. It leaves out what decides nothing here:
-that texts have no NUL (a glance at the JSON tells), and the model object with its defaults.
+that texts have no NUL (one search in the JSON shows it), and the model object with its defaults.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from runqueue.request.validation_errors import (
 #: How JSON has a NUL.
 NUL = b"\\u0000"
 
-# Patterns, and what is left to ask of a text that has no NUL.
+# Patterns, and what is left to check of a text that has no NUL.
 _WITHOUT_NUL = {
     r"^[^\x00]*$": None,
     r"^[^\x00]+$": r"^(?s:.)",
@@ -65,7 +65,7 @@ _WITHOUT_NUL = {
 
 
 def quick_check(model: type[BaseModel]) -> Callable[[Any], bool]:
-    """Return what tells whether a body without NUL is one that the model takes.
+    """Return a check whether a body without NUL is one that the model takes.
 
     No means "ask the model": only its refusal says what is wrong.
     """
@@ -117,7 +117,7 @@ _FILES_ONCE = FieldError(
 )
 # How this orjson writes a float's exponent: "1e+300" or "1e300".
 _EXPONENT = b"e+" if b"e+" in orjson.dumps(1e300) else b"e"
-# What orjson would write in a way of its own is left to the caller, who knows what it should be.
+# What orjson would write in its own format is left to the caller, who knows what it should be.
 _DUMP = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
@@ -126,10 +126,10 @@ class JobSpec:
     """A job that passed every check; made by `parse_line` or `JobSpec.of`, then only read.
 
     Args:
-        kind: what the body asks for: `task`, `workflow`, `login` or `download_files`.
+        kind: what the body requests: `task`, `workflow`, `login` or `download_files`.
         body: the fields that were given, in the caller's order.
-        canonical: the body as compact JSON with sorted keys, taken when it was checked; the digest
-            that tells "same body" is made of it.
+        canonical: the body as compact JSON with sorted keys, taken when it was checked; its digest
+            decides "same body".
         custom_id: the caller's name for the job, its idempotency key; None if it has none.
         priority: when it is its turn among the account's jobs.
         group: whose share of the account it takes.
@@ -141,8 +141,8 @@ class JobSpec:
             found: auto (submitted again once that is sure), park (stays, for people) or resubmit
             (submitted again after the grace, sure or not); '' = auto.
         retry: whether and when its run is tried again after a bad end; None = never.
-        traceparent: the trace that it belongs to (W3C Trace Context); '' = that of whoever hands it
-            in, if there is one.
+        traceparent: the trace that it belongs to (W3C Trace Context); '' = that of the caller,
+            if there is one.
         max_run_seconds: the longest that its run may take, from the start of the run's current
             attempt; None = Skyvern's own limit (`max_elapsed_time_minutes` of the body) plus a
             margin, or else the account's.
@@ -196,7 +196,7 @@ class JobSpec:
         """Make a job of a request object.
 
         Args:
-            request: what Skyvern is asked for.
+            request: the request to Skyvern.
             priority: a `Priority`, its name in lower case, or its number.
             group: whose share of the account it takes.
             run_at: not before: an aware datetime, its ISO 8601 text, or seconds from now.
@@ -207,7 +207,7 @@ class JobSpec:
             namespace: keeps the keys of several producers apart.
             on_unconfirmed, retry, max_run_seconds: as the attributes of this class.
             checks: what becomes of values that Skyvern is known not to take; None = this process's
-                way (`current_checks`).
+                setting (`current_checks`).
 
         Raises:
             InvalidJob: an option, or a value inside the request, cannot be accepted.
@@ -246,10 +246,10 @@ def parse_line(
         raw: the line.
         account: whose it is if it does not say so itself.
         checks: what becomes of unknown fields of the body, and of values that Skyvern is known not
-            to take; None = this process's way (`current_checks`).
+            to take; None = this process's setting (`current_checks`).
 
     Raises:
-        InvalidJob: with every field at fault; the field `line` stands for the line as a whole.
+        InvalidJob: with every field at fault; the field `line` means the line as a whole.
     """
     if not isinstance(raw, (bytes, bytearray, str)):
         return _check(raw, account=account, checks=checks)
@@ -306,7 +306,7 @@ def _check(
 def _refuse(errors: list[FieldError]) -> None:
     """Raise if there is anything to refuse; a body of a thousand typos is not listed whole."""
     if len(errors) > _MAX_ERRORS:
-        # Of very many fields at fault not all are looked for.
+        # Of very many fields at fault not all are searched for.
         more = FieldError("line", f"at least {len(errors) - _MAX_ERRORS} more fields are at fault")
         raise InvalidJob([*errors[:_MAX_ERRORS], more])
     if errors:

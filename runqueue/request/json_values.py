@@ -28,7 +28,7 @@ def holds_more_values(raw: bytes | bytearray | str, most: int) -> bool:
         marks = sum(map(raw.count, ",:[{"))
     else:
         marks = sum(map(raw.count, (b",", b":", b"[", b"{")))
-    # Few texts have so many, those in strings included, that it takes a closer look.
+    # Few texts have so many, those in strings included, that the exact count is needed.
     return marks >= most and _reaches(raw, most)
 
 

@@ -1,11 +1,11 @@
-"""Warns of webhook URLs that name a private address, when they are handed in.
+"""Warns of webhook URLs that name a private address, when they are enqueued.
 
 Workers and gateways refuse such targets when they send (`webhooks/url_policy.py`, which looks names
-up, too). By then the job has run: a word at the enqueuing comes in time. A name is not looked up
+up, too). By then the job has run: a warning at enqueuing comes in time. A name is not looked up
 here, and nothing is refused.
 
-Who answers a sender puts the warning into the answer (`FieldWarning`); who has nobody to answer
-logs it (`warn_of_private`).
+Code that answers a sender puts the warning into the answer (`FieldWarning`); other code logs it
+(`warn_of_private`).
 """
 
 import ipaddress
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 #: Says that webhooks may go there; the workers' and the gateway's setting.
 VARIABLE = "RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS"
-#: Different warnings that a process logs; each is told once.
+#: Different warnings that a process logs; each is logged once.
 MOST_WARNINGS = 1000
 #: Hosts that one warning names.
 MOST_HOSTS = 3
@@ -31,7 +31,7 @@ log = logging.getLogger("runqueue")
 
 
 class _ProcessWarnings:
-    """What this process was told to allow, and which warnings it has logged."""
+    """What this process is set to allow, and which warnings it has logged."""
 
     def __init__(self) -> None:
         self.allowed: bool | None = None
@@ -48,7 +48,7 @@ def allow_private_targets(*, allowed: bool | None) -> None:
 
 
 def allows_private_targets() -> bool:
-    """Tell whether webhooks may go to private addresses, as far as this process knows."""
+    """Return whether webhooks may go to private addresses, as far as this process knows."""
     if _process.allowed is not None:
         return _process.allowed
     return os.environ.get(VARIABLE, "").strip().lower() in _TRUE
@@ -130,7 +130,7 @@ def log_warnings(warnings: list[FieldWarning]) -> None:
             if words in _process.warned or len(_process.warned) >= MOST_WARNINGS:
                 continue
             _process.warned.add(words)
-        log.warning("%s (told once)", words)
+        log.warning("%s (logged once)", words)
 
 
 def _words(hosts: list[str], *, are_more: bool = False) -> str:

@@ -1,7 +1,7 @@
 """How strictly run requests are checked against what Skyvern is known to take.
 
 Some faults of a request are known only for the versions of Skyvern that this project was tried
-with: a field that nobody has heard of, a value that such a version refuses or ignores. A newer
+with: an unknown field, a value that such a version refuses or ignores. A newer
 server may take them. So their check has a switch; what no server could take is refused whatever it
 says.
 """
@@ -15,7 +15,7 @@ from enum import StrEnum
 from runqueue.errors import FieldError
 
 VARIABLE = "RUNQUEUE_REQUEST_CHECKS"
-#: Different faults of which a process warns; each is told once.
+#: Different faults of which a process warns; each is logged once.
 MOST_WARNINGS = 1000
 
 log = logging.getLogger("runqueue")
@@ -38,7 +38,7 @@ class ChecksError(ValueError):
 
 
 class _ProcessChecks:
-    """What this process was told to do, and of which faults it has warned."""
+    """What this process is set to do, and of which faults it has warned."""
 
     def __init__(self) -> None:
         self.chosen: RequestChecks | None = None
@@ -108,9 +108,9 @@ def judged(
 
 def _warn(kind: str, fault: FieldError) -> None:
     """Log a fault, once; the same field of a million lines is one line of the log."""
-    told = (kind, fault.field)
+    warning = (kind, fault.field)
     with _process.lock:
-        if told in _process.warned or len(_process.warned) >= MOST_WARNINGS:
+        if warning in _process.warned or len(_process.warned) >= MOST_WARNINGS:
             return
-        _process.warned.add(told)
-    log.warning("a %s is sent although %s (told once)", kind, fault)
+        _process.warned.add(warning)
+    log.warning("a %s is sent although %s (logged once)", kind, fault)

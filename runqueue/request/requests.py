@@ -1,4 +1,4 @@
-"""What a producer asks Skyvern for: the bodies of its run calls, checked before they are sent.
+"""The requests to Skyvern: the bodies of its run calls, checked before they are sent.
 
 A field left out is left out of the JSON; an explicit None is sent as null (`model_fields_set` keeps
 the two apart). Unknown fields are refused, because Skyvern ignores them without a word. Types are
@@ -7,8 +7,8 @@ strict: what is sent is the caller's own JSON, so "10" is not taken for 10.
 A new field of Skyvern's also goes to `SENSITIVE_FIELDS` where its value is a secret,
 `api_client/calls/calls.py` (the typed call), `tests/api_client/test_call_signatures.py` and
 `test_every_argument.py`, `simulator/model/fields.py` (and `submissions.py` beside it, where runs
-show it), `examples/all_fields.jsonl`, `docs/schemas/` (`make schemas`), and, where it tells runs
-apart, to `worker/runs/comparison.py`.
+show it), `examples/all_fields.jsonl`, `docs/schemas/` (`make schemas`), and, where it
+distinguishes runs, to `worker/runs/comparison.py`.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ Minutes = Annotated[int, Field(ge=1, le=525_600), Expected("a whole number from 
 
 
 def is_web_url(value: object) -> bool:
-    """Tell whether something can be sent to a URL; it is not shown, as it may hold a password."""
+    """Return whether something can be sent to a URL; it is not shown, as it may hold a password."""
     try:
         _WEB_URL.validate_python(value, strict=True)
     except ValidationError:
@@ -192,14 +192,14 @@ class RunRequest(BaseModel):
     kind: ClassVar[Kind]
 
     user_agent: UserAgent | None = Field(
-        default=None, description="Who asks, sent as header x-user-agent."
+        default=None, description="The caller, sent as header x-user-agent."
     )
     proxy_location: ProxyLocation | None = Field(
         default=None,
         description="Where the browser appears to be.",
         examples=list(KNOWN_PROXY_LOCATIONS),
     )
-    webhook_url: WebUrl | None = Field(default=None, description="Told when the run is over.")
+    webhook_url: WebUrl | None = Field(default=None, description="Called when the run is over.")
     totp_identifier: Text | None = Field(default=None, description="Whose one-time codes to use.")
     totp_url: WebUrl | None = Field(default=None, description="Where to fetch one-time codes.")
     browser_session_id: Text | None = Field(
@@ -388,7 +388,7 @@ def _shown(name: str, value: Any) -> Any:
     if name in SENSITIVE_FIELDS:
         return "***"
     if isinstance(value, str):
-        if name.endswith("url"):  # user names, passwords and tokens stand in the parts cut out
+        if name.endswith("url"):  # user names, passwords and tokens are in the parts cut out
             value = _URL_SECRETS.sub("", value)
         return value if len(value) <= _REPR_CHARS else f"{value[:_REPR_CHARS]}…"
     return f"<{len(value)} entries>" if isinstance(value, (dict, list)) else value

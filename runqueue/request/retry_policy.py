@@ -1,6 +1,6 @@
 """When a job whose run ended badly is run again: data and one pure decision.
 
-Never, unless the job asks for it: a run costs money and does things on real sites. The names are
+Never, unless the job requests it: a run costs money and does things on real sites. The names are
 Google Cloud Tasks' (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues).
 """
 
@@ -54,12 +54,12 @@ class Retry:
         return cls(attempts, tuple(on), least, most, doublings)
 
     def backoff(self, runs: int, run_status: str, result: Any, chance: float) -> float | None:
-        """Return after how many seconds to run a job again; None = its end stands.
+        """Return after how many seconds to run a job again; None = its end is final.
 
         Args:
             runs: runs that have ended, this one included.
             run_status: how it ended.
-            result: the run as the API shows it, parsed; its error codes are looked at.
+            result: the run as the API shows it, parsed; its error codes are checked.
             chance: 0 to 1; the wait is between half and all of what the doubling gives, so that
                 runs that failed together do not come back together.
         """

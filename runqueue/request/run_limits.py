@@ -1,4 +1,4 @@
-"""How long a run may take: the job's own limit, what its body asks of Skyvern, or the account's.
+"""How long a run may take: the job's own limit, what its body sets for Skyvern, or the account's.
 
 A limit is a backstop against runs that hang for ever: the run is canceled and its job fails. So it
 is longer than what Skyvern itself allows the run, and counts from the start of the run's current

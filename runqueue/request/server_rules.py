@@ -1,6 +1,6 @@
 """What a Skyvern server is known to refuse, or to ignore without a word. Pure functions.
 
-Seen on the version named here (tests/real/test_server_rules.py asks a server about each rule). A
+Seen on the version named here (tests/real/test_server_rules.py checks each rule with a server). A
 rule is about values that have the right type already; whether it is enforced is
 `request_checks.RequestChecks`' matter.
 """
@@ -23,7 +23,7 @@ RESERVED_VALUES: Final = frozenset({"__untagged__", "__other__"})
 RESERVED_KEYS: Final = "skyvern."
 #: Engines that start a fresh browser, and take a browser profile.
 PROFILE_ENGINES: Final = frozenset({"skyvern-2.0"})
-#: What a run with a browser of its own stands beside; the server takes either.
+#: The fields of which a run names one to have its own browser.
 _BROWSERS: Final = ("browser_session_id", "browser_profile_id", "browser_address")
 #: Browsers whose type cannot be chosen any more.
 _OPEN_BROWSERS: Final = ("browser_session_id", "browser_address")
@@ -127,7 +127,7 @@ def _metadata(_kind: Kind, body: _Body) -> _Faults:
         return
     for key, value in metadata.items():
         if said := _entry_fault(key, value):
-            # A key may be long, and what stands in notes is the user's.
+            # A key may be long, and what is in notes is the user's.
             yield _fault("run_metadata", said)
             return
 
@@ -148,8 +148,8 @@ def _entry_fault(key: str, value: object) -> str:
 
 
 def _proxy(kind: Kind, body: _Body) -> _Faults:
-    place = body["proxy_location"]
-    if not isinstance(place, Mapping):
+    location = body["proxy_location"]
+    if not isinstance(location, Mapping):
         return
     if kind in {"login", "download_files"}:
         said = "expected a name such as RESIDENTIAL: the server takes no object here"

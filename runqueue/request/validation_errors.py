@@ -23,7 +23,7 @@ _SHOWN_FIELDS = frozenset(
 _SHOWN_CHARS = 60
 #: How a message begins that is about a field which there is not.
 UNKNOWN_FIELD = "unknown field"
-#: orjson writes at most 254 levels; the body stands a little way down already.
+#: orjson writes at most 254 levels; the body is a few levels down already.
 _DEEPEST = 250
 _JSON_TYPES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (str, "text"),
@@ -54,7 +54,7 @@ def got(value: object, *, show: bool = True) -> str:
     if value == "":
         return "empty text"
     name = next((name for type_, name in _JSON_TYPES if isinstance(value, type_)), "")
-    # Past 64 bits the digits help nobody, and Python refuses to print thousands of them.
+    # Past 64 bits the digits are no help, and Python refuses to print thousands of them.
     if show and (isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**64)):
         return str(value)
     if show and isinstance(value, str):
@@ -111,7 +111,7 @@ def body_errors(
 
 
 def holds_nan(value: object) -> bool:
-    """Tell whether NaN or Infinity stands in a JSON value; quick, as sound bodies pass here too."""
+    """Return whether NaN or Infinity is in a JSON value; quick, as sound bodies pass here too."""
     if isinstance(value, dict):
         return any(map(holds_nan, value.values()))
     if isinstance(value, (list, tuple)):
@@ -192,7 +192,7 @@ def _unknown(
 
 
 def _expected(model: type[BaseModel], name: str, inside: int | str | None) -> str:
-    """Find the words for a field, or for what stands `inside` an object that it holds."""
+    """Find the words for a field, or for what is `inside` an object that it holds."""
     field = model.model_fields[name]
     marks = [mark for mark in field.metadata if isinstance(mark, Expected)]
     words = marks[0].words if marks else _expected_of(field.annotation)
@@ -230,8 +230,8 @@ def _got(name: str, value: object) -> str:
 
 #: difflib takes time in the square of a name's length; no name of ours is near this long.
 _LONGEST_NAME = 64
-#: Unknown names of one line that a guess is made for, as many as are told: each takes a fifth of a
-#: millisecond.
+#: Unknown names of one line that a guess is made for, as many as are reported: each takes a fifth
+#: of a millisecond.
 MOST_GUESSED = 20
 
 

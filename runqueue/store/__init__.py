@@ -1,1 +1,1 @@
-"""The Lua scripts and their typed calls, keys, and the form in which things are stored."""
+"""The Lua scripts and their typed calls, keys, and the stored forms of records."""

@@ -1,11 +1,11 @@
-"""What people did to the queue: who, when, what, and to what; the last ten thousand of an account.
+"""What was done to the queue: by whom, when, what, to what; the last ten thousand of an account.
 
-Who acts through the gateway is known by the name of his token (`gateway/auth/audit.py`), who acts
-on the command line by his name on that machine (`cli/backends/audit_log.py`). `RunQueue` itself
+A caller of the gateway is known by the name of its token (`gateway/auth/audit.py`), a user of
+the command line by the user name on that machine (`cli/backends/audit_log.py`). `RunQueue` itself
 notes nothing.
 
-Each entry is logged as well: the list in Redis forgets, and who may act may fill it with whatever
-else he does.
+Each entry is logged as well: the list in Redis is bounded, and a caller can push entries
+out of it by further actions.
 """
 
 from __future__ import annotations
@@ -67,14 +67,14 @@ class AuditNote:
 
 
 def note(account: str, who: str, what: str, target: str = "", detail: str = "") -> ScriptCall[str]:
-    """Note what somebody did; returns the note's id."""
+    """Note what was done; returns the note's id."""
     words = [word[:MOST] for word in (who, what, target, detail)]
     arguments: list[Argument] = [KEPT, secrets.token_hex(8), *words]
     return ScriptCall(load("audit"), account, arguments, lambda reply: str(reply.decode()))
 
 
 def log_entry(what: str, **about: Any) -> None:
-    """Log what somebody did, or was refused.
+    """Log what was done, or refused.
 
     Args:
         what: the action, such as `pause_account`, `login` or `refused`.

@@ -35,7 +35,7 @@ class Post:
     """One POST, ready to send.
 
     Args:
-        kind: what is asked for.
+        kind: what is requested.
         content, headers, query: what is sent.
         traceparent: which trace the job belongs to; it is not sent.
         is_tagged: whether the run is to have the attempt's tag.
@@ -177,7 +177,7 @@ def submission(
         mark: whether to put markers in.
         queue: the queue's configured name, which they name, too; '' = none.
         tag: whether to put the marker into `run_metadata`, too.
-        receiver: our address for the webhook; it goes in the place of the user's, which the
+        receiver: our address for the webhook; it replaces the user's, which the
             webhook is relayed to.
 
     Raises:

@@ -1,7 +1,7 @@
 """How request and result of a job that is over lie in Redis, once the sweep has packed them.
 
 A stored body is an envelope line, a newline and the request (`codec.py`). The envelope stays as it
-is, since scripts look into it. Behind it a packed body has a byte below nine, which no JSON begins
+is, since scripts read it. Behind it a packed body has a byte below nine, which no JSON begins
 with and which says the version; when the job ended, in microseconds; the bytes of the request; then
 request and result as one deflated string, because an answer repeats its request. A result longer
 than `APART` has a packed string of its own: a reader of the request does not have to take its
@@ -16,7 +16,7 @@ from typing import Final
 
 from runqueue.store.phrases import PHRASES_1
 
-#: Bytes of a result from which on it stays by itself: deflate looks no further back.
+#: Bytes of a result from which on it stays by itself: deflate refers no further back.
 APART: Final = 32 * 1024
 #: Version, end of the job in microseconds, bytes of the request.
 _HEAD = struct.Struct(">BQI")
@@ -49,7 +49,7 @@ def is_packed(stored: bytes) -> bool:
 
 
 def request_of(stored: bytes) -> bytes:
-    """Return the request in what stands behind a body's envelope.
+    """Return the request in what is behind a body's envelope.
 
     Raises:
         ValueError: it cannot be read.

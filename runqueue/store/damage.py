@@ -5,7 +5,7 @@ other accounts go on. Workers report it under a key beside the set of accounts, 
 of metrics reads; a report is believed for a minute and a half, and made again meanwhile.
 
 What is read one by one (jobs, lanes, batches) stops what is done with it alone, and the error says
-so; only other damage has the account stand still. So there are two reports.
+so; only other damage has the account stop. So there are two reports.
 """
 
 from collections.abc import Sequence
@@ -69,5 +69,5 @@ def read_reports(accounts: Sequence[str], reply: Any) -> dict[str, DamageReport]
 
 
 def damage_behind(error: Exception) -> str | None:
-    """Return the same of what a client raised in the place of Redis' own error."""
+    """Return the same of what a client raised instead of Redis' own error."""
     return damage_of(error.__cause__ or error)

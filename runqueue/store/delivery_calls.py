@@ -56,7 +56,7 @@ def delivery_claim(
         limit: how many at most; 0 only refreshes the list of active consumers.
         tick_us: the server's time in the message that started it; 0 = not its first claim.
         linger: whether the consumer stays active although nothing is due.
-        lease_us: when one that nobody recorded comes again.
+        lease_us: when one without a record comes again.
         span_us: how long after its end a webhook is worth a try.
         busy: webhooks that the process has under way, by the endpoint they go to.
     """
@@ -136,7 +136,7 @@ class DueCallback(NamedTuple):
     """An event of a batch that its callback_url is to hear of.
 
     Args:
-        batch: how it stands now.
+        batch: its state now.
         event: which of its events, as the scripts name it: `<n>:<what>:<share>`.
         tries: how often it was sent so far.
         at_us: when it happened, by the queue's clock.
@@ -200,7 +200,7 @@ def callback_claim(
         limit: how many at most; 0 only refreshes the list of active consumers.
         tick_us: the server's time in the message that started it; 0 = not its first claim.
         linger: whether the consumer stays active although nothing is due.
-        lease_us: when one that nobody recorded comes again.
+        lease_us: when one without a record comes again.
     """
 
     def parse(reply: list[Any]) -> Taken[DueCallback]:

@@ -25,13 +25,13 @@ Keep = Literal[_Keep.KEEP]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group as it stands.
+    """A group as it is now.
 
     Args:
         max_concurrent: how many of its jobs may have a slot at once; None = as many as there are.
         paused: whether nothing of it is submitted.
         live: slots that it takes now.
-        waiting: whether ready jobs of it stand in line.
+        waiting: whether ready jobs of it are in line.
     """
 
     name: str
@@ -59,7 +59,7 @@ def set_group(
     max_concurrent: int | Keep | None = KEEP,
     paused: bool | None = None,
 ) -> ScriptCall[Group]:
-    """Change a group's settings; returns how it stands then.
+    """Change a group's settings; returns its state then.
 
     Args:
         account, name: whose group, and its name.
@@ -106,7 +106,7 @@ def group_names(account: str, most: int = MOST) -> ScriptCall[list[str]]:
 
 
 def read_groups(account: str, names: Sequence[str]) -> ScriptCall[list[Group]]:
-    """Read groups as they stand, at most `A_CALL` of them."""
+    """Read groups as they are now, at most `A_CALL` of them."""
 
     def parse(reply: list[Any]) -> list[Group]:
         return [_group(account, row) for row in rows(reply, 0, 5)]

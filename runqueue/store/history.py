@@ -1,8 +1,8 @@
 """The life of a job, as far as its record shows it.
 
 Every record has the times of a common life: created, last claimed, run known, ended. Uncommon steps
-(an answer that was lost, a refusal for the account's sake, another run, what a person decided) are
-kept with their causes, the last twelve of them. Earlier attempts that went the common way have left
+(a lost answer, a refusal for the account's sake, another run, an operator's decision) are kept with
+their causes, the last twelve of them. Earlier attempts without such an event have left
 no times.
 """
 
@@ -25,12 +25,12 @@ _STEPS: Final = {
     "runs_again": "scheduled to run again",
     "replayed": "ready again: replayed by a person",
     "resubmitted": "ready again: settled by a person",
-    "cancel_asked": "its cancel was asked for",
+    "cancel_asked": "its cancel was requested",
     "no_run": "no longer unconfirmed: it has no run",
 }
 #: Fields of a request that are shown; others may hold secrets, and are only named.
 _SHOWN: Final = ("prompt", "url", "title", "engine", "workflow_id", "webhook_url", "max_steps")
-#: Those that are URLs: who logs in there, and with what, is left out.
+#: Those that are URLs: credentials in them are left out.
 _URLS: Final = frozenset({"url", "webhook_url"})
 #: Bytes of a request that is shown.
 _LONGEST: Final = 65_536
@@ -68,7 +68,7 @@ class Trail:
     Args:
         steps: in their order.
         earlier_runs: ids of runs that it had before.
-        process: who submits it now, or submitted it last.
+        process: the process that submits it now, or submitted it last.
         forgotten: attempts that may have left no trace here.
         batch_held: why its batch is held; '' = it is not.
         request: what is to be run, as it was submitted; empty = it is too large to be shown.
@@ -124,13 +124,13 @@ def read_trail(account: str, job_id: str) -> ScriptCall[Trail | None]:
 
 
 def _trail(reply: list[Any]) -> Trail | None:
-    record, since, look, poll, delivery, held, sealed, _, body = reply
+    record, since, search, poll, delivery, held, sealed, _, body = reply
     if not record:
         return None
     fields = fields_of(record)
     noted = list(_noted(fields))
     steps = [*_own(fields, since, noted), *noted, *_sealed(sealed, fields)]
-    ahead = list(_ahead(fields, look, poll, delivery))
+    ahead = list(_ahead(fields, search, poll, delivery))
     shown = {step.attempt for step in steps if step.attempt is not None}
     attempts = int(fields.get("attempt", 0))
     return Trail(
@@ -193,14 +193,14 @@ def _sealed(sealed: bytes, fields: dict[str, bytes]) -> Iterator[JobStep]:
 
 
 def _ahead(
-    fields: dict[str, bytes], look: bytes, poll: bytes, delivery: bytes
+    fields: dict[str, bytes], search: bytes, poll: bytes, delivery: bytes
 ) -> Iterator[JobStep]:
     """Yield what is to come."""
     coming = {
         "may run from now on": fields.get("run_at"),
         "deadline": None if "ended" in fields else fields.get("deadline"),
-        "next search for its run": look,
-        "next look at its run": poll,
+        "next search for its run": search,
+        "next poll of its run": poll,
         "next try of its webhook": delivery,
     }
     for what, at in coming.items():

@@ -47,7 +47,7 @@ def inbox_take(
         limit: how many at most; 0 only refreshes the list of active consumers.
         tick_us: the server's time in the message that started it; 0 = not its first call.
         linger: whether the consumer stays active although there is no line.
-        lease_us: when a line that nobody settled is given out again.
+        lease_us: when a line that was not settled is given out again.
     """
 
     def parse(reply: list[Any]) -> Taken[TakenLine]:

@@ -99,7 +99,7 @@ def enqueue(
         jobs: the jobs, packed.
         keys: their idempotency keys.
         batch: an open batch they belong to.
-        quota: what may wait of who hands them in, beside the account's own quotas.
+        quota: of the caller that enqueues them, beside the account's own quotas.
     """
     arguments: list[Argument] = [batch or _NO_BATCH, quota.stored() if quota else ""]
     for job in jobs:
@@ -199,8 +199,8 @@ def get_batch(account: str, batch: str) -> ScriptCall[Batch | None]:
     """Read a batch and the counts of its states."""
 
     def parse(reply: list[Any]) -> Batch | None:
-        now, flat, jobs, room, paused = reply
-        seen = (int(now), read_capacity(room))
+        now, flat, jobs, capacity, paused = reply
+        seen = (int(now), read_capacity(capacity))
         return read_batch(account, batch, flat, int(jobs), seen, paused=paused.decode())
 
     return ScriptCall(load("get_batch"), account, [batch], parse)
@@ -310,7 +310,7 @@ def _state(raw: bytes, now_us: int) -> tuple[JobState | None, float]:
     return JobState(name), (now_us - float(since)) / 1e6 if since else 0.0
 
 
-#: Ask for the end of jobs: per id 1 canceled, 2 flagged, 0 over already, -1 unknown.
+#: Request the cancel of jobs: per id 1 canceled, 2 flagged, 0 over already, -1 unknown.
 cancel = of_ids("cancel", codes)
 
 
@@ -331,7 +331,7 @@ def resume(account: str) -> ScriptCall[str]:
 
 
 def stats(account: str) -> ScriptCall[AccountStats]:
-    """Read an account's figures."""
+    """Read an account's statistics."""
     return ScriptCall(load("stats"), account, [], lambda reply: read_stats(account, reply))
 
 

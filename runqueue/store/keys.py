@@ -65,14 +65,14 @@ gcra:<name>             string  the limiters' theoretical arrival times
 files                   hash    uploaded file -> the job that holds it
 handed:<request>        string  a request whose jobs a bearer's limit has counted, for a minute
 limits                  hash    env:<limit>, live:<limit>
-charged                 hash    what waits of jobs that quotas count: bytes, and by who stored them
+charged                 hash    what waits of jobs that quotas count: bytes, and by caller
                                 jobs:<name>, bytes:<name>; kept:<name> = bytes of the next
 kept:<name>             zset    jobs that ended without having been submitted and have their
-                                request, by when, of who stored them ('-' = the account)
-letting_go              hash    who stored more of that than is kept: '<jobs> <bytes>' that are,
+                                request, by when, of the caller ('-' = the account)
+letting_go              hash    callers that stored more of that than is kept: '<jobs> <bytes>',
                                 until the sweep has dropped the rest
-audit                   stream  what people did, the last ten thousand times
-ended                   channel ids of jobs that end, for those who wait
+audit                   stream  what operators did, the last ten thousand actions
+ended                   channel ids of jobs that end, for waiters
 counters                hash    <state>:<priority>, live, totals since ever
 meta                    hash    Redis run_id, claim sequence, tick, hold, pause, pace, schema,
                                 how reads fare, how far packing is, whether the last claim's

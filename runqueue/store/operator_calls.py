@@ -16,7 +16,7 @@ def adopt(account: str, job_id: str, attempt: int, run_id: str) -> ScriptCall[in
     return ScriptCall(load("mark_running"), account, arguments, lambda codes: int(codes[0]))
 
 
-#: The word in an orphan's record that stands for its job's request.
+#: The word in an orphan's record that identifies its job's request.
 _REQUEST = re.compile(r"[0-9a-f]{16}")
 
 #: A job as a person saw it: id, attempt, and when it ended (µs since 1970; 0 = it had not).
@@ -106,7 +106,7 @@ def cancel_batch(account: str, batch: str) -> ScriptCall[CancelCounts | None]:
 def open_jobs(
     account: str, cursor: str, keys: int, which: str = "open"
 ) -> ScriptCall[tuple[str, list[str]]]:
-    """Look for jobs through all keys; returns the next cursor ('0' = that was all) and ids.
+    """Search all keys for jobs; returns the next cursor ('0' = that was all) and ids.
 
     Args:
         account: whose jobs.

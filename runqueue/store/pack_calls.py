@@ -31,7 +31,7 @@ class Unpacked(NamedTuple):
 
     Args:
         more: whether there is more than this.
-        stands, stands_then: where packing stands, and where it does behind these.
+        stands, stands_then: how far packing is, and how far behind these jobs.
     """
 
     more: bool

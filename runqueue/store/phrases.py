@@ -1,11 +1,11 @@
 """What requests and answers of Skyvern's API have in common, for `compression.py`.
 
-A packed record can be read only with the very bytes it was packed with, so what stands here is
+A packed record can be read only with the very bytes it was packed with, so what is here is
 never changed. Better phrases are another constant, under another version.
 """
 
 #: Version 1: field names of the API's models in the order in which the server writes them, values
-#: that they often have, and words that prompts begin with. The likeliest stand last, where deflate
+#: that they often have, and words that prompts begin with. The likeliest are last, where deflate
 #: needs the fewest bits to point at them.
 PHRASES_1 = (
     b" Do not submit the form. Stop before Log in with the username and password. If "

@@ -26,7 +26,7 @@ Argument = str | bytes | int
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A transition's source, its shared parts in front, and the SHA-1 that EVALSHA asks for."""
+    """A transition's source, its shared parts in front, and the SHA-1 that EVALSHA requests."""
 
     name: str
     source: str
@@ -43,8 +43,8 @@ class ScriptCall(Generic[T]):
     parse: Callable[[Any], T]
 
 
-#: Scripts that take jobs in: a Redis that drops keys is refused by them alone, since a person who
-#: finds it so has to see the queue, and to pause it.
+#: Scripts that take jobs in: a Redis that drops keys is refused by them alone, since an
+#: operator still has to see the queue, and to pause it.
 TAKES_IN = frozenset({"enqueue", "open_batch"})
 #: The scripts in folders by role, and in `lib` the parts that they share.
 LUA = files("runqueue") / "lua"

@@ -203,7 +203,7 @@ submission_times = of_ids("submission_times", _times)
 
 
 def waiting_lanes(account: str, cursor: str, keys: int) -> ScriptCall[tuple[str, list[str]]]:
-    """Look for lanes through all keys; returns the next cursor ('0' = that was all) and names.
+    """Search all keys for lanes; returns the next cursor ('0' = that was all) and names.
 
     Args:
         account: the account.
@@ -218,7 +218,7 @@ def read_lanes(
 ) -> ScriptCall[list[tuple[int, list[str], list[str]]]]:
     """Read the jobs of lanes that lost claims may have been of, in the order of claims.
 
-    By lane: how many ids were read, the jobs, and those that are looked for later
+    By lane: how many ids were read, the jobs, and those that are searched for later
     (`suspect_lost`).
 
     Args:
@@ -329,7 +329,7 @@ def bound_runs(
     Args:
         account: the account.
         run_ids: the runs, at most 1,000.
-        but_spares: count runs that may be given to an equal job as nobody's.
+        but_spares: also count unowned runs that may be given to an equal job.
     """
     return ScriptCall(load("bound_runs"), account, [int(but_spares), *run_ids], texts)
 
@@ -374,7 +374,7 @@ def suspect_lost(
     marked: bool,
     known: bool = False,
 ) -> ScriptCall[list[int]]:
-    """Have jobs looked for whose claims Redis may have lost: 1 unconfirmed, 2 as soon as its run
+    """Have jobs searched for whose claims Redis may have lost: 1 unconfirmed, 2 as soon as its run
     fails or its upload is accepted, 0 it waits no more, or waits for a time still to come.
 
     Args:
@@ -430,14 +430,14 @@ def heartbeat(
         process: the process's name.
         lease_us: how long the lease is to hold.
         sequence: the highest claim sequence the process saw; -1 = it saw none yet.
-        passed_us: what the process's own clock shows, which nobody sets.
+        passed_us: what the process's own clock shows, which is never set.
         first: whether the name is new.
         reads: how long ago the process had a read answered, and since when all of its reads fail
             (microseconds, -1 = not at all), and with what.
         date_us: what the server's own clock shows at least, microseconds; None = not known.
 
     Returns:
-        The claim sequence; -2 = the lease holds, but the server is not trusted; -1 = it was lost.
+        The claim sequence; -2 = the lease holds, but the server is not confirmed; -1 = it was lost.
     """
     arguments: list[Argument] = [process, lease_us, int(first), sequence, passed_us, *reads]
     arguments.append("" if date_us is None else date_us)

@@ -60,7 +60,7 @@ def test_a_server_that_closes_or_speaks_before_it_is_asked_was_not_sent_the_requ
         async with server, AsyncTransport(tls=False, max_connections=1) as transport:
             async with asyncio.timeout(30):
                 for _ in range(2):
-                    with pytest.raises(NotSentError, match="closed before it was asked"):
+                    with pytest.raises(NotSentError, match="closed before the request"):
                         await transport.exchange(Request("POST", url, {}, b"{}"))
 
     run(check())

@@ -339,5 +339,5 @@ async def test_a_tunnel_that_has_ended_is_handed_on_to_nobody() -> None:
         name, _, port = host.partition(":")
         tunnel, _ = await loop.create_connection(asyncio.Protocol, name, int(port))
         tunnel.close()
-        with pytest.raises(ConnectionResetError, match="closed before it was asked"):
+        with pytest.raises(ConnectionResetError, match="closed before the request"):
             await go_on(loop, tunnel, asyncio.Protocol(), None, None)

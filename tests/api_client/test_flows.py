@@ -347,7 +347,7 @@ def test_a_server_that_answers_without_telling_is_not_supported(run_id: str) -> 
         call = flow.send(call.read({"run_id": run_id}))
     assert isinstance(call, Call)
     reason = call.read({"run_id": run_id})
-    with pytest.raises(NotSupported, match=f"does not tell of the webhook of run {run_id}"):
+    with pytest.raises(NotSupported, match=f"does not report the webhook of run {run_id}"):
         flow.send(reason)
 
 

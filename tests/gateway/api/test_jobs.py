@@ -59,7 +59,7 @@ async def test_who_waits_is_answered_when_the_job_ends(
     desk: Desk, client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "runqueue.producer.waiters.LOOK_EVERY", 60.0
+        "runqueue.producer.waiters.CHECK_EVERY", 60.0
     )  # it is woken, or not answered
     (job,) = desk.running()
 

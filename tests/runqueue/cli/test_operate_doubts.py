@@ -129,7 +129,7 @@ def test_a_job_whose_cancel_was_asked_for_is_not_submitted_again(desk: Desk) -> 
     result = desk.run("unconfirmed", "resubmit", job_id, "--yes")
 
     assert result.exit_code == 3
-    assert f"{job_id}: a cancel was asked for" in result.stderr
+    assert f"{job_id}: a cancel was requested" in result.stderr
     assert desk.states() == {"unconfirmed": 1}
 
 

@@ -27,7 +27,7 @@ from tests.runqueue.cli.delivering import (
 
 FILTERS = "--gave-up, --pending, --unknown, --group, --batch, --account, --since or --all"
 Bring = Callable[..., list[str]]
-NOT_TO_BE_TOLD = "its run has not ended, or nobody is to be told of it"
+NOT_TO_BE_TOLD = "its run has not ended, or it has no webhook"
 
 
 def still(desk: Desk, made: dict[str, str]) -> dict[str, str]:

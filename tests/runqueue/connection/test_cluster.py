@@ -101,7 +101,7 @@ async def test_a_job_of_each_node_is_handed_in_finished_and_waited_for(
 async def test_who_waits_is_told_of_an_end_at_any_node(
     kind: str, nodes: Cluster, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiters, "LOOK_EVERY", 600.0)  # so only a message makes it look
+    monkeypatch.setattr(waiters, "CHECK_EVERY", 600.0)  # so only a message makes it look
     with RunQueue(nodes.url) as queue:
         ids = [answer.job_id for answer in queue.enqueue_many(lines(1))]
         async with AsyncRunQueue(nodes.url) as other:

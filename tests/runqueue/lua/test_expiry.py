@@ -244,7 +244,7 @@ def test_an_upload_that_expired_does_not_go_on(clock: Clockwork) -> None:
     clock.sweep("expire_batches", UPLOAD)
     before = clock.dump()
     for flow in (flows.pause_batch, flows.resume_batch, flows.retry_failed):
-        with pytest.raises(BatchExpired, match="hand them in again"):
+        with pytest.raises(BatchExpired, match="enqueue them again"):
             clock.drive(flow(clock.account, batch))
     assert clock.hold(batch, "resume", "expired") == "expired"
     assert clock.seal(batch) == job_calls.EXPIRED

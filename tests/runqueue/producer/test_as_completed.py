@@ -47,7 +47,7 @@ class Both:
     def is_quiet(self) -> bool:
         """Whether it listens, and no look is under way or due."""
         ends = self.queue._ends
-        return ends._is_heard and not ends._asked and self.looked == len(self.looks)
+        return ends._is_heard and not ends._to_check and self.looked == len(self.looks)
 
     def as_completed(self, job_ids: Iterable[str], timeout: float | None = 30) -> Callable[[], Any]:
         """Begin; returns what gives the next job, None at the end."""
@@ -80,7 +80,7 @@ async def both(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[
 
 @pytest.fixture(autouse=True)
 def _seldom(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiters, "LOOK_EVERY", 60.0)
+    monkeypatch.setattr(waiters, "CHECK_EVERY", 60.0)
 
 
 async def test_jobs_come_as_they_end(both: Both, client: redis.Redis) -> None:
@@ -172,7 +172,7 @@ async def test_thousands_of_jobs_cost_a_few_looks(both: Both, clock: Clockwork) 
 async def test_thousands_of_coroutines_that_wait_take_no_more_than_a_few_connections(
     redis_url: str, clock: Clockwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiters, "LOOK_EVERY", 0.5)
+    monkeypatch.setattr(waiters, "CHECK_EVERY", 0.5)
     jobs = [job_id for _ in range(5) for job_id in clock.enqueue(1_000)]
     others = len(clock.client.client_list())
     async with AsyncRunQueue(redis_url) as queue:

@@ -158,9 +158,9 @@ async def test_an_upload_that_expired_says_what_to_do(ask: Ask, client: redis.Re
     run(client, worker_calls.sweep("default", "expire_batches", -1_000_000, 100))
     assert (await ask("get_batch", batch)).status is BatchStatus.EXPIRED
     for name in ("seal_batch", "pause_batch", "resume_batch", "retry_failed"):
-        with pytest.raises(BatchExpired, match="hand them in again"):
+        with pytest.raises(BatchExpired, match="enqueue them again"):
             await ask(name, batch)
-    with pytest.raises(BatchExpired, match="hand them in again"):
+    with pytest.raises(BatchExpired, match="enqueue them again"):
         await ask("enqueue_many", [line("b")], batch=batch)
     assert await ask("cancel_batch", batch) == 0
 

@@ -142,7 +142,7 @@ async def far(either: Either, proxy: Proxy, threads: ThreadPoolExecutor) -> Asyn
 @pytest.fixture
 def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits does not look by itself while a test runs."""
-    monkeypatch.setattr(waiters, "LOOK_EVERY", NEVER)
+    monkeypatch.setattr(waiters, "CHECK_EVERY", NEVER)
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ async def test_200_that_wait_use_one_connection_to_listen_and_look_together(
 async def test_those_that_wait_are_looked_at_now_and_then_in_one_look(
     either: Either, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiters, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(waiters, "CHECK_EVERY", 0.1)
     monkeypatch.setattr(waiters, "CHANNELS", "nobody:speaks:here")
     jobs = new_job(client, 100)
     waiting = [either.wait(job_id) for job_id in jobs]
@@ -290,7 +290,7 @@ def script_that_cancels(client: redis.Redis, job_id: str) -> tuple[Any, ...]:
 async def test_a_message_that_is_lost_costs_only_time(
     either: Either, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiters, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(waiters, "CHECK_EVERY", 0.05)
     monkeypatch.setattr(waiters, "CHANNELS", "nobody:speaks:here")
     (job_id,) = new_job(client)
     waiting = await either.waiting(job_id)
@@ -334,7 +334,7 @@ async def test_the_listener_stays_for_a_while_and_ends_with_the_queue(
 async def test_who_waits_when_the_queue_is_closed_goes_on(
     either: Either, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiters, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(waiters, "CHECK_EVERY", 0.1)
     (job_id,) = new_job(client)
     waiting = await either.waiting(job_id)
     await either.close()
@@ -397,7 +397,7 @@ async def test_a_connection_that_says_nothing_is_given_up_for_another(
 async def test_who_waits_is_told_that_redis_is_gone(
     far: Either, proxy: Proxy, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiters, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(waiters, "CHECK_EVERY", 0.1)
     (job_id,) = new_job(client)
     waiting = await far.waiting(job_id)
 

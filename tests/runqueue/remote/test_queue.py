@@ -357,7 +357,7 @@ def test_a_lost_answer_repeats_what_has_custom_ids_alone(
         if named:
             assert remote.upload(jobs).new + remote.upload(jobs).known >= 3
         else:
-            with pytest.raises(QueueUnavailable, match="may be accepted; look"):
+            with pytest.raises(QueueUnavailable, match="may be accepted; check"):
                 remote.upload(jobs)
     assert desk.states() == {"ready": 3}
 
