@@ -120,7 +120,7 @@ def resubmit(options: JobOptions) -> None:
     with operating() as operations:
         ids = options.ids(operations, JobState.UNCONFIRMED)
         jobs_again = f"submit {counted(len(ids), 'job')} again"
-        confirm(f"{jobs_again}, although they may have runs", yes=options.yes)
+        confirm(f"{jobs_again}, although runs of them may exist", yes=options.yes)
         action = OperatorAction("resubmit", options.by(JobState.UNCONFIRMED))
         tell_settled(operations, operations.resubmit(ids), "ready", action)
 

@@ -157,7 +157,7 @@ def _tell_known(queue: Queue, outcome: UploadReport, upload: UploadOptions) -> N
         with suppress(BatchNotFound):
             found = queue.get_batch(batch)
             if found.held in _ENDED:
-                words = "submitting its waiting jobs again does not run them"
+                words = "what of it has not run does not run by being submitted again"
                 tell(f"batch {batch}, known before: {held_words(found)}; {words}")
 
 

@@ -109,9 +109,9 @@ def json_lines(lines: Iterator[Text]) -> Iterator[Row]:
 
 def _check_begins(number: int, raw: bytes) -> None:
     if raw[:1] == b"[":
-        said = "an array: submit its objects by jq -c '.[]' FILE | runqueue submit -"
+        said = "an array: jq -c '.[]' FILE | runqueue submit - submits its objects"
     elif raw == b"{":
-        said = "an object over several lines: submit it by jq -c . FILE | runqueue submit -"
+        said = "an object over several lines: jq -c . FILE | runqueue submit - submits it"
     else:
         return
     raise Unreadable(number, f"expected one JSON object a line, got {said}")
