@@ -2,19 +2,19 @@
 
 Data goes to stdout, everything else to stderr. Exit codes:
 
-    0    every job completed; without waiting: the jobs were handed in
+    0    every job completed; without waiting: the jobs were submitted
     1    a job failed, was canceled, is dead or unconfirmed; or the results could not be written, or
-         have not all of the batch, since some of its jobs have not ended
-    2    the command was given wrongly, or its question was not answered with yes
+         are incomplete, since some jobs of the batch have not ended
+    2    wrong usage, or a question was not answered with yes
     3    a line of the file, or an id, was not accepted
-    4    the queue cannot be reached, takes no jobs, or a gateway does not know our token
-    130  interrupted; jobs that were handed in go on
+    4    the queue cannot be reached, takes no jobs, or a gateway refuses the token
+    130  interrupted; submitted jobs go on
 """
 
 import os
 import sys
 
-#: What the command line reads of `.env`, as the workers in this folder do.
+#: The variables that the command line reads from `.env`, as workers do that start in this folder.
 _FROM_FILE = (
     "RUNQUEUE_REDIS_URL",
     "RUNQUEUE_URL",
@@ -38,7 +38,7 @@ def main() -> None:
         sys.exit(2)
     found = dotenv.dotenv_values(".env")
     for name in _FROM_FILE:
-        # An empty variable is one that is not set, as the workers take it.
+        # An empty variable counts as not set, as for the workers.
         if (value := found.get(name)) and not os.environ.get(name):
             os.environ[name] = value
     from runqueue.cli.app import run  # noqa: PLC0415 - imports typer

@@ -1,4 +1,4 @@
-"""The commands put together; those of other packages join by entry point."""
+"""The command line app; commands of other packages join by entry point."""
 
 from importlib.metadata import version
 from typing import Annotated

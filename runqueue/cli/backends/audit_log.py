@@ -1,8 +1,8 @@
-"""The audit of what commands do to the queue: who, what, and to how many.
+"""The audit log of what commands do to the queue: who, what, and to how many jobs.
 
-The gateway itself notes what is done through it. A note that Redis does not take is reported and
-changes no exit code, since the action is done. Each note goes to the machine's own log (syslog,
-facility `auth`) as well, as one JSON object, where there is one; see `runqueue/store/audit.py`.
+The gateway itself records what is done through it. An entry that Redis refuses is reported and
+changes no exit code, since the action is done. Each entry goes to the machine's own log (syslog,
+facility `auth`) as well, where there is one, as a JSON object; see `runqueue/store/audit.py`.
 """
 
 import json
@@ -23,14 +23,14 @@ from runqueue.store.accounts import account_of
 
 
 def note(queue: AnyQueue, what: str, target: str = "", detail: str = "", *, account: str) -> None:
-    """Note what a command did to an account, or to something in it.
+    """Record what a command did to an account, or to something in it.
 
     Args:
         queue: the queue.
         what: the action, as the page and the API name it.
         target: the job, batch or group that it was done to; '' = the account, or many.
-        detail: what it came to, in words.
-        account: which.
+        detail: the outcome, in words.
+        account: the account's name.
     """
     if not isinstance(queue, RunQueue):
         return
@@ -54,14 +54,14 @@ def note_jobs(
     of: int = 0,
     by: str = "",
 ) -> None:
-    """Note what was done to jobs, once for each account that has some of them.
+    """Record what was done to jobs, in one entry for each of their accounts.
 
     Args:
         queue, what: as for `note`.
-        job_ids: those to which it was done; none = nothing is noted.
-        came_to: what it came to, in words.
-        noun: what one of them is.
-        of: how many were meant, if more.
+        job_ids: those to which it was done; none = nothing is recorded.
+        came_to: the outcome, in words.
+        noun: what one of them is called.
+        of: how many were chosen, if more.
         by: the filter that chose them, in words.
     """
     if not isinstance(queue, RunQueue):
@@ -84,13 +84,13 @@ def note_counts(
     of: int,
     by: str = "",
 ) -> None:
-    """Note what was done to many things, once for each account.
+    """Record what was done to many jobs or runs, in one entry for each account.
 
     Args:
         queue, what, came_to, by: as for `note_jobs`.
-        counts: how many of which account.
-        noun: what one of them is.
-        of: how many there are in all.
+        counts: how many, by account.
+        noun: what one of them is called.
+        of: how many were chosen in all.
     """
     for account, n in counts.items():
         size = counted(n, noun) if n == of else f"{n:,} of {counted(of, noun)}"
@@ -99,7 +99,7 @@ def note_counts(
 
 
 def _owners(queue: RunQueue, ids: list[str]) -> list[str]:
-    """Return the accounts of ids; reads names from Redis only if there is more than `default`."""
+    """Return the accounts of ids; reads Redis only if some are not of `default`."""
     found = [account_of(some_id, [DEFAULT]) for some_id in ids]
     if None not in found:
         return [DEFAULT] * len(ids)

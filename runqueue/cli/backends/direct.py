@@ -1,6 +1,6 @@
-"""The queue that a command speaks to: Redis, or with `--url` a gateway; what commands need of it.
+"""The queue that a command uses: Redis, or with `--url` a gateway.
 
-A command says `with opened(url) as queue`, and does not care which of both it is.
+A command says `with opened(url) as queue`; both have the same methods.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from runqueue.store.operator_calls import CancelCounts
 if TYPE_CHECKING:
     from runqueue.cli.backends.gateway import GatewayQueue
 
-#: What a command speaks to; and what its parts need of it.
+#: What a command opens; and what functions take that need only the public queue.
 Queue: TypeAlias = "DirectQueue | GatewayQueue"
 AnyQueue: TypeAlias = "RunQueue | GatewayQueue"
 
@@ -40,11 +40,11 @@ Url = Annotated[
     typer.Option(
         "--url",
         envvar="RUNQUEUE_URL",
-        help="Speak to the gateway there (its token: RUNQUEUE_TOKEN) instead of to Redis.",
+        help="Use the gateway there (its token: RUNQUEUE_TOKEN) instead of Redis.",
     ),
 ]
 
-#: Steps under way at a time.
+#: Reads under way at a time.
 _READERS = 2
 
 
@@ -52,11 +52,11 @@ class DirectQueue(RunQueue):
     """The queue in Redis, as the commands need it."""
 
     def home(self) -> str:
-        """Return the account of what names none."""
+        """Return the account where none is named."""
         return DEFAULT
 
     def timeline(self, job_id: str) -> dict[str, Any]:
-        """Return a job's request, as far as it may be shown, and its steps; {} = not known."""
+        """Return a job's request, as far as it may be shown, and its steps; {} = unknown."""
         trail = self.send(read_trail(self._account(job_id), job_id))
         return {} if trail is None else trail.as_dict()
 
@@ -100,10 +100,10 @@ class DirectQueue(RunQueue):
 
 @contextmanager
 def opened(url: str | None) -> Iterator[Queue]:
-    """Open the queue; what goes wrong ends the command with a line.
+    """Open the queue; an error ends the command with a line on stderr.
 
     Args:
-        url: the gateway's; None = the queue is in Redis.
+        url: the gateway's; None = use Redis.
     """
     with errors_told():
         if url:
@@ -115,9 +115,9 @@ def opened(url: str | None) -> Iterator[Queue]:
 
 
 def gateway_at(url: str) -> GatewayQueue:
-    """Open a gateway; a URL or a token that is none ends the command."""
+    """Open a gateway; an invalid URL or token ends the command."""
     try:
-        # httpx takes its time to load, and few commands need it.
+        # httpx loads slowly, and few commands need it.
         from runqueue.cli.backends.gateway import GatewayQueue  # noqa: PLC0415
     except ImportError:
         tell("runqueue: --url needs: pip install 'runqueue[http]'")
@@ -135,10 +135,10 @@ def gateway_at(url: str) -> GatewayQueue:
 
 
 def redis_is_needed() -> None:
-    """End a command that speaks to Redis alone, where only a gateway is named."""
+    """End a command that needs Redis if only a gateway is configured."""
     if os.environ.get("RUNQUEUE_URL") and not os.environ.get("RUNQUEUE_REDIS_URL"):
         tell(
-            "runqueue: this command speaks to Redis alone: set RUNQUEUE_REDIS_URL"
+            "runqueue: this command needs Redis: set RUNQUEUE_REDIS_URL"
             " (RUNQUEUE_URL names a gateway)"
         )
         raise typer.Exit(Exit.USAGE)

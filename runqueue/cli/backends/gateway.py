@@ -17,13 +17,13 @@ from runqueue.records.job import Job, JobState
 from runqueue.remote.queue import RemoteQueue
 from runqueue.store.operator_calls import CancelCounts
 
-#: Lines that are yielded at once, and bytes of these.
+#: The most lines, and bytes of lines, that are yielded at once.
 _LINES, _BYTES = 500, 1024 * 1024
 _WAITING = (JobState.READY, JobState.SCHEDULED)
 
 
 class GatewayQueue(RemoteQueue):
-    """A `RemoteQueue` that finds and cancels many jobs, one call each."""
+    """A `RemoteQueue` that finds many jobs, and cancels them by one call each."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -31,14 +31,14 @@ class GatewayQueue(RemoteQueue):
         self._since: dict[str, float] = {}
 
     def home(self) -> str:
-        """Return the account of what names none: `default`, or else the token's first."""
+        """Return the account where none is named: `default`, or the token's first."""
         names = self.accounts()
         return names[0] if names and DEFAULT not in names else DEFAULT
 
     def timeline(self, job_id: str) -> dict[str, Any]:
-        """Return a job's request, as far as it may be shown, and its steps; {} = not known.
+        """Return a job's request, as far as it may be shown, and its steps; {} = unknown.
 
-        An older gateway does not know them.
+        Older gateways do not have them.
         """
         try:
             found = self._link.ask(
@@ -50,7 +50,7 @@ class GatewayQueue(RemoteQueue):
         return found
 
     def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
-        """Return for how long jobs have been unconfirmed, since the first call for each."""
+        """Return how long each job has been unconfirmed, measured from its first call here."""
         now = time.monotonic()
         return [
             (JobState.UNCONFIRMED, now - self._since.setdefault(job_id, now)) for job_id in job_ids
@@ -88,7 +88,7 @@ class GatewayQueue(RemoteQueue):
         return CancelCounts(waiting, max(jobs - waiting - over, 0), over)
 
     def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[ResultLine]]:
-        """Go through a batch's results as they come; what came before an error is not lost."""
+        """Go through a batch's results as they arrive; those before an error are yielded first."""
         found: list[ResultLine] = []
         weight = 0
         try:

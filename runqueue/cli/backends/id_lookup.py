@@ -1,4 +1,4 @@
-"""What people call jobs and batches by: ids, and the custom_ids that they know better."""
+"""Find jobs and batches by id or custom_id."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from runqueue.records.job import Job
 def named(
     queue: AnyQueue, names: Sequence[str], namespace: str, *, result: bool = False
 ) -> list[Job | Batch]:
-    """Find what is named, each once; a name that is not on record ends the command.
+    """Find jobs and batches by name, each once; an unknown name ends the command.
 
     Jobs are read in pages, a batch in a round trip of its own.
 
@@ -44,7 +44,7 @@ def named(
 
 
 def named_jobs(queue: AnyQueue, names: Sequence[str], namespace: str) -> list[str]:
-    """Find the jobs that are named and return their ids; a batch among them ends the command.
+    """Return the ids of named jobs; the name of a batch ends the command.
 
     Args:
         queue, names, namespace: as for `named`.
@@ -71,5 +71,5 @@ def _batch(queue: AnyQueue, name: str) -> Batch | None:
 
 
 def _is_text(name: str) -> bool:
-    """Return whether an argument was UTF-8; Python keeps the bytes of others as half characters."""
+    """Return whether an argument was UTF-8; Python keeps other bytes as lone surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in name)

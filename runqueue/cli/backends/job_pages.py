@@ -1,4 +1,4 @@
-"""Lists of jobs, read page by page from whichever queue a command speaks to."""
+"""Lists of jobs, read page by page from Redis or a gateway."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runqueue.operator.operations import Filter
 from runqueue.producer.queue import RunQueue
 from runqueue.records.job import Job
 
-if TYPE_CHECKING:  # httpx takes its time to load, and few commands need it.
+if TYPE_CHECKING:  # httpx loads slowly, and few commands need it.
     from runqueue.remote.queue import RemoteQueue
 
 
@@ -20,9 +20,9 @@ def every_job(
 
     Args:
         queue: the queue.
-        wanted: which jobs, by what `list_jobs` takes.
-        account: whose.
-        limit: jobs of a page.
+        wanted: the filters, as of `list_jobs`.
+        account: whose jobs.
+        limit: jobs a page.
     """
     cursor = ""
     while True:

@@ -35,7 +35,7 @@ Reason = Annotated[
     typer.Option(callback=_not_empty, help="Only jobs whose reason contains this text."),
 ]
 Account = Annotated[str | None, typer.Option(callback=_not_empty, help="Only this account.")]
-All = Annotated[bool, typer.Option("--all", help="All that the filters leave.")]
+All = Annotated[bool, typer.Option("--all", help="All jobs that match the filters.")]
 Namespace = Annotated[str, typer.Option(help="The namespace of the custom_ids.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
@@ -63,9 +63,9 @@ class JobOptions:
         return "" if self.jobs else ", ".join(filter(None, (state.value, self.wanted.words)))
 
     def ids(self, operations: Operations, state: JobState, hint: str = "") -> list[str]:
-        """Return the ids of the named jobs, or of those in a state that the filters leave.
+        """Return the ids of the named jobs, or of those in a state that match the filters.
 
-        Where the filters leave none, the command ends, with a hint if there is one.
+        If none match, the command ends, with a hint if one is given.
         """
         filtered = self.everything or self.account is not None
         if not by_filter(self.jobs, self.wanted, self.namespace, filtered=filtered):
@@ -92,7 +92,7 @@ class ListOptions:
 
 
 class OperatorAction(NamedTuple):
-    """What a command does, as it is noted.
+    """What a command does, as the audit log has it.
 
     Args:
         what: the action.
@@ -106,13 +106,13 @@ class OperatorAction(NamedTuple):
 
 
 _FILTERS = "--group, --batch, --reason, --account or --all"
-#: Of what was settled otherwise: where the job's state says more.
+#: Outcomes that are reported with the job's state.
 _OF_THE_STATE = {Settled.NOT_UNCONFIRMED, Settled.NOT_DEAD, Settled.NOT_ENDED_BADLY}
 
 
 @contextmanager
 def operating() -> Iterator[Operations]:
-    """Open the queue for an operator; what goes wrong ends the command with a line."""
+    """Open the queue for an operator; an error ends the command with a line on stderr."""
     redis_is_needed()
     with errors_told(), RunQueue() as queue:
         yield Operations(queue)
@@ -131,7 +131,7 @@ def by_filter(
     Args:
         named, namespace: the names, and the namespace of those that are custom_ids.
         wanted: the filters.
-        filtered: whether there is another filter, or all are meant.
+        filtered: whether there is another filter, or all jobs are chosen.
         filters: the command's options that are filters, in words.
     """
     filtered = filtered or wanted != Filter()
@@ -155,7 +155,7 @@ def confirm(what: str, *, yes: bool) -> None:
         answer = sys.stdin.readline()
         typer.echo(f"{what}? [y/N]: ", err=True)
         if not answer:
-            tell("runqueue: nobody to ask; give --yes")
+            tell("runqueue: stdin is closed, so nobody can confirm; give --yes")
         if answer.strip().lower() not in {"y", "yes"}:
             raise typer.Exit(Exit.USAGE)
     elif not typer.confirm(f"{what}?", err=True):
@@ -165,7 +165,7 @@ def confirm(what: str, *, yes: bool) -> None:
 def tell_settled(
     operations: Operations, settled: dict[str, Settled], done: str, action: OperatorAction
 ) -> None:
-    """Note and print what was settled; the exit code reports decisions that failed."""
+    """Record and print the outcomes; the exit code reports decisions that failed."""
     good = [job_id for job_id, outcome in settled.items() if outcome is Settled.DONE]
     came_to = f"{done}: {action.more}" if action.more else done
     note_jobs(operations.queue, action.what, good, came_to, of=len(settled), by=action.by)

@@ -1,4 +1,4 @@
-"""`runqueue batch`: the batches of an account, and what people do to one."""
+"""`runqueue batch`: the batches of an account: list, show, pause, resume, cancel, retry, watch."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ from runqueue.records.batch import Batch, BatchStatus
 from runqueue.records.job import JobState
 
 batch = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Batches: jobs that were handed in together."
+    no_args_is_help=True, rich_markup_mode=None, help="Batches: jobs that were submitted together."
 )
 
 CallbackUrl = Annotated[
@@ -29,18 +29,20 @@ CallbackUrl = Annotated[
     typer.Option(
         "--callback-url",
         metavar="URL",
-        help="Send them there, and all later ones of the batch.",
+        help="Send them, and all later ones of the batch, to this URL.",
     ),
 ]
-Canceled = Annotated[bool, typer.Option("--canceled", help="Its canceled jobs, too.")]
+Canceled = Annotated[bool, typer.Option("--canceled", help="Also its canceled jobs.")]
 OneBatch = Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch.")]
-Account = Annotated[str | None, typer.Option(help="The account; by --url the token's.")]
+Account = Annotated[
+    str | None, typer.Option(help="The account; default: the token's, or `default`.")
+]
 OneObject = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 #: Batches read in one call.
 _PAGE = 100
 _COLUMNS = ("batch", "status", "completed", "bad", "jobs", "created_at", "name")
-#: What holds a batch that is in progress.
+#: The holds of a batch that is in progress.
 _HELD = frozenset({"paused", "canary"})
 
 
@@ -92,7 +94,7 @@ def _paused_words(group: str | None) -> str | None:
 
 @batch.command()
 def show(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None:
-    """Show how a batch stands."""
+    """Show the state of a batch."""
     with opened(url) as queue:
         print_values(batch_values(queue.get_batch(one), as_json=as_json), as_json=as_json)
 
@@ -109,9 +111,9 @@ def pause(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None
 
 @batch.command()
 def resume(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None:
-    """Go on with a batch that was paused, was aborted by its rules, or waits for its canary.
+    """Resume a batch that was paused, was aborted by its rules, or waits for its canary.
 
-    A batch that a rule of its own holds goes on without its rules.
+    After an abort or a canary it continues without its rules.
     """
     with opened(url) as queue:
         found = queue.resume_batch(one)
@@ -154,9 +156,9 @@ def retry_failed(
             return
         typer.echo(came_to)
         if left := done.canceled_left:
-            words = "is left as it is; --canceled takes it, too"
+            words = "is left as it is; --canceled includes it"
             if left > 1:
-                words = "are left as they are; --canceled takes them, too"
+                words = "are left as they are; --canceled includes them"
             tell(f"runqueue: {counted(left, 'canceled job')} {words}")
         if done.jobs and found.held in {"aborted", "paused"}:
             tell(f"The batch is {found.held}: `runqueue batch resume {one}` lets them go.")
@@ -185,9 +187,9 @@ def retry_callbacks(
 
 @batch.command()
 def watch(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None:
-    """Follow a batch until it is over: done of all, by state, rate, and the time that is left.
+    """Follow a batch until it is over: jobs done, by state, their rate, and the time left.
 
-    Ctrl-C ends the watching, not the batch.
+    Ctrl-C stops watching; the batch continues.
     """
     with opened(url) as queue:
         found = watch_batch(queue, one)

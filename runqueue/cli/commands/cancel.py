@@ -1,4 +1,4 @@
-"""`runqueue cancel`: jobs and batches by name, or all that a filter leaves."""
+"""`runqueue cancel`: jobs and batches by name, or all jobs that match a filter."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -24,7 +24,7 @@ Names = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class CancelOptions(JobOptions):
-    """The options by which the command's jobs are chosen; it takes names of batches, too."""
+    """The options that choose the jobs; names of batches are accepted, too."""
 
     jobs: Names = None
 
@@ -33,8 +33,8 @@ class CancelOptions(JobOptions):
 def cancel(options: CancelOptions, *, url: Url = None, as_json: AsJson = False) -> None:
     """Cancel the named jobs and batches, or the jobs that filters choose.
 
-    A run that has begun is canceled at Skyvern; until its end is known its job keeps its state.
-    If a name is not on record, nothing is canceled.
+    A run that has begun is canceled at Skyvern; its job keeps its state until the run has ended.
+    If a name is unknown, nothing is canceled.
     """
     wanted, account = options.wanted, options.account
     filtered = options.everything or account is not None
@@ -55,10 +55,10 @@ def cancel(options: CancelOptions, *, url: Url = None, as_json: AsJson = False) 
 def _cancel_named(
     queue: Queue, names: list[str], namespace: str
 ) -> tuple[CancelCounts, dict[str, Any]]:
-    """Cancel what is named; returns what it came to, and what --json says of a single one."""
+    """Cancel the named jobs and batches; returns the counts, and the JSON of a single one."""
     found = named(queue, names, namespace)
     batches = dict.fromkeys(one.id for one in found if not isinstance(one, Job))
-    # A job of a batch that is named, too, counts once.
+    # A named job of a named batch counts once.
     jobs = [one.id for one in found if isinstance(one, Job) and one.batch not in batches]
     done = queue.cancel_jobs(jobs)
     for one in batches:
@@ -76,7 +76,7 @@ def _cancel_named(
 
 
 def _note_named(queue: Queue, jobs: list[str], batches: list[str], done: CancelCounts) -> None:
-    """Note the cancel of what was named, in one note an account."""
+    """Record the cancel of named jobs and batches, in one entry an account."""
     words = canceled_words(done)
     if len(batches) == 1 and not jobs:
         note_jobs(queue, "cancel_batch", batches, words)
@@ -88,7 +88,7 @@ def _note_named(queue: Queue, jobs: list[str], batches: list[str], done: CancelC
 
 
 def canceled_words(done: CancelCounts) -> str:
-    """Return what a cancel came to, in words."""
+    """Return the counts of a cancel in words."""
     return (
         f"{done.at_once:,} canceled at once, the runs of {done.asked:,} will be canceled,"
         f" {done.over:,} over already"
@@ -96,7 +96,7 @@ def canceled_words(done: CancelCounts) -> str:
 
 
 def tell_canceled(done: CancelCounts, values: dict[str, Any], *, as_json: bool) -> None:
-    """Say what a cancel came to; as JSON, with other values before it."""
+    """Report the counts of a cancel; as JSON, with other values before them."""
     if as_json:
         counts = {"canceled": done.at_once, "will_be_canceled": done.asked, "over": done.over}
         typer.echo(orjson.dumps({**values, **counts}))

@@ -15,12 +15,14 @@ group = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Groups: shares of an account."
 )
 
-Account = Annotated[str | None, typer.Option(help="The account; by --url the token's.")]
+Account = Annotated[
+    str | None, typer.Option(help="The account; default: the token's, or `default`.")
+]
 _COLUMNS = ("group", "max_concurrent", "paused", "live", "waiting")
 
 
 def _cap(text: str | None) -> int | Keep | None:
-    """Return what `--max-concurrent` says."""
+    """Return the value of `--max-concurrent`."""
     if text is None:
         return KEEP
     if text == "none":
@@ -41,14 +43,14 @@ def set_group(
         typer.Option(metavar="N|none", help="How many of its jobs may have a slot at once."),
     ] = None,
     pause: Annotated[bool, typer.Option("--pause", help="Submit nothing more of it.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with it.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume it.")] = False,
     account: Account = None,
     url: Url = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of text.")
     ] = False,
 ) -> None:
-    """Cap a group, pause it, or let it go on; what is not said stays as it is."""
+    """Cap, pause or resume a group; settings that are not given stay as they are."""
     cap = _cap(max_concurrent)
     if pause and resume:
         raise typer.BadParameter("expected one of --pause and --resume, not both")

@@ -1,4 +1,4 @@
-"""The commands for lines that were refused: those of the inbox, and of Celery messages."""
+"""The commands for refused lines of the inbox and of Celery messages."""
 
 from collections import Counter
 from typing import Any
@@ -32,7 +32,7 @@ def list_refused(
     limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
-    """Show refused lines and what is wrong with them, oldest first; --json shows the lines, too."""
+    """Show refused lines with their errors, oldest first; --json includes the lines."""
     redis_is_needed()
     with errors_told(), RunQueue() as queue:
         refused = RejectedLines(queue)
@@ -72,7 +72,7 @@ def retry(
     everything: All = False,
     yes: Yes = False,
 ) -> None:
-    """Put refused lines back into the inbox, say after their account was set up."""
+    """Put refused lines back into the inbox, for example once their account exists."""
     redis_is_needed()
     with errors_told(), RunQueue() as queue:
         refused = RejectedLines(queue)
@@ -85,8 +85,8 @@ def retry(
         typer.echo(came_to)
         if moved < len(found):
             tell(
-                "runqueue: the others are of an unknown account or of another than their inbox's,"
-                " or were not kept whole"
+                "runqueue: the others name an unknown account or another than their inbox's, or"
+                " were not kept whole"
             )
             raise typer.Exit(Exit.INVALID)
 
@@ -115,7 +115,7 @@ def _note(
 def _tell_waiting(refused: RejectedLines, account: str) -> None:
     look = refused.look(account)
     if look.waiting + look.taken:
-        tell(f"{account}: {counted(look.waiting + look.taken, 'line')} not looked at yet")
+        tell(f"{account}: {counted(look.waiting + look.taken, 'line')} not read yet")
 
 
 def _row(line: RefusedLine) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`runqueue jobs list`: any jobs, by the filters that the page has."""
+"""`runqueue jobs list`: jobs of any state, by the filters of the page."""
 
 from typing import Annotated
 
@@ -37,10 +37,10 @@ def list_jobs(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show jobs: of a batch in its order, ended ones of a state the newest end first.
+    """Show jobs: those of a batch in its order, ended ones of a state the newest end first.
 
-    Without a state or a batch they come in no order. A filter by reason reads all that the others
-    leave.
+    Without a state or a batch they come in no order. A filter by reason reads all jobs that match
+    the other filters.
     """
     wanted = Filter(group, batch, reason, state, custom_id, namespace)
     with opened(url) as queue:

@@ -1,4 +1,4 @@
-"""`runqueue limits`: what holds for an account, and setting it live."""
+"""`runqueue limits`: the limits of an account: show them, or set them live."""
 
 from typing import Annotated
 
@@ -26,13 +26,13 @@ def limits(
     ] = None,
     reset: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME|all", help="Go back to what the workers' environment says."),
+        typer.Option(metavar="NAME|all", help="Go back to the value of the workers' environment."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show an account's limits, or set them live: for every worker, from the next call on.
+    """Show an account's limits, or set them live: for every worker, from its next call on.
 
-    What is set live wins over the workers' environments, also over later ones, until it is reset.
+    A live value overrides the workers' environments, also later ones, until it is reset.
     """
     redis_is_needed()
     changes = _changes(values or [], reset or [])
@@ -47,7 +47,7 @@ def limits(
 
 
 def _changes(values: list[str], reset: list[str]) -> dict[str, float | None]:
-    """Return what `--set` and `--reset` say."""
+    """Return the changes of `--set` and `--reset`."""
     changes: dict[str, float | None] = {}
     for name in reset:
         changes |= dict.fromkeys(RANGES if name == _ALL else [name])

@@ -1,4 +1,4 @@
-"""The commands for jobs that need a person: dead ones, unconfirmed ones, runs that no job owns."""
+"""The commands for jobs that need a person: dead and unconfirmed ones; and for orphan runs."""
 
 from collections import Counter
 from typing import Annotated, Literal
@@ -22,23 +22,25 @@ from runqueue.cli.backends.job_selection import (
 from runqueue.cli.shared.exit_codes import Exit, tell
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.options import with_options
-from runqueue.cli.shared.tables import AsJson, Limit, show_jobs, show_strays
+from runqueue.cli.shared.tables import AsJson, Limit, show_jobs, show_orphans
 from runqueue.operator.operations import Filter
 from runqueue.records.job import JobState, is_run_id
 
 dead = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Jobs without a run that need a person."
+    no_args_is_help=True, rich_markup_mode=None, help="Dead jobs: given up without a run."
 )
 unconfirmed = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Jobs that may have a run nobody knows of."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Unconfirmed jobs: the answer to their submission was lost, so a run may exist.",
 )
 strays = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Runs of ours that no job owns."
+    no_args_is_help=True, rich_markup_mode=None, help="Orphan runs: runs of ours that no job owns."
 )
 
 Replayed = Annotated[
     Literal["dead", "failed", "canceled"],
-    typer.Option("--state", help="By filter: the jobs in this state."),
+    typer.Option("--state", help="With a filter: jobs in this state."),
 ]
 OneJob = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job, or its custom_id.")]
 
@@ -54,17 +56,17 @@ def _show(state: JobState, options: ListOptions) -> None:
 @dead.command("list")
 @with_options
 def list_dead(options: ListOptions) -> None:
-    """Show dead jobs and the words they died with, oldest first."""
+    """Show dead jobs with the reasons, oldest first."""
     _show(JobState.DEAD, options)
 
 
 @dead.command()
 @with_options
 def replay(options: JobOptions, *, state: Replayed = "dead") -> None:
-    """Submit dead, failed or canceled jobs again: the named ones, or by filter those of a state."""
+    """Submit dead, failed or canceled jobs again: named ones, or those of a state by filter."""
     with operating() as operations:
         of = JobState(state)
-        hint = "only dead jobs were looked through; --state failed or canceled takes others"
+        hint = "only dead jobs were searched; --state failed or canceled chooses others"
         ids = options.ids(operations, of, hint if of is JobState.DEAD else "")
         confirm(f"submit {counted(len(ids), 'job')} again", yes=options.yes or bool(options.jobs))
         tell_settled(
@@ -95,7 +97,7 @@ def list_unconfirmed(options: ListOptions) -> None:
 
 @unconfirmed.command()
 def adopt(job: OneJob, run_id: str, *, namespace: Namespace = "", yes: Yes = False) -> None:
-    """Say which run is the job's: it is followed from now on, and not looked for any more."""
+    """Give an unconfirmed job its run: the search ends, and the run is followed."""
     if not is_run_id(run_id):
         raise typer.BadParameter("expected a run's id: tsk_… or wr_…", param_hint="RUN_ID")
     with operating() as operations:
@@ -104,7 +106,7 @@ def adopt(job: OneJob, run_id: str, *, namespace: Namespace = "", yes: Yes = Fal
         if found.state is JobState.UNCONFIRMED:
             named = {candidate.run_id for candidate in found.candidates}
             confirm(
-                f"give the job run {run_id}, which no search found to be like its own",
+                f"give the job run {run_id}, which no search found to match",
                 yes=yes or run_id in named,
             )
         settled = {job_id: operations.adopt(job_id, run_id)}
@@ -114,7 +116,7 @@ def adopt(job: OneJob, run_id: str, *, namespace: Namespace = "", yes: Yes = Fal
 @unconfirmed.command()
 @with_options
 def resubmit(options: JobOptions) -> None:
-    """Say that there is no run: the jobs are submitted again. A run that is there runs twice."""
+    """Confirm that no run exists and submit the jobs again; a job with a run would run twice."""
     with operating() as operations:
         ids = options.ids(operations, JobState.UNCONFIRMED)
         jobs_again = f"submit {counted(len(ids), 'job')} again"
@@ -128,11 +130,11 @@ def resubmit(options: JobOptions) -> None:
 def fail(
     options: JobOptions, *, why: Annotated[str, typer.Option(help="Shown on the jobs.")] = ""
 ) -> None:
-    """Stop looking: the jobs are dead, or canceled if that was asked for, and can be replayed."""
+    """Stop the search: the jobs become dead (canceled if so requested) and can be replayed."""
     with operating() as operations:
         ids = options.ids(operations, JobState.UNCONFIRMED)
         confirm(
-            f"stop looking for the runs of {counted(len(ids), 'job')}",
+            f"stop the search for the runs of {counted(len(ids), 'job')}",
             yes=options.yes or bool(options.jobs),
         )
         action = OperatorAction("fail", options.by(JobState.UNCONFIRMED), why)
@@ -141,9 +143,9 @@ def fail(
 
 @strays.command("list")
 def list_strays(*, account: Account = None, limit: Limit = 50, as_json: AsJson = False) -> None:
-    """Show runs of ours that no job owns."""
+    """Show orphan runs: runs of ours that no job owns."""
     with operating() as operations:
-        show_strays(operations, account, limit, as_json=as_json)
+        show_orphans(operations, account, limit, as_json=as_json)
 
 
 @strays.command("cancel")
@@ -154,7 +156,7 @@ def cancel_strays(
     everything: All = False,
     yes: Yes = False,
 ) -> None:
-    """Have the workers cancel strays; one that is over disappears from the list."""
+    """Have the workers cancel orphan runs; those that have ended leave the list."""
     with operating() as operations:
         if bool(runs) == everything:
             tell("runqueue: name runs or give --all" + (", not both" if runs else ""))

@@ -1,4 +1,4 @@
-"""`runqueue pause` and `resume`: whether anything of an account is submitted."""
+"""`runqueue pause` and `resume`: stop and continue an account's submissions."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account.")]
 def pause(
     account: Account = "default",
     *,
-    reason: Annotated[str, typer.Option(help="Why; shown to all who look.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; shown wherever the account is.")] = "",
 ) -> None:
     """Submit nothing more of an account until it is resumed; runs under way go on."""
     redis_is_needed()
@@ -27,7 +27,7 @@ def pause(
 
 
 def resume(account: Account = "default") -> None:
-    """Go on with an account's submissions after a pause, or a hold that `stats` shows."""
+    """Resume an account's submissions after a pause, or a hold that `stats` shows."""
     redis_is_needed()
     with errors_told(), RunQueue() as queue:
         reason = queue.resume(account)

@@ -1,4 +1,4 @@
-"""`runqueue retry`: what of a batch ended badly is done again."""
+"""`runqueue retry`: submits the dead and failed jobs of a batch again."""
 
 from typing import Annotated
 
@@ -20,8 +20,8 @@ def retry(
     url: Url = None,
     as_json: OneObject = False,
 ) -> None:
-    """Submit what ended badly in a batch again, as `runqueue batch retry-failed`."""
+    """Submit the dead and failed jobs of a batch again, as `runqueue batch retry-failed`."""
     if not failed:
-        words = "expected --failed: what has completed is not done again"
+        words = "expected --failed: completed jobs are not submitted again"
         raise typer.BadParameter(words, param_hint="--failed")
     retry_failed(batch, reason=reason, canceled=canceled, url=url, as_json=as_json)

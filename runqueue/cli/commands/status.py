@@ -52,7 +52,7 @@ def status(
 
 
 def _print_life(life: dict[str, Any]) -> None:
-    """Print what was requested and what became of it, a line each."""
+    """Print a job's request and its timeline, a line each."""
     request = {f"request.{name}": value for name, value in life.get("request", {}).items()}
     print_values(request, as_json=False)
     if hidden := life.get("request_hidden"):
@@ -71,14 +71,14 @@ def _step_words(step: dict[str, Any]) -> str:
 
 
 def _tell_held(queue: Queue, batch: str) -> None:
-    """Say what keeps a job's batch from going."""
+    """Report what holds a job's batch."""
     with suppress(BatchNotFound):
         if words := held_words(queue.get_batch(batch)):
             tell(f"its batch {batch}: {words}")
 
 
 def stats(*, url: Url = None, as_json: AsJson = False) -> None:
-    """Show the figures of every account."""
+    """Show the statistics of every account."""
     with opened(url) as queue:
         accounts = queue.stats()
         if as_json:
@@ -95,7 +95,7 @@ def server(
 ) -> None:
     """Run the embedded Valkey server until Ctrl-C or SIGTERM; its address is printed on stdout.
 
-    Its URL, with the password that the address lacks, is in the file `url` of its directory.
+    The full URL, with the password, is in the file `url` of its directory.
     """
     with errors_told():
         if not serve(directory, typer.echo):
@@ -104,7 +104,7 @@ def server(
 
 
 def _job_values(job: Job, *, as_json: bool) -> dict[str, Any]:
-    """Return what is shown of a job: its webhook in many values, or in one line."""
+    """Return the values shown of a job; its webhook as several values, or in one line."""
     words = {"webhook": webhook_words(job.webhook)}
     return {
         **job.as_row(),
@@ -132,7 +132,7 @@ def _print_stats(found: AccountStats) -> None:
     words = "limits: " + ", ".join(f"{name} {value}" for name, value in limits.items())
     typer.echo(textwrap.fill(words, 79, subsequent_indent="  "))
     if found.pace is not None:
-        typer.echo(f"pace: {found.pace:.3g} submissions a second, for the server said 429")
+        typer.echo(f"pace: {found.pace:.3g} submissions a second, since the server answered 429")
     of_them = f" ({found.strays_live} may still run, and take a slot)" if found.strays_live else ""
     typer.echo(f"worker processes: {found.processes}, strays: {found.strays}{of_them}")
     if found.oldest_ready_seconds is not None:

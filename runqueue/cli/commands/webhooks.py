@@ -1,4 +1,4 @@
-"""`runqueue webhooks`: those that did not arrive are listed, sent again, or done without."""
+"""`runqueue webhooks`: lists webhooks that did not arrive, sends them again, or confirms."""
 
 import re
 import time
@@ -50,7 +50,7 @@ from runqueue.request.private_targets import VARIABLE, private_host
 webhooks = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="How the news of jobs' ends gets to the webhook URLs of their requests.",
+    help="Webhooks: deliveries of jobs' ends to the URLs in their requests.",
 )
 
 _COLUMNS = (
@@ -64,21 +64,21 @@ _COLUMNS = (
 )
 _FILTERS = "--gave-up, --pending, --unknown, --group, --batch, --account, --since or --all"
 
-#: Webhooks to private addresses are refused at once: the first are waited for, and so many seconds.
+#: Workers refuse private addresses at once: so many webhooks are waited for, so many seconds.
 _FOLLOWED, PATIENCE = 100, 5.0
 #: Seconds between two polls of them.
 _PAUSE = 0.1
 
-#: What may be secret in what is no URL, whatever it was meant to be.
+#: The parts of an invalid URL that may be secret.
 _LOGIN_OR_QUERY = re.compile(r"^.*@|[?#].*", re.DOTALL)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _read_since(given: str) -> datetime:
-    """Read a time, or so many seconds ago."""
+    """Read a time, or a number of seconds ago."""
     when = moment(given)
-    # Eight digits are a date by ISO 8601, and one without a zone.
+    # Eight digits are an ISO 8601 date, but without a zone.
     if when is None and given.isdecimal() and len(given) < len("20300131"):
         when = seconds(int(given))
     if when is None:
@@ -97,10 +97,10 @@ def _read_url(given: str) -> str:
     return given
 
 
-GaveUp = Annotated[bool, typer.Option("--gave-up", help="Those that every try of failed.")]
+GaveUp = Annotated[bool, typer.Option("--gave-up", help="Those whose every attempt failed.")]
 Pending = Annotated[bool, typer.Option("--pending", help="Those that are being tried.")]
 Unknown = Annotated[
-    bool, typer.Option("--unknown", help="Those that Skyvern sent, and nobody knows if they came.")
+    bool, typer.Option("--unknown", help="Those that Skyvern sent; arrival not confirmed.")
 ]
 Since = Annotated[
     datetime | None,
@@ -112,13 +112,13 @@ Since = Annotated[
 ]
 Url = Annotated[
     str | None,
-    typer.Option(parser=_read_url, metavar="URL", help="Send them there, from now on."),
+    typer.Option(parser=_read_url, metavar="URL", help="Send them to this URL from now on."),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookFilter:
-    """The options that say which webhooks are meant."""
+    """The options that choose webhooks."""
 
     gave_up: GaveUp = False
     pending: Pending = False
@@ -144,7 +144,7 @@ class WebhookFilter:
         return [state for state in given if given[state]]
 
     def find(self, operations: Operations, states: Sequence[DeliveryState]) -> Iterator[Job]:
-        """Go through the jobs whose webhooks are in some states; one may come twice."""
+        """Go through the jobs whose webhooks are in some states; a job may come twice."""
         for state in states:
             yield from operations.find_deliveries(
                 state, self.wanted, account=self.account, since=self.since
@@ -181,7 +181,7 @@ def _row(job: Job) -> dict[str, Any]:
 
 
 def webhook_values(found: WebhookDelivery) -> dict[str, Any]:
-    """Return what became of a webhook, as --json shows it beside its job's values."""
+    """Return a webhook's state, as --json shows it beside its job's values."""
     return {
         "webhook": found.state.value,
         "webhook_attempts": found.attempts,
@@ -206,7 +206,7 @@ def retry(
 ) -> None:
     """Send webhooks again: those of named jobs, or by filter.
 
-    Filters leave those that were given up and the unknown ones, unless a state is given.
+    By filter these are the given up and the unknown ones, unless a state is given.
     """
     filtered = bool(options.states) or options.since is not None or everything
     filtered = filtered or options.account is not None
@@ -236,14 +236,14 @@ def retry(
 
 
 def _is_private(job: Job, url: str | None) -> bool:
-    """Say whether a webhook goes to a private address, as far as that is known."""
+    """Return whether a webhook goes to an address known to be private."""
     if url:
         return private_host(url) is not None
     return VARIABLE in (job.webhook.error or "")
 
 
 def _refused(queue: RunQueue, job_ids: list[str]) -> list[str]:
-    """Wait for what workers make of private targets; returns the jobs whose target they refused."""
+    """Wait until workers tried private targets; returns the jobs whose target they refused."""
     refused, waiting = [], job_ids[:_FOLLOWED]
     deadline = time.monotonic() + PATIENCE
     while waiting:
@@ -261,7 +261,7 @@ def _refused(queue: RunQueue, job_ids: list[str]) -> list[str]:
 
 
 def _was_tried(job: Job) -> bool:
-    """Say whether something came of a webhook since it was to be sent again."""
+    """Return whether a webhook was tried since it became due again."""
     return job.webhook.state is not DeliveryState.PENDING or job.webhook.attempts > 0
 
 
@@ -271,7 +271,7 @@ def confirm_results(
     *,
     namespace: Namespace = "",
 ) -> None:
-    """Say that you have results: their webhooks are delivered."""
+    """Confirm that you have the results: their webhooks count as delivered."""
     with operating() as operations:
         ids = named_jobs(operations.queue, jobs, namespace)
         action = OperatorAction("confirm_delivery")

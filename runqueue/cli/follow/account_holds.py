@@ -1,4 +1,4 @@
-"""What keeps an account's jobs from being submitted, in words."""
+"""What holds an account's submissions, in words."""
 
 import time
 from collections.abc import Callable, Collection
@@ -8,7 +8,7 @@ from runqueue.cli.shared.formatting import printable
 from runqueue.cli.shared.saying import Saying
 from runqueue.records.account import AccountStats
 
-#: Seconds between two polls of what may hold the submissions.
+#: Seconds between two polls of the holds.
 _EVERY = 5.0
 
 
@@ -28,10 +28,10 @@ def hold_words(stats: AccountStats) -> str:
 
 
 def _words(stats: AccountStats) -> list[tuple[str, str]]:
-    """Return what keeps an account's jobs waiting: what makes it worth saying again, and words."""
+    """Return what keeps an account's jobs waiting: the condition, as for `Saying`, and words."""
     found = []
     if stats.damage:
-        return [(stats.damage, f"account {stats.account} stands still: {printable(stats.damage)}")]
+        return [(stats.damage, f"account {stats.account} is stopped: {printable(stats.damage)}")]
     if stats.hold_reason:
         found.append((stats.hold_reason, hold_words(stats)))
     if not stats.processes:
@@ -40,11 +40,11 @@ def _words(stats: AccountStats) -> list[tuple[str, str]]:
 
 
 class Holds:
-    """Reports what keeps followed jobs waiting; what lasts is reported again.
+    """Reports what keeps followed jobs waiting; lasting holds are reported again.
 
     Args:
         queue: the queue.
-        say: prints the words when something is seen for the first time, and if it lasts.
+        say: prints a message.
     """
 
     def __init__(self, queue: AnyQueue, say: Callable[[str], None]) -> None:
@@ -53,10 +53,10 @@ class Holds:
         self._next = time.monotonic() + _EVERY
 
     def look(self, accounts: Collection[str]) -> None:
-        """Poll every few seconds; calls between cost nothing.
+        """Poll every few seconds; calls in between do nothing.
 
         Args:
-            accounts: those whose jobs are waited for.
+            accounts: the accounts of the followed jobs.
         """
         if time.monotonic() < self._next:
             return

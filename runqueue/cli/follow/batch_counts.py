@@ -1,4 +1,4 @@
-"""A batch that is followed by its counts: what they say of its jobs."""
+"""A batch that is followed by its counts."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from runqueue.records.batch import Batch
 from runqueue.records.job import JobState
 
-#: What a job is called whose record is gone: its batch expired, or its retention is over.
+#: The name for jobs whose record is gone: the batch expired, or its retention is over.
 GONE = "gone"
 
 
@@ -16,8 +16,8 @@ class Counted:
 
     Args:
         total: how many jobs it has.
-        batch: its last state; None = nothing is known yet.
-        is_gone: whether its record is gone: its jobs ended longer ago than they are kept.
+        batch: its last state; None = not read yet.
+        is_gone: whether its record is gone: its jobs' retention is over.
         stuck: how many of its jobs have been unconfirmed for too long.
     """
 
@@ -49,7 +49,7 @@ class Counted:
 
     @property
     def is_settled(self) -> bool:
-        """Whether there is nothing to wait for any more: aborted, say, the rest stays as it is."""
+        """Whether there is nothing left to wait for, for example after an abort."""
         return self.done >= self.total or (self.batch is not None and self.batch.status.is_final)
 
     @property

@@ -1,4 +1,4 @@
-"""What holds a batch, in words that say what ends it."""
+"""What holds a batch and what ends the hold, in words."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,22 +8,22 @@ from runqueue.cli.shared.saying import Saying
 from runqueue.records.batch import Batch, BatchStatus
 
 _WORDS = {
-    "paused": "it is paused: `runqueue batch resume {}` goes on",
-    "canary": "its first jobs go; the others wait for them, or for `runqueue batch resume {}`",
-    "aborted": "its rules aborted it: {why}; `runqueue batch resume {}` goes on",
+    "paused": "it is paused: `runqueue batch resume {}` continues it",
+    "canary": "its first jobs run; the others wait for them, or for `runqueue batch resume {}`",
+    "aborted": "its rules aborted it: {why}; `runqueue batch resume {}` continues it",
     "canceled": "it was canceled",
-    "expired": "its time is up: what was not submitted by then is not",
+    "expired": "its time is up: its waiting jobs are not submitted",
 }
 
 
 _UNDER_WAY = (
-    "it was not accepted yet: its upload is under way, or was cut off; the same file, handed in"
-    " again, takes its jobs over, and what is left is removed within a day"
+    "it was not accepted yet: its upload is under way, or was cut off; submit the same file"
+    " again to take its jobs over; what is left is removed within a day"
 )
 
 
 def held_words(batch: Batch) -> str:
-    """Return what keeps the jobs of a batch from going, and what ends that; '' if nothing does."""
+    """Return what holds the jobs of a batch, and what ends that; '' = nothing does."""
     if batch.status is BatchStatus.VALIDATING:
         return _UNDER_WAY
     held = batch.held or ""
@@ -33,17 +33,17 @@ def held_words(batch: Batch) -> str:
 
 
 def batch_values(batch: Batch, *, as_json: bool) -> dict[str, Any]:
-    """Return what is shown of a batch: its rules as values, or in words."""
+    """Return the values shown of a batch; its rules as values, or in words."""
     return (
         batch.as_dict() if as_json else {**batch.as_dict(), "rules": "; ".join(batch.rules.words)}
     )
 
 
 class Held:
-    """Reports what holds followed batches; what lasts is reported again.
+    """Reports the holds of followed batches; lasting ones are reported again.
 
     Args:
-        say: prints the words when something is seen for the first time, and if it lasts.
+        say: prints a message.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:

@@ -1,29 +1,25 @@
-"""The jobs of a file whose ids have to be kept, in its order: on disk, not in memory."""
+"""The ids of a file's jobs, in its order; kept on disk, not in memory."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Literal, NamedTuple
 
 from runqueue.producer.dedup import Scratch, no_room_told
 
-#: Jobs of batches that are followed by their counts; and those that are polled one by one.
+#: Jobs of batches that are followed by their counts; and jobs that are polled by their ids.
 COUNTED: Final = "counted"
 SINGLE: Final = "single"
 Which = Literal["counted", "single"]
 
 
 class Listed(NamedTuple):
-    """A job under its place in the file."""
+    """A job and its position in the file."""
 
     place: int
     job_id: str
 
 
 class JobList(Scratch):
-    """Jobs under the batches that they are in; '' = none.
-
-    Args:
-        counted, single: how many there are of either.
-    """
+    """Jobs with their batches; '' = none."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -42,11 +38,11 @@ class JobList(Scratch):
         self.left[COUNTED] += len(rows)
 
     def settle(self, counted: Collection[str], *, keep: bool) -> None:
-        """Part the jobs, once all are there.
+        """Divide the jobs into the two kinds, once all are there.
 
         Args:
             counted: the batches that are followed by their counts.
-            keep: whether the ids of these are needed at all.
+            keep: whether the ids of their jobs are needed.
         """
         others = [(n,) for batch, n in self._batches.items() if batch not in counted]
         with no_room_told():
@@ -61,13 +57,13 @@ class JobList(Scratch):
                 self.left[which] = counting.fetchone()[0]
 
     def page(self, which: Which, after: int, size: int) -> list[Listed]:
-        """Return some jobs after a place (0 = from the beginning)."""
+        """Return some jobs after a position (0 = from the beginning)."""
         query = f"SELECT place, job_id FROM {which} WHERE place > ? ORDER BY place LIMIT ?"  # noqa: S608 - a constant
         with no_room_told():
             return list(map(Listed._make, self._db.execute(query, (after, size))))
 
     def remove(self, which: Which, jobs: Sequence[Listed]) -> None:
-        """Take jobs out."""
+        """Remove jobs."""
         removing = f"DELETE FROM {which} WHERE place = ?"  # noqa: S608 - a constant
         with no_room_told():
             self._db.executemany(removing, [(job.place,) for job in jobs])

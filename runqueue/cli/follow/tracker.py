@@ -17,11 +17,11 @@ from runqueue.records.job import JobState
 
 #: Seconds between two polls, the least and the most.
 SOONEST, LATEST = 0.1, 1.0
-#: The pause is at least so many times as long as a poll takes; seconds, at most.
+#: The pause is at least so many times the length of a poll, and at most so many seconds.
 _SHARE, _LONGEST = 3.0, 30.0
-#: Seconds that Redis may be away while jobs are followed, a failover say.
+#: Seconds that Redis may be away while jobs are followed, as in a failover.
 _PATIENCE = 60.0
-#: Jobs polled in one call, and jobs that are passed on at once: their results may be large.
+#: Jobs polled in one call, and jobs passed on at once: their results may be large.
 _PAGE, _SOME = 1000, 100
 #: Takes the ids of jobs that have ended.
 Take = Callable[[list[str]], None]
@@ -32,7 +32,7 @@ class _SeenJob(NamedTuple):
 
     Args:
         name: of its state.
-        doubt: seconds that it has been unconfirmed.
+        doubt: seconds for which it has been unconfirmed.
     """
 
     job: Listed
@@ -45,14 +45,14 @@ class _SeenJob(NamedTuple):
 
 
 class Following:
-    """Jobs on their way.
+    """Follows jobs to their ends.
 
     Args:
         queue: the queue.
-        batches: how many jobs each batch has that is followed by its counts.
-        jobs: the other jobs; and those of the batches, if `take` is given them as they end.
-        accounts: whose jobs these are.
-        grace: seconds a job may be unconfirmed before there is no use in waiting for it.
+        batches: the batches followed by their counts, with the numbers of their jobs.
+        jobs: the other jobs; and those of the batches, if `take` gets them as they end.
+        accounts: the accounts of the jobs.
+        grace: seconds a job may be unconfirmed before it counts as stuck.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Following:
         self._taken = 0
         self._ended: Counter[str] = Counter()
         self._standing: Counter[str] = Counter()
-        #: The first characters of the ids of those still open: they encode the account.
+        #: The first characters of the ids of open jobs: they encode the account.
         self._tags: set[str] = set()
         self._stuck = 0
         self.sizes = batches
@@ -106,7 +106,7 @@ class Following:
 
     @property
     def is_settled(self) -> bool:
-        """Whether there is nothing to wait for any more."""
+        """Whether there is nothing left to wait for."""
         others = self.total - sum(one.total for one in self._batches.values())
         return self._single >= others and all(one.is_settled for one in self._batches.values())
 
@@ -123,8 +123,8 @@ class Following:
         """Poll the jobs.
 
         Args:
-            take: given the ids of those that have ended since the last poll, some at a time; one
-                that fails is given them again.
+            take: gets the ids of those that have ended since the last poll, some at a time; if it
+                raises, it gets them again.
 
         Raises:
             QueueUnavailable: nothing is forgotten; poll again.
@@ -144,7 +144,7 @@ class Following:
             self._take_counted(take)
 
     def take_rest(self, take: Take) -> None:
-        """Pass on the jobs that are stuck, and those that ended since; no others have had a run."""
+        """Pass on the jobs that are stuck, and those that ended since; the others had no run."""
         for which in (COUNTED, SINGLE):
             for some in self._pages(which):
                 found = self._ask(some)
@@ -175,7 +175,7 @@ class Following:
         )
 
     def _take_counted(self, take: Take) -> None:
-        """Find the jobs of batches that have ended: nearly in the order of the file."""
+        """Pass on the ended jobs of counted batches, nearly in the order of the file."""
         expected = sum(one.over for one in self._batches.values()) - self._taken
         for some in self._pages(COUNTED) if expected > 0 else ():
             over = [one for one in self._ask(some) if one.is_over]
@@ -198,7 +198,7 @@ class Following:
         ]
 
     def _hand_on(self, which: Which, seen: list[_SeenJob], take: Take | None) -> None:
-        """Pass jobs on, and forget each once that is done."""
+        """Pass jobs on, then remove them."""
         for start in range(0, len(seen), _SOME):
             some = seen[start : start + _SOME]
             if take:
@@ -211,12 +211,12 @@ class Following:
 
 
 def be_patient(error: QueueUnavailable, answered: float, say: Callable[[str], None]) -> None:
-    """Say that Redis is away; once it has been for too long, the error goes on.
+    """Report that Redis is away; after too long, raise the error.
 
     Args:
         error: of the last poll.
-        answered: when it answered last (`time.monotonic`).
-        say: prints the words.
+        answered: when Redis answered last (`time.monotonic`).
+        say: prints a message.
     """
     if time.monotonic() - answered > _PATIENCE:
         raise error
@@ -224,7 +224,7 @@ def be_patient(error: QueueUnavailable, answered: float, say: Callable[[str], No
 
 
 def next_pause(pause: float, moved: int, left: int, took: float = 0.0) -> float:
-    """Return the seconds until the next poll: soon while jobs end, longer the more are polled.
+    """Return the seconds until the next poll: few while jobs end, more the more jobs are polled.
 
     Args:
         pause: the last pause.

@@ -1,4 +1,4 @@
-"""Watching a batch until it is over; what it costs does not grow with the batch."""
+"""Watching a batch until it is over, at a cost that does not grow with its size."""
 
 import time
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from runqueue.records.batch import Batch
 
 @dataclass(frozen=True, slots=True)
 class BatchProgress:
-    """How far a batch is, for the display."""
+    """A batch's progress, for the display."""
 
     total: int
     done: int
@@ -23,16 +23,16 @@ class BatchProgress:
 
     @classmethod
     def of(cls, batch: Batch) -> "BatchProgress":
-        """Return how far it is."""
+        """Return the progress of a batch."""
         done = sum(n for state, n in batch.states.items() if state.is_over)
         return cls(batch.total, done, {state.value: n for state, n in batch.states.items()})
 
 
 def watch_batch(queue: Queue, name: str) -> Batch:
-    """Show how far a batch is, until it is over; returns how it ended.
+    """Show a batch's progress until it is over; returns its last state.
 
     Raises:
-        BatchNotFound: no such batch is on record.
+        BatchNotFound: there is no such batch.
         QueueUnavailable: the queue was away for too long.
     """
     found = queue.get_batch(name)

@@ -30,7 +30,7 @@ from runqueue.producer.batch_results import BAD
 from runqueue.producer.listing import Filter
 from runqueue.records.batch import Batch
 
-#: Seconds between two words on how far the writing is.
+#: Seconds between two progress lines.
 _QUIET_SECONDS = 5.0
 
 OneBatch = Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch.")]
@@ -40,12 +40,12 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="OUT",
-        help="The file: .jsonl, .csv (or with .gz behind it) or .parquet; one that exists is"
-        " replaced, at the end. What was cut off goes on when the command is given again.",
+        help="The file: .jsonl, .csv (or with .gz behind it) or .parquet; an existing"
+        " one is replaced at the end. If cut off, the same command continues it.",
     ),
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until the batch is over.")]
-Anew = Annotated[bool, typer.Option("--anew", help="Begin anew, whatever was written before.")]
+Anew = Annotated[bool, typer.Option("--anew", help="Start over; discard a part written before.")]
 
 
 def results(
@@ -53,7 +53,7 @@ def results(
     *,
     output: Output = None,
     errors: Annotated[
-        bool, typer.Option("--errors", help="Only what did not go well, as `runqueue errors`.")
+        bool, typer.Option("--errors", help="Only jobs that went wrong, as `runqueue errors`.")
     ] = False,
     wait: Wait = False,
     anew: Anew = False,
@@ -61,7 +61,7 @@ def results(
 ) -> None:
     """Write the jobs of a batch that have ended, one line each, in the order of the upload.
 
-    Without -o they go to stdout, as JSON. If some have not ended, the exit code is 1.
+    Without -o the lines go to stdout, as JSON. If some jobs have not ended, the exit code is 1.
     """
     _export(Of(batch, "errors" if errors else "results"), output, url, wait=wait, anew=anew)
 
@@ -74,9 +74,9 @@ def errors(
     anew: Anew = False,
     url: Url = None,
 ) -> None:
-    """Write what of a batch did not go well: failed, canceled, dead and unconfirmed jobs.
+    """Write the failed, canceled, dead and unconfirmed jobs of a batch.
 
-    As for `runqueue results`.
+    Otherwise as `runqueue results`.
     """
     _export(Of(batch, "errors"), output, url, wait=wait, anew=anew)
 
@@ -85,7 +85,7 @@ def _export(of: Of, output: Path | None, url: str | None, *, wait: bool, anew: b
     is_special = output is not None and _is_special(output)
     wanted = Format(ResultsKind.JSONL) if output is None or is_special else format_of(output)
     with opened(url) as queue:
-        # Read first: what ends from here on may be missing, and is reported as missing.
+        # Read first: jobs that end from here on may be missing, and are reported so.
         found = watch_batch(queue, of.batch) if wait else queue.get_batch(of.batch)
         if output is None or is_special:
             _stream(queue, of, output)
@@ -96,12 +96,12 @@ def _export(of: Of, output: Path | None, url: str | None, *, wait: bool, anew: b
 
 
 def _is_special(path: Path) -> bool:
-    """Return whether a path is no plain file; what /dev/stdout leads to belongs to its opener."""
+    """Return whether a path is no plain file; the target of /dev/stdout belongs to its opener."""
     return path.parts[:2] == ("/", "dev") or (path.exists() and not path.is_file())
 
 
 def _stream(queue: Queue, of: Of, output: Path | None) -> None:
-    """Write to what is no plain file, and cannot be gone on with."""
+    """Write to a pipe or device, which cannot be resumed."""
     pages = queue.lines(of.batch, errors=_errors(of), after=None)
     texts: Iterator[bytes] = (b"".join(line.text for line in lines) for lines in pages)
     if output is not None and output.suffix == ".csv":
@@ -122,7 +122,7 @@ def _errors(of: Of) -> bool:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """End the command with a line where the file cannot be written."""
+    """End the command with a line on stderr if the file cannot be written."""
     try:
         yield
     except OtherPartError as error:
@@ -134,12 +134,12 @@ def _told() -> Iterator[None]:
 
 
 def _write(queue: Queue, found: Batch, of: Of, target: Path, wanted: Format, *, anew: bool) -> None:
-    """Write a file, or go on with it."""
+    """Write a file, or continue its part."""
     with Part(target, of, anew=anew) as part:
         if part.rows and (_as_of(found) is None or part.as_of != _as_of(found)):
             _tell_stale(part, part.drop_stale(_order(queue, found, of)))
         if part.rows:
-            tell(f"{counted(part.rows, 'job')} stand in {part.path}: going on behind these")
+            tell(f"{counted(part.rows, 'job')} are in {part.path}: continuing after them")
         part.begin(_as_of(found))
         with _how_to_go_on(part):
             _fill(queue, part, of, found.total)
@@ -156,18 +156,18 @@ def _tell_stale(part: Part, lines: int) -> None:
     if not lines:
         return
     words = "last line" if lines == 1 else f"last {lines:,} lines"
-    why = "a job was done again, or one that stands before them has ended"
+    why = "a job was submitted again, or one before them has ended"
     tell(f"{part.path}: the {words} will be written anew: {why}")
 
 
 def _as_of(found: Batch) -> str | None:
-    """Return when a batch was over: while that stays, none of its jobs was done again."""
+    """Return when a batch was over: while that is unchanged, no job of it was submitted again."""
     at = found.finished_at if found.is_over else None
     return at.isoformat() if at else None
 
 
 def _order(queue: Queue, found: Batch, of: Of) -> Iterator[tuple[str, Mark | None]]:
-    """Yield the jobs of a batch in the order of the upload, and how each ended that is wanted."""
+    """Yield the jobs of a batch in the order of the upload, and how each wanted one ended."""
     for job in every_job(queue, Filter(batch=found.id), found.account):
         is_wanted = job.state in BAD if _errors(of) else job.is_over
         at = job.ended_at.isoformat() if job.ended_at else None
@@ -176,7 +176,7 @@ def _order(queue: Queue, found: Batch, of: Of) -> Iterator[tuple[str, Mark | Non
 
 @contextmanager
 def _how_to_go_on(part: Part) -> Iterator[None]:
-    """Say what is written, where the queue or a person ends the writing."""
+    """Report what is written if the queue or the user ends the writing."""
     try:
         yield
     except (RunQueueError, KeyboardInterrupt):
@@ -195,21 +195,21 @@ def _fill(queue: Queue, part: Part, of: Of, total: int) -> None:
 
 
 def _tell_missing(before: Batch, after: Batch) -> None:
-    """Say which jobs may be missing; the exit code says so, too.
+    """Report which jobs may be missing; the exit code reports it, too.
 
     Args:
-        before, after: the batch before it was read, and then: the file has all of it only if it was
-            over at both times, by one end.
+        before, after: the batch before and after it was read: the file is complete only if both
+            are over, at the same time.
     """
     found = after if before.is_over else before
     waiting = {state.value: n for state, n in found.states.items() if not state.is_over}
     if missing := sum(waiting.values()):
         tell(
             f"runqueue: {missing:,} of {counted(found.total, 'job')} had not ended"
-            f" ({state_words(waiting)}): give the command again, or --wait, for all of them"
+            f" ({state_words(waiting)}): repeat the command, or give --wait, for all of them"
         )
     elif _as_of(before) != _as_of(after):
-        tell("runqueue: jobs were done again while they were read: give the command again")
+        tell("runqueue: jobs were submitted again while they were read: repeat the command")
     else:
         return
     raise typer.Exit(Exit.NOT_ALL_COMPLETED)

@@ -1,6 +1,6 @@
-"""The kinds of results files: lines of JSON, CSV, both packed by gzip, and Parquet.
+"""The formats of results files: lines of JSON, CSV, both packed by gzip, and Parquet.
 
-The lines of JSON come first; what is to be something else is made of them.
+Lines of JSON are written first; the other formats are made from them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import typer
 from runqueue.cli.shared.exit_codes import Exit, tell
 from runqueue.records.csv_rows import csv_head, csv_rows
 
-#: Lines made into something else at once, and about so many bytes of them.
+#: Lines converted at once, and about so many bytes of them.
 _LINES, _BYTES = 1000, 4 * 1024 * 1024
-#: Those of one row group.
+#: Lines and bytes of one Parquet row group.
 _GROUP, _GROUP_BYTES = 10_000, 32 * 1024 * 1024
-#: Little is gained by packing harder.
+#: Higher levels gain little.
 _LEVEL = 6
 
 
@@ -60,7 +60,7 @@ _FORMATS = {
 
 
 def format_of(path: Path) -> Format:
-    """Return the format that a file's name asks for; another name, or none, ends the command."""
+    """Return the format by a file's name; an unknown suffix ends the command."""
     found = next((one for end, one in _FORMATS.items() if path.name.lower().endswith(end)), None)
     if found is None:
         words = "expected a name that ends in .jsonl, .csv (or with .gz behind it) or .parquet"
@@ -72,7 +72,7 @@ def format_of(path: Path) -> Format:
 
 
 def make(target: Path, wanted: Format, chunks: Callable[[int, int], Iterator[list[bytes]]]) -> None:
-    """Make a file of lines of JSON; it gets its name once it is safe on the disk.
+    """Convert lines of JSON to a file; it gets its name once it is safe on the disk.
 
     Args:
         target: the file; one that exists is replaced, at the end.
@@ -84,7 +84,7 @@ def make(target: Path, wanted: Format, chunks: Callable[[int, int], Iterator[lis
     """
     new = target.with_name(f"{target.name}.new")
     try:
-        # Without a buffer no write is left for the closing.
+        # Without a buffer, closing writes nothing.
         with new.open("wb", buffering=0) as file:
             _write(cast(BinaryIO, file), wanted, chunks)
             os.fsync(file.fileno())
@@ -99,7 +99,7 @@ def _write(
     file: BinaryIO, wanted: Format, chunks: Callable[[int, int], Iterator[list[bytes]]]
 ) -> None:
     if wanted.kind is ResultsKind.PARQUET:
-        # pyarrow is large, and comes with an extra of its own.
+        # pyarrow is large, and comes with its own extra.
         from runqueue.cli.results.parquet import write_parquet  # noqa: PLC0415
 
         write_parquet(file, chunks(_GROUP, _GROUP_BYTES))
@@ -121,7 +121,7 @@ def _packed(texts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def as_csv(parts: Iterable[list[bytes]]) -> Iterator[bytes]:
-    """Return lines of JSON as a table, its head first."""
+    """Return lines of JSON as CSV, the header first."""
     yield csv_head()
     for lines in parts:
         yield csv_rows(map(orjson.loads, lines))

@@ -10,15 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
-#: What file systems say that have no locks.
+#: Errors of file systems without locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 
 
 class LineFile:
-    """An open file; without a buffer, so that nothing waits for room in it.
+    """An open file, unbuffered, so that a full disk shows at each write.
 
     Args:
-        path: the file; what is in it stays until it is cut.
+        path: the file; its content is kept until it is cut.
         as_it_is: for a pipe, /dev/stdout and the like: written to from its beginning, not locked,
             and never cut.
 
@@ -32,7 +32,7 @@ class LineFile:
         self.rows, self.size = 0, 0
 
     def close(self) -> None:
-        """Close it, and let others write it."""
+        """Close and unlock it."""
         self._file.close()
 
     @property
@@ -41,7 +41,7 @@ class LineFile:
         return os.fstat(self._file.fileno()).st_size == 0
 
     def cut(self, rows: int, size: int) -> None:
-        """Keep the first lines alone, and go on behind them.
+        """Keep only the first lines, and append after them.
 
         Args:
             rows: how many.
@@ -53,7 +53,7 @@ class LineFile:
             self._file.seek(size)
 
     def append(self, lines: Sequence[bytes]) -> None:
-        """Write lines; where there is no room for all of them, those stay that are whole."""
+        """Write lines; if the disk is full, the whole lines written so far are kept."""
         left = memoryview(b"".join(lines))
         whole = len(left)
         try:
@@ -74,17 +74,17 @@ class LineFile:
             self.rows, self.size = self.rows + 1, self.size + len(line)
 
     def sync(self) -> None:
-        """Have it safe on the disk."""
+        """Sync it to the disk."""
         os.fsync(self._file.fileno())
 
 
 def busy_words(path: Path) -> str:
-    """Say what to do about a file that another process writes."""
+    """Return what to do about a file that another process writes."""
     return f"another process writes {path}: wait for it, or end it"
 
 
 def side_of(part: Path) -> Path:
-    """Return the file that says what a part is a part of."""
+    """Return the path of the file that describes a part."""
     return part.with_name(f"{part.name}.json")
 
 
@@ -99,7 +99,7 @@ def _locked(path: Path) -> BinaryIO:
                 file.close()
                 raise
         with suppress(FileNotFoundError):
-            # Another process may have given it its name in between.
+            # Another process may have renamed it in between.
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
         file.close()

@@ -21,7 +21,7 @@ class ResultsError(Exception):
 
 
 class Results:
-    """Rows go to `<path>.part`, in whole lines; the name is given when all are there.
+    """Rows go to `<path>.part`, in whole lines; the file is renamed when all are there.
 
     A path that is no plain file (a pipe, /dev/stdout) is written to as it is; of a link, the file
     it points to is replaced.
@@ -35,7 +35,7 @@ class Results:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._failed = False
-        # What /dev/stdout leads to belongs to whoever opened it, even where that is a plain file.
+        # The target of /dev/stdout belongs to the process that opened it, even a plain file.
         special = path.parts[:2] == ("/", "dev") or (path.exists() and not path.is_file())
         target = path if special else path.resolve()
         self._target = target
@@ -43,7 +43,7 @@ class Results:
         try:
             self._file = LineFile(self.part, as_it_is=special)
             if not special:
-                # What `runqueue results` may have left there: it would go on behind these rows.
+                # `runqueue results` may have left this; it would append to these rows.
                 side_of(self.part).unlink(missing_ok=True)
             self._file.cut(0, 0)
         except BlockingIOError:
@@ -63,12 +63,12 @@ class Results:
         try:
             self._file.close()
         except OSError as error:
-            # Where there was an error already, this is it again.
+            # After an error, this is the same one again.
             if exc is None and not self._failed:
                 raise ResultsError(self.path, error) from None
 
     def write(self, queue: RunQueue, job_ids: Sequence[str]) -> None:
-        """Write the rows of some jobs: of all of them, or, if they cannot be read, of none."""
+        """Write the rows of some jobs; if they cannot be read, none."""
         rows = [
             job.as_row() if job else {"job_id": job_id, "state": GONE}
             for job_id, job in zip(job_ids, queue.get_many(job_ids), strict=True)
@@ -85,7 +85,7 @@ class Results:
             raise ResultsError(self.path, error) from None
 
     def append(self, lines: Sequence[bytes]) -> None:
-        """Write whole lines; where there is no room, none is left half written."""
+        """Write whole lines; if the disk is full, none is left half written."""
         try:
             self._file.append(lines)
         except OSError as error:

@@ -23,14 +23,14 @@ def write_parquet(file: BinaryIO, groups: Iterable[list[bytes]]) -> None:
         groups: the lines of each row group.
 
     Raises:
-        OSError: there is no room.
+        OSError: the disk is full.
     """
     writer = pq.ParquetWriter(file, _SCHEMA, compression="zstd")
     try:
         for lines in groups:
             writer.write_batch(_batch(lines), row_group_size=len(lines))
     except BaseException:
-        # Its end would be written; who fails to write that has failed before.
+        # Closing writes the footer, which fails again after a failed write.
         with suppress(OSError):
             writer.close()
         raise
@@ -81,7 +81,7 @@ _TYPES: dict[str, Any] = {
     "flag": pa.bool_(),
     "time": _TIME,
 }
-#: What Skyvern's API returns has any shape: it is stored as JSON.
+#: Values of Skyvern's API have any shape: they are stored as JSON.
 _COLUMNS = {
     "custom_id": "text",
     "job_id": "text",

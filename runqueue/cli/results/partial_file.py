@@ -1,8 +1,8 @@
-"""The part of a results file: whole lines of JSON, whatever cuts the writing off.
+"""The part of a results file: whole lines of JSON, so that an interrupted export can be resumed.
 
-A file grows as `<name>.part`; beside it `<name>.part.json` says what it is a part of. The part has
-lines of JSON whatever the file is to be: what is not a whole line of the batch at its end is cut
-off, and the writing goes on behind the last one.
+A file grows as `<name>.part`; `<name>.part.json` beside it describes it. The part has lines of JSON
+whatever the file's format. On resume, what is not a whole line of the batch at its end is cut off,
+and writing continues after the last one.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _BUFFER = 1024 * 1024
 
 
 class WritingError(Exception):
-    """The file cannot be written; the message says why, what is written, and how to go on."""
+    """The file cannot be written; the message says why, what is written, and how to continue."""
 
 
 class OtherPartError(Exception):
-    """The part that is there is of something else."""
+    """The existing part is of another batch or export."""
 
 
 @dataclass(frozen=True, slots=True)
 class Of:
-    """What a file has.
+    """The content of a file.
 
     Args:
         batch: the batch's id.
@@ -46,14 +46,14 @@ class Of:
 
 
 class Mark(NamedTuple):
-    """How a job ended, as its line has it; another mark means that it was done again since."""
+    """How a job ended, by its line; a changed mark means that the job was submitted again."""
 
     state: str
     ended_at: str | None
 
 
 class _Whole(NamedTuple):
-    """A whole line: whose it is, how that ended, and where in the part it ends."""
+    """A whole line: its job, how that ended, and the line's end in the part."""
 
     job_id: str
     mark: Mark
@@ -65,12 +65,12 @@ class Part:
 
     Args:
         target: the file that it becomes.
-        of: what that has.
-        anew: whether to begin anew, whatever is there.
+        of: the content of that file.
+        anew: whether to start over, even if a part exists.
 
     Raises:
         WritingError: it cannot be opened, or another process writes it.
-        OtherPartError: there is one of something else.
+        OtherPartError: the existing part is of another batch or export.
     """
 
     def __init__(self, target: Path, of: Of, *, anew: bool = False) -> None:
@@ -78,9 +78,9 @@ class Part:
         self._target = target
         self._of = of
         self._side = side_of(self.path)
-        #: Whose the last whole line is.
+        #: The job of the last whole line.
         self.last: str | None = None
-        #: When the batch was over that the lines are of; None = it was not, or unknown.
+        #: When the batch of the lines was over; None = it was not, or unknown.
         self.as_of: str | None = None
         try:
             self._file = LineFile(self.path)
@@ -115,7 +115,7 @@ class Part:
         return self._file.rows
 
     def _take_up(self, *, anew: bool) -> None:
-        """Go on with what is there, if it is part of this."""
+        """Continue the existing part, if it is of the same content."""
         known = None if anew else _read_side(self._side)
         if known is not None and known[0] != self._of and not self._file.is_empty:
             there = known[0]
@@ -134,7 +134,7 @@ class Part:
         self.as_of = known[1]
 
     def _whole(self) -> Iterator[_Whole]:
-        """Yield the whole lines of the batch, until one is none."""
+        """Yield the whole lines of the batch, up to the first that is not."""
         end = 0
         with self.path.open("rb", buffering=_BUFFER) as there:
             for text in there:
@@ -145,7 +145,7 @@ class Part:
                 yield _Whole(*owner, end)
 
     def drop_stale(self, order: Iterable[tuple[str, Mark | None]]) -> int:
-        """Cut the part before the first job that was passed over or has ended anew since.
+        """Cut the part before the first job that was skipped or has ended again since.
 
         Args:
             order: the jobs of the batch, and how each ended; None = it is not wanted now.
@@ -172,10 +172,10 @@ class Part:
         return there - rows
 
     def begin(self, as_of: str | None) -> None:
-        """Note what the part is of, before it grows.
+        """Record what the part is of, before it grows.
 
         Args:
-            as_of: when the batch was over; None = it is not, and jobs may be passed over.
+            as_of: when the batch was over; None = it is not, and jobs may be skipped.
         """
         new = self._side.with_name(f"{self._side.name}.new")
         try:
@@ -185,10 +185,10 @@ class Part:
             raise self.failed(error) from None
 
     def append(self, lines: list[ResultLine]) -> None:
-        """Write lines; where there is no room for all of them, those stay that are whole.
+        """Write lines; if the disk is full, the whole lines written so far are kept.
 
         Raises:
-            WritingError: there is no room.
+            WritingError: the disk is full.
         """
         before = self.rows
         try:
@@ -203,8 +203,8 @@ class Part:
         """Yield the lines that were written.
 
         Args:
-            most: so many at a time.
-            weight: and about so many bytes.
+            most: lines at a time, at most.
+            weight: about so many bytes of them.
         """
         some: list[bytes] = []
         size = 0
@@ -219,7 +219,7 @@ class Part:
             yield some
 
     def finish(self, *, rename: bool) -> None:
-        """Let go of it: it becomes the file, or is removed since that is made of it."""
+        """Finish: rename it to the file, or remove it once the file was made from it."""
         try:
             if rename:
                 self._file.sync()
@@ -231,16 +231,16 @@ class Part:
             raise self.failed(error) from None
 
     def failed(self, error: OSError) -> WritingError:
-        """Return what an error of the disk means."""
+        """Return the error for an error of the disk."""
         return _cannot(self._target, error, self.how_to_go_on())
 
     def how_to_go_on(self) -> str:
-        """Say how much is written, and what to do; '' if nothing is."""
+        """Return how much is written and how to continue; '' if nothing is written."""
         if not self.rows:
             return ""
         return (
-            f"; {counted(self.rows, 'job')} stand in {self.path}: the same command, given again,"
-            " goes on from there"
+            f"; {counted(self.rows, 'job')} are in {self.path}: give the same command again"
+            " to continue"
         )
 
 
@@ -249,7 +249,7 @@ def _cannot(target: Path, error: OSError, more: str = "") -> WritingError:
 
 
 def _read_side(path: Path) -> tuple[Of, str | None] | None:
-    """Return what a part is of, and as of when; None = unknown."""
+    """Return what a part is of, and its `as_of`; None = unknown."""
     try:
         known = orjson.loads(path.read_bytes())
         as_of = known.get("as_of")
@@ -260,7 +260,7 @@ def _read_side(path: Path) -> tuple[Of, str | None] | None:
 
 
 def _owner(text: bytes, batch: str) -> tuple[str, Mark] | None:
-    """Return whose line it is, and how that ended; None = it is no whole line of this batch."""
+    """Return a line's job and how it ended; None = it is no whole line of this batch."""
     if not text.endswith(b"\n"):
         return None
     try:

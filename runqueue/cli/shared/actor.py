@@ -1,4 +1,4 @@
-"""Who gives a command, as audits name him."""
+"""The user of a command, as the audit log names him."""
 
 import os
 import pwd
@@ -6,7 +6,7 @@ import socket
 
 
 def user() -> str:
-    """Return the name of the process' user on this machine, whatever its environment says."""
+    """Return the name of the process's user on this machine, from its uid, not its environment."""
     uid = os.getuid()
     try:
         name = pwd.getpwuid(uid).pw_name

@@ -25,9 +25,9 @@ from runqueue.errors import (
 )
 from runqueue.request.request_checks import ChecksError
 
-#: What `--help` says of them.
+#: The codes as `--help` shows them.
 EPILOG = (
-    "Exit codes: 0 every job completed (or was handed in), 1 a job failed, was canceled, is dead "
+    "Exit codes: 0 every job completed (or was submitted), 1 a job failed, was canceled, is dead "
     "or unconfirmed, 2 wrong usage, or a question not answered with yes, 3 a line or an id was not "
     "accepted, 4 the queue cannot be reached, 130 interrupted (jobs go on)."
 )
@@ -71,7 +71,7 @@ def code_of(error: RunQueueError) -> Exit:
 
 @contextmanager
 def errors_told() -> Iterator[None]:
-    """End the command with a line on stderr, and no traceback, when something is wrong."""
+    """End the command on an error with a line on stderr and no traceback."""
     try:
         yield
     except MalformedURL as error:
@@ -87,8 +87,8 @@ def errors_told() -> Iterator[None]:
         tell("runqueue: interrupted")
         raise typer.Exit(Exit.INTERRUPTED) from None
     except OSError as error:
-        # The reader of our output has left, or there is no room for it; Python would complain again
-        # when it flushes at the end.
+        # The reader of stdout is gone, or its disk is full; Python would complain again when it
+        # flushes at the end.
         if not isinstance(error, BrokenPipeError):
             tell(f"runqueue: cannot write: {error.strerror or error}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

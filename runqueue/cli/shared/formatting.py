@@ -1,4 +1,4 @@
-"""How figures, names and other people's texts are put into a sentence."""
+"""How numbers, names and untrusted texts are put into a sentence."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text without what would steer the terminal."""
+    """Return a text without terminal control characters."""
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
@@ -32,7 +32,7 @@ def ago(since: datetime) -> str:
 
 
 def webhook_words(found: WebhookDelivery) -> str:
-    """Return what became of a webhook; '' where there is no receiver (yet)."""
+    """Return the state of a webhook in words; '' without a receiver."""
     if found.state is DeliveryState.NONE:
         return ""
     words = found.state.replace("_", " ")
@@ -53,7 +53,7 @@ def _soon(moment: datetime) -> str:
 
 
 def count_words(deliveries: Mapping[DeliveryState, int]) -> str:
-    """Return how many webhooks were not delivered, as far as we know; '' if all were."""
+    """Return the counts of webhooks not known to be delivered; '' if there are none."""
     return ", ".join(
         f"{deliveries[state]:,} {state.replace('_', ' ')}"
         for state in deliveries

@@ -1,4 +1,4 @@
-"""What people see: a progress bar at a terminal, a line now and then elsewhere, and tables."""
+"""Progress (a bar at a terminal, a line now and then elsewhere) and tables."""
 
 import os
 import time
@@ -20,7 +20,7 @@ from runqueue.records.job import JobState
 
 #: Seconds between two plain lines.
 _LINE_EVERY = 5.0
-#: Columns of a table's cell, the first and the last of a row apart; and of the last at least.
+#: The widest a table's inner cells may be, and the narrowest its last, in columns.
 _LONGEST_CELL, _LEAST_ROOM = 32, 20
 #: Columns where there is no terminal.
 _WIDE = 2_000
@@ -158,10 +158,10 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 
 def print_columns(columns: list[str], rows: list[list[str]]) -> None:
-    """Print rows of text on stdout: the first column whole, the last clipped to the room left.
+    """Print rows of text on stdout: the first column whole, the last clipped to the width left.
 
-    Where there is not even room for some of the last, all but the first are folded. In a file or a
-    pipe, which have no width (unless COLUMNS gives one), nothing is clipped.
+    Where too little is left for the last, all but the first are folded. In a file or a pipe, which
+    have no width (unless COLUMNS gives one), nothing is clipped.
     """
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
@@ -191,7 +191,7 @@ def print_states(states: Mapping[str, int]) -> None:
 
 
 def print_values(values: dict[str, Any], *, as_json: bool) -> None:
-    """Print values as JSON, or as text, where those that are None or empty say nothing."""
+    """Print values as JSON, or as text without those that are None or empty."""
     if as_json:
         typer.echo(orjson.dumps(values))
         return
@@ -201,7 +201,7 @@ def print_values(values: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _one_line(value: Any) -> str:
-    """Return a value as text that does not steer the terminal; other people wrote some of it."""
+    """Return a value as text without control characters; some of it is untrusted."""
     text = str(value)
     if isinstance(value, (dict, list)) or not text.isprintable():
         text = orjson.dumps(value).decode()

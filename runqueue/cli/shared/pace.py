@@ -1,4 +1,4 @@
-"""How fast a count goes on, for progress bars and the times left that they show."""
+"""The rate at which a count grows, for progress bars and their ETA."""
 
 import time
 from collections import deque
@@ -14,7 +14,7 @@ class Pace:
         self._seen: deque[tuple[float, int]] = deque()
 
     def note(self, done: int, now: float | None = None) -> None:
-        """Note how many are done by now (seconds on any clock that only goes on)."""
+        """Note how many are done by now (seconds on any monotonic clock)."""
         now = time.monotonic() if now is None else now
         self._seen.append((now, done))
         while len(self._seen) > 2 and self._seen[1][0] <= now - _RATE_SECONDS:
@@ -22,7 +22,7 @@ class Pace:
 
     @property
     def per_second(self) -> float:
-        """Jobs a second; 0 while it is unknown."""
+        """Jobs a second; 0 while unknown."""
         if len(self._seen) < 2:
             return 0.0
         (start, before), (end, after) = self._seen[0], self._seen[-1]

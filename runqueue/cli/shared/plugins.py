@@ -1,7 +1,7 @@
 """Commands of the distribution `runqueue-server`, which join by entry point.
 
-Nothing is imported before its command is called: another service may have a module `worker` of
-its own.
+A command's module is imported when the command is called: another service may have a module
+`worker` of its own.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ _HELP = {
     "up": "Run workers against the Skyvern API, and the embedded server if there is no other.",
     "worker": "Run one worker against the Skyvern API.",
 }
-#: Everything behind the command's name goes to the command, `--help` included.
+#: All arguments after the command's name go to the command, `--help` included.
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 

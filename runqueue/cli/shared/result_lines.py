@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class ResultLine(NamedTuple):
-    """A line of a results file: whose it is, and its JSON, the newline included."""
+    """A line of a results file: its job, and its JSON with the newline."""
 
     job_id: str
     text: bytes

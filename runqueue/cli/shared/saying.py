@@ -1,17 +1,17 @@
-"""What was said already: what lasts is said again, in ever longer intervals."""
+"""Messages about lasting conditions, repeated in ever longer intervals."""
 
 import time
 from collections.abc import Callable, Hashable
 
-#: Seconds after which what lasts is said again; then twice as long, and so on.
+#: Seconds until a message is repeated; doubled each time.
 AGAIN = 60.0
 
 
 class Saying:
-    """Says what is seen again and again, but not each time.
+    """Prints messages about lasting conditions, but not at every poll.
 
     Args:
-        say: prints the words.
+        say: prints a message.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -19,11 +19,11 @@ class Saying:
         self._due: dict[Hashable, tuple[float, float]] = {}
 
     def tell(self, what: Hashable, words: str) -> None:
-        """Say words, unless that was said lately.
+        """Print a message, unless one about the same condition was printed lately.
 
         Args:
-            what: what they are about; another thing is said at once.
-            words: what is said.
+            what: the condition; a new one is reported at once.
+            words: the message.
         """
         now = time.monotonic()
         due, wait = self._due.get(what, (now, AGAIN))

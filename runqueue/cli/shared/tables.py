@@ -1,4 +1,4 @@
-"""The lists of what needs a person: a table for people, one JSON object a line for programs."""
+"""Lists of jobs and runs that need a person: as a table, or one JSON object a line."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -21,12 +21,12 @@ T = TypeVar("T")
 Limit = Annotated[int, typer.Option(min=1, help="Show so many at most.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 
-#: What a table shows of a JSON row; there is room for no more in 80 columns.
+#: The columns of tables; more do not fit in 80 characters.
 _COLUMNS = {
     JobState.DEAD: ("job_id", "custom_id", "kind", "group", "attempts", "reason"),
     JobState.UNCONFIRMED: ("job_id", "custom_id", "group", "since", "on_unconfirmed", "note"),
 }
-#: Where a name is too wide for the values below it.
+#: Headings of columns whose names are too wide.
 _TITLES = {
     "on_unconfirmed": "policy",
     "note": "reason",
@@ -38,9 +38,9 @@ _TITLES = {
     "ended_at": "ended",
     "max_concurrent": "cap",
 }
-#: Shown as how long ago that was.
+#: Columns shown as a time ago.
 _AGES = {"since", "created_at", "ended_at", "at"}
-_STRAY_COLUMNS = ("run_id", "job_id", "attempt", "since", "why")
+_ORPHAN_COLUMNS = ("run_id", "job_id", "attempt", "since", "why")
 
 
 def show_jobs(
@@ -70,24 +70,24 @@ def show_jobs(
     print_rows(rows, _COLUMNS[state], as_json=as_json)
 
 
-def show_strays(operations: Operations, account: str | None, limit: int, *, as_json: bool) -> None:
-    """Show runs of ours that no job owns; arguments as for `show_jobs`."""
+def show_orphans(operations: Operations, account: str | None, limit: int, *, as_json: bool) -> None:
+    """Show orphan runs: runs of ours that no job owns; arguments as for `show_jobs`."""
     total = partial(total_of, operations, account, lambda stats: stats.strays)
     found = up_to(limit, operations.strays(account=account), total)
-    rows = [_stray_row(stray) for stray in found]
-    print_rows(rows, _STRAY_COLUMNS, as_json=as_json)
+    rows = [_orphan_row(orphan) for orphan in found]
+    print_rows(rows, _ORPHAN_COLUMNS, as_json=as_json)
 
 
 def total_of(
     operations: Operations, account: str | None, count: Callable[[AccountStats], int]
 ) -> int:
-    """Return the sum of a figure of one account, or of all."""
+    """Return a count of one account, or its sum over all."""
     stats = operations.queue.stats()
     return sum(count(stats[name]) for name in stats if account in {None, name})
 
 
 def up_to(limit: int, found: Iterable[T], total: Callable[[], int | None] | None = None) -> list[T]:
-    """Return the first of a list, and say so if it has more.
+    """Return the first of a list; report on stderr if it has more.
 
     Args:
         limit: how many at most.
@@ -110,11 +110,11 @@ def each_once(jobs: Iterable[Job]) -> Iterator[Job]:
 
 
 def tell_more(limit: int, total: int | None) -> None:
-    """Say that a list was cut.
+    """Report that a list was cut.
 
     Args:
-        limit: after how many.
-        total: of how many, where that is known without reading all of it.
+        limit: how many are shown.
+        total: how many there are, where that is known without reading all of it.
     """
     more = "more" if total is None or total <= limit else f"{total - limit:,} more"
     tell(f"… and {more}; --limit shows more than {limit}")
@@ -138,7 +138,7 @@ def job_row(job: Job) -> dict[str, Any]:
 
 
 def _add_doubts(operations: Operations, jobs: list[Job], rows: list[dict[str, Any]]) -> None:
-    """Add what matters of unconfirmed jobs alone: since when, and what is to become of them."""
+    """Add the columns of unconfirmed jobs: since when, and what is planned for them."""
     now = datetime.now(UTC)
     states = operations.queue.states([job.id for job in jobs])
     for job, row, (_, seconds) in zip(jobs, rows, states, strict=True):
@@ -152,7 +152,7 @@ def _add_doubts(operations: Operations, jobs: list[Job], rows: list[dict[str, An
 
 
 def doubt_values(job: Job, *, as_json: bool) -> dict[str, Any]:
-    """Return what is shown of an unconfirmed job alone: its last search, and its candidates."""
+    """Return the values of unconfirmed jobs only: the last search and its candidates."""
     if job.state is not JobState.UNCONFIRMED:
         return {}
     if as_json:
@@ -169,14 +169,14 @@ def _candidate_words(candidate: Candidate) -> str:
     return f"{candidate.run_id} ({candidate.status}{made}; equal: {equal}{differs})"
 
 
-def _stray_row(stray: Stray) -> dict[str, Any]:
+def _orphan_row(orphan: Stray) -> dict[str, Any]:
     return {
-        "run_id": stray.run_id,
-        "job_id": stray.job_id,
-        "account": stray.account,
-        "attempt": stray.attempt,
-        "since": stray.since.isoformat(timespec="seconds"),
-        "why": stray.why,
+        "run_id": orphan.run_id,
+        "job_id": orphan.job_id,
+        "account": orphan.account,
+        "attempt": orphan.attempt,
+        "since": orphan.since.isoformat(timespec="seconds"),
+        "why": orphan.why,
     }
 
 

@@ -1,4 +1,4 @@
-"""The options that say what a batch does by itself."""
+"""The options for a batch's name, rules and callbacks."""
 
 import re
 from dataclasses import asdict, dataclass
@@ -12,36 +12,36 @@ from runqueue.records.batch import ABORT_AFTER, CANARY_RATIO, BatchRules
 
 Name = Annotated[
     str,
-    typer.Option(help="What people call the batch; default the file's name, without its folders."),
+    typer.Option(help="The batch's name; default the file's name, without its folders."),
 ]
 Canary = Annotated[
-    int | None, typer.Option(help="So many jobs, the first, go alone; the others wait for them.")
+    int | None, typer.Option(help="Run so many jobs first; the others wait for them.")
 ]
 CanaryRatio = Annotated[
-    float, typer.Option(help="The share of these that has to complete before the others go.")
+    float, typer.Option(help="The share of these that must complete before the others run.")
 ]
 AbortRatio = Annotated[
     float | None,
     typer.Option(
         "--abort-at-failure-ratio",
-        help="Abort when this share of the jobs that ended failed or is dead, say 0.2.",
+        help="Abort when this share of the ended jobs failed or is dead, for example 0.2.",
     ),
 ]
-AbortAfter = Annotated[int, typer.Option(help="But not before so many jobs have ended.")]
+AbortAfter = Annotated[int, typer.Option(help="Do not abort before so many jobs have ended.")]
 ExpiresAfter = Annotated[
     str,
-    typer.Option(help="Submit nothing more after so long: seconds, or 90m, 12h, 7d."),
+    typer.Option(help="Submit nothing more after this time: seconds, or 90m, 12h, 7d."),
 ]
 CallbackUrl = Annotated[
     str,
     typer.Option(
         envvar="RUNQUEUE_CALLBACK_URL",
-        help="Told when the batch is over. One with a secret in it goes into the variable.",
+        help="URL called when the batch is over. Give one with a secret by the variable.",
     ),
 ]
 CallbackAt = Annotated[
     list[float] | None,
-    typer.Option(help="And when this share of its jobs has ended, say 0.5; again for each."),
+    typer.Option(help="Also at this share of ended jobs, for example 0.5; repeat for more."),
 ]
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
@@ -50,7 +50,7 @@ _LONGEST_NAME = 256
 
 
 def name_of(given: str, file: str) -> str:
-    """Return a batch's name: the one that was given, if it can be one, or else the file's."""
+    """Return a batch's name: the given one, if it is valid, or the file's."""
     if len(given) > _LONGEST_NAME or not given.isprintable():
         said = f"expected printable text, up to {_LONGEST_NAME} characters"
         raise typer.BadParameter(said, param_hint="--name")
@@ -59,7 +59,7 @@ def name_of(given: str, file: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RuleOptions:
-    """The options that say what a batch does by itself."""
+    """The options for a batch's rules."""
 
     canary: Canary = None
     canary_ratio: CanaryRatio = CANARY_RATIO
@@ -71,7 +71,7 @@ class RuleOptions:
 
     @property
     def rules(self) -> BatchRules:
-        """The rules that they name; wrong ones end the command."""
+        """The rules; invalid ones end the command."""
         given = asdict(self)
         given["expires_after"] = _seconds(self.expires_after) if self.expires_after else None
         given["callback_url"] = self.callback_url or None

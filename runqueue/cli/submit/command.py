@@ -30,10 +30,10 @@ from runqueue.producer.queue import RunQueue
 from runqueue.records.batch import NO_RULES
 
 _GRACE = "RUNQUEUE_UNCONFIRMED_GRACE_SECONDS"
-#: An unconfirmed job is found or submitted again, where that can be done, by two searches half a
-#: minute apart, the first no sooner than the grace: until so many graces, or seconds beyond one.
+#: Two searches half a minute apart, the first after the grace, find an unconfirmed job's run or let
+#: it be submitted again. The wait lasts so many graces, or so many seconds beyond one.
 _GRACES, _BEYOND = 2.5, 60.0
-#: What ends a batch before its jobs have run; and batches that are checked for that.
+#: Holds that end a batch before its jobs have run; and how many batches are checked for these.
 _ENDED, _MOST_BATCHES = frozenset({"aborted", "canceled", "expired"}), 20
 
 
@@ -64,7 +64,7 @@ def submit(
         bool,
         typer.Option(
             "--skip-invalid",
-            help="Hand in the good lines although others are bad; the exit code is then that of the"
+            help="Submit the good lines although others are bad; the exit code is then that of the"
             " jobs.",
         ),
     ] = False,
@@ -73,16 +73,16 @@ def submit(
     ruled: batch_options.RuleOptions,
     url: Url = None,
 ) -> None:
-    """Hand in a file of jobs, of any length.
+    """Submit a file of jobs, of any length.
 
-    Lines are checked and sent as they are read, and nothing runs before all of it is there: if a
-    line is bad it is named on stderr, and nothing is handed in. Handing in a file again makes no
-    second job of a line with a custom_id; one that was killed half-way ends whole.
+    Lines are checked and sent as they are read, and nothing runs before the whole file is accepted:
+    if a line is bad, it is named on stderr and nothing is submitted. Submitting a file again makes
+    no second job of a line with a custom_id; after a killed upload it submits the rest.
 
     With --wait the command ends when every job has ended, or has been unconfirmed for longer than
     the search for its run takes: two and a half times RUNQUEUE_UNCONFIRMED_GRACE_SECONDS (30), or a
     minute more than it, whichever is longer. Give that variable the workers' value. The wait covers
-    every line, also those whose jobs were known.
+    every line, also those of known jobs.
     """
     read = options.reader(file)
     if results is not None and (str(results) == "-" or _same_file(file, results)):
@@ -124,10 +124,10 @@ def _run(source: Source, wanted: _SubmitOptions, url: str | None) -> Exit:
             else:
                 found, outcome = submit_remotely(queue, source, wanted.upload)
         except Unreadable:
-            tell("Nothing was handed in.")
+            tell("Nothing was submitted.")
             return Exit.INVALID
         if outcome is None:
-            tell(f"{found.summary()}; nothing was handed in (--skip-invalid hands in the others)")
+            tell(f"{found.summary()}; nothing was submitted (--skip-invalid submits the others)")
             return Exit.INVALID
         code = _tell_lines(found, outcome, wanted)
         tell_warnings(outcome.warnings)
@@ -150,14 +150,14 @@ def _run(source: Source, wanted: _SubmitOptions, url: str | None) -> Exit:
 
 
 def _tell_known(queue: Queue, outcome: UploadReport, upload: UploadOptions) -> None:
-    """Report what holds jobs that were known before, and that the rules do not apply to them."""
+    """Report what holds known jobs, and that the rules do not apply to them."""
     if outcome.known and upload.rules != NO_RULES:
         tell("Jobs that were known before keep the rules and the callback of their own batches.")
     for batch in list(filter(None, outcome.known))[:_MOST_BATCHES]:
         with suppress(BatchNotFound):
             found = queue.get_batch(batch)
             if found.held in _ENDED:
-                words = "what of it has not run does not run by being handed in again"
+                words = "what of it has not run does not run by being submitted again"
                 tell(f"batch {batch}, known before: {held_words(found)}; {words}")
 
 
@@ -171,11 +171,11 @@ def _results(path: Path) -> Results:
 def _tell_lines(found: CheckedInput, outcome: UploadReport, wanted: _SubmitOptions) -> Exit:
     """Report lines that were skipped or are in conflict, and a file without lines."""
     if not found.lines:
-        tell(f"{found.source.name}: there is no job in it")
+        tell(f"{found.source.name}: it contains no job")
     if found.checker.bad_lines:
         tell(f"{found.summary()} skipped")
     for line in outcome.shown_conflicts:
-        said = f"names job {line.job_id}, which was handed in with another body"
+        said = f"names job {line.job_id}, which was submitted with another body"
         said = line.error or f"custom_id: {line.custom_id}: {said}"
         tell(f"{found.source.name}:{line.line}: {said}")
     if (more := outcome.conflicts - len(outcome.shown_conflicts)) > 0:

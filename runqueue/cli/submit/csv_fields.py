@@ -1,4 +1,4 @@
-"""What the fields of a job want: a cell is text, and becomes a number where the field is one."""
+"""The JSON types of a job's fields: a cell's text becomes a number where the field is one."""
 
 import json
 import math
@@ -26,7 +26,7 @@ def wanted(kind: str, path: Path) -> frozenset[str]:
     """Return the JSON types that a field takes, text and null left out.
 
     Args:
-        kind: one of `KINDS`; of another none is known.
+        kind: one of `KINDS`; for another kind no type is known.
         path: where the field is: ("body", "max_steps").
     """
     found = {name for schema in _at(kind, path) for name in _types(schema)}
@@ -34,7 +34,7 @@ def wanted(kind: str, path: Path) -> frozenset[str]:
 
 
 def fault_of(path: Path) -> str:
-    """Say why a path leads to no field of any kind of job; '' if it does."""
+    """Return why a path leads to no field of any kind of job; '' if it does."""
     for depth, name in enumerate(path):
         known: set[str] = set()
         for kind in KINDS:
@@ -48,7 +48,7 @@ def fault_of(path: Path) -> str:
 
 
 def value_of(cell: str, types: frozenset[str]) -> Any:
-    """Return a cell as the JSON value that a field wants; as text where it is none.
+    """Return a cell as the JSON value that its field takes, or else as text.
 
     Args:
         cell: the text; not empty.
@@ -72,7 +72,7 @@ def read_json(cell: str) -> Any:
     """Read a cell as JSON.
 
     Raises:
-        ValueError: it is none, or a number that JSON has not (NaN) or that is too large (1e999).
+        ValueError: it is not JSON, or a number that is not in JSON (NaN) or too large (1e999).
     """
     try:
         return json.loads(cell, parse_constant=_refuse, parse_float=_finite)
@@ -137,7 +137,7 @@ def _types(schema: Schema) -> Iterator[str]:
 
 
 def _is_closed(schema: Schema) -> bool:
-    """Return whether a schema names all the fields that there may be, or takes none."""
+    """Return whether a schema allows no fields but those it names."""
     if schema.get("type") == "object":
         return schema.get("additionalProperties", True) is False
     return bool(schema)

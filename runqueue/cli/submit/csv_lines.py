@@ -43,8 +43,8 @@ class Table:
         """Read a table.
 
         Raises:
-            Unreadable: its first line, the columns' names, does not fit; or a quote is amiss, so
-                that the beginning of the next row is unknown.
+            Unreadable: the header is invalid; or a quote is wrong, so that the start of the next
+                row is unknown.
         """
         csv.field_size_limit(MAX_PAYLOAD_BYTES)  # of characters; no legal value is longer
         texts = _Texts(lines)
@@ -68,7 +68,7 @@ class Table:
             raise Unreadable(number, f"the columns' names: {cells.message}")
         names = [name.strip() for name in cells]
         faults = [
-            f"column {name!r} stands there {count} times"
+            f"column {name!r} appears {count} times"
             for name, count in Counter(filter(None, names)).items()
             if count > 1
         ]
@@ -78,7 +78,7 @@ class Table:
         if faults:
             hint = ""
             if len(names) == 1 and (other := next(filter(names[0].count, _DELIMITERS), "")):
-                hint = f" (one column; is it --delimiter {other!r}?)"
+                hint = f" (one column; did you mean --delimiter {other!r}?)"
             raise Unreadable(number, "; ".join(faults) + hint)
         return names, template
 
@@ -96,7 +96,7 @@ class Table:
         return template, faults
 
     def _by_name(self, columns: Mapping[str, int]) -> tuple[Fields, list[str]]:
-        """Return the line whose fields are mapped from columns, or have columns of their names."""
+        """Return the line whose fields come from mapped columns, or from columns of their names."""
         fields = Fields()
         faults = [
             f"--map: no column {name!r}{did_you_mean(name, columns)}"
@@ -110,7 +110,7 @@ class Table:
             if said and name not in self.mapped and self.mapped and len(path) == 1:
                 continue
             if said:
-                how = f" (--map '{name}=body.FIELD' or a --template says what it is)"
+                how = f" (--map '{name}=body.FIELD' or a --template maps it)"
                 faults.append(f"column {name!r}: {said}{'' if name in self.mapped else how}")
             elif not fields.put(path, Cell(place, path, target.endswith(AS_JSON))):
                 faults.append(f"column {name!r}: another column is {'.'.join(path)!r}, or in it")
@@ -121,7 +121,7 @@ _Header = tuple[list[str], Template]
 
 
 def _used(part: object) -> set[int]:
-    """Return the places of the columns that a template names."""
+    """Return the positions of the columns that a template names."""
     if isinstance(part, Cell):
         return {part.column}
     parts = getattr(part, "parts", [])
@@ -137,7 +137,7 @@ def _line(template: Template, cells: list[str]) -> bytes | list[FieldError]:
         return error.errors
     try:
         return orjson.dumps(line)
-    except TypeError:  # a number that is too long, half a character: the check names the field
+    except TypeError:  # a number that is too long, a lone surrogate: the check names the field
         return json.dumps(line).encode()
 
 
@@ -145,8 +145,8 @@ class _Texts(Iterator[str]):
     """Physical lines as text, for the CSV reader.
 
     Args:
-        first, number: of the row's lines the first one's, and the last one's so far.
-        fault: what was wrong with a line first.
+        first, number: the row's first line, and its last one so far.
+        fault: the row's first fault.
     """
 
     def __init__(self, lines: Iterator[Text]) -> None:
@@ -161,7 +161,7 @@ class _Texts(Iterator[str]):
             self._note(TOO_LONG)
             return "\n"
         self._bytes += len(text)
-        if self._bytes > MAX_LINE:  # a cell is bounded, and cells would come without an end
+        if self._bytes > MAX_LINE:  # each cell is bounded, but not their number
             self.check_one_line(f"expected at most {MAX_LINE} bytes a row")
         if fault := no_utf_8(self.number, text):
             self._note(fault)
@@ -175,25 +175,25 @@ class _Texts(Iterator[str]):
         self.first, self.fault, self._bytes = self.number + 1, None, 0
 
     def check_one_line(self, said: str) -> None:
-        """Make sure that a row which cannot be read took no line but its own.
+        """Make sure that an unreadable row took only one line.
 
         Args:
             said: what is wrong with it.
 
         Raises:
-            Unreadable: it took more; these may be rows that a stray quote has swallowed.
+            Unreadable: it took more; a misplaced quote may have swallowed rows.
         """
         if self.number > self.first:
             lines = counted(self.number - self.first + 1, "line")
             raise Unreadable(
                 self.first,
-                f"{said}; this row takes {lines}, up to {self.number}: is a quote in it stray, or"
-                " not closed? What comes behind it cannot be read",
+                f"{said}; this row takes {lines}, up to {self.number}: is a quote in it misplaced,"
+                " or not closed? What follows cannot be read",
             )
 
 
 def _cells(texts: _Texts, delimiter: str) -> Iterator[tuple[int, list[str] | FieldError]]:
-    """Yield the cells of each row that has any, or what is wrong with it, by its first line."""
+    """Yield each nonempty row's cells, or its fault, with the number of its first line."""
     reader = csv.reader(texts, delimiter=delimiter, strict=True)
     while True:
         texts.begin()

@@ -1,9 +1,9 @@
-"""What a row becomes: a line with placeholders, filled from the row's cells.
+"""Templates: a line with placeholders, filled from a row's cells.
 
     {"custom_id": "{order}", "body": {"prompt": "Read the price of {name}.", "max_steps": "{n}"}}
 
-A text that is one placeholder takes the cell's value, of the type that the field wants; an empty
-cell leaves the field out. Placeholders are names of columns and nothing else: nothing is evaluated.
+A text that is a single placeholder takes the cell's value, in the field's type; an empty cell
+leaves the field out. Placeholders are names of columns and nothing else: nothing is evaluated.
 """
 
 import re
@@ -17,9 +17,9 @@ from runqueue.errors import FieldError, InvalidJob
 from runqueue.request.validation_errors import did_you_mean
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-#: Behind the name of a column or a field: the cell is JSON, whatever the field takes.
+#: Suffix of a column's or a field's name: the cell is JSON, whatever the field takes.
 AS_JSON: Final = ":json"
-#: The value of what is left out.
+#: The value of an omitted part.
 _NOTHING = object()
 
 Cells = Sequence[str]
@@ -30,7 +30,7 @@ class _Node(ABC):
 
     @abstractmethod
     def fill(self, cells: Cells, kind: str) -> Any:
-        """Return the part's value for a row of a kind; `_NOTHING` leaves it out."""
+        """Return the part's value for a row of a kind; `_NOTHING` omits it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,10 @@ class _Constant(_Node):
 
 @dataclass(frozen=True, slots=True)
 class Cell(_Node):
-    """A whole value out of one cell.
+    """A whole value from one cell.
 
     Args:
-        column: its place in the row.
+        column: its position in the row.
         path: the field.
         as_json: whether the cell is JSON, whatever the field takes.
     """
@@ -59,7 +59,7 @@ class Cell(_Node):
         """Return the cell's value.
 
         Raises:
-            InvalidJob: it should be JSON, and is none.
+            InvalidJob: it should be JSON, and is not.
         """
         cell = cells[self.column]
         if not cell:
@@ -92,7 +92,7 @@ class _List(_Node):
 
 @dataclass(frozen=True, slots=True)
 class Fields(_Node):
-    """An object; one of which everything is left out is left out, too."""
+    """An object; it is omitted if all its parts are."""
 
     parts: dict[str, _Node] = field(default_factory=dict)
 
@@ -106,7 +106,7 @@ class Fields(_Node):
         return found if found or not self.parts else _NOTHING
 
     def put(self, path: Path, part: _Node) -> bool:
-        """Put a part where a path leads; False where something else is."""
+        """Put a part at a path; False if the path is taken."""
         name, *rest = path
         if not rest:
             return self.parts.setdefault(name, part) is part
@@ -116,7 +116,7 @@ class Fields(_Node):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """Makes lines of rows.
+    """Turns rows into lines.
 
     Args:
         fields: the line.
@@ -137,18 +137,18 @@ class Template:
         kind = self.kind if given is _NOTHING else given
         line = self.fields.fill(cells, kind if isinstance(kind, str) else "")
         found: dict[str, Any] = {} if line is _NOTHING else line
-        # A body of which all is left out is reported by what it lacks.
+        # An empty body is kept: its missing fields are reported.
         return {"kind": kind, "body": {}} | found
 
 
 def compiled(
     template: Mapping[str, Any], columns: Mapping[str, int], kind: str
 ) -> tuple[Template, list[str]]:
-    """Return a template that knows its columns, and what is wrong with it.
+    """Return a template bound to its columns, and its faults.
 
     Args:
         template: the line with placeholders.
-        columns: the places of the columns, by name.
+        columns: the positions of the columns, by name.
         kind: of rows that name none.
     """
     compiler = _Compiler(columns)

@@ -21,7 +21,7 @@ from runqueue.producer.queue import RunQueue
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.store.scripts import ScriptCall, T
 
-#: Seconds that Redis may be away during an upload, a failover say, and between two tries.
+#: Seconds that Redis may be away during an upload, as in a failover; and between two tries.
 PATIENCE, _PAUSE = 30.0, 0.5
 
 
@@ -30,15 +30,15 @@ class UploadGivenUp(RunQueueError):  # noqa: N818 - what it says is in its name
 
 
 _TAKEN_OVER = (
-    "another upload of the same jobs, under way at the same time, has some of them; hand the file"
-    " in again once that is over"
+    "a concurrent upload of the same jobs has taken over some of them; submit the file again"
+    " once that one is over"
 )
-_NO_BATCH = "somebody gave the upload up meanwhile; hand the file in again"
+_NO_BATCH = "the upload was discarded meanwhile; submit the file again"
 
 
 @contextmanager
 def _reasons_told() -> Iterator[None]:
-    """Raise what ends an upload as `UploadGivenUp`, in words for whoever submits a file."""
+    """Raise errors that end an upload as `UploadGivenUp`, worded for the command's user."""
     try:
         yield
     except BatchMismatch:
@@ -55,8 +55,8 @@ class FileSender:
     Args:
         queue: the queue.
         upload: the upload.
-        jobs: takes the ids of jobs that were known.
-        keep_all: whether it takes those of all jobs.
+        jobs: gets the ids of known jobs.
+        keep_all: whether it gets those of all jobs.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class FileSender:
         """Accept all of it.
 
         Raises:
-            UploadGivenUp: another upload has taken over jobs of it; nothing was accepted.
+            UploadGivenUp: another upload has taken over some jobs; nothing was accepted.
         """
         self._note_last()
         self._thread.shutdown()
@@ -116,8 +116,8 @@ class FileSender:
     def _send_patiently(self, call: ScriptCall[T]) -> T:
         """Send a call, and again while Redis is away.
 
-        A million lines are not given up because Redis took its time once; but where it is not there
-        from the beginning, that is reported at once.
+        A short outage does not end a long upload; a Redis that is unreachable from the start is
+        reported at once.
         """
         give_up = time.monotonic() + (PATIENCE if self._upload.report.batches else 0.0)
         while True:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _LineRefused(Exception):  # noqa: N818 - it ends the sending
-    """A line is bad: the upload breaks off, and the gateway gives it up."""
+    """A line is bad: the upload is aborted, and the gateway discards it."""
 
 
 class _Passing:
@@ -50,11 +50,11 @@ class _Sending:
     Args:
         found: the file, as it is read and checked.
         passing: its rows.
-        skip_invalid: whether bad lines are passed over.
+        skip_invalid: whether bad lines are skipped.
     """
 
     def __init__(self, found: CheckedInput, passing: _Passing, *, skip_invalid: bool) -> None:
-        #: Whose the jobs are; known with the first line.
+        #: The account of the jobs; known with the first line.
         self.account = ""
         self._found = found
         self._blocks = found.packets()
@@ -95,7 +95,7 @@ def submit_remotely(
 ) -> tuple[CheckedInput, UploadReport | None]:
     """Submit a file over HTTP; as `submit_file.submit_file`.
 
-    The gateway does not say in which batches jobs were known.
+    The gateway does not report the batches of known jobs.
     """
     passing = _Passing(source.rows)
     rows = replace(source, rows=iter(passing))

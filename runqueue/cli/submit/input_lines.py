@@ -1,7 +1,4 @@
-"""Where jobs come from: a file or stdin, packed or not, as numbered lines.
-
-Nothing here grows with the file.
-"""
+"""The input of jobs: a file or stdin, packed or not, as numbered lines, in constant memory."""
 
 import gzip
 import io
@@ -20,7 +17,7 @@ from runqueue.producer.upload import MAX_LINE
 
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
-#: How files begin that are not UTF-8, though the programs that wrote them call them text.
+#: The first bytes of text files in other encodings than UTF-8.
 _OTHERS = {
     b"\xff\xfe\0\0": "UTF-32",
     b"\0\0\xfe\xff": "UTF-32",
@@ -42,7 +39,7 @@ class Unreadable(Exception):  # noqa: N818 - what it says is in its name
     """The input cannot be read to its end.
 
     Args:
-        number: the line at which that shows.
+        number: the line where reading failed.
         message: what is wrong, and what to do.
     """
 
@@ -112,16 +109,16 @@ def json_lines(lines: Iterator[Text]) -> Iterator[Row]:
 
 def _check_begins(number: int, raw: bytes) -> None:
     if raw[:1] == b"[":
-        said = "an array: jq -c '.[]' FILE | runqueue submit - hands its objects in"
+        said = "an array: jq -c '.[]' FILE | runqueue submit - submits its objects"
     elif raw == b"{":
-        said = "an object over several lines: jq -c . FILE | runqueue submit - hands it in"
+        said = "an object over several lines: jq -c . FILE | runqueue submit - submits it"
     else:
         return
     raise Unreadable(number, f"expected one JSON object a line, got {said}")
 
 
 def no_utf_8(number: int, text: bytes) -> FieldError | None:
-    """Say which byte of a line is no UTF-8; None if all are."""
+    """Return which byte of a line is not UTF-8; None if all are."""
     try:
         text.decode()
     except UnicodeDecodeError as error:
@@ -131,18 +128,18 @@ def no_utf_8(number: int, text: bytes) -> FieldError | None:
 
 
 def _plain(stream: IO[bytes]) -> IO[bytes]:
-    """Return what is in a stream that may be gzip, whatever it is called."""
+    """Return the content of a stream, unpacked if it is gzip, whatever its name."""
     head = stream.read(len(_GZIP))
     whole = cast(IO[bytes], io.BufferedReader(_Rejoined(head, stream), _BUFFER))
     if head != _GZIP:
         return whole
-    # Some at a time: of what is cut, all that comes before is read.
+    # In small reads: of a cut file, everything before the cut is read.
     packed = _Rejoined(b"", cast(IO[bytes], gzip.GzipFile(fileobj=whole)))
     return cast(IO[bytes], io.BufferedReader(packed, _BUFFER))
 
 
 class _Rejoined(io.RawIOBase):
-    """A stream of which the beginning was read already."""
+    """A stream whose beginning was read already."""
 
     def __init__(self, head: bytes, stream: IO[bytes]) -> None:
         self._head = head
@@ -177,7 +174,7 @@ def _lines(stream: IO[bytes]) -> Iterator[Text]:
                 text = stream.readline(MAX_LINE)
             yield number, None
     except EOFError:
-        said = "the gzip data ends before its end: the file was cut; get it again"
+        said = "the gzip data is incomplete: the file was cut; get it again"
         raise Unreadable(number + 1, said) from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise Unreadable(number + 1, f"the gzip data is broken: {error}") from None
@@ -186,10 +183,10 @@ def _lines(stream: IO[bytes]) -> Iterator[Text]:
 
 
 def _without_mark(text: bytes) -> bytes:
-    """Return the first line without the mark that says UTF-8.
+    """Return the first line without its UTF-8 byte order mark.
 
     Raises:
-        Unreadable: it says something else.
+        Unreadable: it has the mark of another encoding, or is a zip file.
     """
     if text.startswith(_ZIP):
         raise Unreadable(1, "expected text, or text packed with gzip, got a zip file: unpack it")

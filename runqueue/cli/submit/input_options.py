@@ -1,4 +1,4 @@
-"""The options that say how an input is read."""
+"""The options for reading an input."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ File = Annotated[
     ),
 ]
 Format = Annotated[
-    Form | None, typer.Option("--format", help="What the input is; else its name tells.")
+    Form | None, typer.Option("--format", help="The input's format; default by its name.")
 ]
 Template = Annotated[
     str,
@@ -37,12 +37,12 @@ Mapped = Annotated[
     typer.Option(
         "--map",
         metavar="COLUMN=FIELD",
-        help="Which field a column is, say Url=body.url; again for each. Columns that have a"
-        " field's name need none.",
+        help="The field of a column, for example Url=body.url; repeat for more. Columns that"
+        " have a field's name need none.",
     ),
 ]
 KindOption = Annotated[
-    Kind | None, typer.Option("--kind", help="Of rows that name none; default task.")
+    Kind | None, typer.Option("--kind", help="The kind of rows that name none; default task.")
 ]
 
 
@@ -62,12 +62,12 @@ Checks = Annotated[
     typer.Option(
         "--request-checks",
         callback=_use_checks,
-        help="What becomes of unknown fields of a run request, and of values that Skyvern is known"
-        " not to take: refuse, warn (they are sent) or pass; default RUNQUEUE_REQUEST_CHECKS.",
+        help="For unknown fields of a run request and values that Skyvern is known not to accept:"
+        " refuse, warn (they are sent) or pass; default RUNQUEUE_REQUEST_CHECKS.",
     ),
 ]
 Delimiter = Annotated[
-    str, typer.Option("--delimiter", "-d", help="What stands between cells; default a comma.")
+    str, typer.Option("--delimiter", "-d", help="The character between cells; default a comma.")
 ]
 Namespace = Annotated[
     str, typer.Option(help="The namespace of lines that name none; custom_ids are unique in it.")
@@ -80,7 +80,7 @@ _TABLES = {".csv": ",", ".tsv": "\t"}
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
-    """The options that say how an input is read."""
+    """The options for reading an input."""
 
     namespace: Namespace = ""
     form: Format = None
@@ -91,7 +91,7 @@ class InputOptions:
     request_checks: Checks = None
 
     def reader(self, file: str) -> Callable[[Iterator[Text]], Iterator[Row]]:
-        """Return what makes rows of the input's lines; options that do not fit end the command."""
+        """Return the reader that turns lines into rows; invalid options end the command."""
         if self.namespace and not ids.is_name(self.namespace):
             raise _refused(
                 "--namespace", "expected 1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
@@ -101,7 +101,7 @@ class InputOptions:
             for name in ("template", "mapped", "kind", "delimiter"):
                 if getattr(self, name):
                     option = "--map" if name == "mapped" else f"--{name}"
-                    said = "this is for tables; if the input is one, add --format csv"
+                    said = "only tables take this; for a table add --format csv"
                     raise _refused(option, said)
             return json_lines
         if self.template and self.mapped:
@@ -122,7 +122,7 @@ class InputOptions:
 def _read_map(text: str) -> tuple[str, str]:
     column, equals, field = text.rpartition("=")
     if not (equals and column.strip() and field.strip()):
-        raise _refused("--map", f"expected COLUMN=FIELD, say Url=body.url, got {text!r}")
+        raise _refused("--map", f"expected COLUMN=FIELD, for example Url=body.url, got {text!r}")
     return column.strip(), field.strip()
 
 
@@ -133,7 +133,7 @@ def _read_template(given: str) -> Mapping[str, Any]:
             with Path(given).open("rb") as file:
                 text = file.read(MAX_PAYLOAD_BYTES).removeprefix(b"\xef\xbb\xbf").decode()
         except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise _refused("--template", f"cannot read {given}: {why}") from None
     try:
         template = orjson.loads(text)

@@ -1,4 +1,4 @@
-"""Reading an input: every line is checked, bad ones are reported as they are found."""
+"""Reading an input: checks every line and reports bad ones as they are found."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ from runqueue.producer.upload import MOST_TOLD, BadLine, Block, Checker
 
 @dataclass(slots=True)
 class CheckedInput:
-    """One input that is read and checked.
+    """An input that is read and checked.
 
     Args:
         source: the input.
-        checker: what checks it, and counts.
-        step: shows how far it is, and reports what is bad.
+        checker: checks and counts its lines.
+        step: shows the progress, and reports bad lines.
         bad: the first bad lines.
         lines: how many were read.
     """
@@ -32,7 +32,7 @@ class CheckedInput:
         """Yield the good lines, some at a time, as packets of jobs.
 
         Raises:
-            Unreadable: the input ends before its end; it was reported.
+            Unreadable: the input is cut or broken; it was reported.
         """
         try:
             for number, row in self.source.rows:

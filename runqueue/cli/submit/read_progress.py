@@ -1,4 +1,4 @@
-"""The progress of reading an input, on stderr: how much was read, how fast, how long yet."""
+"""The progress of reading an input, on stderr: how much, how fast, and the time left."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from runqueue.cli.shared.output import ProgressLine, progress_line, span_words
 from runqueue.cli.shared.pace import Pace
 from runqueue.cli.submit.input_lines import Source
 
-#: Seconds between two plain lines; nothing is said of what takes less.
+#: Seconds between two plain lines; shorter reads print none.
 _QUIET_SECONDS = 2.0
 
 

@@ -1,4 +1,4 @@
-"""What `runqueue submit` says of a file: what was found in it, and what became of it."""
+"""The reports of `runqueue submit` on a file: its content, and what became of it."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -15,7 +15,7 @@ from runqueue.request.private_targets import FieldWarning
 
 
 def found_in(reading: CheckedInput) -> dict[str, Any]:
-    """Return what --json says of a file that was checked."""
+    """Return the JSON report on a file that was checked."""
     return {
         "file": reading.source.name,
         "jobs": reading.checker.jobs.total(),
@@ -26,7 +26,7 @@ def found_in(reading: CheckedInput) -> dict[str, Any]:
 
 
 def report_of(reading: CheckedInput, outcome: UploadReport) -> dict[str, Any]:
-    """Return what --json says of a file that was submitted."""
+    """Return the JSON report on a file that was submitted."""
     return {
         **found_in(reading),
         "new": outcome.new.total(),
@@ -47,18 +47,18 @@ def report_of(reading: CheckedInput, outcome: UploadReport) -> dict[str, Any]:
 
 
 def tell_warnings(warnings: Iterable[FieldWarning]) -> None:
-    """Print what will not do what its sender may expect, a line for each field."""
+    """Print warnings, a line for each field."""
     for warning in warnings:
         how_many = "" if warning.jobs is None else f" ({counted(warning.jobs, 'job')})"
         tell(f"warning: {warning}{how_many}")
 
 
 def print_submitted(reading: CheckedInput, outcome: UploadReport) -> None:
-    """Say what became of a file's lines."""
+    """Report what became of a file's lines."""
     for account, batch in outcome.batches.items():
         where = "" if account == "default" else f" (account {account})"
         typer.echo(f"batch {batch}{where}")
-    typer.echo(f"{counted(outcome.new.total(), 'job')} handed in")
+    typer.echo(f"{counted(outcome.new.total(), 'job')} submitted")
     for known_in, known in outcome.known.items():
         words = [f"{known.jobs:,} known already"]
         if known_in != "":
@@ -68,11 +68,11 @@ def print_submitted(reading: CheckedInput, outcome: UploadReport) -> None:
         typer.echo(", ".join(words))
     say_repeated(reading)
     if outcome.conflicts:
-        typer.echo(f"{outcome.conflicts:,} in conflict with jobs handed in earlier")
+        typer.echo(f"{outcome.conflicts:,} in conflict with jobs submitted earlier")
 
 
 def say_repeated(reading: CheckedInput) -> None:
-    """Say how many lines repeat a job."""
+    """Report how many lines repeat a job."""
     repeated = reading.checker.repeated
     if repeated:
         repeat = "line repeats" if repeated == 1 else "lines repeat"
@@ -80,7 +80,7 @@ def say_repeated(reading: CheckedInput) -> None:
 
 
 def say_end(report: dict[str, Any], *, as_json: bool, waited: bool) -> None:
-    """Say how a file's jobs ended, if they were waited for; as JSON, all there is to say."""
+    """Report how a file's jobs ended, if they were waited for; as JSON, the whole report."""
     if as_json:
         typer.echo(orjson.dumps(report))
     elif waited:

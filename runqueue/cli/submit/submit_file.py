@@ -26,9 +26,9 @@ class UploadOptions:
     """How a file is to be submitted.
 
     Args:
-        name: what people call its batches.
+        name: the name of its batches.
         namespace: of lines that name none.
-        rules: what its batches do by themselves.
+        rules: the rules of its batches.
         skip_invalid: whether good lines are submitted although others are bad.
     """
 
@@ -42,7 +42,7 @@ class UploadOptions:
 def read(
     source: Source, namespace: str, accounts: set[str] | None, *, home: str = DEFAULT
 ) -> Iterator[CheckedInput]:
-    """Read and check an input, and show how far that is.
+    """Read and check an input, and show the progress.
 
     Args:
         source: the input.
@@ -56,17 +56,17 @@ def read(
 def submit_file(
     queue: RunQueue, source: Source, options: UploadOptions, jobs: JobList, *, keep_all: bool
 ) -> tuple[CheckedInput, UploadReport | None]:
-    """Submit every good line of an input; nothing runs before all of it is there.
+    """Submit every good line of an input; nothing runs before the whole input is accepted.
 
-    An upload that was killed leaves a batch that was never accepted; submitting the same file again
-    takes its jobs over.
+    A killed upload leaves a batch that was never accepted; submitting the same file again takes its
+    jobs over.
 
     Args:
         queue: the queue.
         source: the input.
         options: how.
-        jobs: takes the ids of jobs that have to be followed by them.
-        keep_all: whether it takes those of all jobs.
+        jobs: gets the ids of jobs that have to be followed by them.
+        keep_all: whether it gets those of all jobs.
 
     Returns:
         What was read, and what became of it; None if lines are bad, so that nothing was submitted.
@@ -96,7 +96,7 @@ def submit_file(
 
 
 def _send(found: CheckedInput, sender: FileSender, *, skip_invalid: bool) -> bool:
-    """Send all there is; False, once all was checked, if a line is bad."""
+    """Send all lines; on a bad line check the rest, and return False."""
     is_refused = False
     for packets in found.packets():
         if found.checker.bad_lines and not skip_invalid and not is_refused:
@@ -109,12 +109,12 @@ def _send(found: CheckedInput, sender: FileSender, *, skip_invalid: bool) -> boo
 
 def _tell_broken(found: CheckedInput, *, is_sealing: bool) -> None:
     if not is_sealing:
-        tell("Nothing was handed in; the same command again begins anew.")
+        tell("Nothing was submitted; give the same command again.")
         return
     # The queue may have accepted the batch although its answer never came.
-    tell("The file was perhaps not handed in whole; hand it in again, and it will be.")
+    tell("The file may not have been submitted; submit it again to make sure.")
     if found.checker.without_id:
         tell(
-            f"First look at `runqueue stats`: {counted(found.checker.without_id, 'line')} without a"
+            f"First check `runqueue stats`: {counted(found.checker.without_id, 'line')} without a"
             " custom_id would run twice if the file was accepted after all."
         )

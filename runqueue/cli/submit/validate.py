@@ -1,4 +1,4 @@
-"""`runqueue validate`: what is in a file, and what is wrong with it; nothing is submitted."""
+"""`runqueue validate`: reports a file's content and faults; submits nothing."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -32,9 +32,9 @@ def validate(
     ] = False,
     options: input_options.InputOptions,
 ) -> None:
-    """Check a file of jobs, and hand in nothing of it; no queue is needed.
+    """Check a file of jobs without submitting it; no queue is needed.
 
-    If a queue can be reached, its accounts are known, and how long the jobs take at their limits.
+    If a queue can be reached, accounts are checked, and the time for the jobs is estimated.
     """
     with errors_told(), open_input(file, options.reader(file)) as source:
         code = check(source, options.namespace, as_json=as_json, skip_invalid=False)
@@ -42,13 +42,13 @@ def validate(
 
 
 def check(source: Source, namespace: str, *, as_json: bool, skip_invalid: bool) -> Exit:
-    """Check an input and say what is in it.
+    """Check an input and report its content.
 
     Args:
         source: the input.
         namespace: of lines that name none.
-        as_json: whether that is said in JSON.
-        skip_invalid: whether bad lines are no failure.
+        as_json: whether to report in JSON.
+        skip_invalid: whether bad lines leave the exit code at 0.
     """
     stats = _stats()
     with read(source, namespace, None if stats is None else set(stats)) as found:
@@ -71,7 +71,7 @@ def check(source: Source, namespace: str, *, as_json: bool, skip_invalid: bool) 
 
 
 def _stats() -> dict[str, AccountStats] | None:
-    """Return the figures of the accounts; None where there is no queue, which is no fault here."""
+    """Return the statistics of the accounts; None without a queue, which is no error here."""
     try:
         with ExitStack() as stack:
             return stack.enter_context(RunQueue()).stats()
@@ -96,14 +96,14 @@ def _values(found: CheckedInput, stats: Mapping[str, AccountStats]) -> dict[str,
 
 
 def _seconds_for(jobs: int, stats: AccountStats) -> float | None:
-    """Return when the last of the jobs has ended, with those ahead of them; None = unknown."""
+    """Return the seconds until the last job has ended, after those ahead; None = unknown."""
     return seconds_for(jobs + stats.ahead_of(Priority.NORMAL), stats.capacity)
 
 
 def _say(found: CheckedInput, values: Mapping[str, Any]) -> None:
     jobs, bad = counted(values["jobs"], "job"), counted(values["invalid_lines"], "bad line")
     until = "" if values["readable"] else "cannot be read to its end; before that "
-    typer.echo(f"{found.source.name}: {until}{jobs}, {bad}; nothing was handed in")
+    typer.echo(f"{found.source.name}: {until}{jobs}, {bad}; nothing was submitted")
     say_repeated(found)
     if values["kinds"]:
         typer.echo(f"kinds: {_counts(values['kinds'])}")

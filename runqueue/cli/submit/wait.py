@@ -43,7 +43,7 @@ class Stopped(Exception):  # noqa: N818 - what it says is in its name
         return Exit.UNAVAILABLE if is_away else Exit.NOT_ALL_COMPLETED
 
     def tell(self, found: CheckedInput, outcome: UploadReport, arguments: Sequence[str]) -> None:
-        """Say why the jobs are followed no further, and how to follow them again.
+        """Report why the jobs are followed no further, and how to follow them again.
 
         Args:
             found, outcome: what the file was, and what became of it.
@@ -52,15 +52,15 @@ class Stopped(Exception):  # noqa: N818 - what it says is in its name
         is_ours = isinstance(self._why, KeyboardInterrupt)
         tell("runqueue: interrupted" if is_ours else f"runqueue: {self._why}")
         if found.checker.without_id:
-            # Handing these lines in again would make new jobs of them, and new, paid, runs.
+            # Submitting these lines again would make new jobs of them, and new, paid, runs.
             batches = " and ".join(f"runqueue status {batch}" for batch in outcome.batches.values())
             lines = counted(found.checker.without_id, "line")
             tell(
-                f"The jobs go on. Do not hand the file in again: {lines} without a custom_id would"
+                f"The jobs go on. Do not submit the file again: {lines} without a custom_id would"
                 f" run twice. To follow them: {batches}"
             )
         elif found.source.name == "-":
-            tell("The jobs go on. Hand in the same lines again to follow them.")
+            tell("The jobs go on. Submit the same lines again to follow them.")
         else:
             again = shlex.join(["runqueue", *_without_callback(arguments)])
             tell(f"The jobs go on. To follow them: {again}")
@@ -85,13 +85,13 @@ def to_follow(
     *,
     keep: bool,
 ) -> Following:
-    """Return what is waited for: batches that are wholly of the file by their counts.
+    """Return what to follow; batches with no jobs but the file's are followed by their counts.
 
     Args:
         queue: the queue.
         found, outcome: what the file was, and what became of it.
         jobs: the ids that were kept.
-        grace: seconds a job may be unconfirmed before there is no use in waiting for it.
+        grace: seconds a job may be unconfirmed before it counts as stuck.
         keep: whether the ids of all jobs are needed as they end.
     """
     counted_by = dict(outcome.new)
@@ -108,7 +108,7 @@ def to_follow(
 def _is_whole(queue: Queue, batch: str, jobs: int) -> bool:
     try:
         found = queue.get_batch(batch)
-    except BatchNotFound:  # its jobs outlived it
+    except BatchNotFound:  # its jobs are kept longer
         return False
     return found.sealed and found.total == jobs
 
@@ -159,6 +159,6 @@ def _follow(queue: Queue, following: Following, results: Results | None) -> None
 
 
 def verdict(states: Counter[str]) -> Exit:
-    """Return how a command ends that waited."""
+    """Return the exit code after a wait."""
     all_completed = states[JobState.COMPLETED.value] == states.total()
     return Exit.OK if all_completed else Exit.NOT_ALL_COMPLETED

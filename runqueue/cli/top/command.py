@@ -1,4 +1,4 @@
-"""`runqueue top`: the queue's figures in the terminal, again and again."""
+"""`runqueue top`: the queue's live statistics in the terminal."""
 
 import time
 from collections import deque
@@ -18,23 +18,23 @@ from runqueue.connection.urls import shown_url
 from runqueue.errors import QueueUnavailable
 from runqueue.producer.queue import RunQueue
 
-#: Seconds that rates are of, and those of `--once`. Runs are polled in cycles, and end in bursts.
+#: Seconds over which rates are measured, and for `--once`. Runs end in bursts, with the polls.
 RATES_SECONDS, ONCE_SECONDS = 10.0, 5.0
 
 
 def top(
     *,
     every: Annotated[
-        float, typer.Option(min=0.2, max=3600, metavar="SECONDS", help="Seconds between two looks.")
+        float, typer.Option(min=0.2, max=3600, metavar="SECONDS", help="Seconds between two polls.")
     ] = 2.0,
     once: Annotated[
-        bool, typer.Option("--once", help="Print one picture, with the rates of five seconds.")
+        bool, typer.Option("--once", help="Print one snapshot, with the rates of five seconds.")
     ] = False,
 ) -> None:
-    """Show the queue live: what holds it, its figures and rates, groups, batches, workers.
+    """Show the queue live: holds, counts, rates, groups, batches and workers.
 
-    Ctrl-C ends it. While Redis is away the last figures stay, and it is asked again. Where the
-    output is no terminal, one picture is printed.
+    Ctrl-C ends it. While Redis is away, the last snapshot stays and polling continues. If the
+    output is no terminal, one snapshot is printed.
     """
     console = Console(highlight=False, markup=False, emoji=False)
     redis_is_needed()
@@ -57,11 +57,11 @@ def _follow(console: Console, screen: "Screen", every: float) -> None:
                 time.sleep(every)
                 screen.look_patiently()
     except KeyboardInterrupt:
-        return  # how everybody ends it
+        return  # the usual end
 
 
 class Screen:
-    """The snapshots of the last seconds, and what keeps us from another.
+    """The snapshots of the last seconds, and the error of the last poll.
 
     Args:
         console: the terminal.
@@ -88,7 +88,7 @@ class Screen:
         self._trouble = ""
 
     def look_patiently(self) -> None:
-        """Poll again; while Redis is away the figures stay, and the display says for how long."""
+        """Poll again; while Redis is away, keep the last snapshot and show its age."""
         try:
             self.look()
         except QueueUnavailable as error:
@@ -96,7 +96,7 @@ class Screen:
             self._trouble = f"figures of {age:.0f} s ago: {error}"
 
     def shown(self, *, whole: bool = False) -> Text:
-        """Return the picture for the terminal as it is now; the whole of it however long it is."""
+        """Return the display for the terminal's present size; `whole` = of any height."""
         width, height = self._console.size
         return picture(
             self._looks[0] if len(self._looks) > 1 else None,

@@ -18,20 +18,20 @@ from runqueue.store.limits import exact
 from runqueue.store.live_processes import Process
 
 _COLORS = {HealthLevel.GOOD: "green", HealthLevel.BUSY: "yellow", HealthLevel.STOPPED: "bold red"}
-#: From what may wait to what may not.
+#: From the least urgent to the most urgent.
 _URGENCY = (HealthLevel.GOOD, HealthLevel.BUSY, HealthLevel.STOPPED)
 _WAITING = (JobState.READY, JobState.SCHEDULED, JobState.SUBMITTING, JobState.RUNNING)
 _ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED)
 _TROUBLE = (JobState.UNCONFIRMED, JobState.DEAD)
-#: Cells that what a line is about takes.
+#: Cells of a line's label.
 _HEAD = 7
 #: Rows of a table, the heading first; the second column is the account.
 _Rows = Sequence[tuple[str, ...]]
 #: Cells of a bar.
 _BAR = 10
-#: The share of the picture that one sentence may take: a reason may be as long as an answer.
+#: The share of the display that one sentence may take: a reason may be as long as an answer.
 _SHARE = 4
-#: What breaks sentences into lines; it is not printed on.
+#: Breaks sentences into lines; nothing is printed on it.
 _PLAIN = Console()
 #: Lines that a table takes at least: its heading and one row.
 _LEAST = 2
@@ -40,13 +40,13 @@ _LEAST = 2
 def picture(
     before: Look | None, now: Look, *, where: str, trouble: str, width: int, height: int | None
 ) -> Text:
-    """Return what was seen as lines.
+    """Return a snapshot as lines.
 
     Args:
         before: the snapshot before, for the rates; None = there was none.
         now: what is shown.
         where: the queue's Redis, without its password.
-        trouble: what keeps us from polling again, '' = nothing.
+        trouble: the error of the last poll, '' = none.
         width, height: of the terminal, in cells; height None = as many lines as there are.
     """
     most = None if height is None else max(_LEAST, height // _SHARE)
@@ -72,7 +72,7 @@ def _head(now: Look, where: str, trouble: str, width: int, most: int | None) -> 
 def _accounts(
     blocks: list[tuple[AccountStats, list[Text]]], width: int, room: int | None
 ) -> list[Text]:
-    """Return the accounts' lines; where they are too many, those that need a person come first."""
+    """Return the accounts' lines; if not all fit, those that need a person come first."""
     if room is None or sum(len(lines) for _, lines in blocks) <= room:
         return [line for _, lines in blocks for line in lines]
     blocks.sort(key=lambda block: -_URGENCY.index(health_of(block[0]).level))
@@ -107,7 +107,7 @@ def _account(
 
 
 def _sentence(words: str, style: str, width: int, most: int | None) -> list[Text]:
-    """Return words in as many lines as they need; what needs more than `most` is cut off."""
+    """Return words in as many lines as they need, cut off after `most`."""
     lines = list(Text(words, style).wrap(_PLAIN, width))
     if most is None or len(lines) <= most:
         return lines
@@ -163,7 +163,7 @@ def _limits(stats: AccountStats) -> list[str]:
 
 
 def _news(stats: AccountStats) -> list[str]:
-    """Return the figures that are not always there."""
+    """Return the values that are shown only at times."""
     parts = []
     if stats.oldest_ready_seconds is not None:
         parts.append(f"oldest ready {seconds(stats.oldest_ready_seconds)}")
@@ -236,9 +236,9 @@ def _table(rows: _Rows, *, with_account: bool) -> list[Text]:
 
 
 def _fitted(tables: Sequence[list[Text]], room: int | None) -> Iterable[list[Text]]:
-    """Cut tables to the lines that are left; what one does not need is another's.
+    """Cut tables to the lines that are left; lines that one does not need go to the next.
 
-    Each has an empty line above it, and says how many rows it does not show.
+    Each has an empty line above it, and shows how many rows are left out.
     """
     for place, table in enumerate(tables):
         if room is None:

@@ -1,4 +1,4 @@
-"""A snapshot of everything that `runqueue top` shows, and what happened between two."""
+"""A snapshot of everything that `runqueue top` shows, and the rates between two."""
 
 import time
 from dataclasses import dataclass, field
@@ -9,17 +9,17 @@ from runqueue.records.batch import Batch
 from runqueue.store.groups import Group
 from runqueue.store.live_processes import Process
 
-#: Batches read, the newest: those under way are among them.
+#: The newest batches that are read; those under way are among them.
 _BATCHES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen.
+    """A snapshot.
 
     Args:
-        at: when, in seconds on a clock that only goes on.
-        stats: the figures by account.
+        at: when, in seconds on a monotonic clock.
+        stats: the statistics by account.
         groups, batches, processes: of all accounts; of the batches those that are under way.
     """
 
@@ -51,10 +51,10 @@ def rate(before: Look | None, now: Look, account: str, *totals: str) -> float | 
     Args:
         before, now: the snapshots; None = there was none before.
         account: whose totals.
-        totals: their names, added up; one that ends with ':' means all that begin so.
+        totals: their names, added up; one that ends with ':' is a prefix.
 
     Returns:
-        None while it is unknown: a Redis that lost writes may count less than before, too.
+        None while unknown, also after Redis lost writes and counts less than before.
     """
     if before is None or account not in before.stats or now.at <= before.at:
         return None

@@ -1,11 +1,11 @@
 -- use: counters batches board capacity save paused_groups
--- Takes callbacks that are due, each with how its batch stands now. Each comes again after `lease_us` if nobody
--- records it.
--- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), linger (0 | 1), lease_us
+-- Takes callbacks that are due, each with the present state of its batch. Each is due again after `lease_us`
+-- unless it is recorded.
+-- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), linger (0 | 1), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or
---       { 'ok', now_us, next_us, left (0 | 1), capacity, per callback: batch, event ('<n>:<what>:<share>'), tries (made),
---         at_us (when it happened), url, the batch as HGETALL, its jobs, a paused group that it waits for }
---       next_us = when the next is due; left = 1: the pump is off the board.
+--       { 'ok', now_us, next_us, left (0 | 1), capacity, per callback: batch, event ('<n>:<what>:<share>'), tries
+--         (made), at_us (when it happened), url, the batch as HGETALL, its jobs, a paused group that it waits for }
+--       next_us = when the next is due; left = 1: the consumer is not active any more.
 local process, want, tick_us, linger, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6]
 local CALLBACKS, STAYS_FOR = PREFIX .. 'callbacks', 1000000
 expect(CALLBACKS, 'zset')
@@ -25,13 +25,13 @@ local function add(member)
     redis.call('ZADD', CALLBACKS, int(NOW + tonumber(lease)), member)
     for _, value in ipairs(told) do reply[#reply + 1] = value end
     taken = taken + 1
-  else -- its upload was given up
+  else -- its upload was discarded
     redis.call('ZREM', CALLBACKS, member)
     bump(totals, 'callbacks:dropped', 1)
   end
 end
 for _, member in ipairs(due) do
-  -- That of a damaged batch comes again.
+  -- The callback of a damaged batch is due again later.
   if not try(add, member) then redis.call('ZADD', CALLBACKS, int(NOW + tonumber(lease)), member) end
 end
 
@@ -43,7 +43,7 @@ if want > 0 and #due < want then
     board_leave('callbacks', process)
     left = 1
   elseif is_far then
-    next_us = 0 -- it stays for what comes meanwhile
+    next_us = 0 -- it stays active for new callbacks
   end
 end
 save()

@@ -1,10 +1,10 @@
 -- use: counters board limits
--- Takes runs whose cancel is due; each comes again after `lease_us` until its end is recorded.
+-- Takes runs whose cancel is due; each is due again after `lease_us` until its end is recorded.
 -- ARGV  now_us, process, want, tick_us (0 = not the first), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or
---       { 'ok', now_us, next_us, left (0 | 1), per job: id ('' = a stray), attempt, run_id, since_us }
---       since_us = since when it was tried, up to now: a cancel asked for while no run was known is not older. Of the
---       time between two tries a minute counts at most: without any worker nothing was tried.
+--       { 'ok', now_us, next_us, left (0 | 1), per job: id ('' = an orphan run), attempt, run_id, since_us }
+--       since_us = since when canceling was tried: a cancel requested before the run was known counts from then. Of the
+--       time between two tries at most a minute counts: without any worker nothing was tried.
 local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local CANCELS, MOST_BETWEEN = PREFIX .. 'cancels', 60000000
 expect(CANCELS, 'zset')

@@ -1,30 +1,31 @@
 -- use: counters lanes board limits save server record webhooks strays jobs own_strays listing
 -- Takes ready jobs for submission: ready → submitting (or dead: deadline over).
--- Permit, slot and claim in one script: the least of the three is what is taken.
--- ARGV  now_us, process, claim_id, want (≤ 500; 0 refreshes the board), tick_us (0 = not the first),
---       linger (0 | 1: stay on the board although nothing is ready), marked (0 | 1: whether the process
---       puts markers into what it submits), receives (0 | 1: whether it has webhooks sent to our receiver),
+-- Permit, slot and claim in one script: it takes as many jobs as the scarcest of the three allows.
+-- ARGV  now_us, process, claim_id, want (≤ 500; 0 = only refresh), tick_us (0 = not the first),
+--       linger (0 | 1: stay active although nothing is ready), marked (0 | 1: whether the process
+--       puts markers into its submissions), receives (0 | 1: whether it has webhooks sent to our receiver),
 --       date_us (what Skyvern's own clock shows at least; '' = the process does not know)
--- Reply { 'stale' | 'fenced', now_us }: the pump ends, see board.lua
+-- Reply { 'stale' | 'fenced', now_us }: the consumer ends, see board.lua
 --       { 'moved', now_us }: a Redis server that is not trusted (yet) answers, see server.lua
 --       { 'ok', now_us, sequence, next_us, left (0 | 1), per job: id, attempt, body }
 --       next_us = when a permit or the end of a hold is due (0 = nothing to wait for but work);
---       left = 1: nothing was taken and nothing is ready, the pump is off the board.
--- The same claim_id asked again gives the same jobs and takes nothing more.
--- A job of which we know a run that no job owns, of an attempt that its record does not know (a stray, from
--- before Redis lost the claim), is not submitted: it gets that run.
--- Nor is one that an earlier server may have claimed while its upload went on (suspect_lost.lua): it is looked for first.
--- A job whose process died twice while it was submitting it may be what kills them. Such suspects wait
--- apart, until no more urgent job waits. One process at a time takes them on: it claims nothing until its other
--- submissions are over, then the suspect alone, then nothing until that is through; then other jobs have a turn.
--- Innocent neighbours of a killer stay alive, and wait for no more than one of them.
--- A damaged record, lane or group is set aside (recheck.lua), and the claim goes on with the others.
+--       left = 1: nothing was taken and nothing is ready, the consumer is not active any more.
+-- A repeated claim_id returns the same jobs and takes nothing more.
+-- A job with an orphan run of an attempt that its record does not know (Redis lost that claim) is not submitted: it
+-- gets that run.
+-- A job that an earlier server may have claimed during its upload (suspect_lost.lua) is not submitted either: its run
+-- is searched first.
+-- A job whose process died twice during its submission may be the cause. Such crash suspects wait apart until no
+-- more urgent job waits. One process at a time takes them: it claims nothing until its other submissions are over,
+-- then the suspect alone, then nothing until that one is through; then other jobs have a turn. So other jobs do not
+-- die with a suspect, and wait for one suspect at most.
+-- A damaged record, lane or group is set aside (recheck.lua); the claim continues with the others.
 local process, claim_id = ARGV[2], ARGV[3]
 local want, tick_us, linger, marked = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1', ARGV[7] == '1'
 local receives, date = ARGV[8] == '1', ARGV[9]
 local CLAIMS, CLAIM = PREFIX .. 'claims:' .. process, PREFIX .. 'claim:' .. claim_id
 local ALONE, SUSPECTS = PREFIX .. 'alone:' .. process, PREFIX .. 'suspects'
--- What one claim passes over: ids that are not ready any more; held lanes, and turns of groups that brought nothing.
+-- What one claim skips at most: ids that are not ready any more; held lanes, and turns of groups without a job.
 local MAX_SKIPS, MAX_PASSED = 1000, 200
 local MAX_SUSPECTS, LOOK_AGAIN = 16, 50000
 local PROBE_EVERY = 60000000
@@ -62,7 +63,7 @@ expect(CLAIMS, 'zset')
 expect(SUSPECTS, 'zset')
 expect(PREFIX .. 'listing', 'hash')
 for priority = 0, 3 do expect(PREFIX .. 'ring:' .. priority, 'zset') end
--- A full server refuses this write, and with it the claim, before anything is taken.
+-- A full server refuses this write, and so the claim, before anything is taken.
 redis.call('HSETNX', META, 'sequence', '0')
 if not is_trusted() then return { 'moved', int(NOW) } end
 local refused = board_enter('submit', process, tick_us)
@@ -79,7 +80,7 @@ if limits.concurrent_runs > 0 then
   room = math.min(room, math.max(0, limits.concurrent_runs - slots_taken()))
 end
 local next_us, probing = 0, false
-local hold_until = meta[4] and NOW + DAY or tonumber(meta[2] or 0) -- paused: until a person resumes it
+local hold_until = meta[4] and NOW + DAY or tonumber(meta[2] or 0) -- paused: until an operator resumes it
 if hold_until > NOW then
   room, next_us = 0, hold_until
 elseif hold_until > 0 and meta[3] == '1' then
@@ -92,9 +93,9 @@ room, due = allowed('request', limits.requests_per_second, limits.burst, room)
 next_us = math.max(next_us, due)
 
 local taken, groups, skips, passed = {}, {}, 0, 0
-local vias = {} -- how the webhooks of their earlier attempts travelled, by their ids
+local vias = {} -- the `via` of the jobs' earlier attempts, by job id
 
--- How the webhook of this attempt travels, see webhooks.lua; `before` is how that of the one before did.
+-- The route (`via`) of this attempt's webhook, see webhooks.lua; `before` is that of the attempt before.
 local function set_via(id, before, body)
   local via = has_webhook_url(body) and (receives and 'relay' or 'watch') or receives and 'push'
   if via == before then return end
@@ -111,14 +112,14 @@ local function adopt_stray(id, job, known, via)
   set_via(id, via, body)
   redis.call('HSET', job_key(id), 'state', 'running', 'attempt', int(attempt), 'run_id', run_id, 'run_status',
     'created', 'started', int(NOW))
-  -- Most have their slot already; one that was seen to be over needs it once more, until the job's own look.
+  -- Most have their slot already; a run that was seen to be over takes one again, until the job's own poll.
   if limits.concurrent_runs > 0 and not redis.call('ZSCORE', STRAY_LOOKS, run_id) then room = room - 1 end
   forget_stray(run_id, id)
   bump(totals, 'adopted', 1)
   return true
 end
 
--- True when the job had a run already, which takes its place in the group.
+-- True when the job had a run already, which takes capacity of its group.
 local function claim(id, priority, group, lane)
   local batch, key = batch_of(lane), job_key(id)
   local f = read_fields(key, 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths', 'lost_claim',
@@ -126,11 +127,11 @@ local function claim(id, priority, group, lane)
   local known, deadline = number(key, 'attempt', f[2]) or 0, number(key, 'deadline', f[4])
   if f[1] ~= 'ready' or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= tostring(priority)
     or (f[6] or 'default') ~= group then
-    skips = skips + 1 -- canceled meanwhile, taken over by another batch, or handed in anew elsewhere
+    skips = skips + 1 -- canceled meanwhile, taken over by another batch, or submitted again elsewhere
     return
   end
   if (number(key, 'deaths', f[7]) or 0) >= 2 and redis.call('ZSCORE', SUSPECTS, id) then
-    skips = skips + 1 -- a suspect that stood in the lane twice: it waits apart
+    skips = skips + 1 -- a suspect that was in the lane twice: it waits apart
     return
   end
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch,
@@ -173,8 +174,8 @@ local function room_in(group)
 end
 
 local claim_suspect
-do -- of the 200 local names of a script, these are no other's
-  -- One process at a time takes suspects on, for as long as it goes on asking for them.
+do -- a scope, since a script has at most 200 local names
+  -- One process at a time takes suspects, for as long as it keeps claiming them.
   local function suspects_are_mine()
     local f = redis.call('HMGET', META, 'suspects_by', 'suspects_until')
     if f[1] and f[1] ~= process and tonumber(f[2]) > NOW then return false end
@@ -182,21 +183,21 @@ do -- of the 200 local names of a script, these are no other's
     return true
   end
 
-  -- Whether groups stand in a ring of that priority, or of a more urgent one.
+  -- Whether a ring of that priority, or of a more urgent one, has groups.
   local function any_group_at(priority)
     local rings = {}
     for at = 0, priority do rings[#rings + 1] = PREFIX .. 'ring:' .. at end
     return #rings > 0 and redis.call('EXISTS', unpack(rings)) > 0
   end
 
-  -- A suspect may go once nothing more urgent waits; one that may not now is left for a second, and hides no other.
+  -- A suspect may go once nothing more urgent waits; one that may not yet waits a second, and blocks no other.
   local function may_go(job)
     if not any_group_at(tonumber(job.priority) - 1) and lane_runs(lane_of(job)) and room_in(job.group) > 0 then return true end
     redis.call('ZADD', SUSPECTS, int(NOW + 1000000), job.id)
     return false
   end
 
-  -- True unless others may have their turn, too.
+  -- True unless other jobs may have their turn, too.
   local function claim_due(suspect)
     local job = read_job(suspect)
     if not job or job.state ~= 'ready' then
@@ -217,7 +218,7 @@ do -- of the 200 local names of a script, these are no other's
     return true
   end
 
-  -- Claims the suspect whose turn it is, if any; there is no room for others beside it, nor while it waits for its turn.
+  -- Claims the suspect whose turn it is, if any; nothing else is claimed beside it, nor while it waits for its turn.
   function claim_suspect()
     local id = redis.call('GET', ALONE)
     if id then
@@ -231,7 +232,7 @@ do -- of the 200 local names of a script, these are no other's
     end
     local due = redis.call('ZRANGEBYSCORE', SUSPECTS, '-inf', int(NOW), 'LIMIT', 0, MAX_SUSPECTS)
     if #due == 0 or room < 1 or not suspects_are_mine() then return end
-    if id and any_group_at(3) then return end -- the last one is through: other jobs have a turn
+    if id and any_group_at(3) then return end -- the last suspect is through: other jobs have a turn
     for _, suspect in ipairs(due) do
       local is_sound, is_last = try(claim_due, suspect)
       if is_last then return end
@@ -244,9 +245,9 @@ do -- of the 200 local names of a script, these are no other's
 end
 
 -- The groups of the rings take their turns.
-local function claim_from_rings() -- with local names of its own: a script has 200
-  -- Takes jobs of a lane whose turn it is: its share of as many as may be taken until the turn's goal is reached, which is
-  -- one less for each that had a run. The lane is out of the list; with jobs left it stands behind the others again.
+local function claim_from_rings() -- a function, since a script has at most 200 local names
+  -- Takes a lane's share of jobs in its turn, until the turn's goal is reached; each job that had a run lowers the goal
+  -- by one. The lane is out of the list; with jobs left it goes to the end again.
   local function from_lane(turn, name)
     local lane, share = lane_key(turn.priority, turn.group, name), math.floor((turn.goal - #taken) / turn.lanes)
     turn.lanes = turn.lanes - 1
@@ -256,7 +257,7 @@ local function claim_from_rings() -- with local names of its own: a script has 2
     end
     local popped = redis.call('LPOP', lane, math.max(1, share)) or {}
     for i, id in ipairs(popped) do
-      if #taken >= math.min(turn.goal, room) then -- a stray was adopted, which takes a place: the others go back
+      if #taken >= math.min(turn.goal, room) then -- an orphan run was adopted and takes capacity: the others go back
         for back = #popped, i, -1 do redis.call('LPUSH', lane, popped[back]) end
         break
       end
@@ -288,14 +289,14 @@ local function claim_from_rings() -- with local names of its own: a script has 2
     return turn.lanes == 0
   end
 
-  -- A group that was taken off its ring stays out; one of which jobs wait is marked, see `ring_leave`.
+  -- A group that was taken off its ring stays out; if jobs of it wait, it is marked, see `ring_leave`.
   local left_at -- the virtual time of the last one
   local function stay_out(priority, group, virtual, may_not_go)
     redis.call('HSET', group_key(group), 'vt:' .. priority, virtual, unpack(may_not_go and { 'capped', '1' } or {}))
     left_at = virtual
   end
 
-  -- One turn of a group, one of `groups_there`: as many of its jobs as are its share, then it stands behind the others, or
+  -- One turn of a group, one of `groups_there`: takes its share of jobs; then the group goes to the end of the ring, or
   -- stays out. True if it is in the ring again.
   local function take_turn(ring, priority, group, at, groups_there)
     local free, count = room_in(group), #taken
@@ -308,7 +309,7 @@ local function claim_from_rings() -- with local names of its own: a script has 2
       return true
     end
     stay_out(priority, group, virtual)
-    -- With a slot taken, what is said of its live jobs in the end decides (save.lua).
+    -- With a slot taken, its final count of live jobs decides (save.lua).
     if #taken == count then expire_group(group) end
   end
 
@@ -330,7 +331,7 @@ end
 claim_suspect()
 claim_from_rings()
 
--- What is passed over, or listed, goes in bounded steps, but without a pause between them.
+-- Skipping and listing go in bounded steps, without a pause between them.
 if #taken < room then
   local is_bounded = skips >= MAX_SKIPS or passed >= MAX_PASSED
   if is_bounded or (select(2, try(list_more_lanes)) or 0) > 0 then next_us = NOW end

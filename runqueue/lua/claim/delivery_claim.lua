@@ -1,19 +1,20 @@
 -- use: counters board limits save record webhooks deliveries endpoints packed
--- Takes webhooks whose delivery is due: relays, which we send, and watches, whose delivery by Skyvern we look at.
--- Each comes again after `lease_us` if nobody records it.
--- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), linger (0 | 1), lease_us,
---       span_us (how long after its end, or after a person asked, a webhook is worth a try), allowed_bytes (of
+-- Takes webhooks whose delivery is due: relays, which we send, and watches, whose delivery by Skyvern we check.
+-- Each is due again after `lease_us` unless it is recorded.
+-- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), linger (0 | 1), lease_us,
+--       span_us (how long after its end, or after an operator's request, a webhook is tried), allowed_bytes (of
 --       bodies and envelopes in one reply; the last may go beyond), then 2 a receiver that the process is busy
---       with: endpoint, webhooks on their way
+--       with: endpoint, webhooks being sent
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), per webhook: id, attempt, run_id, run_status, via, tries (made),
---         looks (made), forced (0 | 1: a person asked for it), ended_us, signed ('' = not by Skyvern),
---         url ('' = the request's own), state (the job's), envelope, body ('' for a watch; it may be packed, see compression.py) }
---       next_us = when a permit or the next delivery is due; left = 1: the pump is off the board.
--- A receiver that does not answer is left alone (endpoints.lua): its webhooks wait without a try of their own, and
--- are given up when their time is over. A slow one gets a quarter of the places that others leave: its webhooks
--- wait for a second, without a permit, so that neither places nor rate are its alone.
--- One whose job's record is damaged comes again as if nobody had recorded it.
+--         looks (made), forced (0 | 1: requested by an operator), ended_us, signed ('' = not by Skyvern),
+--         url ('' = the request's own), state (the job's), envelope, body ('' for a watch; it may be packed, see
+--         compression.py) }
+--       next_us = when a permit or the next delivery is due; left = 1: the consumer is not active any more.
+-- A receiver that does not answer has its circuit breaker open (endpoints.lua): its webhooks wait untried, and are
+-- given up when their time is over. A slow receiver gets a quarter of the free capacity: its other webhooks wait for
+-- a second, without a permit, so that it exhausts neither capacity nor rate.
+-- A webhook whose job's record is damaged is due again after its lease.
 local process, want, tick_us, linger = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1'
 local lease, span, bytes_left = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local RELAYS, WATCHES = PREFIX .. 'relays', PREFIX .. 'watches'
@@ -21,7 +22,7 @@ local STAYS_FOR, RELAY_BURST, MAX_BLOCKED = 1000000, 10, 500
 local SHARE, FULL_WAITS = 4, 1000000
 local FIELDS = { 'attempt', 'run_id', 'run_status', 'via', 'tries', 'looks', 'forced', 'ended', 'signed', 'url',
   'state' }
-local FORCED, ENDED_AT, URL = 7, 8, 10 -- where they stand in FIELDS
+local FORCED, ENDED_AT, URL = 7, 8, 10 -- positions in FIELDS
 local IS_NUMBER = { attempt = true, tries = true, looks = true, forced = true, ended = true }
 expect_deliveries()
 pass_when_full()
@@ -32,7 +33,7 @@ local limits = read_limits()
 local reply, taken = { 'ok', int(NOW), '0', 0 }, 0
 
 local take_relays, take_watches
-do -- of the 200 local names of a script, these are no other's
+do -- a scope, since a script has at most 200 local names
   local busy = {}
   for i = 9, #ARGV, 2 do busy[ARGV[i]] = tonumber(ARGV[i + 1]) end
 
@@ -66,7 +67,7 @@ do -- of the 200 local names of a script, these are no other's
     taken = taken + 1
   end
 
-  -- The record of a webhook that waits; one that waits no more is off the index.
+  -- The record of a waiting webhook; one that does not wait is removed from the index.
   local function waiting(index, id)
     local f = read_fields(job_key(id), unpack(FIELDS))
     for i, name in ipairs(FIELDS) do
@@ -77,7 +78,7 @@ do -- of the 200 local names of a script, these are no other's
     return nil
   end
 
-  -- Takes one of those that are due; one that is damaged comes again later.
+  -- Takes a due webhook; a damaged one is due again later.
   local function take_each(index, room, done, take_one)
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', int(NOW), 'LIMIT', 0, room + MAX_BLOCKED)) do
       if done() >= room or bytes_left <= 0 then break end
@@ -105,7 +106,7 @@ do -- of the 200 local names of a script, these are no other's
           redis.call('ZADD', RELAYS, int(known[endpoint]), id)
         end
       else
-        -- Behind a probe the others wait.
+        -- The others wait for the probe.
         known[endpoint] = nil
         local body = redis.call('GET', PREFIX .. 'webhook:' .. id) or stored_result(id)
         redis.call('HSET', job_key(id), 'sending', int(NOW + lease))
@@ -166,7 +167,7 @@ if next_us == 0 and asked > 0 then
     board_leave('webhooks', process)
     left = 1
   elseif next_us > NOW + STAYS_FOR then
-    next_us = 0 -- it stays for what a wake-up brings
+    next_us = 0 -- it stays active for wake-ups
   end
 end
 save()

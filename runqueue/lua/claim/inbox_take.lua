@@ -1,13 +1,12 @@
 -- use: counters board quotas
--- Takes lines of the inbox, each under a number of its own: inbox → inbox:taken. A line that its taker did not
--- settle in time (inbox_done.lua) is given out again, under its number.
--- ARGV  now_us, process, want (lines; 0 refreshes the board), tick_us (0 = not the first), linger (0 | 1),
+-- Takes lines of the inbox, each under its own number: inbox → inbox:taken. A line that its process did not settle in
+-- time (inbox_done.lua) is returned again, under its number.
+-- ARGV  now_us, process, want (lines; 0 = only refresh), tick_us (0 = not the first), linger (0 | 1),
 --       lease_us, allowed_bytes (the last line may go beyond)
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us (0 = there is none), left (0 | 1), per line: number, line }
---       left = 1: nothing is there to do, the pump is off the board.
--- The first write is one that a full server refuses: there the lines stay where they are; so do those that the
--- account's quotas leave no room for.
+--       left = 1: there is nothing to do, the consumer is not active any more.
+-- A full server refuses the first write, and the lines stay in the inbox; so do lines beyond the account's quotas.
 local process, want, tick_us, linger = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1'
 local lease, bytes_left = tonumber(ARGV[6]), tonumber(ARGV[7])
 local INBOX, TAKEN, LEASES = PREFIX .. 'inbox', PREFIX .. 'inbox:taken', PREFIX .. 'inbox:leases'
@@ -18,7 +17,7 @@ local last = number(META, 'inbox_number', redis.call('HGET', META, 'inbox_number
 local refused = board_enter('inbox', process, tick_us)
 if refused then return refused end
 
--- Until there is room the inbox is looked at once a second.
+-- While the quotas are used up, the inbox is checked once a second.
 local AGAIN = 1000000
 local is_full = false
 if want > 0 then

@@ -1,5 +1,5 @@
 -- use: counters limits
--- Takes permits for calls that are no submissions.
+-- Takes permits for calls other than submissions.
 -- ARGV  now_us, want.   Reply { now_us, granted, next_us (when to ask again; 0 = all were granted) }
 pass_when_full()
 local want = tonumber(ARGV[2])

@@ -1,43 +1,43 @@
 -- use: counters board limits save strays lists run_limits
--- Takes running jobs whose poll is due, and strays; each comes again after `lease_us` if nobody records it (a
--- stray after a tenth of its age, if that is longer).
--- Where many runs are to be looked at, the list of live runs tells of them: those that are due join it, and only what
--- it does not show (or what is canceled or overdue) is taken.
+-- Takes running jobs whose poll is due, and orphan runs; each is due again after `lease_us` unless it is recorded (an
+-- orphan run after a tenth of its age, if that is longer).
+-- With many live runs, list calls follow them: due jobs are left to the lists, and only those that a list does not
+-- show (or that are canceled or overdue) are taken.
 -- A job whose record is damaged is set aside (recheck.lua).
--- A stray that was not seen to end takes no slot any more after the longest time that a run takes.
--- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), lease_us, max_run_us,
---       may_list (1 = this process may ask for lists), ahead_us (what is due within that time counts as many),
---       least_us (runs that take less are sooner looked at one by one), max_workflow_us (max_run_us of workflows)
+-- An orphan run that was not seen to end frees its slot after the longest time that a run may take.
+-- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), lease_us, max_run_us,
+--       may_list (1 = this process may ask for lists), ahead_us (polls due within it decide whether runs are many),
+--       least_us (shorter runs are cheaper to poll one by one), max_workflow_us (max_run_us of workflows)
 -- Reply { 'stale' | 'fenced', now_us } or
---       { 'ok', now_us, next_us, left (0 | 1), per job: id ('' = a stray), attempt, run_id, run_status,
+--       { 'ok', now_us, next_us, left (0 | 1), per job: id ('' = an orphan run), attempt, run_id, run_status,
 --         started_us, deadline_us ('' none), retry (the policy's JSON, '' none), runs (that ended before),
---         since_us (from when its time counts), limit_us (how long that is; both '' for a stray) }; a job whose
---         cancel was asked for has neither deadline nor limit any more
---       next_us = when a permit or the next poll is due; left = 1: none due within a second, the pump
---       is off the board.
+--         since_us (from when its time counts), limit_us (how long that is; both '' for an orphan run) }; a job whose
+--         cancel was requested has neither deadline nor limit
+--       next_us = when a permit or the next poll is due; left = 1: none due within a second, the
+--       consumer is not active any more.
 local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local max_run, max_workflow = tonumber(ARGV[6]), tonumber(ARGV[10])
 local POLL = PREFIX .. 'poll'
 local STAYS_FOR = 1000000
 local MAX_JOINS = 500
-local MAX_PASSED = 16 -- due ones looked through, for those that join, once all permits are given
-local MAX_OVER = 16 -- strays looked through for those whose time is over
+local MAX_PASSED = 16 -- due jobs checked for joining the lists, once all permits are used
+local MAX_OVER = 16 -- orphan runs checked for those whose time is over
 expect(POLL, 'zset')
 expect(STRAY_LOOKS, 'zset')
 expect(LISTED, 'zset')
-pass_when_full() -- only runs that are looked at can end, and free memory
+pass_when_full() -- only polled runs can end, and free memory
 local refused = board_enter('poll', process, tick_us)
 if refused then return refused end
 
 local lists = read_lists()
 local function are_many()
   if ARGV[7] ~= '1' or lists.off > NOW or (lists.mean and lists.mean < tonumber(ARGV[9])) then return false end
-  -- Of more than the pages show the oldest would join, which stand on none of them: lists begin with fewer.
+  -- With more runs than the pages show, the oldest would join although no page shows them: lists begin with fewer.
   return redis.call('ZCARD', POLL) <= MOST_LISTED
     and redis.call('ZCOUNT', POLL, '-inf', int(NOW + tonumber(ARGV[8]))) >= MANY
 end
 if not lists.on and redis.call('EXISTS', LISTED) == 1 then
-  end_lists() -- of lists that ended some are left
+  end_lists() -- some runs of ended lists are left
 elseif not lists.on and are_many() then
   redis.call('HSET', META, 'lists_on', '1', 'lists_max_run', int(max_run), 'list_at', int(NOW))
   known_lists = nil
@@ -48,7 +48,7 @@ local limits = read_limits()
 local room, next_us = allowed('request', limits.requests_per_second, limits.burst, want)
 local reply, leased, looked = {}, {}, 0
 
--- Strays get what the jobs leave, and a quarter of it at least; of very little room one that waits for long.
+-- Orphan runs get the permits that jobs leave, at least a quarter; of very few permits, one if it waited for long.
 local due = redis.call('ZCOUNT', POLL, '-inf', int(NOW))
 local for_strays = math.max(room - due, math.floor(room / 4))
 local strays = redis.call('ZRANGEBYSCORE', STRAY_LOOKS, '-inf', int(NOW), 'WITHSCORES', 'LIMIT', 0,
@@ -71,7 +71,7 @@ for i = 1, #strays, 2 do
   end
 end
 
--- Left to lists from now on: joining costs no permit.
+-- Leaves a job to the lists; that costs no permit.
 local function joins_lists(id, f)
   local started, deadline = tonumber(f[4] or 0), tonumber(f[5] or 0)
   if f[8] or (deadline > 0 and deadline <= NOW) or not may_join(started, f.since, f.limit) then return false end
@@ -83,8 +83,8 @@ end
 local most, gets, passed = room - looked, 0, 0
 local next_look = int(NOW + lease)
 
--- Takes one that is due, or leaves it to lists; false once no more need be looked through. Of one that lists tell of,
--- and that gets no permit, nothing is read.
+-- Takes a due job, or leaves it to the lists; false once no more need be checked. A listed job that gets no permit is
+-- not read.
 local function look_at(id, is_listed)
   local f = not (is_listed and gets >= most) and read_fields(job_key(id), 'attempt', 'run_id', 'run_status',
     'started', 'deadline', 'retry', 'runs', 'cancel', 'max_run', 'begun')
@@ -115,7 +115,7 @@ local function look_at(id, is_listed)
   return true
 end
 
--- Looks through those that are due, as many at a time as are likely to do: where lists are on that is seldom all.
+-- Checks the due jobs, a likely sufficient number at a time: with lists on, that is seldom all.
 local function look_through(up_to, step)
   local from = 0
   while from < up_to do

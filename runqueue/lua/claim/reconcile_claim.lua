@@ -1,13 +1,13 @@
 -- use: counters board save doubts
--- Takes unconfirmed jobs whose next look is due; each comes again after `lease_us` if nobody records one.
+-- Takes unconfirmed jobs whose next search is due; each is due again after `lease_us` unless a search is recorded.
 -- ARGV  now_us, process, want, tick_us (0 = not the first), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), recover_from_us (0 = nothing to recover, see server.lua),
 --         recover_since_us, lost (how many later claims a process remembers), recover_date_us ('' = not known),
 --         deaths (1 = a process may have died with claims that this Redis does not know),
---         per job: what lib/jobs/doubts.lua tells }
---       next_us = when the next look is due; left = 1: none within a second, the pump is off the board.
--- No permits are taken: how many calls a search makes is not known yet (see permits.lua).
+--         per job: what lib/jobs/doubts.lua returns }
+--       next_us = when the next search is due; left = 1: none within a second, the consumer is not active any more.
+-- Takes no permits: the number of a search's calls is not known yet (see permits.lua).
 local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local RECONCILE = PREFIX .. 'reconcile'
 local STAYS_FOR = 1000000

@@ -1,14 +1,14 @@
 -- use: counters lanes save files jobs quotas
 -- Accepts up to 1,000 jobs: (nothing) → scheduled | ready.
--- ARGV  now_us, batch ('-' none, '?' only look: nothing is written), quota ('' = none, '<name> <jobs> <bytes>': so
---       much may wait of who hands in by that name, 0 = any number), then 5 a job: id, digest,
+-- ARGV  now_us, batch ('-' none, '?' only check: nothing is written), quota ('' = none, '<name> <jobs> <bytes>': so
+--       much may wait of the producer of that name, 0 = any number), then 5 a job: id, digest,
 --       '<priority 0-3>:<group>', options, body
 --       options = '' or '<run_at>;<deadline>;<on_unconfirmed>;<max_run_us>;<retry>', each '' = the default; a time
---       is '<us>' absolute or '+<us>' from now, retry is the policy's JSON. Before all that may stand
+--       is '<us>' absolute or '+<us>' from now, retry is the policy's JSON. All that may be preceded by
 --       'F<file> <file> …' and a line feed: uploaded files, which serve one run each
 -- Reply { now_us, per job: 0 = new | { code, state, batch, created_us } } with code
 --       1 = known (same body), 2 = conflict (another body), 3 = taken over from an unsealed batch,
---       4 = not stored: another job, that of the state, holds a file; it and the file follow
+--       4 = not stored: another job holds a file, and the state is its; it and the file follow
 -- Error NOBATCH, EXPIRED, SEALED (or canceled: its sweep may have passed), QUOTA <account> <name, '-' = the account's>
 --       <jobs | bytes> <how many may wait>. No job is stored then.
 local call, batch = redis.call, ARGV[2]
@@ -16,7 +16,7 @@ local batch_key = PREFIX .. 'batch:' .. batch
 local JOB, BODY = PREFIX .. 'job:', PREFIX .. 'body:'
 local DUE, DEADLINES = PREFIX .. 'due', PREFIX .. 'deadlines'
 local PER_JOB = 5
-local MOST_LET_GO = 100 -- requests of what ended; the sweep goes on with more
+local MOST_LET_GO = 100 -- requests of ended jobs; the sweep drops more
 
 local only_look = batch == '?'
 local canary_left, canary_jobs = 0, 0
@@ -36,8 +36,8 @@ expect(PREFIX .. 'wake', 'list')
 expect(FILES, 'hash')
 expect(PREFIX .. 'letting_go', 'hash')
 
-local payer, keep_jobs, keep_bytes -- who is charged with the new jobs (nil = nobody), and what is kept of his that ended
--- Jobs of one priority and group share a lane, the fields that say so, and one count.
+local payer, keep_jobs, keep_bytes -- the owner of the new jobs (nil = none), and how much of its ended jobs is kept
+-- Jobs of one priority and group share a lane, its fields and one count.
 local lanes, order, names, rings = {}, {}, {}, {}
 local function lane_of(name)
   local priority, group = string.match(name, '^(%d):(.*)$')
@@ -70,10 +70,10 @@ local function moment(text)
   return tonumber(text)
 end
 
--- Read everything first: what is known stays as it is, and a wrong type stops us before a write.
+-- Read everything first: known jobs stay as they are, and a wrong type ends the script before a write.
 local now_text = int(NOW)
 local reply, fresh, old, digests = { now_text }, {}, {}, {}
-local wanted_again = {} -- jobs that are looked for, and whose upload was given up
+local wanted_again = {} -- jobs whose run is searched, and whose upload was discarded
 
 local function known_already(i, id, digest)
   local f = call('HMGET', JOB .. id, 'state', 'batch', 'created', 'priority', 'group', 'deadline', 'attempt',
@@ -96,7 +96,7 @@ local function known_already(i, id, digest)
   return { code, job.state, job.batch, job.created }
 end
 
--- Usually none of them is known, which one command tells of all.
+-- Usually none of them is known; one command checks all.
 local function is_any_known()
   local keys = {}
   for i = 4, #ARGV, PER_JOB do keys[#keys + 1] = JOB .. ARGV[i] end
@@ -106,13 +106,13 @@ local function is_any_known()
   return false
 end
 
--- What a job asks for beside its options: its files.
+-- A job's files, given before its options.
 local function files_of(options)
   local files, rest = string.match(options, '^F([^\n]*)\n(.*)$')
   return files, rest or options
 end
 
--- Says so if another job holds one of a job's files; else they are its own in this call.
+-- Reports another job that holds one of a job's files; else the files are the job's own in this call.
 local held = {}
 local function file_taken(id, files)
   local names, owner, file = file_names(files), nil, nil
@@ -154,7 +154,7 @@ for i = 4, #ARGV, PER_JOB do
 end
 if only_look then return reply end
 
--- Says so if more would wait than may. A retry, a replay and what goes back to its lane ask for no leave.
+-- Raises QUOTA if more would wait than may. Retries, replays and jobs that go back to their lane are not checked.
 local new_bytes = 0
 local function refused_by_quota()
   local most_jobs, most_bytes = read_quotas()
@@ -168,14 +168,14 @@ local function refused_by_quota()
   for _, i in ipairs(fresh) do new_bytes = new_bytes + #ARGV[i + 4] end
   own_bytes_new = new_bytes
   local bytes = new_bytes
-  for i, job in pairs(old) do -- taken over: they wait already
+  for i, job in pairs(old) do -- taken over: they count as waiting already
     local stored = redis.call('STRLEN', BODY .. job.id)
     new_jobs = new_jobs - 1
     if job.charged then bytes = bytes - stored end
     if name and job.charged == name then own_new, own_bytes_new = own_new - 1, own_bytes_new - stored end
   end
   local sums = { 'bytes', 'jobs:' .. (name or ''), 'bytes:' .. (name or '') }
-  -- What workers of before left charged goes when nothing waits.
+  -- Charges left by older workers are removed when nothing waits.
   if waiting == 0 then redis.call('HDEL', CHARGED, unpack(sums)) end
   local f = redis.call('HMGET', CHARGED, unpack(sums))
   local function over(whose, what, most, there, new)
@@ -198,12 +198,12 @@ for _, i in ipairs(fresh) do
   if not lanes[ARGV[i + 2]] then lane_of(ARGV[i + 2]) end
 end
 
--- The first write is one that a full server refuses, so that OOM leaves nothing half done.
+-- A full server refuses the first write, so that OOM leaves nothing half done.
 call('HINCRBY', COUNTERS, 'enqueued', #fresh)
 
--- A job of an unfinished upload is handed in again: the new batch takes it over. The old lane keeps
--- its id; a claim skips it there, because its batch is not the lane's. So does its list, and `batch_left` says so: it
--- may come back.
+-- A job of an unfinished upload is submitted again: the new batch takes it over. The old lane keeps its id; a claim
+-- skips it there, because its batch is not the lane's. The old batch's list keeps it, too, and `batch_left` records
+-- that: it may come back.
 local function take_over(job)
   bump(totals, job.state .. ':' .. job.priority, -1)
   if job.state == 'ready' then bump(group_load, job.group, -1) end
@@ -222,7 +222,7 @@ local function take_over(job)
   if job.earlier then call('HSET', JOB .. job.id, 'earlier', job.earlier, 'ran', job.ran or '0') end
 end
 
--- Writes what the options of a job ask for; true when it has to wait.
+-- Writes the options of a job; true when it has to wait.
 local function with_options(id, options)
   local start, limit, on_unconfirmed, max_run, retry =
     string.match(options, '^([^;]*);([^;]*);([^;]*);([^;]*);(.*)$')
@@ -234,7 +234,7 @@ local function with_options(id, options)
     call('HSET', JOB .. id, 'deadline', int(deadline))
     call('ZADD', DEADLINES, int(deadline), id)
   end
-  -- This may be a time that nobody believes later: what counts from it is set right then, see clock.lua.
+  -- This time may turn out wrong: times relative to it are corrected then, see clock.lua.
   if clock_is_stale() and (string.find(start, '+', 1, true) or string.find(limit, '+', 1, true)) then
     call('HSET', JOB .. id, 'relative', (string.find(start, '+', 1, true) and 'run_at ' or '')
       .. (string.find(limit, '+', 1, true) and 'deadline' or ''))
@@ -245,7 +245,7 @@ local function with_options(id, options)
   return true
 end
 
--- The first jobs of a batch that asks for a canary are marked.
+-- Marks the first jobs of a batch with a canary.
 local function marks_canary(id)
   if canary_left <= 0 then return false end
   canary_left, canary_jobs = canary_left - 1, canary_jobs + 1
@@ -253,7 +253,7 @@ local function marks_canary(id)
   return true
 end
 
--- Adds jobs to the batch's list; one that came back from another upload stands there already.
+-- Adds jobs to the batch's list; one that came back from another upload is in it already.
 local function list_jobs(ids)
   local left, new = PREFIX .. 'batch_left:' .. batch, ids
   if call('EXISTS', left) == 1 then

@@ -1,17 +1,17 @@
--- Counts jobs that a bearer of a token hands in against how many that may be a second.
--- GCRA as in lib/account/limits.lua, with room for a second's jobs, but what goes beyond that is owed: a request goes as
--- soon as one job may, whatever it holds, and the next ones wait until that is made up for.
--- ARGV  now_us, bearer, rate (jobs a second), jobs (0 = only look), request (an id of its own: it is counted once,
+-- Counts the jobs that the bearer of a token submits against its rate limit.
+-- GCRA as in lib/account/limits.lua, with a burst of a second's jobs; jobs beyond that are owed: a request is accepted
+-- as soon as one job is, whatever its size, and the next ones wait until the debt is worked off.
+-- ARGV  now_us, bearer, rate (jobs a second), jobs (0 = only check), request (an id of its own: it is counted once,
 --       although it may be sent again when its answer is lost)
 -- Reply { 1 = they may go or 0 = they may not, left (how many more may go now), full_us (until all of a second's may) }
 local SECOND, MOST = 1000000, 10000 -- of one request: gateway/api/bulk.py
-local KNOWN_MS = '60000' -- longer than anybody sends it again
+local KNOWN_MS = '60000' -- longer than it is repeated
 local rate, jobs = tonumber(ARGV[3]), tonumber(ARGV[4])
 local key, request = PREFIX .. 'gcra:handed:' .. ARGV[2], PREFIX .. 'handed:' .. ARGV[5]
 expect(key, 'string')
 if jobs > 0 and redis.call('EXISTS', request) == 1 then jobs = 0 end
 local stored = tonumber(redis.call('GET', key) or 0)
--- A clock that went back must not close the door for longer than one request may.
+-- After a step back of the clock it must not block for longer than one request can.
 local tat = math.min(math.max(NOW, stored), NOW + SECOND + math.ceil(MOST * SECOND / rate))
 local function left() return math.max(0, math.floor((NOW + SECOND - tat) * rate / SECOND)) end
 local may = jobs == 0 or left() > 0

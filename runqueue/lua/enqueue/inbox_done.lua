@@ -1,8 +1,8 @@
 -- use: counters save
--- Settles lines: off inbox:taken; one that was refused stands in inbox:invalid from now on, with its error.
+-- Settles lines: removes them from inbox:taken; a refused one goes to inbox:invalid with its error.
 -- ARGV  now_us, keep (refused lines at most; beyond that the oldest go), then 2 a line: its number ('' = it did
---       not come by the inbox), what is kept of a refused one ('' = it is a job)
--- Reply how many of the lines were still to settle: who settles one twice refuses it once.
+--       not come by the inbox), the refused line as it is kept ('' = it became a job)
+-- Reply how many of the lines were still to settle: a line settled twice is refused once.
 local keep = tonumber(ARGV[2])
 local INVALID, TAKEN, LEASES = PREFIX .. 'inbox:invalid', PREFIX .. 'inbox:taken', PREFIX .. 'inbox:leases'
 expect(INVALID, 'list')

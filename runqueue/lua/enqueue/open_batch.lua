@@ -1,10 +1,10 @@
 -- use: counters
 -- Opens a batch that is held until it is sealed.
 -- ARGV  now_us, batch, name, abort (the share of bad ends among the ended that aborts it; '' = none), abort_after
---       (no sooner than so many have ended), canary (how many jobs go first; 0 = no such rule), canary_ratio (the
---       share of them that has to complete before the others go), expires_us (so long after the sealing nothing more of
---       it is submitted; 0 = never), callback_url (who is told; '' = nobody), callback_at (told, too, when these shares
---       of its jobs have ended: ascending, with spaces between)
+--       (no sooner than so many have ended), canary (how many jobs run first; 0 = no such rule), canary_ratio (the
+--       share of them that must complete before the others run), expires_us (so long after the sealing nothing more of
+--       it is submitted; 0 = never), callback_url (called at the end; '' = none), callback_at (called, too, when these
+--       shares of its jobs have ended: ascending, with spaces between)
 -- Reply 1 = opened, 0 = it existed (a repeated call)
 local key = PREFIX .. 'batch:' .. ARGV[2]
 expect(key, 'hash')

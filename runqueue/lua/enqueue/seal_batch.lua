@@ -18,9 +18,9 @@ if f[1] == '0' then
     redis.call('HSET', key, 'expires_at', expires_at)
     redis.call('ZADD', PREFIX .. 'expiring', expires_at, batch)
   end
-  -- An empty batch has no job to retire with: it goes with the uploads that were never finished.
+  -- An empty batch has no job to retire with: it is removed like an unfinished upload.
   if batch_size(batch) > 0 then redis.call('ZREM', PREFIX .. 'unsealed', batch) end
-  redis.call('UNLINK', PREFIX .. 'batch_left:' .. batch) -- from here on nothing is taken over, or comes back
+  redis.call('UNLINK', PREFIX .. 'batch_left:' .. batch) -- from here on no job is taken over or comes back
   list_lanes(batch)
   judge(batch) -- all may have ended, or other uploads may have taken its canary over
   if anything_ready() then wake() end

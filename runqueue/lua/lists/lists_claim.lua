@@ -1,11 +1,11 @@
 -- use: board save strays lists
--- Takes the reading of the account's live runs, if it is due; one process at a time, for as long as its lease.
--- ARGV  now_us, process, want (0 refreshes the board), tick_us (0 = not the first), lease_us, least_us (runs that take
---       less are sooner looked at one by one)
+-- Takes the reading of the list of live runs, if it is due; one process at a time, for the time of its lease.
+-- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), lease_us, least_us (shorter
+--       runs are cheaper to poll one by one)
 -- Reply { 'stale' | 'fenced', now_us } or
---       { 'ok', now_us, next_us, left (0 | 1), taken (0 | 1; 2 = lists are no help here any more, see
+--       { 'ok', now_us, next_us, left (0 | 1), taken (0 | 1; 2 = lists are not worth it any more, see
 --         lists_end.lua), run_mean_us, run_floor_us (0 = not known), ended_us (when a
---         run was last seen to be over, 0 = never), then the ids of strays that may still run }
+--         run was last seen to be over, 0 = never), then the ids of orphan runs that may still be live }
 local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local STAYS_FOR, MAX_STRAYS = 1000000, 1000
 expect(LISTED, 'zset')

@@ -1,4 +1,4 @@
--- A list was read, or could not be: says when the next is due. Who lost its lease meanwhile says nothing.
+-- Records that a list was read, or could not be, and when the next is due. Without its lease a process records nothing.
 -- ARGV  now_us, process, next_us (of the queue's clock), failed (1 | 0), reach_us (0 = the list reached all live runs;
 --       else it shows none that was begun before)
 -- Reply: how many failed in a row; -1 = another process reads the list now

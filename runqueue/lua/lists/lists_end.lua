@@ -1,7 +1,7 @@
 -- use: save lists
--- Lists are no help, for a while: the server has none, or it is wrong, or too long. Runs are looked at one by one.
--- ARGV  now_us, off_us (0 = what was said before stays)
--- Reply: how many runs were let go; poll_claim.lua sees to those that are left
+-- Ends lists for a while: the server has none, or it is wrong, or too long. Runs are polled one by one.
+-- ARGV  now_us, off_us (0 = the former time stays)
+-- Reply: how many runs left the lists; poll_claim.lua takes the rest
 expect(LISTED, 'zset')
 expect(PREFIX .. 'poll', 'zset')
 pass_when_full()

@@ -1,7 +1,7 @@
 -- use: lists
 -- Reads which runs joined the lists, in the order in which they did.
 -- ARGV  now_us, from ('-inf', a time, or '(<time>': after it), limit (more, if several joined at one time)
--- Reply { more (1 = ask again from after the last), then 5 a job: id, run_id, run_status, started_us, joined_us }
+-- Reply { more (1 = call again from after the last), then 5 a job: id, run_id, run_status, started_us, joined_us }
 local limit, reply, seen = tonumber(ARGV[3]), { 0 }, {}
 local function add(found)
   for i = 1, #found, 2 do
@@ -17,7 +17,7 @@ end
 local found = redis.call('ZRANGEBYSCORE', LISTED, ARGV[2], '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
 add(found)
 if #found == 2 * limit then
-  -- Those that one script recorded have one time: all of them, so that the next reading can begin after it.
+  -- Runs recorded by one script share a time: all of them are read, so that the next page can begin after it.
   reply[1] = 1
   add(redis.call('ZRANGEBYSCORE', LISTED, found[#found], found[#found], 'WITHSCORES'))
 end

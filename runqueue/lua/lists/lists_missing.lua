@@ -1,15 +1,15 @@
 -- use: counters save strays lists
--- Runs that a list of live runs does not show: each gets its GET now, and nothing else comes of it.
--- ARGV  now_us, began_us (when the list was begun), settle_us (runs that joined less than that before it are not
---       expected to be in it), poll_lease_us, then 2 a run: id ('' = a stray), run_id
--- Reply per run: 1 = it is looked at (or is being looked at), 2 = it is too new, 0 = it is not the lists' any more
+-- Runs that a list of live runs does not show: makes the poll (GET) of each due now, and changes nothing else.
+-- ARGV  now_us, began_us (when its reading began), settle_us (runs that joined less than that before it are not
+--       expected to be in it), poll_lease_us, then 2 a run: id ('' = an orphan run), run_id
+-- Reply per run: 1 = it is polled (or being polled), 2 = it is too new, 0 = it left the lists
 local before, soon = tonumber(ARGV[2]) - tonumber(ARGV[3]), NOW + tonumber(ARGV[4])
 local POLL, reply, jobs, strays = PREFIX .. 'poll', {}, {}, {}
 expect(POLL, 'zset')
 expect(STRAY_LOOKS, 'zset')
 pass_when_full()
 
--- One that is due, or whose look is on its way, is not asked for twice.
+-- A run that is due, or being polled, is not polled twice.
 local function look_now(due, at, member)
   if at and tonumber(at) > soon then
     due[#due + 1] = now_text()
@@ -17,7 +17,7 @@ local function look_now(due, at, member)
   end
 end
 
--- The scores of all jobs that are told of, by their place in the arguments.
+-- The scores of all jobs given, by their position in the arguments.
 local function scores_of(index)
   local ids, scores = {}, {}
   for i = 5, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
@@ -55,7 +55,7 @@ end
 
 for i = 5, #ARGV, 2 do
   local id, run_id = ARGV[i], ARGV[i + 1]
-  -- A damaged record is met by its poll, too.
+  -- A damaged record is handled by its poll.
   local _, code = try(id == '' and miss_stray or miss, id == '' and run_id or id, run_id, joined_at[i], due_at[i])
   reply[#reply + 1] = code or 0
 end

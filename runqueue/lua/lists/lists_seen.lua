@@ -1,7 +1,7 @@
 -- use: strays
--- What a list of live runs showed that is worth a write: another status than before, and strays that go on.
--- ARGV  now_us, stray_after_us (a stray is looked at no sooner), max_run_us, max_workflow_us (that of workflows), then 3 a
---       run: id ('' = a stray), run_id, run_status
+-- Records what a list of live runs showed: changed statuses, and orphan runs that are still live.
+-- ARGV  now_us, stray_after_us (orphan runs: no sooner poll), max_run_us, max_workflow_us (that of workflows), then 3 a
+--       run: id ('' = an orphan run), run_id, run_status
 -- Reply: how many were written
 local after, max_run, max_workflow, written, looks = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), 0, {}
 expect(STRAY_LOOKS, 'zset')
@@ -17,7 +17,7 @@ local function see(i)
   else
     local job_id, since = string.match(redis.call('HGET', PREFIX .. 'strays', run_id) or '', '^(%S+) %d+ (%d+)')
     if since and redis.call('ZSCORE', STRAY_LOOKS, run_id) then
-      -- Its last look comes when no run is as old: poll_claim.lua has it give up its slot then.
+      -- Its last poll comes when no run is that old: poll_claim.lua frees its slot then.
       local last = stray_until(run_id, job_id, tonumber(since), max_run, max_workflow)
       looks[#looks + 1] = int(math.min(NOW + after, last))
       looks[#looks + 1] = run_id

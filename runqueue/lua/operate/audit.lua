@@ -1,5 +1,5 @@
--- Notes what a person did, in a list of the last ones.
--- ARGV  now_us, how many are kept, key (by chance: the same note again, after a lost reply, is the same), who, what,
+-- Records what a person did, in a list of the last actions.
+-- ARGV  now_us, how many are kept, key (random: a note repeated after a lost reply is stored once), who, what,
 --       target (what it was done to, '' = the account), detail (in words)
 -- Reply: the note's id
 local AUDIT, SAME_AMONG = PREFIX .. 'audit', 16

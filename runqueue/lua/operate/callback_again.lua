@@ -1,8 +1,8 @@
 -- use: batches
--- Callbacks of a batch that were given up are due again, as if never tried, under the ids that they had.
--- ARGV  now_us, batch, url ('' = where it was to go), asked (a word of its own for each time that people ask: said
---       again it must not have sent again what was given up since)
--- Reply how many are due (said again: were), or nil = no such batch
+-- Makes given up callbacks of a batch due again, as if never tried, under their former ids.
+-- ARGV  now_us, batch, url ('' = the former one), asked (unique for each request: a repeated call must not resend
+--       what was given up since)
+-- Reply how many are due (in a repeated call: were), or nil = no such batch
 local batch, url, asked = ARGV[2], ARGV[3], ARGV[4]
 local key = batch_key(batch)
 local f = redis.call('HMGET', key, 'sealed', 'callback_url', 'callbacks:asked')

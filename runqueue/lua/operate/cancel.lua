@@ -1,7 +1,7 @@
 -- use: counters save record jobs runs trail unwanted
--- Asks for the end of jobs: scheduled | ready → canceled at once; what may have a run is flagged, and
--- the run is canceled as soon as its id is known (of one that waits it may be known, or is looked for, where a claim
--- was lost: → running | unconfirmed).
+-- Cancels jobs: scheduled | ready → canceled at once; a job that may have a run is flagged, and the run is canceled as
+-- soon as its id is known (after a lost claim a waiting job's run may be known, or is searched: → running |
+-- unconfirmed).
 -- ARGV  now_us, then ids
 -- Reply per id: 1 = canceled, 2 = flagged, 0 = over already, -1 = no such job
 local reply = {}
@@ -16,7 +16,7 @@ local function record(i)
     note_step(job, 'cancel_asked', 'asked')
     code = 2
   elseif job.state == 'ready' or job.state == 'scheduled' then
-    -- The id stays in its lane; the claim that meets it skips it.
+    -- The id stays in its lane; a claim skips it.
     remove_later('due', job.id)
     end_job(job, 'canceled', { 'reason',
       job.runs > 0 and 'canceled before it was submitted again' or 'canceled before it was submitted' })

@@ -1,6 +1,6 @@
 -- use: batches
--- Cancels a batch of any size in one step: the flag holds its lanes; the sweep ends its jobs. One whose jobs have all
--- ended stays what it is.
+-- Cancels a batch of any size in one step: the flag holds its lanes; the sweep ends its jobs. A batch whose jobs have
+-- all ended keeps its state.
 -- ARGV  now_us, batch
 -- Reply { how many jobs it holds, of them: waiting, which this cancels at once; live, whose runs will be
 --         canceled } | { -1 } no such batch

@@ -1,5 +1,5 @@
--- Has strays canceled: the cancel pump asks for their end, and then forgets them.
--- ARGV  now_us, then run ids.   Reply per run: 1 = will be canceled, -1 = no such stray
+-- Has orphan runs canceled: the cancel consumer cancels them at Skyvern, and then removes them.
+-- ARGV  now_us, then run ids.   Reply per run: 1 = will be canceled, -1 = no such orphan run
 local reply = {}
 pass_when_full()
 for i = 2, #ARGV do

@@ -1,7 +1,7 @@
 -- use: counters save record webhooks deliveries
--- Consumers say that they have a job's result: pending | gave_up | unknown → delivered.
+-- Receivers confirm that they have a job's result: pending | gave_up | unknown → delivered.
 -- ARGV  now_us, then ids
--- Reply per job: 1 = it is delivered (now or before), 0 = the job has not ended, or nobody is to be told of it, -1 = no
+-- Reply per job: 1 = it is delivered (now or before), 0 = the job has not ended, or has no webhook, -1 = no
 --       such job
 local reply = {}
 expect_deliveries()

@@ -1,9 +1,9 @@
 -- use: save record webhooks
--- People have webhooks sent again, or for the first time to another address: delivered | gave_up | unknown | pending →
--- pending, due at once, as if never tried. A try that is under way for what was asked before says nothing.
--- ARGV  now_us, url ('' = where it was to go), asked (a word of its own for each time that people ask: said again, it
---       must not have sent again what has been sent since), then ids
--- Reply per job: 1 = it is due (or was, said again), 0 = its run has not ended, or it has no webhook (and no url is
+-- Sends webhooks again, or for the first time to another address: delivered | gave_up | unknown | pending →
+-- pending, due at once, as if never tried. The outcome of a try from before does not count.
+-- ARGV  now_us, url ('' = the former one), asked (unique for each request: a repeated call must not resend what was
+--       sent since), then ids
+-- Reply per job: 1 = it is due (repeated: was), 0 = its run has not ended, or it has no webhook (and no url is
 --       given), -1 = no such job
 local url, asked, reply, is_due = ARGV[2], ARGV[3], {}, false
 expect_deliveries()
@@ -20,7 +20,7 @@ local function record(i)
   else
     local before = delivery_index(job)
     if before then redis.call('ZREM', PREFIX .. before, id) end
-    -- What only our receiver was to hear, or nobody, goes to the address given.
+    -- A webhook for our receiver only, or for none, goes to the given address.
     if job.via ~= 'watch' then
       job.via = 'relay'
       redis.call('HSET', job_key(id), 'via', 'relay')
@@ -29,7 +29,7 @@ local function record(i)
     redis.call('HSET', job_key(id), 'delivery', 'pending', 'forced', int(NOW), 'asked', asked)
     redis.call('HDEL', job_key(id), 'tries', 'told', 'told_error', 'told_at', 'sending')
     if job.via == 'relay' then
-      redis.call('HINCRBY', job_key(id), 'looks', 1) -- which tells a try of before
+      redis.call('HINCRBY', job_key(id), 'looks', 1) -- which identifies a try from before
     else
       redis.call('HDEL', job_key(id), 'looks')
     end

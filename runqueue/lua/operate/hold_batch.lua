@@ -1,9 +1,9 @@
 -- use: lanes batches
--- Pauses a batch of any size, or has it go on: a flag, which claims that meet its lanes take them out for, and its
--- lanes, listed again. One that a rule of its own held, or its time, forgets the rule.
--- ARGV  now_us, batch, what ('pause' | 'resume'), seen (what held it when that was decided, '' = nothing: said again
---       later, it must not end another hold)
--- Reply: what holds it now: '' | 'paused' | 'canary' | 'aborted' | 'expired' | 'canceled'; nil = no such batch
+-- Pauses or resumes a batch of any size: by a flag, for which claims take out its lanes, or by listing its lanes again.
+-- A batch that was held by its own rule, or expired, loses the rule.
+-- ARGV  now_us, batch, what ('pause' | 'resume'), seen (the hold when that was decided, '' = none: repeated later,
+--       it must not end another hold)
+-- Reply: the hold now: '' | 'paused' | 'canary' | 'aborted' | 'expired' | 'canceled'; nil = no such batch
 local batch, what, seen = ARGV[2], ARGV[3], ARGV[4]
 local key = batch_key(batch)
 local f = redis.call('HMGET', key, 'sealed', 'held', 'canary')
@@ -11,7 +11,7 @@ if not f[1] then return false end
 expect(PREFIX .. 'listing', 'hash')
 pass_when_full()
 local held = f[2] or ''
--- An upload that expired has no jobs any more to go on with.
+-- An expired upload has no jobs any more.
 local may_go_on = held ~= '' and held ~= 'canceled' and not (held == 'expired' and f[1] == '0')
 if what == 'pause' and (held == '' or held == 'canary') then
   redis.call('HSET', key, 'held', 'paused')

@@ -1,7 +1,7 @@
 -- Takes refused lines off inbox:invalid: for good, or back to an inbox.
--- ARGV  now_us, then 2 a line: the refused one as it stands there ('' = it stood in another account's), the line
+-- ARGV  now_us, then 2 a line: the refused one as it is stored ('' = in another account's list), the line
 --       for this account's inbox ('' = none)
--- Reply how many of them were there: one that somebody else took meanwhile is left alone.
+-- Reply how many of them were found: one that another call took meanwhile is skipped.
 local INBOX, INVALID = PREFIX .. 'inbox', PREFIX .. 'inbox:invalid'
 expect(INBOX, 'list')
 expect(INVALID, 'list')

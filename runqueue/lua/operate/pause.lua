@@ -1,8 +1,8 @@
 -- use: lanes
--- A person pauses an account, or ends that: nothing more is submitted, runs that are under way go on. It is no hold,
--- which comes and goes with trouble, and of which a person's `resume` says that the Redis server may be trusted.
+-- Pauses or resumes an account: while paused nothing is submitted, and live runs continue. A pause is not a hold: holds
+-- are set and cleared automatically, and `resume` of one confirms that the Redis server may be trusted.
 -- ARGV  now_us, what ('pause' | 'resume'), reason (in words, '' = none is given)
--- Reply: 1 = it changed, 0 = it was so before (a pause takes the last reason that is given)
+-- Reply: 1 = it changed, 0 = it was so before (a pause keeps the last reason given)
 expect(PREFIX .. 'wake', 'list')
 pass_when_full()
 if ARGV[2] == 'resume' then

@@ -1,8 +1,8 @@
 -- use: counters lanes save record webhooks files jobs trail
--- Has ended jobs done again: dead | failed | canceled → ready. The attempt goes on counting, since every
--- attempt's marker is used once; the runs that max_attempts bounds are counted anew (those of before: `past_runs`).
--- ARGV  now_us, then 3 a job: id, attempt, ended_us (as they were seen: said again later, it must not have done
---       again what has been done again and ended since)
+-- Submits ended jobs again: dead | failed | canceled → ready. The attempt number keeps growing, since every attempt's
+-- marker is used once; the runs that max_attempts bounds are counted from 0 (the former ones: `past_runs`).
+-- ARGV  now_us, then 3 a job: id, attempt, ended_us (as they were seen: repeated later, it must not submit
+--       again what was submitted again and ended since)
 -- Reply per job: 1 = ready again, 0 = in another state or attempt, 2 = its batch was canceled, -1 = no such job,
 --       3 = an uploaded file of it served a run, or is another job's: each serves one,
 --       4 = its request is not kept any more (quotas.lua)
@@ -16,7 +16,7 @@ expect(PREFIX .. 'dead', 'zset')
 expect(FILES, 'hash')
 pass_when_full()
 
--- True if a job's files are its own, and no run of it has used them; they are held for it then.
+-- True if a job's files are its own, and no run of it has used them; then it holds them.
 local function has_its_files(job)
   local f = redis.call('HMGET', job_key(job.id), 'files', 'earlier')
   if not f[1] then return true end
@@ -49,14 +49,14 @@ local function record(i)
       redis.call('SADD', PREFIX .. 'batch_lanes:' .. job.batch, job.priority .. ':' .. job.group)
     end
     note_step(job, 'replayed', 'it was ' .. job.state .. (job.run_id and ', its run ' .. job.run_id or ''))
-    -- Its last run's entry and result go; a stray that it left stays one.
+    -- Its last run's entry and result are removed; its orphan runs stay.
     keep_earlier(job)
     drop_delivery(job)
     remove_later('dead', id)
     redis.call('DEL', PREFIX .. 'result:' .. id)
     redis.call('HDEL', job_key(id), unpack(FORGET))
     if past > 0 then redis.call('HSET', job_key(id), 'past_runs', int(past)) end
-    if job.run_id then redis.call('HDEL', job_key(id), 'lost_claim') end -- what it said of a further run
+    if job.run_id then redis.call('HDEL', job_key(id), 'lost_claim') end -- its possible further run
     count_state(job, 'ready')
     redis.call('HSET', job_key(id), 'state', 'ready', 'ready_at', int(NOW))
     push(job.priority, job.group, lane_of(job), { id }, false)

@@ -1,8 +1,8 @@
 -- use: lanes server
--- A person says that submissions may go on: ends any hold and accepts the Redis server that answers. Who decided by what
--- he was shown ends that alone: something else stays, and so does the question whether a restarted Redis may be trusted,
--- which finds its answer by itself. Only a hold that waits for a person asks him.
--- ARGV  now_us, seen ('' = he names none, else 'paused' | 'held'), SHA-1 of the reason that he was shown
+-- Resumes submissions: ends any hold and accepts the Redis server that answers. With `seen` it ends only the
+-- hold that the operator was shown: another hold stays, and so does the check of a restarted Redis, which ends by
+-- itself. Only a hold that waits for an operator needs this.
+-- ARGV  now_us, seen ('' = any, else 'paused' | 'held'), SHA-1 of the reason that he was shown
 -- Reply: { 1 = done, or nothing holds it | 0 = something else holds it, its reason ('' = nothing did) }
 expect(PREFIX .. 'wake', 'list')
 local f = redis.call('HMGET', META, 'hold_reason', 'hold_until', 'hold_kind', 'hold_person', 'paused')
@@ -24,7 +24,7 @@ redis.call('HDEL', META, 'hold_until', 'hold_step', 'hold_reason', 'hold_probe',
   'refusals', 'asked_until', 'asked_reason', 'probe')
 if asks then
   accept()
-  -- Past anything that a process may remember, or its next heartbeat would hold the account again.
+  -- Past any sequence that a process may remember, or its next heartbeat would hold the account again.
   redis.call('HINCRBY', META, 'sequence', 1000000000)
 end
 wake()

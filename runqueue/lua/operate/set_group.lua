@@ -27,7 +27,7 @@ if f[2] then
     if virtual then ring_leave(priority, group, virtual, true) end
   end
 else
-  readmit(group) -- the next claim takes it out again if it still may not go
+  readmit(group) -- the next claim takes it out again if it is still at its cap or paused
 end
 local live = tonumber(f[3] or 0)
 local waits = group_waits(group, loads_of({ group })[group] - live)

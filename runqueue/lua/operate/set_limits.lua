@@ -1,5 +1,5 @@
 -- use: lanes
--- A person sets limits live, from the next claim on: these win over those of the workers' environments.
+-- Sets limits live, from the next claim on: they override those of the workers' environments.
 -- ARGV  now_us, then 2 a limit: name, value ('' = as the environments say; 0 = none)
 -- Reply: all limits, as HGETALL (env:<name>, live:<name>)
 local LIMITS = PREFIX .. 'limits'

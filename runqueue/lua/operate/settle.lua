@@ -1,9 +1,9 @@
 -- use: lanes save record jobs trail
--- A person decides on unconfirmed jobs: → ready (there is no run) or dead (nobody will look further).
+-- A person decides on unconfirmed jobs: → ready (there is no run) or dead (the search ends).
 -- ARGV  now_us, 'resubmit' | 'fail', reason (shown on the dead ones), then 2 a job: id, attempt (whose answer
---       was lost: said again later, it must not decide on another one)
--- Reply per job: 1 = done, 0 = not unconfirmed, or another attempt, -1 = no such job, 2 = a cancel was asked
---       for: not resubmitted
+--       was lost: repeated later, it must not decide on another one)
+-- Reply per job: 1 = done, 0 = not unconfirmed, or another attempt, -1 = no such job, 2 = a cancel was
+--       requested: not resubmitted
 local what, reason, reply = ARGV[2], ARGV[3], {}
 expect(PREFIX .. 'dead', 'zset')
 expect(PREFIX .. 'due', 'zset')

@@ -1,18 +1,18 @@
 -- use: counters server clock
--- Renews a process's lease, or begins it under a new name, and compares what both sides remember.
+-- Renews a process's lease, or begins it under a new name, and compares the claim sequences of both sides.
 -- ARGV  now_us, process, lease_us, first (1 = a new name), sequence (the highest that the process saw; -1 =
---       it saw none yet: a process that has just begun remembers nothing), passed_us (see clock.lua), how long ago it
---       had a read answered, since when all of its reads fail (µs, -1 not at all), and with what, date_us (what
---       Skyvern's own clock shows at least; '' = not known; older workers do not say either)
+--       it saw none yet: a process that has just begun remembers nothing), passed_us (see clock.lua), how long ago a
+--       read of it was answered, since when all of its reads fail (µs, -1 not at all), and the error, date_us (what
+--       Skyvern's own clock shows at least; '' = not known; older workers send neither)
 -- Reply: the claim sequence = the lease holds until now + lease_us; -2 = it holds, but this is a server that
---       is not trusted (yet), from which nothing is to be learned; -1 = refused: the name's lease was lost
+--       is not trusted (yet), whose sequence is ignored; -1 = refused: the name's lease was lost
 --       (its claims are unconfirmed already), the process drops what it has not sent and takes a new name.
 local PROCESSES, READERS, process = PREFIX .. 'processes', PREFIX .. 'readers', ARGV[2]
 expect(PROCESSES, 'zset')
 expect(READERS, 'zset')
 pass_when_full()
--- Before the lease is written: one that stood in a time which the clock jumped to would hide the jump. While it
--- is not sure whether it did, the lease is counted from the time that was last believed.
+-- Before the lease is written: a lease at the time that the clock jumped to would hide the jump. While the jump is not
+-- sure, the lease counts from the time that was last believed.
 local from = NOW
 if ARGV[1] == '0' then
   set_clock(process, tonumber(ARGV[6]))
@@ -24,8 +24,8 @@ local is_safe = is_trusted()
 local sequence = tonumber(ARGV[5])
 local f = redis.call('HMGET', META, 'sequence', 'remembered', 'hold_kind', 'recover_from', 'begun')
 local stored = tonumber(f[1] or 0)
--- Field of meta: begun (when the first lease did). A lease that is renewed where none ever began: all was lost, and
--- who made the last claims may say so later than others would make theirs.
+-- Field of meta: begun (when the first lease did). If a lease is renewed where none ever began, all data was lost, and
+-- the process of the last claims may report them later than others make theirs.
 if ARGV[4] == '1' then
   redis.call('HSETNX', META, 'begun', int(NOW))
 elseif not f[5] and not f[4] then
@@ -47,13 +47,13 @@ if ARGV[4] ~= '1' and (not deadline or (tonumber(deadline) <= NOW and not clock_
   return -1
 end
 redis.call('ZADD', PROCESSES, int(from + tonumber(ARGV[3])), process)
--- It reads packed records; older versions do not say so, and nothing is packed while one of them lives.
+-- It reads packed records; older versions do not report that, and nothing is packed while one of them lives.
 redis.call('ZREMRANGEBYSCORE', READERS, '-inf', int(from))
 redis.call('ZADD', READERS, int(from + tonumber(ARGV[3])), process)
 
--- Reads fail from the last answer on, wherever that came to: a process that alone cannot read is told of only while
--- the others ask for nothing.
--- Fields of meta: reads_ok (the last answer), reads_failing (since when), reads_failed (last told), reads_why.
+-- Reads fail from the last answer to any process on: a process that alone cannot read is reported only while the
+-- others read nothing.
+-- Fields of meta: reads_ok (the last answer), reads_failing (since when), reads_failed (last reported), reads_why.
 local answered, failing = tonumber(ARGV[7] or -1), tonumber(ARGV[8] or -1)
 local reads = redis.call('HMGET', META, 'reads_ok', 'reads_failing')
 local last = tonumber(reads[1] or 0)
@@ -71,5 +71,5 @@ end
 if (ARGV[10] or '') ~= '' and not clock_is_stale() then
   redis.call('HSET', META, 'date_ahead', int(tonumber(ARGV[10]) - NOW))
 end
--- What an older server stores must not come back to it as somebody's memory.
+-- A sequence stored by an older server must not come back to it as a process's memory.
 return is_safe and stored or -2

@@ -1,2 +1,2 @@
--- Takes a pump off the board. ARGV  now_us, kind, process.   Reply: 1 = it stood there
+-- Removes an active consumer. ARGV  now_us, kind, process.   Reply: 1 = it was active
 return redis.call('ZREM', PREFIX .. 'board:' .. ARGV[2], ARGV[3])

@@ -1,17 +1,17 @@
 -- use: counters lanes save paused_groups
--- Brings an account's state up to this version's layout, in bounded steps, while older workers go on.
--- ARGV  now_us, limit (entries to walk).   Reply 1 = done, 0 = ask again
--- Error NEWER <schema>: a newer version wrote here, and this one would not know what it reads.
+-- Migrates an account's state to this version's layout, in bounded steps, while older workers continue.
+-- ARGV  now_us, limit (entries to walk).   Reply 1 = done, 0 = call again
+-- Error NEWER <schema>: a newer version wrote here, and this one could not read it.
 -- Groups that are paused are listed (paused_lanes).
--- 2 → 3: nothing to do: records are read as they came, too. The first that is packed says 3 (pack.lua).
--- 1 → 2: unconfirmed jobs are looked for (reconcile), dead ones are listed (dead). Records themselves only
+-- 2 → 3: nothing to do: unpacked records are read, too. The first packed one sets 3 (pack.lua).
+-- 1 → 2: unconfirmed jobs are searched (reconcile), dead ones are listed (dead). Records themselves only
 --        gained fields, each with a default: those of version 1 are read as they are.
 local SCHEMA = 3
 local LISTED = 2
 local schema = tonumber(redis.call('HGET', META, 'schema') or 1)
 if schema > SCHEMA then return redis.error_reply('NEWER ' .. int(schema)) end
 for _, index in ipairs({ 'dead', 'reconcile', 'unconfirmed', 'parked' }) do expect(PREFIX .. index, 'zset') end
--- Groups that were paused before `paused_lanes` was there: all groups with settings are looked through, once.
+-- Groups that were paused before `paused_lanes` existed: all groups with settings are checked, once.
 if not redis.call('HGET', META, 'paused_listed') then
   expect(PREFIX .. 'groups', 'set')
   expect(PAUSED_LANES, 'set')
@@ -26,7 +26,7 @@ if not redis.call('HGET', META, 'paused_listed') then
   redis.call('HDEL', META, 'migrate_groups')
   redis.call('HSET', META, 'paused_listed', '1')
 end
--- During a rolling upgrade older workers go on making what this version lists: it is listed late, not never.
+-- During a rolling upgrade older workers still write entries unlisted: they are listed late, not never.
 local dead = 0
 for _, n in ipairs(redis.call('HMGET', COUNTERS, 'dead:0', 'dead:1', 'dead:2', 'dead:3')) do dead = dead + tonumber(n or 0) end
 local waiting = redis.call('ZCARD', PREFIX .. 'unconfirmed')
@@ -34,8 +34,8 @@ local lacks_dead = redis.call('ZCARD', PREFIX .. 'dead') < dead
 local lacks_doubts = redis.call('ZCARD', PREFIX .. 'reconcile') < waiting + redis.call('ZCARD', PREFIX .. 'parked')
 if schema >= LISTED and not lacks_dead and not lacks_doubts then return 1 end
 
--- Progress is kept in meta: first the entries of `unconfirmed` and then `parked` that were walked (migrate_doubts), then a
--- day and the entries of its list. An entry is passed over if others leave before it; the next walk lists it.
+-- Progress is kept in meta: first the entries of `unconfirmed` and then `parked` that were walked (migrate_doubts),
+-- then a day and the entries of its list. An entry is skipped if others leave before it; the next walk lists it.
 local limit = tonumber(ARGV[2])
 local f = redis.call('HMGET', META, 'migrate_doubts', 'migrate_day', 'migrate_at', 'retired_day')
 local offset = tonumber(f[1] or 0)
@@ -73,7 +73,7 @@ if day <= today then
   redis.call('HSET', META, 'migrate_day', int(day), 'migrate_at', int(at))
   return 0
 end
--- Strays of before stand in no list of what is to be forgotten.
+-- Orphan runs of older versions are in no list for retention.
 if schema < LISTED then
   for _, run_id in ipairs(redis.call('HKEYS', PREFIX .. 'strays')) do ended[#ended + 1] = 'stray ' .. run_id end
   save()

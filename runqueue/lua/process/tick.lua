@@ -1,10 +1,10 @@
 -- use: counters lanes server clock strays
--- The leaderless ticker: whichever process takes the slot sends the messages that are due.
+-- The leaderless ticker: the process that takes the slot sends the due messages.
 -- ARGV  now_us, process, woken (1 = a wake-up was taken: bypasses the slot, submit only), interval_us,
---       passed_us (the process's own clock, which nobody sets: what counts is how far it went)
+--       passed_us (the process's monotonic clock: only differences count)
 -- Reply { 'wait', now_us }: another process has this slot
---       { 'nudge', now_us }: the woken process has the pump itself
---       { 'passed', now_us }: the wake-up was handed to a process that has the pump
+--       { 'nudge', now_us }: the woken process has the active consumer itself
+--       { 'passed', now_us }: the wake-up was handed to a process that has an active consumer
 --       { 'send', now_us, per kind that is due: kind, messages }
 local process, woken, interval = ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
 local JOBS_A_PUMP, MAX_LANES = 100, 64
@@ -22,7 +22,7 @@ local function pumps(kind)
   return redis.call('ZCARD', board)
 end
 
--- How many members of an index are due. One that is damaged is met by the pump that takes from it, and by no other.
+-- How many members of an index are due. Only the consumer that takes from a damaged index reports it.
 local function due_in(index)
   local n = redis.pcall('ZCOUNT', PREFIX .. index, '-inf', int(NOW))
   return type(n) == 'number' and n or 1
@@ -36,8 +36,8 @@ local function ready_jobs()
   return ready
 end
 
--- Ready jobs that a claim could take, counted no further than `enough`: lanes of the ring, none held. Where the first
--- lanes do not tell, any ready job may be one: a claim finds out, and takes out what it cannot take from.
+-- Ready jobs that a claim could take, counted no further than `enough`: lanes of the ring, none held. If the first
+-- lanes do not decide it, any ready job may be one: a claim checks, and takes out lanes that it cannot take from.
 local function claimable_in_lanes(enough)
   local found, visited = redis.call('ZCOUNT', PREFIX .. 'suspects', '-inf', int(NOW)), 0
   for priority = 0, 3 do
@@ -56,7 +56,7 @@ local function claimable_in_lanes(enough)
   if redis.call('EXISTS', PREFIX .. 'listing') == 1 then return math.max(found, math.min(enough, ready_jobs())) end
   return found
 end
--- Damaged lanes are met, and set aside, by a claim.
+-- A claim finds damaged lanes and sets them aside.
 local function claimable(enough)
   local _, found = try(claimable_in_lanes, enough)
   return found or math.min(enough, ready_jobs())
@@ -96,7 +96,7 @@ if woken then
     end
     return { 'passed', int(NOW) }
   end
-  -- A message is on its way already; the pump it starts clears the mark in its first script.
+  -- A message is on its way already; the consumer that it starts clears the mark in its first script.
   local sent = tonumber(meta[4] or 0)
   if (sent > NOW or NOW - sent > SEND_AGAIN) and may_submit() then
     send('submit', math.min(1, claimable(1)))
@@ -104,8 +104,8 @@ if woken then
   return reply
 end
 
--- A server that is not the one we knew: what it knows of ends with the last tick that it has stored, so before that
--- is written. Also where there is nothing to claim: the sooner it is noticed, the sooner submissions go on.
+-- Checks for another server before the tick is written: its knowledge ends with the last tick that it has stored. Also
+-- if there is nothing to claim: the sooner it is noticed, the sooner submissions continue.
 is_trusted()
 
 if meta[11] then set_back(meta[11]) end
@@ -119,13 +119,13 @@ if meta[6] == '1' and math.max(tonumber(meta[7] or 0), tonumber(meta[8] or 0)) <
 end
 send('cancel', wanted(due_in('cancels'), 'cancel'))
 send('webhooks', wanted(due_in('relays') + due_in('watches'), 'webhooks'))
--- Batches with callbacks are few: the board is looked at when one is due.
+-- Batches with callbacks are few: the active consumers are checked when one is due.
 local callbacks = due_in('callbacks')
 if callbacks > 0 then send('callbacks', wanted(callbacks, 'callbacks')) end
--- Anybody may write to the inbox: what is no list there must not keep the other pumps from their messages.
+-- Anyone may write to the inbox: a wrong type there must not keep the other consumers from their messages.
 local lines = redis.pcall('LLEN', PREFIX .. 'inbox')
 send('inbox', wanted((type(lines) == 'number' and lines or 0) / LINES_A_JOB + due_in('inbox:leases'), 'inbox'))
--- One at a time: what one search finds need not be looked for by another.
+-- One at a time: another search need not look for what one finds.
 if due_in('reconcile') > 0
   or redis.call('HEXISTS', META, 'recover_from') == 1 then
   send('reconcile', 1 - pumps('reconcile'))

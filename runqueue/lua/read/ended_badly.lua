@@ -1,6 +1,6 @@
--- Reads which jobs of a page of a batch may be done again: those that are dead, failed or canceled.
+-- Reads which jobs of a page of a batch may be submitted again: those that are dead, failed or canceled.
 -- ARGV  now_us, batch, from, count
--- Reply { how many jobs were looked at, per job: id, attempt, ended_us, state, reason }
+-- Reply { how many jobs were read, per job: id, attempt, ended_us, state, reason }
 local ids = redis.call('LRANGE', PREFIX .. 'batch_jobs:' .. ARGV[2], ARGV[3], tonumber(ARGV[3]) + tonumber(ARGV[4]) - 1)
 local reply = { #ids }
 for _, id in ipairs(ids) do

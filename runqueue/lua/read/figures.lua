@@ -1,7 +1,6 @@
 -- use: counters lanes batches
--- What monitoring asks beside stats.lua. Nothing is written, and what is walked is bounded: by so many groups and
--- batches, whatever there is.
--- ARGV  now_us, groups to name, batches to look at
+-- Statistics for monitoring beside stats.lua. Writes nothing, and reads at most so many groups and batches.
+-- ARGV  now_us, groups to name, batches to read
 -- Reply { oldest and newest heartbeat of processes whose lease holds, in microseconds ago (-1 = no process), since
 --         the last tick (-1 = none ever), ready in all, live in all,
 --         inbox: waiting, taken, refused, { group, load (ready + live), live, ... the busiest first },
@@ -25,7 +24,7 @@ local busiest = {}
 local loads = redis.call('ZREVRANGE', PREFIX .. 'busy', 0, groups - 1, 'WITHSCORES')
 for i = 1, #loads, 2 do
   local live = redis.pcall('HGET', group_key(loads[i]), 'live')
-  live = tonumber(live) and live or '0' -- what cannot be read hides no other
+  live = tonumber(live) and live or '0' -- an unreadable count hides no other
   for _, value in ipairs({ loads[i], int(tonumber(loads[i + 1])), live }) do busiest[#busiest + 1] = value end
 end
 
@@ -40,7 +39,7 @@ end
 
 local inbox = {}
 for _, part in ipairs({ { 'LLEN', 'inbox' }, { 'HLEN', 'inbox:taken' }, { 'LLEN', 'inbox:invalid' } }) do
-  -- Anybody may write to the inbox: what is no list there hides no other figure.
+  -- Anyone may write to the inbox: a wrong type there hides no other count.
   local n = redis.pcall(part[1], PREFIX .. part[2])
   inbox[#inbox + 1] = type(n) == 'number' and n or 0
 end

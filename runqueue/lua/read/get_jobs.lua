@@ -1,7 +1,7 @@
 -- use: damaged packed
 -- Reads jobs. ARGV  now_us, with_result (0 | 1), then ids
--- Reply { now_us, per id: nil | { record as HGETALL (and next_try of a webhook that waits), envelope (the body's
---         first line), batch held ('' | reason), result (it may be packed, see compression.py) } | what is wrong with it, one
+-- Reply { now_us, per id: nil | { record as HGETALL (and next_try of a waiting webhook), envelope (the body's
+--         first line), batch held ('' | reason), result (it may be packed, see compression.py) } | its error, one
 --         text }
 local reply = { int(NOW) }
 local function read(id)

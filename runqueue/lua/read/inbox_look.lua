@@ -1,4 +1,4 @@
--- The account's inbox at a glance, and a page of what was refused, oldest first.
+-- The counts of the account's inbox, and a page of refused lines, oldest first.
 -- ARGV  now_us, start, count
 -- Reply { lines that wait, lines taken, lines refused, then the page: one text each }
 local start, count = tonumber(ARGV[2]), tonumber(ARGV[3])

@@ -7,7 +7,7 @@ for i = 2, #ARGV do
   local f = redis.call('HMGET', job_key(ARGV[i]), 'state', 'batch', 'lost_claim')
   local state = f[1] or ''
   if f[2] and (state == 'ready' or state == 'scheduled') and batch_canceled(f[2]) and not (f[3] or has_stray(ARGV[i])) then
-    state = 'canceled' -- the sweep has not come to it yet; one that may have a run is not over (lib/jobs/unwanted.lua)
+    state = 'canceled' -- the sweep has not reached it yet; one that may have a run is not over (lib/jobs/unwanted.lua)
   end
   if state == 'unconfirmed' then
     state = state .. ':' .. (redis.call('ZSCORE', PREFIX .. 'unconfirmed', ARGV[i])

@@ -1,8 +1,8 @@
 -- use: batches capacity damaged paging paused_groups
 -- Reads a page of batches, the newest first. ARGV  now_us, after ('' = from the newest, else the last reply's
 --       cursor), count
--- Reply { cursor ('' = that was the last page), now_us, capacity, per batch: id, HGETALL (what is wrong
---       with it, one text, where it cannot be read), jobs, a paused group that it waits for }
+-- Reply { cursor ('' = that was the last page), now_us, capacity, per batch: id, HGETALL (one text,
+--       its error, if it cannot be read), jobs, a paused group that it waits for }
 -- A cursor is '<created_us> <id>': batches that come or go meanwhile neither skip nor repeat others.
 local BATCHES, count = PREFIX .. 'batches', tonumber(ARGV[3])
 expect(BATCHES, 'zset')

@@ -1,5 +1,5 @@
 -- use: lanes groups
--- Reads groups as they stand.
+-- Reads the present state of groups.
 -- ARGV  now_us, then the names
 -- Reply per group: name, cap (0 = none), paused (0 | 1), live, whether ready jobs wait
 local names = { unpack(ARGV, 2) }

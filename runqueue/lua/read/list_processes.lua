@@ -1,7 +1,7 @@
--- Reads the processes that have a lease, or lost it and were not swept yet. ARGV  now_us, how many at most, kinds of
---       pumps (with a space between them)
+-- Reads the processes that have a lease, or lost it and were not swept yet. ARGV  now_us, how many at most, stages
+--       of consumers (with a space between them)
 -- Reply { now_us, per process, the one last heard of first: name, until when its lease holds, submissions that it has
---       under way, the kinds of pumps that it runs (with a space between them) }
+--       under way, the stages of its active consumers (with a space between them) }
 local boards, reply = {}, { int(NOW) }
 for kind in string.gmatch(ARGV[3], '%S+') do
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', PREFIX .. 'board:' .. kind, '(' .. int(NOW), '+inf')) do

@@ -1,4 +1,4 @@
--- Lists runs of ours that no job owns. ARGV  now_us, cursor ('0' = from the start), count
--- Reply { cursor ('0' = that was all), per stray: run_id, '<job_id> <attempt> <since_us> <its request> <why>' }
+-- Lists orphan runs. ARGV  now_us, cursor ('0' = from the start), count
+-- Reply { cursor ('0' = that was all), per orphan run: run_id, '<job_id> <attempt> <since_us> <its request> <why>' }
 local found = redis.call('HSCAN', PREFIX .. 'strays', ARGV[2], 'COUNT', ARGV[3])
 return { found[1], unpack(found[2]) }

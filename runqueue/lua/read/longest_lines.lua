@@ -1,10 +1,10 @@
 -- use: lanes groups paused_groups
 -- Reads the groups with the longest lines of ready jobs, paused ones first.
--- ARGV  now_us, groups to look at, at most, lanes to look at of each, at most, how many of them to return
--- Reply { how many groups have a line or settings (of those looked at), per group: name, jobs in line, live,
+-- ARGV  now_us, groups to check, at most, lanes to check of each, at most, how many of them to return
+-- Reply { how many groups have a line or settings (of those checked), per group: name, jobs in line, live,
 --         cap (0 = none), paused (0 | 1), damaged (0 | 1: it cannot be read) }
--- A line is what stands in the lanes that claims take from: those of held batches do not count, and canceled jobs that
--- no claim has met do not make it longer than the group has ready ones.
+-- A line is the jobs in the lanes that claims take from: those of held batches do not count, and canceled jobs that no
+-- claim has skipped yet do not make it longer than the group's ready jobs.
 local most, lanes_each, count = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local names = some_groups(most)
 local loads, lines = loads_of(names), {}
@@ -38,8 +38,8 @@ local function measure(line)
   line.length = math.min(standing, ready)
 end
 
--- No line is longer than its group has ready jobs and slots, by which they are sorted: they are measured until so many
--- are found that none of the others comes before them.
+-- Groups are sorted by ready jobs and slots, which bound their lines: lines are measured until none of the other groups
+-- can be longer.
 table.sort(lines, is_before)
 local measured, step = {}, math.max(count, 20)
 local function is_enough(line)

@@ -1,5 +1,5 @@
--- The newest lines that were refused, for a page that people look at.
--- ARGV  now_us, count, bytes (no more are read once so many came together)
+-- The newest refused lines, for the page.
+-- ARGV  now_us, count, bytes (reading stops once there are so many)
 -- Reply { lines refused in all, then the newest of them, the newest first: one text each }
 local count, left = tonumber(ARGV[2]), tonumber(ARGV[3])
 local INVALID = PREFIX .. 'inbox:invalid'

@@ -1,8 +1,8 @@
 -- Pages through the jobs that ended in a state, the newest first, through the lists of their days.
--- ARGV  now_us, state, cursor ('' = from now, else the last reply's), count, looks (entries to look at, at most)
+-- ARGV  now_us, state, cursor ('' = from now, else the last reply's), count, looks (entries to read, at most)
 -- Reply { cursor ('' = that was the last page), ids… }
--- Places in a list are counted from its head, so that what ends meanwhile moves nothing. Of a job that ended twice
--- the later entry counts: at the earlier one the walk is at times before the job's end. A cursor is
+-- Positions in a list count from its head, so that jobs that end meanwhile move none. Of a job that ended twice the
+-- later entry counts: at the earlier one the walk is at times before the job's end. A cursor is
 -- '<day>:<entries left>:<ended_us of the last>:<where entries of that time begin>:<the last that was shown>'.
 local state, count, looks = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
 local ONE_SCRIPT = 1000 -- so many jobs may end in one instant
@@ -15,13 +15,13 @@ local reply, shown = { '' }, { [last or ''] = true }
 
 local function list_of(which) return PREFIX .. 'ended:' .. int(which) end
 if left and top then
-  -- What stands there with the same end was looked at; a job of these has no other entry but an earlier one.
+  -- Entries there with the same end were read; a job of these has only an earlier entry besides.
   for _, id in ipairs(redis.call('LRANGE', list_of(day), math.max(left, top - ONE_SCRIPT), top - 1)) do
     shown[id] = true
   end
 end
 
--- What cannot be read is told, whatever it is: get_jobs.lua says so.
+-- An unreadable record is returned in any case: get_jobs.lua reports it.
 local function look(id)
   local f = redis.pcall('HMGET', job_key(id), 'state', 'ended')
   local at = tonumber(f[2] or 0)

@@ -2,11 +2,11 @@
 -- Reads all unconfirmed jobs, a page at a time, and since when submissions are under way.
 -- ARGV  now_us, offset, count (<= 500)
 -- Reply { now_us, in_flight_us (when the oldest submission under way was claimed; '' = there is none), total,
---         per job: what lib/jobs/doubts.lua tells of it }
+--         per job: what lib/jobs/doubts.lua returns }
 -- A run that was made after `in_flight_us` may be that of a submission whose answer is still to come. The jobs of a
--- page stand by when they became unconfirmed, those that gave their slot back behind the others: who reads several
--- pages compares `total` with what he got, for one that left meanwhile moves the others. So does one whose record is
--- damaged: it is left out, and he cannot tell what it asks for.
+-- page are ordered by when they became unconfirmed, those without a slot after the others. A caller that reads several
+-- pages compares `total` with what it got, since a job that left meanwhile moves the others. The counts differ, too, if
+-- a record is damaged: it is left out, and its request is not known.
 local offset, count = tonumber(ARGV[2]), tonumber(ARGV[3])
 local UNCONFIRMED, PARKED, PROCESSES = PREFIX .. 'unconfirmed', PREFIX .. 'parked', PREFIX .. 'processes'
 for _, zset in ipairs({ UNCONFIRMED, PARKED, PROCESSES }) do expect(zset, 'zset') end

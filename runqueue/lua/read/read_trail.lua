@@ -1,6 +1,6 @@
 -- Reads what is known of a job's life. ARGV  now_us, id
--- Reply { record as HGETALL ({} = no such job), then, each '' where it does not stand there: when it became unconfirmed,
---         the next look for its run, the next poll, the next try of its webhook, then of its batch: held, sealed_at,
+-- Reply { record as HGETALL ({} = no such job), then, each '' if absent: when it became unconfirmed,
+--         the next search for its run, the next poll, the next try of its webhook, then of its batch: held, sealed_at,
 --         canceled_at, and the stored body ('' where that is longer than 64 KiB) }
 local id, BODY, LONGEST = ARGV[2], PREFIX .. 'body:' .. ARGV[2], 65536
 local record = redis.call('HGETALL', job_key(id))

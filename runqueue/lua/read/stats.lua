@@ -1,7 +1,7 @@
 -- use: counters limits capacity strays line
--- The account at a glance. ARGV  now_us
+-- The account's statistics. ARGV  now_us
 -- Reply { now_us, counters, limits, meta (each as HGETALL), oldest_ready_us (0 none), processes alive,
---         strays, those of them that take a slot, submissions a second while a 429 slows them down ('' else),
+--         orphan runs, those of them that take a slot, submissions a second while a 429 slows them down ('' else),
 --         submissions and calls permitted now (-1 no limit), capacity, jobs in line by priority (0 to 3),
 --         submissions a second by the limits alone (0 no limit), jobs in line that a claim might take now,
 --         lines that were refused, damaged records that are set aside (recheck.lua) }
@@ -13,14 +13,14 @@ local function permitted(name, rate)
   return room_now(rate, limits.burst, (owed_until(name, interval_of(rate), limits.burst)))
 end
 
--- A record that cannot be read is passed over, as a claim does.
+-- An unreadable record is skipped, as in a claim.
 local function ready_since(lane, at)
   local f = redis.pcall('HMGET', job_key(redis.call('LINDEX', lane, at) or ''), 'state', 'created', 'ready_at')
   return f[1] == 'ready' and tonumber(f[3] or f[2])
 end
 
--- Since when the first ready job of a lane has waited; false = none was found. Canceled ones before it are passed in
--- steps that double, and then halve on the way back: ten thousand cost some thirty of the looks that a priority has.
+-- Since when the first ready job of a lane has waited; false = none was found. Canceled jobs before it are skipped in
+-- steps that double, and then halve on the way back: ten thousand cost some thirty of a priority's reads.
 local looks = { 32, 32, 32, 32 }
 local function waits_since(priority, lane)
   local since = ready_since(lane, 0)
@@ -50,7 +50,7 @@ walk_line(LANES, function(priority, lane, n, group)
   local since = waits_since(priority, lane)
   if since and (oldest == 0 or since < oldest) then oldest = since end
 end)
--- Anybody may write to the inbox's keys: what is no list there hides no other figure.
+-- Anyone may write to the inbox's keys: a wrong type there hides no other count.
 local refused = redis.pcall('LLEN', PREFIX .. 'inbox:invalid')
 local damaged = redis.pcall('SCARD', PREFIX .. 'damaged')
 return { int(NOW), redis.call('HGETALL', COUNTERS), redis.call('HGETALL', PREFIX .. 'limits'),

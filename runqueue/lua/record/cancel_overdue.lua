@@ -1,6 +1,6 @@
 -- use: save record trail
--- Runs took longer than they may: each is canceled, if it is still its job's. Said late, it ends no later run, and no job
--- that waits.
+-- Cancels runs that took longer than allowed, if each is still its job's: a late call ends no later run, and no waiting
+-- job.
 -- ARGV  now_us, then 4 a job: id, attempt, run_id, why (what the job fails with)
 -- Reply: how many still ran
 local known = 0

@@ -1,5 +1,5 @@
 -- use: counters save record strays jobs
--- Strays that are over, or that the server does not know, need nobody's attention any more.
+-- Removes orphan runs that are over, or that the server does not know.
 -- ARGV  now_us, then run ids.   Reply: how many were dropped
 local dropped = 0
 pass_when_full()

@@ -1,12 +1,12 @@
 -- use: counters save record times webhooks trust runs
 -- A run is over: running → completed | failed | canceled. A result is recorded once.
 -- ARGV  now_us, then 8 a job: id, attempt, run_id, state, run_status, reason, result (the answer as
---       it came; '' = none is known), times (what it tells of the run's own times, see times.lua; '' = nothing)
+--       it came; '' = none is known), times (the run's own times in it, see times.lua; '' = none)
 -- Reply per job: 1 = recorded, 0 = over already, or another run is the job's
 local reply, jobs, results = {}, {}, {}
 expect_deliveries()
 
--- All are read before anything is written; one that is told of twice ends once. Results go at one go.
+-- All are read before anything is written; a job given twice ends once. All results are written in one command.
 local seen = {}
 local function read(i)
   local id = ARGV[i]

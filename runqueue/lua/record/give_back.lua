@@ -1,17 +1,16 @@
 -- use: counters lanes limits holds save record jobs trail
--- A claim whose submission surely created no run goes back to the head of its lane, at no cost:
+-- A job whose submission surely created no run goes back to the head of its lane, at no cost:
 -- submitting | unconfirmed → ready (canceled if that was asked for, dead if its time was up meanwhile).
--- Unconfirmed as well: the only process that had this attempt says late, but for certain, that no run
--- came of it.
--- One that the server could not take for a reason of its own, which others do not share ('later'), waits apart:
--- → scheduled, half a minute doubling to ten; the last of its tries ends it (→ dead).
+-- Also from unconfirmed: the only process that had this attempt reports late, but for certain, that no run came of it.
+-- A job that the server could not accept for a reason of the job's own ('later') waits apart:
+-- → scheduled, half a minute doubling to ten; its last try ends it (→ dead).
 -- ARGV  now_us, why ('void' | 'not_sent' | 'busy' | 'limited' | 'account' | 'later'), wait_us (what the server asked
 --       for, 0 = nothing), reason (shown while the account is held), named (a rate that the server named,
 --       submissions a second; '' = none), then 2 a job: id, attempt
 -- Reply per job: 1 = given back, 0 = not ours any more (another state or attempt)
 -- limited (429) slows all workers down (see lib/account/limits.lua), and holds for as long as the server asked.
 -- not_sent and busy hold the account's submissions for 1 s doubling to 60 s, or for what the server
--- asked; account holds them for 60 s and then lets one job through to see. 'void' and 'later' hold nothing.
+-- asked; account holds them for 60 s and then lets one job through as a probe. 'void' and 'later' hold nothing.
 local why, wait_us, reason, named = ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 local KINDS = { account = 'account', limited = 'rate' }
 local FIRST_HOLD, LONGEST_HOLD, ACCOUNT_HOLD = 1000000, 60000000, 60000000
@@ -21,7 +20,7 @@ expect(PREFIX .. 'dead', 'zset')
 expect(PREFIX .. 'due', 'zset')
 pass_when_full()
 
--- Some two and a half hours in all.
+-- About two and a half hours in all.
 local FIRST_WAIT, LONGEST_WAIT, LAST_TRY = 30000000, 600000000, 20
 local function put_off(job)
   local tries = redis.call('HINCRBY', job_key(job.id), 'put_off', 1)
@@ -57,7 +56,7 @@ local function hold()
   if why == 'account' then redis.call('HSET', META, 'hold_probe', '1') end
 end
 
--- A burst of 429s is one lesson: the pace is cut once a second at most.
+-- A burst of 429s counts once: the pace is cut once a second at most.
 local function slow_down()
   local f = redis.call('HMGET', META, 'pace_at', 'second_n', 'last_second_n')
   if f[1] and NOW - tonumber(f[1]) < 1000000 and NOW >= tonumber(f[1]) then return end
@@ -72,7 +71,7 @@ local function slow_down()
     'pace_named', named and '1' or '0', 'pace_cut', string.format('%.2f', f[1] and FURTHER_CUT or FIRST_CUT))
 end
 
--- The last first, each to the head: the jobs of one claim stand in their old order again.
+-- The last first, each to the head: the jobs of one claim are in their old order again.
 local function record(i)
   local job, at = read_job(ARGV[i]), (i - 4) / 2
   local was_unconfirmed = job and job.state == 'unconfirmed'
@@ -80,7 +79,7 @@ local function record(i)
     expect_lane(job.priority, job.group, lane_of(job))
   end
   if job and may_leave(job, ARGV[i + 1]) then
-    -- Its process, taken for dead, lives: it only could not reach Redis for a while.
+    -- Its process counted as dead but lives: it could not reach Redis for a while.
     if was_unconfirmed and redis.call('HGET', job_key(job.id), 'died') == int(job.attempt) then
       job.deaths = redis.call('HINCRBY', job_key(job.id), 'deaths', -1)
       redis.call('HDEL', job_key(job.id), 'died')
@@ -97,13 +96,13 @@ end
 for i = #ARGV - 1, 6, -2 do try(record, i) end
 bump(totals, 'given_back:' .. why, given)
 bump(totals, 'fenced:give_back', (#ARGV - 5) / 2 - given)
--- The one that was let through has come back, and found out nothing: the next may go when this hold says.
+-- The probe came back without a result: the next may go when this hold ends.
 if probe_is_back then
   local asked = tonumber(redis.call('HGET', META, 'asked_until') or 0)
   redis.call('HSET', META, 'hold_until', int(math.max(NOW, asked)))
   redis.call('HDEL', META, 'probing')
 end
--- Sent again because its reply was lost, it gives nothing back and holds no longer.
+-- A call repeated after a lost reply returns no job and extends no hold.
 if why == 'limited' and given > 0 then
   slow_down()
   if wait_us > 0 then hold() end

@@ -23,7 +23,7 @@ local function record(i)
 end
 for i = 2, #ARGV, 3 do try(record, i) end
 if not count_trouble('refusals', refused, REFUSALS, HOLD, HOLD, 'refused, ' .. words) and probe_is_back then
-  -- What it was to find out is found out: the server answers, and knows the account.
+  -- The probe has its result: the server answers, and knows the account.
   redis.call('HDEL', META, 'troubles')
   end_hold()
 end

@@ -1,9 +1,9 @@
 -- use: counters save webhooks trust
--- A run goes on: says when to look again, and what it was seen to do. No change of state.
--- ARGV  now_us, then 5 a job: id, attempt, run_status ('' = as before), next_after_us (longer for one whose end
---       a webhook will tell: a quarter of its age, but not beyond the job's own `max_run`), begun_us (when the run's
---       current attempt began, by our clock; 0 = as before)
--- One that a list did not show joins the lists again when that time has come (poll_claim.lua).
+-- A run is still live: records its status and when to poll again. No change of state.
+-- ARGV  now_us, then 5 a job: id, attempt, run_status ('' = as before), next_after_us (longer if a
+--       webhook will report its end: a quarter of its age, but not beyond the job's own `max_run`), begun_us (when the
+--       run's current attempt began, by our clock; 0 = as before)
+-- A run that a list did not show joins the lists again at that time (poll_claim.lua).
 -- Reply: how many were still running
 local polls, known = {}, 0
 pass_when_full()

@@ -1,13 +1,13 @@
 -- use: counters save record webhooks strays jobs trust runs trail guesses lists
--- A run_id is known: submitting | unconfirmed → running; it is never refused (it costs money).
--- ARGV  now_us, how they were told (0 = by the answer to the submission, 1 = by their requests only: a guess,
---       2 = by the attempt's own marker, which the run shows, 3 = a guess for jobs to be canceled, too: every equal one
---       that is not has a run), then 5 a job: id, attempt, run_id, run_status, poll_after_us (longer for one whose end a
---       webhook, or a list of live runs, will tell)
--- Reply per job: 1 = adopted, 0 = known already, 2 = stray (the job has moved on, or is gone),
+-- A run_id is known: submitting | unconfirmed → running; it is never dropped (it costs money).
+-- ARGV  now_us, how they were found (0 = by the answer to the submission, 1 = by their requests only: a guess,
+--       2 = by the attempt's own marker, which the run shows, 3 = a guess for jobs to be canceled, too: every other
+--       equal job has a run), then 5 a job: id, attempt, run_id, run_status, poll_after_us (longer if a webhook
+--       or a list of live runs will report its end)
+-- Reply per job: 1 = adopted, 0 = known already, 2 = orphan run (the job has moved on, or is gone),
 --       3 = the run is another job's (a search for an equal request found it first, and it has ended): the job, if it
 --       waits for this answer, is unconfirmed now, for the other's run may be its own,
---       4 = the job has moved on, or the run is taken, and it was only a guess: nothing came of it,
+--       4 = the job has moved on, or the run is taken, and it was only a guess: nothing changed,
 --       5 = adopted, by swapping it for a guess (lib/jobs/guesses.lua), or for what an answer had given another job
 --       although the run shows this one's marker
 local reply, polls, looks = {}, {}, {}
@@ -40,7 +40,7 @@ local function take_on(job, attempt, run_id, run_status, poll_after, is_bound)
   end
   adopt(job, attempt, run_id, run_status, is_bound)
   if is_a_guess then note_guess(job, run_id, claimed, since) end
-  if date then redis.call('HSET', job_key(job.id), 'claim_date', date) end -- it may be looked for again
+  if date then redis.call('HSET', job_key(job.id), 'claim_date', date) end -- its run may be searched again
 end
 
 local function record(i)
@@ -48,7 +48,7 @@ local function record(i)
   local poll_after = ARGV[i + 4]
   local job = read_job(id)
   local code = 1
-  -- Binding the run tells whether it is anybody's: of one that is nobody's, which is usual, no owner is read.
+  -- Binding the run shows whether it has an owner: usually it has none, and none is read.
   local may_adopt = job and job.run_id ~= run_id and adopts(job, attempt)
     and not (is_a_guess and job.cancel and not also_canceled)
   local is_bound = may_adopt and redis.call('HSETNX', runs_key(run_id), run_id, id) == 1
@@ -85,7 +85,7 @@ local function record(i)
     end
   else
     local is_taken = try(take_on, job, attempt, run_id, run_status, poll_after, is_bound)
-    -- Said again, the run must not be known already.
+    -- In a repeated call the run must not be known already.
     if is_bound and not is_taken then redis.call('HDEL', runs_key(run_id), run_id) end
   end
   reply[#reply + 1] = code

@@ -1,12 +1,12 @@
 -- use: counters holds save record jobs own_strays trail losses
--- Nobody knows whether a run exists: submitting → unconfirmed. The job keeps its slot and is looked for.
--- A job that waits, at a lower attempt, had its claim lost with another Redis: who made it says so. It is looked for under
--- that attempt (see suspect_lost.lua).
+-- A run may exist: submitting → unconfirmed. The job keeps its slot and its run is searched.
+-- A waiting job at a lower attempt had its claim lost with another Redis, as the process of the claim reports. Its run
+-- is searched under that attempt (see suspect_lost.lua).
 -- ARGV  now_us, marked (0 | 1: whether submissions carry markers), then 4 a job: id, attempt, reason, trouble (1 = the
 --       server or the way to it failed)
--- Reply per job: 1 = unconfirmed, 2 = its claim was lost, and it is looked for, 0 = not ours any more (another state or
---       attempt), or its run is known as a stray
--- Ten troubles in a row, with no acceptance between them, open the breaker that all workers share.
+-- Reply per job: 1 = unconfirmed, 2 = its claim was lost, and its run is searched, 0 = not ours any more (another state
+--       or attempt), or its run is known as an orphan run
+-- Ten failures in a row, with no acceptance between them, open the circuit breaker that all workers share.
 local BREAKER, FIRST_OPEN, LONGEST_OPEN = 10, 5000000, 60000000
 local reply, troubles, words = {}, 0, ''
 expect(PREFIX .. 'unconfirmed', 'zset')
@@ -15,8 +15,8 @@ expect(PREFIX .. 'parked', 'zset')
 expect(PREFIX .. 'due', 'zset')
 pass_when_full()
 
--- No claim that is unknown for its attempt is older than what is recovered; once that is over, than the longest outage
--- that a worker lives through with its word.
+-- A claim that is unknown for its attempt is no older than the recovered time; after the recovery, than the longest
+-- outage after which a worker still reports.
 local LONGEST_OUTAGE = 7200000000
 local function look_for(job, attempt)
   local f = redis.call('HMGET', META, 'recover_from', 'recover_date')

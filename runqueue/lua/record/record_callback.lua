@@ -1,8 +1,8 @@
 -- use: counters batches save
--- Records what came of callbacks: delivered, given up, or another try.
+-- Records the outcomes of callbacks: delivered, given up, or another try.
 -- ARGV  now_us, then 7 a callback: batch, event, tries (as they were when it was taken), verdict ('again' | 'delivered'
 --       | 'gave_up'), was_tried (0 | 1), error, wait_us (until the next try, counts with 'again')
--- Reply per callback: 1 = recorded, 0 = it waits no more, or was recorded before
+-- Reply per callback: 1 = recorded, 0 = it does not wait any more, or was recorded before
 local CALLBACKS = PREFIX .. 'callbacks'
 local reply = {}
 expect(CALLBACKS, 'zset')
@@ -12,12 +12,12 @@ local function end_callback(batch, event, verdict, happened_at)
   local key = batch_key(batch)
   redis.call('HDEL', key, 'callback:' .. event)
   redis.call('ZREM', CALLBACKS, batch .. ' ' .. event)
-  -- People may have it sent again (callback_again.lua): when it happened stays.
+  -- An operator may send it again (callback_again.lua): when it happened stays.
   if verdict == 'gave_up' then redis.call('HSET', key, 'gave_up:' .. event, happened_at) end
   redis.call('HINCRBY', key, 'callbacks:' .. verdict, 1)
   redis.call('HINCRBY', key, 'callbacks:pending', -1)
   bump(totals, 'callbacks:' .. verdict, 1)
-  -- The last that the batch waited for, although all of its jobs are gone.
+  -- The last callback that kept the batch's record, although all of its jobs are gone.
   local retired = redis.call('HGET', key, 'retired')
   if retired and tonumber(retired) >= batch_size(batch) then drop_batch(batch) end
 end
@@ -26,14 +26,14 @@ local function record(i)
   local batch, event, verdict, words = ARGV[i], ARGV[i + 1], ARGV[i + 3], ARGV[i + 5]
   local key, code = batch_key(batch), 0
   local tries, at = string.match(redis.call('HGET', key, 'callback:' .. event) or '', '^(%d+) (%d+)$')
-  -- Two may have sent it, for the lease of the first was over: that the receiver has it is true of either.
+  -- Two processes may have sent it, since the first one's lease was over: a success counts from either.
   if tries and (tries == ARGV[i + 2] or verdict == 'delivered') then
     if words ~= '' then redis.call('HSET', key, 'callback_error', words) end
     if verdict == 'again' then
       redis.call('HSET', key, 'callback:' .. event, int(tonumber(tries) + tonumber(ARGV[i + 4])) .. ' ' .. at)
       redis.call('ZADD', CALLBACKS, int(NOW + tonumber(ARGV[i + 6])), batch .. ' ' .. event)
     else
-      -- What went wrong is of no interest any more once all have arrived.
+      -- The error is removed once all have arrived.
       if verdict == 'delivered' and not redis.call('HGET', key, 'callbacks:gave_up') then
         redis.call('HDEL', key, 'callback_error')
       end

@@ -1,10 +1,11 @@
 -- use: save record webhooks deliveries endpoints
--- What came of webhooks that were taken by delivery_claim.lua: pending → delivered | gave_up | unknown, or another try.
+-- Records the outcomes of webhooks that delivery_claim.lua took: pending → delivered | gave_up | unknown, or another
+-- try.
 -- ARGV  now_us, then 13 a webhook: id, attempt, verdict ('again' | 'delivered' | 'gave_up' | 'unknown'), was_tried (0 |
---       1: else it was only looked at), status (the receiver's answer, '' none), error, wait_us (until the next try,
+--       1: else it was only checked), status (the receiver's answer, '' none), error, wait_us (until the next try,
 --       counts with 'again'), endpoint ('' none), answered (0 | 1: the endpoint did), signed ('' = as before) and
---       body (what Skyvern signed, as its API told), tries and looks (as they were when it was taken)
--- Reply per webhook: 1 = recorded, 0 = it waits no more, or for another attempt, or was recorded before
+--       body (as Skyvern signed it, by its API), tries and looks (as they were when it was taken)
+-- Reply per webhook: 1 = recorded, 0 = it does not wait any more, or for another attempt, or was recorded before
 local PER_WEBHOOK = 13
 local reply = {}
 expect_deliveries()
@@ -16,10 +17,10 @@ local function record(i)
   if job and job.delivery and job.attempt == tonumber(ARGV[i + 1]) then
     local f = redis.call('HMGET', job_key(id), 'tries', 'looks', 'forced')
     local is_news = tonumber(f[1] or 0) == tonumber(ARGV[i + 11]) and tonumber(f[2] or 0) == tonumber(ARGV[i + 12])
-    -- Two were sending it, for the lease of the first was over: that the receiver has it is true of either. What a
-    -- person asked for since is another matter.
+    -- Two processes sent it, since the first one's lease was over: a success counts from either, but not for a
+    -- request made since.
     is_news = is_news or (verdict == 'delivered' and was_tried and job.delivery == 'pending' and not f[3])
-    -- Also of one that its consumer confirmed meanwhile, before it answered: its endpoint did.
+    -- Also for one whose receipt was confirmed before this outcome: the endpoint answered.
     if is_news then
       redis.call('HINCRBY', job_key(id), was_tried and 'tries' or 'looks', 1)
       if endpoint ~= '' then

@@ -1,17 +1,17 @@
 -- use: counters lanes save record jobs trail
--- What a search for the runs of unconfirmed jobs came to, where it found none.
+-- Records the outcome of a search for unconfirmed jobs' runs that found none.
 -- ARGV  now_us, searched_us (when the search began), spacing_us, then 7 a job: id, attempt, verdict
---       ('negative' | 'absent' | 'unknown'), next_after_us (when to look again), wait_us (from when on a search that
---       finds nothing counts, since the job became unconfirmed), note (what keeps it from being settled, for people),
+--       ('negative' | 'absent' | 'unknown'), next_after_us (when to search again), wait_us (how long after
+--       the job became unconfirmed a search that finds nothing counts), note (why it is not settled, for people),
 --       candidates (JSON: the runs that may be its own; '' = none)
 -- Reply per job: 2 = not unconfirmed any more (ready, canceled or dead), 1 = it stays, 0 = not ours any more
--- `negative`: there is no run, and it is known that the search would have found one. `absent`: no run that may be
--- the job's is there, and nothing shows what that is worth. Both count from `wait` after the job became unconfirmed,
--- and again `spacing` later: a submission may still be on its way. `unknown` says nothing, and ends what was counted
--- of `absent`.
+-- `negative`: there is no run, and it is known that the search would have found one. `absent`: no run that may
+-- be the job's was found, and it is not known whether one would have been. Both count from `wait` after the job became
+-- unconfirmed, and again `spacing` later: a submission may still be on its way. `unknown` proves nothing, and resets
+-- the count of `absent`.
 -- Two negatives mean that there is no run. Then on_unconfirmed decides: auto -> ready again; park -> stays, for
--- people; resubmit -> ready again once the wait is over, whatever the search says. A cancel that was asked for
--- forbids it: no run -> canceled. Two of whichever of the two give the slot back: nothing that is seen takes it.
+-- people; resubmit -> ready again once the wait is over, whatever the search finds. A requested cancel forbids
+-- it: no run -> canceled. Two of either verdict free the slot: no visible run takes it.
 local searched, spacing = tonumber(ARGV[2]), tonumber(ARGV[3])
 local NEEDED = 2
 local reply, looks = {}, {}

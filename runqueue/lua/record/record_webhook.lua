@@ -1,22 +1,22 @@
 -- use: counters save record times webhooks strays trust runs trail guesses
--- What webhooks of Skyvern's tell, each sent to the address of one attempt. The end of a run → completed | failed |
+-- Records webhooks of Skyvern's, each sent to the address of one attempt. The end of a run → completed | failed |
 -- canceled, at once; a run that we did not know yet (the submission's answer is lost, or on its way) is adopted.
--- ARGV  now_us, then 11 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run goes on), signed
---       ('<signature> <timestamp>' as they came), final (1 = the job's `retry` was asked), body, created_us (when
---       Skyvern made the run; 0 = not told), times (what it tells of the run's own times, see times.lua), reason (why it
---       has no result; '' = not told)
+-- ARGV  now_us, then 11 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run is live), signed
+--       ('<signature> <timestamp>' as they came), final (1 = the job's `retry` was checked), body, created_us (when
+--       Skyvern made the run; 0 = not reported), times (the run's own times in it, see times.lua), reason (why it
+--       has no result; '' = not reported)
 -- Reply per webhook, a word:
 --       ended     it ended the job
---       noted     the run goes on
+--       noted     the run is live
 --       duplicate the end is known, as is that of an earlier attempt's run; a body that the user still waits for
 --                 is kept
 --       policy    followed by the policy's JSON and the number of runs: a bad end of a job that may be run again.
---                 Nothing is recorded of the end; ask with final = 1, or retry_run.lua. If nobody does, it is polled
---       stray     the job has moved on: the run is shown as nobody's
---       other     the run is another job's, or of an earlier life of its key: nothing was recorded of it. A guess
---                 (lib/jobs/guesses.lua) of either of the two jobs is put right
---       unknown   no such job: a run that goes on, or is too new for its job to be forgotten, is shown as nobody's,
---                 and is the job's once that is handed in again; nothing is recorded of an older one
+--                 The end is not recorded; call with final = 1, or retry_run.lua. Otherwise it is polled
+--       stray     the job has moved on: the run is an orphan run
+--       other     the run is another job's, or of an earlier life of its key: nothing was recorded. A guess
+--                 (lib/jobs/guesses.lua) of either of the two jobs is corrected
+--       unknown   no such job: a run that is live, or too new for its job to be removed, is an orphan run, and the
+--                 job's once that is submitted again; an older one is not recorded
 local PER_WEBHOOK = 11
 local POLICY_LEASE, CLOCKS_APART = 15000000, 60000000
 local KEPT = 6 * DAY -- a job's record stays for a day longer: one whose run is newer than this was lost
@@ -28,7 +28,7 @@ expect_deliveries()
 expect(PREFIX .. 'strays', 'hash')
 pass_when_full()
 
--- It came to us, whatever the record says (or a Redis that lost the claim does not say): nobody else tells the user.
+-- It came to us, whatever `via` is in the record (or missing, after a lost claim): only we deliver it to the user.
 local function came_to_us(job)
   if comes_to_us(job) then return end
   local is_awaited = job.delivery or has_webhook_url(redis.call('GET', PREFIX .. 'body:' .. job.id) or '')
@@ -37,19 +37,19 @@ local function came_to_us(job)
   if job.delivery == 'pending' then
     redis.call('ZREM', PREFIX .. 'watches', job.id)
     redis.call('ZADD', PREFIX .. 'relays', int(NOW), job.id)
-    redis.call('HINCRBY', job_key(job.id), 'looks', 1) -- what a look under way finds does not count any more
+    redis.call('HINCRBY', job_key(job.id), 'looks', 1) -- a check under way does not count any more
     relays_due = true
   end
 end
 
--- The run was seen to be over by a poll, or its end was told before. Its first body that Skyvern signed is what the
--- user gets; one that is being sent now is not sent twice.
+-- A poll saw the run's end, or it was reported before. The user gets the first body that Skyvern signed; one that is
+-- being sent now is not sent twice.
 local function keep_body(job, run_id, signed, body)
   if job.run_id ~= run_id then return end
   webhook_came_late(job)
   came_to_us(job)
   if job.via ~= 'relay' or signed == '' then return end
-  if not job.delivery then -- the run was given up, or its record did not say that anybody is to be told
+  if not job.delivery then -- the run was given up, or its record has no webhook
     count_delivery(job, 'pending')
     redis.call('HSET', job_key(job.id), 'delivery', 'pending')
   end
@@ -64,8 +64,8 @@ local function keep_body(job, run_id, signed, body)
   end
 end
 
--- A key that is used again counts its attempts anew: a run from before the job was handed in is none of its own. The
--- server's clock may be set, Skyvern's be off.
+-- A reused key counts its attempts from 1 again: a run from before the job was enqueued is not its own. The server's
+-- clock may be set, and Skyvern's may be off.
 local function is_from_before(id, created)
   if created == 0 then return false end
   local since = tonumber(redis.call('HGET', job_key(id), 'created') or 0)
@@ -105,7 +105,7 @@ local function record(i)
     taker, its_run, guess = correct_guess(job, attempt, run_id, owner, may_adopt, false)
   end
   if taker and (taker ~= job or its_run ~= run_id) then
-    -- Each of two equal jobs has the other's run. What this one tells is seen by a look at whoever has it.
+    -- Each of two equal jobs has the other's run. The end reported here is found by polling the job that has it.
     adopt(taker, taker.attempt, its_run, 'running')
     redis.call('ZADD', PREFIX .. 'poll', int(NOW), taker.id)
     verdict = 'other'

@@ -1,10 +1,10 @@
 -- use: counters save record times webhooks jobs trust runs trail further
--- A run ended badly, and the job's policy has it run again: running → scheduled (failed or canceled where
--- that is not wanted any more, unconfirmed where its further run may have been made: suspect_lost.lua).
+-- A run ended badly, and the job's policy retries it: running → scheduled (failed or canceled if the
+-- job is to end, unconfirmed if its further run may have been made: suspect_lost.lua).
 -- ARGV  now_us, then 8 a job: id, attempt, run_id, run_status, reason, backoff_us, result, times (see times.lua)
--- Reply per job: 1 = scheduled, unconfirmed, or running, 2 = ended after all, 0 = over already, or another run is the job's
--- The run's own record stays with Skyvern; the result kept meanwhile is that of the last run. Of a job that runs
--- again nobody is told: its webhook is that of its last run.
+-- Reply per job: 1 = scheduled, unconfirmed, or running, 2 = ended after all, 0 = over already, or another run is the
+-- job's The run's own record stays with Skyvern; the result kept meanwhile is that of the last run. A retry sends
+-- no webhook: the job's webhook is that of its last run.
 local reply = {}
 expect_deliveries()
 for _, zset in ipairs({ 'due', 'unconfirmed', 'parked', 'reconcile', 'poll', 'listed', 'cancels', 'stray_looks' }) do
@@ -17,8 +17,8 @@ local function note_again(job, status, reason)
   bump(totals, 'retried', 1)
 end
 
--- Without a further run it waits for its time, unless it is not wanted any more: a deadline that is still to come flags it
--- then, as any other.
+-- Without a further run it waits for its time, unless it is to end: a deadline that is still to come flags it then, as
+-- any other job.
 local function look_on(job, status, start)
   if job.deadline and tonumber(job.deadline) <= NOW then redis.call('HSETNX', job_key(job.id), 'cancel', 'deadline') end
   redis.call('HSET', job_key(job.id), 'run_status', status)

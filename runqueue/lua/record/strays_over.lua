@@ -1,5 +1,5 @@
 -- use: save strays
--- Strays that are over, as a look at them said: they take no slot any more, and are still shown.
+-- Orphan runs that a poll saw end: they free their slots, and are still listed.
 -- ARGV  now_us, then run ids.   Reply: how many had a slot
 local over = 0
 pass_when_full()

@@ -1,8 +1,8 @@
 -- use: record
--- Tells which runs have an owner. ARGV  now_us, but_spares (1 | 0), then run ids (≤ 1,000)
--- Reply per run: the id of the job whose run it is or was, or that left it as a stray; '' = none that we know, or with
--- `but_spares` one that came for a job which had ended with an equal job's run (lib/jobs/guesses.lua): a search may take it
--- for the equal job's, unless a person has it canceled.
+-- Reads which runs have an owner. ARGV  now_us, but_spares (1 | 0), then run ids (≤ 1,000)
+-- Reply per run: the id of the job whose run it is or was, or that left it as an orphan; '' = none is known, or with
+-- `but_spares` a run that came for a job which had ended with an equal job's run (lib/jobs/guesses.lua): a search may
+-- give it to the equal job, unless a person cancels it.
 local but_spares = ARGV[2] == '1'
 local reply = {}
 for i = 3, #ARGV do

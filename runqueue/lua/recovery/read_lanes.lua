@@ -1,14 +1,13 @@
 -- use: losses
--- Reads the jobs of lanes, in the order in which they would be claimed, of which a Redis that is being recovered from may
--- have lost the claim.
+-- Reads the jobs of lanes, in the order of claims, whose claim a Redis under recovery may have lost.
 -- ARGV  now_us, newest (0 | 1: from the ends of lanes, what came to them since claims may have been lost), first (how
---       many ids of each lane are passed over), count, then names, as waiting_lanes.lua tells them
+--       many ids of each lane are skipped), count, then names, as waiting_lanes.lua returns them
 -- Reply per name: { how many ids were read (fewer than `count`: that was all), { ids of jobs that wait… }, { of those
---                 that are looked for later… } }
+--                 that are searched later… } }
 local newest, first, reply = ARGV[2] == '1', tonumber(ARGV[3]), {}
 local last = first + tonumber(ARGV[4]) - 1
 
--- What came to a lane since then stands behind what was there before.
+-- Jobs that entered a lane since then are behind those from before.
 local function from_the_end(name)
   local ids, back = redis.call('LRANGE', PREFIX .. name, -last - 1, -first - 1), {}
   for i = #ids, 1, -1 do back[#back + 1] = ids[i] end

@@ -1,4 +1,4 @@
--- Reads what jobs ask for, and which run is surely theirs. ARGV  now_us, then ids (<= 100)
+-- Reads jobs' requests, and the runs that are surely theirs. ARGV  now_us, then ids (<= 100)
 -- Reply per id: { attempt, run_id ('' = none, or a guess, see lib/jobs/guesses.lua), body ('' = it is gone) }
 --       | nil (there is no such job, or its record is damaged)
 local reply = {}

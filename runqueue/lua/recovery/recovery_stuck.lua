@@ -1,8 +1,8 @@
 -- use: server
--- Says what keeps the runs of the claims that this server may have lost from being told: a person who is called, now or
--- because it lasts, reads that. Further attempts go on.
--- ARGV  now_us, recover_from_us, recover_since_us (as reconcile_claim said them), why, person (1 = call one now)
--- Reply 1 = a person is called, 0 = not yet, or one is already, or that recovery is over
+-- Records why the runs of possibly lost claims cannot be searched: an operator who is called, now or because it lasts,
+-- reads that. Attempts continue.
+-- ARGV  now_us, recover_from_us, recover_since_us (as reconcile_claim returned them), why, person (1 = call one now)
+-- Reply 1 = an operator is called, 0 = not yet, or one is already, or that recovery is over
 local f = redis.call('HMGET', META, 'recover_from', 'recover_since', 'hold_kind')
 if f[1] ~= ARGV[2] or f[2] ~= ARGV[3] or f[3] == 'person' then return 0 end
 pass_when_full()

@@ -1,5 +1,5 @@
 -- use: record
--- Tells when runs of ours were submitted: by its date a list is held against what we know ourselves.
+-- Reads when runs of ours were submitted, to compare the dates of a list with our own.
 -- ARGV  now_us, then run ids (<= 100)
 -- Reply { now_us, per run: { claimed_us, accepted_us } | nil (no job has it now, or by a guess, or that is not known) }
 local reply = { int(NOW) }

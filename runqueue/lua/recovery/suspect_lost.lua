@@ -1,13 +1,13 @@
 -- use: counters save record jobs own_strays trail losses
--- Redis may have lost the claims of these jobs, and runs that no job owns may be theirs: ready | scheduled →
--- unconfirmed, under the next attempt, so that they are looked for as after any lost answer. They take no slot: of
--- most of them there is no run. Of a job that runs and may run again, its further run may have been made: it is looked
--- for before another one is (retry_run.lua). So is a job of an upload that goes on, once it is claimed (claim.lua).
--- ARGV  now_us, recover_from_us (since when they may have been claimed), recover_since_us (both as reconcile_claim said
---       them), marked (0 | 1: whether submissions carry markers), known (1 = no run is seen that may be theirs: not what
---       was handed in since the change was noticed), then the ids
--- Reply per job: 1 = unconfirmed, 2 = it is looked for later, 0 = it waits for no claim any more, its run is known as a
---       stray (and its own, see own_strays.lua), or its time was still to come; {} = that recovery is over
+-- Redis may have lost the claims of these jobs, and orphan runs may be theirs: ready | scheduled → unconfirmed, under
+-- the next attempt, so that their runs are searched as after any lost answer. They take no slot: most of them have no
+-- run. A running job that may run again may have a further run: it is searched before another one is made
+-- (retry_run.lua). So is the run of a job of an open upload, once the job is claimed (claim.lua).
+-- ARGV  now_us, recover_from_us (since when they may have been claimed), recover_since_us (both as reconcile_claim
+--       returned them), marked (0 | 1: whether submissions carry markers), known (1 = no run is seen that may be
+--       theirs: not jobs enqueued since the change was noticed), then the ids
+-- Reply per job: 1 = unconfirmed, 2 = its run is searched later, 0 = it waits for no claim any more, its run is known
+--       as an orphan (and its own, see own_strays.lua), or its time was still to come; {} = that recovery is over
 local reply = {}
 local f = redis.call('HMGET', META, 'recover_from', 'recover_since', 'recover_date')
 if f[1] ~= ARGV[2] or f[2] ~= ARGV[3] then return reply end

@@ -1,11 +1,11 @@
 -- use: counters lanes batches save record jobs
--- An upload that was never finished expires: its jobs are removed (they were not accepted), and its record says for a
--- week what became of it. One that was given up goes without a trace, and so does a batch without jobs.
--- ARGV  now_us, upload_us (how long an upload may take; '' = only one that was given up goes), limit, that one
--- Reply: how many batches and jobs were looked at (as many as the limit, or more = ask again)
+-- An upload that was never finished expires: its jobs are removed (they were not accepted), and its record shows that
+-- for a week. A discarded upload is removed without a trace, and so is a batch without jobs.
+-- ARGV  now_us, upload_us (how long an upload may take; '' = only discarded ones expire), limit, that one
+-- Reply: how many batches and jobs were read (as many as the limit, or more = call again)
 local UNSEALED, upload, limit, looked = PREFIX .. 'unsealed', tonumber(ARGV[2]), tonumber(ARGV[3]), 0
 local WORDS = 'its upload was not finished in time: hand its jobs in again'
-local AGAIN = 30000000 -- when a damaged one is looked at once more
+local AGAIN = 30000000 -- when a damaged one is checked again
 expect(UNSEALED, 'zset')
 expect(PREFIX .. 'callbacks', 'zset')
 expect(PREFIX .. 'dropping', 'set')
@@ -13,7 +13,7 @@ for _, zset in ipairs({ 'unconfirmed', 'parked', 'reconcile' }) do expect(PREFIX
 pass_when_full()
 if upload and clock_is_stale() then return 0 end
 
--- An earlier server may have accepted the batch, and claimed the job: its run is looked for, and without one it goes.
+-- An earlier server may have accepted the batch, and claimed the job: its run is searched; without one it is removed.
 local function look_for_run(job, lost)
   redis.call('HDEL', job_key(job.id), 'batch')
   redis.call('HSET', job_key(job.id), 'given_up', '1')
@@ -21,7 +21,7 @@ local function look_for_run(job, lost)
   look_for_lost(job, lost)
 end
 
--- It was not accepted: the job goes; one that ran, or was canceled, outlives its batch.
+-- The job was not accepted and is removed; one that ran, or was canceled, outlives its batch.
 local function take_out(batch, id)
   local job = read_job(id)
   if not job or job.batch ~= batch then return end
@@ -41,7 +41,7 @@ local function take_out(batch, id)
   redis.call('DEL', job_key(id), PREFIX .. 'body:' .. id, PREFIX .. 'result:' .. id)
 end
 
--- No more jobs than may be looked at yet, and one at least: a large upload goes in steps.
+-- At least one job, at most as many as the limit leaves: a large upload goes in steps.
 local function is_empty(batch)
   local ids = redis.call('LPOP', PREFIX .. 'batch_jobs:' .. batch, math.max(1, limit - looked)) or {}
   for _, id in ipairs(ids) do
@@ -51,7 +51,7 @@ local function is_empty(batch)
   return redis.call('EXISTS', PREFIX .. 'batch_jobs:' .. batch) == 0
 end
 
--- What people see of it for a week.
+-- The record that is shown for a week.
 local function keep_record(batch)
   drop_lanes(batch)
   redis.call('UNLINK', PREFIX .. 'batch_left:' .. batch)
@@ -65,7 +65,7 @@ local function keep_record(batch)
   judge(batch)
 end
 
--- Removes all of it, once nothing is to be told of it any more. Nobody adds to it or seals it meanwhile.
+-- Removes the batch once no callback is left. No call adds to it or seals it meanwhile.
 local function remove(batch)
   if tonumber(redis.call('HGET', batch_key(batch), 'callbacks:pending') or 0) > 0 then
     redis.call('ZADD', UNSEALED, int(NOW), batch)
@@ -78,17 +78,17 @@ local function remove(batch)
   end
 end
 
--- Its time is over: what becomes of it depends on who ended it.
+-- Its time is over: the outcome depends on how it ended.
 local function expire(batch, is_given_up)
   local f = redis.call('HMGET', batch_key(batch), 'sealed', 'held', 'emptied')
   if f[1] ~= '0' or f[3] then
     remove(batch)
   elseif is_given_up then
     bump(totals, 'batches_expired', 1)
-    redis.call('HDEL', batch_key(batch), 'callbacks:pending') -- nobody is told
+    redis.call('HDEL', batch_key(batch), 'callbacks:pending') -- no callback is sent
     remove(batch)
   elseif f[2] == 'canceled' and batch_size(batch) > 0 then
-    -- It goes with its jobs, once the sweep has canceled them.
+    -- It is removed with its jobs, once the sweep has canceled them.
     if redis.call('HEXISTS', PREFIX .. 'canceling', batch) == 0 then redis.call('ZREM', UNSEALED, batch) end
   else
     if not f[2] or not FINAL[f[2]] then

@@ -1,9 +1,9 @@
 -- use: counters save record jobs runs unwanted
--- Ends what waited too long: scheduled | ready past its deadline → dead. A running job is looked at
--- now: if the run goes on, it is canceled, and the job fails with `deadline` once its end is confirmed.
--- What has no run id yet is flagged, and its run canceled as soon as that is known; so is one whose claim was lost, or
--- may be (lib/jobs/unwanted.lua).
--- ARGV  now_us, limit.   Reply: how many were overdue (as many as the limit = ask again)
+-- Ends jobs that waited too long: scheduled | ready past the deadline → dead. A running job is polled now: if its run
+-- is live, it is canceled, and the job fails with `deadline` once its end is confirmed. A job without a run id yet is
+-- flagged, and its run is canceled as soon as it is known; so is a job whose claim was, or may be, lost
+-- (lib/jobs/unwanted.lua).
+-- ARGV  now_us, limit.   Reply: how many were overdue (as many as the limit = call again)
 local DEADLINES = PREFIX .. 'deadlines'
 expect(DEADLINES, 'zset')
 expect(PREFIX .. 'dead', 'zset')

@@ -1,8 +1,8 @@
 -- use: counters board save record jobs trail
--- Claims whose process died, or that are older than any submission can be: submitting → unconfirmed.
+-- Takes over claims whose process died, or that are older than any submission can be: submitting → unconfirmed.
 -- ARGV  now_us, max_claim_age_us, limit.   Reply: how many claims were taken over
--- A death is written on each job that the process was submitting: one that kills its workers is found
--- out by it (see claim.lua). A process that said goodbye (score 1) did not die.
+-- A death is counted on each job that the process was submitting: that identifies crash suspects (see claim.lua). A
+-- process that ended in order (score 1) did not die.
 local PROCESSES = PREFIX .. 'processes'
 local max_age, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
 expect(PROCESSES, 'zset')
@@ -30,13 +30,13 @@ local function take_over_all(process, ids, reason, died)
   end
 end
 
--- So many processes a call; those whose claims are damaged stand in nobody's way.
+-- So many processes a call; those with damaged claims do not block others.
 local MOST, MOST_DAMAGED, passed = 16, 1000, 0
 local is_recovering = redis.call('HEXISTS', META, 'recover_from') == 1
 local gone = redis.call('ZRANGEBYSCORE', PROCESSES, '-inf', int(NOW), 'WITHSCORES', 'LIMIT', 0, MOST + MOST_DAMAGED)
 local function take_over_from_gone(process, died)
   local claims = PREFIX .. 'claims:' .. process
-  -- Its last claims may be lost as well, and it says nothing of them (server.lua).
+  -- Its last claims may be lost as well, and it cannot report them (server.lua).
   if died and is_recovering then redis.call('HSET', META, 'recover_deaths', '1') end
   if taken < limit then
     take_over_all(process, redis.call('ZRANGE', claims, 0, limit - taken - 1),

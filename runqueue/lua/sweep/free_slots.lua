@@ -1,10 +1,10 @@
 -- use: save record jobs run_limits
--- An unconfirmed job that is older than its run may be gives its slot back: whatever run it had is over. It stays
--- unconfirmed, for a late answer or a person. A limit of its own counts where it is longer than the account's: nobody
--- cancels a run that is not known.
+-- Frees the slots of unconfirmed jobs that are older than their runs can be: any run is over. The jobs stay
+-- unconfirmed, for a late answer or an operator. A job's own limit counts if it is longer than the account's: an
+-- unknown run is not canceled.
 -- ARGV  now_us, max_run_us, max_workflow_us (that of workflows), limit
--- Reply: how many gave their slot back (the limit = ask again)
-local MOST_READ = 2000 -- of workflows, which may take longer, and stand before others
+-- Reply: how many gave their slot back (the limit = call again)
+local MOST_READ = 2000 -- of workflows, which may take longer, and come before others
 expect(PREFIX .. 'unconfirmed', 'zset')
 expect(PREFIX .. 'parked', 'zset')
 pass_when_full()

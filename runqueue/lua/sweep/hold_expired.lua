@@ -1,10 +1,10 @@
 -- use: batches
--- Batches whose time is up: nothing more of them is submitted, and runs under way go on. What still waits in one that
--- nobody has resumed for a week is canceled, so that all of it goes in time; and again a week later, what was done
--- again meanwhile, as long as the batch is on record.
--- ARGV  now_us, limit.   Reply: how many batches were due (as many as the limit = ask again)
+-- Holds batches whose time is up: nothing more of them is submitted, and live runs continue. Jobs that still wait in
+-- one that was not resumed for a week are canceled, so that all of it is removed in time; and again a week later jobs
+-- that were submitted again meanwhile, as long as the batch is on record.
+-- ARGV  now_us, limit.   Reply: how many batches were due (as many as the limit = call again)
 local EXPIRING, CANCELING = PREFIX .. 'expiring', PREFIX .. 'canceling'
-local AGAIN = 30000000 -- when a damaged one is looked at once more
+local AGAIN = 30000000 -- when a damaged one is checked again
 expect(EXPIRING, 'zset')
 expect(CANCELING, 'hash')
 expect(PREFIX .. 'callbacks', 'zset')

@@ -1,6 +1,6 @@
 -- use: save quotas
--- Drops requests of jobs that ended without having been submitted, as far as calls that stored jobs left that.
--- ARGV  now_us, limit.   Reply: the limit = ask again, else less
+-- Drops requests of jobs that ended without having been submitted, if enqueue calls left some (quotas.lua).
+-- ARGV  now_us, limit.   Reply: the limit = call again, else less
 local LETTING_GO = PREFIX .. 'letting_go'
 expect(LETTING_GO, 'hash')
 pass_when_full()

@@ -1,10 +1,11 @@
 -- use: counters packed
--- Stores bodies and results of jobs that are over as they were packed, each if nothing became of its job since it was
--- read: not done again, not removed, not packed by another process.
--- ARGV  now_us, where packing stood when they were read, where it stands behind them, then 6 a job: id, ended_us, bytes of
---       its body and of its result as they were read, packed body, packed result ('' = it has none, or it is in the body)
+-- Stores packed bodies and results of ended jobs, each if its job is unchanged since it was read: not submitted again,
+-- not removed, not packed by another process.
+-- ARGV  now_us, packing's position when they were read, its position after them, then 6 a job: id, ended_us, bytes of
+--       its body and of its result as they were read, packed body, packed result ('' = it has none, or it is in the
+--       body)
 -- Reply: how many were stored
--- Older workers misread what is packed: from the first record on the layout's version keeps them out.
+-- Older workers cannot read packed records: from the first one on the layout's version keeps them out.
 local SCHEMA, PER_JOB = 3, 6
 pass_when_full()
 if not may_pack() then return 0 end
@@ -14,7 +15,7 @@ local stored = 0
 for i = 4, #ARGV, PER_JOB do
   local id = ARGV[i]
   local body_key, result_key = PREFIX .. 'body:' .. id, PREFIX .. 'result:' .. id
-  -- One that is done again has no end, or another one.
+  -- A job that was submitted again has no end, or another one.
   local f = redis.call('HMGET', job_key(id), 'ended', 'charged')
   if f[1] == ARGV[i + 1]
     and redis.call('STRLEN', body_key) == tonumber(ARGV[i + 2])

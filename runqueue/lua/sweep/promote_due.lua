@@ -1,6 +1,6 @@
 -- use: counters lanes save record
 -- Moves scheduled jobs whose time has come: scheduled → ready (canceled if its batch was).
--- ARGV  now_us, limit.   Reply: how many were due (as many as the limit = ask again)
+-- ARGV  now_us, limit.   Reply: how many were due (as many as the limit = call again)
 local DUE = PREFIX .. 'due'
 expect(DUE, 'zset')
 pass_when_full()

@@ -1,8 +1,8 @@
 -- use: counters lanes batches save record jobs trail
--- Looks again at what was damaged when a script met it, and brings what is sound by now back to where it waits.
--- ARGV  now_us, limit.   Reply: how many were sound, or gone (as many as the limit = ask again)
--- Members of `damaged`: 'job <id>' ('job stray <run>', too), a job that may stand in no index any more, and 'lane <batch> <priority>:<group>', lanes
--- that no claim takes from.
+-- Checks damaged records and lanes again, and puts those that are sound by now back into their indexes.
+-- ARGV  now_us, limit.   Reply: how many were sound, or gone (as many as the limit = call again)
+-- Members of `damaged`: 'job <id>' ('job stray <run>', too), a job that may be in no index any more, and 'lane <batch>
+-- <priority>:<group>', lanes that no claim takes from.
 local DAMAGED = PREFIX .. 'damaged'
 expect(DAMAGED, 'set')
 for _, zset in ipairs({ 'due', 'deadlines', 'suspects', 'unconfirmed', 'parked', 'reconcile', 'poll', 'cancels', 'dead' }) do
@@ -12,7 +12,7 @@ expect(PREFIX .. 'canceling', 'hash')
 pass_when_full()
 local found = redis.call('SRANDMEMBER', DAMAGED, ARGV[2])
 
--- Adds a job to an index that it should stand in; where it stands already it stays.
+-- Adds a job to an index that it should be in, unless it is.
 local function enter(index, at, id) redis.call('ZADD', PREFIX .. index, 'NX', int(at), id) end
 
 local function bring_back_ready(job)

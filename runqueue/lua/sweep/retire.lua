@@ -1,6 +1,6 @@
 -- use: counters save record webhooks strays jobs
--- Removes records whose retention is over: the record, its body, its result, its run's entry; and strays.
--- ARGV  now_us, keep_us, limit.   Reply: how many list entries were looked at (the limit = ask again)
+-- Removes records whose retention is over: the record, its body, its result, its run's entry; and orphan runs.
+-- ARGV  now_us, keep_us, limit.   Reply: how many list entries were read (the limit = call again)
 -- While more than the limit is due, `retire_left` of meta has the tick ask for the next pass at once: a queue whose
 -- jobs end faster than a pass in half a minute removes them would grow for good.
 -- An entry removes its job only if that is over and its end is due: a replayed job has a later entry.
@@ -12,12 +12,12 @@ local keep, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
 local day, looked = math.floor((NOW - keep) / DAY), 0
 local first = tonumber(redis.call('HGET', META, 'retired_day') or day - 400)
 
--- True for a run whose job is gone, or that was a stray.
+-- True for a run whose job is gone, or that was an orphan run.
 local function is_left(run_id)
   return string.sub(redis.call('HGET', runs_key(run_id), run_id) or '', 1, 1) == '~'
 end
 
--- What an entry is about, and when that ended; 0 = it is not over.
+-- The job or run of an entry, and when it ended; 0 = it is not over.
 local function read_entry(id)
   local stray = string.match(id, '^stray (.*)$')
   local owner, since = string.match(stray and redis.call('HGET', PREFIX .. 'strays', stray) or '', '^(%S+) %d+ (%d+)')
@@ -46,7 +46,7 @@ while looked < limit and first <= day do
     redis.call('HSET', META, 'retired_day', int(first))
   else
     local is_sound, entry = try(read_entry, id)
-    -- Entries stand in the order of the ends: the first that is not due ends the walk.
+    -- Entries are in the order of the ends: the first that is not due ends the walk.
     if is_sound and entry.at > NOW - keep and math.floor(entry.at / DAY) == first then break end
     redis.call('LPOP', list)
     looked = looked + 1
@@ -59,7 +59,7 @@ else
   redis.call('HDEL', META, 'retire_left')
 end
 save()
--- What older workers ended was not taken off the groups.
+-- Older workers did not take ended jobs off their groups.
 local left = redis.call('HMGET', COUNTERS, 'ready:0', 'ready:1', 'ready:2', 'ready:3', 'live')
 local open = 0
 for i = 1, 5 do open = open + tonumber(left[i] or 0) end

@@ -1,7 +1,7 @@
 -- use: lanes listing
--- Takes a step further what is done for the lanes of a batch of any size: lists those of one that runs again, and
--- removes those of one that is gone.
--- ARGV  now_us, limit (of steps of the sweep).   Reply: the limit = ask again, else less
+-- Takes a step for the lanes of batches of any size: lists those of a resumed batch, and removes those of a removed
+-- one.
+-- ARGV  now_us, limit (of steps of the sweep).   Reply: the limit = call again, else less
 expect(PREFIX .. 'listing', 'hash')
 expect(PREFIX .. 'dropping', 'set')
 pass_when_full()

@@ -1,7 +1,7 @@
 -- use: counters lanes save record jobs runs unwanted
--- Walks the jobs of batches that were canceled, or expired long ago: scheduled | ready → canceled, what is live is
--- flagged, and so is one whose claim was lost, or may be (lib/jobs/unwanted.lua).
--- ARGV  now_us, limit.   Reply: how many jobs, and batches without any, were walked (as many as the limit = ask again)
+-- Walks the jobs of batches that were canceled, or expired long ago: scheduled | ready → canceled; live jobs are
+-- flagged, and so are jobs whose claim was, or may be, lost (lib/jobs/unwanted.lua).
+-- ARGV  now_us, limit.   Reply: how many jobs, and batches without any, were walked (as many as the limit = call again)
 local CANCELING, limit, walked = PREFIX .. 'canceling', tonumber(ARGV[2]), 0
 expect(CANCELING, 'hash')
 expect(PREFIX .. 'dropping', 'set')
@@ -31,7 +31,7 @@ local function walk(batch, from)
   walked = walked + math.max(1, #ids)
   if #ids < most then
     redis.call('HDEL', CANCELING, batch)
-    -- In one that expired a job may be done again meanwhile: it stands in its lane, for when the batch goes on.
+    -- In an expired batch a job may be submitted again meanwhile: it stays in its lane until the batch is resumed.
     if is_canceled then drop_lanes(batch) end
   else
     redis.call('HSET', CANCELING, batch, int(from + #ids))

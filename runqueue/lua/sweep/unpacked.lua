@@ -1,12 +1,12 @@
 -- use: packed
--- Reads jobs that are over and lie as they came, in the order of their ends, from where packing stands.
--- ARGV  now_us, after_us (how long after its end a job is packed), limit (entries to walk), allowed_bytes (of bodies and
---       results in one reply; one job may go beyond)
--- Reply { more (1 = ask again), where packing stands, where it stands behind these, per job: id, ended_us, body, result
+-- Reads ended jobs that are not packed, in the order of their ends, from packing's position.
+-- ARGV  now_us, after_us (how long after its end a job is packed), limit (entries to walk), allowed_bytes (of bodies
+--       and results in one reply; one job may go beyond)
+-- Reply { more (1 = call again), packing's position, its position after these, per job: id, ended_us, body, result
 --         ('' = none) }
--- That there is more is noted for the tick (`pack_more`). Where it stands ('<day> <entry>') is written by pack.lua.
--- Retention takes entries off a day's front, a week later: what an upgrade finds of that day may be passed over, and
--- goes on that day as it is.
+-- `pack_more` reports more work to the tick. pack.lua writes the position ('<day> <entry>').
+-- Retention removes entries from a day's front, a week later: after an upgrade entries of that day may be skipped, and
+-- are removed unpacked that day.
 local after, limit, bytes_left = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local OLDEST = 8
 pass_when_full()
@@ -22,12 +22,12 @@ if day < today - OLDEST then day, at = today - OLDEST, 0 end
 
 local reply, more = { 0, stands, '' }, 0
 
--- True when the walk goes on behind it. A job that was done again after its end may stand twice.
+-- True when the walk continues after it. A job that was submitted again after its end may be in the list twice.
 local seen = {}
 local function look_at(id)
   if seen[id] then return true end
   local f = redis.call('HMGET', job_key(id), 'state', 'ended')
-  if not (ENDED[f[1]] and f[2]) then return true end -- done again, removed, or a stray
+  if not (ENDED[f[1]] and f[2]) then return true end -- submitted again, removed, or an orphan run
   if tonumber(f[2]) > NOW - after then return false end
   local body_key, result_key = PREFIX .. 'body:' .. id, PREFIX .. 'result:' .. id
   local size = redis.call('STRLEN', body_key) + redis.call('STRLEN', result_key)

@@ -114,7 +114,7 @@ def test_what_failed_is_submitted_again(either: Desk) -> None:
 
     said = either.run("batch", "retry-failed", batch)
     assert said.stdout == "2 jobs ready again: 1 failed, 1 dead\n"
-    assert "1 canceled job is left as it is; --canceled takes it, too" in said.stderr
+    assert "1 canceled job is left as it is; --canceled includes it" in said.stderr
     assert either.states() == {"completed": 1, "ready": 2, "canceled": 1}
     done = either.json("batch", "retry-failed", batch, "--canceled")
     assert (done["retried"], done["retried_states"]) == (1, {"canceled": 1})
@@ -263,7 +263,8 @@ def test_watching_says_what_holds_the_batch(either: Desk) -> None:
     watching = command(either, "batch", "watch", batch)
     assert watching.stderr is not None
     while (
-        f"it is paused: `runqueue batch resume {batch}` goes on" not in watching.stderr.readline()
+        f"it is paused: `runqueue batch resume {batch}` continues it"
+        not in watching.stderr.readline()
     ):
         assert watching.poll() is None
     either.queue.resume_batch(batch)

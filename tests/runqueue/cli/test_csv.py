@@ -212,7 +212,7 @@ def test_a_byte_that_is_no_utf_8_is_named_and_the_other_rows_are_checked(desk: D
 @pytest.mark.parametrize(
     ("table", "options", "said"),
     [
-        ("a,b,a\n1,2,3\n", [], "1: line: column 'a' stands there 2 times"),
+        ("a,b,a\n1,2,3\n", [], "1: line: column 'a' appears 2 times"),
         ("custom_id,body.promt\n", [], "did you mean 'prompt'?"),
         ("Url\nx\n", [], "column 'Url': unknown field 'Url' (--map 'Url=body.FIELD'"),
         ("a\n1\n", ["--map", "b=custom_id"], "--map: no column 'b'"),
@@ -225,7 +225,7 @@ def test_a_byte_that_is_no_utf_8_is_named_and_the_other_rows_are_checked(desk: D
         ("a\n1\n", ["--template", '{"custom_id": "{b}"}'], "template, custom_id: no column 'b'"),
         ("a\n1\n", ["--template", '{"custom_id": "{a.__class__}"}'], "no column 'a.__class__'"),
         ("a\n1\n", ["--template", '{"custom_id": "{a}}"}'], "a single '}'"),
-        ("custom_id;body.prompt\n1;x\n", [], "is it --delimiter ';'?"),
+        ("custom_id;body.prompt\n1;x\n", [], "did you mean --delimiter ';'?"),
         ('custom_id,body.prompt\na,"b\n', [], "2: line: expected CSV: a cell's quote opens here"),
         ('custom_id,body.prompt\na,"b"c\n', [], "2: line: expected CSV"),
         ("custom_id,body.prompt\n".encode("utf-16"), [], "1: line: expected UTF-8, got UTF-16"),

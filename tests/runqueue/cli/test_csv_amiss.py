@@ -37,8 +37,8 @@ def test_a_stray_quote_that_took_other_rows_with_it_is_not_skipped(
 
     assert result.exit_code == 3
     assert f"{file}:3: line: {said}" in result.stderr
-    assert "this row takes 502 lines, up to 504: is a quote in it stray" in result.stderr
-    assert "Nothing was handed in." in result.stderr
+    assert "this row takes 502 lines, up to 504: is a quote in it misplaced" in result.stderr
+    assert "Nothing was submitted." in result.stderr
     assert desk.states() == {}
 
 

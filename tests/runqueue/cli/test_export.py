@@ -275,7 +275,7 @@ def test_a_disk_without_room_for_what_is_made_of_the_lines_keeps_them(
         result = desk.run("results", batch, "-o", str(out))
 
     assert result.exit_code == 1
-    assert f"30 jobs stand in {part}" in result.stderr
+    assert f"30 jobs are in {part}" in result.stderr
     assert not list(desk.folder.glob("*.new"))
     assert not out.exists()
     assert desk.run("results", batch, "-o", str(out)).exit_code == 0

@@ -43,7 +43,7 @@ def retried(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> type[_Retried]:
 
 @pytest.mark.parametrize(
     ("rest", "said"),
-    [(20, "20 of 30 jobs had not ended"), (0, "jobs were done again while they were read")],
+    [(20, "20 of 30 jobs had not ended"), (0, "jobs were submitted again while they were read")],
 )
 def test_jobs_that_are_done_again_under_the_reading_are_told(
     desk: Desk,

@@ -55,12 +55,12 @@ def test_no_room_leaves_whole_lines_and_says_how_to_go_on(either: Desk) -> None:
     assert out.read_text() == "of before\n"
     assert result.exit_code == 1
     assert "File too large" in result.stderr
-    assert f"{done} jobs stand in {out}.part: the same command, given again" in result.stderr
+    assert f"{done} jobs are in {out}.part: give the same command again" in result.stderr
 
     again = either.run("results", batch, "-o", str(out))
 
     assert again.exit_code == 0
-    assert f"{done} jobs stand in {out}.part: going on behind these" in again.stderr
+    assert f"{done} jobs are in {out}.part: continuing after them" in again.stderr
     assert again.stdout == f"{COUNT} jobs written to {out}\n"
     assert out.read_bytes() == whole
     assert [path.name for path in either.folder.glob("out*")] == ["out.jsonl"]
@@ -82,7 +82,7 @@ def test_what_a_crash_of_the_machine_left_is_cut_off(
     begun = b"".join(whole.splitlines(keepends=True)[:7])
     out = half_written(desk.folder, batch, begun + rubbish)
     result = desk.run("results", batch, "-o", str(out))
-    assert "7 jobs stand in" in result.stderr
+    assert "7 jobs are in" in result.stderr
     assert out.read_bytes() == whole
 
 
@@ -178,7 +178,7 @@ def test_what_has_not_ended_yet_is_no_reason_to_begin_anew(either: Desk) -> None
 
     result = either.run("results", batch, "-o", str(out))
 
-    assert "2 jobs stand in" in result.stderr
+    assert "2 jobs are in" in result.stderr
     assert result.exit_code == 1
     assert keys_of(out) == ["order-0", "order-2", "order-3"]
 
@@ -212,7 +212,7 @@ def test_no_line_of_before_a_retry_stays(either: Desk) -> None:
     result = either.run("results", batch, "-o", str(out))
 
     assert result.exit_code == 0, result.output
-    assert "lines will be written anew: a job was done again" in result.stderr
+    assert "lines will be written anew: a job was submitted again" in result.stderr
     assert {row["state"] for row in rows_of(out.read_bytes())} == {"completed"}
     assert len(keys_of(out)) == COUNT
 
@@ -256,12 +256,12 @@ def test_a_gateway_that_is_gone_leaves_a_part_that_goes_on(desk: Desk, gateway_u
         result = remote.run("results", batch, "-o", str(out))
         thread.join()
         assert result.exit_code == 4
-        assert f"stand in {out}.part: the same command, given again" in result.stderr
+        assert f"are in {out}.part: give the same command again" in result.stderr
         done = len(rows_of((desk.folder / "out.jsonl.part").read_bytes()))
         assert 0 < done < 600
         proxy.heal()
         proxy.down.cut_after = None
         again = remote.run("results", batch, "-o", str(out))
     assert again.exit_code == 0, again.stderr
-    assert f"{done} jobs stand in" in again.stderr
+    assert f"{done} jobs are in" in again.stderr
     assert out.read_bytes() == whole

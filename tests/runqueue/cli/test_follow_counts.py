@@ -170,5 +170,5 @@ def test_conflicts_beyond_a_hundred_are_counted_alone(desk: Desk) -> None:
     result = desk.run("submit", desk.file(others))
 
     assert result.exit_code == 3
-    assert result.stderr.count("was handed in with another body") == 100
+    assert result.stderr.count("was submitted with another body") == 100
     assert "50 more are in conflict" in result.stderr

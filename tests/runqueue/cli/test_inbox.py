@@ -74,7 +74,7 @@ def test_the_list_says_how_many_lines_still_wait(desk: Desk) -> None:
     desk.client.rpush(INBOX, "x", "y")
     result = desk.run("inbox", "list")
     assert result.stdout == "none\n"
-    assert result.stderr == "default: 2 lines not looked at yet\n"
+    assert result.stderr == "default: 2 lines not read yet\n"
 
 
 def test_a_long_list_is_cut_and_says_so(desk: Desk) -> None:
@@ -127,7 +127,7 @@ def test_a_line_of_an_inbox_that_names_another_account_is_accepted_for_none(desk
     result = desk.run("inbox", "retry", "--all", "--yes")
 
     assert (result.stdout, result.exit_code) == ("0 of 1: back in the inbox\n", 3)
-    assert "of another than their inbox's" in result.stderr
+    assert "another than their inbox's" in result.stderr
     assert length(desk, f"{INBOX}:invalid") == 1
     assert length(desk) == length(desk, f"{Keys('late').prefix}inbox") == 0
 

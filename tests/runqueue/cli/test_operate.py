@@ -170,7 +170,7 @@ def test_failed_and_canceled_jobs_are_replayed_by_filter_if_that_is_said(
     done = desk.run("dead", "replay", "--state", state, "--group", "shop", "--yes")
 
     assert (none.exit_code, none.stdout) == (0, "none\n")
-    assert "only dead jobs were looked through; --state failed" in none.stderr
+    assert "only dead jobs were searched; --state failed" in none.stderr
     assert done.stdout == "1 of 1: ready again\n"
     assert desk.states() == {"ready": 1, state: 1}
     (note,) = desk.queue.audit()

@@ -150,7 +150,7 @@ def test_failing_by_filter_is_counted_first(desk: Desk) -> None:
     desk.unconfirmed(lines(3))
 
     refused = desk.run("unconfirmed", "fail", "--all", stdin=b"n\n")
-    assert "stop looking for the runs of 3 jobs?" in refused.stderr
+    assert "stop the search for the runs of 3 jobs?" in refused.stderr
     assert (refused.exit_code, desk.states()) == (2, {"unconfirmed": 3})
 
     assert desk.run("unconfirmed", "fail", "--all", "--yes").exit_code == 0
@@ -293,7 +293,7 @@ def test_a_run_that_no_search_found_to_be_like_it_is_adopted_only_by_a_yes(desk:
 
     refused = desk.run("unconfirmed", "adopt", job_id, "tsk_1", stdin=b"n\n")
     assert (refused.exit_code, desk.states()) == (2, {"unconfirmed": 1})
-    assert "which no search found to be like its own?" in refused.stderr
+    assert "which no search found to match?" in refused.stderr
 
     candidates = '[{"run_id":"tsk_1","status":"running","equal":["url"],"different":[]}]'
     desk.client.hset(f"runqueue:{{default}}:job:{job_id}", "candidates", candidates)

@@ -118,7 +118,7 @@ def test_jobs_that_become_canceled_are_not_said_to_be_dead(desk: Desk) -> None:
         (["cancel"], "cancel 1 job?"),
         (["dead", "replay"], "submit 1 job again?"),
         (["dead", "discard"], "remove 1 dead job for good?"),
-        (["unconfirmed", "fail"], "stop looking for the runs of 1 job?"),
+        (["unconfirmed", "fail"], "stop the search for the runs of 1 job?"),
     ],
     ids=" ".join,
 )

@@ -120,7 +120,7 @@ def test_what_speaks_to_redis_alone_says_so(
     remote.environ["RUNQUEUE_REDIS_URL"] = ""
     result = remote.run(*arguments)
     assert result.exit_code == 2
-    assert "this command speaks to Redis alone: set RUNQUEUE_REDIS_URL" in result.stderr
+    assert "this command needs Redis: set RUNQUEUE_REDIS_URL" in result.stderr
 
 
 def test_url_and_token_are_read_from_a_file(desk: Desk, gateway_url: str) -> None:

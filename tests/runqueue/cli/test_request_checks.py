@@ -35,7 +35,7 @@ def test_both_are_refused_unless_the_option_lets_them_pass(desk: Desk) -> None:
     assert f"{file}:1: body.new: unknown field" in refused.stderr
     assert f"{file}:2: body.max_elapsed_time_minutes: expected at most 480" in refused.stderr
     assert passed.exit_code == 0
-    assert "2 jobs handed in" in passed.stdout
+    assert "2 jobs submitted" in passed.stdout
 
 
 def test_a_word_that_is_no_mode_is_wrong_usage(desk: Desk) -> None:
@@ -59,7 +59,7 @@ def test_a_second_use_of_a_file_is_told_with_its_line_and_the_job_that_holds_it(
     assert result.exit_code == 3
     assert f"{file}:1: body.file_ids: expected files of its own: 'f1'" in result.stderr
     assert holder.decode() in result.stderr
-    assert "1 in conflict with jobs handed in earlier" in result.stdout
+    assert "1 in conflict with jobs submitted earlier" in result.stdout
 
 
 def test_two_lines_of_one_file_that_name_a_file_are_one_job_and_one_conflict(desk: Desk) -> None:

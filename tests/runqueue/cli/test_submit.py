@@ -26,7 +26,7 @@ def test_the_batch_is_named_on_stdout_for_people_too(desk: Desk) -> None:
 
     assert result.exit_code == 0
     assert "batch " in result.stdout
-    assert "2 jobs handed in" in result.stdout
+    assert "2 jobs submitted" in result.stdout
 
 
 def test_a_bad_line_is_named_with_its_field_and_nothing_is_handed_in(desk: Desk) -> None:

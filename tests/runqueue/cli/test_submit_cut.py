@@ -92,7 +92,7 @@ def test_an_interrupted_upload_is_given_up_and_says_that_nothing_was_handed_in(
         said = process.communicate()[1]
 
     assert process.returncode == 130
-    assert "Nothing was handed in; the same command again begins anew." in said
+    assert "Nothing was submitted; give the same command again." in said
     assert "Traceback" not in said
     assert list(desk.client.zrange("runqueue:{default}:unsealed", 0, -1, withscores=True)) == [
         (batches(desk)[0].encode(), 0)
@@ -173,7 +173,7 @@ def test_a_redis_that_is_gone_for_good_ends_it_and_given_again_it_is_whole(
     cutting.join()
 
     assert result.exit_code == 4
-    assert "Nothing was handed in" in result.stderr
+    assert "Nothing was submitted" in result.stderr
     assert desk.client.keys("runqueue:{default}:ring:*") == []
 
     assert desk.json("submit", file)["new"] == JOBS
@@ -191,7 +191,7 @@ def test_two_uploads_of_one_file_at_a_time_lose_no_job(desk: Desk, proxy: Proxy,
         said = process.communicate()[1]
 
     assert process.returncode == 4
-    assert "another upload of the same jobs" in said
+    assert "a concurrent upload of the same jobs" in said
     assert report["new"] == JOBS
     assert desk.queue.get_batch(report["batches"]["default"]).total == JOBS
     assert desk.states() == {"ready": JOBS}
@@ -206,7 +206,7 @@ def test_a_bad_line_behind_what_was_sent_already_takes_it_all_back(
 
     assert result.exit_code == 3
     assert f"{bad}:3501: line: " in result.stderr
-    assert "1 bad line; nothing was handed in" in result.stderr
+    assert "1 bad line; nothing was submitted" in result.stderr
     assert batches(desk) == []
     assert desk.states() == {}
 
@@ -223,7 +223,7 @@ OPTIONS = UploadOptions("first", "", NO_RULES, skip_invalid=False)
 
 
 class _Overtaken(RunQueue):
-    """A queue in which another upload of the same jobs begins just before the first is accepted."""
+    """A queue in which another upload of the same jobs begins just before one is accepted."""
 
     def send(self, call: ScriptCall[T]) -> T:
         if call.script.name == "seal_batch":
@@ -238,7 +238,7 @@ def test_an_upload_whose_jobs_are_taken_over_at_its_end_does_not_say_that_it_has
     with (
         _Overtaken(desk.url) as queue,
         JobList() as jobs,
-        pytest.raises(file_sender.UploadGivenUp, match="another upload of the same jobs"),
+        pytest.raises(file_sender.UploadGivenUp, match="a concurrent upload of the same jobs"),
     ):
         submit_file(queue, source(numbered(lines(3))), OPTIONS, jobs, keep_all=False)
 

@@ -85,7 +85,7 @@ def test_where_packed_lines_were_cut_is_told_by_the_line(desk: Desk) -> None:
 
     result = desk.run("validate", str(file))
 
-    (said,) = [row for row in result.stderr.splitlines() if "gzip data ends" in row]
+    (said,) = [row for row in result.stderr.splitlines() if "gzip data is incomplete" in row]
     assert int(said.removeprefix(f"{file}:").partition(":")[0]) > 1_000
     assert "cannot be read to its end; before that " in result.stdout
 
@@ -94,7 +94,7 @@ def test_an_empty_file_is_said_to_be_one(either: Desk) -> None:
     result = either.run("submit", either.file([]))
 
     assert result.exit_code == 0
-    assert "jobs.jsonl: there is no job in it" in result.stderr
+    assert "jobs.jsonl: it contains no job" in result.stderr
 
 
 @pytest.mark.parametrize(

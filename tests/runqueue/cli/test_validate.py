@@ -31,7 +31,7 @@ def test_people_are_told_the_same(desk: Desk) -> None:
     result = desk.run("validate", desk.file([line("a"), line("a"), line(None)]))
 
     assert result.exit_code == 0
-    assert "2 jobs, 0 bad lines; nothing was handed in" in result.stdout
+    assert "2 jobs, 0 bad lines; nothing was submitted" in result.stdout
     assert "1 line repeats the job of an earlier line" in result.stdout
     assert "kinds: 2 task" in result.stdout
     assert "1 job without a custom_id" in result.stdout
@@ -110,8 +110,8 @@ def test_a_packed_file_that_was_cut_is_named_and_nothing_is_handed_in(desk: Desk
     result = desk.run("submit", str(path), "--skip-invalid")
 
     assert result.exit_code == 3
-    assert "the gzip data ends before its end: the file was cut" in result.stderr
-    assert "Nothing was handed in" in result.stderr
+    assert "the gzip data is incomplete: the file was cut" in result.stderr
+    assert "Nothing was submitted" in result.stderr
     assert desk.claim() == []
 
 

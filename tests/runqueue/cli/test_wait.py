@@ -169,7 +169,7 @@ def test_an_interrupt_never_advises_to_hand_in_again_what_has_no_custom_id(desk:
         result = desk.run("submit", desk.file([line(None)]), "--results", "/dev/full")
     (batch,) = cast("list[bytes]", desk.client.zrange("runqueue:{default}:batches", 0, -1))
 
-    said = "Do not hand the file in again: 1 line without a custom_id would run twice"
+    said = "Do not submit the file again: 1 line without a custom_id would run twice"
     assert said in result.stderr
     assert f"runqueue status {batch.decode()}" in result.stderr
 

@@ -39,7 +39,7 @@ def test_private_webhook_urls_are_told_in_one_line_that_counts_them(place: Desk)
     assert result.stderr.count(f"warning: body.webhook_url: {WORDS} (3 jobs)") == 1
     assert result.stderr.count("private address") == 1
     assert "secret" not in result.output
-    assert "3 jobs handed in" in result.stdout
+    assert "3 jobs submitted" in result.stdout
 
 
 def test_the_json_of_a_submission_holds_its_warnings(place: Desk) -> None:

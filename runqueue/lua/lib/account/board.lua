@@ -1,16 +1,16 @@
--- The board of a kind of pump: which process has one, and until when that is believed. A pump
--- refreshes its line at least twice a second, so a killed one is missed within 1.5 s.
+-- The active consumers of a stage: the process of each, and until when it counts as active. A consumer refreshes its
+-- entry at least twice a second, so a killed one is noticed within 1.5 s.
 local BOARD_STAYS = 1500000
 local STALE_TICK = 5000000
 
--- True while the process's lease holds (its name stands in `processes` with a later deadline).
+-- True while the process's lease holds (its name is in `processes` with a later deadline).
 local function lease_holds(process)
   local deadline = redis.call('ZSCORE', PREFIX .. 'processes', process)
   return deadline and tonumber(deadline) > NOW
 end
 
--- Puts the pump on the board or refreshes it; nil when it may go on, else the reply that ends it.
--- `tick_us` is the server's time in the message that started the pump, 0 after the first script.
+-- Enters or refreshes an active consumer; nil when it may continue, else the reply that ends it.
+-- `tick_us` is the server's time in the message that started the consumer, 0 after the first script.
 local function board_enter(kind, process, tick_us)
   if (tick_us > 0 and NOW - tick_us > STALE_TICK) or clock_is_stale() then return { 'stale', int(NOW) } end
   if not lease_holds(process) then return { 'fenced', int(NOW) } end
@@ -21,7 +21,7 @@ end
 
 local function board_leave(kind, process) redis.call('ZREM', PREFIX .. 'board:' .. kind, process) end
 
--- What a process leaves behind besides its lease and its claims.
+-- Removes a process's entries besides its lease and its claims.
 local function forget_process(process)
   for _, kind in ipairs({ 'submit', 'poll', 'cancel', 'reconcile', 'webhooks', 'callbacks', 'inbox', 'list' }) do
     board_leave(kind, process)

@@ -1,7 +1,7 @@
 -- use: limits
--- What an account can do (needs limits.lua): submissions a second and runs at once, each 0 = as many as there are, and
--- how long its runs take, in microseconds ('' = not known): the mean of all of them, or of those that webhooks told;
--- and for how long nothing is submitted, in microseconds (-1 = until a person says otherwise).
+-- The capacity of an account (needs limits.lua): submissions a second and runs at once, each 0 = no limit; how long its
+-- runs take, in microseconds ('' = not known): the mean of all of them, or of those that webhooks reported; and for how
+-- long nothing is submitted, in microseconds (-1 = until an operator resumes it).
 local function capacity()
   local limits = read_limits()
   local f = redis.call('HMGET', META, 'run_mean', 'push_mean', 'paused', 'hold_until')

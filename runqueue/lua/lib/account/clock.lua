@@ -1,37 +1,37 @@
 -- use: counters batches save server
--- The server's clock may be set. Back, it would put every lease, poll and deadline off by as much; ahead, it
--- would end what has time yet. Each process tells with its ticks and heartbeats how far its own clock went
--- (which counts seconds since the machine started, and is never set); what the server's clock went otherwise
--- is made up for in `clock_lost`, which every script adds. Two seconds are not worth it.
+-- The server's clock may be set. A step back would delay every lease, poll and deadline; a step ahead would end them
+-- early. With its ticks and heartbeats each process reports how far its own monotonic clock went; the difference to
+-- the server's clock is kept in `clock_lost`, which every script adds. Differences up to two seconds are ignored.
 --
--- A step back shows at once: the time is less than one that was told. A step ahead is believed when the same
--- process sees it twice, in reports that were sent a second apart: one that was on its way while the server
--- stood still (a paused machine, a slow disk) looks the same. Of two such the later is as much less late; of a
--- step both show the same. Until then no report is what the next is compared with, and unless a lease tells
--- that the time has passed, the clock that was last believed (`clock`) stays: what decides by time waits.
+-- A step back shows at once: the time is less than one reported before. A step ahead is believed when the same
+-- process sees it twice, in reports sent a second apart, since a report that was under way while the server was
+-- suspended (a paused machine, a slow disk) looks the same. A delay shrinks between two reports; a clock step does
+-- not. Until then no report becomes the base of comparison, and unless a lease shows that the time has passed, the
+-- clock that was last believed (`clock`) is used: decisions by time wait.
 --
--- A server that stood still with its clock (a paused machine) shows no such time, but the process counted it. So it
--- does for a report that came late, if that is what the next is compared with: a process is believed once two of its
--- reports, sent a second apart, came equally late (`sure`).
+-- A server that was suspended with its clock (a paused machine) does not show that time, but the process counted it.
+-- A late report that is the base of comparison has the same effect: a process is believed once two of its reports,
+-- sent a second apart, were equally late (`sure`).
 local SENT_APART = 1000000
--- A process that began in a time which nobody believed yet cannot tell of a step before it: those that were there
--- before have so long to do so.
+-- A process that began in a time not believed yet cannot report an earlier step: processes that began before have so
+-- long to report it.
 local OTHERS_TELL = 3000000
 local LEASE = 15000000 -- of runqueue/store/live_processes.py
 
--- What scripts write before a step ahead is believed lies as far ahead: the next poll of a run, its start, a hold's end.
--- Once the step is made up for, these are set back by as much: fields of meta at once, entries of indexes by the next
--- ticks, a bounded number each. An entry that lay there before comes sooner by as much, which costs a call at most. What
--- a user chose stays, but what counts from a moment in that time: delays (`relative`, see enqueue.lua), and the time of
--- batches that were sealed in it. Leases of processes are cut to what
--- they would be at most: one that was written just before a step of its own length cannot be told from one that was
--- written after it, and set back, its owner would be taken for dead.
--- Field of meta: setting_back = '<by> <from> <up to> <index> <cursor>' (microseconds), while entries are to be set back.
+-- Times that scripts write before a step ahead is believed are too late by it: the next poll of a run, its start, a
+-- hold's end. Once the step is corrected, they are set back: fields of meta at once, entries of indexes by the next
+-- ticks, a bounded number each. An entry from before the step is set back, too, which costs a call at most. Times that
+-- a user chose stay, except those counted from a moment in that time: delays (`relative`, see enqueue.lua), and the
+-- expiry of batches that were sealed in it. Leases of processes are cut to their full length: a lease written just
+-- before a step of its own length looks like one written after it, and if it were set back, its owner would count as
+-- dead.
+-- Field of meta: setting_back = '<by> <from> <up to> <index> <cursor>' (microseconds), while entries are to be set
+-- back.
 local OWN_FIELDS = { 'hold_until', 'asked_until', 'probing', 'recover_from', 'recover_since', 'list_at', 'list_until',
   'list_off', 'list_reach', 'pace_at', 'suspects_until', 'run_ended', 'reads_ok', 'reads_failing', 'reads_failed' }
 local OWN_INDEXES = { 'poll', 'cancels', 'stray_looks', 'reconcile', 'unconfirmed', 'parked', 'suspects', 'listed',
   'relays', 'watches', 'callbacks', 'due', 'deadlines', 'expiring' }
-local CHOSEN = { due = true, deadlines = true, expiring = true } -- may lie ahead by any time
+local CHOSEN = { due = true, deadlines = true, expiring = true } -- may be any time ahead
 local A_STEP = 1000
 
 local function set_fields_back(key, fields, from, by)
@@ -45,19 +45,19 @@ local function set_fields_back(key, fields, from, by)
   if #written > 0 then redis.call('HSET', key, unpack(written)) end
 end
 
--- True for a job that is scheduled because its run, or its submission, is tried again: a user's time is before its first.
+-- True for a job that is scheduled for a retry of its run or submission: a user's time is before the first one.
 local function waits_for_us(id)
   local f = redis.call('HMGET', job_key(id), 'runs', 'put_off')
   return tonumber(f[1] or 0) > 0 or f[2]
 end
 
--- True for a job that was handed in since then, with a time ('run_at' | 'deadline') that counts from there.
+-- True for a job that was enqueued since then, with a time ('run_at' | 'deadline') relative to that.
 local function counts_since(id, field, from)
   local f = redis.call('HMGET', job_key(id), 'relative', 'created')
   return f[1] and string.find(f[1], field, 1, true) and tonumber(f[2] or 0) > from
 end
 
--- Sets back what its entry in an index says, too; false if the entry is to stay.
+-- Sets back the job's own field, too; false if the entry is to stay.
 local function set_record_back(index, id, from, by)
   if index == 'poll' then
     set_fields_back(job_key(id), { 'started', 'begun' }, from, by)
@@ -74,7 +74,7 @@ local function set_record_back(index, id, from, by)
   return true
 end
 
--- One step of what `setting_back` says.
+-- One step of the work in `setting_back`.
 local function set_back(told)
   local by, from, up_to, at, cursor = string.match(told, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
   local left, stays = A_STEP, false
@@ -95,7 +95,7 @@ local function set_back(told)
     if #found / 2 < left then
       at, cursor = at + 1, '(' .. from
     else
-      -- Others may have the same time as the last: they are still there, unless the last itself stayed.
+      -- Others may have the same time as the last: they are still in the index, unless the last one stayed.
       cursor = (stays and '(' or '') .. int(tonumber(found[#found]))
     end
     left = left - #found / 2
@@ -107,7 +107,7 @@ local function set_back(told)
   end
 end
 
--- The clock stood ahead by so much since some time after `last`, and does not any more.
+-- The clock was ahead by so much since some time after `last`, and is not any more.
 local function begin_setting_back(by, last)
   local from, up_to = int(last + by - STEP), int(NOW + by + DAY)
   set_fields_back(META, OWN_FIELDS, tonumber(from), by)
@@ -134,20 +134,20 @@ local function believe_clock()
   redis.call('HSET', META, 'clock', int(NOW))
 end
 
--- ... = the queue's clock and the process's, those of a step that it saw once, and 'sure' if so.
+-- ... = the queue's and the process's clock, both again at a step seen once, and 'sure' if it is.
 local function remember_clock(process, ...)
   if redis.call('ZSCORE', PREFIX .. 'processes', process) then
     redis.call('HSET', PREFIX .. 'clocks', process, table.concat({ ... }, ' '))
   end
 end
 
--- One that lies further ahead was begun in a time that nobody believed yet, and says nothing of it.
+-- A lease further ahead began in a time not believed yet, and proves nothing about it.
 local function a_lease_holds()
   return redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), int((believed or NOW) + LEASE + STEP)) > 0
 end
 
--- The report says that more time went by than its process counted. True once that is believed; a process whose
--- machine slept counted too few seconds, then the leases of the others hold.
+-- Handles a report by which more time passed than its process counted. True once that is believed; if the process's
+-- machine slept, it counted too few seconds, and the leases of the others still hold.
 local function is_ahead(process, own, passed, ahead, sure)
   local then_us, then_passed, seen, seen_passed = unpack(own)
   local apart = seen and passed - seen_passed
@@ -163,8 +163,8 @@ local function is_ahead(process, own, passed, ahead, sure)
   return false
 end
 
--- True for a process that has counted for so long only, since a time that nobody believes yet: who was there before
--- can tell whether the clock was set meanwhile, and it itself a little later.
+-- True for a process that began only lately, in a time not believed yet: processes from before can tell whether the
+-- clock was set meanwhile, and it itself a little later.
 local function others_may_tell(counted)
   return counted < OTHERS_TELL and clock_is_stale()
     and redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(believed), '+inf') > 0
@@ -202,7 +202,7 @@ local function set_clock(process, passed)
   end
   if last > NOW + STEP then
     shift_clock(last - NOW)
-    -- Nobody counted how long it was: what looks for lost claims begins while that is known.
+    -- No process counted how long it was: the search for lost claims begins while that is known.
     is_trusted()
   end
   believe_clock()

@@ -1,5 +1,5 @@
--- What every script begins with: the account's keys, the clock, and how damage is met. The parts that a script names
--- (`-- use:`) come next. KEYS[1] = <prefix>meta and names the account's slot; ARGV[1] = now_us,
+-- The beginning of every script: the account's keys, the clock, and the handling of damage. The parts that a script
+-- names (`-- use:`) come next. KEYS[1] = <prefix>meta and names the account's slot; ARGV[1] = now_us,
 -- 0 meaning "ask the server", another value only when a test drives the clock.
 local PREFIX = string.sub(KEYS[1], 1, -5)
 local META = KEYS[1]
@@ -11,7 +11,7 @@ local ENDED = { completed = true, failed = true, canceled = true, dead = true }
 -- Lua prints 1795602435580412 as 1.7956024355804e+15: every number becomes a string here.
 local function int(n) return string.format('%.0f', n) end
 
--- There is no rollback: a wrong type must be met before the first write.
+-- There is no rollback: a wrong type must be found before the first write.
 local function expect(key, kind)
   local found = redis.call('TYPE', key).ok
   if found ~= 'none' and found ~= kind then
@@ -20,22 +20,22 @@ local function expect(key, kind)
 end
 expect(META, 'hash')
 
--- A number of a hash, nil where it is not there.
+-- A number of a hash; nil if the field is absent.
 local function number(key, field, value)
   if not value then return nil end
   return tonumber(value) or error({ err = 'WRONGTYPE ' .. key .. ': its ' .. field .. ' is no number' })
 end
 
--- Fields of a hash; the error names the key where it is none.
+-- Fields of a hash; the error names the key if it is no hash.
 local function read_fields(key, ...)
   local f = redis.pcall('HMGET', key, ...)
   if not f.err then return f end
   error({ err = string.find(f.err, 'WRONGTYPE', 1, true) and 'WRONGTYPE ' .. key .. ' is no hash' or f.err })
 end
 
--- One damaged record, lane or batch must not keep the others of a script from what is done with them, half of it least
--- of all: `try` does it for one of them, and what went wrong first is raised once all is saved. Within it the reads that
--- may fail come before the first write. True, and what it returned, where nothing went wrong.
+-- One damaged record, lane or batch must not stop a script for the others, least of all half-way. `try` handles one of
+-- them; the first error is raised once all is saved. Inside it, reads that may fail come before the first write.
+-- Returns true and the function's results if there was no error.
 local try, raise_damage
 do
   local damage
@@ -45,7 +45,7 @@ do
     damage = damage or result
     return false
   end
-  -- The words say so (runqueue/store/damage.py).
+  -- The error text says so (runqueue/store/damage.py).
   function raise_damage()
     if not damage then return end
     local OTHERS = ' (the others go on)'
@@ -54,13 +54,13 @@ do
   end
 end
 
--- What is damaged goes out of the others' way: 'job <id>', or 'lane <batch> <priority>:<group>'. See recheck.lua.
+-- Sets something damaged aside: 'job <id>', or 'lane <batch> <priority>:<group>'. See recheck.lua.
 local function set_aside(what) redis.pcall('SADD', PREFIX .. 'damaged', what) end
 
--- What the server's clock lost or gained by being set is made up for: see clock.lua. A time before the one that was
--- last believed is none: the clock was set back, and until the next tick makes up for that (`behind`) none passes.
+-- NOW corrects steps of the server's clock: see clock.lua. A time before the last believed one means that the clock
+-- was set back: NOW stays at that one until the next tick corrects it (`behind`).
 local NOW, STEP, behind = tonumber(ARGV[1]), 2000000, 0
-local believed -- the time that was last believed; nil where a test drives the clock, or nobody told one
+local believed -- the time that was last believed; nil if a test drives the clock, or none was reported
 if NOW == 0 then
   local time, clock = redis.call('TIME'), redis.call('HMGET', META, 'clock_lost', 'clock')
   NOW = tonumber(time[1]) * 1000000 + tonumber(time[2]) + tonumber(clock[1] or 0)
@@ -75,12 +75,12 @@ local function now_text()
   return now_told
 end
 
--- The clock is looked at with every tick, twice a second. When nobody has looked for a while it may have been
--- set meanwhile: what decides by time waits for the next tick.
+-- Every tick, twice a second, checks the clock. Without ticks for a while it may have been set meanwhile: decisions by
+-- time wait for the next tick.
 local function clock_is_stale() return believed and math.abs(NOW - believed) > 5000000 end
 
--- A script whose first write frees memory may go on in a full server (what has ended must be
--- recorded); one that begins with a growing write is refused there, before anything is half done.
+-- A script whose first write frees memory may run in a full server (ends must be recorded); one that begins with a
+-- growing write is refused there, before anything is half done.
 local function pass_when_full() redis.call('DEL', PREFIX .. 'nothing') end
 
 local function job_key(id) return PREFIX .. 'job:' .. id end

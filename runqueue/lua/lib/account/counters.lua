@@ -1,4 +1,4 @@
--- What a script changes of the counters of the account, its batches and groups; `save` writes it.
+-- A script's changes to the counters of the account, its batches and groups; `save` writes them.
 local COUNTERS, CHARGED = PREFIX .. 'counters', PREFIX .. 'charged'
 local WAITS = { ready = true, scheduled = true }
 expect(COUNTERS, 'hash')
@@ -6,12 +6,12 @@ expect(CHARGED, 'hash')
 
 -- Counters are gathered and written once a script: 100 items cost one HINCRBY a field, not 100.
 local totals, batch_totals, group_live, freed = {}, {}, {}, false
-local group_load = {} -- ready jobs and slots: what the busiest groups are told by
-local charges = {} -- what waits, by who stored it (quotas.lua)
+local group_load = {} -- ready jobs and slots: the order of the busiest groups
+local charges = {} -- waiting jobs and bytes, by the owner of the quota (quotas.lua)
 local removed, ended = {}, {}
 local function bump(map, field, n) map[field] = (map[field] or 0) + n end
 
--- Takes a member off a zset when the script ends, all members of one zset in one call.
+-- Removes a member of a zset when the script ends, all members of one zset in one call.
 local function remove_later(zset, member)
   local members = removed[zset]
   if not members then
@@ -21,7 +21,7 @@ local function remove_later(zset, member)
   members[#members + 1] = member
 end
 
--- Counts `n` jobs that begin in a state.
+-- Counts `n` new jobs in a state.
 local function count_new(job, state, n)
   bump(totals, state .. ':' .. job.priority, n)
   if state == 'ready' then bump(group_load, job.group, n) end
@@ -38,7 +38,7 @@ local function free_slot(job)
   freed = true
 end
 
--- Charges who stored jobs with them, or with fewer; '-' = nobody but the account.
+-- Charges the owner of jobs with them, or with fewer; '-' = only the account.
 local function charge(who, jobs, bytes)
   bump(charges, 'bytes', bytes)
   if who == '-' then return end
@@ -46,9 +46,9 @@ local function charge(who, jobs, bytes)
   bump(charges, 'bytes:' .. who, bytes)
 end
 
--- A job that comes to a state in which it does not wait, or goes (`state` = nil), costs who stored it nothing more. What ends
--- without having been submitted costs nothing to send: its bytes are counted apart, and it is listed, until it is done
--- again or goes (quotas.lua).
+-- A job that enters a state in which it does not wait, or is removed (`state` = nil), is not charged to its owner any
+-- more. A job that ended without having been submitted cost nothing to send: its bytes are counted apart, and it is
+-- listed, until it is submitted again or removed (quotas.lua).
 local function discharge(job, state)
   local who = job.charged
   if not who then return end

@@ -1,4 +1,4 @@
--- What an error says that a record cannot be read for: of a page that lists records one is damaged, and the others are told.
+-- The text of the error for which a record cannot be read: a page with a damaged record still shows the others.
 local function words_of(err)
   return type(err) == 'table' and err.err or tostring(err)
 end

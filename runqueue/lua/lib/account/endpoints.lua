@@ -1,5 +1,5 @@
--- The breaker of each receiver that webhooks are relayed to: one that does not answer costs one try a minute or so,
--- whatever waits for it. `endpoint` is scheme, host and port.
+-- The circuit breaker of each receiver that webhooks are relayed to: one that does not answer costs about one try a
+-- minute, however many webhooks wait. `endpoint` is scheme, host and port.
 -- Fields of endpoint:<hash>: fails (in a row), open_until, step (microseconds), probe; gone with the first answer.
 local FAILS, FIRST_STEP, LONGEST_STEP = 5, 10000000, 120000000
 local PROBE = 20000000 -- one delivery takes less, see worker/delivery/sender.py
@@ -12,13 +12,13 @@ local function endpoint_of(url)
 end
 local function endpoint_key(endpoint) return PREFIX .. 'endpoint:' .. string.sub(redis.sha1hex(endpoint), 1, 16) end
 
--- When a webhook may go to this receiver; NOW or before = at once. When the breaker's time is over one is let
--- through (`probe`), and the others wait for what comes of it.
+-- When a webhook may go to this receiver; NOW or before = at once. When the breaker's time is over, one is sent
+-- (`probe`), and the others wait for its outcome.
 local function endpoint_open_until(endpoint)
   local key = endpoint_key(endpoint)
   local open = redis.call('HGET', key, 'open_until')
   if not open then return 0 end
-  -- A clock that went back must not close it for longer than it ever is.
+  -- After a step back of the clock it must not stay open for longer than its longest step.
   if tonumber(open) > NOW and tonumber(open) <= NOW + LONGEST_STEP then return tonumber(open) end
   redis.call('HSET', key, 'open_until', int(NOW + PROBE), 'probe', '1')
   return 0
@@ -26,7 +26,7 @@ end
 
 local function endpoint_answered(endpoint) redis.call('DEL', endpoint_key(endpoint)) end
 
--- Those that were on their way when the breaker opened say nothing new.
+-- Failures of webhooks that were under way when the breaker opened do not count again.
 local function endpoint_failed(endpoint)
   local key = endpoint_key(endpoint)
   local f = redis.call('HMGET', key, 'step', 'open_until', 'probe')

@@ -3,14 +3,14 @@
 local LIMITS = PREFIX .. 'limits'
 local FIRST_CUT, FURTHER_CUT, SLOWEST = 0.5, 0.7, 0.1 -- of the pace, see below
 local read_limits, owed_until, interval_of, room_now, allowed, take, count_dispatches
-do -- of the 200 local names of a script, these are no other's
+do -- a scope, since a script has at most 200 local names
   local MAX_PERMIT_AGE = 60000000
 
-  -- The pace: while the server says that submissions come too fast (429), all workers share a lower rate.
-  -- The first 429 cuts it to a half, each further one to 70 % of what it is by then. It is back at 97 % of what
-  -- was too fast after a second and a half, and creeps on from there by half a percent a second: most of the
-  -- time it stands near the rate that the server bears. A rate that the server names is believed: the pace
-  -- begins just below it and creeps by a quarter of a percent a second.
+  -- The pace: while the server answers that submissions come too fast (429), all workers share a lower rate.
+  -- The first 429 cuts it to a half, each further one to 70 % of its value then. It is back at 97 % of the rate that
+  -- was too fast after a second and a half, and grows from there by half a percent a second: most of the time it
+  -- is near the rate that the server accepts. A rate that the server names is believed: the pace begins just below
+  -- it and grows by a quarter of a percent a second.
   -- Fields of meta: pace_top (the rate that was too fast), pace_at (when), pace_cut (what was left of it), or
   -- pace_named = 1 (by the server).
   local RECOVERY, CREEP, CREEP_NAMED, NEAR, NEAR_NAMED = 1.5, 0.005, 0.0025, 0.97, 0.95
@@ -22,13 +22,13 @@ do -- of the 200 local names of a script, these are no other's
     if f[3] == '1' then return top * (NEAR_NAMED + CREEP_NAMED * age), top end
     local cut = tonumber(f[4] or FIRST_CUT)
     if age < RECOVERY then return top * (cut + (NEAR - cut) * age / RECOVERY), top end
-    -- Half a percent a second for a minute, then faster: what was too fast once may be fine by now.
+    -- Half a percent a second for a minute, then faster: a rate that was too fast then may be accepted by now.
     local creep = CREEP * (age - RECOVERY)
     if age > 60 then creep = creep * age / 60 end
     return top * (NEAR + creep), top
   end
 
-  -- A value set live wins over the one seeded from a worker's environment; 0 = no limit.
+  -- A value set live overrides the one seeded from a worker's environment; 0 = no limit.
   function read_limits()
     local names = { 'dispatches_per_second', 'burst_size', 'concurrent_runs', 'requests_per_second',
       'webhooks_per_second' }
@@ -50,17 +50,17 @@ do -- of the 200 local names of a script, these are no other's
     if pace and (limits.dispatch == 0 or pace < limits.dispatch) then
       limits.dispatch = math.max(pace, SLOWEST)
     end
-    -- Forgotten once it binds no more, or is four times what was too fast.
+    -- Removed once it limits nothing, or is four times the rate that was too fast.
     if pace and ((limits.full_dispatch > 0 and pace >= limits.full_dispatch) or pace > 4 * top) then
       limits.pace_is_over = true
     end
     return limits
   end
 
-  -- When all that went is worked off, never before now. What is owed is a number of calls, not a time: when the rate
+  -- When all calls made are worked off, never before now. The debt is a number of calls, not a time: when the rate
   -- changes, each of them takes longer, or less. Otherwise a pace cut to a half would let half a burst through at once.
-  -- What older workers of a rolling upgrade took since names no interval, and is taken for calls at the rate of now.
-  -- A clock that went back must not close the gate for longer than the burst it can hold.
+  -- Calls of older workers in a rolling upgrade have no interval, and count at the present rate. After a step back of
+  -- the clock the limit must not block for longer than its burst lasts.
   function owed_until(name, interval, burst)
     local stored = tonumber(redis.call('GET', PREFIX .. 'gcra:' .. name) or 0)
     if stored <= NOW then return NOW, stored end
@@ -84,8 +84,8 @@ do -- of the 200 local names of a script, these are no other's
     return math.max(0, math.floor((NOW + burst * interval - tat) / interval))
   end
 
-  -- How many of `want` may go and, when that is fewer, when to ask again: as soon as half
-  -- a burst may go, so that a fast limit does not cost one script call a job.
+  -- How many of `want` may go and, when that is fewer, when to ask again: as soon as half a burst may go, so that a
+  -- fast limit does not cost one script call a job.
   function allowed(name, rate, burst, want)
     if rate == 0 or want < 1 then return want, 0 end
     local interval = interval_of(rate)
@@ -96,7 +96,7 @@ do -- of the 200 local names of a script, these are no other's
     return n, tat + (n + math.max(1, math.floor(burst / 2)) - burst) * interval
   end
 
-  -- Counts `n` that go; `allowed` was asked in the same script.
+  -- Counts `n` calls; `allowed` was called in the same script.
   function take(name, rate, n)
     if rate == 0 or n < 1 then return end
     local interval = interval_of(rate)
@@ -104,7 +104,7 @@ do -- of the 200 local names of a script, these are no other's
     store_tat(name, interval, math.max(stored, NOW) + n * interval)
   end
 
-  -- How fast submissions go, second by second: the pace is cut to half of it where no limit says more.
+  -- Measures submissions second by second: the pace is cut to half of that rate if no limit gives one.
   function count_dispatches(n)
     local f = redis.call('HMGET', META, 'second', 'second_n')
     local second = int(math.floor(NOW / 1000000))

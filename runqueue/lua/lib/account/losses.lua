@@ -1,8 +1,8 @@
 -- use: batches
--- Which jobs that wait a Redis may have claimed before it was lost, `from` … `since` (of a recovery, see server.lua).
+-- Which waiting jobs may have been claimed in a Redis that was lost, `from` … `since` (of a recovery, see server.lua).
 
--- A user's time that was still to come then was none to claim the job at. One that is handed in anew may have been
--- handed in before, for a time as much earlier; and a job that runs again may have been due to before.
+-- A job whose user's time was still to come then cannot have been claimed. But one that was submitted again may have
+-- been submitted before for an earlier time, and a retried job may have been due before.
 local CLOCKS_APART = 60000000
 local function was_due_then(id, from, since)
   local f = redis.call('HMGET', job_key(id), 'run_at', 'created', 'runs', 'put_off')
@@ -11,8 +11,8 @@ local function was_due_then(id, from, since)
   return tonumber(f[1] or 0) - handed_in_late <= since + CLOCKS_APART
 end
 
--- Nothing of an upload runs before it is sealed, and one that is given up goes: its jobs are looked for once they are
--- claimed (claim.lua). It may have been sealed, and that be lost with the claims.
+-- Nothing of an upload runs before it is sealed, and a discarded one is removed: its jobs' runs are searched once the
+-- jobs are claimed (claim.lua). The sealing may have been lost with the claims.
 local sealed = {}
 local function is_accepted(batch)
   if batch == NO_BATCH then return true end
@@ -20,16 +20,16 @@ local function is_accepted(batch)
   return sealed[batch]
 end
 
--- Where a reply holds a job that a lost claim may have been of: 2 = it waits, 3 = it is looked for later (suspect_lost.lua),
--- nil = no lost claim can have been of it. `from` is 0 where nothing is recovered: then all that waits comes into question.
+-- The position in a reply of a job that a lost claim may have had: 2 = it waits, 3 = its run is searched later
+-- (suspect_lost.lua), nil = no lost claim can have had it. `from` is 0 without a recovery: then all waiting jobs count.
 local function place_of(id, state, has_policy, batch, from, since)
   if state == 'running' then return has_policy and 3 or nil end
   if state ~= 'ready' and not (state == 'scheduled' and was_due_then(id, from, since)) then return nil end
   return is_accepted(batch or NO_BATCH) and 2 or 3
 end
 
--- Returns { how many ids these are, { ids of jobs that wait… }, { of those that are looked for later… } }; `newest` = only
--- up to the first that came to its lane before claims may have been lost.
+-- Returns { how many ids these are, { ids of jobs that wait… }, { ids of those that are searched later… } }; `newest` =
+-- only up to the first that entered its lane before claims may have been lost.
 local function tell_lost(ids, newest)
   local recover = redis.call('HMGET', META, 'recover_from', 'recover_since')
   local from, since, found = tonumber(recover[1] or 0), tonumber(recover[2] or 0), { 0, {}, {} }

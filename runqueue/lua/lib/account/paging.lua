@@ -1,7 +1,7 @@
--- Pages of sorted sets whose members may have one score by the thousand.
+-- Pages of sorted sets in which thousands of members may share a score.
 
--- Returns how many entries are before '<score> <member>': members of one score are in the order of their names, and the
--- place among them is found by halving, whether the member is still there or not.
+-- Returns how many entries are before '<score> <member>': members of one score are ordered by name, and the position
+-- among them is found by bisection, whether or not the member still exists.
 local function entries_before(index, score, member)
   local low = redis.call('ZCOUNT', index, '-inf', '(' .. score)
   local high = redis.call('ZCOUNT', index, '-inf', score)

@@ -1,8 +1,8 @@
 -- use: counters record
--- How much may wait: jobs that are ready or scheduled, and bytes of their requests. Who stored a job is charged with it
--- (`charged` in its record, core.lua) until it is submitted for the first time, ends or goes. One that ends without having
--- been submitted stays charged: so that nobody fills Redis with what he cancels, as many requests of such jobs are kept,
--- the newest, as may wait.
+-- How much may wait: jobs that are ready or scheduled, and bytes of their requests. A job is charged to its owner
+-- (`charged` in its record, core.lua) until it is submitted for the first time, ends or is removed. A job that ends
+-- without having been submitted stays charged, so that canceled jobs cannot fill Redis: of such jobs only the newest
+-- requests are kept, as many as may wait.
 local WAITING = { 'ready:0', 'ready:1', 'ready:2', 'ready:3', 'scheduled:0', 'scheduled:1', 'scheduled:2', 'scheduled:3' }
 
 -- The account's quotas: jobs, bytes; 0 = none.
@@ -18,17 +18,17 @@ local function jobs_waiting()
   return n
 end
 
--- What stays of a request: its kind, and the name it came with; '' of one that cannot be read.
+-- The part of a request that stays: its kind and its name; '' if it cannot be read.
 local function name_of(id)
   local is_sound, envelope = pcall(cjson.decode, envelope_of(id))
   if not is_sound or type(envelope) ~= 'table' then return '' end
   return cjson.encode({ k = envelope.k, c = envelope.c, n = envelope.n }) .. '\n{}'
 end
 
--- Drops the oldest requests of what ended without having been submitted where who stored it has more than `jobs` or `bytes`
--- of that (0 = any number), `most` requests at most; `letting_go` says what is left to the next call or to the sweep. The
--- record stays for its week, and with it the key, the batch, the list of dead jobs. Nor does the request go of one that was
--- submitted in an earlier life of its key.
+-- Drops the oldest requests of jobs that ended without having been submitted, if their owner has more than `jobs` or
+-- `bytes` of them (0 = any number), `most` requests at most; `letting_go` holds what is left to the next call or the
+-- sweep. The record stays for its week, and with it the key, the batch, the list of dead jobs. So does the request of a
+-- job that was submitted in an earlier life of its key.
 local function let_go(who, jobs, bytes, most)
   local kept, LETTING_GO = 'kept:' .. who, PREFIX .. 'letting_go'
   local n = redis.call('ZCARD', PREFIX .. kept)

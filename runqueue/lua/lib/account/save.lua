@@ -1,8 +1,8 @@
 -- use: counters lanes batches holds
--- Writes what a script gathered, each key on its own: one that is damaged keeps no other from it.
+-- Writes a script's collected changes, key by key: a damaged key does not stop the others.
 local save
 do
-  -- A group with nothing ready and nothing live stands not in `busy`.
+  -- A group with nothing ready and nothing live is not in `busy`.
   local function save_load()
     local fewer = false
     for group, n in pairs(group_load) do
@@ -12,7 +12,7 @@ do
     if fewer then redis.call('ZREMRANGEBYSCORE', PREFIX .. 'busy', '-inf', 0) end
   end
 
-  -- Adds to many fields of a hash at once: a write for each would be the dearest part of a script of a few jobs.
+  -- Adds to many fields of a hash at once: single writes would be the most expensive part of a script of a few jobs.
   local function add_to(key, sums)
     local fields = {}
     for field, n in pairs(sums) do
@@ -37,7 +37,7 @@ do
     for field, n in pairs(counts) do
       is_decided = is_decided or decides(field, n)
     end
-    -- How fast its jobs end is counted from its first claim on: before that it stood in line.
+    -- The rate at which its jobs end counts from its first claim on: before that it waited in line.
     if (counts['count:submitting'] or 0) > 0 then redis.call('HSETNX', PREFIX .. 'batch:' .. batch, 'rate_at', int(NOW)) end
     if is_decided then judge(batch) end
   end
@@ -49,7 +49,7 @@ do
     elseif live == 0 then
       expire_group(group)
     end
-    -- A group that left the ring at its cap comes back in the script that frees a place.
+    -- A group that left the ring at its cap comes back in the script that frees a slot of it.
     if n < 0 and redis.call('HEXISTS', group_key(group), 'capped') == 1
       and redis.call('HEXISTS', group_key(group), 'paused') == 0 then
       readmit(group)
@@ -60,7 +60,7 @@ do
     if slots_are_scarce() and anything_ready() then wake() end
   end
 
-  -- The last act of every script that changed a state.
+  -- Called last by every script that changed a state.
   function save()
     for zset, members in pairs(removed) do try(in_parts, 'ZREM', PREFIX .. zset, members) end
     try(in_parts, 'RPUSH', PREFIX .. 'ended:' .. int(math.floor(NOW / DAY)), ended)
@@ -70,7 +70,7 @@ do
     try(save_load)
     for group, n in pairs(group_live) do try(save_group, group, n) end
     if freed then try(wake_for_places) end
-    -- Who waits is told (see listener.py): last, when nothing can fail any more; a user who may not publish fails nothing.
+    -- Notifies waiting clients (see listener.py), last, when nothing can fail; a user without PUBLISH is no error.
     local jobs = {}
     for _, id in ipairs(ended) do
       if string.sub(id, 1, 6) ~= 'stray ' then jobs[#jobs + 1] = id end

@@ -1,28 +1,28 @@
 -- use: lanes
--- Whether the Redis server that answers knows every claim that was made. It may have been restarted, or be
--- another one after a failover, from before the last claims: submitting those jobs again would run them twice. No
--- worker can say that nothing was lost: who made the last claims may have died with the server, and his lease may
--- not have been copied. Nor can the data: an older copy is consistent in itself. So after each change of server
--- that its owner does not vouch for (accept_server) nothing is submitted until the runs since the last tick that
--- it knows were listed, and adopted by their markers (recovered.lua, and the reconciler).
+-- Whether the Redis server that answers knows every claim that was made. It may have been restarted, or be another one
+-- after a failover, without the last claims: submitting those jobs again would run them twice. No worker can prove that
+-- nothing was lost: the process of the last claims may have died with the server, and its lease may not have been
+-- copied. Nor can the data: an older copy is consistent in itself. So after each change of server that its owner does
+-- not confirm (accept_server) nothing is submitted until the runs since the last tick that it knows were listed, and
+-- adopted by their markers (recovered.lua, and the reconciler).
 --
--- A server is known by its replication id: it makes a new one when it starts, and when it is promoted. One that
--- gets its first replica makes one, too, or that has had none for an hour: then it has no second id of a time as
--- a replica, and its run_id is the same. So it is where a backup was put back by replication, and the second id has
--- expired since: a last tick of long ago tells that apart.
--- Fields of meta: run_id, replid (of the server that is known), recover_from (runs since then are listed; not there =
--- nothing is being recovered), recover_since (when the change was noticed; not there = the clock is not sure yet),
--- recover_run_id (the server that this began with; not there = there were more since then), remembered (the highest
--- claim sequence that a process saw and this server does not know), recover_why (what the last attempt failed for),
--- recover_date (what Skyvern's own clock showed at recover_from, at least; not there = not known; it stays),
--- recover_deaths (1 = a process died since then, or nobody knows which there were),
--- date_ahead (by how much Skyvern's clock is ahead of the queue's at least, as the last heartbeat told).
+-- A server is identified by its replication id: it makes a new one when it starts, and when it is promoted. It also
+-- makes one when it gets its first replica, or has had none for an hour: then it has no second id from a time as a
+-- replica, and its run_id is the same. Both are also so if a backup was restored by replication and the second id has
+-- expired since: then the last tick is long ago.
+-- Fields of meta: run_id, replid (of the server that is known), recover_from (runs since then are listed; absent = no
+-- recovery), recover_since (when the change was noticed; absent = the clock is not sure yet), recover_run_id (the
+-- server that this began with; absent = there were more since then), remembered (the highest claim sequence that a
+-- process saw and this server does not know), recover_why (why the last attempt failed), recover_date (what Skyvern's
+-- own clock showed at recover_from, at least; absent = not known; it stays), recover_deaths (1 = a process died since
+-- then, or it is not known which there were),
+-- date_ahead (by how much Skyvern's clock is ahead of the queue's at least, as the last heartbeat reported).
 local this_server, is_known, remember_server, accept, lost_claims, hold_for_recovery, begin_recovery, end_recovery
 local call_a_person, is_trusted
-do -- of the 200 local names of a script, these are no other's
+do -- a scope, since a script has at most 200 local names
   local MARGIN = 5500000 -- `tick_at` is half a second ahead, and five seconds are for clocks that differ
   local LONGEST_RUN = 7200000000 -- the default of RUNQUEUE_MAX_RUN_SECONDS
-  -- How long a recovery takes as a rule, by how much it is then said to take longer, and when a person is called.
+  -- How long a recovery usually takes, by how much the estimate is then extended, and when an operator is called.
   local TAKES, TAKES_LONGER, TOO_LONG = 80000000, 15000000, 600000000
   local FOR_A_PERSON = 3650 * DAY
   local JUST_NOW = 60000000
@@ -38,7 +38,7 @@ do -- of the 200 local names of a script, these are no other's
     local id = replication_id(info)
     if replid == id and id ~= '' then return true end
     if run_id ~= this_server() then return false end
-    if id == '' then return true end -- it tells of no replication
+    if id == '' then return true end -- it reports no replication
     if replid and not string.find(info, 'master_replid2:0+%s') then return false end
     if replid and NOW - tonumber(redis.call('HGET', META, 'tick_at') or 0) > JUST_NOW then return false end
     redis.call('HSET', META, 'replid', id)
@@ -64,15 +64,15 @@ do -- of the 200 local names of a script, these are no other's
     return 'Redis lost claims (' .. int(stored) .. ' of ' .. int(remembered) .. ' known)'
   end
 
-  -- Nothing but the end of the recovery, or a person, ends this hold.
+  -- Only the end of the recovery, or an operator, ends this hold.
   function hold_for_recovery(what)
     redis.call('HDEL', META, 'hold_probe')
     redis.call('HSET', META, 'hold_person', '1', 'hold_kind', 'redis', 'hold_until', int(NOW + TAKES), 'hold_reason',
       what .. ': the runs since then are listed before anything is submitted')
   end
 
-  -- What is on its way to Skyvern at this time may yet become a run: with each further change of server it is
-  -- waited for again, from when the clock is sure (see clock.lua).
+  -- A request on its way to Skyvern at this time may yet become a run: each further change of server restarts the wait
+  -- for it, once the clock is sure (see clock.lua).
   local function count_from_now()
     if clock_is_stale() then
       redis.call('HDEL', META, 'recover_since')
@@ -81,8 +81,8 @@ do -- of the 200 local names of a script, these are no other's
     end
   end
 
-  -- A server that knows of no time before (an empty one) knows nothing of what may still be running. Nor is it known
-  -- how long it was away where its clock came back behind; Skyvern's tells, if its date was known.
+  -- A server without a last time (an empty one) does not know which runs are live. If its clock came back behind, it is
+  -- not known either how long it was away, unless Skyvern's date was known.
   function begin_recovery(what)
     local f = is_known() and {} or redis.call('HMGET', META, 'tick_at', 'date_ahead')
     local is_far = not f[1] or (behind > 0 and not f[2])
@@ -101,7 +101,7 @@ do -- of the 200 local names of a script, these are no other's
     hold_for_recovery(what)
   end
 
-  -- Nothing was lost that is not known by now: submissions go on.
+  -- Every lost claim is known by now: submissions continue.
   function end_recovery()
     redis.call('HDEL', META, 'hold_until', 'hold_step', 'hold_reason', 'hold_probe', 'hold_person', 'probing',
       'asked_until', 'asked_reason', 'probe')

@@ -1,10 +1,10 @@
 -- use: counters
--- How long things take, counted where they end: histograms in the account's counters, which add up over processes
--- and outlive them. Fields: time:<name>:<bucket>, not cumulated, the bucket being its upper bound in seconds or
--- 'more'; time:<name>:sum in milliseconds. The names and the bounds stand in runqueue/records/times.py, too.
+-- How long jobs and runs take, counted at their ends: histograms in the account's counters, which add up over
+-- processes and outlive them. Fields: time:<name>:<bucket>, not cumulated, the bucket being its upper bound in seconds
+-- or 'more'; time:<name>:sum in milliseconds. The names and bounds are in runqueue/records/times.py, too.
 local BOUNDS = { 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400 }
 
--- What was timed last under a name: the jobs of a group are much alike, so most fall into the same bucket.
+-- The last time counted under a name: the jobs of a group are much alike, so most fall into the same bucket.
 local timed = {}
 local function bucket_of(name, seconds)
   local first = 1
@@ -25,7 +25,7 @@ local function observe(name, us)
   totals[sum] = (totals[sum] or 0) + floor(us / 1000)
 end
 
--- What Skyvern tells of a run that is over: '<queued_ms>:<ran_ms>:<steps>', each '' where it is not told.
+-- What Skyvern reports of an ended run: '<queued_ms>:<ran_ms>:<steps>', each '' if it is not reported.
 local function observe_run(times)
   if times == '' then return end
   local queued, ran, steps = string.match(times, '^(%d*):(%d*):(%d*)$')

@@ -1,15 +1,15 @@
 -- use: webhooks
--- How long a run is left to its webhook. While webhooks come, a run is not polled before nearly every run would be
--- over (mean + 4 deviations of the last ones, RFC 6298's way); each that did not come costs trust, and without it
--- runs are polled as if there were no receiver. One that came just after a poll was only outrun: the loss is undone.
--- Fields of meta: push_trust (0 to 20; absent = 20), push_mean, push_dev (microseconds); of every run, however its end
--- was seen: run_mean, run_floor, run_ended (microseconds), run_n. Of a job: missed (when).
+-- The webhook grace: how long a run is left to its webhook. While webhooks arrive, a run is polled only when nearly
+-- every run would be over (mean + 4 deviations of the last ones, as in RFC 6298); each missing one costs trust, and
+-- without trust runs are polled as if there were no receiver. A webhook that came just after a poll undoes the loss.
+-- Fields of meta: push_trust (0 to 20; absent = 20), push_mean, push_dev (microseconds); of every run, however its
+-- end was seen: run_mean, run_floor, run_ended (microseconds), run_n. Of a job: missed (when).
 local MOST_TRUST, TRUSTED, LOST_BY_MISS = 20, 10, 6
 local FIRST_PATIENCE, LEAST_PATIENCE, MOST_PATIENCE = 60000000, 30000000, 900000000
--- Of so many Redis does nothing else for 9 ms; those beyond wait for the end of their patience.
+-- So many take Redis 9 ms; runs beyond them are polled when their grace is over.
 local PULLED_IN = 2000
--- A webhook that comes so soon after a poll saw the end was only outrun. Later on Skyvern is asked to send it again
--- (runs.lua): what comes then may be that copy, which says nothing of Skyvern's own.
+-- A webhook that comes so soon after a poll saw the end was only late. Later Skyvern is asked to send it again
+-- (runs.lua): what comes then may be that copy, which is no evidence of Skyvern's own.
 local OUTRUN = 3000000
 
 local known_patience
@@ -26,11 +26,11 @@ local function patience()
   return known_patience
 end
 
--- Runs whose ends webhooks reported, and how long each took; runs whose ends a poll found.
+-- Runs whose ends webhooks reported, with their durations; runs whose ends a poll found.
 local reported, durations, missed = 0, {}, 0
 local function webhook_came(job)
   reported = reported + 1
-  -- One that was adopted just now says nothing; a clock that was set must not say too much.
+  -- A run that was adopted just now does not count; a clock that was set must not weigh too much.
   local took = NOW - tonumber(job.started or NOW)
   if took > 0 and not clock_is_stale() then durations[#durations + 1] = math.min(took, MOST_PATIENCE) end
 end
@@ -45,9 +45,9 @@ local function webhook_came_late(job)
   if NOW - tonumber(at) <= OUTRUN then reported = reported + LOST_BY_MISS + 1 end
 end
 
--- Lists and forecasts ask how long runs take, also those that polls follow, or that take longer than any patience: their
--- mean, the shortest of the last few hundred (it creeps up to the mean, so that one which failed at once is forgotten),
--- and when one was last over. What a cancel ends says nothing, nor what ends while it is not sure what the time is.
+-- How long runs take, for lists and forecasts, also polled runs and those longer than any grace: their mean, the
+-- shortest of the last few hundred (it grows toward the mean, so that one which failed at once is forgotten), and when
+-- one last ended. Canceled runs do not count, nor those that end while the time is not sure.
 local LAST_RUNS, FLOOR_CREEP = 16, 512
 local run_times = {}
 local function run_took(job)
@@ -84,7 +84,7 @@ local function save_trust()
   end
   redis.call('HSET', META, 'push_trust', int(trust))
   if mean then redis.call('HSET', META, 'push_mean', int(mean), 'push_dev', int(dev)) end
-  -- Trust is gone: those that were left to their webhooks are looked at now. Once, for then they are polled as others.
+  -- Trust is gone: runs that were left to their webhooks are polled now. Once, since then they are polled as others.
   if before >= TRUSTED and trust < TRUSTED then
     local left = redis.call('ZRANGEBYSCORE', PREFIX .. 'poll', '(' .. int(NOW), '+inf', 'LIMIT', 0, PULLED_IN)
     local due = {}

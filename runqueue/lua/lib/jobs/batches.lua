@@ -1,18 +1,18 @@
 -- use: counters lanes
--- What the ends of its jobs mean for a batch: its rules may hold it or let it go on, it may be over, and who wants
--- to be told of that is told.
+-- The effect of jobs' ends on their batch: its rules may hold or release it, it may be over, and its callbacks become
+-- due.
 -- Fields of a batch beside its counts: sealed, held (and why), the rules, finished_at; rate_* (how fast its jobs end);
--- callback_url, callback_at (shares that are still to be told), callbacks:*, callback:<event> (what is on its way) and
--- gave_up:<event> (what people may have sent again).
+-- callback_url, callback_at (shares still to be reported), callbacks:*, callback:<event> (still to be sent) and
+-- gave_up:<event> (which an operator may send again).
 local KEPT = 7 * DAY -- as long as the worker keeps jobs that ended
 local function batch_key(batch) return PREFIX .. 'batch:' .. batch end
 
--- How many jobs a batch has: those that another upload took over (`moved`) are not its own any more.
+-- How many jobs a batch has, without those that another upload took over (`moved`).
 local function batch_size(batch)
   return redis.call('LLEN', PREFIX .. 'batch_jobs:' .. batch) - tonumber(redis.call('HGET', batch_key(batch), 'moved') or 0)
 end
 
--- Removes a batch without jobs, but for what is still to be told of it: then it goes with the last callback.
+-- Removes a batch without jobs; if callbacks are still to be sent, it goes with the last of them.
 local function drop_batch(batch)
   if tonumber(redis.call('HGET', batch_key(batch), 'callbacks:pending') or 0) > 0 then return false end
   drop_lanes(batch)
@@ -22,7 +22,7 @@ local function drop_batch(batch)
   return true
 end
 
--- What holds a batch for good, unless a person says otherwise, and how one ends that is held like that.
+-- Holds that only an operator ends, and the final status of a batch under each.
 local FINAL = { canceled = 'canceled', aborted = 'failed', expired = 'expired' }
 
 local read_batch, measure_anew, judge
@@ -30,7 +30,7 @@ do
   local STATES = { 'scheduled', 'ready', 'submitting', 'unconfirmed', 'running', 'completed', 'failed', 'canceled', 'dead' }
   local RULES = { 'sealed', 'held', 'finished_at', 'abort', 'abort_after', 'canary', 'canary_ratio', 'canary_jobs',
     'canary_ended', 'canary_completed', 'callback_at', 'rate_at', 'rate_ended', 'rate_n', 'rate_us' }
-  local fields -- made once they are asked for: most scripts read no batch
+  local fields -- made when first needed: most scripts read no batch
   local function fields_read()
     if not fields then
       fields = { unpack(RULES) }
@@ -59,16 +59,16 @@ do
     read.held = 'aborted'
   end
 
-  -- A share that is met exactly is met, however small it is: 0.1 * 30 is a little more than 3.
+  -- A share that is reached exactly counts as reached: 0.1 * 30 is a little more than 3.
   local function is_share(n, ratio, of) return n >= tonumber(ratio) * of * (1 - 1e-9) end
 
-  -- What held the batch says nothing of how fast it goes on: that is measured from its next claim on (save.lua).
+  -- The time of a hold does not count for the batch's rate, which is measured from its next claim on (save.lua).
   function measure_anew(batch)
     redis.call('HDEL', batch_key(batch), 'rate_at', 'rate_n', 'rate_us')
   end
 
-  -- How fast jobs end, other than canceled ones: so many in so long, where what was longer ago weighs less. The last
-  -- fifty ends, or the last five minutes, count for most of it, whichever is more.
+  -- The rate at which jobs end, without canceled ones: a count and its time, in which older ends weigh less. The last
+  -- fifty ends, or the last five minutes, weigh most, whichever is more.
   local MEMORY, MEMORY_US = 50, 300000000
   local function measure(batch, read)
     local ended = read['count:completed'] + read.bad
@@ -93,7 +93,7 @@ do
       local completed = tonumber(read.canary_completed or 0)
       if is_share(completed, read.canary_ratio, canary) then
         redis.call('HDEL', batch_key(batch), 'canary')
-        if read.held ~= 'canary' then return end -- paused: it goes on with all of it once that ends
+        if read.held ~= 'canary' then return end -- paused: all of it continues once the pause ends
         redis.call('HDEL', batch_key(batch), 'held')
         read.held = false
         measure_anew(batch)
@@ -105,7 +105,7 @@ do
     end
   end
 
-  -- Has an event told to the batch's callback_url: '<n>:<what>:<share>', the n-th of the batch. The field holds the
+  -- Queues an event for the batch's callback_url: '<n>:<what>:<share>', the n-th of the batch. The field holds the
   -- number of its tries and when it happened.
   local function tell(batch, what, share)
     local key = batch_key(batch)
@@ -115,7 +115,7 @@ do
     redis.call('ZADD', PREFIX .. 'callbacks', int(NOW), batch .. ' ' .. event)
   end
 
-  -- The shares of its jobs that have ended by now, each once: `callback_at` holds those that are left.
+  -- Reports the shares of ended jobs that are reached, each once: `callback_at` holds those that are left.
   local function tell_shares(batch, read)
     local left, total = read.callback_at, read.open + read.ended
     if not left or read.sealed ~= '1' or total == 0 then return end
@@ -128,7 +128,7 @@ do
     if left ~= read.callback_at then redis.call('HSET', batch_key(batch), 'callback_at', left) end
   end
 
-  -- A batch is over with its last job; one that was aborted or has expired, with its last run.
+  -- A batch is over with its last job; an aborted or expired one, with its last run.
   function judge(batch)
     local read = read_batch(batch)
     measure(batch, read)
@@ -148,7 +148,7 @@ do
   end
 end
 
--- A job that ended, lives again or is another batch's now may decide on its batch, and so may a run that is over.
+-- A job that ended, was replayed or moved to another batch may decide on its batch; so may an ended run.
 local function decides(field, n)
   local state = string.sub(field, 7)
   return n ~= 0 and (field == 'moved' or ENDED[state] or (LIVE[state] and n < 0))

@@ -1,6 +1,6 @@
 -- use: counters record times webhooks
--- What becomes of the webhook of a job that is over: pending → delivered | gave_up | unknown, and back when a person
--- has it sent again.
+-- The states of an ended job's webhook: pending → delivered | gave_up | unknown, and back when an operator sends it
+-- again.
 local function end_delivery(id, delivery, status, words)
   local job = read_job(id)
   local before = delivery_index(job)
@@ -14,7 +14,7 @@ local function end_delivery(id, delivery, status, words)
   redis.call('HDEL', job_key(id), 'sending', 'forced', 'told', 'told_error')
   if status then redis.call('HSET', job_key(id), 'told', status) end
   if words and words ~= '' then redis.call('HSET', job_key(id), 'told_error', words) end
-  -- What is left is the result, which is none of what was signed.
+  -- What is left is the result, which was not signed.
   if delivery == 'delivered' and redis.call('DEL', PREFIX .. 'webhook:' .. id) == 1 then
     redis.call('HDEL', job_key(id), 'signed')
   end

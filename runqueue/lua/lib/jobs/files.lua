@@ -1,7 +1,7 @@
 -- Uploaded files serve one run each: the first job that names one holds it, until its record goes.
 local FILES = PREFIX .. 'files'
 
--- True for a job that may have used its files: it goes on, or it had a run.
+-- True for a job that may have used its files: it is open, or it had a run.
 local function uses_files(id)
   local f = redis.call('HMGET', job_key(id), 'state', 'run_id', 'earlier', 'runs')
   if not f[1] then return false end

@@ -1,5 +1,5 @@
 -- use: counters lanes
--- What there is to know of groups beside their records, within a bounded number of commands.
+-- Facts about groups that are not in their records, within a bounded number of commands.
 local LANES_LOOKED_AT, LOOKS = 16, 3000
 local looks_left = LOOKS
 
@@ -43,8 +43,8 @@ local function priorities_in_use()
   return ready_priorities
 end
 
--- Calls back with the lanes of a group that run, of the first `most` of each priority, until that says true; false = the
--- script has looked at so much that it may not look further.
+-- Calls back with a group's running lanes, the first `most` of each priority, until the callback returns true; false =
+-- the script's bound is reached.
 local function each_running_lane(group, most, visit)
   for _, priority in ipairs(priorities_in_use()) do
     if looks_left <= 0 then return false end
@@ -57,7 +57,7 @@ local function each_running_lane(group, most, visit)
   return true
 end
 
--- Whether ready jobs of a group, of which there are `ready`, wait to be claimed. Where the look must end, they do.
+-- Whether a group's `ready` jobs wait to be claimed. True if the bound was reached.
 local function group_waits(group, ready)
   if ready <= 0 then return false end
   local waits = false

@@ -1,13 +1,13 @@
 -- use: counters record strays trail
--- A guess: a run that a job was given because its request is equal, not by a marker. The answer to a submission, when
--- it comes late, says whose run it is, and so does the run's webhook: then the runs change hands, and no job is
--- submitted again for the mistake.
+-- A guess: a run that a job was given because its request is equal, not by a marker. A late answer to a submission, or
+-- the run's webhook, identifies its real job: then the two jobs swap their runs, and no job is submitted again for the
+-- mistake.
 -- Fields of a job: `guessed` = '<run id> <when its submission was claimed; 0 = not known> <since when it was
--- unconfirmed> <attempt>'; `spare` = a run of that attempt's own that came when the job had ended with its guess, or
--- was done again since; `owes` = the job whose run the guess was, where that was known too late.
+-- unconfirmed> <attempt>'; `spare` = the attempt's own run that came after the job had ended with its guess, or
+-- was submitted again; `owes` = the job whose run the guess was, where that was known too late.
 
 local note_guess, correct_guess, leave_spare
-do -- of the 200 local names of a script, the others are no other's
+do -- a scope, since a script has at most 200 local names
   function note_guess(job, run_id, claimed, since)
     local guess = table.concat({ run_id, claimed or 0, since or int(NOW), int(job.attempt) }, ' ')
     redis.call('HSET', job_key(job.id), 'guessed', guess)
@@ -23,11 +23,11 @@ do -- of the 200 local names of a script, the others are no other's
     return read_guess(id) == run_id
   end
 
-  -- Takes its guess from a running job: it is looked for again, and keeps its slot.
+  -- Takes its guess from a running job: its run is searched again, and it keeps its slot.
   local function take_guess(job)
     local _, claimed, since = read_guess(job.id)
     redis.call('HDEL', runs_key(job.run_id), job.run_id)
-    -- At once, not with the script's end: the job may get its own run in the same script.
+    -- At once, not at the script's end: the job may get its own run in the same script.
     for _, zset in ipairs({ 'poll', 'listed', 'cancels' }) do redis.call('ZREM', PREFIX .. zset, job.id) end
     count_state(job, 'unconfirmed')
     redis.call('HDEL', job_key(job.id), 'guessed', 'run_id', 'run_status', 'started', 'cancel_since')
@@ -39,26 +39,26 @@ do -- of the 200 local names of a script, the others are no other's
     job.run_id, job.started = false, false
   end
 
-  -- True where two jobs ask for the same, so that either may have the other's run.
+  -- True if two jobs have equal requests, so that either may have the other's run.
   local function are_equal(id, other)
     local digest = redis.call('HGET', job_key(id), 'digest')
     return digest and digest == redis.call('HGET', job_key(other), 'digest')
   end
 
-  -- True once a guess stays with its job: that run has ended, or was asked to end for the job's sake.
+  -- True once a guess stays with its job: the run has ended, or was canceled for the job.
   local function is_spent(job, guess)
     return job.state ~= 'running' or job.run_id ~= guess
       or (job.cancel and redis.call('HEXISTS', job_key(job.id), 'cancel_since') == 1)
   end
 
-  -- The run of a job, by its own answer or webhook, that another job has. Returns the run that the job may take now:
-  -- it, or the other's own.
+  -- Handles a job's run, by its own answer or webhook, that another job has. Returns the run that the job may take:
+  -- this one, or the other job's own.
   local function take_from(owner_id, job, run_id, by_marker)
     local owner = read_job(owner_id)
     local is_running = owner and owner.state == 'running' and owner.run_id == run_id
     if not is_guess(owner_id, run_id) then
       if not (by_marker and is_running) then return nil end
-      -- The answer that gave it to the owner was not the owner's: it is looked for as if that had been lost.
+      -- The answer that gave it to the owner was not the owner's: the owner's run is searched as after a lost answer.
       local f = redis.call('HMGET', job_key(owner_id), 'taken', 'started')
       note_guess(owner, run_id, f[1], f[2])
     end
@@ -67,7 +67,7 @@ do -- of the 200 local names of a script, the others are no other's
       take_guess(owner)
       return run_id
     end
-    -- What the owner left, if its own came meanwhile, serves the equal request.
+    -- The owner's spare run, if its own came meanwhile, serves the equal request.
     if not may_serve then return nil end
     local spare = redis.call('HGET', job_key(owner_id), 'spare')
     if spare and redis.call('HGET', PREFIX .. 'strays', spare)
@@ -80,7 +80,7 @@ do -- of the 200 local names of a script, the others are no other's
     return nil
   end
 
-  -- A run is a job's by its own answer, its webhook or its marker. Where a guess is in the way, it goes. Returns
+  -- Binds a run to a job by its own answer, its webhook or its marker, and removes a guess that conflicts. Returns
   -- nothing, or the job that is to be given a run now, that run, and the guess that the job had (see leave_spare).
   function correct_guess(job, attempt, run_id, owner_id, may_adopt, by_marker)
     if may_adopt then
@@ -110,7 +110,7 @@ do -- of the 200 local names of a script, the others are no other's
     return nil
   end
 
-  -- A run that a job had by a guess, and that is not its own: an equal job may be given it, and until then it is shown.
+  -- A job's former guess: an equal job may be given that run; until then it is shown as an orphan.
   function leave_spare(job, attempt, run_id, look_after)
     if redis.call('HEXISTS', runs_key(run_id), run_id) == 1 then return end
     if add_stray(run_id, job.id, int(attempt), 'its job has another run, which is its own') then

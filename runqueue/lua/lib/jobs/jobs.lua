@@ -1,5 +1,5 @@
 -- use: counters lanes batches record webhooks strays
--- What becomes of a job: its ends, its doubts, its way back to its lane, and its removal.
+-- The transitions of a job: its ends, unconfirmed, back to its lane, and its removal.
 
 -- The names in the `files` of a job's record, at most 50.
 local function file_names(files)
@@ -8,7 +8,7 @@ local function file_names(files)
   return names
 end
 
--- A job that goes gives back the uploaded files that it holds (see files.lua).
+-- A removed job releases the uploaded files that it holds (see files.lua).
 local function drop_files(id, files)
   local names, own = file_names(files), {}
   if #names == 0 then return end
@@ -18,14 +18,14 @@ local function drop_files(id, files)
   if #own > 0 then redis.call('HDEL', PREFIX .. 'files', unpack(own)) end
 end
 
--- Whose a run was stays known for as long as the records of jobs that ended today (REMEMBERED of worker/runs/search.py), so
--- that no search takes it for an equal job's. '~' says that it is nobody's now.
+-- The owner of a run is kept for as long as the records of jobs that ended today (REMEMBERED of worker/runs/search.py),
+-- so that no search takes it for an equal job's. '~' means that it has no owner now.
 local function keep_owner(run_id, job_id)
   redis.call('HSET', runs_key(run_id), run_id, '~' .. job_id)
   ended[#ended + 1] = 'stray ' .. run_id
 end
 
--- Removes a job whose end is long over (`is_old`), or that nobody wants any more: record, body, result, entries.
+-- Removes a job whose retention is over (`is_old`), or that is discarded: record, body, result, entries.
 local function remove_record(job, is_old)
   local f = redis.call('HMGET', job_key(job.id), 'earlier', 'files', 'charged')
   local earlier = f[1] or ''
@@ -42,7 +42,7 @@ local function remove_record(job, is_old)
   if job.state == 'dead' then
     remove_later('dead', job.id)
   else
-    redis.call('HDEL', STRAY_JOBS, job.id) -- a later life of its key takes none of its strays
+    redis.call('HDEL', STRAY_JOBS, job.id) -- a later life of its key gets none of its orphan runs
   end
   local batch = job.batch
   if batch ~= NO_BATCH and redis.call('HINCRBY', PREFIX .. 'batch:' .. batch, 'retired', 1) >= batch_size(batch) then
@@ -50,7 +50,7 @@ local function remove_record(job, is_old)
   end
 end
 
--- Ends a job's life: `fields` are further record fields. Retention walks the day's list later.
+-- Ends a job; `fields` are further record fields. Retention walks the day's list later.
 local function end_job(job, state, fields)
   if state == 'dead' then redis.call('ZADD', PREFIX .. 'dead', int(NOW), job.id) end
   if job.process or job.state == 'scheduled' then
@@ -63,7 +63,7 @@ local function end_job(job, state, fields)
   ended[#ended + 1] = job.id
 end
 
--- Ends a job that has no run: a cancel that was asked for comes first; one whose time was up is dead.
+-- Ends a job without a run: canceled if that was requested; dead if its time was up.
 local function end_without_run(job, reason)
   if job.cancel == 'asked' then
     end_job(job, 'canceled', { 'reason',
@@ -73,8 +73,8 @@ local function end_without_run(job, reason)
   end
 end
 
--- Nobody knows whether a run of the job exists: it is looked for from now on. It keeps its slot.
--- Its run cannot be older than the claim (`claimed`).
+-- A run of the job may exist: it is searched from now on, and the job keeps its slot. The run cannot be older than the
+-- claim (`claimed`).
 local FIRST_LOOK = 2000000
 local function to_unconfirmed(job, reason)
   local claimed = redis.call('ZSCORE', PREFIX .. 'claims:' .. (job.process or ''), job.id)
@@ -86,7 +86,7 @@ local function to_unconfirmed(job, reason)
   redis.call('ZADD', PREFIX .. 'reconcile', int(NOW + FIRST_LOOK), job.id)
 end
 
--- Gives the slot of an unconfirmed job back; it stays unconfirmed, for a late answer or a person.
+-- Frees the slot of an unconfirmed job; it stays unconfirmed, for a late answer or an operator.
 local function park(job, since)
   redis.call('ZREM', PREFIX .. 'unconfirmed', job.id)
   redis.call('ZADD', PREFIX .. 'parked', since, job.id)
@@ -94,9 +94,9 @@ local function park(job, since)
   free_slot(job)
 end
 
--- Redis may have lost the job's next claim (suspect_lost.lua): it is looked for, under the next attempt, and takes no
--- slot, and keeps its time (`run_at`). `lost` = '<since when it may have been made> <1: submissions carry markers>
--- <Skyvern's date then; nothing: not known>'; a job that is looked for later has it in its field `lost_claim`.
+-- Redis may have lost the job's next claim (suspect_lost.lua): its run is searched, under the next attempt; it takes no
+-- slot and keeps its time (`run_at`). `lost` = '<since when it may have been made> <1: submissions carry markers>
+-- <Skyvern's date then; nothing: not known>'; a job whose run is searched later has it in its field `lost_claim`.
 local LOST_CLAIM = 'Redis may have lost its claim: a run that no job owns may be its own'
 local function look_for_lost(job, lost)
   local claimed, marked, date = string.match(lost, '^(%d+) ([01]) (%d*)$')
@@ -108,8 +108,8 @@ local function look_for_lost(job, lost)
   if marked ~= '1' then redis.call('HSET', job_key(job.id), 'unmarked', '1') end
 end
 
--- A job that waits, and is not wanted any more for `why` (nil: it is), is looked for first if its claim may be lost: a run
--- of it is canceled once it is found. False where nothing is to be looked for.
+-- A waiting job that is to end for `why` (nil: it is not) has its run searched first if its claim may be lost: a run is
+-- canceled once it is found. False if nothing is to be searched.
 local function look_before_end(job, why)
   local lost = redis.call('HGET', job_key(job.id), 'lost_claim')
   if not lost then return false end
@@ -121,8 +121,8 @@ local function look_before_end(job, why)
   return true
 end
 
--- One that gave its slot back stands in `parked`; its record forgets that with the state. It may have a time to wait for,
--- or be of an upload that was given up (`given_up`, see expire_batches.lua).
+-- A job that gave its slot back is in `parked`; its record loses that with the state. It may have a time to wait for,
+-- or be of a discarded upload (`given_up`, see expire_batches.lua).
 local function no_longer_unconfirmed(job)
   remove_later('reconcile', job.id)
   redis.call('HDEL', job_key(job.id), 'negatives', 'negative_at', 'absents', 'absent_at', 'claimed',
@@ -137,7 +137,7 @@ local function no_longer_unconfirmed(job)
   end
 end
 
--- True while the job still stands at that attempt, its outcome open; it is off the claims then.
+-- True while the job is still at that attempt, its outcome open; it is then removed from the claims.
 local function may_leave(job, attempt)
   if job.attempt ~= tonumber(attempt) then return false end
   if job.state == 'submitting' then
@@ -150,8 +150,8 @@ local function may_leave(job, attempt)
   return true
 end
 
--- A job that surely has no run goes back to its lane, or waits for its time, unless it is not wanted any more. One that was
--- being submitted when its process died, twice, waits apart (see claim.lua); a third death is the last.
+-- A job that surely has no run goes back to its lane, or waits for its time, unless it is to end. A job whose process
+-- died twice during its submission waits apart (see claim.lua); after a third death it is dead.
 local SUSPECT, POISON = 2, 3
 local function ready_again(job, at_head)
   if job.cancel then

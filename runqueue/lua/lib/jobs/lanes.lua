@@ -1,4 +1,4 @@
--- Lanes: FIFOs of ready jobs of one priority, group and batch; the ring whose groups take turns, and wake-ups.
+-- Lanes: FIFOs of ready jobs of one priority, group and batch; the ring in which groups take turns, and wake-ups.
 local function lane_key(priority, group, batch)
   return PREFIX .. 'lane:' .. priority .. ':' .. group .. ':' .. batch
 end
@@ -15,7 +15,7 @@ local function batch_canceled(batch)
 end
 
 -- The canary of a batch, its first jobs, waits in lanes of its own, named '<batch>+': they are claimed while
--- the others are held for what becomes of them.
+-- the others are held for their outcome.
 local CANARY = '+'
 local function lane_of(job)
   return (job.canary and job.batch ~= NO_BATCH) and job.batch .. CANARY or job.batch
@@ -23,7 +23,7 @@ end
 local function is_canary(lane) return string.sub(lane, -1) == CANARY end
 local function batch_of(lane) return is_canary(lane) and string.sub(lane, 1, -2) or lane end
 
--- A batch's lane runs once it is sealed and while nobody holds it; read once a script.
+-- A batch's lanes run once it is sealed and while no hold is set; read once a script.
 local running_lanes = {}
 local function lane_runs(lane)
   if lane == NO_BATCH then return true end
@@ -35,9 +35,9 @@ local function lane_runs(lane)
 end
 
 -- A group enters the ring at the larger of the ring's first virtual time and its own last one:
--- it neither catches up on turns it slept through nor jumps the line by leaving and coming back.
+-- it neither catches up on turns it missed nor jumps the line by leaving and coming back.
 -- An empty ring remembers the time of the last that left it, or a newcomer would begin at 0 and
--- keep the others waiting for as many turns as they ever had. A paused group stays out of claims' way until it goes on.
+-- keep the others waiting for as many turns as they ever had. A paused group stays out of the ring until it is resumed.
 local function ring_enter(priority, group)
   local ring = PREFIX .. 'ring:' .. priority
   if redis.call('ZSCORE', ring, group) then return end
@@ -48,7 +48,7 @@ local function ring_enter(priority, group)
   redis.call('ZADD', ring, int(math.max(tonumber(f[1] or 0) or 0, tonumber(first or 0) or 0)), group)
 end
 
--- What is wrong where a job is to be put is met before anything of it is written; each lane is looked at once a script.
+-- Checks a job's lane and counters before anything of the job is written; each lane is checked once a script.
 local expect_lane
 do
   local sound = {}
@@ -63,14 +63,14 @@ do
   end
 end
 
--- One that leaves although jobs of it wait is marked: `readmit` brings it back.
+-- A group that leaves although jobs of it wait is marked: `readmit` brings it back.
 local function ring_leave(priority, group, virtual, may_not_go)
   redis.call('ZREM', PREFIX .. 'ring:' .. priority, group)
   redis.call('HSET', group_key(group), 'vt:' .. priority, virtual, unpack(may_not_go and { 'capped', '1' } or {}))
   redis.call('HSET', META, 'vt:' .. priority, virtual)
 end
 
--- A lane stands in its group's list exactly while it holds ids and its batch runs.
+-- A lane is in its group's list exactly while it holds ids and its batch runs.
 local function list_lane(priority, group, lane, at_head)
   redis.call(at_head and 'LPUSH' or 'RPUSH', lanes_key(priority, group), lane)
   ring_enter(priority, group)
@@ -81,11 +81,11 @@ local function push(priority, group, lane, ids, at_head)
   if length == #ids and lane_runs(lane) then list_lane(priority, group, lane, at_head) end
 end
 
--- What one script does for lanes of a batch; the rest goes in steps, for a batch may have jobs of a million groups.
+-- Lanes of a batch handled in one script; the rest goes in steps, since a batch may have jobs of a million groups.
 local LANES_A_STEP = 100
 
--- Removes lanes of a batch that no claim will take from any more; those that are left then go with the sweep
--- (step_lanes.lua). In the lists of their groups they stay until claims meet them, as lanes of any held batch.
+-- Removes lanes of a batch that no claim will take from any more; the sweep removes the rest (step_lanes.lua). In the
+-- lists of their groups they stay until claims skip them, as lanes of any held batch.
 local function drop_lanes(batch)
   local used, lanes = PREFIX .. 'batch_lanes:' .. batch, {}
   for _, where in ipairs(redis.call('SPOP', used, LANES_A_STEP)) do
@@ -97,7 +97,7 @@ local function drop_lanes(batch)
   return #lanes / 2
 end
 
--- Lists those lanes of a batch at a priority of a group that hold ids and that no claim has taken out.
+-- Lists the lanes of a batch, at a priority of a group, that hold ids and that no claim has taken out.
 local function list_lanes_at(batch, where)
   local priority, group = string.match(where, '^(%d):(.*)$')
   for _, lane in ipairs({ batch, batch .. CANARY }) do
@@ -108,7 +108,7 @@ local function list_lanes_at(batch, where)
   end
 end
 
--- The same of many of its places; damaged ones are listed once they are sound (recheck.lua).
+-- The same for many priorities and groups; damaged lanes are listed once they are sound (recheck.lua).
 local function list_lanes_of(batch, places)
   for _, where in ipairs(places) do
     if not try(list_lanes_at, batch, where) then set_aside('lane ' .. batch .. ' ' .. where) end
@@ -123,25 +123,25 @@ local function list_lanes(batch)
   if found[1] ~= '0' then redis.call('HSET', PREFIX .. 'listing', batch, '0') end
 end
 
--- Whether there may be something to claim: groups in a ring, lanes that are yet to be listed, suspects.
+-- Whether there may be something to claim: groups in a ring, lanes still to be listed, suspects.
 local function anything_ready()
   local ring = PREFIX .. 'ring:'
   return redis.call('EXISTS', ring .. 0, ring .. 1, ring .. 2, ring .. 3, PREFIX .. 'listing') > 0
     or redis.call('ZCOUNT', PREFIX .. 'suspects', '-inf', int(NOW)) > 0
 end
 
--- One element at most: a wake-up says that there may be work, not how much.
+-- One element at most: a wake-up means that there may be work, not how much.
 local function wake()
   if redis.call('EXISTS', PREFIX .. 'wake') == 0 then redis.call('LPUSH', PREFIX .. 'wake', '1') end
 end
 
--- A group that nobody gave a cap, or paused, and that has nothing live is garbage a day later.
+-- A group without a cap, pause or live jobs expires a day later.
 local function expire_group(group)
   local f = redis.call('HMGET', group_key(group), 'cap', 'paused', 'live')
   if not f[1] and not f[2] and tonumber(f[3] or 0) == 0 then redis.call('EXPIRE', group_key(group), 86400) end
 end
 
--- A group that left the ring, since nothing of it could be claimed, comes back.
+-- Brings back a group that left the ring because nothing of it could be claimed.
 local function readmit(group)
   if redis.call('HDEL', group_key(group), 'capped') == 0 then return end
   for priority = 0, 3 do

@@ -1,9 +1,9 @@
 -- use: counters lanes
 -- The line: ready jobs in lanes that claims take from, of groups that are neither paused nor at their cap.
--- Canceled jobs stand in their lanes until a claim meets them: no more are counted than group and priority have ready.
+-- Canceled jobs stay in their lanes until a claim skips them: no more are counted than group and priority have ready.
 
--- Groups of a ring with what may still be counted of each: `ready` jobs (of one without settings as many as it has
--- ready or live, which spares a look), and how many of these may have a slot, `room`.
+-- Groups of a ring with the jobs that may still be counted of each: `ready` ones (without settings as many as are ready
+-- or live, which saves a read), and how many of these may have a slot, `room`.
 local groups_now = {}
 local function groups_of(ring, most)
   local groups = redis.call('ZRANGE', ring, 0, most - 1)
@@ -16,7 +16,7 @@ local function groups_of(ring, most)
       if is_set[i] == 1 then
         local g = redis.pcall('HMGET', group_key(group), 'cap', 'live', 'paused')
         local cap, live = tonumber(g[1] or 0), tonumber(g[2] or 0)
-        local is_damaged = g.err or not (cap and live) -- nothing of it is claimed
+        local is_damaged = g.err or not (cap and live) -- claims take nothing of it
         now.ready = now.ready - (live or 0)
         now.room = (is_damaged or g[3]) and 0 or cap > 0 and cap - live or math.huge
       end
@@ -26,13 +26,13 @@ local function groups_of(ring, most)
   return groups
 end
 
--- Walks at most `share` lanes of a priority; returns how many. A group of which nothing may go counts as one, too.
+-- Walks at most `share` lanes of a priority; returns how many. A group without claimable jobs counts as one lane.
 local function walk_ring(priority, share, visit)
   local ready, walked = tonumber(redis.call('HGET', COUNTERS, 'ready:' .. priority) or 0), 0
   for _, group in ipairs(groups_of(PREFIX .. 'ring:' .. priority, share)) do
     if walked >= share then break end
     local now, lanes = groups_now[group], {}
-    -- What is damaged has no length: claims take nothing from it, and it hides no other.
+    -- A damaged lane has no length: claims take nothing from it, and it hides no other.
     if now.room > 0 then lanes = redis.pcall('LRANGE', lanes_key(priority, group), 0, share - walked - 1) end
     walked = walked + math.max(1, #lanes)
     for _, lane in ipairs(lanes) do
@@ -52,7 +52,7 @@ local function walk_ring(priority, share, visit)
 end
 
 -- Calls back with each lane of the line: priority, the lane's key, how many of its jobs may be ready, its group. Walks
--- `most` lanes; each priority has a share, so that no other hides it, and what it does not need is the next one's.
+-- `most` lanes; each priority has a share, so that no other hides it; the next one gets what it does not need.
 local function walk_line(most, visit)
   local priorities = {}
   for priority = 0, 3 do

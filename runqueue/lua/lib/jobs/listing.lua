@@ -1,9 +1,9 @@
 -- use: lanes server
--- Lanes of batches that run again, which are listed in steps (needs server.lua). `listing` holds how far each batch is:
--- a cursor, and the server whose it is. Another one, after a failover, would not know it: there it begins anew.
+-- Lists the lanes of resumed batches in steps (needs server.lua). `listing` holds the progress of each batch: a cursor,
+-- and the server that it is valid on. Another server, after a failover, starts again.
 
--- Takes a step for one of these batches; returns how many places of lanes were looked at, 0 = there is nothing to do.
--- A batch that is held again is left to what ends that.
+-- Takes a step for one of these batches; returns how many lanes were checked, 0 = there is nothing to do. A batch that
+-- is held again is skipped until it is resumed.
 local function list_more_lanes()
   local listing = PREFIX .. 'listing'
   local next_one = redis.call('HRANDFIELD', listing, 1, 'WITHVALUES')

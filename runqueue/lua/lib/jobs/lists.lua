@@ -1,13 +1,14 @@
 -- use: counters
--- Runs whose ends the list of live runs tells (`listed`, by when they joined). Each still stands in `poll`, as late as
--- its backstop: should nobody list any more, all of them are looked at one by one again. So a member of both that is
--- due was missing from a list, is to be confirmed as canceled, or is overdue: it gets its GET.
+-- Runs whose ends the list of live runs shows (`listed`, by when they joined). Each is still in `poll`, at its latest
+-- time: if no process reads lists any more, all of them are polled one by one again. So a due member of both was
+-- missing from a list, is to be confirmed as canceled, or is overdue: it is polled (GET).
 -- Fields of meta: lists_on (1), list_reach (runs begun before are on no page that the server has; absent = all are),
 -- lists_max_run (what a run may take), list_at (when the next list is due), list_by and
--- list_until (who reads one now, and its lease), list_off (no lists until then), list_fails (in a row), run_mean.
+-- list_until (the process reading one now, and its lease), list_off (no lists until then), list_fails (in a row),
+-- run_mean.
 local LISTED = PREFIX .. 'listed'
 local BACKSTOP = 600000000
--- As many as 100 pages show, and so many live that lists are worth their while; fewer than that end them.
+-- As many runs as 100 pages show; so many live runs that lists are worth it; fewer than that end them.
 local MOST_LISTED, MANY, FEW = 10000, 10, 5
 local LET_GO = 500
 
@@ -22,7 +23,7 @@ local function read_lists()
   return known_lists
 end
 
--- True for a run that is left to lists from now on. One that no list reaches would wait for the next one in vain.
+-- True for a run that may be left to lists; a run that no list reaches may not.
 -- `since` = when its time began to count, `limit` = how long that is (absent = the account's).
 local function may_join(started, since, limit)
   local lists = read_lists()
@@ -30,7 +31,7 @@ local function may_join(started, since, limit)
     and (since or started) + (limit or lists.max_run) > NOW
 end
 
--- Returns when it is looked at if no list tells of it.
+-- Returns when it is polled if no list shows its end.
 local function join(id, since, limit)
   local lists = read_lists()
   lists.room = lists.room - 1
@@ -41,7 +42,7 @@ end
 
 local function save_joins() in_parts('ZADD', LISTED, joins) end
 
--- Runs are looked at one by one again, some of them now. Returns how many these are.
+-- Returns runs to polling one by one, some of them now. Returns how many these are.
 local function end_lists()
   redis.call('HDEL', META, 'lists_on', 'list_at', 'list_by', 'list_until', 'list_reach')
   local ids, due = redis.call('ZRANGE', LISTED, 0, LET_GO - 1), {}

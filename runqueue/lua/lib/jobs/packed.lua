@@ -1,12 +1,12 @@
--- Bodies and results of jobs that are over may be packed: see compression.py. What they are packed in begins with a byte
--- that no JSON begins with.
+-- Bodies and results of ended jobs may be packed: see compression.py. A packed one begins with a byte that no JSON
+-- begins with.
 local FIRST_OF_JSON = 9
 local function is_packed(text, at)
   local first = string.byte(text, at)
   return first ~= nil and first < FIRST_OF_JSON
 end
 
--- Where the request begins in a body.
+-- The position of the request in a body.
 local function behind_envelope(body) return (string.find(body, '\n', 1, true) or #body) + 1 end
 
 -- A job's result as it is stored, plain or packed ('' = none): a string of its own, or within the packed body.
@@ -18,8 +18,8 @@ local function stored_result(id)
   return is_packed(body, at) and string.sub(body, at) or ''
 end
 
--- Jobs are packed once every live process reads what is packed (`readers`, see heartbeat.lua), and the layout is new
--- enough for the mark that keeps older ones out.
+-- Jobs are packed once every live process reads packed records (`readers`, see heartbeat.lua), and the layout is new
+-- enough for the mark that keeps older versions out.
 local LAYOUT = 2
 local function may_pack()
   if tonumber(redis.call('HGET', META, 'schema') or 0) < LAYOUT then return false end

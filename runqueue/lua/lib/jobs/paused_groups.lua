@@ -1,6 +1,6 @@
 -- use: lanes
--- Whether jobs of batches wait in paused groups. `paused_lanes` holds '<priority>:<group>' for each priority of these, as
--- `batch_lanes` does of a batch. What is looked at is bounded, for all batches of a call together.
+-- Whether jobs of batches wait in paused groups. `paused_lanes` holds '<priority>:<group>' for each priority of these,
+-- as `batch_lanes` does for a batch. The reads are bounded, for all batches of a call together.
 local PAUSED_LANES = PREFIX .. 'paused_lanes'
 local function list_paused(group, is_paused)
   local places = { '0:' .. group, '1:' .. group, '2:' .. group, '3:' .. group }
@@ -10,10 +10,10 @@ end
 local paused_group_of
 do
   local JOBS = 16
-  local names_left, lanes_left = 20000, 200 -- names that are compared, and lanes that are looked into
+  local names_left, lanes_left = 20000, 200 -- names compared, and lanes read
 
-  -- Whether a lane holds jobs of its batch that are ready: canceled ones stay in it until a claim meets them, and none
-  -- does where the group is paused. What lies behind the first is believed to be.
+  -- Whether a lane holds ready jobs of its batch: canceled ones stay in it until a claim skips them, which none does
+  -- while the group is paused. Jobs after the first count as ready.
   local function is_waited_in(batch, lane)
     lanes_left = lanes_left - 1
     for i, id in ipairs(redis.call('LRANGE', lane, 0, JOBS)) do
@@ -23,9 +23,9 @@ do
     return false
   end
 
-  -- Returns a paused group in which jobs of a batch wait, be they ready or scheduled; '' = there is none, '?' = there
-  -- are too many to look at, or what says it is damaged. Of a scheduled job only its batch is at hand: if groups that the
-  -- batch ever used are paused, it is taken to be of one of them.
+  -- Returns a paused group with ready or scheduled jobs of a batch; '' = there is none, '?' = there are too many
+  -- to check, or the keys are damaged. Only the batch of a scheduled job is known here: if groups that the batch ever
+  -- used are paused, the job counts as in one of them.
   local function look(batch)
     local most = redis.call('SCARD', PAUSED_LANES)
     if most == 0 then return '' end
@@ -38,7 +38,7 @@ do
     for _, place in ipairs(redis.call('SINTER', places, PAUSED_LANES)) do
       local group, lane = string.sub(place, 3), PREFIX .. 'lane:' .. place .. ':' .. batch
       if lanes_left <= 0 then return '?' end
-      if redis.call('HEXISTS', group_key(group), 'paused') == 0 then -- an older version let it go on
+      if redis.call('HEXISTS', group_key(group), 'paused') == 0 then -- an older version resumed it
         lanes_left = lanes_left - 1
       elseif scheduled > 0 or is_waited_in(batch, lane) or is_waited_in(batch, lane .. CANARY) then
         return group

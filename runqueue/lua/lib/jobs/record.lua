@@ -1,10 +1,10 @@
--- The record of a job, and of the runs that were its.
+-- The record of a job, and of its runs.
 local function read_job(id)
   local key = job_key(id)
   local f = redis.pcall('HMGET', key, 'state', 'attempt', 'priority', 'group', 'batch',
     'cancel', 'run_id', 'process', 'slot', 'started', 'deadline', 'runs', 'on_unconfirmed', 'deaths', 'via',
     'delivery', 'canary', 'ready_at', 'created', 'max_run', 'charged')
-  if f.err then read_fields(key, 'state') end -- which says so
+  if f.err then read_fields(key, 'state') end -- raises the error
   if not f[1] then return nil end
   local attempt, runs, deaths = tonumber(f[2] or 0), tonumber(f[12] or 0), tonumber(f[14] or 0)
   if not (attempt and runs and deaths and tonumber(f[10] or 0) and tonumber(f[11] or 0) and tonumber(f[18] or 0)
@@ -25,7 +25,7 @@ local function runs_key(run_id)
   return PREFIX .. 'runs:' .. string.sub(redis.sha1hex(run_id), 1, 4)
 end
 
--- A run that is over stays its job's, although the job gets another: it is never taken for a later one.
+-- An ended run stays bound to its job, although the job gets another: it is never taken for a later one.
 local function keep_earlier(job)
   if not job.run_id then return end
   local earlier = redis.call('HGET', job_key(job.id), 'earlier')

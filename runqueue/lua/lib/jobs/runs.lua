@@ -1,10 +1,10 @@
 -- use: counters holds record times webhooks strays jobs trust
--- Taking a run on as a job's own, and its end.
+-- Adopting a run as a job's own, and its end.
 -- An end that a poll saw is relayed once Skyvern's own webhook has had time to come (OUTRUN, trust.lua), not after its
 -- three tries, which take up to 94 s. Whether one that Skyvern sends to the user arrived is checked first after 10 s.
 local FIRST_WATCH = 10000000
 
--- Adopted is the run of the current attempt, or of a higher one whose claim Redis lost.
+-- Adopts the run of the current attempt, or of a higher one whose claim Redis lost.
 local function adopts(job, attempt)
   if attempt == job.attempt then
     -- Given back too early; an attempt that had its run (`ran`) gets no second one.
@@ -16,8 +16,8 @@ local function adopts(job, attempt)
     or job.state == 'submitting' or job.state == 'unconfirmed')
 end
 
--- How the webhook of a run travels whose claim Redis lost: as that of the last claim does. It is only watched if nothing
--- says that Skyvern sends it to our receiver, which may have had it already: relayed, the user has it twice at most.
+-- The route (`via`) of the webhook of a run whose claim Redis lost: that of the last claim. It is only watched if
+-- nothing shows that Skyvern sends it to our receiver, which may have had it already: a relay sends it twice at most.
 local function find_via(job)
   if not has_webhook_url(envelope_of(job.id) .. '\n') then return end
   local is_watched = job.via ~= 'relay' and redis.call('HGET', META, 'receives') == '0'
@@ -26,7 +26,7 @@ local function find_via(job)
 end
 
 local adopted, accepted = 0, 0
--- `is_bound`: the run is entered as the job's already.
+-- `is_bound`: the run is bound to the job already.
 local function adopt(job, attempt, run_id, run_status, is_bound)
   local id, key = job.id, job_key(job.id)
   local stray = has_strays() and redis.call('HGET', PREFIX .. 'strays', run_id)
@@ -57,9 +57,9 @@ local function adopt(job, attempt, run_id, run_status, is_bound)
   adopted = adopted + 1
 end
 
--- An acceptance shows that the account works: a probe has found out, or the next hold begins small. A run
--- that was found later shows nothing: it may be from before the trouble. Nor does an acceptance say anything
--- against a wait that the server asked for, or against a hold that a person has to end.
+-- An acceptance shows that the account works: it ends a probe, or lets the next hold begin small. A run that was found
+-- later shows nothing: it may be from before the trouble. An acceptance ends neither a wait that the server asked for
+-- nor a hold that an operator has to end.
 local function note_adopted()
   bump(totals, 'adopted_runs', adopted)
   bump(totals, 'submissions:accepted', accepted)
@@ -69,7 +69,7 @@ local function note_adopted()
   if held[1] and not held[3] and (tonumber(held[1]) <= NOW or held[2] == '1') then end_hold() end
 end
 
--- The end of a run was seen: what waits for it goes, and its result stays ('' = none is known, nil = it is stored).
+-- The end of a run was seen: removes its index entries and stores its result ('' = none is known, nil = it is stored).
 local function leave_running(job, result)
   remove_later('poll', job.id)
   remove_later('listed', job.id)
@@ -87,7 +87,7 @@ end
 
 local relays_due = false
 
--- From its end on the webhook of a run is a matter of its own; `signed` ('' = Skyvern's did not come, yet).
+-- From its end on a run's webhook has a state of its own; `signed` ('' = Skyvern's did not come, yet).
 local function begin_delivery(job, signed)
   if job.via ~= 'relay' and job.via ~= 'watch' then return end
   local due = NOW + (job.via == 'watch' and FIRST_WATCH or OUTRUN)
@@ -100,7 +100,7 @@ local function begin_delivery(job, signed)
   redis.call('ZADD', PREFIX .. delivery_index(job), int(due), job.id)
 end
 
--- Ends a job with its run. One that we canceled because its time was up has failed, whatever the server calls it.
+-- Ends a job with its run. A run that we canceled because its time was up has failed, whatever the server's status.
 local function end_with_run(job, state, run_status, reason, result, signed)
   if job.cancel and state == 'canceled' and job.cancel ~= 'asked' then state, reason = 'failed', job.cancel end
   if state == 'canceled' and reason == '' then

@@ -1,16 +1,16 @@
 -- use: counters
--- Orphan runs: those of ours that no job has.
+-- Orphan runs: runs of ours that no job owns.
 local STRAY_JOBS, STRAY_LOOKS = PREFIX .. 'stray_jobs', PREFIX .. 'stray_looks'
 
--- Whether there are any at all, which is asked once a script: usually there is none, and no job need be looked up.
+-- Whether there are any at all, read once a script: usually there is none, and no job need be read.
 local are_strays
 local function has_strays()
   if are_strays == nil then are_strays = redis.call('HLEN', PREFIX .. 'strays') > 0 end
   return are_strays
 end
 
--- A job may have left several runs without an owner: `stray_jobs` lists them, the first one first. They run on
--- the account's plan like others: until a look says that one is over, it takes a slot (`stray_looks`).
+-- A job may have left several runs without an owner: `stray_jobs` lists them, the first one first. They use
+-- the account's plan like others: until a poll sees its end, each takes a slot (`stray_looks`).
 local function stray_is_over(run_id)
   remove_later('stray_looks', run_id)
   freed = true
@@ -45,12 +45,12 @@ local function add_stray(run_id, job_id, attempt, why)
   are_strays = true
   redis.call('HSET', STRAY_JOBS, job_id, before and before .. ' ' .. run_id or run_id)
   bump(totals, 'strays', 1)
-  ended[#ended + 1] = 'stray ' .. run_id -- it is shown for as long as a job that ended now
+  ended[#ended + 1] = 'stray ' .. run_id -- it is listed for as long as a job that ended now
   return true
 end
 
--- Until when a stray that nobody sees to be over takes a slot: as long as its run may take, from when it began if it was
--- its job's, or from when it was noticed.
+-- Until when an orphan run that is not seen to end takes a slot: as long as a run may take, from its beginning if it
+-- was its job's, or from when it was noticed.
 local function stray_until(run_id, job_id, since, max_run, max_workflow)
   local f = redis.call('HMGET', job_key(job_id), 'run_id', 'started', 'begun', 'max_run')
   local longest = string.sub(run_id, 1, 3) == 'wr_' and max_workflow or max_run

@@ -1,5 +1,5 @@
--- The uncommon steps of a job's life stay on its record, the last twelve of them, so that people can be told. A
--- common life (created, claimed, started, ended) is told by the fields that it has anyway, and pays for none of this.
+-- The last twelve uncommon steps of a job's life stay on its record, for its timeline. The common steps (created,
+-- claimed, started, ended) have fields anyway and cost nothing here.
 -- `trail` holds a line a step: '<us> <attempt> <step> <cause>'.
 local MOST_STEPS, LONGEST_CAUSE = 12, 160
 local function note_step(job, step, cause)

@@ -1,7 +1,7 @@
 -- use: jobs own_strays runs
--- What is to be done before a job that waits is ended because it is not wanted any more (`why`: asked, deadline): it may
--- have a run all the same, of a claim that Redis lost. One that is known as a stray is taken on, and canceled like any
--- other; one that may be is looked for. False: it has none.
+-- Called before a waiting job is ended (`why`: asked, deadline): it may have a run all the same, of a claim that Redis
+-- lost. A known orphan run of it is adopted, and canceled like any other; a possible one is searched. False: it has
+-- none.
 local function may_have_run(job, why)
   local run_id, attempt = own_stray(job.id, job.attempt)
   if not run_id then return look_before_end(job, why) end

@@ -1,13 +1,13 @@
 -- use: counters
--- Where a job stands whose webhook is `pending`, `gave_up` or `unknown`; one that was delivered stands nowhere.
+-- The indexes of jobs whose webhook is `pending`, `gave_up` or `unknown`; a delivered one is in none.
 -- `via` says how the webhook travels: relay (to our receiver, which sends it on), watch (to the user, by Skyvern;
--- whether it arrives is watched), push (to our receiver, and nobody else wants it).
+-- whether it arrives is watched), push (to our receiver only).
 local function delivery_index(job)
   if job.delivery == 'pending' then return job.via == 'relay' and 'relays' or 'watches' end
   return job.delivery ~= 'delivered' and job.delivery or nil
 end
 
--- Whether the request has a `webhook_url`. It stands in the envelope, the first line of the stored body; a quote within a
+-- Whether the request has a `webhook_url`. It is in the envelope, the first line of the stored body; a quote within a
 -- value is escaped.
 local function has_webhook_url(body)
   local at = string.find(body, ',"webhook_url":"', 1, true)
@@ -19,7 +19,7 @@ local function expect_deliveries()
   expect(PREFIX .. 'wake:webhooks', 'list')
 end
 
--- Says that a webhook may be relayed now. One element at most, as in `wake`.
+-- Signals that a webhook may be relayed now. One element at most, as in `wake`.
 local function wake_for_webhooks()
   if redis.call('EXISTS', PREFIX .. 'wake:webhooks') == 1 then return end
   redis.call('LPUSH', PREFIX .. 'wake:webhooks', '1')
@@ -35,7 +35,7 @@ local function count_delivery(job, delivery)
   job.delivery = delivery
 end
 
--- The webhook of a run that is not the job's any more is not delivered any more.
+-- The webhook of a run that the job does not have any more is not delivered.
 local function drop_delivery(job)
   if not job.delivery then return end
   local index = delivery_index(job)
