@@ -1,4 +1,4 @@
-"""URLs in settings: which can be used, and where Celery's broker is if nobody says."""
+"""URLs in settings: which can be used, and the default one of Celery's broker."""
 
 import re
 from urllib.parse import urlsplit, urlunsplit
@@ -12,7 +12,7 @@ _SEVERAL = re.compile(
 
 
 def is_url(value: str, schemes: set[str], *, bare: bool = False) -> bool:
-    """Tell whether a URL can be used; a bare one has no user name, query or fragment."""
+    """Say whether a URL can be used; a bare one has no user name, query or fragment."""
     try:
         parts = urlsplit(value)
         port = parts.port
@@ -26,7 +26,7 @@ def is_url(value: str, schemes: set[str], *, bare: bool = False) -> bool:
 
 
 def is_several(value: str) -> bool:
-    """Tell whether a URL names nodes of a cluster, or sentinels and what they call the primary."""
+    """Say whether a URL names nodes of a cluster, or sentinels and their name of the primary."""
     found = _SEVERAL.fullmatch(value)
     if found is None:
         return False
@@ -38,7 +38,7 @@ def next_database(redis_url: str) -> str:
     """Return the URL of the next database of a queue's server.
 
     Raises:
-        ValueError: it has none; says what is expected.
+        ValueError: it has none; the message says what is expected.
     """
     if _SEVERAL.fullmatch(redis_url):
         raise ValueError(

@@ -2,12 +2,12 @@
 
 import gc
 
-#: Allocations (less deallocations) between two looks at the youngest objects; Python's own is 700.
+#: Allocations (less deallocations) between two collections of the youngest; Python's own is 700.
 _YOUNGEST = 20_000
 
 
 def calm_collector() -> None:
-    """Have the collector run rarely, and leave alone what is loaded by now.
+    """Have the collector run rarely, and skip the objects that are loaded by now.
 
     A call of the API makes some hundred objects, nearly all of them freed by reference counts. With
     Python's defaults the collector ran every few jobs and walked the whole heap again and again,

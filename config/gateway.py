@@ -1,4 +1,4 @@
-"""The settings of the gateway: where it listens, where it is reached, and who may ask it."""
+"""The settings of the gateway: where it listens, its public URL, its tokens and limits."""
 
 import re
 from pathlib import Path
@@ -11,20 +11,20 @@ from pydantic_settings import NoDecode
 Scope = Literal["enqueue", "read", "operate"]
 
 _PRINTABLE = re.compile(r"[!-~]+")
-#: What may name an account or a token; as `NAME` of `runqueue/ids.py`.
+#: Names of accounts and tokens; as `NAME` of `runqueue/ids.py`.
 NAME = "[a-z0-9][a-z0-9_-]{0,31}"
 #: name:scopes[@accounts]:digest
 _TOKEN = re.compile(rf"({NAME}):([a-z+]+)(?:@({NAME}(?:\+{NAME})*))?:([0-9a-f]{{64}})")
 
 
 class ApiToken(NamedTuple):
-    """Somebody who may ask the gateway.
+    """A token of the gateway, and what its bearer may do.
 
     Args:
-        name: what audits call the bearer.
+        name: the bearer's name in audits.
         scopes: what the bearer may do.
-        digest: SHA-256 of the token, in hexadecimal: the token itself stands nowhere.
-        accounts: those that exist for the bearer, the first that of what names none; none = all.
+        digest: SHA-256 of the token, in hexadecimal: the token itself is not kept.
+        accounts: those that the bearer may see, the default one first; none = all.
     """
 
     name: str
@@ -83,15 +83,15 @@ ApiTokens = Annotated[tuple[ApiToken, ...], NoDecode, BeforeValidator(_tokens)]
 
 
 class GatewaySettings(BaseModel):
-    """What the gateway is told; workers read where it is reached."""
+    """The settings of the gateway; workers read its public URL."""
 
     gateway_host: str = "127.0.0.1"
     gateway_port: Annotated[int, Field(ge=0, le=65_535)] = 8080
-    #: Where Skyvern reaches the gateway; set, submissions ask for webhooks to it.
+    #: The URL at which Skyvern reaches the gateway; if set, submissions request webhooks to it.
     public_url: PublicUrl = None
-    #: Who may ask; none = who has the token that the gateway makes (`gateway/auth/local_token.py`).
+    #: Tokens of the callers; none = the one that the gateway makes (`gateway/auth/local_token.py`).
     api_tokens: ApiTokens = ()
-    #: Jobs that one token may hand in per second, one by one and in bulk; 0 = no limit.
+    #: Jobs that one token may submit per second, one by one and in bulk; 0 = no limit.
     gateway_max_jobs_per_second: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     #: Jobs of one token that may wait in an account, and bytes of their requests; 0 = no limit.
     gateway_max_waiting_jobs: Annotated[int, Field(ge=0, le=10**9)] = 0
@@ -99,5 +99,5 @@ class GatewaySettings(BaseModel):
     #: Lines of one upload, and bytes of it, unpacked.
     gateway_max_upload_lines: Annotated[int, Field(ge=1)] = 10_000_000
     gateway_max_upload_bytes: Annotated[int, Field(ge=1)] = 4 * 1024**3
-    #: Where the token stands that opens the metrics alone; made if it is not there.
+    #: The file of the token for the metrics alone; made if it is missing.
     scrape_token_file: Path | None = None

@@ -1,8 +1,8 @@
 """Logging: structlog, one JSON object a line, or readable lines at a terminal.
 
-Nothing ever logs a request's body, a header, a key or the server's words (which may quote any of
-them): events carry ids, states, statuses and counts. The words stand in the job's record. What gets
-in all the same is taken out at the last moment (`config/redaction.py`).
+Nothing ever logs a request's body, a header, a key or the server's error text (which may quote any
+of them): events carry ids, states, statuses and counts. The error text is in the job's record. What
+gets in all the same is removed at the last moment (`config/redaction.py`).
 """
 
 import logging
@@ -16,9 +16,9 @@ import structlog
 
 from config.redaction import Redactor
 
-#: The logger of what people did and were refused (`runqueue/store/audit.py`).
+#: The logger of users' actions and refusals (`runqueue/store/audit.py`).
 AUDIT = "runqueue.audit"
-#: Where Celery logs a message that it does not take, with all that stands in it.
+#: Where Celery logs a message that it does not take, with its whole content.
 _DUMPING = frozenset(
     {"on_decode_error", "on_invalid_task", "on_unknown_message", "on_unknown_task"}
 )
@@ -28,7 +28,7 @@ _uncaught = logging.getLogger("uncaught")
 
 
 def _without_bodies(record: logging.LogRecord) -> bool:
-    """Take what producers put into messages out of what Celery logs."""
+    """Remove the content of producers' messages from Celery's log lines."""
     if record.funcName in _DUMPING and record.name.startswith("celery."):
         record.msg, record.args = f"a message was dropped ({record.funcName})", None
         record.exc_info = record.exc_text = None
@@ -59,7 +59,7 @@ def setup_logging(level: str = "INFO", secrets: Iterable[str] = ()) -> None:
 
     Args:
         level: DEBUG, INFO, WARNING or ERROR.
-        secrets: what no line may hold, besides what looks like a secret.
+        secrets: values that no line may hold, besides all that look like secrets.
     """
     redact = Redactor(secrets)
     number = logging.getLevelNamesMapping()[level]
@@ -133,7 +133,7 @@ def _log_ignored(args: "sys.UnraisableHookArgs") -> None:
 def _handler(
     first: list[structlog.typing.Processor], redact: Redactor, renderer: structlog.typing.Processor
 ) -> logging.Handler:
-    """Return what writes the standard library's lines to stderr."""
+    """Return the handler that writes the standard library's lines to stderr."""
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*first, structlog.stdlib.ExtraAdder()],
         processors=[

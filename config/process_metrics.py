@@ -1,4 +1,4 @@
-"""What every process tells of itself: its version, memory, CPU, open files, and its loop's lag."""
+"""The metrics of every process: its version, memory, CPU, open files, and its loop's lag."""
 
 import asyncio
 import platform
@@ -12,7 +12,7 @@ LAG_EVERY = 1.0
 
 
 def register_process(registry: CollectorRegistry, room: str) -> None:
-    """Add the figures of this process to a registry.
+    """Add the metrics of this process to a registry.
 
     Args:
         registry: of one process.

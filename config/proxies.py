@@ -1,4 +1,4 @@
-"""The settings about proxies: an account's own, and what the environment names."""
+"""The settings about proxies: an account's own, and those of the environment."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -11,9 +11,9 @@ from pydantic import BaseModel, BeforeValidator, Field, SecretStr
 
 from config.addresses import is_url
 
-#: What an account's proxy is called where nothing of it goes through one.
+#: The value of an account's proxy that means "no proxy".
 NO_PROXY = "none"
-#: What names proxies, and hosts without one; in lower case, which goes first, or in upper.
+#: The variables of proxies, and of hosts without one; lower case goes before upper case.
 _VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 EXPECTED = "expected the URL of a proxy such as http://proxy.example.com:3128"
 
@@ -28,10 +28,10 @@ def _proxy(value: Any) -> Any:
 
 
 class AccountProxy(BaseModel):
-    """How an account's servers are reached."""
+    """The proxy of an account."""
 
-    #: The proxy that leads to them, in place of those that the environment names; `none` = no
-    #: proxy. It may hold a password.
+    #: The proxy to its servers, instead of the environment's; `none` = no proxy. It may hold a
+    #: password.
     proxy: Annotated[SecretStr | None, BeforeValidator(_proxy)] = Field(None, repr=False)
 
     @property
@@ -41,7 +41,7 @@ class AccountProxy(BaseModel):
 
 
 def is_proxy(text: str) -> bool:
-    """Tell whether a proxy's URL can be used; one without a scheme is `http`."""
+    """Say whether a proxy's URL can be used; one without a scheme is `http`."""
     url = text if "://" in text else f"http://{text}"
     if not is_url(url, {"http"}):
         return False
@@ -52,10 +52,10 @@ def is_proxy(text: str) -> bool:
 
 
 def proxy_environment(file: str, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the variables that name proxies, and hosts that are reached without.
+    """Return the variables of proxies, and of hosts without one.
 
     Args:
-        file: a `.env`; what the environment says goes before it.
+        file: a `.env`; the environment goes before it.
         environ: default `os.environ`.
     """
     known = {name for one in _VARIABLES for name in (one, one.upper())}
@@ -66,7 +66,7 @@ def proxy_environment(file: str, environ: Mapping[str, str] | None = None) -> di
 def wrong_proxies(environ: Mapping[str, str]) -> list[str]:
     """Return a sentence for each variable whose proxy cannot be used; none shows a value."""
     schemes = [one for one in ("http_proxy", "https_proxy") if _named(environ, one)]
-    # What holds for all schemes is not read where each has its own.
+    # The proxy for all schemes is not read if each has its own.
     read = schemes if len(schemes) == 2 else [*schemes, "all_proxy"]
     return [
         f"{name}: {EXPECTED}"
@@ -81,7 +81,7 @@ def _named(environ: Mapping[str, str], variable: str) -> dict[str, str]:
 
 
 def passwords_of(urls: Iterable[str | None]) -> list[str]:
-    """Return the passwords of URLs, as they stand there and as they are meant."""
+    """Return the passwords of URLs, as written there and decoded."""
     found = []
     for url in filter(None, urls):
         with suppress(ValueError):

@@ -1,25 +1,25 @@
-"""The last look at a log line: what is nobody's business is taken out, whoever put it in.
+"""The last check of a log line: secrets and requests are removed, whatever put them in.
 
-Our own lines hold none of it (`config/logging.py`). This is for what we did not think of: a
-library's message, an exception that quotes what it was given, a line that somebody adds.
+Our own lines hold none (`config/logging.py`). This is for the unforeseen: a library's message, an
+exception that quotes its input, a line that somebody adds.
 """
 
 import re
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Final
 
-#: What stands in the place of what was taken out.
+#: Replaces what was removed.
 REDACTED: Final = "[redacted]"
 
 #: Names of fields whose values are never shown, as they are compared: lower case, no separators.
 _NAMES: Final = frozenset(
     {
         "previousapikeys", "secrets", "webhooksecrets",
-        # A run request, and what comes of it.
+        # A run request, and its result.
         "prompt", "navigationgoal", "navigationpayload", "dataextractiongoal",
         "dataextractionschema", "parameters", "extrahttpheaders", "headers", "cdpaddress",
         "runmetadata", "output", "body", "payload", "stored", "content",
-        # What a check of pydantic's was given.
+        # The input of a failed pydantic check.
         "inputvalue",
     }
 )  # fmt: skip
@@ -51,27 +51,27 @@ _SECRETS: Final = (
     (re.compile(r"\bwhsec_[A-Za-z0-9+/=_-]+"), REDACTED),
 )
 _ADDRESSES: Final = (
-    # Who logs in, also with a password that holds what should have been escaped: not a port.
+    # User and password, also one with characters that should have been escaped; not a port.
     (re.compile(r"(?<=://)[^\s/?#@\"'<>:]*:(?!\d{1,5}[/?#])[^\s\"'<>]{0,256}@"), f"{REDACTED}@"),
     (re.compile(r"(?<=://)[^\s/?#@\"']*@"), f"{REDACTED}@"),
-    # What follows the path. It ends at the next ://, or a text of nothing else took n² steps.
+    # The query and fragment. Ends at the next ://: otherwise a text of these alone takes n² steps.
     (re.compile(r"(?<=://)([^\s?#\"'<>:]*+(?::(?!//)[^\s?#\"'<>:]*+)*+)[?#][^\s\"'<>)]*"),
      rf"\1?{REDACTED}"),
     # The token of a webhook's address.
     (re.compile(r"(/v1/webhooks/skyvern/[^\s/]+/[^\s/]+/\d+/)[0-9a-f]{32}"), rf"\1{REDACTED}"),
 )  # fmt: skip
-#: A shorter secret would be found in every other word.
+#: A shorter secret would match in many words.
 _SHORTEST = 6
-#: A word that is longer than any of ours: an id that somebody else made.
+#: A word that is longer than any of ours: a foreign id.
 _ENDLESS: Final = re.compile(r"(?<!\S)(\S{500})\S+")
-#: How deep values are looked into, and how much of a text: a line is no place for more.
+#: How deep values are checked, and how much of a text is kept: a line should not hold more.
 _DEEPEST, _LONGEST = 6, 20_000
 
 Event = MutableMapping[str, Any]
 
 
 class Redactor:
-    """A structlog processor that takes secrets and requests out of a line.
+    """A structlog processor that removes secrets and requests from a line.
 
     Args:
         secrets: the process's own: API keys, webhook secrets, passwords of URLs.
@@ -89,7 +89,7 @@ class Redactor:
         return event
 
     def text(self, words: str) -> str:
-        """Return words without secrets."""
+        """Return a text without secrets."""
         if len(words) > _LONGEST:
             words = f"{words[:_LONGEST]}…"
         if self._known is not None:
@@ -122,7 +122,7 @@ def _is_secret(name: str) -> bool:
 
 
 def _without_values(text: str) -> str:
-    """Take the values of secret names out of a text."""
+    """Remove the values of secret names from a text."""
     parts, done = [], 0
     while (key := _KEY.search(text, done)) is not None:
         start = end = key.end()
@@ -136,7 +136,7 @@ def _without_values(text: str) -> str:
 
 
 def _value_of(key: re.Match[str], text: str) -> tuple[int, int]:
-    """Return where the value of a name begins and ends; nowhere, if it is none."""
+    """Return where the value of a name begins and ends; an empty span if there is none."""
     start = key.end()
     if _BEGINS_QUOTED.match(text, start):
         return start, _end_of_string(text, start)

@@ -51,7 +51,7 @@ class NoAccountError(SettingsError):
 
 
 class Limits(BaseModel):
-    """What an account may be asked for; 0 = no limit. The defaults suit a plan of 10 runs."""
+    """The limits of an account; 0 = no limit. The defaults suit a plan of 10 runs."""
 
     #: Submissions per second, shared by every process.
     max_dispatches_per_second: Rate = 2
@@ -66,8 +66,8 @@ class Limits(BaseModel):
     max_waiting_bytes: Annotated[int, Field(ge=0, le=2**50)] = 0
     #: Seconds after which a run is canceled and its job failed; of workflows see `run_limits.py`.
     max_run_seconds: Annotated[float, Field(gt=0, le=86_400 * 30, allow_inf_nan=False)] = 7200
-    #: Whether others submit to the account, too: people, or another queue. Then equal requests are
-    #: not told apart by counting the runs that no job owns.
+    #: Whether others submit to the account, too: people, or another queue. Then counting the runs
+    #: that no job owns does not tell equal requests apart.
     shared_account: bool = False
 
 
@@ -81,11 +81,11 @@ class Account(Limits, AccountWebhooks, AccountProxy):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The API key, and those it had before."""
+        """The API key, and earlier ones."""
         return tuple(key.get_secret_value() for key in (self.api_key, *self.previous_api_keys))
 
     def for_queue(self) -> dict[str, float]:
-        """Return the limits under the names they have in the queue."""
+        """Return the limits under their names in the queue."""
         return {
             "dispatches_per_second": self.max_dispatches_per_second,
             "burst_size": self.max_burst_size,
@@ -115,7 +115,7 @@ class Account(Limits, AccountWebhooks, AccountProxy):
 class Settings(
     Limits, AccountWebhooks, AccountProxy, WebhookSettings, GatewaySettings, BaseSettings
 ):
-    """Everything a worker or a gateway is told from outside."""
+    """All settings of a worker and a gateway."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -136,24 +136,24 @@ class Settings(
     broker_url: str | None = Field(default=None, repr=False)
     #: Seconds from which on a search that finds no run of an unconfirmed job counts. The second one
     #: comes half a minute later: a server may take 60 s to answer a submission, and so to make its
-    #: run, and what is made after that search is made twice.
+    #: run, and the job of a run made after that search runs twice.
     unconfirmed_grace_seconds: Annotated[
         float, Field(ge=30, le=86_400 * 30, allow_inf_nan=False)
     ] = 30
     #: Whether submissions carry a marker (in a task's title, in a webhook URL) that finds their
     #: runs when an answer is lost. Without it such jobs wait for people.
     correlation: bool = True
-    #: What the marker calls this queue, beside the job and the attempt: where several queues submit
-    #: to one Skyvern organization, none takes another's runs for its own. Configured, not kept in
-    #: Redis, with which it would be lost when it is needed; empty = no name.
+    #: This queue's name in the marker, besides the job and the attempt: if several queues submit
+    #: to one Skyvern organization, none takes another's runs for its own. Not kept in Redis, since
+    #: it is needed when Redis has lost its data; empty = no name.
     queue_name: str = ""
     #: Whether workflow runs carry the marker as an entry of `run_metadata`, too, of which newer
     #: servers make a tag of the run; only with `correlation`.
     run_tags: bool = True
-    #: What becomes of unknown fields of a run request, and of values that Skyvern is known not to
-    #: take: refuse, warn (sent, and logged once) or pass.
+    #: How to treat unknown fields of a run request, and values that Skyvern is known not to take:
+    #: refuse, warn (sent, and logged once) or pass.
     request_checks: Literal["refuse", "warn", "pass"] = "refuse"
-    #: Seconds between two looks at a run (and lists of live runs): the least, and the most.
+    #: Seconds between two polls of a run (and of lists of live runs): the least, and the most.
     poll_min_seconds: Seconds = 2
     poll_max_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 30
     #: First port tried for metrics; 0 = no metrics server.
@@ -224,14 +224,14 @@ class Settings(
 
     @staticmethod
     def proxy_environment() -> dict[str, str]:
-        """Return what of the environment, and of `.env`, names proxies and hosts without one."""
+        """Return the variables of proxies in the environment and `.env`."""
         return proxy_environment(ENV_FILE)
 
     def secrets(self, *found_urls: str) -> list[str]:
-        """Return what no log line may hold: keys, webhook secrets, passwords of URLs.
+        """Return all values that no log line may hold: keys, webhook secrets, passwords of URLs.
 
         Args:
-            found_urls: those in use that no setting names, as the embedded server's.
+            found_urls: those in use that no setting names, such as the embedded server's.
         """
         found = [
             secret
@@ -302,10 +302,10 @@ def _sentence(error: ValidationError, prefix: str) -> str:
 
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
-    """Return a warning for each RUNQUEUE_ variable that nothing reads: a typo changes nothing.
+    """Return a warning for each RUNQUEUE_ variable that nothing reads, such as a typo.
 
     Args:
-        environ: where to look; default `os.environ` and the file `.env`.
+        environ: the variables; default `os.environ` and the file `.env`.
     """
     if environ is None:
         environ = {**dict.fromkeys(dotenv_values(ENV_FILE), ""), **os.environ}
@@ -317,7 +317,7 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
             warnings.append(f"{name} is not a setting (did you mean {near[0]}?)")
         if not name.startswith(PREFIX) or name in known or name.startswith(f"{PREFIX}ACCOUNTS__"):
             continue
-        # The prefix, which they share, would make any two alike.
+        # Without the shared prefix, which would make any two similar.
         bare = [other.removeprefix(PREFIX) for other in known]
         close = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1)
         hint = f" (did you mean {PREFIX}{close[0]}?)" if close else ""

@@ -1,4 +1,4 @@
-"""Traces of a worker or a gateway: sent by OTLP where the environment asks for it.
+"""Traces of a worker or a gateway: sent by OTLP if the environment enables it.
 
 OpenTelemetry's own variables decide, the environment's alone: OTEL_EXPORTER_OTLP_ENDPOINT (or
 …_TRACES_ENDPOINT) turns it on, OTEL_SDK_DISABLED=true and OTEL_TRACES_EXPORTER=none turn it off. A
@@ -20,17 +20,17 @@ def _nothing() -> None:
 
 
 def is_wanted() -> bool:
-    """Say whether the environment asks for traces."""
+    """Say whether the environment enables traces."""
     is_off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     exporter = os.environ.get("OTEL_TRACES_EXPORTER") or "otlp"
     return any(map(os.environ.get, _ENDPOINTS)) and not is_off and exporter == "otlp"
 
 
 def setup_tracing(service: str) -> Callable[[], None]:
-    """Begin to send traces, where that is wanted; returns what sends the last of them at the end.
+    """Begin to send traces, if enabled; returns the function that sends the last of them.
 
     Args:
-        service: what this process is called, unless OTEL_SERVICE_NAME says otherwise.
+        service: the name of this process, unless OTEL_SERVICE_NAME sets another.
     """
     if not is_wanted():
         return _nothing

@@ -1,4 +1,4 @@
-"""The settings about webhooks, and the kinds of value they are made of."""
+"""The settings about webhooks, and their types."""
 
 from base64 import b64decode
 from typing import Annotated, Any, Literal
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
-#: What Skyvern and the signature of a webhook can be made with.
+#: Keys that Skyvern takes, and that can sign a webhook.
 _MAX_SECRETS = 2
 #: 5 s, 5 m, 30 m, 2 h, 5 h, 10 h, 10 h: after an immediate first try, as Svix does it.
 _SCHEDULE = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
@@ -18,7 +18,7 @@ Redeliver = Literal["always", "on_failure", "never"]
 
 
 def _parts(value: Any) -> Any:
-    """Split a comma list as it stands in the environment."""
+    """Split a comma list of the environment."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
@@ -72,23 +72,23 @@ Schedule = Annotated[tuple[float, ...], NoDecode, BeforeValidator(_schedule)]
 
 
 class AccountWebhooks(BaseModel):
-    """What each account has of its own."""
+    """The webhook settings of one account."""
 
     #: Keys that the account had before: webhooks signed with them are still taken.
     previous_api_keys: Keys = Field(default=(), repr=False)
-    #: What relayed webhooks are signed with (standard-webhooks), the new secret first.
+    #: Secrets that sign relayed webhooks (standard-webhooks), the new one first.
     webhook_secrets: Secrets = Field(default=(), repr=False)
     #: Webhooks relayed per second, shared by every process; 0 = no limit.
     max_webhooks_per_second: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)] = 50
 
 
 class WebhookSettings(BaseModel):
-    """What holds for every account."""
+    """The webhook settings of all accounts."""
 
     #: Seconds before each further try of a delivery; the first is immediate.
     webhook_retry_seconds: Schedule = _SCHEDULE
     #: Whether webhooks may go to private and loopback addresses.
     allow_private_webhook_targets: bool = False
-    #: Whether Skyvern is asked to send a webhook again: where it failed, also where that cannot be
-    #: known, or never.
+    #: Whether to request a webhook of Skyvern again: if it failed, also if that cannot be known, or
+    #: never.
     redeliver: Redeliver = "on_failure"

@@ -1,1 +1,1 @@
-"""The HTTP side of the queue: Skyvern's webhooks come in here, and people and services ask here."""
+"""The HTTP side of the queue: Skyvern's webhooks, the API and the page."""

@@ -46,7 +46,7 @@ def main() -> None:
     last_traces = setup_tracing("runqueue-gateway")
     _warn(settings)
     try:
-        # Before Redis is told of us: a gateway that cannot listen is none.
+        # Before it registers with Redis: a gateway that cannot listen is none.
         sockets = listen(settings.gateway_host, settings.gateway_port)
         uvloop.run(_serve(settings, url, sockets))
     except (AmbiguousAccounts, EvictingRedis, QueueUnavailable, BadTokenFile) as error:

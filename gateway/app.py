@@ -24,12 +24,12 @@ from gateway.api.openapi import describe
 from gateway.auth.audit import add_noting
 from gateway.auth.refusals import add_refusals
 from gateway.auth.tokens import requires
-from gateway.http.places import GivesBack
+from gateway.http.holds import GivesBack
 from gateway.http.problems import add_handlers, answers
 from gateway.http.trace_context import CallersTrace
 from gateway.page import routes
 from gateway.state.state import Gate
-from gateway.tenants.rate_limit import Telling
+from gateway.tenants.rate_limit import RateLimitHeaders
 from gateway.webhooks import receiver
 
 #: Spans would hold the path of a webhook, and its token with it.
@@ -50,7 +50,7 @@ router = APIRouter(tags=["probes"])
     responses=answers(401, 403),
 )
 async def openapi(request: Request) -> dict[str, Any]:
-    """Return what this page is made of (OpenAPI 3.1). Needs the scope `read`."""
+    """Return the description of this API (OpenAPI 3.1). Needs the scope `read`."""
     return describe(request.app)
 
 
@@ -70,9 +70,9 @@ def make_app(gate: Gate) -> FastAPI:
     app.state.gate = gate
     add_handlers(app)
     if gate.limiter.rate:
-        app.add_middleware(Telling, limiter=gate.limiter)
+        app.add_middleware(RateLimitHeaders, limiter=gate.limiter)
     app.add_middleware(CallersTrace)
-    # The first route, and none of FastAPI's: it is asked most.
+    # The first route, and none of FastAPI's: it is called most.
     app.router.routes.append(Route(receiver.PATH, gate.receiver, methods=["POST"]))
     parts = [health, submit, jobs, batches, batch_actions, results, groups, accounts, events]
     parts += [stats, webhook_trial]

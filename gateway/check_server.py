@@ -1,4 +1,4 @@
-"""`python -m gateway.check_server FD`: makes the processes that check bodies, one for each body.
+"""`python -m gateway.check_server FD`: forks the processes that check bodies, one for each body.
 
 A hostile body costs as much memory and CPU time as it can get. In a process of its own it takes
 none from the gateway: they share no interpreter lock, the check has a lower priority and limits of
@@ -7,9 +7,9 @@ its own, and its memory is freed with the process.
 The gateway sends the socket of a check over FD; a fork of this process serves it until it closes.
 This process has imported everything that a check needs, so a fork is ready within milliseconds.
 
-Where memory runs out, Python raises an error, but a library in C or Rust may crash instead. So this
-process keeps the socket of each check, too, and says over it how a process ended that crashed: that
-is the body's doing, and the same body would end it again.
+If memory runs out, Python raises an error, but a library in C or Rust may crash instead. So this
+process keeps the socket of each check, too, and reports over it how a crashed process ended: the
+body caused the crash, and would cause it again.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ NICENESS = 10
 MAX_MEMORY = 96 * 1024 * 1024
 #: CPU seconds after which the system ends a single step: none takes a tenth of it.
 _STEP_SECONDS = 10
-#: Where memory runs out, Linux kills the process with the highest value first (-1000 to 1000).
+#: If memory runs out, Linux kills the process with the highest value first (-1000 to 1000).
 _END_FIRST = "500"
 _MEMORY = "expected less: checking it takes too much memory"
 _TIME = "expected less: checking it takes too much time for its size; send it in parts, or unpacked"
-#: What is said of a body whose check ended by a signal; any other was not the body's doing.
+#: The report on a body whose check ended by one of these signals; others are not its fault.
 _CRASHES: dict[int, str] = {
     signal.SIGSEGV: _MEMORY,
     signal.SIGBUS: _MEMORY,
@@ -93,7 +93,7 @@ def main(control: socket.socket) -> None:
 
 
 def _reap(*_: object) -> None:
-    """Let go of the processes that have ended, and say which ones crashed."""
+    """Reap the processes that have ended, and report those that crashed."""
     for pid, served in list(_serving.items()):
         try:
             ended, status = os.waitpid(pid, os.WNOHANG)
@@ -102,14 +102,14 @@ def _reap(*_: object) -> None:
         if ended:
             del _serving[pid]
             if words := _CRASHES.get(os.WTERMSIG(status)):
-                served.setblocking(False)  # who does not read is not waited for
+                served.setblocking(False)  # a gateway that does not read is not waited for
                 with suppress(OSError):
                     Connection(served.dup().detach()).send(CheckStep(error=Crashed(words)))
             served.close()
 
 
 def _bound() -> None:
-    """Bound what this process may take."""
+    """Limit the memory and CPU time of this process."""
     with suppress(OSError, ValueError, StopIteration):
         status = Path("/proc/self/status").read_text().splitlines()
         data = next(int(line.split()[1]) for line in status if line.startswith("VmData"))
@@ -162,7 +162,7 @@ class _Checked:
             return CheckStep(error=error)
         except MemoryError:
             return CheckStep(error=TooLarge(_MEMORY))
-        except Exception as error:  # noqa: BLE001 - the other side is told, without what it quotes
+        except Exception as error:  # noqa: BLE001 - reported by type: the text may quote
             return CheckStep(error=CheckFailed(type(error).__name__))
 
     def _step(self) -> CheckStep:

@@ -1,4 +1,4 @@
-"""What one gateway process measures. Labels never hold a job, a run or a URL."""
+"""The metrics of one gateway process. Labels never hold a job, a run or a URL."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -9,11 +9,11 @@ from config.process_metrics import loop_lag, register_process
 
 
 class WebhookOutcome(StrEnum):
-    """What came of one webhook; a label of its metric.
+    """The outcome of one webhook; a label of its metric.
 
     `ended` to `unknown` are the queue's verdicts (`record_webhook.lua`), but for `retried`: the run
-    ended badly and its job runs again. The others were refused before the queue was asked;
-    `unavailable` means that it could not be.
+    ended badly and its job runs again. The others were refused before the queue was called;
+    `unavailable` means that it could not be reached.
     """
 
     ENDED = "ended"
@@ -97,6 +97,6 @@ class Metrics:
         self._refused[reason].inc()
 
     def webhook(self, account: str, outcome: WebhookOutcome, seconds: float) -> None:
-        """Count one webhook; '' = of no account that is known."""
+        """Count one webhook; '' = of no known account."""
         self._received[account, outcome].inc()
         self._seconds.observe(seconds)

@@ -1,4 +1,4 @@
-"""Serving: uvicorn within its limits, from the first look at Redis to the last open request."""
+"""Serving: uvicorn within its limits, from the first call to Redis to the last open request."""
 
 import asyncio
 import math
@@ -34,8 +34,8 @@ class Server(uvicorn.Server):
 
     Args:
         settings: the gateway's settings.
-        url: the queue's Redis, which need not be there yet.
-        started: told where it listens.
+        url: the queue's Redis; it need not answer yet.
+        started: called with the addresses at which it listens.
 
     Raises:
         BadTokenFile: the scrape token's file cannot be used.
@@ -47,11 +47,11 @@ class Server(uvicorn.Server):
         own = None if settings.api_tokens else local_token()
         self._gate = Gate(settings, url, own)
         self._gate.scrape_token = token
-        self._tell = started
+        self._announce = started
         super().__init__(_config(settings, self._gate))
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until told to end, and finish the open requests.
+        """Serve until a signal or `should_exit`, and finish the open requests.
 
         Raises:
             AmbiguousAccounts: an account's ids begin as those of one that Redis knows.
@@ -80,17 +80,17 @@ class Server(uvicorn.Server):
             await measure_lag(self._gate.metrics.loop_lag)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End what would go on for long, and finish the open requests."""
+        """End long requests (events, waiting), and finish the other open ones."""
         self._gate.closing.set()
         await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen, and tell where."""
+        """Begin to listen, and report the addresses."""
         await super().startup(sockets)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         log.info("gateway_ready", url=url)
-        self._tell(url)
+        self._announce(url)
 
     def _end_if_refused(self, announcing: asyncio.Task[None]) -> None:
         if not announcing.cancelled() and announcing.exception() is not None:
@@ -119,7 +119,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
 
 
 def _config(settings: Settings, gate: Gate) -> uvicorn.Config:
-    open_here = connections.Connections(connections.room_for_connections())
+    open_here = connections.Connections(connections.connection_limit())
     return uvicorn.Config(
         make_app(gate),
         host=settings.gateway_host,
@@ -129,9 +129,9 @@ def _config(settings: Settings, gate: Gate) -> uvicorn.Config:
         lifespan="off",
         log_config=None,
         log_level="warning",
-        # It would hold the tokens of addresses.
+        # An access log would hold the tokens in webhook URLs.
         access_log=False,
-        # Who asks is who has the connection, whatever a header says.
+        # The client is the peer of the connection, whatever a header says.
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=IDLE_SECONDS,

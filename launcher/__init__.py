@@ -1,1 +1,1 @@
-"""`runqueue up` and `runqueue demo`: processes that are started and watched together."""
+"""`runqueue up` and `runqueue demo`: they start and watch processes together."""

@@ -19,7 +19,7 @@ from runqueue.connection.urls import shown_url
 from runqueue.embedded.secret_files import TOKEN_FILE, make_folder
 from runqueue.embedded.server import DIRECTORY, running_url
 
-#: Seconds that a worker may take to end beyond the drain: whoever stops one waits for so long.
+#: Seconds that a worker may take to end beyond the drain: its parent waits for so long.
 STOP_SECONDS = 20.0
 
 Workers = Annotated[
@@ -31,7 +31,7 @@ def up(*, workers: Workers = 2) -> None:
     """Run workers and a gateway against the Skyvern API until Ctrl-C or SIGTERM.
 
     Needs SKYVERN_API_KEY. Without RUNQUEUE_REDIS_URL the embedded server runs too, with its data in
-    .runqueue/. With RUNQUEUE_GATEWAY_PORT=0 there is no gateway. What dies is started again.
+    .runqueue/. With RUNQUEUE_GATEWAY_PORT=0 there is no gateway. Processes that die are restarted.
     """
     try:
         settings = load_settings()
@@ -70,7 +70,7 @@ def locked_folder() -> Iterator[bool]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
-        except OSError:  # the embedded server will say what is wrong with the folder
+        except OSError:  # the embedded server will report what is wrong with the folder
             yield True
         else:
             yield True
@@ -84,7 +84,7 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int, *, is_alone: b
     environ = {**os.environ, "RUNQUEUE_REDIS_URL": url}
     stop_seconds = settings.drain_seconds + STOP_SECONDS
     if port := settings.gateway_port:
-        # Skyvern is told this very port: another one would not do.
+        # Skyvern sends webhooks to this very port: another one would not do.
         if stacks.free_ports(port, 1) != [port]:
             there = (
                 ""
@@ -113,7 +113,7 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int, *, is_alone: b
 
 
 def _page(url: str, settings: Settings) -> str:
-    """Say where the page is: as a link that logs in, if a person reads it."""
+    """Print the page's URL: as a link that logs in, if stdout is a terminal."""
     parts = urlsplit(url)
     if ip_address(parts.hostname or "").is_unspecified:  # it listens at every address
         url = f"http://localhost:{parts.port}"
@@ -121,9 +121,9 @@ def _page(url: str, settings: Settings) -> str:
         return f"page: {url}/"
     try:
         token = TOKEN_FILE.read_text().strip()
-    except OSError:  # the gateway has said why
+    except OSError:  # the gateway has reported why
         return f"page: {url}/"
-    # What is written to a file or a log is read by others, later.
+    # Others may read a file or a log later.
     if sys.stdout.isatty():
         return f"page: {url}/login?{urlencode({'token': token})}"
     return f"page: {url}/ (log in with the token in {TOKEN_FILE})"

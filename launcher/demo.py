@@ -1,7 +1,7 @@
 """`runqueue demo`: the example jobs through a queue, two workers and a simulated Skyvern API.
 
-Everything is real but the API: processes, Redis protocol, HTTP, faults of the runs. At the end what
-the simulator saw is compared with what the examples plan.
+All but the API is real: processes, Redis protocol, HTTP, faults of the runs. At the end the runs
+that the simulator saw are compared with the plan of the examples.
 """
 
 import json
@@ -39,10 +39,10 @@ _SETTINGS = {
     "RUNQUEUE_DRAIN_SECONDS": "5",
     "RUNQUEUE_PROXY": "none",
 }
-#: What a demo takes over from outside; the rest is set here, so that it is always the same demo.
+#: Variables that a demo takes from outside; the rest is set here, so that every demo is the same.
 _KEPT = ("RUNQUEUE_METRICS_PORT", "RUNQUEUE_METRICS_HOST", "RUNQUEUE_LOG_LEVEL")
 _FIRST_METRICS_PORT = "9464"
-#: The simulator is asked directly, whatever proxy the environment names.
+#: The simulator is called directly, whatever proxy the environment names.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -108,7 +108,7 @@ def _simulator(stack: Stack, home: Path, environ: dict[str, str]) -> tuple[str, 
 
 
 def _key_for(base_url: str) -> str:
-    """Return the key that a simulator started by hand takes."""
+    """Return the key of a simulator started by hand."""
     try:
         is_simulator = json.loads(_get(f"{base_url}/_health")) == {"status": "ok"}
     except (OSError, ValueError):
@@ -137,7 +137,7 @@ def _start_workers(stack: Stack, home: Path, environ: dict[str, str], count: int
     port = environ.get("RUNQUEUE_METRICS_PORT") or _FIRST_METRICS_PORT
     if not port.isdecimal():
         raise DemoError(f"RUNQUEUE_METRICS_PORT: expected a port, or 0 for no metrics, got {port}")
-    # Their working directory is not ours, so that a real account's `.env` is none of theirs.
+    # Their working directory is not ours, so that they do not read a real account's `.env`.
     made = workers(
         count, environ, metrics_port=int(port), stop_seconds=_STOP_SECONDS, logs=home, cwd=home
     )
@@ -149,7 +149,7 @@ def _start_workers(stack: Stack, home: Path, environ: dict[str, str], count: int
 
 
 def _submit(stack: Stack, environ: dict[str, str]) -> int | None:
-    """Submit the examples as anybody would; None = interrupted."""
+    """Submit the examples as a user would; None = interrupted."""
     make_folder(RESULTS.parent)
     examples = os.path.relpath(EXAMPLES / "runs.jsonl")
     arguments = ["submit", examples, "--skip-invalid", "--wait"]
@@ -159,7 +159,7 @@ def _submit(stack: Stack, environ: dict[str, str]) -> int | None:
     child.start()
     try:
         if not stack.watch(lambda: child.ended() is not None, _DEADLINE):
-            if stack.told.is_set():
+            if stack.ending.is_set():
                 return None
             raise DemoError(f"the jobs have not ended within {_DEADLINE:g} s")
     finally:
@@ -179,7 +179,7 @@ def _check(rows: list[dict[str, Any]], exit_code: int) -> None:
 
 
 def _check_ledger(rows: list[dict[str, Any]], runs: list[dict[str, Any]]) -> None:
-    """Compare with what the simulator saw: exactly one run a job, and no other."""
+    """Check that the simulator saw exactly one run a job, and no other."""
     ours = Counter(row["run_id"] for row in rows)
     theirs = Counter(run["run_id"] for run in runs)
     if ours != theirs:

@@ -1,7 +1,7 @@
 """`runqueue worker` and `runqueue gateway`: this process becomes one of them.
 
-What is started never looks for modules in the working directory (`-P`): a service may have a
-`worker` or a `config` of its own there.
+The new process never imports from the working directory (`-P`): a service may have a `worker` or
+a `config` of its own there.
 """
 
 import os
@@ -16,11 +16,11 @@ Hostname = Annotated[
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs a module of ours, or of what we depend on.
+    """Return the command that runs a module of ours, or of a dependency.
 
     Args:
         module: its name, as behind `python -m`.
-        arguments: what it is given.
+        arguments: those of the module.
     """
     return [sys.executable, "-P", "-m", module, *arguments]
 

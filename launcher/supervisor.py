@@ -21,8 +21,8 @@ from launcher.processes import module_command
 from runqueue.embedded.parent_death import ending_with_parent
 from runqueue.embedded.server import running_url
 
-#: Seconds between two looks at the children.
-_LOOK_SECONDS = 0.2
+#: Seconds between two checks of the children.
+_CHECK_SECONDS = 0.2
 #: Seconds before a child that died is started again: the first time, and the most.
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 1.0, 30.0
 #: A child that lived so many seconds starts again as if for the first time.
@@ -38,11 +38,11 @@ class Child:
     """One process of the stack.
 
     Args:
-        name: what messages call it.
-        command: what it runs.
+        name: its name in messages.
+        command: the command line.
         environ: its environment.
         cwd: its working directory.
-        log: where its stdout and stderr go; None = where the parent's go.
+        log: the file of its stdout and stderr; None = the parent's.
         stop_seconds: how long it may take to end after SIGTERM.
     """
 
@@ -65,7 +65,7 @@ class Child:
         errors = self.log.open("ab") if self.log else None
         output: int | IO[bytes] | None = subprocess.PIPE if announces else errors
         try:
-            self.process = subprocess.Popen(  # noqa: S603 - every command is made in this room
+            self.process = subprocess.Popen(  # noqa: S603 - every command is made here
                 ending_with_parent(self.command),
                 env=dict(self.environ),
                 cwd=self.cwd,
@@ -108,7 +108,7 @@ class Child:
             self.process.stdout.close()
 
     def tail(self) -> str:
-        """Return the last lines of its log, to be put behind a message."""
+        """Return the last lines of its log, to append to a message."""
         if self.log is None or not self.log.exists():
             return ""
         lines = self.log.read_text(errors="replace").splitlines()[-15:]
@@ -117,10 +117,10 @@ class Child:
 
 @dataclass(slots=True)
 class Stack:
-    """Children that are ended together, the last started first; SIGTERM and Ctrl-C are noted."""
+    """Children that end together, the last started first; notes SIGTERM and Ctrl-C."""
 
     children: list[Child] = field(default_factory=list)
-    told: threading.Event = field(default_factory=threading.Event)
+    ending: threading.Event = field(default_factory=threading.Event)
     _before: dict[int, Any] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -134,7 +134,7 @@ class Stack:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # What was started later stands on what was started earlier; equals end side by side.
+        # Later children need earlier ones; those of one kind end together.
         for stage in _stages(self.children):
             for child in stage:
                 child.tell_to_end()
@@ -149,7 +149,7 @@ class Stack:
         return child.start(announces=announces)
 
     def watch(self, until: Callable[[], bool], seconds: float = float("inf")) -> bool:
-        """Wait until something holds; False = told to end, or out of time.
+        """Wait until a condition holds; False = a signal came, or time is up.
 
         Raises:
             StackError: a child died.
@@ -159,14 +159,14 @@ class Stack:
             for child in self.children:
                 if child.ended() is not None:
                     raise StackError(f"{child.name} ended ({child.ended()}){child.tail()}")
-            if self.told.wait(_LOOK_SECONDS) or time.monotonic() > deadline:
+            if self.ending.wait(_CHECK_SECONDS) or time.monotonic() > deadline:
                 return False
         return True
 
     def keep(self, say: Callable[[str], None]) -> None:
-        """Keep the children alive until told to end: one that dies is started again."""
+        """Keep the children alive until a signal comes: one that dies is started again."""
         due: dict[str, float] = {}
-        while not self.told.wait(_LOOK_SECONDS):
+        while not self.ending.wait(_CHECK_SECONDS):
             for child in self.children:
                 if child.ended() is None:
                     continue
@@ -182,7 +182,7 @@ class Stack:
                     child.start()
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.told.set()
+        self.ending.set()
 
 
 def _stages(children: Sequence[Child]) -> list[list[Child]]:
@@ -221,10 +221,10 @@ def start_server(
     """Start the embedded server; returns its URL, with its password.
 
     Args:
-        stack: what ends it.
+        stack: ends it.
         directory: where its data is.
         environ: its environment.
-        log: where what it says goes.
+        log: the file of its output.
 
     Raises:
         StackError: it did not start.
@@ -238,12 +238,12 @@ def start_server(
 
 
 def gateway(environ: Mapping[str, str], *, stop_seconds: float, cwd: Path | None = None) -> Child:
-    """The gateway; it announces where it listens.
+    """The gateway; it announces its address.
 
     Args:
         environ: its settings.
         stop_seconds: how long it may take to end.
-        cwd: its working directory, where it looks for `.env`.
+        cwd: its working directory, whose `.env` it reads.
     """
     return Child("gateway", module_command("gateway"), environ, cwd=cwd, stop_seconds=stop_seconds)
 
@@ -265,7 +265,7 @@ def workers(
         metrics_port: the first port to try; 0 = no metrics.
         stop_seconds: how long one may take to end.
         logs: the directory of their log files; None = they log where the parent does.
-        cwd: their working directory, where they look for `.env`.
+        cwd: their working directory, whose `.env` they read.
     """
     made = []
     for number, port in enumerate(free_ports(metrics_port, count), start=1):

@@ -19,7 +19,7 @@ _FAILURE_REASONS = {
     "timed_out": "The run used up its steps (simulated).",
 }
 
-#: What the answer of a submission does not show yet.
+#: Fields that the answer of a submission does not show yet.
 _NOT_YET = dict.fromkeys(
     ("downloaded_files", "screenshot_urls", "errors", "step_count", "max_screenshot_scrolls")
 )
@@ -58,7 +58,7 @@ def run_answer(run: Run, now: float) -> Json:
             "max_screenshot_scrolls": submission.scrolls,
         }
     elif run.plan.end == "flap":
-        # Only workflows do so on the real server; a task that flaps here has to show it.
+        # Only workflows have these on the real server; a task that flaps here has to show them.
         answer |= attempt_shown(run, now)
     return answer | {"run_request": orjson.Fragment(submission.request)}
 
@@ -135,7 +135,7 @@ def finished_at(run: Run, now: float) -> str | None:
 
 
 def app_url(run: Run) -> str:
-    """Where a person would look at it."""
+    """The URL at which a user sees it."""
     if run.submission.run_type == "task_v2":
         return f"{_APP_URL}runs/{run.hidden_id}"
     kind = "tasks" if run.submission.kind == "task" else "runs"
@@ -148,11 +148,11 @@ def beneath(run: Run) -> str:
 
 
 def output(run: Run, now: float) -> Json | None:
-    """What it brought, in its last attempt."""
+    """The output of its last attempt."""
     workflow = run.submission.workflow
     status = run.status(now)
     if run.end_replaced:
-        # It ended well, and keeps what it brought.
+        # It ended well, and keeps its output.
         return _output(run) if now >= run.ended and run.plan.status == "completed" else None
     if workflow is None or not workflow.blocks:
         return _output(run) if status == "completed" else None
@@ -170,7 +170,7 @@ def output(run: Run, now: float) -> Json | None:
 
 
 def files(run: Run, now: float) -> list[Json]:
-    """What it downloaded; a workflow that only waits has no browser."""
+    """Its downloads; a workflow that only waits has no browser."""
     if run.status(now) != "completed" or not _has_browser(run):
         return []
     return [
@@ -198,7 +198,7 @@ def screenshot_urls(run: Run, now: float) -> list[str] | None:
 
 
 def errors(run: Run, now: float) -> list[Json]:
-    """What went wrong, as codes."""
+    """Its error codes."""
     reason = failure_reason(run, now)
     return [{"error_code": "SIMULATED", "reasoning": reason}] if reason else []
 

@@ -60,7 +60,7 @@ class RunQuery(BaseModel):
 
 
 class RunHeaders(BaseModel):
-    """The headers of `POST /v1/run/workflows` that are looked at."""
+    """The headers of `POST /v1/run/workflows` that are read."""
 
     steps: Annotated[int | None, Field(alias="x-max-steps-override")] = None
 
@@ -79,7 +79,7 @@ class RunApi:
     Args:
         options: the limit on submissions, the release that is imitated, whether runs are listed.
         store: the runs.
-        webhooks: what reports them.
+        webhooks: reports them.
         clock: unix seconds.
     """
 
@@ -170,7 +170,7 @@ class RunApi:
         return json_reply(None)
 
     async def cancel_runs(self, request: web.Request) -> web.Response:
-        """`POST /v1/runs/cancel`; what cannot be canceled, or be reported, counts as failed."""
+        """`POST /v1/runs/cancel`; runs that cannot be canceled, or reported, count as failed."""
         fields = await read(CancelFields, request)
         cancelled: list[str] = []
         failed: list[str] = []
@@ -250,7 +250,7 @@ class RunApi:
         return self.reply(first_answer(run, prepared.echo, self.clock()))
 
     def reply(self, content: object) -> web.Response:
-        """Answer with what the imitated release has of it."""
+        """Answer with the fields that the imitated release has."""
         return json_reply(self.release.shown(content))
 
     def _list_query(self, given: dict[str, object]) -> ListQuery:
@@ -278,7 +278,7 @@ class RunApi:
         )
 
     async def _cancel(self, run_id: str) -> bool:
-        """Cancel a run and report it; false if it is canceled but its receiver is not there.
+        """Cancel a run and report it; false if it is canceled but its receiver is not reached.
 
         Raises:
             RefusedError: 404, there is none; 400, it is a task that is over.

@@ -1,4 +1,4 @@
-"""One simulated account: its parts, and the door through which every request comes."""
+"""One simulated account: its parts, and the entry of every request."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Simulator:
         router.add_route("*", "/{anything:.*}", self._door("unknown", _unknown))
 
     def _door(self, name: str, handler: Handler) -> Handler:
-        """Count a request and let the faults have it before anybody works on it."""
+        """Count a request and apply faults before it is handled."""
 
         async def door(request: web.Request) -> web.StreamResponse:
             self.ledger.note(name, self.clock())
@@ -104,13 +104,13 @@ class Simulator:
                         return await misbehave(request, action, handler)
                 return await handler(request)
             except ConnectionError:
-                # The client went away before its request was read: there is nobody to answer.
+                # The client went away before its request was read: nobody waits for the answer.
                 return web.Response()
 
         return door
 
     def _guarded(self, call: RouteCall) -> Handler:
-        """Let requests with a right key through to a call of the API."""
+        """Pass requests with a right key on to a call of the API."""
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             try:
@@ -138,10 +138,10 @@ async def _unknown(request: web.Request) -> web.StreamResponse:
 
 
 class Control:
-    """The simulator's own routes, which no API key guards and no fault touches.
+    """The simulator's own routes, which need no API key and have no faults.
 
     Args:
-        simulator: the one.
+        simulator: the simulator.
     """
 
     def __init__(self, simulator: Simulator) -> None:
@@ -198,7 +198,7 @@ class Control:
         return json_reply(self._simulator.faults.show())
 
     async def clear_faults(self, _request: web.Request) -> web.Response:
-        """`DELETE /_faults`: take every rule away."""
+        """`DELETE /_faults`: remove every rule."""
         self._simulator.faults.clear()
         return json_reply([])
 

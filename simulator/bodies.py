@@ -1,4 +1,4 @@
-"""Reading a request's JSON, and wording what is wrong with it the way FastAPI does."""
+"""Reading a request's JSON, and reporting its faults in FastAPI's format."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ async def read(model: type[ModelT], request: web.Request, *, context: object = N
 
     Args:
         model: its shape.
-        request: whose `Content-Type` has to be JSON's.
-        context: what the model's validators are told.
+        request: its `Content-Type` has to be JSON's.
+        context: for the model's validators.
 
     Raises:
         RefusedError: 422 for a body that is missing, no JSON or of another shape; 400 for one
@@ -59,20 +59,20 @@ def parsed(body: bytes) -> object:
     """Parse JSON.
 
     Raises:
-        RefusedError: 422 with the place of the mistake; 400 for what is no text.
+        RefusedError: 422 with the position of the mistake; 400 for bytes that are no text.
     """
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        # Python's own parser takes a little more, and says where it failed.
+        # Python's own parser accepts a little more, and reports where it failed.
         return _parsed_by_python(body)
 
 
 def field_errors(error: ValidationError, where: str) -> list[Json]:
-    """FastAPI's form of what is wrong.
+    """FastAPI's form of a validation error.
 
     Args:
-        error: what pydantic found.
+        error: pydantic's.
         where: `body`, `query` or `header`.
     """
     shown: list[Json] = []

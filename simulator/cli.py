@@ -15,7 +15,7 @@ cli = typer.Typer(add_completion=False)
 
 
 def main() -> None:
-    """Run the simulator until it is told to end."""
+    """Run the simulator until SIGTERM or Ctrl-C."""
     cli(prog_name="simulator")
 
 

@@ -1,4 +1,4 @@
-"""Sending one webhook: signed, and tried again as the real server does."""
+"""Sending one webhook: signed, and retried like the real server does."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import aiohttp
 
-#: Statuses that are tried again, besides every 5xx and no answer at all.
+#: Statuses after which it retries, besides every 5xx and no answer at all.
 _RETRIED = frozenset({403, 408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What came of one try.
+    """The result of one try.
 
     Args:
         headers: as sent, the signature among them.
@@ -39,7 +39,7 @@ class Attempt:
 
     @property
     def failure(self) -> str:
-        """What the server notes of it: nothing if it arrived."""
+        """The failure reason that the server keeps; none if it arrived."""
         if self.arrived:
             return ""
         if self.status_code is None:
@@ -49,7 +49,7 @@ class Attempt:
 
     @property
     def may_be_repeated(self) -> bool:
-        """Whether the server tries again after this."""
+        """Whether the server retries after this."""
         status = self.status_code
         return not self.arrived and (status is None or status >= 500 or status in _RETRIED)
 

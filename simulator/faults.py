@@ -1,4 +1,4 @@
-"""The switchboard of faults: which request meets which one."""
+"""The rules of faults: which request gets which one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ROUTES: tuple[str, ...] = get_args(Route)
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-#: The faults that take the place of the answer; an action holds at most one of them.
+#: The faults that replace the answer; an action holds at most one of them.
 _REQUEST_ANSWERS = (
     *(None, "status", "reset", "close", "truncate", "empty200", "html200"),
     *("drip", "huge", "unavailable", "garbage"),
@@ -52,7 +52,7 @@ class _Strict(BaseModel):
 
 
 class Match(_Strict):
-    """Which requests a rule is for: those that fit all that is given.
+    """The requests of a rule: those that match all given fields.
 
     Args:
         method: HTTP method, in capitals.
@@ -66,13 +66,13 @@ class Match(_Strict):
 
 
 class Action(_Strict):
-    """What happens instead of, or before, the answer.
+    """The fault: it replaces, delays or spoils the answer.
 
     Args:
         latency: seconds before the request is worked on.
         answer_latency: seconds between working on it and answering.
-        committed: the request takes effect although its answer is spoiled. Where the true answer
-            is what is spoiled (`mid_answer`, `truncate`, `drip`, `huge`) it always does.
+        committed: the request takes effect although its answer is spoiled. If the true answer is
+        spoiled (`mid_answer`, `truncate`, `drip`, `huge`) it always does.
         status: answer with this code, and `body` (JSON, or a text as it is; none if left out),
             `content_type`, `headers`.
         reset: RST `before` the body is read, `after_body`, or `mid_answer`.
@@ -83,7 +83,7 @@ class Action(_Strict):
         drip: bytes a second at which the true answer comes.
         huge: bytes of filler added to the true answer.
         unavailable: 503 `no_run` (No run was created, Retry-After: 5), `database` or `plain`.
-        garbage: a status line that is none.
+        garbage: an invalid status line.
         drop: a webhook is not sent, and the server does not know it.
         duplicate: a webhook is sent twice.
     """
@@ -119,7 +119,7 @@ class Action(_Strict):
 
     @property
     def answer(self) -> str | None:
-        """The name of the fault that takes the answer's place; None leaves the answer alone."""
+        """The name of the fault that replaces the answer; None = the answer stays."""
         return next(iter(self._given()), None)
 
     def _given(self) -> list[str]:
@@ -131,11 +131,11 @@ class Rule(_Strict):
     """One fault and the requests it is for.
 
     Args:
-        match: which requests.
-        action: what happens to them.
+        match: the requests.
+        action: the fault.
         times: after so many hits the rule is spent.
         share: 0 to 1, the part of the matching requests that it hits.
-        seconds: how long it stands, from when it was set.
+        seconds: how long it is in force, from when it was set.
     """
 
     match: Match = Match()
@@ -163,7 +163,7 @@ class _Standing:
 
 
 class Switchboard:
-    """The rules in force; the first that fits a request decides.
+    """The rules in force; the first that matches a request decides.
 
     Args:
         seed: makes the draws of `share` the same each time.
@@ -174,13 +174,13 @@ class Switchboard:
         self._random = Random(seed)
         self._clock = clock
         self._standing: list[_Standing] = []
-        #: Whether any rule is set: the one thing that a request without faults asks.
+        #: Whether any rule is set: the only check of a request without faults.
         self.armed = False
-        #: Whether a rule looks into bodies, so that they must be read before deciding.
+        #: Whether a rule reads bodies, so that they must be read before deciding.
         self.reads_bodies = False
 
     def add(self, rules: list[Rule]) -> None:
-        """Set further rules, after those that stand."""
+        """Add rules, after those in force."""
         now = self._clock()
         for rule in rules:
             until = float("inf") if rule.seconds is None else now + rule.seconds
@@ -188,17 +188,17 @@ class Switchboard:
         self._note_what_stands()
 
     def clear(self) -> None:
-        """Take every rule away."""
+        """Remove every rule."""
         self._standing.clear()
         self._note_what_stands()
 
     def hit(self, method: str, route: str, body: bytes) -> Action | None:
-        """Decide what happens to a request, and count it.
+        """Choose the fault of a request, and count the hit.
 
         Args:
             method: HTTP method.
             route: the call's name.
-            body: the request's, or empty while no rule looks into bodies.
+            body: the request's, or empty while no rule reads bodies.
         """
         if not self.armed:
             return None

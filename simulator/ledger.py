@@ -1,4 +1,4 @@
-"""What really happened, counted exactly, for whoever checks a client against it."""
+"""Exact counts of what really happened, to check a client against them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SUBMISSION_ROUTES = frozenset({"run_task", "run_workflow", "login", "download_fi
 
 
 class Ledger:
-    """Notes when requests arrive, before any fault or refusal touches them."""
+    """Records when requests arrive, before any fault or refusal."""
 
     def __init__(self) -> None:
         self._requests = array("d")
@@ -57,7 +57,7 @@ class Ledger:
 
 
 def densest_window(times: Sequence[float], window: float) -> int:
-    """The most arrivals within any window, wherever it begins.
+    """The most arrivals within any window.
 
     Args:
         times: arrivals in order, in seconds.

@@ -23,11 +23,11 @@ class SubmissionLimit:
             now: unix seconds.
 
         Raises:
-            RefusedError: 429, in the server's words.
+            RefusedError: 429, with the server's text.
         """
         if not self._limit:
             return
-        # The deque holds the last `limit` times only: its first element is the one that counts.
+        # The deque holds the last `limit` times only: its first element decides.
         accepted = self._accepted
         if len(accepted) == self._limit and now - accepted[0] < self._window:
             raise RefusedError(429, f"Maximum {self._limit} requests per {self._window:g} seconds")

@@ -23,18 +23,18 @@ _SPOILERS = frozenset({"truncate", "drip", "huge"})
 
 
 async def misbehave(request: web.Request, action: Action, handler: Handler) -> web.StreamResponse:
-    """Answer a request the way a fault says.
+    """Answer a request as a fault says.
 
     Args:
-        request: the one that was hit.
-        action: what happens to it.
+        request: the request.
+        action: its fault.
         handler: gives the true answer; running it is what commits the request.
     """
     exchange = _Exchange(request, action)
     if action.reset == "before":
         await asyncio.sleep(action.latency)
         return exchange.reset()
-    # First of all: it could not be read any more once the client has lost patience and gone.
+    # First of all: it cannot be read any more once the client has gone.
     await request.read()
     await asyncio.sleep(action.latency)
     kind = action.answer
@@ -79,13 +79,13 @@ class _Exchange:
             self.request.transport.write(data)
 
     def finish(self) -> web.Response:
-        """Close with a FIN; the response goes nowhere, aiohttp only asks for one."""
+        """Close with a FIN; the response goes nowhere, aiohttp only requires one."""
         if self.request.transport is not None:
             self.request.transport.close()
         return web.Response()
 
     def reset(self) -> web.Response:
-        """Close with an RST, which a socket that lingers for no time sends."""
+        """Close with an RST: the socket's linger time is 0."""
         transport = self.request.transport
         if transport is not None:
             endpoint = transport.get_extra_info("socket")
@@ -162,7 +162,7 @@ async def _huge(exchange: _Exchange) -> web.Response:
     if body.endswith(b"}"):
         body = body[:-1] + b',"filler":"' + b"x" * size + b'"}'
     else:
-        # A list or null: blanks behind it leave it the same JSON.
+        # A list or null: blanks after it do not change the JSON.
         body += b" " * size
     return web.Response(status=exchange.true_status, body=body, content_type="application/json")
 

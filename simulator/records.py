@@ -12,12 +12,12 @@ from simulator.replies import ORGANIZATION, Json, stamp
 
 
 def webhook_content(run: Run, now: float, *, replay: bool = False) -> Json:
-    """What a webhook reports.
+    """The body of a webhook.
 
     Args:
-        run: whose end it is.
+        run: the run that ended.
         now: unix seconds.
-        replay: a further one that was asked for, which shows less.
+        replay: a further one that was requested, which shows less.
     """
     if run.submission.kind == "workflow":
         body = _workflow_webhook(run, now, replay=replay)

@@ -1,4 +1,4 @@
-"""Answers in HTTP: JSON, and refusals in the words of the real server."""
+"""Answers in HTTP: JSON, and refusals with the real server's texts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RefusedError(Exception):
 
     Args:
         status: HTTP status code.
-        detail: what stands under `detail`: a text, or a list of field errors (422).
+        detail: the value of `detail`: a text, or a list of field errors (422).
     """
 
     def __init__(self, status: int, detail: object) -> None:
@@ -34,17 +34,17 @@ class RefusedError(Exception):
 
 
 def json_reply(content: object, status: int = 200) -> web.Response:
-    """Answer with JSON; what JSON does not know is written as text."""
+    """Answer with JSON; types unknown to JSON become texts."""
     return web.Response(
         body=orjson.dumps(content, default=str), status=status, headers=_JSON_HEADERS
     )
 
 
 def not_found() -> RefusedError:
-    """What the real server says of a path it does not know."""
+    """The real server's answer to an unknown path."""
     return RefusedError(404, "Not Found")
 
 
 def stamp(at: float) -> str:
-    """The server's form of a time: UTC without saying so."""
+    """The server's form of a time: UTC without an offset."""
     return datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat(timespec="microseconds")

@@ -1,4 +1,4 @@
-"""Every call of the API: its method, its path, its name and what answers it."""
+"""Every call of the API: its method, path, name and handler."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RouteCall(NamedTuple):
         method: HTTP method.
         path: with the names of its variable parts in braces.
         name: in fault rules and in the ledger.
-        answer: what answers it.
+        answer: its handler.
         open: it needs no key.
     """
 

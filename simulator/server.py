@@ -1,4 +1,4 @@
-"""Listening: for a test inside its own event loop, or for good as a process."""
+"""Listening: within a test's event loop, or as a process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from simulator.model.options import Options
 
 _BACKLOG = 2048
 
-#: An end does not wait for requests that are held up on purpose; aiohttp reads 0 as "for ever".
+#: Shutdown does not wait for requests delayed by faults; aiohttp reads 0 as "for ever".
 _SHUTDOWN_SECONDS = 0.05
 
 
@@ -31,7 +31,7 @@ async def serving(
         keepalive_timeout: seconds after which an idle connection is closed.
 
     Raises:
-        OSError: the address cannot be had.
+        OSError: the address is not available.
     """
     runner = web.AppRunner(
         simulator.app(),
@@ -57,7 +57,7 @@ async def serve(options: Options, host: str, port: int, announce: Callable[[str]
         options: how the simulator behaves.
         host: the address to listen at.
         port: 0 takes a free one.
-        announce: told the base URL once it answers.
+        announce: called with the base URL once it answers.
     """
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()

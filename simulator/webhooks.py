@@ -18,7 +18,7 @@ from simulator.model.store import Clock, Store
 from simulator.records import webhook_content
 from simulator.replies import Json
 
-#: What a fault rule calls the sending of a webhook.
+#: The route name of webhooks in fault rules.
 WEBHOOK_ROUTE = "webhook"
 
 
@@ -29,7 +29,7 @@ class Webhooks:
         sender: sends them.
         clock: unix seconds.
         faults: may drop, delay or double one.
-        store: lets waiting runs start, whose end is not known before.
+        store: starts waiting runs, whose ends are not known before.
         imitated: the release that is imitated.
     """
 
@@ -61,7 +61,7 @@ class Webhooks:
         self.arm()
 
     def arm(self) -> None:
-        """Set the timer for what comes next, unless it is set for that or sooner."""
+        """Set the timer for the next end, unless it is set for that or sooner."""
         following = min(self._due[0][0] if self._due else math.inf, self._store.next_start())
         if following >= self._timer_at:
             return
@@ -86,7 +86,7 @@ class Webhooks:
                 self.counts["duplicated"] += 1
                 await self._sender.deliver(run.submission.webhook_url, body, run.api_key)
         attempt = await self._sender.deliver(run.submission.webhook_url, body, run.api_key)
-        # A text stays: a later success does not clear it.
+        # A failure reason stays: a later success does not clear it.
         run.webhook_failure_reason = run.webhook_failure_reason or attempt.failure
         if attempt.status_code is None:
             run.lose_end(self._imitated)
@@ -94,10 +94,10 @@ class Webhooks:
         return attempt
 
     async def replay(self, run: Run, url: str) -> Json:
-        """Try once, now, and tell what came of it.
+        """Try once, now, and return the result.
 
         Args:
-            url: the receiver, which need not be the run's own.
+            url: the receiver, not always the run's own.
         """
         body = self._body(run, replay=True)
         attempt = await self._sender.send(url, body, run.api_key)
@@ -112,7 +112,7 @@ class Webhooks:
         }
 
     async def close(self) -> None:
-        """Forget what is due and stop what is under way."""
+        """Drop webhooks that are due and stop those under way."""
         self._due.clear()
         if self._timer is not None:
             self._timer.cancel()

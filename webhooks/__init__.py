@@ -1,1 +1,1 @@
-"""Webhooks as worker and gateway share them: signing, verifying, sending, where they may go."""
+"""Webhook code of worker and gateway: signing, verifying, sending, and checking URLs."""

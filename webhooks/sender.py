@@ -1,10 +1,10 @@
-"""Sending a webhook to somebody's URL, once.
+"""Sending a webhook to a user's URL, once.
 
-The URL is a stranger's. So its addresses are checked, and what was checked is what is connected to:
-a name is looked up once for a connection, by us (`resolver.py`). A proxy is asked for a way to such
-an address, not to the name, which it might find elsewhere; only where all addresses are allowed the
-name is left to it. No redirect is followed, no cookie kept, and of the answer no more is read than
-shows what is wrong.
+The URL is not trusted. So its addresses are checked, and the connection goes to a checked one: a
+name is looked up once for a connection, by us (`resolver.py`). A proxy gets such an address: it
+might resolve the name otherwise. It gets the name only if all addresses are allowed. No
+redirect is followed, no cookie kept, and only the beginning of the answer is read, to show what is
+wrong.
 """
 
 import asyncio
@@ -35,15 +35,15 @@ from webhooks.url_policy import (
 
 #: Bytes that are read of an answer, and seconds that reading them may take.
 MAX_ANSWER, ANSWER_SECONDS = 4096, 2.0
-#: Seconds. A receiver that asks for more time than this is asked again then.
+#: The longest Retry-After that is kept, in seconds; longer ones are cut to it.
 MAX_RETRY_AFTER = 86_400.0
 #: Connections to one receiver at once.
 PER_HOST = 25
 
-#: Bytes. aiohttp warns of a larger body that is bytes, because it writes them at one go.
+#: Bytes. aiohttp warns of larger bodies of type bytes, because it writes them at one go.
 _LARGE_BODY = 1024 * 1024
 
-#: What a failure to connect is called.
+#: The name of a failure to connect.
 _CAUSES = {socket.gaierror: "its name is not found", ConnectionRefusedError: "connection refused"}
 
 #: Looks a name up: host and port in, its addresses out; raises an OSError if it has none.
@@ -51,16 +51,16 @@ LookUp = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class Posted(NamedTuple):
-    """What came of one webhook.
+    """The result of one webhook.
 
     Args:
         status: the receiver's answer; None = none came.
         body: the answer's first 4,096 bytes.
         latency_ms: how long it took, milliseconds.
-        retry_after: seconds after which the receiver wants to be asked again, a day at most.
+        retry_after: seconds of the receiver's Retry-After, a day at most.
         error: why it was not delivered; '' = it was. It quotes neither the answer nor the URL.
         refused: webhooks may not go there; nothing was sent.
-        is_private: that is so because an address is not of the public internet.
+        is_private: it was refused because an address is not of the public internet.
     """
 
     status: int | None = None
@@ -83,7 +83,7 @@ class Outbound:
         per_host: connections to one receiver at once.
         look_up: how names become addresses; None = as the system knows them.
         tls: True verifies with the system's certificates; an SSLContext is used as it is.
-        proxies: lead to the receivers; without, all are spoken to directly.
+        proxies: lead to the receivers; without, connections are direct.
     """
 
     def __init__(
@@ -108,16 +108,16 @@ class Outbound:
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], timeout: float
     ) -> Posted:
-        """Send a webhook; whatever comes of it is told, not raised.
+        """Send a webhook; errors are returned in the result, not raised.
 
         Args:
-            url: where to.
-            body, headers: what is sent.
+            url: the receiver's.
+            body, headers: those of the request.
             timeout: seconds for all of it.
         """
         start = time.monotonic()
         try:
-            # An address never comes to the resolver, which judges names.
+            # An address never comes to the resolver, which checks names.
             target = checked_url(url, allow_private=self._allow_private)
             posted = await self._post(target, body, headers, timeout)
         except TargetRefusedError as refusal:
@@ -126,7 +126,7 @@ class Outbound:
                 refused=True,
                 is_private=isinstance(refusal, PrivateTargetError),
             )
-        except Exception as exc:  # noqa: BLE001 - a stranger's server may do anything
+        except Exception as exc:  # noqa: BLE001 - the receiver may do anything
             posted = Posted(error=_words(exc, timeout))
         return posted._replace(latency_ms=round((time.monotonic() - start) * 1000))
 
@@ -165,7 +165,7 @@ class Outbound:
     def _connector(self, proxy: ProxyServer | None) -> aiohttp.TCPConnector:
         options: dict[str, Any] = {
             "resolver": _CheckedResolver(self._look_up, self._allow_private),
-            "use_dns_cache": False,  # each connection goes to what was checked for it
+            "use_dns_cache": False,  # each connection goes to an address checked for it
             "limit": 0,
             "limit_per_host": self._per_host,
             "keepalive_timeout": IDLE_LIMIT,
@@ -197,7 +197,7 @@ class _CheckedResolver(AbstractResolver):
         self,
         host: str,
         port: int = 0,
-        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 - it asks for both
+        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 - both are requested
     ) -> list[ResolveResult]:
         """Look a name up, once."""
         found = [ipaddress.ip_address(text) for text in await self._look_up(host, port)]
@@ -221,7 +221,7 @@ class _CheckedResolver(AbstractResolver):
 
 
 class _LeftToTheProxy(AbstractResolver):
-    """Gives aiohttp a name as it is, to be sent to a proxy."""
+    """Gives aiohttp a name unresolved, to be sent to a proxy."""
 
     async def resolve(
         self,
@@ -273,7 +273,7 @@ class _ThroughProxy(aiohttp.TCPConnector):
 
 
 async def _beginning(answer: aiohttp.ClientResponse) -> bytes:
-    """Read what shows what is wrong; a body that breaks off makes an answer no other one."""
+    """Read the beginning of a body; one that breaks off does not change the result."""
     read = b""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -284,18 +284,18 @@ async def _beginning(answer: aiohttp.ClientResponse) -> bytes:
                 read += chunk
     except (aiohttp.ClientError, OSError, TimeoutError):
         pass
-    answer.close()  # what is left of it must not meet the next webhook
+    answer.close()  # the rest of it must not reach the next webhook
     return read
 
 
 def _words(exc: Exception, timeout: float) -> str:
-    """Say why no answer came: classes of errors only, since their words may quote the URL."""
+    """Say why no answer came: classes of errors only, since their texts may quote the URL."""
     if isinstance(exc, TimeoutError):
         return f"did not answer within {timeout:g} s"
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
         return f"could not be reached: {type(exc.certificate_error).__name__}"
     if isinstance(exc, aiohttp.ClientConnectorError):
-        if isinstance(exc.os_error, TunnelError):  # where the proxy is, is not told to strangers
+        if isinstance(exc.os_error, TunnelError):  # the proxy's address is not shown to users
             return f"could not be reached: the proxy {exc.os_error.why}"
         cause = type(exc.os_error)
         return f"could not be reached: {_CAUSES.get(cause, cause.__name__)}"

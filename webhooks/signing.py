@@ -1,4 +1,4 @@
-"""The headers of a webhook that we send: signed as Skyvern signs, and by standard-webhooks."""
+"""The headers of a webhook that we send: signed like Skyvern's, and by standard-webhooks."""
 
 import hashlib
 import hmac
@@ -25,8 +25,8 @@ def webhook_headers(
     same at each try of a webhook, and the timestamp is covered by the signature.
 
     Args:
-        body: what is sent, in UTF-8.
-        webhook_id: tells the receiver what came twice.
+        body: in UTF-8.
+        webhook_id: lets the receiver recognize repeated webhooks.
         key: the account's API key.
         secrets: `whsec_…`; each makes a signature, none makes none.
         signed: Skyvern's signature and its timestamp, with a space between; '' = there is none.

@@ -1,6 +1,6 @@
-"""Which URLs a webhook may go to: whoever hands in a job names one, and must not reach our network.
+"""Which URLs a webhook may go to: the caller that submits a job must not reach our network.
 
-Pure functions. A name is looked up elsewhere (`sender.py`); what it stands for is judged here.
+Pure functions. Names are looked up elsewhere (`sender.py`); their addresses are checked here.
 """
 
 import ipaddress
@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import yarl
 
-#: What needs no quoting: such a URL is sent to byte by byte as it was given.
+#: Characters that need no quoting: a URL is used byte by byte as given.
 _QUOTED = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 
-#: What no host of the public internet has (IANA's registries of special-purpose addresses). It is
-#: not left to Python alone, of which one patch release knows more of them than another.
+#: Addresses that no host of the public internet has (IANA's special-purpose registries). Python's
+#: own list is not enough: it differs between patch releases.
 _SPECIAL = tuple(
     map(
         ipaddress.ip_network,
@@ -39,19 +39,19 @@ _SPECIAL = tuple(
         ),
     )
 )
-#: What IPv6 gives to hosts anywhere; all else of it has a purpose of its own.
+#: The part of IPv6 for hosts anywhere; the rest has special purposes.
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-#: IPv6 that stands for IPv4: translated by a gateway (RFC 6052), and in the oldest form (RFC 4291).
+#: IPv6 that contains IPv4: translated by a gateway (RFC 6052), and in the oldest form (RFC 4291).
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
-#: The upper halves of interface ids that stand for IPv4 in any network (ISATAP, RFC 5214).
+#: The upper halves of interface ids that contain IPv4 in any network (ISATAP, RFC 5214).
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class TargetRefusedError(Exception):
-    """A webhook may not go there; the words name no more of the URL than its host."""
+    """A webhook may not go there; the message names only the host of the URL."""
 
 
 class PrivateTargetError(TargetRefusedError):
@@ -59,10 +59,10 @@ class PrivateTargetError(TargetRefusedError):
 
 
 def checked_url(url: str, *, allow_private: bool) -> yarl.URL:
-    """Return a URL as it is sent to.
+    """Return a URL in the form that is requested.
 
     Args:
-        url: somebody's.
+        url: a user's.
         allow_private: whether an address in it need not be public.
 
     Raises:
@@ -84,10 +84,10 @@ def checked_url(url: str, *, allow_private: bool) -> yarl.URL:
 
 
 def literal_of(host: str) -> _Address | None:
-    """Return the address that a URL's host is; None = it is a name.
+    """Return a URL's host as an address; None = it is a name.
 
-    2130706433, 0x7f.1, 127.1 and 0177.0.0.1 all are 127.0.0.1 to some. Nobody needs to write an
-    address like that, so it is refused; as in browsers a last part that is a number tells one.
+    2130706433, 0x7f.1, 127.1 and 0177.0.0.1 all are 127.0.0.1 to some programs. Such addresses
+    are refused; as in browsers, a host whose last part is a number is an address.
 
     Raises:
         TargetRefusedError: it is an address in another form than the usual one.
@@ -105,7 +105,7 @@ def literal_of(host: str) -> _Address | None:
 
 
 def is_public(address: _Address) -> bool:
-    """Say whether an address is one of the public internet, what it wraps included."""
+    """Say whether an address, with those inside it, is of the public internet."""
     if isinstance(address, ipaddress.IPv6Address):
         if int(address) >> 32 & 0xFFFFFFFF in _ISATAP and not is_public(_last(address)):
             return False
@@ -118,7 +118,7 @@ def is_public(address: _Address) -> bool:
 
 
 def _wrapped(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
-    """Give the IPv4 addresses that an IPv6 address stands for, and packets to it may end up at."""
+    """Yield the IPv4 addresses inside an IPv6 address, where packets to it may end up."""
     if address.ipv4_mapped is not None:
         yield address.ipv4_mapped
     elif address.sixtofour is not None:

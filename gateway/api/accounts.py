@@ -1,4 +1,4 @@
-"""Whole accounts: pausing them, their limits, and what people did to them."""
+"""Whole accounts: pausing them, their limits, and their audit."""
 
 from typing import Annotated, Any
 
@@ -7,12 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from gateway.api.list_turns import listing
-from gateway.auth.audit import tell
+from gateway.auth.audit import set_detail
 from gateway.auth.tokens import requires
 from gateway.http.problems import answers
 from gateway.http.request_body import body_of, json_answer
 from gateway.state.state import gate_of
-from gateway.tenants.scope import Account, queue_of, sight_of
+from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.store.limits import change_words
 
 router = APIRouter(tags=["accounts"])
@@ -47,7 +47,7 @@ class LimitsShown(BaseModel):
         description="What holds.", examples=[{"concurrent_runs": 20.0}]
     )
     environment: dict[str, float] = Field(
-        description="What the worker that started last was told.",
+        description="What the worker that started last had set.",
         examples=[{"concurrent_runs": 10.0}],
     )
     live: dict[str, float] = Field(
@@ -60,7 +60,7 @@ class Pausing(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: str = Field("", max_length=200, description="Shown to all who look.")
+    reason: str = Field("", max_length=200, description="Shown to all users.")
 
 
 class Paused(BaseModel):
@@ -82,7 +82,7 @@ class Resumed(BaseModel):
 
 
 class AuditShown(BaseModel):
-    """What people did, the newest first."""
+    """Audit notes, the newest first."""
 
     notes: list[dict[str, Any]] = Field(
         examples=[
@@ -100,7 +100,7 @@ class AuditShown(BaseModel):
         ]
     )
     before: str | None = Field(
-        description="What the next page is asked for with; null: this is the last.",
+        description="The `cursor` of the next page; null: this is the last.",
         examples=[None],
     )
 
@@ -123,10 +123,10 @@ async def set_limits(account: Named, request: Request) -> Response:
 
     Needs the scope `operate`.
     """
-    asked = await gate_of(request).room.model(request, LimitsSet)
-    given: dict[str, float | None] = asked.model_dump(include=asked.model_fields_set)
+    body = await gate_of(request).body_memory.model(request, LimitsSet)
+    given: dict[str, float | None] = body.model_dump(include=body.model_fields_set)
     found = await queue_of(request).set_limits(given, account)
-    tell(request, change_words(given))
+    set_detail(request, change_words(given))
     return json_answer(found.as_dict())
 
 
@@ -145,9 +145,9 @@ async def pause_account(account: Named, request: Request) -> Response:
 
     Needs the scope `operate`.
     """
-    asked = await gate_of(request).room.model(request, Pausing)
-    await queue_of(request).pause(account, asked.reason)
-    tell(request, asked.reason)
+    body = await gate_of(request).body_memory.model(request, Pausing)
+    await queue_of(request).pause(account, body.reason)
+    set_detail(request, body.reason)
     return json_answer({"account": account, "paused": True})
 
 
@@ -163,13 +163,13 @@ async def pause_account(account: Named, request: Request) -> Response:
 async def resume_account(account: Named, request: Request) -> Response:
     """End an account's pause; where there is none, its hold.
 
-    Who ends a hold has looked at what it was for: after a hold for lost claims this says that their
-    runs were looked for. Needs the scope `operate`.
+    Check its reason first: ending a hold for lost claims confirms that their runs were looked for.
+    Needs the scope `operate`.
     """
     queue = queue_of(request)
     ended = await queue.resume(account)
     held = (await queue.stats())[account].hold_reason
-    tell(request, f"it was held by: {ended}" if ended else "nothing held it")
+    set_detail(request, f"it was held by: {ended}" if ended else "nothing held it")
     return json_answer({"account": account, "ended": ended or None, "held": held})
 
 
@@ -192,7 +192,7 @@ async def read_audit(
     limit: Annotated[int, Query(ge=1, le=1000, description="How many.", examples=[50])] = 50,
 ) -> Response:
     """Return who did what to an account, and when, the newest first. Needs the scope `read`."""
-    whose = account or sight_of(request).default
+    whose = account or tenant_scope_of(request).default
     async with listing(request) as queue:
         notes = await queue.audit(whose, before=before, limit=limit)
         then = notes[-1].id if len(notes) == limit else None

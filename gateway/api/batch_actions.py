@@ -1,4 +1,4 @@
-"""Lists of jobs, and what is done to whole batches: pausing, resuming, trying again."""
+"""Lists of jobs, and actions on whole batches: pausing, resuming, retrying."""
 
 import asyncio
 from typing import Annotated, Any
@@ -19,11 +19,11 @@ from gateway.api.schemas import (
     job_values,
     warning_values,
 )
-from gateway.auth.audit import tell
+from gateway.auth.audit import set_detail
 from gateway.auth.tokens import requires
 from gateway.http.problems import answers
 from gateway.http.request_body import json_answer
-from gateway.tenants.scope import Account, queue_of, sight_of
+from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue import AsyncRunQueue
 from runqueue.errors import BatchNotFound
 from runqueue.ids import is_id
@@ -44,9 +44,9 @@ Reason = Annotated[
     ),
 ]
 
-#: A cursor may hold ids of jobs that the page before had no room for.
+#: A cursor may hold ids of jobs that did not fit into the page before.
 _LONGEST_CURSOR = 16_000
-#: Jobs that are put into words at a time: a millisecond of the event loop.
+#: Jobs that are encoded at a time: a millisecond of the event loop.
 _SHOWN_AT_ONCE = 50
 
 _WORDS = {
@@ -54,7 +54,7 @@ _WORDS = {
     409: f"batch {EXAMPLE_BATCH} was canceled, and does not go on",
 }
 _BATCH: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The batch as it stands.", "model": BatchShown},
+    200: {"description": "The batch as it is now.", "model": BatchShown},
     **answers(401, 403, 404, 409, 503, words=_WORDS),
 }
 
@@ -116,7 +116,7 @@ async def list_jobs(
     The work of a page is bounded: one may be empty that is not the last. Without a state or a
     batch jobs come in no order, and some may come twice. Needs the scope `read`.
     """
-    whose = sight_of(request).whose(account)
+    whose = tenant_scope_of(request).whose(account)
     async with listing(request) as queue:
         page = await queue.list_jobs(
             state,
@@ -133,7 +133,7 @@ async def list_jobs(
         for start in range(0, len(page.jobs), _SHOWN_AT_ONCE):
             some = page.jobs[start : start + _SHOWN_AT_ONCE]
             shown += [job_values(job, result=False) for job in some]
-            await asyncio.sleep(0)  # others are answered meanwhile
+            await asyncio.sleep(0)  # other requests are answered meanwhile
         return json_answer({"jobs": shown, "cursor": page.cursor or None})
 
 
@@ -174,10 +174,9 @@ async def resume_batch(batch_id: BatchId, request: Request) -> Response:
 async def retry_callbacks(
     batch_id: BatchId, request: Request, callback: Callback = None
 ) -> Response:
-    """Have the `callback_url` of a batch told what was given up; a header names another URL.
+    """Send the callbacks of a batch again that were given up; a header names another URL.
 
-    The callbacks have the ids that they had, and say how the batch stands now. Needs the scope
-    `operate`.
+    The callbacks keep their ids, and report the batch's present state. Needs the scope `operate`.
     """
     url = callback_of(callback)
     queue = queue_of(request)
@@ -205,10 +204,10 @@ async def retry_failed(
     queue = queue_of(request)
     account = await _owner(queue, batch_id)
 
-    def told(done: Retried) -> None:
-        tell(request, f"{done.jobs:,} jobs are ready again{done.words}")
+    def note_progress(done: Retried) -> None:
+        set_detail(request, f"{done.jobs:,} jobs are ready again{done.words}")
 
-    flow = flows.retry_failed(account, batch_id, told, reason=reason, canceled=canceled)
+    flow = flows.retry_failed(account, batch_id, note_progress, reason=reason, canceled=canceled)
     done = await flows.drive_async(flow, queue.send)
     return json_answer({"batch_id": batch_id, **done.as_dict()})
 

@@ -1,4 +1,4 @@
-"""What the query of an upload says of its batch: whose it is, and what it does by itself."""
+"""The query of an upload: the account and the rules of its batch."""
 
 from typing import Annotated
 
@@ -69,22 +69,24 @@ class Opening(BaseModel):
     )
     callback_url: str | None = Field(
         None,
-        description="Told when the batch is over. Proxies and clients log queries: one that holds a"
-        f" secret goes in the header `{CALLBACK_HEADER}`.",
+        description="Gets an event when the batch is over. Proxies and clients log queries: one"
+        f" that holds a secret goes in the header `{CALLBACK_HEADER}`.",
         examples=["https://shop.example/hook"],
     )
     callback_at: list[float] = Field(
-        [], description="Also told when these shares of it have ended.", examples=[[0.5, 0.9]]
+        [],
+        description="Also gets an event when these shares of it have ended.",
+        examples=[[0.5, 0.9]],
     )
 
     def rules(self, callback: str | None) -> BatchRules:
-        """Return what the batch does by itself, once all of it is right.
+        """Return the rules of the batch, once all of them are valid.
 
         Args:
-            callback: what the header says.
+            callback: the header's value.
 
         Raises:
-            FieldsRefused: it names every field at fault.
+            FieldsRefused: names every field at fault.
         """
         faults = []
         if not self.name.isprintable():
@@ -113,7 +115,7 @@ def callback_of(header: str | None) -> str | None:
     """Return the `callback_url` that a header names; None = there is no header.
 
     Raises:
-        FieldsRefused: it is none.
+        FieldsRefused: it is no valid URL.
     """
     if header is None:
         return None

@@ -20,7 +20,7 @@ from gateway.api.schemas import (
 from gateway.api.upload import UploadOutcome, UploadRequest, upload
 from gateway.api.upload_check import UploadWork
 from gateway.auth.tokens import requires
-from gateway.http.places import hold
+from gateway.http.holds import hold
 from gateway.http.problems import FieldFault, answers
 from gateway.http.request_body import (
     body_of,
@@ -31,14 +31,14 @@ from gateway.http.request_body import (
     json_answer,
 )
 from gateway.state.state import gate_of
-from gateway.tenants.scope import Account, queue_of, sight_of
+from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.errors import BatchMismatch
 from runqueue.records.batch import BatchStatus
 from runqueue.tracing import ambient
 
 router = APIRouter(tags=["batches"])
 
-#: What lines of JSON are called.
+#: Content types of lines of JSON.
 KINDS: Final = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
 _PACKED = {"": False, "identity": False, "gzip": True, "x-gzip": True}
 
@@ -46,7 +46,7 @@ BatchId = Annotated[str, Path(description="The batch's id.", examples=[EXAMPLE_B
 
 
 class UploadCounts(BaseModel):
-    """Lines by what became of them."""
+    """Numbers of lines by outcome."""
 
     new: int = Field(examples=[1000])
     known: int = Field(description="Their keys were known, with the same request.", examples=[0])
@@ -66,7 +66,7 @@ class ConflictingLine(BaseModel):
 
 
 class UploadAnswer(BaseModel):
-    """What became of an upload."""
+    """The outcome of an upload."""
 
     batch_id: str | None = Field(
         description="The batch; null: nothing was new, and no single batch has all of it.",
@@ -114,21 +114,23 @@ _WORDS = {
 async def create_batch(
     request: Request, opening: Annotated[Opening, Query()], callback: Callback = None
 ) -> Response:
-    """Hand in one job a line, with `Content-Encoding: gzip` or plain.
+    """Submit one job a line, with `Content-Encoding: gzip` or plain.
 
-    None of it runs before all of it has arrived. If a line is bad, nothing is accepted (but with
-    `skip_invalid`), and the first hundred faults are named; likewise if the upload breaks off. The
+    No job runs before the whole upload has arrived. If a line is bad, nothing is accepted (except
+    with `skip_invalid`), and the first hundred faults are named; likewise if it breaks off. The
     same upload again makes no second job of a line with a `custom_id`. Needs the scope `enqueue`.
     """
     gate = gate_of(request)
-    asked = _asked(request, opening, callback)
-    bearer = sight_of(request).name
+    upload_request = _upload_request(request, opening, callback)
+    bearer = tenant_scope_of(request).name
     hold(request, gate.uploads, bearer, "too many uploads are under way; try again")
-    async with gate.checks.check(asked.lines, bearer, gone_of(request)) as check:
-        return _answer_of(await upload(queue_of(request), check, asked, chunks_of(request)))
+    async with gate.checks.check(upload_request.lines, bearer, gone_of(request)) as check:
+        return _answer_of(
+            await upload(queue_of(request), check, upload_request, chunks_of(request))
+        )
 
 
-def _asked(request: Request, opening: Opening, callback: str | None) -> UploadRequest:
+def _upload_request(request: Request, opening: Opening, callback: str | None) -> UploadRequest:
     check_kind(request, *KINDS)
     packed = _PACKED.get(request.headers.get("content-encoding", "").strip().lower())
     if packed is None:
@@ -136,7 +138,7 @@ def _asked(request: Request, opening: Opening, callback: str | None) -> UploadRe
     rules = opening.rules(callback)
     settings = gate_of(request).settings
     lines = UploadWork(
-        account=sight_of(request).whose(opening.account),
+        account=tenant_scope_of(request).whose(opening.account),
         namespace=opening.namespace,
         skip_invalid=opening.skip_invalid,
         is_gzip=packed,
@@ -205,14 +207,14 @@ async def list_batches(
     cursor: Annotated[
         str, Query(max_length=200, description="That of the page before.", examples=[""])
     ] = "",
-    limit: Annotated[int, Query(ge=1, le=1000, description="To look at.", examples=[100])] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="To read.", examples=[100])] = 100,
 ) -> Response:
     """Return a page of the batches of an account.
 
-    A page looks at `limit` batches: with a status one may be empty that is not the last. Needs the
+    A page reads `limit` batches: with a status, a page that is not the last may be empty. Needs the
     scope `read`.
     """
-    whose = sight_of(request).whose(account)
+    whose = tenant_scope_of(request).whose(account)
     async with listing(request) as queue:
         page = await queue.list_batches(whose, cursor=cursor, limit=limit)
         shown = [batch_values(one) for one in page.batches if status in {None, one.status}]
@@ -224,12 +226,12 @@ async def list_batches(
     summary="Read a batch",
     dependencies=[Depends(requires("read"))],
     responses={
-        200: {"description": "The batch as it stands.", "model": BatchShown},
+        200: {"description": "The batch as it is now.", "model": BatchShown},
         **answers(401, 403, 404, 503, words=_NO_BATCH),
     },
 )
 async def read_batch(batch_id: BatchId, request: Request) -> Response:
-    """Read a batch, and how many of its jobs stand where. Needs the scope `read`."""
+    """Read a batch, and how many of its jobs are in each state. Needs the scope `read`."""
     return json_answer(batch_values(await queue_of(request).get_batch(batch_id)))
 
 

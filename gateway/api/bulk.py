@@ -27,11 +27,11 @@ def read_job(raw: bytes, account: str, key: str | None) -> JobSpec:
 
     Args:
         raw: the job, as a line of a batch file.
-        account: whose it is if it does not say so itself.
-        key: what the header Idempotency-Key names it; None = there is none.
+        account: its account if it names none.
+        key: the header Idempotency-Key; None = there is none.
 
     Raises:
-        InvalidJob: it names every field at fault.
+        InvalidJob: names every field at fault.
     """
     spec = read_line(raw, account)
     if key is not None:
@@ -43,7 +43,7 @@ def read_job(raw: bytes, account: str, key: str | None) -> JobSpec:
 
 
 def warnings_of(spec: JobSpec) -> list[FieldWarning]:
-    """Return what of a job will not do what its sender may expect."""
+    """Return warnings: fields of a job that will not do what its sender may expect."""
     hosts = PrivateHosts()
     hosts.note(spec.body)
     return hosts.warnings()
@@ -54,7 +54,7 @@ class OneJob:
     """A body that is one job: see `read_job`.
 
     Args:
-        traceparent: the trace of a job that names none itself.
+        traceparent: the trace of a job that names none.
     """
 
     account: str
@@ -75,7 +75,7 @@ class OneJobCheck:
         self._raw = bytearray()
 
     def feed(self, part: bytes) -> Iterator[None]:
-        """Take in a part of it."""
+        """Add a part of it."""
         self._raw += part
         yield None
 
@@ -83,7 +83,7 @@ class OneJobCheck:
         """Yield it.
 
         Raises:
-            InvalidJob: it names every field at fault.
+            InvalidJob: names every field at fault.
         """
         spec = read_job(bytes(self._raw), self._job.account, self._job.key)
         self.findings.warnings = warnings_of(spec)
@@ -97,8 +97,8 @@ class ManyJobs:
     """A body that is an array of jobs.
 
     Args:
-        account: whose jobs those are that do not say so themselves.
-        traceparent: the trace of those that name none themselves.
+        account: the account of jobs that name none.
+        traceparent: the trace of jobs that name none.
     """
 
     account: str
@@ -118,8 +118,8 @@ class ManyJobsCheck:
         self._elements = Elements(MAX_LINE, _NO_ARRAY)
         self._count = 0
         self._private = PrivateHosts()
-        #: The packet of each account that is not full, and those that are; all of them are kept
-        #: until it is known that no job is bad.
+        #: The packet of each account that is not full, and the full ones; all are kept until it is
+        #: known that no job is bad.
         self._filling: dict[str, Packet] = {}
         self._full: list[Packet] = []
 
@@ -164,7 +164,7 @@ class ManyJobsCheck:
             raise TooLarge(words) from None
 
     def _take(self, raw: bytes) -> bool:
-        """Check one job; False = checking more of them can change nothing that is reported."""
+        """Check one job; False = checking more would not change the report."""
         index = self._count
         self._count += 1
         if index >= MAX_JOBS:
@@ -182,7 +182,7 @@ class ManyJobsCheck:
 
     def _put(self, index: int, spec: JobSpec) -> None:
         if self.findings.bad:
-            return  # none of them is accepted
+            return  # no job is accepted
         self._private.note(spec.body)
         packet = self._filling.get(spec.account)
         if packet is None:

@@ -1,8 +1,8 @@
 """Reading which jobs have ended, in order, from any point of the last week on.
 
 Every end is appended to its day's list (`ended:<day>`, kept for retention), and a list is cut at
-its head only once its jobs are a week old. So a place in a list is a place in time: where a reader
-stands is the day and the index for each account, and what it has missed is what comes after.
+its head only once its jobs are a week old. So a reader's position is a day and an index for each
+account, and the ends that it has missed come after.
 """
 
 from __future__ import annotations
@@ -26,51 +26,51 @@ log = structlog.get_logger()
 
 #: Ends that are read at a time.
 PAGE = 200
-#: Days that a list surely has all of its entries.
+#: Days for which a list certainly has all of its entries.
 DAYS = 6
 _DAY_US = 86_400_000_000
 _PLACE = re.compile(r"([a-z0-9_-]{1,32}):([0-9]{1,6}):([0-9]{1,12})")
 
 
 class LogPosition(NamedTuple):
-    """Where one account's ends are read next."""
+    """Where to read one account's ends next."""
 
     day: int
     at: int
 
 
 class NoCursor(ValueError):  # noqa: N818 - what it says is in its name
-    """A text is no cursor."""
+    """A text is not a cursor."""
 
 
 @dataclass(slots=True)
 class Cursor:
-    """Where a reader stands.
+    """The position of a reader.
 
     Args:
-        places: by account.
+        positions: by account.
     """
 
-    places: dict[str, LogPosition] = field(default_factory=dict)
+    positions: dict[str, LogPosition] = field(default_factory=dict)
 
     @classmethod
     def read(cls, text: str) -> Cursor:
         """Read a cursor as `str` writes it.
 
         Raises:
-            NoCursor: it is none.
+            NoCursor: it is not a cursor.
         """
-        places: dict[str, LogPosition] = {}
+        positions: dict[str, LogPosition] = {}
         for part in text.split(",") if text else ():
             found = _PLACE.fullmatch(part)
             if not found or not is_name(found[1]):
                 raise NoCursor(text)
-            places[found[1]] = LogPosition(int(found[2]), int(found[3]))
-        return cls(places)
+            positions[found[1]] = LogPosition(int(found[2]), int(found[3]))
+        return cls(positions)
 
     def __str__(self) -> str:
-        parts = sorted(self.places.items())
-        return ",".join(f"{name}:{place.day}:{place.at}" for name, place in parts)
+        parts = sorted(self.positions.items())
+        return ",".join(f"{name}:{position.day}:{position.at}" for name, position in parts)
 
 
 class Reader:
@@ -80,7 +80,7 @@ class Reader:
         queue: the queue, as the listener sees it.
         client: of its Redis.
         account: the one account to read; None: every one that the queue has.
-        cursor: where to begin; None: at what ends from now on.
+        cursor: where to begin; None: with the next job that ends.
     """
 
     def __init__(
@@ -97,12 +97,12 @@ class Reader:
         self.cursor = cursor or Cursor()
 
     async def start(self) -> None:
-        """Find where to begin: what ends from here on will be read."""
+        """Find where to begin: jobs that end from now on will be read."""
         await self._find_places()
         self._at_end = False
 
     async def read(self) -> list[tuple[str, str]]:
-        """Return what ended next, as (job id, account), and move on; empty: nothing so far."""
+        """Return the next ends as (job id, account), and move on; empty: none so far."""
         found: list[tuple[str, str]] = []
         for account in await self._find_places():
             with _skipping_damage(account):
@@ -110,17 +110,19 @@ class Reader:
         return found
 
     async def _find_places(self) -> list[str]:
-        """Return the accounts to read: a cursor may name others, which are left alone."""
+        """Return the accounts to read; others that a cursor may name are ignored."""
         known = [self._account] if self._account else await self._queue.accounts()
         for account in known:
-            if account not in self.cursor.places:
+            if account not in self.cursor.positions:
                 with _skipping_damage(account):
                     day = await self._today(account)
-                    self.cursor.places[account] = LogPosition(day, await self._length(account, day))
-        return [account for account in known if account in self.cursor.places]
+                    self.cursor.positions[account] = LogPosition(
+                        day, await self._length(account, day)
+                    )
+        return [account for account in known if account in self.cursor.positions]
 
     async def _length(self, account: str, day: int) -> int:
-        """Return where an account is begun: at its end, or, if it is new, at its beginning."""
+        """Return where to begin an account: at its end, or, if it is new, at its beginning."""
         if not self._at_end:
             return 0
         length: Any = self._client.llen(_list(account, day))
@@ -128,9 +130,9 @@ class Reader:
 
     async def _read(self, account: str) -> list[str]:
         """Read a page of an account."""
-        # First the day: what is added later stands in the list of this day, or a later one.
+        # First the day: later entries are in the list of this day, or of a later one.
         today = await self._today(account)
-        day, index = self.cursor.places[account]
+        day, index = self.cursor.positions[account]
         if day < today - DAYS:
             day, index = today - DAYS, 0
         while True:
@@ -138,7 +140,7 @@ class Reader:
             if entries or day >= today:
                 break
             day, index = day + 1, 0
-        self.cursor.places[account] = LogPosition(day, index + len(entries))
+        self.cursor.positions[account] = LogPosition(day, index + len(entries))
         return [entry for entry in entries if " " not in entry]  # "stray <run>" is no job
 
     async def _entries(self, account: str, day: int, index: int) -> list[str]:
@@ -146,14 +148,14 @@ class Reader:
         return [raw.decode() for raw in await cast(Awaitable[list[bytes]], page)]
 
     async def _today(self, account: str) -> int:
-        """Return the day by the queue's clock, which is not always that of its host."""
+        """Return the day by the queue's clock, which may differ from this host's."""
         now = ScriptCall(load("job_states"), account, [], lambda reply: int(reply[0]))
         return await self._queue.send(now) // _DAY_US
 
 
 @contextmanager
 def _skipping_damage(account: str) -> Iterator[None]:
-    """Leave an account out whose keys are damaged: the others are read all the same."""
+    """Skip an account whose keys are damaged; the others are still read."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Server-sent events: the jobs that end, as they end, and from where a listener left off."""
+"""Server-sent events: the jobs that end, as they end, or from where a listener left off."""
 
 import asyncio
 import time
@@ -13,11 +13,11 @@ from gateway.api.end_log import PAGE, Cursor, NoCursor, Reader
 from gateway.api.job_schema import EXAMPLE_ID
 from gateway.api.schemas import EXAMPLE_BATCH
 from gateway.auth.tokens import requires
-from gateway.http.places import hold
+from gateway.http.holds import hold
 from gateway.http.problems import Fault, FieldsRefused, answers
 from gateway.http.streaming import Streamed, first_of
 from gateway.state.state import Gate, gate_of
-from gateway.tenants.scope import Sight, queue_of, sight_of
+from gateway.tenants.scope import TenantScope, queue_of, tenant_scope_of
 from runqueue.errors import UnknownAccount
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.producer.listing import Filter
@@ -25,9 +25,9 @@ from runqueue.records.job import Job
 
 router = APIRouter(tags=["events"])
 
-#: Seconds after which a word is sent although nothing happened, and between two looks without one.
-HEARTBEAT, LOOK_EVERY = 15.0, 2.0
-#: Seconds between two looks while much happens: so what ends together is read together.
+#: Seconds between two heartbeats, and between two reads without a notification.
+HEARTBEAT, POLL_SECONDS = 15.0, 2.0
+#: Seconds between two reads under load: jobs that end together are read together.
 PAUSE = 0.05
 #: Milliseconds after which a browser connects again.
 _RETRY = 2_000
@@ -85,34 +85,38 @@ async def events(
     queue = queue_of(request)
     if account is not None and account not in await queue.accounts():
         raise UnknownAccount(account)
-    hold(request, gate.listeners, sight_of(request).name, "too many listen already; try again")
+    hold(
+        request, gate.listeners, tenant_scope_of(request).name, "too many listen already; try again"
+    )
     reader = Reader(queue, gate.redis, account, cursor)
     await reader.start()
     # Proxies would hold events back until they have enough.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    heard = _listen(gate, sight_of(request), reader, Filter(group=group, batch=batch))
+    heard = _listen(gate, tenant_scope_of(request), reader, Filter(group=group, batch=batch))
     return Streamed(heard, headers=headers, media_type="text/event-stream")
 
 
-async def _listen(gate: Gate, sight: Sight, reader: Reader, wanted: Filter) -> AsyncIterator[bytes]:
-    """Yield events until the process ends, and a heartbeat where there are none."""
+async def _listen(
+    gate: Gate, tenant_scope: TenantScope, reader: Reader, wanted: Filter
+) -> AsyncIterator[bytes]:
+    """Yield events until the process ends, and heartbeats while there are none."""
     yield f"retry: {_RETRY}\n\n".encode()
     said = time.monotonic()
-    with gate.bell.listen() as told:
+    with gate.end_notifier.listen() as job_ended:
         while not gate.closing.is_set():
-            told.clear()  # before the look: what is told meanwhile is cause for another
-            async with gate.event_reads.of(sight.name):
+            job_ended.clear()  # before the read: a job that ends meanwhile causes another
+            async with gate.event_reads.of(tenant_scope.name):
                 ended = await reader.read()
-                written = await _events(sight.queue, reader, ended, wanted)
-                # Who catches up keeps its turn meanwhile: so it leaves others the process.
+                written = await _events(tenant_scope.queue, reader, ended, wanted)
+                # A listener that catches up keeps its turn, so it yields the event loop.
                 if len(ended) >= PAGE:
                     await first_of(gate.closing, seconds=PAUSE)
             if written or time.monotonic() > said + HEARTBEAT:
-                # Without data the id is still taken: what was left out is not read again.
+                # Browsers take the id without data, too: entries left out are not read again.
                 yield written or f": still here\nid: {reader.cursor}\n\n".encode()
                 said = time.monotonic()
             if not ended:
-                await first_of(told, gate.closing, seconds=LOOK_EVERY)
+                await first_of(job_ended, gate.closing, seconds=POLL_SECONDS)
             elif len(ended) < PAGE:
                 await asyncio.sleep(PAUSE)
 
@@ -120,7 +124,7 @@ async def _listen(gate: Gate, sight: Sight, reader: Reader, wanted: Filter) -> A
 async def _events(
     queue: AsyncRunQueue, reader: Reader, ended: list[tuple[str, str]], wanted: Filter
 ) -> bytes:
-    """Return what is sent of jobs that ended: the last event bears where the reader stands now."""
+    """Return the events of jobs that ended; the last one has the reader's new position."""
     jobs = await queue.get_many([job_id for job_id, _ in ended], result=False)
     shown = [job for job in jobs if job is not None and job.is_over and wanted.fits(job)]
     parts = [b"event: ended\ndata: " + orjson.dumps(_values(job)) + b"\n\n" for job in shown]
@@ -131,5 +135,5 @@ async def _events(
 
 def _values(job: Job) -> dict[str, Any]:
     row = job.as_row()
-    del row["output"]  # it was not read
+    del row["output"]  # not read here
     return {**row, "account": job.account, "namespace": job.namespace}

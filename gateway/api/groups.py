@@ -8,19 +8,19 @@ from starlette.responses import Response
 
 from gateway.api.list_turns import listing
 from gateway.api.schemas import GroupShown, GroupsShown
-from gateway.auth.audit import tell
+from gateway.auth.audit import set_detail
 from gateway.auth.tokens import requires
 from gateway.http.problems import answers
 from gateway.http.request_body import body_of, json_answer
 from gateway.state.state import gate_of
-from gateway.tenants.scope import Account, queue_of, sight_of
+from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.store.groups import change_words
 
 router = APIRouter(tags=["groups"])
 
 
 class GroupSettings(BaseModel):
-    """What a group is set to; what is left out stays as it is."""
+    """The settings of a group; those left out stay as they are."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -44,7 +44,7 @@ class GroupSettings(BaseModel):
 async def read_groups(request: Request, account: Account = None) -> Response:
     """Return the groups of an account that have settings or ready jobs. Needs the scope `read`."""
     async with listing(request) as queue:
-        found = await queue.groups(sight_of(request).whose(account))
+        found = await queue.groups(tenant_scope_of(request).whose(account))
         return json_answer({"groups": [group.as_dict() for group in found]})
 
 
@@ -53,7 +53,7 @@ async def read_groups(request: Request, account: Account = None) -> Response:
     summary="Set a group",
     dependencies=[Depends(requires("operate"))],
     responses={
-        200: {"description": "The group as it stands.", "model": GroupShown},
+        200: {"description": "The group as it is now.", "model": GroupShown},
         **answers(
             *(400, 401, 403, 408, 413, 415, 422, 503),
             words={422: "max_concurrent: expected 1 or more, or none, got 0"},
@@ -67,9 +67,9 @@ async def set_group(
     account: Account = None,
 ) -> Response:
     """Cap or pause a group, from the next submission on. Needs the scope `operate`."""
-    settings = await gate_of(request).room.model(request, GroupSettings)
+    settings = await gate_of(request).body_memory.model(request, GroupSettings)
     given: dict[str, Any] = settings.model_dump(include=settings.model_fields_set)
-    whose = sight_of(request).whose(account)
+    whose = tenant_scope_of(request).whose(account)
     group = await queue_of(request).set_group(name, account=whose, **given)
-    tell(request, change_words(**given))
+    set_detail(request, change_words(**given))
     return json_answer(group.as_dict())

@@ -1,4 +1,4 @@
-"""Whether the process lives, whether it can do its work, and its figures."""
+"""Whether the process lives, whether it can do its work, and its metrics."""
 
 from typing import Any, Literal
 
@@ -34,7 +34,7 @@ class Ready(BaseModel):
 
 @router.get("/healthz", summary="Whether the process serves")
 async def healthz() -> Live:
-    """Answer while the process serves, whatever the queue does: a liveness probe."""
+    """Answer while the process serves, even without the queue: a liveness probe."""
     return Live()
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 from runqueue.ids import DEFAULT, job_id_for
 from runqueue.schemas import schemas as published
 
-#: The schema's name, and where others find it.
+#: The schema's name, and its URL in the OpenAPI file.
 NAME: Final = "Line"
 REFERENCE: Final = {"$ref": f"#/components/schemas/{NAME}"}
 
@@ -16,14 +16,14 @@ EXAMPLE_ID: Final = job_id_for(DEFAULT, "", EXAMPLE["custom_id"])
 
 
 def schemas() -> dict[str, Any]:
-    """Return the schema of a line, and those that it stands on, by name."""
+    """Return the schema of a line, and those that it refers to, by name."""
     line = {name: part for name, part in _LINE.items() if name not in {"$schema", "$id", "$defs"}}
     found: dict[str, Any] = _placed({NAME: line, **_LINE["$defs"]})
     return found
 
 
 def _placed(part: Any) -> Any:
-    """Return a schema whose references are to where the OpenAPI file has its parts."""
+    """Return a schema whose references lead to its parts in the OpenAPI file."""
     if isinstance(part, dict):
         return {
             name: value.replace("#/$defs/", "#/components/schemas/")

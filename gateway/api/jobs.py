@@ -15,7 +15,7 @@ from gateway.auth.tokens import requires
 from gateway.http.problems import answers
 from gateway.http.request_body import json_answer
 from gateway.state.state import gate_of
-from gateway.tenants.scope import queue_of, sight_of
+from gateway.tenants.scope import queue_of, tenant_scope_of
 from runqueue.errors import JobNotFound
 from runqueue.ids import is_id
 from runqueue.operator.selection import Settled
@@ -48,7 +48,7 @@ class Acknowledged(BaseModel):
 
 
 class Moved(BaseModel):
-    """A job, and where it stands now."""
+    """A job, and its state now."""
 
     job_id: str = Field(examples=[EXAMPLE_ID])
     state: JobState = Field(examples=["ready"])
@@ -59,7 +59,7 @@ class Moved(BaseModel):
     summary="Read a job, or wait for its end",
     dependencies=[Depends(requires("read"))],
     responses={
-        200: {"description": "The job as it stands.", "model": JobShown},
+        200: {"description": "The job as it is now.", "model": JobShown},
         **answers(401, 403, 404, 422, 503, words={422: "wait: expected a number"}),
     },
 )
@@ -88,7 +88,7 @@ async def read_job(
     },
 )
 async def read_timeline(job_id: JobId, request: Request) -> Response:
-    """Read the steps of a job's life with their causes, and the request as far as it may be shown.
+    """Read the steps of a job's life with their causes, and the request without its secrets.
 
     Needs the scope `read`.
     """
@@ -121,12 +121,12 @@ async def _wait(request: Request, job_id: str, seconds: float) -> None:
     summary="Cancel a job",
     dependencies=[Depends(requires("operate"))],
     responses={
-        200: {"description": "It was asked for.", "model": Moved},
+        200: {"description": "The cancellation was requested.", "model": Moved},
         **answers(401, 403, 404, 503),
     },
 )
 async def cancel_job(job_id: JobId, request: Request) -> Response:
-    """Ask for the end of a job; say it as often as you like.
+    """Request the cancellation of a job; repeating it is harmless.
 
     One that was not submitted is `canceled` at once. One that may have a run keeps its state until
     that run is known to have ended; one that has ended keeps it for good. Needs the scope
@@ -146,9 +146,9 @@ async def cancel_job(job_id: JobId, request: Request) -> Response:
     },
 )
 async def replay_job(job_id: JobId, request: Request) -> Response:
-    """Have a dead, failed or canceled job done again. Needs the scope `operate`."""
+    """Run a dead, failed or canceled job again. Needs the scope `operate`."""
     what = Settled.NO_SUCH_JOB
-    # First whether the bearer sees it: `operations` sees every account.
+    # First check that the bearer may see it: `operations` sees every account.
     (found,) = await queue_of(request).states([job_id]) if is_id(job_id) else ((None, 0),)
     if found[0] is not None:
         settled = await asyncio.to_thread(gate_of(request).operations.replay, [job_id])
@@ -169,17 +169,17 @@ async def replay_job(job_id: JobId, request: Request) -> Response:
     responses=answers(401, 403, 404, 409, 503),
 )
 async def acknowledge(job_id: JobId, request: Request) -> Acknowledged:
-    """Say that the result of a job is there, so that its webhook is not sent (again).
+    """Confirm that you have the result of a job, so that its webhook is not sent (again).
 
-    Say it as often as you like. Needs the scope `enqueue`.
+    Repeating it is harmless. Needs the scope `enqueue`.
     """
     gate = gate_of(request)
     account = account_of(job_id, gate.accounts) if is_id(job_id) else None
     code = -1
-    if account is not None and sight_of(request).sees(account):
+    if account is not None and tenant_scope_of(request).sees(account):
         (code,) = await run_async(gate.redis, delivery_calls.confirm_delivery(account, [job_id]))
     if code < 0:
         raise HTTPException(404, "no such job is on record")
     if code == 0:
-        raise HTTPException(409, "the job has not ended, or nobody is to be told of it")
+        raise HTTPException(409, "the job has not ended, or it has no webhook")
     return Acknowledged(job_id=job_id)

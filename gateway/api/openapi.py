@@ -1,4 +1,4 @@
-"""The OpenAPI description: what FastAPI knows of its routes, and the receiver, told by hand."""
+"""The OpenAPI description: FastAPI's of its routes, and the receiver's, written by hand."""
 
 from typing import Any
 
@@ -15,14 +15,14 @@ _TAKEN = {
     WebhookOutcome.NOTED: "The run goes on.",
     WebhookOutcome.DUPLICATE: "It was known.",
     WebhookOutcome.RETRIED: "The run ended badly, and the job runs again.",
-    WebhookOutcome.STRAY: "The job has moved on: the run is shown as nobody's.",
+    WebhookOutcome.STRAY: "The job has moved on: the run is shown as an orphan.",
 }
 _REFUSED = {
     401: "It does not bear the signature of the account's API key.",
     404: "No worker made this address, or its job is not on record.",
     409: "The run is another job's, or was submitted for another attempt.",
     413: "The body is larger than 8 MiB; the rest of it is not read.",
-    422: "The body tells of no run.",
+    422: "The body describes no run.",
     503: "The queue cannot be reached; Skyvern tries again.",
 }
 _EXAMPLE = {
@@ -64,7 +64,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     schemas = whole["components"]["schemas"]
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= {**problem.pop("$defs"), "Problem": problem, **job_schema.schemas()}
-    # Nothing is answered in FastAPI's own words.
+    # No answer has FastAPI's own error format.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for path in whole["paths"].values():
@@ -72,7 +72,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
             found = operation["responses"]
             if "HTTPValidationError" in str(found.get("422")):
                 del found["422"]
-            if "security" in operation:  # `requires` looks at the query, too
+            if "security" in operation:  # `requires` checks the query, too
                 found.setdefault("422", _UNKNOWN)
     return whole
 
@@ -82,7 +82,7 @@ def _receiver() -> dict[str, Any]:
         "tags": ["webhooks"],
         "summary": "Take a webhook of Skyvern's",
         "description": "Workers name this address when they submit a run, one for each attempt."
-        " What a webhook tells is recorded before it is answered; sent again, it changes nothing.",
+        " A webhook is recorded before it is answered; sent again, it changes nothing.",
         "operationId": "take_webhook",
         "parameters": [*map(_in_path, _PARAMETERS), _SIGNATURE],
         "requestBody": {

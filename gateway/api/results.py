@@ -11,11 +11,11 @@ from starlette.responses import Response
 from gateway.api import job_schema
 from gateway.api.batches import BatchId
 from gateway.auth.tokens import requires
-from gateway.http.places import hold
+from gateway.http.holds import hold
 from gateway.http.problems import answers
 from gateway.http.streaming import Streamed
 from gateway.state.state import gate_of
-from gateway.tenants.scope import queue_of, sight_of
+from gateway.tenants.scope import queue_of, tenant_scope_of
 from runqueue import AsyncRunQueue, Job
 from runqueue.producer.batch_results import BatchResults
 from runqueue.producer.flows import drive_async
@@ -74,8 +74,8 @@ async def batch_results(
 ) -> Response:
     """Return a line for each job of the batch that has ended, in the order of the upload.
 
-    The columns are those of a results file. An answer that cannot be finished is cut, and a client
-    tells so. Needs the scope `read`.
+    The columns are those of a results file. An answer that cannot be finished is cut, and HTTP
+    clients report that. Needs the scope `read`.
     """
     return await _answer(request, batch_id, format, after, errors=False)
 
@@ -93,7 +93,7 @@ async def batch_errors(
     format: Format = None,  # noqa: A002
     after: After = None,
 ) -> Response:
-    """Return a line for each job that ended otherwise than completed, or is unconfirmed.
+    """Return a line for each job that ended but not as completed, or is unconfirmed.
 
     As for the results. Needs the scope `read`.
     """
@@ -104,7 +104,7 @@ async def _answer(
     request: Request, batch_id: str, chosen: str | None, after: str | None, *, errors: bool
 ) -> Response:
     kind = _KINDS[chosen] if chosen else _accepted(request.headers.get("accept", "*/*"))
-    queue, bearer = queue_of(request), sight_of(request).name
+    queue, bearer = queue_of(request), tenant_scope_of(request).name
     hold(request, gate_of(request).downloads, bearer, "too many results are being sent; try again")
     reader = BatchResults(await queue.get_batch(batch_id), errors=errors)
     if after:
@@ -114,10 +114,10 @@ async def _answer(
 
 
 def _accepted(accept: str) -> str:
-    """Return the kind of answer that the header Accept requests.
+    """Return the format that the header Accept requests.
 
     Raises:
-        HTTPException: none that there is.
+        HTTPException: no format that exists.
     """
     kinds = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
     for kind in kinds:

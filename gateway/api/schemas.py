@@ -18,7 +18,7 @@ _OUTPUT = {"price": 12.5}
 
 
 class WarningShown(BaseModel):
-    """What was accepted, and will not do what its sender may expect."""
+    """An accepted field that will not do what its sender may expect."""
 
     field: str = Field(description="What it is about.", examples=["body.webhook_url"])
     message: str = Field(
@@ -30,7 +30,7 @@ class WarningShown(BaseModel):
     )
 
 
-#: The warnings of an answer; it has none where there is nothing to warn of.
+#: The warnings of an answer; the field is absent if there are none.
 Warnings = Annotated[
     list[WarningShown],
     Field(
@@ -42,7 +42,7 @@ Warnings = Annotated[
 
 
 class Answer(BaseModel):
-    """What became of a job."""
+    """The outcome of a job."""
 
     job_id: str = Field(examples=[EXAMPLE_ID])
     state: JobState = Field(examples=["ready"])
@@ -62,7 +62,7 @@ class Accepted(Answer):
 
 
 class Answered(Answer):
-    """What became of one job of many."""
+    """The outcome of one job of many."""
 
     status: Literal["new", "known", "conflict"] = Field(
         description="Conflict: its key names a job with another request, which stays; or, if there"
@@ -75,7 +75,7 @@ class Answered(Answer):
 
 
 class Counts(BaseModel):
-    """How many jobs of each fate."""
+    """Numbers of jobs by outcome."""
 
     new: int = Field(examples=[1])
     known: int = Field(examples=[0])
@@ -83,7 +83,7 @@ class Counts(BaseModel):
 
 
 class AcceptedMany(BaseModel):
-    """What became of many jobs, in the order they were handed in."""
+    """The outcomes of many jobs, in the order in which they were submitted."""
 
     counts: Counts
     jobs: list[Answered]
@@ -91,7 +91,7 @@ class AcceptedMany(BaseModel):
 
 
 class Delivery(BaseModel):
-    """How the news of the job's end got to its `webhook_url`."""
+    """The delivery of the job's end to its `webhook_url`."""
 
     state: str = Field(examples=["none"])
     attempts: int = Field(examples=[0])
@@ -116,7 +116,7 @@ class CandidateShown(BaseModel):
 
 
 class JobShown(BaseModel):
-    """A job as it stands. Some runs bring further fields, such as `recording_url`."""
+    """A job as it is now. Some runs have further fields, such as `recording_url`."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -159,13 +159,13 @@ class JobShown(BaseModel):
     webhook: Delivery
     result: dict[str, Any] | None = Field(
         description="The run as Skyvern's API last showed it; null before the end, and if it was"
-        " not asked for.",
+        " not requested.",
         examples=[{"run_id": "tsk_123", "status": "completed", "output": _OUTPUT}],
     )
 
 
 class Callback(BaseModel):
-    """How a batch's `callback_url` was told: numbers of events."""
+    """Deliveries to a batch's `callback_url`: numbers of events."""
 
     endpoint: str = Field(
         "", description="Whom, without what may be secret.", examples=["https://shop.example"]
@@ -177,7 +177,7 @@ class Callback(BaseModel):
 
 
 class Rules(BaseModel):
-    """What a batch does by itself; what is null is not, or no longer, a rule of it."""
+    """The rules of a batch; null: it has no such rule, or no longer."""
 
     abort_at_failure_ratio: float | None = Field(None, examples=[0.2])
     abort_after: int | None = Field(None, examples=[50])
@@ -188,7 +188,7 @@ class Rules(BaseModel):
 
 
 class BatchShown(BaseModel):
-    """A batch as it stands."""
+    """A batch as it is now."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -239,7 +239,7 @@ class BatchesShown(BaseModel):
 
     batches: list[BatchShown]
     cursor: str | None = Field(
-        description="What the next page is asked for with; null: this is the last.",
+        description="The `cursor` of the next page; null: this is the last.",
         examples=[None],
     )
 
@@ -255,7 +255,7 @@ class StepShown(BaseModel):
 
 
 class TimelineShown(BaseModel):
-    """What was requested, and what became of it."""
+    """The request of a job, and the steps of its life."""
 
     job_id: str = Field(examples=[EXAMPLE_ID])
     request: dict[str, str | int] = Field(
@@ -275,13 +275,13 @@ class JobsShown(BaseModel):
 
     jobs: list[JobShown]
     cursor: str | None = Field(
-        description="What the next page is asked for with; null: this is the last.",
+        description="The `cursor` of the next page; null: this is the last.",
         examples=["ended-20782:1:17:4:"],
     )
 
 
 class GroupShown(BaseModel):
-    """A group as it stands."""
+    """A group as it is now."""
 
     group: str = Field(examples=["shop-a"])
     account: str = Field(examples=["default"])
@@ -290,7 +290,7 @@ class GroupShown(BaseModel):
     )
     paused: bool = Field(description="Whether nothing of it is submitted.", examples=[False])
     live: int = Field(description="Slots that it takes now.", examples=[1])
-    waiting: bool = Field(description="Whether ready jobs of it stand in line.", examples=[True])
+    waiting: bool = Field(description="Whether ready jobs of it are waiting.", examples=[True])
 
 
 class GroupsShown(BaseModel):
@@ -300,7 +300,7 @@ class GroupsShown(BaseModel):
 
 
 def answer_values(answer: Enqueued) -> dict[str, Any]:
-    """Return the answer to one job handed in."""
+    """Return the answer to one submitted job."""
     values = {
         "job_id": answer.job_id,
         "status": answer.status.value,
@@ -313,16 +313,16 @@ def answer_values(answer: Enqueued) -> dict[str, Any]:
 
 
 def warning_values(warnings: list[FieldWarning]) -> dict[str, Any]:
-    """Return what an answer says of warnings: nothing where there are none."""
+    """Return the warnings of an answer; no field if there are none."""
     return {"warnings": [warning._asdict() for warning in warnings]} if warnings else {}
 
 
 def job_values(job: Job, *, result: bool) -> dict[str, Any]:
-    """Return what is shown of a job.
+    """Return a job as answers show it.
 
     Args:
         job: the job.
-        result: with its result, and what is read from that.
+        result: with its result, and the fields read from it.
     """
     return {
         **job.as_row(),
@@ -347,6 +347,6 @@ def job_values(job: Job, *, result: bool) -> dict[str, Any]:
 
 
 def batch_values(batch: Batch) -> dict[str, Any]:
-    """Return what is shown of a batch."""
+    """Return a batch as answers show it."""
     shown = batch.as_dict()
     return {"batch_id": shown.pop("batch"), "total": shown.pop("jobs"), **shown}

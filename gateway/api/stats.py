@@ -1,4 +1,4 @@
-"""The figures of the accounts."""
+"""The statistics of the accounts."""
 
 from typing import Any
 

@@ -22,12 +22,12 @@ from gateway.api.bulk import (
 from gateway.api.schemas import Accepted, AcceptedMany, answer_values, warning_values
 from gateway.auth.tokens import requires
 from gateway.checks.messages import CheckWork
-from gateway.http.places import in_turn
+from gateway.http.holds import in_turn
 from gateway.http.problems import Fault, FieldsRefused, answers
 from gateway.http.request_body import body_of, gathered, gone_of, json_answer
 from gateway.state.state import gate_of
 from gateway.tenants.rate_limit import HEADERS, admit
-from gateway.tenants.scope import sight_of
+from gateway.tenants.scope import tenant_scope_of
 from runqueue.producer.async_queue import enqueue_packets
 from runqueue.producer.chunks import Packet, accepted, told
 from runqueue.records.job import Enqueued, EnqueueStatus
@@ -39,7 +39,7 @@ router = APIRouter(tags=["jobs"])
 
 #: Bytes of one job: what one line of a batch file may have.
 MAX_BODY = 8 * MAX_PAYLOAD_BYTES
-#: Bytes from which on a job is checked in a process of its own, and that one is sent at a time.
+#: Bytes above which a job is checked in a process of its own.
 _LARGE = 64 * 1024
 #: Seconds that a body waits for its turn to be checked.
 CHECK_SECONDS = 30.0
@@ -102,7 +102,7 @@ _USED = f"key 'order-17' was used for job {job_schema.EXAMPLE_ID} with another b
 
 @router.post(
     "/v1/jobs",
-    summary="Hand in a job",
+    summary="Submit a job",
     status_code=202,
     dependencies=[Depends(requires("enqueue"))],
     responses={
@@ -112,36 +112,36 @@ _USED = f"key 'order-17' was used for job {job_schema.EXAMPLE_ID} with another b
     openapi_extra=body_of(_BODY),
 )
 async def submit(request: Request, idempotency_key: Key = None) -> Response:
-    """Hand in one run request: the body is a line of a batch file.
+    """Submit one run request: the body is a line of a batch file.
 
     The job is in the queue once this is answered. With a `custom_id`, or the same as the header
-    `Idempotency-Key`, handing it in again makes no second job; without, it does. Needs the scope
+    `Idempotency-Key`, submitting it again makes no second job; without, it does. Needs the scope
     `enqueue`.
     """
-    gate, sight = gate_of(request), sight_of(request)
+    gate, tenant_scope = gate_of(request), tenant_scope_of(request)
     await admit(request, gate.limiter)
     key = read_key(idempotency_key)
-    async with gate.room.parts(request, MAX_BODY) as parts:
+    async with gate.body_memory.parts(request, MAX_BODY) as parts:
         if sum(map(len, parts)) > _LARGE:
             with enqueuing() as step:
-                work = OneJob(sight.default, key, ambient())
+                work = OneJob(tenant_scope.default, key, ambient())
                 packets, warnings = await _checked(request, work, parts)
                 await admit(request, gate.limiter, 1)
-                (answer,) = told(await enqueue_packets(sight.queue, packets), step)
+                (answer,) = told(await enqueue_packets(tenant_scope.queue, packets), step)
         else:
-            spec = read_job(b"".join(parts), sight.default, key)
+            spec = read_job(b"".join(parts), tenant_scope.default, key)
             await admit(request, gate.limiter, 1)
             with enqueuing() as step:
                 packet, warnings = Packet(spec.account), warnings_of(spec)
                 packet.add(0, spec)
-                (answer,) = told(await enqueue_packets(sight.queue, [packet]), step)
+                (answer,) = told(await enqueue_packets(tenant_scope.queue, [packet]), step)
     values = answer_values(accepted(answer)) | warning_values(warnings)
     return json_answer(values, 202, f"/v1/jobs/{answer.job_id}")
 
 
 @router.post(
     "/v1/jobs:bulk",
-    summary=f"Hand in up to {MAX_JOBS:,} jobs",
+    summary=f"Submit up to {MAX_JOBS:,} jobs",
     status_code=202,
     dependencies=[Depends(requires("enqueue"))],
     responses={
@@ -151,33 +151,33 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
     openapi_extra=body_of(_BULK),
 )
 async def submit_many(request: Request) -> Response:
-    """Hand in an array of lines of a batch file, or an object that has one as `jobs`.
+    """Submit an array of lines of a batch file, or an object that has one as `jobs`.
 
     All of them are accepted, or, if a field of one is wrong, none. A job whose key was used for
     another request is reported among the answers as `conflict`; the others are accepted. More than
     1,000 of one account become a batch. Needs the scope `enqueue`.
     """
-    gate, sight = gate_of(request), sight_of(request)
+    gate, tenant_scope = gate_of(request), tenant_scope_of(request)
     await admit(request, gate.limiter)
-    async with gate.room.parts(request, MAX_BYTES) as parts:
+    async with gate.body_memory.parts(request, MAX_BYTES) as parts:
         with enqueuing() as step:
-            work = ManyJobs(sight.default, ambient())
+            work = ManyJobs(tenant_scope.default, ambient())
             packets, warnings = await _checked(request, work, parts)
             await admit(request, gate.limiter, sum(len(packet.keys) for packet in packets))
-            if len(packets) > 1:  # else it is one call, and no batch
+            if len(packets) > 1:  # otherwise one call, without a batch
                 packets = [part for packet in packets for part in packet.cut_short()]
-            found = told(await enqueue_packets(sight.queue, packets), step)
+            found = told(await enqueue_packets(tenant_scope.queue, packets), step)
         return await asyncio.to_thread(_many, found, warnings)
 
 
 async def _checked(
     request: Request, work: CheckWork, parts: list[bytes]
 ) -> tuple[list[Packet], list[FieldWarning]]:
-    """Check a body beside the event loop; its parts are let go as they are taken."""
+    """Check a body outside the event loop; each part is freed once it was sent."""
     packets: list[Packet] = []
-    name, checks = sight_of(request).name, gate_of(request).checks
+    name, checks = tenant_scope_of(request).name, gate_of(request).checks
     async with (
-        in_turn(checks.places, name, CHECK_SECONDS, _BUSY),
+        in_turn(checks.turns, name, CHECK_SECONDS, _BUSY),
         checks.check(work, name, gone_of(request)) as check,
     ):
         async for part in gathered(_taken(parts), _PART):
@@ -208,7 +208,7 @@ def read_key(header: str | None) -> str | None:
     """Read the header Idempotency-Key.
 
     Raises:
-        FieldsRefused: it is no key.
+        FieldsRefused: it is not a valid key.
     """
     if header is None:
         return None

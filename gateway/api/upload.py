@@ -33,12 +33,12 @@ _GIVEN_UP = "the upload was given up meanwhile; send it again"
 
 @dataclass(frozen=True, slots=True)
 class UploadRequest:
-    """What an upload is to be.
+    """The description of an upload.
 
     Args:
-        lines: what its lines are checked as.
-        name: what people call the batch.
-        rules: what the batch does by itself.
+        lines: how its lines are checked.
+        name: the batch's name.
+        rules: the batch's rules.
     """
 
     lines: UploadWork
@@ -48,10 +48,10 @@ class UploadRequest:
 
 @dataclass(frozen=True, slots=True)
 class UploadOutcome:
-    """What became of an upload.
+    """The outcome of an upload.
 
     Args:
-        report: what became of its jobs.
+        report: the outcomes of its jobs.
         invalid: lines that were skipped; faults: why, the first hundred.
         repeated: lines that repeat the job of an earlier one.
     """
@@ -76,29 +76,32 @@ class UploadOutcome:
 
 
 async def upload(
-    queue: AsyncRunQueue, check: BodyCheck, asked: UploadRequest, parts: AsyncIterator[bytes]
+    queue: AsyncRunQueue,
+    check: BodyCheck,
+    upload_request: UploadRequest,
+    parts: AsyncIterator[bytes],
 ) -> UploadOutcome:
     """Submit the lines of a body as one batch; all of them are accepted, or none.
 
     Args:
         queue: the queue, as the sender sees it.
         check: checks the lines.
-        asked: what the batch is to be.
+        upload_request: describes the batch.
         parts: the body.
 
     Raises:
         FieldsRefused: lines are bad, named `line N: field`.
         HTTPException: the body does not arrive, or another upload has some of the jobs.
         NotReadable, TooLarge: the body is no such lines, or too many.
-        SenderGone: nobody waits for the answer.
+        SenderGone: the sender waits for the answer no more.
         RunQueueError: the queue cannot take it.
     """
-    if asked.lines.account not in await queue.accounts():
-        raise UnknownAccount(asked.lines.account)
-    sender = _Sender(queue, BatchUpload(asked.name, asked.rules))
+    if upload_request.lines.account not in await queue.accounts():
+        raise UnknownAccount(upload_request.lines.account)
+    sender = _Sender(queue, BatchUpload(upload_request.name, upload_request.rules))
     try:
-        await _submit(check, asked.lines, sender, parts)
-        return await _accept(sender, check, asked.rules)
+        await _submit(check, upload_request.lines, sender, parts)
+        return await _accept(sender, check, upload_request.rules)
     except BaseException as error:
         await sender.give_up()
         if isinstance(error, BatchNotFound):
@@ -114,7 +117,7 @@ async def _accept(sender: "_Sender", check: BodyCheck, rules: BatchRules) -> Upl
         raise FieldsRefused(*(faults or [Fault("body", "expected at least one job, one a line")]))
     await drive_async(sender.upload.seal(), sender.send_patiently)
     report.warnings = found.warnings
-    if report.batches:  # else its rules do not hold
+    if report.batches:  # otherwise its rules do not apply
         report.warnings += private_callback(rules.callback_url)
     return UploadOutcome(report, found.bad, found.repeated, faults)
 
@@ -122,7 +125,7 @@ async def _accept(sender: "_Sender", check: BodyCheck, rules: BatchRules) -> Upl
 async def _submit(
     check: BodyCheck, lines: UploadWork, sender: "_Sender", parts: AsyncIterator[bytes]
 ) -> None:
-    """Check a body and send its jobs, one packet on its way while the next is checked."""
+    """Check a body and send its jobs; one packet is sent while the next is checked."""
     async for part in gathered(parts, _PART):
         async for packet in check.feed(part):
             await sender.send(packet)
@@ -160,19 +163,19 @@ class _Sender:
         self._under_way: tuple[Packet, asyncio.Task[list[Enqueued]]] | None = None
 
     async def send(self, packet: Packet) -> None:
-        """Send a packet once the last one has arrived."""
+        """Send a packet once the one before has arrived."""
         await self.finish()
         self._under_way = packet, asyncio.create_task(self._deliver(packet))
 
     async def finish(self) -> None:
-        """Wait until all is sent."""
+        """Wait until all packets are sent."""
         if self._under_way is not None:
             packet, sending = self._under_way
             self.upload.report.note(packet, await sending)
             self._under_way = None
 
     async def give_up(self) -> None:
-        """Discard what was sent."""
+        """Discard the jobs that were sent."""
         if self._under_way is not None:
             self._under_way[1].cancel()
             await asyncio.wait([self._under_way[1]])
@@ -185,9 +188,9 @@ class _Sender:
         return answers
 
     async def send_patiently(self, call: ScriptCall[T]) -> T:
-        """Send a call, and again while Redis is away.
+        """Send a call, and retry while Redis is away.
 
-        A million lines are not given up because Redis took its time once.
+        One slow answer of Redis must not cost an upload of a million lines.
         """
         give_up = time.monotonic() + PATIENCE
         while True:

@@ -1,4 +1,4 @@
-"""Checking an upload while it arrives, in a process beside the gateway: bytes in, packets out."""
+"""Checking an upload while it arrives, in its own process: bytes in, packets out."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from runqueue.producer.chunks import Packet
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.upload import Block, Checker
 
-#: Bytes of lines after which a step may be ended; a line counts for some hundred more.
+#: Bytes of lines after which a step may end; each line counts as some hundred bytes more.
 _STRETCH, _LINE = 64 * 1024, 500
 
 
 @dataclass(frozen=True, slots=True)
 class UploadWork:
-    """What the lines of an upload are checked as.
+    """How the lines of an upload are checked.
 
     Args:
-        account: whose jobs these are.
+        account: the account of the jobs.
         namespace: that of lines that name none.
         skip_invalid: whether good lines are accepted although others are bad.
-        is_gzip: whether the body is packed.
-        traceparent: the trace of jobs that name none themselves.
+        is_gzip: whether the body is compressed.
+        traceparent: the trace of jobs that name none.
         max_lines: lines that it may have.
         max_bytes: bytes that it may have, unpacked.
     """
@@ -47,7 +47,7 @@ class UploadCheck:
     """Unpacks and checks an upload.
 
     Args:
-        upload: what it is checked as.
+        upload: how it is checked.
     """
 
     def __init__(self, upload: UploadWork) -> None:
@@ -61,12 +61,12 @@ class UploadCheck:
         self._bytes = self._count = 0
 
     def feed(self, part: bytes) -> Iterator[Packet | None]:
-        """Take in a part of the body; yield the packets that are full, and None in between.
+        """Add a part of the body; yield the packets that are full, and None in between.
 
         Raises:
-            NotReadable: the body is not packed as it should be.
+            NotReadable: the body is not compressed as it should be.
             TooLarge: a line is too long, there are too many, or they unpack to too many bytes.
-            NoRoom: the lines cannot be remembered.
+            NoRoom: the disk has no space to remember the lines.
         """
         for piece in self._unpacker.feed(part):
             self._bytes += len(piece)
@@ -78,7 +78,7 @@ class UploadCheck:
             yield None
 
     def end(self) -> Iterator[Packet | None]:
-        """Yield what is left once the body has ended.
+        """Yield the last packets once the body has ended.
 
         Raises:
             NotReadable: the body was cut.

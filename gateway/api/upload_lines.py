@@ -1,4 +1,4 @@
-"""From the parts of a body, packed or not, to its lines: in constant memory, whatever is sent."""
+"""Splits the parts of a body, compressed or not, into lines, in constant memory."""
 
 import zlib
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from gateway.checks.messages import NotReadable, TooLarge
 from runqueue.producer.upload import MAX_LINE
 
-#: Bytes that are unpacked at a time, so that a body of zeros takes no memory.
+#: Bytes that are unpacked at a time, so that a gzip bomb takes no memory.
 _PIECE = 256 * 1024
 _GZIP = zlib.MAX_WBITS + 16
 _BOM = b"\xef\xbb\xbf"
@@ -39,29 +39,29 @@ class Gzip:
                 self._stream = zlib.decompressobj(_GZIP)
             piece = self._stream.decompress(part, _PIECE)
             part = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
-            # A full piece may leave something behind although nothing is left to put in.
+            # After a full piece more output may follow without more input.
             more = bool(part) or (len(piece) == _PIECE and not self._stream.eof)
             yield piece
 
     def end(self) -> None:
-        """Make sure that the stream came to its end.
+        """Check that the stream is complete.
 
         Raises:
-            NotReadable: it was cut.
+            NotReadable: it is cut off.
         """
         if not self._stream.eof:
             raise NotReadable("the gzip stream is cut short")
 
 
 class Plain:
-    """What is not packed, in the place of `Gzip`."""
+    """An uncompressed body, with the interface of `Gzip`."""
 
     def feed(self, part: bytes) -> Iterator[bytes]:
         """Yield a part as it is."""
         yield part
 
     def end(self) -> None:
-        """There is nothing to make sure of."""
+        """Do nothing: every end is complete."""
 
 
 def line_too_long(number: int) -> TooLarge:

@@ -1,4 +1,4 @@
-"""Trying out a receiver of webhooks: a sample is signed and sent, and what came back is told."""
+"""Testing a webhook receiver: signs and sends a sample, and reports the answer."""
 
 import secrets
 from typing import Annotated
@@ -9,11 +9,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from config.settings import Account
 from gateway.auth.tokens import requires
-from gateway.http.places import hold
+from gateway.http.holds import hold
 from gateway.http.problems import Fault, FieldsRefused, answers
 from gateway.http.request_body import body_of
 from gateway.state.state import gate_of
-from gateway.tenants.scope import sight_of
+from gateway.tenants.scope import tenant_scope_of
 from runqueue.request.requests import WEB_URL_WORDS, is_web_url
 from webhooks.signing import webhook_headers
 
@@ -39,7 +39,7 @@ def _is_target(url: str) -> str:
 
 
 class TryOut(BaseModel):
-    """What to send, and where to."""
+    """The sample, and the URL that gets it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -63,7 +63,7 @@ class TryOut(BaseModel):
 
 
 class Tried(BaseModel):
-    """What came back."""
+    """The receiver's answer."""
 
     status_code: int | None = Field(description="Null: no answer came.", examples=[200])
     latency_ms: int = Field(examples=[38])
@@ -86,19 +86,19 @@ async def try_out(request: Request) -> Tried:
     (https://www.standardwebhooks.com). Needs the scope `operate`.
     """
     gate = gate_of(request)
-    asked = await gate.room.model(request, TryOut)
-    sight = sight_of(request)
-    seen = {name: account for name, account in gate.accounts.items() if sight.sees(name)}
-    name = sight.whose(asked.account)
+    trial = await gate.body_memory.model(request, TryOut)
+    tenant_scope = tenant_scope_of(request)
+    seen = {name: account for name, account in gate.accounts.items() if tenant_scope.sees(name)}
+    name = tenant_scope.whose(trial.account)
     account = seen.get(name)
     if account is None:
         words = f"expected one of {', '.join(sorted(seen))}" if seen else "expected one with a key"
         raise FieldsRefused(Fault("account", words))
-    hold(request, gate.tries, sight.name, "too many samples are being sent; try again")
+    hold(request, gate.tries, tenant_scope.name, "too many samples are being sent; try again")
     number = secrets.token_hex(8)
     body = _sample(number)
     headers = _signed(body, f"test_{number}", account)
-    posted = await gate.outbounds[name].post(asked.url, body, headers, SECONDS)
+    posted = await gate.outbounds[name].post(trial.url, body, headers, SECONDS)
     if posted.refused:
         raise FieldsRefused(Fault("url", posted.error))
     return Tried(

@@ -1,9 +1,9 @@
 """Noting what people do through the gateway: who, what, to what.
 
-What was done is done, whether it can be noted or not. Each note is logged as well
-(`runqueue.store.audit.log_entry`): Redis keeps the last ten thousand, which whoever is watched can
-push out. Calls of the API that need `operate` are noted by a layer around the application, which
-sees how they ended; routes may add what it came to (`tell`).
+An action stays done even if it cannot be noted. Each note is logged as well
+(`runqueue.store.audit.log_entry`): Redis keeps the last ten thousand, so a user could push his
+out. A layer around the application notes the calls of the API that need `operate` by how they
+ended; routes may add the result (`set_detail`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.state.state import Gate
-from gateway.tenants.scope import sight_of
+from gateway.tenants.scope import tenant_scope_of
 from runqueue.errors import RunQueueError
 from runqueue.ids import is_id
 from runqueue.producer.async_queue import AsyncRunQueue
@@ -26,7 +26,7 @@ from runqueue.store.audit import log_entry
 
 log = structlog.get_logger()
 
-#: Seconds that a note may take: who did it waits for his answer.
+#: Seconds that a note may take: the caller waits for the answer.
 _PATIENCE: Final = 5.0
 _SAFE: Final = {"GET", "HEAD", "OPTIONS"}
 #: What a call is done to, as its path names it.
@@ -59,15 +59,15 @@ def log_session(what: str, request: Request, who: str) -> None:
     log_entry(what, who=who, address=request.client.host if request.client else "")
 
 
-def tell(request: Request, detail: str) -> None:
-    """Say what a call came to, or has come to so far, in words, for its note."""
+def set_detail(request: Request, detail: str) -> None:
+    """Set the result of a call, or its result so far, in words, for its note."""
     request.state.audit_detail = detail
 
 
 class Noting:
-    """The layer around the application that notes what was done through the API.
+    """The layer around the application that notes actions of the API.
 
-    What was refused is not noted; what broke off is, for it may have done something all the same.
+    Refused calls are not noted; those that broke off are, since they may have done something.
 
     Args:
         app: the application.
@@ -87,7 +87,7 @@ class Noting:
         is_answered = False
 
         async def watch(message: Message) -> None:
-            # Noted before it is answered: who asks for the notes then, finds it.
+            # Noted before the answer: a caller who then reads the notes finds it.
             nonlocal is_answered
             if message["type"] == "http.response.start":
                 is_answered = True
@@ -106,11 +106,11 @@ class Noting:
         state = scope.get("state", {})
         if state.get("needed") != "operate":
             return
-        told = state.get("audit_detail", "")
+        result = state.get("audit_detail", "")
         if status < 400:
-            await self._note(Request(scope), told)
-        elif told or status >= 500:
-            detail = "; ".join(filter(None, (told, f"broke off, answered {status}")))
+            await self._note(Request(scope), result)
+        elif result or status >= 500:
+            detail = "; ".join(filter(None, (result, f"broke off, answered {status}")))
             await self._note(Request(scope), detail)
 
     async def _note(self, request: Request, detail: str) -> None:
@@ -118,18 +118,18 @@ class Noting:
         target = next((str(named[name]) for name in _TARGETS if name in named), "")
         what = request.scope["route"].name
         account = await self._account(request, target)
-        who = sight_of(request).name
-        await note(self._gate.sights.whole, account, who, what, target=target, detail=detail)
+        who = tenant_scope_of(request).name
+        await note(self._gate.tenant_scopes.whole, account, who, what, target=target, detail=detail)
 
     async def _account(self, request: Request, target: str) -> str:
-        told = request.path_params.get("account") or request.query_params.get("account")
-        if not told and is_id(target):
-            told = account_of(target, await self._known())
-        return told or sight_of(request).default
+        named = request.path_params.get("account") or request.query_params.get("account")
+        if not named and is_id(target):
+            named = account_of(target, await self._known())
+        return named or tenant_scope_of(request).default
 
     async def _known(self) -> list[str]:
         try:
-            return await self._gate.sights.whole.accounts()
+            return await self._gate.tenant_scopes.whole.accounts()
         except (RunQueueError, RedisError, OSError):
             return [*self._gate.accounts]
 

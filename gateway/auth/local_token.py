@@ -1,7 +1,7 @@
-"""The token of who runs the gateway: made where no others are set up, in a file for him alone.
+"""The token of the user who runs the gateway, in a file that only he can read.
 
-That a request comes from this machine says nothing of who sent it: a tunnel, a proxy and every
-other user of the machine come from there, too.
+It is made if no other tokens are set up. A request from this machine needs it, too: it may come
+from a tunnel, a proxy or another user of the machine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Who may read metrics: bearers of a token with the scope `read`, and Prometheus by its own.
 
-That token stands in a file (`RUNQUEUE_SCRAPE_TOKEN_FILE`) which Prometheus reads, too. The gateway
-makes it where there is none, so that nobody has to think one up; it opens the metrics alone.
+That token is in a file (`RUNQUEUE_SCRAPE_TOKEN_FILE`) which Prometheus reads, too. The gateway
+makes the file if it is missing; the token gives access to the metrics alone.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from pathlib import Path
 from fastapi import Request
 
 from gateway.auth.tokens import TOO_MANY, Credentials, requires
-from gateway.http.places import hold
+from gateway.http.holds import hold
 from gateway.state.state import gate_of
 from runqueue.embedded.secret_files import BadSecretFile, secret_in
 
@@ -26,8 +26,8 @@ def scrape_token(file: Path | None) -> str | None:
     """Return the digest of the token in a file, which is made if it is not there; None = no file.
 
     Args:
-        file: its directory has to be there. The file is for others of the machine to read: who may
-            see its directory may scrape.
+        file: its directory has to exist. Other users of the machine may read it: all who may read
+        its directory may scrape.
 
     Raises:
         BadTokenFile: it cannot be read or made, or holds no token.
@@ -41,7 +41,7 @@ def scrape_token(file: Path | None) -> str | None:
 
 
 async def may_scrape(request: Request, given: Credentials) -> None:
-    """Let Prometheus through by its own token, and who may read."""
+    """Let Prometheus through by its own token, and bearers with the scope `read`."""
     gate = gate_of(request)
     token = gate.scrape_token
     if token and given and hmac.compare_digest(_digest(given.credentials), token):

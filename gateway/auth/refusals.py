@@ -1,7 +1,7 @@
-"""Refused calls: logged, counted, and slowed down where tokens are tried out.
+"""Refused calls: logged, counted, and slowed down where tokens are guessed.
 
 Failed tokens are counted by address, and by how they begin: behind a proxy all callers share one
-address, and a guesser may have many. A right token never waits, whoever else failed before. Each
+address, and a guesser may have many. A right token never waits, whichever others failed. Each
 gateway process counts for itself.
 """
 
@@ -24,7 +24,7 @@ from runqueue.store.audit import log_entry
 
 #: Seconds that a failed token waits for its answer, once its source has had the burst.
 WAIT_SECONDS: Final = 1.0
-#: Failed tokens that wait at a time; what is beyond is answered 429, and its connection closed.
+#: Failed tokens that wait at a time; those beyond are answered 429, and their connections closed.
 MOST_WAITING: Final = 64
 #: Characters of a token that say how it begins.
 _PREFIX: Final = 6
@@ -51,7 +51,7 @@ class Refusals:
         self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and look at how it is answered."""
+        """Pass a request on, and check how it is answered."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -70,7 +70,7 @@ class Refusals:
         await self._app(scope, receive, watch)
 
     async def _refused(self, request: Request, status: int) -> bool:
-        """Log and count a refusal; returns whether it is too many to be answered as it is."""
+        """Log and count a refusal; returns whether its source had too many for a normal answer."""
         token = failed_token(request) if status == 401 else ""
         why = _why(status, token)
         self._metrics.refused(why)
@@ -94,7 +94,7 @@ class Refusals:
         return (seen.is_over or of_prefix.is_over) and not await self._wait()
 
     async def _wait(self) -> bool:
-        """Have a failed token wait; returns whether there was room for it."""
+        """Have a failed token wait; returns False at the limit of those that wait."""
         if self._waiting >= MOST_WAITING:
             return False
         self._waiting += 1
@@ -125,7 +125,7 @@ def failed_token(request: Request) -> str:
 
 
 def _path(request: Request) -> str:
-    """Return the path; of the API as its route has it, without the ids that stand in it."""
+    """Return the path; of the API its route's, without the ids in it."""
     return str(getattr(request.scope.get("route"), "path", request.url.path[:_PATH]))
 
 

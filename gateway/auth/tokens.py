@@ -1,4 +1,4 @@
-"""Who may ask: bearers of a token, wherever they ask from."""
+"""Authentication: every caller needs a token, also on this machine."""
 
 import hashlib
 import hmac
@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from config.gateway import ApiToken, Scope
 from gateway.http import query_params
-from gateway.http.places import hold
+from gateway.http.holds import hold
 from gateway.state.state import gate_of
 from gateway.tenants.scope import BEARER
 from runqueue.embedded.secret_files import TOKEN_FILE
@@ -24,7 +24,7 @@ _BEARER = HTTPBearer(
     f" set, the one that the gateway made in {TOKEN_FILE}.",
 )
 
-#: What is said to whose requests take all that is left to him.
+#: The refusal of a bearer who has used up his share of requests.
 TOO_MANY = "too many requests are under way; try again"
 
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
@@ -33,9 +33,9 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 def requires(
     scope: Scope, *, all_accounts: bool = False
 ) -> Callable[[Request, Credentials], Awaitable[None]]:
-    """Return a dependency that lets through who may do this, and gives each his sight of the queue.
+    """Return a dependency that lets through bearers with a scope, and sets their `TenantScope`.
 
-    Every route of theirs has one; who is let through is told of parameters that it does not have.
+    Every route for bearers has one; it also refuses query parameters that the route does not have.
 
     Args:
         scope: enqueue, read or operate.
@@ -54,7 +54,7 @@ def requires(
         hold(request, gate.requests, bearer.name, TOO_MANY)
         BEARER.set(bearer.name)
         HANDING_IN.set(gate.quota_of(bearer.name))
-        request.state.sight = gate.sights.of(bearer)
+        request.state.tenant_scope = gate.tenant_scopes.of(bearer)
         query_params.check(request)
 
     return check
@@ -73,7 +73,7 @@ def _bearer(given: HTTPAuthorizationCredentials | None, known: Sequence[ApiToken
 
 
 def find_bearer(token: str, known: Sequence[ApiToken]) -> ApiToken | None:
-    """Return whose token it is, in the same time whoever's it is; None = nobody's."""
+    """Return the entry of a token, in the same time for each; None = it is unknown."""
     # Headers are decoded as Latin-1: this is what was sent.
     digest = hashlib.sha256(token.encode("latin-1", "replace")).hexdigest()
     found = None
@@ -84,5 +84,5 @@ def find_bearer(token: str, known: Sequence[ApiToken]) -> ApiToken | None:
 
 
 def is_from_elsewhere(request: Request) -> bool:
-    """Say whether a page of another site, or of another port, has a browser ask."""
+    """Say whether a page of another site, or of another port, made the browser send this."""
     return request.headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}

@@ -1,7 +1,7 @@
-"""From the parts of a body to the elements of the JSON array in it, none of them parsed.
+"""Splits the parts of a body into the elements of its JSON array, without parsing them.
 
-Only brackets, commas and texts are looked at: an element that is no JSON is found by whoever parses
-it. An array whose elements are JSON is JSON.
+Only brackets, commas and strings are read: the parser of an element finds one that is no JSON. An
+array whose elements are JSON is JSON.
 """
 
 import re
@@ -15,7 +15,7 @@ _HEAD = re.compile(rb'(\{\s*"jobs"\s*:\s*)?\[')
 #: Bytes in which it has to begin.
 _MAX_HEAD: Final = 4096
 _TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-#: What may lie between two marks: most arrays and objects hold no others, and are passed at once.
+#: Inner arrays and objects without others inside: most are such, and are skipped at once.
 _FLAT = rb'[\[{](?:[^"\[\]{}]++|%s)*+[\]}]' % _TEXT
 _TO_MARK = rb'(?:[^"\[\]{}%s]++|%s|%s)*+([\[\]{}%s])'
 #: To the next bracket, and among the elements to the next bracket or comma.
@@ -29,16 +29,16 @@ class Elements:
 
     Args:
         most: bytes that one element may have.
-        expected: what the error of a body says that holds no such array.
+        expected: the error text for a body that holds no such array.
     """
 
     def __init__(self, most: int, expected: str) -> None:
         self._most = most
         self._expected = expected
-        #: Bytes from the start of the element under way on; how many of them were looked at.
+        #: Bytes from the start of the current element on; how many of them were read.
         self._rest = b""
         self._seen = 0
-        #: Bytes from which on it is worth while to look again.
+        #: The size from which on it is worth while to read again.
         self._worth = 0
         self._depth = 0
         self._is_empty = True
@@ -56,14 +56,14 @@ class Elements:
         self._rest += part
         if len(self._rest) >= self._worth:
             yield from self._advance(is_all=False)
-            # A long text is looked at from its start, so not for each little part of it.
+            # A long string is read again from its start, so not for each little part of it.
             self._worth = 2 * len(self._rest) if self._tail is None else 0
 
     def end(self) -> Iterator[bytes]:
-        """Yield the elements that are left, and make sure that the array came to its end.
+        """Yield the elements that are left, and check that the array is complete.
 
         Raises:
-            NotReadable: it did not, or there was none.
+            NotReadable: it is not, or there was none.
             ElementTooLong: as `feed`.
         """
         yield from self._advance(is_all=True)
@@ -83,7 +83,7 @@ class Elements:
             raise ElementTooLong
 
     def _begin(self, *, is_all: bool) -> bool:
-        """Find where the array begins; False = more has to come."""
+        """Find where the array begins; False = more input is needed."""
         self._rest = self._rest.lstrip()
         head = _HEAD.match(self._rest)
         if head is None:

@@ -1,6 +1,6 @@
-"""What the gateway and the processes that check bodies for it say to each other.
+"""The messages between the gateway and its check processes.
 
-Nothing here, nor in what a check process runs, imports the web framework: such a process is small.
+Neither this nor other code of a check process imports the web framework, to keep it small.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ class NotReadable(Exception):  # noqa: N818 - what it says is in its name
 
 
 class TooLarge(Exception):  # noqa: N818 - likewise
-    """A body is larger than what is accepted; says what was expected."""
+    """A body is too large; says what was expected."""
 
 
 class Crashed(TooLarge):
-    """The check of a body crashed, most likely for want of memory."""
+    """The check of a body crashed, most likely because memory ran out."""
 
 
 class CheckFailed(Exception):  # noqa: N818 - likewise
-    """A check ended for a reason that is a mistake of ours; names the kind of error."""
+    """A check ended by a defect of the gateway; names the type of error."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """What is wrong with a body, as far as it was checked.
+    """The faults of a body, as far as it was checked.
 
     Args:
         bad: lines, or jobs of an array, that cannot be accepted.
         repeated: lines that repeat an earlier line's job.
         errors: why the first ones are bad, at most `MAX_FAULTS`.
-        has_seen_enough: whether checking on can change nothing that is reported.
-        warnings: what of the good ones will not do what its sender may expect.
+        has_seen_enough: whether checking more would not change the report.
+        warnings: fields of good ones that will not do what their sender may expect.
     """
 
     bad: int = 0
@@ -57,7 +57,7 @@ class Findings:
 class Check(Protocol):
     """One body under check, in its process; `feed` for each part, then `end`.
 
-    Both yield packets of jobs, and None often enough that a step can be ended there.
+    Both yield packets of jobs, and None often enough for a step to end in time.
 
     Raises (from both): `NotReadable`, `TooLarge`, `InvalidJob`, `NoRoom`.
     """
@@ -65,14 +65,14 @@ class Check(Protocol):
     findings: Findings
 
     def feed(self, part: bytes) -> Iterator[Packet | None]:
-        """Take in a part of the body."""
+        """Add a part of the body."""
 
     def end(self) -> Iterator[Packet | None]:
         """Check what is left once the body has ended."""
 
 
 class CheckWork(Protocol):
-    """What a body is to be checked as; it can be pickled."""
+    """How to check a body; it can be pickled."""
 
     def begin(self) -> Check:
         """Return the check of a body that has not been read yet."""
@@ -80,14 +80,14 @@ class CheckWork(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CheckBudget:
-    """The CPU time that one check may take: what a body may cost grows with its bytes as sent.
+    """The CPU time that one check may take; it grows with the body's bytes as sent.
 
     Lines that compress a hundredfold take some 2.5 s a mebibyte; a gzip bomb takes thousands.
 
     Args:
         seconds: CPU seconds of any body.
         seconds_per_mib: CPU seconds more for each mebibyte that was sent.
-        step: seconds after which a step is ended, so that it is another's turn.
+        step: seconds after which a step ends, so that others get their turn.
     """
 
     seconds: float = 2.0
@@ -96,7 +96,7 @@ class CheckBudget:
 
 
 class Begin(NamedTuple):
-    """The first message to a check process: its work, and what the gateway's settings say."""
+    """The first message to a check process: its work, and the gateway's settings for it."""
 
     work: CheckWork
     budget: CheckBudget
@@ -113,11 +113,11 @@ class Order(Enum):
 
 
 class CheckStep(NamedTuple):
-    """The answer to an order: what one step of a check came to.
+    """The answer to an order: the result of one step of a check.
 
     Args:
         packet: jobs that are ready; None = none yet.
-        findings: what is wrong so far, once the order is carried out; None = `GO_ON` is next.
+        findings: the faults so far, once the order is carried out; None = `GO_ON` is next.
         error: why the check ended, if it did.
     """
 

@@ -1,6 +1,6 @@
-"""Checking bodies in processes beside the gateway, each bearer's in its turn.
+"""Checking bodies in processes of their own; bearers take turns.
 
-`check_server.py` says what such a process is.
+`check_server.py` describes such a process.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ log = structlog.get_logger()
 #: Steps of checks that are under way at a time; one name has half of them, so on two cores one is
 #: left to the gateway, to Redis and to others.
 AT_ONCE: Final = max(2, min(4, os.cpu_count() or 2))
-#: Checks of bodies that are here as a whole, at a time: each has a process. Uploads have places of
-#: their own (`shares.UPLOADS`), as theirs may last an hour.
-PLACES: Final = 16
-#: Characters of a line of theirs that are logged at once.
+#: Checks at a time of bodies that have arrived whole: each has a process. Uploads have a limit of
+#: their own (`shares.UPLOADS`), since theirs may last an hour.
+MAX_CHECKS: Final = 16
+#: Characters of a line of their output that are logged.
 _LONGEST_LINE: Final = 1_000
 #: Where this project's modules are found.
 _ROOT: Final = Path(__file__).parents[2]
 
 
 class SenderGone(Exception):  # noqa: N818 - what it says is in its name
-    """Who sent a body waits for no answer any more."""
+    """The sender of a body waits for no answer any more."""
 
 
 class CheckLost(Exception):  # noqa: N818 - likewise
-    """A check's process ended, by the system or by somebody."""
+    """A check's process was ended, by the system or a user."""
 
 
 class CheckServer:
@@ -115,8 +115,8 @@ class CheckServer:
 def _log_lines(stream: IO[str]) -> None:
     """Log what the server and the check processes write, until the last of them has ended.
 
-    They log nothing themselves: it would cost each of them the memory of a logger. Of much that is
-    written at once the first lines are logged, then one now and then with how many more there were.
+    They do not log themselves: that would cost each the memory of a logger. Of a flood of lines the
+    first are logged, then one now and then with the number of those left out.
     """
     sources = Sources()
     with stream:
@@ -142,8 +142,8 @@ class CheckProcesses:
         self.budget = budget or CheckBudget()
         #: Checks that have begun and are not over.
         self.under_way = 0
-        #: Which is waited for before a body that is here is checked: until then it has no process.
-        self.places = Turns(PLACES)
+        #: Limits the processes of bodies that have arrived whole.
+        self.turns = Turns(MAX_CHECKS)
         self._turns = Turns(AT_ONCE)
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="check")
 
@@ -154,9 +154,9 @@ class CheckProcesses:
         """Check one body; its process ends with the block.
 
         Args:
-            work: what it is checked as.
+            work: how to check it.
             bearer: whose turn its steps take.
-            is_gone: tells whether nobody waits for an answer any more.
+            is_gone: says whether the sender has gone.
         """
         begin = Begin(work, self.budget, current_checks(), allows_private_targets())
         made = BodyCheck(begin, self._turns, self._threads, bearer, is_gone)
@@ -186,7 +186,7 @@ class BodyCheck:
         bearer: str,
         is_gone: Callable[[], bool],
     ) -> None:
-        #: What is wrong so far.
+        #: The faults so far.
         self.findings = Findings()
         self._begin = begin
         self._turns = turns
@@ -197,11 +197,11 @@ class BodyCheck:
         self._connection: Connection | None = None
 
     def feed(self, part: bytes) -> AsyncIterator[Packet]:
-        """Take in a part of the body, and yield packets of jobs that are ready."""
+        """Add a part of the body, and yield packets of jobs that are ready."""
         return self._follow(Order.FEED, part)
 
     def end(self) -> AsyncIterator[Packet]:
-        """Yield what is left once the body has ended."""
+        """Yield the last packets once the body has ended."""
         return self._follow(Order.END, b"")
 
     def close(self) -> None:
@@ -237,7 +237,7 @@ class BodyCheck:
                     running.cancelled() or running.exception()
 
     def _exchange(self, order: Order, part: bytes) -> CheckStep:
-        """Have a step done; in a thread, since it waits."""
+        """Run a step; in a thread, since it waits."""
         try:
             if self._connection is None:
                 self._socket = SERVER.fork()
@@ -250,7 +250,7 @@ class BodyCheck:
         return answer
 
     def _interrupt(self) -> None:
-        """Have a step that is waited for end at once."""
+        """End the step under way at once."""
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)

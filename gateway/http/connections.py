@@ -1,4 +1,4 @@
-"""The connections of a process: where there are too many, those that bring nothing go first."""
+"""The connections of a process: above the limit, the one idle for longest is closed first."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ log = structlog.get_logger()
 
 #: Connections at a time.
 MOST: Final = 2_000
-#: File descriptors that a process needs beside: for Redis, checks, webhooks that it sends.
+#: File descriptors that a process needs besides: for Redis, checks, webhooks that it sends.
 _OTHER_FILES: Final = 400
-#: Bytes of bodies that nobody wants any more which are read a second, on all connections together:
-#: at full speed, senders of large bodies that are refused would take most of the event loop's time.
+#: Bytes a second that are read of refused bodies, on all connections together: at full speed their
+#: senders would take most of the event loop's time.
 UNWANTED_RATE: Final = 64 * 1024 * 1024
 
 
 class Connections:
-    """Those that are open, and which of them have no request under way.
+    """The open connections, and which of them are idle (have no request under way).
 
     Args:
         most: how many may be open.
@@ -32,16 +32,16 @@ class Connections:
     def __init__(self, most: int) -> None:
         self.open: set[Transport] = set()
         self._most = most
-        #: Those without a request, the one that rests for longest first.
+        #: Idle ones, the one that is idle for longest first.
         self._idle: OrderedDict[Transport, None] = OrderedDict()
         self._sources = Sources()
-        #: Until when no more of what nobody wants is read, by the loop's clock.
+        #: Until when no more of refused bodies is read, by the loop's clock.
         self._unwanted_until = 0.0
 
     def add(self, transport: Transport) -> bool:
-        """Take in a new one, if need be for the one that rests for longest.
+        """Add a new one; at the limit it replaces the one that is idle for longest.
 
-        Returns whether it may stay: not where each has a request under way.
+        Returns whether it may stay: False if none is idle.
         """
         if len(self.open) >= self._most:
             if not self._idle:
@@ -68,7 +68,7 @@ class Connections:
         self._idle.pop(transport, None)
 
     def pause_after(self, size: int, now: float) -> float:
-        """Return the seconds for which a connection is not read that brought what nobody wants.
+        """Return the seconds for which to pause a connection that brought part of a refused body.
 
         Args:
             size: bytes that it brought.
@@ -77,8 +77,8 @@ class Connections:
         self._unwanted_until = max(self._unwanted_until, now) + size / UNWANTED_RATE
         return self._unwanted_until - now
 
-    def tell(self, address: str, status: int) -> None:
-        """Log what was no request, each of the first ones of a source.
+    def report(self, address: str, status: int) -> None:
+        """Log input that was no request, each of the first ones of a source.
 
         Args:
             address: where it came from.
@@ -89,18 +89,18 @@ class Connections:
             log.warning("no_request", address=address, status=status, more=more)
 
 
-def room_for_connections() -> int:
-    """Return how many connections may be open, by the files that the process may have.
+def connection_limit() -> int:
+    """Return how many connections may be open, by the files that the process may open.
 
-    What the system allows the process to allow itself is taken.
+    Raises the soft limit of files as far as the hard one allows and it is needed.
     """
     most = MOST
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = most + _OTHER_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    limit = most + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        if soft < wanted:
+        if soft < limit:
             most = max(soft - _OTHER_FILES, soft // 2)
-            log.warning("few_files", allowed=soft, wanted=wanted, connections=most)
+            log.warning("few_files", allowed=soft, wanted=limit, connections=most)
     return most

@@ -34,14 +34,14 @@ from runqueue.store.damage import damage_behind, is_of_one
 log = structlog.get_logger()
 
 MEDIA_TYPE: Final = "application/problem+json"
-#: One answer for every address that is none, so that nobody learns which part of it was right.
+#: One answer for every wrong address, so that nobody learns which part of it was right.
 NOTHING_HERE: Final = "there is nothing at this address"
-#: Seconds after which to try again: what cannot be reached is back sooner than memory.
+#: Seconds after which to try again: a server comes back sooner than memory is freed.
 AWAY_SECONDS, FULL_SECONDS = 5, 30
-_NO_ROOM: Final = "the gateway's disk has no room for its temporary files; its log tells more"
+_DISK_FULL: Final = "the gateway's disk has no room for its temporary files; see its log"
 #: Faults that the `detail` of a problem names; `errors` has all of them.
 _IN_DETAIL: Final = 5
-#: Faults of a model that a problem tells of.
+#: Faults of a model that a problem lists.
 _TOLD: Final = 20
 
 _EXAMPLES: Final = {
@@ -51,7 +51,7 @@ _EXAMPLES: Final = {
     404: "no such job is on record",
     406: "expected Accept: application/x-ndjson or text/csv",
     408: "the body did not arrive in time",
-    409: "the job has not ended, or nobody is to be told of it",
+    409: "the job has not ended, or it has no webhook",
     413: "expected a body of 8 MiB at most",
     415: "expected Content-Type: application/json",
     422: "url: required",
@@ -63,7 +63,7 @@ _EXAMPLES: Final = {
 class FieldFault(BaseModel):
     """A field at fault."""
 
-    field: str = Field(description="Where it stands.", examples=["url"])
+    field: str = Field(description="Its path.", examples=["url"])
     message: str = Field(description="What was expected.", examples=["required"])
 
 
@@ -78,7 +78,7 @@ class Problem(BaseModel):
 
 
 class Fault(NamedTuple):
-    """A field at fault: where it stands, and what was expected."""
+    """A field at fault: its path, and what was expected."""
 
     field: str
     message: str
@@ -98,7 +98,7 @@ def problem(
     faults: Sequence[Fault] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return the answer that tells of a problem."""
+    """Return the answer that describes a problem."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -204,7 +204,7 @@ def in_words(faults: Sequence[Fault]) -> str:
 
 
 def faults_of_model(error: ValidationError) -> list[Fault]:
-    """Return what is wrong with a body that is to be a model, the first few of many faults."""
+    """Return the faults of a body that should be a model, the first few of many."""
     found = error.errors(include_url=False, include_input=False)
     faults = [_fault({**one, "loc": ("body", *one["loc"])}) for one in found[:_TOLD]]
     if more := len(found) - len(faults):
@@ -223,7 +223,7 @@ def faults_of(errors: Sequence[FieldError], before: str = "") -> list[Fault]:
 
 
 def _text(text: str) -> str:
-    """Return text that can be sent: names from a body may hold half of a surrogate pair."""
+    """Return text that can be encoded: names in a body may hold half of a surrogate pair."""
     return text.encode(errors="backslashreplace").decode()
 
 
@@ -237,29 +237,29 @@ async def _of_the_queue(_: Request, error: Exception) -> Response:
             return problem(status, words or _text(str(error)))
     if isinstance(error, NoRoom):
         log.warning("no_room", error=str(error)[:200])
-        return problem(503, _NO_ROOM, headers={"Retry-After": str(FULL_SECONDS)})
+        return problem(503, _DISK_FULL, headers={"Retry-After": str(FULL_SECONDS)})
     is_quota = isinstance(error, QuotaReached)
     if not is_quota:
         log.warning("queue_unavailable", error=str(error)[:200])
     if isinstance(error, QueueFull):
         status = 429 if is_quota else 503
         return problem(status, str(error), headers={"Retry-After": str(FULL_SECONDS)})
-    # Not what is damaged: that is for those who look after the queue.
+    # Not what is damaged: that is for the operator's log.
     damage = damage_behind(error)
     return problem(503, f"{what_is_damaged(damage)}; {_MORE}") if damage else _away()
 
 
-_MORE: Final = "`runqueue stats` tells more"
+_MORE: Final = "see `runqueue stats`"
 
 
 def what_is_damaged(damage: str) -> str:
-    """Return in words whether damage is that of one record, or of the account."""
+    """Say whether one record is damaged, or the account."""
     if is_of_one(damage):
         return "a record of this account in Redis is damaged"
     return "this account's keys in Redis are damaged"
 
 
-#: Errors of the queue that say what was wrong with the question; '' = in their own words.
+#: Errors of the queue that mean a wrong request; '' = use the error's own text.
 _SAID: Final[dict[type[Exception], tuple[int, str]]] = {
     IdempotencyConflict: (409, ""),
     BatchCanceled: (409, ""),
@@ -271,7 +271,7 @@ _SAID: Final[dict[type[Exception], tuple[int, str]]] = {
 
 
 def _fault(found: Mapping[str, Any]) -> Fault:
-    """Return a finding of pydantic's in our words; the value itself is not shown."""
+    """Return pydantic's error in our words; the value itself is not shown."""
     if found["type"] == "json_invalid":
         return Fault("body", "expected a JSON object")
     field = ".".join(str(part) for part in found["loc"][1:]) or "body"
@@ -293,4 +293,4 @@ def _away() -> Response:
 
 
 async def _unforeseen(_: Request, __: Exception) -> Response:
-    return problem(500, "this should not have happened; the log tells more")
+    return problem(500, "this should not have happened; see the gateway's log")

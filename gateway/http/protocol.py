@@ -1,7 +1,7 @@
-"""uvicorn's HTTP, with limits on what nobody can be asked for yet: heads, and who reads no answer.
+"""uvicorn's HTTP protocol, with limits below the application: on heads and on unread answers.
 
-Until a head is complete no application sees it, and uvicorn gathers it without end. It waits
-without end, too, for who does not read, and keeps a request until the next one comes.
+uvicorn gathers a head without end, and no application sees it before it is complete. It also waits
+without end for a client that does not read, and keeps a request until the next one comes.
 """
 
 import asyncio
@@ -29,19 +29,19 @@ MAX_HEADERS: Final = 100
 MAX_AHEAD, MAX_HEAD_AHEAD = 4, 8 * 1024
 #: Seconds in which a head has to be here.
 HEAD_SECONDS = 10.0
-#: Seconds after which it is looked whether answers that are not read yet are being read, and bytes
-#: a second that have to be.
+#: Seconds between two checks of whether the client reads its answers, and bytes a second that it
+#: has to read.
 UNREAD_SECONDS, SLOWEST = 30.0, 1_024
 #: Bytes of answers that wait to be read before no more are written.
 _WRITTEN_AHEAD: Final = 16 * 1024
 
-#: Seconds that are worth a pause: a small body is no trouble.
+#: The shortest pause, in seconds: a small body needs none.
 _SHORTEST_PAUSE: Final = 0.002
 
-#: Where the scope of a request has its connection.
+#: The key of the connection in a request's ASGI scope.
 _CONNECTION: Final = "runqueue.connection"
-#: What the system says of a connection that the other side has closed (Linux says so at once, also
-#: behind bytes that are not read yet).
+#: The TCP states of a connection that the other side has closed (Linux shows them at once, also
+#: with bytes still unread).
 _CLOSED: Final = getattr(select, "POLLRDHUP", 0)
 #: Requests whose bodies mean nothing (RFC 9110, 9.3).
 _WITHOUT_BODY: Final = frozenset({"GET", "HEAD"})
@@ -53,10 +53,10 @@ _NO_REQUEST = problem(400, "expected a request of HTTP/1.1")
 
 
 class _Refused(Exception):  # noqa: N818 - it is the other side's error
-    """Nothing more is read of a connection.
+    """The connection is refused: nothing more is read of it.
 
     Args:
-        answer: what is said to that.
+        answer: sent before it is closed.
     """
 
     def __init__(self, answer: Response = _NO_REQUEST) -> None:
@@ -67,7 +67,7 @@ class _Refused(Exception):  # noqa: N818 - it is the other side's error
 class Protocol(HttpToolsProtocol):
     """One connection.
 
-    What is read in vain is counted: reads that bring neither a head's end, nor a body, nor its end.
+    Idle reads are counted: those that bring neither a head's end, nor a body, nor its end.
 
     Args:
         connections: those of the process.
@@ -84,7 +84,7 @@ class Protocol(HttpToolsProtocol):
     _head_timer: TimerHandle | None = None
     _reader_timer: TimerHandle | None = None
     _came = False
-    #: Bytes of a body that came in one read, and that nobody wants any more.
+    #: Bytes of a refused body that came in one read.
     _unwanted = 0
     _pause_timer: TimerHandle | None = None
 
@@ -128,12 +128,12 @@ class Protocol(HttpToolsProtocol):
         self._in_vain = 0 if self._came else self._in_vain + len(data)
         if self._in_vain > MAX_HEAD:
             self._refuse(_TOO_LARGE)
-        # What comes after an answer, and is no new request, keeps no connection open.
+        # Bytes after an answer that are no new request keep no connection open.
         elif self._is_in_head or (was_idle and self.cycle.response_complete):
             self._await_head()
 
     def _go_on_behind(self, data: bytes, offer: HttpParserUpgrade) -> None:
-        """Read what offers another protocol; it is not taken at its word.
+        """Read a request that offers another protocol; the offer is ignored.
 
         The parser ends such a request at its head, whatever body it has, so it gets that head once
         more, without the offer.
@@ -200,17 +200,17 @@ class Protocol(HttpToolsProtocol):
         if not self.flow.write_paused:
             self._of_process.begin(self.transport)
         super().on_headers_complete()
-        # They are with who answers it.
+        # The task that answers it has them.
         self.url, self.headers, self.scope = b"", [], None  # type: ignore[assignment]
 
     def _check_ahead(self) -> None:
-        """Look at a request that was sent before the answer to an earlier one."""
+        """Check a request that was sent before the answer to an earlier one."""
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if len(self.pipeline) >= MAX_AHEAD or size > MAX_HEAD_AHEAD:
             raise _Refused
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of a body, if somebody may ask for it."""
+        """Take a part of a body, if the application may still read it."""
         self._came = True
         if self.cycle.response_complete or self.cycle.scope["method"] in _WITHOUT_BODY:
             self._unwanted += len(body)
@@ -236,7 +236,7 @@ class Protocol(HttpToolsProtocol):
                 self._end_once_read()
 
     def pause_writing(self) -> None:
-        """Wait for who does not read; his connection counts as one that rests."""
+        """Wait for a client that does not read; its connection counts as idle."""
         super().pause_writing()
         self._of_process.rest(self.transport)
         self._await_reader()
@@ -249,7 +249,7 @@ class Protocol(HttpToolsProtocol):
             self._of_process.begin(self.transport)
 
     def timeout_keep_alive_handler(self) -> None:
-        """End a connection that rests, also if the end of its answer was not read."""
+        """End an idle connection, even if the end of its answer was not read."""
         if self.flow.write_paused:
             self._end_once_read()
             return
@@ -258,9 +258,9 @@ class Protocol(HttpToolsProtocol):
         super().timeout_keep_alive_handler()
 
     def is_gone(self) -> bool:
-        """Tell whether the other side waits for no answer any more.
+        """Say whether the client has gone.
 
-        While a body waits to be taken nothing is read, so the system is asked.
+        While a body waits to be taken nothing is read, so the socket's TCP state is checked.
         """
         if self.transport.is_closing():
             return True
@@ -273,7 +273,7 @@ class Protocol(HttpToolsProtocol):
         await self.flow.drain()
 
     def _pause_for_unwanted(self) -> None:
-        """Read on in a while: others come first."""
+        """Resume reading after a pause: other connections come first."""
         seconds = self._of_process.pause_after(self._unwanted, self.loop.time())
         self._unwanted = 0
         if seconds > _SHORTEST_PAUSE and self._pause_timer is None:
@@ -287,7 +287,7 @@ class Protocol(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         if self._head_timer is None:
-            # Ends the connection, once what was asked before is answered.
+            # Ends the connection once earlier requests are answered.
             self._head_timer = self.loop.call_later(HEAD_SECONDS, self.shutdown)
 
     def _await_no_head(self) -> None:
@@ -309,7 +309,7 @@ class Protocol(HttpToolsProtocol):
         return self.transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)
 
     def _check_reader(self, unread: int) -> None:
-        """End the connection of who reads nothing, or next to nothing."""
+        """End the connection of a client that reads nothing, or next to nothing."""
         if unread - self._unread() < UNREAD_SECONDS * SLOWEST:
             self.transport.abort()
         else:
@@ -335,16 +335,16 @@ class Protocol(HttpToolsProtocol):
         """Read nothing more, and end the connection.
 
         Args:
-            answer: what is said, unless it would fall into another answer.
+            answer: sent, unless it would fall into another answer.
         """
         self._is_deaf = True
-        self._of_process.tell(self.client[0] if self.client else "", answer.status_code)
+        self._of_process.report(self.client[0] if self.client else "", answer.status_code)
         if self.cycle is None or self.cycle.response_complete:
             self._end_with(answer)
         elif self.cycle.more_body:
-            self.transport.close()  # nobody can answer what does not come
+            self.transport.close()  # the rest of the request never comes
         else:
-            self.cycle.keep_alive = False  # once what was asked before is answered
+            self.cycle.keep_alive = False  # once earlier requests are answered
 
     def _end_with(self, answer: Response) -> None:
         """End the connection with an answer of ours."""

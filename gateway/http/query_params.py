@@ -1,6 +1,6 @@
-"""What may be asked in a query: a parameter that a call does not have is refused, not passed over.
+"""Query parameters: one that a route does not have is refused, not ignored.
 
-So a filter that is misspelled does not come to a list of everything.
+So a misspelled filter does not list everything.
 """
 
 from fastapi import Request
@@ -10,10 +10,10 @@ from runqueue.request.validation_errors import MOST_GUESSED, did_you_mean
 
 
 def check(request: Request) -> None:
-    """Look whether a call has the parameters that stand in its query.
+    """Check that a route has the parameters of a request's query.
 
     Raises:
-        FieldsRefused: it names those that it does not have, the first few of many.
+        FieldsRefused: names those that it does not have, the first few of many.
     """
     if not request.query_params:
         return
@@ -22,8 +22,8 @@ def check(request: Request) -> None:
     known = {one["name"] for one in described.get("parameters", ()) if one["in"] == "query"}
     unknown = [name for name in request.query_params if name not in known]
     if unknown:
-        told = unknown[:MOST_GUESSED]
-        faults = [Fault(name, f"unknown parameter{did_you_mean(name, known)}") for name in told]
-        if more := len(unknown) - len(told):
+        listed = unknown[:MOST_GUESSED]
+        faults = [Fault(name, f"unknown parameter{did_you_mean(name, known)}") for name in listed]
+        if more := len(unknown) - len(listed):
             faults.append(Fault("query", f"{more} more parameters are unknown"))
         raise FieldsRefused(*faults)

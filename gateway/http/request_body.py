@@ -1,4 +1,4 @@
-"""Request bodies: of the right kind, within their limits, and all together within the memory."""
+"""Request bodies: their type, their limits, and the memory of all together."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -14,28 +14,28 @@ from starlette.responses import Response
 
 from gateway.http.problems import FieldsRefused, faults_of_model
 from gateway.http.protocol import connection_of
-from gateway.tenants.scope import sight_of
+from gateway.tenants.scope import tenant_scope_of
 from gateway.tenants.shares import Shares
 
 #: Bytes of a body that names a few things.
 SMALL = 64 * 1024
-#: Bytes that all bodies together may take: what is checked of one takes as much again.
+#: Bytes that all bodies together may take: checking one takes as much again.
 MAX_HELD = 64 * 1024 * 1024
 #: Seconds in which a body has to be here, or a part of one that is streamed.
 BODY_SECONDS = 30.0
-#: Seconds that are waited for all parts of one that is streamed, and bytes that it has to bring in
-#: each of them, but for the first `BODY_SECONDS`.
+#: Seconds for all parts of one that is streamed, and bytes that have to come in each second after
+#: the first `BODY_SECONDS`.
 STREAM_SECONDS, SLOWEST = 3_600.0, 1_024
-#: Seconds after which who found the gateway busy should try again.
+#: Seconds after which a caller that found the gateway busy should try again.
 BUSY_SECONDS = 5
 
 M = TypeVar("M", bound=BaseModel)
 
 
-class Room:
+class BodyMemory:
     """The memory for bodies, shared out among bearers.
 
-    The first `SMALL` bytes of each are free: small ones always have room.
+    The first `SMALL` bytes of each are free: small ones are never refused.
 
     Args:
         most: bytes in it at a time.
@@ -53,7 +53,7 @@ class Room:
             most: bytes that it may have.
 
         Raises:
-            HTTPException: it is of another kind, too large, too slow, or there is no room for it.
+            HTTPException: it is of another type, too large, too slow, or memory for it is short.
         """
         async with self.parts(request, most) as parts:
             yield b"".join(parts)
@@ -68,7 +68,7 @@ class Room:
         if length.isdigit() and int(length) > most:
             raise too_large(f"expected a body of {size_words(most)} at most")
         held: list[int] = []
-        bearer = sight_of(request).name
+        bearer = tenant_scope_of(request).name
         try:
             yield await self._read(request, bearer, most, held)
         finally:
@@ -79,11 +79,11 @@ class Room:
 
         Args:
             request: the request, its body not read yet.
-            model: what it is to be.
+            model: its expected model.
             most: bytes that it may have.
 
         Raises:
-            FieldsRefused: it is none; each field at fault is named.
+            FieldsRefused: it does not fit; each field at fault is named.
             HTTPException: as `json`.
         """
         async with self.json(request, most) as raw:
@@ -160,17 +160,17 @@ def body_of(content: dict[str, Any], *kinds: str) -> dict[str, Any]:
 
     Args:
         content: its schema and an example.
-        kinds: what it may be called; none: JSON.
+        kinds: its content types; none: JSON.
     """
     described = dict.fromkeys(kinds or ("application/json",), content)
     return {"requestBody": {"required": True, "content": described}}
 
 
 def check_kind(request: Request, *kinds: str) -> None:
-    """Make sure that a body is of a kind that is read here.
+    """Check that the Content-Type of a body is one that the route reads.
 
     Raises:
-        HTTPException: it is of another, or does not say.
+        HTTPException: it is another, or missing.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in kinds:
@@ -183,17 +183,17 @@ def closing(status: int, detail: str) -> HTTPException:
 
 
 def gone_of(request: Request) -> Callable[[], bool]:
-    """Return what tells whether the sender of a request waits for no answer any more."""
+    """Return a function that says whether the sender of a request has gone."""
     return connection_of(request.scope).is_gone
 
 
 def too_large(detail: str) -> HTTPException:
-    """Return the refusal of what is too large."""
+    """Return the refusal of a body that is too large."""
     return closing(413, detail)
 
 
 def busy(detail: str) -> HTTPException:
-    """Return the refusal of what there is no room for now."""
+    """Return the refusal of a request for which capacity is short now."""
     return HTTPException(503, detail, {"Retry-After": str(BUSY_SECONDS)})
 
 
@@ -209,7 +209,7 @@ def json_answer(value: Any, status: int = 200, location: str | None = None) -> R
     Args:
         value: what it says.
         status: its status.
-        location: where what was made can be read.
+        location: the URL of the created resource.
     """
     headers = {"Location": location} if location else None
     return Response(orjson.dumps(value), status, headers, "application/json")

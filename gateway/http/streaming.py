@@ -1,4 +1,4 @@
-"""Long answers: sent as they are made, and cut where they cannot go on."""
+"""Long answers: sent as they are made, and cut off if they cannot go on."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ async def first_of(*events: asyncio.Event, seconds: float) -> None:
 
 
 class Streamed(StreamingResponse):
-    """An answer whose end says that it is whole: what breaks it off cuts the connection."""
+    """An answer whose end shows that it is complete: an error cuts the connection."""
 
     async def stream_response(self, send: Send) -> None:
         """Send the parts."""

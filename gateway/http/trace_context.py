@@ -1,4 +1,4 @@
-"""The caller's trace: what it hands in goes on with the `traceparent` of its request."""
+"""The caller's trace: submitted jobs continue the `traceparent` of their request."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -7,9 +7,9 @@ from webhooks import receiver_address
 
 
 class CallersTrace:
-    """Continues the trace that a request names; Skyvern's own, of webhooks, is nobody's here.
+    """Continues the trace that a request names; that of Skyvern's webhooks is ignored.
 
-    No span of the request itself is told: its path may hold a token.
+    No span of the request itself is reported: its path may hold a token.
 
     Args:
         app: what answers.

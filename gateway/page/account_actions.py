@@ -1,6 +1,6 @@
-"""What is done to whole accounts from the page: pausing, resuming, setting limits.
+"""The page's actions on whole accounts: pausing, resuming, setting limits.
 
-A page may be old: what is done is what was seen, or nothing.
+A page may be out of date: an action applies to the state that it showed, or is refused.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from runqueue.producer import pausing
 from runqueue.store.limits import RANGES, change_words
 
 
-async def pause(asked: ActionRequest) -> Done:
+async def pause(action: ActionRequest) -> Done:
     """Submit nothing more of the account."""
-    reason = asked.fields.get("reason", "")
-    shown = f"{asked.viewer.name}: {reason}" if reason else f"by {asked.viewer.name}"
-    await asked.viewer.queue.pause(asked.account, shown)
+    reason = action.fields.get("reason", "")
+    shown = f"{action.viewer.name}: {reason}" if reason else f"by {action.viewer.name}"
+    await action.viewer.queue.pause(action.account, shown)
     return Done("", reason)
 
 
-async def resume(asked: ActionRequest) -> Done:
-    """End the pause or hold that was seen, unless something else holds the account by now."""
-    seen = pausing.HoldsShown(asked.field("seen"), asked.fields.get("digest", ""))
-    ended = await asked.viewer.queue.send(pausing.resume_seen(asked.account, seen))
+async def resume(action: ActionRequest) -> Done:
+    """End the pause or hold that the form showed, unless another holds the account by now."""
+    seen = pausing.HoldsShown(action.field("seen"), action.fields.get("digest", ""))
+    ended = await action.viewer.queue.send(pausing.resume_seen(action.account, seen))
     if not ended.done:
         raise HTTPException(409, f"it is held by something else by now: {ended.reason}")
     return Done("", f"it was held by: {ended.reason}" if ended.reason else "nothing held it")
 
 
-async def set_limits(asked: ActionRequest) -> Done:
+async def set_limits(action: ActionRequest) -> Done:
     """Set the limits that were changed in the form, unless they were set meanwhile."""
-    changes = _changes(asked.fields)
-    queue = asked.viewer.queue
-    now = (await queue.set_limits({}, asked.account)).live
+    changes = _changes(action.fields)
+    queue = action.viewer.queue
+    now = (await queue.set_limits({}, action.account)).live
     for name, value in changes.items():
-        shown = asked.fields.get(_was(name))
+        shown = action.fields.get(_was(name))
         if shown is not None and now.get(name) not in {value, _limit(name, shown)}:
             by_now = change_words({name: now.get(name)})
-            raise HTTPException(409, f"{by_now} meanwhile: look at it again, nothing was set")
+            raise HTTPException(409, f"{by_now} meanwhile: check it again, nothing was set")
     if changes:
-        await queue.set_limits(changes, asked.account)
+        await queue.set_limits(changes, action.account)
     return Done("", change_words(changes) or "none was changed")
 
 
@@ -58,7 +58,7 @@ def _changes(fields: Mapping[str, str]) -> dict[str, float | None]:
 
 
 def _was(name: str) -> str:
-    """Return the field that says what the form showed of a limit."""
+    """Return the field with the value of a limit that the form showed."""
     return f"was:{name}"
 
 

@@ -1,4 +1,4 @@
-"""The action that a form of the page requests, and what was done."""
+"""The action that a form of the page requests, and its result."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gateway.state.state import Gate
 
 
 class Done(NamedTuple):
-    """What was done.
+    """The result of an action.
 
     Args:
-        target: what to; '' = the account.
-        detail: what it came to.
+        target: the job, batch or group; '' = the account.
+        detail: the result in words.
     """
 
     target: str
@@ -26,11 +26,11 @@ class Done(NamedTuple):
 
 @dataclass(slots=True)
 class ActionRequest:
-    """An action that was requested.
+    """A requested action.
 
     Args:
         fields: of the form.
-        so_far: what was done by now, in words, of what takes several steps.
+        so_far: the result so far, in words, of an action in several steps.
     """
 
     gate: Gate
@@ -40,7 +40,7 @@ class ActionRequest:
     so_far: str = ""
 
     def field(self, name: str) -> str:
-        """Return a field that has to be filled in.
+        """Return a required field.
 
         Raises:
             HTTPException: it is empty.

@@ -1,4 +1,4 @@
-"""What is done from the page, one thing at a time; each is noted with who did it."""
+"""The page's actions on single jobs, batches and groups; each is noted with its user."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from runqueue.store import groups
 
 
 class Act(NamedTuple):
-    """Something that can be done.
+    """A possible action.
 
     Args:
-        to: what to: the field of the form that names it says whose account it is.
-        do: does it.
+        to: the field of the form that names the target, whose account is acted on.
+        do: carries it out.
     """
 
     to: Literal["account", "batch", "job"]
@@ -40,34 +40,34 @@ class Act(NamedTuple):
 
 
 async def act(request: Request) -> Response:
-    """Do what a form requests, note it, and go back to the form's page."""
+    """Carry out a form's action, note it, and go back to the form's page."""
     viewer, fields = await operator_form(request)
     what = str(request.path_params["what"])
     if what not in _ACTS:
         raise HTTPException(404)
     gate = gate_of(request)
     account = await _account(viewer, fields, _ACTS[what].to)
-    asked = ActionRequest(gate, viewer, account, fields)
+    action = ActionRequest(gate, viewer, account, fields)
     try:
-        done = await _ACTS[what].do(asked)
+        done = await _ACTS[what].do(action)
     except Exception as error:
-        # What was refused is not noted. What broke off may have done something all the same.
-        if asked.so_far or status_of(error) >= 500:
+        # Refused actions are not noted. One that broke off may have done something.
+        if action.so_far or status_of(error) >= 500:
             target = fields.get(_ACTS[what].to, "") if _ACTS[what].to != "account" else ""
-            detail = "; ".join(filter(None, (asked.so_far, f"broke off: {words_of(error)}")))
-            whole_queue = gate.sights.whole
+            detail = "; ".join(filter(None, (action.so_far, f"broke off: {words_of(error)}")))
+            whole_queue = gate.tenant_scopes.whole
             await note(whole_queue, account, viewer.name, what, target=target, detail=detail)
         raise
-    note_id = await note(gate.sights.whole, account, viewer.name, what, **done._asdict())
+    note_id = await note(gate.tenant_scopes.whole, account, viewer.name, what, **done._asdict())
     return RedirectResponse(back(fields, done=note_id), 303, HEADERS)
 
 
 async def _account(viewer: Viewer, fields: Mapping[str, str], to: str) -> str:
-    """Return whose job or batch it is that is acted on, else the account that is named.
+    """Return the account of the job or batch, else the one that the form names.
 
     Raises:
-        HTTPException: it is not named.
-        JobNotFound, BatchNotFound, UnknownAccount: it is none that exists for the viewer.
+        HTTPException: the field is empty.
+        JobNotFound, BatchNotFound, UnknownAccount: it does not exist for the viewer.
     """
     if to == "account":
         return await viewer.account(fields.get("account", ""))
@@ -80,77 +80,77 @@ async def _account(viewer: Viewer, fields: Mapping[str, str], to: str) -> str:
     return owner
 
 
-async def _pause_group(asked: ActionRequest, *, paused: bool) -> Done:
-    group = asked.field("group")
-    await asked.viewer.queue.set_group(group, paused=paused, account=asked.account)
+async def _pause_group(action: ActionRequest, *, paused: bool) -> Done:
+    group = action.field("group")
+    await action.viewer.queue.set_group(group, paused=paused, account=action.account)
     return Done(group, "")
 
 
-async def _cap_group(asked: ActionRequest) -> Done:
-    group, text = asked.field("group"), asked.fields.get("cap", "")
+async def _cap_group(action: ActionRequest) -> Done:
+    group, text = action.field("group"), action.fields.get("cap", "")
     cap = whole(text, "cap") if text else None
-    await asked.viewer.queue.set_group(group, max_concurrent=cap, account=asked.account)
+    await action.viewer.queue.set_group(group, max_concurrent=cap, account=action.account)
     return Done(group, groups.change_words(cap))
 
 
-async def _pause_batch(asked: ActionRequest) -> Done:
-    batch = await asked.viewer.queue.pause_batch(asked.field("batch"))
+async def _pause_batch(action: ActionRequest) -> Done:
+    batch = await action.viewer.queue.pause_batch(action.field("batch"))
     return Done(batch.id, batch.name)
 
 
-async def _resume_batch(asked: ActionRequest) -> Done:
-    batch = await asked.viewer.queue.resume_batch(asked.field("batch"))
+async def _resume_batch(action: ActionRequest) -> Done:
+    batch = await action.viewer.queue.resume_batch(action.field("batch"))
     return Done(batch.id, batch.name)
 
 
-async def _cancel_batch(asked: ActionRequest) -> Done:
-    batch = asked.field("batch")
-    jobs = await asked.viewer.queue.cancel_batch(batch)
+async def _cancel_batch(action: ActionRequest) -> Done:
+    batch = action.field("batch")
+    jobs = await action.viewer.queue.cancel_batch(batch)
     return Done(batch, f"of {jobs:,} jobs")
 
 
-async def _retry_failed(asked: ActionRequest) -> Done:
-    batch = asked.field("batch")
+async def _retry_failed(action: ActionRequest) -> Done:
+    batch = action.field("batch")
 
-    def told(done: Retried) -> None:
-        asked.so_far = f"{done.jobs:,} jobs are ready again{done.words}"
+    def note_progress(done: Retried) -> None:
+        action.so_far = f"{done.jobs:,} jobs are ready again{done.words}"
 
-    canceled = asked.fields.get("canceled") == "yes"
-    flow = flows.retry_failed(asked.account, batch, told, canceled=canceled)
-    done = await flows.drive_async(flow, asked.viewer.queue.send)
+    canceled = action.fields.get("canceled") == "yes"
+    flow = flows.retry_failed(action.account, batch, note_progress, canceled=canceled)
+    done = await flows.drive_async(flow, action.viewer.queue.send)
     return Done(batch, f"{done.jobs:,} jobs are ready again{done.words}")
 
 
-async def _retry_callbacks(asked: ActionRequest) -> Done:
-    batch = asked.field("batch")
-    count = await asked.viewer.queue.retry_callbacks(batch)
+async def _retry_callbacks(action: ActionRequest) -> Done:
+    batch = action.field("batch")
+    count = await action.viewer.queue.retry_callbacks(batch)
     return Done(batch, f"{count:,} callbacks are due again")
 
 
-async def _cancel_job(asked: ActionRequest) -> Done:
-    job = asked.field("job")
-    state = await asked.viewer.queue.cancel(job)
+async def _cancel_job(action: ActionRequest) -> Done:
+    job = action.field("job")
+    state = await action.viewer.queue.cancel(job)
     return Done(job, f"it is {state.value}")
 
 
 def _settling(name: str) -> Callable[[ActionRequest], Awaitable[Done]]:
-    """Return how one of the decisions on single jobs is carried out."""
+    """Return the function that carries out one of the decisions on single jobs."""
 
-    async def settle(asked: ActionRequest) -> Done:
-        job = asked.field("job")
-        decide = getattr(asked.gate.operations, name)
-        more = [asked.fields.get("reason", "")] if name == "fail" else []
+    async def settle(action: ActionRequest) -> Done:
+        job = action.field("job")
+        decide = getattr(action.gate.operations, name)
+        more = [action.fields.get("reason", "")] if name == "fail" else []
         _expect_done((await asyncio.to_thread(decide, [job], *more))[job])
         return Done(job, "".join(more))
 
     return settle
 
 
-async def _adopt(asked: ActionRequest) -> Done:
-    job, run = asked.field("job"), asked.field("run_id")
+async def _adopt(action: ActionRequest) -> Done:
+    job, run = action.field("job"), action.field("run_id")
     if not is_run_id(run):
         raise HTTPException(422, "run_id: expected the id of a run: tsk_… or wr_…")
-    _expect_done(await asyncio.to_thread(asked.gate.operations.adopt, job, run))
+    _expect_done(await asyncio.to_thread(action.gate.operations.adopt, job, run))
     return Done(job, run)
 
 

@@ -1,7 +1,7 @@
-"""What is done to many jobs at once: chosen by a filter, counted, and done once that is confirmed.
+"""Bulk actions: jobs are chosen by a filter, counted, and acted on once the user confirms.
 
-A count reads so much and no more, and says so. What is done goes on beside the requests, in
-pages, and is noted when it begins and when it is over.
+A count reads a bounded number of jobs, and says if it is not exact. An action runs in the
+background, page by page, and is noted when it begins and when it is over.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from runqueue.store.operator_calls import CancelCounts
 
-#: Jobs that a count goes to, and seconds after which it begins no further page.
+#: Jobs after which a count stops, and seconds after which it begins no further page.
 MOST, SECONDS = 10_000, 3.0
 #: Jobs that are shown beside the count.
 SHOWN: Final = 20
 
 
 class BulkKind(NamedTuple):
-    """Something that can be done to many.
+    """A kind of bulk action.
 
     Args:
-        verb: in words: the question, "… 12 jobs".
-        states: of which jobs; the first is chosen if none is named.
-        warning: what to know before; '' = nothing.
+        verb: the beginning of the question "… 12 jobs".
+        states: the states of the jobs; the first is the default.
+        warning: shown before; '' = none.
     """
 
     verb: str
@@ -51,16 +51,16 @@ KINDS: Final = {
     "resubmit": BulkKind(
         "Submit again",
         ("unconfirmed",),
-        "If one of them has a run after all, it runs twice. Look for the runs first.",
+        "If one of them has a run after all, it runs twice. Search for the runs first.",
     ),
-    "fail": BulkKind("Fail", ("unconfirmed",), "Nobody looks for their runs any more."),
+    "fail": BulkKind("Fail", ("unconfirmed",), "Workers stop searching for their runs."),
     "deliver": BulkKind("Send webhooks again", ("gave_up", "unknown", "pending")),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which jobs are meant, and what is to be done to them."""
+    """The chosen jobs, and the action on them."""
 
     what: str
     account: str
@@ -83,10 +83,10 @@ class Choice:
 
 
 class Count(NamedTuple):
-    """How many jobs a choice means.
+    """The number of chosen jobs.
 
     Args:
-        jobs: so many, or more if it is not exact.
+        jobs: their number; there are more if it is not exact.
         exact: whether all were counted.
         first: a few of them.
     """
@@ -97,15 +97,15 @@ class Count(NamedTuple):
 
 
 def find(operations: Operations, choice: Choice) -> Iterator[list[Job]]:
-    """Go through the jobs that are meant, page by page; for threads.
+    """Iterate over the chosen jobs, page by page; for threads.
 
-    A page is bounded work, and may hold none of them; a job may come twice.
+    A page reads a bounded number, and may hold no chosen job; a job may come twice.
     """
     return operations.pages(choice.jobs, account=choice.account)
 
 
 def count(operations: Operations, choice: Choice) -> Count:
-    """Count the jobs that are meant, as far as that is quick; for threads."""
+    """Count the chosen jobs, as far as that is quick; for threads."""
     until = time.monotonic() + SECONDS
     seen: set[str] = set()
     first: list[Job] = []
@@ -118,7 +118,7 @@ def count(operations: Operations, choice: Choice) -> Count:
             seen.add(job.id)
             if len(first) < SHOWN:
                 first.append(job)
-        # Also after a page with none of them: there may be thousands of these.
+        # Also after a page without chosen jobs: there may be thousands of such pages.
         if time.monotonic() > until:
             return Count(len(seen), False, first)
     return Count(len(seen), True, first)
@@ -126,11 +126,11 @@ def count(operations: Operations, choice: Choice) -> Count:
 
 @dataclass(slots=True)
 class BulkWork:
-    """Something that is done to many jobs.
+    """A bulk action.
 
     Args:
-        choice: what, and to which.
-        most: how many at most, the first that are met; None = all.
+        choice: the action, and its jobs.
+        most: the limit of jobs, the first that are found; None = all.
         stop: set when the process ends.
     """
 
@@ -141,12 +141,12 @@ class BulkWork:
 
     @property
     def words(self) -> str:
-        """What it came to so far."""
+        """The result so far."""
         parts = [f"{n:,} {what}" for what, n in self.came_to.most_common()]
         return ", ".join(parts) or "no job was met"
 
     def run(self, operations: Operations) -> None:
-        """Do it, page by page; for threads."""
+        """Run it, page by page; for threads."""
         decide = _DECISIONS[self.choice.what]
         for ids in self._ids(find(operations, self.choice)):
             if self.stop.is_set():
@@ -156,7 +156,7 @@ class BulkWork:
                 self.came_to.update(decide(operations, ids))
 
     def _ids(self, pages: Iterable[list[Job]]) -> Iterator[list[str]]:
-        """Go through the ids of pages: each once, if so many were counted, and no more."""
+        """Iterate over the ids of pages: each once if the count was exact, and up to the limit."""
         met: set[str] = set()
         for jobs in pages:
             ids = list(dict.fromkeys(job.id for job in jobs if job.id not in met))

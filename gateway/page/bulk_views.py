@@ -1,4 +1,4 @@
-"""Choosing many jobs: the count is shown first, and what is confirmed is done."""
+"""Bulk actions: the page shows the count first, and acts once the user confirms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from gateway.auth.audit import note
 from gateway.auth.tokens import is_from_elsewhere
-from gateway.http.places import in_turn
+from gateway.http.holds import in_turn
 from gateway.http.request_body import busy
 from gateway.page.bulk import KINDS, BulkWork, Choice, Count, count
 from gateway.page.errors import words_of
@@ -28,23 +28,23 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-#: Seconds that a request waits for what was confirmed; it goes on afterwards.
+#: Seconds that a request waits for its action, which goes on afterwards.
 _WAIT: Final = 5.0
 #: Seconds that a count waits for its turn.
 _PATIENCE: Final = 5.0
-#: So many jobs are noted when it begins, too.
+#: Jobs from which on the beginning of an action is noted, too.
 _MANY: Final = 500
 
 
 async def select(request: Request) -> Response:
-    """Show a filter and, where one was given, how many jobs it means and a few of them."""
+    """Show a filter and, if one was given, the number of its jobs and a few of them."""
     viewer = await viewer_of(request)
     must_operate(viewer)
     query = request.query_params
     choice = await _choice(viewer, query)
-    # A link of another site shows the form; counting is begun on it.
-    is_asked = "count" in query and not is_from_elsewhere(request)
-    found = await _count(gate_of(request), choice, viewer.name) if is_asked else None
+    # A link of another site only shows the form; counting begins there.
+    is_requested = "count" in query and not is_from_elsewhere(request)
+    found = await _count(gate_of(request), choice, viewer.name) if is_requested else None
     values = {
         "account": choice.account,
         "accounts": await viewer.known(),
@@ -56,19 +56,19 @@ async def select(request: Request) -> Response:
 
 
 async def _count(gate: Gate, choice: Choice, who: str) -> Count:
-    """Count, once it is the viewer's turn."""
+    """Count, once the viewer has a turn."""
     refusal = "too much is being counted already; try again"
     async with in_turn(gate.counts, who, _PATIENCE, refusal):
         return await _in_thread(gate, partial(count, gate.operations, choice))
 
 
 async def _in_thread(gate: Gate, call: Callable[[], T]) -> T:
-    """Run what takes seconds in a thread of its own pool."""
+    """Run a call of several seconds in a pool of its own."""
     return await asyncio.get_running_loop().run_in_executor(gate.long_calls, call)
 
 
 async def act_on_many(request: Request) -> Response:
-    """Do what was confirmed; the answer comes when it is done, or after a few seconds."""
+    """Run the confirmed action; answers when it is over, or after a few seconds."""
     viewer, fields = await operator_form(request)
     gate = gate_of(request)
     choice = await _choice(viewer, fields)
@@ -84,29 +84,29 @@ async def act_on_many(request: Request) -> Response:
 
 
 async def _work(gate: Gate, work: BulkWork, who: str) -> str:
-    """Do it beside the requests, and note what it came to; returns the note's id.
+    """Run it in the background, and note its result; returns the note's id.
 
-    The place that was taken of `gate.workers` is free afterwards.
+    Gives back the capacity that was taken of `gate.workers`.
     """
     choice, most = work.choice, work.most
     failed = ""
     try:
         if most is None or most > _MANY:
             began = f"{choice.words}: began, {most or 'unknown how many'} jobs"
-            await note(gate.sights.whole, choice.account, who, choice.what, detail=began)
+            await note(gate.tenant_scopes.whole, choice.account, who, choice.what, detail=began)
         try:
             await _in_thread(gate, partial(work.run, gate.operations))
-        except Exception as error:  # noqa: BLE001 - whatever ended it, what was done is done: it is noted
+        except Exception as error:  # noqa: BLE001 - it is noted whatever ended it
             log.warning("work_broke_off", what=choice.what, error=repr(error)[:200])
             failed = f"; broke off: {words_of(error)}"
         detail = f"{choice.words}: {work.words}{failed}"
-        return await note(gate.sights.whole, choice.account, who, choice.what, detail=detail)
+        return await note(gate.tenant_scopes.whole, choice.account, who, choice.what, detail=detail)
     finally:
         gate.workers.give_back(who)
 
 
 async def _choice(viewer: Viewer, fields: Mapping[str, Any]) -> Choice:
-    """Return what a form or a query chooses."""
+    """Return the choice of a form or a query."""
     what = str(fields.get("what") or "cancel")
     if what not in KINDS:
         raise HTTPException(422, f"what: expected one of {', '.join(KINDS)}")

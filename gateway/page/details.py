@@ -1,4 +1,4 @@
-"""The pages about single things: a job and its life, a batch, and what a search finds."""
+"""The pages of single records: a job and its life, a batch; and the search for them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from runqueue.store.history import read_trail
 
 #: Characters of an output that a page shows.
 _LONGEST: Final = 20_000
-#: Where the run can be seen, as Skyvern says.
+#: The fields of an output that link to the run at Skyvern.
 _LINKS: Final = ("app_url", "recording_url")
-#: Characters of what is searched for.
+#: Characters of a search.
 _MOST: Final = 256
 
 
@@ -70,7 +70,7 @@ def levers(job: Job) -> set[str]:
 
 
 def _output(job: Job) -> str:
-    """Return what the run brought, as text."""
+    """Return the run's output as text."""
     if job.output is None:
         return ""
     text = _as_text(job.output)
@@ -78,7 +78,7 @@ def _output(job: Job) -> str:
 
 
 def _as_text(output: Any) -> str:
-    """Return JSON with indents, as far as it can be nested for that."""
+    """Return indented JSON, unless it is nested too deep for that."""
     with suppress(orjson.JSONEncodeError):
         return orjson.dumps(output, option=orjson.OPT_INDENT_2).decode()
     with suppress(RecursionError):
@@ -87,7 +87,7 @@ def _as_text(output: Any) -> str:
 
 
 def _links(job: Job) -> list[tuple[str, str]]:
-    """Return where the run can be seen; what is no web address leads nowhere."""
+    """Return the URL of the run at Skyvern; '' = it is no web address."""
     found = []
     for name in _LINKS:
         url = (job.result or {}).get(name)
@@ -145,7 +145,7 @@ async def search(request: Request) -> Response:
 
 
 async def _find(viewer: Viewer, text: str, namespace: str) -> str:
-    """Return where something is shown, '' = nothing is called that."""
+    """Return the page of a job or batch; '' = nothing has that name."""
     if is_id(text) and await viewer.owner(text):
         (found,) = await viewer.queue.get_many([text], result=False)
         if found is not None:

@@ -1,4 +1,4 @@
-"""What goes wrong on the page, as the status that it is answered with."""
+"""The HTTP status and the text of errors on the page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STATUSES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (BatchCanceled, 409),
     (BatchExpired, 409),
     (InvalidRequest, 422),
-    # All others of the queue's own, and what a connection may say.
+    # All other errors of the queue, and those of connections.
     (RunQueueError, 503),
     (RedisError, 503),
     (OSError, 503),
@@ -44,14 +44,14 @@ TITLES: Final = {
 
 
 def words_of(error: Exception) -> str:
-    """Return an error in words for viewers, without the address of Redis."""
+    """Return the text of an error for viewers, without the address of Redis."""
     if isinstance(error, (QueueUnavailable, RedisError, OSError)):
         return "the queue cannot be reached"
     return str(error)
 
 
 def status_of(error: Exception) -> int:
-    """Return the status that an error is answered with; 500 = not foreseen."""
+    """Return the status of an error's answer; 500 = unexpected."""
     if isinstance(error, HTTPException):
         return error.status_code
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)

@@ -9,12 +9,12 @@ from typing import Final
 from runqueue.store.audit import AuditNote
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-#: Shown for what is not known (an en dash).
+#: Shown for unknown values (an en dash).
 UNKNOWN: Final = "\u2013"
 #: The size of a sparkline, in its own units.
 WIDE, HIGH = 120, 24
 
-#: What people did, in words.
+#: Audited actions, in words.
 DEEDS: Final = {
     "pause_account": "paused the account",
     "resume_account": "resumed the account",
@@ -38,7 +38,7 @@ DEEDS: Final = {
     "fail": "failed unconfirmed jobs",
     "deliver": "had webhooks sent again",
     "confirm_delivery": "said that results have arrived",
-    "cancel_strays": "had strays canceled",
+    "cancel_strays": "had orphan runs canceled",
     "inbox_retry": "put refused lines back",
     "end_sessions": "ended sessions of the page",
     "inbox_discard": "threw refused lines away",
@@ -46,17 +46,17 @@ DEEDS: Final = {
 
 
 def number(value: float) -> str:
-    """Return a number with its thousands apart."""
+    """Return a number with thousands separators."""
     return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}".rstrip("0").rstrip(".")
 
 
 def exact(value: float) -> str:
-    """Return a number that reads as the same one again."""
+    """Return a number as text that parses to the same number."""
     return repr(float(value)).removesuffix(".0")
 
 
 def per_minute(value: float | None) -> str:
-    """Return a rate; one that is not known is a dash."""
+    """Return a rate; an unknown one is a dash."""
     if value is None:
         return UNKNOWN
     return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.1f}"
@@ -90,7 +90,7 @@ def ago(moment: datetime | None) -> str:
 
 
 def clock(moment: datetime | None) -> str:
-    """Return a time of day, and the date where that is another."""
+    """Return a time of day, with the date if it is not today's."""
     if moment is None:
         return UNKNOWN
     day = "" if moment.date() == datetime.now(UTC).date() else f"{moment:%Y-%m-%d} "
@@ -110,5 +110,5 @@ def spark(values: Sequence[float]) -> str:
 
 
 def deed(note: AuditNote) -> str:
-    """Return what was done, in words."""
+    """Return an action in words."""
     return DEEDS.get(note.what, note.what.replace("_", " "))

@@ -1,4 +1,4 @@
-"""What forms send: read within limits, and accepted only from a page of ours."""
+"""Forms: read within limits, and accepted only from a page of ours."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _ELSEWHERE: Final = "this form does not come from a page of this gateway: open t
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """Return the fields of a form of one of our pages, as its origin says.
+    """Return the fields of a form whose origin is one of our pages.
 
     Raises:
-        HTTPException: it is another kind of body, too large, or of another page.
+        HTTPException: the body is of another type, too large, or of another page.
     """
     check_kind(request, "application/x-www-form-urlencoded")
     if not is_own_form(request, gate_of(request).settings.public_url):
@@ -45,7 +45,7 @@ async def read_form(request: Request) -> dict[str, str]:
 
 
 async def operator_form(request: Request) -> tuple[Viewer, dict[str, str]]:
-    """Return who sent a form, and its fields, if he may change something.
+    """Return the sender of a form, and its fields, if he may change something.
 
     Raises:
         NoSession: nobody is logged in.
@@ -57,7 +57,7 @@ async def operator_form(request: Request) -> tuple[Viewer, dict[str, str]]:
 
 
 async def viewer_form(request: Request) -> tuple[Viewer, dict[str, str]]:
-    """Return who sent a form, and its fields.
+    """Return the sender of a form, and its fields.
 
     Raises:
         NoSession: nobody is logged in.
@@ -75,7 +75,7 @@ def whole(text: str, name: str) -> int:
     """Return a number that was entered.
 
     Raises:
-        HTTPException: it is none, or has more digits than any number of jobs.
+        HTTPException: it is no number, or has more digits than any number of jobs.
     """
     if text.isascii() and text.isdigit() and len(text) <= _DIGITS:
         return int(text)
@@ -83,9 +83,9 @@ def whole(text: str, name: str) -> int:
 
 
 def back(fields: Mapping[str, str], **query: str) -> str:
-    """Return the address that a form wants to go back to, with more in its query.
+    """Return the address to which a form goes back, with more in its query.
 
-    Only one of ours: a path, and no host.
+    Only one of ours: a path without a host.
     """
     to = fields.get("next", "/")
     try:

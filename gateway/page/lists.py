@@ -1,4 +1,4 @@
-"""The pages that list: jobs of a state, batches, groups, webhooks, and what people did."""
+"""The lists: jobs of a state, batches, groups, webhooks, refused lines, and the audit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _Values = Callable[[Viewer, str, QueryParams], Awaitable[dict[str, Any]]]
 
 
 def _of_account(template: str) -> Callable[[_Values], Callable[[Request], Awaitable[Response]]]:
-    """Have a list shown that is of one account: of the one that the query names."""
+    """Return the view of a list of one account, which the query names."""
 
     def made(values_of: _Values) -> Callable[[Request], Awaitable[Response]]:
         @listing
@@ -57,7 +57,7 @@ def _of_account(template: str) -> Callable[[_Values], Callable[[Request], Awaita
 
 @_of_account("jobs.html")
 async def jobs(viewer: Viewer, account: str, query: QueryParams) -> dict[str, Any]:
-    """List jobs by state, group and words of the reason; bounded work, so a page may be short."""
+    """List jobs by state, group and words of the reason; reads are bounded, so pages vary."""
     state, group = query.get("state", ""), query.get("group", "").strip()
     reason = query.get("reason", "").strip()
     which = wanted(state or None, group or None, None, reason=reason or None)
@@ -117,7 +117,7 @@ async def refused(viewer: Viewer, account: str, _: QueryParams) -> dict[str, Any
 
 @_of_account("audit.html")
 async def audit(viewer: Viewer, account: str, query: QueryParams) -> dict[str, Any]:
-    """List what people did, the newest first."""
+    """List the users' actions, the newest first."""
     before = query.get("before", "")
     notes = await viewer.queue.audit(account, before=before, limit=ROWS)
     return {

@@ -12,57 +12,56 @@ from starlette.responses import RedirectResponse, Response
 from config.gateway import ApiToken
 from gateway.auth.audit import log_session
 from gateway.auth.tokens import TOO_MANY, find_bearer, is_from_elsewhere
-from gateway.http.places import hold
+from gateway.http.holds import hold
 from gateway.page.forms import back, read_form
 from gateway.page.render import HEADERS, page
-from gateway.state.sessions import cookies_of, keep, take_away, told_of
+from gateway.state.sessions import cookies_of, info_of, keep, take_away
 from gateway.state.state import gate_of
 from runqueue.embedded.secret_files import TOKEN_FILE
 
-#: Seconds in which a form that comes whole is here: too short for those that do not come to hold
-#: many connections meanwhile.
+#: Seconds in which a form has to arrive: too short for stalled ones to hold many connections.
 _AT_ONCE: Final = 0.05
 _WRONG: Final = "This is no token that is set up here."
-_ELSEWHERE: Final = "This link stood on a page of another site: enter its address by hand."
+_ELSEWHERE: Final = "This link came from a page of another site: enter its address by hand."
 
 
 async def login_form(request: Request) -> Response:
-    """Show the form that a token is entered in; a link with the token that was made logs in."""
+    """Show the form for a token; a link with the gateway's own token logs in."""
     query = request.query_params
-    wanted, own = query.get("next", "/"), gate_of(request).local_token
-    # Tokens that people make do not travel in addresses, which proxies and browsers keep.
+    target, own = query.get("next", "/"), gate_of(request).local_token
+    # Users' tokens are not accepted in addresses, which proxies and browsers keep.
     if own is None or "token" not in query:
-        return _form(request, wanted, "")
-    # No page of another site chooses whose session this browser has.
+        return _form(request, target, "")
+    # A page of another site may not choose the session of this browser.
     if is_from_elsewhere(request):
-        return _form(request, wanted, _ELSEWHERE, 403)
+        return _form(request, target, _ELSEWHERE, 403)
     if _bearer(query["token"], (own,)) is None:
         request.state.failed_token = query["token"]
-        return _form(request, wanted, _WRONG, 401)
+        return _form(request, target, _WRONG, 401)
     return await _begin(request, own, dict(query))
 
 
 async def login(request: Request) -> Response:
-    """Begin a session, if the token is one that may read."""
+    """Begin a session, if the token has the scope `read`."""
     gate = gate_of(request)
     fields = await _strangers_form(request)
     token = _bearer(fields.get("token", ""), gate.tokens)
-    wanted = fields.get("next", "/")
+    target = fields.get("next", "/")
     if token is None:
         request.state.failed_token = fields.get("token", "")
-        return _form(request, wanted, _WRONG, 401)
+        return _form(request, target, _WRONG, 401)
     request.state.bearer = token.name
     if "read" not in token.scopes:
-        return _form(request, wanted, f"{token.name} has not the scope read.", 403)
+        return _form(request, target, f"{token.name} has not the scope read.", 403)
     return await _begin(request, token, fields)
 
 
 async def _begin(request: Request, token: ApiToken, fields: Mapping[str, str]) -> Response:
-    """Begin a session in the place of the one that the browser has."""
+    """Begin a session that replaces the browser's present one."""
     gate = gate_of(request)
     public_url = gate.settings.public_url
     await gate.sessions.end_of(cookies_of(request, public_url))
-    session, cookie = await gate.sessions.begin(token, told_of(request))
+    session, cookie = await gate.sessions.begin(token, info_of(request))
     response = RedirectResponse(back(fields), 303, HEADERS)
     keep(response, request, session, cookie, public_url)
     log_session("login", request, token.name)
@@ -70,7 +69,7 @@ async def _begin(request: Request, token: ApiToken, fields: Mapping[str, str]) -
 
 
 async def logout(request: Request) -> Response:
-    """End the session of this browser, and of whoever has a copy of its cookie."""
+    """End the session of this browser, and of all copies of its cookie."""
     await _strangers_form(request)
     gate = gate_of(request)
     cookies = cookies_of(request, gate.settings.public_url)
@@ -83,9 +82,9 @@ async def logout(request: Request) -> Response:
 
 
 async def _strangers_form(request: Request) -> dict[str, str]:
-    """Read a form that anybody may send; one that is awaited for longer takes a place.
+    """Read a form that anybody may send; one that is still awaited counts against a limit.
 
-    Behind a proxy all have one address: those whose forms never come take all of its places.
+    Behind a proxy all have one address: forms that never come use up its whole share.
     """
     reading = asyncio.create_task(read_form(request))
     try:
@@ -99,11 +98,11 @@ async def _strangers_form(request: Request) -> dict[str, str]:
 
 
 def _bearer(text: str, known: Sequence[ApiToken]) -> ApiToken | None:
-    # Headers come as Latin-1, forms as UTF-8: what counts are the bytes.
+    # Headers are decoded as Latin-1, forms as UTF-8: the bytes are compared.
     return find_bearer(text.encode().decode("latin-1"), known) if text else None
 
 
-def _form(request: Request, wanted: str, wrong: str, status: int = 200) -> Response:
+def _form(request: Request, target: str, wrong: str, status: int = 200) -> Response:
     file = TOKEN_FILE if gate_of(request).local_token else None
-    values = {"next": wanted, "wrong": wrong, "file": file}
+    values = {"next": target, "wrong": wrong, "file": file}
     return page(request, "login.html", None, values, status)

@@ -1,4 +1,4 @@
-"""The live page: what every account does, at `/`, and as it changes, at `/live`."""
+"""The live page: each account at `/`, and its changes at `/live`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.http.places import hold
+from gateway.http.holds import hold
 from gateway.http.streaming import Streamed, first_of
 from gateway.page.formatting import clock
 from gateway.page.rates import rates
@@ -32,10 +32,10 @@ from runqueue.records.job import JobState
 from runqueue.request.job_spec import Priority
 from runqueue.store.limits import RANGES
 
-#: Seconds without a poll after which the page shows that it is old.
+#: Seconds without a sample after which the page shows that it is out of date.
 STALE: Final = 5.0
 #: Seconds after which an open page notices that its session was ended.
-LOOK_AT_SESSION: Final = 5.0
+SESSION_CHECK_SECONDS: Final = 5.0
 #: Parts of the page that change by themselves: each is a template of its own.
 REGIONS: Final = (
     "health",
@@ -48,7 +48,7 @@ REGIONS: Final = (
     "needing",
     "notes",
 )
-#: States that a job is in on its way, and those that it ends in, as the table shows them.
+#: States of open jobs, and those of ended ones, in the order of the table.
 OPEN: Final = ("scheduled", "ready", "submitting", "unconfirmed", "running")
 OVER: Final = ("completed", "failed", "canceled", "dead")
 
@@ -67,7 +67,7 @@ async def overview(request: Request) -> Response:
 
 
 def shown(viewer: Viewer, feed: Feed, account: str, found: Snapshot) -> dict[str, Any]:
-    """Return what the parts of the page show."""
+    """Return the values of the parts of the page."""
     history = feed.history(account)
     stats = found.stats
     pace = rates(stats, history)
@@ -105,7 +105,7 @@ def _sparks(history: Sequence[Sample]) -> dict[str, list[float]]:
 
 
 def _rows(found: Snapshot) -> list[tuple[str, list[int]]]:
-    """Return how many jobs of each state have which priority."""
+    """Return the number of jobs of each state and priority."""
     by_priority = found.stats.by_priority
     return [
         (state.value, [by_priority[state][priority] for priority in Priority])
@@ -114,7 +114,7 @@ def _rows(found: Snapshot) -> list[tuple[str, list[int]]]:
 
 
 def bar(batch: Batch) -> dict[str, int]:
-    """Return what a batch's bar shows, of all its jobs."""
+    """Return the shares of a batch's bar, of all its jobs."""
     done = sum(n for state, n in batch.states.items() if state.is_over)
     bad = batch.states.get(JobState.FAILED, 0) + batch.states.get(JobState.DEAD, 0)
     return {"done": done, "bad": bad, "total": max(batch.total, 1)}
@@ -132,13 +132,13 @@ async def live(request: Request) -> Response:
 
 
 async def _events(gate: Gate, viewer: Viewer, account: str) -> AsyncIterator[bytes]:
-    """Yield what has changed, once a second at most, and a word where nothing did."""
+    """Yield changed parts, once a second at most, and heartbeats while nothing changes."""
     sent: dict[str, str] = {}
     yield b"retry: 2000\n\n"
     with gate.feed.listen(account) as read:
         session_seen = time.monotonic()
         while not gate.closing.is_set() and time.time() < viewer.session.expires:
-            if time.monotonic() - session_seen >= LOOK_AT_SESSION:
+            if time.monotonic() - session_seen >= SESSION_CHECK_SECONDS:
                 if not await _holds(gate, viewer.session):
                     return
                 session_seen = time.monotonic()

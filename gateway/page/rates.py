@@ -1,4 +1,4 @@
-"""How fast an account goes, by the points of its history."""
+"""The rates of an account, by the points of its history."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ RATE_OVER = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How fast it goes, per minute; None = not known yet.
+    """The rates of an account, per minute; None = not known yet.
 
     Args:
-        over: seconds that this was seen over.
-        seconds_left: until all that is ready or scheduled now has ended, at this rate.
+        over: seconds of history that they cover.
+        seconds_left: until all jobs that are ready or scheduled now have ended, at this rate.
     """
 
     submitted: float | None = None
@@ -28,12 +28,12 @@ class Rates:
 
     @property
     def silent_seconds(self) -> float:
-        """For how long nothing was accepted; 0 = something was, or unknown."""
+        """Seconds for which nothing was accepted; 0 = something was, or unknown."""
         return self.over if self.submitted == 0 else 0.0
 
 
 def rates(stats: AccountStats, history: list[Sample]) -> Rates:
-    """Return how fast an account goes, by the last two minutes."""
+    """Return the rates of an account, by the last two minutes."""
     if len(history) < 2:
         return Rates()
     last = history[-1]

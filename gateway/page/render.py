@@ -1,4 +1,4 @@
-"""Templates and headers: everything is escaped, and a page loads nothing but our own two files."""
+"""Templates and headers: everything is escaped, and a page loads only our own two files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _POLICY: Final = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-#: Origin is sent with forms only where the referrer is: to ourselves.
+#: Browsers send Origin with forms only where they send the referrer: to ourselves.
 HEADERS: Final = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -41,8 +41,8 @@ HEADERS: Final = {
 }
 #: Parameters that mean something within one account alone, or once.
 _OWN: Final = {"account", "cursor", "before", "done", "batch", "count"}
-#: Embeddings, overrides and isolates of Unicode's bidirectional text: with them an id, or a text of
-#: a server, is read otherwise than it is.
+#: Embeddings, overrides and isolates of Unicode's bidirectional text: with them an id, or a text
+#: of a server, looks different from what it is.
 _TURNING: Final = {n: f"\\u{n:04x}" for n in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 _KINDS: Final = {
     "page.css": "text/css; charset=utf-8",
@@ -52,13 +52,13 @@ _KINDS: Final = {
 
 
 def _visible(value: Any) -> Any:
-    """Return what a template prints, with signs that turn the direction of text written out."""
+    """Return a value as templates print it, with bidirectional control characters escaped."""
     return value.translate(_TURNING) if isinstance(value, str) else value
 
 
 @cache
 def templates() -> Environment:
-    """Return the templates; a name that is not given is an error, not a blank."""
+    """Return the templates; an undefined name is an error, not a blank."""
     made = Environment(
         loader=PackageLoader("gateway"),
         autoescape=True,
@@ -89,10 +89,10 @@ def page(
     """Return a page.
 
     Args:
-        request: what is answered.
+        request: the request.
         name: the template's.
         viewer: the viewer; None = not logged in.
-        values: what is filled in, beside what every page has.
+        values: those of this page, besides those of every page.
         status: of the answer.
     """
     shown = {"viewer": viewer, "account": "", "accounts": [], "here": here(request), **values}
@@ -101,13 +101,13 @@ def page(
 
 
 def at_account(request: Request, account: str) -> str:
-    """Return where a page like this one is of another account, with what means something there."""
+    """Return the address of this page for another account, with the parameters valid there."""
     kept = [(name, text) for name, text in request.query_params.items() if name not in _OWN]
     return f"?{urlencode([*kept, ('account', account)])}"
 
 
 def here(request: Request) -> str:
-    """Return the address of a page as a form on it names it, to come back to."""
+    """Return the address of a page, for its forms to come back to."""
     if request.method not in {"GET", "HEAD"}:
         return "/"
     query = request.url.query
@@ -121,12 +121,12 @@ def _static(name: str) -> tuple[bytes, str]:
 
 
 def static_path(name: str) -> str:
-    """Return where a file of ours is; another version of it is elsewhere."""
+    """Return the URL of a static file; each version has its own."""
     return f"/static/{name}?v={_static(name)[1]}"
 
 
 async def static(request: Request) -> Response:
-    """Serve a file of ours; anybody may have it."""
+    """Serve a static file, without a login."""
     name = str(request.path_params["name"])
     if name not in _KINDS:
         raise HTTPException(404)

@@ -28,7 +28,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def routes() -> list[BaseRoute]:
-    """Return the page's routes; they are none of the API's, and not in its description."""
+    """Return the page's routes; they are not part of the API's description."""
     shown: dict[str, Endpoint] = {
         "/": page_live.overview,
         "/jobs": lists.jobs,
@@ -75,13 +75,13 @@ def _told(endpoint: Endpoint) -> Endpoint:
             return _of_the_queue(request, error)
         except Exception:
             log.exception("page_failed", path=request.url.path)
-            return _problem(request, 500, "the gateway's log tells more")
+            return _problem(request, 500, "see the gateway's log")
 
     return answer
 
 
 def _of_the_queue(request: Request, error: Exception) -> Response:
-    """Show an error of the queue; the log says which Redis is away."""
+    """Show an error of the queue; the log names the Redis that is away."""
     status = status_of(error)
     is_ours = isinstance(error, RunQueueError)
     if is_ours and status == 503 and (damage := damage_behind(error)):
@@ -96,8 +96,8 @@ def _of_the_queue(request: Request, error: Exception) -> Response:
 def _ask_to_log_in(request: Request) -> Response:
     if request.url.path == "/live":
         return PlainTextResponse("log in again", 401, HEADERS)
-    wanted = here(request)
-    query = f"?{urlencode({'next': wanted})}" if wanted != "/" else ""
+    target = here(request)
+    query = f"?{urlencode({'next': target})}" if target != "/" else ""
     return RedirectResponse(f"/login{query}", 303, HEADERS)
 
 

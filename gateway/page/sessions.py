@@ -1,4 +1,4 @@
-"""Who is logged in to the page: sessions shown to whose they are, and ended."""
+"""Sessions of the page: users list and end their own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.state.state import gate_of
 
 
 async def sessions(request: Request) -> Response:
-    """Show the sessions of the viewer's token; who operates every account sees all."""
+    """Show the sessions of the viewer's token; an operator of all accounts sees every one."""
     viewer = await viewer_of(request)
     rows = [
         (one, datetime.fromtimestamp(one.begun, UTC), datetime.fromtimestamp(one.expires, UTC))
@@ -27,24 +27,24 @@ async def sessions(request: Request) -> Response:
 
 
 async def end_sessions(request: Request) -> Response:
-    """End a session, or all but the one that the form is of; those that are not seen stay."""
+    """End a session, or all others than the form's; sessions that the viewer cannot see stay."""
     viewer, fields = await viewer_form(request)
-    wanted = fields.get("session", "")
+    which = fields.get("session", "")
     chosen = [
         one
         for one in await _seen(request, viewer)
-        if (one.id != viewer.session.id if wanted == "others" else one.id == wanted)
+        if (one.id != viewer.session.id if which == "others" else one.id == which)
     ]
     gate = gate_of(request)
     await gate.sessions.end(one.id for one in chosen)
     for name in sorted({one.token.name for one in chosen}):
         count = sum(one.token.name == name for one in chosen)
         detail = "1 session" if count == 1 else f"{count} sessions"
-        account, whole = viewer.sight.default, gate.sights.whole
+        account, whole = viewer.tenant_scope.default, gate.tenant_scopes.whole
         await note(whole, account, viewer.name, "end_sessions", target=name, detail=detail)
     return RedirectResponse(back(fields), 303, HEADERS)
 
 
 async def _seen(request: Request, viewer: Viewer) -> Sequence[Session]:
-    sees_all = viewer.operates and not viewer.sight.accounts
+    sees_all = viewer.operates and not viewer.tenant_scope.accounts
     return await gate_of(request).sessions.list(None if sees_all else viewer.session.token)

@@ -1,4 +1,4 @@
-"""The viewer of the page, and what of the queue exists for him."""
+"""The viewer of the page, and the part of the queue that he may see."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from starlette.responses import Response
 
 from config.gateway import Scope
 from gateway.auth.tokens import TOO_MANY
-from gateway.http.places import hold
+from gateway.http.holds import hold
 from gateway.state.sessions import Session, cookies_of
 from gateway.state.state import gate_of
-from gateway.tenants.scope import Sight
+from gateway.tenants.scope import TenantScope
 from runqueue.errors import UnknownAccount
 from runqueue.ids import is_id
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.store.accounts import account_of
 from runqueue.store.audit import AuditNote
 
-#: Notes among which that of the last action is searched.
+#: The newest notes, among which the one of the last action is searched.
 _LAST = 10
 
 
@@ -32,29 +32,29 @@ class NoSession(Exception):  # noqa: N818 - what it says is in its name
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """A person who is logged in to the page.
+    """A user who is logged in to the page.
 
     Args:
         session: his.
-        sight: what of the queue exists for him.
+        tenant_scope: the part of the queue that he may see.
     """
 
     session: Session
-    sight: Sight
+    tenant_scope: TenantScope
 
     @property
     def queue(self) -> AsyncRunQueue:
-        """The queue as it exists for him."""
-        return self.sight.queue
+        """The queue, limited to his accounts."""
+        return self.tenant_scope.queue
 
     @property
     def name(self) -> str:
-        """What audits call him."""
-        return self.sight.name
+        """His name in audits."""
+        return self.tenant_scope.name
 
     @property
     def scopes(self) -> frozenset[Scope]:
-        """What he may do."""
+        """The scopes of his token."""
         return self.session.token.scopes
 
     @property
@@ -63,28 +63,28 @@ class Viewer:
         return "operate" in self.scopes
 
     async def known(self) -> list[str]:
-        """Return the accounts that exist for him."""
+        """Return the accounts that he may see."""
         return await self.queue.accounts()
 
     async def account(self, name: str) -> str:
-        """Return an account that exists for him; '' = the one of what names none.
+        """Return an account that he may see; '' = his default one.
 
         Raises:
-            UnknownAccount: there is none of this name.
+            UnknownAccount: there is no such account for him.
         """
         known = await self.known()
-        wanted = name or self.sight.default
-        if wanted not in known:
-            raise UnknownAccount(wanted)
-        return wanted
+        found = name or self.tenant_scope.default
+        if found not in known:
+            raise UnknownAccount(found)
+        return found
 
     async def done(self, account: str, note_id: str) -> AuditNote | None:
-        """Return the note of what was done just now, if a page came from that."""
+        """Return the note of the action from which a page came."""
         notes = await self.queue.audit(account, limit=_LAST) if note_id else []
         return next((note for note in notes if note.id == note_id), None)
 
     async def owner(self, some_id: str) -> str | None:
-        """Return the account of a job's or batch's id; None = it is none that exists for him."""
+        """Return the account of a job's or batch's id; None = he may see no such account."""
         return account_of(some_id, await self.known()) if is_id(some_id) else None
 
 
@@ -100,13 +100,13 @@ async def viewer_of(request: Request) -> Viewer:
         raise NoSession
     request.state.bearer = session.token.name  # for audits
     hold(request, gate.requests, session.token.name, TOO_MANY)
-    return Viewer(session, gate.sights.of(session.token))
+    return Viewer(session, gate.tenant_scopes.of(session.token))
 
 
 def listing(
     endpoint: Callable[[Request, Viewer], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Have a page with a list made in the turn of its viewer's lists."""
+    """Render a page with a list when its viewer's lists have a turn."""
 
     @wraps(endpoint)
     async def answer(request: Request) -> Response:
@@ -118,7 +118,7 @@ def listing(
 
 
 def must_operate(viewer: Viewer) -> None:
-    """Make sure that a viewer may change something.
+    """Check that a viewer may change something.
 
     Raises:
         HTTPException: he may not.

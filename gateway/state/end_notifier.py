@@ -1,4 +1,4 @@
-"""Hearing that jobs have ended, whichever they are: what wakes those who listen to events."""
+"""Notifications that some job has ended: they wake the listeners to events."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from typing import Any
 from runqueue.producer.async_listener import AsyncEnds
 from runqueue.producer.concurrency import AsyncBackground
 
-#: Stands for every job: it is no id.
+#: Means every job: it is no id.
 _ANY = "*"
 
 
-class Bell(AsyncEnds):
-    """Tells coroutines that some job has ended, or may have; see `AsyncEnds`.
+class EndNotifier(AsyncEnds):
+    """Notifies coroutines that some job has ended, or may have; see `AsyncEnds`.
 
     Args:
         url: the queue's Redis.
@@ -21,9 +21,9 @@ class Bell(AsyncEnds):
 
     @contextmanager
     def listen(self) -> Iterator[asyncio.Event]:
-        """Give an event: it is set whenever a job may have ended."""
+        """Yield an event that is set whenever a job may have ended."""
         with self.watch([_ANY]) as watch:
-            if self._listener is None:  # nobody looks at a job here, which would start it
+            if self._listener is None:  # no job is read here, which would start it
                 self._listener = self._start()
             yield watch.news
 

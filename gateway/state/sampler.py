@@ -1,7 +1,7 @@
-"""What the page shows of each account, read once for all who look, and its last quarter of an hour.
+"""Samples of each account for the page, read once for all viewers, and a quarter hour's history.
 
-One task reads: every five seconds for the history, every second while somebody looks. So a hundred
-open pages ask Redis no more than one does. What is read is bounded whatever the queue's size.
+One task reads: every five seconds for the history, every second while a page is open. So a hundred
+open pages cost Redis no more than one. Each read is bounded, whatever the queue's size.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from runqueue.store.live_processes import GroupLine, Process
 
 log = structlog.get_logger()
 
-#: Seconds between two looks: while somebody looks, and for the history.
+#: Seconds between two reads: while a page is open, and for the history.
 LIVE_EVERY, EVERY = 1.0, 5.0
-#: Seconds between two looks at the lines of groups, which cost most.
+#: Seconds between two reads of the lines of groups, which cost most.
 LINES_EVERY = 5.0
 #: Points of the history: a quarter of an hour.
 POINTS: Final = 180
-#: Seconds after which what was read is read again for a page.
+#: Seconds after which a sample is too old for a page.
 FRESH = 1.5
-#: What a page shows of each list.
+#: Most entries of each list on a page.
 BATCHES, LINES, NEEDING, NOTES = 10, 10, 5, 8
-#: Pages of a list that are read for one page of ours, at most.
+#: Pages of a list that are read for one page, at most.
 _PAGES = 4
 
 
@@ -51,7 +51,7 @@ class Sample(NamedTuple):
     Args:
         at: monotonic seconds.
         ready, live, unconfirmed, dead: jobs.
-        accepted, ended, failed: counts since ever.
+        accepted, ended, failed: totals.
     """
 
     at: float
@@ -66,12 +66,12 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """An account as it was read last.
+    """The last sample of an account.
 
     Args:
         at: when, monotonic seconds.
         groups: how many groups have a line, or settings.
-        unread: ids of jobs and batches that would be shown, and cannot be read.
+        unread: ids of jobs and batches that would be shown, but cannot be read.
     """
 
     at: float
@@ -93,7 +93,7 @@ class History:
     points: deque[Sample] = field(default_factory=lambda: deque(maxlen=POINTS))
 
     def add(self, stats: AccountStats) -> None:
-        """Take in figures, unless the last point is not old enough."""
+        """Add a point, unless the last one is too young."""
         now = time.monotonic()
         if self.points and now - self.points[-1].at < EVERY - LIVE_EVERY / 2:
             return
@@ -103,15 +103,15 @@ class History:
 async def first_jobs(
     queue: AsyncRunQueue, enough: int, wanted: Filter, account: str, cursor: str = ""
 ) -> JobPage:
-    """Read a page of jobs, and further ones while these are few: a page may be short.
+    """Read pages of jobs until there are enough: a page may be short.
 
-    Those that cannot be read are left out, and named.
+    Jobs that cannot be read are left out, and named.
 
     Args:
         queue: the queue.
-        enough: jobs that do.
+        enough: jobs after which to stop.
         wanted: which jobs.
-        account: whose; one that is known.
+        account: a known one.
         cursor: that of the page before; '' = the first page.
     """
     jobs: list[Job] = []
@@ -126,7 +126,7 @@ async def first_jobs(
 
 
 def sample_of(stats: AccountStats, at: float) -> Sample:
-    """Return the point that figures are in the history."""
+    """Return statistics as a point of the history."""
     ended = [stats.totals.get(f"ended:{state.value}", 0) for state in JobState if state.is_over]
     return Sample(
         at,
@@ -174,11 +174,11 @@ class Feed:
         return list(found.points) if found else []
 
     async def snapshot(self, account: str, *, fresh: bool = False) -> Snapshot:
-        """Return an account as it stands; read now if that is not known, or not any more.
+        """Return the sample of an account; read now if there is none, or it is too old.
 
         Args:
             account: which.
-            fresh: whether it is read in any case: something was done to it just now.
+            fresh: whether it is read in any case, since an action has just changed it.
 
         Raises:
             RunQueueError: Redis cannot be reached.
@@ -195,7 +195,7 @@ class Feed:
 
     @contextmanager
     def listen(self, account: str) -> Iterator[asyncio.Event]:
-        """Give an event that is set whenever the account was read."""
+        """Yield an event that is set whenever the account was read."""
         event = asyncio.Event()
         self._listeners[event] = account
         self._looked_at.set()
@@ -230,7 +230,7 @@ class Feed:
         return found
 
     async def _longest(self, account: str, *, fresh: bool) -> tuple[int, list[GroupLine]]:
-        """Return the longest lines; they cost most, and are read every few seconds."""
+        """Return the groups with the longest lines; they cost most, so they are read less often."""
         at, found = self._lines.get(account, (-math.inf, (0, [])))
         if fresh or time.monotonic() - at >= LINES_EVERY:
             found = await self._queue.longest_lines(
@@ -254,7 +254,7 @@ class Feed:
             await self._pause()
 
     async def _pause(self) -> None:
-        """Wait for the next look: less if somebody comes to look."""
+        """Wait for the next read; a page that opens shortens it."""
         self._looked_at.clear()
         if self._listeners:
             await asyncio.sleep(LIVE_EVERY)
@@ -269,7 +269,7 @@ class Feed:
             try:
                 await self._look_at(account, is_watched=account in watched)
             except (RunQueueError, RedisError, OSError) as error:
-                # One that is broken is told by its own page; the others have theirs.
+                # A broken account is reported on its own page; the others go on.
                 log.debug("page_not_read", account=account, error=str(error)[:200])
 
     async def _look_at(self, account: str, *, is_watched: bool) -> None:

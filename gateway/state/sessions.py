@@ -1,11 +1,11 @@
-"""Sessions of the page: kept in Redis, where every gateway finds them and each can be ended.
+"""Sessions of the page: kept in Redis, where every gateway reads them and can end each.
 
-A browser has a cookie with a number made by chance. Redis has, under the number's digest, whose
-session it is and until when it holds: who reads Redis, or a copy of it, can make no cookie of that.
-A token that is taken out of the settings ends its sessions, since they name it by a digest.
+A browser's cookie is a random number. Redis has the session's token and its expiry under the
+number's digest: nobody can make a cookie from Redis or a copy of it. A session names its token by a
+digest, so removing the token from the settings ends its sessions.
 
 Forms carry a second secret, made of the cookie (`form_token`), so that no other page can send one;
-the browser says by `Origin` where a form stood, and that is looked at, too.
+the `Origin` that the browser sends with a form is checked, too.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from starlette.responses import Response
 from config.gateway import ApiToken
 from runqueue.store.keys import SESSIONS
 
-#: Seconds that a session holds.
+#: Seconds that a session lasts.
 HOLDS: Final = 12 * 3600
-#: Sessions of one token; who begins another ends the oldest.
+#: Sessions of one token; another one ends the oldest.
 MOST: Final = 100
 _COOKIE: Final = "runqueue_session"
-#: A time that no session reaches, in seconds since 1970.
+#: A time after the end of every session, in seconds since 1970.
 _LAST: Final = 1e11
-#: What is kept of a browser's description of itself.
+#: Characters that are kept of a browser's User-Agent.
 _BROWSER: Final = 200
 _NOT_SHOWN = re.compile(r"[^ -~]")
 
 
 class SessionInfo(NamedTuple):
-    """What a session's owner is shown to know it again by.
+    """What the page shows so that users recognize their sessions.
 
     Args:
-        address: where it was begun from, as the connection has it: a proxy's, if one stands before.
-        browser: what the browser calls itself.
+        address: where it was begun from, by the connection: behind a proxy, the proxy's.
+        browser: its User-Agent.
     """
 
     address: str = ""
@@ -54,13 +54,13 @@ class SessionInfo(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session that holds.
+    """A valid session.
 
     Args:
-        id: what names it to people; no cookie can be made of it.
+        id: its public name; no cookie can be made of it.
         token: whose it is.
         begun, expires: when it begins and ends, seconds since 1970.
-        told: what it can be known again by.
+        info: what users recognize it by.
         form_token: what the forms of this session carry; '' = it is not the caller's.
     """
 
@@ -68,7 +68,7 @@ class Session:
     token: ApiToken
     begun: float
     expires: float
-    told: SessionInfo
+    info: SessionInfo
     form_token: str = ""
 
     def __repr__(self) -> str:
@@ -79,19 +79,19 @@ class _Record(NamedTuple):
     """What Redis holds of a session.
 
     Args:
-        token: what stands for its token.
+        token: the digest of its token.
         begun, expires: seconds since 1970.
-        told: what it can be known again by.
+        info: what users recognize it by.
     """
 
     token: str
     begun: float
     expires: float
-    told: SessionInfo
+    info: SessionInfo
 
     @classmethod
     def read(cls, raw: bytes | str) -> _Record | None:
-        """Read a record; None = it is none."""
+        """Read a record; None = it is invalid."""
         try:
             token, begun, expires, address, browser = orjson.loads(raw)
             found = cls(
@@ -103,7 +103,7 @@ class _Record(NamedTuple):
 
     def written(self) -> bytes:
         """Return it as Redis holds it."""
-        return orjson.dumps([self.token, self.begun, self.expires, *self.told])
+        return orjson.dumps([self.token, self.begun, self.expires, *self.info])
 
 
 class Sessions:
@@ -119,19 +119,19 @@ class Sessions:
         self._client = client
 
     async def begin(
-        self, token: ApiToken, told: SessionInfo | None = None, now: float | None = None
+        self, token: ApiToken, info: SessionInfo | None = None, now: float | None = None
     ) -> tuple[Session, str]:
-        """Begin a session; returns it and the cookie that stands for it."""
+        """Begin a session; returns it and its cookie."""
         began = time.time() if now is None else now
-        record = _Record(_fingerprint(token), began, began + HOLDS, told or SessionInfo())
-        await self._make_room(record)
+        record = _Record(_fingerprint(token), began, began + HOLDS, info or SessionInfo())
+        await self._end_surplus(record)
         cookie = secrets.token_urlsafe(32)
         await self._client.hset(SESSIONS, _id_of(cookie), record.written())
         await self._client.expire(SESSIONS, HOLDS)
         return _session(_id_of(cookie), token, record, _form_token(cookie)), cookie
 
-    async def _make_room(self, coming: _Record) -> None:
-        """Forget sessions that are over, and the oldest of a token with very many."""
+    async def _end_surplus(self, coming: _Record) -> None:
+        """Delete sessions that are over, and the oldest of a token above its limit."""
         found = [(one, _Record.read(raw)) for one, raw in await self._all()]
         gone = {one for one, kept in found if kept is None or kept.expires <= coming.begun}
         own = [
@@ -142,7 +142,7 @@ class Sessions:
         await self.end([*gone, *(one for _, one in sorted(own)[: max(0, len(own) - MOST + 1)])])
 
     async def read(self, cookies: Iterable[str], now: float | None = None) -> Session | None:
-        """Return the session of the first of some cookies that stands for one; None = none does."""
+        """Return the session of the first cookie that has a valid one; None = none has."""
         for cookie in cookies:
             raw = await self._client.hget(SESSIONS, _id_of(cookie))
             if found := self._held(_id_of(cookie), raw, now, _form_token(cookie)):
@@ -150,11 +150,11 @@ class Sessions:
         return None
 
     async def holds(self, session: Session) -> bool:
-        """Say whether a session has not ended meanwhile."""
+        """Say whether a session is still valid."""
         return self._held(session.id, await self._client.hget(SESSIONS, session.id)) is not None
 
     async def list(self, token: ApiToken | None = None) -> Sequence[Session]:
-        """Return the sessions of a token that hold, the newest first; None = of every token."""
+        """Return the valid sessions of a token, the newest first; None = of every token."""
         held = [self._held(one, raw) for one, raw in await self._all()]
         chosen = [one for one in held if one and token in {None, one.token}]
         return sorted(chosen, key=lambda one: -one.begun)
@@ -185,7 +185,7 @@ class Sessions:
 
 
 def _session(some_id: str, token: ApiToken, record: _Record, form_token: str) -> Session:
-    return Session(some_id, token, record.begun, record.expires, record.told, form_token)
+    return Session(some_id, token, record.begun, record.expires, record.info, form_token)
 
 
 def _form_token(cookie: str) -> str:
@@ -200,17 +200,17 @@ def _fingerprint(token: ApiToken) -> str:
     return hashlib.sha256(f"session {token.name} {token.digest}".encode()).hexdigest()[:32]
 
 
-def told_of(request: Request) -> SessionInfo:
-    """Return what a session that a request begins can be known again by."""
+def info_of(request: Request) -> SessionInfo:
+    """Return what users recognize the session by that a request begins."""
     browser = _NOT_SHOWN.sub("", request.headers.get("user-agent", ""))[:_BROWSER]
     return SessionInfo(request.client.host if request.client else "", browser)
 
 
 def cookies_of(request: Request, public_url: str | None) -> list[str]:
-    """Return the cookies that may stand for a session, the safest first.
+    """Return the cookies that may be a session's, the safest first.
 
-    Over TLS one counts alone that nobody but us can have set there; a page of the same host, or
-    who stands between, can set others.
+    Over TLS only a cookie counts that only this host can set there; a page of the same host on
+    another port, or somebody in between, can set others.
     """
     names = [_name(request, secure=True)]
     if not is_secure(request, public_url):
@@ -254,11 +254,11 @@ def take_away(response: Response, request: Request) -> None:
 
 
 def is_own_form(request: Request, public_url: str | None) -> bool:
-    """Say whether a form stood on a page of ours, as far as the browser tells.
+    """Say whether a form came from a page of ours, as far as the browser shows it.
 
     Args:
         request: what the form sent.
-        public_url: where the gateway is reached, if it is told.
+        public_url: where the gateway is reached, if it is set.
     """
     origin = request.headers.get("origin")
     if origin is None:
@@ -275,11 +275,11 @@ def _is_own(origin: str, request: Request, public_url: str | None) -> bool:
 
 
 def is_secure(request: Request, public_url: str | None) -> bool:
-    """Say whether the browser reached us by https, whatever stands between, as far as it is told.
+    """Say whether the browser reached us by https, also through proxies, as far as it is known.
 
     Args:
         request: what the browser sent.
-        public_url: where the gateway is reached, if it is told.
+        public_url: where the gateway is reached, if it is set.
     """
     origin = request.headers.get("origin", "")
     if origin.startswith("https://") and _is_own(origin, request, public_url):

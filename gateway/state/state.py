@@ -1,4 +1,4 @@
-"""What one gateway process holds, and how it makes itself known to the queue."""
+"""The state of one gateway process, and its registration with the queue."""
 
 import asyncio
 import threading
@@ -16,16 +16,16 @@ from api_client.http.proxies import Proxies
 from config.gateway import ApiToken
 from config.settings import Account, Settings
 from gateway.checks.processes import CheckProcesses
-from gateway.http.places import in_turn
-from gateway.http.request_body import Room
+from gateway.http.holds import in_turn
+from gateway.http.request_body import BodyMemory
 from gateway.metrics import Metrics
-from gateway.state.end_notifier import Bell
+from gateway.state.end_notifier import EndNotifier
 from gateway.state.sampler import Feed
 from gateway.state.sessions import Sessions
 from gateway.state.together import Together
 from gateway.tenants import shares
 from gateway.tenants.rate_limit import JobRateLimiter
-from gateway.tenants.scope import Sights
+from gateway.tenants.scope import TenantScopes
 from gateway.tenants.shares import Shares
 from gateway.tenants.turns import Turns
 from gateway.webhooks.receiver import Receiver
@@ -47,10 +47,10 @@ ANNOUNCE_EVERY = 1.0
 PING_SECONDS = 2.0
 #: Seconds that a list waits for its turn.
 LIST_SECONDS = 10.0
-#: Counts for the page, and things that are done to many jobs, at a time; of either one name gets
-#: two where others want none.
+#: Counts for the page, and bulk actions, at a time; one name gets two of each if no other name
+#: needs them.
 COUNTS, WORKS = 3, 4
-#: Listeners to events for whom ends are read at a time; of one name two.
+#: Event listeners that read ended jobs at a time; one name gets two.
 EVENT_READS = 3
 
 
@@ -66,12 +66,12 @@ class Gate:
     def __init__(self, settings: Settings, url: str, own: ApiToken | None = None) -> None:
         self.settings = settings
         self.local_token = own
-        #: Those of who may ask.
+        #: The tokens of all bearers.
         self.tokens = settings.api_tokens or ((own,) if own else ())
         self.url = url
         self.accounts: dict[str, Account] = settings.all_accounts()
         self.redis = async_client(url)
-        #: The digest of the token that opens the metrics alone; set by who makes the gate.
+        #: The digest of the metrics token; set by the code that makes the gate.
         self.scrape_token: str | None = None
         self.metrics = Metrics(self.accounts)
         self.receiver = Receiver(
@@ -88,35 +88,36 @@ class Gate:
         made = {way: Outbound(allow_private=allow, proxies=way) for way in set(ways.values())}
         #: What sends webhooks, by account: each may have a proxy of its own.
         self.outbounds = {name: made[way] for name, way in ways.items()}
-        #: Routes ask the queue of their bearer: `queue_of`.
-        self.sights = Sights(url, self.tokens)
-        #: For threads: what the queue does for people is written for these.
+        #: Routes use the queue of their bearer: `queue_of`.
+        self.tenant_scopes = TenantScopes(url, self.tokens)
+        #: For threads: the operator's calls are blocking.
         self.operations = Operations(RunQueue(url))
         self.queue_metrics = CollectorRegistry()
         self.queue_metrics.register(QueueCollector(self.operations.queue))
-        self.limiter = JobRateLimiter(settings.gateway_max_jobs_per_second, self.sights.whole.send)
-        #: What the page shows, and who is logged in to it.
-        self.feed = Feed(self.sights.whole)
+        self.limiter = JobRateLimiter(
+            settings.gateway_max_jobs_per_second, self.tenant_scopes.whole.send
+        )
+        #: The page's samples and sessions.
+        self.feed = Feed(self.tenant_scopes.whole)
         self.sessions = Sessions(self.tokens, self.redis)
-        #: Those who count jobs: a count takes Redis and a thread for seconds.
+        #: Limits counts of jobs: a count takes Redis and a thread for seconds.
         self.counts = Turns(COUNTS)
-        #: What is being done to many jobs, and what ends it early.
+        #: The bulk actions under way, and the event that ends them early.
         self.works: set[asyncio.Task[str]] = set()
         self.workers = Shares(WORKS)
-        #: Counts and works have threads of their own: what takes milliseconds waits for none of
-        #: them.
+        #: Threads for counts and bulk actions, so that short calls do not wait for them.
         self.long_calls = ThreadPoolExecutor(COUNTS + WORKS, thread_name_prefix="page")
         self.stopping = threading.Event()
-        self.room = Room()
-        self.bell = Bell(url)
+        self.body_memory = BodyMemory()
+        self.end_notifier = EndNotifier(url)
         self.checks = CheckProcesses()
-        #: Monitoring waits for nobody: what people do takes threads for seconds.
+        #: Monitoring has its own thread: users' actions take threads for seconds.
         self._scraper = ThreadPoolExecutor(1, thread_name_prefix="scrape")
         #: The queue's metrics as text.
-        self.scrape = Together(self._scrape).ask
+        self.scrape = Together(self._scrape).result
         #: Whether Redis answers, soon.
-        self.redis_answers = Together(self._ping).ask
-        #: What bearers take of the process, and who has no token.
+        self.redis_answers = Together(self._ping).result
+        #: What bearers hold of the process, and callers without a token.
         self.requests = Shares(shares.REQUESTS)
         self.uploads = Shares(shares.UPLOADS)
         self.downloads = Shares(shares.DOWNLOADS)
@@ -128,7 +129,7 @@ class Gate:
         self.tries = Shares(shares.TRIES)
         self.scrapes = Shares(shares.SCRAPES)
         self.strangers = Shares(shares.STRANGERS)
-        #: Set when the process ends: who waits for something is answered.
+        #: Set when the process ends: all waiting requests are answered.
         self.closing = asyncio.Event()
 
     def list_turn(self, name: str) -> AbstractAsyncContextManager[None]:
@@ -136,17 +137,17 @@ class Gate:
 
         Raises (the block's begin): `HTTPException`, where others of the bearer's take too long.
         """
-        refusal = "too many lists are asked for; try again"
+        refusal = "too many lists are requested; try again"
         return in_turn(self.lists, name, LIST_SECONDS, refusal)
 
     def quota_of(self, bearer: str) -> Quota | None:
-        """Return what may wait of a bearer; None = any number."""
+        """Return how many jobs of a bearer may wait; None = any number."""
         settings = self.settings
         jobs, size = settings.gateway_max_waiting_jobs, settings.gateway_max_waiting_bytes
         return Quota(bearer, jobs, size) if jobs or size else None
 
     async def announce(self) -> None:
-        """Look at Redis' policy and say which accounts there are, once Redis is there.
+        """Check Redis' eviction policy and register the accounts, once Redis answers.
 
         Raises:
             AmbiguousAccounts: an account's ids begin as those of one that Redis knows.
@@ -186,8 +187,8 @@ class Gate:
         self.checks.close()
         self._scraper.shutdown(wait=False, cancel_futures=True)
         self.long_calls.shutdown(wait=False, cancel_futures=True)
-        await self.bell.close()
-        await self.sights.close()
+        await self.end_notifier.close()
+        await self.tenant_scopes.close()
         self.operations.queue.close()
         for outbound in set(self.outbounds.values()):
             await outbound.aclose()

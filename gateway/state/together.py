@@ -1,4 +1,4 @@
-"""What several ask for at a time is done once."""
+"""Calls that several callers make at a time run once."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -8,18 +8,18 @@ T = TypeVar("T")
 
 
 class Together(Generic[T]):
-    """Has something done; all who ask while it is under way get the same answer.
+    """Runs a coroutine once; all who call while it is under way get the same result.
 
     Args:
-        do: does it.
+        do: makes the coroutine.
     """
 
     def __init__(self, do: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._do = do
         self._doing: asyncio.Task[T] | None = None
 
-    async def ask(self) -> T:
-        """Wait for what is under way, or have it done.
+    async def result(self) -> T:
+        """Wait for the run under way, or start one.
 
         Raises:
             Exception: what it raised.

@@ -1,1 +1,1 @@
-"""What one bearer may see, and how much he may hold."""
+"""What one bearer may see, and how much of the process he may use."""

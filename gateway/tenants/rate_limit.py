@@ -1,8 +1,8 @@
-"""How many jobs a bearer may hand in a second, all gateway processes together, and saying so.
+"""The rate limit: how many jobs a bearer may submit a second to all gateway processes together.
 
-Answers say it as draft-ietf-httpapi-ratelimit-headers-11 has it, in `RateLimit-Policy` and
-`RateLimit`; a unit of the policy `jobs` is a job. Uploads of batches are not limited: they are
-few at a time, and none of one runs before its end.
+Answers carry it in `RateLimit-Policy` and `RateLimit`, as in
+draft-ietf-httpapi-ratelimit-headers-11; a unit of the policy `jobs` is a job. Uploads of batches
+are not limited: there are few at a time, and no job of an upload runs before its end.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.tenants.scope import Sight, sight_of
+from gateway.tenants.scope import TenantScope, tenant_scope_of
 from runqueue.errors import RunQueueError
 from runqueue.ids import DEFAULT
 from runqueue.store.scripts import ScriptCall, load
 
-#: Where jobs are handed in that are counted.
+#: Routes whose submitted jobs are counted.
 _PATHS: Final = frozenset({"/v1/jobs", "/v1/jobs:bulk"})
 _POLICY, _LIMIT = "RateLimit-Policy", "RateLimit"
-#: What the OpenAPI file says of the answers.
+#: The headers of the answers in the OpenAPI file.
 HEADERS: Final[dict[str, Any]] = {
     _POLICY: {
         "description": "Where there is a limit: jobs (`q`) in so many seconds (`w`).",
@@ -43,12 +43,12 @@ HEADERS: Final[dict[str, Any]] = {
 
 
 class Allowance(NamedTuple):
-    """What a bearer may hand in.
+    """What a bearer may submit.
 
     Args:
-        may: whether what was asked about goes.
+        may: whether the jobs in question may be submitted.
         left: how many more jobs may go now.
-        full_at: when all of a second's jobs may, on the monotonic clock.
+        full_at: when a whole second's jobs may, on the monotonic clock.
     """
 
     may: bool
@@ -65,7 +65,7 @@ class JobRateLimiter:
     """Counts jobs, by the names of their bearers.
 
     Args:
-        rate: jobs that one bearer may hand in per second; 0 = any number.
+        rate: jobs that one bearer may submit per second; 0 = any number.
         send: runs a script.
     """
 
@@ -74,7 +74,7 @@ class JobRateLimiter:
     ) -> None:
         self.rate = rate
         self._send = send
-        #: Those of whom nothing goes: what the queue said last.
+        #: The queue's last answer to bearers who may submit nothing now.
         self._closed: dict[str, Allowance] = {}
 
     async def take(self, bearer: str, jobs: int) -> Allowance:
@@ -82,44 +82,44 @@ class JobRateLimiter:
 
         Args:
             bearer: whose.
-            jobs: how many; 0 = only look.
+            jobs: how many; 0 = only read.
         """
         if known := self.closed(bearer):
             return known
-        found = await self._send(hand_in(bearer, self.rate, jobs))
+        found = await self._send(count_jobs(bearer, self.rate, jobs))
         if found.left:
             self._closed.pop(bearer, None)
         else:
-            # What others hand in meanwhile keeps it closed for longer, never shorter.
+            # Jobs submitted by others meanwhile keep it closed for longer, never shorter.
             self._closed[bearer] = found._replace(may=False)
         return found
 
     def closed(self, bearer: str) -> Allowance | None:
-        """Return what is known of a bearer of whom no job may go now; None = one may."""
+        """Return the last allowance of a bearer who may submit no job now; None = he may."""
         known = self._closed.get(bearer)
         is_closed = known is not None and known.full_at - 1 + 1 / self.rate > time.monotonic()
         return known if is_closed else None
 
     def headers(self, found: Allowance | None, status: int) -> Mapping[str, str]:
-        """Return what an answer says.
+        """Return the headers of an answer.
 
         Args:
-            found: what is left; None = nobody knows.
+            found: what is left; None = unknown.
             status: the answer's status.
         """
-        told = {_POLICY: f'"jobs";q={self.rate};w=1'}
+        headers = {_POLICY: f'"jobs";q={self.rate};w=1'}
         if found is not None:
             seconds = found.seconds
-            told[_LIMIT] = f'"jobs";r={found.left};t={seconds}'
+            headers[_LIMIT] = f'"jobs";r={found.left};t={seconds}'
             if status == 429 and not found.may:
-                told["Retry-After"] = str(max(1, seconds))
-        return told
+                headers["Retry-After"] = str(max(1, seconds))
+        return headers
 
 
-def hand_in(bearer: str, rate: int, jobs: int) -> ScriptCall[Allowance]:
+def count_jobs(bearer: str, rate: int, jobs: int) -> ScriptCall[Allowance]:
     """Count jobs, once however often the call is sent.
 
-    A bearer's count stands beside the account `default`, whosever the jobs are.
+    A bearer's count is kept with the account `default`, whichever accounts the jobs have.
     """
 
     def parse(reply: list[Any]) -> Allowance:
@@ -133,16 +133,16 @@ async def admit(request: Request, limiter: JobRateLimiter, jobs: int = 0) -> Non
     """Count the jobs of a request.
 
     Args:
-        request: whose bearer is known.
-        limiter: what counts them.
-        jobs: how many; 0 = they are not read yet. Who is known to have to wait need not send them.
+        request: its bearer is known.
+        limiter: counts them.
+        jobs: how many; 0 = the body is not read yet: reject before if the limit is exhausted.
 
     Raises:
-        HTTPException: too many were handed in before.
+        HTTPException: the limit is exhausted.
     """
     if not limiter.rate:
         return
-    bearer = sight_of(request).name
+    bearer = tenant_scope_of(request).name
     found = await limiter.take(bearer, jobs) if jobs else limiter.closed(bearer)
     if found is None:
         return
@@ -152,12 +152,12 @@ async def admit(request: Request, limiter: JobRateLimiter, jobs: int = 0) -> Non
         raise HTTPException(429, words)
 
 
-class Telling:
-    """Has every answer to who may hand in jobs say how many more.
+class RateLimitHeaders:
+    """Adds the rate limit headers to every answer to a bearer who may submit jobs.
 
     Args:
-        app: what answers.
-        limiter: what counts jobs.
+        app: the application.
+        limiter: counts jobs.
     """
 
     def __init__(self, app: ASGIApp, limiter: JobRateLimiter) -> None:
@@ -171,20 +171,20 @@ class Telling:
             return
         state = scope.setdefault("state", {})
 
-        async def telling(message: Message) -> None:
-            if message["type"] == "http.response.start" and "sight" in state:
-                found = state.get("allowance") or await self._look(state["sight"], message)
-                told = self._limiter.headers(found, message["status"])
-                MutableHeaders(scope=message).update(told)
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start" and "tenant_scope" in state:
+                found = state.get("allowance") or await self._read(state["tenant_scope"], message)
+                headers = self._limiter.headers(found, message["status"])
+                MutableHeaders(scope=message).update(headers)
             await send(message)
 
-        await self._app(scope, receive, telling)
+        await self._app(scope, receive, with_headers)
 
-    async def _look(self, sight: Sight, message: Message) -> Allowance | None:
-        """Ask what is left, if the queue is there."""
+    async def _read(self, tenant_scope: TenantScope, message: Message) -> Allowance | None:
+        """Read what is left, if the queue answers."""
         if message["status"] == 503:
             return None
         try:
-            return await self._limiter.take(sight.name, 0)
+            return await self._limiter.take(tenant_scope.name, 0)
         except RunQueueError:
             return None

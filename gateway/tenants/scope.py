@@ -1,8 +1,8 @@
-"""What a bearer sees of the queue: all of it, or some accounts, beside which no others exist.
+"""Limits a token to its accounts; others answer 404, as if they did not exist.
 
-A queue that knows only some accounts answers for the others as for accounts, jobs and batches that
-never were: by the same way, after the same calls, in the same words. So every route asks the queue
-of its bearer (`queue_of`), and none has another.
+A queue that knows only some accounts treats the others like accounts, jobs and batches that never
+existed: the same path, the same calls, the same texts. So every route uses the queue of its bearer
+(`queue_of`), and no other.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ Account = Annotated[
     ),
 ]
 
-#: The bearer whose request is answered.
+#: The name of the bearer whose request is answered.
 BEARER: Final[ContextVar[str]] = ContextVar("BEARER", default="")
-#: Calls with many jobs that are with Redis at a time: one of a bearer, and one is left to others.
+#: Calls with many jobs in Redis at a time: one of a bearer, so that one is left to others.
 _LARGE_CALLS: Final = 2
-#: Arguments of a call that waits for no turn: ten jobs.
+#: Most arguments of a call that need not wait for a turn: ten jobs.
 _FEW: Final = 52
 
 
 class _Some(Accounts):
-    """What is learned of some accounts alone.
+    """The known accounts, limited to some.
 
     Args:
-        names: theirs; who is not on record does not exist, whether it is one of them or not.
+        names: theirs; one of them that is not on record does not exist either.
     """
 
     def __init__(self, names: tuple[str, ...]) -> None:
@@ -57,13 +57,13 @@ class _Some(Accounts):
 
 
 class _InTurn(AsyncRunQueue):
-    """The queue; who hands in many jobs at a time waits for his turn to do so.
+    """The queue; calls that submit many jobs wait for a turn.
 
-    Redis runs one script at a time, and whoever asks next waits for as many as are there already.
+    Redis runs one script at a time, so the next caller waits for all that are there already.
 
     Args:
         url: the queue's Redis.
-        turns: what gives turns.
+        turns: limits how many run at a time.
     """
 
     def __init__(self, url: str, turns: Turns) -> None:
@@ -81,7 +81,7 @@ class _InTurn(AsyncRunQueue):
 class SomeOfQueue(_InTurn):
     """The queue as it would be if it had these accounts alone.
 
-    It has a listener of its own, too: who waits for a job may look for all others who wait.
+    It has a listener of its own, too: one waiter polls for all waiters of a queue object.
 
     Args:
         url: the queue's Redis.
@@ -102,8 +102,8 @@ class SomeOfQueue(_InTurn):
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """What a bearer sees.
+class TenantScope:
+    """The part of the queue that a bearer may use.
 
     Args:
         name: what the bearer is called.
@@ -117,11 +117,11 @@ class Sight:
 
     @property
     def default(self) -> str:
-        """The account of what names none."""
+        """The account of requests that name none."""
         return self.accounts[0] if self.accounts else DEFAULT
 
     def whose(self, account: str | None) -> str:
-        """Return the account that is meant, by a name or by none."""
+        """Return the account of a request; None = the default one."""
         return self.default if account is None else account
 
     def sees(self, account: str) -> bool:
@@ -129,8 +129,8 @@ class Sight:
         return not self.accounts or account in self.accounts
 
 
-class Sights:
-    """What each bearer sees; bearers of the same accounts share a queue.
+class TenantScopes:
+    """The scope of each bearer; bearers of the same accounts share a queue.
 
     Args:
         url: the queue's Redis.
@@ -142,15 +142,15 @@ class Sights:
         #: All of the queue.
         self.whole: AsyncRunQueue = _InTurn(url, turns)
         self._queues: dict[tuple[str, ...], AsyncRunQueue] = {(): self.whole}
-        self._by_token: dict[ApiToken, Sight] = {}
+        self._by_token: dict[ApiToken, TenantScope] = {}
         for token in tokens:
             if token.accounts not in self._queues:
                 self._queues[token.accounts] = SomeOfQueue(url, turns, token.accounts)
             queue = self._queues[token.accounts]
-            self._by_token[token] = Sight(token.name, queue, token.accounts)
+            self._by_token[token] = TenantScope(token.name, queue, token.accounts)
 
-    def of(self, token: ApiToken) -> Sight:
-        """Return what the bearer of a token sees."""
+    def of(self, token: ApiToken) -> TenantScope:
+        """Return the scope of a token's bearer."""
         return self._by_token[token]
 
     async def close(self) -> None:
@@ -159,11 +159,11 @@ class Sights:
             await queue.close()
 
 
-def sight_of(request: Request) -> Sight:
-    """Return what the bearer of a request that `requires` let through sees."""
-    return cast(Sight, request.state.sight)
+def tenant_scope_of(request: Request) -> TenantScope:
+    """Return the scope of the bearer of a request that `requires` let through."""
+    return cast(TenantScope, request.state.tenant_scope)
 
 
 def queue_of(request: Request) -> AsyncRunQueue:
     """Return the queue as the bearer of a request sees it."""
-    return sight_of(request).queue
+    return tenant_scope_of(request).queue

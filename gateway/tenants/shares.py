@@ -1,9 +1,9 @@
-"""Shares of what a gateway has little of: who holds much of it leaves enough for the others."""
+"""Shares of scarce capacity of a gateway: a holder of much leaves enough for the others."""
 
 from typing import Final
 
-#: Requests of bearers that are under way at a time. With the bodies of webhooks and of those who
-#: log in that are awaited, they leave hundreds of connections to probes and to other webhooks.
+#: Requests of bearers that are under way at a time. With the awaited bodies of webhooks and logins
+#: they leave hundreds of connections to probes and to other webhooks.
 REQUESTS: Final = 1_400
 #: Bodies of webhooks that have not arrived whole, by account.
 WEBHOOKS: Final = 300
@@ -22,15 +22,15 @@ PAGES: Final = 128
 LISTS: Final = 4
 #: Samples of webhooks that are sent at a time: each takes a connection to somebody's receiver.
 TRIES: Final = 16
-#: Requests for metrics with the scrape token: it alone asks, so half of them.
+#: Requests for metrics with the scrape token: it is the only holder, so it gets half of them.
 SCRAPES: Final = 16
 
 
 class Shares:
-    """Places, or bytes; each holder may have as much as it leaves free.
+    """Requests, or bytes; each holder may have as much as it leaves free.
 
-    So one alone gets a half, and of several that take all they get each leaves something to the
-    next one (dynamic thresholds, Choudhury and Hahne, 1998).
+    So one alone gets a half, and several that take all they can each leave something to the next
+    (dynamic thresholds, Choudhury and Hahne, 1998).
 
     Args:
         most: how much there is.

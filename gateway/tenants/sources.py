@@ -1,6 +1,6 @@
-"""Where what is refused comes from: each source is counted, and logged now and then.
+"""The sources of refused requests: each is counted, and logged now and then.
 
-Whoever can be refused as often as he likes would fill the log else.
+Otherwise a client that is refused again and again would fill the log.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _CUSTOMER: Final = 64
 class _Source:
     """What is known of one source of refusals."""
 
-    #: Refusals that are not forgiven yet, and when that was reckoned.
+    #: Refusals that are not forgiven yet, and when they were counted.
     level: float
     at: float
-    #: When one was logged last, and how many were not since.
+    #: When one was logged last, and how many were not logged since.
     logged: float = 0.0
     unlogged: int = 0
 
 
 class SourceCount(NamedTuple):
-    """What a refusal is to its source.
+    """A refusal as counted at its source.
 
     Args:
         is_over: whether the source has had its burst.
-        unlogged: refusals that this one's log line stands for besides; None = it is not logged.
+        unlogged: earlier refusals that this one's log line counts, too; None = it is not logged.
     """
 
     is_over: bool
@@ -84,7 +84,7 @@ class Sources:
 
 
 def network_of(address: str) -> str:
-    """Return what stands for an address: of IPv6 the network that one customer has."""
+    """Return the source of an address: of IPv6 the network that one customer has."""
     try:
         found: Any = ipaddress.ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Limits how many run at a time, and lets names take turns, so that many of one delay no other."""
+"""Limits how many run at a time; names take turns, so that many of one delay no other."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -9,7 +9,7 @@ from gateway.tenants.shares import Shares
 
 
 class Turns:
-    """Shares for whose part is waited, not refused; names that wait are served in rotation.
+    """Like `Shares`, but a holder waits instead of being refused; waiting names rotate.
 
     Args:
         most: how many run at a time; a name as many as it leaves free (see `Shares`).
@@ -25,8 +25,8 @@ class Turns:
         """Wait for a turn, and hold it for the block.
 
         Args:
-            name: in whose name the turn is taken.
-            patience: seconds that it is waited for; None = as long as it takes.
+            name: the holder.
+            patience: seconds to wait for it; None = as long as it takes.
 
         Raises:
             TimeoutError: it did not come in time.

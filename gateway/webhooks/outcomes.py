@@ -1,4 +1,4 @@
-"""What may come of a webhook, and how each is answered.
+"""The outcomes of a webhook, and the answer to each.
 
 Skyvern tries again on a 5xx (and on some 4xx), and gives up on a 400, 404, 409, 413 and 422.
 """
@@ -11,14 +11,14 @@ from starlette.responses import Response
 from gateway.http.problems import NOTHING_HERE, problem
 from gateway.metrics import WebhookOutcome
 
-#: What is no news: everything else is logged.
+#: Expected outcomes: all others are logged.
 QUIET: Final = frozenset(
     {WebhookOutcome.ENDED, WebhookOutcome.NOTED, WebhookOutcome.DUPLICATE, WebhookOutcome.RETRIED}
 )
 
 
 class WebhookRefused(Exception):  # noqa: N818 - it refuses a webhook, which is no error of ours
-    """A webhook goes no further; says what came of it."""
+    """A webhook is refused; holds its outcome."""
 
     def __init__(self, outcome: WebhookOutcome) -> None:
         self.outcome = outcome

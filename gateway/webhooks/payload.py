@@ -1,4 +1,4 @@
-"""Reading a webhook: its body, within limits, and what that tells."""
+"""Reading a webhook: its body, within limits, and its report of a run."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from runqueue.request.json_values import holds_more_values
 
 #: Bytes of one body, and of all that are in memory at a time.
 MAX_BODY, MAX_HELD = 8 * 1024 * 1024, 64 * 1024 * 1024
-#: Values in one body, names of fields included: more are for a worker, who reads the run instead.
+#: Values in one body, names of fields included: beyond, a worker reads the run instead.
 MAX_VALUES = 250_000
 #: Seconds in which a body has to be here.
 BODY_SECONDS = 30.0
@@ -35,10 +35,10 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class WebhookReport(NamedTuple):
-    """What a webhook tells of a run.
+    """What a webhook reports of a run.
 
     Args:
-        state: what the job is by it; '' = the run goes on.
+        state: the job's state by it; '' = the run goes on.
         parsed: the whole body.
     """
 
@@ -49,7 +49,7 @@ class WebhookReport(NamedTuple):
 
     @property
     def is_doubtful(self) -> bool:
-        """Say whether a poll has to tell how the run ended (`failures.py`)."""
+        """Say whether only a poll shows how the run ended (`failures.py`)."""
         return looks_completed(self.parsed)
 
     @property
@@ -67,11 +67,11 @@ class WebhookReport(NamedTuple):
         return bool(found) and (job_id, attempt) not in found
 
 
-def read_told(raw: bytes) -> WebhookReport:
+def read_report(raw: bytes) -> WebhookReport:
     """Read the body of a webhook.
 
     Raises:
-        Refused: it is no JSON object that tells of a run, or one of too many values.
+        WebhookRefused: it is no JSON object that describes a run, or one of too many values.
     """
     if holds_more_values(raw, MAX_VALUES):
         raise WebhookRefused(WebhookOutcome.TOO_LARGE)
@@ -82,15 +82,15 @@ def read_told(raw: bytes) -> WebhookReport:
     if not _is(run_id, _RUN_ID) or not _is(status, _STATUS):
         raise WebhookRefused(WebhookOutcome.UNREADABLE)
     over = is_over(status, parsed.get("retry_pending")) and not looks_completed(parsed)
-    # A status that nobody knows is no end, nor is one that some versions give to completed runs:
-    # a poll of the run will tell.
+    # An unknown status is no end, nor is one that some versions give to completed runs: a poll of
+    # the run will show it.
     return WebhookReport(run_id, status, STATES.get(status, "") if over else "", parsed)
 
 
 def _parsed(raw: bytes) -> Any:
     """Parse a body; None when it is no JSON.
 
-    Python's `json.dumps`, which made it, writes what orjson refuses: NaN, half a surrogate pair.
+    Skyvern's `json.dumps` writes what orjson refuses: NaN, half a surrogate pair.
     """
     try:
         return orjson.loads(raw)
@@ -107,7 +107,7 @@ def _is(value: Any, pattern: re.Pattern[str]) -> TypeGuard[str]:
 
 
 class Bodies:
-    """Reads bodies, and bounds what all of them together take, and those of each account.
+    """Reads bodies; bounds the memory of all of them, and of those of each account.
 
     Args:
         most: bytes in memory at a time.
@@ -130,7 +130,7 @@ class Bodies:
             receive: brings its body.
 
         Raises:
-            Refused: it is too large, does not arrive, or there is no room for it now.
+            WebhookRefused: it is too large, does not arrive, or memory for it is short.
         """
         if _length(headers) > MAX_BODY:
             raise WebhookRefused(WebhookOutcome.TOO_LARGE)
@@ -168,16 +168,16 @@ class Bodies:
 
 
 def _length(headers: Headers) -> int:
-    """Return the length that a request names; 0 = it names none."""
-    for name, value in headers:
-        if name == b"content-length":
+    """Return the request's Content-Length; 0 = it has none."""
+    for one, value in headers:
+        if one == b"content-length":
             return int(value) if value.isdigit() and len(value) < 20 else MAX_BODY + 1
     return 0
 
 
-def header(headers: Headers, wanted: bytes) -> str | None:
+def header(headers: Headers, name: bytes) -> str | None:
     """Return the first header of a name (in lower case)."""
-    for name, value in headers:
-        if name == wanted:
+    for one, value in headers:
+        if one == name:
             return value.decode("latin-1")
     return None

@@ -1,6 +1,6 @@
 """Where Skyvern's webhooks arrive: address, body, signature, content, record; the cheapest first.
 
-An ASGI application of its own: it is the one route that is asked a thousand times a second.
+An ASGI application of its own: it is the one route that serves a thousand requests a second.
 """
 
 import re
@@ -18,7 +18,7 @@ from api_client.answers.run_times import run_times
 from gateway.metrics import Metrics, WebhookOutcome
 from gateway.tenants.sources import Sources, network_of
 from gateway.webhooks.outcomes import ANSWERS, QUIET, WebhookRefused
-from gateway.webhooks.payload import Bodies, WebhookReport, header, read_told
+from gateway.webhooks.payload import Bodies, WebhookReport, header, read_report
 from gateway.webhooks.webhook_writer import WebhookWriter
 from runqueue import ids
 from runqueue.records.delivery import Reported
@@ -33,12 +33,12 @@ PATH = receiver_address.PATH + "/{account}/{job_id}/{attempt}/{token}"
 
 _ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
 _TOKEN = re.compile(rf"[0-9a-f]{{{receiver_address.TOKEN_LENGTH}}}")
-#: What of Skyvern's timestamp is kept: it is not signed, and may be anything.
+#: The timestamps that are kept: Skyvern does not sign them, so they may be anything.
 _TIMESTAMP = re.compile(r"[0-9A-Za-z.:+-]{1,64}")
 
 
 class Address(NamedTuple):
-    """The attempt that a webhook came to the address of."""
+    """The attempt whose address a webhook came to."""
 
     account: str
     job_id: str
@@ -50,18 +50,18 @@ class Receiver:
 
     Args:
         keys: the API keys of each account, those that it had before included.
-        recorders: one for each account.
-        metrics: told what came of each webhook.
+        writers: one for each account.
+        metrics: counts the outcomes.
     """
 
     def __init__(
         self,
         keys: Mapping[str, tuple[str, ...]],
-        recorders: Mapping[str, WebhookWriter],
+        writers: Mapping[str, WebhookWriter],
         metrics: Metrics,
     ) -> None:
         self._keys = keys
-        self._recorders = recorders
+        self._writers = writers
         self._metrics = metrics
         self._bodies = Bodies()
         self._sources = Sources()
@@ -71,20 +71,20 @@ class Receiver:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one webhook."""
         began = time.perf_counter()
-        asked = scope["path_params"]
-        outcome, why = await self._outcome(asked, scope["headers"], receive)
-        account = asked["account"] if asked["account"] in self._keys else ""
+        params = scope["path_params"]
+        outcome, why = await self._outcome(params, scope["headers"], receive)
+        account = params["account"] if params["account"] in self._keys else ""
         self._metrics.webhook(account, outcome, time.perf_counter() - began)
         if outcome not in QUIET:
-            self._tell(scope, account, outcome, why)
+            self._log(scope, account, outcome, why)
         await ANSWERS[outcome](scope, receive, send)
 
     async def _outcome(
-        self, asked: Mapping[str, str], headers: Any, receive: Receive
+        self, params: Mapping[str, str], headers: Any, receive: Receive
     ) -> tuple[WebhookOutcome, str]:
-        """Return what comes of a webhook, and for the log why the queue could not be asked."""
+        """Return the outcome of a webhook, and for the log why the queue could not be reached."""
         try:
-            address = self._address(**asked)
+            address = self._address(**params)
             return await self._take(address, headers, receive), ""
         except WebhookRefused as refused:
             return refused.outcome, ""
@@ -95,22 +95,22 @@ class Receiver:
         """Read and record a webhook.
 
         Raises:
-            Refused: it goes no further.
+            WebhookRefused: it is refused.
         """
         try:
             async with self._bodies.reading(address.account, headers, receive) as raw:
                 return await self._record(address, headers, raw)
         except WebhookRefused as refused:
             if refused.outcome is WebhookOutcome.TOO_LARGE:
-                # Skyvern gives up on it, so the run is read, whose end needs no body.
-                await self._recorders[address.account].poll_now(address.job_id)
+                # Skyvern gives up on it, so a worker reads the run instead.
+                await self._writers[address.account].poll_now(address.job_id)
             raise
 
     def _address(self, account: str, job_id: str, attempt: str, token: str) -> Address:
         """Read an address.
 
         Raises:
-            Refused: it is none that a worker made.
+            WebhookRefused: no worker made it.
         """
         if not (
             ids.is_name(account)
@@ -128,50 +128,50 @@ class Receiver:
         signature = header(headers, b"x-skyvern-signature")
         if signature is None or not verify_webhook(raw, signature, self._keys[address.account]):
             raise WebhookRefused(WebhookOutcome.BAD_SIGNATURE)
-        told = read_told(raw)
-        if told.names_another(address.job_id, address.attempt):
+        webhook = read_report(raw)
+        if webhook.names_another(address.job_id, address.attempt):
             raise WebhookRefused(WebhookOutcome.MISMATCH)
         timestamp = header(headers, b"x-skyvern-timestamp") or ""
         signed = f"{signature.strip()} {timestamp if _TIMESTAMP.fullmatch(timestamp) else ''}"
         item = Reported(
             job_id=address.job_id,
             attempt=address.attempt,
-            run_id=told.run_id,
-            run_status=told.status,
-            state=told.state,
+            run_id=webhook.run_id,
+            run_status=webhook.status,
+            state=webhook.state,
             signed=signed,
             final=False,
             body=raw,
-            created_us=told.created_us,
-            times=packed(*run_times(told.parsed)) if told.state else "",
-            reason=_why(told),
+            created_us=webhook.created_us,
+            times=packed(*run_times(webhook.parsed)) if webhook.state else "",
+            reason=_why(webhook),
         )
-        recorder = self._recorders[address.account]
-        outcome = await recorder.tell(item, told)
-        if told.is_doubtful and outcome is WebhookOutcome.NOTED:
-            await recorder.poll_now(address.job_id)
+        writer = self._writers[address.account]
+        outcome = await writer.record(item, webhook)
+        if webhook.is_doubtful and outcome is WebhookOutcome.NOTED:
+            await writer.poll_now(address.job_id)
         return outcome
 
-    def _tell(self, scope: Scope, account: str, outcome: WebhookOutcome, why: str) -> None:
-        """Log what came of a webhook, now and then if much comes from one place.
+    def _log(self, scope: Scope, account: str, outcome: WebhookOutcome, why: str) -> None:
+        """Log the outcome of a webhook, now and then if many come from one source.
 
-        It is said whose it was, as far as that is an id, and never the token.
+        The line names the job as far as its id is valid, and never the token.
         """
         address = (scope["client"] or ("",))[0]
         more = self._sources.count(f"{outcome} {account} {network_of(address)}").unlogged
         if more is None:
             return
-        told: dict[str, Any] = {"verdict": outcome.value, "account": account, "address": address}
-        asked = scope["path_params"]
-        if ids.is_id(asked["job_id"]) and _ATTEMPT.fullmatch(asked["attempt"]):
-            told |= {"job_id": asked["job_id"], "attempt": int(asked["attempt"])}
+        fields: dict[str, Any] = {"verdict": outcome.value, "account": account, "address": address}
+        params = scope["path_params"]
+        if ids.is_id(params["job_id"]) and _ATTEMPT.fullmatch(params["attempt"]):
+            fields |= {"job_id": params["job_id"], "attempt": int(params["attempt"])}
         if why:
-            told["error"] = why
-        log.warning("webhook", **told, more=more)
+            fields["error"] = why
+        log.warning("webhook", **fields, more=more)
 
 
-def _why(told: WebhookReport) -> str:
+def _why(webhook: WebhookReport) -> str:
     """Return why a run has no result; '' = it goes on, or completed, or does not say."""
-    if told.state in {"", "completed"}:
+    if webhook.state in {"", "completed"}:
         return ""
-    return short_reason(told.parsed.get("failure_reason"))
+    return short_reason(webhook.parsed.get("failure_reason"))

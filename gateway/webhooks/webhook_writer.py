@@ -1,4 +1,4 @@
-"""Recording what webhooks told: in groups, and with the job's `retry` asked about a bad end."""
+"""Recording webhooks: in groups; after a bad end the job's `retry` policy decides."""
 
 import asyncio
 import random
@@ -27,7 +27,7 @@ _Waiting = tuple[Reported, "asyncio.Future[Report]"]
 class WebhookWriter:
     """Records the webhooks of one account, one script call at a time.
 
-    No timer: the first goes at once, what gathers while its script runs goes into the next call.
+    No timer: the first is recorded at once, those that arrive meanwhile go into the next call.
 
     Args:
         account: its name.
@@ -41,8 +41,8 @@ class WebhookWriter:
         self._waiting: dict[asyncio.Future[Report], Reported] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def tell(self, item: Reported, told: WebhookReport) -> WebhookOutcome:
-        """Record a webhook and return what came of it.
+    async def record(self, item: Reported, webhook: WebhookReport) -> WebhookOutcome:
+        """Record a webhook and return its outcome.
 
         Raises:
             RedisError, OSError, TimeoutError: it is not known to be recorded.
@@ -50,30 +50,32 @@ class WebhookWriter:
         async with asyncio.timeout(RECORD_SECONDS):
             report = await self._record(item)
             if report.verdict is WebhookVerdict.POLICY:
-                return await self._bad_end(item, told, report)
+                return await self._bad_end(item, webhook, report)
             return WebhookOutcome(report.verdict)
 
     async def poll_now(self, job_id: str) -> None:
-        """Have a job's run polled now, if it runs: its webhook does not tell how it ended.
+        """Have a job's run polled now, if it runs: its webhook does not say how it ended.
 
         Raises:
-            RedisError, OSError, TimeoutError: the poll comes in its own time.
+            RedisError, OSError, TimeoutError: the poll comes when it is due.
         """
         async with asyncio.timeout(RECORD_SECONDS):
             await run_async(self._client, worker_calls.poll_now(self._account, [job_id]))
 
-    async def _bad_end(self, item: Reported, told: WebhookReport, report: Report) -> WebhookOutcome:
+    async def _bad_end(
+        self, item: Reported, webhook: WebhookReport, report: Report
+    ) -> WebhookOutcome:
         """Have the job run again where its policy says so, else record the end."""
         retry = Retry.read(report.retry)
-        backoff = retry.backoff(report.runs + 1, told.status, told.parsed, random.random())
+        backoff = retry.backoff(report.runs + 1, webhook.status, webhook.parsed, random.random())
         if backoff is None:
             return WebhookOutcome((await self._record(item._replace(final=True))).verdict)
         again = RunAgain(
             item.job_id,
             item.attempt,
             item.run_id,
-            told.status,
-            item.reason or f"the run {told.status}",
+            webhook.status,
+            item.reason or f"the run {webhook.status}",
             int(backoff * 1e6),
             item.body,
             item.times,
@@ -81,8 +83,8 @@ class WebhookWriter:
         (code,) = await run_async(self._client, worker_calls.retry_run(self._account, [again]))
         if code == 1:
             return WebhookOutcome.RETRIED
-        # It ended after all, so whoever waits for its webhook gets the body that Skyvern signed; or
-        # somebody else was faster.
+        # It ended after all, so its own webhook carries the body that Skyvern signed; or another
+        # process was faster.
         report = await self._record(item._replace(final=code == 2))
         if report.verdict is WebhookVerdict.POLICY:
             return WebhookOutcome.NOTED  # it runs under another attempt's number: polling ends it
@@ -96,13 +98,13 @@ class WebhookWriter:
         try:
             return await waiting
         finally:
-            # Nobody waits any more: where Redis does not answer, bodies must not gather.
+            # The caller has gone: while Redis does not answer, bodies must not gather.
             self._waiting.pop(waiting, None)
 
     async def _run(self) -> None:
         try:
             while self._waiting:
-                # One more turn of the loop: what its sockets bring now goes along.
+                # One more turn of the loop: webhooks that arrive now join the group.
                 await asyncio.sleep(0)
                 await self._send(self._next_group())
         finally:
@@ -117,17 +119,17 @@ class WebhookWriter:
             group.append((item, waiting))
         for _, waiting in group:
             del self._waiting[waiting]
-        # Nobody waits any more for one that is done.
+        # The caller of one that is done has gone.
         return [(item, waiting) for item, waiting in group if not waiting.done()]
 
     async def _send(self, group: Sequence[_Waiting]) -> None:
-        """Record a group; one webhook that Redis refuses must not keep the others from it."""
+        """Record a group; one webhook that Redis refuses must not block the others."""
         if not group:
             return
         call = delivery_calls.record_webhook(self._account, [item for item, _ in group])
         try:
             reports = await run_async(self._client, call)
-        except Exception as error:  # noqa: BLE001 - each of those who wait is told
+        except Exception as error:  # noqa: BLE001 - raised in each waiting caller
             if cause_of(error) is not Cause.SERVER and len(group) > 1:
                 half = len(group) // 2
                 await self._send(group[:half])
@@ -137,8 +139,8 @@ class WebhookWriter:
                 if not waiting.done():
                     waiting.set_exception(error)
             return
-        told = zip(group, reports, strict=True)
-        over = [item for (item, _), report in told if report.verdict is WebhookVerdict.ENDED]
+        reported = zip(group, reports, strict=True)
+        over = [item for (item, _), report in reported if report.verdict is WebhookVerdict.ENDED]
         self._traces.over(over, "webhook")
         for (_, waiting), report in zip(group, reports, strict=True):
             if not waiting.done():

@@ -1,1 +1,1 @@
-"""What the simulated account holds: runs, their plans, sessions, and what may be asked for."""
+"""The simulated account: runs, their plans, sessions, workflows, and the fields of requests."""

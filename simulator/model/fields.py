@@ -1,4 +1,4 @@
-"""What a submission's JSON may hold: fields, types and defaults as the real server has them."""
+"""The JSON of submissions: fields, types and defaults as the real server has them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _COUNTRIES = frozenset(
 
 
 class Engine(StrEnum):
-    """What works on a task."""
+    """The engine of a task."""
 
     ONE = "skyvern-1.0"
     TWO = "skyvern-2.0"
@@ -107,7 +107,7 @@ class BrowserType(StrEnum):
 
 
 class GeoTarget(BaseModel):
-    """A place to browse from, as finely as a city."""
+    """A location to browse from, down to the city."""
 
     country: str = Field(min_length=2, max_length=2)
     subdivision: str | None = Field(default=None, max_length=10)

@@ -25,7 +25,7 @@ class OptionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line, or a test, decides about one simulator.
+    """The options of one simulator, from the command line or a test.
 
     Args:
         api_keys: the keys it accepts; all of them belong to one account.

@@ -1,4 +1,4 @@
-"""What will become of a run, decided when it is created."""
+"""The future of a run, decided when it is created."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ class Planner:
         """Plan the next run.
 
         Args:
-            forced: what the request asks for, by `FORCED_KEYS`; what it leaves out is drawn.
-            own: what becomes of it if nothing is asked for; None: that is drawn, too.
+            forced: the request's values, by `FORCED_KEYS`; those that it leaves out are drawn.
+            own: its plan if the request forces none; None: that is drawn, too.
 
         Raises:
-            PlanError: it asks for something that does not exist.
+            PlanError: it forces something that does not exist.
         """
         # Both are always drawn, so that a forced plan does not shift those that follow.
         end, seconds = self._draw_end(), self._draw_seconds()

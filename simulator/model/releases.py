@@ -1,4 +1,4 @@
-"""The releases of Skyvern that the simulator imitates, and what tells them apart."""
+"""The releases of Skyvern that the simulator imitates, and their differences."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Release:
     """One release.
 
     Args:
-        version: as `GET /v1/version` tells it.
+        version: as `GET /v1/version` reports it.
         has_tags: runs have tags, and `?tags=` filters by them; else it is ignored.
-        searches_inputs: the list's search looks into parameters, headers and webhook URLs of
+        searches_inputs: the list's search reads parameters, headers and webhook URLs of
             workflow runs; else only into titles, addresses and ids.
         filters: the list takes `run_type`, `workflow_permanent_id`, `failure_category` and the
             status `paused`; else it ignores the three and refuses the fourth.

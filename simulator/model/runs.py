@@ -19,7 +19,7 @@ Kind = Literal["task", "workflow"]
 
 
 class Status(StrEnum):
-    """Where a run stands, in the server's order."""
+    """The statuses of a run, in the server's order."""
 
     CREATED = "created"
     QUEUED = "queued"
@@ -33,7 +33,7 @@ class Status(StrEnum):
 
 
 class RunType(StrEnum):
-    """What `get_run` tells kinds of runs apart by, in the server's order."""
+    """The types of runs that `get_run` shows, in the server's order."""
 
     TASK_V1 = "task_v1"
     TASK_V2 = "task_v2"
@@ -57,22 +57,22 @@ _FLAP = ((0.4, "running"), (0.55, "failed"), (0.7, "queued"), (1.0, "running"))
 
 @dataclass(frozen=True, slots=True)
 class SubmittedRun:
-    """What was asked for, as far as the server keeps it.
+    """A request, as far as the server keeps it.
 
     Args:
         kind: task or workflow.
         id_prefix: what the run's id begins with: `tsk_v2_`, `tsk_` or `wr_`.
-        run_type: what `get_run` tells kinds apart by, such as `task_v2`.
+        run_type: the type that `get_run` shows, such as `task_v2`.
         title: what the server calls the run.
         sent_title: what the client called it.
         target: a task's URL, a workflow's permanent id.
         webhook_url: where the end is to be reported.
         prompt: what a task is to do, as it was sent.
         request: the JSON that `run_request` of `get_run` echoes.
-        haystack: what every search looks into besides ids, in lower case.
-        inputs_haystack: what a search of newer releases looks into as well: inputs and headers.
+        haystack: the text of every search besides ids, in lower case.
+        inputs_haystack: the text that newer releases search as well: inputs and headers.
         forced: the parts of the plan that the client decides.
-        hidden_haystack: what a search looks into for the workflow run beneath a 2.0 task.
+        hidden_haystack: the searched text of the workflow run beneath a 2.0 task.
         workflow: what a workflow run runs.
         unreadable: why `get_run` refuses to show it; None where it does not.
         tags: what `run_metadata` gave it.
@@ -111,11 +111,11 @@ class Run:
 
     Args:
         run_id: its name; numbers that follow its own name what belongs to it.
-        submission: what was asked for.
+        submission: the request.
         api_key: the key that submitted it, which also signs its webhooks.
         plan: how long it takes and how it ends.
         created: when the server took it.
-        started: when it began or will begin to work; infinite while it waits for a free place.
+        started: when it began or will begin to work; infinite while it waits for a free slot.
         ended: when it ended or will end.
         canceled: it ended by a cancel instead of by its plan.
         webhook_failure_reason: None before a delivery, "" after one, a text when given up.
@@ -165,7 +165,7 @@ class Run:
         return f"wr_{self.number + 2}"
 
     def start(self, at: float) -> None:
-        """Give the run its place at a time, which fixes its end."""
+        """Give the run its slot at a time, which fixes its end."""
         lead = self._lead()
         self.started = at + lead
         if self.plan.end != "never":
@@ -177,11 +177,11 @@ class Run:
         self.canceled = True
 
     def is_over(self, now: float) -> bool:
-        """Whether nothing will change any more; a failure that is tried again is not an end."""
+        """Whether it has ended for good; a failure with another attempt is no end."""
         return now >= self.ended
 
     def has_started(self, now: float) -> bool:
-        """Whether it has worked at all, which a run that is canceled early never does."""
+        """Whether it has worked at all; a run that is canceled early has not."""
         return self.started <= min(now, self.ended)
 
     def status(self, now: float) -> str:

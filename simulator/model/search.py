@@ -1,4 +1,4 @@
-"""The list of runs: what a search looks into, filters and pages."""
+"""The list of runs: its searched texts, filters and pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from simulator.model.store import Store
 from simulator.model.tags import Tags, Terms
 from simulator.replies import RefusedError
 
-#: A search sees no further than this many matches.
+#: A search goes no further than this many matches.
 MAX_MATCHES = 1000
 
 
@@ -31,7 +31,7 @@ class ListQuery(BaseModel):
     failure_category: Annotated[str | None, Field(max_length=100)] = None
 
     def check_depth(self) -> None:
-        """Check that a search does not go further than it sees.
+        """Check that a search does not go further than `SEARCH_LIMIT`.
 
         Raises:
             RefusedError: 400, it does.
@@ -43,7 +43,7 @@ class ListQuery(BaseModel):
 
 
 class OlderStatus(StrEnum):
-    """Where a run stands on releases that know no pause."""
+    """The statuses of a run on releases that know no pause."""
 
     CREATED = "created"
     QUEUED = "queued"
@@ -68,7 +68,7 @@ class Found(NamedTuple):
     """One element of the list.
 
     Args:
-        run: which.
+        run: the run.
         hidden: it is listed as the workflow run that a 2.0 task makes beneath itself.
     """
 
@@ -77,7 +77,7 @@ class Found(NamedTuple):
 
 
 def haystack(*texts: str | None) -> str:
-    """What a search looks into, in lower case."""
+    """The searched text, in lower case."""
     # A line feed between them, so that no search matches across two of them.
     return "\n".join(text for text in texts if text).lower()
 
@@ -89,10 +89,10 @@ def find(
 
     Args:
         store: all runs.
-        query: what is asked for.
-        terms: the tags that are asked for.
+        query: the request's query.
+        terms: the requested tags.
         now: unix seconds.
-        inputs: whether a search looks into inputs, headers and webhook URLs of workflow runs.
+        inputs: whether a search reads inputs, headers and webhook URLs of workflow runs.
     """
     only_live = query.status and LIVE_STATUSES.issuperset(query.status)
     runs = store.live_newest_first() if only_live else store.newest_first()
@@ -108,10 +108,10 @@ def matches_key(run: Run, key: str, *, inputs: bool = True, webhook_urls: bool =
     """Whether a search finds a run.
 
     Args:
-        run: which.
-        key: what is searched for, in lower case.
-        inputs: whether it looks into inputs, headers and webhook URLs of workflow runs.
-        webhook_urls: whether it then looks into the last of these.
+        run: the run.
+        key: the searched text, in lower case.
+        inputs: whether it reads inputs, headers and webhook URLs of workflow runs.
+        webhook_urls: whether it then reads the last of these.
     """
     submission = run.submission
     if key in submission.haystack or key in run.run_id:

@@ -1,4 +1,4 @@
-"""Browser sessions: made, looked at, extended and closed; no browser stands behind them."""
+"""Browser sessions: made, read, extended and closed; they have no browser."""
 
 from __future__ import annotations
 
@@ -110,8 +110,8 @@ def session_shown(session: BrowserSession, *, transport: bool = False) -> Json:
     """A session as the server shows it.
 
     Args:
-        session: which.
-        transport: with the kind of its live view, which only a look at one session has.
+        session: the session.
+        transport: with the type of its live view, which only the answer for one session has.
     """
     return {
         "browser_session_id": session.session_id,

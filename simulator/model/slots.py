@@ -1,4 +1,4 @@
-"""The account's places for concurrent runs, given out lazily as the clock is read."""
+"""The account's slots for concurrent runs, given out lazily as the clock is read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from simulator.model.runs import Run
 
 
 class Slots:
-    """Start runs at once while a place is free, the others in order as places come free.
+    """Start runs at once while a slot is free, the others in order as slots come free.
 
     Args:
         limit: how many work at once; 0 means no limit.
-        on_change: told of each run that has just been started or put to wait.
+        on_change: called with each run that has just been started or put to wait.
     """
 
     def __init__(self, limit: int, on_change: Callable[[Run], None]) -> None:
@@ -40,7 +40,7 @@ class Slots:
             self._on_change(run)
 
     def advance(self, now: float) -> None:
-        """Hand on every place that has come free by now."""
+        """Pass on every slot that has come free by now."""
         while self._ends and self._ends[0][0] <= now:
             freed, _, run = heapq.heappop(self._ends)
             if run.ended != freed:
@@ -53,7 +53,7 @@ class Slots:
                     break
 
     def cancel(self, run: Run, now: float) -> None:
-        """End a run now and free its place, if it has one."""
+        """End a run now and free its slot, if it has one."""
         has_place = not math.isinf(run.started)
         run.cancel(now)
         if self._limit and has_place:

@@ -28,7 +28,7 @@ class Store:
     Args:
         options: how long runs take and how many work at once.
         clock: unix seconds.
-        on_change: told of each run that was created, started or canceled.
+        on_change: called with each run that was created, started or canceled.
     """
 
     def __init__(self, options: Options, clock: Clock, on_change: Callable[[Run], None]) -> None:
@@ -73,7 +73,7 @@ class Store:
         """End a live run now.
 
         Args:
-            report: False where the caller sees to its webhook.
+            report: False if the caller sends its webhook.
         """
         self._slots.cancel(run, self._clock())
         if report:
@@ -90,7 +90,7 @@ class Store:
         return reversed(self._runs.values())
 
     def live_newest_first(self) -> Iterable[Run]:
-        """The runs that are not over, and some that ended just now, not all that ever were."""
+        """The runs that are not over, and some that ended just now."""
         self.advance()
         now = self._clock()
         if abs(now - self._tidied) >= _TIDY_SECONDS:
@@ -99,7 +99,7 @@ class Store:
         return reversed(self._live)
 
     def advance(self) -> None:
-        """Let waiting runs have the places that have come free."""
+        """Give the slots that have come free to waiting runs."""
         self._slots.advance(self._clock())
 
     def next_start(self) -> float:
@@ -108,7 +108,7 @@ class Store:
 
 
 def _own_plan(submission: SubmittedRun) -> Plan | None:
-    """The plan of a workflow whose blocks, or parameters, say what becomes of it."""
+    """The plan of a workflow whose blocks, or parameters, decide its end."""
     if submission.unreadable is not None:
         # Nor can the server read them when it runs it.
         return Plan("never", 1.0)

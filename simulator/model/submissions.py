@@ -1,4 +1,4 @@
-"""What a request becomes: the run that was asked for, and its two echoes."""
+"""Turning a request into a submission and its two echoes."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from simulator.model.urls import normalised, with_scheme
 from simulator.model.workflows import BlockFields, Workflow, cast
 from simulator.replies import ORGANIZATION, Json, RefusedError
 
-#: The title that engine 2.0 puts in place of the client's.
+#: The title with which engine 2.0 replaces the client's.
 OVERWRITTEN_TITLE = "New Workflow"
 
-#: Steps that a task of the other engines may take if it does not say.
+#: Steps that a task of the other engines may take by default.
 _DEFAULT_STEPS = 10
 
-#: What stands for the address that the server's model thinks of where a task names none.
+#: Replaces the address that the server's model chooses if a task names none.
 GENERATED_URL = "https://generated.example/"
 
 _RUN_TYPES = {
@@ -43,7 +43,7 @@ _RUN_TYPES = {
 }
 _OWN_PROMPT = frozenset({Engine.OPENAI, Engine.ANTHROPIC, Engine.UI_TARS, Engine.YUTORI})
 
-#: What a database's text column does not take: control characters but tabs and line ends.
+#: Characters that a text column refuses: control characters but tabs and line ends.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 #: Fields that a task's first answer echoes, and those that `get_run` still shows.
@@ -67,10 +67,10 @@ _KEPT_OF_WORKFLOWS: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A submission that was understood.
+    """A parsed submission.
 
     Args:
-        submission: what is kept.
+        submission: the kept part.
         echo: the request as the first answer shows it, JSON.
     """
 
@@ -79,11 +79,11 @@ class Prepared:
 
 
 def task_submission(fields: TaskFields, *, any_profile: bool = True) -> Prepared:
-    """Take a task.
+    """Parse a task.
 
     Args:
         fields: its body.
-        any_profile: every browser profile is there; else none is.
+        any_profile: every browser profile exists; else none does.
 
     Raises:
         RefusedError: 400, 404 or 422, the server does not do that.
@@ -126,12 +126,12 @@ def task_submission(fields: TaskFields, *, any_profile: bool = True) -> Prepared
 def workflow_submission(
     fields: WorkflowFields, workflow: Workflow, *, any_profile: bool = True
 ) -> Prepared:
-    """Take a run of a workflow.
+    """Parse a run of a workflow.
 
     Args:
         fields: its body.
-        workflow: what it runs.
-        any_profile: every browser profile is there; else none is.
+        workflow: the workflow that it runs.
+        any_profile: every browser profile exists; else none does.
 
     Raises:
         RefusedError: 400, 404 or 422, the server does not do that.
@@ -185,12 +185,12 @@ def workflow_submission(
 def block_submission(
     fields: LoginFields | DownloadFields, workflow: Workflow, *, any_profile: bool = True
 ) -> Prepared:
-    """Take a login or a download, which runs a workflow of its own.
+    """Parse a login or a download, which runs a workflow of its own.
 
     Args:
         fields: its body.
         workflow: the one that was made for it.
-        any_profile: every browser profile is there; else none is.
+        any_profile: every browser profile exists; else none does.
 
     Raises:
         RefusedError: 404, its browser profile is not there.
@@ -222,7 +222,7 @@ def block_submission(
 
 
 def check_block(fields: LoginFields | DownloadFields) -> None:
-    """Check what a login or a download needs, before its workflow is made.
+    """Check a login or a download before its workflow is made.
 
     Raises:
         RefusedError: 400 or 404, something is missing or unknown.
@@ -318,7 +318,7 @@ _NEEDED = {
 
 
 def _check_older_engine(fields: TaskFields) -> None:
-    """Refuse what these engines do not do, and do what they do with prompts and addresses."""
+    """Refuse fields that these engines do not take; rewrite prompts and addresses as they do."""
     for name in ("browser_profile_id", "start_fresh_browser"):
         if getattr(fields, name):
             raise RefusedError(
@@ -346,7 +346,7 @@ def _check_profile(profile_id: str | None, *, any_profile: bool) -> None:
 
 
 def _known_proxy(proxy: Any) -> Any:
-    """A place that is no known one is forgotten; `{"url": …}` is a proxy of one's own."""
+    """An unknown location is dropped; `{"url": …}` is a proxy of the user's."""
     return None if isinstance(proxy, dict) and "url" not in proxy else proxy
 
 

@@ -1,4 +1,4 @@
-"""Tags of workflow runs, and what `?tags=` asks for."""
+"""Tags of workflow runs, and the terms of `?tags=`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_TERMS = 20
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _LONGEST_VALUE = 256
 
-#: What the server itself adds to every run that comes by its API.
+#: The tag that the server itself adds to every run of its API.
 _OWN = {"skyvern.trigger": "api"}
 
 
@@ -93,10 +93,10 @@ class Tags:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What `?tags=` asks for: all of the groups (one of its values each), and all of the labels.
+    """The terms of `?tags=`: all of the groups (one of its values each), and all of the labels.
 
     Args:
-        groups: values by key; None among them stands for any.
+        groups: values by key; None among them means any.
         labels: values of any key.
     """
 

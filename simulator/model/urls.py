@@ -1,4 +1,4 @@
-"""How the server writes an address that a request brings, and which it refuses."""
+"""How the server rewrites the addresses of requests, and which it refuses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def normalised(url: str, field: str = "url") -> str:
 
 
 def with_scheme(url: str, field: str = "url") -> str:
-    """Add https:// where no scheme stands, and take a doubled `www.` away.
+    """Add https:// if there is no scheme, and remove a doubled `www.`.
 
     Raises:
         RefusedError: 400, it is of another scheme than HTTP's.

@@ -1,4 +1,4 @@
-"""Workflows: which are there, what they declare, and what becomes of a run's parameters."""
+"""Workflows: those that exist, their declarations, and how a run's parameters are cast."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from simulator.replies import ORGANIZATION, Json, RefusedError, stamp
 
 
 class ParameterType(StrEnum):
-    """What a declared parameter is cast to."""
+    """The types of declared parameters."""
 
     STRING = "string"
     INTEGER = "integer"
@@ -37,7 +37,7 @@ class ParameterFields(BaseModel):
 
 
 class BlockFields(BaseModel):
-    """One block; what is not named here is shown as it was sent."""
+    """One block; other fields are shown as they were sent."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -46,7 +46,7 @@ class BlockFields(BaseModel):
 
     @property
     def seconds(self) -> float:
-        """How long it waits, if that is what it does."""
+        """How long it waits, if it is a wait block."""
         wait = (self.model_extra or {}).get("wait_sec", 0)
         return float(wait) if isinstance(wait, int | float) else 0.0
 
@@ -79,9 +79,9 @@ class Workflow:
     Args:
         permanent_id: its `wpid_…`.
         version_id: its `w_…`.
-        title: which its runs carry.
+        title: its runs' title.
         declared: its parameters; None: whatever a run gives is declared, with the type it has.
-        blocks: what a run does.
+        blocks: the steps of a run.
         own_of_a_call: it was made for one login or download.
         credential: the parameter of a login's that names its credential.
         created: unix seconds.
@@ -98,7 +98,7 @@ class Workflow:
 
     @property
     def seconds(self) -> float | None:
-        """How long a run takes that does nothing but wait; None for one that does more."""
+        """How long a run takes that only waits; None for one that does more."""
         if not self.blocks or any(block.block_type != "wait" for block in self.blocks):
             return None
         return sum(block.seconds for block in self.blocks)
@@ -110,17 +110,17 @@ class Workflow:
 
     @property
     def searchable(self) -> list[str]:
-        """Names and descriptions of the parameters, which a search looks into."""
+        """Names and descriptions of the parameters, which a search reads."""
         return [text for one in self.declared or () for text in (one.key, one.description) if text]
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What a workflow run's parameters became.
+    """The cast parameters of a workflow run.
 
     Args:
         shown: as `get_run` echoes them.
-        stored: as texts, which a search looks into.
+        stored: as texts, which a search reads.
         unreadable: why the run cannot be shown; the server stores what it cannot read back.
     """
 
@@ -163,8 +163,8 @@ class Workflows:
         """Make the workflow of one login or download.
 
         Args:
-            title: which it carries.
-            block: the one thing that it does.
+            title: its title.
+            block: its only block.
             credential: the parameter that names where a login's credential is kept.
             now: unix seconds.
         """
@@ -215,7 +215,7 @@ class Workflows:
 
 
 def cast(workflow: Workflow, given: Mapping[str, Any]) -> Parameters:
-    """Cast a run's parameters to their declared types, add defaults, drop what is not declared.
+    """Cast a run's parameters to their declared types, add defaults, drop undeclared ones.
 
     Raises:
         RefusedError: 400, one is missing or of another type.

@@ -301,7 +301,7 @@ async def test_silence_is_broken_now_and_then(
     queue: RunQueue, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "HEARTBEAT", 0.1)
-    monkeypatch.setattr(events, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(events, "POLL_SECONDS", 0.1)
 
     async with gating(redis_url) as door, listening(door) as listener:
         await eventually(lambda: listener.comments > 1)
@@ -352,4 +352,4 @@ def test_a_cursor_reads_as_it_is_written() -> None:
     text = "acme:20782:0,default:20781:17"
 
     assert str(end_log.Cursor.read(text)) == text
-    assert end_log.Cursor.read("").places == {}
+    assert end_log.Cursor.read("").positions == {}

@@ -235,7 +235,7 @@ async def test_a_body_that_does_not_arrive_is_not_waited_for(
 async def test_bodies_beyond_the_memory_they_may_take_are_to_be_sent_again(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_body.Room.__init__, "__defaults__", (1_000,))
+    monkeypatch.setattr(request_body.BodyMemory.__init__, "__defaults__", (1_000,))
 
     async with gating(redis_url) as door:
         large = {**UNNAMED, "body": {"prompt": "x" * 100_000}}
@@ -248,7 +248,7 @@ async def test_bodies_beyond_the_memory_they_may_take_are_to_be_sent_again(
 
 async def test_a_small_body_has_room_however_many_large_ones_are_read(redis_url: str) -> None:
     async with gating(redis_url) as door:
-        door.server._gate.room.shares.held = request_body.MAX_HELD
+        door.server._gate.body_memory.shares.held = request_body.MAX_HELD
         large = await door.ask(
             "POST", "/v1/jobs", {"kind": "task", "body": {"prompt": "x" * 70_000}}
         )

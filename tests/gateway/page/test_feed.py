@@ -116,7 +116,7 @@ async def test_a_stream_ends_with_its_session(
 async def test_a_stream_ends_when_its_session_is_ended_elsewhere(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overview, "LOOK_AT_SESSION", 0)
+    monkeypatch.setattr(overview, "SESSION_CHECK_SECONDS", 0)
 
     async with browsing(redis_url, "read-secret") as browser, listening(browser) as stream:
         await stream.until("fresh")

@@ -96,16 +96,16 @@ async def test_of_what_redis_holds_no_cookie_can_be_made(
 async def test_sessions_are_listed_the_newest_first_by_token_or_all(clients: Clients) -> None:
     sessions = Sessions(TOKENS, clients())
     now = time.time()
-    told = SessionInfo("10.0.0.1", "A browser")
+    info = SessionInfo("10.0.0.1", "A browser")
     (first, _), (second, _), (third, _) = [
-        await sessions.begin(OPS, told, now - 30),
+        await sessions.begin(OPS, info, now - 30),
         await sessions.begin(READER, now=now - 20),
         await sessions.begin(OPS, now=now - 10),
     ]
 
     assert [one.id for one in await sessions.list()] == [third.id, second.id, first.id]
     assert [one.id for one in await sessions.list(OPS)] == [third.id, first.id]
-    assert (await sessions.list(OPS))[1].told == told
+    assert (await sessions.list(OPS))[1].info == info
 
 
 async def test_sessions_that_are_over_are_forgotten_and_so_is_the_oldest_of_very_many(
@@ -366,7 +366,7 @@ async def test_a_form_of_another_page_does_nothing(
         shown = await browser.send("/do/pause_account", form, headers)
 
         assert shown.status in {401, 403}
-        assert not (await browser.door.server._gate.sights.whole.stats())["default"].paused
+        assert not (await browser.door.server._gate.tenant_scopes.whole.stats())["default"].paused
 
 
 @pytest.mark.parametrize("given", [None, "", "0" * 64, "é"])
@@ -378,7 +378,7 @@ async def test_a_form_without_its_session_s_token_does_nothing(
         shown = await browser.send("/do/pause_account", fields)
 
         assert (shown.status, "another session" in shown.text) == (403, True)
-        assert not (await browser.door.server._gate.sights.whole.stats())["default"].paused
+        assert not (await browser.door.server._gate.tenant_scopes.whole.stats())["default"].paused
 
 
 async def test_a_form_that_says_that_it_is_of_this_page_by_fetch_metadata_counts(
@@ -388,7 +388,7 @@ async def test_a_form_that_says_that_it_is_of_this_page_by_fetch_metadata_counts
         (form,) = (await browser.open("/")).forms("/do/pause_account")
         await browser.send("/do/pause_account", form, {"sec-fetch-site": "same-origin"})
 
-        assert (await browser.door.server._gate.sights.whole.stats())["default"].paused
+        assert (await browser.door.server._gate.tenant_scopes.whole.stats())["default"].paused
 
 
 async def test_a_form_is_read_within_its_limits(redis_url: str) -> None:

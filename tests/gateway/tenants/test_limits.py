@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 
-from gateway.tenants.rate_limit import Allowance, hand_in
+from gateway.tenants.rate_limit import Allowance, count_jobs
 from runqueue import JobState, RunQueue
 from runqueue.store.scripts import run
 from tests.gateway.gating import Answer, Door, bearer, gating, speak, token
@@ -27,7 +27,7 @@ SECOND = 1_000_000
 
 
 def allowed(client: redis.Redis, at: int, jobs: int, rate: int = 10) -> Allowance:
-    return run(client, hand_in("shop", rate, jobs), at)
+    return run(client, count_jobs("shop", rate, jobs), at)
 
 
 async def bulk(door: Door, count: int, key: dict[str, str] = SHOP) -> Answer:
@@ -216,7 +216,7 @@ def test_no_more_than_the_rate_goes_in_any_second(client: redis.Redis, rate: int
 
 def test_a_request_is_counted_once_although_its_answer_was_lost(client: redis.Redis) -> None:
     now = 1_800_000_000 * SECOND
-    call = hand_in("shop", 100, 60)
+    call = count_jobs("shop", 100, 60)
     for _ in range(2):  # the client of Redis sends it again by itself
         assert run(client, call, now).left == 40
     assert allowed(client, now, 30, rate=100).left == 10

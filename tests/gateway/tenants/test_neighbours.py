@@ -19,7 +19,7 @@ import aiohttp
 import pytest
 
 from bench.trees import cpu_seconds, peak_of, tree
-from gateway.checks.processes import PLACES
+from gateway.checks.processes import MAX_CHECKS
 from tests.gateway.test_process import process, url_of
 from tests.gateway.uploads import KIND
 from tests.simulator.simulating import eventually
@@ -157,7 +157,7 @@ async def test_many_small_arrays_at_once_have_few_processes_and_all_are_accepted
         found = await together
 
     assert {status for status, _ in found} == {202}
-    assert 0 < most <= 2 * PLACES  # those that are over may take a moment to end
+    assert 0 < most <= 2 * MAX_CHECKS  # those that are over may take a moment to end
     assert peak.mb <= MOST
 
 

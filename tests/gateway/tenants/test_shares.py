@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.api import submit
-from gateway.checks.processes import PLACES
+from gateway.checks.processes import MAX_CHECKS
 from gateway.http import connections, request_body
 from gateway.state import state
 from gateway.tenants import shares
@@ -91,7 +91,7 @@ async def test_bodies_of_one_token_that_stand_still_leave_others_theirs(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mebibyte = 1024 * 1024
-    monkeypatch.setattr(request_body.Room.__init__, "__defaults__", (4 * mebibyte,))
+    monkeypatch.setattr(request_body.BodyMemory.__init__, "__defaults__", (4 * mebibyte,))
     large = {"kind": "task", "body": {"prompt": "x" * 900_000}}
 
     async with gate(redis_url) as door, AsyncExitStack() as stack:
@@ -286,7 +286,7 @@ def test_a_process_allows_itself_the_files_that_its_connections_need(
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda _, both: told.append(both))
 
-    assert connections.room_for_connections() == most
+    assert connections.connection_limit() == most
     assert told == [(allowed, hard)]
 
 
@@ -436,7 +436,7 @@ async def test_a_page_that_lists_takes_its_turn_among_the_lists_of_its_viewer(
         again = await browser.open(path)
 
     assert (refused.status, again.status) == (503, 200)
-    assert "too many lists are asked for; try again" in refused.words
+    assert "too many lists are requested; try again" in refused.words
 
 
 async def test_a_list_whose_turn_does_not_come_is_refused_as_busy(
@@ -464,8 +464,8 @@ async def test_a_body_whose_turn_to_be_checked_does_not_come_is_refused_as_busy(
         return await door.ask("POST", "/v1/jobs:bulk", [JOB], bearer(secret))
 
     async with gate(redis_url) as door, AsyncExitStack() as stack:
-        places = door.server._gate.checks.places
-        for _ in range(PLACES // 2):
+        places = door.server._gate.checks.turns
+        for _ in range(MAX_CHECKS // 2):
             await stack.enter_async_context(places.of("acme"))
         async with asyncio.timeout(20):
             refused, other = await hand_in(door, "a"), await hand_in(door, "b")

@@ -35,7 +35,7 @@ async def test_a_webhook_that_nobody_waits_for_any_more_is_let_go(
     for n in range(3):
         item = Reported("j", 1, f"r{n}", "completed", "completed", "", False, b"{}")
         with pytest.raises(TimeoutError):
-            await recorder.tell(item, TOLD)
+            await recorder.record(item, TOLD)
 
     assert not recorder._waiting
     assert recorder._task is not None
@@ -71,7 +71,7 @@ async def test_webhooks_are_recorded_one_by_one_only_where_one_may_be_at_fault(
     ]
 
     ends = await asyncio.gather(
-        *(recorder.tell(item, TOLD) for item in items), return_exceptions=True
+        *(recorder.record(item, TOLD) for item in items), return_exceptions=True
     )
 
     assert {str(end) for end in ends} == {words}

@@ -1,4 +1,4 @@
-"""Places that a request takes of somebody's share, and gives back when it is over."""
+"""Capacity that a request takes of its holder's share, and gives back when it is over."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _TOO_LARGE: Final = problem(
 
 
 def hold(request: Request, shares: Shares, holder: str, refusal: str) -> None:
-    """Take a place for the rest of a request, its answer included.
+    """Take one unit of a share for the rest of a request, its answer included.
 
     Args:
         request: the request.
-        shares: the places.
+        shares: the capacity.
         holder: whose share it is of.
-        refusal: what is said where there is none left for him.
+        refusal: the error text if the share is used up.
 
     Raises:
-        HTTPException: there is none left for him now.
+        HTTPException: the share is used up.
     """
     if not shares.take(holder):
         raise busy(refusal)
@@ -49,10 +49,10 @@ async def in_turn(turns: Turns, name: str, patience: float, refusal: str) -> Asy
     """Wait for a turn, and hold it for the block.
 
     Args:
-        turns: which.
-        name: in whose name it is taken.
-        patience: seconds that it is waited for.
-        refusal: what is said where it does not come in time.
+        turns: limits how many run at a time.
+        name: the holder.
+        patience: seconds to wait for it.
+        refusal: the error text if it does not come in time.
 
     Raises:
         HTTPException: it does not come in time.
@@ -66,13 +66,13 @@ async def in_turn(turns: Turns, name: str, patience: float, refusal: str) -> Asy
 
 
 class GivesBack:
-    """Gives back the places of a request (see `hold`) once its answer was read.
+    """Gives back the capacity of a request (see `hold`) once its answer was read.
 
-    A large answer to a GET takes its bytes of its bearer's share as well, or is a 503; what others
-    ask for has been done by then.
+    A large answer to a GET takes its bytes of its bearer's share as well, or becomes a 503. Other
+    methods are exempt: their work is done by then.
 
     Args:
-        app: what answers.
+        app: the application.
         answers: bytes of large answers.
     """
 
@@ -96,7 +96,7 @@ class GivesBack:
                 give_back()
 
     def _sized(self, scope: Scope, receive: Receive, send: Send) -> Send:
-        """Return what sends an answer, if there is room for it."""
+        """Return a `send` that passes an answer on if the bearer's share allows it."""
         is_refused = False
 
         async def sized(message: Message) -> None:
