@@ -48,7 +48,7 @@ BOARD = Board(
                 Panel(
                     "Open calls",
                     [(f"sum by (kind) (runqueue_pump_busy{{{CHOSEN}}})", "{{kind}}")],
-                    "By kind of pump; 100 a kind and process at most.",
+                    "By kind of consumer; 100 a kind and process at most.",
                     stacks=True,
                 ),
                 Panel(

@@ -99,8 +99,8 @@ REGISTRY.register(_CALLS)
 LOOP_LAG = loop_lag(REGISTRY)
 CONSUMERS = Gauge(
     "runqueue_pump_busy",
-    "Calls open now, by kind of pump: submit, poll, list, cancel, reconcile, webhooks, callbacks or"
-    " inbox.",
+    "Calls open now, by kind of consumer: submit, poll, list, cancel, reconcile, webhooks,"
+    " callbacks or inbox.",
     ["account", "kind"],
     registry=REGISTRY,
 )

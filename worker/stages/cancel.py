@@ -8,6 +8,7 @@ Many runs go in calls of a hundred, where the server has such a call. Runs that 
 """
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import structlog
@@ -33,6 +34,8 @@ BULK, BULK_FROM = 100, 5
 
 #: Answers by which the server says that the run is over, or will be.
 _SAID = frozenset({CancelClass.DONE, CancelClass.OVER, CancelClass.NOT_FOUND})
+#: What cancels a run, or confirms its end; it returns what is set once that is written.
+_Call = Coroutine[Any, Any, asyncio.Event]
 
 
 class CancelConsumer(Consumer[list[ToCancel]]):
@@ -71,15 +74,22 @@ class CancelConsumer(Consumer[list[ToCancel]]):
         return {"jobs": [job.job_id for job in item], "runs": [job.run_id for job in item]}
 
     async def handle(self, item: list[ToCancel]) -> StageResult:
-        """Cancel some runs; a GET right after confirms the end, or the next try comes."""
-        records = await self._cancel_all(item) if len(item) > 1 else None
-        if records is None:
-            found = await asyncio.gather(*map(self._cancel_one, item))
-            records = [record for some in found for record in some]
-        return StageResult(records)
+        """Cancel some runs; a GET right after confirms the end, or the next try comes.
 
-    async def _cancel_all(self, jobs: list[ToCancel]) -> list[Record[Any]] | None:
-        """Cancel runs in one call; None = this server has none."""
+        What came of a run is handed over as its own call ends: neither a slower one nor a stop of
+        the worker holds it back.
+        """
+        calls = await self._cancel_all(item) if len(item) > 1 else None
+        if calls is None:
+            calls = [self._cancel_one(job) for job in item]
+        for written in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(written, BaseException):
+                raise written
+            await written.wait()
+        return StageResult()
+
+    async def _cancel_all(self, jobs: list[ToCancel]) -> list[_Call] | None:
+        """Cancel runs in one call, and return what is left to do for each; None = it has none."""
         with self.account.metrics.timed("cancel_bulk") as timer:
             answer = await self.account.client.cancel_runs(
                 [job.run_id for job in jobs], CALL_SECONDS
@@ -90,16 +100,16 @@ class CancelConsumer(Consumer[list[ToCancel]]):
             return None
         if answer.outcome is not ListClass.DONE:
             self._warn(jobs, answer.outcome.value, answer.status_code)
-        left, confirmed = [], []
+        calls = []
         for job in jobs:
             if answer.outcome is ListClass.DONE and job.run_id not in answer.cancelled:
-                left.append(job)  # over, unknown, or still there: canceled by itself, it says which
+                # Over, unknown, or still there: canceled by itself, it says which.
+                calls.append(self._cancel_one(job))
             else:
-                confirmed.append(self._confirm(job, is_said=job.run_id in answer.cancelled))
-        found = await asyncio.gather(*confirmed, *map(self._cancel_one, left))
-        return [record for records in found for record in records]
+                calls.append(self._confirm(job, is_said=job.run_id in answer.cancelled))
+        return calls
 
-    async def _cancel_one(self, job: ToCancel) -> list[Record[Any]]:
+    async def _cancel_one(self, job: ToCancel) -> asyncio.Event:
         try:
             with self.account.metrics.timed("cancel") as timer:
                 answer = await self.account.client.cancel_run(job.run_id, CALL_SECONDS)
@@ -110,23 +120,26 @@ class CancelConsumer(Consumer[list[ToCancel]]):
             self._warn([job], answer.outcome.value, answer.status_code)
         return await self._confirm(job, is_said=answer.outcome in _SAID)
 
-    async def _confirm(self, job: ToCancel, *, is_said: bool) -> list[Record[Any]]:
+    async def _confirm(self, job: ToCancel, *, is_said: bool) -> asyncio.Event:
         """Have a GET confirm the end of a run, or believe the server's word for it.
 
         Args:
             job: what was canceled.
             is_said: whether the server said that the run is over, or will be.
+
+        Returns:
+            What is set once that is written.
         """
         writers = self.account.writers
         if not job.job_id:
-            return [Record(writers.ended_orphans, job.run_id)] if is_said else []
+            return _written(Record(writers.ended_orphans, job.run_id) if is_said else None)
         if is_said and job.tried_us > UNREADABLE_SECONDS * 1e6 and await self._is_unreadable(job):
             log.warning(
                 "run_unreadable", account=self.account.name, job_id=job.job_id, run_id=job.run_id
             )
             over = RunGivenUp(job.job_id, job.run_id, is_over=True)
-            return [Record(writers.given_up, over)]
-        return [Record(writers.poll_now, job.job_id)]
+            return _written(Record(writers.given_up, over))
+        return _written(Record(writers.poll_now, job.job_id))
 
     async def _is_unreadable(self, job: ToCancel) -> bool:
         try:
@@ -137,3 +150,13 @@ class CancelConsumer(Consumer[list[ToCancel]]):
     def _warn(self, jobs: list[ToCancel], why: str, status: int | None) -> None:
         about = self.about(jobs)
         log.warning("cancel_failed", account=self.account.name, **about, why=why, status=status)
+
+
+def _written(record: Record[Any] | None) -> asyncio.Event:
+    """Have a record written, if there is one; the event is set once it is."""
+    done = asyncio.Event()
+    if record is None:
+        done.set()
+    else:
+        record.writer.put(record.item, done.set)
+    return done

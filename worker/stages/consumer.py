@@ -127,10 +127,15 @@ class Consumer(ABC, Generic[Item]):
             self._woken.set()
 
     async def process(self, item: Item) -> None:
-        """Handle one item, log what is to be known of it, and have its records written."""
-        records, event, details = await self.handle(item)
-        if event:
-            log.warning(event, account=self.account.name, **self.about(item), **details)
+        """Handle one item, have its records written, and then log what is to be known of it.
+
+        In this order: what fails in the log costs neither a record nor capacity.
+        """
+        try:
+            records, event, details = await self.handle(item)
+        except BaseException:
+            self.release()
+            raise
         if len(records) == 1:
             writer, record = records[0]
             writer.put(record, self.release)
@@ -140,6 +145,9 @@ class Consumer(ABC, Generic[Item]):
                 writer.put(record, release)
         else:
             self.release()
+        if event:
+            own = {"event": event, "account": self.account.name}
+            log.warning(**{**details, **self.about(item), **own})
 
     async def run(self, tick_us: int) -> ConsumerEnd:
         """Work until there is nothing to do.
@@ -243,18 +251,20 @@ class Consumer(ABC, Generic[Item]):
     def _done(self, item: Item, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # A bug: the item's lease brings it back. Its capacity must not be lost for good.
+            # A bug: the item's lease brings it back.
             where = traceback.extract_tb(error.__traceback__)[-1]
-            log.error(
-                "item_failed",
-                account=self.account.name,
-                kind=self.kind,
-                **self.about(item),
+            ids: dict[str, Any] = {}
+            with suppress(Exception):  # the bug may be there
+                ids = self.about(item)
+            own = {
+                "event": "item_failed",
+                "account": self.account.name,
+                "kind": self.kind,
                 # Without its words, which may quote what a job holds.
-                error=type(error).__name__,
-                at=f"{Path(where.filename).name}:{where.lineno}",
-            )
-            self.release()
+                "error": type(error).__name__,
+                "at": f"{Path(where.filename).name}:{where.lineno}",
+            }
+            log.error(**{**ids, **own})
 
     async def drain(self, seconds: float) -> None:
         """Stop claiming, and wait for the calls on the wire; those that take longer are cut off.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import redis
 
 from runqueue.records.claim_items import ClaimAnswer, Taken
-from tests.worker.working import working
+from tests.simulator.simulating import eventually
+from tests.worker.working import start, working
 from worker.process.batch_writer import BatchWriter, Record
 from worker.stages.consumer import Consumer, StageResult
 
@@ -31,17 +32,20 @@ class Stage(Consumer[str]):
 
     kind = "test"
     result = StageResult()
+    ids: ClassVar[dict[str, Any] | None] = {}
 
     async def take(self, limit: int, tick_us: int) -> Taken[str]:
         """Take nothing."""
         return Taken(ClaimAnswer.OK, limit + tick_us)
 
     def about(self, item: str) -> dict[str, Any]:
-        """Return the item."""
-        return {"job_id": item}
+        """Return the item, or what the test has the log say; a bug if that is None."""
+        if self.ids is None:
+            raise AttributeError(item)
+        return {"job_id": item, **self.ids}
 
     async def handle(self, item: str) -> StageResult:
-        """Return what was given."""
+        """Return what was given, or fail."""
         assert item == "j1"
         return self.result
 
@@ -86,3 +90,56 @@ async def test_a_stage_s_warning_names_the_account_and_the_item(
 
         (line,) = [entry for entry in logged if entry["event"] == "poll_failed"]
         assert line.items() >= {"account": "default", "job_id": "j1", "why": "trouble"}.items()
+
+
+CLASHES = {"event": "e", "account": "a", "kind": "k", "why": "w", "error": "e", "at": "a"}
+
+
+@pytest.mark.parametrize("ids", [None, CLASHES], ids=["a bug", "names that clash"])
+async def test_what_the_log_makes_of_an_item_costs_neither_its_record_nor_its_capacity(
+    client: redis.Redis,
+    redis_url: str,
+    logged: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    ids: dict[str, Any] | None,
+) -> None:
+    async with working(client, redis_url) as bench:
+        stage, written = Stage(bench.account, 5), Held()
+        monkeypatch.setattr(Stage, "ids", ids)
+        details = {"account": "x", "event": "x", "job_id": "x", "why": "trouble"}
+        stage.result = StageResult([Record(written, "r")], "poll_failed", details)
+
+        start(stage, "j1")
+
+        await eventually(lambda: not stage._tasks)
+        assert stage.busy == len(written.waiting) == 1
+        written.waiting[0]()
+        assert stage.busy == 0
+        event = "item_failed" if ids is None else "poll_failed"
+        (line,) = [entry for entry in logged if entry["event"] == event]
+        assert line["account"] == "default"
+        assert line.get("job_id", "j1") == "j1"
+
+
+@pytest.mark.parametrize("ids", [None, CLASHES], ids=["a bug", "names that clash"])
+async def test_the_capacity_of_an_item_that_failed_is_free_whatever_the_log_makes_of_it(
+    client: redis.Redis,
+    redis_url: str,
+    logged: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    ids: dict[str, Any] | None,
+) -> None:
+    async with working(client, redis_url) as bench:
+        stage = Stage(bench.account, 5)
+        monkeypatch.setattr(Stage, "ids", ids)
+
+        start(stage, "an item that handle refuses")
+
+        await eventually(lambda: not stage._tasks)
+        assert stage.busy == 0
+        (line,) = [entry for entry in logged if entry["event"] == "item_failed"]
+        assert (line["account"], line["kind"], line["error"]) == (
+            "default",
+            "test",
+            "AssertionError",
+        )

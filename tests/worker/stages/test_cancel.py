@@ -9,12 +9,14 @@ import redis
 from runqueue import JobState
 from runqueue.records.claim_items import Lost, RunAccepted
 from runqueue.store import worker_calls
-from tests.simulator.simulating import FakeClock
-from tests.worker.working import KEYS, Bench, working
+from tests.simulator.simulating import FakeClock, eventually
+from tests.worker.working import KEYS, Bench, start, working
 
 MINUTE = 60_000_000
 #: Between two tries.
 LEASE = 15_000_000
+#: Then a poll that comes at once is the cancel's.
+RARE_POLLS = {"poll_min_seconds": 60}
 
 
 def due(bench: Bench, job_id: str) -> None:
@@ -168,6 +170,99 @@ async def test_a_cancel_cut_off_by_a_stop_is_tried_again(
         assert time.monotonic() - begun < 5
         assert bench.job(job_id).state is JobState.RUNNING
         assert bench.score("cancels", job_id) is not None
+
+
+async def canceling(bench: Bench, n: int) -> list[str]:
+    """Have so many runs that are to be canceled and not polled for a minute; returns their jobs."""
+    assert bench.account.first_poll_us > 30_000_000
+    job_ids = await bench.submitted(n)
+    for job_id in job_ids:
+        bench.queue.cancel(job_id)
+    return job_ids
+
+
+def polled_now(bench: Bench, job_ids: list[str]) -> int:
+    """How many of the jobs are to be polled at once, as after a cancel."""
+    scores = [bench.score("poll", job_id) for job_id in job_ids]
+    return sum(score is not None and score <= bench.now_us() for score in scores)
+
+
+async def no_bulk(bench: Bench, run_ids: list[str]) -> None:
+    """Have a server without a bulk call."""
+    assert run_ids
+    missing = {"status": 404, "body": {"detail": "Not Found"}}
+    await bench.api.fault(missing, match={"route": "cancel_runs"})
+
+
+async def bulk_of_all_but_one(bench: Bench, run_ids: list[str]) -> None:
+    """Have a bulk call that leaves one run to be canceled by itself."""
+    answer = {"status": 200, "body": {"cancelled": run_ids[1:], "failed": run_ids[:1]}}
+    await bench.api.fault(answer, match={"route": "cancel_runs"})
+
+
+SERVERS = pytest.mark.parametrize("server", [no_bulk, bulk_of_all_but_one])
+
+
+async def begin_with_a_slow_one(bench: Bench, server: Any, n: int) -> list[str]:
+    """Begin so many cancels as one item, one of which takes a minute; returns the jobs."""
+    job_ids = await canceling(bench, n)
+    await server(bench, [bench.job(job_id).run_id for job_id in job_ids])
+    await bench.api.fault({"latency": 60}, match={"route": "cancel_run"}, times=1)
+    consumer = bench.account.consumers["cancel"]
+    start(consumer, *(await consumer.take(n, 0)).items)
+    assert consumer.busy == 1
+    return job_ids
+
+
+@SERVERS
+async def test_a_slow_cancel_holds_back_the_record_of_no_other_run(
+    client: redis.Redis, redis_url: str, server: Any
+) -> None:
+    async with working(client, redis_url, settings=RARE_POLLS) as bench:
+        job_ids = await begin_with_a_slow_one(bench, server, 6)
+
+        await eventually(lambda: polled_now(bench, job_ids) == 5)
+
+        assert bench.account.consumers["cancel"].busy == 1
+
+
+@pytest.mark.parametrize("n", [1, 6])
+async def test_a_stop_during_a_slow_cancel_records_what_is_known_of_each_run(
+    client: redis.Redis, redis_url: str, n: int
+) -> None:
+    async with working(client, redis_url, settings=RARE_POLLS) as bench:
+        job_ids = await begin_with_a_slow_one(bench, no_bulk, n)
+
+        async def are_all_sent() -> bool:
+            return await bench.calls("cancel_run") == n
+
+        await eventually(are_all_sent)
+
+        await bench.account.stop(0.05)
+
+        assert polled_now(bench, job_ids) == n
+        assert bench.account.consumers["cancel"].busy == 0
+
+
+async def test_a_bug_with_one_run_costs_the_record_of_no_other(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+) -> None:
+    async with working(client, redis_url, settings=RARE_POLLS) as bench:
+        job_ids = await canceling(bench, 6)
+        await no_bulk(bench, job_ids)
+        broken, real = bench.job(job_ids[0]).run_id, bench.account.client.cancel_run
+
+        async def buggy(run_id: str, seconds: float) -> Any:
+            if run_id == broken:
+                raise AttributeError(run_id)
+            return await real(run_id, seconds)
+
+        monkeypatch.setattr(bench.account.client, "cancel_run", buggy)
+        await bench.one_pass("cancel")
+
+        await eventually(lambda: polled_now(bench, job_ids) == 5)
+        assert polled_now(bench, job_ids[:1]) == 0
+        assert "item_failed" in [event["event"] for event in logged]
 
 
 async def test_a_job_that_waits_is_canceled_at_once_and_never_submitted(
