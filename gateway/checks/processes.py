@@ -32,16 +32,31 @@ from runqueue.request.request_checks import current_checks
 
 log = structlog.get_logger()
 
+#: Where Linux says how many microseconds of CPU time a container may take, and in how many.
+_QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
+
+
+def usable_cores(quota: Path = _QUOTA) -> int:
+    """Return how many cores this process may keep busy.
+
+    Args:
+        quota: where the system says how much CPU time its container may take (cgroup v2).
+    """
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # there is no container, or no limit ("max")
+        allowed, period = map(int, quota.read_text().split())
+        cores = min(cores, -(-allowed // period))
+    return cores
+
+
 #: Steps of checks that are under way at a time; one name has half of them, so on two cores one is
 #: left to the gateway, to Redis and to others.
-AT_ONCE: Final = max(2, min(4, os.cpu_count() or 2))
+AT_ONCE: Final = max(2, min(4, usable_cores()))
 #: Checks at a time of bodies that have arrived whole: each has a process. Uploads have a limit of
 #: their own (`shares.UPLOADS`), since theirs may last an hour.
 MAX_CHECKS: Final = 16
 #: Characters of a line of their output that are logged.
 _LONGEST_LINE: Final = 1_000
-#: Where this project's modules are found.
-_ROOT: Final = Path(__file__).parents[2]
 
 
 class SenderGone(Exception):  # noqa: N818 - what it says is in its name
@@ -90,12 +105,12 @@ class CheckServer:
             ours, theirs = socket.socketpair()
             with theirs:
                 self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our module
-                    [sys.executable, "-m", "gateway.check_server", str(theirs.fileno())],
+                    # Like the processes of `runqueue` it looks for no modules where it works.
+                    [sys.executable, "-P", "-m", "gateway.check_server", str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
                     pass_fds=[theirs.fileno()],
-                    cwd=_ROOT,
                     text=True,
                     errors="replace",
                 )

@@ -17,9 +17,11 @@ log = structlog.get_logger()
 MOST: Final = 2_000
 #: File descriptors that a process needs besides: for Redis, checks, webhooks that it sends.
 _OTHER_FILES: Final = 400
-#: Bytes a second that are read of refused bodies, on all connections together: at full speed their
-#: senders would take most of the event loop's time.
+#: Bytes of large bodies that nobody wants which are read a second, on all connections together: at
+#: full speed, their senders would take most of the event loop's time.
 UNWANTED_RATE: Final = 64 * 1024 * 1024
+#: Seconds for which a connection is not read at most, however many others share that rate.
+LONGEST_PAUSE: Final = 1.0
 
 
 class Connections:
@@ -35,8 +37,8 @@ class Connections:
         #: Idle ones, the one that is idle for longest first.
         self._idle: OrderedDict[Transport, None] = OrderedDict()
         self._sources = Sources()
-        #: Until when no more of refused bodies is read, by the loop's clock.
-        self._unwanted_until = 0.0
+        #: How many are not read for a while, since they brought what nobody wants.
+        self._paused = 0
 
     def add(self, transport: Transport) -> bool:
         """Add a new one; at the limit it replaces the one that is idle for longest.
@@ -67,15 +69,20 @@ class Connections:
         self.open.discard(transport)
         self._idle.pop(transport, None)
 
-    def pause_after(self, size: int, now: float) -> float:
-        """Return the seconds for which to pause a connection that brought part of a refused body.
+    def begin_pause(self, size: int) -> float:
+        """Return the seconds for which a connection is not read that brought what nobody wants.
+
+        It pays for what it brought itself, at its share of the rate.
 
         Args:
             size: bytes that it brought.
-            now: the loop's time.
         """
-        self._unwanted_until = max(self._unwanted_until, now) + size / UNWANTED_RATE
-        return self._unwanted_until - now
+        self._paused += 1
+        return min(size * self._paused / UNWANTED_RATE, LONGEST_PAUSE)
+
+    def end_pause(self) -> None:
+        """Note that one of them is read again, or has ended."""
+        self._paused -= 1
 
     def report(self, address: str, status: int) -> None:
         """Log input that was no request, each of the first ones of a source.

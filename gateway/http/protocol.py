@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 from httptools import HttpParserError, HttpParserUpgrade
 from starlette.responses import Response
 from starlette.types import Scope
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.http.connections import Connections
@@ -34,9 +35,8 @@ HEAD_SECONDS = 10.0
 UNREAD_SECONDS, SLOWEST = 30.0, 1_024
 #: Bytes of answers that wait to be read before no more are written.
 _WRITTEN_AHEAD: Final = 16 * 1024
-
-#: The shortest pause, in seconds: a small body needs none.
-_SHORTEST_PAUSE: Final = 0.002
+#: Bytes of a body that nobody wants which are read without a pause: a small one is no trouble.
+_SMALL_BODY: Final = 64 * 1024
 
 #: The key of the connection in a request's ASGI scope.
 _CONNECTION: Final = "runqueue.connection"
@@ -64,6 +64,30 @@ class _Refused(Exception):  # noqa: N818 - it is the other side's error
         self.answer = answer
 
 
+class _Flow(FlowControl):
+    """uvicorn's, and pauses that it does not end: it resumes reading after each answer."""
+
+    is_held = False
+
+    def resume_reading(self) -> None:
+        """Go on, once it is not held any more."""
+        if self.is_held:
+            self.read_paused = False
+        else:
+            super().resume_reading()
+
+    def hold(self) -> None:
+        """Read nothing until `let_go`."""
+        self.is_held = True
+        self._transport.pause_reading()
+
+    def let_go(self) -> None:
+        """Go on, unless uvicorn pauses."""
+        self.is_held = False
+        if not self.read_paused:
+            self._transport.resume_reading()
+
+
 class Protocol(HttpToolsProtocol):
     """One connection.
 
@@ -84,13 +108,15 @@ class Protocol(HttpToolsProtocol):
     _head_timer: TimerHandle | None = None
     _reader_timer: TimerHandle | None = None
     _came = False
-    #: Bytes of a refused body that came in one read.
+    flow: _Flow
+    #: Bytes of a request's body that nobody wants, since the last pause for them.
     _unwanted = 0
     _pause_timer: TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; a first head has to come."""
         super().connection_made(transport)
+        self.flow = _Flow(transport)
         transport.set_write_buffer_limits(high=_WRITTEN_AHEAD)
         if self._of_process.add(transport):
             self._await_head()
@@ -103,6 +129,7 @@ class Protocol(HttpToolsProtocol):
         self._await_no_reader()
         if self._pause_timer is not None:
             self._pause_timer.cancel()
+            self._of_process.end_pause()
         self._unset_keepalive_if_required()
         self._of_process.remove(self.transport)
         self.url, self.headers, self.scope = b"", [], None  # type: ignore[assignment]
@@ -123,14 +150,14 @@ class Protocol(HttpToolsProtocol):
             self._refuse_for(error)
         if self.transport.is_closing() or self._is_deaf:
             return
-        if self._unwanted:
-            self._pause_for_unwanted()
         self._in_vain = 0 if self._came else self._in_vain + len(data)
         if self._in_vain > MAX_HEAD:
             self._refuse(_TOO_LARGE)
         # Bytes after an answer that are no new request keep no connection open.
         elif self._is_in_head or (was_idle and self.cycle.response_complete):
             self._await_head()
+        if self._unwanted > _SMALL_BODY and self._pause_timer is None:
+            self._pause()
 
     def _go_on_behind(self, data: bytes, offer: HttpParserUpgrade) -> None:
         """Read a request that offers another protocol; the offer is ignored.
@@ -161,6 +188,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a head."""
         self._is_in_head = True
+        self._unwanted = 0
         super().on_message_begin()
         self.scope[_CONNECTION] = self  # type: ignore[typeddict-unknown-key]
 
@@ -272,18 +300,22 @@ class Protocol(HttpToolsProtocol):
         """Wait until next to nothing of the answers is unread, or the connection has ended."""
         await self.flow.drain()
 
-    def _pause_for_unwanted(self) -> None:
-        """Resume reading after a pause: other connections come first."""
-        seconds = self._of_process.pause_after(self._unwanted, self.loop.time())
+    def _pause(self) -> None:
+        """Read on in a while: others come first. Until then no head has to come."""
+        seconds = self._of_process.begin_pause(self._unwanted)
         self._unwanted = 0
-        if seconds > _SHORTEST_PAUSE and self._pause_timer is None:
-            self.flow.pause_reading()
-            self._pause_timer = self.loop.call_later(seconds, self._end_pause)
+        is_head_awaited = self._head_timer is not None
+        self._await_no_head()
+        self.flow.hold()
+        self._pause_timer = self.loop.call_later(seconds, self._end_pause, is_head_awaited)
 
-    def _end_pause(self) -> None:
+    def _end_pause(self, is_head_awaited: bool) -> None:
         self._pause_timer = None
+        self._of_process.end_pause()
         if not self.transport.is_closing():
-            self.flow.resume_reading()
+            self.flow.let_go()
+            if is_head_awaited:
+                self._await_head()
 
     def _await_head(self) -> None:
         if self._head_timer is None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -178,6 +180,28 @@ async def test_what_makes_the_processes_is_made_again(checks: CheckProcesses) ->
 
     async with checks.check(Odd(), "a", here) as check:
         await feed(check, b"")
+
+
+async def test_a_check_process_looks_for_no_modules_in_the_working_directory(
+    checks: CheckProcesses,
+) -> None:
+    async with checks.check(Odd(), "a", here) as check:
+        await feed(check, b"search")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process is given cores there")
+def test_only_cores_that_this_process_may_use_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 6})
+    quota = tmp_path / "cpu.max"
+
+    assert processes.usable_cores(quota) == 3
+    quota.write_text("max 100000\n")
+    assert processes.usable_cores(quota) == 3
+    quota.write_text("150000 100000\n")
+    assert processes.usable_cores(quota) == 2
 
 
 async def test_checks_take_turns_by_bearer(checks: CheckProcesses) -> None:

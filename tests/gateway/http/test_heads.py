@@ -339,20 +339,119 @@ async def test_the_body_of_a_request_that_has_none_is_not_kept(desk: Desk, redis
 _REFUSED = b"POST /v1/jobs HTTP/1.1\r\nhost: g\r\ncontent-type: application/json\r\n"
 
 
-async def test_the_rest_of_a_body_that_was_refused_is_read_at_a_pace(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
+_LARGE = 240 * 1024
+#: Bodies that nobody wants: what is sent first, and what is sent again and again behind it.
+_FLOODS = {
+    "refused": (_REFUSED + b"content-length: %d\r\n\r\n" % 2**30, b"a" * _LARGE),
+    "of GET": (b"", HEALTH + b"content-length: %d\r\n\r\n" % _LARGE + b"a" * _LARGE),
+}
+
+
+def is_paused(one: protocol.Protocol) -> bool:
+    """Tell whether a connection is open and not read."""
+    return not (one.transport.is_closing() or one.transport.is_reading())
+
+
+@asynccontextmanager
+async def flooding(door: Door, flood: str) -> AsyncIterator[protocol.Protocol]:
+    """Send bodies that nobody wants, as fast as they are read."""
+    before = connections_of(door)
+    head, piece = _FLOODS[flood]
+
+    async def send(one: Line) -> None:
+        if head:
+            assert (await one.ask(head)).startswith(b"HTTP/1.1 401 ")
+            await one.flood(piece)
+        while True:
+            await one.ask(piece)
+
+    async with line(door) as one:
+        sending = asyncio.create_task(send(one))
+        await eventually(lambda: len(connections_of(door)) > len(before))
+        (made,) = [each for each in connections_of(door) if each not in before]
+        await eventually(lambda: made.cycle)
+        try:
+            yield made
+        finally:
+            sending.cancel()
+            await asyncio.wait([sending])
+
+
+@pytest.mark.parametrize("flood", _FLOODS)
+async def test_a_large_body_that_nobody_wants_is_read_at_a_pace(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, flood: str
 ) -> None:
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 2.0)
     monkeypatch.setattr(connections, "UNWANTED_RATE", 1024)
-    length = 200 * 1024 * 1024
+    monkeypatch.setattr(connections, "LONGEST_PAUSE", 60.0)
+
+    async with gating(redis_url) as door, flooding(door, flood) as flooder:
+        await eventually(lambda: flooder.cycle.response_complete and is_paused(flooder))
+        async with line(door) as other:
+            for _ in range(20):
+                await other.ask(HEALTH + b"\r\n")
+
+        assert is_paused(flooder)
+
+
+async def test_an_answer_ends_no_pause(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "UNWANTED_RATE", 1024)
+    monkeypatch.setattr(connections, "LONGEST_PAUSE", 60.0)
+    (job,) = desk.running()
 
     async with gating(redis_url) as door, line(door) as one:
-        one.writer.write(_REFUSED + b"content-length: %d\r\n\r\n" % length)
-        said = await one.reader.readuntil(b"}")
-        sent = await one.flood(b"a" * 256 * 1024)
+        head = f"GET /v1/jobs/{job.job_id}?wait=60 HTTP/1.1\r\nhost: g\r\n"
+        head += f"authorization: Bearer {door.secret}\r\ncontent-length: {_LARGE}\r\n\r\n"
+        one.writer.write(head.encode() + b"a" * _LARGE)
+        await eventually(lambda: any(is_paused(each) for each in connections_of(door)))
+        (kept,) = connections_of(door)
+        assert not kept.cycle.response_complete
+        await door.webhook(job, told(job))
+        assert (await one.reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
 
-    assert said.startswith(b"HTTP/1.1 401 ")
-    assert sent < length // 4  # what the system itself holds
+        assert is_paused(kept)
+
+
+@pytest.mark.parametrize("flood", _FLOODS)
+async def test_beside_bodies_that_nobody_wants_others_are_served_on(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, flood: str
+) -> None:
+    monkeypatch.setattr(connections, "UNWANTED_RATE", 1024)
+
+    async with gating(redis_url) as door, flooding(door, flood) as flooder, line(door) as other:
+        await eventually(lambda: is_paused(flooder))
+        small = _REFUSED + b"content-length: 1\r\n\r\n"
+        await other.ask(small)
+        await other.ask(b"a" + small)
+        answer = await other.ask(b"a" + HEALTH + b"\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_connection_that_is_not_read_for_a_while_is_not_closed_for_that(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "UNWANTED_RATE", 1024)
+    monkeypatch.setattr(connections, "LONGEST_PAUSE", 0.4)
+
+    async with gating(redis_url) as door, line(door) as one:
+        await one.ask(_REFUSED + b"content-length: %d\r\n\r\n" % (2 * _LARGE))
+        answer = await one.ask(b"a" * 2 * _LARGE + HEALTH + b"\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_connections_that_bring_what_nobody_wants_share_the_rate() -> None:
+    several = connections.Connections(8)
+    alone = several.begin_pause(1024 * 1024)
+
+    assert several.begin_pause(1024 * 1024) == pytest.approx(2 * alone)
+    several.end_pause()
+    several.end_pause()
+    assert several.begin_pause(1024 * 1024) == pytest.approx(alone)
+    assert several.begin_pause(2**40) == connections.LONGEST_PAUSE
 
 
 async def test_a_connection_serves_on_behind_the_rest_of_a_body_that_was_refused(
