@@ -207,4 +207,4 @@ def test_its_worker_and_gateway_run_as_its_user_and_write_nothing_but_their_toke
             assert process.wait(timeout=90) == 0
 
     written = {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()}
-    assert written == {".runqueue/token"}
+    assert written == {".runqueue/.gitignore", ".runqueue/token"}
