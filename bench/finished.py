@@ -9,7 +9,6 @@ from typing import Any, TypeVar, cast
 
 import redis
 
-from api_client.elapsed import passed_us
 from bench import texts
 from bench.intake import BODY_BYTES, used
 from bench.stack import running
@@ -21,6 +20,7 @@ from runqueue.store import worker_calls
 from runqueue.store.delivery_calls import record_delivery
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, load, run, run_async
+from worker.process.elapsed import passed_us
 from worker.stages.packing import ROUNDS, pack_ended
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from faults import report
-from faults.checks import Findings
+from faults.checks import Judgement
 from faults.registry import Experiment, experiments, perform_named
 
 console = Console(stderr=True)
@@ -37,7 +37,7 @@ def main(
         return
     if logs is not None and logs.exists() and any(logs.iterdir()):
         raise typer.BadParameter(f"--logs: {logs} has something in it; name a new folder")
-    found: dict[str, Findings] = {}
+    found: dict[str, Judgement] = {}
     before = write.read_text() if write is not None and write.exists() else ""
     for number, (each, findings) in enumerate(_made(chosen, jobs, logs, at_once), start=1):
         found[each.name] = findings
@@ -57,7 +57,7 @@ def main(
 
 def _made(
     chosen: list[Experiment], jobs: int | None, logs: Path | None, at_once: int
-) -> Iterator[tuple[Experiment, Findings]]:
+) -> Iterator[tuple[Experiment, Judgement]]:
     """Make experiments, each in a process of its own, and give them as they end."""
     with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
         made = {pool.submit(perform_named, each.name, jobs, logs): each for each in chosen}

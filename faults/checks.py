@@ -23,7 +23,7 @@ _LIVE = frozenset({"created", "queued", "running", "paused"})
 
 
 @dataclass(slots=True)
-class Findings:
+class Judgement:
     """What one experiment came to.
 
     Args:
@@ -55,7 +55,7 @@ def key_of(run: Run) -> str:
     return str(run["prompt"] or run["title"])
 
 
-def judge(lab: Lab, *, allows_doubles: bool = False) -> Findings:
+def judge(lab: Lab, *, allows_doubles: bool = False) -> Judgement:
     """Compare the queue with what happened at the server.
 
     Args:
@@ -65,7 +65,7 @@ def judge(lab: Lab, *, allows_doubles: bool = False) -> Findings:
     runs = lab.simulator.runs()
     ids = list(lab.accepted)
     jobs = dict(zip(ids, lab.queue.get_many(ids, result=False), strict=True))
-    found = Findings(len(jobs), len(runs), notes=lab.notes, broken=lab.broken)
+    found = Judgement(len(jobs), len(runs), notes=lab.notes, broken=lab.broken)
     found.recovered = lab.recovered
     _judge_jobs(lab, found, jobs, runs)
     _judge_runs(lab, found, jobs, runs, allows_doubles)
@@ -74,7 +74,7 @@ def judge(lab: Lab, *, allows_doubles: bool = False) -> Findings:
 
 
 def _judge_jobs(
-    lab: Lab, found: Findings, jobs: Mapping[str, Job | None], runs: Sequence[Run]
+    lab: Lab, found: Judgement, jobs: Mapping[str, Job | None], runs: Sequence[Run]
 ) -> None:
     by_id = {run["run_id"]: run for run in runs}
     states = Counter(job.state for job in jobs.values() if job is not None)
@@ -117,7 +117,7 @@ def _is_true(job: Job, key: str, runs: Mapping[str, Run]) -> bool:
 
 def _judge_runs(
     lab: Lab,
-    found: Findings,
+    found: Judgement,
     jobs: Mapping[str, Job | None],
     runs: Sequence[Run],
     allows_doubles: bool,

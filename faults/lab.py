@@ -12,7 +12,7 @@ from typing import Any
 from bench.stack import until
 from faults.doubts import Doubts
 from faults.proxy import Network
-from faults.servers import Clock, Simulator, Valkey, free_port
+from faults.servers import Clock, SimulatorProcess, Valkey, free_port
 from faults.workers import SETTINGS, Worker
 from runqueue import AccountStats, QueueUnavailable, RunQueue
 from runqueue.operator.operations import Operations
@@ -67,7 +67,7 @@ class Lab:
 
     folder: Path
     valkey: Valkey
-    simulator: Simulator
+    simulator: SimulatorProcess
     network: Network
     settings: dict[str, str]
     searches: bool = True
@@ -264,7 +264,7 @@ def opened(
         valkey = Valkey(folder / "valkey", free_port(), environ)
         valkey.start()
         stack.callback(lambda: valkey.stop(signal.SIGKILL))
-        api = Simulator.start(simulator, folder / "simulator.log")
+        api = SimulatorProcess.start(simulator, folder / "simulator.log")
         stack.callback(api.stop)
         network = stack.enter_context(Network())
         made = Lab(folder, valkey, api, network, {**SETTINGS, **(settings or {})})

@@ -77,7 +77,7 @@ class Gateway:
             return False
 
 
-class Receiver:
+class WebhookTarget:
     """A user's receiver on a port of its own; it may be down for a while.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-from faults.checks import Findings, judge
+from faults.checks import Judgement, judge
 from faults.lab import Lab, opened
 from faults.servers import SkippedError
 
@@ -78,7 +78,7 @@ def experiments() -> dict[str, Experiment]:
     return {e.name: e for group in GROUPS for e in _ALL.values() if e.group == group}
 
 
-def perform(chosen: Experiment, jobs: int | None = None, logs: Path | None = None) -> Findings:
+def perform(chosen: Experiment, jobs: int | None = None, logs: Path | None = None) -> Judgement:
     """Make an experiment, and judge what came of it.
 
     Args:
@@ -95,12 +95,12 @@ def perform(chosen: Experiment, jobs: int | None = None, logs: Path | None = Non
     return found
 
 
-def perform_named(name: str, jobs: int | None = None, logs: Path | None = None) -> Findings:
+def perform_named(name: str, jobs: int | None = None, logs: Path | None = None) -> Judgement:
     """Make the experiment of that name, as `perform`: what another process can be asked for."""
     return perform(experiments()[name], jobs, logs)
 
 
-def _made(chosen: Experiment, jobs: int, folder: Path) -> Findings:
+def _made(chosen: Experiment, jobs: int, folder: Path) -> Judgement:
     try:
         with opened(folder, chosen.simulator, chosen.settings, chosen.redis_clock) as lab:
             try:
@@ -109,7 +109,7 @@ def _made(chosen: Experiment, jobs: int, folder: Path) -> Findings:
                 lab.broken.append(f"{error} ({lab.states()})")
             return judge(lab, allows_doubles=chosen.window)
     except SkippedError as error:
-        return Findings(skipped=str(error))
+        return Judgement(skipped=str(error))
     except Exception as error:  # noqa: BLE001 - the other experiments are made all the same
         traceback.print_exc()
-        return Findings(broken=[f"{type(error).__name__}: {error}"])
+        return Judgement(broken=[f"{type(error).__name__}: {error}"])

@@ -5,7 +5,7 @@ from importlib.resources import files
 
 from rich.table import Table
 
-from faults.checks import Findings
+from faults.checks import Judgement
 from faults.doubts import Tallies, Tally
 from faults.registry import GROUPS, Experiment
 
@@ -25,7 +25,7 @@ def listing(chosen: Sequence[Experiment]) -> Table:
     return shown
 
 
-def table(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> Table:
+def table(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> Table:
     """Return the figures for a terminal; notes and what broke are told line by line before."""
     shown = Table("fault", "jobs", "lost", "doubled", "left", "recovers", "took")
     for each in chosen:
@@ -36,7 +36,7 @@ def table(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> Table:
     return shown
 
 
-def sentence(findings: Findings) -> str:
+def sentence(findings: Judgement) -> str:
     """Return the figures of one experiment in a line."""
     said = zip(_COLUMNS[1:], _cells(findings), strict=True)
     words = ", ".join(f"{name} {cell}" for name, cell in said)
@@ -44,12 +44,12 @@ def sentence(findings: Findings) -> str:
     return f"{findings.seconds:.0f} s: {words}{doubts}"
 
 
-def doubts(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> str:
+def doubts(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> str:
     """Return what became of every submission in doubt, windows apart."""
     return "; ".join(_doubts(_all_doubts(chosen, found))) or "none was in doubt"
 
 
-def shortfalls(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> list[str]:
+def shortfalls(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> list[str]:
     """Return which share of the submissions in doubt was not settled as it has to be."""
     all_ = _all_doubts(chosen, found)
     return [
@@ -63,7 +63,7 @@ def shortfalls(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> l
     ]
 
 
-def _all_doubts(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> Tallies:
+def _all_doubts(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> Tallies:
     made = [found[each.name].doubts for each in chosen if each.name in found and not each.window]
     return sum(made, Tallies())
 
@@ -81,7 +81,7 @@ def _share(tally: Tally) -> str:
     return f"{tally.settled} of {tally.lost} ({tally.settled / tally.lost:.1%})"
 
 
-def page(chosen: Sequence[Experiment], found: Mapping[str, Findings], before: str = "") -> str:
+def page(chosen: Sequence[Experiment], found: Mapping[str, Judgement], before: str = "") -> str:
     """Return the document: `reliability.md` beside this module, each `{{topic}}` its table.
 
     Args:
@@ -100,7 +100,7 @@ def page(chosen: Sequence[Experiment], found: Mapping[str, Findings], before: st
     return text.replace("{{sum}}", _sum(made, found)).replace("{{doubts}}", doubts(made, found))
 
 
-def _rows(chosen: Sequence[Experiment], found: Mapping[str, Findings]) -> str:
+def _rows(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> str:
     lines = [_row(_COLUMNS), _row(["---"] * len(_COLUMNS))]
     for each in chosen:
         findings = found[each.name]
@@ -115,7 +115,7 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _sum(made: Sequence[Experiment], found: Mapping[str, Findings]) -> str:
+def _sum(made: Sequence[Experiment], found: Mapping[str, Judgement]) -> str:
     """Return the sum over every experiment that shows no known window."""
     shown = [found[each.name] for each in made if not each.window and not found[each.name].skipped]
     skipped = sum(bool(found[each.name].skipped) for each in made)
@@ -129,7 +129,7 @@ def _sum(made: Sequence[Experiment], found: Mapping[str, Findings]) -> str:
     return words + (f"; {skipped} could not be made" if skipped else "") + "."
 
 
-def _cells(findings: Findings) -> list[str]:
+def _cells(findings: Judgement) -> list[str]:
     if findings.skipped:
         return [_NONE] * 5 + [f"skipped: {findings.skipped}"]
     recovered = _NONE if findings.recovered is None else f"{findings.recovered:.1f} s"

@@ -190,14 +190,14 @@ class Valkey:
 
 
 @dataclass(slots=True)
-class Simulator:
+class SimulatorProcess:
     """The stand-in for Skyvern's API, and its own record of what happened."""
 
     process: "subprocess.Popen[str]"
     url: str
 
     @classmethod
-    def start(cls, arguments: Sequence[str], log: Path) -> "Simulator":
+    def start(cls, arguments: Sequence[str], log: Path) -> "SimulatorProcess":
         """Start one on a free port."""
         command = [sys.executable, "-m", "simulator", "--port", "0", *arguments]
         with log.open("ab") as errors:

@@ -143,7 +143,7 @@ class BatchNotFound(_WithFields):
 
 @dataclass(eq=False, repr=False)
 class BatchCanceled(_WithFields):
-    """The batch was canceled, for good: hand its jobs in again, under another namespace."""
+    """The batch was canceled, for good: enqueue its jobs again, under another namespace."""
 
     batch_id: str
 

@@ -1,7 +1,7 @@
 """Traces: where a job comes from travels with it, and what is done with it is told as spans.
 
-The W3C trace context (`traceparent`) of whoever hands in a job is stored with it, if there is one
-that is sampled; workers and gateways tell what they do with such a job as spans of that trace. The
+The W3C trace context (`traceparent`) of the caller who enqueues a job is stored with it, if that
+is sampled. Workers and gateways report what they do with such a job as spans of that trace. The
 names of spans and attributes follow OpenTelemetry's conventions for messaging.
 
 OpenTelemetry is never imported here: a process that has a tracer provider has imported it. Without
@@ -123,7 +123,7 @@ _NO_STEP: AbstractContextManager[SpanUnderWay] = nullcontext(SpanUnderWay())
 
 
 def enqueuing() -> AbstractContextManager[SpanUnderWay]:
-    """Tell the handing in of jobs as a span; what is stored with them is its context."""
+    """Report the enqueue of jobs as a span; its context is stored with them."""
     api = _api()
     if api is None:
         return _NO_STEP

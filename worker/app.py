@@ -106,7 +106,7 @@ app.conf.update(
     # A thread cannot be ended; what it enqueues has keys, so it may be enqueued twice.
     worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_send_task_events=False,
-    # Celery would obey whoever writes to the broker: `shutdown`, `pool_restart`, `inspect conf`.
+    # Celery would obey any writer to the broker: `shutdown`, `pool_restart`, `inspect conf`.
     worker_enable_remote_control=False,
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,

@@ -12,12 +12,12 @@ from typing import Any, cast
 import redis
 import structlog
 
-from api_client.elapsed import passed_us
 from runqueue.connection.client import sync_client
 from runqueue.store import worker_calls
 from runqueue.store.damage import damage_of
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import run
+from worker.process.elapsed import passed_us
 from worker.runtime import Runtime
 
 log = structlog.get_logger()

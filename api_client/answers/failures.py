@@ -168,7 +168,7 @@ def _children(value: Any) -> list[Any]:
 # believed on which a test saw the former and not the latter (`tests/real/test_false_failures.py`).
 
 #: Versions on which a run with this reason and an output has completed.
-VERSIONS: Final = frozenset({"1.0.40"})
+FALSELY_FAILING_VERSIONS: Final = frozenset({"1.0.40"})
 
 _REASON: Final = "Failed to run task 2.0: Failed to send webhook"
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from bench.stack import until
 from faults.lab import Lab
-from faults.receivers import Gateway, Receiver
+from faults.receivers import Gateway, WebhookTarget
 from faults.registry import experiment
 from runqueue.records.delivery import DeliveryState
 
@@ -20,7 +20,7 @@ _PATIENCE = 400.0
 
 
 @contextmanager
-def _receiving(lab: Lab, **settings: str) -> Iterator[tuple[Gateway, Receiver]]:
+def _receiving(lab: Lab, **settings: str) -> Iterator[tuple[Gateway, WebhookTarget]]:
     """Start a gateway, two workers that have webhooks sent to it, and a user's receiver."""
     environ = {
         **lab.worker().environ,
@@ -30,7 +30,7 @@ def _receiving(lab: Lab, **settings: str) -> Iterator[tuple[Gateway, Receiver]]:
     gateway = Gateway(environ, lab.folder / "gateway.log").start()
     lab.settings |= {"RUNQUEUE_PUBLIC_URL": gateway.url, **settings}
     lab.workers.clear()
-    receiver = Receiver()
+    receiver = WebhookTarget()
     try:
         for _ in range(2):
             lab.worker().start()
@@ -58,7 +58,7 @@ def _hand_in(lab: Lab, jobs: int, url: str) -> None:
     )
 
 
-def _delivered(lab: Lab, receiver: Receiver, jobs: int) -> None:
+def _delivered(lab: Lab, receiver: WebhookTarget, jobs: int) -> None:
     """Wait until every webhook is delivered; each must have been taken exactly once."""
 
     def all_told() -> bool:
@@ -71,7 +71,7 @@ def _delivered(lab: Lab, receiver: Receiver, jobs: int) -> None:
     lab.expect(not twice, f"{len(twice)} webhooks came twice")
 
 
-def _note_times(lab: Lab, receiver: Receiver | None = None) -> None:
+def _note_times(lab: Lab, receiver: WebhookTarget | None = None) -> None:
     """Note how long after its run's end each job ended, and its webhook was taken."""
     ends = {str(run["run_id"]): float(run["ended"]) for run in lab.simulator.runs()}
     now, monotonic = time.time(), time.monotonic()

@@ -306,14 +306,14 @@ def _port(directory: Path) -> int:
     """Choose the port: the last one if it is free, so that clients find a restarted server."""
     last = _last_port(directory)
     if last is not None and not _is_free(last):
-        # Whoever listens there now was given the password by clients that looked for the server.
+        # The process there now was given the password by clients that looked for the server.
         _password_file(directory).unlink(missing_ok=True)
         last = None
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((HOST, last or 0))
         port = int(probe.getsockname()[1])
-    # Known before the server is: whoever comes after a kill must find it.
+    # Known before the server is: a process that starts after a kill must find it.
     _write(directory / "port", str(port))
     return port
 

@@ -205,8 +205,8 @@ class AsyncRunQueue:
                     await sender.put(packet.call(batch or opened[packet.account]))
                 answers = in_order(zip(positions, await sender.replies(), strict=True))
         except BaseException:
-            for account, unfinished in opened.items():
-                await self._drive(flows.discard_batch(account, unfinished))
+            for account, half_done in opened.items():
+                await self._drive(flows.discard_batch(account, half_done))
             raise
         for finished in opened.values():
             await self.seal_batch(finished)

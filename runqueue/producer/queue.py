@@ -203,8 +203,8 @@ class RunQueue:
                     sender.put(packet.call(batch or opened[packet.account]))
                 answers = in_order(zip(positions, sender.replies(), strict=True))
         except BaseException:
-            for account, unfinished in opened.items():
-                self._drive(flows.discard_batch(account, unfinished))
+            for account, half_done in opened.items():
+                self._drive(flows.discard_batch(account, half_done))
             raise
         for finished in opened.values():
             self.seal_batch(finished)

@@ -150,7 +150,7 @@ class DueCallback(NamedTuple):
     url: str
 
     def __repr__(self) -> str:
-        return f"Due({self.batch.id!r}, {self.event!r}, {self.tries})"
+        return f"DueCallback({self.batch.id!r}, {self.event!r}, {self.tries})"
 
     @property
     def what(self) -> str:

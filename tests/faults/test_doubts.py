@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from faults import report
-from faults.checks import Findings
+from faults.checks import Judgement
 from faults.doubts import Doubt, Doubts, Tallies, Tally
 from faults.registry import Experiment
 
@@ -73,9 +73,9 @@ def _experiment(name: str, *, window: bool = False) -> Experiment:
 def test_the_report_sums_them_up_without_the_windows_and_tells_what_falls_short() -> None:
     chosen = [_experiment("one"), _experiment("other"), _experiment("edge", window=True)]
     found = {
-        "one": Findings(doubts=Tallies(marked=Tally(3, 3), unmarked=Tally(100, 99))),
-        "other": Findings(doubts=Tallies(unsearchable=Tally(2, 1))),
-        "edge": Findings(doubts=Tallies(marked=Tally(5, 0))),
+        "one": Judgement(doubts=Tallies(marked=Tally(3, 3), unmarked=Tally(100, 99))),
+        "other": Judgement(doubts=Tallies(unsearchable=Tally(2, 1))),
+        "edge": Judgement(doubts=Tallies(marked=Tally(5, 0))),
     }
     page = report.page(chosen, found)
     assert "findable by a marker: 3 of 3 (100.0%) settled by themselves" in page

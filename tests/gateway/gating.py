@@ -15,7 +15,6 @@ from typing import Any
 import aiohttp
 import redis
 
-from api_client.elapsed import passed_us
 from config.gateway import ApiToken
 from config.settings import Settings
 from gateway.server import Server
@@ -27,6 +26,7 @@ from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import run
 from webhooks import receiver_address
+from worker.process.elapsed import passed_us
 
 KEY = "sk-live-0123456789"
 #: Where the jobs' consumers want to be told.

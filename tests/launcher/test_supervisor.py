@@ -65,7 +65,7 @@ def test_the_last_started_ends_first_and_equals_end_together() -> None:
     assert ended == [["worker 2", "worker 1"], ["simulator"], ["server"]]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="tethers are Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="ending with the parent is Linux's")
 def test_a_child_ends_when_its_parent_is_killed() -> None:
     code = """
 import os, sys, time

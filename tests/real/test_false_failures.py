@@ -1,7 +1,7 @@
 """2.0 runs whose webhook meets a closed port: which servers call completed ones failed.
 
 Only a version that is seen here to do so, and whose genuine failures look otherwise, may stand in
-`api_client.answers.failures.VERSIONS`.
+`api_client.answers.failures.FALSELY_FAILING_VERSIONS`.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from api_client.answers.failures import VERSIONS, looks_completed
+from api_client.answers.failures import FALSELY_FAILING_VERSIONS, looks_completed
 from api_client.answers.run_times import ended_ago
 from tests.real.listener import Listener, listener
 from tests.real.request_kinds import HOST
@@ -62,7 +62,7 @@ def test_completed_runs_read_failed_with_their_output_on_the_versions_that_we_kn
         run = target.run(run_id)
         print(target.version, run["status"], run["failure_reason"], run["output"])
         assert run["output"] is not None
-        if target.version in VERSIONS:
+        if target.version in FALSELY_FAILING_VERSIONS:
             assert looks_completed(run)
         else:
             assert run["status"] == "completed"
@@ -82,7 +82,7 @@ def test_runs_that_failed_look_like_them_on_other_versions_alone(
         print(target.version, prompt, run["status"], run["failure_reason"], run["output"])
         assert run["status"] in {"failed", "terminated"}
         looks.append(looks_completed(run))
-    if target.version in VERSIONS:
+    if target.version in FALSELY_FAILING_VERSIONS:
         assert not any(looks)
     if target.version == "1.0.56" and prompt == "stub:never":
-        assert all(looks), "it may be left out of VERSIONS no longer"
+        assert all(looks), "it may be left out of FALSELY_FAILING_VERSIONS no longer"

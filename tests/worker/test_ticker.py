@@ -9,13 +9,13 @@ from typing import Any, cast
 import pytest
 import redis
 
-from api_client.elapsed import passed_us
 from runqueue import RunQueue, TaskRunRequest
 from runqueue.records.claim_items import Taken
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, run
 from worker import ticker as module
+from worker.process.elapsed import passed_us
 from worker.runtime import Runtime
 from worker.ticker import Ticker
 

@@ -9,7 +9,7 @@ import re
 from typing import Any, NamedTuple
 
 from api_client import ReadClass, RunReading
-from api_client.answers.failures import VERSIONS, looks_completed, note_on
+from api_client.answers.failures import FALSELY_FAILING_VERSIONS, looks_completed, note_on
 from api_client.answers.parts import parse_json
 from api_client.answers.run_times import ended_ago
 from runqueue.records.job import STATES
@@ -133,7 +133,7 @@ async def end_of(account: AccountLink, reading: RunReading) -> End:
     version = await account.server_version()
     if version is None:
         return End(is_settled=ago is None or abs(ago) > ASKED_FOR_SECONDS)
-    return End(note=note_on(version) if version in VERSIONS else "")
+    return End(note=note_on(version) if version in FALSELY_FAILING_VERSIONS else "")
 
 
 def is_bad(status: str) -> bool:

@@ -11,7 +11,6 @@ from typing import Any
 import redis
 from typer.testing import CliRunner, Result
 
-from api_client.elapsed import passed_us
 from runqueue import RunQueue
 from runqueue.cli.app import app
 from runqueue.operator.operations import Settled
@@ -19,6 +18,7 @@ from runqueue.records import claim_items
 from runqueue.store import worker_calls
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.scripts import run
+from worker.process.elapsed import passed_us
 
 _MINUTE_US = 60_000_000
 

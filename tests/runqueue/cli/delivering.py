@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from api_client.elapsed import passed_us
 from runqueue.records import claim_items
 from runqueue.records.delivery import Delivered, Reported
 from runqueue.store import delivery_calls, worker_calls
 from runqueue.store.scripts import run
 from tests.runqueue.cli.commanding import Desk, line, ready
+from worker.process.elapsed import passed_us
 
 PREFIX = "runqueue:{default}:"
 URL = "https://user.test/hook"

@@ -4,8 +4,9 @@ import time
 
 import pytest
 
-from api_client.elapsed import elapsed, passed_us
+from api_client.elapsed import elapsed
 from tests.simulator.simulating import FakeClock
+from worker.process.elapsed import passed_us
 from worker.process.server_date import ServerDate
 
 
