@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from runqueue.records.account import AccountStats
+from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from simulator.model.runs import Run
 
@@ -19,6 +20,12 @@ _ENDS = {
     JobState.FAILED: {"failed", "terminated", "timed_out", "canceled", "completed"},
     JobState.CANCELED: {"canceled", "completed", "failed", "terminated", "timed_out"},
 }
+
+
+#: Seconds over which rates are judged, and what the way to the server may add to them.
+WINDOW, SLACK = 20.0, 1.0
+#: Seconds for which free capacity may be left while jobs wait.
+IDLE_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -57,6 +64,7 @@ class Ledger:
     runs: dict[int, list[Run]] = field(default_factory=lambda: defaultdict(list))
     #: Of each failover, from when on writes were lost, and when it happened.
     lost: list[tuple[float, float]] = field(default_factory=list)
+    _free_since: float | None = None
     #: What is wrong, in words.
     wrong: list[str] = field(default_factory=list)
 
@@ -76,10 +84,67 @@ class Ledger:
             self.fail(f"I2: run {run.run_id} is of no job")
             return
         number = int(found[1])
+        now = run.created
+        if any(not one.is_over(now) for one in self.runs[number]):
+            self.fail(f"I2: run {run.run_id} of job {number} is made while another one is live")
         self.runs[number].append(run)
         most = self.live_most()
         if live > most:
             self.fail(f"I3: {live} runs are live, {most:.0f} may be")
+
+    def judge_rate(self, what: str, times: Sequence[float], rate: float, spare: int) -> None:
+        """Judge that calls came no faster than the account's limit allows (I3).
+
+        Args:
+            what: which calls, for people.
+            times: when each came, in order.
+            rate: calls a second; 0 = no limit.
+            spare: how many may come at once beside that.
+        """
+        first = 0
+        for last, at in enumerate(times):
+            while at - times[first] > WINDOW:
+                first += 1
+            if rate and last - first + 1 > rate * (WINDOW + SLACK) + spare:
+                self.fail(f"I3: {last - first + 1} {what} came within {WINDOW:g} s")
+                return
+
+    def judge_webhooks(self, jobs: Mapping[int, Job | None], taken: Mapping[str, int]) -> None:
+        """Judge that each webhook that counts as delivered was taken, and none of a live job."""
+        for number, job in jobs.items():
+            url = self.accepted[number].webhook
+            if job is None or not url:
+                continue
+            if job.webhook.state is DeliveryState.DELIVERED and not taken.get(url):
+                self.fail(f"the webhook of job {number} counts as delivered, and nobody took it")
+
+    def watch(self, stats: AccountStats, is_quiet: bool) -> None:
+        """Judge that nothing waits while capacity is free, for longer than a moment (I8).
+
+        Args:
+            stats: the account's, now.
+            is_quiet: whether no fault is at work.
+        """
+        most = stats.limits["concurrent_runs"]
+        is_free = (
+            is_quiet
+            and stats.claimable > 0
+            and (not most or stats.live < most)
+            and not stats.hold_reason
+            and not stats.paused
+            and stats.pace is None
+            and (not stats.full_pace or stats.permits.get("dispatch", 1) > 0)
+            and stats.permits.get("request", 1) > 0
+        )
+        if not is_free:
+            self._free_since = None
+        elif self._free_since is None:
+            self._free_since = self.clock()
+        elif self.clock() - self._free_since > IDLE_SECONDS:
+            self.fail(
+                f"I8: {stats.claimable} jobs wait while {stats.live} of {most} slots are used"
+            )
+            self._free_since = None
 
     def is_excused(self, at: float) -> bool:
         """Say whether what was acknowledged at a time may be lost with a Redis server."""

@@ -102,7 +102,7 @@ class Receivers:
         if draw < self.failing:
             self.met["receiver: fails"] += 1
             return 500
-        self.taken[url] += 1
+        self.taken[url.partition("?")[0]] += 1
         if draw - self.failing < self.unanswered:
             self.met["receiver: an answer lost"] += 1
             return None

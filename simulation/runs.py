@@ -26,7 +26,11 @@ from simulation.server import Client, Valkey
 from simulation.world import World
 
 #: Log lines that only a defect writes; and the errors after which a lease brings an item back.
-_DEFECTS = {"item_failed", "record_refused", "run_is_another_jobs", "record_lost"}
+_DEFECTS = {
+    *("item_failed", "record_refused", "record_lost", "run_is_another_jobs"),
+    *("answer_of_another_request", "stored_request_unreadable", "record_damaged"),
+    "account_damaged",
+}
 _REDIS_ERRORS = {"ConnectionError", "TimeoutError", "ResponseError", "ReadOnlyError"}
 #: Real seconds after which a simulation counts as stuck.
 _STUCK_SECONDS = 300.0

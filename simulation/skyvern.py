@@ -133,6 +133,9 @@ class Skyvern:
         self._send = post
         self.api = RunApi(options, self.store, self._webhooks, process.wall)
         #: Called with each run that is made.
+        #: When submissions were written to it, and calls of all kinds; simulated seconds.
+        self.submitted: list[float] = []
+        self.called: list[float] = []
         self.created: Callable[[Run], None] = lambda _: None
 
     def _changed(self, run: Run) -> None:
@@ -160,7 +163,10 @@ class Skyvern:
         limit = request.timeout or 60.0
         faults, draw = self.faults, self._chance.random()
         await asyncio.sleep(self._chance.uniform(0.005, 0.08))
-        name = request.name
+        name, now = request.name, asyncio.get_running_loop().time()
+        self.called.append(now)
+        if name.startswith("POST /v1/run/"):
+            self.submitted.append(now)
         if draw < faults.refused:
             self.met["call: not sent"] += 1
             self._note(client, name, "refused")

@@ -74,6 +74,8 @@ class Troubles:
         self._people = world.new_process("person")
         #: When the copies were made that failovers go back to.
         self._copies: dict[Fault, float] = {}
+        #: How often a server with other data, or another clock, took over.
+        self.fresh_servers = 0
         #: Begun faults, by kind.
         self.met: Counter[str] = Counter()
 
@@ -169,10 +171,12 @@ class Troubles:
         if since is not None:
             world.ledger.lost.append((since, asyncio.get_running_loop().time()))
         await asyncio.sleep(fault.seconds)
+        self.fresh_servers += 1
         world.server.valkey.restart(name)
         world.server.is_down = False
 
     async def _set_server_clock(self, fault: Fault) -> None:
+        self.fresh_servers += 1
         self._world.server.ahead += _FAR * (fault.share - 0.5)
 
     # Processes.

@@ -16,7 +16,7 @@ from runqueue import RunQueueError
 from runqueue.errors import BatchExpired, BatchNotFound
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.job import Job, JobState
-from runqueue.store import operator_calls
+from runqueue.store import job_calls, operator_calls
 from runqueue.store.keys import Keys
 from simulation.history import History
 from simulation.ledger import AcceptedJob, Ledger
@@ -35,6 +35,8 @@ PUBLIC_URL = "https://queue.test"
 PATIENCE, LOOK_EVERY = 2400.0, 10.0
 #: Seconds between two further jobs, where something in doubt waits for one.
 MORE_EVERY = 90.0
+#: Seconds between two looks at the account; and after the last fault until waiting counts.
+WATCH_EVERY, SETTLING = 2.0, 60.0
 #: Requests that come after the plan's have numbers above this one.
 _MORE = 10_000
 #: Stands for the queue's Redis, where the product takes a URL.
@@ -55,7 +57,7 @@ class World:
         self.loop = VirtualLoop()
         self.history = History(self.loop, out)
         self._made = self._more = 0
-        self._more_from = 0.0
+        self._more_from, self._quiet_from = 0.0, float("inf")
         self.server = Server(valkey, self.loop, self.chance("redis"), self.history)
         self.broker = Broker(self.chance("broker"))
         self.receivers = Receivers(self.chance("receivers"))
@@ -113,10 +115,12 @@ class World:
             self.workers.append(self.new_worker(number))
         for fault in plan.faults:
             self.troubles.schedule(fault)
+        watching = start_in(self.new_process("watcher"), self._watch())
         producers = [start_in(self.new_process("producer"), self._produce())]
         await asyncio.sleep(plan.minutes * 60 * 0.6 + 1)
         self.note("the faults are over")
         await self.troubles.end()
+        self._quiet_from = self.loop.time() + SETTLING
         await asyncio.sleep(max(0.0, plan.minutes * 60 - self.loop.time()))
         end = self.loop.time() + PATIENCE
         reader = self.new_process("reader")
@@ -132,6 +136,7 @@ class World:
                 self._more_from = self.loop.time() + MORE_EVERY
                 producers.append(start_in(reader, self._enqueue_one_more()))
             await asyncio.sleep(LOOK_EVERY)
+        watching.cancel()
         judging = start_in(reader, self._judge())
         await asyncio.wait([judging])
         judging.result()
@@ -212,6 +217,14 @@ class World:
 
     # What is seen at the end.
 
+    async def _watch(self) -> None:
+        """Look at the account now and then, by calls that nobody else sees."""
+        while True:
+            await asyncio.sleep(WATCH_EVERY)
+            if self.loop.time() > self._quiet_from:
+                stats = self.server.look(job_calls.stats("default"))
+                self.ledger.watch(stats, is_quiet=True)
+
     async def _read(self, queue: AsyncRunQueue) -> dict[int, Job | None]:
         accepted = list(self.ledger.accepted.values())
         jobs = await queue.get_many([one.job_id for one in accepted], result=False)
@@ -250,6 +263,13 @@ class World:
             orphans += [one.run_id for one in found]
             if cursor == "0":
                 break
+        plan = self.plan
+        # A clock that is set, and a server that comes new, fill the allowance once more.
+        spare = (6 + self.settings.max_burst_size) * (1 + self.troubles.fresh_servers)
+        ledger, skyvern = self.ledger, self.skyvern
+        ledger.judge_rate("submissions", skyvern.submitted, plan.max_dispatches_per_second, spare)
+        ledger.judge_rate("calls", skyvern.called, plan.max_requests_per_second, spare)
+        ledger.judge_webhooks(jobs, self.receivers.taken)
         self.ledger.judge_runs(jobs)
         self.ledger.judge_orphans(jobs, orphans, self._is_owned)
         if stats is not None:
