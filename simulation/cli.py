@@ -29,6 +29,7 @@ def main(  # noqa: PLR0917 - each is an option
     tally: Annotated[
         Path | None, typer.Option(help="Add up in this file, and go on there.")
     ] = None,
+    first: Annotated[bool, typer.Option(help="End at the first seed that fails.")] = False,
     shrink: Annotated[bool, typer.Option(help="Find the shortest plan that fails.")] = False,
     every_kind: Annotated[bool, typer.Option(help="Fail if a kind of fault was not met.")] = False,
 ) -> None:
@@ -45,6 +46,8 @@ def main(  # noqa: PLR0917 - each is an option
         sums.add(result)
         if result.wrong:
             _show(result)
+            if first:
+                raise typer.Exit(1)
         if tally is not None:
             sums.write(tally)
     typer.echo(sums.report())

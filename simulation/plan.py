@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
 #: Share of the simulated time in which faults begin; the rest is quiet.
 _TROUBLED = 0.6
@@ -42,8 +43,9 @@ class Request:
     Args:
         number: tells its run from others' at the server.
         at: seconds after the beginning.
-        kind: task or workflow.
-        batch: the batch that it comes in; 0 = none.
+        kind: task, workflow or login.
+        way: how it comes: alone, in a batch, or by the inbox.
+        batch: which requests come together.
         priority, group, delay, deadline, on_unconfirmed: as `RunQueue.enqueue` has them.
         runs: how many runs its retry policy allows.
         has_webhook: whether a user is told of its end.
@@ -52,6 +54,7 @@ class Request:
     number: int
     at: float
     kind: str
+    way: str
     batch: int
     priority: int
     group: str
@@ -75,6 +78,7 @@ class Plan:
         run_seconds: what runs take on average.
         bad: share of runs that end badly.
         requests: what is enqueued.
+        rules: of the batches, by their numbers.
         faults: what goes wrong.
     """
 
@@ -89,6 +93,7 @@ class Plan:
     run_seconds: float
     bad: float
     requests: tuple[Request, ...]
+    rules: dict[int, dict[str, Any]]
     faults: tuple[Fault, ...]
 
     def with_faults(self, faults: tuple[Fault, ...]) -> Plan:
@@ -146,6 +151,10 @@ FAULTS: dict[str, tuple[float, float]] = {
     "a person changes the limits": (10, 60),
     "a person cancels a batch": (0, 0),
     "a person pauses a batch": (1, 40),
+    "a person caps a group": (5, 60),
+    "a person pauses a group": (5, 60),
+    "a person cancels orphans": (0, 0),
+    "a person settles what is in doubt": (0, 0),
 }
 
 
@@ -158,61 +167,88 @@ def draw(seed: int, minutes: float) -> Plan:
     """
     chance = Random(f"plan {seed}")
     seconds = minutes * 60
+    requests = tuple(_requests(chance, seconds * _TROUBLED))
+    at_once = chance.choice([1, 2, 4, 8, 20])
+    # So that all of them can run in the time that there is.
+    fits = seconds / 2 * at_once / len(requests)
     return Plan(
         seed=seed,
         minutes=minutes,
         workers=chance.choice([1, 2, 2, 3, 3]),
         gateways=chance.choice([0, 1, 2, 2]),
-        max_concurrent_runs=chance.choice([1, 2, 4, 8, 20]),
+        max_concurrent_runs=at_once,
         max_dispatches_per_second=chance.choice([0, 0, 1, 2, 5]),
         max_requests_per_second=chance.choice([0, 10, 10, 20]),
         max_run_seconds=chance.choice([60, 120, 600]),
-        run_seconds=chance.choice([3, 10, 20]),
+        run_seconds=min(fits, chance.choice([1, 4, 10, 30])),
         bad=chance.choice([0, 0.1, 0.4]),
-        requests=tuple(_requests(chance, seconds * _TROUBLED)),
-        faults=tuple(_faults(chance, seconds * _TROUBLED)),
+        requests=requests,
+        rules={one.batch: _rules(chance) for one in requests},
+        faults=tuple(_faults(chance, requests, seconds * _TROUBLED)),
     )
 
 
 def _requests(chance: Random, until: float) -> Iterator[Request]:
     number, at, batch = 0, 0.0, 0
-    how_many = chance.choice([4, 10, 20, 40])
+    how_many = chance.choice([6, 15, 30, 60, 120])
+    sizes = chance.choice([[1], [1, 1, 2, 5], [1, 12], [5, 30]])
     while number < how_many:
-        at += chance.expovariate(how_many / until)
-        size = chance.choice([1, 1, 1, 2, 5, 12])
+        size = min(chance.choice(sizes), how_many - number)
+        at = min(until, at + chance.expovariate(how_many / size / until))
         batch += 1
-        is_batch = size > 1 and chance.random() < 0.7
-        group = chance.choice(["default", "a", "b"])
-        for _ in range(min(size, how_many - number)):
+        way = chance.choices(["alone", "batch", "inbox"], [5, 4 if size > 1 else 0, 1])[0]
+        group = chance.choice(["default", "default", "a", "b", "own"])
+        for _ in range(size):
             number += 1
             yield Request(
-                number,
-                min(at, until),
-                "task" if chance.random() < 0.7 else "workflow",
-                batch if is_batch else 0,
-                chance.choice([2, 2, 2, 0, 1, 3]),
-                group,
-                chance.choice([0, 0, 0, 0, 5, 30]),
-                chance.choice([None] * 9 + [60.0]),
-                chance.choice(["auto", "auto", "park", "resubmit"]),
-                chance.choice([1, 1, 1, 2, 3]),
-                chance.random() < 0.3,
+                number=number,
+                at=at,
+                kind=chance.choices(["task", "workflow", "login"], [6, 3, 1])[0],
+                way=way,
+                batch=batch,
+                priority=chance.choice([2, 2, 2, 0, 1, 3]),
+                group=group if group != "own" else f"g{number}",
+                delay=chance.choice([0, 0, 0, 0, 5, 30]),
+                deadline=chance.choice([None] * 9 + [60.0]),
+                on_unconfirmed=chance.choice(["auto", "auto", "park", "resubmit"]),
+                runs=chance.choice([1, 1, 1, 2, 3]),
+                has_webhook=chance.random() < 0.3,
             )
 
 
-def _faults(chance: Random, until: float) -> Iterator[Fault]:
-    kinds: list[str] = chance.sample(sorted(FAULTS), chance.choice([0, 2, 4, 8, 16]))
-    how_many = 0 if not kinds else chance.choice([2, 5, 10, 20])
-    pick: Callable[[], str] = lambda: chance.choice(kinds)  # noqa: E731
-    found = []
-    for _ in range(how_many):
-        kind = pick()
+def _rules(chance: Random) -> dict[str, Any]:
+    """Draw what a batch does by itself."""
+    rules: dict[str, Any] = {}
+    if chance.random() < 0.3:
+        rules["callback_url"] = "https://user.test/batch"
+    if chance.random() < 0.2:
+        rules |= {"abort_at_failure_ratio": 0.3, "abort_after": 4}
+    if chance.random() < 0.2:
+        rules["canary"] = 2
+    if chance.random() < 0.1:
+        rules["expires_after"] = 40
+    return rules
+
+
+def _faults(chance: Random, requests: Sequence[Request], until: float) -> Iterator[Fault]:
+    """Draw faults: of a few kinds, often close to each other and to what is enqueued."""
+    how_many = chance.choice([0, 1, 2, 4, 8, 16])
+    kinds = chance.sample(sorted(FAULTS), chance.choice([1, 2, 3, 3, 6, 16]))
+    found: list[Fault] = []
+    while len(found) < how_many:
+        kind = chance.choice(kinds)
         least, most = FAULTS[kind]
         seconds = min(most, least * (most / least) ** chance.random()) if least else most
+        draw = chance.random()
+        at = chance.uniform(0.0, until)
+        if draw < 0.4:
+            at = chance.choice(requests).at + chance.expovariate(0.2)
+        elif draw < 0.7 and found:
+            at = chance.choice(found).at + chance.expovariate(0.3)
         found.append(
             Fault(
                 kind,
-                round(chance.uniform(0.0, until), 3),
+                round(min(at, until), 3),
                 round(seconds, 3),
                 round(chance.choice([0.05, 0.3, 0.7, 1.0]), 3),
                 chance.randrange(100),

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from runqueue import RunQueueError
 from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.records.job import JobState
 from runqueue.store import operator_calls
 from simulation import server
+from simulation.ledger import AcceptedJob
 from simulation.plan import Fault
 from simulation.processes import Process, start_in
 
@@ -59,6 +61,10 @@ _FAR, _SLOW_CALL, _SLOW_REDIS = 4000.0, 90.0, 6.0
 _URL = "redis://simulated.invalid"
 #: Seconds of writes that a failover loses at most.
 _LAG = 3.0
+
+
+#: What a person does.
+Act = Callable[[], Coroutine[Any, Any, object]]
 
 
 class Troubles:
@@ -254,33 +260,76 @@ class Troubles:
             await self._deed(queue, fault)
 
     async def _deed(self, queue: AsyncRunQueue, fault: Fault) -> None:
-        world, kind = self._world, fault.kind
+        world, what = self._world, fault.kind.removeprefix("a person ")
         jobs = list(world.ledger.accepted.values())
         batches = list(world.batches.values())
-        if kind == "a person pauses the account":
-            await queue.pause(reason="simulated")
+        batch = batches[fault.number % len(batches)] if batches else None
+        for_a_while: dict[str, tuple[Act, Act]] = {
+            "pauses the account": (partial(queue.pause, reason="simulated"), queue.resume),
+            "caps a group": (
+                partial(queue.set_group, "a", max_concurrent=1 + fault.number % 2),
+                partial(queue.set_group, "a", max_concurrent=None),
+            ),
+            "pauses a group": (
+                partial(queue.set_group, "b", paused=True),
+                partial(queue.set_group, "b", paused=False),
+            ),
+            "changes the limits": (
+                partial(self._limit, queue, 1 + fault.number % 12),
+                partial(self._limit, queue, None),
+            ),
+        }
+        if batch is not None:
+            for_a_while["pauses a batch"] = (
+                partial(queue.pause_batch, batch),
+                partial(queue.resume_batch, batch),
+            )
+        if what in for_a_while:
+            begin, end = for_a_while[what]
+            await begin()
             await asyncio.sleep(fault.seconds)
+            await end()
+        elif what == "resumes the account":
             await queue.resume()
-        elif kind == "a person resumes the account":
-            await queue.resume()
-        elif kind == "a person changes the limits":
-            value = 1 + fault.number % 12
-            world.limits.append((asyncio.get_running_loop().time(), value))
-            await queue.set_limits({"concurrent_runs": value})
-            await asyncio.sleep(fault.seconds)
-            world.limits.append((asyncio.get_running_loop().time(), world.plan.max_concurrent_runs))
-            await queue.set_limits({"concurrent_runs": None})
-        elif kind == "a person cancels a job" and jobs:
+        elif what == "cancels orphans":
+            await self._cancel_orphans(queue)
+        elif what == "cancels a batch" and batch is not None:
+            await queue.cancel_batch(batch)
+        elif jobs:
+            await self._deed_on_jobs(queue, fault, what, jobs)
+
+    async def _deed_on_jobs(
+        self, queue: AsyncRunQueue, fault: Fault, what: str, jobs: list[AcceptedJob]
+    ) -> None:
+        if what == "cancels a job":
             await queue.cancel(jobs[fault.number % len(jobs)].job_id)
-        elif kind == "a person replays dead jobs" and jobs:
+        elif what == "replays dead jobs":
             await self._replay(queue)
-        elif kind == "a person cancels a batch" and batches:
-            await queue.cancel_batch(batches[fault.number % len(batches)])
-        elif kind == "a person pauses a batch" and batches:
-            batch = batches[fault.number % len(batches)]
-            await queue.pause_batch(batch)
-            await asyncio.sleep(fault.seconds)
-            await queue.resume_batch(batch)
+        elif what == "settles what is in doubt":
+            await self._settle(queue, "resubmit" if fault.number % 2 else "fail")
+
+    async def _limit(self, queue: AsyncRunQueue, value: int | None) -> None:
+        """Set the limit of runs at once; None = as the environment has it."""
+        world = self._world
+        now = asyncio.get_running_loop().time()
+        world.limits.append((now, value or world.plan.max_concurrent_runs))
+        await queue.set_limits({"concurrent_runs": value})
+
+    async def _cancel_orphans(self, queue: AsyncRunQueue) -> None:
+        _, found = await queue.send(operator_calls.list_strays("default", "0", 100))
+        await queue.send(operator_calls.cancel_strays("default", [one.run_id for one in found]))
+
+    async def _settle(self, queue: AsyncRunQueue, what: str) -> None:
+        """Decide on the jobs in doubt; who says that they have no run answers for a second one."""
+        accepted = list(self._world.ledger.accepted.values())
+        found = await queue.get_many([one.job_id for one in accepted], result=False)
+        for one, job in zip(accepted, found, strict=True):
+            if job is not None and job.state is JobState.UNCONFIRMED:
+                one.runs += what == "resubmit"
+                one.is_answered_for |= what == "resubmit"
+                await queue.send(
+                    operator_calls.settle("default", [(job.id, job.attempts, 0)], what)
+                )
 
     async def _replay(self, queue: AsyncRunQueue) -> None:
         world = self._world
@@ -296,9 +345,11 @@ class Troubles:
 
     async def _undo(self) -> None:
         queue = AsyncRunQueue(_URL)
-        acts: list[Callable[[], Coroutine[Any, Any, object]]] = [
+        acts: list[Act] = [
             queue.resume,
             partial(queue.set_limits, {"concurrent_runs": None}),
+            partial(queue.set_group, "a", max_concurrent=None),
+            partial(queue.set_group, "b", paused=False),
             *(partial(queue.resume_batch, batch) for batch in self._world.batches.values()),
         ]
         for act in acts:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha1
 from random import Random
 from typing import Any, TextIO
 
+import orjson
 from pydantic import SecretStr
+from redis.exceptions import RedisError
 
 from config.settings import Settings
 from runqueue import RunQueueError
-from runqueue.errors import BatchExpired, BatchNotFound
+from runqueue.errors import BatchCanceled, BatchExpired, BatchNotFound
 from runqueue.producer.async_queue import AsyncRunQueue
-from runqueue.records.job import Job, JobState
+from runqueue.records.job import Enqueued, EnqueueStatus, Job, JobState
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.keys import Keys
 from simulation.history import History
@@ -24,7 +27,7 @@ from simulation.loop import VirtualLoop
 from simulation.plan import Plan, Request
 from simulation.processes import CURRENT, Process, start_in
 from simulation.programs import Broker, Gateway, Receivers, Worker, router
-from simulation.server import Server, Valkey
+from simulation.server import Client, Server, Valkey
 from simulation.skyvern import Skyvern
 from simulation.troubles import Troubles
 from simulator.model.options import Options
@@ -37,6 +40,8 @@ PATIENCE, LOOK_EVERY = 2400.0, 10.0
 MORE_EVERY = 90.0
 #: Seconds between two looks at the account; and after the last fault until waiting counts.
 WATCH_EVERY, SETTLING = 2.0, 60.0
+#: Seconds after which lines that made no jobs are pushed to the inbox once more.
+PUSHED_AGAIN = 120.0
 #: Requests that come after the plan's have numbers above this one.
 _MORE = 10_000
 #: Stands for the queue's Redis, where the product takes a URL.
@@ -134,7 +139,8 @@ class World:
             # Jobs go on coming: what is in doubt waits for something newer in the list.
             if left == {JobState.UNCONFIRMED} and self.loop.time() > self._more_from:
                 self._more_from = self.loop.time() + MORE_EVERY
-                producers.append(start_in(reader, self._enqueue_one_more()))
+                kinds = ("task", "workflow", "login")
+                producers += [start_in(reader, self._enqueue_one_more(kind)) for kind in kinds]
             await asyncio.sleep(LOOK_EVERY)
         watching.cancel()
         judging = start_in(reader, self._judge())
@@ -155,16 +161,17 @@ class World:
         by_batch: dict[int, list[Request]] = {}
         tasks = []
         for request in self.plan.requests:
-            by_batch.setdefault(request.batch or -request.number, []).append(request)
+            by_batch.setdefault(request.batch, []).append(request)
         for number, requests in by_batch.items():
             await asyncio.sleep(max(0.0, requests[0].at - self.loop.time()))
             tasks.append(start_in(CURRENT.get(), self._hand_in(queue, number, requests)))
         await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
 
-    async def _enqueue_one_more(self) -> None:
+    async def _enqueue_one_more(self, kind: str) -> None:
         self._more += 1
         request = Request(
-            *(_MORE + self._more, self.loop.time(), "task", 0, 2, "default", 0.0, None, "auto", 1),
+            *(_MORE + self._more, self.loop.time(), kind, "alone", 0, 2, "default"),
+            *(0.0, None, "auto", 1),
             has_webhook=False,
         )
         await self._hand_in(AsyncRunQueue(URL), 0, [request])
@@ -174,10 +181,15 @@ class World:
     ) -> None:
         lines = [_line(request) for request in requests]
         batch: str | None = None
+        is_batch, rules = requests[0].way == "batch", self.plan.rules.get(number, {})
         while True:
             try:
-                if number > 0 and batch is None:
-                    batch = await queue.open_batch(f"batch {number}")
+                if requests[0].way == "inbox":
+                    await self._push(lines)
+                    answers = await self._found(queue, lines)
+                    break
+                if is_batch and batch is None:
+                    batch = await queue.open_batch(f"batch {number}", **rules)
                 answers = await queue.enqueue_many(lines, batch=batch)
                 if batch is not None:
                     await queue.seal_batch(batch)
@@ -185,7 +197,7 @@ class World:
                 break
             except (BatchNotFound, BatchExpired):
                 batch = None  # lost with a Redis server: its jobs come again by their keys
-            except (RunQueueError, OSError):
+            except (RunQueueError, RedisError, OSError):
                 pass
             await asyncio.sleep(1)
         for request, answer in zip(requests, answers, strict=True):
@@ -198,6 +210,22 @@ class World:
                 f"https://user.test/{request.number}" if request.has_webhook else "",
             )
         self.note(f"accepted {[request.number for request in requests]}")
+
+    async def _push(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Push lines to the inbox; a client that has no answer pushes them again."""
+        client = Client(self.server, CURRENT.get())
+        await client.rpush(Keys("default").prefix + "inbox", *map(orjson.dumps, lines))
+
+    async def _found(self, queue: AsyncRunQueue, lines: Sequence[dict[str, Any]]) -> list[Enqueued]:
+        """Wait until the lines that were pushed are jobs; what a server lost is pushed again."""
+        until = self.loop.time() + PUSHED_AGAIN
+        while True:
+            found = await queue.look_up(lines)
+            if all(one.status is not EnqueueStatus.NEW for one in found):
+                return found
+            if self.loop.time() > until:
+                raise OSError("the lines are not jobs yet")
+            await asyncio.sleep(1)
 
     # What the server sees.
 
@@ -240,6 +268,12 @@ class World:
         if stats.waits_for_a_person:
             self.note(f"a person resumes: {stats.hold_reason}")
             await queue.resume()
+        for batch in self.batches.values():
+            # Lost with a server, or canceled.
+            with contextlib.suppress(BatchNotFound, BatchCanceled):
+                if (await queue.get_batch(batch)).held:  # aborted, or its canaries failed
+                    self.note("a person resumes a batch")
+                    await queue.resume_batch(batch)
         open_ = {
             job.state
             for number, job in jobs.items()
@@ -324,11 +358,17 @@ class World:
 def _line(request: Request) -> dict[str, Any]:
     """Return a request as a line of a batch file."""
     name = f"sim-job-{request.number}."
-    body: dict[str, Any] = (
-        {"prompt": f"Do {name}", "url": "https://site.test/"}
-        if request.kind == "task"
-        else {"workflow_id": "wpid_1", "parameters": {"name": name}}
-    )
+    bodies: dict[str, dict[str, Any]] = {
+        "task": {"prompt": f"Do {name}", "url": "https://site.test/"},
+        "workflow": {"workflow_id": "wpid_1", "parameters": {"name": name}},
+        "login": {
+            "url": "https://site.test/",
+            "credential_type": "skyvern",
+            "credential_id": "cred_1",
+            "prompt": f"Log in for {name}",
+        },
+    }
+    body = bodies[request.kind]
     if request.has_webhook:
         body["webhook_url"] = f"https://user.test/{request.number}"
     line: dict[str, Any] = {

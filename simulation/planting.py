@@ -1,0 +1,127 @@
+"""The proof that the simulation sees: `python -m simulation.planting`.
+
+Each defect of `planted.toml` is planted in a copy of the tree, and seeds are simulated there until
+one fails. Whoever wrote the defects had not seen what the simulation checks.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ROOT = Path(__file__).parent.parent
+PLANTED = Path(__file__).with_name("planted.toml")
+_PACKAGES = (
+    *("runqueue", "api_client", "webhooks", "worker", "gateway", "config", "simulator"),
+    "simulation",
+)
+
+app = typer.Typer(add_completion=False)
+
+
+class StaleError(ValueError):
+    """A defect does not fit the tree any more; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """One planted defect.
+
+    Args:
+        name: its name.
+        what: what is wrong, in a sentence.
+        file: where, from the root.
+        before, after: the text there, which occurs once, and what replaces it.
+    """
+
+    name: str
+    what: str
+    file: str
+    before: str
+    after: str
+
+    def plant(self, root: Path) -> None:
+        """Replace its text in a tree.
+
+        Raises:
+            StaleError: the text does not occur there, or more than once.
+        """
+        file = root / self.file
+        text = file.read_text()
+        if text.count(self.before) != 1:
+            raise StaleError(f"{self.name}: its text occurs {text.count(self.before)} times")
+        file.write_text(text.replace(self.before, self.after))
+
+
+def defects() -> list[Defect]:
+    """Return all planted defects."""
+    return [Defect(**one) for one in tomllib.loads(PLANTED.read_text())["defect"]]
+
+
+@app.command()
+def main(
+    seeds: Annotated[int, typer.Option(help="Seeds that a defect is looked for in.")] = 100,
+    only: Annotated[str, typer.Option(help="Defects whose names contain this.")] = "",
+    at_once: Annotated[int, typer.Option(help="Defects at once.")] = 2,
+    write: Annotated[Path | None, typer.Option(help="Keep what was found in this file.")] = None,
+) -> None:
+    """Plant defects one by one, and say at which seed each is found."""
+    found: dict[str, int | None] = {}
+    if write is not None and write.exists():
+        found = json.loads(write.read_text())
+    chosen = [one for one in defects() if only in one.name and found.get(one.name) is None]
+    for defect, seed, words in _looked_for(chosen, seeds, at_once):
+        found[defect.name] = seed
+        typer.echo(f"{defect.name}: {'not found' if seed is None else f'seed {seed}'} {words}")
+        if write is not None:
+            write.write_text(json.dumps(found, indent=1, sort_keys=True))
+    missed = sorted(name for name, seed in found.items() if seed is None)
+    typer.echo(f"{len(found) - len(missed)} of {len(found)} found; not: {', '.join(missed)}")
+
+
+def _looked_for(
+    chosen: list[Defect], seeds: int, at_once: int
+) -> Iterator[tuple[Defect, int | None, str]]:
+    with ThreadPoolExecutor(at_once) as pool:
+        looking = {pool.submit(_look_for, defect, seeds): defect for defect in chosen}
+        for one in as_completed(looking):
+            yield looking[one], *one.result()
+
+
+def _look_for(defect: Defect, seeds: int) -> tuple[int | None, str]:
+    """Return the first seed that fails with a defect, and how."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for package in _PACKAGES:
+            leave = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / package, root / package, ignore=leave)
+        defect.plant(root)
+        command = [sys.executable, "-m", "simulation", "--seeds", str(seeds), "--first"]
+        began = time.monotonic()
+        done = subprocess.run(
+            [*command, "--at-once", "1"], cwd=root, capture_output=True, text=True, check=False
+        )
+        for line in done.stdout.splitlines():
+            if line.startswith("seed "):
+                seed = int(line.removeprefix("seed ").partition(":")[0])
+                how = done.stdout.partition("does not hold: ")[2].partition("\n")[0][:150]
+                return seed, f"after {time.monotonic() - began:.0f} s: {how}"
+        if done.returncode:
+            return None, done.stderr[-300:]
+        return None, f"in {time.monotonic() - began:.0f} s"
+
+
+if __name__ == "__main__":
+    app()
