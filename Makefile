@@ -8,7 +8,7 @@ LOCK = $(BIN)/uv pip compile - --quiet --universal --python-version 3.13 --gener
 	--no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-e2e test-real contract acceptance faults alerts schemas generate monitoring lock docs check million bench
+.PHONY: help setup demo up test test-e2e test-real contract acceptance faults simulate alerts schemas generate monitoring lock docs check million bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ faults: $(STAMP) ## Kill, freeze, cut off and fill up everything, and write docs
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends libfaketime; }
 	$(BIN)/python -m faults --at-once 3 --write docs/reliability.md
 
+simulate: $(STAMP) ## Simulate the whole queue under a virtual clock: SEEDS=5000 MINUTES=5, adds up in .simulation.json
+	$(BIN)/python -m simulation --seeds $(or $(SEEDS),5000) --minutes $(or $(MINUTES),5) --tally .simulation.json --every-kind
+
 alerts: $(STAMP) ## Have a real Prometheus see every alert fire and clear, and write docs/alerts.md (needs prometheus)
 	$(BIN)/python -m ops.proof --write docs/alerts.md
 
@@ -80,6 +83,7 @@ check: $(STAMP) ## What CI runs: format, lint, types, import contracts, tests
 	$(BIN)/pytest tests/api_client tests/webhooks \
 		--cov=api_client --cov=webhooks --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 	$(BIN)/pytest --ignore=tests/api_client --ignore=tests/webhooks
+	$(BIN)/python -m simulation --seeds 100000 --within 3 --every-kind
 
 million: $(STAMP) ## Hand in a million lines, killed half-way, by Redis and by HTTP
 	$(BIN)/python -m bench million

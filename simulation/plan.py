@@ -158,6 +158,25 @@ FAULTS: dict[str, tuple[float, float]] = {
 }
 
 
+#: Kinds that are drawn more often than others: what they break is the hardest to get right.
+_OFTEN = {
+    "redis fails over": 5,
+    "redis restarts": 2,
+    "redis's clock is set": 3,
+    "answers are lost": 4,
+    "effects come late": 3,
+    "calls are lost": 2,
+    "a worker is killed": 4,
+    "a worker is frozen": 3,
+    "a worker is stopped": 3,
+    "redis loses answers": 2,
+    "webhooks are dropped": 2,
+    "a person cancels a job": 2,
+    "a person cancels a batch": 2,
+    "a person replays dead jobs": 2,
+}
+
+
 def draw(seed: int, minutes: float) -> Plan:
     """Draw the plan of a seed.
 
@@ -232,8 +251,9 @@ def _rules(chance: Random) -> dict[str, Any]:
 
 def _faults(chance: Random, requests: Sequence[Request], until: float) -> Iterator[Fault]:
     """Draw faults: of a few kinds, often close to each other and to what is enqueued."""
-    how_many = chance.choice([0, 1, 2, 4, 8, 16])
-    kinds = chance.sample(sorted(FAULTS), chance.choice([1, 2, 3, 3, 6, 16]))
+    how_many = chance.choice([0, 2, 4, 8, 16, 24])
+    often = [kind for kind in sorted(FAULTS) for _ in range(_OFTEN.get(kind, 1))]
+    kinds = chance.sample(often, chance.choice([1, 2, 3, 3, 6, 16]))
     found: list[Fault] = []
     while len(found) < how_many:
         kind = chance.choice(kinds)

@@ -73,6 +73,7 @@ def defects() -> list[Defect]:
 @app.command()
 def main(
     seeds: Annotated[int, typer.Option(help="Seeds that a defect is looked for in.")] = 100,
+    minutes: Annotated[float, typer.Option(help="Simulated minutes of each.")] = 3.0,
     only: Annotated[str, typer.Option(help="Defects whose names contain this.")] = "",
     at_once: Annotated[int, typer.Option(help="Defects at once.")] = 2,
     write: Annotated[Path | None, typer.Option(help="Keep what was found in this file.")] = None,
@@ -82,7 +83,7 @@ def main(
     if write is not None and write.exists():
         found = json.loads(write.read_text())
     chosen = [one for one in defects() if only in one.name and found.get(one.name) is None]
-    for defect, seed, words in _looked_for(chosen, seeds, at_once):
+    for defect, seed, words in _looked_for(chosen, seeds, minutes, at_once):
         found[defect.name] = seed
         typer.echo(f"{defect.name}: {'not found' if seed is None else f'seed {seed}'} {words}")
         if write is not None:
@@ -92,15 +93,15 @@ def main(
 
 
 def _looked_for(
-    chosen: list[Defect], seeds: int, at_once: int
+    chosen: list[Defect], seeds: int, minutes: float, at_once: int
 ) -> Iterator[tuple[Defect, int | None, str]]:
     with ThreadPoolExecutor(at_once) as pool:
-        looking = {pool.submit(_look_for, defect, seeds): defect for defect in chosen}
+        looking = {pool.submit(_look_for, defect, seeds, minutes): defect for defect in chosen}
         for one in as_completed(looking):
             yield looking[one], *one.result()
 
 
-def _look_for(defect: Defect, seeds: int) -> tuple[int | None, str]:
+def _look_for(defect: Defect, seeds: int, minutes: float) -> tuple[int | None, str]:
     """Return the first seed that fails with a defect, and how."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -109,6 +110,7 @@ def _look_for(defect: Defect, seeds: int) -> tuple[int | None, str]:
             shutil.copytree(ROOT / package, root / package, ignore=leave)
         defect.plant(root)
         command = [sys.executable, "-m", "simulation", "--seeds", str(seeds), "--first"]
+        command += ["--minutes", str(minutes)]
         began = time.monotonic()
         done = subprocess.run(
             [*command, "--at-once", "1"], cwd=root, capture_output=True, text=True, check=False

@@ -24,9 +24,9 @@ def shrunk(plan: Plan) -> str:
     kind = _kind(plan)
     if kind is None:
         return f"seed {plan.seed} does not fail"
-    faults = _least(plan.faults, lambda some: _kind(plan.with_faults(tuple(some))) == kind)
+    faults = least(plan.faults, lambda some: _kind(plan.with_faults(tuple(some))) == kind)
     plan = plan.with_faults(tuple(faults))
-    requests = _least(plan.requests, lambda some: _kind(plan.with_requests(tuple(some))) == kind)
+    requests = least(plan.requests, lambda some: _kind(plan.with_requests(tuple(some))) == kind)
     plan = plan.with_requests(tuple(requests))
     for smaller in (replace(plan, workers=1), replace(plan, gateways=0), replace(plan, bad=0.0)):
         if _kind(smaller) == kind:
@@ -53,7 +53,7 @@ def _kind(plan: Plan) -> str | None:
     return wrong[0].partition(": ")[2].partition(":")[0] if wrong else None
 
 
-def _least(parts: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> Sequence[T]:
+def least(parts: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> Sequence[T]:
     """Return parts without which nothing fails, as few as are found."""
     pieces = 2
     while len(parts) >= 1:

@@ -1,0 +1,42 @@
+"""The planted defects: they fit the tree, and the simulation finds them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simulation.planting import Defect, StaleError, defects
+from tests.simulation.simulated import ROOT
+
+
+@pytest.mark.parametrize("defect", defects(), ids=lambda one: one.name)
+def test_a_planted_defect_fits_the_tree(defect: Defect, tmp_path: Path) -> None:
+    copy = tmp_path / defect.file
+    copy.parent.mkdir(parents=True)
+    copy.write_text((ROOT / defect.file).read_text())
+    defect.plant(tmp_path)
+    assert copy.read_text() != (ROOT / defect.file).read_text()
+
+
+def test_the_names_of_planted_defects_are_unique() -> None:
+    names = [one.name for one in defects()]
+    assert len(names) == len(set(names))
+
+
+def test_a_defect_whose_text_is_gone_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file.py").write_text("pass\n")
+    with pytest.raises(StaleError, match="of-old: its text occurs 0 times"):
+        Defect("of-old", "it is", "file.py", "gone", "come").plant(tmp_path)
+
+
+def test_a_planted_defect_is_found() -> None:
+    command = [sys.executable, "-m", "simulation.planting", "--at-once", "1", "--seeds", "10"]
+    done = subprocess.run(
+        [*command, "--only", "lost-answer-is-given-back"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "1 of 1 found" in done.stdout, done.stdout + done.stderr
