@@ -1,8 +1,9 @@
 """An account's public view: its statistics, and how a script's reply gives them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
+from runqueue.records.as_json import json_object, json_value
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.forecast import Capacity, read_capacity
 from runqueue.records.job import JobState, fields_of, text
@@ -27,6 +28,8 @@ _READS_VALID = 60.0
 _FOR_A_PERSON = 3650 * 86_400.0
 #: Seconds; what holds longer than that waits for a person.
 _A_YEAR = 365 * 86_400
+#: Fields that are no statistics, or shown otherwise.
+_UNSHOWN = frozenset({"account", "seeded", "times", "capacity"})
 
 
 class DamageReport(NamedTuple):
@@ -141,38 +144,14 @@ class AccountStats:
     def as_dict(self) -> dict[str, Any]:
         """Return the statistics as JSON values."""
         return {
-            "states": {state.value: n for state, n in self.states.items()},
+            **json_object(self, *(f.name for f in fields(self) if f.name not in _UNSHOWN)),
             "by_priority": {
-                state.value: {priority.name.lower(): n for priority, n in counts.items() if n}
+                state.value: json_value({p: n for p, n in counts.items() if n})
                 for state, counts in self.by_priority.items()
                 if any(counts.values())
             },
-            "live": self.live,
-            "limits": self.limits,
-            "overridden": self.overridden,
-            "deliveries": {state.value: n for state, n in self.deliveries.items()},
-            "totals": self.totals,
-            "oldest_ready_seconds": self.oldest_ready_seconds,
-            "processes": self.processes,
-            "strays": self.strays,
-            "strays_live": self.strays_live,
-            "pace": self.pace,
-            "full_pace": self.full_pace,
-            "clock_lost": self.clock_lost,
-            "permits": self.permits,
-            "hold_reason": self.hold_reason,
-            "hold_seconds": self.hold_seconds,
-            "hold_kind": self.hold_kind,
+            "in_line": json_value({p: n for p, n in self.in_line.items() if n}),
             "mean_run_seconds": self.capacity.mean_run_seconds,
-            "in_line": {priority.name.lower(): n for priority, n in self.in_line.items() if n},
-            "claimable": self.claimable,
-            "refused_lines": self.refused_lines,
-            "reads_failing_seconds": self.reads_failing_seconds,
-            "reads_why": self.reads_why,
-            "paused": self.paused,
-            "set_aside": self.set_aside,
-            "damaged_record": self.damaged_record,
-            "damage": self.damage,
         }
 
 

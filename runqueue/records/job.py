@@ -30,6 +30,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from runqueue.errors import FieldError
+from runqueue.records.as_json import json_object
 from runqueue.records.delivery import NO_WEBHOOK, WebhookDelivery
 from runqueue.request.job_spec import Priority
 
@@ -136,13 +137,7 @@ class Candidate(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        return {
-            "run_id": self.run_id,
-            "status": self.status,
-            "created_at": self.created_at.isoformat() if self.created_at else None,
-            "equal": list(self.equal),
-            "different": list(self.different),
-        }
+        return json_object(self)
 
 
 def read_candidates(raw: bytes | str | None) -> tuple[Candidate, ...]:

@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any
 
 from runqueue.errors import FieldError, InvalidRequest
+from runqueue.records.as_json import json_object
 from runqueue.records.job import fields_of, moment, text
 from runqueue.store.scripts import Argument, ScriptCall, load
 
@@ -55,15 +56,7 @@ class AuditNote:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the note as JSON values."""
-        return {
-            "id": self.id,
-            "account": self.account,
-            "at": self.at.isoformat() if self.at else None,
-            "who": self.who,
-            "what": self.what,
-            "target": self.target,
-            "detail": self.detail,
-        }
+        return json_object(self)
 
 
 def note(account: str, who: str, what: str, target: str = "", detail: str = "") -> ScriptCall[str]:

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from runqueue.errors import FieldError, InvalidGroup
 from runqueue.ids import NAME_WORDS, is_name
+from runqueue.records.as_json import json_object
 from runqueue.store.replies import rows, texts
 from runqueue.store.scripts import ScriptCall, load
 
@@ -43,14 +44,8 @@ class Group:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the group as JSON values."""
-        return {
-            "group": self.name,
-            "account": self.account,
-            "max_concurrent": self.max_concurrent,
-            "paused": self.paused,
-            "live": self.live,
-            "waiting": self.waiting,
-        }
+        shown = json_object(self, "account", "max_concurrent", "paused", "live", "waiting")
+        return {"group": self.name, **shown}
 
 
 def set_group(
