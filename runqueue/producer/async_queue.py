@@ -31,6 +31,7 @@ from runqueue.records.batch import (
     in_shares,
 )
 from runqueue.records.job import Enqueued, Job, JobState
+from runqueue.records.limits import AccountLimits
 from runqueue.request.job_spec import JobSpec, Priority
 from runqueue.request.private_targets import log_warnings, private_callback
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
@@ -48,7 +49,6 @@ from runqueue.store.audit import AuditNote
 from runqueue.store.damage import damage_behind, read_reports, report_keys
 from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.keys import ACCOUNTS
-from runqueue.store.limits import AccountLimits
 from runqueue.store.live_processes import GroupLine, Process
 from runqueue.store.scripts import TAKES_IN, ScriptCall, T, run_async
 from runqueue.tracing import enqueuing

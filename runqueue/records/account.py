@@ -7,18 +7,9 @@ from runqueue.records.as_json import json_object, json_value
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.forecast import Capacity, read_capacity
 from runqueue.records.job import JobState, fields_of, text
+from runqueue.records.limits import read_limits
 from runqueue.records.times import Times, take_times
 from runqueue.request.job_spec import Priority
-
-_LIMITS = (
-    "dispatches_per_second",
-    "burst_size",
-    "concurrent_runs",
-    "requests_per_second",
-    "webhooks_per_second",
-    "waiting_jobs",
-    "waiting_bytes",
-)
 
 #: What may hold an account's submissions.
 HOLDS = ("person", "account", "breaker", "rate", "redis", "server")
@@ -159,7 +150,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
     """Read an account's statistics as `stats.lua` gives them."""
     now, oldest = int(reply[0]), int(reply[4])
     counters = {name: int(value) for name, value in fields_of(reply[1]).items()}
-    limits, meta = fields_of(reply[2]), fields_of(reply[3])
+    limits, meta = read_limits(account, reply[2]), fields_of(reply[3])
     by_priority = {
         state: {p: counters.pop(f"{state.value}:{p.value}", 0) for p in Priority}
         for state in JobState
@@ -183,14 +174,9 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         states={state: sum(counts.values()) for state, counts in by_priority.items()},
         by_priority=by_priority,
         live=live,
-        limits={
-            name: float(limits.get(f"live:{name}", limits.get(f"env:{name}", 0)))
-            for name in _LIMITS
-        },
-        overridden={
-            name: float(limits[f"live:{name}"]) for name in _LIMITS if f"live:{name}" in limits
-        },
-        seeded={name: float(limits[f"env:{name}"]) for name in _LIMITS if f"env:{name}" in limits},
+        limits=limits.in_force,
+        overridden=limits.live,
+        seeded=limits.environment,
         deliveries=deliveries,
         totals=dict(sorted(counters.items())),
         oldest_ready_seconds=(now - oldest) / 1e6 if oldest else None,
