@@ -9,6 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
 from typing import Any, Generic, Self
 
 from runqueue.store.scripts import ScriptCall, T
@@ -31,7 +32,12 @@ class AsyncOrderedSender(Generic[T]):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         await asyncio.gather(*self._sent, return_exceptions=True)
 
     async def put(self, call: ScriptCall[T]) -> None:
@@ -57,7 +63,12 @@ class OrderedSender(Generic[T]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self._thread.shutdown()
 
     def put(self, call: ScriptCall[T]) -> None:

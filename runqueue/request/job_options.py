@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 
 from pydantic import BaseModel
 
 from runqueue.errors import FieldError
+from runqueue.ids import NAME_WORDS, is_name
 from runqueue.request.retry_policy import RUN_STATUSES, Retry
 from runqueue.request.run_limits import MAX_RUN_SECONDS
 from runqueue.request.validation_errors import MOST_GUESSED, clean, did_you_mean, got
@@ -79,20 +80,6 @@ def moment(value: object) -> When | None:
 MAX_CUSTOM_ID: Final = 256
 #: Fields of a line that requests nothing out of the ordinary.
 PLAIN_FIELDS = frozenset({"custom_id", "kind", "body"})
-#: All fields of a line.
-FIELDS = PLAIN_FIELDS | {
-    "priority",
-    "group",
-    "run_at",
-    "delay",
-    "deadline",
-    "account",
-    "namespace",
-    "on_unconfirmed",
-    "retry",
-    "traceparent",
-    "max_run_seconds",
-}
 _TIMES = frozenset({"run_at", "delay", "deadline"})
 _NOT_YET = frozenset({"redeliver"})
 #: What becomes of a job whose submission's answer was lost, once no run of it is found.
@@ -108,12 +95,46 @@ class Priority(IntEnum):
     LOW = 3
 
 
+class JobOptions(TypedDict, total=False):
+    """What a producer may say of a job beside its run request.
+
+    Args:
+        priority: urgent, high, normal or low (0 to 3); strict. Normal if it is not given.
+        group: whose share of the account it takes; groups take turns.
+        run_at: not before this time: ISO 8601 with zone, an aware datetime, or seconds from now.
+        delay: seconds from now; instead of `run_at`.
+        deadline: not submitted after, and canceled if it still runs; given as `run_at` is.
+        idempotency_key: the same key with the same request is the same job.
+        account: the Skyvern account.
+        namespace: where the key is unique; keeps those of several producers apart.
+        on_unconfirmed: what becomes of the job when the submission's answer was lost and no run of
+            it is found: auto (submitted again once that is sure), park (stays, for people) or
+            resubmit (submitted again after the grace, sure or not).
+        retry: when its run is tried again after a bad end; None = never.
+        max_run_seconds: the longest that its run may take, from the start of the run's current
+            attempt; None = Skyvern's own limit (`max_elapsed_time_minutes` of the body) plus a
+            margin, or else the account's.
+    """
+
+    priority: Priority | str | int
+    group: str
+    run_at: datetime | timedelta | str | float | None
+    delay: timedelta | float | None
+    deadline: datetime | timedelta | str | float | None
+    idempotency_key: str | None
+    account: str
+    namespace: str
+    on_unconfirmed: str | None
+    retry: Retry | Mapping[str, Any] | None
+    max_run_seconds: timedelta | float | None
+
+
+#: All fields of a line.
+FIELDS = (PLAIN_FIELDS | {"traceparent"} | JobOptions.__annotations__.keys()) - {"idempotency_key"}
 _PRIORITIES = {p.name.lower(): p for p in Priority}
 _PRIORITY_WORDS = "urgent, high, normal, low or a whole number from 0 (urgent) to 3 (low)"
 _POLICY_WORDS = "auto, park or resubmit"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _RUN_SECONDS_WORDS = f"seconds (a number above 0, {MAX_RUN_SECONDS} at most)"
-_NAME_WORDS = "1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
 _TRACE_WORDS = "a traceparent of W3C Trace Context (00-<32 hex>-<16 hex>-<2 hex>)"
 #: Control characters, and what is like them: breaks of lines, and signs that turn the direction of
 #: text, so that another one is read than is there; but no marks of direction, which scripts need.
@@ -153,11 +174,11 @@ def read_options(line: Line, errors: Errors) -> Options:
     start, deadline = (None, None) if _TIMES.isdisjoint(line) else _read_times(line, errors)
     return (
         Priority.NORMAL if priority is None else priority,
-        _read(line, "group", _name, _NAME_WORDS, errors) or "default",
+        _read(line, "group", _name, NAME_WORDS, errors) or "default",
         start,
         deadline,
-        _read(line, "account", _name, _NAME_WORDS, errors) or "default",
-        _read(line, "namespace", _name_or_empty, f"{_NAME_WORDS}, or nothing", errors) or "",
+        _read(line, "account", _name, NAME_WORDS, errors) or "default",
+        _read(line, "namespace", _name_or_empty, f"{NAME_WORDS}, or nothing", errors) or "",
         _read(line, "on_unconfirmed", _policy, _POLICY_WORDS, errors) or "",
         None if line.get("retry") is None else read_retry(line["retry"], _codes(line), errors),
         read_traceparent(_read(line, "traceparent", _traceparent, _TRACE_WORDS, errors)),
@@ -240,7 +261,7 @@ def _traceparent(value: object) -> str | None:
 
 
 def _name(value: object) -> str | None:
-    return _plain(value) if isinstance(value, str) and _NAME.fullmatch(value) else None
+    return _plain(value) if isinstance(value, str) and is_name(value) else None
 
 
 def _name_or_empty(value: object) -> str | None:

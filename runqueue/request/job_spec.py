@@ -17,9 +17,8 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, Final, cast
+from typing import Any, Final, Unpack, cast
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -29,6 +28,7 @@ from runqueue.errors import FieldError, InvalidJob
 from runqueue.request.job_options import (
     FIELDS,
     PLAIN_FIELDS,
+    JobOptions,
     Priority,
     When,
     has_many,
@@ -131,21 +131,12 @@ class JobSpec:
         canonical: the body as compact JSON with sorted keys, taken when it was checked; its digest
             decides "same body".
         custom_id: the caller's name for the job, its idempotency key; None if it has none.
-        priority: when it is its turn among the account's jobs.
-        group: whose share of the account it takes.
+        priority, group, account, namespace, retry, max_run_seconds: see `JobOptions`.
         run_at: not before; None means at once.
-        deadline: not submitted after, and canceled if it still runs; None means never too late.
-        account: which Skyvern organization runs it.
-        namespace: keeps the custom_ids of several producers apart; may be empty.
-        on_unconfirmed: what becomes of it when the submission's answer was lost and no run of it is
-            found: auto (submitted again once that is sure), park (stays, for people) or resubmit
-            (submitted again after the grace, sure or not); '' = auto.
-        retry: whether and when its run is tried again after a bad end; None = never.
+        deadline: None means never too late.
+        on_unconfirmed: see `JobOptions`; '' = auto.
         traceparent: the trace that it belongs to (W3C Trace Context); '' = that of the caller,
             if there is one.
-        max_run_seconds: the longest that its run may take, from the start of the run's current
-            attempt; None = Skyvern's own limit (`max_elapsed_time_minutes` of the body) plus a
-            margin, or else the account's.
         files: uploaded files that it holds: each serves one run, so no other job may name them.
     """
 
@@ -180,58 +171,30 @@ class JobSpec:
         cls,
         request: AnyRunRequest,
         *,
-        priority: Priority | int | str = Priority.NORMAL,
-        group: str = "default",
-        run_at: datetime | timedelta | str | float | None = None,
-        delay: timedelta | float | None = None,
-        deadline: datetime | timedelta | str | float | None = None,
-        idempotency_key: str | None = None,
-        account: str = "default",
-        namespace: str = "",
-        on_unconfirmed: str | None = None,
-        retry: Retry | Mapping[str, Any] | None = None,
         checks: RequestChecks | None = None,
-        max_run_seconds: timedelta | float | None = None,
+        **options: Unpack[JobOptions],
     ) -> JobSpec:
         """Make a job of a request object.
 
         Args:
             request: the request to Skyvern.
-            priority: a `Priority`, its name in lower case, or its number.
-            group: whose share of the account it takes.
-            run_at: not before: an aware datetime, its ISO 8601 text, or seconds from now.
-            delay: seconds from now; instead of `run_at`.
-            deadline: not submitted after, and canceled if it still runs; given as `run_at` is.
-            idempotency_key: enqueuing again with the same key gives the same job.
-            account: which Skyvern organization runs it.
-            namespace: keeps the keys of several producers apart.
-            on_unconfirmed, retry, max_run_seconds: as the attributes of this class.
             checks: what becomes of values that Skyvern is known not to take; None = this process's
                 setting (`current_checks`).
+            options: see `JobOptions`.
 
         Raises:
             InvalidJob: an option, or a value inside the request, cannot be accepted.
         """
+        if unknown := options.keys() - JobOptions.__annotations__.keys():
+            raise TypeError(f"got an unexpected keyword argument {min(unknown)!r}")
         if not isinstance(cast(object, request), RunRequest):
             raise TypeError(
                 f"expected a run request, such as TaskRunRequest, got {type(request).__name__};"
                 " a batch file's line goes to enqueue_many"
             )
-        line = {
-            "custom_id": idempotency_key,
-            "kind": request.kind,
-            "body": request.model_dump(exclude_unset=True),
-            "priority": priority,
-            "group": group,
-            "run_at": run_at,
-            "delay": delay,
-            "deadline": deadline,
-            "account": account,
-            "namespace": namespace,
-            "on_unconfirmed": on_unconfirmed,
-            "retry": retry,
-            "max_run_seconds": max_run_seconds,
-        }
+        body = request.model_dump(exclude_unset=True)
+        line: dict[str, Any] = {"kind": request.kind, "body": body, **options}
+        line["custom_id"] = line.pop("idempotency_key", None)
         return _check(line, id_field="idempotency_key", checks=checks)
 
 

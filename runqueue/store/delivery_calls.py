@@ -16,7 +16,7 @@ from runqueue.records.delivery import (
 )
 from runqueue.records.forecast import Capacity, read_capacity
 from runqueue.store import compression
-from runqueue.store.replies import OfItems, codes, of_ids, of_items, rows, taken
+from runqueue.store.replies import OfItems, codes, of_ids, of_items, records, rows, taken
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Bytes of bodies in one reply of `delivery_claim`.
@@ -72,25 +72,8 @@ def delivery_claim(
 
 
 def _delivery(row: Sequence[Any]) -> DueDelivery:
-    job_id, attempt, run_id, run_status, via, tries, looks, forced, ended_us, signed, url, state = (
-        raw.decode() for raw in row[:12]
-    )
-    return DueDelivery(
-        job_id=job_id,
-        attempt=int(attempt),
-        run_id=run_id,
-        run_status=run_status,
-        via=via,
-        tries=int(tries),
-        looks=int(looks),
-        forced=forced == "1",
-        ended_us=int(ended_us),
-        signed=signed,
-        url=url,
-        envelope=row[12],
-        body=compression.result_of(row[13], int(ended_us)),
-        state=state,
-    )
+    (due,) = records(DueDelivery, [[*row[:11], *row[12:], row[11]]])
+    return due._replace(body=compression.result_of(due.body, due.ended_us))
 
 
 #: Record what came of deliveries: per item 1 recorded, 0 it waits no more, or was recorded.

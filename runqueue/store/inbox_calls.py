@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from runqueue.records.claim_items import Taken
-from runqueue.store.replies import flat, rows, taken
+from runqueue.store.replies import flat, records, rows, taken
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Refused lines that an account keeps; beyond that the oldest go.
@@ -51,7 +51,7 @@ def inbox_take(
     """
 
     def parse(reply: list[Any]) -> Taken[TakenLine]:
-        return taken(reply, (TakenLine(n.decode(), line) for n, line in rows(reply, 4, 2)))
+        return taken(reply, records(TakenLine, rows(reply, 4, 2)))
 
     arguments: list[Argument] = [process, limit, tick_us, int(linger), lease_us, TAKE_BYTES]
     return ScriptCall(load("inbox_take"), account, arguments, parse)

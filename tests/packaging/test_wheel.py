@@ -152,6 +152,7 @@ def test_the_public_names_are_these() -> None:
         "InvalidRequest",
         "Job",
         "JobNotFound",
+        "JobOptions",
         "JobPage",
         "JobSpec",
         "JobState",
