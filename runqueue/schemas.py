@@ -253,16 +253,12 @@ def _enqueued() -> Schema:
         "batch": _maybe("The batch it belongs to."),
         "created_at": _text("When it was first enqueued.", format="date-time"),
     }
-    return _named(
-        "enqueued",
-        {
-            "title": "Enqueued",
-            "description": "The answer to one enqueued job.",
-            "type": "object",
-            "required": list(fields),
-            "properties": fields,
-        },
-    )
+    return _record("enqueued", "The answer to one enqueued job.", fields)
+
+
+def _record(name: str, description: str, fields: Schema) -> Schema:
+    schema = {"title": name.capitalize(), "description": description, "type": "object"}
+    return _named(name, {**schema, "required": list(fields), "properties": fields})
 
 
 def _job() -> Schema:
@@ -287,16 +283,8 @@ def _job() -> Schema:
         "ended_at": {**time, "description": "When it ended."},
         "webhook": _words(DeliveryState, "The delivery of its webhook."),
     }
-    return _named(
-        "job",
-        {
-            "title": "Job",
-            "description": "A job: a line of a results file. More fields come with some results.",
-            "type": "object",
-            "required": list(fields),
-            "properties": fields,
-        },
-    )
+    said = "A job: a line of a results file. More fields come with some results."
+    return _record("job", said, fields)
 
 
 if __name__ == "__main__":

@@ -41,16 +41,7 @@ class Operations(JobSelector):
         *,
         account: str | None = None,
     ) -> Iterator[Job]:
-        """Go through the jobs of a state, in constant memory; in which order, `pages` says.
-
-        Args:
-            state: which.
-            wanted: which of them; None = all.
-            account: of one account; None = of every one.
-
-        Raises:
-            UnknownAccount: no worker ever served this account.
-        """
+        """Go through the jobs of a state, in constant memory; arguments and errors as for `pages`."""
         which = (wanted or Filter())._replace(state=state)
         return chain.from_iterable(self.pages(which, account=account))
 
@@ -170,13 +161,11 @@ class Operations(JobSelector):
 
         Args:
             state: pending, gave_up or unknown; the others have no index.
-            wanted: which of them; None = all.
-            account: of one account; None = of every one.
+            wanted, account: as `find` takes them.
             since: only those whose run ended then or later.
 
         Raises:
             ValueError: a state without an index, or a time without a zone.
-            UnknownAccount: no worker ever served this account.
         """
         if state not in FOUND:
             raise ValueError(f"state: expected one of {', '.join(FOUND)}, got {state}")

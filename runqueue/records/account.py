@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from runqueue.records.as_json import json_object, json_value
 from runqueue.records.delivery import DeliveryState
-from runqueue.records.forecast import Capacity, read_capacity
+from runqueue.records.forecast import LONGEST_HOLD, Capacity, read_capacity
 from runqueue.records.job import JobState, fields_of, text
 from runqueue.records.limits import read_limits
 from runqueue.records.times import Times, take_times
@@ -17,8 +17,6 @@ HOLDS = ("person", "account", "breaker", "rate", "redis", "server")
 _READS_VALID = 60.0
 #: Seconds that a pause is said to last: it waits for a person.
 _FOR_A_PERSON = 3650 * 86_400.0
-#: Seconds; what holds longer than that waits for a person.
-_A_YEAR = 365 * 86_400
 #: Fields that are no statistics, or shown otherwise.
 _UNSHOWN = frozenset({"account", "seeded", "times", "capacity"})
 
@@ -107,7 +105,7 @@ class AccountStats:
     @property
     def waits_for_a_person(self) -> bool:
         """Whether nothing is submitted until an operator resumes it."""
-        return self.hold_seconds > _A_YEAR
+        return self.hold_seconds > LONGEST_HOLD
 
     @property
     def damaged_records(self) -> int:

@@ -34,6 +34,11 @@ from runqueue.records.as_json import json_object
 from runqueue.records.delivery import NO_WEBHOOK, WebhookDelivery
 from runqueue.request.job_spec import Priority
 
+#: What a line of a results file has of a run where there is something.
+RESULT_FIELDS: Final = (
+    *("app_url", "recording_url", "screenshot_urls", "downloaded_files", "step_count"),
+    "result_omitted",
+)
 #: Seconds that finished jobs and their idempotency keys are kept.
 KEEP_SECONDS = 7 * 86_400
 
@@ -248,17 +253,7 @@ class Job:
             "ended_at": self.ended_at.isoformat() if self.ended_at else None,
             "webhook": self.webhook.state.value,
         }
-        for name in (
-            "app_url",
-            "recording_url",
-            "screenshot_urls",
-            "downloaded_files",
-            "step_count",
-            "result_omitted",
-        ):
-            if result.get(name) is not None:
-                row[name] = result[name]
-        return row
+        return row | {name: result[name] for name in RESULT_FIELDS if result.get(name) is not None}
 
 
 def moment(microseconds: bytes | str | float | None) -> datetime | None:

@@ -296,9 +296,9 @@ def _checked_body(
         return {}, b""
     body = dict(body)
     if has_many(body):
-        canonical = _in_pieces(model, body, errors, checks)
+        canonical = _SlowCheck(model, errors, checks).in_pieces(body)
     else:
-        canonical = _at_a_glance(model, body) or _looked_over(model, body, errors, checks)
+        canonical = _at_a_glance(model, body) or _SlowCheck(model, errors, checks).at_once(body)
     if canonical and (b"null" in canonical or not RULED.isdisjoint(body)):
         errors += judged(model.kind, broken_rules(model.kind, body), checks)
     if len(canonical) > MAX_PAYLOAD_BYTES:
@@ -320,62 +320,59 @@ def _at_a_glance(model: type[RunRequest], body: dict[Any, Any]) -> bytes:
     return b"" if NUL in canonical else canonical
 
 
-def _in_pieces(
-    model: type[RunRequest],
-    body: dict[Any, Any],
-    errors: list[FieldError],
-    checks: RequestChecks | None,
-) -> bytes:
-    """Return the canonical form of a body of very many entries, or the faults of a few of them."""
-    canonical = b""
-    with suppress(TypeError):  # the piece that holds what is no JSON says where
-        canonical = orjson.dumps(body, option=_DUMP)
-        if len(canonical) > MAX_PAYLOAD_BYTES:
-            return canonical  # whatever else is wrong with it
-    for piece in pieces(body, model.model_fields):
-        if not _looked_over(model, piece, errors, checks):
+@dataclass(slots=True)
+class _SlowCheck:
+    """Checks a body by its model, which says what is wrong with it.
+
+    Args:
+        errors: takes the faults.
+        checks: as `parse_line` takes them.
+    """
+
+    model: type[RunRequest]
+    errors: list[FieldError]
+    checks: RequestChecks | None
+
+    def in_pieces(self, body: dict[Any, Any]) -> bytes:
+        """Return the canonical form of a body of very many entries, or the faults of a few."""
+        canonical = b""
+        with suppress(TypeError):  # the piece that holds what is no JSON says where
+            canonical = orjson.dumps(body, option=_DUMP)
+            if len(canonical) > MAX_PAYLOAD_BYTES:
+                return canonical  # whatever else is wrong with it
+        if not all(map(self.at_once, pieces(body, self.model.model_fields))):
             return b""
-    return canonical or _looked_over(model, body, errors, checks)
+        return canonical or self.at_once(body)
 
-
-def _looked_over(
-    model: type[RunRequest],
-    body: dict[Any, Any],
-    errors: list[FieldError],
-    checks: RequestChecks | None,
-) -> bytes:
-    """Return the canonical form of a body, or say what is wrong with it."""
-    try:
+    def at_once(self, body: dict[Any, Any]) -> bytes:
+        """Return the canonical form of a body, or say what is wrong with it."""
         try:
-            model.__pydantic_validator__.validate_python(body)
-        except ValidationError as refusal:
-            if _is_refused(model, body, refusal, errors, checks):
-                return b""
-        return orjson.dumps(body, option=_DUMP)
-    except TypeError as refusal:  # orjson's; it does not say where
-        # A few are enough; a structure that holds itself twice over would never come to an end.
-        found = list(islice(json_errors(body, "body"), _MAX_ERRORS))
-        errors += found or [FieldError("body", f"expected JSON values: {refusal}")]
-    return b""
+            try:
+                self.model.__pydantic_validator__.validate_python(body)
+            except ValidationError as refusal:
+                if self._is_refused(body, refusal):
+                    return b""
+            return orjson.dumps(body, option=_DUMP)
+        except TypeError as refusal:  # orjson's; it does not say where
+            # A few are enough; a structure that holds itself twice over would never come to an end.
+            found = list(islice(json_errors(body, "body"), _MAX_ERRORS))
+            self.errors += found or [FieldError("body", f"expected JSON values: {refusal}")]
+        return b""
 
+    def _is_refused(self, body: dict[Any, Any], refusal: ValidationError) -> bool:
+        """Say what is wrong with a body; no if the checks let its only fault, fields, pass."""
+        found = self._faults(body, refusal)
+        unknown = [fault for fault in found if fault.message.startswith(UNKNOWN_FIELD)]
+        if unknown and not judged(self.model.kind, unknown, self.checks):
+            known = {name: value for name, value in body.items() if name in self.model.model_fields}
+            try:
+                self.model.__pydantic_validator__.validate_python(known)
+            except ValidationError as other:
+                found = self._faults(known, other)
+            else:
+                return False
+        self.errors += found
+        return True
 
-def _is_refused(
-    model: type[RunRequest],
-    body: dict[Any, Any],
-    refusal: ValidationError,
-    errors: list[FieldError],
-    checks: RequestChecks | None,
-) -> bool:
-    """Say what is wrong with a body; no if its only fault is fields that the checks let pass."""
-    found = body_errors(model, MODELS, FIELDS, body, refusal)
-    unknown = [fault for fault in found if fault.message.startswith(UNKNOWN_FIELD)]
-    if not unknown or judged(model.kind, unknown, checks):
-        errors += found
-        return True
-    known = {name: value for name, value in body.items() if name in model.model_fields}
-    try:
-        model.__pydantic_validator__.validate_python(known)
-    except ValidationError as other:
-        errors += body_errors(model, MODELS, FIELDS, known, other)
-        return True
-    return False
+    def _faults(self, body: dict[Any, Any], refusal: ValidationError) -> list[FieldError]:
+        return body_errors(self.model, MODELS, FIELDS, body, refusal)

@@ -153,10 +153,12 @@ def is_web_url(value: object) -> bool:
     return True
 
 
-class ProxyTarget(BaseModel):
-    """A place to browse from, finer than the named locations."""
-
+class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
+
+
+class ProxyTarget(_Strict):
+    """A place to browse from, finer than the named locations."""
 
     country: Name = Field(description="Two-letter country code.")
     subdivision: Text | None = _optional("State or region code.")
@@ -166,10 +168,8 @@ class ProxyTarget(BaseModel):
     )
 
 
-class OwnProxy(BaseModel):
+class OwnProxy(_Strict):
     """A proxy of your own."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
     # It may hold a password.
     url: Name = Field(description="The proxy's URL.", repr=False)
@@ -190,10 +190,9 @@ ErrorCodes = Annotated[
 ]
 
 
-class RunRequest(BaseModel):
+class RunRequest(_Strict):
     """The fields that every kind of run shares."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
     kind: ClassVar[Kind]
 
     user_agent: UserAgent | None = _optional("The caller, sent as header x-user-agent.")

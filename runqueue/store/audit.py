@@ -78,12 +78,7 @@ def log_entry(what: str, **about: Any) -> None:
 
 
 def notes(account: str, before: str = "", count: int = 50) -> ScriptCall[list[AuditNote]]:
-    """Read a page of notes, the newest first.
-
-    Args:
-        account: whose.
-        before: the id of the last note of the page before; '' = the newest.
-        count: how many.
+    """Read a page of notes; arguments as for `RunQueue.audit`.
 
     Raises:
         InvalidRequest: what is no note's id.

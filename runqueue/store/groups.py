@@ -54,16 +54,7 @@ def set_group(
     max_concurrent: int | Keep | None = KEEP,
     paused: bool | None = None,
 ) -> ScriptCall[Group]:
-    """Change a group's settings; returns its state then.
-
-    Args:
-        account, name: whose group, and its name.
-        max_concurrent: its cap; None = none, KEEP = as it is.
-        paused: None = as it is.
-
-    Raises:
-        InvalidGroup: the name or the cap is none.
-    """
+    """Change a group's settings; arguments and errors as for `RunQueue.set_group`."""
     wrong = []
     if not is_name(name):
         wrong.append(FieldError("group", f"expected {NAME_WORDS}, got {name!r}"))

@@ -40,15 +40,7 @@ class InboxLook(NamedTuple):
 def inbox_take(
     account: str, process: str, limit: int, tick_us: int, *, linger: bool, lease_us: int
 ) -> ScriptCall[Taken[TakenLine]]:
-    """Take lines of the inbox; see `inbox_take.lua`.
-
-    Args:
-        account, process: the account and the process that takes them.
-        limit: how many at most; 0 only refreshes the list of active consumers.
-        tick_us: the server's time in the message that started it; 0 = not its first call.
-        linger: whether the consumer stays active although there is no line.
-        lease_us: when a line that was not settled is given out again.
-    """
+    """Take lines of the inbox; see `inbox_take.lua`, and `delivery_calls.delivery_claim`."""
 
     def parse(reply: list[Any]) -> Taken[TakenLine]:
         return taken(reply, records(TakenLine, rows(reply, 4, 2)))

@@ -11,16 +11,7 @@ from runqueue.store.scripts import Argument, ScriptCall, load
 
 
 def set_limits(account: str, values: Mapping[str, float | None]) -> ScriptCall[AccountLimits]:
-    """Set limits live; returns all of them as they are then.
-
-    Args:
-        account: whose.
-        values: by name, with or without `max_` before it; None = as the environment says. Those
-            that are not named stay as they are.
-
-    Raises:
-        InvalidLimits: a name or a value is none; nothing was changed.
-    """
+    """Set limits live, by names with or without `max_` before them; see `RunQueue.set_limits`."""
     wrong: list[FieldError] = []
     arguments: list[Argument] = []
     for given, value in values.items():

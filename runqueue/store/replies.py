@@ -20,6 +20,11 @@ def flat(items: Iterable[Iterable[Argument]]) -> list[Argument]:
     return list(chain.from_iterable(items))
 
 
+def as_arguments(item: Iterable[Argument | None]) -> list[Argument]:
+    """Return an item as scripts take it: a flag as 1 or 0, and '' for what is not known."""
+    return ["" if one is None else int(one) if isinstance(one, bool) else one for one in item]
+
+
 def of_ids(script: str, parse: Callable[[Any], T]) -> OfItems[str, T]:
     """Return what makes the call of a script that takes ids.
 

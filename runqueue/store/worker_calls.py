@@ -30,6 +30,7 @@ from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store.limits import exact
 from runqueue.store.replies import (
     OfItems,
+    as_arguments,
     codes,
     flat,
     of_ids,
@@ -259,7 +260,7 @@ def mark_unconfirmed(
         items: the submissions.
         marked: submissions carry markers.
     """
-    arguments = [int(marked), *flat((*item[:3], int(item.trouble)) for item in items)]
+    arguments = [int(marked), *flat(map(as_arguments, items))]
     return ScriptCall(load("mark_unconfirmed"), account, arguments, codes)
 
 
@@ -361,9 +362,7 @@ drop_strays = of_ids("drop_strays", int)
 #: Record orphans that were seen to be over: they take no slot any more.
 strays_over = of_ids("strays_over", int)
 #: End jobs whose run's end was never confirmed; see `give_up.lua`.
-give_up: OfItems[RunGivenUp, list[int]] = of_items(
-    "give_up", codes, lambda run: (run.job_id, run.run_id, int(run.is_over))
-)
+give_up: OfItems[RunGivenUp, list[int]] = of_items("give_up", codes, as_arguments)
 #: Have runs canceled that took longer than they may; see `cancel_overdue.lua`.
 cancel_overdue: OfItems[Overdue, int] = of_items("cancel_overdue", int)
 
