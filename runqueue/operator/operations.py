@@ -41,7 +41,7 @@ class Operations(JobSelector):
         *,
         account: str | None = None,
     ) -> Iterator[Job]:
-        """Go through the jobs of a state, in constant memory; arguments and errors as for `pages`."""
+        """Go through the jobs of a state; arguments and errors as for `pages`."""
         which = (wanted or Filter())._replace(state=state)
         return chain.from_iterable(self.pages(which, account=account))
 
