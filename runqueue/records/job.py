@@ -21,13 +21,13 @@ means that no run is known and a person is needed. A cancel whose end is not kno
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
 from runqueue.errors import FieldError
 from runqueue.records.as_json import json_object
@@ -145,23 +145,15 @@ class Candidate(NamedTuple):
         return json_object(self)
 
 
+_CANDIDATES = TypeAdapter(tuple[Candidate, ...])
+
+
 def read_candidates(raw: bytes | str | None) -> tuple[Candidate, ...]:
     """Read the candidates of a job's record, or of an answer; none of what is no such list."""
     try:
-        return tuple(map(_candidate, orjson.loads(raw or b"[]")))
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return _CANDIDATES.validate_json(raw) if raw else ()
+    except ValidationError:
         return ()
-
-
-def _candidate(one: Mapping[str, Any]) -> Candidate:
-    made = one.get("created_at")
-    return Candidate(
-        one["run_id"],
-        one["status"],
-        datetime.fromisoformat(made) if made else None,
-        tuple(one["equal"]),
-        tuple(one["different"]),
-    )
 
 
 @dataclass(frozen=True, slots=True)

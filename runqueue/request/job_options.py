@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from itertools import islice
-from typing import Any, Final, TypedDict, TypeVar
+from typing import Annotated, Any, Final, TypedDict, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from runqueue.errors import FieldError
 from runqueue.ids import NAME_WORDS, is_name
@@ -331,14 +331,23 @@ MAX_BACKOFF: Final = 365 * 86_400
 MAX_CODES, MAX_CODE, MAX_DOUBLINGS = 100, 256, 64
 #: Error codes of a request that a name is compared with: each takes 20 microseconds.
 _CODES_GUESSED: Final = 100
-_HALF = re.compile(r"[\ud800-\udfff]")  # half of a surrogate pair, which JSON cannot carry
 _STATUS_WORDS = ", ".join(RUN_STATUSES)
-_WORDS = {
-    "max_attempts": f"a whole number from 1 to {MAX_ATTEMPTS}",
-    "retry_on": f"a list of {_STATUS_WORDS} and error codes, not empty",
-    "min_backoff": f"seconds from 0 to {MAX_BACKOFF}",
-    "max_backoff": f"seconds from 0 to {MAX_BACKOFF}",
-    "max_doublings": f"a whole number from 0 to {MAX_DOUBLINGS}",
+
+
+def _number(kind: type, least: int, most: int, words: str) -> tuple[TypeAdapter[Any], str]:
+    bounded: Any = Annotated[kind, Field(strict=True, ge=least, le=most)]
+    return TypeAdapter(bounded), f"{words} from {least} to {most}"
+
+
+_Code = Annotated[str, Field(strict=True, min_length=1, max_length=MAX_CODE)]
+_Codes = Annotated[list[_Code], Field(min_length=1, max_length=MAX_CODES)]
+#: What each field of a policy may be, and the same in words.
+RETRY_FIELDS: Final[Mapping[str, tuple[TypeAdapter[Any], str]]] = {
+    "max_attempts": _number(int, 1, MAX_ATTEMPTS, "a whole number"),
+    "retry_on": (TypeAdapter(_Codes), f"a list of {_STATUS_WORDS} and error codes, not empty"),
+    "min_backoff": _number(float, 0, MAX_BACKOFF, "seconds"),
+    "max_backoff": _number(float, 0, MAX_BACKOFF, "seconds"),
+    "max_doublings": _number(int, 0, MAX_DOUBLINGS, "a whole number"),
 }
 
 
@@ -353,7 +362,7 @@ def read_retry(
         errors: takes the faults.
     """
     if isinstance(value, Retry):
-        value = {name: getattr(value, name) for name in _WORDS}
+        value = {name: getattr(value, name) for name in RETRY_FIELDS}
     if not isinstance(value, Mapping):
         errors.append(
             FieldError("retry", f"expected an object such as {_EXAMPLE}, got {got(value)}")
@@ -362,19 +371,19 @@ def read_retry(
     fields: dict[str, Any] = {}
     # One of more entries than there are fields has some at fault among these.
     for name, given in islice(value.items(), MOST_GUESSED + 1):
-        if name not in _WORDS:
-            hint = did_you_mean(str(name), _WORDS)
+        if name not in RETRY_FIELDS:
+            hint = did_you_mean(str(name), RETRY_FIELDS)
             errors.append(FieldError(f"retry.{clean(name)}", f"unknown field{hint}"))
         elif given is not None:
-            read = _READ[name](given)
-            if read is None:
-                said = f"expected {_WORDS[name]}, got {got(given)}"
-                errors.append(FieldError(f"retry.{name}", said))
-            else:
-                fields[name] = read
-    wrong = (_wrong_name(name, codes) for name in fields.get("retry_on", ()))
-    if fault := next(filter(None, wrong), None):
-        errors.append(fault)
+            kind, words = RETRY_FIELDS[name]
+            try:
+                fields[name] = kind.validate_python(given)
+            except ValidationError:
+                errors.append(FieldError(f"retry.{name}", f"expected {words}, got {got(given)}"))
+    if "retry_on" in fields:
+        fields["retry_on"] = tuple(fields["retry_on"])
+        wrong = (_wrong_name(name, codes) for name in fields["retry_on"])
+        errors += islice(filter(None, wrong), 1)
     retry = Retry(**fields)
     if retry.max_backoff < retry.min_backoff:
         said = f"expected at least min_backoff ({retry.min_backoff:g})"
@@ -399,35 +408,3 @@ def _wrong_name(name: str, codes: Collection[object] | None) -> FieldError | Non
 
 
 _EXAMPLE = '{"max_attempts": 3}'
-
-
-def _whole(least: int, most: int) -> Callable[[object], int | None]:
-    def read(value: object) -> int | None:
-        is_whole = isinstance(value, int) and not isinstance(value, bool)
-        return int(value) if is_whole and least <= value <= most else None  # type: ignore[operator, call-overload]
-
-    return read
-
-
-def _seconds(value: object) -> float | None:
-    # NaN fails the comparison, and a whole number of any length bears it.
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 <= value <= MAX_BACKOFF else None  # type: ignore[operator, arg-type]
-
-
-def _names(value: object) -> tuple[str, ...] | None:
-    if not isinstance(value, list | tuple) or not 0 < len(value) <= MAX_CODES:
-        return None
-    names = [name for name in value if isinstance(name, str) and 0 < len(name) <= MAX_CODE]
-    if any(map(_HALF.search, names)):
-        return None
-    return tuple(names) if len(names) == len(value) else None
-
-
-_READ: dict[str, Callable[[object], Any]] = {
-    "max_attempts": _whole(1, MAX_ATTEMPTS),
-    "retry_on": _names,
-    "min_backoff": _seconds,
-    "max_backoff": _seconds,
-    "max_doublings": _whole(0, MAX_DOUBLINGS),
-}
