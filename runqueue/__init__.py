@@ -47,7 +47,7 @@ from runqueue.records.batch import (
     Retried,
 )
 from runqueue.records.job import Enqueued, EnqueueStatus, Job, JobState
-from runqueue.request.job_options import JobOptions
+from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec, Priority, parse_line
 from runqueue.request.request_checks import RequestChecks
 from runqueue.request.requests import (
@@ -74,6 +74,7 @@ __all__ = [
     "BatchRules",
     "BatchStatus",
     "DownloadFilesRunRequest",
+    "EnqueueOptions",
     "EnqueueStatus",
     "Enqueued",
     "EvictingRedis",
@@ -88,7 +89,6 @@ __all__ = [
     "InvalidRequest",
     "Job",
     "JobNotFound",
-    "JobOptions",
     "JobPage",
     "JobSpec",
     "JobState",

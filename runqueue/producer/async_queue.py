@@ -33,7 +33,7 @@ from runqueue.records.batch import (
 )
 from runqueue.records.job import Enqueued, Job, JobState
 from runqueue.records.limits import AccountLimits
-from runqueue.request.job_options import JobOptions
+from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec
 from runqueue.request.private_targets import log_warnings, private_callback
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
@@ -95,12 +95,14 @@ class AsyncRunQueue:
         await self._ends.close()
         await self._client.aclose()
 
-    async def enqueue(self, request: AnyRunRequest, **options: Unpack[JobOptions]) -> AwaitableJob:
+    async def enqueue(
+        self, request: AnyRunRequest, **options: Unpack[EnqueueOptions]
+    ) -> AwaitableJob:
         """Enqueue one run request.
 
         Args:
             request: what Skyvern is to do.
-            options: when, for whom and how urgently it is to run; see `JobOptions`.
+            options: when, for whom and how urgently it is to run; see `EnqueueOptions`.
 
         Returns:
             The answer, whose `wait` returns the job once it has ended.

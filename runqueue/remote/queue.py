@@ -60,7 +60,7 @@ from runqueue.remote.models import (
 )
 from runqueue.remote.results import result_rows
 from runqueue.remote.upload import LineConflict, Uploaded, callback_header, upload
-from runqueue.request.job_options import JobOptions
+from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec
 from runqueue.request.private_targets import FieldWarning, log_warnings
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
@@ -123,7 +123,7 @@ class RemoteQueue:
         """Close the connections."""
         self._link.close()
 
-    def enqueue(self, request: AnyRunRequest, **options: Unpack[JobOptions]) -> QueuedJob:
+    def enqueue(self, request: AnyRunRequest, **options: Unpack[EnqueueOptions]) -> QueuedJob:
         """Enqueue one run request; arguments and errors as for `RunQueue.enqueue`.
 
         Without a key a job whose answer is lost is not sent a second time: it may be there.

@@ -95,7 +95,7 @@ class Priority(IntEnum):
     LOW = 3
 
 
-class JobOptions(TypedDict, total=False):
+class EnqueueOptions(TypedDict, total=False):
     """What a producer may say of a job beside its run request.
 
     Args:
@@ -130,7 +130,9 @@ class JobOptions(TypedDict, total=False):
 
 
 #: All fields of a line.
-FIELDS = (PLAIN_FIELDS | {"traceparent"} | JobOptions.__annotations__.keys()) - {"idempotency_key"}
+FIELDS = (PLAIN_FIELDS | {"traceparent"} | EnqueueOptions.__annotations__.keys()) - {
+    "idempotency_key"
+}
 _PRIORITIES = {p.name.lower(): p for p in Priority}
 _PRIORITY_WORDS = "urgent, high, normal, low or a whole number from 0 (urgent) to 3 (low)"
 _POLICY_WORDS = "auto, park or resubmit"

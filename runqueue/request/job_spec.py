@@ -28,7 +28,7 @@ from runqueue.errors import FieldError, InvalidJob
 from runqueue.request.job_options import (
     FIELDS,
     PLAIN_FIELDS,
-    JobOptions,
+    EnqueueOptions,
     Priority,
     When,
     has_many,
@@ -131,10 +131,10 @@ class JobSpec:
         canonical: the body as compact JSON with sorted keys, taken when it was checked; its digest
             decides "same body".
         custom_id: the caller's name for the job, its idempotency key; None if it has none.
-        priority, group, account, namespace, retry, max_run_seconds: see `JobOptions`.
+        priority, group, account, namespace, retry, max_run_seconds: see `EnqueueOptions`.
         run_at: not before; None means at once.
         deadline: None means never too late.
-        on_unconfirmed: see `JobOptions`; '' = auto.
+        on_unconfirmed: see `EnqueueOptions`; '' = auto.
         traceparent: the trace that it belongs to (W3C Trace Context); '' = that of the caller,
             if there is one.
         files: uploaded files that it holds: each serves one run, so no other job may name them.
@@ -172,7 +172,7 @@ class JobSpec:
         request: AnyRunRequest,
         *,
         checks: RequestChecks | None = None,
-        **options: Unpack[JobOptions],
+        **options: Unpack[EnqueueOptions],
     ) -> JobSpec:
         """Make a job of a request object.
 
@@ -180,12 +180,12 @@ class JobSpec:
             request: the request to Skyvern.
             checks: what becomes of values that Skyvern is known not to take; None = this process's
                 setting (`current_checks`).
-            options: see `JobOptions`.
+            options: see `EnqueueOptions`.
 
         Raises:
             InvalidJob: an option, or a value inside the request, cannot be accepted.
         """
-        if unknown := options.keys() - JobOptions.__annotations__.keys():
+        if unknown := options.keys() - EnqueueOptions.__annotations__.keys():
             raise TypeError(f"got an unexpected keyword argument {min(unknown)!r}")
         if not isinstance(cast(object, request), RunRequest):
             raise TypeError(

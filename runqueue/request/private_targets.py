@@ -28,7 +28,7 @@ _HOST = re.compile(r"[a-z]+://(?:[^/?#@]*@)?(\[[0-9a-f:.]+\]|[^/?#@:\s]+)", re.I
 _once = OnceLog()
 
 
-class _Process:
+class _AllowedTargets:
     """What this process is set to allow; None = as the environment says."""
 
     allowed: bool | None = None
@@ -36,13 +36,13 @@ class _Process:
 
 def allow_private_targets(*, allowed: bool | None) -> None:
     """Say whether webhooks may go to private addresses; None = as the environment says."""
-    _Process.allowed = allowed
+    _AllowedTargets.allowed = allowed
 
 
 def allows_private_targets() -> bool:
     """Return whether webhooks may go to private addresses, as far as this process knows."""
-    if _Process.allowed is not None:
-        return _Process.allowed
+    if _AllowedTargets.allowed is not None:
+        return _AllowedTargets.allowed
     return os.environ.get(VARIABLE, "").strip().lower() in _TRUE
 
 

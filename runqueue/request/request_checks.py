@@ -33,7 +33,7 @@ class ChecksError(ValueError):
     """RUNQUEUE_REQUEST_CHECKS names no mode; the message says which there are."""
 
 
-class _Process:
+class _ChosenChecks:
     """What this process is set to do; None = as the environment says."""
 
     chosen: RequestChecks | None = None
@@ -57,7 +57,7 @@ def use_checks(checks: RequestChecks | str | None) -> None:
     Raises:
         ValueError: there is none of that name.
     """
-    _Process.chosen = None if checks is None else read_checks(checks)
+    _ChosenChecks.chosen = None if checks is None else read_checks(checks)
 
 
 def current_checks() -> RequestChecks:
@@ -66,8 +66,8 @@ def current_checks() -> RequestChecks:
     Raises:
         ChecksError: the variable names none.
     """
-    if _Process.chosen is not None:
-        return _Process.chosen
+    if _ChosenChecks.chosen is not None:
+        return _ChosenChecks.chosen
     value = os.environ.get(VARIABLE, "")
     try:
         return read_checks(value) if value else RequestChecks.REFUSE

@@ -153,11 +153,11 @@ def is_web_url(value: object) -> bool:
     return True
 
 
-class _Strict(BaseModel):
+class _StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
 
-class ProxyTarget(_Strict):
+class ProxyTarget(_StrictModel):
     """A place to browse from, finer than the named locations."""
 
     country: Name = Field(description="Two-letter country code.")
@@ -168,7 +168,7 @@ class ProxyTarget(_Strict):
     )
 
 
-class OwnProxy(_Strict):
+class OwnProxy(_StrictModel):
     """A proxy of your own."""
 
     # It may hold a password.
@@ -190,7 +190,7 @@ ErrorCodes = Annotated[
 ]
 
 
-class RunRequest(_Strict):
+class RunRequest(_StrictModel):
     """The fields that every kind of run shares."""
 
     kind: ClassVar[Kind]
