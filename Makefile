@@ -57,7 +57,7 @@ simulate: $(STAMP) ## Simulate the whole queue under a virtual clock: SEEDS=5000
 alerts: $(STAMP) ## Have a real Prometheus see every alert fire and clear, and write docs/alerts.md (needs prometheus)
 	$(BIN)/python -m ops.proof --write docs/alerts.md
 
-generate: $(STAMP) ## Write the blocking queue from the one for coroutines
+generate: $(STAMP) ## Write blocking modules from those for coroutines
 	$(BIN)/python -m tools.generate
 
 monitoring: $(STAMP) ## Write docs/metrics.md and the dashboards

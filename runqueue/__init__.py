@@ -47,6 +47,7 @@ from runqueue.records.batch import (
     Retried,
 )
 from runqueue.records.job import Enqueued, EnqueueStatus, Job, JobState
+from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec, Priority, parse_line
 from runqueue.request.request_checks import RequestChecks
 from runqueue.request.requests import (
@@ -73,6 +74,7 @@ __all__ = [
     "BatchRules",
     "BatchStatus",
     "DownloadFilesRunRequest",
+    "EnqueueOptions",
     "EnqueueStatus",
     "Enqueued",
     "EvictingRedis",

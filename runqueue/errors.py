@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import ClassVar, dataclass_transform
 from urllib.parse import urlsplit
 
 
@@ -55,11 +55,15 @@ class RunQueueError(Exception):
     """Something runqueue cannot do; the subclass says what, and whether trying again helps."""
 
 
+@dataclass_transform(eq_default=False)
 @dataclass(eq=False, repr=False)
 class _WithFields(RunQueueError):
     """An error that carries some values; each subclass has the sentence that names them."""
 
     _sentence: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        dataclass(eq=False, repr=False)(cls)
 
     def __post_init__(self) -> None:
         self.args = tuple(getattr(self, field.name) for field in fields(self))  # for pickling
@@ -99,7 +103,6 @@ class InvalidLimits(InvalidRequest):
     """The limits stay as they are: correct those that are named."""
 
 
-@dataclass(eq=False, repr=False)
 class UnknownAccount(_WithFields):
     """No worker or setting has announced this account: a typo, or its worker never started."""
 
@@ -108,7 +111,6 @@ class UnknownAccount(_WithFields):
     _sentence = "unknown account {account!r}"
 
 
-@dataclass(eq=False, repr=False)
 class IdempotencyConflict(_WithFields):
     """The key already names a job with another body: the new one was not stored, the old one stays.
 
@@ -123,7 +125,6 @@ class IdempotencyConflict(_WithFields):
     _sentence = "key {key!r} was used for job {job_id} with another body"
 
 
-@dataclass(eq=False, repr=False)
 class JobNotFound(_WithFields):
     """No such job is on record: the id is wrong, or its retention is over."""
 
@@ -132,7 +133,6 @@ class JobNotFound(_WithFields):
     _sentence = "no job {job_id!r} on record"
 
 
-@dataclass(eq=False, repr=False)
 class BatchNotFound(_WithFields):
     """No such batch is on record: the id is wrong, or its retention is over."""
 
@@ -141,7 +141,6 @@ class BatchNotFound(_WithFields):
     _sentence = "no batch {batch_id!r} on record"
 
 
-@dataclass(eq=False, repr=False)
 class BatchCanceled(_WithFields):
     """The batch was canceled, for good: enqueue its jobs again, under another namespace."""
 
@@ -150,7 +149,6 @@ class BatchCanceled(_WithFields):
     _sentence = "batch {batch_id} was canceled, and does not go on"
 
 
-@dataclass(eq=False, repr=False)
 class BatchExpired(_WithFields):
     """The upload was not finished in time, so none of its jobs was accepted: enqueue them again."""
 
@@ -162,7 +160,6 @@ class BatchExpired(_WithFields):
     )
 
 
-@dataclass(eq=False, repr=False)
 class BatchMismatch(_WithFields):
     """The batch was not accepted: another upload has taken some of its jobs over.
 
@@ -240,7 +237,6 @@ class GatewayUnavailable(QueueUnavailable):
         return f"gateway at {self.address}: {self.reason}"
 
 
-@dataclass(eq=False, repr=False)
 class NotAllowed(_WithFields):
     """The gateway knows no such token, or its bearer may not do that: ask who runs the gateway.
 
@@ -293,7 +289,6 @@ class QuotaReached(QueueFull):
         return cls(f"{cls.BEGINS}{whose} may have {most:,} {what} waiting, and this would be more")
 
 
-@dataclass(eq=False, repr=False)
 class AmbiguousAccounts(_WithFields):
     """The ids of two accounts' jobs begin alike, so neither could be distinguished.
 
@@ -310,7 +305,6 @@ class AmbiguousAccounts(_WithFields):
     )
 
 
-@dataclass(eq=False, repr=False)
 class EvictingRedis(_WithFields):
     """This Redis drops keys when it is full, so accepted jobs could vanish: set `noeviction`.
 
@@ -323,7 +317,6 @@ class EvictingRedis(_WithFields):
     _sentence = "Redis has maxmemory-policy {policy}; runqueue needs noeviction"
 
 
-@dataclass(eq=False, repr=False)
 class NewerSchema(_WithFields):
     """A newer version of runqueue has written to this account: upgrade this worker.
 

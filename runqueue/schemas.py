@@ -15,13 +15,9 @@ from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import EnqueueStatus, JobState
 from runqueue.request.job_options import (
     LONGEST_WAIT_S,
-    MAX_ATTEMPTS,
-    MAX_BACKOFF,
-    MAX_CODE,
-    MAX_CODES,
     MAX_CUSTOM_ID,
-    MAX_DOUBLINGS,
     ON_UNCONFIRMED,
+    RETRY_FIELDS,
     Priority,
 )
 from runqueue.request.requests import KINDS, MODELS, RunRequest, WorkflowRunRequest
@@ -113,8 +109,8 @@ def _or_null(schema: Schema, description: str) -> Schema:
     return {"anyOf": [schema, {"type": "null"}], "description": description}
 
 
-def _seconds(most: int = LONGEST_WAIT_S) -> Schema:
-    return {"type": "number", "minimum": 0, "maximum": most}
+def _seconds() -> Schema:
+    return {"type": "number", "minimum": 0, "maximum": LONGEST_WAIT_S}
 
 
 def _moment(description: str) -> Schema:
@@ -162,25 +158,19 @@ def _options() -> Schema:
 
 
 def _retry() -> Schema:
-    code = {"type": "string", "minLength": 1, "maxLength": MAX_CODE}
+    described = {
+        "max_attempts": "Runs in all, the first included.",
+        "retry_on": f"{', '.join(Retry().retry_on)} (the default), terminated, and error codes.",
+        "min_backoff": "Seconds before the second run.",
+        "max_backoff": "Seconds before any further run.",
+        "max_doublings": "How often the wait doubles.",
+    }
     return {
         "type": "object",
         "additionalProperties": False,
         "properties": {
-            "max_attempts": _or_null(
-                {"type": "integer", "minimum": 1, "maximum": MAX_ATTEMPTS},
-                "Runs in all, the first included.",
-            ),
-            "retry_on": _or_null(
-                {"type": "array", "minItems": 1, "maxItems": MAX_CODES, "items": code},
-                f"{', '.join(Retry().retry_on)} (the default), terminated, and error codes.",
-            ),
-            "min_backoff": _or_null(_seconds(MAX_BACKOFF), "Seconds before the second run."),
-            "max_backoff": _or_null(_seconds(MAX_BACKOFF), "Seconds before any further run."),
-            "max_doublings": _or_null(
-                {"type": "integer", "minimum": 0, "maximum": MAX_DOUBLINGS},
-                "How often the wait doubles.",
-            ),
+            name: _or_null(RETRY_FIELDS[name][0].json_schema(), said)
+            for name, said in described.items()
         },
     }
 
@@ -253,16 +243,12 @@ def _enqueued() -> Schema:
         "batch": _maybe("The batch it belongs to."),
         "created_at": _text("When it was first enqueued.", format="date-time"),
     }
-    return _named(
-        "enqueued",
-        {
-            "title": "Enqueued",
-            "description": "The answer to one enqueued job.",
-            "type": "object",
-            "required": list(fields),
-            "properties": fields,
-        },
-    )
+    return _record("enqueued", "The answer to one enqueued job.", fields)
+
+
+def _record(name: str, description: str, fields: Schema) -> Schema:
+    schema = {"title": name.capitalize(), "description": description, "type": "object"}
+    return _named(name, {**schema, "required": list(fields), "properties": fields})
 
 
 def _job() -> Schema:
@@ -287,16 +273,8 @@ def _job() -> Schema:
         "ended_at": {**time, "description": "When it ended."},
         "webhook": _words(DeliveryState, "The delivery of its webhook."),
     }
-    return _named(
-        "job",
-        {
-            "title": "Job",
-            "description": "A job: a line of a results file. More fields come with some results.",
-            "type": "object",
-            "required": list(fields),
-            "properties": fields,
-        },
-    )
+    said = "A job: a line of a results file. More fields come with some results."
+    return _record("job", said, fields)
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ def tell_past(
     if api is None:
         return
     parent = api.set_span_in_context(_remote(api, origin.traceparent))
-    span = _tracer(api).start_span(
+    span = api.get_tracer(_SYSTEM).start_span(
         f"{name} {origin.account}",
         context=parent,
         kind=api.SpanKind.INTERNAL,
@@ -203,16 +203,12 @@ def _named(attributes: dict[str, Attribute | None]) -> dict[str, Attribute]:
     }
 
 
-def _tracer(api: Any) -> Any:
-    return api.get_tracer(_SYSTEM)
-
-
 @contextmanager
 def _told(
     api: Any, name: str, kind: Kind, parent: Any, attributes: dict[str, Attribute]
 ) -> Iterator[SpanUnderWay]:
     # An exception's words are kept out: they may quote a request.
-    with _tracer(api).start_as_current_span(
+    with api.get_tracer(_SYSTEM).start_as_current_span(
         name,
         context=None if parent is None else api.set_span_in_context(parent),
         kind=api.SpanKind[kind],

@@ -1,4 +1,4 @@
-"""Write the blocking queue from the one for coroutines: `make generate`.
+"""Write blocking modules from those for coroutines: `make generate`.
 
 Each source is read as text: `async` and `await` go, names get those of their blocking twins, and
 ruff removes the imports that are not needed any more.
@@ -11,12 +11,16 @@ import sys
 from pathlib import Path
 from typing import Final
 
-_PRODUCER: Final = Path(__file__).parent.parent / "runqueue" / "producer"
+_RUNQUEUE: Final = Path(__file__).parent.parent / "runqueue"
+_PRODUCER: Final = _RUNQUEUE / "producer"
+_CONNECTION: Final = _RUNQUEUE / "connection"
 #: From which file each generated one is made.
 SOURCES: Final = {
     _PRODUCER / "queue.py": _PRODUCER / "async_queue.py",
     _PRODUCER / "listener.py": _PRODUCER / "async_listener.py",
     _PRODUCER / "handles.py": _PRODUCER / "async_handles.py",
+    _CONNECTION / "sentinel.py": _CONNECTION / "async_sentinel.py",
+    _CONNECTION / "switchover.py": _CONNECTION / "async_switchover.py",
 }
 #: How a generated file's first line begins; `bench/structure.py` leaves such files apart.
 MARKER: Final = "# Generated from "
@@ -35,7 +39,7 @@ _REPLACED: Final = (
     (r"\bawait (?=[\w(])", ""),
     (r"\bAwaitable\[([\w\[\]]+)\]\]", r"\1]"),
     (r"\bAwaitableJob\b", "QueuedJob"),
-    (r"\basync_(queue|listener|handles)\b", r"\1"),
+    (r"\basync_(queue|listener|handles|sentinel|switchover)\b", r"\1"),
     (r"\b(run|drive)_async\b", r"\1"),
     (r"\basync_(\w+)", r"sync_\1"),
     (r"\bAsync(?=[A-Z])", ""),
@@ -43,6 +47,9 @@ _REPLACED: Final = (
     (r"\baclose\b", "close"),
     (r"\basyncio\.Event\b", "threading.Event"),
     (r"\bredis\.asyncio\b", "redis"),
+    (r"\bnot self\.is_connected\b", "self._sock is None"),
+    (r"\bnowait=True\b", ""),
+    (r", whose loop may be uvloop\.", "."),
     (r"\bimport asyncio\b", "import threading"),
 )
 

@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 from gateway.page.action_types import ActionRequest, Done
 from runqueue.errors import FieldError, InvalidLimits
 from runqueue.producer import pausing
-from runqueue.store.limits import RANGES, change_words
+from runqueue.records.limits import RANGES
+from runqueue.store.limits import change_words
 
 
 async def pause(action: ActionRequest) -> Done:

@@ -29,8 +29,8 @@ from runqueue.producer.pausing import seen_of
 from runqueue.records.batch import Batch
 from runqueue.records.health import health_of
 from runqueue.records.job import JobState
+from runqueue.records.limits import RANGES
 from runqueue.request.job_spec import Priority
-from runqueue.store.limits import RANGES
 
 #: Seconds without a sample after which the page shows that it is out of date.
 STALE: Final = 5.0

@@ -20,10 +20,9 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from runqueue.connection import sentinel
+from runqueue.connection import async_sentinel, async_switchover, sentinel, switchover
 from runqueue.connection.cluster import AsyncClusterClient, ClusterClient, by_node
 from runqueue.connection.redis_errors import Cause, cause_of, code_of
-from runqueue.connection.switchover import leaving
 from runqueue.connection.urls import ServerAddress, ServerKind, kind_of, several
 from runqueue.errors import (
     BatchExpired,
@@ -93,7 +92,7 @@ def sync_client(url: str, retries: int = _RETRIES) -> redis.Redis:
             pool = sentinel.pool(address, **options)
         else:
             return _sync_cluster(address, retries)
-        pool.connection_class = leaving(pool.connection_class)
+        pool.connection_class = switchover.leaving(pool.connection_class)
         # Connects to nothing, but reads every option.
         pool.connection_class(**pool.connection_kwargs)
     return redis.Redis.from_pool(pool)
@@ -110,11 +109,11 @@ def async_client(url: str, retries: int = _RETRIES) -> redis.asyncio.Redis:
         if kind_of(url) is ServerKind.SERVER:
             pool = redis.asyncio.BlockingConnectionPool.from_url(url, **options)
         elif (address := several(url)).kind is ServerKind.SENTINEL:
-            pool = sentinel.async_pool(address, **options)
+            pool = async_sentinel.pool(address, **options)
         else:
             cluster = AsyncClusterClient(address, retries, **_NODE_OPTIONS)
             return cast(redis.asyncio.Redis, cluster)
-        pool.connection_class = leaving(pool.connection_class)
+        pool.connection_class = async_switchover.leaving(pool.connection_class)
         pool.connection_class(**pool.connection_kwargs)
     return redis.asyncio.Redis.from_pool(pool)
 

@@ -30,7 +30,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from runqueue.connection.switchover import writing
+from runqueue.connection.async_switchover import writing
 from runqueue.connection.urls import ServerAddress
 
 ClusterNode: Any = _ClusterNode  # it has no types

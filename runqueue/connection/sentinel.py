@@ -1,3 +1,4 @@
+# Generated from async_sentinel.py by tools/generate.py: change that, and run `make generate`.
 """A primary whose address sentinels know: read for every new connection, waited for like others.
 
 After a failover a connection to the old primary ends, by an error or because a replica takes no
@@ -8,11 +9,6 @@ from inspect import signature
 from typing import Any, cast
 
 import redis
-import redis.asyncio
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.asyncio.sentinel import MasterNotFoundError as AsyncMasterNotFoundError
-from redis.asyncio.sentinel import Sentinel as AsyncSentinel
-from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 from redis.retry import Retry
@@ -23,9 +19,7 @@ from runqueue.connection.urls import ServerAddress
 
 # They have no types.
 _Sentinel: Any = Sentinel
-_AsyncSentinel: Any = AsyncSentinel
 _SentinelConnectionPool: Any = SentinelConnectionPool
-_AsyncSentinelConnectionPool: Any = AsyncSentinelConnectionPool
 
 #: Whether idle connections can be closed alone; else those to an old primary end by themselves.
 _CHOOSES = "inuse_connections" in signature(redis.BlockingConnectionPool.disconnect).parameters
@@ -47,17 +41,6 @@ class _Sentinels(_Sentinel):  # type: ignore[misc]
         except MasterNotFoundError as error:
             words = _not_found(service_name, str(error), len(self.sentinels))
             raise MasterNotFoundError(words) from None
-        except ResponseError as error:
-            raise _refused(error) from None
-
-
-class _AsyncSentinels(_AsyncSentinel):  # type: ignore[misc]
-    async def discover_master(self, service_name: str) -> Any:
-        try:
-            return await super().discover_master(service_name)
-        except AsyncMasterNotFoundError as error:
-            words = _not_found(service_name, str(error), len(self.sentinels))
-            raise AsyncMasterNotFoundError(words) from None
         except ResponseError as error:
             raise _refused(error) from None
 
@@ -88,19 +71,7 @@ class _Refreshing(Mixed):  # type: ignore[misc]
             super().connect_check_health(check_health, retry_socket_connect)
 
 
-class _AsyncRefreshing(Mixed):  # type: ignore[misc]
-    """`_Refreshing` for coroutines."""
-
-    async def connect_check_health(
-        self, check_health: bool = True, retry_socket_connect: bool = True
-    ) -> None:
-        if retry_socket_connect and not self.is_connected:
-            await self._connect_retry()
-        else:
-            await super().connect_check_health(check_health, retry_socket_connect)
-
-
-class SentinelPool(_SentinelConnectionPool, redis.BlockingConnectionPool):  # type: ignore[misc]
+class _Pool(_SentinelConnectionPool, redis.BlockingConnectionPool):  # type: ignore[misc]
     """A pool that waits for a connection, whichever server is the primary."""
 
     def disconnect(self, inuse_connections: bool = True) -> None:
@@ -113,40 +84,14 @@ class SentinelPool(_SentinelConnectionPool, redis.BlockingConnectionPool):  # ty
             super().disconnect(inuse_connections=False)
 
 
-class AsyncSentinelPool(_AsyncSentinelConnectionPool, redis.asyncio.BlockingConnectionPool):  # type: ignore[misc]
-    """`SentinelPool` for coroutines."""
-
-    async def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close connections; when all are, those to the sentinels as well."""
-        await super().disconnect(inuse_connections)
-        if inuse_connections:
-            for sentinel in self.sentinel_manager.sentinels:
-                await sentinel.aclose()
-
-
 def pool(address: ServerAddress, **options: Any) -> redis.ConnectionPool:
     """Return a pool of connections to the primary."""
     ours, theirs = _options(address)
     theirs["retry"] = Retry(NoBackoff(), 0)
     manager = _Sentinels(address.hosts, sentinel_kwargs=theirs)
-    made = cast(Any, SentinelPool)(address.service, manager, **{**options, **ours})
-    return cast(redis.ConnectionPool, _with(_Refreshing, made))
-
-
-def async_pool(address: ServerAddress, **options: Any) -> redis.asyncio.ConnectionPool:
-    """Return a pool of connections to the primary, for coroutines."""
-    ours, theirs = _options(address)
-    theirs["retry"] = AsyncRetry(NoBackoff(), 0)
-    manager = _AsyncSentinels(address.hosts, sentinel_kwargs=theirs)
-    arguments = {**options, **ours}
-    made = cast(Any, AsyncSentinelPool)(address.service, manager, **arguments)
-    return cast(redis.asyncio.ConnectionPool, _with(_AsyncRefreshing, made))
-
-
-def _with(mixin: Any, made: Any) -> Any:
-    """Put something before the class of a pool's connections."""
-    made.connection_class = with_mixin(mixin, made.connection_class)
-    return made
+    made = cast(Any, _Pool)(address.service, manager, **{**options, **ours})
+    made.connection_class = with_mixin(_Refreshing, made.connection_class)
+    return cast(redis.ConnectionPool, made)
 
 
 def _options(address: ServerAddress) -> tuple[dict[str, Any], dict[str, Any]]:

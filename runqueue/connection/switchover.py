@@ -1,3 +1,4 @@
+# Generated from async_switchover.py by tools/generate.py: change that, and run `make generate`.
 """Connections that leave a server which has become a replica.
 
 In a planned switchover behind one address (a proxy's, a service's, a DNS name's) the old primary
@@ -12,7 +13,6 @@ connection, which redis-py passes on.
 
 from typing import Any
 
-import redis.asyncio
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
@@ -32,8 +32,18 @@ class _Switchovers:
 Mixed: Any = object
 
 
-class _Leaving(Mixed):  # type: ignore[misc]
+class _Writing(Mixed):  # type: ignore[misc]
     """Put before a class of connections."""
+
+    def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().send_packed_command(*args, **kwargs)
+        except RuntimeError as error:  # it is disconnected by then
+            raise RedisConnectionError(f"the connection was reset: {error}") from error
+
+
+class _Leaving(_Writing):
+    """Put before a class of connections of one pool."""
 
     switchovers = _Switchovers()
     _seen = 0
@@ -56,50 +66,14 @@ class _Leaving(Mixed):  # type: ignore[misc]
             raise RedisConnectionError(f"{_WORDS}: {error}") from error
 
 
-class _AsyncWriting(Mixed):  # type: ignore[misc]
-    """Put before a class of connections whose loop may be uvloop."""
-
-    async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            await super().send_packed_command(*args, **kwargs)
-        except RuntimeError as error:  # it is disconnected by then
-            raise RedisConnectionError(f"the connection was reset: {error}") from error
-
-
-class _AsyncLeaving(_AsyncWriting):
-    """`_Leaving` for coroutines."""
-
-    switchovers = _Switchovers()
-    _seen = 0
-
-    async def connect(self) -> Any:
-        seen, self._seen = self._seen, self.switchovers.count
-        if seen != self._seen:
-            await self.disconnect(nowait=True)
-        return await super().connect()
-
-    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return await super().read_response(*args, **kwargs)
-        except ResponseError as error:
-            if not is_of_a_replica(error):
-                raise
-            self.switchovers.count += 1
-            self._seen = self.switchovers.count
-            await self.disconnect(nowait=True)
-            raise RedisConnectionError(f"{_WORDS}: {error}") from error
-
-
 def leaving(connection_class: Any) -> Any:
     """Return a class of connections, of those of one pool, that leave a replica."""
-    is_async = issubclass(connection_class, redis.asyncio.connection.AbstractConnection)
-    mixin = _AsyncLeaving if is_async else _Leaving
-    return with_mixin(mixin, connection_class, switchovers=_Switchovers())
+    return with_mixin(_Leaving, connection_class, switchovers=_Switchovers())
 
 
 def writing(connection_class: Any) -> Any:
-    """Return a class of coroutines' connections that reports a reset as a ConnectionError."""
-    return with_mixin(_AsyncWriting, connection_class)
+    """Return a class of connections that reports a reset as a ConnectionError."""
+    return with_mixin(_Writing, connection_class)
 
 
 def with_mixin(mixin: Any, connection_class: Any, **members: Any) -> Any:

@@ -22,7 +22,7 @@ from runqueue.connection.redis_errors import UNREADABLE
 from runqueue.errors import QueueUnavailable, RunQueueError
 from runqueue.observe import redis_health
 from runqueue.observe.counters import COUNTERS, HISTOGRAMS
-from runqueue.observe.family import AccountSample, Family
+from runqueue.observe.family import AccountSample
 from runqueue.observe.gauges import GAUGES
 from runqueue.observe.redis_health import RedisHealth, read_health
 from runqueue.observe.statistics import read_figures
@@ -32,7 +32,7 @@ from runqueue.records.times import BOUNDS, Times
 from runqueue.store import job_calls
 
 PREFIX = "runqueue_"
-_UNKNOWN = RedisHealth({}, {}, "unknown", "unknown", "unknown")
+_UNKNOWN = RedisHealth({}, "unknown", "unknown", "unknown")
 
 
 class QueueCollector(Collector):
@@ -86,12 +86,13 @@ class QueueCollector(Collector):
 
 def families(accounts: Sequence[AccountSample]) -> Iterator[Metric]:
     """Yield the metrics of accounts."""
-    for family in (*GAUGES, *COUNTERS):
-        metric = _metric(family)
-        for seen in accounts:
-            for labels, value in family.read(seen):
-                metric.add_metric([seen.account, *labels], value)
-        yield metric
+    for kind, declared in ((GaugeMetricFamily, GAUGES), (CounterMetricFamily, COUNTERS)):
+        for name, text, read, labels in declared:
+            metric = kind(f"{PREFIX}{name}", text, labels=["account", *labels])
+            for seen in accounts:
+                for values, value in read(seen):
+                    metric.add_metric([seen.account, *values], value)
+            yield metric
     for name, (metric_name, text) in HISTOGRAMS.items():
         histogram = HistogramMetricFamily(f"{PREFIX}{metric_name}", text, labels=["account"])
         for seen in accounts:
@@ -108,18 +109,17 @@ def redis_families(servers: Mapping[str, RedisHealth]) -> Iterator[Metric]:
     """
     labels = [] if list(servers) == [""] else ["node"]
     nodes = [([node] if labels else [], health) for node, health in servers.items()]
-    for metric, (_, text) in {**redis_health.GAUGES, **redis_health.STATES}.items():
-        gauge = GaugeMetricFamily(f"{PREFIX}redis_{metric}", text, labels=labels)
-        for node, health in nodes:
-            if metric in health.gauges:
-                gauge.add_metric(node, health.gauges[metric])
-        yield gauge
-    for metric, (_, text) in redis_health.COUNTS.items():
-        counter = CounterMetricFamily(f"{PREFIX}redis_{metric}", text, labels=labels)
-        for node, health in nodes:
-            if metric in health.counts:
-                counter.add_metric(node, health.counts[metric])
-        yield counter
+    gauges = {**redis_health.GAUGES, **redis_health.STATES}
+    for kind, declared in (
+        (GaugeMetricFamily, gauges),
+        (CounterMetricFamily, redis_health.COUNTS),
+    ):
+        for name, (_, text) in declared.items():
+            metric = kind(f"{PREFIX}redis_{name}", text, labels=labels)
+            for node, health in nodes:
+                if name in health.values:
+                    metric.add_metric(node, health.values[name])
+            yield metric
     what = (
         "The server: its version, its role, and what it does when its memory is full; `unknown`"
         " where it does not say."
@@ -147,11 +147,6 @@ def _readable(accounts: Mapping[str, bool]) -> Metric:
     for account, is_readable in accounts.items():
         readable.add_metric([account], is_readable)
     return readable
-
-
-def _metric(family: Family) -> GaugeMetricFamily | CounterMetricFamily:
-    kind = GaugeMetricFamily if family.kind == "gauge" else CounterMetricFamily
-    return kind(f"{PREFIX}{family.name}", family.text, labels=["account", *family.labels])
 
 
 def _cumulated(times: Times) -> list[tuple[str, float]]:

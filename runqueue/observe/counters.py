@@ -1,10 +1,113 @@
 """The counters of the queue, and its histograms: what happened since it was made."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
-from runqueue.observe.family import AccountSample, Family, Sample, total, totals
-from runqueue.records.delivery import DeliveryState
-from runqueue.records.job import JobState
+from runqueue.observe.family import AccountSample, Family, Sample
+
+
+class _Totals(NamedTuple):
+    """A counter that is made of totals of an account.
+
+    Args:
+        name, text: as a `Family` has them.
+        totals: their names, by the value of the label; of a counter without one under ''.
+        label: the name of the label; '' = there is none.
+    """
+
+    name: str
+    text: str
+    totals: Mapping[str, str]
+    label: str = ""
+
+    def read(self, seen: AccountSample) -> Iterator[Sample]:
+        """Read the totals of an account."""
+        for value, name in self.totals.items():
+            yield (value,) if self.label else (), seen.stats.totals.get(name, 0)
+
+
+def _prefixed(prefix: str, *names: str) -> dict[str, str]:
+    """Return totals that are called as the label has them, behind a prefix."""
+    return {name: f"{prefix}:{name}" for name in names}
+
+
+_GIVEN_BACK = ("not_sent", "busy", "limited", "account", "later")
+_OWN = (
+    _Totals("jobs_enqueued", "Jobs that were enqueued.", {"": "enqueued"}),
+    _Totals(
+        "jobs_ended",
+        "Jobs that ended: completed, failed, canceled or dead.",
+        _prefixed("ended", "completed", "failed", "canceled", "dead"),
+        "outcome",
+    ),
+    _Totals(
+        "jobs_poisoned",
+        "Jobs that are dead since three workers died while they submitted them.",
+        {"": "poisoned"},
+    ),
+    _Totals(
+        "submissions",
+        "Submissions by what the answer meant: accepted, refused (the job is dead), unknown (it is"
+        " unconfirmed), and without a run and at no cost not_sent, busy, limited (429), account.",
+        _prefixed("submissions", "accepted", "refused", "unknown")
+        | _prefixed("given_back", *_GIVEN_BACK),
+        "outcome",
+    ),
+    _Totals(
+        "api_calls",
+        "Calls of Skyvern's API that permits were taken for: submit, get, cancel or other"
+        " (lists, searches, replays of webhooks).",
+        {"submit": "claims"} | _prefixed("calls", "get", "list", "cancel", "other"),
+        "call",
+    ),
+    _Totals(
+        "run_ends",
+        "Runs that ended, by what reported it: webhook, poll, missed_webhook (a poll, although a"
+        " webhook should have come), retried (its job runs again).",
+        _prefixed("seen", "webhook", "poll", "retried") | {"missed_webhook": "seen:missed"},
+        "way",
+    ),
+    _Totals("steps", "Steps that runs took, as Skyvern reports them.", {"": "steps"}),
+    _Totals(
+        "webhook_deliveries",
+        "Webhooks that are settled: delivered, gave_up or unknown.",
+        _prefixed("webhooks", "delivered", "gave_up", "unknown"),
+        "outcome",
+    ),
+    _Totals(
+        "fence_refusals",
+        "Late words of workers that were refused, since the job had moved on, by transition"
+        " (heartbeat: a process whose lease was lost).",
+        _prefixed(
+            *("fenced", "give_back", "heartbeat", "mark_dead", "mark_running", "mark_unconfirmed")
+        ),
+        "transition",
+    ),
+    _Totals(
+        "lease_takeovers",
+        "Processes that died, or could not reach Redis for 15 s.",
+        {"": "lease_takeovers"},
+    ),
+    _Totals(
+        "claims_taken_over",
+        "Submissions whose process died, or that never ended: their jobs are unconfirmed.",
+        {"": "claims_taken_over"},
+    ),
+    _Totals(
+        "batch_events",
+        "Batches that were opened, finished, aborted by their rules, or expired unsealed.",
+        _prefixed("batches", "opened", "finished", "aborted") | {"expired": "batches_expired"},
+        "event",
+    ),
+    _Totals(
+        "batch_callbacks",
+        "Events for callback_urls of batches: delivered, gave_up, or dropped (its upload was given"
+        " up).",
+        _prefixed("callbacks", "delivered", "gave_up", "dropped"),
+        "outcome",
+    ),
+)
+_TOLD = {name for counter in _OWN for name in counter.totals.values()}
 
 
 def _others(seen: AccountSample) -> Iterator[Sample]:
@@ -13,144 +116,9 @@ def _others(seen: AccountSample) -> Iterator[Sample]:
             yield (name.replace(":", "_"),), n
 
 
-_ENDED = {
-    state.value: f"ended:{state.value}"
-    for state in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED, JobState.DEAD)
-}
-_SUBMISSIONS = {
-    "accepted": "submissions:accepted",
-    "refused": "submissions:refused",
-    "unknown": "submissions:unknown",
-    **{why: f"given_back:{why}" for why in ("not_sent", "busy", "limited", "account", "later")},
-}
-_ENDS_SEEN = {
-    "webhook": "seen:webhook",
-    "poll": "seen:poll",
-    "missed_webhook": "seen:missed",
-    "retried": "seen:retried",
-}
-_CALLS = {"submit": "claims"} | {
-    name: f"calls:{name}" for name in ("get", "list", "cancel", "other")
-}
-_FENCED = {
-    name: f"fenced:{name}"
-    for name in ("give_back", "heartbeat", "mark_dead", "mark_running", "mark_unconfirmed")
-}
-_DELIVERED = {
-    state.value: f"webhooks:{state.value}"
-    for state in (DeliveryState.DELIVERED, DeliveryState.GAVE_UP, DeliveryState.UNKNOWN)
-}
-_BATCH_EVENTS = {name: f"callbacks:{name}" for name in ("delivered", "gave_up", "dropped")}
-_BATCHES = {name: f"batches:{name}" for name in ("opened", "finished", "aborted")} | {
-    "expired": "batches_expired"
-}
-_SINGLE = {
-    "enqueued": "enqueued",
-    "claims": "claims",
-    "poisoned": "poisoned",
-    "lease_takeovers": "lease_takeovers",
-    "claims_taken_over": "claims_taken_over",
-    "steps": "steps",
-}
-#: Totals that have a metric of their own; all others are events.
-_TOLD = {
-    name
-    for names in (
-        *(_ENDED, _SUBMISSIONS, _ENDS_SEEN, _CALLS, _FENCED, _DELIVERED),
-        *(_BATCHES, _BATCH_EVENTS, _SINGLE),
-    )
-    for name in names.values()
-}
-
 COUNTERS: tuple[Family, ...] = (
-    Family("jobs_enqueued", "counter", "Jobs that were enqueued.", total("enqueued")),
-    Family(
-        "jobs_ended",
-        "counter",
-        "Jobs that ended: completed, failed, canceled or dead.",
-        totals(_ENDED),
-        ("outcome",),
-    ),
-    Family(
-        "jobs_poisoned",
-        "counter",
-        "Jobs that are dead since three workers died while they submitted them.",
-        total("poisoned"),
-    ),
-    Family(
-        "submissions",
-        "counter",
-        "Submissions by what the answer meant: accepted, refused (the job is dead), unknown (it is"
-        " unconfirmed), and without a run and at no cost not_sent, busy, limited (429), account.",
-        totals(_SUBMISSIONS),
-        ("outcome",),
-    ),
-    Family(
-        "api_calls",
-        "counter",
-        "Calls of Skyvern's API that permits were taken for: submit, get, cancel or other"
-        " (lists, searches, replays of webhooks).",
-        totals(_CALLS),
-        ("call",),
-    ),
-    Family(
-        "run_ends",
-        "counter",
-        "Runs that ended, by what reported it: webhook, poll, missed_webhook (a poll, although a"
-        " webhook should have come), retried (its job runs again).",
-        totals(_ENDS_SEEN),
-        ("way",),
-    ),
-    Family("steps", "counter", "Steps that runs took, as Skyvern reports them.", total("steps")),
-    Family(
-        "webhook_deliveries",
-        "counter",
-        "Webhooks that are settled: delivered, gave_up or unknown.",
-        totals(_DELIVERED),
-        ("outcome",),
-    ),
-    Family(
-        "fence_refusals",
-        "counter",
-        "Late words of workers that were refused, since the job had moved on, by transition"
-        " (heartbeat: a process whose lease was lost).",
-        totals(_FENCED),
-        ("transition",),
-    ),
-    Family(
-        "lease_takeovers",
-        "counter",
-        "Processes that died, or could not reach Redis for 15 s.",
-        total("lease_takeovers"),
-    ),
-    Family(
-        "claims_taken_over",
-        "counter",
-        "Submissions whose process died, or that never ended: their jobs are unconfirmed.",
-        total("claims_taken_over"),
-    ),
-    Family(
-        "batch_events",
-        "counter",
-        "Batches that were opened, finished, aborted by their rules, or expired unsealed.",
-        totals(_BATCHES),
-        ("event",),
-    ),
-    Family(
-        "batch_callbacks",
-        "counter",
-        "Events for callback_urls of batches: delivered, gave_up, or dropped (its upload was given"
-        " up).",
-        totals(_BATCH_EVENTS),
-        ("outcome",),
-    ),
-    Family(
-        "events",
-        "counter",
-        "Everything else that the transitions count.",
-        _others,
-        ("event",),
-    ),
+    *(Family(own.name, own.text, own.read, (own.label,) if own.label else ()) for own in _OWN),
+    Family("events", "Everything else that the transitions count.", _others, ("event",)),
 )
 
 #: What is timed, by the name that it has in the counters.

@@ -4,7 +4,7 @@ Labels are bounded: never a job, a run, a batch or a URL; groups are the busiest
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from runqueue.observe.statistics import Figures
 from runqueue.records.account import AccountStats
@@ -31,7 +31,6 @@ class Family(NamedTuple):
     """
 
     name: str
-    kind: Literal["gauge", "counter"]
     text: str
     read: Callable[[AccountSample], Iterable[Sample]]
     labels: tuple[str, ...] = ()
@@ -46,20 +45,6 @@ def one(
         value = read(seen)
         if value is not None:
             yield (), value
-
-    return samples
-
-
-def total(name: str) -> Callable[[AccountSample], Iterator[Sample]]:
-    return one(lambda seen: seen.stats.totals.get(name, 0))
-
-
-def totals(named: dict[str, str]) -> Callable[[AccountSample], Iterator[Sample]]:
-    """Read totals, each under the value that a label has for it."""
-
-    def samples(seen: AccountSample) -> Iterator[Sample]:
-        for label, name in named.items():
-            yield (label,), seen.stats.totals.get(name, 0)
 
     return samples
 

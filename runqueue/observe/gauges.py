@@ -41,7 +41,6 @@ def _hold(seen: AccountSample) -> Iterator[Sample]:
 GAUGES: tuple[Family, ...] = (
     Family(
         "jobs",
-        "gauge",
         f"Jobs on record, by state ({', '.join(JobState)}) and priority"
         f" ({', '.join(p.name.lower() for p in Priority)}).",
         _jobs,
@@ -49,7 +48,6 @@ GAUGES: tuple[Family, ...] = (
     ),
     Family(
         "group_jobs",
-        "gauge",
         "Jobs of the 20 groups with most of them, and of all others together (`other`):"
         " waiting (ready), or live (taking a slot).",
         _groups,
@@ -57,7 +55,6 @@ GAUGES: tuple[Family, ...] = (
     ),
     Family(
         "claimable_jobs",
-        "gauge",
         "Ready jobs that may be submitted: not of a batch that is held, nor of a group that is"
         " paused or at its cap. Of the first 128 lanes, so there may be more; fewer where canceled"
         " ones are among them that no claim has met.",
@@ -65,7 +62,6 @@ GAUGES: tuple[Family, ...] = (
     ),
     Family(
         "oldest_ready_seconds",
-        "gauge",
         "How long the longest-waiting ready job has waited, of those not of a batch that is"
         " held, nor of a group that is paused or at its cap. Of the first 128 lanes, shared by the"
         " priorities, so one may have waited longer; 0 = none was found that waits.",
@@ -73,39 +69,33 @@ GAUGES: tuple[Family, ...] = (
     ),
     Family(
         "in_flight",
-        "gauge",
         "Jobs that take a slot: submitting, unconfirmed and running.",
         one(lambda seen: seen.stats.live),
     ),
     Family(
         "reads_failing_seconds",
-        "gauge",
         "For how long Skyvern has answered no read, while there are runs to follow; 0 = it does.",
         one(lambda seen: seen.stats.reads_failing_seconds or 0.0),
     ),
     Family(
         "slots_taken",
-        "gauge",
         "Slots taken: jobs in flight, and orphan runs that may still run. The limit is"
         ' runqueue_limit{limit="concurrent_runs"}.',
         one(lambda seen: seen.stats.live + seen.stats.strays_live),
     ),
     Family(
         "strays",
-        "gauge",
         "Runs of ours that no job owns, of the last week.",
         one(lambda seen: seen.stats.strays),
     ),
     Family(
         "damaged_records",
-        "gauge",
         "Damaged records (jobs, lanes, batches) that are set aside: the account goes on with the"
         " others. At least 1 where a worker met one of late.",
         one(lambda seen: seen.stats.damaged_records),
     ),
     Family(
         "limit",
-        "gauge",
         "Limits in force, 0 = none: dispatches_per_second, burst_size, concurrent_runs,"
         " requests_per_second, webhooks_per_second, waiting_jobs, waiting_bytes.",
         pairs(lambda seen: seen.stats.limits),
@@ -113,7 +103,6 @@ GAUGES: tuple[Family, ...] = (
     ),
     Family(
         "limit_setting",
-        "gauge",
         "The same limits by where they are set: environment (of the worker that started last), or"
         " live (by a person; wins).",
         _settings,
@@ -121,27 +110,23 @@ GAUGES: tuple[Family, ...] = (
     ),
     Family(
         "permits",
-        "gauge",
         "Calls that may go now, of the limiters that are on: dispatch, request.",
         pairs(lambda seen: {name: float(n) for name, n in seen.stats.permits.items()}),
         ("limiter",),
     ),
     Family(
         "pace",
-        "gauge",
         "Submissions per second that may go now, 0 = no limit: dispatches_per_second, or 70 % of"
         " requests_per_second where that is less; still less while the server answers 429.",
         one(_pace),
     ),
     Family(
         "slowed_down",
-        "gauge",
         "1 while submissions go slower than the limits let them, since the server answered 429.",
         one(lambda seen: float(seen.stats.pace is not None)),
     ),
     Family(
         "held",
-        "gauge",
         "1 while nothing is submitted, by what holds it: paused (by an operator, beside any of"
         " the others), person (an operator has to check and resume),"
         " account (key, balance or URL), breaker (many failures or refusals in a row), rate (the"
@@ -152,13 +137,11 @@ GAUGES: tuple[Family, ...] = (
     ),
     Family(
         "worker_processes",
-        "gauge",
         "Worker processes whose lease holds.",
         one(lambda seen: seen.stats.processes),
     ),
     Family(
         "worker_heartbeat_age_seconds",
-        "gauge",
         "Since the last heartbeat, of the process whose is oldest and of the one whose is newest;"
         " one comes every 5 s. Nothing where no lease holds.",
         pairs(lambda seen: seen.figures.heartbeats),
@@ -166,21 +149,18 @@ GAUGES: tuple[Family, ...] = (
     ),
     Family(
         "last_tick_age_seconds",
-        "gauge",
         "Since a worker last searched for work, which one does twice a second. Nothing where none"
         " ever did.",
         one(lambda seen: seen.figures.ticked),
     ),
     Family(
         "webhooks",
-        "gauge",
         "Webhooks of jobs on record: pending, delivered, gave_up or unknown.",
         pairs(lambda seen: {d.value: float(n) for d, n in seen.stats.deliveries.items()}),
         ("state",),
     ),
     Family(
         "batches",
-        "gauge",
         f"The 200 newest batches by status: {', '.join(STATUSES)}. Held is what is paused,"
         " waits for its canary, was aborted or is being canceled.",
         pairs(lambda seen: seen.figures.batches),
@@ -188,21 +168,18 @@ GAUGES: tuple[Family, ...] = (
     ),
     Family(
         "batch_jobs",
-        "gauge",
         "Jobs of those of the 200 newest batches that are not finished: open or ended.",
         pairs(lambda seen: seen.figures.batch_jobs),
         ("state",),
     ),
     Family(
         "inbox_lines",
-        "gauge",
         "Lines of the inbox: waiting, taken by a worker, or refused.",
         pairs(lambda seen: seen.figures.inbox),
         ("state",),
     ),
     Family(
         "clock_correction_seconds",
-        "gauge",
         "What the queue's clock makes up for, since that of Redis' host was set.",
         one(lambda seen: seen.stats.clock_lost),
     ),

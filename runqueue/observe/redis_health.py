@@ -8,14 +8,12 @@ class RedisHealth(NamedTuple):
     """One reading of `INFO`.
 
     Args:
-        gauges: statistics as they are now, by what a metric calls them.
-        counts: statistics that only rise, until Redis is restarted.
+        values: statistics, by what a metric calls them.
         policy: what Redis does when it is full.
         version, role: of the server.
     """
 
-    gauges: dict[str, float]
-    counts: dict[str, float]
+    values: dict[str, float]
     policy: str
     version: str
     role: str
@@ -26,26 +24,16 @@ def read_health(info: Mapping[str, Any]) -> RedisHealth:
 
     What an older or a managed server does not say is left out.
     """
-    gauges = {
-        metric: float(info[name]) for metric, (name, _) in GAUGES.items() if _is_number(info, name)
-    }
-    for metric, (name, _) in STATES.items():
-        if name in info:
-            gauges[metric] = float(info[name] == "ok")
-    counts = {
-        metric: float(info[name]) for metric, (name, _) in COUNTS.items() if _is_number(info, name)
+    numbers = {metric: info.get(name) for metric, (name, _) in {**GAUGES, **COUNTS}.items()}
+    states = {
+        metric: float(info[name] == "ok") for metric, (name, _) in STATES.items() if name in info
     }
     return RedisHealth(
-        gauges,
-        counts,
+        {m: float(n) for m, n in numbers.items() if isinstance(n, int | float)} | states,
         str(info.get("maxmemory_policy", "unknown")),
         str(info.get("valkey_version") or info.get("redis_version", "unknown")),
         str(info.get("role", "unknown")),
     )
-
-
-def _is_number(info: Mapping[str, Any], name: str) -> bool:
-    return isinstance(info.get(name), int | float)
 
 
 #: By the metric: the field of INFO, and what it is.
@@ -69,6 +57,7 @@ STATES = {
     ),
     "rdb_last_save_ok": ("rdb_last_bgsave_status", "Whether the last snapshot succeeded."),
 }
+#: Likewise, of what only rises until Redis is restarted.
 COUNTS = {
     "evicted_keys": ("evicted_keys", "Keys that Redis dropped for lack of memory."),
     "commands": ("total_commands_processed", "Commands that Redis has run."),

@@ -6,35 +6,20 @@ afterwards: one call for the hundreds that ended together.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from redis.exceptions import RedisError
 
 from runqueue import tracing
+from runqueue.records.claim_items import Finished, RunAccepted, RunAgain
+from runqueue.records.delivery import Reported
 from runqueue.records.job import Job
 from runqueue.store import job_calls
 from runqueue.store.scripts import ScriptCall
 from runqueue.tracing import Origin
 
-
-class TracedRun(Protocol):
-    """A run of a job's attempt."""
-
-    @property
-    def job_id(self) -> str:
-        """The job."""
-
-    @property
-    def attempt(self) -> int:
-        """The number of the attempt."""
-
-    @property
-    def run_id(self) -> str:
-        """The run."""
-
-    @property
-    def run_status(self) -> str:
-        """The run's status."""
+#: A run of a job's attempt, as what ends or finds it records it.
+TracedRun = Finished | Reported | RunAccepted | RunAgain
 
 
 class TracedRuns:

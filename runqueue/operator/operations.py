@@ -1,4 +1,4 @@
-"""The operator's actions on jobs: settle unconfirmed, replay or discard dead ones, cancel orphans.
+"""The operator's actions: settle unconfirmed jobs, replay dead ones, cancel, deliver again.
 
 Everything works by filter as well as by id, and a filter is counted before anything is done.
 """
@@ -6,23 +6,28 @@ Everything works by filter as well as by id, and a filter is counted before anyt
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import chain
 
 from runqueue.errors import BatchNotFound
 from runqueue.ids import is_id
-from runqueue.operator.deliveries import Deliveries
-from runqueue.operator.selection import PAGE, Settled, named
+from runqueue.operator.selection import PAGE, JobSelector, Settled, named
 from runqueue.producer.listing import Filter
+from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState, Stray
-from runqueue.store import job_calls, operator_calls
+from runqueue.request.requests import WEB_URL_WORDS, is_web_url
+from runqueue.store import delivery_calls, job_calls, operator_calls
 from runqueue.store.accounts import account_of
 from runqueue.store.operator_calls import CancelCounts, Seen
 from runqueue.store.scripts import ScriptCall
 
 __all__ = ["PAGE", "Filter", "Operations", "Settled"]
 
+#: Webhooks that are found by their state; the others have no index.
+FOUND = (DeliveryState.PENDING, DeliveryState.GAVE_UP, DeliveryState.UNKNOWN)
 
-class Operations(Deliveries):
+
+class Operations(JobSelector):
     """The operator's actions on the queue.
 
     Args:
@@ -36,16 +41,7 @@ class Operations(Deliveries):
         *,
         account: str | None = None,
     ) -> Iterator[Job]:
-        """Go through the jobs of a state, in constant memory; in which order, `pages` says.
-
-        Args:
-            state: which.
-            wanted: which of them; None = all.
-            account: of one account; None = of every one.
-
-        Raises:
-            UnknownAccount: no worker ever served this account.
-        """
+        """Go through the jobs of a state; arguments and errors as for `pages`."""
         which = (wanted or Filter())._replace(state=state)
         return chain.from_iterable(self.pages(which, account=account))
 
@@ -149,3 +145,64 @@ class Operations(Deliveries):
                 part = operator_calls.cancel_strays(account, run_ids[start : start + PAGE])
                 done += self.queue.send(part).count(1)
         return done
+
+    def find_deliveries(
+        self,
+        state: DeliveryState,
+        wanted: Filter | None = None,
+        *,
+        account: str | None = None,
+        since: datetime | None = None,
+    ) -> Iterator[Job]:
+        """Go through the jobs whose webhook is in a state, in constant memory.
+
+        Given up and unknown ones come in the order in which that was decided, pending ones as they
+        are due; of these, one that is tried meanwhile may come twice.
+
+        Args:
+            state: pending, gave_up or unknown; the others have no index.
+            wanted, account: as `find` takes them.
+            since: only those whose run ended then or later.
+
+        Raises:
+            ValueError: a state without an index, or a time without a zone.
+        """
+        if state not in FOUND:
+            raise ValueError(f"state: expected one of {', '.join(FOUND)}, got {state}")
+        if since is not None and since.utcoffset() is None:
+            raise ValueError(f"since: expected a time with its zone, got {since.isoformat()}")
+        which = (wanted or Filter())._replace(webhook=state, since=since)
+        return chain.from_iterable(self.pages(which, account=account))
+
+    def deliver_again(self, job_ids: Iterable[str], url: str = "") -> dict[str, Settled]:
+        """Have webhooks sent again, whatever came of them; returns what came of each job.
+
+        Args:
+            job_ids: the jobs.
+            url: where to, from now on; '' = where they were to go. With it jobs without a
+                receiver have a webhook, too.
+
+        Raises:
+            ValueError: the url is none; nothing was done.
+        """
+        if url:
+            check_url(url)
+        codes = self._each(
+            job_ids, lambda account, some: delivery_calls.deliver_again(account, some, url)
+        )
+        return named(codes, {0: Settled.NO_ENDED_RUN if url else Settled.NO_WEBHOOK})
+
+    def confirm_delivery(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Say that the results of jobs have arrived, however; returns what came of each job."""
+        codes = self._each(job_ids, delivery_calls.confirm_delivery)
+        return named(codes, {0: Settled.NO_WEBHOOK})
+
+
+def check_url(url: str) -> None:
+    """Make sure that a webhook can be sent to a URL; it is not shown, as it may hold a password.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not is_web_url(url):
+        raise ValueError(f"url: expected {WEB_URL_WORDS}")

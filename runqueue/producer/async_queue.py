@@ -4,10 +4,10 @@
 import math
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import partial
 from itertools import chain, islice
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, Unpack, cast
 
 from runqueue import ids
 from runqueue.connection.client import async_client, check_policy, find_url, speaking_of
@@ -32,11 +32,12 @@ from runqueue.records.batch import (
     in_shares,
 )
 from runqueue.records.job import Enqueued, Job, JobState
-from runqueue.request.job_spec import JobSpec, Priority
+from runqueue.records.limits import AccountLimits
+from runqueue.request.job_options import EnqueueOptions
+from runqueue.request.job_spec import JobSpec
 from runqueue.request.private_targets import log_warnings, private_callback
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import AnyRunRequest
-from runqueue.request.retry_policy import Retry
 from runqueue.store import (
     audit,
     groups,
@@ -49,8 +50,8 @@ from runqueue.store.audit import AuditNote
 from runqueue.store.damage import damage_behind, read_reports, report_keys
 from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.keys import ACCOUNTS
-from runqueue.store.limits import AccountLimits
 from runqueue.store.live_processes import GroupLine, Process
+from runqueue.store.replies import OfItems
 from runqueue.store.scripts import TAKES_IN, ScriptCall, T, run_async
 from runqueue.tracing import enqueuing
 
@@ -86,12 +87,7 @@ class AsyncRunQueue:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -100,38 +96,13 @@ class AsyncRunQueue:
         await self._client.aclose()
 
     async def enqueue(
-        self,
-        request: AnyRunRequest,
-        *,
-        priority: Priority | str | int = Priority.NORMAL,
-        group: str = "default",
-        run_at: datetime | str | float | None = None,
-        delay: timedelta | float | None = None,
-        deadline: datetime | timedelta | str | float | None = None,
-        idempotency_key: str | None = None,
-        account: str = "default",
-        namespace: str = "",
-        on_unconfirmed: str | None = None,
-        retry: Retry | Mapping[str, Any] | None = None,
-        max_run_seconds: timedelta | float | None = None,
+        self, request: AnyRunRequest, **options: Unpack[EnqueueOptions]
     ) -> AwaitableJob:
         """Enqueue one run request.
 
         Args:
             request: what Skyvern is to do.
-            priority: urgent, high, normal or low (0 to 3); strict.
-            group: whose share of the account it takes; groups take turns.
-            run_at: not before this time (ISO 8601 with zone, aware datetime, or seconds from now).
-            delay: seconds from now; instead of `run_at`.
-            deadline: the job fails if it has not ended by then.
-            idempotency_key: the same key with the same request is the same job.
-            account: the Skyvern account.
-            namespace: where the key is unique.
-            on_unconfirmed: what becomes of the job when the submission's answer was lost and no run
-                of it is found: auto, park or resubmit (see `JobSpec`).
-            retry: when its run is tried again after a bad end; None = never.
-            max_run_seconds: the longest that its run may take; None = the body's
-                `max_elapsed_time_minutes` plus a margin, or else the account's limit.
+            options: when, for whom and how urgently it is to run; see `EnqueueOptions`.
 
         Returns:
             The answer, whose `wait` returns the job once it has ended.
@@ -142,21 +113,7 @@ class AsyncRunQueue:
             UnknownAccount: no worker ever served this account.
             QueueFull: Redis is out of memory; nothing was stored.
         """
-        spec = JobSpec.of(
-            request,
-            priority=priority,
-            group=group,
-            run_at=run_at,
-            delay=delay,
-            deadline=deadline,
-            idempotency_key=idempotency_key,
-            account=account,
-            namespace=namespace,
-            on_unconfirmed=on_unconfirmed,
-            retry=retry,
-            checks=self._checks,
-            max_run_seconds=max_run_seconds,
-        )
+        spec = JobSpec.of(request, checks=self._checks, **options)
         (answer,) = await self.enqueue_many([spec])
         return AwaitableJob.of(accepted(answer), self)
 
@@ -241,22 +198,21 @@ class AsyncRunQueue:
 
     async def get_many(self, job_ids: Sequence[str], *, result: bool = True) -> list[Job | None]:
         """Read jobs, with or without their results; None where there is no such job."""
-        found: list[Job | None] = [None] * len(job_ids)
-        for account, positions in pages(job_ids, await self._owners(job_ids), job_calls.CHUNK):
-            some = [job_ids[position] for position in positions]
-            part = await self.send(job_calls.get_jobs(account, some, result=result))
-            for position, job in zip(positions, part, strict=True):
-                found[position] = job
-        return found
+        return await self._paged(job_ids, partial(job_calls.get_jobs, result=result), None)
 
     async def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
         """Read the states of jobs, and for how many seconds each is unconfirmed."""
-        found: list[tuple[JobState | None, float]] = [(None, 0.0)] * len(job_ids)
+        return await self._paged(job_ids, job_calls.job_states, (None, 0.0))
+
+    async def _paged(
+        self, job_ids: Sequence[str], call: OfItems[str, list[T]], unknown: T
+    ) -> list[T]:
+        """Read something of jobs, in calls of bounded size; `unknown` is of ids of no account."""
+        found = [unknown] * len(job_ids)
         for account, positions in pages(job_ids, await self._owners(job_ids), job_calls.CHUNK):
-            some = [job_ids[position] for position in positions]
-            part = await self.send(job_calls.job_states(account, some))
-            for position, state in zip(positions, part, strict=True):
-                found[position] = state
+            part = await self.send(call(account, [job_ids[position] for position in positions]))
+            for position, one in zip(positions, part, strict=True):
+                found[position] = one
         return found
 
     async def wait(self, job_id: str, timeout: float | None = None) -> Job:
@@ -448,9 +404,8 @@ class AsyncRunQueue:
             UnknownAccount: no worker ever served this account.
             InvalidRequest: a limit out of its range.
         """
-        await self._know({account})
         call = job_calls.list_batches(account, cursor, limit, sound_only=sound_only)
-        return await self.send(call)
+        return await self._of(account, call)
 
     async def cancel_batch(self, batch: str) -> int:
         """Cancel every job of a batch, whatever its size, in one step; returns how many it has.
@@ -581,10 +536,9 @@ class AsyncRunQueue:
             UnknownAccount: no worker ever served this account.
             InvalidRequest: a state, a reason, a name, a cursor or a limit that is none.
         """
-        await self._know({account})
         wanted = listing.wanted(state, group, batch, custom_id, namespace, reason=reason)
         flow = listing.list_jobs(account, wanted, cursor, limit, sound_only=sound_only)
-        return await self._drive(flow)
+        return await self._of(account, flow)
 
     async def set_group(
         self,
@@ -608,8 +562,7 @@ class AsyncRunQueue:
             InvalidGroup: the name or the cap is none.
         """
         call = groups.set_group(account, name, max_concurrent, paused)
-        await self._know({account})
-        return await self.send(call)
+        return await self._of(account, call)
 
     async def groups(self, account: str = "default") -> list[Group]:
         """Read the groups that have settings or ready jobs, 1,000 at most.
@@ -617,8 +570,7 @@ class AsyncRunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        await self._know({account})
-        return await self._drive(flows.list_groups(account))
+        return await self._of(account, flows.list_groups(account))
 
     async def pause(self, account: str = "default", reason: str = "") -> bool:
         """Submit nothing more of an account until it is resumed; runs under way go on.
@@ -633,8 +585,7 @@ class AsyncRunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        await self._know({account})
-        return await self.send(pausing.pause(account, reason))
+        return await self._of(account, pausing.pause(account, reason))
 
     async def resume(self, account: str = "default") -> str:
         """End a person's pause of an account; where there is none, its hold.
@@ -647,8 +598,7 @@ class AsyncRunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        await self._know({account})
-        return await self._drive(pausing.resume(account))
+        return await self._of(account, pausing.resume(account))
 
     async def set_limits(
         self, values: Mapping[str, float | None], account: str = "default"
@@ -665,8 +615,7 @@ class AsyncRunQueue:
             InvalidLimits: a name or a value is none; nothing was changed.
         """
         call = limits.set_limits(account, values)
-        await self._know({account})
-        return await self.send(call)
+        return await self._of(account, call)
 
     async def note(
         self, who: str, what: str, target: str = "", detail: str = "", *, account: str = "default"
@@ -687,8 +636,7 @@ class AsyncRunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        await self._know({account})
-        return await self.send(audit.notes(account, before, limit))
+        return await self._of(account, audit.notes(account, before, limit))
 
     async def workers(self, account: str = "default") -> list[Process]:
         """Read the worker processes of an account, 200 at most, the one last heard of first.
@@ -696,8 +644,7 @@ class AsyncRunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        await self._know({account})
-        return await self.send(live_processes.processes(account))
+        return await self._of(account, live_processes.processes(account))
 
     async def longest_lines(
         self, account: str = "default", count: int = 20, *, groups: int = live_processes.ALL_GROUPS
@@ -712,8 +659,7 @@ class AsyncRunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        await self._know({account})
-        return await self.send(live_processes.longest_lines(account, count, groups))
+        return await self._of(account, live_processes.longest_lines(account, count, groups))
 
     async def send(self, call: ScriptCall[T]) -> T:
         """Run one script."""
@@ -724,6 +670,11 @@ class AsyncRunQueue:
 
     async def _drive(self, flow: Flow[T]) -> T:
         return await drive_async(flow, self.send)
+
+    async def _of(self, account: str, work: ScriptCall[T] | Flow[T]) -> T:
+        """Do something with an account that has to be known."""
+        await self._know({account})
+        return await (self.send(work) if isinstance(work, ScriptCall) else self._drive(work))
 
     async def _know(self, accounts: set[str]) -> None:
         if self._accounts.missing(accounts):

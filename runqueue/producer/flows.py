@@ -142,11 +142,7 @@ def retry_failed(
     Args:
         account, batch: whose it is, and its id.
         report: called after each page with what is done again by then.
-        reason: only jobs whose reason contains this text.
-        canceled: canceled jobs, too.
-
-    Raises:
-        InvalidRequest: an empty reason.
+        reason, canceled: as `RunQueue.retry_failed` takes them, which has the errors, too.
     """
     check_words(reason)
     yield from _living(account, batch)

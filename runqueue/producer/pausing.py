@@ -18,24 +18,12 @@ MOST = 200
 
 
 def pause(account: str, reason: str = "") -> ScriptCall[bool]:
-    """Submit nothing more of an account until it is resumed; runs under way go on.
-
-    Args:
-        account: which.
-        reason: shown wherever the account is.
-
-    Returns:
-        Whether it was not paused before.
-    """
+    """Submit nothing more of an account; see `RunQueue.pause`."""
     return ScriptCall(load("pause"), account, ["pause", reason[:MOST]], bool)
 
 
 def resume(account: str) -> Flow[str]:
-    """End what keeps an account from submitting, as its statistics show it.
-
-    Returns:
-        The reason of the pause or hold that was ended; '' = there was none.
-    """
+    """End what keeps an account from submitting, as its statistics show it; see `RunQueue`."""
     found: AccountStats = yield job_calls.stats(account)
     if not found.paused:
         ended: str = yield job_calls.resume(account)

@@ -4,10 +4,10 @@
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import partial
 from itertools import chain, islice
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, Unpack, cast
 
 from runqueue import ids
 from runqueue.connection.client import check_policy, find_url, speaking_of, sync_client
@@ -32,11 +32,12 @@ from runqueue.records.batch import (
     in_shares,
 )
 from runqueue.records.job import Enqueued, Job, JobState
-from runqueue.request.job_spec import JobSpec, Priority
+from runqueue.records.limits import AccountLimits
+from runqueue.request.job_options import EnqueueOptions
+from runqueue.request.job_spec import JobSpec
 from runqueue.request.private_targets import log_warnings, private_callback
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import AnyRunRequest
-from runqueue.request.retry_policy import Retry
 from runqueue.store import (
     audit,
     groups,
@@ -49,8 +50,8 @@ from runqueue.store.audit import AuditNote
 from runqueue.store.damage import damage_behind, read_reports, report_keys
 from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.keys import ACCOUNTS
-from runqueue.store.limits import AccountLimits
 from runqueue.store.live_processes import GroupLine, Process
+from runqueue.store.replies import OfItems
 from runqueue.store.scripts import TAKES_IN, ScriptCall, T, run
 from runqueue.tracing import enqueuing
 
@@ -86,12 +87,7 @@ class RunQueue:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -99,39 +95,12 @@ class RunQueue:
         self._ends.close()
         self._client.close()
 
-    def enqueue(
-        self,
-        request: AnyRunRequest,
-        *,
-        priority: Priority | str | int = Priority.NORMAL,
-        group: str = "default",
-        run_at: datetime | str | float | None = None,
-        delay: timedelta | float | None = None,
-        deadline: datetime | timedelta | str | float | None = None,
-        idempotency_key: str | None = None,
-        account: str = "default",
-        namespace: str = "",
-        on_unconfirmed: str | None = None,
-        retry: Retry | Mapping[str, Any] | None = None,
-        max_run_seconds: timedelta | float | None = None,
-    ) -> QueuedJob:
+    def enqueue(self, request: AnyRunRequest, **options: Unpack[EnqueueOptions]) -> QueuedJob:
         """Enqueue one run request.
 
         Args:
             request: what Skyvern is to do.
-            priority: urgent, high, normal or low (0 to 3); strict.
-            group: whose share of the account it takes; groups take turns.
-            run_at: not before this time (ISO 8601 with zone, aware datetime, or seconds from now).
-            delay: seconds from now; instead of `run_at`.
-            deadline: the job fails if it has not ended by then.
-            idempotency_key: the same key with the same request is the same job.
-            account: the Skyvern account.
-            namespace: where the key is unique.
-            on_unconfirmed: what becomes of the job when the submission's answer was lost and no run
-                of it is found: auto, park or resubmit (see `JobSpec`).
-            retry: when its run is tried again after a bad end; None = never.
-            max_run_seconds: the longest that its run may take; None = the body's
-                `max_elapsed_time_minutes` plus a margin, or else the account's limit.
+            options: when, for whom and how urgently it is to run; see `EnqueueOptions`.
 
         Returns:
             The answer, whose `wait` returns the job once it has ended.
@@ -142,21 +111,7 @@ class RunQueue:
             UnknownAccount: no worker ever served this account.
             QueueFull: Redis is out of memory; nothing was stored.
         """
-        spec = JobSpec.of(
-            request,
-            priority=priority,
-            group=group,
-            run_at=run_at,
-            delay=delay,
-            deadline=deadline,
-            idempotency_key=idempotency_key,
-            account=account,
-            namespace=namespace,
-            on_unconfirmed=on_unconfirmed,
-            retry=retry,
-            checks=self._checks,
-            max_run_seconds=max_run_seconds,
-        )
+        spec = JobSpec.of(request, checks=self._checks, **options)
         (answer,) = self.enqueue_many([spec])
         return QueuedJob.of(accepted(answer), self)
 
@@ -239,22 +194,19 @@ class RunQueue:
 
     def get_many(self, job_ids: Sequence[str], *, result: bool = True) -> list[Job | None]:
         """Read jobs, with or without their results; None where there is no such job."""
-        found: list[Job | None] = [None] * len(job_ids)
-        for account, positions in pages(job_ids, self._owners(job_ids), job_calls.CHUNK):
-            some = [job_ids[position] for position in positions]
-            part = self.send(job_calls.get_jobs(account, some, result=result))
-            for position, job in zip(positions, part, strict=True):
-                found[position] = job
-        return found
+        return self._paged(job_ids, partial(job_calls.get_jobs, result=result), None)
 
     def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
         """Read the states of jobs, and for how many seconds each is unconfirmed."""
-        found: list[tuple[JobState | None, float]] = [(None, 0.0)] * len(job_ids)
+        return self._paged(job_ids, job_calls.job_states, (None, 0.0))
+
+    def _paged(self, job_ids: Sequence[str], call: OfItems[str, list[T]], unknown: T) -> list[T]:
+        """Read something of jobs, in calls of bounded size; `unknown` is of ids of no account."""
+        found = [unknown] * len(job_ids)
         for account, positions in pages(job_ids, self._owners(job_ids), job_calls.CHUNK):
-            some = [job_ids[position] for position in positions]
-            part = self.send(job_calls.job_states(account, some))
-            for position, state in zip(positions, part, strict=True):
-                found[position] = state
+            part = self.send(call(account, [job_ids[position] for position in positions]))
+            for position, one in zip(positions, part, strict=True):
+                found[position] = one
         return found
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
@@ -443,9 +395,8 @@ class RunQueue:
             UnknownAccount: no worker ever served this account.
             InvalidRequest: a limit out of its range.
         """
-        self._know({account})
         call = job_calls.list_batches(account, cursor, limit, sound_only=sound_only)
-        return self.send(call)
+        return self._of(account, call)
 
     def cancel_batch(self, batch: str) -> int:
         """Cancel every job of a batch, whatever its size, in one step; returns how many it has.
@@ -575,10 +526,9 @@ class RunQueue:
             UnknownAccount: no worker ever served this account.
             InvalidRequest: a state, a reason, a name, a cursor or a limit that is none.
         """
-        self._know({account})
         wanted = listing.wanted(state, group, batch, custom_id, namespace, reason=reason)
         flow = listing.list_jobs(account, wanted, cursor, limit, sound_only=sound_only)
-        return self._drive(flow)
+        return self._of(account, flow)
 
     def set_group(
         self,
@@ -602,8 +552,7 @@ class RunQueue:
             InvalidGroup: the name or the cap is none.
         """
         call = groups.set_group(account, name, max_concurrent, paused)
-        self._know({account})
-        return self.send(call)
+        return self._of(account, call)
 
     def groups(self, account: str = "default") -> list[Group]:
         """Read the groups that have settings or ready jobs, 1,000 at most.
@@ -611,8 +560,7 @@ class RunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        self._know({account})
-        return self._drive(flows.list_groups(account))
+        return self._of(account, flows.list_groups(account))
 
     def pause(self, account: str = "default", reason: str = "") -> bool:
         """Submit nothing more of an account until it is resumed; runs under way go on.
@@ -627,8 +575,7 @@ class RunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        self._know({account})
-        return self.send(pausing.pause(account, reason))
+        return self._of(account, pausing.pause(account, reason))
 
     def resume(self, account: str = "default") -> str:
         """End a person's pause of an account; where there is none, its hold.
@@ -641,8 +588,7 @@ class RunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        self._know({account})
-        return self._drive(pausing.resume(account))
+        return self._of(account, pausing.resume(account))
 
     def set_limits(
         self, values: Mapping[str, float | None], account: str = "default"
@@ -659,8 +605,7 @@ class RunQueue:
             InvalidLimits: a name or a value is none; nothing was changed.
         """
         call = limits.set_limits(account, values)
-        self._know({account})
-        return self.send(call)
+        return self._of(account, call)
 
     def note(
         self, who: str, what: str, target: str = "", detail: str = "", *, account: str = "default"
@@ -681,8 +626,7 @@ class RunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        self._know({account})
-        return self.send(audit.notes(account, before, limit))
+        return self._of(account, audit.notes(account, before, limit))
 
     def workers(self, account: str = "default") -> list[Process]:
         """Read the worker processes of an account, 200 at most, the one last heard of first.
@@ -690,8 +634,7 @@ class RunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        self._know({account})
-        return self.send(live_processes.processes(account))
+        return self._of(account, live_processes.processes(account))
 
     def longest_lines(
         self, account: str = "default", count: int = 20, *, groups: int = live_processes.ALL_GROUPS
@@ -706,8 +649,7 @@ class RunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        self._know({account})
-        return self.send(live_processes.longest_lines(account, count, groups))
+        return self._of(account, live_processes.longest_lines(account, count, groups))
 
     def send(self, call: ScriptCall[T]) -> T:
         """Run one script."""
@@ -718,6 +660,11 @@ class RunQueue:
 
     def _drive(self, flow: Flow[T]) -> T:
         return drive(flow, self.send)
+
+    def _of(self, account: str, work: ScriptCall[T] | Flow[T]) -> T:
+        """Do something with an account that has to be known."""
+        self._know({account})
+        return self.send(work) if isinstance(work, ScriptCall) else self._drive(work)
 
     def _know(self, accounts: set[str]) -> None:
         if self._accounts.missing(accounts):

@@ -1,23 +1,15 @@
 """An account's public view: its statistics, and how a script's reply gives them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
+from runqueue.records.as_json import json_object, json_value
 from runqueue.records.delivery import DeliveryState
-from runqueue.records.forecast import Capacity, read_capacity
+from runqueue.records.forecast import LONGEST_HOLD, Capacity, read_capacity
 from runqueue.records.job import JobState, fields_of, text
+from runqueue.records.limits import read_limits
 from runqueue.records.times import Times, take_times
 from runqueue.request.job_spec import Priority
-
-_LIMITS = (
-    "dispatches_per_second",
-    "burst_size",
-    "concurrent_runs",
-    "requests_per_second",
-    "webhooks_per_second",
-    "waiting_jobs",
-    "waiting_bytes",
-)
 
 #: What may hold an account's submissions.
 HOLDS = ("person", "account", "breaker", "rate", "redis", "server")
@@ -25,8 +17,8 @@ HOLDS = ("person", "account", "breaker", "rate", "redis", "server")
 _READS_VALID = 60.0
 #: Seconds that a pause is said to last: it waits for a person.
 _FOR_A_PERSON = 3650 * 86_400.0
-#: Seconds; what holds longer than that waits for a person.
-_A_YEAR = 365 * 86_400
+#: Fields that are no statistics, or shown otherwise.
+_UNSHOWN = frozenset({"account", "seeded", "times", "capacity"})
 
 
 class DamageReport(NamedTuple):
@@ -113,7 +105,7 @@ class AccountStats:
     @property
     def waits_for_a_person(self) -> bool:
         """Whether nothing is submitted until an operator resumes it."""
-        return self.hold_seconds > _A_YEAR
+        return self.hold_seconds > LONGEST_HOLD
 
     @property
     def damaged_records(self) -> int:
@@ -141,38 +133,14 @@ class AccountStats:
     def as_dict(self) -> dict[str, Any]:
         """Return the statistics as JSON values."""
         return {
-            "states": {state.value: n for state, n in self.states.items()},
+            **json_object(self, *(f.name for f in fields(self) if f.name not in _UNSHOWN)),
             "by_priority": {
-                state.value: {priority.name.lower(): n for priority, n in counts.items() if n}
+                state.value: json_value({p: n for p, n in counts.items() if n})
                 for state, counts in self.by_priority.items()
                 if any(counts.values())
             },
-            "live": self.live,
-            "limits": self.limits,
-            "overridden": self.overridden,
-            "deliveries": {state.value: n for state, n in self.deliveries.items()},
-            "totals": self.totals,
-            "oldest_ready_seconds": self.oldest_ready_seconds,
-            "processes": self.processes,
-            "strays": self.strays,
-            "strays_live": self.strays_live,
-            "pace": self.pace,
-            "full_pace": self.full_pace,
-            "clock_lost": self.clock_lost,
-            "permits": self.permits,
-            "hold_reason": self.hold_reason,
-            "hold_seconds": self.hold_seconds,
-            "hold_kind": self.hold_kind,
+            "in_line": json_value({p: n for p, n in self.in_line.items() if n}),
             "mean_run_seconds": self.capacity.mean_run_seconds,
-            "in_line": {priority.name.lower(): n for priority, n in self.in_line.items() if n},
-            "claimable": self.claimable,
-            "refused_lines": self.refused_lines,
-            "reads_failing_seconds": self.reads_failing_seconds,
-            "reads_why": self.reads_why,
-            "paused": self.paused,
-            "set_aside": self.set_aside,
-            "damaged_record": self.damaged_record,
-            "damage": self.damage,
         }
 
 
@@ -180,7 +148,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
     """Read an account's statistics as `stats.lua` gives them."""
     now, oldest = int(reply[0]), int(reply[4])
     counters = {name: int(value) for name, value in fields_of(reply[1]).items()}
-    limits, meta = fields_of(reply[2]), fields_of(reply[3])
+    limits, meta = read_limits(account, reply[2]), fields_of(reply[3])
     by_priority = {
         state: {p: counters.pop(f"{state.value}:{p.value}", 0) for p in Priority}
         for state in JobState
@@ -204,14 +172,9 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         states={state: sum(counts.values()) for state, counts in by_priority.items()},
         by_priority=by_priority,
         live=live,
-        limits={
-            name: float(limits.get(f"live:{name}", limits.get(f"env:{name}", 0)))
-            for name in _LIMITS
-        },
-        overridden={
-            name: float(limits[f"live:{name}"]) for name in _LIMITS if f"live:{name}" in limits
-        },
-        seeded={name: float(limits[f"env:{name}"]) for name in _LIMITS if f"env:{name}" in limits},
+        limits=limits.in_force,
+        overridden=limits.live,
+        seeded=limits.environment,
         deliveries=deliveries,
         totals=dict(sorted(counters.items())),
         oldest_ready_seconds=(now - oldest) / 1e6 if oldest else None,

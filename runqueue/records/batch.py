@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -20,6 +20,7 @@ from typing import Any, Final
 from runqueue.connection.urls import endpoint_of
 from runqueue.errors import FieldError, InvalidBatch
 from runqueue.ids import DEFAULT
+from runqueue.records.as_json import json_object
 from runqueue.records.forecast import Capacity, EndRate, seconds_left
 from runqueue.records.job import Job, JobState, fields_of, moment, text
 from runqueue.request.job_options import LONGEST_WAIT_S, seconds
@@ -301,34 +302,14 @@ class Batch:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the batch as JSON values."""
+        then = ("created_at", "sealed_at", "canceled_at", "finished_at", "expires_at")
+        outlook = ("seconds_left", "eta", "eta_note", "paused_group", "callback", "rules")
         return {
             "batch": self.id,
-            "name": self.name,
-            "account": self.account,
-            "status": self.status.value,
-            "sealed": self.sealed,
-            "held": self.held,
-            "held_reason": self.held_reason,
+            **json_object(self, "name", "account", "status", "sealed", "held", "held_reason"),
             "jobs": self.total,
-            "request_counts": self.request_counts,
-            "states": {state.value: n for state, n in self.states.items()},
-            "is_over": self.is_over,
-            "created_at": self.created_at.isoformat(),
-            "sealed_at": _iso(self.sealed_at),
-            "canceled_at": _iso(self.canceled_at),
-            "finished_at": _iso(self.finished_at),
-            "expires_at": _iso(self.expires_at),
-            "seconds_left": self.seconds_left,
-            "eta": _iso(self.eta),
-            "eta_note": self.eta_note,
-            "paused_group": self.paused_group,
-            "callback": asdict(self.callback) if self.callback else None,
-            "rules": {**asdict(self.rules), "callback_at": list(self.rules.callback_at)},
+            **json_object(self, "request_counts", "states", "is_over", *then, *outlook),
         }
-
-
-def _iso(at: datetime | None) -> str | None:
-    return at.isoformat() if at else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,11 +365,7 @@ class Retried:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        return {
-            "jobs": self.jobs,
-            "states": {state.value: n for state, n in self.states.items()},
-            "canceled_left": self.canceled_left,
-        }
+        return json_object(self, "jobs", "states", "canceled_left")
 
 
 # How a batch's record reads: what the scripts give, as a `Batch`.

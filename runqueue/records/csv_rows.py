@@ -10,13 +10,14 @@ from typing import Any
 
 import orjson
 
+from runqueue.records.job import RESULT_FIELDS
+
 #: What a table has of `Job.as_row`; the last ones a row has only where there is something.
 COLUMNS = (
     *("custom_id", "job_id", "state", "run_id", "run_status", "output", "failure_reason"),
     *("attempts", "runs", "kind", "priority", "group", "batch"),
     *("created_at", "started_at", "ended_at", "webhook"),
-    *("app_url", "recording_url", "screenshot_urls", "downloaded_files", "step_count"),
-    "result_omitted",
+    *RESULT_FIELDS,
 )
 #: What makes a spreadsheet take a cell for a formula; a plain number is none.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")

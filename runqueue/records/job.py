@@ -21,18 +21,24 @@ means that no run is known and a person is needed. A cancel whose end is not kno
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
 from runqueue.errors import FieldError
+from runqueue.records.as_json import json_object
 from runqueue.records.delivery import NO_WEBHOOK, WebhookDelivery
 from runqueue.request.job_spec import Priority
 
+#: What a line of a results file has of a run where there is something.
+RESULT_FIELDS: Final = (
+    *("app_url", "recording_url", "screenshot_urls", "downloaded_files", "step_count"),
+    "result_omitted",
+)
 #: Seconds that finished jobs and their idempotency keys are kept.
 KEEP_SECONDS = 7 * 86_400
 
@@ -136,32 +142,18 @@ class Candidate(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        return {
-            "run_id": self.run_id,
-            "status": self.status,
-            "created_at": self.created_at.isoformat() if self.created_at else None,
-            "equal": list(self.equal),
-            "different": list(self.different),
-        }
+        return json_object(self)
+
+
+_CANDIDATES = TypeAdapter(tuple[Candidate, ...])
 
 
 def read_candidates(raw: bytes | str | None) -> tuple[Candidate, ...]:
     """Read the candidates of a job's record, or of an answer; none of what is no such list."""
     try:
-        return tuple(map(_candidate, orjson.loads(raw or b"[]")))
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return _CANDIDATES.validate_json(raw) if raw else ()
+    except ValidationError:
         return ()
-
-
-def _candidate(one: Mapping[str, Any]) -> Candidate:
-    made = one.get("created_at")
-    return Candidate(
-        one["run_id"],
-        one["status"],
-        datetime.fromisoformat(made) if made else None,
-        tuple(one["equal"]),
-        tuple(one["different"]),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,17 +245,7 @@ class Job:
             "ended_at": self.ended_at.isoformat() if self.ended_at else None,
             "webhook": self.webhook.state.value,
         }
-        for name in (
-            "app_url",
-            "recording_url",
-            "screenshot_urls",
-            "downloaded_files",
-            "step_count",
-            "result_omitted",
-        ):
-            if result.get(name) is not None:
-                row[name] = result[name]
-        return row
+        return row | {name: result[name] for name in RESULT_FIELDS if result.get(name) is not None}
 
 
 def moment(microseconds: bytes | str | float | None) -> datetime | None:

@@ -14,10 +14,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
 from itertools import islice
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import orjson
 
@@ -61,11 +60,11 @@ from runqueue.remote.models import (
 )
 from runqueue.remote.results import result_rows
 from runqueue.remote.upload import LineConflict, Uploaded, callback_header, upload
-from runqueue.request.job_spec import JobSpec, Priority
+from runqueue.request.job_options import EnqueueOptions
+from runqueue.request.job_spec import JobSpec
 from runqueue.request.private_targets import FieldWarning, log_warnings
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import AnyRunRequest
-from runqueue.request.retry_policy import Retry
 from runqueue.store import groups
 from runqueue.store.groups import KEEP, Group, Keep
 
@@ -124,41 +123,12 @@ class RemoteQueue:
         """Close the connections."""
         self._link.close()
 
-    def enqueue(
-        self,
-        request: AnyRunRequest,
-        *,
-        priority: Priority | str | int = Priority.NORMAL,
-        group: str = "default",
-        run_at: datetime | str | float | None = None,
-        delay: timedelta | float | None = None,
-        deadline: datetime | timedelta | str | float | None = None,
-        idempotency_key: str | None = None,
-        account: str = "default",
-        namespace: str = "",
-        on_unconfirmed: str | None = None,
-        retry: Retry | Mapping[str, Any] | None = None,
-        max_run_seconds: timedelta | float | None = None,
-    ) -> QueuedJob:
+    def enqueue(self, request: AnyRunRequest, **options: Unpack[EnqueueOptions]) -> QueuedJob:
         """Enqueue one run request; arguments and errors as for `RunQueue.enqueue`.
 
         Without a key a job whose answer is lost is not sent a second time: it may be there.
         """
-        spec = JobSpec.of(
-            request,
-            priority=priority,
-            group=group,
-            run_at=run_at,
-            delay=delay,
-            deadline=deadline,
-            idempotency_key=idempotency_key,
-            account=account,
-            namespace=namespace,
-            on_unconfirmed=on_unconfirmed,
-            retry=retry,
-            checks=self._checks,
-            max_run_seconds=max_run_seconds,
-        )
+        spec = JobSpec.of(request, checks=self._checks, **options)
         key = spec.custom_id or ""
         used = IdempotencyConflict(key, ids.job_id_for(spec.account, spec.namespace, key))
         answer = self._link.ask(

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypedDict, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from runqueue.errors import FieldError
+from runqueue.ids import NAME_WORDS, is_name
 from runqueue.request.retry_policy import RUN_STATUSES, Retry
 from runqueue.request.run_limits import MAX_RUN_SECONDS
 from runqueue.request.validation_errors import MOST_GUESSED, clean, did_you_mean, got
@@ -79,20 +80,6 @@ def moment(value: object) -> When | None:
 MAX_CUSTOM_ID: Final = 256
 #: Fields of a line that requests nothing out of the ordinary.
 PLAIN_FIELDS = frozenset({"custom_id", "kind", "body"})
-#: All fields of a line.
-FIELDS = PLAIN_FIELDS | {
-    "priority",
-    "group",
-    "run_at",
-    "delay",
-    "deadline",
-    "account",
-    "namespace",
-    "on_unconfirmed",
-    "retry",
-    "traceparent",
-    "max_run_seconds",
-}
 _TIMES = frozenset({"run_at", "delay", "deadline"})
 _NOT_YET = frozenset({"redeliver"})
 #: What becomes of a job whose submission's answer was lost, once no run of it is found.
@@ -108,12 +95,48 @@ class Priority(IntEnum):
     LOW = 3
 
 
+class EnqueueOptions(TypedDict, total=False):
+    """What a producer may say of a job beside its run request.
+
+    Args:
+        priority: urgent, high, normal or low (0 to 3); strict. Normal if it is not given.
+        group: whose share of the account it takes; groups take turns.
+        run_at: not before this time: ISO 8601 with zone, an aware datetime, or seconds from now.
+        delay: seconds from now; instead of `run_at`.
+        deadline: not submitted after, and canceled if it still runs; given as `run_at` is.
+        idempotency_key: the same key with the same request is the same job.
+        account: the Skyvern account.
+        namespace: where the key is unique; keeps those of several producers apart.
+        on_unconfirmed: what becomes of the job when the submission's answer was lost and no run of
+            it is found: auto (submitted again once that is sure), park (stays, for people) or
+            resubmit (submitted again after the grace, sure or not).
+        retry: when its run is tried again after a bad end; None = never.
+        max_run_seconds: the longest that its run may take, from the start of the run's current
+            attempt; None = Skyvern's own limit (`max_elapsed_time_minutes` of the body) plus a
+            margin, or else the account's.
+    """
+
+    priority: Priority | str | int
+    group: str
+    run_at: datetime | timedelta | str | float | None
+    delay: timedelta | float | None
+    deadline: datetime | timedelta | str | float | None
+    idempotency_key: str | None
+    account: str
+    namespace: str
+    on_unconfirmed: str | None
+    retry: Retry | Mapping[str, Any] | None
+    max_run_seconds: timedelta | float | None
+
+
+#: All fields of a line.
+FIELDS = (PLAIN_FIELDS | {"traceparent"} | EnqueueOptions.__annotations__.keys()) - {
+    "idempotency_key"
+}
 _PRIORITIES = {p.name.lower(): p for p in Priority}
 _PRIORITY_WORDS = "urgent, high, normal, low or a whole number from 0 (urgent) to 3 (low)"
 _POLICY_WORDS = "auto, park or resubmit"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _RUN_SECONDS_WORDS = f"seconds (a number above 0, {MAX_RUN_SECONDS} at most)"
-_NAME_WORDS = "1 to 32 of a-z, 0-9, _ and -, the first a letter or digit"
 _TRACE_WORDS = "a traceparent of W3C Trace Context (00-<32 hex>-<16 hex>-<2 hex>)"
 #: Control characters, and what is like them: breaks of lines, and signs that turn the direction of
 #: text, so that another one is read than is there; but no marks of direction, which scripts need.
@@ -153,11 +176,11 @@ def read_options(line: Line, errors: Errors) -> Options:
     start, deadline = (None, None) if _TIMES.isdisjoint(line) else _read_times(line, errors)
     return (
         Priority.NORMAL if priority is None else priority,
-        _read(line, "group", _name, _NAME_WORDS, errors) or "default",
+        _read(line, "group", _name, NAME_WORDS, errors) or "default",
         start,
         deadline,
-        _read(line, "account", _name, _NAME_WORDS, errors) or "default",
-        _read(line, "namespace", _name_or_empty, f"{_NAME_WORDS}, or nothing", errors) or "",
+        _read(line, "account", _name, NAME_WORDS, errors) or "default",
+        _read(line, "namespace", _name_or_empty, f"{NAME_WORDS}, or nothing", errors) or "",
         _read(line, "on_unconfirmed", _policy, _POLICY_WORDS, errors) or "",
         None if line.get("retry") is None else read_retry(line["retry"], _codes(line), errors),
         read_traceparent(_read(line, "traceparent", _traceparent, _TRACE_WORDS, errors)),
@@ -240,7 +263,7 @@ def _traceparent(value: object) -> str | None:
 
 
 def _name(value: object) -> str | None:
-    return _plain(value) if isinstance(value, str) and _NAME.fullmatch(value) else None
+    return _plain(value) if isinstance(value, str) and is_name(value) else None
 
 
 def _name_or_empty(value: object) -> str | None:
@@ -310,14 +333,23 @@ MAX_BACKOFF: Final = 365 * 86_400
 MAX_CODES, MAX_CODE, MAX_DOUBLINGS = 100, 256, 64
 #: Error codes of a request that a name is compared with: each takes 20 microseconds.
 _CODES_GUESSED: Final = 100
-_HALF = re.compile(r"[\ud800-\udfff]")  # half of a surrogate pair, which JSON cannot carry
 _STATUS_WORDS = ", ".join(RUN_STATUSES)
-_WORDS = {
-    "max_attempts": f"a whole number from 1 to {MAX_ATTEMPTS}",
-    "retry_on": f"a list of {_STATUS_WORDS} and error codes, not empty",
-    "min_backoff": f"seconds from 0 to {MAX_BACKOFF}",
-    "max_backoff": f"seconds from 0 to {MAX_BACKOFF}",
-    "max_doublings": f"a whole number from 0 to {MAX_DOUBLINGS}",
+
+
+def _number(kind: type, least: int, most: int, words: str) -> tuple[TypeAdapter[Any], str]:
+    bounded: Any = Annotated[kind, Field(strict=True, ge=least, le=most)]
+    return TypeAdapter(bounded), f"{words} from {least} to {most}"
+
+
+_Code = Annotated[str, Field(strict=True, min_length=1, max_length=MAX_CODE)]
+_Codes = Annotated[list[_Code], Field(min_length=1, max_length=MAX_CODES)]
+#: What each field of a policy may be, and the same in words.
+RETRY_FIELDS: Final[Mapping[str, tuple[TypeAdapter[Any], str]]] = {
+    "max_attempts": _number(int, 1, MAX_ATTEMPTS, "a whole number"),
+    "retry_on": (TypeAdapter(_Codes), f"a list of {_STATUS_WORDS} and error codes, not empty"),
+    "min_backoff": _number(float, 0, MAX_BACKOFF, "seconds"),
+    "max_backoff": _number(float, 0, MAX_BACKOFF, "seconds"),
+    "max_doublings": _number(int, 0, MAX_DOUBLINGS, "a whole number"),
 }
 
 
@@ -332,7 +364,7 @@ def read_retry(
         errors: takes the faults.
     """
     if isinstance(value, Retry):
-        value = {name: getattr(value, name) for name in _WORDS}
+        value = {name: getattr(value, name) for name in RETRY_FIELDS}
     if not isinstance(value, Mapping):
         errors.append(
             FieldError("retry", f"expected an object such as {_EXAMPLE}, got {got(value)}")
@@ -341,19 +373,19 @@ def read_retry(
     fields: dict[str, Any] = {}
     # One of more entries than there are fields has some at fault among these.
     for name, given in islice(value.items(), MOST_GUESSED + 1):
-        if name not in _WORDS:
-            hint = did_you_mean(str(name), _WORDS)
+        if name not in RETRY_FIELDS:
+            hint = did_you_mean(str(name), RETRY_FIELDS)
             errors.append(FieldError(f"retry.{clean(name)}", f"unknown field{hint}"))
         elif given is not None:
-            read = _READ[name](given)
-            if read is None:
-                said = f"expected {_WORDS[name]}, got {got(given)}"
-                errors.append(FieldError(f"retry.{name}", said))
-            else:
-                fields[name] = read
-    wrong = (_wrong_name(name, codes) for name in fields.get("retry_on", ()))
-    if fault := next(filter(None, wrong), None):
-        errors.append(fault)
+            kind, words = RETRY_FIELDS[name]
+            try:
+                fields[name] = kind.validate_python(given)
+            except ValidationError:
+                errors.append(FieldError(f"retry.{name}", f"expected {words}, got {got(given)}"))
+    if "retry_on" in fields:
+        fields["retry_on"] = tuple(fields["retry_on"])
+        wrong = (_wrong_name(name, codes) for name in fields["retry_on"])
+        errors += islice(filter(None, wrong), 1)
     retry = Retry(**fields)
     if retry.max_backoff < retry.min_backoff:
         said = f"expected at least min_backoff ({retry.min_backoff:g})"
@@ -378,35 +410,3 @@ def _wrong_name(name: str, codes: Collection[object] | None) -> FieldError | Non
 
 
 _EXAMPLE = '{"max_attempts": 3}'
-
-
-def _whole(least: int, most: int) -> Callable[[object], int | None]:
-    def read(value: object) -> int | None:
-        is_whole = isinstance(value, int) and not isinstance(value, bool)
-        return int(value) if is_whole and least <= value <= most else None  # type: ignore[operator, call-overload]
-
-    return read
-
-
-def _seconds(value: object) -> float | None:
-    # NaN fails the comparison, and a whole number of any length bears it.
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 <= value <= MAX_BACKOFF else None  # type: ignore[operator, arg-type]
-
-
-def _names(value: object) -> tuple[str, ...] | None:
-    if not isinstance(value, list | tuple) or not 0 < len(value) <= MAX_CODES:
-        return None
-    names = [name for name in value if isinstance(name, str) and 0 < len(name) <= MAX_CODE]
-    if any(map(_HALF.search, names)):
-        return None
-    return tuple(names) if len(names) == len(value) else None
-
-
-_READ: dict[str, Callable[[object], Any]] = {
-    "max_attempts": _whole(1, MAX_ATTEMPTS),
-    "retry_on": _names,
-    "min_backoff": _seconds,
-    "max_backoff": _seconds,
-    "max_doublings": _whole(0, MAX_DOUBLINGS),
-}

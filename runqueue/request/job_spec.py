@@ -17,9 +17,8 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, Final, cast
+from typing import Any, Final, Unpack, cast
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -29,6 +28,7 @@ from runqueue.errors import FieldError, InvalidJob
 from runqueue.request.job_options import (
     FIELDS,
     PLAIN_FIELDS,
+    EnqueueOptions,
     Priority,
     When,
     has_many,
@@ -131,21 +131,12 @@ class JobSpec:
         canonical: the body as compact JSON with sorted keys, taken when it was checked; its digest
             decides "same body".
         custom_id: the caller's name for the job, its idempotency key; None if it has none.
-        priority: when it is its turn among the account's jobs.
-        group: whose share of the account it takes.
+        priority, group, account, namespace, retry, max_run_seconds: see `EnqueueOptions`.
         run_at: not before; None means at once.
-        deadline: not submitted after, and canceled if it still runs; None means never too late.
-        account: which Skyvern organization runs it.
-        namespace: keeps the custom_ids of several producers apart; may be empty.
-        on_unconfirmed: what becomes of it when the submission's answer was lost and no run of it is
-            found: auto (submitted again once that is sure), park (stays, for people) or resubmit
-            (submitted again after the grace, sure or not); '' = auto.
-        retry: whether and when its run is tried again after a bad end; None = never.
+        deadline: None means never too late.
+        on_unconfirmed: see `EnqueueOptions`; '' = auto.
         traceparent: the trace that it belongs to (W3C Trace Context); '' = that of the caller,
             if there is one.
-        max_run_seconds: the longest that its run may take, from the start of the run's current
-            attempt; None = Skyvern's own limit (`max_elapsed_time_minutes` of the body) plus a
-            margin, or else the account's.
         files: uploaded files that it holds: each serves one run, so no other job may name them.
     """
 
@@ -180,58 +171,30 @@ class JobSpec:
         cls,
         request: AnyRunRequest,
         *,
-        priority: Priority | int | str = Priority.NORMAL,
-        group: str = "default",
-        run_at: datetime | timedelta | str | float | None = None,
-        delay: timedelta | float | None = None,
-        deadline: datetime | timedelta | str | float | None = None,
-        idempotency_key: str | None = None,
-        account: str = "default",
-        namespace: str = "",
-        on_unconfirmed: str | None = None,
-        retry: Retry | Mapping[str, Any] | None = None,
         checks: RequestChecks | None = None,
-        max_run_seconds: timedelta | float | None = None,
+        **options: Unpack[EnqueueOptions],
     ) -> JobSpec:
         """Make a job of a request object.
 
         Args:
             request: the request to Skyvern.
-            priority: a `Priority`, its name in lower case, or its number.
-            group: whose share of the account it takes.
-            run_at: not before: an aware datetime, its ISO 8601 text, or seconds from now.
-            delay: seconds from now; instead of `run_at`.
-            deadline: not submitted after, and canceled if it still runs; given as `run_at` is.
-            idempotency_key: enqueuing again with the same key gives the same job.
-            account: which Skyvern organization runs it.
-            namespace: keeps the keys of several producers apart.
-            on_unconfirmed, retry, max_run_seconds: as the attributes of this class.
             checks: what becomes of values that Skyvern is known not to take; None = this process's
                 setting (`current_checks`).
+            options: see `EnqueueOptions`.
 
         Raises:
             InvalidJob: an option, or a value inside the request, cannot be accepted.
         """
+        if unknown := options.keys() - EnqueueOptions.__annotations__.keys():
+            raise TypeError(f"got an unexpected keyword argument {min(unknown)!r}")
         if not isinstance(cast(object, request), RunRequest):
             raise TypeError(
                 f"expected a run request, such as TaskRunRequest, got {type(request).__name__};"
                 " a batch file's line goes to enqueue_many"
             )
-        line = {
-            "custom_id": idempotency_key,
-            "kind": request.kind,
-            "body": request.model_dump(exclude_unset=True),
-            "priority": priority,
-            "group": group,
-            "run_at": run_at,
-            "delay": delay,
-            "deadline": deadline,
-            "account": account,
-            "namespace": namespace,
-            "on_unconfirmed": on_unconfirmed,
-            "retry": retry,
-            "max_run_seconds": max_run_seconds,
-        }
+        body = request.model_dump(exclude_unset=True)
+        line: dict[str, Any] = {"kind": request.kind, "body": body, **options}
+        line["custom_id"] = line.pop("idempotency_key", None)
         return _check(line, id_field="idempotency_key", checks=checks)
 
 
@@ -333,9 +296,9 @@ def _checked_body(
         return {}, b""
     body = dict(body)
     if has_many(body):
-        canonical = _in_pieces(model, body, errors, checks)
+        canonical = _SlowCheck(model, errors, checks).in_pieces(body)
     else:
-        canonical = _at_a_glance(model, body) or _looked_over(model, body, errors, checks)
+        canonical = _at_a_glance(model, body) or _SlowCheck(model, errors, checks).at_once(body)
     if canonical and (b"null" in canonical or not RULED.isdisjoint(body)):
         errors += judged(model.kind, broken_rules(model.kind, body), checks)
     if len(canonical) > MAX_PAYLOAD_BYTES:
@@ -357,62 +320,59 @@ def _at_a_glance(model: type[RunRequest], body: dict[Any, Any]) -> bytes:
     return b"" if NUL in canonical else canonical
 
 
-def _in_pieces(
-    model: type[RunRequest],
-    body: dict[Any, Any],
-    errors: list[FieldError],
-    checks: RequestChecks | None,
-) -> bytes:
-    """Return the canonical form of a body of very many entries, or the faults of a few of them."""
-    canonical = b""
-    with suppress(TypeError):  # the piece that holds what is no JSON says where
-        canonical = orjson.dumps(body, option=_DUMP)
-        if len(canonical) > MAX_PAYLOAD_BYTES:
-            return canonical  # whatever else is wrong with it
-    for piece in pieces(body, model.model_fields):
-        if not _looked_over(model, piece, errors, checks):
+@dataclass(slots=True)
+class _SlowCheck:
+    """Checks a body by its model, which says what is wrong with it.
+
+    Args:
+        errors: takes the faults.
+        checks: as `parse_line` takes them.
+    """
+
+    model: type[RunRequest]
+    errors: list[FieldError]
+    checks: RequestChecks | None
+
+    def in_pieces(self, body: dict[Any, Any]) -> bytes:
+        """Return the canonical form of a body of very many entries, or the faults of a few."""
+        canonical = b""
+        with suppress(TypeError):  # the piece that holds what is no JSON says where
+            canonical = orjson.dumps(body, option=_DUMP)
+            if len(canonical) > MAX_PAYLOAD_BYTES:
+                return canonical  # whatever else is wrong with it
+        if not all(map(self.at_once, pieces(body, self.model.model_fields))):
             return b""
-    return canonical or _looked_over(model, body, errors, checks)
+        return canonical or self.at_once(body)
 
-
-def _looked_over(
-    model: type[RunRequest],
-    body: dict[Any, Any],
-    errors: list[FieldError],
-    checks: RequestChecks | None,
-) -> bytes:
-    """Return the canonical form of a body, or say what is wrong with it."""
-    try:
+    def at_once(self, body: dict[Any, Any]) -> bytes:
+        """Return the canonical form of a body, or say what is wrong with it."""
         try:
-            model.__pydantic_validator__.validate_python(body)
-        except ValidationError as refusal:
-            if _is_refused(model, body, refusal, errors, checks):
-                return b""
-        return orjson.dumps(body, option=_DUMP)
-    except TypeError as refusal:  # orjson's; it does not say where
-        # A few are enough; a structure that holds itself twice over would never come to an end.
-        found = list(islice(json_errors(body, "body"), _MAX_ERRORS))
-        errors += found or [FieldError("body", f"expected JSON values: {refusal}")]
-    return b""
+            try:
+                self.model.__pydantic_validator__.validate_python(body)
+            except ValidationError as refusal:
+                if self._is_refused(body, refusal):
+                    return b""
+            return orjson.dumps(body, option=_DUMP)
+        except TypeError as refusal:  # orjson's; it does not say where
+            # A few are enough; a structure that holds itself twice over would never come to an end.
+            found = list(islice(json_errors(body, "body"), _MAX_ERRORS))
+            self.errors += found or [FieldError("body", f"expected JSON values: {refusal}")]
+        return b""
 
+    def _is_refused(self, body: dict[Any, Any], refusal: ValidationError) -> bool:
+        """Say what is wrong with a body; no if the checks let its only fault, fields, pass."""
+        found = self._faults(body, refusal)
+        unknown = [fault for fault in found if fault.message.startswith(UNKNOWN_FIELD)]
+        if unknown and not judged(self.model.kind, unknown, self.checks):
+            known = {name: value for name, value in body.items() if name in self.model.model_fields}
+            try:
+                self.model.__pydantic_validator__.validate_python(known)
+            except ValidationError as other:
+                found = self._faults(known, other)
+            else:
+                return False
+        self.errors += found
+        return True
 
-def _is_refused(
-    model: type[RunRequest],
-    body: dict[Any, Any],
-    refusal: ValidationError,
-    errors: list[FieldError],
-    checks: RequestChecks | None,
-) -> bool:
-    """Say what is wrong with a body; no if its only fault is fields that the checks let pass."""
-    found = body_errors(model, MODELS, FIELDS, body, refusal)
-    unknown = [fault for fault in found if fault.message.startswith(UNKNOWN_FIELD)]
-    if not unknown or judged(model.kind, unknown, checks):
-        errors += found
-        return True
-    known = {name: value for name, value in body.items() if name in model.model_fields}
-    try:
-        model.__pydantic_validator__.validate_python(known)
-    except ValidationError as other:
-        errors += body_errors(model, MODELS, FIELDS, known, other)
-        return True
-    return False
+    def _faults(self, body: dict[Any, Any], refusal: ValidationError) -> list[FieldError]:
+        return body_errors(self.model, MODELS, FIELDS, body, refusal)

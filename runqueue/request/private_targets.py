@@ -9,17 +9,15 @@ Code that answers a sender puts the warning into the answer (`FieldWarning`); ot
 """
 
 import ipaddress
-import logging
 import os
 import re
-import threading
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from runqueue.request.once_log import OnceLog
+
 #: Says that webhooks may go there; the workers' and the gateway's setting.
 VARIABLE = "RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS"
-#: Different warnings that a process logs; each is logged once.
-MOST_WARNINGS = 1000
 #: Hosts that one warning names.
 MOST_HOSTS = 3
 #: Characters of a host's name, at most.
@@ -27,30 +25,24 @@ _LONGEST_NAME = 253
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _HOST = re.compile(r"[a-z]+://(?:[^/?#@]*@)?(\[[0-9a-f:.]+\]|[^/?#@:\s]+)", re.IGNORECASE)
 
-log = logging.getLogger("runqueue")
+_once = OnceLog()
 
 
-class _ProcessWarnings:
-    """What this process is set to allow, and which warnings it has logged."""
+class _AllowedTargets:
+    """What this process is set to allow; None = as the environment says."""
 
-    def __init__(self) -> None:
-        self.allowed: bool | None = None
-        self.warned: set[str] = set()
-        self.lock = threading.Lock()
-
-
-_process = _ProcessWarnings()
+    allowed: bool | None = None
 
 
 def allow_private_targets(*, allowed: bool | None) -> None:
     """Say whether webhooks may go to private addresses; None = as the environment says."""
-    _process.allowed = allowed
+    _AllowedTargets.allowed = allowed
 
 
 def allows_private_targets() -> bool:
     """Return whether webhooks may go to private addresses, as far as this process knows."""
-    if _process.allowed is not None:
-        return _process.allowed
+    if _AllowedTargets.allowed is not None:
+        return _AllowedTargets.allowed
     return os.environ.get(VARIABLE, "").strip().lower() in _TRUE
 
 
@@ -125,12 +117,7 @@ def warn_of_private(body: dict[str, Any]) -> None:
 def log_warnings(warnings: list[FieldWarning]) -> None:
     """Log warnings, each once in the life of the process."""
     for warning in warnings:
-        words = str(warning)
-        with _process.lock:
-            if words in _process.warned or len(_process.warned) >= MOST_WARNINGS:
-                continue
-            _process.warned.add(words)
-        log.warning("%s (logged once)", words)
+        _once.warn(str(warning), "%s", warning)
 
 
 def _words(hosts: list[str], *, are_more: bool = False) -> str:

@@ -6,19 +6,15 @@ server may take them. So their check has a switch; what no server could take is 
 says.
 """
 
-import logging
 import os
-import threading
 from collections.abc import Sequence
 from enum import StrEnum
 
 from runqueue.errors import FieldError
+from runqueue.request.once_log import OnceLog
 
 VARIABLE = "RUNQUEUE_REQUEST_CHECKS"
-#: Different faults of which a process warns; each is logged once.
-MOST_WARNINGS = 1000
-
-log = logging.getLogger("runqueue")
+_once = OnceLog()
 
 
 class RequestChecks(StrEnum):
@@ -37,16 +33,10 @@ class ChecksError(ValueError):
     """RUNQUEUE_REQUEST_CHECKS names no mode; the message says which there are."""
 
 
-class _ProcessChecks:
-    """What this process is set to do, and of which faults it has warned."""
+class _ChosenChecks:
+    """What this process is set to do; None = as the environment says."""
 
-    def __init__(self) -> None:
-        self.chosen: RequestChecks | None = None
-        self.warned: set[tuple[str, str]] = set()
-        self.lock = threading.Lock()
-
-
-_process = _ProcessChecks()
+    chosen: RequestChecks | None = None
 
 
 def read_checks(value: str) -> RequestChecks:
@@ -67,7 +57,7 @@ def use_checks(checks: RequestChecks | str | None) -> None:
     Raises:
         ValueError: there is none of that name.
     """
-    _process.chosen = None if checks is None else read_checks(checks)
+    _ChosenChecks.chosen = None if checks is None else read_checks(checks)
 
 
 def current_checks() -> RequestChecks:
@@ -76,8 +66,8 @@ def current_checks() -> RequestChecks:
     Raises:
         ChecksError: the variable names none.
     """
-    if _process.chosen is not None:
-        return _process.chosen
+    if _ChosenChecks.chosen is not None:
+        return _ChosenChecks.chosen
     value = os.environ.get(VARIABLE, "")
     try:
         return read_checks(value) if value else RequestChecks.REFUSE
@@ -101,16 +91,6 @@ def judged(
     if mode is RequestChecks.REFUSE:
         return faults
     if mode is RequestChecks.WARN:
-        for fault in faults:
-            _warn(kind, fault)
+        for fault in faults:  # the same field of a million lines is one line of the log
+            _once.warn((kind, fault.field), "a %s is sent although %s", kind, fault)
     return ()
-
-
-def _warn(kind: str, fault: FieldError) -> None:
-    """Log a fault, once; the same field of a million lines is one line of the log."""
-    warning = (kind, fault.field)
-    with _process.lock:
-        if warning in _process.warned or len(_process.warned) >= MOST_WARNINGS:
-            return
-        _process.warned.add(warning)
-    log.warning("a %s is sent although %s (logged once)", kind, fault)

@@ -139,6 +139,11 @@ Seconds = Annotated[
 Minutes = Annotated[int, Field(ge=1, le=525_600), Expected("a whole number from 1 to 525600")]
 
 
+def _optional(description: str, **more: Any) -> Any:
+    """Describe a field that may be left out."""
+    return Field(default=None, description=description, **more)
+
+
 def is_web_url(value: object) -> bool:
     """Return whether something can be sent to a URL; it is not shown, as it may hold a password."""
     try:
@@ -148,23 +153,23 @@ def is_web_url(value: object) -> bool:
     return True
 
 
-class ProxyTarget(BaseModel):
-    """A place to browse from, finer than the named locations."""
-
+class _StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
+
+class ProxyTarget(_StrictModel):
+    """A place to browse from, finer than the named locations."""
+
     country: Name = Field(description="Two-letter country code.")
-    subdivision: Text | None = Field(default=None, description="State or region code.")
+    subdivision: Text | None = _optional("State or region code.")
     city: Text | None = None
     isISP: Flag | None = Field(  # noqa: N815 - the API's name
         default=None, description="From the address of an internet provider."
     )
 
 
-class OwnProxy(BaseModel):
+class OwnProxy(_StrictModel):
     """A proxy of your own."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
     # It may hold a password.
     url: Name = Field(description="The proxy's URL.", repr=False)
@@ -185,41 +190,25 @@ ErrorCodes = Annotated[
 ]
 
 
-class RunRequest(BaseModel):
+class RunRequest(_StrictModel):
     """The fields that every kind of run shares."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
     kind: ClassVar[Kind]
 
-    user_agent: UserAgent | None = Field(
-        default=None, description="The caller, sent as header x-user-agent."
-    )
-    proxy_location: ProxyLocation | None = Field(
-        default=None,
-        description="Where the browser appears to be.",
+    user_agent: UserAgent | None = _optional("The caller, sent as header x-user-agent.")
+    proxy_location: ProxyLocation | None = _optional(
+        "Where the browser appears to be.",
         examples=list(KNOWN_PROXY_LOCATIONS),
     )
-    webhook_url: WebUrl | None = Field(default=None, description="Called when the run is over.")
-    totp_identifier: Text | None = Field(default=None, description="Whose one-time codes to use.")
-    totp_url: WebUrl | None = Field(default=None, description="Where to fetch one-time codes.")
-    browser_session_id: Text | None = Field(
-        default=None, description="Open browser session to use."
-    )
-    browser_profile_id: Text | None = Field(
-        default=None, description="Saved browser profile to start from."
-    )
-    start_fresh_browser: Flag | None = Field(
-        default=None, description="Do not reuse an open browser."
-    )
-    browser_address: Text | None = Field(
-        default=None, description="Address of a browser of your own."
-    )
-    extra_http_headers: Headers | None = Field(
-        default=None, description="Headers the browser sends."
-    )
-    cdp_connect_headers: Headers | None = Field(
-        default=None, description="Headers for connecting to browser_address."
-    )
+    webhook_url: WebUrl | None = _optional("Called when the run is over.")
+    totp_identifier: Text | None = _optional("Whose one-time codes to use.")
+    totp_url: WebUrl | None = _optional("Where to fetch one-time codes.")
+    browser_session_id: Text | None = _optional("Open browser session to use.")
+    browser_profile_id: Text | None = _optional("Saved browser profile to start from.")
+    start_fresh_browser: Flag | None = _optional("Do not reuse an open browser.")
+    browser_address: Text | None = _optional("Address of a browser of your own.")
+    extra_http_headers: Headers | None = _optional("Headers the browser sends.")
+    cdp_connect_headers: Headers | None = _optional("Headers for connecting to browser_address.")
 
     def __init__(self, /, **fields: Any) -> None:
         """Check the fields.
@@ -244,16 +233,14 @@ class RunRequest(BaseModel):
 class _AgentRequest(RunRequest):
     """The fields that tasks and workflows share."""
 
-    title: Text | None = Field(default=None, description="Name shown in Skyvern's list of runs.")
-    model: JsonObject | None = Field(default=None, description="Language model to use.")
-    max_screenshot_scrolls: Scrolls | None = Field(
-        default=None, description="Scrolls per screenshot; 0 is the visible part."
+    title: Text | None = _optional("Name shown in Skyvern's list of runs.")
+    model: JsonObject | None = _optional("Language model to use.")
+    max_screenshot_scrolls: Scrolls | None = _optional(
+        "Scrolls per screenshot; 0 is the visible part."
     )
-    run_with: Text | None = Field(
-        default=None, description="What carries out the run: agent or code."
-    )
-    file_ids: FileIds | None = Field(
-        default=None, description="Uploaded files that the run may use; each serves one run."
+    run_with: Text | None = _optional("What carries out the run: agent or code.")
+    file_ids: FileIds | None = _optional(
+        "Uploaded files that the run may use; each serves one run."
     )
 
 
@@ -263,22 +250,16 @@ class TaskRunRequest(_AgentRequest):
     kind: ClassVar[Kind] = "task"
 
     prompt: Prompt = Field(description="The goal, in words.")
-    url: WebUrl | None = Field(default=None, description="Page to start on.")
-    engine: Text | None = Field(
-        default=None, description="Agent to use.", examples=list(KNOWN_ENGINES)
+    url: WebUrl | None = _optional("Page to start on.")
+    engine: Text | None = _optional("Agent to use.", examples=list(KNOWN_ENGINES))
+    data_extraction_schema: DataSchema | None = _optional("JSON schema of the output.")
+    error_code_mapping: ErrorCodes | None = _optional(
+        "Error codes of your own and when they apply."
     )
-    data_extraction_schema: DataSchema | None = Field(
-        default=None, description="JSON schema of the output."
-    )
-    error_code_mapping: ErrorCodes | None = Field(
-        default=None, description="Error codes of your own and when they apply."
-    )
-    max_steps: Steps | None = Field(
-        default=None, description="Steps after which the run times out."
-    )
-    publish_workflow: Flag | None = Field(default=None, description="Keep the task as a workflow.")
-    include_action_history_in_verification: Flag | None = Field(
-        default=None, description="Judge completion with the action history in view."
+    max_steps: Steps | None = _optional("Steps after which the run times out.")
+    publish_workflow: Flag | None = _optional("Keep the task as a workflow.")
+    include_action_history_in_verification: Flag | None = _optional(
+        "Judge completion with the action history in view."
     )
 
 
@@ -287,28 +268,18 @@ class WorkflowRunRequest(_AgentRequest):
 
     kind: ClassVar[Kind] = "workflow"
 
-    workflow_id: Name | None = Field(default=None, description="The workflow, wpid_….")
-    agent_id: Name | None = Field(default=None, description="Newer name of workflow_id.")
-    template: Flag | None = Field(default=None, description="It is a template; sent in the query.")
-    max_steps_override: Steps | None = Field(
-        default=None, description="Steps after which the run times out; sent as a header."
+    workflow_id: Name | None = _optional("The workflow, wpid_….")
+    agent_id: Name | None = _optional("Newer name of workflow_id.")
+    template: Flag | None = _optional("It is a template; sent in the query.")
+    max_steps_override: Steps | None = _optional(
+        "Steps after which the run times out; sent as a header."
     )
-    parameters: JsonObject | None = Field(
-        default=None, description="Values for the workflow's parameters."
-    )
-    reuse_browser_session: Flag | None = Field(
-        default=None, description="Keep the browser between runs."
-    )
-    max_elapsed_time_minutes: Minutes | None = Field(
-        default=None, description="Minutes after which the run times out."
-    )
-    ai_fallback: Flag | None = Field(
-        default=None, description="Let the agent step in when code fails."
-    )
-    run_metadata: JsonObject | None = Field(default=None, description="Your own notes on the run.")
-    browser_type: Text | None = Field(
-        default=None, description="Browser to use; a self-hosted server takes none."
-    )
+    parameters: JsonObject | None = _optional("Values for the workflow's parameters.")
+    reuse_browser_session: Flag | None = _optional("Keep the browser between runs.")
+    max_elapsed_time_minutes: Minutes | None = _optional("Minutes after which the run times out.")
+    ai_fallback: Flag | None = _optional("Let the agent step in when code fails.")
+    run_metadata: JsonObject | None = _optional("Your own notes on the run.")
+    browser_type: Text | None = _optional("Browser to use; a self-hosted server takes none.")
 
     @model_validator(mode="after")
     def _names_one_workflow(self) -> WorkflowRunRequest:
@@ -320,9 +291,9 @@ class WorkflowRunRequest(_AgentRequest):
 class _BlockRequest(RunRequest):
     """The fields that the runs of a single block share; Skyvern makes a workflow run of each."""
 
-    url: WebUrl | None = Field(default=None, description="Page to start on.")
-    max_screenshot_scrolling_times: Scrolls | None = Field(
-        default=None, description="Scrolls per screenshot; 0 is the visible part."
+    url: WebUrl | None = _optional("Page to start on.")
+    max_screenshot_scrolling_times: Scrolls | None = _optional(
+        "Scrolls per screenshot; 0 is the visible part."
     )
 
 
@@ -334,26 +305,20 @@ class LoginRunRequest(_BlockRequest):
     credential_type: Name = Field(
         description="Where the credential is stored.", examples=list(KNOWN_CREDENTIAL_TYPES)
     )
-    prompt: Text | None = Field(
-        default=None, description="How to log in; Skyvern's own words without."
+    prompt: Text | None = _optional("How to log in; Skyvern's own words without.")
+    credential_id: Text | None = _optional("Skyvern's credential, cred_….")
+    bitwarden_collection_id: Text | None = _optional("Bitwarden collection.")
+    bitwarden_item_id: Text | None = _optional("Bitwarden item.")
+    onepassword_vault_id: Text | None = _optional("1Password vault.")
+    onepassword_item_id: Text | None = _optional("1Password item.")
+    onepassword_totp_field_name: Text | None = _optional(
+        "Field of the 1Password item that holds the TOTP secret."
     )
-    credential_id: Text | None = Field(default=None, description="Skyvern's credential, cred_….")
-    bitwarden_collection_id: Text | None = Field(default=None, description="Bitwarden collection.")
-    bitwarden_item_id: Text | None = Field(default=None, description="Bitwarden item.")
-    onepassword_vault_id: Text | None = Field(default=None, description="1Password vault.")
-    onepassword_item_id: Text | None = Field(default=None, description="1Password item.")
-    onepassword_totp_field_name: Text | None = Field(
-        default=None, description="Field of the 1Password item that holds the TOTP secret."
-    )
-    azure_vault_name: Text | None = Field(default=None, description="Azure vault.")
-    azure_vault_username_key: Text | None = Field(
-        default=None, description="Key of the user name in the Azure vault."
-    )
-    azure_vault_password_key: Text | None = Field(
-        default=None, description="Key of the password in the Azure vault."
-    )
-    azure_vault_totp_secret_key: Text | None = Field(
-        default=None, description="Key of the TOTP secret in the Azure vault."
+    azure_vault_name: Text | None = _optional("Azure vault.")
+    azure_vault_username_key: Text | None = _optional("Key of the user name in the Azure vault.")
+    azure_vault_password_key: Text | None = _optional("Key of the password in the Azure vault.")
+    azure_vault_totp_secret_key: Text | None = _optional(
+        "Key of the TOTP secret in the Azure vault."
     )
 
 
@@ -363,13 +328,9 @@ class DownloadFilesRunRequest(_BlockRequest):
     kind: ClassVar[Kind] = "download_files"
 
     navigation_goal: Prompt = Field(description="How to get to the files, in words.")
-    download_suffix: Text | None = Field(default=None, description="Name of the downloaded file.")
-    download_timeout: Seconds | None = Field(
-        default=None, description="Seconds a download may take."
-    )
-    max_steps_per_run: Steps | None = Field(
-        default=None, description="Steps after which the run times out."
-    )
+    download_suffix: Text | None = _optional("Name of the downloaded file.")
+    download_timeout: Seconds | None = _optional("Seconds a download may take.")
+    max_steps_per_run: Steps | None = _optional("Steps after which the run times out.")
 
 
 #: The model of each kind of run request.

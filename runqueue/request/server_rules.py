@@ -6,6 +6,7 @@ rule is about values that have the right type already; whether it is enforced is
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 from runqueue.errors import FieldError
@@ -83,20 +84,15 @@ def _fresh_browser(kind: Kind, body: _Body) -> _Faults:
             said = f"expected no {name} beside a fresh browser: the server refuses both together"
             yield _fault("start_fresh_browser", said)
             return
-    if kind == "task" and not _takes_profiles(body):
-        said = 'expected "engine": "skyvern-2.0" beside it: the server refuses it on others'
-        yield _fault("start_fresh_browser", said)
+    yield from _engine("start_fresh_browser", kind, body)
 
 
-def _profile(kind: Kind, body: _Body) -> _Faults:
-    if kind == "task" and not _takes_profiles(body):
-        said = 'expected "engine": "skyvern-2.0" beside it: the server refuses it on others'
-        yield _fault("browser_profile_id", said)
-
-
-def _takes_profiles(body: _Body) -> bool:
+def _engine(name: str, kind: Kind, body: _Body) -> _Faults:
     # The server carries a task that is to be published out with this engine.
-    return body.get("engine") in PROFILE_ENGINES or body.get("publish_workflow") is True
+    takes = body.get("engine") in PROFILE_ENGINES or body.get("publish_workflow") is True
+    if kind == "task" and not takes:
+        said = 'expected "engine": "skyvern-2.0" beside it: the server refuses it on others'
+        yield _fault(name, said)
 
 
 def _browser_type(_kind: Kind, body: _Body) -> _Faults:
@@ -149,9 +145,7 @@ def _entry_fault(key: str, value: object) -> str:
 
 def _proxy(kind: Kind, body: _Body) -> _Faults:
     location = body["proxy_location"]
-    if not isinstance(location, Mapping):
-        return
-    if kind in {"login", "download_files"}:
+    if isinstance(location, Mapping) and kind in {"login", "download_files"}:
         said = "expected a name such as RESIDENTIAL: the server takes no object here"
         yield _fault("proxy_location", said)
 
@@ -165,7 +159,7 @@ def _credential(_kind: Kind, body: _Body) -> _Faults:
 
 _RULES: Final[Mapping[str, Callable[[Kind, _Body], _Faults]]] = {
     "start_fresh_browser": _fresh_browser,
-    "browser_profile_id": _profile,
+    "browser_profile_id": partial(_engine, "browser_profile_id"),
     "browser_type": _browser_type,
     "max_elapsed_time_minutes": _minutes,
     "model": _workflow_model,

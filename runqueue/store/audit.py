@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any
 
 from runqueue.errors import FieldError, InvalidRequest
+from runqueue.records.as_json import json_object
 from runqueue.records.job import fields_of, moment, text
 from runqueue.store.scripts import Argument, ScriptCall, load
 
@@ -55,15 +56,7 @@ class AuditNote:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the note as JSON values."""
-        return {
-            "id": self.id,
-            "account": self.account,
-            "at": self.at.isoformat() if self.at else None,
-            "who": self.who,
-            "what": self.what,
-            "target": self.target,
-            "detail": self.detail,
-        }
+        return json_object(self)
 
 
 def note(account: str, who: str, what: str, target: str = "", detail: str = "") -> ScriptCall[str]:
@@ -85,12 +78,7 @@ def log_entry(what: str, **about: Any) -> None:
 
 
 def notes(account: str, before: str = "", count: int = 50) -> ScriptCall[list[AuditNote]]:
-    """Read a page of notes, the newest first.
-
-    Args:
-        account: whose.
-        before: the id of the last note of the page before; '' = the newest.
-        count: how many.
+    """Read a page of notes; arguments as for `RunQueue.audit`.
 
     Raises:
         InvalidRequest: what is no note's id.

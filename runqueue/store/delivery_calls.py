@@ -16,7 +16,16 @@ from runqueue.records.delivery import (
 )
 from runqueue.records.forecast import Capacity, read_capacity
 from runqueue.store import compression
-from runqueue.store.replies import OfItems, codes, of_ids, of_items, rows, taken
+from runqueue.store.replies import (
+    OfItems,
+    as_arguments,
+    codes,
+    of_ids,
+    of_items,
+    records,
+    rows,
+    taken,
+)
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Bytes of bodies in one reply of `delivery_claim`.
@@ -34,7 +43,7 @@ def _report(answer: Any) -> Report:
 record_webhook: OfItems[Reported, list[Report]] = of_items(
     "record_webhook",
     lambda reply: [_report(answer) for answer in reply],
-    lambda item: (*item[:6], int(item.final), *item[7:]),
+    as_arguments,
 )
 
 
@@ -72,46 +81,15 @@ def delivery_claim(
 
 
 def _delivery(row: Sequence[Any]) -> DueDelivery:
-    job_id, attempt, run_id, run_status, via, tries, looks, forced, ended_us, signed, url, state = (
-        raw.decode() for raw in row[:12]
-    )
-    return DueDelivery(
-        job_id=job_id,
-        attempt=int(attempt),
-        run_id=run_id,
-        run_status=run_status,
-        via=via,
-        tries=int(tries),
-        looks=int(looks),
-        forced=forced == "1",
-        ended_us=int(ended_us),
-        signed=signed,
-        url=url,
-        envelope=row[12],
-        body=compression.result_of(row[13], int(ended_us)),
-        state=state,
-    )
+    (due,) = records(DueDelivery, [[*row[:11], *row[12:], row[11]]])
+    return due._replace(body=compression.result_of(due.body, due.ended_us))
 
 
 #: Record what came of deliveries: per item 1 recorded, 0 it waits no more, or was recorded.
 record_delivery: OfItems[Delivered, list[int]] = of_items(
     "record_delivery",
     codes,
-    lambda item: (
-        item.job_id,
-        item.attempt,
-        item.verdict,
-        int(item.was_tried),
-        "" if item.status is None else item.status,
-        item.error[:500],
-        item.wait_us,
-        item.endpoint,
-        int(item.answered),
-        item.signed,
-        item.body,
-        item.tries,
-        item.looks,
-    ),
+    lambda item: as_arguments(item._replace(error=item.error[:500])),
 )
 #: Record that consumers have results: per id 1 done, 0 it has no receiver, -1 no such job.
 confirm_delivery = of_ids("confirm_delivery", codes)
@@ -193,15 +171,7 @@ class CallbackOutcome(NamedTuple):
 def callback_claim(
     account: str, process: str, limit: int, tick_us: int, *, linger: bool, lease_us: int
 ) -> ScriptCall[Taken[DueCallback]]:
-    """Take callbacks that are due; see `callback_claim.lua`.
-
-    Args:
-        account, process: the account and the process that claims.
-        limit: how many at most; 0 only refreshes the list of active consumers.
-        tick_us: the server's time in the message that started it; 0 = not its first claim.
-        linger: whether the consumer stays active although nothing is due.
-        lease_us: when one without a record comes again.
-    """
+    """Take callbacks that are due; see `callback_claim.lua`, and `delivery_claim`."""
 
     def parse(reply: list[Any]) -> Taken[DueCallback]:
         seen = (int(reply[1]), read_capacity(reply[4])) if len(reply) > 4 else None
@@ -240,5 +210,5 @@ def _due(account: str, row: Sequence[Any], seen: tuple[int, Capacity]) -> DueCal
 record_callback: OfItems[CallbackOutcome, list[int]] = of_items(
     "record_callback",
     codes,
-    lambda item: (*item[:4], int(item.was_tried), item.error[:500], item.wait_us),
+    lambda item: as_arguments(item._replace(error=item.error[:500])),
 )

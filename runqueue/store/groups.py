@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from runqueue.errors import FieldError, InvalidGroup
 from runqueue.ids import NAME_WORDS, is_name
+from runqueue.records.as_json import json_object
 from runqueue.store.replies import rows, texts
 from runqueue.store.scripts import ScriptCall, load
 
@@ -43,14 +44,8 @@ class Group:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the group as JSON values."""
-        return {
-            "group": self.name,
-            "account": self.account,
-            "max_concurrent": self.max_concurrent,
-            "paused": self.paused,
-            "live": self.live,
-            "waiting": self.waiting,
-        }
+        shown = json_object(self, "account", "max_concurrent", "paused", "live", "waiting")
+        return {"group": self.name, **shown}
 
 
 def set_group(
@@ -59,16 +54,7 @@ def set_group(
     max_concurrent: int | Keep | None = KEEP,
     paused: bool | None = None,
 ) -> ScriptCall[Group]:
-    """Change a group's settings; returns its state then.
-
-    Args:
-        account, name: whose group, and its name.
-        max_concurrent: its cap; None = none, KEEP = as it is.
-        paused: None = as it is.
-
-    Raises:
-        InvalidGroup: the name or the cap is none.
-    """
+    """Change a group's settings; arguments and errors as for `RunQueue.set_group`."""
     wrong = []
     if not is_name(name):
         wrong.append(FieldError("group", f"expected {NAME_WORDS}, got {name!r}"))

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from runqueue.connection.urls import shown_url
+from runqueue.records.as_json import json_value
 from runqueue.records.job import fields_of, moment, text
 from runqueue.store import codec
 from runqueue.store.scripts import ScriptCall, load
@@ -97,16 +98,7 @@ class Trail:
         return {
             "request": self.request_shown,
             "request_hidden": self.request_hidden,
-            "timeline": [
-                {
-                    "at": step.at.isoformat(),
-                    "what": step.what,
-                    "cause": step.cause,
-                    "attempt": step.attempt,
-                    "ahead": step.ahead,
-                }
-                for step in self.steps
-            ],
+            "timeline": json_value(self.steps),
             "earlier_runs": list(self.earlier_runs),
         }
 

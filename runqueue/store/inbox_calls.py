@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from runqueue.records.claim_items import Taken
-from runqueue.store.replies import flat, rows, taken
+from runqueue.store.replies import flat, records, rows, taken
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Refused lines that an account keeps; beyond that the oldest go.
@@ -40,18 +40,10 @@ class InboxLook(NamedTuple):
 def inbox_take(
     account: str, process: str, limit: int, tick_us: int, *, linger: bool, lease_us: int
 ) -> ScriptCall[Taken[TakenLine]]:
-    """Take lines of the inbox; see `inbox_take.lua`.
-
-    Args:
-        account, process: the account and the process that takes them.
-        limit: how many at most; 0 only refreshes the list of active consumers.
-        tick_us: the server's time in the message that started it; 0 = not its first call.
-        linger: whether the consumer stays active although there is no line.
-        lease_us: when a line that was not settled is given out again.
-    """
+    """Take lines of the inbox; see `inbox_take.lua`, and `delivery_calls.delivery_claim`."""
 
     def parse(reply: list[Any]) -> Taken[TakenLine]:
-        return taken(reply, (TakenLine(n.decode(), line) for n, line in rows(reply, 4, 2)))
+        return taken(reply, records(TakenLine, rows(reply, 4, 2)))
 
     arguments: list[Argument] = [process, limit, tick_us, int(linger), lease_us, TAKE_BYTES]
     return ScriptCall(load("inbox_take"), account, arguments, parse)

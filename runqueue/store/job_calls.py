@@ -360,15 +360,7 @@ def hold_batch(account: str, batch: str, what: str, seen: str = "") -> ScriptCal
 def list_batches(
     account: str, cursor: str, count: int, *, sound_only: bool = False
 ) -> ScriptCall[BatchPage]:
-    """Read a page of batches, the newest first.
-
-    Args:
-        account, cursor, count: whose, from where on, and how many.
-        sound_only: leave out what cannot be read, and name it (`unread`); else it fails the page.
-
-    Raises:
-        InvalidRequest: a cursor that is none, or a limit out of its range.
-    """
+    """Read a page of batches; arguments and errors as for `RunQueue.list_batches`."""
     if not 1 <= count <= MOST:
         raise InvalidRequest([FieldError("limit", f"expected 1 to {MOST}, got {count}")])
     if cursor and not _CURSOR.fullmatch(cursor):

@@ -2,8 +2,15 @@
 
 All keys of an account carry the hash tag `{account}`: one script touches one account, so the state
 can live on a Redis Cluster. The scripts derive their keys from the account's `meta` key, the only
-one they are given; this table is the whole layout.
+one they are given; `TABLE` is the whole layout.
+"""
 
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+#: What each key of an account holds.
+TABLE = """
 ======================  ======  ===============================================================
 key after the prefix    type    holds
 ======================  ======  ===============================================================
@@ -79,30 +86,21 @@ meta                    hash    Redis run_id, claim sequence, tick, hold, pause,
                                 webhooks are sent to our receiver (receives)
 ======================  ======  ===============================================================
 """
+_ROW = re.compile(
+    r"([a-z_:]+(?:<[^>]+>)?\S*(?:, [a-z_:<>]+)*) {2,}(hash|list|set|stream|string|zset|channel) "
+)
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 
-#: The types of the keys that an account has one of, as in the table above.
+def rows() -> Iterator[tuple[str, str]]:
+    """Yield each key of the table and its type."""
+    for line in TABLE.splitlines():
+        if found := _ROW.match(line):
+            yield from ((name, found[2]) for name in found[1].split(", "))
+
+
+#: The types of the keys that an account has one of.
 TYPES: Mapping[str, str] = {
-    name: kind
-    for kind, names in (
-        (
-            "hash",
-            """canceling strays stray_jobs inbox:taken clocks files limits charged counters listing
-            letting_go meta""",
-        ),
-        ("list", "wake:webhooks wake inbox inbox:invalid"),
-        ("set", "groups paused_lanes dropping damaged"),
-        ("stream", "audit"),
-        (
-            "zset",
-            """busy batches unsealed expiring callbacks due deadlines unconfirmed reconcile parked
-            suspects relays watches gave_up unknown poll cancels listed stray_looks dead
-            inbox:leases processes readers""",
-        ),
-    )
-    for name in names.split()
+    name: kind for name, kind in rows() if "<" not in name and kind not in {"channel", "string"}
 }
 
 #: The set of known accounts, under a tag of its own.

@@ -85,12 +85,9 @@ def _process(account: str, now: int, row: Sequence[Any]) -> Process:
 def longest_lines(
     account: str, count: int, groups: int = ALL_GROUPS
 ) -> ScriptCall[tuple[int, list[GroupLine]]]:
-    """Read how many groups have a line, and the longest of these.
+    """Read how many groups have a line, and the longest, of eight lanes of each and priority.
 
-    Args:
-        account: whose.
-        count: lines, at most.
-        groups: groups that are read, at most; eight lanes of each and of each priority.
+    Arguments as for `RunQueue.longest_lines`.
     """
 
     def parse(reply: list[Any]) -> tuple[int, list[GroupLine]]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from runqueue.records.claim_items import Taken
 from runqueue.request.run_limits import WORKFLOW_RUN_US
-from runqueue.store.replies import codes, flat, permit, rows, taken, texts
+from runqueue.store.replies import codes, flat, permit, records, rows, taken, texts
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 
@@ -70,11 +70,7 @@ def lists_joined(account: str, start: str, limit: int) -> ScriptCall[tuple[list[
     """Read which runs joined the lists, and whether there are more; see `lists_joined.lua`."""
 
     def parse(reply: list[Any]) -> tuple[list[Joined], bool]:
-        joined = [
-            Joined(job_id.decode(), run_id.decode(), status.decode(), int(started), int(since))
-            for job_id, run_id, status, started, since in rows(reply, 1, 5)
-        ]
-        return joined, bool(reply[0])
+        return records(Joined, rows(reply, 1, 5)), bool(reply[0])
 
     return ScriptCall(load("lists_joined"), account, [start, limit], parse)
 

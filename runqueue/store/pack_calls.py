@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from runqueue.store import compression
-from runqueue.store.replies import rows
+from runqueue.store.replies import records, rows
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: What a string of its own takes in Redis beside its bytes.
@@ -77,10 +77,7 @@ def unpacked(account: str, after_us: int, limit: int, allowed_bytes: int) -> Scr
     """Read jobs that are over and not packed; see `unpacked.lua`."""
 
     def parse(reply: list[Any]) -> Unpacked:
-        jobs = [
-            EndedJob(job_id.decode(), int(ended_us), body, result)
-            for job_id, ended_us, body, result in rows(reply, 3, 4)
-        ]
+        jobs = records(EndedJob, rows(reply, 3, 4))
         return Unpacked(bool(reply[0]), reply[1], reply[2], jobs)
 
     return ScriptCall(load("unpacked"), account, [after_us, limit, allowed_bytes], parse)

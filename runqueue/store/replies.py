@@ -1,13 +1,15 @@
 """What calls of scripts have in common: how lists of arguments are made, and how replies read."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from runqueue.records.claim_items import ClaimAnswer, Item, Taken
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 T = TypeVar("T")
+Record = TypeVar("Record", bound=tuple[Any, ...])
 
 #: Makes the call of a script for an account and some items.
 OfItems = Callable[[str, Sequence[Item]], ScriptCall[T]]
@@ -16,6 +18,11 @@ OfItems = Callable[[str, Sequence[Item]], ScriptCall[T]]
 def flat(items: Iterable[Iterable[Argument]]) -> list[Argument]:
     """Return the fields of all items, one after the other."""
     return list(chain.from_iterable(items))
+
+
+def as_arguments(item: Iterable[Argument | None]) -> list[Argument]:
+    """Return an item as scripts take it: a flag as 1 or 0, and '' for what is not known."""
+    return ["" if one is None else int(one) if isinstance(one, bool) else one for one in item]
 
 
 def of_ids(script: str, parse: Callable[[Any], T]) -> OfItems[str, T]:
@@ -80,6 +87,40 @@ def rows(reply: Sequence[Any], first: int, width: int) -> Iterator[Sequence[Any]
         width: fields of each.
     """
     return (reply[start : start + width] for start in range(first, len(reply), width))
+
+
+def records(kind: type[Record], rows: Iterable[Sequence[Any]]) -> list[Record]:
+    """Read rows as named tuples, each field by its type; an empty number is the field's default.
+
+    Args:
+        kind: the named tuple, its fields in the order of the reply.
+        rows: the rows.
+    """
+    readers: Any = _readers(kind)
+    make: Any = kind._make  # type: ignore[attr-defined]
+    return [make([read(raw) for read, raw in zip(readers, row, strict=True)]) for row in rows]
+
+
+@cache
+def _readers(kind: Any) -> tuple[Callable[[Any], Any], ...]:
+    defaults = kind._field_defaults
+    return tuple(
+        _reader(hint, name in defaults, defaults.get(name))
+        for name, hint in get_type_hints(kind).items()
+    )
+
+
+def _reader(hint: Any, is_optional: bool, default: int | None) -> Callable[[Any], Any]:
+    if hint is int and not is_optional:
+        return int
+    return _READERS.get(hint) or (lambda raw: int(raw) if raw else default)
+
+
+_READERS: dict[Any, Callable[[Any], Any]] = {
+    str: bytes.decode,
+    bytes: bytes,
+    bool: lambda raw: raw == b"1",
+}
 
 
 def optional_int(raw: bytes) -> int | None:

@@ -30,6 +30,7 @@ from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store.limits import exact
 from runqueue.store.replies import (
     OfItems,
+    as_arguments,
     codes,
     flat,
     of_ids,
@@ -37,6 +38,7 @@ from runqueue.store.replies import (
     optional_int,
     page,
     permit,
+    records,
     rows,
     taken,
     texts,
@@ -92,28 +94,13 @@ def poll_claim(
     """Take running jobs whose poll is due, and orphans; see `poll_claim.lua`."""
 
     def parse(reply: list[Any]) -> Taken[DuePoll]:
-        return taken(reply, [_due_poll(row) for row in rows(reply, 4, 10) if row[1] and row[4]])
+        known = (row for row in rows(reply, 4, 10) if row[1] and row[4])
+        return taken(reply, records(DuePoll, known))
 
     lists = (int(may_list), ahead_us, least_us)
     arguments: list[Argument] = [process, limit, tick_us, lease_us, max_run_us, *lists]
     arguments.append(max(max_run_us, WORKFLOW_RUN_US))
     return ScriptCall(load("poll_claim"), account, arguments, parse)
-
-
-def _due_poll(row: Sequence[bytes]) -> DuePoll:
-    job_id, attempt, run_id, status, started, deadline, retry, runs, since, limit = row
-    return DuePoll(
-        job_id.decode(),
-        int(attempt),
-        run_id.decode(),
-        status.decode(),
-        int(started),
-        int(deadline) if deadline else None,
-        retry.decode(),
-        int(runs or 0),
-        int(since or 0),
-        int(limit or 0),
-    )
 
 
 def cancel_claim(
@@ -140,7 +127,7 @@ def reconcile_claim(
     """Take unconfirmed jobs whose search is due; see `reconcile_claim.lua`."""
 
     def parse(reply: list[Any]) -> Taken[Doubtful]:
-        found = taken(reply, _doubts(reply, 9))
+        found = taken(reply, records(Doubtful, rows(reply, 9, 10)))
         if found.answer is not ClaimAnswer.OK:
             return found
         return found._replace(
@@ -154,32 +141,12 @@ def reconcile_claim(
     return ScriptCall(load("reconcile_claim"), account, [process, limit, tick_us, lease_us], parse)
 
 
-def _doubts(reply: list[Any], first: int) -> list[Doubtful]:
-    """Read what `lib/jobs/doubts.lua` returns of unconfirmed jobs."""
-    return [
-        Doubtful(
-            row[0].decode(),
-            int(row[1]),
-            int(row[2]),
-            optional_int(row[3]),
-            row[4] == b"1",
-            row[5].decode(),
-            row[6].decode(),
-            row[7],
-            row[8] == b"1",
-            optional_int(row[9]),
-        )
-        for row in rows(reply, first, 10)
-    ]
-
-
 def read_doubts(account: str, offset: int, count: int) -> ScriptCall[UnconfirmedPage]:
     """Read a page of all unconfirmed jobs; see `read_doubts.lua`."""
 
     def parse(reply: list[Any]) -> UnconfirmedPage:
-        return UnconfirmedPage(
-            int(reply[0]), optional_int(reply[1]), int(reply[2]), _doubts(reply, 3)
-        )
+        page = records(Doubtful, rows(reply, 3, 10))
+        return UnconfirmedPage(int(reply[0]), optional_int(reply[1]), int(reply[2]), page)
 
     return ScriptCall(load("read_doubts"), account, [offset, count], parse)
 
@@ -293,7 +260,7 @@ def mark_unconfirmed(
         items: the submissions.
         marked: submissions carry markers.
     """
-    arguments = [int(marked), *flat((*item[:3], int(item.trouble)) for item in items)]
+    arguments = [int(marked), *flat(map(as_arguments, items))]
     return ScriptCall(load("mark_unconfirmed"), account, arguments, codes)
 
 
@@ -395,9 +362,7 @@ drop_strays = of_ids("drop_strays", int)
 #: Record orphans that were seen to be over: they take no slot any more.
 strays_over = of_ids("strays_over", int)
 #: End jobs whose run's end was never confirmed; see `give_up.lua`.
-give_up: OfItems[RunGivenUp, list[int]] = of_items(
-    "give_up", codes, lambda run: (run.job_id, run.run_id, int(run.is_over))
-)
+give_up: OfItems[RunGivenUp, list[int]] = of_items("give_up", codes, as_arguments)
 #: Have runs canceled that took longer than they may; see `cancel_overdue.lua`.
 cancel_overdue: OfItems[Overdue, int] = of_items("cancel_overdue", int)
 

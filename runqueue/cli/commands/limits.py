@@ -9,7 +9,8 @@ from runqueue.cli.backends.direct import redis_is_needed
 from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
 from runqueue.cli.shared.tables import AsJson, print_rows
 from runqueue.producer.queue import RunQueue
-from runqueue.store.limits import RANGES, AccountLimits, change_words, exact
+from runqueue.records.limits import RANGES, AccountLimits
+from runqueue.store.limits import change_words, exact
 
 _ALL = "all"
 _COLUMNS = ("limit", "in force", "environment", "live", "of")

@@ -38,8 +38,7 @@ from runqueue.cli.shared.tables import (
     up_to,
 )
 from runqueue.connection.urls import shown_url
-from runqueue.operator.deliveries import FOUND, check_url
-from runqueue.operator.operations import Filter, Operations, Settled
+from runqueue.operator.operations import FOUND, Filter, Operations, Settled, check_url
 from runqueue.producer.queue import RunQueue
 from runqueue.records.account import AccountStats
 from runqueue.records.delivery import DeliveryState, WebhookDelivery

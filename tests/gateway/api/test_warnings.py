@@ -111,7 +111,7 @@ async def test_a_callback_url_that_no_new_batch_has_is_not_warned_of(redis_url: 
 async def test_a_private_callback_url_of_a_retry_is_warned_of_in_the_answer_alone(
     redis_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runqueue.request.private_targets._process.warned", set())
+    monkeypatch.setattr("runqueue.request.private_targets._once.logged", set())
     async with gating(redis_url) as door:
         batch = (await send(door, [line(None)], "?callback_url=https://a.example/")).body[
             "batch_id"

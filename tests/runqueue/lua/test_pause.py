@@ -6,8 +6,8 @@ import pytest
 
 from runqueue.errors import InvalidLimits
 from runqueue.producer import pausing
+from runqueue.records.limits import AccountLimits
 from runqueue.store import job_calls, limits
-from runqueue.store.limits import AccountLimits
 from runqueue.store.live_processes import LEASE_SECONDS
 from tests.runqueue.lua.clockwork import Clockwork
 from worker.process import lease

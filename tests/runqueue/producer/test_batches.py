@@ -276,7 +276,7 @@ async def test_a_rule_of_another_type_is_named(ask: Ask, rules: dict[str, Any]) 
 async def test_a_private_callback_url_is_warned_of_in_the_log(
     ask: Ask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runqueue.request.private_targets._process.warned", set())
+    monkeypatch.setattr("runqueue.request.private_targets._once.logged", set())
     batch = await batch_of(ask, line("a"), callback_url="http://127.0.0.1:9/hook?t=secret")
     await ask("retry_callbacks", batch, "http://127.0.0.2:9/hook?t=secret")
 
@@ -288,7 +288,7 @@ async def test_a_private_callback_url_is_warned_of_in_the_log(
 async def test_a_private_webhook_url_is_warned_of_in_the_log(
     ask: Ask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runqueue.request.private_targets._process.warned", set())
+    monkeypatch.setattr("runqueue.request.private_targets._once.logged", set())
     await ask("enqueue", TaskRunRequest(prompt="Read it.", webhook_url="http://10.0.0.5/"))
 
     assert caplog.text.count("body.webhook_url: 10.0.0.5 is a private address") == 1

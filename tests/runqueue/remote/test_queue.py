@@ -432,7 +432,7 @@ def test_a_token_over_http_is_warned_of_where_it_is_insisted_on() -> None:
 def test_what_the_gateway_warns_of_is_logged_once_and_an_upload_returns_it(
     remote: RemoteQueue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runqueue.request.private_targets._process.warned", set())
+    monkeypatch.setattr("runqueue.request.private_targets._once.logged", set())
     hook = "http://10.0.0.5/hook?t=secret"
     request = TaskRunRequest(prompt="Read it.", webhook_url=hook)
     warning = "body.webhook_url: 10.0.0.5 is a private address: runqueue itself sends nothing there"

@@ -19,7 +19,7 @@ from runqueue.request.private_targets import (
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have nothing said before, and nothing set."""
-    monkeypatch.setattr("runqueue.request.private_targets._process.warned", set())
+    monkeypatch.setattr("runqueue.request.private_targets._once.logged", set())
     monkeypatch.delenv(VARIABLE, raising=False)
     allow_private_targets(allowed=None)
     yield

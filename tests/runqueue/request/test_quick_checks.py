@@ -139,5 +139,5 @@ def test_usual_bodies_never_come_to_the_model(kind: str) -> None:
         "task": {"prompt": 'Buy it.\nNow: \\ "é"', "url": "https://shop.test", "max_steps": 3},
         "workflow": {"workflow_id": "wpid_1", "parameters": {"a": [1.5, None]}, "title": None},
     }
-    with patch.object(job_spec, "_looked_over", side_effect=AssertionError):
+    with patch.object(job_spec._SlowCheck, "at_once", side_effect=AssertionError):
         assert job_spec.parse_line({"kind": kind, "body": bodies[kind]}).body == bodies[kind]
