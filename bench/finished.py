@@ -21,6 +21,7 @@ from runqueue.store.delivery_calls import record_delivery
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, load, run, run_async
 from worker.process.elapsed import passed_us
+from worker.process.account import AccountLink
 from worker.stages.packing import ROUNDS, pack_ended
 
 T = TypeVar("T")
@@ -141,7 +142,7 @@ async def _pack(url: str, plain: redis.Redis, count: int) -> tuple[float, list[f
     begun, packed = time.process_time(), 0
     while packed < count:
         await link.send(_heartbeat())
-        some = await pack_ended(link, after_us=0)
+        some = await pack_ended(cast(AccountLink, link), after_us=0)
         assert some, "packing stands still"
         packed += some
     cpu = time.process_time() - begun

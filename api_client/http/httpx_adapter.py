@@ -1,4 +1,4 @@
-"""A user's own httpx client as what sends, with its proxies, certificates and hooks.
+"""A user's own httpx client, async or blocking, as what sends, with all that it was given.
 
 The class of an exception proves nothing here: whatever the client is made of raises it (the
 httpx-aiohttp package raises ConnectTimeout after the server has read the whole body). What proves
@@ -10,14 +10,14 @@ Each request says `connection: close`. On a connection that is kept, httpcore wo
 server sent too much as the answer to the next request: a run for a submission that made none.
 (A request that you send by the client yourself leaves its connection as it likes.)
 
-The adapters never close the client.
+The adapter never closes the client.
 """
 
 import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, nullcontext
 from typing import Any
 
 import httpcore
@@ -43,11 +43,15 @@ _NOT_CONNECTED = frozenset(
 )
 
 
-class OwnAsyncClient:
-    """Send requests by a user's own `httpx.AsyncClient`, each over a connection it has for itself.
+class OwnClient:
+    """Send requests by a user's own httpx client, each over a connection it has for itself.
 
     The client's headers, cookies, params, auth and hooks take part; of two headers or params with
     one name ours is sent. Redirects are given back, never followed.
+
+    A blocking client cannot be interrupted: each of its operations gets at most the total time, and
+    the time is checked between the chunks of the body. A server that sends the head of its answer
+    byte by byte can outlast it (not so over a `BlockingTransport`).
 
     Args:
         client: stays the user's, who closes it.
@@ -60,95 +64,60 @@ class OwnAsyncClient:
     """
 
     def __init__(
-        self, client: httpx.AsyncClient, timeout: float | None, max_body_bytes: int
+        self, client: httpx.Client | httpx.AsyncClient, timeout: float | None, max_body_bytes: int
     ) -> None:
         self._client = client
         self._timeout = timeout
         self._max_body_bytes = max_body_bytes
 
     async def exchange(self, request: Request) -> HttpAnswer:
-        """Send a request once and return its answer with the body read whole."""
+        """Send a request once and return its answer with the body read whole.
+
+        With a blocking client the coroutine waits for nothing.
+        """
         total = _total(self._client, request, self._timeout)
         trace = _Trace(request)
-        own = _own_request(self._client, request, total, trace.atell)
-        limit = asyncio.timeout(total)
+        is_async = isinstance(self._client, httpx.AsyncClient)
+        own = _own_request(self._client, request, total, trace.atell if is_async else trace.tell)
+        limit = asyncio.timeout(total) if is_async else None
         try:
-            async with limit:
-                return await self._send(request, own)
+            async with limit or nullcontext():
+                return await self._send(request, own, total)
         except SkyvernError:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever the client is made of raises
-            shown = TimeoutError(_overdue(total)) if limit.expired() else exc
-            raise trace.error(shown, exc) from cause(exc)
+            is_late = limit is not None and limit.expired()
+            raise trace.error(TimeoutError(_overdue(total)) if is_late else exc, exc) from cause(
+                exc
+            )
 
-    async def _send(self, request: Request, own: httpx.Request) -> HttpAnswer:
-        coming = await self._client.send(own, stream=True, follow_redirects=False)
-        async with aclosing(coming):
-            if coming.is_stream_consumed:  # a hook has read it
-                content = _read_already(request, coming, self._max_body_bytes)
-            else:
-                content = _to_read(request, coming, self._max_body_bytes)
-                async for chunk in coming.aiter_raw():
-                    content.add(chunk)
-        return HttpAnswer(coming.status_code, coming.headers, content.whole())
-
-
-class OwnClient:
-    """Send requests by a user's own `httpx.Client`.
-
-    As `OwnAsyncClient`, but that a blocking client cannot be interrupted: each of its operations
-    gets at most the total time, and the time is checked between the chunks of the body. A server
-    that sends the head of its answer byte by byte can outlast it (not so over a
-    `BlockingTransport`).
-
-    Args:
-        client: stays the user's, who closes it.
-        timeout: as in `OwnAsyncClient`.
-        max_body_bytes: as in `OwnAsyncClient`.
-
-    Raises (from `exchange`): as `OwnAsyncClient`.
-    """
-
-    def __init__(self, client: httpx.Client, timeout: float | None, max_body_bytes: int) -> None:
-        self._client = client
-        self._timeout = timeout
-        self._max_body_bytes = max_body_bytes
-
-    def exchange(self, request: Request) -> HttpAnswer:
-        """Send a request once and return its answer with the body read whole."""
-        total = _total(self._client, request, self._timeout)
-        trace = _Trace(request)
-        own = _own_request(self._client, request, total, trace.tell)
-        try:
-            return self._send(request, own, total)
-        except SkyvernError:
-            raise
-        except Exception as exc:  # noqa: BLE001 - whatever the client is made of raises
-            raise trace.error(exc, exc) from cause(exc)
-
-    def _send(self, request: Request, own: httpx.Request, total: float | None) -> HttpAnswer:
+    async def _send(self, request: Request, own: httpx.Request, total: float | None) -> HttpAnswer:
         end = time.monotonic() + (math.inf if total is None else total)
-        coming = self._client.send(own, stream=True, follow_redirects=False)
-        with closing(coming):
-            if coming.is_stream_consumed:
-                content = _read_already(request, coming, self._max_body_bytes)
-            else:
-                content = _to_read(request, coming, self._max_body_bytes)
-                for chunk in coming.iter_raw():
-                    content.add(chunk)
-                    if time.monotonic() > end:
-                        raise TimeoutError(_overdue(total))
+        if isinstance(self._client, httpx.AsyncClient):
+            coming = await self._client.send(own, stream=True, follow_redirects=False)
+            async with aclosing(coming):
+                content = _begun(request, coming, self._max_body_bytes)
+                if not coming.is_stream_consumed:
+                    async for chunk in coming.aiter_raw():
+                        content.add(chunk)
+        else:
+            coming = self._client.send(own, stream=True, follow_redirects=False)
+            with closing(coming):
+                content = _begun(request, coming, self._max_body_bytes)
+                if not coming.is_stream_consumed:
+                    for chunk in coming.iter_raw():
+                        content.add(chunk)
+                        if time.monotonic() > end:
+                            raise TimeoutError(_overdue(total))
         return HttpAnswer(coming.status_code, coming.headers, content.whole())
 
 
-def _to_read(request: Request, coming: httpx.Response, limit: int) -> Body:
-    encoding = coming.headers.get("content-encoding", "")
-    return body(request, coming.status_code, encoding, limit)
-
-
-def _read_already(request: Request, coming: httpx.Response, limit: int) -> Body:
-    content = body(request, coming.status_code, "", limit)
-    content.add(coming.content)  # decompressed by httpx
+def _begun(request: Request, coming: httpx.Response, limit: int) -> Body:
+    """Return the body of an answer: empty, or whole where a hook has read it."""
+    if not coming.is_stream_consumed:
+        return body(request, coming.status_code, coming.headers.get("content-encoding", ""), limit)
+    content = body(request, coming.status_code, "", limit)  # httpx has decompressed it
+    content.add(coming.content)
     return content
 
 

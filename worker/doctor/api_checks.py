@@ -10,7 +10,7 @@ from api_client import AsyncTransport, RawClient, ReadClass
 from api_client.answers.listings import ListClass
 from api_client.http.proxies import Proxies, ProxyServer
 from api_client.versions import CERTIFIED_VERSIONS, is_certified
-from config.settings import Account
+from config.settings import Account, account_prefix
 from runqueue import ids
 from webhooks import receiver_address
 from worker.doctor.findings import Finding, ok, warning, wrong
@@ -54,7 +54,7 @@ async def look_at_api(name: str, account: Account, proxies: Proxies) -> Finding:
         )
     found = reading or page
     return _refusal(
-        check, where, _prefix(name), found.status_code, found.detail, is_proxied=proxy is not None
+        check, where, account_prefix(name), found.status_code, found.detail, is_proxied=proxy is not None
     )
 
 
@@ -78,10 +78,6 @@ async def look_at_version(name: str, account: Account, proxies: Proxies) -> Find
     if version is None:
         return warning(check, f"the server did not tell it (certified: {certified})", do)
     return warning(check, f"{version[:40]}, not a certified one ({certified})", do)
-
-
-def _prefix(name: str) -> str:
-    return "SKYVERN_" if name == "default" else f"RUNQUEUE_ACCOUNTS__{name.upper()}__"
 
 
 def _refusal(
@@ -133,7 +129,7 @@ async def look_at_public_url(
     if answer.status_code == 401 and _NOT_SIGNED in _detail(answer):
         return ok(check, f"{url} is a gateway of ours, with the key of {name}")
     if answer.status_code == 404 and "problem+json" in answer.headers.get("content-type", ""):
-        do = f"give gateway and workers the same {_prefix(name)}API_KEY and RUNQUEUE_PUBLIC_URL"
+        do = f"give gateway and workers the same {account_prefix(name)}API_KEY and RUNQUEUE_PUBLIC_URL"
         return wrong(check, f"{url} is a gateway that does not know the account's key", do)
     if answer.is_redirect:
         to = urlsplit(answer.headers.get("location", "")).hostname

@@ -10,7 +10,6 @@ import orjson
 import structlog
 
 from api_client import ListClass, ListedRun, ReadClass, RunPage
-from api_client.answers.parts import parse_json
 from api_client.elapsed import elapsed
 from runqueue.store import worker_calls
 from worker.process.account import AccountLink
@@ -188,18 +187,11 @@ class Runs:
             and all(run.run_id in known for run in behind.runs)
         )
 
-    async def tagged(self, tag: str) -> Listing | None:
-        """Read the newest runs that carry a tag; None if that could not be read."""
-        page = await self.page(1, tags=[tag])
-        if page.outcome is not ListClass.DONE:
-            return None
-        listing = Listing(date_ahead=self._account.date_ahead)
-        listing.add(page)
-        return listing
-
-    async def searched(self, search_key: str) -> Listing | None:
-        """Read the first runs that a search finds; None if that could not be read."""
-        page = await self.page(1, search_key=search_key)
+    async def first_page(
+        self, *, search_key: str | None = None, tags: Sequence[str] = ()
+    ) -> Listing | None:
+        """Read the newest runs that carry a tag, or the first that a search finds; None if not."""
+        page = await self.page(1, search_key=search_key, tags=tags)
         if page.outcome is not ListClass.DONE:
             return None
         listing = Listing(date_ahead=self._account.date_ahead)
@@ -291,8 +283,7 @@ class Runs:
             with self._account.metrics.timed("get") as timer:
                 reading = await self._account.client.get_run(run.run_id, CALL_SECONDS)
                 timer.status = reading.status_code
-            parsed = parse_json(reading.body) if reading.outcome is ReadClass.RUN else None
-            shown = parsed.get("run_request") if isinstance(parsed, dict) else None
+            shown = reading.shown.get("run_request") if reading.outcome is ReadClass.RUN else None
             if not isinstance(shown, dict):
                 return None
             self._requests.add(run.run_id, shown)

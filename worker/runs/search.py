@@ -285,7 +285,7 @@ class Search:
 
     async def _tagged(self, tag: str) -> Listing | None:
         async with self._slots:
-            return await self._runs.tagged(tag)
+            return await self._runs.first_page(tags=[tag])
 
     async def _filters_by_tags(self, listing: Listing) -> bool | None:
         """Say whether the server filters by tags; None = it does not answer.
@@ -322,7 +322,7 @@ class Search:
         queue = self._account.queue_name
         key = ids.title_search(*job.marker, queue) if is_titled else ids.url_marker(*job.marker)
         async with self._slots:
-            listing = await self._runs.searched(key)
+            listing = await self._runs.first_page(search_key=key)
             if listing is None or len(listing.made) > MOST_CANDIDATES:
                 return []
             found = []

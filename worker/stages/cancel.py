@@ -49,13 +49,9 @@ class CancelConsumer(Consumer[list[ToCancel]]):
 
     async def take(self, limit: int, tick_us: int) -> Taken[list[ToCancel]]:
         """Claim due cancels, many as one item; those tried for too long are given up."""
-        account = self.account
-        limit = min(limit, BULK)
-        taken = await account.send(
-            worker_calls.cancel_claim(
-                account.name, account.lease.name, limit, tick_us, int(LEASE_SECONDS * 1e6)
-            )
-        )
+        account, limit = self.account, min(limit, BULK)
+        lease_us = int(LEASE_SECONDS * 1e6)
+        taken = await self.claim(worker_calls.cancel_claim, limit, tick_us, lease_us)
         hopeless = [job for job in taken.items if job.tried_us > GIVE_UP_SECONDS * 1e6]
         if hopeless:
             given_up = [RunGivenUp(job.job_id, job.run_id) for job in hopeless]

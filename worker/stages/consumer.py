@@ -16,7 +16,7 @@ from contextlib import suppress
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
 
 import structlog
 from redis.exceptions import RedisError
@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 from runqueue.records.claim_items import ClaimAnswer, Taken
 from runqueue.store import worker_calls
 from runqueue.store.damage import damage_of
+from runqueue.store.scripts import ScriptCall
 from worker.process.account import AccountLink
 from worker.process.batch_writer import Record
 
@@ -31,6 +32,9 @@ log = structlog.get_logger()
 
 #: What a stage takes and handles one by one.
 Item = TypeVar("Item")
+#: What a claim script gives out, and what it takes besides account, process, limit and tick.
+Claim = TypeVar("Claim")
+P = ParamSpec("P")
 
 #: Seconds a consumer runs, so that a Celery task ends.
 LIFETIME = 20.0
@@ -106,6 +110,25 @@ class Consumer(ABC, Generic[Item]):
     @abstractmethod
     async def take(self, limit: int, tick_us: int) -> Taken[Item]:
         """Claim up to `limit` items; 0 only refreshes the list of active consumers."""
+
+    async def claim(
+        self,
+        script: Callable[Concatenate[str, str, int, int, P], ScriptCall[Taken[Claim]]],
+        limit: int,
+        tick_us: int,
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> Taken[Claim]:
+        """Run a claim script for this account and process.
+
+        Args:
+            script: makes its call.
+            limit, tick_us: as in `take`.
+            args, options: what else the script takes.
+        """
+        account = self.account
+        call = script(account.name, account.lease.name, limit, tick_us, *args, **options)
+        return await account.send(call)
 
     @abstractmethod
     async def handle(self, item: Item) -> StageResult:

@@ -58,16 +58,13 @@ class InboxConsumer(Consumer[InboxChunk]):
 
     async def take(self, limit: int, tick_us: int) -> Taken[InboxChunk]:
         """Take the lines of one step."""
-        account, until = self.account, time.monotonic() + USE_SECONDS
-        taken = await account.send(
-            inbox_take(
-                account.name,
-                account.lease.name,
-                LINES if limit else 0,
-                tick_us,
-                linger=self.busy > 0 or self.lingers(),
-                lease_us=int(LEASE_SECONDS * 1e6),
-            )
+        until = time.monotonic() + USE_SECONDS
+        taken = await self.claim(
+            inbox_take,
+            LINES if limit else 0,
+            tick_us,
+            linger=self.busy > 0 or self.lingers(),
+            lease_us=int(LEASE_SECONDS * 1e6),
         )
         lines = list(taken.items)
         return taken.with_items([InboxChunk(lines, until, taken.now_us)] if lines else [])

@@ -77,14 +77,9 @@ class ListConsumer(Consumer[ListReading]):
 
     async def take(self, limit: int, tick_us: int) -> Taken[ListReading]:
         """Take the reading of the list."""
-        account, self._process = self.account, self.account.lease.name
-        least = int(least_useful(account) * 1e6)
-        lease = int(LIST_LEASE_SECONDS * 1e6)
-        return await account.send(
-            live_run_calls.lists_claim(
-                account.name, self._process, limit, tick_us, lease, least_us=least
-            )
-        )
+        self._process = self.account.lease.name
+        least, lease = int(least_useful(self.account) * 1e6), int(LIST_LEASE_SECONDS * 1e6)
+        return await self.claim(live_run_calls.lists_claim, limit, tick_us, lease, least_us=least)
 
     async def handle(self, item: ListReading) -> StageResult:
         """Read the list, and have those runs polled that it does not show."""

@@ -48,16 +48,9 @@ class ReconcileConsumer(Consumer[_Pass]):
 
     async def take(self, limit: int, tick_us: int) -> Taken[_Pass]:
         """Claim the jobs whose search is due, as one item, and an attempt to recover as another."""
-        account, start = self.account, elapsed()
-        taken = await account.send(
-            worker_calls.reconcile_claim(
-                account.name,
-                account.lease.name,
-                BATCH if limit and not self._is_searching else 0,
-                tick_us,
-                int(LEASE_SECONDS * 1e6),
-            )
-        )
+        start, wanted = elapsed(), BATCH if limit and not self._is_searching else 0
+        lease_us = int(LEASE_SECONDS * 1e6)
+        taken = await self.claim(worker_calls.reconcile_claim, wanted, tick_us, lease_us)
         items: list[_Pass] = []
         if taken.items:
             self._is_searching = True

@@ -16,6 +16,7 @@ import structlog
 
 from api_client import Submission, SubmissionClass
 from api_client.elapsed import elapsed
+from config.settings import account_prefix
 from runqueue.records.claim_items import (
     ClaimAnswer,
     Claimed,
@@ -265,9 +266,8 @@ def _words(account: str, outcome: Submission) -> str:
     """Return why an account is held, for people, and the setting to check if it is one."""
     if not outcome.status_code:
         return outcome.detail[:500]
-    prefix = "SKYVERN_" if account == "default" else f"RUNQUEUE_ACCOUNTS__{account.upper()}__"
     setting = _SETTINGS.get(outcome.status_code)
-    check = f" (check {prefix}{setting})" if setting else ""
+    check = f" (check {account_prefix(account)}{setting})" if setting else ""
     return f"HTTP {outcome.status_code}{check}: {outcome.detail}"[:500]
 
 
