@@ -6,13 +6,12 @@ from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 import httpx
 
 from api_client.agent import AgentClient, AsyncAgentClient
+from api_client.arguments import check_seconds
 from api_client.caller import Caller
 from api_client.checks import (
     check_instance,
     check_limiter,
-    check_no_proxy,
-    check_one,
-    check_timeout,
+    check_senders,
     the_base_url,
     the_key,
     the_proxies,
@@ -65,9 +64,8 @@ class _Client(Generic[HttpxClient, HttpxTransport]):
         flavour = self._flavour
         check_instance("httpx_client", httpx_client, flavour.httpx_client)
         check_instance("transport", transport, flavour.httpx_transport)
-        check_one(httpx_client, transport)
-        check_no_proxy(proxy, httpx_client, transport)
-        check_timeout(timeout)
+        check_senders(httpx_client, transport, proxy)
+        check_seconds("timeout", timeout)
         check_limiter(limiter)
         check_instance("retry", retry, RetryPolicy)
         own_timeout = None if httpx_client is None else httpx_client.timeout.read

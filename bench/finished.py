@@ -3,7 +3,7 @@
 import asyncio
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -20,8 +20,8 @@ from runqueue.store import worker_calls
 from runqueue.store.delivery_calls import record_delivery
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, load, run, run_async
-from worker.process.elapsed import passed_us
 from worker.process.account import AccountLink
+from worker.process.elapsed import passed_us
 from worker.stages.packing import ROUNDS, pack_ended
 
 T = TypeVar("T")
@@ -62,6 +62,9 @@ class _Link:
 
     async def send(self, call: ScriptCall[T]) -> T:
         return await run_async(self.client, call)
+
+    async def run(self, script: Callable[..., ScriptCall[T]], *args: Any) -> T:
+        return await self.send(script(self.name, *args))
 
 
 def measure(count: int = 60_000, *, whole: bool = True) -> Cost:

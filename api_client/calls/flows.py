@@ -236,7 +236,7 @@ class Pages:
 
     def __init__(self, **filters: Any) -> None:
         kept = (str, Mapping, NoneType)  # what else there is may be read only once
-        self._filters = {
+        self._filters: dict[str, Any] = {
             name: value if isinstance(value, kept) else list(value)
             for name, value in filters.items()
         }

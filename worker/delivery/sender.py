@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import quote
 
 import orjson
-import structlog
 
 from api_client import verify_webhook
 from api_client.answers.redelivery import Replay, ReplayClass
@@ -23,8 +22,6 @@ from runqueue.store import codec
 from webhooks.sender import Posted
 from webhooks.signing import webhook_headers
 from worker.process.account import AccountLink
-
-log = structlog.get_logger()
 
 #: Seconds that a receiver may take.
 RELAY_SECONDS = 15.0
@@ -221,9 +218,8 @@ class Relay:
             self._ask_from = time.monotonic() + ASK_PAUSE
         elif replay.error:
             # RUNQUEUE_PUBLIC_URL is wrong, or the gateway is not running.
-            log.warning(
+            account.log.warning(
                 "skyvern_does_not_reach_the_gateway",
-                account=account.name,
                 job_id=item.job_id,
                 attempt=item.attempt,
                 run_id=item.run_id,

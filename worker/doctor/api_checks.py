@@ -54,7 +54,7 @@ async def look_at_api(name: str, account: Account, proxies: Proxies) -> Finding:
         )
     found = reading or page
     return _refusal(
-        check, where, account_prefix(name), found.status_code, found.detail, is_proxied=proxy is not None
+        check, where, name, found.status_code, found.detail, is_proxied=proxy is not None
     )
 
 
@@ -81,9 +81,10 @@ async def look_at_version(name: str, account: Account, proxies: Proxies) -> Find
 
 
 def _refusal(
-    check: str, where: str, prefix: str, status: int | None, detail: str, *, is_proxied: bool
+    check: str, where: str, name: str, status: int | None, detail: str, *, is_proxied: bool
 ) -> Finding:
     """Say what is wrong, in our own words: the server's may quote anything."""
+    prefix = account_prefix(name)
     if status is None:
         do = f"see whether this machine reaches it, and whether {prefix}BASE_URL is right"
         if is_proxied:
@@ -129,7 +130,8 @@ async def look_at_public_url(
     if answer.status_code == 401 and _NOT_SIGNED in _detail(answer):
         return ok(check, f"{url} is a gateway of ours, with the key of {name}")
     if answer.status_code == 404 and "problem+json" in answer.headers.get("content-type", ""):
-        do = f"give gateway and workers the same {account_prefix(name)}API_KEY and RUNQUEUE_PUBLIC_URL"
+        same = f"{account_prefix(name)}API_KEY and RUNQUEUE_PUBLIC_URL"
+        do = f"give gateway and workers the same {same}"
         return wrong(check, f"{url} is a gateway that does not know the account's key", do)
     if answer.is_redirect:
         to = urlsplit(answer.headers.get("location", "")).hostname

@@ -127,8 +127,7 @@ class Consumer(ABC, Generic[Item]):
             args, options: what else the script takes.
         """
         account = self.account
-        call = script(account.name, account.lease.name, limit, tick_us, *args, **options)
-        return await account.send(call)
+        return await account.run(script, account.lease.name, limit, tick_us, *args, **options)
 
     @abstractmethod
     async def handle(self, item: Item) -> StageResult:
@@ -200,7 +199,7 @@ class Consumer(ABC, Generic[Item]):
         """Claim nothing for a while: what keeps this account from it does not pass in a second."""
         self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
         self._not_before = time.monotonic() + self._pause
-        log.warning("claim_refused", account=self.account.name, kind=self.kind, error=str(error))
+        self.account.log.warning("claim_refused", kind=self.kind, error=str(error))
 
     async def _loop(self, tick_us: int) -> ConsumerEnd:
         end = time.monotonic() + LIFETIME
@@ -209,12 +208,7 @@ class Consumer(ABC, Generic[Item]):
             taken = await self._taken(limit, tick_us)
             tick_us = 0
             if taken.answer is not ClaimAnswer.OK:
-                log.info(
-                    "consumer_refused",
-                    account=self.account.name,
-                    kind=self.kind,
-                    answer=taken.answer.value,
-                )
+                self.account.log.info("consumer_refused", kind=self.kind, answer=taken.answer.value)
                 return ConsumerEnd.REFUSED
             self._was_full = len(taken.items) == limit
             for item in taken.items:
@@ -236,9 +230,7 @@ class Consumer(ABC, Generic[Item]):
         except RedisError as error:
             if damage_of(error) is not None:
                 raise
-            log.warning(
-                "claim_unanswered", account=self.account.name, kind=self.kind, error=str(error)
-            )
+            self.account.log.warning("claim_unanswered", kind=self.kind, error=str(error))
             return Taken(ClaimAnswer.OK, self.server_us, left=False)
         self.server_us, self._pause = taken.now_us, 0.0
         if taken.items:
@@ -263,7 +255,7 @@ class Consumer(ABC, Generic[Item]):
         name = self.account.lease.name
         # Without Redis the entry expires by itself.
         with suppress(RedisError):
-            await self.account.send(worker_calls.leave_board(self.account.name, self.kind, name))
+            await self.account.run(worker_calls.leave_board, self.kind, name)
 
     def _start(self, item: Item) -> None:
         self.busy += 1

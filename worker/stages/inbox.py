@@ -9,7 +9,6 @@ import asyncio
 import time
 from typing import NamedTuple
 
-import structlog
 from redis.exceptions import RedisError
 
 from runqueue.producer.inbox import INBOX, Checked, InboxLine, check_lines, inbox_key
@@ -17,8 +16,6 @@ from runqueue.records.claim_items import Taken
 from runqueue.store.inbox_calls import TakenLine, inbox_done, inbox_take
 from worker.process.account import AccountLink
 from worker.stages.consumer import Consumer, StageResult
-
-log = structlog.get_logger()
 
 #: Lines of one step: about 5 ms of the event loop, which others need, too.
 LINES = 200
@@ -76,7 +73,7 @@ class InboxConsumer(Consumer[InboxChunk]):
         except RedisError as error:
             # The lines are given out again when their lease is over.
             count = len(item.lines)
-            log.warning("lines_left", account=self.account.name, lines=count, error=str(error))
+            self.account.log.warning("lines_left", lines=count, error=str(error))
             await asyncio.sleep(PAUSE_SECONDS)
         return StageResult()
 
@@ -91,12 +88,12 @@ class InboxConsumer(Consumer[InboxChunk]):
         )
         for packet in checked.packets:
             if time.monotonic() > step.until:
-                log.warning("lines_late", account=name, lines=len(step.lines))
+                self.account.log.warning("lines_late", lines=len(step.lines))
                 return
             checked.learn(packet, await self.account.send(packet.call(None)))
-        await self.account.send(inbox_done(name, self._settled(step, checked)))
+        await self.account.run(inbox_done, self._settled(step, checked))
         if checked.refused:
-            log.warning("lines_refused", account=name, lines=len(checked.refused))
+            self.account.log.warning("lines_refused", lines=len(checked.refused))
 
     def _settled(self, step: InboxChunk, checked: Checked) -> list[tuple[str, bytes]]:
         return [

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import structlog
 from redis.exceptions import RedisError
 
 from api_client import ListClass, ReadClass
@@ -33,8 +32,6 @@ from worker.runs.reader import Runs
 from worker.runs.run_reads import read_run
 from worker.stages.consumer import Consumer, StageResult
 from worker.stages.poll import LEASE_SECONDS, least_spacing, least_useful
-
-log = structlog.get_logger()
 
 #: Seconds after which another process may read the list; renewed with every page.
 LIST_LEASE_SECONDS = 30.0
@@ -90,10 +87,10 @@ class ListConsumer(Consumer[ListReading]):
             else:
                 await self._end(0.0, "few runs")
         except TakenOverError:
-            log.warning("list_taken_over", account=self.account.name)
+            self.account.log.warning("list_taken_over")
         except RedisError as error:
             # Its lease ends, and the next process begins anew.
-            log.warning("list_unrecorded", account=self.account.name, error=str(error))
+            self.account.log.warning("list_unrecorded", error=str(error))
         return StageResult()
 
     async def _read(self, reading: ListReading, began: float) -> None:
@@ -121,9 +118,8 @@ class ListConsumer(Consumer[ListReading]):
         least = least_spacing(self.account)
         self._spaced = spacing(duration, live, len(read.pages), least, rate)
         await self._next_in(reading, self._spaced, reach_us=read.reach_us)
-        log.debug(
+        self.account.log.debug(
             "runs_listed",
-            account=self.account.name,
             runs=live,
             pages=len(read.pages),
             missing=len(verdict.missing),
@@ -139,8 +135,7 @@ class ListConsumer(Consumer[ListReading]):
             self._cursor = "-inf"
         more = True
         while more:
-            call = live_run_calls.lists_joined(self.account.name, self._cursor, CHUNK)
-            joined, more = await self.account.send(call)
+            joined, more = await self.account.run(live_run_calls.lists_joined, self._cursor, CHUNK)
             self._watchlist.add(joined)
             if joined:
                 self._cursor = f"({max(run.joined_us for run in joined)}"
@@ -156,17 +151,16 @@ class ListConsumer(Consumer[ListReading]):
         for start in range(0, len(runs), CHUNK):
             part = runs[start : start + CHUNK]
             times = (reading.began_us, int(SETTLE_SECONDS * 1e6), int(LEASE_SECONDS * 1e6))
-            codes = await account.send(live_run_calls.lists_missing(account.name, part, *times))
+            codes = await account.run(live_run_calls.lists_missing, part, *times)
             self._watchlist.drop(
                 run_id for (_, run_id), code in zip(part, codes, strict=True) if code != 2
             )
             is_due = is_due or 1 in codes
         for start in range(0, len(verdict.shown), CHUNK):
             some = verdict.shown[start : start + CHUNK]
-            call = live_run_calls.lists_seen(
-                account.name, some, int(ORPHAN_SECONDS * 1e6), account.max_run_us
+            await account.run(
+                live_run_calls.lists_seen, some, int(ORPHAN_SECONDS * 1e6), account.max_run_us
             )
-            await account.send(call)
         if is_due:
             self.on_missing()
 
@@ -192,7 +186,7 @@ class ListConsumer(Consumer[ListReading]):
         if page is not None and page.outcome is not ListClass.NOT_SUPPORTED:
             self.account.reads.failed(page.status_code)
         why = "wrong" if page is None else page.outcome.value
-        log.warning("list_of_live_runs_failed", account=self.account.name, why=why)
+        self.account.log.warning("list_of_live_runs_failed", why=why)
         if page is not None and page.outcome is ListClass.NOT_SUPPORTED:
             await self._end(NO_LIST_SECONDS, why)
             return
@@ -209,33 +203,29 @@ class ListConsumer(Consumer[ListReading]):
     ) -> int:
         """Say when the next list is due, counted from when this one was taken."""
         next_us = reading.began_us + int(wait * 1e6)
-        call = live_run_calls.lists_done(
-            self.account.name, self._process, next_us, failed=failed, reach_us=reach_us
+        fails = await self.account.run(
+            live_run_calls.lists_done, self._process, next_us, failed=failed, reach_us=reach_us
         )
-        fails = await self.account.send(call)
         if fails < 0:
             raise TakenOverError
         return fails
 
     async def _end(self, seconds: float, why: str) -> None:
         """Have the runs polled one by one, for so many seconds at least."""
-        released = await self.account.send(
-            live_run_calls.lists_end(self.account.name, int(seconds * 1e6))
-        )
+        released = await self.account.run(live_run_calls.lists_end, int(seconds * 1e6))
         self._watchlist.clear()
         self._cursor, self._spaced = "-inf", 0.0
         self._pager.restart()
-        log.info("lists_ended", account=self.account.name, why=why, runs=released, seconds=seconds)
+        self.account.log.info("lists_ended", why=why, runs=released, seconds=seconds)
         if released:
             self.on_missing()
 
     async def _permit(self) -> None:
         """Wait for leave to make a call, and renew the lease."""
         while True:
-            call = live_run_calls.lists_permit(
-                self.account.name, self._process, int(LIST_LEASE_SECONDS * 1e6)
+            granted, seconds = await self.account.run(
+                live_run_calls.lists_permit, self._process, int(LIST_LEASE_SECONDS * 1e6)
             )
-            granted, seconds = await self.account.send(call)
             if granted < 0:
                 raise TakenOverError
             if granted:

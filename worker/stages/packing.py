@@ -17,12 +17,12 @@ async def pack_ended(account: AccountLink, after_us: int = AFTER_SECONDS * 1_000
     """Pack jobs that ended a while ago, in one bounded pass; return how many were packed."""
     total = 0
     for _ in range(ROUNDS):
-        read = await account.send(pack_calls.unpacked(account.name, after_us, LIMIT, LIMIT_BYTES))
+        read = await account.run(pack_calls.unpacked, after_us, LIMIT, LIMIT_BYTES)
         if read.stands_then == read.stands:
             break
         # In a thread of its own: a result may have megabytes.
         jobs = await asyncio.to_thread(_packed, read.jobs)
-        total += await account.send(pack_calls.pack(account.name, read, jobs))
+        total += await account.run(pack_calls.pack, read, jobs)
         if not read.more:
             break
     return total

@@ -7,8 +7,6 @@ nothing was found for is recorded with what the search is worth, and `record_sea
 import asyncio
 from collections.abc import Sequence
 
-import structlog
-
 from api_client.elapsed import elapsed
 from runqueue.records.claim_items import Doubtful, RunAccepted, Searched, Taken
 from runqueue.store import worker_calls
@@ -18,8 +16,6 @@ from worker.runs.reader import Runs
 from worker.runs.recovery import Recovery
 from worker.runs.search import Search, SearchNote, SearchResult, readable
 from worker.stages.consumer import Consumer, StageResult
-
-log = structlog.get_logger()
 
 #: Seconds after which a search that nobody recorded comes again.
 LEASE_SECONDS = 60.0
@@ -98,13 +94,11 @@ class ReconcileConsumer(Consumer[_Pass]):
                 )
             )
         if searched:
-            call = worker_calls.record_search(
-                self.account.name, searched, now_us, int(SPACING * 1e6)
+            codes = await self.account.run(
+                worker_calls.record_search, searched, now_us, int(SPACING * 1e6)
             )
-            codes = await self.account.send(call)
-            log.info(
+            self.account.log.info(
                 "unconfirmed_searched",
-                account=self.account.name,
                 jobs=len(doubts),
                 found=len(doubts) - len(searched),
                 settled=codes.count(2),
@@ -113,16 +107,14 @@ class ReconcileConsumer(Consumer[_Pass]):
     async def _record(
         self, items: Sequence[RunAccepted], guess: bool = False, canceled: bool = False
     ) -> list[int]:
-        call = worker_calls.mark_running(
-            self.account.name, items, guess=guess, marked=not guess, canceled=canceled
+        codes = await self.account.run(
+            worker_calls.mark_running, items, guess=guess, marked=not guess, canceled=canceled
         )
-        codes = await self.account.send(call)
         adopted = [item for item, code in zip(items, codes, strict=True) if code in {1, 5}]
         self.account.traces.found(adopted)
         for item, code in zip(items, codes, strict=True):
-            log.info(
+            self.account.log.info(
                 "run_found",
-                account=self.account.name,
                 job_id=item.job_id,
                 attempt=item.attempt,
                 run_id=item.run_id,
