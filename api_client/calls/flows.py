@@ -37,7 +37,7 @@ T = TypeVar("T")
 CANCEL_CHUNK = 100
 
 #: Seconds that the last read of a wait may take, at least.
-LAST_LOOK = 5.0
+LAST_READ = 5.0
 
 #: Seconds without a read that succeeds, after which a wait gives up.
 _OUTAGE = 300.0
@@ -94,7 +94,7 @@ def wait_for_run(
 
     Args:
         run_id: the run.
-        timeout: seconds to wait; None = for ever. The last read may take `LAST_LOOK` seconds more.
+        timeout: seconds to wait; None = for ever. The last read may take `LAST_READ` seconds more.
         min_interval, max_interval: seconds between two reads.
         request_options: as everywhere; they hold for each read.
 
@@ -110,7 +110,7 @@ def wait_for_run(
     run: RunResponse | None = None
     while True:
         if timeout is not None:
-            call.limit = max(timeout - (time.monotonic() - start), LAST_LOOK)
+            call.limit = max(timeout - (time.monotonic() - start), LAST_READ)
         failed: SkyvernError | None = None
         try:
             run = yield call

@@ -13,8 +13,7 @@ import httpx
 
 from api_client.errors import NotSentError
 from api_client.http.blocking import BlockingTransport
-from api_client.http.httpx_adapter import OwnClient
-from api_client.http.httpx_transport import AsyncTransportClient, TransportClient
+from api_client.http.httpx_adapter import AsyncTransportClient, OwnClient, TransportClient
 from api_client.http.messages import HttpAnswer, Request
 from api_client.http.request_builder import hops
 from api_client.http.transport import (

@@ -10,7 +10,9 @@ Each request says `connection: close`. On a connection that is kept, httpcore wo
 server sent too much as the answer to the next request: a run for a submission that made none.
 (A request that you send by the client yourself leaves its connection as it likes.)
 
-The adapter never closes the client.
+The adapter never closes the client. A transport of httpx's without a client gets one that does
+nothing but pass a request on: httpx's own would keep cookies, look into redirects and log whole
+URLs.
 """
 
 import asyncio
@@ -28,9 +30,15 @@ from api_client.errors import AnswerLostError, NotSentError, SkyvernError
 from api_client.http.body import Body, body
 from api_client.http.error_text import cause, described, not_connected
 from api_client.http.messages import HttpAnswer, Request
+from api_client.http.transport import DEFAULT_CONNECT_TIMEOUT
 
 #: Seconds for one operation of a socket that has no limit: no socket takes more than 24 days.
 LONGEST = 1_000_000.0
+
+#: The limits of each operation; the total of a request goes before the last two.
+_LIMITS = httpx.Timeout(
+    connect=DEFAULT_CONNECT_TIMEOUT, pool=DEFAULT_CONNECT_TIMEOUT, read=None, write=None
+)
 
 #: httpcore's names for a failure to connect, to the server or to a proxy in front of it. A tunnel's
 #: and a SOCKS proxy's further steps have other names: those send bytes before the request's own.
@@ -78,7 +86,9 @@ class OwnClient:
         total = _total(self._client, request, self._timeout)
         trace = _Trace(request)
         is_async = isinstance(self._client, httpx.AsyncClient)
-        own = _own_request(self._client, request, total, trace.atell if is_async else trace.tell)
+        own = _own_request(
+            self._client, request, total, trace.note_async if is_async else trace.note
+        )
         limit = asyncio.timeout(total) if is_async else None
         try:
             async with limit or nullcontext():
@@ -87,9 +97,8 @@ class OwnClient:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever the client is made of raises
             is_late = limit is not None and limit.expired()
-            raise trace.error(TimeoutError(_overdue(total)) if is_late else exc, exc) from cause(
-                exc
-            )
+            shown = TimeoutError(_overdue(total)) if is_late else exc
+            raise trace.error(shown, exc) from cause(exc)
 
     async def _send(self, request: Request, own: httpx.Request, total: float | None) -> HttpAnswer:
         end = time.monotonic() + (math.inf if total is None else total)
@@ -100,6 +109,7 @@ class OwnClient:
                 if not coming.is_stream_consumed:
                     async for chunk in coming.aiter_raw():
                         content.add(chunk)
+                whole = content.whole()
         else:
             coming = self._client.send(own, stream=True, follow_redirects=False)
             with closing(coming):
@@ -109,7 +119,8 @@ class OwnClient:
                         content.add(chunk)
                         if time.monotonic() > end:
                             raise TimeoutError(_overdue(total))
-        return HttpAnswer(coming.status_code, coming.headers, content.whole())
+                whole = content.whole()
+        return HttpAnswer(coming.status_code, coming.headers, whole)
 
 
 def _begun(request: Request, coming: httpx.Response, limit: int) -> Body:
@@ -129,7 +140,7 @@ class _Trace:
         self._sending = self._asks_proxy = False
         self._not_connected: BaseException | None = None
 
-    def tell(self, event: str, info: dict[str, Any]) -> None:
+    def note(self, event: str, info: dict[str, Any]) -> None:
         if (request := info.get("request")) is not None:
             self._asks_proxy = request.method == b"CONNECT"
         if "send_" in event:
@@ -137,8 +148,8 @@ class _Trace:
         elif event in _NOT_CONNECTED:
             self._not_connected = info.get("exception")
 
-    async def atell(self, event: str, info: dict[str, Any]) -> None:
-        self.tell(event, info)
+    async def note_async(self, event: str, info: dict[str, Any]) -> None:
+        self.note(event, info)
 
     def error(self, shown: Exception, raised: Exception) -> SkyvernError:
         """Return what the call failed with.
@@ -218,3 +229,29 @@ def _limits(own: httpx.Timeout, total: float | None) -> httpx.Timeout:
 
 def _overdue(total: float | None) -> str:
     return f"no whole answer within {total:g} s"
+
+
+class AsyncTransportClient(httpx.AsyncClient):
+    """A client that is nothing but a transport, which stays its owner's to close."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        super().__init__(transport=transport, timeout=_LIMITS, trust_env=False)
+        self.headers.clear()
+        self._passed = transport
+
+    async def send(self, request: httpx.Request, **_options: Any) -> httpx.Response:
+        """Pass the request on."""
+        return await self._passed.handle_async_request(request)
+
+
+class TransportClient(httpx.Client):
+    """`AsyncTransportClient`, blocking."""
+
+    def __init__(self, transport: httpx.BaseTransport) -> None:
+        super().__init__(transport=transport, timeout=_LIMITS, trust_env=False)
+        self.headers.clear()
+        self._passed = transport
+
+    def send(self, request: httpx.Request, **_options: Any) -> httpx.Response:
+        """Pass the request on."""
+        return self._passed.handle_request(request)

@@ -15,7 +15,7 @@ from worker.delivery.sender import next_try, result_of, without_urls
 from worker.process.account import AccountLink
 
 #: Seconds one read may take.
-LOOK_SECONDS = 12.0
+READ_SECONDS = 12.0
 #: Seconds that Skyvern may take to send its webhook again: the receiver alone has 60.
 REPLAY_SECONDS = 75.0
 #: Seconds after its end in which Skyvern may still be trying to deliver a run's webhook.
@@ -39,8 +39,10 @@ def checked(
         age: seconds since the run's end was seen.
         redeliver: when Skyvern is to.
     """
+    if reason.reason == "":
+        return _checked(item, "delivered")
     if reason.reason is not None:
-        return _reason_given(item, reason.reason, redeliver)
+        return _checked(item, "gave_up", error=reason.reason) if redeliver == "never" else None
     wait = CHECKS[min(item.looks, len(CHECKS) - 1)]
     if reason.outcome is ReasonClass.TROUBLE and age < ASKED_FOR:
         return _checked(item, "again", max(wait, reason.retry_after or 0.0), reason.detail)
@@ -51,14 +53,6 @@ def checked(
     if redeliver == "always" and reason.outcome is not ReasonClass.TROUBLE:
         return None
     return _checked(item, "unknown", error=reason.detail or "Skyvern does not tell")
-
-
-def _reason_given(item: DueDelivery, reason: str, redeliver: Redeliver) -> Delivered | None:
-    if not reason:
-        return _checked(item, "delivered")
-    if redeliver != "never":
-        return None
-    return _checked(item, "gave_up", error=reason)
 
 
 def driven(
@@ -135,7 +129,7 @@ class WebhookWatcher:
         account = self._account
         with account.metrics.timed("webhook_reason") as timer:
             reason = await account.client.webhook_failure_reason(
-                item.run_id, account.permit, LOOK_SECONDS
+                item.run_id, account.permit, READ_SECONDS
             )
             timer.status = reason.status_code or (
                 200 if reason.outcome is ReasonClass.TOLD else None
@@ -148,7 +142,7 @@ class WebhookWatcher:
         account = self._account
         await account.permit()
         with account.metrics.timed("get") as timer:
-            reading = await account.client.get_run(item.run_id, LOOK_SECONDS)
+            reading = await account.client.get_run(item.run_id, READ_SECONDS)
             timer.status = reading.status_code
         return reason_in_run(reading)
 

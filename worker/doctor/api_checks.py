@@ -1,13 +1,12 @@
 """What the doctor checks outside: the Skyvern API with each account's key, and our own gateway."""
 
 import time
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
-from api_client import AsyncTransport, RawClient, ReadClass
-from api_client.answers.listings import ListClass
+from api_client import AsyncTransport, ListClass, RawClient, ReadClass
+from api_client.answers.parts import parse_json
 from api_client.http.proxies import Proxies, ProxyServer
 from api_client.versions import CERTIFIED_VERSIONS, is_certified
 from config.settings import Account, account_prefix
@@ -25,7 +24,7 @@ _NO_ATTEMPT = 999_999_999
 _NOT_SIGNED = "x-skyvern-signature"
 
 
-async def look_at_api(name: str, account: Account, proxies: Proxies) -> Finding:
+async def check_api(name: str, account: Account, proxies: Proxies) -> Finding:
     """Make one read with an account's key, the cheapest that needs it.
 
     Args:
@@ -58,7 +57,7 @@ async def look_at_api(name: str, account: Account, proxies: Proxies) -> Finding:
     )
 
 
-async def look_at_version(name: str, account: Account, proxies: Proxies) -> Finding:
+async def check_version(name: str, account: Account, proxies: Proxies) -> Finding:
     """Ask a server which version of Skyvern it is, and say whether that is a certified one.
 
     Args:
@@ -100,7 +99,7 @@ def _refusal(
     return wrong(check, said, f"correct {prefix}BASE_URL: this is no Skyvern API")
 
 
-async def look_at_public_url(
+async def check_public_url(
     public_url: str, name: str, account: Account, proxies: Proxies
 ) -> Finding:
     """Ask for a webhook's address that nobody has, to see who answers there.
@@ -156,8 +155,5 @@ def _words(error: Exception) -> str:
 
 
 def _detail(answer: httpx.Response) -> str:
-    try:
-        said: Any = answer.json()
-    except ValueError:
-        return ""
+    said = parse_json(answer.content)
     return str(said.get("detail", "")) if isinstance(said, dict) else ""

@@ -27,7 +27,7 @@ _OTHER_FILES = 300
 _CALLING = len(STAGES) - 2
 
 
-def look_at_account(
+def check_account(
     queue: RunQueue,
     client: redis.Redis,
     name: str,

@@ -158,14 +158,10 @@ class Consumer(ABC, Generic[Item]):
         except BaseException:
             self.release()
             raise
-        if len(records) == 1:
-            writer, record = records[0]
-            writer.put(record, self.release)
-        elif records:
-            release = _after(len(records), self.release)
-            for writer, record in records:
-                writer.put(record, release)
-        else:
+        release = self.release if len(records) == 1 else _after(len(records), self.release)
+        for writer, record in records:
+            writer.put(record, release)
+        if not records:
             self.release()
         if event:
             own = {"event": event, "account": self.account.name}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
-from runqueue.producer.inbox import INBOX, Checked, InboxLine, check_lines, inbox_key
+from runqueue.producer.inbox import INBOX, InboxLine, check_lines, inbox_key
 from runqueue.records.claim_items import Taken
 from runqueue.store.inbox_calls import TakenLine, inbox_done, inbox_take
 from worker.process.account import AccountLink
@@ -91,12 +91,10 @@ class InboxConsumer(Consumer[InboxChunk]):
                 self.account.log.warning("lines_late", lines=len(step.lines))
                 return
             checked.learn(packet, await self.account.send(packet.call(None)))
-        await self.account.run(inbox_done, self._settled(step, checked))
-        if checked.refused:
-            self.account.log.warning("lines_refused", lines=len(checked.refused))
-
-    def _settled(self, step: InboxChunk, checked: Checked) -> list[tuple[str, bytes]]:
-        return [
+        settled = [
             (number, checked.kept(n, step.at_us) if n in checked.refused else b"")
             for n, (number, _) in enumerate(step.lines)
         ]
+        await self.account.run(inbox_done, settled)
+        if checked.refused:
+            self.account.log.warning("lines_refused", lines=len(checked.refused))

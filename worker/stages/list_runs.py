@@ -14,7 +14,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from api_client import ListClass, ReadClass
+from api_client import ListClass, ReadClass, RunPage
 from runqueue.records.claim_items import Taken
 from runqueue.store import live_run_calls
 from runqueue.store.live_run_calls import Joined, ListReading
@@ -100,7 +100,7 @@ class ListConsumer(Consumer[ListReading]):
         try:
             read = await self._pager.read(reading.began_us, young, pages_worth(live))
         except PageFailedError as failed:
-            await self._failed(reading, failed)
+            await self._failed(reading, failed.page)
             return
         except TooLongError:
             await self._end(FIRST_OFF * 5, "too many runs of others")
@@ -180,9 +180,13 @@ class ListConsumer(Consumer[ListReading]):
             reading = await read_run(self.account, run_id)
         return reading.is_over if reading.outcome is ReadClass.RUN else None
 
-    async def _failed(self, reading: ListReading, failed: PageFailedError | None) -> None:
-        """Try again later; after some failures, or without any list, poll runs one by one."""
-        page = None if failed is None else failed.page
+    async def _failed(self, reading: ListReading, page: RunPage | None) -> None:
+        """Try again later; after some failures, or without any list, poll runs one by one.
+
+        Args:
+            reading: which list.
+            page: the answer that failed; None = the list is wrong.
+        """
         if page is not None and page.outcome is not ListClass.NOT_SUPPORTED:
             self.account.reads.failed(page.status_code)
         why = "wrong" if page is None else page.outcome.value

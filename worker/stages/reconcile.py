@@ -11,7 +11,7 @@ from api_client.elapsed import elapsed
 from runqueue.records.claim_items import Doubtful, RunAccepted, Searched, Taken
 from runqueue.store import worker_calls
 from worker.process.account import AccountLink
-from worker.runs.matcher import next_look
+from worker.runs.matcher import next_search
 from worker.runs.reader import Runs
 from worker.runs.recovery import Recovery
 from worker.runs.search import Search, SearchNote, SearchResult, readable
@@ -89,7 +89,7 @@ class ReconcileConsumer(Consumer[_Pass]):
             searched.append(
                 Searched(
                     *(doubt.job_id, doubt.attempt, finding.verdict),
-                    *(int(next_look(age, wait) * 1e6), int(wait * 1e6)),
+                    *(int(next_search(age, wait) * 1e6), int(wait * 1e6)),
                     *(finding.note, finding.candidates),
                 )
             )
