@@ -34,8 +34,8 @@ from api_client.caller import Caller
 from api_client.calls import calls, flows, run_calls, session_calls
 from api_client.calls.flows import Flow, Pause
 from api_client.errors import SkyvernError
-from api_client.http.exchange import AsyncSender, BlockingSender, async_sender, follow
-from api_client.http.httpx_adapter import OwnAsyncClient, OwnClient
+from api_client.http.exchange import Sender, blocking_sender_of, finish, follow, sender_of
+from api_client.http.httpx_adapter import OwnClient
 from api_client.retrying import RetryBudget
 from api_client.types import RunListItem
 
@@ -67,7 +67,7 @@ class _Operation(Generic[P, T]):
 
     def __init__(self, build: Callable[P, Call[T] | Flow[T]]) -> None:
         def blocking(self: "AgentClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
-            return _finish(self._send(build(*args, **kwargs)))
+            return finish(self._send(build(*args, **kwargs)))
 
         async def awaited(self: "AsyncAgentClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
             return await self._send(build(*args, **kwargs))
@@ -108,7 +108,7 @@ class _Calls:
     """
 
     def __init__(
-        self, caller: Caller, sender: AsyncSender, sleep: Callable[[float], Awaitable[None]]
+        self, caller: Caller, sender: Sender, sleep: Callable[[float], Awaitable[None]]
     ) -> None:
         self._caller = caller
         self._sender = sender
@@ -139,20 +139,7 @@ class _Calls:
     close_browser_session = _Operation(session_calls.close_browser_session)
 
     def _send(self, what: Call[T] | Flow[T]) -> Coroutine[Any, Any, T]:
-        return self._call(what) if isinstance(what, Call) else self._run(what)
-
-    async def _run(self, flow: Flow[T]) -> T:
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    result = await self._step(step)
-                except SkyvernError as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(result)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]  # what a Flow[T] returns is a T
+        return self._call(what) if isinstance(what, Call) else flows.drive(what, self._step)
 
     async def _step(self, step: Call[Any] | Pause) -> Any:
         if isinstance(step, Pause):
@@ -196,7 +183,7 @@ class AgentClient(_Calls):
     """
 
     def __init__(self, caller: Caller, transport: OwnClient | httpx.BaseTransport) -> None:
-        super().__init__(caller, BlockingSender(transport), _sleep_here)
+        super().__init__(caller, blocking_sender_of(transport), _sleep_here)
 
     def iter_runs(
         self,
@@ -215,7 +202,7 @@ class AgentClient(_Calls):
             search_key=search_key, status=status, tags=tags, request_options=request_options
         )
         while (page := pages.next_page()) is not None:
-            yield from pages.new_items(_finish(self._call(page)))
+            yield from pages.new_items(finish(self._call(page)))
 
 
 class AsyncAgentClient(_Calls):
@@ -226,10 +213,8 @@ class AsyncAgentClient(_Calls):
         transport: what sends.
     """
 
-    def __init__(
-        self, caller: Caller, transport: OwnAsyncClient | httpx.AsyncBaseTransport
-    ) -> None:
-        super().__init__(caller, async_sender(transport), asyncio.sleep)
+    def __init__(self, caller: Caller, transport: OwnClient | httpx.AsyncBaseTransport) -> None:
+        super().__init__(caller, sender_of(transport), asyncio.sleep)
 
     async def iter_runs(
         self,
@@ -250,17 +235,3 @@ class AsyncAgentClient(_Calls):
 
 async def _sleep_here(seconds: float) -> None:
     time.sleep(seconds)  # noqa: ASYNC251 - no loop waits for it
-
-
-def _finish(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that waits for nothing, to its end.
-
-    Raises:
-        RuntimeError: it waits.
-    """
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]  # what a coroutine of T returns is a T
-    coroutine.close()
-    raise RuntimeError("a blocking call has to wait")

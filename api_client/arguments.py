@@ -7,7 +7,7 @@ the two are not the same.
 import json
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, TypeGuard
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -62,18 +62,24 @@ def check_options(options: RequestOptions) -> RequestOptions:
     if unknown := sorted(set(options) - RequestOptions.__annotations__.keys()):
         known = ", ".join(RequestOptions.__annotations__)
         raise TypeError(f"unknown request_options {', '.join(unknown)}; there are: {known}")
-    timeout = options.get("timeout_in_seconds")
-    if timeout is not None and not (is_whole(timeout) or isinstance(timeout, float)):
-        raise TypeError(f"timeout_in_seconds: expected seconds, got {type(timeout).__name__}")
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f"timeout_in_seconds: expected more than 0 seconds, got {timeout!r}")
+    check_seconds("timeout_in_seconds", options.get("timeout_in_seconds"))
     retries = options.get("max_retries")
     if retries is not None and (not is_whole(retries) or retries < 0):
         raise ValueError(f"max_retries: expected a whole number from 0, got {retries!r}")
     return options
 
 
-def is_whole(value: object) -> bool:
+def check_seconds(name: str, value: object) -> None:
+    """Raise TypeError or ValueError if an argument is given and is no number of seconds above 0."""
+    if value is None:
+        return
+    if not (isinstance(value, float) or is_whole(value)):
+        raise TypeError(f"{name}: expected seconds, got {type(value).__name__}")
+    if not value > 0:
+        raise ValueError(f"{name}: expected more than 0 seconds, got {value!r}")
+
+
+def is_whole(value: object) -> TypeGuard[int]:
     """Say whether a value is a whole number; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 

@@ -2,10 +2,11 @@
 
 import logging
 import time
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from api_client.answers.failures import read_answer
-from api_client.call import Call, CallKind
+from api_client.call import Call
 from api_client.errors import LocalLimitError, NotSupported, RateLimitError
 from api_client.http.messages import HttpAnswer, Request
 from api_client.http.request_builder import RequestFactory
@@ -23,6 +24,7 @@ _RATE_LIMIT_HOLD = 1.0
 _logger = logging.getLogger("api_client")
 
 
+@dataclass(eq=False)
 class Caller:
     """One account's calls, all but sending and waiting.
 
@@ -30,43 +32,32 @@ class Caller:
         requests: makes the HTTP requests of one account.
         timeout: seconds an attempt may take; None = as the call itself says, or `default_timeout`.
         default_timeout: seconds.
-        follow_redirects: follow those to the same server.
+        follow: follow redirects to the same server.
         limiter: waited for before each attempt.
         retry: how often and how patiently to try again.
+        closed: whether the client was closed, so that no call begins any more.
     """
 
-    def __init__(
-        self,
-        requests: RequestFactory,
-        *,
-        timeout: float | None,
-        default_timeout: float,
-        follow_redirects: bool,
-        limiter: Limiter | None,
-        retry: RetryPolicy,
-    ) -> None:
-        self._requests = requests
-        self._timeout = timeout
-        self._default_timeout = default_timeout
-        #: Whether redirects to the same server are followed.
-        self.follow = follow_redirects
-        #: Whether the client was closed, so that no call begins any more.
-        self.closed = False
-        self._limiter = limiter
-        self._retry = retry
-        self._missing: dict[str | None, float] = {}
+    requests: RequestFactory
+    timeout: float | None
+    default_timeout: float
+    follow: bool
+    limiter: Limiter | None
+    retry: RetryPolicy
+    closed: bool = False
+    _missing: dict[str | None, float] = field(default_factory=dict)
 
     @property
     def base_url(self) -> str:
         """Where the account is, with a slash at the end."""
-        return self._requests.base_url
+        return self.requests.base_url
 
     def budget(self, call: Call[Any]) -> RetryBudget:
         """Return the attempts and the time that a call has, from now on."""
-        timeout = self._timeout
+        timeout = self.timeout
         if timeout is None:
-            timeout = call.patience or self._default_timeout
-        return RetryBudget(self._retry, call, timeout)
+            timeout = call.patience or self.default_timeout
+        return RetryBudget(self.retry, call, timeout)
 
     def wait(self, call: Call[Any], budget: RetryBudget) -> float:
         """Return the seconds to wait before an attempt.
@@ -80,10 +71,10 @@ class Caller:
             raise RuntimeError("the client is closed")
         if call.route and time.monotonic() < self._missing.get(call.route, 0.0):
             raise NotSupported(f"{call.method} /{call.path}: this server has no such call")
-        if self._limiter is None:
+        if self.limiter is None:
             return 0.0
         left = budget.spare()
-        wait = self._limiter.reserve(call.kind, left)
+        wait = self.limiter.reserve(call.kind, left)
         if wait is None:
             raise LocalLimitError(
                 f"{call.method} /{call.path}: the limiter lets no call through in {left:.1f} s"
@@ -92,8 +83,8 @@ class Caller:
 
     def request(self, call: Call[Any], budget: RetryBudget) -> Request:
         """Make the request of one attempt."""
-        make = self._requests.get if call.kind is CallKind.READ else self._requests.post
-        return make(
+        return self.requests.make(
+            call.method,
             call.path,
             call.content,
             query=call.query,
@@ -106,13 +97,13 @@ class Caller:
         if _logger.isEnabledFor(logging.DEBUG):
             _logger.debug("%s: %d, %d bytes", request.name, answer.status, len(answer.body))
         try:
-            return read_answer(call, request, answer, self._requests.without_key)
+            return read_answer(call, request, answer, self.requests.without_key)
         except NotSupported as error:
             if error.is_certain:
                 self._missing[call.route] = time.monotonic() + NOT_SUPPORTED_MEMORY
             raise
         except RateLimitError as error:
-            if self._limiter is not None:
+            if self.limiter is not None:
                 retry_after = error.retry_after
-                self._limiter.hold(_RATE_LIMIT_HOLD if retry_after is None else retry_after)
+                self.limiter.hold(_RATE_LIMIT_HOLD if retry_after is None else retry_after)
             raise

@@ -15,14 +15,10 @@ def check_instance(name: str, value: object, kind: type[Any]) -> None:
         raise TypeError(f"{name}: expected {where}{kind.__name__}, got {type(value).__name__}")
 
 
-def check_one(httpx_client: object, transport: object) -> None:
-    """Raise TypeError if both are given."""
+def check_senders(httpx_client: object, transport: object, proxy: object) -> None:
+    """Raise TypeError if more than one is given of what says how requests are sent."""
     if httpx_client is not None and transport is not None:
         raise TypeError("httpx_client and transport: expected one of them at most, got both")
-
-
-def check_no_proxy(proxy: object, httpx_client: object, transport: object) -> None:
-    """Raise TypeError if a proxy is named beside what would have to go through it."""
     if proxy is not None and (httpx_client is not None or transport is not None):
         raise TypeError("proxy: expected none beside an httpx_client or a transport")
 
@@ -35,16 +31,6 @@ def check_limiter(limiter: object) -> None:
         raise TypeError(
             f"limiter: expected an object with reserve and hold, got {type(limiter).__name__}"
         )
-
-
-def check_timeout(timeout: object) -> None:
-    """Raise TypeError or ValueError if it is no number of seconds above 0."""
-    if timeout is None:
-        return
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise TypeError(f"timeout: expected seconds, got {type(timeout).__name__}")
-    if not timeout > 0:
-        raise ValueError(f"timeout: expected more than 0 seconds, got {timeout!r}")
 
 
 def the_base_url(base_url: str | None, environment: SkyvernEnvironment | None) -> str:

@@ -1,25 +1,23 @@
 """The clients people make: one account, one connection pool for life, the calls under `.agent`."""
 
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import httpx
 
 from api_client.agent import AgentClient, AsyncAgentClient
+from api_client.arguments import check_seconds
 from api_client.caller import Caller
 from api_client.checks import (
     check_instance,
     check_limiter,
-    check_no_proxy,
-    check_one,
-    check_timeout,
+    check_senders,
     the_base_url,
     the_key,
     the_proxies,
 )
 from api_client.http.blocking import BlockingTransport
-from api_client.http.httpx_adapter import OwnAsyncClient, OwnClient
+from api_client.http.httpx_adapter import OwnClient
 from api_client.http.request_builder import RequestFactory
 from api_client.http.transport import (
     DEFAULT_MAX_BODY_BYTES,
@@ -39,7 +37,6 @@ class _Flavour(NamedTuple):
 
     httpx_client: type[Any]
     httpx_transport: type[Any]
-    own_client: Callable[..., Any]
     own_transport: Callable[..., Any]
     agent: Callable[..., Any]
 
@@ -67,9 +64,8 @@ class _Client(Generic[HttpxClient, HttpxTransport]):
         flavour = self._flavour
         check_instance("httpx_client", httpx_client, flavour.httpx_client)
         check_instance("transport", transport, flavour.httpx_transport)
-        check_one(httpx_client, transport)
-        check_no_proxy(proxy, httpx_client, transport)
-        check_timeout(timeout)
+        check_senders(httpx_client, transport, proxy)
+        check_seconds("timeout", timeout)
         check_limiter(limiter)
         check_instance("retry", retry, RetryPolicy)
         own_timeout = None if httpx_client is None else httpx_client.timeout.read
@@ -77,7 +73,7 @@ class _Client(Generic[HttpxClient, HttpxTransport]):
             RequestFactory(the_base_url(base_url, environment), the_key(api_key), headers),
             timeout=timeout,
             default_timeout=own_timeout or DEFAULT_TIMEOUT,
-            follow_redirects=follow_redirects is not False,
+            follow=follow_redirects is not False,
             limiter=limiter,
             retry=retry or RetryPolicy(),
         )
@@ -85,7 +81,7 @@ class _Client(Generic[HttpxClient, HttpxTransport]):
         self._own: Any = None
         sends: Any = transport
         if httpx_client is not None:
-            sends = flavour.own_client(httpx_client, timeout, DEFAULT_MAX_BODY_BYTES)
+            sends = OwnClient(httpx_client, timeout, DEFAULT_MAX_BODY_BYTES)
         elif transport is None:
             sends = self._own = flavour.own_transport(
                 timeout=timeout or DEFAULT_TIMEOUT, proxies=the_proxies(proxy)
@@ -129,9 +125,7 @@ class Skyvern(_Client[httpx.Client, httpx.BaseTransport]):
     """
 
     agent: AgentClient
-    _flavour = _Flavour(
-        httpx.Client, httpx.BaseTransport, OwnClient, BlockingTransport, AgentClient
-    )
+    _flavour = _Flavour(httpx.Client, httpx.BaseTransport, BlockingTransport, AgentClient)
 
     def close(self) -> None:
         """End the client, and close the connections if they are its own."""
@@ -142,12 +136,7 @@ class Skyvern(_Client[httpx.Client, httpx.BaseTransport]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -165,7 +154,6 @@ class AsyncSkyvern(_Client[httpx.AsyncClient, httpx.AsyncBaseTransport]):
     _flavour = _Flavour(
         httpx.AsyncClient,
         httpx.AsyncBaseTransport,
-        OwnAsyncClient,
         AsyncTransport,
         AsyncAgentClient,
     )
@@ -179,10 +167,5 @@ class AsyncSkyvern(_Client[httpx.AsyncClient, httpx.AsyncBaseTransport]):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()

@@ -48,6 +48,8 @@ class ApiError(SkyvernError):
             it.
         headers: the answer's headers, names in lower case.
         request_id: the server's name for this request, where it sent one.
+        retry_after: seconds, 0 to 3,600, after a 429 or a 5xx that says when to come back; else
+            None.
     """
 
     def __init__(
@@ -57,12 +59,14 @@ class ApiError(SkyvernError):
         status_code: int,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message or f"status {status_code}")
         self.status_code = status_code
         self.body = body
         self.headers = {name.lower(): value for name, value in (headers or {}).items()}
         self.request_id: str | None = self.headers.get("x-request-id")
+        self.retry_after = retry_after
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let the error travel to another process, as a task queue sends it."""
@@ -90,31 +94,11 @@ class UnprocessableEntityError(ApiError):
     """422: a field of the request is wrong; the message names it."""
 
 
-class _RetryableError(ApiError):
-    """An answer that may say when to come back.
-
-    Attributes:
-        retry_after: seconds, 0 to 3,600, or None when the server did not say.
-    """
-
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        status_code: int,
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message, status_code=status_code, body=body, headers=headers)
-        self.retry_after = retry_after
-
-
-class RateLimitError(_RetryableError):
+class RateLimitError(ApiError):
     """429: nothing was done; try again later, and slower."""
 
 
-class ServerError(_RetryableError):
+class ServerError(ApiError):
     """5xx: after a submission a run may exist all the same.
 
     Attributes:

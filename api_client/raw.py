@@ -10,6 +10,7 @@ returns, and what to do about it is the caller's to decide.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from enum import StrEnum
 from time import monotonic
 from typing import Any, Final, Literal, TypeVar, cast
 
@@ -33,7 +34,7 @@ from api_client.answers.outcomes import (
     WorkflowReading,
     classify_cancel,
     classify_exception,
-    classify_large_run,
+    classify_failed_read,
     classify_run,
     classify_submission,
     classify_workflow,
@@ -48,7 +49,7 @@ from api_client.answers.redelivery import (
     classify_reason_error,
     classify_replay,
 )
-from api_client.answers.run_times import ServerClock
+from api_client.answers.server_clock import ServerClock
 from api_client.arguments import json_body, query_string, run_path, workflow_path
 from api_client.call import Call
 from api_client.calls.calls import (
@@ -61,9 +62,10 @@ from api_client.calls.calls import (
     TASKS_PATH,
     WORKFLOWS_PATH,
 )
-from api_client.calls.flows import webhook_failure_reason
-from api_client.errors import BodyTooLargeError, SkyvernError
-from api_client.http.exchange import async_sender, send
+from api_client.calls.flows import Pause, drive, webhook_failure_reason
+from api_client.errors import SkyvernError
+from api_client.http.exchange import send, sender_of
+from api_client.http.messages import HttpAnswer, Request
 from api_client.http.request_builder import RequestFactory
 from api_client.http.transport import DEFAULT_TIMEOUT, AsyncTransport
 
@@ -99,7 +101,7 @@ class RawClient:
 
     def __init__(self, base_url: str, api_key: str, transport: httpx.AsyncBaseTransport) -> None:
         self.requests = RequestFactory(base_url, api_key)
-        self._sender = async_sender(transport)
+        self._sender = sender_of(transport)
         self._server_clock = ServerClock()
         #: The first run that was answered by another id twice, that id, and whether others were.
         self._renamed: tuple[str, str] | None = None
@@ -131,20 +133,16 @@ class RawClient:
             timeout: seconds for all of it, redirects included.
         """
         try:
-            request = self.requests.post(
-                SUBMIT_PATHS[kind], content, headers=headers, query=query, timeout=timeout
+            request = self.requests.make(
+                "POST", SUBMIT_PATHS[kind], content, headers=headers, query=query, timeout=timeout
             )
         except ValueError as exc:
             # Nothing was sent, and nothing that can be sent will come of these arguments.
             return Submission(SubmissionClass.REFUSED, detail=exception_words(exc))
-        try:
-            answer = await send(self._sender, request)
-        except Exception as exc:  # noqa: BLE001 - whatever it is, a run may exist: it is classified
-            return self._without_key(classify_exception(exc))
-        outcome = classify_submission(answer.status, answer.body, answer.headers)
+        outcome = await self._outcome(request, classify_submission, classify_exception)
         if outcome.outcome is SubmissionClass.ACCEPTED:
             self._server_clock.learn(outcome.server_date)
-        return self._without_key(outcome)
+        return outcome
 
     async def get_run(self, run_id: str, timeout: float = DEFAULT_TIMEOUT) -> RunReading:
         """Read one run; `timeout` in seconds for all of it.
@@ -177,26 +175,18 @@ class RawClient:
         return self._renames_runs
 
     async def _get_run(self, run_id: str, timeout: float) -> RunReading:
-        request = self.requests.get(run_path(run_id), timeout=timeout)
-        try:
-            answer = await send(self._sender, request)
-        except BodyTooLargeError as exc:
-            return self._without_key(classify_large_run(exc))
-        except Exception as exc:  # noqa: BLE001 - a read that failed is one to make again
-            return self._without_key(RunReading(ReadClass.TROUBLE, detail=exception_words(exc)))
-        reading = classify_run(answer.status, answer.body, answer.headers)
+        request = self.requests.make("GET", run_path(run_id), timeout=timeout)
+        reading = await self._outcome(request, classify_run, classify_failed_read)
         if reading.outcome is ReadClass.RUN:
             self._server_clock.learn(reading.server_date)
-        return self._without_key(reading)
+        return reading
 
     async def cancel_run(self, run_id: str, timeout: float = DEFAULT_TIMEOUT) -> Cancellation:
         """Cancel a run; arguments and errors as in `get_run`."""
-        request = self.requests.post(run_path(run_id, "cancel"), timeout=timeout)
-        try:
-            answer = await send(self._sender, request)
-        except Exception as exc:  # noqa: BLE001 - the caller reads the run to see what came of it
-            return self._without_key(Cancellation(CancelClass.TROUBLE, detail=exception_words(exc)))
-        return self._without_key(classify_cancel(answer.status, answer.body, answer.headers))
+        request = self.requests.make("POST", run_path(run_id, "cancel"), timeout=timeout)
+        return await self._outcome(
+            request, classify_cancel, _failed(Cancellation, CancelClass.TROUBLE)
+        )
 
     async def list_runs(
         self,
@@ -222,42 +212,36 @@ class RawClient:
                 "page_size": page_size,
             }
         )
-        request = self.requests.get(RUNS_PATH, query=query, timeout=timeout)
+        request = self.requests.make("GET", RUNS_PATH, query=query, timeout=timeout)
         sent = monotonic()
-        try:
-            answer = await send(self._sender, request)
-        except Exception as exc:  # noqa: BLE001 - a read that failed is one to make again
-            return self._without_key(RunPage(ListClass.TROUBLE, detail=exception_words(exc)))
-        date = server_date(answer.headers)
-        age = self._server_clock.age(date, sent)
-        read = classify_run_list(answer.status, answer.body, answer.headers, page_size, age)
-        if read.outcome is ListClass.DONE:
-            self._server_clock.learn(date)
-        return self._without_key(read)
+
+        def read(status: int, body: bytes, headers: Mapping[str, str]) -> RunPage:
+            date = server_date(headers)
+            age = self._server_clock.age(date, sent)
+            page = classify_run_list(status, body, headers, page_size, age)
+            if page.outcome is ListClass.DONE:
+                self._server_clock.learn(date)
+            return page
+
+        return await self._outcome(request, read, _failed(RunPage, ListClass.TROUBLE))
 
     async def get_workflow(
         self, workflow_id: str, timeout: float = DEFAULT_TIMEOUT
     ) -> WorkflowReading:
         """Read a workflow's definition, in its newest version; arguments as in `get_run`."""
-        request = self.requests.get(workflow_path(workflow_id), timeout=timeout)
-        try:
-            answer = await send(self._sender, request)
-        except Exception:  # noqa: BLE001 - a read that failed is one to make again
-            return WorkflowReading()
-        return classify_workflow(answer.status, answer.body)
+        answer = await self._read(workflow_path(workflow_id), timeout)
+        return (
+            WorkflowReading() if answer is None else classify_workflow(answer.status, answer.body)
+        )
 
     async def cancel_runs(
         self, run_ids: Sequence[str], timeout: float = DEFAULT_TIMEOUT
     ) -> BulkCancellation:
         """Cancel up to 100 runs; `timeout` in seconds for all of it."""
         content = json_body({"run_ids": list(run_ids)})
-        request = self.requests.post(CANCEL_PATH, content, timeout=timeout)
-        try:
-            answer = await send(self._sender, request)
-        except Exception as exc:  # noqa: BLE001 - the caller reads the runs to see what came of it
-            detail = exception_words(exc)
-            return self._without_key(BulkCancellation(ListClass.TROUBLE, detail=detail))
-        return self._without_key(classify_bulk_cancel(answer.status, answer.body, answer.headers))
+        request = self.requests.make("POST", CANCEL_PATH, content, timeout=timeout)
+        failed = _failed(BulkCancellation, ListClass.TROUBLE)
+        return await self._outcome(request, classify_bulk_cancel, failed)
 
     async def check_key(self, timeout: float = DEFAULT_TIMEOUT) -> bool | None:
         """Read one item of the list of runs, to see whether the key is allowed anything.
@@ -266,14 +250,10 @@ class RawClient:
             True: allowed. False: refused (401, 403). None: it is not known, because the server
             has no such list or did not answer.
         """
-        request = self.requests.get(RUNS_PATH, query=_KEY_CHECK_QUERY, timeout=timeout)
-        try:
-            answer = await send(self._sender, request)
-        except Exception:  # noqa: BLE001 - nothing was learned of the key
+        answer = await self._read(RUNS_PATH, timeout, _KEY_CHECK_QUERY)
+        if answer is None or not (answer.is_success or answer.status in {401, 403}):
             return None
-        if answer.status in {401, 403}:
-            return False
-        return True if answer.is_success else None
+        return answer.is_success
 
     async def server_version(self, timeout: float = DEFAULT_TIMEOUT) -> str | None:
         """Read the server's version (`1.0.56`).
@@ -284,13 +264,9 @@ class RawClient:
         Returns:
             '' = the server has no such answer; None = nothing was learned, try again later.
         """
-        request = self.requests.get(VERSION_PATH, timeout=timeout)
-        try:
-            answer = await send(self._sender, request)
-        except Exception:  # noqa: BLE001 - a read that failed is one to make again
-            return None
-        if not answer.is_success:
-            return "" if answer.status in {404, 405} else None
+        answer = await self._read(VERSION_PATH, timeout)
+        if answer is None or not answer.is_success:
+            return "" if answer is not None and answer.status in {404, 405} else None
         parsed = parse_json(answer.body)
         return (text_or_none(parsed.get("version")) or "") if isinstance(parsed, dict) else ""
 
@@ -305,12 +281,10 @@ class RawClient:
             timeout: seconds for all of it; the receiver alone may take 60.
         """
         content = b"" if webhook_url is None else json_body({"webhook_url": webhook_url})
-        request = self.requests.post(run_path(run_id, "retry_webhook"), content, timeout=timeout)
-        try:
-            answer = await send(self._sender, request)
-        except Exception as exc:  # noqa: BLE001 - it may have been sent: the caller decides
-            return self._without_key(Replay(ReplayClass.TROUBLE, detail=exception_words(exc)))
-        return self._without_key(classify_replay(answer.status, answer.body, answer.headers))
+        path = run_path(run_id, "retry_webhook")
+        request = self.requests.make("POST", path, content, timeout=timeout)
+        failed = _failed(Replay, ReplayClass.TROUBLE)
+        return await self._outcome(request, classify_replay, failed)
 
     async def webhook_failure_reason(
         self, run_id: str, permit: Callable[[], Awaitable[None]], timeout: float = DEFAULT_TIMEOUT
@@ -322,26 +296,50 @@ class RawClient:
             permit: waits for leave to make another call than the first.
             timeout: seconds for each call.
         """
-        flow = webhook_failure_reason(run_id)
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    answer = await self._read(cast(Call[Any], step), timeout)
-                except SkyvernError as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(answer)
+        is_first = True
+
+        async def read(call: Call[Any] | Pause) -> Any:
+            nonlocal is_first
+            if not is_first:
                 await permit()
-        except StopIteration as end:
-            return Reason(ReasonClass.TOLD, reason=end.value)
+            is_first = False
+            call = cast(Call[Any], call)
+            request = self.requests.make("GET", call.path, query=call.query, timeout=timeout)
+            answer = await send(self._sender, request)
+            return read_answer(call, request, answer, self.requests.without_key)
+
+        try:
+            reason = await drive(webhook_failure_reason(run_id), read)
         except SkyvernError as exc:
             return self._without_key(classify_reason_error(exc, exception_words(exc)))
+        return Reason(ReasonClass.TOLD, reason=reason)
 
-    async def _read(self, call: Call[Any], timeout: float) -> Any:
-        request = self.requests.get(call.path, query=call.query, timeout=timeout)
-        answer = await send(self._sender, request)
-        return read_answer(call, request, answer, self.requests.without_key)
+    async def _outcome(
+        self,
+        request: Request,
+        classify: Callable[[int, bytes, Mapping[str, str]], _Outcome],
+        failed: Callable[[Exception], _Outcome],
+    ) -> _Outcome:
+        """Send a request once, and return what came of it.
+
+        Args:
+            request: the request.
+            classify: says what its answer means: status, body and headers.
+            failed: says what an exception means, by which no answer came.
+        """
+        try:
+            answer = await send(self._sender, request)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it is classified
+            return self._without_key(failed(exc))
+        return self._without_key(classify(answer.status, answer.body, answer.headers))
+
+    async def _read(self, path: str, timeout: float, query: str = "") -> HttpAnswer | None:
+        """Make a GET; None = no answer came, so nothing was learned."""
+        request = self.requests.make("GET", path, query=query, timeout=timeout)
+        try:
+            return await send(self._sender, request)
+        except Exception:  # noqa: BLE001 - a read that failed is one to make again
+            return None
 
     def _without_key(self, outcome: _Outcome) -> _Outcome:
         if not outcome.detail:  # as of nearly all
@@ -350,10 +348,14 @@ class RawClient:
         return outcome if detail == outcome.detail else replace(outcome, detail=detail)
 
 
+def _failed(make: Callable[..., _Outcome], outcome: StrEnum) -> Callable[[Exception], _Outcome]:
+    """Return what makes the outcome of a call that got no answer."""
+    return lambda exc: make(outcome, detail=exception_words(exc))
+
+
 def _names_another(reading: RunReading, run_id: str) -> bool:
     if reading.run_id in {None, run_id}:
         return False
-    parsed = parse_json(reading.body)
-    where = text_or_none(parsed.get("app_url")) if isinstance(parsed, dict) else None
+    where = text_or_none(reading.shown.get("app_url"))
     # A 2.0 task has the id of the workflow run beneath it there (`tests/real/test_conformance.py`).
     return (where or "").rpartition("/")[2] != run_id

@@ -148,7 +148,7 @@ class RetryBudget:
         """Say whether another attempt is safe and allowed after this error."""
         return self._retries > 0 and may_again(self._kind, error)
 
-    def _tell(self, state: RetryCallState) -> None:
+    def _log(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         _logger.info("again in %.1f s, after %s", state.upcoming_sleep, error)
 
@@ -164,6 +164,6 @@ class RetryBudget:
             "stop": stop_after_attempt(self._retries + 1)
             | stop_before_delay(max(0.0, self._end - self._reserve - monotonic())),
             "wait": wait,
-            "before_sleep": self._tell,
+            "before_sleep": self._log,
             "reraise": True,
         }

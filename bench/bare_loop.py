@@ -29,9 +29,9 @@ async def main(base_url: str, count: int, concurrency: int) -> float:
             for number in left:
                 if number == count // 2:
                     half = time.process_time()
-                answer = await transport.exchange(requests.post("v1/run/tasks", BODY))
+                answer = await transport.exchange(requests.make("POST", "v1/run/tasks", BODY))
                 run_id = orjson.loads(answer.body)["run_id"]
-                answer = await transport.exchange(requests.get(f"v1/runs/{run_id}"))
+                answer = await transport.exchange(requests.make("GET", f"v1/runs/{run_id}"))
                 assert orjson.loads(answer.body)["status"] == "completed"
 
         calm_collector()  # as the worker does, so that the ratio tells of the queue alone

@@ -79,11 +79,11 @@ async def bare_transport(base_url: str) -> AsyncIterator[Calls]:
             return orjson.loads((await transport.exchange(request)).body)
 
         async def post() -> str:
-            answer = await parsed(requests.post("v1/run/tasks", orjson.dumps(TASK)))
+            answer = await parsed(requests.make("POST", "v1/run/tasks", orjson.dumps(TASK)))
             return str(answer["run_id"])
 
         async def get(run_id: str) -> str:
-            return str((await parsed(requests.get(f"v1/runs/{run_id}")))["status"])
+            return str((await parsed(requests.make("GET", f"v1/runs/{run_id}")))["status"])
 
         yield Calls(post, get)
 

@@ -3,7 +3,7 @@
 import asyncio
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -20,6 +20,7 @@ from runqueue.store import worker_calls
 from runqueue.store.delivery_calls import record_delivery
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, load, run, run_async
+from worker.process.account import AccountLink
 from worker.process.elapsed import passed_us
 from worker.stages.packing import ROUNDS, pack_ended
 
@@ -61,6 +62,9 @@ class _Link:
 
     async def send(self, call: ScriptCall[T]) -> T:
         return await run_async(self.client, call)
+
+    async def run(self, script: Callable[..., ScriptCall[T]], *args: Any) -> T:
+        return await self.send(script(self.name, *args))
 
 
 def measure(count: int = 60_000, *, whole: bool = True) -> Cost:
@@ -141,7 +145,7 @@ async def _pack(url: str, plain: redis.Redis, count: int) -> tuple[float, list[f
     begun, packed = time.process_time(), 0
     while packed < count:
         await link.send(_heartbeat())
-        some = await pack_ended(link, after_us=0)
+        some = await pack_ended(cast(AccountLink, link), after_us=0)
         assert some, "packing stands still"
         packed += some
     cpu = time.process_time() - begun

@@ -112,6 +112,11 @@ class Account(Limits, AccountWebhooks, AccountProxy):
         return value.rstrip("/")
 
 
+def account_prefix(name: str) -> str:
+    """Return how the names of an account's own variables begin."""
+    return "SKYVERN_" if name == "default" else f"{PREFIX}ACCOUNTS__{name.upper()}__"
+
+
 class Settings(
     Limits, AccountWebhooks, AccountProxy, WebhookSettings, GatewaySettings, BaseSettings
 ):

@@ -163,8 +163,10 @@ class Outbound:
         return self._sessions[proxy]
 
     def _connector(self, proxy: ProxyServer | None) -> aiohttp.TCPConnector:
+        is_left = proxy is not None and self._allow_private  # to the proxy
+        look_up = None if is_left else self._look_up
         options: dict[str, Any] = {
-            "resolver": _CheckedResolver(self._look_up, self._allow_private),
+            "resolver": _Resolver(look_up, self._allow_private),
             "use_dns_cache": False,  # each connection goes to an address checked for it
             "limit": 0,
             "limit_per_host": self._per_host,
@@ -173,8 +175,6 @@ class Outbound:
         }
         if proxy is None:
             return aiohttp.TCPConnector(**options)
-        if self._allow_private:
-            options["resolver"] = _LeftToTheProxy()
         return _ThroughProxy(proxy, self._names, **options)
 
     async def aclose(self) -> None:
@@ -186,10 +186,15 @@ class Outbound:
             await session.close()
 
 
-class _CheckedResolver(AbstractResolver):
-    """Gives aiohttp the addresses of a name if webhooks may go to all of them."""
+class _Resolver(AbstractResolver):
+    """Gives aiohttp the addresses of a name if webhooks may go to all of them.
 
-    def __init__(self, look_up: LookUp, allow_private: bool) -> None:
+    Args:
+        look_up: looks it up; None = it is given unresolved, to be sent to a proxy.
+        allow_private: whether the addresses need not be public.
+    """
+
+    def __init__(self, look_up: LookUp | None, allow_private: bool) -> None:
         self._look_up = look_up
         self._allow_private = allow_private
 
@@ -197,9 +202,13 @@ class _CheckedResolver(AbstractResolver):
         self,
         host: str,
         port: int = 0,
-        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 - both are requested
+        family: socket.AddressFamily = socket.AF_UNSPEC,
     ) -> list[ResolveResult]:
-        """Look a name up, once."""
+        """Look a name up, once; of both families."""
+        if self._look_up is None:
+            return [
+                ResolveResult(hostname=host, host=host, port=port, family=family, proto=0, flags=0)
+            ]
         found = [ipaddress.ip_address(text) for text in await self._look_up(host, port)]
         for address in found:
             if not self._allow_private and not is_public(address):
@@ -215,22 +224,6 @@ class _CheckedResolver(AbstractResolver):
             )
             for address in found
         ]
-
-    async def close(self) -> None:
-        """Nothing is kept."""
-
-
-class _LeftToTheProxy(AbstractResolver):
-    """Gives aiohttp a name unresolved, to be sent to a proxy."""
-
-    async def resolve(
-        self,
-        host: str,
-        port: int = 0,
-        family: socket.AddressFamily = socket.AF_INET,
-    ) -> list[ResolveResult]:
-        """Look nothing up."""
-        return [ResolveResult(hostname=host, host=host, port=port, family=family, proto=0, flags=0)]
 
     async def close(self) -> None:
         """Nothing is kept."""

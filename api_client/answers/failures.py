@@ -1,8 +1,8 @@
 """Turning an answer into what a typed call gives back: its result, or the error that fits."""
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -41,6 +41,7 @@ _ERRORS: dict[int, type[ApiError]] = {
     404: NotFoundError,
     409: ConflictError,
     422: UnprocessableEntityError,
+    429: RateLimitError,
 }
 
 
@@ -110,17 +111,14 @@ def _refusal(
 
 def _error(message: str, answer: HttpAnswer, content: Any) -> ApiError:
     status = answer.status
-    if status == 429 or status >= 500:
-        kind = RateLimitError if status == 429 else ServerError
-        return kind(
-            message,
-            status_code=status,
-            body=content,
-            headers=answer.headers,
-            retry_after=retry_after(answer.headers),
-        )
-    error = _ERRORS.get(status, ApiError)
-    return error(message, status_code=status, body=content, headers=answer.headers)
+    kind = ServerError if status >= 500 else _ERRORS.get(status, ApiError)
+    return kind(
+        message,
+        status_code=status,
+        body=content,
+        headers=answer.headers,
+        retry_after=retry_after(answer.headers) if status == 429 or status >= 500 else None,
+    )
 
 
 def _onward(answer: HttpAnswer) -> str:
@@ -158,37 +156,3 @@ def _is_shallow(body: bytes, parsed: Any) -> bool:
 def _children(value: Any) -> list[Any]:
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return [item for item in inside if isinstance(item, dict | list)]
-
-
-# Runs that Skyvern calls failed although they completed. Pure functions.
-#
-# On 1.0.40 a run of engine 2.0 that completed turns `failed` when its webhook met a transport
-# error: its reason is then that of the webhook, and its output is still there. On 1.0.56 the same
-# reason, beside an output, is on runs that did fail. So the version decides, and only one is
-# believed on which a test saw the former and not the latter (`tests/real/test_false_failures.py`).
-
-#: Versions on which a run with this reason and an output has completed.
-FALSELY_FAILING_VERSIONS: Final = frozenset({"1.0.40"})
-
-_REASON: Final = "Failed to run task 2.0: Failed to send webhook"
-
-
-def looks_completed(run: Mapping[str, Any]) -> bool:
-    """Say whether a run may be one that completed, by what its body shows.
-
-    Args:
-        run: the answer of a GET, or a webhook.
-    """
-    reason = run.get("failure_reason")
-    return (
-        run.get("status") == "failed"
-        and run.get("run_type", "task_v2") == "task_v2"
-        and isinstance(reason, str)
-        and reason.startswith(_REASON)
-        and run.get("output") is not None
-    )
-
-
-def note_on(version: str) -> str:
-    """Return what is said of such a run of a version that is known for it."""
-    return f"completed: Skyvern {version} calls it failed, for its webhook was not delivered"

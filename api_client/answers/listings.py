@@ -6,18 +6,19 @@ another shape; that is never "there are no runs".
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from api_client.answers.parts import (
     is_route_missing,
     parse_json,
-    retry_after,
+    read_trouble,
+    refused_with,
     server_date,
     server_words,
     stored_seconds,
     text_or_none,
+    unix_time,
 )
 
 
@@ -112,9 +113,7 @@ def classify_run_list(
     words = server_words(body, parsed)
     return RunPage(
         _trouble(status, words, parsed),
-        detail=words or f"HTTP {status}",
-        status_code=status,
-        retry_after=retry_after(headers),
+        **refused_with(status, words, headers),
         server_date=server_date(headers),
     )
 
@@ -133,12 +132,7 @@ def classify_bulk_cancel(status: int, body: bytes, headers: Mapping[str, str]) -
             status_code=status,
         )
     words = server_words(body, parsed)
-    return BulkCancellation(
-        _trouble(status, words, parsed),
-        detail=words or f"HTTP {status}",
-        status_code=status,
-        retry_after=retry_after(headers),
-    )
+    return BulkCancellation(_trouble(status, words, parsed), **refused_with(status, words, headers))
 
 
 def _runs(parsed: Any) -> tuple[ListedRun, ...] | None:
@@ -169,20 +163,8 @@ def _texts(values: list[Any]) -> frozenset[str]:
     return frozenset(value for value in values if isinstance(value, str))
 
 
-def unix_time(value: object) -> float | None:
-    """Read a timestamp, which is UTC where it names no zone; None if it is none."""
-    try:
-        moment = datetime.fromisoformat(value)  # type: ignore[arg-type]
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
 def _trouble(status: int, words: str, parsed: Any) -> ListClass:
     if status == 405 or (status == 404 and is_route_missing(words, parsed)):
         return ListClass.NOT_SUPPORTED
-    if status == 429:
-        return ListClass.BUSY
-    if 300 <= status < 400 or status in {401, 402, 403, 404}:
-        return ListClass.ACCOUNT
-    return ListClass.TROUBLE
+    trouble = read_trouble(status, words, parsed)
+    return ListClass.ACCOUNT if trouble == "not_found" else ListClass(trouble)

@@ -22,7 +22,8 @@ from api_client.answers.parts import (
     is_route_missing,
     named_rate,
     parse_json,
-    retry_after,
+    read_trouble,
+    refused_with,
     server_date,
     server_words,
     text_or_none,
@@ -156,6 +157,12 @@ class RunReading:
     times: RunTimes = NO_TIMES
     is_cut: bool = False
 
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The body's JSON, parsed anew; {} = it is no object."""
+        parsed = parse_json(self.body)
+        return parsed if isinstance(parsed, dict) else {}
+
 
 @dataclass(frozen=True, slots=True)
 class WorkflowReading:
@@ -189,9 +196,7 @@ def classify_submission(status: int, body: bytes, headers: Mapping[str, str]) ->
     words = server_words(body, parsed)
     return Submission(
         _refusal(status, words, parsed),
-        detail=words or f"HTTP {status}",
-        status_code=status,
-        retry_after=retry_after(headers),
+        **refused_with(status, words, headers),
         server_date=server_date(headers),
         named_rate=named_rate(words) if status == 429 else None,
         needs_key_check=status in {401, 403},
@@ -332,10 +337,8 @@ def classify_run(status: int, body: bytes, headers: Mapping[str, str]) -> RunRea
     if 200 <= status < 300:
         words = "the body is not a run"
     return RunReading(
-        ReadClass(_read_trouble(status, words, parsed)),
-        detail=words or f"HTTP {status}",
-        status_code=status,
-        retry_after=retry_after(headers),
+        ReadClass(read_trouble(status, words, parsed)),
+        **refused_with(status, words, headers),
         server_date=server_date(headers),
         body=body,
     )
@@ -345,6 +348,13 @@ def classify_workflow(status: int, body: bytes) -> WorkflowReading:
     """Say what the answer to a GET of a workflow means. Never raises; arguments as above."""
     parsed = parse_json(body) if 200 <= status < 300 else None
     return WorkflowReading(parsed if isinstance(parsed, dict) else None, status)
+
+
+def classify_failed_read(exc: Exception) -> RunReading:
+    """Say what an exception from the transport means for a GET of a run. Never raises."""
+    if isinstance(exc, BodyTooLargeError):
+        return classify_large_run(exc)
+    return RunReading(ReadClass.TROUBLE, detail=exception_words(exc))
 
 
 def classify_large_run(error: BodyTooLargeError) -> RunReading:
@@ -373,24 +383,5 @@ def classify_cancel(status: int, body: bytes, headers: Mapping[str, str]) -> Can
         return Cancellation(CancelClass.DONE, status_code=status)
     parsed = parse_json(body)
     words = server_words(body, parsed)
-    if status == 400:
-        outcome = CancelClass.OVER
-    else:
-        outcome = CancelClass(_read_trouble(status, words, parsed))
-    return Cancellation(
-        outcome,
-        detail=words or f"HTTP {status}",
-        status_code=status,
-        retry_after=retry_after(headers),
-    )
-
-
-def _read_trouble(status: int, words: str, parsed: Any) -> str:
-    """Class an answer about one run that is no success, in words both classes know."""
-    if status == 404 and not is_route_missing(words, parsed):
-        return "not_found"
-    if status == 429:
-        return "busy"
-    if 300 <= status < 400 or status in {401, 402, 403, 404, 405}:
-        return "account"
-    return "trouble"
+    trouble = "over" if status == 400 else read_trouble(status, words, parsed)
+    return Cancellation(CancelClass(trouble), **refused_with(status, words, headers))

@@ -3,7 +3,8 @@
 A field in an odd shape is set aside (`unreadable_fields`), but for those that an answer must have.
 """
 
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -51,16 +52,6 @@ def parse_run(fields: Any) -> RunResponse:
     else:
         is_workflow = run_type == "workflow_run"
     return _run(WorkflowRunResponse, fields) if is_workflow else _run(TaskRunResponse, fields)
-
-
-def parse_task_run(fields: Any) -> TaskRunResponse:
-    """Read a run of a task; raises as `parse_run` does."""
-    return _run(TaskRunResponse, fields)
-
-
-def parse_workflow_run(fields: Any) -> WorkflowRunResponse:
-    """Read a run of a workflow; raises as `parse_run` does."""
-    return _run(WorkflowRunResponse, fields)
 
 
 def _run(model: type[_Run], fields: Any) -> _Run:
@@ -139,39 +130,22 @@ def parse_run_list(answer: Any) -> list[RunListItem]:
         return [_lenient(RunListItem, item) for item in answer]
 
 
-def parse_artifacts(answer: Any) -> list[Artifact]:
-    """Read the files of a run; raises as `parse_run_list` does."""
-    return _each(Artifact, answer)
-
-
-def parse_timeline(answer: Any) -> list[WorkflowRunTimeline]:
-    """Read what a run did; raises as `parse_run_list` does."""
-    return _each(WorkflowRunTimeline, answer)
-
-
 def _each(model: type[_Model], answer: Any) -> list[_Model]:
     if not isinstance(answer, list):
         raise NotAListError("it is not a list")
     return [_lenient(model, item) for item in answer]
 
 
-def parse_tags(answer: Any) -> RunTagsResponse:
-    """Read the tags of a run.
-
-    Raises:
-        pydantic.ValidationError: no run's id, or no list of tags.
-    """
-    return _lenient(RunTagsResponse, answer)
-
-
-def parse_session(answer: Any) -> BrowserSessionResponse:
-    """Read a browser session.
-
-    Raises:
-        pydantic.ValidationError: no id.
-    """
-    return _lenient(BrowserSessionResponse, answer)
-
-
 def parse_nothing(_: Any) -> None:
     """Read an answer that has nothing to say."""
+
+
+#: A run of either kind; they raise as `parse_run` does.
+parse_task_run: Final = partial(_run, TaskRunResponse)
+parse_workflow_run: Final = partial(_run, WorkflowRunResponse)
+#: The files of a run, and what it did; they raise as `parse_run_list` does.
+parse_artifacts: Final = partial(_each, Artifact)
+parse_timeline: Final = partial(_each, WorkflowRunTimeline)
+#: What has an id that it must have; `pydantic.ValidationError` without one.
+parse_tags: Final = partial(_lenient, RunTagsResponse)
+parse_session: Final = partial(_lenient, BrowserSessionResponse)

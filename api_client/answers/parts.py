@@ -6,7 +6,7 @@ None of them raises: an answer in an unknown shape is data, not a reason to cras
 import re
 import time
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any
@@ -104,6 +104,40 @@ def is_route_missing(words: str, parsed: Any) -> bool:
     return not isinstance(parsed, dict) or not words or words.lower() == "not found"
 
 
+def read_trouble(status: int, words: str, parsed: Any) -> str:
+    """Class an answer to a read or a cancel that is no success, in words all their classes know.
+
+    Args:
+        status: the answer's.
+        words, parsed: as in `is_route_missing`.
+    """
+    if status == 404 and not is_route_missing(words, parsed):
+        return "not_found"
+    if status == 429:
+        return "busy"
+    if 300 <= status < 400 or status in {401, 402, 403, 404, 405}:
+        return "account"
+    return "trouble"
+
+
+def refused_with(status: int, words: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return what every outcome keeps of an answer that is no success.
+
+    Args:
+        status: the answer's.
+        words: what `server_words` made of its body.
+        headers: as in `retry_after`.
+
+    Returns:
+        `detail`, `status_code` and `retry_after` of the outcome.
+    """
+    return {
+        "detail": words or f"HTTP {status}",
+        "status_code": status,
+        "retry_after": retry_after(headers),
+    }
+
+
 def retry_after(
     headers: Mapping[str, str], now: float | None = None, most: float = MAX_RETRY_AFTER
 ) -> float | None:
@@ -151,4 +185,13 @@ def http_date(value: str) -> float | None:
         # HTTP dates are UTC; one that does not say so would be read as local time.
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, IndexError):
+        return None
+
+
+def unix_time(value: object) -> float | None:
+    """Read a timestamp, which is UTC where it names no zone; None if it is none."""
+    try:
+        moment = datetime.fromisoformat(value)  # type: ignore[arg-type]
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, OverflowError):
         return None

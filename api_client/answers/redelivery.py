@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from api_client.answers.parts import parse_json, retry_after, server_words, text_or_none
+from api_client.answers.parts import parse_json, refused_with, server_words, text_or_none
 from api_client.errors import ApiError, NotFoundError, NotSupported
 
 
@@ -104,12 +104,7 @@ def classify_replay(status: int, body: bytes, headers: Mapping[str, str]) -> Rep
         outcome = ReplayClass.PENDING
     elif status in {400, 404, 405, 413, 422}:
         outcome = ReplayClass.REFUSED
-    return Replay(
-        outcome,
-        detail=words or f"HTTP {status}",
-        status_code=status,
-        retry_after=retry_after(headers),
-    )
+    return Replay(outcome, **refused_with(status, words, headers))
 
 
 def _tried(status: int, body: bytes, parsed: Any) -> Replay:

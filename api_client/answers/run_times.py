@@ -1,9 +1,9 @@
-"""What Skyvern's answers say about time: how long a run waited and ran, and the server's clock."""
+"""How long a run waited and ran, by what Skyvern's answers say."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
+
+from api_client.answers.parts import unix_time
 
 
 class RunTimes(NamedTuple):
@@ -30,13 +30,13 @@ def run_times(run: Mapping[str, Any]) -> RunTimes:
     Args:
         run: the answer of a GET, or a webhook.
     """
-    started = _moment(run.get("started_at"))
+    started = unix_time(run.get("started_at"))
     if started is None:
         return RunTimes(steps=_steps(run.get("step_count")))
-    queued = _moment(run.get("queued_at")) or _moment(run.get("created_at"))
+    queued = unix_time(run.get("queued_at")) or unix_time(run.get("created_at"))
     return RunTimes(
-        _between(queued, started),
-        _between(started, _moment(run.get("finished_at"))),
+        None if queued is None else _between(queued, started),
+        _between(started, unix_time(run.get("finished_at"))),
         _steps(run.get("step_count")),
     )
 
@@ -47,8 +47,8 @@ def ended_ago(run: Mapping[str, Any], now: float | None) -> float | None:
     Args:
         run, now: as in `attempt_age`.
     """
-    finished = _moment(run.get("finished_at"))
-    return None if finished is None or now is None else now - _in_utc(finished).timestamp()
+    finished = unix_time(run.get("finished_at"))
+    return None if finished is None or now is None else now - finished
 
 
 def attempt_age(run: Mapping[str, Any], now: float | None) -> float | None:
@@ -71,83 +71,20 @@ def attempt_age(run: Mapping[str, Any], now: float | None) -> float | None:
     attempts = run.get("attempts")
     shown = [run, *(attempts if isinstance(attempts, list) else ())]
     begun = [
-        _in_utc(moment).timestamp()
+        moment
         for one in shown
         if isinstance(one, Mapping)
-        for moment in (_moment(one.get("started_at")), _moment(one.get("next_attempt_at")))
+        for moment in (unix_time(one.get("started_at")), unix_time(one.get("next_attempt_at")))
         if moment is not None
     ]
     return now - max(begun) if begun else None
 
 
-def _moment(value: object) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        return datetime.fromisoformat(value)
-    except ValueError:
-        return None
-
-
-def _between(start: datetime | None, end: datetime | None) -> float | None:
-    if start is None or end is None:
-        return None
-    if (start.tzinfo is None) != (end.tzinfo is None):
-        start, end = _in_utc(start), _in_utc(end)
-    seconds = (end - start).total_seconds()
-    return seconds if seconds >= 0 else None
-
-
-def _in_utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _between(start: float, end: float | None) -> float | None:
+    seconds = None if end is None else round(end - start, 6)
+    return None if seconds is None or seconds < 0 else seconds
 
 
 def _steps(value: object) -> int | None:
     is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1_000_000
     return int(value) if is_count else None  # type: ignore[call-overload]
-
-
-# The server's clock, by which an old answer from a cache is recognised.
-
-#: Seconds by which an answer may seem old and be fresh: `Date` has whole seconds, and the servers
-#: behind one address have clocks of their own.
-_TOLERANCE: Final = 5.0
-#: Seconds by which a date confirms what is known, and for which that is believed unconfirmed: the
-#: server's clock may have been set back.
-_CONFIRMS: Final = 2.0
-_BELIEVED: Final = 600.0
-
-
-class ServerClock:
-    """Knows how late it is at the server, at least.
-
-    An answer that is dated before its own request was sent came from a cache (RFC 9111). A
-    cache that says so sends `Age`, too; some do not.
-    """
-
-    def __init__(self) -> None:
-        #: By how many seconds the server's clock is ahead of `monotonic`, at least.
-        self._ahead = float("-inf")
-        self._confirmed = float("-inf")
-
-    def learn(self, date: float | None) -> None:
-        """Take note of the date of an answer that was just read; None = it has none."""
-        if date is None:
-            return
-        now = monotonic()
-        ahead = date - now
-        if now - self._confirmed > _BELIEVED:
-            self._ahead = ahead
-        if ahead >= self._ahead - _CONFIRMS:
-            self._ahead = max(self._ahead, ahead)
-            self._confirmed = now
-
-    def age(self, date: float | None, sent: float) -> float:
-        """Return for how many seconds an answer was in a cache, at least; 0 = it was not.
-
-        Args:
-            date: the answer's date (unix seconds); None = it has none.
-            sent: when its request was sent (`monotonic` seconds).
-        """
-        behind = 0.0 if date is None else self._ahead + sent - date
-        return behind if behind > _TOLERANCE else 0.0

@@ -5,8 +5,8 @@ signature and docstring. Every argument of a submission is keyword-only, so that
 refused: the server ignores a field it does not know.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from api_client.answers.parsing import (
     parse_nothing,
@@ -36,6 +36,8 @@ from api_client.types import (
     TaskRunResponse,
     WorkflowRunResponse,
 )
+
+T = TypeVar("T")
 
 #: Where a run of each kind is submitted.
 TASKS_PATH = "v1/run/tasks"
@@ -88,39 +90,7 @@ def run_task(
 
     `OMIT`, the default, leaves an argument out; None is sent as null.
     """
-    fields = {
-        "prompt": prompt,
-        "url": url,
-        "engine": engine,
-        "title": title,
-        "proxy_location": proxy_location,
-        "data_extraction_schema": data_extraction_schema,
-        "error_code_mapping": error_code_mapping,
-        "max_steps": max_steps,
-        "webhook_url": webhook_url,
-        "totp_identifier": totp_identifier,
-        "totp_url": totp_url,
-        "browser_session_id": browser_session_id,
-        "publish_workflow": publish_workflow,
-        "include_action_history_in_verification": include_action_history_in_verification,
-        "browser_profile_id": browser_profile_id,
-        "start_fresh_browser": start_fresh_browser,
-        "model": model,
-        "extra_http_headers": extra_http_headers,
-        "cdp_connect_headers": cdp_connect_headers,
-        "max_screenshot_scrolls": max_screenshot_scrolls,
-        "browser_address": browser_address,
-        "run_with": run_with,
-        "file_ids": file_ids,
-    }
-    return make_call(
-        CallKind.SUBMISSION,
-        TASKS_PATH,
-        parse_task_run,
-        fields=fields,
-        headers=header_arguments(user_agent=user_agent),
-        request_options=request_options,
-    )
+    return _submission(TASKS_PATH, parse_task_run, locals())
 
 
 def run_workflow(
@@ -163,40 +133,7 @@ def run_workflow(
     """
     if (workflow_id in {OMIT, None}) == (agent_id in {OMIT, None}):
         raise TypeError("run_workflow takes workflow_id or agent_id, and one of them")
-    fields = {
-        "workflow_id": workflow_id,
-        "agent_id": agent_id,
-        "parameters": parameters,
-        "title": title,
-        "proxy_location": proxy_location,
-        "webhook_url": webhook_url,
-        "totp_url": totp_url,
-        "totp_identifier": totp_identifier,
-        "browser_session_id": browser_session_id,
-        "browser_profile_id": browser_profile_id,
-        "start_fresh_browser": start_fresh_browser,
-        "model": model,
-        "reuse_browser_session": reuse_browser_session,
-        "max_elapsed_time_minutes": max_elapsed_time_minutes,
-        "ai_fallback": ai_fallback,
-        "run_metadata": run_metadata,
-        "extra_http_headers": extra_http_headers,
-        "cdp_connect_headers": cdp_connect_headers,
-        "max_screenshot_scrolls": max_screenshot_scrolls,
-        "browser_address": browser_address,
-        "run_with": run_with,
-        "file_ids": file_ids,
-        "browser_type": browser_type,
-    }
-    return make_call(
-        CallKind.SUBMISSION,
-        WORKFLOWS_PATH,
-        parse_workflow_run,
-        fields=fields,
-        query={"template": template},
-        headers=header_arguments(user_agent=user_agent, max_steps_override=max_steps_override),
-        request_options=request_options,
-    )
+    return _submission(WORKFLOWS_PATH, parse_workflow_run, locals())
 
 
 def login(
@@ -250,40 +187,7 @@ def login(
             cdp_connect_headers, max_screenshot_scrolling_times: as the run API describes them.
         request_options: as everywhere.
     """
-    fields = {
-        "credential_type": credential_type,
-        "url": url,
-        "prompt": prompt,
-        "credential_id": credential_id,
-        "bitwarden_collection_id": bitwarden_collection_id,
-        "bitwarden_item_id": bitwarden_item_id,
-        "onepassword_vault_id": onepassword_vault_id,
-        "onepassword_item_id": onepassword_item_id,
-        "onepassword_totp_field_name": onepassword_totp_field_name,
-        "azure_vault_name": azure_vault_name,
-        "azure_vault_username_key": azure_vault_username_key,
-        "azure_vault_password_key": azure_vault_password_key,
-        "azure_vault_totp_secret_key": azure_vault_totp_secret_key,
-        "webhook_url": webhook_url,
-        "proxy_location": proxy_location,
-        "totp_identifier": totp_identifier,
-        "totp_url": totp_url,
-        "browser_session_id": browser_session_id,
-        "browser_profile_id": browser_profile_id,
-        "start_fresh_browser": start_fresh_browser,
-        "browser_address": browser_address,
-        "extra_http_headers": extra_http_headers,
-        "cdp_connect_headers": cdp_connect_headers,
-        "max_screenshot_scrolling_times": max_screenshot_scrolling_times,
-    }
-    return make_call(
-        CallKind.SUBMISSION,
-        LOGIN_PATH,
-        parse_workflow_run,
-        fields=fields,
-        headers=header_arguments(user_agent=user_agent),
-        request_options=request_options,
-    )
+    return _submission(LOGIN_PATH, parse_workflow_run, locals())
 
 
 def download_files(
@@ -323,32 +227,7 @@ def download_files(
             describes them.
         request_options: as everywhere.
     """
-    fields = {
-        "navigation_goal": navigation_goal,
-        "url": url,
-        "download_suffix": download_suffix,
-        "download_timeout": download_timeout,
-        "max_steps_per_run": max_steps_per_run,
-        "webhook_url": webhook_url,
-        "proxy_location": proxy_location,
-        "totp_identifier": totp_identifier,
-        "totp_url": totp_url,
-        "browser_session_id": browser_session_id,
-        "browser_profile_id": browser_profile_id,
-        "start_fresh_browser": start_fresh_browser,
-        "browser_address": browser_address,
-        "extra_http_headers": extra_http_headers,
-        "cdp_connect_headers": cdp_connect_headers,
-        "max_screenshot_scrolling_times": max_screenshot_scrolling_times,
-    }
-    return make_call(
-        CallKind.SUBMISSION,
-        DOWNLOAD_FILES_PATH,
-        parse_workflow_run,
-        fields=fields,
-        headers=header_arguments(user_agent=user_agent),
-        request_options=request_options,
-    )
+    return _submission(DOWNLOAD_FILES_PATH, parse_workflow_run, locals())
 
 
 def get_run(run_id: str, *, request_options: RequestOptions | None = None) -> Call[RunResponse]:
@@ -445,4 +324,23 @@ def list_runs(
         },
         request_options=request_options,
         route="list_runs",
+    )
+
+
+def _submission(path: str, read: Callable[[Any], T], given: dict[str, Any]) -> Call[T]:
+    """Make the call that submits a run of its arguments, by their names.
+
+    All are fields of the body, but for those that travel as headers or in the query.
+    """
+    options = given.pop("request_options")
+    query = {"template": given.pop("template", None)}
+    headers = {name: given.pop(name, None) for name in ("user_agent", "max_steps_override")}
+    return make_call(
+        CallKind.SUBMISSION,
+        path,
+        read,
+        fields=given,
+        query=query,
+        headers=header_arguments(**headers),
+        request_options=options,
     )

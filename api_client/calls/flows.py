@@ -5,9 +5,10 @@ Each function is a method of both clients, as those in `calls.py` are.
 """
 
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, TypeVar
 
 from api_client.answers.parsing import NotAListError, parse_bulk_cancel
@@ -36,7 +37,7 @@ T = TypeVar("T")
 CANCEL_CHUNK = 100
 
 #: Seconds that the last read of a wait may take, at least.
-LAST_LOOK = 5.0
+LAST_READ = 5.0
 
 #: Seconds without a read that succeeds, after which a wait gives up.
 _OUTAGE = 300.0
@@ -53,6 +54,26 @@ class Pause:
 
 
 Flow = Generator[Call[Any] | Pause, Any, T]
+
+
+async def drive(flow: Flow[T], step: Callable[[Call[Any] | Pause], Awaitable[Any]]) -> T:
+    """Make all steps of a flow, and return what it comes to.
+
+    Args:
+        flow: gets what each step returns, and what it raises if that is a `SkyvernError`.
+        step: sends a call, or waits for a pause.
+    """
+    try:
+        todo = next(flow)
+        while True:
+            try:
+                result = await step(todo)
+            except SkyvernError as error:
+                todo = flow.throw(error)
+            else:
+                todo = flow.send(result)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]  # what a Flow[T] returns is a T
 
 
 def wait_for_run(
@@ -73,7 +94,7 @@ def wait_for_run(
 
     Args:
         run_id: the run.
-        timeout: seconds to wait; None = for ever. The last read may take `LAST_LOOK` seconds more.
+        timeout: seconds to wait; None = for ever. The last read may take `LAST_READ` seconds more.
         min_interval, max_interval: seconds between two reads.
         request_options: as everywhere; they hold for each read.
 
@@ -89,7 +110,7 @@ def wait_for_run(
     run: RunResponse | None = None
     while True:
         if timeout is not None:
-            call.limit = max(timeout - (time.monotonic() - start), LAST_LOOK)
+            call.limit = max(timeout - (time.monotonic() - start), LAST_READ)
         failed: SkyvernError | None = None
         try:
             run = yield call
@@ -213,32 +234,18 @@ def webhook_failure_reason(
 class Pages:
     """The pages of the list of runs, one after the other; arguments as in `calls.list_runs`."""
 
-    def __init__(
-        self,
-        *,
-        search_key: str | None,
-        status: str | Iterable[str] | None,
-        tags: str | Iterable[str] | None = None,
-        request_options: RequestOptions | None,
-    ) -> None:
-        self._search_key = search_key
-        self._status = status if status is None or isinstance(status, str) else list(status)
-        self._tags = tags if tags is None or isinstance(tags, str) else list(tags)
-        self._request_options = request_options
+    def __init__(self, **filters: Any) -> None:
+        kept = (str, Mapping, NoneType)  # what else there is may be read only once
+        self._filters: dict[str, Any] = {
+            name: value if isinstance(value, kept) else list(value)
+            for name, value in filters.items()
+        }
         self._page = 1
         self._seen: set[str] = set()
 
     def next_page(self) -> Call[list[RunListItem]] | None:
         """Return the call of the next page; None after the last."""
-        if self._page > MAX_PAGE:
-            return None
-        return list_runs(
-            search_key=self._search_key,
-            status=self._status,
-            tags=self._tags,
-            page=self._page,
-            request_options=self._request_options,
-        )
+        return None if self._page > MAX_PAGE else list_runs(page=self._page, **self._filters)
 
     def new_items(self, page: list[RunListItem]) -> list[RunListItem]:
         """Take a page's answer and return the runs that were on no page before."""

@@ -40,18 +40,7 @@ def create_browser_session(
             them.
         request_options: as everywhere.
     """
-    fields = {
-        "timeout": timeout,
-        "url": url,
-        "proxy_location": proxy_location,
-        "proxy_session_id": proxy_session_id,
-        "extensions": extensions,
-        "browser_type": browser_type,
-        "browser_profile_id": browser_profile_id,
-        "generate_browser_profile": generate_browser_profile,
-        "browser_settings": browser_settings,
-        "needs_live_view": needs_live_view,
-    }
+    fields = {name: value for name, value in locals().items() if name != "request_options"}
     return make_call(
         CallKind.CHANGE,
         SESSIONS_PATH,

@@ -44,7 +44,7 @@ class AsyncPool:
         self._idle_limit = idle_limit
         self._idle: dict[str, list[Connection]] = {}
         self._busy: set[Connection] = set()
-        self._is_looking = False
+        self._is_checking = False
         self._is_closed = False
 
     def take(self, origin: str) -> Connection | None:
@@ -91,8 +91,8 @@ class AsyncPool:
         if seconds < COARSE:
             return self._loop.call_at(due, connection.end, TimeoutError())
         connection.due = math.ceil(due)
-        if not self._is_looking:
-            self._look_again()
+        if not self._is_checking:
+            self._check_again()
         return None
 
     def put(self, connection: Connection) -> None:
@@ -104,8 +104,8 @@ class AsyncPool:
             connection.due = math.inf
             connection.idle_since = elapsed()
             self._idle.setdefault(connection.origin, []).append(connection)
-            if not self._is_looking:
-                self._look_again()
+            if not self._is_checking:
+                self._check_again()
         else:
             connection.end()
 
@@ -197,11 +197,11 @@ class AsyncPool:
         self._busy.add(connection)
         return connection
 
-    def _look_again(self) -> None:
-        self._is_looking = True
-        self._loop.call_at(math.floor(self._loop.time()) + 1, self._look)
+    def _check_again(self) -> None:
+        self._is_checking = True
+        self._loop.call_at(math.floor(self._loop.time()) + 1, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = self._loop.time() + _EARLY
         for connection in [one for one in self._busy if one.due <= now]:
             connection.end(TimeoutError())
@@ -215,6 +215,6 @@ class AsyncPool:
                 self._idle[origin] = left
             else:
                 del self._idle[origin]
-        self._is_looking = False
+        self._is_checking = False
         if self._busy or self._idle:
-            self._look_again()
+            self._check_again()

@@ -78,20 +78,16 @@ class Dialer:
         tls = self._context() if is_tls else None
         # No certificate names the dot that ends an absolute name.
         name = host.rstrip(".") if is_tls else None
-        if proxy is None:
-            await self._connect(connection, await self._reach(host, port), tls, name)
-        elif tls is None:  # the proxy is sent the requests themselves
-            await self._connect(connection, await self._reach(proxy.host, proxy.port), None, None)
+        if proxy is None or not is_tls:  # such a proxy is sent the requests themselves
+            hop = (host, port) if proxy is None else (proxy.host, proxy.port)
+            await self._connect(connection, await reach(self._loop, self._names, *hop), tls, name)
         else:
             head = connect_head(proxy, host, port)
-            sock = await self._reach(proxy.host, proxy.port)
+            sock = await reach(self._loop, self._names, proxy.host, proxy.port)
             tunnel = await open_tunnel(self._loop, sock, proxy, head)
             await go_on(self._loop, tunnel, connection, tls, name)
         connection.origin = origin
         return connection
-
-    async def _reach(self, host: str, port: int) -> socket.socket:
-        return await reach(self._loop, self._names, host, port)
 
     async def _connect(
         self,

@@ -1,4 +1,4 @@
-"""A user's own httpx client as what sends, with its proxies, certificates and hooks.
+"""A user's own httpx client, async or blocking, as what sends, with all that it was given.
 
 The class of an exception proves nothing here: whatever the client is made of raises it (the
 httpx-aiohttp package raises ConnectTimeout after the server has read the whole body). What proves
@@ -10,14 +10,16 @@ Each request says `connection: close`. On a connection that is kept, httpcore wo
 server sent too much as the answer to the next request: a run for a submission that made none.
 (A request that you send by the client yourself leaves its connection as it likes.)
 
-The adapters never close the client.
+The adapter never closes the client. A transport of httpx's without a client gets one that does
+nothing but pass a request on: httpx's own would keep cookies, look into redirects and log whole
+URLs.
 """
 
 import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, nullcontext
 from typing import Any
 
 import httpcore
@@ -28,9 +30,15 @@ from api_client.errors import AnswerLostError, NotSentError, SkyvernError
 from api_client.http.body import Body, body
 from api_client.http.error_text import cause, described, not_connected
 from api_client.http.messages import HttpAnswer, Request
+from api_client.http.transport import DEFAULT_CONNECT_TIMEOUT
 
 #: Seconds for one operation of a socket that has no limit: no socket takes more than 24 days.
 LONGEST = 1_000_000.0
+
+#: The limits of each operation; the total of a request goes before the last two.
+_LIMITS = httpx.Timeout(
+    connect=DEFAULT_CONNECT_TIMEOUT, pool=DEFAULT_CONNECT_TIMEOUT, read=None, write=None
+)
 
 #: httpcore's names for a failure to connect, to the server or to a proxy in front of it. A tunnel's
 #: and a SOCKS proxy's further steps have other names: those send bytes before the request's own.
@@ -43,11 +51,15 @@ _NOT_CONNECTED = frozenset(
 )
 
 
-class OwnAsyncClient:
-    """Send requests by a user's own `httpx.AsyncClient`, each over a connection it has for itself.
+class OwnClient:
+    """Send requests by a user's own httpx client, each over a connection it has for itself.
 
     The client's headers, cookies, params, auth and hooks take part; of two headers or params with
     one name ours is sent. Redirects are given back, never followed.
+
+    A blocking client cannot be interrupted: each of its operations gets at most the total time, and
+    the time is checked between the chunks of the body. A server that sends the head of its answer
+    byte by byte can outlast it (not so over a `BlockingTransport`).
 
     Args:
         client: stays the user's, who closes it.
@@ -60,95 +72,63 @@ class OwnAsyncClient:
     """
 
     def __init__(
-        self, client: httpx.AsyncClient, timeout: float | None, max_body_bytes: int
+        self, client: httpx.Client | httpx.AsyncClient, timeout: float | None, max_body_bytes: int
     ) -> None:
         self._client = client
         self._timeout = timeout
         self._max_body_bytes = max_body_bytes
 
     async def exchange(self, request: Request) -> HttpAnswer:
-        """Send a request once and return its answer with the body read whole."""
+        """Send a request once and return its answer with the body read whole.
+
+        With a blocking client the coroutine waits for nothing.
+        """
         total = _total(self._client, request, self._timeout)
         trace = _Trace(request)
-        own = _own_request(self._client, request, total, trace.atell)
-        limit = asyncio.timeout(total)
+        is_async = isinstance(self._client, httpx.AsyncClient)
+        own = _own_request(
+            self._client, request, total, trace.note_async if is_async else trace.note
+        )
+        limit = asyncio.timeout(total) if is_async else None
         try:
-            async with limit:
-                return await self._send(request, own)
+            async with limit or nullcontext():
+                return await self._send(request, own, total)
         except SkyvernError:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever the client is made of raises
-            shown = TimeoutError(_overdue(total)) if limit.expired() else exc
+            is_late = limit is not None and limit.expired()
+            shown = TimeoutError(_overdue(total)) if is_late else exc
             raise trace.error(shown, exc) from cause(exc)
 
-    async def _send(self, request: Request, own: httpx.Request) -> HttpAnswer:
-        coming = await self._client.send(own, stream=True, follow_redirects=False)
-        async with aclosing(coming):
-            if coming.is_stream_consumed:  # a hook has read it
-                content = _read_already(request, coming, self._max_body_bytes)
-            else:
-                content = _to_read(request, coming, self._max_body_bytes)
-                async for chunk in coming.aiter_raw():
-                    content.add(chunk)
-        return HttpAnswer(coming.status_code, coming.headers, content.whole())
-
-
-class OwnClient:
-    """Send requests by a user's own `httpx.Client`.
-
-    As `OwnAsyncClient`, but that a blocking client cannot be interrupted: each of its operations
-    gets at most the total time, and the time is checked between the chunks of the body. A server
-    that sends the head of its answer byte by byte can outlast it (not so over a
-    `BlockingTransport`).
-
-    Args:
-        client: stays the user's, who closes it.
-        timeout: as in `OwnAsyncClient`.
-        max_body_bytes: as in `OwnAsyncClient`.
-
-    Raises (from `exchange`): as `OwnAsyncClient`.
-    """
-
-    def __init__(self, client: httpx.Client, timeout: float | None, max_body_bytes: int) -> None:
-        self._client = client
-        self._timeout = timeout
-        self._max_body_bytes = max_body_bytes
-
-    def exchange(self, request: Request) -> HttpAnswer:
-        """Send a request once and return its answer with the body read whole."""
-        total = _total(self._client, request, self._timeout)
-        trace = _Trace(request)
-        own = _own_request(self._client, request, total, trace.tell)
-        try:
-            return self._send(request, own, total)
-        except SkyvernError:
-            raise
-        except Exception as exc:  # noqa: BLE001 - whatever the client is made of raises
-            raise trace.error(exc, exc) from cause(exc)
-
-    def _send(self, request: Request, own: httpx.Request, total: float | None) -> HttpAnswer:
+    async def _send(self, request: Request, own: httpx.Request, total: float | None) -> HttpAnswer:
         end = time.monotonic() + (math.inf if total is None else total)
-        coming = self._client.send(own, stream=True, follow_redirects=False)
-        with closing(coming):
-            if coming.is_stream_consumed:
-                content = _read_already(request, coming, self._max_body_bytes)
-            else:
-                content = _to_read(request, coming, self._max_body_bytes)
-                for chunk in coming.iter_raw():
-                    content.add(chunk)
-                    if time.monotonic() > end:
-                        raise TimeoutError(_overdue(total))
-        return HttpAnswer(coming.status_code, coming.headers, content.whole())
+        if isinstance(self._client, httpx.AsyncClient):
+            coming = await self._client.send(own, stream=True, follow_redirects=False)
+            async with aclosing(coming):
+                content = _begun(request, coming, self._max_body_bytes)
+                if not coming.is_stream_consumed:
+                    async for chunk in coming.aiter_raw():
+                        content.add(chunk)
+                whole = content.whole()
+        else:
+            coming = self._client.send(own, stream=True, follow_redirects=False)
+            with closing(coming):
+                content = _begun(request, coming, self._max_body_bytes)
+                if not coming.is_stream_consumed:
+                    for chunk in coming.iter_raw():
+                        content.add(chunk)
+                        if time.monotonic() > end:
+                            raise TimeoutError(_overdue(total))
+                whole = content.whole()
+        return HttpAnswer(coming.status_code, coming.headers, whole)
 
 
-def _to_read(request: Request, coming: httpx.Response, limit: int) -> Body:
-    encoding = coming.headers.get("content-encoding", "")
-    return body(request, coming.status_code, encoding, limit)
-
-
-def _read_already(request: Request, coming: httpx.Response, limit: int) -> Body:
-    content = body(request, coming.status_code, "", limit)
-    content.add(coming.content)  # decompressed by httpx
+def _begun(request: Request, coming: httpx.Response, limit: int) -> Body:
+    """Return the body of an answer: empty, or whole where a hook has read it."""
+    if not coming.is_stream_consumed:
+        return body(request, coming.status_code, coming.headers.get("content-encoding", ""), limit)
+    content = body(request, coming.status_code, "", limit)  # httpx has decompressed it
+    content.add(coming.content)
     return content
 
 
@@ -160,7 +140,7 @@ class _Trace:
         self._sending = self._asks_proxy = False
         self._not_connected: BaseException | None = None
 
-    def tell(self, event: str, info: dict[str, Any]) -> None:
+    def note(self, event: str, info: dict[str, Any]) -> None:
         if (request := info.get("request")) is not None:
             self._asks_proxy = request.method == b"CONNECT"
         if "send_" in event:
@@ -168,8 +148,8 @@ class _Trace:
         elif event in _NOT_CONNECTED:
             self._not_connected = info.get("exception")
 
-    async def atell(self, event: str, info: dict[str, Any]) -> None:
-        self.tell(event, info)
+    async def note_async(self, event: str, info: dict[str, Any]) -> None:
+        self.note(event, info)
 
     def error(self, shown: Exception, raised: Exception) -> SkyvernError:
         """Return what the call failed with.
@@ -249,3 +229,29 @@ def _limits(own: httpx.Timeout, total: float | None) -> httpx.Timeout:
 
 def _overdue(total: float | None) -> str:
     return f"no whole answer within {total:g} s"
+
+
+class AsyncTransportClient(httpx.AsyncClient):
+    """A client that is nothing but a transport, which stays its owner's to close."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        super().__init__(transport=transport, timeout=_LIMITS, trust_env=False)
+        self.headers.clear()
+        self._passed = transport
+
+    async def send(self, request: httpx.Request, **_options: Any) -> httpx.Response:
+        """Pass the request on."""
+        return await self._passed.handle_async_request(request)
+
+
+class TransportClient(httpx.Client):
+    """`AsyncTransportClient`, blocking."""
+
+    def __init__(self, transport: httpx.BaseTransport) -> None:
+        super().__init__(transport=transport, timeout=_LIMITS, trust_env=False)
+        self.headers.clear()
+        self._passed = transport
+
+    def send(self, request: httpx.Request, **_options: Any) -> httpx.Response:
+        """Pass the request on."""
+        return self._passed.handle_request(request)

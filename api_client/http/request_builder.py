@@ -3,7 +3,7 @@
 import re
 from collections.abc import Generator, Mapping
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import httpx
 from multidict import CIMultiDict
@@ -64,8 +64,9 @@ class RequestFactory:
         """Return the words without the key: some gateways quote the key they refuse."""
         return words.replace(self._api_key, "[key]")
 
-    def get(
+    def make(
         self,
+        method: Literal["GET", "POST"],
         path: str,
         content: bytes = b"",
         *,
@@ -73,23 +74,10 @@ class RequestFactory:
         headers: Mapping[str, Any] | None = None,
         timeout: float | None = None,
     ) -> Request:
-        """Make a GET; arguments and errors as in `post`."""
-        if not content and not headers:
-            return Request("GET", self._url(path, query), self._headers, b"", timeout)
-        return self._with_body("GET", path, content, query, headers=headers, timeout=timeout)
-
-    def post(
-        self,
-        path: str,
-        content: bytes = b"",
-        *,
-        query: str = "",
-        headers: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-    ) -> Request:
-        """Make a POST.
+        """Make a request.
 
         Args:
+            method: GET or POST.
             path: relative to the base URL, percent-encoded.
             content: the JSON body; empty = none.
             query: encoded, without the question mark.
@@ -99,18 +87,9 @@ class RequestFactory:
         Raises:
             ValueError: a header that cannot be sent.
         """
-        return self._with_body("POST", path, content, query, headers=headers, timeout=timeout)
-
-    def _with_body(
-        self,
-        method: str,
-        path: str,
-        content: bytes,
-        query: str,
-        *,
-        headers: Mapping[str, Any] | None,
-        timeout: float | None,
-    ) -> Request:
+        url = f"{self.base_url}{path}?{query}" if query else self.base_url + path
+        if method == "GET" and not content and not headers:
+            return Request(method, url, self._headers, b"", timeout)
         own = self._headers.copy()
         if content or method == "POST":
             own["content-length"] = str(len(content))
@@ -118,10 +97,7 @@ class RequestFactory:
             own["content-type"] = "application/json"
         if headers:
             own.update(_given(headers))
-        return Request(method, self._url(path, query), own, content, timeout)
-
-    def _url(self, path: str, query: str) -> str:
-        return f"{self.base_url}{path}?{query}" if query else self.base_url + path
+        return Request(method, url, own, content, timeout)
 
 
 def hops(

@@ -14,8 +14,7 @@ import math
 import ssl
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 from multidict import CIMultiDict
@@ -208,17 +207,6 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         opened, self._opened = self._opened, None
         if opened is not None:
             opened.pool.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self.aclose()
 
 
 def _connect_seconds(total: float | None, connect: float | None) -> float | None:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, TypeGuard
 import orjson
 from starlette.types import Receive
 
-from api_client.answers.failures import looks_completed
-from api_client.answers.listings import unix_time
+from api_client.answers.false_failures import looks_completed
+from api_client.answers.parts import unix_time
 from api_client.types import is_over
 from gateway.metrics import WebhookOutcome
 from gateway.tenants.shares import WEBHOOKS, Shares

@@ -29,7 +29,7 @@ class Process:
         heard_seconds: how long ago its last heartbeat came.
         alive: whether its lease holds.
         submitting: submissions that it has under way.
-        pumps: the stages that it works on now.
+        stages: the stages that it works on now.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Process:
     heard_seconds: float
     alive: bool
     submitting: int
-    pumps: tuple[str, ...]
+    stages: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def processes(account: str) -> ScriptCall[list[Process]]:
 
 
 def _process(account: str, now: int, row: Sequence[Any]) -> Process:
-    name, deadline, submitting, pumps = row
+    name, deadline, submitting, stages = row
     left = (float(deadline) - now) / 1e6
     return Process(
         name.decode(errors="replace"),
@@ -78,7 +78,7 @@ def _process(account: str, now: int, row: Sequence[Any]) -> Process:
         max(0.0, LEASE_SECONDS - left),
         left > 0,
         int(submitting),
-        tuple(pumps.decode().split()),
+        tuple(stages.decode().split()),
     )
 
 

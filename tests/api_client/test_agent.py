@@ -34,7 +34,7 @@ from api_client import (
     WaitTimeoutError,
     WorkflowRunResponse,
 )
-from api_client.agent import _finish
+from api_client.http.exchange import finish
 from tests.api_client.rawserver import answering, serving
 from tests.api_client.twins import KEY, TASK, FakeTransport, Kind, answer, both, twin
 
@@ -384,7 +384,7 @@ async def test_a_blocking_call_asks_its_limiter_and_logs_in_the_thread_that_call
 
 def test_what_a_blocking_call_awaits_never_waits() -> None:
     with pytest.raises(RuntimeError, match="a blocking call has to wait"):
-        _finish(asyncio.sleep(0))
+        finish(asyncio.sleep(0))
 
 
 async def test_a_cancelled_call_raises_nothing_but_the_cancellation() -> None:

@@ -285,7 +285,7 @@ async def test_a_fork_minds_no_tls_connection_that_the_server_has_closed(
         writer.write(response(200, b"here"))
         await closes.wait()
 
-    monkeypatch.setattr(AsyncPool, "_look", lambda _: None)  # it would be dropped
+    monkeypatch.setattr(AsyncPool, "_check", lambda _: None)  # it would be dropped
     tls = ssl.create_default_context(cafile=str(CERTIFICATE))
     async with listening(answers_once, server_tls()) as host:
         with BlockingTransport(tls=tls) as transport:

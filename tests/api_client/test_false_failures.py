@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api_client.answers.failures import looks_completed, note_on
+from api_client.answers.false_failures import looks_completed, note_on
 
 REASON = "Failed to run task 2.0: Failed to send webhook. task_v2_id=tsk_v2_1"
 FALSELY = {

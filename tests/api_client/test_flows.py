@@ -25,7 +25,7 @@ from api_client import (
 )
 from api_client.call import Call, CallKind
 from api_client.calls.flows import (
-    LAST_LOOK,
+    LAST_READ,
     Flow,
     Pages,
     Pause,
@@ -226,7 +226,7 @@ def test_the_next_read_comes_no_sooner_than_the_server_asks(clock: Clock) -> Non
 
 def test_a_read_gets_what_is_left_of_the_wait_and_five_seconds_at_least(clock: Clock) -> None:
     flow = wait_for_run("tsk_1", timeout=60, min_interval=29, max_interval=29)
-    for limit in (60, 31, LAST_LOOK):
+    for limit in (60, 31, LAST_READ):
         call = next(flow)
         assert isinstance(call, Call)
         assert call.limit == limit

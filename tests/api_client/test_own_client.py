@@ -13,7 +13,8 @@ import pytest
 
 from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError, SkyvernError
 from api_client.http.blocking import BlockingTransport
-from api_client.http.httpx_adapter import OwnAsyncClient, OwnClient
+from api_client.http.exchange import finish
+from api_client.http.httpx_adapter import OwnClient
 from api_client.http.messages import HttpAnswer, Request
 from tests.api_client.misbehaving import (
     drips_the_body,
@@ -58,9 +59,9 @@ class Kind:
         """Send a request by a client that is made with the arguments left over."""
         if self.is_async:
             async with httpx.AsyncClient(trust_env=False, **client) as own_async:
-                return await OwnAsyncClient(own_async, total, limit).exchange(request)
+                return await OwnClient(own_async, total, limit).exchange(request)
         with httpx.Client(trust_env=False, **client) as own:
-            return await asyncio.to_thread(OwnClient(own, total, limit).exchange, request)
+            return await asyncio.to_thread(finish, OwnClient(own, total, limit).exchange(request))
 
 
 @pytest.fixture(params=["async", "blocking"])
@@ -253,14 +254,14 @@ async def test_a_closed_client_sends_nothing() -> None:
     async with httpx.AsyncClient() as own:
         pass
     with pytest.raises(NotSentError, match="POST /v1/run/tasks: the httpx client is closed"):
-        await OwnAsyncClient(own, None, 1).exchange(post("http://x.example"))
+        await OwnClient(own, None, 1).exchange(post("http://x.example"))
 
 
 def test_a_closed_blocking_client_sends_nothing() -> None:
     with httpx.Client() as own:
         pass
     with pytest.raises(NotSentError, match="the httpx client is closed"):
-        OwnClient(own, None, 1).exchange(post("http://x.example"))
+        finish(OwnClient(own, None, 1).exchange(post("http://x.example")))
 
 
 # What takes part

@@ -231,31 +231,33 @@ def test_a_call_keeps_its_options_and_takes_their_additions() -> None:
 def test_a_url_is_put_together_from_the_base_the_path_and_the_query(
     base: str, path: str, query: str
 ) -> None:
-    request = RequestFactory(base, "a-key").get(path, query=query)
+    request = RequestFactory(base, "a-key").make("GET", path, query=query)
     text = f"{base.rstrip('/')}/{path}" + (f"?{query}" if query else "")
     assert request.url == str(httpx.URL(text)) == text
     assert request.name == f"GET {httpx.URL(text).raw_path.decode().partition('?')[0]}"
 
 
 def test_the_caller_s_headers_go_before_ours() -> None:
-    request = FACTORY.post("v1/run/tasks", b"{}", headers={"Content-Type": "a/b", "X-New": "1"})
+    request = FACTORY.make(
+        "POST", "v1/run/tasks", b"{}", headers={"Content-Type": "a/b", "X-New": "1"}
+    )
     assert [v for n, v in request.headers.items() if n == "content-type"] == ["a/b"]
     assert request.headers["x-new"] == "1"
     assert request.headers["x-api-key"] == "a-key"
-    assert FACTORY.get("v1/runs", headers={"Accept": "a/b"}).headers["accept"] == "a/b"
+    assert FACTORY.make("GET", "v1/runs", headers={"Accept": "a/b"}).headers["accept"] == "a/b"
 
 
 def test_a_call_s_headers_go_before_the_client_s_and_those_before_ours() -> None:
     factory = RequestFactory("https://a.example", "a-key", {"Accept": "c/d", "X-Team": "t"})
-    assert factory.get("v1/runs").headers["accept"] == "c/d"
-    headers = factory.post("v1/run/tasks", headers={"x-team": "u", "Accept": "e/f"}).headers
+    assert factory.make("GET", "v1/runs").headers["accept"] == "c/d"
+    headers = factory.make("POST", "v1/run/tasks", headers={"x-team": "u", "Accept": "e/f"}).headers
     assert sorted(v for n, v in headers.items() if n in {"accept", "x-team"}) == ["e/f", "u"]
 
 
 @pytest.mark.parametrize("value", ["a\r\nb: c", "", " ", "ä", "a\x00", " a", "a ", "a\t"])
 def test_a_header_that_would_be_two_or_none_is_refused_by_name(value: str) -> None:
     with pytest.raises(ValueError, match="header x-user-agent"):
-        FACTORY.post("v1/run/tasks", b"{}", headers={"x-user-agent": value})
+        FACTORY.make("POST", "v1/run/tasks", b"{}", headers={"x-user-agent": value})
     with pytest.raises(ValueError, match="header x-user-agent"):
         RequestFactory("https://a.example", "a-key", {"x-user-agent": value})
 
@@ -280,16 +282,16 @@ def test_a_base_url_that_cannot_be_called_is_refused(base_url: str) -> None:
 @pytest.mark.parametrize("name", ["Host", "Content-Length", "transfer-encoding", "X-Api-Key"])
 def test_a_header_that_makes_another_request_of_it_is_refused_by_name(name: str) -> None:
     with pytest.raises(ValueError, match=f"header {name}: it is not for callers to set"):
-        FACTORY.post("v1/run/tasks", b"{}", headers={name: "a"})
+        FACTORY.make("POST", "v1/run/tasks", b"{}", headers={name: "a"})
     with pytest.raises(ValueError, match=f"header {name}: it is not for callers to set"):
         RequestFactory("https://a.example", "a-key", {name: "a"})
 
 
 def test_a_read_has_a_length_only_with_a_body() -> None:
-    assert "content-length" not in FACTORY.get("v1/runs").headers
-    assert "content-length" not in FACTORY.get("v1/runs", headers={"x-a": "b"}).headers
-    assert FACTORY.get("v1/runs", b"{}").headers["content-length"] == "2"
-    assert FACTORY.post("v1/runs").headers["content-length"] == "0"
+    assert "content-length" not in FACTORY.make("GET", "v1/runs").headers
+    assert "content-length" not in FACTORY.make("GET", "v1/runs", headers={"x-a": "b"}).headers
+    assert FACTORY.make("GET", "v1/runs", b"{}").headers["content-length"] == "2"
+    assert FACTORY.make("POST", "v1/runs").headers["content-length"] == "0"
 
 
 @pytest.mark.parametrize(
@@ -334,12 +336,12 @@ def test_no_refusal_of_a_base_url_shows_a_password(base_url: str) -> None:
 def test_a_redirect_stays_on_the_server_it_came_from(
     location: str | None, followed: str | None
 ) -> None:
-    onward = redirected(FACTORY.post("v1/run/tasks", b"{}"), location, 5)
+    onward = redirected(FACTORY.make("POST", "v1/run/tasks", b"{}"), location, 5)
     assert (str(onward.url) if onward else None) == followed
 
 
 def test_a_redirect_may_go_from_http_to_https() -> None:
-    plain = RequestFactory("http://api.example.com", "a-key").get("v1/runs")
+    plain = RequestFactory("http://api.example.com", "a-key").make("GET", "v1/runs")
     onward = redirected(plain, "https://api.example.com/v1/runs", 5)
     assert onward is not None
     assert onward.headers["x-api-key"] == "a-key"
@@ -374,4 +376,4 @@ def test_a_base_url_of_a_host_or_port_that_cannot_be_is_refused(base: str) -> No
 @pytest.mark.parametrize("name", ["", "a b", "ä", "a:b"])
 def test_a_header_with_a_name_that_cannot_be_sent_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="expected a name of letters"):
-        FACTORY.post("v1/run/tasks", headers={name: "x"})
+        FACTORY.make("POST", "v1/run/tasks", headers={name: "x"})

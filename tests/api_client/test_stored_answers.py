@@ -24,7 +24,7 @@ class Server:
         self.takes = 0.0
         self.status = 200
         self.client = RawClient("http://skyvern.test", KEY, FakeTransport(by=self._answer))
-        for module in ("raw", "answers.run_times"):
+        for module in ("raw", "answers.server_clock"):
             monkeypatch.setattr(f"api_client.{module}.monotonic", lambda: OURS + self.passed)
 
     @property

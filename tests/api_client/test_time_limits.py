@@ -53,13 +53,13 @@ def test_each_request_has_its_own_limit_and_all_of_them_one_timer(
 ) -> None:
     monkeypatch.setattr(async_pool, "COARSE", 0.0)
     look_again = Mock()
-    original = async_pool.AsyncPool._look_again
+    original = async_pool.AsyncPool._check_again
 
     def watched(pool: async_pool.AsyncPool) -> None:
         look_again()
         original(pool)
 
-    monkeypatch.setattr(async_pool.AsyncPool, "_look_again", watched)
+    monkeypatch.setattr(async_pool.AsyncPool, "_check_again", watched)
     server: Server
     all_connected: asyncio.Event
 
@@ -104,7 +104,7 @@ async def test_a_limit_that_was_kept_ends_no_later_request(monkeypatch: pytest.M
         assert opened is not None
         [[idle]] = opened.pool._idle.values()
         assert idle.due == float("inf")
-        opened.pool._look()
+        opened.pool._check()
         answer = await transport.exchange(Request("GET", server.url, {}))
         assert (answer.status, server.connections) == (200, 1)
 

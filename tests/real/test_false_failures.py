@@ -1,7 +1,7 @@
 """2.0 runs whose webhook meets a closed port: which servers call completed ones failed.
 
 Only a version that is seen here to do so, and whose genuine failures look otherwise, may stand in
-`api_client.answers.failures.FALSELY_FAILING_VERSIONS`.
+`api_client.answers.false_failures.FALSELY_FAILING_VERSIONS`.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from api_client.answers.failures import FALSELY_FAILING_VERSIONS, looks_completed
+from api_client.answers.false_failures import FALSELY_FAILING_VERSIONS, looks_completed
 from api_client.answers.run_times import ended_ago
 from tests.real.listener import Listener, listener
 from tests.real.request_kinds import HOST

@@ -8,10 +8,10 @@ import random
 import re
 import time
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote
 
 import orjson
-import structlog
 
 from api_client import verify_webhook
 from api_client.answers.redelivery import Replay, ReplayClass
@@ -22,8 +22,6 @@ from runqueue.store import codec
 from webhooks.sender import Posted
 from webhooks.signing import webhook_headers
 from worker.process.account import AccountLink
-
-log = structlog.get_logger()
 
 #: Seconds that a receiver may take.
 RELAY_SECONDS = 15.0
@@ -119,6 +117,30 @@ def signed_by_skyvern(replay: Replay, keys: Sequence[str]) -> str:
     return f"{replay.signature.strip()} {timestamp}"
 
 
+def result_of(
+    item: DueDelivery, said: str, *, wait: float = 0.0, was_tried: bool = False, **seen: Any
+) -> Delivered:
+    """Return what came of a webhook.
+
+    Args:
+        item: the webhook; by its counts it is seen that a repeated or late record brings no news.
+        said: the verdict.
+        wait: seconds until the next try.
+        was_tried: whether it was sent; else it was only checked.
+        seen: the other fields of `Delivered`.
+    """
+    return Delivered(
+        item.job_id,
+        item.attempt,
+        said,
+        was_tried,
+        wait_us=int(wait * 1e6),
+        tries=item.tries,
+        looks=item.looks,
+        **seen,
+    )
+
+
 class Relay:
     """Sends an account's webhooks.
 
@@ -144,10 +166,7 @@ class Relay:
             account.metrics.redelivered("signed" if signed else "unsigned")
             if replay.outcome is ReplayClass.UNTOLD:
                 # Old servers do not say what they sent: if it came, it is with our gateway by now.
-                wait_us = int(UNTOLD_SECONDS * 1e6)
-                return Delivered(
-                    item.job_id, item.attempt, "again", was_tried=False, wait_us=wait_us
-                )
+                return result_of(item, "again", wait=UNTOLD_SECONDS)
             body = replay.payload if signed else b""
         headers = webhook_headers(
             body or self._body(item),
@@ -164,14 +183,13 @@ class Relay:
         )
         said, wait = verdict(item.tries, posted, account.webhook_schedule, random.random())
         account.metrics.relayed("refused" if posted.refused else said)
-        return Delivered(
-            item.job_id,
-            item.attempt,
+        return result_of(
+            item,
             said,
+            wait=wait,
             was_tried=True,
             status=posted.status,
             error=words_of(posted),
-            wait_us=int(wait * 1e6),
             endpoint="" if posted.refused else endpoint_of(target),
             answered=answered(posted.status),
             signed=signed,
@@ -200,9 +218,8 @@ class Relay:
             self._ask_from = time.monotonic() + ASK_PAUSE
         elif replay.error:
             # RUNQUEUE_PUBLIC_URL is wrong, or the gateway is not running.
-            log.warning(
+            account.log.warning(
                 "skyvern_does_not_reach_the_gateway",
-                account=account.name,
                 job_id=item.job_id,
                 attempt=item.attempt,
                 run_id=item.run_id,

@@ -8,15 +8,14 @@ import random
 from collections.abc import Sequence
 
 from api_client import ReadClass, RunReading
-from api_client.answers.parts import parse_json
 from api_client.answers.redelivery import Reason, ReasonClass, Replay, ReplayClass
 from config.webhooks import Redeliver
 from runqueue.records.delivery import Delivered, DueDelivery
-from worker.delivery.sender import next_try, without_urls
+from worker.delivery.sender import next_try, result_of, without_urls
 from worker.process.account import AccountLink
 
 #: Seconds one read may take.
-LOOK_SECONDS = 12.0
+READ_SECONDS = 12.0
 #: Seconds that Skyvern may take to send its webhook again: the receiver alone has 60.
 REPLAY_SECONDS = 75.0
 #: Seconds after its end in which Skyvern may still be trying to deliver a run's webhook.
@@ -40,8 +39,10 @@ def checked(
         age: seconds since the run's end was seen.
         redeliver: when Skyvern is to.
     """
+    if reason.reason == "":
+        return _checked(item, "delivered")
     if reason.reason is not None:
-        return _reason_given(item, reason.reason, redeliver)
+        return _checked(item, "gave_up", error=reason.reason) if redeliver == "never" else None
     wait = CHECKS[min(item.looks, len(CHECKS) - 1)]
     if reason.outcome is ReasonClass.TROUBLE and age < ASKED_FOR:
         return _checked(item, "again", max(wait, reason.retry_after or 0.0), reason.detail)
@@ -54,14 +55,6 @@ def checked(
     return _checked(item, "unknown", error=reason.detail or "Skyvern does not tell")
 
 
-def _reason_given(item: DueDelivery, reason: str, redeliver: Redeliver) -> Delivered | None:
-    if not reason:
-        return _checked(item, "delivered")
-    if redeliver != "never":
-        return None
-    return _checked(item, "gave_up", error=reason)
-
-
 def driven(
     item: DueDelivery, replay: Replay, schedule: Sequence[float], chance: float
 ) -> Delivered:
@@ -72,47 +65,30 @@ def driven(
         replay: what Skyvern says.
         schedule, chance: as in `sender.next_try`.
     """
-    words = without_urls(replay.error or replay.detail)
+    words, wait = without_urls(replay.error or replay.detail), 0.0
     if replay.outcome is ReplayClass.PENDING:
         if item.looks < MOST_PENDING:
             return _checked(item, "again", PENDING_SECONDS, words)
-        return _tried(item, "gave_up", replay, words)
-    if replay.outcome is ReplayClass.UNTOLD:
-        return _tried(item, "unknown", replay, words)
-    if replay.outcome is ReplayClass.TRIED and replay.arrived:
-        return _tried(item, "delivered", replay, "")
-    words = words or _said(replay.receiver_status)
-    is_gone = replay.outcome is ReplayClass.REFUSED or replay.receiver_status == 410
-    wait = None if is_gone else next_try(item.tries, schedule, chance, replay.retry_after)
-    if wait is None:
-        return _tried(item, "gave_up", replay, words)
-    return _tried(item, "again", replay, words)._replace(wait_us=int(wait * 1e6))
+        said = "gave_up"
+    elif replay.outcome is ReplayClass.UNTOLD:
+        said = "unknown"
+    elif replay.outcome is ReplayClass.TRIED and replay.arrived:
+        said, words = "delivered", ""
+    else:
+        words = words or _answered(replay.receiver_status)
+        is_gone = replay.outcome is ReplayClass.REFUSED or replay.receiver_status == 410
+        again = None if is_gone else next_try(item.tries, schedule, chance, replay.retry_after)
+        said, wait = ("gave_up", 0.0) if again is None else ("again", again)
+    status = replay.receiver_status
+    return result_of(item, said, wait=wait, was_tried=True, status=status, error=words)
 
 
-def _said(status: int | None) -> str:
+def _answered(status: int | None) -> str:
     return "the receiver gave no answer" if status is None else f"the receiver answered {status}"
 
 
 def _checked(item: DueDelivery, said: str, wait: float = 0.0, error: str = "") -> Delivered:
-    return Delivered(
-        item.job_id,
-        item.attempt,
-        said,
-        was_tried=False,
-        error=without_urls(error),
-        wait_us=int(wait * 1e6),
-    )
-
-
-def _tried(item: DueDelivery, said: str, replay: Replay, error: str) -> Delivered:
-    return Delivered(
-        item.job_id,
-        item.attempt,
-        said,
-        was_tried=True,
-        status=replay.receiver_status,
-        error=error,
-    )
+    return result_of(item, said, wait=wait, error=without_urls(error))
 
 
 def reason_in_run(reading: RunReading) -> Reason | None:
@@ -123,8 +99,7 @@ def reason_in_run(reading: RunReading) -> Reason | None:
     words = reading.failure_reason or ""
     if reading.outcome is not ReadClass.RUN or "webhook" not in words.lower():
         return None
-    parsed = parse_json(reading.body)
-    has_output = isinstance(parsed, dict) and parsed.get("output") is not None
+    has_output = reading.shown.get("output") is not None
     return Reason(ReasonClass.TOLD, reason=words) if has_output else None
 
 
@@ -154,7 +129,7 @@ class WebhookWatcher:
         account = self._account
         with account.metrics.timed("webhook_reason") as timer:
             reason = await account.client.webhook_failure_reason(
-                item.run_id, account.permit, LOOK_SECONDS
+                item.run_id, account.permit, READ_SECONDS
             )
             timer.status = reason.status_code or (
                 200 if reason.outcome is ReasonClass.TOLD else None
@@ -167,7 +142,7 @@ class WebhookWatcher:
         account = self._account
         await account.permit()
         with account.metrics.timed("get") as timer:
-            reading = await account.client.get_run(item.run_id, LOOK_SECONDS)
+            reading = await account.client.get_run(item.run_id, READ_SECONDS)
             timer.status = reading.status_code
         return reason_in_run(reading)
 

@@ -1,16 +1,15 @@
 """What the doctor checks outside: the Skyvern API with each account's key, and our own gateway."""
 
 import time
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
-from api_client import AsyncTransport, RawClient, ReadClass
-from api_client.answers.listings import ListClass
+from api_client import AsyncTransport, ListClass, RawClient, ReadClass
+from api_client.answers.parts import parse_json
 from api_client.http.proxies import Proxies, ProxyServer
 from api_client.versions import CERTIFIED_VERSIONS, is_certified
-from config.settings import Account
+from config.settings import Account, account_prefix
 from runqueue import ids
 from webhooks import receiver_address
 from worker.doctor.findings import Finding, ok, warning, wrong
@@ -25,7 +24,7 @@ _NO_ATTEMPT = 999_999_999
 _NOT_SIGNED = "x-skyvern-signature"
 
 
-async def look_at_api(name: str, account: Account, proxies: Proxies) -> Finding:
+async def check_api(name: str, account: Account, proxies: Proxies) -> Finding:
     """Make one read with an account's key, the cheapest that needs it.
 
     Args:
@@ -54,11 +53,11 @@ async def look_at_api(name: str, account: Account, proxies: Proxies) -> Finding:
         )
     found = reading or page
     return _refusal(
-        check, where, _prefix(name), found.status_code, found.detail, is_proxied=proxy is not None
+        check, where, name, found.status_code, found.detail, is_proxied=proxy is not None
     )
 
 
-async def look_at_version(name: str, account: Account, proxies: Proxies) -> Finding:
+async def check_version(name: str, account: Account, proxies: Proxies) -> Finding:
     """Ask a server which version of Skyvern it is, and say whether that is a certified one.
 
     Args:
@@ -80,14 +79,11 @@ async def look_at_version(name: str, account: Account, proxies: Proxies) -> Find
     return warning(check, f"{version[:40]}, not a certified one ({certified})", do)
 
 
-def _prefix(name: str) -> str:
-    return "SKYVERN_" if name == "default" else f"RUNQUEUE_ACCOUNTS__{name.upper()}__"
-
-
 def _refusal(
-    check: str, where: str, prefix: str, status: int | None, detail: str, *, is_proxied: bool
+    check: str, where: str, name: str, status: int | None, detail: str, *, is_proxied: bool
 ) -> Finding:
     """Say what is wrong, in our own words: the server's may quote anything."""
+    prefix = account_prefix(name)
     if status is None:
         do = f"see whether this machine reaches it, and whether {prefix}BASE_URL is right"
         if is_proxied:
@@ -103,7 +99,7 @@ def _refusal(
     return wrong(check, said, f"correct {prefix}BASE_URL: this is no Skyvern API")
 
 
-async def look_at_public_url(
+async def check_public_url(
     public_url: str, name: str, account: Account, proxies: Proxies
 ) -> Finding:
     """Ask for a webhook's address that nobody has, to see who answers there.
@@ -133,7 +129,8 @@ async def look_at_public_url(
     if answer.status_code == 401 and _NOT_SIGNED in _detail(answer):
         return ok(check, f"{url} is a gateway of ours, with the key of {name}")
     if answer.status_code == 404 and "problem+json" in answer.headers.get("content-type", ""):
-        do = f"give gateway and workers the same {_prefix(name)}API_KEY and RUNQUEUE_PUBLIC_URL"
+        same = f"{account_prefix(name)}API_KEY and RUNQUEUE_PUBLIC_URL"
+        do = f"give gateway and workers the same {same}"
         return wrong(check, f"{url} is a gateway that does not know the account's key", do)
     if answer.is_redirect:
         to = urlsplit(answer.headers.get("location", "")).hostname
@@ -158,8 +155,5 @@ def _words(error: Exception) -> str:
 
 
 def _detail(answer: httpx.Response) -> str:
-    try:
-        said: Any = answer.json()
-    except ValueError:
-        return ""
+    said = parse_json(answer.content)
     return str(said.get("detail", "")) if isinstance(said, dict) else ""

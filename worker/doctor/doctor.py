@@ -108,7 +108,7 @@ def _of_redis(settings: Settings | None) -> Iterator[Finding]:
         return
     with client:
         try:
-            yield from redis_checks.look_at_server(client)
+            yield from redis_checks.check_server(client)
             yield from _of_queue(url, client, settings)
         except (RunQueueError, redis.exceptions.RedisError, OSError) as error:
             yield wrong("redis", str(error), "see the server's log, and the rights of its user")
@@ -122,7 +122,7 @@ def _of_queue(url: str, client: redis.Redis, settings: Settings | None) -> Itera
         stats = queue.stats()
         for name in sorted({*accounts, *stats}):
             try:
-                yield from queue_checks.look_at_account(
+                yield from queue_checks.check_account(
                     queue,
                     client,
                     name,
@@ -144,20 +144,20 @@ def _of_broker(settings: Settings, url: str) -> Iterator[Finding]:
         yield wrong("broker", str(error), "set RUNQUEUE_BROKER_URL")
         return
     with client:
-        yield from redis_checks.look_at_broker(client, found)
+        yield from redis_checks.check_broker(client, found)
 
 
 def _of_others(settings: Settings) -> Iterator[Finding]:
     accounts = settings.all_accounts()
     for name, account in accounts.items():
         proxies = proxies_of(account, settings)
-        found = asyncio.run(api_checks.look_at_api(name, account, proxies))
+        found = asyncio.run(api_checks.check_api(name, account, proxies))
         yield found
         if found.level is not FindingLevel.WRONG:
-            yield asyncio.run(api_checks.look_at_version(name, account, proxies))
+            yield asyncio.run(api_checks.check_version(name, account, proxies))
     if settings.public_url is None:
         yield ok("public URL", "none: runs are polled (RUNQUEUE_PUBLIC_URL would bring webhooks)")
         return
     name, account = next(iter(accounts.items()))
     proxies = proxies_of(account, settings)
-    yield asyncio.run(api_checks.look_at_public_url(settings.public_url, name, account, proxies))
+    yield asyncio.run(api_checks.check_public_url(settings.public_url, name, account, proxies))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import redis
 
-from config.settings import Account, Settings
+from config.settings import Account, Settings, account_prefix
 from runqueue import RunQueue
 from runqueue.cli.follow.account_holds import hold_words
 from runqueue.records.account import AccountStats
@@ -15,8 +15,7 @@ from runqueue.records.health import HealthLevel, health_of
 from runqueue.store.keys import TYPES, Keys
 from runqueue.store.live_processes import STAGES, Process
 from runqueue.store.scripts import load
-from worker.doctor.findings import Finding, ok, warning, wrong
-from worker.doctor.findings import FindingLevel as Severity
+from worker.doctor.findings import Finding, FindingLevel, ok, warning, wrong
 from worker.process.lease import BEAT_SECONDS
 
 _START = "start one: runqueue up, or runqueue worker"
@@ -28,7 +27,7 @@ _OTHER_FILES = 300
 _CALLING = len(STAGES) - 2
 
 
-def look_at_account(
+def check_account(
     queue: RunQueue,
     client: redis.Redis,
     name: str,
@@ -48,11 +47,10 @@ def look_at_account(
         has_settings: whether the settings could be read at all.
     """
     if account is None and has_settings:
-        prefix = "SKYVERN_" if name == "default" else f"RUNQUEUE_ACCOUNTS__{name.upper()}__"
         yield warning(
             f"account {name}",
             "the queue knows it, and there are no settings for it here",
-            f"set {prefix}API_KEY, unless other workers serve it",
+            f"set {account_prefix(name)}API_KEY, unless other workers serve it",
         )
     if stats is not None and stats.damage is not None:
         yield damaged(client, name, stats.damage)
@@ -66,7 +64,7 @@ def look_at_account(
     if stats.damaged_records:
         yield set_aside(name, stats)
     living = [one for one in queue.workers(name) if one.alive]
-    if living or found.level is not Severity.WRONG:
+    if living or found.level is not FindingLevel.WRONG:
         yield heartbeats(name, living)
     if account is not None:
         yield from limits(stats, account.for_queue())

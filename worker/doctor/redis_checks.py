@@ -51,17 +51,17 @@ def reach(url: str) -> tuple[redis.Redis | None, Finding]:
     return client, ok("redis", f"{shown_url(url)} answers in {took:.1f} ms")
 
 
-def look_at_server(client: redis.Redis) -> Iterator[Finding]:
+def check_server(client: redis.Redis) -> Iterator[Finding]:
     """Yield what is to be said of the server itself, or of each primary of a cluster."""
     nodes = servers_of(client)
     if not nodes:
-        yield from _look_at_one(client, role)
+        yield from _check_one(client, role)
     for node, server in nodes.items():
-        for found in _look_at_one(server, node_role):
+        for found in _check_one(server, node_role):
             yield found._replace(check=f"{found.check} {node}")
 
 
-def _look_at_one(client: redis.Redis, judge_role: Callable[[Info], Finding]) -> Iterator[Finding]:
+def _check_one(client: redis.Redis, judge_role: Callable[[Info], Finding]) -> Iterator[Finding]:
     info = client.info()
     yield version(info)
     yield judge_role(info)
@@ -183,7 +183,7 @@ def broker_client(url: str) -> redis.Redis:
     return sync_client(f"unix://{parts.netloc}{parts.path}?db={database}")
 
 
-def look_at_broker(client: redis.Redis, url: str) -> Iterator[Finding]:
+def check_broker(client: redis.Redis, url: str) -> Iterator[Finding]:
     """Yield what is to be said of Celery's broker.
 
     Args:

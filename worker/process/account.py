@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from math import inf
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
 from redis.exceptions import ResponseError
+from structlog.typing import FilteringBoundLogger
 
 from api_client import AsyncTransport, RawClient
 from api_client.http.proxies import Proxies
@@ -30,6 +32,7 @@ from worker.process.writers import Writers
 log = structlog.get_logger()
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 #: Seconds that the answer to "is this key allowed anything?" is believed.
 KEY_CHECK_SECONDS = 30.0
@@ -70,6 +73,8 @@ class AccountLink:
         transport: AsyncTransport,
     ) -> None:
         self.name = name
+        #: Names the account in each line.
+        self.log: FilteringBoundLogger = log.bind(account=name)
         self.settings = account
         self.max_run_us = int(account.max_run_seconds * 1_000_000)
         self.poll_bounds = (settings.poll_min_seconds, settings.poll_max_seconds)
@@ -132,6 +137,19 @@ class AccountLink:
         except Exception as error:
             self.damage.note(call.script.name, error)
             raise
+
+    async def run(
+        self,
+        script: Callable[Concatenate[str, P], ScriptCall[T]],
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> T:
+        """Run a script for this account.
+
+        Args:
+            script: makes its call, of the account's name and the other arguments.
+        """
+        return await self.send(script(self.name, *args, **options))
 
     async def start(self) -> None:
         """Begin the lease; where the account's keys are damaged, the next heartbeats try again.

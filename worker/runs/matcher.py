@@ -178,7 +178,7 @@ def _marked(echoed: Mapping[str, Any]) -> list[str]:
     return [text for text in texts if isinstance(text, str)]
 
 
-def next_look(age: float, grace: float) -> float:
+def next_search(age: float, grace: float) -> float:
     """Return after how many seconds to look for a run again.
 
     Soon at first, since most answers are lost with their run made; at the grace, and half a minute

@@ -7,17 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-import structlog
 
 from api_client import ListClass, ListedRun, ReadClass, RunPage
-from api_client.answers.parts import parse_json
 from api_client.elapsed import elapsed
 from runqueue.store import worker_calls
 from worker.process.account import AccountLink
 from worker.runs.comparison import WORKFLOW_RUN, ShownRun
 from worker.runs.list_dates import Submitted, date_ahead
-
-log = structlog.get_logger()
 
 #: Seconds one call may take.
 CALL_SECONDS = 12.0
@@ -127,10 +123,8 @@ class Runs:
             listing.is_dated = False
         elif ahead:
             self._account.date_ahead += ahead
-            log.warning(
-                "answers_dated_by_another_clock",
-                account=self._account.name,
-                seconds_ahead=round(self._account.date_ahead),
+            self._account.log.warning(
+                "answers_dated_by_another_clock", seconds_ahead=round(self._account.date_ahead)
             )
             listing = await self._read(since, date)
         return listing
@@ -142,8 +136,9 @@ class Runs:
         if not dated:
             return []
         start = elapsed()
-        call = worker_calls.submission_times(self._account.name, [run_id for run_id, _ in dated])
-        now_us, times = await self._account.send(call)
+        now_us, times = await self._account.run(
+            worker_calls.submission_times, [run_id for run_id, _ in dated]
+        )
         return [
             Submitted(made, start - (now_us - known[0]) / 1e6, start - (now_us - known[1]) / 1e6)
             for (_, made), known in zip(dated, times, strict=True)
@@ -188,18 +183,11 @@ class Runs:
             and all(run.run_id in known for run in behind.runs)
         )
 
-    async def tagged(self, tag: str) -> Listing | None:
-        """Read the newest runs that carry a tag; None if that could not be read."""
-        page = await self.page(1, tags=[tag])
-        if page.outcome is not ListClass.DONE:
-            return None
-        listing = Listing(date_ahead=self._account.date_ahead)
-        listing.add(page)
-        return listing
-
-    async def searched(self, search_key: str) -> Listing | None:
-        """Read the first runs that a search finds; None if that could not be read."""
-        page = await self.page(1, search_key=search_key)
+    async def first_page(
+        self, *, search_key: str | None = None, tags: Sequence[str] = ()
+    ) -> Listing | None:
+        """Read the newest runs that carry a tag, or the first that a search finds; None if not."""
+        page = await self.page(1, search_key=search_key, tags=tags)
         if page.outcome is not ListClass.DONE:
             return None
         listing = Listing(date_ahead=self._account.date_ahead)
@@ -233,11 +221,8 @@ class Runs:
             self._account.remember_list()
         elif not self._failure_logged:
             self._failure_logged = True
-            log.warning(
-                "run_list_failed",
-                account=self._account.name,
-                why=page.outcome.value,
-                status=page.status_code,
+            self._account.log.warning(
+                "run_list_failed", why=page.outcome.value, status=page.status_code
             )
         return page
 
@@ -254,8 +239,7 @@ class Runs:
         owners: dict[str, str] = {}
         for start in range(0, len(runs), 1000):
             part = runs[start : start + 1000]
-            call = worker_calls.bound_runs(self._account.name, part, but_spares=but_spares)
-            names = await self._account.send(call)
+            names = await self._account.run(worker_calls.bound_runs, part, but_spares=but_spares)
             owners.update(zip(part, names, strict=True))
         return owners
 
@@ -291,8 +275,7 @@ class Runs:
             with self._account.metrics.timed("get") as timer:
                 reading = await self._account.client.get_run(run.run_id, CALL_SECONDS)
                 timer.status = reading.status_code
-            parsed = parse_json(reading.body) if reading.outcome is ReadClass.RUN else None
-            shown = parsed.get("run_request") if isinstance(parsed, dict) else None
+            shown = reading.shown.get("run_request") if reading.outcome is ReadClass.RUN else None
             if not isinstance(shown, dict):
                 return None
             self._requests.add(run.run_id, shown)

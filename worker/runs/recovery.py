@@ -11,8 +11,6 @@ that lives says what it lost itself.
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-import structlog
-
 from api_client import ListedRun
 from runqueue import JobState, ids
 from runqueue.records.claim_items import Doubtful, RunAccepted, Taken
@@ -23,8 +21,6 @@ from worker.runs.matcher import WITHOUT_URL, markers_of, own_markers
 from worker.runs.reader import Listing, Runs
 from worker.runs.run_reads import answers_reads
 from worker.runs.suspects import REQUESTS, TooManyError, most_lost, suspects, unlisted
-
-log = structlog.get_logger()
 
 #: Seconds after a change of server was noticed in which submissions from before may yet become
 #: runs (14 s of a lease to begin one, and 60 s for its answer); and between two tries to recover.
@@ -109,11 +105,9 @@ class Recovery:
         is_long = start - waited - since > LONG_LOSS
         if not await self._have_looked_for(loss, unmarked, is_long=is_long, has_found=bool(marked)):
             return
-        account, since_us = self._account.name, loss.recover_since_us
-        if await self._account.send(
-            worker_calls.recovered(account, loss.recover_from_us, since_us)
-        ):
-            log.warning("lost_claims_recovered", account=account, runs=len(marked))
+        times = loss.recover_from_us, loss.recover_since_us
+        if await self._account.run(worker_calls.recovered, *times):
+            self._account.log.warning("lost_claims_recovered", runs=len(marked))
 
     async def _give_up(self, loss: Taken[Doubtful], why: str) -> None:
         """Call a person; further attempts, which may still succeed, are made ever more rarely."""
@@ -122,11 +116,9 @@ class Recovery:
         self._wait = min(2 * self._wait, LONGEST)
 
     async def _stuck(self, loss: Taken[Doubtful], why: str, *, person: bool = False) -> None:
-        account, noticed = self._account.name, loss.recover_since_us
-        await self._account.send(
-            worker_calls.recovery_stuck(account, loss.recover_from_us, noticed, why, person=person)
-        )
-        log.warning("lost_claims_not_recovered", account=account, why=why)
+        times = loss.recover_from_us, loss.recover_since_us
+        await self._account.run(worker_calls.recovery_stuck, *times, why, person=person)
+        self._account.log.warning("lost_claims_not_recovered", why=why)
 
     async def _shown(self, listing: Listing, since: float) -> tuple[list[ShownRun], bool]:
         """Return the runs without an owner that may be ours, and whether they were read.
@@ -171,73 +163,52 @@ class Recovery:
     async def _have_looked_for(
         self, loss: Taken[Doubtful], unmarked: Sequence[ShownRun], *, is_long: bool, has_found: bool
     ) -> bool:
-        """Have all jobs looked for that may have runs; say whether that is done."""
-        why = await self._suspect(loss, unmarked, is_long=is_long, has_found=has_found)
-        if why:
-            await self._give_up(loss, why)
-        elif why := await self._suspect_unlisted(loss, len(unmarked)):
-            await self._stuck(loss, why)  # it ends by itself, once their runs are listed
-        return not why
-
-    async def _suspect(
-        self, loss: Taken[Doubtful], unmarked: Sequence[ShownRun], *, is_long: bool, has_found: bool
-    ) -> str:
-        """Have the jobs looked for that runs without a marker may be of; returns why that fails.
+        """Have all jobs looked for that may have runs; say whether that is done.
 
         Args:
             loss: what is being recovered.
-            unmarked: the runs.
+            unmarked: runs without a marker and an owner.
             is_long: more may be lost than claims.
             has_found: runs of ours were found that this Redis did not know.
         """
-        if not unmarked:
-            return ""
-        if is_long and (has_found or loss.lost_claims or not self._account.correlates):
-            return f"{len(unmarked)} runs without a marker may be of jobs that Redis lost"
-        most = await most_lost(self._account, len(unmarked), loss.lost_claims)
+        count, account = len(unmarked), self._account
+        if count and is_long and (has_found or loss.lost_claims or not account.correlates):
+            why = f"{count} runs without a marker may be of jobs that Redis lost"
+            await self._give_up(loss, why)
+            return False
+        most = await most_lost(account, count, loss.lost_claims)
         try:
-            found = await suspects(self._account, unmarked, most)
+            await self._look_for(loss, await suspects(account, unmarked, most) if count else [])
         except TooManyError:
-            return f"too many jobs may own the {len(unmarked)} runs without a marker"
-        await self._look_for(loss, found)
-        return ""
+            why = f"too many jobs may own the {count} runs without a marker"
+            await self._give_up(loss, why)
+            return False
+        waited = (loss.now_us - loss.recover_since_us) / 1e6
+        if not loss.has_deaths or waited > GRACE + WITHOUT_URL:
+            return True
+        try:
+            await self._look_for(loss, await unlisted(account, most), known=True)
+        except TooManyError:  # it ends by itself, once their runs are listed
+            await self._stuck(loss, "too many jobs may have runs that are not listed yet")
+            return False
+        return True
 
     async def _may_change(self) -> bool:
         """Say whether runs go on, whose ends the list will show."""
-        stats = await self._account.send(job_calls.stats(self._account.name))
+        stats = await self._account.run(job_calls.stats)
         return stats.states[JobState.RUNNING] > 0
-
-    async def _suspect_unlisted(self, loss: Taken[Doubtful], runs: int) -> str:
-        """Have the jobs looked for whose runs the list need not show yet; returns why that fails.
-
-        Args:
-            loss: what is being recovered.
-            runs: runs without a marker.
-        """
-        waited = (loss.now_us - loss.recover_since_us) / 1e6
-        if not loss.has_deaths or waited > GRACE + WITHOUT_URL:
-            return ""
-        most = await most_lost(self._account, runs, loss.lost_claims)
-        try:
-            found = await unlisted(self._account, most)
-        except TooManyError:
-            return "too many jobs may have runs that are not listed yet"
-        await self._look_for(loss, found, known=True)
-        return ""
 
     async def _look_for(
         self, loss: Taken[Doubtful], found: Sequence[str], *, known: bool = False
     ) -> None:
-        account, marked = self._account.name, self._account.correlates
-        noticed = loss.recover_from_us, loss.recover_since_us
+        times, marked = (loss.recover_from_us, loss.recover_since_us), self._account.correlates
         for first in range(0, len(found), REQUESTS):
             part = found[first : first + REQUESTS]
-            codes = await self._account.send(
-                worker_calls.suspect_lost(account, part, *noticed, marked=marked, known=known)
+            codes = await self._account.run(
+                worker_calls.suspect_lost, part, *times, marked=marked, known=known
             )
             if any(codes):
-                jobs = len(codes) - codes.count(0)
-                log.warning("jobs_may_have_runs", account=account, jobs=jobs)
+                self._account.log.warning("jobs_may_have_runs", jobs=len(codes) - codes.count(0))
 
 
 def _what_is_missing(listing: Listing, *, are_read: bool) -> str:

@@ -6,11 +6,10 @@ read is answered at all, nothing is known of any run: most of them end well mean
 """
 
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from api_client import ReadClass, RunReading
-from api_client.answers.failures import FALSELY_FAILING_VERSIONS, looks_completed, note_on
-from api_client.answers.parts import parse_json
+from api_client.answers.false_failures import FALSELY_FAILING_VERSIONS, looks_completed, note_on
 from api_client.answers.run_times import ended_ago
 from runqueue.records.job import STATES
 from worker.process.account import AccountLink
@@ -123,7 +122,7 @@ async def end_of(account: AccountLink, reading: RunReading) -> End:
     """
     if not is_bad(reading.run_status or ""):
         return End()
-    parsed = _parsed(reading)
+    parsed = reading.shown
     ago = ended_ago(parsed, account.runs_clock(reading.server_date))
     # An end that lies further ahead is of another clock, and says nothing of when it was.
     if _is_workflow(reading) and ago is not None and abs(ago) < SETTLE_SECONDS:
@@ -143,8 +142,3 @@ def is_bad(status: str) -> bool:
 
 def _is_workflow(reading: RunReading) -> bool:
     return (reading.run_id or "").startswith("wr_")
-
-
-def _parsed(reading: RunReading) -> dict[str, Any]:
-    parsed = parse_json(reading.body)
-    return parsed if isinstance(parsed, dict) else {}

@@ -285,7 +285,7 @@ class Search:
 
     async def _tagged(self, tag: str) -> Listing | None:
         async with self._slots:
-            return await self._runs.tagged(tag)
+            return await self._runs.first_page(tags=[tag])
 
     async def _filters_by_tags(self, listing: Listing) -> bool | None:
         """Say whether the server filters by tags; None = it does not answer.
@@ -322,7 +322,7 @@ class Search:
         queue = self._account.queue_name
         key = ids.title_search(*job.marker, queue) if is_titled else ids.url_marker(*job.marker)
         async with self._slots:
-            listing = await self._runs.searched(key)
+            listing = await self._runs.first_page(search_key=key)
             if listing is None or len(listing.made) > MOST_CANDIDATES:
                 return []
             found = []
@@ -379,8 +379,7 @@ class Search:
             # Each page begins with the last job of the one before: where that is another by now,
             # one that left has moved the others, and some were passed over.
             offset = max(0, read - 1)
-            call = worker_calls.read_doubts(self._account.name, offset, DOUBTS_PAGE)
-            page = await self._account.send(call)
+            page = await self._account.run(worker_calls.read_doubts, offset, DOUBTS_PAGE)
             total = page.total
             if page.in_flight_us is not None:
                 claimed = start - (page.now_us - page.in_flight_us) / 1e6
@@ -409,7 +408,7 @@ class Search:
         if not runs:
             return []
         jobs = [owners[run.run_id] for run in runs]
-        stored = await self._account.send(worker_calls.read_requests(self._account.name, jobs))
+        stored = await self._account.run(worker_calls.read_requests, jobs)
         shown = await self._runs.shown(runs, with_workflows=True)
         owned = []
         for each, job_id, one in zip(shown, jobs, stored, strict=True):
@@ -537,24 +536,19 @@ class Search:
             note = SearchNote.BEFORE_CLAIM if early else self._why_candidates(candidates, seen)
             return SearchResult("unknown", note, _shown(candidates))
         listing = seen.listing
-        unknown = {
-            SearchNote.NO_MARKER: not job.doubt.marked,
-            SearchNote.NO_CLAIM: job.doubt.claimed_us is None,
-            SearchNote.STORED: not listing.is_fresh,
-            SearchNote.INCOMPLETE: not seen.covers(job),
-            SearchNote.NO_DATE: not listing.is_dated,
-        }
-        for reason, is_so in unknown.items():
+        missing = (
+            ("unknown", SearchNote.NO_MARKER, not job.doubt.marked),
+            ("unknown", SearchNote.NO_CLAIM, job.doubt.claimed_us is None),
+            ("unknown", SearchNote.STORED, not listing.is_fresh),
+            ("unknown", SearchNote.INCOMPLETE, not seen.covers(job)),
+            ("unknown", SearchNote.NO_DATE, not listing.is_dated),
+            ("absent", SearchNote.NOTHING_NEWER, listing.changed < job.lost + NEWER),
+            ("absent", SearchNote.NO_CONTROL, not seen.controls.shows(job)),
+            ("absent", SearchNote.PROXIED, self._account.is_proxied and job.age < BEHIND_PROXY),
+        )
+        for verdict, reason, is_so in missing:
             if is_so:
-                return SearchResult("unknown", reason)
-        absent = {
-            SearchNote.NOTHING_NEWER: listing.changed < job.lost + NEWER,
-            SearchNote.NO_CONTROL: not seen.controls.shows(job),
-            SearchNote.PROXIED: self._account.is_proxied and job.age < BEHIND_PROXY,
-        }
-        for reason, is_so in absent.items():
-            if is_so:
-                return SearchResult("absent", reason)
+                return SearchResult(verdict, reason)
         is_slow = job.wait(0.0) > 0.0
         return SearchResult("negative", SearchNote.WITHOUT_URL if is_slow else SearchNote.NOT_SEEN)
 

@@ -44,7 +44,7 @@ async def most_lost(account: AccountLink, runs: int, claims: int) -> int:
         runs: runs without a marker and an owner.
         claims: those that a process remembers and Redis does not know.
     """
-    stats = await account.send(job_calls.stats(account.name))
+    stats = await account.run(job_calls.stats)
     # A limit that was set live may be lost with the claims.
     plans = (account.settings.max_concurrent_runs, int(stats.limits["concurrent_runs"]))
     plan = max(plans) if all(plans) else UNLIMITED
@@ -126,7 +126,7 @@ async def _first_in_line(
     One may come twice.
     """
     async for job_ids, are_later in _in_question(account, most, newest=newest):
-        stored = await account.send(worker_calls.read_requests(account.name, job_ids))
+        stored = await account.run(worker_calls.read_requests, job_ids)
         for job_id, one in zip(job_ids, stored, strict=True):
             if one is not None and one[2]:
                 yield job_id, one[2], are_later
@@ -163,8 +163,9 @@ async def _indexed(account: AccountLink, index: str) -> AsyncIterator[tuple[list
     """Read the jobs of an index: those that wait, and those for later."""
     cursor = ""
     while cursor != "0":
-        call = worker_calls.read_waiting(account.name, index, cursor or "0", REQUESTS)
-        cursor, *found = await account.send(call)
+        cursor, *found = await account.run(
+            worker_calls.read_waiting, index, cursor or "0", REQUESTS
+        )
         for job_ids, are_later in zip(found, (False, True), strict=True):
             for first in range(0, len(job_ids), REQUESTS):
                 yield job_ids[first : first + REQUESTS], are_later
@@ -180,8 +181,7 @@ async def _in_lanes(
     left, first = dict.fromkeys(names, most), 0
     while left:
         count = min(REQUESTS, max(10, IDS // len(left)))
-        call = worker_calls.read_lanes(account.name, [*left], first, count, newest=newest)
-        read = await account.send(call)
+        read = await account.run(worker_calls.read_lanes, [*left], first, count, newest=newest)
         for name, (ids, *found) in zip([*left], read, strict=True):
             for jobs, are_later in zip(found, (False, True), strict=True):
                 job_ids = jobs if left[name] == inf else jobs[: int(left[name])]
@@ -197,9 +197,7 @@ async def _lanes(account: AccountLink) -> AsyncIterator[Sequence[str]]:
     """Read the names of the lanes that hold jobs, some at a time."""
     cursor = ""
     while cursor != "0":
-        cursor, names = await account.send(
-            worker_calls.waiting_lanes(account.name, cursor or "0", KEYS)
-        )
+        cursor, names = await account.run(worker_calls.waiting_lanes, cursor or "0", KEYS)
         for first in range(0, len(names), REQUESTS):
             yield names[first : first + REQUESTS]
 

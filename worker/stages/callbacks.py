@@ -42,17 +42,9 @@ class CallbackConsumer(Consumer[DueCallback]):
 
     async def take(self, limit: int, tick_us: int) -> Taken[DueCallback]:
         """Claim callbacks that are due."""
-        account = self.account
         lease_us = int(LEASE_SECONDS * 1e6)
-        return await account.send(
-            callback_claim(
-                account.name,
-                account.lease.name,
-                limit,
-                tick_us,
-                linger=self.lingers(),
-                lease_us=lease_us,
-            )
+        return await self.claim(
+            callback_claim, limit, tick_us, linger=self.lingers(), lease_us=lease_us
         )
 
     def about(self, item: DueCallback) -> dict[str, Any]:

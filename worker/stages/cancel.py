@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-import structlog
 from redis.exceptions import RedisError
 
 from api_client import CancelClass, Cancellation, ListClass
@@ -21,8 +20,6 @@ from worker.process.account import AccountLink
 from worker.process.batch_writer import Record
 from worker.runs.run_reads import is_unreadable
 from worker.stages.consumer import Consumer, StageResult
-
-log = structlog.get_logger()
 
 #: Seconds one call may take (it sends the runs' webhooks inside), and until the next try.
 CALL_SECONDS, LEASE_SECONDS = 12.0, 15.0
@@ -49,19 +46,15 @@ class CancelConsumer(Consumer[list[ToCancel]]):
 
     async def take(self, limit: int, tick_us: int) -> Taken[list[ToCancel]]:
         """Claim due cancels, many as one item; those tried for too long are given up."""
-        account = self.account
-        limit = min(limit, BULK)
-        taken = await account.send(
-            worker_calls.cancel_claim(
-                account.name, account.lease.name, limit, tick_us, int(LEASE_SECONDS * 1e6)
-            )
-        )
+        account, limit = self.account, min(limit, BULK)
+        lease_us = int(LEASE_SECONDS * 1e6)
+        taken = await self.claim(worker_calls.cancel_claim, limit, tick_us, lease_us)
         hopeless = [job for job in taken.items if job.tried_us > GIVE_UP_SECONDS * 1e6]
         if hopeless:
             given_up = [RunGivenUp(job.job_id, job.run_id) for job in hopeless]
-            await account.send(worker_calls.give_up(account.name, given_up))
+            await account.run(worker_calls.give_up, given_up)
             ids, runs = [job.job_id for job in hopeless], [job.run_id for job in hopeless]
-            log.error("cancel_given_up", account=account.name, jobs=ids, runs=runs)
+            account.log.error("cancel_given_up", jobs=ids, runs=runs)
         wanted = [job for job in taken.items if job.tried_us <= GIVE_UP_SECONDS * 1e6]
         if not self._has_bulk or len(wanted) < BULK_FROM:
             return taken.with_items([[job] for job in wanted])
@@ -134,9 +127,7 @@ class CancelConsumer(Consumer[list[ToCancel]]):
         if not job.job_id:
             return _written(Record(writers.ended_orphans, job.run_id) if is_said else None)
         if is_said and job.tried_us > UNREADABLE_SECONDS * 1e6 and await self._is_unreadable(job):
-            log.warning(
-                "run_unreadable", account=self.account.name, job_id=job.job_id, run_id=job.run_id
-            )
+            self.account.log.warning("run_unreadable", job_id=job.job_id, run_id=job.run_id)
             over = RunGivenUp(job.job_id, job.run_id, is_over=True)
             return _written(Record(writers.given_up, over))
         return _written(Record(writers.poll_now, job.job_id))
@@ -149,7 +140,7 @@ class CancelConsumer(Consumer[list[ToCancel]]):
 
     def _warn(self, jobs: list[ToCancel], why: str, status: int | None) -> None:
         about = self.about(jobs)
-        log.warning("cancel_failed", account=self.account.name, **about, why=why, status=status)
+        self.account.log.warning("cancel_failed", **about, why=why, status=status)
 
 
 def _written(record: Record[Any] | None) -> asyncio.Event:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
 
 import structlog
 from redis.exceptions import RedisError
@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 from runqueue.records.claim_items import ClaimAnswer, Taken
 from runqueue.store import worker_calls
 from runqueue.store.damage import damage_of
+from runqueue.store.scripts import ScriptCall
 from worker.process.account import AccountLink
 from worker.process.batch_writer import Record
 
@@ -31,6 +32,9 @@ log = structlog.get_logger()
 
 #: What a stage takes and handles one by one.
 Item = TypeVar("Item")
+#: What a claim script gives out, and what it takes besides account, process, limit and tick.
+Claim = TypeVar("Claim")
+P = ParamSpec("P")
 
 #: Seconds a consumer runs, so that a Celery task ends.
 LIFETIME = 20.0
@@ -107,6 +111,24 @@ class Consumer(ABC, Generic[Item]):
     async def take(self, limit: int, tick_us: int) -> Taken[Item]:
         """Claim up to `limit` items; 0 only refreshes the list of active consumers."""
 
+    async def claim(
+        self,
+        script: Callable[Concatenate[str, str, int, int, P], ScriptCall[Taken[Claim]]],
+        limit: int,
+        tick_us: int,
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> Taken[Claim]:
+        """Run a claim script for this account and process.
+
+        Args:
+            script: makes its call.
+            limit, tick_us: as in `take`.
+            args, options: what else the script takes.
+        """
+        account = self.account
+        return await account.run(script, account.lease.name, limit, tick_us, *args, **options)
+
     @abstractmethod
     async def handle(self, item: Item) -> StageResult:
         """Make one item's call, and return what is to be written of its answer."""
@@ -136,14 +158,10 @@ class Consumer(ABC, Generic[Item]):
         except BaseException:
             self.release()
             raise
-        if len(records) == 1:
-            writer, record = records[0]
-            writer.put(record, self.release)
-        elif records:
-            release = _after(len(records), self.release)
-            for writer, record in records:
-                writer.put(record, release)
-        else:
+        release = self.release if len(records) == 1 else _after(len(records), self.release)
+        for writer, record in records:
+            writer.put(record, release)
+        if not records:
             self.release()
         if event:
             own = {"event": event, "account": self.account.name}
@@ -177,7 +195,7 @@ class Consumer(ABC, Generic[Item]):
         """Claim nothing for a while: what keeps this account from it does not pass in a second."""
         self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
         self._not_before = time.monotonic() + self._pause
-        log.warning("claim_refused", account=self.account.name, kind=self.kind, error=str(error))
+        self.account.log.warning("claim_refused", kind=self.kind, error=str(error))
 
     async def _loop(self, tick_us: int) -> ConsumerEnd:
         end = time.monotonic() + LIFETIME
@@ -186,12 +204,7 @@ class Consumer(ABC, Generic[Item]):
             taken = await self._taken(limit, tick_us)
             tick_us = 0
             if taken.answer is not ClaimAnswer.OK:
-                log.info(
-                    "consumer_refused",
-                    account=self.account.name,
-                    kind=self.kind,
-                    answer=taken.answer.value,
-                )
+                self.account.log.info("consumer_refused", kind=self.kind, answer=taken.answer.value)
                 return ConsumerEnd.REFUSED
             self._was_full = len(taken.items) == limit
             for item in taken.items:
@@ -213,9 +226,7 @@ class Consumer(ABC, Generic[Item]):
         except RedisError as error:
             if damage_of(error) is not None:
                 raise
-            log.warning(
-                "claim_unanswered", account=self.account.name, kind=self.kind, error=str(error)
-            )
+            self.account.log.warning("claim_unanswered", kind=self.kind, error=str(error))
             return Taken(ClaimAnswer.OK, self.server_us, left=False)
         self.server_us, self._pause = taken.now_us, 0.0
         if taken.items:
@@ -240,7 +251,7 @@ class Consumer(ABC, Generic[Item]):
         name = self.account.lease.name
         # Without Redis the entry expires by itself.
         with suppress(RedisError):
-            await self.account.send(worker_calls.leave_board(self.account.name, self.kind, name))
+            await self.account.run(worker_calls.leave_board, self.kind, name)
 
     def _start(self, item: Item) -> None:
         self.busy += 1

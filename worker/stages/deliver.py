@@ -20,7 +20,7 @@ from runqueue.records.claim_items import Taken
 from runqueue.records.delivery import Delivered, DueDelivery
 from runqueue.store import codec, delivery_calls
 from runqueue.tracing import Origin, continuing, working
-from worker.delivery.sender import Relay, target_of
+from worker.delivery.sender import Relay, result_of, target_of
 from worker.delivery.watcher import WebhookWatcher
 from worker.process.account import AccountLink
 from worker.process.batch_writer import Record
@@ -68,18 +68,14 @@ class WebhookConsumer(Consumer[_Due]):
 
     async def take(self, limit: int, tick_us: int) -> Taken[_Due]:
         """Claim webhooks that are due."""
-        account = self.account
-        taken = await account.send(
-            delivery_calls.delivery_claim(
-                account.name,
-                account.lease.name,
-                limit,
-                tick_us,
-                linger=self.lingers(),
-                lease_us=int(LEASE_SECONDS * 1e6),
-                span_us=self._span_us,
-                busy=self._open,
-            )
+        taken = await self.claim(
+            delivery_calls.delivery_claim,
+            limit,
+            tick_us,
+            linger=self.lingers(),
+            lease_us=int(LEASE_SECONDS * 1e6),
+            span_us=self._span_us,
+            busy=self._open,
         )
         now = time.monotonic()
         self._open.update(map(_receiver, taken.items))
@@ -103,8 +99,6 @@ class WebhookConsumer(Consumer[_Due]):
                 del self._open[receiver]
         if result.verdict == "again" and item.age + result.wait_us / 1e6 > KEPT_SECONDS:
             result = result._replace(verdict="gave_up")
-        # By these it is seen that a repeated call, or one that is late, brings no news.
-        result = result._replace(tries=due.tries, looks=due.looks)
         records = [Record(self.account.writers.deliveries, result)]
         if result.verdict == "delivered" or not (result.was_tried or result.verdict == "gave_up"):
             return StageResult(records)
@@ -116,7 +110,7 @@ class WebhookConsumer(Consumer[_Due]):
         try:
             return await self._deliver(due)
         except ValueError:
-            return _ended(item, "the stored request cannot be read")
+            return result_of(item, "gave_up", error="the stored request cannot be read")
         except asyncio.CancelledError:
             # A receiver that has it all the same knows it by its id.
             return _soon(item, "the worker was stopped")
@@ -159,11 +153,4 @@ def _receiver(item: DueDelivery) -> str:
 
 def _soon(item: DueDelivery, why: str) -> Delivered:
     """Have a webhook claimed again in a moment, not all at once."""
-    wait = SOON_SECONDS * (1 + random.random())
-    return Delivered(
-        item.job_id, item.attempt, "again", was_tried=False, error=why, wait_us=int(wait * 1e6)
-    )
-
-
-def _ended(item: DueDelivery, why: str) -> Delivered:
-    return Delivered(item.job_id, item.attempt, "gave_up", was_tried=False, error=why)
+    return result_of(item, "again", wait=SOON_SECONDS * (1 + random.random()), error=why)

@@ -9,16 +9,13 @@ import asyncio
 import time
 from typing import NamedTuple
 
-import structlog
 from redis.exceptions import RedisError
 
-from runqueue.producer.inbox import INBOX, Checked, InboxLine, check_lines, inbox_key
+from runqueue.producer.inbox import INBOX, InboxLine, check_lines, inbox_key
 from runqueue.records.claim_items import Taken
 from runqueue.store.inbox_calls import TakenLine, inbox_done, inbox_take
 from worker.process.account import AccountLink
 from worker.stages.consumer import Consumer, StageResult
-
-log = structlog.get_logger()
 
 #: Lines of one step: about 5 ms of the event loop, which others need, too.
 LINES = 200
@@ -58,16 +55,13 @@ class InboxConsumer(Consumer[InboxChunk]):
 
     async def take(self, limit: int, tick_us: int) -> Taken[InboxChunk]:
         """Take the lines of one step."""
-        account, until = self.account, time.monotonic() + USE_SECONDS
-        taken = await account.send(
-            inbox_take(
-                account.name,
-                account.lease.name,
-                LINES if limit else 0,
-                tick_us,
-                linger=self.busy > 0 or self.lingers(),
-                lease_us=int(LEASE_SECONDS * 1e6),
-            )
+        until = time.monotonic() + USE_SECONDS
+        taken = await self.claim(
+            inbox_take,
+            LINES if limit else 0,
+            tick_us,
+            linger=self.busy > 0 or self.lingers(),
+            lease_us=int(LEASE_SECONDS * 1e6),
         )
         lines = list(taken.items)
         return taken.with_items([InboxChunk(lines, until, taken.now_us)] if lines else [])
@@ -79,7 +73,7 @@ class InboxConsumer(Consumer[InboxChunk]):
         except RedisError as error:
             # The lines are given out again when their lease is over.
             count = len(item.lines)
-            log.warning("lines_left", account=self.account.name, lines=count, error=str(error))
+            self.account.log.warning("lines_left", lines=count, error=str(error))
             await asyncio.sleep(PAUSE_SECONDS)
         return StageResult()
 
@@ -94,15 +88,13 @@ class InboxConsumer(Consumer[InboxChunk]):
         )
         for packet in checked.packets:
             if time.monotonic() > step.until:
-                log.warning("lines_late", account=name, lines=len(step.lines))
+                self.account.log.warning("lines_late", lines=len(step.lines))
                 return
             checked.learn(packet, await self.account.send(packet.call(None)))
-        await self.account.send(inbox_done(name, self._settled(step, checked)))
-        if checked.refused:
-            log.warning("lines_refused", account=name, lines=len(checked.refused))
-
-    def _settled(self, step: InboxChunk, checked: Checked) -> list[tuple[str, bytes]]:
-        return [
+        settled = [
             (number, checked.kept(n, step.at_us) if n in checked.refused else b"")
             for n, (number, _) in enumerate(step.lines)
         ]
+        await self.account.run(inbox_done, settled)
+        if checked.refused:
+            self.account.log.warning("lines_refused", lines=len(checked.refused))

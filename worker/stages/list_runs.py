@@ -12,10 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import structlog
 from redis.exceptions import RedisError
 
-from api_client import ListClass, ReadClass
+from api_client import ListClass, ReadClass, RunPage
 from runqueue.records.claim_items import Taken
 from runqueue.store import live_run_calls
 from runqueue.store.live_run_calls import Joined, ListReading
@@ -33,8 +32,6 @@ from worker.runs.reader import Runs
 from worker.runs.run_reads import read_run
 from worker.stages.consumer import Consumer, StageResult
 from worker.stages.poll import LEASE_SECONDS, least_spacing, least_useful
-
-log = structlog.get_logger()
 
 #: Seconds after which another process may read the list; renewed with every page.
 LIST_LEASE_SECONDS = 30.0
@@ -77,14 +74,9 @@ class ListConsumer(Consumer[ListReading]):
 
     async def take(self, limit: int, tick_us: int) -> Taken[ListReading]:
         """Take the reading of the list."""
-        account, self._process = self.account, self.account.lease.name
-        least = int(least_useful(account) * 1e6)
-        lease = int(LIST_LEASE_SECONDS * 1e6)
-        return await account.send(
-            live_run_calls.lists_claim(
-                account.name, self._process, limit, tick_us, lease, least_us=least
-            )
-        )
+        self._process = self.account.lease.name
+        least, lease = int(least_useful(self.account) * 1e6), int(LIST_LEASE_SECONDS * 1e6)
+        return await self.claim(live_run_calls.lists_claim, limit, tick_us, lease, least_us=least)
 
     async def handle(self, item: ListReading) -> StageResult:
         """Read the list, and have those runs polled that it does not show."""
@@ -95,10 +87,10 @@ class ListConsumer(Consumer[ListReading]):
             else:
                 await self._end(0.0, "few runs")
         except TakenOverError:
-            log.warning("list_taken_over", account=self.account.name)
+            self.account.log.warning("list_taken_over")
         except RedisError as error:
             # Its lease ends, and the next process begins anew.
-            log.warning("list_unrecorded", account=self.account.name, error=str(error))
+            self.account.log.warning("list_unrecorded", error=str(error))
         return StageResult()
 
     async def _read(self, reading: ListReading, began: float) -> None:
@@ -108,7 +100,7 @@ class ListConsumer(Consumer[ListReading]):
         try:
             read = await self._pager.read(reading.began_us, young, pages_worth(live))
         except PageFailedError as failed:
-            await self._failed(reading, failed)
+            await self._failed(reading, failed.page)
             return
         except TooLongError:
             await self._end(FIRST_OFF * 5, "too many runs of others")
@@ -126,9 +118,8 @@ class ListConsumer(Consumer[ListReading]):
         least = least_spacing(self.account)
         self._spaced = spacing(duration, live, len(read.pages), least, rate)
         await self._next_in(reading, self._spaced, reach_us=read.reach_us)
-        log.debug(
+        self.account.log.debug(
             "runs_listed",
-            account=self.account.name,
             runs=live,
             pages=len(read.pages),
             missing=len(verdict.missing),
@@ -144,8 +135,7 @@ class ListConsumer(Consumer[ListReading]):
             self._cursor = "-inf"
         more = True
         while more:
-            call = live_run_calls.lists_joined(self.account.name, self._cursor, CHUNK)
-            joined, more = await self.account.send(call)
+            joined, more = await self.account.run(live_run_calls.lists_joined, self._cursor, CHUNK)
             self._watchlist.add(joined)
             if joined:
                 self._cursor = f"({max(run.joined_us for run in joined)}"
@@ -161,17 +151,16 @@ class ListConsumer(Consumer[ListReading]):
         for start in range(0, len(runs), CHUNK):
             part = runs[start : start + CHUNK]
             times = (reading.began_us, int(SETTLE_SECONDS * 1e6), int(LEASE_SECONDS * 1e6))
-            codes = await account.send(live_run_calls.lists_missing(account.name, part, *times))
+            codes = await account.run(live_run_calls.lists_missing, part, *times)
             self._watchlist.drop(
                 run_id for (_, run_id), code in zip(part, codes, strict=True) if code != 2
             )
             is_due = is_due or 1 in codes
         for start in range(0, len(verdict.shown), CHUNK):
             some = verdict.shown[start : start + CHUNK]
-            call = live_run_calls.lists_seen(
-                account.name, some, int(ORPHAN_SECONDS * 1e6), account.max_run_us
+            await account.run(
+                live_run_calls.lists_seen, some, int(ORPHAN_SECONDS * 1e6), account.max_run_us
             )
-            await account.send(call)
         if is_due:
             self.on_missing()
 
@@ -191,13 +180,17 @@ class ListConsumer(Consumer[ListReading]):
             reading = await read_run(self.account, run_id)
         return reading.is_over if reading.outcome is ReadClass.RUN else None
 
-    async def _failed(self, reading: ListReading, failed: PageFailedError | None) -> None:
-        """Try again later; after some failures, or without any list, poll runs one by one."""
-        page = None if failed is None else failed.page
+    async def _failed(self, reading: ListReading, page: RunPage | None) -> None:
+        """Try again later; after some failures, or without any list, poll runs one by one.
+
+        Args:
+            reading: which list.
+            page: the answer that failed; None = the list is wrong.
+        """
         if page is not None and page.outcome is not ListClass.NOT_SUPPORTED:
             self.account.reads.failed(page.status_code)
         why = "wrong" if page is None else page.outcome.value
-        log.warning("list_of_live_runs_failed", account=self.account.name, why=why)
+        self.account.log.warning("list_of_live_runs_failed", why=why)
         if page is not None and page.outcome is ListClass.NOT_SUPPORTED:
             await self._end(NO_LIST_SECONDS, why)
             return
@@ -214,33 +207,29 @@ class ListConsumer(Consumer[ListReading]):
     ) -> int:
         """Say when the next list is due, counted from when this one was taken."""
         next_us = reading.began_us + int(wait * 1e6)
-        call = live_run_calls.lists_done(
-            self.account.name, self._process, next_us, failed=failed, reach_us=reach_us
+        fails = await self.account.run(
+            live_run_calls.lists_done, self._process, next_us, failed=failed, reach_us=reach_us
         )
-        fails = await self.account.send(call)
         if fails < 0:
             raise TakenOverError
         return fails
 
     async def _end(self, seconds: float, why: str) -> None:
         """Have the runs polled one by one, for so many seconds at least."""
-        released = await self.account.send(
-            live_run_calls.lists_end(self.account.name, int(seconds * 1e6))
-        )
+        released = await self.account.run(live_run_calls.lists_end, int(seconds * 1e6))
         self._watchlist.clear()
         self._cursor, self._spaced = "-inf", 0.0
         self._pager.restart()
-        log.info("lists_ended", account=self.account.name, why=why, runs=released, seconds=seconds)
+        self.account.log.info("lists_ended", why=why, runs=released, seconds=seconds)
         if released:
             self.on_missing()
 
     async def _permit(self) -> None:
         """Wait for leave to make a call, and renew the lease."""
         while True:
-            call = live_run_calls.lists_permit(
-                self.account.name, self._process, int(LIST_LEASE_SECONDS * 1e6)
+            granted, seconds = await self.account.run(
+                live_run_calls.lists_permit, self._process, int(LIST_LEASE_SECONDS * 1e6)
             )
-            granted, seconds = await self.account.send(call)
             if granted < 0:
                 raise TakenOverError
             if granted:

@@ -1,12 +1,9 @@
 """Packing: what is kept of jobs that are over, for replay and for people, gets smaller."""
 
 import asyncio
-from typing import Protocol, TypeVar
 
 from runqueue.store import pack_calls
-from runqueue.store.scripts import ScriptCall
-
-T = TypeVar("T")
+from worker.process.account import AccountLink
 
 #: Seconds after its end that a job lies as it came: those who wait for it read it meanwhile.
 AFTER_SECONDS = 600
@@ -16,27 +13,16 @@ LIMIT, LIMIT_BYTES = 50, 1024 * 1024
 ROUNDS = 60
 
 
-class PackingLink(Protocol):
-    """What packing needs of an account: its name, and how to run a script."""
-
-    @property
-    def name(self) -> str:
-        """The account."""
-
-    async def send(self, call: ScriptCall[T]) -> T:
-        """Run a script."""
-
-
-async def pack_ended(account: PackingLink, after_us: int = AFTER_SECONDS * 1_000_000) -> int:
+async def pack_ended(account: AccountLink, after_us: int = AFTER_SECONDS * 1_000_000) -> int:
     """Pack jobs that ended a while ago, in one bounded pass; return how many were packed."""
     total = 0
     for _ in range(ROUNDS):
-        read = await account.send(pack_calls.unpacked(account.name, after_us, LIMIT, LIMIT_BYTES))
+        read = await account.run(pack_calls.unpacked, after_us, LIMIT, LIMIT_BYTES)
         if read.stands_then == read.stands:
             break
         # In a thread of its own: a result may have megabytes.
         jobs = await asyncio.to_thread(_packed, read.jobs)
-        total += await account.send(pack_calls.pack(account.name, read, jobs))
+        total += await account.run(pack_calls.pack, read, jobs)
         if not read.more:
             break
     return total

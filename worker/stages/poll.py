@@ -15,7 +15,6 @@ import structlog
 from redis.exceptions import RedisError
 
 from api_client import ReadClass, RunReading
-from api_client.answers.parts import parse_json
 from api_client.answers.run_times import attempt_age
 from runqueue.records.claim_items import DuePoll, Finished, Overdue, Polled, RunAgain, Taken
 from runqueue.records.job import STATES, short_reason
@@ -100,18 +99,15 @@ class PollConsumer(Consumer[_Due]):
     async def take(self, limit: int, tick_us: int) -> Taken[_Due]:
         """Claim due polls."""
         account = self.account
-        taken = await account.send(
-            worker_calls.poll_claim(
-                account.name,
-                account.lease.name,
-                limit,
-                tick_us,
-                int(LEASE_SECONDS * 1e6),
-                max_run_us=account.max_run_us,
-                may_list=account.may_list(),
-                ahead_us=int(account.poll_bounds[1] * 1e6),
-                least_us=int(least_useful(account) * 1e6),
-            )
+        taken = await self.claim(
+            worker_calls.poll_claim,
+            limit,
+            tick_us,
+            int(LEASE_SECONDS * 1e6),
+            max_run_us=account.max_run_us,
+            may_list=account.may_list(),
+            ahead_us=int(account.poll_bounds[1] * 1e6),
+            least_us=int(least_useful(account) * 1e6),
         )
         return taken.with_items([(job, taken.now_us) for job in taken.items])
 
@@ -186,18 +182,13 @@ class PollConsumer(Consumer[_Due]):
         # Of an answer that was cut nobody saw whether the server itself is about to try again.
         if job.retry and state == "failed" and not reading.is_cut:
             retry = Retry.read(job.retry)
-            backoff = retry.backoff(job.runs + 1, status, parse_json(reading.body), random.random())
+            backoff = retry.backoff(job.runs + 1, status, reading.shown, random.random())
         reason = short_reason(reading.failure_reason)
         if backoff is None:
             why = note if state == "completed" else reason
             return Record(writers.finished, Finished(*run, state, status, why, result, times))
         why, backoff_us = reason or f"the run {status}", int(backoff * 1e6)
         return Record(writers.run_again, RunAgain(*run, status, why, backoff_us, result, times))
-
-    def _attempt_age(self, reading: RunReading) -> float | None:
-        parsed = parse_json(reading.body)
-        now = self.account.runs_clock(reading.server_date)
-        return attempt_age(parsed, now) if isinstance(parsed, dict) else None
 
     def _overdue(
         self, job: DuePoll, now_us: int, reading: RunReading, *, is_unreadable: bool
@@ -217,7 +208,7 @@ class PollConsumer(Consumer[_Due]):
         if job.deadline_us and job.deadline_us <= now_us:
             return self._canceled(job, "deadline"), 0
         if job.limit_us and now_us - job.since_us > job.limit_us:
-            age = self._attempt_age(reading)
+            age = attempt_age(reading.shown, self.account.runs_clock(reading.server_date))
             if age is not None and age * 1e6 <= job.limit_us:
                 return [], now_us - int(age * 1e6)
             seconds = f"{job.limit_us / 1e6:.15g} s"

@@ -7,19 +7,15 @@ nothing was found for is recorded with what the search is worth, and `record_sea
 import asyncio
 from collections.abc import Sequence
 
-import structlog
-
 from api_client.elapsed import elapsed
 from runqueue.records.claim_items import Doubtful, RunAccepted, Searched, Taken
 from runqueue.store import worker_calls
 from worker.process.account import AccountLink
-from worker.runs.matcher import next_look
+from worker.runs.matcher import next_search
 from worker.runs.reader import Runs
 from worker.runs.recovery import Recovery
 from worker.runs.search import Search, SearchNote, SearchResult, readable
 from worker.stages.consumer import Consumer, StageResult
-
-log = structlog.get_logger()
 
 #: Seconds after which a search that nobody recorded comes again.
 LEASE_SECONDS = 60.0
@@ -48,16 +44,9 @@ class ReconcileConsumer(Consumer[_Pass]):
 
     async def take(self, limit: int, tick_us: int) -> Taken[_Pass]:
         """Claim the jobs whose search is due, as one item, and an attempt to recover as another."""
-        account, start = self.account, elapsed()
-        taken = await account.send(
-            worker_calls.reconcile_claim(
-                account.name,
-                account.lease.name,
-                BATCH if limit and not self._is_searching else 0,
-                tick_us,
-                int(LEASE_SECONDS * 1e6),
-            )
-        )
+        start, wanted = elapsed(), BATCH if limit and not self._is_searching else 0
+        lease_us = int(LEASE_SECONDS * 1e6)
+        taken = await self.claim(worker_calls.reconcile_claim, wanted, tick_us, lease_us)
         items: list[_Pass] = []
         if taken.items:
             self._is_searching = True
@@ -100,18 +89,16 @@ class ReconcileConsumer(Consumer[_Pass]):
             searched.append(
                 Searched(
                     *(doubt.job_id, doubt.attempt, finding.verdict),
-                    *(int(next_look(age, wait) * 1e6), int(wait * 1e6)),
+                    *(int(next_search(age, wait) * 1e6), int(wait * 1e6)),
                     *(finding.note, finding.candidates),
                 )
             )
         if searched:
-            call = worker_calls.record_search(
-                self.account.name, searched, now_us, int(SPACING * 1e6)
+            codes = await self.account.run(
+                worker_calls.record_search, searched, now_us, int(SPACING * 1e6)
             )
-            codes = await self.account.send(call)
-            log.info(
+            self.account.log.info(
                 "unconfirmed_searched",
-                account=self.account.name,
                 jobs=len(doubts),
                 found=len(doubts) - len(searched),
                 settled=codes.count(2),
@@ -120,16 +107,14 @@ class ReconcileConsumer(Consumer[_Pass]):
     async def _record(
         self, items: Sequence[RunAccepted], guess: bool = False, canceled: bool = False
     ) -> list[int]:
-        call = worker_calls.mark_running(
-            self.account.name, items, guess=guess, marked=not guess, canceled=canceled
+        codes = await self.account.run(
+            worker_calls.mark_running, items, guess=guess, marked=not guess, canceled=canceled
         )
-        codes = await self.account.send(call)
         adopted = [item for item, code in zip(items, codes, strict=True) if code in {1, 5}]
         self.account.traces.found(adopted)
         for item, code in zip(items, codes, strict=True):
-            log.info(
+            self.account.log.info(
                 "run_found",
-                account=self.account.name,
                 job_id=item.job_id,
                 attempt=item.attempt,
                 run_id=item.run_id,

@@ -12,10 +12,9 @@ import secrets
 from collections import deque
 from typing import Any, NamedTuple
 
-import structlog
-
 from api_client import Submission, SubmissionClass
 from api_client.elapsed import elapsed
+from config.settings import account_prefix
 from runqueue.records.claim_items import (
     ClaimAnswer,
     Claimed,
@@ -30,8 +29,6 @@ from worker.process.account import AccountLink
 from worker.process.batch_writer import Record
 from worker.runs.answer_check import AnswerCheck
 from worker.stages.consumer import Consumer, StageResult
-
-log = structlog.get_logger()
 
 #: Seconds after the claim in which a permit may be used; the job goes back as not sent after that.
 #: What every claim takes on the way does not count: else nothing could go where Redis is far away.
@@ -80,18 +77,16 @@ class SubmitConsumer(Consumer[_Granted]):
             self._claim = _Claim(secrets.token_hex(6), process, elapsed())
         claim_id, _, sent = self._claim
         start = elapsed()
-        taken = await account.send(
-            worker_calls.claim(
-                account.name,
-                process,
-                claim_id,
-                limit,
-                tick_us,
-                linger=self.lingers(),
-                marked=account.correlates,
-                receives=account.receives,
-                date_us=account.server_date.now_us(),
-            )
+        taken = await account.run(
+            worker_calls.claim,
+            process,
+            claim_id,
+            limit,
+            tick_us,
+            linger=self.lingers(),
+            marked=account.correlates,
+            receives=account.receives,
+            date_us=account.server_date.now_us(),
         )
         self._claim = None
         # Not its own: the first of all may be slow because the permit was on its way for long.
@@ -139,7 +134,7 @@ class SubmitConsumer(Consumer[_Granted]):
 
     def _unreadable(self, job: Claimed, error: Exception) -> StageResult:
         """End a job whose stored request is broken: nothing was sent, so it is not in doubt."""
-        log.error("stored_request_unreadable", account=self.account.name, job_id=job.job_id)
+        self.account.log.error("stored_request_unreadable", job_id=job.job_id)
         reason = f"the stored request cannot be read: {type(error).__name__}"
         lost = Lost(job.job_id, job.attempt, reason)
         return StageResult([Record(self.account.writers.dead, lost)])
@@ -185,9 +180,8 @@ class SubmitConsumer(Consumer[_Granted]):
             return outcome
         # What came over the connection before may be off by one, and so would what comes next.
         self.account.client.drop_connections()
-        log.error(
+        self.account.log.error(
             "answer_of_another_request",
-            account=self.account.name,
             job_id=job.job_id,
             attempt=job.attempt,
             run_id=outcome.run_id,
@@ -204,12 +198,8 @@ class SubmitConsumer(Consumer[_Granted]):
             return True
         age = elapsed() - granted
         if age >= PERMIT_SECONDS:
-            log.warning(
-                "permit_too_old",
-                account=self.account.name,
-                job_id=job.job_id,
-                attempt=job.attempt,
-                seconds=round(age, 3),
+            self.account.log.warning(
+                "permit_too_old", job_id=job.job_id, attempt=job.attempt, seconds=round(age, 3)
             )
         return age < PERMIT_SECONDS
 
@@ -265,9 +255,8 @@ def _words(account: str, outcome: Submission) -> str:
     """Return why an account is held, for people, and the setting to check if it is one."""
     if not outcome.status_code:
         return outcome.detail[:500]
-    prefix = "SKYVERN_" if account == "default" else f"RUNQUEUE_ACCOUNTS__{account.upper()}__"
     setting = _SETTINGS.get(outcome.status_code)
-    check = f" (check {prefix}{setting})" if setting else ""
+    check = f" (check {account_prefix(account)}{setting})" if setting else ""
     return f"HTTP {outcome.status_code}{check}: {outcome.detail}"[:500]
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 
-import structlog
-
 from runqueue.records.job import KEEP_SECONDS
 from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store import worker_calls
@@ -12,8 +10,6 @@ from runqueue.store.damage import damage_of
 from runqueue.store.scripts import Argument
 from worker.process.account import AccountLink
 from worker.stages.packing import pack_ended
-
-log = structlog.get_logger()
 
 #: Entries walked by one script call: two or three milliseconds in which Redis serves nothing else.
 LIMIT = 100
@@ -62,7 +58,7 @@ async def sweep(account: AccountLink) -> dict[str, int]:
                 raise
             damage = damage or error
     if walked.get("expire_leases"):
-        log.warning("claims_taken_over", account=account.name, claims=walked["expire_leases"])
+        account.log.warning("claims_taken_over", claims=walked["expire_leases"])
     if damage is not None:
         raise damage
     return walked
@@ -77,7 +73,7 @@ def _steps(account: AccountLink) -> Iterator[tuple[str, Callable[[], Awaitable[i
         given = [limits.get(argument, argument) for argument in arguments]
         yield script, partial(_walk, account, script, given)
     # Older workers of a rolling upgrade leave what only a migration lists.
-    yield "migrate", lambda: account.send(worker_calls.migrate(account.name, LIMIT))
+    yield "migrate", lambda: account.run(worker_calls.migrate, LIMIT)
     yield "pack", lambda: pack_ended(account)
 
 
@@ -85,7 +81,7 @@ async def _walk(account: AccountLink, script: str, arguments: Sequence[Argument]
     """Run one script until it has walked all there is, or as often as one pass may."""
     total = 0
     for _ in range(ROUNDS):
-        count = await account.send(worker_calls.sweep(account.name, script, *arguments))
+        count = await account.run(worker_calls.sweep, script, *arguments)
         total += count
         if count < LIMIT:
             break

@@ -132,7 +132,7 @@ def test_processes_are_told_by_when_they_were_heard(clock: Clockwork) -> None:
     second, first = clock.run(live_processes.processes(clock.account))
     assert (first.name, first.heard_seconds, first.alive, first.submitting) == ("p1", 4, True, 0)
     assert (second.name, second.heard_seconds, second.submitting) == ("p2", 0, 2)
-    assert second.pumps == ("submit",)
+    assert second.stages == ("submit",)
     clock.wait(14)
     assert [p.alive for p in clock.run(live_processes.processes(clock.account))] == [True, False]
 

@@ -33,7 +33,7 @@ from tests.proxying import ForwardingProxy, proxying
 from tests.simulator.simulating import simulating
 from tests.worker.working import working
 from worker.doctor import queue_checks, redis_checks
-from worker.doctor.api_checks import look_at_api, look_at_public_url, look_at_version
+from worker.doctor.api_checks import check_api, check_public_url, check_version
 from worker.doctor.doctor import doctor
 from worker.doctor.findings import Finding, FindingLevel
 
@@ -157,7 +157,7 @@ def test_no_secret_is_shown_whatever_is_wrong() -> None:
 async def test_what_the_api_refuses_names_what_to_change(status: int, words: str, do: str) -> None:
     async with simulating() as api:
         await api.fault({"status": status, "body": {"detail": KEY}}, times=5)
-        found = await look_at_api("default", account(api.url, KEY), Proxies())
+        found = await check_api("default", account(api.url, KEY), Proxies())
 
     assert not well(found)
     assert words in found.said
@@ -169,7 +169,7 @@ async def test_a_server_without_the_list_of_runs_is_warned_of() -> None:
     async with simulating() as api:
         missing = {"status": 404, "body": {"detail": "Not Found"}}
         await api.fault(missing, match={"route": "list_runs"}, times=1)
-        found = await look_at_api("default", account(api.url), Proxies())
+        found = await check_api("default", account(api.url), Proxies())
 
     assert found.level is FindingLevel.WARNING
     assert "no list of runs" in found.said
@@ -205,7 +205,7 @@ async def test_the_servers_version_is_told_and_whether_it_is_certified(
     answer: dict[str, Any], level: FindingLevel, words: str
 ) -> None:
     async with asked_for_its_version(answer) as url:
-        found = await look_at_version("default", account(url), Proxies())
+        found = await check_version("default", account(url), Proxies())
 
     assert (found.level, words in found.said) == (level, True), found
     if level is FindingLevel.WARNING:
@@ -240,7 +240,7 @@ async def test_the_proxy_that_leads_to_the_api_is_asked_and_named(
         with proxying(proxy):
             url = f"http://127.0.0.1:{proxy.port}"
             proxies = Proxies.from_environment({}, url)
-            found = await look_at_api("default", account(api.url), proxies)
+            found = await check_api("default", account(api.url), proxies)
 
     assert f"{api.url} by the proxy {url}" in found.said
     assert words in found.said
@@ -251,14 +251,14 @@ async def test_the_public_url_is_looked_at_through_the_proxy(redis_url: str) -> 
     async with gating(redis_url) as door:
         with proxying(ForwardingProxy(user="a:b")) as proxy:
             proxies = Proxies.from_environment({}, proxy.url)
-            there = await look_at_public_url(door.url, "x", account("http://x", KEY), proxies)
+            there = await check_public_url(door.url, "x", account("http://x", KEY), proxies)
 
     assert len(proxy.requests) == 1, there
 
 
 async def test_what_is_no_skyvern_is_a_wrong_base_url(redis_url: str) -> None:
     async with gating(redis_url) as door:
-        found = await look_at_api("acme", account(door.url), Proxies())
+        found = await check_api("acme", account(door.url), Proxies())
 
     assert found.level is FindingLevel.WRONG
     assert "RUNQUEUE_ACCOUNTS__ACME__BASE_URL" in found.do
@@ -268,8 +268,8 @@ async def test_the_public_url_is_ours_if_a_gateway_with_our_key_answers_there(
     redis_url: str,
 ) -> None:
     async with gating(redis_url) as door:
-        same = await look_at_public_url(door.url, "default", account("http://x", KEY), Proxies())
-        other = await look_at_public_url(
+        same = await check_public_url(door.url, "default", account("http://x", KEY), Proxies())
+        other = await check_public_url(
             door.url, "default", account("http://x", "another"), Proxies()
         )
 
@@ -281,7 +281,7 @@ async def test_the_public_url_is_ours_if_a_gateway_with_our_key_answers_there(
 def test_of_a_cluster_every_primary_is_looked_at(tmp_path: Path) -> None:
     with cluster(tmp_path) as nodes, sync_client(nodes.url) as client:
         nodes.nodes[1].ask("CONFIG SET", "maxmemory-policy", "allkeys-lru")
-        found = {one.check: one for one in redis_checks.look_at_server(client)}
+        found = {one.check: one for one in redis_checks.check_server(client)}
 
     ports = [node.port for node in nodes.nodes]
     assert all(well(found[f"role 127.0.0.1:{port}"]) for port in ports)
@@ -291,7 +291,7 @@ def test_of_a_cluster_every_primary_is_looked_at(tmp_path: Path) -> None:
 
 async def test_a_public_url_that_is_somebody_elses_is_told() -> None:
     async with simulating() as api:
-        found = await look_at_public_url(api.url, "default", account("http://x"), Proxies())
+        found = await check_public_url(api.url, "default", account("http://x"), Proxies())
 
     assert found.level is FindingLevel.WRONG
     assert "no gateway of ours" in found.said
@@ -389,7 +389,7 @@ def test_a_broker_that_is_full_of_messages_or_serves_others_is_warned_of(
         client.sadd(f"_kombu.binding.{name}", "x")
     client.sadd("_kombu.binding.celery.pidbox", "x")
 
-    found = list(redis_checks.look_at_broker(client, redis_url))
+    found = list(redis_checks.check_broker(client, redis_url))
 
     assert [one.level for one in found] == ["warning", "warning"]
     assert "101 messages of workers and 0 of producers wait" in found[0].said
@@ -401,7 +401,7 @@ def test_messages_of_producers_that_wait_are_told_apart_from_those_of_workers(
 ) -> None:
     client.rpush("runqueue", *range(101))
 
-    (found,) = redis_checks.look_at_broker(client, redis_url)
+    (found,) = redis_checks.check_broker(client, redis_url)
 
     assert found.level == "warning"
     assert "0 messages of workers and 101 of producers wait" in found.said
@@ -482,7 +482,7 @@ def test_a_limit_that_differs_is_told_apart_by_who_set_it() -> None:
 def test_an_account_without_settings_here_is_warned_of(
     client: redis.Redis, queue: RunQueue
 ) -> None:
-    found = list(queue_checks.look_at_account(queue, client, "acme", None, None))
+    found = list(queue_checks.check_account(queue, client, "acme", None, None))
 
     assert "RUNQUEUE_ACCOUNTS__ACME__API_KEY" in found[0].do
 

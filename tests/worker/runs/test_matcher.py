@@ -21,7 +21,7 @@ from worker.runs.matcher import (
     Carrier,
     LostJob,
     markers_of,
-    next_look,
+    next_search,
     wanted,
 )
 
@@ -241,7 +241,7 @@ def looks(grace: float, until: float) -> list[float]:
     ages, age = [], 2.0
     while age < until:
         ages.append(age)
-        age += next_look(age, grace)
+        age += next_search(age, grace)
     return ages
 
 
@@ -256,7 +256,7 @@ def test_a_job_is_looked_for_soon_at_the_grace_and_half_a_minute_later() -> None
 @pytest.mark.parametrize("grace", [30.0, WITHOUT_URL])
 def test_looks_become_rarer_and_never_rarer_than_five_minutes(grace: float) -> None:
     ages = looks(grace, 4 * 3_600)
-    gaps = [next_look(age, grace) for age in ages]
+    gaps = [next_search(age, grace) for age in ages]
 
     after = [gap for age, gap in zip(ages, gaps, strict=True) if age >= grace]
     assert after == sorted(after)
@@ -266,10 +266,10 @@ def test_looks_become_rarer_and_never_rarer_than_five_minutes(grace: float) -> N
 
 @given(age=st.floats(0, 1e7), grace=st.floats(0, 3_600))
 def test_a_look_is_never_due_at_once_nor_far_away(age: float, grace: float) -> None:
-    assert 0.05 <= next_look(age, grace) <= 300.0
+    assert 0.05 <= next_search(age, grace) <= 300.0
 
 
 @given(age=st.floats(0, 1e6), grace=st.floats(0.1, 3_600))
 def test_no_look_skips_the_end_of_the_grace(age: float, grace: float) -> None:
     if age < grace:
-        assert age + next_look(age, grace) <= grace + 0.051
+        assert age + next_search(age, grace) <= grace + 0.051

@@ -31,6 +31,7 @@ from tests.worker.searching import (
     task_v2,
 )
 from tests.worker.working import Bench, working
+from worker.runs.reader import Listing, Runs
 from worker.runs.search import SearchNote
 
 __all__ = ["no_waiting"]
@@ -123,10 +124,12 @@ async def test_while_tags_cannot_be_asked_for_no_equal_run_is_guessed(
         a = await lose(bench, flow(), LOST)
         b = await lose(bench, flow(), MADE)
 
-        async def silent(_: str) -> None:
-            return None
+        read = Runs.first_page
 
-        monkeypatch.setattr("worker.runs.reader.Runs.tagged", lambda _, tag: silent(tag))
+        async def silent(runs: Runs, **wanted: Any) -> Listing | None:
+            return None if "tags" in wanted else await read(runs, **wanted)
+
+        monkeypatch.setattr(Runs, "first_page", silent)
         await look(bench, only={a})
 
         assert {bench.job(a).run_id, bench.job(b).run_id} == {None}
