@@ -290,7 +290,7 @@ class Troubles:
             await asyncio.sleep(fault.seconds)
             await end()
         elif what == "resumes the account":
-            await queue.resume()
+            await self._resume(queue)
         elif what == "cancels orphans":
             await self._cancel_orphans(queue)
         elif what == "cancels a batch" and batch is not None:
@@ -314,6 +314,13 @@ class Troubles:
         now = asyncio.get_running_loop().time()
         world.limits.append((now, value or world.plan.max_concurrent_runs))
         await queue.set_limits({"concurrent_runs": value})
+
+    @staticmethod
+    async def _resume(queue: AsyncRunQueue) -> None:
+        """End what holds the account, but no recovery: who does answers for what follows."""
+        stats = (await queue.stats()).get("default")
+        if stats is not None and (stats.paused or stats.hold_kind != "redis"):
+            await queue.resume()
 
     async def _cancel_orphans(self, queue: AsyncRunQueue) -> None:
         _, found = await queue.send(operator_calls.list_strays("default", "0", 100))
@@ -346,7 +353,7 @@ class Troubles:
     async def _undo(self) -> None:
         queue = AsyncRunQueue(_URL)
         acts: list[Act] = [
-            queue.resume,
+            partial(self._resume, queue),
             partial(queue.set_limits, {"concurrent_runs": None}),
             partial(queue.set_group, "a", max_concurrent=None),
             partial(queue.set_group, "b", paused=False),

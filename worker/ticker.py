@@ -32,7 +32,7 @@ PAUSE_SECONDS, LONGEST_PAUSE = 0.5, 10.0
 Sender = Callable[[str, str, int], None]
 
 
-class Process(Protocol):
+class TickedProcess(Protocol):
     """What a ticker needs of its process; see `Runtime`."""
 
     @property
@@ -59,7 +59,9 @@ class Ticker:
         client: the queue's Redis.
     """
 
-    def __init__(self, account: str, runtime: Process, send: Sender, client: redis.Redis) -> None:
+    def __init__(
+        self, account: str, runtime: TickedProcess, send: Sender, client: redis.Redis
+    ) -> None:
         self._account = account
         self._runtime = runtime
         self._send = send
