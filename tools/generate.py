@@ -17,6 +17,7 @@ SOURCES: Final = {
     _PRODUCER / "queue.py": _PRODUCER / "async_queue.py",
     _PRODUCER / "listener.py": _PRODUCER / "async_listener.py",
     _PRODUCER / "handles.py": _PRODUCER / "async_handles.py",
+    _PRODUCER / "upload_sender.py": _PRODUCER / "async_upload_sender.py",
 }
 #: How a generated file's first line begins; `bench/structure.py` leaves such files apart.
 MARKER: Final = "# Generated from "
@@ -34,6 +35,7 @@ _REPLACED: Final = (
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait (?=[\w(])", ""),
     (r"\bAwaitable\[([\w\[\]]+)\]\]", r"\1]"),
+    (r"\bAwaitable\[Any\]", "Any"),
     (r"\bAwaitableJob\b", "QueuedJob"),
     (r"\basync_(queue|listener|handles)\b", r"\1"),
     (r"\b(run|drive)_async\b", r"\1"),
