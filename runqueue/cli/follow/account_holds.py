@@ -63,4 +63,4 @@ class Holds:
         self._next = time.monotonic() + _EVERY
         for account, stats in self._queue.stats().items():
             for reason, words in _words(stats) if account in accounts else ():
-                self._saying.tell((account, reason), words)
+                self._saying.print((account, reason), words)

@@ -54,4 +54,4 @@ class Held:
         for batch in batches:
             words = held_words(batch)
             if words:
-                self._saying.tell((batch.id, words), f"batch {batch.id}: {words}")
+                self._saying.print((batch.id, words), f"batch {batch.id}: {words}")

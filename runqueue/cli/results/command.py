@@ -22,7 +22,7 @@ from runqueue.cli.results.partial_file import (
     Part,
     WritingError,
 )
-from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.cli.shared.exit_codes import Exit, print_err
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.output import state_words
 from runqueue.errors import RunQueueError
@@ -126,10 +126,10 @@ def _told() -> Iterator[None]:
     try:
         yield
     except OtherPartError as error:
-        tell(f"runqueue: {error}")
+        print_err(f"runqueue: {error}")
         raise typer.Exit(Exit.USAGE) from None
     except WritingError as error:
-        tell(f"runqueue: {error}")
+        print_err(f"runqueue: {error}")
         raise typer.Exit(Exit.NOT_ALL_COMPLETED) from None
 
 
@@ -139,7 +139,7 @@ def _write(queue: Queue, found: Batch, of: Of, target: Path, wanted: Format, *, 
         if part.rows and (_as_of(found) is None or part.as_of != _as_of(found)):
             _tell_stale(part, part.drop_stale(_order(queue, found, of)))
         if part.rows:
-            tell(f"{counted(part.rows, 'job')} are in {part.path}: continuing after them")
+            print_err(f"{counted(part.rows, 'job')} are in {part.path}: continuing after them")
         part.begin(_as_of(found))
         with _how_to_go_on(part):
             _fill(queue, part, of, found.total)
@@ -157,7 +157,7 @@ def _tell_stale(part: Part, lines: int) -> None:
         return
     words = "last line" if lines == 1 else f"last {lines:,} lines"
     why = "a job was submitted again, or one before them has ended"
-    tell(f"{part.path}: the {words} will be written anew: {why}")
+    print_err(f"{part.path}: the {words} will be written anew: {why}")
 
 
 def _as_of(found: Batch) -> str | None:
@@ -181,7 +181,7 @@ def _how_to_go_on(part: Part) -> Iterator[None]:
         yield
     except (RunQueueError, KeyboardInterrupt):
         if words := part.how_to_go_on():
-            tell(f"runqueue: {words.removeprefix('; ')}")
+            print_err(f"runqueue: {words.removeprefix('; ')}")
         raise
 
 
@@ -191,7 +191,7 @@ def _fill(queue: Queue, part: Part, of: Of, total: int) -> None:
         part.append(lines)
         if time.monotonic() - told > _QUIET_SECONDS:
             told = time.monotonic()
-            tell(f"{part.rows:,} of {counted(total, 'job')} written")
+            print_err(f"{part.rows:,} of {counted(total, 'job')} written")
 
 
 def _tell_missing(before: Batch, after: Batch) -> None:
@@ -204,12 +204,12 @@ def _tell_missing(before: Batch, after: Batch) -> None:
     found = after if before.is_over else before
     waiting = {state.value: n for state, n in found.states.items() if not state.is_over}
     if missing := sum(waiting.values()):
-        tell(
+        print_err(
             f"runqueue: {missing:,} of {counted(found.total, 'job')} had not ended"
             f" ({state_words(waiting)}): repeat the command, or give --wait, for all of them"
         )
     elif _as_of(before) != _as_of(after):
-        tell("runqueue: jobs were submitted again while they were read: repeat the command")
+        print_err("runqueue: jobs were submitted again while they were read: repeat the command")
     else:
         return
     raise typer.Exit(Exit.NOT_ALL_COMPLETED)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from runqueue.cli.follow.job_id_store import JobList
-from runqueue.cli.shared.exit_codes import tell
+from runqueue.cli.shared.exit_codes import print_err
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.submit.input_lines import Source
 from runqueue.cli.submit.line_checker import CheckedInput
@@ -144,12 +144,12 @@ def _send(found: CheckedInput, sender: UploadSender, *, skip_invalid: bool) -> b
 
 def _tell_broken(found: CheckedInput, *, is_sealing: bool) -> None:
     if not is_sealing:
-        tell("Nothing was submitted; give the same command again.")
+        print_err("Nothing was submitted; give the same command again.")
         return
     # The queue may have accepted the batch although its answer never came.
-    tell("The file may not have been submitted; submit it again to make sure.")
+    print_err("The file may not have been submitted; submit it again to make sure.")
     if found.checker.without_id:
-        tell(
+        print_err(
             f"First check `runqueue stats`: {counted(found.checker.without_id, 'line')} without a"
             " custom_id would run twice if the file was accepted after all."
         )

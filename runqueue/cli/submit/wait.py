@@ -11,7 +11,7 @@ from runqueue.cli.follow.batch_holds import Held
 from runqueue.cli.follow.job_id_store import JobList
 from runqueue.cli.follow.tracker import SOONEST, Following, be_patient, next_pause
 from runqueue.cli.results.live_file import Results, ResultsError
-from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.cli.shared.exit_codes import Exit, print_err
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.output import display
 from runqueue.cli.submit.line_checker import CheckedInput
@@ -42,7 +42,7 @@ class Stopped(Exception):  # noqa: N818 - what it says is in its name
         is_away = isinstance(self._why, QueueUnavailable)
         return Exit.UNAVAILABLE if is_away else Exit.NOT_ALL_COMPLETED
 
-    def tell(self, found: CheckedInput, outcome: UploadReport, arguments: Sequence[str]) -> None:
+    def report(self, found: CheckedInput, outcome: UploadReport, arguments: Sequence[str]) -> None:
         """Report why the jobs are followed no further, and how to follow them again.
 
         Args:
@@ -50,20 +50,20 @@ class Stopped(Exception):  # noqa: N818 - what it says is in its name
             arguments: of the command.
         """
         is_ours = isinstance(self._why, KeyboardInterrupt)
-        tell("runqueue: interrupted" if is_ours else f"runqueue: {self._why}")
+        print_err("runqueue: interrupted" if is_ours else f"runqueue: {self._why}")
         if found.checker.without_id:
             # Submitting these lines again would make new jobs of them, and new, paid, runs.
             batches = " and ".join(f"runqueue status {batch}" for batch in outcome.batches.values())
             lines = counted(found.checker.without_id, "line")
-            tell(
+            print_err(
                 f"The jobs go on. Do not submit the file again: {lines} without a custom_id would"
                 f" run twice. To follow them: {batches}"
             )
         elif found.source.name == "-":
-            tell("The jobs go on. Submit the same lines again to follow them.")
+            print_err("The jobs go on. Submit the same lines again to follow them.")
         else:
             again = shlex.join(["runqueue", *_without_callback(arguments)])
-            tell(f"The jobs go on. To follow them: {again}")
+            print_err(f"The jobs go on. To follow them: {again}")
 
 
 def _without_callback(arguments: Sequence[str]) -> Iterator[str]:
@@ -101,7 +101,9 @@ def to_follow(
     jobs.settle(counted_by.keys(), keep=keep)
     following = Following(queue, counted_by, jobs, sorted(found.checker.jobs), grace)
     if (others := outcome.jobs - following.total) > 0:
-        tell(f"{counted(others, 'job')} of other batches, known before, will not be waited for")
+        print_err(
+            f"{counted(others, 'job')} of other batches, known before, will not be waited for"
+        )
     return following
 
 

@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from runqueue.cli.backends.direct import redis_is_needed
-from runqueue.cli.shared.exit_codes import errors_told
+from runqueue.cli.backends.direct import opened_redis
 from runqueue.cli.top.render import picture
 from runqueue.cli.top.snapshot import Look, look
 from runqueue.connection.client import find_url
@@ -37,8 +36,7 @@ def top(
     output is no terminal, one snapshot is printed.
     """
     console = Console(highlight=False, markup=False, emoji=False)
-    redis_is_needed()
-    with errors_told(), RunQueue() as queue:
+    with opened_redis() as queue:
         screen = Screen(console, queue)
         screen.look()
         if once or not console.is_terminal:
