@@ -258,8 +258,12 @@ class GatewayLink:
         Raises:
             GatewayUnavailable: it is none that a gateway gives.
         """
+        return self.checked(lambda content: parse(orjson.loads(content)), answer.content)
+
+    def checked(self, parse: Callable[[Any], T], found: Any) -> T:
+        """Read what a gateway gave; errors as of `read`."""
         try:
-            return parse(orjson.loads(answer.content))
+            return parse(found)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError):
             pass
         raise self.strange()
