@@ -15,14 +15,9 @@ from runqueue.cli.backends.direct import Queue, Url, opened
 from runqueue.cli.backends.job_pages import every_job
 from runqueue.cli.follow.watch_batch import watch_batch
 from runqueue.cli.results.formats import Format, ResultsKind, as_csv, format_of, make
-from runqueue.cli.results.partial_file import (
-    Mark,
-    Of,
-    OtherPartError,
-    Part,
-    WritingError,
-)
-from runqueue.cli.shared.exit_codes import Exit, print_err
+from runqueue.cli.results.line_file import ResultsError, is_special
+from runqueue.cli.results.partial_file import Mark, Of, Part
+from runqueue.cli.shared.exit_codes import Exit, ended, print_err
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.output import state_words
 from runqueue.errors import RunQueueError
@@ -82,22 +77,19 @@ def errors(
 
 
 def _export(of: Of, output: Path | None, url: str | None, *, wait: bool, anew: bool) -> None:
-    is_special = output is not None and _is_special(output)
-    wanted = Format(ResultsKind.JSONL) if output is None or is_special else format_of(output)
+    streams = output is None or is_special(output)
+    wanted = Format(ResultsKind.JSONL) if output is None or streams else format_of(output)
     with opened(url) as queue:
         # Read first: jobs that end from here on may be missing, and are reported so.
         found = watch_batch(queue, of.batch) if wait else queue.get_batch(of.batch)
-        if output is None or is_special:
+        if output is None or streams:
             _stream(queue, of, output)
         else:
-            with _told():
+            try:
                 _write(queue, found, of, output.resolve(), wanted, anew=anew)
+            except ResultsError as error:
+                raise ended(str(error), error.code) from None
         _tell_missing(found, queue.get_batch(of.batch))
-
-
-def _is_special(path: Path) -> bool:
-    """Return whether a path is no plain file; the target of /dev/stdout belongs to its opener."""
-    return path.parts[:2] == ("/", "dev") or (path.exists() and not path.is_file())
 
 
 def _stream(queue: Queue, of: Of, output: Path | None) -> None:
@@ -120,19 +112,6 @@ def _errors(of: Of) -> bool:
     return of.what == "errors"
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """End the command with a line on stderr if the file cannot be written."""
-    try:
-        yield
-    except OtherPartError as error:
-        print_err(f"runqueue: {error}")
-        raise typer.Exit(Exit.USAGE) from None
-    except WritingError as error:
-        print_err(f"runqueue: {error}")
-        raise typer.Exit(Exit.NOT_ALL_COMPLETED) from None
-
-
 def _write(queue: Queue, found: Batch, of: Of, target: Path, wanted: Format, *, anew: bool) -> None:
     """Write a file, or continue its part."""
     with Part(target, of, anew=anew) as part:
@@ -144,11 +123,9 @@ def _write(queue: Queue, found: Batch, of: Of, target: Path, wanted: Format, *, 
         with _how_to_go_on(part):
             _fill(queue, part, of, found.total)
         if not wanted.is_lines:
-            try:
+            with part.failing():
                 make(target, wanted, part.chunks)
-            except OSError as error:
-                raise part.failed(error) from None
-        part.finish(rename=wanted.is_lines)
+        part.end(rename=wanted.is_lines)
         typer.echo(f"{counted(part.rows, 'job')} written to {target}")
 
 
@@ -188,7 +165,7 @@ def _how_to_go_on(part: Part) -> Iterator[None]:
 def _fill(queue: Queue, part: Part, of: Of, total: int) -> None:
     told = time.monotonic()
     for lines in queue.lines(of.batch, errors=_errors(of), after=part.last):
-        part.append(lines)
+        part.append_lines(lines)
         if time.monotonic() - told > _QUIET_SECONDS:
             told = time.monotonic()
             print_err(f"{part.rows:,} of {counted(total, 'job')} written")

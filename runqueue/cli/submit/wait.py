@@ -1,19 +1,17 @@
 """`runqueue submit --wait`: polls the jobs until there is nothing left to wait for."""
 
 import shlex
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from runqueue.cli.backends.direct import Queue
-from runqueue.cli.follow.account_holds import Holds
-from runqueue.cli.follow.batch_holds import Held
 from runqueue.cli.follow.job_id_store import JobList
-from runqueue.cli.follow.tracker import SOONEST, Following, be_patient, next_pause
-from runqueue.cli.results.live_file import Results, ResultsError
+from runqueue.cli.follow.tracker import Following
+from runqueue.cli.follow.watch_batch import follow_jobs
+from runqueue.cli.results.line_file import ResultsError
+from runqueue.cli.results.live_file import Results
 from runqueue.cli.shared.exit_codes import Exit, print_err
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.output import display
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.errors import BatchNotFound, QueueUnavailable
 from runqueue.producer.batch_upload import UploadReport
@@ -138,26 +136,12 @@ def _follow(queue: Queue, following: Following, results: Results | None) -> None
         if results and isinstance(queue, RunQueue):
             results.write(queue, job_ids)
 
-    pause, answered = SOONEST, time.monotonic()
-    with display() as shown:
-        holds, held = Holds(queue, shown.say), Held(shown.say)
-        while True:
-            before, began = following.done, time.monotonic()
-            try:
-                following.look(take if results else None)
-                is_held = any(one.held or one.paused_group for one in following.batches)
-                shown.show(following, is_held=is_held, is_last=following.is_settled)
-                held.look(following.batches)
-                if following.is_settled:
-                    following.take_rest(take)
-                    return
-                holds.look(following.accounts)
-                answered = time.monotonic()
-            except QueueUnavailable as error:
-                be_patient(error, answered, shown.say)
-            took = time.monotonic() - began
-            pause = next_pause(pause, following.done - before, following.left, took)
-            time.sleep(pause)
+    follow_jobs(
+        queue,
+        following,
+        lambda: following.poll(take if results else None),
+        lambda: following.take_rest(take),
+    )
 
 
 def verdict(states: Counter[str]) -> Exit:
