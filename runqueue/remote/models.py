@@ -53,7 +53,7 @@ def read_strictly(adapter: TypeAdapter[M], values: object) -> M:
     return adapter.validate_json(orjson.dumps(values), strict=True)
 
 
-def _known(values: Any, record: type[NamedTuple]) -> dict[str, Any]:
+def known_values(values: Any, record: type[NamedTuple]) -> dict[str, Any]:
     """Return the values that a record has; a newer gateway may show more."""
     return {name: values[name] for name in record._fields if name in values}
 
@@ -79,8 +79,8 @@ def read_job(values: dict[str, Any], account: str = "default") -> Job:
         **values,
         "id": values["job_id"],
         "priority": Priority[values["priority"].upper()],
-        "webhook": {"state": webhook} if is_state else _known(webhook, WebhookDelivery),
-        "candidates": [_known(one, Candidate) for one in values.get("candidates") or ()],
+        "webhook": {"state": webhook} if is_state else known_values(webhook, WebhookDelivery),
+        "candidates": [known_values(one, Candidate) for one in values.get("candidates") or ()],
     }
     return read_strictly(_JOB, read)
 
@@ -95,12 +95,12 @@ def read_answer(values: dict[str, Any]) -> Enqueued:
     """Return the answer to one submitted job."""
     field, _, message = (values.get("error") or "").partition(": ")
     fault = {"field": field, "message": message} if field else None
-    return read_strictly(_ENQUEUED, {**_known(values, Enqueued), "fault": fault})
+    return read_strictly(_ENQUEUED, {**known_values(values, Enqueued), "fault": fault})
 
 
 def read_warnings(values: dict[str, Any]) -> list[FieldWarning]:
     """Return what an answer warns of; an older gateway warns of nothing."""
-    found = [_known(one, FieldWarning) for one in values.get("warnings", [])]
+    found = [known_values(one, FieldWarning) for one in values.get("warnings", [])]
     return read_strictly(_WARNINGS, found)
 
 

@@ -34,6 +34,7 @@ from runqueue.errors import (
     RunQueueError,
 )
 from runqueue.operator.selection import Settled
+from runqueue.producer.batch_upload import LineConflict
 from runqueue.producer.chunks import Handed, check, placed
 from runqueue.producer.handles import QueuedJob
 from runqueue.records.account import AccountStats
@@ -61,7 +62,7 @@ from runqueue.remote.models import (
     read_warnings,
 )
 from runqueue.remote.results import result_rows
-from runqueue.remote.upload import LineConflict, Uploaded, callback_header, upload
+from runqueue.remote.upload import Uploaded, callback_header, upload
 from runqueue.request.job_spec import JobSpec, Priority
 from runqueue.request.private_targets import FieldWarning, log_warnings
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import orjson
 import typer
@@ -93,9 +93,6 @@ class DirectQueue(RunQueue):
     def _read(self, reader: BatchResults, ids: list[str]) -> list[ResultLine]:
         jobs = flows.drive(reader.jobs(ids), self.send)
         return [ResultLine(job.id, orjson.dumps(job.as_row()) + b"\n") for job in jobs]
-
-    def __enter__(self) -> Self:
-        return self
 
 
 @contextmanager

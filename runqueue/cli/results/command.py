@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +15,12 @@ import typer
 from runqueue.cli.backends.direct import Queue, Url, opened
 from runqueue.cli.backends.job_pages import every_job
 from runqueue.cli.follow.watch_batch import watch_batch
-from runqueue.cli.results.formats import Format, ResultsKind, as_csv, format_of, make
+from runqueue.cli.results.formats import Format, as_csv, format_of, make
 from runqueue.cli.results.line_file import ResultsError, is_special
 from runqueue.cli.results.partial_file import Mark, Of, Part
 from runqueue.cli.shared.exit_codes import Exit, ended, print_err
 from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.options import with_options
 from runqueue.cli.shared.output import state_words
 from runqueue.errors import RunQueueError
 from runqueue.producer.batch_results import BAD
@@ -43,53 +45,55 @@ Wait = Annotated[bool, typer.Option("--wait", help="Wait until the batch is over
 Anew = Annotated[bool, typer.Option("--anew", help="Start over; discard a part written before.")]
 
 
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """The options of both commands."""
+
+    batch: OneBatch
+    output: Output = None
+    wait: Wait = False
+    anew: Anew = False
+    url: Url = None
+
+
+@with_options
 def results(
-    batch: OneBatch,
+    options: ExportOptions,
     *,
-    output: Output = None,
     errors: Annotated[
         bool, typer.Option("--errors", help="Only jobs that went wrong, as `runqueue errors`.")
     ] = False,
-    wait: Wait = False,
-    anew: Anew = False,
-    url: Url = None,
 ) -> None:
     """Write the jobs of a batch that have ended, one line each, in the order of the upload.
 
     Without -o the lines go to stdout, as JSON. If some jobs have not ended, the exit code is 1.
     """
-    _export(Of(batch, "errors" if errors else "results"), output, url, wait=wait, anew=anew)
+    _export(options, "errors" if errors else "results")
 
 
-def errors(
-    batch: OneBatch,
-    *,
-    output: Output = None,
-    wait: Wait = False,
-    anew: Anew = False,
-    url: Url = None,
-) -> None:
+@with_options
+def errors(options: ExportOptions) -> None:
     """Write the failed, canceled, dead and unconfirmed jobs of a batch.
 
     Otherwise as `runqueue results`.
     """
-    _export(Of(batch, "errors"), output, url, wait=wait, anew=anew)
+    _export(options, "errors")
 
 
-def _export(of: Of, output: Path | None, url: str | None, *, wait: bool, anew: bool) -> None:
-    streams = output is None or is_special(output)
-    wanted = Format(ResultsKind.JSONL) if output is None or streams else format_of(output)
-    with opened(url) as queue:
+def _export(options: ExportOptions, what: str) -> None:
+    of, output = Of(options.batch, what), options.output
+    wanted = None if output is None or is_special(output) else format_of(output)
+    with opened(options.url) as queue:
         # Read first: jobs that end from here on may be missing, and are reported so.
-        found = watch_batch(queue, of.batch) if wait else queue.get_batch(of.batch)
-        if output is None or streams:
+        found = watch_batch(queue, of.batch) if options.wait else queue.get_batch(of.batch)
+        if output is None or wanted is None:
             _stream(queue, of, output)
         else:
             try:
-                _write(queue, found, of, output.resolve(), wanted, anew=anew)
+                _write(queue, found, of, output.resolve(), wanted, anew=options.anew)
             except ResultsError as error:
                 raise ended(str(error), error.code) from None
-        _tell_missing(found, queue.get_batch(of.batch))
+        _report_missing(found, queue.get_batch(of.batch))
 
 
 def _stream(queue: Queue, of: Of, output: Path | None) -> None:
@@ -116,7 +120,7 @@ def _write(queue: Queue, found: Batch, of: Of, target: Path, wanted: Format, *, 
     """Write a file, or continue its part."""
     with Part(target, of, anew=anew) as part:
         if part.rows and (_as_of(found) is None or part.as_of != _as_of(found)):
-            _tell_stale(part, part.drop_stale(_order(queue, found, of)))
+            _report_stale(part, part.drop_stale(_order(queue, found, of)))
         if part.rows:
             print_err(f"{counted(part.rows, 'job')} are in {part.path}: continuing after them")
         part.begin(_as_of(found))
@@ -129,7 +133,7 @@ def _write(queue: Queue, found: Batch, of: Of, target: Path, wanted: Format, *, 
         typer.echo(f"{counted(part.rows, 'job')} written to {target}")
 
 
-def _tell_stale(part: Part, lines: int) -> None:
+def _report_stale(part: Part, lines: int) -> None:
     if not lines:
         return
     words = "last line" if lines == 1 else f"last {lines:,} lines"
@@ -171,7 +175,7 @@ def _fill(queue: Queue, part: Part, of: Of, total: int) -> None:
             print_err(f"{part.rows:,} of {counted(total, 'job')} written")
 
 
-def _tell_missing(before: Batch, after: Batch) -> None:
+def _report_missing(before: Batch, after: Batch) -> None:
     """Report which jobs may be missing; the exit code reports it, too.
 
     Args:

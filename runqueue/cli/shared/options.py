@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from typing import Annotated, Any, get_type_hints
 
@@ -41,7 +41,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
             inspect.Parameter(
                 each.name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=each.default,
+                default=inspect.Parameter.empty if each.default is MISSING else each.default,
                 annotation=types[each.name],
             )
             for each in fields(groups[one.name])

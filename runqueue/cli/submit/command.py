@@ -130,9 +130,9 @@ def _run(source: Source, wanted: _SubmitOptions, url: str | None) -> Exit:
                 f"{found.summary()}; nothing was submitted (--skip-invalid submits the others)"
             )
             return Exit.INVALID
-        code = _tell_lines(found, outcome, wanted)
+        code = _report_lines(found, outcome, wanted)
         print_warnings(outcome.warnings)
-        _tell_known(queue, outcome, wanted.upload)
+        _report_known(queue, outcome, wanted.upload)
         if not wanted.as_json:
             print_submitted(found, outcome)
         report = report_of(found, outcome)
@@ -150,7 +150,7 @@ def _run(source: Source, wanted: _SubmitOptions, url: str | None) -> Exit:
     return code
 
 
-def _tell_known(queue: Queue, outcome: UploadReport, upload: UploadOptions) -> None:
+def _report_known(queue: Queue, outcome: UploadReport, upload: UploadOptions) -> None:
     """Report what holds known jobs, and that the rules do not apply to them."""
     if outcome.known and upload.rules != NO_RULES:
         print_err(
@@ -171,7 +171,7 @@ def _results(path: Path) -> Results:
         raise typer.BadParameter(str(error), param_hint="--results") from None
 
 
-def _tell_lines(found: CheckedInput, outcome: UploadReport, wanted: _SubmitOptions) -> Exit:
+def _report_lines(found: CheckedInput, outcome: UploadReport, wanted: _SubmitOptions) -> Exit:
     """Report lines that were skipped or are in conflict, and a file without lines."""
     if not found.lines:
         print_err(f"{found.source.name}: it contains no job")

@@ -99,7 +99,7 @@ def submit_file(
             sender.seal()
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | RunQueueError):
-                _tell_broken(found, is_sealing=upload.is_sealing)
+                _report_broken(found, is_sealing=upload.is_sealing)
             if not upload.is_sealing:
                 sender.give_up()
             if isinstance(error, BatchMismatch | BatchNotFound | BatchExpired):
@@ -142,7 +142,7 @@ def _send(found: CheckedInput, sender: UploadSender, *, skip_invalid: bool) -> b
     return not is_refused
 
 
-def _tell_broken(found: CheckedInput, *, is_sealing: bool) -> None:
+def _report_broken(found: CheckedInput, *, is_sealing: bool) -> None:
     if not is_sealing:
         print_err("Nothing was submitted; give the same command again.")
         return
