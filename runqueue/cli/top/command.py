@@ -11,7 +11,7 @@ from rich.text import Text
 
 from runqueue.cli.backends.direct import opened_redis
 from runqueue.cli.top.render import picture
-from runqueue.cli.top.snapshot import Snapshot, take_snapshot
+from runqueue.cli.top.snapshot import TopView, take_snapshot
 from runqueue.connection.client import find_url
 from runqueue.connection.urls import shown_url
 from runqueue.errors import QueueUnavailable
@@ -70,7 +70,7 @@ class Screen:
         self._console = console
         self._queue = queue
         self._where = shown_url(find_url())
-        self._snapshots: deque[Snapshot] = deque()
+        self._snapshots: deque[TopView] = deque()
         self._trouble = ""
 
     def poll(self) -> None:
