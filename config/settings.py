@@ -6,6 +6,7 @@ A wrong value stops the start with the variable's name and what was expected.
 import difflib
 import os
 import re
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -249,6 +250,12 @@ class Settings(
         proxies = (account.proxy_url for account in self.all_accounts().values())
         named = (self.redis_url, self.broker_url, *found_urls, *proxies)
         return found + passwords_of((*named, *self.proxy_environment().values()))
+
+
+def not_configured(error: Exception) -> SystemExit:
+    """Print what of the configuration is wrong, and return what ends the process with code 2."""
+    sys.stderr.write(f"runqueue: {error}\n")
+    return SystemExit(2)
 
 
 def load_settings() -> Settings:

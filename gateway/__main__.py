@@ -9,7 +9,13 @@ import uvloop
 
 from config.collector import calm_collector
 from config.logging import log_what_python_prints, setup_logging
-from config.settings import Settings, SettingsError, load_settings, unknown_variables
+from config.settings import (
+    Settings,
+    SettingsError,
+    load_settings,
+    not_configured,
+    unknown_variables,
+)
 from config.tracing import setup_tracing
 from gateway.auth.metrics_token import BadTokenFile
 from gateway.checks.processes import SERVER
@@ -38,7 +44,7 @@ def main() -> None:
         check_names(settings.all_accounts())
         url = find_url(settings.redis_url)
     except (SettingsError, AmbiguousAccounts, QueueUnavailable) as error:
-        sys.exit(f"runqueue: {error}")
+        raise not_configured(error) from None
     setup_logging(settings.log_level, settings.secrets(url))
     log_what_python_prints()
     use_checks(settings.request_checks)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from ipaddress import ip_address
 from pathlib import Path
+from threading import Event
 from typing import Annotated
 from urllib.parse import urlencode, urlsplit
 
@@ -15,12 +16,18 @@ import typer
 from config.settings import Settings, SettingsError, broker_url, load_settings, unknown_variables
 from launcher import demo as demonstration
 from launcher import supervisor as stacks
+from runqueue.cli.shared.exit_codes import Exit, ended, print_err
+from runqueue.cli.shared.saying import Saying
 from runqueue.connection.urls import shown_url
 from runqueue.embedded.secret_files import TOKEN_FILE, make_folder
 from runqueue.embedded.server import DIRECTORY, running_url
+from runqueue.errors import MalformedURL, QueueUnavailable
+from runqueue.producer.queue import RunQueue
 
 #: Seconds that a worker may take to end beyond the drain: its parent waits for so long.
 STOP_SECONDS = 20.0
+#: Seconds between two tries to reach Redis.
+_TRY_AGAIN_SECONDS = 1.0
 
 Workers = Annotated[
     int, typer.Option(min=1, max=64, envvar="RUNQUEUE_WORKERS", help="Worker processes.")
@@ -37,19 +44,17 @@ def up(*, workers: Workers = 2) -> None:
         settings = load_settings()
         broker_url(settings, settings.redis_url or "redis://localhost/0")
     except SettingsError as error:
-        typer.echo(f"runqueue: {error}", err=True)
-        raise typer.Exit(2) from None
+        raise ended(str(error), Exit.USAGE) from None
     for warning in unknown_variables():
-        typer.echo(f"runqueue: {warning}", err=True)
+        print_err(f"runqueue: {warning}")
     folder = locked_folder() if settings.redis_url is None else nullcontext(enter_result=True)
     with folder as is_alone, stacks.Stack() as stack:
         try:
             _start(stack, settings, workers, is_alone=is_alone)
         except stacks.StackError as error:
-            typer.echo(f"runqueue: {error}", err=True)
-            raise typer.Exit(1) from None
-        stack.keep(lambda message: typer.echo(message, err=True))
-        typer.echo("stopping: the workers finish the calls on the wire", err=True)
+            raise ended(str(error), Exit.NOT_ALL_COMPLETED) from None
+        stack.keep(print_err)
+        print_err("stopping: the workers finish the calls on the wire")
 
 
 def demo(*, workers: Workers = 2) -> None:
@@ -81,11 +86,13 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int, *, is_alone: b
     if url is None:
         url = stacks.start_server(stack, DIRECTORY, os.environ)
     typer.echo(f"queue: {shown_url(url)}")
+    if not _wait_for(url, stack.ending):
+        return
     environ = {**os.environ, "RUNQUEUE_REDIS_URL": url}
     stop_seconds = settings.drain_seconds + STOP_SECONDS
     if port := settings.gateway_port:
         # Skyvern sends webhooks to this very port: another one would not do.
-        if stacks.free_ports(port, 1) != [port]:
+        if not stacks.is_free(port):
             there = (
                 ""
                 if is_alone
@@ -98,18 +105,30 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int, *, is_alone: b
         announced = stack.start(child, announces=True)
         typer.echo(announced)
         typer.echo(_page(announced.split()[-1], settings))
-    made = stacks.workers(
+    stacks.start_workers(
+        stack,
         workers,
         environ,
         metrics_port=settings.metrics_port,
         stop_seconds=stop_seconds,
         cwd=Path.cwd(),
     )
-    for child, metrics in made:
-        stack.start(child)
-        typer.echo(f"{child.name}: metrics {metrics or 'off'}")
-    if made[0][1]:
-        typer.echo(f"queue metrics: {made[0][1]}/queue")
+
+
+def _wait_for(url: str, ending: Event) -> bool:
+    """Wait until Redis answers, and report that it does not; False = a signal came."""
+    messages = Saying(print_err)
+    while not ending.is_set():
+        try:
+            with RunQueue(url) as queue:
+                queue.accounts()
+                return True
+        except MalformedURL as error:
+            raise ended(f"RUNQUEUE_REDIS_URL: {error.reason}", Exit.USAGE) from None
+        except QueueUnavailable as error:
+            messages.print(error.reason, f"runqueue: {error}; waiting until it answers")
+        ending.wait(_TRY_AGAIN_SECONDS)
+    return False
 
 
 def _page(url: str, settings: Settings) -> str:

@@ -7,7 +7,6 @@ that the simulator saw are compared with the plan of the examples.
 import json
 import os
 import shutil
-import sys
 import tempfile
 import time
 import urllib.error
@@ -16,8 +15,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from launcher.processes import module_command
-from launcher.supervisor import Child, Stack, StackError, start_server, workers
+from launcher.supervisor import Child, Stack, StackError, start_server, start_workers
 from runqueue.cli.shared.output import print_table
 from runqueue.connection.urls import shown_url
 from runqueue.embedded.secret_files import make_folder
@@ -59,10 +60,10 @@ def run(worker_count: int = 2) -> int:
         with Stack() as stack:
             code = _run(stack, home, worker_count)
     except (StackError, DemoError) as error:
-        _say(f"\ndemo: {error}\nlogs: {home}")
+        typer.echo(f"\ndemo: {error}\nlogs: {home}")
         return 1
     if code == 0:
-        _say(f"\nas planned, in {time.monotonic() - began:.0f} s")
+        typer.echo(f"\nas planned, in {time.monotonic() - began:.0f} s")
     shutil.rmtree(home, ignore_errors=True)
     return code
 
@@ -70,9 +71,9 @@ def run(worker_count: int = 2) -> int:
 def _run(stack: Stack, home: Path, worker_count: int) -> int:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("RUNQUEUE_") or k in _KEPT}
     url = start_server(stack, home / "data", environ, home / "server.log")
-    _say(f"queue:     {shown_url(url)}")
+    typer.echo(f"queue:     {shown_url(url)}")
     base_url, key = _simulator(stack, home, environ)
-    _say(f"simulator: {base_url}")
+    typer.echo(f"simulator: {base_url}")
     before = {run["run_id"] for run in _ledger(base_url)}
     environ |= _SETTINGS | {
         "RUNQUEUE_REDIS_URL": url,
@@ -83,13 +84,13 @@ def _run(stack: Stack, home: Path, worker_count: int) -> int:
     _start_workers(stack, home, environ, worker_count)
     exit_code = _submit(stack, environ)
     if exit_code is None:
-        _say("demo: interrupted")
+        typer.echo("demo: interrupted")
         return 130
     rows = [json.loads(line) for line in RESULTS.read_bytes().splitlines()]
     _print_groups(rows)
     _check(rows, exit_code)
     _check_ledger(rows, [run for run in _ledger(base_url) if run["run_id"] not in before])
-    _say(f"results:   {RESULTS}")
+    typer.echo(f"results:   {RESULTS}")
     return 0
 
 
@@ -138,14 +139,15 @@ def _start_workers(stack: Stack, home: Path, environ: dict[str, str], count: int
     if not port.isdecimal():
         raise DemoError(f"RUNQUEUE_METRICS_PORT: expected a port, or 0 for no metrics, got {port}")
     # Their working directory is not ours, so that they do not read a real account's `.env`.
-    made = workers(
-        count, environ, metrics_port=int(port), stop_seconds=_STOP_SECONDS, logs=home, cwd=home
+    start_workers(
+        stack,
+        count,
+        environ,
+        metrics_port=int(port),
+        stop_seconds=_STOP_SECONDS,
+        cwd=home,
+        logs=home,
     )
-    for child, metrics in made:
-        stack.start(child)
-        _say(f"{child.name}:  metrics {metrics or 'off'}")
-    if made[0][1]:
-        _say(f"queue metrics: {made[0][1]}/queue")
 
 
 def _submit(stack: Stack, environ: dict[str, str]) -> int | None:
@@ -154,7 +156,7 @@ def _submit(stack: Stack, environ: dict[str, str]) -> int | None:
     examples = os.path.relpath(EXAMPLES / "runs.jsonl")
     arguments = ["submit", examples, "--skip-invalid", "--wait"]
     arguments += ["--results", str(RESULTS)]
-    _say(f"\n$ runqueue {' '.join(arguments)}")
+    typer.echo(f"\n$ runqueue {' '.join(arguments)}")
     child = Child("submit", module_command("runqueue.cli", *arguments), environ)
     child.start()
     try:
@@ -163,7 +165,7 @@ def _submit(stack: Stack, environ: dict[str, str]) -> int | None:
                 return None
             raise DemoError(f"the jobs have not ended within {_DEADLINE:g} s")
     finally:
-        child.tell_to_end()
+        child.terminate()
         child.wait_for_end()
     return child.ended()
 
@@ -188,7 +190,7 @@ def _check_ledger(rows: list[dict[str, Any]], runs: list[dict[str, Any]]) -> Non
             f"{len(rows)} jobs, but {len(runs)} runs in the simulator's ledger"
             f" ({missing.total()} missing, {extra.total()} that no job owns)"
         )
-    _say(f"ledger:    {len(runs)} runs for {len(rows)} jobs, each exactly one")
+    typer.echo(f"ledger:    {len(runs)} runs for {len(rows)} jobs, each exactly one")
 
 
 def _print_groups(rows: list[dict[str, Any]]) -> None:
@@ -210,8 +212,3 @@ def _get(url: str, key: str = "") -> bytes:
     with _DIRECT.open(request, timeout=10) as answer:
         body: bytes = answer.read()
     return body
-
-
-def _say(message: str) -> None:
-    sys.stdout.write(f"{message}\n")
-    sys.stdout.flush()

@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import IO, Any, Self
+
+import typer
 
 from launcher.processes import module_command
 from runqueue.embedded.parent_death import ending_with_parent
@@ -90,7 +92,7 @@ class Child:
         """Return how it ended; None while it runs."""
         return None if self.process is None else self.process.poll()
 
-    def tell_to_end(self) -> None:
+    def terminate(self) -> None:
         """Send SIGTERM, if it runs."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
@@ -122,26 +124,40 @@ class Stack:
     children: list[Child] = field(default_factory=list)
     ending: threading.Event = field(default_factory=threading.Event)
     _before: dict[int, Any] = field(default_factory=dict)
+    _held: list[socket.socket] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         # Later children need earlier ones; those of one kind end together.
         for stage in _stages(self.children):
             for child in stage:
-                child.tell_to_end()
+                child.terminate()
             for child in stage:
                 child.wait_for_end()
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        for held in self._held:
+            held.close()
+
+    def hold_ports(self, first: int, count: int) -> list[int]:
+        """Return ports that are free and that no other stack holds, from the first on.
+
+        They are held until this stack ends: by UDP sockets, so that children can listen there. 0 is
+        a port that is none: all are if the first is, or none is free any more.
+        """
+        found: list[int] = []
+        for port in range(first, 65_536) if first else ():
+            if len(found) == count:
+                break
+            held = socket.socket(type=socket.SOCK_DGRAM)
+            self._held.append(held)
+            if is_free(port) and _bind(held, port):
+                found.append(port)
+        return found + [0] * (count - len(found))
 
     def start(self, child: Child, *, announces: bool = False) -> str:
         """Start a child; see `Child.start`."""
@@ -197,22 +213,19 @@ def _stages(children: Sequence[Child]) -> list[list[Child]]:
     return stages
 
 
-def free_ports(first: int, count: int) -> list[int]:
-    """Return ports that are free now, from the first on; all 0 if the first is 0."""
-    if first == 0:
-        return [0] * count
-    found: list[int] = []
-    for port in range(first, 65_536):
-        if len(found) == count:
-            break
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-    return found
+def is_free(port: int) -> bool:
+    """Return whether nothing listens at a port of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return _bind(probe, port)
+
+
+def _bind(probe: socket.socket, port: int) -> bool:
+    try:
+        probe.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
 
 
 def start_server(
@@ -248,27 +261,29 @@ def gateway(environ: Mapping[str, str], *, stop_seconds: float, cwd: Path | None
     return Child("gateway", module_command("gateway"), environ, cwd=cwd, stop_seconds=stop_seconds)
 
 
-def workers(
+def start_workers(
+    stack: Stack,
     count: int,
     environ: Mapping[str, str],
     *,
     metrics_port: int,
     stop_seconds: float,
+    cwd: Path,
     logs: Path | None = None,
-    cwd: Path | None = None,
-) -> list[tuple[Child, str | None]]:
-    """Worker processes, each with the address of its metrics (None: it serves none).
+) -> None:
+    """Start worker processes, and print where the metrics of each are.
 
     Args:
+        stack: ends them.
         count: how many.
         environ: their settings.
         metrics_port: the first port to try; 0 = no metrics.
         stop_seconds: how long one may take to end.
-        logs: the directory of their log files; None = they log where the parent does.
         cwd: their working directory, whose `.env` they read.
+        logs: the directory of their log files; None = they log where the parent does.
     """
-    made = []
-    for number, port in enumerate(free_ports(metrics_port, count), start=1):
+    ports = stack.hold_ports(metrics_port, count)
+    for number, port in enumerate(ports, start=1):
         child = Child(
             f"worker {number}",
             module_command("worker", "--hostname", f"{number}-{os.getpid()}@%h"),
@@ -277,5 +292,11 @@ def workers(
             log=logs / f"worker-{number}.log" if logs else None,
             stop_seconds=stop_seconds,
         )
-        made.append((child, f"http://127.0.0.1:{port}/metrics" if port else None))
-    return made
+        stack.start(child)
+        typer.echo(f"{child.name}: metrics {_metrics_url(port) if port else 'off'}")
+    if ports[0]:
+        typer.echo(f"queue metrics: {_metrics_url(ports[0])}/queue")
+
+
+def _metrics_url(port: int) -> str:
+    return f"http://127.0.0.1:{port}/metrics"

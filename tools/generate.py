@@ -21,6 +21,7 @@ SOURCES: Final = {
     _PRODUCER / "handles.py": _PRODUCER / "async_handles.py",
     _CONNECTION / "sentinel.py": _CONNECTION / "async_sentinel.py",
     _CONNECTION / "switchover.py": _CONNECTION / "async_switchover.py",
+    _PRODUCER / "upload_sender.py": _PRODUCER / "async_upload_sender.py",
 }
 #: How a generated file's first line begins; `bench/structure.py` leaves such files apart.
 MARKER: Final = "# Generated from "
@@ -38,6 +39,7 @@ _REPLACED: Final = (
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait (?=[\w(])", ""),
     (r"\bAwaitable\[([\w\[\]]+)\]\]", r"\1]"),
+    (r"\bAwaitable\[Any\]", "Any"),
     (r"\bAwaitableJob\b", "QueuedJob"),
     (r"\basync_(queue|listener|handles|sentinel|switchover)\b", r"\1"),
     (r"\b(run|drive)_async\b", r"\1"),

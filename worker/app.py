@@ -26,6 +26,7 @@ from config.settings import (
     SettingsError,
     broker_url,
     load_settings,
+    not_configured,
     unknown_variables,
 )
 from config.tracing import setup_tracing
@@ -60,7 +61,7 @@ def _settings_or_exit() -> tuple[Settings, str, str]:
         url = find_url(settings.redis_url)
         return settings, url, broker_url(settings, url)
     except (SettingsError, AmbiguousAccounts, QueueUnavailable) as error:
-        sys.exit(f"runqueue: {error}")
+        raise not_configured(error) from None
 
 
 settings, redis_url, broker = _settings_or_exit()

@@ -1,7 +1,6 @@
 """An upload: its jobs are submitted while it arrives, and accepted once all of it is there."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -12,21 +11,17 @@ from gateway.checks.processes import BodyCheck
 from gateway.http.problems import Fault, FieldsRefused, faults_of
 from gateway.http.request_body import closing, gathered
 from runqueue import AsyncRunQueue
-from runqueue.errors import BatchNotFound, QueueUnavailable, UnknownAccount
+from runqueue.errors import BatchNotFound, UnknownAccount
+from runqueue.producer.async_upload_sender import AsyncUploadSender
 from runqueue.producer.batch_upload import BatchUpload, UploadReport
 from runqueue.producer.chunks import Packet
-from runqueue.producer.flows import drive_async
 from runqueue.records.batch import NO_RULES, BatchRules
-from runqueue.records.job import Enqueued
 from runqueue.request.private_targets import private_callback
-from runqueue.store.scripts import ScriptCall, T
 
 #: Bytes of a body that are checked at a time.
 _PART = 256 * 1024
 #: Seconds that the rest of a body is read for after it was refused: few senders read meanwhile.
 _REST_SECONDS = 60.0
-#: Seconds that Redis may be away during an upload, a failover say, and between two tries.
-PATIENCE, _PAUSE = 30.0, 0.5
 
 _GIVEN_UP = "the upload was given up meanwhile; send it again"
 
@@ -98,7 +93,8 @@ async def upload(
     """
     if upload_request.lines.account not in await queue.accounts():
         raise UnknownAccount(upload_request.lines.account)
-    sender = _Sender(queue, BatchUpload(upload_request.name, upload_request.rules))
+    batch = BatchUpload(upload_request.name, upload_request.rules)
+    sender = AsyncUploadSender(queue.send, batch)
     try:
         await _submit(check, upload_request.lines, sender, parts)
         return await _accept(sender, check, upload_request.rules)
@@ -109,13 +105,13 @@ async def upload(
         raise
 
 
-async def _accept(sender: "_Sender", check: BodyCheck, rules: BatchRules) -> UploadOutcome:
+async def _accept(sender: AsyncUploadSender, check: BodyCheck, rules: BatchRules) -> UploadOutcome:
     """Accept the batch; one without a job of its own is discarded."""
     report, found = sender.upload.report, check.findings
     faults = faults_of(found.errors)
     if not report.jobs and not report.conflicts:
         raise FieldsRefused(*(faults or [Fault("body", "expected at least one job, one a line")]))
-    await drive_async(sender.upload.seal(), sender.send_patiently)
+    await sender.seal()
     report.warnings = found.warnings
     if report.batches:  # otherwise its rules do not apply
         report.warnings += private_callback(rules.callback_url)
@@ -123,21 +119,26 @@ async def _accept(sender: "_Sender", check: BodyCheck, rules: BatchRules) -> Upl
 
 
 async def _submit(
-    check: BodyCheck, lines: UploadWork, sender: "_Sender", parts: AsyncIterator[bytes]
+    check: BodyCheck, lines: UploadWork, sender: AsyncUploadSender, parts: AsyncIterator[bytes]
 ) -> None:
     """Check a body and send its jobs; one packet is sent while the next is checked."""
     async for part in gathered(parts, _PART):
         async for packet in check.feed(part):
-            await sender.send(packet)
+            await _put(sender, packet)
         if check.findings.has_seen_enough:
             break
     else:
         async for packet in check.end():
-            await sender.send(packet)
+            await _put(sender, packet)
     await sender.finish()
     if check.findings.bad and not lines.skip_invalid:
         await _read_the_rest(parts)
         raise FieldsRefused(*faults_of(check.findings.errors))
+
+
+async def _put(sender: AsyncUploadSender, packet: Packet) -> None:
+    for part in packet.cut_short():
+        await sender.put(part)
 
 
 async def _read_the_rest(parts: AsyncIterator[bytes]) -> None:
@@ -147,56 +148,3 @@ async def _read_the_rest(parts: AsyncIterator[bytes]) -> None:
                 pass
     except TimeoutError:
         raise closing(413, "lines are bad, and the rest is too long to be read") from None
-
-
-class _Sender:
-    """Sends the packets of an upload, one at a time.
-
-    Args:
-        queue: the queue.
-        upload: the upload.
-    """
-
-    def __init__(self, queue: AsyncRunQueue, upload: BatchUpload) -> None:
-        self.upload = upload
-        self._queue = queue
-        self._under_way: tuple[Packet, asyncio.Task[list[Enqueued]]] | None = None
-
-    async def send(self, packet: Packet) -> None:
-        """Send a packet once the one before has arrived."""
-        await self.finish()
-        self._under_way = packet, asyncio.create_task(self._deliver(packet))
-
-    async def finish(self) -> None:
-        """Wait until all packets are sent."""
-        if self._under_way is not None:
-            packet, sending = self._under_way
-            self.upload.report.note(packet, await sending)
-            self._under_way = None
-
-    async def give_up(self) -> None:
-        """Discard the jobs that were sent."""
-        if self._under_way is not None:
-            self._under_way[1].cancel()
-            await asyncio.wait([self._under_way[1]])
-        await drive_async(self.upload.discard(), self._queue.send)
-
-    async def _deliver(self, packet: Packet) -> list[Enqueued]:
-        answers: list[Enqueued] = []
-        for part in packet.cut_short():
-            answers += await drive_async(self.upload.deliver(part), self.send_patiently)
-        return answers
-
-    async def send_patiently(self, call: ScriptCall[T]) -> T:
-        """Send a call, and retry while Redis is away.
-
-        One slow answer of Redis must not cost an upload of a million lines.
-        """
-        give_up = time.monotonic() + PATIENCE
-        while True:
-            try:
-                return await self._queue.send(call)
-            except QueueUnavailable:
-                if time.monotonic() > give_up:
-                    raise
-            await asyncio.sleep(_PAUSE)

@@ -152,22 +152,27 @@ class AsyncRunQueue:
     async def _upload(self, parts: Iterable[Packet], batch: str | None) -> list[Enqueued]:
         """Send packets, the server at work on one while the next is checked and packed."""
         opened: dict[str, str] = {}
-        positions: list[list[int]] = []
+        answers: list[tuple[list[int], list[Enqueued]]] = []
+
+        async def send(part: tuple[list[int], ScriptCall[list[Enqueued]]]) -> None:
+            positions, call = part
+            answers.append((positions, await self.send(call)))
+
         try:
-            async with AsyncOrderedSender[list[Enqueued]](self.send) as sender:
+            async with AsyncOrderedSender(send) as sender:
                 for packet in parts:
                     if batch is None and packet.account not in opened:
                         opened[packet.account] = await self.open_batch(account=packet.account)
-                    positions.append(packet.positions)
-                    await sender.put(packet.call(batch or opened[packet.account]))
-                answers = in_order(zip(positions, await sender.replies(), strict=True))
+                    call = packet.call(batch or opened[packet.account])
+                    await sender.put((packet.positions, call))
+                await sender.finish()
         except BaseException:
             for account, half_done in opened.items():
                 await self._drive(flows.discard_batch(account, half_done))
             raise
         for finished in opened.values():
             await self.seal_batch(finished)
-        return answers
+        return in_order(answers)
 
     async def look_up(self, jobs: Iterable[Handed]) -> list[Enqueued]:
         """Say what `enqueue_many` would answer, and store nothing.

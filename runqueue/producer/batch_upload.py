@@ -32,15 +32,17 @@ class KnownIn:
     since: datetime | None
 
 
-class Conflict(NamedTuple):
-    """A line whose custom_id was used earlier for another body, and the job that has it.
+class LineConflict(NamedTuple):
+    """A line whose `custom_id` was used before for another request.
 
     Args:
-        error: of a conflict that is not about the custom_id: why.
+        line: its number, from 1.
+        custom_id, job_id: its name, and the job that has it.
+        error: of a conflict that is not about the name: why.
     """
 
     line: int
-    custom_id: str
+    custom_id: str | None
     job_id: str
     error: str | None = None
 
@@ -61,7 +63,7 @@ class UploadReport:
     new: Counter[str] = field(default_factory=Counter)
     known: dict[str | None, KnownIn] = field(default_factory=dict)
     conflicts: int = 0
-    shown_conflicts: list[Conflict] = field(default_factory=list)
+    shown_conflicts: list[LineConflict] = field(default_factory=list)
     warnings: list[FieldWarning] = field(default_factory=list)
 
     @property
@@ -88,7 +90,7 @@ class UploadReport:
                 self.conflicts += 1
                 if len(self.shown_conflicts) < MOST_TOLD:
                     why = str(answer.fault) if answer.fault else None
-                    conflict = Conflict(line, answer.custom_id or "", answer.job_id, why)
+                    conflict = LineConflict(line, answer.custom_id or "", answer.job_id, why)
                     self.shown_conflicts.append(conflict)
 
     def _note_known(self, answer: Enqueued) -> None:

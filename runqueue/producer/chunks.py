@@ -102,9 +102,7 @@ def packets(jobs: Iterable[Handed], checks: RequestChecks | None = None) -> Iter
         try:
             spec = check(job, checks)
         except InvalidJob as error:
-            raise InvalidJob(
-                [FieldError(f"[{position}].{f.field}", f.message) for f in error.errors]
-            ) from None
+            raise placed(error, f"[{position}].") from None
         packet = filling.get(spec.account)
         if packet is None:
             packet = filling[spec.account] = Packet(spec.account)
@@ -133,6 +131,11 @@ def check(job: Handed, checks: RequestChecks | None = None) -> JobSpec:
     if isinstance(job, AnyRunRequest):
         return JobSpec.of(job, checks=checks)
     return parse_line(job, checks=checks)
+
+
+def placed(error: InvalidJob, where: str) -> InvalidJob:
+    """Return an error whose fields are named by the place of the job as well."""
+    return InvalidJob([FieldError(f"{where}{f.field}", f.message) for f in error.errors])
 
 
 def in_order(parts: Iterable[tuple[list[int], list[Enqueued]]]) -> list[Enqueued]:

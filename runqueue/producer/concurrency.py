@@ -6,80 +6,94 @@ All else that the queues do is written once, for coroutines, and generated for t
 import asyncio
 import math
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from types import TracebackType
-from typing import Any, Generic, Self
+from typing import Any, Generic, Self, TypeVar
 
-from runqueue.store.scripts import ScriptCall, T
+T = TypeVar("T")
 
 #: What a listener's thread or task is called.
 _LISTENER = "runqueue-ends"
 
 
 class AsyncOrderedSender(Generic[T]):
-    """Sends calls in their order, the server at work on one while the next is made.
+    """Sends parts in their order, the server at work on one while the next is made.
 
     Args:
-        send: sends one call.
+        send: sends one part.
     """
 
-    def __init__(self, send: Callable[[ScriptCall[T]], Coroutine[Any, Any, T]]) -> None:
+    def __init__(self, send: Callable[[T], Coroutine[Any, Any, None]]) -> None:
         self._send = send
-        self._sent: list[asyncio.Task[T]] = []
+        self._sent: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await asyncio.gather(*self._sent, return_exceptions=True)
-
-    async def put(self, call: ScriptCall[T]) -> None:
-        """Send one more call; raises what an earlier one did."""
+    async def __aexit__(self, *_: object) -> None:
         if self._sent:
-            await self._sent[-1]
-        self._sent.append(asyncio.create_task(self._send(call)))
-        await asyncio.sleep(0)  # lets the call go out before the next is made
+            await asyncio.wait([self._sent])
 
-    async def replies(self) -> list[T]:
-        """Return the replies, in order."""
-        return [await reply for reply in self._sent]
+    async def put(self, part: T) -> None:
+        """Send one more part; raises what an earlier one did."""
+        await self.finish()
+        self._sent = asyncio.create_task(self._send(part))
+        await asyncio.sleep(0)  # lets the part go out before the next is made
+
+    async def finish(self) -> None:
+        """Wait until all is sent; nothing is put after that."""
+        if self._sent:
+            await self._sent
+
+    async def rest(self, seconds: float) -> None:
+        """Do nothing for a while, as a part is sent; `end` breaks it off."""
+        await asyncio.sleep(seconds)
+
+    async def end(self) -> None:
+        """Break it off, and wait until nothing is under way."""
+        if self._sent:
+            self._sent.cancel()
+            await asyncio.wait([self._sent])
 
 
 class OrderedSender(Generic[T]):
-    """Sends calls in their order by a thread; see `AsyncOrderedSender`."""
+    """Sends parts in their order by a thread; see `AsyncOrderedSender`."""
 
-    def __init__(self, send: Callable[[ScriptCall[T]], T]) -> None:
+    def __init__(self, send: Callable[[T], None]) -> None:
         self._send = send
-        self._sent: list[Future[T]] = []
+        self._sent = deque[Future[None]]()
         self._thread = ThreadPoolExecutor(1)
+        self._over = threading.Event()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._thread.shutdown()
 
-    def put(self, call: ScriptCall[T]) -> None:
-        """Send one more call; raises what an earlier one did."""
+    def put(self, part: T) -> None:
+        """Send one more part; raises what an earlier one did."""
         if len(self._sent) > 1:  # one waits for the thread, which then never waits for us
-            self._sent[-2].result()
-        self._sent.append(self._thread.submit(self._send, call))
+            self._sent.popleft().result()
+        self._sent.append(self._thread.submit(self._send, part))
 
-    def replies(self) -> list[T]:
-        """Return the replies, in order."""
-        return [reply.result() for reply in self._sent]
+    def finish(self) -> None:
+        """Wait until all is sent; nothing is put after that."""
+        while self._sent:
+            self._sent.popleft().result()
+        self._thread.shutdown()
+
+    def rest(self, seconds: float) -> None:
+        """Do nothing for a while, as a part is sent; `end` breaks it off."""
+        if self._over.wait(seconds):
+            raise CancelledError
+
+    def end(self) -> None:
+        """Break it off, and wait until nothing is under way."""
+        self._over.set()
+        self._thread.shutdown(cancel_futures=True)
 
 
 class AsyncBackground:

@@ -148,22 +148,27 @@ class RunQueue:
     def _upload(self, parts: Iterable[Packet], batch: str | None) -> list[Enqueued]:
         """Send packets, the server at work on one while the next is checked and packed."""
         opened: dict[str, str] = {}
-        positions: list[list[int]] = []
+        answers: list[tuple[list[int], list[Enqueued]]] = []
+
+        def send(part: tuple[list[int], ScriptCall[list[Enqueued]]]) -> None:
+            positions, call = part
+            answers.append((positions, self.send(call)))
+
         try:
-            with OrderedSender[list[Enqueued]](self.send) as sender:
+            with OrderedSender(send) as sender:
                 for packet in parts:
                     if batch is None and packet.account not in opened:
                         opened[packet.account] = self.open_batch(account=packet.account)
-                    positions.append(packet.positions)
-                    sender.put(packet.call(batch or opened[packet.account]))
-                answers = in_order(zip(positions, sender.replies(), strict=True))
+                    call = packet.call(batch or opened[packet.account])
+                    sender.put((packet.positions, call))
+                sender.finish()
         except BaseException:
             for account, half_done in opened.items():
                 self._drive(flows.discard_batch(account, half_done))
             raise
         for finished in opened.values():
             self.seal_batch(finished)
-        return answers
+        return in_order(answers)
 
     def look_up(self, jobs: Iterable[Handed]) -> list[Enqueued]:
         """Say what `enqueue_many` would answer, and store nothing.

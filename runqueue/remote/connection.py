@@ -26,7 +26,7 @@ from runqueue.errors import (
     InvalidRequest,
     RunQueueError,
 )
-from runqueue.remote.errors import Said, error_of, read_refusal
+from runqueue.remote.errors import error_of, read_refusal
 from runqueue.remote.listeners import users_of
 
 #: Seconds to connect, and to get (the next part of) an answer.
@@ -211,7 +211,7 @@ class GatewayLink:
             else:
                 answer.read()
                 said = read_refusal(answer, self._token)
-                wrong = self._error(said, meant, refused)
+                wrong = error_of(said, self.url, meant, refused, has_token=bool(self._token))
                 pause = _COME_BACK if said.retry_after is None else said.retry_after
                 again = said.status in _LATER and (said.status == 429 or may_repeat())
                 again = again and time.monotonic() + pause <= give_up
@@ -258,8 +258,12 @@ class GatewayLink:
         Raises:
             GatewayUnavailable: it is none that a gateway gives.
         """
+        return self.checked(lambda content: parse(orjson.loads(content)), answer.content)
+
+    def checked(self, parse: Callable[[Any], T], found: Any) -> T:
+        """Read what a gateway gave; errors as of `read`."""
         try:
-            return parse(orjson.loads(answer.content))
+            return parse(found)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError):
             pass
         raise self.strange()
@@ -267,14 +271,6 @@ class GatewayLink:
     def strange(self) -> GatewayUnavailable:
         """Return what an answer is that no gateway gives."""
         return GatewayUnavailable(self.url, "its answer is none that a gateway gives")
-
-    def _error(
-        self,
-        said: Said,
-        meant: Mapping[int, RunQueueError] | None,
-        refused: type[InvalidRequest],
-    ) -> RunQueueError:
-        return error_of(said, self.url, meant, refused, has_token=bool(self._token))
 
 
 def _answer(

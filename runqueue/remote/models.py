@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from pydantic import TypeAdapter
 
-from runqueue.errors import FieldError
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch, Retried
-from runqueue.records.delivery import NO_WEBHOOK, DeliveryState, WebhookDelivery
-from runqueue.records.job import Enqueued, EnqueueStatus, Job, JobState, read_candidates
+from runqueue.records.delivery import DeliveryState, WebhookDelivery
+from runqueue.records.job import Candidate, Enqueued, Job, JobState
 from runqueue.request.job_options import When
 from runqueue.request.job_spec import JobSpec, Priority
 from runqueue.request.private_targets import FieldWarning
 from runqueue.store.groups import Group
 
+M = TypeVar("M")
+
 _JOB, _BATCH, _GROUP = TypeAdapter(Job), TypeAdapter(Batch), TypeAdapter(Group)
+_ENQUEUED, _WARNINGS = TypeAdapter(Enqueued), TypeAdapter(list[FieldWarning])
+_RETRIED, _COUNT = TypeAdapter(Retried), TypeAdapter(int)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: What a results line has of a run, where it has it.
 _OF_THE_RESULT = (
@@ -40,6 +43,26 @@ _NOT_IN_A_LINE = {
 }
 
 
+def read_strictly(adapter: TypeAdapter[M], values: object) -> M:
+    """Read JSON values; none is converted to another type of JSON.
+
+    Args:
+        adapter: of what they are read as.
+        values: as an answer has them.
+    """
+    return adapter.validate_json(orjson.dumps(values), strict=True)
+
+
+def known_values(values: Any, record: type[NamedTuple]) -> dict[str, Any]:
+    """Return the values that a record has; a newer gateway may show more."""
+    return {name: values[name] for name in record._fields if name in values}
+
+
+def read_count(values: dict[str, Any], name: str) -> int:
+    """Return a number of an answer."""
+    return read_strictly(_COUNT, values[name])
+
+
 def read_job(values: dict[str, Any], account: str = "default") -> Job:
     """Return a job.
 
@@ -47,18 +70,19 @@ def read_job(values: dict[str, Any], account: str = "default") -> Job:
         values: as `GET /v1/jobs/{id}`, or a line of a batch's results, has it.
         account: whose it is where that does not say.
     """
-    return _JOB.validate_python(
-        {
-            "account": account,
-            "result": _result(values),
-            **_NOT_IN_A_LINE,
-            **values,
-            "id": values["job_id"],
-            "priority": Priority[values["priority"].upper()],
-            "webhook": _webhook(values["webhook"]),
-            "candidates": read_candidates(orjson.dumps(values.get("candidates") or [])),
-        }
-    )
+    webhook = values["webhook"]  # a results line has its state alone
+    is_state = isinstance(webhook, str)
+    read: dict[str, Any] = {
+        "account": account,
+        "result": _result(values),
+        **_NOT_IN_A_LINE,
+        **values,
+        "id": values["job_id"],
+        "priority": Priority[values["priority"].upper()],
+        "webhook": {"state": webhook} if is_state else known_values(webhook, WebhookDelivery),
+        "candidates": [known_values(one, Candidate) for one in values.get("candidates") or ()],
+    }
+    return read_strictly(_JOB, read)
 
 
 def _result(line: dict[str, Any]) -> dict[str, Any] | None:
@@ -67,49 +91,34 @@ def _result(line: dict[str, Any]) -> dict[str, Any] | None:
     return found or None
 
 
-def _webhook(shown: Any) -> WebhookDelivery:
-    if isinstance(shown, str):
-        return NO_WEBHOOK._replace(state=DeliveryState(shown))
-    state = DeliveryState(shown["state"])
-    return WebhookDelivery(state, shown["attempts"], shown["status"], shown["error"])
-
-
 def read_answer(values: dict[str, Any]) -> Enqueued:
     """Return the answer to one submitted job."""
-    return Enqueued(
-        values["job_id"],
-        EnqueueStatus(values["status"]),
-        values["custom_id"],
-        JobState(values["state"]),
-        values["batch"],
-        datetime.fromisoformat(values["created_at"]),
-        None if not values.get("error") else FieldError(*values["error"].split(": ", 1)),
-    )
+    field, _, message = (values.get("error") or "").partition(": ")
+    fault = {"field": field, "message": message} if field else None
+    return read_strictly(_ENQUEUED, {**known_values(values, Enqueued), "fault": fault})
 
 
 def read_warnings(values: dict[str, Any]) -> list[FieldWarning]:
     """Return what an answer warns of; an older gateway warns of nothing."""
-    return [
-        FieldWarning(one["field"], one["message"], one.get("jobs"))
-        for one in values.get("warnings", [])
-    ]
+    found = [known_values(one, FieldWarning) for one in values.get("warnings", [])]
+    return read_strictly(_WARNINGS, found)
 
 
 def read_batch(values: dict[str, Any]) -> Batch:
     """Return a batch; what this version of `Batch` does not know is left out."""
-    return _BATCH.validate_python({**values, "id": values["batch_id"]})
+    return read_strictly(_BATCH, {**values, "id": values["batch_id"]})
 
 
 def read_group(values: dict[str, Any]) -> Group:
     """Return a group."""
-    return _GROUP.validate_python({**values, "name": values["group"]})
+    return read_strictly(_GROUP, {**values, "name": values["group"]})
 
 
 def read_retried(values: dict[str, Any]) -> Retried:
     """Return what of a batch is done again; an older gateway says how many jobs alone."""
-    states = {JobState(state): int(n) for state, n in values.get("states", {}).items()}
-    others = int(values["jobs"]) - sum(states.values())
-    return Retried(states, int(values.get("canceled_left", 0)), others)
+    states = values.get("states", {})
+    others = values["jobs"] - sum(states.values())
+    return read_strictly(_RETRIED, {**values, "states": states, "untold": others})
 
 
 @dataclass(frozen=True, slots=True)

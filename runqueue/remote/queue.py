@@ -14,8 +14,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
-from types import TracebackType
 from typing import Any, Self, Unpack
 
 import orjson
@@ -33,7 +33,8 @@ from runqueue.errors import (
     RunQueueError,
 )
 from runqueue.operator.selection import Settled
-from runqueue.producer.chunks import Handed, check
+from runqueue.producer.batch_upload import LineConflict
+from runqueue.producer.chunks import Handed, check, placed
 from runqueue.producer.handles import QueuedJob
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import (
@@ -52,6 +53,7 @@ from runqueue.remote.models import (
     line_of,
     read_answer,
     read_batch,
+    read_count,
     read_group,
     read_job,
     read_retried,
@@ -59,7 +61,7 @@ from runqueue.remote.models import (
     read_warnings,
 )
 from runqueue.remote.results import result_rows
-from runqueue.remote.upload import LineConflict, Uploaded, callback_header, upload
+from runqueue.remote.upload import Uploaded, callback_header, upload
 from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec
 from runqueue.request.private_targets import FieldWarning, log_warnings
@@ -111,12 +113,7 @@ class RemoteQueue:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -194,17 +191,29 @@ class RemoteQueue:
         return found
 
     def _get(self, job_id: str, *, result: bool = True, wait: float = 0.0) -> Job:
+        params = {"result": "true" if result else "false", "wait": wait or None}
+        return self._of_job("GET", job_id, "", read_job, params=params, timeout=_WAIT + wait)
+
+    def _of_job(
+        self,
+        method: str,
+        job_id: str,
+        what: str,
+        parse: Callable[[Any], T],
+        *,
+        meant: Mapping[int, RunQueueError] | None = None,
+        **options: Any,
+    ) -> T:
+        """Read a job, or do something to it; options as for `GatewayLink.ask`."""
         if not ids.is_id(job_id):
             raise JobNotFound(job_id)
-        params = {"result": "true" if result else "false", "wait": wait or None}
-        return self._link.ask(
-            "GET",
-            f"/v1/jobs/{job_id}",
-            read_job,
-            params=params,
-            timeout=_WAIT + wait,
-            meant={404: JobNotFound(job_id)},
-        )
+        meant = {404: JobNotFound(job_id), **(meant or {})}
+        return self._link.ask(method, f"/v1/jobs/{job_id}{what}", parse, meant=meant, **options)
+
+    def _to_batch(self, batch: str, what: str, parse: Callable[[Any], T], **options: Any) -> T:
+        """Do something to a batch; options as for `GatewayLink.ask`."""
+        path = f"{_path(batch)}/{what}"
+        return self._link.ask("POST", path, parse, meant=_of(batch), **options)
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """Wait until a job has ended and return it.
@@ -232,14 +241,7 @@ class RemoteQueue:
         Raises:
             JobNotFound: no such job is on record.
         """
-        if not ids.is_id(job_id):
-            raise JobNotFound(job_id)
-        return self._link.ask(
-            "POST",
-            f"/v1/jobs/{job_id}/cancel",
-            lambda values: JobState(values["state"]),
-            meant={404: JobNotFound(job_id)},
-        )
+        return self._of_job("POST", job_id, "/cancel", lambda values: JobState(values["state"]))
 
     def stats(self) -> dict[str, AccountStats]:
         """Read the statistics of every account that the token is for."""
@@ -329,13 +331,8 @@ class RemoteQueue:
         Raises:
             BatchNotFound: no such batch is on record.
         """
-        return self._link.ask(
-            "POST",
-            _path(batch, "cancel"),
-            lambda values: int(values["jobs"]),
-            timeout=_LONG,
-            meant=_of(batch),
-        )
+        read = partial(read_count, name="jobs")
+        return self._to_batch(batch, "cancel", read, timeout=_LONG)
 
     def pause_batch(self, batch: str) -> Batch:
         """Submit nothing more of a batch until it is resumed; runs under way go on.
@@ -344,7 +341,7 @@ class RemoteQueue:
             BatchNotFound: no such batch is on record.
             BatchCanceled: it was canceled.
         """
-        return self._link.ask("POST", _path(batch, "pause"), read_batch, meant=_of(batch))
+        return self._to_batch(batch, "pause", read_batch)
 
     def resume_batch(self, batch: str) -> Batch:
         """Go on with a batch that was paused or that its rules hold; as `RunQueue.resume_batch`.
@@ -355,9 +352,7 @@ class RemoteQueue:
             BatchNotFound: no such batch is on record.
             BatchCanceled: it was canceled.
         """
-        return self._link.ask(
-            "POST", _path(batch, "resume"), read_batch, may_repeat=False, meant=_of(batch)
-        )
+        return self._to_batch(batch, "resume", read_batch, may_repeat=False)
 
     def retry_callbacks(self, batch: str, url: str | None = None) -> int:
         """Have the callbacks of a batch sent again that were given up; as `RunQueue` has it.
@@ -369,13 +364,12 @@ class RemoteQueue:
             InvalidBatch: the url is none; nothing was done.
         """
         given = BatchRules(callback_url=url).callback_url
-        return self._link.ask(
-            "POST",
-            _path(batch, "retry-callbacks"),
-            _warned(lambda values: int(values["callbacks"])),
+        return self._to_batch(
+            batch,
+            "retry-callbacks",
+            _warned(partial(read_count, name="callbacks")),
             headers=callback_header(given) if given else None,
             may_repeat=False,
-            meant=_of(batch),
             refused=InvalidBatch,
         )
 
@@ -392,14 +386,9 @@ class RemoteQueue:
             InvalidRequest: an empty reason.
         """
         check_words(reason)
-        return self._link.ask(
-            "POST",
-            _path(batch, "retry-failed"),
-            read_retried,
-            params={"reason": reason, "canceled": "true" if canceled else None},
-            may_repeat=False,
-            timeout=_LONG,
-            meant=_of(batch),
+        params = {"reason": reason, "canceled": "true" if canceled else None}
+        return self._to_batch(
+            batch, "retry-failed", read_retried, params=params, may_repeat=False, timeout=_LONG
         )
 
     def iter_results(
@@ -418,15 +407,9 @@ class RemoteQueue:
         Raises:
             BatchNotFound: no such batch is on record.
         """
-        account = self.get_batch(batch).account
+        read = partial(read_job, account=self.get_batch(batch).account)
         for row in self.iter_rows(batch, errors=errors, after=after):
-            try:
-                job = read_job(row, account)
-            except (ValueError, TypeError, KeyError, AttributeError):
-                job = None
-            if job is None:
-                raise self._link.strange()
-            yield job
+            yield self._link.checked(read, row)
 
     def iter_rows(
         self, batch: str, *, errors: bool = False, after: str | None = None
@@ -475,27 +458,16 @@ class RemoteQueue:
         return {job_id: self._replay(job_id) for job_id in job_ids}
 
     def _replay(self, job_id: str) -> Settled:
-        if not ids.is_id(job_id):
-            return Settled.NO_SUCH_JOB
-        refused = _NotReplayedError()
+        refused = {409: _NotReplayedError()}
         try:
-            self._link.ask(
-                "POST",
-                f"/v1/jobs/{job_id}/replay",
-                dict,
-                may_repeat=False,
-                meant={404: JobNotFound(job_id), 409: refused},
-            )
+            self._of_job("POST", job_id, "/replay", dict, may_repeat=False, meant=refused)
         except JobNotFound:
             return Settled.NO_SUCH_JOB
         except _NotReplayedError:
-            canceled = self._batch_is_canceled(job_id)
+            batch = self._get(job_id, result=False).batch
+            canceled = batch is not None and self.get_batch(batch).held == "canceled"
             return Settled.BATCH_CANCELED if canceled else Settled.NOT_ENDED_BADLY
         return Settled.DONE
-
-    def _batch_is_canceled(self, job_id: str) -> bool:
-        job = self._link.ask("GET", f"/v1/jobs/{job_id}", read_job, params={"result": "false"})
-        return job.batch is not None and self.get_batch(job.batch).held == "canceled"
 
     def set_group(
         self,
@@ -557,24 +529,22 @@ def _checked(jobs: Iterable[Handed]) -> Iterator[JobSpec]:
         try:
             yield check(job)
         except InvalidJob as error:
-            raise InvalidJob(
-                [FieldError(f"[{position}].{f.field}", f.message) for f in error.errors]
-            ) from None
+            raise placed(error, f"[{position}].") from None
 
 
 class _NotReplayedError(RunQueueError):
     """The job is in no state for a replay."""
 
 
-def _path(batch: str, what: str = "") -> str:
-    """Return where a batch is read, or something is done to it.
+def _path(batch: str) -> str:
+    """Return where a batch is read.
 
     Raises:
         BatchNotFound: it is no id.
     """
     if not ids.is_id(batch):
         raise BatchNotFound(batch)
-    return f"/v1/batches/{batch}{'/' if what else ''}{what}"
+    return f"/v1/batches/{batch}"
 
 
 def _of(batch: str) -> Mapping[int, RunQueueError]:

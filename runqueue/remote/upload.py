@@ -11,17 +11,18 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import orjson
 from pydantic import TypeAdapter
 
 from runqueue.errors import FieldError, InvalidBatch, InvalidJob
-from runqueue.producer.chunks import Handed, check
+from runqueue.producer.batch_upload import LineConflict
+from runqueue.producer.chunks import Handed, check, placed
 from runqueue.records.batch import NO_RULES, BatchRules
 from runqueue.remote.connection import GatewayLink
-from runqueue.remote.models import line_of, read_warnings
+from runqueue.remote.models import known_values, line_of, read_strictly, read_warnings
 from runqueue.request.private_targets import FieldWarning
 from runqueue.request.requests import RunRequest
 
@@ -39,22 +40,6 @@ _UNSURE = (
     "the answer was lost when all was sent, and not every line has a custom_id: the batch may be"
     " accepted; check (list_batches, `runqueue batch list`) before it is sent again"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class LineConflict:
-    """A line whose `custom_id` was used before for another request.
-
-    Args:
-        line: its number, from 1.
-        custom_id, job_id: its name, and the job that has it.
-        error: of a conflict that is not about the name: why.
-    """
-
-    line: int
-    custom_id: str | None
-    job_id: str
-    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +165,7 @@ def as_line(job: Handed, number: int) -> bytes:
     try:
         spec = check(job)
     except InvalidJob as error:
-        faults = [FieldError(f"line {number}: {f.field}", f.message) for f in error.errors]
-        raise InvalidJob(faults) from None
+        raise placed(error, f"line {number}: ") from None
     if isinstance(job, RunRequest):  # it names no account: that of the upload is meant
         return orjson.dumps({"kind": spec.kind, "body": orjson.Fragment(spec.canonical)})
     return line_of(spec)
@@ -244,5 +228,6 @@ def _parameters(described: Any) -> set[str]:
 def _read(values: Any, *, is_new: bool) -> Uploaded:
     counts = values["counts"]
     given = {**values, **counts, "is_new": is_new, "conflict": counts["conflicts"]}
-    given |= {"conflicts": values["conflicts"], "warnings": read_warnings(values)}
-    return _UPLOADED.validate_python(given)
+    conflicts = [known_values(one, LineConflict) for one in values["conflicts"]]
+    given |= {"conflicts": conflicts, "warnings": []}
+    return replace(read_strictly(_UPLOADED, given), warnings=read_warnings(values))

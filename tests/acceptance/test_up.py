@@ -16,6 +16,7 @@ from typing import IO
 import pytest
 import redis
 
+from faults.proxy import Network
 from launcher.cli import locked_folder
 from runqueue import JobState, RunQueue
 from runqueue.connection.urls import shown_url
@@ -269,8 +270,34 @@ def test_one_that_was_killed_does_not_count_as_running(
         assert is_ours
 
 
-def test_a_wrong_setting_is_named_and_nothing_is_started(tmp_path: Path) -> None:
-    with running_up(tmp_path, RUNQUEUE_PLACES="0") as up:
-        up.wait_for("RUNQUEUE_PLACES: expected")
+def test_a_redis_that_is_away_is_reported_and_waited_for_before_anything_starts(
+    tmp_path: Path, redis_url: str
+) -> None:
+    with Network() as network:
+        proxy = network.proxy("127.0.0.1", int(redis_url.rpartition(":")[2].partition("/")[0]))
+        proxy.refuse()
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        with running_up(tmp_path, "--workers", "1", RUNQUEUE_REDIS_URL=url) as up:
+            said = up.wait_for("waiting until it answers")
+            assert said.startswith(f"runqueue: Redis at {url}: ")
+            assert up.workers() == []
+
+            proxy.heal()
+            up.wait_for("worker_ready")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"SKYVERN_API_KEY": ""}, "SKYVERN_API_KEY: expected the API key"),
+        ({"RUNQUEUE_PLACES": "0"}, "RUNQUEUE_PLACES: expected"),
+    ],
+    ids=["no key", "a wrong number"],
+)
+def test_a_wrong_setting_is_named_and_nothing_is_started(
+    tmp_path: Path, given: dict[str, str], words: str
+) -> None:
+    with running_up(tmp_path, **given) as up:
+        up.wait_for(words)
         assert up.process.wait(timeout=20) == 2
     assert not (tmp_path / ".runqueue").exists()

@@ -78,7 +78,7 @@ def serve(
 
     yield start
     for child in started:
-        child.tell_to_end()
+        child.terminate()
         child.wait_for_end()
 
 

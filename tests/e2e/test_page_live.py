@@ -100,7 +100,7 @@ def test_a_page_that_is_not_fed_any_more_says_so_and_comes_back(
     assert page.url == f"{url}/"
     expect(page.locator("#live")).to_contain_text("Live, ")
 
-    child.tell_to_end()
+    child.terminate()
     child.wait_for_end()
 
     expect(page.locator("#live")).to_contain_text("Not live, as of")

@@ -138,7 +138,7 @@ def test_a_wrong_setting_stops_the_start_with_its_name(
     with process(tmp_path, **{**good, **given}) as started:
         said = started.communicate(timeout=20)[1]
 
-    assert started.returncode == 1
+    assert started.returncode == 2
     assert words in said
     assert "Traceback" not in said
     assert "sesame" not in said

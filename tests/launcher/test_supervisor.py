@@ -1,6 +1,7 @@
 """Child processes: how they start, what their end means, and that none outlives its parent."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.supervisor import Child, Stack, StackError, free_ports
+from launcher.supervisor import Child, Stack, StackError, is_free
 from launcher.supervisor import _stages as stages
 
 _STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True)"
@@ -88,8 +89,25 @@ time.sleep(60)
         time.sleep(0.01)
 
 
-def test_free_ports_skip_those_in_use() -> None:
-    first = free_ports(20_000, 1)[0]
+def test_ports_skip_those_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, Stack() as stack:
+        taken = server.getsockname()[1]
 
-    assert free_ports(0, 3) == [0, 0, 0]
-    assert len(set(free_ports(first, 3))) == 3
+        assert taken not in stack.hold_ports(taken, 2)
+        assert stack.hold_ports(0, 3) == [0, 0, 0]
+
+
+def test_two_stacks_never_get_the_same_port_until_one_has_ended() -> None:
+    with Stack() as one:
+        held = one.hold_ports(20_000, 3)
+        with Stack() as other:
+            assert len({*held, *other.hold_ports(held[0], 3)}) == 6
+    with Stack() as later:
+        assert later.hold_ports(held[0], 1) == held[:1]
+
+
+def test_a_child_can_listen_at_a_port_that_its_stack_holds() -> None:
+    with Stack() as stack:
+        (port,) = stack.hold_ports(20_000, 1)
+        with socket.create_server(("127.0.0.1", port)):
+            assert not is_free(port)

@@ -86,7 +86,7 @@ def test_a_wrong_setting_stops_the_start_with_its_name_and_what_was_expected(
 
     done = start(tmp_path, **{**good, **given})
 
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert KEY not in done.stdout + done.stderr

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from runqueue.cli.backends.direct import AnyQueue
 from runqueue.cli.shared.actor import user
-from runqueue.cli.shared.exit_codes import tell
+from runqueue.cli.shared.exit_codes import print_err
 from runqueue.cli.shared.formatting import counted
 from runqueue.errors import RunQueueError
 from runqueue.ids import DEFAULT
@@ -38,7 +38,7 @@ def note(queue: AnyQueue, what: str, target: str = "", detail: str = "", *, acco
     try:
         queue.note(who, what, target, detail, account=account)
     except (RunQueueError, RedisError) as error:
-        tell(f"runqueue: it is done, but could not be noted: {error}")
+        print_err(f"runqueue: it is done, but could not be noted: {error}")
     entry = {"what": what, "who": who, "account": account, "target": target, "detail": detail}
     syslog.openlog("runqueue", facility=syslog.LOG_AUTH)
     syslog.syslog(syslog.LOG_NOTICE, json.dumps(entry))

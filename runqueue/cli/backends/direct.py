@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import orjson
 import typer
 
-from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
+from runqueue.cli.shared.exit_codes import Exit, ended, exit_on_error, print_err
 from runqueue.cli.shared.result_lines import ResultLine
 from runqueue.errors import InvalidRequest
 from runqueue.ids import DEFAULT
@@ -94,9 +94,6 @@ class DirectQueue(RunQueue):
         jobs = flows.drive(reader.jobs(ids), self.send)
         return [ResultLine(job.id, orjson.dumps(job.as_row()) + b"\n") for job in jobs]
 
-    def __enter__(self) -> Self:
-        return self
-
 
 @contextmanager
 def opened(url: str | None) -> Iterator[Queue]:
@@ -105,7 +102,7 @@ def opened(url: str | None) -> Iterator[Queue]:
     Args:
         url: the gateway's; None = use Redis.
     """
-    with errors_told():
+    with exit_on_error():
         if url:
             with gateway_at(url) as remote:
                 yield remote
@@ -120,25 +117,23 @@ def gateway_at(url: str) -> GatewayQueue:
         # httpx loads slowly, and few commands need it.
         from runqueue.cli.backends.gateway import GatewayQueue  # noqa: PLC0415
     except ImportError:
-        tell("runqueue: --url needs: pip install 'runqueue[http]'")
-        raise typer.Exit(Exit.USAGE) from None
+        raise ended("--url needs: pip install 'runqueue[http]'", Exit.USAGE) from None
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             queue = GatewayQueue(url)
     except InvalidRequest as error:
-        tell(f"runqueue: --{error}")
-        raise typer.Exit(Exit.USAGE) from None
+        raise ended(f"--{error}", Exit.USAGE) from None
     for warning in said:
-        tell(f"runqueue: {warning.message}")
+        print_err(f"runqueue: {warning.message}")
     return queue
 
 
-def redis_is_needed() -> None:
-    """End a command that needs Redis if only a gateway is configured."""
+@contextmanager
+def opened_redis() -> Iterator[RunQueue]:
+    """Open the queue for a command that needs Redis; as `opened`."""
     if os.environ.get("RUNQUEUE_URL") and not os.environ.get("RUNQUEUE_REDIS_URL"):
-        tell(
-            "runqueue: this command needs Redis: set RUNQUEUE_REDIS_URL"
-            " (RUNQUEUE_URL names a gateway)"
-        )
-        raise typer.Exit(Exit.USAGE)
+        words = "this command needs Redis: set RUNQUEUE_REDIS_URL (RUNQUEUE_URL names a gateway)"
+        raise ended(words, Exit.USAGE)
+    with exit_on_error(), RunQueue() as queue:
+        yield queue

@@ -6,7 +6,7 @@ import typer
 
 from runqueue import ids
 from runqueue.cli.backends.direct import AnyQueue
-from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.cli.shared.exit_codes import Exit, print_err
 from runqueue.errors import BatchNotFound
 from runqueue.records.batch import Batch
 from runqueue.records.job import Job
@@ -38,7 +38,7 @@ def named(
             found.setdefault(name, job)
     if missing := [name for name in names if name not in found]:
         for name in missing:
-            tell(f"runqueue: no job, batch or custom_id {name!r} on record")
+            print_err(f"runqueue: no job, batch or custom_id {name!r} on record")
         raise typer.Exit(Exit.INVALID)
     return list({found[name].id: found[name] for name in names}.values())
 
@@ -52,7 +52,7 @@ def named_jobs(queue: AnyQueue, names: Sequence[str], namespace: str) -> list[st
     found = named(queue, names, namespace)
     if batches := [one.id for one in found if isinstance(one, Batch)]:
         for batch in batches:
-            tell(f"runqueue: {batch} is a batch: its jobs are chosen by --batch")
+            print_err(f"runqueue: {batch} is a batch: its jobs are chosen by --batch")
         raise typer.Exit(Exit.INVALID)
     return [one.id for one in found]
 

@@ -9,12 +9,10 @@ from typing import Annotated, NamedTuple
 import typer
 
 from runqueue.cli.backends.audit_log import note_jobs
-from runqueue.cli.backends.direct import redis_is_needed
+from runqueue.cli.backends.direct import opened_redis
 from runqueue.cli.backends.id_lookup import named_jobs
-from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
-from runqueue.cli.shared.tables import AsJson, Limit
+from runqueue.cli.shared.exit_codes import Exit, ended, print_err
 from runqueue.operator.operations import Filter, Operations, Settled
-from runqueue.producer.queue import RunQueue
 from runqueue.records.job import JobState
 
 
@@ -74,21 +72,9 @@ class JobOptions:
         if not found:
             typer.echo("none")
             if hint:
-                tell(f"runqueue: {hint}")
+                print_err(f"runqueue: {hint}")
             raise typer.Exit(Exit.OK)
         return found
-
-
-@dataclass(frozen=True, slots=True)
-class ListOptions:
-    """The options of a list of jobs."""
-
-    group: Group = None
-    batch: Batch = None
-    reason: Reason = None
-    account: Account = None
-    limit: Limit = 50
-    as_json: AsJson = False
 
 
 class OperatorAction(NamedTuple):
@@ -113,8 +99,7 @@ _OF_THE_STATE = {Settled.NOT_UNCONFIRMED, Settled.NOT_DEAD, Settled.NOT_ENDED_BA
 @contextmanager
 def operating() -> Iterator[Operations]:
     """Open the queue for an operator; an error ends the command with a line on stderr."""
-    redis_is_needed()
-    with errors_told(), RunQueue() as queue:
+    with opened_redis() as queue:
         yield Operations(queue)
 
 
@@ -136,12 +121,8 @@ def by_filter(
     """
     filtered = filtered or wanted != Filter()
     if bool(named) == filtered:
-        tell(
-            f"runqueue: jobs are chosen by name or by {filters}, not by both"
-            if filtered
-            else f"runqueue: name jobs, or choose some by {filters}"
-        )
-        raise typer.Exit(Exit.USAGE)
+        both = f"jobs are chosen by name or by {filters}, not by both"
+        raise ended(both if filtered else f"name jobs, or choose some by {filters}", Exit.USAGE)
     if filtered and namespace:
         raise typer.BadParameter("expected with custom_ids only", param_hint="--namespace")
     return filtered
@@ -155,14 +136,14 @@ def confirm(what: str, *, yes: bool) -> None:
         answer = sys.stdin.readline()
         typer.echo(f"{what}? [y/N]: ", err=True)
         if not answer:
-            tell("runqueue: stdin is closed, so nobody can confirm; give --yes")
+            print_err("runqueue: stdin is closed, so nobody can confirm; give --yes")
         if answer.strip().lower() not in {"y", "yes"}:
             raise typer.Exit(Exit.USAGE)
     elif not typer.confirm(f"{what}?", err=True):
         raise typer.Exit(Exit.USAGE)
 
 
-def tell_settled(
+def print_settled(
     operations: Operations, settled: dict[str, Settled], done: str, action: OperatorAction
 ) -> None:
     """Record and print the outcomes; the exit code reports decisions that failed."""
@@ -172,7 +153,7 @@ def tell_settled(
     bad = [job_id for job_id, outcome in settled.items() if outcome is not Settled.DONE]
     for job_id, (state, _) in zip(bad, operations.queue.states(bad), strict=True):
         but = f", but {state}" if state and settled[job_id] in _OF_THE_STATE else ""
-        tell(f"runqueue: {job_id}: {settled[job_id]}{but}")
+        print_err(f"runqueue: {job_id}: {settled[job_id]}{but}")
     typer.echo(f"{len(settled) - len(bad):,} of {len(settled):,}: {done}")
     if bad:
         raise typer.Exit(Exit.INVALID)

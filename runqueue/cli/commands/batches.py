@@ -3,26 +3,24 @@
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-import orjson
 import typer
 
 from runqueue.cli.backends.audit_log import note, note_jobs
 from runqueue.cli.backends.direct import Queue, Url, opened
 from runqueue.cli.backends.job_selection import Reason
-from runqueue.cli.commands.cancel import canceled_words, tell_canceled
+from runqueue.cli.commands.cancel import canceled_words, print_canceled
 from runqueue.cli.follow.batch_holds import batch_values, held_words
 from runqueue.cli.follow.watch_batch import watch_batch
-from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.cli.shared.exit_codes import Exit, ended, print_err
 from runqueue.cli.shared.formatting import counted, printable
-from runqueue.cli.shared.output import print_values
+from runqueue.cli.shared.options import HomeAccount, OneObject, command_group
+from runqueue.cli.shared.output import print_outcome, print_values
 from runqueue.cli.shared.tables import AsJson, Limit, print_rows, up_to
 from runqueue.errors import InvalidBatch
 from runqueue.records.batch import Batch, BatchStatus
 from runqueue.records.job import JobState
 
-batch = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Batches: jobs that were submitted together."
-)
+batch = command_group("Batches: jobs that were submitted together.")
 
 CallbackUrl = Annotated[
     str,
@@ -34,10 +32,6 @@ CallbackUrl = Annotated[
 ]
 Canceled = Annotated[bool, typer.Option("--canceled", help="Also its canceled jobs.")]
 OneBatch = Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch.")]
-Account = Annotated[
-    str | None, typer.Option(help="The account; default: the token's, or `default`.")
-]
-OneObject = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 #: Batches read in one call.
 _PAGE = 100
@@ -49,7 +43,7 @@ _HELD = frozenset({"paused", "canary"})
 @batch.command("list")
 def list_batches(
     *,
-    account: Account = None,
+    account: HomeAccount = None,
     limit: Limit = 50,
     url: Url = None,
     as_json: AsJson = False,
@@ -106,7 +100,7 @@ def pause(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None
         found = queue.pause_batch(one)
         note(queue, "pause_batch", one, found.name, account=found.account)
         waiting = sum(found.states.get(s, 0) for s in (JobState.READY, JobState.SCHEDULED))
-        _tell(found, f"{found.held}; {counted(waiting, 'job')} held", as_json=as_json)
+        _print(found, f"{found.held}; {counted(waiting, 'job')} held", as_json=as_json)
 
 
 @batch.command()
@@ -118,11 +112,10 @@ def resume(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> Non
     with opened(url) as queue:
         found = queue.resume_batch(one)
         if found.status is BatchStatus.VALIDATING:
-            tell(f"runqueue: batch {one}: {held_words(found)}")
-            raise typer.Exit(Exit.INVALID)
+            raise ended(f"batch {one}: {held_words(found)}", Exit.INVALID)
         note(queue, "resume_batch", one, found.name, account=found.account)
         held = f"; held for its {found.held}" if found.held else ""
-        _tell(found, f"{found.status}{held}", as_json=as_json)
+        _print(found, f"{found.status}{held}", as_json=as_json)
 
 
 @batch.command()
@@ -131,7 +124,7 @@ def cancel(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> Non
     with opened(url) as queue:
         done = queue.cancel_all_of(one)
         note_jobs(queue, "cancel_batch", [one], canceled_words(done))
-        tell_canceled(done, {"batch": one, "cancel_requested": True}, as_json=as_json)
+        print_canceled(done, {"batch": one, "cancel_requested": True}, as_json=as_json)
 
 
 @batch.command("retry-failed")
@@ -150,18 +143,17 @@ def retry_failed(
         came_to = f"{counted(done.jobs, 'job')} ready again{done.words}"
         if done.jobs:
             note(queue, "retry_failed", one, came_to, account=found.account)
+        more = {"retried": done.jobs, "retried_states": done.as_dict()["states"]}
+        print_outcome(came_to, {**found.as_dict(), **more}, as_json=as_json)
         if as_json:
-            said = {"retried": done.jobs, "retried_states": done.as_dict()["states"]}
-            typer.echo(orjson.dumps({**found.as_dict(), **said}))
             return
-        typer.echo(came_to)
         if left := done.canceled_left:
             words = "is left as it is; --canceled includes it"
             if left > 1:
                 words = "are left as they are; --canceled includes them"
-            tell(f"runqueue: {counted(left, 'canceled job')} {words}")
+            print_err(f"runqueue: {counted(left, 'canceled job')} {words}")
         if done.jobs and found.held in {"aborted", "paused"}:
-            tell(f"The batch is {found.held}: `runqueue batch resume {one}` lets them go.")
+            print_err(f"The batch is {found.held}: `runqueue batch resume {one}` lets them go.")
 
 
 @batch.command("retry-callbacks")
@@ -176,13 +168,10 @@ def retry_callbacks(
             words = error.errors[0].message
             raise typer.BadParameter(words, param_hint="--callback-url") from None
         found = queue.get_batch(one)
+        came_to = f"{counted(done, 'callback')} due again" if done else "none was given up"
         if done:
-            came_to = f"{counted(done, 'callback')} due again"
             note(queue, "retry_callbacks", one, came_to, account=found.account)
-        if as_json:
-            typer.echo(orjson.dumps({**found.as_dict(), "retried": done}))
-            return
-        typer.echo(f"{counted(done, 'callback')} due again" if done else "none was given up")
+        print_outcome(came_to, {**found.as_dict(), "retried": done}, as_json=as_json)
 
 
 @batch.command()
@@ -193,7 +182,7 @@ def watch(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None
     """
     with opened(url) as queue:
         found = watch_batch(queue, one)
-        _tell(found, _ending(found), as_json=as_json)
+        _print(found, _ending(found), as_json=as_json)
         is_all = found.states.get(JobState.COMPLETED, 0) == found.total
     raise typer.Exit(Exit.OK if is_all else Exit.NOT_ALL_COMPLETED)
 
@@ -206,8 +195,5 @@ def _ending(found: Batch) -> str:
     return f"{found.status}{why}: {counts or 'no job'} of {counted(found.total, 'job')}"
 
 
-def _tell(found: Batch, words: str, *, as_json: bool) -> None:
-    if as_json:
-        print_values(found.as_dict(), as_json=True)
-    else:
-        typer.echo(f"batch {found.id}: {words}")
+def _print(found: Batch, words: str, *, as_json: bool) -> None:
+    print_outcome(f"batch {found.id}: {words}", found.as_dict(), as_json=as_json)

@@ -3,16 +3,15 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import orjson
 import typer
 
 from runqueue.cli.backends.audit_log import note_jobs
 from runqueue.cli.backends.direct import Queue, Url, opened
 from runqueue.cli.backends.id_lookup import named
 from runqueue.cli.backends.job_selection import JobOptions, by_filter, confirm
-from runqueue.cli.commands.status import AsJson
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.options import with_options
+from runqueue.cli.shared.options import OneObject, with_options
+from runqueue.cli.shared.output import print_outcome
 from runqueue.records.job import Job
 from runqueue.store.operator_calls import CancelCounts
 
@@ -30,7 +29,7 @@ class CancelOptions(JobOptions):
 
 
 @with_options
-def cancel(options: CancelOptions, *, url: Url = None, as_json: AsJson = False) -> None:
+def cancel(options: CancelOptions, *, url: Url = None, as_json: OneObject = False) -> None:
     """Cancel the named jobs and batches, or the jobs that filters choose.
 
     A run that has begun is canceled at Skyvern; its job keeps its state until the run has ended.
@@ -49,7 +48,7 @@ def cancel(options: CancelOptions, *, url: Url = None, as_json: AsJson = False) 
             if done.at_once or done.asked:
                 by = wanted.words or "all open"
                 note_jobs(queue, "cancel", ids, canceled_words(done), by=by)
-        tell_canceled(done, values, as_json=as_json)
+        print_canceled(done, values, as_json=as_json)
 
 
 def _cancel_named(
@@ -95,12 +94,8 @@ def canceled_words(done: CancelCounts) -> str:
     )
 
 
-def tell_canceled(done: CancelCounts, values: dict[str, Any], *, as_json: bool) -> None:
-    """Report the counts of a cancel; as JSON, with other values before them."""
-    if as_json:
-        counts = {"canceled": done.at_once, "will_be_canceled": done.asked, "over": done.over}
-        typer.echo(orjson.dumps({**values, **counts}))
-    elif done == CancelCounts():
-        typer.echo("none")
-    else:
-        typer.echo(canceled_words(done))
+def print_canceled(done: CancelCounts, values: dict[str, Any], *, as_json: bool) -> None:
+    """Print the counts of a cancel; as JSON, with other values before them."""
+    counts = {"canceled": done.at_once, "will_be_canceled": done.asked, "over": done.over}
+    words = "none" if done == CancelCounts() else canceled_words(done)
+    print_outcome(words, {**values, **counts}, as_json=as_json)

@@ -6,18 +6,14 @@ import typer
 
 from runqueue.cli.backends.audit_log import note
 from runqueue.cli.backends.direct import Url, opened
-from runqueue.cli.shared.exit_codes import Exit, tell
-from runqueue.cli.shared.output import print_values
+from runqueue.cli.shared.exit_codes import Exit, ended
+from runqueue.cli.shared.options import HomeAccount, OneObject, command_group
+from runqueue.cli.shared.output import print_outcome
 from runqueue.cli.shared.tables import AsJson, print_rows
 from runqueue.store.groups import KEEP, Group, Keep, change_words
 
-group = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Groups: shares of an account."
-)
+group = command_group("Groups: shares of an account.")
 
-Account = Annotated[
-    str | None, typer.Option(help="The account; default: the token's, or `default`.")
-]
 _COLUMNS = ("group", "max_concurrent", "paused", "live", "waiting")
 
 
@@ -44,32 +40,26 @@ def set_group(
     ] = None,
     pause: Annotated[bool, typer.Option("--pause", help="Submit nothing more of it.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Resume it.")] = False,
-    account: Account = None,
+    account: HomeAccount = None,
     url: Url = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of text.")
-    ] = False,
+    as_json: OneObject = False,
 ) -> None:
     """Cap, pause or resume a group; settings that are not given stay as they are."""
     cap = _cap(max_concurrent)
     if pause and resume:
         raise typer.BadParameter("expected one of --pause and --resume, not both")
     if cap is KEEP and not (pause or resume):
-        tell("runqueue: nothing to set: give --max-concurrent, --pause or --resume")
-        raise typer.Exit(Exit.USAGE)
+        raise ended("nothing to set: give --max-concurrent, --pause or --resume", Exit.USAGE)
     paused = pause if pause or resume else None
     with opened(url) as queue:
         account = account or queue.home()
         found = queue.set_group(name, max_concurrent=cap, paused=paused, account=account)
         note(queue, "set_group", name, change_words(cap, paused), account=account)
-        if as_json:
-            print_values(found.as_dict(), as_json=True)
-        else:
-            typer.echo(_words(found))
+        print_outcome(_words(found), found.as_dict(), as_json=as_json)
 
 
 @group.command("list")
-def list_groups(*, account: Account = None, url: Url = None, as_json: AsJson = False) -> None:
+def list_groups(*, account: HomeAccount = None, url: Url = None, as_json: AsJson = False) -> None:
     """Show the groups that have settings or ready jobs."""
     with opened(url) as queue:
         rows = [found.as_dict() for found in queue.groups(account or queue.home())]

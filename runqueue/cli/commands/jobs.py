@@ -7,11 +7,12 @@ import typer
 from runqueue.cli.backends.direct import Url, opened
 from runqueue.cli.backends.job_pages import every_job
 from runqueue.cli.backends.job_selection import Account, Batch, Group, Namespace, Reason
-from runqueue.cli.shared.tables import AsJson, Limit, each_once, job_row, print_rows, up_to
+from runqueue.cli.shared.options import command_group
+from runqueue.cli.shared.tables import RUN, AsJson, Limit, each_once, job_row, print_rows, up_to
 from runqueue.producer.listing import Filter
 from runqueue.records.job import JobState
 
-jobs = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Jobs of any state.")
+jobs = command_group("Jobs of any state.")
 
 #: Jobs that are read in one call.
 PAGE = 500
@@ -45,13 +46,5 @@ def list_jobs(
     wanted = Filter(group, batch, reason, state, custom_id, namespace)
     with opened(url) as queue:
         found = every_job(queue, wanted, account or queue.home(), limit=PAGE)
-        rows = [
-            {
-                **job_row(job),
-                "state": job.state.value,
-                "run_id": job.run_id,
-                "run_status": job.run_status,
-            }
-            for job in up_to(limit, each_once(found))
-        ]
+        rows = [job_row(job, *RUN) for job in up_to(limit, each_once(found))]
         print_rows(rows, _COLUMNS, as_json=as_json)

@@ -5,21 +5,19 @@ from typing import Annotated
 import typer
 
 from runqueue.cli.backends.audit_log import note
-from runqueue.cli.backends.direct import redis_is_needed
-from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
+from runqueue.cli.backends.direct import opened_redis
+from runqueue.cli.shared.exit_codes import Exit, ended
+from runqueue.cli.shared.options import AccountArgument
 from runqueue.cli.shared.tables import AsJson, print_rows
-from runqueue.producer.queue import RunQueue
 from runqueue.records.limits import RANGES, AccountLimits
 from runqueue.store.limits import change_words, exact
 
 _ALL = "all"
 _COLUMNS = ("limit", "in force", "environment", "live", "of")
 
-Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account.")]
-
 
 def limits(
-    account: Account = "default",
+    account: AccountArgument = "default",
     *,
     values: Annotated[
         list[str] | None,
@@ -35,9 +33,8 @@ def limits(
 
     A live value overrides the workers' environments, also later ones, until it is reset.
     """
-    redis_is_needed()
     changes = _changes(values or [], reset or [])
-    with errors_told(), RunQueue() as queue:
+    with opened_redis() as queue:
         found = queue.set_limits(changes, account)
         if changes:
             note(queue, "set_limits", detail=change_words(changes), account=account)
@@ -57,8 +54,8 @@ def _changes(values: list[str], reset: list[str]) -> dict[str, float | None]:
         try:
             changes[name] = float(value)
         except ValueError:
-            tell(f"runqueue: --set: expected NAME=VALUE, such as concurrent_runs=20, got {given!r}")
-            raise typer.Exit(Exit.USAGE) from None
+            words = f"--set: expected NAME=VALUE, such as concurrent_runs=20, got {given!r}"
+            raise ended(words, Exit.USAGE) from None
     return changes
 
 

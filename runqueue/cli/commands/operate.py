@@ -1,7 +1,10 @@
 """The commands for jobs that need a person: dead and unconfirmed ones; and for orphan runs."""
 
 from collections import Counter
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -10,33 +13,36 @@ from runqueue.cli.backends.id_lookup import named_jobs
 from runqueue.cli.backends.job_selection import (
     Account,
     All,
+    Batch,
+    Group,
     JobOptions,
-    ListOptions,
     Namespace,
     OperatorAction,
+    Reason,
     Yes,
     confirm,
     operating,
-    tell_settled,
+    print_settled,
 )
-from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.cli.shared.exit_codes import Exit, ended
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.options import with_options
-from runqueue.cli.shared.tables import AsJson, Limit, show_jobs, show_orphans
-from runqueue.operator.operations import Filter
-from runqueue.records.job import JobState, is_run_id
+from runqueue.cli.shared.options import command_group, with_options
+from runqueue.cli.shared.tables import AsJson, Limit, job_row, print_rows, total_of, up_to
+from runqueue.operator.operations import Filter, Operations
+from runqueue.records.job import Job, JobState, is_run_id
 
-dead = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Dead jobs: given up without a run."
+dead = command_group("Dead jobs: given up without a run.")
+unconfirmed = command_group(
+    "Unconfirmed jobs: the answer to their submission was lost, so a run may exist."
 )
-unconfirmed = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Unconfirmed jobs: the answer to their submission was lost, so a run may exist.",
-)
-strays = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Orphan runs: runs of ours that no job owns."
-)
+strays = command_group("Orphan runs: runs of ours that no job owns.")
+
+#: The columns of tables; more do not fit in 80 characters.
+_COLUMNS = {
+    JobState.DEAD: ("job_id", "custom_id", "kind", "group", "attempts", "reason"),
+    JobState.UNCONFIRMED: ("job_id", "custom_id", "group", "since", "on_unconfirmed", "note"),
+}
+_ORPHAN_COLUMNS = ("run_id", "job_id", "attempt", "since", "why")
 
 Replayed = Annotated[
     Literal["dead", "failed", "canceled"],
@@ -45,12 +51,43 @@ Replayed = Annotated[
 OneJob = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job, or its custom_id.")]
 
 
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """The options of a list of jobs."""
+
+    group: Group = None
+    batch: Batch = None
+    reason: Reason = None
+    account: Account = None
+    limit: Limit = 50
+    as_json: AsJson = False
+
+
 def _show(state: JobState, options: ListOptions) -> None:
+    """Show jobs of a state, oldest first."""
     wanted = Filter(options.group, options.batch, options.reason)
     with operating() as operations:
-        show_jobs(
-            operations, state, wanted, options.account, options.limit, as_json=options.as_json
-        )
+        total = partial(total_of, operations, options.account, lambda stats: stats.states[state])
+        jobs = operations.find(state, wanted, account=options.account)
+        found = up_to(options.limit, jobs, total if wanted == Filter() else None)
+        rows = [job_row(job) for job in found]
+        if state is JobState.UNCONFIRMED:
+            _add_doubts(operations, found, rows)
+        print_rows(rows, _COLUMNS[state], as_json=options.as_json)
+
+
+def _add_doubts(operations: Operations, jobs: list[Job], rows: list[dict[str, Any]]) -> None:
+    """Add the columns of unconfirmed jobs: since when, and what is planned for them."""
+    now = datetime.now(UTC)
+    states = operations.queue.states([job.id for job in jobs])
+    for job, row, (_, seconds) in zip(jobs, rows, states, strict=True):
+        del row["ended_at"]
+        row["since"] = (now - timedelta(seconds=seconds)).replace(microsecond=0)
+        row["on_unconfirmed"] = job.on_unconfirmed
+        row["cancel_requested"] = job.cancel_requested
+        row["candidates"] = [candidate.as_dict() for candidate in job.candidates]
+        runs = ", ".join(candidate.run_id for candidate in job.candidates)
+        row["note"] = (job.search_note or job.reason or "") + (runs and f": {runs}")
 
 
 @dead.command("list")
@@ -69,7 +106,7 @@ def replay(options: JobOptions, *, state: Replayed = "dead") -> None:
         hint = "only dead jobs were searched; --state failed or canceled chooses others"
         ids = options.ids(operations, of, hint if of is JobState.DEAD else "")
         confirm(f"submit {counted(len(ids), 'job')} again", yes=options.yes or bool(options.jobs))
-        tell_settled(
+        print_settled(
             operations,
             operations.replay(ids),
             "ready again",
@@ -85,7 +122,7 @@ def discard(options: JobOptions) -> None:
         ids = options.ids(operations, JobState.DEAD)
         confirm(f"remove {counted(len(ids), 'dead job')} for good", yes=options.yes)
         action = OperatorAction("discard", options.by(JobState.DEAD))
-        tell_settled(operations, operations.discard(ids), "removed", action)
+        print_settled(operations, operations.discard(ids), "removed", action)
 
 
 @unconfirmed.command("list")
@@ -110,7 +147,7 @@ def adopt(job: OneJob, run_id: str, *, namespace: Namespace = "", yes: Yes = Fal
                 yes=yes or run_id in named,
             )
         settled = {job_id: operations.adopt(job_id, run_id)}
-        tell_settled(operations, settled, "follows its run", OperatorAction("adopt", more=run_id))
+        print_settled(operations, settled, "follows its run", OperatorAction("adopt", more=run_id))
 
 
 @unconfirmed.command()
@@ -122,7 +159,7 @@ def resubmit(options: JobOptions) -> None:
         jobs_again = f"submit {counted(len(ids), 'job')} again"
         confirm(f"{jobs_again}, although runs of them may exist", yes=options.yes)
         action = OperatorAction("resubmit", options.by(JobState.UNCONFIRMED))
-        tell_settled(operations, operations.resubmit(ids), "ready", action)
+        print_settled(operations, operations.resubmit(ids), "ready", action)
 
 
 @unconfirmed.command()
@@ -138,14 +175,17 @@ def fail(
             yes=options.yes or bool(options.jobs),
         )
         action = OperatorAction("fail", options.by(JobState.UNCONFIRMED), why)
-        tell_settled(operations, operations.fail(ids, why), "settled", action)
+        print_settled(operations, operations.fail(ids, why), "settled", action)
 
 
 @strays.command("list")
 def list_strays(*, account: Account = None, limit: Limit = 50, as_json: AsJson = False) -> None:
     """Show orphan runs: runs of ours that no job owns."""
     with operating() as operations:
-        show_orphans(operations, account, limit, as_json=as_json)
+        total = partial(total_of, operations, account, lambda stats: stats.strays)
+        found = up_to(limit, operations.strays(account=account), total)
+        rows = [one._asdict() | {"since": one.since.replace(microsecond=0)} for one in found]
+        print_rows(rows, _ORPHAN_COLUMNS, as_json=as_json)
 
 
 @strays.command("cancel")
@@ -159,13 +199,12 @@ def cancel_strays(
     """Have the workers cancel orphan runs; those that have ended leave the list."""
     with operating() as operations:
         if bool(runs) == everything:
-            tell("runqueue: name runs or give --all" + (", not both" if runs else ""))
-            raise typer.Exit(Exit.USAGE)
+            both = ", not both" if runs else ""
+            raise ended(f"name runs or give --all{both}", Exit.USAGE)
         named = set(runs or ())
         found = [s for s in operations.strays(account=account) if not named or s.run_id in named]
         if missing := named - {stray.run_id for stray in found}:
-            tell(f"runqueue: no stray {', '.join(sorted(missing))}")
-            raise typer.Exit(Exit.INVALID)
+            raise ended(f"no stray {', '.join(sorted(missing))}", Exit.INVALID)
         confirm(f"cancel {counted(len(found), 'run')}", yes=yes or bool(runs))
         done = operations.cancel_strays(found)
         counts = Counter(stray.account for stray in found)

@@ -6,7 +6,8 @@ import typer
 
 from runqueue.cli.backends.direct import Url
 from runqueue.cli.backends.job_selection import Reason
-from runqueue.cli.commands.batches import Canceled, OneBatch, OneObject, retry_failed
+from runqueue.cli.commands.batches import Canceled, OneBatch, retry_failed
+from runqueue.cli.shared.options import OneObject
 
 
 def retry(

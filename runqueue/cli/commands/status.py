@@ -14,8 +14,9 @@ from runqueue.cli.backends.job_selection import Namespace
 from runqueue.cli.commands.webhooks import webhook_values
 from runqueue.cli.follow.account_holds import hold_words
 from runqueue.cli.follow.batch_holds import batch_values, held_words
-from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
+from runqueue.cli.shared.exit_codes import Exit, ended, exit_on_error, print_err
 from runqueue.cli.shared.formatting import count_words, counted, printable, webhook_words
+from runqueue.cli.shared.options import OneObject
 from runqueue.cli.shared.output import print_table, print_values
 from runqueue.cli.shared.tables import doubt_values
 from runqueue.embedded.server import DIRECTORY, serve
@@ -29,11 +30,10 @@ Id = Annotated[
     str,
     typer.Argument(metavar="JOB|BATCH", help="The id of a job or a batch, or a job's custom_id."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 def status(
-    some_id: Id, *, namespace: Namespace = "", url: Url = None, as_json: AsJson = False
+    some_id: Id, *, namespace: Namespace = "", url: Url = None, as_json: OneObject = False
 ) -> None:
     """Show a job with its request, its result and its timeline, or a batch."""
     with opened(url) as queue:
@@ -48,7 +48,7 @@ def status(
             print_values(values, as_json=False)
             _print_life(life)
         if found.batch and not found.is_over:
-            _tell_held(queue, found.batch)
+            _print_held(queue, found.batch)
 
 
 def _print_life(life: dict[str, Any]) -> None:
@@ -70,14 +70,14 @@ def _step_words(step: dict[str, Any]) -> str:
     return f"{at}  {ahead}{step['what']}{attempt}" + (f": {step['cause']}" if step["cause"] else "")
 
 
-def _tell_held(queue: Queue, batch: str) -> None:
+def _print_held(queue: Queue, batch: str) -> None:
     """Report what holds a job's batch."""
     with suppress(BatchNotFound):
         if words := held_words(queue.get_batch(batch)):
-            tell(f"its batch {batch}: {words}")
+            print_err(f"its batch {batch}: {words}")
 
 
-def stats(*, url: Url = None, as_json: AsJson = False) -> None:
+def stats(*, url: Url = None, as_json: OneObject = False) -> None:
     """Show the statistics of every account."""
     with opened(url) as queue:
         accounts = queue.stats()
@@ -97,10 +97,10 @@ def server(
 
     The full URL, with the password, is in the file `url` of its directory.
     """
-    with errors_told():
+    with exit_on_error():
         if not serve(directory, typer.echo):
-            tell(f"runqueue: the server ended by itself; see {directory / 'valkey.log'}")
-            raise typer.Exit(Exit.UNAVAILABLE)
+            words = f"the server ended by itself; see {directory / 'valkey.log'}"
+            raise ended(words, Exit.UNAVAILABLE)
 
 
 def _job_values(job: Job, *, as_json: bool) -> dict[str, Any]:

@@ -23,12 +23,13 @@ from runqueue.cli.backends.job_selection import (
     by_filter,
     confirm,
     operating,
-    tell_settled,
+    print_settled,
 )
-from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.cli.shared.exit_codes import Exit, print_err
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.options import with_options
+from runqueue.cli.shared.options import command_group, with_options
 from runqueue.cli.shared.tables import (
+    RUN,
     AsJson,
     Limit,
     each_once,
@@ -46,11 +47,7 @@ from runqueue.records.job import Job
 from runqueue.request.job_options import moment, seconds
 from runqueue.request.private_targets import VARIABLE, private_host
 
-webhooks = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Webhooks: deliveries of jobs' ends to the URLs in their requests.",
-)
+webhooks = command_group("Webhooks: deliveries of jobs' ends to the URLs in their requests.")
 
 _COLUMNS = (
     "job_id",
@@ -170,13 +167,7 @@ def _rows(operations: Operations, options: WebhookFilter, limit: int) -> list[di
 
 
 def _row(job: Job) -> dict[str, Any]:
-    return {
-        **job_row(job),
-        "state": job.state.value,
-        "run_id": job.run_id,
-        "run_status": job.run_status,
-        **webhook_values(job.webhook),
-    }
+    return job_row(job, *RUN) | webhook_values(job.webhook)
 
 
 def webhook_values(found: WebhookDelivery) -> dict[str, Any]:
@@ -231,7 +222,7 @@ def retry(
         settled = operations.deliver_again(found, url or "")
         private = [i for i in found if found[i] and settled.get(i) is Settled.DONE]
         settled |= dict.fromkeys(_refused(operations.queue, private), Settled.TARGET_REFUSED)
-        tell_settled(operations, settled, "will be sent", action)
+        print_settled(operations, settled, "will be sent", action)
 
 
 def _is_private(job: Job, url: str | None) -> bool:
@@ -255,7 +246,7 @@ def _refused(queue: RunQueue, job_ids: list[str]) -> list[str]:
         time.sleep(_PAUSE)
     if left := len(waiting) + len(job_ids[_FOLLOWED:]):
         words = f"workers refuse their private addresses unless {VARIABLE}=true"
-        tell(f"runqueue: {counted(left, 'webhook')} not tried yet: {words}")
+        print_err(f"runqueue: {counted(left, 'webhook')} not tried yet: {words}")
     return refused
 
 
@@ -274,4 +265,4 @@ def confirm_results(
     with operating() as operations:
         ids = named_jobs(operations.queue, jobs, namespace)
         action = OperatorAction("confirm_delivery")
-        tell_settled(operations, operations.confirm_delivery(ids), "delivered", action)
+        print_settled(operations, operations.confirm_delivery(ids), "delivered", action)

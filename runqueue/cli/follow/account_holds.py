@@ -1,7 +1,7 @@
 """What holds an account's submissions, in words."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from runqueue.cli.backends.direct import AnyQueue
 from runqueue.cli.shared.formatting import printable
@@ -44,15 +44,15 @@ class Holds:
 
     Args:
         queue: the queue.
-        say: prints a message.
+        messages: prints them.
     """
 
-    def __init__(self, queue: AnyQueue, say: Callable[[str], None]) -> None:
+    def __init__(self, queue: AnyQueue, messages: Saying) -> None:
         self._queue = queue
-        self._saying = Saying(say)
+        self._saying = messages
         self._next = time.monotonic() + _EVERY
 
-    def look(self, accounts: Collection[str]) -> None:
+    def poll(self, accounts: Collection[str]) -> None:
         """Poll every few seconds; calls in between do nothing.
 
         Args:
@@ -63,4 +63,4 @@ class Holds:
         self._next = time.monotonic() + _EVERY
         for account, stats in self._queue.stats().items():
             for reason, words in _words(stats) if account in accounts else ():
-                self._saying.tell((account, reason), words)
+                self._saying.print((account, reason), words)

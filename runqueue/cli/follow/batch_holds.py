@@ -1,10 +1,8 @@
 """What holds a batch and what ends the hold, in words."""
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 from runqueue.cli.shared.formatting import printable
-from runqueue.cli.shared.saying import Saying
 from runqueue.records.batch import Batch, BatchStatus
 
 _WORDS = {
@@ -37,21 +35,3 @@ def batch_values(batch: Batch, *, as_json: bool) -> dict[str, Any]:
     return (
         batch.as_dict() if as_json else {**batch.as_dict(), "rules": "; ".join(batch.rules.words)}
     )
-
-
-class Held:
-    """Reports the holds of followed batches; lasting ones are reported again.
-
-    Args:
-        say: prints a message.
-    """
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._saying = Saying(say)
-
-    def look(self, batches: Iterable[Batch]) -> None:
-        """Check batches that were just read."""
-        for batch in batches:
-            words = held_words(batch)
-            if words:
-                self._saying.tell((batch.id, words), f"batch {batch.id}: {words}")

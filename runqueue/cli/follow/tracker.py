@@ -1,6 +1,5 @@
 """Following jobs to their ends: batches by their counts, other jobs by their ids."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from runqueue.cli.backends.direct import AnyQueue
 from runqueue.cli.backends.job_pages import every_job
 from runqueue.cli.follow.batch_counts import GONE, Counted
 from runqueue.cli.follow.job_id_store import COUNTED, SINGLE, JobList, Listed, Which
-from runqueue.errors import BatchNotFound, QueueUnavailable
+from runqueue.errors import BatchNotFound
 from runqueue.producer.listing import Filter
 from runqueue.records.batch import Batch
 from runqueue.records.job import JobState
@@ -19,8 +18,6 @@ from runqueue.records.job import JobState
 SOONEST, LATEST = 0.1, 1.0
 #: The pause is at least so many times the length of a poll, and at most so many seconds.
 _SHARE, _LONGEST = 3.0, 30.0
-#: Seconds that Redis may be away while jobs are followed, as in a failover.
-_PATIENCE = 60.0
 #: Jobs polled in one call, and jobs passed on at once: their results may be large.
 _PAGE, _SOME = 1000, 100
 #: Takes the ids of jobs that have ended.
@@ -119,7 +116,7 @@ class Following:
         """How many have been unconfirmed for too long; a late answer can still free them."""
         return self._stuck + sum(one.stuck for one in self._batches.values())
 
-    def look(self, take: Take | None = None) -> None:
+    def poll(self, take: Take | None = None) -> None:
         """Poll the jobs.
 
         Args:
@@ -208,19 +205,6 @@ class Following:
                 self._ended.update(one.name for one in some)
             else:
                 self._taken += len(some)
-
-
-def be_patient(error: QueueUnavailable, answered: float, say: Callable[[str], None]) -> None:
-    """Report that Redis is away; after too long, raise the error.
-
-    Args:
-        error: of the last poll.
-        answered: when Redis answered last (`time.monotonic`).
-        say: prints a message.
-    """
-    if time.monotonic() - answered > _PATIENCE:
-        raise error
-    say(f"{error}; trying again")
 
 
 def next_pause(pause: float, moved: int, left: int, took: float = 0.0) -> float:

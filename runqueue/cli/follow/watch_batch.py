@@ -1,31 +1,46 @@
-"""Watching a batch until it is over, at a cost that does not grow with its size."""
+"""Polling jobs, or one batch, until there is nothing left to wait for.
+
+A batch is watched at a cost that does not grow with its size.
+"""
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from runqueue.cli.backends.direct import Queue
 from runqueue.cli.follow.account_holds import Holds
-from runqueue.cli.follow.batch_holds import Held
-from runqueue.cli.follow.tracker import SOONEST, be_patient, next_pause
+from runqueue.cli.follow.batch_counts import Counted
+from runqueue.cli.follow.batch_holds import held_words
+from runqueue.cli.follow.tracker import SOONEST, Following, next_pause
 from runqueue.cli.shared.output import display
+from runqueue.cli.shared.saying import Saying
 from runqueue.errors import QueueUnavailable
 from runqueue.records.batch import Batch
 
+#: Seconds that Redis may be away while jobs are followed, as in a failover.
+_PATIENCE = 60.0
 
-@dataclass(frozen=True, slots=True)
-class BatchProgress:
-    """A batch's progress, for the display."""
 
-    total: int
-    done: int
-    states: Mapping[str, int]
+class WatchedBatch(Counted):
+    """A batch that is watched, as of the last poll."""
 
-    @classmethod
-    def of(cls, batch: Batch) -> "BatchProgress":
-        """Return the progress of a batch."""
-        done = sum(n for state, n in batch.states.items() if state.is_over)
-        return cls(batch.total, done, {state.value: n for state, n in batch.states.items()})
+    __slots__ = ()
+    #: No job is polled by itself.
+    left = 0
+
+    @property
+    def batches(self) -> list[Batch]:
+        """The batch."""
+        return [self.batch] if self.batch else []
+
+    @property
+    def accounts(self) -> list[str]:
+        """Its account."""
+        return [batch.account for batch in self.batches]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing happens by itself any more."""
+        return all(batch.status.is_final for batch in self.batches)
 
 
 def watch_batch(queue: Queue, name: str) -> Batch:
@@ -36,24 +51,56 @@ def watch_batch(queue: Queue, name: str) -> Batch:
         QueueUnavailable: the queue was away for too long.
     """
     found = queue.get_batch(name)
+    watched = WatchedBatch(found.total, found)
+
+    def poll() -> None:
+        nonlocal found
+        watched.batch = found = queue.get_batch(name)
+        watched.total = found.total
+
+    follow_jobs(queue, watched, poll)
+    return found
+
+
+def follow_jobs(
+    queue: Queue,
+    jobs: Following | WatchedBatch,
+    poll: Callable[[], None],
+    finish: Callable[[], None] = lambda: None,
+) -> None:
+    """Poll jobs until there is nothing left to wait for.
+
+    Args:
+        queue: the queue.
+        jobs: what is shown of them.
+        poll: polls them.
+        finish: called at the end, and again if Redis was away.
+
+    Raises:
+        QueueUnavailable: the queue was away for too long.
+    """
     pause, answered = SOONEST, time.monotonic()
     with display() as shown:
-        holds, held = Holds(queue, shown.say), Held(shown.say)
-        before = 0
+        messages = Saying(shown.say)
+        holds = Holds(queue, messages)
         while True:
-            moved = 0
+            before, began = jobs.done, time.monotonic()
             try:
-                found = queue.get_batch(name)
-                way = BatchProgress.of(found)
-                moved, before = way.done - before, way.done
-                waits = bool(found.held or found.paused_group)
-                shown.show(way, is_held=waits, is_last=found.status.is_final)
-                held.look([found])
-                if found.status.is_final:
-                    return found
-                holds.look([found.account])
+                poll()
+                is_held = any(one.held or one.paused_group for one in jobs.batches)
+                shown.show(jobs, is_held=is_held, is_last=jobs.is_settled)
+                for batch in jobs.batches:
+                    if words := held_words(batch):
+                        messages.print((batch.id, words), f"batch {batch.id}: {words}")
+                if jobs.is_settled:
+                    finish()
+                    return
+                holds.poll(jobs.accounts)
                 answered = time.monotonic()
             except QueueUnavailable as error:
-                be_patient(error, answered, shown.say)
-            pause = next_pause(pause, moved, 0)
+                if time.monotonic() - answered > _PATIENCE:
+                    raise
+                shown.say(f"{error}; trying again")
+            took = time.monotonic() - began
+            pause = next_pause(pause, jobs.done - before, jobs.left, took)
             time.sleep(pause)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,16 +15,12 @@ import typer
 from runqueue.cli.backends.direct import Queue, Url, opened
 from runqueue.cli.backends.job_pages import every_job
 from runqueue.cli.follow.watch_batch import watch_batch
-from runqueue.cli.results.formats import Format, ResultsKind, as_csv, format_of, make
-from runqueue.cli.results.partial_file import (
-    Mark,
-    Of,
-    OtherPartError,
-    Part,
-    WritingError,
-)
-from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.cli.results.formats import Format, as_csv, format_of, make
+from runqueue.cli.results.line_file import ResultsError, is_special
+from runqueue.cli.results.partial_file import Mark, Of, Part
+from runqueue.cli.shared.exit_codes import Exit, ended, print_err
 from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.options import with_options
 from runqueue.cli.shared.output import state_words
 from runqueue.errors import RunQueueError
 from runqueue.producer.batch_results import BAD
@@ -48,56 +45,55 @@ Wait = Annotated[bool, typer.Option("--wait", help="Wait until the batch is over
 Anew = Annotated[bool, typer.Option("--anew", help="Start over; discard a part written before.")]
 
 
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """The options of both commands."""
+
+    batch: OneBatch
+    output: Output = None
+    wait: Wait = False
+    anew: Anew = False
+    url: Url = None
+
+
+@with_options
 def results(
-    batch: OneBatch,
+    options: ExportOptions,
     *,
-    output: Output = None,
     errors: Annotated[
         bool, typer.Option("--errors", help="Only jobs that went wrong, as `runqueue errors`.")
     ] = False,
-    wait: Wait = False,
-    anew: Anew = False,
-    url: Url = None,
 ) -> None:
     """Write the jobs of a batch that have ended, one line each, in the order of the upload.
 
     Without -o the lines go to stdout, as JSON. If some jobs have not ended, the exit code is 1.
     """
-    _export(Of(batch, "errors" if errors else "results"), output, url, wait=wait, anew=anew)
+    _export(options, "errors" if errors else "results")
 
 
-def errors(
-    batch: OneBatch,
-    *,
-    output: Output = None,
-    wait: Wait = False,
-    anew: Anew = False,
-    url: Url = None,
-) -> None:
+@with_options
+def errors(options: ExportOptions) -> None:
     """Write the failed, canceled, dead and unconfirmed jobs of a batch.
 
     Otherwise as `runqueue results`.
     """
-    _export(Of(batch, "errors"), output, url, wait=wait, anew=anew)
+    _export(options, "errors")
 
 
-def _export(of: Of, output: Path | None, url: str | None, *, wait: bool, anew: bool) -> None:
-    is_special = output is not None and _is_special(output)
-    wanted = Format(ResultsKind.JSONL) if output is None or is_special else format_of(output)
-    with opened(url) as queue:
+def _export(options: ExportOptions, what: str) -> None:
+    of, output = Of(options.batch, what), options.output
+    wanted = None if output is None or is_special(output) else format_of(output)
+    with opened(options.url) as queue:
         # Read first: jobs that end from here on may be missing, and are reported so.
-        found = watch_batch(queue, of.batch) if wait else queue.get_batch(of.batch)
-        if output is None or is_special:
+        found = watch_batch(queue, of.batch) if options.wait else queue.get_batch(of.batch)
+        if output is None or wanted is None:
             _stream(queue, of, output)
         else:
-            with _told():
-                _write(queue, found, of, output.resolve(), wanted, anew=anew)
-        _tell_missing(found, queue.get_batch(of.batch))
-
-
-def _is_special(path: Path) -> bool:
-    """Return whether a path is no plain file; the target of /dev/stdout belongs to its opener."""
-    return path.parts[:2] == ("/", "dev") or (path.exists() and not path.is_file())
+            try:
+                _write(queue, found, of, output.resolve(), wanted, anew=options.anew)
+            except ResultsError as error:
+                raise ended(str(error), error.code) from None
+        _report_missing(found, queue.get_batch(of.batch))
 
 
 def _stream(queue: Queue, of: Of, output: Path | None) -> None:
@@ -120,44 +116,29 @@ def _errors(of: Of) -> bool:
     return of.what == "errors"
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """End the command with a line on stderr if the file cannot be written."""
-    try:
-        yield
-    except OtherPartError as error:
-        tell(f"runqueue: {error}")
-        raise typer.Exit(Exit.USAGE) from None
-    except WritingError as error:
-        tell(f"runqueue: {error}")
-        raise typer.Exit(Exit.NOT_ALL_COMPLETED) from None
-
-
 def _write(queue: Queue, found: Batch, of: Of, target: Path, wanted: Format, *, anew: bool) -> None:
     """Write a file, or continue its part."""
     with Part(target, of, anew=anew) as part:
         if part.rows and (_as_of(found) is None or part.as_of != _as_of(found)):
-            _tell_stale(part, part.drop_stale(_order(queue, found, of)))
+            _report_stale(part, part.drop_stale(_order(queue, found, of)))
         if part.rows:
-            tell(f"{counted(part.rows, 'job')} are in {part.path}: continuing after them")
+            print_err(f"{counted(part.rows, 'job')} are in {part.path}: continuing after them")
         part.begin(_as_of(found))
         with _how_to_go_on(part):
             _fill(queue, part, of, found.total)
         if not wanted.is_lines:
-            try:
+            with part.failing():
                 make(target, wanted, part.chunks)
-            except OSError as error:
-                raise part.failed(error) from None
-        part.finish(rename=wanted.is_lines)
+        part.end(rename=wanted.is_lines)
         typer.echo(f"{counted(part.rows, 'job')} written to {target}")
 
 
-def _tell_stale(part: Part, lines: int) -> None:
+def _report_stale(part: Part, lines: int) -> None:
     if not lines:
         return
     words = "last line" if lines == 1 else f"last {lines:,} lines"
     why = "a job was submitted again, or one before them has ended"
-    tell(f"{part.path}: the {words} will be written anew: {why}")
+    print_err(f"{part.path}: the {words} will be written anew: {why}")
 
 
 def _as_of(found: Batch) -> str | None:
@@ -181,20 +162,20 @@ def _how_to_go_on(part: Part) -> Iterator[None]:
         yield
     except (RunQueueError, KeyboardInterrupt):
         if words := part.how_to_go_on():
-            tell(f"runqueue: {words.removeprefix('; ')}")
+            print_err(f"runqueue: {words.removeprefix('; ')}")
         raise
 
 
 def _fill(queue: Queue, part: Part, of: Of, total: int) -> None:
     told = time.monotonic()
     for lines in queue.lines(of.batch, errors=_errors(of), after=part.last):
-        part.append(lines)
+        part.append_lines(lines)
         if time.monotonic() - told > _QUIET_SECONDS:
             told = time.monotonic()
-            tell(f"{part.rows:,} of {counted(total, 'job')} written")
+            print_err(f"{part.rows:,} of {counted(total, 'job')} written")
 
 
-def _tell_missing(before: Batch, after: Batch) -> None:
+def _report_missing(before: Batch, after: Batch) -> None:
     """Report which jobs may be missing; the exit code reports it, too.
 
     Args:
@@ -204,12 +185,12 @@ def _tell_missing(before: Batch, after: Batch) -> None:
     found = after if before.is_over else before
     waiting = {state.value: n for state, n in found.states.items() if not state.is_over}
     if missing := sum(waiting.values()):
-        tell(
+        print_err(
             f"runqueue: {missing:,} of {counted(found.total, 'job')} had not ended"
             f" ({state_words(waiting)}): repeat the command, or give --wait, for all of them"
         )
     elif _as_of(before) != _as_of(after):
-        tell("runqueue: jobs were submitted again while they were read: repeat the command")
+        print_err("runqueue: jobs were submitted again while they were read: repeat the command")
     else:
         return
     raise typer.Exit(Exit.NOT_ALL_COMPLETED)

@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple, cast
 import orjson
 import typer
 
-from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.cli.shared.exit_codes import Exit, ended
 from runqueue.records.csv_rows import csv_head, csv_rows
 
 #: Lines converted at once, and about so many bytes of them.
@@ -66,8 +66,7 @@ def format_of(path: Path) -> Format:
         words = "expected a name that ends in .jsonl, .csv (or with .gz behind it) or .parquet"
         raise typer.BadParameter(words, param_hint="-o")
     if found.kind is ResultsKind.PARQUET and importlib.util.find_spec("pyarrow") is None:
-        tell("runqueue: .parquet needs: pip install 'runqueue[parquet]'")
-        raise typer.Exit(Exit.USAGE)
+        raise ended(".parquet needs: pip install 'runqueue[parquet]'", Exit.USAGE)
     return found
 
 

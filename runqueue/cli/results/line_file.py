@@ -5,35 +5,86 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Self, cast
+
+from runqueue.cli.shared.exit_codes import Exit
 
 #: Errors of file systems without locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 
 
+class ResultsError(Exception):
+    """The results file cannot be written; the message says why, and how to continue."""
+
+    code = Exit.NOT_ALL_COMPLETED
+
+
 class LineFile:
-    """An open file, unbuffered, so that a full disk shows at each write.
+    """A results file that grows as `<name>.part`, in whole lines, and is renamed at its end.
+
+    It is unbuffered, so that a full disk shows at each write. A path that is no plain file (a pipe,
+    /dev/stdout) is written to as it is, from its beginning: it is not locked, and never cut.
 
     Args:
-        path: the file; its content is kept until it is cut.
-        as_it_is: for a pipe, /dev/stdout and the like: written to from its beginning, not locked,
-            and never cut.
+        name: the results file; one that exists is replaced, at the end. Of a link, the file it
+            points to is.
 
-    Raises (from every method): `OSError`; `BlockingIOError` where another process writes it.
+    Raises (from every method): `ResultsError`.
     """
 
-    def __init__(self, path: Path, *, as_it_is: bool = False) -> None:
-        self._file = cast(BinaryIO, path.open("wb", buffering=0)) if as_it_is else _locked(path)
-        self._as_it_is = as_it_is
+    def __init__(self, name: Path) -> None:
+        self._name = name
         #: Whole lines, and bytes of these.
         self.rows, self.size = 0, 0
+        self._as_it_is = is_special(name)
+        self.target = name if self._as_it_is else name.resolve()
+        self.path = self.target
+        if not self._as_it_is:
+            self.path = self.target.with_name(f"{self.target.name}.part")
+        with self.failing():
+            self._file = self._open()
 
-    def close(self) -> None:
-        """Close and unlock it."""
-        self._file.close()
+    def _open(self) -> BinaryIO:
+        if self._as_it_is:
+            return cast(BinaryIO, self.path.open("wb", buffering=0))
+        try:
+            return _locked(self.path)
+        except BlockingIOError:
+            words = f"another process writes {self.path}: wait for it, or end it"
+            raise self.failed(words) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # All was written, or an error was raised: closing can tell no more.
+        with suppress(OSError):
+            self._file.close()
+
+    @property
+    def side(self) -> Path:
+        """The path of the file that describes the part."""
+        return self.path.with_name(f"{self.path.name}.json")
+
+    def how_to_go_on(self) -> str:
+        """Return how much is written and how to continue; '' if that is not possible."""
+        return ""
+
+    def failed(self, why: OSError | str) -> ResultsError:
+        """Return the error for an error of the disk, or for what else is wrong."""
+        words = why if isinstance(why, str) else why.strerror or why
+        return ResultsError(f"cannot write results to {self._name}: {words}{self.how_to_go_on()}")
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """Raise the errors of the disk as `ResultsError`."""
+        try:
+            yield
+        except OSError as error:
+            raise self.failed(error) from None
 
     @property
     def is_empty(self) -> bool:
@@ -56,15 +107,15 @@ class LineFile:
         """Write lines; if the disk is full, the whole lines written so far are kept."""
         left = memoryview(b"".join(lines))
         whole = len(left)
-        try:
-            while left:
-                left = left[self._file.write(left) :]
-        except BaseException:
-            self._count(lines, whole - len(left))
-            with suppress(OSError):
-                self.cut(self.rows, self.size)
-            raise
-        self._count(lines, whole)
+        with self.failing():
+            try:
+                while left:
+                    left = left[self._file.write(left) :]
+            finally:
+                self._count(lines, whole - len(left))
+                if left:
+                    with suppress(OSError):
+                        self.cut(self.rows, self.size)
 
     def _count(self, lines: Sequence[bytes], written: int) -> None:
         for line in lines:
@@ -73,19 +124,17 @@ class LineFile:
                 return
             self.rows, self.size = self.rows + 1, self.size + len(line)
 
-    def sync(self) -> None:
-        """Sync it to the disk."""
-        os.fsync(self._file.fileno())
+    def finish(self) -> None:
+        """Give the file its name, once it is safe on the disk."""
+        if self.path != self.target:
+            with self.failing():
+                os.fsync(self._file.fileno())
+                self.path.replace(self.target)
 
 
-def busy_words(path: Path) -> str:
-    """Return what to do about a file that another process writes."""
-    return f"another process writes {path}: wait for it, or end it"
-
-
-def side_of(part: Path) -> Path:
-    """Return the path of the file that describes a part."""
-    return part.with_name(f"{part.name}.json")
+def is_special(path: Path) -> bool:
+    """Return whether a path is no plain file; the target of /dev/stdout belongs to its opener."""
+    return path.parts[:2] == ("/", "dev") or (path.exists() and not path.is_file())
 
 
 def _locked(path: Path) -> BinaryIO:

@@ -11,7 +11,6 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_TIME = pa.timestamp("us", tz="UTC")
 _INT64 = 2**63
 
 
@@ -39,10 +38,8 @@ def write_parquet(file: BinaryIO, groups: Iterable[list[bytes]]) -> None:
 
 def _batch(lines: list[bytes]) -> Any:
     rows = [orjson.loads(line) for line in lines]
-    columns = [
-        pa.array([_READ[kind](row.get(name)) for row in rows], _TYPES[kind])
-        for name, kind in _COLUMNS.items()
-    ]
+    kinds = ((name, *_KINDS[kind]) for name, kind in _COLUMNS.items())
+    columns = [pa.array([read(row.get(name)) for row in rows], of) for name, of, read in kinds]
     return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
 
 
@@ -67,19 +64,13 @@ def _moment(value: Any) -> datetime | None:
     return datetime.fromisoformat(value) if isinstance(value, str) else None
 
 
-_READ: dict[str, Callable[[Any], Any]] = {
-    "text": _text,
-    "json": _json,
-    "whole": _whole,
-    "flag": _flag,
-    "time": _moment,
-}
-_TYPES: dict[str, Any] = {
-    "text": pa.string(),
-    "json": pa.string(),
-    "whole": pa.int64(),
-    "flag": pa.bool_(),
-    "time": _TIME,
+#: What each kind of column is stored as, and what reads its values.
+_KINDS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "text": (pa.string(), _text),
+    "json": (pa.string(), _json),
+    "whole": (pa.int64(), _whole),
+    "flag": (pa.bool_(), _flag),
+    "time": (pa.timestamp("us", tz="UTC"), _moment),
 }
 #: Values of Skyvern's API have any shape: they are stored as JSON.
 _COLUMNS = {
@@ -107,4 +98,4 @@ _COLUMNS = {
     "step_count": "whole",
     "result_omitted": "flag",
 }
-_SCHEMA = pa.schema([(name, _TYPES[kind]) for name, kind in _COLUMNS.items()])
+_SCHEMA = pa.schema([(name, _KINDS[kind][0]) for name, kind in _COLUMNS.items()])

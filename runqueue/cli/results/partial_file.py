@@ -8,15 +8,15 @@ and writing continues after the last one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import orjson
 
-from runqueue.cli.results.line_file import LineFile, busy_words, side_of
+from runqueue.cli.results.line_file import LineFile, ResultsError
+from runqueue.cli.shared.exit_codes import Exit
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.result_lines import ResultLine
 
@@ -24,12 +24,10 @@ from runqueue.cli.shared.result_lines import ResultLine
 _BUFFER = 1024 * 1024
 
 
-class WritingError(Exception):
-    """The file cannot be written; the message says why, what is written, and how to continue."""
-
-
-class OtherPartError(Exception):
+class OtherPartError(ResultsError):
     """The existing part is of another batch or export."""
+
+    code = Exit.USAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ class _Whole(NamedTuple):
     end: int
 
 
-class Part:
+class Part(LineFile):
     """A part, open for writing by one process at a time.
 
     Args:
@@ -69,68 +67,40 @@ class Part:
         anew: whether to start over, even if a part exists.
 
     Raises:
-        WritingError: it cannot be opened, or another process writes it.
+        ResultsError: it cannot be opened, or another process writes it.
         OtherPartError: the existing part is of another batch or export.
     """
 
     def __init__(self, target: Path, of: Of, *, anew: bool = False) -> None:
-        self.path = target.with_name(f"{target.name}.part")
-        self._target = target
         self._of = of
-        self._side = side_of(self.path)
         #: The job of the last whole line.
         self.last: str | None = None
         #: When the batch of the lines was over; None = it was not, or unknown.
         self.as_of: str | None = None
-        try:
-            self._file = LineFile(self.path)
-        except BlockingIOError:
-            raise WritingError(busy_words(self.path)) from None
-        except OSError as error:
-            raise _cannot(target, error) from None
-        try:
-            self._take_up(anew=anew)
-        except OSError as error:
-            self._file.close()
-            raise self.failed(error) from None
-        except OtherPartError:
-            self._file.close()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        with suppress(OSError):
-            self._file.close()
-
-    @property
-    def rows(self) -> int:
-        """How many whole lines there are."""
-        return self._file.rows
+        super().__init__(target)
+        with ExitStack() as closing:
+            closing.push(self)
+            with self.failing():
+                self._take_up(anew=anew)
+            closing.pop_all()
 
     def _take_up(self, *, anew: bool) -> None:
         """Continue the existing part, if it is of the same content."""
-        known = None if anew else _read_side(self._side)
-        if known is not None and known[0] != self._of and not self._file.is_empty:
+        known = None if anew else _read_side(self.side)
+        if known is not None and known[0] != self._of and not self.is_empty:
             there = known[0]
             raise OtherPartError(
                 f"{self.path} is a part of the {there.what} of batch {there.batch}: finish that,"
                 " remove it, or give --anew"
             )
         if known is None or known[0] != self._of:
-            self._side.unlink(missing_ok=True)
-            self._file.cut(0, 0)
+            self.side.unlink(missing_ok=True)
+            self.cut(0, 0)
             return
         rows, size = 0, 0
         for line in self._whole():
             rows, size, self.last = rows + 1, line.end, line.job_id
-        self._file.cut(rows, size)
+        self.cut(rows, size)
         self.as_of = known[1]
 
     def _whole(self) -> Iterator[_Whole]:
@@ -168,7 +138,7 @@ class Part:
                 rows, size, last = rows + 1, line.end, job_id
                 line = next(lines, None)
         self.last = last
-        self._file.cut(rows, size)
+        self.cut(rows, size)
         return there - rows
 
     def begin(self, as_of: str | None) -> None:
@@ -177,24 +147,16 @@ class Part:
         Args:
             as_of: when the batch was over; None = it is not, and jobs may be skipped.
         """
-        new = self._side.with_name(f"{self._side.name}.new")
-        try:
+        new = self.side.with_name(f"{self.side.name}.new")
+        with self.failing():
             new.write_bytes(orjson.dumps({**asdict(self._of), "as_of": as_of}))
-            new.replace(self._side)
-        except OSError as error:
-            raise self.failed(error) from None
+            new.replace(self.side)
 
-    def append(self, lines: list[ResultLine]) -> None:
-        """Write lines; if the disk is full, the whole lines written so far are kept.
-
-        Raises:
-            WritingError: the disk is full.
-        """
+    def append_lines(self, lines: list[ResultLine]) -> None:
+        """Write lines, as `append`, and note the last job."""
         before = self.rows
         try:
-            self._file.append([line.text for line in lines])
-        except OSError as error:
-            raise self.failed(error) from None
+            self.append([line.text for line in lines])
         finally:
             if written := self.rows - before:
                 self.last = lines[written - 1].job_id
@@ -218,21 +180,14 @@ class Part:
         if some:
             yield some
 
-    def finish(self, *, rename: bool) -> None:
+    def end(self, *, rename: bool) -> None:
         """Finish: rename it to the file, or remove it once the file was made from it."""
-        try:
+        with self.failing():
             if rename:
-                self._file.sync()
-                self.path.replace(self._target)
+                self.finish()
             else:
                 self.path.unlink()
-            self._side.unlink(missing_ok=True)
-        except OSError as error:
-            raise self.failed(error) from None
-
-    def failed(self, error: OSError) -> WritingError:
-        """Return the error for an error of the disk."""
-        return _cannot(self._target, error, self.how_to_go_on())
+            self.side.unlink(missing_ok=True)
 
     def how_to_go_on(self) -> str:
         """Return how much is written and how to continue; '' if nothing is written."""
@@ -242,10 +197,6 @@ class Part:
             f"; {counted(self.rows, 'job')} are in {self.path}: give the same command again"
             " to continue"
         )
-
-
-def _cannot(target: Path, error: OSError, more: str = "") -> WritingError:
-    return WritingError(f"cannot write results to {target}: {error.strerror or error}{more}")
 
 
 def _read_side(path: Path) -> tuple[Of, str | None] | None:

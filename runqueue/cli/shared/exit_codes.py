@@ -8,18 +8,14 @@ from enum import IntEnum
 
 import typer
 
-from runqueue.embedded.valkey import EmbeddedServerError
 from runqueue.errors import (
     BatchCanceled,
     BatchExpired,
     BatchMismatch,
     BatchNotFound,
-    EvictingRedis,
     InvalidRequest,
     JobNotFound,
     MalformedURL,
-    QueueFull,
-    QueueUnavailable,
     RunQueueError,
     UnknownAccount,
 )
@@ -44,52 +40,42 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-_CODES: tuple[tuple[type[RunQueueError], Exit], ...] = (
-    (QueueUnavailable, Exit.UNAVAILABLE),
-    (EvictingRedis, Exit.UNAVAILABLE),
-    (QueueFull, Exit.UNAVAILABLE),
-    (EmbeddedServerError, Exit.UNAVAILABLE),
-    (InvalidRequest, Exit.INVALID),
-    (UnknownAccount, Exit.INVALID),
-    (JobNotFound, Exit.INVALID),
-    (BatchNotFound, Exit.INVALID),
-    (BatchCanceled, Exit.INVALID),
-    (BatchExpired, Exit.INVALID),
-    (BatchMismatch, Exit.INVALID),
+#: Errors about a line or an id; all others mean that the queue cannot do it now.
+_INVALID = (
+    *(InvalidRequest, UnknownAccount, JobNotFound),
+    *(BatchNotFound, BatchCanceled, BatchExpired, BatchMismatch),
 )
 
 
-def tell(message: str) -> None:
+def print_err(message: str) -> None:
     """Write a line to stderr, as plain text."""
     typer.echo(message, err=True)
 
 
-def code_of(error: RunQueueError) -> Exit:
-    """Return the exit code of an error."""
-    return next((code for kind, code in _CODES if isinstance(error, kind)), Exit.UNAVAILABLE)
+def ended(why: str, code: Exit) -> typer.Exit:
+    """Print why the command ends, and return the exception that ends it."""
+    print_err(f"runqueue: {why}")
+    return typer.Exit(code)
 
 
 @contextmanager
-def errors_told() -> Iterator[None]:
+def exit_on_error() -> Iterator[None]:
     """End the command on an error with a line on stderr and no traceback."""
     try:
         yield
     except MalformedURL as error:
-        tell(f"runqueue: RUNQUEUE_REDIS_URL: {error.reason}")
-        raise typer.Exit(Exit.USAGE) from None
+        raise ended(f"RUNQUEUE_REDIS_URL: {error.reason}", Exit.USAGE) from None
     except RunQueueError as error:
-        tell(f"runqueue: {error}")
-        raise typer.Exit(code_of(error)) from None
+        is_invalid = isinstance(error, _INVALID)
+        raise ended(str(error), Exit.INVALID if is_invalid else Exit.UNAVAILABLE) from None
     except ChecksError as error:
-        tell(f"runqueue: {error}")
-        raise typer.Exit(Exit.USAGE) from None
+        raise ended(str(error), Exit.USAGE) from None
     except KeyboardInterrupt:
-        tell("runqueue: interrupted")
-        raise typer.Exit(Exit.INTERRUPTED) from None
+        raise ended("interrupted", Exit.INTERRUPTED) from None
     except OSError as error:
         # The reader of stdout is gone, or its disk is full; Python would complain again when it
         # flushes at the end.
         if not isinstance(error, BrokenPipeError):
-            tell(f"runqueue: cannot write: {error.strerror or error}")
+            print_err(f"runqueue: cannot write: {error.strerror or error}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(Exit.NOT_ALL_COMPLETED) from None

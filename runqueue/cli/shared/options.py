@@ -1,10 +1,23 @@
-"""Options that several commands have: the fields of a dataclass."""
+"""Options that several commands have; some are the fields of a dataclass."""
 
 import inspect
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+HomeAccount = Annotated[
+    str | None, typer.Option(help="The account; default: the token's, or `default`.")
+]
+AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account.")]
+OneObject = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+def command_group(about: str) -> typer.Typer:
+    """Return a group of commands; `about` is shown by its `--help`."""
+    return typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=about)
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -28,7 +41,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
             inspect.Parameter(
                 each.name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=each.default,
+                default=inspect.Parameter.empty if each.default is MISSING else each.default,
                 annotation=types[each.name],
             )
             for each in fields(groups[one.name])

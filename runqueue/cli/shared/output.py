@@ -190,6 +190,11 @@ def print_states(states: Mapping[str, int]) -> None:
     print_table("Jobs by state", ["state", "jobs"], [*rows, ["all", f"{sum(states.values()):,}"]])
 
 
+def print_outcome(words: str, values: dict[str, Any], *, as_json: bool) -> None:
+    """Print the outcome of a command: in words, or its values as JSON."""
+    typer.echo(orjson.dumps(values) if as_json else words)
+
+
 def print_values(values: dict[str, Any], *, as_json: bool) -> None:
     """Print values as JSON, or as text without those that are None or empty."""
     if as_json:

@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import typer
 
-from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.cli.shared.exit_codes import Exit, ended
 from runqueue.server_version import INSTALL, SERVER, version_mismatch
 
 _GROUP = "runqueue.commands"
@@ -36,11 +36,8 @@ def add_commands(app: typer.Typer) -> None:
 
 def _missing(name: str) -> Callable[[], None]:
     def command() -> None:
-        tell(
-            f"runqueue: `{name}` needs {SERVER}, which is not installed here. In an environment of"
-            f" its own, {INSTALL}"
-        )
-        raise typer.Exit(Exit.USAGE)
+        words = f"`{name}` needs {SERVER}, which is not installed here."
+        raise ended(f"{words} In an environment of its own, {INSTALL}", Exit.USAGE)
 
     return command
 
@@ -58,14 +55,11 @@ def _lazy(entry: EntryPoint) -> Callable[[typer.Context], None]:
 
 def _load(entry: EntryPoint) -> Callable[..., None]:
     if mismatch := version_mismatch():
-        tell(f"runqueue: {mismatch}")
-        raise typer.Exit(Exit.USAGE)
+        raise ended(mismatch, Exit.USAGE)
     try:
         found: Callable[..., None] = entry.load()
     except (ImportError, AttributeError) as error:
-        tell(
-            f"runqueue: `{entry.name}` cannot be loaded ({error}): install {SERVER} in an"
-            " environment of its own, where no other package has modules of the same names"
-        )
-        raise typer.Exit(Exit.USAGE) from None
+        words = f"`{entry.name}` cannot be loaded ({error}): install {SERVER} in an environment"
+        more = "of its own, where no other package has modules of the same names"
+        raise ended(f"{words} {more}", Exit.USAGE) from None
     return found

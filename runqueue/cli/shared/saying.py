@@ -18,7 +18,7 @@ class Saying:
         self._say = say
         self._due: dict[Hashable, tuple[float, float]] = {}
 
-    def tell(self, what: Hashable, words: str) -> None:
+    def print(self, what: Hashable, words: str) -> None:
         """Print a message, unless one about the same condition was printed lately.
 
         Args:

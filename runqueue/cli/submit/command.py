@@ -13,14 +13,15 @@ import typer
 from runqueue.cli.backends.direct import Queue, Url, opened
 from runqueue.cli.follow.batch_holds import held_words
 from runqueue.cli.follow.job_id_store import JobList
-from runqueue.cli.results.live_file import Results, ResultsError
-from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
-from runqueue.cli.shared.options import with_options
+from runqueue.cli.results.line_file import ResultsError
+from runqueue.cli.results.live_file import Results
+from runqueue.cli.shared.exit_codes import Exit, exit_on_error, print_err
+from runqueue.cli.shared.options import OneObject, with_options
 from runqueue.cli.submit import batch_options, input_options
 from runqueue.cli.submit.gateway_upload import submit_remotely
 from runqueue.cli.submit.input_lines import Source, Unreadable, open_input
 from runqueue.cli.submit.line_checker import CheckedInput
-from runqueue.cli.submit.report import print_submitted, report_of, say_end, tell_warnings
+from runqueue.cli.submit.report import print_submitted, print_warnings, report_of, say_end
 from runqueue.cli.submit.submit_file import UploadOptions, submit_file
 from runqueue.cli.submit.validate import check
 from runqueue.cli.submit.wait import Stopped, follow, to_follow, verdict
@@ -54,9 +55,7 @@ def submit(
     results: Annotated[
         Path | None, typer.Option(help="Write each job's end to this file; implies --wait.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of text.")
-    ] = False,
+    as_json: OneObject = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only check, as `runqueue validate` does.")
     ] = False,
@@ -90,7 +89,7 @@ def submit(
     namespace = options.namespace
     upload = UploadOptions(batch_options.name_of(name, file), namespace, ruled.rules, skip_invalid)
     wanted = _SubmitOptions(upload, wait or results is not None, results, as_json, _grace())
-    with errors_told(), open_input(file, read) as source:
+    with exit_on_error(), open_input(file, read) as source:
         if dry_run:
             code = check(source, namespace, as_json=as_json, skip_invalid=skip_invalid)
         else:
@@ -124,14 +123,16 @@ def _run(source: Source, wanted: _SubmitOptions, url: str | None) -> Exit:
             else:
                 found, outcome = submit_remotely(queue, source, wanted.upload)
         except Unreadable:
-            tell("Nothing was submitted.")
+            print_err("Nothing was submitted.")
             return Exit.INVALID
         if outcome is None:
-            tell(f"{found.summary()}; nothing was submitted (--skip-invalid submits the others)")
+            print_err(
+                f"{found.summary()}; nothing was submitted (--skip-invalid submits the others)"
+            )
             return Exit.INVALID
-        code = _tell_lines(found, outcome, wanted)
-        tell_warnings(outcome.warnings)
-        _tell_known(queue, outcome, wanted.upload)
+        code = _report_lines(found, outcome, wanted)
+        print_warnings(outcome.warnings)
+        _report_known(queue, outcome, wanted.upload)
         if not wanted.as_json:
             print_submitted(found, outcome)
         report = report_of(found, outcome)
@@ -140,7 +141,7 @@ def _run(source: Source, wanted: _SubmitOptions, url: str | None) -> Exit:
             try:
                 follow(queue, following, results)
             except Stopped as stopped:
-                stopped.tell(found, outcome, sys.argv[1:])
+                stopped.report(found, outcome, sys.argv[1:])
                 return stopped.code
             code = code or verdict(following.states)
             report |= {"states": dict(following.states)}
@@ -149,16 +150,18 @@ def _run(source: Source, wanted: _SubmitOptions, url: str | None) -> Exit:
     return code
 
 
-def _tell_known(queue: Queue, outcome: UploadReport, upload: UploadOptions) -> None:
+def _report_known(queue: Queue, outcome: UploadReport, upload: UploadOptions) -> None:
     """Report what holds known jobs, and that the rules do not apply to them."""
     if outcome.known and upload.rules != NO_RULES:
-        tell("Jobs that were known before keep the rules and the callback of their own batches.")
+        print_err(
+            "Jobs that were known before keep the rules and the callback of their own batches."
+        )
     for batch in list(filter(None, outcome.known))[:_MOST_BATCHES]:
         with suppress(BatchNotFound):
             found = queue.get_batch(batch)
             if found.held in _ENDED:
                 words = "what of it has not run does not run by being submitted again"
-                tell(f"batch {batch}, known before: {held_words(found)}; {words}")
+                print_err(f"batch {batch}, known before: {held_words(found)}; {words}")
 
 
 def _results(path: Path) -> Results:
@@ -168,16 +171,16 @@ def _results(path: Path) -> Results:
         raise typer.BadParameter(str(error), param_hint="--results") from None
 
 
-def _tell_lines(found: CheckedInput, outcome: UploadReport, wanted: _SubmitOptions) -> Exit:
+def _report_lines(found: CheckedInput, outcome: UploadReport, wanted: _SubmitOptions) -> Exit:
     """Report lines that were skipped or are in conflict, and a file without lines."""
     if not found.lines:
-        tell(f"{found.source.name}: it contains no job")
+        print_err(f"{found.source.name}: it contains no job")
     if found.checker.bad_lines:
-        tell(f"{found.summary()} skipped")
+        print_err(f"{found.summary()} skipped")
     for line in outcome.shown_conflicts:
         said = f"names job {line.job_id}, which was submitted with another body"
         said = line.error or f"custom_id: {line.custom_id}: {said}"
-        tell(f"{found.source.name}:{line.line}: {said}")
+        print_err(f"{found.source.name}:{line.line}: {said}")
     if (more := outcome.conflicts - len(outcome.shown_conflicts)) > 0:
-        tell(f"{more:,} more are in conflict")
+        print_err(f"{more:,} more are in conflict")
     return Exit.INVALID if outcome.conflicts and not wanted.upload.skip_invalid else Exit.OK

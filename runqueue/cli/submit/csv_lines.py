@@ -84,20 +84,21 @@ class Table:
 
     def _template(self, columns: Mapping[str, int]) -> tuple[Template, list[str]]:
         if self.template is not None:
-            template, faults = compiled(self.template, columns, self.kind)
-            used = _used(template.fields)
+            template, used, faults = compiled(self.template, columns, self.kind)
         else:
-            fields, faults = self._by_name(columns)
+            fields, used, faults = self._by_name(columns)
             template = Template(fields, self.kind)
-            used = _used(fields)
         unused = [name for name, place in columns.items() if place not in used]
         if unused and not faults:
             self.say(f"columns that are not used: {', '.join(unused)}")
         return template, faults
 
-    def _by_name(self, columns: Mapping[str, int]) -> tuple[Fields, list[str]]:
-        """Return the line whose fields come from mapped columns, or from columns of their names."""
-        fields = Fields()
+    def _by_name(self, columns: Mapping[str, int]) -> tuple[Fields, set[int], list[str]]:
+        """Return the line whose fields come from mapped columns, or from columns of their names.
+
+        With it come the positions of these columns, and the faults.
+        """
+        fields, used = Fields(), set[int]()
         faults = [
             f"--map: no column {name!r}{did_you_mean(name, columns)}"
             for name in self.mapped
@@ -109,25 +110,16 @@ class Table:
             said = fault_of(path)
             if said and name not in self.mapped and self.mapped and len(path) == 1:
                 continue
+            used.add(place)
             if said:
                 how = f" (--map '{name}=body.FIELD' or a --template maps it)"
                 faults.append(f"column {name!r}: {said}{'' if name in self.mapped else how}")
             elif not fields.put(path, Cell(place, path, target.endswith(AS_JSON))):
                 faults.append(f"column {name!r}: another column is {'.'.join(path)!r}, or in it")
-        return fields, faults
+        return fields, used, faults
 
 
 _Header = tuple[list[str], Template]
-
-
-def _used(part: object) -> set[int]:
-    """Return the positions of the columns that a template names."""
-    if isinstance(part, Cell):
-        return {part.column}
-    parts = getattr(part, "parts", [])
-    inner = parts.values() if isinstance(parts, dict) else parts
-    found = {one for one in inner if isinstance(one, int)}
-    return found.union(*(_used(one) for one in inner if not isinstance(one, int | str)))
 
 
 def _line(template: Template, cells: list[str]) -> bytes | list[FieldError]:

@@ -7,8 +7,7 @@ leaves the field out. Placeholders are names of columns and nothing else: nothin
 """
 
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,26 +22,12 @@ AS_JSON: Final = ":json"
 _NOTHING = object()
 
 Cells = Sequence[str]
-
-
-class _Node(ABC):
-    """A part of the line."""
-
-    @abstractmethod
-    def fill(self, cells: Cells, kind: str) -> Any:
-        """Return the part's value for a row of a kind; `_NOTHING` omits it."""
+#: A part of the line: returns its value for a row of a kind; `_NOTHING` omits it.
+Part = Callable[[Cells, str], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class _Constant(_Node):
-    value: Any
-
-    def fill(self, cells: Cells, kind: str) -> Any:  # noqa: ARG002 - it needs neither
-        return self.value
-
-
-@dataclass(frozen=True, slots=True)
-class Cell(_Node):
+class Cell:
     """A whole value from one cell.
 
     Args:
@@ -55,7 +40,7 @@ class Cell(_Node):
     path: Path
     as_json: bool = False
 
-    def fill(self, cells: Cells, kind: str) -> Any:
+    def __call__(self, cells: Cells, kind: str) -> Any:
         """Return the cell's value.
 
         Raises:
@@ -74,38 +59,21 @@ class Cell(_Node):
 
 
 @dataclass(frozen=True, slots=True)
-class _Text(_Node):
-    parts: list[str | int]
-
-    def fill(self, cells: Cells, kind: str) -> Any:  # noqa: ARG002 - text is text in any
-        return "".join([part if isinstance(part, str) else cells[part] for part in self.parts])
-
-
-@dataclass(frozen=True, slots=True)
-class _List(_Node):
-    parts: list[_Node]
-
-    def fill(self, cells: Cells, kind: str) -> Any:
-        filled = [part.fill(cells, kind) for part in self.parts]
-        return [value for value in filled if value is not _NOTHING]
-
-
-@dataclass(frozen=True, slots=True)
-class Fields(_Node):
+class Fields:
     """An object; it is omitted if all its parts are."""
 
-    parts: dict[str, _Node] = field(default_factory=dict)
+    parts: dict[str, Part] = field(default_factory=dict)
 
-    def fill(self, cells: Cells, kind: str) -> Any:
+    def __call__(self, cells: Cells, kind: str) -> Any:
         """Return the object."""
         found = {}
         for name, part in self.parts.items():
-            value = part.fill(cells, kind)
+            value = part(cells, kind)
             if value is not _NOTHING:
                 found[name] = value
         return found if found or not self.parts else _NOTHING
 
-    def put(self, path: Path, part: _Node) -> bool:
+    def put(self, path: Path, part: Part) -> bool:
         """Put a part at a path; False if the path is taken."""
         name, *rest = path
         if not rest:
@@ -133,9 +101,9 @@ class Template:
             InvalidJob: a cell does not fit.
         """
         named = self.fields.parts.get("kind")
-        given = named.fill(cells, "") if named else _NOTHING
+        given = named(cells, "") if named else _NOTHING
         kind = self.kind if given is _NOTHING else given
-        line = self.fields.fill(cells, kind if isinstance(kind, str) else "")
+        line = self.fields(cells, kind if isinstance(kind, str) else "")
         found: dict[str, Any] = {} if line is _NOTHING else line
         # An empty body is kept: its missing fields are reported.
         return {"kind": kind, "body": {}} | found
@@ -143,8 +111,8 @@ class Template:
 
 def compiled(
     template: Mapping[str, Any], columns: Mapping[str, int], kind: str
-) -> tuple[Template, list[str]]:
-    """Return a template bound to its columns, and its faults.
+) -> tuple[Template, set[int], list[str]]:
+    """Return a template bound to its columns, the positions of those it names, and its faults.
 
     Args:
         template: the line with placeholders.
@@ -153,25 +121,35 @@ def compiled(
     """
     compiler = _Compiler(columns)
     fields = compiler.object(template, ())
-    return Template(fields, kind), compiler.faults
+    return Template(fields, kind), compiler.used, compiler.faults
+
+
+def _list(parts: list[Part]) -> Part:
+    def fill(cells: Cells, kind: str) -> list[Any]:
+        filled = [part(cells, kind) for part in parts]
+        return [value for value in filled if value is not _NOTHING]
+
+    return fill
 
 
 class _Compiler:
     def __init__(self, columns: Mapping[str, int]) -> None:
         self.faults: list[str] = []
+        #: The positions of the columns that are named.
+        self.used: set[int] = set()
         self._columns = columns
 
     def object(self, value: Mapping[str, Any], path: Path) -> Fields:
         return Fields({name: self._node(inner, (*path, name)) for name, inner in value.items()})
 
-    def _node(self, value: Any, path: Path) -> _Node:
+    def _node(self, value: Any, path: Path) -> Part:
         if isinstance(value, dict):
             return self.object(value, path)
         if isinstance(value, list):
-            return _List([self._node(inner, path) for inner in value])
-        return self._text(value, path) if isinstance(value, str) else _Constant(value)
+            return _list([self._node(inner, path) for inner in value])
+        return self._text(value, path) if isinstance(value, str) else lambda _cells, _kind: value
 
-    def _text(self, text: str, path: Path) -> _Node:
+    def _text(self, text: str, path: Path) -> Part:
         whole = _TOKEN.fullmatch(text)
         if whole and whole[1] is not None:
             name, as_json = whole[1], False
@@ -179,9 +157,9 @@ class _Compiler:
                 name, as_json = name.removesuffix(AS_JSON), True
             return Cell(self._column(name, path), path, as_json)
         parts = list(self._parts(text, path))
-        if any(isinstance(part, int) for part in parts):
-            return _Text(parts)
-        return _Constant("".join(map(str, parts)))
+        return lambda cells, _kind: "".join(
+            [part if isinstance(part, str) else cells[part] for part in parts]
+        )
 
     def _parts(self, text: str, path: Path) -> Iterator[str | int]:
         end = 0
@@ -200,7 +178,9 @@ class _Compiler:
         if name not in self._columns:
             hint = did_you_mean(name, self._columns) or "; a brace that is text is written twice"
             self._fault(path, f"no column {name[:60]!r}{hint}")
-        return self._columns.get(name, 0)
+        place = self._columns.get(name, 0)
+        self.used.add(place)
+        return place
 
     def _fault(self, path: Path, message: str) -> None:
         self.faults.append(f"template, {'.'.join(path)}: {message}")

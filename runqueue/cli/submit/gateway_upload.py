@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from runqueue.cli.submit.input_lines import Row, Source, Unreadable
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.submit_file import UploadOptions, read
-from runqueue.producer.batch_upload import Conflict, KnownIn, UploadReport
+from runqueue.producer.batch_upload import KnownIn, UploadReport
 from runqueue.producer.chunks import Packet
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _upload(queue: GatewayQueue, sending: _Sending, options: UploadOptions) -> U
     )
     outcome = UploadReport(conflicts=taken.conflict, warnings=taken.warnings)
     outcome.shown_conflicts = [
-        Conflict(one.line, one.custom_id or "", one.job_id, one.error) for one in taken.conflicts
+        one._replace(custom_id=one.custom_id or "") for one in taken.conflicts
     ]
     batch = taken.batch_id
     if taken.is_new and batch:

@@ -9,7 +9,7 @@ import orjson
 import typer
 
 from runqueue import ids
-from runqueue.cli.shared.exit_codes import tell
+from runqueue.cli.shared.exit_codes import print_err
 from runqueue.cli.submit.csv_lines import Table
 from runqueue.cli.submit.input_lines import Row, Text, json_lines
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES
@@ -114,7 +114,7 @@ class InputOptions:
             dict(map(_read_map, self.mapped or ())),
             self.kind or "task",
             between,
-            lambda said: tell(f"{file}: {said}"),
+            lambda said: print_err(f"{file}: {said}"),
         )
         return table.rows
 

@@ -42,22 +42,22 @@ class CheckedInput:
                 else:
                     block = self.checker.refuse(number, row)
                 if block:
-                    yield self._told(block)
+                    yield self._report_block(block)
         except Unreadable as error:
-            self._told(self.checker.end())
-            self._tell(BadLine(error.number, "line", error.message))
+            self._report_block(self.checker.end())
+            self._report(BadLine(error.number, "line", error.message))
             raise
-        yield self._told(self.checker.end())
+        yield self._report_block(self.checker.end())
 
-    def _told(self, block: Block) -> list[Packet]:
+    def _report_block(self, block: Block) -> list[Packet]:
         for bad in block.bad:
             if len(self.bad) < MOST_TOLD:
                 self.bad.append(bad)
-                self._tell(bad)
+                self._report(bad)
         self.step.show(self.lines)
         return block.packets
 
-    def _tell(self, bad: BadLine) -> None:
+    def _report(self, bad: BadLine) -> None:
         self.step.say(f"{self.source.name}:{bad.number}: {bad.field}: {bad.message}")
 
     def summary(self) -> str:

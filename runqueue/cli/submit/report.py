@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import typer
 
-from runqueue.cli.shared.exit_codes import tell
+from runqueue.cli.shared.exit_codes import print_err
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.output import print_states
 from runqueue.cli.submit.line_checker import CheckedInput
@@ -46,11 +46,11 @@ def report_of(reading: CheckedInput, outcome: UploadReport) -> dict[str, Any]:
     }
 
 
-def tell_warnings(warnings: Iterable[FieldWarning]) -> None:
+def print_warnings(warnings: Iterable[FieldWarning]) -> None:
     """Print warnings, a line for each field."""
     for warning in warnings:
         how_many = "" if warning.jobs is None else f" ({counted(warning.jobs, 'job')})"
-        tell(f"warning: {warning}{how_many}")
+        print_err(f"warning: {warning}{how_many}")
 
 
 def print_submitted(reading: CheckedInput, outcome: UploadReport) -> None:

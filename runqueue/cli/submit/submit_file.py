@@ -1,24 +1,36 @@
 """From an open input to jobs in the queue: read, checked and sent in one go, in bounded memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from runqueue.cli.follow.job_id_store import JobList
-from runqueue.cli.shared.exit_codes import tell
+from runqueue.cli.shared.exit_codes import print_err
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.submit.file_sender import FileSender
 from runqueue.cli.submit.input_lines import Source
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.read_progress import reading
-from runqueue.errors import RunQueueError
+from runqueue.errors import BatchExpired, BatchMismatch, BatchNotFound, RunQueueError
 from runqueue.ids import DEFAULT
 from runqueue.producer.batch_upload import BatchUpload, UploadReport
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.queue import RunQueue
 from runqueue.producer.upload import Checker
+from runqueue.producer.upload_sender import UploadSender
 from runqueue.records.batch import BatchRules
+from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.request.private_targets import private_callback
+
+
+class UploadGivenUp(RunQueueError):  # noqa: N818 - what it says is in its name
+    """The upload cannot end well; nothing of it was accepted."""
+
+
+_WHY: Mapping[type[RunQueueError], str] = {
+    BatchMismatch: "a concurrent upload of the same jobs has taken over some of them; submit the"
+    " file again once that one is over",
+    BatchNotFound: "the upload was discarded meanwhile; submit the file again",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +88,10 @@ def submit_file(
         UploadGivenUp: another upload of the same jobs was under way; nothing was submitted.
     """
     upload = BatchUpload(options.name, options.rules)
-    sender = FileSender(queue, upload, jobs, keep_all=keep_all)
+    # A Redis that cannot be reached from the start is reported at once.
+    sender = UploadSender(
+        queue.send, upload, _keeper(upload, jobs, keep_all=keep_all), is_patient=False
+    )
     with read(source, options.namespace, set(queue.accounts())) as found:
         try:
             if not _send(found, sender, skip_invalid=options.skip_invalid):
@@ -84,9 +99,11 @@ def submit_file(
             sender.seal()
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | RunQueueError):
-                _tell_broken(found, is_sealing=upload.is_sealing)
+                _report_broken(found, is_sealing=upload.is_sealing)
             if not upload.is_sealing:
                 sender.give_up()
+            if isinstance(error, BatchMismatch | BatchNotFound | BatchExpired):
+                raise UploadGivenUp(_WHY.get(type(error), str(error))) from None
             raise
     report = upload.report
     report.warnings = found.checker.private.warnings()
@@ -95,7 +112,25 @@ def submit_file(
     return found, report
 
 
-def _send(found: CheckedInput, sender: FileSender, *, skip_invalid: bool) -> bool:
+def _keeper(
+    upload: BatchUpload, jobs: JobList, *, keep_all: bool
+) -> Callable[[str, list[Enqueued]], None]:
+    """Return what puts the answers to a packet into the list of jobs."""
+
+    def keep(account: str, answers: list[Enqueued]) -> None:
+        batch = upload.report.batches.get(account)
+        found: dict[str, list[str]] = {}
+        for answer in answers:
+            is_wanted = keep_all or batch is None or answer.batch != batch
+            if is_wanted and answer.status is not EnqueueStatus.CONFLICT:
+                found.setdefault(answer.batch or "", []).append(answer.job_id)
+        for where, job_ids in found.items():
+            jobs.add(where, job_ids)
+
+    return keep
+
+
+def _send(found: CheckedInput, sender: UploadSender, *, skip_invalid: bool) -> bool:
     """Send all lines; on a bad line check the rest, and return False."""
     is_refused = False
     for packets in found.packets():
@@ -103,18 +138,18 @@ def _send(found: CheckedInput, sender: FileSender, *, skip_invalid: bool) -> boo
             is_refused = True
             sender.give_up()
         for packet in () if is_refused else packets:
-            sender.send(packet)
+            sender.put(packet)
     return not is_refused
 
 
-def _tell_broken(found: CheckedInput, *, is_sealing: bool) -> None:
+def _report_broken(found: CheckedInput, *, is_sealing: bool) -> None:
     if not is_sealing:
-        tell("Nothing was submitted; give the same command again.")
+        print_err("Nothing was submitted; give the same command again.")
         return
     # The queue may have accepted the batch although its answer never came.
-    tell("The file may not have been submitted; submit it again to make sure.")
+    print_err("The file may not have been submitted; submit it again to make sure.")
     if found.checker.without_id:
-        tell(
+        print_err(
             f"First check `runqueue stats`: {counted(found.checker.without_id, 'line')} without a"
             " custom_id would run twice if the file was accepted after all."
         )

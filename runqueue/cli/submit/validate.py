@@ -1,20 +1,19 @@
 """`runqueue validate`: reports a file's content and faults; submits nothing."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
 import typer
 
-from runqueue.cli.shared.exit_codes import Exit, errors_told, tell
+from runqueue.cli.shared.exit_codes import Exit, exit_on_error, print_err
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.options import with_options
+from runqueue.cli.shared.options import OneObject, with_options
 from runqueue.cli.shared.output import span_words
 from runqueue.cli.submit import input_options
 from runqueue.cli.submit.input_lines import Source, Unreadable, open_input
 from runqueue.cli.submit.line_checker import CheckedInput
-from runqueue.cli.submit.report import found_in, say_repeated, tell_warnings
+from runqueue.cli.submit.report import found_in, print_warnings, say_repeated
 from runqueue.cli.submit.submit_file import read
 from runqueue.errors import EvictingRedis, QueueUnavailable
 from runqueue.producer.queue import RunQueue
@@ -27,16 +26,14 @@ from runqueue.request.job_spec import Priority
 def validate(
     file: input_options.File,
     *,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of text.")
-    ] = False,
+    as_json: OneObject = False,
     options: input_options.InputOptions,
 ) -> None:
     """Check a file of jobs without submitting it; no queue is needed.
 
     If a queue can be reached, accounts are checked, and the time for the jobs is estimated.
     """
-    with errors_told(), open_input(file, options.reader(file)) as source:
+    with exit_on_error(), open_input(file, options.reader(file)) as source:
         code = check(source, options.namespace, as_json=as_json, skip_invalid=False)
     raise typer.Exit(code)
 
@@ -63,9 +60,9 @@ def check(source: Source, namespace: str, *, as_json: bool, skip_invalid: bool) 
         typer.echo(orjson.dumps(values))
     else:
         _say(found, values)
-    tell_warnings(found.checker.private.warnings())
+    print_warnings(found.checker.private.warnings())
     if found.checker.bad_lines:
-        tell(found.summary() + (" would be skipped" if skip_invalid else ""))
+        print_err(found.summary() + (" would be skipped" if skip_invalid else ""))
     is_good = is_whole and (skip_invalid or not found.checker.bad_lines)
     return Exit.OK if is_good else Exit.INVALID
 
@@ -73,8 +70,8 @@ def check(source: Source, namespace: str, *, as_json: bool, skip_invalid: bool) 
 def _stats() -> dict[str, AccountStats] | None:
     """Return the statistics of the accounts; None without a queue, which is no error here."""
     try:
-        with ExitStack() as stack:
-            return stack.enter_context(RunQueue()).stats()
+        with RunQueue() as queue:
+            return queue.stats()
     except (QueueUnavailable, EvictingRedis):
         return None
 

@@ -1,19 +1,17 @@
 """`runqueue submit --wait`: polls the jobs until there is nothing left to wait for."""
 
 import shlex
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from runqueue.cli.backends.direct import Queue
-from runqueue.cli.follow.account_holds import Holds
-from runqueue.cli.follow.batch_holds import Held
 from runqueue.cli.follow.job_id_store import JobList
-from runqueue.cli.follow.tracker import SOONEST, Following, be_patient, next_pause
-from runqueue.cli.results.live_file import Results, ResultsError
-from runqueue.cli.shared.exit_codes import Exit, tell
+from runqueue.cli.follow.tracker import Following
+from runqueue.cli.follow.watch_batch import follow_jobs
+from runqueue.cli.results.line_file import ResultsError
+from runqueue.cli.results.live_file import Results
+from runqueue.cli.shared.exit_codes import Exit, print_err
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.output import display
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.errors import BatchNotFound, QueueUnavailable
 from runqueue.producer.batch_upload import UploadReport
@@ -42,7 +40,7 @@ class Stopped(Exception):  # noqa: N818 - what it says is in its name
         is_away = isinstance(self._why, QueueUnavailable)
         return Exit.UNAVAILABLE if is_away else Exit.NOT_ALL_COMPLETED
 
-    def tell(self, found: CheckedInput, outcome: UploadReport, arguments: Sequence[str]) -> None:
+    def report(self, found: CheckedInput, outcome: UploadReport, arguments: Sequence[str]) -> None:
         """Report why the jobs are followed no further, and how to follow them again.
 
         Args:
@@ -50,20 +48,20 @@ class Stopped(Exception):  # noqa: N818 - what it says is in its name
             arguments: of the command.
         """
         is_ours = isinstance(self._why, KeyboardInterrupt)
-        tell("runqueue: interrupted" if is_ours else f"runqueue: {self._why}")
+        print_err("runqueue: interrupted" if is_ours else f"runqueue: {self._why}")
         if found.checker.without_id:
             # Submitting these lines again would make new jobs of them, and new, paid, runs.
             batches = " and ".join(f"runqueue status {batch}" for batch in outcome.batches.values())
             lines = counted(found.checker.without_id, "line")
-            tell(
+            print_err(
                 f"The jobs go on. Do not submit the file again: {lines} without a custom_id would"
                 f" run twice. To follow them: {batches}"
             )
         elif found.source.name == "-":
-            tell("The jobs go on. Submit the same lines again to follow them.")
+            print_err("The jobs go on. Submit the same lines again to follow them.")
         else:
             again = shlex.join(["runqueue", *_without_callback(arguments)])
-            tell(f"The jobs go on. To follow them: {again}")
+            print_err(f"The jobs go on. To follow them: {again}")
 
 
 def _without_callback(arguments: Sequence[str]) -> Iterator[str]:
@@ -101,7 +99,9 @@ def to_follow(
     jobs.settle(counted_by.keys(), keep=keep)
     following = Following(queue, counted_by, jobs, sorted(found.checker.jobs), grace)
     if (others := outcome.jobs - following.total) > 0:
-        tell(f"{counted(others, 'job')} of other batches, known before, will not be waited for")
+        print_err(
+            f"{counted(others, 'job')} of other batches, known before, will not be waited for"
+        )
     return following
 
 
@@ -136,26 +136,12 @@ def _follow(queue: Queue, following: Following, results: Results | None) -> None
         if results and isinstance(queue, RunQueue):
             results.write(queue, job_ids)
 
-    pause, answered = SOONEST, time.monotonic()
-    with display() as shown:
-        holds, held = Holds(queue, shown.say), Held(shown.say)
-        while True:
-            before, began = following.done, time.monotonic()
-            try:
-                following.look(take if results else None)
-                is_held = any(one.held or one.paused_group for one in following.batches)
-                shown.show(following, is_held=is_held, is_last=following.is_settled)
-                held.look(following.batches)
-                if following.is_settled:
-                    following.take_rest(take)
-                    return
-                holds.look(following.accounts)
-                answered = time.monotonic()
-            except QueueUnavailable as error:
-                be_patient(error, answered, shown.say)
-            took = time.monotonic() - began
-            pause = next_pause(pause, following.done - before, following.left, took)
-            time.sleep(pause)
+    follow_jobs(
+        queue,
+        following,
+        lambda: following.poll(take if results else None),
+        lambda: following.take_rest(take),
+    )
 
 
 def verdict(states: Counter[str]) -> Exit:

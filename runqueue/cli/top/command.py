@@ -9,10 +9,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from runqueue.cli.backends.direct import redis_is_needed
-from runqueue.cli.shared.exit_codes import errors_told
+from runqueue.cli.backends.direct import opened_redis
 from runqueue.cli.top.render import picture
-from runqueue.cli.top.snapshot import Look, look
+from runqueue.cli.top.snapshot import TopView, take_snapshot
 from runqueue.connection.client import find_url
 from runqueue.connection.urls import shown_url
 from runqueue.errors import QueueUnavailable
@@ -37,13 +36,12 @@ def top(
     output is no terminal, one snapshot is printed.
     """
     console = Console(highlight=False, markup=False, emoji=False)
-    redis_is_needed()
-    with errors_told(), RunQueue() as queue:
+    with opened_redis() as queue:
         screen = Screen(console, queue)
-        screen.look()
+        screen.poll()
         if once or not console.is_terminal:
             time.sleep(ONCE_SECONDS)
-            screen.look()
+            screen.poll()
             console.print(screen.shown(whole=True), soft_wrap=True)
             return
         _follow(console, screen, every)
@@ -55,7 +53,7 @@ def _follow(console: Console, screen: "Screen", every: float) -> None:
             while True:
                 live.update(screen.shown(), refresh=True)
                 time.sleep(every)
-                screen.look_patiently()
+                screen.poll_patiently()
     except KeyboardInterrupt:
         return  # the usual end
 
@@ -72,35 +70,35 @@ class Screen:
         self._console = console
         self._queue = queue
         self._where = shown_url(find_url())
-        self._looks: deque[Look] = deque()
+        self._snapshots: deque[TopView] = deque()
         self._trouble = ""
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Poll again.
 
         Raises:
             QueueUnavailable: Redis cannot be reached.
         """
-        seen = look(self._queue)
-        self._looks.append(seen)
-        while len(self._looks) > 2 and seen.at - self._looks[1].at >= RATES_SECONDS:
-            self._looks.popleft()
+        seen = take_snapshot(self._queue)
+        self._snapshots.append(seen)
+        while len(self._snapshots) > 2 and seen.at - self._snapshots[1].at >= RATES_SECONDS:
+            self._snapshots.popleft()
         self._trouble = ""
 
-    def look_patiently(self) -> None:
+    def poll_patiently(self) -> None:
         """Poll again; while Redis is away, keep the last snapshot and show its age."""
         try:
-            self.look()
+            self.poll()
         except QueueUnavailable as error:
-            age = time.monotonic() - self._looks[-1].at if self._looks else 0.0
+            age = time.monotonic() - self._snapshots[-1].at if self._snapshots else 0.0
             self._trouble = f"figures of {age:.0f} s ago: {error}"
 
     def shown(self, *, whole: bool = False) -> Text:
         """Return the display for the terminal's present size; `whole` = of any height."""
         width, height = self._console.size
         return picture(
-            self._looks[0] if len(self._looks) > 1 else None,
-            self._looks[-1],
+            self._snapshots[0] if len(self._snapshots) > 1 else None,
+            self._snapshots[-1],
             where=self._where,
             trouble=self._trouble,
             width=width,

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from runqueue.cli.follow.account_holds import hold_words
 from runqueue.cli.shared.formatting import count_words, printable
-from runqueue.cli.top.snapshot import Look, rate
+from runqueue.cli.top.snapshot import TopView, rate
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch
 from runqueue.records.health import HealthLevel, health_of
@@ -38,7 +38,13 @@ _LEAST = 2
 
 
 def picture(
-    before: Look | None, now: Look, *, where: str, trouble: str, width: int, height: int | None
+    before: TopView | None,
+    now: TopView,
+    *,
+    where: str,
+    trouble: str,
+    width: int,
+    height: int | None,
 ) -> Text:
     """Return a snapshot as lines.
 
@@ -62,7 +68,7 @@ def picture(
     return Text("\n").join(lines if height is None else lines[:height])
 
 
-def _head(now: Look, where: str, trouble: str, width: int, most: int | None) -> list[Text]:
+def _head(now: TopView, where: str, trouble: str, width: int, most: int | None) -> list[Text]:
     if trouble:
         return _sentence(f"runqueue  {printable(trouble)}", "bold red", width, most)
     accounts = f", {len(now.stats)} accounts" if len(now.stats) > 1 else ""
@@ -90,7 +96,7 @@ def _accounts(
 
 
 def _account(
-    before: Look | None, now: Look, stats: AccountStats, width: int, most: int | None
+    before: TopView | None, now: TopView, stats: AccountStats, width: int, most: int | None
 ) -> list[Text]:
     name = stats.account
     health = health_of(stats)
@@ -135,7 +141,7 @@ def _counts(stats: AccountStats) -> list[Text]:
     return shown
 
 
-def _rates(before: Look | None, now: Look, account: str) -> list[str]:
+def _rates(before: TopView | None, now: TopView, account: str) -> list[str]:
     return [
         f"{words} {_per_second(rate(before, now, account, *totals))}"
         for words, totals in (

@@ -14,7 +14,7 @@ _BATCHES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class TopView:
     """A snapshot.
 
     Args:
@@ -30,13 +30,13 @@ class Look:
     processes: list[Process] = field(default_factory=list)
 
 
-def look(queue: RunQueue) -> Look:
+def take_snapshot(queue: RunQueue) -> TopView:
     """Read everything: four script calls an account.
 
     Raises:
         QueueUnavailable: Redis cannot be reached.
     """
-    seen = Look(time.monotonic(), queue.stats())
+    seen = TopView(time.monotonic(), queue.stats())
     for account in seen.stats:
         seen.groups.extend(queue.groups(account))
         found = queue.list_batches(account, limit=_BATCHES).batches
@@ -45,7 +45,7 @@ def look(queue: RunQueue) -> Look:
     return seen
 
 
-def rate(before: Look | None, now: Look, account: str, *totals: str) -> float | None:
+def rate(before: TopView | None, now: TopView, account: str, *totals: str) -> float | None:
     """Return how often something happened a second, between two snapshots.
 
     Args:

@@ -53,7 +53,7 @@ def test_columns_with_the_names_of_fields_need_no_map(desk: Desk) -> None:
     file = write(
         desk,
         "custom_id,kind,priority,body.prompt,body.max_steps,body.publish_workflow,body.workflow_id\n"
-        "a,task,high,Look.,3,TRUE,\n"
+        "a,task,high,TopView.,3,TRUE,\n"
         "b,workflow,,,,,wpid_1\n",
     )
 
@@ -62,7 +62,7 @@ def test_columns_with_the_names_of_fields_need_no_map(desk: Desk) -> None:
             "custom_id": "a",
             "kind": "task",
             "priority": "high",
-            "body": {"prompt": "Look.", "max_steps": 3, "publish_workflow": True},
+            "body": {"prompt": "TopView.", "max_steps": 3, "publish_workflow": True},
         },
         {
             "custom_id": "b",
@@ -74,7 +74,7 @@ def test_columns_with_the_names_of_fields_need_no_map(desk: Desk) -> None:
 
 
 def test_a_map_says_which_fields_other_columns_are(desk: Desk) -> None:
-    file = write(desk, "Order No,Url,Notes,body.prompt\n17,https://shop.test/17,none,Look.\n")
+    file = write(desk, "Order No,Url,Notes,body.prompt\n17,https://shop.test/17,none,TopView.\n")
 
     result = desk.run(
         "submit", file, "--map", "Url=body.url", "--map", "Order No=custom_id", "--json"
@@ -85,7 +85,7 @@ def test_a_map_says_which_fields_other_columns_are(desk: Desk) -> None:
     (job,) = desk.claim()
     assert read_request(job.stored)[1] == {
         "url": "https://shop.test/17",
-        "prompt": "Look.",
+        "prompt": "TopView.",
     }
 
 
@@ -156,7 +156,7 @@ def test_the_kind_of_rows_that_name_none_can_be_said(desk: Desk) -> None:
     ("name", "options"), [("jobs.csv.gz", []), ("jobs.data", ["--format", "csv"])]
 )
 def test_a_packed_table_is_known_by_its_bytes(desk: Desk, name: str, options: list[str]) -> None:
-    file = write(desk, gzip.compress(b"custom_id,body.prompt\na,Look.\n"), name)
+    file = write(desk, gzip.compress(b"custom_id,body.prompt\na,TopView.\n"), name)
 
     assert [job["custom_id"] for job in handed_in(desk, file, *options)] == ["a"]
 
@@ -175,13 +175,13 @@ def test_a_table_comes_from_stdin_too(desk: Desk) -> None:
 def test_cells_may_be_parted_by_something_else(
     desk: Desk, name: str, options: list[str], between: str
 ) -> None:
-    file = write(desk, f"custom_id{between}body.prompt\na{between}Look, please.\n", name)
+    file = write(desk, f"custom_id{between}body.prompt\na{between}TopView, please.\n", name)
 
-    assert handed_in(desk, file, *options)[0]["body"] == {"prompt": "Look, please."}
+    assert handed_in(desk, file, *options)[0]["body"] == {"prompt": "TopView, please."}
 
 
 def test_a_mark_of_utf_8_and_rows_of_empty_cells_are_no_faults(desk: Desk) -> None:
-    file = write(desk, "\ufeffcustom_id,body.prompt\na,Look.\n,\n\nb,Look.\n")
+    file = write(desk, "\ufeffcustom_id,body.prompt\na,TopView.\n,\n\nb,TopView.\n")
 
     assert [job["custom_id"] for job in handed_in(desk, file)] == ["a", "b"]
 
@@ -189,7 +189,7 @@ def test_a_mark_of_utf_8_and_rows_of_empty_cells_are_no_faults(desk: Desk) -> No
 def test_a_fault_is_named_by_the_line_on_which_its_row_begins(desk: Desk) -> None:
     file = write(
         desk,
-        'custom_id,body.prompt,body.max_steps\na,"two\nlines",3\nb,Look.,many\nc,Look.\nd,Look.,1,2\n',
+        'custom_id,body.prompt,body.max_steps\na,"two\nlines",3\nb,TopView.,many\nc,TopView.\nd,TopView.,1,2\n',
     )
 
     said = refused(desk, file)
@@ -201,7 +201,7 @@ def test_a_fault_is_named_by_the_line_on_which_its_row_begins(desk: Desk) -> Non
 
 
 def test_a_byte_that_is_no_utf_8_is_named_and_the_other_rows_are_checked(desk: Desk) -> None:
-    rows = "custom_id,body.prompt\na,Prüfe.\nb,Look.\nc,\n".encode("latin-1")
+    rows = "custom_id,body.prompt\na,Prüfe.\nb,TopView.\nc,\n".encode("latin-1")
 
     said = refused(desk, write(desk, rows))
 
@@ -271,7 +271,7 @@ def test_a_number_that_is_too_long_for_json_s_readers_is_named(desk: Desk, tmp_p
 
 
 def test_good_rows_are_handed_in_although_others_are_bad_if_asked_for(desk: Desk) -> None:
-    file = write(desk, "custom_id,body.prompt\na,Look.\nb\nc,Look.\n")
+    file = write(desk, "custom_id,body.prompt\na,TopView.\nb\nc,TopView.\n")
 
     report = desk.json("submit", file, "--skip-invalid")
 

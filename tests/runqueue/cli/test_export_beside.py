@@ -9,7 +9,8 @@ import pytest
 
 from runqueue.cli.backends import direct
 from runqueue.cli.backends.direct import DirectQueue
-from runqueue.cli.results.live_file import Results, ResultsError
+from runqueue.cli.results.line_file import ResultsError
+from runqueue.cli.results.live_file import Results
 from runqueue.cli.results.partial_file import Of, Part
 from runqueue.cli.shared.result_lines import ResultLine
 from runqueue.records.claim_items import Claimed

@@ -20,7 +20,7 @@ def test_a_batch_of_the_file_is_followed_without_its_ids(desk: Desk) -> None:
     with followed(desk, [], batches={batch: 5}) as following:
         desk.end(jobs[:2])
         desk.end(jobs[2:3], "failed")
-        following.look()
+        following.poll()
 
         assert (following.total, following.done, following.left) == (5, 3, 0)
         assert following.states == {"completed": 2, "failed": 1, "submitting": 2}
@@ -34,11 +34,11 @@ def test_jobs_that_end_are_handed_on_once_whatever_their_order(desk: Desk) -> No
     ids = [job.job_id for job in jobs]
     with followed(desk, [], batches={batch: 250}, kept={batch: ids}) as following:
         desk.end(jobs[200:])
-        following.look(taken.extend)
+        following.poll(taken.extend)
         assert sorted(taken) == sorted(ids[200:])
         desk.end(jobs[:200])
-        following.look(taken.extend)
-        following.look(taken.extend)
+        following.poll(taken.extend)
+        following.poll(taken.extend)
 
         assert sorted(taken) == sorted(ids)
         assert following.done == following.total == 250
@@ -56,8 +56,8 @@ def test_a_job_whose_row_could_not_be_written_is_handed_on_again(desk: Desk) -> 
     taken: list[str] = []
     with followed(desk, [], batches={batch: 3}, kept={batch: ids}) as following:
         with pytest.raises(OSError):  # noqa: PT011 - nothing but itself
-            following.look(fail)
-        following.look(taken.extend)
+            following.poll(fail)
+        following.poll(taken.extend)
 
     assert taken == ids
 
@@ -66,9 +66,9 @@ def test_a_batch_whose_jobs_are_kept_no_longer_is_gone(desk: Desk) -> None:
     batch = batch_of(desk, *lines(2))
     end(desk, 2)
     with followed(desk, [], batches={batch: 2}) as following:
-        following.look()
+        following.poll()
         desk.client.delete(f"runqueue:{{default}}:batch:{batch}")
-        following.look()
+        following.poll()
         assert (following.done, following.states[GONE]) == (2, 0)
 
 
@@ -119,12 +119,12 @@ def test_a_batch_with_doubts_alone_ends_the_waiting_once_they_last_too_long(desk
     desk.end([first])
     desk.lose(others)
     with followed(desk, [], batches={batch: 3}) as following:
-        following.look()
+        following.poll()
         assert following.done == 1
         since = int((time.time() - 100) * 1e6)
         doubts = {job.job_id: since for job in others}
         desk.client.zadd("runqueue:{default}:unconfirmed", doubts)
-        following.look()
+        following.poll()
 
         assert (following.done, following.stuck) == (3, 2)
 

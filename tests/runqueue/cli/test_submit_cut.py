@@ -17,9 +17,9 @@ import pytest
 from faults.proxy import Network, Proxy
 from runqueue import RunQueue
 from runqueue.cli.follow.job_id_store import JobList
-from runqueue.cli.submit import file_sender
 from runqueue.cli.submit.input_lines import Row, Source
-from runqueue.cli.submit.submit_file import UploadOptions, submit_file
+from runqueue.cli.submit.submit_file import UploadGivenUp, UploadOptions, submit_file
+from runqueue.producer import upload_sender
 from runqueue.records.batch import NO_RULES
 from runqueue.store.scripts import ScriptCall, T
 from tests.runqueue.cli.commanding import Desk, line, lines
@@ -157,7 +157,7 @@ def test_a_redis_that_is_away_for_a_moment_is_waited_for(
 def test_a_redis_that_is_gone_for_good_ends_it_and_given_again_it_is_whole(
     desk: Desk, proxy: Proxy, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_sender, "PATIENCE", 0.5)
+    monkeypatch.setattr(upload_sender, "PATIENCE", 0.5)
     middle = proxy.trap("up", MIDDLE)
 
     def cut() -> None:
@@ -238,7 +238,7 @@ def test_an_upload_whose_jobs_are_taken_over_at_its_end_does_not_say_that_it_has
     with (
         _Overtaken(desk.url) as queue,
         JobList() as jobs,
-        pytest.raises(file_sender.UploadGivenUp, match="a concurrent upload of the same jobs"),
+        pytest.raises(UploadGivenUp, match="a concurrent upload of the same jobs"),
     ):
         submit_file(queue, source(numbered(lines(3))), OPTIONS, jobs, keep_all=False)
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from runqueue.cli.top import command
 from runqueue.cli.top.render import picture
-from runqueue.cli.top.snapshot import Look, rate
+from runqueue.cli.top.snapshot import TopView, rate
 from runqueue.records.health import HealthLevel, health_of
 from runqueue.records.job import JobState
 from runqueue.store.groups import Group
@@ -91,15 +91,15 @@ def test_rates_are_those_of_some_seconds_not_of_the_last_burst(
 ) -> None:
     bursts = [0, 0, 0, 40, 40, 40, 80, 80, 80, 120]
     looks = iter(
-        Look(2.0 * n, {"default": stats(totals={"ended:completed": ended})})
+        TopView(2.0 * n, {"default": stats(totals={"ended:completed": ended})})
         for n, ended in enumerate(bursts)
     )
-    monkeypatch.setattr(command, "look", lambda _: next(looks))
+    monkeypatch.setattr(command, "take_snapshot", lambda _: next(looks))
     monkeypatch.setenv("RUNQUEUE_REDIS_URL", desk.url)
     shown = []
     screen = command.Screen(Console(), desk.queue)
     for _ in bursts:
-        screen.look()
+        screen.poll()
         shown.append(re.findall(r"done (\S+)/s", screen.shown().plain)[0])
 
     # Of all that was seen at first, then of ten seconds: 40 or 80 jobs each.
@@ -282,7 +282,7 @@ def test_accounts_that_do_not_fit_are_counted_and_those_that_stopped_come_first(
     many = {f"a{n}": stats(account=f"a{n}") for n in range(8)}
     many["a7"] = stats(account="a7", hold_reason="HTTP 401", hold_seconds=60.0)
 
-    shown = picture(None, Look(1.0, many), where="x", trouble="", width=80, height=24).plain
+    shown = picture(None, TopView(1.0, many), where="x", trouble="", width=80, height=24).plain
 
     lines = shown.split("\n")
     assert len(lines) <= 24
@@ -295,13 +295,13 @@ def test_accounts_that_stopped_and_do_not_fit_are_told_of() -> None:
     held = {"hold_reason": "HTTP 401", "hold_seconds": 60.0}
     many = {f"a{n}": stats(account=f"a{n}", **held) for n in range(3)}
 
-    shown = picture(None, Look(1.0, many), where="x", trouble="", width=80, height=10).plain
+    shown = picture(None, TopView(1.0, many), where="x", trouble="", width=80, height=10).plain
 
     assert shown.split("\n")[-1] == "… 2 more accounts, 2 of them stopped"
 
 
 def test_the_limits_show_the_rate_that_submissions_may_go_at() -> None:
-    look = Look(1.0, {"default": stats(full_pace=1.4)})
+    look = TopView(1.0, {"default": stats(full_pace=1.4)})
 
     shown = picture(None, look, where="x", trouble="", width=80, height=24).plain
 
@@ -310,7 +310,7 @@ def test_the_limits_show_the_rate_that_submissions_may_go_at() -> None:
 
 def test_every_state_rate_and_limit_is_shown_whole_at_80_columns_however_large_it_is() -> None:
     many = stats(states=dict.fromkeys(JobState, 123_456), pace=1.25, strays=1234)
-    look = Look(1.0, {"default": many})
+    look = TopView(1.0, {"default": many})
 
     shown = picture(None, look, where="x", trouble="", width=80, height=24).plain
 
@@ -333,7 +333,9 @@ def test_why_nothing_is_submitted_is_shown_whole_at_80_columns(height: int | Non
     held = stats(hold_reason=_WHY, hold_seconds=76.0)
     groups = [Group(f"group-{n}", "default", None, False, n, True) for n in range(50)]
 
-    shown = picture(None, Look(1.0, {"default": held}, groups), **_PLACE, width=80, height=height)
+    shown = picture(
+        None, TopView(1.0, {"default": held}, groups), **_PLACE, width=80, height=height
+    )
 
     lines = shown.plain.split("\n")
     assert _WHY in " ".join(line.strip() for line in lines)
@@ -344,7 +346,7 @@ def test_why_nothing_is_submitted_is_shown_whole_at_80_columns(height: int | Non
 def test_a_reason_that_has_no_end_leaves_room_for_the_figures() -> None:
     held = stats(hold_reason="why " * 2_000, hold_seconds=76.0)
 
-    shown = picture(None, Look(1.0, {"default": held}), **_PLACE, width=80, height=24)
+    shown = picture(None, TopView(1.0, {"default": held}), **_PLACE, width=80, height=24)
 
     lines = shown.plain.split("\n")
     (cut,) = [line for line in lines if line.endswith("…")]
@@ -358,7 +360,7 @@ def test_limits_that_were_set_live_are_shown_with_their_values_at_80_columns() -
     names = ("dispatches_per_second", "requests_per_second", "concurrent_runs", "burst_size")
     changed = stats(overridden=dict.fromkeys(names, 40.0), strays=7, oldest_ready_seconds=9.0)
 
-    shown = picture(None, Look(1.0, {"default": changed}), **_PLACE, width=80, height=24)
+    shown = picture(None, TopView(1.0, {"default": changed}), **_PLACE, width=80, height=24)
 
     lines = shown.plain.split("\n")
     for name in names:
@@ -372,7 +374,7 @@ def test_what_keeps_it_from_looking_is_shown_whole_at_80_columns() -> None:
     )
 
     shown = picture(
-        None, Look(1.0, {"default": stats()}), where="x", trouble=trouble, width=80, height=24
+        None, TopView(1.0, {"default": stats()}), where="x", trouble=trouble, width=80, height=24
     )
 
     assert trouble in " ".join(line.strip() for line in shown.plain.split("\n"))
@@ -381,7 +383,7 @@ def test_what_keeps_it_from_looking_is_shown_whole_at_80_columns() -> None:
 def test_a_picture_fits_80_by_24_whatever_there_is_to_show() -> None:
     groups = [Group(f"group-{n}", "default", None, False, n, True) for n in range(500)]
     many = {f"account-{n}": stats(account=f"account-{n}", strays=3) for n in range(3)}
-    seen = Look(0.0, many, groups)
+    seen = TopView(0.0, many, groups)
 
     for width, height in ((80, 24), (40, 10), (200, 60)):
         shown = picture(None, seen, where="redis://x/0", trouble="", width=width, height=height)
@@ -389,15 +391,15 @@ def test_a_picture_fits_80_by_24_whatever_there_is_to_show() -> None:
         assert len(lines) <= height
         assert max(map(len, lines)) <= width
 
-    one = Look(0.0, {"default": stats()}, groups)
+    one = TopView(0.0, {"default": stats()}, groups)
     shown = picture(None, one, where="redis://x/0", trouble="", width=80, height=24)
     assert re.search(r"… 4\d\d more", shown.plain)
     assert "group-499" in shown.plain
 
 
-def test_a_rate_is_what_was_counted_between_two_looks_and_none_where_less_was() -> None:
-    before = Look(10.0, {"default": stats(totals={"ended:failed": 1, "ended:dead": 2})})
-    now = Look(12.0, {"default": stats(totals={"ended:failed": 5, "ended:dead": 2})})
+def test_a_rate_is_what_was_counted_between_two_snapshots_and_none_where_less_was() -> None:
+    before = TopView(10.0, {"default": stats(totals={"ended:failed": 1, "ended:dead": 2})})
+    now = TopView(12.0, {"default": stats(totals={"ended:failed": 5, "ended:dead": 2})})
 
     assert rate(before, now, "default", "ended:") == 2.0
     assert rate(before, now, "default", "ended:dead") == 0.0
@@ -405,8 +407,8 @@ def test_a_rate_is_what_was_counted_between_two_looks_and_none_where_less_was() 
     assert rate(None, now, "default", "ended:") is None
     assert (
         rate(
-            Look(12.0, {"default": stats(totals={"claims": 9})}),
-            Look(13.0, now.stats),
+            TopView(12.0, {"default": stats(totals={"claims": 9})}),
+            TopView(13.0, now.stats),
             "default",
             "claims",
         )

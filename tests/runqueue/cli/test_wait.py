@@ -13,10 +13,10 @@ from typing import cast
 import pytest
 
 from runqueue.cli.follow.account_holds import Holds, hold_words
-from runqueue.cli.follow.batch_holds import Held
+from runqueue.cli.shared.saying import Saying
 from runqueue.cli.submit.command import _grace
 from runqueue.records import claim_items
-from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
+from tests.runqueue.cli.commanding import Desk, line, lines
 from tests.runqueue.cli.following import followed, rows
 
 
@@ -98,7 +98,7 @@ def test_it_waits_while_the_search_can_still_end(
     desk.client.zadd("runqueue:{default}:unconfirmed", {ids[0]: since})
 
     with followed(desk, ids, _grace()) as following:
-        following.look()
+        following.poll()
 
         assert following.stuck == 0
 
@@ -180,12 +180,12 @@ def test_what_holds_the_account_is_said_once_while_somebody_waits(
     monkeypatch.setattr("runqueue.cli.follow.account_holds._EVERY", 0.0)
     desk.claim()
     said: list[str] = []
-    holds = Holds(desk.queue, said.append)
-    holds.look(["default"])
+    holds = Holds(desk.queue, Saying(said.append))
+    holds.poll(["default"])
     assert said == []
     hold(desk, "default", "HTTP 403: no")
-    holds.look(["default"])
-    holds.look(["default"])
+    holds.poll(["default"])
+    holds.poll(["default"])
 
     (told,) = said
     assert re.fullmatch(
@@ -199,21 +199,17 @@ def test_what_lasts_is_said_again_in_ever_longer_intervals(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runqueue.cli.follow.account_holds._EVERY", 0.0)
-    batch = batch_of(desk, line("a"))
-    paused = desk.queue.pause_batch(batch)
-    said: dict[str, list[float]] = {"account": [], "batch": []}
+    said: list[float] = []
     now = 0.0
     clock = SimpleNamespace(monotonic=lambda: now)
     monkeypatch.setattr("runqueue.cli.shared.saying.time", clock)
-    holds = Holds(desk.queue, lambda _: said["account"].append(now))
-    held = Held(lambda _: said["batch"].append(now))
+    holds = Holds(desk.queue, Saying(lambda _: said.append(now)))
 
     for second in range(0, 500, 10):
         now = float(second)
-        holds.look(["default"])
-        held.look([paused])
+        holds.poll(["default"])
 
-    assert said == {"account": [0.0, 60.0, 180.0, 420.0], "batch": [0.0, 60.0, 180.0, 420.0]}
+    assert said == [0.0, 60.0, 180.0, 420.0]
 
 
 def hold(desk: Desk, account: str, reason: str, seconds: float = 60, kind: str = "account") -> None:
@@ -257,7 +253,7 @@ def test_of_accounts_that_nobody_waits_for_nothing_is_said(
     hold(desk, "second", "HTTP 403: no")
     said: list[str] = []
 
-    Holds(desk.queue, said.append).look(["default"])
+    Holds(desk.queue, Saying(said.append)).poll(["default"])
 
     assert said == []
 
@@ -267,10 +263,10 @@ def test_that_no_worker_is_there_is_said_once_while_somebody_waits(
 ) -> None:
     monkeypatch.setattr("runqueue.cli.follow.account_holds._EVERY", 0.0)
     said: list[str] = []
-    holds = Holds(desk.queue, said.append)
+    holds = Holds(desk.queue, Saying(said.append))
 
-    holds.look(["default"])
-    holds.look(["default"])
+    holds.poll(["default"])
+    holds.poll(["default"])
 
     assert said == ["no worker process serves account default"]
 
@@ -284,7 +280,7 @@ def test_only_accounts_with_open_jobs_are_waited_for(desk: Desk) -> None:
     with followed(desk, [*ids["default"], *ids["second"]]) as following:
         desk.queue.cancel(ids["default"][0])
 
-        following.look()
+        following.poll()
 
         assert following.accounts == ["second"]
 

@@ -104,6 +104,57 @@ def test_an_answer_of_another_shape_is_no_gateways(body: bytes) -> None:
         queue.stats()
 
 
+#: A job as a gateway shows it, and what of it may not have another type.
+SHOWN = {
+    "job_id": BATCH,
+    "kind": "task",
+    "state": "ready",
+    "custom_id": None,
+    "priority": "normal",
+    "group": "default",
+    "batch": None,
+    "attempts": 1,
+    "runs": 0,
+    "run_id": None,
+    "run_status": None,
+    "created_at": "2026-01-02T03:04:05+00:00",
+    "started_at": None,
+    "ended_at": None,
+    "webhook": {"state": "pending", "attempts": 1, "status": None, "error": None},
+}
+
+
+def test_what_a_newer_gateway_shows_beside_a_job_is_passed_over() -> None:
+    webhook = {"state": "pending", "attempts": 1, "colour": "red"}
+    body = orjson.dumps({**SHOWN, "colour": "red", "webhook": webhook})
+
+    with answering(always(200, {}, body)) as (url, _), RemoteQueue(url, SECRET) as queue:
+        assert queue.get(BATCH).webhook.attempts == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"attempts": "1"},
+        {"attempts": True},
+        {"custom_id": 7},
+        {"cancel_requested": "no"},
+        {"created_at": 1_767_323_045},
+        {"webhook": {"state": "pending", "attempts": "1"}},
+        {"candidates": [{"run_id": 1}]},
+    ],
+    ids=str,
+)
+def test_a_value_of_another_type_is_converted_by_nobody(wrong: dict[str, object]) -> None:
+    body = orjson.dumps({**SHOWN, **wrong})
+    with (
+        answering(always(200, {}, body)) as (url, _),
+        RemoteQueue(url, SECRET) as queue,
+        pytest.raises(QueueUnavailable, match="none that a gateway gives"),
+    ):
+        queue.get(BATCH)
+
+
 @pytest.mark.parametrize("status", [301, 404, 418, 500])
 def test_a_status_without_the_gateways_words_is_no_gateways(status: int) -> None:
     headers = {"location": "https://evil.example/"}
