@@ -3,8 +3,9 @@
 from typing import Annotated
 
 from fastapi import Header
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from gateway.api.routing import BodyFields
 from gateway.http.problems import Fault, FieldsRefused, faults_of
 from runqueue.errors import InvalidBatch
 from runqueue.ids import NAME_WORDS, is_name
@@ -24,10 +25,8 @@ Callback = Annotated[
 Jobs = Annotated[int, Field(ge=1, lt=2**53)]
 
 
-class Opening(BaseModel):
+class Opening(BodyFields):
     """The query of an upload; `BatchRules` has the limits of its rules."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str = Field("", max_length=256, description="What people call it.", examples=["prices"])
     account: str | None = Field(

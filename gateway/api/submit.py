@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import Header, Request
 from starlette.responses import Response
 
 from gateway.api import job_schema
@@ -19,11 +19,11 @@ from gateway.api.bulk import (
     read_job,
     warnings_of,
 )
+from gateway.api.routing import Routes, location_of
 from gateway.api.schemas import Accepted, AcceptedMany, answer_values, warning_values
-from gateway.auth.tokens import requires
 from gateway.checks.messages import CheckWork
 from gateway.http.holds import in_turn
-from gateway.http.problems import Fault, FieldsRefused, answers
+from gateway.http.problems import Fault, FieldsRefused
 from gateway.http.request_body import body_of, gathered, gone_of, json_answer
 from gateway.state.state import gate_of
 from gateway.tenants.rate_limit import HEADERS, admit
@@ -35,7 +35,7 @@ from runqueue.request.job_spec import MAX_PAYLOAD_BYTES
 from runqueue.request.private_targets import FieldWarning
 from runqueue.tracing import ambient, enqueuing
 
-router = APIRouter(tags=["jobs"])
+router = Routes("jobs")
 
 #: Bytes of one job: what one line of a batch file may have.
 MAX_BODY = 8 * MAX_PAYLOAD_BYTES
@@ -61,62 +61,33 @@ Key = Annotated[
     ),
 ]
 _BODY = {"schema": job_schema.REFERENCE, "example": job_schema.EXAMPLE}
-_BULK = {
-    "schema": {
-        "oneOf": [
-            {
-                "type": "object",
-                "required": ["jobs"],
-                "additionalProperties": False,
-                "properties": {
-                    "jobs": {
-                        "type": "array",
-                        "items": job_schema.REFERENCE,
-                        "minItems": 1,
-                        "maxItems": MAX_JOBS,
-                    }
-                },
-            },
-            {
-                "type": "array",
-                "items": job_schema.REFERENCE,
-                "minItems": 1,
-                "maxItems": MAX_JOBS,
-            },
-        ]
-    },
-    "example": {"jobs": [job_schema.EXAMPLE]},
+_JOBS = {"type": "array", "items": job_schema.REFERENCE, "minItems": 1, "maxItems": MAX_JOBS}
+_WRAPPED = {
+    "type": "object",
+    "required": ["jobs"],
+    "additionalProperties": False,
+    "properties": {"jobs": _JOBS},
 }
-_LOCATION = {
-    "Location": {
-        "description": "Where the job is read.",
-        "schema": {"type": "string"},
-        "example": f"/v1/jobs/{job_schema.EXAMPLE_ID}",
-    },
-    **HEADERS,
-}
-_REFUSALS = (400, 401, 403, 408, 413, 415, 422, 429, 503)
+_BULK = {"schema": {"oneOf": [_WRAPPED, _JOBS]}, "example": {"jobs": [job_schema.EXAMPLE]}}
+_LOCATION = location_of(f"/v1/jobs/{job_schema.EXAMPLE_ID}", "job")
 _WRONG = "body.max_step: unknown field, did you mean 'max_steps'?"
 _USED = f"key 'order-17' was used for job {job_schema.EXAMPLE_ID} with another body"
 
 
-@router.post(
-    "/v1/jobs",
-    summary="Submit a job",
-    status_code=202,
-    dependencies=[Depends(requires("enqueue"))],
-    responses={
-        202: {"description": "It is in the queue.", "model": Accepted, "headers": _LOCATION},
-        **answers(*_REFUSALS, 409, words={409: _USED, 422: _WRONG}),
-    },
-    openapi_extra=body_of(_BODY),
+@router.call(
+    "POST /v1/jobs",
+    "enqueue",
+    "Submit a job",
+    {"description": "It is in the queue.", "model": Accepted, "headers": _LOCATION | HEADERS},
+    status=202,
+    problems={409: _USED, 422: _WRONG, 429: ""},
+    body=body_of(_BODY),
 )
 async def submit(request: Request, idempotency_key: Key = None) -> Response:
     """Submit one run request: the body is a line of a batch file.
 
     The job is in the queue once this is answered. With a `custom_id`, or the same as the header
-    `Idempotency-Key`, submitting it again makes no second job; without, it does. Needs the scope
-    `enqueue`.
+    `Idempotency-Key`, submitting it again makes no second job; without, it does.
     """
     gate, tenant_scope = gate_of(request), tenant_scope_of(request)
     await admit(request, gate.limiter)
@@ -139,23 +110,21 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
     return json_answer(values, 202, f"/v1/jobs/{answer.job_id}")
 
 
-@router.post(
-    "/v1/jobs:bulk",
-    summary=f"Submit up to {MAX_JOBS:,} jobs",
-    status_code=202,
-    dependencies=[Depends(requires("enqueue"))],
-    responses={
-        202: {"description": "They are in the queue.", "model": AcceptedMany, "headers": HEADERS},
-        **answers(*_REFUSALS, words={422: f"[0].{_WRONG}"}),
-    },
-    openapi_extra=body_of(_BULK),
+@router.call(
+    "POST /v1/jobs:bulk",
+    "enqueue",
+    f"Submit up to {MAX_JOBS:,} jobs",
+    {"description": "They are in the queue.", "model": AcceptedMany, "headers": HEADERS},
+    status=202,
+    problems={422: f"[0].{_WRONG}", 429: ""},
+    body=body_of(_BULK),
 )
 async def submit_many(request: Request) -> Response:
     """Submit an array of lines of a batch file, or an object that has one as `jobs`.
 
     All of them are accepted, or, if a field of one is wrong, none. A job whose key was used for
     another request is reported among the answers as `conflict`; the others are accepted. More than
-    1,000 of one account become a batch. Needs the scope `enqueue`.
+    1,000 of one account become a batch.
     """
     gate, tenant_scope = gate_of(request), tenant_scope_of(request)
     await admit(request, gate.limiter)
