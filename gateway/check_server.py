@@ -125,7 +125,7 @@ def serve(connection: Connection) -> None:
         begin: Begin = connection.recv()
         use_checks(begin.checks)
         allow_private_targets(allowed=begin.allows_private_targets)
-        checked = _Checked(begin.work.begin(), begin.budget)
+        checked = _Checked(begin.work(), begin.budget)
         while True:
             connection.send(checked.follow(*connection.recv()))
     except (EOFError, OSError):

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from gateway.api.batch_options import Callback, callback_of
 from gateway.api.batches import BatchId
-from gateway.api.routing import NO_BATCH, Reason, Routes
+from gateway.api.routing import NO_SUCH_BATCH, Reason, Routes
 from gateway.api.schemas import (
     EXAMPLE_BATCH,
     BatchShown,
@@ -18,20 +18,17 @@ from gateway.api.schemas import (
 )
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer
-from gateway.tenants.scope import queue_of
-from runqueue import AsyncRunQueue
+from gateway.tenants.scope import queue_of, tenant_scope_of
 from runqueue.errors import BatchNotFound
-from runqueue.ids import is_id
 from runqueue.producer import flows
 from runqueue.records.batch import Retried
 from runqueue.records.job import JobState
 from runqueue.request.private_targets import private_callback
-from runqueue.store.accounts import account_of
 
 router = Routes("batches")
 
 _SHOWN = ("The batch as it is now.", BatchShown)
-_CANCELED = NO_BATCH | {409: f"batch {EXAMPLE_BATCH} was canceled, and does not go on"}
+_CANCELED = NO_SUCH_BATCH | {409: f"batch {EXAMPLE_BATCH} was canceled, and does not go on"}
 
 
 class RetriedShown(BaseModel):
@@ -76,7 +73,7 @@ async def resume_batch(batch_id: BatchId, request: Request) -> Response:
     "operate",
     "Have callbacks of a batch sent again that were given up",
     ("They are due now.", CallbacksRetried),
-    problems=NO_BATCH | {422: ""},
+    problems=NO_SUCH_BATCH | {422: ""},
 )
 async def retry_callbacks(
     batch_id: BatchId, request: Request, callback: Callback = None
@@ -86,9 +83,8 @@ async def retry_callbacks(
     The callbacks keep their ids, and report the batch's present state.
     """
     url = callback_of(callback)
-    queue = queue_of(request)
-    flow = flows.retry_callbacks(await _owner(queue, batch_id), batch_id, url)
-    done = await flows.drive_async(flow, queue.send)
+    flow = flows.retry_callbacks(await _owner(request, batch_id), batch_id, url)
+    done = await flows.drive_async(flow, queue_of(request).send)
     warnings = warning_values(private_callback(url))
     return json_answer({"batch_id": batch_id, "callbacks": done, **warnings})
 
@@ -108,19 +104,18 @@ async def retry_failed(
     canceled: Annotated[bool, Query(description="Its canceled jobs, too.")] = False,
 ) -> Response:
     """Have the dead and failed jobs of a batch done again."""
-    queue = queue_of(request)
-    account = await _owner(queue, batch_id)
+    account = await _owner(request, batch_id)
 
     def note_progress(done: Retried) -> None:
         set_detail(request, f"{done.jobs:,} jobs are ready again{done.words}")
 
     flow = flows.retry_failed(account, batch_id, note_progress, reason=reason, canceled=canceled)
-    done = await flows.drive_async(flow, queue.send)
+    done = await flows.drive_async(flow, queue_of(request).send)
     return json_answer({"batch_id": batch_id, **done.as_dict()})
 
 
-async def _owner(queue: AsyncRunQueue, batch_id: str) -> str:
-    account = account_of(batch_id, await queue.accounts()) if is_id(batch_id) else None
+async def _owner(request: Request, batch_id: str) -> str:
+    account = await tenant_scope_of(request).owner(batch_id)
     if account is None:
         raise BatchNotFound(batch_id)
     return account

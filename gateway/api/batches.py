@@ -1,5 +1,6 @@
 """Batches: uploading one of any length, listing and reading them, canceling one."""
 
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import Path, Query, Request
@@ -9,7 +10,7 @@ from starlette.responses import Response
 from gateway.api import job_schema
 from gateway.api.batch_options import Callback, Opening
 from gateway.api.list_turns import listing
-from gateway.api.routing import NO_BATCH, WRONG_LIMIT, Limit, Routes, location_of
+from gateway.api.routing import NO_SUCH_BATCH, WRONG_LIMIT, Limit, Routes, location_of
 from gateway.api.schemas import (
     EXAMPLE_BATCH,
     BatchesShown,
@@ -18,10 +19,11 @@ from gateway.api.schemas import (
     batch_values,
     warning_values,
 )
-from gateway.api.upload import UploadOutcome, UploadRequest, upload
-from gateway.api.upload_check import UploadWork
+from gateway.api.upload import upload
+from gateway.api.upload_check import UploadCheck, UploadWork
+from gateway.checks.messages import Findings
 from gateway.http.holds import hold
-from gateway.http.problems import FieldFault
+from gateway.http.problems import FieldFault, field_values
 from gateway.http.request_body import (
     body_of,
     check_kind,
@@ -33,6 +35,7 @@ from gateway.http.request_body import (
 from gateway.state.state import gate_of
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.errors import BatchMismatch
+from runqueue.producer.batch_upload import UploadReport
 from runqueue.records.batch import BatchStatus
 from runqueue.tracing import ambient
 
@@ -113,23 +116,22 @@ async def create_batch(
     same upload again makes no second job of a line with a `custom_id`.
     """
     gate = gate_of(request)
-    upload_request = _upload_request(request, opening, callback)
+    lines, batch = _lines_of(request, opening), (opening.name, opening.rules(callback))
     bearer = tenant_scope_of(request).name
     hold(request, gate.uploads, bearer, "too many uploads are under way; try again")
-    async with gate.checks.check(upload_request.lines, bearer, gone_of(request)) as check:
-        return _answer_of(
-            await upload(queue_of(request), check, upload_request, chunks_of(request))
-        )
+    work = partial(UploadCheck, lines)
+    async with gate.checks.check(work, bearer, gone_of(request)) as check:
+        report = await upload(queue_of(request), check, lines, batch, chunks_of(request))
+        return _answer_of(report, check.findings)
 
 
-def _upload_request(request: Request, opening: Opening, callback: str | None) -> UploadRequest:
+def _lines_of(request: Request, opening: Opening) -> UploadWork:
     check_kind(request, *KINDS)
     packed = _PACKED.get(request.headers.get("content-encoding", "").strip().lower())
     if packed is None:
         raise closing(415, "expected Content-Encoding: gzip, or none")
-    rules = opening.rules(callback)
     settings = gate_of(request).settings
-    lines = UploadWork(
+    return UploadWork(
         account=tenant_scope_of(request).whose(opening.account),
         namespace=opening.namespace,
         skip_invalid=opening.skip_invalid,
@@ -138,33 +140,31 @@ def _upload_request(request: Request, opening: Opening, callback: str | None) ->
         max_lines=settings.gateway_max_upload_lines,
         max_bytes=settings.gateway_max_upload_bytes,
     )
-    return UploadRequest(lines, opening.name, rules)
 
 
-def _answer_of(outcome: UploadOutcome) -> Response:
-    report, batch = outcome.report, outcome.batch
-    conflicts = [
-        {
-            "line": one.line,
-            "custom_id": one.custom_id or None,
-            "job_id": one.job_id,
-            **({"error": one.error} if one.error else {}),
-        }
-        for one in report.shown_conflicts
-    ]
+def _answer_of(report: UploadReport, found: Findings) -> Response:
+    # The batch that holds its jobs, if a single one does.
+    holding = report.batches.values() or report.known
+    batch = next(iter(holding)) if report.batches or len(holding) == 1 else None
+    conflicts = []
+    for one in report.shown_conflicts:
+        conflict = one._asdict() | {"custom_id": one.custom_id or None}
+        if one.error is None:
+            del conflict["error"]
+        conflicts.append(conflict)
     values = {
-        "batch_id": batch,
+        "batch_id": batch or None,
         "counts": {
             "new": report.new.total(),
-            "known": report.known_jobs + outcome.repeated,
-            "invalid": outcome.invalid,
+            "known": report.known_jobs + found.repeated,
+            "invalid": found.bad,
             "conflicts": report.conflicts,
         },
-        "errors": [fault._asdict() for fault in outcome.faults],
+        "errors": field_values(found.errors),
         "conflicts": conflicts,
         **warning_values(report.warnings),
     }
-    status = 201 if outcome.is_new else 200
+    status = 201 if report.batches else 200
     return json_answer(values, status, f"/v1/batches/{batch}" if batch else None)
 
 
@@ -212,7 +212,7 @@ async def list_batches(
     "read",
     "Read a batch",
     ("The batch as it is now.", BatchShown),
-    problems=NO_BATCH,
+    problems=NO_SUCH_BATCH,
 )
 async def read_batch(batch_id: BatchId, request: Request) -> Response:
     """Read a batch, and how many of its jobs are in each state."""
@@ -224,7 +224,7 @@ async def read_batch(batch_id: BatchId, request: Request) -> Response:
     "operate",
     "Cancel a batch",
     ("None of it is submitted any more.", Canceled),
-    problems=NO_BATCH,
+    problems=NO_SUCH_BATCH,
 )
 async def cancel_batch(batch_id: BatchId, request: Request) -> Response:
     """Cancel every job of a batch, whatever its size, in one step."""

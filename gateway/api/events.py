@@ -14,11 +14,10 @@ from gateway.api.job_schema import EXAMPLE_ID
 from gateway.api.routing import Routes
 from gateway.api.schemas import EXAMPLE_BATCH
 from gateway.http.holds import hold
-from gateway.http.problems import Fault, FieldsRefused
 from gateway.http.streaming import Streamed, first_of
 from gateway.state.state import Gate, gate_of
 from gateway.tenants.scope import TenantScope, queue_of, tenant_scope_of
-from runqueue.errors import UnknownAccount
+from runqueue.errors import FieldError, InvalidRequest, UnknownAccount
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.producer.listing import Filter
 from runqueue.records.job import Job
@@ -76,7 +75,8 @@ async def events(
     try:
         cursor = None if last_event_id is None else Cursor.read(last_event_id)
     except NoCursor:
-        raise FieldsRefused(Fault("Last-Event-ID", "expected the id of an event")) from None
+        words = "expected the id of an event"
+        raise InvalidRequest([FieldError("Last-Event-ID", words)]) from None
     queue = queue_of(request)
     if account is not None and account not in await queue.accounts():
         raise UnknownAccount(account)

@@ -138,10 +138,8 @@ async def read_job(
 async def read_timeline(job_id: JobId, request: Request) -> Response:
     """Read the steps of a job's life with their causes, and the request without its secrets."""
     queue = queue_of(request)
-    account = account_of(job_id, await queue.accounts()) if is_id(job_id) else None
-    if account is None:
-        raise JobNotFound(job_id)
-    trail = await queue.send(read_trail(account, job_id))
+    account = await tenant_scope_of(request).owner(job_id)
+    trail = await queue.send(read_trail(account, job_id)) if account else None
     if trail is None:
         raise JobNotFound(job_id)
     return json_answer({"job_id": job_id, **trail.as_dict()})
@@ -219,7 +217,7 @@ async def acknowledge(job_id: JobId, request: Request) -> Acknowledged:
     if account is not None and tenant_scope_of(request).sees(account):
         (code,) = await run_async(gate.redis, delivery_calls.confirm_delivery(account, [job_id]))
     if code < 0:
-        raise HTTPException(404, "no such job is on record")
+        raise JobNotFound(job_id)
     if code == 0:
         raise HTTPException(409, "the job has not ended, or it has no webhook")
     return Acknowledged(job_id=job_id)

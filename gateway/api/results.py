@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from gateway.api import job_schema
 from gateway.api.batches import BatchId
-from gateway.api.routing import NO_BATCH, Routes
+from gateway.api.routing import NO_SUCH_BATCH, Routes
 from gateway.http.holds import hold
 from gateway.http.streaming import Streamed
 from gateway.state.state import gate_of
@@ -35,7 +35,7 @@ _LINES = {
         CSV: {"schema": {"type": "string"}, "example": csv_head(_CRLF).decode()},
     },
 }
-_PROBLEMS = NO_BATCH | {406: "", 422: "format: expected 'jsonl' or 'csv'"}
+_PROBLEMS = NO_SUCH_BATCH | {406: "", 422: "format: expected 'jsonl' or 'csv'"}
 
 Format = Annotated[
     Literal["jsonl", "csv"] | None,

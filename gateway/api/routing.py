@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from config.gateway import Scope
 from gateway.auth.tokens import requires
-from gateway.http.problems import answers
+from gateway.http.problems import NO_BATCH, answers
 from gateway.http.request_body import body_of
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -20,7 +20,7 @@ Answer = tuple[str, type[BaseModel]] | dict[str, Any]
 _EVERY: Final = (401, 403, 503)
 _OF_BODIES: Final = (400, 408, 413, 415, 422)
 #: Problems of several routes.
-NO_BATCH: Final = {404: "no such batch is on record"}
+NO_SUCH_BATCH: Final = {404: NO_BATCH}
 UNKNOWN_ACCOUNT: Final = {422: "account: no worker has served 'acme' yet"}
 WRONG_LIMIT: Final = {422: "limit: expected 1 to 1000, got 0"}
 

@@ -299,17 +299,18 @@ class GroupsShown(BaseModel):
     groups: list[GroupShown]
 
 
+#: The fields of a job that a line of a results file does not have.
+_BESIDES_THE_ROW = (
+    *("account", "namespace", "reason", "cancel_requested", "on_unconfirmed", "search_note"),
+    *("run_at", "deadline", "max_run_seconds"),
+)
+
+
 def answer_values(answer: Enqueued) -> dict[str, Any]:
     """Return the answer to one submitted job."""
-    values = {
-        "job_id": answer.job_id,
-        "status": answer.status.value,
-        "state": answer.state.value,
-        "custom_id": answer.custom_id,
-        "batch": answer.batch,
-        "created_at": answer.created_at.isoformat(),
-    }
-    return values if answer.fault is None else {**values, "error": str(answer.fault)}
+    values = answer._asdict()
+    fault = values.pop("fault")
+    return values if fault is None else {**values, "error": str(fault)}
 
 
 def warning_values(warnings: list[FieldWarning]) -> dict[str, Any]:
@@ -325,23 +326,10 @@ def job_values(job: Job, *, result: bool) -> dict[str, Any]:
         result: with its result, and the fields read from it.
     """
     return {
+        **{name: getattr(job, name) for name in _BESIDES_THE_ROW},
         **job.as_row(),
-        "account": job.account,
-        "namespace": job.namespace,
-        "reason": job.reason,
-        "cancel_requested": job.cancel_requested,
-        "on_unconfirmed": job.on_unconfirmed,
-        "search_note": job.search_note,
         "candidates": [candidate.as_dict() for candidate in job.candidates],
-        "run_at": job.run_at.isoformat() if job.run_at else None,
-        "deadline": job.deadline.isoformat() if job.deadline else None,
-        "max_run_seconds": job.max_run_seconds,
-        "webhook": {
-            "state": job.webhook.state.value,
-            "attempts": job.webhook.attempts,
-            "status": job.webhook.status,
-            "error": job.webhook.error,
-        },
+        "webhook": {name: getattr(job.webhook, name) for name in Delivery.model_fields},
         "result": job.result if result else None,
     }
 

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
 from fastapi import Header, Request
@@ -14,8 +15,8 @@ from gateway.api.bulk import (
     KEY_HEADER,
     MAX_BYTES,
     MAX_JOBS,
-    ManyJobs,
-    OneJob,
+    ManyJobsCheck,
+    OneJobCheck,
     read_job,
     warnings_of,
 )
@@ -23,11 +24,11 @@ from gateway.api.routing import Routes, location_of
 from gateway.api.schemas import Accepted, AcceptedMany, answer_values, warning_values
 from gateway.checks.messages import CheckWork
 from gateway.http.holds import in_turn
-from gateway.http.problems import Fault, FieldsRefused
 from gateway.http.request_body import body_of, gathered, gone_of, json_answer
 from gateway.state.state import gate_of
 from gateway.tenants.rate_limit import HEADERS, admit
 from gateway.tenants.scope import tenant_scope_of
+from runqueue.errors import FieldError, InvalidRequest
 from runqueue.producer.async_queue import enqueue_packets
 from runqueue.producer.chunks import Packet, accepted, told
 from runqueue.records.job import Enqueued, EnqueueStatus
@@ -44,7 +45,6 @@ _LARGE = 64 * 1024
 #: Seconds that a body waits for its turn to be checked.
 CHECK_SECONDS = 30.0
 _BUSY = "too many bodies are being checked; try again"
-_PART = 256 * 1024
 
 #: A string of structured headers (RFC 8941), or, since many send that, the bare text.
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
@@ -95,7 +95,7 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
     async with gate.body_memory.parts(request, MAX_BODY) as parts:
         if sum(map(len, parts)) > _LARGE:
             with enqueuing() as step:
-                work = OneJob(tenant_scope.default, key, ambient())
+                work = partial(OneJobCheck, tenant_scope.default, key, ambient())
                 packets, warnings = await _checked(request, work, parts)
                 await admit(request, gate.limiter, 1)
                 (answer,) = told(await enqueue_packets(tenant_scope.queue, packets), step)
@@ -130,7 +130,7 @@ async def submit_many(request: Request) -> Response:
     await admit(request, gate.limiter)
     async with gate.body_memory.parts(request, MAX_BYTES) as parts:
         with enqueuing() as step:
-            work = ManyJobs(tenant_scope.default, ambient())
+            work = partial(ManyJobsCheck, tenant_scope.default, ambient())
             packets, warnings = await _checked(request, work, parts)
             await admit(request, gate.limiter, sum(len(packet.keys) for packet in packets))
             if len(packets) > 1:  # otherwise one call, without a batch
@@ -149,7 +149,7 @@ async def _checked(
         in_turn(checks.turns, name, CHECK_SECONDS, _BUSY),
         checks.check(work, name, gone_of(request)) as check,
     ):
-        async for part in gathered(_taken(parts), _PART):
+        async for part in gathered(_taken(parts)):
             packets += [packet async for packet in check.feed(part)]
         packets += [packet async for packet in check.end()]
         return packets, check.findings.warnings
@@ -177,7 +177,7 @@ def read_key(header: str | None) -> str | None:
     """Read the header Idempotency-Key.
 
     Raises:
-        FieldsRefused: it is not a valid key.
+        InvalidRequest: it is not a valid key.
     """
     if header is None:
         return None
@@ -188,5 +188,5 @@ def read_key(header: str | None) -> str | None:
         text = ""
     if not 0 < len(text) <= 256:
         words = 'expected 1 to 256 printable ASCII characters in quotes, such as "order-17"'
-        raise FieldsRefused(Fault(KEY_HEADER, words))
+        raise InvalidRequest([FieldError(KEY_HEADER, words)])
     return text

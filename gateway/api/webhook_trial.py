@@ -10,9 +10,9 @@ from pydantic import AfterValidator, BaseModel, Field
 from config.settings import Account
 from gateway.api.routing import BodyFields, Routes
 from gateway.http.holds import hold
-from gateway.http.problems import Fault, FieldsRefused
 from gateway.state.state import gate_of
 from gateway.tenants.scope import tenant_scope_of
+from runqueue.errors import FieldError, InvalidRequest
 from runqueue.request.requests import WEB_URL_WORDS, is_web_url
 from webhooks.signing import webhook_headers
 
@@ -84,14 +84,14 @@ async def try_out(request: Request) -> Tried:
     account = seen.get(name)
     if account is None:
         words = f"expected one of {', '.join(sorted(seen))}" if seen else "expected one with a key"
-        raise FieldsRefused(Fault("account", words))
+        raise InvalidRequest([FieldError("account", words)])
     hold(request, gate.tries, tenant_scope.name, "too many samples are being sent; try again")
     number = secrets.token_hex(8)
     body = _sample(number)
     headers = _signed(body, f"test_{number}", account)
     posted = await gate.outbounds[name].post(trial.url, body, headers, SECONDS)
     if posted.refused:
-        raise FieldsRefused(Fault("url", posted.error))
+        raise InvalidRequest([FieldError("url", posted.error)])
     return Tried(
         status_code=posted.status,
         latency_ms=posted.latency_ms,

@@ -12,7 +12,7 @@ import asyncio
 from typing import Final
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import Request
 from redis.exceptions import RedisError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -80,7 +80,7 @@ class Noting:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and note it if it has changed something."""
-        if scope["type"] != "http" or scope["method"] in _SAFE:
+        if scope["method"] in _SAFE:
             await self._app(scope, receive, send)
             return
 
@@ -132,8 +132,3 @@ class Noting:
             return await self._gate.tenant_scopes.whole.accounts()
         except (RunQueueError, RedisError, OSError):
             return [*self._gate.accounts]
-
-
-def add_noting(app: FastAPI, gate: Gate) -> None:
-    """Have what is done through the API noted."""
-    app.add_middleware(Noting, gate=gate)

@@ -20,9 +20,7 @@ from webhooks import receiver_address
 
 _HELD: Final = "runqueue.held"
 _TOO_LARGE: Final = problem(
-    503,
-    "too many large answers are being sent; try again",
-    headers={"Retry-After": str(BUSY_SECONDS)},
+    503, "too many large answers are being sent; try again", retry_after=BUSY_SECONDS
 )
 
 

@@ -12,10 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from gateway.http.problems import FieldsRefused, faults_of_model
+from gateway.http.problems import errors_of_model
 from gateway.http.protocol import connection_of
 from gateway.tenants.scope import tenant_scope_of
 from gateway.tenants.shares import Shares
+from runqueue.errors import InvalidRequest
 
 #: Bytes of a body that names a few things.
 SMALL = 64 * 1024
@@ -26,6 +27,8 @@ BODY_SECONDS = 30.0
 #: Seconds for all parts of one that is streamed, and bytes that have to come in each second after
 #: the first `BODY_SECONDS`.
 STREAM_SECONDS, SLOWEST = 3_600.0, 1_024
+#: Bytes of a body that are checked at a time.
+PART = 256 * 1024
 #: Seconds after which a caller that found the gateway busy should try again.
 BUSY_SECONDS = 5
 
@@ -83,14 +86,14 @@ class BodyMemory:
             most: bytes that it may have.
 
         Raises:
-            FieldsRefused: it does not fit; each field at fault is named.
+            InvalidRequest: it does not fit; each field at fault is named.
             HTTPException: as `json`.
         """
         async with self.json(request, most) as raw:
             try:
                 return model.model_validate_json(raw)
             except ValidationError as error:
-                raise FieldsRefused(*faults_of_model(error)) from None
+                raise InvalidRequest(errors_of_model(error)) from None
 
     async def _read(self, request: Request, bearer: str, most: int, held: list[int]) -> list[bytes]:
         size = 0
@@ -141,14 +144,14 @@ async def chunks_of(request: Request, whole: float | None = None) -> AsyncIterat
             yield part
 
 
-async def gathered(parts: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
-    """Yield parts of at least so many bytes, but for the last: each costs a switch of threads."""
+async def gathered(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield parts of at least `PART` bytes, but for the last: each costs a switch of threads."""
     some: list[bytes] = []
     length = 0
     async for part in parts:
         some.append(part)
         length += len(part)
-        if length >= size:
+        if length >= PART:
             yield b"".join(some)
             some, length = [], 0
     if some:

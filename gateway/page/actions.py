@@ -74,7 +74,7 @@ async def _account(viewer: Viewer, fields: Mapping[str, str], to: str) -> str:
     some_id = fields.get(to, "")
     if not some_id:
         raise HTTPException(422, f"{to}: required")
-    owner = await viewer.owner(some_id)
+    owner = await viewer.tenant_scope.owner(some_id)
     if owner is None:
         raise {"job": JobNotFound, "batch": BatchNotFound}[to](some_id)
     return owner

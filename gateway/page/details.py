@@ -32,7 +32,7 @@ async def job(request: Request) -> Response:
     """Show a job: its request, its state, and its life."""
     viewer = await viewer_of(request)
     job_id = str(request.path_params["job_id"])
-    account = await viewer.owner(job_id)
+    account = await viewer.tenant_scope.owner(job_id)
     if account is None:
         raise JobNotFound(job_id)
     trail = await viewer.queue.send(read_trail(account, job_id))
@@ -107,7 +107,7 @@ def _is_web(url: str) -> bool:
 async def batch(request: Request, viewer: Viewer) -> Response:
     """Show a batch and a page of its jobs."""
     batch_id = str(request.path_params["batch_id"])
-    account = await viewer.owner(batch_id)
+    account = await viewer.tenant_scope.owner(batch_id)
     if account is None:
         raise BatchNotFound(batch_id)
     found = await viewer.queue.get_batch(batch_id)
@@ -146,7 +146,7 @@ async def search(request: Request) -> Response:
 
 async def _find(viewer: Viewer, text: str, namespace: str) -> str:
     """Return the page of a job or batch; '' = nothing has that name."""
-    if is_id(text) and await viewer.owner(text):
+    if is_id(text) and await viewer.tenant_scope.owner(text):
         (found,) = await viewer.queue.get_many([text], result=False)
         if found is not None:
             return f"/jobs/{text}"

@@ -17,9 +17,7 @@ from gateway.state.sessions import Session, cookies_of
 from gateway.state.state import gate_of
 from gateway.tenants.scope import TenantScope
 from runqueue.errors import UnknownAccount
-from runqueue.ids import is_id
 from runqueue.producer.async_queue import AsyncRunQueue
-from runqueue.store.accounts import account_of
 from runqueue.store.audit import AuditNote
 
 #: The newest notes, among which the one of the last action is searched.
@@ -82,10 +80,6 @@ class Viewer:
         """Return the note of the action from which a page came."""
         notes = await self.queue.audit(account, limit=_LAST) if note_id else []
         return next((note for note in notes if note.id == note_id), None)
-
-    async def owner(self, some_id: str) -> str | None:
-        """Return the account of a job's or batch's id; None = he may see no such account."""
-        return account_of(some_id, await self.known()) if is_id(some_id) else None
 
 
 async def viewer_of(request: Request) -> Viewer:
