@@ -30,7 +30,10 @@ class AccountWorker(AccountLink):
         transport: AsyncTransport,
     ) -> None:
         super().__init__(name, account, settings, scripts, transport)
-        poll, listing = PollConsumer(self, settings.places), ListConsumer(self, settings.places)
+        poll, listing = (
+            PollConsumer(self, settings.max_open_calls),
+            ListConsumer(self, settings.max_open_calls),
+        )
         listing.on_missing = starter(poll)
         others = (
             SubmitConsumer,
@@ -40,7 +43,7 @@ class AccountWorker(AccountLink):
             CallbackConsumer,
             InboxConsumer,
         )
-        every = [poll, listing, *(stage(self, settings.places) for stage in others)]
+        every = [poll, listing, *(stage(self, capacity) for stage in others)]
         #: By their kinds, which are the `STAGES` of `runqueue/store/live_processes.py`.
         self.consumers: dict[str, Consumer[Any]] = {one.kind: one for one in every}
 

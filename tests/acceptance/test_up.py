@@ -270,7 +270,7 @@ def test_one_that_was_killed_does_not_count_as_running(
 
 
 def test_a_wrong_setting_is_named_and_nothing_is_started(tmp_path: Path) -> None:
-    with running_up(tmp_path, RUNQUEUE_PLACES="0") as up:
-        up.wait_for("RUNQUEUE_PLACES: expected")
+    with running_up(tmp_path, RUNQUEUE_MAX_OPEN_CALLS="0") as up:
+        up.wait_for("RUNQUEUE_MAX_OPEN_CALLS: expected")
         assert up.process.wait(timeout=20) == 2
     assert not (tmp_path / ".runqueue").exists()
