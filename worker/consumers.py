@@ -30,10 +30,8 @@ class AccountWorker(AccountLink):
         transport: AsyncTransport,
     ) -> None:
         super().__init__(name, account, settings, scripts, transport)
-        poll, listing = (
-            PollConsumer(self, settings.max_open_calls),
-            ListConsumer(self, settings.max_open_calls),
-        )
+        capacity = settings.max_open_calls
+        poll, listing = PollConsumer(self, capacity), ListConsumer(self, capacity)
         listing.on_missing = starter(poll)
         others = (
             SubmitConsumer,
