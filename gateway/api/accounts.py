@@ -6,8 +6,7 @@ from fastapi import Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from gateway.api.list_turns import listing
-from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Limit, Routes
+from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Limit, Routes, listing
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer
 from gateway.state.state import gate_of

@@ -9,8 +9,7 @@ from starlette.responses import Response
 
 from gateway.api import job_schema
 from gateway.api.batch_options import Callback, Opening
-from gateway.api.list_turns import listing
-from gateway.api.routing import NO_SUCH_BATCH, WRONG_LIMIT, Limit, Routes, location_of
+from gateway.api.routing import NO_SUCH_BATCH, WRONG_LIMIT, Limit, Routes, listing, location_of
 from gateway.api.schemas import (
     EXAMPLE_BATCH,
     BatchesShown,

@@ -6,8 +6,7 @@ from fastapi import Path, Request
 from pydantic import Field, StrictBool, StrictInt
 from starlette.responses import Response
 
-from gateway.api.list_turns import listing
-from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Routes
+from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Routes, listing
 from gateway.api.schemas import GroupShown, GroupsShown
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer

@@ -10,8 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway.api.job_schema import EXAMPLE_ID
-from gateway.api.list_turns import listing
-from gateway.api.routing import WRONG_LIMIT, Limit, Reason, Routes
+from gateway.api.routing import WRONG_LIMIT, Limit, Reason, Routes, listing
 from gateway.api.schemas import EXAMPLE_BATCH, JobShown, JobsShown, TimelineShown, job_values
 from gateway.http.request_body import json_answer
 from gateway.state.state import gate_of

@@ -1,16 +1,20 @@
 """Routes for bearers of tokens: what each of them shares is said here once."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final, TypeVar
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict
 
 from config.gateway import Scope
 from gateway.auth.tokens import requires
 from gateway.http.problems import NO_BATCH, answers
 from gateway.http.request_body import body_of
+from gateway.state.state import gate_of
+from gateway.tenants.scope import tenant_scope_of
+from runqueue import AsyncRunQueue
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 #: An answer: its description and its model, or all that the OpenAPI file says of it.
@@ -102,6 +106,20 @@ class Routes(APIRouter):
             return endpoint
 
         return add
+
+
+@asynccontextmanager
+async def listing(request: Request) -> AsyncIterator[AsyncRunQueue]:
+    """Wait for the turn to make a list, and yield the queue as the bearer sees it.
+
+    Lists are made a few at a time; bearers take turns.
+
+    Raises:
+        HTTPException: other lists of the bearer's take too long.
+    """
+    tenant_scope = tenant_scope_of(request)
+    async with gate_of(request).list_turn(tenant_scope.name):
+        yield tenant_scope.queue
 
 
 def location_of(example: str, record: str) -> dict[str, Any]:
