@@ -12,8 +12,6 @@ process keeps the socket of each check, too, and reports over it how a crashed p
 body caused the crash, and would cause it again.
 """
 
-from __future__ import annotations
-
 import gc
 import os
 import resource

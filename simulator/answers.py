@@ -1,7 +1,5 @@
 """A run in the shapes in which the server shows it."""
 
-from __future__ import annotations
-
 import math
 
 import orjson

@@ -1,7 +1,5 @@
 """The calls that submit, show, list and cancel runs."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Container
 from typing import Annotated

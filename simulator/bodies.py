@@ -1,7 +1,5 @@
 """Reading a request's JSON, and reporting its faults in FastAPI's format."""
 
-from __future__ import annotations
-
 import json
 from typing import TypeVar
 

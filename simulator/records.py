@@ -1,7 +1,5 @@
 """A run as webhooks and the older routes show it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import orjson

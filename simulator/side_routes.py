@@ -1,7 +1,5 @@
 """The calls around runs: workflows, tags, timelines, browser sessions, the version."""
 
-from __future__ import annotations
-
 from aiohttp import web
 
 from simulator.api import RunApi

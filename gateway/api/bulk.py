@@ -1,7 +1,5 @@
 """Checking one large job, or many in an array, in a process beside the gateway."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Checking an upload while it arrives, in its own process: bytes in, packets out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

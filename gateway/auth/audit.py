@@ -6,8 +6,6 @@ out. A layer around the application notes the calls of the API that need `operat
 ended; routes may add the result (`set_detail`).
 """
 
-from __future__ import annotations
-
 import asyncio
 from typing import Final
 

@@ -5,8 +5,6 @@ address, and a guesser may have many. A right token never waits, whichever other
 gateway process counts for itself.
 """
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import suppress
 from typing import Final

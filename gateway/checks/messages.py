@@ -3,8 +3,6 @@
 Neither this nor other code of a check process imports the web framework, to keep it small.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto

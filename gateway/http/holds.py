@@ -1,7 +1,5 @@
 """Capacity that a request takes of its holder's share, and gives back when it is over."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial

@@ -3,8 +3,6 @@
 A page may be out of date: an action applies to the state that it showed, or is refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from starlette.exceptions import HTTPException

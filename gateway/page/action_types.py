@@ -1,7 +1,5 @@
 """The action that a form of the page requests."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The page's actions on single jobs, batches and groups; each is noted with its user."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial

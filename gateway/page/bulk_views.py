@@ -1,7 +1,5 @@
 """Bulk actions: the page shows the count first, and acts once the user confirms."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial

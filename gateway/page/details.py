@@ -1,7 +1,5 @@
 """The pages of single records: a job and its life, a batch; and the search for them."""
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from typing import Any, Final

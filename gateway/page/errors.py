@@ -1,7 +1,5 @@
 """The HTTP status and the text of errors on the page."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from redis.exceptions import RedisError

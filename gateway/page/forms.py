@@ -1,7 +1,5 @@
 """Forms: read within limits, and accepted only from a page of ours."""
 
-from __future__ import annotations
-
 import hmac
 from collections.abc import Mapping
 from typing import Final

@@ -1,7 +1,5 @@
 """The lists: jobs of a state, batches, groups, webhooks, refused lines, and the audit."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 

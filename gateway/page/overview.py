@@ -1,7 +1,5 @@
 """The live page: each account at `/`, and its changes at `/live`."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence

@@ -1,7 +1,5 @@
 """The viewer of the page, and the part of the queue that he may see."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import wraps

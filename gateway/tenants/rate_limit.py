@@ -5,8 +5,6 @@ draft-ietf-httpapi-ratelimit-headers-11; a unit of the policy `jobs` is a job. U
 are not limited: there are few at a time, and no job of an upload runs before its end.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping

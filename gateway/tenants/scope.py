@@ -5,8 +5,6 @@ existed: the same path, the same calls, the same texts. So every route uses the 
 (`queue_of`), and no other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The list of runs: its searched texts, filters and pages."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from itertools import islice

@@ -1,7 +1,5 @@
 """Browser sessions: made, read, extended and closed; they have no browser."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass
 
