@@ -24,7 +24,7 @@ _STATS = {
 @router.call(
     "GET /v1/stats",
     "read",
-    "Read the figures of the accounts",
+    "Read the statistics of the accounts",
     _STATS,
     response_class=Response,
 )

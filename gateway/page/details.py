@@ -45,13 +45,13 @@ async def job(request: Request) -> Response:
         "request_hidden": trail.request_hidden,
         "output": _output(found),
         "links": _links(found),
-        "levers": levers(found),
+        "actions": actions_of(found),
         "done": await viewer.done(account, request.query_params.get("done", "")),
     }
     return page(request, "job.html", viewer, values)
 
 
-def levers(job: Job) -> set[str]:
+def actions_of(job: Job) -> set[str]:
     """Return the actions that a job allows in its state."""
     if job.state == "unconfirmed":
         return {"adopt", "resubmit", "fail", "cancel"} - (
