@@ -39,11 +39,13 @@ def read_job(raw: bytes, account: str, key: str | None) -> JobSpec:
     return spec
 
 
-def warnings_of(spec: JobSpec) -> list[FieldWarning]:
-    """Return warnings: fields of a job that will not do what its sender may expect."""
+def packed(spec: JobSpec, traceparent: str) -> tuple[Packet, list[FieldWarning]]:
+    """Return a job as a packet, and the fields that will not do what its sender may expect."""
     hosts = PrivateHosts()
     hosts.note(spec.body)
-    return hosts.warnings()
+    packet = Packet(spec.account, traceparent=traceparent)
+    packet.add(0, spec)
+    return packet, hosts.warnings()
 
 
 class OneJobCheck:
@@ -70,9 +72,7 @@ class OneJobCheck:
             InvalidJob: names every field at fault.
         """
         spec = read_job(bytes(self._raw), self._account, self._key)
-        self.findings.warnings = warnings_of(spec)
-        packet = Packet(spec.account, traceparent=self._traceparent)
-        packet.add(0, spec)
+        packet, self.findings.warnings = packed(spec, self._traceparent)
         yield packet
 
 

@@ -17,8 +17,8 @@ from gateway.api.bulk import (
     MAX_JOBS,
     ManyJobsCheck,
     OneJobCheck,
+    packed,
     read_job,
-    warnings_of,
 )
 from gateway.api.routing import Routes, location_of
 from gateway.api.schemas import Accepted, AcceptedMany, answer_values, warning_values
@@ -103,8 +103,7 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
             spec = read_job(b"".join(parts), tenant_scope.default, key)
             await admit(request, gate.limiter, 1)
             with enqueuing() as step:
-                packet, warnings = Packet(spec.account), warnings_of(spec)
-                packet.add(0, spec)
+                packet, warnings = packed(spec, ambient())
                 (answer,) = told(await enqueue_packets(tenant_scope.queue, [packet]), step)
     values = answer_values(accepted(answer)) | warning_values(warnings)
     return json_answer(values, 202, f"/v1/jobs/{answer.job_id}")

@@ -45,7 +45,7 @@ async def select(request: Request) -> Response:
     found = await _count(gate_of(request), choice, viewer.name) if is_requested else None
     values = {
         "account": choice.account,
-        "accounts": await viewer.known(),
+        "accounts": await viewer.queue.accounts(),
         "choice": choice,
         "kind": KINDS[choice.what],
         "count": found,

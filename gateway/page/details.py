@@ -154,7 +154,7 @@ async def _find(viewer: Viewer, text: str, namespace: str) -> str:
             pass
         else:
             return f"/batches/{text}"
-    for account in await viewer.known():
+    for account in await viewer.queue.accounts():
         (owner,) = await viewer.queue.send(worker_calls.bound_runs(account, [text]))
         if owner:
             return f"/jobs/{owner}"

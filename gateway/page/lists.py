@@ -42,7 +42,7 @@ def _of_account(template: str) -> Callable[[_Values], Callable[[Request], Awaita
             account = await viewer.account(query.get("account", ""))
             values = {
                 "account": account,
-                "accounts": await viewer.known(),
+                "accounts": await viewer.queue.accounts(),
                 "done": await viewer.done(account, query.get("done", "")),
                 **await values_of(viewer, account, query),
             }

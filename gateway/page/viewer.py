@@ -8,7 +8,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from config.gateway import Scope
 from gateway.auth.tokens import TOO_MANY
 from gateway.http.holds import hold
 from gateway.state.sessions import Session, cookies_of
@@ -49,18 +48,9 @@ class Viewer:
         return self.tenant_scope.name
 
     @property
-    def scopes(self) -> frozenset[Scope]:
-        """The scopes of his token."""
-        return self.session.token.scopes
-
-    @property
     def operates(self) -> bool:
         """Whether he may change anything."""
-        return "operate" in self.scopes
-
-    async def known(self) -> list[str]:
-        """Return the accounts that he may see."""
-        return await self.queue.accounts()
+        return "operate" in self.session.token.scopes
 
     async def account(self, name: str) -> str:
         """Return an account that he may see; '' = his default one.
@@ -68,9 +58,8 @@ class Viewer:
         Raises:
             UnknownAccount: there is no such account for him.
         """
-        known = await self.known()
         found = name or self.tenant_scope.default
-        if found not in known:
+        if found not in await self.queue.accounts():
             raise UnknownAccount(found)
         return found
 
