@@ -23,12 +23,12 @@ from gateway.api.upload_check import UploadCheck, UploadWork
 from gateway.checks.messages import Findings
 from gateway.http.holds import hold
 from gateway.http.problems import FieldFault, field_values
+from gateway.http.protocol import connection_of
 from gateway.http.request_body import (
     body_of,
     check_kind,
     chunks_of,
     closing,
-    gone_of,
     json_answer,
 )
 from gateway.state.state import gate_of
@@ -119,7 +119,7 @@ async def create_batch(
     bearer = tenant_scope_of(request).name
     hold(request, gate.uploads, bearer, "too many uploads are under way; try again")
     work = partial(UploadCheck, lines)
-    async with gate.checks.check(work, bearer, gone_of(request)) as check:
+    async with gate.checks.check(work, bearer, connection_of(request.scope).is_gone) as check:
         report = await upload(queue_of(request), check, lines, batch, chunks_of(request))
         return _answer_of(report, check.findings)
 

@@ -24,7 +24,8 @@ from gateway.api.routing import Routes, location_of
 from gateway.api.schemas import Accepted, AcceptedMany, answer_values, warning_values
 from gateway.checks.messages import CheckWork
 from gateway.http.holds import in_turn
-from gateway.http.request_body import body_of, gathered, gone_of, json_answer
+from gateway.http.protocol import connection_of
+from gateway.http.request_body import body_of, gathered, json_answer
 from gateway.state.state import gate_of
 from gateway.tenants.rate_limit import HEADERS, admit
 from gateway.tenants.scope import tenant_scope_of
@@ -146,7 +147,7 @@ async def _checked(
     name, checks = tenant_scope_of(request).name, gate_of(request).checks
     async with (
         in_turn(checks.turns, name, CHECK_SECONDS, _BUSY),
-        checks.check(work, name, gone_of(request)) as check,
+        checks.check(work, name, connection_of(request.scope).is_gone) as check,
     ):
         async for part in gathered(_taken(parts)):
             packets += [packet async for packet in check.feed(part)]
