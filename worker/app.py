@@ -41,7 +41,7 @@ from worker.celery_intake import NotNow
 from worker.process.metrics_server import serve_metrics
 from worker.runtime import Runtime
 from worker.stages.consumer import ConsumerEnd
-from worker.ticker import Ticker
+from worker.ticker import TickerThread
 
 log = structlog.get_logger()
 
@@ -175,7 +175,7 @@ class RuntimeStep(bootsteps.StartStopStep):
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
-        self.tickers: list[Ticker] = []
+        self.tickers: list[TickerThread] = []
         self.last_traces: Callable[[], None] = lambda: None
 
     def start(self, parent: Any) -> None:
@@ -193,7 +193,7 @@ class RuntimeStep(bootsteps.StartStopStep):
         except (AmbiguousAccounts, EvictingRedis, NewerSchema) as error:
             sys.exit(f"runqueue: {error}")
         _state["runtime"] = runtime
-        self.tickers = [Ticker(name, runtime, send) for name in runtime.accounts]
+        self.tickers = [TickerThread(name, runtime, send) for name in runtime.accounts]
         for ticker in self.tickers:
             ticker.start()
         calm_collector()

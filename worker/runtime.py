@@ -6,31 +6,20 @@ Celery's tasks run in pool threads and only wait here for their consumer's end.
 import asyncio
 import concurrent.futures
 import threading
-import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import structlog
 import uvloop
 from redis.exceptions import RedisError
 
-from api_client import AsyncTransport
-from api_client.http.proxies import Proxies
-from config.process_metrics import measure_lag
 from config.settings import Settings
-from runqueue.connection.client import async_client, check_policy
-from runqueue.connection.redis_errors import Cause, cause_of
-from runqueue.store.accounts import check_names
-from runqueue.store.damage import damage_of
-from runqueue.store.keys import ACCOUNTS
+from runqueue.connection.client import async_client
 from worker.celery_intake import Intake
 from worker.consumers import AccountWorker
-from worker.process.account import proxies_of
-from worker.process.metrics import CONSUMERS, LOOP_LAG
-from worker.process.script_client import DirectCalls
+from worker.served_accounts import ServedAccounts
 from worker.stages.consumer import ConsumerEnd
-from worker.stages.sweep import sweep
 
 log = structlog.get_logger()
 
@@ -38,8 +27,6 @@ T = TypeVar("T")
 
 #: Seconds between two checks whether a start that waits for Redis is still wanted.
 ASK_EVERY = 0.2
-#: Seconds without a turn of the loop after which it is taken for stuck.
-STUCK_SECONDS = 30.0
 #: Seconds in which what is left on the loop takes note of its being cut off.
 CUT_SECONDS = 1.0
 #: Seconds that recording and saying goodbye may take after the drain.
@@ -47,7 +34,7 @@ GOODBYE_SECONDS = 10.0
 
 
 class Runtime:
-    """Everything async of one worker process.
+    """The event loop of one worker process, in a thread, and what other threads may ask of it.
 
     Args:
         settings: the worker's settings.
@@ -57,20 +44,19 @@ class Runtime:
     def __init__(self, settings: Settings, url: str) -> None:
         self.settings = settings
         self.url = url
-        self.accounts: dict[str, AccountWorker] = {}
         self.stopping = threading.Event()
         self.intake = Intake(url, self.stopping)
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="runqueue-loop", daemon=True)
         self._redis = async_client(url, retries=3)
-        self._scripts = DirectCalls(self._redis)
-        #: What sends the accounts' calls, by the proxies that they go through.
-        self._transports: dict[Proxies, AsyncTransport] = {}
-        self._lag: asyncio.Task[None] | None = None
-        self._turned = time.monotonic()
-        self._started = False
-        #: Accounts whose sweep runs: a slow one must not fill the pool with its successors.
-        self._sweeping: set[str] = set()
+        self._served = ServedAccounts(settings, self._redis)
+        self.is_alive = self._served.is_alive
+        self.why_not_ready = self._served.why_not_ready
+
+    @property
+    def accounts(self) -> Mapping[str, AccountWorker]:
+        """The accounts at work."""
+        return self._served.accounts
 
     def start(self, still_wanted: Callable[[], None] = lambda: None) -> None:
         """Begin the loop and every account; waits for Redis as long as it takes.
@@ -78,13 +64,10 @@ class Runtime:
         Args:
             still_wanted: called a few times a second; what it raises ends the waiting.
 
-        Raises:
-            AmbiguousAccounts: an account's ids begin as those of one that Redis knows.
-            EvictingRedis: Redis is set up to drop keys.
-            NewerSchema: a newer version has written there.
+        Raises: as `ServedAccounts.start`.
         """
         self._thread.start()
-        begun = self.call(self._start())
+        begun = self.call(self._served.start())
         while not begun.done():
             concurrent.futures.wait([begun], timeout=ASK_EVERY)
             still_wanted()
@@ -95,58 +78,43 @@ class Runtime:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def consume(self, kind: str, account: str, tick_us: int) -> tuple[ConsumerEnd, int]:
-        """Run one consumer to its end; called from a pool thread.
-
-        Returns:
-            Why it ended, and the server's time at its last claim.
-        """
-        if account not in self.accounts or self.stopping.is_set():
+        """Run one consumer to its end, as `ServedAccounts.consume`; called from a pool thread."""
+        if self.stopping.is_set():
             return ConsumerEnd.REFUSED, 0
-        consumer = self.accounts[account].consumers[kind]
         try:
-            return self.call(consumer.run(tick_us)).result(), consumer.server_us
+            return self.call(self._served.consume(kind, account, tick_us)).result()
         except concurrent.futures.CancelledError:
             return ConsumerEnd.DRAINING, 0
 
     def sweep(self, account: str) -> dict[str, int]:
         """Run one pass of the sweep; called from a pool thread."""
-        if account not in self.accounts or self.stopping.is_set() or account in self._sweeping:
+        if self.stopping.is_set():
             return {}
-        self._sweeping.add(account)
         try:
-            return self.call(sweep(self.accounts[account])).result()
+            return self.call(self._served.sweep(account)).result()
         except concurrent.futures.CancelledError:
             return {}
-        except Exception as error:
-            if damage_of(error) is None:
-                raise
-            log.warning("sweep_refused", account=account, error=str(error))
-            return {}
-        finally:
-            self._sweeping.discard(account)
 
     def begin(self, kind: str, account: str, tick_us: int) -> None:
         """Start a consumer or a sweep of this process without a message, from another thread."""
-        if kind == "sweep":
-            threading.Thread(target=self.sweep, args=[account], daemon=True).start()
-        else:
-            self.call(self.accounts[account].consumers[kind].run(tick_us))
+        self._loop.call_soon_threadsafe(self._served.begin, kind, account, tick_us)
 
     def wake(self, account: str, kind: str) -> None:
         """Tell a consumer that there may be work; called from another thread."""
-        self._loop.call_soon_threadsafe(self.accounts[account].consumers[kind].wake)
+        self._loop.call_soon_threadsafe(self._served.wake, account, kind)
 
     def note_error(self, account: str, script: str, error: Exception) -> None:
         """Report an error that is an account's own; called from another thread."""
         with suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self.accounts[account].damage.note, script, error)
+            self._loop.call_soon_threadsafe(self._served.note_error, account, script, error)
 
     def stop(self) -> None:
         """Drain: claim no more, finish and record what is on the wire, end leases and loop."""
         self.stopping.set()
+        self._served.stopping = True
         grace = self.settings.drain_seconds
         try:
-            self.call(self._stop(grace)).result(timeout=grace + GOODBYE_SECONDS)
+            self.call(self._served.stop(grace)).result(timeout=grace + GOODBYE_SECONDS)
         except Exception as error:  # noqa: BLE001 - the process ends anyway; leases settle the rest
             log.warning("drain_incomplete", error=repr(error))
         self.intake.close()
@@ -166,73 +134,3 @@ class Runtime:
         with suppress(TimeoutError, RedisError):
             self._loop.run_until_complete(asyncio.wait_for(self._redis.aclose(), CUT_SECONDS))
         self._loop.close()
-
-    def is_alive(self) -> bool:
-        """Say whether the loop turns; Redis may be away."""
-        return time.monotonic() - self._turned < STUCK_SECONDS
-
-    def why_not_ready(self) -> str:
-        """Return why this process submits nothing, '' if it may; called from any thread."""
-        if self.stopping.is_set():
-            return "stopping"
-        if not self._started:
-            return "waiting for Redis"
-        links = self.accounts.values()
-        lost = [link for link in links if not link.lease.may_send(link.lease.name)]
-        # An account with damaged keys waits for a person, and no other process serves it better.
-        if len(lost) < len(links) and all(link.damage.is_recent for link in lost):
-            return ""
-        return f"no lease in {', '.join(link.name for link in lost)}"
-
-    async def _start(self) -> None:
-        self._lag = asyncio.create_task(self._measure())
-        while True:
-            try:
-                check_policy(await self._redis.info("memory"))
-                known = await cast(Awaitable[set[bytes]], self._redis.smembers(ACCOUNTS))
-                check_names(
-                    [
-                        *self.settings.all_accounts(),
-                        *(name.decode(errors="replace") for name in known),
-                    ]
-                )
-                await self._start_accounts()
-                break
-            # A Redis that is still loading its data, or takes no writes, answers INFO.
-            except (RedisError, OSError) as error:
-                if cause_of(error) is Cause.CALL:
-                    raise
-                log.warning("redis_unreachable", error=str(error))
-            await asyncio.sleep(1)
-        self._started = True
-
-    async def _start_accounts(self) -> None:
-        for name, account in self.settings.all_accounts().items():
-            if name not in self.accounts:
-                proxies = proxies_of(account, self.settings)
-                if proxies not in self._transports:
-                    self._transports[proxies] = AsyncTransport(proxies=proxies)
-                sends = self._transports[proxies]
-                worker = AccountWorker(name, account, self.settings, self._scripts, sends)
-                await worker.start()
-                self.accounts[name] = worker
-
-    async def _stop(self, grace: float) -> None:
-        links = list(self.accounts.values())
-        ends = await asyncio.gather(*(one.stop(grace) for one in links), return_exceptions=True)
-        for link, error in zip(links, ends, strict=True):
-            if error is not None:
-                log.warning("account_not_drained", account=link.name, error=repr(error))
-        if self._lag is not None:
-            self._lag.cancel()
-        for transport in self._transports.values():
-            await transport.aclose()
-        await self._redis.aclose()
-
-    async def _measure(self) -> None:
-        while True:
-            self._turned = time.monotonic()
-            await measure_lag(LOOP_LAG)
-            for account in self.accounts.values():
-                for kind, consumer in account.consumers.items():
-                    CONSUMERS.labels(account.name, kind).set(consumer.busy)

@@ -1,4 +1,4 @@
-"""The leaderless ticker: one thread an account in every process, waiting for wake-ups.
+"""The leaderless ticker: in every process one for each account, waiting for wake-ups in a thread.
 
 Whichever process takes the tick's slot sends the Celery messages that are due; a wake-up after an
 enqueue bypasses the slot. A message carries the account and the tick's server time, nothing else.
@@ -6,8 +6,8 @@ enqueue bypasses the slot. A message carries the account and the tick's server t
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, cast
 
 import redis
 import structlog
@@ -17,6 +17,7 @@ from runqueue.store import worker_calls
 from runqueue.store.damage import damage_of
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import run
+from worker.consumers import AccountWorker
 from worker.process.elapsed import passed_us
 from worker.runtime import Runtime
 
@@ -31,67 +32,89 @@ PAUSE_SECONDS, LONGEST_PAUSE = 0.5, 10.0
 Sender = Callable[[str, str, int], None]
 
 
+class Process(Protocol):
+    """What a ticker needs of its process; see `Runtime`."""
+
+    @property
+    def accounts(self) -> Mapping[str, AccountWorker]:
+        """The accounts at work."""
+
+    def wake(self, account: str, kind: str) -> None:
+        """Tell a consumer that there may be work."""
+
+    def begin(self, kind: str, account: str, tick_us: int) -> None:
+        """Start a consumer or a sweep without a message."""
+
+    def note_error(self, account: str, script: str, error: Exception) -> None:
+        """Report an error that is an account's own."""
+
+
 class Ticker:
-    """Waits for wake-ups of one account and ticks; runs in its own thread.
+    """Decides what a wake-up of one account, or the next tick, makes its process do.
 
     Args:
         account: the account's name.
         runtime: the process's event loop and consumers.
         send: sends a Celery message.
+        client: the queue's Redis.
     """
 
-    def __init__(self, account: str, runtime: Runtime, send: Sender) -> None:
+    def __init__(self, account: str, runtime: Process, send: Sender, client: redis.Redis) -> None:
         self._account = account
         self._runtime = runtime
         self._send = send
         self._keys = Keys(account)
-        self._redis: redis.Redis = sync_client(runtime.url)
+        self._redis = client
         self._next_tick = 0.0
         self._pause = 0.0
-        self._thread = threading.Thread(target=self._run, name=f"tick-{account}", daemon=True)
 
-    def start(self) -> None:
-        """Begin waiting."""
-        self._thread.start()
+    @property
+    def keys(self) -> list[str]:
+        """The lists of wake-ups to wait for: all processes', this one's, and that of webhooks."""
+        own = self._keys.wake(self._process)
+        return [self._keys.wake(), own, self._keys.wake("webhooks")]
 
-    def join(self, timeout: float) -> None:
-        """Wait for the thread's end, which `runtime.stopping` brings."""
-        self._thread.join(timeout)
+    @property
+    def wait(self) -> float:
+        """Seconds to wait for a wake-up."""
+        return max(0.05, min(TICK_SECONDS, self._next_tick - time.monotonic()))
 
-    def _run(self) -> None:
-        while not self._runtime.stopping.is_set():
-            try:
-                self.once()
-                self._pause = 0.0
-            except Exception as error:  # noqa: BLE001 - Redis or the broker is away: try again
-                log.warning("tick_failed", account=self._account, error=str(error))
-                is_damage = damage_of(error) is not None
-                self._pause = min(2 * self._pause, LONGEST_PAUSE) if is_damage else 0.0
-                self._pause = max(self._pause, PAUSE_SECONDS)
-                self._runtime.note_error(self._account, "tick", error)
-                self._runtime.stopping.wait(self._pause)
-        self._redis.close()
+    @property
+    def _process(self) -> str:
+        return self._runtime.accounts[self._account].lease.name
 
-    def once(self) -> None:
-        """Wait for a wake-up or the next tick, and act on it."""
-        process = self._runtime.accounts[self._account].lease.name
-        own, webhooks = self._keys.wake(process), self._keys.wake("webhooks")
-        wait = max(0.05, min(TICK_SECONDS, self._next_tick - time.monotonic()))
-        found = cast(Any, self._redis.blpop([self._keys.wake(), own, webhooks], timeout=wait))
-        if found is not None and found[0].decode() == own:
+    def act(self, woken: str | None, waited_for: Sequence[str]) -> None:
+        """Act on a wake-up, and tick if it is time.
+
+        Args:
+            woken: the list that it was in; None = none came.
+            waited_for: `keys`, as they were when the wait began.
+        """
+        everyone, own, _ = waited_for
+        if woken == own:
             self._runtime.wake(self._account, "submit")
-        elif found is not None and found[0].decode() == webhooks:
+        elif woken == everyone:
+            self._tick(woken=True)
+        elif woken is not None:
             # Without a message: the process that takes the wake-up sends the webhook.
             self._runtime.begin("webhooks", self._account, 0)
-        elif found is not None:
-            self._tick(process, woken=True)
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + TICK_SECONDS
-            self._tick(process, woken=False)
+            self._tick(woken=False)
+        self._pause = 0.0
 
-    def _tick(self, process: str, *, woken: bool) -> None:
+    def pause_after(self, error: Exception) -> float:
+        """Report an error of a wait or an act; return the seconds until the next try."""
+        log.warning("tick_failed", account=self._account, error=str(error))
+        is_damage = damage_of(error) is not None
+        self._pause = min(2 * self._pause, LONGEST_PAUSE) if is_damage else 0.0
+        self._pause = max(self._pause, PAUSE_SECONDS)
+        self._runtime.note_error(self._account, "tick", error)
+        return self._pause
+
+    def _tick(self, *, woken: bool) -> None:
         call = worker_calls.tick(
-            self._account, process, int(TICK_SECONDS * 1e6), passed_us(), woken=woken
+            self._account, self._process, int(TICK_SECONDS * 1e6), passed_us(), woken=woken
         )
         tick = run(self._redis, call)
         if tick.answer == "nudge":
@@ -110,3 +133,40 @@ class Ticker:
         except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
             log.warning("message_refused", account=self._account, kind=kind, error=str(error))
             self._runtime.begin(kind, self._account, tick_us)
+
+
+class TickerThread(Ticker):
+    """A ticker that waits in a thread of its own, over a connection of its own.
+
+    Args:
+        account: the account's name.
+        runtime: the process's event loop and consumers.
+        send: sends a Celery message.
+    """
+
+    def __init__(self, account: str, runtime: Runtime, send: Sender) -> None:
+        super().__init__(account, runtime, send, sync_client(runtime.url))
+        self._stopping = runtime.stopping
+        self._thread = threading.Thread(target=self._run, name=f"tick-{account}", daemon=True)
+
+    def start(self) -> None:
+        """Begin waiting."""
+        self._thread.start()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the thread's end, which `runtime.stopping` brings."""
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.once()
+            except Exception as error:  # noqa: BLE001 - Redis or the broker is away: try again
+                self._stopping.wait(self.pause_after(error))
+        self._redis.close()
+
+    def once(self) -> None:
+        """Wait for a wake-up or the next tick, and act on it."""
+        keys = self.keys
+        found = cast(Any, self._redis.blpop(keys, timeout=self.wait))
+        self.act(None if found is None else found[0].decode(), keys)

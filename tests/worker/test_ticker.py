@@ -17,7 +17,7 @@ from runqueue.store.scripts import ScriptCall, run
 from worker import ticker as module
 from worker.process.elapsed import passed_us
 from worker.runtime import Runtime
-from worker.ticker import Ticker
+from worker.ticker import TickerThread
 
 KEYS = Keys("default")
 LEASE_US = 15_000_000
@@ -44,7 +44,7 @@ class Process:
             note_error=lambda *noted: self.errors.append(noted),
         )
         run(client, worker_calls.heartbeat("default", name, LEASE_US, -1, passed_us(), first=True))
-        self.ticker = Ticker("default", cast(Runtime, fake), self._send)
+        self.ticker = TickerThread("default", cast(Runtime, fake), self._send)
 
     def _send(self, kind: str, account: str, tick_us: int) -> None:
         if self.broker is not None:

@@ -14,7 +14,7 @@ pass_when_full()
 -- Before the lease is written: a lease at the time that the clock jumped to would hide the jump. While the jump is not
 -- sure, the lease counts from the time that was last believed.
 local from = NOW
-if ARGV[1] == '0' then
+if may_be_set then
   set_clock(process, tonumber(ARGV[6]))
   local is_doubtful = ARGV[4] ~= '1' or redis.call('HEXISTS', META, 'clock_doubt') == 1
   if clock_is_stale() and is_doubtful then from = believed end

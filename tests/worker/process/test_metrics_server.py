@@ -15,7 +15,7 @@ from config import process_metrics
 from tests.valkeys import start_valkey
 from tests.worker.test_runtime import running, settings, until
 from tests.worker.working import closed_port
-from worker import runtime as module
+from worker import served_accounts as module
 from worker.process import metrics_server
 from worker.process.metrics_server import serve_metrics
 from worker.runtime import Runtime

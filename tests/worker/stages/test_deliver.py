@@ -35,7 +35,7 @@ from tests.worker.working import ENDLESS, KEYS, Send, ended, start, wrap_send
 from worker.runtime import Runtime
 from worker.stages.consumer import ConsumerEnd
 from worker.stages.deliver import LEASE_SECONDS
-from worker.ticker import Ticker
+from worker.ticker import TickerThread
 
 
 @contextmanager
@@ -62,7 +62,7 @@ async def test_a_webhook_that_came_goes_on_at_once_without_a_tick_or_a_message(
     async with receiving() as user, simulating() as api:
         with running(redis_url, api.url) as runtime:
             messages: list[tuple[str, str, int]] = []
-            ticker = Ticker("default", runtime, lambda *message: messages.append(message))
+            ticker = TickerThread("default", runtime, lambda *message: messages.append(message))
             ticker._next_tick = time.monotonic() + 3600
             ticker.start()
             job_id = queue.enqueue(

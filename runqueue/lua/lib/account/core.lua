@@ -1,6 +1,7 @@
 -- The beginning of every script: the account's keys, the clock, and the handling of damage. The parts that a script
--- names (`-- use:`) come next. KEYS[1] = <prefix>meta and names the account's slot; ARGV[1] = now_us,
--- 0 meaning "ask the server", another value only when a test drives the clock.
+-- names (`-- use:`) come next. KEYS[1] = <prefix>meta and names the account's slot; ARGV[1] = the clock: 0 = ask the
+-- server; '=<us>' = what the server would say (a simulation's clock); another value is the corrected time as it is (a
+-- test drives the clock).
 local PREFIX = string.sub(KEYS[1], 1, -5)
 local META = KEYS[1]
 local DAY = 86400000000
@@ -61,9 +62,16 @@ local function set_aside(what) redis.pcall('SADD', PREFIX .. 'damaged', what) en
 -- was set back: NOW stays at that one until the next tick corrects it (`behind`).
 local NOW, STEP, behind = tonumber(ARGV[1]), 2000000, 0
 local believed -- the time that was last believed; nil if a test drives the clock, or none was reported
-if NOW == 0 then
-  local time, clock = redis.call('TIME'), redis.call('HMGET', META, 'clock_lost', 'clock')
-  NOW = tonumber(time[1]) * 1000000 + tonumber(time[2]) + tonumber(clock[1] or 0)
+local may_be_set = NOW == 0 or not NOW -- a test's clock is not
+if may_be_set then
+  local clock = redis.call('HMGET', META, 'clock_lost', 'clock')
+  if NOW then
+    local time = redis.call('TIME')
+    NOW = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  else
+    NOW = tonumber(string.sub(ARGV[1], 2))
+  end
+  NOW = NOW + tonumber(clock[1] or 0)
   believed = tonumber(clock[2])
   if believed and believed > NOW + STEP then NOW, behind = believed, believed - NOW end
 end

@@ -1,0 +1,9 @@
+"""`python -m simulation --seed N`: one history of the whole queue, or many without their lines."""
+
+from simulation import seams
+
+if __name__ == "__main__":
+    seams.install()
+    from simulation.cli import app
+
+    app()

@@ -1,0 +1,148 @@
+"""The ledger: what was accepted, what happened at the server, what the invariants say of it."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from runqueue.records.account import AccountStats
+from runqueue.records.job import Job, JobState
+from simulator.model.runs import Run
+
+#: What a job's run is told from others by: its number, in the prompt or a parameter.
+_NUMBER = re.compile(rb"sim-job-(\d+)\.")
+#: Which states of a job a run's status allows.
+_ENDS = {
+    JobState.COMPLETED: {"completed"},
+    JobState.FAILED: {"failed", "terminated", "timed_out", "canceled", "completed"},
+    JobState.CANCELED: {"canceled", "completed", "failed", "terminated", "timed_out"},
+}
+
+
+@dataclass(slots=True)
+class AcceptedJob:
+    """A job that the queue has accepted.
+
+    Args:
+        number: the request's.
+        job_id: its id.
+        at: when the producer had the answer, simulated seconds.
+        runs: how many runs it may have.
+        parks: whether a lost answer leaves it to a person.
+        webhook: the URL that is told of its end; '' = none.
+    """
+
+    number: int
+    job_id: str
+    at: float
+    runs: int
+    parks: bool
+    webhook: str = ""
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Collects what happened and judges it.
+
+    Args:
+        clock: simulated seconds.
+        live_most: the most runs that may be live now.
+    """
+
+    clock: Callable[[], float]
+    live_most: Callable[[], float]
+    accepted: dict[int, AcceptedJob] = field(default_factory=dict)
+    runs: dict[int, list[Run]] = field(default_factory=lambda: defaultdict(list))
+    #: Of each failover, from when on writes were lost, and when it happened.
+    lost: list[tuple[float, float]] = field(default_factory=list)
+    #: What is wrong, in words.
+    wrong: list[str] = field(default_factory=list)
+
+    def fail(self, words: str) -> None:
+        """Note that an invariant does not hold."""
+        self.wrong.append(f"{self.clock():.3f} s: {words}")
+
+    def created(self, run: Run, live: int) -> None:
+        """Judge a run at its creation.
+
+        Args:
+            run: the run.
+            live: how many are live with it.
+        """
+        found = _NUMBER.search(run.submission.request)
+        if found is None:
+            self.fail(f"I2: run {run.run_id} is of no job")
+            return
+        number = int(found[1])
+        self.runs[number].append(run)
+        most = self.live_most()
+        if live > most:
+            self.fail(f"I3: {live} runs are live, {most:.0f} may be")
+
+    def is_excused(self, at: float) -> bool:
+        """Say whether what was acknowledged at a time may be lost with a Redis server."""
+        return any(since <= at + 1 and at <= until for since, until in self.lost)
+
+    def judge_runs(self, jobs: Mapping[int, Job | None]) -> None:
+        """Judge how many runs each job has, and whether what it tells of them is true."""
+        for number, job in jobs.items():
+            mine, accepted = self.runs.get(number, []), self.accepted[number]
+            if len(mine) > accepted.runs:
+                self.fail(
+                    f"I2: job {number} ({accepted.job_id}) has {len(mine)} runs,"
+                    f" {accepted.runs} may be: {[run.run_id for run in mine]}"
+                )
+            if job is None:
+                if not self.is_excused(accepted.at):
+                    self.fail(f"I1: job {number} ({accepted.job_id}) is lost")
+                continue
+            if job.run_id is None:
+                if job.state is JobState.COMPLETED:
+                    self.fail(f"I4: job {number} is completed without a run")
+                continue
+            run = next((run for run in mine if run.run_id == job.run_id), None)
+            if run is None:
+                self.fail(f"I4: job {number} has the run {job.run_id}, which is not its own")
+            elif job.state in _ENDS and job.run_status not in _ENDS[job.state]:
+                self.fail(f"I4: job {number} is {job.state}, its run {job.run_status}")
+
+    def judge_orphans(
+        self, jobs: Mapping[int, Job | None], orphans: Sequence[str], owned: Callable[[str], bool]
+    ) -> None:
+        """Judge whether every run is owned by its job, was, or is shown as an orphan (I2)."""
+        for number, runs in self.runs.items():
+            job = jobs.get(number)
+            if job is not None and job.state is JobState.UNCONFIRMED:
+                continue
+            for run in runs:
+                if job is not None and run.run_id == job.run_id:
+                    continue
+                if run.run_id not in orphans and not owned(run.run_id):
+                    self.fail(f"I2: run {run.run_id} of job {number} is hidden")
+
+    def judge_rest(self, jobs: Mapping[int, Job | None], stats: AccountStats, held: int) -> None:
+        """Judge that everything that can end has, and that nothing holds a slot (I8).
+
+        Args:
+            jobs: by their numbers.
+            stats: the account's.
+            held: unconfirmed jobs that still have a slot.
+        """
+        for number, job in jobs.items():
+            if job is None or job.is_over:
+                continue
+            accepted = self.accepted[number]
+            if job.state is JobState.UNCONFIRMED and accepted.parks:
+                continue
+            self.fail(
+                f"I8: job {number} ({job.id}) is still {job.state}: {job.reason}, {job.search_note}"
+            )
+        if stats.live != held + stats.strays_live:
+            self.fail(
+                f"I8: {stats.live} slots are taken for {held} jobs in doubt"
+                f" and {stats.strays_live} orphans"
+            )
+        if stats.damage or stats.damaged_records:
+            self.fail(f"damage: {stats.damage or stats.damaged_record}")

@@ -1,0 +1,221 @@
+"""The plan of a simulation, drawn from its seed: the world, what it is to do, what goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from random import Random
+
+#: Share of the simulated time in which faults begin; the rest is quiet.
+_TROUBLED = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that goes wrong, or that a person does.
+
+    Args:
+        kind: one of `FAULTS`.
+        at: seconds after the beginning.
+        seconds: how long it lasts.
+        share: how much it hits, 0 to 1; or how far a clock is set, as a part of the most.
+        number: which process or job, counted round.
+    """
+
+    kind: str
+    at: float
+    seconds: float
+    share: float
+    number: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.at:7.1f} s  {self.kind} for {self.seconds:.1f} s,"
+            f" share {self.share:.2f}, number {self.number}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A job that a producer enqueues.
+
+    Args:
+        number: tells its run from others' at the server.
+        at: seconds after the beginning.
+        kind: task or workflow.
+        batch: the batch that it comes in; 0 = none.
+        priority, group, delay, deadline, on_unconfirmed: as `RunQueue.enqueue` has them.
+        runs: how many runs its retry policy allows.
+        has_webhook: whether a user is told of its end.
+    """
+
+    number: int
+    at: float
+    kind: str
+    batch: int
+    priority: int
+    group: str
+    delay: float
+    deadline: float | None
+    on_unconfirmed: str
+    runs: int
+    has_webhook: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One simulation.
+
+    Args:
+        seed: what it was drawn from.
+        minutes: simulated minutes; what has not settled by then gets more.
+        workers, gateways: processes.
+        max_concurrent_runs, max_dispatches_per_second, max_requests_per_second: the account's.
+        max_run_seconds: the longest that a run may take.
+        run_seconds: what runs take on average.
+        bad: share of runs that end badly.
+        requests: what is enqueued.
+        faults: what goes wrong.
+    """
+
+    seed: int
+    minutes: float
+    workers: int
+    gateways: int
+    max_concurrent_runs: int
+    max_dispatches_per_second: float
+    max_requests_per_second: float
+    max_run_seconds: float
+    run_seconds: float
+    bad: float
+    requests: tuple[Request, ...]
+    faults: tuple[Fault, ...]
+
+    def with_faults(self, faults: tuple[Fault, ...]) -> Plan:
+        """Return the same plan with other faults."""
+        return replace(self, faults=faults)
+
+    def with_requests(self, requests: tuple[Request, ...]) -> Plan:
+        """Return the same plan with other requests."""
+        return replace(self, requests=requests)
+
+
+#: Each kind of fault, and how long it lasts (seconds): the least and the most.
+FAULTS: dict[str, tuple[float, float]] = {
+    "calls are not sent": (1, 40),
+    "calls are lost": (1, 40),
+    "answers are lost": (1, 40),
+    "effects come late": (1, 20),
+    "answers are garbled": (1, 30),
+    "the server fails": (1, 40),
+    "the server is unavailable": (1, 60),
+    "the server limits": (1, 40),
+    "the key is refused": (1, 30),
+    "the server is slow": (5, 60),
+    "redis loses calls": (1, 30),
+    "redis loses answers": (1, 30),
+    "redis is slow": (2, 30),
+    "redis is not reached": (0.5, 40),
+    "redis restarts": (0.2, 20),
+    "redis fails over": (0.2, 20),
+    "redis is full": (1, 30),
+    "redis is read-only": (1, 30),
+    "redis has no disk": (1, 30),
+    "redis is busy": (0.5, 10),
+    "redis has no replica": (1, 30),
+    "redis's clock is set": (0, 0),
+    "a worker is killed": (0.5, 60),
+    "a worker is stopped": (0.5, 30),
+    "a worker is frozen": (0.5, 40),
+    "a worker's clock is set": (0, 0),
+    "a gateway is killed": (0.5, 40),
+    "a gateway is frozen": (0.5, 20),
+    "messages are lost": (1, 40),
+    "messages come twice": (1, 60),
+    "messages are late": (1, 40),
+    "the broker is not reached": (1, 40),
+    "webhooks are dropped": (1, 90),
+    "webhooks come twice": (1, 90),
+    "webhooks are forged": (1, 60),
+    "a receiver fails": (1, 90),
+    "a receiver's answers are lost": (1, 60),
+    "a person pauses the account": (1, 40),
+    "a person resumes the account": (0, 0),
+    "a person cancels a job": (0, 0),
+    "a person replays dead jobs": (0, 0),
+    "a person changes the limits": (10, 60),
+    "a person cancels a batch": (0, 0),
+    "a person pauses a batch": (1, 40),
+}
+
+
+def draw(seed: int, minutes: float) -> Plan:
+    """Draw the plan of a seed.
+
+    Args:
+        seed: any number.
+        minutes: simulated minutes.
+    """
+    chance = Random(f"plan {seed}")
+    seconds = minutes * 60
+    return Plan(
+        seed=seed,
+        minutes=minutes,
+        workers=chance.choice([1, 2, 2, 3, 3]),
+        gateways=chance.choice([0, 1, 2, 2]),
+        max_concurrent_runs=chance.choice([1, 2, 4, 8, 20]),
+        max_dispatches_per_second=chance.choice([0, 0, 1, 2, 5]),
+        max_requests_per_second=chance.choice([0, 10, 10, 20]),
+        max_run_seconds=chance.choice([60, 120, 600]),
+        run_seconds=chance.choice([3, 10, 20]),
+        bad=chance.choice([0, 0.1, 0.4]),
+        requests=tuple(_requests(chance, seconds * _TROUBLED)),
+        faults=tuple(_faults(chance, seconds * _TROUBLED)),
+    )
+
+
+def _requests(chance: Random, until: float) -> Iterator[Request]:
+    number, at, batch = 0, 0.0, 0
+    how_many = chance.choice([4, 10, 20, 40])
+    while number < how_many:
+        at += chance.expovariate(how_many / until)
+        size = chance.choice([1, 1, 1, 2, 5, 12])
+        batch += 1
+        is_batch = size > 1 and chance.random() < 0.7
+        group = chance.choice(["default", "a", "b"])
+        for _ in range(min(size, how_many - number)):
+            number += 1
+            yield Request(
+                number,
+                min(at, until),
+                "task" if chance.random() < 0.7 else "workflow",
+                batch if is_batch else 0,
+                chance.choice([2, 2, 2, 0, 1, 3]),
+                group,
+                chance.choice([0, 0, 0, 0, 5, 30]),
+                chance.choice([None] * 9 + [60.0]),
+                chance.choice(["auto", "auto", "park", "resubmit"]),
+                chance.choice([1, 1, 1, 2, 3]),
+                chance.random() < 0.3,
+            )
+
+
+def _faults(chance: Random, until: float) -> Iterator[Fault]:
+    kinds: list[str] = chance.sample(sorted(FAULTS), chance.choice([0, 2, 4, 8, 16]))
+    how_many = 0 if not kinds else chance.choice([2, 5, 10, 20])
+    pick: Callable[[], str] = lambda: chance.choice(kinds)  # noqa: E731
+    found = []
+    for _ in range(how_many):
+        kind = pick()
+        least, most = FAULTS[kind]
+        seconds = min(most, least * (most / least) ** chance.random()) if least else most
+        found.append(
+            Fault(
+                kind,
+                round(chance.uniform(0.0, until), 3),
+                round(seconds, 3),
+                round(chance.choice([0.05, 0.3, 0.7, 1.0]), 3),
+                chance.randrange(100),
+            )
+        )
+    yield from sorted(found, key=lambda fault: fault.at)

@@ -1,0 +1,291 @@
+"""The programs of the simulated processes: worker, gateway, broker, and the users' receivers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from config.settings import Settings
+from gateway.metrics import Metrics
+from gateway.webhooks.receiver import Receiver
+from gateway.webhooks.webhook_writer import WebhookWriter
+from simulation.history import History
+from simulation.processes import Process, start_in
+from simulation.server import BlockingClient, Client, Server
+from simulation.skyvern import Network, Skyvern
+from webhooks.receiver_address import PATH
+from webhooks.sender import Outbound, Posted
+from worker.served_accounts import ServedAccounts
+from worker.stages.consumer import ConsumerEnd
+from worker.ticker import Ticker
+
+#: Seconds between two looks whether a wake-up came: stands for BLPOP.
+_LOOK_SECONDS = 0.1
+#: Stage messages that one process works on at once, as Celery's pool has threads.
+_THREADS = 13
+
+Message = tuple[str, str, int]
+
+
+class Broker:
+    """The Celery broker's queue of stage messages.
+
+    Args:
+        chance: which messages meet a fault.
+    """
+
+    def __init__(self, chance: Random) -> None:
+        self._chance = chance
+        self._messages: asyncio.Queue[Message] = asyncio.Queue()
+        #: Shares of messages that are lost, come twice, come late.
+        self.lost = self.doubled = self.late = 0.0
+        self.is_down = False
+        self.met: Counter[str] = Counter()
+
+    def send(self, kind: str, account: str, tick_us: int) -> None:
+        """Take a message.
+
+        Raises:
+            OSError: it takes none.
+        """
+        if self.is_down:
+            self.met["message: refused"] += 1
+            raise OSError("the broker is not reached")
+        message = (kind, account, tick_us)
+        draw = self._chance.random()
+        if draw < self.lost:
+            self.met["message: lost"] += 1
+            return
+        draw -= self.lost
+        if draw < self.late:
+            self.met["message: late"] += 1
+            loop = asyncio.get_running_loop()
+            wait = self._chance.uniform(0.5, 20)
+            loop.call_later(wait, self._messages.put_nowait, message)
+            return
+        self._messages.put_nowait(message)
+        if draw - self.late < self.doubled:
+            self.met["message: doubled"] += 1
+            self._messages.put_nowait(message)
+
+    async def take(self) -> Message:
+        """Wait for a message."""
+        return await self._messages.get()
+
+
+class Receivers:
+    """The users' receivers of relayed webhooks.
+
+    Args:
+        chance: which deliveries meet a fault.
+    """
+
+    def __init__(self, chance: Random) -> None:
+        self._chance = chance
+        #: Shares of deliveries that are refused, and whose answers are lost.
+        self.failing = self.unanswered = 0.0
+        #: How often each URL was told successfully.
+        self.taken: Counter[str] = Counter()
+        self.met: Counter[str] = Counter()
+
+    async def take(self, url: str) -> int | None:
+        """Take a delivery; returns the status, None if no answer arrives."""
+        await asyncio.sleep(self._chance.uniform(0.01, 0.2))
+        draw = self._chance.random()
+        if draw < self.failing:
+            self.met["receiver: fails"] += 1
+            return 500
+        self.taken[url] += 1
+        if draw - self.failing < self.unanswered:
+            self.met["receiver: an answer lost"] += 1
+            return None
+        return 200
+
+
+class _Outbound(Outbound):
+    """Sends webhooks to the simulated receivers."""
+
+    def __init__(self, receivers: Receivers) -> None:
+        super().__init__(allow_private=True)
+        self._receivers = receivers
+
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], timeout: float
+    ) -> Posted:
+        """Send a webhook."""
+        del body, headers, timeout
+        status = await self._receivers.take(url)
+        if status is None:
+            return Posted(error="gave no answer: ServerDisconnectedError")
+        return Posted(status, error="" if status == 200 else f"the receiver answered {status}")
+
+
+class Worker:
+    """A worker process: its accounts, their tickers, and what Celery does for it.
+
+    Args:
+        process: where it runs.
+        settings: the worker's.
+        server: the queue's Redis.
+        skyverns: the servers, by account.
+        broker: the Celery broker.
+        receivers: the users'.
+    """
+
+    def __init__(  # noqa: PLR0917 - what a process is connected to
+        self,
+        process: Process,
+        settings: Settings,
+        server: Server,
+        skyvern: Skyvern,
+        broker: Broker,
+        receivers: Receivers,
+    ) -> None:
+        self.process = process
+        self._settings = settings
+        self._server = server
+        self._skyvern = skyvern
+        self._broker = broker
+        self._receivers = receivers
+        self.is_started = False
+        self.served: ServedAccounts
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._open = asyncio.Semaphore(_THREADS)
+
+    def start(self) -> None:
+        """Begin it."""
+        start_in(self.process, self._start())
+
+    async def _start(self) -> None:
+        client = cast(redis.asyncio.Redis, Client(self._server, self.process))
+        self.served = ServedAccounts(
+            self._settings, client, lambda _: Network(self._skyvern, self.process)
+        )
+        await self.served.start()
+        for name, account in self.served.accounts.items():
+            account.outbound = _Outbound(self._receivers)
+            self._begin(self._tick(name))
+        self._begin(self._celery())
+        self.is_started = True
+
+    def _begin(self, coroutine: Any) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(coroutine))
+
+    async def stop(self) -> None:
+        """End it in good order, as SIGTERM does."""
+        self.served.stopping = True
+        await self.served.stop(self._settings.drain_seconds)
+        for task in self._tasks:
+            task.cancel()
+
+    async def _tick(self, account: str) -> None:
+        client = cast(redis.Redis, BlockingClient(self._server, self.process))
+        ticker = Ticker(account, self.served, self._broker.send, client)
+        loop, looked = asyncio.get_running_loop(), -1
+        while not self.served.stopping:
+            try:
+                keys, until, woken = ticker.keys, loop.time() + ticker.wait, None
+                while woken is None and loop.time() < until:
+                    await asyncio.sleep(min(_LOOK_SECONDS, until - loop.time()))
+                    if looked != self._server.calls:  # scripts alone push wake-ups
+                        looked = self._server.calls
+                        found = cast(Any, client.lmpop(len(keys), *keys, direction="LEFT"))
+                        woken = None if found is None else found[0].decode()
+                ticker.act(woken, keys)
+            except Exception as error:  # noqa: BLE001 - as `TickerThread` does
+                await asyncio.sleep(ticker.pause_after(error))
+
+    async def _celery(self) -> None:
+        while True:
+            await self._open.acquire()
+            message = await self._broker.take()
+            asyncio.get_running_loop().create_task(self._work(*message)).add_done_callback(
+                lambda _: self._open.release()
+            )
+
+    async def _work(self, kind: str, account: str, tick_us: int) -> None:
+        await asyncio.sleep(self.process.chance.uniform(0.001, 0.02))
+        try:
+            if kind == "sweep":
+                await self.served.sweep(account)
+                return
+            ended, server_us = await self.served.consume(kind, account, tick_us)
+            if ended is ConsumerEnd.SUCCESSOR:
+                self._broker.send(kind, account, server_us)
+        except (RedisError, OSError):  # Celery logs it
+            return
+
+
+class Gateway:
+    """A gateway process, as far as it receives Skyvern's webhooks.
+
+    Args:
+        process: where it runs.
+        settings: the gateway's.
+        server: the queue's Redis.
+    """
+
+    def __init__(self, process: Process, settings: Settings, server: Server) -> None:
+        self.process = process
+        client = cast(redis.asyncio.Redis, Client(server, process))
+        accounts = settings.all_accounts()
+        self._receiver = Receiver(
+            {name: account.keys for name, account in accounts.items()},
+            {name: WebhookWriter(name, client) for name in accounts},
+            Metrics(accounts),
+        )
+
+    async def take(self, path: str, body: bytes, headers: Mapping[str, str]) -> int | None:
+        """Take a webhook; returns the status, None if the process answers nothing."""
+        if self.process.is_dead:
+            return None
+        task = start_in(self.process, self._answer(path, body, headers))
+        done, _ = await asyncio.wait([task], timeout=30)
+        return task.result() if done else None
+
+    async def _answer(self, path: str, body: bytes, headers: Mapping[str, str]) -> int:
+        account, job_id, attempt, token = path.removeprefix(f"{PATH}/").split("/")
+        names = {"account": account, "job_id": job_id, "attempt": attempt, "token": token}
+        status = 0
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "path_params": names,
+            "client": ("192.0.2.1", 1),
+            "headers": [(k.lower().encode(), v.encode()) for k, v in headers.items()],
+        }
+        await self._receiver(scope, receive, send)
+        return status
+
+
+def router(
+    gateways: list[Gateway], receivers: Receivers, public_url: str, chance: Random, history: History
+) -> Callable[[str, bytes, Mapping[str, str]], Any]:
+    """Return what leads Skyvern's webhooks to a gateway, or to a user's receiver."""
+
+    async def post(url: str, body: bytes, headers: Mapping[str, str]) -> int | None:
+        if not url.startswith(public_url):
+            return await receivers.take(url)
+        gateway = chance.choice(gateways)
+        status = await gateway.take(urlsplit(url).path, body, headers)
+        history.note(gateway.process.name, f"webhook {status}")
+        return status
+
+    return post

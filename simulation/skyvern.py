@@ -1,0 +1,291 @@
+"""Skyvern, as its simulator knows it, without a web server; and the network on the way to it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from random import Random
+from typing import cast
+from urllib.parse import parse_qsl, urlsplit
+
+from aiohttp import web
+from multidict import CIMultiDict, MultiDict
+
+from api_client.errors import AnswerLostError, NotSentError
+from api_client.http.messages import HttpAnswer, Request
+from api_client.http.transport import AsyncTransport
+from simulation.history import History
+from simulation.processes import Process, start_in
+from simulator.api import RunApi
+from simulator.delivery import Attempt, WebhookSender, signed_headers
+from simulator.faults import Switchboard
+from simulator.model.options import Options
+from simulator.model.releases import RELEASES
+from simulator.model.runs import Run
+from simulator.model.store import Store
+from simulator.replies import RefusedError, not_found
+from simulator.routes import CALLS, RouteCall
+from simulator.webhooks import Webhooks
+
+#: Sends a webhook: URL, body, headers; returns the status, None if nobody was reached.
+Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[int | None]]
+
+_ROUTES = [
+    (call, re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", call.path) + r"\Z")) for call in CALLS
+]
+
+
+@dataclass(slots=True)
+class NetworkFaults:
+    """What happens to calls on the way, as shares of them; changed by the faults of a plan."""
+
+    #: The connection is refused.
+    refused: float = 0.0
+    #: The request is lost after it was written; it has no effect.
+    lost: float = 0.0
+    #: It takes effect, and the answer is lost.
+    unanswered: float = 0.0
+    #: Its effect comes up to so many seconds late, after the client was cut off.
+    late: float = 0.0
+    #: The answer breaks off, or is no JSON.
+    garbled: float = 0.0
+    #: A 500, without an effect; a 503; a 429.
+    failing: float = 0.0
+    unavailable: float = 0.0
+    limited: float = 0.0
+    #: Whether the key is refused.
+    no_key: bool = False
+    #: Seconds that an answer takes longer.
+    slowness: float = 0.0
+    #: Webhooks that are dropped, sent twice, early.
+    dropped: float = 0.0
+    doubled: float = 0.0
+    #: Seconds that an effect comes late at most.
+    lateness: float = 15.0
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What the simulator's handlers read of an aiohttp request."""
+
+    path: str
+    query: MultiDict[str]
+    headers: CIMultiDict[str]
+    match_info: dict[str, str]
+    content: bytes = field(repr=False)
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "application/octet-stream").partition(";")[0]
+
+    async def read(self) -> bytes:
+        return self.content
+
+
+class _Sender(WebhookSender):
+    """Sends webhooks over the simulated network."""
+
+    def __init__(self, post: Post, retry_delays: tuple[float, ...]) -> None:
+        self._post = post
+        self._retry_delays = retry_delays
+
+    async def send(self, url: str, body: bytes, api_key: str) -> Attempt:
+        """Try once."""
+        headers = signed_headers(body, api_key)
+        status = await self._post(url, body, headers)
+        error = "Could not reach URL: All connection attempts failed" if status is None else None
+        return Attempt(headers, status, 10, "" if status else None, error)
+
+
+class Skyvern:
+    """One account's server.
+
+    Args:
+        options: of the simulator.
+        process: its own; what it does by itself runs there.
+        chance: of latencies and faults.
+        post: sends its webhooks.
+        history: is told each call.
+    """
+
+    def __init__(
+        self, options: Options, process: Process, chance: Random, post: Post, history: History
+    ) -> None:
+        self.process = process
+        self.faults = NetworkFaults()
+        self.met: Counter[str] = Counter()
+        self._options = options
+        self._chance = chance
+        self._history = history
+        self._known: set[str] = set()
+        self.store = Store(options, process.wall, on_change=self._changed)
+        self._webhooks = Webhooks(
+            _Sender(self._post, options.webhook_retry_delays),
+            process.wall,
+            Switchboard(options.seed),
+            self.store,
+            RELEASES[options.version],
+        )
+        self._send = post
+        self.api = RunApi(options, self.store, self._webhooks, process.wall)
+        #: Called with each run that is made.
+        self.created: Callable[[Run], None] = lambda _: None
+
+    def _changed(self, run: Run) -> None:
+        if run.run_id not in self._known:
+            self._known.add(run.run_id)
+            self.created(run)
+        self._webhooks.schedule(run)
+
+    async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int | None:
+        await asyncio.sleep(self._chance.uniform(0.01, 0.1))
+        if self._chance.random() < self.faults.dropped:
+            self.met["webhook: dropped"] += 1
+            return None
+        if self._chance.random() < self.faults.doubled:
+            self.met["webhook: doubled"] += 1
+            await self._send(url, body, headers)
+        return await self._send(url, body, headers)
+
+    async def exchange(self, client: Process, request: Request) -> HttpAnswer:
+        """Take a request from a process, and return the answer.
+
+        Raises:
+            NotSentError, AnswerLostError: as the transport's.
+        """
+        limit = request.timeout or 60.0
+        faults, draw = self.faults, self._chance.random()
+        await asyncio.sleep(self._chance.uniform(0.005, 0.08))
+        name = request.name
+        if draw < faults.refused:
+            self.met["call: not sent"] += 1
+            self._note(client, name, "refused")
+            raise NotSentError("connection refused")
+        draw -= faults.refused
+        if draw < faults.lost:
+            self.met["call: lost"] += 1
+            self._note(client, name, "lost")
+            raise AnswerLostError("the connection broke")
+        draw -= faults.lost
+        if draw < faults.late and request.method == "POST":
+            self.met["call: a late effect"] += 1
+            self._note(client, name, "cut, its effect is late")
+            wait = self._chance.uniform(0.5, faults.lateness)
+            start_in(self.process, self._handled(request, wait))
+            raise AnswerLostError("the connection broke")
+        draw -= faults.late
+        own = self._own_answer(draw)
+        if own is not None:
+            self._note(client, name, str(own.status))
+            return own
+        # A client that goes away does not stop it.
+        handling = start_in(self.process, self._handled(request))
+        await asyncio.wait([handling])
+        answer: HttpAnswer = handling.result()
+        self._note(client, name, f"{answer.status}")
+        wait = self._chance.uniform(0.005, 0.15) + self._chance.random() * faults.slowness
+        if wait > limit:
+            self.met["call: an answer that comes too late"] += 1
+            await asyncio.sleep(limit)
+            raise AnswerLostError(f"no answer within {limit:g} s")
+        await asyncio.sleep(wait)
+        if self._chance.random() < faults.unanswered:
+            self.met["call: an answer lost"] += 1
+            self._note(client, name, "its answer is lost")
+            raise AnswerLostError("the connection broke")
+        if self._chance.random() < faults.garbled:
+            self.met["call: an answer garbled"] += 1
+            return HttpAnswer(answer.status, answer.headers, answer.body[: len(answer.body) // 2])
+        return answer
+
+    def _note(self, client: Process, name: str, words: str) -> None:
+        self._history.note(client.name, f"skyvern {name} {words}")
+
+    def _own_answer(self, draw: float) -> HttpAnswer | None:
+        """Return what the network, or a proxy in it, answers in the server's place."""
+        faults = self.faults
+        if draw < faults.failing:
+            self.met["call: 500"] += 1
+            return self._answer(500, b'{"detail":"Internal Server Error"}')
+        draw -= faults.failing
+        if draw < faults.unavailable:
+            self.met["call: 503"] += 1
+            return self._answer(503, b"Service Unavailable")
+        draw -= faults.unavailable
+        if draw < faults.limited:
+            self.met["call: 429"] += 1
+            return self._answer(429, b'{"detail":"Rate limit exceeded"}', {"retry-after": "2"})
+        if faults.no_key:
+            self.met["call: a refused key"] += 1
+            return self._answer(403, b'{"detail":"Invalid credentials"}')
+        return None
+
+    def _answer(
+        self, status: int, body: bytes, more: Mapping[str, str] | None = None
+    ) -> HttpAnswer:
+        headers = {
+            "content-type": "application/json",
+            "date": formatdate(int(self.process.wall()), usegmt=True),
+            **(more or {}),
+        }
+        return HttpAnswer(status, CIMultiDict(headers), body)
+
+    async def _handled(self, request: Request, wait: float = 0.0) -> HttpAnswer:
+        if wait:
+            await asyncio.sleep(wait)
+        url = urlsplit(request.url)
+        try:
+            call, names = _find(request.method, url.path)
+            asked = _Asked(
+                url.path,
+                MultiDict(parse_qsl(url.query, keep_blank_values=True)),
+                CIMultiDict(request.headers),
+                names,
+                request.content,
+            )
+            if not call.open:
+                self._check_key(asked)
+            reply = await call.answer(self.api, cast(web.Request, asked))
+        except RefusedError as refusal:
+            reply = refusal.reply()
+        body = reply.body if isinstance(reply.body, bytes) else b""
+        return self._answer(reply.status, body)
+
+    def _check_key(self, asked: _Asked) -> None:
+        if asked.headers.get("x-api-key") not in self._options.api_keys:
+            raise RefusedError(403, "Invalid credentials")
+
+
+def _find(method: str, path: str) -> tuple[RouteCall, dict[str, str]]:
+    for call, pattern in _ROUTES:
+        if call.method == method and (found := pattern.match(path)):
+            return call, found.groupdict()
+    raise not_found()
+
+
+class Network(AsyncTransport):
+    """What a process's calls to Skyvern go over.
+
+    Args:
+        server: where they lead.
+        client: the process.
+    """
+
+    def __init__(self, server: Skyvern, client: Process) -> None:
+        super().__init__()
+        self._server = server
+        self._client = client
+
+    async def exchange(self, request: Request) -> HttpAnswer:
+        """Send a request once."""
+        return await self._server.exchange(self._client, request)
+
+    def drop_connections(self) -> None:
+        """There are none."""
+
+    async def aclose(self) -> None:
+        """There are none."""

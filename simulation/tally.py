@@ -1,0 +1,119 @@
+"""Adding up the results of many simulations, in a file that the next run goes on from."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from simulation.plan import FAULTS
+from simulation.runs import Result
+
+
+@dataclass(slots=True)
+class Tally:
+    """The sums of one commit.
+
+    Args:
+        commit: of the tree that was simulated; another one begins anew.
+        seeds: those that were simulated, as [first, last] in their order.
+        minutes: simulated.
+        seconds: of one processor's wall time.
+        events, jobs, runs: as in `Result`.
+        met: how often each kind of fault was met.
+        failed: the seeds at which an invariant did not hold.
+    """
+
+    commit: str = ""
+    seeds: list[tuple[int, int]] = field(default_factory=list)
+    minutes: float = 0.0
+    seconds: float = 0.0
+    events: int = 0
+    jobs: int = 0
+    runs: int = 0
+    met: dict[str, int] = field(default_factory=dict)
+    failed: list[int] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, file: Path | None) -> Tally:
+        """Read a file; an empty tally where there is none, or one of another commit."""
+        fresh = cls(commit=_commit())
+        if file is None or not file.exists():
+            return fresh
+        known = cls(**json.loads(file.read_text()))
+        known.seeds = [(first, last) for first, last in known.seeds]
+        return known if known.commit == fresh.commit else fresh
+
+    def write(self, file: Path) -> None:
+        """Write the file anew."""
+        fresh = file.with_suffix(".new")
+        fresh.write_text(json.dumps(asdict(self)))
+        fresh.replace(file)
+
+    def left(self, first: int, count: int) -> Iterator[int]:
+        """Give the seeds of a range that were not simulated yet."""
+        done = list(self.seeds)
+        for seed in range(first, first + count):
+            if not any(start <= seed <= last for start, last in done):
+                yield seed
+
+    def add(self, result: Result) -> None:
+        """Add a result."""
+        self.seeds = _with(self.seeds, result.seed)
+        self.minutes += result.minutes
+        self.seconds += result.seconds
+        self.events += result.events
+        self.jobs += result.jobs
+        self.runs += result.runs
+        self.met = dict(Counter(self.met) + Counter(result.met))
+        if result.wrong:
+            self.failed.append(result.seed)
+
+    @property
+    def count(self) -> int:
+        """Return how many seeds were simulated."""
+        return sum(last - first + 1 for first, last in self.seeds)
+
+    def unmet(self) -> list[str]:
+        """Return the kinds of faults that were never met."""
+        return [kind for kind in FAULTS if not self.met.get(kind)]
+
+    def report(self) -> str:
+        """Return the sums as text."""
+        lines = [
+            (
+                f"{self.count} seeds, {self.minutes / 60:.1f} simulated hours,"
+                f" {self.events} events, {self.jobs} jobs, {self.runs} runs,"
+                f" in {self.seconds / 60:.1f} minutes of one process"
+            ),
+            *(f"  {count:8d}  {kind}" for kind, count in sorted(self.met.items())),
+            f"failed: {self.failed or 'none'}",
+        ]
+        return "\n".join(lines)
+
+
+def _with(ranges: list[tuple[int, int]], seed: int) -> list[tuple[int, int]]:
+    """Return ranges with a seed added, in order, those that touch as one."""
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted([*ranges, (seed, seed)]):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def _commit() -> str:
+    """Return the commit of the tree, and whether it was changed; '' outside a repository."""
+    root = Path(__file__).parent
+    git = ["git", "-C", str(root)]
+    try:
+        asked = [*git, "rev-parse", "HEAD"]
+        head = subprocess.run(asked, capture_output=True, text=True, check=True)
+        changed = subprocess.run([*git, "diff", "HEAD", "--quiet"], check=False).returncode
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head.stdout.strip() + ("+" if changed else "")
