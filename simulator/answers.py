@@ -210,9 +210,9 @@ def steps(run: Run, now: float) -> int:
 def _answer(run: Run, now: float) -> Json:
     return {
         "run_id": run.run_id,
+        **common(run, now),
         "output": output(run, now),
         "screenshot_urls": screenshot_urls(run, now),
-        **common(run, now),
         "app_url": app_url(run),
         "browser_profile_id": None,
         "max_screenshot_scrolls": None,

@@ -282,15 +282,13 @@ class GroupsShown(BaseModel):
     groups: list[GroupShown]
 
 
-#: The fields of a job that a line of a results file does not have, and that are shown as they are.
-_BESIDES_THE_ROW = JobShown.model_fields.keys() - {"candidates", "webhook", "result"}
+_OF_ANSWERS = ("job_id", "status", "state", "custom_id", "batch", "created_at")
 
 
 def answer_values(answer: Enqueued) -> dict[str, Any]:
     """Return the answer to one submitted job."""
-    values = answer._asdict()
-    fault = values.pop("fault")
-    return values if fault is None else {**values, "error": str(fault)}
+    values = {name: getattr(answer, name) for name in _OF_ANSWERS}
+    return values if answer.fault is None else {**values, "error": str(answer.fault)}
 
 
 def warning_values(warnings: list[FieldWarning]) -> dict[str, Any]:
@@ -306,8 +304,8 @@ def job_values(job: Job, *, result: bool) -> dict[str, Any]:
         result: with its result, and the fields read from it.
     """
     return {
-        **{name: getattr(job, name) for name in _BESIDES_THE_ROW},
         **job.as_row(),
+        **{name: getattr(job, name) for name in JobShown.model_fields},
         "candidates": [candidate.as_dict() for candidate in job.candidates],
         "webhook": {name: getattr(job.webhook, name) for name in Delivery.model_fields},
         "result": job.result if result else None,
