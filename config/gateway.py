@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_settings import NoDecode
+
+from config.addresses import is_url
 
 Scope = Literal["enqueue", "read", "operate"]
 
@@ -40,18 +41,7 @@ def _public(value: Any) -> Any:
     given = str(value or "").strip()
     if not given:
         return None
-    try:
-        parts = urlsplit(given)
-        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_url = False
-    if (
-        not is_url
-        or not _PRINTABLE.fullmatch(given)
-        or parts.query
-        or parts.fragment
-        or "@" in parts.netloc
-    ):
+    if not _PRINTABLE.fullmatch(given) or not is_url(given, {"http", "https"}, bare=True):
         raise ValueError(
             "expected the http(s) URL at which Skyvern reaches the gateway, such as"
             " https://hooks.example.com"

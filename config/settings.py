@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -136,7 +136,7 @@ class Settings(
         default="https://api.skyvern.com", validation_alias="SKYVERN_BASE_URL"
     )
     #: More accounts, by name: RUNQUEUE_ACCOUNTS__<NAME>__API_KEY and so on.
-    accounts: dict[str, dict[str, Any]] = Field(default={}, repr=False)
+    accounts: dict[str, Account] = Field(default={}, repr=False)
     # Both may hold a password.
     redis_url: str | None = Field(default=None, repr=False)
     broker_url: str | None = Field(default=None, repr=False)
@@ -166,7 +166,7 @@ class Settings(
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9464
     metrics_host: str = "127.0.0.1"
     #: Calls of one kind that one process has open for one account.
-    places: Annotated[int, Field(ge=1, le=500)] = 100
+    max_open_calls: Annotated[int, Field(ge=1, le=500)] = 100
     #: Seconds a stopping worker gives the calls on the wire.
     drain_seconds: Seconds = 25
     log_level: str = "INFO"
@@ -224,9 +224,7 @@ class Settings(
             found["default"] = Account(
                 api_key=self.skyvern_api_key, base_url=self.skyvern_base_url, **common
             )
-        for name, fields in self.accounts.items():
-            found[name] = Account(**fields)
-        return found
+        return found | self.accounts
 
     @staticmethod
     def proxy_environment() -> dict[str, str]:
@@ -271,14 +269,10 @@ def load_settings() -> Settings:
     except UnreadableError:
         # The one setting that is not a plain value.
         raise SettingsError(f"{PREFIX}ACCOUNTS: expected a JSON object") from None
-    for name, fields in settings.accounts.items():
-        prefix = f"{PREFIX}ACCOUNTS__{name.upper()}__"
+    for name in settings.accounts:
         if not _NAME.fullmatch(name):
+            prefix = f"{PREFIX}ACCOUNTS__{name.upper()}__"
             raise SettingsError(f"{prefix}…: expected an account name of a-z, 0-9, _ and -")
-        try:
-            Account(**fields)
-        except ValidationError as error:
-            raise SettingsError(_sentence(error, prefix)) from None
     try:
         accounts = settings.all_accounts()
     except ValidationError as error:

@@ -21,8 +21,8 @@ from gateway.api import (
     webhook_trial,
 )
 from gateway.api.openapi import describe
-from gateway.auth.audit import add_noting
-from gateway.auth.refusals import add_refusals
+from gateway.auth.audit import Noting
+from gateway.auth.refusals import Refusals
 from gateway.auth.tokens import requires
 from gateway.http.holds import GivesBack
 from gateway.http.problems import add_handlers, answers
@@ -80,7 +80,7 @@ def make_app(gate: Gate) -> FastAPI:
         app.include_router(part.router)
     app.include_router(router)
     app.router.routes.extend(routes.routes())
-    add_noting(app, gate)
-    add_refusals(app, gate)
+    app.add_middleware(Noting, gate=gate)
+    app.add_middleware(Refusals, metrics=gate.metrics, closing=gate.closing)
     app.add_middleware(GivesBack, answers=gate.answers)
     return app

@@ -12,8 +12,6 @@ process keeps the socket of each check, too, and reports over it how a crashed p
 body caused the crash, and would cause it again.
 """
 
-from __future__ import annotations
-
 import gc
 import os
 import resource
@@ -125,7 +123,7 @@ def serve(connection: Connection) -> None:
         begin: Begin = connection.recv()
         use_checks(begin.checks)
         allow_private_targets(allowed=begin.allows_private_targets)
-        checked = _Checked(begin.work.begin(), begin.budget)
+        checked = _Checked(begin.work(), begin.budget)
         while True:
             connection.send(checked.follow(*connection.recv()))
     except (EOFError, OSError):

@@ -7,6 +7,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from config.process_metrics import loop_lag, register_process
 
+#: The buckets of a webhook's time.
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
 
 class WebhookOutcome(StrEnum):
     """The outcome of one webhook; a label of its metric.
@@ -74,22 +77,7 @@ class Metrics:
             "runqueue_webhook_seconds",
             "Time that a webhook took to be read, checked and recorded.",
             registry=self.registry,
-            buckets=(
-                0.0005,
-                0.001,
-                0.0025,
-                0.005,
-                0.01,
-                0.025,
-                0.05,
-                0.1,
-                0.25,
-                0.5,
-                1,
-                2.5,
-                5,
-                10,
-            ),
+            buckets=_SECONDS,
         )
 
     def refused(self, reason: Refusal) -> None:

@@ -1,7 +1,5 @@
 """A run in the shapes in which the server shows it."""
 
-from __future__ import annotations
-
 import math
 
 import orjson
@@ -46,7 +44,7 @@ def first_answer(run: Run, echo: bytes, now: float) -> Json:
 def run_answer(run: Run, now: float) -> Json:
     """The answer of `get_run`."""
     submission = run.submission
-    answer = _common(run, now) | {"run_type": submission.run_type}
+    answer = _answer(run, now) | {"run_type": submission.run_type}
     if submission.kind == "workflow":
         answer |= attempt_shown(run, now) | {
             "attempts": attempts(run, now),
@@ -209,29 +207,42 @@ def steps(run: Run, now: float) -> int:
     return 1 + int(worked / 10) if worked >= 0 else 0
 
 
-def _common(run: Run, now: float) -> Json:
-    status = run.status(now)
+def _answer(run: Run, now: float) -> Json:
     return {
         "run_id": run.run_id,
-        "status": status,
+        **common(run, now),
         "output": output(run, now),
+        "screenshot_urls": screenshot_urls(run, now),
+        "app_url": app_url(run),
+        "browser_profile_id": None,
+        "max_screenshot_scrolls": None,
+        "script_run": None,
+        "step_count": steps(run, now),
+    }
+
+
+def common(run: Run, now: float) -> Json:
+    """The fields that every record of a run has."""
+    return {
+        "status": run.status(now),
+        **times(run, now),
         "downloaded_files": files(run, now),
         "recording_url": recording_url(run, now),
         "recording_archived": False,
-        "screenshot_urls": screenshot_urls(run, now),
         "failure_reason": failure_reason(run, now),
+        "errors": errors(run, now),
+        "browser_session_id": None,
+    }
+
+
+def times(run: Run, now: float) -> Json:
+    """The times of a run."""
+    return {
         "created_at": stamp(run.created),
         "modified_at": stamp(min(now, run.ended)),
         "queued_at": queued_at(run, now),
         "started_at": started_at(run, now),
         "finished_at": finished_at(run, now),
-        "app_url": app_url(run),
-        "browser_session_id": None,
-        "browser_profile_id": None,
-        "max_screenshot_scrolls": None,
-        "script_run": None,
-        "errors": errors(run, now),
-        "step_count": steps(run, now),
     }
 
 

@@ -1,15 +1,14 @@
 """The calls that submit, show, list and cancel runs."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Container
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from simulator.answers import first_answer, list_item, run_answer
-from simulator.bodies import ModelT, field_errors, read, read_optional
+from simulator.bodies import checked, read, read_optional
 from simulator.limits import SubmissionLimit
 from simulator.model.fields import (
     DownloadFields,
@@ -20,7 +19,7 @@ from simulator.model.fields import (
 from simulator.model.options import Options
 from simulator.model.plan import PlanError
 from simulator.model.releases import RELEASES
-from simulator.model.runs import Run
+from simulator.model.runs import Run, RunType
 from simulator.model.search import ListQuery, OlderListQuery, find, matches_key
 from simulator.model.sessions import BrowserSessions
 from simulator.model.store import Clock, Store
@@ -106,8 +105,8 @@ class RunApi:
     async def run_workflow(self, request: web.Request) -> web.Response:
         """`POST /v1/run/workflows` and `POST /v1/run/agents`"""
         fields = await read(WorkflowFields, request)
-        query = _checked(RunQuery, dict(request.query), "query")
-        _checked(RunHeaders, dict(request.headers), "header")
+        query = checked(RunQuery, dict(request.query), "query")
+        checked(RunHeaders, dict(request.headers), "header")
         self._limit.check(self.clock())
         if query.template:
             unknown = f"Invalid template workflow permanent id: {fields.workflow_id}."
@@ -129,10 +128,7 @@ class RunApi:
 
     async def retry_workflow_run(self, request: web.Request) -> web.Response:
         """`POST /v1/workflows/runs/{run_id}/retry`: a further run with the same parameters."""
-        run_id = request.match_info["run_id"]
-        run = self.store.get(run_id)
-        if run is None or run.submission.kind != "workflow":
-            raise RefusedError(404, f"Workflow run not found {run_id}")
+        run = self.run_of(request, "Workflow run not found {}", kinds={"workflow_run"})
         if not run.is_over(self.clock()):
             raise RefusedError(400, "Only terminal workflow runs can be retried")
         self._limit.check(self.clock())
@@ -142,10 +138,7 @@ class RunApi:
 
     async def get_run(self, request: web.Request) -> web.Response:
         """`GET /v1/runs/{run_id}`"""
-        run_id = request.match_info["run_id"]
-        run = self.store.get(run_id)
-        if run is None:
-            raise RefusedError(404, f"Task run not found {run_id}")
+        run = self.run_of(request, "Task run not found {}")
         if run.submission.unreadable is not None:
             raise RefusedError(400, run.submission.unreadable)
         return self.reply(run_answer(run, self.clock()))
@@ -187,10 +180,8 @@ class RunApi:
     async def retry_webhook(self, request: web.Request) -> web.Response:
         """`POST /v1/runs/{run_id}/retry_webhook`: one try, made within the request."""
         fields = await read_optional(RetryFields, request)
+        run = self.run_of(request, "Run {} not found")
         run_id = request.match_info["run_id"]
-        run = self.store.get(run_id)
-        if run is None:
-            raise RefusedError(404, f"Run {run_id} not found")
         if run.is_retry_pending(self.clock()):
             pending = "is not final; webhook replay is unavailable until it is final"
             raise RefusedError(409, f"Run {run_id} {pending}.")
@@ -205,7 +196,7 @@ class RunApi:
 
     async def agent_runs(self, request: web.Request) -> web.Response:
         """`GET /v1/agents/runs`: workflow runs alone, newest first."""
-        query = _checked(AgentRunsQuery, _query_of(request), "query")
+        query = checked(AgentRunsQuery, _query_of(request), "query")
         key = (query.search_key or "").lower()
         by_url = self.release.searches_inputs
         found = [
@@ -219,22 +210,37 @@ class RunApi:
 
     async def workflow_run(self, request: web.Request) -> web.Response:
         """`GET /v1/workflows/runs/{run_id}`"""
-        run_id = request.match_info["run_id"]
-        run = self.store.get(run_id)
-        workflow = None if run is None else run.submission.workflow
-        if run is None or workflow is None:
-            raise RefusedError(404, f"Workflow not found for workflow run {run_id}")
+        run = self.run_of(request, "Workflow not found for workflow run {}", kinds={"workflow_run"})
+        workflow = run.submission.workflow
+        assert workflow is not None  # noqa: S101 # it is what such a run runs
         record = workflow_record(run, self.clock()) | {"workflow": workflow_shown(workflow)}
-        names = {"agent_id": workflow.permanent_id, "agent_run_id": run_id}
+        names = {"agent_id": workflow.permanent_id, "agent_run_id": request.match_info["run_id"]}
         return self.reply(record | names)
 
     async def task(self, request: web.Request) -> web.Response:
         """`GET /api/v1/tasks/{run_id}`: tasks of every engine but 2.0."""
+        kinds = set(RunType) - {RunType.TASK_V2, RunType.WORKFLOW_RUN}
+        run = self.run_of(request, "Task {} not found", kinds=kinds)
+        return json_reply(task_record(run, self.clock()))
+
+    def run_of(
+        self, request: web.Request, missing: str, *, kinds: Container[str] = frozenset(RunType)
+    ) -> Run:
+        """Find the run that a path names.
+
+        Args:
+            request: the request.
+            missing: what is said if there is none.
+            kinds: the types of runs that the call knows.
+
+        Raises:
+            RefusedError: 404, there is none.
+        """
         run_id = request.match_info["run_id"]
         run = self.store.get(run_id)
-        if run is None or run.submission.kind != "task" or run.submission.run_type == "task_v2":
-            raise RefusedError(404, f"Task {run_id} not found")
-        return json_reply(task_record(run, self.clock()))
+        if run is None or run.submission.run_type not in kinds:
+            raise RefusedError(404, missing.format(run_id))
+        return run
 
     def create(self, request: web.Request, prepared: Prepared) -> web.Response:
         """Make a run and answer with it."""
@@ -255,10 +261,10 @@ class RunApi:
 
     def _list_query(self, given: dict[str, object]) -> ListQuery:
         if self.release.filters:
-            query = _checked(ListQuery, given, "query")
+            query = checked(ListQuery, given, "query")
             query.check_depth()
             return query
-        older = _checked(OlderListQuery, given, "query")
+        older = checked(OlderListQuery, given, "query")
         return ListQuery.model_validate(older.model_dump())
 
     async def _run_block(
@@ -319,13 +325,6 @@ def checked_echo(run: Run) -> bytes:
     content = WorkflowFields.model_validate_json(run.submission.request)
     content.run_with = run.submission.run_with
     return content.model_dump_json().encode()
-
-
-def _checked(model: type[ModelT], given: dict[str, object], where: str) -> ModelT:
-    try:
-        return model.model_validate(given)
-    except ValidationError as error:
-        raise RefusedError(422, field_errors(error, where)) from None
 
 
 def _query_of(request: web.Request) -> dict[str, object]:

@@ -1,7 +1,5 @@
 """Reading a request's JSON, and reporting its faults in FastAPI's format."""
 
-from __future__ import annotations
-
 import json
 from typing import TypeVar
 
@@ -16,13 +14,12 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 _MISSING: Json = {"type": "missing", "loc": ["body"], "msg": "Field required", "input": None}
 
 
-async def read(model: type[ModelT], request: web.Request, *, context: object = None) -> ModelT:
+async def read(model: type[ModelT], request: web.Request) -> ModelT:
     """Read a request's body.
 
     Args:
         model: its shape.
         request: its `Content-Type` has to be JSON's.
-        context: for the model's validators.
 
     Raises:
         RefusedError: 422 for a body that is missing, no JSON or of another shape; 400 for one
@@ -30,7 +27,9 @@ async def read(model: type[ModelT], request: web.Request, *, context: object = N
     """
     body = await request.read()
     content = parsed(body) if _is_json(request.content_type) else body.decode(errors="replace")
-    return checked(model, content if body else None, context=context)
+    if not body or content is None:
+        raise RefusedError(422, [_MISSING])
+    return checked(model, content, "body")
 
 
 async def read_optional(model: type[ModelT], request: web.Request) -> ModelT | None:
@@ -41,18 +40,16 @@ async def read_optional(model: type[ModelT], request: web.Request) -> ModelT | N
     return await read(model, request)
 
 
-def checked(model: type[ModelT], content: object, *, context: object = None) -> ModelT:
-    """Make a model of parsed JSON.
+def checked(model: type[ModelT], content: object, where: str) -> ModelT:
+    """Make a model of what was sent, in the `body`, `query` or `header`.
 
     Raises:
         RefusedError: 422, it is of another shape.
     """
-    if content is None:
-        raise RefusedError(422, [_MISSING])
     try:
-        return model.model_validate(content, from_attributes=True, context=context)
+        return model.model_validate(content, from_attributes=True)
     except ValidationError as error:
-        raise RefusedError(422, field_errors(error, "body")) from None
+        raise RefusedError(422, field_errors(error, where)) from None
 
 
 def parsed(body: bytes) -> object:

@@ -1,7 +1,5 @@
 """Exact counts of what really happened, to check a client against them."""
 
-from __future__ import annotations
-
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """The account's limit on submissions."""
 
-from __future__ import annotations
-
 from collections import deque
 
 from simulator.model.options import Options

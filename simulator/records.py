@@ -1,7 +1,5 @@
 """A run as webhooks and the older routes show it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import orjson
@@ -34,7 +32,6 @@ def webhook_content(run: Run, now: float, *, replay: bool = False) -> Json:
 def task_record(run: Run, now: float) -> Json:
     """`GET /api/v1/tasks/{run_id}`"""
     echo = _echo(run)
-    brought = answers.output(run, now)
     screenshots = answers.screenshot_urls(run, now)
     return {
         "request": {
@@ -45,102 +42,44 @@ def task_record(run: Run, now: float) -> Json:
             "totp_verification_url": echo["totp_url"],
             "totp_identifier": echo["totp_identifier"],
             "navigation_goal": echo["prompt"],
-            "data_extraction_goal": None,
-            "navigation_payload": None,
             "error_code_mapping": echo["error_code_mapping"],
-            "workflow_system_prompt": None,
             "proxy_location": echo["proxy_location"],
             "extracted_information_schema": echo["data_extraction_schema"],
-            "extra_http_headers": None,
-            "cdp_connect_headers": None,
-            "complete_criterion": None,
-            "terminate_criterion": None,
             "task_type": "general",
-            "application": None,
             "include_action_history_in_verification": False,
             "max_screenshot_scrolls": echo["max_screenshot_scrolls"],
-            "browser_address": None,
-            "download_timeout": None,
             "include_extracted_text": True,
+            **dict.fromkeys(_NULLS_OF_A_TASK_REQUEST),
         },
         "task_id": run.run_id,
-        "status": run.status(now),
-        "created_at": stamp(run.created),
-        "modified_at": stamp(min(now, run.ended)),
-        "extracted_information": brought,
+        **answers.common(run, now),
+        "extracted_information": answers.output(run, now),
         "action_screenshot_urls": screenshots,
         "screenshot_url": screenshots and screenshots[0],
-        "recording_url": answers.recording_url(run, now),
-        "recording_archived": False,
         "browser_console_log_url": None,
-        "downloaded_files": answers.files(run, now),
         "downloaded_file_urls": None,
-        "failure_reason": answers.failure_reason(run, now),
         "failure_category": _category(run, now),
         "webhook_failure_reason": run.webhook_failure_reason,
-        "errors": answers.errors(run, now),
         "max_steps_per_run": echo["max_steps"],
         "workflow_run_id": None,
-        "queued_at": answers.queued_at(run, now),
-        "started_at": answers.started_at(run, now),
-        "finished_at": answers.finished_at(run, now),
         "max_screenshot_scrolls": echo["max_screenshot_scrolls"],
         "step_count": answers.steps(run, now),
-        "browser_session_id": None,
     }
 
 
 def workflow_record(run: Run, now: float) -> Json:
     """`GET /v1/workflows/runs/{run_id}`, without the workflow itself."""
     echo = _echo(run)
-    submission = run.submission
     return {
-        "workflow_id": submission.target,
-        "workflow_run_id": run.run_id,
-        "status": run.status(now),
-        **answers.attempt_shown(run, now),
+        **_of_workflows(run, echo, now),
+        **answers.common(run, now),
+        "workflow_id": run.submission.target,
         "attempts": answers.attempts(run, now),
-        "failure_reason": answers.failure_reason(run, now),
-        "failure_category": _category(run, now),
-        "retried_from_workflow_run_id": None,
-        "retried_by_workflow_run_id": None,
-        "proxy_location": echo["proxy_location"],
-        "webhook_callback_url": submission.webhook_url,
-        "webhook_failure_reason": run.webhook_failure_reason,
-        "totp_verification_url": echo["totp_url"],
-        "totp_identifier": echo["totp_identifier"],
-        "extra_http_headers": _headers(run),
-        "cdp_connect_headers": _no_headers(run),
-        "queued_at": answers.queued_at(run, now),
-        "started_at": answers.started_at(run, now),
-        "finished_at": answers.finished_at(run, now),
-        "created_at": stamp(run.created),
-        "modified_at": stamp(min(now, run.ended)),
         "parameters": echo["parameters"],
         "screenshot_urls": answers.screenshot_urls(run, now),
-        "recording_url": answers.recording_url(run, now),
-        "recording_urls": None,
-        "recording_archived": False,
-        "downloaded_files": answers.files(run, now),
-        "downloaded_file_urls": None,
         "outputs": answers.output(run, now),
         "total_steps": answers.steps(run, now),
-        "total_cost": None,
-        "credits_used": 0,
-        "cached_credits_used": 0,
-        "task_v2": None,
-        "workflow_title": submission.title,
-        "browser_session_id": None,
-        "browser_profile_id": None,
-        "browser_seed_source": "fresh",
-        "browser_sink_profile_id": None,
-        "max_screenshot_scrolls": submission.scrolls,
-        "browser_address": echo["browser_address"],
-        "run_with": submission.run_with,
-        "browser_type": None,
-        "script_run": None,
-        "script_id": None,
-        "errors": answers.errors(run, now),
+        **dict.fromkeys(_NULLS_OF_A_WORKFLOW_RUN),
     }
 
 
@@ -149,59 +88,48 @@ def agent_run_record(run: Run, now: float) -> Json:
     echo = _echo(run)
     submission = run.submission
     return {
-        "workflow_run_id": run.run_id,
+        **_of_workflows(run, echo, now),
         "workflow_id": submission.workflow and submission.workflow.version_id,
         "workflow_permanent_id": submission.target,
         "organization_id": ORGANIZATION,
-        "browser_session_id": None,
-        "browser_profile_id": None,
-        "browser_seed_source": "fresh",
-        "browser_sink_profile_id": None,
         "start_fresh_browser": echo["start_fresh_browser"],
-        "reuse_browser_session": None,
-        "debug_session_id": None,
         "status": run.status(now),
-        **answers.attempt_shown(run, now),
         "attempts": [],
-        "extra_http_headers": _headers(run),
-        "cdp_connect_headers": _no_headers(run),
+        "failure_reason": answers.failure_reason(run, now),
+        "ai_fallback": submission.ai_fallback,
+        "trigger_type": "api",
+        "ignore_inherited_workflow_system_prompt": False,
+        **answers.times(run, now),
+        **dict.fromkeys(_NULLS_OF_AN_AGENT_RUN),
+    }
+
+
+def _of_workflows(run: Run, echo: Any, now: float) -> Json:
+    """The fields that both records of a workflow run have, besides those of every run."""
+    submission = run.submission
+    return {
+        "workflow_run_id": run.run_id,
+        **answers.attempt_shown(run, now),
+        "failure_category": _category(run, now),
+        "retried_from_workflow_run_id": None,
         "proxy_location": echo["proxy_location"],
         "webhook_callback_url": submission.webhook_url,
         "webhook_failure_reason": run.webhook_failure_reason,
         "totp_verification_url": echo["totp_url"],
         "totp_identifier": echo["totp_identifier"],
-        "failure_reason": answers.failure_reason(run, now),
-        "failure_category": _category(run, now),
-        "retried_from_workflow_run_id": None,
-        "fallback_attempt": None,
-        "parent_workflow_run_id": None,
+        "extra_http_headers": _headers(run),
+        "cdp_connect_headers": _no_headers(run),
+        "credits_used": 0,
+        "cached_credits_used": 0,
         "workflow_title": submission.title,
+        "browser_profile_id": None,
+        "browser_seed_source": "fresh",
+        "browser_sink_profile_id": None,
         "max_screenshot_scrolls": submission.scrolls,
-        "max_elapsed_time_minutes": None,
         "browser_address": echo["browser_address"],
         "run_with": submission.run_with,
         "browser_type": None,
-        "browser_settings": None,
-        "browser_settings_receipt": None,
         "script_run": None,
-        "job_id": None,
-        "depends_on_workflow_run_id": None,
-        "sequential_key": None,
-        "sequential_credential_id": None,
-        "ai_fallback": submission.ai_fallback,
-        "code_gen": None,
-        "trigger_type": "api",
-        "workflow_schedule_id": None,
-        "ignore_inherited_workflow_system_prompt": False,
-        "copilot_session_id": None,
-        "created_by": None,
-        "credits_used": 0,
-        "cached_credits_used": 0,
-        "queued_at": answers.queued_at(run, now),
-        "started_at": answers.started_at(run, now),
-        "finished_at": answers.finished_at(run, now),
-        "created_at": stamp(run.created),
-        "modified_at": stamp(min(now, run.ended)),
     }
 
 
@@ -241,6 +169,22 @@ def _block(run: Run, number: int, now: float) -> Json:
     return line | {"thought": None, "children": []} | times
 
 
+#: Fields that are null here: what they are about does not exist in the simulator.
+_NULLS_OF_A_TASK_REQUEST = (
+    *("data_extraction_goal", "navigation_payload", "workflow_system_prompt", "application"),
+    *("extra_http_headers", "cdp_connect_headers", "complete_criterion", "terminate_criterion"),
+    *("browser_address", "download_timeout"),
+)
+_NULLS_OF_A_WORKFLOW_RUN = (
+    *("retried_by_workflow_run_id", "recording_urls", "downloaded_file_urls", "total_cost"),
+    *("task_v2", "script_id"),
+)
+_NULLS_OF_AN_AGENT_RUN = (
+    *("browser_session_id", "reuse_browser_session", "debug_session_id", "fallback_attempt"),
+    *("parent_workflow_run_id", "max_elapsed_time_minutes", "browser_settings", "job_id"),
+    *("browser_settings_receipt", "depends_on_workflow_run_id", "sequential_key", "code_gen"),
+    *("sequential_credential_id", "workflow_schedule_id", "copilot_session_id", "created_by"),
+)
 #: Fields of a block in a timeline that blocks of other kinds fill.
 _OF_OTHER_BLOCKS = (
     *("block_workflow_run_id", "parent_workflow_run_block_id", "engine", "task_id", "url"),

@@ -1,7 +1,5 @@
 """Answers in HTTP: JSON, and refusals with the real server's texts."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 import orjson

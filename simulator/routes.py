@@ -1,7 +1,5 @@
 """Every call of the API: its method, path, name and handler."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple

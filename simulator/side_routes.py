@@ -1,7 +1,5 @@
 """The calls around runs: workflows, tags, timelines, browser sessions, the version."""
 
-from __future__ import annotations
-
 from aiohttp import web
 
 from simulator.api import RunApi
@@ -51,10 +49,7 @@ async def delete_tag(api: RunApi, request: web.Request) -> web.Response:
 
 async def get_timeline(api: RunApi, request: web.Request) -> web.Response:
     """`GET /v1/runs/{run_id}/timeline`"""
-    run_id = request.match_info["run_id"]
-    run = api.store.get(run_id)
-    if run is None:
-        raise RefusedError(404, f"Run not found {run_id}")
+    run = api.run_of(request, "Run not found {}")
     kind = run.submission.run_type
     if kind not in ("workflow_run", "task_v2"):
         raise RefusedError(400, f"Timeline not available for run type {kind}")
@@ -110,11 +105,7 @@ async def heartbeat(_api: RunApi, _request: web.Request) -> web.Response:
 def _tagged_run(api: RunApi, request: web.Request) -> Run:
     if not api.release.has_tags:
         raise not_found()
-    run_id = request.match_info["run_id"]
-    run = api.store.get(run_id)
-    if run is None or run.submission.kind != "workflow":
-        raise RefusedError(404, f"Workflow run {run_id} not found")
-    return run
+    return api.run_of(request, "Workflow run {} not found", kinds={"workflow_run"})
 
 
 def _tags_shown(run: Run) -> web.Response:

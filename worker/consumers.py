@@ -30,7 +30,8 @@ class AccountWorker(AccountLink):
         transport: AsyncTransport,
     ) -> None:
         super().__init__(name, account, settings, scripts, transport)
-        poll, listing = PollConsumer(self, settings.places), ListConsumer(self, settings.places)
+        capacity = settings.max_open_calls
+        poll, listing = PollConsumer(self, capacity), ListConsumer(self, capacity)
         listing.on_missing = starter(poll)
         others = (
             SubmitConsumer,
@@ -40,7 +41,7 @@ class AccountWorker(AccountLink):
             CallbackConsumer,
             InboxConsumer,
         )
-        every = [poll, listing, *(stage(self, settings.places) for stage in others)]
+        every = [poll, listing, *(stage(self, capacity) for stage in others)]
         #: By their kinds, which are the `STAGES` of `runqueue/store/live_processes.py`.
         self.consumers: dict[str, Consumer[Any]] = {one.kind: one for one in every}
 

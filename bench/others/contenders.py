@@ -115,7 +115,7 @@ class Ours:
         settings = {
             "RUNQUEUE_POLL_MIN_SECONDS": f"{told.least_seconds:g}",
             "RUNQUEUE_POLL_MAX_SECONDS": f"{6 * told.look_seconds or 30:g}",
-            "RUNQUEUE_PLACES": str(min(told.at_once, 500)),
+            "RUNQUEUE_MAX_OPEN_CALLS": str(min(told.at_once, 500)),
             "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": str(told.rate),
             "RUNQUEUE_MAX_BURST_SIZE": "5" if told.rate else "0",
         }

@@ -2,41 +2,36 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Path, Query, Request
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from gateway.api.list_turns import listing
+from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Limit, Routes, listing
 from gateway.auth.audit import set_detail
-from gateway.auth.tokens import requires
-from gateway.http.problems import answers
-from gateway.http.request_body import body_of, json_answer
+from gateway.http.request_body import json_answer
 from gateway.state.state import gate_of
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.store.limits import change_words
 
-router = APIRouter(tags=["accounts"])
+router = Routes("accounts")
 
 Named = Annotated[str, Path(description="The account.", examples=["default"])]
-_WORDS = {422: "account: no worker has served 'acme' yet"}
-Limit = Annotated[
+LimitGiven = Annotated[
     float | None,
     Field(ge=0, allow_inf_nan=False, description="0: none; null: as the environment says."),
 ]
 
 
-class LimitsSet(BaseModel):
+class LimitsSet(BodyFields):
     """Limits to set live; what is left out stays as it is."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    dispatches_per_second: Limit = None
-    burst_size: Limit = None
-    concurrent_runs: Limit = None
-    requests_per_second: Limit = None
-    webhooks_per_second: Limit = None
-    waiting_jobs: Limit = None
-    waiting_bytes: Limit = None
+    dispatches_per_second: LimitGiven = None
+    burst_size: LimitGiven = None
+    concurrent_runs: LimitGiven = None
+    requests_per_second: LimitGiven = None
+    webhooks_per_second: LimitGiven = None
+    waiting_jobs: LimitGiven = None
+    waiting_bytes: LimitGiven = None
 
 
 class LimitsShown(BaseModel):
@@ -55,10 +50,8 @@ class LimitsShown(BaseModel):
     )
 
 
-class Pausing(BaseModel):
+class Pausing(BodyFields):
     """Why an account is paused."""
-
-    model_config = ConfigDict(extra="forbid")
 
     reason: str = Field("", max_length=200, description="Shown to all users.")
 
@@ -105,24 +98,16 @@ class AuditShown(BaseModel):
     )
 
 
-@router.patch(
-    "/v1/accounts/{account}/limits",
-    summary="Set an account's limits live",
-    dependencies=[Depends(requires("operate"))],
-    responses={
-        200: {"description": "The limits as they are then.", "model": LimitsShown},
-        **answers(
-            *(400, 401, 403, 408, 413, 415, 422, 503),
-            words={422: "concurrent_runs: expected a whole number, got 1.5"},
-        ),
-    },
-    openapi_extra=body_of({"schema": LimitsSet.model_json_schema()}),
+@router.call(
+    "PATCH /v1/accounts/{account}/limits",
+    "operate",
+    "Set an account's limits live",
+    ("The limits as they are then.", LimitsShown),
+    problems={422: "concurrent_runs: expected a whole number, got 1.5"},
+    body=LimitsSet,
 )
 async def set_limits(account: Named, request: Request) -> Response:
-    """Set limits for every worker, from the next call on; they win until they are reset.
-
-    Needs the scope `operate`.
-    """
+    """Set limits for every worker, from the next call on; they win until they are reset."""
     body = await gate_of(request).body_memory.model(request, LimitsSet)
     given: dict[str, float | None] = body.model_dump(include=body.model_fields_set)
     found = await queue_of(request).set_limits(given, account)
@@ -130,41 +115,33 @@ async def set_limits(account: Named, request: Request) -> Response:
     return json_answer(found.as_dict())
 
 
-@router.post(
-    "/v1/accounts/{account}/pause",
-    summary="Pause an account",
-    dependencies=[Depends(requires("operate"))],
-    responses={
-        200: {"description": "Nothing more of it is submitted.", "model": Paused},
-        **answers(400, 401, 403, 408, 413, 415, 422, 503, words=_WORDS),
-    },
-    openapi_extra=body_of({"schema": Pausing.model_json_schema()}),
+@router.call(
+    "POST /v1/accounts/{account}/pause",
+    "operate",
+    "Pause an account",
+    ("Nothing more of it is submitted.", Paused),
+    problems=UNKNOWN_ACCOUNT,
+    body=Pausing,
 )
 async def pause_account(account: Named, request: Request) -> Response:
-    """Submit nothing more of an account until it is resumed; runs under way go on.
-
-    Needs the scope `operate`.
-    """
+    """Submit nothing more of an account until it is resumed; runs under way go on."""
     body = await gate_of(request).body_memory.model(request, Pausing)
     await queue_of(request).pause(account, body.reason)
     set_detail(request, body.reason)
     return json_answer({"account": account, "paused": True})
 
 
-@router.post(
-    "/v1/accounts/{account}/resume",
-    summary="Resume an account",
-    dependencies=[Depends(requires("operate"))],
-    responses={
-        200: {"description": "What was ended.", "model": Resumed},
-        **answers(401, 403, 422, 503, words=_WORDS),
-    },
+@router.call(
+    "POST /v1/accounts/{account}/resume",
+    "operate",
+    "Resume an account",
+    ("What was ended.", Resumed),
+    problems=UNKNOWN_ACCOUNT,
 )
 async def resume_account(account: Named, request: Request) -> Response:
     """End an account's pause; where there is none, its hold.
 
     Check its reason first: ending a hold for lost claims confirms that their runs were looked for.
-    Needs the scope `operate`.
     """
     queue = queue_of(request)
     ended = await queue.resume(account)
@@ -173,14 +150,12 @@ async def resume_account(account: Named, request: Request) -> Response:
     return json_answer({"account": account, "ended": ended or None, "held": held})
 
 
-@router.get(
-    "/v1/audit",
-    summary="Read what people did",
-    dependencies=[Depends(requires("read"))],
-    responses={
-        200: {"description": "A page of it.", "model": AuditShown},
-        **answers(401, 403, 422, 503, words=_WORDS),
-    },
+@router.call(
+    "GET /v1/audit",
+    "read",
+    "Read what people did",
+    ("A page of it.", AuditShown),
+    problems=UNKNOWN_ACCOUNT,
 )
 async def read_audit(
     request: Request,
@@ -189,9 +164,9 @@ async def read_audit(
     before: Annotated[
         str, Query(max_length=40, description="That of the page before.", examples=[""])
     ] = "",
-    limit: Annotated[int, Query(ge=1, le=1000, description="How many.", examples=[50])] = 50,
+    limit: Limit = 50,
 ) -> Response:
-    """Return who did what to an account, and when, the newest first. Needs the scope `read`."""
+    """Return who did what to an account, and when, the newest first."""
     whose = account or tenant_scope_of(request).default
     async with listing(request) as queue:
         notes = await queue.audit(whose, before=before, limit=limit)

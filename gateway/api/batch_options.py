@@ -3,10 +3,10 @@
 from typing import Annotated
 
 from fastapi import Header
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from gateway.http.problems import Fault, FieldsRefused, faults_of
-from runqueue.errors import InvalidBatch
+from gateway.api.routing import BodyFields
+from runqueue.errors import FieldError, InvalidBatch
 from runqueue.ids import NAME_WORDS, is_name
 from runqueue.records.batch import ABORT_AFTER, CANARY_RATIO, NO_RULES, BatchRules
 
@@ -24,10 +24,8 @@ Callback = Annotated[
 Jobs = Annotated[int, Field(ge=1, lt=2**53)]
 
 
-class Opening(BaseModel):
+class Opening(BodyFields):
     """The query of an upload; `BatchRules` has the limits of its rules."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str = Field("", max_length=256, description="What people call it.", examples=["prices"])
     account: str | None = Field(
@@ -86,17 +84,17 @@ class Opening(BaseModel):
             callback: the header's value.
 
         Raises:
-            FieldsRefused: names every field at fault.
+            InvalidBatch: names every field at fault.
         """
-        faults = []
+        errors = []
         if not self.name.isprintable():
-            faults.append(Fault("name", "expected printable text"))
+            errors.append(FieldError("name", "expected printable text"))
         if self.account is not None and not is_name(self.account):
-            faults.append(Fault("account", f"expected {NAME_WORDS}"))
+            errors.append(FieldError("account", f"expected {NAME_WORDS}"))
         if self.namespace and not is_name(self.namespace):
-            faults.append(Fault("namespace", f"expected {NAME_WORDS}"))
+            errors.append(FieldError("namespace", f"expected {NAME_WORDS}"))
         if callback is not None and self.callback_url is not None:
-            faults.append(Fault("callback_url", f"expected it here or in {CALLBACK_HEADER}"))
+            errors.append(FieldError("callback_url", f"expected it here or in {CALLBACK_HEADER}"))
         given = self.model_dump(exclude={"name", "account", "namespace", "skip_invalid"})
         given["callback_at"] = tuple(self.callback_at)
         if callback is not None:
@@ -105,9 +103,9 @@ class Opening(BaseModel):
         try:
             rules = BatchRules(**given)
         except InvalidBatch as error:
-            faults += faults_of(error.errors)
-        if faults:
-            raise FieldsRefused(*faults)
+            errors += error.errors
+        if errors:
+            raise InvalidBatch(errors)
         return rules
 
 
@@ -115,14 +113,11 @@ def callback_of(header: str | None) -> str | None:
     """Return the `callback_url` that a header names; None = there is no header.
 
     Raises:
-        FieldsRefused: it is no valid URL.
+        InvalidBatch: it is no valid URL.
     """
     if header is None:
         return None
-    try:
-        return BatchRules(callback_url=_sent(header)).callback_url
-    except InvalidBatch as error:
-        raise FieldsRefused(*faults_of(error.errors)) from None
+    return BatchRules(callback_url=_sent(header)).callback_url
 
 
 def _sent(header: str) -> str:

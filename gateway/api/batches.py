@@ -1,14 +1,15 @@
 """Batches: uploading one of any length, listing and reading them, canceling one."""
 
+from functools import partial
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from gateway.api import job_schema
 from gateway.api.batch_options import Callback, Opening
-from gateway.api.list_turns import listing
+from gateway.api.routing import NO_SUCH_BATCH, WRONG_LIMIT, Limit, Routes, listing, location_of
 from gateway.api.schemas import (
     EXAMPLE_BATCH,
     BatchesShown,
@@ -17,26 +18,27 @@ from gateway.api.schemas import (
     batch_values,
     warning_values,
 )
-from gateway.api.upload import UploadOutcome, UploadRequest, upload
-from gateway.api.upload_check import UploadWork
-from gateway.auth.tokens import requires
+from gateway.api.upload import upload
+from gateway.api.upload_check import UploadCheck, UploadWork
+from gateway.checks.messages import Findings
 from gateway.http.holds import hold
-from gateway.http.problems import FieldFault, answers
+from gateway.http.problems import FieldFault, field_values
+from gateway.http.protocol import connection_of
 from gateway.http.request_body import (
     body_of,
     check_kind,
     chunks_of,
     closing,
-    gone_of,
     json_answer,
 )
 from gateway.state.state import gate_of
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.errors import BatchMismatch
+from runqueue.producer.batch_upload import UploadReport
 from runqueue.records.batch import BatchStatus
 from runqueue.tracing import ambient
 
-router = APIRouter(tags=["batches"])
+router = Routes("batches")
 
 #: Content types of lines of JSON.
 KINDS: Final = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
@@ -80,13 +82,7 @@ class UploadAnswer(BaseModel):
     warnings: Warnings = []
 
 
-_LOCATION = {
-    "Location": {
-        "description": "Where the batch is read.",
-        "schema": {"type": "string"},
-        "example": f"/v1/batches/{EXAMPLE_BATCH}",
-    }
-}
+_UPLOADED = {"model": UploadAnswer, "headers": location_of(f"/v1/batches/{EXAMPLE_BATCH}", "batch")}
 _LINES = {
     "schema": {"type": "string", "description": f"One {job_schema.NAME} a line, as JSON."},
     "example": '{"custom_id": "order-17", "kind": "task", "body": {"prompt": "Read the price."}}\n',
@@ -99,17 +95,15 @@ _WORDS = {
 }
 
 
-@router.post(
-    "/v1/batches",
-    summary="Upload a batch of any length",
-    status_code=201,
-    dependencies=[Depends(requires("enqueue"))],
-    responses={
-        200: {"description": "Nothing of it was new.", "model": UploadAnswer, "headers": _LOCATION},
-        201: {"description": "It is accepted.", "model": UploadAnswer, "headers": _LOCATION},
-        **answers(400, 401, 403, 408, 409, 413, 415, 422, 503, words=_WORDS),
-    },
-    openapi_extra=body_of(_LINES, *KINDS),
+@router.call(
+    "POST /v1/batches",
+    "enqueue",
+    "Upload a batch of any length",
+    {"description": "It is accepted.", **_UPLOADED},
+    status=201,
+    problems=_WORDS,
+    body=body_of(_LINES, *KINDS),
+    responses={200: {"description": "Nothing of it was new.", **_UPLOADED}},
 )
 async def create_batch(
     request: Request, opening: Annotated[Opening, Query()], callback: Callback = None
@@ -118,26 +112,25 @@ async def create_batch(
 
     No job runs before the whole upload has arrived. If a line is bad, nothing is accepted (except
     with `skip_invalid`), and the first hundred faults are named; likewise if it breaks off. The
-    same upload again makes no second job of a line with a `custom_id`. Needs the scope `enqueue`.
+    same upload again makes no second job of a line with a `custom_id`.
     """
     gate = gate_of(request)
-    upload_request = _upload_request(request, opening, callback)
+    lines, batch = _lines_of(request, opening), (opening.name, opening.rules(callback))
     bearer = tenant_scope_of(request).name
     hold(request, gate.uploads, bearer, "too many uploads are under way; try again")
-    async with gate.checks.check(upload_request.lines, bearer, gone_of(request)) as check:
-        return _answer_of(
-            await upload(queue_of(request), check, upload_request, chunks_of(request))
-        )
+    work = partial(UploadCheck, lines)
+    async with gate.checks.check(work, bearer, connection_of(request.scope).is_gone) as check:
+        report = await upload(queue_of(request), check, lines, batch, chunks_of(request))
+        return _answer_of(report, check.findings)
 
 
-def _upload_request(request: Request, opening: Opening, callback: str | None) -> UploadRequest:
+def _lines_of(request: Request, opening: Opening) -> UploadWork:
     check_kind(request, *KINDS)
     packed = _PACKED.get(request.headers.get("content-encoding", "").strip().lower())
     if packed is None:
         raise closing(415, "expected Content-Encoding: gzip, or none")
-    rules = opening.rules(callback)
     settings = gate_of(request).settings
-    lines = UploadWork(
+    return UploadWork(
         account=tenant_scope_of(request).whose(opening.account),
         namespace=opening.namespace,
         skip_invalid=opening.skip_invalid,
@@ -146,33 +139,31 @@ def _upload_request(request: Request, opening: Opening, callback: str | None) ->
         max_lines=settings.gateway_max_upload_lines,
         max_bytes=settings.gateway_max_upload_bytes,
     )
-    return UploadRequest(lines, opening.name, rules)
 
 
-def _answer_of(outcome: UploadOutcome) -> Response:
-    report, batch = outcome.report, outcome.batch
-    conflicts = [
-        {
-            "line": one.line,
-            "custom_id": one.custom_id or None,
-            "job_id": one.job_id,
-            **({"error": one.error} if one.error else {}),
-        }
-        for one in report.shown_conflicts
-    ]
+def _answer_of(report: UploadReport, found: Findings) -> Response:
+    # The batch that holds its jobs, if a single one does.
+    holding = report.batches.values() or report.known
+    batch = next(iter(holding)) if report.batches or len(holding) == 1 else None
+    conflicts = []
+    for one in report.shown_conflicts:
+        conflict = one._asdict() | {"custom_id": one.custom_id or None}
+        if one.error is None:
+            del conflict["error"]
+        conflicts.append(conflict)
     values = {
-        "batch_id": batch,
+        "batch_id": batch or None,
         "counts": {
             "new": report.new.total(),
-            "known": report.known_jobs + outcome.repeated,
-            "invalid": outcome.invalid,
+            "known": report.known_jobs + found.repeated,
+            "invalid": found.bad,
             "conflicts": report.conflicts,
         },
-        "errors": [fault._asdict() for fault in outcome.faults],
+        "errors": field_values(found.errors),
         "conflicts": conflicts,
         **warning_values(report.warnings),
     }
-    status = 201 if outcome.is_new else 200
+    status = 201 if report.batches else 200
     return json_answer(values, status, f"/v1/batches/{batch}" if batch else None)
 
 
@@ -185,17 +176,12 @@ class Canceled(BaseModel):
     )
 
 
-_NO_BATCH = {404: "no such batch is on record"}
-
-
-@router.get(
-    "/v1/batches",
-    summary="List batches",
-    dependencies=[Depends(requires("read"))],
-    responses={
-        200: {"description": "A page of them, the newest first.", "model": BatchesShown},
-        **answers(401, 403, 422, 503, words={422: "limit: expected 1 to 1000, got 0"}),
-    },
+@router.call(
+    "GET /v1/batches",
+    "read",
+    "List batches",
+    ("A page of them, the newest first.", BatchesShown),
+    problems=WRONG_LIMIT,
 )
 async def list_batches(
     request: Request,
@@ -207,12 +193,11 @@ async def list_batches(
     cursor: Annotated[
         str, Query(max_length=200, description="That of the page before.", examples=[""])
     ] = "",
-    limit: Annotated[int, Query(ge=1, le=1000, description="To read.", examples=[100])] = 100,
+    limit: Limit = 100,
 ) -> Response:
     """Return a page of the batches of an account.
 
-    A page reads `limit` batches: with a status, a page that is not the last may be empty. Needs the
-    scope `read`.
+    A page reads `limit` batches: with a status, a page that is not the last may be empty.
     """
     whose = tenant_scope_of(request).whose(account)
     async with listing(request) as queue:
@@ -221,30 +206,26 @@ async def list_batches(
         return json_answer({"batches": shown, "cursor": page.cursor or None})
 
 
-@router.get(
-    "/v1/batches/{batch_id}",
-    summary="Read a batch",
-    dependencies=[Depends(requires("read"))],
-    responses={
-        200: {"description": "The batch as it is now.", "model": BatchShown},
-        **answers(401, 403, 404, 503, words=_NO_BATCH),
-    },
+@router.call(
+    "GET /v1/batches/{batch_id}",
+    "read",
+    "Read a batch",
+    ("The batch as it is now.", BatchShown),
+    problems=NO_SUCH_BATCH,
 )
 async def read_batch(batch_id: BatchId, request: Request) -> Response:
-    """Read a batch, and how many of its jobs are in each state. Needs the scope `read`."""
+    """Read a batch, and how many of its jobs are in each state."""
     return json_answer(batch_values(await queue_of(request).get_batch(batch_id)))
 
 
-@router.post(
-    "/v1/batches/{batch_id}/cancel",
-    summary="Cancel a batch",
-    dependencies=[Depends(requires("operate"))],
-    responses={
-        200: {"description": "None of it is submitted any more.", "model": Canceled},
-        **answers(401, 403, 404, 503, words=_NO_BATCH),
-    },
+@router.call(
+    "POST /v1/batches/{batch_id}/cancel",
+    "operate",
+    "Cancel a batch",
+    ("None of it is submitted any more.", Canceled),
+    problems=NO_SUCH_BATCH,
 )
 async def cancel_batch(batch_id: BatchId, request: Request) -> Response:
-    """Cancel every job of a batch, whatever its size, in one step. Needs the scope `operate`."""
+    """Cancel every job of a batch, whatever its size, in one step."""
     jobs = await queue_of(request).cancel_batch(batch_id)
     return json_answer({"batch_id": batch_id, "jobs": jobs})

@@ -1,9 +1,6 @@
 """Checking one large job, or many in an array, in a process beside the gateway."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from gateway.checks.elements import Elements, ElementTooLong
@@ -42,36 +39,25 @@ def read_job(raw: bytes, account: str, key: str | None) -> JobSpec:
     return spec
 
 
-def warnings_of(spec: JobSpec) -> list[FieldWarning]:
-    """Return warnings: fields of a job that will not do what its sender may expect."""
+def packed(spec: JobSpec, traceparent: str) -> tuple[Packet, list[FieldWarning]]:
+    """Return a job as a packet, and the fields that will not do what its sender may expect."""
     hosts = PrivateHosts()
     hosts.note(spec.body)
-    return hosts.warnings()
+    packet = Packet(spec.account, traceparent=traceparent)
+    packet.add(0, spec)
+    return packet, hosts.warnings()
 
 
-@dataclass(frozen=True, slots=True)
-class OneJob:
-    """A body that is one job: see `read_job`.
+class OneJobCheck:
+    """Checks a body that is one job: see `read_job`.
 
     Args:
         traceparent: the trace of a job that names none.
     """
 
-    account: str
-    key: str | None
-    traceparent: str
-
-    def begin(self) -> OneJobCheck:
-        """Return the check of a job that has not been read yet."""
-        return OneJobCheck(self)
-
-
-class OneJobCheck:
-    """Checks one job."""
-
-    def __init__(self, job: OneJob) -> None:
+    def __init__(self, account: str, key: str | None, traceparent: str) -> None:
         self.findings = Findings()
-        self._job = job
+        self._account, self._key, self._traceparent = account, key, traceparent
         self._raw = bytearray()
 
     def feed(self, part: bytes) -> Iterator[None]:
@@ -85,36 +71,22 @@ class OneJobCheck:
         Raises:
             InvalidJob: names every field at fault.
         """
-        spec = read_job(bytes(self._raw), self._job.account, self._job.key)
-        self.findings.warnings = warnings_of(spec)
-        packet = Packet(spec.account, traceparent=self._job.traceparent)
-        packet.add(0, spec)
+        spec = read_job(bytes(self._raw), self._account, self._key)
+        packet, self.findings.warnings = packed(spec, self._traceparent)
         yield packet
 
 
-@dataclass(frozen=True, slots=True)
-class ManyJobs:
-    """A body that is an array of jobs.
+class ManyJobsCheck:
+    """Checks an array of jobs, one after the other, so that never more than one is parsed.
 
     Args:
         account: the account of jobs that name none.
         traceparent: the trace of jobs that name none.
     """
 
-    account: str
-    traceparent: str
-
-    def begin(self) -> ManyJobsCheck:
-        """Return the check of an array that has not been read yet."""
-        return ManyJobsCheck(self)
-
-
-class ManyJobsCheck:
-    """Checks an array of jobs, one after the other, so that never more than one is parsed."""
-
-    def __init__(self, jobs: ManyJobs) -> None:
+    def __init__(self, account: str, traceparent: str) -> None:
         self.findings = Findings()
-        self._jobs = jobs
+        self._account, self._traceparent = account, traceparent
         self._elements = Elements(MAX_LINE, _NO_ARRAY)
         self._count = 0
         self._private = PrivateHosts()
@@ -171,7 +143,7 @@ class ManyJobsCheck:
             words = f"expected at most {MAX_JOBS:,} jobs; POST /v1/batches takes any number"
             raise TooLarge(words)
         try:
-            self._put(index, read_line(raw, self._jobs.account))
+            self._put(index, read_line(raw, self._account))
         except InvalidJob as error:
             found = self.findings
             found.bad += 1
@@ -186,7 +158,7 @@ class ManyJobsCheck:
         self._private.note(spec.body)
         packet = self._filling.get(spec.account)
         if packet is None:
-            packet = Packet(spec.account, traceparent=self._jobs.traceparent)
+            packet = Packet(spec.account, traceparent=self._traceparent)
             self._filling[spec.account] = packet
         packet.add(index, spec)
         if packet.is_full:

@@ -6,24 +6,23 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import Header, Query, Request
 from starlette.responses import Response
 
 from gateway.api.end_log import PAGE, Cursor, NoCursor, Reader
 from gateway.api.job_schema import EXAMPLE_ID
+from gateway.api.routing import Routes
 from gateway.api.schemas import EXAMPLE_BATCH
-from gateway.auth.tokens import requires
 from gateway.http.holds import hold
-from gateway.http.problems import Fault, FieldsRefused, answers
 from gateway.http.streaming import Streamed, first_of
 from gateway.state.state import Gate, gate_of
 from gateway.tenants.scope import TenantScope, queue_of, tenant_scope_of
-from runqueue.errors import UnknownAccount
+from runqueue.errors import FieldError, InvalidRequest, UnknownAccount
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.producer.listing import Filter
 from runqueue.records.job import Job
 
-router = APIRouter(tags=["events"])
+router = Routes("events")
 
 #: Seconds between two heartbeats, and between two reads without a notification.
 HEARTBEAT, POLL_SECONDS = 15.0, 2.0
@@ -50,20 +49,16 @@ LastId = Annotated[
 ]
 
 
-@router.get(
-    "/v1/events",
-    summary="Listen to the ends of jobs",
-    dependencies=[Depends(requires("read"))],
-    response_class=Response,
-    responses={
-        200: {
-            "description": "Server-sent events, one a job, for as long as the client stays.",
-            "content": {
-                "text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE_EVENT}
-            },
-        },
-        **answers(401, 403, 422, 503, words={422: "Last-Event-ID: expected the id of an event"}),
+@router.call(
+    "GET /v1/events",
+    "read",
+    "Listen to the ends of jobs",
+    {
+        "description": "Server-sent events, one a job, for as long as the client stays.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE_EVENT}},
     },
+    problems={422: "Last-Event-ID: expected the id of an event"},
+    response_class=Response,
 )
 async def events(
     request: Request,
@@ -74,14 +69,14 @@ async def events(
 ) -> Response:
     """Send `ended` for each job that ends, its data the job without its result.
 
-    A job that is replayed and ends again comes again. After a reconnect some may come twice. Needs
-    the scope `read`.
+    A job that is replayed and ends again comes again. After a reconnect some may come twice.
     """
     gate = gate_of(request)
     try:
         cursor = None if last_event_id is None else Cursor.read(last_event_id)
     except NoCursor:
-        raise FieldsRefused(Fault("Last-Event-ID", "expected the id of an event")) from None
+        words = "expected the id of an event"
+        raise InvalidRequest([FieldError("Last-Event-ID", words)]) from None
     queue = queue_of(request)
     if account is not None and account not in await queue.accounts():
         raise UnknownAccount(account)

@@ -1,5 +1,6 @@
-"""A line of a batch file as the OpenAPI file describes it: the published schema, in its parts."""
+"""The published schemas of jobs and of lines of batch files, as the OpenAPI file has them."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from runqueue.ids import DEFAULT, job_id_for
@@ -9,7 +10,8 @@ from runqueue.schemas import schemas as published
 NAME: Final = "Line"
 REFERENCE: Final = {"$ref": f"#/components/schemas/{NAME}"}
 
-_LINE: Final = published()["job_line"]
+_PUBLISHED: Final = published()
+_LINE: Final = _PUBLISHED["job_line"]
 EXAMPLE: Final[dict[str, Any]] = _LINE["examples"][0]
 #: Its job in the account `default`: the id of a job with a key is made of the key.
 EXAMPLE_ID: Final = job_id_for(DEFAULT, "", EXAMPLE["custom_id"])
@@ -20,6 +22,18 @@ def schemas() -> dict[str, Any]:
     line = {name: part for name, part in _LINE.items() if name not in {"$schema", "$id", "$defs"}}
     found: dict[str, Any] = _placed({NAME: line, **_LINE["$defs"]})
     return found
+
+
+def with_fields_of(name: str) -> Callable[[dict[str, Any]], None]:
+    """Return what adds the fields of a published schema to the description of a model."""
+
+    def add(described: dict[str, Any]) -> None:
+        fields = _PUBLISHED[name]["properties"] | described.get("properties", {})
+        described["properties"] = fields
+        required = [*_PUBLISHED[name]["required"], *described.get("required", ())]
+        described["required"] = [*dict.fromkeys(required)]
+
+    return add
 
 
 def _placed(part: Any) -> Any:

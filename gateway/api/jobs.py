@@ -1,21 +1,20 @@
-"""One job: reading it, waiting for its end, canceling and replaying it, confirming its result."""
+"""Jobs: lists of them, and one: reading it, waiting for its end, canceling, replaying it."""
 
 import asyncio
 from contextlib import suppress
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway.api.job_schema import EXAMPLE_ID
-from gateway.api.schemas import JobShown, TimelineShown, job_values
-from gateway.auth.tokens import requires
-from gateway.http.problems import answers
+from gateway.api.routing import WRONG_LIMIT, Limit, Reason, Routes, listing
+from gateway.api.schemas import EXAMPLE_BATCH, JobShown, JobsShown, TimelineShown, job_values
 from gateway.http.request_body import json_answer
 from gateway.state.state import gate_of
-from gateway.tenants.scope import queue_of, tenant_scope_of
+from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.errors import JobNotFound
 from runqueue.ids import is_id
 from runqueue.operator.selection import Settled
@@ -25,10 +24,15 @@ from runqueue.store.accounts import account_of
 from runqueue.store.history import read_trail
 from runqueue.store.scripts import run_async
 
-router = APIRouter(tags=["jobs"])
+router = Routes("jobs")
 
 #: Seconds that a request may wait for the end of a job.
 LONGEST_WAIT = 60.0
+
+#: A cursor may hold ids of jobs that did not fit into the page before.
+_LONGEST_CURSOR = 16_000
+#: Jobs that are encoded at a time: a millisecond of the event loop.
+_SHOWN_AT_ONCE = 50
 
 JobId = Annotated[str, Path(description="The job's id.", examples=[EXAMPLE_ID])]
 Wait = Annotated[
@@ -54,22 +58,67 @@ class Moved(BaseModel):
     state: JobState = Field(examples=["ready"])
 
 
-@router.get(
-    "/v1/jobs/{job_id}",
-    summary="Read a job, or wait for its end",
-    dependencies=[Depends(requires("read"))],
-    responses={
-        200: {"description": "The job as it is now.", "model": JobShown},
-        **answers(401, 403, 404, 422, 503, words={422: "wait: expected a number"}),
-    },
+@router.call(
+    "GET /v1/jobs", "read", "List jobs", ("A page of them.", JobsShown), problems=WRONG_LIMIT
+)
+async def list_jobs(
+    request: Request,
+    *,
+    state: Annotated[JobState | None, Query(description="Only in it.", examples=["dead"])] = None,
+    group: Annotated[str | None, Query(description="Only of it.", examples=["shop-a"])] = None,
+    batch: Annotated[
+        str | None, Query(description="Only of it, in its order.", examples=[EXAMPLE_BATCH])
+    ] = None,
+    reason: Reason = None,
+    custom_id: Annotated[
+        str | None,
+        Query(min_length=1, description="Only the job of this name.", examples=["order-17"]),
+    ] = None,
+    namespace: Annotated[str, Query(description="That of the custom_id.", examples=[""])] = "",
+    account: Account = None,
+    cursor: Annotated[
+        str,
+        Query(max_length=_LONGEST_CURSOR, description="That of the page before.", examples=[""]),
+    ] = "",
+    limit: Limit = 100,
+) -> Response:
+    """Return a page of jobs of an account, without results; with a `custom_id` that job, or none.
+
+    The work of a page is bounded: one may be empty that is not the last. Without a state or a
+    batch jobs come in no order, and some may come twice.
+    """
+    whose = tenant_scope_of(request).whose(account)
+    async with listing(request) as queue:
+        page = await queue.list_jobs(
+            state,
+            group=group,
+            batch=batch,
+            reason=reason,
+            custom_id=custom_id,
+            namespace=namespace,
+            account=whose,
+            cursor=cursor,
+            limit=limit,
+        )
+        shown = []
+        for start in range(0, len(page.jobs), _SHOWN_AT_ONCE):
+            some = page.jobs[start : start + _SHOWN_AT_ONCE]
+            shown += [job_values(job, result=False) for job in some]
+            await asyncio.sleep(0)  # other requests are answered meanwhile
+        return json_answer({"jobs": shown, "cursor": page.cursor or None})
+
+
+@router.call(
+    "GET /v1/jobs/{job_id}",
+    "read",
+    "Read a job, or wait for its end",
+    ("The job as it is now.", JobShown),
+    problems={404: "", 422: "wait: expected a number"},
 )
 async def read_job(
     job_id: JobId, request: Request, wait: Wait = 0.0, result: WithResult = True
 ) -> Response:
-    """Read a job. With `wait` the answer comes once it has ended, or when the time is up.
-
-    Needs the scope `read`.
-    """
+    """Read a job. With `wait` the answer comes once it has ended, or when the time is up."""
     if wait > 0:
         await _wait(request, job_id, min(wait, LONGEST_WAIT))
     (job,) = await queue_of(request).get_many([job_id], result=result) if is_id(job_id) else (None,)
@@ -78,25 +127,18 @@ async def read_job(
     return json_answer(job_values(job, result=result))
 
 
-@router.get(
-    "/v1/jobs/{job_id}/timeline",
-    summary="Read what was requested, and what became of it",
-    dependencies=[Depends(requires("read"))],
-    responses={
-        200: {"description": "The steps, in their order.", "model": TimelineShown},
-        **answers(401, 403, 404, 503),
-    },
+@router.call(
+    "GET /v1/jobs/{job_id}/timeline",
+    "read",
+    "Read what was requested, and what became of it",
+    ("The steps, in their order.", TimelineShown),
+    problems={404: ""},
 )
 async def read_timeline(job_id: JobId, request: Request) -> Response:
-    """Read the steps of a job's life with their causes, and the request without its secrets.
-
-    Needs the scope `read`.
-    """
+    """Read the steps of a job's life with their causes, and the request without its secrets."""
     queue = queue_of(request)
-    account = account_of(job_id, await queue.accounts()) if is_id(job_id) else None
-    if account is None:
-        raise JobNotFound(job_id)
-    trail = await queue.send(read_trail(account, job_id))
+    account = await tenant_scope_of(request).owner(job_id)
+    trail = await queue.send(read_trail(account, job_id)) if account else None
     if trail is None:
         raise JobNotFound(job_id)
     return json_answer({"job_id": job_id, **trail.as_dict()})
@@ -116,37 +158,32 @@ async def _wait(request: Request, job_id: str, seconds: float) -> None:
         closing.cancel()
 
 
-@router.post(
-    "/v1/jobs/{job_id}/cancel",
-    summary="Cancel a job",
-    dependencies=[Depends(requires("operate"))],
-    responses={
-        200: {"description": "The cancellation was requested.", "model": Moved},
-        **answers(401, 403, 404, 503),
-    },
+@router.call(
+    "POST /v1/jobs/{job_id}/cancel",
+    "operate",
+    "Cancel a job",
+    ("The cancellation was requested.", Moved),
+    problems={404: ""},
 )
 async def cancel_job(job_id: JobId, request: Request) -> Response:
     """Request the cancellation of a job; repeating it is harmless.
 
     One that was not submitted is `canceled` at once. One that may have a run keeps its state until
-    that run is known to have ended; one that has ended keeps it for good. Needs the scope
-    `operate`.
+    that run is known to have ended; one that has ended keeps it for good.
     """
     state = await queue_of(request).cancel(job_id)
     return json_answer({"job_id": job_id, "state": state.value})
 
 
-@router.post(
-    "/v1/jobs/{job_id}/replay",
-    summary="Have a job done again",
-    dependencies=[Depends(requires("operate"))],
-    responses={
-        200: {"description": "It is ready again.", "model": Moved},
-        **answers(401, 403, 404, 409, 503, words={409: "the job is not dead, failed or canceled"}),
-    },
+@router.call(
+    "POST /v1/jobs/{job_id}/replay",
+    "operate",
+    "Have a job done again",
+    ("It is ready again.", Moved),
+    problems={404: "", 409: "the job is not dead, failed or canceled"},
 )
 async def replay_job(job_id: JobId, request: Request) -> Response:
-    """Run a dead, failed or canceled job again. Needs the scope `operate`."""
+    """Run a dead, failed or canceled job again."""
     what = Settled.NO_SUCH_JOB
     # First check that the bearer may see it: `operations` sees every account.
     (found,) = await queue_of(request).states([job_id]) if is_id(job_id) else ((None, 0),)
@@ -162,16 +199,16 @@ async def replay_job(job_id: JobId, request: Request) -> Response:
     return json_answer({"job_id": job_id, "state": JobState.READY.value})
 
 
-@router.post(
-    "/v1/jobs/{job_id}/webhook/ack",
-    summary="Confirm that the result has arrived",
-    dependencies=[Depends(requires("enqueue"))],
-    responses=answers(401, 403, 404, 409, 503),
+@router.call(
+    "POST /v1/jobs/{job_id}/webhook/ack",
+    "enqueue",
+    "Confirm that the result has arrived",
+    problems={404: "", 409: ""},
 )
 async def acknowledge(job_id: JobId, request: Request) -> Acknowledged:
     """Confirm that you have the result of a job, so that its webhook is not sent (again).
 
-    Repeating it is harmless. Needs the scope `enqueue`.
+    Repeating it is harmless.
     """
     gate = gate_of(request)
     account = account_of(job_id, gate.accounts) if is_id(job_id) else None
@@ -179,7 +216,7 @@ async def acknowledge(job_id: JobId, request: Request) -> Acknowledged:
     if account is not None and tenant_scope_of(request).sees(account):
         (code,) = await run_async(gate.redis, delivery_calls.confirm_delivery(account, [job_id]))
     if code < 0:
-        raise HTTPException(404, "no such job is on record")
+        raise JobNotFound(job_id)
     if code == 0:
         raise HTTPException(409, "the job has not ended, or it has no webhook")
     return Acknowledged(job_id=job_id)

@@ -1,18 +1,18 @@
 """The results of a batch, streamed: one job a line, as JSON or CSV, in constant memory."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, Any, Final, Literal
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway.api import job_schema
 from gateway.api.batches import BatchId
-from gateway.auth.tokens import requires
+from gateway.api.routing import NO_SUCH_BATCH, Routes
 from gateway.http.holds import hold
-from gateway.http.problems import answers
 from gateway.http.streaming import Streamed
 from gateway.state.state import gate_of
 from gateway.tenants.scope import queue_of, tenant_scope_of
@@ -21,29 +21,21 @@ from runqueue.producer.batch_results import BatchResults
 from runqueue.producer.flows import drive_async
 from runqueue.records.csv_rows import csv_head, csv_rows
 
-router = APIRouter(tags=["batches"])
+router = Routes("batches")
 
 NDJSON: Final = "application/x-ndjson"
 CSV: Final = "text/csv"
 _CRLF = "\r\n"
 _KINDS = {"jsonl": NDJSON, "csv": CSV}
 _ROW = {"custom_id": "order-17", "state": "completed", "output": {"price": 12.5}}
-_CONTENT = {
-    NDJSON: {"schema": {"type": "string"}, "example": orjson.dumps(_ROW).decode() + "\n"},
-    CSV: {"schema": {"type": "string"}, "example": csv_head(_CRLF).decode()},
+_LINES = {
+    "description": "One job a line.",
+    "content": {
+        NDJSON: {"schema": {"type": "string"}, "example": orjson.dumps(_ROW).decode() + "\n"},
+        CSV: {"schema": {"type": "string"}, "example": csv_head(_CRLF).decode()},
+    },
 }
-_ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "One job a line.", "content": _CONTENT},
-    **answers(
-        401,
-        403,
-        404,
-        406,
-        422,
-        503,
-        words={404: "no such batch is on record", 422: "format: expected 'jsonl' or 'csv'"},
-    ),
-}
+_PROBLEMS = NO_SUCH_BATCH | {406: "", 422: "format: expected 'jsonl' or 'csv'"}
 
 Format = Annotated[
     Literal["jsonl", "csv"] | None,
@@ -59,54 +51,60 @@ After = Annotated[
 ]
 
 
-@router.get(
-    "/v1/batches/{batch_id}/results",
-    summary="Read the results of a batch",
-    dependencies=[Depends(requires("read"))],
+@dataclass(frozen=True, slots=True)
+class LinesRequest:
+    """A request for lines of a batch."""
+
+    batch_id: BatchId
+    request: Request
+    format: Format = None
+    after: After = None
+
+
+Wanted = Annotated[LinesRequest, Depends()]
+
+
+@router.call(
+    "GET /v1/batches/{batch_id}/results",
+    "read",
+    "Read the results of a batch",
+    _LINES,
+    problems=_PROBLEMS,
     response_class=Response,
-    responses=_ANSWERS,
 )
-async def batch_results(
-    batch_id: BatchId,
-    request: Request,
-    format: Format = None,  # noqa: A002
-    after: After = None,
-) -> Response:
+async def batch_results(wanted: Wanted) -> Response:
     """Return a line for each job of the batch that has ended, in the order of the upload.
 
     The columns are those of a results file. An answer that cannot be finished is cut, and HTTP
-    clients report that. Needs the scope `read`.
+    clients report that.
     """
-    return await _answer(request, batch_id, format, after, errors=False)
+    return await _answer(wanted, errors=False)
 
 
-@router.get(
-    "/v1/batches/{batch_id}/errors",
-    summary="Read what of a batch did not go well",
-    dependencies=[Depends(requires("read"))],
+@router.call(
+    "GET /v1/batches/{batch_id}/errors",
+    "read",
+    "Read what of a batch did not go well",
+    _LINES,
+    problems=_PROBLEMS,
     response_class=Response,
-    responses=_ANSWERS,
 )
-async def batch_errors(
-    batch_id: BatchId,
-    request: Request,
-    format: Format = None,  # noqa: A002
-    after: After = None,
-) -> Response:
+async def batch_errors(wanted: Wanted) -> Response:
     """Return a line for each job that ended but not as completed, or is unconfirmed.
 
-    As for the results. Needs the scope `read`.
+    As for the results.
     """
-    return await _answer(request, batch_id, format, after, errors=True)
+    return await _answer(wanted, errors=True)
 
 
-async def _answer(
-    request: Request, batch_id: str, chosen: str | None, after: str | None, *, errors: bool
-) -> Response:
-    kind = _KINDS[chosen] if chosen else _accepted(request.headers.get("accept", "*/*"))
+async def _answer(wanted: LinesRequest, *, errors: bool) -> Response:
+    request, after = wanted.request, wanted.after
+    kind = (
+        _KINDS[wanted.format] if wanted.format else _accepted(request.headers.get("accept", "*/*"))
+    )
     queue, bearer = queue_of(request), tenant_scope_of(request).name
     hold(request, gate_of(request).downloads, bearer, "too many results are being sent; try again")
-    reader = BatchResults(await queue.get_batch(batch_id), errors=errors)
+    reader = BatchResults(await queue.get_batch(wanted.batch_id), errors=errors)
     if after:
         await drive_async(reader.go_behind(after), queue.send)
     headers = {"Runqueue-After": after} if after else None

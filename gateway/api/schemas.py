@@ -5,11 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.api.job_schema import EXAMPLE_ID
-from runqueue import Batch, Enqueued, Job, JobState
+from gateway.api.job_schema import EXAMPLE_ID, with_fields_of
+from runqueue import Batch, Enqueued, Job
 from runqueue.records.batch import BatchStatus
 from runqueue.request.private_targets import FieldWarning
-from runqueue.request.requests import Kind
 
 EXAMPLE_BATCH = "nma37qd2mzk4t3xvbu5wy6ae"
 _TIME = "2026-11-25T22:59:04.581412+00:00"
@@ -42,13 +41,9 @@ Warnings = Annotated[
 
 
 class Answer(BaseModel):
-    """The outcome of a job."""
+    """The outcome of a job; its other fields are the published ones."""
 
-    job_id: str = Field(examples=[EXAMPLE_ID])
-    state: JobState = Field(examples=["ready"])
-    custom_id: str | None = Field(description="Its idempotency key.", examples=["order-17"])
-    batch: str | None = Field(description="The batch it belongs to.", examples=[None])
-    created_at: datetime = _WHEN
+    model_config = ConfigDict(json_schema_extra=with_fields_of("enqueued"))
 
 
 class Accepted(Answer):
@@ -116,25 +111,16 @@ class CandidateShown(BaseModel):
 
 
 class JobShown(BaseModel):
-    """A job as it is now. Some runs have further fields, such as `recording_url`."""
+    """A job as it is now: a line of a results file, and more.
 
-    model_config = ConfigDict(extra="allow")
+    Some runs have further fields, such as `recording_url`.
+    """
 
-    job_id: str = Field(examples=[EXAMPLE_ID])
-    custom_id: str | None = Field(examples=["order-17"])
-    state: JobState = Field(examples=["completed"])
-    run_id: str | None = Field(examples=["tsk_123"])
-    run_status: str | None = Field(examples=["completed"])
-    output: Any = Field(description="What the run brought.", examples=[_OUTPUT])
+    model_config = ConfigDict(extra="allow", json_schema_extra=with_fields_of("job"))
+
     failure_reason: str | None = Field(
         description="Why there is no result. Lists show its first 500 characters.", examples=[None]
     )
-    attempts: int = Field(description="Claims for submission.", examples=[1])
-    runs: int = Field(description="Runs that ended.", examples=[1])
-    kind: Kind = Field(examples=["task"])
-    priority: Literal["urgent", "high", "normal", "low"] = Field(examples=["high"])
-    group: str = Field(examples=["shop-a"])
-    batch: str | None = Field(examples=[None])
     account: str = Field(examples=["default"])
     namespace: str = Field(examples=[""])
     reason: str | None = Field(description="In our words.", examples=[None])
@@ -147,15 +133,12 @@ class JobShown(BaseModel):
     candidates: list[CandidateShown] = Field(
         description="Of an unconfirmed job: the runs that may be its own.", examples=[[]]
     )
-    created_at: datetime = _WHEN
     run_at: datetime | None = Field(examples=[None])
     deadline: datetime | None = Field(examples=[None])
     max_run_seconds: float | None = Field(
         description="The longest that its run may take; null: the account's limit.",
         examples=[None],
     )
-    started_at: datetime | None = _WHEN
-    ended_at: datetime | None = _WHEN
     webhook: Delivery
     result: dict[str, Any] | None = Field(
         description="The run as Skyvern's API last showed it; null before the end, and if it was"
@@ -299,16 +282,12 @@ class GroupsShown(BaseModel):
     groups: list[GroupShown]
 
 
+_OF_ANSWERS = ("job_id", "status", "state", "custom_id", "batch", "created_at")
+
+
 def answer_values(answer: Enqueued) -> dict[str, Any]:
     """Return the answer to one submitted job."""
-    values = {
-        "job_id": answer.job_id,
-        "status": answer.status.value,
-        "state": answer.state.value,
-        "custom_id": answer.custom_id,
-        "batch": answer.batch,
-        "created_at": answer.created_at.isoformat(),
-    }
+    values = {name: getattr(answer, name) for name in _OF_ANSWERS}
     return values if answer.fault is None else {**values, "error": str(answer.fault)}
 
 
@@ -326,22 +305,9 @@ def job_values(job: Job, *, result: bool) -> dict[str, Any]:
     """
     return {
         **job.as_row(),
-        "account": job.account,
-        "namespace": job.namespace,
-        "reason": job.reason,
-        "cancel_requested": job.cancel_requested,
-        "on_unconfirmed": job.on_unconfirmed,
-        "search_note": job.search_note,
+        **{name: getattr(job, name) for name in JobShown.model_fields},
         "candidates": [candidate.as_dict() for candidate in job.candidates],
-        "run_at": job.run_at.isoformat() if job.run_at else None,
-        "deadline": job.deadline.isoformat() if job.deadline else None,
-        "max_run_seconds": job.max_run_seconds,
-        "webhook": {
-            "state": job.webhook.state.value,
-            "attempts": job.webhook.attempts,
-            "status": job.webhook.status,
-            "error": job.webhook.error,
-        },
+        "webhook": {name: getattr(job.webhook, name) for name in Delivery.model_fields},
         "result": job.result if result else None,
     }
 

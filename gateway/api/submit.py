@@ -4,9 +4,10 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import Header, Request
 from starlette.responses import Response
 
 from gateway.api import job_schema
@@ -14,20 +15,21 @@ from gateway.api.bulk import (
     KEY_HEADER,
     MAX_BYTES,
     MAX_JOBS,
-    ManyJobs,
-    OneJob,
+    ManyJobsCheck,
+    OneJobCheck,
+    packed,
     read_job,
-    warnings_of,
 )
+from gateway.api.routing import Routes, location_of
 from gateway.api.schemas import Accepted, AcceptedMany, answer_values, warning_values
-from gateway.auth.tokens import requires
 from gateway.checks.messages import CheckWork
 from gateway.http.holds import in_turn
-from gateway.http.problems import Fault, FieldsRefused, answers
-from gateway.http.request_body import body_of, gathered, gone_of, json_answer
+from gateway.http.protocol import connection_of
+from gateway.http.request_body import body_of, gathered, json_answer
 from gateway.state.state import gate_of
 from gateway.tenants.rate_limit import HEADERS, admit
 from gateway.tenants.scope import tenant_scope_of
+from runqueue.errors import FieldError, InvalidRequest
 from runqueue.producer.async_queue import enqueue_packets
 from runqueue.producer.chunks import Packet, accepted, told
 from runqueue.records.job import Enqueued, EnqueueStatus
@@ -35,7 +37,7 @@ from runqueue.request.job_spec import MAX_PAYLOAD_BYTES
 from runqueue.request.private_targets import FieldWarning
 from runqueue.tracing import ambient, enqueuing
 
-router = APIRouter(tags=["jobs"])
+router = Routes("jobs")
 
 #: Bytes of one job: what one line of a batch file may have.
 MAX_BODY = 8 * MAX_PAYLOAD_BYTES
@@ -44,7 +46,6 @@ _LARGE = 64 * 1024
 #: Seconds that a body waits for its turn to be checked.
 CHECK_SECONDS = 30.0
 _BUSY = "too many bodies are being checked; try again"
-_PART = 256 * 1024
 
 #: A string of structured headers (RFC 8941), or, since many send that, the bare text.
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
@@ -61,62 +62,33 @@ Key = Annotated[
     ),
 ]
 _BODY = {"schema": job_schema.REFERENCE, "example": job_schema.EXAMPLE}
-_BULK = {
-    "schema": {
-        "oneOf": [
-            {
-                "type": "object",
-                "required": ["jobs"],
-                "additionalProperties": False,
-                "properties": {
-                    "jobs": {
-                        "type": "array",
-                        "items": job_schema.REFERENCE,
-                        "minItems": 1,
-                        "maxItems": MAX_JOBS,
-                    }
-                },
-            },
-            {
-                "type": "array",
-                "items": job_schema.REFERENCE,
-                "minItems": 1,
-                "maxItems": MAX_JOBS,
-            },
-        ]
-    },
-    "example": {"jobs": [job_schema.EXAMPLE]},
+_JOBS = {"type": "array", "items": job_schema.REFERENCE, "minItems": 1, "maxItems": MAX_JOBS}
+_WRAPPED = {
+    "type": "object",
+    "required": ["jobs"],
+    "additionalProperties": False,
+    "properties": {"jobs": _JOBS},
 }
-_LOCATION = {
-    "Location": {
-        "description": "Where the job is read.",
-        "schema": {"type": "string"},
-        "example": f"/v1/jobs/{job_schema.EXAMPLE_ID}",
-    },
-    **HEADERS,
-}
-_REFUSALS = (400, 401, 403, 408, 413, 415, 422, 429, 503)
+_BULK = {"schema": {"oneOf": [_WRAPPED, _JOBS]}, "example": {"jobs": [job_schema.EXAMPLE]}}
+_LOCATION = location_of(f"/v1/jobs/{job_schema.EXAMPLE_ID}", "job")
 _WRONG = "body.max_step: unknown field, did you mean 'max_steps'?"
 _USED = f"key 'order-17' was used for job {job_schema.EXAMPLE_ID} with another body"
 
 
-@router.post(
-    "/v1/jobs",
-    summary="Submit a job",
-    status_code=202,
-    dependencies=[Depends(requires("enqueue"))],
-    responses={
-        202: {"description": "It is in the queue.", "model": Accepted, "headers": _LOCATION},
-        **answers(*_REFUSALS, 409, words={409: _USED, 422: _WRONG}),
-    },
-    openapi_extra=body_of(_BODY),
+@router.call(
+    "POST /v1/jobs",
+    "enqueue",
+    "Submit a job",
+    {"description": "It is in the queue.", "model": Accepted, "headers": _LOCATION | HEADERS},
+    status=202,
+    problems={409: _USED, 422: _WRONG, 429: ""},
+    body=body_of(_BODY),
 )
 async def submit(request: Request, idempotency_key: Key = None) -> Response:
     """Submit one run request: the body is a line of a batch file.
 
     The job is in the queue once this is answered. With a `custom_id`, or the same as the header
-    `Idempotency-Key`, submitting it again makes no second job; without, it does. Needs the scope
-    `enqueue`.
+    `Idempotency-Key`, submitting it again makes no second job; without, it does.
     """
     gate, tenant_scope = gate_of(request), tenant_scope_of(request)
     await admit(request, gate.limiter)
@@ -124,7 +96,7 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
     async with gate.body_memory.parts(request, MAX_BODY) as parts:
         if sum(map(len, parts)) > _LARGE:
             with enqueuing() as step:
-                work = OneJob(tenant_scope.default, key, ambient())
+                work = partial(OneJobCheck, tenant_scope.default, key, ambient())
                 packets, warnings = await _checked(request, work, parts)
                 await admit(request, gate.limiter, 1)
                 (answer,) = told(await enqueue_packets(tenant_scope.queue, packets), step)
@@ -132,36 +104,33 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
             spec = read_job(b"".join(parts), tenant_scope.default, key)
             await admit(request, gate.limiter, 1)
             with enqueuing() as step:
-                packet, warnings = Packet(spec.account), warnings_of(spec)
-                packet.add(0, spec)
+                packet, warnings = packed(spec, ambient())
                 (answer,) = told(await enqueue_packets(tenant_scope.queue, [packet]), step)
     values = answer_values(accepted(answer)) | warning_values(warnings)
     return json_answer(values, 202, f"/v1/jobs/{answer.job_id}")
 
 
-@router.post(
-    "/v1/jobs:bulk",
-    summary=f"Submit up to {MAX_JOBS:,} jobs",
-    status_code=202,
-    dependencies=[Depends(requires("enqueue"))],
-    responses={
-        202: {"description": "They are in the queue.", "model": AcceptedMany, "headers": HEADERS},
-        **answers(*_REFUSALS, words={422: f"[0].{_WRONG}"}),
-    },
-    openapi_extra=body_of(_BULK),
+@router.call(
+    "POST /v1/jobs:bulk",
+    "enqueue",
+    f"Submit up to {MAX_JOBS:,} jobs",
+    {"description": "They are in the queue.", "model": AcceptedMany, "headers": HEADERS},
+    status=202,
+    problems={422: f"[0].{_WRONG}", 429: ""},
+    body=body_of(_BULK),
 )
 async def submit_many(request: Request) -> Response:
     """Submit an array of lines of a batch file, or an object that has one as `jobs`.
 
     All of them are accepted, or, if a field of one is wrong, none. A job whose key was used for
     another request is reported among the answers as `conflict`; the others are accepted. More than
-    1,000 of one account become a batch. Needs the scope `enqueue`.
+    1,000 of one account become a batch.
     """
     gate, tenant_scope = gate_of(request), tenant_scope_of(request)
     await admit(request, gate.limiter)
     async with gate.body_memory.parts(request, MAX_BYTES) as parts:
         with enqueuing() as step:
-            work = ManyJobs(tenant_scope.default, ambient())
+            work = partial(ManyJobsCheck, tenant_scope.default, ambient())
             packets, warnings = await _checked(request, work, parts)
             await admit(request, gate.limiter, sum(len(packet.keys) for packet in packets))
             if len(packets) > 1:  # otherwise one call, without a batch
@@ -178,9 +147,9 @@ async def _checked(
     name, checks = tenant_scope_of(request).name, gate_of(request).checks
     async with (
         in_turn(checks.turns, name, CHECK_SECONDS, _BUSY),
-        checks.check(work, name, gone_of(request)) as check,
+        checks.check(work, name, connection_of(request.scope).is_gone) as check,
     ):
-        async for part in gathered(_taken(parts), _PART):
+        async for part in gathered(_taken(parts)):
             packets += [packet async for packet in check.feed(part)]
         packets += [packet async for packet in check.end()]
         return packets, check.findings.warnings
@@ -208,7 +177,7 @@ def read_key(header: str | None) -> str | None:
     """Read the header Idempotency-Key.
 
     Raises:
-        FieldsRefused: it is not a valid key.
+        InvalidRequest: it is not a valid key.
     """
     if header is None:
         return None
@@ -219,5 +188,5 @@ def read_key(header: str | None) -> str | None:
         text = ""
     if not 0 < len(text) <= 256:
         words = 'expected 1 to 256 printable ASCII characters in quotes, such as "order-17"'
-        raise FieldsRefused(Fault(KEY_HEADER, words))
+        raise InvalidRequest([FieldError(KEY_HEADER, words)])
     return text

@@ -1,11 +1,9 @@
 """Checking an upload while it arrives, in its own process: bytes in, packets out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.api.upload_lines import Gzip, Lines, Plain
+from gateway.api.upload_lines import Gzip, Lines
 from gateway.checks.messages import MAX_FAULTS, Findings, TooLarge
 from runqueue.errors import FieldError
 from runqueue.producer.chunks import Packet
@@ -38,10 +36,6 @@ class UploadWork:
     max_lines: int
     max_bytes: int
 
-    def begin(self) -> UploadCheck:
-        """Return the check of an upload that has not been read yet."""
-        return UploadCheck(self)
-
 
 class UploadCheck:
     """Unpacks and checks an upload.
@@ -56,7 +50,7 @@ class UploadCheck:
         self._checker = Checker(
             Repeats(), upload.namespace, account=upload.account, traceparent=upload.traceparent
         )
-        self._unpacker = Gzip() if upload.is_gzip else Plain()
+        self._gzip = Gzip() if upload.is_gzip else None
         self._lines = Lines()
         self._bytes = self._count = 0
 
@@ -68,7 +62,7 @@ class UploadCheck:
             TooLarge: a line is too long, there are too many, or they unpack to too many bytes.
             NoRoom: the disk has no space to remember the lines.
         """
-        for piece in self._unpacker.feed(part):
+        for piece in self._gzip.feed(part) if self._gzip else (part,):
             self._bytes += len(piece)
             if self._bytes > self._upload.max_bytes:
                 raise TooLarge(f"expected at most {self._upload.max_bytes:,} bytes, unpacked")
@@ -84,7 +78,8 @@ class UploadCheck:
             NotReadable: the body was cut.
             TooLarge, NoRoom: as `feed`.
         """
-        self._unpacker.end()
+        if self._gzip:
+            self._gzip.end()
         yield from self._check(self._lines.end())
         yield from self._good(self._checker.end())
 

@@ -53,17 +53,6 @@ class Gzip:
             raise NotReadable("the gzip stream is cut short")
 
 
-class Plain:
-    """An uncompressed body, with the interface of `Gzip`."""
-
-    def feed(self, part: bytes) -> Iterator[bytes]:
-        """Yield a part as it is."""
-        yield part
-
-    def end(self) -> None:
-        """Do nothing: every end is complete."""
-
-
 def line_too_long(number: int) -> TooLarge:
     """Return the refusal of a line that is longer than any that is accepted."""
     return TooLarge(f"line {number}: expected at most {MAX_LINE} bytes")

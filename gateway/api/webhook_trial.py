@@ -4,20 +4,19 @@ import secrets
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Depends, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from fastapi import Request
+from pydantic import AfterValidator, BaseModel, Field
 
 from config.settings import Account
-from gateway.auth.tokens import requires
+from gateway.api.routing import BodyFields, Routes
 from gateway.http.holds import hold
-from gateway.http.problems import Fault, FieldsRefused, answers
-from gateway.http.request_body import body_of
 from gateway.state.state import gate_of
 from gateway.tenants.scope import tenant_scope_of
+from runqueue.errors import FieldError, InvalidRequest
 from runqueue.request.requests import WEB_URL_WORDS, is_web_url
 from webhooks.signing import webhook_headers
 
-router = APIRouter(tags=["webhooks"])
+router = Routes("webhooks")
 
 #: Seconds that the receiver may take.
 SECONDS = 15.0
@@ -38,10 +37,8 @@ def _is_target(url: str) -> str:
     return url
 
 
-class TryOut(BaseModel):
+class TryOut(BodyFields):
     """The sample, and the URL that gets it."""
-
-    model_config = ConfigDict(extra="forbid")
 
     url: Annotated[
         str,
@@ -72,18 +69,12 @@ class Tried(BaseModel):
     headers: dict[str, str] = Field(description="As they were sent.", examples=[_HEADERS])
 
 
-@router.post(
-    "/v1/webhooks/test",
-    summary="Send a sample webhook",
-    dependencies=[Depends(requires("operate"))],
-    responses=answers(400, 401, 403, 408, 413, 415, 422, 503),
-    openapi_extra=body_of({"schema": TryOut.model_json_schema()}),
-)
+@router.call("POST /v1/webhooks/test", "operate", "Send a sample webhook", body=TryOut)
 async def try_out(request: Request) -> Tried:
     """Sign a sample, the end of a task marked `"test": true`, and send it once.
 
     It carries both sets of headers: Skyvern's, and those of the standard webhooks
-    (https://www.standardwebhooks.com). Needs the scope `operate`.
+    (https://www.standardwebhooks.com).
     """
     gate = gate_of(request)
     trial = await gate.body_memory.model(request, TryOut)
@@ -93,14 +84,14 @@ async def try_out(request: Request) -> Tried:
     account = seen.get(name)
     if account is None:
         words = f"expected one of {', '.join(sorted(seen))}" if seen else "expected one with a key"
-        raise FieldsRefused(Fault("account", words))
+        raise InvalidRequest([FieldError("account", words)])
     hold(request, gate.tries, tenant_scope.name, "too many samples are being sent; try again")
     number = secrets.token_hex(8)
     body = _sample(number)
     headers = _signed(body, f"test_{number}", account)
     posted = await gate.outbounds[name].post(trial.url, body, headers, SECONDS)
     if posted.refused:
-        raise FieldsRefused(Fault("url", posted.error))
+        raise InvalidRequest([FieldError("url", posted.error)])
     return Tried(
         status_code=posted.status,
         latency_ms=posted.latency_ms,

@@ -6,13 +6,11 @@ out. A layer around the application notes the calls of the API that need `operat
 ended; routes may add the result (`set_detail`).
 """
 
-from __future__ import annotations
-
 import asyncio
 from typing import Final
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import Request
 from redis.exceptions import RedisError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -80,7 +78,7 @@ class Noting:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and note it if it has changed something."""
-        if scope["type"] != "http" or scope["method"] in _SAFE:
+        if scope["method"] in _SAFE:
             await self._app(scope, receive, send)
             return
 
@@ -132,8 +130,3 @@ class Noting:
             return await self._gate.tenant_scopes.whole.accounts()
         except (RunQueueError, RedisError, OSError):
             return [*self._gate.accounts]
-
-
-def add_noting(app: FastAPI, gate: Gate) -> None:
-    """Have what is done through the API noted."""
-    app.add_middleware(Noting, gate=gate)

@@ -4,8 +4,6 @@ It is made if no other tokens are set up. A request from this machine needs it, 
 from a tunnel, a proxy or another user of the machine.
 """
 
-from __future__ import annotations
-
 import hashlib
 from typing import Final, get_args
 

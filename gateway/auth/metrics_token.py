@@ -4,13 +4,12 @@ That token is in a file (`RUNQUEUE_SCRAPE_TOKEN_FILE`) which Prometheus reads, t
 makes the file if it is missing; the token gives access to the metrics alone.
 """
 
-import hashlib
 import hmac
 from pathlib import Path
 
 from fastapi import Request
 
-from gateway.auth.tokens import TOO_MANY, Credentials, requires
+from gateway.auth.tokens import TOO_MANY, Credentials, digest_of, requires
 from gateway.http.holds import hold
 from gateway.state.state import gate_of
 from runqueue.embedded.secret_files import BadSecretFile, secret_in
@@ -35,7 +34,7 @@ def scrape_token(file: Path | None) -> str | None:
     if file is None:
         return None
     try:
-        return _digest(secret_in(file, is_private=False))
+        return digest_of(secret_in(file, is_private=False))
     except BadSecretFile as error:
         raise BadTokenFile(f"RUNQUEUE_SCRAPE_TOKEN_FILE: {error}") from None
 
@@ -44,11 +43,7 @@ async def may_scrape(request: Request, given: Credentials) -> None:
     """Let Prometheus through by its own token, and bearers with the scope `read`."""
     gate = gate_of(request)
     token = gate.scrape_token
-    if token and given and hmac.compare_digest(_digest(given.credentials), token):
+    if token and given and hmac.compare_digest(digest_of(given.credentials), token):
         hold(request, gate.scrapes, "the scrape token", TOO_MANY)
         return
     await _may_read(request, given)
-
-
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode("latin-1", "replace")).hexdigest()

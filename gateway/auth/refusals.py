@@ -5,20 +5,16 @@ address, and a guesser may have many. A right token never waits, whichever other
 gateway process counts for itself.
 """
 
-from __future__ import annotations
-
 import asyncio
-import hashlib
 from contextlib import suppress
 from typing import Final
 
-from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.http.problems import problem
+from gateway.auth.tokens import digest_of
+from gateway.http.problems import AWAY_SECONDS, problem
 from gateway.metrics import Metrics, Refusal
-from gateway.state.state import Gate
 from gateway.tenants.sources import Sources, network_of
 from runqueue.store.audit import log_entry
 
@@ -31,7 +27,12 @@ _PREFIX: Final = 6
 #: Characters of a path that are logged.
 _PATH: Final = 200
 
-_TOO_MANY: Final = "too many wrong tokens were sent; try again after Retry-After"
+_TOO_MANY: Final = problem(
+    429,
+    "too many wrong tokens were sent; try again after Retry-After",
+    headers={"Connection": "close"},
+    retry_after=AWAY_SECONDS,
+)
 
 
 class Refusals:
@@ -52,9 +53,6 @@ class Refusals:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and check how it is answered."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         is_replaced = False
 
         async def watch(message: Message) -> None:
@@ -62,8 +60,7 @@ class Refusals:
             if message["type"] == "http.response.start" and message["status"] in {401, 403}:
                 is_replaced = await self._refused(Request(scope), message["status"])
                 if is_replaced:
-                    answer = problem(429, _TOO_MANY, headers=_LATER)
-                    await answer(scope, receive, send)
+                    await _TOO_MANY(scope, receive, send)
             if not is_replaced:
                 await send(message)
 
@@ -90,7 +87,7 @@ class Refusals:
             )
         if not token:
             return False
-        of_prefix = self._sources.count(f"prefix {_digest(token[:_PREFIX])}")
+        of_prefix = self._sources.count(f"prefix {digest_of(token[:_PREFIX])}")
         return (seen.is_over or of_prefix.is_over) and not await self._wait()
 
     async def _wait(self) -> bool:
@@ -105,9 +102,6 @@ class Refusals:
         finally:
             self._waiting -= 1
         return True
-
-
-_LATER: Final = {"Retry-After": "5", "Connection": "close"}
 
 
 def _why(status: int, token: str) -> Refusal:
@@ -127,12 +121,3 @@ def failed_token(request: Request) -> str:
 def _path(request: Request) -> str:
     """Return the path; of the API its route's, without the ids in it."""
     return str(getattr(request.scope.get("route"), "path", request.url.path[:_PATH]))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("latin-1", "replace")).hexdigest()
-
-
-def add_refusals(app: FastAPI, gate: Gate) -> None:
-    """Have what is refused logged and counted, and failed tokens slowed down."""
-    app.add_middleware(Refusals, metrics=gate.metrics, closing=gate.closing)

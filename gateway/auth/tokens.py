@@ -74,13 +74,17 @@ def _bearer(given: HTTPAuthorizationCredentials | None, known: Sequence[ApiToken
 
 def find_bearer(token: str, known: Sequence[ApiToken]) -> ApiToken | None:
     """Return the entry of a token, in the same time for each; None = it is unknown."""
-    # Headers are decoded as Latin-1: this is what was sent.
-    digest = hashlib.sha256(token.encode("latin-1", "replace")).hexdigest()
+    digest = digest_of(token)
     found = None
     for one in known:
         if hmac.compare_digest(one.digest, digest):
             found = one
     return found
+
+
+def digest_of(header: str) -> str:
+    """Return the SHA-256 of a token as a header has it: headers are decoded as Latin-1."""
+    return hashlib.sha256(header.encode("latin-1", "replace")).hexdigest()
 
 
 def is_from_elsewhere(request: Request) -> bool:

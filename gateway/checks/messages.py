@@ -3,9 +3,7 @@
 Neither this nor other code of a check process imports the web framework, to keep it small.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple, Protocol
@@ -71,11 +69,8 @@ class Check(Protocol):
         """Check what is left once the body has ended."""
 
 
-class CheckWork(Protocol):
-    """How to check a body; it can be pickled."""
-
-    def begin(self) -> Check:
-        """Return the check of a body that has not been read yet."""
+#: Makes the check of a body that has not been read yet; it can be pickled.
+CheckWork = Callable[[], Check]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,5 @@
 """The connections of a process: above the limit, the one idle for longest is closed first."""
 
-from __future__ import annotations
-
 import resource
 from asyncio import Transport
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """Capacity that a request takes of its holder's share, and gives back when it is over."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -20,9 +18,7 @@ from webhooks import receiver_address
 
 _HELD: Final = "runqueue.held"
 _TOO_LARGE: Final = problem(
-    503,
-    "too many large answers are being sent; try again",
-    headers={"Retry-After": str(BUSY_SECONDS)},
+    503, "too many large answers are being sent; try again", retry_after=BUSY_SECONDS
 )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 import orjson
 import structlog
@@ -22,6 +22,7 @@ from runqueue.errors import (
     BatchNotFound,
     FieldError,
     IdempotencyConflict,
+    InvalidRequest,
     JobNotFound,
     QueueFull,
     QuotaReached,
@@ -36,19 +37,21 @@ log = structlog.get_logger()
 MEDIA_TYPE: Final = "application/problem+json"
 #: One answer for every wrong address, so that nobody learns which part of it was right.
 NOTHING_HERE: Final = "there is nothing at this address"
+NO_JOB: Final = "no such job is on record"
+NO_BATCH: Final = "no such batch is on record"
 #: Seconds after which to try again: a server comes back sooner than memory is freed.
 AWAY_SECONDS, FULL_SECONDS = 5, 30
 _DISK_FULL: Final = "the gateway's disk has no room for its temporary files; see its log"
 #: Faults that the `detail` of a problem names; `errors` has all of them.
 _IN_DETAIL: Final = 5
 #: Faults of a model that a problem lists.
-_TOLD: Final = 20
+_SHOWN: Final = 20
 
 _EXAMPLES: Final = {
     401: "expected Authorization: Bearer <a token of RUNQUEUE_API_TOKENS>",
     403: "dashboard has not the scope operate",
     400: "the body did not arrive whole",
-    404: "no such job is on record",
+    404: NO_JOB,
     406: "expected Accept: application/x-ndjson or text/csv",
     408: "the body did not arrive in time",
     409: "the job has not ended, or it has no webhook",
@@ -77,36 +80,33 @@ class Problem(BaseModel):
     errors: list[FieldFault] | None = Field(None, description="The fields at fault, if any are.")
 
 
-class Fault(NamedTuple):
-    """A field at fault: its path, and what was expected."""
-
-    field: str
-    message: str
-
-
-class FieldsRefused(Exception):  # noqa: N818 - what it says is in its name
-    """Fields that cannot be accepted, beyond what a model can check."""
-
-    def __init__(self, *faults: Fault) -> None:
-        self.faults = faults
-        super().__init__(faults)
-
-
 def problem(
     status: int,
     detail: str,
-    faults: Sequence[Fault] = (),
+    errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
+    *,
+    retry_after: int | None = None,
 ) -> Response:
-    """Return the answer that describes a problem."""
+    """Return the answer that describes a problem.
+
+    Args:
+        status: its status.
+        detail: what is wrong.
+        errors: the fields at fault.
+        headers: of the answer.
+        retry_after: seconds after which to try again; None = that is not known.
+    """
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": detail,
+        "detail": _text(detail),
     }
-    if faults:
-        body["errors"] = [fault._asdict() for fault in faults]
+    if errors:
+        body["errors"] = field_values(errors)
+    if retry_after is not None:
+        headers = {**(headers or {}), "Retry-After": str(retry_after)}
     return Response(orjson.dumps(body), status, headers, MEDIA_TYPE)
 
 
@@ -124,9 +124,9 @@ def answers(
     shown: dict[int | str, dict[str, Any]] = {}
     for status in statuses:
         field, _, message = details[status].partition(": ")
-        faults = [Fault(field, message)] if status == 422 else ()
+        errors = [FieldError(field, message)] if status == 422 else ()
         words_of = f"{HTTPStatus(status).phrase}."
-        shown[status] = described(words_of, problem(status, details[status], faults))
+        shown[status] = described(words_of, problem(status, details[status], errors))
         if status in {429, 503}:
             shown[status]["headers"] = _RETRY_AFTER
     return shown
@@ -152,9 +152,9 @@ def add_handlers(app: FastAPI) -> None:
     """Have every error of an app answered as a problem."""
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(FieldsRefused, _refused)
     for unchecked in (NotReadable, TooLarge, SenderGone, CheckLost):
         app.add_exception_handler(unchecked, _unchecked)
+    app.add_exception_handler(InvalidRequest, _refused)
     app.add_exception_handler(RunQueueError, _of_the_queue)
     for unreachable in (RedisError, OSError, TimeoutError):
         app.add_exception_handler(unreachable, _unavailable)
@@ -170,17 +170,16 @@ async def _http(_: Request, error: Exception) -> Response:
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
-    faults = [_fault(found) for found in cast(RequestValidationError, error).errors()]
-    return _of_fields(faults)
+    return _of_fields([_fault(found) for found in cast(RequestValidationError, error).errors()])
 
 
 async def _refused(_: Request, error: Exception) -> Response:
-    return _of_fields(cast(FieldsRefused, error).faults)
+    return _of_fields(cast(InvalidRequest, error).errors)
 
 
 async def _unchecked(_: Request, error: Exception) -> Response:
     if isinstance(error, NotReadable):
-        return _of_fields([Fault("body", str(error))])
+        return _of_fields([FieldError("body", str(error))])
     if isinstance(error, TooLarge):
         if isinstance(error, Crashed):
             log.warning("check_crashed")
@@ -188,38 +187,29 @@ async def _unchecked(_: Request, error: Exception) -> Response:
     if isinstance(error, SenderGone):
         return problem(400, "the sender has gone")  # which nobody reads
     log.warning("check_lost")
-    headers = {"Retry-After": str(AWAY_SECONDS)}
-    return problem(503, "the check of the body was cut short; try again", headers=headers)
+    words = "the check of the body was cut short; try again"
+    return problem(503, words, retry_after=AWAY_SECONDS)
 
 
-def _of_fields(faults: Sequence[Fault]) -> Response:
-    return problem(422, in_words(faults), faults)
+def _of_fields(errors: Sequence[FieldError]) -> Response:
+    """Answer with all fields at fault, the first few of them in one line."""
+    words = "; ".join(map(str, errors[:_IN_DETAIL]))
+    more = len(errors) - _IN_DETAIL
+    return problem(422, f"{words}; and {more} more" if more > 0 else words, errors)
 
 
-def in_words(faults: Sequence[Fault]) -> str:
-    """Return the first few faults in one line."""
-    words = "; ".join(f"{fault.field}: {fault.message}" for fault in faults[:_IN_DETAIL])
-    more = len(faults) - _IN_DETAIL
-    return f"{words}; and {more} more" if more > 0 else words
-
-
-def faults_of_model(error: ValidationError) -> list[Fault]:
+def errors_of_model(error: ValidationError) -> list[FieldError]:
     """Return the faults of a body that should be a model, the first few of many."""
     found = error.errors(include_url=False, include_input=False)
-    faults = [_fault({**one, "loc": ("body", *one["loc"])}) for one in found[:_TOLD]]
-    if more := len(found) - len(faults):
-        faults.append(Fault("body", f"{more} more fields are at fault"))
-    return faults
+    errors = [_fault({**one, "loc": ("body", *one["loc"])}) for one in found[:_SHOWN]]
+    if more := len(found) - len(errors):
+        errors.append(FieldError("body", f"{more} more fields are at fault"))
+    return errors
 
 
-def faults_of(errors: Sequence[FieldError], before: str = "") -> list[Fault]:
-    """Return what is wrong with a job, its fields named as `runqueue` does.
-
-    Args:
-        errors: what is wrong.
-        before: what every field's name begins with.
-    """
-    return [Fault(before + _text(error.field), _text(error.message)) for error in errors]
+def field_values(errors: Sequence[FieldError]) -> list[dict[str, str]]:
+    """Return the fields at fault as answers show them."""
+    return [{"field": _text(one.field), "message": _text(one.message)} for one in errors]
 
 
 def _text(text: str) -> str:
@@ -228,22 +218,18 @@ def _text(text: str) -> str:
 
 
 async def _of_the_queue(_: Request, error: Exception) -> Response:
-    if errors := getattr(error, "errors", None):
-        return _of_fields(faults_of(errors))
     if isinstance(error, UnknownAccount):
-        return _of_fields([Fault("account", f"no worker has served {error.account!r} yet")])
-    for kind, (status, words) in _SAID.items():
-        if isinstance(error, kind):
-            return problem(status, words or _text(str(error)))
+        return _of_fields([FieldError("account", f"no worker has served {error.account!r} yet")])
+    if status := STATUSES.get(type(error)):
+        return problem(status, _NOT_FOUND.get(type(error)) or str(error))
     if isinstance(error, NoRoom):
         log.warning("no_room", error=str(error)[:200])
-        return problem(503, _DISK_FULL, headers={"Retry-After": str(FULL_SECONDS)})
-    is_quota = isinstance(error, QuotaReached)
-    if not is_quota:
-        log.warning("queue_unavailable", error=str(error)[:200])
+        return problem(503, _DISK_FULL, retry_after=FULL_SECONDS)
+    if isinstance(error, QuotaReached):
+        return problem(429, str(error), retry_after=FULL_SECONDS)
+    log.warning("queue_unavailable", error=str(error)[:200])
     if isinstance(error, QueueFull):
-        status = 429 if is_quota else 503
-        return problem(status, str(error), headers={"Retry-After": str(FULL_SECONDS)})
+        return problem(503, str(error), retry_after=FULL_SECONDS)
     # Not what is damaged: that is for the operator's log.
     damage = damage_behind(error)
     return problem(503, f"{what_is_damaged(damage)}; {_MORE}") if damage else _away()
@@ -259,27 +245,32 @@ def what_is_damaged(damage: str) -> str:
     return "this account's keys in Redis are damaged"
 
 
-#: Errors of the queue that mean a wrong request; '' = use the error's own text.
-_SAID: Final[dict[type[Exception], tuple[int, str]]] = {
-    IdempotencyConflict: (409, ""),
-    BatchCanceled: (409, ""),
-    BatchExpired: (409, ""),
-    BatchMismatch: (409, ""),
-    JobNotFound: (404, "no such job is on record"),
-    BatchNotFound: (404, "no such batch is on record"),
+#: Errors of the queue that mean a wrong request.
+STATUSES: Final[dict[type[Exception], int]] = {
+    IdempotencyConflict: 409,
+    BatchCanceled: 409,
+    BatchExpired: 409,
+    BatchMismatch: 409,
+    JobNotFound: 404,
+    BatchNotFound: 404,
+}
+#: What is said of those that name an id, which the caller knows.
+_NOT_FOUND: Final[dict[type[Exception], str]] = {
+    JobNotFound: NO_JOB,
+    BatchNotFound: NO_BATCH,
 }
 
 
-def _fault(found: Mapping[str, Any]) -> Fault:
+def _fault(found: Mapping[str, Any]) -> FieldError:
     """Return pydantic's error in our words; the value itself is not shown."""
     if found["type"] == "json_invalid":
-        return Fault("body", "expected a JSON object")
+        return FieldError("body", "expected a JSON object")
     field = ".".join(str(part) for part in found["loc"][1:]) or "body"
     if found["type"] == "extra_forbidden":
-        return Fault(field, "is no field of this request")
+        return FieldError(field, "is no field of this request")
     message = str(found["msg"]).removeprefix("Value error, ")
     message = message.replace("Input should be", "expected")
-    return Fault(field, message.replace("Field required", "required"))
+    return FieldError(field, message.replace("Field required", "required"))
 
 
 async def _unavailable(_: Request, error: Exception) -> Response:
@@ -288,8 +279,7 @@ async def _unavailable(_: Request, error: Exception) -> Response:
 
 
 def _away() -> Response:
-    headers = {"Retry-After": str(AWAY_SECONDS)}
-    return problem(503, "the queue cannot be reached; try again", headers=headers)
+    return problem(503, _EXAMPLES[503], retry_after=AWAY_SECONDS)
 
 
 async def _unforeseen(_: Request, __: Exception) -> Response:

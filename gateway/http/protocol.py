@@ -20,7 +20,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.http.connections import Connections
-from gateway.http.problems import problem
+from gateway.http.problems import AWAY_SECONDS, problem
 
 #: Bytes of a head, but for a last read; bytes that follow a body count likewise.
 MAX_HEAD = 64 * 1024
@@ -48,7 +48,7 @@ _WITHOUT_BODY: Final = frozenset({"GET", "HEAD"})
 
 _TOO_LARGE = problem(431, "expected a head of 64 KiB at most")
 _TOO_MANY = problem(431, f"expected {MAX_HEADERS} headers at most")
-_BUSY = problem(503, "too many requests are under way; try again", headers={"Retry-After": "5"})
+_BUSY = problem(503, "too many requests are under way; try again", retry_after=AWAY_SECONDS)
 _NO_REQUEST = problem(400, "expected a request of HTTP/1.1")
 
 

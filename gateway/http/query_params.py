@@ -5,7 +5,7 @@ So a misspelled filter does not list everything.
 
 from fastapi import Request
 
-from gateway.http.problems import Fault, FieldsRefused
+from runqueue.errors import FieldError, InvalidRequest
 from runqueue.request.validation_errors import MOST_GUESSED, did_you_mean
 
 
@@ -13,7 +13,7 @@ def check(request: Request) -> None:
     """Check that a route has the parameters of a request's query.
 
     Raises:
-        FieldsRefused: names those that it does not have, the first few of many.
+        InvalidRequest: names those that it does not have, the first few of many.
     """
     if not request.query_params:
         return
@@ -23,7 +23,9 @@ def check(request: Request) -> None:
     unknown = [name for name in request.query_params if name not in known]
     if unknown:
         listed = unknown[:MOST_GUESSED]
-        faults = [Fault(name, f"unknown parameter{did_you_mean(name, known)}") for name in listed]
+        errors = [
+            FieldError(name, f"unknown parameter{did_you_mean(name, known)}") for name in listed
+        ]
         if more := len(unknown) - len(listed):
-            faults.append(Fault("query", f"{more} more parameters are unknown"))
-        raise FieldsRefused(*faults)
+            errors.append(FieldError("query", f"{more} more parameters are unknown"))
+        raise InvalidRequest(errors)

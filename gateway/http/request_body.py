@@ -1,7 +1,7 @@
 """Request bodies: their type, their limits, and the memory of all together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -12,10 +12,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from gateway.http.problems import FieldsRefused, faults_of_model
-from gateway.http.protocol import connection_of
+from gateway.http.problems import errors_of_model
 from gateway.tenants.scope import tenant_scope_of
 from gateway.tenants.shares import Shares
+from runqueue.errors import InvalidRequest
 
 #: Bytes of a body that names a few things.
 SMALL = 64 * 1024
@@ -26,6 +26,8 @@ BODY_SECONDS = 30.0
 #: Seconds for all parts of one that is streamed, and bytes that have to come in each second after
 #: the first `BODY_SECONDS`.
 STREAM_SECONDS, SLOWEST = 3_600.0, 1_024
+#: Bytes of a body that are checked at a time.
+PART = 256 * 1024
 #: Seconds after which a caller that found the gateway busy should try again.
 BUSY_SECONDS = 5
 
@@ -45,8 +47,8 @@ class BodyMemory:
         self.shares = Shares(most)
 
     @asynccontextmanager
-    async def json(self, request: Request, most: int) -> AsyncIterator[bytes]:
-        """Hold a request's body, which is to be JSON.
+    async def parts(self, request: Request, most: int) -> AsyncIterator[list[bytes]]:
+        """Hold a request's body, which is to be JSON, in the parts in which it came.
 
         Args:
             request: the request, its body not read yet.
@@ -55,18 +57,12 @@ class BodyMemory:
         Raises:
             HTTPException: it is of another type, too large, too slow, or memory for it is short.
         """
-        async with self.parts(request, most) as parts:
-            yield b"".join(parts)
-
-    @asynccontextmanager
-    async def parts(self, request: Request, most: int) -> AsyncIterator[list[bytes]]:
-        """Hold a request's body as `json` does, in the parts in which it came."""
         check_kind(request, "application/json")
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise HTTPException(415, "expected a body without Content-Encoding")
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) > most:
-            raise too_large(f"expected a body of {size_words(most)} at most")
+            raise too_large("a body", most)
         held: list[int] = []
         bearer = tenant_scope_of(request).name
         try:
@@ -74,23 +70,22 @@ class BodyMemory:
         finally:
             self.shares.give_back(bearer, sum(held))
 
-    async def model(self, request: Request, model: type[M], most: int = SMALL) -> M:
-        """Read a request's body as a model.
+    async def model(self, request: Request, model: type[M]) -> M:
+        """Read a request's body, which is small, as a model.
 
         Args:
             request: the request, its body not read yet.
             model: its expected model.
-            most: bytes that it may have.
 
         Raises:
-            FieldsRefused: it does not fit; each field at fault is named.
-            HTTPException: as `json`.
+            InvalidRequest: it does not fit; each field at fault is named.
+            HTTPException: as `parts`.
         """
-        async with self.json(request, most) as raw:
+        async with self.parts(request, SMALL) as parts:
             try:
-                return model.model_validate_json(raw)
+                return model.model_validate_json(b"".join(parts))
             except ValidationError as error:
-                raise FieldsRefused(*faults_of_model(error)) from None
+                raise InvalidRequest(errors_of_model(error)) from None
 
     async def _read(self, request: Request, bearer: str, most: int, held: list[int]) -> list[bytes]:
         size = 0
@@ -98,7 +93,7 @@ class BodyMemory:
         async for part in chunks_of(request, BODY_SECONDS):
             size += len(part)
             if size > most:
-                raise too_large(f"expected a body of {size_words(most)} at most")
+                raise too_large("a body", most)
             parts.append(part)
             if size > SMALL:
                 large = min(len(part), size - SMALL)
@@ -141,14 +136,14 @@ async def chunks_of(request: Request, whole: float | None = None) -> AsyncIterat
             yield part
 
 
-async def gathered(parts: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
-    """Yield parts of at least so many bytes, but for the last: each costs a switch of threads."""
+async def gathered(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield parts of at least `PART` bytes, but for the last: each costs a switch of threads."""
     some: list[bytes] = []
     length = 0
     async for part in parts:
         some.append(part)
         length += len(part)
-        if length >= size:
+        if length >= PART:
             yield b"".join(some)
             some, length = [], 0
     if some:
@@ -182,25 +177,16 @@ def closing(status: int, detail: str) -> HTTPException:
     return HTTPException(status, detail, {"connection": "close"})
 
 
-def gone_of(request: Request) -> Callable[[], bool]:
-    """Return a function that says whether the sender of a request has gone."""
-    return connection_of(request.scope).is_gone
-
-
-def too_large(detail: str) -> HTTPException:
-    """Return the refusal of a body that is too large."""
-    return closing(413, detail)
+def too_large(what: str, most: int) -> HTTPException:
+    """Return the refusal of a body that has more bytes than it may have."""
+    kibibytes = most // 1024
+    size = f"{kibibytes} KiB" if kibibytes < 1024 else f"{kibibytes // 1024} MiB"
+    return closing(413, f"expected {what} of {size} at most")
 
 
 def busy(detail: str) -> HTTPException:
     """Return the refusal of a request for which capacity is short now."""
     return HTTPException(503, detail, {"Retry-After": str(BUSY_SECONDS)})
-
-
-def size_words(size: int) -> str:
-    """Return a number of bytes in words."""
-    kibibytes = size // 1024
-    return f"{kibibytes} KiB" if kibibytes < 1024 else f"{kibibytes // 1024} MiB"
 
 
 def json_answer(value: Any, status: int = 200, location: str | None = None) -> Response:

@@ -1,5 +1,8 @@
 """The caller's trace: submitted jobs continue the `traceparent` of their request."""
 
+from contextlib import nullcontext
+
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runqueue.tracing import continuing
@@ -20,16 +23,7 @@ class CallersTrace:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        given = "" if scope["type"] != "http" else _traceparent(scope)
-        if not given or scope["path"].startswith(receiver_address.PATH):
+        is_skyvern = scope["path"].startswith(receiver_address.PATH)
+        given = None if is_skyvern else Headers(scope=scope).get("traceparent")
+        with continuing(given) if given else nullcontext():
             await self._app(scope, receive, send)
-            return
-        with continuing(given):
-            await self._app(scope, receive, send)
-
-
-def _traceparent(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"traceparent":
-            return str(value.decode("latin-1"))
-    return ""

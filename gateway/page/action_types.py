@@ -1,27 +1,13 @@
-"""The action that a form of the page requests, and its result."""
-
-from __future__ import annotations
+"""The action that a form of the page requests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
 
 from gateway.page.viewer import Viewer
 from gateway.state.state import Gate
-
-
-class Done(NamedTuple):
-    """The result of an action.
-
-    Args:
-        target: the job, batch or group; '' = the account.
-        detail: the result in words.
-    """
-
-    target: str
-    detail: str
+from runqueue.producer.async_queue import AsyncRunQueue
 
 
 @dataclass(slots=True)
@@ -29,6 +15,8 @@ class ActionRequest:
     """A requested action.
 
     Args:
+        account: the account that is acted on.
+        target: the job, batch or group; '' = the account.
         fields: of the form.
         so_far: the result so far, in words, of an action in several steps.
     """
@@ -36,15 +24,22 @@ class ActionRequest:
     gate: Gate
     viewer: Viewer
     account: str
+    target: str
     fields: Mapping[str, str]
     so_far: str = ""
 
-    def field(self, name: str) -> str:
-        """Return a required field.
+    @property
+    def queue(self) -> AsyncRunQueue:
+        """The queue as the viewer sees it."""
+        return self.viewer.queue
 
-        Raises:
-            HTTPException: it is empty.
-        """
-        if value := self.fields.get(name, ""):
-            return value
-        raise HTTPException(422, f"{name}: required")
+
+def required(fields: Mapping[str, str], name: str) -> str:
+    """Return a required field of a form.
+
+    Raises:
+        HTTPException: it is empty.
+    """
+    if value := fields.get(name, ""):
+        return value
+    raise HTTPException(422, f"{name}: required")

@@ -1,11 +1,9 @@
 """The page's actions on single jobs, batches and groups; each is noted with its user."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -13,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from gateway.auth.audit import note
 from gateway.page import account_actions
-from gateway.page.action_types import ActionRequest, Done
+from gateway.page.action_types import ActionRequest, required
 from gateway.page.errors import status_of, words_of
 from gateway.page.forms import back, operator_form, whole
 from gateway.page.render import HEADERS
@@ -26,17 +24,8 @@ from runqueue.records.batch import Retried
 from runqueue.records.job import is_run_id
 from runqueue.store import groups
 
-
-class Act(NamedTuple):
-    """A possible action.
-
-    Args:
-        to: the field of the form that names the target, whose account is acted on.
-        do: carries it out.
-    """
-
-    to: Literal["account", "batch", "job"]
-    do: Callable[[ActionRequest], Awaitable[Done]]
+#: Carries an action out, and returns its result in words.
+Do = Callable[[ActionRequest], Awaitable[str]]
 
 
 async def act(request: Request) -> Response:
@@ -45,113 +34,106 @@ async def act(request: Request) -> Response:
     what = str(request.path_params["what"])
     if what not in _ACTS:
         raise HTTPException(404)
+    to, do = _ACTS[what]
     gate = gate_of(request)
-    account = await _account(viewer, fields, _ACTS[what].to)
-    action = ActionRequest(gate, viewer, account, fields)
+    account, target = await _aim(viewer, fields, to)
+    action = ActionRequest(gate, viewer, account, target, fields)
+    whole_queue = gate.tenant_scopes.whole
+    noted = partial(note, whole_queue, account, viewer.name, what, target=target)
     try:
-        done = await _ACTS[what].do(action)
+        detail = await do(action)
     except Exception as error:
         # Refused actions are not noted. One that broke off may have done something.
         if action.so_far or status_of(error) >= 500:
-            target = fields.get(_ACTS[what].to, "") if _ACTS[what].to != "account" else ""
-            detail = "; ".join(filter(None, (action.so_far, f"broke off: {words_of(error)}")))
-            whole_queue = gate.tenant_scopes.whole
-            await note(whole_queue, account, viewer.name, what, target=target, detail=detail)
+            broke_off = f"broke off: {words_of(error)}"
+            await noted(detail="; ".join(filter(None, (action.so_far, broke_off))))
         raise
-    note_id = await note(gate.tenant_scopes.whole, account, viewer.name, what, **done._asdict())
-    return RedirectResponse(back(fields, done=note_id), 303, HEADERS)
+    return RedirectResponse(back(fields, done=await noted(detail=detail)), 303, HEADERS)
 
 
-async def _account(viewer: Viewer, fields: Mapping[str, str], to: str) -> str:
-    """Return the account of the job or batch, else the one that the form names.
+async def _aim(viewer: Viewer, fields: Mapping[str, str], to: str) -> tuple[str, str]:
+    """Return the account that is acted on, and the target: '' = the account.
+
+    Args:
+        viewer: the user.
+        fields: of the form.
+        to: which of them names the target.
 
     Raises:
         HTTPException: the field is empty.
         JobNotFound, BatchNotFound, UnknownAccount: it does not exist for the viewer.
     """
-    if to == "account":
-        return await viewer.account(fields.get("account", ""))
-    some_id = fields.get(to, "")
-    if not some_id:
-        raise HTTPException(422, f"{to}: required")
-    owner = await viewer.owner(some_id)
+    if to in {"account", "group"}:
+        account = await viewer.account(fields.get("account", ""))
+        return account, required(fields, to) if to == "group" else ""
+    target = required(fields, to)
+    owner = await viewer.tenant_scope.owner(target)
     if owner is None:
-        raise {"job": JobNotFound, "batch": BatchNotFound}[to](some_id)
-    return owner
+        raise {"job": JobNotFound, "batch": BatchNotFound}[to](target)
+    return owner, target
 
 
-async def _pause_group(action: ActionRequest, *, paused: bool) -> Done:
-    group = action.field("group")
-    await action.viewer.queue.set_group(group, paused=paused, account=action.account)
-    return Done(group, "")
+async def _pause_group(action: ActionRequest, *, paused: bool) -> str:
+    await action.queue.set_group(action.target, paused=paused, account=action.account)
+    return ""
 
 
-async def _cap_group(action: ActionRequest) -> Done:
-    group, text = action.field("group"), action.fields.get("cap", "")
+async def _cap_group(action: ActionRequest) -> str:
+    text = action.fields.get("cap", "")
     cap = whole(text, "cap") if text else None
-    await action.viewer.queue.set_group(group, max_concurrent=cap, account=action.account)
-    return Done(group, groups.change_words(cap))
+    await action.queue.set_group(action.target, max_concurrent=cap, account=action.account)
+    return groups.change_words(cap)
 
 
-async def _pause_batch(action: ActionRequest) -> Done:
-    batch = await action.viewer.queue.pause_batch(action.field("batch"))
-    return Done(batch.id, batch.name)
+async def _pause_batch(action: ActionRequest) -> str:
+    return (await action.queue.pause_batch(action.target)).name
 
 
-async def _resume_batch(action: ActionRequest) -> Done:
-    batch = await action.viewer.queue.resume_batch(action.field("batch"))
-    return Done(batch.id, batch.name)
+async def _resume_batch(action: ActionRequest) -> str:
+    return (await action.queue.resume_batch(action.target)).name
 
 
-async def _cancel_batch(action: ActionRequest) -> Done:
-    batch = action.field("batch")
-    jobs = await action.viewer.queue.cancel_batch(batch)
-    return Done(batch, f"of {jobs:,} jobs")
+async def _cancel_batch(action: ActionRequest) -> str:
+    return f"of {await action.queue.cancel_batch(action.target):,} jobs"
 
 
-async def _retry_failed(action: ActionRequest) -> Done:
-    batch = action.field("batch")
-
+async def _retry_failed(action: ActionRequest) -> str:
     def note_progress(done: Retried) -> None:
         action.so_far = f"{done.jobs:,} jobs are ready again{done.words}"
 
     canceled = action.fields.get("canceled") == "yes"
-    flow = flows.retry_failed(action.account, batch, note_progress, canceled=canceled)
-    done = await flows.drive_async(flow, action.viewer.queue.send)
-    return Done(batch, f"{done.jobs:,} jobs are ready again{done.words}")
+    flow = flows.retry_failed(action.account, action.target, note_progress, canceled=canceled)
+    note_progress(await flows.drive_async(flow, action.queue.send))
+    return action.so_far
 
 
-async def _retry_callbacks(action: ActionRequest) -> Done:
-    batch = action.field("batch")
-    count = await action.viewer.queue.retry_callbacks(batch)
-    return Done(batch, f"{count:,} callbacks are due again")
+async def _retry_callbacks(action: ActionRequest) -> str:
+    return f"{await action.queue.retry_callbacks(action.target):,} callbacks are due again"
 
 
-async def _cancel_job(action: ActionRequest) -> Done:
-    job = action.field("job")
-    state = await action.viewer.queue.cancel(job)
-    return Done(job, f"it is {state.value}")
+async def _cancel_job(action: ActionRequest) -> str:
+    return f"it is {(await action.queue.cancel(action.target)).value}"
 
 
-def _settling(name: str) -> Callable[[ActionRequest], Awaitable[Done]]:
+def _settling(name: str) -> Do:
     """Return the function that carries out one of the decisions on single jobs."""
 
-    async def settle(action: ActionRequest) -> Done:
-        job = action.field("job")
+    async def settle(action: ActionRequest) -> str:
         decide = getattr(action.gate.operations, name)
         more = [action.fields.get("reason", "")] if name == "fail" else []
-        _expect_done((await asyncio.to_thread(decide, [job], *more))[job])
-        return Done(job, "".join(more))
+        settled = await asyncio.to_thread(decide, [action.target], *more)
+        _expect_done(settled[action.target])
+        return "".join(more)
 
     return settle
 
 
-async def _adopt(action: ActionRequest) -> Done:
-    job, run = action.field("job"), action.field("run_id")
+async def _adopt(action: ActionRequest) -> str:
+    run = required(action.fields, "run_id")
     if not is_run_id(run):
         raise HTTPException(422, "run_id: expected the id of a run: tsk_… or wr_…")
-    _expect_done(await asyncio.to_thread(action.gate.operations.adopt, job, run))
-    return Done(job, run)
+    _expect_done(await asyncio.to_thread(action.gate.operations.adopt, action.target, run))
+    return run
 
 
 def _expect_done(what: Settled) -> None:
@@ -159,23 +141,24 @@ def _expect_done(what: Settled) -> None:
         raise HTTPException(409, f"nothing was done: {what.value}")
 
 
-_ACTS: Final[dict[str, Act]] = {
-    "pause_account": Act("account", account_actions.pause),
-    "resume_account": Act("account", account_actions.resume),
-    "set_limits": Act("account", account_actions.set_limits),
-    "pause_group": Act("account", partial(_pause_group, paused=True)),
-    "resume_group": Act("account", partial(_pause_group, paused=False)),
-    "cap_group": Act("account", _cap_group),
-    "pause_batch": Act("batch", _pause_batch),
-    "resume_batch": Act("batch", _resume_batch),
-    "cancel_batch": Act("batch", _cancel_batch),
-    "retry_failed": Act("batch", _retry_failed),
-    "retry_callbacks": Act("batch", _retry_callbacks),
-    "cancel_job": Act("job", _cancel_job),
-    "adopt": Act("job", _adopt),
-    "replay_job": Act("job", _settling("replay")),
-    "discard": Act("job", _settling("discard")),
-    "resubmit": Act("job", _settling("resubmit")),
-    "fail": Act("job", _settling("fail")),
-    "deliver": Act("job", _settling("deliver_again")),
+#: The actions by name: the field of the form that names the target, and what carries it out.
+_ACTS: Final[dict[str, tuple[str, Do]]] = {
+    "pause_account": ("account", account_actions.pause),
+    "resume_account": ("account", account_actions.resume),
+    "set_limits": ("account", account_actions.set_limits),
+    "pause_group": ("group", partial(_pause_group, paused=True)),
+    "resume_group": ("group", partial(_pause_group, paused=False)),
+    "cap_group": ("group", _cap_group),
+    "pause_batch": ("batch", _pause_batch),
+    "resume_batch": ("batch", _resume_batch),
+    "cancel_batch": ("batch", _cancel_batch),
+    "retry_failed": ("batch", _retry_failed),
+    "retry_callbacks": ("batch", _retry_callbacks),
+    "cancel_job": ("job", _cancel_job),
+    "adopt": ("job", _adopt),
+    "replay_job": ("job", _settling("replay")),
+    "discard": ("job", _settling("discard")),
+    "resubmit": ("job", _settling("resubmit")),
+    "fail": ("job", _settling("fail")),
+    "deliver": ("job", _settling("deliver_again")),
 }

@@ -4,8 +4,6 @@ A count reads a bounded number of jobs, and says if it is not exact. An action r
 background, page by page, and is noted when it begins and when it is over.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import Counter

@@ -1,7 +1,5 @@
 """Bulk actions: the page shows the count first, and acts once the user confirms."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -47,7 +45,7 @@ async def select(request: Request) -> Response:
     found = await _count(gate_of(request), choice, viewer.name) if is_requested else None
     values = {
         "account": choice.account,
-        "accounts": await viewer.known(),
+        "accounts": await viewer.queue.accounts(),
         "choice": choice,
         "kind": KINDS[choice.what],
         "count": found,

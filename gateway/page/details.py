@@ -1,7 +1,5 @@
 """The pages of single records: a job and its life, a batch; and the search for them."""
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from typing import Any, Final
@@ -32,7 +30,7 @@ async def job(request: Request) -> Response:
     """Show a job: its request, its state, and its life."""
     viewer = await viewer_of(request)
     job_id = str(request.path_params["job_id"])
-    account = await viewer.owner(job_id)
+    account = await viewer.tenant_scope.owner(job_id)
     if account is None:
         raise JobNotFound(job_id)
     trail = await viewer.queue.send(read_trail(account, job_id))
@@ -47,13 +45,13 @@ async def job(request: Request) -> Response:
         "request_hidden": trail.request_hidden,
         "output": _output(found),
         "links": _links(found),
-        "levers": levers(found),
+        "actions": actions_of(found),
         "done": await viewer.done(account, request.query_params.get("done", "")),
     }
     return page(request, "job.html", viewer, values)
 
 
-def levers(job: Job) -> set[str]:
+def actions_of(job: Job) -> set[str]:
     """Return the actions that a job allows in its state."""
     if job.state == "unconfirmed":
         return {"adopt", "resubmit", "fail", "cancel"} - (
@@ -107,7 +105,7 @@ def _is_web(url: str) -> bool:
 async def batch(request: Request, viewer: Viewer) -> Response:
     """Show a batch and a page of its jobs."""
     batch_id = str(request.path_params["batch_id"])
-    account = await viewer.owner(batch_id)
+    account = await viewer.tenant_scope.owner(batch_id)
     if account is None:
         raise BatchNotFound(batch_id)
     found = await viewer.queue.get_batch(batch_id)
@@ -146,7 +144,7 @@ async def search(request: Request) -> Response:
 
 async def _find(viewer: Viewer, text: str, namespace: str) -> str:
     """Return the page of a job or batch; '' = nothing has that name."""
-    if is_id(text) and await viewer.owner(text):
+    if is_id(text) and await viewer.tenant_scope.owner(text):
         (found,) = await viewer.queue.get_many([text], result=False)
         if found is not None:
             return f"/jobs/{text}"
@@ -156,7 +154,7 @@ async def _find(viewer: Viewer, text: str, namespace: str) -> str:
             pass
         else:
             return f"/batches/{text}"
-    for account in await viewer.known():
+    for account in await viewer.queue.accounts():
         (owner,) = await viewer.queue.send(worker_calls.bound_runs(account, [text]))
         if owner:
             return f"/jobs/{owner}"

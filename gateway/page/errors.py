@@ -1,35 +1,22 @@
 """The HTTP status and the text of errors on the page."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
-from runqueue.errors import (
-    BatchCanceled,
-    BatchExpired,
-    BatchNotFound,
-    InvalidRequest,
-    JobNotFound,
-    QueueUnavailable,
-    RunQueueError,
-    UnknownAccount,
-)
+from gateway.http.problems import STATUSES
+from runqueue.errors import InvalidRequest, QueueUnavailable, RunQueueError, UnknownAccount
 
-_STATUSES: Final[tuple[tuple[type[Exception], int], ...]] = (
-    (JobNotFound, 404),
-    (BatchNotFound, 404),
-    (UnknownAccount, 404),
-    (BatchCanceled, 409),
-    (BatchExpired, 409),
-    (InvalidRequest, 422),
+_STATUSES: Final[dict[type[Exception], int]] = {
+    **STATUSES,
+    UnknownAccount: 404,
+    InvalidRequest: 422,
     # All other errors of the queue, and those of connections.
-    (RunQueueError, 503),
-    (RedisError, 503),
-    (OSError, 503),
-)
+    RunQueueError: 503,
+    RedisError: 503,
+    OSError: 503,
+}
 TITLES: Final = {
     400: "This cannot be read",
     401: "Not from here",
@@ -54,4 +41,4 @@ def status_of(error: Exception) -> int:
     """Return the status of an error's answer; 500 = unexpected."""
     if isinstance(error, HTTPException):
         return error.status_code
-    return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+    return next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 500)

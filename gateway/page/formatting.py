@@ -1,7 +1,5 @@
 """Numbers and times as the page shows them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final

@@ -1,7 +1,5 @@
 """Forms: read within limits, and accepted only from a page of ours."""
 
-from __future__ import annotations
-
 import hmac
 from collections.abc import Mapping
 from typing import Final
@@ -36,7 +34,7 @@ async def read_form(request: Request) -> dict[str, str]:
     async for part in chunks_of(request, _SECONDS):
         raw += part
         if len(raw) > SMALL:
-            raise too_large("expected a form of 64 KiB at most")
+            raise too_large("a form", SMALL)
     try:
         pairs = parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=_FIELDS)
     except ValueError:

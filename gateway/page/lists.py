@@ -1,7 +1,5 @@
 """The lists: jobs of a state, batches, groups, webhooks, refused lines, and the audit."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -44,7 +42,7 @@ def _of_account(template: str) -> Callable[[_Values], Callable[[Request], Awaita
             account = await viewer.account(query.get("account", ""))
             values = {
                 "account": account,
-                "accounts": await viewer.known(),
+                "accounts": await viewer.queue.accounts(),
                 "done": await viewer.done(account, query.get("done", "")),
                 **await values_of(viewer, account, query),
             }

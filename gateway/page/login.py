@@ -1,7 +1,5 @@
 """Logging in with a token of the API, and out."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final

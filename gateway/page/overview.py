@@ -1,7 +1,5 @@
 """The live page: each account at `/`, and its changes at `/live`."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -62,7 +60,7 @@ async def overview(request: Request) -> Response:
     found = await feed.snapshot(account, fresh=bool(done))
     values = shown(viewer, feed, account, found)
     note = next((one for one in found.notes if one.id == done), None)
-    values |= {"accounts": await viewer.known(), "done": note}
+    values |= {"accounts": await viewer.queue.accounts(), "done": note}
     return page(request, "overview.html", viewer, values)
 
 

@@ -1,7 +1,5 @@
 """The rates of an account, by the points of its history."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from gateway.state.sampler import Sample

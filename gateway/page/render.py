@@ -1,7 +1,5 @@
 """Templates and headers: everything is escaped, and a page loads only our own two files."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from functools import cache

@@ -1,7 +1,5 @@
 """The page's addresses, and the pages of its errors."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from urllib.parse import urlencode

@@ -1,7 +1,5 @@
 """Sessions of the page: users list and end their own."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import UTC, datetime
 

@@ -1,7 +1,5 @@
 """The viewer of the page, and the part of the queue that he may see."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -10,16 +8,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from config.gateway import Scope
 from gateway.auth.tokens import TOO_MANY
 from gateway.http.holds import hold
 from gateway.state.sessions import Session, cookies_of
 from gateway.state.state import gate_of
 from gateway.tenants.scope import TenantScope
 from runqueue.errors import UnknownAccount
-from runqueue.ids import is_id
 from runqueue.producer.async_queue import AsyncRunQueue
-from runqueue.store.accounts import account_of
 from runqueue.store.audit import AuditNote
 
 #: The newest notes, among which the one of the last action is searched.
@@ -53,18 +48,9 @@ class Viewer:
         return self.tenant_scope.name
 
     @property
-    def scopes(self) -> frozenset[Scope]:
-        """The scopes of his token."""
-        return self.session.token.scopes
-
-    @property
     def operates(self) -> bool:
         """Whether he may change anything."""
-        return "operate" in self.scopes
-
-    async def known(self) -> list[str]:
-        """Return the accounts that he may see."""
-        return await self.queue.accounts()
+        return "operate" in self.session.token.scopes
 
     async def account(self, name: str) -> str:
         """Return an account that he may see; '' = his default one.
@@ -72,9 +58,8 @@ class Viewer:
         Raises:
             UnknownAccount: there is no such account for him.
         """
-        known = await self.known()
         found = name or self.tenant_scope.default
-        if found not in known:
+        if found not in await self.queue.accounts():
             raise UnknownAccount(found)
         return found
 
@@ -82,10 +67,6 @@ class Viewer:
         """Return the note of the action from which a page came."""
         notes = await self.queue.audit(account, limit=_LAST) if note_id else []
         return next((note for note in notes if note.id == note_id), None)
-
-    async def owner(self, some_id: str) -> str | None:
-        """Return the account of a job's or batch's id; None = he may see no such account."""
-        return account_of(some_id, await self.known()) if is_id(some_id) else None
 
 
 async def viewer_of(request: Request) -> Viewer:

@@ -4,8 +4,6 @@ One task reads: every five seconds for the history, every second while a page is
 open pages cost Redis no more than one. Each read is bounded, whatever the queue's size.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 import time

@@ -5,8 +5,6 @@ draft-ietf-httpapi-ratelimit-headers-11; a unit of the policy `jobs` is a job. U
 are not limited: there are few at a time, and no job of an upload runs before its end.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -166,7 +164,7 @@ class RateLimitHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in _PATHS:
+        if scope["method"] != "POST" or scope["path"] not in _PATHS:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})

@@ -5,8 +5,6 @@ existed: the same path, the same calls, the same texts. So every route uses the 
 (`queue_of`), and no other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,9 +15,9 @@ from fastapi import Query, Request
 from config.gateway import ApiToken
 from gateway.tenants.turns import Turns
 from runqueue.errors import UnknownAccount
-from runqueue.ids import DEFAULT
+from runqueue.ids import DEFAULT, is_id
 from runqueue.producer.async_queue import AsyncRunQueue
-from runqueue.store.accounts import Accounts
+from runqueue.store.accounts import Accounts, account_of
 from runqueue.store.scripts import ScriptCall, T
 
 Account = Annotated[
@@ -123,6 +121,10 @@ class TenantScope:
     def whose(self, account: str | None) -> str:
         """Return the account of a request; None = the default one."""
         return self.default if account is None else account
+
+    async def owner(self, some_id: str) -> str | None:
+        """Return the account of a job's or batch's id; None = the bearer sees no such account."""
+        return account_of(some_id, await self.queue.accounts()) if is_id(some_id) else None
 
     def sees(self, account: str) -> bool:
         """Say whether an account is one of the bearer's."""

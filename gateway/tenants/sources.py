@@ -3,8 +3,6 @@
 Otherwise a client that is refused again and again would fill the log.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import time
 from collections.abc import Callable

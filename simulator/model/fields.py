@@ -1,7 +1,5 @@
 """The JSON of submissions: fields, types and defaults as the real server has them."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Annotated, Any, Self
 

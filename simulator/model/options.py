@@ -1,7 +1,5 @@
 """How a simulator behaves, checked once at the start."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from simulator.model.releases import DEFAULT_VERSION, RELEASES

@@ -1,7 +1,5 @@
 """The future of a run, decided when it is created."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from random import Random

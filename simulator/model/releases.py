@@ -1,7 +1,5 @@
 """The releases of Skyvern that the simulator imitates, and their differences."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import orjson

@@ -1,7 +1,5 @@
 """The list of runs: its searched texts, filters and pages."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from itertools import islice
@@ -18,13 +16,16 @@ from simulator.replies import RefusedError
 MAX_MATCHES = 1000
 
 
-class ListQuery(BaseModel):
-    """The query of `GET /v1/runs`; `page` counts from 1."""
-
+class _Paged(BaseModel):
     page: Annotated[int, Field(ge=1, le=100)] = 1
     page_size: Annotated[int, Field(ge=1, le=100)] = 10
-    status: list[Status] | None = None
     search_key: Annotated[str, Field(min_length=3)] | None = None
+
+
+class ListQuery(_Paged):
+    """The query of `GET /v1/runs`; `page` counts from 1."""
+
+    status: list[Status] | None = None
     run_type: list[RunType] | None = None
     workflow_permanent_id: Annotated[list[str] | None, Field(max_length=50)] = None
     tags: Annotated[list[str] | None, Field(max_length=20)] = None
@@ -55,13 +56,10 @@ class OlderStatus(StrEnum):
     CANCELED = "canceled"
 
 
-class OlderListQuery(BaseModel):
+class OlderListQuery(_Paged):
     """The query of `GET /v1/runs` on releases that ignore the rest of it."""
 
-    page: Annotated[int, Field(ge=1, le=100)] = 1
-    page_size: Annotated[int, Field(ge=1, le=100)] = 10
     status: list[OlderStatus] | None = None
-    search_key: Annotated[str, Field(min_length=3)] | None = None
 
 
 class Found(NamedTuple):

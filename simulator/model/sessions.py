@@ -1,7 +1,5 @@
 """Browser sessions: made, read, extended and closed; they have no browser."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass
 
@@ -10,6 +8,12 @@ from simulator.replies import ORGANIZATION, Json, RefusedError, stamp
 
 #: Minutes: the longest that a session may be made for, and extended to.
 _LONGEST, _LONGEST_EXTENDED = 1440, 2880
+#: Fields that are null here: what they are about does not exist in the simulator.
+_NULLS = (
+    *("runnable_type", "runnable_id", "browser_address", "extensions", "browser_profile_id"),
+    *("browser_settings", "browser_settings_receipt", "started_at", "created_by", "deleted_at"),
+    *("warning", "remaining_lifetime_seconds"),
+)
 
 
 @dataclass(slots=True)
@@ -117,29 +121,18 @@ def session_shown(session: BrowserSession, *, transport: bool = False) -> Json:
         "browser_session_id": session.session_id,
         "organization_id": ORGANIZATION,
         "status": "created" if session.completed is None else "completed",
-        "runnable_type": None,
-        "runnable_id": None,
         "timeout": session.timeout,
-        "browser_address": None,
         "app_url": f"https://app.skyvern.test/browser-session/{session.session_id}",
-        "extensions": None,
         "browser_type": session.browser_type,
-        "browser_profile_id": None,
         "generate_browser_profile": session.generate_browser_profile,
-        "browser_settings": None,
-        "browser_settings_receipt": None,
         "vnc_streaming_supported": False,
         "stream_transport": "cdp" if transport else None,
         "download_path": f"/downloads/{session.session_id}",
         "downloaded_files": [],
         "recordings": [],
-        "started_at": None,
         "completed_at": None if session.completed is None else stamp(session.completed),
-        "created_by": None,
         "created_at": stamp(session.created),
         "modified_at": stamp(session.modified),
-        "deleted_at": None,
-        "warning": None,
         "source": "managed",
-        "remaining_lifetime_seconds": None,
+        **dict.fromkeys(_NULLS),
     }

@@ -1,7 +1,5 @@
 """The account's slots for concurrent runs, given out lazily as the clock is read."""
 
-from __future__ import annotations
-
 import heapq
 import math
 from collections import deque

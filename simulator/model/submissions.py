@@ -1,7 +1,5 @@
 """Turning a request into a submission and its two echoes."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

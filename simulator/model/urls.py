@@ -1,7 +1,5 @@
 """How the server rewrites the addresses of requests, and which it refuses."""
 
-from __future__ import annotations
-
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import HttpUrl, TypeAdapter, ValidationError

@@ -147,14 +147,11 @@ class Workflows:
         """Make a workflow."""
         inner = definition.workflow_definition
         return self._add(
-            Workflow(
-                permanent_id=self._id("wpid"),
-                version_id=self._id("w"),
-                title=definition.title,
-                declared=tuple(inner.parameters),
-                blocks=tuple(inner.blocks),
-                created=now,
-            )
+            self._id("wpid"),
+            definition.title,
+            declared=tuple(inner.parameters),
+            blocks=tuple(inner.blocks),
+            created=now,
         )
 
     def create_for(
@@ -169,16 +166,13 @@ class Workflows:
             now: unix seconds.
         """
         return self._add(
-            Workflow(
-                permanent_id=self._id("wpid"),
-                version_id=self._id("w"),
-                title=title,
-                declared=(),
-                blocks=(block,),
-                own_of_a_call=True,
-                credential=credential,
-                created=now,
-            )
+            self._id("wpid"),
+            title,
+            declared=(),
+            blocks=(block,),
+            own_of_a_call=True,
+            credential=credential,
+            created=now,
         )
 
     def get(self, workflow_id: str) -> Workflow:
@@ -202,13 +196,12 @@ class Workflows:
             )
             for name in sorted(self.assumed)
         )
-        return self._add(
-            Workflow(workflow_id, self._id("w"), "Simulated workflow", declared or None)
-        )
+        return self._add(workflow_id, "Simulated workflow", declared=declared or None)
 
-    def _add(self, workflow: Workflow) -> Workflow:
-        self._by_id[workflow.permanent_id] = workflow
-        return workflow
+    def _add(self, permanent_id: str, title: str, **fields: Any) -> Workflow:
+        made = Workflow(permanent_id, self._id("w"), title, **fields)
+        self._by_id[permanent_id] = made
+        return made
 
     def _id(self, prefix: str) -> str:
         return f"{prefix}_{next(self._numbers)}"
@@ -281,11 +274,7 @@ def _stored(value: Any) -> str:
 
 def workflow_shown(workflow: Workflow) -> Json:
     """A workflow as the server shows it."""
-    times: Json = {
-        "created_at": stamp(workflow.created),
-        "modified_at": stamp(workflow.created),
-        "deleted_at": None,
-    }
+    times = _times(stamp(workflow.created))
     own: Json = {"workflow_id": workflow.version_id}
     outputs = {
         block.label: {
@@ -329,17 +318,19 @@ def workflow_shown(workflow: Workflow) -> Json:
     return shown
 
 
+def _times(at: str) -> Json:
+    return {"created_at": at, "modified_at": at, "deleted_at": None}
+
+
 def _credential_shown(workflow: Workflow) -> list[Json]:
     if workflow.credential is None:
         return []
-    at = f"{stamp(workflow.created)}Z"
     own: Json = {"key": "credential", "workflow_id": workflow.version_id}
-    times: Json = {"created_at": at, "modified_at": at, "deleted_at": None}
+    times = _times(f"{stamp(workflow.created)}Z")
     return [{"description": None, **workflow.credential, **own, **times}]
 
 
 def _parameters_shown(workflow: Workflow) -> list[Json]:
-    at = f"{stamp(workflow.created)}Z"
     return _credential_shown(workflow) + [
         {
             "parameter_type": "workflow",
@@ -349,9 +340,7 @@ def _parameters_shown(workflow: Workflow) -> list[Json]:
             "workflow_parameter_type": parameter.workflow_parameter_type,
             "workflow_id": workflow.version_id,
             "default_value": parameter.default_value,
-            "created_at": at,
-            "modified_at": at,
-            "deleted_at": None,
+            **_times(f"{stamp(workflow.created)}Z"),
         }
         for number, parameter in enumerate(workflow.declared or ())
     ]

@@ -290,7 +290,7 @@ def test_a_redis_that_is_away_is_reported_and_waited_for_before_anything_starts(
     ("given", "words"),
     [
         ({"SKYVERN_API_KEY": ""}, "SKYVERN_API_KEY: expected the API key"),
-        ({"RUNQUEUE_PLACES": "0"}, "RUNQUEUE_PLACES: expected"),
+        ({"RUNQUEUE_MAX_OPEN_CALLS": "0"}, "RUNQUEUE_MAX_OPEN_CALLS: expected"),
     ],
     ids=["no key", "a wrong number"],
 )

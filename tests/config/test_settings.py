@@ -79,7 +79,7 @@ def test_every_default_is_the_documented_one() -> None:
         "poll_max_seconds": 30,
         "metrics_port": 9464,
         "metrics_host": "127.0.0.1",
-        "places": 100,
+        "max_open_calls": 100,
         "drain_seconds": 25,
         "log_level": "INFO",
     }
@@ -110,7 +110,7 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
         "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "0.5",
         "RUNQUEUE_MAX_CONCURRENT_RUNS": "0",
         "RUNQUEUE_LOG_LEVEL": "debug",
-        "RUNQUEUE_PLACES": "7",
+        "RUNQUEUE_MAX_OPEN_CALLS": "7",
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
@@ -123,7 +123,7 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
     assert (account.max_dispatches_per_second, account.max_concurrent_runs) == (0.5, 0)
     assert settings.redis_url == "rediss://redis:6380/2"
     assert settings.broker_url == "redis+socket:///run/redis.sock"
-    assert (settings.log_level, settings.places) == ("DEBUG", 7)
+    assert (settings.log_level, settings.max_open_calls) == ("DEBUG", 7)
 
 
 @pytest.mark.parametrize(
@@ -141,12 +141,12 @@ def test_blanks_around_a_public_url_are_none_of_it(
 def test_a_file_gives_what_the_environment_does_not(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / ".env").write_text("RUNQUEUE_PLACES=7\nRUNQUEUE_MAX_BURST_SIZE=3\n")
-    monkeypatch.setenv("RUNQUEUE_PLACES", "8")
+    (tmp_path / ".env").write_text("RUNQUEUE_MAX_OPEN_CALLS=7\nRUNQUEUE_MAX_BURST_SIZE=3\n")
+    monkeypatch.setenv("RUNQUEUE_MAX_OPEN_CALLS", "8")
 
     settings = load_settings()
 
-    assert (settings.places, settings.max_burst_size) == (8, 3)
+    assert (settings.max_open_calls, settings.max_burst_size) == (8, 3)
 
 
 NUMBER = r"expected a valid (number|integer), unable to parse string as an? (number|integer)"
@@ -170,8 +170,8 @@ NUMBER = r"expected a valid (number|integer), unable to parse string as an? (num
         ("RUNQUEUE_UNCONFIRMED_GRACE_SECONDS", "soon", NUMBER),
         ("RUNQUEUE_UNCONFIRMED_GRACE_SECONDS", "29", "expected greater than or equal to 30"),
         ("RUNQUEUE_QUEUE_NAME", "Blue queue", "expected up to 32 lower-case letters"),
-        ("RUNQUEUE_PLACES", "0", "expected greater than or equal to 1"),
-        ("RUNQUEUE_PLACES", "501", "expected less than or equal to 500"),
+        ("RUNQUEUE_MAX_OPEN_CALLS", "0", "expected greater than or equal to 1"),
+        ("RUNQUEUE_MAX_OPEN_CALLS", "501", "expected less than or equal to 500"),
         ("RUNQUEUE_METRICS_PORT", "70000", "expected less than or equal to 65535"),
         ("RUNQUEUE_LOG_LEVEL", "loud", "expected DEBUG, INFO, WARNING or ERROR"),
         ("RUNQUEUE_REDIS_URL", "localhost:6379", r"expected a URL such as redis://"),
@@ -228,13 +228,13 @@ def test_a_wrong_value_is_told_by_its_variable_and_what_was_expected(
 
 
 def test_every_wrong_value_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RUNQUEUE_PLACES", "none")
+    monkeypatch.setenv("RUNQUEUE_MAX_OPEN_CALLS", "none")
     monkeypatch.setenv("RUNQUEUE_METRICS_PORT", "-1")
 
     with pytest.raises(SettingsError) as told:
         load_settings()
 
-    assert "RUNQUEUE_PLACES: " in str(told.value)
+    assert "RUNQUEUE_MAX_OPEN_CALLS: " in str(told.value)
     assert "RUNQUEUE_METRICS_PORT: " in str(told.value)
 
 
@@ -419,27 +419,27 @@ def test_the_password_of_a_proxy_is_a_secret(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_variable_that_nothing_reads_is_warned_of_with_a_suggestion() -> None:
     environ = {
-        "RUNQUEUE_PLACE": "1",
+        "RUNQUEUE_MAX_OPEN_CALL": "1",
         "RUNQUEUE_MAX_CONCURENT_RUNS": "1",
         "RUNQUEUE_ZZZ": "1",
-        "RUNQUEUE_PLACES": "1",
+        "RUNQUEUE_MAX_OPEN_CALLS": "1",
         "RUNQUEUE_WORKERS": "2",  # read by the command that starts the workers
         "RUNQUEUE_ACCOUNTS__ACME__API_KEY": "k",
         "OTHER_PLACE": "1",
     }
 
     assert unknown_variables(environ) == [
-        "RUNQUEUE_PLACE is not a setting (did you mean RUNQUEUE_PLACES?)",
+        "RUNQUEUE_MAX_OPEN_CALL is not a setting (did you mean RUNQUEUE_MAX_OPEN_CALLS?)",
         "RUNQUEUE_MAX_CONCURENT_RUNS is not a setting (did you mean RUNQUEUE_MAX_CONCURRENT_RUNS?)",
         "RUNQUEUE_ZZZ is not a setting",
     ]
 
 
 def test_a_typo_in_the_file_is_warned_of_too(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("RUNQUEUE_PLACE=7\nOTHER=1\n")
+    (tmp_path / ".env").write_text("RUNQUEUE_MAX_OPEN_CALL=7\nOTHER=1\n")
 
     assert unknown_variables() == [
-        "RUNQUEUE_PLACE is not a setting (did you mean RUNQUEUE_PLACES?)"
+        "RUNQUEUE_MAX_OPEN_CALL is not a setting (did you mean RUNQUEUE_MAX_OPEN_CALLS?)"
     ]
 
 

@@ -223,7 +223,7 @@ def test_hostile_texts_stay_texts(eyes: Eyes, page: Page, queue: RunQueue, desk:
     assert page.locator("img").count() == 0
 
 
-def test_who_only_reads_sees_no_levers_and_is_refused(
+def test_who_only_reads_sees_no_actions_and_is_refused(
     eyes: Eyes, queue: RunQueue, desk: Desk
 ) -> None:
     job = desk.unconfirmed()

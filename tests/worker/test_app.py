@@ -204,7 +204,7 @@ def test_up_says_which_variables_are_no_settings_before_it_starts_anything(
         if name.startswith(("RUNQUEUE_", "SKYVERN_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / ".env").write_text(f"SKYVERN_API_KEY={KEY}\nRUNQUEUE_PLACE=7\n")
+    (tmp_path / ".env").write_text(f"SKYVERN_API_KEY={KEY}\nRUNQUEUE_MAX_OPEN_CALL=7\n")
     monkeypatch.setenv("RUNQUEUE_MAX_BURST", "3")
 
     def fail(*_: object, **__: object) -> None:
@@ -215,7 +215,7 @@ def test_up_says_which_variables_are_no_settings_before_it_starts_anything(
         up()
 
     assert capsys.readouterr().err.splitlines() == [
-        "runqueue: RUNQUEUE_PLACE is not a setting (did you mean RUNQUEUE_PLACES?)",
+        "runqueue: RUNQUEUE_MAX_OPEN_CALL is not a setting (did you mean RUNQUEUE_MAX_OPEN_CALLS?)",
         "runqueue: RUNQUEUE_MAX_BURST is not a setting (did you mean RUNQUEUE_MAX_BURST_SIZE?)",
         "runqueue: not started",
     ]

@@ -192,10 +192,10 @@ def open_files(settings: Settings) -> Finding:
     """Judge how many connections a worker that is started from here may have."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     accounts = len(settings.all_accounts())
-    needed = accounts * _CALLING * settings.places + _OTHER_FILES
+    needed = accounts * _CALLING * settings.max_open_calls + _OTHER_FILES
     said = f"{'unlimited' if soft == resource.RLIM_INFINITY else f'{soft:,}'} here"
     said = f"{said}; a worker needs up to {needed:,}"
     if soft != resource.RLIM_INFINITY and soft < needed:
-        do = f"ulimit -n {needed} (systemd: LimitNOFILE), or a smaller RUNQUEUE_PLACES"
+        do = f"ulimit -n {needed} (systemd: LimitNOFILE), or a smaller RUNQUEUE_MAX_OPEN_CALLS"
         return warning("file descriptors", said, do)
     return ok("file descriptors", said)

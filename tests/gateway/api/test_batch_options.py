@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from gateway.api.batch_options import Opening
-from gateway.http.problems import FieldsRefused
 from runqueue import RunQueue
+from runqueue.errors import InvalidBatch
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
@@ -75,7 +75,7 @@ async def test_a_callback_may_stand_in_a_header_which_no_log_shows(
 
 
 def test_a_callback_that_is_not_utf_8_is_refused() -> None:
-    with pytest.raises(FieldsRefused, match="callback_url"):
+    with pytest.raises(InvalidBatch, match="callback_url"):
         Opening().rules("https://user.test/größe")  # as its bytes in Latin-1 are decoded
 
 

@@ -48,26 +48,26 @@ def here() -> bool:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is bounded there")
 async def test_a_check_that_wants_too_much_memory_is_refused(checks: CheckProcesses) -> None:
-    async with checks.check(Odd(), "a", here) as check:
+    async with checks.check(Odd, "a", here) as check:
         with pytest.raises(TooLarge, match="too much memory"):
             await feed(check, b"hoard")
 
 
 async def test_a_check_that_wants_too_much_time_is_refused(checks: CheckProcesses) -> None:
-    async with checks.check(Odd(), "a", here) as check:
+    async with checks.check(Odd, "a", here) as check:
         with pytest.raises(TooLarge, match="too much time for its size"):
             await feed(check, b"spin")
 
 
 async def test_a_larger_body_may_take_more_time(checks: CheckProcesses) -> None:
-    async with checks.check(Odd(), "a", here) as check:
+    async with checks.check(Odd, "a", here) as check:
         await feed(check, bytes(2**20))
         with pytest.raises(TooLarge, match="too much time for its size"):
             await feed(check, b"spin")
 
 
 async def test_a_process_that_is_killed_is_lost_alone(checks: CheckProcesses) -> None:
-    async with checks.check(Odd(), "a", here) as check, checks.check(Odd(), "b", here) as other:
+    async with checks.check(Odd, "a", here) as check, checks.check(Odd, "b", here) as other:
         await feed(other, b"")
         with pytest.raises(CheckLost):
             await feed(check, b"die")
@@ -85,7 +85,7 @@ async def test_a_process_that_is_killed_is_lost_alone(checks: CheckProcesses) ->
 async def test_a_body_whose_check_crashes_is_too_large_and_no_other_is_lost(
     checks: CheckProcesses, number: signal.Signals, said: str
 ) -> None:
-    async with checks.check(Odd(), "a", here) as check, checks.check(Odd(), "b", here) as other:
+    async with checks.check(Odd, "a", here) as check, checks.check(Odd, "b", here) as other:
         await feed(other, b"")
         with pytest.raises(Crashed, match=said):
             await feed(check, b"crash %d" % number)
@@ -99,7 +99,7 @@ async def test_checks_that_are_over_leave_no_process_and_no_socket(checks: Check
     await eventually(lambda: len(tree(pid)) == 1)
     before = len(open_files(pid))
     for _ in range(8):
-        async with checks.check(Odd(), "a", here) as check:
+        async with checks.check(Odd, "a", here) as check:
             await feed(check, b"")
 
     await eventually(lambda: len(tree(pid)) == 1)
@@ -107,7 +107,7 @@ async def test_checks_that_are_over_leave_no_process_and_no_socket(checks: Check
 
 
 async def test_a_mistake_is_named_by_its_kind_and_quotes_nothing(checks: CheckProcesses) -> None:
-    async with checks.check(Odd(), "a", here) as check:
+    async with checks.check(Odd, "a", here) as check:
         with pytest.raises(CheckFailed) as found:
             await feed(check, b"fail")
 
@@ -117,7 +117,7 @@ async def test_a_mistake_is_named_by_its_kind_and_quotes_nothing(checks: CheckPr
 async def test_what_a_check_process_writes_is_logged_line_by_line(checks: CheckProcesses) -> None:
     SERVER.close()
     with capture_logs() as lines:
-        async with checks.check(Odd(), "a", here) as check:
+        async with checks.check(Odd, "a", here) as check:
             await feed(check, b"warn")
         await eventually(lambda: "use the new one" in [line.get("words") for line in lines])
 
@@ -138,7 +138,7 @@ async def test_a_sender_that_has_gone_ends_a_check_at_its_next_step(
     checks: CheckProcesses,
 ) -> None:
     gone = False
-    async with checks.check(Odd(), "a", lambda: gone) as check:
+    async with checks.check(Odd, "a", lambda: gone) as check:
         await feed(check, b"")
         gone = True
         with pytest.raises(SenderGone):
@@ -156,7 +156,7 @@ async def test_a_check_that_is_given_up_in_a_step_leaves_no_process(
         return tree(SERVER._process.pid)[1:]
 
     async def check_it() -> None:
-        async with checks.check(Odd(), "a", here) as check:
+        async with checks.check(Odd, "a", here) as check:
             await feed(check, b"spin")
 
     SERVER.start()
@@ -168,7 +168,7 @@ async def test_a_check_that_is_given_up_in_a_step_leaves_no_process(
         await task
 
     await eventually(lambda: not at_work())
-    async with checks.check(Odd(), "a", here) as check:  # its turn is another's
+    async with checks.check(Odd, "a", here) as check:  # its turn is another's
         await feed(check, b"")
 
 
@@ -178,14 +178,14 @@ async def test_what_makes_the_processes_is_made_again(checks: CheckProcesses) ->
     SERVER._process.kill()
     SERVER._process.wait()
 
-    async with checks.check(Odd(), "a", here) as check:
+    async with checks.check(Odd, "a", here) as check:
         await feed(check, b"")
 
 
 async def test_a_check_process_looks_for_no_modules_in_the_working_directory(
     checks: CheckProcesses,
 ) -> None:
-    async with checks.check(Odd(), "a", here) as check:
+    async with checks.check(Odd, "a", here) as check:
         await feed(check, b"search")
 
 
@@ -208,12 +208,12 @@ async def test_checks_take_turns_by_bearer(checks: CheckProcesses) -> None:
     checks.budget = CheckBudget(seconds=60, seconds_per_mib=1, step=0.01)
 
     async def spin() -> None:
-        async with checks.check(Odd(), "greedy", here) as check:
+        async with checks.check(Odd, "greedy", here) as check:
             await feed(check, b"spin")
 
     spinning = [asyncio.create_task(spin()) for _ in range(6)]
     await eventually(lambda: checks.under_way == 6)
-    async with checks.check(Odd(), "neighbour", here) as check:
+    async with checks.check(Odd, "neighbour", here) as check:
         await feed(check, b"")
         await feed(check, b"")
     for one in spinning:

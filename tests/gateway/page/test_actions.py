@@ -1,4 +1,4 @@
-"""What is done from the page: each lever works, without JavaScript, and is noted."""
+"""What is done from the page: each action works, without JavaScript, and is noted."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ async def test_a_batch_is_paused_resumed_retried_and_canceled(desk: Desk, redis_
     assert desk.queue.get_batch(batch).held == "canceled"
 
 
-async def test_canceled_jobs_of_a_batch_have_a_lever_of_their_own(
+async def test_canceled_jobs_of_a_batch_have_an_action_of_their_own(
     desk: Desk, redis_url: str
 ) -> None:
     batch = desk.queue.open_batch("prices")

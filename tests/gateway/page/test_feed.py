@@ -88,7 +88,7 @@ async def test_what_is_fed_is_escaped(desk: Desk, redis_url: str) -> None:
     assert "<script>" not in html
 
 
-async def test_who_only_reads_is_fed_no_levers(desk: Desk, redis_url: str) -> None:
+async def test_who_only_reads_is_fed_no_actions(desk: Desk, redis_url: str) -> None:
     desk.queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}])
 
     async with browsing(redis_url, "read-secret") as browser, listening(browser) as stream:

@@ -399,7 +399,7 @@ async def test_a_form_is_read_within_its_limits(redis_url: str) -> None:
     assert (large.status, many.status) == (413, 400)
 
 
-async def test_who_only_reads_sees_no_levers_and_is_refused(desk: Desk, redis_url: str) -> None:
+async def test_who_only_reads_sees_no_actions_and_is_refused(desk: Desk, redis_url: str) -> None:
     lost = desk.unconfirmed()
     (running,) = desk.running()
 

@@ -491,7 +491,7 @@ def test_too_few_descriptors_for_the_places_are_warned_of(monkeypatch: pytest.Mo
     monkeypatch.setenv("SKYVERN_API_KEY", KEY)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 4096))
 
-    found = queue_checks.open_files(Settings(places=500))
+    found = queue_checks.open_files(Settings(max_open_calls=500))
 
     assert found.level is FindingLevel.WARNING
     assert "256 here; a worker needs up to 3,300" in found.said

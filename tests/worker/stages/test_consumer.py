@@ -45,7 +45,7 @@ async def test_a_consumer_without_work_ends_idle_and_is_off_the_board(
 async def test_a_consumer_submits_all_there_is_and_ends_idle(
     client: redis.Redis, redis_url: str
 ) -> None:
-    async with working(client, redis_url, settings={"places": 3}) as bench:
+    async with working(client, redis_url, settings={"max_open_calls": 3}) as bench:
         job_ids = bench.enqueue(10)
 
         assert await ended(run(bench)) is ConsumerEnd.IDLE
@@ -66,7 +66,7 @@ async def test_a_consumer_never_has_more_calls_open_than_places(
             wants.append(bench.account.consumers["submit"].busy + int(call.arguments[2]))
         return await send(call)
 
-    async with working(client, redis_url, settings={"places": 3}) as bench:
+    async with working(client, redis_url, settings={"max_open_calls": 3}) as bench:
         wrap_send(monkeypatch, bench.account, around)
         bench.enqueue(12)
 
@@ -146,7 +146,7 @@ async def test_after_its_lifetime_a_consumer_leaves_the_board_for_a_successor(
 ) -> None:
     monkeypatch.setattr(module, "LIFETIME", 0.05)
     monkeypatch.setattr(module, "REFRESH", 0.01)
-    async with working(client, redis_url, settings={"places": 2}) as bench:
+    async with working(client, redis_url, settings={"max_open_calls": 2}) as bench:
         await bench.api.fault({"latency": 1}, match={"route": "run_task"}, times=2)
         job_ids = bench.enqueue(3)
         consumer = bench.account.consumers["submit"]
@@ -377,7 +377,7 @@ async def test_looks_that_come_due_one_by_one_are_claimed_together(
 async def test_a_place_that_gets_free_where_all_were_busy_is_used_at_once(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url, settings={"places": 2}) as bench:
+    async with working(client, redis_url, settings={"max_open_calls": 2}) as bench:
         monkeypatch.setattr(module, "REFRESH", 60.0)
         monkeypatch.setattr(bench.account.consumers["poll"], "gathers", 60.0)
         await bench.one_pass("submit")

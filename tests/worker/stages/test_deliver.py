@@ -178,7 +178,7 @@ async def test_a_receiver_that_hangs_does_not_hold_up_the_others(
         await asyncio.Event().wait()
         return web.Response()
 
-    settings = {"places": 8}
+    settings = {"max_open_calls": 8}
     async with (
         answering(hangs) as dead,
         receiving() as user,

@@ -1,0 +1,133 @@
+"""Routes for bearers of tokens: what each of them shares is said here once."""
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Final, TypeVar
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict
+
+from config.gateway import Scope
+from gateway.auth.tokens import requires
+from gateway.http.problems import NO_BATCH, answers
+from gateway.http.request_body import body_of
+from gateway.state.state import gate_of
+from gateway.tenants.scope import tenant_scope_of
+from runqueue import AsyncRunQueue
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+#: An answer: its description and its model, or all that the OpenAPI file says of it.
+Answer = tuple[str, type[BaseModel]] | dict[str, Any]
+
+#: The problems of every route, and those of one that reads a body.
+_EVERY: Final = (401, 403, 503)
+_OF_BODIES: Final = (400, 408, 413, 415, 422)
+#: Problems of several routes.
+NO_SUCH_BATCH: Final = {404: NO_BATCH}
+UNKNOWN_ACCOUNT: Final = {422: "account: no worker has served 'acme' yet"}
+WRONG_LIMIT: Final = {422: "limit: expected 1 to 1000, got 0"}
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="How many to read.", examples=[100])]
+Reason = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        description="Only jobs whose reason contains this text, whatever its case.",
+        examples=["crashed"],
+    ),
+]
+
+
+class BodyFields(BaseModel):
+    """What a caller sends: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Routes(APIRouter):
+    """The routes of one tag."""
+
+    def __init__(self, tag: str) -> None:
+        super().__init__(tags=[tag])
+
+    def call(
+        self,
+        call: str,
+        scope: Scope,
+        summary: str,
+        answer: Answer | None = None,
+        *,
+        status: int = 200,
+        problems: Mapping[int, str] | None = None,
+        body: type[BaseModel] | dict[str, Any] | None = None,
+        **more: Any,
+    ) -> Callable[[Endpoint], Endpoint]:
+        """Add a route; its docstring is its description.
+
+        Args:
+            call: its method and its path.
+            scope: what a token needs; described, too.
+            summary: of the description.
+            answer: its good answer; None: the model that the endpoint returns.
+            status: that answer's.
+            problems: what it may answer besides the problems of every route, with the details of
+                those examples that are its own; '' = the usual example.
+            body: the model of its body, or that body as the OpenAPI file describes it.
+            more: for FastAPI.
+        """
+        method, path = call.split()
+        own = problems or {}
+        if isinstance(body, type):
+            body = body_of({"schema": body.model_json_schema()})
+        statuses = sorted({*_EVERY, *(_OF_BODIES if body else ()), *own})
+        responses = answers(*statuses, words={status: own[status] for status in own if own[status]})
+        if answer is not None:
+            responses[status] = (
+                answer
+                if isinstance(answer, dict)
+                else {"description": answer[0], "model": answer[1]}
+            )
+        responses |= more.pop("responses", {})
+
+        def add(endpoint: Endpoint) -> Endpoint:
+            self.add_api_route(
+                path,
+                endpoint,
+                methods=[method],
+                summary=summary,
+                description=f"{inspect.getdoc(endpoint)}\n\nNeeds the scope `{scope}`.",
+                status_code=status,
+                dependencies=[Depends(requires(scope))],
+                responses=responses,
+                openapi_extra=body,
+                **more,
+            )
+            return endpoint
+
+        return add
+
+
+@asynccontextmanager
+async def listing(request: Request) -> AsyncIterator[AsyncRunQueue]:
+    """Wait for the turn to make a list, and yield the queue as the bearer sees it.
+
+    Lists are made a few at a time; bearers take turns.
+
+    Raises:
+        HTTPException: other lists of the bearer's take too long.
+    """
+    tenant_scope = tenant_scope_of(request)
+    async with gate_of(request).list_turn(tenant_scope.name):
+        yield tenant_scope.queue
+
+
+def location_of(example: str, record: str) -> dict[str, Any]:
+    """Describe the header that says where a new record is read, by an example."""
+    return {
+        "Location": {
+            "description": f"Where the {record} is read.",
+            "schema": {"type": "string"},
+            "example": example,
+        }
+    }
