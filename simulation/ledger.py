@@ -25,7 +25,7 @@ _ENDS = {
 #: Seconds over which rates are judged, and what the way to the server may add to them.
 WINDOW, SLACK = 20.0, 1.0
 #: Seconds for which free capacity may be left while jobs wait.
-IDLE_SECONDS = 10.0
+IDLE_SECONDS = 20.0
 
 
 @dataclass(slots=True)

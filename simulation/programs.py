@@ -194,9 +194,9 @@ class Worker:
                 keys, until, woken = ticker.keys, loop.time() + ticker.wait, None
                 while woken is None and loop.time() < until:
                     await asyncio.sleep(min(_LOOK_SECONDS, until - loop.time()))
-                    if looked != self._server.calls:  # scripts alone push wake-ups
-                        looked = self._server.calls
-                        found = cast(Any, client.lmpop(len(keys), *keys, direction="LEFT"))
+                    if looked != self._server.wakes:
+                        looked = self._server.wakes
+                        found = cast(Any, client).lmpop(len(keys), *keys)
                         woken = None if found is None else found[0].decode()
                 ticker.act(woken, keys)
             except Exception as error:  # noqa: BLE001 - as `TickerThread` does

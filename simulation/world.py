@@ -39,7 +39,7 @@ PATIENCE, LOOK_EVERY = 2400.0, 10.0
 #: Seconds between two further jobs, where something in doubt waits for one.
 MORE_EVERY = 90.0
 #: Seconds between two looks at the account; and after the last fault until waiting counts.
-WATCH_EVERY, SETTLING = 2.0, 60.0
+WATCH_EVERY, SETTLING = 5.0, 60.0
 #: Seconds after which lines that made no jobs are pushed to the inbox once more.
 PUSHED_AGAIN = 120.0
 #: Requests that come after the plan's have numbers above this one.
