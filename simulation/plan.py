@@ -186,6 +186,7 @@ def draw(seed: int, minutes: float) -> Plan:
     """
     chance = Random(f"plan {seed}")
     seconds = minutes * 60
+    first = sorted(FAULTS)[seed % len(FAULTS)]
     requests = tuple(_requests(chance, seconds * _TROUBLED))
     at_once = chance.choice([1, 2, 4, 8, 20])
     # So that all of them can run in the time that there is.
@@ -203,7 +204,7 @@ def draw(seed: int, minutes: float) -> Plan:
         bad=chance.choice([0, 0.1, 0.4]),
         requests=requests,
         rules={one.batch: _rules(chance) for one in requests},
-        faults=tuple(_faults(chance, requests, seconds * _TROUBLED)),
+        faults=tuple(_faults(chance, first, requests, seconds * _TROUBLED)),
     )
 
 
@@ -249,14 +250,23 @@ def _rules(chance: Random) -> dict[str, Any]:
     return rules
 
 
-def _faults(chance: Random, requests: Sequence[Request], until: float) -> Iterator[Fault]:
-    """Draw faults: of a few kinds, often close to each other and to what is enqueued."""
+def _faults(
+    chance: Random, first: str, requests: Sequence[Request], until: float
+) -> Iterator[Fault]:
+    """Draw faults: of a few kinds, often close to each other and to what is enqueued.
+
+    Args:
+        chance: the seed's.
+        first: the kind of one of them, if there are any; it goes round, so that none is left out.
+        requests: what is enqueued.
+        until: when the last may begin, seconds.
+    """
     how_many = chance.choice([0, 2, 4, 8, 16, 24])
     often = [kind for kind in sorted(FAULTS) for _ in range(_OFTEN.get(kind, 1))]
     kinds = chance.sample(often, chance.choice([1, 2, 3, 3, 6, 16]))
     found: list[Fault] = []
     while len(found) < how_many:
-        kind = chance.choice(kinds)
+        kind = chance.choice(kinds) if found else first
         least, most = FAULTS[kind]
         seconds = min(most, least * (most / least) ** chance.random()) if least else most
         draw = chance.random()
