@@ -122,17 +122,16 @@ class Ledger:
             if job.webhook.state is DeliveryState.DELIVERED and not taken.get(url):
                 self.fail(f"the webhook of job {number} counts as delivered, and nobody took it")
 
-    def watch(self, stats: AccountStats, is_quiet: bool) -> None:
+    def watch(self, stats: AccountStats, submitted: float) -> None:
         """Judge that nothing waits while capacity is free, for longer than a moment (I8).
 
         Args:
             stats: the account's, now.
-            is_quiet: whether no fault is at work.
+            submitted: when a job was submitted last, simulated seconds.
         """
         most = stats.limits["concurrent_runs"]
         is_free = (
-            is_quiet
-            and stats.claimable > 0
+            stats.claimable > 0
             and (not most or stats.live < most)
             and not stats.hold_reason
             and not stats.paused
@@ -140,7 +139,7 @@ class Ledger:
             and (not stats.full_pace or stats.permits.get("dispatch", 1) > 0)
             and stats.permits.get("request", 1) > 0
         )
-        if not is_free:
+        if not is_free or self.clock() - submitted < IDLE_SECONDS:
             self._free_since = None
         elif self._free_since is None:
             self._free_since = self.clock()

@@ -251,7 +251,9 @@ class World:
             await asyncio.sleep(WATCH_EVERY)
             if self.loop.time() > self._quiet_from:
                 stats = self.server.look(job_calls.stats("default"))
-                self.ledger.watch(stats, is_quiet=True)
+                self.ledger.watch(
+                    stats, self.skyvern.submitted[-1] if self.skyvern.submitted else 0.0
+                )
 
     async def _read(self, queue: AsyncRunQueue) -> dict[int, Job | None]:
         accepted = list(self.ledger.accepted.values())
