@@ -92,7 +92,7 @@ class Ledger:
         if not answered and any(not one.is_over(now) for one in self.runs[number]):
             self.fail(f"I2: run {run.run_id} of job {number} is made while another one is live")
         self.runs[number].append(run)
-        most = self.live_most()
+        most = self.live_most() + sum(one.is_answered_for for one in self.accepted.values())
         if live > most:
             self.fail(f"I3: {live} runs are live, {most:.0f} may be")
 

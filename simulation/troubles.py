@@ -333,7 +333,7 @@ class Troubles:
         for one, job in zip(accepted, found, strict=True):
             if job is not None and job.state is JobState.UNCONFIRMED:
                 one.runs += what == "resubmit"
-                one.is_answered_for |= what == "resubmit"
+                one.is_answered_for = True
                 await queue.send(
                     operator_calls.settle("default", [(job.id, job.attempts, 0)], what)
                 )
