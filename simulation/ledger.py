@@ -37,6 +37,7 @@ class AcceptedJob:
         job_id: its id.
         at: when the producer had the answer, simulated seconds.
         runs: how many runs it may have.
+        not_before, not_after: simulated seconds between which it may be submitted first.
         parks: whether a lost answer leaves it to a person.
         webhook: the URL that is told of its end; '' = none.
     """
@@ -45,6 +46,8 @@ class AcceptedJob:
     job_id: str
     at: float
     runs: int
+    not_before: float
+    not_after: float
     parks: bool
     webhook: str = ""
     #: Whether a person said that it has no run, and was not asked for proof.
@@ -92,9 +95,18 @@ class Ledger:
         if not answered and any(not one.is_over(now) for one in self.runs[number]):
             self.fail(f"I2: run {run.run_id} of job {number} is made while another one is live")
         self.runs[number].append(run)
+        if job is not None:
+            self._judge_time(job, run)
         most = self.live_most() + sum(one.is_answered_for for one in self.accepted.values())
         if live > most:
             self.fail(f"I3: {live} runs are live, {most:.0f} may be")
+
+    def _judge_time(self, job: AcceptedJob, run: Run) -> None:
+        now, is_first = self.clock(), len(self.runs[job.number]) == 1
+        if is_first and now < job.not_before:
+            self.fail(f"job {job.number} is submitted {job.not_before - now:.1f} s too early")
+        if now > job.not_after:
+            self.fail(f"job {job.number} is submitted after its deadline ({run.run_id})")
 
     def judge_rate(self, what: str, times: Sequence[float], rate: float, spare: int) -> None:
         """Judge that calls came no faster than the account's limit allows (I3).

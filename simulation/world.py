@@ -42,6 +42,9 @@ MORE_EVERY = 90.0
 WATCH_EVERY, SETTLING = 5.0, 60.0
 #: Seconds after which lines that made no jobs are pushed to the inbox once more.
 PUSHED_AGAIN = 120.0
+#: Seconds by which a job may be submitted before its time, and after its deadline: an effect that
+#: comes late was sent in time.
+EARLY, LATE = 0.5, 20.0
 #: Requests that come after the plan's have numbers above this one.
 _MORE = 10_000
 #: Stands for the queue's Redis, where the product takes a URL.
@@ -181,6 +184,7 @@ class World:
     ) -> None:
         lines = [_line(request) for request in requests]
         batch: str | None = None
+        began = self.loop.time()
         is_batch, rules = requests[0].way == "batch", self.plan.rules.get(number, {})
         while True:
             try:
@@ -206,6 +210,8 @@ class World:
                 answer.job_id,
                 self.loop.time(),
                 request.runs,
+                began + request.delay - EARLY,
+                self.loop.time() + (request.deadline or float("inf")) + LATE,
                 request.on_unconfirmed == "park",
                 f"https://user.test/{request.number}" if request.has_webhook else "",
             )
