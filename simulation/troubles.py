@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -347,6 +348,7 @@ class Troubles:
                 continue
             seen = (job.id, job.attempts, int(job.ended_at.timestamp() * 1e6))
             # Before the answer, which may be lost: whatever follows was asked for.
+            one.not_after = math.inf  # its deadline is over, and was seen to be
             one.runs += next(r.runs for r in world.plan.requests if r.number == one.number)
             await queue.send(operator_calls.replay("default", [seen]))
 
