@@ -66,6 +66,19 @@ class Request:
     runs: int
     has_webhook: bool
 
+    def __str__(self) -> str:
+        rules = {
+            "delay": f"{self.delay:g} s" if self.delay else "",
+            "deadline": f"{self.deadline:g} s" if self.deadline else "",
+            "webhook": "yes" if self.has_webhook else "",
+        }
+        return (
+            f"{self.at:7.1f} s  job {self.number}: {self.kind}, {self.route}, group {self.group},"
+            f" priority {self.priority}, on_unconfirmed {self.on_unconfirmed},"
+            f" up to {self.runs} runs"
+            + "".join(f", {name} {value}" for name, value in rules.items() if value)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
