@@ -201,6 +201,7 @@ def draw(seed: int, minutes: float) -> Plan:
     """
     chance = Random(f"plan {seed}")
     seconds = minutes * 60
+    first = sorted(FAULTS)[seed % len(FAULTS)]
     requests = tuple(_requests(chance, seconds * FAULT_SHARE))
     at_once = chance.choice([1, 2, 4, 8, 20])
     # All of them must fit into the simulated time.
@@ -218,7 +219,7 @@ def draw(seed: int, minutes: float) -> Plan:
         bad_run_share=chance.choice([0, 0.1, 0.4]),
         requests=requests,
         batch_rules={one.batch: _batch_rules(chance) for one in requests},
-        faults=tuple(_faults(chance, requests, seconds * FAULT_SHARE)),
+        faults=tuple(_faults(chance, first, requests, seconds * FAULT_SHARE)),
     )
 
 
@@ -264,14 +265,23 @@ def _batch_rules(chance: Random) -> dict[str, Any]:
     return rules
 
 
-def _faults(chance: Random, requests: Sequence[Request], until: float) -> Iterator[Fault]:
-    """Draw faults of a few kinds, often close to each other and to the requests."""
+def _faults(
+    chance: Random, first: str, requests: Sequence[Request], until: float
+) -> Iterator[Fault]:
+    """Draw faults of a few kinds, often close to each other and to the requests.
+
+    Args:
+        chance: the random source of the plan.
+        first: the kind of one of them, if there are any.
+        requests: the requests of the plan.
+        until: when the last may start, simulated seconds.
+    """
     count = chance.choice([0, 2, 4, 8, 16, 24])
     weighted = [kind for kind in sorted(FAULTS) for _ in range(_WEIGHTS.get(kind, 1))]
     kinds = chance.sample(weighted, chance.choice([1, 2, 3, 3, 6, 16]))
     drawn: list[Fault] = []
     while len(drawn) < count:
-        kind = chance.choice(kinds)
+        kind = chance.choice(kinds) if drawn else first
         least, most = FAULTS[kind]
         seconds = min(most, least * (most / least) ** chance.random()) if least else most
         draw = chance.random()

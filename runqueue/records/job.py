@@ -136,9 +136,9 @@ class Candidate(NamedTuple):
 
     run_id: str
     status: str
-    created_at: datetime | None
-    equal: tuple[str, ...]
-    different: tuple[str, ...]
+    created_at: datetime | None = None
+    equal: tuple[str, ...] = ()
+    different: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as a JSON object."""
