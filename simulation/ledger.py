@@ -37,6 +37,8 @@ class AcceptedJob:
         job_id: its id.
         accepted_at: when the producer had the answer, simulated seconds.
         max_runs: how many runs it may have.
+        not_before: when its first submission may come at the earliest, simulated seconds.
+        not_after: when a submission may come at the latest, simulated seconds.
         stays_unconfirmed: whether a lost answer leaves it to an operator.
         webhook: the URL that receives its end; '' = none.
     """
@@ -45,10 +47,12 @@ class AcceptedJob:
     job_id: str
     accepted_at: float
     max_runs: int
+    not_before: float
+    not_after: float
     stays_unconfirmed: bool
     webhook: str = ""
-    #: Whether an operator resubmitted it without a proof that it has no run.
-    is_resubmitted_by_operator: bool = False
+    #: Whether an operator settled it without a proof that it has no run.
+    is_settled_by_operator: bool = False
 
 
 @dataclass(slots=True)
@@ -88,13 +92,24 @@ class Ledger:
         number = int(found[1])
         now = run.created
         job = self.accepted.get(number)
-        is_excused = job is not None and job.is_resubmitted_by_operator
+        is_excused = job is not None and job.is_settled_by_operator
         if not is_excused and any(not one.is_over(now) for one in self.runs[number]):
             self.fail(f"I2: run {run.run_id} of job {number} is made while another one is live")
         self.runs[number].append(run)
-        most = self.max_live_runs()
+        if job is not None:
+            self._judge_time(job, run)
+        most = self.max_live_runs() + sum(
+            one.is_settled_by_operator for one in self.accepted.values()
+        )
         if live > most:
             self.fail(f"I3: {live} runs are live, {most:.0f} may be")
+
+    def _judge_time(self, job: AcceptedJob, run: Run) -> None:
+        now, is_first = self.clock(), len(self.runs[job.number]) == 1
+        if is_first and now < job.not_before:
+            self.fail(f"job {job.number} is submitted {job.not_before - now:.1f} s too early")
+        if now > job.not_after:
+            self.fail(f"job {job.number} is submitted after its deadline ({run.run_id})")
 
     def judge_rate(self, what: str, times: Sequence[float], rate: float, spare: int) -> None:
         """Judge that calls came no faster than the account's limit allows (I3).
@@ -122,17 +137,16 @@ class Ledger:
             if job.webhook.state is DeliveryState.DELIVERED and not taken.get(url):
                 self.fail(f"the webhook of job {number} counts as delivered, and nobody took it")
 
-    def judge_free_capacity(self, stats: AccountStats, is_quiet: bool) -> None:
+    def judge_free_capacity(self, stats: AccountStats, submitted: float) -> None:
         """Judge that no job waits for longer than `IDLE_SECONDS` while capacity is free (I8).
 
         Args:
             stats: the account's, now.
-            is_quiet: whether no fault is active.
+            submitted: when a job was submitted last, simulated seconds.
         """
         most = stats.limits["concurrent_runs"]
         is_free = (
-            is_quiet
-            and stats.claimable > 0
+            stats.claimable > 0
             and (not most or stats.live < most)
             and not stats.hold_reason
             and not stats.paused
@@ -140,7 +154,7 @@ class Ledger:
             and (not stats.full_pace or stats.permits.get("dispatch", 1) > 0)
             and stats.permits.get("request", 1) > 0
         )
-        if not is_free:
+        if not is_free or self.clock() - submitted < IDLE_SECONDS:
             self._free_since = None
         elif self._free_since is None:
             self._free_since = self.clock()

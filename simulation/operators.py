@@ -125,13 +125,13 @@ class Operator:
         await queue.send(operator_calls.cancel_strays("default", [one.run_id for one in found]))
 
     async def _settle(self, queue: AsyncRunQueue, decision: str) -> None:
-        """Settle unconfirmed jobs; `resubmit` excuses a second run of each."""
+        """Settle unconfirmed jobs, whose runs may be live; `resubmit` allows one run more."""
         accepted = list(self._world.ledger.accepted.values())
         found = await queue.get_many([one.job_id for one in accepted], result=False)
         for one, job in zip(accepted, found, strict=True):
             if job is not None and job.state is JobState.UNCONFIRMED:
                 one.max_runs += decision == "resubmit"
-                one.is_resubmitted_by_operator |= decision == "resubmit"
+                one.is_settled_by_operator = True
                 await queue.send(
                     operator_calls.settle("default", [(job.id, job.attempts, 0)], decision)
                 )

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _MAX_SECONDS = 2400.0
 #: Seconds after which lines that made no jobs are pushed to the inbox once more.
 _PUSH_AGAIN_SECONDS = 120.0
+#: Seconds by which a job may be submitted before its time, and after its deadline: an effect that
+#: comes late was sent in time.
+_EARLY, _LATE = 0.5, 20.0
 #: Jobs that the plan does not have get numbers above this one.
 _EXTRA_NUMBERS = 10_000
 
@@ -77,6 +80,7 @@ class Producer:
         world = self._world
         lines = [_line(request) for request in requests]
         batch: str | None = None
+        started = world.loop.time()
         is_batch, rules = requests[0].route == "batch", world.plan.batch_rules.get(number, {})
         while True:
             try:
@@ -102,6 +106,8 @@ class Producer:
                 answer.job_id,
                 world.loop.time(),
                 request.runs,
+                started + request.delay - _EARLY,
+                world.loop.time() + (request.deadline or float("inf")) + _LATE,
                 request.on_unconfirmed == "park",
                 f"{USER_URL}/{request.number}" if request.has_webhook else "",
             )

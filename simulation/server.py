@@ -72,7 +72,8 @@ class Valkey:
             "maxmemory-policy": "noeviction",
             "enable-debug-command": "local",
             "latency-tracking": "no",
-            # Else each server gives keys, and members of hashes and sets, in an order of its own.
+            # Else each server scans its keys, and gives the members of its hashes and sets, in an
+            # order of its own.
             "hash-seed": "simulation",
             **{f"{kind}-max-listpack-{what}": 1_000_000 for kind, what in _COMPACT},
         }

@@ -168,7 +168,9 @@ class World:
             await asyncio.sleep(STATS_SECONDS)
             if self.loop.time() > self._quiet_from:
                 stats = self.server.query(job_calls.stats("default"))
-                self.ledger.judge_free_capacity(stats, is_quiet=True)
+                self.ledger.judge_free_capacity(
+                    stats, self.skyvern.submitted[-1] if self.skyvern.submitted else 0.0
+                )
 
     async def _read(self, queue: AsyncRunQueue) -> dict[int, Job | None]:
         accepted = list(self.ledger.accepted.values())
