@@ -1,4 +1,4 @@
-"""The command: one seed with its history, or many seeds in processes of their own."""
+"""The command: one seed with its history, or many seeds without theirs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from simulation.plan import draw
-from simulation.runs import Result, many, simulate
-from simulation.shrinking import shrunk
+from simulation.runs import Result, simulate, simulate_many
+from simulation.shrinking import shrink_plan
 from simulation.tally import Tally
 
-#: Of one seed, broken invariants that are shown.
+#: How many violations of one seed are shown.
 _SHOWN = 5
 
 app = typer.Typer(add_completion=False)
@@ -22,39 +22,43 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(  # noqa: PLR0917 - each is an option
     seed: Annotated[int, typer.Option(help="The seed; with --seeds the first.")] = 0,
-    seeds: Annotated[int, typer.Option(help="So many seeds, without their histories.")] = 0,
+    seeds: Annotated[
+        int, typer.Option(help="How many seeds to simulate, without their histories.")
+    ] = 0,
     minutes: Annotated[float, typer.Option(help="Simulated minutes of each.")] = 5.0,
     at_once: Annotated[int, typer.Option(help="Simulations at once.")] = 2,
-    within: Annotated[float, typer.Option(help="Begin none after so many minutes; 0 = all.")] = 0.0,
+    within: Annotated[
+        float, typer.Option(help="Start no seed after so many minutes; 0 = no limit.")
+    ] = 0.0,
     tally: Annotated[
-        Path | None, typer.Option(help="Add up in this file, and go on there.")
+        Path | None, typer.Option(help="Keep the sums in this file, and continue there.")
     ] = None,
-    first: Annotated[bool, typer.Option(help="End at the first seed that fails.")] = False,
+    first: Annotated[bool, typer.Option(help="Stop at the first seed that fails.")] = False,
     shrink: Annotated[bool, typer.Option(help="Find the shortest plan that fails.")] = False,
     every_kind: Annotated[bool, typer.Option(help="Fail if a kind of fault was not met.")] = False,
 ) -> None:
-    """Simulate the whole queue under a virtual clock; exits with 1 where an invariant fails."""
+    """Simulate the whole queue under a virtual clock; exits with 1 if an invariant breaks."""
     if shrink:
-        typer.echo(shrunk(draw(seed, minutes)))
+        typer.echo(shrink_plan(draw(seed, minutes)))
         return
     if not seeds:
         result = simulate(draw(seed, minutes), sys.stdout)
         _show(result)
-        raise typer.Exit(bool(result.wrong))
+        raise typer.Exit(bool(result.violations))
     sums = Tally.read(tally)
-    for result in many(sums.left(seed, seeds), minutes, at_once, within * 60):
+    for result in simulate_many(sums.remaining(seed, seeds), minutes, at_once, within * 60):
         sums.add(result)
-        if result.wrong:
+        if result.violations:
             _show(result)
             if first:
                 raise typer.Exit(1)
         if tally is not None:
             sums.write(tally)
     typer.echo(sums.report())
-    unmet = sums.unmet() if every_kind else []
-    if unmet:
-        typer.echo(f"never met: {', '.join(unmet)}")
-    raise typer.Exit(bool(sums.failed or unmet))
+    never_met = sums.never_met() if every_kind else []
+    if never_met:
+        typer.echo(f"never met: {', '.join(never_met)}")
+    raise typer.Exit(bool(sums.failed or never_met))
 
 
 def _show(result: Result) -> None:
@@ -62,5 +66,5 @@ def _show(result: Result) -> None:
         f"seed {result.seed}: digest {result.digest}, {result.events} events,"
         f" {result.minutes:.1f} simulated minutes, {result.jobs} jobs, {result.runs} runs"
     )
-    for words in result.wrong[:_SHOWN]:
-        typer.echo(f"  does not hold: {words}")
+    for text in result.violations[:_SHOWN]:
+        typer.echo(f"  does not hold: {text}")

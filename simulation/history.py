@@ -8,11 +8,11 @@ from typing import TextIO
 
 
 class History:
-    """Notes events in their order.
+    """Records events in their order.
 
     Args:
-        loop: its time is theirs.
-        out: where each is written as a line; None = only the digest is kept.
+        loop: gives the time of each event.
+        out: receives each event as a line; None = only the digest is kept.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, out: TextIO | None = None) -> None:
@@ -20,19 +20,19 @@ class History:
         self._out = out
         self._digest = sha256()
         self.events = 0
-        #: Whether its lines are written.
-        self.is_told = out is not None
+        #: Whether its lines are written to a file.
+        self.is_written = out is not None
 
     def note(self, process: str, event: str) -> None:
-        """Note an event of a process."""
+        """Record an event of a process."""
         line = self._line(process, event)
         self._digest.update(line.encode())
         self.events += 1
         if self._out is not None:
             self._out.write(line)
 
-    def tell(self, process: str, event: str) -> None:
-        """Write a line that explains, and is no event: the digest leaves it out."""
+    def explain(self, process: str, event: str) -> None:
+        """Write a line that explains the events; it is no part of the digest."""
         if self._out is not None:
             self._out.write(self._line(process, event))
 

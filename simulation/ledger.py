@@ -1,4 +1,4 @@
-"""The ledger: what was accepted, what happened at the server, what the invariants say of it."""
+"""The ledger: which jobs were accepted, which runs Skyvern made, and which invariants hold."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from simulator.model.runs import Run
 
-#: What a job's run is told from others by: its number, in the prompt or a parameter.
-_NUMBER = re.compile(rb"sim-job-(\d+)\.")
-#: Which states of a job a run's status allows.
-_ENDS = {
+#: The number of a run's job, which is in the prompt or in a parameter.
+_JOB_NUMBER = re.compile(rb"sim-job-(\d+)\.")
+#: The statuses that the run of a job in each final state may have.
+_RUN_STATUSES = {
     JobState.COMPLETED: {"completed"},
     JobState.FAILED: {"failed", "terminated", "timed_out", "canceled", "completed"},
     JobState.CANCELED: {"canceled", "completed", "failed", "terminated", "timed_out"},
 }
 
 
-#: Seconds over which rates are judged, and what the way to the server may add to them.
+#: Seconds over which rates are judged, and seconds that the network may add to them.
 WINDOW, SLACK = 20.0, 1.0
-#: Seconds for which free capacity may be left while jobs wait.
+#: Seconds for which capacity may be free while jobs wait.
 IDLE_SECONDS = 20.0
 
 
@@ -35,69 +35,72 @@ class AcceptedJob:
     Args:
         number: the request's.
         job_id: its id.
-        at: when the producer had the answer, simulated seconds.
-        runs: how many runs it may have.
-        not_before, not_after: simulated seconds between which it may be submitted first.
-        parks: whether a lost answer leaves it to a person.
-        webhook: the URL that is told of its end; '' = none.
+        accepted_at: when the producer had the answer, simulated seconds.
+        max_runs: how many runs it may have.
+        not_before: when its first submission may come at the earliest, simulated seconds.
+        not_after: when a submission may come at the latest, simulated seconds.
+        stays_unconfirmed: whether a lost answer leaves it to an operator.
+        webhook: the URL that receives its end; '' = none.
     """
 
     number: int
     job_id: str
-    at: float
-    runs: int
+    accepted_at: float
+    max_runs: int
     not_before: float
     not_after: float
-    parks: bool
+    stays_unconfirmed: bool
     webhook: str = ""
-    #: Whether a person said that it has no run, and was not asked for proof.
-    is_answered_for: bool = False
+    #: Whether an operator settled it without a proof that it has no run.
+    is_settled_by_operator: bool = False
 
 
 @dataclass(slots=True)
 class Ledger:
-    """Collects what happened and judges it.
+    """Records what was accepted and what ran, and judges it.
 
     Args:
         clock: simulated seconds.
-        live_most: the most runs that may be live now.
+        max_live_runs: the most runs that may be live now.
     """
 
     clock: Callable[[], float]
-    live_most: Callable[[], float]
+    max_live_runs: Callable[[], float]
     accepted: dict[int, AcceptedJob] = field(default_factory=dict)
     runs: dict[int, list[Run]] = field(default_factory=lambda: defaultdict(list))
-    #: Of each failover, from when on writes were lost, and when it happened.
-    lost: list[tuple[float, float]] = field(default_factory=list)
+    #: For each failover: since when writes were lost, and when it happened; simulated seconds.
+    lost_writes: list[tuple[float, float]] = field(default_factory=list)
     _free_since: float | None = None
-    #: What is wrong, in words.
-    wrong: list[str] = field(default_factory=list)
+    #: Each invariant that did not hold, in a sentence.
+    violations: list[str] = field(default_factory=list)
 
-    def fail(self, words: str) -> None:
-        """Note that an invariant does not hold."""
-        self.wrong.append(f"{self.clock():.3f} s: {words}")
+    def fail(self, text: str) -> None:
+        """Record that an invariant does not hold."""
+        self.violations.append(f"{self.clock():.3f} s: {text}")
 
-    def created(self, run: Run, live: int) -> None:
+    def judge_new_run(self, run: Run, live: int) -> None:
         """Judge a run at its creation.
 
         Args:
             run: the run.
-            live: how many are live with it.
+            live: the number of live runs, this one included.
         """
-        found = _NUMBER.search(run.submission.request)
+        found = _JOB_NUMBER.search(run.submission.request)
         if found is None:
             self.fail(f"I2: run {run.run_id} is of no job")
             return
         number = int(found[1])
         now = run.created
         job = self.accepted.get(number)
-        answered = job is not None and job.is_answered_for
-        if not answered and any(not one.is_over(now) for one in self.runs[number]):
+        is_excused = job is not None and job.is_settled_by_operator
+        if not is_excused and any(not one.is_over(now) for one in self.runs[number]):
             self.fail(f"I2: run {run.run_id} of job {number} is made while another one is live")
         self.runs[number].append(run)
         if job is not None:
             self._judge_time(job, run)
-        most = self.live_most() + sum(one.is_answered_for for one in self.accepted.values())
+        most = self.max_live_runs() + sum(
+            one.is_settled_by_operator for one in self.accepted.values()
+        )
         if live > most:
             self.fail(f"I3: {live} runs are live, {most:.0f} may be")
 
@@ -112,10 +115,10 @@ class Ledger:
         """Judge that calls came no faster than the account's limit allows (I3).
 
         Args:
-            what: which calls, for people.
+            what: which calls, for the message.
             times: when each came, in order.
             rate: calls a second; 0 = no limit.
-            spare: how many may come at once beside that.
+            spare: how many may come in addition.
         """
         first = 0
         for last, at in enumerate(times):
@@ -126,7 +129,7 @@ class Ledger:
                 return
 
     def judge_webhooks(self, jobs: Mapping[int, Job | None], taken: Mapping[str, int]) -> None:
-        """Judge that each webhook that counts as delivered was taken, and none of a live job."""
+        """Judge that the receiver took each webhook that counts as delivered."""
         for number, job in jobs.items():
             url = self.accepted[number].webhook
             if job is None or not url:
@@ -134,8 +137,8 @@ class Ledger:
             if job.webhook.state is DeliveryState.DELIVERED and not taken.get(url):
                 self.fail(f"the webhook of job {number} counts as delivered, and nobody took it")
 
-    def watch(self, stats: AccountStats, submitted: float) -> None:
-        """Judge that nothing waits while capacity is free, for longer than a moment (I8).
+    def judge_free_capacity(self, stats: AccountStats, submitted: float) -> None:
+        """Judge that no job waits for longer than `IDLE_SECONDS` while capacity is free (I8).
 
         Args:
             stats: the account's, now.
@@ -161,21 +164,21 @@ class Ledger:
             )
             self._free_since = None
 
-    def is_excused(self, at: float) -> bool:
-        """Say whether what was acknowledged at a time may be lost with a Redis server."""
-        return any(since <= at + 1 and at <= until for since, until in self.lost)
+    def may_be_lost(self, at: float) -> bool:
+        """Return whether a write acknowledged at a time may be lost by a failover."""
+        return any(since <= at + 1 and at <= until for since, until in self.lost_writes)
 
     def judge_runs(self, jobs: Mapping[int, Job | None]) -> None:
-        """Judge how many runs each job has, and whether what it tells of them is true."""
+        """Judge how many runs each job has (I2), and that its record agrees with them (I1, I4)."""
         for number, job in jobs.items():
             mine, accepted = self.runs.get(number, []), self.accepted[number]
-            if len(mine) > accepted.runs:
+            if len(mine) > accepted.max_runs:
                 self.fail(
                     f"I2: job {number} ({accepted.job_id}) has {len(mine)} runs,"
-                    f" {accepted.runs} may be: {[run.run_id for run in mine]}"
+                    f" {accepted.max_runs} may be: {[run.run_id for run in mine]}"
                 )
             if job is None:
-                if not self.is_excused(accepted.at):
+                if not self.may_be_lost(accepted.accepted_at):
                     self.fail(f"I1: job {number} ({accepted.job_id}) is lost")
                 continue
             if job.run_id is None:
@@ -185,13 +188,13 @@ class Ledger:
             run = next((run for run in mine if run.run_id == job.run_id), None)
             if run is None:
                 self.fail(f"I4: job {number} has the run {job.run_id}, which is not its own")
-            elif job.state in _ENDS and job.run_status not in _ENDS[job.state]:
+            elif job.state in _RUN_STATUSES and job.run_status not in _RUN_STATUSES[job.state]:
                 self.fail(f"I4: job {number} is {job.state}, its run {job.run_status}")
 
     def judge_orphans(
         self, jobs: Mapping[int, Job | None], orphans: Sequence[str], owned: Callable[[str], bool]
     ) -> None:
-        """Judge whether every run is owned by its job, was, or is shown as an orphan (I2)."""
+        """Judge that each run is recorded as its job's, or shown as an orphan (I2)."""
         for number, runs in self.runs.items():
             job = jobs.get(number)
             if job is not None and job.state is JobState.UNCONFIRMED:
@@ -202,8 +205,8 @@ class Ledger:
                 if run.run_id not in orphans and not owned(run.run_id):
                     self.fail(f"I2: run {run.run_id} of job {number} is hidden")
 
-    def judge_rest(self, jobs: Mapping[int, Job | None], stats: AccountStats, held: int) -> None:
-        """Judge that everything that can end has, and that nothing holds a slot (I8).
+    def judge_end(self, jobs: Mapping[int, Job | None], stats: AccountStats, held: int) -> None:
+        """Judge that every job that can end has ended, and that no slot is held by nothing (I8).
 
         Args:
             jobs: by their numbers.
@@ -214,7 +217,7 @@ class Ledger:
             if job is None or job.is_over:
                 continue
             accepted = self.accepted[number]
-            if job.state is JobState.UNCONFIRMED and accepted.parks:
+            if job.state is JobState.UNCONFIRMED and accepted.stays_unconfirmed:
                 continue
             self.fail(
                 f"I8: job {number} ({job.id}) is still {job.state}: {job.reason}, {job.search_note}"

@@ -12,7 +12,7 @@ from simulation.processes import CURRENT
 
 
 class NothingLeftError(RuntimeError):
-    """Every task waits for something that nothing will bring."""
+    """Every task waits, and no timer is left that could wake one."""
 
 
 class _NoSockets(selectors.SelectSelector):
@@ -32,7 +32,7 @@ class _NoSockets(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Runs callbacks in the order of their times; what belongs to a process goes through it."""
+    """Runs callbacks in the order of their times, those of a process through `Process.run`."""
 
     def __init__(self) -> None:
         #: Simulated seconds since the beginning.
@@ -46,7 +46,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        """Call a callback in this turn's successor, if its process lives then."""
+        """Call a callback in the next turn of the loop, if its process lives then."""
         context = copy_context() if context is None else context
         process = context.get(CURRENT)
         if process is None:

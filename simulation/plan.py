@@ -1,4 +1,4 @@
-"""The plan of a simulation, drawn from its seed: the world, what it is to do, what goes wrong."""
+"""The plan of a simulation, drawn from its seed: processes, limits, requests and faults."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-#: Share of the simulated time in which faults begin; the rest is quiet.
-_TROUBLED = 0.6
+from simulation.addresses import USER_URL
+
+#: The share of the simulated time in which faults start; the rest is quiet.
+FAULT_SHARE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that goes wrong, or that a person does.
+    """A fault, or an action of an operator.
 
     Args:
         kind: one of `FAULTS`.
-        at: seconds after the beginning.
+        at: when it starts, simulated seconds.
         seconds: how long it lasts.
-        share: how much it hits, 0 to 1; or how far a clock is set, as a part of the most.
-        number: which process or job, counted round.
+        share: the share of calls that it affects, 0 to 1; or, of a clock, how far it is set.
+        number: selects a process, job or batch (modulo their number).
     """
 
     kind: str
@@ -41,20 +43,20 @@ class Request:
     """A job that a producer enqueues.
 
     Args:
-        number: tells its run from others' at the server.
-        at: seconds after the beginning.
+        number: identifies its runs at Skyvern.
+        at: when it is enqueued, simulated seconds.
         kind: task, workflow or login.
-        way: how it comes: alone, in a batch, or by the inbox.
-        batch: which requests come together.
+        route: alone, in a batch, or through the inbox.
+        batch: the requests with the same number are enqueued together.
         priority, group, delay, deadline, on_unconfirmed: as `RunQueue.enqueue` has them.
         runs: how many runs its retry policy allows.
-        has_webhook: whether a user is told of its end.
+        has_webhook: whether a webhook reports its end to a user.
     """
 
     number: int
     at: float
     kind: str
-    way: str
+    route: str
     batch: int
     priority: int
     group: str
@@ -64,22 +66,35 @@ class Request:
     runs: int
     has_webhook: bool
 
+    def __str__(self) -> str:
+        rules = {
+            "delay": f"{self.delay:g} s" if self.delay else "",
+            "deadline": f"{self.deadline:g} s" if self.deadline else "",
+            "webhook": "yes" if self.has_webhook else "",
+        }
+        return (
+            f"{self.at:7.1f} s  job {self.number}: {self.kind}, {self.route}, group {self.group},"
+            f" priority {self.priority}, on_unconfirmed {self.on_unconfirmed},"
+            f" up to {self.runs} runs"
+            + "".join(f", {name} {value}" for name, value in rules.items() if value)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One simulation.
 
     Args:
-        seed: what it was drawn from.
-        minutes: simulated minutes; what has not settled by then gets more.
-        workers, gateways: processes.
-        max_concurrent_runs, max_dispatches_per_second, max_requests_per_second: the account's.
-        max_run_seconds: the longest that a run may take.
-        run_seconds: what runs take on average.
-        bad: share of runs that end badly.
-        requests: what is enqueued.
-        rules: of the batches, by their numbers.
-        faults: what goes wrong.
+        seed: the seed of its random numbers.
+        minutes: simulated minutes; jobs that have not ended by then get more.
+        workers, gateways: numbers of processes.
+        max_concurrent_runs, max_dispatches_per_second, max_requests_per_second: of the account.
+        max_run_seconds: the time limit of a run.
+        run_seconds: the average time of a run.
+        bad_run_share: the share of runs that fail or time out.
+        requests: the jobs to enqueue.
+        batch_rules: the rules of each batch, by its number.
+        faults: faults and operators' actions, in their order.
     """
 
     seed: int
@@ -91,9 +106,9 @@ class Plan:
     max_requests_per_second: float
     max_run_seconds: float
     run_seconds: float
-    bad: float
+    bad_run_share: float
     requests: tuple[Request, ...]
-    rules: dict[int, dict[str, Any]]
+    batch_rules: dict[int, dict[str, Any]]
     faults: tuple[Fault, ...]
 
     def with_faults(self, faults: tuple[Fault, ...]) -> Plan:
@@ -158,8 +173,8 @@ FAULTS: dict[str, tuple[float, float]] = {
 }
 
 
-#: Kinds that are drawn more often than others: what they break is the hardest to get right.
-_OFTEN = {
+#: Kinds that are drawn more often than others, because they are the hardest to survive.
+_WEIGHTS = {
     "redis fails over": 5,
     "redis restarts": 2,
     "redis's clock is set": 3,
@@ -187,9 +202,9 @@ def draw(seed: int, minutes: float) -> Plan:
     chance = Random(f"plan {seed}")
     seconds = minutes * 60
     first = sorted(FAULTS)[seed % len(FAULTS)]
-    requests = tuple(_requests(chance, seconds * _TROUBLED))
+    requests = tuple(_requests(chance, seconds * FAULT_SHARE))
     at_once = chance.choice([1, 2, 4, 8, 20])
-    # So that all of them can run in the time that there is.
+    # All of them must fit into the simulated time.
     fits = seconds / 2 * at_once / len(requests)
     return Plan(
         seed=seed,
@@ -201,22 +216,22 @@ def draw(seed: int, minutes: float) -> Plan:
         max_requests_per_second=chance.choice([0, 10, 10, 20]),
         max_run_seconds=chance.choice([60, 120, 600]),
         run_seconds=min(fits, chance.choice([1, 4, 10, 30])),
-        bad=chance.choice([0, 0.1, 0.4]),
+        bad_run_share=chance.choice([0, 0.1, 0.4]),
         requests=requests,
-        rules={one.batch: _rules(chance) for one in requests},
-        faults=tuple(_faults(chance, first, requests, seconds * _TROUBLED)),
+        batch_rules={one.batch: _batch_rules(chance) for one in requests},
+        faults=tuple(_faults(chance, first, requests, seconds * FAULT_SHARE)),
     )
 
 
 def _requests(chance: Random, until: float) -> Iterator[Request]:
     number, at, batch = 0, 0.0, 0
-    how_many = chance.choice([6, 15, 30, 60, 120])
+    count = chance.choice([6, 15, 30, 60, 120])
     sizes = chance.choice([[1], [1, 1, 2, 5], [1, 12], [5, 30]])
-    while number < how_many:
-        size = min(chance.choice(sizes), how_many - number)
-        at = min(until, at + chance.expovariate(how_many / size / until))
+    while number < count:
+        size = min(chance.choice(sizes), count - number)
+        at = min(until, at + chance.expovariate(count / size / until))
         batch += 1
-        way = chance.choices(["alone", "batch", "inbox"], [5, 4 if size > 1 else 0, 1])[0]
+        route = chance.choices(["alone", "batch", "inbox"], [5, 4 if size > 1 else 0, 1])[0]
         group = chance.choice(["default", "default", "a", "b", "own"])
         for _ in range(size):
             number += 1
@@ -224,7 +239,7 @@ def _requests(chance: Random, until: float) -> Iterator[Request]:
                 number=number,
                 at=at,
                 kind=chance.choices(["task", "workflow", "login"], [6, 3, 1])[0],
-                way=way,
+                route=route,
                 batch=batch,
                 priority=chance.choice([2, 2, 2, 0, 1, 3]),
                 group=group if group != "own" else f"g{number}",
@@ -236,11 +251,11 @@ def _requests(chance: Random, until: float) -> Iterator[Request]:
             )
 
 
-def _rules(chance: Random) -> dict[str, Any]:
-    """Draw what a batch does by itself."""
+def _batch_rules(chance: Random) -> dict[str, Any]:
+    """Draw the rules of a batch."""
     rules: dict[str, Any] = {}
     if chance.random() < 0.3:
-        rules["callback_url"] = "https://user.test/batch"
+        rules["callback_url"] = f"{USER_URL}/batch"
     if chance.random() < 0.2:
         rules |= {"abort_at_failure_ratio": 0.3, "abort_after": 4}
     if chance.random() < 0.2:
@@ -253,29 +268,29 @@ def _rules(chance: Random) -> dict[str, Any]:
 def _faults(
     chance: Random, first: str, requests: Sequence[Request], until: float
 ) -> Iterator[Fault]:
-    """Draw faults: of a few kinds, often close to each other and to what is enqueued.
+    """Draw faults of a few kinds, often close to each other and to the requests.
 
     Args:
-        chance: the seed's.
-        first: the kind of one of them, if there are any; it goes round, so that none is left out.
-        requests: what is enqueued.
-        until: when the last may begin, seconds.
+        chance: the random source of the plan.
+        first: the kind of one of them, if there are any.
+        requests: the requests of the plan.
+        until: when the last may start, simulated seconds.
     """
-    how_many = chance.choice([0, 2, 4, 8, 16, 24])
-    often = [kind for kind in sorted(FAULTS) for _ in range(_OFTEN.get(kind, 1))]
-    kinds = chance.sample(often, chance.choice([1, 2, 3, 3, 6, 16]))
-    found: list[Fault] = []
-    while len(found) < how_many:
-        kind = chance.choice(kinds) if found else first
+    count = chance.choice([0, 2, 4, 8, 16, 24])
+    weighted = [kind for kind in sorted(FAULTS) for _ in range(_WEIGHTS.get(kind, 1))]
+    kinds = chance.sample(weighted, chance.choice([1, 2, 3, 3, 6, 16]))
+    drawn: list[Fault] = []
+    while len(drawn) < count:
+        kind = chance.choice(kinds) if drawn else first
         least, most = FAULTS[kind]
         seconds = min(most, least * (most / least) ** chance.random()) if least else most
         draw = chance.random()
         at = chance.uniform(0.0, until)
         if draw < 0.4:
             at = chance.choice(requests).at + chance.expovariate(0.2)
-        elif draw < 0.7 and found:
-            at = chance.choice(found).at + chance.expovariate(0.3)
-        found.append(
+        elif draw < 0.7 and drawn:
+            at = chance.choice(drawn).at + chance.expovariate(0.3)
+        drawn.append(
             Fault(
                 kind,
                 round(min(at, until), 3),
@@ -284,4 +299,4 @@ def _faults(
                 chance.randrange(100),
             )
         )
-    yield from sorted(found, key=lambda fault: fault.at)
+    yield from sorted(drawn, key=lambda fault: fault.at)

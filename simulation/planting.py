@@ -1,7 +1,7 @@
-"""The proof that the simulation sees: `python -m simulation.planting`.
+"""Tests the simulation with planted defects: `python -m simulation.planting`.
 
 Each defect of `planted.toml` is planted in a copy of the tree, and seeds are simulated there until
-one fails. Whoever wrote the defects had not seen what the simulation checks.
+one fails. The author of the defects had not seen the simulation's checks.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ app = typer.Typer(add_completion=False)
 
 
 class StaleError(ValueError):
-    """A defect does not fit the tree any more; the message names it."""
+    """The text that a defect replaces is not in the tree; the message names the defect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class Defect:
     """One planted defect.
 
     Args:
-        name: its name.
-        what: what is wrong, in a sentence.
-        file: where, from the root.
-        before, after: the text there, which occurs once, and what replaces it.
+        name: a name for the command line.
+        what: the defect, in a sentence.
+        file: the changed file, relative to the root.
+        before, after: the text, which occurs once, and its replacement.
     """
 
     name: str
@@ -72,46 +72,48 @@ def defects() -> list[Defect]:
 
 @app.command()
 def main(
-    seeds: Annotated[int, typer.Option(help="Seeds that a defect is looked for in.")] = 100,
+    seeds: Annotated[int, typer.Option(help="Seeds to simulate with each defect.")] = 100,
     minutes: Annotated[float, typer.Option(help="Simulated minutes of each.")] = 3.0,
     only: Annotated[str, typer.Option(help="Defects whose names contain this.")] = "",
     at_once: Annotated[int, typer.Option(help="Defects at once.")] = 2,
-    write: Annotated[Path | None, typer.Option(help="Keep what was found in this file.")] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="Keep the findings in this file, and continue there.")
+    ] = None,
 ) -> None:
     """Plant defects one by one, and say at which seed each is found."""
     found: dict[str, int | None] = {}
     if write is not None and write.exists():
         found = json.loads(write.read_text())
     chosen = [one for one in defects() if only in one.name and found.get(one.name) is None]
-    for defect, seed, words in _looked_for(chosen, seeds, minutes, at_once):
+    for defect, seed, outcome in _search_all(chosen, seeds, minutes, at_once):
         found[defect.name] = seed
-        typer.echo(f"{defect.name}: {'not found' if seed is None else f'seed {seed}'} {words}")
+        typer.echo(f"{defect.name}: {'not found' if seed is None else f'seed {seed}'} {outcome}")
         if write is not None:
             write.write_text(json.dumps(found, indent=1, sort_keys=True))
     missed = sorted(name for name, seed in found.items() if seed is None)
     typer.echo(f"{len(found) - len(missed)} of {len(found)} found; not: {', '.join(missed)}")
 
 
-def _looked_for(
+def _search_all(
     chosen: list[Defect], seeds: int, minutes: float, at_once: int
 ) -> Iterator[tuple[Defect, int | None, str]]:
     with ThreadPoolExecutor(at_once) as pool:
-        looking = {pool.submit(_look_for, defect, seeds, minutes): defect for defect in chosen}
-        for one in as_completed(looking):
-            yield looking[one], *one.result()
+        searches = {pool.submit(_search, defect, seeds, minutes): defect for defect in chosen}
+        for one in as_completed(searches):
+            yield searches[one], *one.result()
 
 
-def _look_for(defect: Defect, seeds: int, minutes: float) -> tuple[int | None, str]:
+def _search(defect: Defect, seeds: int, minutes: float) -> tuple[int | None, str]:
     """Return the first seed that fails with a defect, and how."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for package in _PACKAGES:
-            leave = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / package, root / package, ignore=leave)
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / package, root / package, ignore=ignored)
         defect.plant(root)
         command = [sys.executable, "-m", "simulation", "--seeds", str(seeds), "--first"]
         command += ["--minutes", str(minutes)]
-        began = time.monotonic()
+        started = time.monotonic()
         done = subprocess.run(
             [*command, "--at-once", "1"], cwd=root, capture_output=True, text=True, check=False
         )
@@ -119,10 +121,10 @@ def _look_for(defect: Defect, seeds: int, minutes: float) -> tuple[int | None, s
             if line.startswith("seed "):
                 seed = int(line.removeprefix("seed ").partition(":")[0])
                 how = done.stdout.partition("does not hold: ")[2].partition("\n")[0][:150]
-                return seed, f"after {time.monotonic() - began:.0f} s: {how}"
+                return seed, f"after {time.monotonic() - started:.0f} s: {how}"
         if done.returncode:
             return None, done.stderr[-300:]
-        return None, f"in {time.monotonic() - began:.0f} s"
+        return None, f"in {time.monotonic() - started:.0f} s"
 
 
 if __name__ == "__main__":

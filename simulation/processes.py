@@ -1,4 +1,4 @@
-"""Simulated processes: each has its clocks, chance and name, and can be killed or frozen."""
+"""Simulated processes: each has clocks, a random source and a name, and can be killed or frozen."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ EPOCH = 1_800_000_000.0
 class Process:
     """One process of the simulated system.
 
-    What runs in it is the tasks and timers that were begun in its context.
+    The tasks and timers that are started in its context run in it.
 
     Args:
-        name: its name in histories; its host has it, too.
+        name: its name in histories, and the name of its host.
         loop: the virtual loop.
-        chance: where its random numbers come from.
+        chance: the source of its random numbers.
     """
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop, chance: Random) -> None:
@@ -30,22 +30,22 @@ class Process:
         self.host = name
         self.chance = chance
         self.is_dead = self.is_frozen = False
-        #: Seconds by which its wall clock is ahead of the true time.
-        self.ahead = 0.0
+        #: Seconds by which its wall clock is ahead of the simulated time.
+        self.clock_offset = 0.0
         self._loop = loop
-        self._booted = chance.uniform(0, 1e6)
-        #: What came due while it was frozen.
-        self._held: list[tuple[Callable[..., object], tuple[Any, ...], Context]] = []
-        #: Everything of a killed process: a coroutine that is collected would run its `finally`.
+        self._monotonic_start = chance.uniform(0, 1e6)
+        #: Callbacks that came due while it was frozen.
+        self._delayed: list[tuple[Callable[..., object], tuple[Any, ...], Context]] = []
+        #: All that a killed process had: a coroutine that is collected would run its `finally`.
         self._kept: list[object] = []
 
     def wall(self) -> float:
         """Return its wall clock, unix seconds."""
-        return EPOCH + self._loop.time() + self.ahead
+        return EPOCH + self._loop.time() + self.clock_offset
 
     def elapsed(self) -> float:
-        """Return its monotonic clock, seconds since some moment before it began."""
-        return self._booted + self._loop.time()
+        """Return its monotonic clock, seconds."""
+        return self._monotonic_start + self._loop.time()
 
     def kill(self) -> None:
         """End it as SIGKILL does: nothing of it runs again, not even a `finally`."""
@@ -53,18 +53,18 @@ class Process:
         self._kept += asyncio.all_tasks(self._loop)
 
     def freeze(self) -> None:
-        """Stop it as SIGSTOP does; its clocks go on."""
+        """Stop it as SIGSTOP does; its clocks continue."""
         self.is_frozen = True
 
     def thaw(self) -> None:
-        """Let it go on, with all that came due meanwhile."""
+        """Continue it, with all callbacks that came due meanwhile."""
         self.is_frozen = False
-        held, self._held = self._held, []
-        for callback, arguments, context in held:
+        delayed, self._delayed = self._delayed, []
+        for callback, arguments, context in delayed:
             self._loop.call_soon(callback, *arguments, context=context)
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call a function in its context: what that draws is its own."""
+        """Call a function in its context, with its clocks and its random source."""
         context = Context()
         context.run(CURRENT.set, self)
         return context.run(function, *arguments)
@@ -72,11 +72,11 @@ class Process:
     def run(
         self, callback: Callable[..., object], arguments: tuple[Any, ...], context: Context
     ) -> None:
-        """Call what the loop has due for it, unless it is dead or frozen."""
+        """Run a callback that the loop has due for it, unless it is dead or frozen."""
         if self.is_dead:
             self._kept.append((callback, arguments))
         elif self.is_frozen:
-            self._held.append((callback, arguments, context))
+            self._delayed.append((callback, arguments, context))
         else:
             callback(*arguments)
 
@@ -86,7 +86,7 @@ CURRENT: ContextVar[Process] = ContextVar("CURRENT")
 
 
 def start_in(process: Process, coroutine: Any) -> asyncio.Task[Any]:
-    """Begin a coroutine as a task of a process."""
+    """Start a coroutine as a task of a process."""
     context = Context()
     context.run(CURRENT.set, process)
     return asyncio.get_running_loop().create_task(coroutine, context=context)

@@ -26,9 +26,9 @@ from worker.served_accounts import ServedAccounts
 from worker.stages.consumer import ConsumerEnd
 from worker.ticker import Ticker
 
-#: Seconds between two looks whether a wake-up came: stands for BLPOP.
-_LOOK_SECONDS = 0.1
-#: Stage messages that one process works on at once, as Celery's pool has threads.
+#: Seconds between two checks for a wake-up, in place of BLPOP.
+_WAKE_CHECK_SECONDS = 0.1
+#: How many stage messages a process handles at a time: the threads of Celery's pool.
 _THREADS = 13
 
 Message = tuple[str, str, int]
@@ -44,35 +44,35 @@ class Broker:
     def __init__(self, chance: Random) -> None:
         self._chance = chance
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
-        #: Shares of messages that are lost, come twice, come late.
+        #: The shares of messages that are lost, doubled, late.
         self.lost = self.doubled = self.late = 0.0
         self.is_down = False
-        self.met: Counter[str] = Counter()
+        self.faults_met: Counter[str] = Counter()
 
     def send(self, kind: str, account: str, tick_us: int) -> None:
-        """Take a message.
+        """Accept a message.
 
         Raises:
-            OSError: it takes none.
+            OSError: the broker is not reached.
         """
         if self.is_down:
-            self.met["message: refused"] += 1
+            self.faults_met["message: refused"] += 1
             raise OSError("the broker is not reached")
         message = (kind, account, tick_us)
         draw = self._chance.random()
         if draw < self.lost:
-            self.met["message: lost"] += 1
+            self.faults_met["message: lost"] += 1
             return
         draw -= self.lost
         if draw < self.late:
-            self.met["message: late"] += 1
+            self.faults_met["message: late"] += 1
             loop = asyncio.get_running_loop()
             wait = self._chance.uniform(0.5, 20)
             loop.call_later(wait, self._messages.put_nowait, message)
             return
         self._messages.put_nowait(message)
         if draw - self.late < self.doubled:
-            self.met["message: doubled"] += 1
+            self.faults_met["message: doubled"] += 1
             self._messages.put_nowait(message)
 
     async def take(self) -> Message:
@@ -89,22 +89,22 @@ class Receivers:
 
     def __init__(self, chance: Random) -> None:
         self._chance = chance
-        #: Shares of deliveries that are refused, and whose answers are lost.
+        #: The share of deliveries that fail, and of those whose answers are lost.
         self.failing = self.unanswered = 0.0
-        #: How often each URL was told successfully.
+        #: How many deliveries each URL took.
         self.taken: Counter[str] = Counter()
-        self.met: Counter[str] = Counter()
+        self.faults_met: Counter[str] = Counter()
 
     async def take(self, url: str) -> int | None:
-        """Take a delivery; returns the status, None if no answer arrives."""
+        """Receive a delivery; returns the status, None if the answer is lost."""
         await asyncio.sleep(self._chance.uniform(0.01, 0.2))
         draw = self._chance.random()
         if draw < self.failing:
-            self.met["receiver: fails"] += 1
+            self.faults_met["receiver: fails"] += 1
             return 500
         self.taken[url.partition("?")[0]] += 1
         if draw - self.failing < self.unanswered:
-            self.met["receiver: an answer lost"] += 1
+            self.faults_met["receiver: an answer lost"] += 1
             return None
         return 200
 
@@ -128,18 +128,18 @@ class _Outbound(Outbound):
 
 
 class Worker:
-    """A worker process: its accounts, their tickers, and what Celery does for it.
+    """A worker process: its accounts, their tickers, and the handling of Celery's messages.
 
     Args:
-        process: where it runs.
-        settings: the worker's.
+        process: the process in which it runs.
+        settings: of the worker.
         server: the queue's Redis.
-        skyverns: the servers, by account.
+        skyvern: the account's Skyvern.
         broker: the Celery broker.
-        receivers: the users'.
+        receivers: the users' receivers of webhooks.
     """
 
-    def __init__(  # noqa: PLR0917 - what a process is connected to
+    def __init__(  # noqa: PLR0917 - one for each connection
         self,
         process: Process,
         settings: Settings,
@@ -157,10 +157,10 @@ class Worker:
         self.is_started = False
         self.served: ServedAccounts
         self._tasks: list[asyncio.Task[Any]] = []
-        self._open = asyncio.Semaphore(_THREADS)
+        self._free_threads = asyncio.Semaphore(_THREADS)
 
     def start(self) -> None:
-        """Begin it."""
+        """Start it."""
         start_in(self.process, self._start())
 
     async def _start(self) -> None:
@@ -171,15 +171,15 @@ class Worker:
         await self.served.start()
         for name, account in self.served.accounts.items():
             account.outbound = _Outbound(self._receivers)
-            self._begin(self._tick(name))
-        self._begin(self._celery())
+            self._start_task(self._tick(name))
+        self._start_task(self._run_messages())
         self.is_started = True
 
-    def _begin(self, coroutine: Any) -> None:
+    def _start_task(self, coroutine: Any) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(coroutine))
 
     async def stop(self) -> None:
-        """End it in good order, as SIGTERM does."""
+        """Stop it gracefully, as SIGTERM does."""
         self.served.stopping = True
         await self.served.stop(self._settings.drain_seconds)
         for task in self._tasks:
@@ -188,29 +188,29 @@ class Worker:
     async def _tick(self, account: str) -> None:
         client = cast(redis.Redis, BlockingClient(self._server, self.process))
         ticker = Ticker(account, self.served, self._broker.send, client)
-        loop, looked = asyncio.get_running_loop(), -1
+        loop, wakes_seen = asyncio.get_running_loop(), -1
         while not self.served.stopping:
             try:
                 keys, until, woken = ticker.keys, loop.time() + ticker.wait, None
                 while woken is None and loop.time() < until:
-                    await asyncio.sleep(min(_LOOK_SECONDS, until - loop.time()))
-                    if looked != self._server.wakes:
-                        looked = self._server.wakes
+                    await asyncio.sleep(min(_WAKE_CHECK_SECONDS, until - loop.time()))
+                    if wakes_seen != self._server.wakes:
+                        wakes_seen = self._server.wakes
                         found = cast(Any, client).lmpop(len(keys), *keys)
                         woken = None if found is None else found[0].decode()
                 ticker.act(woken, keys)
             except Exception as error:  # noqa: BLE001 - as `TickerThread` does
                 await asyncio.sleep(ticker.pause_after(error))
 
-    async def _celery(self) -> None:
+    async def _run_messages(self) -> None:
         while True:
-            await self._open.acquire()
+            await self._free_threads.acquire()
             message = await self._broker.take()
-            asyncio.get_running_loop().create_task(self._work(*message)).add_done_callback(
-                lambda _: self._open.release()
+            asyncio.get_running_loop().create_task(self._run_message(*message)).add_done_callback(
+                lambda _: self._free_threads.release()
             )
 
-    async def _work(self, kind: str, account: str, tick_us: int) -> None:
+    async def _run_message(self, kind: str, account: str, tick_us: int) -> None:
         await asyncio.sleep(self.process.chance.uniform(0.001, 0.02))
         try:
             if kind == "sweep":
@@ -224,11 +224,11 @@ class Worker:
 
 
 class Gateway:
-    """A gateway process, as far as it receives Skyvern's webhooks.
+    """A gateway process: its receiver of Skyvern's webhooks.
 
     Args:
-        process: where it runs.
-        settings: the gateway's.
+        process: the process in which it runs.
+        settings: of the gateway.
         server: the queue's Redis.
     """
 
@@ -243,7 +243,7 @@ class Gateway:
         )
 
     async def take(self, path: str, body: bytes, headers: Mapping[str, str]) -> int | None:
-        """Take a webhook; returns the status, None if the process answers nothing."""
+        """Receive a webhook; returns the status, None if no answer comes."""
         if self.process.is_dead:
             return None
         task = start_in(self.process, self._answer(path, body, headers))
@@ -278,7 +278,7 @@ class Gateway:
 def router(
     gateways: list[Gateway], receivers: Receivers, public_url: str, chance: Random, history: History
 ) -> Callable[[str, bytes, Mapping[str, str]], Any]:
-    """Return what leads Skyvern's webhooks to a gateway, or to a user's receiver."""
+    """Return the function that sends Skyvern's webhooks to a gateway, or to a user's receiver."""
 
     async def post(url: str, body: bytes, headers: Mapping[str, str]) -> int | None:
         if not url.startswith(public_url):

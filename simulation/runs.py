@@ -1,4 +1,4 @@
-"""Simulating plans: each in a process of its own, so that nothing of one reaches the next."""
+"""Simulating plans, each in a forked process, so that no state of one reaches the next."""
 
 from __future__ import annotations
 
@@ -25,31 +25,30 @@ from simulation.processes import CURRENT
 from simulation.server import Client, Valkey
 from simulation.world import World
 
-#: Log lines that only a defect writes; and the errors after which a lease brings an item back.
-_DEFECTS = {
+#: Log events that only a defect writes.
+_DEFECT_EVENTS = {
     *("item_failed", "record_refused", "record_lost", "run_is_another_jobs"),
     *("answer_of_another_request", "stored_request_unreadable", "record_damaged"),
     "account_damaged",
 }
+#: Errors in such events that Redis faults explain: the lease brings the item back.
 _REDIS_ERRORS = {"ConnectionError", "TimeoutError", "ResponseError", "ReadOnlyError"}
-#: Real seconds after which a simulation counts as stuck.
-_STUCK_SECONDS = 300.0
 
 
 @dataclass(slots=True)
 class Result:
-    """What a simulation came to.
+    """The result of a simulation.
 
     Args:
-        seed: its plan's.
-        digest: of its history.
-        events: lines of that.
-        minutes: simulated.
-        seconds: real.
-        jobs: accepted.
-        runs: made at the server.
-        met: how often each kind of fault was met.
-        wrong: which invariants did not hold, in words.
+        seed: the seed of its plan.
+        digest: the digest of its history.
+        events: lines of the history.
+        minutes: simulated minutes.
+        seconds: real seconds.
+        jobs: accepted jobs.
+        runs: runs that Skyvern made.
+        faults_met: how often each kind of fault was met.
+        violations: the invariants that did not hold, a sentence each.
     """
 
     seed: int
@@ -59,8 +58,8 @@ class Result:
     seconds: float
     jobs: int
     runs: int
-    met: dict[str, int]
-    wrong: list[str]
+    faults_met: dict[str, int]
+    violations: list[str]
 
 
 def simulate(plan: Plan, out: TextIO | None = None) -> Result:
@@ -68,33 +67,35 @@ def simulate(plan: Plan, out: TextIO | None = None) -> Result:
 
     Args:
         plan: the plan.
-        out: where its history is written.
+        out: receives its history.
     """
     with _folder() as folder:
-        return _Child(plan, Path(folder), out).result()
+        return _ChildProcess(plan, Path(folder), out).result()
 
 
-def many(seeds: Iterable[int], minutes: float, at_once: int, within: float) -> Iterator[Result]:
-    """Simulate seeds, some at a time, and give the results as they come.
+def simulate_many(
+    seeds: Iterable[int], minutes: float, at_once: int, within: float
+) -> Iterator[Result]:
+    """Simulate seeds, some at a time, and yield the results as they arrive.
 
     Args:
-        seeds: which.
+        seeds: their numbers.
         minutes: simulated minutes of each.
-        at_once: processes.
+        at_once: how many are simulated at a time.
         within: begin none after so many real seconds; 0 = however long.
     """
-    began, left = time.monotonic(), iter(seeds)
-    children: dict[int, _Child] = {}
+    started, remaining = time.monotonic(), iter(seeds)
+    children: dict[int, _ChildProcess] = {}
     with _folder() as folder:
         free = [Path(folder) / str(number) for number in range(at_once)]
-        for one in free:
-            one.mkdir()
+        for subfolder in free:
+            subfolder.mkdir()
         while True:
-            while free and (not within or time.monotonic() - began < within):
-                seed = next(left, None)
+            while free and (not within or time.monotonic() - started < within):
+                seed = next(remaining, None)
                 if seed is None:
                     break
-                child = _Child(draw(seed, minutes), free.pop(), None)
+                child = _ChildProcess(draw(seed, minutes), free.pop(), None)
                 children[child.reader] = child
             if not children:
                 return
@@ -110,7 +111,7 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)
 
 
-class _Child:
+class _ChildProcess:
     """A forked process that simulates one plan."""
 
     def __init__(self, plan: Plan, folder: Path, out: TextIO | None) -> None:
@@ -121,28 +122,28 @@ class _Child:
         self._pid = os.fork()
         if self._pid == 0:
             os.close(self.reader)
-            _live(plan, folder, out, writer)
+            _simulate_in_child(plan, folder, out, writer)
         os.close(writer)
 
     def result(self) -> Result:
-        """Wait for its end, and return what it came to."""
+        """Wait for its end, and return its result."""
         with os.fdopen(self.reader, "rb") as reader:
-            said = reader.read()
+            output = reader.read()
         os.waitpid(self._pid, 0)
-        if not said:
+        if not output:
             return Result(self._seed, "", 0, 0.0, 0.0, 0, 0, {}, ["the simulation's process died"])
-        return Result(**json.loads(said))
+        return Result(**json.loads(output))
 
 
-def _live(plan: Plan, folder: Path, out: TextIO | None, writer: int) -> None:
-    """Simulate a plan, write the result, and end without running what is left of it."""
+def _simulate_in_child(plan: Plan, folder: Path, out: TextIO | None, writer: int) -> None:
+    """Simulate a plan, write the result, and exit without finalizers."""
     gc.disable()  # a coroutine of a killed process must not be closed
     valkey = Valkey(folder)
     try:
-        for left in folder.iterdir():  # data of the simulation before
-            left.unlink()
+        for file in folder.iterdir():  # data of the previous simulation
+            file.unlink()
         valkey.start()
-        result = _simulated(plan, valkey, out)
+        result = _run_world(plan, valkey, out)
         if out is not None:
             out.flush()
         with os.fdopen(writer, "wb") as pipe:
@@ -154,11 +155,11 @@ def _live(plan: Plan, folder: Path, out: TextIO | None, writer: int) -> None:
         os._exit(0)
 
 
-def _simulated(plan: Plan, valkey: Valkey, out: TextIO | None) -> Result:
+def _run_world(plan: Plan, valkey: Valkey, out: TextIO | None) -> Result:
     allow_private_targets(allowed=True)
-    began = time.monotonic()
+    started = time.monotonic()
     world = World(plan, valkey, out)
-    _lead(world)
+    _connect(world)
     try:
         world.run()
     except Exception:  # noqa: BLE001 - whatever it is, the seed shows it again
@@ -168,30 +169,34 @@ def _simulated(plan: Plan, valkey: Valkey, out: TextIO | None) -> Result:
         digest=world.history.digest,
         events=world.history.events,
         minutes=world.loop.now / 60,
-        seconds=time.monotonic() - began,
+        seconds=time.monotonic() - started,
         jobs=len(world.ledger.accepted),
         runs=sum(1 for _ in world.skyvern.store.oldest_first()),
-        met=dict(world.met()),
-        wrong=world.ledger.wrong,
+        faults_met=dict(world.faults_met()),
+        violations=world.ledger.violations,
     )
 
 
-def _lead(world: World) -> None:
-    """Lead what the product opens by itself, and its log, to a world."""
+def _connect(world: World) -> None:
+    """Connect the queues that the product opens, and its log, to a world."""
     vars(async_queue)["async_client"] = lambda _: Client(world.server, CURRENT.get())
 
-    def take_note(logger: Any, method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    def judge_and_drop(
+        logger: Any, method: str, event: MutableMapping[str, Any]
+    ) -> Mapping[str, Any]:
         del logger, method
-        if event["event"] in _DEFECTS and event.get("error") not in _REDIS_ERRORS:
+        if event["event"] in _DEFECT_EVENTS and event.get("error") not in _REDIS_ERRORS:
             world.ledger.fail(f"the log says: {event}")
-        if world.history.is_told:
+        if world.history.is_written:
             process = CURRENT.get(None)
-            words = " ".join(f"{k}={v}" for k, v in sorted(event.items()) if k != "event")
-            world.history.tell(process.name if process else "-", f"log {event['event']} {words}")
+            fields = " ".join(f"{k}={v}" for k, v in sorted(event.items()) if k != "event")
+            world.history.explain(
+                process.name if process else "-", f"log {event['event']} {fields}"
+            )
         raise structlog.DropEvent
 
     structlog.configure(
-        processors=[take_note],
+        processors=[judge_and_drop],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=False,
     )

@@ -1,6 +1,7 @@
-"""What a simulation replaces in Python: clocks, chance and names, each by the current process's.
+"""Replaces the clocks, random sources and names of Python by those of the current process.
 
-It comes before any module of the product is imported: some keep `time.monotonic` as a default.
+`install` runs before any module of the product is imported: some keep `time.monotonic` as a
+default.
 """
 
 import os
@@ -12,14 +13,14 @@ from typing import Any
 
 from simulation.processes import CURRENT
 
-#: For code that runs in no process: what is imported, and the simulation's own.
-_NOBODY = Random(0)
+#: The random source of code that runs in no process: imports, and the simulation itself.
+_OUTSIDE = Random(0)
 _PID = 4242
 
 
 def _chance() -> Random:
     process = CURRENT.get(None)
-    return _NOBODY if process is None else process.chance
+    return _OUTSIDE if process is None else process.chance
 
 
 def install() -> None:
@@ -63,5 +64,5 @@ def install() -> None:
         socket: {"gethostname": host},
     }
     for module, names in replaced.items():
-        for name, twin in names.items():
-            setattr(module, name, twin)
+        for name, replacement in names.items():
+            setattr(module, name, replacement)

@@ -1,7 +1,7 @@
-"""The queue's Redis: a real Valkey on a Unix socket, asked by blocking calls between two waits.
+"""The queue's Redis: a real Valkey on a Unix socket, called by blocking calls between two waits.
 
-Its clock is the simulation's; each script is told the time by the path that `TIME` takes. What may
-go wrong on the way to it, or with it, is switched on by the faults of a plan.
+Its clock is the simulation's; each script gets the time by the path that `TIME` takes. The
+fields of `Server` switch faults of the network and of the server on and off.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from hashlib import sha1
 from pathlib import Path
 from random import Random
@@ -35,13 +35,14 @@ from simulation.processes import EPOCH, Process
 
 #: Seconds that a client waits for an answer, as `runqueue/connection/client.py` has it.
 ANSWER_SECONDS = 4.0
-#: Commands of scripts; histories tell of these alone.
+#: The commands that run scripts; a history records only these.
 _SCRIPTS = {"evalsha", "eval"}
 _START_SECONDS = 10.0
+#: Names of the settings that keep small collections in their order of insertion.
 _COMPACT = [(kind, what) for kind in ("hash", "set", "zset") for what in ("entries", "value")]
 #: Scripts that push no wake-up; nor does a tick that was not woken.
 _NEVER_WAKE = {"heartbeat", "stats", "get_jobs", "look_up"}
-#: The ids of a server, which are drawn at its start; they are no part of a history.
+#: The ids that a server draws at its start; they are no part of a history.
 _SERVER_ID = re.compile(r"\b[0-9a-f]{40}\b")
 
 
@@ -82,7 +83,7 @@ class Valkey:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        # No answer is waited for twice: a script must not run twice unless a plan says so.
+        # No retries: a script must not run twice unless a fault repeats it.
         self.client = redis.Redis(
             unix_socket_path=str(self._socket), retry=Retry(NoBackoff(), 0), protocol=2
         )
@@ -96,14 +97,14 @@ class Valkey:
         raise RuntimeError("valkey did not start")
 
     def command(self, *words: Any) -> Any:
-        """Send a command, and return its reply as it came; scripts take a third of the time so."""
+        """Send a command and return its raw reply, in a third of the client's time for a script."""
         if self._connection is None:
             self._connection = self.client.connection_pool.get_connection()
         self._connection.send_packed_command([pack_command(words)])
         return self._connection.read_response()
 
     def stop(self) -> None:
-        """Kill it; what it was told since the last copy is gone with it."""
+        """Kill it; writes since the last copy are lost."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -112,7 +113,7 @@ class Valkey:
             self._socket.unlink(missing_ok=True)
 
     def copy(self, name: str) -> None:
-        """Keep a copy of its data as they are now."""
+        """Save a copy of its data."""
         self.client.save()
         shutil.copy(self._dump, self._folder / name)
 
@@ -124,13 +125,13 @@ class Valkey:
 
 
 class Server:
-    """The Valkey as the simulated processes meet it.
+    """The Valkey as the simulated processes reach it: with latency, faults and a clock.
 
     Args:
         valkey: the real one.
         loop: the virtual loop.
         chance: of latencies and faults on the way.
-        history: is told each script call.
+        history: records each script call.
     """
 
     def __init__(
@@ -143,26 +144,23 @@ class Server:
         self._names = {
             load(name).sha: name for name in sources().keys() - sources(LUA / "lib").keys()
         }
-        #: Seconds by which its clock is ahead of the true time.
-        self.ahead = 0.0
-        #: Seconds each way, and what it takes longer while it is slow.
+        #: Seconds by which its clock is ahead of the simulated time.
+        self.clock_offset = 0.0
+        #: Seconds that a message takes each way: the range, and the most that slowness adds.
         self.latency, self.slowness = (0.0002, 0.002), 0.0
-        #: Shares of calls that are lost on their way there, and whose answers are on the way back.
+        #: The share of calls that are lost, and the share of replies that are lost.
         self.lost, self.unanswered = 0.0, 0.0
-        #: Whether it is reached at all; and what it answers to every script meanwhile.
+        #: Whether it cannot be reached; and the error that it answers to every script.
         self.is_down = False
         self.refusal: Callable[[], Exception] | None = None
-        self.calls = 0
         #: Counts the calls that may have pushed a wake-up.
         self.wakes = 0
-        #: Met faults, by their kinds.
-        self.met: Counter[str] = Counter()
-        #: Called with the name and the parsed reply of each script that ran.
-        self.seen: Callable[[str, Sequence[Any], Any], None] = lambda *_: None
+        #: How often a call met each kind of fault.
+        self.faults_met: Counter[str] = Counter()
 
     def now_us(self) -> int:
         """Return its clock, microseconds since 1970."""
-        return int((EPOCH + self._loop.time() + self.ahead) * 1e6)
+        return int((EPOCH + self._loop.time() + self.clock_offset) * 1e6)
 
     async def execute(self, process: Process, name: str, *args: Any, **kwargs: Any) -> Any:
         """Send a command for a process, as its client does: up to three times more."""
@@ -180,24 +178,24 @@ class Server:
             self._chance.uniform(*self.latency) + self._chance.random() * self.slowness
         )
         if self.lost and self._chance.random() < self.lost:
-            self.met["redis: a call lost"] += 1
+            self.faults_met["redis: a call lost"] += 1
             raise RedisConnectionError("Connection reset by peer")
         reply = self.ask(process, name, *args, **kwargs)
         wait = self._chance.uniform(*self.latency) + self._chance.random() * self.slowness
         if wait > ANSWER_SECONDS:
-            self.met["redis: an answer that comes too late"] += 1
+            self.faults_met["redis: an answer that comes too late"] += 1
             await asyncio.sleep(ANSWER_SECONDS)
             raise RedisTimeoutError("Timeout reading from Redis")
         await asyncio.sleep(wait)
         if self.unanswered and self._chance.random() < self.unanswered:
-            self.met["redis: an answer lost"] += 1
+            self.faults_met["redis: an answer lost"] += 1
             raise RedisConnectionError("Connection closed by server.")
         return reply
 
     def ask(self, process: Process, name: str, *args: Any, **kwargs: Any) -> Any:
         """Send a command at once, and return its reply."""
         if self.is_down:
-            self.met["redis: not reached"] += 1
+            self.faults_met["redis: not reached"] += 1
             raise RedisConnectionError("Error 111 connecting. Connection refused.")
         if name == "lmpop":
             return self.valkey.command("LMPOP", args[0], *args[1:], "LEFT")
@@ -205,32 +203,32 @@ class Server:
             return getattr(self.valkey.client, name)(*args, **kwargs)
         if self.refusal is not None:
             error = self.refusal()
-            self.met[f"redis: {str(error).split()[0]}"] += 1
+            self.faults_met[f"redis: {str(error).split()[0]}"] += 1
             raise error
-        self.calls += 1
         code, keys, key, _, *arguments = args
         script = self._names[code if name == "evalsha" else _sha(code)]
         if script not in _NEVER_WAKE and not (script == "tick" and arguments[1] == 0):
             self.wakes += 1
-        told = f"={self.now_us()}"
+        clock = f"={self.now_us()}"
         try:
-            reply = self.valkey.command(name.upper(), code, keys, key, told, *arguments)
+            reply = self.valkey.command(name.upper(), code, keys, key, clock, *arguments)
         except NoScriptError:
             raise
         except ResponseError as error:
-            self.met[f"redis: {str(error).split()[0]}"] += 1
+            self.faults_met[f"redis: {str(error).split()[0]}"] += 1
             self._history.note(process.name, f"redis {script} {type(error).__name__}")
             raise
-        told = repr(reply) if script != "stats" else _SERVER_ID.sub("", repr(reply))
-        self._history.note(process.name, f"redis {script} {crc32(told.encode()):08x}")
-        self.seen(script, arguments, reply)
+        text = repr(reply) if script != "stats" else _SERVER_ID.sub("", repr(reply))
+        self._history.note(process.name, f"redis {script} {crc32(text.encode()):08x}")
         return reply
 
-    def look(self, call: ScriptCall[T]) -> T:
-        """Run a script that changes nothing, apart from the history and from all faults."""
-        told = (f"={self.now_us()}", *call.arguments)
+    def query(self, call: ScriptCall[T]) -> T:
+        """Run a script that only reads, outside the history and without faults."""
+        arguments = (f"={self.now_us()}", *call.arguments)
         key = Keys(call.account).meta
-        return call.parse(self.valkey.client.eval(call.script.source, 1, key, *cast(Any, told)))
+        return call.parse(
+            self.valkey.client.eval(call.script.source, 1, key, *cast(Any, arguments))
+        )
 
 
 class Client:
@@ -252,11 +250,11 @@ class Client:
         return command
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
 
 class BlockingClient:
-    """The same in place of `redis.Redis`; its commands take no time."""
+    """A process's client in place of `redis.Redis`; its commands take no simulated time."""
 
     def __init__(self, server: Server, process: Process) -> None:
         self._server = server
@@ -269,21 +267,21 @@ class BlockingClient:
         return command
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
 
 def read_only() -> Exception:
-    """Return what a replica says to a write."""
+    """Return the error with which a replica refuses a write."""
     return ReadOnlyError("You can't write against a read only replica.")
 
 
 def no_disk() -> Exception:
-    """Return what a server says that cannot save."""
+    """Return the error of a server that cannot save its data."""
     return ResponseError("MISCONF Errors writing to the AOF file: No space left on device")
 
 
 def busy() -> Exception:
-    """Return what a server says while a script runs too long."""
+    """Return the error of a server in which a script runs too long."""
     return ResponseError("BUSY Redis is busy running a script.")
 
 

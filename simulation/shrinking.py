@@ -1,4 +1,4 @@
-"""Shrinking a plan that fails: what it does not take to fail is left out, by delta debugging.
+"""Shrinking a plan that fails: what the failure does not need is removed, by delta debugging.
 
 Source: A. Zeller, R. Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2002.
 """
@@ -15,23 +15,31 @@ from simulation.runs import simulate
 T = TypeVar("T")
 
 
-def shrunk(plan: Plan) -> str:
+def shrink_plan(plan: Plan) -> str:
     """Return the shortest plan found that fails as the given one does, as text.
 
     Args:
         plan: one that fails.
     """
-    kind = _kind(plan)
-    if kind is None:
+    violation = _first_violation(plan)
+    if violation is None:
         return f"seed {plan.seed} does not fail"
-    faults = least(plan.faults, lambda some: _kind(plan.with_faults(tuple(some))) == kind)
+    faults = minimize(
+        plan.faults, lambda some: _first_violation(plan.with_faults(tuple(some))) == violation
+    )
     plan = plan.with_faults(tuple(faults))
-    requests = least(plan.requests, lambda some: _kind(plan.with_requests(tuple(some))) == kind)
+    requests = minimize(
+        plan.requests, lambda some: _first_violation(plan.with_requests(tuple(some))) == violation
+    )
     plan = plan.with_requests(tuple(requests))
-    for smaller in (replace(plan, workers=1), replace(plan, gateways=0), replace(plan, bad=0.0)):
-        if _kind(smaller) == kind:
+    for smaller in (
+        replace(plan, workers=1),
+        replace(plan, gateways=0),
+        replace(plan, bad_run_share=0.0),
+    ):
+        if _first_violation(smaller) == violation:
             plan = smaller
-    wrong = simulate(plan).wrong
+    violations = simulate(plan).violations
     return "\n".join(
         [
             (
@@ -42,19 +50,24 @@ def shrunk(plan: Plan) -> str:
             ),
             *(f"  {request}" for request in plan.requests),
             *(f"  {fault}" for fault in plan.faults),
-            *(f"  does not hold: {words}" for words in wrong[:5]),
+            *(f"  does not hold: {text}" for text in violations[:5]),
         ]
     )
 
 
-def _kind(plan: Plan) -> str | None:
+def _first_violation(plan: Plan) -> str | None:
     """Return which invariant fails first, None if none does."""
-    wrong = simulate(plan).wrong
-    return wrong[0].partition(": ")[2].partition(":")[0] if wrong else None
+    violations = simulate(plan).violations
+    return violations[0].partition(": ")[2].partition(":")[0] if violations else None
 
 
-def least(parts: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> Sequence[T]:
-    """Return parts without which nothing fails, as few as are found."""
+def minimize(parts: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> Sequence[T]:
+    """Return the fewest parts found that still fail.
+
+    Args:
+        parts: all of them, which fail.
+        fails: whether some of them fail.
+    """
     pieces = 2
     while len(parts) >= 1:
         size = max(1, len(parts) // pieces)

@@ -1,4 +1,4 @@
-"""Skyvern, as its simulator knows it, without a web server; and the network on the way to it."""
+"""Skyvern: the model of `simulator/` without its web server, and the network on the way to it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class NetworkFaults:
     lost: float = 0.0
     #: It takes effect, and the answer is lost.
     unanswered: float = 0.0
-    #: Its effect comes up to so many seconds late, after the client was cut off.
+    #: The client is cut off, and the effect comes later.
     late: float = 0.0
     #: The answer breaks off, or is no JSON.
     garbled: float = 0.0
@@ -61,15 +61,15 @@ class NetworkFaults:
     no_key: bool = False
     #: Seconds that an answer takes longer.
     slowness: float = 0.0
-    #: Webhooks that are dropped, sent twice, early.
+    #: Webhooks that are dropped; that are sent twice.
     dropped: float = 0.0
     doubled: float = 0.0
-    #: Seconds that an effect comes late at most.
+    #: Seconds by which such an effect is late at most.
     lateness: float = 15.0
 
 
 @dataclass(slots=True)
-class _Asked:
+class _HandlerRequest:
     """What the simulator's handlers read of an aiohttp request."""
 
     path: str
@@ -106,10 +106,10 @@ class Skyvern:
 
     Args:
         options: of the simulator.
-        process: its own; what it does by itself runs there.
+        process: runs the server.
         chance: of latencies and faults.
         post: sends its webhooks.
-        history: is told each call.
+        history: records each call.
     """
 
     def __init__(
@@ -117,12 +117,12 @@ class Skyvern:
     ) -> None:
         self.process = process
         self.faults = NetworkFaults()
-        self.met: Counter[str] = Counter()
+        self.faults_met: Counter[str] = Counter()
         self._options = options
         self._chance = chance
         self._history = history
         self._known: set[str] = set()
-        self.store = Store(options, process.wall, on_change=self._changed)
+        self.store = Store(options, process.wall, on_change=self._on_change)
         self._webhooks = Webhooks(
             _Sender(self._post, options.webhook_retry_delays),
             process.wall,
@@ -132,25 +132,25 @@ class Skyvern:
         )
         self._send = post
         self.api = RunApi(options, self.store, self._webhooks, process.wall)
-        #: Called with each run that is made.
         #: When submissions were written to it, and calls of all kinds; simulated seconds.
         self.submitted: list[float] = []
         self.called: list[float] = []
-        self.created: Callable[[Run], None] = lambda _: None
+        #: Called with each run that is made.
+        self.on_created: Callable[[Run], None] = lambda _: None
 
-    def _changed(self, run: Run) -> None:
+    def _on_change(self, run: Run) -> None:
         if run.run_id not in self._known:
             self._known.add(run.run_id)
-            self.created(run)
+            self.on_created(run)
         self._webhooks.schedule(run)
 
     async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int | None:
         await asyncio.sleep(self._chance.uniform(0.01, 0.1))
         if self._chance.random() < self.faults.dropped:
-            self.met["webhook: dropped"] += 1
+            self.faults_met["webhook: dropped"] += 1
             return None
         if self._chance.random() < self.faults.doubled:
-            self.met["webhook: doubled"] += 1
+            self.faults_met["webhook: doubled"] += 1
             await self._send(url, body, headers)
         return await self._send(url, body, headers)
 
@@ -168,65 +168,65 @@ class Skyvern:
         if name.startswith("POST /v1/run/"):
             self.submitted.append(now)
         if draw < faults.refused:
-            self.met["call: not sent"] += 1
+            self.faults_met["call: not sent"] += 1
             self._note(client, name, "refused")
             raise NotSentError("connection refused")
         draw -= faults.refused
         if draw < faults.lost:
-            self.met["call: lost"] += 1
+            self.faults_met["call: lost"] += 1
             self._note(client, name, "lost")
             raise AnswerLostError("the connection broke")
         draw -= faults.lost
         if draw < faults.late and request.method == "POST":
-            self.met["call: a late effect"] += 1
+            self.faults_met["call: a late effect"] += 1
             self._note(client, name, "cut, its effect is late")
             wait = self._chance.uniform(0.5, faults.lateness)
-            start_in(self.process, self._handled(request, wait))
+            start_in(self.process, self._handle(request, wait))
             raise AnswerLostError("the connection broke")
         draw -= faults.late
-        own = self._own_answer(draw)
-        if own is not None:
-            self._note(client, name, str(own.status))
-            return own
+        failure = self._fault_answer(draw)
+        if failure is not None:
+            self._note(client, name, str(failure.status))
+            return failure
         # A client that goes away does not stop it.
-        handling = start_in(self.process, self._handled(request))
+        handling = start_in(self.process, self._handle(request))
         await asyncio.wait([handling])
         answer: HttpAnswer = handling.result()
         self._note(client, name, f"{answer.status}")
         wait = self._chance.uniform(0.005, 0.15) + self._chance.random() * faults.slowness
         if wait > limit:
-            self.met["call: an answer that comes too late"] += 1
+            self.faults_met["call: an answer that comes too late"] += 1
             await asyncio.sleep(limit)
             raise AnswerLostError(f"no answer within {limit:g} s")
         await asyncio.sleep(wait)
         if self._chance.random() < faults.unanswered:
-            self.met["call: an answer lost"] += 1
+            self.faults_met["call: an answer lost"] += 1
             self._note(client, name, "its answer is lost")
             raise AnswerLostError("the connection broke")
         if self._chance.random() < faults.garbled:
-            self.met["call: an answer garbled"] += 1
+            self.faults_met["call: an answer garbled"] += 1
             return HttpAnswer(answer.status, answer.headers, answer.body[: len(answer.body) // 2])
         return answer
 
-    def _note(self, client: Process, name: str, words: str) -> None:
-        self._history.note(client.name, f"skyvern {name} {words}")
+    def _note(self, client: Process, name: str, text: str) -> None:
+        self._history.note(client.name, f"skyvern {name} {text}")
 
-    def _own_answer(self, draw: float) -> HttpAnswer | None:
+    def _fault_answer(self, draw: float) -> HttpAnswer | None:
         """Return what the network, or a proxy in it, answers in the server's place."""
         faults = self.faults
         if draw < faults.failing:
-            self.met["call: 500"] += 1
+            self.faults_met["call: 500"] += 1
             return self._answer(500, b'{"detail":"Internal Server Error"}')
         draw -= faults.failing
         if draw < faults.unavailable:
-            self.met["call: 503"] += 1
+            self.faults_met["call: 503"] += 1
             return self._answer(503, b"Service Unavailable")
         draw -= faults.unavailable
         if draw < faults.limited:
-            self.met["call: 429"] += 1
+            self.faults_met["call: 429"] += 1
             return self._answer(429, b'{"detail":"Rate limit exceeded"}', {"retry-after": "2"})
         if faults.no_key:
-            self.met["call: a refused key"] += 1
+            self.faults_met["call: a refused key"] += 1
             return self._answer(403, b'{"detail":"Invalid credentials"}')
         return None
 
@@ -240,13 +240,13 @@ class Skyvern:
         }
         return HttpAnswer(status, CIMultiDict(headers), body)
 
-    async def _handled(self, request: Request, wait: float = 0.0) -> HttpAnswer:
+    async def _handle(self, request: Request, wait: float = 0.0) -> HttpAnswer:
         if wait:
             await asyncio.sleep(wait)
         url = urlsplit(request.url)
         try:
             call, names = _find(request.method, url.path)
-            asked = _Asked(
+            parsed = _HandlerRequest(
                 url.path,
                 MultiDict(parse_qsl(url.query, keep_blank_values=True)),
                 CIMultiDict(request.headers),
@@ -254,15 +254,15 @@ class Skyvern:
                 request.content,
             )
             if not call.open:
-                self._check_key(asked)
-            reply = await call.answer(self.api, cast(web.Request, asked))
+                self._check_key(parsed)
+            reply = await call.answer(self.api, cast(web.Request, parsed))
         except RefusedError as refusal:
             reply = refusal.reply()
         body = reply.body if isinstance(reply.body, bytes) else b""
         return self._answer(reply.status, body)
 
-    def _check_key(self, asked: _Asked) -> None:
-        if asked.headers.get("x-api-key") not in self._options.api_keys:
+    def _check_key(self, parsed: _HandlerRequest) -> None:
+        if parsed.headers.get("x-api-key") not in self._options.api_keys:
             raise RefusedError(403, "Invalid credentials")
 
 
@@ -274,10 +274,10 @@ def _find(method: str, path: str) -> tuple[RouteCall, dict[str, str]]:
 
 
 class Network(AsyncTransport):
-    """What a process's calls to Skyvern go over.
+    """The transport of a process's calls to Skyvern.
 
     Args:
-        server: where they lead.
+        server: receives them.
         client: the process.
     """
 
@@ -291,7 +291,7 @@ class Network(AsyncTransport):
         return await self._server.exchange(self._client, request)
 
     def drop_connections(self) -> None:
-        """There are none."""
+        """Do nothing: no connection is open."""
 
     async def aclose(self) -> None:
-        """There are none."""
+        """Do nothing: no connection is open."""

@@ -1,4 +1,4 @@
-"""Adding up the results of many simulations, in a file that the next run goes on from."""
+"""Sums of the results of many simulations, in a file from which the next run continues."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Tally:
     """The sums of one commit.
 
     Args:
-        commit: of the tree that was simulated; another one begins anew.
-        seeds: those that were simulated, as [first, last] in their order.
-        minutes: simulated.
-        seconds: of one processor's wall time.
+        commit: the commit of the simulated tree; a tally of another commit starts at zero.
+        seeds: the simulated seeds, as ordered ranges [first, last].
+        minutes: simulated minutes.
+        seconds: real seconds, summed over the simulations.
         events, jobs, runs: as in `Result`.
-        met: how often each kind of fault was met.
-        failed: the seeds at which an invariant did not hold.
+        faults_met: how often each kind of fault was met.
+        failed: the seeds with an invariant that did not hold.
     """
 
     commit: str = ""
@@ -34,7 +34,7 @@ class Tally:
     events: int = 0
     jobs: int = 0
     runs: int = 0
-    met: dict[str, int] = field(default_factory=dict)
+    faults_met: dict[str, int] = field(default_factory=dict)
     failed: list[int] = field(default_factory=list)
 
     @classmethod
@@ -43,18 +43,19 @@ class Tally:
         fresh = cls(commit=_commit())
         if file is None or not file.exists():
             return fresh
-        known = cls(**json.loads(file.read_text()))
-        known.seeds = [(first, last) for first, last in known.seeds]
-        return known if known.commit == fresh.commit else fresh
+        known = json.loads(file.read_text())
+        if known["commit"] != fresh.commit:
+            return fresh
+        return cls(**known | {"seeds": [(first, last) for first, last in known["seeds"]]})
 
     def write(self, file: Path) -> None:
-        """Write the file anew."""
+        """Replace the file."""
         fresh = file.with_suffix(".new")
         fresh.write_text(json.dumps(asdict(self)))
         fresh.replace(file)
 
-    def left(self, first: int, count: int) -> Iterator[int]:
-        """Give the seeds of a range that were not simulated yet."""
+    def remaining(self, first: int, count: int) -> Iterator[int]:
+        """Yield the seeds of a range that were not simulated yet."""
         done = list(self.seeds)
         for seed in range(first, first + count):
             if not any(start <= seed <= last for start, last in done):
@@ -62,14 +63,14 @@ class Tally:
 
     def add(self, result: Result) -> None:
         """Add a result."""
-        self.seeds = _with(self.seeds, result.seed)
+        self.seeds = _add_to_ranges(self.seeds, result.seed)
         self.minutes += result.minutes
         self.seconds += result.seconds
         self.events += result.events
         self.jobs += result.jobs
         self.runs += result.runs
-        self.met = dict(Counter(self.met) + Counter(result.met))
-        if result.wrong:
+        self.faults_met = dict(Counter(self.faults_met) + Counter(result.faults_met))
+        if result.violations:
             self.failed.append(result.seed)
 
     @property
@@ -77,9 +78,9 @@ class Tally:
         """Return how many seeds were simulated."""
         return sum(last - first + 1 for first, last in self.seeds)
 
-    def unmet(self) -> list[str]:
+    def never_met(self) -> list[str]:
         """Return the kinds of faults that were never met."""
-        return [kind for kind in FAULTS if not self.met.get(kind)]
+        return [kind for kind in FAULTS if not self.faults_met.get(kind)]
 
     def report(self) -> str:
         """Return the sums as text."""
@@ -89,13 +90,13 @@ class Tally:
                 f" {self.events} events, {self.jobs} jobs, {self.runs} runs,"
                 f" in {self.seconds / 60:.1f} minutes of one process"
             ),
-            *(f"  {count:8d}  {kind}" for kind, count in sorted(self.met.items())),
+            *(f"  {count:8d}  {kind}" for kind, count in sorted(self.faults_met.items())),
             f"failed: {self.failed or 'none'}",
         ]
         return "\n".join(lines)
 
 
-def _with(ranges: list[tuple[int, int]], seed: int) -> list[tuple[int, int]]:
+def _add_to_ranges(ranges: list[tuple[int, int]], seed: int) -> list[tuple[int, int]]:
     """Return ranges with a seed added, in order, those that touch as one."""
     merged: list[tuple[int, int]] = []
     for first, last in sorted([*ranges, (seed, seed)]):
@@ -111,8 +112,9 @@ def _commit() -> str:
     root = Path(__file__).parent
     git = ["git", "-C", str(root)]
     try:
-        asked = [*git, "rev-parse", "HEAD"]
-        head = subprocess.run(asked, capture_output=True, text=True, check=True)
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
         changed = subprocess.run([*git, "diff", "HEAD", "--quiet"], check=False).returncode
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -1,75 +1,63 @@
-"""A simulated world: it is built from a plan, lives through it, and is judged."""
+"""A simulated world: it is built from a plan, runs it, and is judged."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
 from hashlib import sha1
 from random import Random
 from typing import Any, TextIO
 
-import orjson
 from pydantic import SecretStr
-from redis.exceptions import RedisError
 
 from config.settings import Settings
-from runqueue import RunQueueError
-from runqueue.errors import BatchCanceled, BatchExpired, BatchNotFound
+from runqueue.errors import BatchCanceled, BatchNotFound
 from runqueue.producer.async_queue import AsyncRunQueue
-from runqueue.records.job import Enqueued, EnqueueStatus, Job, JobState
+from runqueue.records.job import Job, JobState
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.keys import Keys
+from simulation.addresses import PUBLIC_URL, QUEUE_URL, SKYVERN_URL
+from simulation.faults import FaultInjector
 from simulation.history import History
-from simulation.ledger import AcceptedJob, Ledger
+from simulation.ledger import Ledger
 from simulation.loop import VirtualLoop
-from simulation.plan import Plan, Request
-from simulation.processes import CURRENT, Process, start_in
+from simulation.plan import FAULT_SHARE, Plan
+from simulation.processes import Process, start_in
+from simulation.producers import Producer
 from simulation.programs import Broker, Gateway, Receivers, Worker, router
-from simulation.server import Client, Server, Valkey
+from simulation.server import Server, Valkey
 from simulation.skyvern import Skyvern
-from simulation.troubles import Troubles
 from simulator.model.options import Options
 
 KEY = "simulated-key"
-PUBLIC_URL = "https://queue.test"
-#: Seconds that what has not settled in its time gets; and between two looks whether it has.
-PATIENCE, LOOK_EVERY = 2400.0, 10.0
-#: Seconds between two further jobs, where something in doubt waits for one.
-MORE_EVERY = 90.0
-#: Seconds between two looks at the account; and after the last fault until waiting counts.
-WATCH_EVERY, SETTLING = 5.0, 60.0
-#: Seconds after which lines that made no jobs are pushed to the inbox once more.
-PUSHED_AGAIN = 120.0
-#: Seconds by which a job may be submitted before its time, and after its deadline: an effect that
-#: comes late was sent in time.
-EARLY, LATE = 0.5, 20.0
-#: Requests that come after the plan's have numbers above this one.
-_MORE = 10_000
-#: Stands for the queue's Redis, where the product takes a URL.
-URL = "redis://simulated.invalid"
+#: Seconds that jobs get to end after the simulated minutes, and between two checks for it.
+MAX_EXTRA_SECONDS, CHECK_SECONDS = 2400.0, 10.0
+#: Seconds between two extra jobs while an unconfirmed job waits for a newer run.
+EXTRA_JOB_SECONDS = 90.0
+#: Seconds between two reads of the statistics, and from the last fault until I8 is judged.
+STATS_SECONDS, QUIET_AFTER_SECONDS = 5.0, 60.0
 
 
 class World:
     """One simulation.
 
     Args:
-        plan: what it is made of.
-        valkey: the real server, cleared.
-        out: where the history is written; None = only its digest is kept.
+        plan: its processes, requests and faults.
+        valkey: the real server, empty.
+        out: receives the history; None = only its digest is kept.
     """
 
     def __init__(self, plan: Plan, valkey: Valkey, out: TextIO | None = None) -> None:
         self.plan = plan
         self.loop = VirtualLoop()
         self.history = History(self.loop, out)
-        self._made = self._more = 0
-        self._more_from, self._quiet_from = 0.0, float("inf")
+        self._process_count = 0
+        self._extra_from, self._quiet_from = 0.0, float("inf")
         self.server = Server(valkey, self.loop, self.chance("redis"), self.history)
         self.broker = Broker(self.chance("broker"))
         self.receivers = Receivers(self.chance("receivers"))
-        self.ledger = Ledger(self.loop.time, self._live_most)
+        self.ledger = Ledger(self.loop.time, self._max_live_runs)
         self.settings = self._settings()
         self.gateways: list[Gateway] = []
         self.workers: list[Worker] = []
@@ -80,24 +68,25 @@ class World:
         self.skyvern = process.call(
             Skyvern, self._options(), process, self.chance("network"), post, self.history
         )
-        self.skyvern.created = self._created
-        #: The limits of live runs that were in force, and since when.
+        self.skyvern.on_created = self._on_run_created
+        #: The limits of live runs, and since when each was in force; simulated seconds.
         self.limits: list[tuple[float, float]] = [(0.0, plan.max_concurrent_runs)]
         #: The sealed batches, by their numbers in the plan.
         self.batches: dict[int, str] = {}
-        self.troubles = Troubles(self)
+        self._producer = Producer(self)
+        self.fault_injector = FaultInjector(self)
 
     def chance(self, name: str) -> Random:
-        """Return a source of random numbers of its own."""
+        """Return the random source of a name."""
         return Random(f"{self.plan.seed} {name}")
 
     def new_process(self, name: str) -> Process:
-        """Return a process that begins now."""
-        self._made += 1
-        return Process(name, self.loop, self.chance(f"{name} {self._made}"))
+        """Return a new process."""
+        self._process_count += 1
+        return Process(name, self.loop, self.chance(f"{name} {self._process_count}"))
 
     def new_worker(self, number: int) -> Worker:
-        """Begin a worker process."""
+        """Start a worker process."""
         worker = Worker(
             self.new_process(f"worker{number}"),
             *(self.settings, self.server, self.skyvern, self.broker, self.receivers),
@@ -106,12 +95,12 @@ class World:
         return worker
 
     def new_gateway(self, number: int) -> Gateway:
-        """Begin a gateway process."""
+        """Start a gateway process."""
         process = self.new_process(f"gateway{number}")
         return process.call(Gateway, process, self.settings, self.server)
 
     def run(self) -> None:
-        """Live through the plan, and judge."""
+        """Run the plan, and judge."""
         asyncio.set_event_loop(self.loop)
         self.loop.run_until_complete(self._run())
 
@@ -122,29 +111,31 @@ class World:
         for number in range(plan.workers):
             self.workers.append(self.new_worker(number))
         for fault in plan.faults:
-            self.troubles.schedule(fault)
+            self.fault_injector.schedule(fault)
         watching = start_in(self.new_process("watcher"), self._watch())
-        producers = [start_in(self.new_process("producer"), self._produce())]
-        await asyncio.sleep(plan.minutes * 60 * 0.6 + 1)
+        producers = [start_in(self.new_process("producer"), self._producer.enqueue_plan())]
+        await asyncio.sleep(plan.minutes * 60 * FAULT_SHARE + 1)
         self.note("the faults are over")
-        await self.troubles.end()
-        self._quiet_from = self.loop.time() + SETTLING
+        await self.fault_injector.end()
+        self._quiet_from = self.loop.time() + QUIET_AFTER_SECONDS
         await asyncio.sleep(max(0.0, plan.minutes * 60 - self.loop.time()))
-        end = self.loop.time() + PATIENCE
+        end = self.loop.time() + MAX_EXTRA_SECONDS
         reader = self.new_process("reader")
         await asyncio.wait(producers)
         while self.loop.time() < end:
-            looking = start_in(reader, self._unsettled())
-            await asyncio.wait([looking])
-            left = looking.result()
-            if not left:
+            checking = start_in(reader, self._open_states())
+            await asyncio.wait([checking])
+            states = checking.result()
+            if not states:
                 break
-            # Jobs go on coming: what is in doubt waits for something newer in the list.
-            if left == {JobState.UNCONFIRMED} and self.loop.time() > self._more_from:
-                self._more_from = self.loop.time() + MORE_EVERY
+            # An unconfirmed job waits until a newer run is in the list.
+            if states == {JobState.UNCONFIRMED} and self.loop.time() > self._extra_from:
+                self._extra_from = self.loop.time() + EXTRA_JOB_SECONDS
                 kinds = ("task", "workflow", "login")
-                producers += [start_in(reader, self._enqueue_one_more(kind)) for kind in kinds]
-            await asyncio.sleep(LOOK_EVERY)
+                producers += [
+                    start_in(reader, self._producer.enqueue_extra_job(kind)) for kind in kinds
+                ]
+            await asyncio.sleep(CHECK_SECONDS)
         watching.cancel()
         judging = start_in(reader, self._judge())
         await asyncio.wait([judging])
@@ -153,95 +144,17 @@ class World:
             if producer.done() and producer.exception():
                 self.ledger.fail(f"a producer failed: {producer.exception()!r}")
 
-    def note(self, words: str) -> None:
-        """Note what the simulation itself does."""
-        self.history.note("-", words)
+    def note(self, text: str) -> None:
+        """Record an event of the simulation itself."""
+        self.history.note("-", text)
 
-    # What is enqueued.
-
-    async def _produce(self) -> None:
-        queue = AsyncRunQueue(URL)
-        by_batch: dict[int, list[Request]] = {}
-        tasks = []
-        for request in self.plan.requests:
-            by_batch.setdefault(request.batch, []).append(request)
-        for number, requests in by_batch.items():
-            await asyncio.sleep(max(0.0, requests[0].at - self.loop.time()))
-            tasks.append(start_in(CURRENT.get(), self._hand_in(queue, number, requests)))
-        await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
-
-    async def _enqueue_one_more(self, kind: str) -> None:
-        self._more += 1
-        request = Request(
-            *(_MORE + self._more, self.loop.time(), kind, "alone", 0, 2, "default"),
-            *(0.0, None, "auto", 1),
-            has_webhook=False,
-        )
-        await self._hand_in(AsyncRunQueue(URL), 0, [request])
-
-    async def _hand_in(
-        self, queue: AsyncRunQueue, number: int, requests: Sequence[Request]
-    ) -> None:
-        lines = [_line(request) for request in requests]
-        batch: str | None = None
-        began = self.loop.time()
-        is_batch, rules = requests[0].way == "batch", self.plan.rules.get(number, {})
-        while True:
-            try:
-                if requests[0].way == "inbox":
-                    await self._push(lines)
-                    answers = await self._found(queue, lines)
-                    break
-                if is_batch and batch is None:
-                    batch = await queue.open_batch(f"batch {number}", **rules)
-                answers = await queue.enqueue_many(lines, batch=batch)
-                if batch is not None:
-                    await queue.seal_batch(batch)
-                    self.batches[number] = batch
-                break
-            except (BatchNotFound, BatchExpired):
-                batch = None  # lost with a Redis server: its jobs come again by their keys
-            except (RunQueueError, RedisError, OSError):
-                pass
-            await asyncio.sleep(1)
-        for request, answer in zip(requests, answers, strict=True):
-            self.ledger.accepted[request.number] = AcceptedJob(
-                request.number,
-                answer.job_id,
-                self.loop.time(),
-                request.runs,
-                began + request.delay - EARLY,
-                self.loop.time() + (request.deadline or float("inf")) + LATE,
-                request.on_unconfirmed == "park",
-                f"https://user.test/{request.number}" if request.has_webhook else "",
-            )
-        self.note(f"accepted {[request.number for request in requests]}")
-
-    async def _push(self, lines: Sequence[dict[str, Any]]) -> None:
-        """Push lines to the inbox; a client that has no answer pushes them again."""
-        client = Client(self.server, CURRENT.get())
-        await client.rpush(Keys("default").prefix + "inbox", *map(orjson.dumps, lines))
-
-    async def _found(self, queue: AsyncRunQueue, lines: Sequence[dict[str, Any]]) -> list[Enqueued]:
-        """Wait until the lines that were pushed are jobs; what a server lost is pushed again."""
-        until = self.loop.time() + PUSHED_AGAIN
-        while True:
-            found = await queue.look_up(lines)
-            if all(one.status is not EnqueueStatus.NEW for one in found):
-                return found
-            if self.loop.time() > until:
-                raise OSError("the lines are not jobs yet")
-            await asyncio.sleep(1)
-
-    # What the server sees.
-
-    def _created(self, run: Any) -> None:
+    def _on_run_created(self, run: Any) -> None:
         now = self.skyvern.process.wall()
         live = sum(1 for one in self.skyvern.store.live_newest_first() if not one.is_over(now))
-        self.ledger.created(run, live)
+        self.ledger.judge_new_run(run, live)
 
-    def _live_most(self) -> float:
-        """Return the highest limit that was in force of late: what was live then may still be."""
+    def _max_live_runs(self) -> float:
+        """Return the highest limit of the last 900 s, whose runs may still be live."""
         now, most, after = self.loop.time(), 0.0, float("inf")
         for since, value in reversed(self.limits):
             if after >= now - 900:
@@ -249,15 +162,13 @@ class World:
             after = since
         return most
 
-    # What is seen at the end.
-
     async def _watch(self) -> None:
-        """Look at the account now and then, by calls that nobody else sees."""
+        """Judge the account's statistics now and then, outside the history."""
         while True:
-            await asyncio.sleep(WATCH_EVERY)
+            await asyncio.sleep(STATS_SECONDS)
             if self.loop.time() > self._quiet_from:
-                stats = self.server.look(job_calls.stats("default"))
-                self.ledger.watch(
+                stats = self.server.query(job_calls.stats("default"))
+                self.ledger.judge_free_capacity(
                     stats, self.skyvern.submitted[-1] if self.skyvern.submitted else 0.0
                 )
 
@@ -266,9 +177,9 @@ class World:
         jobs = await queue.get_many([one.job_id for one in accepted], result=False)
         return {one.number: job for one, job in zip(accepted, jobs, strict=True)}
 
-    async def _unsettled(self) -> set[JobState]:
-        """Return the states of what has not ended yet, those included that are left to people."""
-        queue = AsyncRunQueue(URL)
+    async def _open_states(self) -> set[JobState]:
+        """Return the states of jobs that should still end; resume what waits for an operator."""
+        queue = AsyncRunQueue(QUEUE_URL)
         jobs = await self._read(queue)
         stats = (await queue.stats()).get("default")
         if stats is None:
@@ -277,7 +188,7 @@ class World:
             self.note(f"a person resumes: {stats.hold_reason}")
             await queue.resume()
         for batch in self.batches.values():
-            # Lost with a server, or canceled.
+            # A failover lost it, or it was canceled.
             with contextlib.suppress(BatchNotFound, BatchCanceled):
                 if (await queue.get_batch(batch)).held:  # aborted, or its canaries failed
                     self.note("a person resumes a batch")
@@ -287,12 +198,14 @@ class World:
             for number, job in jobs.items()
             if job is not None
             and not job.is_over
-            and not (job.state is JobState.UNCONFIRMED and self.ledger.accepted[number].parks)
+            and not (
+                job.state is JobState.UNCONFIRMED and self.ledger.accepted[number].stays_unconfirmed
+            )
         }
         return open_ | ({JobState.RUNNING} if stats.strays_live else set())
 
     async def _judge(self) -> None:
-        queue = AsyncRunQueue(URL)
+        queue = AsyncRunQueue(QUEUE_URL)
         jobs = await self._read(queue)
         missing = {one.number for one in self.plan.requests} - self.ledger.accepted.keys()
         if missing:
@@ -306,8 +219,8 @@ class World:
             if cursor == "0":
                 break
         plan = self.plan
-        # A clock that is set, and a server that comes new, fill the allowance once more.
-        spare = (6 + self.settings.max_burst_size) * (1 + self.troubles.fresh_servers)
+        # Each new server and each step of its clock fills the burst allowance once more.
+        spare = (6 + self.settings.max_burst_size) * (1 + self.fault_injector.server_changes)
         ledger, skyvern = self.ledger, self.skyvern
         ledger.judge_rate("submissions", skyvern.submitted, plan.max_dispatches_per_second, spare)
         ledger.judge_rate("calls", skyvern.called, plan.max_requests_per_second, spare)
@@ -315,7 +228,7 @@ class World:
         self.ledger.judge_runs(jobs)
         self.ledger.judge_orphans(jobs, orphans, self._is_owned)
         if stats is not None:
-            self.ledger.judge_rest(jobs, stats, self._count("unconfirmed"))
+            self.ledger.judge_end(jobs, stats, self._count("unconfirmed"))
         states = Counter(job.state.value if job else "gone" for job in jobs.values())
         self.note(f"the end: {dict(sorted(states.items()))}, {len(orphans)} orphans")
 
@@ -332,7 +245,7 @@ class World:
         return Settings(
             _env_file=None,
             SKYVERN_API_KEY=SecretStr(KEY),
-            SKYVERN_BASE_URL="http://skyvern.test",
+            SKYVERN_BASE_URL=SKYVERN_URL,
             max_concurrent_runs=plan.max_concurrent_runs,
             max_dispatches_per_second=plan.max_dispatches_per_second,
             max_requests_per_second=plan.max_requests_per_second,
@@ -347,50 +260,17 @@ class World:
             api_keys=(KEY,),
             duration=plan.run_seconds,
             duration_spread=0.8,
-            failed=plan.bad / 2,
-            timed_out=plan.bad / 2,
+            failed=plan.bad_run_share / 2,
+            timed_out=plan.bad_run_share / 2,
             seed=plan.seed,
         )
 
-    def met(self) -> Counter[str]:
+    def faults_met(self) -> Counter[str]:
         """Return how often each kind of fault was met."""
         return (
-            self.server.met
-            + self.broker.met
-            + self.receivers.met
-            + self.skyvern.met
-            + self.troubles.met
+            self.server.faults_met
+            + self.broker.faults_met
+            + self.receivers.faults_met
+            + self.skyvern.faults_met
+            + self.fault_injector.faults_met
         )
-
-
-def _line(request: Request) -> dict[str, Any]:
-    """Return a request as a line of a batch file."""
-    name = f"sim-job-{request.number}."
-    bodies: dict[str, dict[str, Any]] = {
-        "task": {"prompt": f"Do {name}", "url": "https://site.test/"},
-        "workflow": {"workflow_id": "wpid_1", "parameters": {"name": name}},
-        "login": {
-            "url": "https://site.test/",
-            "credential_type": "skyvern",
-            "credential_id": "cred_1",
-            "prompt": f"Log in for {name}",
-        },
-    }
-    body = bodies[request.kind]
-    if request.has_webhook:
-        body["webhook_url"] = f"https://user.test/{request.number}"
-    line: dict[str, Any] = {
-        "kind": request.kind,
-        "body": body,
-        "custom_id": f"job-{request.number}",
-        "priority": request.priority,
-        "group": request.group,
-        "on_unconfirmed": request.on_unconfirmed,
-    }
-    if request.delay:
-        line["run_at"] = request.delay
-    if request.deadline:
-        line["deadline"] = request.deadline
-    if request.runs > 1:
-        line["retry"] = {"max_attempts": request.runs}
-    return line

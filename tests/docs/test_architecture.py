@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DECISIONS = ROOT / "docs/decisions"
 #: Each leads readers to files of the tree.
-GUIDES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "docs/where_things_are.md")
+GUIDES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "docs/simulation.md", "docs/where_things_are.md")
 #: A file or a folder in backticks; `{a,b}` stands for several.
 _PATH = re.compile(r"`((?:[\w.-]+/)+(?:\{[\w,]+\})?[\w.-]*)")
 

@@ -26,8 +26,8 @@ def test_the_names_of_planted_defects_are_unique() -> None:
 
 def test_a_defect_whose_text_is_gone_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file.py").write_text("pass\n")
-    with pytest.raises(StaleError, match="of-old: its text occurs 0 times"):
-        Defect("of-old", "it is", "file.py", "gone", "come").plant(tmp_path)
+    with pytest.raises(StaleError, match="stale: its text occurs 0 times"):
+        Defect("stale", "a defect", "file.py", "before", "after").plant(tmp_path)
 
 
 def test_a_planted_defect_is_found() -> None:

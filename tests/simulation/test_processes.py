@@ -17,7 +17,7 @@ def loop() -> Iterator[VirtualLoop]:
     made.close()
 
 
-def living(name: str, loop: VirtualLoop) -> Process:
+def new_process(name: str, loop: VirtualLoop) -> Process:
     return Process(name, loop, Random(name))
 
 
@@ -27,51 +27,51 @@ def test_time_jumps_to_the_next_timer(loop: VirtualLoop) -> None:
 
 
 def test_a_killed_process_runs_nothing_more_not_even_a_finally(loop: VirtualLoop) -> None:
-    said: list[float] = []
+    ran: list[float] = []
 
     async def work() -> None:
         try:
             while True:
                 await asyncio.sleep(1)
-                said.append(loop.time())
+                ran.append(loop.time())
         finally:
-            said.append(-1.0)
+            ran.append(-1.0)
 
-    async def scene() -> None:
-        process = living("one", loop)
+    async def scenario() -> None:
+        process = new_process("one", loop)
         start_in(process, work())
         await asyncio.sleep(2.5)
         process.kill()
         await asyncio.sleep(10)
 
-    loop.run_until_complete(scene())
-    assert said == [1.0, 2.0]
+    loop.run_until_complete(scenario())
+    assert ran == [1.0, 2.0]
 
 
 def test_a_frozen_process_goes_on_later_with_what_came_due(loop: VirtualLoop) -> None:
-    said: list[float] = []
+    ran: list[float] = []
 
     async def work() -> None:
         await asyncio.sleep(1)
-        said.append(loop.time())
+        ran.append(loop.time())
 
-    async def scene() -> None:
-        process = living("one", loop)
+    async def scenario() -> None:
+        process = new_process("one", loop)
         start_in(process, work())
         await asyncio.sleep(0.5)
         process.freeze()
         await asyncio.sleep(4.5)
-        assert said == []
+        assert ran == []
         process.thaw()
         await asyncio.sleep(1)
 
-    loop.run_until_complete(scene())
-    assert said == [5.0]
+    loop.run_until_complete(scenario())
+    assert ran == [5.0]
 
 
 def test_a_process_has_a_wall_clock_of_its_own(loop: VirtualLoop) -> None:
-    one, other = living("one", loop), living("other", loop)
-    one.ahead = 60.0
+    one, other = new_process("one", loop), new_process("other", loop)
+    one.clock_offset = 60.0
     assert (one.wall(), other.wall()) == (EPOCH + 60, EPOCH)
 
 

@@ -6,8 +6,8 @@ from simulation.runs import Result
 from simulation.tally import Tally
 
 
-def result(seed: int, *wrong: str, **met: int) -> Result:
-    return Result(seed, "d", 10, 5.0, 1.0, 2, 3, dict(met), list(wrong))
+def result(seed: int, *violations: str, **faults_met: int) -> Result:
+    return Result(seed, "d", 10, 5.0, 1.0, 2, 3, dict(faults_met), list(violations))
 
 
 def test_results_add_up() -> None:
@@ -15,9 +15,9 @@ def test_results_add_up() -> None:
     for seed in (3, 1, 2):
         tally.add(result(seed, **{"calls are lost": 2}))
     assert (tally.seeds, tally.count, tally.minutes, tally.runs) == ([(1, 3)], 3, 15.0, 9)
-    assert tally.met == {"calls are lost": 6}
-    assert "calls are lost" not in tally.unmet()
-    assert "redis restarts" in tally.unmet()
+    assert tally.faults_met == {"calls are lost": 6}
+    assert "calls are lost" not in tally.never_met()
+    assert "redis restarts" in tally.never_met()
 
 
 def test_a_seed_that_fails_is_named() -> None:
@@ -32,7 +32,7 @@ def test_seeds_that_were_simulated_at_the_same_commit_are_left_out(tmp_path: Pat
     tally.add(result(0))
     tally.add(result(2))
     tally.write(file)
-    assert list(Tally.read(file).left(0, 4)) == [1, 3]
+    assert list(Tally.read(file).remaining(0, 4)) == [1, 3]
 
 
 def test_another_commit_begins_anew(tmp_path: Path) -> None:

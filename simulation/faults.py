@@ -1,0 +1,250 @@
+"""Switches the faults of a plan on and off in a simulated world."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from simulation import server
+from simulation.addresses import PUBLIC_URL
+from simulation.operators import Operator
+from simulation.plan import Fault
+from simulation.processes import Process, start_in
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+#: Faults that set a share: the object in the world, and its field.
+_SHARES = {
+    "calls are not sent": ("skyvern.faults", "refused"),
+    "calls are lost": ("skyvern.faults", "lost"),
+    "answers are lost": ("skyvern.faults", "unanswered"),
+    "effects come late": ("skyvern.faults", "late"),
+    "answers are garbled": ("skyvern.faults", "garbled"),
+    "the server fails": ("skyvern.faults", "failing"),
+    "the server is unavailable": ("skyvern.faults", "unavailable"),
+    "the server limits": ("skyvern.faults", "limited"),
+    "redis loses calls": ("server", "lost"),
+    "redis loses answers": ("server", "unanswered"),
+    "messages are lost": ("broker", "lost"),
+    "messages come twice": ("broker", "doubled"),
+    "messages are late": ("broker", "late"),
+    "webhooks are dropped": ("skyvern.faults", "dropped"),
+    "webhooks come twice": ("skyvern.faults", "doubled"),
+    "a receiver fails": ("receivers", "failing"),
+    "a receiver's answers are lost": ("receivers", "unanswered"),
+}
+#: Faults that set a flag, likewise.
+_SWITCHES = {
+    "the key is refused": ("skyvern.faults", "no_key"),
+    "redis is not reached": ("server", "is_down"),
+    "the broker is not reached": ("broker", "is_down"),
+}
+#: Faults in which Redis answers each script with an error.
+_REFUSALS = {
+    "redis is read-only": server.read_only,
+    "redis has no disk": server.no_disk,
+    "redis is busy": server.busy,
+}
+#: Faults that change a setting of Valkey: its name, its value during the fault and after it.
+_SETTINGS = {
+    "redis is full": ("maxmemory", 1, 0),
+    "redis has no replica": ("min-replicas-to-write", 1, 0),
+}
+#: The range of a clock step, and the most that a slow call and a slow reply take; seconds.
+_CLOCK_STEP, _SLOW_CALL, _SLOW_REDIS = 20_000.0, 90.0, 6.0
+#: Seconds of writes that a failover loses at most.
+_MAX_LOST_SECONDS = 3.0
+
+
+class FaultInjector:
+    """Starts and ends the faults of a plan.
+
+    Args:
+        world: its parts are changed.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._running: set[asyncio.Task[Any]] = set()
+        self._operator_process = world.new_process("person")
+        self._operator = Operator(world)
+        #: When the data of each failover's new server was copied; simulated seconds.
+        self._copied_at: dict[Fault, float] = {}
+        #: How often Redis was replaced, or its clock set.
+        self.server_changes = 0
+        #: How many faults of each kind started.
+        self.faults_met: Counter[str] = Counter()
+
+        self._handlers: dict[str, Callable[[Fault], Coroutine[Any, Any, None]]] = {
+            "redis restarts": self._restart,
+            "redis fails over": self._restart,
+            "redis's clock is set": self._set_server_clock,
+            "a worker is killed": self._kill_worker,
+            "a worker is stopped": self._stop_worker,
+            "a worker is frozen": self._freeze,
+            "a worker's clock is set": self._set_worker_clock,
+            "a gateway is killed": self._kill_gateway,
+            "a gateway is frozen": self._freeze,
+            "webhooks are forged": self._forge,
+        }
+
+    def schedule(self, fault: Fault) -> None:
+        """Start a fault at its time."""
+        loop = asyncio.get_running_loop()
+        loop.call_at(fault.at, self._begin, fault)
+        if fault.kind == "redis fails over":
+            loop.call_at(max(0.0, fault.at - _MAX_LOST_SECONDS * fault.share), self._copy, fault)
+
+    async def end(self) -> None:
+        """Wait for the end of every fault, and undo what operators did."""
+        while self._running:
+            await asyncio.wait(self._running)
+        undoing = start_in(self._operator_process, self._operator.undo())
+        await asyncio.wait([undoing])
+
+    def _begin(self, fault: Fault) -> None:
+        self._world.note(f"begins: {fault}")
+        self.faults_met[fault.kind] += 1
+        task = asyncio.get_running_loop().create_task(self._run(fault))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _run(self, fault: Fault) -> None:
+        kind = fault.kind
+        if kind in _SHARES:
+            await self._set_for_its_time(fault, *_SHARES[kind], fault.share)
+        elif kind in _SWITCHES:
+            await self._set_for_its_time(fault, *_SWITCHES[kind], True)
+        elif kind in _REFUSALS:
+            await self._set_for_its_time(fault, "server", "refusal", _REFUSALS[kind])
+        elif kind in _SETTINGS:
+            await self._change_setting(fault)
+        elif kind == "the server is slow":
+            await self._set_for_its_time(
+                fault, "skyvern.faults", "slowness", _SLOW_CALL * fault.share
+            )
+        elif kind == "redis is slow":
+            await self._set_for_its_time(fault, "server", "slowness", _SLOW_REDIS * fault.share)
+        elif kind.startswith("a person"):
+            await asyncio.wait([start_in(self._operator_process, self._operator.act(fault))])
+        else:
+            await self._handlers[kind](fault)
+        self._world.note(f"ends: {kind}")
+
+    async def _set_for_its_time(self, fault: Fault, where: str, name: str, value: Any) -> None:
+        target: Any = self._world
+        for part in where.split("."):
+            target = getattr(target, part)
+        setattr(target, name, value)
+        await asyncio.sleep(fault.seconds)
+        setattr(target, name, None if name == "refusal" else type(value)())
+
+    async def _change_setting(self, fault: Fault) -> None:
+        name, on, off = _SETTINGS[fault.kind]
+        client = self._world.server.valkey.client
+        client.config_set(name, on)
+        await asyncio.sleep(fault.seconds)
+        self._world.server.valkey.client.config_set(name, off)
+
+    def _copy(self, fault: Fault) -> None:
+        if not self._world.server.is_down:
+            self._world.server.valkey.copy(f"copy{fault.at}")
+            self._copied_at[fault] = asyncio.get_running_loop().time()
+
+    async def _restart(self, fault: Fault) -> None:
+        """Replace the Redis server: a restart keeps all data, a failover has an older copy."""
+        world = self._world
+        if world.server.is_down:
+            return
+        name, since = "restart", None
+        if fault.kind == "redis fails over":
+            if fault not in self._copied_at:
+                return
+            name, since = f"copy{fault.at}", self._copied_at[fault]
+        else:
+            world.server.valkey.copy(name)
+        world.server.is_down = True
+        if since is not None:
+            world.ledger.lost_writes.append((since, asyncio.get_running_loop().time()))
+        await asyncio.sleep(fault.seconds)
+        self.server_changes += 1
+        world.server.valkey.restart(name)
+        world.server.is_down = False
+
+    async def _set_server_clock(self, fault: Fault) -> None:
+        self.server_changes += 1
+        self._world.server.clock_offset += _CLOCK_STEP * (fault.share - 0.5)
+
+    async def _kill_worker(self, fault: Fault) -> None:
+        workers = self._world.workers
+        number = fault.number % len(workers)
+        workers[number].process.kill()
+        await asyncio.sleep(fault.seconds)
+        if workers[number].process.is_dead:
+            workers[number] = self._world.new_worker(number)
+
+    async def _stop_worker(self, fault: Fault) -> None:
+        workers = self._world.workers
+        number = fault.number % len(workers)
+        worker = workers[number]
+        if worker.process.is_dead or worker.process.is_frozen or not worker.is_started:
+            return
+        start_in(worker.process, worker.stop())
+        await asyncio.sleep(fault.seconds + 40)
+        if workers[number] is worker:
+            worker.process.kill()
+            workers[number] = self._world.new_worker(number)
+
+    async def _kill_gateway(self, fault: Fault) -> None:
+        gateways = self._world.gateways
+        if not gateways:
+            return
+        number = fault.number % len(gateways)
+        gateways[number].process.kill()
+        await asyncio.sleep(fault.seconds)
+        gateways[number] = self._world.new_gateway(number)
+
+    async def _freeze(self, fault: Fault) -> None:
+        programs: list[Any] = (
+            self._world.workers if fault.kind == "a worker is frozen" else self._world.gateways
+        )
+        if not programs:
+            return
+        process: Process = programs[fault.number % len(programs)].process
+        process.freeze()
+        await asyncio.sleep(fault.seconds)
+        process.thaw()
+
+    async def _set_worker_clock(self, fault: Fault) -> None:
+        workers = self._world.workers
+        workers[fault.number % len(workers)].process.clock_offset += _CLOCK_STEP * (
+            fault.share - 0.5
+        )
+
+    async def _forge(self, fault: Fault) -> None:
+        """Send a webhook with a wrong signature each second, in the name of a run."""
+        world = self._world
+        while world.gateways and fault.seconds > 0:
+            await asyncio.sleep(1)
+            fault = _shorter(fault, 1)
+            runs = list(world.skyvern.store.oldest_first())
+            if not runs:
+                continue
+            run = runs[fault.number % len(runs)]
+            url = run.submission.webhook_url
+            if url is None or not url.startswith(PUBLIC_URL):
+                continue
+            body = b'{"run_id":"%s","status":"completed","output":"forged"}' % run.run_id.encode()
+            path = url.removeprefix(PUBLIC_URL).partition("?")[0]
+            headers = {"x-skyvern-signature": "0" * 64, "content-type": "application/json"}
+            status = await world.gateways[0].take(path, body, headers)
+            self.faults_met["webhook: forged"] += 1
+            if status is not None and status < 300:
+                world.ledger.fail(f"I6: a forged webhook of {run.run_id} was taken")
+
+
+def _shorter(fault: Fault, seconds: float) -> Fault:
+    return Fault(fault.kind, fault.at, fault.seconds - seconds, fault.share, fault.number + 1)

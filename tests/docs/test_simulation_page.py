@@ -1,0 +1,40 @@
+"""The page of the simulation: it has every kind of fault, every option and every module."""
+
+import re
+from pathlib import Path
+
+import typer.main
+
+from simulation.cli import app
+from simulation.plan import FAULTS
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/simulation.md").read_text()
+
+
+def test_every_kind_of_fault_is_listed_with_its_duration() -> None:
+    listed = re.findall(r"^\| `([^`]+)` \| ([\d.]+ to [\d.]+|at once) \|", PAGE, re.MULTILINE)
+
+    assert listed == [
+        (kind, f"{least:g} to {most:g}" if most else "at once")
+        for kind, (least, most) in FAULTS.items()
+    ]
+
+
+def test_every_option_is_listed() -> None:
+    options = {
+        name.removeprefix("--no-") if name.startswith("--no-") else name.removeprefix("--")
+        for parameter in typer.main.get_command(app).params
+        for name in parameter.opts
+        if name != "--help"
+    }
+
+    assert set(re.findall(r"^\| `--([\w-]+)` \|", PAGE, re.MULTILINE)) == options
+
+
+def test_the_module_of_each_role_is_named() -> None:
+    roles = {"faults", "ledger", "loop", "operators", "plan", "processes", "producers", "programs"}
+    roles |= {"runs", "seams", "server", "skyvern", "world"}
+
+    assert set(re.findall(r"`simulation/(\w+)\.py`", PAGE)) == roles
+    assert all((ROOT / f"simulation/{name}.py").exists() for name in roles)
