@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import contextlib
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -144,6 +145,7 @@ class Operator:
             if job is None or job.state.value not in {"dead", "failed"} or job.ended_at is None:
                 continue
             seen = (job.id, job.attempts, int(job.ended_at.timestamp() * 1e6))
+            one.not_after = math.inf  # its deadline is over, and was seen to be
             # Counted before the answer, which may be lost: the replay may have happened.
             one.max_runs += next(r.runs for r in world.plan.requests if r.number == one.number)
             await queue.send(operator_calls.replay("default", [seen]))
