@@ -1,4 +1,4 @@
-"""The addresses of a simulated world; none of them is ever resolved."""
+"""The addresses of a simulated world, of which none is ever resolved, and its API key."""
 
 #: The queue's Redis, where the product takes a URL.
 QUEUE_URL = "redis://simulated.invalid"
@@ -8,3 +8,5 @@ PUBLIC_URL = "https://queue.test"
 USER_URL = "https://user.test"
 #: Skyvern.
 SKYVERN_URL = "http://skyvern.test"
+#: What Skyvern takes calls with, and signs its webhooks with.
+API_KEY = "simulated-key"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any
 
 from simulation import server
-from simulation.addresses import PUBLIC_URL
+from simulation.addresses import API_KEY, PUBLIC_URL
 from simulation.operators import Operator
 from simulation.plan import Fault
 from simulation.processes import Process, start_in
+from simulator.delivery import signed_headers
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -73,6 +75,8 @@ class FaultInjector:
         self._operator = Operator(world)
         #: When the data of each failover's new server was copied; simulated seconds.
         self._copied_at: dict[Fault, float] = {}
+        #: What is set, by field: the value before, and those of the faults that go on.
+        self._values: dict[tuple[str, str], list[Any]] = {}
         #: How often Redis was replaced, or its clock set.
         self.server_changes = 0
         #: How many faults of each kind started.
@@ -135,12 +139,23 @@ class FaultInjector:
         self._world.note(f"ends: {kind}")
 
     async def _set_for_its_time(self, fault: Fault, where: str, name: str, value: Any) -> None:
+        with self._set(where, name, value):
+            await asyncio.sleep(fault.seconds)
+
+    @contextlib.contextmanager
+    def _set(self, where: str, name: str, value: Any) -> Iterator[None]:
+        """Set a field of the world; at the end it is what the faults that go on have set."""
         target: Any = self._world
         for part in where.split("."):
             target = getattr(target, part)
+        values = self._values.setdefault((where, name), [getattr(target, name)])
+        values.append(value)
         setattr(target, name, value)
-        await asyncio.sleep(fault.seconds)
-        setattr(target, name, None if name == "refusal" else type(value)())
+        try:
+            yield
+        finally:
+            values.remove(value)
+            setattr(target, name, values[-1])
 
     async def _change_setting(self, fault: Fault) -> None:
         name, on, off = _SETTINGS[fault.kind]
@@ -166,13 +181,12 @@ class FaultInjector:
             name, since = f"copy{fault.at}", self._copied_at[fault]
         else:
             world.server.valkey.copy(name)
-        world.server.is_down = True
-        if since is not None:
-            world.ledger.lost_writes.append((since, asyncio.get_running_loop().time()))
-        await asyncio.sleep(fault.seconds)
-        self.server_changes += 1
-        world.server.valkey.restart(name)
-        world.server.is_down = False
+        with self._set("server", "is_down", True):
+            if since is not None:
+                world.ledger.lost_writes.append((since, asyncio.get_running_loop().time()))
+            await asyncio.sleep(fault.seconds)
+            self.server_changes += 1
+            world.server.valkey.restart(name)
 
     async def _set_server_clock(self, fault: Fault) -> None:
         self.server_changes += 1
@@ -225,7 +239,7 @@ class FaultInjector:
         )
 
     async def _forge(self, fault: Fault) -> None:
-        """Send a webhook with a wrong signature each second, in the name of a run."""
+        """Send webhooks in the name of runs: wrongly signed, or to another address."""
         world = self._world
         while world.gateways and fault.seconds > 0:
             await asyncio.sleep(1)
@@ -240,6 +254,9 @@ class FaultInjector:
             body = b'{"run_id":"%s","status":"completed","output":"forged"}' % run.run_id.encode()
             path = url.removeprefix(PUBLIC_URL).partition("?")[0]
             headers = {"x-skyvern-signature": "0" * 64, "content-type": "application/json"}
+            if fault.number % 2:
+                headers |= signed_headers(body, API_KEY)
+                path = path[:-1] + ("0" if path[-1] != "0" else "1")
             status = await world.gateways[0].take(path, body, headers)
             self.faults_met["webhook: forged"] += 1
             if status is not None and status < 300:

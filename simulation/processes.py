@@ -29,7 +29,8 @@ class Process:
         self.name = name
         self.host = name
         self.chance = chance
-        self.is_dead = self.is_frozen = False
+        self.is_dead = False
+        self._freezes = 0
         #: Seconds by which its wall clock is ahead of the simulated time.
         self.clock_offset = 0.0
         self._loop = loop
@@ -52,13 +53,20 @@ class Process:
         self.is_dead = True
         self._kept += asyncio.all_tasks(self._loop)
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it is stopped for a while."""
+        return self._freezes > 0
+
     def freeze(self) -> None:
         """Stop it as SIGSTOP does; its clocks continue."""
-        self.is_frozen = True
+        self._freezes += 1
 
     def thaw(self) -> None:
-        """Continue it, with all callbacks that came due meanwhile."""
-        self.is_frozen = False
+        """Continue it, with all callbacks that came due meanwhile, once each freeze has ended."""
+        self._freezes -= 1
+        if self._freezes:
+            return
         delayed, self._delayed = self._delayed, []
         for callback, arguments, context in delayed:
             self._loop.call_soon(callback, *arguments, context=context)
@@ -75,7 +83,7 @@ class Process:
         """Run a callback that the loop has due for it, unless it is dead or frozen."""
         if self.is_dead:
             self._kept.append((callback, arguments))
-        elif self.is_frozen:
+        elif self._freezes:
             self._delayed.append((callback, arguments, context))
         else:
             callback(*arguments)

@@ -17,7 +17,7 @@ from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.job import Job, JobState
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.keys import Keys
-from simulation.addresses import PUBLIC_URL, QUEUE_URL, SKYVERN_URL
+from simulation.addresses import API_KEY, PUBLIC_URL, QUEUE_URL, SKYVERN_URL
 from simulation.faults import FaultInjector
 from simulation.history import History
 from simulation.ledger import Ledger
@@ -30,7 +30,6 @@ from simulation.server import Server, Valkey
 from simulation.skyvern import Skyvern
 from simulator.model.options import Options
 
-KEY = "simulated-key"
 #: Seconds that jobs get to end after the simulated minutes, and between two checks for it.
 MAX_EXTRA_SECONDS, CHECK_SECONDS = 2400.0, 10.0
 #: Seconds between two extra jobs while an unconfirmed job waits for a newer run.
@@ -244,7 +243,7 @@ class World:
         plan = self.plan
         return Settings(
             _env_file=None,
-            SKYVERN_API_KEY=SecretStr(KEY),
+            SKYVERN_API_KEY=SecretStr(API_KEY),
             SKYVERN_BASE_URL=SKYVERN_URL,
             max_concurrent_runs=plan.max_concurrent_runs,
             max_dispatches_per_second=plan.max_dispatches_per_second,
@@ -257,7 +256,7 @@ class World:
     def _options(self) -> Options:
         plan = self.plan
         return Options(
-            api_keys=(KEY,),
+            api_keys=(API_KEY,),
             duration=plan.run_seconds,
             duration_spread=0.8,
             failed=plan.bad_run_share / 2,
