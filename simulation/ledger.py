@@ -39,6 +39,7 @@ class AcceptedJob:
         max_runs: how many runs it may have.
         not_before: when its first submission may come at the earliest, simulated seconds.
         not_after: when a submission may come at the latest, simulated seconds.
+        may_repeat: whether it is submitted again after a lost answer, whatever a search finds.
         stays_unconfirmed: whether a lost answer leaves it to an operator.
         webhook: the URL that receives its end; '' = none.
     """
@@ -49,6 +50,7 @@ class AcceptedJob:
     max_runs: int
     not_before: float
     not_after: float
+    may_repeat: bool
     stays_unconfirmed: bool
     webhook: str = ""
     #: Whether an operator settled it without a proof that it has no run.
@@ -92,14 +94,15 @@ class Ledger:
         number = int(found[1])
         now = run.created
         job = self.accepted.get(number)
-        is_excused = job is not None and job.is_settled_by_operator
+        is_excused = job is not None and (job.is_settled_by_operator or job.may_repeat)
         if not is_excused and any(not one.is_over(now) for one in self.runs[number]):
             self.fail(f"I2: run {run.run_id} of job {number} is made while another one is live")
         self.runs[number].append(run)
         if job is not None:
             self._judge_time(job, run)
         most = self.max_live_runs() + sum(
-            one.is_settled_by_operator for one in self.accepted.values()
+            one.is_settled_by_operator or (one.may_repeat and len(self.runs[one.number]) > 1)
+            for one in self.accepted.values()
         )
         if live > most:
             self.fail(f"I3: {live} runs are live, {most:.0f} may be")
@@ -172,7 +175,7 @@ class Ledger:
         """Judge how many runs each job has (I2), and that its record agrees with them (I1, I4)."""
         for number, job in jobs.items():
             mine, accepted = self.runs.get(number, []), self.accepted[number]
-            if len(mine) > accepted.max_runs:
+            if len(mine) > accepted.max_runs and not accepted.may_repeat:
                 self.fail(
                     f"I2: job {number} ({accepted.job_id}) has {len(mine)} runs,"
                     f" {accepted.max_runs} may be: {[run.run_id for run in mine]}"
@@ -199,6 +202,8 @@ class Ledger:
             job = jobs.get(number)
             if job is not None and job.state is JobState.UNCONFIRMED:
                 continue
+            if self.accepted[number].may_repeat:
+                continue  # nobody looks for the run of a lost answer any more
             for run in runs:
                 if job is not None and run.run_id == job.run_id:
                     continue

@@ -245,7 +245,7 @@ def _requests(chance: Random, until: float) -> Iterator[Request]:
                 group=group if group != "own" else f"g{number}",
                 delay=chance.choice([0, 0, 0, 0, 5, 30]),
                 deadline=chance.choice([None] * 9 + [60.0]),
-                on_unconfirmed=chance.choice(["auto", "auto", "park", "resubmit"]),
+                on_unconfirmed=chance.choice(["auto"] * 6 + ["park", "resubmit"]),
                 runs=chance.choice([1, 1, 1, 2, 3]),
                 has_webhook=chance.random() < 0.3,
             )

@@ -108,6 +108,7 @@ class Producer:
                 request.runs,
                 started + request.delay - _EARLY,
                 world.loop.time() + (request.deadline or float("inf")) + _LATE,
+                request.on_unconfirmed == "resubmit",
                 request.on_unconfirmed == "park",
                 f"{USER_URL}/{request.number}" if request.has_webhook else "",
             )

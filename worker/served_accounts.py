@@ -137,10 +137,13 @@ class ServedAccounts:
         task.add_done_callback(self._tasks.discard)
 
     async def _work(self, kind: str, account: str, tick_us: int) -> None:
-        if kind == "sweep":
-            await self.sweep(account)
-        else:
-            await self.accounts[account].consumers[kind].run(tick_us)
+        try:
+            if kind == "sweep":
+                await self.sweep(account)
+            else:
+                await self.accounts[account].consumers[kind].run(tick_us)
+        except (RedisError, OSError) as error:  # the next tick begins it again
+            log.warning("stage_failed", account=account, kind=kind, error=str(error))
 
     def wake(self, account: str, kind: str) -> None:
         """Tell a consumer that there may be work."""
