@@ -64,7 +64,10 @@ class Operator:
         batches = list(world.batches.values())
         batch = batches[fault.number % len(batches)] if batches else None
         lasting: dict[str, tuple[Action, Action]] = {
-            "pauses the account": (partial(queue.pause, reason="simulated"), queue.resume),
+            "pauses the account": (
+                partial(queue.pause, reason="simulated"),
+                partial(self._resume, queue),  # the pause may be lost with a server
+            ),
             "caps a group": (
                 partial(queue.set_group, "a", max_concurrent=1 + fault.number % 2),
                 partial(queue.set_group, "a", max_concurrent=None),
