@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 from simulation.plan import draw
 from simulation.runs import Result, simulate, simulate_many
 from simulation.shrinking import shrink_plan
-from simulation.tally import Tally
+from simulation.tally import SeedTally
 
 #: How many violations of one seed are shown.
 _SHOWN = 5
@@ -38,6 +39,8 @@ def main(  # noqa: PLR0917 - each is an option
     every_kind: Annotated[bool, typer.Option(help="Fail if a kind of fault was not met.")] = False,
 ) -> None:
     """Simulate the whole queue under a virtual clock; exits with 1 if an invariant breaks."""
+    # As Ctrl-C: each simulation stops its Valkey, and nothing is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if shrink:
         typer.echo(shrink_plan(draw(seed, minutes)))
         return
@@ -45,7 +48,7 @@ def main(  # noqa: PLR0917 - each is an option
         result = simulate(draw(seed, minutes), sys.stdout)
         _show(result)
         raise typer.Exit(bool(result.violations))
-    sums = Tally.read(tally)
+    sums = SeedTally.read(tally)
     for result in simulate_many(sums.remaining(seed, seeds), minutes, at_once, within * 60):
         sums.add(result)
         if result.violations:

@@ -12,7 +12,7 @@ from simulation import server
 from simulation.addresses import API_KEY, PUBLIC_URL
 from simulation.operators import Operator
 from simulation.plan import Fault
-from simulation.processes import Process, start_in
+from simulation.processes import SimulatedProcess, start_in
 from simulator.delivery import signed_headers
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class FaultInjector:
         )
         if not programs:
             return
-        process: Process = programs[fault.number % len(programs)].process
+        process: SimulatedProcess = programs[fault.number % len(programs)].process
         process.freeze()
         await asyncio.sleep(fault.seconds)
         process.thaw()

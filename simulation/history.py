@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import TextIO
 
 
-class History:
+class EventHistory:
     """Records events in their order.
 
     Args:

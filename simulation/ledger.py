@@ -58,7 +58,7 @@ class AcceptedJob:
 
 
 @dataclass(slots=True)
-class Ledger:
+class InvariantLedger:
     """Records what was accepted and what ran, and judges it.
 
     Args:

@@ -32,7 +32,7 @@ class _NoSockets(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Runs callbacks in the order of their times, those of a process through `Process.run`."""
+    """Runs callbacks in the order of their times; a process runs its own."""
 
     def __init__(self) -> None:
         #: Simulated seconds since the beginning.

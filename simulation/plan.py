@@ -39,7 +39,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PlannedJob:
     """A job that a producer enqueues.
 
     Args:
@@ -81,7 +81,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SimulationPlan:
     """One simulation.
 
     Args:
@@ -107,15 +107,15 @@ class Plan:
     max_run_seconds: float
     run_seconds: float
     bad_run_share: float
-    requests: tuple[Request, ...]
+    requests: tuple[PlannedJob, ...]
     batch_rules: dict[int, dict[str, Any]]
     faults: tuple[Fault, ...]
 
-    def with_faults(self, faults: tuple[Fault, ...]) -> Plan:
+    def with_faults(self, faults: tuple[Fault, ...]) -> SimulationPlan:
         """Return the same plan with other faults."""
         return replace(self, faults=faults)
 
-    def with_requests(self, requests: tuple[Request, ...]) -> Plan:
+    def with_requests(self, requests: tuple[PlannedJob, ...]) -> SimulationPlan:
         """Return the same plan with other requests."""
         return replace(self, requests=requests)
 
@@ -192,7 +192,7 @@ _WEIGHTS = {
 }
 
 
-def draw(seed: int, minutes: float) -> Plan:
+def draw(seed: int, minutes: float) -> SimulationPlan:
     """Draw the plan of a seed.
 
     Args:
@@ -206,7 +206,7 @@ def draw(seed: int, minutes: float) -> Plan:
     at_once = chance.choice([1, 2, 4, 8, 20])
     # All of them must fit into the simulated time.
     fits = seconds / 2 * at_once / len(requests)
-    return Plan(
+    return SimulationPlan(
         seed=seed,
         minutes=minutes,
         workers=chance.choice([1, 2, 2, 3, 3]),
@@ -223,7 +223,7 @@ def draw(seed: int, minutes: float) -> Plan:
     )
 
 
-def _requests(chance: Random, until: float) -> Iterator[Request]:
+def _requests(chance: Random, until: float) -> Iterator[PlannedJob]:
     number, at, batch = 0, 0.0, 0
     count = chance.choice([6, 15, 30, 60, 120])
     sizes = chance.choice([[1], [1, 1, 2, 5], [1, 12], [5, 30]])
@@ -235,7 +235,7 @@ def _requests(chance: Random, until: float) -> Iterator[Request]:
         group = chance.choice(["default", "default", "a", "b", "own"])
         for _ in range(size):
             number += 1
-            yield Request(
+            yield PlannedJob(
                 number=number,
                 at=at,
                 kind=chance.choices(["task", "workflow", "login"], [6, 3, 1])[0],
@@ -266,7 +266,7 @@ def _batch_rules(chance: Random) -> dict[str, Any]:
 
 
 def _faults(
-    chance: Random, first: str, requests: Sequence[Request], until: float
+    chance: Random, first: str, requests: Sequence[PlannedJob], until: float
 ) -> Iterator[Fault]:
     """Draw faults of a few kinds, often close to each other and to the requests.
 

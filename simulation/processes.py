@@ -14,7 +14,7 @@ T = TypeVar("T")
 EPOCH = 1_800_000_000.0
 
 
-class Process:
+class SimulatedProcess:
     """One process of the simulated system.
 
     The tasks and timers that are started in its context run in it.
@@ -90,10 +90,10 @@ class Process:
 
 
 #: The process whose code runs.
-CURRENT: ContextVar[Process] = ContextVar("CURRENT")
+CURRENT: ContextVar[SimulatedProcess] = ContextVar("CURRENT")
 
 
-def start_in(process: Process, coroutine: Any) -> asyncio.Task[Any]:
+def start_in(process: SimulatedProcess, coroutine: Any) -> asyncio.Task[Any]:
     """Start a coroutine as a task of a process."""
     context = Context()
     context.run(CURRENT.set, process)

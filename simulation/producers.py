@@ -16,7 +16,7 @@ from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.store.keys import Keys
 from simulation.addresses import QUEUE_URL, USER_URL
 from simulation.ledger import AcceptedJob
-from simulation.plan import Request
+from simulation.plan import PlannedJob
 from simulation.processes import CURRENT, start_in
 from simulation.server import Client
 
@@ -49,7 +49,7 @@ class Producer:
         """Enqueue the requests of the plan at their times."""
         world = self._world
         queue = AsyncRunQueue(QUEUE_URL)
-        by_batch: dict[int, list[Request]] = {}
+        by_batch: dict[int, list[PlannedJob]] = {}
         tasks = []
         for request in world.plan.requests:
             by_batch.setdefault(request.batch, []).append(request)
@@ -61,7 +61,7 @@ class Producer:
     async def enqueue_extra_job(self, kind: str) -> None:
         """Enqueue a job of a kind that the plan does not have."""
         self._extra_jobs += 1
-        request = Request(
+        request = PlannedJob(
             *(
                 _EXTRA_NUMBERS + self._extra_jobs,
                 self._world.loop.time(),
@@ -76,7 +76,9 @@ class Producer:
         )
         await self._submit(AsyncRunQueue(QUEUE_URL), 0, [request])
 
-    async def _submit(self, queue: AsyncRunQueue, number: int, requests: Sequence[Request]) -> None:
+    async def _submit(
+        self, queue: AsyncRunQueue, number: int, requests: Sequence[PlannedJob]
+    ) -> None:
         world = self._world
         lines = [_line(request) for request in requests]
         batch: str | None = None
@@ -135,7 +137,7 @@ class Producer:
             await asyncio.sleep(1)
 
 
-def _line(request: Request) -> dict[str, Any]:
+def _line(request: PlannedJob) -> dict[str, Any]:
     """Return a request as a line of a batch file."""
     name = f"sim-job-{request.number}."
     bodies: dict[str, dict[str, Any]] = {

@@ -16,10 +16,10 @@ from config.settings import Settings
 from gateway.metrics import Metrics
 from gateway.webhooks.receiver import Receiver
 from gateway.webhooks.webhook_writer import WebhookWriter
-from simulation.history import History
-from simulation.processes import Process, start_in
-from simulation.server import BlockingClient, Client, Server
-from simulation.skyvern import Network, Skyvern
+from simulation.history import EventHistory
+from simulation.processes import SimulatedProcess, start_in
+from simulation.server import BlockingClient, Client, SimulatedRedis
+from simulation.skyvern import SimulatedSkyvern, SimulatedTransport
 from webhooks.receiver_address import PATH
 from webhooks.sender import Outbound, Posted
 from worker.served_accounts import ServedAccounts
@@ -127,7 +127,7 @@ class _Outbound(Outbound):
         return Posted(status, error="" if status == 200 else f"the receiver answered {status}")
 
 
-class Worker:
+class SimulatedWorker:
     """A worker process: its accounts, their tickers, and the handling of Celery's messages.
 
     Args:
@@ -141,10 +141,10 @@ class Worker:
 
     def __init__(  # noqa: PLR0917 - one for each connection
         self,
-        process: Process,
+        process: SimulatedProcess,
         settings: Settings,
-        server: Server,
-        skyvern: Skyvern,
+        server: SimulatedRedis,
+        skyvern: SimulatedSkyvern,
         broker: Broker,
         receivers: Receivers,
     ) -> None:
@@ -166,7 +166,7 @@ class Worker:
     async def _start(self) -> None:
         client = cast(redis.asyncio.Redis, Client(self._server, self.process))
         self.served = ServedAccounts(
-            self._settings, client, lambda _: Network(self._skyvern, self.process)
+            self._settings, client, lambda _: SimulatedTransport(self._skyvern, self.process)
         )
         await self.served.start()
         for name, account in self.served.accounts.items():
@@ -223,7 +223,7 @@ class Worker:
             return
 
 
-class Gateway:
+class SimulatedGateway:
     """A gateway process: its receiver of Skyvern's webhooks.
 
     Args:
@@ -232,7 +232,9 @@ class Gateway:
         server: the queue's Redis.
     """
 
-    def __init__(self, process: Process, settings: Settings, server: Server) -> None:
+    def __init__(
+        self, process: SimulatedProcess, settings: Settings, server: SimulatedRedis
+    ) -> None:
         self.process = process
         client = cast(redis.asyncio.Redis, Client(server, process))
         accounts = settings.all_accounts()
@@ -276,7 +278,11 @@ class Gateway:
 
 
 def router(
-    gateways: list[Gateway], receivers: Receivers, public_url: str, chance: Random, history: History
+    gateways: list[SimulatedGateway],
+    receivers: Receivers,
+    public_url: str,
+    chance: Random,
+    history: EventHistory,
 ) -> Callable[[str, bytes, Mapping[str, str]], Any]:
     """Return the function that sends Skyvern's webhooks to a gateway, or to a user's receiver."""
 

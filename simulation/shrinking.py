@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from simulation.plan import Plan
+from simulation.plan import SimulationPlan
 from simulation.runs import simulate
 
 T = TypeVar("T")
 
 
-def shrink_plan(plan: Plan) -> str:
+def shrink_plan(plan: SimulationPlan) -> str:
     """Return the shortest plan found that fails as the given one does, as text.
 
     Args:
@@ -55,7 +55,7 @@ def shrink_plan(plan: Plan) -> str:
     )
 
 
-def _first_violation(plan: Plan) -> str | None:
+def _first_violation(plan: SimulationPlan) -> str | None:
     """Return which invariant fails first, None if none does."""
     violations = simulate(plan).violations
     return violations[0].partition(": ")[2].partition(":")[0] if violations else None

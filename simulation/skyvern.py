@@ -18,8 +18,8 @@ from multidict import CIMultiDict, MultiDict
 from api_client.errors import AnswerLostError, NotSentError
 from api_client.http.messages import HttpAnswer, Request
 from api_client.http.transport import AsyncTransport
-from simulation.history import History
-from simulation.processes import Process, start_in
+from simulation.history import EventHistory
+from simulation.processes import SimulatedProcess, start_in
 from simulator.api import RunApi
 from simulator.delivery import Attempt, WebhookSender, signed_headers
 from simulator.faults import Switchboard
@@ -101,7 +101,7 @@ class _Sender(WebhookSender):
         return Attempt(headers, status, 10, "" if status else None, error)
 
 
-class Skyvern:
+class SimulatedSkyvern:
     """One account's server.
 
     Args:
@@ -113,7 +113,12 @@ class Skyvern:
     """
 
     def __init__(
-        self, options: Options, process: Process, chance: Random, post: Post, history: History
+        self,
+        options: Options,
+        process: SimulatedProcess,
+        chance: Random,
+        post: Post,
+        history: EventHistory,
     ) -> None:
         self.process = process
         self.faults = NetworkFaults()
@@ -154,7 +159,7 @@ class Skyvern:
             await self._send(url, body, headers)
         return await self._send(url, body, headers)
 
-    async def exchange(self, client: Process, request: Request) -> HttpAnswer:
+    async def exchange(self, client: SimulatedProcess, request: Request) -> HttpAnswer:
         """Take a request from a process, and return the answer.
 
         Raises:
@@ -208,7 +213,7 @@ class Skyvern:
             return HttpAnswer(answer.status, answer.headers, answer.body[: len(answer.body) // 2])
         return answer
 
-    def _note(self, client: Process, name: str, text: str) -> None:
+    def _note(self, client: SimulatedProcess, name: str, text: str) -> None:
         self._history.note(client.name, f"skyvern {name} {text}")
 
     def _fault_answer(self, draw: float) -> HttpAnswer | None:
@@ -273,7 +278,7 @@ def _find(method: str, path: str) -> tuple[RouteCall, dict[str, str]]:
     raise not_found()
 
 
-class Network(AsyncTransport):
+class SimulatedTransport(AsyncTransport):
     """The transport of a process's calls to Skyvern.
 
     Args:
@@ -281,7 +286,7 @@ class Network(AsyncTransport):
         client: the process.
     """
 
-    def __init__(self, server: Skyvern, client: Process) -> None:
+    def __init__(self, server: SimulatedSkyvern, client: SimulatedProcess) -> None:
         super().__init__()
         self._server = server
         self._client = client

@@ -14,7 +14,7 @@ from simulation.runs import Result
 
 
 @dataclass(slots=True)
-class Tally:
+class SeedTally:
     """The sums of one commit.
 
     Args:
@@ -38,7 +38,7 @@ class Tally:
     failed: list[int] = field(default_factory=list)
 
     @classmethod
-    def read(cls, file: Path | None) -> Tally:
+    def read(cls, file: Path | None) -> SeedTally:
         """Read a file; an empty tally where there is none, or one of another commit."""
         fresh = cls(commit=_commit())
         if file is None or not file.exists():

@@ -19,15 +19,15 @@ from runqueue.store import job_calls, operator_calls
 from runqueue.store.keys import Keys
 from simulation.addresses import API_KEY, PUBLIC_URL, QUEUE_URL, SKYVERN_URL
 from simulation.faults import FaultInjector
-from simulation.history import History
-from simulation.ledger import Ledger
+from simulation.history import EventHistory
+from simulation.ledger import InvariantLedger
 from simulation.loop import VirtualLoop
-from simulation.plan import FAULT_SHARE, Plan
-from simulation.processes import Process, start_in
+from simulation.plan import FAULT_SHARE, SimulationPlan
+from simulation.processes import SimulatedProcess, start_in
 from simulation.producers import Producer
-from simulation.programs import Broker, Gateway, Receivers, Worker, router
-from simulation.server import Server, Valkey
-from simulation.skyvern import Skyvern
+from simulation.programs import Broker, Receivers, SimulatedGateway, SimulatedWorker, router
+from simulation.server import SimulatedRedis, ValkeyInstance
+from simulation.skyvern import SimulatedSkyvern
 from simulator.model.options import Options
 
 #: Seconds that jobs get to end after the simulated minutes, and between two checks for it.
@@ -47,25 +47,27 @@ class World:
         out: receives the history; None = only its digest is kept.
     """
 
-    def __init__(self, plan: Plan, valkey: Valkey, out: TextIO | None = None) -> None:
+    def __init__(
+        self, plan: SimulationPlan, valkey: ValkeyInstance, out: TextIO | None = None
+    ) -> None:
         self.plan = plan
         self.loop = VirtualLoop()
-        self.history = History(self.loop, out)
+        self.history = EventHistory(self.loop, out)
         self._process_count = 0
         self._extra_from, self._quiet_from = 0.0, float("inf")
-        self.server = Server(valkey, self.loop, self.chance("redis"), self.history)
+        self.server = SimulatedRedis(valkey, self.loop, self.chance("redis"), self.history)
         self.broker = Broker(self.chance("broker"))
         self.receivers = Receivers(self.chance("receivers"))
-        self.ledger = Ledger(self.loop.time, self._max_live_runs)
+        self.ledger = InvariantLedger(self.loop.time, self._max_live_runs)
         self.settings = self._settings()
-        self.gateways: list[Gateway] = []
-        self.workers: list[Worker] = []
+        self.gateways: list[SimulatedGateway] = []
+        self.workers: list[SimulatedWorker] = []
         post = router(
             self.gateways, self.receivers, PUBLIC_URL, self.chance("router"), self.history
         )
         process = self.new_process("skyvern")
         self.skyvern = process.call(
-            Skyvern, self._options(), process, self.chance("network"), post, self.history
+            SimulatedSkyvern, self._options(), process, self.chance("network"), post, self.history
         )
         self.skyvern.on_created = self._on_run_created
         #: The limits of live runs, and since when each was in force; simulated seconds.
@@ -79,24 +81,24 @@ class World:
         """Return the random source of a name."""
         return Random(f"{self.plan.seed} {name}")
 
-    def new_process(self, name: str) -> Process:
+    def new_process(self, name: str) -> SimulatedProcess:
         """Return a new process."""
         self._process_count += 1
-        return Process(name, self.loop, self.chance(f"{name} {self._process_count}"))
+        return SimulatedProcess(name, self.loop, self.chance(f"{name} {self._process_count}"))
 
-    def new_worker(self, number: int) -> Worker:
+    def new_worker(self, number: int) -> SimulatedWorker:
         """Start a worker process."""
-        worker = Worker(
+        worker = SimulatedWorker(
             self.new_process(f"worker{number}"),
             *(self.settings, self.server, self.skyvern, self.broker, self.receivers),
         )
         worker.start()
         return worker
 
-    def new_gateway(self, number: int) -> Gateway:
+    def new_gateway(self, number: int) -> SimulatedGateway:
         """Start a gateway process."""
         process = self.new_process(f"gateway{number}")
-        return process.call(Gateway, process, self.settings, self.server)
+        return process.call(SimulatedGateway, process, self.settings, self.server)
 
     def run(self) -> None:
         """Run the plan, and judge."""

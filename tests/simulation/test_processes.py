@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from simulation.loop import NothingLeftError, VirtualLoop
-from simulation.processes import EPOCH, Process, start_in
+from simulation.processes import EPOCH, SimulatedProcess, start_in
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ def loop() -> Iterator[VirtualLoop]:
     made.close()
 
 
-def new_process(name: str, loop: VirtualLoop) -> Process:
-    return Process(name, loop, Random(name))
+def new_process(name: str, loop: VirtualLoop) -> SimulatedProcess:
+    return SimulatedProcess(name, loop, Random(name))
 
 
 def test_time_jumps_to_the_next_timer(loop: VirtualLoop) -> None:

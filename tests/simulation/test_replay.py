@@ -1,6 +1,15 @@
-"""One seed is one exact history."""
+"""One seed is one exact history; and a simulation that is ended leaves nothing behind."""
 
-from tests.simulation.simulated import simulate
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.simulated import ROOT, simulate
 
 
 def test_a_seed_has_the_same_history_in_every_interpreter() -> None:
@@ -28,3 +37,36 @@ def test_a_kind_of_fault_that_was_never_met_fails_a_run_that_wants_every_kind() 
     done = simulate(*options, "--every-kind")
     assert done.returncode == 1
     assert "never met: " in done.stdout
+
+
+def group(leader: int) -> list[str]:
+    """Return the names of the live processes of a process group."""
+    names = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, rest = stat.read_text().split("(", 1)[1].rsplit(")", 1)
+        except OSError:  # it has ended
+            continue
+        state, _, process_group = rest.split()[:3]
+        if int(process_group) == leader and state != "Z":
+            names.append(name)
+    return names
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_simulation_that_is_terminated_leaves_no_server_behind() -> None:
+    command = [sys.executable, "-m", "simulation", "--seeds", "1000"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0
+    )
+    deadline = time.monotonic() + 60
+    try:
+        while not any(name.startswith("valkey") for name in group(process.pid)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        assert group(process.pid) == []
+    finally:
+        if process.poll() is None or group(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from simulation.runs import Result
-from simulation.tally import Tally
+from simulation.tally import SeedTally
 
 
 def result(seed: int, *violations: str, **faults_met: int) -> Result:
@@ -11,7 +11,7 @@ def result(seed: int, *violations: str, **faults_met: int) -> Result:
 
 
 def test_results_add_up() -> None:
-    tally = Tally()
+    tally = SeedTally()
     for seed in (3, 1, 2):
         tally.add(result(seed, **{"calls are lost": 2}))
     assert (tally.seeds, tally.count, tally.minutes, tally.runs) == ([(1, 3)], 3, 15.0, 9)
@@ -21,24 +21,24 @@ def test_results_add_up() -> None:
 
 
 def test_a_seed_that_fails_is_named() -> None:
-    tally = Tally()
+    tally = SeedTally()
     tally.add(result(7, "I1: lost"))
     assert "failed: [7]" in tally.report()
 
 
 def test_seeds_that_were_simulated_at_the_same_commit_are_left_out(tmp_path: Path) -> None:
     file = tmp_path / "tally.json"
-    tally = Tally.read(file)
+    tally = SeedTally.read(file)
     tally.add(result(0))
     tally.add(result(2))
     tally.write(file)
-    assert list(Tally.read(file).remaining(0, 4)) == [1, 3]
+    assert list(SeedTally.read(file).remaining(0, 4)) == [1, 3]
 
 
 def test_another_commit_begins_anew(tmp_path: Path) -> None:
     file = tmp_path / "tally.json"
-    tally = Tally.read(file)
+    tally = SeedTally.read(file)
     tally.commit = "another"
     tally.add(result(0))
     tally.write(file)
-    assert Tally.read(file).count == 0
+    assert SeedTally.read(file).count == 0
