@@ -26,8 +26,6 @@ from worker.served_accounts import ServedAccounts
 from worker.stages.consumer import ConsumerEnd
 from worker.ticker import Ticker
 
-#: Seconds between two checks for a wake-up, in place of BLPOP.
-_WAKE_CHECK_SECONDS = 0.1
 #: How many stage messages a process handles at a time: the threads of Celery's pool.
 _THREADS = 13
 
@@ -188,17 +186,10 @@ class SimulatedWorker:
     async def _tick(self, account: str) -> None:
         client = cast(redis.Redis, BlockingClient(self._server, self.process))
         ticker = Ticker(account, self.served, self._broker.send, client)
-        loop, wakes_seen = asyncio.get_running_loop(), -1
         while not self.served.stopping:
             try:
-                keys, until, woken = ticker.keys, loop.time() + ticker.wait, None
-                while woken is None and loop.time() < until:
-                    await asyncio.sleep(min(_WAKE_CHECK_SECONDS, until - loop.time()))
-                    if wakes_seen != self._server.wakes:
-                        wakes_seen = self._server.wakes
-                        found = cast(Any, client).lmpop(len(keys), *keys)
-                        woken = None if found is None else found[0].decode()
-                ticker.act(woken, keys)
+                keys = ticker.keys
+                ticker.act(await self._server.pop(self.process, keys, ticker.wait), keys)
             except Exception as error:  # noqa: BLE001 - as `TickerThread` does
                 await asyncio.sleep(ticker.pause_after(error))
 

@@ -40,8 +40,6 @@ _SCRIPTS = {"evalsha", "eval"}
 _START_SECONDS = 10.0
 #: Names of the settings that keep small collections in their order of insertion.
 _COMPACT = [(kind, what) for kind in ("hash", "set", "zset") for what in ("entries", "value")]
-#: Scripts that push no wake-up; nor does a tick that was not woken.
-_NEVER_WAKE = {"heartbeat", "stats", "get_jobs", "look_up"}
 #: The ids that a server draws at its start; they are no part of a history.
 _SERVER_ID = re.compile(r"\b[0-9a-f]{40}\b")
 
@@ -96,12 +94,26 @@ class ValkeyInstance:
                 return
         raise RuntimeError("valkey did not start")
 
-    def command(self, *words: Any) -> Any:
-        """Send a command and return its raw reply, in a third of the client's time for a script."""
+    def command(self, *words: Any, then: tuple[Any, ...] = ()) -> tuple[Any, Any]:
+        """Send a command, and another one with it, in a third of the client's time for a script.
+
+        Args:
+            words: the command.
+            then: the other one, which cannot fail; empty = none.
+
+        Returns:
+            Their raw replies; None for none.
+        """
         if self._connection is None:
             self._connection = self.client.connection_pool.get_connection()
-        self._connection.send_packed_command([pack_command(words)])
-        return self._connection.read_response()
+        connection = self._connection
+        packed = pack_command(words)
+        connection.send_packed_command([packed + pack_command(then) if then else packed])
+        try:
+            reply = connection.read_response()
+        finally:
+            second = connection.read_response() if then else None
+        return reply, second
 
     def stop(self) -> None:
         """Kill it; writes since the last copy are lost."""
@@ -157,8 +169,10 @@ class SimulatedRedis:
         #: Whether it cannot be reached; and the error that it answers to every script.
         self.is_down = False
         self.refusal: Callable[[], Exception] | None = None
-        #: Counts the calls that may have pushed a wake-up.
-        self.wakes = 0
+        #: The tickers: the lists that each waits for, and what is done when one may have a wake-up.
+        self._tickers: dict[
+            tuple[SimulatedProcess, str], tuple[list[str], asyncio.Future[None]]
+        ] = {}
         #: How often a call met each kind of fault.
         self.faults_met: Counter[str] = Counter()
 
@@ -201,8 +215,6 @@ class SimulatedRedis:
         if self.is_down:
             self.faults_met["redis: not reached"] += 1
             raise RedisConnectionError("Error 111 connecting. Connection refused.")
-        if name == "lmpop":
-            return self.valkey.command("LMPOP", args[0], *args[1:], "LEFT")
         if name not in _SCRIPTS:
             return getattr(self.valkey.client, name)(*args, **kwargs)
         if self.refusal is not None:
@@ -211,11 +223,11 @@ class SimulatedRedis:
             raise error
         code, keys, key, _, *arguments = args
         script = self._names[code if name == "evalsha" else _sha(code)]
-        if script not in _NEVER_WAKE and not (script == "tick" and arguments[1] == 0):
-            self.wakes += 1
         clock = f"={self.now_us()}"
         try:
-            reply = self.valkey.command(name.upper(), code, keys, key, clock, *arguments)
+            reply, woken = self.valkey.command(
+                name.upper(), code, keys, key, clock, *arguments, then=self._wake_ups()
+            )
         except NoScriptError:
             raise
         except ResponseError as error:
@@ -224,7 +236,51 @@ class SimulatedRedis:
             raise
         text = repr(reply) if script != "stats" else _SERVER_ID.sub("", repr(reply))
         self._history.note(process.name, f"redis {script} {crc32(text.encode()):08x}")
+        if woken:
+            self._wake()
         return reply
+
+    async def pop(self, process: SimulatedProcess, keys: list[str], seconds: float) -> str | None:
+        """Wait for an element of some lists, as BLPOP does, and return the list that had it.
+
+        Args:
+            process: whose ticker waits.
+            keys: the lists; the first one names the ticker.
+            seconds: for how long.
+
+        Raises:
+            redis.exceptions.ConnectionError: the server is not reached.
+        """
+        ticker = process, keys[0]
+        _, woken = self._tickers.get(ticker) or (keys, self._loop.create_future())
+        self._tickers[ticker] = keys, woken
+        await asyncio.wait([woken], timeout=seconds)
+        if not woken.done():
+            return None
+        self._tickers[ticker] = keys, self._loop.create_future()
+        await asyncio.sleep(self._chance.uniform(*self.latency))
+        if self.is_down:
+            raise RedisConnectionError("Error 111 connecting. Connection refused.")
+        found, _ = self.valkey.command("LMPOP", len(keys), *keys, "LEFT")
+        if found is None:
+            return None
+        self._wake()  # there may be more of them
+        return cast(bytes, found[0]).decode()
+
+    def _wake(self) -> None:
+        for _, woken in self._tickers.values():
+            if not woken.done():
+                woken.set_result(None)
+
+    def _wake_ups(self) -> tuple[Any, ...]:
+        """Return the command that tells whether a live ticker has a wake-up."""
+        live = {
+            key: None
+            for (process, _), (keys, _) in self._tickers.items()
+            if not process.is_dead
+            for key in keys
+        }
+        return ("EXISTS", *live) if live else ()
 
     def query(self, call: ScriptCall[T]) -> T:
         """Run a script that only reads, outside the history and without faults."""
