@@ -202,7 +202,8 @@ class InvariantLedger:
             job = jobs.get(number)
             if job is not None and job.state is JobState.UNCONFIRMED:
                 continue
-            if self.accepted[number].may_repeat:
+            one = self.accepted[number]
+            if one.may_repeat or one.is_settled_by_operator:
                 continue  # nobody looks for the run of a lost answer any more
             for run in runs:
                 if job is not None and run.run_id == job.run_id:
