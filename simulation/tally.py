@@ -23,7 +23,7 @@ class SeedTally:
         minutes: simulated minutes.
         seconds: real seconds, summed over the simulations.
         events, jobs, runs: as in `Result`.
-        faults_met: how often each kind of fault was met.
+        faults_met: how many faults of each kind had an effect, and how often each effect came.
         failed: the seeds with an invariant that did not hold.
     """
 
@@ -79,7 +79,7 @@ class SeedTally:
         return sum(last - first + 1 for first, last in self.seeds)
 
     def never_met(self) -> list[str]:
-        """Return the kinds of faults that were never met."""
+        """Return the kinds of faults that never had an effect."""
         return [kind for kind in FAULTS if not self.faults_met.get(kind)]
 
     def report(self) -> str:
