@@ -234,8 +234,7 @@ local function with_options(id, options)
     call('HSET', JOB .. id, 'deadline', int(deadline))
     call('ZADD', DEADLINES, int(deadline), id)
   end
-  -- This time may turn out wrong: times relative to it are corrected then, see clock.lua.
-  if clock_is_stale() and (string.find(start, '+', 1, true) or string.find(limit, '+', 1, true)) then
+  if (string.find(start, '+', 1, true) or string.find(limit, '+', 1, true)) and note_relative() then
     call('HSET', JOB .. id, 'relative', (string.find(start, '+', 1, true) and 'run_at ' or '')
       .. (string.find(limit, '+', 1, true) and 'deadline' or ''))
   end

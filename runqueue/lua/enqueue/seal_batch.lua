@@ -14,6 +14,7 @@ if f[1] == '0' then
   expect(PREFIX .. 'listing', 'hash')
   redis.call('HSET', key, 'sealed', '1', 'sealed_at', int(NOW))
   if f[3] then
+    note_relative()
     local expires_at = int(NOW + tonumber(f[3]))
     redis.call('HSET', key, 'expires_at', expires_at)
     redis.call('ZADD', PREFIX .. 'expiring', expires_at, batch)

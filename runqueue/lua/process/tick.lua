@@ -64,7 +64,7 @@ end
 
 local alive = redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), '+inf')
 local meta = redis.call('HMGET', META, 'tick_at', 'hold_until', 'sweep_at', 'sent:submit', 'paused', 'lists_on', 'list_at',
-  'list_until', 'pack_more', 'retire_left', 'setting_back')
+  'list_until', 'pack_more', 'retire_left', 'set_back')
 
 local function may_submit()
   if meta[5] or tonumber(meta[2] or 0) > NOW then return false end

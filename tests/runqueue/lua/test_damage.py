@@ -273,8 +273,8 @@ def test_a_tick_sets_times_back_although_a_record_is_damaged(clock: Clockwork) -
     damage_job(clock, jobs[1])
     ahead = clock.now + 3_600 * SECOND
     clock.client.zadd(clock.key("poll"), dict.fromkeys(jobs, ahead))
-    told_of = f"{3_600 * SECOND} {clock.now} {clock.now + DAY} 1 ({clock.now}"
-    clock.client.hset(clock.key("meta"), "setting_back", told_of)
+    told_of = f"{clock.now} {clock.now} {3_600 * SECOND} 1 ({clock.now}"
+    clock.client.hset(clock.key("meta"), "set_back", told_of)
 
     clock.tick()
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytest
@@ -278,6 +278,108 @@ def test_a_batch_that_was_sealed_before_a_step_ahead_is_believed_has_no_longer_t
     expires_at = clock.client.hget(clock.key(f"batch:{new}"), "expires_at")
     assert int(cast("bytes", expires_at)) == at
     assert clock.client.zscore(clock.key("expiring"), old) == expires
+
+
+#: How the clock is set, µs; writes come before the last step.
+STEPS = {
+    "ahead once more": [HOUR, 2 * HOUR],
+    "ahead by less": [2 * HOUR, HOUR // 4],
+    "ahead twice more": [HOUR, 2 * HOUR, HOUR],
+    "back by less": [2 * HOUR, -HOUR],
+    "back again": [HOUR, -HOUR],
+    "back by more": [HOUR, -2 * HOUR],
+    "back and ahead again": [HOUR, -HOUR, HOUR],
+}
+
+
+@pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
+def test_what_is_written_between_two_steps_of_the_clock_is_set_right(
+    clock: Clockwork, steps: Sequence[int]
+) -> None:
+    then = known_time(clock)
+    accepted, lost, busy = clock.enqueue(3)
+    clock.claimed(3)
+    batch = clock.open_batch(BatchRules(expires_after=3_600))
+    clock.enqueue(1, batch=batch)
+    jobs = []
+
+    for passed, step in enumerate(steps[:-1], 1):
+        set_clock(clock, step)
+        a_second_later(clock)
+        real_tick(clock, passed=passed * SECOND)
+        jobs.append(hand_in_now(clock, f"soon{passed}", run_at=60, deadline=7 * 86_400))
+    run = claim_items.RunAccepted(accepted, 1, f"r-{accepted}", "created", SECOND)
+    assert scripts.run(clock.client, worker_calls.mark_running(clock.account, [run])) == [1]
+    cut = [claim_items.Lost(lost, 1, "cut off")]
+    assert scripts.run(clock.client, worker_calls.mark_unconfirmed(clock.account, cut)) == [1]
+    scripts.run(clock.client, job_calls.seal_batch(clock.account, batch))
+    back = [claim_items.GivenBack(busy, 1, 20 * SECOND, "no slot is free")]
+    assert scripts.run(clock.client, worker_calls.give_back(clock.account, back, "busy")) == [1]
+    set_clock(clock, steps[-1])
+    now = ticked(clock, len(steps))
+
+    near_now = near(then), now + 20 * SECOND
+    for zset in ("poll", "reconcile", "unconfirmed"):
+        assert clock.client.zcount(clock.key(zset), *near_now) == 1, zset
+    assert near(then) <= int(clock.field(accepted, "started") or 0) <= now
+    assert near(then) <= meta(clock, "hold_until") <= now + 20 * SECOND
+    expires = clock.client.zscore(clock.key("expiring"), batch) or 0
+    assert near(then) + HOUR <= expires <= now + HOUR
+    assert_delays(clock, jobs, near(then), now)
+
+
+@pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
+def test_a_delay_given_between_two_steps_that_no_report_told_apart_is_no_longer_than_it_says(
+    clock: Clockwork, steps: Sequence[int]
+) -> None:
+    then = known_time(clock)
+    (accepted,) = clock.enqueue(1)
+    clock.claimed()
+    jobs = []
+
+    for n, step in enumerate(steps[:-1]):
+        set_clock(clock, step)
+        jobs.append(hand_in_now(clock, f"soon{n}", run_at=60, deadline=7 * 86_400))
+    run = claim_items.RunAccepted(accepted, 1, f"r-{accepted}", "created", SECOND)
+    assert scripts.run(clock.client, worker_calls.mark_running(clock.account, [run])) == [1]
+    set_clock(clock, steps[-1])
+    now = ticked(clock, 1)
+
+    assert_delays(clock, jobs, near(then), now)
+    assert (clock.client.zscore(clock.key("poll"), accepted) or 0) <= now + SECOND
+
+
+def known_time(clock: Clockwork) -> int:
+    """Have a process report the time, and return it."""
+    clock.client.hset(clock.key("meta"), "clock_lost", -HOUR)
+    clock.now = then = server_time(clock) - HOUR
+    clock.heartbeat(first=True)
+    clock.client.hset(clock.key("meta"), "clock", then)
+    clock.client.hset(clock.key("clocks"), "p1", f"{then} 0")
+    return then
+
+
+def set_clock(clock: Clockwork, by: int) -> None:
+    """Set the server's clock, as the scripts see it."""
+    clock.client.hincrby(clock.key("meta"), "clock_lost", by)
+
+
+def ticked(clock: Clockwork, passed: int) -> int:
+    """Have a process report three times, a second apart; return the queue's time."""
+    for n in range(3):
+        a_second_later(clock)
+        told = real_tick(clock, passed=(passed + n) * SECOND).now_us
+    assert abs(told - clock.now) < 60 * SECOND
+    return told
+
+
+def assert_delays(clock: Clockwork, jobs: Sequence[str], since: int, now: int) -> None:
+    """Assert that the times of jobs of `hand_in_now` count from a moment between two times."""
+    for job in jobs:
+        for zset, field, seconds in (("due", "run_at", 60), ("deadlines", "deadline", 7 * 86_400)):
+            at = clock.client.zscore(clock.key(zset), job) or 0
+            assert since <= at - seconds * SECOND <= now, (job, zset)
+            assert clock.field(job, field) == str(int(at))
 
 
 def test_a_thousand_delays_that_end_at_the_same_moment_are_all_set_right(clock: Clockwork) -> None:

@@ -19,27 +19,64 @@ local OTHERS_TELL = 3000000
 local LEASE = 15000000 -- of runqueue/store/live_processes.py
 
 -- Times that scripts write before a step ahead is believed are too late by it: the next poll of a run, its start, a
--- hold's end. Once the step is corrected, they are set back: fields of meta at once, entries of indexes by the next
--- ticks, a bounded number each. An entry from before the step is set back, too, which costs a call at most. Times that
--- a user chose stay, except those counted from a moment in that time: delays (`relative`, see enqueue.lua), and the
--- expiry of batches that were sealed in it. Leases of processes are cut to their full length: a lease written just
--- before a step of its own length looks like one written after it, and if it were set back, its owner would count as
--- dead.
--- Field of meta: setting_back = '<by> <from> <up to> <index> <cursor>' (microseconds), while entries are to be set
--- back.
+-- hold's end. Once the clock is right again, they are set back: fields of meta at once, entries of indexes by the next
+-- ticks, a bounded number each. Times that a user chose stay, except those counted from a moment in that time: delays
+-- (`relative`, see enqueue.lua), and the expiry of batches that were sealed in it. Leases of processes are cut to their
+-- full length: a lease written just before a step of its own length looks like one written after it, and if it were set
+-- back, its owner would count as dead.
+--
+-- The clock may be set several times until one step is believed. Reports that are not believed show how far it is ahead
+-- meanwhile (`clock_doubt`). A record that shows when it was written is set back by the least of these amounts that
+-- brings this moment between the time last believed and now; if none does, to now. So no delay ends early. Any other
+-- entry is set back by the largest amount that it can be late by. An entry from before the step is set back, too, which
+-- costs a call at most.
+-- Fields of meta (microseconds): clock_doubt = '<ahead> <ahead> …'; set_back = '<now> <last believed> <ahead>,<ahead>,…,
+-- <index> <cursor>', while entries are to be set back; has_relative: see core.lua.
 local OWN_FIELDS = { 'hold_until', 'asked_until', 'probing', 'recover_from', 'recover_since', 'list_at', 'list_until',
   'list_off', 'list_reach', 'pace_at', 'suspects_until', 'run_ended', 'reads_ok', 'reads_failing', 'reads_failed' }
 local OWN_INDEXES = { 'poll', 'cancels', 'stray_looks', 'reconcile', 'unconfirmed', 'parked', 'suspects', 'listed',
   'relays', 'watches', 'callbacks', 'due', 'deadlines', 'expiring' }
 local CHOSEN = { due = true, deadlines = true, expiring = true } -- may be any time ahead
-local A_STEP = 1000
+local IS_SINCE = { unconfirmed = true, parked = true } -- when something happened
+local A_STEP, MOST_DOUBTS = 1000, 8
 
-local function set_fields_back(key, fields, from, by)
+-- Where the clock was ahead: `now` = the time of the correction, `last` = the time last believed before.
+local function read_steps(now, last, amounts)
+  local steps = { now = tonumber(now), last = tonumber(last), amounts = {} }
+  for ahead in string.gmatch(amounts, '%d+') do steps.amounts[#steps.amounts + 1] = tonumber(ahead) end
+  table.sort(steps.amounts)
+  return steps
+end
+
+-- By how much an entry may be too late, at most.
+local function entry_is_late(steps, at)
+  local late = 0
+  for _, ahead in ipairs(steps.amounts) do
+    if at > steps.last + ahead - STEP then late = ahead end
+  end
+  return late
+end
+
+-- By how much a record is too late that was written at a time.
+local function record_is_late(steps, written)
+  if not written or written <= steps.now then return 0 end
+  for _, ahead in ipairs(steps.amounts) do
+    local was = written - ahead
+    if was <= steps.now and was > steps.last - STEP then return ahead end
+  end
+  return written - steps.now
+end
+
+-- The same for a time that nothing says to be from then: what was written since is not too late.
+local function since_is_late(steps, at) return at and at > NOW and record_is_late(steps, at) or 0 end
+
+local function set_fields_back(key, fields, is_late)
   local written = {}
   for i, at in ipairs(redis.call('HMGET', key, unpack(fields))) do
-    if at and tonumber(at) > from then
+    local late = at and is_late(tonumber(at)) or 0
+    if late > 0 then
       written[#written + 1] = fields[i]
-      written[#written + 1] = int(tonumber(at) - by)
+      written[#written + 1] = int(tonumber(at) - late)
     end
   end
   if #written > 0 then redis.call('HSET', key, unpack(written)) end
@@ -51,49 +88,62 @@ local function waits_for_us(id)
   return tonumber(f[1] or 0) > 0 or f[2]
 end
 
--- True for a job that was enqueued since then, with a time ('run_at' | 'deadline') relative to that.
-local function counts_since(id, field, from)
+-- By how much a job's time ('run_at' | 'deadline') is too late; 0 for one that does not count from its creation. It is
+-- set right once: the creation stays as it is shown.
+local function relative_is_late(steps, id, field)
   local f = redis.call('HMGET', job_key(id), 'relative', 'created')
-  return f[1] and string.find(f[1], field, 1, true) and tonumber(f[2] or 0) > from
+  if not (f[1] and string.find(f[1], field, 1, true)) then return 0 end
+  local late = record_is_late(steps, tonumber(f[2]))
+  if late > 0 then redis.call('HSET', job_key(id), 'relative', (string.gsub(f[1], field, ''))) end
+  return late
 end
 
--- Sets back the job's own field, too; false if the entry is to stay.
-local function set_record_back(index, id, from, by)
+-- By how much an entry is too late; sets back the job's or batch's own fields, too.
+local function set_record_back(steps, index, id, at)
+  local late = entry_is_late(steps, at)
+  local key, fields = job_key(id)
   if index == 'poll' then
-    set_fields_back(job_key(id), { 'started', 'begun' }, from, by)
+    late = math.max(late, since_is_late(steps, tonumber(redis.call('HGET', key, 'started') or 0)))
+    set_fields_back(key, { 'started', 'begun' }, function(time) return since_is_late(steps, time) end)
+  elseif IS_SINCE[index] then
+    late = since_is_late(steps, at)
   elseif index == 'due' then
-    if not waits_for_us(id) and not counts_since(id, 'run_at', from) then return false end
-    set_fields_back(job_key(id), { 'run_at' }, from, by)
+    if not waits_for_us(id) then late = relative_is_late(steps, id, 'run_at') end
+    fields = { 'run_at' }
   elseif index == 'deadlines' then
-    if not counts_since(id, 'deadline', from) then return false end
-    set_fields_back(job_key(id), { 'deadline' }, from, by)
+    late, fields = relative_is_late(steps, id, 'deadline'), { 'deadline' }
   elseif index == 'expiring' then
-    if tonumber(redis.call('HGET', batch_key(id), 'sealed_at') or 0) <= from then return false end
-    set_fields_back(batch_key(id), { 'sealed_at', 'expires_at' }, from, by)
+    key = batch_key(id)
+    late = since_is_late(steps, tonumber(redis.call('HGET', key, 'sealed_at') or 0))
+    fields = { 'sealed_at', 'expires_at' }
   end
-  return true
+  if fields and late > 0 then set_fields_back(key, fields, function() return late end) end
+  return late
 end
 
--- One step of the work in `setting_back`.
+-- One step of the work in `set_back`.
 local function set_back(told)
-  local by, from, up_to, at, cursor = string.match(told, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
-  local left, stays = A_STEP, false
+  local now, last, amounts, at, cursor = string.match(told, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
+  local steps, left, stays = read_steps(now, last, amounts), A_STEP, false
+  local up_to = int(steps.now + (steps.amounts[#steps.amounts] or 0) + DAY)
   at = tonumber(at)
   while left > 0 and OWN_INDEXES[at] do
     local index, back = OWN_INDEXES[at], {}
     local found = redis.call('ZRANGEBYSCORE', PREFIX .. index, cursor, CHOSEN[index] and '+inf' or up_to,
       'WITHSCORES', 'LIMIT', 0, left)
     for i = 1, #found, 2 do
-      local is_sound, moves = try(set_record_back, index, found[i], tonumber(from), tonumber(by))
-      stays = is_sound and not moves
+      local score = tonumber(found[i + 1])
+      local is_sound, late = try(set_record_back, steps, index, found[i], score)
+      if not is_sound then late = entry_is_late(steps, score) end
+      stays = late == 0
       if not stays then
-        back[#back + 1] = int(tonumber(found[i + 1]) - tonumber(by))
+        back[#back + 1] = int(score - late)
         back[#back + 1] = found[i]
       end
     end
     in_parts('ZADD', PREFIX .. index, back)
     if #found / 2 < left then
-      at, cursor = at + 1, '(' .. from
+      at, cursor = at + 1, '(' .. now
     else
       -- Others may have the same time as the last: they are still in the index, unless the last one stayed.
       cursor = (stays and '(' or '') .. int(tonumber(found[#found]))
@@ -101,17 +151,19 @@ local function set_back(told)
     left = left - #found / 2
   end
   if OWN_INDEXES[at] then
-    redis.call('HSET', META, 'setting_back', table.concat({ by, from, up_to, int(at), cursor }, ' '))
+    redis.call('HSET', META, 'set_back', table.concat({ now, last, amounts, int(at), cursor }, ' '))
   else
-    redis.call('HDEL', META, 'setting_back')
+    redis.call('HDEL', META, 'set_back')
   end
 end
 
--- The clock was ahead by so much since some time after `last`, and is not any more.
-local function begin_setting_back(by, last)
-  local from, up_to = int(last + by - STEP), int(NOW + by + DAY)
-  set_fields_back(META, OWN_FIELDS, tonumber(from), by)
-  redis.call('HSET', META, 'setting_back', table.concat({ int(by), from, up_to, '1', '(' .. from }, ' '))
+-- The clock was ahead by these amounts since some time after `last`, and is not any more.
+local function begin_setting_back(last, amounts)
+  local now = int(NOW)
+  local told = table.concat(amounts, ',') .. ','
+  local steps = read_steps(now, last, told)
+  set_fields_back(META, OWN_FIELDS, function(at) return entry_is_late(steps, at) end)
+  redis.call('HSET', META, 'set_back', table.concat({ now, int(last), told, '1', '(' .. now }, ' '))
   for _, index in ipairs({ 'processes', 'readers' }) do
     local cut = {}
     for _, process in ipairs(redis.call('ZRANGEBYSCORE', PREFIX .. index, int(NOW + LEASE + STEP), '+inf')) do
@@ -120,6 +172,30 @@ local function begin_setting_back(by, last)
     end
     in_parts('ZADD', PREFIX .. index, cut)
   end
+end
+
+local function note_doubt(ahead)
+  local doubts = redis.call('HGET', META, 'clock_doubt') or ''
+  local count = 0
+  for seen in string.gmatch(doubts, '%d+') do
+    count = count + 1
+    if count == MOST_DOUBTS or math.abs(tonumber(seen) - ahead) < STEP then return end
+  end
+  redis.call('HSET', META, 'clock_doubt', (doubts ~= '' and doubts .. ' ' or '') .. int(ahead))
+end
+
+-- Ends the doubt. What was written while the clock was ahead is set back: by what it was corrected by now (nil = not at
+-- all), and by what reports showed whose time is still to come. Another time has really passed: the server stood still.
+local function end_doubt(last, corrected)
+  local doubts, has_relative = unpack(redis.call('HMGET', META, 'clock_doubt', 'has_relative'))
+  local amounts = { corrected and int(corrected) }
+  for ahead in string.gmatch(doubts or '', '%d+') do
+    if last + tonumber(ahead) > NOW + STEP and not (corrected and math.abs(tonumber(ahead) - corrected) < STEP) then
+      amounts[#amounts + 1] = ahead
+    end
+  end
+  if has_relative or #amounts > 0 then begin_setting_back(last, amounts) end
+  if doubts or has_relative then redis.call('HDEL', META, 'clock_doubt', 'has_relative') end
 end
 
 local function shift_clock(shift)
@@ -158,7 +234,7 @@ local function is_ahead(process, own, passed, ahead, sure)
   if a_lease_holds() then
     believe_clock()
   else
-    redis.call('HSET', META, 'clock_doubt', '1')
+    note_doubt(ahead)
   end
   return false
 end
@@ -172,7 +248,7 @@ end
 
 local function set_clock(process, passed)
   NOW = NOW - behind
-  local last, own, is_new = believed or 0, {}, true
+  local last, own, is_new, corrected = believed or 0, {}, true
   local known = redis.call('HGET', PREFIX .. 'clocks', process) or ''
   local sure = string.match(known, 'sure')
   for number in string.gmatch(known, '%d+') do own[#own + 1] = tonumber(number) end
@@ -189,7 +265,7 @@ local function set_clock(process, passed)
       if not is_ahead(process, own, passed, ahead, sure) then return end
       if not a_lease_holds() then
         shift_clock(-ahead)
-        begin_setting_back(ahead, last)
+        corrected = ahead
       end
     elseif others_may_tell(passed - own[2]) then
       NOW = NOW + behind
@@ -206,6 +282,6 @@ local function set_clock(process, passed)
     is_trusted()
   end
   believe_clock()
-  redis.call('HDEL', META, 'clock_doubt')
+  end_doubt(last, corrected)
   if is_new then remember_clock(process, int(NOW), int(passed), sure) end
 end

@@ -87,6 +87,14 @@ end
 -- time wait for the next tick.
 local function clock_is_stale() return believed and math.abs(NOW - believed) > 5000000 end
 
+-- True if a time that is counted from now may turn out wrong; then it is set right, see clock.lua.
+-- Field of meta: has_relative = 1 while there are such times.
+local function note_relative()
+  if not clock_is_stale() then return false end
+  redis.call('HSET', META, 'has_relative', '1')
+  return true
+end
+
 -- A script whose first write frees memory may run in a full server (ends must be recorded); one that begins with a
 -- growing write is refused there, before anything is half done.
 local function pass_when_full() redis.call('DEL', PREFIX .. 'nothing') end
