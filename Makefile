@@ -7,6 +7,9 @@ STAMP := .venv/installed
 LOCK = $(BIN)/uv pip compile - --quiet --universal --python-version 3.13 --generate-hashes --constraint constraints.txt \
 	--no-annotate --custom-compile-command 'make lock'
 
+# Without compiled files every process of the tests compiles the tree and rewrites all assertions.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test test-e2e test-real contract acceptance faults simulate alerts schemas generate monitoring lock docs check million bench
 
