@@ -86,6 +86,8 @@ _EFFECTS = {
 }
 #: The range of a clock step, and the most that a slow call and a slow reply take; seconds.
 _CLOCK_STEP, _SLOW_CALL, _SLOW_REDIS = 20_000.0, 90.0, 6.0
+#: Likewise a slow receiver; the sender waits for 15 s.
+_SLOW_RECEIVER = 14.0
 #: Seconds of writes that a failover loses at most.
 _MAX_LOST_SECONDS = 3.0
 
@@ -140,6 +142,7 @@ class FaultInjector:
 
     def _begin(self, fault: Fault) -> None:
         self._world.note(f"begins: {fault}")
+        self._world.conduct.faults.begin(fault.kind)
         task = asyncio.get_running_loop().create_task(self._run(fault))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -159,6 +162,10 @@ class FaultInjector:
             await self._set_for_its_time(
                 fault, "skyvern.faults", "slowness", _SLOW_CALL * fault.share
             )
+        elif kind == "a receiver is slow":
+            await self._set_for_its_time(
+                fault, "receivers", "slowness", _SLOW_RECEIVER * fault.share
+            )
         elif kind == "redis is slow":
             await self._set_for_its_time(fault, "server", "slowness", _SLOW_REDIS * fault.share)
         elif kind.startswith("a person"):
@@ -167,6 +174,7 @@ class FaultInjector:
             has_effect = await self._handlers[kind](fault)
         if has_effect and (kind not in _EFFECTS or self._effects(kind) > before):
             self.faults_met[kind] += 1
+        self._world.conduct.faults.end(kind)
         self._world.note(f"ends: {kind}")
 
     def _effects(self, kind: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +13,8 @@ from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from simulator.model.runs import Run
 
-#: The number of a run's job, which is in the prompt or in a parameter.
-_JOB_NUMBER = re.compile(rb"sim-job-(\d+)\.")
+#: The number of a run's job, which is in the prompt or in a parameter of its submission.
+JOB_NUMBER = re.compile(rb"sim-job-(\d+)\.")
 #: The statuses that the run of a job in each final state may have.
 _RUN_STATUSES = {
     JobState.COMPLETED: {"completed"},
@@ -42,6 +43,8 @@ class AcceptedJob:
         may_repeat: whether it is submitted again after a lost answer, whatever a search finds.
         stays_unconfirmed: whether a lost answer leaves it to an operator.
         webhook: the URL that receives its end; '' = none.
+        deadline: when its deadline is over at the latest, simulated seconds.
+        is_stuck: whether neither a read nor a cancel reaches its run.
     """
 
     number: int
@@ -53,6 +56,8 @@ class AcceptedJob:
     may_repeat: bool
     stays_unconfirmed: bool
     webhook: str = ""
+    deadline: float = math.inf
+    is_stuck: bool = False
     #: Whether an operator settled it without a proof that it has no run.
     is_settled_by_operator: bool = False
 
@@ -87,7 +92,7 @@ class InvariantLedger:
             run: the run.
             live: the number of live runs, this one included.
         """
-        found = _JOB_NUMBER.search(run.submission.request)
+        found = JOB_NUMBER.search(run.submission.request)
         if found is None:
             self.fail(f"I2: run {run.run_id} is of no job")
             return
@@ -167,6 +172,10 @@ class InvariantLedger:
             )
             self._free_since = None
 
+    def capacity_is_unknown(self) -> None:
+        """Record that faults may hinder the use of free capacity now."""
+        self._free_since = None
+
     def may_be_lost(self, at: float) -> bool:
         """Return whether a write acknowledged at a time may be lost by a failover."""
         return any(since <= at + 1 and at <= until for since, until in self.lost_writes)
@@ -195,15 +204,27 @@ class InvariantLedger:
                 self.fail(f"I4: job {number} is {job.state}, its run {job.run_status}")
 
     def judge_orphans(
-        self, jobs: Mapping[int, Job | None], orphans: Sequence[str], owned: Callable[[str], bool]
+        self,
+        jobs: Mapping[int, Job | None],
+        orphans: Sequence[str],
+        owned: Callable[[str], bool],
+        submissions: Mapping[int, int],
     ) -> None:
-        """Judge that each run is recorded as its job's, or shown as an orphan (I2)."""
+        """Judge that each run is recorded as its job's, or shown as an orphan (I2).
+
+        Args:
+            jobs: by their numbers.
+            orphans: the ids of the runs that are shown as orphans.
+            owned: whether a run is recorded as a job's.
+            submissions: how many there were of each job, by its number.
+        """
         for number, runs in self.runs.items():
             job = jobs.get(number)
             if job is not None and job.state is JobState.UNCONFIRMED:
                 continue
-            one = self.accepted[number]
-            if one.may_repeat or one.is_settled_by_operator:
+            accepted = self.accepted[number]
+            was_resubmitted = accepted.may_repeat and submissions[number] > 1
+            if was_resubmitted or accepted.is_settled_by_operator:
                 continue  # nobody looks for the run of a lost answer any more
             for run in runs:
                 if job is not None and run.run_id == job.run_id:
@@ -233,5 +254,7 @@ class InvariantLedger:
                 f"I8: {stats.live} slots are taken for {held} jobs in doubt"
                 f" and {stats.strays_live} orphans"
             )
+        if stats.strays_live:
+            self.fail(f"I8: {stats.strays_live} orphans keep their slots")
         if stats.damage or stats.damaged_records:
             self.fail(f"damage: {stats.damage or stats.damaged_record}")

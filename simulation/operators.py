@@ -46,7 +46,7 @@ class Operator:
         actions: list[Action] = [
             partial(self._resume, queue),
             partial(queue.set_limits, {"concurrent_runs": None}),
-            partial(queue.set_group, "a", max_concurrent=None),
+            partial(self._cap, queue, None),
             partial(queue.set_group, "b", paused=False),
             *(partial(queue.resume_batch, batch) for batch in self._world.batches.values()),
         ]
@@ -65,12 +65,12 @@ class Operator:
         batch = batches[fault.number % len(batches)] if batches else None
         lasting: dict[str, tuple[Action, Action]] = {
             "pauses the account": (
-                partial(queue.pause, reason="simulated"),
+                partial(self._pause, queue),
                 partial(self._resume, queue),  # the pause may be lost with a server
             ),
             "caps a group": (
-                partial(queue.set_group, "a", max_concurrent=1 + fault.number % 2),
-                partial(queue.set_group, "a", max_concurrent=None),
+                partial(self._cap, queue, 1 + fault.number % 2),
+                partial(self._cap, queue, None),
             ),
             "pauses a group": (
                 partial(queue.set_group, "b", paused=True),
@@ -96,7 +96,7 @@ class Operator:
         elif action == "cancels orphans":
             await self._cancel_orphans(queue)
         elif action == "cancels a batch" and batch is not None:
-            await queue.cancel_batch(batch)
+            await self._cancel_batch(queue, batch)
         elif jobs:
             await self._act_on_jobs(queue, fault, action, jobs)
 
@@ -104,7 +104,8 @@ class Operator:
         self, queue: AsyncRunQueue, fault: Fault, action: str, jobs: list[AcceptedJob]
     ) -> None:
         if action == "cancels a job":
-            await queue.cancel(jobs[fault.number % len(jobs)].job_id)
+            number = jobs[fault.number % len(jobs)].number
+            await self._world.cancel(queue, number)
         elif action == "replays dead jobs":
             await self._replay(queue)
         elif action == "settles what is in doubt":
@@ -117,12 +118,30 @@ class Operator:
         world.limits.append((now, value or world.plan.max_concurrent_runs))
         await queue.set_limits({"concurrent_runs": value})
 
-    @staticmethod
-    async def _resume(queue: AsyncRunQueue) -> None:
+    async def _pause(self, queue: AsyncRunQueue) -> None:
+        await queue.pause(reason="simulated")
+        self._world.conduct.begin_pause()
+
+    async def _cap(self, queue: AsyncRunQueue, cap: int | None) -> None:
+        """Limit the runs of group `a`; None = they have no limit."""
+        self._world.conduct.end_cap()
+        await queue.set_group("a", max_concurrent=cap)
+        self._world.conduct.begin_cap(cap)
+
+    async def _resume(self, queue: AsyncRunQueue) -> None:
         """End a pause or an account hold, but no recovery, which would risk second runs."""
         stats = (await queue.stats()).get("default")
         if stats is not None and (stats.paused or stats.hold_kind != "redis"):
+            self._world.conduct.end_pauses()
             await queue.resume()
+
+    async def _cancel_batch(self, queue: AsyncRunQueue, batch: str) -> None:
+        world = self._world
+        number = next(number for number, name in world.batches.items() if name == batch)
+        numbers = [one.number for one in world.plan.requests if one.batch == number]
+        world.conduct.maybe_canceled.update(numbers)
+        await queue.cancel_batch(batch)
+        world.conduct.note_canceled(numbers)
 
     async def _cancel_orphans(self, queue: AsyncRunQueue) -> None:
         _, found = await queue.send(operator_calls.list_strays("default", "0", 100))
@@ -135,6 +154,7 @@ class Operator:
         for one, job in zip(accepted, found, strict=True):
             if job is not None and job.state is JobState.UNCONFIRMED:
                 one.max_runs += decision == "resubmit"
+                self._world.conduct.note_reopened(one.number)
                 one.is_settled_by_operator = True
                 await queue.send(
                     operator_calls.settle("default", [(job.id, job.attempts, 0)], decision)
@@ -148,6 +168,7 @@ class Operator:
             if job is None or job.state.value not in {"dead", "failed"} or job.ended_at is None:
                 continue
             seen = (job.id, job.attempts, int(job.ended_at.timestamp() * 1e6))
+            world.conduct.note_reopened(one.number)
             one.not_after = math.inf  # its deadline is over, and was seen to be
             # Counted before the answer, which may be lost: the replay may have happened.
             one.max_runs += next(r.runs for r in world.plan.requests if r.number == one.number)

@@ -38,6 +38,12 @@ class Fault:
         )
 
 
+#: Runs that only a cancel ends; that neither a GET nor a cancel reaches; whose submissions kill
+#: the workers that send them.
+NEVER_ENDS, ANSWERS_NO_CALL, KILLS_WORKERS = "never ends", "answers no call", "kills workers"
+SPECIAL_RUNS = (NEVER_ENDS, ANSWERS_NO_CALL, KILLS_WORKERS)
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedJob:
     """A job that a producer enqueues.
@@ -51,6 +57,10 @@ class PlannedJob:
         priority, group, delay, deadline, on_unconfirmed: as `RunQueue.enqueue` has them.
         runs: how many runs its retry policy allows.
         has_webhook: whether a webhook reports its end to a user.
+        again_after: seconds from its acceptance until its producer enqueues it once more, under the
+            same key; None = never.
+        cancel_after: seconds from its acceptance until its producer cancels it; None = never.
+        run: what is special about its run, one of `SPECIAL_RUNS`; '' = nothing.
     """
 
     number: int
@@ -65,12 +75,18 @@ class PlannedJob:
     on_unconfirmed: str
     runs: int
     has_webhook: bool
+    again_after: float | None = None
+    cancel_after: float | None = None
+    run: str = ""
 
     def __str__(self) -> str:
         rules = {
             "delay": f"{self.delay:g} s" if self.delay else "",
             "deadline": f"{self.deadline:g} s" if self.deadline else "",
             "webhook": "yes" if self.has_webhook else "",
+            "enqueued again after": "" if self.again_after is None else f"{self.again_after:g} s",
+            "canceled after": "" if self.cancel_after is None else f"{self.cancel_after:g} s",
+            "its run": self.run,
         }
         return (
             f"{self.at:7.1f} s  job {self.number}: {self.kind}, {self.route}, group {self.group},"
@@ -130,7 +146,7 @@ FAULTS: dict[str, tuple[float, float]] = {
     "the server fails": (1, 40),
     "the server is unavailable": (1, 60),
     "the server limits": (1, 40),
-    "the key is refused": (1, 30),
+    "the key is refused": (1, 100),
     "the server is slow": (5, 60),
     "redis loses calls": (1, 30),
     "redis loses answers": (1, 30),
@@ -159,13 +175,14 @@ FAULTS: dict[str, tuple[float, float]] = {
     "webhooks are forged": (1, 60),
     "a receiver fails": (1, 90),
     "a receiver's answers are lost": (1, 60),
+    "a receiver is slow": (5, 60),
     "a person pauses the account": (1, 40),
     "a person resumes the account": (0, 0),
     "a person cancels a job": (0, 0),
     "a person replays dead jobs": (0, 0),
     "a person changes the limits": (10, 60),
     "a person cancels a batch": (0, 0),
-    "a person pauses a batch": (1, 40),
+    "a person pauses a batch": (1, 80),
     "a person caps a group": (5, 60),
     "a person pauses a group": (5, 60),
     "a person cancels orphans": (0, 0),
@@ -203,6 +220,7 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
     seconds = minutes * 60
     first = sorted(FAULTS)[seed % len(FAULTS)]
     requests = tuple(_requests(chance, seconds * FAULT_SHARE))
+    requests = _with_special_jobs(Random(f"special jobs {seed}"), requests)
     at_once = chance.choice([1, 2, 4, 8, 20])
     # All of them must fit into the simulated time.
     fits = seconds / 2 * at_once / len(requests)
@@ -249,6 +267,28 @@ def _requests(chance: Random, until: float) -> Iterator[PlannedJob]:
                 runs=chance.choice([1, 1, 1, 2, 3]),
                 has_webhook=chance.random() < 0.3,
             )
+
+
+def _with_special_jobs(chance: Random, requests: tuple[PlannedJob, ...]) -> tuple[PlannedJob, ...]:
+    """Return the requests, of which some are enqueued again, canceled, due soon, or run oddly."""
+    again, canceled, soon = (chance.random() < share for share in (0.3, 0.3, 0.15))
+    waits: dict[int, float | None] = {}
+    changed = []
+    for request in requests:
+        if again and request.batch not in waits:
+            waits[request.batch] = chance.choice([None, None, 1.0, 4.0, 12.0])
+        changes: dict[str, Any] = {"again_after": waits.get(request.batch)}
+        if canceled and chance.random() < 0.15:
+            changes["cancel_after"] = chance.choice([0.2, 2.0, 10.0, 30.0])
+        if soon and chance.random() < 0.3:
+            changes["deadline"] = request.delay + chance.choice([8.0, 20.0])
+        changed.append(replace(request, **changes))
+    odd = chance.choices([*SPECIAL_RUNS, ""], [8, 3, 3, 86])[0]
+    tasks = [at for at, request in enumerate(changed) if request.kind == "task"]
+    if odd and tasks:
+        at = chance.choice(tasks)
+        changed[at] = replace(changed[at], run=odd)
+    return tuple(changed)
 
 
 def _batch_rules(chance: Random) -> dict[str, Any]:

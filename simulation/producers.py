@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,9 @@ from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.store.keys import Keys
 from simulation.addresses import QUEUE_URL, USER_URL
+from simulation.conduct_ledger import callback_url
 from simulation.ledger import AcceptedJob
-from simulation.plan import PlannedJob
+from simulation.plan import ANSWERS_NO_CALL, NEVER_ENDS, PlannedJob
 from simulation.processes import CURRENT, start_in
 from simulation.server import Client
 
@@ -29,7 +31,9 @@ _MAX_SECONDS = 2400.0
 _PUSH_AGAIN_SECONDS = 120.0
 #: Seconds by which a job may be submitted before its time, and after its deadline: an effect that
 #: comes late was sent in time.
-_EARLY, _LATE = 0.5, 20.0
+_EARLY, _LATE = 0.5, 60.0
+#: Seconds that a run takes which answers no call.
+_STUCK_SECONDS = 1500.0
 #: Jobs that the plan does not have get numbers above this one.
 _EXTRA_NUMBERS = 10_000
 
@@ -84,6 +88,8 @@ class Producer:
         batch: str | None = None
         started = world.loop.time()
         is_batch, rules = requests[0].route == "batch", world.plan.batch_rules.get(number, {})
+        if "callback_url" in rules:
+            rules = rules | {"callback_url": callback_url(number)}
         while True:
             try:
                 if requests[0].route == "inbox":
@@ -113,8 +119,38 @@ class Producer:
                 request.on_unconfirmed == "resubmit",
                 request.on_unconfirmed == "park",
                 f"{USER_URL}/{request.number}" if request.has_webhook else "",
+                world.loop.time() + (request.deadline or float("inf")),
+                request.run == ANSWERS_NO_CALL,
             )
         world.note(f"accepted {[request.number for request in requests]}")
+        await asyncio.gather(
+            self._enqueue_again(queue, requests[0], lines, batch),
+            *(self._cancel(queue, request) for request in requests),
+        )
+
+    async def _enqueue_again(
+        self,
+        queue: AsyncRunQueue,
+        first: PlannedJob,
+        lines: Sequence[dict[str, Any]],
+        batch: str | None,
+    ) -> None:
+        """Enqueue requests once more, as a producer does that does not know of its success."""
+        if first.again_after is None:
+            return
+        await asyncio.sleep(first.again_after)
+        with contextlib.suppress(RunQueueError, RedisError, OSError):
+            await queue.enqueue_many(lines, batch=batch)
+            if batch is not None:
+                await queue.seal_batch(batch)
+
+    async def _cancel(self, queue: AsyncRunQueue, request: PlannedJob) -> None:
+        """Cancel a job that its producer does not want any more."""
+        if request.cancel_after is None:
+            return
+        await asyncio.sleep(request.cancel_after)
+        with contextlib.suppress(RunQueueError, RedisError, OSError):
+            await self._world.cancel(queue, request.number)
 
     async def _push(self, lines: Sequence[dict[str, Any]]) -> None:
         """Push lines to the inbox."""
@@ -127,12 +163,13 @@ class Producer:
         Raises:
             OSError: they are not after a while; Redis may have lost them.
         """
-        until = self._world.loop.time() + _PUSH_AGAIN_SECONDS
+        pushed = self._world.loop.time()
         while True:
             found = await queue.look_up(lines)
             if all(one.status is not EnqueueStatus.NEW for one in found):
                 return found
-            if self._world.loop.time() > until:
+            is_late = self._world.loop.time() > pushed + _PUSH_AGAIN_SECONDS
+            if is_late and self._world.conduct.judge_inbox(pushed):
                 raise OSError("the lines are not jobs yet")
             await asyncio.sleep(1)
 
@@ -150,6 +187,10 @@ def _line(request: PlannedJob) -> dict[str, Any]:
             "prompt": f"Log in for {name}",
         },
     }
+    if request.run in {NEVER_ENDS, ANSWERS_NO_CALL}:
+        bodies["task"]["url"] += f"?sim_end={'never' if request.run == NEVER_ENDS else 'completed'}"
+    if request.run == ANSWERS_NO_CALL:
+        bodies["task"]["url"] += f"&sim_seconds={_STUCK_SECONDS:g}"
     body = bodies[request.kind]
     if request.has_webhook:
         body["webhook_url"] = f"{USER_URL}/{request.number}"

@@ -89,13 +89,15 @@ class Receivers:
         self._chance = chance
         #: The share of deliveries that fail, and of those whose answers are lost.
         self.failing = self.unanswered = 0.0
+        #: Seconds that an answer takes longer, at most.
+        self.slowness = 0.0
         #: How many deliveries each URL took.
         self.taken: Counter[str] = Counter()
         self.faults_met: Counter[str] = Counter()
 
     async def take(self, url: str) -> int | None:
         """Receive a delivery; returns the status, None if the answer is lost."""
-        await asyncio.sleep(self._chance.uniform(0.01, 0.2))
+        await asyncio.sleep(self._chance.uniform(0.01, 0.2) + self._chance.random() * self.slowness)
         draw = self._chance.random()
         if draw < self.failing:
             self.faults_met["receiver: fails"] += 1
@@ -268,14 +270,23 @@ class SimulatedGateway:
         return status
 
 
-def router(
+def router(  # noqa: PLR0917 - one for each end of a webhook's way
     gateways: list[SimulatedGateway],
     receivers: Receivers,
     public_url: str,
     chance: Random,
     history: EventHistory,
+    on_taken: Callable[[str, bytes], None],
 ) -> Callable[[str, bytes, Mapping[str, str]], Any]:
-    """Return the function that sends Skyvern's webhooks to a gateway, or to a user's receiver."""
+    """Return the function that sends Skyvern's webhooks to a gateway, or to a user's receiver.
+
+    Args:
+        gateways, receivers: the processes that take them.
+        public_url: the gateways'.
+        chance: which gateway takes one.
+        history: records the answers of gateways.
+        on_taken: called with path and body of each that a gateway has accepted.
+    """
 
     async def post(url: str, body: bytes, headers: Mapping[str, str]) -> int | None:
         if not url.startswith(public_url):
@@ -283,6 +294,8 @@ def router(
         gateway = chance.choice(gateways)
         status = await gateway.take(urlsplit(url).path, body, headers)
         history.note(gateway.process.name, f"webhook {status}")
+        if status is not None and status < 300:
+            on_taken(urlsplit(url).path, body)
         return status
 
     return post

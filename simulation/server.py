@@ -38,6 +38,8 @@ ANSWER_SECONDS = 4.0
 #: The commands that run scripts; a history records only these.
 _SCRIPTS = {"evalsha", "eval"}
 _START_SECONDS = 10.0
+#: A process that calls one script so often within so many seconds does not wait in between.
+SPIN_CALLS, SPIN_SECONDS = 1500, 10.0
 #: Names of the settings that keep small collections in their order of insertion.
 _COMPACT = [(kind, what) for kind in ("hash", "set", "zset") for what in ("entries", "value")]
 #: The ids that a server draws at its start; they are no part of a history.
@@ -173,6 +175,11 @@ class SimulatedRedis:
         self._tickers: dict[
             tuple[SimulatedProcess, str], tuple[list[str], asyncio.Future[None]]
         ] = {}
+        #: How many calls of each script each process made in the last seconds; since when.
+        self.calls: Counter[tuple[str, str]] = Counter()
+        self._calls_since = 0.0
+        #: Called with a process and a script that it calls without a pause.
+        self.on_spinning: Callable[[str, str], None] = lambda *_: None
         #: How often a call met each kind of fault.
         self.faults_met: Counter[str] = Counter()
 
@@ -223,6 +230,7 @@ class SimulatedRedis:
             raise error
         code, keys, key, _, *arguments = args
         script = self._names[code if name == "evalsha" else _sha(code)]
+        self._count_call(process, script)
         clock = f"={self.now_us()}"
         try:
             reply, woken = self.valkey.command(
@@ -281,6 +289,14 @@ class SimulatedRedis:
             for key in keys
         }
         return ("EXISTS", *live) if live else ()
+
+    def _count_call(self, process: SimulatedProcess, script: str) -> None:
+        if self._loop.time() - self._calls_since > SPIN_SECONDS:
+            self._calls_since = self._loop.time()
+            self.calls.clear()
+        self.calls[process.name, script] += 1
+        if self.calls[process.name, script] == SPIN_CALLS:
+            self.on_spinning(process.name, script)
 
     def query(self, call: ScriptCall[T]) -> T:
         """Run a script that only reads, outside the history and without faults."""

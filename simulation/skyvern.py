@@ -18,7 +18,9 @@ from multidict import CIMultiDict, MultiDict
 from api_client.errors import AnswerLostError, NotSentError
 from api_client.http.messages import HttpAnswer, Request
 from api_client.http.transport import AsyncTransport
+from simulation.conduct_ledger import Outcome, SentSubmission
 from simulation.history import EventHistory
+from simulation.ledger import JOB_NUMBER
 from simulation.processes import SimulatedProcess, start_in
 from simulator.api import RunApi
 from simulator.delivery import Attempt, WebhookSender, signed_headers
@@ -65,7 +67,7 @@ class NetworkFaults:
     dropped: float = 0.0
     doubled: float = 0.0
     #: Seconds by which such an effect is late at most.
-    lateness: float = 15.0
+    lateness: float = 50.0
 
 
 @dataclass(slots=True)
@@ -142,6 +144,12 @@ class SimulatedSkyvern:
         self.called: list[float] = []
         #: Called with each run that is made.
         self.on_created: Callable[[Run], None] = lambda _: None
+        #: Called with each submission as it is written: its content; returns its record.
+        self.on_submitted: Callable[[bytes], SentSubmission | None] = lambda _: None
+        #: Called before a submission is sent: whether its process dies of it.
+        self.kills: Callable[[SimulatedProcess, bytes], bool] = lambda *_: False
+        #: Jobs whose runs can neither be read nor canceled, by their numbers.
+        self.stuck_jobs: set[int] = set()
 
     def _on_change(self, run: Run) -> None:
         if run.run_id not in self._known:
@@ -165,6 +173,24 @@ class SimulatedSkyvern:
         Raises:
             NotSentError, AnswerLostError: as the transport's.
         """
+        sent: SentSubmission | None = None
+        if request.name.startswith("POST /v1/run/"):
+            if self.kills(client, request.content):
+                await asyncio.sleep(0)  # and never returns
+            sent = self.on_submitted(request.content)
+        try:
+            answer = await self._exchange(client, request)
+        except NotSentError:
+            if sent is not None:
+                sent.outcome = Outcome.NOT_SENT
+            raise
+        if sent is not None and answer.status != 500:
+            sent.outcome, sent.status = Outcome.ANSWERED, answer.status
+            sent.answered_at = asyncio.get_running_loop().time()
+            sent.wait = float(answer.headers.get("retry-after", 0))
+        return answer
+
+    async def _exchange(self, client: SimulatedProcess, request: Request) -> HttpAnswer:
         limit = request.timeout or 60.0
         faults, draw = self.faults, self._chance.random()
         await asyncio.sleep(self._chance.uniform(0.005, 0.08))
@@ -189,7 +215,7 @@ class SimulatedSkyvern:
             start_in(self.process, self._handle(request, wait))
             raise AnswerLostError("the connection broke")
         draw -= faults.late
-        failure = self._fault_answer(draw)
+        failure = self._stuck_answer(request) or self._fault_answer(draw)
         if failure is not None:
             self._note(client, name, str(failure.status))
             return failure
@@ -216,6 +242,17 @@ class SimulatedSkyvern:
     def _note(self, client: SimulatedProcess, name: str, text: str) -> None:
         self._history.note(client.name, f"skyvern {name} {text}")
 
+    def _stuck_answer(self, request: Request) -> HttpAnswer | None:
+        """Return a 500 to a call about a run that answers none."""
+        if not self.stuck_jobs or (request.method == "POST" and "/run/" in request.url):
+            return None
+        for run in self.store.oldest_first():
+            found = JOB_NUMBER.search(run.submission.request)
+            if found and int(found[1]) in self.stuck_jobs and run.run_id in request.url:
+                self.faults_met["call: about a run that answers none"] += 1
+                return self._answer(500, b'{"detail":"Internal Server Error"}')
+        return None
+
     def _fault_answer(self, draw: float) -> HttpAnswer | None:
         """Return what the network, or a proxy in it, answers in the server's place."""
         faults = self.faults
@@ -229,7 +266,7 @@ class SimulatedSkyvern:
         draw -= faults.unavailable
         if draw < faults.limited:
             self.faults_met["call: 429"] += 1
-            return self._answer(429, b'{"detail":"Rate limit exceeded"}', {"retry-after": "2"})
+            return self._answer(429, b'{"detail":"Rate limit exceeded"}', {"retry-after": "10"})
         if faults.no_key:
             self.faults_met["call: a refused key"] += 1
             return self._answer(403, b'{"detail":"Invalid credentials"}')

@@ -5,24 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from contextvars import Context
 from hashlib import sha1
 from random import Random
 from typing import Any, TextIO
 
+import orjson
 from pydantic import SecretStr
 
 from config.settings import Settings
 from runqueue.errors import BatchCanceled, BatchNotFound
 from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.records.batch import Batch
+from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.keys import Keys
 from simulation.addresses import API_KEY, PUBLIC_URL, QUEUE_URL, SKYVERN_URL
+from simulation.conduct_ledger import ConductLedger
 from simulation.faults import FaultInjector
 from simulation.history import EventHistory
-from simulation.ledger import InvariantLedger
+from simulation.ledger import JOB_NUMBER, InvariantLedger
 from simulation.loop import VirtualLoop
-from simulation.plan import FAULT_SHARE, SimulationPlan
+from simulation.plan import ANSWERS_NO_CALL, FAULT_SHARE, KILLS_WORKERS, SimulationPlan
 from simulation.processes import SimulatedProcess, start_in
 from simulation.producers import Producer
 from simulation.programs import Broker, Receivers, SimulatedGateway, SimulatedWorker, router
@@ -36,6 +41,10 @@ MAX_EXTRA_SECONDS, CHECK_SECONDS = 2400.0, 10.0
 EXTRA_JOB_SECONDS = 90.0
 #: Seconds between two reads of the statistics, and from the last fault until I8 is judged.
 STATS_SECONDS, QUIET_AFTER_SECONDS = 5.0, 60.0
+#: Seconds before each further try of a webhook; the product's own would take days.
+WEBHOOK_RETRY_SECONDS = (5.0, 20.0, 60.0)
+#: Seconds until a worker starts in place of one that a submission killed.
+RESTART_SECONDS = 5.0
 
 
 class World:
@@ -54,22 +63,35 @@ class World:
         self.loop = VirtualLoop()
         self.history = EventHistory(self.loop, out)
         self._process_count = 0
-        self._extra_from, self._quiet_from = 0.0, float("inf")
+        self._extra_from = 0.0
         self.server = SimulatedRedis(valkey, self.loop, self.chance("redis"), self.history)
         self.broker = Broker(self.chance("broker"))
         self.receivers = Receivers(self.chance("receivers"))
         self.ledger = InvariantLedger(self.loop.time, self._max_live_runs)
+        self.conduct = ConductLedger(self.ledger)
+        self.server.on_spinning = self._on_spinning
         self.settings = self._settings()
         self.gateways: list[SimulatedGateway] = []
         self.workers: list[SimulatedWorker] = []
         post = router(
-            self.gateways, self.receivers, PUBLIC_URL, self.chance("router"), self.history
+            self.gateways,
+            self.receivers,
+            PUBLIC_URL,
+            self.chance("router"),
+            self.history,
+            self._on_webhook_taken,
         )
         process = self.new_process("skyvern")
         self.skyvern = process.call(
             SimulatedSkyvern, self._options(), process, self.chance("network"), post, self.history
         )
         self.skyvern.on_created = self._on_run_created
+        self.skyvern.on_submitted = self.conduct.note_submission
+        self.skyvern.kills = self._kill_by_submission
+        self.skyvern.stuck_jobs |= {
+            one.number for one in plan.requests if one.run == ANSWERS_NO_CALL
+        }
+        self._killers = {one.number for one in plan.requests if one.run == KILLS_WORKERS}
         #: The limits of live runs, and since when each was in force; simulated seconds.
         self.limits: list[tuple[float, float]] = [(0.0, plan.max_concurrent_runs)]
         #: The sealed batches, by their numbers in the plan.
@@ -118,7 +140,6 @@ class World:
         await asyncio.sleep(plan.minutes * 60 * FAULT_SHARE + 1)
         self.note("the faults are over")
         await self.fault_injector.end()
-        self._quiet_from = self.loop.time() + QUIET_AFTER_SECONDS
         await asyncio.sleep(max(0.0, plan.minutes * 60 - self.loop.time()))
         end = self.loop.time() + MAX_EXTRA_SECONDS
         reader = self.new_process("reader")
@@ -149,6 +170,40 @@ class World:
         """Record an event of the simulation itself."""
         self.history.note("-", text)
 
+    async def cancel(self, queue: AsyncRunQueue, number: int) -> None:
+        """Cancel an accepted job, and have the ledger know."""
+        self.conduct.maybe_canceled.add(number)
+        await queue.cancel(self.ledger.accepted[number].job_id)
+        self.conduct.note_canceled([number])
+
+    def _kill_by_submission(self, process: SimulatedProcess, content: bytes) -> bool:
+        """Kill a worker that sends a submission of which workers die; say whether it died."""
+        found = JOB_NUMBER.search(content) if self._killers else None
+        if found is None or int(found[1]) not in self._killers:
+            return False
+        number = next(at for at, one in enumerate(self.workers) if one.process is process)
+        self.note(f"job {int(found[1])} kills {process.name}")
+        process.kill()
+        self.conduct.judge_death(int(found[1]))
+        self.loop.call_later(RESTART_SECONDS, self._replace_worker, number, context=Context())
+        return True
+
+    def _on_spinning(self, process: str, script: str) -> None:
+        """Fail, and end the simulation, which would take very long."""
+        self.ledger.fail(f"I7: {process} calls {script} without a pause")
+        self.loop.stop()
+
+    def _on_webhook_taken(self, path: str, body: bytes) -> None:
+        if self.server.is_down:
+            return
+        job_id, attempt = path.split("/")[-3:-1]
+        (job,) = self.server.query(job_calls.get_jobs("default", [job_id], result=False))
+        self.conduct.judge_webhook(job, int(attempt), orjson.loads(body)["run_id"])
+
+    def _replace_worker(self, number: int) -> None:
+        if self.workers[number].process.is_dead:
+            self.workers[number] = self.new_worker(number)
+
     def _on_run_created(self, run: Any) -> None:
         now = self.skyvern.process.wall()
         live = sum(1 for one in self.skyvern.store.live_newest_first() if not one.is_over(now))
@@ -167,11 +222,21 @@ class World:
         """Judge the account's statistics now and then, outside the history."""
         while True:
             await asyncio.sleep(STATS_SECONDS)
-            if self.loop.time() > self._quiet_from:
-                stats = self.server.query(job_calls.stats("default"))
-                self.ledger.judge_free_capacity(
-                    stats, self.skyvern.submitted[-1] if self.skyvern.submitted else 0.0
-                )
+            stats = self.server.query(job_calls.stats("default"))
+            now = self.loop.time()
+            if self.conduct.faults.due(now - QUIET_AFTER_SECONDS, QUIET_AFTER_SECONDS) <= now:
+                submitted = self.skyvern.submitted
+                self.ledger.judge_free_capacity(stats, submitted[-1] if submitted else 0.0)
+            else:
+                self.ledger.capacity_is_unknown()
+            wall = self.skyvern.process.wall()
+            live = [one for one in self.skyvern.store.live_newest_first() if not one.is_over(wall)]
+            self.conduct.judge_slots(stats, live)
+            if stats.states[JobState.SUBMITTING]:
+                accepted = self.ledger.accepted
+                ids = [one.job_id for one in accepted.values()]
+                found = self.server.query(job_calls.get_jobs("default", ids, result=False))
+                self.conduct.judge_claims(dict(zip(accepted, found, strict=True)))
 
     async def _read(self, queue: AsyncRunQueue) -> dict[int, Job | None]:
         accepted = list(self.ledger.accepted.values())
@@ -187,11 +252,18 @@ class World:
             return set()
         if stats.waits_for_a_person:
             self.note(f"a person resumes: {stats.hold_reason}")
+            if stats.hold_kind == "redis" and not stats.paused:
+                self.ledger.fail(f"I8: a recovery waits for a person: {stats.hold_reason}")
             await queue.resume()
+        is_reporting = any(
+            job is not None and job.webhook.state is DeliveryState.PENDING for job in jobs.values()
+        )
         for batch in self.batches.values():
             # A failover lost it, or it was canceled.
             with contextlib.suppress(BatchNotFound, BatchCanceled):
-                if (await queue.get_batch(batch)).held:  # aborted, or its canaries failed
+                found = await queue.get_batch(batch)
+                is_reporting |= found.callback is not None and found.callback.pending > 0
+                if found.held:  # aborted, or its canaries failed
                     self.note("a person resumes a batch")
                     await queue.resume_batch(batch)
         open_ = {
@@ -203,7 +275,7 @@ class World:
                 job.state is JobState.UNCONFIRMED and self.ledger.accepted[number].stays_unconfirmed
             )
         }
-        return open_ | ({JobState.RUNNING} if stats.strays_live else set())
+        return open_ | ({JobState.RUNNING} if stats.strays_live or is_reporting else set())
 
     async def _judge(self) -> None:
         queue = AsyncRunQueue(QUEUE_URL)
@@ -227,7 +299,15 @@ class World:
         ledger.judge_rate("calls", skyvern.called, plan.max_requests_per_second, spare)
         ledger.judge_webhooks(jobs, self.receivers.taken)
         self.ledger.judge_runs(jobs)
-        self.ledger.judge_orphans(jobs, orphans, self._is_owned)
+        submissions = Counter(one.number for one in self.conduct.submissions)
+        self.ledger.judge_orphans(jobs, orphans, self._is_owned, submissions)
+        self.conduct.judge(jobs, {one.number: one.group for one in plan.requests})
+        self.conduct.judge_deliveries(jobs)
+        batches: dict[int, Batch | None] = {}
+        for number, batch in self.batches.items():
+            with contextlib.suppress(BatchNotFound):
+                batches[number] = await queue.get_batch(batch)
+        self.conduct.judge_callbacks(batches, self.receivers.taken)
         if stats is not None:
             self.ledger.judge_end(jobs, stats, self._count("unconfirmed"))
         states = Counter(job.state.value if job else "gone" for job in jobs.values())
@@ -253,6 +333,7 @@ class World:
             max_run_seconds=plan.max_run_seconds,
             public_url=PUBLIC_URL if plan.gateways else None,
             allow_private_webhook_targets=True,
+            webhook_retry_seconds=WEBHOOK_RETRY_SECONDS,
         )
 
     def _options(self) -> Options:

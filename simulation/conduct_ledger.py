@@ -1,0 +1,454 @@
+"""The conduct ledger: what was submitted, canceled, paused and delivered when, and what follows.
+
+Most of what it judges has a time within which something must, or must not, happen. A fault that can
+delay it excuses that: the time counts while no such fault lasts.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from runqueue.records.account import AccountStats
+from runqueue.records.batch import Batch
+from runqueue.records.delivery import DeliveryState
+from runqueue.records.job import Job, JobState
+from runqueue.request.retry_policy import Retry
+from simulation.addresses import USER_URL
+from simulation.ledger import JOB_NUMBER, AcceptedJob, InvariantLedger
+from simulation.processes import EPOCH
+from simulator.model.runs import Run
+
+#: Seconds from a lost answer until a search that finds no run counts, and between the two that do.
+GRACE_SECONDS, SPACING_SECONDS = 30.0, 30.0
+#: Seconds within which a claimed job is on its way, and what was asked for has its effect.
+PROMPT_SECONDS = 3.0
+#: Seconds in which a cancel reaches Skyvern, once nothing hinders it: it is tried every 15 s.
+CANCEL_SECONDS = 60.0
+#: Seconds from a claim until it is taken over, if its process does not send it.
+CLAIM_SECONDS = 75.0
+#: Seconds for which the queue lets one submission at a time through after a refused key.
+PROBE_SECONDS = 45.0
+#: Seconds in which a line of the inbox makes a job: one whose process died is taken again.
+INBOX_SECONDS = 120.0
+#: Workers that one job may kill.
+MOST_DEATHS = 3
+#: Seconds after an operator's or a producer's action in which Redis may lose it by a failover.
+_LOSABLE_SECONDS = 4.0
+
+
+class Outcome:
+    """What the process that sent a submission knows of it."""
+
+    UNKNOWN, ANSWERED, NOT_SENT = "unknown", "answered", "not sent"
+
+
+@dataclass(slots=True)
+class SentSubmission:
+    """A submission, as the network saw it.
+
+    Args:
+        number: its job's.
+        at: when it was written, simulated seconds.
+        outcome: of `Outcome`.
+        status: of the answer; 0 = none came.
+        answered_at: when the answer came, simulated seconds.
+        wait: seconds for which it asks for no further submission.
+    """
+
+    number: int
+    at: float
+    outcome: str = Outcome.UNKNOWN
+    status: int = 0
+    answered_at: float = 0.0
+    wait: float = 0.0
+
+
+class FaultTimes:
+    """When faults lasted.
+
+    Args:
+        ledger: has the clock.
+    """
+
+    def __init__(self, ledger: InvariantLedger) -> None:
+        self._ledger = ledger
+        self._open: dict[str, list[float]] = defaultdict(list)
+        #: Kind, begin and end of each that is over.
+        self._over: list[tuple[str, float, float]] = []
+
+    def begin(self, kind: str) -> None:
+        """Note that a fault begins."""
+        self._open[kind].append(self._ledger.clock())
+
+    def end(self, kind: str) -> None:
+        """Note that one of a kind ends."""
+        self._over.append((kind, self._open[kind].pop(0), self._ledger.clock()))
+
+    def _all(self) -> Iterator[tuple[str, float, float]]:
+        yield from self._over
+        for kind, begins in self._open.items():
+            for begin in begins:
+                yield kind, begin, float("inf")
+
+    def hindered(self, since: float, until: float, *kinds: str) -> bool:
+        """Return whether a fault whose kind begins with one of some words lasted in a time."""
+        return any(
+            kind.startswith(kinds) and begin <= until and end >= since
+            for kind, begin, end in self._all()
+        )
+
+    def due(self, since: float, seconds: float) -> float:
+        """Return when something must be done that takes at most so many seconds without faults."""
+        for kind, begin, end in sorted(self._all(), key=lambda one: one[1]):
+            if not kind.startswith("a person") and begin < since + seconds and end > since:
+                since = end
+        return since + seconds
+
+
+#: Kinds of faults that delay what a process does; and those that delay its calls to Skyvern.
+_SLOW = ("redis", "a worker")
+_STOPPED = (*_SLOW, "messages", "the broker")
+
+
+@dataclass(slots=True)
+class ConductLedger:
+    """Records what was done when, and judges what followed.
+
+    Args:
+        ledger: the accepted jobs and their runs; receives what does not hold.
+    """
+
+    ledger: InvariantLedger
+    faults: FaultTimes = field(init=False)
+    submissions: list[SentSubmission] = field(default_factory=list)
+    #: When each job's cancel was acknowledged, by its number; simulated seconds.
+    canceled: dict[int, float] = field(default_factory=dict)
+    #: Jobs whose cancel was asked, whether or not that was acknowledged.
+    maybe_canceled: set[int] = field(default_factory=set)
+    #: When jobs were replayed or settled by an operator, by their numbers.
+    reopened: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    #: Pauses of the account: from the acknowledgement of one to the request that ends it.
+    pauses: list[list[float]] = field(default_factory=list)
+    #: Caps of group `a`: from the acknowledgement to the next change, and the cap.
+    caps: list[list[float]] = field(default_factory=list)
+    #: When an operator ended a hold.
+    resumed: list[float] = field(default_factory=list)
+    #: Workers that each job killed.
+    deaths: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    #: Since when each job was seen submitting: its attempt and the time.
+    _claimed: dict[int, tuple[int, float]] = field(default_factory=dict)
+    _uncounted_since: float | None = None
+
+    def __post_init__(self) -> None:
+        self.faults = FaultTimes(self.ledger)
+
+    # What happened
+
+    def note_submission(self, content: bytes) -> SentSubmission | None:
+        """Record a submission as it is written; None = it is of no job."""
+        found = JOB_NUMBER.search(content)
+        if found is None:
+            return None
+        sent = SentSubmission(int(found[1]), self.ledger.clock())
+        self.submissions.append(sent)
+        return sent
+
+    def note_canceled(self, numbers: Iterable[int]) -> None:
+        """Record that the cancel of jobs was acknowledged."""
+        for number in numbers:
+            self.canceled.setdefault(number, self.ledger.clock())
+
+    def note_reopened(self, number: int) -> None:
+        """Record that an operator lets a job run again, or settles it."""
+        self.canceled.pop(number, None)
+        self.maybe_canceled.discard(number)
+        self.reopened[number].append(self.ledger.clock())
+
+    def begin_pause(self) -> None:
+        """Record that a pause was acknowledged."""
+        self.pauses.append([self.ledger.clock(), float("inf")])
+
+    def end_pauses(self) -> None:
+        """Record that somebody ends a pause or a hold."""
+        self.resumed.append(self.ledger.clock())
+        for pause in self.pauses:
+            pause[1] = min(pause[1], self.ledger.clock())
+
+    def begin_cap(self, cap: int | None) -> None:
+        """Record that a cap of group `a` was acknowledged; None = it has none."""
+        self.end_cap()
+        if cap is not None:
+            self.caps.append([self.ledger.clock(), float("inf"), cap])
+
+    def end_cap(self) -> None:
+        """Record that somebody changes that cap."""
+        if self.caps:
+            self.caps[-1][1] = min(self.caps[-1][1], self.ledger.clock())
+
+    def judge_death(self, number: int) -> None:
+        """Judge the death of a worker that submitted a job."""
+        self.deaths[number] += 1
+        allowed = MOST_DEATHS * (1 + len(self.reopened[number])) + len(self.ledger.lost_writes)
+        if self.deaths[number] > allowed:
+            self.ledger.fail(f"I7: job {number} killed {self.deaths[number]} workers")
+
+    def judge_webhook(self, job: Job | None, attempt: int, run_id: str) -> None:
+        """Judge that a webhook which a gateway has accepted counts, however early it came.
+
+        Args:
+            job: the webhook's, as it is afterwards; None = there is none.
+            attempt: the attempt of the webhook's address.
+            run_id: the run that it is about.
+        """
+        has_moved_on = job is None or job.is_over or job.attempts > attempt
+        if job is not None and not has_moved_on and job.run_id is None and not job.runs:
+            self.ledger.fail(
+                f"webhooks: that of {run_id} was accepted, and its job is {job.state} without a run"
+            )
+
+    def judge_inbox(self, pushed: float) -> bool:
+        """Judge lines that made no jobs yet; returns whether Redis may have lost them (I1).
+
+        Args:
+            pushed: when they were pushed, simulated seconds.
+        """
+        if self._was_lost(pushed, self.ledger.clock()):
+            return True
+        if self.ledger.clock() > self.faults.due(pushed, INBOX_SECONDS):
+            self.ledger.fail("I1: lines of the inbox make no jobs")
+            return True
+        return False
+
+    # What follows, judged now and then
+
+    def judge_claims(self, jobs: Mapping[int, Job | None]) -> None:
+        """Judge that each claimed job is submitted, or is claimed no more after a while (I8)."""
+        now = self.ledger.clock()
+        claimed: dict[int, tuple[int, float]] = {}
+        for number, job in jobs.items():
+            if job is None or job.state is not JobState.SUBMITTING:
+                continue
+            attempt, since = self._claimed.get(number, (0, now))
+            since = since if attempt == job.attempts else now
+            claimed[number] = job.attempts, since
+            if now > self.faults.due(since, CLAIM_SECONDS / 2) and not any(
+                one.number == number and one.at > since - 20 for one in self.submissions
+            ):
+                self.ledger.fail(f"I8: job {number} is claimed for {now - since:.0f} s, unsent")
+        self._claimed = claimed
+
+    def judge_slots(self, stats: AccountStats, live: Sequence[Run]) -> None:
+        """Judge that each live run has a slot (I3), unless an operator settled its job."""
+        counted = sum(not self._is_uncounted(run) for run in live)
+        now = self.ledger.clock()
+        if counted <= stats.live:
+            self._uncounted_since = None
+        elif self._uncounted_since is None:
+            self._uncounted_since = now
+        elif now > self.faults.due(self._uncounted_since, 20.0):
+            self.ledger.fail(f"I3: {counted} runs are live, and {stats.live} slots are taken")
+            self._uncounted_since = None
+
+    def _is_uncounted(self, run: Run) -> bool:
+        found = JOB_NUMBER.search(run.submission.request)
+        return found is None or self._is_uncounted_job(int(found[1]))
+
+    def _is_uncounted_job(self, number: int) -> bool:
+        job = self.ledger.accepted.get(number)
+        return job is None or job.is_settled_by_operator or job.may_repeat
+
+    # What followed, judged at the end
+
+    def judge(self, jobs: Mapping[int, Job | None], groups: Mapping[int, str]) -> None:
+        """Judge the submissions and runs of all jobs.
+
+        Args:
+            jobs: by their numbers.
+            groups: their groups, likewise.
+        """
+        by_job: dict[int, list[SentSubmission]] = defaultdict(list)
+        for sent in self.submissions:
+            by_job[sent.number].append(sent)
+        for number, accepted in self.ledger.accepted.items():
+            self._judge_repetitions(accepted, by_job[number])
+            self._judge_deadline(accepted, by_job[number])
+            self._judge_cancel(number, by_job[number])
+            self._judge_retries(accepted, jobs[number])
+        self._judge_pauses()
+        self._judge_waits()
+        self._judge_probes()
+        self._judge_caps(groups)
+
+    def _was_lost(self, since: float, until: float) -> bool:
+        return any(
+            start <= until and end >= since - _LOSABLE_SECONDS
+            for start, end in self.ledger.lost_writes
+        )
+
+    def _judge_repetitions(self, job: AcceptedJob, sent: Sequence[SentSubmission]) -> None:
+        """Judge how long the queue waits after a lost answer before it submits again (I2)."""
+        least = GRACE_SECONDS + (0 if job.may_repeat else SPACING_SECONDS) - 1.0
+        for first, second in pairwise(sent):
+            if first.outcome != Outcome.UNKNOWN or second.at - first.at >= least:
+                continue
+            had_run = any(
+                first.at - 1 <= _simulated(run.created) <= second.at
+                for run in self.ledger.runs[job.number]
+            )
+            is_excused = (
+                had_run
+                or any(first.at <= at <= second.at for at in self.reopened[job.number])
+                or self._was_lost(first.at, second.at)
+                or self.faults.hindered(first.at - 60, second.at, "redis's clock")
+            )
+            if not is_excused:
+                self.ledger.fail(
+                    f"I2: job {job.number} is submitted again {second.at - first.at:.1f} s after"
+                    " its answer was lost"
+                )
+
+    def _judge_deadline(self, job: AcceptedJob, sent: Sequence[SentSubmission]) -> None:
+        for one in sent:
+            late = one.at - job.deadline
+            if (
+                late > PROMPT_SECONDS
+                and not self.reopened[job.number]
+                and not self.faults.hindered(job.deadline - 5, one.at, *_SLOW)
+            ):
+                self.ledger.fail(f"job {job.number} is submitted {late:.1f} s after its deadline")
+
+    def _judge_cancel(self, number: int, sent: Sequence[SentSubmission]) -> None:
+        at = self.canceled.get(number)
+        if at is None or self._was_lost(at, at):
+            return
+        for one in sent:
+            if one.at > at + PROMPT_SECONDS and not self.faults.hindered(at - 5, one.at, *_SLOW):
+                self.ledger.fail(
+                    f"job {number} is submitted {one.at - at:.1f} s after it was canceled"
+                )
+        if self.ledger.accepted[number].is_stuck:
+            return
+        for run in self.ledger.runs[number]:
+            ended = _simulated(run.ended)
+            due = self.faults.due(max(at, _simulated(run.created)), CANCEL_SECONDS)
+            if ended > due:
+                self.ledger.fail(
+                    f"I8: run {run.run_id} of job {number} goes on for {ended - at:.0f} s after"
+                    " the job was canceled"
+                )
+
+    def _judge_retries(self, accepted: AcceptedJob, job: Job | None) -> None:
+        """Judge that a run follows each bad end that the job's policy retries."""
+        number = accepted.number
+        runs = len(self.ledger.runs[number])
+        if (
+            job is not None
+            and job.state is JobState.FAILED
+            and job.run_status in Retry().retry_on
+            and runs < accepted.max_runs
+            and accepted.deadline == float("inf")
+            and number not in self.maybe_canceled
+            and not self.reopened[number]
+        ):
+            self.ledger.fail(f"job {number} failed after {runs} of {accepted.max_runs} runs")
+
+    def _judge_pauses(self) -> None:
+        for begin, end in self.pauses:
+            for one in self.submissions:
+                if (
+                    begin + PROMPT_SECONDS < one.at < end
+                    and not self.faults.hindered(begin - 5, one.at, *_SLOW)
+                    and not self._was_lost(begin, begin)
+                ):
+                    self.ledger.fail(
+                        f"job {one.number} is submitted {one.at - begin:.1f} s after the account"
+                        " was paused"
+                    )
+
+    def _judge_waits(self) -> None:
+        """Judge that nothing is submitted while Skyvern asked to be left alone."""
+        limited = [one for one in self.submissions if one.status == 429]
+        for asked in limited:
+            since = asked.answered_at + PROMPT_SECONDS
+            for one in self.submissions:
+                if since < one.at < asked.answered_at + asked.wait - 0.5 and not (
+                    self.faults.hindered(asked.at - 5, one.at, *_SLOW)
+                ):
+                    self.ledger.fail(
+                        f"I3: job {one.number} is submitted {one.at - asked.answered_at:.1f} s"
+                        f" after Skyvern asked for {asked.wait:g} s"
+                    )
+                    return
+
+    def _judge_probes(self) -> None:
+        """Judge that one submission a minute tries a key that was refused."""
+        refused = [one.at for one in self.submissions if one.status == 403]
+        first = 0.0
+        for before, at in pairwise(refused):
+            if at - before > PROBE_SECONDS:
+                first = at
+            elif (
+                first
+                and at > first
+                and not self.faults.hindered(first - 90, at, *_SLOW)
+                and not any(first - 90 < resumed < at for resumed in self.resumed)
+            ):
+                self.ledger.fail(f"submissions with a refused key come {at - before:.1f} s apart")
+                return
+
+    def _judge_caps(self, groups: Mapping[int, str]) -> None:
+        runs = [
+            (_simulated(run.created), _simulated(run.ended))
+            for number, ones in self.ledger.runs.items()
+            if groups.get(number) == "a" and not self._is_uncounted_job(number)
+            for run in ones
+        ]
+        for begin, end, cap in self.caps:
+            since = begin + PROMPT_SECONDS
+            for created, _ in runs:
+                if not since < created < end:
+                    continue
+                live = sum(since < other <= created < over for other, over in runs)
+                if live > cap and not (
+                    self.faults.hindered(begin - 5, created, *_SLOW)
+                    or self._was_lost(begin, created)
+                ):
+                    self.ledger.fail(f"{live} runs of group a are live, its cap is {cap:g}")
+                    return
+
+    def judge_deliveries(self, jobs: Mapping[int, Job | None]) -> None:
+        """Judge that each webhook to a user was delivered or given up."""
+        for number, job in jobs.items():
+            if job is None or not self.ledger.accepted[number].webhook:
+                continue
+            is_missing = job.state is JobState.COMPLETED and job.webhook.state is DeliveryState.NONE
+            if is_missing or job.webhook.state is DeliveryState.PENDING:
+                self.ledger.fail(
+                    f"webhooks: that of job {number} is {job.webhook.state},"
+                    f" its next try: {job.webhook.next_try_at}"
+                )
+
+    def judge_callbacks(
+        self, batches: Mapping[int, Batch | None], taken: Mapping[str, int]
+    ) -> None:
+        """Judge that the callbacks of each batch were delivered or given up."""
+        for number, batch in batches.items():
+            if batch is None or batch.callback is None or not batch.status.is_final:
+                continue
+            called = batch.callback
+            if called.pending or not called.delivered + called.gave_up:
+                self.ledger.fail(f"webhooks: batch {number} was not reported: {called}")
+            if called.delivered and not taken.get(callback_url(number)):
+                self.ledger.fail(f"webhooks: nobody took the callback of batch {number}")
+
+
+def _simulated(unix: float) -> float:
+    return unix - EPOCH
+
+
+def callback_url(number: int) -> str:
+    """Return where the callbacks of a batch go, by its number in the plan."""
+    return f"{USER_URL}/batch/{number}"
