@@ -10,9 +10,10 @@ from random import Random
 from typing import Any, TextIO
 
 from pydantic import SecretStr
+from redis.exceptions import RedisError
 
 from config.settings import Settings
-from runqueue.errors import BatchCanceled, BatchNotFound
+from runqueue.errors import BatchCanceled, BatchNotFound, RunQueueError
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.job import Job, JobState
 from runqueue.store import job_calls, operator_calls
@@ -22,12 +23,14 @@ from simulation.faults import FaultInjector
 from simulation.history import EventHistory
 from simulation.ledger import InvariantLedger
 from simulation.loop import VirtualLoop
+from simulation.outcomes import OutcomeJudge
 from simulation.plan import FAULT_SHARE, SimulationPlan
 from simulation.processes import SimulatedProcess, start_in
 from simulation.producers import Producer
 from simulation.programs import Broker, Receivers, SimulatedGateway, SimulatedWorker, router
 from simulation.server import SimulatedRedis, ValkeyInstance
 from simulation.skyvern import SimulatedSkyvern
+from simulation.submissions import SubmissionJudge
 from simulator.model.options import Options
 
 #: Seconds that jobs get to end after the simulated minutes, and between two checks for it.
@@ -75,7 +78,18 @@ class World:
         #: The sealed batches, by their numbers in the plan.
         self.batches: dict[int, str] = {}
         self._producer = Producer(self)
+        self._producers: list[asyncio.Task[None]] = []
+        #: All requests, by their numbers.
+        self.requests = {one.number: one for one in plan.requests}
         self.fault_injector = FaultInjector(self)
+        self.submissions = SubmissionJudge(
+            self.ledger,
+            self.requests,
+            {number: rules.get("canary", 0) for number, rules in plan.batch_rules.items()},
+            self.fault_injector.is_calm,
+        )
+        self.skyvern.on_submitted = self.submissions.judge
+        self.skyvern.on_limited = self.submissions.ask_to_wait
 
     def chance(self, name: str) -> Random:
         """Return the random source of a name."""
@@ -114,7 +128,9 @@ class World:
         for fault in plan.faults:
             self.fault_injector.schedule(fault)
         watching = start_in(self.new_process("watcher"), self._watch())
-        producers = [start_in(self.new_process("producer"), self._producer.enqueue_plan())]
+        producers = self._producers
+        producers.append(start_in(self.new_process("producer"), self._producer.enqueue_plan()))
+        producers += [start_in(self.new_process("person"), self._cap(*one)) for one in plan.caps]
         await asyncio.sleep(plan.minutes * 60 * FAULT_SHARE + 1)
         self.note("the faults are over")
         await self.fault_injector.end()
@@ -122,7 +138,8 @@ class World:
         await asyncio.sleep(max(0.0, plan.minutes * 60 - self.loop.time()))
         end = self.loop.time() + MAX_EXTRA_SECONDS
         reader = self.new_process("reader")
-        await asyncio.wait(producers)
+        while any(not one.done() for one in producers):
+            await asyncio.wait(producers)
         while self.loop.time() < end:
             checking = start_in(reader, self._open_states())
             await asyncio.wait([checking])
@@ -145,6 +162,28 @@ class World:
             if producer.done() and producer.exception():
                 self.ledger.fail(f"a producer failed: {producer.exception()!r}")
 
+    def start_again(self, wait: float) -> None:
+        """Have the producers enqueue all requests again after some seconds: Redis is empty."""
+        again = self._producer.enqueue_again(wait)
+        self._producers.append(start_in(self.new_process("producer"), again))
+
+    def start_other(self, number: int) -> None:
+        """Have a producer enqueue another request with the key of a discarded job."""
+        other = self._producer.enqueue_other(number)
+        self._producers.append(start_in(self.new_process("producer"), other))
+
+    async def _cap(self, group: str, most: int) -> None:
+        """Cap a group for good; a Redis that loses the cap is not told again."""
+        queue = AsyncRunQueue(QUEUE_URL)
+        while True:
+            try:
+                await queue.set_group(group, max_concurrent=most)
+            except (RunQueueError, RedisError, OSError):
+                await asyncio.sleep(1)
+            else:
+                break
+        self.submissions.cap(group, most)
+
     def note(self, text: str) -> None:
         """Record an event of the simulation itself."""
         self.history.note("-", text)
@@ -153,6 +192,7 @@ class World:
         now = self.skyvern.process.wall()
         live = sum(1 for one in self.skyvern.store.live_newest_first() if not one.is_over(now))
         self.ledger.judge_new_run(run, live)
+        self.submissions.judge_markers(run)
 
     def _max_live_runs(self) -> float:
         """Return the highest limit of the last 900 s, whose runs may still be live."""
@@ -174,7 +214,7 @@ class World:
                 )
 
     async def _read(self, queue: AsyncRunQueue) -> dict[int, Job | None]:
-        accepted = list(self.ledger.accepted.values())
+        accepted = self.ledger.current()
         jobs = await queue.get_many([one.job_id for one in accepted], result=False)
         return {one.number: job for one, job in zip(accepted, jobs, strict=True)}
 
@@ -187,12 +227,15 @@ class World:
             return set()
         if stats.waits_for_a_person:
             self.note(f"a person resumes: {stats.hold_reason}")
+            self.submissions.resume("account")
+            self.ledger.let_go_on()
             await queue.resume()
-        for batch in self.batches.values():
+        for number, batch in self.batches.items():
             # A failover lost it, or it was canceled.
             with contextlib.suppress(BatchNotFound, BatchCanceled):
                 if (await queue.get_batch(batch)).held:  # aborted, or its canaries failed
                     self.note("a person resumes a batch")
+                    self.submissions.resume(("batch", number))
                     await queue.resume_batch(batch)
         open_ = {
             job.state
@@ -208,7 +251,7 @@ class World:
     async def _judge(self) -> None:
         queue = AsyncRunQueue(QUEUE_URL)
         jobs = await self._read(queue)
-        missing = {one.number for one in self.plan.requests} - self.ledger.accepted.keys()
+        missing = self.requests.keys() - self.ledger.accepted.keys() - self.ledger.refused
         if missing:
             self.ledger.fail(f"I8: the requests {sorted(missing)} were not accepted")
         stats = (await queue.stats()).get("default")
@@ -227,6 +270,8 @@ class World:
         ledger.judge_rate("calls", skyvern.called, plan.max_requests_per_second, spare)
         ledger.judge_webhooks(jobs, self.receivers.taken)
         self.ledger.judge_runs(jobs)
+        self.submissions.judge_attempts(jobs)
+        OutcomeJudge(ledger, self.requests, self.fault_injector).judge(jobs, stats)
         self.ledger.judge_orphans(jobs, orphans, self._is_owned)
         if stats is not None:
             self.ledger.judge_end(jobs, stats, self._count("unconfirmed"))
