@@ -18,6 +18,7 @@ from runqueue.records.job import Job, JobState
 from runqueue.request.retry_policy import Retry
 from simulation.addresses import USER_URL
 from simulation.ledger import JOB_NUMBER, AcceptedJob, InvariantLedger
+from simulation.plan import PlannedJob
 from simulation.processes import EPOCH
 from simulator.model.runs import Run
 
@@ -130,10 +131,6 @@ class ConductLedger:
     maybe_canceled: set[int] = field(default_factory=set)
     #: When jobs were replayed or settled by an operator, by their numbers.
     reopened: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
-    #: Pauses of the account: from the acknowledgement of one to the request that ends it.
-    pauses: list[list[float]] = field(default_factory=list)
-    #: Caps of group `a`: from the acknowledgement to the next change, and the cap.
-    caps: list[list[float]] = field(default_factory=list)
     #: When an operator ended a hold.
     resumed: list[float] = field(default_factory=list)
     #: Workers that each job killed.
@@ -167,26 +164,9 @@ class ConductLedger:
         self.maybe_canceled.discard(number)
         self.reopened[number].append(self.ledger.clock())
 
-    def begin_pause(self) -> None:
-        """Record that a pause was acknowledged."""
-        self.pauses.append([self.ledger.clock(), float("inf")])
-
-    def end_pauses(self) -> None:
+    def note_resumed(self) -> None:
         """Record that somebody ends a pause or a hold."""
         self.resumed.append(self.ledger.clock())
-        for pause in self.pauses:
-            pause[1] = min(pause[1], self.ledger.clock())
-
-    def begin_cap(self, cap: int | None) -> None:
-        """Record that a cap of group `a` was acknowledged; None = it has none."""
-        self.end_cap()
-        if cap is not None:
-            self.caps.append([self.ledger.clock(), float("inf"), cap])
-
-    def end_cap(self) -> None:
-        """Record that somebody changes that cap."""
-        if self.caps:
-            self.caps[-1][1] = min(self.caps[-1][1], self.ledger.clock())
 
     def judge_death(self, number: int) -> None:
         """Judge the death of a worker that submitted a job."""
@@ -262,12 +242,12 @@ class ConductLedger:
 
     # What followed, judged at the end
 
-    def judge(self, jobs: Mapping[int, Job | None], groups: Mapping[int, str]) -> None:
+    def judge(self, jobs: Mapping[int, Job | None], requests: Mapping[int, PlannedJob]) -> None:
         """Judge the submissions and runs of all jobs.
 
         Args:
             jobs: by their numbers.
-            groups: their groups, likewise.
+            requests: likewise.
         """
         by_job: dict[int, list[SentSubmission]] = defaultdict(list)
         for sent in self.submissions:
@@ -276,11 +256,8 @@ class ConductLedger:
             self._judge_repetitions(accepted, by_job[number])
             self._judge_deadline(accepted, by_job[number])
             self._judge_cancel(number, by_job[number])
-            self._judge_retries(accepted, jobs[number])
-        self._judge_pauses()
-        self._judge_waits()
+            self._judge_retries(accepted, jobs.get(number), requests[number].retry_on)
         self._judge_probes()
-        self._judge_caps(groups)
 
     def _was_lost(self, since: float, until: float) -> bool:
         return any(
@@ -340,48 +317,23 @@ class ConductLedger:
                     " the job was canceled"
                 )
 
-    def _judge_retries(self, accepted: AcceptedJob, job: Job | None) -> None:
+    def _judge_retries(
+        self, accepted: AcceptedJob, job: Job | None, retry_on: Sequence[str]
+    ) -> None:
         """Judge that a run follows each bad end that the job's policy retries."""
         number = accepted.number
         runs = len(self.ledger.runs[number])
         if (
             job is not None
             and job.state is JobState.FAILED
-            and job.run_status in Retry().retry_on
+            and job.run_status in (retry_on or Retry().retry_on)
             and runs < accepted.max_runs
             and accepted.deadline == float("inf")
             and number not in self.maybe_canceled
             and not self.reopened[number]
+            and not self.ledger.was_emptied
         ):
             self.ledger.fail(f"job {number} failed after {runs} of {accepted.max_runs} runs")
-
-    def _judge_pauses(self) -> None:
-        for begin, end in self.pauses:
-            for one in self.submissions:
-                if (
-                    begin + PROMPT_SECONDS < one.at < end
-                    and not self.faults.hindered(begin - 5, one.at, *_SLOW)
-                    and not self._was_lost(begin, begin)
-                ):
-                    self.ledger.fail(
-                        f"job {one.number} is submitted {one.at - begin:.1f} s after the account"
-                        " was paused"
-                    )
-
-    def _judge_waits(self) -> None:
-        """Judge that nothing is submitted while Skyvern asked to be left alone."""
-        limited = [one for one in self.submissions if one.status == 429]
-        for asked in limited:
-            since = asked.answered_at + PROMPT_SECONDS
-            for one in self.submissions:
-                if since < one.at < asked.answered_at + asked.wait - 0.5 and not (
-                    self.faults.hindered(asked.at - 5, one.at, *_SLOW)
-                ):
-                    self.ledger.fail(
-                        f"I3: job {one.number} is submitted {one.at - asked.answered_at:.1f} s"
-                        f" after Skyvern asked for {asked.wait:g} s"
-                    )
-                    return
 
     def _judge_probes(self) -> None:
         """Judge that one submission a minute tries a key that was refused."""
@@ -398,26 +350,6 @@ class ConductLedger:
             ):
                 self.ledger.fail(f"submissions with a refused key come {at - before:.1f} s apart")
                 return
-
-    def _judge_caps(self, groups: Mapping[int, str]) -> None:
-        runs = [
-            (_simulated(run.created), _simulated(run.ended))
-            for number, ones in self.ledger.runs.items()
-            if groups.get(number) == "a" and not self._is_uncounted_job(number)
-            for run in ones
-        ]
-        for begin, end, cap in self.caps:
-            since = begin + PROMPT_SECONDS
-            for created, _ in runs:
-                if not since < created < end:
-                    continue
-                live = sum(since < other <= created < over for other, over in runs)
-                if live > cap and not (
-                    self.faults.hindered(begin - 5, created, *_SLOW)
-                    or self._was_lost(begin, created)
-                ):
-                    self.ledger.fail(f"{live} runs of group a are live, its cap is {cap:g}")
-                    return
 
     def judge_deliveries(self, jobs: Mapping[int, Job | None]) -> None:
         """Judge that each webhook to a user was delivered or given up."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simulation import server
 from simulation.addresses import API_KEY, PUBLIC_URL
 from simulation.operators import Operator
-from simulation.plan import Fault
+from simulation.plan import OF_SKYVERN, Fault
 from simulation.processes import SimulatedProcess, start_in
 from simulator.delivery import signed_headers
 
@@ -88,8 +90,22 @@ _EFFECTS = {
 _CLOCK_STEP, _SLOW_CALL, _SLOW_REDIS = 20_000.0, 90.0, 6.0
 #: Likewise a slow receiver; the sender waits for 15 s.
 _SLOW_RECEIVER = 14.0
+#: Seconds in which every worker sends a heartbeat.
+_HEARTBEATS_SECONDS = 20.0
 #: Seconds of writes that a failover loses at most.
 _MAX_LOST_SECONDS = 3.0
+
+
+@dataclass(slots=True)
+class _Span:
+    """When a fault of a kind started and ended, simulated seconds."""
+
+    kind: str
+    start: float
+    end: float = math.inf
+
+    def end_at(self, at: float) -> None:
+        self.end = at
 
 
 class FaultInjector:
@@ -110,12 +126,16 @@ class FaultInjector:
         self._values: dict[tuple[str, str], list[Any]] = {}
         #: How often Redis was replaced, or its clock set.
         self.server_changes = 0
+        #: When each fault so far started and ended.
+        self._spans: list[_Span] = []
         #: How many faults of each kind had an effect.
         self.faults_met: Counter[str] = Counter()
 
         self._handlers: dict[str, Callable[[Fault], Coroutine[Any, Any, bool]]] = {
             "redis restarts": self._restart,
             "redis fails over": self._restart,
+            "redis comes back empty": self._empty,
+            "redis is suspended": self._suspend,
             "redis's clock is set": self._set_server_clock,
             "a worker is killed": self._kill_worker,
             "a worker is stopped": self._stop_worker,
@@ -143,7 +163,11 @@ class FaultInjector:
     def _begin(self, fault: Fault) -> None:
         self._world.note(f"begins: {fault}")
         self._world.conduct.faults.begin(fault.kind)
-        task = asyncio.get_running_loop().create_task(self._run(fault))
+        loop = asyncio.get_running_loop()
+        span = _Span(fault.kind, loop.time())
+        self._spans.append(span)
+        task = loop.create_task(self._run(fault))
+        task.add_done_callback(lambda _: span.end_at(loop.time()))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -176,6 +200,18 @@ class FaultInjector:
             self.faults_met[kind] += 1
         self._world.conduct.faults.end(kind)
         self._world.note(f"ends: {kind}")
+
+    def is_calm(self, since: float, until: float, but: tuple[str, ...] = OF_SKYVERN) -> bool:
+        """Say whether there was no fault between two times.
+
+        Args:
+            since, until: simulated seconds.
+            but: the beginnings of kinds that do not matter.
+        """
+        return not any(
+            span.start <= until and span.end >= since and not span.kind.startswith(but)
+            for span in self._spans
+        )
 
     def _effects(self, kind: str) -> int:
         return self._world.faults_met()[_EFFECTS.get(kind, "")]
@@ -229,10 +265,44 @@ class FaultInjector:
             await asyncio.sleep(fault.seconds)
             self.server_changes += 1
             world.server.valkey.restart(name)
+            if since is not None:
+                world.submissions.forget()
+        return True
+
+    async def _empty(self, fault: Fault) -> bool:
+        """Replace the Redis server by an empty one; producers enqueue all their requests again."""
+        world, loop = self._world, asyncio.get_running_loop()
+        if world.server.is_down:
+            return False
+        with self._set("server", "is_down", True):
+            emptied = loop.time()
+            world.ledger.lost_writes.append((0.0, emptied))
+            await asyncio.sleep(fault.seconds)
+            self.server_changes += 1
+            world.server.valkey.restart(None)
+            world.submissions.forget()
+        world.start_again(1.0 + fault.number % 30)
+        await asyncio.sleep(_HEARTBEATS_SECONDS)
+        # A worker that starts before a survivor's heartbeat takes it for a new one.
+        but = (*OF_SKYVERN, fault.kind)
+        is_calm = self.is_calm(emptied - _HEARTBEATS_SECONDS, loop.time(), but)
+        if not is_calm or world.server.clock_offset:  # nor does it know how far its clock was set
+            world.ledger.forget()
+        return True
+
+    async def _suspend(self, fault: Fault) -> bool:
+        server = self._world.server
+        while server.suspension is not None:
+            await asyncio.wait([server.suspension])
+        server.suspension = asyncio.get_running_loop().create_future()
+        await asyncio.sleep(fault.seconds)
+        server.suspension.set_result(None)
+        server.suspension = None
         return True
 
     async def _set_server_clock(self, fault: Fault) -> bool:
         self.server_changes += 1
+        self._world.ledger.let_go_on()
         self._world.server.clock_offset += _CLOCK_STEP * (fault.share - 0.5)
         return True
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from runqueue.records.account import AccountStats
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
+from simulation.processes import EPOCH
 from simulator.model.runs import Run
 
 #: The number of a run's job, which is in the prompt or in a parameter of its submission.
@@ -58,8 +59,14 @@ class AcceptedJob:
     webhook: str = ""
     deadline: float = math.inf
     is_stuck: bool = False
+    #: Its deadline as a time of day, unix seconds; None = it has none of that kind.
+    deadline_at: float | None = None
     #: Whether an operator settled it without a proof that it has no run.
     is_settled_by_operator: bool = False
+    #: Whether an operator discarded it, so that its key may have another request.
+    is_discarded: bool = False
+    #: When an operator had it done again last, simulated seconds; None = never.
+    replayed_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -77,6 +84,12 @@ class InvariantLedger:
     runs: dict[int, list[Run]] = field(default_factory=lambda: defaultdict(list))
     #: For each failover: since when writes were lost, and when it happened; simulated seconds.
     lost_writes: list[tuple[float, float]] = field(default_factory=list)
+    #: For each job that is to be canceled: since when that is answered; infinite = it is not.
+    cancels: dict[int, float] = field(default_factory=dict)
+    #: Requests that the queue refused, since their key has another one.
+    refused: set[int] = field(default_factory=set)
+    #: Jobs that an operator let go on although an empty Redis knows nothing of their runs.
+    forgotten: set[int] = field(default_factory=set)
     _free_since: float | None = None
     #: Each invariant that did not hold, in a sentence.
     violations: list[str] = field(default_factory=list)
@@ -84,6 +97,29 @@ class InvariantLedger:
     def fail(self, text: str) -> None:
         """Record that an invariant does not hold."""
         self.violations.append(f"{self.clock():.3f} s: {text}")
+
+    def wall(self) -> float:
+        """Return Skyvern's clock, unix seconds."""
+        return EPOCH + self.clock()
+
+    def current(self) -> list[AcceptedJob]:
+        """Return the accepted jobs that were not discarded, nor replaced by a lost one's key."""
+        last = {one.job_id: one for one in self.accepted.values() if not one.is_discarded}
+        return [one for one in self.accepted.values() if last.get(one.job_id) is one]
+
+    def forget(self) -> None:
+        """Allow further runs of all accepted jobs: an operator said so, or none can tell."""
+        self.forgotten.update(self.accepted)
+
+    @property
+    def was_emptied(self) -> bool:
+        """Whether Redis came back empty."""
+        return any(since == 0.0 for since, _ in self.lost_writes)
+
+    def let_go_on(self) -> None:
+        """Note that an operator ends the recovery of a Redis: if it was empty, runs may repeat."""
+        if self.was_emptied:
+            self.forget()
 
     def judge_new_run(self, run: Run, live: int) -> None:
         """Judge a run at its creation.
@@ -99,14 +135,18 @@ class InvariantLedger:
         number = int(found[1])
         now = run.created
         job = self.accepted.get(number)
-        is_excused = job is not None and (job.is_settled_by_operator or job.may_repeat)
+        is_excused = number in self.forgotten or (
+            job is not None and (job.is_settled_by_operator or job.may_repeat)
+        )
         if not is_excused and any(not one.is_over(now) for one in self.runs[number]):
             self.fail(f"I2: run {run.run_id} of job {number} is made while another one is live")
         self.runs[number].append(run)
         if job is not None:
             self._judge_time(job, run)
         most = self.max_live_runs() + sum(
-            one.is_settled_by_operator or (one.may_repeat and len(self.runs[one.number]) > 1)
+            one.is_settled_by_operator
+            or one.number in self.forgotten
+            or (one.may_repeat and len(self.runs[one.number]) > 1)
             for one in self.accepted.values()
         )
         if live > most:
@@ -118,6 +158,18 @@ class InvariantLedger:
             self.fail(f"job {job.number} is submitted {job.not_before - now:.1f} s too early")
         if now > job.not_after:
             self.fail(f"job {job.number} is submitted after its deadline ({run.run_id})")
+
+    def judge_known(self, number: int, job_id: str) -> None:
+        """Judge that a key is not called known if another request came with it.
+
+        Args:
+            number: the request's.
+            job_id: that of its key.
+        """
+        for one in self.current():
+            is_lost = self.may_be_lost(one.accepted_at)
+            if one.job_id == job_id and one.number != number and not is_lost:
+                self.fail(f"I5: the key of job {one.number} counts as known for request {number}")
 
     def judge_rate(self, what: str, times: Sequence[float], rate: float, spare: int) -> None:
         """Judge that calls came no faster than the account's limit allows (I3).
@@ -184,7 +236,8 @@ class InvariantLedger:
         """Judge how many runs each job has (I2), and that its record agrees with them (I1, I4)."""
         for number, job in jobs.items():
             mine, accepted = self.runs.get(number, []), self.accepted[number]
-            if len(mine) > accepted.max_runs and not accepted.may_repeat:
+            is_excused = accepted.may_repeat or number in self.forgotten
+            if len(mine) > accepted.max_runs and not is_excused:
                 self.fail(
                     f"I2: job {number} ({accepted.job_id}) has {len(mine)} runs,"
                     f" {accepted.max_runs} may be: {[run.run_id for run in mine]}"
@@ -224,7 +277,8 @@ class InvariantLedger:
                 continue
             accepted = self.accepted[number]
             was_resubmitted = accepted.may_repeat and submissions[number] > 1
-            if was_resubmitted or accepted.is_settled_by_operator:
+            is_excused = was_resubmitted or accepted.is_settled_by_operator
+            if number in self.forgotten or is_excused:
                 continue  # nobody looks for the run of a lost answer any more
             for run in runs:
                 if job is not None and run.run_id == job.run_id:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,8 @@ class Operator:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        #: How often something was resumed; a pause that it overtook counts for nothing.
+        self._resumes = 0
 
     async def act(self, fault: Fault) -> None:
         """Do the action that a fault names."""
@@ -46,10 +48,11 @@ class Operator:
         actions: list[Action] = [
             partial(self._resume, queue),
             partial(queue.set_limits, {"concurrent_runs": None}),
-            partial(self._cap, queue, None),
+            partial(self._cap, queue, "a", None),
             partial(queue.set_group, "b", paused=False),
             *(partial(queue.resume_batch, batch) for batch in self._world.batches.values()),
         ]
+        self._world.submissions.resume_all()
         for action in actions:
             for _ in range(20):
                 try:
@@ -60,21 +63,23 @@ class Operator:
 
     async def _act_on_queue(self, queue: AsyncRunQueue, fault: Fault) -> None:
         world, action = self._world, fault.kind.removeprefix("a person ")
-        jobs = list(world.ledger.accepted.values())
+        jobs = world.ledger.current()
         batches = list(world.batches.values())
         batch = batches[fault.number % len(batches)] if batches else None
         lasting: dict[str, tuple[Action, Action]] = {
             "pauses the account": (
-                partial(self._pause, queue),
+                partial(self._pause, "account", partial(queue.pause, reason="simulated")),
                 partial(self._resume, queue),  # the pause may be lost with a server
             ),
             "caps a group": (
-                partial(self._cap, queue, 1 + fault.number % 2),
-                partial(self._cap, queue, None),
+                partial(self._cap, queue, "a", 1 + fault.number % 2),
+                partial(self._cap, queue, "a", None),
             ),
             "pauses a group": (
-                partial(queue.set_group, "b", paused=True),
-                partial(queue.set_group, "b", paused=False),
+                partial(self._pause, ("group", "b"), partial(queue.set_group, "b", paused=True)),
+                partial(
+                    self._resume_it, ("group", "b"), partial(queue.set_group, "b", paused=False)
+                ),
             ),
             "changes the limits": (
                 partial(self._limit, queue, 1 + fault.number % 12),
@@ -82,9 +87,10 @@ class Operator:
             ),
         }
         if batch is not None:
+            number = next(key for key, value in world.batches.items() if value == batch)
             lasting["pauses a batch"] = (
-                partial(queue.pause_batch, batch),
-                partial(queue.resume_batch, batch),
+                partial(self._pause, ("batch", number), partial(queue.pause_batch, batch)),
+                partial(self._resume_it, ("batch", number), partial(queue.resume_batch, batch)),
             )
         if action in lasting:
             begin, end = lasting[action]
@@ -103,13 +109,46 @@ class Operator:
     async def _act_on_jobs(
         self, queue: AsyncRunQueue, fault: Fault, action: str, jobs: list[AcceptedJob]
     ) -> None:
+        world = self._world
         if action == "cancels a job":
             number = jobs[fault.number % len(jobs)].number
-            await self._world.cancel(queue, number)
+            await world.cancel(queue, number)
         elif action == "replays dead jobs":
             await self._replay(queue)
+        elif action == "discards dead jobs":
+            await self._discard(queue)
         elif action == "settles what is in doubt":
             await self._settle(queue, "resubmit" if fault.number % 2 else "fail")
+
+    async def _pause(self, what: Hashable, action: Action) -> None:
+        resumes = self._resumes
+        await action()
+        if resumes == self._resumes:
+            self._world.submissions.pause(what)
+
+    async def _resume_it(self, what: Hashable, action: Action) -> None:
+        self._resumes += 1
+        self._world.submissions.resume(what)
+        await action()
+
+    async def _cap(self, queue: AsyncRunQueue, group: str, most: int | None) -> None:
+        self._resumes += 1
+        resumes = self._resumes
+        self._world.submissions.cap(group, None)
+        await queue.set_group(group, max_concurrent=most)
+        if resumes == self._resumes:
+            self._world.submissions.cap(group, most)
+
+    async def _discard(self, queue: AsyncRunQueue) -> None:
+        """Discard dead jobs, and enqueue other requests with their keys."""
+        world = self._world
+        accepted = world.ledger.current()
+        found = await queue.get_many([one.job_id for one in accepted], result=False)
+        for one, job in zip(accepted, found, strict=True):
+            if job is not None and job.state is JobState.DEAD:
+                one.is_discarded = True  # before the answer, which may be lost
+                await queue.send(operator_calls.discard("default", [job.id]))
+                world.start_other(one.number)
 
     async def _limit(self, queue: AsyncRunQueue, value: int | None) -> None:
         """Set the limit of concurrent runs; None = the limit of the settings."""
@@ -118,30 +157,24 @@ class Operator:
         world.limits.append((now, value or world.plan.max_concurrent_runs))
         await queue.set_limits({"concurrent_runs": value})
 
-    async def _pause(self, queue: AsyncRunQueue) -> None:
-        await queue.pause(reason="simulated")
-        self._world.conduct.begin_pause()
-
-    async def _cap(self, queue: AsyncRunQueue, cap: int | None) -> None:
-        """Limit the runs of group `a`; None = they have no limit."""
-        self._world.conduct.end_cap()
-        await queue.set_group("a", max_concurrent=cap)
-        self._world.conduct.begin_cap(cap)
-
     async def _resume(self, queue: AsyncRunQueue) -> None:
         """End a pause or an account hold, but no recovery, which would risk second runs."""
+        self._resumes += 1
+        self._world.submissions.resume("account")
         stats = (await queue.stats()).get("default")
         if stats is not None and (stats.paused or stats.hold_kind != "redis"):
-            self._world.conduct.end_pauses()
+            if stats.hold_kind == "person":
+                self._world.ledger.let_go_on()
+            self._world.conduct.note_resumed()
             await queue.resume()
 
     async def _cancel_batch(self, queue: AsyncRunQueue, batch: str) -> None:
         world = self._world
         number = next(number for number, name in world.batches.items() if name == batch)
         numbers = [one.number for one in world.plan.requests if one.batch == number]
-        world.conduct.maybe_canceled.update(numbers)
+        world.note_cancels(numbers)
         await queue.cancel_batch(batch)
-        world.conduct.note_canceled(numbers)
+        world.note_canceled(numbers)
 
     async def _cancel_orphans(self, queue: AsyncRunQueue) -> None:
         _, found = await queue.send(operator_calls.list_strays("default", "0", 100))
@@ -149,7 +182,7 @@ class Operator:
 
     async def _settle(self, queue: AsyncRunQueue, decision: str) -> None:
         """Settle unconfirmed jobs, whose runs may be live; `resubmit` allows one run more."""
-        accepted = list(self._world.ledger.accepted.values())
+        accepted = self._world.ledger.current()
         found = await queue.get_many([one.job_id for one in accepted], result=False)
         for one, job in zip(accepted, found, strict=True):
             if job is not None and job.state is JobState.UNCONFIRMED:
@@ -162,7 +195,7 @@ class Operator:
 
     async def _replay(self, queue: AsyncRunQueue) -> None:
         world = self._world
-        accepted = list(world.ledger.accepted.values())
+        accepted = world.ledger.current()
         found = await queue.get_many([one.job_id for one in accepted], result=False)
         for one, job in zip(accepted, found, strict=True):
             if job is None or job.state.value not in {"dead", "failed"} or job.ended_at is None:
@@ -171,5 +204,7 @@ class Operator:
             world.conduct.note_reopened(one.number)
             one.not_after = math.inf  # its deadline is over, and was seen to be
             # Counted before the answer, which may be lost: the replay may have happened.
-            one.max_runs += next(r.runs for r in world.plan.requests if r.number == one.number)
-            await queue.send(operator_calls.replay("default", [seen]))
+            one.max_runs += world.requests[one.number].runs
+            asked = world.loop.time()
+            if await queue.send(operator_calls.replay("default", [seen])) == [1]:
+                one.replayed_at = asked

@@ -61,6 +61,10 @@ class PlannedJob:
             same key; None = never.
         cancel_after: seconds from its acceptance until its producer cancels it; None = never.
         run: what is special about its run, one of `SPECIAL_RUNS`; '' = nothing.
+        key: the number of the request whose idempotency key it has; 0 = its own.
+        retry_on: the ends of a run after which it is run again; empty = the default.
+        is_dated: whether delay and deadline are given as times of day.
+        copied_from: the number of a request whose marker its webhook URL has; 0 = none.
     """
 
     number: int
@@ -78,6 +82,10 @@ class PlannedJob:
     again_after: float | None = None
     cancel_after: float | None = None
     run: str = ""
+    key: int = 0
+    retry_on: tuple[str, ...] = ()
+    is_dated: bool = False
+    copied_from: int = 0
 
     def __str__(self) -> str:
         rules = {
@@ -87,6 +95,10 @@ class PlannedJob:
             "enqueued again after": "" if self.again_after is None else f"{self.again_after:g} s",
             "canceled after": "" if self.cancel_after is None else f"{self.cancel_after:g} s",
             "its run": self.run,
+            "key": f"of job {self.key}" if self.key else "",
+            "retry_on": ", ".join(self.retry_on),
+            "dated": "yes" if self.is_dated else "",
+            "copied": f"from job {self.copied_from}" if self.copied_from else "",
         }
         return (
             f"{self.at:7.1f} s  job {self.number}: {self.kind}, {self.route}, group {self.group},"
@@ -111,6 +123,7 @@ class SimulationPlan:
         requests: the jobs to enqueue.
         batch_rules: the rules of each batch, by its number.
         faults: faults and operators' actions, in their order.
+        caps: the caps of groups that stay.
     """
 
     seed: int
@@ -126,6 +139,7 @@ class SimulationPlan:
     requests: tuple[PlannedJob, ...]
     batch_rules: dict[int, dict[str, Any]]
     faults: tuple[Fault, ...]
+    caps: tuple[tuple[str, int], ...] = ()
 
     def with_faults(self, faults: tuple[Fault, ...]) -> SimulationPlan:
         """Return the same plan with other faults."""
@@ -154,6 +168,8 @@ FAULTS: dict[str, tuple[float, float]] = {
     "redis is not reached": (0.5, 40),
     "redis restarts": (0.2, 20),
     "redis fails over": (0.2, 20),
+    "redis comes back empty": (0.2, 20),
+    "redis is suspended": (1, 60),
     "redis is full": (1, 30),
     "redis is read-only": (1, 30),
     "redis has no disk": (1, 30),
@@ -176,13 +192,14 @@ FAULTS: dict[str, tuple[float, float]] = {
     "a receiver fails": (1, 90),
     "a receiver's answers are lost": (1, 60),
     "a receiver is slow": (5, 60),
-    "a person pauses the account": (1, 40),
+    "a person pauses the account": (1, 90),
     "a person resumes the account": (0, 0),
     "a person cancels a job": (0, 0),
     "a person replays dead jobs": (0, 0),
+    "a person discards dead jobs": (0, 0),
     "a person changes the limits": (10, 60),
     "a person cancels a batch": (0, 0),
-    "a person pauses a batch": (1, 80),
+    "a person pauses a batch": (1, 120),
     "a person caps a group": (5, 60),
     "a person pauses a group": (5, 60),
     "a person cancels orphans": (0, 0),
@@ -190,6 +207,11 @@ FAULTS: dict[str, tuple[float, float]] = {
 }
 
 
+#: What is no fault of the queue's own processes, messages and Redis.
+OF_SKYVERN = (
+    *("a person", "a receiver", "webhooks", "a gateway", "calls", "answers", "effects"),
+    *("the server", "the key"),
+)
 #: Kinds that are drawn more often than others, because they are the hardest to survive.
 _WEIGHTS = {
     "redis fails over": 5,
@@ -233,24 +255,27 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
         max_dispatches_per_second=chance.choice([0, 0, 1, 2, 5]),
         max_requests_per_second=chance.choice([0, 10, 10, 20]),
         max_run_seconds=chance.choice([60, 120, 600]),
-        run_seconds=min(fits, chance.choice([1, 4, 10, 30])),
+        run_seconds=min(fits, chance.choice([1, 4, 10, 30, 90])),
         bad_run_share=chance.choice([0, 0.1, 0.4]),
         requests=requests,
         batch_rules={one.batch: _batch_rules(chance) for one in requests},
         faults=tuple(_faults(chance, first, requests, seconds * FAULT_SHARE)),
+        caps=(("c", chance.choice([1, 2, 4])),) if chance.random() < 0.4 else (),
     )
 
 
 def _requests(chance: Random, until: float) -> Iterator[PlannedJob]:
     number, at, batch = 0, 0.0, 0
     count = chance.choice([6, 15, 30, 60, 120])
+    # Groups of one priority share the capacity only while both wait.
+    is_one_line = chance.random() < 0.2
     sizes = chance.choice([[1], [1, 1, 2, 5], [1, 12], [5, 30]])
     while number < count:
         size = min(chance.choice(sizes), count - number)
         at = min(until, at + chance.expovariate(count / size / until))
         batch += 1
         route = chance.choices(["alone", "batch", "inbox"], [5, 4 if size > 1 else 0, 1])[0]
-        group = chance.choice(["default", "default", "a", "b", "own"])
+        group = chance.choice(["a", "c"] if is_one_line else ["default", "a", "b", "c", "own"])
         for _ in range(size):
             number += 1
             yield PlannedJob(
@@ -259,13 +284,14 @@ def _requests(chance: Random, until: float) -> Iterator[PlannedJob]:
                 kind=chance.choices(["task", "workflow", "login"], [6, 3, 1])[0],
                 route=route,
                 batch=batch,
-                priority=chance.choice([2, 2, 2, 0, 1, 3]),
+                priority=2 if is_one_line else chance.choice([2, 2, 2, 0, 1, 3]),
                 group=group if group != "own" else f"g{number}",
                 delay=chance.choice([0, 0, 0, 0, 5, 30]),
-                deadline=chance.choice([None] * 9 + [60.0]),
+                deadline=chance.choice([None] * 8 + [60.0, round(chance.uniform(600, 20_000))]),
                 on_unconfirmed=chance.choice(["auto"] * 6 + ["park", "resubmit"]),
                 runs=chance.choice([1, 1, 1, 2, 3]),
                 has_webhook=chance.random() < 0.3,
+                **_details(chance, number, is_single=route == "alone" and size == 1),
             )
 
 
@@ -289,6 +315,24 @@ def _with_special_jobs(chance: Random, requests: tuple[PlannedJob, ...]) -> tupl
         at = chance.choice(tasks)
         changed[at] = replace(changed[at], run=odd)
     return tuple(changed)
+
+
+def _details(chance: Random, number: int, *, is_single: bool) -> dict[str, Any]:
+    """Draw what few requests have.
+
+    Args:
+        chance: the random source of the plan.
+        number: the request's.
+        is_single: whether it is enqueued by itself.
+    """
+    details: dict[str, Any] = {
+        "retry_on": chance.choice([(), (), ("failed",), ("timed_out",)]),
+        "is_dated": chance.random() < 0.3,
+        "copied_from": chance.randint(1, number + 1) if chance.random() < 0.1 else 0,
+    }
+    if is_single and number > 1 and chance.random() < 0.1:
+        details["key"] = chance.randrange(1, number)
+    return details
 
 
 def _batch_rules(chance: Random) -> dict[str, Any]:

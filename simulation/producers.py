@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from redis.exceptions import RedisError
 
-from runqueue import RunQueueError
+from runqueue import RunQueueError, ids
 from runqueue.errors import BatchExpired, BatchNotFound
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.job import Enqueued, EnqueueStatus
@@ -19,7 +21,7 @@ from simulation.addresses import QUEUE_URL, USER_URL
 from simulation.conduct_ledger import callback_url
 from simulation.ledger import AcceptedJob
 from simulation.plan import ANSWERS_NO_CALL, NEVER_ENDS, PlannedJob
-from simulation.processes import CURRENT, start_in
+from simulation.processes import CURRENT, EPOCH, start_in
 from simulation.server import Client
 
 if TYPE_CHECKING:
@@ -78,13 +80,45 @@ class Producer:
             *(0.0, None, "auto", 1),
             has_webhook=False,
         )
+        self._world.requests[request.number] = request
+        await self._submit(AsyncRunQueue(QUEUE_URL), 0, [request])
+
+    async def enqueue_again(self, wait: float) -> None:
+        """Enqueue all accepted requests again, which an empty Redis does not know.
+
+        Args:
+            wait: after so many seconds.
+        """
+        world = self._world
+        batches: dict[int, list[PlannedJob]] = {}
+        for one in world.ledger.current():
+            request = world.requests[one.number]
+            batches.setdefault(request.batch or -one.number, []).append(request)
+        await asyncio.sleep(wait)
+        queue = AsyncRunQueue(QUEUE_URL)
+        for number, requests in batches.items():
+            await self._submit(queue, number, requests)
+
+    async def enqueue_other(self, number: int) -> None:
+        """Enqueue another request with the key of a discarded job."""
+        self._extra_jobs += 1
+        former = self._world.requests[number]
+        request = replace(
+            former,
+            number=_EXTRA_NUMBERS + self._extra_jobs,
+            key=former.key or former.number,
+            route="alone",
+            batch=0,
+            deadline=None,
+        )
+        self._world.requests[request.number] = request
         await self._submit(AsyncRunQueue(QUEUE_URL), 0, [request])
 
     async def _submit(
         self, queue: AsyncRunQueue, number: int, requests: Sequence[PlannedJob]
     ) -> None:
         world = self._world
-        lines = [_line(request) for request in requests]
+        lines = [_line(request, EPOCH + world.loop.time()) for request in requests]
         batch: str | None = None
         started = world.loop.time()
         is_batch, rules = requests[0].route == "batch", world.plan.batch_rules.get(number, {})
@@ -101,27 +135,17 @@ class Producer:
                 answers = await queue.enqueue_many(lines, batch=batch)
                 if batch is not None:
                     await queue.seal_batch(batch)
-                    world.batches[number] = batch
+                    jobs = await queue.get_many([answers[0].job_id], result=False)
+                    # If the answer to a seal was lost, another batch has the jobs.
+                    world.batches[number] = (jobs[0] and jobs[0].batch) or batch
                 break
             except (BatchNotFound, BatchExpired):
                 batch = None  # a failover lost it: its jobs are enqueued again, by their keys
             except (RunQueueError, RedisError, OSError):
                 pass
             await asyncio.sleep(1)
-        for request, answer in zip(requests, answers, strict=True):
-            world.ledger.accepted[request.number] = AcceptedJob(
-                request.number,
-                answer.job_id,
-                world.loop.time(),
-                request.runs,
-                started + request.delay - _EARLY,
-                world.loop.time() + (request.deadline or float("inf")) + _LATE,
-                request.on_unconfirmed == "resubmit",
-                request.on_unconfirmed == "park",
-                f"{USER_URL}/{request.number}" if request.has_webhook else "",
-                world.loop.time() + (request.deadline or float("inf")),
-                request.run == ANSWERS_NO_CALL,
-            )
+        for request, line, answer in zip(requests, lines, answers, strict=True):
+            self._record(request, answer, started, line)
         world.note(f"accepted {[request.number for request in requests]}")
         await asyncio.gather(
             self._enqueue_again(queue, requests[0], lines, batch),
@@ -149,8 +173,45 @@ class Producer:
         if request.cancel_after is None:
             return
         await asyncio.sleep(request.cancel_after)
+        if request.number not in self._world.ledger.accepted:
+            return  # another request has its key
         with contextlib.suppress(RunQueueError, RedisError, OSError):
             await self._world.cancel(queue, request.number)
+
+    def _record(
+        self, request: PlannedJob, answer: Enqueued, started: float, line: dict[str, Any]
+    ) -> None:
+        """Record the answer to a request, and judge it by those of the same key."""
+        ledger, now = self._world.ledger, self._world.loop.time()
+        former = ledger.accepted.get(request.number)
+        if answer.status is EnqueueStatus.CONFLICT:
+            ledger.refused.add(request.number)
+            if former is not None:
+                former.is_discarded = True  # its key has another request meanwhile
+            return
+        if answer.status is EnqueueStatus.KNOWN:
+            ledger.judge_known(request.number, answer.job_id)
+        deadline = line.get("deadline")
+        job = AcceptedJob(
+            request.number,
+            answer.job_id,
+            now,
+            request.runs,
+            started + request.delay - _EARLY,
+            now + (request.deadline or float("inf")) + _LATE,
+            request.on_unconfirmed == "resubmit",
+            request.on_unconfirmed == "park",
+            f"{USER_URL}/{request.number}" if request.has_webhook else "",
+            now + (request.deadline or float("inf")),
+            request.run == ANSWERS_NO_CALL,
+            datetime.fromisoformat(deadline).timestamp() if isinstance(deadline, str) else None,
+        )
+        if former is not None:  # it was enqueued again: what was done to it still counts
+            job.max_runs = former.max_runs + request.runs - 1
+            job.not_before = former.not_before
+            job.is_settled_by_operator = former.is_settled_by_operator
+            ledger.cancels.pop(request.number, None)
+        ledger.accepted[request.number] = job
 
     async def _push(self, lines: Sequence[dict[str, Any]]) -> None:
         """Push lines to the inbox."""
@@ -174,8 +235,13 @@ class Producer:
             await asyncio.sleep(1)
 
 
-def _line(request: PlannedJob) -> dict[str, Any]:
-    """Return a request as a line of a batch file."""
+def _line(request: PlannedJob, now: float) -> dict[str, Any]:
+    """Return a request as a line of a batch file.
+
+    Args:
+        request: the request.
+        now: the time of day, unix seconds.
+    """
     name = f"sim-job-{request.number}."
     bodies: dict[str, dict[str, Any]] = {
         "task": {"prompt": f"Do {name}", "url": "https://site.test/"},
@@ -194,18 +260,23 @@ def _line(request: PlannedJob) -> dict[str, Any]:
     body = bodies[request.kind]
     if request.has_webhook:
         body["webhook_url"] = f"{USER_URL}/{request.number}"
+        if request.copied_from:
+            job_id = ids.job_id_for("default", "", f"job-{request.copied_from}")
+            body["webhook_url"] += f"?{ids.url_marker(job_id, 1)}"
     line: dict[str, Any] = {
         "kind": request.kind,
         "body": body,
-        "custom_id": f"job-{request.number}",
+        "custom_id": f"job-{request.key or request.number}",
         "priority": request.priority,
         "group": request.group,
         "on_unconfirmed": request.on_unconfirmed,
     }
-    if request.delay:
-        line["run_at"] = request.delay
-    if request.deadline:
-        line["deadline"] = request.deadline
+    for name, seconds in (("run_at", request.delay), ("deadline", request.deadline)):
+        if seconds:
+            at = datetime.fromtimestamp(now + seconds, tz=UTC)
+            line[name] = at.isoformat() if request.is_dated else seconds
     if request.runs > 1:
         line["retry"] = {"max_attempts": request.runs}
+        if request.retry_on:
+            line["retry"]["retry_on"] = list(request.retry_on)
     return line

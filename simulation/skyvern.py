@@ -41,6 +41,10 @@ _ROUTES = [
 ]
 
 
+#: Seconds that a 429 asks to wait.
+_RETRY_AFTER = (2, 2, 2, 10, 30)
+
+
 @dataclass(slots=True)
 class NetworkFaults:
     """What happens to calls on the way, as shares of them; changed by the faults of a plan."""
@@ -146,6 +150,10 @@ class SimulatedSkyvern:
         self.on_created: Callable[[Run], None] = lambda _: None
         #: Called with each submission as it is written: its content; returns its record.
         self.on_submitted: Callable[[bytes], SentSubmission | None] = lambda _: None
+        #: Called with the content of each submission that arrives, and with the seconds of a
+        #: `Retry-After` that is answered to one.
+        self.on_arrived: Callable[[bytes], None] = lambda _: None
+        self.on_limited: Callable[[float], None] = lambda _: None
         #: Called before a submission is sent: whether its process dies of it.
         self.kills: Callable[[SimulatedProcess, bytes], bool] = lambda *_: False
         #: Jobs whose runs can neither be read nor canceled, by their numbers.
@@ -198,6 +206,7 @@ class SimulatedSkyvern:
         self.called.append(now)
         if name.startswith("POST /v1/run/"):
             self.submitted.append(now)
+            self.on_arrived(request.content)
         if draw < faults.refused:
             self.faults_met["call: not sent"] += 1
             self._note(client, name, "refused")
@@ -218,6 +227,8 @@ class SimulatedSkyvern:
         failure = self._stuck_answer(request) or self._fault_answer(draw)
         if failure is not None:
             self._note(client, name, str(failure.status))
+            if failure.status == 429 and name.startswith("POST /v1/run/"):
+                self.on_limited(float(failure.headers["retry-after"]))
             return failure
         # A client that goes away does not stop it.
         handling = start_in(self.process, self._handle(request))
@@ -266,7 +277,8 @@ class SimulatedSkyvern:
         draw -= faults.unavailable
         if draw < faults.limited:
             self.faults_met["call: 429"] += 1
-            return self._answer(429, b'{"detail":"Rate limit exceeded"}', {"retry-after": "10"})
+            wait = str(self._chance.choice(_RETRY_AFTER))
+            return self._answer(429, b'{"detail":"Rate limit exceeded"}', {"retry-after": wait})
         if faults.no_key:
             self.faults_met["call: a refused key"] += 1
             return self._answer(403, b'{"detail":"Invalid credentials"}')

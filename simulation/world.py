@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
+from collections.abc import Sequence
 from contextvars import Context
 from hashlib import sha1
 from random import Random
@@ -12,9 +14,10 @@ from typing import Any, TextIO
 
 import orjson
 from pydantic import SecretStr
+from redis.exceptions import RedisError
 
 from config.settings import Settings
-from runqueue.errors import BatchCanceled, BatchNotFound
+from runqueue.errors import BatchCanceled, BatchNotFound, RunQueueError
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.batch import Batch
 from runqueue.records.delivery import DeliveryState
@@ -27,12 +30,14 @@ from simulation.faults import FaultInjector
 from simulation.history import EventHistory
 from simulation.ledger import JOB_NUMBER, InvariantLedger
 from simulation.loop import VirtualLoop
+from simulation.outcomes import OutcomeJudge
 from simulation.plan import ANSWERS_NO_CALL, FAULT_SHARE, KILLS_WORKERS, SimulationPlan
 from simulation.processes import SimulatedProcess, start_in
 from simulation.producers import Producer
 from simulation.programs import Broker, Receivers, SimulatedGateway, SimulatedWorker, router
 from simulation.server import SimulatedRedis, ValkeyInstance
 from simulation.skyvern import SimulatedSkyvern
+from simulation.submissions import SubmissionJudge
 from simulator.model.options import Options
 
 #: Seconds that jobs get to end after the simulated minutes, and between two checks for it.
@@ -97,7 +102,18 @@ class World:
         #: The sealed batches, by their numbers in the plan.
         self.batches: dict[int, str] = {}
         self._producer = Producer(self)
+        self._producers: list[asyncio.Task[None]] = []
+        #: All requests, by their numbers.
+        self.requests = {one.number: one for one in plan.requests}
         self.fault_injector = FaultInjector(self)
+        self.submissions = SubmissionJudge(
+            self.ledger,
+            self.requests,
+            {number: rules.get("canary", 0) for number, rules in plan.batch_rules.items()},
+            self.fault_injector.is_calm,
+        )
+        self.skyvern.on_arrived = self.submissions.judge
+        self.skyvern.on_limited = self.submissions.ask_to_wait
 
     def chance(self, name: str) -> Random:
         """Return the random source of a name."""
@@ -136,14 +152,17 @@ class World:
         for fault in plan.faults:
             self.fault_injector.schedule(fault)
         watching = start_in(self.new_process("watcher"), self._watch())
-        producers = [start_in(self.new_process("producer"), self._producer.enqueue_plan())]
+        producers = self._producers
+        producers.append(start_in(self.new_process("producer"), self._producer.enqueue_plan()))
+        producers += [start_in(self.new_process("person"), self._cap(*one)) for one in plan.caps]
         await asyncio.sleep(plan.minutes * 60 * FAULT_SHARE + 1)
         self.note("the faults are over")
         await self.fault_injector.end()
         await asyncio.sleep(max(0.0, plan.minutes * 60 - self.loop.time()))
         end = self.loop.time() + MAX_EXTRA_SECONDS
         reader = self.new_process("reader")
-        await asyncio.wait(producers)
+        while any(not one.done() for one in producers):
+            await asyncio.wait(producers)
         while self.loop.time() < end:
             checking = start_in(reader, self._open_states())
             await asyncio.wait([checking])
@@ -166,15 +185,49 @@ class World:
             if producer.done() and producer.exception():
                 self.ledger.fail(f"a producer failed: {producer.exception()!r}")
 
+    def start_again(self, wait: float) -> None:
+        """Have the producers enqueue all requests again after some seconds: Redis is empty."""
+        again = self._producer.enqueue_again(wait)
+        self._producers.append(start_in(self.new_process("producer"), again))
+
+    def start_other(self, number: int) -> None:
+        """Have a producer enqueue another request with the key of a discarded job."""
+        other = self._producer.enqueue_other(number)
+        self._producers.append(start_in(self.new_process("producer"), other))
+
+    async def _cap(self, group: str, most: int) -> None:
+        """Cap a group for good; a Redis that loses the cap is not told again."""
+        queue = AsyncRunQueue(QUEUE_URL)
+        while True:
+            try:
+                await queue.set_group(group, max_concurrent=most)
+            except (RunQueueError, RedisError, OSError):
+                await asyncio.sleep(1)
+            else:
+                break
+        self.submissions.cap(group, most)
+
     def note(self, text: str) -> None:
         """Record an event of the simulation itself."""
         self.history.note("-", text)
 
     async def cancel(self, queue: AsyncRunQueue, number: int) -> None:
         """Cancel an accepted job, and have the ledger know."""
-        self.conduct.maybe_canceled.add(number)
+        self.note_cancels([number])
         await queue.cancel(self.ledger.accepted[number].job_id)
-        self.conduct.note_canceled([number])
+        self.note_canceled([number])
+
+    def note_cancels(self, numbers: Sequence[int]) -> None:
+        """Note that the cancel of jobs is asked for, which may be answered or not."""
+        self.conduct.maybe_canceled.update(numbers)
+        for number in numbers:
+            self.ledger.cancels.setdefault(number, math.inf)
+
+    def note_canceled(self, numbers: Sequence[int]) -> None:
+        """Note that the cancel of jobs is answered."""
+        self.conduct.note_canceled(numbers)
+        for number in numbers:
+            self.ledger.cancels[number] = self.loop.time()
 
     def _kill_by_submission(self, process: SimulatedProcess, content: bytes) -> bool:
         """Kill a worker that sends a submission of which workers die; say whether it died."""
@@ -208,6 +261,7 @@ class World:
         now = self.skyvern.process.wall()
         live = sum(1 for one in self.skyvern.store.live_newest_first() if not one.is_over(now))
         self.ledger.judge_new_run(run, live)
+        self.submissions.judge_markers(run)
 
     def _max_live_runs(self) -> float:
         """Return the highest limit of the last 900 s, whose runs may still be live."""
@@ -239,7 +293,7 @@ class World:
                 self.conduct.judge_claims(dict(zip(accepted, found, strict=True)))
 
     async def _read(self, queue: AsyncRunQueue) -> dict[int, Job | None]:
-        accepted = list(self.ledger.accepted.values())
+        accepted = self.ledger.current()
         jobs = await queue.get_many([one.job_id for one in accepted], result=False)
         return {one.number: job for one, job in zip(accepted, jobs, strict=True)}
 
@@ -252,19 +306,22 @@ class World:
             return set()
         if stats.waits_for_a_person:
             self.note(f"a person resumes: {stats.hold_reason}")
-            if stats.hold_kind == "redis" and not stats.paused:
+            if stats.hold_kind == "redis" and not stats.paused and not self.ledger.was_emptied:
                 self.ledger.fail(f"I8: a recovery waits for a person: {stats.hold_reason}")
+            self.submissions.resume("account")
+            self.ledger.let_go_on()
             await queue.resume()
         is_reporting = any(
             job is not None and job.webhook.state is DeliveryState.PENDING for job in jobs.values()
         )
-        for batch in self.batches.values():
+        for number, batch in self.batches.items():
             # A failover lost it, or it was canceled.
             with contextlib.suppress(BatchNotFound, BatchCanceled):
                 found = await queue.get_batch(batch)
                 is_reporting |= found.callback is not None and found.callback.pending > 0
                 if found.held:  # aborted, or its canaries failed
                     self.note("a person resumes a batch")
+                    self.submissions.resume(("batch", number))
                     await queue.resume_batch(batch)
         open_ = {
             job.state
@@ -280,7 +337,7 @@ class World:
     async def _judge(self) -> None:
         queue = AsyncRunQueue(QUEUE_URL)
         jobs = await self._read(queue)
-        missing = {one.number for one in self.plan.requests} - self.ledger.accepted.keys()
+        missing = self.requests.keys() - self.ledger.accepted.keys() - self.ledger.refused
         if missing:
             self.ledger.fail(f"I8: the requests {sorted(missing)} were not accepted")
         stats = (await queue.stats()).get("default")
@@ -300,8 +357,10 @@ class World:
         ledger.judge_webhooks(jobs, self.receivers.taken)
         self.ledger.judge_runs(jobs)
         submissions = Counter(one.number for one in self.conduct.submissions)
+        self.submissions.judge_attempts(jobs)
+        OutcomeJudge(ledger, self.requests, self.fault_injector).judge(jobs, stats)
         self.ledger.judge_orphans(jobs, orphans, self._is_owned, submissions)
-        self.conduct.judge(jobs, {one.number: one.group for one in plan.requests})
+        self.conduct.judge(jobs, self.requests)
         self.conduct.judge_deliveries(jobs)
         batches: dict[int, Batch | None] = {}
         for number, batch in self.batches.items():

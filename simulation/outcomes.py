@@ -1,0 +1,125 @@
+"""Judges how jobs ended, at the end of a world: by what was asked for, and by what Skyvern did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from runqueue.records.account import AccountStats
+from runqueue.records.delivery import DeliveryState
+from runqueue.records.job import Job, JobState
+from simulation.faults import FaultInjector
+from simulation.ledger import AcceptedJob, InvariantLedger
+from simulation.plan import PlannedJob
+from simulation.processes import EPOCH
+
+#: Seconds within which a run is canceled, and within which its end is recorded, without a fault.
+CANCEL_SECONDS, END_SECONDS = 30.0, 60.0
+#: Seconds of a step of the clock that the queue takes for none.
+STEP_SECONDS = 2.5
+#: The ends of runs after which they are run again, if a request names none.
+RETRY_ON = ("failed", "timed_out")
+
+
+class OutcomeJudge:
+    """Judges the ends of jobs.
+
+    Args:
+        ledger: what was accepted and what ran.
+        requests: by their numbers.
+        faults: knows when there was none.
+    """
+
+    def __init__(
+        self, ledger: InvariantLedger, requests: Mapping[int, PlannedJob], faults: FaultInjector
+    ) -> None:
+        self._ledger = ledger
+        self._requests = requests
+        self._faults = faults
+
+    def judge(self, jobs: Mapping[int, Job | None], stats: AccountStats | None) -> None:
+        """Judge all jobs, and the queue's clock.
+
+        Args:
+            jobs: by their numbers.
+            stats: the account's.
+        """
+        for number, job in jobs.items():
+            if job is None:
+                continue
+            accepted = self._ledger.accepted[number]
+            self._judge_deadline(accepted, job)
+            self._judge_cancel(accepted, job)
+            self._judge_replay(accepted, job)
+            self._judge_retries(accepted)
+            self._judge_webhook(accepted, job)
+        is_set = self._faults.server_changes or self._faults.faults_met["redis's clock is set"]
+        if stats is not None and not is_set and abs(stats.clock_lost) > STEP_SECONDS:
+            self._ledger.fail(f"the queue's clock is moved by {stats.clock_lost:.1f} s for nothing")
+
+    def _judge_deadline(self, accepted: AcceptedJob, job: Job) -> None:
+        """Judge that a deadline is as the user gave it."""
+        if accepted.deadline_at is None or job.deadline is None:
+            return
+        moved = job.deadline.timestamp() - accepted.deadline_at
+        if abs(moved) > 1 and not self._ledger.may_be_lost(accepted.accepted_at):
+            self._ledger.fail(f"the deadline of job {accepted.number} is moved by {moved:.1f} s")
+
+    def _judge_cancel(self, accepted: AcceptedJob, job: Job) -> None:
+        """Judge that what is canceled was to be, and that what is to be canceled is."""
+        ledger, number = self._ledger, accepted.number
+        asked = ledger.cancels.get(number)
+        if asked is None:
+            were_orphans = self._faults.faults_met["a person cancels orphans"]
+            if job.state is JobState.CANCELED and not were_orphans:
+                ledger.fail(f"job {number} is canceled, and nobody asked for it: {job.reason}")
+            return
+        run = next((run for run in ledger.runs[number] if run.run_id == job.run_id), None)
+        if run is None or run.canceled or accepted.replayed_at is not None:
+            return
+        since = max(asked, run.created - EPOCH, _simulated(job.started_at))
+        ended = run.ended - EPOCH
+        if since + CANCEL_SECONDS < ended and self._faults.is_calm(since - 60, ended, _PEOPLE):
+            ledger.fail(
+                f"job {number} is to be canceled since {since:.1f} s,"
+                f" and its run went on until {ended:.1f} s"
+            )
+
+    def _judge_replay(self, accepted: AcceptedJob, job: Job) -> None:
+        """Judge that a job that is done again has a new run."""
+        at = accepted.replayed_at
+        if at is None or job.run_id is None or self._ledger.lost_writes:
+            return
+        for run in self._ledger.runs[accepted.number]:
+            if run.run_id == job.run_id and run.created - EPOCH < at:
+                self._ledger.fail(
+                    f"I4: job {accepted.number} is done again since {at:.1f} s,"
+                    f" and shows its earlier run {run.run_id}"
+                )
+
+    def _judge_retries(self, accepted: AcceptedJob) -> None:
+        """Judge that a job was run again only after an end that its request names (I2)."""
+        request, number = self._requests[accepted.number], accepted.number
+        if accepted.may_repeat or number in self._ledger.forgotten or self._ledger.lost_writes:
+            return
+        runs, retry_on = self._ledger.runs[number], request.retry_on or RETRY_ON
+        now = self._ledger.wall()
+        repeats = sum(run.is_over(now) and run.status(now) in retry_on for run in runs)
+        most = 1 + repeats + accepted.max_runs - request.runs
+        if len(runs) > most:
+            ends = [run.status(now) for run in runs]
+            self._ledger.fail(f"I2: job {number} has the runs {ends}, and retries {retry_on} only")
+
+    def _judge_webhook(self, accepted: AcceptedJob, job: Job) -> None:
+        """Judge that each end with a run is reported to the user."""
+        is_ended = job.run_id is not None and job.is_over and job.state is not JobState.DEAD
+        if accepted.webhook and is_ended and job.webhook.state is DeliveryState.NONE:
+            self._ledger.fail(f"the webhook of job {accepted.number} is not sent")
+
+
+#: Kinds that hinder no cancel.
+_PEOPLE = ("a person", "a receiver", "webhooks", "a gateway")
+
+
+def _simulated(at: datetime | None) -> float:
+    return 0.0 if at is None else at.timestamp() - EPOCH

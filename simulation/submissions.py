@@ -1,0 +1,251 @@
+"""Judges submissions as they arrive at Skyvern, by what operators, producers and Skyvern said.
+
+Each judgment allows what was on its way, and leaves out what a fault excuses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
+
+from runqueue import ids
+from runqueue.records.job import Job
+from simulation.ledger import InvariantLedger
+from simulation.plan import OF_SKYVERN, PlannedJob
+from simulator.model.runs import Run
+
+#: Seconds that a submission may be on its way: by a worker without trouble; by any, as its lease
+#: ends after 15 s.
+PROMPT_SECONDS, LEASE_SECONDS = 3.0, 20.0
+#: How many submissions may pass a job that waits, beside three times the limit of live runs.
+PASSED = 10
+#: The share of a batch's canary jobs that must complete, as `RunQueue.open_batch` has it.
+CANARY_RATIO = 0.5
+
+#: What hinders no worker from learning of a `Retry-After`, beside faults of Skyvern.
+_SLOW = (*OF_SKYVERN, "redis is slow")
+_JOB_NUMBER = re.compile(rb"sim-job-(\d+)\.")
+#: Seconds that a `Retry-After` takes to be known where Redis is slow.
+_SLOW_SECONDS = 18.0
+#: Says whether no process, message or Redis had a fault between two times (simulated seconds);
+#: other kinds that do not matter may follow.
+IsCalm = Callable[..., bool]
+
+
+class SubmissionJudge:
+    """Judges each submission, and the markers of each run.
+
+    Args:
+        ledger: what was accepted and what ran.
+        requests: those that may be submitted, by their numbers.
+        canaries: how many canary jobs each batch has, by the batch's number.
+        is_calm: tells whether the queue's own processes had a fault.
+    """
+
+    def __init__(
+        self,
+        ledger: InvariantLedger,
+        requests: dict[int, PlannedJob],
+        canaries: dict[int, int],
+        is_calm: IsCalm,
+    ) -> None:
+        self._ledger = ledger
+        self._requests = requests
+        self._canaries = canaries
+        self._is_calm = is_calm
+        #: What is paused (the account, a group, a batch), and since when that is answered.
+        self._paused: dict[Hashable, float] = {}
+        #: The caps of groups, and since when.
+        self._caps: dict[str, tuple[int, float]] = {}
+        #: Groups that had a cap: their jobs may wait for others of their group.
+        self._capped: set[str] = set()
+        #: When Skyvern asked for a wait, and until when.
+        self._waits: list[tuple[float, float]] = []
+        #: Batches whose canaries do not matter any more.
+        self._released: set[int] = set()
+        self._submitted: set[int] = set()
+        #: How many submissions passed each job that waits.
+        self._passed: Counter[int] = Counter()
+        #: By job number, job id and attempt: the run that carries the marker.
+        self._markers: dict[tuple[int, str, int], str] = {}
+
+    def pause(self, what: Hashable) -> None:
+        """Note that a pause was answered."""
+        self._paused.setdefault(what, self._ledger.clock())
+
+    def resume(self, what: Hashable) -> None:
+        """Note that a resume begins."""
+        self._paused.pop(what, None)
+        if isinstance(what, tuple) and what[0] == "batch":
+            self._released.add(what[1])
+
+    def resume_all(self) -> None:
+        """Note that all pauses are ended."""
+        self._paused.clear()
+        self._released.update(self._canaries)
+
+    def cap(self, group: str, most: int | None) -> None:
+        """Note that a cap was answered; None = that its removal begins."""
+        self._caps.pop(group, None)
+        if most is not None:
+            self._caps[group] = (most, self._ledger.clock())
+            self._capped.add(group)
+
+    def ask_to_wait(self, seconds: float) -> None:
+        """Note that Skyvern answers a submission with `Retry-After`."""
+        now = self._ledger.clock()
+        self._waits.append((now, now + seconds))
+
+    def forget(self) -> None:
+        """Note that Redis lost what it was told."""
+        self._paused.clear()
+        self._caps.clear()
+        self._waits.clear()
+        self._released.update(self._canaries)
+
+    def judge(self, content: bytes) -> None:
+        """Judge a submission that arrives, whatever becomes of it.
+
+        Args:
+            content: its body.
+        """
+        found = _JOB_NUMBER.search(content)
+        request = self._requests.get(int(found[1])) if found else None
+        if request is None:
+            return
+        self._judge_pauses(request)
+        self._judge_cap(request)
+        self._judge_canary(request)
+        self._judge_wait()
+        self._judge_turns(request)
+        self._submitted.add(request.number)
+
+    def judge_markers(self, run: Run) -> None:
+        """Judge that a run carries the marker of one attempt, which no other run carries (I2)."""
+        found = _JOB_NUMBER.search(run.submission.request)
+        if found is None:
+            return
+        number, sent = int(found[1]), run.submission
+        markers = ids.markers_in(sent.sent_title or "") | ids.markers_in(sent.webhook_url or "")
+        job = self._ledger.accepted.get(number)
+        if len(markers) > 1 or (job and any(job_id != job.job_id for job_id, _ in markers)):
+            self._ledger.fail(f"I2: run {run.run_id} of job {number} carries {sorted(markers)}")
+        for marker in sorted(markers):
+            other = self._markers.setdefault((number, *marker), run.run_id)
+            if other != run.run_id and number not in self._ledger.forgotten:
+                self._ledger.fail(
+                    f"I2: runs {other} and {run.run_id} of job {number} carry the same marker"
+                )
+
+    def judge_attempts(self, jobs: Mapping[int, Job | None]) -> None:
+        """Judge, at the end, that each job counts all attempts that Skyvern saw."""
+        for number, job_id, attempt in self._markers:
+            job = jobs.get(number)
+            if job is None or job.id != job_id or self._ledger.lost_writes:
+                continue
+            if job.attempts < attempt:
+                self._ledger.fail(
+                    f"I2: job {number} has {job.attempts} attempts, and Skyvern saw its {attempt}th"
+                )
+
+    def _is_over_the_wire(self, since: float) -> bool:
+        """Say whether nothing that was claimed before a time can be on its way any more."""
+        now = self._ledger.clock()
+        return now > since + LEASE_SECONDS or (
+            now > since + PROMPT_SECONDS and self._is_calm(since - LEASE_SECONDS, now)
+        )
+
+    def _judge_pauses(self, request: PlannedJob) -> None:
+        for what in ("account", ("group", request.group), ("batch", request.batch)):
+            since = self._paused.get(what)
+            if since is not None and self._is_over_the_wire(since):
+                self._ledger.fail(
+                    f"job {request.number} is submitted while {what} is paused since {since:.1f} s"
+                )
+
+    def _judge_cap(self, request: PlannedJob) -> None:
+        most, since = self._caps.get(request.group, (0, 0.0))
+        ledger, live = self._ledger, []
+        # Runs whose claims Redis may have lost take no slot of their group.
+        if not most or ledger.lost_writes or not self._is_over_the_wire(since):
+            return
+        for number, runs in ledger.runs.items():
+            job, other = ledger.accepted.get(number), self._requests.get(number)
+            if job is None or other is None or other.group != request.group or len(runs) > 1:
+                continue
+            is_excused = job.may_repeat or job.is_settled_by_operator
+            if not is_excused and not runs[-1].is_over(ledger.wall()):
+                live.append(number)
+        if len(live) >= most:
+            ledger.fail(
+                f"I3: job {request.number} is submitted while {live} of its group run; "
+                f"its cap is {most}"
+            )
+
+    def _judge_canary(self, request: PlannedJob) -> None:
+        """Judge that the rest of a batch waits until enough of its canary jobs completed."""
+        count, batch, ledger = self._canaries.get(request.batch, 0), request.batch, self._ledger
+        if not count or request.route != "batch" or batch in self._released:
+            return
+        members = sorted(one.number for one in self._requests.values() if one.batch == batch)
+        canary = members[:count]
+        if request.number in canary or ledger.lost_writes:
+            return
+        now = ledger.wall()
+        completed = sum(
+            any(run.is_over(now) and run.status(now) == "completed" for run in ledger.runs[number])
+            for number in canary
+        )
+        if completed < CANARY_RATIO * len(canary):
+            ledger.fail(
+                f"job {request.number} is submitted while {completed} of the canary jobs"
+                f" {canary} of its batch have completed"
+            )
+
+    def _judge_wait(self) -> None:
+        """Judge that nothing is submitted while Skyvern has asked for a wait."""
+        now = self._ledger.clock()
+        self._waits = [wait for wait in self._waits if wait[1] > now]
+        for since, until in self._waits:
+            known = since + (PROMPT_SECONDS if self._is_calm(since, now) else _SLOW_SECONDS)
+            if known < now < until - 1 and self._is_calm(since - 30, now, _SLOW):
+                self._ledger.fail(f"a submission comes {until - now:.1f} s before `Retry-After`")
+                self._waits.clear()
+                return
+
+    def _judge_turns(self, request: PlannedJob) -> None:
+        """Judge that neither less urgent jobs nor other groups pass a job without a bound (I7)."""
+        ledger = self._ledger
+        most = PASSED + 3 * min(ledger.max_live_runs(), 20)
+        for number, job in ledger.accepted.items():
+            other = self._requests.get(number)
+            if other is None or not self._waits_its_turn(other, job.accepted_at):
+                continue
+            if other.group == request.group and other.priority == request.priority:
+                del self._passed[number]
+            elif other.priority < request.priority or (
+                other.priority == request.priority and other.group != request.group
+            ):
+                self._passed[number] += 1
+                if self._passed[number] > most:
+                    self._submitted.add(number)  # it is reported once
+                    ledger.fail(
+                        f"I7: job {number} (priority {other.priority}, group {other.group}) waits"
+                        f" since {job.accepted_at:.1f} s, and {most + 1:.0f} submissions passed it"
+                    )
+
+    def _waits_its_turn(self, request: PlannedJob, accepted_at: float) -> bool:
+        """Say whether nothing but other jobs keeps a job from being submitted."""
+        number, now = request.number, self._ledger.clock()
+        return (
+            number not in self._submitted
+            and request.route != "batch"
+            and not request.delay
+            and request.deadline is None
+            and number not in self._ledger.cancels
+            and request.group not in self._capped
+            and ("group", request.group) not in self._paused
+            and now > accepted_at + PROMPT_SECONDS
+            and self._is_calm(accepted_at - LEASE_SECONDS, now)
+        )
