@@ -6,7 +6,7 @@ delay it excuses that: the time counts while no such fault lasts.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -26,6 +26,8 @@ from simulator.model.runs import Run
 GRACE_SECONDS, SPACING_SECONDS = 30.0, 30.0
 #: Seconds within which a claimed job is on its way, and what was asked for has its effect.
 PROMPT_SECONDS = 3.0
+#: Seconds after a deadline in which a submission comes that was claimed before.
+LATE_SECONDS = 0.5
 #: Seconds in which a cancel reaches Skyvern, once nothing hinders it: it is tried every 15 s.
 CANCEL_SECONDS = 60.0
 #: Seconds from a claim until it is taken over, if its process does not send it.
@@ -34,6 +36,8 @@ CLAIM_SECONDS = 75.0
 PROBE_SECONDS = 45.0
 #: Seconds in which a line of the inbox makes a job: one whose process died is taken again.
 INBOX_SECONDS = 120.0
+#: Seconds for which a live run may have no slot, without a fault that explains it.
+SLOT_SECONDS = 20.0
 #: Workers that one job may kill.
 MOST_DEATHS = 3
 #: Seconds after an operator's or a producer's action in which Redis may lose it by a failover.
@@ -120,9 +124,11 @@ class ConductLedger:
 
     Args:
         ledger: the accepted jobs and their runs; receives what does not hold.
+        max_run_seconds: how long a run of a task may take.
     """
 
     ledger: InvariantLedger
+    max_run_seconds: float
     faults: FaultTimes = field(init=False)
     submissions: list[SentSubmission] = field(default_factory=list)
     #: When each job's cancel was acknowledged, by its number; simulated seconds.
@@ -189,6 +195,12 @@ class ConductLedger:
                 f"webhooks: that of {run_id} was accepted, and its job is {job.state} without a run"
             )
 
+    def judge_refused_webhook(self, job: Job | None, run_id: str) -> None:
+        """Judge that no gateway refuses a webhook of Skyvern's whose job is on record."""
+        now = self.ledger.clock()
+        if job is not None and not self._was_lost(now - 1, now):
+            self.ledger.fail(f"webhooks: that of {run_id} is refused, and its job is {job.state}")
+
     def judge_inbox(self, pushed: float) -> bool:
         """Judge lines that made no jobs yet; returns whether Redis may have lost them (I1).
 
@@ -220,21 +232,41 @@ class ConductLedger:
                 self.ledger.fail(f"I8: job {number} is claimed for {now - since:.0f} s, unsent")
         self._claimed = claimed
 
-    def judge_slots(self, stats: AccountStats, live: Sequence[Run]) -> None:
-        """Judge that each live run has a slot (I3), unless an operator settled its job."""
+    def judge_slots(
+        self, stats: AccountStats, live: Sequence[Run], seconds: float = SLOT_SECONDS
+    ) -> None:
+        """Judge that each live run has a slot (I3), unless an operator settled its job.
+
+        Args:
+            stats: the account's, now.
+            live: the runs that are not over.
+            seconds: for how long it may be otherwise.
+        """
         counted = sum(not self._is_uncounted(run) for run in live)
+        if stats.hold_kind == "redis":  # its runs are being searched
+            counted = 0
         now = self.ledger.clock()
-        if counted <= stats.live:
+        if counted <= stats.live + stats.strays_live:
             self._uncounted_since = None
-        elif self._uncounted_since is None:
+            return
+        if self._uncounted_since is None:
             self._uncounted_since = now
-        elif now > self.faults.due(self._uncounted_since, 20.0):
-            self.ledger.fail(f"I3: {counted} runs are live, and {stats.live} slots are taken")
+        if now >= self.faults.due(self._uncounted_since, seconds):
+            self.ledger.fail(
+                f"I3: {counted} runs are live, and {stats.live + stats.strays_live} slots are taken"
+            )
             self._uncounted_since = None
 
     def _is_uncounted(self, run: Run) -> bool:
         found = JOB_NUMBER.search(run.submission.request)
-        return found is None or self._is_uncounted_job(int(found[1]))
+        return found is None or self._is_uncounted_job(int(found[1])) or self.is_overdue(run)
+
+    def is_overdue(self, run: Run) -> bool:
+        """Return whether a run goes on beyond its time because no cancel reaches it."""
+        found = JOB_NUMBER.search(run.submission.request)
+        job = self.ledger.accepted.get(int(found[1])) if found else None
+        age = self.ledger.clock() - _simulated(run.created)
+        return job is not None and job.is_stuck and age > self.max_run_seconds
 
     def _is_uncounted_job(self, number: int) -> bool:
         job = self.ledger.accepted.get(number)
@@ -291,7 +323,7 @@ class ConductLedger:
         for one in sent:
             late = one.at - job.deadline
             if (
-                late > PROMPT_SECONDS
+                late > LATE_SECONDS
                 and not self.reopened[job.number]
                 and not self.faults.hindered(job.deadline - 5, one.at, *_SLOW)
             ):
@@ -335,16 +367,27 @@ class ConductLedger:
         ):
             self.ledger.fail(f"job {number} failed after {runs} of {accepted.max_runs} runs")
 
+    def judge_ends(self, jobs: Mapping[int, Job | None], totals: Mapping[str, int]) -> None:
+        """Judge that each end is counted once (I4), unless operators had jobs end again."""
+        over = Counter(job.state.value for job in jobs.values() if job is not None and job.is_over)
+        counted = {state: totals.get(f"ended:{state}", 0) for state in over}
+        is_excused = (
+            bool(self.reopened)
+            or self.ledger.was_emptied
+            or any(one.is_discarded for one in self.ledger.accepted.values())
+        )
+        if not is_excused and counted != over:
+            self.ledger.fail(f"I4: {counted} ends are counted, of {dict(over)} jobs")
+
     def _judge_probes(self) -> None:
         """Judge that one submission a minute tries a key that was refused."""
         refused = [one.at for one in self.submissions if one.status == 403]
-        first = 0.0
+        first: float | None = None  # of those that came together, but for the first ones of all
         for before, at in pairwise(refused):
             if at - before > PROBE_SECONDS:
                 first = at
             elif (
-                first
-                and at > first
+                first is not None
                 and not self.faults.hindered(first - 90, at, *_SLOW)
                 and not any(first - 90 < resumed < at for resumed in self.resumed)
             ):

@@ -207,7 +207,7 @@ class InvariantLedger:
         most = stats.limits["concurrent_runs"]
         is_free = (
             stats.claimable > 0
-            and (not most or stats.live < most)
+            and (not most or stats.live + stats.strays_live < most)
             and not stats.hold_reason
             and not stats.paused
             and stats.pace is None
@@ -253,6 +253,10 @@ class InvariantLedger:
             run = next((run for run in mine if run.run_id == job.run_id), None)
             if run is None:
                 self.fail(f"I4: job {number} has the run {job.run_id}, which is not its own")
+            elif accepted.is_stuck:
+                continue  # it was given up, and may go on
+            elif accepted.is_stuck:
+                continue  # it was given up, and may go on
             elif job.state in _RUN_STATUSES and job.run_status not in _RUN_STATUSES[job.state]:
                 self.fail(f"I4: job {number} is {job.state}, its run {job.run_status}")
 
@@ -303,11 +307,8 @@ class InvariantLedger:
             self.fail(
                 f"I8: job {number} ({job.id}) is still {job.state}: {job.reason}, {job.search_note}"
             )
-        if stats.live != held + stats.strays_live:
-            self.fail(
-                f"I8: {stats.live} slots are taken for {held} jobs in doubt"
-                f" and {stats.strays_live} orphans"
-            )
+        if stats.live != held:
+            self.fail(f"I8: {stats.live} slots are taken for {held} jobs in doubt")
         if stats.strays_live:
             self.fail(f"I8: {stats.strays_live} orphans keep their slots")
         if stats.damage or stats.damaged_records:

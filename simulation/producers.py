@@ -34,8 +34,6 @@ _PUSH_AGAIN_SECONDS = 120.0
 #: Seconds by which a job may be submitted before its time, and after its deadline: an effect that
 #: comes late was sent in time.
 _EARLY, _LATE = 0.5, 60.0
-#: Seconds that a run takes which answers no call.
-_STUCK_SECONDS = 1500.0
 #: Jobs that the plan does not have get numbers above this one.
 _EXTRA_NUMBERS = 10_000
 
@@ -254,9 +252,7 @@ def _line(request: PlannedJob, now: float) -> dict[str, Any]:
         },
     }
     if request.run in {NEVER_ENDS, ANSWERS_NO_CALL}:
-        bodies["task"]["url"] += f"?sim_end={'never' if request.run == NEVER_ENDS else 'completed'}"
-    if request.run == ANSWERS_NO_CALL:
-        bodies["task"]["url"] += f"&sim_seconds={_STUCK_SECONDS:g}"
+        bodies["task"]["url"] += "?sim_end=never"
     body = bodies[request.kind]
     if request.has_webhook:
         body["webhook_url"] = f"{USER_URL}/{request.number}"

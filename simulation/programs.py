@@ -276,7 +276,7 @@ def router(  # noqa: PLR0917 - one for each end of a webhook's way
     public_url: str,
     chance: Random,
     history: EventHistory,
-    on_taken: Callable[[str, bytes], None],
+    on_answered: Callable[[int, str, bytes], None],
 ) -> Callable[[str, bytes, Mapping[str, str]], Any]:
     """Return the function that sends Skyvern's webhooks to a gateway, or to a user's receiver.
 
@@ -285,7 +285,7 @@ def router(  # noqa: PLR0917 - one for each end of a webhook's way
         public_url: the gateways'.
         chance: which gateway takes one.
         history: records the answers of gateways.
-        on_taken: called with path and body of each that a gateway has accepted.
+        on_answered: called with status, path and body of each that a gateway accepts or refuses.
     """
 
     async def post(url: str, body: bytes, headers: Mapping[str, str]) -> int | None:
@@ -294,8 +294,8 @@ def router(  # noqa: PLR0917 - one for each end of a webhook's way
         gateway = chance.choice(gateways)
         status = await gateway.take(urlsplit(url).path, body, headers)
         history.note(gateway.process.name, f"webhook {status}")
-        if status is not None and status < 300:
-            on_taken(urlsplit(url).path, body)
+        if status is not None and status < 500:
+            on_answered(status, urlsplit(url).path, body)
         return status
 
     return post

@@ -217,13 +217,14 @@ class SimulatedSkyvern:
             self._note(client, name, "lost")
             raise AnswerLostError("the connection broke")
         draw -= faults.lost
-        if draw < faults.late and request.method == "POST":
-            self.faults_met["call: a late effect"] += 1
-            self._note(client, name, "cut, its effect is late")
-            wait = self._chance.uniform(0.5, faults.lateness)
-            start_in(self.process, self._handle(request, wait))
-            raise AnswerLostError("the connection broke")
-        draw -= faults.late
+        if request.method == "POST":
+            if draw < faults.late:
+                self.faults_met["call: a late effect"] += 1
+                self._note(client, name, "cut, its effect is late")
+                wait = self._chance.uniform(0.5, faults.lateness)
+                start_in(self.process, self._handle(request, wait))
+                raise AnswerLostError("the connection broke")
+            draw -= faults.late
         failure = self._stuck_answer(request) or self._fault_answer(draw)
         if failure is not None:
             self._note(client, name, str(failure.status))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextvars import Context
 from hashlib import sha1
 from random import Random
-from typing import Any, TextIO
+from typing import TextIO
 
 import orjson
 from pydantic import SecretStr
@@ -39,6 +39,7 @@ from simulation.server import SimulatedRedis, ValkeyInstance
 from simulation.skyvern import SimulatedSkyvern
 from simulation.submissions import SubmissionJudge
 from simulator.model.options import Options
+from simulator.model.runs import Run
 
 #: Seconds that jobs get to end after the simulated minutes, and between two checks for it.
 MAX_EXTRA_SECONDS, CHECK_SECONDS = 2400.0, 10.0
@@ -73,7 +74,7 @@ class World:
         self.broker = Broker(self.chance("broker"))
         self.receivers = Receivers(self.chance("receivers"))
         self.ledger = InvariantLedger(self.loop.time, self._max_live_runs)
-        self.conduct = ConductLedger(self.ledger)
+        self.conduct = ConductLedger(self.ledger, plan.max_run_seconds)
         self.server.on_spinning = self._on_spinning
         self.settings = self._settings()
         self.gateways: list[SimulatedGateway] = []
@@ -84,7 +85,7 @@ class World:
             PUBLIC_URL,
             self.chance("router"),
             self.history,
-            self._on_webhook_taken,
+            self._on_webhook_answered,
         )
         process = self.new_process("skyvern")
         self.skyvern = process.call(
@@ -246,20 +247,27 @@ class World:
         self.ledger.fail(f"I7: {process} calls {script} without a pause")
         self.loop.stop()
 
-    def _on_webhook_taken(self, path: str, body: bytes) -> None:
+    def _on_webhook_answered(self, status: int, path: str, body: bytes) -> None:
         if self.server.is_down:
             return
         job_id, attempt = path.split("/")[-3:-1]
         (job,) = self.server.query(job_calls.get_jobs("default", [job_id], result=False))
-        self.conduct.judge_webhook(job, int(attempt), orjson.loads(body)["run_id"])
+        run_id = orjson.loads(body)["run_id"]
+        if status < 300:
+            self.conduct.judge_webhook(job, int(attempt), run_id)
+        else:
+            self.conduct.judge_refused_webhook(job, run_id)
 
     def _replace_worker(self, number: int) -> None:
         if self.workers[number].process.is_dead:
             self.workers[number] = self.new_worker(number)
 
-    def _on_run_created(self, run: Any) -> None:
+    def _live_runs(self) -> list[Run]:
         now = self.skyvern.process.wall()
-        live = sum(1 for one in self.skyvern.store.live_newest_first() if not one.is_over(now))
+        return [one for one in self.skyvern.store.live_newest_first() if not one.is_over(now)]
+
+    def _on_run_created(self, run: Run) -> None:
+        live = sum(not self.conduct.is_overdue(one) for one in self._live_runs())
         self.ledger.judge_new_run(run, live)
         self.submissions.judge_markers(run)
 
@@ -283,9 +291,7 @@ class World:
                 self.ledger.judge_free_capacity(stats, submitted[-1] if submitted else 0.0)
             else:
                 self.ledger.capacity_is_unknown()
-            wall = self.skyvern.process.wall()
-            live = [one for one in self.skyvern.store.live_newest_first() if not one.is_over(wall)]
-            self.conduct.judge_slots(stats, live)
+            self.conduct.judge_slots(stats, self._live_runs())
             if stats.states[JobState.SUBMITTING]:
                 accepted = self.ledger.accepted
                 ids = [one.job_id for one in accepted.values()]
@@ -369,6 +375,8 @@ class World:
         self.conduct.judge_callbacks(batches, self.receivers.taken)
         if stats is not None:
             self.ledger.judge_end(jobs, stats, self._count("unconfirmed"))
+            self.conduct.judge_slots(stats, self._live_runs(), seconds=0.0)
+            self.conduct.judge_ends(jobs, stats.totals)
         states = Counter(job.state.value if job else "gone" for job in jobs.values())
         self.note(f"the end: {dict(sorted(states.items()))}, {len(orphans)} orphans")
 
