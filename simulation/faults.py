@@ -43,6 +43,7 @@ _SHARES = {
 #: Faults that set a flag, likewise.
 _SWITCHES = {
     "the key is refused": ("skyvern.faults", "no_key"),
+    "the list fails": ("skyvern.faults", "no_list"),
     "redis is not reached": ("server", "is_down"),
     "the broker is not reached": ("broker", "is_down"),
 }
@@ -68,6 +69,7 @@ _EFFECTS = {
     "the server is unavailable": "call: 503",
     "the server limits": "call: 429",
     "the key is refused": "call: a refused key",
+    "the list fails": "call: no list",
     "redis loses calls": "redis: a call lost",
     "redis loses answers": "redis: an answer lost",
     "redis is not reached": "redis: not reached",
@@ -212,6 +214,20 @@ class FaultInjector:
             span.start <= until and span.end >= since and not span.kind.startswith(but)
             for span in self._spans
         )
+
+    def calm_since(self, until: float, but: tuple[str, ...] = OF_SKYVERN) -> float:
+        """Return since when there was no fault, infinite if there is one at a time.
+
+        Args:
+            until: that time, simulated seconds.
+            but: the beginnings of kinds that do not matter.
+        """
+        ends = (
+            span.end if span.end <= until else math.inf
+            for span in self._spans
+            if span.start <= until and not span.kind.startswith(but)
+        )
+        return max(ends, default=0.0)
 
     def _effects(self, kind: str) -> int:
         return self._world.faults_met()[_EFFECTS.get(kind, "")]

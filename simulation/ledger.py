@@ -76,10 +76,12 @@ class InvariantLedger:
     Args:
         clock: simulated seconds.
         max_live_runs: the most runs that may be live now.
+        max_run_seconds: how long a run may take.
     """
 
     clock: Callable[[], float]
     max_live_runs: Callable[[], float]
+    max_run_seconds: float
     accepted: dict[int, AcceptedJob] = field(default_factory=dict)
     runs: dict[int, list[Run]] = field(default_factory=lambda: defaultdict(list))
     #: For each failover: since when writes were lost, and when it happened; simulated seconds.
@@ -143,11 +145,21 @@ class InvariantLedger:
         self.runs[number].append(run)
         if job is not None:
             self._judge_time(job, run)
-        most = self.max_live_runs() + sum(
-            one.is_settled_by_operator
-            or one.number in self.forgotten
-            or (one.may_repeat and len(self.runs[one.number]) > 1)
-            for one in self.accepted.values()
+        # The slot of a run that was never found is free once no run is that old.
+        unknown = sum(
+            not one.is_over(now) and one.created + self.max_run_seconds < now
+            for runs in self.runs.values()
+            for one in runs
+        )
+        most = (
+            self.max_live_runs()
+            + unknown
+            + sum(
+                one.is_settled_by_operator
+                or one.number in self.forgotten
+                or (one.may_repeat and len(self.runs[one.number]) > 1)
+                for one in self.accepted.values()
+            )
         )
         if live > most:
             self.fail(f"I3: {live} runs are live, {most:.0f} may be")
@@ -253,8 +265,6 @@ class InvariantLedger:
             run = next((run for run in mine if run.run_id == job.run_id), None)
             if run is None:
                 self.fail(f"I4: job {number} has the run {job.run_id}, which is not its own")
-            elif accepted.is_stuck:
-                continue  # it was given up, and may go on
             elif accepted.is_stuck:
                 continue  # it was given up, and may go on
             elif job.state in _RUN_STATUSES and job.run_status not in _RUN_STATUSES[job.state]:

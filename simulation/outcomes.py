@@ -14,7 +14,7 @@ from simulation.plan import PlannedJob
 from simulation.processes import EPOCH
 
 #: Seconds within which a run is canceled, and within which its end is recorded, without a fault.
-CANCEL_SECONDS, END_SECONDS = 30.0, 60.0
+CANCEL_SECONDS, END_SECONDS = 60.0, 60.0
 #: Seconds of a step of the clock that the queue takes for none.
 STEP_SECONDS = 2.5
 #: The ends of runs after which they are run again, if a request names none.
@@ -77,9 +77,10 @@ class OutcomeJudge:
         run = next((run for run in ledger.runs[number] if run.run_id == job.run_id), None)
         if run is None or run.canceled or accepted.replayed_at is not None:
             return
-        since = max(asked, run.created - EPOCH, _simulated(job.started_at))
         ended = run.ended - EPOCH
-        if since + CANCEL_SECONDS < ended and self._faults.is_calm(since - 60, ended, _PEOPLE):
+        known = max(asked, run.created - EPOCH, _simulated(job.started_at))
+        since = max(known, self._faults.calm_since(ended, _PEOPLE))
+        if since + CANCEL_SECONDS < ended:
             ledger.fail(
                 f"job {number} is to be canceled since {since:.1f} s,"
                 f" and its run went on until {ended:.1f} s"

@@ -161,6 +161,7 @@ FAULTS: dict[str, tuple[float, float]] = {
     "the server is unavailable": (1, 60),
     "the server limits": (1, 40),
     "the key is refused": (1, 100),
+    "the list fails": (5, 150),
     "the server is slow": (5, 60),
     "redis loses calls": (1, 30),
     "redis loses answers": (1, 30),
@@ -210,7 +211,7 @@ FAULTS: dict[str, tuple[float, float]] = {
 #: What is no fault of the queue's own processes, messages and Redis.
 OF_SKYVERN = (
     *("a person", "a receiver", "webhooks", "a gateway", "calls", "answers", "effects"),
-    *("the server", "the key"),
+    *("the server", "the key", "the list"),
 )
 #: Kinds that are drawn more often than others, because they are the hardest to survive.
 _WEIGHTS = {

@@ -42,7 +42,7 @@ _ROUTES = [
 
 
 #: Seconds that a 429 asks to wait.
-_RETRY_AFTER = (2, 2, 2, 10, 30)
+_RETRY_AFTER = (2, 10, 30)
 
 
 @dataclass(slots=True)
@@ -65,6 +65,8 @@ class NetworkFaults:
     limited: float = 0.0
     #: Whether the key is refused.
     no_key: bool = False
+    #: Whether lists of runs fail.
+    no_list: bool = False
     #: Seconds that an answer takes longer.
     slowness: float = 0.0
     #: Webhooks that are dropped; that are sent twice.
@@ -225,7 +227,7 @@ class SimulatedSkyvern:
                 start_in(self.process, self._handle(request, wait))
                 raise AnswerLostError("the connection broke")
             draw -= faults.late
-        failure = self._stuck_answer(request) or self._fault_answer(draw)
+        failure = self._stuck_answer(request) or self._fault_answer(draw) or self._list_answer(name)
         if failure is not None:
             self._note(client, name, str(failure.status))
             if failure.status == 429 and name.startswith("POST /v1/run/"):
@@ -284,6 +286,12 @@ class SimulatedSkyvern:
             self.faults_met["call: a refused key"] += 1
             return self._answer(403, b'{"detail":"Invalid credentials"}')
         return None
+
+    def _list_answer(self, name: str) -> HttpAnswer | None:
+        if not self.faults.no_list or name != "GET /v1/runs":
+            return None
+        self.faults_met["call: no list"] += 1
+        return self._answer(500, b'{"detail":"Internal Server Error"}')
 
     def _answer(
         self, status: int, body: bytes, more: Mapping[str, str] | None = None

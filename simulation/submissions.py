@@ -41,6 +41,7 @@ class SubmissionJudge:
         requests: those that may be submitted, by their numbers.
         canaries: how many canary jobs each batch has, by the batch's number.
         is_calm: tells whether the queue's own processes had a fault.
+        slowness: seconds that each way to Redis takes longer now, at most.
     """
 
     def __init__(
@@ -49,11 +50,13 @@ class SubmissionJudge:
         requests: dict[int, PlannedJob],
         canaries: dict[int, int],
         is_calm: IsCalm,
+        slowness: Callable[[], float],
     ) -> None:
         self._ledger = ledger
         self._requests = requests
         self._canaries = canaries
         self._is_calm = is_calm
+        self._slowness = slowness
         #: What is paused (the account, a group, a batch), and since when that is answered.
         self._paused: dict[Hashable, float] = {}
         #: The caps of groups, and since when.
@@ -208,7 +211,9 @@ class SubmissionJudge:
         now = self._ledger.clock()
         self._waits = [wait for wait in self._waits if wait[1] > now]
         for since, until in self._waits:
-            known = since + (PROMPT_SECONDS if self._is_calm(since, now) else _SLOW_SECONDS)
+            known = since + PROMPT_SECONDS
+            if not self._is_calm(since, now):
+                known += 6 * self._slowness() or _SLOW_SECONDS
             if known < now < until - 1 and self._is_calm(since - 30, now, _SLOW):
                 self._ledger.fail(f"a submission comes {until - now:.1f} s before `Retry-After`")
                 self._waits.clear()

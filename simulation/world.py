@@ -73,7 +73,7 @@ class World:
         self.server = SimulatedRedis(valkey, self.loop, self.chance("redis"), self.history)
         self.broker = Broker(self.chance("broker"))
         self.receivers = Receivers(self.chance("receivers"))
-        self.ledger = InvariantLedger(self.loop.time, self._max_live_runs)
+        self.ledger = InvariantLedger(self.loop.time, self._max_live_runs, plan.max_run_seconds)
         self.conduct = ConductLedger(self.ledger, plan.max_run_seconds)
         self.server.on_spinning = self._on_spinning
         self.settings = self._settings()
@@ -112,6 +112,7 @@ class World:
             self.requests,
             {number: rules.get("canary", 0) for number, rules in plan.batch_rules.items()},
             self.fault_injector.is_calm,
+            lambda: self.server.slowness,
         )
         self.skyvern.on_arrived = self.submissions.judge
         self.skyvern.on_limited = self.submissions.ask_to_wait
