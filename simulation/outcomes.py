@@ -114,7 +114,8 @@ class OutcomeJudge:
     def _judge_webhook(self, accepted: AcceptedJob, job: Job) -> None:
         """Judge that each end with a run is reported to the user."""
         is_ended = job.run_id is not None and job.is_over and job.state is not JobState.DEAD
-        if accepted.webhook and is_ended and job.webhook.state is DeliveryState.NONE:
+        is_known = is_ended and not accepted.is_stuck
+        if accepted.webhook and is_known and job.webhook.state is DeliveryState.NONE:
             self._ledger.fail(f"the webhook of job {accepted.number} is not sent")
 
 

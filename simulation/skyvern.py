@@ -233,6 +233,13 @@ class SimulatedSkyvern:
             if failure.status == 429 and name.startswith("POST /v1/run/"):
                 self.on_limited(float(failure.headers["retry-after"]))
             return failure
+        return await self._answered(client, request, limit)
+
+    async def _answered(
+        self, client: SimulatedProcess, request: Request, limit: float
+    ) -> HttpAnswer:
+        """Let a request take effect, and return what the client gets of the answer."""
+        faults, name = self.faults, request.name
         # A client that goes away does not stop it.
         handling = start_in(self.process, self._handle(request))
         await asyncio.wait([handling])

@@ -238,7 +238,7 @@ local function with_options(id, options)
     call('HSET', JOB .. id, 'relative', (string.find(start, '+', 1, true) and 'run_at ' or '')
       .. (string.find(limit, '+', 1, true) and 'deadline' or ''))
   end
-  if not run_at or run_at <= NOW then return false end
+  if not run_at or (run_at <= NOW and not clock_is_stale()) then return false end
   call('HSET', JOB .. id, 'state', 'scheduled', 'run_at', int(run_at))
   call('ZADD', DUE, int(run_at), id)
   return true

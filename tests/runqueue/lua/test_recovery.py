@@ -349,6 +349,21 @@ def test_a_delay_given_between_two_steps_that_no_report_told_apart_is_no_longer_
     assert (clock.client.zscore(clock.key("poll"), accepted) or 0) <= now + SECOND
 
 
+def test_the_start_of_a_job_is_not_over_because_the_clock_was_set_ahead_of_it(
+    clock: Clockwork,
+) -> None:
+    then = known_time(clock)
+    set_clock(clock, 2 * HOUR)
+    later = dataclasses.replace(spec("later"), run_at=When(then + HOUR, relative=False))
+    over = dataclasses.replace(spec("over"), run_at=When(then - HOUR, relative=False))
+    answers = scripts.run(clock.client, clock.handing_in([later, over]))
+    ticked(clock, 1)
+    scripts.run(clock.client, worker_calls.sweep(clock.account, "promote_due", 10))
+
+    assert [clock.field(one.job_id, "state") for one in answers] == ["scheduled", "ready"]
+    assert clock.client.zscore(clock.key("due"), answers[0].job_id) == then + HOUR
+
+
 def known_time(clock: Clockwork) -> int:
     """Have a process report the time, and return it."""
     clock.client.hset(clock.key("meta"), "clock_lost", -HOUR)

@@ -162,7 +162,7 @@ local function ready_again(job, at_head)
   elseif job.deaths >= POISON then
     end_job(job, 'dead', { 'reason', 'poison: ' .. int(job.deaths) .. ' workers died while they submitted it' })
     bump(totals, 'poisoned', 1)
-  elseif job.run_at and job.run_at > NOW then
+  elseif job.run_at and (job.run_at > NOW or (job.run_at > 0 and clock_is_stale())) then
     redis.call('HDEL', job_key(job.id), 'process', 'reason')
     count_state(job, 'scheduled')
     redis.call('HSET', job_key(job.id), 'state', 'scheduled', 'run_at', int(job.run_at))
