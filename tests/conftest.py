@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Generator, Iterator
+from itertools import groupby
 
 import pytest
 import redis
@@ -30,6 +31,27 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the files of real processes, whose tests wait for most of their time, among the rest.
+
+    Each process of the tests gets its share of them, and the cores have other work meanwhile.
+    """
+    files = [list(found) for _, found in groupby(items, lambda item: item.nodeid.split("::")[0])]
+    waiting = [
+        file for file in files if any(item.get_closest_marker("acceptance") for item in file)
+    ]
+    rest = [file for file in files if file not in waiting]
+    due = [number * sum(map(len, rest)) / max(1, len(waiting)) for number in range(len(waiting))]
+    ordered: list[pytest.Item] = []
+    for file in rest:
+        while due and len(ordered) >= due[0]:
+            ordered += waiting.pop(0)
+            due.pop(0)
+        ordered += file
+    items[:] = ordered + [item for file in waiting for item in file]
 
 
 @pytest.fixture(scope="session")

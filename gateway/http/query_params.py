@@ -8,6 +8,10 @@ from fastapi import Request
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.request.validation_errors import MOST_GUESSED, did_you_mean
 
+#: The names that a route has, by its path and method. Routes are those of modules, the same for
+#: every application of a process; the description that names them takes long to make.
+_NAMES: dict[tuple[str, str], frozenset[str]] = {}
+
 
 def check(request: Request) -> None:
     """Check that a route has the parameters of a request's query.
@@ -17,9 +21,7 @@ def check(request: Request) -> None:
     """
     if not request.query_params:
         return
-    path: str = request.scope["route"].path
-    described = request.app.openapi()["paths"][path][request.method.lower()]
-    known = {one["name"] for one in described.get("parameters", ()) if one["in"] == "query"}
+    known = _known(request)
     unknown = [name for name in request.query_params if name not in known]
     if unknown:
         listed = unknown[:MOST_GUESSED]
@@ -29,3 +31,13 @@ def check(request: Request) -> None:
         if more := len(unknown) - len(listed):
             errors.append(FieldError("query", f"{more} more parameters are unknown"))
         raise InvalidRequest(errors)
+
+
+def _known(request: Request) -> frozenset[str]:
+    path: str = request.scope["route"].path
+    method = request.method.lower()
+    if (path, method) not in _NAMES:
+        described = request.app.openapi()["paths"][path][method]
+        found = described.get("parameters", ())
+        _NAMES[path, method] = frozenset(one["name"] for one in found if one["in"] == "query")
+    return _NAMES[path, method]
