@@ -13,7 +13,8 @@ from simulation.plan import Fault, PlannedJob, SimulationPlan
 from simulation.runs import simulate
 
 def job(number, at, seconds=None):
-    return PlannedJob(number, at, "task", "alone", number, 2, "default", 0, seconds, "auto", 1, False)
+    rules = 2, "default", 0, seconds, "auto", 1, False
+    return PlannedJob(number, at, "task", "alone", number, *rules)
 
 stopped = Fault("a worker is stopped", 12.0, 2.0, 0.5, 0)
 back = Fault("redis's clock is set", 15.0, 0.0, 0.3, 0)
