@@ -29,6 +29,7 @@ from api_client.answers.outcomes import (
     Cancellation,
     ReadClass,
     RunReading,
+    RunTags,
     Submission,
     SubmissionClass,
     WorkflowReading,
@@ -37,6 +38,7 @@ from api_client.answers.outcomes import (
     classify_failed_read,
     classify_run,
     classify_submission,
+    classify_tags,
     classify_workflow,
     exception_words,
 )
@@ -233,6 +235,11 @@ class RawClient:
         return (
             WorkflowReading() if answer is None else classify_workflow(answer.status, answer.body)
         )
+
+    async def get_run_tags(self, run_id: str, timeout: float = DEFAULT_TIMEOUT) -> RunTags:
+        """Read the tags of a workflow run; arguments as in `get_run`."""
+        answer = await self._read(run_path(run_id, "tags"), timeout)
+        return RunTags() if answer is None else classify_tags(answer.status, answer.body)
 
     async def cancel_runs(
         self, run_ids: Sequence[str], timeout: float = DEFAULT_TIMEOUT

@@ -25,7 +25,7 @@ _MARKER = re.compile(
 _MARKER_IN_URL = re.compile(
     rf"rq_job=[a-z2-7]{{{ID_LENGTH}}}\.\d{{1,9}}\.(?:{NAME}\.)?(?:&|(?=#|$))"
 )
-_TAG_VALUE = re.compile(rf"[a-z2-7]{{{ID_LENGTH}}}\.\d{{1,9}}")
+_TAG_VALUE = re.compile(rf"([a-z2-7]{{{ID_LENGTH}}})\.(\d{{1,9}})(?:\.({NAME}))?")
 #: The key of the tag that names an attempt's run.
 TAG_KEY = "rq_job"
 _NAME = re.compile(NAME)
@@ -144,9 +144,14 @@ def url_marker(job_id: str, attempt: int, queue: str = "") -> str:
     return f"rq_job={job_id}.{attempt}.{f'{queue}.' if queue else ''}"
 
 
-def tag_value(job_id: str, attempt: int) -> str:
-    """Return the value that `run_metadata` holds under `TAG_KEY`: it names the attempt."""
-    return f"{job_id}.{attempt}"
+def tag_value(job_id: str, attempt: int, queue: str = "") -> str:
+    """Return the value that `run_metadata` holds under `TAG_KEY`: it names the attempt.
+
+    Args:
+        job_id, attempt: what it names.
+        queue: the queue's configured name; '' = it has none.
+    """
+    return f"{job_id}.{attempt}.{queue}" if queue else f"{job_id}.{attempt}"
 
 
 def is_tag_value(value: object) -> bool:
@@ -154,6 +159,30 @@ def is_tag_value(value: object) -> bool:
     return isinstance(value, str) and _TAG_VALUE.fullmatch(value) is not None
 
 
+def own_tag(value: str, queue: str) -> tuple[str, int] | None:
+    """Return the (job id, attempt) that a tag's value names; None if it is another queue's.
+
+    Args:
+        value: of the tag `TAG_KEY`.
+        queue: the configured name of this queue; '' = it has none.
+    """
+    found = _TAG_VALUE.fullmatch(value)
+    if found is None or found[3] not in {None, queue}:
+        return None
+    return found[1], int(found[2])
+
+
 def tag_marker(job_id: str, attempt: int) -> str:
     """Return the term that finds an attempt's run by its tag (`GET /v1/runs?tags=`)."""
     return f"{TAG_KEY}:{tag_value(job_id, attempt)}"
+
+
+def tag_markers(job_id: str, attempt: int, queue: str = "") -> list[str]:
+    """Return terms that find an attempt's run by its tag, from before the name was set, too.
+
+    Args:
+        job_id, attempt: what they name.
+        queue: the queue's configured name; '' = it has none.
+    """
+    named = [f"{TAG_KEY}:{tag_value(job_id, attempt, queue)}"] if queue else []
+    return [*named, tag_marker(job_id, attempt)]

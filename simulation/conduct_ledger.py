@@ -321,7 +321,7 @@ class ConductLedger:
 
     def _judge_deadline(self, job: AcceptedJob, sent: Sequence[SentSubmission]) -> None:
         for one in sent:
-            late = one.at - job.deadline
+            late = one.at - job.deadline - self.ledger.uncounted()
             if (
                 late > LATE_SECONDS
                 and not self.reopened[job.number]

@@ -319,7 +319,7 @@ class FaultInjector:
     async def _set_server_clock(self, fault: Fault) -> bool:
         self.server_changes += 1
         self._world.ledger.let_go_on()
-        self._world.server.clock_offset += _CLOCK_STEP * (fault.share - 0.5)
+        self._world.server.set_clock(_CLOCK_STEP * (fault.share - 0.5))
         return True
 
     async def _kill_worker(self, fault: Fault) -> bool:

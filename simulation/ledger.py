@@ -77,11 +77,13 @@ class InvariantLedger:
         clock: simulated seconds.
         max_live_runs: the most runs that may be live now.
         max_run_seconds: how long a run may take.
+        uncounted: seconds that Redis' clock, which was set back, cannot know of.
     """
 
     clock: Callable[[], float]
     max_live_runs: Callable[[], float]
     max_run_seconds: float
+    uncounted: Callable[[], float]
     accepted: dict[int, AcceptedJob] = field(default_factory=dict)
     runs: dict[int, list[Run]] = field(default_factory=lambda: defaultdict(list))
     #: For each failover: since when writes were lost, and when it happened; simulated seconds.
@@ -168,7 +170,7 @@ class InvariantLedger:
         now, is_first = self.clock(), len(self.runs[job.number]) == 1
         if is_first and now < job.not_before:
             self.fail(f"job {job.number} is submitted {job.not_before - now:.1f} s too early")
-        if now > job.not_after:
+        if now > job.not_after + self.uncounted():
             self.fail(f"job {job.number} is submitted after its deadline ({run.run_id})")
 
     def judge_known(self, number: int, job_id: str) -> None:

@@ -194,10 +194,32 @@ class SimulatedRedis:
         self.on_spinning: Callable[[str, str], None] = lambda *_: None
         #: How often a call met each kind of fault.
         self.faults_met: Counter[str] = Counter()
+        #: Seconds that passed while its clock was set back and no process counted the time.
+        self.uncounted = 0.0
+        self._reported: dict[SimulatedProcess, float] = {}
+        self._uncounted_from: float | None = None
 
     def now_us(self) -> int:
         """Return its clock, microseconds since 1970."""
         return int((EPOCH + self._loop.time() + self.clock_offset) * 1e6)
+
+    def set_clock(self, seconds: float) -> None:
+        """Set its clock ahead, or back (less than 0)."""
+        self.clock_offset += seconds
+        if seconds < 0 and self._uncounted_from is None:
+            self._uncounted_from = max(self._reported.values(), default=self._loop.time())
+
+    def _note_report(self, process: SimulatedProcess) -> None:
+        """Take note that a process reports how much time it counted.
+
+        If the first report after a step back is of a process that reported none before, nobody
+        knows how much time passed since the last one: the queue's clock goes on from there.
+        """
+        if self._uncounted_from is not None:
+            if process not in self._reported:
+                self.uncounted += self._loop.time() - self._uncounted_from
+            self._uncounted_from = None
+        self._reported[process] = self._loop.time()
 
     async def execute(self, process: SimulatedProcess, name: str, *args: Any, **kwargs: Any) -> Any:
         """Send a command for a process, as its client does: up to three times more."""
@@ -291,6 +313,8 @@ class SimulatedRedis:
             self.faults_met[f"redis: {_code(error)}"] += 1
             self._history.note(process.name, f"redis {script} {type(error).__name__}")
             raise
+        if script in {"tick", "heartbeat"}:
+            self._note_report(process)
         text = repr(reply) if script != "stats" else _SERVER_ID.sub("", repr(reply))
         self._history.note(process.name, f"redis {script} {crc32(text.encode()):08x}")
         if woken:

@@ -73,7 +73,10 @@ class World:
         self.server = SimulatedRedis(valkey, self.loop, self.chance("redis"), self.history)
         self.broker = Broker(self.chance("broker"))
         self.receivers = Receivers(self.chance("receivers"))
-        self.ledger = InvariantLedger(self.loop.time, self._max_live_runs, plan.max_run_seconds)
+        self.ledger = InvariantLedger(
+            *(self.loop.time, self._max_live_runs, plan.max_run_seconds),
+            lambda: self.server.uncounted,
+        )
         self.conduct = ConductLedger(self.ledger, plan.max_run_seconds)
         self.server.on_spinning = self._on_spinning
         self.settings = self._settings()

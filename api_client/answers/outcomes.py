@@ -173,6 +173,20 @@ class WorkflowReading:
 
 
 @dataclass(frozen=True, slots=True)
+class RunTags:
+    """What one GET of a run's tags came to.
+
+    Args:
+        by_key: the tags that have a key; empty also if the run can have none, or the server shows
+            no tags; None = nothing was learned.
+        status_code: the HTTP status.
+    """
+
+    by_key: Mapping[str, str] | None = field(default=None, repr=False)
+    status_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cancellation:
     """What a cancel of a run came to; attributes as in `Submission`."""
 
@@ -348,6 +362,21 @@ def classify_workflow(status: int, body: bytes) -> WorkflowReading:
     """Say what the answer to a GET of a workflow means. Never raises; arguments as above."""
     parsed = parse_json(body) if 200 <= status < 300 else None
     return WorkflowReading(parsed if isinstance(parsed, dict) else None, status)
+
+
+def classify_tags(status: int, body: bytes) -> RunTags:
+    """Say what the answer to a GET of a run's tags means. Never raises; arguments as above."""
+    if status in {403, 404, 405}:
+        return RunTags({}, status)
+    parsed = parse_json(body) if 200 <= status < 300 else None
+    rows = parsed.get("tags") if isinstance(parsed, dict) else None
+    if not isinstance(rows, list):
+        return RunTags(None, status)
+    tags = [(row.get("key"), row.get("value")) for row in rows if isinstance(row, dict)]
+    return RunTags(
+        {key: value for key, value in tags if isinstance(key, str) and isinstance(value, str)},
+        status,
+    )
 
 
 def classify_failed_read(exc: Exception) -> RunReading:

@@ -144,13 +144,13 @@ def can_tag(kind: Kind, metadata: object) -> bool:
     return len(metadata) < MAX_METADATA
 
 
-def _tagged(content: bytes, job_id: str, attempt: int) -> bytes:
+def _tagged(content: bytes, tag: str) -> bytes:
     """Return a workflow's request with the attempt's tag in its `run_metadata`, if it can be."""
     fields = orjson.loads(content)
     metadata = fields.get("run_metadata")
     if not can_tag("workflow", metadata):
         return content
-    fields["run_metadata"] = {**(metadata or {}), ids.TAG_KEY: ids.tag_value(job_id, attempt)}
+    fields["run_metadata"] = {**(metadata or {}), ids.TAG_KEY: tag}
     return orjson.dumps(fields)
 
 
@@ -203,10 +203,10 @@ def submission(
             )
     is_tagged = mark and tag and kind == "workflow"
     if is_tagged and b'"run_metadata"' in content:
-        tagged = _tagged(content, job_id, attempt)
+        tagged = _tagged(content, ids.tag_value(job_id, attempt, queue))
         is_tagged, content = tagged is not content, tagged
     elif is_tagged:
-        last["run_metadata"] = {ids.TAG_KEY: ids.tag_value(job_id, attempt)}
+        last["run_metadata"] = {ids.TAG_KEY: ids.tag_value(job_id, attempt, queue)}
     if last:
         head = content[:-1] if content == b"{}" else content[:-1] + b","
         content = head + orjson.dumps(last)[1:]

@@ -344,6 +344,29 @@ async def test_a_workflow_without_an_id_is_not_asked_for() -> None:
             await RawClient(server.url, KEY, transport).get_workflow("")
 
 
+@pytest.mark.parametrize(
+    ("answered", "by_key"),
+    [
+        (response(200, b'{"tags": [{"key": "a", "value": "b"}, {"value": "c"}, 1]}'), {"a": "b"}),
+        (response(404, b'{"detail": "no"}'), {}),
+        *((response(500, b"{}"), None), (response(200, b"[]"), None), (response(200, b"{}"), None)),
+    ],
+)
+async def test_the_tags_of_a_run_are_read_by_their_keys(
+    answered: bytes, by_key: dict[str, str] | None
+) -> None:
+    async with serving(answering_in_turn(answered)) as server, AsyncTransport() as transport:
+        reading = await RawClient(server.url, KEY, transport).get_run_tags("wr_1")
+        assert server.exchanges[0].target == "/v1/runs/wr_1/tags"
+    assert reading.by_key == by_key
+
+
+async def test_of_tags_whose_answer_is_lost_nothing_is_known() -> None:
+    async with serving(reads_then_closes) as server, AsyncTransport() as transport:
+        reading = await RawClient(server.url, KEY, transport).get_run_tags("wr_1")
+    assert (reading.by_key, reading.status_code) == (None, None)
+
+
 def run_named(run_id: str) -> bytes:
     return response(200, orjson.dumps({"run_id": run_id, "status": "completed"}))
 

@@ -167,7 +167,25 @@ def test_a_title_loses_the_markers_that_it_came_with(title: str, left: str) -> N
 
 @pytest.mark.parametrize(
     ("value", "is_one"),
-    [(ids.tag_value(JOB, 3), True), ("mine", False), (f"{JOB}.3.", False), (3, False)],
+    [
+        *((ids.tag_value(JOB, 3), True), (ids.tag_value(JOB, 3, "a"), True)),
+        *(("mine", False), (f"{JOB}.3.", False), (3, False)),
+    ],
 )
 def test_a_tag_s_value_that_names_an_attempt_is_told(value: object, is_one: bool) -> None:
     assert ids.is_tag_value(value) is is_one
+
+
+@pytest.mark.parametrize(
+    ("value", "queue", "named"),
+    [
+        *((ids.tag_value(JOB, 3), "", (JOB, 3)), (ids.tag_value(JOB, 3), "a", (JOB, 3))),
+        (ids.tag_value(JOB, 3, "a"), "a", (JOB, 3)),
+        *((ids.tag_value(JOB, 3, "b"), "a", None), (ids.tag_value(JOB, 3, "b"), "", None)),
+        ("mine", "", None),
+    ],
+)
+def test_a_tag_names_an_attempt_of_its_own_queue(
+    value: str, queue: str, named: tuple[str, int] | None
+) -> None:
+    assert ids.own_tag(value, queue) == named

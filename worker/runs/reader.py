@@ -100,6 +100,7 @@ class Runs:
         self._permit = permit or account.permit
         self._requests = _Remembered()
         self._workflows = _Remembered()
+        self._tags = _Remembered()
         self._failure_logged = False
 
     def begin_pass(self) -> None:
@@ -280,6 +281,23 @@ class Runs:
                 return None
             self._requests.add(run.run_id, shown)
         return shown
+
+    async def tags(self, run: ListedRun) -> Mapping[str, str] | None:
+        """Return the tags of a workflow run, by their keys; None if they could not be read.
+
+        They are remembered: the server writes them before it begins the run.
+        """
+        tags = self._tags.get(run.run_id)
+        if tags is None:
+            async with self._slots:
+                await self._permit()
+                with self._account.metrics.timed("get") as timer:
+                    reading = await self._account.client.get_run_tags(run.run_id, CALL_SECONDS)
+                    timer.status = reading.status_code
+            tags = reading.by_key
+            if tags is not None:
+                self._tags.add(run.run_id, tags)
+        return tags
 
     async def _workflow(self, workflow_id: str) -> Mapping[str, Any] | None:
         workflow = self._workflows.get(workflow_id)

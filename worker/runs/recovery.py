@@ -1,22 +1,24 @@
 """Recovering claims that Redis may have lost: the runs since then are listed and adopted.
 
 Another Redis server answers, which may be from before the last claims
-(`lua/lib/account/server.lua`). What shows a marker of ours is recorded as that attempt's. A run
+(`lua/lib/account/server.lua`). What shows a marker of ours is recorded as that attempt's: in the
+list, in its request, or, of a workflow's run, in its tags, which cost a call each. A run
 that shows none and has no owner may be anybody's: a person's, or of a claim that was lost. So jobs
 that wait, and whose requests it may come of, become unconfirmed and are looked for as after any
 lost answer; the account goes on. So do those whose runs may be listed late, if a process died: one
 that lives says what it lost itself.
 """
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from api_client import ListedRun
 from runqueue import JobState, ids
 from runqueue.records.claim_items import Doubtful, RunAccepted, Taken
 from runqueue.store import job_calls, worker_calls
 from worker.process.account import AccountLink
-from worker.runs.comparison import ShownRun
+from worker.runs.comparison import WORKFLOW_RUN, ShownRun
 from worker.runs.matcher import WITHOUT_URL, markers_of, own_markers
 from worker.runs.reader import Listing, Runs
 from worker.runs.run_reads import answers_reads
@@ -96,6 +98,10 @@ class Recovery:
         if left:
             return
         is_behind = listing.changed < start - waited + NEWER
+        tagged, unmarked, have_tags = await self._adopt_tagged(unmarked)
+        # What cannot be read for long holds no account: few runs are named by their tags alone.
+        are_read = are_read and (have_tags or waited >= NOTHING_NEWER)
+        found = len(marked) + tagged
         why = _what_is_missing(listing, are_read=are_read)
         if not why and is_behind and waited < NOTHING_NEWER and await self._may_change():
             why = "nothing newer than the change is listed"
@@ -103,11 +109,11 @@ class Recovery:
             await self._stuck(loss, why)
             return
         is_long = start - waited - since > LONG_LOSS
-        if not await self._have_looked_for(loss, unmarked, is_long=is_long, has_found=bool(marked)):
+        if not await self._have_looked_for(loss, unmarked, is_long=is_long, has_found=found > 0):
             return
         times = loss.recover_from_us, loss.recover_since_us
         if await self._account.run(worker_calls.recovered, *times):
-            self._account.log.warning("lost_claims_recovered", runs=len(marked))
+            self._account.log.warning("lost_claims_recovered", runs=found)
 
     async def _give_up(self, loss: Taken[Doubtful], why: str) -> None:
         """Call a person; further attempts, which may still succeed, are made ever more rarely."""
@@ -156,9 +162,41 @@ class Recovery:
         return shown
 
     async def _adopt(self, run: ShownRun) -> None:
+        await self._record_as(run, own_markers(run, self._account.queue_name))
+
+    async def _adopt_tagged(self, runs: Sequence[ShownRun]) -> tuple[int, list[ShownRun], bool]:
+        """Adopt the workflow runs whose tags name attempts of ours.
+
+        Args:
+            runs: those that show no other marker.
+
+        Returns:
+            How many these are; the runs whose tags name no attempt, of whatever queue; and whether
+            all tags could be read.
+        """
+        tagged, left, are_read = 0, list[ShownRun](), True
+        for first in range(0, len(runs), AT_ONCE):
+            part = runs[first : first + AT_ONCE]
+            for run, tags in zip(part, await asyncio.gather(*map(self._tags, part)), strict=True):
+                are_read = are_read and tags is not None
+                value = (tags or {}).get(ids.TAG_KEY, "")
+                if marker := ids.own_tag(value, self._account.queue_name):
+                    tagged += 1
+                    await self._record_as(run, {marker})
+                elif not ids.is_tag_value(value):
+                    left.append(run)
+        return tagged, left, are_read
+
+    async def _record_as(self, run: ShownRun, markers: set[tuple[str, int]]) -> None:
         listed = run.listed
-        for job_id, attempt in own_markers(run, self._account.queue_name):
+        for job_id, attempt in markers:
             await self._record([RunAccepted(job_id, attempt, listed.run_id, listed.status, 0)])
+
+    async def _tags(self, run: ShownRun) -> Mapping[str, str] | None:
+        """Read the tags of a run; of others than workflows' there are none."""
+        if self._account.wants_tags and run.listed.run_type == WORKFLOW_RUN:
+            return await self._runs.tags(run.listed)
+        return {}
 
     async def _have_looked_for(
         self, loss: Taken[Doubtful], unmarked: Sequence[ShownRun], *, is_long: bool, has_found: bool

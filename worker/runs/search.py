@@ -249,7 +249,10 @@ class Search:
         self, jobs: Sequence[LostJob], tagged: Sequence[LostJob]
     ) -> tuple[list[LostJob], set[tuple[str, int]]]:
         """Look for the tags of some; return the jobs that are left, and whose tag is on no run."""
-        pages = await asyncio.gather(*(self._tagged(ids.tag_marker(*job.marker)) for job in tagged))
+        queue = self._account.queue_name
+        pages = await asyncio.gather(
+            *(self._tagged(ids.tag_markers(*job.marker, queue)) for job in tagged)
+        )
         untagged = {
             job.marker
             for job, page in zip(tagged, pages, strict=True)
@@ -283,9 +286,9 @@ class Search:
             pair for pair, run in zip(read, shown, strict=True) if _may_be_of(pair[0], run, queue)
         ]
 
-    async def _tagged(self, tag: str) -> Listing | None:
+    async def _tagged(self, tags: Sequence[str]) -> Listing | None:
         async with self._slots:
-            return await self._runs.first_page(tags=[tag])
+            return await self._runs.first_page(tags=tags)
 
     async def _filters_by_tags(self, listing: Listing) -> bool | None:
         """Say whether the server filters by tags; None = it does not answer.
@@ -297,7 +300,7 @@ class Search:
         """
         if not listing.made or elapsed() < self._tags_again:
             return False
-        page = await self._tagged(ids.tag_marker(NO_JOB, 1))
+        page = await self._tagged([ids.tag_marker(NO_JOB, 1)])
         if page is None:
             return None
         if page.made:

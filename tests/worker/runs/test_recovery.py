@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from api_client import ListClass, ReadClass, RunPage, RunReading
+from api_client.answers.outcomes import RunTags
 from runqueue import JobState, ids
 from runqueue.operator.operations import Operations
 from runqueue.records.claim_items import Taken
@@ -528,6 +529,63 @@ async def test_a_run_whose_marker_names_another_queue_is_nobody_s_orphan_here(
         assert not is_held(bench)
 
 
+async def tagged_run(bench: Bench, tag: str) -> str:
+    """Make a workflow run with a tag that the server shows nowhere but in its tags."""
+    await bench.api.run_workflow(
+        workflow_id="wpid_1", parameters={"sim_end": "never"}, run_metadata={ids.TAG_KEY: tag}
+    )
+    return str((await bench.runs())[-1]["run_id"])
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "is_ours"),
+    [("a", "b", False), ("", "b", False), ("a", "a", True), ("a", "", True), ("", "", True)],
+)
+async def test_a_lost_job_s_workflow_run_is_shown_as_an_orphan_by_its_tag_alone(
+    client: redis.Redis, redis_url: str, ours: str, theirs: str, is_ours: bool
+) -> None:
+    async with working(client, redis_url, settings={"queue_name": ours}) as bench:
+        await lost_claims(bench, remembered=True)
+        run_id = await tagged_run(bench, ids.tag_value(ids.new_id("default"), 1, theirs))
+
+        await bench.one_pass("reconcile")
+
+        orphans = [stray.run_id for stray in Operations(bench.queue).strays()]
+        assert orphans == ([run_id] if is_ours else [])
+        assert not is_held(bench)
+
+
+async def test_a_waiting_job_is_given_the_workflow_run_that_its_tag_names(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        await lost_claims(bench, remembered=True)
+        first, second = (bench.queue.enqueue(flow()).job_id for _ in range(2))
+        run_id = await tagged_run(bench, ids.tag_value(second, 1))
+
+        await bench.one_pass("reconcile")
+
+        assert bench.job(second).run_id == run_id
+        assert (bench.job(first).state, is_held(bench)) == (JobState.READY, False)
+
+
+@pytest.mark.parametrize("noticed", [100, 300])
+async def test_tags_that_cannot_be_read_hold_the_account_for_a_while_alone(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, noticed: int
+) -> None:
+    async with working(client, redis_url) as bench:
+        await lost_claims(bench, noticed=noticed, remembered=True)
+        await bench.api.run_workflow(workflow_id="wpid_1", parameters={"sim_end": "never"})
+
+        async def get_run_tags(run_id: str, seconds: float) -> RunTags:
+            return RunTags(None, 500)
+
+        monkeypatch.setattr(bench.account.client, "get_run_tags", get_run_tags)
+        await bench.one_pass("reconcile")
+
+        assert is_held(bench) == (noticed < 240)
+
+
 async def test_another_queue_s_run_is_not_adopted_by_the_job_that_has_the_same_id(
     client: redis.Redis, redis_url: str
 ) -> None:
@@ -551,6 +609,20 @@ async def test_submissions_carry_the_name_of_the_queue_and_are_found_by_it(
         job_id = await lose(bench, task(webhook_url=f"{HOOK}?x=1"), MADE)
         [run] = await bench.runs()
         assert run["title"] == f"[rq:{job_id}.1.a]"
+
+        await look(bench)
+
+        assert bench.job(job_id).run_id == run["run_id"]
+
+
+@pytest.mark.parametrize("tagged_as", ["a", ""])
+async def test_a_workflow_s_run_is_found_by_its_tag_with_and_without_the_name_of_the_queue(
+    client: redis.Redis, redis_url: str, tagged_as: str
+) -> None:
+    async with working(client, redis_url, settings={"queue_name": tagged_as}) as bench:
+        job_id = await lose(bench, flow(), MADE)
+        [run] = await bench.runs()
+        bench.account.queue_name = "a"
 
         await look(bench)
 

@@ -1,0 +1,40 @@
+"""What the ledger of the simulation excuses: judged in an interpreter of its own."""
+
+import subprocess
+import sys
+
+from tests.simulation.simulated import ROOT
+
+#: A job with a deadline waits for a slot. Redis' clock is set back while no worker runs, for 42 s.
+_CLOCK_SET_BACK_WITHOUT_A_WORKER = """
+from simulation import seams
+seams.install()
+from simulation.plan import Fault, PlannedJob, SimulationPlan
+from simulation.runs import simulate
+
+def job(number, at, seconds=None):
+    rules = 2, "default", 0, seconds, "auto", 1, False
+    return PlannedJob(number, at, "task", "alone", number, *rules)
+
+stopped = Fault("a worker is stopped", 12.0, 2.0, 0.5, 0)
+back = Fault("redis's clock is set", 15.0, 0.0, 0.3, 0)
+def result(*faults):
+    return simulate(SimulationPlan(
+        seed=3, minutes=3, workers=1, gateways=0, max_concurrent_runs=1,
+        max_dispatches_per_second=0, max_requests_per_second=0, max_run_seconds=600,
+        run_seconds=85, bad_run_share=0, requests=(job(1, 10.0), job(2, 11.0, 60.0)),
+        batch_rules={}, faults=faults,
+    ))
+print([(one.runs, one.violations) for one in (result(stopped), result(stopped, back))])
+"""
+
+
+def test_time_that_no_process_counted_while_the_clock_was_set_back_extends_a_deadline() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", _CLOCK_SET_BACK_WITHOUT_A_WORKER],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout.strip() == "[(1, []), (2, [])]", ran.stderr
