@@ -142,6 +142,7 @@ PLANS: dict[str, SimulationPlan] = {
     "inbox-lines-die-with-their-worker": _plan(
         [_job(n, 1 + n // 5, batch=1 + n // 5, route="inbox") for n in range(40)],
         [_fault("redis loses answers", 0.5, 12, 0.7)],
+        seed=1,
     ),
     "finish-is-recorded-twice": _plan(
         _jobs(20, apart=0.5),
