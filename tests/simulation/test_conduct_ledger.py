@@ -4,6 +4,7 @@ import pytest
 
 from simulation.conduct_ledger import ConductLedger, Outcome
 from simulation.ledger import AcceptedJob, InvariantLedger
+from simulation.plan import draw
 
 
 class _Clock:
@@ -20,7 +21,7 @@ def clock() -> _Clock:
 
 @pytest.fixture
 def conduct(clock: _Clock) -> ConductLedger:
-    ledger = InvariantLedger(clock, lambda: 10.0)
+    ledger = InvariantLedger(clock, lambda: 10.0, max_run_seconds=600.0)
     ledger.accepted[1] = AcceptedJob(
         *(1, "job", 0.0, 1, 0.0, float("inf")), may_repeat=False, stays_unconfirmed=False
     )
@@ -35,7 +36,7 @@ def _submit(conduct: ConductLedger, clock: _Clock, at: float, outcome: str) -> N
 
 
 def _violations(conduct: ConductLedger) -> list[str]:
-    conduct.judge({1: None}, {1: "a"})
+    conduct.judge({1: None}, {1: draw(0, 1).requests[0]})
     return conduct.ledger.violations
 
 
