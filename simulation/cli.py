@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from simulation.directed_plans import PLANS
 from simulation.plan import draw
 from simulation.runs import Result, simulate, simulate_many
 from simulation.shrinking import shrink_plan
@@ -35,6 +36,9 @@ def main(  # noqa: PLR0917 - each is an option
         Path | None, typer.Option(help="Keep the sums in this file, and continue there.")
     ] = None,
     first: Annotated[bool, typer.Option(help="Stop at the first seed that fails.")] = False,
+    directed: Annotated[
+        str, typer.Option(help="Simulate the plan made for this planted defect.")
+    ] = "",
     shrink: Annotated[bool, typer.Option(help="Find the shortest plan that fails.")] = False,
     every_kind: Annotated[bool, typer.Option(help="Fail if a kind had no effect.")] = False,
 ) -> None:
@@ -45,7 +49,7 @@ def main(  # noqa: PLR0917 - each is an option
         typer.echo(shrink_plan(draw(seed, minutes)))
         return
     if not seeds:
-        result = simulate(draw(seed, minutes), sys.stdout)
+        result = simulate(PLANS[directed] if directed else draw(seed, minutes), sys.stdout)
         _show(result)
         raise typer.Exit(bool(result.violations))
     sums = SeedTally.read(tally)

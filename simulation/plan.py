@@ -255,7 +255,7 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
         max_concurrent_runs=at_once,
         max_dispatches_per_second=chance.choice([0, 0, 1, 2, 5]),
         max_requests_per_second=chance.choice([0, 10, 10, 20]),
-        max_run_seconds=chance.choice([60, 120, 600]),
+        max_run_seconds=max(chance.choice([60, 120, 600]), _least_run_seconds(requests)),
         run_seconds=min(fits, chance.choice([1, 4, 10, 30, 90])),
         bad_run_share=chance.choice([0, 0.1, 0.4]),
         requests=requests,
@@ -303,18 +303,20 @@ def _with_special_jobs(chance: Random, requests: tuple[PlannedJob, ...]) -> tupl
     changed = []
     for request in requests:
         if again and request.batch not in waits:
-            waits[request.batch] = chance.choice([None, None, 1.0, 4.0, 12.0])
+            waits[request.batch] = chance.choice([None, None, 1.0, 6.0, 100.0])
         changes: dict[str, Any] = {"again_after": waits.get(request.batch)}
         if canceled and chance.random() < 0.15:
             changes["cancel_after"] = chance.choice([0.2, 2.0, 10.0, 30.0])
         if soon and chance.random() < 0.3:
             changes["deadline"] = request.delay + chance.choice([8.0, 20.0])
         changed.append(replace(request, **changes))
-    odd = chance.choices([*SPECIAL_RUNS, ""], [8, 3, 3, 86])[0]
+    odd = chance.choices([*SPECIAL_RUNS, ""], [4, 2, 2, 92])[0]
     tasks = [at for at, request in enumerate(changed) if request.kind == "task"]
     if odd and tasks:
         at = chance.choice(tasks)
         changed[at] = replace(changed[at], run=odd)
+        if odd == ANSWERS_NO_CALL:
+            changed[at] = replace(changed[at], cancel_after=chance.choice([None, 5.0]))
     return tuple(changed)
 
 
@@ -334,6 +336,11 @@ def _details(chance: Random, number: int, *, is_single: bool) -> dict[str, Any]:
     if is_single and number > 1 and chance.random() < 0.1:
         details["key"] = chance.randrange(1, number)
     return details
+
+
+def _least_run_seconds(requests: Sequence[PlannedJob]) -> float:
+    """Return how long runs may take at least: one that is canceled in vain is given up before."""
+    return 900.0 if any(one.run == ANSWERS_NO_CALL and one.cancel_after for one in requests) else 0
 
 
 def _batch_rules(chance: Random) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from typing import Annotated
 
 import typer
 
+from simulation.directed_plans import PLANS
+
 ROOT = Path(__file__).parent.parent
 PLANTED = Path(__file__).with_name("planted.toml")
 _PACKAGES = (
@@ -71,9 +73,12 @@ def defects() -> list[Defect]:
 
 
 @app.command()
-def main(
+def main(  # noqa: PLR0917 - each is an option
     seeds: Annotated[int, typer.Option(help="Seeds to simulate with each defect.")] = 100,
     minutes: Annotated[float, typer.Option(help="Simulated minutes of each.")] = 3.0,
+    directed: Annotated[
+        bool, typer.Option(help="Simulate the plan made for each, instead of seeds.")
+    ] = False,
     only: Annotated[str, typer.Option(help="Defects whose names contain this.")] = "",
     at_once: Annotated[int, typer.Option(help="Defects at once.")] = 2,
     write: Annotated[
@@ -85,6 +90,8 @@ def main(
     if write is not None and write.exists():
         found = json.loads(write.read_text())
     chosen = [one for one in defects() if only in one.name and found.get(one.name) is None]
+    if directed:
+        chosen, seeds = [one for one in chosen if one.name in PLANS], 0
     for defect, seed, outcome in _search_all(chosen, seeds, minutes, at_once):
         found[defect.name] = seed
         typer.echo(f"{defect.name}: {'not found' if seed is None else f'seed {seed}'} {outcome}")
@@ -112,6 +119,8 @@ def _search(defect: Defect, seeds: int, minutes: float) -> tuple[int | None, str
             shutil.copytree(ROOT / package, root / package, ignore=ignored)
         defect.plant(root)
         command = [sys.executable, "-m", "simulation", "--seeds", str(seeds), "--first"]
+        if not seeds:
+            command += ["--directed", defect.name]
         command += ["--minutes", str(minutes)]
         started = time.monotonic()
         done = subprocess.run(

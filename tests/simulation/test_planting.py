@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from simulation.directed_plans import PLANS
 from simulation.planting import Defect, StaleError, defects
 from tests.simulation.simulated import ROOT
 
@@ -22,6 +23,10 @@ def test_a_planted_defect_fits_the_tree(defect: Defect, tmp_path: Path) -> None:
 def test_the_names_of_planted_defects_are_unique() -> None:
     names = [one.name for one in defects()]
     assert len(names) == len(set(names))
+
+
+def test_each_directed_plan_is_of_a_planted_defect() -> None:
+    assert PLANS.keys() <= {one.name for one in defects()}
 
 
 def test_a_defect_whose_text_is_gone_is_refused(tmp_path: Path) -> None:

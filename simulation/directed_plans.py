@@ -1,0 +1,226 @@
+"""Directed plans: for planted defects, the shortest histories known in which each must be seen.
+
+Seeds find a defect some time; these plans find it at once. Without a defect each of them holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from simulation.plan import (
+    ANSWERS_NO_CALL,
+    KILLS_WORKERS,
+    NEVER_ENDS,
+    Fault,
+    PlannedJob,
+    SimulationPlan,
+)
+
+
+def _job(number: int, at: float, **rules: Any) -> PlannedJob:
+    fields: dict[str, Any] = {
+        "kind": "task",
+        "route": "alone",
+        "batch": number,
+        "priority": 2,
+        "group": "default",
+        "delay": 0,
+        "deadline": None,
+        "on_unconfirmed": "auto",
+        "runs": 1,
+        "has_webhook": False,
+    }
+    return PlannedJob(number=number, at=at, **fields | rules)
+
+
+def _jobs(count: int, at: float = 0.5, apart: float = 0.0, **rules: Any) -> list[PlannedJob]:
+    return [_job(number, at + apart * number, **rules) for number in range(1, count + 1)]
+
+
+def _batch(count: int, at: float = 0.5, **rules: Any) -> list[PlannedJob]:
+    return _jobs(count, at, route="batch", **{"batch": 1} | rules)
+
+
+def _fault(kind: str, at: float, seconds: float, share: float = 1.0, number: int = 0) -> Fault:
+    return Fault(kind, at, seconds, share, number)
+
+
+def _plan(
+    requests: Sequence[PlannedJob], faults: Sequence[Fault] = (), **fields: Any
+) -> SimulationPlan:
+    defaults: dict[str, Any] = {
+        "seed": 0,
+        "minutes": 1,
+        "workers": 2,
+        "gateways": 1,
+        "max_concurrent_runs": 4,
+        "max_dispatches_per_second": 0,
+        "max_requests_per_second": 0,
+        "max_run_seconds": 600,
+        "run_seconds": 4,
+        "bad_run_share": 0,
+        "batch_rules": {},
+    }
+    return SimulationPlan(requests=tuple(requests), faults=tuple(faults), **defaults | fields)
+
+
+_FAILOVER = _fault("redis fails over", 12, 2)
+_LATE = _fault("effects come late", 0.2, 10)
+_IN_DOUBT = _plan(
+    [*_jobs(18, apart=0.3), _job(19, 25)], [_LATE], gateways=0, max_concurrent_runs=20
+)
+_STUCK = [_job(1, 1, run=ANSWERS_NO_CALL, cancel_after=5), _job(2, 2)]
+_MANY = {"max_concurrent_runs": 20, "run_seconds": 2}
+#: By the names of the defects.
+PLANS: dict[str, SimulationPlan] = {
+    "webhook-dies-with-its-sender": _plan(
+        _jobs(6, has_webhook=True),
+        [
+            _fault("a receiver is slow", 0.1, 40),
+            _fault("a worker is killed", 8, 3),
+            _fault("a worker is killed", 10, 3, number=1),
+        ],
+        run_seconds=2,
+    ),
+    "batch-callback-is-tried-once": _plan(
+        _batch(3),
+        [_fault("a receiver fails", 0.1, 20)],
+        batch_rules={1: {"callback_url": "https://user.test/batch"}},
+    ),
+    "claim-ignores-the-pause": _plan(
+        _batch(150),
+        [_fault("a person pauses the account", 5, 20)],
+        max_dispatches_per_second=5,
+        **_MANY,
+    ),
+    "claim-ignores-the-deadline": _plan(
+        _batch(150, deadline=10.0),
+        [_fault("messages are lost", 8, 30)],
+        max_dispatches_per_second=5,
+        **_MANY,
+    ),
+    "group-cap-counts-old-jobs-only": _plan(
+        _batch(12, 8, group="a"),
+        [_fault("a person caps a group", 1, 30)],
+        max_concurrent_runs=8,
+        run_seconds=6,
+    ),
+    "known-orphan-is-not-given-to-its-job": _plan(
+        _jobs(4, 10, again_after=6), [_FAILOVER], run_seconds=100
+    ),
+    "run-of-a-job-that-is-gone-is-dropped": _plan(
+        _jobs(4, 10, again_after=95), [_FAILOVER], minutes=2, run_seconds=300, gateways=0
+    ),
+    "batch-of-claims-costs-one-permit": _plan(
+        _batch(60), max_dispatches_per_second=1, max_concurrent_runs=20, run_seconds=1
+    ),
+    "repeated-claim-takes-new-jobs": _plan(
+        _jobs(20, apart=0.7), [_fault("redis loses answers", 1, 12, 0.5)]
+    ),
+    "held-lanes-stay-in-line": _plan(
+        [
+            *_batch(20, group="a"),
+            *(_job(30 + at, 4, group="b", batch=2, route="batch") for at in range(20)),
+        ],
+        [_fault("a person pauses a batch", 3, 80)],
+        minutes=3,
+        max_dispatches_per_second=1,
+        **_MANY,
+    ),
+    "ended-hold-lets-all-through": _plan(
+        _batch(20), [_fault("the key is refused", 0.1, 100)], max_concurrent_runs=8
+    ),
+    "orphan-keeps-its-slot-for-ever": _plan(_STUCK, gateways=0, max_run_seconds=60),
+    "cancel-is-never-tried-for-long": _plan(_STUCK, gateways=0, max_run_seconds=60),
+    "unconfirmed-cancel-leaves-no-slot-taken": _plan(_STUCK, max_run_seconds=900),
+    "cancel-is-sent-once": _plan(
+        [_job(1, 1, run=NEVER_ENDS, cancel_after=5)],
+        [_fault("calls are lost", 4, 10)],
+        max_run_seconds=300,
+    ),
+    "inbox-lines-die-with-their-worker": _plan(
+        [_job(n, 1 + n // 5, batch=1 + n // 5, route="inbox") for n in range(40)],
+        [_fault("redis loses answers", 0.5, 12, 0.7)],
+        seed=1,
+    ),
+    "finish-is-recorded-twice": _plan(
+        _jobs(20, apart=0.5),
+        [_fault("redis loses answers", 1, 25, 0.5)],
+        gateways=0,
+        run_seconds=2,
+    ),
+    "one-search-proves-absence": _IN_DOUBT,
+    "absence-counts-before-the-grace": _IN_DOUBT,
+    "searches-need-no-spacing": _IN_DOUBT.with_faults(
+        (_LATE, _fault("redis loses answers", 28, 14, 0.6))
+    ),
+    "resubmit-does-not-wait": _plan(
+        _jobs(9, apart=0.3, on_unconfirmed="resubmit"), [_LATE], gateways=0
+    ),
+    "canceled-resubmit-job-leaves-its-run-alive": _plan(
+        _jobs(18, apart=0.3, on_unconfirmed="resubmit", cancel_after=2.0),
+        [_LATE],
+        gateways=0,
+        max_concurrent_runs=20,
+    ),
+    "absent-run-keeps-its-slot": _plan(
+        [_job(1, 1, kind="workflow"), *(_job(number, 10) for number in range(2, 5))],
+        [_fault("calls are lost", 0.5, 2)],
+        max_concurrent_runs=1,
+    ),
+    "retry-counts-no-runs": _plan(_jobs(4, runs=2), bad_run_share=1.0, run_seconds=1, gateways=0),
+    "canceled-job-is-run-again": _plan(
+        _jobs(6, runs=3, cancel_after=2.0),
+        [_fault("calls are lost", 2.2, 12)],
+        bad_run_share=1.0,
+        run_seconds=8,
+    ),
+    "early-webhook-is-dropped": _plan(
+        _jobs(10), [_fault("the server is slow", 0.1, 30)], run_seconds=1
+    ),
+    "webhook-skips-the-retry-policy": _plan(_jobs(4, runs=2), bad_run_share=1.0, run_seconds=1),
+    "retry-after-of-a-429-is-ignored": _plan(
+        _jobs(40, apart=0.2),
+        [_fault("the server limits", 1, 8, 0.7)],
+        max_concurrent_runs=20,
+        run_seconds=1,
+    ),
+    "dead-workers-claims-go-straight-back": _plan(
+        _jobs(10, apart=0.2),
+        [
+            _fault("the server is slow", 0.1, 30),
+            _fault("a worker is killed", 2, 5),
+            _fault("a worker is killed", 2.5, 5, number=1),
+        ],
+        run_seconds=60,
+        gateways=0,
+        max_concurrent_runs=20,
+    ),
+    "deaths-are-not-counted": _plan(
+        [_job(1, 1, run=KILLS_WORKERS), *(_job(number, 10.0 * number) for number in range(2, 20))],
+        minutes=4,
+    ),
+    "canceled-batch-leaves-its-runs-alive": _plan(
+        _batch(4, run=NEVER_ENDS), [_fault("a person cancels a batch", 5, 0)], max_run_seconds=400
+    ),
+    "goodbye-forgets-open-claims": _plan(
+        _jobs(60, apart=0.2),
+        [
+            _fault("redis loses answers", 5.9, 2.5),
+            _fault("a worker is stopped", 6, 1),
+            _fault("a worker is stopped", 6.3, 1, number=1),
+        ],
+        max_concurrent_runs=30,
+        run_seconds=2,
+    ),
+    "orphans-alone-start-no-poll": _plan(_jobs(3, 10), [_FAILOVER], run_seconds=20, gateways=0),
+    "recovery-starts-no-search": _plan(
+        [*_jobs(3, 5), _job(9, 45)], [_fault("redis fails over", 30, 2)], run_seconds=2
+    ),
+    "tick-waits-for-a-time-far-ahead": _plan(
+        _jobs(10, apart=3.0),
+        [_fault("redis's clock is set", 8, 0, 0.9), _fault("redis restarts", 14, 3)],
+    ),
+    "due-job-of-a-batch-enters-no-lane": _plan(_batch(3, delay=5.0)),
+}

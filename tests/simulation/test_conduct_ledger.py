@@ -1,0 +1,90 @@
+"""The conduct ledger: what is excused, and what is not."""
+
+import pytest
+
+from simulation.conduct_ledger import ConductLedger, Outcome
+from simulation.ledger import AcceptedJob, InvariantLedger
+from simulation.plan import draw
+
+
+class _Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> _Clock:
+    return _Clock()
+
+
+@pytest.fixture
+def conduct(clock: _Clock) -> ConductLedger:
+    ledger = InvariantLedger(clock, lambda: 10.0, max_run_seconds=600.0)
+    ledger.accepted[1] = AcceptedJob(
+        *(1, "job", 0.0, 1, 0.0, float("inf")), may_repeat=False, stays_unconfirmed=False
+    )
+    return ConductLedger(ledger, 600.0)
+
+
+def _submit(conduct: ConductLedger, clock: _Clock, at: float, outcome: str) -> None:
+    clock.now = at
+    sent = conduct.note_submission(b"Do sim-job-1.")
+    assert sent is not None
+    sent.outcome = outcome
+
+
+def _violations(conduct: ConductLedger) -> list[str]:
+    conduct.judge({1: None}, {1: draw(0, 1).requests[0]})
+    return conduct.ledger.violations
+
+
+def test_time_counts_only_while_no_fault_lasts(conduct: ConductLedger, clock: _Clock) -> None:
+    for kind, begin, end in (
+        ("calls are lost", 5.0, 20.0),
+        ("a person pauses a batch", 25.0, 90.0),
+    ):
+        clock.now = begin
+        conduct.faults.begin(kind)
+        clock.now = end
+        conduct.faults.end(kind)
+    assert conduct.faults.due(0.0, 4.0) == 4.0
+    assert conduct.faults.due(0.0, 10.0) == 30.0
+
+
+def test_a_fault_that_goes_on_has_no_end(conduct: ConductLedger) -> None:
+    conduct.faults.begin("redis is slow")
+    assert conduct.faults.due(0.0, 10.0) == float("inf")
+
+
+@pytest.mark.parametrize(("second", "is_early"), [(40.0, True), (70.0, False)])
+def test_a_job_is_not_submitted_soon_after_a_lost_answer(
+    conduct: ConductLedger, clock: _Clock, second: float, is_early: bool
+) -> None:
+    _submit(conduct, clock, 5.0, Outcome.UNKNOWN)
+    _submit(conduct, clock, second, Outcome.ANSWERED)
+    assert bool(_violations(conduct)) is is_early
+
+
+def test_what_was_not_sent_may_be_submitted_again_at_once(
+    conduct: ConductLedger, clock: _Clock
+) -> None:
+    _submit(conduct, clock, 5.0, Outcome.NOT_SENT)
+    _submit(conduct, clock, 6.0, Outcome.ANSWERED)
+    assert _violations(conduct) == []
+
+
+def test_a_canceled_job_is_not_submitted(conduct: ConductLedger, clock: _Clock) -> None:
+    conduct.note_canceled([1])
+    _submit(conduct, clock, 9.0, Outcome.ANSWERED)
+    (violation,) = _violations(conduct)
+    assert "job 1 is submitted 9.0 s after it was canceled" in violation
+
+
+def test_a_job_kills_three_workers_at_most(conduct: ConductLedger) -> None:
+    for _ in range(3):
+        conduct.judge_death(1)
+    assert conduct.ledger.violations == []
+    conduct.judge_death(1)
+    assert len(conduct.ledger.violations) == 1
