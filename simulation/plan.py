@@ -187,7 +187,7 @@ FAULTS: dict[str, tuple[float, float]] = {
     "messages come twice": (1, 60),
     "messages are late": (1, 40),
     "the broker is not reached": (1, 40),
-    "webhooks are dropped": (1, 90),
+    "webhooks are dropped": (1, 180),
     "webhooks come twice": (1, 90),
     "webhooks are forged": (1, 60),
     "a receiver fails": (1, 90),
