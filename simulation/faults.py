@@ -105,6 +105,7 @@ class _Span:
     kind: str
     start: float
     end: float = math.inf
+    share: float = 0.0
 
     def end_at(self, at: float) -> None:
         self.end = at
@@ -166,7 +167,7 @@ class FaultInjector:
         self._world.note(f"begins: {fault}")
         self._world.conduct.faults.begin(fault.kind)
         loop = asyncio.get_running_loop()
-        span = _Span(fault.kind, loop.time())
+        span = _Span(fault.kind, loop.time(), share=fault.share)
         self._spans.append(span)
         task = loop.create_task(self._run(fault))
         task.add_done_callback(lambda _: span.end_at(loop.time()))
@@ -214,6 +215,11 @@ class FaultInjector:
             span.start <= until and span.end >= since and not span.kind.startswith(but)
             for span in self._spans
         )
+
+    def times_of(self, kind: str, share: float) -> list[tuple[float, float]]:
+        """Return when each fault of a kind and share started and ended, simulated seconds."""
+        spans = [span for span in self._spans if span.kind == kind and span.share == share]
+        return [(span.start, span.end) for span in spans]
 
     def calm_since(self, until: float, but: tuple[str, ...] = OF_SKYVERN) -> float:
         """Return since when there was no fault, infinite if there is one at a time.

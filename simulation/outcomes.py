@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from runqueue.records.account import AccountStats
@@ -14,7 +14,10 @@ from simulation.plan import PlannedJob
 from simulation.processes import EPOCH
 
 #: Seconds within which a run is canceled, and within which its end is recorded, without a fault.
-CANCEL_SECONDS, END_SECONDS = 60.0, 60.0
+CANCEL_SECONDS, END_SECONDS = 60.0, 120.0
+#: Seconds after which an end was seen late: its webhook was waited for. Two such ends show that no
+#: webhook comes, and the ends of other runs are seen at once, as long as none does.
+LATE_SECONDS, SHOWN_BY = 30.0, 2
 #: Seconds of a step of the clock that the queue takes for none.
 STEP_SECONDS = 2.5
 #: The ends of runs after which they are run again, if a request names none.
@@ -53,6 +56,7 @@ class OutcomeJudge:
             self._judge_replay(accepted, job)
             self._judge_retries(accepted)
             self._judge_webhook(accepted, job)
+        self._judge_delays(jobs)
         is_set = self._faults.server_changes or self._faults.faults_met["redis's clock is set"]
         if stats is not None and not is_set and abs(stats.clock_lost) > STEP_SECONDS:
             self._ledger.fail(f"the queue's clock is moved by {stats.clock_lost:.1f} s for nothing")
@@ -110,6 +114,40 @@ class OutcomeJudge:
         if len(runs) > most:
             ends = [run.status(now) for run in runs]
             self._ledger.fail(f"I2: job {number} has the runs {ends}, and retries {retry_on} only")
+
+    def _judge_delays(self, jobs: Mapping[int, Job | None]) -> None:
+        """Judge how long after the end of its run each job ended (I8)."""
+        if self._faults.faults_met["redis's clock is set"]:
+            return  # the queue's clock tells when they ended
+        late: list[tuple[float, float, int]] = []
+        for number, job in jobs.items():
+            if job is None or job.ended_at is None:
+                continue
+            for run in self._ledger.runs[number]:
+                seen, ended = _simulated(job.ended_at), run.ended - EPOCH
+                if run.run_id != job.run_id or seen < ended + LATE_SECONDS:
+                    continue
+                if self._faults.is_calm(ended - CANCEL_SECONDS, seen, _PEOPLE):
+                    late.append((seen, ended, number))
+                    if seen > ended + END_SECONDS:
+                        self._ledger.fail(
+                            f"I8: the run of job {number} ended {seen - ended:.0f} s before it"
+                        )
+        self._judge_late(sorted(late))
+
+    def _judge_late(self, late: Sequence[tuple[float, float, int]]) -> None:
+        """Judge that webhooks are not waited for while none comes.
+
+        Args:
+            late: the jobs that ended late: when, when their run had ended, and their numbers.
+        """
+        for since, until in self._faults.times_of("webhooks are dropped", share=1.0):
+            inside = [one for one in late if since < one[1] and one[0] < until]
+            for _, ended, number in inside[SHOWN_BY:]:
+                if ended > inside[SHOWN_BY - 1][0] + 1:
+                    self._ledger.fail(
+                        f"I8: the end of job {number} waits for its webhook, and none comes"
+                    )
 
     def _judge_webhook(self, accepted: AcceptedJob, job: Job) -> None:
         """Judge that each end with a run is reported to the user."""

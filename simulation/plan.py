@@ -187,7 +187,7 @@ FAULTS: dict[str, tuple[float, float]] = {
     "messages come twice": (1, 60),
     "messages are late": (1, 40),
     "the broker is not reached": (1, 40),
-    "webhooks are dropped": (1, 90),
+    "webhooks are dropped": (1, 180),
     "webhooks come twice": (1, 90),
     "webhooks are forged": (1, 60),
     "a receiver fails": (1, 90),
@@ -230,6 +230,22 @@ _WEIGHTS = {
     "a person cancels a batch": 2,
     "a person replays dead jobs": 2,
 }
+
+
+_SETTLES = "a person settles what is in doubt"
+#: Kinds that are hardest to survive one after the other, and how many seconds after the first.
+_SEQUENCES: tuple[tuple[tuple[str, float], ...], ...] = (
+    (("redis fails over", 0), ("redis fails over", 75)),
+    (("answers are lost", 0), (_SETTLES, 4), ("a person discards dead jobs", 25)),
+    (("answers are lost", 0), (_SETTLES, 4), ("a person replays dead jobs", 25)),
+    (("answers are lost", 0), (_SETTLES, 3), ("the server is slow", 3)),
+    (("answers are lost", 0), ("a person cancels a batch", 3), ("webhooks are dropped", 0)),
+    (("the server is slow", 0), ("a person cancels a job", 3), ("a person cancels a batch", 3)),
+    (("calls are not sent", 0), ("redis loses answers", 0), ("the server is slow", 0)),
+    (("the server is slow", 0), ("the server limits", 2), ("the key is refused", 2)),
+    (("redis is slow", 0), ("the server limits", 2)),
+    (("answers are lost", 0), ("the list fails", 0)),
+)
 
 
 def draw(seed: int, minutes: float) -> SimulationPlan:
@@ -391,4 +407,25 @@ def _faults(
                 chance.randrange(100),
             )
         )
+    if count and chance.random() < 0.3:
+        drawn += _sequence(chance, max(0.0, chance.choice(requests).at - 1), until)
     yield from sorted(drawn, key=lambda fault: fault.at)
+
+
+def _sequence(chance: Random, start: float, until: float) -> Iterator[Fault]:
+    """Draw faults that are hard to survive one after the other.
+
+    Args:
+        chance: the random source of the plan.
+        start: when the first of them starts, simulated seconds.
+        until: when the last may start, simulated seconds.
+    """
+    for kind, after in chance.choice(_SEQUENCES):
+        least, most = FAULTS[kind]
+        yield Fault(
+            kind,
+            round(min(start + after * chance.uniform(0.7, 1.3), until), 3),
+            round(chance.uniform(least, most), 3),
+            chance.choice([0.3, 0.7, 1.0]),
+            chance.randrange(100),
+        )
