@@ -59,8 +59,8 @@ class AcceptedJob:
     webhook: str = ""
     deadline: float = math.inf
     is_stuck: bool = False
-    #: Its deadline as a time of day, unix seconds; None = it has none of that kind.
-    deadline_at: float | None = None
+    #: The deadlines that it was given as times of day, unix seconds.
+    deadlines_at: tuple[float, ...] = ()
     #: Whether an operator settled it without a proof that it has no run.
     is_settled_by_operator: bool = False
     #: Whether an operator discarded it, so that its key may have another request.

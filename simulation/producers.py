@@ -202,12 +202,13 @@ class Producer:
             f"{USER_URL}/{request.number}" if request.has_webhook else "",
             now + (request.deadline or float("inf")),
             request.run == ANSWERS_NO_CALL,
-            datetime.fromisoformat(deadline).timestamp() if isinstance(deadline, str) else None,
+            (datetime.fromisoformat(deadline).timestamp(),) if isinstance(deadline, str) else (),
         )
         if former is not None:  # it was enqueued again: what was done to it still counts
             job.max_runs = former.max_runs + request.runs - 1
             job.not_before = former.not_before
             job.is_settled_by_operator = former.is_settled_by_operator
+            job.deadlines_at += former.deadlines_at  # it has the first one that was accepted
             ledger.cancels.pop(request.number, None)
         ledger.accepted[request.number] = job
 
