@@ -78,12 +78,14 @@ class InvariantLedger:
         max_live_runs: the most runs that may be live now.
         max_run_seconds: how long a run may take.
         uncounted: seconds that Redis' clock, which was set back, cannot know of.
+        unwitnessed: seconds by which it was set ahead, likewise.
     """
 
     clock: Callable[[], float]
     max_live_runs: Callable[[], float]
     max_run_seconds: float
     uncounted: Callable[[], float]
+    unwitnessed: Callable[[], float] = lambda: 0.0
     accepted: dict[int, AcceptedJob] = field(default_factory=dict)
     runs: dict[int, list[Run]] = field(default_factory=lambda: defaultdict(list))
     #: For each failover: since when writes were lost, and when it happened; simulated seconds.
@@ -168,7 +170,7 @@ class InvariantLedger:
 
     def _judge_time(self, job: AcceptedJob, run: Run) -> None:
         now, is_first = self.clock(), len(self.runs[job.number]) == 1
-        if is_first and now < job.not_before:
+        if is_first and now < job.not_before - self.unwitnessed():
             self.fail(f"job {job.number} is submitted {job.not_before - now:.1f} s too early")
         if now > job.not_after + self.uncounted():
             self.fail(f"job {job.number} is submitted after its deadline ({run.run_id})")
@@ -265,12 +267,17 @@ class InvariantLedger:
                     self.fail(f"I4: job {number} is completed without a run")
                 continue
             run = next((run for run in mine if run.run_id == job.run_id), None)
+            if run is None and self.was_emptied and self._shares_its_key(accepted):
+                continue  # the run of the other request, whose key an empty Redis does not know
             if run is None:
                 self.fail(f"I4: job {number} has the run {job.run_id}, which is not its own")
             elif accepted.is_stuck:
                 continue  # it was given up, and may go on
             elif job.state in _RUN_STATUSES and job.run_status not in _RUN_STATUSES[job.state]:
                 self.fail(f"I4: job {number} is {job.state}, its run {job.run_status}")
+
+    def _shares_its_key(self, job: AcceptedJob) -> bool:
+        return any(one.job_id == job.job_id and one is not job for one in self.accepted.values())
 
     def judge_orphans(
         self,

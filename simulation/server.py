@@ -42,6 +42,8 @@ from simulation.processes import EPOCH, SimulatedProcess
 
 #: Seconds that a client waits for an answer, as `runqueue/connection/client.py` has it.
 ANSWER_SECONDS = 4.0
+#: Seconds in which a process makes a step of the clock known that it witnessed.
+_TOLD_SECONDS = 5.0
 #: The commands that run scripts; a history records only these.
 _SCRIPTS = {"evalsha", "eval"}
 _START_SECONDS = 10.0
@@ -198,6 +200,10 @@ class SimulatedRedis:
         self.uncounted = 0.0
         self._reported: dict[SimulatedProcess, float] = {}
         self._uncounted_from: float | None = None
+        #: Seconds by which it was set ahead, and no process lived to tell.
+        self.unwitnessed = 0.0
+        #: Steps ahead: when, by how much, and which processes can tell.
+        self._ahead: list[tuple[float, float, list[SimulatedProcess]]] = []
 
     def now_us(self) -> int:
         """Return its clock, microseconds since 1970."""
@@ -206,6 +212,9 @@ class SimulatedRedis:
     def set_clock(self, seconds: float) -> None:
         """Set its clock ahead, or back (less than 0)."""
         self.clock_offset += seconds
+        if seconds > 0:
+            witnesses = [process for process in self._reported if not process.is_dead]
+            self._ahead.append((self._loop.time(), seconds, witnesses))
         if seconds < 0 and self._uncounted_from is None:
             self._uncounted_from = max(self._reported.values(), default=self._loop.time())
 
@@ -219,7 +228,16 @@ class SimulatedRedis:
             if process not in self._reported:
                 self.uncounted += self._loop.time() - self._uncounted_from
             self._uncounted_from = None
-        self._reported[process] = self._loop.time()
+        now = self._loop.time()
+        self._reported[process] = now
+        for step in list(self._ahead):
+            at, seconds, witnesses = step
+            if process in witnesses:
+                if now > at + _TOLD_SECONDS:
+                    self._ahead.remove(step)
+            elif all(one.is_dead for one in witnesses):
+                self.unwitnessed += seconds
+                self._ahead.remove(step)
 
     async def execute(self, process: SimulatedProcess, name: str, *args: Any, **kwargs: Any) -> Any:
         """Send a command for a process, as its client does: up to three times more."""

@@ -76,6 +76,7 @@ class World:
         self.ledger = InvariantLedger(
             *(self.loop.time, self._max_live_runs, plan.max_run_seconds),
             lambda: self.server.uncounted,
+            lambda: self.server.unwitnessed,
         )
         self.conduct = ConductLedger(self.ledger, plan.max_run_seconds)
         self.server.on_spinning = self._on_spinning
