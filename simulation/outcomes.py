@@ -81,7 +81,7 @@ class OutcomeJudge:
                 ledger.fail(f"job {number} is canceled, and nobody asked for it: {job.reason}")
             return
         run = next((run for run in ledger.runs[number] if run.run_id == job.run_id), None)
-        if run is None or run.canceled or accepted.replayed_at is not None:
+        if run is None or run.canceled or accepted.is_stuck or accepted.replayed_at is not None:
             return
         ended = run.ended - EPOCH
         known = max(asked, run.created - EPOCH, _simulated(job.started_at))
