@@ -262,19 +262,23 @@ class InvariantLedger:
                 if not self.may_be_lost(accepted.accepted_at):
                     self.fail(f"I1: job {number} ({accepted.job_id}) is lost")
                 continue
-            if job.run_id is None:
-                if job.state is JobState.COMPLETED:
-                    self.fail(f"I4: job {number} is completed without a run")
-                continue
-            run = next((run for run in mine if run.run_id == job.run_id), None)
-            if run is None and self.was_emptied and self._shares_its_key(accepted):
-                continue  # the run of the other request, whose key an empty Redis does not know
-            if run is None:
+            self._judge_run_of(job, accepted, mine)
+
+    def _judge_run_of(self, job: Job, accepted: AcceptedJob, mine: Sequence[Run]) -> None:
+        """Judge that a job's run is its own, and that their states agree (I4)."""
+        number = accepted.number
+        run = next((run for run in mine if run.run_id == job.run_id), None)
+        if job.run_id is None:
+            if job.state is JobState.COMPLETED:
+                self.fail(f"I4: job {number} is completed without a run")
+        elif run is None:
+            # An empty Redis does not know that the run is of another request with the same key.
+            if not (self.was_emptied and self._shares_its_key(accepted)):
                 self.fail(f"I4: job {number} has the run {job.run_id}, which is not its own")
-            elif accepted.is_stuck:
-                continue  # it was given up, and may go on
-            elif job.state in _RUN_STATUSES and job.run_status not in _RUN_STATUSES[job.state]:
-                self.fail(f"I4: job {number} is {job.state}, its run {job.run_status}")
+        elif accepted.is_stuck:
+            return  # it was given up, and may go on
+        elif job.state in _RUN_STATUSES and job.run_status not in _RUN_STATUSES[job.state]:
+            self.fail(f"I4: job {number} is {job.state}, its run {job.run_status}")
 
     def _shares_its_key(self, job: AcceptedJob) -> bool:
         return any(one.job_id == job.job_id and one is not job for one in self.accepted.values())
