@@ -32,8 +32,8 @@ demo: $(STAMP) ## Run the example jobs against a simulated Skyvern API
 up: $(STAMP) ## Run workers and a gateway against the Skyvern API (needs SKYVERN_API_KEY)
 	@$(BIN)/runqueue up
 
-test: $(STAMP) ## Run the tests
-	$(BIN)/pytest
+test: $(STAMP) ## Run the tests, without the slow ones, which make check runs, too
+	$(BIN)/pytest -m 'not slow and not e2e and not real'
 
 test-e2e: $(STAMP) ## Drive the page in a real Chromium (apt-get install chromium)
 	$(BIN)/pytest -n 2 -m e2e tests/e2e

@@ -14,7 +14,7 @@ from runqueue.errors import QueueUnavailable
 from tests.acceptance.factory import Factory, factory, until
 from tests.clusters import Cluster, accounts_on_each, cluster, line
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(480)]
 
 #: Two accounts, on two nodes.
 SHOPS = accounts_on_each()[:2]

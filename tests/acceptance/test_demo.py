@@ -44,6 +44,7 @@ def processes_in(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_it_ends_as_planned_and_leaves_the_results(tmp_path: Path) -> None:
     with demo(tmp_path) as process:
         said, _ = process.communicate(timeout=115)

@@ -127,6 +127,7 @@ def test_a_message_waits_without_haste_while_the_queue_s_redis_is_away(tmp_path:
     other.stop()
 
 
+@pytest.mark.slow
 def test_a_worker_killed_over_the_inbox_leaves_every_line_one_job(tmp_path: Path) -> None:
     with factory(tmp_path, (), **IDLE) as parts, redis.Redis(port=parts.server.port) as client:
         worker = parts.start_worker()

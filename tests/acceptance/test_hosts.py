@@ -10,7 +10,7 @@ import redis
 from tests.acceptance.factory import Factory, factory, settled_by_newer_jobs, task, until
 from tests.acceptance.hosts import OTHER, Network, network, refusal, within
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(480)]
 
 RATE, BURST, CAP = 50, 5, 40
 LIMITS = {

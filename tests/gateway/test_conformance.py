@@ -29,6 +29,7 @@ CHECKS = (
 LEFT_OUT = ("/v1/events", "/v1/webhooks/test")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_no_request_is_answered_otherwise_than_described(
     queue: RunQueue, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

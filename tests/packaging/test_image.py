@@ -21,7 +21,7 @@ from tests.packaging.conftest import ROOT, Once, clean, run
 from tests.packaging.test_installed import read_to, running
 from tests.worker.working import closed_port
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(600)]
 
 LOCKS = ("deploy/image/requirements.lock", "deploy/image/build.lock")
 _IS_NEW = "import sys; sys.exit(sys.version_info < (3, 13))"

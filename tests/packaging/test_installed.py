@@ -166,6 +166,7 @@ def test_up_runs_jobs_and_a_worker_and_a_gateway_join_it(
         assert up.wait(timeout=60) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.acceptance
 @pytest.mark.timeout(300)
 def test_the_demo_ends_as_planned(programs: Path, folder: Path) -> None:

@@ -168,8 +168,10 @@ _REPEATED = packed(b'{"custom_id":"a",' + _LINE[1:] + b"\n", 2_000_000)
 @pytest.mark.timeout(300)  # a busy machine has little time for them
 @pytest.mark.parametrize(
     ("bomb", "query", "times"),
-    [(_BAD, "?skip_invalid=true", 2), (_REPEATED, "", 1)],
-    ids=["bad", "repeated"],
+    [
+        pytest.param(_BAD, "?skip_invalid=true", 2, id="bad"),
+        pytest.param(_REPEATED, "", 1, id="repeated", marks=pytest.mark.slow),
+    ],
 )
 async def test_a_small_upload_of_many_lines_is_refused_and_others_go_on_meanwhile(
     tmp_path: Path, redis_url: str, bomb: bytes, query: str, times: int
