@@ -222,15 +222,19 @@ class Submitting(Processes):
         left = [job for job in claimable if job.id not in chosen]
         used = Counter(self.jobs[i].group for i in taken)
         lowest = max((self.jobs[i].priority for i in taken), default=0)
+        places: dict[str, dict[str, int]] = {}  # where each job stands first, by lane
+        latest: Counter[str] = Counter()  # the last place from which one was taken
+        for lane, line in lanes.items():
+            places[lane] = {job_id: place for place, job_id in reversed(list(enumerate(line)))}
+        for mate in map(self.jobs.__getitem__, chosen):
+            lane = self.lane(mate)
+            latest[lane] = max(latest[lane], places[lane].get(mate.id, 0))
         for job in left:
             overdue = job.deadline is not None and job.deadline <= self.now
             if used[job.group] < free[job.group] and not overdue:
                 assert job.priority >= lowest
-            line = lanes[self.lane(job)]
-            for other in line[line.index(job.id) :]:
-                mate = self.jobs.get(other)
-                same = mate is not None and self.lane(mate) == self.lane(job)
-                assert not (same and other in chosen and line.index(other) > line.index(job.id))
+            lane = self.lane(job)
+            assert latest[lane] <= places[lane][job.id]
 
     @precondition(has())
     @rule(
