@@ -177,8 +177,11 @@ class SubmissionJudge:
             job, other = ledger.accepted.get(number), self._requests.get(number)
             if job is None or other is None or other.group != request.group or len(runs) > 1:
                 continue
-            is_excused = job.may_repeat or job.is_settled_by_operator
-            if not is_excused and not runs[-1].is_over(ledger.wall()):
+            run, now = runs[-1], ledger.wall()
+            # A run that no call reaches is given up, and may go on.
+            is_given_up = job.is_stuck and now - run.created > ledger.max_run_seconds
+            is_excused = job.may_repeat or job.is_settled_by_operator or is_given_up
+            if not is_excused and not run.is_over(now):
                 live.append(number)
         if len(live) >= most:
             ledger.fail(
