@@ -71,12 +71,12 @@ _IN_DOUBT = _plan(
     [*_jobs(18, apart=0.3), _job(19, 25)], [_LATE], gateways=0, max_concurrent_runs=20
 )
 _STUCK = [_job(1, 1, run=ANSWERS_NO_CALL, cancel_after=5), _job(2, 2)]
-_MANY = {"max_concurrent_runs": 20, "run_seconds": 2}
+_MANY: dict[str, Any] = {"max_concurrent_runs": 20, "run_seconds": 2}
 _LOST = _fault("answers are lost", 1, 5)
 _SETTLED = _fault("a person settles what is in doubt", 5.5, 0)
 #: Eight unconfirmed jobs are failed by a person while their runs go on.
 _GIVEN_UP = _plan(_jobs(8, 2), seed=1, max_concurrent_runs=8, run_seconds=40)
-_BAD = {"bad_run_share": 0.8, "run_seconds": 2}
+_BAD: dict[str, Any] = {"bad_run_share": 0.8, "run_seconds": 2}
 #: By the names of the defects.
 PLANS: dict[str, SimulationPlan] = {
     "webhook-dies-with-its-sender": _plan(
