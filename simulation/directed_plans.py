@@ -71,7 +71,12 @@ _IN_DOUBT = _plan(
     [*_jobs(18, apart=0.3), _job(19, 25)], [_LATE], gateways=0, max_concurrent_runs=20
 )
 _STUCK = [_job(1, 1, run=ANSWERS_NO_CALL, cancel_after=5), _job(2, 2)]
-_MANY = {"max_concurrent_runs": 20, "run_seconds": 2}
+_MANY: dict[str, Any] = {"max_concurrent_runs": 20, "run_seconds": 2}
+_LOST = _fault("answers are lost", 1, 5)
+_SETTLED = _fault("a person settles what is in doubt", 5.5, 0)
+#: Eight unconfirmed jobs are failed by a person while their runs go on.
+_GIVEN_UP = _plan(_jobs(8, 2), seed=1, max_concurrent_runs=8, run_seconds=40)
+_BAD: dict[str, Any] = {"bad_run_share": 0.8, "run_seconds": 2}
 #: By the names of the defects.
 PLANS: dict[str, SimulationPlan] = {
     "webhook-dies-with-its-sender": _plan(
@@ -223,4 +228,178 @@ PLANS: dict[str, SimulationPlan] = {
         [_fault("redis's clock is set", 8, 0, 0.9), _fault("redis restarts", 14, 3)],
     ),
     "due-job-of-a-batch-enters-no-lane": _plan(_batch(3, delay=5.0)),
+    "capped-group-forgets-its-urgent-jobs": _plan(
+        _jobs(12, 2, group="a", priority=0),
+        [_fault("a person caps a group", 2.5, 20)],
+        run_seconds=3,
+    ),
+    "capped-group-gets-no-places-back": _plan(
+        _jobs(15, 2, 0.1, group="c"), run_seconds=2, caps=(("c", 2),)
+    ),
+    "canary-lets-all-go-whatever-came-of-it": _plan(
+        _batch(20, 2), bad_run_share=0.9, run_seconds=2, batch_rules={1: {"canary": 2}}
+    ),
+    "newcomer-group-begins-at-zero": _plan(
+        [*_jobs(60, 1, group="a"), *(_job(number, 60, group="c") for number in range(61, 111))],
+        minutes=2,
+        max_concurrent_runs=2,
+        run_seconds=2,
+    ),
+    "resumed-group-stays-out": _plan(
+        _jobs(20, 1, 0.3, group="b"),
+        [_fault("a person pauses a group", 3, 10)],
+        max_concurrent_runs=2,
+        run_seconds=2,
+    ),
+    "paused-batch-is-submitted": _plan(
+        _batch(40, 2),
+        [_fault("a person pauses a batch", 6, 40)],
+        max_concurrent_runs=2,
+        run_seconds=2,
+    ),
+    "clock-step-moves-users-deadlines": _plan(
+        _jobs(20, 1, 1.0, deadline=15_000.0, is_dated=True),
+        [_fault("redis's clock is set", 10, 0, 0.7)],
+        gateways=0,
+    ),
+    "suspended-server-counts-as-a-clock-step": _plan(
+        _jobs(20, 1, 2.0), [_fault("redis is suspended", 20, 40)], minutes=2, run_seconds=3
+    ),
+    "give-back-takes-the-shortest-wait": _plan(
+        _jobs(40, 2),
+        [_fault("redis is slow", 1, 60, 0.05), _fault("the server limits", 2, 6)],
+        seed=3,
+        workers=1,
+        max_concurrent_runs=20,
+        run_seconds=3,
+    ),
+    "acceptance-ends-the-servers-wait": _plan(
+        _jobs(40, 2, 0.01),
+        [
+            _fault("the server is slow", 1.5, 8, 0.3),
+            _fault("the server limits", 2.35, 3, 0.5),
+            _fault("the key is refused", 2.35, 3),
+        ],
+        seed=1,
+        minutes=2,
+        max_concurrent_runs=40,
+        run_seconds=30,
+    ),
+    "orphans-take-no-slot": _plan(
+        [*_jobs(8, 10), *(_job(number, 100) for number in range(9, 25))],
+        [_fault("redis fails over", 12, 1)],
+        minutes=5,
+        max_concurrent_runs=8,
+        run_seconds=200,
+    ),
+    "late-report-of-an-earlier-attempt-counts": _plan(
+        _jobs(60, 1, 0.05),
+        [
+            _fault("calls are not sent", 1, 40, 0.3),
+            _fault("redis loses answers", 1, 40, 0.7),
+            _fault("the server is slow", 1, 60, 0.3),
+        ],
+        seed=2,
+        workers=3,
+        max_concurrent_runs=8,
+        run_seconds=3,
+    ),
+    "given-back-claim-keeps-its-slot": _plan(
+        _jobs(12, 2), [_fault("calls are not sent", 1, 10)], run_seconds=2
+    ),
+    "run-of-an-earlier-attempt-is-adopted": _plan(
+        _jobs(8, 2),
+        [
+            _fault("answers are lost", 1, 3),
+            _fault("a person settles what is in doubt", 3.4, 0, number=1),
+            _fault("the server is slow", 3.5, 60, 0.3),
+        ],
+        seed=1,
+        minutes=2,
+        max_concurrent_runs=8,
+        run_seconds=6,
+    ),
+    "parked-job-ended-by-its-webhook-leaks-a-slot": _plan(
+        _jobs(8, 2),
+        [_fault("answers are lost", 1, 3), _fault("the list fails", 1, 150)],
+        minutes=4,
+        max_concurrent_runs=8,
+        max_run_seconds=60,
+        run_seconds=80,
+    ),
+    "cancel-before-the-run-is-known-is-forgotten": _plan(
+        _jobs(4, 2),
+        [
+            _fault("the server is slow", 1, 40, 0.5),
+            *(_fault("a person cancels a job", 4, 0, number=number) for number in range(4)),
+        ],
+        minutes=2,
+        gateways=0,
+        run_seconds=200,
+    ),
+    "cancel-of-a-running-job-only-flags": _plan(
+        _jobs(4, 1),
+        [_fault("a person cancels a job", 10, 0, number=number) for number in range(4)],
+        minutes=2,
+        run_seconds=200,
+    ),
+    "canceled-for-time-counts-as-canceled": _plan(
+        _jobs(4, 1, deadline=20.0), minutes=2, run_seconds=100
+    ),
+    "replay-gets-the-run-it-gave-up": _GIVEN_UP.with_faults(
+        (_LOST, _SETTLED, _fault("a person replays dead jobs", 25, 0))
+    ),
+    "reused-key-gets-another-requests-run": _GIVEN_UP.with_faults(
+        (_LOST, _SETTLED, _fault("a person discards dead jobs", 25, 0))
+    ),
+    "replay-begins-its-attempts-anew": _plan(
+        _jobs(10, 1, 0.3),
+        [_fault("a person replays dead jobs", at, 0) for at in (20, 40)],
+        **_BAD,
+    ),
+    "misconf-throws-records-away": _plan(
+        _jobs(60, 1, 0.1),
+        [
+            _fault("redis has no disk", 3.03, 2),
+            _fault("redis has no replica", 10.02, 2),
+            _fault("redis is busy", 15, 2),
+        ],
+        max_concurrent_runs=8,
+        run_seconds=3,
+    ),
+    "missing-webhooks-cost-no-trust": _plan(
+        _jobs(60, 1, 2.0), [_fault("webhooks are dropped", 0, 900)], minutes=3, run_seconds=8
+    ),
+    "run-missing-in-the-list-gets-no-get": _plan(
+        _jobs(40, 1, 0.2), minutes=3, gateways=0, max_concurrent_runs=20, run_seconds=30
+    ),
+    "copied-request-keeps-its-old-marker": _plan(
+        [_job(number, 1, has_webhook=True, copied_from=number + 1) for number in range(1, 4)],
+        gateways=0,
+        run_seconds=2,
+    ),
+    "other-request-under-a-known-key-is-accepted": _plan(
+        [*_jobs(2, 1), *(_job(10 + number, 8, key=number) for number in range(1, 3))]
+    ),
+    "end-seen-by-a-poll-reports-no-webhook": _plan(
+        _jobs(4, 1, has_webhook=True), [_fault("webhooks are dropped", 0.5, 60)], run_seconds=2
+    ),
+    "retry-policy-allows-one-run-more": _plan(_jobs(6, 1, runs=2), **_BAD),
+    "retry-policy-ignores-what-it-names": _plan(
+        _jobs(20, 1, 0.3, runs=2, retry_on=("timed_out",)), seed=1, **_BAD
+    ),
+    "marker-names-the-attempt-before": _plan(_jobs(4, 1, runs=3), **_BAD),
+    "emptied-server-lists-one-minute": _plan(
+        _jobs(4, 1),
+        [_fault("redis comes back empty", 115, 1, number=5)],
+        minutes=4,
+        run_seconds=200,
+    ),
+    "unconfirmed-server-is-vouched-for": _plan(
+        _jobs(15),
+        [_FAILOVER],
+        minutes=2,
+        max_dispatches_per_second=1,
+        **_MANY | {"run_seconds": 40},
+    ),
 }

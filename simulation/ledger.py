@@ -12,6 +12,7 @@ from runqueue.records.account import AccountStats
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from simulation.processes import EPOCH
+from simulation.server import ANSWER_SECONDS
 from simulator.model.runs import Run
 
 #: The number of a run's job, which is in the prompt or in a parameter of its submission.
@@ -245,8 +246,13 @@ class InvariantLedger:
         self._free_since = None
 
     def may_be_lost(self, at: float) -> bool:
-        """Return whether a write acknowledged at a time may be lost by a failover."""
-        return any(since <= at + 1 and at <= until for since, until in self.lost_writes)
+        """Return whether a write acknowledged at a time may be lost by a failover.
+
+        Its answer may still be on the way when the server fails.
+        """
+        return any(
+            since <= at + 1 and at <= until + ANSWER_SECONDS for since, until in self.lost_writes
+        )
 
     def judge_runs(self, jobs: Mapping[int, Job | None]) -> None:
         """Judge how many runs each job has (I2), and that its record agrees with them (I1, I4)."""

@@ -127,7 +127,7 @@ def _search(defect: Defect, seeds: int, minutes: float) -> tuple[int | None, str
             [*command, "--at-once", "1"], cwd=root, capture_output=True, text=True, check=False
         )
         for line in done.stdout.splitlines():
-            if line.startswith("seed "):
+            if done.returncode and line.startswith("seed "):
                 seed = int(line.removeprefix("seed ").partition(":")[0])
                 how = done.stdout.partition("does not hold: ")[2].partition("\n")[0][:150]
                 return seed, f"after {time.monotonic() - started:.0f} s: {how}"

@@ -23,6 +23,9 @@ PASSED = 10
 #: The share of a batch's canary jobs that must complete, as `RunQueue.open_batch` has it.
 CANARY_RATIO = 0.5
 
+#: Seconds for which a run is canceled that answers no cancel.
+CANCEL_SECONDS = 600.0
+
 #: What hinders no worker from learning of a `Retry-After`, beside faults of Skyvern.
 _SLOW = (*OF_SKYVERN, "redis is slow")
 _JOB_NUMBER = re.compile(rb"sim-job-(\d+)\.")
@@ -177,8 +180,12 @@ class SubmissionJudge:
             job, other = ledger.accepted.get(number), self._requests.get(number)
             if job is None or other is None or other.group != request.group or len(runs) > 1:
                 continue
-            is_excused = job.may_repeat or job.is_settled_by_operator
-            if not is_excused and not runs[-1].is_over(ledger.wall()):
+            run, now = runs[-1], ledger.wall()
+            # A run that no call reaches is given up, and may go on: an orphan, of no group.
+            longest = min(ledger.max_run_seconds, CANCEL_SECONDS)
+            is_given_up = job.is_stuck and now - run.created > longest
+            is_excused = job.may_repeat or job.is_settled_by_operator or is_given_up
+            if not is_excused and not run.is_over(now):
                 live.append(number)
         if len(live) >= most:
             ledger.fail(

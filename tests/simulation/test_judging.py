@@ -38,3 +38,36 @@ def test_time_that_no_process_counted_while_the_clock_was_set_back_extends_a_dea
         check=False,
     )
     assert ran.stdout.strip() == "[(1, []), (2, [])]", ran.stderr
+
+
+#: Of a group with a cap of one, the first job's run ends by no call, and is canceled in vain.
+_STUCK_RUN_IN_A_CAPPED_GROUP = """
+from simulation import seams
+seams.install()
+from simulation.plan import ANSWERS_NO_CALL, PlannedJob, SimulationPlan
+from simulation.runs import simulate
+
+def job(number, **rules):
+    return PlannedJob(
+        number, 1.0, "task", "alone", number, 2, "c", 0, None, "auto", 1, False, **rules
+    )
+
+result = simulate(SimulationPlan(
+    seed=0, minutes=1, workers=1, gateways=1, max_concurrent_runs=4,
+    max_dispatches_per_second=0, max_requests_per_second=0, max_run_seconds=60,
+    run_seconds=2, bad_run_share=0, batch_rules={}, faults=(), caps=(("c", 1),),
+    requests=(job(1, run=ANSWERS_NO_CALL, cancel_after=5), job(2)),
+))
+print(result.runs, result.violations)
+"""
+
+
+def test_a_run_that_was_given_up_takes_no_place_of_its_capped_group() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", _STUCK_RUN_IN_A_CAPPED_GROUP],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout.strip() == "2 []", ran.stderr
