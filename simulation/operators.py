@@ -94,7 +94,7 @@ class Operator:
         elif action == "resumes the account":
             await self._resume(queue)
         elif action == "cancels orphans":
-            await self._cancel_orphans(queue)
+            await self.cancel_orphans(queue)
         elif action == "cancels a batch" and batch is not None:
             await queue.cancel_batch(batch)
         elif jobs:
@@ -121,10 +121,12 @@ class Operator:
     async def _resume(queue: AsyncRunQueue) -> None:
         """End a pause or an account hold, but no recovery, which would risk second runs."""
         stats = (await queue.stats()).get("default")
-        if stats is not None and (stats.paused or stats.hold_kind != "redis"):
+        if stats is not None and (stats.paused or stats.hold_kind not in {"redis", "person"}):
             await queue.resume()
 
-    async def _cancel_orphans(self, queue: AsyncRunQueue) -> None:
+    @staticmethod
+    async def cancel_orphans(queue: AsyncRunQueue) -> None:
+        """Cancel a hundred runs that no job owns."""
         _, found = await queue.send(operator_calls.list_strays("default", "0", 100))
         await queue.send(operator_calls.cancel_strays("default", [one.run_id for one in found]))
 
@@ -148,7 +150,7 @@ class Operator:
             if job is None or job.state.value not in {"dead", "failed"} or job.ended_at is None:
                 continue
             seen = (job.id, job.attempts, int(job.ended_at.timestamp() * 1e6))
-            one.not_after = math.inf  # its deadline is over, and was seen to be
+            one.not_after = one.deadline = math.inf  # it is over, and was seen to be
             # Counted before the answer, which may be lost: the replay may have happened.
             one.max_runs += next(r.runs for r in world.plan.requests if r.number == one.number)
             await queue.send(operator_calls.replay("default", [seen]))

@@ -30,6 +30,10 @@ _PUSH_AGAIN_SECONDS = 120.0
 #: Seconds by which a job may be submitted before its time, and after its deadline: an effect that
 #: comes late was sent in time.
 _EARLY, _LATE = 0.5, 20.0
+#: Seconds after which a run that has no end is canceled, whatever its deadline is.
+_ENDLESS = {"never": 240, "unreadable": 60}
+#: The workflow whose runs Skyvern cannot read back.
+UNREADABLE = "wpid_100000001"
 #: Jobs that the plan does not have get numbers above this one.
 _EXTRA_NUMBERS = 10_000
 
@@ -80,7 +84,7 @@ class Producer:
         self, queue: AsyncRunQueue, number: int, requests: Sequence[PlannedJob]
     ) -> None:
         world = self._world
-        lines = [_line(request) for request in requests]
+        lines = [line_of(request) for request in requests]
         batch: str | None = None
         started = world.loop.time()
         is_batch, rules = requests[0].route == "batch", world.plan.batch_rules.get(number, {})
@@ -111,8 +115,10 @@ class Producer:
                 started + request.delay - _EARLY,
                 world.loop.time() + (request.deadline or float("inf")) + _LATE,
                 request.on_unconfirmed == "resubmit",
-                request.on_unconfirmed == "park",
+                request.on_unconfirmed == "park" or not world.plan.correlation,
                 f"{USER_URL}/{request.number}" if request.has_webhook else "",
+                request.body,
+                world.loop.time() + (request.deadline or float("inf")),
             )
         world.note(f"accepted {[request.number for request in requests]}")
 
@@ -137,20 +143,30 @@ class Producer:
             await asyncio.sleep(1)
 
 
-def _line(request: PlannedJob) -> dict[str, Any]:
+def line_of(request: PlannedJob) -> dict[str, Any]:
     """Return a request as a line of a batch file."""
-    name = f"sim-job-{request.number}."
+    name = f"sim-job-{request.body}."
+    query = "?sim_end=never" if request.ends else ""
     bodies: dict[str, dict[str, Any]] = {
-        "task": {"prompt": f"Do {name}", "url": "https://site.test/"},
+        # Half of them differ by their addresses alone.
+        "task": {"prompt": f"Do {name}", "url": f"https://site.test/{query}"}
+        if request.body % 2
+        else {"prompt": "Do it", "url": f"https://site.test/{name}{query}"},
         "workflow": {"workflow_id": "wpid_1", "parameters": {"name": name}},
         "login": {
             "url": "https://site.test/",
-            "credential_type": "skyvern",
-            "credential_id": "cred_1",
+            "credential_type": "bitwarden",
+            "bitwarden_collection_id": "collection_1",
             "prompt": f"Log in for {name}",
         },
     }
     body = bodies[request.kind]
+    if not request.has_url:
+        body = {"prompt": f"Do {name}"}
+    if request.ends == "flap":
+        body["parameters"] |= {"sim_end": "flap", "sim_seconds": "40"}
+    if request.ends == "unreadable":
+        body |= {"workflow_id": UNREADABLE, "parameters": {"name": name, "count": 3.7}}
     if request.has_webhook:
         body["webhook_url"] = f"{USER_URL}/{request.number}"
     line: dict[str, Any] = {
@@ -161,6 +177,8 @@ def _line(request: PlannedJob) -> dict[str, Any]:
         "group": request.group,
         "on_unconfirmed": request.on_unconfirmed,
     }
+    if request.ends in _ENDLESS:
+        line["max_run_seconds"] = _ENDLESS[request.ends]
     if request.delay:
         line["run_at"] = request.delay
     if request.deadline:

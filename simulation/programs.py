@@ -89,20 +89,33 @@ class Receivers:
         self._chance = chance
         #: The share of deliveries that fail, and of those whose answers are lost.
         self.failing = self.unanswered = 0.0
+        #: Seconds that they take longer at most.
+        self.slowness = 0.0
         #: How many deliveries each URL took.
         self.taken: Counter[str] = Counter()
+        #: How many it did not take, or gave no answer to.
+        self.refused: Counter[str] = Counter()
         self.faults_met: Counter[str] = Counter()
 
-    async def take(self, url: str) -> int | None:
-        """Receive a delivery; returns the status, None if the answer is lost."""
-        await asyncio.sleep(self._chance.uniform(0.01, 0.2))
+    async def take(self, url: str, timeout: float = 30.0) -> int | None:
+        """Receive a delivery; returns the status, None if the answer is lost, or comes too late."""
+        url, wait = url.partition("?")[0], self._chance.uniform(0.01, 0.2)
+        wait += self._chance.random() * self.slowness if self.slowness else 0.0
         draw = self._chance.random()
+        if wait > timeout:
+            self.faults_met["receiver: too slow"] += 1
+            self.refused[url] += 1
+            await asyncio.sleep(timeout)
+            return None
+        await asyncio.sleep(wait)
         if draw < self.failing:
             self.faults_met["receiver: fails"] += 1
+            self.refused[url] += 1
             return 500
-        self.taken[url.partition("?")[0]] += 1
+        self.taken[url] += 1
         if draw - self.failing < self.unanswered:
             self.faults_met["receiver: an answer lost"] += 1
+            self.refused[url] += 1
             return None
         return 200
 
@@ -118,8 +131,8 @@ class _Outbound(Outbound):
         self, url: str, body: bytes, headers: Mapping[str, str], timeout: float
     ) -> Posted:
         """Send a webhook."""
-        del body, headers, timeout
-        status = await self._receivers.take(url)
+        del body, headers
+        status = await self._receivers.take(url, timeout)
         if status is None:
             return Posted(error="gave no answer: ServerDisconnectedError")
         return Posted(status, error="" if status == 200 else f"the receiver answered {status}")
@@ -180,8 +193,7 @@ class SimulatedWorker:
         """Stop it gracefully, as SIGTERM does."""
         self.served.stopping = True
         await self.served.stop(self._settings.drain_seconds)
-        for task in self._tasks:
-            task.cancel()
+        self.process.kill()  # it exits
 
     async def _tick(self, account: str) -> None:
         client = cast(redis.Redis, BlockingClient(self._server, self.process))
@@ -227,6 +239,9 @@ class SimulatedGateway:
         self, process: SimulatedProcess, settings: Settings, server: SimulatedRedis
     ) -> None:
         self.process = process
+        self._server = server
+        #: Whether it acknowledged a webhook that Redis did not take.
+        self.acknowledged_nothing = False
         client = cast(redis.asyncio.Redis, Client(server, process))
         accounts = settings.all_accounts()
         self._receiver = Receiver(
@@ -239,9 +254,14 @@ class SimulatedGateway:
         """Receive a webhook; returns the status, None if no answer comes."""
         if self.process.is_dead:
             return None
+        recorded = self._server.answered[self.process, "record_webhook"]
         task = start_in(self.process, self._answer(path, body, headers))
         done, _ = await asyncio.wait([task], timeout=30)
-        return task.result() if done else None
+        status = task.result() if done else None
+        if status is not None and status < 300:
+            answered = self._server.answered[self.process, "record_webhook"]
+            self.acknowledged_nothing |= answered == recorded
+        return status
 
     async def _answer(self, path: str, body: bytes, headers: Mapping[str, str]) -> int:
         account, job_id, attempt, token = path.removeprefix(f"{PATH}/").split("/")
@@ -268,12 +288,13 @@ class SimulatedGateway:
         return status
 
 
-def router(
+def router(  # noqa: PLR0917 - one for each part of the way
     gateways: list[SimulatedGateway],
     receivers: Receivers,
     public_url: str,
     chance: Random,
     history: EventHistory,
+    fail: Callable[[str], None],
 ) -> Callable[[str, bytes, Mapping[str, str]], Any]:
     """Return the function that sends Skyvern's webhooks to a gateway, or to a user's receiver."""
 
@@ -283,6 +304,8 @@ def router(
         gateway = chance.choice(gateways)
         status = await gateway.take(urlsplit(url).path, body, headers)
         history.note(gateway.process.name, f"webhook {status}")
+        if gateway.acknowledged_nothing:
+            fail("I4: a webhook is acknowledged, and was not recorded")
         return status
 
     return post

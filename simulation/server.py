@@ -173,6 +173,9 @@ class SimulatedRedis:
         self._tickers: dict[
             tuple[SimulatedProcess, str], tuple[list[str], asyncio.Future[None]]
         ] = {}
+        #: How often each script ran for a process, and where the next claim of a process is seen.
+        self.answered: Counter[tuple[SimulatedProcess, str]] = Counter()
+        self.on_claim: Callable[[SimulatedProcess], None] = lambda _: None
         #: How often a call met each kind of fault.
         self.faults_met: Counter[str] = Counter()
 
@@ -234,6 +237,9 @@ class SimulatedRedis:
             self.faults_met[f"redis: {_code(error)}"] += 1
             self._history.note(process.name, f"redis {script} {type(error).__name__}")
             raise
+        self.answered[process, script] += 1
+        if script == "claim":
+            self.on_claim(process)
         text = repr(reply) if script != "stats" else _SERVER_ID.sub("", repr(reply))
         self._history.note(process.name, f"redis {script} {crc32(text.encode()):08x}")
         if woken:

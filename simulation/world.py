@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Mapping
 from hashlib import sha1
 from random import Random
 from typing import Any, TextIO
 
 from pydantic import SecretStr
 
-from config.settings import Settings
+from config.settings import Account, Settings
 from runqueue.errors import BatchCanceled, BatchNotFound
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.job import Job, JobState
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.keys import Keys
-from simulation.addresses import API_KEY, PUBLIC_URL, QUEUE_URL, SKYVERN_URL
+from simulation.addresses import API_KEY, OTHERS_KEY, PUBLIC_URL, QUEUE_URL, SKYVERN_URL
 from simulation.faults import FaultInjector
 from simulation.history import EventHistory
 from simulation.ledger import InvariantLedger
+from simulation.log_rules import LogRules
 from simulation.loop import VirtualLoop
 from simulation.plan import FAULT_SHARE, SimulationPlan
 from simulation.processes import SimulatedProcess, start_in
@@ -28,14 +30,33 @@ from simulation.producers import Producer
 from simulation.programs import Broker, Receivers, SimulatedGateway, SimulatedWorker, router
 from simulation.server import SimulatedRedis, ValkeyInstance
 from simulation.skyvern import SimulatedSkyvern
+from simulation.strangers import Strangers
 from simulator.model.options import Options
+from simulator.model.workflows import JsonDefinition
 
 #: Seconds that jobs get to end after the simulated minutes, and between two checks for it.
 MAX_EXTRA_SECONDS, CHECK_SECONDS = 2400.0, 10.0
 #: Seconds between two extra jobs while an unconfirmed job waits for a newer run.
 EXTRA_JOB_SECONDS = 90.0
+#: Seconds for which an operator lets a recovery go on that waits for one.
+PATIENCE_SECONDS = 240.0
 #: Seconds between two reads of the statistics, and from the last fault until I8 is judged.
 STATS_SECONDS, QUIET_AFTER_SECONDS = 5.0, 60.0
+
+
+#: Its runs cannot be read back if `count` is no whole number.
+_UNREADABLE = JsonDefinition.model_validate(
+    {
+        "title": "unreadable",
+        "workflow_definition": {
+            "parameters": [
+                {"parameter_type": "workflow", "key": key, "workflow_parameter_type": kind}
+                for key, kind in (("name", "string"), ("count", "integer"))
+            ],
+            "blocks": [],
+        },
+    }
+)
 
 
 class World:
@@ -58,24 +79,31 @@ class World:
         self.server = SimulatedRedis(valkey, self.loop, self.chance("redis"), self.history)
         self.broker = Broker(self.chance("broker"))
         self.receivers = Receivers(self.chance("receivers"))
-        self.ledger = InvariantLedger(self.loop.time, self._max_live_runs)
+        alike = Counter(request.body for request in plan.requests)
+        self.ledger = InvariantLedger(self.loop.time, self._max_live_runs, alike)
+        self.ledger.refuses_cancels = plan.refuses_cancels
         self.settings = self._settings()
         self.gateways: list[SimulatedGateway] = []
         self.workers: list[SimulatedWorker] = []
         post = router(
-            self.gateways, self.receivers, PUBLIC_URL, self.chance("router"), self.history
+            *(self.gateways, self.receivers, PUBLIC_URL, self.chance("router")),
+            *(self.history, self.ledger.fail),
         )
         process = self.new_process("skyvern")
         self.skyvern = process.call(
             SimulatedSkyvern, self._options(), process, self.chance("network"), post, self.history
         )
         self.skyvern.on_created = self._on_run_created
+        self.skyvern.faults.no_cancels = plan.refuses_cancels
+        self.skyvern.api.workflows.create(_UNREADABLE, 0.0)
         #: The limits of live runs, and since when each was in force; simulated seconds.
         self.limits: list[tuple[float, float]] = [(0.0, plan.max_concurrent_runs)]
         #: The sealed batches, by their numbers in the plan.
         self.batches: dict[int, str] = {}
         self._producer = Producer(self)
+        self.strangers = Strangers(self)
         self.fault_injector = FaultInjector(self)
+        self.log_rules = LogRules(self)
 
     def chance(self, name: str) -> Random:
         """Return the random source of a name."""
@@ -107,6 +135,8 @@ class World:
 
     async def _run(self) -> None:
         plan = self.plan
+        if plan.has_damaged_account:
+            self.server.valkey.client.set(Keys("damaged").meta, "no hash")
         for number in range(plan.gateways):
             self.gateways.append(self.new_gateway(number))
         for number in range(plan.workers):
@@ -151,7 +181,12 @@ class World:
 
     def _on_run_created(self, run: Any) -> None:
         now = self.skyvern.process.wall()
-        live = sum(1 for one in self.skyvern.store.live_newest_first() if not one.is_over(now))
+        if run.api_key != API_KEY:
+            return  # others made it
+        live = sum(
+            not one.is_over(now) and one.api_key == API_KEY
+            for one in self.skyvern.store.live_newest_first()
+        )
         self.ledger.judge_new_run(run, live)
 
     def _max_live_runs(self) -> float:
@@ -167,7 +202,7 @@ class World:
         """Judge the account's statistics now and then, outside the history."""
         while True:
             await asyncio.sleep(STATS_SECONDS)
-            if self.loop.time() > self._quiet_from:
+            if self.loop.time() > self._quiet_from or self.fault_injector.only_broker_is_away():
                 stats = self.server.query(job_calls.stats("default"))
                 self.ledger.judge_free_capacity(
                     stats, self.skyvern.submitted[-1] if self.skyvern.submitted else 0.0
@@ -185,7 +220,8 @@ class World:
         stats = (await queue.stats()).get("default")
         if stats is None:
             return set()
-        if stats.waits_for_a_person:
+        # Until then a recovery may yet succeed, for which nobody has to vouch.
+        if stats.waits_for_a_person and self.loop.time() > self._quiet_from + PATIENCE_SECONDS:
             self.note(f"a person resumes: {stats.hold_reason}")
             await queue.resume()
         for batch in self.batches.values():
@@ -199,11 +235,15 @@ class World:
             for number, job in jobs.items()
             if job is not None
             and not job.is_over
-            and not (
-                job.state is JobState.UNCONFIRMED and self.ledger.accepted[number].stays_unconfirmed
-            )
+            and not (job.state is JobState.UNCONFIRMED and self.ledger.may_stay_unconfirmed(number))
         }
-        return open_ | ({JobState.RUNNING} if stats.strays_live else set())
+        self.ledger.judge_waiting(jobs, self.plan.minutes * 60 * FAULT_SHARE)
+        endless = sum(run.plan.end == "never" for run in self.skyvern.store.live_newest_first())
+        if endless and stats.strays_live:
+            self.note("a person cancels orphans")
+            await self.fault_injector.operator.cancel_orphans(queue)
+        may_end = stats.strays_live > (endless if self.plan.refuses_cancels else 0)
+        return open_ | ({JobState.RUNNING} if may_end else set())
 
     async def _judge(self) -> None:
         queue = AsyncRunQueue(QUEUE_URL)
@@ -223,15 +263,43 @@ class World:
         # Each new server and each step of its clock fills the burst allowance once more.
         spare = (6 + self.settings.max_burst_size) * (1 + self.fault_injector.server_changes)
         ledger, skyvern = self.ledger, self.skyvern
-        ledger.judge_rate("submissions", skyvern.submitted, plan.max_dispatches_per_second, spare)
+        changes = self.fault_injector.server_changes * (plan.max_burst_size + 2)
+        seconds = 3.0 if any("redis" in fault.kind for fault in plan.faults) else 0.5
+        ledger.judge_submissions(
+            *(skyvern.submitted, plan.max_dispatches_per_second),
+            *(plan.max_burst_size + 2 + changes, seconds),
+        )
         ledger.judge_rate("calls", skyvern.called, plan.max_requests_per_second, spare)
-        ledger.judge_webhooks(jobs, self.receivers.taken)
-        self.ledger.judge_runs(jobs)
+        tries = len(self.settings.webhook_retry_seconds) + 1
+        ledger.judge_webhooks(jobs, self.receivers.taken, self.receivers.refused, tries)
+        ledger.judge_runs(jobs, orphans, skyvern.process.wall())
+        ledger.judge_deadlines(plan.minutes * 60 * FAULT_SHARE, skyvern.process.wall())
         self.ledger.judge_orphans(jobs, orphans, self._is_owned)
         if stats is not None:
             self.ledger.judge_end(jobs, stats, self._count("unconfirmed"))
+            self._judge_slots_in_doubt(jobs)
+            live = sum(
+                not run.is_over(skyvern.process.wall())
+                for run in map(skyvern.store.get, orphans)
+                if run
+            )
+            if live > stats.strays_live:
+                ledger.fail(f"I3: {live} orphans go on, and {stats.strays_live} hold a slot")
         states = Counter(job.state.value if job else "gone" for job in jobs.values())
         self.note(f"the end: {dict(sorted(states.items()))}, {len(orphans)} orphans")
+
+    def _judge_slots_in_doubt(self, jobs: Mapping[int, Job | None]) -> None:
+        """Judge that a task in doubt holds no slot once any run of it would be over (I8)."""
+        if any("clock" in fault.kind or "fails over" in fault.kind for fault in self.plan.faults):
+            return
+        tasks = {request.number for request in self.plan.requests if request.kind == "task"}
+        most_us = (self.plan.max_run_seconds + 60) * 1e6
+        for number, job in jobs.items():
+            if job is None or job.state is not JobState.UNCONFIRMED or number not in tasks:
+                continue
+            since = self.server.valkey.client.zscore(Keys("default").prefix + "unconfirmed", job.id)
+            if since is not None and self.server.now_us() - since > most_us:
+                self.ledger.fail(f"I8: job {number} is in doubt for long, and holds a slot")
 
     def _count(self, index: str) -> int:
         return int(self.server.valkey.client.zcard(Keys("default").prefix + index))
@@ -253,12 +321,21 @@ class World:
             max_run_seconds=plan.max_run_seconds,
             public_url=PUBLIC_URL if plan.gateways else None,
             allow_private_webhook_targets=True,
+            correlation=plan.correlation,
+            run_tags=plan.run_tags,
+            drain_seconds=plan.drain_seconds,
+            max_burst_size=plan.max_burst_size,
+            shared_account=any(fault.kind.startswith("others") for fault in plan.faults),
+            accounts={"damaged": Account(api_key=SecretStr("other-key"), base_url=SKYVERN_URL)}
+            if plan.has_damaged_account
+            else {},
         )
 
     def _options(self) -> Options:
         plan = self.plan
         return Options(
-            api_keys=(API_KEY,),
+            api_keys=(API_KEY, OTHERS_KEY),
+            version=plan.version,
             duration=plan.run_seconds,
             duration_spread=0.8,
             failed=plan.bad_run_share / 2,
