@@ -301,13 +301,15 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
     )
     odd = Random(f"oddities {seed}")
     if odd.random() < 0.4:
-        plan = _with_theme(plan, odd, seconds * FAULT_SHARE)
+        plan = _with_theme(plan, odd, first, seconds * FAULT_SHARE)
     return _with_oddities(plan, odd)
 
 
-def _with_theme(plan: SimulationPlan, chance: Random, until: float) -> SimulationPlan:
-    """Draw faults that go together."""
+def _with_theme(plan: SimulationPlan, chance: Random, first: str, until: float) -> SimulationPlan:
+    """Draw faults that go together, and one of the kind that the plan has in any case."""
     kinds, is_unmarked = chance.choice(_THEMES)
+    if not (_STILL in kinds and first in _LATE) and not (_LATE & {*kinds} and first == _STILL):
+        kinds = (first, *kinds)
     count = chance.choice([4, 8, 12])
     faults = _drawn(chance, kinds, plan.requests, until, count, first=kinds)
     if is_unmarked:
@@ -328,6 +330,8 @@ def _with_oddities(plan: SimulationPlan, chance: Random) -> SimulationPlan:
         refuses_cancels=plan.max_concurrent_runs >= 4 and chance.random() < 0.03,
     )
     are_alike, share = chance.random() < 0.1, chance.choice([0.0] * 6 + [0.05, 0.2])
+    if any(fault.kind == "the model is slow" for fault in plan.faults):
+        share = 0.3
     firsts: dict[tuple[int, str], int] = {}
     requests = []
     for request in plan.requests:
