@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from runqueue.ids import TAG_KEY, markers_in
 from runqueue.records.account import AccountStats
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
@@ -31,6 +32,13 @@ IDLE_SECONDS = 20.0
 _WAITING = {JobState.READY, JobState.SCHEDULED}
 #: Seconds after its job's deadline, or after the faults, by which a run is canceled.
 _OVERDUE_SECONDS = 90.0
+
+
+def _is_marked(run: Run) -> bool:
+    """Say whether a run shows whose it is."""
+    submission = run.submission
+    texts = (submission.sent_title or "", submission.webhook_url or "")
+    return bool(markers_in(" ".join(texts))) or TAG_KEY in (submission.tags or {})
 
 
 def _text_of(run: Run) -> bytes:
@@ -313,6 +321,8 @@ class InvariantLedger:
             for run in runs:
                 if any(run.run_id == job.run_id for job in found):
                     continue
+                if not found and not _is_marked(run):
+                    continue  # its job is lost, and nothing shows that it was this queue's
                 if run.run_id not in orphans and not owned(run.run_id):
                     self.fail(f"I2: run {run.run_id} of job {number} is hidden")
 
