@@ -132,6 +132,9 @@ class FaultInjector:
         self._copied_at: dict[Fault, float] = {}
         #: What is set, by field: the value before, and those of the faults that go on.
         self._values: dict[tuple[str, str], list[Any]] = {}
+        #: The faults that wait for a claim.
+        self._await_claim: list[asyncio.Future[SimulatedProcess]] = []
+        world.server.on_claim = self._on_claim
         #: How many faults of a kind go on, and when the last one ended.
         self._active: Counter[str] = Counter()
         self._ended_at: dict[str, float] = {}
@@ -333,22 +336,20 @@ class FaultInjector:
 
     async def _freeze_at_claim(self, fault: Fault) -> bool:
         """Freeze the next worker that claims jobs, before it has the answer."""
-        server = self._world.server
         claimed: asyncio.Future[SimulatedProcess] = asyncio.get_running_loop().create_future()
-        before = server.on_claim
+        self._await_claim.append(claimed)
+        await asyncio.wait([claimed], timeout=30)
+        if not claimed.done():
+            self._await_claim.remove(claimed)
+            return False
+        await asyncio.sleep(fault.seconds)
+        claimed.result().thaw()
+        return True
 
-        def freeze(process: SimulatedProcess) -> None:
-            if not claimed.done():
-                process.freeze()
-                claimed.set_result(process)
-
-        server.on_claim = freeze
-        done, _ = await asyncio.wait([claimed], timeout=30)
-        server.on_claim = before
-        if done:
-            await asyncio.sleep(fault.seconds)
-            claimed.result().thaw()
-        return bool(done)
+    def _on_claim(self, process: SimulatedProcess) -> None:
+        if self._await_claim:
+            process.freeze()
+            self._await_claim.pop(0).set_result(process)
 
     async def _fail_lists(self, fault: Fault) -> bool:
         """Have lists fail, or only the pages after the first one, which take longer to find."""
