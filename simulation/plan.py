@@ -163,7 +163,7 @@ FAULTS: dict[str, tuple[float, float]] = {
     "the model is slow": (5, 60),
     "another answer comes instead": (1, 40),
     "answers are mixed up": (1, 60),
-    "runs cannot be read": (5, 200),
+    "runs cannot be read": (20, 200),
     "lists fail": (1, 90),
     "lists have short pages": (5, 120),
     "lists stand still": (5, 120),
@@ -255,7 +255,7 @@ _THEMES: tuple[tuple[tuple[str, ...], bool], ...] = (
     (("a worker is frozen at a claim", "a worker is frozen"), False),
     (("webhooks are forged", "answers are lost"), False),
     (("the key is refused", "calls are lost"), False),
-    (("runs cannot be read",), False),
+    (("runs cannot be read",), True),
     (("the broker is not reached",), False),
 )
 
