@@ -100,7 +100,7 @@ class Operator:
         elif action == "resumes the account":
             await self._resume(queue)
         elif action == "cancels orphans":
-            await self._cancel_orphans(queue)
+            await self.cancel_orphans(queue)
         elif action == "cancels a batch" and batch is not None:
             await self._cancel_batch(queue, batch)
         elif jobs:
@@ -162,7 +162,8 @@ class Operator:
         self._resumes += 1
         self._world.submissions.resume("account")
         stats = (await queue.stats()).get("default")
-        if stats is not None and (stats.paused or stats.hold_kind != "redis"):
+        kinds = {"redis"} if self._world.ledger.was_emptied else {"redis", "person"}
+        if stats is not None and (stats.paused or stats.hold_kind not in kinds):
             if stats.hold_kind == "person":
                 self._world.ledger.let_go_on()
             self._world.conduct.note_resumed()
@@ -176,7 +177,9 @@ class Operator:
         await queue.cancel_batch(batch)
         world.note_canceled(numbers)
 
-    async def _cancel_orphans(self, queue: AsyncRunQueue) -> None:
+    @staticmethod
+    async def cancel_orphans(queue: AsyncRunQueue) -> None:
+        """Cancel a hundred runs that no job owns."""
         _, found = await queue.send(operator_calls.list_strays("default", "0", 100))
         await queue.send(operator_calls.cancel_strays("default", [one.run_id for one in found]))
 
@@ -202,7 +205,7 @@ class Operator:
                 continue
             seen = (job.id, job.attempts, int(job.ended_at.timestamp() * 1e6))
             world.conduct.note_reopened(one.number)
-            one.not_after = math.inf  # its deadline is over, and was seen to be
+            one.not_after = one.deadline = math.inf  # it is over, and was seen to be
             # Counted before the answer, which may be lost: the replay may have happened.
             one.max_runs += world.requests[one.number].runs
             asked = world.loop.time()
