@@ -159,6 +159,10 @@ class Operator:
 
     async def _resume(self, queue: AsyncRunQueue) -> None:
         """End a pause or an account hold, but no recovery, which would risk second runs."""
+        world = self._world
+        # A resume accepts the Redis that answers; a new one is recognised within these seconds.
+        while world.conduct.faults.hindered(world.loop.time() - 5, world.loop.time(), "redis"):
+            await asyncio.sleep(1)
         self._resumes += 1
         self._world.submissions.resume("account")
         stats = (await queue.stats()).get("default")
