@@ -394,6 +394,8 @@ def _with_oddities(plan: SimulationPlan, chance: Random) -> SimulationPlan:
         has_damaged_account=chance.random() < 0.1,
         refuses_cancels=plan.max_concurrent_runs >= 4 and chance.random() < 0.03,
     )
+    if any(fault.kind == "others run what a job asks for" for fault in plan.faults):
+        plan = replace(plan, max_concurrent_runs=20)  # jobs may stay in doubt, and keep their slots
     share = chance.choice([0.0] * 6 + [0.05, 0.2])
     if any(fault.kind == "the model is slow" for fault in plan.faults):
         share = 0.3

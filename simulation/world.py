@@ -147,7 +147,6 @@ class World:
             self.skyvern.on_arrived = self.submissions.judge
         self.skyvern.on_limited = self.submissions.ask_to_wait
         self.strangers = Strangers(self)
-        self.fault_injector = FaultInjector(self)
         self.log_rules = LogRules(self)
 
     def chance(self, name: str) -> Random:
