@@ -20,6 +20,8 @@ from simulation.plan import Fault
 if TYPE_CHECKING:
     from simulation.world import World
 
+#: Seconds for which an operator waits for a Redis without a fault at most.
+_MOST_WAITS = 300
 #: One call of an operator.
 Action = Callable[[], Coroutine[Any, Any, object]]
 
@@ -161,10 +163,12 @@ class Operator:
         """End a pause or an account hold, but no recovery, which would risk second runs."""
         world = self._world
         # A resume accepts the Redis that answers; a new one is recognised within these seconds.
-        while world.conduct.faults.hindered(world.loop.time() - 5, world.loop.time(), "redis"):
+        for _ in range(_MOST_WAITS):
+            if not world.conduct.faults.hindered(world.loop.time() - 5, world.loop.time(), "redis"):
+                break
             await asyncio.sleep(1)
         self._resumes += 1
-        self._world.submissions.resume("account")
+        world.submissions.resume("account")
         stats = (await queue.stats()).get("default")
         kinds = {"redis"} if self._world.ledger.was_emptied else {"redis", "person"}
         if stats is not None and (stats.paused or stats.hold_kind not in kinds):
