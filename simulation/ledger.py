@@ -131,6 +131,8 @@ class InvariantLedger:
     refused: set[int] = field(default_factory=set)
     #: Jobs that an operator let go on although an empty Redis knows nothing of their runs.
     forgotten: set[int] = field(default_factory=set)
+    #: Whether others submit to the account, too.
+    is_shared: bool = False
     #: Whether no cancel has an effect.
     refuses_cancels: bool = False
     _free_since: float | None = None
@@ -140,7 +142,9 @@ class InvariantLedger:
     def may_stay_unconfirmed(self, number: int) -> bool:
         """Say whether a lost answer may leave a job to an operator for ever."""
         job = self.accepted[number]
-        return job.stays_unconfirmed or job.body in self.in_doubt
+        # Where others submit, too, a run without a marker is nobody's for sure.
+        is_open = self.is_shared and any(not _is_marked(run) for run in self.runs[job.body])
+        return job.stays_unconfirmed or job.body in self.in_doubt or is_open
 
     def fail(self, text: str) -> None:
         """Record that an invariant does not hold."""

@@ -103,6 +103,7 @@ class World:
             plan.alike,
         )
         self.ledger.refuses_cancels = plan.refuses_cancels
+        self.ledger.is_shared = any(fault.kind.startswith("others") for fault in plan.faults)
         self.conduct = ConductLedger(self.ledger, plan.max_run_seconds)
         self.server.on_spinning = self._on_spinning
         self.settings = self._settings()
@@ -496,7 +497,7 @@ class World:
             run_tags=plan.run_tags,
             drain_seconds=plan.drain_seconds,
             max_burst_size=plan.max_burst_size,
-            shared_account=any(fault.kind.startswith("others") for fault in plan.faults),
+            shared_account=self.ledger.is_shared,
             accounts={"damaged": Account(api_key=SecretStr("other-key"), base_url=SKYVERN_URL)}
             if plan.has_damaged_account
             else {},
