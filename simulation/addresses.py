@@ -10,3 +10,5 @@ USER_URL = "https://user.test"
 SKYVERN_URL = "http://skyvern.test"
 #: What Skyvern takes calls with, and signs its webhooks with.
 API_KEY = "simulated-key"
+#: What other people's programs call it with, for the same organization.
+OTHERS_KEY = "others-key"

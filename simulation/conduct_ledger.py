@@ -6,6 +6,7 @@ delay it excuses that: the time counts while no such fault lasts.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from runqueue.request.retry_policy import Retry
 from simulation.addresses import USER_URL
-from simulation.ledger import JOB_NUMBER, AcceptedJob, InvariantLedger
+from simulation.ledger import JOB_NUMBER, AcceptedJob, InvariantLedger, job_number
 from simulation.plan import PlannedJob
 from simulation.processes import EPOCH
 from simulator.model.runs import Run
@@ -259,15 +260,15 @@ class ConductLedger:
             self._uncounted_since = None
 
     def _is_uncounted(self, run: Run) -> bool:
-        found = JOB_NUMBER.search(run.submission.request)
-        return found is None or self._is_uncounted_job(int(found[1])) or self.is_overdue(run)
+        number = job_number(run)
+        return number is None or self._is_uncounted_job(number) or self.is_overdue(run)
 
     def is_overdue(self, run: Run) -> bool:
         """Return whether a run goes on beyond its time because no cancel reaches it."""
-        found = JOB_NUMBER.search(run.submission.request)
-        job = self.ledger.accepted.get(int(found[1])) if found else None
+        job = self.ledger.accepted.get(job_number(run) or 0)
         age = self.ledger.clock() - _simulated(run.created)
-        return job is not None and job.is_stuck and age > self.max_run_seconds
+        is_stuck = job is not None and (job.is_stuck or self.ledger.refuses_cancels)
+        return is_stuck and age > self.max_run_seconds
 
     def _is_uncounted_job(self, number: int) -> bool:
         job = self.ledger.accepted.get(number)
@@ -289,6 +290,8 @@ class ConductLedger:
             self._judge_repetitions(accepted, by_job[number])
             self._judge_deadline(accepted, by_job[number])
             self._judge_cancel(number, by_job[number])
+            if requests[number].has_url:  # a run that comes very late is found late
+                self._judge_canceled_runs(number)
             self._judge_retries(accepted, jobs.get(number), requests[number].retry_on)
         self._judge_probes()
 
@@ -330,16 +333,22 @@ class ConductLedger:
             ):
                 self.ledger.fail(f"job {job.number} is submitted {late:.1f} s after its deadline")
 
+    def _canceled_at(self, number: int) -> float:
+        """Return when a job was canceled, if Redis has not lost that; infinite = it was not."""
+        at = self.canceled.get(number, math.inf)
+        return math.inf if self._was_lost(at, at) else at
+
     def _judge_cancel(self, number: int, sent: Sequence[SentSubmission]) -> None:
-        at = self.canceled.get(number)
-        if at is None or self._was_lost(at, at):
-            return
+        at = self._canceled_at(number)
         for one in sent:
             if one.at > at + PROMPT_SECONDS and not self.faults.hindered(at - 5, one.at, *_SLOW):
                 self.ledger.fail(
                     f"job {number} is submitted {one.at - at:.1f} s after it was canceled"
                 )
-        if self.ledger.accepted[number].is_stuck:
+
+    def _judge_canceled_runs(self, number: int) -> None:
+        at = self._canceled_at(number)
+        if at == math.inf or self.ledger.accepted[number].is_stuck or self.ledger.refuses_cancels:
             return
         for run in self.ledger.runs[number]:
             ended = _simulated(run.ended)

@@ -10,8 +10,10 @@ from typing import Any
 
 from simulation.plan import (
     ANSWERS_NO_CALL,
+    FLAPS,
     KILLS_WORKERS,
     NEVER_ENDS,
+    UNREADABLE,
     Fault,
     PlannedJob,
     SimulationPlan,
@@ -63,6 +65,39 @@ def _plan(
         "batch_rules": {},
     }
     return SimulationPlan(requests=tuple(requests), faults=tuple(faults), **defaults | fields)
+
+
+def _line(
+    count: int = 40,
+    apart: float = 2.0,
+    kinds: Sequence[str] = ("task", "workflow"),
+    **rules: Any,
+) -> list[PlannedJob]:
+    """Return jobs of alternating kinds, one after the other."""
+    return [_job(at + 1, at * apart, kind=kinds[at % len(kinds)], **rules) for at in range(count)]
+
+
+def _alike(count: int, apart: float, kind: str) -> list[PlannedJob]:
+    """Return jobs with equal requests."""
+    return [_job(at + 1, at * apart, kind=kind, like=int(at > 0)) for at in range(count)]
+
+
+def _long_plan(
+    requests: Sequence[PlannedJob], faults: Sequence[Fault] = (), **fields: Any
+) -> SimulationPlan:
+    defaults: dict[str, Any] = {
+        "seed": 1,
+        "minutes": 3,
+        "gateways": 0,
+        "max_concurrent_runs": 20,
+        "max_run_seconds": 120,
+        "run_seconds": 8,
+    }
+    return _plan(requests, faults, **defaults | fields)
+
+
+def _stops(*times: float) -> list[Fault]:
+    return [_fault("a worker is stopped", at, 1, number=at_ % 3) for at_, at in enumerate(times)]
 
 
 _FAILOVER = _fault("redis fails over", 12, 2)
@@ -401,5 +436,232 @@ PLANS: dict[str, SimulationPlan] = {
         minutes=2,
         max_dispatches_per_second=1,
         **_MANY | {"run_seconds": 40},
+    ),
+}
+
+_TASK, _WORKFLOW, _LOGIN = ("task",), ("workflow",), ("login",)
+_MIXED = [_fault("answers are mixed up", 10, 60, 0.5)]
+_PROXY = [_fault("another answer comes instead", 10, 60, 0.5)]
+_LOST = [_fault("answers are lost", 10, 60, 0.5)]
+_FORGED = [_fault("webhooks are forged", 20, 20)]
+_LOST_RUNS = [_fault("a worker is killed", 20, 5), _fault("redis fails over", 20.5, 0.5)]
+#: Jobs that a slow Redis hinders from being recorded while their workers stop.
+_DRAINED = _long_plan(
+    _line(120, 0.3),
+    [_fault("redis is slow", 10, 60, 0.1), *_stops(*(15 + 2.7 * at for at in range(10)))],
+    drain_seconds=5,
+    workers=3,
+)
+_OTHERS = _long_plan(
+    _line(60, kinds=_WORKFLOW),
+    [
+        *(_fault("others run what a job asks for", at, 0, number=at) for at in range(8, 60, 4)),
+        _fault("answers are lost", 5, 60, 0.3),
+    ],
+    run_tags=False,
+)
+_FLAPPING = _line(10, kinds=_WORKFLOW, run=FLAPS)
+_UNREADABLE = _long_plan(_line(10, kinds=_WORKFLOW, run=UNREADABLE, limit=60))
+_OVERDUE: dict[str, Any] = {"run": NEVER_ENDS, "deadline": 60.0, "limit": 240}
+_BAD: dict[str, Any] = {"bad_run_share": 1.0, "run_seconds": 3}
+_OUTAGES = [_fault("redis is not reached", 20 + 3 * at, 0.8) for at in range(70)]
+#: Likewise, of what happens at workers, gateways and on the way to Skyvern.
+PLANS |= {
+    "another-requests-answer-is-believed": _long_plan(
+        _line(kinds=_WORKFLOW), _MIXED, run_tags=False
+    ),
+    "marker-in-an-answer-is-not-compared": _long_plan(_alike(40, 2.0, "task"), _MIXED),
+    "another-runs-reading-is-believed": _long_plan(_line(), _MIXED),
+    "other-urls-are-no-difference": _long_plan(
+        [_job(2 * at, 2.0 * at) for at in range(1, 41)], _MIXED, correlation=False
+    ),
+    "every-503-counts-as-busy": _long_plan(_line(), _PROXY),
+    "gateway-errors-count-as-busy": _long_plan(_line(), _PROXY),
+    "acceptance-without-a-run-id-is-a-refusal": _long_plan(_line(), _PROXY),
+    "every-422-is-a-refusal": _long_plan(_line(), _PROXY),
+    "lost-answer-counts-as-not-sent": _long_plan(_line(), _LOST),
+    "post-is-repeated-after-an-error": _long_plan(_line(), _LOST),
+    "lost-answer-is-given-back": _long_plan(_line(), _LOST),
+    "unknown-key-check-kills-jobs": _long_plan(
+        _line(),
+        [
+            fault
+            for at in (5, 25, 45, 65, 85)
+            for fault in (
+                _fault("the key is refused", at, 8),
+                _fault("calls are lost", at, 8, 0.5),
+            )
+        ],
+        workers=3,
+    ),
+    "stored-list-looks-fresh": _long_plan(
+        _line(60, 0.0, _TASK),
+        [
+            _fault("lists come from a cache", 5, 115),
+            _fault("answers are lost", 10, 1.5),
+            *_LOST_RUNS,
+        ],
+        max_dispatches_per_second=1,
+        max_requests_per_second=20,
+    ),
+    "list-that-ends-too-early-proves-absence": _long_plan(
+        _line(60),
+        [_fault("lists have short pages", 5, 100), _fault("answers are lost", 20, 20, 0.5)],
+        version="1.0.40",
+    ),
+    "failed-page-ends-the-list": _long_plan(
+        _line(50, kinds=_WORKFLOW),
+        [
+            _fault("answers are lost", 18, 0.5),
+            _fault("the list fails", 18.55, 80, number=1),
+            _fault("others run much", 18.6, 0, number=20),
+        ],
+        run_tags=False,
+    ),
+    "failed-list-means-no-list": _long_plan(
+        _line(60), [_fault("the list fails", 15, 60, 0.5), _fault("answers are lost", 20, 20, 0.5)]
+    ),
+    "failed-list-is-not-repeated": _long_plan(
+        _line(60, 0.5), [_fault("the list fails", 20, 40, 0.5)], run_seconds=30
+    ),
+    "candidates-do-not-count": _OTHERS,
+    "more-equal-runs-than-jobs-are-shared-out": _OTHERS,
+    "run-of-a-submission-under-way-is-guessed": _long_plan(
+        _alike(60, 1.0, "workflow"),
+        [
+            _fault("answers are lost", 5, 60, 0.3),
+            _fault("calls are lost", 5, 60, 0.3),
+            _fault("the server is slow", 5, 60, 0.6),
+        ],
+        run_tags=False,
+    ),
+    "task-without-url-waits-no-longer": _long_plan(
+        _line(30, kinds=_TASK, has_url=False), [_fault("the model is slow", 5, 40, 0.3)]
+    ),
+    "recovery-does-not-wait-for-the-wire": _long_plan(
+        _line(60, 1.0), [_fault("the server begins late", 5, 40), *_LOST_RUNS]
+    ),
+    "recovery-believes-a-list-that-is-behind": _long_plan(
+        _line(60, 1.0), [_fault("lists stand still", 18, 120), *_LOST_RUNS], run_seconds=60
+    ),
+    "recovery-passes-over-unmarked-runs": _long_plan(
+        _line(60, 0.0, _LOGIN), _LOST_RUNS, max_dispatches_per_second=1, max_requests_per_second=20
+    ),
+    "outage-of-reads-cancels-runs": _long_plan(
+        _line(20, kinds=_TASK),
+        [_fault("runs cannot be read", 10, 190)],
+        run_seconds=20,
+        max_run_seconds=60,
+        minutes=6,
+    ),
+    "unreadable-run-outlives-its-limit": _UNREADABLE,
+    "cancel-of-an-unreadable-run-is-never-believed": _UNREADABLE,
+    "running-job-outlives-its-deadline": _long_plan(
+        _line(10, kinds=_TASK, **_OVERDUE), max_run_seconds=600
+    ),
+    "cancel-is-never-given-up": _long_plan(
+        _line(2, kinds=_TASK, **_OVERDUE), max_run_seconds=600, refuses_cancels=True
+    ),
+    "unreadable-orphan-frees-its-slot": _long_plan(
+        _line(2, kinds=_TASK, **_OVERDUE),
+        [_fault("runs cannot be read", 640, 200)],
+        max_run_seconds=900,
+        refuses_cancels=True,
+        minutes=13,
+    ),
+    "end-that-is-not-final-is-recorded": _long_plan(_FLAPPING),
+    "pending-retry-is-overlooked": _long_plan(_FLAPPING),
+    "webhook-ends-a-run-that-is-tried-again": _long_plan(_FLAPPING, gateways=2),
+    "poll-counts-one-run-too-few": _long_plan(_line(10, runs=3), **_BAD),
+    "webhook-counts-one-run-too-few": _long_plan(_line(10, runs=3), gateways=1, **_BAD),
+    "webhook-without-a-signature-is-taken": _long_plan(_line(20), _FORGED, gateways=1),
+    "signature-is-not-checked": _long_plan(_line(20), _FORGED, gateways=1),
+    "webhook-of-another-attempt-is-taken": _long_plan(
+        _line(60, 1.0),
+        [_fault("webhooks are forged", 10, 60), _fault("answers are lost", 8, 60, 0.9)],
+        gateways=1,
+    ),
+    "unrecorded-webhook-is-acknowledged": _long_plan(
+        _line(20), [_fault("redis is not reached", 20, 20)], gateways=1
+    ),
+    "webhook-cut-off-by-the-drain-is-given-up": _long_plan(
+        _line(has_webhook=True),
+        [_fault("a receiver is slow", 10, 60), *_stops(20, 30, 40)],
+        drain_seconds=1,
+        gateways=1,
+    ),
+    "receivers-500-is-final": _long_plan(
+        _line(has_webhook=True), [_fault("a receiver fails", 10, 60, 0.3)], gateways=1
+    ),
+    "submission-cut-off-by-the-drain-counts-as-not-sent": _long_plan(
+        _line(apart=1.0),
+        [_fault("the server is slow", 10, 60, 0.3), *_stops(20, 21)],
+        drain_seconds=1,
+    ),
+    "drain-drops-what-the-last-claim-took": _DRAINED,
+    "goodbye-does-not-wait-for-its-records": _DRAINED,
+    "damaged-account-stops-all-others": _long_plan(_line(10), has_damaged_account=True),
+    "refused-message-starts-nothing": _long_plan(
+        _line(80, 1.0), [_fault("the broker is not reached", 5, 90)]
+    ),
+    "claims-are-taken-over-after-ten-seconds": _long_plan(
+        _line(80, 1.0), [_fault("the server is slow", 5, 50, 0.5)]
+    ),
+    "process-sends-beyond-its-lease": _long_plan(
+        _line(60), [_fault("a worker is frozen at a claim", 20, 120)]
+    ),
+    "lease-is-hardly-longer-than-its-beat": _long_plan(
+        _line(30), [_fault("redis is slow", 10, 60, 0.3)]
+    ),
+    "claims-of-a-former-name-are-sent": _long_plan(
+        _line(60), [_fault("a worker is frozen at a claim", 20, 16)]
+    ),
+    "permit-never-gets-old": _long_plan(
+        [
+            _job(at + 1, 10.0 if at < 5 else 18.0 if at < 15 else 36.0 if at < 20 else 44.0)
+            for at in range(30)
+        ],
+        [
+            _fault("a worker is frozen at a claim", 9.9, 8),
+            _fault("a worker is frozen at a claim", 35.9, 8),
+        ],
+        max_dispatches_per_second=1,
+        max_requests_per_second=20,
+    ),
+    "capacity-is-lost-when-a-stage-fails": _long_plan(
+        _line(90, 2.5),
+        [
+            _fault("answers are lost", 10, 230, 0.5),
+            _fault("the server is slow", 10, 230, 0.05),
+            *_OUTAGES,
+        ],
+        workers=1,
+        minutes=6,
+    ),
+    "failed-search-is-the-last": _long_plan(
+        _line(60), [_fault("answers are lost", 10, 90, 0.4), *_OUTAGES[:28]], workers=1
+    ),
+    "sweep-frees-no-doubtful-slots": _long_plan(
+        _line(30, kinds=_TASK),
+        [_fault("calls are lost", 10, 40, 0.5)],
+        max_run_seconds=60,
+        correlation=False,
+    ),
+    "sweep-ends-no-overdue-jobs": _long_plan(
+        [
+            _job(1, 1.0, run=NEVER_ENDS, limit=240),
+            *(_job(number, 5.0, deadline=60.0) for number in range(2, 12)),
+        ],
+        max_concurrent_runs=1,
+        max_run_seconds=600,
+    ),
+    "sweep-cancels-no-batches": _long_plan(
+        _line(30, 0.0, route="batch", batch=1),
+        [_fault("a person cancels a batch", 8, 0)],
+        max_concurrent_runs=1,
+    ),
+    "records-are-given-up-while-redis-is-away": _long_plan(
+        _line(60),
+        [_fault("redis is not reached", 20, 20), _fault("the server is slow", 10, 30, 0.1)],
     ),
 }

@@ -10,12 +10,17 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
+from runqueue.records.job import JobState
+from runqueue.store import job_calls
 from simulation import server
 from simulation.addresses import API_KEY, PUBLIC_URL
 from simulation.operators import Operator
 from simulation.plan import OF_SKYVERN, Fault
 from simulation.processes import SimulatedProcess, start_in
 from simulator.delivery import signed_headers
+from simulator.records import webhook_content
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -30,6 +35,9 @@ _SHARES = {
     "the server fails": ("skyvern.faults", "failing"),
     "the server is unavailable": ("skyvern.faults", "unavailable"),
     "the server limits": ("skyvern.faults", "limited"),
+    "another answer comes instead": ("skyvern.faults", "spoiled"),
+    "answers are mixed up": ("skyvern.faults", "mixed"),
+    "runs cannot be read": ("skyvern.faults", "unreadable"),
     "redis loses calls": ("server", "lost"),
     "redis loses answers": ("server", "unanswered"),
     "messages are lost": ("broker", "lost"),
@@ -40,10 +48,19 @@ _SHARES = {
     "a receiver fails": ("receivers", "failing"),
     "a receiver's answers are lost": ("receivers", "unanswered"),
 }
+#: Faults that make something slow: the object and its field, and the most seconds.
+_SLOWNESS = {
+    "the server is slow": ("skyvern.faults", "slowness", 90.0),
+    "the server begins late": ("skyvern.faults", "delay", 50.0),
+    "the model is slow": ("skyvern.faults", "model_delay", 850.0),
+    "redis is slow": ("server", "slowness", 6.0),
+    # The sender waits for 15 s.
+    "a receiver is slow": ("receivers", "slowness", 14.0),
+}
 #: Faults that set a flag, likewise.
 _SWITCHES = {
+    "lists come from a cache": ("skyvern.faults", "cached"),
     "the key is refused": ("skyvern.faults", "no_key"),
-    "the list fails": ("skyvern.faults", "no_list"),
     "redis is not reached": ("server", "is_down"),
     "the broker is not reached": ("broker", "is_down"),
 }
@@ -69,7 +86,13 @@ _EFFECTS = {
     "the server is unavailable": "call: 503",
     "the server limits": "call: 429",
     "the key is refused": "call: a refused key",
-    "the list fails": "call: no list",
+    "the list fails": "call: a list that fails",
+    "the model is slow": "call: a model that is slow",
+    "another answer comes instead": "call: another answer in its place",
+    "answers are mixed up": "call: the answer of the call before",
+    "runs cannot be read": "call: a read that fails",
+    "lists stand still": "call: a list that stands still",
+    "lists come from a cache": "call: a list from a cache",
     "redis loses calls": "redis: a call lost",
     "redis loses answers": "redis: an answer lost",
     "redis is not reached": "redis: not reached",
@@ -88,12 +111,12 @@ _EFFECTS = {
     "a receiver fails": "receiver: fails",
     "a receiver's answers are lost": "receiver: an answer lost",
 }
-#: The range of a clock step, and the most that a slow call and a slow reply take; seconds.
-_CLOCK_STEP, _SLOW_CALL, _SLOW_REDIS = 20_000.0, 90.0, 6.0
-#: Likewise a slow receiver; the sender waits for 15 s.
-_SLOW_RECEIVER = 14.0
+#: The range of a clock step; seconds.
+_CLOCK_STEP = 20_000.0
 #: Seconds in which every worker sends a heartbeat.
 _HEARTBEATS_SECONDS = 20.0
+#: Runs on a short page of the list.
+_SHORT_PAGE = 5
 #: Seconds of writes that a failover loses at most.
 _MAX_LOST_SECONDS = 3.0
 
@@ -122,11 +145,14 @@ class FaultInjector:
         self._world = world
         self._running: set[asyncio.Task[Any]] = set()
         self._operator_process = world.new_process("person")
-        self._operator = Operator(world)
+        self.operator = Operator(world)
         #: When the data of each failover's new server was copied; simulated seconds.
         self._copied_at: dict[Fault, float] = {}
         #: What is set, by field: the value before, and those of the faults that go on.
         self._values: dict[tuple[str, str], list[Any]] = {}
+        #: The faults that wait for a claim.
+        self._await_claim: list[asyncio.Future[SimulatedProcess]] = []
+        world.server.on_claim = self._on_claim
         #: How often Redis was replaced, or its clock set.
         self.server_changes = 0
         #: When each fault so far started and ended.
@@ -147,6 +173,12 @@ class FaultInjector:
             "a gateway is killed": self._kill_gateway,
             "a gateway is frozen": self._freeze,
             "webhooks are forged": self._forge,
+            "a worker is frozen at a claim": self._freeze_at_claim,
+            "the list fails": self._fail_lists,
+            "lists have short pages": self._shorten_pages,
+            "lists stand still": self._stop_lists,
+            "others run much": self._run_much,
+            "others run what a job asks for": self._run_a_jobs_request,
         }
 
     def schedule(self, fault: Fault) -> None:
@@ -160,7 +192,7 @@ class FaultInjector:
         """Wait for the end of every fault, and undo what operators did."""
         while self._running:
             await asyncio.wait(self._running)
-        undoing = start_in(self._operator_process, self._operator.undo())
+        undoing = start_in(self._operator_process, self.operator.undo())
         await asyncio.wait([undoing])
 
     def _begin(self, fault: Fault) -> None:
@@ -172,7 +204,12 @@ class FaultInjector:
         task = loop.create_task(self._run(fault))
         task.add_done_callback(lambda _: span.end_at(loop.time()))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if error := task.exception():
+            self._world.ledger.fail(f"a fault failed: {error!r}")
 
     async def _run(self, fault: Fault) -> None:
         kind, has_effect = fault.kind, True
@@ -185,18 +222,11 @@ class FaultInjector:
             await self._set_for_its_time(fault, "server", "refusal", _REFUSALS[kind])
         elif kind in _SETTINGS:
             await self._change_setting(fault)
-        elif kind == "the server is slow":
-            await self._set_for_its_time(
-                fault, "skyvern.faults", "slowness", _SLOW_CALL * fault.share
-            )
-        elif kind == "a receiver is slow":
-            await self._set_for_its_time(
-                fault, "receivers", "slowness", _SLOW_RECEIVER * fault.share
-            )
-        elif kind == "redis is slow":
-            await self._set_for_its_time(fault, "server", "slowness", _SLOW_REDIS * fault.share)
+        elif kind in _SLOWNESS:
+            where, name, most = _SLOWNESS[kind]
+            await self._set_for_its_time(fault, where, name, most * fault.share)
         elif kind.startswith("a person"):
-            await asyncio.wait([start_in(self._operator_process, self._operator.act(fault))])
+            await asyncio.wait([start_in(self._operator_process, self.operator.act(fault))])
         else:
             has_effect = await self._handlers[kind](fault)
         if has_effect and (kind not in _EFFECTS or self._effects(kind) > before):
@@ -372,6 +402,59 @@ class FaultInjector:
         process.thaw()
         return True
 
+    async def _freeze_at_claim(self, fault: Fault) -> bool:
+        """Freeze the next worker that claims jobs, before it has the answer."""
+        claimed: asyncio.Future[SimulatedProcess] = asyncio.get_running_loop().create_future()
+        self._await_claim.append(claimed)
+        await asyncio.wait([claimed], timeout=30)
+        if not claimed.done():
+            self._await_claim.remove(claimed)
+            return False
+        await asyncio.sleep(fault.seconds)
+        claimed.result().thaw()
+        return True
+
+    def _on_claim(self, process: SimulatedProcess) -> None:
+        if self._await_claim:
+            process.freeze()
+            self._await_claim.pop(0).set_result(process)
+
+    async def _fail_lists(self, fault: Fault) -> bool:
+        """Have lists fail, or only the pages after the first one, which take longer to find."""
+        with self._set("skyvern.faults", "unlistable_from", 1 + fault.number % 2):
+            await self._set_for_its_time(fault, "skyvern.faults", "unlistable", fault.share)
+        return True
+
+    async def _shorten_pages(self, fault: Fault) -> bool:
+        await self._set_for_its_time(fault, "skyvern.faults", "page_size", _SHORT_PAGE)
+        return True
+
+    async def _stop_lists(self, fault: Fault) -> bool:
+        """Let lists show the runs as they are now, while some go on that jobs own.
+
+        Where none does, nothing shows that a list is behind.
+        """
+        world, until = self._world, asyncio.get_running_loop().time() + fault.seconds
+        with self._set("skyvern.faults", "listed_at", world.skyvern.process.wall()):
+            while asyncio.get_running_loop().time() < until:
+                stats = world.server.query(job_calls.stats("default"))
+                if not stats.states[JobState.RUNNING]:
+                    break
+                await asyncio.sleep(0.5)
+        return True
+
+    async def _run_much(self, fault: Fault) -> bool:
+        """Make runs of another queue, more than a page of the list holds."""
+        await self._world.strangers.run_much(100 + fault.number)
+        return True
+
+    async def _run_a_jobs_request(self, fault: Fault) -> bool:
+        """Make more runs than there are jobs with a request."""
+        at = asyncio.get_running_loop().time()
+        jobs = sorted(self._world.plan.requests, key=lambda job: abs(job.at - at))[:5]
+        await self._world.strangers.run_as(jobs[fault.number % len(jobs)])
+        return True
+
     async def _set_worker_clock(self, fault: Fault) -> bool:
         workers = self._world.workers
         workers[fault.number % len(workers)].process.clock_offset += _CLOCK_STEP * (
@@ -395,9 +478,17 @@ class FaultInjector:
             body = b'{"run_id":"%s","status":"completed","output":"forged"}' % run.run_id.encode()
             path = url.removeprefix(PUBLIC_URL).partition("?")[0]
             headers = {"x-skyvern-signature": "0" * 64, "content-type": "application/json"}
-            if fault.number % 2:
+            if fault.number % 4 == 0:
+                del headers["x-skyvern-signature"]
+            elif fault.number % 4 == 1:
                 headers |= signed_headers(body, API_KEY)
                 path = path[:-1] + ("0" if path[-1] != "0" else "1")
+            elif fault.number % 4 == 2:  # Skyvern's own, of another run
+                other = runs[(fault.number + 1) % len(runs)]
+                if other is run or not (other.submission.webhook_url or "").startswith(PUBLIC_URL):
+                    continue
+                body = orjson.dumps(webhook_content(other, world.skyvern.process.wall()))
+                headers = signed_headers(body, API_KEY)
             status = await world.gateways[0].take(path, body, headers)
             self.faults_met["webhook: forged"] += 1
             if status is not None and status < 300:

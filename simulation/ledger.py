@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from runqueue.ids import TAG_KEY, markers_in
 from runqueue.records.account import AccountStats
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
@@ -31,6 +32,30 @@ WINDOW, SLACK = 20.0, 1.0
 IDLE_SECONDS = 20.0
 
 
+_WAITING = {JobState.READY, JobState.SCHEDULED}
+#: Seconds after its job's deadline, or after the faults, by which a run is canceled.
+_OVERDUE_SECONDS = 90.0
+
+
+def _is_marked(run: Run) -> bool:
+    """Say whether a run shows whose it is."""
+    submission = run.submission
+    texts = (submission.sent_title or "", submission.webhook_url or "")
+    return bool(markers_in(" ".join(texts))) or TAG_KEY in (submission.tags or {})
+
+
+def job_number(run: Run) -> int | None:
+    """Return the number of the job that a run is of; None = of none.
+
+    That of a login may be in the workflow alone that Skyvern makes of it.
+    """
+    workflow, found = run.submission.workflow, JOB_NUMBER.search(run.submission.request)
+    if found is None and workflow is not None:
+        text = b" ".join(block.model_dump_json().encode() for block in workflow.blocks)
+        found = JOB_NUMBER.search(text)
+    return None if found is None else int(found[1])
+
+
 @dataclass(slots=True)
 class AcceptedJob:
     """A job that the queue has accepted.
@@ -47,6 +72,7 @@ class AcceptedJob:
         webhook: the URL that receives its end; '' = none.
         deadline: when its deadline is over at the latest, simulated seconds.
         is_stuck: whether neither a read nor a cancel reaches its run.
+        body: the number in its request, which jobs with equal requests share; 0 = its own.
     """
 
     number: int
@@ -62,12 +88,16 @@ class AcceptedJob:
     is_stuck: bool = False
     #: The deadlines that it was given as times of day, unix seconds.
     deadlines_at: tuple[float, ...] = ()
+    body: int = 0
     #: Whether an operator settled it without a proof that it has no run.
     is_settled_by_operator: bool = False
     #: Whether an operator discarded it, so that its key may have another request.
     is_discarded: bool = False
     #: When an operator had it done again last, simulated seconds; None = never.
     replayed_at: float | None = None
+
+    def __post_init__(self) -> None:
+        self.body = self.body or self.number
 
 
 @dataclass(slots=True)
@@ -80,6 +110,7 @@ class InvariantLedger:
         max_run_seconds: how long a run may take.
         uncounted: seconds that Redis' clock, which was set back, cannot know of.
         unwitnessed: seconds by which it was set ahead, likewise.
+        alike: the jobs whose requests have a number, where there are more of them.
     """
 
     clock: Callable[[], float]
@@ -87,8 +118,12 @@ class InvariantLedger:
     max_run_seconds: float
     uncounted: Callable[[], float]
     unwitnessed: Callable[[], float] = lambda: 0.0
+    alike: Mapping[int, Sequence[int]] = field(default_factory=dict)
     accepted: dict[int, AcceptedJob] = field(default_factory=dict)
+    #: By the number in their requests.
     runs: dict[int, list[Run]] = field(default_factory=lambda: defaultdict(list))
+    #: Numbers in requests that others submitted, too: their jobs may stay in doubt.
+    in_doubt: set[int] = field(default_factory=set)
     #: For each failover: since when writes were lost, and when it happened; simulated seconds.
     lost_writes: list[tuple[float, float]] = field(default_factory=list)
     #: For each job that is to be canceled: since when that is answered; infinite = it is not.
@@ -97,9 +132,20 @@ class InvariantLedger:
     refused: set[int] = field(default_factory=set)
     #: Jobs that an operator let go on although an empty Redis knows nothing of their runs.
     forgotten: set[int] = field(default_factory=set)
+    #: Whether others submit to the account, too.
+    is_shared: bool = False
+    #: Whether no cancel has an effect.
+    refuses_cancels: bool = False
     _free_since: float | None = None
     #: Each invariant that did not hold, in a sentence.
     violations: list[str] = field(default_factory=list)
+
+    def may_stay_unconfirmed(self, number: int) -> bool:
+        """Say whether a lost answer may leave a job to an operator for ever."""
+        job = self.accepted[number]
+        # Where others submit, too, a run without a marker is nobody's for sure.
+        is_open = self.is_shared and any(not _is_marked(run) for run in self.runs[job.body])
+        return job.stays_unconfirmed or job.body in self.in_doubt or is_open
 
     def fail(self, text: str) -> None:
         """Record that an invariant does not hold."""
@@ -135,21 +181,22 @@ class InvariantLedger:
             run: the run.
             live: the number of live runs, this one included.
         """
-        found = JOB_NUMBER.search(run.submission.request)
-        if found is None:
+        number = job_number(run)
+        if number is None:
             self.fail(f"I2: run {run.run_id} is of no job")
             return
-        number = int(found[1])
         now = run.created
-        job = self.accepted.get(number)
-        is_excused = number in self.forgotten or (
-            job is not None and (job.is_settled_by_operator or job.may_repeat)
+        now = run.created
+        jobs = self._with_body(number)
+        is_excused = number in self.forgotten or any(
+            job.is_settled_by_operator or job.may_repeat for job in jobs
         )
-        if not is_excused and any(not one.is_over(now) for one in self.runs[number]):
+        others = sum(not one.is_over(now) for one in self.runs[number])
+        if not is_excused and others >= len(self.alike.get(number, (number,))):
             self.fail(f"I2: run {run.run_id} of job {number} is made while another one is live")
         self.runs[number].append(run)
-        if job is not None:
-            self._judge_time(job, run)
+        if len(jobs) == 1 and number not in self.alike:
+            self._judge_time(jobs[0], run)
         # The slot of a run that was never found is free once no run is that old.
         unknown = sum(
             not one.is_over(now) and one.created + self.max_run_seconds < now
@@ -162,15 +209,20 @@ class InvariantLedger:
             + sum(
                 one.is_settled_by_operator
                 or one.number in self.forgotten
-                or (one.may_repeat and len(self.runs[one.number]) > 1)
+                or (one.may_repeat and len(self.runs[one.body]) > 1)
                 for one in self.accepted.values()
             )
         )
         if live > most:
             self.fail(f"I3: {live} runs are live, {most:.0f} may be")
 
+    def _with_body(self, body: int) -> list[AcceptedJob]:
+        """Return the accepted jobs whose requests have a number."""
+        numbers = self.alike.get(body, (body,))
+        return [self.accepted[number] for number in numbers if number in self.accepted]
+
     def _judge_time(self, job: AcceptedJob, run: Run) -> None:
-        now, is_first = self.clock(), len(self.runs[job.number]) == 1
+        now, is_first = self.clock(), len(self.runs[job.body]) == 1
         if is_first and now < job.not_before - self.unwitnessed():
             self.fail(f"job {job.number} is submitted {job.not_before - now:.1f} s too early")
         if now > job.not_after + self.uncounted():
@@ -187,6 +239,37 @@ class InvariantLedger:
             is_lost = self.may_be_lost(one.accepted_at)
             if one.job_id == job_id and one.number != number and not is_lost:
                 self.fail(f"I5: the key of job {one.number} counts as known for request {number}")
+
+    def judge_submissions(
+        self, times: Sequence[float], rate: float, burst: int, seconds: float
+    ) -> None:
+        """Judge that submissions came in no greater bursts than the account's limit allows (I3).
+
+        Args:
+            times: when each came, in order.
+            rate: submissions a second; 0 = no limit.
+            burst: how many may come at once.
+            seconds: of the rate that the network, and an old permit, may add.
+        """
+        level, last = 0.0, 0.0
+        for at in times:
+            level, last = max(0.0, level - rate * (at - last)) + 1, at
+            if rate and level > burst + rate * seconds:
+                self.fail(f"I3: at {at:.3f} s {level:.1f} submissions came at once")
+                return
+
+    def judge_waiting(self, jobs: Mapping[int, Job | None], calm_since: float) -> None:
+        """Judge that no job waits for long after its deadline (I8).
+
+        Args:
+            jobs: by their numbers.
+            calm_since: when the faults were over, simulated seconds.
+        """
+        for number, job in jobs.items():
+            deadline = self.accepted[number].deadline + self.uncounted()
+            latest = max(deadline, calm_since) + _OVERDUE_SECONDS
+            if job is not None and job.state in _WAITING and self.clock() > latest:
+                self.fail(f"I8: job {number} is {job.state} after its deadline")
 
     def judge_rate(self, what: str, times: Sequence[float], rate: float, spare: int) -> None:
         """Judge that calls came no faster than the account's limit allows (I3).
@@ -205,12 +288,27 @@ class InvariantLedger:
                 self.fail(f"I3: {last - first + 1} {what} came within {WINDOW:g} s")
                 return
 
-    def judge_webhooks(self, jobs: Mapping[int, Job | None], taken: Mapping[str, int]) -> None:
-        """Judge that the receiver took each webhook that counts as delivered."""
+    def judge_webhooks(
+        self,
+        jobs: Mapping[int, Job | None],
+        taken: Mapping[str, int],
+        refused: Mapping[str, int],
+        most_tries: int,
+    ) -> None:
+        """Judge that a receiver took each webhook that counts as delivered, and refused a lost one.
+
+        Args:
+            jobs: by their numbers.
+            taken: how many webhooks each URL took.
+            refused: how many it did not take, or gave no answer to.
+            most_tries: refusals after which one may be given up.
+        """
         for number, job in jobs.items():
             url = self.accepted[number].webhook
             if job is None or not url:
                 continue
+            if job.webhook.state is DeliveryState.GAVE_UP and refused.get(url, 0) < most_tries:
+                self.fail(f"the webhook of job {number} is given up after {refused.get(url, 0)}")
             if job.webhook.state is DeliveryState.DELIVERED and not taken.get(url):
                 self.fail(f"the webhook of job {number} counts as delivered, and nobody took it")
 
@@ -254,21 +352,36 @@ class InvariantLedger:
             since <= at + 1 and at <= until + ANSWER_SECONDS for since, until in self.lost_writes
         )
 
-    def judge_runs(self, jobs: Mapping[int, Job | None]) -> None:
-        """Judge how many runs each job has (I2), and that its record agrees with them (I1, I4)."""
+    def judge_runs(
+        self, jobs: Mapping[int, Job | None], orphans: Collection[str], now: float
+    ) -> None:
+        """Judge how many runs each job has (I2), and that its record agrees with them (I1, I4).
+
+        Args:
+            jobs: by their numbers.
+            orphans: the runs that are shown as nobody's.
+            now: unix seconds.
+        """
+        owners = Counter(job.run_id for job in jobs.values() if job is not None and job.run_id)
         for number, job in jobs.items():
-            mine, accepted = self.runs.get(number, []), self.accepted[number]
-            is_excused = accepted.may_repeat or number in self.forgotten
-            if len(mine) > accepted.max_runs and not is_excused:
+            accepted = self.accepted[number]
+            mine, alike = self.runs.get(accepted.body, []), self._with_body(accepted.body)
+            most = sum(one.max_runs for one in alike)
+            is_excused = number in self.forgotten or any(one.may_repeat for one in alike)
+            if len(mine) > most and not is_excused:
                 self.fail(
                     f"I2: job {number} ({accepted.job_id}) has {len(mine)} runs,"
-                    f" {accepted.max_runs} may be: {[run.run_id for run in mine]}"
+                    f" {most} may be: {[run.run_id for run in mine]}"
                 )
             if job is None:
                 if not self.may_be_lost(accepted.accepted_at):
                     self.fail(f"I1: job {number} ({accepted.job_id}) is lost")
                 continue
-            self._judge_run_of(job, accepted, mine)
+            is_shared = job.run_id is not None and owners[job.run_id] > 1
+            own = () if is_shared else mine
+            self._judge_run_of(job, accepted, own)
+            if job.is_over and job.run_id not in orphans and not accepted.is_stuck:
+                self._judge_status(job, accepted, own, now)
 
     def _judge_run_of(self, job: Job, accepted: AcceptedJob, mine: Sequence[Run]) -> None:
         """Judge that a job's run is its own, and that their states agree (I4)."""
@@ -281,10 +394,22 @@ class InvariantLedger:
             # An empty Redis does not know that the run is of another request with the same key.
             if not (self.was_emptied and self._shares_its_key(accepted)):
                 self.fail(f"I4: job {number} has the run {job.run_id}, which is not its own")
-        elif accepted.is_stuck:
+        elif accepted.is_stuck or run.submission.unreadable or self.refuses_cancels:
             return  # it was given up, and may go on
         elif job.state in _RUN_STATUSES and job.run_status not in _RUN_STATUSES[job.state]:
             self.fail(f"I4: job {number} is {job.state}, its run {job.run_status}")
+
+    def _judge_status(
+        self, job: Job, accepted: AcceptedJob, mine: Sequence[Run], now: float
+    ) -> None:
+        """Judge that the end of a job is the end of its run at Skyvern (I4)."""
+        run = next((run for run in mine if run.run_id == job.run_id), None)
+        if run is None or run.submission.unreadable:
+            return
+        if not run.is_over(now):
+            self.fail(f"I4: job {accepted.number} is {job.state}, its run {job.run_id} goes on")
+        elif job.run_status != run.status(now):
+            self.fail(f"I4: job {accepted.number} has {job.run_status}, its run {run.status(now)}")
 
     def _shares_its_key(self, job: AcceptedJob) -> bool:
         return any(one.job_id == job.job_id and one is not job for one in self.accepted.values())
@@ -305,19 +430,42 @@ class InvariantLedger:
             submissions: how many there were of each job, by its number.
         """
         for number, runs in self.runs.items():
-            job = jobs.get(number)
-            if job is not None and job.state is JobState.UNCONFIRMED:
+            accepted = self._with_body(number)
+            found = [job for one in accepted if (job := jobs.get(one.number)) is not None]
+            if any(job.state is JobState.UNCONFIRMED for job in found):
                 continue
-            accepted = self.accepted[number]
-            was_resubmitted = accepted.may_repeat and submissions[number] > 1
-            is_excused = was_resubmitted or accepted.is_settled_by_operator
-            if number in self.forgotten or is_excused:
-                continue  # nobody looks for the run of a lost answer any more
+            if any(self._looks_for_no_run(one, submissions) for one in accepted):
+                continue
             for run in runs:
-                if job is not None and run.run_id == job.run_id:
+                if any(run.run_id == job.run_id for job in found):
                     continue
+                if not found and not _is_marked(run):
+                    continue  # its job is lost, and nothing shows that it was this queue's
                 if run.run_id not in orphans and not owned(run.run_id):
                     self.fail(f"I2: run {run.run_id} of job {number} is hidden")
+
+    def _looks_for_no_run(self, job: AcceptedJob, submissions: Mapping[int, int]) -> bool:
+        """Say whether nobody looks for the run of a lost answer any more."""
+        was_resubmitted = job.may_repeat and submissions[job.body] > 1
+        return job.number in self.forgotten or was_resubmitted or job.is_settled_by_operator
+
+    def judge_deadlines(self, calm_since: float, now: float) -> None:
+        """Judge that no run goes on for long after its job's deadline.
+
+        Args:
+            calm_since: when the faults were over, simulated seconds.
+            now: unix seconds.
+        """
+        epoch = now - self.clock()
+        for job in self.accepted.values():
+            if job.body in self.alike or job.is_stuck:
+                continue  # a run may be of a job without a deadline
+            latest = max(job.deadline + self.uncounted(), calm_since) + _OVERDUE_SECONDS
+            for run in self.runs[job.number]:
+                if min(run.ended, now) - epoch > latest and not self.refuses_cancels:
+                    self.fail(
+                        f"I8: run {run.run_id} goes on after the deadline of job {job.number}"
+                    )
 
     def judge_end(self, jobs: Mapping[int, Job | None], stats: AccountStats, held: int) -> None:
         """Judge that every job that can end has ended, and that no slot is held by nothing (I8).
@@ -330,15 +478,18 @@ class InvariantLedger:
         for number, job in jobs.items():
             if job is None or job.is_over:
                 continue
-            accepted = self.accepted[number]
-            if job.state is JobState.UNCONFIRMED and accepted.stays_unconfirmed:
+            if job.state is JobState.UNCONFIRMED and self.may_stay_unconfirmed(number):
                 continue
             self.fail(
                 f"I8: job {number} ({job.id}) is still {job.state}: {job.reason}, {job.search_note}"
             )
+        waiting = sum(job is not None and job.state in _WAITING for job in jobs.values())
+        counted = sum(stats.states[state] for state in _WAITING)
+        if counted != waiting:
+            self.fail(f"I8: {counted} jobs count as waiting, and {waiting} wait")
         if stats.live != held:
             self.fail(f"I8: {stats.live} slots are taken for {held} jobs in doubt")
-        if stats.strays_live:
+        if stats.strays_live and not self.refuses_cancels:
             self.fail(f"I8: {stats.strays_live} orphans keep their slots")
         if stats.damage or stats.damaged_records:
             self.fail(f"damage: {stats.damage or stats.damaged_record}")

@@ -20,6 +20,8 @@ from simulation.plan import Fault
 if TYPE_CHECKING:
     from simulation.world import World
 
+#: Seconds for which an operator waits for a Redis without a fault at most.
+_MOST_WAITS = 300
 #: One call of an operator.
 Action = Callable[[], Coroutine[Any, Any, object]]
 
@@ -100,7 +102,7 @@ class Operator:
         elif action == "resumes the account":
             await self._resume(queue)
         elif action == "cancels orphans":
-            await self._cancel_orphans(queue)
+            await self.cancel_orphans(queue)
         elif action == "cancels a batch" and batch is not None:
             await self._cancel_batch(queue, batch)
         elif jobs:
@@ -159,10 +161,17 @@ class Operator:
 
     async def _resume(self, queue: AsyncRunQueue) -> None:
         """End a pause or an account hold, but no recovery, which would risk second runs."""
+        world = self._world
+        # A resume accepts the Redis that answers; a new one is recognised within these seconds.
+        for _ in range(_MOST_WAITS):
+            if not world.conduct.faults.hindered(world.loop.time() - 5, world.loop.time(), "redis"):
+                break
+            await asyncio.sleep(1)
         self._resumes += 1
-        self._world.submissions.resume("account")
+        world.submissions.resume("account")
         stats = (await queue.stats()).get("default")
-        if stats is not None and (stats.paused or stats.hold_kind != "redis"):
+        kinds = {"redis"} if self._world.ledger.was_emptied else {"redis", "person"}
+        if stats is not None and (stats.paused or stats.hold_kind not in kinds):
             if stats.hold_kind == "person":
                 self._world.ledger.let_go_on()
             self._world.conduct.note_resumed()
@@ -176,7 +185,9 @@ class Operator:
         await queue.cancel_batch(batch)
         world.note_canceled(numbers)
 
-    async def _cancel_orphans(self, queue: AsyncRunQueue) -> None:
+    @staticmethod
+    async def cancel_orphans(queue: AsyncRunQueue) -> None:
+        """Cancel a hundred runs that no job owns."""
         _, found = await queue.send(operator_calls.list_strays("default", "0", 100))
         await queue.send(operator_calls.cancel_strays("default", [one.run_id for one in found]))
 
@@ -202,7 +213,7 @@ class Operator:
                 continue
             seen = (job.id, job.attempts, int(job.ended_at.timestamp() * 1e6))
             world.conduct.note_reopened(one.number)
-            one.not_after = math.inf  # its deadline is over, and was seen to be
+            one.not_after = one.deadline = math.inf  # it is over, and was seen to be
             # Counted before the answer, which may be lost: the replay may have happened.
             one.max_runs += world.requests[one.number].runs
             asked = world.loop.time()

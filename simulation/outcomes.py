@@ -75,13 +75,20 @@ class OutcomeJudge:
         ledger, number = self._ledger, accepted.number
         asked = ledger.cancels.get(number)
         if asked is None:
-            # A run that was canceled before Redis was emptied may be found again.
-            is_excused = self._faults.faults_met["a person cancels orphans"] or ledger.was_emptied
+            # A run that was canceled before Redis was emptied may be found again; likewise one that
+            # was canceled at its limit, which a failover lost.
+            was_limited = self._requests[number].limit and ledger.lost_writes
+            is_excused = (
+                self._faults.faults_met["a person cancels orphans"]
+                or ledger.was_emptied
+                or was_limited
+            )
             if job.state is JobState.CANCELED and not is_excused:
                 ledger.fail(f"job {number} is canceled, and nobody asked for it: {job.reason}")
             return
         run = next((run for run in ledger.runs[number] if run.run_id == job.run_id), None)
-        if run is None or run.canceled or accepted.is_stuck or accepted.replayed_at is not None:
+        is_in_vain = accepted.is_stuck or ledger.refuses_cancels
+        if run is None or run.canceled or is_in_vain or accepted.replayed_at is not None:
             return
         ended = run.ended - EPOCH
         known = max(asked, run.created - EPOCH, _simulated(job.started_at))
@@ -123,7 +130,8 @@ class OutcomeJudge:
             return  # the queue's clock tells when they ended
         late: list[tuple[float, float, int]] = []
         for number, job in jobs.items():
-            if job is None or job.ended_at is None:
+            # A run that comes very late is found late.
+            if job is None or job.ended_at is None or not self._requests[number].has_url:
                 continue
             for run in self._ledger.runs[number]:
                 seen, ended = _simulated(job.ended_at), run.ended - EPOCH

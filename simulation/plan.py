@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from simulation.addresses import USER_URL
+from simulator.model.releases import DEFAULT_VERSION, RELEASES
 
 #: The share of the simulated time in which faults start; the rest is quiet.
 FAULT_SHARE = 0.6
@@ -42,6 +43,8 @@ class Fault:
 #: the workers that send them.
 NEVER_ENDS, ANSWERS_NO_CALL, KILLS_WORKERS = "never ends", "answers no call", "kills workers"
 SPECIAL_RUNS = (NEVER_ENDS, ANSWERS_NO_CALL, KILLS_WORKERS)
+#: Runs of workflows: that fail and are tried again by Skyvern; that cannot be read.
+FLAPS, UNREADABLE = "fails and is tried again", "cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +63,15 @@ class PlannedJob:
         again_after: seconds from its acceptance until its producer enqueues it once more, under the
             same key; None = never.
         cancel_after: seconds from its acceptance until its producer cancels it; None = never.
-        run: what is special about its run, one of `SPECIAL_RUNS`; '' = nothing.
+        run: what is special about its run, one of `SPECIAL_RUNS`, `FLAPS` or `UNREADABLE`; '' =
+            nothing.
         key: the number of the request whose idempotency key it has; 0 = its own.
         retry_on: the ends of a run after which it is run again; empty = the default.
         is_dated: whether delay and deadline are given as times of day.
         copied_from: the number of a request whose marker its webhook URL has; 0 = none.
+        has_url: whether a task names an address; else a model finds one first.
+        like: the number of the job whose request it has; 0 = one of its own.
+        limit: the time limit of its run, seconds; 0 = the account's.
     """
 
     number: int
@@ -86,6 +93,14 @@ class PlannedJob:
     retry_on: tuple[str, ...] = ()
     is_dated: bool = False
     copied_from: int = 0
+    has_url: bool = True
+    like: int = 0
+    limit: float = 0
+
+    @property
+    def body(self) -> int:
+        """The number in its request, which jobs with equal requests share."""
+        return self.like or self.number
 
     def __str__(self) -> str:
         rules = {
@@ -99,6 +114,9 @@ class PlannedJob:
             "retry_on": ", ".join(self.retry_on),
             "dated": "yes" if self.is_dated else "",
             "copied": f"from job {self.copied_from}" if self.copied_from else "",
+            "url": "" if self.has_url else "none",
+            "request": f"of job {self.like}" if self.like else "",
+            "limit": f"{self.limit:g} s" if self.limit else "",
         }
         return (
             f"{self.at:7.1f} s  job {self.number}: {self.kind}, {self.route}, group {self.group},"
@@ -124,6 +142,10 @@ class SimulationPlan:
         batch_rules: the rules of each batch, by its number.
         faults: faults and operators' actions, in their order.
         caps: the caps of groups that stay.
+        version: the release of Skyvern.
+        correlation, run_tags, drain_seconds, max_burst_size: as the settings have them.
+        has_damaged_account: whether the workers serve another account, whose keys are damaged.
+        refuses_cancels: whether Skyvern answers every cancel with a 500, without an effect.
     """
 
     seed: int
@@ -140,6 +162,22 @@ class SimulationPlan:
     batch_rules: dict[int, dict[str, Any]]
     faults: tuple[Fault, ...]
     caps: tuple[tuple[str, int], ...] = ()
+    version: str = DEFAULT_VERSION
+    correlation: bool = True
+    run_tags: bool = True
+    drain_seconds: float = 25
+    max_burst_size: int = 5
+    has_damaged_account: bool = False
+    refuses_cancels: bool = False
+
+    @property
+    def alike(self) -> dict[int, list[int]]:
+        """The jobs with the same request, by the number in it, where there are more of them."""
+        alike: dict[int, list[int]] = {}
+        for request in self.requests:
+            if request.like:
+                alike.setdefault(request.like, [request.like]).append(request.number)
+        return alike
 
     def with_faults(self, faults: tuple[Fault, ...]) -> SimulationPlan:
         """Return the same plan with other faults."""
@@ -163,6 +201,14 @@ FAULTS: dict[str, tuple[float, float]] = {
     "the key is refused": (1, 100),
     "the list fails": (5, 150),
     "the server is slow": (5, 60),
+    "the server begins late": (5, 60),
+    "the model is slow": (5, 60),
+    "another answer comes instead": (1, 40),
+    "answers are mixed up": (1, 60),
+    "runs cannot be read": (20, 200),
+    "lists have short pages": (5, 120),
+    "lists stand still": (5, 120),
+    "lists come from a cache": (5, 120),
     "redis loses calls": (1, 30),
     "redis loses answers": (1, 30),
     "redis is slow": (2, 30),
@@ -180,13 +226,14 @@ FAULTS: dict[str, tuple[float, float]] = {
     "a worker is killed": (0.5, 60),
     "a worker is stopped": (0.5, 30),
     "a worker is frozen": (0.5, 40),
+    "a worker is frozen at a claim": (15, 135),
     "a worker's clock is set": (0, 0),
     "a gateway is killed": (0.5, 40),
     "a gateway is frozen": (0.5, 20),
     "messages are lost": (1, 40),
     "messages come twice": (1, 60),
     "messages are late": (1, 40),
-    "the broker is not reached": (1, 40),
+    "the broker is not reached": (1, 120),
     "webhooks are dropped": (1, 180),
     "webhooks come twice": (1, 90),
     "webhooks are forged": (1, 60),
@@ -205,13 +252,16 @@ FAULTS: dict[str, tuple[float, float]] = {
     "a person pauses a group": (5, 60),
     "a person cancels orphans": (0, 0),
     "a person settles what is in doubt": (0, 0),
+    "others run what a job asks for": (0, 0),
+    "others run much": (0, 0),
 }
 
 
 #: What is no fault of the queue's own processes, messages and Redis.
 OF_SKYVERN = (
     *("a person", "a receiver", "webhooks", "a gateway", "calls", "answers", "effects"),
-    *("the server", "the key", "the list"),
+    *("the server", "the key", "the list", "lists", "another answer", "runs", "the model"),
+    "others",
 )
 #: Kinds that are drawn more often than others, because they are the hardest to survive.
 _WEIGHTS = {
@@ -221,6 +271,10 @@ _WEIGHTS = {
     "answers are lost": 4,
     "effects come late": 3,
     "calls are lost": 2,
+    "another answer comes instead": 2,
+    "answers are mixed up": 2,
+    "lists have short pages": 2,
+    "lists come from a cache": 2,
     "a worker is killed": 4,
     "a worker is frozen": 3,
     "a worker is stopped": 3,
@@ -246,6 +300,37 @@ _SEQUENCES: tuple[tuple[tuple[str, float], ...], ...] = (
     (("redis is slow", 0), ("the server limits", 2)),
     (("answers are lost", 0), ("the list fails", 0)),
 )
+#: Kinds that are drawn together, since each alone is survived in many ways; and whether they need
+#: runs that show no marker.
+_THEMES: tuple[tuple[tuple[str, ...], bool], ...] = (
+    (("answers are lost", "others run what a job asks for"), True),
+    (("answers are lost", "others run much", "the list fails"), True),
+    (("answers are lost", "lists have short pages"), True),
+    (("answers are lost", "calls are lost", "the server is slow"), True),
+    (("answers are mixed up",), True),
+    (("redis fails over", "a worker is killed"), True),
+    (("redis fails over", "a worker is killed", "lists stand still"), False),
+    (("redis fails over", "answers are lost", "lists come from a cache"), False),
+    (("redis fails over", "a worker is killed", "the server begins late"), False),
+    (("redis fails over", "a worker is killed", "the model is slow"), False),
+    (("redis is not reached", "answers are lost"), False),
+    (("redis is slow", "a worker is stopped"), False),
+    (("a worker is stopped", "the server is slow", "a receiver is slow"), False),
+    (("a worker is frozen at a claim", "a worker is frozen"), False),
+    (("webhooks are forged", "answers are lost"), False),
+    (("the key is refused", "calls are lost"), False),
+    (("runs cannot be read",), True),
+    (("the broker is not reached",), False),
+)
+#: A list that stands still hides the runs that come after it: no search can tell then. So a run
+#: comes late, or the list stands still, but not both.
+_STILL, _LATE = (
+    "lists stand still",
+    {
+        *("effects come late", "the server begins late", "the model is slow"),
+        "a worker is frozen at a claim",
+    },
+)
 
 
 def draw(seed: int, minutes: float) -> SimulationPlan:
@@ -263,7 +348,7 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
     at_once = chance.choice([1, 2, 4, 8, 20])
     # All of them must fit into the simulated time.
     fits = seconds / 2 * at_once / len(requests)
-    return SimulationPlan(
+    plan = SimulationPlan(
         seed=seed,
         minutes=minutes,
         workers=chance.choice([1, 2, 2, 3, 3]),
@@ -279,6 +364,62 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
         faults=tuple(_faults(chance, first, requests, seconds * FAULT_SHARE)),
         caps=(("c", chance.choice([1, 2, 4])),) if chance.random() < 0.4 else (),
     )
+    odd = Random(f"oddities {seed}")
+    if odd.random() < 0.4:
+        plan = _with_theme(plan, odd, first, seconds * FAULT_SHARE)
+    return _with_oddities(plan, odd)
+
+
+def _with_theme(plan: SimulationPlan, chance: Random, first: str, until: float) -> SimulationPlan:
+    """Draw faults that go together, and one of the kind that the plan has in any case."""
+    kinds, is_unmarked = chance.choice(_THEMES)
+    if not (_STILL in kinds and first in _LATE) and not (_LATE & {*kinds} and first == _STILL):
+        kinds = (first, *kinds)
+    count = chance.choice([4, 8, 12])
+    faults = _drawn(chance, kinds, plan.requests, until, count, first=kinds)
+    if is_unmarked:
+        plan = replace(plan, gateways=0, run_tags=False)
+    return plan.with_faults(tuple(sorted(faults, key=lambda fault: fault.at)))
+
+
+def _with_oddities(plan: SimulationPlan, chance: Random) -> SimulationPlan:
+    """Draw what few plans have: other settings, another account, odd requests and runs."""
+    plan = replace(
+        plan,
+        version=chance.choices(sorted(RELEASES), [1, 2])[0],
+        correlation=chance.random() < 0.95,
+        run_tags=plan.run_tags and chance.random() < 0.7,
+        drain_seconds=chance.choice([25, 25, 5, 1]),
+        max_burst_size=chance.choice([5, 5, 1]),
+        has_damaged_account=chance.random() < 0.1,
+        refuses_cancels=plan.max_concurrent_runs >= 4 and chance.random() < 0.03,
+    )
+    if any(fault.kind == "others run what a job asks for" for fault in plan.faults):
+        plan = replace(plan, max_concurrent_runs=20)  # jobs may stay in doubt, and keep their slots
+    share = chance.choice([0.0] * 6 + [0.05, 0.2])
+    if any(fault.kind == "the model is slow" for fault in plan.faults):
+        share = 0.3
+    requests = [
+        _odd(plan, request, chance) if not request.run and chance.random() < share else request
+        for request in plan.requests
+    ]
+    if plan.refuses_cancels:
+        requests[0] = replace(requests[0], kind="task", run=NEVER_ENDS, deadline=60.0, limit=240)
+    return plan.with_requests(tuple(requests))
+
+
+def _odd(plan: SimulationPlan, request: PlannedJob, chance: Random) -> PlannedJob:
+    """Give a request an odd run; one that never ends by itself is canceled."""
+    if request.kind == "task":
+        # A lost answer to a task without an address is searched for a quarter of an hour.
+        if any(fault.kind == "the model is slow" for fault in plan.faults):
+            return replace(request, has_url=False)
+        return replace(request, run=NEVER_ENDS, deadline=60.0, limit=240)
+    if request.kind == "workflow":
+        if chance.random() < 0.7 and plan.version == DEFAULT_VERSION:
+            return replace(request, run=FLAPS)
+        return replace(request, run=UNREADABLE, limit=60)
+    return request
 
 
 def _requests(chance: Random, until: float) -> Iterator[PlannedJob]:
@@ -387,9 +528,25 @@ def _faults(
     count = chance.choice([0, 2, 4, 8, 16, 24])
     weighted = [kind for kind in sorted(FAULTS) for _ in range(_WEIGHTS.get(kind, 1))]
     kinds = chance.sample(weighted, chance.choice([1, 2, 3, 3, 6, 16]))
+    if _STILL in {first, *kinds}:
+        kinds = [kind for kind in kinds if kind not in _LATE] or [_STILL]
+        first = _STILL if first in _LATE else first
+    yield from _drawn(chance, kinds, requests, until, count, first=[first])
+
+
+def _drawn(
+    chance: Random,
+    kinds: Sequence[str],
+    requests: Sequence[PlannedJob],
+    until: float,
+    count: int,
+    *,
+    first: Sequence[str],
+) -> Iterator[Fault]:
+    """Draw so many faults, those of the first kinds first; arguments as in `_faults`."""
     drawn: list[Fault] = []
     while len(drawn) < count:
-        kind = chance.choice(kinds) if drawn else first
+        kind = first[len(drawn)] if len(drawn) < len(first) else chance.choice(kinds)
         least, most = FAULTS[kind]
         seconds = min(most, least * (most / least) ** chance.random()) if least else most
         draw = chance.random()

@@ -20,7 +20,7 @@ from runqueue.store.keys import Keys
 from simulation.addresses import QUEUE_URL, USER_URL
 from simulation.conduct_ledger import callback_url
 from simulation.ledger import AcceptedJob
-from simulation.plan import ANSWERS_NO_CALL, NEVER_ENDS, PlannedJob
+from simulation.plan import ANSWERS_NO_CALL, FLAPS, NEVER_ENDS, UNREADABLE, PlannedJob
 from simulation.processes import CURRENT, EPOCH, start_in
 from simulation.server import Client
 
@@ -34,6 +34,8 @@ _PUSH_AGAIN_SECONDS = 120.0
 #: Seconds by which a job may be submitted before its time, and after its deadline: an effect that
 #: comes late was sent in time.
 _EARLY, _LATE = 0.5, 60.0
+#: The workflow whose runs Skyvern cannot read back.
+UNREADABLE_WORKFLOW = "wpid_100000001"
 #: Jobs that the plan does not have get numbers above this one.
 _EXTRA_NUMBERS = 10_000
 
@@ -116,7 +118,7 @@ class Producer:
         self, queue: AsyncRunQueue, number: int, requests: Sequence[PlannedJob]
     ) -> None:
         world = self._world
-        lines = [_line(request, EPOCH + world.loop.time()) for request in requests]
+        lines = [line_of(request, EPOCH + world.loop.time()) for request in requests]
         batch: str | None = None
         started = world.loop.time()
         is_batch, rules = requests[0].route == "batch", world.plan.batch_rules.get(number, {})
@@ -198,11 +200,12 @@ class Producer:
             started + request.delay - _EARLY,
             now + (request.deadline or float("inf")) + _LATE,
             request.on_unconfirmed == "resubmit",
-            request.on_unconfirmed == "park",
+            request.on_unconfirmed == "park" or not self._world.plan.correlation,
             f"{USER_URL}/{request.number}" if request.has_webhook else "",
             now + (request.deadline or float("inf")),
             request.run == ANSWERS_NO_CALL,
             (datetime.fromisoformat(deadline).timestamp(),) if isinstance(deadline, str) else (),
+            request.body,
         )
         if former is not None:  # it was enqueued again: what was done to it still counts
             job.max_runs = former.max_runs + request.runs - 1
@@ -234,40 +237,23 @@ class Producer:
             await asyncio.sleep(1)
 
 
-def _line(request: PlannedJob, now: float) -> dict[str, Any]:
+def line_of(request: PlannedJob, now: float) -> dict[str, Any]:
     """Return a request as a line of a batch file.
 
     Args:
         request: the request.
         now: the time of day, unix seconds.
     """
-    name = f"sim-job-{request.number}."
-    bodies: dict[str, dict[str, Any]] = {
-        "task": {"prompt": f"Do {name}", "url": "https://site.test/"},
-        "workflow": {"workflow_id": "wpid_1", "parameters": {"name": name}},
-        "login": {
-            "url": "https://site.test/",
-            "credential_type": "skyvern",
-            "credential_id": "cred_1",
-            "prompt": f"Log in for {name}",
-        },
-    }
-    if request.run in {NEVER_ENDS, ANSWERS_NO_CALL}:
-        bodies["task"]["url"] += "?sim_end=never"
-    body = bodies[request.kind]
-    if request.has_webhook:
-        body["webhook_url"] = f"{USER_URL}/{request.number}"
-        if request.copied_from:
-            job_id = ids.job_id_for("default", "", f"job-{request.copied_from}")
-            body["webhook_url"] += f"?{ids.url_marker(job_id, 1)}"
     line: dict[str, Any] = {
         "kind": request.kind,
-        "body": body,
+        "body": _body_of(request),
         "custom_id": f"job-{request.key or request.number}",
         "priority": request.priority,
         "group": request.group,
         "on_unconfirmed": request.on_unconfirmed,
     }
+    if request.limit:
+        line["max_run_seconds"] = request.limit
     for name, seconds in (("run_at", request.delay), ("deadline", request.deadline)):
         if seconds:
             at = datetime.fromtimestamp(now + seconds, tz=UTC)
@@ -277,3 +263,36 @@ def _line(request: PlannedJob, now: float) -> dict[str, Any]:
         if request.retry_on:
             line["retry"]["retry_on"] = list(request.retry_on)
     return line
+
+
+def _body_of(request: PlannedJob) -> dict[str, Any]:
+    """Return what a request has Skyvern do."""
+    name = f"sim-job-{request.body}."
+    is_endless = request.run in {NEVER_ENDS, ANSWERS_NO_CALL}
+    query = "?sim_end=never" if is_endless else ""
+    bodies: dict[str, dict[str, Any]] = {
+        # Half of them differ by their addresses alone.
+        "task": {"prompt": f"Do {name}", "url": f"https://site.test/{query}"}
+        if request.body % 2
+        else {"prompt": "Do it", "url": f"https://site.test/{name}{query}"},
+        "workflow": {"workflow_id": "wpid_1", "parameters": {"name": name}},
+        "login": {
+            "url": "https://site.test/",
+            "credential_type": "bitwarden",
+            "bitwarden_collection_id": "collection_1",
+            "prompt": f"Log in for {name}",
+        },
+    }
+    body = bodies[request.kind]
+    if not request.has_url:
+        body = {"prompt": f"Do {name}"}
+    if request.run == FLAPS:
+        body["parameters"] |= {"sim_end": "flap", "sim_seconds": "40"}
+    if request.run == UNREADABLE:
+        body |= {"workflow_id": UNREADABLE_WORKFLOW, "parameters": {"name": name, "count": 3.7}}
+    if request.has_webhook:
+        body["webhook_url"] = f"{USER_URL}/{request.number}"
+        if request.copied_from:
+            job_id = ids.job_id_for("default", "", f"job-{request.copied_from}")
+            body["webhook_url"] += f"?{ids.url_marker(job_id, 1)}"
+    return body

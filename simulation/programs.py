@@ -93,18 +93,24 @@ class Receivers:
         self.slowness = 0.0
         #: How many deliveries each URL took.
         self.taken: Counter[str] = Counter()
+        #: How many it did not take, or gave no answer to.
+        self.refused: Counter[str] = Counter()
         self.faults_met: Counter[str] = Counter()
 
     async def take(self, url: str) -> int | None:
         """Receive a delivery; returns the status, None if the answer is lost."""
-        await asyncio.sleep(self._chance.uniform(0.01, 0.2) + self._chance.random() * self.slowness)
+        url, wait = url.partition("?")[0], self._chance.uniform(0.01, 0.2)
+        wait += self._chance.random() * self.slowness
         draw = self._chance.random()
+        await asyncio.sleep(wait)
         if draw < self.failing:
             self.faults_met["receiver: fails"] += 1
+            self.refused[url] += 1
             return 500
-        self.taken[url.partition("?")[0]] += 1
+        self.taken[url] += 1
         if draw - self.failing < self.unanswered:
             self.faults_met["receiver: an answer lost"] += 1
+            self.refused[url] += 1
             return None
         return 200
 
@@ -182,8 +188,7 @@ class SimulatedWorker:
         """Stop it gracefully, as SIGTERM does."""
         self.served.stopping = True
         await self.served.stop(self._settings.drain_seconds)
-        for task in self._tasks:
-            task.cancel()
+        self.process.kill()  # it exits
 
     async def _tick(self, account: str) -> None:
         client = cast(redis.Redis, BlockingClient(self._server, self.process))
@@ -229,6 +234,9 @@ class SimulatedGateway:
         self, process: SimulatedProcess, settings: Settings, server: SimulatedRedis
     ) -> None:
         self.process = process
+        self._server = server
+        #: Whether it acknowledged a webhook that Redis did not take.
+        self.acknowledged_nothing = False
         client = cast(redis.asyncio.Redis, Client(server, process))
         accounts = settings.all_accounts()
         self._receiver = Receiver(
@@ -241,9 +249,14 @@ class SimulatedGateway:
         """Receive a webhook; returns the status, None if no answer comes."""
         if self.process.is_dead:
             return None
+        recorded = self._server.answered[self.process, "record_webhook"]
         task = start_in(self.process, self._answer(path, body, headers))
         done, _ = await asyncio.wait([task], timeout=30)
-        return task.result() if done else None
+        status = task.result() if done else None
+        if status is not None and status < 300:
+            answered = self._server.answered[self.process, "record_webhook"]
+            self.acknowledged_nothing |= answered == recorded
+        return status
 
     async def _answer(self, path: str, body: bytes, headers: Mapping[str, str]) -> int:
         account, job_id, attempt, token = path.removeprefix(f"{PATH}/").split("/")
@@ -276,6 +289,7 @@ def router(  # noqa: PLR0917 - one for each end of a webhook's way
     public_url: str,
     chance: Random,
     history: EventHistory,
+    fail: Callable[[str], None],
     on_answered: Callable[[int, str, bytes], None],
 ) -> Callable[[str, bytes, Mapping[str, str]], Any]:
     """Return the function that sends Skyvern's webhooks to a gateway, or to a user's receiver.
@@ -285,6 +299,7 @@ def router(  # noqa: PLR0917 - one for each end of a webhook's way
         public_url: the gateways'.
         chance: which gateway takes one.
         history: records the answers of gateways.
+        fail: called with what does not hold.
         on_answered: called with status, path and body of each that a gateway accepts or refuses.
     """
 
@@ -296,6 +311,8 @@ def router(  # noqa: PLR0917 - one for each end of a webhook's way
         history.note(gateway.process.name, f"webhook {status}")
         if status is not None and status < 500:
             on_answered(status, urlsplit(url).path, body)
+        if gateway.acknowledged_nothing:
+            fail("I4: a webhook is acknowledged, and was not recorded")
         return status
 
     return post

@@ -26,15 +26,6 @@ from simulation.processes import CURRENT
 from simulation.server import Client, ValkeyInstance
 from simulation.world import World
 
-#: Log events that only a defect writes.
-_DEFECT_EVENTS = {
-    *("item_failed", "record_refused", "record_lost", "run_is_another_jobs"),
-    *("answer_of_another_request", "stored_request_unreadable", "record_damaged"),
-    "account_damaged",
-}
-#: Errors in such events that Redis faults explain: the lease brings the item back.
-_REDIS_ERRORS = {"ConnectionError", "TimeoutError", "ResponseError", "ReadOnlyError"}
-
 
 @dataclass(slots=True)
 class Result:
@@ -198,8 +189,7 @@ def _connect(world: World) -> None:
         logger: Any, method: str, event: MutableMapping[str, Any]
     ) -> Mapping[str, Any]:
         del logger, method
-        if event["event"] in _DEFECT_EVENTS and event.get("error") not in _REDIS_ERRORS:
-            world.ledger.fail(f"the log says: {event}")
+        world.log_rules.judge(event)
         if world.history.is_written:
             process = CURRENT.get(None)
             fields = " ".join(f"{k}={v}" for k, v in sorted(event.items()) if k != "event")

@@ -194,6 +194,9 @@ class SimulatedRedis:
         self._calls_since = 0.0
         #: Called with a process and a script that it calls without a pause.
         self.on_spinning: Callable[[str, str], None] = lambda *_: None
+        #: How often each script ran for a process, and where the next claim of a process is seen.
+        self.answered: Counter[tuple[SimulatedProcess, str]] = Counter()
+        self.on_claim: Callable[[SimulatedProcess], None] = lambda _: None
         #: How often a call met each kind of fault.
         self.faults_met: Counter[str] = Counter()
         #: Seconds that passed while its clock was set back and no process counted the time.
@@ -333,6 +336,9 @@ class SimulatedRedis:
             raise
         if script in {"tick", "heartbeat"}:
             self._note_report(process)
+        self.answered[process, script] += 1
+        if script == "claim":
+            self.on_claim(process)
         text = repr(reply) if script != "stats" else _SERVER_ID.sub("", repr(reply))
         self._history.note(process.name, f"redis {script} {crc32(text.encode()):08x}")
         if woken:

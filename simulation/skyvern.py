@@ -12,15 +12,17 @@ from random import Random
 from typing import cast
 from urllib.parse import parse_qsl, urlsplit
 
+import orjson
 from aiohttp import web
 from multidict import CIMultiDict, MultiDict
 
-from api_client.errors import AnswerLostError, NotSentError
+from api_client.errors import AnswerLostError, NotSentError, SkyvernError
 from api_client.http.messages import HttpAnswer, Request
 from api_client.http.transport import AsyncTransport
 from simulation.conduct_ledger import Outcome, SentSubmission
 from simulation.history import EventHistory
-from simulation.ledger import JOB_NUMBER
+from simulation.ledger import job_number
+from simulation.network import LIST, READ, SUBMIT, NetworkFaults, Proxy, StoreAsItWas
 from simulation.processes import SimulatedProcess, start_in
 from simulator.api import RunApi
 from simulator.delivery import Attempt, WebhookSender, signed_headers
@@ -29,12 +31,17 @@ from simulator.model.options import Options
 from simulator.model.releases import RELEASES
 from simulator.model.runs import Run
 from simulator.model.store import Store
-from simulator.replies import RefusedError, not_found
+from simulator.records import webhook_content
+from simulator.replies import RefusedError, json_reply, not_found
 from simulator.routes import CALLS, RouteCall
 from simulator.webhooks import Webhooks
 
 #: Sends a webhook: URL, body, headers; returns the status, None if nobody was reached.
 Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[int | None]]
+
+#: Seconds for which a failed attempt of a workflow run is shown as an end, although a further one
+#: will come (`tests/real/test_run_ends.py`).
+_UNDECIDED_SECONDS = 3.0
 
 _ROUTES = [
     (call, re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", call.path) + r"\Z")) for call in CALLS
@@ -43,37 +50,6 @@ _ROUTES = [
 
 #: Seconds that a 429 asks to wait.
 _RETRY_AFTER = (2, 10, 30)
-
-
-@dataclass(slots=True)
-class NetworkFaults:
-    """What happens to calls on the way, as shares of them; changed by the faults of a plan."""
-
-    #: The connection is refused.
-    refused: float = 0.0
-    #: The request is lost after it was written; it has no effect.
-    lost: float = 0.0
-    #: It takes effect, and the answer is lost.
-    unanswered: float = 0.0
-    #: The client is cut off, and the effect comes later.
-    late: float = 0.0
-    #: The answer breaks off, or is no JSON.
-    garbled: float = 0.0
-    #: A 500, without an effect; a 503; a 429.
-    failing: float = 0.0
-    unavailable: float = 0.0
-    limited: float = 0.0
-    #: Whether the key is refused.
-    no_key: bool = False
-    #: Whether lists of runs fail.
-    no_list: bool = False
-    #: Seconds that an answer takes longer.
-    slowness: float = 0.0
-    #: Webhooks that are dropped; that are sent twice.
-    dropped: float = 0.0
-    doubled: float = 0.0
-    #: Seconds by which such an effect is late at most.
-    lateness: float = 50.0
 
 
 @dataclass(slots=True)
@@ -145,6 +121,7 @@ class SimulatedSkyvern:
         )
         self._send = post
         self.api = RunApi(options, self.store, self._webhooks, process.wall)
+        self._proxy = Proxy(self.faults, chance, self.faults_met, self._typed_answer)
         #: When submissions were written to it, and calls of all kinds; simulated seconds.
         self.submitted: list[float] = []
         self.called: list[float] = []
@@ -164,8 +141,19 @@ class SimulatedSkyvern:
     def _on_change(self, run: Run) -> None:
         if run.run_id not in self._known:
             self._known.add(run.run_id)
+            if run.plan.end == "flap":
+                start_in(self.process, self._report_first_attempt(run))
             self.on_created(run)
         self._webhooks.schedule(run)
+
+    async def _report_first_attempt(self, run: Run) -> None:
+        """Send the webhook of an attempt that failed, as `webhook_on_retry` has it."""
+        decided = run.first_attempt_ended + _UNDECIDED_SECONDS
+        await asyncio.sleep(decided - self.process.wall())
+        url = run.submission.webhook_url
+        if url is not None and run.is_retry_pending(self.process.wall()):
+            body = orjson.dumps(webhook_content(run, self.process.wall()))
+            await self._post(url, body, signed_headers(body, run.api_key))
 
     async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int | None:
         await asyncio.sleep(self._chance.uniform(0.01, 0.1))
@@ -180,85 +168,112 @@ class SimulatedSkyvern:
     async def exchange(self, client: SimulatedProcess, request: Request) -> HttpAnswer:
         """Take a request from a process, and return the answer.
 
+        What was written arrives, whatever becomes of the client meanwhile.
+
         Raises:
             NotSentError, AnswerLostError: as the transport's.
         """
         sent: SentSubmission | None = None
-        if request.name.startswith("POST /v1/run/"):
+        if request.name.startswith(SUBMIT):
             if self.kills(client, request.content):
                 await asyncio.sleep(0)  # and never returns
             sent = self.on_submitted(request.content)
-        try:
-            answer = await self._exchange(client, request)
-        except NotSentError:
-            if sent is not None:
+        # A client that goes away does not stop it.
+        call = start_in(self.process, self._exchange(client, request))
+        await asyncio.wait([call])
+        result: HttpAnswer | SkyvernError = call.result()
+        if isinstance(result, SkyvernError):
+            if sent is not None and isinstance(result, NotSentError):
                 sent.outcome = Outcome.NOT_SENT
-            raise
-        if sent is not None and answer.status != 500:
-            sent.outcome, sent.status = Outcome.ANSWERED, answer.status
+            raise result
+        if sent is not None and result.status != 500:
+            sent.outcome, sent.status = Outcome.ANSWERED, result.status
             sent.answered_at = asyncio.get_running_loop().time()
-            sent.wait = float(answer.headers.get("retry-after", 0))
-        return answer
+            sent.wait = float(result.headers.get("retry-after", 0))
+        return result
 
-    async def _exchange(self, client: SimulatedProcess, request: Request) -> HttpAnswer:
+    def forget(self, client: SimulatedProcess) -> None:
+        """Close a client's connections."""
+        self._proxy.forget(client)
+
+    async def _exchange(
+        self, client: SimulatedProcess, request: Request
+    ) -> HttpAnswer | SkyvernError:
+        """Return the answer to a request, or what the client meets instead."""
         limit = request.timeout or 60.0
         faults, draw = self.faults, self._chance.random()
         await asyncio.sleep(self._chance.uniform(0.005, 0.08))
         name, now = request.name, asyncio.get_running_loop().time()
         self.called.append(now)
-        if name.startswith("POST /v1/run/"):
+        if name.startswith(SUBMIT):
             self.submitted.append(now)
             self.on_arrived(request.content)
         if draw < faults.refused:
             self.faults_met["call: not sent"] += 1
             self._note(client, name, "refused")
-            raise NotSentError("connection refused")
+            return NotSentError("connection refused")
         draw -= faults.refused
         if draw < faults.lost:
             self.faults_met["call: lost"] += 1
             self._note(client, name, "lost")
-            raise AnswerLostError("the connection broke")
+            return AnswerLostError("the connection broke")
         draw -= faults.lost
         if request.method == "POST":
             if draw < faults.late:
                 self.faults_met["call: a late effect"] += 1
                 self._note(client, name, "cut, its effect is late")
                 wait = self._chance.uniform(0.5, faults.lateness)
-                start_in(self.process, self._handle(request, wait))
-                raise AnswerLostError("the connection broke")
+                start_in(self.process, self.handle(request, wait))
+                return AnswerLostError("the connection broke")
             draw -= faults.late
-        failure = self._stuck_answer(request) or self._fault_answer(draw) or self._list_answer(name)
-        if failure is not None:
-            self._note(client, name, str(failure.status))
-            if failure.status == 429 and name.startswith("POST /v1/run/"):
-                self.on_limited(float(failure.headers["retry-after"]))
-            return failure
+        answer = self._stuck_answer(request) or self._fault_answer(request, draw)
+        answer = answer or self._proxy.cached(request)
+        if answer is not None:
+            self._note(client, name, str(answer.status))
+            if answer.status == 429 and name.startswith(SUBMIT):
+                self.on_limited(float(answer.headers["retry-after"]))
+            return answer
         return await self._answered(client, request, limit)
 
     async def _answered(
         self, client: SimulatedProcess, request: Request, limit: float
-    ) -> HttpAnswer:
+    ) -> HttpAnswer | SkyvernError:
         """Let a request take effect, and return what the client gets of the answer."""
-        faults, name = self.faults, request.name
-        # A client that goes away does not stop it.
-        handling = start_in(self.process, self._handle(request))
-        await asyncio.wait([handling])
-        answer: HttpAnswer = handling.result()
-        self._note(client, name, f"{answer.status}")
-        wait = self._chance.uniform(0.005, 0.15) + self._chance.random() * faults.slowness
-        if wait > limit:
-            self.faults_met["call: an answer that comes too late"] += 1
+        faults, name, started = self.faults, request.name, asyncio.get_running_loop().time()
+        delay = self._delay(request)
+        if delay > limit:
+            self.faults_met["call: an effect that comes after the client's limit"] += 1
+            self._note(client, name, "no answer in time")
+            start_in(self.process, self.handle(request, delay))
             await asyncio.sleep(limit)
-            raise AnswerLostError(f"no answer within {limit:g} s")
+            return AnswerLostError(f"no answer within {limit:g} s")
+        answer = await self.handle(request, delay)
+        self._note(client, name, f"{answer.status}")
+        left = max(0.0, limit - (asyncio.get_running_loop().time() - started))
+        wait = self._chance.uniform(0.005, 0.15) + self._chance.random() * faults.slowness
+        if wait > left:
+            self.faults_met["call: an answer that comes too late"] += 1
+            await asyncio.sleep(left)
+            return AnswerLostError(f"no answer within {limit:g} s")
         await asyncio.sleep(wait)
         if self._chance.random() < faults.unanswered:
             self.faults_met["call: an answer lost"] += 1
             self._note(client, name, "its answer is lost")
-            raise AnswerLostError("the connection broke")
+            return AnswerLostError("the connection broke")
         if self._chance.random() < faults.garbled:
             self.faults_met["call: an answer garbled"] += 1
             return HttpAnswer(answer.status, answer.headers, answer.body[: len(answer.body) // 2])
-        return answer
+        return self._proxy.passed_on(client, request, answer)
+
+    def _delay(self, request: Request) -> float:
+        """Return after how many seconds a call takes effect."""
+        if not request.name.startswith(SUBMIT):
+            return 0.0
+        most = self.faults.delay
+        if self.faults.model_delay and _lacks_url(request):
+            self.faults_met["call: a model that is slow"] += 1
+            most = self.faults.model_delay
+        return self._chance.random() * most if most else 0.0
 
     def _note(self, client: SimulatedProcess, name: str, text: str) -> None:
         self._history.note(client.name, f"skyvern {name} {text}")
@@ -268,15 +283,16 @@ class SimulatedSkyvern:
         if not self.stuck_jobs or (request.method == "POST" and "/run/" in request.url):
             return None
         for run in self.store.oldest_first():
-            found = JOB_NUMBER.search(run.submission.request)
-            if found and int(found[1]) in self.stuck_jobs and run.run_id in request.url:
+            if run.run_id in request.url and job_number(run) in self.stuck_jobs:
                 self.faults_met["call: about a run that answers none"] += 1
                 return self._answer(500, b'{"detail":"Internal Server Error"}')
         return None
 
-    def _fault_answer(self, draw: float) -> HttpAnswer | None:
+    def _fault_answer(self, request: Request, draw: float) -> HttpAnswer | None:
         """Return what the network, or a proxy in it, answers in the server's place."""
         faults = self.faults
+        if self._fails_alone(request):
+            return self._answer(500, b'{"detail":"Internal Server Error"}')
         if draw < faults.failing:
             self.faults_met["call: 500"] += 1
             return self._answer(500, b'{"detail":"Internal Server Error"}')
@@ -294,12 +310,6 @@ class SimulatedSkyvern:
             return self._answer(403, b'{"detail":"Invalid credentials"}')
         return None
 
-    def _list_answer(self, name: str) -> HttpAnswer | None:
-        if not self.faults.no_list or name != "GET /v1/runs":
-            return None
-        self.faults_met["call: no list"] += 1
-        return self._answer(500, b'{"detail":"Internal Server Error"}')
-
     def _answer(
         self, status: int, body: bytes, more: Mapping[str, str] | None = None
     ) -> HttpAnswer:
@@ -310,7 +320,25 @@ class SimulatedSkyvern:
         }
         return HttpAnswer(status, CIMultiDict(headers), body)
 
-    async def _handle(self, request: Request, wait: float = 0.0) -> HttpAnswer:
+    def _fails_alone(self, request: Request) -> bool:
+        """Say whether a call of this kind fails, while others need not."""
+        faults, name = self.faults, request.name
+        if name.startswith("POST /v1/runs/") and name.endswith("cancel"):
+            return faults.no_cancels
+        share = faults.unreadable * name.startswith(READ)
+        if name == LIST:
+            page = int(dict(parse_qsl(urlsplit(request.url).query)).get("page", 1))
+            share = faults.unlistable * (page >= faults.unlistable_from)
+        if not share or self._chance.random() >= share:
+            return False
+        self.faults_met[f"call: a {'list' if name == LIST else 'read'} that fails"] += 1
+        return True
+
+    def _typed_answer(self, status: int, body: bytes, content_type: str) -> HttpAnswer:
+        return self._answer(status, body, {"content-type": content_type})
+
+    async def handle(self, request: Request, wait: float = 0.0) -> HttpAnswer:
+        """Let a request take effect after some seconds, and return the answer."""
         if wait:
             await asyncio.sleep(wait)
         url = urlsplit(request.url)
@@ -325,15 +353,50 @@ class SimulatedSkyvern:
             )
             if not call.open:
                 self._check_key(parsed)
-            reply = await call.answer(self.api, cast(web.Request, parsed))
+            if request.name == LIST:
+                reply = await self._list(call, parsed)
+            else:
+                reply = await call.answer(self.api, cast(web.Request, parsed))
+                reply = self._as_undecided(names.get("run_id", ""), reply)
         except RefusedError as refusal:
             reply = refusal.reply()
         body = reply.body if isinstance(reply.body, bytes) else b""
         return self._answer(reply.status, body)
 
+    def _as_undecided(self, run_id: str, reply: web.Response) -> web.Response:
+        """Show a failed attempt as an end for as long as a further one is not decided on."""
+        run = self.store.get(run_id) if run_id else None
+        now = self.process.wall()
+        if run is None or run.plan.end != "flap" or not run.is_retry_pending(now):
+            return reply
+        shown = orjson.loads(cast(bytes, reply.body))
+        if now - run.first_attempt_ended < _UNDECIDED_SECONDS and isinstance(shown, dict):
+            return json_reply(shown | {"retry_pending": False, "next_attempt_at": None})
+        return reply
+
+    async def _list(self, call: RouteCall, parsed: _HandlerRequest) -> web.Response:
+        """Answer a list: it may stand still, and its pages may be bounded."""
+        faults, api = self.faults, self.api
+        if faults.page_size:
+            requested = int(parsed.query.get("page_size", "10"))
+            parsed.query["page_size"] = str(min(faults.page_size, requested))
+        if faults.listed_at:
+            self.faults_met["call: a list that stands still"] += 1
+            api.store = StoreAsItWas(self.store, faults.listed_at)
+            api.clock = lambda: faults.listed_at
+        try:
+            return await call.answer(api, cast(web.Request, parsed))
+        finally:
+            api.store, api.clock = self.store, self.process.wall
+
     def _check_key(self, parsed: _HandlerRequest) -> None:
         if parsed.headers.get("x-api-key") not in self._options.api_keys:
             raise RefusedError(403, "Invalid credentials")
+
+
+def _lacks_url(request: Request) -> bool:
+    """Say whether a model finds the address of a task first."""
+    return request.name == "POST /v1/run/tasks" and b'"url"' not in request.content
 
 
 def _find(method: str, path: str) -> tuple[RouteCall, dict[str, str]]:
@@ -361,7 +424,8 @@ class SimulatedTransport(AsyncTransport):
         return await self._server.exchange(self._client, request)
 
     def drop_connections(self) -> None:
-        """Do nothing: no connection is open."""
+        """Use no connection again that there is now."""
+        self._server.forget(self._client)
 
     async def aclose(self) -> None:
         """Do nothing: no connection is open."""

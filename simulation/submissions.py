@@ -5,13 +5,12 @@ Each judgment allows what was on its way, and leaves out what a fault excuses.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 
 from runqueue import ids
 from runqueue.records.job import Job
-from simulation.ledger import InvariantLedger
+from simulation.ledger import JOB_NUMBER, InvariantLedger, job_number
 from simulation.plan import OF_SKYVERN, PlannedJob
 from simulator.model.runs import Run
 
@@ -28,7 +27,6 @@ CANCEL_SECONDS = 600.0
 
 #: What hinders no worker from learning of a `Retry-After`, beside faults of Skyvern.
 _SLOW = (*OF_SKYVERN, "redis is slow")
-_JOB_NUMBER = re.compile(rb"sim-job-(\d+)\.")
 #: Seconds that a `Retry-After` takes to be known where Redis is slow.
 _SLOW_SECONDS = 18.0
 #: Says whether no process, message or Redis had a fault between two times (simulated seconds);
@@ -116,7 +114,7 @@ class SubmissionJudge:
         Args:
             content: its body.
         """
-        found = _JOB_NUMBER.search(content)
+        found = JOB_NUMBER.search(content)
         request = self._requests.get(int(found[1])) if found else None
         if request is None:
             return
@@ -129,10 +127,9 @@ class SubmissionJudge:
 
     def judge_markers(self, run: Run) -> None:
         """Judge that a run carries the marker of one attempt, which no other run carries (I2)."""
-        found = _JOB_NUMBER.search(run.submission.request)
-        if found is None:
+        number, sent = job_number(run), run.submission
+        if number is None:
             return
-        number, sent = int(found[1]), run.submission
         markers = ids.markers_in(sent.sent_title or "") | ids.markers_in(sent.webhook_url or "")
         job = self._ledger.accepted.get(number)
         if len(markers) > 1 or (job and any(job_id != job.job_id for job_id, _ in markers)):

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import Context
 from hashlib import sha1
 from random import Random
@@ -16,19 +16,21 @@ import orjson
 from pydantic import SecretStr
 from redis.exceptions import RedisError
 
-from config.settings import Settings
+from config.settings import Account, Settings
 from runqueue.errors import BatchCanceled, BatchNotFound, RunQueueError
 from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.keys import Keys
-from simulation.addresses import API_KEY, PUBLIC_URL, QUEUE_URL, SKYVERN_URL
+from simulation.addresses import API_KEY, OTHERS_KEY, PUBLIC_URL, QUEUE_URL, SKYVERN_URL
 from simulation.conduct_ledger import ConductLedger
 from simulation.faults import FaultInjector
 from simulation.history import EventHistory
 from simulation.ledger import JOB_NUMBER, InvariantLedger
+from simulation.log_rules import LogRules
 from simulation.loop import VirtualLoop
 from simulation.outcomes import OutcomeJudge
 from simulation.plan import ANSWERS_NO_CALL, FAULT_SHARE, KILLS_WORKERS, SimulationPlan
@@ -37,20 +39,39 @@ from simulation.producers import Producer
 from simulation.programs import Broker, Receivers, SimulatedGateway, SimulatedWorker, router
 from simulation.server import SimulatedRedis, ValkeyInstance
 from simulation.skyvern import SimulatedSkyvern
+from simulation.strangers import Strangers
 from simulation.submissions import SubmissionJudge
 from simulator.model.options import Options
 from simulator.model.runs import Run
+from simulator.model.workflows import JsonDefinition
 
 #: Seconds that jobs get to end after the simulated minutes, and between two checks for it.
 MAX_EXTRA_SECONDS, CHECK_SECONDS = 2400.0, 10.0
 #: Seconds between two extra jobs while an unconfirmed job waits for a newer run.
 EXTRA_JOB_SECONDS = 90.0
+#: Seconds for which an operator lets a recovery go on that waits for one.
+PATIENCE_SECONDS = 240.0
 #: Seconds between two reads of the statistics, and from the last fault until I8 is judged.
 STATS_SECONDS, QUIET_AFTER_SECONDS = 5.0, 60.0
 #: Seconds before each further try of a webhook; the product's own would take days.
 WEBHOOK_RETRY_SECONDS = (5.0, 20.0, 60.0)
 #: Seconds until a worker starts in place of one that a submission killed.
 RESTART_SECONDS = 5.0
+
+
+#: Its runs cannot be read back if `count` is no whole number.
+_UNREADABLE = JsonDefinition.model_validate(
+    {
+        "title": "unreadable",
+        "workflow_definition": {
+            "parameters": [
+                {"parameter_type": "workflow", "key": key, "workflow_parameter_type": kind}
+                for key, kind in (("name", "string"), ("count", "integer"))
+            ],
+            "blocks": [],
+        },
+    }
+)
 
 
 class World:
@@ -70,6 +91,8 @@ class World:
         self.history = EventHistory(self.loop, out)
         self._process_count = 0
         self._extra_from = 0.0
+        #: When the faults are over, simulated seconds.
+        self._quiet_from = plan.minutes * 60 * FAULT_SHARE
         self.server = SimulatedRedis(valkey, self.loop, self.chance("redis"), self.history)
         self.broker = Broker(self.chance("broker"))
         self.receivers = Receivers(self.chance("receivers"))
@@ -77,19 +100,18 @@ class World:
             *(self.loop.time, self._max_live_runs, plan.max_run_seconds),
             lambda: self.server.uncounted,
             lambda: self.server.unwitnessed,
+            plan.alike,
         )
+        self.ledger.refuses_cancels = plan.refuses_cancels
+        self.ledger.is_shared = any(fault.kind.startswith("others") for fault in plan.faults)
         self.conduct = ConductLedger(self.ledger, plan.max_run_seconds)
         self.server.on_spinning = self._on_spinning
         self.settings = self._settings()
         self.gateways: list[SimulatedGateway] = []
         self.workers: list[SimulatedWorker] = []
         post = router(
-            self.gateways,
-            self.receivers,
-            PUBLIC_URL,
-            self.chance("router"),
-            self.history,
-            self._on_webhook_answered,
+            *(self.gateways, self.receivers, PUBLIC_URL, self.chance("router")),
+            *(self.history, self.ledger.fail, self._on_webhook_answered),
         )
         process = self.new_process("skyvern")
         self.skyvern = process.call(
@@ -102,6 +124,8 @@ class World:
             one.number for one in plan.requests if one.run == ANSWERS_NO_CALL
         }
         self._killers = {one.number for one in plan.requests if one.run == KILLS_WORKERS}
+        self.skyvern.faults.no_cancels = plan.refuses_cancels
+        self.skyvern.api.workflows.create(_UNREADABLE, 0.0)
         #: The limits of live runs, and since when each was in force; simulated seconds.
         self.limits: list[tuple[float, float]] = [(0.0, plan.max_concurrent_runs)]
         #: The sealed batches, by their numbers in the plan.
@@ -118,8 +142,13 @@ class World:
             self.fault_injector.is_calm,
             lambda: self.server.slowness,
         )
-        self.skyvern.on_arrived = self.submissions.judge
+        #: Whether each run shows by its request alone which job's it is.
+        self._tells_jobs_apart = not plan.alike
+        if self._tells_jobs_apart:
+            self.skyvern.on_arrived = self.submissions.judge
         self.skyvern.on_limited = self.submissions.ask_to_wait
+        self.strangers = Strangers(self)
+        self.log_rules = LogRules(self)
 
     def chance(self, name: str) -> Random:
         """Return the random source of a name."""
@@ -151,12 +180,7 @@ class World:
 
     async def _run(self) -> None:
         plan = self.plan
-        for number in range(plan.gateways):
-            self.gateways.append(self.new_gateway(number))
-        for number in range(plan.workers):
-            self.workers.append(self.new_worker(number))
-        for fault in plan.faults:
-            self.fault_injector.schedule(fault)
+        self._start()
         watching = start_in(self.new_process("watcher"), self._watch())
         producers = self._producers
         producers.append(start_in(self.new_process("producer"), self._producer.enqueue_plan()))
@@ -190,6 +214,18 @@ class World:
         for producer in producers:
             if producer.done() and producer.exception():
                 self.ledger.fail(f"a producer failed: {producer.exception()!r}")
+
+    def _start(self) -> None:
+        """Start the processes, and have the faults come at their times."""
+        plan = self.plan
+        if plan.has_damaged_account:
+            self.server.valkey.client.set(Keys("damaged").meta, "no hash")
+        for number in range(plan.gateways):
+            self.gateways.append(self.new_gateway(number))
+        for number in range(plan.workers):
+            self.workers.append(self.new_worker(number))
+        for fault in plan.faults:
+            self.fault_injector.schedule(fault)
 
     def start_again(self, wait: float) -> None:
         """Have the producers enqueue all requests again after some seconds: Redis is empty."""
@@ -269,12 +305,19 @@ class World:
 
     def _live_runs(self) -> list[Run]:
         now = self.skyvern.process.wall()
-        return [one for one in self.skyvern.store.live_newest_first() if not one.is_over(now)]
+        return [
+            one
+            for one in self.skyvern.store.live_newest_first()
+            if one.api_key == API_KEY and not one.is_over(now)
+        ]
 
     def _on_run_created(self, run: Run) -> None:
+        if run.api_key != API_KEY:
+            return  # others made it
         live = sum(not self.conduct.is_overdue(one) for one in self._live_runs())
         self.ledger.judge_new_run(run, live)
-        self.submissions.judge_markers(run)
+        if self._tells_jobs_apart and self.plan.correlation:
+            self.submissions.judge_markers(run)
 
     def _max_live_runs(self) -> float:
         """Return the highest limit of the last 900 s, whose runs may still be live."""
@@ -291,11 +334,15 @@ class World:
             await asyncio.sleep(STATS_SECONDS)
             stats = self.server.query(job_calls.stats("default"))
             now = self.loop.time()
-            if self.conduct.faults.due(now - QUIET_AFTER_SECONDS, QUIET_AFTER_SECONDS) <= now:
+            # Processes go on without a broker.
+            but = ("a person", "the broker is not reached")
+            if self.fault_injector.is_calm(now - QUIET_AFTER_SECONDS, now, but):
                 submitted = self.skyvern.submitted
                 self.ledger.judge_free_capacity(stats, submitted[-1] if submitted else 0.0)
             else:
                 self.ledger.capacity_is_unknown()
+            if not self._tells_jobs_apart:
+                continue
             self.conduct.judge_slots(stats, self._live_runs())
             if stats.states[JobState.SUBMITTING]:
                 accepted = self.ledger.accepted
@@ -315,7 +362,8 @@ class World:
         stats = (await queue.stats()).get("default")
         if stats is None:
             return set()
-        if stats.waits_for_a_person:
+        # Until then a recovery may yet succeed, for which nobody has to vouch.
+        if stats.waits_for_a_person and self.loop.time() > self._quiet_from + PATIENCE_SECONDS:
             self.note(f"a person resumes: {stats.hold_reason}")
             if stats.hold_kind == "redis" and not stats.paused and not self.ledger.was_emptied:
                 self.ledger.fail(f"I8: a recovery waits for a person: {stats.hold_reason}")
@@ -339,11 +387,16 @@ class World:
             for number, job in jobs.items()
             if job is not None
             and not job.is_over
-            and not (
-                job.state is JobState.UNCONFIRMED and self.ledger.accepted[number].stays_unconfirmed
-            )
+            and not (job.state is JobState.UNCONFIRMED and self.ledger.may_stay_unconfirmed(number))
         }
-        return open_ | ({JobState.RUNNING} if stats.strays_live or is_reporting else set())
+        self.ledger.judge_waiting(jobs, self._quiet_from)
+        endless = sum(run.plan.end == "never" for run in self._live_runs())
+        if endless and stats.strays_live:
+            self.note("a person cancels orphans")
+            await self.fault_injector.operator.cancel_orphans(queue)
+        may_end = stats.strays_live > (endless if self.plan.refuses_cancels else 0)
+        may_end |= stats.hold_kind == "redis" or is_reporting  # a recovery shows lost runs
+        return open_ | ({JobState.RUNNING} if may_end else set())
 
     async def _judge(self) -> None:
         queue = AsyncRunQueue(QUEUE_URL)
@@ -363,15 +416,23 @@ class World:
         # Each new server and each step of its clock fills the burst allowance once more.
         spare = (6 + self.settings.max_burst_size) * (1 + self.fault_injector.server_changes)
         ledger, skyvern = self.ledger, self.skyvern
-        ledger.judge_rate("submissions", skyvern.submitted, plan.max_dispatches_per_second, spare)
+        changes = self.fault_injector.server_changes * (plan.max_burst_size + 2)
+        seconds = 3.0 if any("redis" in fault.kind for fault in plan.faults) else 0.5
+        ledger.judge_submissions(
+            *(skyvern.submitted, plan.max_dispatches_per_second),
+            *(plan.max_burst_size + 2 + changes, seconds),
+        )
         ledger.judge_rate("calls", skyvern.called, plan.max_requests_per_second, spare)
-        ledger.judge_webhooks(jobs, self.receivers.taken)
-        self.ledger.judge_runs(jobs)
+        tries = len(self.settings.webhook_retry_seconds) + 1
+        ledger.judge_webhooks(jobs, self.receivers.taken, self.receivers.refused, tries)
         submissions = Counter(one.number for one in self.conduct.submissions)
-        self.submissions.judge_attempts(jobs)
-        OutcomeJudge(ledger, self.requests, self.fault_injector).judge(jobs, stats)
-        self.ledger.judge_orphans(jobs, orphans, self._is_owned, submissions)
-        self.conduct.judge(jobs, self.requests)
+        ledger.judge_runs(jobs, orphans, skyvern.process.wall())
+        ledger.judge_deadlines(self._quiet_from, skyvern.process.wall())
+        ledger.judge_orphans(jobs, orphans, self._is_owned, submissions)
+        if self._tells_jobs_apart:
+            self.submissions.judge_attempts(jobs)
+            OutcomeJudge(ledger, self.requests, self.fault_injector).judge(jobs, stats)
+            self.conduct.judge(jobs, self.requests)
         self.conduct.judge_deliveries(jobs)
         batches: dict[int, Batch | None] = {}
         for number, batch in self.batches.items():
@@ -379,11 +440,37 @@ class World:
                 batches[number] = await queue.get_batch(batch)
         self.conduct.judge_callbacks(batches, self.receivers.taken)
         if stats is not None:
-            self.ledger.judge_end(jobs, stats, self._count("unconfirmed"))
-            self.conduct.judge_slots(stats, self._live_runs(), seconds=0.0)
-            self.conduct.judge_ends(jobs, stats.totals)
+            self._judge_slots(jobs, stats, orphans)
         states = Counter(job.state.value if job else "gone" for job in jobs.values())
         self.note(f"the end: {dict(sorted(states.items()))}, {len(orphans)} orphans")
+
+    def _judge_slots(
+        self, jobs: Mapping[int, Job | None], stats: AccountStats, orphans: Sequence[str]
+    ) -> None:
+        """Judge that every job has ended, and which slots are taken, at the end."""
+        self.ledger.judge_end(jobs, stats, self._count("unconfirmed"))
+        self._judge_slots_in_doubt(jobs)
+        self.conduct.judge_slots(stats, self._live_runs(), seconds=0.0)
+        self.conduct.judge_ends(jobs, stats.totals)
+        now, found = self.skyvern.process.wall(), map(self.skyvern.store.get, orphans)
+        live = sum(
+            not run.is_over(now) and not self.conduct.is_overdue(run) for run in found if run
+        )
+        if live > stats.strays_live:
+            self.ledger.fail(f"I3: {live} orphans go on, and {stats.strays_live} hold a slot")
+
+    def _judge_slots_in_doubt(self, jobs: Mapping[int, Job | None]) -> None:
+        """Judge that a task in doubt holds no slot once any run of it would be over (I8)."""
+        if any("clock" in fault.kind or "fails over" in fault.kind for fault in self.plan.faults):
+            return
+        tasks = {request.number for request in self.plan.requests if request.kind == "task"}
+        most_us = (self.plan.max_run_seconds + 60) * 1e6
+        for number, job in jobs.items():
+            if job is None or job.state is not JobState.UNCONFIRMED or number not in tasks:
+                continue
+            since = self.server.valkey.client.zscore(Keys("default").prefix + "unconfirmed", job.id)
+            if since is not None and self.server.now_us() - since > most_us:
+                self.ledger.fail(f"I8: job {number} is in doubt for long, and holds a slot")
 
     def _count(self, index: str) -> int:
         return int(self.server.valkey.client.zcard(Keys("default").prefix + index))
@@ -406,12 +493,21 @@ class World:
             public_url=PUBLIC_URL if plan.gateways else None,
             allow_private_webhook_targets=True,
             webhook_retry_seconds=WEBHOOK_RETRY_SECONDS,
+            correlation=plan.correlation,
+            run_tags=plan.run_tags,
+            drain_seconds=plan.drain_seconds,
+            max_burst_size=plan.max_burst_size,
+            shared_account=self.ledger.is_shared,
+            accounts={"damaged": Account(api_key=SecretStr("other-key"), base_url=SKYVERN_URL)}
+            if plan.has_damaged_account
+            else {},
         )
 
     def _options(self) -> Options:
         plan = self.plan
         return Options(
-            api_keys=(API_KEY,),
+            api_keys=(API_KEY, OTHERS_KEY),
+            version=plan.version,
             duration=plan.run_seconds,
             duration_spread=0.8,
             failed=plan.bad_run_share / 2,
