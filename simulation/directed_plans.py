@@ -442,7 +442,7 @@ PLANS: dict[str, SimulationPlan] = {
 _TASK, _WORKFLOW, _LOGIN = ("task",), ("workflow",), ("login",)
 _MIXED = [_fault("answers are mixed up", 10, 60, 0.5)]
 _PROXY = [_fault("another answer comes instead", 10, 60, 0.5)]
-_LOST = [_fault("answers are lost", 10, 60, 0.5)]
+_UNANSWERED = [_fault("answers are lost", 10, 60, 0.5)]
 _FORGED = [_fault("webhooks are forged", 20, 20)]
 _LOST_RUNS = [_fault("a worker is killed", 20, 5), _fault("redis fails over", 20.5, 0.5)]
 #: Jobs that a slow Redis hinders from being recorded while their workers stop.
@@ -463,7 +463,7 @@ _OTHERS = _long_plan(
 _FLAPPING = _line(10, kinds=_WORKFLOW, run=FLAPS)
 _UNREADABLE = _long_plan(_line(10, kinds=_WORKFLOW, run=UNREADABLE, limit=60))
 _OVERDUE: dict[str, Any] = {"run": NEVER_ENDS, "deadline": 60.0, "limit": 240}
-_BAD: dict[str, Any] = {"bad_run_share": 1.0, "run_seconds": 3}
+_FAILING: dict[str, Any] = {"bad_run_share": 1.0, "run_seconds": 3}
 _OUTAGES = [_fault("redis is not reached", 20 + 3 * at, 0.8) for at in range(70)]
 #: Likewise, of what happens at workers, gateways and on the way to Skyvern.
 PLANS |= {
@@ -479,9 +479,9 @@ PLANS |= {
     "gateway-errors-count-as-busy": _long_plan(_line(), _PROXY),
     "acceptance-without-a-run-id-is-a-refusal": _long_plan(_line(), _PROXY),
     "every-422-is-a-refusal": _long_plan(_line(), _PROXY),
-    "lost-answer-counts-as-not-sent": _long_plan(_line(), _LOST),
-    "post-is-repeated-after-an-error": _long_plan(_line(), _LOST),
-    "lost-answer-is-given-back": _long_plan(_line(), _LOST),
+    "lost-answer-counts-as-not-sent": _long_plan(_line(), _UNANSWERED),
+    "post-is-repeated-after-an-error": _long_plan(_line(), _UNANSWERED),
+    "lost-answer-is-given-back": _long_plan(_line(), _UNANSWERED),
     "unknown-key-check-kills-jobs": _long_plan(
         _line(),
         [
@@ -572,8 +572,8 @@ PLANS |= {
     "end-that-is-not-final-is-recorded": _long_plan(_FLAPPING),
     "pending-retry-is-overlooked": _long_plan(_FLAPPING),
     "webhook-ends-a-run-that-is-tried-again": _long_plan(_FLAPPING, gateways=2),
-    "poll-counts-one-run-too-few": _long_plan(_line(10, runs=3), **_BAD),
-    "webhook-counts-one-run-too-few": _long_plan(_line(10, runs=3), gateways=1, **_BAD),
+    "poll-counts-one-run-too-few": _long_plan(_line(10, runs=3), **_FAILING),
+    "webhook-counts-one-run-too-few": _long_plan(_line(10, runs=3), gateways=1, **_FAILING),
     "webhook-without-a-signature-is-taken": _long_plan(_line(20), _FORGED, gateways=1),
     "signature-is-not-checked": _long_plan(_line(20), _FORGED, gateways=1),
     "webhook-of-another-attempt-is-taken": _long_plan(

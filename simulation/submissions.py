@@ -175,9 +175,9 @@ class SubmissionJudge:
             return
         for number, runs in ledger.runs.items():
             job, other = ledger.accepted.get(number), self._requests.get(number)
-            if job is None or other is None or other.group != request.group or len(runs) > 1:
+            if job is None or other is None or other.group != request.group or len(runs) != 1:
                 continue
-            run, now = runs[-1], ledger.wall()
+            run, now = runs[0], ledger.wall()
             # A run that no call reaches is given up, and may go on: an orphan, of no group.
             longest = min(ledger.max_run_seconds, CANCEL_SECONDS)
             is_given_up = job.is_stuck and now - run.created > longest

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from hashlib import sha1
 from random import Random
-from typing import TextIO
+from typing import Any, TextIO, TypeVar
 
 import orjson
 from pydantic import SecretStr
@@ -44,6 +45,8 @@ from simulation.submissions import SubmissionJudge
 from simulator.model.options import Options
 from simulator.model.runs import Run
 from simulator.model.workflows import JsonDefinition
+
+T = TypeVar("T")
 
 #: Seconds that jobs get to end after the simulated minutes, and between two checks for it.
 MAX_EXTRA_SECONDS, CHECK_SECONDS = 2400.0, 10.0
@@ -117,8 +120,8 @@ class World:
         self.skyvern = process.call(
             SimulatedSkyvern, self._options(), process, self.chance("network"), post, self.history
         )
-        self.skyvern.on_created = self._on_run_created
-        self.skyvern.on_submitted = self.conduct.note_submission
+        self.skyvern.on_created = self._shown(self._on_run_created)
+        self.skyvern.on_submitted = self._shown(self.conduct.note_submission)
         self.skyvern.kills = self._kill_by_submission
         self.skyvern.stuck_jobs |= {
             one.number for one in plan.requests if one.run == ANSWERS_NO_CALL
@@ -145,10 +148,22 @@ class World:
         #: Whether each run shows by its request alone which job's it is.
         self._tells_jobs_apart = not plan.alike
         if self._tells_jobs_apart:
-            self.skyvern.on_arrived = self.submissions.judge
+            self.skyvern.on_arrived = self._shown(self.submissions.judge)
         self.skyvern.on_limited = self.submissions.ask_to_wait
         self.strangers = Strangers(self)
         self.log_rules = LogRules(self)
+
+    def _shown(self, judge: Callable[..., T]) -> Callable[..., T | None]:
+        """Return a judge whose own errors are violations: the product would handle them."""
+
+        def judged(*arguments: Any) -> T | None:
+            try:
+                return judge(*arguments)
+            except Exception:  # noqa: BLE001 - whatever it is, the seed shows it again
+                self.ledger.fail(traceback.format_exc())
+                return None
+
+        return judged
 
     def chance(self, name: str) -> Random:
         """Return the random source of a name."""
