@@ -324,6 +324,8 @@ class ConductLedger:
                 )
 
     def _judge_deadline(self, job: AcceptedJob, sent: Sequence[SentSubmission]) -> None:
+        if self.ledger.may_be_lost(job.accepted_at):
+            return  # it was enqueued again, and its deadline counts from then
         for one in sent:
             late = one.at - job.deadline - self.ledger.uncounted()
             if (

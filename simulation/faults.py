@@ -344,8 +344,8 @@ class FaultInjector:
 
     async def _suspend(self, fault: Fault) -> bool:
         server = self._world.server
-        while server.suspension is not None:
-            await asyncio.wait([server.suspension])
+        if server.suspension is not None:
+            return False
         server.suspension = asyncio.get_running_loop().create_future()
         await asyncio.sleep(fault.seconds)
         server.suspension.set_result(None)

@@ -110,6 +110,8 @@ class InvariantLedger:
         max_run_seconds: how long a run may take.
         uncounted: seconds that Redis' clock, which was set back, cannot know of.
         unwitnessed: seconds by which it was set ahead, likewise.
+        very_late: submissions whose effect came after their client had given up; some after the
+            search for their runs, too.
         alike: the jobs whose requests have a number, where there are more of them.
     """
 
@@ -118,6 +120,7 @@ class InvariantLedger:
     max_run_seconds: float
     uncounted: Callable[[], float]
     unwitnessed: Callable[[], float] = lambda: 0.0
+    very_late: Callable[[], int] = lambda: 0
     alike: Mapping[int, Sequence[int]] = field(default_factory=dict)
     accepted: dict[int, AcceptedJob] = field(default_factory=dict)
     #: By the number in their requests.
@@ -206,6 +209,7 @@ class InvariantLedger:
         most = (
             self.max_live_runs()
             + unknown
+            + self.very_late()
             + sum(
                 one.is_settled_by_operator
                 or one.number in self.forgotten
@@ -458,8 +462,8 @@ class InvariantLedger:
         """
         epoch = now - self.clock()
         for job in self.accepted.values():
-            if job.body in self.alike or job.is_stuck:
-                continue  # a run may be of a job without a deadline
+            if job.body in self.alike or job.is_stuck or self.may_be_lost(job.accepted_at):
+                continue  # a run may be of a job without a deadline, or with a later one
             latest = max(job.deadline + self.uncounted(), calm_since) + _OVERDUE_SECONDS
             for run in self.runs[job.number]:
                 if min(run.ended, now) - epoch > latest and not self.refuses_cancels:
@@ -480,6 +484,8 @@ class InvariantLedger:
                 continue
             if job.state is JobState.UNCONFIRMED and self.may_stay_unconfirmed(number):
                 continue
+            if job.state in _WAITING and held >= self.max_live_runs():
+                continue  # jobs in doubt have all slots
             self.fail(
                 f"I8: job {number} ({job.id}) is still {job.state}: {job.reason}, {job.search_note}"
             )

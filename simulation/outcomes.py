@@ -76,8 +76,9 @@ class OutcomeJudge:
         asked = ledger.cancels.get(number)
         if asked is None:
             # A run that was canceled before Redis was emptied may be found again; likewise one that
-            # was canceled at its limit, which a failover lost.
-            was_limited = self._requests[number].limit and ledger.lost_writes
+            # was canceled at its limit or deadline, which a failover lost.
+            is_limited = self._requests[number].limit or accepted.deadline < float("inf")
+            was_limited = is_limited and ledger.lost_writes
             is_excused = (
                 self._faults.faults_met["a person cancels orphans"]
                 or ledger.was_emptied

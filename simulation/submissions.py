@@ -25,8 +25,6 @@ CANARY_RATIO = 0.5
 #: Seconds for which a run is canceled that answers no cancel.
 CANCEL_SECONDS = 600.0
 
-#: What hinders no worker from learning of a `Retry-After`, beside faults of Skyvern.
-_SLOW = (*OF_SKYVERN, "redis is slow")
 #: Seconds that a `Retry-After` takes to be known where Redis is slow.
 _SLOW_SECONDS = 18.0
 #: Says whether no process, message or Redis had a fault between two times (simulated seconds);
@@ -218,7 +216,7 @@ class SubmissionJudge:
             known = since + PROMPT_SECONDS
             if not self._is_calm(since, now):
                 known += 6 * self._slowness() or _SLOW_SECONDS
-            if known < now < until - 1 and self._is_calm(since - 30, now, _SLOW):
+            if known < now < until - 1 and self._is_calm(since - 30, now, OF_SKYVERN):
                 self._ledger.fail(f"a submission comes {until - now:.1f} s before `Retry-After`")
                 self._waits.clear()
                 return

@@ -103,6 +103,7 @@ class World:
             *(self.loop.time, self._max_live_runs, plan.max_run_seconds),
             lambda: self.server.uncounted,
             lambda: self.server.unwitnessed,
+            lambda: self.skyvern.faults_met["call: an effect that comes after the client's limit"],
             plan.alike,
         )
         self.ledger.refuses_cancels = plan.refuses_cancels
@@ -438,7 +439,8 @@ class World:
             *(plan.max_burst_size + 2 + changes, seconds),
         )
         ledger.judge_rate("calls", skyvern.called, plan.max_requests_per_second, spare)
-        tries = len(self.settings.webhook_retry_seconds) + 1
+        # Without a gateway Skyvern sends them, and calls that ask it to may fail.
+        tries = len(self.settings.webhook_retry_seconds) + 1 if plan.gateways else 0
         ledger.judge_webhooks(jobs, self.receivers.taken, self.receivers.refused, tries)
         submissions = Counter(one.number for one in self.conduct.submissions)
         ledger.judge_runs(jobs, orphans, skyvern.process.wall())
