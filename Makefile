@@ -86,7 +86,7 @@ check: $(STAMP) ## What CI runs: format, lint, types, import contracts, tests
 	$(BIN)/pytest tests/api_client tests/webhooks \
 		--cov=api_client --cov=webhooks --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 	HYPOTHESIS_PROFILE=ci $(BIN)/pytest --ignore=tests/api_client --ignore=tests/webhooks
-	$(BIN)/python -m simulation --seeds 200 --within 4 --every-kind
+	$(BIN)/python -m simulation --seeds 300 --within 6 --every-kind
 
 million: $(STAMP) ## Hand in a million lines, killed half-way, by Redis and by HTTP
 	$(BIN)/python -m bench million
