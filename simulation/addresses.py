@@ -12,3 +12,8 @@ SKYVERN_URL = "http://skyvern.test"
 API_KEY = "simulated-key"
 #: What other people's programs call it with, for the same organization.
 OTHERS_KEY = "others-key"
+
+
+def callback_url(number: int) -> str:
+    """Return where the callbacks of a batch go, by its number in the plan."""
+    return f"{USER_URL}/batch/{number}"

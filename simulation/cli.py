@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from simulation.directed_plans import PLANS
 from simulation.plan import draw
+from simulation.planting.directed_plans import PLANS
 from simulation.runs import Result, simulate, simulate_many
 from simulation.shrinking import shrink_plan
 from simulation.tally import SeedTally

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -121,19 +119,6 @@ _SHORT_PAGE = 5
 _MAX_LOST_SECONDS = 3.0
 
 
-@dataclass(slots=True)
-class _Span:
-    """When a fault of a kind started and ended, simulated seconds."""
-
-    kind: str
-    start: float
-    end: float = math.inf
-    share: float = 0.0
-
-    def end_at(self, at: float) -> None:
-        self.end = at
-
-
 class FaultInjector:
     """Starts and ends the faults of a plan.
 
@@ -155,8 +140,6 @@ class FaultInjector:
         world.server.on_claim = self._on_claim
         #: How often Redis was replaced, or its clock set.
         self.server_changes = 0
-        #: When each fault so far started and ended.
-        self._spans: list[_Span] = []
         #: How many faults of each kind had an effect.
         self.faults_met: Counter[str] = Counter()
 
@@ -197,12 +180,10 @@ class FaultInjector:
 
     def _begin(self, fault: Fault) -> None:
         self._world.note(f"begins: {fault}")
-        self._world.conduct.faults.begin(fault.kind)
-        loop = asyncio.get_running_loop()
-        span = _Span(fault.kind, loop.time(), share=fault.share)
-        self._spans.append(span)
-        task = loop.create_task(self._run(fault))
-        task.add_done_callback(lambda _: span.end_at(loop.time()))
+        times = self._world.fault_times
+        time = times.begin(fault.kind, fault.share)
+        task = asyncio.get_running_loop().create_task(self._run(fault))
+        task.add_done_callback(lambda _: times.end(time))
         self._running.add(task)
         task.add_done_callback(self._ended)
 
@@ -231,39 +212,7 @@ class FaultInjector:
             has_effect = await self._handlers[kind](fault)
         if has_effect and (kind not in _EFFECTS or self._effects(kind) > before):
             self.faults_met[kind] += 1
-        self._world.conduct.faults.end(kind)
         self._world.note(f"ends: {kind}")
-
-    def is_calm(self, since: float, until: float, but: tuple[str, ...] = OF_SKYVERN) -> bool:
-        """Say whether there was no fault between two times.
-
-        Args:
-            since, until: simulated seconds.
-            but: the beginnings of kinds that do not matter.
-        """
-        return not any(
-            span.start <= until and span.end >= since and not span.kind.startswith(but)
-            for span in self._spans
-        )
-
-    def times_of(self, kind: str, share: float) -> list[tuple[float, float]]:
-        """Return when each fault of a kind and share started and ended, simulated seconds."""
-        spans = [span for span in self._spans if span.kind == kind and span.share == share]
-        return [(span.start, span.end) for span in spans]
-
-    def calm_since(self, until: float, but: tuple[str, ...] = OF_SKYVERN) -> float:
-        """Return since when there was no fault, infinite if there is one at a time.
-
-        Args:
-            until: that time, simulated seconds.
-            but: the beginnings of kinds that do not matter.
-        """
-        ends = (
-            span.end if span.end <= until else math.inf
-            for span in self._spans
-            if span.start <= until and not span.kind.startswith(but)
-        )
-        return max(ends, default=0.0)
 
     def _effects(self, kind: str) -> int:
         return self._world.faults_met()[_EFFECTS.get(kind, "")]
@@ -337,7 +286,7 @@ class FaultInjector:
         await asyncio.sleep(_HEARTBEATS_SECONDS)
         # A worker that starts before a survivor's heartbeat takes it for a new one.
         but = (*OF_SKYVERN, fault.kind)
-        is_calm = self.is_calm(emptied - _HEARTBEATS_SECONDS, loop.time(), but)
+        is_calm = world.fault_times.is_calm(emptied - _HEARTBEATS_SECONDS, loop.time(), but)
         if not is_calm or world.server.clock_offset:  # nor does it know how far its clock was set
             world.ledger.forget()
         return True

@@ -83,7 +83,7 @@ class NetworkFaults:
     lateness: float = 50.0
 
 
-class Proxy:
+class FaultyProxy:
     """A proxy on the way, which may keep answers and mix them up.
 
     Args:

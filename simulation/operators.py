@@ -14,7 +14,7 @@ from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.job import JobState
 from runqueue.store import operator_calls
 from simulation.addresses import QUEUE_URL
-from simulation.ledger import AcceptedJob
+from simulation.judges.ledger import AcceptedJob
 from simulation.plan import Fault
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class Operator:
         world = self._world
         # A resume accepts the Redis that answers; a new one is recognised within these seconds.
         for _ in range(_MOST_WAITS):
-            if not world.conduct.faults.hindered(world.loop.time() - 5, world.loop.time(), "redis"):
+            if not world.fault_times.hindered(world.loop.time() - 5, world.loop.time(), "redis"):
                 break
             await asyncio.sleep(1)
         self._resumes += 1

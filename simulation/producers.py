@@ -17,9 +17,8 @@ from runqueue.errors import BatchExpired, BatchNotFound
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.store.keys import Keys
-from simulation.addresses import QUEUE_URL, USER_URL
-from simulation.conduct_ledger import callback_url
-from simulation.ledger import AcceptedJob
+from simulation.addresses import QUEUE_URL, USER_URL, callback_url
+from simulation.judges.ledger import AcceptedJob
 from simulation.plan import ANSWERS_NO_CALL, FLAPS, NEVER_ENDS, UNREADABLE, PlannedJob
 from simulation.processes import CURRENT, EPOCH, start_in
 from simulation.server import Client

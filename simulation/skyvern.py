@@ -19,10 +19,10 @@ from multidict import CIMultiDict, MultiDict
 from api_client.errors import AnswerLostError, NotSentError, SkyvernError
 from api_client.http.messages import HttpAnswer, Request
 from api_client.http.transport import AsyncTransport
-from simulation.conduct_ledger import Outcome, SentSubmission
 from simulation.history import EventHistory
-from simulation.ledger import job_number
-from simulation.network import LIST, READ, SUBMIT, NetworkFaults, Proxy, StoreAsItWas
+from simulation.judges.conduct_ledger import Outcome, SentSubmission
+from simulation.judges.ledger import job_number
+from simulation.network import LIST, READ, SUBMIT, FaultyProxy, NetworkFaults, StoreAsItWas
 from simulation.processes import SimulatedProcess, start_in
 from simulator.api import RunApi
 from simulator.delivery import Attempt, WebhookSender, signed_headers
@@ -121,7 +121,7 @@ class SimulatedSkyvern:
         )
         self._send = post
         self.api = RunApi(options, self.store, self._webhooks, process.wall)
-        self._proxy = Proxy(self.faults, chance, self.faults_met, self._typed_answer)
+        self._proxy = FaultyProxy(self.faults, chance, self.faults_met, self._typed_answer)
         #: When submissions were written to it, and calls of all kinds; simulated seconds.
         self.submitted: list[float] = []
         self.called: list[float] = []
@@ -188,8 +188,6 @@ class SimulatedSkyvern:
             raise result
         if sent is not None and result.status != 500:
             sent.outcome, sent.status = Outcome.ANSWERED, result.status
-            sent.answered_at = asyncio.get_running_loop().time()
-            sent.wait = float(result.headers.get("retry-after", 0))
         return result
 
     def forget(self, client: SimulatedProcess) -> None:

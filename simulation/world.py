@@ -27,13 +27,15 @@ from runqueue.records.job import Job, JobState
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.keys import Keys
 from simulation.addresses import API_KEY, OTHERS_KEY, PUBLIC_URL, QUEUE_URL, SKYVERN_URL
-from simulation.conduct_ledger import ConductLedger
+from simulation.fault_times import FaultTimes
 from simulation.faults import FaultInjector
 from simulation.history import EventHistory
-from simulation.ledger import JOB_NUMBER, InvariantLedger
-from simulation.log_rules import LogRules
+from simulation.judges.conduct_ledger import ConductLedger
+from simulation.judges.ledger import JOB_NUMBER, InvariantLedger
+from simulation.judges.log_rules import LogRules
+from simulation.judges.outcomes import OutcomeJudge
+from simulation.judges.submissions import SubmissionJudge
 from simulation.loop import VirtualLoop
-from simulation.outcomes import OutcomeJudge
 from simulation.plan import ANSWERS_NO_CALL, FAULT_SHARE, KILLS_WORKERS, SimulationPlan
 from simulation.processes import SimulatedProcess, start_in
 from simulation.producers import Producer
@@ -41,7 +43,6 @@ from simulation.programs import Broker, Receivers, SimulatedGateway, SimulatedWo
 from simulation.server import SimulatedRedis, ValkeyInstance
 from simulation.skyvern import SimulatedSkyvern
 from simulation.strangers import Strangers
-from simulation.submissions import SubmissionJudge
 from simulator.model.options import Options
 from simulator.model.runs import Run
 from simulator.model.workflows import JsonDefinition
@@ -61,6 +62,9 @@ WEBHOOK_RETRY_SECONDS = (5.0, 20.0, 60.0)
 #: Seconds until a worker starts in place of one that a submission killed.
 RESTART_SECONDS = 5.0
 
+
+#: Why a recovery calls a person that no worker has begun.
+_NOT_LISTED = "no worker has listed the runs"
 
 #: Its runs cannot be read back if `count` is no whole number.
 _UNREADABLE = JsonDefinition.model_validate(
@@ -108,7 +112,8 @@ class World:
         )
         self.ledger.refuses_cancels = plan.refuses_cancels
         self.ledger.is_shared = any(fault.kind.startswith("others") for fault in plan.faults)
-        self.conduct = ConductLedger(self.ledger, plan.max_run_seconds)
+        self.fault_times = FaultTimes(self.loop.time)
+        self.conduct = ConductLedger(self.ledger, self.fault_times, plan.max_run_seconds)
         self.server.on_spinning = self._on_spinning
         self.settings = self._settings()
         self.gateways: list[SimulatedGateway] = []
@@ -143,7 +148,7 @@ class World:
             self.ledger,
             self.requests,
             {number: rules.get("canary", 0) for number, rules in plan.batch_rules.items()},
-            self.fault_injector.is_calm,
+            self.fault_times.is_calm,
             lambda: self.server.slowness,
         )
         #: Whether each run shows by its request alone which job's it is.
@@ -254,7 +259,7 @@ class World:
         self._producers.append(start_in(self.new_process("producer"), other))
 
     async def _cap(self, group: str, most: int) -> None:
-        """Cap a group for good; a Redis that loses the cap is not told again."""
+        """Cap a group for good; it is not set again if Redis loses it."""
         queue = AsyncRunQueue(QUEUE_URL)
         while True:
             try:
@@ -352,7 +357,7 @@ class World:
             now = self.loop.time()
             # Processes go on without a broker.
             but = ("a person", "the broker is not reached")
-            if self.fault_injector.is_calm(now - QUIET_AFTER_SECONDS, now, but):
+            if self.fault_times.is_calm(now - QUIET_AFTER_SECONDS, now, but):
                 submitted = self.skyvern.submitted
                 self.ledger.judge_free_capacity(stats, submitted[-1] if submitted else 0.0)
             else:
@@ -378,10 +383,11 @@ class World:
         stats = (await queue.stats()).get("default")
         if stats is None:
             return set()
-        # Until then a recovery may yet succeed, for which nobody has to vouch.
+        # Until then a recovery may still succeed without an operator.
         if stats.waits_for_a_person and self.loop.time() > self._quiet_from + PATIENCE_SECONDS:
             self.note(f"a person resumes: {stats.hold_reason}")
-            if stats.hold_kind == "redis" and not stats.paused and not self.ledger.was_emptied:
+            is_recovery = stats.hold_kind == "redis" or _NOT_LISTED in (stats.hold_reason or "")
+            if is_recovery and not stats.paused and not self.ledger.was_emptied:
                 self.ledger.fail(f"I8: a recovery waits for a person: {stats.hold_reason}")
             self.submissions.resume("account")
             self.ledger.let_go_on()
@@ -448,7 +454,9 @@ class World:
         ledger.judge_orphans(jobs, orphans, self._is_owned, submissions)
         if self._tells_jobs_apart:
             self.submissions.judge_attempts(jobs)
-            OutcomeJudge(ledger, self.requests, self.fault_injector).judge(jobs, stats)
+            OutcomeJudge(ledger, self.requests, self.fault_times, self.fault_injector).judge(
+                jobs, stats
+            )
             self.conduct.judge(jobs, self.requests)
         self.conduct.judge_deliveries(jobs)
         batches: dict[int, Batch | None] = {}

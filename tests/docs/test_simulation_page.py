@@ -33,9 +33,11 @@ def test_every_option_is_listed() -> None:
 
 
 def test_the_module_of_each_role_is_named() -> None:
-    roles = {"faults", "ledger", "loop", "operators", "plan", "processes", "producers", "programs"}
-    roles |= {"runs", "seams", "server", "skyvern", "world", "conduct_ledger", "outcomes"}
-    roles |= {"submissions", "directed_plans", "log_rules", "network", "strangers"}
+    roles = {"faults", "loop", "network", "operators", "plan", "processes", "producers", "programs"}
+    roles |= {"runs", "seams", "server", "skyvern", "strangers", "world"}
+    roles |= {f"judges/{path.stem}" for path in (ROOT / "simulation/judges").glob("[!_]*.py")}
+    roles.add("planting/directed_plans")
 
-    assert set(re.findall(r"`simulation/(\w+)\.py`", PAGE)) == roles
-    assert all((ROOT / f"simulation/{name}.py").exists() for name in roles)
+    named = set(re.findall(r"`simulation/([\w/]+)\.py`", PAGE))
+    assert named == roles
+    assert all((ROOT / f"simulation/{name}.py").exists() for name in named)

@@ -8,8 +8,9 @@ from datetime import datetime
 from runqueue.records.account import AccountStats
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
+from simulation.fault_times import FaultTimes
 from simulation.faults import FaultInjector
-from simulation.ledger import AcceptedJob, InvariantLedger
+from simulation.judges.ledger import AcceptedJob, InvariantLedger
 from simulation.plan import PlannedJob
 from simulation.processes import EPOCH
 
@@ -30,14 +31,20 @@ class OutcomeJudge:
     Args:
         ledger: what was accepted and what ran.
         requests: by their numbers.
-        faults: knows when there was none.
+        times: when faults lasted.
+        faults: how often each kind was met.
     """
 
     def __init__(
-        self, ledger: InvariantLedger, requests: Mapping[int, PlannedJob], faults: FaultInjector
+        self,
+        ledger: InvariantLedger,
+        requests: Mapping[int, PlannedJob],
+        times: FaultTimes,
+        faults: FaultInjector,
     ) -> None:
         self._ledger = ledger
         self._requests = requests
+        self._times = times
         self._faults = faults
 
     def judge(self, jobs: Mapping[int, Job | None], stats: AccountStats | None) -> None:
@@ -93,7 +100,7 @@ class OutcomeJudge:
             return
         ended = run.ended - EPOCH
         known = max(asked, run.created - EPOCH, _simulated(job.started_at))
-        since = max(known, self._faults.calm_since(ended, _PEOPLE))
+        since = max(known, self._times.calm_since(ended, _PEOPLE))
         if since + CANCEL_SECONDS < ended:
             ledger.fail(
                 f"job {number} is to be canceled since {since:.1f} s,"
@@ -138,7 +145,7 @@ class OutcomeJudge:
                 seen, ended = _simulated(job.ended_at), run.ended - EPOCH
                 if run.run_id != job.run_id or seen < ended + LATE_SECONDS:
                     continue
-                if self._faults.is_calm(ended - CANCEL_SECONDS, seen, _PEOPLE):
+                if self._times.is_calm(ended - CANCEL_SECONDS, seen, _PEOPLE):
                     late.append((seen, ended, number))
                     if seen > ended + END_SECONDS:
                         self._ledger.fail(
@@ -152,7 +159,7 @@ class OutcomeJudge:
         Args:
             late: the jobs that ended late: when, when their run had ended, and their numbers.
         """
-        for since, until in self._faults.times_of("webhooks are dropped", share=1.0):
+        for since, until in self._times.times_of("webhooks are dropped", share=1.0):
             inside = [one for one in late if since < one[1] and one[0] < until]
             for _, ended, number in inside[SHOWN_BY:]:
                 if ended > inside[SHOWN_BY - 1][0] + 1:

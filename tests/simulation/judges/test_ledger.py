@@ -2,7 +2,7 @@
 
 import pytest
 
-from simulation.ledger import InvariantLedger
+from simulation.judges.ledger import InvariantLedger
 
 
 @pytest.mark.parametrize(

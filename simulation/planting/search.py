@@ -1,4 +1,4 @@
-"""Tests the simulation with planted defects: `python -m simulation.planting`.
+"""Plants the defects, and searches the plan or the seed that shows each.
 
 Each defect of `planted.toml` is planted in a copy of the tree, and seeds are simulated there until
 one fails. The author of the defects had not seen the simulation's checks.
@@ -21,9 +21,9 @@ from typing import Annotated
 
 import typer
 
-from simulation.directed_plans import PLANS
+from simulation.planting.directed_plans import PLANS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PLANTED = Path(__file__).with_name("planted.toml")
 _PACKAGES = (
     *("runqueue", "api_client", "webhooks", "worker", "gateway", "config", "simulator"),
@@ -134,7 +134,3 @@ def _search(defect: Defect, seeds: int, minutes: float) -> tuple[int | None, str
         if done.returncode:
             return None, done.stderr[-300:]
         return None, f"in {time.monotonic() - started:.0f} s"
-
-
-if __name__ == "__main__":
-    app()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from simulation.directed_plans import PLANS
-from simulation.planting import Defect, StaleError, defects
+from simulation.planting.directed_plans import PLANS
+from simulation.planting.search import Defect, StaleError, defects
 from tests.simulation.simulated import ROOT
 
 

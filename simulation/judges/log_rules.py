@@ -59,10 +59,10 @@ class LogRules:
     def _was(self, *kinds: str, within: float) -> bool:
         """Say whether a fault whose kind begins so was met in the last seconds."""
         now = self._world.loop.time()
-        return self._world.conduct.faults.hindered(now - within, now, *kinds)
+        return self._world.fault_times.hindered(now - within, now, *kinds)
 
     def _left_nothing(self, event: Mapping[str, Any]) -> bool:
-        """Whoever stops gracefully gives back, or records, each of its claims."""
+        """A process that stops gracefully gives back, or records, each of its claims."""
         return not event["claims_left"] or self._met_redis_trouble(_SLOW_CLAIM_SECONDS, within=60)
 
     def _may_lose_its_claims(self) -> bool:

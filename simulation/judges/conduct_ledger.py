@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -17,8 +17,9 @@ from runqueue.records.batch import Batch
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from runqueue.request.retry_policy import Retry
-from simulation.addresses import USER_URL
-from simulation.ledger import JOB_NUMBER, AcceptedJob, InvariantLedger, job_number
+from simulation.addresses import callback_url
+from simulation.fault_times import FaultTimes
+from simulation.judges.ledger import JOB_NUMBER, AcceptedJob, InvariantLedger, job_number
 from simulation.plan import PlannedJob
 from simulation.processes import EPOCH
 from simulator.model.runs import Run
@@ -60,58 +61,12 @@ class SentSubmission:
         at: when it was written, simulated seconds.
         outcome: of `Outcome`.
         status: of the answer; 0 = none came.
-        answered_at: when the answer came, simulated seconds.
-        wait: seconds for which it asks for no further submission.
     """
 
     number: int
     at: float
     outcome: str = Outcome.UNKNOWN
     status: int = 0
-    answered_at: float = 0.0
-    wait: float = 0.0
-
-
-class FaultTimes:
-    """When faults lasted.
-
-    Args:
-        ledger: has the clock.
-    """
-
-    def __init__(self, ledger: InvariantLedger) -> None:
-        self._ledger = ledger
-        self._open: dict[str, list[float]] = defaultdict(list)
-        #: Kind, begin and end of each that is over.
-        self._over: list[tuple[str, float, float]] = []
-
-    def begin(self, kind: str) -> None:
-        """Note that a fault begins."""
-        self._open[kind].append(self._ledger.clock())
-
-    def end(self, kind: str) -> None:
-        """Note that one of a kind ends."""
-        self._over.append((kind, self._open[kind].pop(0), self._ledger.clock()))
-
-    def _all(self) -> Iterator[tuple[str, float, float]]:
-        yield from self._over
-        for kind, begins in self._open.items():
-            for begin in begins:
-                yield kind, begin, float("inf")
-
-    def hindered(self, since: float, until: float, *kinds: str) -> bool:
-        """Return whether a fault whose kind begins with one of some words lasted in a time."""
-        return any(
-            kind.startswith(kinds) and begin <= until and end >= since
-            for kind, begin, end in self._all()
-        )
-
-    def due(self, since: float, seconds: float) -> float:
-        """Return when something must be done that takes at most so many seconds without faults."""
-        for kind, begin, end in sorted(self._all(), key=lambda one: one[1]):
-            if not kind.startswith("a person") and begin < since + seconds and end > since:
-                since = end
-        return since + seconds
 
 
 #: Kinds of faults that delay what a process does; and those that delay its calls to Skyvern.
@@ -125,12 +80,13 @@ class ConductLedger:
 
     Args:
         ledger: the accepted jobs and their runs; receives what does not hold.
+        faults: when they lasted.
         max_run_seconds: how long a run of a task may take.
     """
 
     ledger: InvariantLedger
+    faults: FaultTimes
     max_run_seconds: float
-    faults: FaultTimes = field(init=False)
     submissions: list[SentSubmission] = field(default_factory=list)
     #: When each job's cancel was acknowledged, by its number; simulated seconds.
     canceled: dict[int, float] = field(default_factory=dict)
@@ -145,9 +101,6 @@ class ConductLedger:
     #: Since when each job was seen submitting: its attempt and the time.
     _claimed: dict[int, tuple[int, float]] = field(default_factory=dict)
     _uncounted_since: float | None = None
-
-    def __post_init__(self) -> None:
-        self.faults = FaultTimes(self.ledger)
 
     # What happened
 
@@ -434,8 +387,3 @@ class ConductLedger:
 
 def _simulated(unix: float) -> float:
     return unix - EPOCH
-
-
-def callback_url(number: int) -> str:
-    """Return where the callbacks of a batch go, by its number in the plan."""
-    return f"{USER_URL}/batch/{number}"

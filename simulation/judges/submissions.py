@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Mapping
 
 from runqueue import ids
 from runqueue.records.job import Job
-from simulation.ledger import JOB_NUMBER, InvariantLedger, job_number
+from simulation.judges.ledger import JOB_NUMBER, InvariantLedger, job_number
 from simulation.plan import OF_SKYVERN, PlannedJob
 from simulator.model.runs import Run
 
@@ -25,6 +25,8 @@ CANARY_RATIO = 0.5
 #: Seconds for which a run is canceled that answers no cancel.
 CANCEL_SECONDS = 600.0
 
+#: What hinders no worker from learning of a `Retry-After`, beside faults of Skyvern.
+_SLOW = (*OF_SKYVERN, "redis is slow")
 #: Seconds that a `Retry-After` takes to be known where Redis is slow.
 _SLOW_SECONDS = 18.0
 #: Says whether no process, message or Redis had a fault between two times (simulated seconds);
@@ -79,12 +81,15 @@ class SubmissionJudge:
     def resume(self, what: Hashable) -> None:
         """Note that a resume begins."""
         self._paused.pop(what, None)
+        if what == "account":
+            self._waits.clear()  # a resume ends holds, too
         if isinstance(what, tuple) and what[0] == "batch":
             self._released.add(what[1])
 
     def resume_all(self) -> None:
         """Note that all pauses are ended."""
         self._paused.clear()
+        self._waits.clear()
         self._released.update(self._canaries)
 
     def cap(self, group: str, most: int | None) -> None:
@@ -100,7 +105,7 @@ class SubmissionJudge:
         self._waits.append((now, now + seconds))
 
     def forget(self) -> None:
-        """Note that Redis lost what it was told."""
+        """Note that Redis lost the pauses and caps that it had."""
         self._paused.clear()
         self._caps.clear()
         self._waits.clear()
@@ -216,7 +221,7 @@ class SubmissionJudge:
             known = since + PROMPT_SECONDS
             if not self._is_calm(since, now):
                 known += 6 * self._slowness() or _SLOW_SECONDS
-            if known < now < until - 1 and self._is_calm(since - 30, now, OF_SKYVERN):
+            if known < now < until - 1 and self._is_calm(since - 30, now, _SLOW):
                 self._ledger.fail(f"a submission comes {until - now:.1f} s before `Retry-After`")
                 self._waits.clear()
                 return

@@ -2,8 +2,9 @@
 
 import pytest
 
-from simulation.conduct_ledger import ConductLedger, Outcome
-from simulation.ledger import AcceptedJob, InvariantLedger
+from simulation.fault_times import FaultTimes
+from simulation.judges.conduct_ledger import ConductLedger, Outcome
+from simulation.judges.ledger import AcceptedJob, InvariantLedger
 from simulation.plan import draw
 
 
@@ -25,7 +26,7 @@ def conduct(clock: _Clock) -> ConductLedger:
     ledger.accepted[1] = AcceptedJob(
         *(1, "job", 0.0, 1, 0.0, float("inf")), may_repeat=False, stays_unconfirmed=False
     )
-    return ConductLedger(ledger, 600.0)
+    return ConductLedger(ledger, FaultTimes(clock), 600.0)
 
 
 def _submit(conduct: ConductLedger, clock: _Clock, at: float, outcome: str) -> None:
@@ -46,9 +47,9 @@ def test_time_counts_only_while_no_fault_lasts(conduct: ConductLedger, clock: _C
         ("a person pauses a batch", 25.0, 90.0),
     ):
         clock.now = begin
-        conduct.faults.begin(kind)
+        time = conduct.faults.begin(kind)
         clock.now = end
-        conduct.faults.end(kind)
+        conduct.faults.end(time)
     assert conduct.faults.due(0.0, 4.0) == 4.0
     assert conduct.faults.due(0.0, 10.0) == 30.0
 

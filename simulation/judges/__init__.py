@@ -1,0 +1,1 @@
+"""What must hold in a simulated world, judged by what Skyvern, producers and receivers saw."""

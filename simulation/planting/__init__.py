@@ -1,0 +1,1 @@
+"""Planted defects, which the simulation must see: `python -m simulation.planting`."""
