@@ -395,8 +395,8 @@ class InvariantLedger:
             if job.state is JobState.COMPLETED:
                 self.fail(f"I4: job {number} is completed without a run")
         elif run is None:
-            # An empty Redis does not know that the run is of another request with the same key.
-            if not (self.was_emptied and self._shares_its_key(accepted)):
+            # Nobody knows that the run is of another request with the same key, which was lost.
+            if not self._has_the_key_of_a_lost_job(accepted):
                 self.fail(f"I4: job {number} has the run {job.run_id}, which is not its own")
         elif accepted.is_stuck or run.submission.unreadable or self.refuses_cancels:
             return  # it was given up, and may go on
@@ -415,8 +415,11 @@ class InvariantLedger:
         elif job.run_status != run.status(now):
             self.fail(f"I4: job {accepted.number} has {job.run_status}, its run {run.status(now)}")
 
-    def _shares_its_key(self, job: AcceptedJob) -> bool:
-        return any(one.job_id == job.job_id and one is not job for one in self.accepted.values())
+    def _has_the_key_of_a_lost_job(self, job: AcceptedJob) -> bool:
+        return any(
+            one.job_id == job.job_id and one is not job and self.may_be_lost(one.accepted_at)
+            for one in self.accepted.values()
+        )
 
     def judge_orphans(
         self,
