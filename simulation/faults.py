@@ -18,6 +18,7 @@ from simulation.operators import Operator
 from simulation.plan import OF_SKYVERN, Fault
 from simulation.processes import SimulatedProcess, start_in
 from simulator.delivery import signed_headers
+from simulator.model.runs import Run
 from simulator.records import webhook_content
 
 if TYPE_CHECKING:
@@ -432,17 +433,29 @@ class FaultInjector:
             elif fault.number % 4 == 1:
                 headers |= signed_headers(body, API_KEY)
                 path = path[:-1] + ("0" if path[-1] != "0" else "1")
-            elif fault.number % 4 == 2:  # Skyvern's own, of another run
+            elif fault.number % 4 == 2:
                 other = runs[(fault.number + 1) % len(runs)]
-                if other is run or not (other.submission.webhook_url or "").startswith(PUBLIC_URL):
+                body = self._own_webhook(other)
+                if other is run or not body:
                     continue
-                body = orjson.dumps(webhook_content(other, world.skyvern.process.wall()))
                 headers = signed_headers(body, API_KEY)
             status = await world.gateways[0].take(path, body, headers)
             self.faults_met["webhook: forged"] += 1
             if status is not None and status < 300:
                 world.ledger.fail(f"I6: a forged webhook of {run.run_id} was taken")
         return True
+
+    def _own_webhook(self, run: Run) -> bytes:
+        """Return a webhook of Skyvern's that shows whose it is, or that was taken before.
+
+        Of other runs the queue cannot know yet that they are not those of an address: b"".
+        """
+        world, now = self._world, self._world.skyvern.process.wall()
+        if not (run.submission.webhook_url or "").startswith(PUBLIC_URL) or not run.is_over(now):
+            return b""
+        body = orjson.dumps(webhook_content(run, now))
+        is_taken = run.webhook_failure_reason == "" and not world.ledger.lost_writes
+        return body if is_taken or b"rq_job=" in body else b""
 
 
 def _shorter(fault: Fault, seconds: float) -> Fault:

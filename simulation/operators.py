@@ -213,7 +213,7 @@ class Operator:
                 continue
             seen = (job.id, job.attempts, int(job.ended_at.timestamp() * 1e6))
             world.conduct.note_reopened(one.number)
-            one.not_after = one.deadline = math.inf  # it is over, and was seen to be
+            one.deadline = math.inf  # it is over, and was seen to be
             # Counted before the answer, which may be lost: the replay may have happened.
             one.max_runs += world.requests[one.number].runs
             asked = world.loop.time()

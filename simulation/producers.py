@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 _MAX_SECONDS = 2400.0
 #: Seconds after which lines that made no jobs are pushed to the inbox once more.
 _PUSH_AGAIN_SECONDS = 120.0
-#: Seconds by which a job may be submitted before its time, and after its deadline: an effect that
-#: comes late was sent in time.
-_EARLY, _LATE = 0.5, 60.0
+#: Seconds by which a job may be submitted before its time.
+_EARLY = 0.5
 #: The workflow whose runs Skyvern cannot read back.
 UNREADABLE_WORKFLOW = "wpid_100000001"
 #: Jobs that the plan does not have get numbers above this one.
@@ -197,7 +196,6 @@ class Producer:
             now,
             request.runs,
             started + request.delay - _EARLY,
-            now + (request.deadline or float("inf")) + _LATE,
             request.on_unconfirmed == "resubmit",
             request.on_unconfirmed == "park" or not self._world.plan.correlation,
             f"{USER_URL}/{request.number}" if request.has_webhook else "",

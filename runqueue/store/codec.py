@@ -6,6 +6,7 @@ wait in the envelope: the attempt's marker is spliced into them, and they go las
 that is over may be packed (`compression.py`), and stays so when the job is done again.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -27,6 +28,7 @@ _OUTSIDE_OF = {kind: _OUTSIDE.intersection(model.model_fields) for kind, model i
 #: The digest of each kind, up to the body; a copy goes on.
 _BEGUN = {kind: blake2b(kind.encode(), digest_size=16) for kind in KINDS}
 #: How an envelope names a kind: by its first letter.
+_TAG_KEY = b'"%s"' % ids.TAG_KEY.encode()
 _KINDS: dict[str, Kind] = {kind[0]: kind for kind in KINDS}
 
 
@@ -144,13 +146,19 @@ def can_tag(kind: Kind, metadata: object) -> bool:
     return len(metadata) < MAX_METADATA
 
 
-def _tagged(content: bytes, tag: str) -> bytes:
-    """Return a workflow's request with the attempt's tag in its `run_metadata`, if it can be."""
+def _tagged(content: bytes, tags: Mapping[str, str]) -> bytes:
+    """Return a workflow's request whose `run_metadata` has these tags of ours, if it can have one.
+
+    Args:
+        content: the request, which has `run_metadata`.
+        tags: the attempt's, or none; they replace another attempt's.
+    """
     fields = orjson.loads(content)
     metadata = fields.get("run_metadata")
-    if not can_tag("workflow", metadata):
+    if not can_tag("workflow", metadata) or not (metadata or tags):
         return content
-    fields["run_metadata"] = {**(metadata or {}), ids.TAG_KEY: tag}
+    own = {name: value for name, value in (metadata or {}).items() if name != ids.TAG_KEY}
+    fields["run_metadata"] = {**own, **tags}
     return orjson.dumps(fields)
 
 
@@ -169,7 +177,7 @@ def submission(
     A task's title ends with the marker (a title is searched; a workflow's is not); any webhook URL
     carries it as a query parameter, before the fragment. A workflow's `run_metadata` has it as an
     entry, of which Skyvern makes a tag of the run. Another attempt's marker, which came with a
-    request that was copied from its run, goes. With `mark` off all go as they came.
+    request that was copied from its run, is removed, with `mark` off as well.
 
     Args:
         stored: what was stored of the request.
@@ -189,24 +197,24 @@ def submission(
     last: dict[str, Any] = {name: envelope[name] for name in _SPLICED if name in envelope}
     if receiver:
         last["webhook_url"] = receiver
-    if mark:
-        title = last.get("title")
-        if title:
-            last["title"] = title = ids.without_title_markers(title)
-        if kind == "task":
-            marker = ids.title_marker(job_id, attempt, queue)
-            last["title"] = f"{title} {marker}" if title else marker
-        if last.get("webhook_url"):
-            last["webhook_url"] = with_parameter(
-                ids.without_url_markers(last["webhook_url"]),
-                ids.url_marker(job_id, attempt, queue),
-            )
+    title, url = last.get("title"), last.get("webhook_url")
+    if title:
+        last["title"] = title = ids.without_title_markers(title)
+    if mark and kind == "task":
+        marker = ids.title_marker(job_id, attempt, queue)
+        last["title"] = f"{title} {marker}" if title else marker
+    if url:
+        url = ids.without_url_markers(url)
+        parameter = ids.url_marker(job_id, attempt, queue)
+        last["webhook_url"] = with_parameter(url, parameter) if mark else url
     is_tagged = mark and tag and kind == "workflow"
-    if is_tagged and b'"run_metadata"' in content:
-        tagged = _tagged(content, ids.tag_value(job_id, attempt, queue))
-        is_tagged, content = tagged is not content, tagged
+    tags = {ids.TAG_KEY: ids.tag_value(job_id, attempt, queue)} if is_tagged else {}
+    if kind == "workflow" and b'"run_metadata"' in content:
+        if tags or _TAG_KEY in content:
+            tagged = _tagged(content, tags)
+            is_tagged, content = is_tagged and tagged is not content, tagged
     elif is_tagged:
-        last["run_metadata"] = {ids.TAG_KEY: ids.tag_value(job_id, attempt, queue)}
+        last["run_metadata"] = tags
     if last:
         head = content[:-1] if content == b"{}" else content[:-1] + b","
         content = head + orjson.dumps(last)[1:]

@@ -66,7 +66,6 @@ class AcceptedJob:
         accepted_at: when the producer had the answer, simulated seconds.
         max_runs: how many runs it may have.
         not_before: when its first submission may come at the earliest, simulated seconds.
-        not_after: when a submission may come at the latest, simulated seconds.
         may_repeat: whether it is submitted again after a lost answer, whatever a search finds.
         stays_unconfirmed: whether a lost answer leaves it to an operator.
         webhook: the URL that receives its end; '' = none.
@@ -80,7 +79,6 @@ class AcceptedJob:
     accepted_at: float
     max_runs: int
     not_before: float
-    not_after: float
     may_repeat: bool
     stays_unconfirmed: bool
     webhook: str = ""
@@ -199,7 +197,7 @@ class InvariantLedger:
             self.fail(f"I2: run {run.run_id} of job {number} is made while another one is live")
         self.runs[number].append(run)
         if len(jobs) == 1 and number not in self.alike:
-            self._judge_time(jobs[0], run)
+            self._judge_start(jobs[0])
         # The slot of a run that was never found is free once no run is that old.
         unknown = sum(
             not one.is_over(now) and one.created + self.max_run_seconds < now
@@ -225,12 +223,10 @@ class InvariantLedger:
         numbers = self.alike.get(body, (body,))
         return [self.accepted[number] for number in numbers if number in self.accepted]
 
-    def _judge_time(self, job: AcceptedJob, run: Run) -> None:
-        now, is_first = self.clock(), len(self.runs[job.body]) == 1
-        if is_first and now < job.not_before - self.unwitnessed():
-            self.fail(f"job {job.number} is submitted {job.not_before - now:.1f} s too early")
-        if now > job.not_after + self.uncounted():
-            self.fail(f"job {job.number} is submitted after its deadline ({run.run_id})")
+    def _judge_start(self, job: AcceptedJob) -> None:
+        early, is_first = job.not_before - self.clock(), len(self.runs[job.body]) == 1
+        if is_first and early > self.unwitnessed():
+            self.fail(f"job {job.number} is submitted {early:.1f} s too early")
 
     def judge_known(self, number: int, job_id: str) -> None:
         """Judge that a key is not called known if another request came with it.
@@ -395,8 +391,8 @@ class InvariantLedger:
             if job.state is JobState.COMPLETED:
                 self.fail(f"I4: job {number} is completed without a run")
         elif run is None:
-            # Nobody knows that the run is of another request with the same key, which was lost.
-            if not self._has_the_key_of_a_lost_job(accepted):
+            # Nobody knows that the run is of another request, which had the same key before.
+            if not self._has_the_key_of_a_job_that_is_gone(accepted):
                 self.fail(f"I4: job {number} has the run {job.run_id}, which is not its own")
         elif accepted.is_stuck or run.submission.unreadable or self.refuses_cancels:
             return  # it was given up, and may go on
@@ -415,10 +411,12 @@ class InvariantLedger:
         elif job.run_status != run.status(now):
             self.fail(f"I4: job {accepted.number} has {job.run_status}, its run {run.status(now)}")
 
-    def _has_the_key_of_a_lost_job(self, job: AcceptedJob) -> bool:
+    def _has_the_key_of_a_job_that_is_gone(self, job: AcceptedJob) -> bool:
+        """Say whether a job that is lost, or discarded as if it had no run, had its key."""
         return any(
-            one.job_id == job.job_id and one is not job and self.may_be_lost(one.accepted_at)
+            self.may_be_lost(one.accepted_at) or (one.is_discarded and one.is_settled_by_operator)
             for one in self.accepted.values()
+            if one.job_id == job.job_id and one is not job
         )
 
     def judge_orphans(
@@ -467,9 +465,10 @@ class InvariantLedger:
         for job in self.accepted.values():
             if job.body in self.alike or job.is_stuck or self.may_be_lost(job.accepted_at):
                 continue  # a run may be of a job without a deadline, or with a later one
-            latest = max(job.deadline + self.uncounted(), calm_since) + _OVERDUE_SECONDS
-            for run in self.runs[job.number]:
-                if min(run.ended, now) - epoch > latest and not self.refuses_cancels:
+            latest = max(job.deadline + self.uncounted(), calm_since)
+            for run in self.runs[job.number]:  # one may be made late, or found late
+                late = min(run.ended, now) - epoch - max(latest, run.created - epoch)
+                if late > _OVERDUE_SECONDS and not self.refuses_cancels:
                     self.fail(
                         f"I8: run {run.run_id} goes on after the deadline of job {job.number}"
                     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from api_client.types import TERMINAL_STATUSES
 from runqueue.records.account import AccountStats
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
@@ -168,10 +169,10 @@ class OutcomeJudge:
                     )
 
     def _judge_webhook(self, accepted: AcceptedJob, job: Job) -> None:
-        """Judge that each end with a run is reported to the user."""
-        is_ended = job.run_id is not None and job.is_over and job.state is not JobState.DEAD
-        is_known = is_ended and not accepted.is_stuck
-        if accepted.webhook and is_known and job.webhook.state is DeliveryState.NONE:
+        """Judge that each end of a run is reported to the user."""
+        is_ended = job.is_over and job.state is not JobState.DEAD
+        is_seen = is_ended and job.run_status in TERMINAL_STATUSES  # otherwise it was given up
+        if accepted.webhook and is_seen and job.webhook.state is DeliveryState.NONE:
             self._ledger.fail(f"the webhook of job {accepted.number} is not sent")
 
 

@@ -93,9 +93,10 @@ def test_without_a_mark_the_body_goes_as_it_came(body: dict[str, Any]) -> None:
 OTHER = JOB[::-1]
 
 
+@pytest.mark.parametrize("mark", [True, False])
 @pytest.mark.parametrize("kind", ["task", "workflow"])
-def test_a_request_that_was_copied_from_another_run_carries_its_own_marker_alone(
-    kind: Kind,
+def test_a_request_that_was_copied_from_another_run_carries_at_most_its_own_marker(
+    kind: Kind, *, mark: bool
 ) -> None:
     body: dict[str, Any] = {
         "title": f"Invoices {ids.title_marker(OTHER, 1)}",
@@ -106,14 +107,15 @@ def test_a_request_that_was_copied_from_another_run_carries_its_own_marker_alone
         assert codec.can_tag("workflow", body["run_metadata"])
     _, stored = codec.pack(job(kind, body=body))
 
-    post = codec.submission(stored, JOB, 3, tag=True)
+    post = codec.submission(stored, JOB, 3, mark=mark, tag=True)
 
     assert OTHER.encode() not in post.content
     found = orjson.loads(post.content)
-    assert found["title"] == (f"Invoices {MARKER}" if kind == "task" else "Invoices")
-    assert found["webhook_url"] == f"https://h.test/?a=1&{PARAMETER}"
+    has_title = mark and kind == "task"
+    assert found["title"] == (f"Invoices {MARKER}" if has_title else "Invoices")
+    assert found["webhook_url"] == f"https://h.test/?a=1&{PARAMETER if mark else ''}"
     if kind == "workflow":
-        assert found["run_metadata"] == {"a": "b", **TAG}
+        assert found["run_metadata"] == {"a": "b", **(TAG if mark else {})}
 
 
 def test_each_attempt_carries_its_own_number() -> None:

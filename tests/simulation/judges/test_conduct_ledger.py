@@ -24,7 +24,7 @@ def clock() -> _Clock:
 def conduct(clock: _Clock) -> ConductLedger:
     ledger = InvariantLedger(clock, lambda: 10.0, max_run_seconds=600.0, uncounted=lambda: 0.0)
     ledger.accepted[1] = AcceptedJob(
-        *(1, "job", 0.0, 1, 0.0, float("inf")), may_repeat=False, stays_unconfirmed=False
+        *(1, "job", 0.0, 1, 0.0), may_repeat=False, stays_unconfirmed=False
     )
     return ConductLedger(ledger, FaultTimes(clock), 600.0)
 
