@@ -68,8 +68,6 @@ if failing >= 0 then
   redis.call('HSETNX', META, 'reads_failing', int(math.max(NOW - failing, last)))
   redis.call('HSET', META, 'reads_failed', int(NOW), 'reads_why', ARGV[9])
 end
-if (ARGV[10] or '') ~= '' and not clock_is_stale() then
-  redis.call('HSET', META, 'date_ahead', int(tonumber(ARGV[10]) - NOW))
-end
+note_date(ARGV[10] or '')
 -- A sequence stored by an older server must not come back to it as a process's memory.
 return is_safe and stored or -2

@@ -65,11 +65,12 @@ local function keep_body(job, run_id, signed, body)
 end
 
 -- A reused key counts its attempts from 1 again: a run from before the job was enqueued is not its own. The server's
--- clock may be set, and Skyvern's may be off.
+-- clock may be set, and Skyvern's may be off; it may be behind the queue's.
 local function is_from_before(id, created)
   if created == 0 then return false end
   local since = tonumber(redis.call('HGET', job_key(id), 'created') or 0)
-  return created + CLOCKS_APART + math.abs(tonumber(redis.call('HGET', META, 'clock_lost') or 0)) < since
+  local f = redis.call('HMGET', META, 'clock_lost', 'date_ahead')
+  return created + CLOCKS_APART + math.abs(tonumber(f[1] or 0)) - math.min(0, tonumber(f[2] or 0)) < since
 end
 
 local function told_of_own(job, run_status, state, signed, final, body, times, reason)

@@ -156,6 +156,20 @@ async def test_a_date_that_is_behind_makes_no_older_run_a_newer_one(
         assert record(bench, job_id, "search_note") == SearchNote.NOTHING_NEWER
 
 
+async def test_runs_submitted_before_a_step_that_nobody_counted_correct_no_date(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url, **SOON) as bench:
+        for job_id in [await control(bench, task()), await control(bench, task())]:
+            for field in ("taken", "started"):
+                bench.set(job_id, field, int(record(bench, job_id, field)) - 10_000_000_000)
+        client.hset(KEYS.meta, "dated_since", bench.now_us())
+        job_id = await lose(bench, task(), MADE)
+
+        await look(bench)
+        assert bench.job(job_id).state is JobState.RUNNING
+
+
 async def test_a_proxy_that_may_date_lists_itself_is_believed_if_a_run_of_ours_agrees(
     client: redis.Redis, redis_url: str
 ) -> None:

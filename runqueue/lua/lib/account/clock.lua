@@ -17,6 +17,13 @@ local SENT_APART = 1000000
 -- long to report it.
 local OTHERS_TELL = 3000000
 local LEASE = 15000000 -- of runqueue/store/live_processes.py
+-- Nobody counts while no process lives. How far the clock was set meanwhile shows in Skyvern's: it is ahead by as much
+-- more, or less, than before. Until the first date is told, all of that time may have been a step. After a step, times
+-- of before are not compared with dates (submission_times.lua).
+-- Fields of meta: date_ahead (as the last heartbeat reported, less the time of a gap since); date_before = '<date_ahead
+-- before the gap; nothing: not known> <when it ended>' until a date is told; dated_since (when the last gap with a step
+-- ended).
+local DATES_APART = 10000000
 
 -- Times that scripts write before a step ahead is believed are too late by it: the next poll of a run, its start, a
 -- hold's end. Once the clock is right again, they are set back: fields of meta at once, entries of indexes by the next
@@ -246,6 +253,29 @@ local function others_may_tell(counted)
     and redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(believed), '+inf') > 0
 end
 
+-- The clock goes on from NOW. The search for lost claims begins while it is known how it was before.
+local function note_gap(last)
+  is_trusted()
+  local f = redis.call('HMGET', META, 'date_ahead', 'date_before')
+  local before = f[2] and string.match(f[2], '^%S*') or f[1] or ''
+  redis.call('HSET', META, 'date_before', before .. ' ' .. int(NOW))
+  if f[1] then redis.call('HINCRBY', META, 'date_ahead', int(last - NOW)) end
+end
+
+-- Takes note of what Skyvern's clock shows at least ('' = not known).
+local function note_date(date)
+  if date == '' or clock_is_stale() then return end
+  local ahead = tonumber(date) - NOW
+  local before, ended = string.match(redis.call('HGET', META, 'date_before') or '', '^(%S*) (%d+)$')
+  if ended then
+    redis.call('HDEL', META, 'date_before')
+    if before == '' or math.abs(ahead - tonumber(before)) > DATES_APART then
+      redis.call('HSET', META, 'dated_since', ended)
+    end
+  end
+  redis.call('HSET', META, 'date_ahead', int(ahead))
+end
+
 local function set_clock(process, passed)
   NOW = NOW - behind
   local last, own, is_new, corrected = believed or 0, {}, true
@@ -278,8 +308,9 @@ local function set_clock(process, passed)
   end
   if last > NOW + STEP then
     shift_clock(last - NOW)
-    -- No process counted how long it was: the search for lost claims begins while that is known.
-    is_trusted()
+    note_gap(last)
+  elseif clock_is_stale() and not (own[1] and own[1] <= last) then
+    note_gap(last)
   end
   believe_clock()
   end_doubt(last, corrected)

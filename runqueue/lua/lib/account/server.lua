@@ -16,7 +16,7 @@
 -- process saw and this server does not know), recover_why (why the last attempt failed), recover_date (what Skyvern's
 -- own clock showed at recover_from, at least; absent = not known; it stays), recover_deaths (1 = a process died since
 -- then, or it is not known which there were),
--- date_ahead (by how much Skyvern's clock is ahead of the queue's at least, as the last heartbeat reported).
+-- date_ahead (by how much Skyvern's clock is ahead of the queue's at least; see clock.lua).
 local this_server, is_known, remember_server, accept, lost_claims, hold_for_recovery, begin_recovery, end_recovery
 local call_a_person, is_trusted
 do -- a scope, since a script has at most 200 local names
