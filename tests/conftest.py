@@ -31,7 +31,6 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
-        gc.set_threshold(20_000, 20, 50)  # as calm as in a worker
 
 
 @pytest.hookimpl(trylast=True)
