@@ -61,8 +61,8 @@ class Peak:
 
 
 @asynccontextmanager
-async def peak_of(pid: int) -> AsyncIterator[Peak]:
-    """Watch the memory of a process and all that it started."""
+async def peak_of(pid: int, every: float = 0.01) -> AsyncIterator[Peak]:
+    """Watch the memory of a process and all that it started, after so many seconds each time."""
     peak = Peak()
 
     def watch() -> None:
@@ -71,7 +71,7 @@ async def peak_of(pid: int) -> AsyncIterator[Peak]:
     async def watching() -> None:
         while True:
             await asyncio.to_thread(watch)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(every)
 
     task = asyncio.create_task(watching())
     try:

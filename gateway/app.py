@@ -21,6 +21,7 @@ from gateway.api import (
     webhook_trial,
 )
 from gateway.api.openapi import describe
+from gateway.api.routing import by_name
 from gateway.auth.audit import Noting
 from gateway.auth.refusals import Refusals
 from gateway.auth.tokens import requires
@@ -40,7 +41,7 @@ _NO_TELEMETRY: TelemetryConfig = {
     "operation_spans": False,
 }
 
-router = APIRouter(tags=["probes"])
+router = APIRouter(tags=["probes"], generate_unique_id_function=by_name)
 
 
 @router.get(
@@ -64,7 +65,6 @@ def make_app(gate: Gate) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=lambda route: route.name,
         telemetry=_NO_TELEMETRY,
     )
     app.state.gate = gate
@@ -76,9 +76,10 @@ def make_app(gate: Gate) -> FastAPI:
     app.router.routes.append(Route(receiver.PATH, gate.receiver, methods=["POST"]))
     parts = [health, submit, jobs, batches, batch_actions, results, groups, accounts, events]
     parts += [stats, webhook_trial]
+    # As they are: a router that is included makes all its routes again, at the first request.
     for part in parts:
-        app.include_router(part.router)
-    app.include_router(router)
+        app.router.routes.extend(part.router.routes)
+    app.router.routes.extend(router.routes)
     app.router.routes.extend(routes.routes())
     app.add_middleware(Noting, gate=gate)
     app.add_middleware(Refusals, metrics=gate.metrics, closing=gate.closing)

@@ -8,11 +8,12 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from gateway.api.routing import by_name
 from gateway.auth.metrics_token import may_scrape
 from gateway.http.problems import answers
 from gateway.state.state import gate_of
 
-router = APIRouter(tags=["probes"])
+router = APIRouter(tags=["probes"], generate_unique_id_function=by_name)
 
 
 def _metrics(description: str, example: str) -> dict[int | str, dict[str, Any]]:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
 from config.gateway import Scope
@@ -45,11 +46,16 @@ class BodyFields(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+def by_name(route: APIRoute) -> str:
+    """Return the id of a route's operation in the OpenAPI file: the name of its function."""
+    return route.name
+
+
 class Routes(APIRouter):
     """The routes of one tag."""
 
     def __init__(self, tag: str) -> None:
-        super().__init__(tags=[tag])
+        super().__init__(tags=[tag], generate_unique_id_function=by_name)
 
     def call(
         self,

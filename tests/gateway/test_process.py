@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from gateway.__main__ import main
 from runqueue import JobState
 from runqueue.store.keys import ACCOUNTS
 from tests.gateway.gating import KEY, Desk, address, signed
@@ -132,16 +133,32 @@ def test_no_secret_is_logged_whatever_is_sent(tmp_path: Path, desk: Desk, redis_
     ids=["no key", "a wrong port", "a token as it is", "no queue"],
 )
 def test_a_wrong_setting_stops_the_start_with_its_name(
-    tmp_path: Path, given: dict[str, str], words: str
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    given: dict[str, str],
+    words: str,
 ) -> None:
-    good = {"RUNQUEUE_REDIS_URL": "redis://127.0.0.1:9/0"}
-    with process(tmp_path, **{**good, **given}) as started:
+    monkeypatch.setattr(sys, "argv", ["gateway"])
+    good = {"SKYVERN_API_KEY": KEY, "RUNQUEUE_REDIS_URL": "redis://127.0.0.1:9/0"}
+    for name, value in {**good, **given}.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert words in said
+    assert "sesame" not in said
+
+
+def test_a_process_with_a_wrong_setting_ends_with_one_sentence(tmp_path: Path) -> None:
+    with process(tmp_path, RUNQUEUE_GATEWAY_PORT="x") as started:
         said = started.communicate(timeout=20)[1]
 
     assert started.returncode == 2
-    assert words in said
+    assert said.startswith("runqueue: RUNQUEUE_GATEWAY_PORT: expected a valid integer")
     assert "Traceback" not in said
-    assert "sesame" not in said
 
 
 @pytest.mark.parametrize("is_known_to_redis", [False, True])

@@ -9,9 +9,10 @@ import os
 import signal
 import sys
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,23 +101,26 @@ def packed(unit: bytes, count: int) -> bytes:
 
 
 _LARGEST = 31 * MEBIBYTE
-_HEADERS = b'{"kind":"task","body":{"prompt":"x","extra_http_headers":{%s}}}' % b",".join(
-    b'"h %d":"v\\n"' % number for number in range(200_000)
-)
 _LONG = b"[12345678901234567890,"  # one number that has to be read with care
 
 
+def bad_headers() -> bytes:
+    """A job with very many headers, none of which is one."""
+    headers = b",".join(b'"h %d":"v\\n"' % number for number in range(200_000))
+    return b'{"kind":"task","body":{"prompt":"x","extra_http_headers":{%s}}}' % headers
+
+
 @pytest.mark.parametrize(
-    ("path", "body", "times"),
+    ("path", "make", "times"),
     [
-        ("/v1/jobs:bulk", many(b"[],", _LARGEST), 1),
-        ("/v1/jobs:bulk", many(b'{"a":[[[]]]},', _LARGEST), 1),
-        ("/v1/jobs:bulk", many(b'{"a":[[[]]]},', _LARGEST, _LONG), 2),
-        ("/v1/jobs:bulk", many(b'"",', _LARGEST, b"[["), 1),
-        ("/v1/jobs", many(b'{"a":[[[]]]},', 8 * MEBIBYTE - 64), 6),
-        ("/v1/jobs", many(b'{"a":[[[]]]},', MEBIBYTE, b'{"kind":"task","body":{"x":['), 6),
-        ("/v1/jobs", many(b"0,", 8 * MEBIBYTE - 64, _LONG), 6),
-        ("/v1/jobs", _HEADERS, 4),
+        ("/v1/jobs:bulk", partial(many, b"[],", _LARGEST), 1),
+        ("/v1/jobs:bulk", partial(many, b'{"a":[[[]]]},', _LARGEST), 1),
+        ("/v1/jobs:bulk", partial(many, b'{"a":[[[]]]},', _LARGEST, _LONG), 2),
+        ("/v1/jobs:bulk", partial(many, b'"",', _LARGEST, b"[["), 1),
+        ("/v1/jobs", partial(many, b'{"a":[[[]]]},', 8 * MEBIBYTE - 64), 6),
+        ("/v1/jobs", partial(many, b'{"a":[[[]]]},', MEBIBYTE, b'{"kind":"task","body":{"x":['), 6),
+        ("/v1/jobs", partial(many, b"0,", 8 * MEBIBYTE - 64, _LONG), 6),
+        ("/v1/jobs", bad_headers, 4),
     ],
     ids=[
         *("lists", "nested", "a long number", "texts"),
@@ -124,9 +128,10 @@ _LONG = b"[12345678901234567890,"  # one number that has to be read with care
     ],
 )
 async def test_a_body_of_small_values_takes_little_memory_and_keeps_nobody_waiting(
-    tmp_path: Path, redis_url: str, path: str, body: bytes, times: int
+    tmp_path: Path, redis_url: str, path: str, make: Callable[[], bytes], times: int
 ) -> None:
-    async with house(tmp_path, redis_url) as home, peak_of(home.pid) as peak:
+    body = make()
+    async with house(tmp_path, redis_url) as home, peak_of(home.pid, every=0.05) as peak:
         sending = [
             asyncio.create_task(home.send("greedy", path, body, _JSON)) for _ in range(times)
         ]
@@ -145,7 +150,7 @@ async def test_many_small_arrays_at_once_have_few_processes_and_all_are_accepted
 ) -> None:
     body = b"[" + _LINE + b"]"
     most = 0
-    async with house(tmp_path, redis_url) as home, peak_of(home.pid) as peak:
+    async with house(tmp_path, redis_url) as home, peak_of(home.pid, every=0.05) as peak:
         sending = [
             asyncio.create_task(home.send("greedy", "/v1/jobs:bulk", body, _JSON))
             for _ in range(90)
@@ -161,22 +166,29 @@ async def test_many_small_arrays_at_once_have_few_processes_and_all_are_accepted
     assert peak.mb <= MOST
 
 
-_BAD = packed(b"x\n", 10_000_000)
-_REPEATED = packed(b'{"custom_id":"a",' + _LINE[1:] + b"\n", 2_000_000)
+def bad_lines() -> bytes:
+    """Ten million lines that are no jobs, packed."""
+    return packed(b"x\n", 10_000_000)
+
+
+_KEYED = b'{"custom_id":"a",' + _LINE[1:] + b"\n"
 
 
 @pytest.mark.timeout(300)  # a busy machine has little time for them
 @pytest.mark.parametrize(
-    ("bomb", "query", "times"),
+    ("make", "query", "times"),
     [
-        pytest.param(_BAD, "?skip_invalid=true", 2, id="bad"),
-        pytest.param(_REPEATED, "", 1, id="repeated", marks=pytest.mark.slow),
+        pytest.param(bad_lines, "?skip_invalid=true", 2, id="bad"),
+        pytest.param(
+            partial(packed, _KEYED, 2_000_000), "", 1, id="repeated", marks=pytest.mark.slow
+        ),
     ],
 )
 async def test_a_small_upload_of_many_lines_is_refused_and_others_go_on_meanwhile(
-    tmp_path: Path, redis_url: str, bomb: bytes, query: str, times: int
+    tmp_path: Path, redis_url: str, make: Callable[[], bytes], query: str, times: int
 ) -> None:
-    async with house(tmp_path, redis_url) as home, peak_of(home.pid) as peak:
+    bomb = make()
+    async with house(tmp_path, redis_url) as home, peak_of(home.pid, every=0.05) as peak:
         bombs = [
             asyncio.create_task(home.send("greedy", f"/v1/batches{query}", bomb, _PACKED))
             for _ in range(times)
@@ -195,7 +207,8 @@ async def test_a_small_upload_of_many_lines_is_refused_and_others_go_on_meanwhil
 async def test_work_for_a_sender_that_has_gone_stops(
     tmp_path: Path, redis_url: str, is_whole: bool
 ) -> None:
-    length = len(_BAD) + (0 if is_whole else 10 * MEBIBYTE)
+    bad = bad_lines()
+    length = len(bad) + (0 if is_whole else 10 * MEBIBYTE)
     head = f"POST /v1/batches?skip_invalid=true HTTP/1.1\r\nhost: g\r\ncontent-length: {length}\r\n"
     head += f"authorization: Bearer {_SECRETS['greedy']}\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in _PACKED.items())
@@ -205,7 +218,7 @@ async def test_work_for_a_sender_that_has_gone_stops(
         for _ in range(3):
             _, writer = await asyncio.open_connection(host, int(port))
             # Enough of it for a check to begin, however the body is cut into parts.
-            writer.write(head.encode() + b"\r\n" + _BAD + b"\0" * (0 if is_whole else MEBIBYTE))
+            writer.write(head.encode() + b"\r\n" + bad + b"\0" * (0 if is_whole else MEBIBYTE))
             await writer.drain()
             await eventually(lambda: home.checks == 1)
             writer.close()
@@ -214,9 +227,10 @@ async def test_work_for_a_sender_that_has_gone_stops(
 
 
 async def test_no_check_outlives_a_gateway_that_is_killed(tmp_path: Path, redis_url: str) -> None:
+    bad = bad_lines()
     async with house(tmp_path, redis_url) as home:
         bomb = asyncio.create_task(
-            home.send("greedy", "/v1/batches?skip_invalid=true", _BAD, _PACKED)
+            home.send("greedy", "/v1/batches?skip_invalid=true", bad, _PACKED)
         )
         await eventually(lambda: home.checks == 1)
         everyone = tree(home.pid)
