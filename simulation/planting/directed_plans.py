@@ -754,6 +754,10 @@ PLANS |= {
         max_concurrent_runs=20,
         run_seconds=1,
     ),
+    "marker-in-an-answer-is-not-compared": _long_plan(_alike(30, 2.0, "task"), _MIXED, gateways=1),
+    "unrecognised-runs-prove-absence": _long_plan(
+        _line(40), [_fault("answers are lost", 10, 20, 0.5)], lists_workflows_from=160
+    ),
     "records-are-given-up-while-redis-is-away": _long_plan(
         _line(60),
         [_fault("redis is not reached", 20, 20), _fault("the server is slow", 10, 30, 0.1)],
