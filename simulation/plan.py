@@ -146,7 +146,7 @@ class SimulationPlan:
         correlation, run_tags, drain_seconds, max_burst_size: as the settings have them.
         has_damaged_account: whether the workers serve another account, whose keys are damaged.
         refuses_cancels: whether Skyvern answers every cancel with a 500, without an effect.
-        lists_workflows_from: until then Skyvern's lists show no runs of workflows, simulated seconds.
+        lists_workflows_from: until then lists show no runs of workflows, simulated seconds.
     """
 
     seed: int
