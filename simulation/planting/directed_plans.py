@@ -737,9 +737,9 @@ PLANS |= {
     ),
     "bounded-look-says-no-work": _plan(
         [
-            _job(1, 1),
+            _job(1, 1, group="y"),
             *(_job(n, 2, route="batch", batch=2, group=f"g{n}") for n in range(2, 72)),
-            _job(72, 8),
+            _job(72, 8, group="z"),
         ],
         [
             _fault("a person pauses a batch", 2.5, 150),
