@@ -12,6 +12,8 @@ import orjson
 
 from runqueue.records.job import JobState
 from runqueue.store import job_calls
+from runqueue.store.damage import report_key
+from runqueue.store.keys import Keys
 from simulation import server
 from simulation.addresses import API_KEY, PUBLIC_URL
 from simulation.operators import Operator
@@ -163,6 +165,8 @@ class FaultInjector:
             "lists stand still": self._stop_lists,
             "others run much": self._run_much,
             "others run what a job asks for": self._run_a_jobs_request,
+            # In directed plans only.
+            "a key is damaged": self._damage_key,
         }
 
     def schedule(self, fault: Fault) -> None:
@@ -290,6 +294,19 @@ class FaultInjector:
         is_calm = world.fault_times.is_calm(emptied - _HEARTBEATS_SECONDS, loop.time(), but)
         if not is_calm or world.server.clock_offset:  # nor does it know how far its clock was set
             world.ledger.forget()
+        return True
+
+    async def _damage_key(self, fault: Fault) -> bool:
+        """Have a key hold another type than it should, until a person mends it."""
+        client, key = self._world.server.valkey.client, Keys("default").prefix + "cancels"
+        mended = client.dump(key)
+        client.set(key, "damaged")
+        await asyncio.sleep(fault.seconds)
+        client.delete(key)
+        if mended is not None:
+            client.restore(key, 0, mended)
+        await asyncio.sleep(_HEARTBEATS_SECONDS)
+        client.delete(report_key("default", of_one=False))  # it expires by the server's own clock
         return True
 
     async def _suspend(self, fault: Fault) -> bool:

@@ -175,3 +175,26 @@ class StoreAsItWas(Store):
     def live_newest_first(self) -> Iterator[Run]:
         """Those that were not over."""
         return (run for run in self.newest_first() if not run.is_over(self._at))
+
+
+class StoreWithoutWorkflows(Store):
+    """The runs as a list shows them that lacks those of workflows.
+
+    Args:
+        store: the runs.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._of = store
+
+    def newest_first(self) -> Iterator[Run]:
+        """Every other run."""
+        return (run for run in self._of.newest_first() if not _is_of_a_workflow(run))
+
+    def live_newest_first(self) -> Iterator[Run]:
+        """Those that are not over."""
+        return (run for run in self._of.live_newest_first() if not _is_of_a_workflow(run))
+
+
+def _is_of_a_workflow(run: Run) -> bool:
+    return run.submission.run_type == "workflow_run"

@@ -146,6 +146,7 @@ class SimulationPlan:
         correlation, run_tags, drain_seconds, max_burst_size: as the settings have them.
         has_damaged_account: whether the workers serve another account, whose keys are damaged.
         refuses_cancels: whether Skyvern answers every cancel with a 500, without an effect.
+        lists_workflows_from: until then lists show no runs of workflows, simulated seconds.
     """
 
     seed: int
@@ -169,6 +170,7 @@ class SimulationPlan:
     max_burst_size: int = 5
     has_damaged_account: bool = False
     refuses_cancels: bool = False
+    lists_workflows_from: float = 0
 
     @property
     def alike(self) -> dict[int, list[int]]:

@@ -22,7 +22,15 @@ from api_client.http.transport import AsyncTransport
 from simulation.history import EventHistory
 from simulation.judges.conduct_ledger import Outcome, SentSubmission
 from simulation.judges.ledger import job_number
-from simulation.network import LIST, READ, SUBMIT, FaultyProxy, NetworkFaults, StoreAsItWas
+from simulation.network import (
+    LIST,
+    READ,
+    SUBMIT,
+    FaultyProxy,
+    NetworkFaults,
+    StoreAsItWas,
+    StoreWithoutWorkflows,
+)
 from simulation.processes import SimulatedProcess, start_in
 from simulator.api import RunApi
 from simulator.delivery import Attempt, WebhookSender, signed_headers
@@ -137,6 +145,8 @@ class SimulatedSkyvern:
         self.kills: Callable[[SimulatedProcess, bytes], bool] = lambda *_: False
         #: Jobs whose runs can neither be read nor canceled, by their numbers.
         self.stuck_jobs: set[int] = set()
+        #: Until then lists show no runs of workflows, unix seconds.
+        self.lists_workflows_from = 0.0
 
     def _on_change(self, run: Run) -> None:
         if run.run_id not in self._known:
@@ -382,6 +392,8 @@ class SimulatedSkyvern:
             self.faults_met["call: a list that stands still"] += 1
             api.store = StoreAsItWas(self.store, faults.listed_at)
             api.clock = lambda: faults.listed_at
+        if self.process.wall() < self.lists_workflows_from:
+            api.store = StoreWithoutWorkflows(api.store)
         try:
             return await call.answer(api, cast(web.Request, parsed))
         finally:

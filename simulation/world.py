@@ -37,7 +37,7 @@ from simulation.judges.outcomes import OutcomeJudge
 from simulation.judges.submissions import SubmissionJudge
 from simulation.loop import VirtualLoop
 from simulation.plan import ANSWERS_NO_CALL, FAULT_SHARE, KILLS_WORKERS, SimulationPlan
-from simulation.processes import SimulatedProcess, start_in
+from simulation.processes import EPOCH, SimulatedProcess, start_in
 from simulation.producers import Producer
 from simulation.programs import Broker, Receivers, SimulatedGateway, SimulatedWorker, router
 from simulation.server import SimulatedRedis, ValkeyInstance
@@ -132,6 +132,7 @@ class World:
         self.skyvern.stuck_jobs |= {
             one.number for one in plan.requests if one.run == ANSWERS_NO_CALL
         }
+        self.skyvern.lists_workflows_from = EPOCH + plan.lists_workflows_from
         self._killers = {one.number for one in plan.requests if one.run == KILLS_WORKERS}
         self.skyvern.faults.no_cancels = plan.refuses_cancels
         self.skyvern.api.workflows.create(_UNREADABLE, 0.0)

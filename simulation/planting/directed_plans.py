@@ -454,6 +454,15 @@ _DRAINED = _long_plan(
     drain_seconds=5,
     workers=3,
 )
+#: Runs that are accepted, many at once, while a key that their records need is damaged.
+_DAMAGED = _plan(
+    _jobs(80, 2),
+    [_fault("a key is damaged", 2, 8)],
+    gateways=0,
+    workers=1,
+    max_concurrent_runs=80,
+    run_seconds=20,
+)
 _OTHERS = _long_plan(
     _line(60, kinds=_WORKFLOW),
     [
@@ -656,6 +665,109 @@ PLANS |= {
         _line(30, 0.0, route="batch", batch=1),
         [_fault("a person cancels a batch", 8, 0)],
         max_concurrent_runs=1,
+    ),
+    "runs-found-by-marker-are-recorded-as-guesses": _plan(
+        _jobs(6, 2, cancel_after=5.0),
+        [_LOST],
+        minutes=2,
+        gateways=0,
+        max_concurrent_runs=8,
+        run_seconds=400,
+    ),
+    "failed-list-is-not-repeated": _plan(
+        _jobs(60, 1, 0.1),
+        [_fault("the list fails", 15, 20)],
+        minutes=6,
+        gateways=0,
+        max_concurrent_runs=60,
+        run_seconds=120,
+        max_run_seconds=1200,
+    ),
+    "lost-answer-of-a-lost-claim-is-ignored": _long_plan(
+        _line(24, 0.0, _TASK, has_url=False),
+        [_fault("the model is slow", 5, 30, 0.3), _fault("redis fails over", 20, 0.5)],
+        seed=0,
+        max_dispatches_per_second=1,
+        max_requests_per_second=20,
+        max_concurrent_runs=30,
+    ),
+    "list-that-is-behind-proves-absence": _long_plan(
+        _line(30, 1.0, _TASK),
+        [
+            _fault("the server begins late", 5, 40, 0.5),
+            _fault("answers are lost", 15, 40, 0.5),
+            _fault("lists stand still", 25, 150),
+        ],
+        seed=0,
+        run_seconds=40,
+    ),
+    # The heartbeats of the two workers are seconds apart: the one that claimed nothing is first.
+    "emptied-redis-is-not-noticed": _plan(
+        _jobs(2, 33.3),
+        [
+            _fault("a worker is killed", 1, 3, number=1),
+            _fault("redis comes back empty", 34.3, 0.2),
+        ],
+        minutes=2,
+        gateways=0,
+        run_seconds=60,
+    ),
+    "recovery-passes-over-runs-listed-late": _long_plan(
+        _line(24, 0.0, _TASK, has_url=False),
+        [_fault("the model is slow", 5, 30, 0.4), *_LOST_RUNS],
+        workers=1,
+        max_dispatches_per_second=1,
+        max_requests_per_second=20,
+        max_concurrent_runs=40,
+    ),
+    # The second copy is made two seconds before the recovery ends, and lacks what is claimed then.
+    "second-failover-keeps-the-first-wait": _long_plan(
+        _jobs(30, 0.0),
+        [
+            _fault("redis fails over", 20, 0.5),
+            _fault("the server begins late", 60, 60),
+            _fault("a worker is killed", 97.4, 2),
+            _fault("a worker is killed", 97.4, 3, number=1),
+            _fault("redis fails over", 97.5, 0.5),
+        ],
+        minutes=5,
+        max_dispatches_per_second=1,
+        max_requests_per_second=20,
+        run_seconds=60,
+    ),
+    "bounded-look-says-no-work": _plan(
+        [
+            _job(1, 1, group="y"),
+            *(_job(n, 2, route="batch", batch=2, group=f"g{n}") for n in range(2, 72)),
+            _job(72, 8, group="z"),
+        ],
+        [
+            _fault("a person pauses a batch", 2.5, 150),
+            _fault("a worker is killed", 4, 10),
+            _fault("a person cancels a batch", 165, 0),
+        ],
+        workers=1,
+        gateways=0,
+        minutes=5,
+        max_concurrent_runs=1,
+        run_seconds=40,
+    ),
+    "resumed-batch-lists-its-first-lanes-only": _plan(
+        [
+            _job(1, 1, run=NEVER_ENDS, cancel_after=20.0),
+            *(_job(n, 2, route="batch", batch=2, group=f"g{n}") for n in range(2, 652)),
+        ],
+        [_fault("a person pauses a batch", 5, 25)],
+        gateways=0,
+        minutes=2,
+        max_concurrent_runs=20,
+        run_seconds=1,
+    ),
+    "marker-in-an-answer-is-not-compared": _long_plan(_alike(30, 2.0, "task"), _MIXED, gateways=1),
+    "halved-group-forgets-its-second-half": _DAMAGED,
+    "record-set-aside-is-not-tried-again": _DAMAGED,
+    "unrecognised-runs-prove-absence": _long_plan(
+        _line(40), [_fault("answers are lost", 10, 20, 0.5)], lists_workflows_from=160
     ),
     "records-are-given-up-while-redis-is-away": _long_plan(
         _line(60),

@@ -176,6 +176,26 @@ def test_a_run_accepted_or_polled_before_a_step_ahead_is_believed_is_polled_in_t
     assert near(then) <= int(clock.field(new, "started") or 0) <= now
 
 
+def test_a_step_ahead_that_is_believed_only_after_its_own_length_puts_no_poll_off(
+    clock: Clockwork,
+) -> None:
+    then = stepped(clock)
+    (job,) = clock.running(1)
+    polled = [claim_items.Polled(job, 1, "", 1200 * SECOND)]
+    assert scripts.run(clock.client, worker_calls.mark_polled(clock.account, polled)) == 1
+    a_second_later(clock)
+    real_tick(clock, passed=SECOND)
+
+    clock.client.hincrby(clock.key("meta"), "clock_lost", HOUR)  # nobody reached Redis meanwhile
+    now = real_tick(clock, passed=SECOND + HOUR).now_us
+
+    assert near(then) + HOUR <= now <= then + HOUR + 60 * SECOND
+    real_tick(clock, passed=2 * SECOND + HOUR)
+    due = clock.client.zscore(clock.key("poll"), job)
+    assert due is not None
+    assert near(then) + 1200 * SECOND <= due < now
+
+
 def test_a_retry_waits_as_long_as_its_policy_says_also_across_a_step_ahead(
     clock: Clockwork,
 ) -> None:
