@@ -109,12 +109,12 @@ class OutcomeJudge:
             )
 
     def _judge_replay(self, accepted: AcceptedJob, job: Job) -> None:
-        """Judge that a job that is done again has a new run."""
+        """Judge that a job that is done again has another run than those that were over."""
         at = accepted.replayed_at
         if at is None or job.run_id is None or self._ledger.lost_writes:
             return
         for run in self._ledger.runs[accepted.number]:
-            if run.run_id == job.run_id and run.created - EPOCH < at:
+            if run.run_id == job.run_id and run.ended - EPOCH < at:  # others may be found
                 self._ledger.fail(
                     f"I4: job {accepted.number} is done again since {at:.1f} s,"
                     f" and shows its earlier run {run.run_id}"
@@ -170,7 +170,7 @@ class OutcomeJudge:
 
     def _judge_webhook(self, accepted: AcceptedJob, job: Job) -> None:
         """Judge that each end of a run is reported to the user."""
-        is_ended = job.is_over and job.state is not JobState.DEAD
+        is_ended = job.run_id is not None and job.is_over and job.state is not JobState.DEAD
         is_seen = is_ended and job.run_status in TERMINAL_STATUSES  # otherwise it was given up
         if accepted.webhook and is_seen and job.webhook.state is DeliveryState.NONE:
             self._ledger.fail(f"the webhook of job {accepted.number} is not sent")
