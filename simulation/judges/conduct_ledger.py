@@ -214,7 +214,12 @@ class ConductLedger:
 
     def _is_uncounted(self, run: Run) -> bool:
         number = job_number(run)
-        return number is None or self._is_uncounted_job(number) or self.is_overdue(run)
+        return (
+            number is None
+            or self._is_uncounted_job(number)
+            or self.is_overdue(run)
+            or self.ledger.is_of_an_earlier_redis(number, _simulated(run.created))
+        )
 
     def is_overdue(self, run: Run) -> bool:
         """Return whether a run goes on beyond its time because no cancel reaches it."""

@@ -30,6 +30,8 @@ _RUN_STATUSES = {
 WINDOW, SLACK = 20.0, 1.0
 #: Seconds for which capacity may be free while jobs wait.
 IDLE_SECONDS = 20.0
+#: Seconds for which what a process claimed from a Redis that is gone may still arrive.
+IN_FLIGHT_SECONDS = 20.0
 
 
 _WAITING = {JobState.READY, JobState.SCHEDULED}
@@ -177,6 +179,16 @@ class InvariantLedger:
         if self.was_emptied:
             self.forget()
 
+    def is_of_an_earlier_redis(self, number: int, created: float) -> bool:
+        """Say whether nobody knows of a run: Redis was emptied since, and no process noticed.
+
+        Args:
+            number: its job's.
+            created: when it was made, simulated seconds.
+        """
+        emptied = max((at for since, at in self.lost_writes if since == 0.0), default=-math.inf)
+        return number in self.forgotten and created <= emptied + IN_FLIGHT_SECONDS
+
     def judge_new_run(self, run: Run, live: int) -> None:
         """Judge a run at its creation.
 
@@ -188,7 +200,6 @@ class InvariantLedger:
         if number is None:
             self.fail(f"I2: run {run.run_id} is of no job")
             return
-        now = run.created
         now = run.created
         jobs = self._with_body(number)
         is_excused = number in self.forgotten or any(
