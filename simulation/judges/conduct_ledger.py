@@ -213,12 +213,13 @@ class ConductLedger:
             self._uncounted_since = None
 
     def _is_uncounted(self, run: Run) -> bool:
-        number = job_number(run)
+        number, created = job_number(run), _simulated(run.created)
         return (
             number is None
             or self._is_uncounted_job(number)
             or self.is_overdue(run)
-            or self.ledger.is_of_an_earlier_redis(number, _simulated(run.created))
+            or self.ledger.is_of_an_earlier_redis(number, created)
+            or self.ledger.is_left_to_a_person(created)
         )
 
     def is_overdue(self, run: Run) -> bool:

@@ -139,6 +139,8 @@ class InvariantLedger:
     forgotten: set[int] = field(default_factory=set)
     #: Whether others submit to the account, too.
     is_shared: bool = False
+    #: Whether submissions carry markers; without them a person says which run is a lost job's.
+    has_markers: bool = True
     #: Whether no cancel has an effect.
     refuses_cancels: bool = False
     _free_since: float | None = None
@@ -189,6 +191,16 @@ class InvariantLedger:
         emptied = max((at for since, at in self.lost_writes if since == 0.0), default=-math.inf)
         return number in self.forgotten and created <= emptied + IN_FLIGHT_SECONDS
 
+    def is_left_to_a_person(self, created: float) -> bool:
+        """Say whether Redis lost the claim of a run without a marker: its job is then in doubt.
+
+        It takes no slot until a person says which run is its own.
+
+        Args:
+            created: when the run was made, simulated seconds.
+        """
+        return not self.has_markers and self.may_be_lost(created)
+
     def judge_new_run(self, run: Run, live: int) -> None:
         """Judge a run at its creation.
 
@@ -213,7 +225,11 @@ class InvariantLedger:
             self._judge_time(jobs[0], run)
         # The slot of a run that was never found is free once no run is that old.
         unknown = sum(
-            not one.is_over(now) and one.created + self.max_run_seconds < now
+            not one.is_over(now)
+            and (
+                one.created + self.max_run_seconds < now
+                or self.is_left_to_a_person(one.created - EPOCH)
+            )
             for runs in self.runs.values()
             for one in runs
         )
@@ -467,10 +483,13 @@ class InvariantLedger:
         was_resubmitted = job.may_repeat and submissions[job.body] > 1
         return job.number in self.forgotten or was_resubmitted or job.is_settled_by_operator
 
-    def judge_deadlines(self, calm_since: float, now: float) -> None:
+    def judge_deadlines(
+        self, jobs: Mapping[int, Job | None], calm_since: float, now: float
+    ) -> None:
         """Judge that no run goes on for long after its job's deadline.
 
         Args:
+            jobs: by their numbers.
             calm_since: when the faults were over, simulated seconds.
             now: unix seconds.
         """
@@ -478,6 +497,9 @@ class InvariantLedger:
         for job in self.accepted.values():
             if job.body in self.alike or job.is_stuck or self.may_be_lost(job.accepted_at):
                 continue  # a run may be of a job without a deadline, or with a later one
+            found = jobs.get(job.number)
+            if found and found.state is JobState.UNCONFIRMED and not self.has_markers:
+                continue  # a person says which run is its own
             latest = max(job.deadline + self.uncounted(), calm_since) + _OVERDUE_SECONDS
             for run in self.runs[job.number]:
                 if min(run.ended, now) - epoch > latest and not self.refuses_cancels:

@@ -35,3 +35,16 @@ def test_a_run_is_unknown_if_redis_was_emptied_after_it_and_nobody_noticed(
     if is_forgotten:
         ledger.forgotten.add(1)
     assert ledger.is_of_an_earlier_redis(1, created) is is_unknown
+
+
+@pytest.mark.parametrize(
+    ("has_markers", "created", "is_left"),
+    [(False, 11.0, True), (False, 17.0, False), (True, 11.0, False)],
+)
+def test_only_a_run_without_a_marker_whose_claim_was_lost_is_left_to_a_person(
+    *, has_markers: bool, created: float, is_left: bool
+) -> None:
+    ledger = InvariantLedger(lambda: 20.0, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.lost_writes.append((10.5, 12.0))
+    ledger.has_markers = has_markers
+    assert ledger.is_left_to_a_person(created) is is_left
