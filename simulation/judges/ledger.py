@@ -256,7 +256,8 @@ class InvariantLedger:
         now, is_first = self.clock(), len(self.runs[job.body]) == 1
         if is_first and now < job.not_before - self.unwitnessed():
             self.fail(f"job {job.number} is submitted {job.not_before - now:.1f} s too early")
-        if now > job.not_after + self.uncounted():
+        is_lost = self.may_be_lost(job.accepted_at)  # enqueued again, its deadline counts from then
+        if now > job.not_after + self.uncounted() and not is_lost:
             self.fail(f"job {job.number} is submitted after its deadline ({run.run_id})")
 
     def judge_known(self, number: int, job_id: str) -> None:
