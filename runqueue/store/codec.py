@@ -154,6 +154,26 @@ def _tagged(content: bytes, tag: str) -> bytes:
     return orjson.dumps(fields)
 
 
+def _untagged(content: bytes) -> bytes:
+    """Return a request without the tag of another attempt in its `run_metadata`."""
+    fields = orjson.loads(content)
+    metadata = fields.get("run_metadata")
+    if not isinstance(metadata, dict) or not ids.is_tag_value(metadata.get(ids.TAG_KEY)):
+        return content
+    fields["run_metadata"] = {k: v for k, v in metadata.items() if k != ids.TAG_KEY}
+    return orjson.dumps(fields)
+
+
+def _take_markers_out(fields: dict[str, Any]) -> None:
+    """Take the markers of other attempts out of a title and a webhook URL."""
+    if fields.get("title"):
+        fields["title"] = ids.without_title_markers(fields["title"])
+        if not fields["title"]:
+            del fields["title"]
+    if fields.get("webhook_url"):
+        fields["webhook_url"] = ids.without_url_markers(fields["webhook_url"])
+
+
 def submission(
     stored: bytes,
     job_id: str,
@@ -169,7 +189,7 @@ def submission(
     A task's title ends with the marker (a title is searched; a workflow's is not); any webhook URL
     carries it as a query parameter, before the fragment. A workflow's `run_metadata` has it as an
     entry, of which Skyvern makes a tag of the run. Another attempt's marker, which came with a
-    request that was copied from its run, goes. With `mark` off all go as they came.
+    request that was copied from its run, goes: a search would take the run for that attempt's.
 
     Args:
         stored: what was stored of the request.
@@ -189,19 +209,19 @@ def submission(
     last: dict[str, Any] = {name: envelope[name] for name in _SPLICED if name in envelope}
     if receiver:
         last["webhook_url"] = receiver
+    _take_markers_out(last)
     if mark:
         title = last.get("title")
-        if title:
-            last["title"] = title = ids.without_title_markers(title)
         if kind == "task":
             marker = ids.title_marker(job_id, attempt, queue)
             last["title"] = f"{title} {marker}" if title else marker
         if last.get("webhook_url"):
             last["webhook_url"] = with_parameter(
-                ids.without_url_markers(last["webhook_url"]),
-                ids.url_marker(job_id, attempt, queue),
+                last["webhook_url"], ids.url_marker(job_id, attempt, queue)
             )
     is_tagged = mark and tag and kind == "workflow"
+    if not is_tagged and ids.TAG_KEY.encode() in content:
+        content = _untagged(content)
     if is_tagged and b'"run_metadata"' in content:
         tagged = _tagged(content, ids.tag_value(job_id, attempt, queue))
         is_tagged, content = tagged is not content, tagged

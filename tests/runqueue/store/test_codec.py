@@ -116,6 +116,28 @@ def test_a_request_that_was_copied_from_another_run_carries_its_own_marker_alone
         assert found["run_metadata"] == {"a": "b", **TAG}
 
 
+@pytest.mark.parametrize(
+    ("switches", "title"),
+    [({"mark": False, "tag": True}, "Invoices"), ({"mark": False}, None), ({"tag": False}, None)],
+)
+def test_where_markers_are_turned_off_a_request_carries_none_of_the_run_that_it_was_copied_from(
+    switches: dict[str, bool], title: str | None
+) -> None:
+    body = {
+        "title": " ".join(filter(None, [title, ids.title_marker(OTHER, 1)])),
+        "webhook_url": f"https://h.test/?a=1&{ids.url_marker(OTHER, 1)}",
+        "run_metadata": {"rq_job": ids.tag_value(OTHER, 1), "a": "b"},
+    }
+    _, stored = codec.pack(job("workflow", body=body))
+
+    post = codec.submission(stored, JOB, 3, **switches)
+
+    assert OTHER.encode() not in post.content
+    found = orjson.loads(post.content)
+    assert (found.get("title"), found["run_metadata"]) == (title, {"a": "b"})
+    assert found["webhook_url"].startswith("https://h.test/?a=1")
+
+
 def test_each_attempt_carries_its_own_number() -> None:
     _, stored = codec.pack(job())
     titles = [orjson.loads(codec.submission(stored, JOB, n).content)["title"] for n in (1, 11)]
