@@ -121,7 +121,7 @@ def test_a_request_that_was_copied_from_another_run_carries_its_own_marker_alone
     [({"mark": False, "tag": True}, "Invoices"), ({"mark": False}, None), ({"tag": False}, None)],
 )
 def test_where_markers_are_turned_off_a_request_carries_none_of_the_run_that_it_was_copied_from(
-    switches: dict[str, bool], title: str | None
+    switches: dict[str, Any], title: str | None
 ) -> None:
     body = {
         "title": " ".join(filter(None, [title, ids.title_marker(OTHER, 1)])),
