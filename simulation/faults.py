@@ -14,6 +14,7 @@ from runqueue.records.job import JobState
 from runqueue.store import job_calls
 from simulation import server
 from simulation.addresses import API_KEY, PUBLIC_URL
+from simulation.judges.ledger import job_number
 from simulation.operators import Operator
 from simulation.plan import OF_SKYVERN, Fault
 from simulation.processes import SimulatedProcess, start_in
@@ -432,9 +433,10 @@ class FaultInjector:
             elif fault.number % 4 == 1:
                 headers |= signed_headers(body, API_KEY)
                 path = path[:-1] + ("0" if path[-1] != "0" else "1")
-            elif fault.number % 4 == 2:  # Skyvern's own, of another run
+            elif fault.number % 4 == 2:  # Skyvern's own, of another job's run
                 other = runs[(fault.number + 1) % len(runs)]
-                if other is run or not (other.submission.webhook_url or "").startswith(PUBLIC_URL):
+                is_own = job_number(other) == job_number(run)
+                if is_own or not (other.submission.webhook_url or "").startswith(PUBLIC_URL):
                     continue
                 body = orjson.dumps(webhook_content(other, world.skyvern.process.wall()))
                 headers = signed_headers(body, API_KEY)
