@@ -503,6 +503,8 @@ class InvariantLedger:
                 continue  # a person says which run is its own
             latest = max(job.deadline + self.uncounted(), calm_since) + _OVERDUE_SECONDS
             for run in self.runs[job.number]:
+                if self.is_of_an_earlier_redis(job.number, run.created - epoch):
+                    continue
                 if min(run.ended, now) - epoch > latest and not self.refuses_cancels:
                     self.fail(
                         f"I8: run {run.run_id} goes on after the deadline of job {job.number}"
