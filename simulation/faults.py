@@ -16,6 +16,7 @@ from runqueue.store.damage import report_key
 from runqueue.store.keys import Keys
 from simulation import server
 from simulation.addresses import API_KEY, PUBLIC_URL
+from simulation.judges.ledger import job_number
 from simulation.operators import Operator
 from simulation.plan import OF_SKYVERN, Fault
 from simulation.processes import SimulatedProcess, start_in
@@ -453,7 +454,7 @@ class FaultInjector:
             elif fault.number % 4 == 2:
                 other = runs[(fault.number + 1) % len(runs)]
                 body = self._own_webhook(other)
-                if other is run or not body:
+                if job_number(other) == job_number(run) or not body:
                     continue
                 headers = signed_headers(body, API_KEY)
             status = await world.gateways[0].take(path, body, headers)

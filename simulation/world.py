@@ -111,6 +111,7 @@ class World:
             plan.alike,
         )
         self.ledger.refuses_cancels = plan.refuses_cancels
+        self.ledger.has_markers = plan.correlation
         self.ledger.is_shared = any(fault.kind.startswith("others") for fault in plan.faults)
         self.fault_times = FaultTimes(self.loop.time)
         self.conduct = ConductLedger(self.ledger, self.fault_times, plan.max_run_seconds)
@@ -451,7 +452,7 @@ class World:
         ledger.judge_webhooks(jobs, self.receivers.taken, self.receivers.refused, tries)
         submissions = Counter(one.number for one in self.conduct.submissions)
         ledger.judge_runs(jobs, orphans, skyvern.process.wall())
-        ledger.judge_deadlines(self._quiet_from, skyvern.process.wall())
+        ledger.judge_deadlines(jobs, self._quiet_from, skyvern.process.wall())
         ledger.judge_orphans(jobs, orphans, self._is_owned, submissions)
         if self._tells_jobs_apart:
             self.submissions.judge_attempts(jobs)

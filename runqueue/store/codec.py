@@ -199,7 +199,7 @@ def submission(
         last["webhook_url"] = receiver
     title, url = last.get("title"), last.get("webhook_url")
     if title:
-        last["title"] = title = ids.without_title_markers(title)
+        last["title"] = title = ids.without_title_markers(title) or None
     if mark and kind == "task":
         marker = ids.title_marker(job_id, attempt, queue)
         last["title"] = f"{title} {marker}" if title else marker

@@ -213,8 +213,14 @@ class ConductLedger:
             self._uncounted_since = None
 
     def _is_uncounted(self, run: Run) -> bool:
-        number = job_number(run)
-        return number is None or self._is_uncounted_job(number) or self.is_overdue(run)
+        number, created = job_number(run), _simulated(run.created)
+        return (
+            number is None
+            or self._is_uncounted_job(number)
+            or self.is_overdue(run)
+            or self.ledger.is_of_an_earlier_redis(number, created)
+            or self.ledger.is_left_to_a_person(created)
+        )
 
     def is_overdue(self, run: Run) -> bool:
         """Return whether a run goes on beyond its time because no cancel reaches it."""
@@ -308,7 +314,7 @@ class ConductLedger:
         for run in self.ledger.runs[number]:
             ended = _simulated(run.ended)
             due = self.faults.due(max(at, _simulated(run.created)), CANCEL_SECONDS)
-            if ended > due:
+            if ended > due and not self.ledger.is_left_to_a_person(_simulated(run.created)):
                 self.ledger.fail(
                     f"I8: run {run.run_id} of job {number} goes on for {ended - at:.0f} s after"
                     " the job was canceled"

@@ -30,6 +30,8 @@ _RUN_STATUSES = {
 WINDOW, SLACK = 20.0, 1.0
 #: Seconds for which capacity may be free while jobs wait.
 IDLE_SECONDS = 20.0
+#: Seconds for which what a process claimed from a Redis that is gone may still arrive.
+IN_FLIGHT_SECONDS = 20.0
 
 
 _WAITING = {JobState.READY, JobState.SCHEDULED}
@@ -135,6 +137,8 @@ class InvariantLedger:
     forgotten: set[int] = field(default_factory=set)
     #: Whether others submit to the account, too.
     is_shared: bool = False
+    #: Whether submissions carry markers; without them a person says which run is a lost job's.
+    has_markers: bool = True
     #: Whether no cancel has an effect.
     refuses_cancels: bool = False
     _free_since: float | None = None
@@ -175,6 +179,26 @@ class InvariantLedger:
         if self.was_emptied:
             self.forget()
 
+    def is_of_an_earlier_redis(self, number: int, created: float) -> bool:
+        """Say whether nobody knows of a run: Redis was emptied since, and no process noticed.
+
+        Args:
+            number: its job's.
+            created: when it was made, simulated seconds.
+        """
+        emptied = max((at for since, at in self.lost_writes if since == 0.0), default=-math.inf)
+        return number in self.forgotten and created <= emptied + IN_FLIGHT_SECONDS
+
+    def is_left_to_a_person(self, created: float) -> bool:
+        """Say whether Redis lost the claim of a run without a marker: its job is then in doubt.
+
+        It takes no slot until a person says which run is its own.
+
+        Args:
+            created: when the run was made, simulated seconds.
+        """
+        return not self.has_markers and self.may_be_lost(created)
+
     def judge_new_run(self, run: Run, live: int) -> None:
         """Judge a run at its creation.
 
@@ -186,7 +210,6 @@ class InvariantLedger:
         if number is None:
             self.fail(f"I2: run {run.run_id} is of no job")
             return
-        now = run.created
         now = run.created
         jobs = self._with_body(number)
         is_excused = number in self.forgotten or any(
@@ -200,7 +223,11 @@ class InvariantLedger:
             self._judge_start(jobs[0])
         # The slot of a run that was never found is free once no run is that old.
         unknown = sum(
-            not one.is_over(now) and one.created + self.max_run_seconds < now
+            not one.is_over(now)
+            and (
+                one.created + self.max_run_seconds < now
+                or self.is_left_to_a_person(one.created - EPOCH)
+            )
             for runs in self.runs.values()
             for one in runs
         )
@@ -454,10 +481,13 @@ class InvariantLedger:
         was_resubmitted = job.may_repeat and submissions[job.body] > 1
         return job.number in self.forgotten or was_resubmitted or job.is_settled_by_operator
 
-    def judge_deadlines(self, calm_since: float, now: float) -> None:
+    def judge_deadlines(
+        self, jobs: Mapping[int, Job | None], calm_since: float, now: float
+    ) -> None:
         """Judge that no run goes on for long after its job's deadline.
 
         Args:
+            jobs: by their numbers.
             calm_since: when the faults were over, simulated seconds.
             now: unix seconds.
         """
@@ -465,9 +495,15 @@ class InvariantLedger:
         for job in self.accepted.values():
             if job.body in self.alike or job.is_stuck or self.may_be_lost(job.accepted_at):
                 continue  # a run may be of a job without a deadline, or with a later one
+            found = jobs.get(job.number)
+            if found and found.state is JobState.UNCONFIRMED and not self.has_markers:
+                continue  # a person says which run is its own
             latest = max(job.deadline + self.uncounted(), calm_since)
             for run in self.runs[job.number]:  # one may be made late, or found late
-                late = min(run.ended, now) - epoch - max(latest, run.created - epoch)
+                created = run.created - epoch
+                if self.is_of_an_earlier_redis(job.number, created):
+                    continue
+                late = min(run.ended, now) - epoch - max(latest, created)
                 if late > _OVERDUE_SECONDS and not self.refuses_cancels:
                     self.fail(
                         f"I8: run {run.run_id} goes on after the deadline of job {job.number}"

@@ -490,8 +490,9 @@ class Search:
         submission under way was claimed. Where not every unconfirmed job could be read, or the
         list does not reach back to the claim of one of the jobs, runs cannot be counted. A job that
         is to be canceled gets what the others leave, for that is canceled; where others submit to
-        the account it gets none. An old job gets none, either: its equal may have been a job that
-        is forgotten. Returns the jobs that are left.
+        the account it gets none, and another one a run only if no other may be its own, such as
+        one whose request could not be read. An old job gets none, either: its equal may have been
+        a job that is forgotten. Returns the jobs that are left.
         """
         listing = seen.listing
         if not (seen.is_whole and listing.is_dated and listing.is_fresh):
@@ -519,7 +520,8 @@ class Search:
                 for run_id, run in runs.items()
             )
             is_counted = all(map(seen.covers, group))
-            may_count = len(group) == 1 or not self._account.is_shared
+            is_sole = len(group) == len(seen.fits[group[0].job_id]) == 1
+            may_count = is_sole or not self._account.is_shared
             if are_clear and is_counted and may_count and len(runs) <= len(group):
                 pairs += _oldest_first(group, runs.values(), listing)
         wanted_ones = [pair for pair in pairs if not pair[0].is_canceled]

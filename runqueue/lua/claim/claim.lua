@@ -123,9 +123,9 @@ end
 local function claim(id, priority, group, lane)
   local batch, key = batch_of(lane), job_key(id)
   local f = read_fields(key, 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths', 'lost_claim',
-    'charged', 'unmarked', 'via')
+    'charged', 'unmarked', 'via', 'cancel')
   local known, deadline = number(key, 'attempt', f[2]) or 0, number(key, 'deadline', f[4])
-  if f[1] ~= 'ready' or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= tostring(priority)
+  if f[1] ~= 'ready' or f[12] or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= tostring(priority)
     or (f[6] or 'default') ~= group then
     skips = skips + 1 -- canceled meanwhile, taken over by another batch, or submitted again elsewhere
     return

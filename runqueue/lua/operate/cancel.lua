@@ -1,19 +1,19 @@
 -- use: counters save record jobs runs trail unwanted
 -- Cancels jobs: scheduled | ready → canceled at once; a job that may have a run is flagged, and the run is canceled as
 -- soon as its id is known (after a lost claim a waiting job's run may be known, or is searched: → running |
--- unconfirmed).
+-- unconfirmed; during a recovery the job waits for that).
 -- ARGV  now_us, then ids
 -- Reply per id: 1 = canceled, 2 = flagged, 0 = over already, -1 = no such job
 local reply = {}
-for _, zset in ipairs({ 'cancels', 'poll', 'due', 'stray_looks' }) do expect(PREFIX .. zset, 'zset') end
+for _, zset in ipairs({ 'cancels', 'poll', 'due', 'stray_looks', 'unwanted' }) do expect(PREFIX .. zset, 'zset') end
 pass_when_full()
 local function record(i)
   local job = read_job(ARGV[i])
-  local code = 0
+  local code, was_asked = 0, job and job.cancel
   if not job then
     code = -1
   elseif (job.state == 'ready' or job.state == 'scheduled') and may_have_run(job, 'asked') then
-    note_step(job, 'cancel_asked', 'asked')
+    if not was_asked then note_step(job, 'cancel_asked', 'asked') end
     code = 2
   elseif job.state == 'ready' or job.state == 'scheduled' then
     -- The id stays in its lane; a claim skips it.

@@ -134,7 +134,8 @@ end
 local since = NOW - tonumber(meta[3] or 0)
 if (since < 0 or since > TIDY_EVERY or (since > SWEEP_EVERY and (due_in('due') > 0
     or due_in('deadlines') > 0 or due_in('expiring') > 0 or due_in('processes') > 0
-    or redis.call('EXISTS', PREFIX .. 'canceling', PREFIX .. 'listing', PREFIX .. 'dropping', PREFIX .. 'letting_go') > 0 or meta[9]
+    or redis.call('EXISTS', PREFIX .. 'canceling', PREFIX .. 'listing', PREFIX .. 'dropping', PREFIX .. 'letting_go',
+      PREFIX .. 'unwanted') > 0 or meta[9]
     or meta[10]))) then
   redis.call('HSET', META, 'sweep_at', int(NOW))
   send('sweep', 1)

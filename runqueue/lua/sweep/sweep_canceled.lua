@@ -5,7 +5,7 @@
 local CANCELING, limit, walked = PREFIX .. 'canceling', tonumber(ARGV[2]), 0
 expect(CANCELING, 'hash')
 expect(PREFIX .. 'dropping', 'set')
-for _, zset in ipairs({ 'cancels', 'poll', 'due', 'stray_looks' }) do expect(PREFIX .. zset, 'zset') end
+for _, zset in ipairs({ 'cancels', 'poll', 'due', 'stray_looks', 'unwanted' }) do expect(PREFIX .. zset, 'zset') end
 pass_when_full()
 local flat = redis.call('HRANDFIELD', CANCELING, ARGV[2], 'WITHVALUES')
 
@@ -28,8 +28,9 @@ local function walk(batch, from)
   for _, id in ipairs(ids) do
     if not try(end_one, batch, id, is_canceled) then set_aside('job ' .. id) end
   end
-  walked = walked + math.max(1, #ids)
-  if #ids < most then
+  local is_over = not is_recovering() -- until then the lanes show which jobs claims may have been lost of
+  walked = walked + math.max(is_over and 1 or 0, #ids)
+  if #ids < most and is_over then
     redis.call('HDEL', CANCELING, batch)
     -- In an expired batch a job may be submitted again meanwhile: it stays in its lane until the batch is resumed.
     if is_canceled then drop_lanes(batch) end

@@ -1252,6 +1252,114 @@ def test_a_job_of_a_lost_claim_that_is_no_longer_wanted_ends_once_it_has_no_run(
     assert clock.members("parked") == clock.members("reconcile") == []
 
 
+# Jobs that are no longer wanted while a recovery looks for what was lost.
+
+
+def waiting(clock: Clockwork, batch: str, **options: Any) -> str:
+    """A job whose claim the Redis that answers now may have lost; the recovery goes on."""
+    (job,) = clock.enqueue(1, batch=batch, **options)
+    clock.seal(batch)
+    restored(clock)
+    ask(clock)
+    return job
+
+
+def pass_one(clock: Clockwork, _: str, __: str) -> None:
+    clock.sweep("expire_deadlines")
+
+
+def lane_of(clock: Clockwork, batch: str) -> str:
+    return clock.key(f"lane:2:default:{batch}")
+
+
+def look_again(clock: Clockwork) -> None:
+    clock.wait(7)
+    clock.heartbeat("p1", 2, first=True)
+    clock.sweep("expire_deadlines")
+
+
+def cancel_all(clock: Clockwork, batch: str, job: str) -> None:
+    clock.cancel_batch(batch)
+    assert clock.run(job_calls.job_states(clock.account, [job])) == [("ready", 0)], "not over"
+    for _ in range(2):
+        clock.sweep("sweep_canceled")
+    assert clock.run(job_calls.job_states(clock.account, [job])) == [("ready", 0)], "nor now"
+
+
+UNWANTED = pytest.mark.parametrize(
+    ("end", "why"), [(cancel_one, "asked"), (cancel_all, "asked"), (pass_one, "deadline")]
+)
+Unwant = Callable[[Clockwork, str, str], None]
+
+
+@UNWANTED
+def test_a_job_that_is_no_longer_wanted_during_a_recovery_has_its_run_found_and_canceled(
+    clock: Clockwork, end: Unwant, why: str
+) -> None:
+    batch = clock.open_batch()
+    job = waiting(clock, batch, deadline=clock.now + SECOND if why == "deadline" else None)
+
+    end(clock, batch, job)
+
+    assert clock.state(job) == "ready"
+    assert job.encode() in cast("list[bytes]", clock.client.lrange(lane_of(clock, batch), 0, -1))
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [1]
+    clock.run(recovered(clock))
+    look_again(clock)
+    assert (clock.state(job), clock.field(job, "cancel")) == ("unconfirmed", why)
+    assert clock.found(job, 1, "r-1") == 1
+    assert clock.members("cancels") == [job]
+
+
+@UNWANTED
+@pytest.mark.parametrize("called", [False, True])
+def test_a_job_that_is_no_longer_wanted_ends_once_its_run_is_looked_for_no_more(
+    clock: Clockwork, end: Unwant, why: str, *, called: bool
+) -> None:
+    batch = clock.open_batch()
+    job = waiting(clock, batch, deadline=clock.now + SECOND if why == "deadline" else None)
+    end(clock, batch, job)
+    taken = loss(clock)
+    times = taken.recover_from_us, taken.recover_since_us
+
+    if called:
+        clock.run(worker_calls.recovery_stuck(clock.account, *times, "no list", person=True))
+    else:
+        clock.run(worker_calls.recovered(clock.account, *times))
+        assert job not in clock.claimed()
+    look_again(clock)
+    clock.sweep("sweep_canceled")
+
+    assert clock.client.exists(clock.key("canceling"), clock.key("unwanted")) == 0
+    assert clock.state(job) == ("canceled" if why == "asked" else "dead")
+    assert clock.members("unwanted") == clock.members("deadlines") == []
+
+
+def test_a_job_that_was_canceled_during_a_recovery_and_again_after_it_is_canceled_at_once(
+    clock: Clockwork,
+) -> None:
+    batch = clock.open_batch()
+    job = waiting(clock, batch)
+
+    assert clock.cancel(job) == [2]
+    assert clock.cancel(job) == [2]
+    clock.run(recovered(clock))
+
+    assert clock.cancel(job) == [1]
+    assert clock.run(operator_calls.replay(clock.account, clock.seen(job))) == [1]
+    look_again(clock)
+    assert clock.state(job) == "ready", "its time does not end for what was asked before"
+
+
+def test_a_job_whose_time_is_still_to_come_is_canceled_at_once_during_a_recovery(
+    clock: Clockwork,
+) -> None:
+    batch = clock.open_batch()
+    job = waiting(clock, batch, run_at=clock.now + HOUR)
+
+    assert (clock.cancel(job), clock.state(job)) == ([1], "canceled")
+
+
 def test_a_job_of_a_lost_claim_that_cannot_be_read_stays_as_it_is_when_it_is_canceled(
     clock: Clockwork,
 ) -> None:

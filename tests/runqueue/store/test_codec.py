@@ -93,10 +93,9 @@ def test_without_a_mark_the_body_goes_as_it_came(body: dict[str, Any]) -> None:
 OTHER = JOB[::-1]
 
 
-@pytest.mark.parametrize("mark", [True, False])
 @pytest.mark.parametrize("kind", ["task", "workflow"])
-def test_a_request_that_was_copied_from_another_run_carries_at_most_its_own_marker(
-    kind: Kind, *, mark: bool
+def test_a_request_that_was_copied_from_another_run_carries_its_own_marker_alone(
+    kind: Kind,
 ) -> None:
     body: dict[str, Any] = {
         "title": f"Invoices {ids.title_marker(OTHER, 1)}",
@@ -107,15 +106,36 @@ def test_a_request_that_was_copied_from_another_run_carries_at_most_its_own_mark
         assert codec.can_tag("workflow", body["run_metadata"])
     _, stored = codec.pack(job(kind, body=body))
 
-    post = codec.submission(stored, JOB, 3, mark=mark, tag=True)
+    post = codec.submission(stored, JOB, 3, tag=True)
 
     assert OTHER.encode() not in post.content
     found = orjson.loads(post.content)
-    has_title = mark and kind == "task"
-    assert found["title"] == (f"Invoices {MARKER}" if has_title else "Invoices")
-    assert found["webhook_url"] == f"https://h.test/?a=1&{PARAMETER if mark else ''}"
+    assert found["title"] == (f"Invoices {MARKER}" if kind == "task" else "Invoices")
+    assert found["webhook_url"] == f"https://h.test/?a=1&{PARAMETER}"
     if kind == "workflow":
-        assert found["run_metadata"] == {"a": "b", **(TAG if mark else {})}
+        assert found["run_metadata"] == {"a": "b", **TAG}
+
+
+@pytest.mark.parametrize(
+    ("switches", "title"),
+    [({"mark": False, "tag": True}, "Invoices"), ({"mark": False}, None), ({"tag": False}, None)],
+)
+def test_where_markers_are_turned_off_a_request_carries_none_of_the_run_that_it_was_copied_from(
+    switches: dict[str, Any], title: str | None
+) -> None:
+    body = {
+        "title": " ".join(filter(None, [title, ids.title_marker(OTHER, 1)])),
+        "webhook_url": f"https://h.test/?a=1&{ids.url_marker(OTHER, 1)}",
+        "run_metadata": {"rq_job": ids.tag_value(OTHER, 1), "a": "b"},
+    }
+    _, stored = codec.pack(job("workflow", body=body))
+
+    post = codec.submission(stored, JOB, 3, **switches)
+
+    assert OTHER.encode() not in post.content
+    found = orjson.loads(post.content)
+    assert (found.get("title"), found["run_metadata"]) == (title, {"a": "b"})
+    assert found["webhook_url"].startswith("https://h.test/?a=1")
 
 
 def test_each_attempt_carries_its_own_number() -> None:

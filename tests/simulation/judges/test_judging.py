@@ -40,6 +40,41 @@ def test_time_that_no_process_counted_while_the_clock_was_set_back_extends_a_dea
     assert ran.stdout.strip() == "[(1, []), (2, [])]", ran.stderr
 
 
+#: A failover loses the claim of a job, whose run carries no marker and never ends. The time
+#: of the job ends while the runs are listed.
+_UNMARKED_RUN_OF_A_LOST_CLAIM = """
+from simulation import seams
+seams.install()
+from simulation.plan import NEVER_ENDS, Fault, PlannedJob, SimulationPlan
+from simulation.runs import simulate
+
+def job(number, delay, seconds, **rules):
+    return PlannedJob(
+        number, 1.0, "task", "alone", number, 2, "c", delay, seconds, "auto", 1, False, **rules
+    )
+
+result = simulate(SimulationPlan(
+    seed=0, minutes=3, workers=2, gateways=0, max_concurrent_runs=1,
+    max_dispatches_per_second=0, max_requests_per_second=0, max_run_seconds=600,
+    run_seconds=2, bad_run_share=0, batch_rules={}, correlation=False,
+    faults=(Fault("redis fails over", 12.0, 1.0, 0.5, 0),),
+    requests=(job(1, 10, 40, run=NEVER_ENDS), job(2, 30, None)),
+))
+print(result.runs, result.violations)
+"""
+
+
+def test_a_run_without_a_marker_whose_claim_is_lost_is_left_to_a_person() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", _UNMARKED_RUN_OF_A_LOST_CLAIM],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout.strip() == "2 []", ran.stderr
+
+
 #: Of a group with a cap of one, the first job's run ends by no call, and is canceled in vain.
 _STUCK_RUN_IN_A_CAPPED_GROUP = """
 from simulation import seams

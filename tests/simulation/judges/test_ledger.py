@@ -15,3 +15,36 @@ def test_a_failover_loses_writes_whose_answers_were_still_on_their_way(
     ledger = InvariantLedger(lambda: 20.0, lambda: 1.0, 600.0, lambda: 0.0)
     ledger.lost_writes.append((10.5, 12.0))
     assert ledger.may_be_lost(answered) is is_lost
+
+
+@pytest.mark.parametrize(
+    ("emptied", "is_forgotten", "created", "is_unknown"),
+    [
+        (True, True, 29.0, True),
+        (True, True, 49.0, True),
+        (True, True, 51.0, False),
+        (True, False, 29.0, False),
+        (False, True, 31.0, False),
+    ],
+)
+def test_a_run_is_unknown_if_redis_was_emptied_after_it_and_nobody_noticed(
+    *, emptied: bool, is_forgotten: bool, created: float, is_unknown: bool
+) -> None:
+    ledger = InvariantLedger(lambda: 60.0, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.lost_writes += [(0.0, 10.0), (0.0 if emptied else 27.0, 30.0)]
+    if is_forgotten:
+        ledger.forgotten.add(1)
+    assert ledger.is_of_an_earlier_redis(1, created) is is_unknown
+
+
+@pytest.mark.parametrize(
+    ("has_markers", "created", "is_left"),
+    [(False, 11.0, True), (False, 17.0, False), (True, 11.0, False)],
+)
+def test_only_a_run_without_a_marker_whose_claim_was_lost_is_left_to_a_person(
+    *, has_markers: bool, created: float, is_left: bool
+) -> None:
+    ledger = InvariantLedger(lambda: 20.0, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.lost_writes.append((10.5, 12.0))
+    ledger.has_markers = has_markers
+    assert ledger.is_left_to_a_person(created) is is_left

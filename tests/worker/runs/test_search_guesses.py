@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 import pytest
 import redis
 
+from api_client import ListedRun
 from runqueue import JobState, ids
 from runqueue.operator.operations import Operations
 from runqueue.records.claim_items import RunAccepted
@@ -216,6 +218,33 @@ async def test_where_others_submit_too_no_run_is_canceled_for_being_equal(
         assert record(bench, a, "search_note") == SearchNote.SHARED
         assert set(candidates(bench, a)) == {theirs}
         assert await statuses(bench) == {theirs: "created"}
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_where_others_submit_too_an_equal_run_is_given_to_no_job_while_another_is_unread(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, *, is_read: bool
+) -> None:
+    async with working(client, redis_url, shared_account=True, **SOON) as bench:
+        a = await lose(bench, task_v2(), MADE)
+        (own,) = await bench.runs()
+        theirs = await bench.api.run_task(
+            prompt="p" if not is_read else "another",
+            url=task_v2().model_dump()["url"],
+            engine="skyvern-2.0",
+        )
+        hidden = None if is_read else own["run_id"]
+        read = Runs.request
+
+        async def request(runs: Runs, run: ListedRun) -> Mapping[str, Any] | None:
+            return None if run.run_id == hidden else await read(runs, run)
+
+        monkeypatch.setattr(Runs, "request", request)
+        await look(bench)
+
+        assert bench.job(a).run_id == (own["run_id"] if is_read else None)
+        if not is_read:
+            assert record(bench, a, "search_note") == SearchNote.SHARED
+            assert set(candidates(bench, a)) == {own["run_id"], theirs}
 
 
 # Runs that were somebody's.
