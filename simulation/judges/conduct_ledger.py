@@ -308,7 +308,7 @@ class ConductLedger:
         for run in self.ledger.runs[number]:
             ended = _simulated(run.ended)
             due = self.faults.due(max(at, _simulated(run.created)), CANCEL_SECONDS)
-            if ended > due:
+            if ended > due and not self.ledger.is_hidden(run):
                 self.ledger.fail(
                     f"I8: run {run.run_id} of job {number} goes on for {ended - at:.0f} s after"
                     " the job was canceled"
