@@ -203,6 +203,7 @@ class Producer:
             request.run == ANSWERS_NO_CALL,
             (datetime.fromisoformat(deadline).timestamp(),) if isinstance(deadline, str) else (),
             request.body,
+            is_unreadable=request.run == UNREADABLE,
         )
         if former is not None:  # it was enqueued again: what was done to it still counts
             job.max_runs = former.max_runs + request.runs - 1

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from config.settings import Account, Settings
 from runqueue.errors import BatchCanceled, BatchNotFound, RunQueueError
+from runqueue.ids import TAG_KEY
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch
@@ -44,6 +45,7 @@ from simulation.server import SimulatedRedis, ValkeyInstance
 from simulation.skyvern import SimulatedSkyvern
 from simulation.strangers import Strangers
 from simulator.model.options import Options
+from simulator.model.releases import RELEASES
 from simulator.model.runs import Run
 from simulator.model.workflows import JsonDefinition
 
@@ -112,6 +114,7 @@ class World:
         )
         self.ledger.refuses_cancels = plan.refuses_cancels
         self.ledger.has_markers = plan.correlation
+        self.ledger.is_hidden = self._is_hidden
         self.ledger.is_shared = any(fault.kind.startswith("others") for fault in plan.faults)
         self.fault_times = FaultTimes(self.loop.time)
         self.conduct = ConductLedger(self.ledger, self.fault_times, plan.max_run_seconds)
@@ -506,6 +509,17 @@ class World:
         bucket = sha1(run_id.encode(), usedforsecurity=False).hexdigest()[:4]
         key = f"{Keys('default').prefix}runs:{bucket}"
         return self.server.valkey.client.hget(key, run_id) is not None
+
+    def _is_hidden(self, run: Run) -> bool:
+        """Say whether no job owns a run, and nothing that Skyvern shows of it tells whose it is.
+
+        A run that cannot be read shows a tag at most, in a release that has tags.
+        """
+        submission = run.submission
+        is_tagged = RELEASES[self.plan.version].has_tags and TAG_KEY in (submission.tags or {})
+        return (
+            submission.unreadable is not None and not is_tagged and not self._is_owned(run.run_id)
+        )
 
     def _settings(self) -> Settings:
         plan = self.plan

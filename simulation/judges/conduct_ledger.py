@@ -314,7 +314,10 @@ class ConductLedger:
         for run in self.ledger.runs[number]:
             ended = _simulated(run.ended)
             due = self.faults.due(max(at, _simulated(run.created)), CANCEL_SECONDS)
-            if ended > due and not self.ledger.is_left_to_a_person(_simulated(run.created)):
+            is_left = self.ledger.is_hidden(run) or self.ledger.is_left_to_a_person(
+                _simulated(run.created)
+            )
+            if ended > due and not is_left:
                 self.ledger.fail(
                     f"I8: run {run.run_id} of job {number} goes on for {ended - at:.0f} s after"
                     " the job was canceled"

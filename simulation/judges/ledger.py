@@ -74,6 +74,7 @@ class AcceptedJob:
         deadline: when its deadline is over at the latest, simulated seconds.
         is_stuck: whether neither a read nor a cancel reaches its run.
         body: the number in its request, which jobs with equal requests share; 0 = its own.
+        is_unreadable: whether Skyvern cannot read its runs, nor show their requests.
     """
 
     number: int
@@ -89,6 +90,7 @@ class AcceptedJob:
     #: The deadlines that it was given as times of day, unix seconds.
     deadlines_at: tuple[float, ...] = ()
     body: int = 0
+    is_unreadable: bool = False
     #: Whether an operator settled it without a proof that it has no run.
     is_settled_by_operator: bool = False
     #: Whether an operator discarded it, so that its key may have another request.
@@ -141,6 +143,8 @@ class InvariantLedger:
     has_markers: bool = True
     #: Whether no cancel has an effect.
     refuses_cancels: bool = False
+    #: Says whether no job owns a run, and nothing that Skyvern shows of it tells whose it is.
+    is_hidden: Callable[[Run], bool] = lambda _: False
     _free_since: float | None = None
     #: Each invariant that did not hold, in a sentence.
     violations: list[str] = field(default_factory=list)
@@ -150,7 +154,15 @@ class InvariantLedger:
         job = self.accepted[number]
         # Where others submit, too, a run without a marker is nobody's for sure.
         is_open = self.is_shared and any(not _is_marked(run) for run in self.runs[job.body])
-        return job.stays_unconfirmed or job.body in self.in_doubt or is_open
+        return (
+            job.stays_unconfirmed
+            or job.body in self.in_doubt
+            or is_open
+            or (job.is_unreadable and self._is_any_run_hidden())
+        )
+
+    def _is_any_run_hidden(self) -> bool:
+        return any(self.is_hidden(run) for runs in self.runs.values() for run in runs)
 
     def fail(self, text: str) -> None:
         """Record that an invariant does not hold."""
@@ -501,7 +513,7 @@ class InvariantLedger:
             latest = max(job.deadline + self.uncounted(), calm_since)
             for run in self.runs[job.number]:  # one may be made late, or found late
                 created = run.created - epoch
-                if self.is_of_an_earlier_redis(job.number, created):
+                if self.is_hidden(run) or self.is_of_an_earlier_redis(job.number, created):
                     continue
                 late = min(run.ended, now) - epoch - max(latest, created)
                 if late > _OVERDUE_SECONDS and not self.refuses_cancels:

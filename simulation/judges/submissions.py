@@ -5,7 +5,7 @@ Each judgment allows what was on its way, and leaves out what a fault excuses.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping
 
 from runqueue import ids
@@ -69,8 +69,10 @@ class SubmissionJudge:
         #: Batches whose canaries do not matter any more.
         self._released: set[int] = set()
         self._submitted: set[int] = set()
-        #: How many submissions passed each job that waits.
+        #: How many submissions passed each job that waits, but for a turn of each other group.
         self._passed: Counter[int] = Counter()
+        #: The groups that had their turn since that of each such job.
+        self._turns: defaultdict[int, set[str]] = defaultdict(set)
         #: By job number, job id and attempt: the run that carries the marker.
         self._markers: dict[tuple[int, str, int], str] = {}
 
@@ -227,7 +229,10 @@ class SubmissionJudge:
                 return
 
     def _judge_turns(self, request: PlannedJob) -> None:
-        """Judge that neither less urgent jobs nor other groups pass a job without a bound (I7)."""
+        """Judge that neither less urgent jobs nor other groups pass a job without a bound (I7).
+
+        Groups take turns, so each other one may pass it once before its own group has its next.
+        """
         ledger = self._ledger
         most = PASSED + 3 * min(ledger.max_live_runs(), 20)
         for number, job in ledger.accepted.items():
@@ -236,15 +241,17 @@ class SubmissionJudge:
                 continue
             if other.group == request.group and other.priority == request.priority:
                 del self._passed[number]
-            elif other.priority < request.priority or (
-                other.priority == request.priority and other.group != request.group
-            ):
+                self._turns[number].clear()
+            elif other.priority == request.priority and request.group not in self._turns[number]:
+                self._turns[number].add(request.group)
+            elif other.priority <= request.priority:
                 self._passed[number] += 1
                 if self._passed[number] > most:
                     self._submitted.add(number)  # it is reported once
                     ledger.fail(
                         f"I7: job {number} (priority {other.priority}, group {other.group}) waits"
                         f" since {job.accepted_at:.1f} s, and {most + 1:.0f} submissions passed it"
+                        f" beside turns of {len(self._turns[number])} groups"
                     )
 
     def _waits_its_turn(self, request: PlannedJob, accepted_at: float) -> bool:

@@ -3,7 +3,8 @@
 A Celery message starts it, and only means "there may be work". One process runs at most one
 consumer of a stage for an account; Redis lists the active consumers (`board:<kind>`). A consumer
 ends when there is nothing to do, and leaves that list in the script that says so; after 20 s it
-hands over to a successor. Calls that are open then finish by themselves and count as the
+hands over to a successor, but not while a claim is unanswered: its items would be this process's,
+and the successor may be another's. Calls that are open then finish by themselves and count as the
 successor's.
 """
 
@@ -94,6 +95,7 @@ class Consumer(ABC, Generic[Item]):
         self.busy = 0
         self.draining = False
         self._was_full = True
+        self._is_answered = True
         self._running = False
         self._ended = asyncio.Event()
         self._worked = 0.0
@@ -199,7 +201,7 @@ class Consumer(ABC, Generic[Item]):
 
     async def _loop(self, tick_us: int) -> ConsumerEnd:
         end = time.monotonic() + LIFETIME
-        while not self.draining and time.monotonic() < end:
+        while not self.draining and (time.monotonic() < end or not self._is_answered):
             limit = max(0, self.capacity - self.busy)
             taken = await self._taken(limit, tick_us)
             tick_us = 0
@@ -221,6 +223,7 @@ class Consumer(ABC, Generic[Item]):
     async def _taken(self, limit: int, tick_us: int) -> Taken[Item]:
         """Claim; while Redis is away nothing is taken, and the next claim comes a little later."""
         self._woken.clear()
+        self._is_answered = False
         try:
             taken = await self.take(limit, tick_us)
         except RedisError as error:
@@ -228,7 +231,7 @@ class Consumer(ABC, Generic[Item]):
                 raise
             self.account.log.warning("claim_unanswered", kind=self.kind, error=str(error))
             return Taken(ClaimAnswer.OK, self.server_us, left=False)
-        self.server_us, self._pause = taken.now_us, 0.0
+        self._is_answered, self.server_us, self._pause = True, taken.now_us, 0.0
         if taken.items:
             self._worked = time.monotonic()
         return taken

@@ -303,7 +303,7 @@ local function claim_from_rings() -- a function, since a script has at most 200 
     if free == 0 then return stay_out(priority, group, at, true) end
     local quota = math.max(1, math.floor((room - count) / groups_there))
     local empty = from_lanes(priority, group, math.min(quota, free))
-    local virtual = int(tonumber(at) + #taken - count)
+    local virtual = int(tonumber(at) + TURN * (#taken - count))
     if not empty then
       redis.call('ZADD', ring, virtual, group)
       return true

@@ -81,6 +81,25 @@ def test_a_group_that_comes_back_does_not_jump_the_line(clock: Clockwork) -> Non
     assert groups_of(clock, taken)["c"] <= 7
 
 
+def test_new_groups_do_not_pass_one_that_waits_again_and_again(clock: Clockwork) -> None:
+    (waiting,) = clock.enqueue(1, group="waits")
+    taken = []
+    for number in range(20):  # the names of the new groups come before that of the other one
+        clock.enqueue(1, group=f"new{number}")
+        taken += clock.claimed(1)
+    assert waiting in taken[:2]
+
+
+@pytest.mark.parametrize("name", ["a", "z"])
+def test_a_new_group_has_its_turn_once_each_other_one_had_one(clock: Clockwork, name: str) -> None:
+    for group in ("b", "c", "d"):
+        clock.enqueue(20, group=group)
+    for _ in range(5):
+        clock.claimed(1)
+    (new,) = clock.enqueue(1, group=name)
+    assert new in [job for _ in range(4) for job in clock.claimed(1)]
+
+
 def test_lanes_of_batches_take_turns_in_a_group(clock: Clockwork) -> None:
     batches = [clock.open_batch() for _ in range(3)]
     for batch in batches:

@@ -106,3 +106,41 @@ def test_a_run_that_was_given_up_takes_no_place_of_its_capped_group() -> None:
         check=False,
     )
     assert ran.stdout.strip() == "2 []", ran.stderr
+
+
+#: The answers to two workflows whose runs cannot be read are lost; one of the jobs is canceled. A
+#: release without tags shows of these runs which workflow they run, and nothing that tells them
+#: apart; they end by a cancel alone.
+_UNREADABLE_RUNS_IN_DOUBT = """
+from simulation import seams
+seams.install()
+from simulation.plan import UNREADABLE, Fault, PlannedJob, SimulationPlan
+from simulation.runs import simulate
+
+def job(number, **rules):
+    return PlannedJob(
+        number, 1.0, "workflow", "alone", number, 2, "a", 0, None, "auto", 1, False,
+        run=UNREADABLE, limit=60, **rules
+    )
+
+def result(version):
+    return simulate(SimulationPlan(
+        seed=0, minutes=2, workers=1, gateways=0, max_concurrent_runs=4,
+        max_dispatches_per_second=0, max_requests_per_second=0, max_run_seconds=60,
+        run_seconds=2, bad_run_share=0, batch_rules={}, version=version,
+        faults=(Fault("answers are lost", 0.5, 5.0, 1.0, 0),),
+        requests=(job(1, cancel_after=3), job(2)),
+    ))
+print([(one.runs, one.violations) for one in map(result, ("1.0.40", "1.0.56"))])
+"""
+
+
+def test_jobs_whose_unreadable_runs_show_no_tag_stay_in_doubt_and_their_runs_go_on() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", _UNREADABLE_RUNS_IN_DOUBT],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout.strip() == "[(2, []), (2, [])]", ran.stderr

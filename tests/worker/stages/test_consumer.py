@@ -162,6 +162,32 @@ async def test_after_its_lifetime_a_consumer_leaves_the_board_for_a_successor(
         assert {bench.job(job_id).state for job_id in job_ids} == {JobState.RUNNING}
 
 
+async def test_a_consumer_hands_over_no_sooner_than_its_claim_is_answered(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LIFETIME", 0.05)
+    monkeypatch.setattr(module, "REFRESH", 0.1)
+    claims: list[str] = []
+
+    async def lose_the_first(send: Any, call: Any) -> Any:
+        reply = await send(call)
+        if call.script.name == "claim":
+            claims.append(call.arguments[1])
+            if len(claims) == 1:
+                raise redis.exceptions.ConnectionError("cut off")
+        return reply
+
+    async with working(client, redis_url) as bench:
+        (job_id,) = bench.enqueue()
+        wrap_send(monkeypatch, bench.account, lose_the_first)
+
+        assert await ended(run(bench)) is ConsumerEnd.SUCCESSOR
+
+        # A successor in another process would not know of the job.
+        await eventually(lambda: bench.job(job_id).state is JobState.RUNNING)
+        assert claims == [claims[0]] * 2
+
+
 async def test_a_wake_up_during_the_last_empty_claim_makes_the_consumer_look_again(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

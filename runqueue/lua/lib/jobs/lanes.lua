@@ -34,8 +34,12 @@ local function lane_runs(lane)
   return running_lanes[lane]
 end
 
--- A group enters the ring at the larger of the ring's first virtual time and its own last one:
--- it neither catches up on turns it missed nor jumps the line by leaving and coming back.
+-- What a claimed job adds to its group's virtual time.
+local TURN = 2
+
+-- A group that comes back enters the ring at its own last virtual time: it does not jump the line by leaving. One that
+-- is new, or missed turns, enters half a turn behind the first: it catches up on none, and new groups do not pass one
+-- that waits again and again (of groups with the same virtual time the first by name has its turn).
 -- An empty ring remembers the time of the last that left it, or a newcomer would begin at 0 and
 -- keep the others waiting for as many turns as they ever had. A paused group stays out of the ring until it is resumed.
 local function ring_enter(priority, group)
@@ -43,9 +47,9 @@ local function ring_enter(priority, group)
   if redis.call('ZSCORE', ring, group) then return end
   local f = redis.call('HMGET', group_key(group), 'vt:' .. priority, 'paused')
   if f[2] then return redis.call('HSET', group_key(group), 'capped', '1') end
-  local first = redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')[2]
-    or redis.call('HGET', META, 'vt:' .. priority)
-  redis.call('ZADD', ring, int(math.max(tonumber(f[1] or 0) or 0, tonumber(first or 0) or 0)), group)
+  local own, first = tonumber(f[1] or -1) or -1, redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')[2]
+  local start = first and first + TURN / 2 or tonumber(redis.call('HGET', META, 'vt:' .. priority) or 0) or 0
+  redis.call('ZADD', ring, int(own >= tonumber(first or start) and own or start), group)
 end
 
 -- Checks a job's lane and counters before anything of the job is written; each lane is checked once a script.

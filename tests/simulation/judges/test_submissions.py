@@ -1,0 +1,63 @@
+"""The judge of submissions: how many may pass a job that waits."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from simulation.judges.ledger import AcceptedJob, InvariantLedger
+from simulation.judges.submissions import PASSED, SubmissionJudge
+from simulation.plan import PlannedJob, draw
+
+#: Submissions that may pass a job beside a turn of each other group: one run is live at most.
+MOST = PASSED + 3
+
+
+def _violations(waiting: PlannedJob, submitted: Sequence[PlannedJob]) -> list[str]:
+    """Submit requests while a job waits, and return what does not hold."""
+    ledger = InvariantLedger(lambda: 100.0, lambda: 1.0, 600.0, lambda: 0.0)
+    requests = {one.number: one for one in (waiting, *submitted)}
+    ledger.accepted[waiting.number] = AcceptedJob(
+        *(waiting.number, "job", 0.0, 1, 0.0, float("inf")),
+        may_repeat=False,
+        stays_unconfirmed=False,
+    )
+    judge = SubmissionJudge(ledger, requests, {}, lambda *_: True, lambda: 0.0)
+    for one in submitted:
+        judge.judge(b"Do sim-job-%d." % one.number)
+    return ledger.violations
+
+
+def _job(number: int, group: str, priority: int = 2) -> PlannedJob:
+    return replace(
+        draw(0, 1).requests[0],
+        number=number,
+        group=group,
+        priority=priority,
+        route="alone",
+        delay=0,
+        deadline=None,
+    )
+
+
+def test_each_other_group_may_pass_a_job_once() -> None:
+    others = [_job(number, f"g{number}") for number in range(2, 100)]
+    assert _violations(_job(1, "a"), others) == []
+
+
+def test_one_group_may_not_pass_a_job_again_and_again() -> None:
+    others = [_job(number, "b") for number in range(2, MOST + 4)]
+    assert _violations(_job(1, "a"), others[:-1]) == []
+    (violation,) = _violations(_job(1, "a"), others)
+    assert f"{MOST + 1} submissions passed it beside turns of 1 groups" in violation
+
+
+def test_after_a_turn_of_its_own_group_all_others_may_pass_a_job_once_more() -> None:
+    others = [_job(number, f"g{number % 40}") for number in range(2, 82)]
+    own = _job(100, "a")
+    assert _violations(_job(1, "a"), [*others[:40], own, *others[40:]]) == []
+    assert len(_violations(_job(1, "a"), others)) == 1
+
+
+def test_less_urgent_jobs_have_no_turn_before_a_job() -> None:
+    others = [_job(number, f"g{number}", priority=3) for number in range(2, MOST + 3)]
+    assert _violations(_job(1, "a"), others[:-1]) == []
+    assert len(_violations(_job(1, "a"), others)) == 1
