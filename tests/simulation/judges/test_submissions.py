@@ -16,7 +16,7 @@ def _violations(waiting: PlannedJob, submitted: Sequence[PlannedJob]) -> list[st
     ledger = InvariantLedger(lambda: 100.0, lambda: 1.0, 600.0, lambda: 0.0)
     requests = {one.number: one for one in (waiting, *submitted)}
     ledger.accepted[waiting.number] = AcceptedJob(
-        *(waiting.number, "job", 0.0, 1, 0.0, float("inf")),
+        *(waiting.number, "job", 0.0, 1, 0.0),
         may_repeat=False,
         stays_unconfirmed=False,
     )
