@@ -288,6 +288,8 @@ class FaultInjector:
             self.server_changes += 1
             world.server.valkey.restart(None)
             world.submissions.forget()
+            if all(one.process.is_dead for one in world.workers):
+                world.ledger.forget()  # the next worker takes it for a new one
         world.start_again(1.0 + fault.number % 30)
         await asyncio.sleep(_HEARTBEATS_SECONDS)
         # A worker that starts before a survivor's heartbeat takes it for a new one.

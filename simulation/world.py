@@ -122,6 +122,8 @@ class World:
         self.settings = self._settings()
         self.gateways: list[SimulatedGateway] = []
         self.workers: list[SimulatedWorker] = []
+        #: Until when a recovery of Redis was seen at the end, simulated seconds.
+        self._recovered_at = 0.0
         post = router(
             *(self.gateways, self.receivers, PUBLIC_URL, self.chance("router")),
             *(self.history, self.ledger.fail, self._on_webhook_answered),
@@ -370,11 +372,12 @@ class World:
             if not self._tells_jobs_apart:
                 continue
             self.conduct.judge_slots(stats, self._live_runs())
-            if stats.states[JobState.SUBMITTING]:
-                accepted = self.ledger.accepted
-                ids = [one.job_id for one in accepted.values()]
-                found = self.server.query(job_calls.get_jobs("default", ids, result=False))
-                self.conduct.judge_claims(dict(zip(accepted, found, strict=True)))
+            accepted = self.ledger.accepted if stats.states[JobState.SUBMITTING] else {}
+            ids = [one.job_id for one in accepted.values()]
+            found = (
+                self.server.query(job_calls.get_jobs("default", ids, result=False)) if ids else []
+            )
+            self.conduct.judge_claims(dict(zip(accepted, found, strict=True)))
 
     async def _read(self, queue: AsyncRunQueue) -> dict[int, Job | None]:
         accepted = self.ledger.current()
@@ -416,7 +419,9 @@ class World:
             and not job.is_over
             and not (job.state is JobState.UNCONFIRMED and self.ledger.may_stay_unconfirmed(number))
         }
-        self.ledger.judge_waiting(jobs, self._quiet_from)
+        if stats.hold_kind == "redis":  # jobs end once lost claims are looked for
+            self._recovered_at = self.loop.time()
+        self.ledger.judge_waiting(jobs, max(self._quiet_from, self._recovered_at))
         endless = sum(run.plan.end == "never" for run in self._live_runs())
         if endless and stats.strays_live:
             self.note("a person cancels orphans")

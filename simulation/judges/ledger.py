@@ -513,7 +513,10 @@ class InvariantLedger:
             latest = max(job.deadline + self.uncounted(), calm_since)
             for run in self.runs[job.number]:  # one may be made late, or found late
                 created = run.created - epoch
-                if self.is_hidden(run) or self.is_of_an_earlier_redis(job.number, created):
+                was_denied = job.is_settled_by_operator and found and run.run_id != found.run_id
+                if was_denied or self.is_hidden(run):
+                    continue
+                if self.is_of_an_earlier_redis(job.number, created):
                     continue
                 late = min(run.ended, now) - epoch - max(latest, created)
                 if late > _OVERDUE_SECONDS and not self.refuses_cancels:
