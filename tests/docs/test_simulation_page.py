@@ -41,3 +41,14 @@ def test_the_module_of_each_role_is_named() -> None:
     named = set(re.findall(r"`simulation/([\w/]+)\.py`", PAGE))
     assert named == roles
     assert all((ROOT / f"simulation/{name}.py").exists() for name in named)
+
+
+def test_each_defect_that_it_found_has_its_test() -> None:
+    found = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)
+
+    assert found
+    assert [
+        name
+        for file, name in found
+        if not re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE)
+    ] == []
