@@ -532,7 +532,6 @@ PLANS |= {
         _line(60), [_fault("the list fails", 15, 60, 0.5), _fault("answers are lost", 20, 20, 0.5)]
     ),
     "candidates-do-not-count": _OTHERS,
-    "more-equal-runs-than-jobs-are-shared-out": _OTHERS,
     "run-of-a-submission-under-way-is-guessed": _long_plan(
         _alike(60, 1.0, "workflow"),
         [
