@@ -484,7 +484,8 @@ class InvariantLedger:
             found = [job for one in accepted if (job := jobs.get(one.number)) is not None]
             if any(job.state is JobState.UNCONFIRMED for job in found):
                 continue
-            if any(self._looks_for_no_run(one, submissions) for one in accepted):
+            is_dead = any(job.state is JobState.DEAD for job in found)
+            if any(self._looks_for_no_run(one, submissions, is_dead=is_dead) for one in accepted):
                 continue
             for run in runs:
                 if any(run.run_id == job.run_id for job in found):
@@ -494,9 +495,14 @@ class InvariantLedger:
                 if run.run_id not in orphans and not owned(run.run_id):
                     self.fail(f"I2: run {run.run_id} of job {number} is hidden")
 
-    def _looks_for_no_run(self, job: AcceptedJob, submissions: Mapping[int, int]) -> bool:
-        """Say whether nobody looks for the run of a lost answer any more."""
-        was_resubmitted = job.may_repeat and submissions[job.body] > 1
+    def _looks_for_no_run(
+        self, job: AcceptedJob, submissions: Mapping[int, int], *, is_dead: bool
+    ) -> bool:
+        """Say whether nobody looks for the run of a lost answer any more.
+
+        With `resubmit` that is so once the job is in its lane again, where its deadline may pass.
+        """
+        was_resubmitted = job.may_repeat and (submissions[job.body] > 1 or is_dead)
         return job.number in self.forgotten or was_resubmitted or job.is_settled_by_operator
 
     def judge_deadlines(
