@@ -34,6 +34,9 @@ IDLE_SECONDS = 20.0
 IN_FLIGHT_SECONDS = 20.0
 
 
+#: Seconds after which a job with `resubmit` may give up the slot of a live run: the grace of a lost
+#: answer, less what the effect may be late.
+_LET_GO_SECONDS = 15.0
 _WAITING = {JobState.READY, JobState.SCHEDULED}
 #: Seconds after its job's deadline, or after the faults, by which a run is canceled.
 _OVERDUE_SECONDS = 90.0
@@ -250,12 +253,24 @@ class InvariantLedger:
             + sum(
                 one.is_settled_by_operator
                 or one.number in self.forgotten
-                or (one.may_repeat and len(self.runs[one.body]) > 1)
+                or (one.may_repeat and self._may_be_let_go(one, now))
                 for one in self.accepted.values()
             )
         )
         if live > most:
             self.fail(f"I3: {live} runs are live, {most:.0f} may be")
+
+    def _may_be_let_go(self, job: AcceptedJob, now: float) -> bool:
+        """Say whether a job with `resubmit` may have given up the slot of a live run.
+
+        Args:
+            job: the job.
+            now: unix seconds.
+        """
+        runs = self.runs[job.body]
+        return len(runs) > 1 or any(
+            not run.is_over(now) and run.created + _LET_GO_SECONDS < now for run in runs
+        )
 
     def _with_body(self, body: int) -> list[AcceptedJob]:
         """Return the accepted jobs whose requests have a number."""
