@@ -114,6 +114,7 @@ class World:
         )
         self.ledger.refuses_cancels = plan.refuses_cancels
         self.ledger.has_markers = plan.correlation
+        self.ledger.shows_tags = RELEASES[plan.version].has_tags
         self.ledger.is_hidden = self._is_hidden
         self.ledger.is_shared = any(fault.kind.startswith("others") for fault in plan.faults)
         self.fault_times = FaultTimes(self.loop.time)
@@ -521,7 +522,7 @@ class World:
         A run that cannot be read shows a tag at most, in a release that has tags.
         """
         submission = run.submission
-        is_tagged = RELEASES[self.plan.version].has_tags and TAG_KEY in (submission.tags or {})
+        is_tagged = self.ledger.shows_tags and TAG_KEY in (submission.tags or {})
         return (
             submission.unreadable is not None and not is_tagged and not self._is_owned(run.run_id)
         )

@@ -42,13 +42,6 @@ _WAITING = {JobState.READY, JobState.SCHEDULED}
 _OVERDUE_SECONDS = 90.0
 
 
-def _is_marked(run: Run) -> bool:
-    """Say whether a run shows whose it is."""
-    submission = run.submission
-    texts = (submission.sent_title or "", submission.webhook_url or "")
-    return bool(markers_in(" ".join(texts))) or TAG_KEY in (submission.tags or {})
-
-
 def job_number(run: Run) -> int | None:
     """Return the number of the job that a run is of; None = of none.
 
@@ -142,6 +135,8 @@ class InvariantLedger:
     forgotten: set[int] = field(default_factory=set)
     #: Whether others submit to the account, too.
     is_shared: bool = False
+    #: Whether this release of Skyvern shows the tags of runs.
+    shows_tags: bool = True
     #: Whether submissions carry markers; without them a person says which run is a lost job's.
     has_markers: bool = True
     #: Whether no cancel has an effect.
@@ -156,7 +151,7 @@ class InvariantLedger:
         """Say whether a lost answer may leave a job to an operator for ever."""
         job = self.accepted[number]
         # Where others submit, too, a run without a marker is nobody's for sure.
-        is_open = self.is_shared and any(not _is_marked(run) for run in self.runs[job.body])
+        is_open = self.is_shared and any(not self._is_marked(run) for run in self.runs[job.body])
         return (
             job.stays_unconfirmed
             or job.body in self.in_doubt
@@ -213,6 +208,13 @@ class InvariantLedger:
             created: when the run was made, simulated seconds.
         """
         return not self.has_markers and self.may_be_lost(created)
+
+    def _is_marked(self, run: Run) -> bool:
+        """Say whether a run shows whose it is."""
+        submission = run.submission
+        texts = (submission.sent_title or "", submission.webhook_url or "")
+        is_tagged = self.shows_tags and TAG_KEY in (submission.tags or {})
+        return bool(markers_in(" ".join(texts))) or is_tagged
 
     def judge_new_run(self, run: Run, live: int) -> None:
         """Judge a run at its creation.
@@ -505,7 +507,7 @@ class InvariantLedger:
             for run in runs:
                 if any(run.run_id == job.run_id for job in found):
                     continue
-                if not found and not _is_marked(run):
+                if not found and not self._is_marked(run):
                     continue  # its job is lost, and nothing shows that it was this queue's
                 if run.run_id not in orphans and not owned(run.run_id):
                     self.fail(f"I2: run {run.run_id} of job {number} is hidden")
