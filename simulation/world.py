@@ -114,6 +114,7 @@ class World:
         )
         self.ledger.refuses_cancels = plan.refuses_cancels
         self.ledger.has_markers = plan.correlation
+        self.ledger.caps.update(plan.caps)
         self.ledger.shows_tags = RELEASES[plan.version].has_tags
         self.ledger.is_hidden = self._is_hidden
         self.ledger.is_shared = any(fault.kind.startswith("others") for fault in plan.faults)

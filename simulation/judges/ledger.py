@@ -135,6 +135,8 @@ class InvariantLedger:
     forgotten: set[int] = field(default_factory=set)
     #: Whether others submit to the account, too.
     is_shared: bool = False
+    #: How many runs of a group may be live.
+    caps: defaultdict[str, float] = field(default_factory=lambda: defaultdict(lambda: math.inf))
     #: Whether this release of Skyvern shows the tags of runs.
     shows_tags: bool = True
     #: Whether submissions carry markers; without them a person says which run is a lost job's.
@@ -561,13 +563,18 @@ class InvariantLedger:
             stats: the account's.
             held: unconfirmed jobs that still have a slot.
         """
+        in_doubt = Counter(
+            job.group for job in jobs.values() if job and job.state is JobState.UNCONFIRMED
+        )
         for number, job in jobs.items():
             if job is None or job.is_over:
                 continue
             if job.state is JobState.UNCONFIRMED and self.may_stay_unconfirmed(number):
                 continue
-            if job.state in _WAITING and held >= self.max_live_runs():
-                continue  # jobs in doubt have all slots
+            if job.state in _WAITING and (
+                held >= self.max_live_runs() or in_doubt[job.group] >= self.caps[job.group]
+            ):
+                continue  # jobs in doubt have all slots, or all places of its group
             self.fail(
                 f"I8: job {number} ({job.id}) is still {job.state}: {job.reason}, {job.search_note}"
             )
