@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -196,9 +197,18 @@ class SimulatedSkyvern:
             if sent is not None and isinstance(result, NotSentError):
                 sent.outcome = Outcome.NOT_SENT
             raise result
-        if sent is not None and result.status != 500:
+        if sent is not None and self._is_an_answer_to(sent, result):
             sent.outcome, sent.status = Outcome.ANSWERED, result.status
         return result
+
+    def _is_an_answer_to(self, sent: SentSubmission, answer: HttpAnswer) -> bool:
+        """Say whether an answer tells what became of a submission."""
+        if not answer.is_success:
+            return answer.status != 500
+        with contextlib.suppress(ValueError, AttributeError):
+            run = self.store.get(orjson.loads(answer.body).get("run_id", ""))
+            return run is not None and job_number(run) == sent.number
+        return False
 
     def forget(self, client: SimulatedProcess) -> None:
         """Close a client's connections."""

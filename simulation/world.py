@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from hashlib import sha1
 from random import Random
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar, cast
 
 import orjson
 from pydantic import SecretStr
@@ -117,9 +117,11 @@ class World:
         self.ledger.caps.update(plan.caps)
         self.ledger.shows_tags = RELEASES[plan.version].has_tags
         self.ledger.is_hidden = self._is_hidden
+        self.ledger.is_owned = self._is_owned
         self.ledger.is_shared = any(fault.kind.startswith("others") for fault in plan.faults)
         self.fault_times = FaultTimes(self.loop.time)
         self.conduct = ConductLedger(self.ledger, self.fault_times, plan.max_run_seconds)
+        self.ledger.has_lost_answer = self.conduct.has_lost_answer
         self.server.on_spinning = self._on_spinning
         self.settings = self._settings()
         self.gateways: list[SimulatedGateway] = []
@@ -463,7 +465,7 @@ class World:
         submissions = Counter(one.number for one in self.conduct.submissions)
         ledger.judge_runs(jobs, orphans, skyvern.process.wall())
         ledger.judge_deadlines(jobs, self._quiet_from, skyvern.process.wall())
-        ledger.judge_orphans(jobs, orphans, self._is_owned, submissions)
+        ledger.judge_orphans(jobs, orphans, submissions)
         if self._tells_jobs_apart:
             self.submissions.judge_attempts(jobs)
             OutcomeJudge(ledger, self.requests, self.fault_times, self.fault_injector).judge(
@@ -485,7 +487,9 @@ class World:
         self, jobs: Mapping[int, Job | None], stats: AccountStats, orphans: Sequence[str]
     ) -> None:
         """Judge that every job has ended, and which slots are taken, at the end."""
-        self.ledger.judge_end(jobs, stats, self._count("unconfirmed"))
+        key = Keys("default").prefix + "unconfirmed"
+        held = cast(list[bytes], self.server.valkey.client.zrange(key, 0, -1))
+        self.ledger.judge_end(jobs, stats, [job_id.decode() for job_id in held])
         self._judge_slots_in_doubt(jobs)
         self.conduct.judge_slots(stats, self._live_runs(), seconds=0.0)
         self.conduct.judge_ends(jobs, stats.totals)
@@ -508,9 +512,6 @@ class World:
             since = self.server.valkey.client.zscore(Keys("default").prefix + "unconfirmed", job.id)
             if since is not None and self.server.now_us() - since > most_us:
                 self.ledger.fail(f"I8: job {number} is in doubt for long, and holds a slot")
-
-    def _count(self, index: str) -> int:
-        return int(self.server.valkey.client.zcard(Keys("default").prefix + index))
 
     def _is_owned(self, run_id: str) -> bool:
         bucket = sha1(run_id.encode(), usedforsecurity=False).hexdigest()[:4]

@@ -30,6 +30,8 @@ GRACE_SECONDS, SPACING_SECONDS = 30.0, 30.0
 PROMPT_SECONDS = 3.0
 #: Seconds after a deadline in which a submission comes that was claimed before.
 LATE_SECONDS = 0.5
+#: Seconds that a fault may add, once it is over: the claim of a process that it stopped goes on.
+DELAYED_SECONDS = 60.0
 #: Seconds in which a cancel reaches Skyvern, once nothing hinders it: it is tried every 15 s.
 CANCEL_SECONDS = 60.0
 #: Seconds from a claim until it is taken over, if its process does not send it.
@@ -128,6 +130,12 @@ class ConductLedger:
         """Record that somebody ends a pause or a hold."""
         self.resumed.append(self.ledger.clock())
 
+    def has_lost_answer(self, number: int) -> bool:
+        """Return whether an answer to a submission with a number was lost, or told nothing."""
+        return any(
+            one.number == number and one.outcome == Outcome.UNKNOWN for one in self.submissions
+        )
+
     def judge_death(self, number: int) -> None:
         """Judge the death of a worker that submitted a job."""
         self.deaths[number] += 1
@@ -219,15 +227,25 @@ class ConductLedger:
             or self._is_uncounted_job(number)
             or self.is_overdue(run)
             or self.ledger.is_of_an_earlier_redis(number, created)
-            or self.ledger.is_left_to_a_person(created)
+            or self.ledger.is_left_to_a_person(run)
         )
 
     def is_overdue(self, run: Run) -> bool:
-        """Return whether a run goes on beyond its time because no cancel reaches it."""
+        """Return whether a run goes on beyond its time, for which nobody can cancel it.
+
+        Either no cancel reaches it, or Redis lost its job, whose own limit may have been longer.
+        """
         job = self.ledger.accepted.get(job_number(run) or 0)
         age = self.ledger.clock() - _simulated(run.created)
-        is_stuck = job is not None and (job.is_stuck or self.ledger.refuses_cancels)
-        return is_stuck and age > self.max_run_seconds
+        return (
+            job is not None
+            and age > self.max_run_seconds
+            and (
+                job.is_stuck
+                or self.ledger.refuses_cancels
+                or self.ledger.may_be_lost(job.accepted_at)
+            )
+        )
 
     def _is_uncounted_job(self, number: int) -> bool:
         job = self.ledger.accepted.get(number)
@@ -285,13 +303,12 @@ class ConductLedger:
     def _judge_deadline(self, job: AcceptedJob, sent: Sequence[SentSubmission]) -> None:
         if self.ledger.may_be_lost(job.accepted_at):
             return  # it was enqueued again, and its deadline counts from then
+        latest = self.faults.due(job.deadline, DELAYED_SECONDS) + self.ledger.uncounted()
         for one in sent:
             late = one.at - job.deadline - self.ledger.uncounted()
-            if (
-                late > LATE_SECONDS
-                and not self.reopened[job.number]
-                and not self.faults.hindered(job.deadline - 5, one.at, *_SLOW)
-            ):
+            is_delayed = self.faults.hindered(job.deadline - 5, one.at, *_SLOW)
+            is_excused = (is_delayed and one.at <= latest) or self.reopened[job.number]
+            if late > LATE_SECONDS and not is_excused:
                 self.ledger.fail(f"job {job.number} is submitted {late:.1f} s after its deadline")
 
     def _canceled_at(self, number: int) -> float:
@@ -314,9 +331,7 @@ class ConductLedger:
         for run in self.ledger.runs[number]:
             ended = _simulated(run.ended)
             due = self.faults.due(max(at, _simulated(run.created)), CANCEL_SECONDS)
-            is_left = self.ledger.is_hidden(run) or self.ledger.is_left_to_a_person(
-                _simulated(run.created)
-            )
+            is_left = self.ledger.is_hidden(run) or self.ledger.is_left_to_a_person(run)
             if ended > due and not is_left:
                 self.ledger.fail(
                     f"I8: run {run.run_id} of job {number} goes on for {ended - at:.0f} s after"

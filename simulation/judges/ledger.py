@@ -38,6 +38,7 @@ IN_FLIGHT_SECONDS = 20.0
 #: answer, less what the effect may be late.
 _LET_GO_SECONDS = 15.0
 _WAITING = {JobState.READY, JobState.SCHEDULED}
+_REPORTED = {DeliveryState.DELIVERED, DeliveryState.GAVE_UP}
 #: Seconds after its job's deadline, or after the faults, by which a run is canceled.
 _OVERDUE_SECONDS = 90.0
 
@@ -145,6 +146,10 @@ class InvariantLedger:
     refuses_cancels: bool = False
     #: Says whether no job owns a run, and nothing that Skyvern shows of it tells whose it is.
     is_hidden: Callable[[Run], bool] = lambda _: False
+    #: Says whether a job owns the run with an id.
+    is_owned: Callable[[str], bool] = lambda _: False
+    #: Says whether an answer to a submission with a number was lost, or told nothing.
+    has_lost_answer: Callable[[int], bool] = lambda _: False
     _free_since: float | None = None
     #: Each invariant that did not hold, in a sentence.
     violations: list[str] = field(default_factory=list)
@@ -201,15 +206,15 @@ class InvariantLedger:
         emptied = max((at for since, at in self.lost_writes if since == 0.0), default=-math.inf)
         return number in self.forgotten and created <= emptied + IN_FLIGHT_SECONDS
 
-    def is_left_to_a_person(self, created: float) -> bool:
+    def is_left_to_a_person(self, run: Run) -> bool:
         """Say whether Redis lost the claim of a run without a marker: its job is then in doubt.
 
         It takes no slot until a person says which run is its own.
-
-        Args:
-            created: when the run was made, simulated seconds.
         """
-        return not self.has_markers and self.may_be_lost(created)
+        return self._may_be_left_to_a_person(run) and not self.is_owned(run.run_id)
+
+    def _may_be_left_to_a_person(self, run: Run) -> bool:
+        return not self.has_markers and self.may_be_lost(run.created - EPOCH)
 
     def _is_marked(self, run: Run) -> bool:
         """Say whether a run shows whose it is."""
@@ -243,10 +248,7 @@ class InvariantLedger:
         # The slot of a run that was never found is free once no run is that old.
         unknown = sum(
             not one.is_over(now)
-            and (
-                one.created + self.max_run_seconds < now
-                or self.is_left_to_a_person(one.created - EPOCH)
-            )
+            and (one.created + self.max_run_seconds < now or self._may_be_left_to_a_person(one))
             for runs in self.runs.values()
             for one in runs
         )
@@ -272,9 +274,8 @@ class InvariantLedger:
             now: unix seconds.
         """
         runs = self.runs[job.body]
-        return len(runs) > 1 or any(
-            not run.is_over(now) and run.created + _LET_GO_SECONDS < now for run in runs
-        )
+        is_old = any(not run.is_over(now) and run.created + _LET_GO_SECONDS < now for run in runs)
+        return self.has_lost_answer(job.body) and (is_old or len(runs) > 1)
 
     def _with_body(self, body: int) -> list[AcceptedJob]:
         """Return the accepted jobs whose requests have a number."""
@@ -363,9 +364,12 @@ class InvariantLedger:
         """
         for number, job in jobs.items():
             url, body = self.accepted[number].webhook, self.accepted[number].body
-            is_its_own = job and any(run.run_id == job.run_id for run in self.runs[body])
-            if job is None or not url or not is_its_own:  # I4 judges whose run a job has
+            if job is None or not url:
                 continue
+            if job.run_id is None and job.webhook.state in _REPORTED:
+                self.fail(f"the webhook of job {number} is {job.webhook.state}, without a run")
+            if not any(run.run_id == job.run_id for run in self.runs[body]):
+                continue  # I4 judges whose run a job has
             if job.webhook.state is DeliveryState.GAVE_UP and refused.get(url, 0) < most_tries:
                 self.fail(f"the webhook of job {number} is given up after {refused.get(url, 0)}")
             if job.webhook.state is DeliveryState.DELIVERED and not taken.get(url):
@@ -488,7 +492,6 @@ class InvariantLedger:
         self,
         jobs: Mapping[int, Job | None],
         orphans: Sequence[str],
-        owned: Callable[[str], bool],
         submissions: Mapping[int, int],
     ) -> None:
         """Judge that each run is recorded as its job's, or shown as an orphan (I2).
@@ -496,7 +499,6 @@ class InvariantLedger:
         Args:
             jobs: by their numbers.
             orphans: the ids of the runs that are shown as orphans.
-            owned: whether a run is recorded as a job's.
             submissions: how many there were of each job, by its number.
         """
         for number, runs in self.runs.items():
@@ -504,25 +506,28 @@ class InvariantLedger:
             found = [job for one in accepted if (job := jobs.get(one.number)) is not None]
             if any(job.state is JobState.UNCONFIRMED for job in found):
                 continue
-            is_dead = any(job.state is JobState.DEAD for job in found)
-            if any(self._looks_for_no_run(one, submissions, is_dead=is_dead) for one in accepted):
+            is_late = any(
+                job.state is JobState.DEAD and (job.reason or "").startswith("deadline")
+                for job in found
+            )
+            if any(self._looks_for_no_run(one, submissions, is_late=is_late) for one in accepted):
                 continue
             for run in runs:
                 if any(run.run_id == job.run_id for job in found):
                     continue
                 if not found and not self._is_marked(run):
                     continue  # its job is lost, and nothing shows that it was this queue's
-                if run.run_id not in orphans and not owned(run.run_id):
+                if run.run_id not in orphans and not self.is_owned(run.run_id):
                     self.fail(f"I2: run {run.run_id} of job {number} is hidden")
 
     def _looks_for_no_run(
-        self, job: AcceptedJob, submissions: Mapping[int, int], *, is_dead: bool
+        self, job: AcceptedJob, submissions: Mapping[int, int], *, is_late: bool
     ) -> bool:
         """Say whether nobody looks for the run of a lost answer any more.
 
         With `resubmit` that is so once the job is in its lane again, where its deadline may pass.
         """
-        was_resubmitted = job.may_repeat and (submissions[job.body] > 1 or is_dead)
+        was_resubmitted = job.may_repeat and (submissions[job.body] > 1 or is_late)
         return job.number in self.forgotten or was_resubmitted or job.is_settled_by_operator
 
     def judge_deadlines(
@@ -543,7 +548,7 @@ class InvariantLedger:
             if found and found.state is JobState.UNCONFIRMED and not self.has_markers:
                 continue  # a person says which run is its own
             latest = max(job.deadline + self.uncounted(), calm_since)
-            for run in self.runs[job.number]:  # one may be made late, or found late
+            for run in self.runs[job.number]:  # one may be made late
                 created = run.created - epoch
                 was_denied = job.is_settled_by_operator and found and run.run_id != found.run_id
                 if was_denied or self.is_hidden(run):
@@ -556,24 +561,24 @@ class InvariantLedger:
                         f"I8: run {run.run_id} goes on after the deadline of job {job.number}"
                     )
 
-    def judge_end(self, jobs: Mapping[int, Job | None], stats: AccountStats, held: int) -> None:
+    def judge_end(
+        self, jobs: Mapping[int, Job | None], stats: AccountStats, held: Collection[str]
+    ) -> None:
         """Judge that every job that can end has ended, and that no slot is held by nothing (I8).
 
         Args:
             jobs: by their numbers.
             stats: the account's.
-            held: unconfirmed jobs that still have a slot.
+            held: the ids of the unconfirmed jobs that still have a slot.
         """
-        in_doubt = Counter(
-            job.group for job in jobs.values() if job and job.state is JobState.UNCONFIRMED
-        )
+        in_doubt = Counter(job.group for job in jobs.values() if job and job.id in held)
         for number, job in jobs.items():
             if job is None or job.is_over:
                 continue
             if job.state is JobState.UNCONFIRMED and self.may_stay_unconfirmed(number):
                 continue
             if job.state in _WAITING and (
-                held >= self.max_live_runs() or in_doubt[job.group] >= self.caps[job.group]
+                len(held) >= self.max_live_runs() or in_doubt[job.group] >= self.caps[job.group]
             ):
                 continue  # jobs in doubt have all slots, or all places of its group
             self.fail(
@@ -583,8 +588,8 @@ class InvariantLedger:
         counted = sum(stats.states[state] for state in _WAITING)
         if counted != waiting:
             self.fail(f"I8: {counted} jobs count as waiting, and {waiting} wait")
-        if stats.live != held:
-            self.fail(f"I8: {stats.live} slots are taken for {held} jobs in doubt")
+        if stats.live != len(held):
+            self.fail(f"I8: {stats.live} slots are taken for {len(held)} jobs in doubt")
         if stats.strays_live and not self.refuses_cancels:
             self.fail(f"I8: {stats.strays_live} orphans keep their slots")
         if stats.damage or stats.damaged_records:

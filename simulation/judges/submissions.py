@@ -5,6 +5,7 @@ Each judgment allows what was on its way, and leaves out what a fault excuses.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping
 
@@ -231,9 +232,19 @@ class SubmissionJudge:
     def _judge_turns(self, request: PlannedJob) -> None:
         """Judge that neither less urgent jobs nor other groups pass a job without a bound (I7).
 
-        Groups take turns, so each other one may pass it once before its own group has its next.
+        Groups take turns, so each that was there before it may pass it once before its own group
+        has its next.
         """
         ledger = self._ledger
+        #: Since when the submitted job's group is there, simulated seconds.
+        since = min(
+            (
+                job.accepted_at
+                for number, job in ledger.accepted.items()
+                if number in self._requests and self._requests[number].group == request.group
+            ),
+            default=math.inf,
+        )
         most = PASSED + 3 * min(ledger.max_live_runs(), 20)
         for number, job in ledger.accepted.items():
             other = self._requests.get(number)
@@ -242,7 +253,11 @@ class SubmissionJudge:
             if other.group == request.group and other.priority == request.priority:
                 del self._passed[number]
                 self._turns[number].clear()
-            elif other.priority == request.priority and request.group not in self._turns[number]:
+            elif (
+                other.priority == request.priority
+                and since <= job.accepted_at
+                and request.group not in self._turns[number]
+            ):
                 self._turns[number].add(request.group)
             elif other.priority <= request.priority:
                 self._passed[number] += 1

@@ -11,15 +11,24 @@ from simulation.plan import PlannedJob, draw
 MOST = PASSED + 3
 
 
-def _violations(waiting: PlannedJob, submitted: Sequence[PlannedJob]) -> list[str]:
-    """Submit requests while a job waits, and return what does not hold."""
+def _violations(
+    waiting: PlannedJob, submitted: Sequence[PlannedJob], *, accepted_at: float = 0.0
+) -> list[str]:
+    """Submit requests while a job waits, and return what does not hold.
+
+    Args:
+        waiting: the job that waits, since 0 s.
+        submitted: the others, in order.
+        accepted_at: when they were accepted, simulated seconds.
+    """
     ledger = InvariantLedger(lambda: 100.0, lambda: 1.0, 600.0, lambda: 0.0)
     requests = {one.number: one for one in (waiting, *submitted)}
-    ledger.accepted[waiting.number] = AcceptedJob(
-        *(waiting.number, "job", 0.0, 1, 0.0),
-        may_repeat=False,
-        stays_unconfirmed=False,
-    )
+    for number in requests:
+        ledger.accepted[number] = AcceptedJob(
+            *(number, f"job{number}", 0.0 if number == waiting.number else accepted_at, 1, 0.0),
+            may_repeat=False,
+            stays_unconfirmed=False,
+        )
     judge = SubmissionJudge(ledger, requests, {}, lambda *_: True, lambda: 0.0)
     for one in submitted:
         judge.judge(b"Do sim-job-%d." % one.number)
@@ -41,6 +50,12 @@ def _job(number: int, group: str, priority: int = 2) -> PlannedJob:
 def test_each_other_group_may_pass_a_job_once() -> None:
     others = [_job(number, f"g{number}") for number in range(2, 100)]
     assert _violations(_job(1, "a"), others) == []
+
+
+def test_ever_new_groups_may_not_pass_a_job() -> None:
+    others = [_job(number, f"g{number}") for number in range(2, MOST + 3)]
+    assert _violations(_job(1, "a"), others[:-1], accepted_at=50.0) == []
+    assert len(_violations(_job(1, "a"), others, accepted_at=50.0)) == 1
 
 
 def test_one_group_may_not_pass_a_job_again_and_again() -> None:
