@@ -231,9 +231,10 @@ class ConductLedger:
         )
 
     def is_overdue(self, run: Run) -> bool:
-        """Return whether a run goes on beyond its time, for which nobody can cancel it.
+        """Return whether a run goes on beyond its time, as the queue cannot cancel it.
 
-        Either no cancel reaches it, or Redis lost its job, whose own limit may have been longer.
+        No cancel reaches it, nothing shows whose it is, or Redis lost its job, whose own limit may
+        have been longer.
         """
         job = self.ledger.accepted.get(job_number(run) or 0)
         age = self.ledger.clock() - _simulated(run.created)
@@ -243,6 +244,7 @@ class ConductLedger:
             and (
                 job.is_stuck
                 or self.ledger.refuses_cancels
+                or self.ledger.is_hidden(run)
                 or self.ledger.may_be_lost(job.accepted_at)
             )
         )

@@ -274,8 +274,11 @@ class InvariantLedger:
             now: unix seconds.
         """
         runs = self.runs[job.body]
+        is_in_doubt = self.has_lost_answer(job.body) or any(
+            self.may_be_lost(run.created - EPOCH) for run in runs
+        )
         is_old = any(not run.is_over(now) and run.created + _LET_GO_SECONDS < now for run in runs)
-        return self.has_lost_answer(job.body) and (is_old or len(runs) > 1)
+        return is_in_doubt and (is_old or len(runs) > 1)
 
     def _with_body(self, body: int) -> list[AcceptedJob]:
         """Return the accepted jobs whose requests have a number."""
@@ -517,6 +520,8 @@ class InvariantLedger:
                     continue
                 if not found and not self._is_marked(run):
                     continue  # its job is lost, and nothing shows that it was this queue's
+                if self.is_hidden(run) and any(one.may_repeat for one in accepted):
+                    continue  # its job does not wait until somebody says whose it is
                 if run.run_id not in orphans and not self.is_owned(run.run_id):
                     self.fail(f"I2: run {run.run_id} of job {number} is hidden")
 
