@@ -74,6 +74,8 @@ class SubmissionJudge:
         self._passed: Counter[int] = Counter()
         #: The groups that had their turn since that of each such job.
         self._turns: defaultdict[int, set[str]] = defaultdict(set)
+        #: Since when the groups that are there may have one, simulated seconds.
+        self._turns_since: dict[int, float] = {}
         #: By job number, job id and attempt: the run that carries the marker.
         self._markers: dict[tuple[int, str, int], str] = {}
 
@@ -232,12 +234,12 @@ class SubmissionJudge:
     def _judge_turns(self, request: PlannedJob) -> None:
         """Judge that neither less urgent jobs nor other groups pass a job without a bound (I7).
 
-        Groups take turns, so each that was there before it may pass it once before its own group
-        has its next.
+        Groups take turns, so each other one that is there may pass it once before its own group
+        has its next. Groups that come later have theirs later.
         """
-        ledger = self._ledger
+        ledger, now = self._ledger, self._ledger.clock()
         #: Since when the submitted job's group is there, simulated seconds.
-        since = min(
+        came = min(
             (
                 job.accepted_at
                 for number, job in ledger.accepted.items()
@@ -250,12 +252,13 @@ class SubmissionJudge:
             other = self._requests.get(number)
             if other is None or not self._waits_its_turn(other, job.accepted_at):
                 continue
-            if other.group == request.group and other.priority == request.priority:
+            if other.group == request.group and request.priority <= other.priority:
                 del self._passed[number]
                 self._turns[number].clear()
+                self._turns_since[number] = now
             elif (
                 other.priority == request.priority
-                and since <= job.accepted_at
+                and came <= self._turns_since.setdefault(number, now)
                 and request.group not in self._turns[number]
             ):
                 self._turns[number].add(request.group)

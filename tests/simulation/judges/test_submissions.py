@@ -12,26 +12,29 @@ MOST = PASSED + 3
 
 
 def _violations(
-    waiting: PlannedJob, submitted: Sequence[PlannedJob], *, accepted_at: float = 0.0
+    waiting: PlannedJob, submitted: Sequence[PlannedJob], *, are_new: bool = False
 ) -> list[str]:
     """Submit requests while a job waits, and return what does not hold.
 
     Args:
         waiting: the job that waits, since 0 s.
-        submitted: the others, in order.
-        accepted_at: when they were accepted, simulated seconds.
+        submitted: the others, one a second from 100 s on.
+        are_new: whether each is accepted as it is submitted; at 0 s otherwise.
     """
-    ledger = InvariantLedger(lambda: 100.0, lambda: 1.0, 600.0, lambda: 0.0)
+    now = 100.0
+    ledger = InvariantLedger(lambda: now, lambda: 1.0, 600.0, lambda: 0.0)
     requests = {one.number: one for one in (waiting, *submitted)}
-    for number in requests:
+    times = [0.0] + [100.0 + second if are_new else 0.0 for second in range(len(submitted))]
+    for number, accepted_at in zip(requests, times, strict=True):
         ledger.accepted[number] = AcceptedJob(
-            *(number, f"job{number}", 0.0 if number == waiting.number else accepted_at, 1, 0.0),
+            *(number, f"job{number}", accepted_at, 1, 0.0),
             may_repeat=False,
             stays_unconfirmed=False,
         )
     judge = SubmissionJudge(ledger, requests, {}, lambda *_: True, lambda: 0.0)
     for one in submitted:
         judge.judge(b"Do sim-job-%d." % one.number)
+        now += 1
     return ledger.violations
 
 
@@ -53,9 +56,9 @@ def test_each_other_group_may_pass_a_job_once() -> None:
 
 
 def test_ever_new_groups_may_not_pass_a_job() -> None:
-    others = [_job(number, f"g{number}") for number in range(2, MOST + 3)]
-    assert _violations(_job(1, "a"), others[:-1], accepted_at=50.0) == []
-    assert len(_violations(_job(1, "a"), others, accepted_at=50.0)) == 1
+    others = [_job(number, f"g{number}") for number in range(2, MOST + 4)]
+    assert _violations(_job(1, "a"), others[:-1], are_new=True) == []
+    assert len(_violations(_job(1, "a"), others, are_new=True)) == 1
 
 
 def test_one_group_may_not_pass_a_job_again_and_again() -> None:
