@@ -220,6 +220,7 @@ class World:
         await asyncio.sleep(plan.minutes * 60 * FAULT_SHARE + 1)
         self.note("the faults are over")
         await self.fault_injector.end()
+        self._quiet_from = max(self._quiet_from, self.loop.time())
         await asyncio.sleep(max(0.0, plan.minutes * 60 - self.loop.time()))
         end = self.loop.time() + MAX_EXTRA_SECONDS
         reader = self.new_process("reader")

@@ -458,7 +458,7 @@ class InvariantLedger:
                 self.fail(f"I4: job {number} is completed without a run")
         elif run is None:
             # Nobody knows that the run is of another request, which had the same key before.
-            if not self._has_the_key_of_a_job_that_is_gone(accepted, has_run=bool(mine)):
+            if not self._has_the_key_of_a_job_that_is_gone(accepted):
                 self.fail(f"I4: job {number} has the run {job.run_id}, which is not its own")
         elif accepted.is_stuck or run.submission.unreadable or self.refuses_cancels:
             return  # it was given up, and may go on
@@ -477,16 +477,13 @@ class InvariantLedger:
         elif job.run_status != run.status(now):
             self.fail(f"I4: job {accepted.number} has {job.run_status}, its run {run.status(now)}")
 
-    def _has_the_key_of_a_job_that_is_gone(self, job: AcceptedJob, *, has_run: bool) -> bool:
+    def _has_the_key_of_a_job_that_is_gone(self, job: AcceptedJob) -> bool:
         """Say whether a job that is lost had its key, or one that was discarded as without a run.
 
-        Args:
-            job: the job with the key now.
-            has_run: whether it was submitted: a search for its run finds the other's as well.
+        A search for its run finds the other's as well, and the other's webhook is about its key.
         """
         return any(
-            self.may_be_lost(one.accepted_at)
-            or (has_run and one.is_discarded and one.is_settled_by_operator)
+            self.may_be_lost(one.accepted_at) or (one.is_discarded and one.is_settled_by_operator)
             for one in self.accepted.values()
             if one.job_id == job.job_id and one is not job
         )
