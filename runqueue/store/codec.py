@@ -162,6 +162,12 @@ def _tagged(content: bytes, tags: Mapping[str, str]) -> bytes:
     return orjson.dumps(fields)
 
 
+def _own_title(title: str) -> dict[str, str]:
+    """Return a title without the markers of other attempts, {} if nothing else is in it."""
+    own = ids.without_title_markers(title)
+    return {"title": own} if own else {}
+
+
 def submission(
     stored: bytes,
     job_id: str,
@@ -197,9 +203,9 @@ def submission(
     last: dict[str, Any] = {name: envelope[name] for name in _SPLICED if name in envelope}
     if receiver:
         last["webhook_url"] = receiver
+    if last.get("title"):
+        last |= _own_title(last.pop("title"))
     title, url = last.get("title"), last.get("webhook_url")
-    if title:
-        last["title"] = title = ids.without_title_markers(title) or None
     if mark and kind == "task":
         marker = ids.title_marker(job_id, attempt, queue)
         last["title"] = f"{title} {marker}" if title else marker

@@ -9,17 +9,16 @@ for _, zset in ipairs({ 'cancels', 'poll', 'due', 'stray_looks', 'unwanted' }) d
 pass_when_full()
 local function record(i)
   local job = read_job(ARGV[i])
-  local code, was_asked = 0, job and job.cancel
+  local code, was_requested = 0, job and job.cancel
   if not job then
     code = -1
   elseif (job.state == 'ready' or job.state == 'scheduled') and may_have_run(job, 'asked') then
-    if not was_asked then note_step(job, 'cancel_asked', 'asked') end
+    if not was_requested then note_step(job, 'cancel_asked', 'asked') end
     code = 2
   elseif job.state == 'ready' or job.state == 'scheduled' then
     -- The id stays in its lane; a claim skips it.
     remove_later('due', job.id)
-    end_job(job, 'canceled', { 'reason',
-      job.runs > 0 and 'canceled before it was submitted again' or 'canceled before it was submitted' })
+    cancel_waiting(job)
     code = 1
   elseif LIVE[job.state] then
     if redis.call('HSETNX', job_key(job.id), 'cancel', 'asked') == 1 then note_step(job, 'cancel_asked', 'asked') end

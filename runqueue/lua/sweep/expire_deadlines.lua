@@ -11,8 +11,8 @@ for _, zset in ipairs({ 'poll', 'due', 'stray_looks', 'unwanted' }) do expect(PR
 pass_when_full()
 if clock_is_stale() then return 0 end
 local ids = redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', int(NOW), 'LIMIT', 0, ARGV[2])
-local put_off, room = {}, tonumber(ARGV[2]) - #ids
-if room > 0 and not is_recovering() then put_off = redis.call('ZRANGE', UNWANTED, 0, room - 1) end
+local put_off, free = {}, tonumber(ARGV[2]) - #ids
+if free > 0 and not is_recovering() then put_off = redis.call('ZRANGE', UNWANTED, 0, free - 1) end
 local function pass(id, was_put_off)
   local job = read_job(id)
   if not job then return end
@@ -20,7 +20,11 @@ local function pass(id, was_put_off)
   if job.state == 'ready' or job.state == 'scheduled' then
     if may_have_run(job, job.cancel or 'deadline') then return end
     remove_later('due', id)
-    end_without_run(job, 'deadline: it passed while the job was queued')
+    if job.cancel == 'asked' then
+      cancel_waiting(job)
+    else
+      end_without_run(job, 'deadline: it passed while the job was queued')
+    end
   elseif LIVE[job.state] then
     if job.state == 'running' then
       redis.call('ZADD', PREFIX .. 'poll', 'XX', int(NOW), id)

@@ -32,12 +32,12 @@ end
 
 -- So many processes a call; those with damaged claims do not block others.
 local MOST, MOST_DAMAGED, passed = 16, 1000, 0
-local is_recovering = redis.call('HEXISTS', META, 'recover_from') == 1
+local has_loss = redis.call('HEXISTS', META, 'recover_from') == 1
 local gone = redis.call('ZRANGEBYSCORE', PROCESSES, '-inf', int(NOW), 'WITHSCORES', 'LIMIT', 0, MOST + MOST_DAMAGED)
 local function take_over_from_gone(process, died)
   local claims = PREFIX .. 'claims:' .. process
   -- Its last claims may be lost as well, and it cannot report them (server.lua).
-  if died and is_recovering then redis.call('HSET', META, 'recover_deaths', '1') end
+  if died and has_loss then redis.call('HSET', META, 'recover_deaths', '1') end
   if taken < limit then
     take_over_all(process, redis.call('ZRANGE', claims, 0, limit - taken - 1),
       died and 'the process that sent it died' or 'the process that sent it was stopped', died)

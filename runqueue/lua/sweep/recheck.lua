@@ -5,9 +5,10 @@
 -- <priority>:<group>', lanes that no claim takes from.
 local DAMAGED = PREFIX .. 'damaged'
 expect(DAMAGED, 'set')
-for _, zset in ipairs({ 'due', 'deadlines', 'suspects', 'unconfirmed', 'parked', 'reconcile', 'poll', 'cancels', 'dead' }) do
-  expect(PREFIX .. zset, 'zset')
-end
+local INDEXES = {
+  'due', 'deadlines', 'suspects', 'unconfirmed', 'parked', 'reconcile', 'poll', 'cancels', 'dead', 'unwanted',
+}
+for _, zset in ipairs(INDEXES) do expect(PREFIX .. zset, 'zset') end
 expect(PREFIX .. 'canceling', 'hash')
 pass_when_full()
 local found = redis.call('SRANDMEMBER', DAMAGED, ARGV[2])
@@ -54,6 +55,8 @@ local function bring_back_job(id)
   if job.deadline then enter('deadlines', job.deadline, id) end
   if batch_canceled(job.batch) then redis.call('HSETNX', PREFIX .. 'canceling', job.batch, '0') end
   if job.cancel and job.state == 'running' then enter('cancels', NOW, id) end
+  -- A claim skips it, and the sweep that was to end it took it out (expire_deadlines.lua).
+  if job.cancel and (job.state == 'ready' or job.state == 'scheduled') then enter('unwanted', NOW, id) end
   if BACK[job.state] then BACK[job.state](job) end
 end
 

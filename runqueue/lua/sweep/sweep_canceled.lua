@@ -1,8 +1,10 @@
 -- use: counters lanes save record jobs runs unwanted
 -- Walks the jobs of batches that were canceled, or expired long ago: scheduled | ready → canceled; live jobs are
--- flagged, and so are jobs whose claim was, or may be, lost (lib/jobs/unwanted.lua).
+-- flagged, and so are jobs whose claim was, or may be, lost (lib/jobs/unwanted.lua). During a recovery the waiting jobs
+-- stay as they are, whose lanes show which jobs claims may have been lost of; they are walked once it is over.
 -- ARGV  now_us, limit.   Reply: how many jobs, and batches without any, were walked (as many as the limit = call again)
 local CANCELING, limit, walked = PREFIX .. 'canceling', tonumber(ARGV[2]), 0
+local WALKED = -1 -- in place of how many were walked: all were, during a recovery
 expect(CANCELING, 'hash')
 expect(PREFIX .. 'dropping', 'set')
 for _, zset in ipairs({ 'cancels', 'poll', 'due', 'stray_looks', 'unwanted' }) do expect(PREFIX .. zset, 'zset') end
@@ -12,6 +14,7 @@ local flat = redis.call('HRANDFIELD', CANCELING, ARGV[2], 'WITHVALUES')
 local function end_one(batch, id, is_canceled)
   local job = read_job(id)
   if job and job.batch == batch and (job.state == 'ready' or job.state == 'scheduled') then
+    if is_recovering() then return end
     if may_have_run(job, 'asked') then return end
     remove_later('due', id)
     end_job(job, 'canceled', { 'reason', is_canceled and 'its batch was canceled' or 'its batch expired' })
@@ -22,20 +25,25 @@ local function end_one(batch, id, is_canceled)
 end
 
 local function walk(batch, from)
+  if from == WALKED then
+    if is_recovering() then return end
+    from = 0
+  end
   local most = limit - walked
   local is_canceled = batch_canceled(batch)
   local ids = redis.call('LRANGE', PREFIX .. 'batch_jobs:' .. batch, from, from + most - 1)
   for _, id in ipairs(ids) do
     if not try(end_one, batch, id, is_canceled) then set_aside('job ' .. id) end
   end
-  local is_over = not is_recovering() -- until then the lanes show which jobs claims may have been lost of
-  walked = walked + math.max(is_over and 1 or 0, #ids)
-  if #ids < most and is_over then
+  walked = walked + math.max(1, #ids)
+  if #ids >= most then
+    redis.call('HSET', CANCELING, batch, int(from + #ids))
+  elseif is_recovering() then
+    redis.call('HSET', CANCELING, batch, WALKED)
+  else
     redis.call('HDEL', CANCELING, batch)
     -- In an expired batch a job may be submitted again meanwhile: it stays in its lane until the batch is resumed.
     if is_canceled then drop_lanes(batch) end
-  else
-    redis.call('HSET', CANCELING, batch, int(from + #ids))
   end
 end
 

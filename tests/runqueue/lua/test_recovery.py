@@ -1276,6 +1276,7 @@ def look_again(clock: Clockwork) -> None:
     clock.wait(7)
     clock.heartbeat("p1", 2, first=True)
     clock.sweep("expire_deadlines")
+    clock.sweep("sweep_canceled")
 
 
 def cancel_all(clock: Clockwork, batch: str, job: str) -> None:
@@ -1328,7 +1329,6 @@ def test_a_job_that_is_no_longer_wanted_ends_once_its_run_is_looked_for_no_more(
         clock.run(worker_calls.recovered(clock.account, *times))
         assert job not in clock.claimed()
     look_again(clock)
-    clock.sweep("sweep_canceled")
 
     assert clock.client.exists(clock.key("canceling"), clock.key("unwanted")) == 0
     assert clock.state(job) == ("canceled" if why == "asked" else "dead")
@@ -1349,6 +1349,44 @@ def test_a_job_that_was_canceled_during_a_recovery_and_again_after_it_is_cancele
     assert clock.run(operator_calls.replay(clock.account, clock.seen(job))) == [1]
     look_again(clock)
     assert clock.state(job) == "ready", "its time does not end for what was asked before"
+
+
+def test_a_batch_that_is_canceled_during_a_recovery_is_walked_once_then_and_once_afterwards(
+    clock: Clockwork,
+) -> None:
+    batch, jobs = clock.batch_of(5)
+    restored(clock)
+    ask(clock)
+    clock.cancel_batch(batch)
+    walk = worker_calls.sweep(clock.account, "sweep_canceled", 3)
+
+    assert [clock.run(walk) for _ in range(4)] == [3, 2, 0, 0]
+    assert (clock.states(jobs), clock.members("unwanted")) == ({"ready"}, [])
+    clock.run(recovered(clock))
+
+    assert [clock.run(walk) for _ in range(3)] == [3, 2, 0]
+    assert clock.states(jobs) == {"canceled"}
+
+
+def test_a_job_that_was_canceled_during_a_recovery_ends_once_its_damaged_record_is_mended(
+    clock: Clockwork,
+) -> None:
+    batch = clock.open_batch()
+    job = waiting(clock, batch)
+    clock.cancel(job)
+    clock.run(recovered(clock))
+    attempt = clock.field(job, "attempt") or "0"
+    clock.client.hset(clock.key(f"job:{job}"), "attempt", "x")
+    clock.wait(7)
+    clock.heartbeat("p1", 2, first=True)
+    with pytest.raises(redis.ResponseError, match=job):
+        clock.sweep("expire_deadlines")
+
+    clock.client.hset(clock.key(f"job:{job}"), "attempt", attempt)
+    clock.sweep("recheck")
+    clock.sweep("expire_deadlines")
+
+    assert clock.state(job) == "canceled"
 
 
 def test_a_job_whose_time_is_still_to_come_is_canceled_at_once_during_a_recovery(

@@ -1,6 +1,16 @@
 -- use: batches
 -- Which waiting jobs may have been claimed in a Redis that was lost, `from` … `since` (of a recovery, see server.lua).
 
+-- Whether lost claims are looked for (server.lua). Once a person is called, nothing waits for that.
+local recovers
+local function is_recovering()
+  if recovers == nil then
+    local f = redis.call('HMGET', META, 'recover_from', 'hold_kind')
+    recovers = (f[1] and f[2] ~= 'person') and true or false
+  end
+  return recovers
+end
+
 -- A job whose user's time was still to come then cannot have been claimed. But one that was submitted again may have
 -- been submitted before for an earlier time, and a retried job may have been due before.
 local CLOCKS_APART = 60000000

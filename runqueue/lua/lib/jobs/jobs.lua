@@ -63,6 +63,12 @@ local function end_job(job, state, fields)
   ended[#ended + 1] = job.id
 end
 
+-- Cancels a job that waits.
+local function cancel_waiting(job)
+  end_job(job, 'canceled', { 'reason',
+    job.runs > 0 and 'canceled before it was submitted again' or 'canceled before it was submitted' })
+end
+
 -- Ends a job without a run: canceled if that was requested; dead if its time was up.
 local function end_without_run(job, reason)
   if job.cancel == 'asked' then

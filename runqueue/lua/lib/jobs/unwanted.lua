@@ -1,12 +1,6 @@
 -- use: jobs losses own_strays runs
 local UNWANTED = PREFIX .. 'unwanted'
 
--- Whether lost claims are looked for (server.lua). Once a person is called, nothing waits for that.
-local function is_recovering()
-  local f = redis.call('HMGET', META, 'recover_from', 'hold_kind')
-  return f[1] and f[2] ~= 'person'
-end
-
 -- During a recovery a waiting job that a lost claim may have had does not end yet: a run without a marker is told by
 -- its request, and only from jobs that wait (suspect_lost.lua). It stays in its lane, where no claim takes it if it was
 -- canceled, and ends afterwards (expire_deadlines.lua).
