@@ -42,6 +42,8 @@ PROBE_SECONDS = 45.0
 INBOX_SECONDS = 120.0
 #: Seconds for which a live run may have no slot, without a fault that explains it.
 SLOT_SECONDS = 20.0
+#: Seconds for which a client waits for the answer to a submission.
+CLIENT_SECONDS = 60.0
 #: Workers that one job may kill.
 MOST_DEATHS = 3
 #: Seconds after an operator's or a producer's action in which Redis may lose it by a failover.
@@ -226,8 +228,16 @@ class ConductLedger:
             number is None
             or self._is_uncounted_job(number)
             or self.is_overdue(run)
+            or self._came_very_late(number, created)
             or self.ledger.is_of_an_earlier_redis(number, created)
             or self.ledger.is_left_to_a_person(run)
+        )
+
+    def _came_very_late(self, number: int, created: float) -> bool:
+        """Say whether a run was made after its client had given up: its job may have no slot."""
+        return not any(
+            one.number == number and one.at - 1 <= created <= one.at + CLIENT_SECONDS
+            for one in self.submissions
         )
 
     def is_overdue(self, run: Run) -> bool:

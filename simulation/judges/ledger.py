@@ -157,8 +157,10 @@ class InvariantLedger:
     def may_stay_unconfirmed(self, number: int) -> bool:
         """Say whether a lost answer may leave a job to an operator for ever."""
         job = self.accepted[number]
-        # Where others submit, too, a run without a marker is nobody's for sure.
-        is_open = self.is_shared and any(not self._is_marked(run) for run in self.runs[job.body])
+        # Where others submit, too, or a person said that a job has no run and it has, a run
+        # without a marker is nobody's for sure.
+        may_be_anothers = self.is_shared or job.is_settled_by_operator
+        is_open = may_be_anothers and any(not self._is_marked(run) for run in self.runs[job.body])
         return (
             job.stays_unconfirmed
             or job.body in self.in_doubt

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping
 from runqueue import ids
 from runqueue.records.job import Job
 from simulation.judges.ledger import JOB_NUMBER, InvariantLedger, job_number
-from simulation.plan import OF_SKYVERN, PlannedJob
+from simulation.plan import KILLS_WORKERS, OF_SKYVERN, PlannedJob
 from simulator.model.runs import Run
 
 #: Seconds that a submission may be on its way: by a worker without trouble; by any, as its lease
@@ -280,6 +280,7 @@ class SubmissionJudge:
             and request.route != "batch"
             and not request.delay
             and request.deadline is None
+            and request.run != KILLS_WORKERS  # its submissions do not arrive
             and number not in self._ledger.cancels
             and request.group not in self._capped
             and ("group", request.group) not in self._paused
