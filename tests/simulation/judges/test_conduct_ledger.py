@@ -1,11 +1,17 @@
 """The conduct ledger: what is excused, and what is not."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
+from runqueue.records.account import AccountStats
 from simulation.fault_times import FaultTimes
 from simulation.judges.conduct_ledger import ConductLedger, Outcome
 from simulation.judges.ledger import AcceptedJob, InvariantLedger
 from simulation.plan import draw
+from simulation.processes import EPOCH
+from simulator.model.runs import Run
 
 
 class _Clock:
@@ -81,6 +87,32 @@ def test_a_canceled_job_is_not_submitted(conduct: ConductLedger, clock: _Clock) 
     _submit(conduct, clock, 9.0, Outcome.ANSWERED)
     (violation,) = _violations(conduct)
     assert "job 1 is submitted 9.0 s after it was canceled" in violation
+
+
+@pytest.mark.parametrize(("at", "is_late"), [(60.0, False), (100.0, True)])
+def test_a_fault_delays_a_submission_beyond_its_deadline_for_a_bounded_time(
+    conduct: ConductLedger, clock: _Clock, *, at: float, is_late: bool
+) -> None:
+    conduct.ledger.accepted[1].deadline = 20.0
+    clock.now = 15.0
+    slow = conduct.faults.begin("redis is slow")
+    clock.now = 30.0
+    conduct.faults.end(slow)
+    _submit(conduct, clock, at, Outcome.ANSWERED)
+    assert bool(_violations(conduct)) is is_late
+
+
+@pytest.mark.parametrize(("created", "is_counted"), [(30.0, True), (90.0, False)])
+def test_a_run_that_is_made_after_its_client_gave_up_may_have_no_slot(
+    conduct: ConductLedger, clock: _Clock, *, created: float, is_counted: bool
+) -> None:
+    _submit(conduct, clock, 5.0, Outcome.UNKNOWN)
+    request = SimpleNamespace(request=b"Do sim-job-1.", workflow=None)
+    run = SimpleNamespace(run_id="tsk_1", created=EPOCH + created, submission=request)
+    stats = SimpleNamespace(hold_kind=None, live=0, strays_live=0)
+    clock.now = 100.0
+    conduct.judge_slots(cast(AccountStats, stats), [cast(Run, run)], seconds=0.0)
+    assert bool(conduct.ledger.violations) is is_counted
 
 
 def test_a_job_kills_three_workers_at_most(conduct: ConductLedger) -> None:

@@ -5,6 +5,16 @@ import sys
 
 from tests.simulation.simulated import ROOT
 
+
+def _output(script: str) -> str:
+    """Run a script in an interpreter of its own, and return what it printed."""
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
 #: A job with a deadline waits for a slot. Redis' clock is set back while no worker runs, for 42 s.
 _CLOCK_SET_BACK_WITHOUT_A_WORKER = """
 from simulation import seams
@@ -30,14 +40,7 @@ print([(one.runs, one.violations) for one in (result(stopped), result(stopped, b
 
 
 def test_time_that_no_process_counted_while_the_clock_was_set_back_extends_a_deadline() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", _CLOCK_SET_BACK_WITHOUT_A_WORKER],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.stdout.strip() == "[(1, []), (2, [])]", ran.stderr
+    assert _output(_CLOCK_SET_BACK_WITHOUT_A_WORKER) == "[(1, []), (2, [])]"
 
 
 #: A failover loses the claim of a job, whose run carries no marker and never ends. The time
@@ -65,14 +68,7 @@ print(result.runs, result.violations)
 
 
 def test_a_run_without_a_marker_whose_claim_is_lost_is_left_to_a_person() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", _UNMARKED_RUN_OF_A_LOST_CLAIM],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.stdout.strip() == "2 []", ran.stderr
+    assert _output(_UNMARKED_RUN_OF_A_LOST_CLAIM) == "2 []"
 
 
 #: Of a group with a cap of one, the first job's run ends by no call, and is canceled in vain.
@@ -97,15 +93,8 @@ print(result.runs, result.violations)
 """
 
 
-def test_a_run_that_was_given_up_takes_no_place_of_its_capped_group() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", _STUCK_RUN_IN_A_CAPPED_GROUP],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.stdout.strip() == "2 []", ran.stderr
+def test_a_run_that_was_given_up_takes_no_slot_of_its_capped_group() -> None:
+    assert _output(_STUCK_RUN_IN_A_CAPPED_GROUP) == "2 []"
 
 
 #: The answers to two workflows whose runs cannot be read are lost; one of the jobs is canceled. A
@@ -136,11 +125,4 @@ print([(one.runs, one.violations) for one in map(result, ("1.0.40", "1.0.56"))])
 
 
 def test_jobs_whose_unreadable_runs_show_no_tag_stay_in_doubt_and_their_runs_go_on() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", _UNREADABLE_RUNS_IN_DOUBT],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.stdout.strip() == "[(2, []), (2, [])]", ran.stderr
+    assert _output(_UNREADABLE_RUNS_IN_DOUBT) == "[(2, []), (2, [])]"

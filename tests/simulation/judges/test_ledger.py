@@ -1,10 +1,13 @@
-"""The ledger: which lost writes and given-up runs it excuses."""
+"""The ledger: what it excuses, and what it does not."""
 
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
+from runqueue.records.account import AccountStats
+from runqueue.records.delivery import DeliveryState
+from runqueue.records.job import Job, JobState
 from simulation.judges.ledger import AcceptedJob, InvariantLedger
 from simulation.processes import EPOCH
 from simulator.model.runs import Run
@@ -79,3 +82,93 @@ def test_a_job_that_cannot_be_read_stays_in_doubt_while_nothing_tells_whose_a_ru
     ledger.runs[2].append(cast(Run, object()))
     ledger.is_hidden = lambda _: is_hidden
     assert ledger.may_stay_unconfirmed(1) is may_stay
+
+
+def _job(number: int, **fields: Any) -> AcceptedJob:
+    rules = {"may_repeat": False, "stays_unconfirmed": False} | fields
+    return AcceptedJob(number, f"job{number}", 0.0, 1, 0.0, **rules)
+
+
+def _run(number: int, created: float, *, is_over: bool = False) -> Run:
+    submission = SimpleNamespace(
+        request=b"Do sim-job-%d." % number, workflow=None, sent_title="", webhook_url="", tags=None
+    )
+    run = SimpleNamespace(
+        run_id=f"tsk_{number}",
+        created=EPOCH + created,
+        is_over=lambda _: is_over,
+        submission=submission,
+    )
+    return cast(Run, run)
+
+
+@pytest.mark.parametrize(
+    ("is_answer_lost", "is_claim_lost", "may_be_let_go"),
+    [(False, False, False), (True, False, True), (False, True, True)],
+)
+def test_a_job_with_resubmit_gives_up_its_slot_only_after_an_answer_or_a_claim_was_lost(
+    *, is_answer_lost: bool, is_claim_lost: bool, may_be_let_go: bool
+) -> None:
+    now = 0.0
+    ledger = InvariantLedger(lambda: now, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.has_lost_answer = lambda _: is_answer_lost
+    if is_claim_lost:
+        ledger.lost_writes.append((0.0, 1.0))
+    ledger.accepted |= {1: _job(1, may_repeat=True), 2: _job(2)}
+    ledger.judge_new_run(_run(1, now), 1)
+    now = 60.0
+    ledger.judge_new_run(_run(2, now), 2)
+    assert (ledger.violations == []) is may_be_let_go
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_hidden"),
+    [("deadline: it passed while the job was queued", False), ("poison: 3 workers died", True)],
+)
+def test_only_a_deadline_ends_the_search_for_the_run_of_a_job_with_resubmit(
+    *, reason: str, is_hidden: bool
+) -> None:
+    ledger = InvariantLedger(lambda: 60.0, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.accepted[1] = _job(1, may_repeat=True)
+    ledger.runs[1].append(_run(1, 5.0))
+    dead = SimpleNamespace(state=JobState.DEAD, reason=reason, run_id=None)
+    ledger.judge_orphans({1: cast(Job, dead)}, [], {1: 1})
+    assert bool(ledger.violations) is is_hidden
+
+
+@pytest.mark.parametrize(
+    ("state", "is_wrong"), [(DeliveryState.NONE, False), (DeliveryState.DELIVERED, True)]
+)
+def test_a_job_without_a_run_has_no_webhook_that_was_delivered(
+    *, state: DeliveryState, is_wrong: bool
+) -> None:
+    ledger = InvariantLedger(lambda: 60.0, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.accepted[1] = _job(1, webhook="https://user.test/1")
+    job = SimpleNamespace(run_id=None, webhook=SimpleNamespace(state=state))
+    ledger.judge_webhooks({1: cast(Job, job)}, {}, {}, 3)
+    assert bool(ledger.violations) is is_wrong
+
+
+@pytest.mark.parametrize("has_slot", [False, True])
+def test_only_jobs_in_doubt_that_hold_slots_keep_others_of_a_capped_group_waiting(
+    *, has_slot: bool
+) -> None:
+    ledger = InvariantLedger(lambda: 60.0, lambda: 5.0, 600.0, lambda: 0.0)
+    ledger.accepted |= {1: _job(1, stays_unconfirmed=True), 2: _job(2)}
+    ledger.caps["a"] = 1
+    fields = {"group": "a", "is_over": False, "reason": "", "search_note": ""}
+    jobs = {
+        1: SimpleNamespace(id="job1", state=JobState.UNCONFIRMED, **fields),
+        2: SimpleNamespace(id="job2", state=JobState.READY, **fields),
+    }
+    stats = SimpleNamespace(
+        states={JobState.READY: 1, JobState.SCHEDULED: 0},
+        live=int(has_slot),
+        strays_live=0,
+        damage=None,
+        damaged_records=0,
+    )
+    ledger.judge_end(
+        cast("dict[int, Job | None]", jobs), cast(AccountStats, stats), ["job1"] if has_slot else []
+    )
+    assert (ledger.violations == []) is has_slot
