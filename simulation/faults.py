@@ -287,6 +287,7 @@ class FaultInjector:
             await asyncio.sleep(fault.seconds)
             self.server_changes += 1
             world.server.valkey.restart(None)
+            world.server.forget_clock()
             world.submissions.forget()
             if all(one.process.is_dead for one in world.workers):
                 world.ledger.forget()  # the next worker takes it for a new one

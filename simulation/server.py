@@ -223,6 +223,11 @@ class SimulatedRedis:
         if seconds < 0 and self._uncounted_from is None:
             self._uncounted_from = max(self._reported.values(), default=self._loop.time())
 
+    def forget_clock(self) -> None:
+        """Note that its data is gone, by which the queue knew how far its clock was set."""
+        self.uncounted += max(0.0, -self.clock_offset)
+        self.unwitnessed += max(0.0, self.clock_offset)
+
     def _note_report(self, process: SimulatedProcess) -> None:
         """Take note that a process reports how much time it counted.
 

@@ -585,6 +585,9 @@ class InvariantLedger:
                 len(held) >= self.max_live_runs() or in_doubt[job.group] >= self.caps[job.group]
             ):
                 continue  # jobs in doubt have all slots, or all places of its group
+            due = self.accepted[number].not_before + self.uncounted()
+            if job.state is JobState.SCHEDULED and self.clock() < due:
+                continue  # by the queue's clock its time is still to come
             self.fail(
                 f"I8: job {number} ({job.id}) is still {job.state}: {job.reason}, {job.search_note}"
             )
