@@ -106,8 +106,6 @@ class RawClient:
         self._sender = sender_of(transport)
         self._server_clock = ServerClock()
         #: The first run that was answered by another id twice, that id, and whether others were.
-        self._renamed: tuple[str, str] | None = None
-        self._renames_runs = False
 
     def __repr__(self) -> str:
         return f"RawClient({self.requests.base_url!r})"
@@ -151,30 +149,20 @@ class RawClient:
 
         An answer that names another run is trouble, and the connections there are are given up:
         it was another call's. A 2.0 task may be read by the id of the workflow run beneath it.
-        Where two runs come by an other id of their own each, and again over new connections, that
-        is how this server calls runs, and is believed from then on.
 
         Raises:
             ValueError: the run id is empty.
         """
         start = monotonic()
         reading = await self._get_run(run_id, timeout)
-        if self._renames_runs or not _names_another(reading, run_id):
+        if not _names_another(reading, run_id):
             return reading
         self.drop_connections()
         again = await self._get_run(run_id, timeout - (monotonic() - start))
         if not _names_another(again, run_id):
             return again
-        if again.run_id == reading.run_id and self._is_renamed(run_id, str(again.run_id)):
-            return again
         words = "the answer was about another run"
         return RunReading(ReadClass.TROUBLE, detail=words, status_code=again.status_code)
-
-    def _is_renamed(self, requested: str, named: str) -> bool:
-        # One answer that is repeated, to any number of runs, may be a proxy's that is in disorder.
-        first = self._renamed = self._renamed or (requested, named)
-        self._renames_runs |= first[0] != requested and first[1] != named
-        return self._renames_runs
 
     async def _get_run(self, run_id: str, timeout: float) -> RunReading:
         request = self.requests.make("GET", run_path(run_id), timeout=timeout)

@@ -291,14 +291,22 @@ class FaultInjector:
             world.submissions.forget()
             if all(one.process.is_dead for one in world.workers):
                 world.ledger.forget()  # the next worker takes it for a new one
+            self._forget_unless_calm(fault.kind, emptied)
         world.start_again(1.0 + fault.number % 30)
         await asyncio.sleep(_HEARTBEATS_SECONDS)
-        # A worker that starts before a survivor's heartbeat takes it for a new one.
-        but = (*OF_SKYVERN, fault.kind)
-        is_calm = world.fault_times.is_calm(emptied - _HEARTBEATS_SECONDS, loop.time(), but)
-        if not is_calm or world.server.clock_offset:  # nor does it know how far its clock was set
-            world.ledger.forget()
+        self._forget_unless_calm(fault.kind, emptied)
         return True
+
+    def _forget_unless_calm(self, kind: str, emptied: float) -> None:
+        """Have the ledger forget if a worker may have started before a survivor's heartbeat.
+
+        That worker takes the empty Redis for a new one. Nor does it know how far its clock was set.
+        """
+        world, now = self._world, asyncio.get_running_loop().time()
+        but = (*OF_SKYVERN, kind)
+        is_calm = world.fault_times.is_calm(emptied - _HEARTBEATS_SECONDS, now, but)
+        if not is_calm or world.server.clock_offset:
+            world.ledger.forget()
 
     async def _damage_key(self, fault: Fault) -> bool:
         """Have a key hold another type than it should, until a person mends it."""

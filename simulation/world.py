@@ -459,6 +459,8 @@ class World:
             *(skyvern.submitted, plan.max_dispatches_per_second),
             *(plan.max_burst_size + 2 + changes, seconds),
         )
+        # A read whose answer was another's is repeated at once, over a new connection.
+        spare += skyvern.faults_met["call: the answer of the call before"]
         ledger.judge_rate("calls", skyvern.called, plan.max_requests_per_second, spare)
         # Without a gateway Skyvern sends them, and calls that ask it to may fail.
         tries = len(self.settings.webhook_retry_seconds) + 1 if plan.gateways else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,8 @@ class LogRules:
             world.ledger.fail(f"no fault explains the log: {dict(event)}")
         if name not in _DEFECT_EVENTS or event.get("error") in _REDIS_ERRORS:
             return
-        if name in _MIXED_UP and self._was("answers are mixed up", within=200):
+        # Answers stay mixed up until the client drops its connections.
+        if name in _MIXED_UP and self._was("answers are mixed up", within=math.inf):
             return
         if name == "account_damaged" and self._was("a key is damaged", within=60):
             return

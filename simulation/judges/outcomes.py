@@ -85,7 +85,13 @@ class OutcomeJudge:
         if asked is None:
             # A run that was canceled before Redis was emptied may be found again; likewise one that
             # was canceled at its limit or deadline, which a failover lost.
-            is_limited = self._requests[number].limit or accepted.deadline < float("inf")
+            is_limited = (
+                self._requests[number].limit
+                or accepted.deadline < float("inf")
+                or any(
+                    run.ended - run.created > ledger.max_run_seconds for run in ledger.runs[number]
+                )
+            )
             was_limited = is_limited and ledger.lost_writes
             is_excused = (
                 self._faults.faults_met["a person cancels orphans"]
