@@ -6,8 +6,8 @@ Each judgment allows what was on its way, and leaves out what a fault excuses.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 
 from runqueue import ids
 from runqueue.records.job import Job
@@ -33,6 +33,23 @@ _SLOW_SECONDS = 18.0
 #: Says whether no process, message or Redis had a fault between two times (simulated seconds);
 #: other kinds that do not matter may follow.
 IsCalm = Callable[..., bool]
+
+
+@dataclass(slots=True)
+class _Turns:
+    """What passed a job that waits, since its own group had its turn.
+
+    Args:
+        since: when the first did, simulated seconds.
+        groups: the other groups that had a turn.
+        new: how many of them came after `since`.
+        passed: further submissions of these groups, and those of less urgent jobs.
+    """
+
+    since: float
+    groups: set[str] = field(default_factory=set)
+    new: int = 0
+    passed: int = 0
 
 
 class SubmissionJudge:
@@ -70,12 +87,8 @@ class SubmissionJudge:
         #: Batches whose canaries do not matter any more.
         self._released: set[int] = set()
         self._submitted: set[int] = set()
-        #: How many submissions passed each job that waits, but for a turn of each other group.
-        self._passed: Counter[int] = Counter()
-        #: The groups that had their turn since that of each such job.
-        self._turns: defaultdict[int, set[str]] = defaultdict(set)
-        #: Since when the groups that are there may have one, simulated seconds.
-        self._turns_since: dict[int, float] = {}
+        #: What passed each job that waits, by its number.
+        self._turns: dict[int, _Turns] = {}
         #: By job number, job id and attempt: the run that carries the marker.
         self._markers: dict[tuple[int, str, int], str] = {}
 
@@ -234,43 +247,40 @@ class SubmissionJudge:
     def _judge_turns(self, request: PlannedJob) -> None:
         """Judge that neither less urgent jobs nor other groups pass a job without a bound (I7).
 
-        Groups take turns, so each other one that is there may pass it once before its own group
-        has its next. Groups that come later have theirs later.
+        Groups take turns: each other one may pass it once before its own group has its next. So may
+        groups that come meanwhile, but not without a bound.
         """
         ledger, now = self._ledger, self._ledger.clock()
-        #: Since when the submitted job's group is there, simulated seconds.
-        came = min(
-            (
-                job.accepted_at
-                for number, job in ledger.accepted.items()
-                if number in self._requests and self._requests[number].group == request.group
-            ),
-            default=math.inf,
-        )
         most = PASSED + 3 * min(ledger.max_live_runs(), 20)
         for number, job in ledger.accepted.items():
             other = self._requests.get(number)
             if other is None or not self._waits_its_turn(other, job.accepted_at):
                 continue
-            if other.group == request.group and request.priority <= other.priority:
-                del self._passed[number]
-                self._turns[number].clear()
-                self._turns_since[number] = now
-            elif (
-                other.priority == request.priority
-                and came <= self._turns_since.setdefault(number, now)
-                and request.group not in self._turns[number]
-            ):
-                self._turns[number].add(request.group)
+            if other.group == request.group and other.priority == request.priority:
+                self._turns.pop(number, None)
+                continue
+            turns = self._turns.setdefault(number, _Turns(since=now))
+            if other.priority == request.priority and request.group not in turns.groups:
+                turns.groups.add(request.group)
+                turns.new += self._came(request.group) > turns.since
             elif other.priority <= request.priority:
-                self._passed[number] += 1
-                if self._passed[number] > most:
-                    self._submitted.add(number)  # it is reported once
-                    ledger.fail(
-                        f"I7: job {number} (priority {other.priority}, group {other.group}) waits"
-                        f" since {job.accepted_at:.1f} s, and {most + 1:.0f} submissions passed it"
-                        f" beside turns of {len(self._turns[number])} groups"
-                    )
+                turns.passed += 1
+            if turns.passed > most or turns.new > most + len(turns.groups) - turns.new:
+                self._submitted.add(number)  # it is reported once
+                ledger.fail(
+                    f"I7: job {number} (priority {other.priority}, group {other.group}) waits"
+                    f" since {job.accepted_at:.1f} s, and {turns.passed} submissions passed it"
+                    f" beside turns of {len(turns.groups)} groups, {turns.new} of them new"
+                )
+
+    def _came(self, group: str) -> float:
+        """Return when the first job of a group was accepted, simulated seconds."""
+        times = (
+            job.accepted_at
+            for number, job in self._ledger.accepted.items()
+            if number in self._requests and self._requests[number].group == group
+        )
+        return next(times, math.inf)
 
     def _waits_its_turn(self, request: PlannedJob, accepted_at: float) -> bool:
         """Say whether nothing but other jobs keeps a job from being submitted."""
