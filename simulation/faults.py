@@ -50,12 +50,14 @@ _SHARES = {
     "a receiver fails": ("receivers", "failing"),
     "a receiver's answers are lost": ("receivers", "unanswered"),
 }
+#: Seconds that a slow Redis adds each way at most.
+SLOWNESS = 6.0
 #: Faults that make something slow: the object and its field, and the most seconds.
 _SLOWNESS = {
     "the server is slow": ("skyvern.faults", "slowness", 90.0),
     "the server begins late": ("skyvern.faults", "delay", 50.0),
     "the model is slow": ("skyvern.faults", "model_delay", 850.0),
-    "redis is slow": ("server", "slowness", 6.0),
+    "redis is slow": ("server", "slowness", SLOWNESS),
     # The sender waits for 15 s.
     "a receiver is slow": ("receivers", "slowness", 14.0),
 }

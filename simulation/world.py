@@ -29,7 +29,7 @@ from runqueue.store import job_calls, operator_calls
 from runqueue.store.keys import Keys
 from simulation.addresses import API_KEY, OTHERS_KEY, PUBLIC_URL, QUEUE_URL, SKYVERN_URL
 from simulation.fault_times import FaultTimes
-from simulation.faults import FaultInjector
+from simulation.faults import SLOWNESS, FaultInjector
 from simulation.history import EventHistory
 from simulation.judges.conduct_ledger import ConductLedger
 from simulation.judges.ledger import JOB_NUMBER, InvariantLedger
@@ -105,10 +105,11 @@ class World:
         self.server = SimulatedRedis(valkey, self.loop, self.chance("redis"), self.history)
         self.broker = Broker(self.chance("broker"))
         self.receivers = Receivers(self.chance("receivers"))
+        self.fault_times = FaultTimes(self.loop.time)
         self.ledger = InvariantLedger(
             *(self.loop.time, self._max_live_runs, plan.max_run_seconds),
             lambda: self.server.uncounted,
-            lambda: self.server.unwitnessed,
+            lambda: self.server.unwitnessed + self._report_lateness(),
             lambda: self.skyvern.faults_met["call: an effect that comes after the client's limit"],
             plan.alike,
         )
@@ -119,7 +120,6 @@ class World:
         self.ledger.is_hidden = self._is_hidden
         self.ledger.is_owned = self._is_owned
         self.ledger.is_shared = any(fault.kind.startswith("others") for fault in plan.faults)
-        self.fault_times = FaultTimes(self.loop.time)
         self.conduct = ConductLedger(self.ledger, self.fault_times, plan.max_run_seconds)
         self.ledger.has_lost_answer = self.conduct.has_lost_answer
         self.server.on_spinning = self._on_spinning
@@ -471,9 +471,10 @@ class World:
         ledger.judge_orphans(jobs, orphans, submissions)
         if self._tells_jobs_apart:
             self.submissions.judge_attempts(jobs)
-            OutcomeJudge(ledger, self.requests, self.fault_times, self.fault_injector).judge(
-                jobs, stats
-            )
+            OutcomeJudge(
+                *(ledger, self.requests, self.fault_times, self.fault_injector),
+                self._report_lateness(),
+            ).judge(jobs, stats)
             self.conduct.judge(jobs, self.requests)
         self.conduct.judge_deliveries(jobs)
         batches: dict[int, Batch | None] = {}
@@ -502,6 +503,11 @@ class World:
         )
         if live > stats.strays_live:
             self.ledger.fail(f"I3: {live} orphans go on, and {stats.strays_live} hold a slot")
+
+    def _report_lateness(self) -> float:
+        """Return by how many seconds reports of time may have been late, which look like a step."""
+        is_met = self.fault_times.hindered(0.0, self.loop.time(), "redis is slow")
+        return SLOWNESS if is_met else 0.0
 
     def _judge_slots_in_doubt(self, jobs: Mapping[int, Job | None]) -> None:
         """Judge that a task in doubt holds no slot once any run of it would be over (I8)."""

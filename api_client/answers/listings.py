@@ -100,7 +100,7 @@ def classify_run_list(
     if 200 <= status < 300:
         runs = _runs(parsed)
         if runs is None:
-            return RunPage(ListClass.NOT_SUPPORTED, detail="the body is not a list of runs")
+            return RunPage(_misshapen(parsed), detail="the body is not a list of runs")
         date, age = server_date(headers), max(age, stored_seconds(headers))
         return RunPage(
             ListClass.DONE,
@@ -123,7 +123,7 @@ def classify_bulk_cancel(status: int, body: bytes, headers: Mapping[str, str]) -
     parsed = parse_json(body)
     if 200 <= status < 300:
         if not isinstance(parsed, dict) or not isinstance(parsed.get("cancelled"), list):
-            return BulkCancellation(ListClass.NOT_SUPPORTED, detail="not a bulk cancel's answer")
+            return BulkCancellation(_misshapen(parsed), detail="not a bulk cancel's answer")
         failed = parsed.get("failed")
         return BulkCancellation(
             ListClass.DONE,
@@ -161,6 +161,11 @@ def _runs(parsed: Any) -> tuple[ListedRun, ...] | None:
 
 def _texts(values: list[Any]) -> frozenset[str]:
     return frozenset(value for value in values if isinstance(value, str))
+
+
+def _misshapen(parsed: Any) -> ListClass:
+    """Class a success without what was asked for: another server's answer, or one that was cut."""
+    return ListClass.TROUBLE if parsed is None else ListClass.NOT_SUPPORTED
 
 
 def _trouble(status: int, words: str, parsed: Any) -> ListClass:

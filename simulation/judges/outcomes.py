@@ -34,6 +34,7 @@ class OutcomeJudge:
         requests: by their numbers.
         times: when faults lasted.
         faults: how often each kind was met.
+        lateness: seconds by which reports of time were late at most.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class OutcomeJudge:
         requests: Mapping[int, PlannedJob],
         times: FaultTimes,
         faults: FaultInjector,
+        lateness: float,
     ) -> None:
         self._ledger = ledger
         self._requests = requests
         self._times = times
         self._faults = faults
+        self._lateness = lateness
 
     def judge(self, jobs: Mapping[int, Job | None], stats: AccountStats | None) -> None:
         """Judge all jobs, and the queue's clock.
@@ -66,7 +69,8 @@ class OutcomeJudge:
             self._judge_webhook(accepted, job)
         self._judge_delays(jobs)
         is_set = self._faults.server_changes or self._faults.faults_met["redis's clock is set"]
-        if stats is not None and not is_set and abs(stats.clock_lost) > STEP_SECONDS:
+        most = STEP_SECONDS + self._lateness
+        if stats is not None and not is_set and abs(stats.clock_lost) > most:
             self._ledger.fail(f"the queue's clock is moved by {stats.clock_lost:.1f} s for nothing")
 
     def _judge_deadline(self, accepted: AcceptedJob, job: Job) -> None:

@@ -125,8 +125,6 @@ async def test_an_item_s_own_status_decides_not_the_filter(
         {"status": 405, "body": {"detail": "Method Not Allowed"}},
         {"status": 200, "body": {"runs": []}},
         {"status": 200, "body": [{"id": "x"}]},
-        {"truncate": "json"},
-        {"html200": True},
     ],
     ids=str,
 )
@@ -149,7 +147,10 @@ async def test_a_server_without_the_list_is_remembered_and_runs_are_looked_at_on
 
 @pytest.mark.parametrize(
     "action",
-    [{"status": 500}, {"status": 429}, {"reset": "after_body"}, {"close": True}],
+    [
+        *({"status": 500}, {"status": 429}, {"reset": "after_body"}, {"close": True}),
+        *({"truncate": "json"}, {"html200": True}),
+    ],
     ids=str,
 )
 async def test_a_list_that_fails_ends_nothing_and_after_three_the_runs_are_looked_at(
