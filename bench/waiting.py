@@ -29,7 +29,7 @@ def measure(samples: int = 500) -> dict[str, Latency]:
         samples: how many jobs, 500 at most.
     """
     with running() as stack:
-        # Claimed before anything takes time: a pump that was off the board for long is told to end.
+        # Claimed before anything takes time: a consumer that was inactive for long is told to end.
         first, second = (_running(stack.redis_url, samples, kind) for kind in ("sync", "async"))
         return {
             "sync": _sync(stack.redis_url, first),

@@ -27,7 +27,7 @@ def _worker_clock(lab: Lab, jobs: int, seconds: float) -> None:
     time.sleep(1)
     clock.set(seconds)
     lab.settle(_USUAL)
-    lab.expect(faked.words('"event": "item_failed"') == 0, "its pumps failed")
+    lab.expect(faked.words('"event": "item_failed"') == 0, "its consumers failed")
     lab.expect(lab.count("completed") == jobs, f"not all completed: {lab.states()}")
 
 

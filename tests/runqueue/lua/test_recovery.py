@@ -726,7 +726,7 @@ def test_a_heartbeat_alone_is_enough_to_hold_and_to_begin_the_search(clock: Cloc
     assert recover_from(clock) == known - MARGIN * SECOND
 
 
-def test_the_pump_that_recovers_stays_on_the_board(clock: Clockwork) -> None:
+def test_the_consumer_that_recovers_stays_on_the_board(clock: Clockwork) -> None:
     restored(clock)
     ask(clock)
     call = worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE)
