@@ -187,9 +187,9 @@ class FaultInjector:
     def _begin(self, fault: Fault) -> None:
         self._world.note(f"begins: {fault}")
         times = self._world.fault_times
-        time = times.begin(fault.kind, fault.share)
+        fault_time = times.begin(fault.kind, fault.share)
         task = asyncio.get_running_loop().create_task(self._run(fault))
-        task.add_done_callback(lambda _: times.end(time))
+        task.add_done_callback(lambda _: times.end(fault_time))
         self._running.add(task)
         task.add_done_callback(self._ended)
 
