@@ -85,7 +85,7 @@ class ValkeyInstance:
             # order of its own.
             "hash-seed": "simulation",
             **{f"{kind}-max-listpack-{what}": 1_000_000 for kind, what in _COMPACT},
-            # Larger sets of words are scanned in steps, as elsewhere.
+            # Sets with more members are scanned in several steps, as in a real queue.
             "set-max-listpack-entries": 500,
         }
         arguments = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
