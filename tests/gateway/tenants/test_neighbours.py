@@ -110,7 +110,7 @@ _LONG = b"[12345678901234567890,"  # one number that has to be read with care
 
 
 def bad_headers() -> bytes:
-    """A job with very many headers, none of which is one."""
+    """A job with very many headers, none of which is valid."""
     headers = b",".join(b'"h %d":"v\\n"' % number for number in range(200_000))
     return b'{"kind":"task","body":{"prompt":"x","extra_http_headers":{%s}}}' % headers
 

@@ -1264,7 +1264,7 @@ def waiting(clock: Clockwork, batch: str, **options: Any) -> str:
     return job
 
 
-def pass_one(clock: Clockwork, _: str, __: str) -> None:
+def let_deadline_pass(clock: Clockwork, _: str, __: str) -> None:
     clock.sweep("expire_deadlines")
 
 
@@ -1288,7 +1288,7 @@ def cancel_all(clock: Clockwork, batch: str, job: str) -> None:
 
 
 UNWANTED = pytest.mark.parametrize(
-    ("end", "why"), [(cancel_one, "asked"), (cancel_all, "asked"), (pass_one, "deadline")]
+    ("end", "why"), [(cancel_one, "asked"), (cancel_all, "asked"), (let_deadline_pass, "deadline")]
 )
 Unwant = Callable[[Clockwork, str, str], None]
 
