@@ -233,7 +233,7 @@ def _million() -> list[Row]:
                 "flat",
             ),
             (
-                f"… killed after {seen.kept:,}, handed in again: jobs",
+                f"… killed after {seen.kept:,}, submitted again: jobs",
                 f"{seen.jobs:,}",
                 f"{seen.lines:,}",
             ),
@@ -331,7 +331,7 @@ def main(names: list[str]) -> int:
     if unknown:
         Console(stderr=True).print(f"no such part: {unknown[0]}; there are {', '.join(PARTS)}")
         return 2
-    # Else whoever ends it leaves its workers and servers behind.
+    # Else the signal that ends it leaves its workers and servers behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for name in names or [name for name in PARTS if name not in _LONG]:
         Console(stderr=True).print(f"measuring {name} …")

@@ -76,7 +76,7 @@ async def _async(url: str, jobs: list[Ending]) -> Latency:
 
 
 def _running(url: str, count: int, claim: str) -> list[Ending]:
-    """Hand in jobs and have them run; returns them."""
+    """Submit jobs and have them run; returns them."""
     with redis.Redis.from_url(url) as plain, RunQueue(url) as queue:
         queue.enqueue_many([TaskRunRequest(prompt="Read it.")] * count)
         run(plain, worker_calls.heartbeat("default", claim, 600_000_000, -1, 0, first=True))
