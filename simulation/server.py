@@ -124,9 +124,11 @@ class ValkeyInstance:
         connection.send_packed_command([packed + pack_command(then) if then else packed])
         try:
             reply = connection.read_response()
-        finally:
-            second = connection.read_response() if then else None
-        return reply, second
+        except ResponseError:
+            if then:
+                connection.read_response()
+            raise
+        return reply, connection.read_response() if then else None
 
     def stop(self) -> None:
         """Kill it; writes since the last copy are lost."""
