@@ -88,7 +88,7 @@ check: $(STAMP) ## What CI runs: format, lint, types, import contracts, tests
 	HYPOTHESIS_PROFILE=ci $(BIN)/pytest --ignore=tests/api_client --ignore=tests/webhooks
 	$(BIN)/python -m simulation --seeds 300 --within 6 --every-kind
 
-million: $(STAMP) ## Hand in a million lines, killed half-way, by Redis and by HTTP
+million: $(STAMP) ## Submit a million lines, killed half-way, by Redis and by HTTP
 	$(BIN)/python -m bench million
 
 bench: $(STAMP) ## Run the benchmarks

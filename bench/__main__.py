@@ -98,7 +98,7 @@ def _latency() -> list[Row]:
     cold = latency.measure(60, (1.7, 2.2))
     return [
         (
-            f"enqueue to POST, a pump lingers (n={warm.samples})",
+            f"enqueue to POST, a consumer lingers (n={warm.samples})",
             f"p50 {warm.p50:.1f} ms, p99 {warm.p99:.1f} ms, worst {warm.worst:.1f} ms",
             "",
         ),
@@ -233,7 +233,7 @@ def _million() -> list[Row]:
                 "flat",
             ),
             (
-                f"… killed after {seen.kept:,}, handed in again: jobs",
+                f"… killed after {seen.kept:,}, submitted again: jobs",
                 f"{seen.jobs:,}",
                 f"{seen.lines:,}",
             ),
@@ -331,7 +331,7 @@ def main(names: list[str]) -> int:
     if unknown:
         Console(stderr=True).print(f"no such part: {unknown[0]}; there are {', '.join(PARTS)}")
         return 2
-    # Else whoever ends it leaves its workers and servers behind.
+    # Else the signal that ends it leaves its workers and servers behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for name in names or [name for name in PARTS if name not in _LONG]:
         Console(stderr=True).print(f"measuring {name} …")

@@ -133,7 +133,7 @@ class _Side:
         until(is_done, 300, "the jobs")
 
     def _feed(self) -> None:
-        """Hand in what is missing, unbatched: the jobs of both sides are to be alike."""
+        """Submit what is missing, unbatched: the jobs of both sides are to be alike."""
         missing = self._waiting - self._count("ready:2")
         while missing >= _CALL:
             count = min(missing, 1_000)

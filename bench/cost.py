@@ -42,7 +42,7 @@ def lines(count: int, start: int = 0) -> list[dict[str, Any]]:
 def runqueue_cost(stack: Stack, count: int) -> float:
     """Return the CPU milliseconds per job of one worker of this project.
 
-    A quarter of the jobs warms it up and ends before the others are handed in: submissions run
+    A quarter of the jobs warms it up and ends before the others are enqueued: submissions run
     ahead of looks, so a count that began in the middle would leave out a part of the work.
     """
     warm = count // 4

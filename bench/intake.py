@@ -1,4 +1,4 @@
-"""What handing in costs: jobs a second from one process, and bytes of Redis a job."""
+"""What submitting costs: jobs a second from one process, and bytes of Redis a job."""
 
 import statistics
 import time

@@ -13,7 +13,7 @@ from bench.stack import cpu_seconds, running, until
 from faults.receivers import Gateway
 from runqueue import RunQueue
 
-#: Jobs that are handed in at a time: their lines are held in memory.
+#: Jobs that are submitted at a time: their lines are held in memory.
 _AT_ONCE = 50_000
 _LOOKS = 100
 _PAINTS = 10

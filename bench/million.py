@@ -1,4 +1,4 @@
-"""A file of a million lines: killed half-way, handed in again, run, canceled; its memory and rate.
+"""A file of a million lines: killed half-way, submitted again, run, canceled; its memory and rate.
 
 The file goes in by the command line, once into Redis and once through a gateway, while a worker
 that would submit whatever it may waits for it.
@@ -62,7 +62,7 @@ class Million:
 
 
 def measure(*, over_http: bool, count: int = 1_000_000) -> Million:
-    """Hand in a file by one of the two ways.
+    """Submit a file by one of the two ways.
 
     Args:
         over_http: through a gateway, which is killed half-way; else the command is.

@@ -204,7 +204,7 @@ async def _seen(stack: Stack, gateway: Gateway, kind: str) -> Neighbour:
 
 
 async def _ask(session: aiohttp.ClientSession, seconds: float) -> tuple[float, float]:
-    """Hand in jobs one by one; returns the p50 and p99 of the answers, in milliseconds."""
+    """Submit jobs one by one; returns the p50 and p99 of the answers, in milliseconds."""
     took: list[float] = []
     give_up = time.perf_counter() + seconds
     while (began := time.perf_counter()) < give_up:

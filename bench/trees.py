@@ -62,7 +62,7 @@ class Peak:
 
 @asynccontextmanager
 async def peak_of(pid: int, every: float = 0.01) -> AsyncIterator[Peak]:
-    """Watch the memory of a process and all that it started, after so many seconds each time."""
+    """Watch the memory of a process and all that it started, once every so many seconds."""
     peak = Peak()
 
     def watch() -> None:

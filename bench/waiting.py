@@ -29,7 +29,7 @@ def measure(samples: int = 500) -> dict[str, Latency]:
         samples: how many jobs, 500 at most.
     """
     with running() as stack:
-        # Claimed before anything takes time: a pump that was off the board for long is told to end.
+        # Claimed before anything takes time: a consumer that was inactive for long is told to end.
         first, second = (_running(stack.redis_url, samples, kind) for kind in ("sync", "async"))
         return {
             "sync": _sync(stack.redis_url, first),
@@ -76,7 +76,7 @@ async def _async(url: str, jobs: list[Ending]) -> Latency:
 
 
 def _running(url: str, count: int, claim: str) -> list[Ending]:
-    """Hand in jobs and have them run; returns them."""
+    """Submit jobs and have them run; returns them."""
     with redis.Redis.from_url(url) as plain, RunQueue(url) as queue:
         queue.enqueue_many([TaskRunRequest(prompt="Read it.")] * count)
         run(plain, worker_calls.heartbeat("default", claim, 600_000_000, -1, 0, first=True))

@@ -1,4 +1,4 @@
-"""A Django service that has prices read: it hands jobs to the queue, and waits for them.
+"""A Django service that has prices read: it submits jobs to the queue, and waits for them.
 
     pip install django /path/to/runqueue
     RUNQUEUE_REDIS_URL=redis://… python django_service.py runserver
@@ -42,7 +42,7 @@ def the_queue() -> RunQueue:
 
 
 def ask_for_price(request: HttpRequest) -> JsonResponse:
-    """Hand in a job; the order's name is its key, so asking twice makes one run."""
+    """Submit a job; the order's name is its key, so asking twice makes one run."""
     try:
         wanted = json.loads(request.body)
         job = the_queue().enqueue(

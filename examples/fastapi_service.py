@@ -1,4 +1,4 @@
-"""A service that has prices read: it hands jobs to the queue, and waits for them.
+"""A service that has prices read: it submits jobs to the queue, and waits for them.
 
     pip install fastapi uvicorn /path/to/runqueue
     RUNQUEUE_REDIS_URL=redis://… uvicorn fastapi_service:app
@@ -52,7 +52,7 @@ class Wanted(BaseModel):
 
 @app.post("/prices", status_code=202)
 async def ask_for_price(wanted: Wanted, queue: Queue) -> dict[str, str]:
-    """Hand in a job; the order's name is its key, so asking twice makes one run."""
+    """Submit a job; the order's name is its key, so asking twice makes one run."""
     try:
         job = await queue.enqueue(
             TaskRunRequest(prompt="Read the price.", url=wanted.page),

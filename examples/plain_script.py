@@ -14,7 +14,7 @@ from runqueue import EnqueueStatus, RunQueue
 
 
 def lines(pages: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Make the lines as they are handed in: a million pages take no memory."""
+    """Make each line when it is submitted: a million pages take no memory."""
     for page in map(str.strip, pages):
         if page:
             body = {"prompt": "Read the price.", "url": page}
@@ -22,12 +22,15 @@ def lines(pages: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """Hand in every page, all of them or, if one is wrong, none; then wait for each."""
+    """Submit every page, all of them or, if one is wrong, none; then wait for each."""
     with RunQueue() as queue:
         answers = queue.enqueue_many(lines(sys.stdin))
         for answer in answers:
             if answer.status is EnqueueStatus.CONFLICT:
-                print(f"{answer.custom_id}: was handed in otherwise before", file=sys.stderr)
+                print(
+                    f"{answer.custom_id}: was submitted before with another request",
+                    file=sys.stderr,
+                )
         wanted = {a.job_id for a in answers if a.status is not EnqueueStatus.CONFLICT}
         for job in queue.as_completed(wanted, timeout=3600):
             print(job.custom_id, job.state, job.output or job.failure_reason, flush=True)

@@ -129,15 +129,15 @@ def _judge_runs(
     twice = {id_ for id_, key in lab.accepted.items() if key in set(doubled)}
     found.doubts = lab.doubts.tallies(lab.marked, twice, searches=lab.searches)
     strangers = set(counts) - set(lab.accepted.values())
-    lab.expect(not strangers, f"runs of jobs that nobody handed in: {sorted(strangers)[:5]}")
+    lab.expect(not strangers, f"runs of jobs that nobody submitted: {sorted(strangers)[:5]}")
     strays = {stray.run_id for stray in lab.operations.strays()}
     found.strays = len(strays)
     hidden = _hidden(lab, jobs, [run for run in runs if run["run_id"] not in strays])
     if allows_doubles:
-        lab.note(f"{len(hidden)} runs that nothing tells of")
+        lab.note(f"{len(hidden)} runs that are shown nowhere")
     lab.expect(
         allows_doubles or lab.orphans or not hidden,
-        f"{len(hidden)} runs of ours that no job owns, and no stray tells of",
+        f"{len(hidden)} runs of ours that no job owns, and that are not shown as orphans",
     )
 
 

@@ -76,13 +76,13 @@ class Lab:
     workers: list[Worker] = field(default_factory=list)
     #: Further servers of the experiment, ended with it.
     servers: list[Valkey] = field(default_factory=list)
-    #: Jobs handed in: key by job id.
+    #: Submitted jobs: key by job id.
     accepted: dict[str, str] = field(default_factory=dict)
     #: Those of them whose runs a search finds by their markers.
     marked: set[str] = field(default_factory=set)
     #: Runs that a job may have; 1 unless named.
     allowed: dict[str, int] = field(default_factory=dict)
-    #: Jobs that are to end dead, and unconfirmed, and be strays.
+    #: Jobs that are to end dead, and unconfirmed.
     dead: int = 0
     parked: int = 0
     #: Runs may be left that no job owns: the records of their jobs are gone.
@@ -128,7 +128,7 @@ class Lab:
         made.set(0)
         return made
 
-    def hand_in(
+    def submit(
         self,
         count: int,
         kinds: tuple[str, ...] = MIXED,
@@ -136,13 +136,13 @@ class Lab:
         plan: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> list[str]:
-        """Hand in jobs of the given kinds in turn and return their ids; see `line`."""
+        """Submit jobs of the given kinds in turn and return their ids; see `line`."""
         keys = [f"{prefix}-{number}" for number in range(count)]
         lines = [line(key, kinds[i % len(kinds)], plan, **options) for i, key in enumerate(keys)]
         return self.take(lines)
 
     def take(self, lines: Sequence[Mapping[str, Any]], batch: str | None = None) -> list[str]:
-        """Hand in these lines, into an open batch if one is named; return the jobs' ids."""
+        """Submit these lines, into an open batch if one is named; return the jobs' ids."""
         ids = [answer.job_id for answer in self.queue.enqueue_many(lines, batch=batch)]
         for id_, one in zip(ids, lines, strict=True):
             self.accepted[id_] = str(one["custom_id"])

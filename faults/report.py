@@ -71,7 +71,7 @@ def _all_doubts(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) ->
 def _doubts(tallies: Tallies) -> list[str]:
     words = (
         ("findable by a marker", "settled by themselves", tallies.marked),
-        ("told only by their request", "settled by themselves", tallies.unmarked),
+        ("recognised only by their request", "settled by themselves", tallies.unmarked),
         ("unsearchable", "visible as unconfirmed", tallies.unsearchable),
     )
     return [f"{what}: {_share(tally)} {ended}" for what, ended, tally in words if tally.lost]
@@ -134,5 +134,8 @@ def _cells(findings: Judgement) -> list[str]:
         return [_NONE] * 5 + [f"skipped: {findings.skipped}"]
     recovered = _NONE if findings.recovered is None else f"{findings.recovered:.1f} s"
     counts = (findings.jobs, findings.lost, findings.doubled, findings.unconfirmed)
-    notes = [*findings.notes, *([f"{findings.strays} strays shown"] if findings.strays else [])]
+    notes = [
+        *findings.notes,
+        *([f"{findings.strays} orphan runs shown"] if findings.strays else []),
+    ]
     return [*map(str, counts), recovered, "; ".join(notes)]

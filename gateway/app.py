@@ -76,7 +76,7 @@ def make_app(gate: Gate) -> FastAPI:
     app.router.routes.append(Route(receiver.PATH, gate.receiver, methods=["POST"]))
     parts = [health, submit, jobs, batches, batch_actions, results, groups, accounts, events]
     parts += [stats, webhook_trial]
-    # As they are: a router that is included makes all its routes again, at the first request.
+    # The routes themselves: `include_router` would make each of them again, at the first request.
     for part in parts:
         app.router.routes.extend(part.router.routes)
     app.router.routes.extend(router.routes)

@@ -38,13 +38,13 @@ class FaultTimes:
 
     def begin(self, kind: str, share: float = 1.0) -> FaultTime:
         """Note that a fault starts."""
-        time = FaultTime(kind, share, self._clock())
-        self._times.append(time)
-        return time
+        fault_time = FaultTime(kind, share, self._clock())
+        self._times.append(fault_time)
+        return fault_time
 
-    def end(self, time: FaultTime) -> None:
+    def end(self, fault_time: FaultTime) -> None:
         """Note that a fault ends."""
-        time.end = self._clock()
+        fault_time.end = self._clock()
 
     def hindered(self, since: float, until: float, *kinds: str) -> bool:
         """Return whether a fault whose kind begins with one of some words lasted in a time."""

@@ -79,7 +79,7 @@ _SETTINGS = {
     "redis is full": ("maxmemory", 1, 0),
     "redis has no replica": ("min-replicas-to-write", 1, 0),
 }
-#: What counts the effects of a fault that has none where nothing is sent during it.
+#: The counters of faults that have an effect only if something is sent meanwhile.
 _EFFECTS = {
     "calls are not sent": "call: not sent",
     "calls are lost": "call: lost",
@@ -139,9 +139,9 @@ class FaultInjector:
         self.operator = Operator(world)
         #: When the data of each failover's new server was copied; simulated seconds.
         self._copied_at: dict[Fault, float] = {}
-        #: What is set, by field: the value before, and those of the faults that go on.
+        #: The values of each field that faults set: its own, then those of the faults under way.
         self._values: dict[tuple[str, str], list[Any]] = {}
-        #: The faults that wait for a claim.
+        #: Faults that freeze the next worker that claims; each gets that worker's process.
         self._await_claim: list[asyncio.Future[SimulatedProcess]] = []
         world.server.on_claim = self._on_claim
         #: How often Redis was replaced, or its clock set.
@@ -189,9 +189,9 @@ class FaultInjector:
     def _begin(self, fault: Fault) -> None:
         self._world.note(f"begins: {fault}")
         times = self._world.fault_times
-        time = times.begin(fault.kind, fault.share)
+        fault_time = times.begin(fault.kind, fault.share)
         task = asyncio.get_running_loop().create_task(self._run(fault))
-        task.add_done_callback(lambda _: times.end(time))
+        task.add_done_callback(lambda _: times.end(fault_time))
         self._running.add(task)
         task.add_done_callback(self._ended)
 
@@ -231,7 +231,7 @@ class FaultInjector:
 
     @contextlib.contextmanager
     def _set(self, where: str, name: str, value: Any) -> Iterator[None]:
-        """Set a field of the world; at the end it is what the faults that go on have set."""
+        """Set a field of the world; at the end it gets the value of the last fault under way."""
         target: Any = self._world
         for part in where.split("."):
             target = getattr(target, part)
@@ -292,7 +292,7 @@ class FaultInjector:
             world.server.forget_clock()
             world.submissions.forget()
             if all(one.process.is_dead for one in world.workers):
-                world.ledger.forget()  # the next worker takes it for a new one
+                world.ledger.forget()  # the next worker takes the empty server for a new one
             self._forget_unless_calm(fault.kind, emptied)
         world.start_again(1.0 + fault.number % 30)
         await asyncio.sleep(_HEARTBEATS_SECONDS)
@@ -302,7 +302,8 @@ class FaultInjector:
     def _forget_unless_calm(self, kind: str, emptied: float) -> None:
         """Have the ledger forget if a worker may have started before a survivor's heartbeat.
 
-        That worker takes the empty Redis for a new one. Nor does it know how far its clock was set.
+        That worker takes the server for a new one. An empty server does not know how far its clock
+        was set.
         """
         world, now = self._world, asyncio.get_running_loop().time()
         but = (*OF_SKYVERN, kind)
@@ -313,14 +314,14 @@ class FaultInjector:
     async def _damage_key(self, fault: Fault) -> bool:
         """Have a key hold another type than it should, until a person mends it."""
         client, key = self._world.server.valkey.client, Keys("default").prefix + "cancels"
-        mended = client.dump(key)
+        sound = client.dump(key)
         client.set(key, "damaged")
         await asyncio.sleep(fault.seconds)
         client.delete(key)
-        if mended is not None:
-            client.restore(key, 0, mended)
+        if sound is not None:
+            client.restore(key, 0, sound)
         await asyncio.sleep(_HEARTBEATS_SECONDS)
-        client.delete(report_key("default", of_one=False))  # it expires by the server's own clock
+        client.delete(report_key("default", of_one=False))  # it would expire by Valkey's real clock
         return True
 
     async def _suspend(self, fault: Fault) -> bool:
@@ -411,9 +412,9 @@ class FaultInjector:
         return True
 
     async def _stop_lists(self, fault: Fault) -> bool:
-        """Let lists show the runs as they are now, while some go on that jobs own.
+        """Let lists show the runs as they are now, as long as runs of jobs are live.
 
-        Where none does, nothing shows that a list is behind.
+        Without a live run nothing would show that the lists are behind.
         """
         world, until = self._world, asyncio.get_running_loop().time() + fault.seconds
         with self._set("skyvern.faults", "listed_at", world.skyvern.process.wall()):
@@ -477,9 +478,10 @@ class FaultInjector:
         return True
 
     def _own_webhook(self, run: Run) -> bytes:
-        """Return a webhook of Skyvern's that shows whose it is, or that was taken before.
+        """Return the webhook of a run, if the queue knows whose run it is; else b"".
 
-        Of other runs the queue cannot know yet that they are not those of an address: b"".
+        It does if the webhook shows a marker, or was taken before. Otherwise it cannot know that
+        the run is not that of the address which the webhook is sent to.
         """
         world, now = self._world, self._world.skyvern.process.wall()
         if not (run.submission.webhook_url or "").startswith(PUBLIC_URL) or not run.is_over(now):

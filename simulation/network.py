@@ -16,7 +16,7 @@ from simulator.model.store import Store
 #: Makes an answer with today's date: status, body, content type.
 Answer = Callable[[int, bytes, str], HttpAnswer]
 
-#: How the names of calls are, or begin.
+#: The names of calls, or their beginnings.
 LIST, READ, SUBMIT = "GET /v1/runs", "GET /v1/runs/", "POST /v1/run/"
 _HTML = b"<html><body><h1>Bad Gateway</h1></body></html>"
 #: What comes in place of an answer whose call took effect: status, body, content type.
@@ -100,7 +100,7 @@ class FaultyProxy:
         self._chance = chance
         self._met = faults_met
         self._answer = answer
-        #: The answer to a client's call before, by the kind of call, which comes to the next one.
+        #: Answers that come to a client's next call of the same kind.
         self._late: dict[tuple[SimulatedProcess, str], HttpAnswer] = {}
         #: What clients got answers to.
         self._seen: set[tuple[SimulatedProcess, str]] = set()
@@ -134,7 +134,7 @@ class FaultyProxy:
             self._met["call: the answer of the call before"] += 1
             self._late[key] = answer
             return late
-        # Only who has seen how the server answers recognises another's answer.
+        # A client recognises the answer to another call only once it has seen an answer.
         if key[1] and key in self._seen and self._chance.random() < self._faults.mixed:
             self._late[key] = answer
             return AnswerLostError("the connection broke")
@@ -156,7 +156,7 @@ def _kind(request: Request) -> str:
 
 
 class StoreAsItWas(Store):
-    """The runs as a list shows them that stands still.
+    """The runs as a list that stands still shows them.
 
     Args:
         store: the runs.
@@ -178,7 +178,7 @@ class StoreAsItWas(Store):
 
 
 class StoreWithoutWorkflows(Store):
-    """The runs as a list shows them that lacks those of workflows.
+    """The runs as a list without those of workflows shows them.
 
     Args:
         store: the runs.

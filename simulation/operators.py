@@ -20,8 +20,8 @@ from simulation.plan import Fault
 if TYPE_CHECKING:
     from simulation.world import World
 
-#: Seconds for which an operator waits for a Redis without a fault at most.
-_MOST_WAITS = 300
+#: The most seconds for which an operator waits until Redis has no fault.
+_MOST_SECONDS = 300
 #: One call of an operator.
 Action = Callable[[], Coroutine[Any, Any, object]]
 
@@ -35,7 +35,7 @@ class Operator:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        #: How often something was resumed; a pause that it overtook counts for nothing.
+        #: How often something was resumed: a pause that is answered after a resume does not count.
         self._resumes = 0
 
     async def act(self, fault: Fault) -> None:
@@ -163,7 +163,7 @@ class Operator:
         """End a pause or an account hold, but no recovery, which would risk second runs."""
         world = self._world
         # A resume accepts the Redis that answers; a new one is recognised within these seconds.
-        for _ in range(_MOST_WAITS):
+        for _ in range(_MOST_SECONDS):
             if not world.fault_times.hindered(world.loop.time() - 5, world.loop.time(), "redis"):
                 break
             await asyncio.sleep(1)
@@ -213,7 +213,7 @@ class Operator:
                 continue
             seen = (job.id, job.attempts, int(job.ended_at.timestamp() * 1e6))
             world.conduct.note_reopened(one.number)
-            one.deadline = math.inf  # it is over, and was seen to be
+            one.deadline = math.inf  # a replay removes it
             # Counted before the answer, which may be lost: the replay may have happened.
             one.max_runs += world.requests[one.number].runs
             asked = world.loop.time()

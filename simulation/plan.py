@@ -259,7 +259,7 @@ FAULTS: dict[str, tuple[float, float]] = {
 }
 
 
-#: What is no fault of the queue's own processes, messages and Redis.
+#: Beginnings of the kinds that leave the queue's own processes, messages and Redis alone.
 OF_SKYVERN = (
     *("a person", "a receiver", "webhooks", "a gateway", "calls", "answers", "effects"),
     *("the server", "the key", "the list", "lists", "another answer", "runs", "the model"),

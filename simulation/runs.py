@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import logging
@@ -25,6 +26,9 @@ from simulation.plan import SimulationPlan, draw
 from simulation.processes import CURRENT
 from simulation.server import Client, ValkeyInstance
 from simulation.world import World
+
+#: The signals that end a simulation.
+_ENDING = {signal.SIGINT, signal.SIGTERM}
 
 
 @dataclass(slots=True)
@@ -88,8 +92,10 @@ def simulate_many(
                     seed = next(remaining, None)
                     if seed is None:
                         break
-                    child = _ChildProcess(draw(seed, minutes), free.pop(), None)
-                    children[child.reader] = child
+                    plan = draw(seed, minutes)
+                    with _signals_wait():  # until the child is among those that are stopped
+                        child = _ChildProcess(plan, free.pop(), None)
+                        children[child.reader] = child
                 if not children:
                     return
                 ready, _, _ = select.select(list(children), [], [])
@@ -105,6 +111,16 @@ def simulate_many(
 def _folder() -> tempfile.TemporaryDirectory[str]:
     memory = Path("/dev/shm")
     return tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)
+
+
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Have the signals that end a simulation wait: within `os.fork` their exceptions are lost."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _ChildProcess:
@@ -142,6 +158,7 @@ def _simulate_in_child(plan: SimulationPlan, folder: Path, out: TextIO | None, w
     gc.disable()  # a coroutine of a killed process must not be closed
     valkey = ValkeyInstance(folder)
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         for file in folder.iterdir():  # data of the previous simulation
             file.unlink()
         valkey.start()

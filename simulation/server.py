@@ -85,7 +85,7 @@ class ValkeyInstance:
             # order of its own.
             "hash-seed": "simulation",
             **{f"{kind}-max-listpack-{what}": 1_000_000 for kind, what in _COMPACT},
-            # Larger sets of words are scanned in steps, as elsewhere.
+            # Sets with more members are scanned in several steps, as in a real queue.
             "set-max-listpack-entries": 500,
         }
         arguments = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
@@ -124,9 +124,11 @@ class ValkeyInstance:
         connection.send_packed_command([packed + pack_command(then) if then else packed])
         try:
             reply = connection.read_response()
-        finally:
-            second = connection.read_response() if then else None
-        return reply, second
+        except ResponseError:
+            if then:
+                connection.read_response()
+            raise
+        return reply, connection.read_response() if then else None
 
     def stop(self) -> None:
         """Kill it; writes since the last copy are lost."""

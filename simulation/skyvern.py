@@ -146,7 +146,7 @@ class SimulatedSkyvern:
         self.kills: Callable[[SimulatedProcess, bytes], bool] = lambda *_: False
         #: Jobs whose runs can neither be read nor canceled, by their numbers.
         self.stuck_jobs: set[int] = set()
-        #: Until then lists show no runs of workflows, unix seconds.
+        #: Before this time lists show no runs of workflows, unix seconds.
         self.lists_workflows_from = 0.0
 
     def _on_change(self, run: Run) -> None:
@@ -197,12 +197,12 @@ class SimulatedSkyvern:
             if sent is not None and isinstance(result, NotSentError):
                 sent.outcome = Outcome.NOT_SENT
             raise result
-        if sent is not None and self._is_an_answer_to(sent, result):
+        if sent is not None and self._settles(sent, result):
             sent.outcome, sent.status = Outcome.ANSWERED, result.status
         return result
 
-    def _is_an_answer_to(self, sent: SentSubmission, answer: HttpAnswer) -> bool:
-        """Say whether an answer tells what became of a submission."""
+    def _settles(self, sent: SentSubmission, answer: HttpAnswer) -> bool:
+        """Say whether an answer shows what became of a submission."""
         if not answer.is_success:
             return answer.status != 500
         with contextlib.suppress(ValueError, AttributeError):

@@ -20,7 +20,7 @@ _TITLE = "[rq:{:a>24}.1.other]"
 
 
 class Strangers:
-    """Submit runs that are nobody's of this queue.
+    """Submit runs that are not of this queue.
 
     Args:
         world: its Skyvern, plan and ledger.

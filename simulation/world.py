@@ -65,7 +65,7 @@ WEBHOOK_RETRY_SECONDS = (5.0, 20.0, 60.0)
 RESTART_SECONDS = 5.0
 
 
-#: Why a recovery calls a person that no worker has begun.
+#: In the reason of a hold: a recovery waits for a person, since no worker began it.
 _NOT_LISTED = "no worker has listed the runs"
 
 #: Its runs cannot be read back if `count` is no whole number.
@@ -126,8 +126,8 @@ class World:
         self.settings = self._settings()
         self.gateways: list[SimulatedGateway] = []
         self.workers: list[SimulatedWorker] = []
-        #: Until when a recovery of Redis was seen at the end, simulated seconds.
-        self._recovered_at = 0.0
+        #: When a check after the faults last saw a recovery of Redis, simulated seconds.
+        self._recovery_seen_at = 0.0
         post = router(
             *(self.gateways, self.receivers, PUBLIC_URL, self.chance("router")),
             *(self.history, self.ledger.fail, self._on_webhook_answered),
@@ -136,8 +136,8 @@ class World:
         self.skyvern = process.call(
             SimulatedSkyvern, self._options(), process, self.chance("network"), post, self.history
         )
-        self.skyvern.on_created = self._shown(self._on_run_created)
-        self.skyvern.on_submitted = self._shown(self.conduct.note_submission)
+        self.skyvern.on_created = self._with_errors_shown(self._on_run_created)
+        self.skyvern.on_submitted = self._with_errors_shown(self.conduct.note_submission)
         self.skyvern.kills = self._kill_by_submission
         self.skyvern.stuck_jobs |= {
             one.number for one in plan.requests if one.run == ANSWERS_NO_CALL
@@ -165,13 +165,13 @@ class World:
         #: Whether each run shows by its request alone which job's it is.
         self._tells_jobs_apart = not plan.alike
         if self._tells_jobs_apart:
-            self.skyvern.on_arrived = self._shown(self.submissions.judge)
+            self.skyvern.on_arrived = self._with_errors_shown(self.submissions.judge)
         self.skyvern.on_limited = self.submissions.ask_to_wait
         self.strangers = Strangers(self)
         self.log_rules = LogRules(self)
 
-    def _shown(self, judge: Callable[..., T]) -> Callable[..., T | None]:
-        """Return a judge whose own errors are violations: the product would handle them."""
+    def _with_errors_shown(self, judge: Callable[..., T]) -> Callable[..., T | None]:
+        """Return a judge whose errors become violations; else the product would handle them."""
 
         def judged(*arguments: Any) -> T | None:
             try:
@@ -396,7 +396,7 @@ class World:
         stats = (await queue.stats()).get("default")
         if stats is None:
             return set()
-        # Until then a recovery may still succeed without an operator.
+        # Before that a recovery may still succeed without an operator.
         if stats.waits_for_a_person and self.loop.time() > self._quiet_from + PATIENCE_SECONDS:
             self.note(f"a person resumes: {stats.hold_reason}")
             is_recovery = stats.hold_kind == "redis" or _NOT_LISTED in (stats.hold_reason or "")
@@ -424,9 +424,9 @@ class World:
             and not job.is_over
             and not (job.state is JobState.UNCONFIRMED and self.ledger.may_stay_unconfirmed(number))
         }
-        if stats.hold_kind == "redis":  # jobs end once lost claims are looked for
-            self._recovered_at = self.loop.time()
-        self.ledger.judge_waiting(jobs, max(self._quiet_from, self._recovered_at))
+        if stats.hold_kind == "redis":  # some jobs end only after the recovery
+            self._recovery_seen_at = self.loop.time()
+        self.ledger.judge_waiting(jobs, max(self._quiet_from, self._recovery_seen_at))
         endless = sum(run.plan.end == "never" for run in self._live_runs())
         if endless and stats.strays_live:
             self.note("a person cancels orphans")
@@ -462,7 +462,7 @@ class World:
         # A read whose answer was another's is repeated at once, over a new connection.
         spare += skyvern.faults_met["call: the answer of the call before"]
         ledger.judge_rate("calls", skyvern.called, plan.max_requests_per_second, spare)
-        # Without a gateway Skyvern sends them, and calls that ask it to may fail.
+        # Without a gateway Skyvern sends webhooks to users; our calls for another try may fail.
         tries = len(self.settings.webhook_retry_seconds) + 1 if plan.gateways else 0
         ledger.judge_webhooks(jobs, self.receivers.taken, self.receivers.refused, tries)
         submissions = Counter(one.number for one in self.conduct.submissions)
@@ -528,9 +528,9 @@ class World:
         return self.server.valkey.client.hget(key, run_id) is not None
 
     def _is_hidden(self, run: Run) -> bool:
-        """Say whether no job owns a run, and nothing that Skyvern shows of it tells whose it is.
+        """Say whether the queue cannot know whose a run is: no job owns it, and it shows no marker.
 
-        A run that cannot be read shows a tag at most, in a release that has tags.
+        So are runs that cannot be read: they show a tag at most, in a release that has tags.
         """
         submission = run.submission
         is_tagged = self.ledger.shows_tags and TAG_KEY in (submission.tags or {})

@@ -119,7 +119,7 @@ class Ticker:
             self._account, self._process, int(TICK_SECONDS * 1e6), passed_us(), woken=woken
         )
         tick = run(self._redis, call)
-        if tick.answer == "nudge":
+        if tick.answer == "wake":
             self._runtime.wake(self._account, "submit")
         for kind, count in tick.messages.items():
             for _ in range(count):

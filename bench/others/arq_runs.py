@@ -4,7 +4,7 @@ A job leaves Redis when it is over, so a killed worker's jobs come again once th
 (`job_timeout` and 10 s); one killed between the POST and the second job submits twice.
 
 python -m bench.others.arq_runs                    works
-python -m bench.others.arq_runs hand-in < BODIES   hands in
+python -m bench.others.arq_runs hand-in < BODIES   submits
 """
 
 import asyncio

@@ -5,7 +5,7 @@
 // workers of a queue, and counts every start of a job: with it, a job looks without leaving the worker.
 //
 // node bullmq_runs.mjs            works
-// node bullmq_runs.mjs hand-in    hands in the bodies that are the lines of stdin
+// node bullmq_runs.mjs hand-in    submits the bodies that are the lines of stdin
 
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -3,7 +3,7 @@
 With `acks_late` a killed worker's tasks come again, after Redis' visibility timeout (an hour);
 one killed between the POST and the second message submits twice.
 
-python -m bench.others.celery_runs < BODIES   hands in
+python -m bench.others.celery_runs < BODIES   submits
 """
 
 from typing import Any

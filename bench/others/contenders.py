@@ -35,7 +35,7 @@ class Contender(Protocol):
         """Run so many workers; yields the process ids at their tops."""
 
     def hand_in(self, stack: Stack, bodies: Sequence[Body]) -> None:
-        """Hand in a job for each body."""
+        """Submit a job for each body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Rival:
     Attributes:
         environment: where it is installed.
         work: the command of a worker; `{at_once}` and `{in_flight}` stand for numbers.
-        feed: the command that hands in the bodies on its stdin.
+        feed: the command that submits the bodies on its stdin.
         has_global_limit: its rate limit is that of all workers together.
     """
 
@@ -94,7 +94,7 @@ class Rival:
             ]
 
     def hand_in(self, stack: Stack, bodies: Sequence[Body]) -> None:
-        """Hand in by its own producer, in a process of its own."""
+        """Submit by its own producer, in a process of its own."""
         command = self.environment.command(*self.feed)
         lines = b"".join(orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE) for body in bodies)
         subprocess.run(command, input=lines, env=_environment(stack), cwd=ROOT, check=True)
@@ -123,7 +123,7 @@ class Ours:
             yield pids
 
     def hand_in(self, stack: Stack, bodies: Sequence[Body]) -> None:
-        """Hand in by `enqueue_many`."""
+        """Submit by `enqueue_many`."""
         with RunQueue(stack.redis_url) as queue:
             queue.enqueue_many({"kind": "task", "body": body} for body in bodies)
 

@@ -56,7 +56,7 @@ def bodies(count: int, start: int = 0) -> list[Body]:
 
 
 def measure(contender: Contender, told: Told, count: int) -> Cost:
-    """Let one worker do a quarter of the jobs to warm up, then hand in the rest and measure.
+    """Let one worker do a quarter of the jobs to warm up, then enqueue the rest and measure.
 
     All of a measured job's work falls within the measurement, which a cut in the middle of a line
     of tasks would not give: all submissions come first there, and all looks last.

@@ -4,7 +4,7 @@ Messages are acknowledged when they are done, and a killed worker's come again a
 ends (a minute); one killed between the POST and the second message submits twice. Its limiter is
 shared by all workers, through Redis.
 
-python -m bench.others.dramatiq_runs < BODIES   hands in
+python -m bench.others.dramatiq_runs < BODIES   submits
 """
 # mypy: disable-error-code="untyped-decorator"
 

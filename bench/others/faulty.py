@@ -42,7 +42,7 @@ class Faulty:
 
 
 def measure(contender: Contender, count: int = 1000) -> Faulty:
-    """Hand in jobs of a URL each, and count their runs once nobody calls any more."""
+    """Submit jobs of a URL each, and count their runs once nobody calls any more."""
     quiet = Quiet()
     told = Told(look_seconds=0.5, least_seconds=0.5)
     with running("--duration", "0.3") as stack:

@@ -20,7 +20,7 @@ class Limited:
 
 
 def measure(contender: Contender, count: int = 1000) -> Limited:
-    """Hand in so many jobs before the workers start, and see when their runs were made.
+    """Submit so many jobs before the workers start, and see when their runs were made.
 
     After three times what the limit needs, what was made by then is looked at.
     """

@@ -3,7 +3,7 @@
 Its streams are acknowledged when a task is over, and what a killed worker had comes again after
 ten minutes; since the run's id lies in the task's memory alone, each such task submits twice.
 
-python -m bench.others.taskiq_runs < BODIES   hands in
+python -m bench.others.taskiq_runs < BODIES   submits
 """
 # mypy: disable-error-code="untyped-decorator"
 

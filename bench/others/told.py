@@ -29,5 +29,5 @@ def is_over(answer: dict[str, Any]) -> bool:
 
 
 def bodies() -> Iterator[dict[str, Any]]:
-    """Read the request bodies that are to be handed in, one a line of stdin."""
+    """Read the request bodies that are to be submitted, one a line of stdin."""
     return map(json.loads, sys.stdin)

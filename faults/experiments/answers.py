@@ -20,7 +20,7 @@ def not_found_yet(lab: Lab, jobs: int) -> None:
             "seconds": 5,
         }
     )
-    lab.hand_in(jobs)
+    lab.submit(jobs)
     lab.settle()
     lab.meets(jobs)
     lab.note(f"{lab.simulator.hits()} reads were told so")
@@ -30,7 +30,7 @@ def not_found_yet(lab: Lab, jobs: int) -> None:
 def flapping(lab: Lab, jobs: int) -> None:
     """A run is over only when no retry of it is pending."""
     lab.worker().start()
-    lab.hand_in(jobs, plan={"sim_end": "flap", "sim_seconds": 4})
+    lab.submit(jobs, plan={"sim_end": "flap", "sim_seconds": 4})
     lab.settle()
     lab.expect(lab.count("completed") == jobs, f"not all completed: {lab.states()}")
 
@@ -46,7 +46,7 @@ def unknown_status(lab: Lab, jobs: int) -> None:
     worker = lab.worker()
     worker.api.down.rewrite = (b'"running"', b'"musing."')
     worker.start()
-    lab.hand_in(jobs)
+    lab.submit(jobs)
     lab.settle()
     lab.note(f"{worker.api.down.met} answers told it")
     lab.expect(worker.api.down.met > 0, "no answer told it")
@@ -62,8 +62,8 @@ def unknown_status(lab: Lab, jobs: int) -> None:
 def never_ends(lab: Lab, jobs: int) -> None:
     """It is canceled, its end confirmed, and its job failed."""
     lab.worker().start()
-    hung = lab.hand_in(jobs // 2, prefix="hung", plan={"sim_end": "never"}, max_run_seconds=8)
-    lab.hand_in(jobs - jobs // 2)
+    hung = lab.submit(jobs // 2, prefix="hung", plan={"sim_end": "never"}, max_run_seconds=8)
+    lab.submit(jobs - jobs // 2)
     lab.settle()
     reasons = [job.reason or "" for job in lab.queue.get_many(hung) if job]
     lab.expect(all("deadline" in reason for reason in reasons), f"reasons: {set(reasons)}")
@@ -83,10 +83,10 @@ def plan_of_one(lab: Lab, jobs: int) -> None:
     lab.simulator.faults({"match": {"route": "run_task"}, "action": {"close": True}, "times": 1})
     lab.worker().start()
     start = time.monotonic()
-    lab.hand_in(1, ("titled",), prefix="parked")
+    lab.submit(1, ("titled",), prefix="parked")
     lab.until_state("unconfirmed", 1)
-    lab.hand_in(1, ("titled",), prefix="hung", plan={"sim_end": "never"})
-    lab.hand_in(jobs - 2)
+    lab.submit(1, ("titled",), prefix="hung", plan={"sim_end": "never"})
+    lab.submit(jobs - 2)
     lab.parked = 1
     lab.settle()
     lab.note(f"all others over after {time.monotonic() - start:.0f} s")
@@ -111,7 +111,7 @@ def unreadable(lab: Lab, jobs: int) -> None:
     line = {"custom_id": key, "kind": "workflow", "body": body, "max_run_seconds": 5}
     [job_id] = lab.take([line])
     lab.until_state("running", 1)
-    lab.hand_in(jobs - 1)
+    lab.submit(jobs - 1)
     took = lab.settle()
     job = lab.queue.get(job_id)
     lab.note(f"all over after {took:.0f} s")
@@ -131,10 +131,10 @@ def unconfirmed_cancel(lab: Lab, jobs: int) -> None:
     """Its run keeps its slot, so that the plan holds, until it is seen to be over."""
     lab.worker().start()
     lab.simulator.faults({"match": {"route": "cancel_run"}, "action": {"status": 500}})
-    [hung] = lab.hand_in(1, ("titled",), prefix="hung", plan={"sim_end": "never"})
+    [hung] = lab.submit(1, ("titled",), prefix="hung", plan={"sim_end": "never"})
     lab.until_state("running", 1)
     lab.queue.cancel(hung)
-    lab.hand_in(jobs - 1)
+    lab.submit(jobs - 1)
     record, tries = f"{Keys('default').prefix}job:{hung}", f"{Keys('default').prefix}cancels"
     with lab.valkey.client() as client:
         lab.until(lambda: bool(client.hexists(record, "cancel_since")), 30, "the first try")
@@ -169,8 +169,8 @@ def own_403(lab: Lab, jobs: int) -> None:
         }
     )
     lab.worker().start()
-    lab.hand_in(2, ("titled",), prefix="forbidden")
-    lab.hand_in(jobs - 2)
+    lab.submit(2, ("titled",), prefix="forbidden")
+    lab.submit(jobs - 2)
     took = lab.settle()
     lab.dead = 2
     lab.note(f"the others over after {took:.1f} s")
@@ -186,7 +186,7 @@ def own_403(lab: Lab, jobs: int) -> None:
 def wrong_url(lab: Lab, jobs: int) -> None:
     """No job is burned."""
     wrong = lab.worker(base_url=f"{lab.simulator.url}/nowhere").start()
-    lab.hand_in(jobs)
+    lab.submit(jobs)
     lab.until(lambda: bool((stats := lab.stats()) and stats.hold_reason), 30, "the account's hold")
     time.sleep(3)
     sent = lab.simulator.summary()["requests"]
@@ -208,7 +208,7 @@ def wrong_key(lab: Lab, jobs: int) -> None:
     wrong = lab.worker()
     wrong.environ["SKYVERN_API_KEY"] = "not-the-key"
     wrong.start()
-    lab.hand_in(jobs)
+    lab.submit(jobs)
     lab.until(lambda: bool((stats := lab.stats()) and stats.hold_reason), 30, "the account's hold")
     time.sleep(3)
     lab.note(f"held after {lab.simulator.summary()['submissions']} submissions")
@@ -237,7 +237,7 @@ def all_refused(lab: Lab, jobs: int) -> None:
         )
     )
     lab.worker().start()
-    lab.hand_in(jobs, MIXED)
+    lab.submit(jobs, MIXED)
     lab.until(lambda: bool((stats := lab.stats()) and stats.hold_reason), 60, "the account's hold")
     time.sleep(2)
     lab.dead = lab.count("dead")

@@ -10,7 +10,7 @@ from faults.registry import experiment
 
 _RUNS = ("--duration", "1")
 _SUBMISSIONS = ("run_task", "run_workflow")
-#: Seconds over which jobs are handed in: failures in a row would open the breaker.
+#: Seconds over which jobs are submitted: failures in a row would open the breaker.
 _SPREAD = 10.0
 
 
@@ -34,11 +34,11 @@ def _meets(lab: Lab, jobs: int, *actions: Mapping[str, Any], most: int | None = 
 
 
 def _spread(lab: Lab, each: int, rules: Sequence[Mapping[str, Any]]) -> None:
-    """Hand in ten parts of so many jobs, a second apart, while the rules stand."""
+    """Submit ten parts of so many jobs, a second apart, while the rules stand."""
     lab.worker().start()
     lab.simulator.faults(*rules)
     for part in range(10):
-        lab.hand_in(each, prefix=f"part-{part}", delay=part * _SPREAD / 10)
+        lab.submit(each, prefix=f"part-{part}", delay=part * _SPREAD / 10)
     lab.settle()
     _tell(lab)
 
@@ -71,7 +71,7 @@ def server_errors(lab: Lab, jobs: int) -> None:
     lab.worker().start()
     lab.worker().start()
     for part in range(20):
-        lab.hand_in(max(1, jobs // 20), prefix=f"part-{part}", delay=part * 3.0)
+        lab.submit(max(1, jobs // 20), prefix=f"part-{part}", delay=part * 3.0)
     lab.settle(300)
     _tell(lab)
 
@@ -187,7 +187,7 @@ def huge(lab: Lab, jobs: int) -> None:
         {"match": {"route": "get_run"}, "action": {"huge": 200_000_000}, "times": 3},
     )
     lab.worker().start()
-    lab.hand_in(jobs)
+    lab.submit(jobs)
     lab.settle()
     _tell(lab)
     lab.expect(lab.simulator.hits() == 6, f"{lab.simulator.hits()} answers were that large, not 6")
@@ -213,7 +213,7 @@ def idle_edge(lab: Lab, jobs: int) -> None:
     worker.api.trap("up", b"POST /v1/run", hold=False, times=0, act=note_submission)
     worker.api.trap("down", b"HTTP/1.1 ", hold=False, times=0, act=note_answer)
     for number in range(jobs):
-        lab.hand_in(1, (MIXED[number % 4],), prefix=f"edge-{number}")
+        lab.submit(1, (MIXED[number % 4],), prefix=f"edge-{number}")
         lab.until_state("completed", number + 1)
         time.sleep(max(0.0, last[0] + 1.99 + 0.2 * number / jobs - time.monotonic()))
     lab.settle()
@@ -260,7 +260,7 @@ def _unsearchable(lab: Lab, jobs: int) -> None:
     )
     lab.worker().start()
     for part in range(10):
-        lab.hand_in(jobs // 10, prefix=f"part-{part}", delay=part)
+        lab.submit(jobs // 10, prefix=f"part-{part}", delay=part)
     lab.settle()
     hits, left = lab.simulator.hits(), lab.count("unconfirmed")
     lab.note(f"{hits} answers lost, {left} visible as unconfirmed")
@@ -289,6 +289,6 @@ def unmarked(lab: Lab, jobs: int) -> None:
     )
     lab.worker().start()
     for part in range(10):
-        lab.hand_in(jobs // 10, COMPARED, prefix=f"part-{part}", delay=part)
+        lab.submit(jobs // 10, COMPARED, prefix=f"part-{part}", delay=part)
     lab.settle()
     _tell(lab)

@@ -47,7 +47,7 @@ def _rounds(
     """
     killed = 0.0
     for number in range(_ROUNDS):
-        lab.hand_in((jobs - later) // _ROUNDS, prefix=f"round-{number}")
+        lab.submit((jobs - later) // _ROUNDS, prefix=f"round-{number}")
         worker = lab.worker()
         trap = spring(worker)
         worker.launch()
@@ -59,7 +59,7 @@ def _rounds(
         _time_takeover(lab, killed)
     # The account goes on meanwhile: what was lost last of all waits for a run that is newer.
     for wave in range(_WAVES if later else 0):
-        lab.hand_in(later // _WAVES, prefix=f"later-{wave}")
+        lab.submit(later // _WAVES, prefix=f"later-{wave}")
         if lab.settles(_A_WAVE):
             break
     lab.settle()
@@ -155,7 +155,7 @@ def before_record(lab: Lab, jobs: int) -> None:
 )
 def while_polling(lab: Lab, jobs: int) -> None:
     """Kill as a run is being read, and see when each run that it had taken is read again."""
-    lab.hand_in(jobs)
+    lab.submit(jobs)
     worker = lab.worker().start()
     lab.until_state("running", jobs)
     trap = _on_bytes("api", "up", b"GET /v1/runs/", worker)
@@ -197,7 +197,7 @@ def _polls_taken(lab: Lab) -> list[str]:
 def while_recording(lab: Lab, jobs: int) -> None:
     """Kill with the result's script held; it is dropped, or it passes after the death."""
     for number, passes in enumerate((False, True, False)):
-        lab.hand_in(jobs // _ROUNDS, prefix=f"round-{number}")
+        lab.submit(jobs // _ROUNDS, prefix=f"round-{number}")
         worker = lab.worker()
         trap = _on_script("finish", worker)
         worker.launch()
@@ -226,7 +226,7 @@ def nobody_for_long(lab: Lab, jobs: int) -> None:
     """The runs are much older by then than the doubt, and found all the same."""
     workers = [lab.worker(), lab.worker()]
     traps = [_on_script("mark_running", worker) for worker in workers]
-    lab.hand_in(jobs)
+    lab.submit(jobs)
     for worker in workers:
         worker.launch()
     lab.until(lambda: lab.simulator.summary()["runs"] >= jobs, 60, "the runs to be made")
@@ -264,12 +264,12 @@ def random_kills(lab: Lab, jobs: int) -> None:
             awake = [one for one in workers if one.words("worker_ready") >= ready[one.name]]
             time.sleep(0.02)
         victim = chance.choice(awake)
-        lab.hand_in(jobs // wanted, prefix=f"kill-{number}")
+        lab.submit(jobs // wanted, prefix=f"kill-{number}")
         time.sleep(chance.uniform(0.0, 0.6))
         victim.kill()
         ready[victim.name] = victim.words("worker_ready") + 1
         victim.launch()
-    lab.hand_in(jobs - wanted * (jobs // wanted), prefix="rest")
+    lab.submit(jobs - wanted * (jobs // wanted), prefix="rest")
     lab.note(f"{wanted} kills")
     lab.settle(600)
     taken, again = lab.total("claims_taken_over"), lab.total("resubmitted")

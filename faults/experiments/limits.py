@@ -21,7 +21,7 @@ def _storm(lab: Lab, jobs: int, *, named: bool) -> None:
             # As long as what it replaces, and no rate that could be read out of it.
             worker.api.down.rewrite = (b"requests per", b"too much for")
         worker.start()
-    lab.hand_in(jobs)
+    lab.submit(jobs)
     lab.settle(jobs / RATE * 3 + 60)
     times = sorted(run["created"] for run in lab.simulator.runs())
     # The last second is not full, and the first is the burst that teaches the pace.

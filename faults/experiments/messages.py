@@ -53,7 +53,7 @@ def _work(lab: Lab, jobs: int, meddling: AbstractContextManager[object]) -> None
     workers = [lab.worker().start() for _ in range(2)]
     with meddling:
         for part in range(10):
-            lab.hand_in(max(1, jobs // 10), prefix=f"part-{part}", delay=part / 2)
+            lab.submit(max(1, jobs // 10), prefix=f"part-{part}", delay=part / 2)
         lab.settle(120)
     died = [
         worker.name for worker in workers if worker.process and worker.process.poll() is not None
@@ -147,7 +147,7 @@ _FLOOD = 10_000
 
 
 class _Flood(Meddler):
-    """Keeps the producers' queue full; every message hands in the same line."""
+    """Keeps the producers' queue full; every message submits the same line."""
 
     def __init__(self, known: dict[str, Any]) -> None:
         self._args = [[known]]

@@ -23,7 +23,7 @@ def _far_redis(lab: Lab, jobs: int) -> None:
     worker = lab.worker()
     worker.redis.up.latency = worker.redis.down.latency = 0.1
     worker.start()
-    lab.hand_in(jobs)
+    lab.submit(jobs)
     took = lab.settle(60)
     met = worker.redis.up.met
     lab.note(f"{jobs} jobs in {took:.0f} s, {met} requests took that long")
@@ -68,7 +68,7 @@ def slow_api(lab: Lab, jobs: int) -> None:
     worker = lab.worker().start()
     way = worker.api.down
     way.rate = 100
-    lab.hand_in(jobs)
+    lab.submit(jobs)
     time.sleep(12)
     worker.api.heal()
     lab.settle()
@@ -112,18 +112,18 @@ def _lose(lab: Lab, jobs: int, worker: Worker, way: Way, cut_after: int) -> None
     """Swallow what goes that way for a while, then cut it off, then mend it."""
     way.swallow = True
     worker.start()
-    lab.hand_in(jobs // 2, MIXED, prefix="swallowed")
+    lab.submit(jobs // 2, MIXED, prefix="swallowed")
     lab.until(lambda: way.met > 0, 30, "something to be swallowed")
     time.sleep(3)
     swallowed, way.swallow, way.cut_after = way.met, False, cut_after
-    lab.hand_in(jobs - jobs // 2, MIXED, prefix="cut")
+    lab.submit(jobs - jobs // 2, MIXED, prefix="cut")
     lab.until(lambda: way.met > swallowed, 30, "something to be cut off")
     time.sleep(3)
     lab.note(f"{swallowed} swallowed, {way.met - swallowed} cut off")
     worker.api.heal()
     # Only runs that were made later show that the list, which lacks the lost ones, is not behind.
     lab.until(lambda: not lab.count("submitting"), 90, "every answer to be lost")
-    lab.hand_in(len(MIXED), MIXED, prefix="later")
+    lab.submit(len(MIXED), MIXED, prefix="later")
     lab.settle()
     _all_completed(lab, jobs + len(MIXED))
 
@@ -140,7 +140,7 @@ def answers_twice(lab: Lab, jobs: int) -> None:
     way = worker.api.down
     way.again = 0.002
     worker.start()
-    lab.hand_in(jobs)
+    lab.submit(jobs)
     lab.settle()
     taken = worker.words("answer_of_another_request")
     lab.note(f"{way.met} came twice; {taken} met the next submission, and were told")
@@ -161,10 +161,10 @@ def answers_exchanged(lab: Lab, jobs: int) -> None:
     way = worker.api.down
     worker.start()
     # What a server shows unchanged has been seen once.
-    lab.hand_in(jobs // 4, prefix="first")
+    lab.submit(jobs // 4, prefix="first")
     lab.until_state("completed", jobs // 4)
     way.exchange = True
-    lab.hand_in(jobs - jobs // 4)
+    lab.submit(jobs - jobs // 4)
     lab.until(lambda: way.met >= 40, 60, "40 answers to be exchanged")
     worker.api.heal()
     lab.settle()
@@ -185,7 +185,7 @@ def refused(lab: Lab, jobs: int) -> None:
     worker = lab.worker().start()
     worker.api.refuse()
     worker.api.cut()
-    lab.hand_in(jobs)
+    lab.submit(jobs)
     lab.until(lambda: worker.words("submission_returned") > 0, 30, "a submission to be refused")
     time.sleep(5)
     worker.api.heal()
@@ -207,7 +207,7 @@ def refused(lab: Lab, jobs: int) -> None:
 def replies_dropped(lab: Lab, jobs: int) -> None:
     """What is asked again has run already: no permit, claim or record counts twice."""
     worker = lab.worker().start()
-    lab.hand_in(jobs)
+    lab.submit(jobs)
     lab.until_state("completed", 10)
     way = worker.redis.down
     way.swallow = True
@@ -231,7 +231,7 @@ def replies_dropped(lab: Lab, jobs: int) -> None:
 def replies_cut(lab: Lab, jobs: int) -> None:
     """A half reply is none."""
     worker = lab.worker().start()
-    lab.hand_in(jobs)
+    lab.submit(jobs)
     lab.until_state("completed", 10)
     way = worker.redis.down
     way.cut_after = 1500

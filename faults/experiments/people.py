@@ -27,7 +27,7 @@ def cancel_races(lab: Lab, jobs: int) -> None:
     chance = random.Random(7)
     lab.worker().start()
     lab.worker().start()
-    ids = lab.hand_in(jobs, ("titled", "bare"))
+    ids = lab.submit(jobs, ("titled", "bare"))
     waiting = set(ids)
     due: dict[str, float] = {}
     while waiting or due:
@@ -69,7 +69,7 @@ def cancel_submitting(lab: Lab, jobs: int) -> None:
         {"match": {"route": "run_workflow"}, "action": {"answer_latency": 1.5}},
     )
     lab.worker().start()
-    ids = lab.hand_in(jobs)
+    ids = lab.submit(jobs)
     lab.until_state("submitting", jobs // 2)
     lab.operations.cancel(ids)
     lab.settle()
@@ -146,7 +146,7 @@ def paused_groups(lab: Lab, jobs: int) -> None:
     lab.queue.seal_batch(batch)
     lab.until(lambda: lab.count("running") > 0, 30, "the first runs")
     lab.queue.pause_batch(batch)
-    others = lab.hand_in(4, prefix="other", group="other")
+    others = lab.submit(4, prefix="other", group="other")
     code = first.stop()
     lab.expect(code == 0, f"exit code {code}")
     held = lab.count("ready") - len(others)
@@ -179,11 +179,11 @@ def damaged_account(lab: Lab, jobs: int) -> None:
             client.set(key, "a typo")
         client.delete(Keys("shop").meta)  # else nothing but this one would be met
         first, second = lab.worker().start(), lab.worker().start()
-        lab.hand_in(jobs // 2)
+        lab.submit(jobs // 2)
         lab.until_state("completed", 1)
         code = first.stop()
         lab.expect(code == 0, f"a worker ended with {code}")
-        lab.hand_in(jobs - jobs // 2, prefix="later")
+        lab.submit(jobs - jobs // 2, prefix="later")
         lab.settle(120)
         told = lab.queue.stats()["shop"].damage
         lab.expect(bool(told), "nobody says that the account is damaged")

@@ -27,7 +27,7 @@ _ROOM = {"RUNQUEUE_MAX_CONCURRENT_RUNS": "100"}
 def sigterm(lab: Lab, jobs: int) -> None:
     """Nothing may be left in doubt; another worker goes on."""
     lab.simulator.faults({"action": {"answer_latency": 3}})
-    lab.hand_in(jobs)
+    lab.submit(jobs)
     worker = lab.worker().start()
     lab.until_state("submitting", jobs)
     start = time.monotonic()
@@ -36,7 +36,7 @@ def sigterm(lab: Lab, jobs: int) -> None:
     lab.expect(code == 0, f"exit code {code}")
     lab.expect(lab.count("submitting", "unconfirmed") == 0, f"it left {lab.states()}")
     lab.simulator.no_faults()
-    lab.hand_in(jobs // 5 or 1, prefix="after")
+    lab.submit(jobs // 5 or 1, prefix="after")
     lab.mend()
     lab.worker().start()
     lab.settle()
@@ -52,7 +52,7 @@ def sigterm(lab: Lab, jobs: int) -> None:
 def frozen(lab: Lab, jobs: int) -> None:
     """On waking it sends nothing old, and the run ids that it holds are adopted."""
     lab.simulator.faults({"match": {"route": "run_task"}, "action": {"answer_latency": 2}})
-    lab.hand_in(jobs)
+    lab.submit(jobs)
     stale = lab.worker().start()
     lab.until(lambda: lab.simulator.summary()["submissions"] >= jobs, 30, "the submissions")
     stale.signal(signal.SIGSTOP)
@@ -79,7 +79,7 @@ def frozen_with_claims(lab: Lab, jobs: int) -> None:
     Where it never got the claim's reply, nobody knows that nothing was sent: runs of later jobs
     show that the list of runs is not behind.
     """
-    lab.hand_in(jobs - jobs // 6)
+    lab.submit(jobs - jobs // 6)
     stale = lab.worker()
     trap = stale.redis.trap("down", b'"k":')
     stale.launch()
@@ -90,9 +90,9 @@ def frozen_with_claims(lab: Lab, jobs: int) -> None:
     time.sleep(20)
     stale.signal(signal.SIGCONT)
     lab.until(lambda: stale.words("lease_lost") > 0, 30, "it to notice")
-    later = lab.hand_in(jobs // 6, prefix="later")
+    later = lab.submit(jobs // 6, prefix="later")
     lab.settle()
-    # Its claims were the first attempts; whoever has a job now has a later one.
+    # Its claims were the first attempts; the process that has a job now has a later one.
     titles = [str(run["title"]) for run in lab.simulator.runs()]
     marked = [one for title in titles for one in ids.markers_in(title)]
     attempts = [attempt for job_id, attempt in marked if job_id not in later]
@@ -110,7 +110,7 @@ def frozen_connecting(lab: Lab, jobs: int) -> None:
     """On waking its time to connect is over, so that it sends nothing on them."""
     frozen = lab.worker().start()
     frozen.api.stall()
-    lab.hand_in(jobs, on_unconfirmed="resubmit")
+    lab.submit(jobs, on_unconfirmed="resubmit")
     lab.until_state("submitting", jobs)
     time.sleep(0.5)
     frozen.signal(signal.SIGSTOP)
@@ -150,7 +150,7 @@ def poison(lab: Lab, jobs: int) -> None:
         if time.monotonic() > later + _LATER:
             # A run made after a loss shows that the list, which lacks its run, is not behind.
             later = time.monotonic()
-            lab.hand_in(len(MIXED), prefix=f"later-{later - start:.0f}")
+            lab.submit(len(MIXED), prefix=f"later-{later - start:.0f}")
         for worker in workers:
             if worker.process is not None and worker.process.poll() is not None:
                 worker.launch()
@@ -175,7 +175,7 @@ def poison(lab: Lab, jobs: int) -> None:
 def retried(lab: Lab, jobs: int) -> None:
     """Each job has the runs that it may have, one after the other."""
     retry = {"max_attempts": _RETRIED, "min_backoff": 1, "max_backoff": 2}
-    ids = lab.hand_in(jobs, plan={"sim_end": "failed"}, retry=retry)
+    ids = lab.submit(jobs, plan={"sim_end": "failed"}, retry=retry)
     lab.allowed = dict.fromkeys(lab.accepted.values(), _RETRIED)
     deaths = (("retry_run", False), ("retry_run", True), ("mark_running", False), ("finish", True))
     for name, passes in deaths:

@@ -31,7 +31,7 @@ def _at_work(lab: Lab, jobs: int, workers: int = 2) -> None:
     """Have workers at work, some runs over and more to come."""
     for _ in range(workers):
         lab.worker().start()
-    lab.hand_in(jobs)
+    lab.submit(jobs)
     lab.until_state("completed", jobs // 10 or 1)
 
 
@@ -81,7 +81,7 @@ def out_of_memory(lab: Lab, jobs: int) -> None:
         refused = 0
         for number in range(20):
             try:
-                lab.hand_in(1, prefix=f"full-{number}")
+                lab.submit(1, prefix=f"full-{number}")
             except QueueFull:
                 refused += 1
         lab.until(lambda: lab.count("completed") >= done + running, 30, "what runs to finish")
@@ -100,8 +100,8 @@ def _refusing(
     """Have Redis refuse writes while answers to submissions come in, the broker's as well."""
     workers = [lab.worker().start() for _ in range(2)]
     lab.simulator.faults({"match": {"method": "POST"}, "action": {"answer_latency": 3}})
-    lab.hand_in(jobs // 2, on_unconfirmed="resubmit")
-    lab.hand_in(jobs - jobs // 2, prefix="later")
+    lab.submit(jobs // 2, on_unconfirmed="resubmit")
+    lab.submit(jobs - jobs // 2, prefix="later")
     lab.until(lambda: lab.count("submitting") > 0, 30, "claims")
     with refuse(lab):
         delayed = sum(worker.words("record_delayed") for worker in workers)
@@ -113,7 +113,7 @@ def _refusing(
         time.sleep(_REFUSED)
     lab.simulator.no_faults()
     lab.mend()
-    lab.hand_in(1, prefix="after")
+    lab.submit(1, prefix="after")
     lab.goes_on(AGAIN)
     lab.settle()
     told = [
@@ -237,7 +237,7 @@ def switchover(lab: Lab, jobs: int) -> None:
         switched = time.monotonic()
         lab.valkey = new
         lab.mend()
-        lab.hand_in(10, prefix="after")
+        lab.submit(10, prefix="after")
         lab.goes_on(RECOVERED)
         lab.settle()
         # One that was idle since then leaves with its next write.
@@ -328,7 +328,7 @@ def partition_one(lab: Lab, jobs: int) -> None:
 def lost_replies(lab: Lab, jobs: int) -> None:
     """What ran is not run twice."""
     worker = lab.worker().start()
-    lab.hand_in(jobs)
+    lab.submit(jobs)
     cuts = dict.fromkeys(("claim", "mark_running", "finish"), 0)
     for name in list(cuts) * 4:
         trap = worker.redis.trap("up", script(name), reply=True)
@@ -374,7 +374,7 @@ def _emptied(lab: Lab, jobs: int, kinds: tuple[str, ...]) -> None:
     """Have an empty server take over in mid-work, and hand the same jobs in again."""
     lab.worker().start()
     lab.worker().start()
-    lab.hand_in(jobs, kinds)
+    lab.submit(jobs, kinds)
     lab.until(lambda: lab.simulator.summary()["runs"] >= jobs // 2, 60, "half of the runs")
     lab.valkey.stop(signal.SIGKILL)
     shutil.rmtree(lab.valkey.folder)
@@ -382,7 +382,7 @@ def _emptied(lab: Lab, jobs: int, kinds: tuple[str, ...]) -> None:
     lab.mend()
     lab.until(lambda: (stats := lab.stats()) is not None and stats.processes > 0, 30, "a worker")
     lab.note(f"{lab.simulator.summary()['runs']} runs before")
-    lab.hand_in(jobs, kinds)
+    lab.submit(jobs, kinds)
 
 
 @experiment(
@@ -399,7 +399,7 @@ def failover_replica(lab: Lab, jobs: int) -> None:
     replica.start()
     try:
         replica.follow(lab.valkey)
-        lab.hand_in(jobs, kinds=("titled", "hooked"))
+        lab.submit(jobs, kinds=("titled", "hooked"))
         lab.until(lambda: lab.simulator.summary()["runs"] >= jobs // 4, 60, "the first runs")
         survivor.signal(signal.SIGSTOP)
         replica.promote()
@@ -445,9 +445,9 @@ def _older(lab: Lab, jobs: int, *, workers_live: bool) -> None:
     first = lab.worker()
     lab.worker().start()
     first.start()
-    lab.hand_in(jobs // 4 or 1, prefix="before", kinds=("titled", "hooked"))
+    lab.submit(jobs // 4 or 1, prefix="before", kinds=("titled", "hooked"))
     lab.until(lambda: lab.simulator.summary()["runs"] >= jobs // 4, 60, "the first runs")
-    lab.hand_in(jobs - jobs // 4, kinds=("titled", "hooked"), delay=2)
+    lab.submit(jobs - jobs // 4, kinds=("titled", "hooked"), delay=2)
     time.sleep(1.2)  # the file is written once a second
     copy = lab.valkey.copy("older")
     lab.until(lambda: lab.simulator.summary()["runs"] >= jobs // 2, 60, "half of the runs")
@@ -499,7 +499,7 @@ def embedded_restored(lab: Lab, jobs: int) -> None:
     try:
         lab.valkey.start_embedded()
         first = lab.worker().start()
-        lab.hand_in(jobs, kinds=("titled", "hooked"))
+        lab.submit(jobs, kinds=("titled", "hooked"))
         lab.until(lambda: lab.simulator.summary()["runs"] >= jobs // 4, 60, "the first runs")
         copied = lab.simulator.summary()["runs"]
         copy = lab.valkey.copy("older")

@@ -40,7 +40,7 @@ def _receiving(lab: Lab, **settings: str) -> Iterator[tuple[Gateway, WebhookTarg
         receiver.close()
 
 
-def _hand_in(lab: Lab, jobs: int, url: str) -> None:
+def _submit(lab: Lab, jobs: int, url: str) -> None:
     lab.take(
         [
             {
@@ -113,7 +113,7 @@ def _calls(lab: Lab) -> Mapping[str, int]:
 def healthy(lab: Lab, jobs: int) -> None:
     """No run is polled: the submission is the only call."""
     with _receiving(lab) as (_, receiver):
-        _hand_in(lab, jobs, receiver.url)
+        _submit(lab, jobs, receiver.url)
         lab.settle()
         _delivered(lab, receiver, jobs)
         _note_times(lab, receiver)
@@ -133,7 +133,7 @@ def dropped(lab: Lab, jobs: int) -> None:
     """Runs are polled, and their webhooks asked for again."""
     with _receiving(lab) as (_, receiver):
         lab.simulator.faults({"match": {"route": "webhook"}, "action": {"drop": True}})
-        _hand_in(lab, jobs, receiver.url)
+        _submit(lab, jobs, receiver.url)
         lab.settle(300)
         _delivered(lab, receiver, jobs)
         _note_times(lab, receiver)
@@ -150,7 +150,7 @@ def dropped(lab: Lab, jobs: int) -> None:
 def unreachable(lab: Lab, jobs: int) -> None:
     """What a replay tells of its payload is what is relayed."""
     with _receiving(lab, RUNQUEUE_PUBLIC_URL="http://127.0.0.1:9") as (_, receiver):
-        _hand_in(lab, jobs, receiver.url)
+        _submit(lab, jobs, receiver.url)
         lab.settle(300)
         _delivered(lab, receiver, jobs)
         _note_times(lab, receiver)
@@ -166,7 +166,7 @@ def unreachable(lab: Lab, jobs: int) -> None:
 def gateway_killed(lab: Lab, jobs: int) -> None:
     """What Skyvern sends again comes, and what it gave up is polled."""
     with _receiving(lab) as (gateway, receiver):
-        _hand_in(lab, jobs, receiver.url)
+        _submit(lab, jobs, receiver.url)
         for round_ in (1, 2, 3):
             lab.until(lambda n=round_: lab.count("completed") > n * jobs // 5, 120, "some ends")  # type: ignore[misc]
             gateway.kill()
@@ -188,7 +188,7 @@ def receiver_down(lab: Lab, jobs: int) -> None:
     """It gets every webhook once it is back, each once, and few tries before."""
     with _receiving(lab) as (_, receiver):
         receiver.is_down = True
-        _hand_in(lab, jobs, receiver.url)
+        _submit(lab, jobs, receiver.url)
         lab.settle()
         time.sleep(30)
         receiver.is_down = False
@@ -208,7 +208,7 @@ def receiver_down(lab: Lab, jobs: int) -> None:
 def relay_killed(lab: Lab, jobs: int) -> None:
     """Every webhook comes; one that was on its way when its worker died may come again."""
     with _receiving(lab) as (_, receiver):
-        _hand_in(lab, jobs, receiver.url)
+        _submit(lab, jobs, receiver.url)
         for round_ in range(6):
             lab.until(lambda n=round_: len(receiver.ids) > n * jobs // 8, 120, "webhooks")  # type: ignore[misc]
             worker = lab.workers[round_ % 2]

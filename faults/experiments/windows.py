@@ -23,7 +23,7 @@ def late_effect(lab: Lab, jobs: int) -> None:
     lab.simulator.faults(
         {"match": {"route": "run_task"}, "action": {"latency": _LATE}, "times": jobs // 2 or 1}
     )
-    lab.hand_in(jobs, ("titled",))
+    lab.submit(jobs, ("titled",))
     worker = lab.worker().start()
     lab.until(lambda: lab.simulator.summary()["submissions"] >= jobs, 30, "the submissions")
     start = time.monotonic()
@@ -42,7 +42,7 @@ def late_effect(lab: Lab, jobs: int) -> None:
     window=True,
 )
 def resubmitted(lab: Lab, jobs: int) -> None:
-    """Whoever asks for this accepts that a run is made twice; `auto` never does so."""
+    """A user who asks for this accepts that a run is made twice; `auto` never does so."""
     lab.simulator.faults(
         {
             "match": {"route": "run_task"},
@@ -51,7 +51,7 @@ def resubmitted(lab: Lab, jobs: int) -> None:
         }
     )
     lab.worker().start()
-    lab.hand_in(jobs, ("titled",), on_unconfirmed="resubmit")
+    lab.submit(jobs, ("titled",), on_unconfirmed="resubmit")
     lab.settle()
     lab.until(lambda: lab.count("unconfirmed") == 0, 90, "the jobs to be submitted again")
     lab.settle()
@@ -74,7 +74,7 @@ def frozen_on_its_way(lab: Lab, jobs: int) -> None:
     frozen = lab.worker()
     frozen.api.hold("up")
     frozen.start()
-    lab.hand_in(jobs, ("titled",), on_unconfirmed="resubmit")
+    lab.submit(jobs, ("titled",), on_unconfirmed="resubmit")
     lab.until_state("submitting", jobs)
     time.sleep(1)
     frozen.signal(signal.SIGSTOP)
@@ -86,5 +86,5 @@ def frozen_on_its_way(lab: Lab, jobs: int) -> None:
     frozen.api.heal()
     lab.until(lambda: lab.simulator.summary()["runs"] >= 2 * jobs, 30, "the first ones to arrive")
     lab.until(lambda: frozen.words("stray_run") >= jobs, 30, "it to tell of its runs")
-    lab.note(f"made again after {took:.0f} s; the late ones are shown as strays")
+    lab.note(f"made again after {took:.0f} s; the late ones are shown as orphan runs")
     lab.settle()

@@ -35,7 +35,7 @@ BOARD = Board(
                         (total("runqueue_slots_taken"), "taken"),
                         (total("runqueue_limit", matching='limit="concurrent_runs"'), "limit"),
                     ],
-                    "Jobs in flight and strays, against the concurrent runs of the plan.",
+                    "Jobs in flight and orphan runs, against the concurrent runs of the plan.",
                 ),
                 Panel(
                     "All calls against the limit",
@@ -143,7 +143,7 @@ BOARD = Board(
                     "What is paid for.",
                 ),
                 Panel(
-                    "How ends were told",
+                    "How ends became known",
                     [(rate("runqueue_run_ends_total", "way"), "{{way}}")],
                     "missed_webhook = polled, although a webhook should have come.",
                     unit="reqps",

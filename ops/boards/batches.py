@@ -63,7 +63,7 @@ BOARD = Board(
                             "{{outcome}}",
                         )
                     ],
-                    "gave_up: `runqueue batch show` says why the callback_url was not told.",
+                    "gave_up: `runqueue batch show` says why the callback_url did not get it.",
                     runbook="RunqueueDeliveryGaveUp",
                 ),
             ],
@@ -116,9 +116,9 @@ BOARD = Board(
                     width=12,
                 ),
                 Panel(
-                    "Handed in",
+                    "Enqueued",
                     [(rate("runqueue_jobs_enqueued_total"), "jobs")],
-                    "Jobs a second, by whatever way.",
+                    "Jobs a second, by every route: Redis, HTTP, batches, the inbox.",
                     unit="reqps",
                     width=12,
                 ),

@@ -149,9 +149,9 @@ BOARD = Board(
                     runbook="RunqueueDamagedRecords",
                 ),
                 Panel(
-                    "Strays that may run",
+                    "Orphan runs",
                     [(f"{total('runqueue_slots_taken')} - {total('runqueue_in_flight')}", "")],
-                    "Runs of ours that no job owns, and that take slots.",
+                    "Runs of ours that no job owns; they may be live, and take slots.",
                     kind="stat",
                     width=3,
                     warns=1,
@@ -182,7 +182,7 @@ BOARD = Board(
                 Panel(
                     "In and out",
                     [
-                        (rate("runqueue_jobs_enqueued_total"), "handed in"),
+                        (rate("runqueue_jobs_enqueued_total"), "enqueued"),
                         (rate("runqueue_jobs_ended_total", "outcome"), "{{outcome}}"),
                     ],
                     "Jobs a second.",

@@ -91,7 +91,7 @@ def _worker_dies(stage: Stage) -> Iterator[None]:
 def _key_is_refused(stage: Stage) -> Iterator[None]:
     body = {"detail": "Could not validate credentials"}
     stage.lab.simulator.faults({"action": {"status": 403, "body": body}})
-    stage.lab.hand_in(3)
+    stage.lab.submit(3)
     yield
     stage.lab.simulator.no_faults()
     stage.lab.queue.resume()
@@ -100,7 +100,7 @@ def _key_is_refused(stage: Stage) -> Iterator[None]:
 @_fault("RunqueueBreakerOpen", "500 to every submission", "they are answered again")
 def _server_fails(stage: Stage) -> Iterator[None]:
     stage.lab.simulator.faults({"match": {"method": "POST"}, "action": {"status": 500}})
-    stage.lab.hand_in(30, ("titled",))
+    stage.lab.submit(30, ("titled",))
     yield
     stage.lab.simulator.no_faults()
 
@@ -112,7 +112,7 @@ def _server_fails(stage: Stage) -> Iterator[None]:
     simulator=("--duration", "600"),
 )
 def _reads_fail(stage: Stage) -> Iterator[None]:
-    stage.lab.hand_in(3, ("titled",))
+    stage.lab.submit(3, ("titled",))
     seconds_until(lambda: len(stage.lab.simulator.runs()) == 3, 30.0, "the runs")
     stage.lab.simulator.faults({"match": {"method": "GET"}, "action": {"status": 503}})
     yield
@@ -126,7 +126,7 @@ def _reads_fail(stage: Stage) -> Iterator[None]:
     settings={"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "0.01", "RUNQUEUE_MAX_BURST_SIZE": "1"},
 )
 def _limit_is_low(stage: Stage) -> Iterator[None]:
-    stage.lab.hand_in(20)
+    stage.lab.submit(20)
     yield
     stage.limit(dispatches_per_second=100, burst_size=20)
 
@@ -140,7 +140,7 @@ def _limit_is_low(stage: Stage) -> Iterator[None]:
 def _answers_are_lost(stage: Stage) -> Iterator[None]:
     lost = {"match": {"route": "run_task"}, "action": {"close": True, "committed": True}}
     stage.lab.simulator.faults(lost)
-    jobs = stage.lab.hand_in(2, ("titled",))
+    jobs = stage.lab.submit(2, ("titled",))
     yield
     stage.lab.operations.fail(jobs)
 
@@ -151,15 +151,15 @@ def _requests_are_refused(stage: Stage) -> Iterator[None]:
     refused = {"status": 422, "body": {"detail": [fault]}}
     rule = {"match": {"route": "run_task"}, "action": refused, "times": 5}
     stage.lab.simulator.faults(rule)
-    stage.lab.hand_in(5, ("titled",))
+    stage.lab.submit(5, ("titled",))
     yield
 
 
 @_fault("RunqueueFailureRatio", "12 runs fail at Skyvern", "50 runs are completed")
 def _runs_fail(stage: Stage) -> Iterator[None]:
-    stage.lab.hand_in(12, ("titled",), plan={"sim_end": "failed"})
+    stage.lab.submit(12, ("titled",), plan={"sim_end": "failed"})
     yield
-    stage.lab.hand_in(50, ("titled",), prefix="later")
+    stage.lab.submit(50, ("titled",), prefix="later")
 
 
 @_fault("RunqueueLinesRefused", "a line of no kind is pushed", "`runqueue inbox discard`")
@@ -218,10 +218,10 @@ def _run_is_nobody_s(stage: Stage) -> Iterator[None]:
 )
 def _webhooks_are_dropped(stage: Stage) -> Iterator[None]:
     stage.lab.simulator.faults({"match": {"route": "webhook"}, "action": {"drop": True}})
-    stage.lab.hand_in(30, ("titled",))
+    stage.lab.submit(30, ("titled",))
     yield
     stage.lab.simulator.no_faults()
-    stage.lab.hand_in(40, ("titled",), prefix="later")
+    stage.lab.submit(40, ("titled",), prefix="later")
 
 
 @_fault(
@@ -231,7 +231,7 @@ def _webhooks_are_dropped(stage: Stage) -> Iterator[None]:
     settings=_RECEIVES,
 )
 def _receiver_is_away(stage: Stage) -> Iterator[None]:
-    stage.lab.hand_in(3, ("hooked",))
+    stage.lab.submit(3, ("hooked",))
     yield
 
 
@@ -259,7 +259,7 @@ def _tokens_are_guessed(stage: Stage) -> Iterator[None]:
 )
 def _worker_is_frozen(stage: Stage) -> Iterator[None]:
     stage.worker.signal(signal.SIGSTOP)
-    stage.lab.hand_in(50)
+    stage.lab.submit(50)
     yield
     stage.worker.signal(signal.SIGCONT)
 

@@ -276,7 +276,7 @@ class GivenBack(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """What the tick says: `wait`, `nudge`, `passed`, or `send` with messages by kind."""
+    """What the tick says: `wait`, `wake`, `passed`, or `send` with messages by kind."""
 
     answer: str
     now_us: int

@@ -37,7 +37,7 @@ batches, unsealed       zset    batches by creation time
 expiring                zset    batches by when their time is up
 callbacks               zset    '<batch> <event>' by the next try to report it
 canceling               hash    canceled or expired batches the sweep walks, how far it is
-unwanted                zset    waiting jobs that are to end once a recovery is over, by when
+unwanted                zset    waiting jobs to end once the recovery of Redis is over, by when
 damaged                 set     'job <id>' and 'lane <batch> <p>:<group>' set aside as damaged
 due, deadlines          zset    scheduled jobs by run_at; jobs by deadline
 claims:<process>        zset    submissions under way, by claim time

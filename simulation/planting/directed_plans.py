@@ -1,6 +1,6 @@
-"""Directed plans: for planted defects, the shortest histories known in which each must be seen.
+"""Directed plans: the shortest plan known that shows each planted defect.
 
-Seeds find a defect some time; these plans find it at once. Without a defect each of them holds.
+A seed may need long to meet a defect; its plan meets it at once. Without the defect it holds.
 """
 
 from __future__ import annotations
@@ -75,12 +75,17 @@ def _line(
     **rules: Any,
 ) -> list[PlannedJob]:
     """Return jobs of alternating kinds, one after the other."""
-    return [_job(at + 1, at * apart, kind=kinds[at % len(kinds)], **rules) for at in range(count)]
+    return [
+        _job(index + 1, index * apart, kind=kinds[index % len(kinds)], **rules)
+        for index in range(count)
+    ]
 
 
 def _alike(count: int, apart: float, kind: str) -> list[PlannedJob]:
     """Return jobs with equal requests."""
-    return [_job(at + 1, at * apart, kind=kind, like=int(at > 0)) for at in range(count)]
+    return [
+        _job(index + 1, index * apart, kind=kind, like=int(index > 0)) for index in range(count)
+    ]
 
 
 def _long_plan(
@@ -98,7 +103,9 @@ def _long_plan(
 
 
 def _stops(*times: float) -> list[Fault]:
-    return [_fault("a worker is stopped", at, 1, number=at_ % 3) for at_, at in enumerate(times)]
+    return [
+        _fault("a worker is stopped", at, 1, number=index % 3) for index, at in enumerate(times)
+    ]
 
 
 _FAILOVER = _fault("redis fails over", 12, 2)
@@ -113,7 +120,7 @@ _SETTLED = _fault("a person settles what is in doubt", 5.5, 0)
 #: Eight unconfirmed jobs are failed by a person while their runs go on.
 _GIVEN_UP = _plan(_jobs(8, 2), seed=1, max_concurrent_runs=8, run_seconds=40)
 _BAD: dict[str, Any] = {"bad_run_share": 0.8, "run_seconds": 2}
-#: By the names of the defects.
+#: The plans by the names of their defects.
 PLANS: dict[str, SimulationPlan] = {
     "webhook-dies-with-its-sender": _plan(
         _jobs(6, has_webhook=True),
@@ -163,7 +170,7 @@ PLANS: dict[str, SimulationPlan] = {
     "held-lanes-stay-in-line": _plan(
         [
             *_batch(20, group="a"),
-            *(_job(30 + at, 4, group="b", batch=2, route="batch") for at in range(20)),
+            *(_job(30 + index, 4, group="b", batch=2, route="batch") for index in range(20)),
         ],
         [_fault("a person pauses a batch", 3, 80)],
         minutes=3,
@@ -450,7 +457,7 @@ _LOST_RUNS = [_fault("a worker is killed", 20, 5), _fault("redis fails over", 20
 #: Jobs that a slow Redis hinders from being recorded while their workers stop.
 _DRAINED = _long_plan(
     _line(120, 0.3),
-    [_fault("redis is slow", 10, 60, 0.1), *_stops(*(15 + 2.7 * at for at in range(10)))],
+    [_fault("redis is slow", 10, 60, 0.1), *_stops(*(15 + 2.7 * index for index in range(10)))],
     drain_seconds=5,
     workers=3,
 )
@@ -475,15 +482,15 @@ _FLAPPING = _line(10, kinds=_WORKFLOW, run=FLAPS)
 _UNREADABLE = _long_plan(_line(10, kinds=_WORKFLOW, run=UNREADABLE, limit=60))
 _OVERDUE: dict[str, Any] = {"run": NEVER_ENDS, "deadline": 60.0, "limit": 240}
 _FAILING: dict[str, Any] = {"bad_run_share": 1.0, "run_seconds": 3}
-_OUTAGES = [_fault("redis is not reached", 20 + 3 * at, 0.8) for at in range(70)]
-#: Likewise, of what happens at workers, gateways and on the way to Skyvern.
+_OUTAGES = [_fault("redis is not reached", 20 + 3 * index, 0.8) for index in range(70)]
+#: Further plans, with faults of workers, gateways and the way to Skyvern.
 PLANS |= {
     "another-requests-answer-is-believed": _long_plan(
         _line(kinds=_WORKFLOW), _MIXED, run_tags=False
     ),
     "another-runs-reading-is-believed": _long_plan(_line(), _MIXED),
     "other-urls-are-no-difference": _long_plan(
-        [_job(2 * at, 2.0 * at) for at in range(1, 41)], _MIXED, correlation=False
+        [_job(2 * index, 2.0 * index) for index in range(1, 41)], _MIXED, correlation=False
     ),
     "every-503-counts-as-busy": _long_plan(_line(), _PROXY),
     "gateway-errors-count-as-busy": _long_plan(_line(), _PROXY),

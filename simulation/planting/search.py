@@ -1,4 +1,4 @@
-"""Plants the defects, and searches the plan or the seed that shows each.
+"""Plants the defects one by one, and searches a seed, or takes a plan, that shows each.
 
 Each defect of `planted.toml` is planted in a copy of the tree, and seeds are simulated there until
 one fails. The author of the defects had not seen the simulation's checks.

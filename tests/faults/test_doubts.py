@@ -79,7 +79,7 @@ def test_the_report_sums_them_up_without_the_windows_and_tells_what_falls_short(
     }
     page = report.page(chosen, found)
     assert "findable by a marker: 3 of 3 (100.0%) settled by themselves" in page
-    assert "told only by their request: 99 of 100 (99.0%) settled by themselves" in page
+    assert "recognised only by their request: 99 of 100 (99.0%) settled by themselves" in page
     assert "{{" not in page
     assert report.shortfalls(chosen, found) == [
         "of 2 unsearchable submissions in doubt only 1 were settled"

@@ -32,6 +32,8 @@ KEY = "sk-live-0123456789"
 #: Where the jobs' consumers want to be told.
 HOOK = "https://user.test/hook"
 _MINUTE_US = 60_000_000
+#: Bytes of a chunk of a large body.
+_CHUNK = 1024 * 1024
 
 
 @dataclass
@@ -249,6 +251,19 @@ async def gating(url: str, *, key: str = KEY, **settings: Any) -> AsyncIterator[
     finally:
         server.should_exit = True
         await serving
+
+
+def unended(path: str, size: int, headers: str = "") -> bytes:
+    """Return a POST whose body has so many bytes in chunks, and no end.
+
+    Args:
+        path: where it goes.
+        size: bytes of the body.
+        headers: further lines of its head, each with its line break.
+    """
+    head = f"POST {path} HTTP/1.1\r\nhost: g\r\ntransfer-encoding: chunked\r\n{headers}\r\n"
+    sizes = [min(_CHUNK, size - start) for start in range(0, size, _CHUNK)]
+    return head.encode() + b"".join(b"%x\r\n%s\r\n" % (one, b" " * one) for one in sizes)
 
 
 async def speak(door: Door, raw: bytes) -> bytes:

@@ -118,7 +118,7 @@ async def test_a_plain_script_prints_each_job_as_it_ends(
         said, complained = (part.decode() for part in await script.communicate())
 
     assert sorted(said.splitlines()) == [f"{page} completed {{'price': 1}}" for page in pages[1:]]
-    assert complained == f"{pages[0]}: was handed in otherwise before\n"
+    assert complained == f"{pages[0]}: was submitted before with another request\n"
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")

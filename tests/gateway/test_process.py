@@ -119,6 +119,7 @@ def test_no_secret_is_logged_whatever_is_sent(tmp_path: Path, desk: Desk, redis_
         assert secret not in said
 
 
+@pytest.mark.usefixtures("no_settings")
 @pytest.mark.parametrize(
     ("given", "words"),
     [

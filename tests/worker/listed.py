@@ -13,7 +13,7 @@ META = f"{KEYS.prefix}meta"
 MANY = 12
 
 
-def pump_of(bench: Bench) -> ListConsumer:
+def consumer_of(bench: Bench) -> ListConsumer:
     """The consumer that lists; nothing is begun by itself."""
     consumer = cast(ListConsumer, bench.account.consumers["list"])
     consumer.on_missing = lambda: None
@@ -27,7 +27,7 @@ def due_now(bench: Bench, *job_ids: str) -> None:
 
 async def list_now(bench: Bench) -> Taken[Any]:
     """Have the list read, if lists are on."""
-    pump_of(bench)
+    consumer_of(bench)
     await bench.account.lease.beat()  # what a test did before may have taken long
     bench.client.hset(META, "list_at", 0)
     return await bench.one_pass("list", want=1)
@@ -35,7 +35,7 @@ async def list_now(bench: Bench) -> Taken[Any]:
 
 async def listed(bench: Bench, n: int = MANY, **options: Any) -> list[str]:
     """Submit so many jobs and leave their runs to lists; return their ids."""
-    pump_of(bench)
+    consumer_of(bench)
     job_ids = bench.enqueue(n, **options)
 
     async def all_run() -> bool:

@@ -197,13 +197,10 @@ def test_all_that_a_worker_writes_where_no_terminal_is_are_json_lines(
     assert ("SecurityWarning" in "".join(events)) == (os.geteuid() == 0)
 
 
+@pytest.mark.usefixtures("no_settings")
 def test_up_says_which_variables_are_no_settings_before_it_starts_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in os.environ:
-        if name.startswith(("RUNQUEUE_", "SKYVERN_")):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text(f"SKYVERN_API_KEY={KEY}\nRUNQUEUE_MAX_OPEN_CALL=7\n")
     monkeypatch.setenv("RUNQUEUE_MAX_BURST", "3")
 

@@ -152,7 +152,7 @@ def test_a_message_for_an_account_that_nobody_serves_is_refused(redis_url: str) 
         assert runtime.sweep("acme") == {}
 
 
-def test_sweeping_and_pumping_from_another_thread_work(redis_url: str) -> None:
+def test_sweeping_and_consuming_from_another_thread_work(redis_url: str) -> None:
     with running(redis_url, settings()) as runtime:
         ended, server_us = runtime.consume("poll", "default", 0)
         assert ended is ConsumerEnd.IDLE

@@ -486,13 +486,13 @@ class Search:
     async def _adopt_equal(self, jobs: Sequence[LostJob], seen: _PassSeen) -> list[LostJob]:
         """Give equal jobs the runs that equal them, where there are no more runs than jobs.
 
-        Not a run that a job with another request may own as well, nor one that was made since a
-        submission under way was claimed. Where not every unconfirmed job could be read, or the
-        list does not reach back to the claim of one of the jobs, runs cannot be counted. A job that
-        is to be canceled gets what the others leave, for that is canceled; where others submit to
-        the account it gets none, and another one a run only if no other may be its own, such as
-        one whose request could not be read. An old job gets none, either: its equal may have been
-        a job that is forgotten. Returns the jobs that are left.
+        No run is given that a job with another request may own as well, nor one that was made
+        since a submission under way was claimed. Runs cannot be counted if an unconfirmed job could
+        not be read, or if the list does not reach back to the claim of one of the jobs. A job that
+        is to be canceled gets what the others leave, and that run is canceled. In a shared account
+        it gets none, and any other job gets a run only if no second run may be its own (a run whose
+        request could not be read may be). An old job gets none, either: the run may be of an equal
+        job whose record is gone. Returns the jobs that are left.
         """
         listing = seen.listing
         if not (seen.is_whole and listing.is_dated and listing.is_fresh):

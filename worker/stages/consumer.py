@@ -3,9 +3,9 @@
 A Celery message starts it, and only means "there may be work". One process runs at most one
 consumer of a stage for an account; Redis lists the active consumers (`board:<kind>`). A consumer
 ends when there is nothing to do, and leaves that list in the script that says so; after 20 s it
-hands over to a successor, but not while a claim is unanswered: its items would be this process's,
-and the successor may be another's. Calls that are open then finish by themselves and count as the
-successor's.
+hands over to a successor, but not while a claim is unanswered: the jobs that it took belong to this
+process, and the successor may run in another. Calls that are open then finish by themselves and
+count as the successor's.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 -- use: counters save record jobs runs trail unwanted
 -- Cancels jobs: scheduled | ready → canceled at once; a job that may have a run is flagged, and the run is canceled as
--- soon as its id is known (after a lost claim a waiting job's run may be known, or is searched: → running |
--- unconfirmed; during a recovery the job waits for that).
+-- soon as its id is known. A waiting job may have a run, too: after a lost claim its run is known or searched (→ running |
+-- unconfirmed), and during a recovery of Redis the job is flagged until the recovery is over.
 -- ARGV  now_us, then ids
 -- Reply per id: 1 = canceled, 2 = flagged, 0 = over already, -1 = no such job
 local reply = {}

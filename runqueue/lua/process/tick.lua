@@ -3,11 +3,11 @@
 -- ARGV  now_us, process, woken (1 = a wake-up was taken: bypasses the slot, submit only), interval_us,
 --       passed_us (the process's monotonic clock: only differences count)
 -- Reply { 'wait', now_us }: another process has this slot
---       { 'nudge', now_us }: the woken process has the active consumer itself
+--       { 'wake', now_us }: the woken process has the active consumer itself
 --       { 'passed', now_us }: the wake-up was handed to a process that has an active consumer
 --       { 'send', now_us, per kind that is due: kind, messages }
 local process, woken, interval = ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
-local JOBS_A_PUMP, MAX_LANES = 100, 64
+local JOBS_A_CONSUMER, MAX_LANES = 100, 64
 local LINES_A_JOB = 100 -- lines of the inbox cost no call to Skyvern: so many go for one job
 local SEND_AGAIN = 50000
 local SWEEP_EVERY, TIDY_EVERY = 1000000, 30000000
@@ -16,7 +16,7 @@ expect(PREFIX .. 'wake', 'list')
 pass_when_full()
 if may_be_set then set_clock(process, tonumber(ARGV[5])) end
 
-local function pumps(kind)
+local function active_consumers(kind)
   local board = PREFIX .. 'board:' .. kind
   redis.call('ZREMRANGEBYSCORE', board, '-inf', int(NOW))
   return redis.call('ZCARD', board)
@@ -74,7 +74,7 @@ local function may_submit()
 end
 
 local function wanted(work, kind)
-  return math.max(0, math.min(alive, math.ceil(work / JOBS_A_PUMP)) - pumps(kind))
+  return math.max(0, math.min(alive, math.ceil(work / JOBS_A_CONSUMER)) - active_consumers(kind))
 end
 
 local reply = { 'send', int(NOW) }
@@ -86,9 +86,9 @@ local function send(kind, n)
 end
 
 if woken then
-  if pumps('submit') > 0 then
+  if active_consumers('submit') > 0 then
     local owner = redis.call('ZREVRANGE', PREFIX .. 'board:submit', 0, 0)[1]
-    if owner == process then return { 'nudge', int(NOW) } end
+    if owner == process then return { 'wake', int(NOW) } end
     local own = PREFIX .. 'wake:' .. owner
     if redis.call('EXISTS', own) == 0 then
       redis.call('LPUSH', own, '1')
@@ -112,10 +112,10 @@ if meta[11] then set_back(meta[11]) end
 
 if tonumber(meta[1] or 0) > NOW and tonumber(meta[1]) <= NOW + interval then return { 'wait', int(NOW) } end
 redis.call('HSET', META, 'tick_at', int(NOW + interval))
-if may_submit() then send('submit', wanted(claimable(alive * JOBS_A_PUMP), 'submit')) end
+if may_submit() then send('submit', wanted(claimable(alive * JOBS_A_CONSUMER), 'submit')) end
 send('poll', wanted(due_in('poll') + due_in('stray_looks'), 'poll'))
 if meta[6] == '1' and math.max(tonumber(meta[7] or 0), tonumber(meta[8] or 0)) <= NOW then
-  send('list', 1 - pumps('list'))
+  send('list', 1 - active_consumers('list'))
 end
 send('cancel', wanted(due_in('cancels'), 'cancel'))
 send('webhooks', wanted(due_in('relays') + due_in('watches'), 'webhooks'))
@@ -128,7 +128,7 @@ send('inbox', wanted((type(lines) == 'number' and lines or 0) / LINES_A_JOB + du
 -- One at a time: another search need not look for what one finds.
 if due_in('reconcile') > 0
   or redis.call('HEXISTS', META, 'recover_from') == 1 then
-  send('reconcile', 1 - pumps('reconcile'))
+  send('reconcile', 1 - active_consumers('reconcile'))
 end
 
 local since = NOW - tonumber(meta[3] or 0)

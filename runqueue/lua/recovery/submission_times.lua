@@ -1,8 +1,8 @@
 -- use: record
 -- Reads when runs of ours were submitted, to compare the dates of a list with our own.
 -- ARGV  now_us, then run ids (<= 100)
--- Reply { now_us, per run: { claimed_us, accepted_us } | nil (no job has it now, or by a guess, or that is not known; or
---         the clock may have been set since, and nobody counted: see clock.lua) }
+-- Reply { now_us, per run: { claimed_us, accepted_us } | nil: no job has the run now, or only by a guess; its times are
+--         not known; or the clock may have been set since then, in a gap (see clock.lua) }
 local reply = { int(NOW) }
 local meta = redis.call('HMGET', META, 'date_before', 'dated_since')
 local since = clock_is_stale() and NOW + DAY or tonumber(meta[1] and string.match(meta[1], '%d+$') or meta[2] or 0)

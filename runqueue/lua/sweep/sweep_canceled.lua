@@ -1,4 +1,4 @@
--- use: counters lanes save record jobs runs unwanted
+-- use: counters lanes save record jobs losses runs unwanted
 -- Walks the jobs of batches that were canceled, or expired long ago: scheduled | ready → canceled; live jobs are
 -- flagged, and so are jobs whose claim was, or may be, lost (lib/jobs/unwanted.lua). During a recovery the waiting jobs
 -- stay as they are, whose lanes show which jobs claims may have been lost of; they are walked once it is over.

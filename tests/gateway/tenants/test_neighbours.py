@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+import time
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -37,18 +38,21 @@ _PACKED = {**KIND, "content-encoding": "gzip"}
 
 
 @dataclass
-class House:
-    """A gateway process, and who asks it."""
+class RunningGateway:
+    """A gateway process, and a client of it."""
 
     url: str
     pid: int
     session: aiohttp.ClientSession
+    #: CPU seconds when `rests` last saw work, and when that was, by `time.monotonic`.
+    spent: float = 0.0
+    since: float = 0.0
 
     async def send(
-        self, who: str, path: str, body: bytes, headers: dict[str, str]
+        self, token: str, path: str, body: bytes, headers: dict[str, str]
     ) -> tuple[int, Any]:
         """Send a body; returns the status and the answer."""
-        bearer = {"authorization": f"Bearer {_SECRETS[who]}", **headers}
+        bearer = {"authorization": f"Bearer {_SECRETS[token]}", **headers}
         data = io.BytesIO(body)
         async with self.session.post(self.url + path, data=data, headers=bearer) as answer:
             return answer.status, await answer.json()
@@ -65,15 +69,16 @@ class House:
         """The check processes that live: all but the gateway, and what makes them."""
         return len(tree(self.pid)) - 2
 
-    async def rests(self) -> bool:
-        """Say whether the process and all that it started do next to nothing just now."""
-        before = cpu_seconds(self.pid)
-        await asyncio.sleep(0.5)
-        return cpu_seconds(self.pid) - before < 0.1
+    def rests(self) -> bool:
+        """Say whether the process and all that it started did next to nothing for half a second."""
+        spent, now = cpu_seconds(self.pid), time.monotonic()
+        if abs(spent - self.spent) > 0.1:
+            self.spent, self.since = spent, now
+        return now - self.since > 0.5
 
 
 @asynccontextmanager
-async def house(folder: Path, redis_url: str) -> AsyncIterator[House]:
+async def running_gateway(folder: Path, redis_url: str) -> AsyncIterator[RunningGateway]:
     """Run a gateway with two tokens, each for an account of its own."""
     digests = {name: hashlib.sha256(token.encode()).hexdigest() for name, token in _SECRETS.items()}
     tokens = ",".join(f"{name}:enqueue@{name}:{digest}" for name, digest in digests.items())
@@ -83,7 +88,7 @@ async def house(folder: Path, redis_url: str) -> AsyncIterator[House]:
     ) as started:
         url = await asyncio.to_thread(url_of, started)
         async with aiohttp.ClientSession() as session:
-            found = House(url, started.pid, session)
+            found = RunningGateway(url, started.pid, session)
             await found.neighbour()  # what is loaded late
             yield found
 
@@ -105,13 +110,13 @@ _LONG = b"[12345678901234567890,"  # one number that has to be read with care
 
 
 def bad_headers() -> bytes:
-    """A job with very many headers, none of which is one."""
+    """A job with very many headers, none of which is valid."""
     headers = b",".join(b'"h %d":"v\\n"' % number for number in range(200_000))
     return b'{"kind":"task","body":{"prompt":"x","extra_http_headers":{%s}}}' % headers
 
 
 @pytest.mark.parametrize(
-    ("path", "make", "times"),
+    ("path", "make_body", "times"),
     [
         ("/v1/jobs:bulk", partial(many, b"[],", _LARGEST), 1),
         ("/v1/jobs:bulk", partial(many, b'{"a":[[[]]]},', _LARGEST), 1),
@@ -128,16 +133,19 @@ def bad_headers() -> bytes:
     ],
 )
 async def test_a_body_of_small_values_takes_little_memory_and_keeps_nobody_waiting(
-    tmp_path: Path, redis_url: str, path: str, make: Callable[[], bytes], times: int
+    tmp_path: Path, redis_url: str, path: str, make_body: Callable[[], bytes], times: int
 ) -> None:
-    body = make()
-    async with house(tmp_path, redis_url) as home, peak_of(home.pid, every=0.05) as peak:
+    body = make_body()
+    async with (
+        running_gateway(tmp_path, redis_url) as gateway,
+        peak_of(gateway.pid, every=0.05) as peak,
+    ):
         sending = [
-            asyncio.create_task(home.send("greedy", path, body, _JSON)) for _ in range(times)
+            asyncio.create_task(gateway.send("greedy", path, body, _JSON)) for _ in range(times)
         ]
         both = asyncio.gather(*sending)
         while not both.done():
-            await home.neighbour()
+            await gateway.neighbour()
         found = await both
 
     assert {status for status, _ in found} <= {413, 422, 503}, found
@@ -150,15 +158,18 @@ async def test_many_small_arrays_at_once_have_few_processes_and_all_are_accepted
 ) -> None:
     body = b"[" + _LINE + b"]"
     most = 0
-    async with house(tmp_path, redis_url) as home, peak_of(home.pid, every=0.05) as peak:
+    async with (
+        running_gateway(tmp_path, redis_url) as gateway,
+        peak_of(gateway.pid, every=0.05) as peak,
+    ):
         sending = [
-            asyncio.create_task(home.send("greedy", "/v1/jobs:bulk", body, _JSON))
+            asyncio.create_task(gateway.send("greedy", "/v1/jobs:bulk", body, _JSON))
             for _ in range(90)
         ]
         together = asyncio.gather(*sending)
         while not together.done():
-            most = max(most, await asyncio.to_thread(lambda: home.checks))
-            assert (await home.send("neighbour", "/v1/jobs:bulk", body, _JSON))[0] == 202
+            most = max(most, await asyncio.to_thread(lambda: gateway.checks))
+            assert (await gateway.send("neighbour", "/v1/jobs:bulk", body, _JSON))[0] == 202
         found = await together
 
     assert {status for status, _ in found} == {202}
@@ -176,7 +187,7 @@ _KEYED = b'{"custom_id":"a",' + _LINE[1:] + b"\n"
 
 @pytest.mark.timeout(300)  # a busy machine has little time for them
 @pytest.mark.parametrize(
-    ("make", "query", "times"),
+    ("make_body", "query", "times"),
     [
         pytest.param(bad_lines, "?skip_invalid=true", 2, id="bad"),
         pytest.param(
@@ -185,16 +196,19 @@ _KEYED = b'{"custom_id":"a",' + _LINE[1:] + b"\n"
     ],
 )
 async def test_a_small_upload_of_many_lines_is_refused_and_others_go_on_meanwhile(
-    tmp_path: Path, redis_url: str, make: Callable[[], bytes], query: str, times: int
+    tmp_path: Path, redis_url: str, make_body: Callable[[], bytes], query: str, times: int
 ) -> None:
-    bomb = make()
-    async with house(tmp_path, redis_url) as home, peak_of(home.pid, every=0.05) as peak:
+    bomb = make_body()
+    async with (
+        running_gateway(tmp_path, redis_url) as gateway,
+        peak_of(gateway.pid, every=0.05) as peak,
+    ):
         bombs = [
-            asyncio.create_task(home.send("greedy", f"/v1/batches{query}", bomb, _PACKED))
+            asyncio.create_task(gateway.send("greedy", f"/v1/batches{query}", bomb, _PACKED))
             for _ in range(times)
         ]
-        await eventually(lambda: home.checks == times)  # they are being checked
-        await home.neighbour()
+        await eventually(lambda: gateway.checks == times)  # they are being checked
+        await gateway.neighbour()
         assert not any(one.done() for one in bombs)
         found = await asyncio.gather(*bombs)
 
@@ -213,28 +227,28 @@ async def test_work_for_a_sender_that_has_gone_stops(
     head += f"authorization: Bearer {_SECRETS['greedy']}\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in _PACKED.items())
 
-    async with house(tmp_path, redis_url) as home:
-        host, port = home.url.removeprefix("http://").split(":")
+    async with running_gateway(tmp_path, redis_url) as gateway:
+        host, port = gateway.url.removeprefix("http://").split(":")
         for _ in range(3):
             _, writer = await asyncio.open_connection(host, int(port))
             # Enough of it for a check to begin, however the body is cut into parts.
             writer.write(head.encode() + b"\r\n" + bad + b"\0" * (0 if is_whole else MEBIBYTE))
             await writer.drain()
-            await eventually(lambda: home.checks == 1)
+            await eventually(lambda: gateway.checks == 1)
             writer.close()
-            await eventually(lambda: home.checks == 0)
-        await eventually(home.rests)
+            await eventually(lambda: gateway.checks == 0)
+        await eventually(gateway.rests)
 
 
 async def test_no_check_outlives_a_gateway_that_is_killed(tmp_path: Path, redis_url: str) -> None:
     bad = bad_lines()
-    async with house(tmp_path, redis_url) as home:
+    async with running_gateway(tmp_path, redis_url) as gateway:
         bomb = asyncio.create_task(
-            home.send("greedy", "/v1/batches?skip_invalid=true", bad, _PACKED)
+            gateway.send("greedy", "/v1/batches?skip_invalid=true", bad, _PACKED)
         )
-        await eventually(lambda: home.checks == 1)
-        everyone = tree(home.pid)
-        os.kill(home.pid, signal.SIGKILL)
+        await eventually(lambda: gateway.checks == 1)
+        everyone = tree(gateway.pid)
+        os.kill(gateway.pid, signal.SIGKILL)
         with pytest.raises(aiohttp.ClientError):
             await bomb
         # The gateway itself is dead, and waits for the test to take note of it.
@@ -246,14 +260,14 @@ async def test_an_upload_is_finished_although_its_group_is_told_to_end(
 ) -> None:
     head = f"authorization: Bearer {_SECRETS['greedy']}\r\ncontent-type: application/x-ndjson\r\n"
 
-    async with house(tmp_path, redis_url) as home:
-        host, port = home.url.removeprefix("http://").split(":")
+    async with running_gateway(tmp_path, redis_url) as gateway:
+        host, port = gateway.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         start = "POST /v1/batches HTTP/1.1\r\nhost: g\r\ntransfer-encoding: chunked\r\n"
         large = (_LINE + b"\n") * 2_000
         writer.write(f"{start}{head}\r\n{len(large):x}\r\n".encode() + large + b"\r\n")
-        await eventually(lambda: home.checks == 1)
-        for pid in tree(home.pid):
+        await eventually(lambda: gateway.checks == 1)
+        for pid in tree(gateway.pid):
             os.kill(pid, signal.SIGTERM)
         writer.write(b"%x\r\n%s\n\r\n0\r\n\r\n" % (len(_LINE) + 1, _LINE))
         said = await reader.readline()

@@ -244,7 +244,7 @@ def test_no_more_are_taken_than_asked_for_and_none_without_a_lease(clock: Clockw
     assert clock.run(call).answer is ClaimAnswer.FENCED
 
 
-def test_the_tick_sends_a_pump_for_callbacks_that_are_due(clock: Clockwork) -> None:
+def test_the_tick_sends_a_consumer_for_callbacks_that_are_due(clock: Clockwork) -> None:
     clock.batch_of(1, TOLD)
     clock.heartbeat(first=True)
     assert "callbacks" not in clock.tick().messages
@@ -253,7 +253,7 @@ def test_the_tick_sends_a_pump_for_callbacks_that_are_due(clock: Clockwork) -> N
     assert clock.tick().messages["callbacks"] == 1
 
 
-def test_the_pump_leaves_the_board_when_nothing_is_due(clock: Clockwork) -> None:
+def test_the_consumer_leaves_the_board_when_nothing_is_due(clock: Clockwork) -> None:
     clock.heartbeat(first=True)
 
     def claimed(*, linger: bool) -> tuple[bool, int]:

@@ -55,7 +55,7 @@ class HostClock(Clockwork):
         self.serve("p2")
 
     def submitted(self, job_id: str) -> bool:
-        """Say whether it is told when the job's run was submitted."""
+        """Say whether the queue reports when the job's run was submitted."""
         call = worker_calls.submission_times(self.account, [f"r-{job_id}"])
         return self.run(call)[1] != [None]
 

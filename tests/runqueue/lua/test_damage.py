@@ -244,7 +244,7 @@ def test_a_damaged_number_of_the_account_is_met_before_a_claim_takes_anything(
     assert clock.client.llen(clock.key("lane:2:default:-")) == 2
 
 
-def test_a_tick_asks_for_every_pump_although_a_lane_is_damaged(clock: Clockwork) -> None:
+def test_a_tick_asks_for_every_consumer_although_a_lane_is_damaged(clock: Clockwork) -> None:
     (running,) = clock.running()
     clock.enqueue(1, group="bad")
     damage_key(clock, "lanes:2:bad")
@@ -257,7 +257,9 @@ def test_a_tick_asks_for_every_pump_although_a_lane_is_damaged(clock: Clockwork)
 
 
 @pytest.mark.parametrize("name", ["poll", "relays", "callbacks", "cancels", "reconcile"])
-def test_a_tick_has_a_damaged_index_met_by_its_own_pump_alone(clock: Clockwork, name: str) -> None:
+def test_a_tick_has_a_damaged_index_met_by_its_own_consumer_alone(
+    clock: Clockwork, name: str
+) -> None:
     clock.enqueue(1)
     clock.heartbeat(first=True)
     damage_key(clock, name)
@@ -282,7 +284,7 @@ def test_a_tick_sets_times_back_although_a_record_is_damaged(clock: Clockwork) -
     assert scores == {clock.now}
 
 
-# What pumps take.
+# What consumers take.
 
 
 def test_a_damaged_record_keeps_no_other_run_from_its_poll(clock: Clockwork) -> None:

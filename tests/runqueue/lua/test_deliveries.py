@@ -135,7 +135,9 @@ def test_never_more_are_taken_in_any_second_than_the_rate_and_its_burst(clock: C
     assert taken.total() >= 280
 
 
-def test_a_pump_is_told_when_the_next_permit_or_the_next_delivery_is_due(clock: Clockwork) -> None:
+def test_a_consumer_is_told_when_the_next_permit_or_the_next_delivery_is_due(
+    clock: Clockwork,
+) -> None:
     clock.limit(webhooks_per_second=10)
     ended(clock, 12)
     taken = take(clock, 12)
@@ -191,7 +193,7 @@ def test_a_webhook_whose_request_is_gone_keeps_no_other_waiting(
     assert len(items) == 2
 
 
-def test_a_pump_without_a_lease_or_with_an_old_message_takes_nothing(clock: Clockwork) -> None:
+def test_a_consumer_without_a_lease_or_with_an_old_message_takes_nothing(clock: Clockwork) -> None:
     ended(clock)
     assert take(clock, tick_us=clock.now - 6 * SECOND).answer is ClaimAnswer.STALE
     assert len(due(clock)) == 1

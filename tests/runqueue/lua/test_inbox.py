@@ -63,7 +63,7 @@ def test_the_reply_says_whether_there_are_more(clock: Clockwork) -> None:
     assert take(clock, 1).next_us == 0
 
 
-def test_a_pump_without_a_line_is_off_the_board_unless_it_lingers(clock: Clockwork) -> None:
+def test_a_consumer_without_a_line_is_off_the_board_unless_it_lingers(clock: Clockwork) -> None:
     assert not take(clock, linger=True).left
     assert clock.client.zscore(clock.key("board:inbox"), "p1")
     assert take(clock).left
@@ -187,15 +187,15 @@ def tick(clock: Clockwork) -> dict[str, int]:
     return dict(clock.run(worker_calls.tick("default", "p1", SECOND // 2, woken=False)).messages)
 
 
-def test_the_tick_starts_a_pump_for_lines_that_wait(clock: Clockwork) -> None:
+def test_the_tick_starts_a_consumer_for_lines_that_wait(clock: Clockwork) -> None:
     assert "inbox" not in tick(clock)
     push(clock, "a")
     assert tick(clock)["inbox"] == 1
     take(clock, 0, linger=True)
-    assert "inbox" not in tick(clock), "a pump is there"
+    assert "inbox" not in tick(clock), "a consumer is there"
 
 
-def test_the_tick_starts_a_pump_for_lines_whose_taker_died(clock: Clockwork) -> None:
+def test_the_tick_starts_a_consumer_for_lines_whose_taker_died(clock: Clockwork) -> None:
     push(clock, "a")
     taken(clock)
     clock.wait(10)
@@ -211,7 +211,9 @@ def test_more_processes_join_in_when_lines_pile_up(clock: Clockwork) -> None:
     assert tick(clock)["inbox"] == 3
 
 
-def test_an_inbox_that_is_no_list_keeps_no_other_pump_from_its_message(clock: Clockwork) -> None:
+def test_an_inbox_that_is_no_list_keeps_no_other_consumer_from_its_message(
+    clock: Clockwork,
+) -> None:
     clock.client.set(clock.key("inbox"), "x")
     clock.enqueue(1)
     assert tick(clock) == {"submit": 1, "sweep": 1}

@@ -35,7 +35,7 @@ def test_nothing_of_a_paused_account_is_claimed_until_it_goes_on(clock: Clockwor
     assert clock.claimed() == jobs
 
 
-def test_a_paused_account_is_sent_no_submit_pump_and_one_that_goes_on_is_woken(
+def test_a_paused_account_is_sent_no_submit_consumer_and_one_that_goes_on_is_woken(
     clock: Clockwork,
 ) -> None:
     clock.heartbeat(first=True)

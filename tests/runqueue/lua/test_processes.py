@@ -265,7 +265,7 @@ def test_a_message_older_than_5_seconds_is_refused(clock: Clockwork) -> None:
     assert clock.claim(tick_us=sent + 1_000).answer is ClaimAnswer.OK
 
 
-def test_the_last_empty_claim_takes_the_pump_off_the_board(clock: Clockwork) -> None:
+def test_the_last_empty_claim_takes_the_consumer_off_the_board(clock: Clockwork) -> None:
     clock.enqueue(1)
     clock.heartbeat(first=True)
     assert not clock.claim(0).left
@@ -277,7 +277,7 @@ def test_the_last_empty_claim_takes_the_pump_off_the_board(clock: Clockwork) -> 
     assert board(clock) == set()
 
 
-def test_a_lingering_pump_stays_on_the_board(clock: Clockwork) -> None:
+def test_a_lingering_consumer_stays_on_the_board(clock: Clockwork) -> None:
     clock.heartbeat(first=True)
     assert not clock.claim(linger=True).left
     assert board(clock) == {"p1"}
@@ -285,7 +285,7 @@ def test_a_lingering_pump_stays_on_the_board(clock: Clockwork) -> None:
     assert board(clock) == set()
 
 
-def test_a_pump_with_jobs_it_may_not_take_yet_stays_on_the_board(clock: Clockwork) -> None:
+def test_a_consumer_with_jobs_it_may_not_take_yet_stays_on_the_board(clock: Clockwork) -> None:
     clock.limit(concurrent_runs=1)
     clock.running()
     clock.enqueue(1)
@@ -297,7 +297,7 @@ def test_a_pump_with_jobs_it_may_not_take_yet_stays_on_the_board(clock: Clockwor
     ("processes", "jobs", "live", "messages"),
     [(3, 1, 0, 1), (3, 100, 0, 1), (3, 101, 0, 2), (3, 900, 0, 3), (3, 900, 2, 1), (1, 900, 1, 0)],
 )
-def test_the_tick_sends_a_pump_per_100_claimable_jobs_and_live_process(
+def test_the_tick_sends_a_consumer_per_100_claimable_jobs_and_live_process(
     clock: Clockwork, processes: int, jobs: int, live: int, messages: int
 ) -> None:
     for n in range(processes):
@@ -358,7 +358,7 @@ def test_polls_and_cancels_that_are_due_get_messages(clock: Clockwork) -> None:
     assert {"poll", "cancel"} <= clock.tick().messages.keys()
 
 
-def test_a_wake_up_starts_a_pump_at_once_although_the_slot_is_taken(clock: Clockwork) -> None:
+def test_a_wake_up_starts_a_consumer_at_once_although_the_slot_is_taken(clock: Clockwork) -> None:
     clock.heartbeat(first=True)
     clock.tick()
     clock.enqueue(1)
@@ -375,7 +375,7 @@ def test_a_wake_up_sends_no_second_message_while_one_is_on_its_way(clock: Clockw
     assert clock.tick(woken=True).messages == {"submit": 1}, "it was lost"
 
 
-def test_a_wake_up_passes_to_the_process_with_the_pump(clock: Clockwork) -> None:
+def test_a_wake_up_passes_to_the_process_with_the_consumer(clock: Clockwork) -> None:
     for process in ("p1", "p2"):
         clock.heartbeat(process, first=True)
     clock.claim(0, "p2", linger=True)
@@ -383,7 +383,7 @@ def test_a_wake_up_passes_to_the_process_with_the_pump(clock: Clockwork) -> None
     for _ in range(3):
         assert clock.tick("p1", woken=True).answer == "passed"
     assert clock.client.llen(clock.key("wake:p2")) == 1
-    assert clock.tick("p2", woken=True).answer == "nudge"
+    assert clock.tick("p2", woken=True).answer == "wake"
 
 
 def test_the_wake_list_never_holds_more_than_one_element(clock: Clockwork) -> None:
@@ -392,7 +392,7 @@ def test_the_wake_list_never_holds_more_than_one_element(clock: Clockwork) -> No
     assert clock.client.llen(clock.key("wake")) == 1
 
 
-def test_a_killed_pump_is_missed_after_a_second_and_a_half(clock: Clockwork) -> None:
+def test_a_killed_consumer_is_missed_after_a_second_and_a_half(clock: Clockwork) -> None:
     for process in ("p1", "p2"):
         clock.heartbeat(process, first=True)
     clock.claim(0, "p1", linger=True)

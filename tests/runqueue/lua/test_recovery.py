@@ -726,7 +726,7 @@ def test_a_heartbeat_alone_is_enough_to_hold_and_to_begin_the_search(clock: Cloc
     assert recover_from(clock) == known - MARGIN * SECOND
 
 
-def test_the_pump_that_recovers_stays_on_the_board(clock: Clockwork) -> None:
+def test_the_consumer_that_recovers_stays_on_the_board(clock: Clockwork) -> None:
     restored(clock)
     ask(clock)
     call = worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE)
@@ -1264,7 +1264,7 @@ def waiting(clock: Clockwork, batch: str, **options: Any) -> str:
     return job
 
 
-def pass_one(clock: Clockwork, _: str, __: str) -> None:
+def let_deadline_pass(clock: Clockwork, _: str, __: str) -> None:
     clock.sweep("expire_deadlines")
 
 
@@ -1288,7 +1288,7 @@ def cancel_all(clock: Clockwork, batch: str, job: str) -> None:
 
 
 UNWANTED = pytest.mark.parametrize(
-    ("end", "why"), [(cancel_one, "asked"), (cancel_all, "asked"), (pass_one, "deadline")]
+    ("end", "why"), [(cancel_one, "asked"), (cancel_all, "asked"), (let_deadline_pass, "deadline")]
 )
 Unwant = Callable[[Clockwork, str, str], None]
 

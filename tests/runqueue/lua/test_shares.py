@@ -64,7 +64,9 @@ def test_nothing_is_asked_about_webhooks_whose_receiver_has_its_share(clock: Clo
     assert len(due(clock)) == 5, "no permit was taken"
 
 
-def test_a_pump_asks_again_at_once_while_only_busy_receivers_were_seen(clock: Clockwork) -> None:
+def test_a_consumer_asks_again_at_once_while_only_busy_receivers_were_seen(
+    clock: Clockwork,
+) -> None:
     ended(clock, 3)
     taken = take(clock, 1, busy={ENDPOINT: 25})
     assert (taken.items, taken.next_us, taken.left) == ([], clock.now, False)

@@ -79,7 +79,7 @@ def test_the_tick_sends_one_search_at_a_time(clock: Clockwork) -> None:
     assert clock.tick().messages["reconcile"] == 1
     reconcile(clock)
     clock.wait(1)
-    assert "reconcile" not in clock.tick().messages, "it has a pump"
+    assert "reconcile" not in clock.tick().messages, "it has a consumer"
 
 
 def test_a_parked_job_is_still_looked_for_with_the_time_its_doubt_began(clock: Clockwork) -> None:

@@ -17,12 +17,13 @@ local SENT_APART = 1000000
 -- long to report it.
 local OTHERS_TELL = 3000000
 local LEASE = 15000000 -- of runqueue/store/live_processes.py
--- Nobody counts while no process lives. How far the clock was set meanwhile shows in Skyvern's: it is ahead by as much
--- more, or less, than before. Until the first date is told, all of that time may have been a step. After a step, times
--- of before are not compared with dates (submission_times.lua).
--- Fields of meta: date_ahead (as the last heartbeat reported, less the time of a gap since); date_before = '<date_ahead
--- before the gap; nothing: not known> <when it ended>' until a date is told; dated_since (when the last gap with a step
--- ended).
+-- A gap is a time in which no process lived, so none counted it. Whether the clock was set in it shows in the dates of
+-- Skyvern's answers: its clock is then ahead of ours by more, or less, than before. Until the first date after a gap is
+-- reported, all of the gap may have been a step. After a step, times from before it are not compared with dates
+-- (submission_times.lua).
+-- Fields of meta: date_ahead (by how much Skyvern's clock is ahead, by the last heartbeat; less the gaps since then);
+-- date_before = '<date_ahead before the gap, or nothing if it is not known> <end of the gap>', until a date is reported;
+-- dated_since (the end of the last gap with a step).
 local DATES_APART = 10000000
 
 -- Times that scripts write before a step ahead is believed are too late by it: the next poll of a run, its start, a
@@ -33,10 +34,10 @@ local DATES_APART = 10000000
 -- back, its owner would count as dead.
 --
 -- The clock may be set several times until one step is believed. Reports that are not believed show how far it is ahead
--- meanwhile (`clock_doubt`). A record that shows when it was written is set back by the least of these amounts that
--- brings this moment between the time last believed and now; if none does, to now. So no delay ends early. Any other
--- entry is set back by the largest amount that it can be late by. An entry from before the step is set back, too, which
--- costs a call at most.
+-- meanwhile (`clock_doubt`). If a record shows when it was written, it is set back by the least of these amounts that
+-- puts that moment between the time last believed and now; if none does, the moment becomes now. So no delay ends early.
+-- Any other entry is set back by the largest amount that it can be late by. An entry from before the step is set back,
+-- too, which costs a call at most.
 -- Fields of meta (microseconds): clock_doubt = '<ahead> <ahead> …'; set_back = '<now> <last believed> <ahead>,<ahead>,…,
 -- <index> <cursor>', while entries are to be set back; has_relative: see core.lua.
 local OWN_FIELDS = { 'hold_until', 'asked_until', 'probing', 'recover_from', 'recover_since', 'list_at', 'list_until',
@@ -56,7 +57,7 @@ local function read_steps(now, last, amounts)
 end
 
 -- By how much an entry may be too late, at most.
-local function entry_is_late(steps, at)
+local function entry_lateness(steps, at)
   local late = 0
   for _, ahead in ipairs(steps.amounts) do
     if at > steps.last + ahead - STEP then late = ahead end
@@ -65,7 +66,7 @@ local function entry_is_late(steps, at)
 end
 
 -- By how much a record is too late that was written at a time.
-local function record_is_late(steps, written)
+local function record_lateness(steps, written)
   if not written or written <= steps.now then return 0 end
   for _, ahead in ipairs(steps.amounts) do
     local was = written - ahead
@@ -75,12 +76,12 @@ local function record_is_late(steps, written)
 end
 
 -- The same for a time that nothing says to be from then: what was written since is not too late.
-local function since_is_late(steps, at) return at and at > NOW and record_is_late(steps, at) or 0 end
+local function since_lateness(steps, at) return at and at > NOW and record_lateness(steps, at) or 0 end
 
-local function set_fields_back(key, fields, is_late)
+local function set_fields_back(key, fields, lateness)
   local written = {}
   for i, at in ipairs(redis.call('HMGET', key, unpack(fields))) do
-    local late = at and is_late(tonumber(at)) or 0
+    local late = at and lateness(tonumber(at)) or 0
     if late > 0 then
       written[#written + 1] = fields[i]
       written[#written + 1] = int(tonumber(at) - late)
@@ -97,31 +98,31 @@ end
 
 -- By how much a job's time ('run_at' | 'deadline') is too late; 0 for one that does not count from its creation. It is
 -- set right once: the creation stays as it is shown.
-local function relative_is_late(steps, id, field)
+local function relative_lateness(steps, id, field)
   local f = redis.call('HMGET', job_key(id), 'relative', 'created')
   if not (f[1] and string.find(f[1], field, 1, true)) then return 0 end
-  local late = record_is_late(steps, tonumber(f[2]))
+  local late = record_lateness(steps, tonumber(f[2]))
   if late > 0 then redis.call('HSET', job_key(id), 'relative', (string.gsub(f[1], field, ''))) end
   return late
 end
 
 -- By how much an entry is too late; sets back the job's or batch's own fields, too.
 local function set_record_back(steps, index, id, at)
-  local late = entry_is_late(steps, at)
+  local late = entry_lateness(steps, at)
   local key, fields = job_key(id)
   if index == 'poll' then
-    late = math.max(late, since_is_late(steps, tonumber(redis.call('HGET', key, 'started') or 0)))
-    set_fields_back(key, { 'started', 'begun' }, function(time) return since_is_late(steps, time) end)
+    late = math.max(late, since_lateness(steps, tonumber(redis.call('HGET', key, 'started') or 0)))
+    set_fields_back(key, { 'started', 'begun' }, function(time) return since_lateness(steps, time) end)
   elseif IS_SINCE[index] then
-    late = since_is_late(steps, at)
+    late = since_lateness(steps, at)
   elseif index == 'due' then
-    if not waits_for_us(id) then late = relative_is_late(steps, id, 'run_at') end
+    if not waits_for_us(id) then late = relative_lateness(steps, id, 'run_at') end
     fields = { 'run_at' }
   elseif index == 'deadlines' then
-    late, fields = relative_is_late(steps, id, 'deadline'), { 'deadline' }
+    late, fields = relative_lateness(steps, id, 'deadline'), { 'deadline' }
   elseif index == 'expiring' then
     key = batch_key(id)
-    late = since_is_late(steps, tonumber(redis.call('HGET', key, 'sealed_at') or 0))
+    late = since_lateness(steps, tonumber(redis.call('HGET', key, 'sealed_at') or 0))
     fields = { 'sealed_at', 'expires_at' }
   end
   if fields and late > 0 then set_fields_back(key, fields, function() return late end) end
@@ -141,7 +142,7 @@ local function set_back(told)
     for i = 1, #found, 2 do
       local score = tonumber(found[i + 1])
       local is_sound, late = try(set_record_back, steps, index, found[i], score)
-      if not is_sound then late = entry_is_late(steps, score) end
+      if not is_sound then late = entry_lateness(steps, score) end
       stays = late == 0
       if not stays then
         back[#back + 1] = int(score - late)
@@ -169,7 +170,7 @@ local function begin_setting_back(last, amounts)
   local now = int(NOW)
   local told = table.concat(amounts, ',') .. ','
   local steps = read_steps(now, last, told)
-  set_fields_back(META, OWN_FIELDS, function(at) return entry_is_late(steps, at) end)
+  set_fields_back(META, OWN_FIELDS, function(at) return entry_lateness(steps, at) end)
   redis.call('HSET', META, 'set_back', table.concat({ now, int(last), told, '1', '(' .. now }, ' '))
   for _, index in ipairs({ 'processes', 'readers' }) do
     local cut = {}
@@ -253,7 +254,8 @@ local function others_may_tell(counted)
     and redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(believed), '+inf') > 0
 end
 
--- The clock goes on from NOW. The search for lost claims begins while it is known how it was before.
+-- Notes a gap that ends NOW. `is_trusted` comes first: it begins the search for lost claims, which needs `date_ahead` from
+-- before the gap.
 local function note_gap(last)
   is_trusted()
   local f = redis.call('HMGET', META, 'date_ahead', 'date_before')
@@ -262,7 +264,7 @@ local function note_gap(last)
   if f[1] then redis.call('HINCRBY', META, 'date_ahead', int(last - NOW)) end
 end
 
--- Takes note of what Skyvern's clock shows at least ('' = not known).
+-- Notes the least that Skyvern's clock shows now ('' = not known).
 local function note_date(date)
   if date == '' or clock_is_stale() then return end
   local ahead = tonumber(date) - NOW

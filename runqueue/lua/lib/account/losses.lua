@@ -1,7 +1,7 @@
 -- use: batches
 -- Which waiting jobs may have been claimed in a Redis that was lost, `from` … `since` (of a recovery, see server.lua).
 
--- Whether lost claims are looked for (server.lua). Once a person is called, nothing waits for that.
+-- Whether a recovery searches for lost claims (server.lua). Jobs do not wait for one that waits for a person.
 local recovers
 local function is_recovering()
   if recovers == nil then
@@ -17,8 +17,8 @@ local CLOCKS_APART = 60000000
 local function was_due_then(id, from, since)
   local f = redis.call('HMGET', job_key(id), 'run_at', 'created', 'runs', 'put_off')
   if tonumber(f[3] or 0) > 0 or f[4] then return true end
-  local handed_in_late = math.max(0, tonumber(f[2] or 0) - from)
-  return tonumber(f[1] or 0) - handed_in_late <= since + CLOCKS_APART
+  local enqueued_later = math.max(0, tonumber(f[2] or 0) - from)
+  return tonumber(f[1] or 0) - enqueued_later <= since + CLOCKS_APART
 end
 
 -- Nothing of an upload runs before it is sealed, and a discarded one is removed: its jobs' runs are searched once the

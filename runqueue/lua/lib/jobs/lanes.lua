@@ -37,9 +37,9 @@ end
 -- What a claimed job adds to its group's virtual time.
 local TURN = 2
 
--- A group that comes back enters the ring at its own last virtual time: it does not jump the line by leaving. One that
--- is new, or missed turns, enters half a turn behind the first: it catches up on none, and new groups do not pass one
--- that waits again and again (of groups with the same virtual time the first by name has its turn).
+-- A group that returns enters the ring at its own last virtual time, so it gains nothing by leaving. A group that is new,
+-- or that is behind the first of the ring, enters half a turn behind that first: it makes up for no missed turn. At the
+-- same time as the first it might come before it, by its name, and ever new groups would keep the first waiting.
 -- An empty ring remembers the time of the last that left it, or a newcomer would begin at 0 and
 -- keep the others waiting for as many turns as they ever had. A paused group stays out of the ring until it is resumed.
 local function ring_enter(priority, group)
