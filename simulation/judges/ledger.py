@@ -480,12 +480,12 @@ class InvariantLedger:
             self.fail(f"I4: job {accepted.number} has {job.run_status}, its run {run.status(now)}")
 
     def _has_the_key_of_a_job_that_is_gone(self, job: AcceptedJob) -> bool:
-        """Say whether a job that is lost had its key, or one that was discarded as without a run.
+        """Say whether a job that is lost had its key.
 
         A search for its run finds the other's as well, and the other's webhook is about its key.
         """
         return any(
-            self.may_be_lost(one.accepted_at) or (one.is_discarded and one.is_settled_by_operator)
+            self.may_be_lost(one.accepted_at)
             for one in self.accepted.values()
             if one.job_id == job.job_id and one is not job
         )

@@ -74,6 +74,8 @@ end
 local now_text = int(NOW)
 local reply, fresh, old, digests = { now_text }, {}, {}, {}
 local wanted_again = {} -- jobs whose run is searched, and whose upload was discarded
+local kept = {} -- the attempts of discarded jobs with these ids, see `remove_record`
+local are_any_kept = (tonumber(call('HGET', META, 'attempts_until') or 0) or 0) > NOW
 
 local function known_already(i, id, digest)
   local f = call('HMGET', JOB .. id, 'state', 'batch', 'created', 'priority', 'group', 'deadline', 'attempt',
@@ -148,6 +150,7 @@ for i = 4, #ARGV, PER_JOB do
       if not taken then
         fresh[#fresh + 1] = i
         digests[id] = ARGV[i + 1]
+        kept[id] = are_any_kept and call('GET', PREFIX .. 'attempts:' .. id)
       end
     end
   end
@@ -270,6 +273,7 @@ local ids, bodies = {}, {}
 for n, i in ipairs(fresh) do
   local id, lane = ARGV[i], lanes[ARGV[i + 2]]
   if old[i] then take_over(old[i]) end
+  if kept[id] then call('HSET', JOB .. id, 'attempt', kept[id]) end
   call('HSET', JOB .. id, 'state', 'ready', 'digest', ARGV[i + 1], 'created', now_text, unpack(lane.fields))
   bodies[#bodies + 1] = BODY .. id
   bodies[#bodies + 1] = ARGV[i + 4]

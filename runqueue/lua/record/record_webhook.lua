@@ -64,8 +64,8 @@ local function keep_body(job, run_id, signed, body)
   end
 end
 
--- A reused key counts its attempts from 1 again: a run from before the job was enqueued is not its own. The clocks may
--- differ: ours may have been corrected (`clock_lost`), and Skyvern's may be behind it.
+-- A key whose first job was removed long ago counts its attempts from 1 again: a run from before the job was enqueued is
+-- not its own. The clocks may differ: ours may have been corrected (`clock_lost`), and Skyvern's may be behind it.
 local function is_from_before(id, created)
   if created == 0 then return false end
   local since = tonumber(redis.call('HGET', job_key(id), 'created') or 0)

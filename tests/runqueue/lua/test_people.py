@@ -16,6 +16,7 @@ from tests.runqueue.lua.clockwork import (
     Clockwork,
     spec,
 )
+from tests.runqueue.lua.webhooks import receive, told
 
 
 def settle(clock: Clockwork, what: str, *jobs: str, reason: str = "enough") -> list[int]:
@@ -255,7 +256,7 @@ def test_a_job_of_a_canceled_batch_is_done_again_or_not_but_never_stuck(clock: C
 # Removed.
 
 
-def test_a_discarded_job_leaves_nothing_and_its_key_is_free(clock: Clockwork) -> None:
+def test_a_discarded_job_leaves_its_attempts_alone_and_its_key_is_free(clock: Clockwork) -> None:
     batch = clock.open_batch()
     (job,) = clock.enqueue(names=["k"], batch=batch, deadline=clock.now + DAY)
     clock.seal(batch)
@@ -264,13 +265,44 @@ def test_a_discarded_job_leaves_nothing_and_its_key_is_free(clock: Clockwork) ->
     assert discard(clock, job, "nobody") == [1, -1]
     assert discard(clock, job) == [-1]
     names = {key.removeprefix(clock.key("")) for key in clock.dump()}
-    assert not {name for name in names if job in name or batch in name}
+    assert {name for name in names if job in name or batch in name} == {f"attempts:{job}"}
     assert not names & {"dead", "deadlines", "batches"}
     assert clock.run(job_calls.stats(clock.account)).states[JobState.DEAD] == 0
     assert clock.hand_in([spec("k", body="b")])[0].status is EnqueueStatus.NEW
     clock.wait(8 * DAY / SECOND)
     clock.sweep("retire", KEEP)
     assert clock.state(job) == "ready", "the end of its namesake is none of its own"
+
+
+def test_the_next_job_of_a_discarded_one_s_key_counts_on_from_its_attempts(
+    clock: Clockwork,
+) -> None:
+    (job,) = clock.enqueue(names=["k"])
+    clock.claimed()
+    clock.refuse(job)
+    discard(clock, job)
+    clock.hand_in([spec("k", body="b")])
+    assert (clock.field(job, "attempt"), clock.claimed()) == ("2", [job])
+    assert clock.field(job, "attempt") == "3"
+    assert clock.client.pttl(clock.key(f"attempts:{job}")) > 0
+
+
+@pytest.mark.parametrize("is_claimed", [False, True])
+def test_the_webhook_of_a_discarded_job_s_run_is_not_taken_for_the_next_one_s(
+    clock: Clockwork, *, is_claimed: bool
+) -> None:
+    (job,) = clock.enqueue(names=["k"])
+    clock.claimed()
+    clock.lose(job)
+    settle(clock, "fail", job)
+    discard(clock, job)
+    clock.hand_in([spec("k", body="b")])
+    if is_claimed:
+        clock.claimed()
+        clock.lose(job, 3)
+    receive(clock, told(job, run_id="r-1"))
+    assert clock.state(job) == ("unconfirmed" if is_claimed else "ready")
+    assert clock.run(job_calls.stats(clock.account)).strays == 1
 
 
 # Cancels that are tried.
