@@ -281,7 +281,7 @@ class ConductLedger:
             self._judge_cancel(number, by_job[number])
             if requests[number].has_url:  # a run that comes very late is found late
                 self._judge_canceled_runs(number)
-            self._judge_retries(accepted, jobs.get(number), requests[number].retry_on)
+            self._judge_retries(accepted, jobs.get(number), requests[number])
         self._judge_probes()
 
     def _was_lost(self, since: float, until: float) -> bool:
@@ -350,23 +350,26 @@ class ConductLedger:
                     " the job was canceled"
                 )
 
-    def _judge_retries(
-        self, accepted: AcceptedJob, job: Job | None, retry_on: Sequence[str]
-    ) -> None:
-        """Judge that a run follows each bad end that the job's policy retries."""
+    def _judge_retries(self, accepted: AcceptedJob, job: Job | None, request: PlannedJob) -> None:
+        """Judge that a run follows each bad end that the job's policy retries.
+
+        A run that took longer than it may is canceled, and none follows.
+        """
         number = accepted.number
-        runs = len(self.ledger.runs[number])
+        runs = self.ledger.runs[number]
+        longest = request.limit or self.max_run_seconds
         if (
             job is not None
             and job.state is JobState.FAILED
-            and job.run_status in (retry_on or Retry().retry_on)
-            and runs < accepted.max_runs
+            and job.run_status in (request.retry_on or Retry().retry_on)
+            and len(runs) < accepted.max_runs
+            and not any(run.ended - run.created > longest for run in runs)
             and accepted.deadline == float("inf")
             and number not in self.maybe_canceled
             and not self.reopened[number]
             and not self.ledger.was_emptied
         ):
-            self.ledger.fail(f"job {number} failed after {runs} of {accepted.max_runs} runs")
+            self.ledger.fail(f"job {number} failed after {len(runs)} of {accepted.max_runs} runs")
 
     def judge_ends(self, jobs: Mapping[int, Job | None], totals: Mapping[str, int]) -> None:
         """Judge that each end is counted once (I4), unless operators had jobs end again."""
