@@ -76,11 +76,14 @@ def load(name: str) -> Script:
     """Return the script of that name, in front of it the parts that it uses, each once.
 
     A first line `-- use: limits board` names the parts that a script or a part uses itself. `core`
-    comes before all, and a part after those that it uses.
+    comes before all, and a part after those that it uses. All but `core` are one function: Lua
+    searches the locals of the running function for each one that a new closure uses, and these
+    closures use those of `core` most.
     """
-    parts = {"core": None}
+    parts: dict[str, None] = {}
     _add_parts(name, parts)
-    source = "".join(map(_source, (*parts, name)))
+    body = "".join(map(_source, (*parts, name)))
+    source = f"{_source('core')}local function run()\n{body}\nend\nreturn run()\n"
     # SHA-1 is Redis' name for a script, not a safeguard.
     return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 
