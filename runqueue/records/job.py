@@ -161,7 +161,8 @@ class Job:
     """A job as it is now; a snapshot, read again with `RunQueue.get`.
 
     Args:
-        attempts: how many times it was claimed for submission (the marker's number). What is given
+        attempts: how many times it was claimed for submission (the marker's number), counted on
+            from a discarded job with its key. What is given
             back because the account was in trouble counts here, and against no limit of the job.
         runs: how many runs of it have ended; `retry.max_attempts` bounds those since it was last
             replayed.
