@@ -480,15 +480,18 @@ class FaultInjector:
     def _own_webhook(self, run: Run) -> bytes:
         """Return the webhook of a run, if the queue knows whose run it is; else b"".
 
-        It does if the webhook shows a marker, or was taken before. Otherwise it cannot know that
-        the run is not that of the address which the webhook is sent to.
+        It does if the webhook shows a marker, or was taken before, unless a person said that its
+        job has no run. Otherwise it cannot know that the run is not that of the address which the
+        webhook is sent to.
         """
         world, now = self._world, self._world.skyvern.process.wall()
         if not (run.submission.webhook_url or "").startswith(PUBLIC_URL) or not run.is_over(now):
             return b""
         body = orjson.dumps(webhook_content(run, now))
+        job = world.ledger.accepted.get(job_number(run) or 0)
+        is_denied = job is None or job.is_settled_by_operator
         is_taken = run.webhook_failure_reason == "" and not world.ledger.lost_writes
-        return body if is_taken or b"rq_job=" in body else b""
+        return body if (is_taken and not is_denied) or b"rq_job=" in body else b""
 
 
 def _shorter(fault: Fault, seconds: float) -> Fault:
