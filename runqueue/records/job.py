@@ -162,8 +162,8 @@ class Job:
 
     Args:
         attempts: how many times it was claimed for submission (the marker's number), counted on
-            from a discarded job with its key. What is given back because the account was in trouble
-            counts here, and against no limit of the job.
+            from a discarded job that had its key for another request. What is given back because
+            the account was in trouble counts here, and against no limit of the job.
         runs: how many runs of it have ended; `retry.max_attempts` bounds those since it was last
             replayed.
         reason: why it is dead, unconfirmed, failed or canceled, in words.

@@ -376,7 +376,7 @@ class ConductLedger:
         over = Counter(job.state.value for job in jobs.values() if job is not None and job.is_over)
         counted = {state: totals.get(f"ended:{state}", 0) for state in over}
         is_excused = (
-            bool(self.reopened)
+            any(self.reopened.values())
             or self.ledger.was_emptied
             or any(one.is_discarded for one in self.ledger.accepted.values())
         )

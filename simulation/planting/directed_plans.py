@@ -393,9 +393,6 @@ PLANS: dict[str, SimulationPlan] = {
     "replay-gets-the-run-it-gave-up": _GIVEN_UP.with_faults(
         (_LOST, _SETTLED, _fault("a person replays dead jobs", 25, 0))
     ),
-    "reused-key-gets-another-requests-run": _GIVEN_UP.with_faults(
-        (_LOST, _SETTLED, _fault("a person discards dead jobs", 25, 0))
-    ),
     "replay-begins-its-attempts-anew": _plan(
         _jobs(10, 1, 0.3),
         [_fault("a person replays dead jobs", at, 0) for at in (20, 40)],

@@ -74,8 +74,12 @@ end
 local now_text = int(NOW)
 local reply, fresh, old, digests = { now_text }, {}, {}, {}
 local wanted_again = {} -- jobs whose run is searched, and whose upload was discarded
-local kept = {} -- the attempts of discarded jobs with these ids, see `remove_record`
+local kept = {} -- the attempts of discarded jobs that had these ids for other requests, see `remove_record`
 local are_any_kept = (tonumber(call('HGET', META, 'attempts_until') or 0) or 0) > NOW
+local function kept_attempts(id, digest)
+  local attempts, request = string.match(call('GET', PREFIX .. 'attempts:' .. id) or '', '^(%d+) (%S+)$')
+  return request ~= string.sub(redis.sha1hex(digest), 1, 16) and attempts
+end
 
 local function known_already(i, id, digest)
   local f = call('HMGET', JOB .. id, 'state', 'batch', 'created', 'priority', 'group', 'deadline', 'attempt',
@@ -150,7 +154,7 @@ for i = 4, #ARGV, PER_JOB do
       if not taken then
         fresh[#fresh + 1] = i
         digests[id] = ARGV[i + 1]
-        kept[id] = are_any_kept and call('GET', PREFIX .. 'attempts:' .. id)
+        kept[id] = are_any_kept and kept_attempts(id, ARGV[i + 1])
       end
     end
   end

@@ -274,16 +274,17 @@ def test_a_discarded_job_leaves_its_attempts_alone_and_its_key_is_free(clock: Cl
     assert clock.state(job) == "ready", "the end of its namesake is none of its own"
 
 
-def test_the_next_job_of_a_discarded_one_s_key_counts_on_from_its_attempts(
-    clock: Clockwork,
+@pytest.mark.parametrize(("body", "kept", "attempt"), [("b", "2", "3"), ("", None, "1")])
+def test_another_request_with_a_discarded_job_s_key_counts_on_from_its_attempts(
+    clock: Clockwork, body: str, kept: str | None, attempt: str
 ) -> None:
-    (job,) = clock.enqueue(names=["k"])
-    clock.claimed()
+    clock.hand_in([spec("k", body="")])
+    (job,) = clock.claimed()
     clock.refuse(job)
     discard(clock, job)
-    clock.hand_in([spec("k", body="b")])
-    assert (clock.field(job, "attempt"), clock.claimed()) == ("2", [job])
-    assert clock.field(job, "attempt") == "3"
+    clock.hand_in([spec("k", body=body)])
+    assert (clock.field(job, "attempt"), clock.claimed()) == (kept, [job])
+    assert clock.field(job, "attempt") == attempt
     assert clock.client.pttl(clock.key(f"attempts:{job}")) > 0
 
 

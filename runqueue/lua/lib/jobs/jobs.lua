@@ -25,8 +25,9 @@ local function keep_owner(run_id, job_id)
   ended[#ended + 1] = 'stray ' .. run_id
 end
 
--- Removes a job whose retention is over (`is_old`), or that is discarded: record, body, result, entries. A later life of
--- a discarded job's key counts on from its attempts, so that no two runs carry the same marker.
+-- Removes a job whose retention is over (`is_old`), or that is discarded: record, body, result, entries. If a discarded
+-- job's key is used for another request, that counts on from its attempts: no run of the one has a marker of the other.
+-- The same request may have its orphan run again (own_strays.lua).
 local function remove_record(job, is_old)
   local f = redis.call('HMGET', job_key(job.id), 'earlier', 'files', 'charged')
   local earlier = f[1] or ''
@@ -35,7 +36,8 @@ local function remove_record(job, is_old)
   drop_files(job.id, f[2])
   drop_delivery(job)
   if not is_old and job.attempt > 0 then
-    redis.call('SET', PREFIX .. 'attempts:' .. job.id, int(job.attempt + 1), 'PX', int(KEPT / 1000))
+    local kept = int(job.attempt + 1) .. ' ' .. request_of(job.id)
+    redis.call('SET', PREFIX .. 'attempts:' .. job.id, kept, 'PX', int(KEPT / 1000))
     redis.call('HSET', META, 'attempts_until', int(NOW + KEPT))
   end
   redis.call('DEL', job_key(job.id), PREFIX .. 'body:' .. job.id, PREFIX .. 'result:' .. job.id)
