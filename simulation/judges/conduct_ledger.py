@@ -302,6 +302,7 @@ class ConductLedger:
             )
             is_excused = (
                 had_run
+                or job.is_settled_by_operator  # the run that he denied may be found meanwhile
                 or any(first.at <= at <= second.at for at in self.reopened[job.number])
                 or self._was_lost(first.at, second.at)
                 or self.faults.hindered(first.at - 60, second.at, "redis's clock")
