@@ -554,7 +554,8 @@ class InvariantLedger:
             latest = max(job.deadline + self.uncounted(), calm_since)
             for run in self.runs[job.number]:  # one may be made late
                 created = run.created - epoch
-                was_denied = job.is_settled_by_operator and found and run.run_id != found.run_id
+                is_its_own = found is not None and run.run_id == found.run_id
+                was_denied = job.is_settled_by_operator and not is_its_own
                 if was_denied or self.is_hidden(run):
                     continue
                 if self.is_of_an_earlier_redis(job.number, created):
