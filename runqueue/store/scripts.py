@@ -83,7 +83,7 @@ def load(name: str) -> Script:
     parts: dict[str, None] = {}
     _add_parts(name, parts)
     body = "".join(map(_source, (*parts, name)))
-    source = f"{_source('core')}local function run()\n{body}\nend\nreturn run()\n"
+    source = f"{_source('core')}local function run()\n{body}end\nreturn run()\n"
     # SHA-1 is Redis' name for a script, not a safeguard.
     return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 

@@ -201,7 +201,8 @@ class SubmissionJudge:
             run, now = runs[0], ledger.wall()
             # A run that no call reaches is given up, and may go on: an orphan, of no group.
             longest = min(ledger.max_run_seconds, CANCEL_SECONDS)
-            is_given_up = job.is_stuck and now - run.created > longest
+            is_stuck = job.is_stuck or ledger.refuses_cancels
+            is_given_up = is_stuck and now - run.created > longest
             is_excused = job.may_repeat or job.is_settled_by_operator or is_given_up
             if not is_excused and not run.is_over(now):
                 live.append(number)
@@ -252,6 +253,7 @@ class SubmissionJudge:
         """
         ledger, now = self._ledger, self._ledger.clock()
         most = PASSED + 3 * min(ledger.max_live_runs(), 20)
+        came = self._came(request.group)
         for number, job in ledger.accepted.items():
             other = self._requests.get(number)
             if other is None or not self._waits_its_turn(other, job.accepted_at):
@@ -262,7 +264,7 @@ class SubmissionJudge:
             turns = self._turns.setdefault(number, _Turns(since=now))
             if other.priority == request.priority and request.group not in turns.groups:
                 turns.groups.add(request.group)
-                turns.new += self._came(request.group) > turns.since
+                turns.new += came > turns.since
             elif other.priority <= request.priority:
                 turns.passed += 1
             if turns.passed > most or turns.new > most + len(turns.groups) - turns.new:

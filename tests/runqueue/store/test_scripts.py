@@ -93,7 +93,7 @@ def test_the_arguments_that_a_script_reads_are_those_its_contract_names(name: st
 def test_what_a_script_uses_is_put_before_it_once(name: str) -> None:
     script = load(name)
     assert script.source.startswith(SOURCES["core"])
-    assert script.source.endswith(f"{SOURCES[name]}\nend\nreturn run()\n")
+    assert script.source.endswith(f"{SOURCES[name]}end\nreturn run()\n")
     assert script.sha == sha1(script.source.encode(), usedforsecurity=False).hexdigest()
     for part in LIBS:
         assert script.source.count(SOURCES[part]) <= 1
