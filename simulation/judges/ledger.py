@@ -566,10 +566,6 @@ class InvariantLedger:
                         f"I8: run {run.run_id} goes on after the deadline of job {job.number}"
                     )
 
-    def _ends_late(self, job: Job) -> bool:
-        """Say whether the runs of a job's group take ten minutes each, one after the other."""
-        return self.refuses_cancels and self.caps[job.group] < math.inf
-
     def _may_stay(self, number: int, job: Job) -> bool:
         """Say whether nothing but an operator or time ends a job."""
         due = self.accepted[number].not_before + self.uncounted()
@@ -589,15 +585,12 @@ class InvariantLedger:
         """
         in_doubt = Counter(job.group for job in jobs.values() if job and job.id in held)
         full = {group for group, count in in_doubt.items() if count >= self.caps[group]}
-        late = 0
         for number, job in jobs.items():
             if job is None or job.is_over:
                 continue
-            if self._ends_late(job):
-                late += job.state is JobState.RUNNING
-            elif job.state in _WAITING and (len(held) >= self.max_live_runs() or job.group in full):
-                pass  # jobs in doubt have all slots, or all places of its group
-            elif not self._may_stay(number, job):
+            if job.state in _WAITING and (len(held) >= self.max_live_runs() or job.group in full):
+                continue  # jobs in doubt have all slots, or all places of its group
+            if not self._may_stay(number, job):
                 self.fail(
                     f"I8: job {number} ({job.id}) is still {job.state}: {job.reason},"
                     f" {job.search_note}"
@@ -606,8 +599,8 @@ class InvariantLedger:
         counted = sum(stats.states[state] for state in _WAITING)
         if counted != waiting:
             self.fail(f"I8: {counted} jobs count as waiting, and {waiting} wait")
-        if stats.live != len(held) + late:
-            self.fail(f"I8: {stats.live} slots are taken for {len(held) + late} jobs")
+        if stats.live != len(held):
+            self.fail(f"I8: {stats.live} slots are taken for {len(held)} jobs in doubt")
         if stats.strays_live and not self.refuses_cancels:
             self.fail(f"I8: {stats.strays_live} orphans keep their slots")
         if stats.damage or stats.damaged_records:
