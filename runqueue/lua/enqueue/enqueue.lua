@@ -74,11 +74,13 @@ end
 local now_text = int(NOW)
 local reply, fresh, old, digests = { now_text }, {}, {}, {}
 local wanted_again = {} -- jobs whose run is searched, and whose upload was discarded
-local kept = {} -- the attempts of discarded jobs that had these ids for other requests, see `remove_record`
+local kept = {} -- the attempts that jobs count on from whose ids discarded jobs had, see `remove_record`
 local are_any_kept = (tonumber(call('HGET', META, 'attempts_until') or 0) or 0) > NOW
 local function kept_attempts(id, digest)
-  local attempts, request = string.match(call('GET', PREFIX .. 'attempts:' .. id) or '', '^(%d+) (%S+)$')
-  return request ~= string.sub(redis.sha1hex(digest), 1, 16) and attempts
+  local found = call('GET', PREFIX .. 'attempts:' .. id) or ''
+  local next_attempt, request, first = string.match(found, '^(%d+) (%S+) (%d+)$')
+  if request == string.sub(redis.sha1hex(digest), 1, 16) then return first ~= '0' and first end
+  return next_attempt
 end
 
 local function known_already(i, id, digest)

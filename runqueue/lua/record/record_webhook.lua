@@ -18,7 +18,7 @@
 --       unknown   no such job: a run that is live, or too new for its job to be removed, is an orphan run, and the
 --                 job's once that is submitted again; an older one is not recorded
 local PER_WEBHOOK = 11
-local POLICY_LEASE, CLOCKS_APART = 15000000, 60000000
+local POLICY_LEASE = 15000000
 local KEPT = 6 * DAY -- a job's record stays for a day longer: one whose run is newer than this was lost
 local reply = {}
 for _, zset in ipairs({ 'poll', 'unconfirmed', 'parked', 'reconcile', 'stray_looks', 'cancels', 'due' }) do
@@ -64,13 +64,14 @@ local function keep_body(job, run_id, signed, body)
   end
 end
 
--- A key whose first job was removed long ago counts its attempts from 1 again: a run from before the job was enqueued is
--- not its own. The clocks may differ: ours may have been corrected (`clock_lost`), and Skyvern's may be behind it.
+-- A key whose first job was removed counts its attempts from 1 again: a run from before the job was enqueued is not its
+-- own. A job is removed a week after its end, or discarded, and then the attempts count on. So a day is a safe margin for
+-- clocks that differ: ours may have been set several times, and corrected (`clock_lost`); Skyvern's may be behind it.
 local function is_from_before(id, created)
   if created == 0 then return false end
   local since = tonumber(redis.call('HGET', job_key(id), 'created') or 0)
   local f = redis.call('HMGET', META, 'clock_lost', 'date_ahead')
-  return created + CLOCKS_APART + math.abs(tonumber(f[1] or 0)) - math.min(0, tonumber(f[2] or 0)) < since
+  return created + DAY + math.abs(tonumber(f[1] or 0)) - math.min(0, tonumber(f[2] or 0)) < since
 end
 
 local function told_of_own(job, run_status, state, signed, final, body, times, reason)

@@ -1,7 +1,7 @@
 -- use: counters lanes save record jobs losses runs unwanted
 -- Walks the jobs of batches that were canceled, or expired long ago: scheduled | ready → canceled; live jobs are
--- flagged, and so are jobs whose claim was, or may be, lost (lib/jobs/unwanted.lua). During a recovery the waiting jobs
--- stay as they are, whose lanes show which jobs claims may have been lost of; they are walked once it is over.
+-- flagged, and so are jobs whose claim was, or may be, lost (lib/jobs/unwanted.lua). During a recovery waiting jobs stay
+-- in their lanes, since the recovery reads there which jobs may have lost a claim; they are walked once it is over.
 -- ARGV  now_us, limit.   Reply: how many jobs, and batches without any, were walked (as many as the limit = call again)
 local CANCELING, limit, walked = PREFIX .. 'canceling', tonumber(ARGV[2]), 0
 local WALKED = -1 -- in place of how many were walked: all were, during a recovery

@@ -25,6 +25,7 @@ from runqueue.store import job_calls, operator_calls, worker_calls
 from runqueue.store.scripts import ScriptCall
 from tests.runqueue.lua.clockwork import (
     CLAIM_AGE,
+    DAY,
     GRACE,
     SECOND,
     SPACING,
@@ -742,7 +743,7 @@ def test_a_webhook_of_a_run_from_before_its_job_was_handed_in_corrects_no_guess(
     a, _ = guessed(clock)
     before = clock.dump()
 
-    old = told(a, run_id="a9", created_us=clock.now - 3_600 * SECOND)
+    old = told(a, run_id="a9", created_us=clock.now - 2 * DAY)
     assert receive(clock, old) == ["other"]
 
     assert clock.dump() == before

@@ -288,6 +288,23 @@ def test_another_request_with_a_discarded_job_s_key_counts_on_from_its_attempts(
     assert clock.client.pttl(clock.key(f"attempts:{job}")) > 0
 
 
+def test_the_attempts_of_discarded_jobs_with_one_key_are_never_those_of_another_request(
+    clock: Clockwork,
+) -> None:
+    seen: dict[str, set[int]] = {"a": set(), "b": set()}
+    for body, attempts in [("a", 3), ("a", 1), ("b", 2), ("b", 1), ("a", 4), ("b", 4), ("a", 1)]:
+        job = clock.hand_in([spec("k", body=body)])[0].job_id
+        for _ in range(attempts):
+            replay(clock, job)
+            clock.wait(60)  # so few refusals hold nothing up
+            assert clock.claimed() == [job]
+            attempt = int(clock.field(job, "attempt") or 0)
+            seen[body].add(attempt)
+            clock.refuse(job, attempt)
+        discard(clock, job)
+    assert not seen["a"] & seen["b"]
+
+
 @pytest.mark.parametrize("is_claimed", [False, True])
 def test_the_webhook_of_a_discarded_job_s_run_is_not_taken_for_the_next_one_s(
     clock: Clockwork, *, is_claimed: bool

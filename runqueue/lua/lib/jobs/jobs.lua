@@ -27,7 +27,7 @@ end
 
 -- Removes a job whose retention is over (`is_old`), or that is discarded: record, body, result, entries. If a discarded
 -- job's key is used for another request, that counts on from its attempts: no run of the one has a marker of the other.
--- The same request may have its orphan run again (own_strays.lua).
+-- The same request counts from where it began before, and may have its orphan run again (own_strays.lua).
 local function remove_record(job, is_old)
   local f = redis.call('HMGET', job_key(job.id), 'earlier', 'files', 'charged')
   local earlier = f[1] or ''
@@ -36,8 +36,12 @@ local function remove_record(job, is_old)
   drop_files(job.id, f[2])
   drop_delivery(job)
   if not is_old and job.attempt > 0 then
-    local kept = int(job.attempt + 1) .. ' ' .. request_of(job.id)
-    redis.call('SET', PREFIX .. 'attempts:' .. job.id, kept, 'PX', int(KEPT / 1000))
+    local key = PREFIX .. 'attempts:' .. job.id
+    local request = request_of(job.id)
+    local next_attempt, earlier_request, first = string.match(redis.call('GET', key) or '', '^(%d+) (%S+) (%d+)$')
+    if earlier_request ~= request then first = next_attempt or 0 end -- this job counted on from the earlier one's
+    next_attempt = math.max(tonumber(next_attempt or 0), job.attempt + 1)
+    redis.call('SET', key, table.concat({ int(next_attempt), request, first }, ' '), 'PX', int(KEPT / 1000))
     redis.call('HSET', META, 'attempts_until', int(NOW + KEPT))
   end
   redis.call('DEL', job_key(job.id), PREFIX .. 'body:' .. job.id, PREFIX .. 'result:' .. job.id)

@@ -27,11 +27,10 @@ ALLOWED = {
     "canceled": {"ready"},
 }
 GROUPS = ("default", "g1", "g2")
-#: Keys that stand for the account itself, not for a job; claims and receivers go by themselves.
-LASTING = (
-    *("meta", "counters", "limits", "wake", "group:", "gcra:", "claim:", "endpoint:", "readers"),
-    "charged",
-)
+#: Keys of which Redis removes each by itself, after a time.
+EXPIRING = ("group:", "gcra:", "claim:", "endpoint:", "attempts:")
+#: Keys that stand for the account itself, not for a job.
+LASTING = ("meta", "counters", "limits", "wake", "readers", "charged")
 #: Deaths during the submission: from so many on a job is claimed alone, at so many it is dead.
 SUSPECT, POISON = 2, 3
 #: After so long an unconfirmed job gives its slot back.
