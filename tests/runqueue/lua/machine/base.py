@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from runqueue.records.delivery import DueDelivery
 from runqueue.store.scripts import ScriptCall
-from tests.runqueue.lua.clockwork import Clockwork
+from tests.runqueue.lua.clockwork import KEEP, Clockwork
 from tests.runqueue.lua.machine.hook import Breaker
 from tests.runqueue.lua.machine.mbatch import MBatch
 from tests.runqueue.lua.machine.model import (
@@ -81,6 +81,9 @@ class Base(RuleBasedStateMachine):
         #: Runs that were somebody's -> (the job, since when it is known).
         self.past_owners: dict[str, tuple[str, int]] = {}
         self.stray_cancels: set[str] = set()
+        #: Discarded job -> the next attempt of its id, its request, and that request's first.
+        self.kept_attempts: dict[str, tuple[int, str, int]] = {}
+        self.attempts_kept_until = 0
         #: Strays that take a slot -> their next look; all strays -> when they were noticed.
         self.stray_looks: dict[str, int] = {}
         self.stray_since: dict[str, int] = {}
@@ -294,6 +297,23 @@ class Base(RuleBasedStateMachine):
             for run_id in job.past_runs | {job.run_id}
             if run_id
         }
+
+    def keep_attempts(self, job: MJob) -> None:
+        """A job is discarded: another request with its id is to count on from its attempts."""
+        if not job.attempt:
+            return
+        upcoming, request, first = self.kept_attempts.get(job.id, (0, job.digest, 0))
+        if request != job.digest:
+            first = upcoming
+        self.kept_attempts[job.id] = max(upcoming, job.attempt + 1), job.digest, first
+        self.attempts_kept_until = self.now + KEEP
+
+    def attempts_before(self, job: MJob) -> int:
+        """What a new job counts its attempts on from."""
+        if self.now >= self.attempts_kept_until:
+            return 0
+        upcoming, request, first = self.kept_attempts.get(job.id, (0, job.digest, 0))
+        return first if request == job.digest else upcoming
 
     def keep_owners(self, job: MJob) -> None:
         """A job goes before its time: its runs are known to have been its own."""

@@ -115,6 +115,7 @@ class People(Producing, Submitting):
                 assert code == int(job.state == "dead")
                 if code:
                     self.keep_owners(job)
+                    self.keep_attempts(job)
                     self.remove(job)
 
     # Strays.

@@ -115,6 +115,8 @@ class Producing(Base):
         fresh.canary = bool(target) and self.batches[target or ""].marks()
         if known:  # it is what it was, in another batch: its markers are used once
             fresh.attempt, fresh.past_runs = known.attempt, known.past_runs
+        else:
+            fresh.attempt = self.attempts_before(fresh)
         self.jobs[job_id] = fresh
         self.seen.pop(job_id, None)
 
@@ -246,6 +248,7 @@ class Producing(Base):
             job = self.jobs[job_id]
             if job.state in WAITING:
                 self.keep_owners(job)
+                self.keep_attempts(job)
                 self.forget(job)
             else:
                 job.batch = None
