@@ -159,8 +159,10 @@ class InvariantLedger:
         job = self.accepted[number]
         # Where others submit, too, or a person said that a job has no run and it has, a run
         # without a marker is nobody's for sure.
-        may_be_anothers = self.is_shared or job.is_settled_by_operator
-        is_open = may_be_anothers and any(not self._is_marked(run) for run in self.runs[job.body])
+        unmarked = sum(not self._is_marked(run) for run in self.runs[job.body])
+        is_open = unmarked > 0 and (self.is_shared or job.is_settled_by_operator)
+        # Where it was submitted again although it might have a run, neither is its own for sure.
+        is_open |= unmarked > 1 and job.may_repeat
         return (
             job.stays_unconfirmed
             or job.body in self.in_doubt

@@ -89,9 +89,13 @@ def _job(number: int, **fields: Any) -> AcceptedJob:
     return AcceptedJob(number, f"job{number}", 0.0, 1, 0.0, **rules)
 
 
-def _run(number: int, created: float, *, is_over: bool = False) -> Run:
+def _run(number: int, created: float, *, is_over: bool = False, title: str = "") -> Run:
     submission = SimpleNamespace(
-        request=b"Do sim-job-%d." % number, workflow=None, sent_title="", webhook_url="", tags=None
+        request=b"Do sim-job-%d." % number,
+        workflow=None,
+        sent_title=title,
+        webhook_url="",
+        tags=None,
     )
     run = SimpleNamespace(
         run_id=f"tsk_{number}",
@@ -100,6 +104,25 @@ def _run(number: int, created: float, *, is_over: bool = False) -> Run:
         submission=submission,
     )
     return cast(Run, run)
+
+
+@pytest.mark.parametrize(
+    ("may_repeat", "runs", "is_marked", "may_stay"),
+    [
+        (True, 2, False, True),
+        (True, 1, False, False),
+        (True, 2, True, False),
+        (False, 2, False, False),
+    ],
+)
+def test_a_job_with_resubmit_stays_in_doubt_if_it_has_several_runs_without_a_marker(
+    *, may_repeat: bool, runs: int, is_marked: bool, may_stay: bool
+) -> None:
+    ledger = InvariantLedger(lambda: 20.0, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.accepted[1] = job = _job(1, may_repeat=may_repeat)
+    title = f"[rq:{'a' * 24}.1]" if is_marked else ""
+    ledger.runs[job.body] += [_run(1, 0.0, title=title) for _ in range(runs)]
+    assert ledger.may_stay_unconfirmed(1) is may_stay
 
 
 @pytest.mark.parametrize(
