@@ -15,8 +15,13 @@ SHORT = {
     "Redis without its replicas": 20,
     "planned switchover behind one address": 40,
 }
-#: Those that take more than 20 seconds.
-SLOW = {"kill -9 while recording a result", "planned switchover behind one address"}
+#: Those that take more than 15 seconds.
+SLOW = {
+    "kill -9 while recording a result",
+    "Celery messages lost",
+    "Redis without its replicas",
+    "planned switchover behind one address",
+}
 
 
 @pytest.mark.acceptance

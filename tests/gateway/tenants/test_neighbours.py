@@ -7,6 +7,8 @@ import hashlib
 import io
 import os
 import signal
+import socket
+import struct
 import sys
 import time
 import zlib
@@ -185,14 +187,13 @@ def bad_lines() -> bytes:
 _KEYED = b'{"custom_id":"a",' + _LINE[1:] + b"\n"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)  # a busy machine has little time for them
 @pytest.mark.parametrize(
     ("make_body", "query", "times"),
     [
         pytest.param(bad_lines, "?skip_invalid=true", 2, id="bad"),
-        pytest.param(
-            partial(packed, _KEYED, 2_000_000), "", 1, id="repeated", marks=pytest.mark.slow
-        ),
+        pytest.param(partial(packed, _KEYED, 2_000_000), "", 1, id="repeated"),
     ],
 )
 async def test_a_small_upload_of_many_lines_is_refused_and_others_go_on_meanwhile(
@@ -235,7 +236,10 @@ async def test_work_for_a_sender_that_has_gone_stops(
             writer.write(head.encode() + b"\r\n" + bad + b"\0" * (0 if is_whole else MEBIBYTE))
             await writer.drain()
             await eventually(lambda: gateway.checks == 1)
-            writer.close()
+            if not is_whole:  # its end would come after bytes that the gateway does not read yet
+                opened = writer.get_extra_info("socket")
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
             await eventually(lambda: gateway.checks == 0)
         await eventually(gateway.rests)
 

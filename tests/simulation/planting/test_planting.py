@@ -35,8 +35,9 @@ def test_a_defect_whose_text_is_gone_is_refused(tmp_path: Path) -> None:
         Defect("stale", "a defect", "file.py", "before", "after").plant(tmp_path)
 
 
-def test_a_planted_defect_is_found() -> None:
-    command = [sys.executable, "-m", "simulation.planting", "--at-once", "1", "--seeds", "10"]
+@pytest.mark.parametrize("how", ["--directed", pytest.param("--seeds=10", marks=pytest.mark.slow)])
+def test_a_planted_defect_is_found(how: str) -> None:
+    command = [sys.executable, "-m", "simulation.planting", "--at-once", "1", how]
     done = subprocess.run(
         [*command, "--only", "lost-answer-is-given-back"],
         cwd=ROOT,
