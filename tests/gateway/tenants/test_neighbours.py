@@ -268,7 +268,7 @@ async def test_an_upload_is_finished_although_its_group_is_told_to_end(
         host, port = gateway.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         start = "POST /v1/batches HTTP/1.1\r\nhost: g\r\ntransfer-encoding: chunked\r\n"
-        large = (_LINE + b"\n") * 2_000
+        large = (_LINE + b"\n") * 8_000  # more than a part, so that its check begins
         writer.write(f"{start}{head}\r\n{len(large):x}\r\n".encode() + large + b"\r\n")
         await eventually(lambda: gateway.checks == 1)
         for pid in tree(gateway.pid):
