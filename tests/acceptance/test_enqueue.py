@@ -67,7 +67,7 @@ def is_settled(parts: Factory) -> bool:
         return not any(b"runqueue.enqueue" in message for message in messages)
 
 
-@pytest.mark.parametrize("end", ["kill", "terminate"])
+@pytest.mark.parametrize("end", ["kill", pytest.param("terminate", marks=pytest.mark.slow)])
 def test_a_worker_that_ends_in_the_middle_of_a_message_leaves_every_job_once(
     tmp_path: Path, end: str
 ) -> None:
@@ -90,6 +90,7 @@ def test_a_worker_that_ends_in_the_middle_of_a_message_leaves_every_job_once(
         assert enqueued(parts) == LINES
 
 
+@pytest.mark.slow
 def test_a_restart_of_redis_in_the_middle_of_a_message_leaves_every_job_once(
     tmp_path: Path,
 ) -> None:

@@ -23,7 +23,11 @@ ARRIVALS = RATE + BURST + RATE // 2
 
 
 @pytest.mark.parametrize(
-    ("seconds", "jobs"), [(0.1, 300), (2, 160)], ids=["the rate binds", "the cap binds"]
+    ("seconds", "jobs"),
+    [
+        pytest.param(0.1, 300, id="the rate binds"),
+        pytest.param(2, 160, id="the cap binds", marks=pytest.mark.slow),
+    ],
 )
 def test_four_processes_together_never_break_the_rate_or_the_cap(
     tmp_path: Path, seconds: float, jobs: int

@@ -42,7 +42,7 @@ def start(
     parts.start_worker()
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("scheme", ["http", pytest.param("https", marks=pytest.mark.slow)])
 def test_jobs_behind_a_proxy_that_breaks_off_within_answers_complete_and_none_runs_twice(
     tmp_path: Path, scheme: str
 ) -> None:
@@ -66,7 +66,7 @@ def test_jobs_behind_a_proxy_that_breaks_off_within_answers_complete_and_none_ru
     assert (len(proxy.requests) > 2 * JOBS) == (scheme == "http")
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("scheme", ["http", pytest.param("https", marks=pytest.mark.slow)])
 def test_what_a_proxy_refuses_was_not_submitted_and_goes_on_once_it_is_let_through(
     tmp_path: Path, scheme: str
 ) -> None:

@@ -39,6 +39,7 @@ def test_what_was_seen_is_told_of_every_alert() -> None:
 
 
 @pytest.mark.acceptance
+@pytest.mark.slow
 def test_prometheus_sees_an_alert_fire_and_clear(tmp_path: Path) -> None:
     if shutil.which("prometheus") is None:
         pytest.skip("prometheus is not installed: apt-get install prometheus")

@@ -135,6 +135,7 @@ def test_a_command_without_its_settings_names_the_one_that_it_needs(
 
 
 @pytest.mark.acceptance
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_up_runs_jobs_and_a_worker_and_a_gateway_join_it(
     programs: Path, folder: Path, simulator: dict[str, str]

@@ -25,6 +25,7 @@ def test_a_seed_has_the_same_history_in_every_interpreter_and_another_seed_has_a
     assert differing > len(lines) / 2
 
 
+@pytest.mark.slow
 def test_many_seeds_hold_and_their_faults_are_counted() -> None:
     done = simulate("--seed", "20", "--seeds", "2", "--at-once", "1", "--minutes", "1")
     assert done.returncode == 0, done.stdout
@@ -32,6 +33,7 @@ def test_many_seeds_hold_and_their_faults_are_counted() -> None:
     assert "failed: none" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_kind_of_fault_that_was_never_met_fails_a_run_that_wants_every_kind() -> None:
     options = ("--seeds", "1", "--minutes", "0.2")
     assert simulate(*options).returncode == 0

@@ -86,7 +86,14 @@ def test_what_a_crash_of_the_machine_left_is_cut_off(
     assert out.read_bytes() == whole
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.jsonl.gz"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "out.csv",
+        pytest.param("out.jsonl", marks=pytest.mark.slow),
+        pytest.param("out.jsonl.gz", marks=pytest.mark.slow),
+    ],
+)
 def test_a_process_that_is_killed_again_and_again_gets_there(desk: Desk, name: str) -> None:
     batch = over(desk, 3000)
     out, part = desk.folder / name, desk.folder / f"{name}.part"
