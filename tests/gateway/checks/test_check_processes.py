@@ -103,7 +103,7 @@ async def test_checks_that_are_over_leave_no_process_and_no_socket(checks: Check
             await feed(check, b"")
 
     await eventually(lambda: len(tree(pid)) == 1)
-    await eventually(lambda: len(open_files(pid)) == before)
+    await eventually(lambda: len(open_files(pid)) <= before)  # an earlier check's may close, too
 
 
 async def test_a_mistake_is_named_by_its_kind_and_quotes_nothing(checks: CheckProcesses) -> None:
