@@ -214,7 +214,7 @@ async def test_a_connection_that_ended_does_not_wait_for_the_collector() -> None
         async with serving(answering(200, b"x")) as server, AsyncTransport() as transport:
             await transport.exchange(Request("GET", server.url, {}))
             await transport.aclose()
-            for _ in range(3):  # the loop tells a connection that it is lost
+            for _ in range(100):  # the loop tells a connection that it is lost
                 await asyncio.sleep(0)
             assert not [one for one in gc.get_objects() if type(one) is Connection]
     finally:
