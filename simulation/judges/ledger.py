@@ -7,6 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from runqueue.ids import TAG_KEY, markers_in
 from runqueue.records.account import AccountStats
@@ -32,8 +33,9 @@ WINDOW, SLACK = 20.0, 1.0
 IDLE_SECONDS = 20.0
 #: Seconds for which what a process claimed from a Redis that is gone may still arrive.
 IN_FLIGHT_SECONDS = 20.0
-
-
+#: A search for the run of a submission looks at runs that were made up to so many seconds before
+#: its claim.
+BEFORE_CLAIM_SECONDS = 60.0
 #: Seconds after which a job with `resubmit` may give up the slot of a live run: the grace of a lost
 #: answer, less what the effect may be late.
 _LET_GO_SECONDS = 15.0
@@ -159,10 +161,14 @@ class InvariantLedger:
         job = self.accepted[number]
         # Where others submit, too, or a person said that a job has no run and it has, a run
         # without a marker is nobody's for sure.
-        unmarked = sum(not self._is_marked(run) for run in self.runs[job.body])
-        is_open = unmarked > 0 and (self.is_shared or job.is_settled_by_operator)
-        # Where it was submitted again although it might have a run, neither is its own for sure.
-        is_open |= unmarked > 1 and job.may_repeat
+        unmarked = [run.created for run in self.runs[job.body] if not self._is_marked(run)]
+        is_open = bool(unmarked) and (self.is_shared or job.is_settled_by_operator)
+        # Where it was submitted again soon although it might have a run, neither is its own for
+        # sure.
+        soon = BEFORE_CLAIM_SECONDS + IN_FLIGHT_SECONDS
+        is_open |= job.may_repeat and any(
+            newer - older <= soon for older, newer in pairwise(sorted(unmarked))
+        )
         return (
             job.stays_unconfirmed
             or job.body in self.in_doubt

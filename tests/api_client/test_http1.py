@@ -23,6 +23,7 @@ from tests.api_client.rawserver import (
     response,
     serving,
 )
+from tests.simulator.simulating import eventually
 
 PACKED = gzip.compress(b"a packed body", mtime=0)
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n"
@@ -214,9 +215,7 @@ async def test_a_connection_that_ended_does_not_wait_for_the_collector() -> None
         async with serving(answering(200, b"x")) as server, AsyncTransport() as transport:
             await transport.exchange(Request("GET", server.url, {}))
             await transport.aclose()
-            for _ in range(100):  # the loop tells a connection that it is lost
-                await asyncio.sleep(0)
-            assert not [one for one in gc.get_objects() if type(one) is Connection]
+            await eventually(lambda: not any(type(one) is Connection for one in gc.get_objects()))
     finally:
         gc.enable()
 

@@ -156,7 +156,7 @@ DATED: dict[str, Callable[[HostClock], None]] = {
 
 
 @pytest.mark.parametrize("dated", DATED)
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", [*STEPS, 2 * DAY / SECOND, -2 * DAY / SECOND])
 def test_a_webhook_of_a_job_from_after_a_step_in_a_gap_is_taken(
     host: HostClock, step: float, dated: str
 ) -> None:
@@ -164,6 +164,19 @@ def test_a_webhook_of_a_job_from_after_a_step_in_a_gap_is_taken(
     DATED[dated](host)
     (job,) = host.enqueue(1)
     assert len(host.claim(1, "p2").items) == 1
+    assert receive(host, told(job, created_us=host.skyvern())) == ["ended"]
+
+
+def test_a_webhook_is_taken_after_a_clock_that_was_days_ahead_was_set_right(
+    client: redis.Redis,
+) -> None:
+    host = HostClock(client)
+    host.offset = 2 * DAY
+    host.serve("p1")
+    host.offset = 0
+    host.serve("p1")
+    (job,) = host.enqueue(1)
+    assert len(host.claim(1, "p1").items) == 1
     assert receive(host, told(job, created_us=host.skyvern())) == ["ended"]
 
 

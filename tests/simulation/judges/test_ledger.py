@@ -107,21 +107,22 @@ def _run(number: int, created: float, *, is_over: bool = False, title: str = "")
 
 
 @pytest.mark.parametrize(
-    ("may_repeat", "runs", "is_marked", "may_stay"),
+    ("may_repeat", "created", "is_marked", "may_stay"),
     [
-        (True, 2, False, True),
-        (True, 1, False, False),
-        (True, 2, True, False),
-        (False, 2, False, False),
+        (True, [100.0, 0.0, 179.0], False, True),
+        (True, [0.0, 81.0], False, False),
+        (True, [0.0], False, False),
+        (True, [0.0, 31.0], True, False),
+        (False, [0.0, 31.0], False, False),
     ],
 )
-def test_a_job_with_resubmit_stays_in_doubt_if_it_has_several_runs_without_a_marker(
-    *, may_repeat: bool, runs: int, is_marked: bool, may_stay: bool
+def test_a_job_with_resubmit_stays_in_doubt_if_runs_without_a_marker_follow_each_other_soon(
+    *, may_repeat: bool, created: list[float], is_marked: bool, may_stay: bool
 ) -> None:
     ledger = InvariantLedger(lambda: 20.0, lambda: 1.0, 600.0, lambda: 0.0)
     ledger.accepted[1] = job = _job(1, may_repeat=may_repeat)
     title = f"[rq:{'a' * 24}.1]" if is_marked else ""
-    ledger.runs[job.body] += [_run(1, 0.0, title=title) for _ in range(runs)]
+    ledger.runs[job.body] += [_run(1, at, title=title) for at in created]
     assert ledger.may_stay_unconfirmed(1) is may_stay
 
 
