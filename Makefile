@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
+REWRITTEN := .venv/tests-compiled
 # Of the versions in constraints.txt, for the Python of the image.
 LOCK = $(BIN)/uv pip compile - --quiet --universal --python-version 3.13 --generate-hashes --constraint constraints.txt \
 	--no-annotate --custom-compile-command 'make lock'
@@ -26,13 +27,18 @@ $(STAMP): pyproject.toml runqueue-server/pyproject.toml constraints.txt
 		--constraint constraints.txt --editable '.[cli,server,dev]' --editable ./runqueue-server
 	@touch $@
 
+# In a fresh clone each process of the tests would compile all of them at the same time.
+$(REWRITTEN): $(STAMP)
+	@$(BIN)/pytest -n 0 -qq --collect-only >/dev/null || true # the tests themselves say what is wrong
+	@touch $@
+
 demo: $(STAMP) ## Run the example jobs against a simulated Skyvern API
 	@$(BIN)/runqueue demo
 
 up: $(STAMP) ## Run workers and a gateway against the Skyvern API (needs SKYVERN_API_KEY)
 	@$(BIN)/runqueue up
 
-test: $(STAMP) ## Run the tests, without the slow ones, which make check runs, too
+test: $(STAMP) $(REWRITTEN) ## Run the tests, without the slow ones, which make check runs, too
 	$(BIN)/pytest -m 'not slow and not e2e and not real'
 
 test-e2e: $(STAMP) ## Drive the page in a real Chromium (apt-get install chromium)
@@ -78,7 +84,7 @@ lock: $(STAMP) ## Write the locks of the image in deploy/image, with the hashes 
 docs: $(STAMP) ## Build the documentation as a site in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-check: $(STAMP) ## What CI runs: format, lint, types, import contracts, tests
+check: $(STAMP) $(REWRITTEN) ## What CI runs: format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
