@@ -150,6 +150,7 @@ class Account(Batching, Doubting, Deliveries, Callbacks, Packing, Checks):
         for name in list(self.batches):
             self.cancel_batch(list(self.batches).index(name), again=False)
         self.sweep_canceled(again=False)
+        self.watch()  # one of them may have its run by now
         for job in list(self.jobs.values()):
             if job.state == "unconfirmed":
                 items = [Lost(job.id, job.attempt, "422")]
