@@ -81,7 +81,12 @@ def test_without_the_server_the_help_says_what_its_commands_need(
 @pytest.mark.parametrize(
     "command",
     [
-        *(("runqueue", command) for command in COMMANDS),
+        ("runqueue", "worker"),
+        *(
+            pytest.param(("runqueue", command), marks=pytest.mark.slow)
+            for command in COMMANDS
+            if command != "worker"
+        ),
         ("python", "-m", "gateway"),
         ("python", "-m", "worker"),
         ("python", "-m", "celery", "-A", "worker.app", "worker"),

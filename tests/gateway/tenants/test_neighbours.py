@@ -120,12 +120,22 @@ def bad_headers() -> bytes:
 @pytest.mark.parametrize(
     ("path", "make_body", "times"),
     [
-        ("/v1/jobs:bulk", partial(many, b"[],", _LARGEST), 1),
+        pytest.param("/v1/jobs:bulk", partial(many, b"[],", _LARGEST), 1, marks=pytest.mark.slow),
         ("/v1/jobs:bulk", partial(many, b'{"a":[[[]]]},', _LARGEST), 1),
         ("/v1/jobs:bulk", partial(many, b'{"a":[[[]]]},', _LARGEST, _LONG), 2),
-        ("/v1/jobs:bulk", partial(many, b'"",', _LARGEST, b"[["), 1),
-        ("/v1/jobs", partial(many, b'{"a":[[[]]]},', 8 * MEBIBYTE - 64), 6),
-        ("/v1/jobs", partial(many, b'{"a":[[[]]]},', MEBIBYTE, b'{"kind":"task","body":{"x":['), 6),
+        pytest.param(
+            *("/v1/jobs:bulk", partial(many, b'"",', _LARGEST, b"[["), 1), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            *("/v1/jobs", partial(many, b'{"a":[[[]]]},', 8 * MEBIBYTE - 64), 6),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "/v1/jobs",
+            partial(many, b'{"a":[[[]]]},', MEBIBYTE, b'{"kind":"task","body":{"x":['),
+            6,
+            marks=pytest.mark.slow,
+        ),
         ("/v1/jobs", partial(many, b"0,", 8 * MEBIBYTE - 64, _LONG), 6),
         ("/v1/jobs", bad_headers, 4),
     ],

@@ -192,7 +192,7 @@ class Account(Batching, Doubting, Deliveries, Callbacks, Packing, Checks):
 
 @pytest.mark.timeout(3_600)  # a failure takes minutes to shrink; `long` takes them anyway
 def test_an_account_keeps_its_word_whatever_happens(client: redis.Redis) -> None:
-    """20 lives; `make check` has 60 (HYPOTHESIS_PROFILE=ci), HYPOTHESIS_PROFILE=long 2,000."""
+    """12 lives; `make check` has 60 (HYPOTHESIS_PROFILE=ci), HYPOTHESIS_PROFILE=long 2,000."""
     machine = type("AccountHere", (Account,), {"client": client})
     profile = os.environ.get("HYPOTHESIS_PROFILE", "quick")
     run_state_machine_as_test(machine, settings=settings.get_profile(profile))

@@ -26,7 +26,7 @@ RULES = {
 
 @pytest.mark.timeout(3_600)
 def test_batches_are_held_and_go_on_whatever_happens_to_their_jobs(client: redis.Redis) -> None:
-    """20 lives; `make check` has 60 (HYPOTHESIS_PROFILE=ci), HYPOTHESIS_PROFILE=long 2,000."""
+    """12 lives; `make check` has 60 (HYPOTHESIS_PROFILE=ci), HYPOTHESIS_PROFILE=long 2,000."""
     rules = {name for name, f in inspect.getmembers(Account) if hasattr(f, RULE_MARKER)}
     assert rules >= RULES
     hidden = {name: without_rule(getattr(Account, name)) for name in rules - RULES}

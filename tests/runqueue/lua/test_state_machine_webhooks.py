@@ -35,7 +35,7 @@ def without_rule(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.mark.timeout(3_600)
 def test_webhooks_come_and_go_whatever_happens_to_their_jobs(client: redis.Redis) -> None:
-    """20 lives; `make check` has 60 (HYPOTHESIS_PROFILE=ci), HYPOTHESIS_PROFILE=long 2,000."""
+    """12 lives; `make check` has 60 (HYPOTHESIS_PROFILE=ci), HYPOTHESIS_PROFILE=long 2,000."""
     rules = {name for name, f in inspect.getmembers(Account) if hasattr(f, RULE_MARKER)}
     assert rules >= RULES
     hidden = {name: without_rule(getattr(Account, name)) for name in rules - RULES}
