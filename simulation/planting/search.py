@@ -97,6 +97,9 @@ def main(  # noqa: PLR0917 - each is an option
         typer.echo(f"{defect.name}: {'not found' if seed is None else f'seed {seed}'} {outcome}")
         if write is not None:
             write.write_text(json.dumps(found, indent=1, sort_keys=True))
+    for seed in sorted({seed for seed in found.values() if seed is not None} if seeds else ()):
+        names = sorted(name for name, its_seed in found.items() if its_seed == seed)
+        typer.echo(f"within {seed + 1} seeds: {', '.join(names)}")
     missed = sorted(name for name, seed in found.items() if seed is None)
     typer.echo(f"{len(found) - len(missed)} of {len(found)} found; not: {', '.join(missed)}")
 

@@ -7,6 +7,7 @@ import typer.main
 
 from simulation.cli import app
 from simulation.plan import FAULTS
+from simulation.planting.search import defects
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/simulation.md").read_text()
@@ -52,3 +53,10 @@ def test_each_defect_that_it_found_has_its_test() -> None:
         for file, name in found
         if not re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE)
     ] == []
+
+
+def test_each_planted_defect_is_once_in_the_table_of_how_many_seeds_find_it() -> None:
+    rows = re.findall(r"^\| (?:\d+|more than \d+) \| (`.*`) \|$", PAGE, re.MULTILINE)
+
+    listed = [name for row in rows for name in re.findall(r"`([\w-]+)`", row)]
+    assert sorted(listed) == sorted(one.name for one in defects())
