@@ -86,6 +86,8 @@ def main(  # noqa: PLR0917 - each is an option
     ] = None,
 ) -> None:
     """Plant defects one by one, and say at which seed each is found."""
+    if directed and write is not None:
+        raise typer.BadParameter("expected no file with --directed", param_hint="--write")
     found: dict[str, int | None] = {}
     if write is not None and write.exists():
         found = json.loads(write.read_text())
@@ -97,9 +99,14 @@ def main(  # noqa: PLR0917 - each is an option
         typer.echo(f"{defect.name}: {'not found' if seed is None else f'seed {seed}'} {outcome}")
         if write is not None:
             write.write_text(json.dumps(found, indent=1, sort_keys=True))
-    for seed in sorted({seed for seed in found.values() if seed is not None} if seeds else ()):
-        names = sorted(name for name, its_seed in found.items() if its_seed == seed)
-        typer.echo(f"within {seed + 1} seeds: {', '.join(names)}")
+    if not directed:
+        by_seed: dict[int, list[str]] = {}
+        for name, seed in sorted(found.items()):
+            if seed is not None:
+                by_seed.setdefault(seed, []).append(name)
+        typer.echo("seeds until found:")
+        for seed, names in sorted(by_seed.items()):
+            typer.echo(f"{seed + 1:4}: {', '.join(names)}")
     missed = sorted(name for name, seed in found.items() if seed is None)
     typer.echo(f"{len(found) - len(missed)} of {len(found)} found; not: {', '.join(missed)}")
 

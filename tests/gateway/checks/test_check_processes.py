@@ -92,19 +92,21 @@ async def test_a_body_whose_check_crashes_is_too_large_and_no_other_is_lost(
         await feed(other, b"")
 
 
-async def test_checks_that_are_over_leave_no_process_and_no_socket(checks: CheckProcesses) -> None:
+async def test_checks_that_are_over_leave_no_process_and_no_open_file(
+    checks: CheckProcesses,
+) -> None:
     for _ in range(8):
         async with checks.check(Odd, "a", here) as check:
             await feed(check, b"")
     assert SERVER._process is not None
     pid = SERVER._process.pid
 
-    def kinds() -> list[str]:
+    def open_kinds() -> list[str]:
         return sorted(name.partition(":")[0] for name in open_files(pid))
 
     await eventually(lambda: len(tree(pid)) == 1)
     # Its standard files, and the socket over which it hears of checks.
-    await eventually(lambda: kinds() == ["/dev/null", "/dev/null", "pipe", "socket"])
+    await eventually(lambda: open_kinds() == ["/dev/null", "/dev/null", "pipe", "socket"])
 
 
 async def test_a_mistake_is_named_by_its_kind_and_quotes_nothing(checks: CheckProcesses) -> None:

@@ -278,7 +278,7 @@ def test_a_script_runs_as_many_commands_whatever_the_number_of_groups(
     clock.client.flushall()
     many = clock.commands(prepare(clock, 2_400))
     assert few <= MOST_COMMANDS
-    assert many <= 1.1 * few + 20  # by its hash seed a server's scans give some more
+    assert many <= 1.1 * few + 20  # how much a scan gives depends on the server's hash seed
 
 
 @pytest.mark.parametrize(
