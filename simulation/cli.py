@@ -45,6 +45,9 @@ def main(  # noqa: PLR0917 - each is an option
     """Simulate the whole queue under a virtual clock; exits with 1 if an invariant breaks."""
     # As Ctrl-C: each simulation stops its Valkey, and nothing is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if directed and directed not in PLANS:
+        words = f"expected a planted defect that has a plan, got {directed!r}"
+        raise typer.BadParameter(words, param_hint="--directed")
     if shrink:
         typer.echo(shrink_plan(draw(seed, minutes)))
         return
@@ -62,6 +65,8 @@ def main(  # noqa: PLR0917 - each is an option
         if tally is not None:
             sums.write(tally)
     typer.echo(sums.report())
+    if not_begun := len([*sums.remaining(seed, seeds)]):
+        typer.echo(f"the time was up: {not_begun} of {seeds} seeds were not simulated")
     never_met = sums.never_met() if every_kind else []
     if never_met:
         typer.echo(f"never met: {', '.join(never_met)}")

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +91,10 @@ def main(  # noqa: PLR0917 - each is an option
     found: dict[str, int | None] = {}
     if write is not None and write.exists():
         found = json.loads(write.read_text())
-    chosen = [one for one in defects() if only in one.name and found.get(one.name) is None]
+    named = [one for one in defects() if only in one.name]
+    if not named:
+        raise typer.BadParameter(f"no defect's name contains {only!r}", param_hint="--only")
+    chosen = [one for one in named if found.get(one.name) is None]
     if directed:
         chosen, seeds = [one for one in chosen if one.name in PLANS], 0
     for defect, seed, outcome in _search_all(chosen, seeds, minutes, at_once):
@@ -100,15 +103,19 @@ def main(  # noqa: PLR0917 - each is an option
         if write is not None:
             write.write_text(json.dumps(found, indent=1, sort_keys=True))
     if not directed:
-        by_seed: dict[int, list[str]] = {}
-        for name, seed in sorted(found.items()):
-            if seed is not None:
-                by_seed.setdefault(seed, []).append(name)
-        typer.echo("seeds until found:")
-        for seed, names in sorted(by_seed.items()):
-            typer.echo(f"{seed + 1:4}: {', '.join(names)}")
+        typer.echo(_table(found))
     missed = sorted(name for name, seed in found.items() if seed is None)
     typer.echo(f"{len(found) - len(missed)} of {len(found)} found; not: {', '.join(missed)}")
+
+
+def _table(found: Mapping[str, int | None]) -> str:
+    """Return within how many seeds each defect was found."""
+    by_seed: dict[int, list[str]] = {}
+    for name, seed in sorted(found.items()):
+        if seed is not None:
+            by_seed.setdefault(seed, []).append(name)
+    rows = (f"{seed + 1:4}: {', '.join(names)}" for seed, names in sorted(by_seed.items()))
+    return "\n".join(["seeds until found:", *rows])
 
 
 def _search_all(

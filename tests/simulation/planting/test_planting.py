@@ -46,3 +46,19 @@ def test_a_planted_defect_is_found(how: str) -> None:
         check=False,
     )
     assert "1 of 1 found" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("simulation.planting", "--only", "no-such"), "no defect's name contains 'no-such'"),
+        (("simulation.planting", "--directed", "--write", "f"), "expected no file with --directed"),
+        (("simulation", "--directed", "lost"), "expected a planted defect that has a plan"),
+    ],
+)
+def test_what_names_nothing_is_refused(command: tuple[str, ...], words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert words in " ".join(done.stderr.replace("│", " ").split())
