@@ -208,14 +208,20 @@ def test_a_body_in_the_smallest_pieces_takes_hardly_more_than_its_bytes(size: in
         tracemalloc.stop()
 
 
+def connections() -> list[object]:
+    return [one for one in gc.get_objects() if type(one) is Connection]
+
+
 async def test_a_connection_that_ended_does_not_wait_for_the_collector() -> None:
     gc.collect()
     gc.disable()
+    of_other_tests = connections()
     try:
         async with serving(answering(200, b"x")) as server, AsyncTransport() as transport:
             await transport.exchange(Request("GET", server.url, {}))
+            assert len(connections()) == len(of_other_tests) + 1
             await transport.aclose()
-            await eventually(lambda: not any(type(one) is Connection for one in gc.get_objects()))
+            await eventually(lambda: len(connections()) == len(of_other_tests))
     finally:
         gc.enable()
 
