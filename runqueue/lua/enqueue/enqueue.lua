@@ -228,7 +228,8 @@ local function take_over(job)
   -- Every attempt's marker is used once.
   if job.attempt then call('HSET', JOB .. job.id, 'attempt', job.attempt) end
   if job.lost_claim then call('HSET', JOB .. job.id, 'lost_claim', job.lost_claim) end
-  if job.earlier then call('HSET', JOB .. job.id, 'earlier', job.earlier, 'ran', job.ran or '0') end
+  if job.earlier then call('HSET', JOB .. job.id, 'earlier', job.earlier) end
+  if job.ran then call('HSET', JOB .. job.id, 'ran', job.ran) end
 end
 
 -- Writes the options of a job; true when it has to wait.
@@ -279,7 +280,7 @@ local ids, bodies = {}, {}
 for n, i in ipairs(fresh) do
   local id, lane = ARGV[i], lanes[ARGV[i + 2]]
   if old[i] then take_over(old[i]) end
-  if kept[id] then call('HSET', JOB .. id, 'attempt', kept[id]) end
+  if kept[id] then call('HSET', JOB .. id, 'attempt', kept[id], 'ran', kept[id]) end -- no run of these is its own
   call('HSET', JOB .. id, 'state', 'ready', 'digest', ARGV[i + 1], 'created', now_text, unpack(lane.fields))
   bodies[#bodies + 1] = BODY .. id
   bodies[#bodies + 1] = ARGV[i + 4]

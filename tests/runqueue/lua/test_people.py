@@ -323,6 +323,42 @@ def test_the_webhook_of_a_discarded_job_s_run_is_not_taken_for_the_next_one_s(
     assert clock.run(job_calls.stats(clock.account)).strays == 1
 
 
+@pytest.mark.parametrize("attempt", [2, 3])
+@pytest.mark.parametrize("is_claimed", [False, True])
+def test_an_orphan_run_of_a_discarded_job_is_not_taken_for_the_next_one_s(
+    clock: Clockwork, attempt: int, *, is_claimed: bool
+) -> None:
+    """Redis lost the claims of the later attempts."""
+    (job,) = clock.enqueue(names=["k"])
+    clock.claimed()
+    clock.lose(job)
+    settle(clock, "fail", job)
+    assert clock.found(job, attempt, "r-lost") == 2
+    discard(clock, job)
+    clock.hand_in([spec("k", body="b")])
+    if is_claimed:
+        clock.claimed()
+        clock.lose(job, int(clock.field(job, "attempt") or 0))
+    receive(clock, told(job, run_id="r-lost", attempt=attempt))
+    assert clock.found(job, attempt, "r-lost") == 2
+    assert clock.state(job) == ("unconfirmed" if is_claimed else "ready")
+    assert clock.run(job_calls.stats(clock.account)).strays == 1
+
+
+def test_a_run_of_a_lost_claim_that_is_seen_after_its_job_was_discarded_is_not_the_next_one_s(
+    clock: Clockwork,
+) -> None:
+    (job,) = clock.enqueue(names=["k"])
+    clock.claimed()
+    clock.lose(job)
+    settle(clock, "fail", job)
+    discard(clock, job)
+    clock.hand_in([spec("k", body="b")])
+    receive(clock, told(job, run_id="r-lost", attempt=2))
+    assert clock.state(job) == "ready"
+    assert clock.run(job_calls.stats(clock.account)).strays == 1
+
+
 # Cancels that are tried.
 
 

@@ -25,8 +25,19 @@ local function keep_owner(run_id, job_id)
   ended[#ended + 1] = 'stray ' .. run_id
 end
 
+-- The highest attempt known of a job: by its record, or by its orphan runs, whose claims Redis may have lost.
+local function last_attempt(job)
+  local last = job.attempt
+  for run_id in string.gmatch(has_strays() and redis.call('HGET', STRAY_JOBS, job.id) or '', '%S+') do
+    local attempt = string.match(redis.call('HGET', PREFIX .. 'strays', run_id) or '', '^%S+ (%d+)')
+    last = math.max(last, tonumber(attempt or 0))
+  end
+  return last
+end
+
 -- Removes a job whose retention is over (`is_old`), or that is discarded: record, body, result, entries. If a discarded
 -- job's key is used for another request, that counts on from its attempts: no run of the one has a marker of the other.
+-- One attempt is left out, whose claim Redis may have lost, and whose run may come later.
 -- The same request counts from where it began before, and may have its orphan run again (own_strays.lua).
 local function remove_record(job, is_old)
   local f = redis.call('HMGET', job_key(job.id), 'earlier', 'files', 'charged')
@@ -35,12 +46,13 @@ local function remove_record(job, is_old)
   discharge(job)
   drop_files(job.id, f[2])
   drop_delivery(job)
-  if not is_old and job.attempt > 0 then
+  local last = is_old and 0 or last_attempt(job)
+  if last > 0 then
     local key = PREFIX .. 'attempts:' .. job.id
     local request = request_of(job.id)
     local next_attempt, earlier_request, first = string.match(redis.call('GET', key) or '', '^(%d+) (%S+) (%d+)$')
     if earlier_request ~= request then first = next_attempt or 0 end -- this job counted on from the earlier one's
-    next_attempt = math.max(tonumber(next_attempt or 0), job.attempt + 1)
+    next_attempt = math.max(tonumber(next_attempt or 0), last + 1)
     redis.call('SET', key, table.concat({ int(next_attempt), request, first }, ' '), 'PX', int(KEPT / 1000))
     redis.call('HSET', META, 'attempts_until', int(NOW + KEPT))
   end
