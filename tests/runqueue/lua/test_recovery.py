@@ -564,6 +564,16 @@ def test_what_passed_while_the_server_stood_still_with_its_clock_is_made_up_for_
     assert abs(meta(clock, "clock_lost") - stood - 8 * SECOND) < 2 * SECOND
 
 
+def test_reports_that_waited_while_the_server_stood_still_with_its_clock_are_added_up(
+    clock: Clockwork,
+) -> None:
+    reported(clock, 1, 2, 3)
+    for half_seconds in range(8, 97):  # all of them come at the same time
+        real_tick(clock, passed=half_seconds * SECOND // 2)
+    made_up = meta(clock, "clock_lost") - 3 * SECOND
+    assert 41 * SECOND < made_up < 45 * SECOND
+
+
 @pytest.mark.parametrize("late", [(-10,), (-10, -9), (-10, -9, -8), (-3, -3)])
 def test_what_a_process_counts_beyond_a_report_that_came_late_moves_no_clock(
     clock: Clockwork, late: tuple[int, ...]

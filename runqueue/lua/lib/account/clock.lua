@@ -11,7 +11,8 @@
 --
 -- A server that was suspended with its clock (a paused machine) does not show that time, but the process counted it.
 -- A late report that is the base of comparison has the same effect: a process is believed once two of its reports,
--- sent a second apart, were equally late (`sure`).
+-- sent a second apart, were equally late (`sure`). After a suspension many waiting reports are read at once, each less
+-- than two seconds from the one before. So the base stays where the time that a report adds did not pass on this clock.
 local SENT_APART = 1000000
 -- A process that began in a time not believed yet cannot report an earlier step: processes that began before have so
 -- long to report it.
@@ -287,7 +288,9 @@ local function set_clock(process, passed)
   if #own > 0 then
     local apart = passed - own[2]
     local ahead = NOW - own[1] - apart
-    if not sure and math.abs(ahead) < STEP then
+    if sure and math.abs(ahead) < STEP then
+      is_new = math.abs(ahead) < apart / 2
+    elseif math.abs(ahead) < STEP then
       is_new = apart >= SENT_APART
       if is_new and math.abs(ahead) < apart / 2 then sure = 'sure' end
     end
