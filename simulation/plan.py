@@ -147,6 +147,7 @@ class SimulationPlan:
         has_damaged_account: whether the workers serve another account, whose keys are damaged.
         refuses_cancels: whether Skyvern answers every cancel with a 500, without an effect.
         lists_workflows_from: until then lists show no runs of workflows, simulated seconds.
+        is_declared_shared: whether the account is declared as shared if others submit to it.
     """
 
     seed: int
@@ -171,6 +172,7 @@ class SimulationPlan:
     has_damaged_account: bool = False
     refuses_cancels: bool = False
     lists_workflows_from: float = 0
+    is_declared_shared: bool = True
 
     @property
     def alike(self) -> dict[int, list[int]]:
@@ -324,6 +326,29 @@ _THEMES: tuple[tuple[tuple[str, ...], bool], ...] = (
     (("runs cannot be read",), True),
     (("the broker is not reached",), False),
 )
+#: Kinds that seldom have an effect by chance. A plan that has one of them in any case gets three
+#: more faults of it.
+_SELDOM_MET = {
+    "a gateway is frozen",
+    "a receiver fails",
+    "a receiver's answers are lost",
+    "another answer comes instead",
+    "answers are garbled",
+    "calls are not sent",
+    "effects come late",
+    "lists stand still",
+    "messages are late",
+    "messages are lost",
+    "redis has no replica",
+    "redis is full",
+    "redis is read-only",
+    "redis is suspended",
+    "the list fails",
+    "the model is slow",
+    "the server fails",
+    "the server is unavailable",
+    "webhooks come twice",
+}
 #: A list that stands still hides the runs that come after it: no search can tell then. So a run
 #: comes late, or the list stands still, but not both.
 _STILL, _LATE = (
@@ -369,13 +394,47 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
     odd = Random(f"oddities {seed}")
     if odd.random() < 0.4:
         plan = _with_theme(plan, odd, first, seconds * FAULT_SHARE)
+    if first in _SELDOM_MET:
+        plan = _with_more_of(first, plan, Random(f"more {seed}"), seconds * FAULT_SHARE)
     return _with_oddities(plan, odd)
+
+
+def _exclude_each_other(some: set[str], others: set[str]) -> bool:
+    """Say whether runs would come late while a list stands still."""
+    return bool((_STILL in some and _LATE & others) or (_STILL in others and _LATE & some))
+
+
+def _with_more_of(kind: str, plan: SimulationPlan, chance: Random, until: float) -> SimulationPlan:
+    """Draw more faults of a kind, each about a job's start or end, and what they affect."""
+    kinds = {fault.kind for fault in plan.faults}
+    if _exclude_each_other({kind}, kinds):
+        return plan
+    least, most = FAULTS[kind]
+    is_of_reports = kind.startswith(("a receiver", "webhooks"))
+    after = 5 + plan.run_seconds if is_of_reports else 5
+    faults = [
+        Fault(
+            kind=kind,
+            at=round(
+                min(chance.choice(plan.requests).at + chance.expovariate(1 / after), until), 3
+            ),
+            seconds=round(chance.uniform((least + most) / 2, most), 3),
+            share=1.0,
+            number=chance.randrange(100),
+        )
+        for _ in range(3)
+    ]
+    if kind.startswith("a receiver"):
+        plan = plan.with_requests(tuple(replace(one, has_webhook=True) for one in plan.requests))
+    if kind.startswith(("webhooks", "a gateway")):
+        plan = replace(plan, gateways=max(plan.gateways, 1))
+    return plan.with_faults(tuple(sorted((*plan.faults, *faults), key=lambda fault: fault.at)))
 
 
 def _with_theme(plan: SimulationPlan, chance: Random, first: str, until: float) -> SimulationPlan:
     """Draw faults that go together, and one of the kind that the plan has in any case."""
     kinds, is_unmarked = chance.choice(_THEMES)
-    if not (_STILL in kinds and first in _LATE) and not (_LATE & {*kinds} and first == _STILL):
+    if not _exclude_each_other({*kinds}, {first}):
         kinds = (first, *kinds)
     count = chance.choice([4, 8, 12])
     faults = _drawn(chance, kinds, plan.requests, until, count, first=kinds)

@@ -146,23 +146,27 @@ class Producer:
             self._record(request, answer, started, line)
         world.note(f"accepted {[request.number for request in requests]}")
         await asyncio.gather(
-            self._enqueue_again(queue, requests[0], lines, batch),
+            self._enqueue_again(queue, requests, lines, batch),
             *(self._cancel(queue, request) for request in requests),
         )
 
     async def _enqueue_again(
         self,
         queue: AsyncRunQueue,
-        first: PlannedJob,
+        requests: Sequence[PlannedJob],
         lines: Sequence[dict[str, Any]],
         batch: str | None,
     ) -> None:
         """Enqueue requests once more, as a producer does that does not know of its success."""
-        if first.again_after is None:
+        wait, ledger = requests[0].again_after, self._world.ledger
+        if wait is None:
             return
-        await asyncio.sleep(first.again_after)
+        await asyncio.sleep(wait)
         with contextlib.suppress(RunQueueError, RedisError, OSError):
-            await queue.enqueue_many(lines, batch=batch)
+            answers = await queue.enqueue_many(lines, batch=batch)
+            for request, answer in zip(requests, answers, strict=True):
+                if answer.status is EnqueueStatus.NEW and request.number in ledger.accepted:
+                    ledger.judge_enqueued_again(request.number)
             if batch is not None:
                 await queue.seal_batch(batch)
 

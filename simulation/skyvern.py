@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from itertools import takewhile
 from random import Random
 from typing import cast
 from urllib.parse import parse_qsl, urlsplit
@@ -32,7 +33,7 @@ from simulation.network import (
     StoreAsItWas,
     StoreWithoutWorkflows,
 )
-from simulation.processes import SimulatedProcess, start_in
+from simulation.processes import EPOCH, SimulatedProcess, start_in
 from simulator.api import RunApi
 from simulator.delivery import Attempt, WebhookSender, signed_headers
 from simulator.faults import Switchboard
@@ -204,11 +205,17 @@ class SimulatedSkyvern:
     def _settles(self, sent: SentSubmission, answer: HttpAnswer) -> bool:
         """Say whether an answer shows what became of a submission."""
         if not answer.is_success:
-            return answer.status != 500
+            return answer.status != 500 and not self._made_a_run(sent)
         with contextlib.suppress(ValueError, AttributeError):
             run = self.store.get(orjson.loads(answer.body).get("run_id", ""))
             return run is not None and job_number(run) == sent.number
         return False
+
+    def _made_a_run(self, sent: SentSubmission) -> bool:
+        """Say whether a run of the job was made since: then the refusal is not Skyvern's."""
+        since = EPOCH + sent.at
+        runs = takewhile(lambda run: run.created >= since, self.store.newest_first())
+        return any(job_number(run) == sent.number for run in runs)
 
     def forget(self, client: SimulatedProcess) -> None:
         """Close a client's connections."""

@@ -124,7 +124,7 @@ class World:
         self.ledger.is_owned = self._is_owned
         self.ledger.is_shared = any(fault.kind.startswith("others") for fault in plan.faults)
         self.conduct = ConductLedger(self.ledger, self.fault_times, plan.max_run_seconds)
-        self.ledger.has_lost_answer = self.conduct.has_lost_answer
+        self.ledger.first_lost_answer = self.conduct.first_lost_answer
         self.server.on_spinning = self._on_spinning
         self.settings = self._settings()
         self.gateways: list[SimulatedGateway] = []
@@ -565,7 +565,7 @@ class World:
             run_tags=plan.run_tags,
             drain_seconds=plan.drain_seconds,
             max_burst_size=plan.max_burst_size,
-            shared_account=self.ledger.is_shared,
+            shared_account=self.ledger.is_shared and plan.is_declared_shared,
             accounts={"damaged": Account(api_key=SecretStr("other-key"), base_url=SKYVERN_URL)}
             if plan.has_damaged_account
             else {},

@@ -132,11 +132,17 @@ class ConductLedger:
         """Record that somebody ends a pause or a hold."""
         self.resumed.append(self.ledger.clock())
 
-    def has_lost_answer(self, number: int) -> bool:
-        """Return whether an answer to a submission with a number was lost, or told nothing."""
-        return any(
-            one.number == number and one.outcome == Outcome.UNKNOWN for one in self.submissions
+    def first_lost_answer(self, number: int) -> float:
+        """Return when a job was first submitted without an answer that tells what became of it.
+
+        Infinite: it never was.
+        """
+        lost = (
+            one.at
+            for one in self.submissions
+            if one.number == number and one.outcome == Outcome.UNKNOWN
         )
+        return min(lost, default=math.inf)
 
     def judge_death(self, number: int) -> None:
         """Judge the death of a worker that submitted a job."""

@@ -36,8 +36,8 @@ IN_FLIGHT_SECONDS = 20.0
 #: A search for the run of a submission looks at runs that were made up to so many seconds before
 #: its claim.
 BEFORE_CLAIM_SECONDS = 60.0
-#: Seconds after which a job with `resubmit` may give up the slot of a live run: the grace of a lost
-#: answer, less what the effect may be late.
+#: Seconds after a lost answer until a job with `resubmit` may give up the slot of a live run: half
+#: the grace.
 _LET_GO_SECONDS = 15.0
 _WAITING = {JobState.READY, JobState.SCHEDULED}
 _REPORTED = {DeliveryState.DELIVERED, DeliveryState.GAVE_UP}
@@ -150,8 +150,8 @@ class InvariantLedger:
     is_hidden: Callable[[Run], bool] = lambda _: False
     #: Says whether a job owns the run with an id.
     is_owned: Callable[[str], bool] = lambda _: False
-    #: Says whether an answer to a submission with a number was lost, or told nothing.
-    has_lost_answer: Callable[[int], bool] = lambda _: False
+    #: As `ConductLedger.first_lost_answer`.
+    first_lost_answer: Callable[[int], float] = lambda _: math.inf
     _free_since: float | None = None
     #: Each invariant that did not hold, in a sentence.
     violations: list[str] = field(default_factory=list)
@@ -284,11 +284,15 @@ class InvariantLedger:
             now: unix seconds.
         """
         runs = self.runs[job.body]
-        is_in_doubt = self.has_lost_answer(job.body) or any(
-            self.may_be_lost(run.created - EPOCH) for run in runs
-        )
-        is_old = any(not run.is_over(now) and run.created + _LET_GO_SECONDS < now for run in runs)
-        return is_in_doubt and (is_old or len(runs) > 1)
+        lost = self._first_loss(job)
+        is_old = lost + _LET_GO_SECONDS < now - EPOCH
+        is_live = any(not run.is_over(now) for run in runs)
+        return lost < math.inf and is_live and (is_old or len(runs) > 1)
+
+    def _first_loss(self, job: AcceptedJob) -> float:
+        """Return when an answer about a job, or a claim of it, was first lost; infinite: never."""
+        made = (run.created - EPOCH for run in self.runs[job.body])
+        return min([self.first_lost_answer(job.body), *filter(self.may_be_lost, made)])
 
     def _with_body(self, body: int) -> list[AcceptedJob]:
         """Return the accepted jobs whose requests have a number."""
@@ -299,6 +303,19 @@ class InvariantLedger:
         early, is_first = job.not_before - self.clock(), len(self.runs[job.body]) == 1
         if is_first and early > self.unwitnessed():
             self.fail(f"job {job.number} is submitted {early:.1f} s too early")
+
+    def judge_enqueued_again(self, number: int) -> None:
+        """Judge that a job that is enqueued again is new to the queue only if Redis lost it.
+
+        If its run shows no marker, the queue cannot know it, and may run the job again.
+        """
+        job = self.accepted[number]
+        if job.is_discarded:
+            return
+        if not self.may_be_lost(job.accepted_at):
+            self.fail(f"I1: job {number} ({job.job_id}) is enqueued again, and is new")
+        elif not all(self._is_marked(run) for run in self.runs[job.body]):
+            self.forgotten.add(number)
 
     def judge_known(self, number: int, job_id: str) -> None:
         """Judge that a key is not called known if another request came with it.
@@ -557,15 +574,19 @@ class InvariantLedger:
             if job.body in self.alike or job.is_stuck or self.may_be_lost(job.accepted_at):
                 continue  # a run may be of a job without a deadline, or with a later one
             found = jobs.get(job.number)
-            if found and found.state is JobState.UNCONFIRMED and not self.has_markers:
-                continue  # a person says which run is its own
+            is_in_doubt = found is not None and found.state is JobState.UNCONFIRMED
             latest = max(job.deadline + self.uncounted(), calm_since)
             for run in self.runs[job.number]:  # one may be made late
                 created = run.created - epoch
                 is_its_own = found is not None and run.run_id == found.run_id
-                was_denied = job.is_settled_by_operator and not is_its_own
-                if was_denied or self.is_hidden(run):
+                # After a lost answer a run may go on that the queue does not know.
+                may_have_others = job.is_settled_by_operator or (
+                    job.may_repeat and self._first_loss(job) < math.inf
+                )
+                if (may_have_others and not is_its_own) or self.is_hidden(run):
                     continue
+                if is_in_doubt and not self._is_marked(run):
+                    continue  # a person says which run is its own
                 if self.is_of_an_earlier_redis(job.number, created):
                     continue
                 late = min(run.ended, now) - epoch - max(latest, created)

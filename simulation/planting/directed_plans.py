@@ -776,4 +776,42 @@ PLANS |= {
         _line(60),
         [_fault("redis is not reached", 20, 20), _fault("the server is slow", 10, 30, 0.1)],
     ),
+    "possibly-lost-claim-of-an-upload-is-not-searched": _plan(
+        # The failover loses the seal and the claims, not the lines; the upload is sealed again.
+        _batch(4, 2, kind="workflow", again_after=110),
+        [_fault("redis is slow", 1.5, 10, 0.3), _fault("redis fails over", 12.6, 0.5)],
+        gateways=0,
+        run_tags=False,
+        max_concurrent_runs=20,
+        run_seconds=40,
+        minutes=4,
+    ),
+    "more-equal-runs-than-jobs-are-shared-out": _plan(
+        [_job(1, 2, kind="workflow"), _job(2, 60, kind="workflow"), _job(3, 90, kind="workflow")],
+        [
+            _fault("answers are lost", 1, 6),
+            _fault("the server begins late", 1, 6, 0.3),
+            _fault("others run what a job asks for", 2.5, 0),
+        ],
+        seed=1,
+        gateways=0,
+        run_tags=False,
+        is_declared_shared=False,
+        run_seconds=10,
+        minutes=3,
+    ),
+    "old-recovery-ends-a-newer-one": _plan(
+        # No run is found before the recovery could end; then Redis fails over once more.
+        _jobs(8, 9.3, apart=0.2),
+        [
+            _fault("redis fails over", 12, 0.5),
+            _fault("the list fails", 10, 76),
+            _fault("redis is slow", 85, 30, 0.5),
+            _fault("redis fails over", 104.4, 0.3),
+        ],
+        seed=2,
+        max_concurrent_runs=20,
+        run_seconds=200,
+        minutes=6,
+    ),
 }

@@ -1,5 +1,6 @@
 """The ledger: what it excuses, and what it does not."""
 
+import math
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -135,7 +136,7 @@ def test_a_job_with_resubmit_gives_up_its_slot_only_after_an_answer_or_a_claim_w
 ) -> None:
     now = 0.0
     ledger = InvariantLedger(lambda: now, lambda: 1.0, 600.0, lambda: 0.0)
-    ledger.has_lost_answer = lambda _: is_answer_lost
+    ledger.first_lost_answer = lambda _: 0.0 if is_answer_lost else math.inf
     if is_claim_lost:
         ledger.lost_writes.append((0.0, 1.0))
     ledger.accepted |= {1: _job(1, may_repeat=True), 2: _job(2)}
@@ -143,6 +144,68 @@ def test_a_job_with_resubmit_gives_up_its_slot_only_after_an_answer_or_a_claim_w
     now = 60.0
     ledger.judge_new_run(_run(2, now), 2)
     assert (ledger.violations == []) is may_be_let_go
+
+
+def test_a_job_with_resubmit_has_given_up_its_slot_when_its_run_comes_late() -> None:
+    now = 50.0
+    ledger = InvariantLedger(lambda: now, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.first_lost_answer = lambda number: 0.0 if number == 1 else math.inf
+    ledger.accepted |= {1: _job(1, may_repeat=True), 2: _job(2)}
+    ledger.judge_new_run(_run(2, now), 1)
+    ledger.judge_new_run(_run(1, now), 2)
+    assert ledger.violations == []
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_job_with_resubmit_has_given_up_the_slot_of_a_live_run_alone(*, is_over: bool) -> None:
+    now = 300.0
+    ledger = InvariantLedger(lambda: now, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.first_lost_answer = lambda number: 0.0 if number == 1 else math.inf
+    ledger.accepted |= {1: _job(1, may_repeat=True), 2: _job(2), 3: _job(3)}
+    ledger.runs[1].append(_run(1, 1.0, is_over=is_over))
+    ledger.judge_new_run(_run(2, now), 1)
+    ledger.judge_new_run(_run(3, now), 2)
+    assert bool(ledger.violations) is is_over
+
+
+@pytest.mark.parametrize(
+    ("may_repeat", "is_answer_lost", "holds"),
+    [(True, True, True), (True, False, False), (False, True, False)],
+)
+def test_after_a_lost_answer_a_job_with_resubmit_may_have_a_run_beyond_its_deadline(
+    *, may_repeat: bool, is_answer_lost: bool, holds: bool
+) -> None:
+    ledger = InvariantLedger(lambda: 500.0, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.first_lost_answer = lambda _: 0.0 if is_answer_lost else math.inf
+    ledger.accepted[1] = _job(1, may_repeat=may_repeat, deadline=20.0)
+    run = _run(1, 1.0)
+    run.ended = EPOCH + 600.0
+    ledger.runs[1].append(run)
+    ledger.judge_deadlines({1: None}, 0.0, EPOCH + 500.0)
+    assert (ledger.violations == []) is holds
+
+
+@pytest.mark.parametrize(
+    ("is_lost", "is_discarded", "is_marked", "may_run_again", "holds"),
+    [
+        (True, False, False, True, True),
+        (True, False, True, False, True),
+        (False, True, False, False, True),
+        (False, False, False, False, False),
+    ],
+)
+def test_a_job_that_is_new_when_it_is_enqueued_again_was_lost_by_redis_or_discarded(
+    *, is_lost: bool, is_discarded: bool, is_marked: bool, may_run_again: bool, holds: bool
+) -> None:
+    ledger = InvariantLedger(lambda: 60.0, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.accepted[1] = _job(1)
+    ledger.accepted[1].is_discarded = is_discarded
+    if is_lost:
+        ledger.lost_writes.append((0.0, 1.0))
+    ledger.runs[1].append(_run(1, 5.0, title=f"[rq:{'a' * 24}.1]" if is_marked else ""))
+    ledger.judge_enqueued_again(1)
+    assert (1 in ledger.forgotten) is may_run_again
+    assert (ledger.violations == []) is holds
 
 
 @pytest.mark.parametrize(
