@@ -25,29 +25,30 @@ app = typer.Typer(add_completion=False)
 def main(  # noqa: PLR0917 - each is an option
     seed: Annotated[int, typer.Option(help="The seed; with --seeds the first.")] = 0,
     seeds: Annotated[
-        int, typer.Option(help="How many seeds to simulate, without their histories.")
+        int, typer.Option(min=0, help="How many seeds to simulate, without their histories.")
     ] = 0,
-    minutes: Annotated[float, typer.Option(help="Simulated minutes of each.")] = 5.0,
-    at_once: Annotated[int, typer.Option(help="Simulations at once.")] = 2,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Simulated minutes of each.")] = 5.0,
+    at_once: Annotated[int, typer.Option(min=1, help="Simulations at once.")] = 2,
     within: Annotated[
-        float, typer.Option(help="Start no seed after so many minutes; 0 = no limit.")
+        float, typer.Option(min=0, help="Start no seed after so many minutes; 0 = no limit.")
     ] = 0.0,
     tally: Annotated[
         Path | None, typer.Option(help="Keep the sums in this file, and continue there.")
     ] = None,
     first: Annotated[bool, typer.Option(help="Stop at the first seed that fails.")] = False,
     directed: Annotated[
-        str, typer.Option(help="Simulate the plan made for this planted defect.")
+        str, typer.Option(help="Simulate the plan made for this planted defect, without it.")
     ] = "",
     shrink: Annotated[bool, typer.Option(help="Find the shortest plan that fails.")] = False,
-    every_kind: Annotated[bool, typer.Option(help="Fail if a kind had no effect.")] = False,
+    every_kind: Annotated[
+        bool, typer.Option(help="Fail if a kind had no effect in any of the seeds.")
+    ] = False,
 ) -> None:
     """Simulate the whole queue under a virtual clock; exits with 1 if an invariant breaks."""
     # As Ctrl-C: each simulation stops its Valkey, and nothing is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if directed and directed not in PLANS:
-        words = f"expected a planted defect that has a plan, got {directed!r}"
-        raise typer.BadParameter(words, param_hint="--directed")
+    if directed:
+        _check_directed(directed, has_others=bool(seeds or shrink))
     if shrink:
         typer.echo(shrink_plan(draw(seed, minutes)))
         return
@@ -55,7 +56,7 @@ def main(  # noqa: PLR0917 - each is an option
         result = simulate(PLANS[directed] if directed else draw(seed, minutes), sys.stdout)
         _show(result)
         raise typer.Exit(bool(result.violations))
-    sums = SeedTally.read(tally)
+    sums = SeedTally.read(tally, minutes)
     for result in simulate_many(sums.remaining(seed, seeds), minutes, at_once, within * 60):
         sums.add(result)
         if result.violations:
@@ -67,10 +68,25 @@ def main(  # noqa: PLR0917 - each is an option
     typer.echo(sums.report())
     if not_begun := len([*sums.remaining(seed, seeds)]):
         typer.echo(f"the time was up: {not_begun} of {seeds} seeds were not simulated")
-    never_met = sums.never_met() if every_kind else []
+    never_met = sums.never_met() if every_kind and not not_begun else []
     if never_met:
         typer.echo(f"never met: {', '.join(never_met)}")
     raise typer.Exit(bool(sums.failed or never_met))
+
+
+def _check_directed(directed: str, *, has_others: bool) -> None:
+    """Check the option.
+
+    Raises:
+        typer.BadParameter: it names no planted defect with a plan, or comes with what needs a seed.
+    """
+    words = ""
+    if directed not in PLANS:
+        words = f"expected a planted defect that has a plan, got {directed!r}"
+    elif has_others:
+        words = "expected neither --seeds nor --shrink: they draw the plans of seeds"
+    if words:
+        raise typer.BadParameter(words, param_hint="--directed")
 
 
 def _show(result: Result) -> None:

@@ -7,18 +7,23 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 from simulation.plan import FAULTS
 from simulation.runs import Result
 
+_ROOT = Path(__file__).parents[1]
+
 
 @dataclass(slots=True)
 class SeedTally:
-    """The sums of one commit.
+    """The sums of one tree.
 
     Args:
-        commit: the commit of the simulated tree; a tally of another commit starts at zero.
+        commit: the commit of the simulated tree, and what was changed in it since, as a digest; a
+            tally of another tree starts at zero.
+        minutes_each: simulated minutes of each seed; likewise.
         seeds: the simulated seeds, as ordered ranges [first, last].
         minutes: simulated minutes.
         seconds: real seconds, summed over the simulations.
@@ -28,6 +33,7 @@ class SeedTally:
     """
 
     commit: str = ""
+    minutes_each: float = 0.0
     seeds: list[tuple[int, int]] = field(default_factory=list)
     minutes: float = 0.0
     seconds: float = 0.0
@@ -38,13 +44,18 @@ class SeedTally:
     failed: list[int] = field(default_factory=list)
 
     @classmethod
-    def read(cls, file: Path | None) -> SeedTally:
-        """Read a file; an empty tally where there is none, or one of another commit."""
-        fresh = cls(commit=_commit())
+    def read(cls, file: Path | None, minutes_each: float) -> SeedTally:
+        """Read a file; an empty tally where there is none, or one of another tree or length.
+
+        Args:
+            file: the file.
+            minutes_each: simulated minutes of each seed.
+        """
+        fresh = cls(commit=_commit(), minutes_each=minutes_each)
         if file is None or not file.exists():
             return fresh
         known = json.loads(file.read_text())
-        if known["commit"] != fresh.commit:
+        if (known["commit"], known.get("minutes_each")) != (fresh.commit, minutes_each):
             return fresh
         return cls(**known | {"seeds": [(first, last) for first, last in known["seeds"]]})
 
@@ -108,14 +119,18 @@ def _add_to_ranges(ranges: list[tuple[int, int]], seed: int) -> list[tuple[int, 
 
 
 def _commit() -> str:
-    """Return the commit of the tree, and whether it was changed; '' outside a repository."""
-    root = Path(__file__).parent
-    git = ["git", "-C", str(root)]
+    """Return the commit of the tree and a digest of what was changed; '' outside a repository."""
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        )
-        changed = subprocess.run([*git, "diff", "HEAD", "--quiet"], check=False).returncode
+        head, changes = _git("rev-parse", "HEAD").strip(), _git("diff", "HEAD")
+        others = _git("ls-files", "--others", "--exclude-standard").split()
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return head.stdout.strip() + ("+" if changed else "")
+    for name in others:
+        if name.endswith((".py", ".lua", ".toml")):
+            changes += f"{name}\n{(_ROOT / name).read_text()}"
+    return f"{head}+{sha256(changes.encode()).hexdigest()[:16]}" if changes else head
+
+
+def _git(*arguments: str) -> str:
+    git = ["git", "-C", str(_ROOT), *arguments]
+    return subprocess.run(git, capture_output=True, text=True, check=True).stdout

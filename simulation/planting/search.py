@@ -105,7 +105,12 @@ def main(  # noqa: PLR0917 - each is an option
     if not directed:
         typer.echo(_table(found))
     missed = sorted(name for name, seed in found.items() if seed is None)
-    typer.echo(f"{len(found) - len(missed)} of {len(found)} found; not: {', '.join(missed)}")
+    without_plan = [one.name for one in named if directed and one.name not in PLANS]
+    for words, names in (("not found", missed), ("no plan is made for", without_plan)):
+        if names:
+            typer.echo(f"{words}: {', '.join(names)}")
+    typer.echo(f"{len(found) - len(missed)} of {len(found)} found")
+    raise typer.Exit(bool(missed))
 
 
 def _table(found: Mapping[str, int | None]) -> str:

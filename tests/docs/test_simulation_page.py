@@ -56,7 +56,7 @@ def test_each_defect_that_it_found_has_its_test() -> None:
     ] == []
 
 
-def test_no_planted_defect_is_in_two_rows_of_the_table_of_seeds() -> None:
+def test_the_tables_of_planted_defects_agree_with_their_counts() -> None:
     table = PAGE.partition("| seeds | defects |")[2].partition("\n\n")[0]
     listed = re.findall(r"`([\w-]+)`", table)
     every = [one.name for one in defects()]

@@ -1,6 +1,9 @@
 """Adding up seeds, and going on where the last run ended."""
 
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from simulation.runs import Result
 from simulation.tally import SeedTally
@@ -28,17 +31,44 @@ def test_a_seed_that_fails_is_named() -> None:
 
 def test_seeds_that_were_simulated_at_the_same_commit_are_left_out(tmp_path: Path) -> None:
     file = tmp_path / "tally.json"
-    tally = SeedTally.read(file)
+    tally = SeedTally.read(file, 5.0)
     tally.add(result(0))
     tally.add(result(2))
     tally.write(file)
-    assert list(SeedTally.read(file).remaining(0, 4)) == [1, 3]
+    assert list(SeedTally.read(file, 5.0).remaining(0, 4)) == [1, 3]
+    assert SeedTally.read(file, 3.0).count == 0, "they were of another length"
 
 
 def test_another_commit_begins_anew(tmp_path: Path) -> None:
     file = tmp_path / "tally.json"
-    tally = SeedTally.read(file)
+    tally = SeedTally.read(file, 5.0)
     tally.commit = "another"
     tally.add(result(0))
     tally.write(file)
-    assert SeedTally.read(file).count == 0
+    assert SeedTally.read(file, 5.0).count == 0
+
+
+def test_each_change_of_a_tree_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree, file = tmp_path / "tree", tmp_path / "tally.json"
+    tree.mkdir()
+    source = tree / "source.py"
+    git = ["git", "-C", str(tree), "-c", "user.name=a", "-c", "user.email=a@b.test"]
+    source.write_text("1")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], check=True)
+    monkeypatch.setattr("simulation.tally._ROOT", tree)
+
+    def simulated() -> int:
+        tally = SeedTally.read(file, 5.0)
+        count = tally.count
+        tally.add(result(0))
+        tally.write(file)
+        return count
+
+    assert (simulated(), simulated()) == (0, 1)
+    source.write_text("2")
+    assert (simulated(), simulated()) == (0, 1)
+    source.write_text("3")
+    assert (simulated(), simulated()) == (0, 1)
+    (tree / "another.py").write_text("1")
+    assert (simulated(), simulated()) == (0, 1)
