@@ -574,6 +574,25 @@ def test_reports_that_waited_while_the_server_stood_still_with_its_clock_are_add
     assert 41 * SECOND < made_up < 45 * SECOND
 
 
+@pytest.mark.parametrize(
+    "reports",
+    [
+        pytest.param([(4.6, 7), (0.4, 9), (0, 9.5)], id="it would be the base of later reports"),
+        pytest.param([(2.5, 4), (2, 8), (619.5, 608)], id="another one, much later"),
+    ],
+)
+def test_a_report_that_came_late_moves_no_clock_afterwards(
+    clock: Clockwork, reports: list[tuple[float, float]]
+) -> None:
+    """Each report: the seconds that pass on the server before it comes, and what it says."""
+    reported(clock, 1, 2, 3)
+    for seconds, passed in reports:
+        clock.client.hincrby(clock.key("meta"), "clock_lost", int(seconds * SECOND))
+        real_tick(clock, passed=int(passed * SECOND))
+    put_there = 3 + sum(seconds for seconds, _ in reports)
+    assert meta(clock, "clock_lost") == put_there * SECOND
+
+
 @pytest.mark.parametrize("late", [(-10,), (-10, -9), (-10, -9, -8), (-3, -3)])
 def test_what_a_process_counts_beyond_a_report_that_came_late_moves_no_clock(
     clock: Clockwork, late: tuple[int, ...]

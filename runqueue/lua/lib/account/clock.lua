@@ -11,9 +11,9 @@
 --
 -- A server that was suspended with its clock (a paused machine) does not show that time, but the process counted it.
 -- A late report that is the base of comparison has the same effect: a process is believed once two of its reports,
--- sent a second apart, were equally late (`sure`). After a suspension many waiting reports are read at once, each less
--- than two seconds from the one before. So the base stays where the time that a report adds did not pass on this clock.
-local SENT_APART = 1000000
+-- sent a second apart, were equally late (`sure`). Its base then moves only to a report that agrees with it: after a
+-- suspension many waiting reports are read at once, each less than two seconds from the one before.
+local SENT_APART, AGREES = 1000000, 100000
 -- A process that began in a time not believed yet cannot report an earlier step: processes that began before have so
 -- long to report it.
 local OTHERS_TELL = 3000000
@@ -289,7 +289,8 @@ local function set_clock(process, passed)
     local apart = passed - own[2]
     local ahead = NOW - own[1] - apart
     if sure and math.abs(ahead) < STEP then
-      is_new = math.abs(ahead) < apart / 2
+      is_new = math.abs(ahead) < AGREES
+      if not is_new and own[3] then remember_clock(process, int(own[1]), int(own[2]), sure) end -- a late one was seen
     elseif math.abs(ahead) < STEP then
       is_new = apart >= SENT_APART
       if is_new and math.abs(ahead) < apart / 2 then sure = 'sure' end
