@@ -578,18 +578,21 @@ class InvariantLedger:
             latest = max(job.deadline + self.uncounted(), calm_since)
             for run in self.runs[job.number]:  # one may be made late
                 created = run.created - epoch
-                is_its_own = found is not None and run.run_id == found.run_id
+                owner = found if found is not None and run.run_id == found.run_id else None
                 # After a lost answer a run may go on that the queue does not know.
                 may_have_others = job.is_settled_by_operator or (
                     job.may_repeat and self._first_loss(job) < math.inf
                 )
-                if (may_have_others and not is_its_own) or self.is_hidden(run):
+                if (may_have_others and owner is None) or self.is_hidden(run):
                     continue
                 if is_in_doubt and not self._is_marked(run):
                     continue  # a person says which run is its own
                 if self.is_of_an_earlier_redis(job.number, created):
                     continue
-                late = min(run.ended, now) - epoch - max(latest, created)
+                since = max(latest, created)
+                if owner and owner.started_at and self._first_loss(job) < math.inf:
+                    since = max(since, owner.started_at.timestamp() - epoch)  # it was found then
+                late = min(run.ended, now) - epoch - since
                 if late > _OVERDUE_SECONDS and not self.refuses_cancels:
                     self.fail(
                         f"I8: run {run.run_id} goes on after the deadline of job {job.number}"

@@ -1,6 +1,7 @@
 """The ledger: what it excuses, and what it does not."""
 
 import math
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -182,6 +183,25 @@ def test_after_a_lost_answer_a_job_with_resubmit_may_have_a_run_beyond_its_deadl
     run.ended = EPOCH + 600.0
     ledger.runs[1].append(run)
     ledger.judge_deadlines({1: None}, 0.0, EPOCH + 500.0)
+    assert (ledger.violations == []) is holds
+
+
+@pytest.mark.parametrize(
+    ("found_at", "is_answer_lost", "holds"),
+    [(480.0, True, True), (400.0, True, False), (480.0, False, False)],
+)
+def test_a_run_whose_answer_was_lost_is_to_be_canceled_from_when_it_was_found(
+    *, found_at: float, is_answer_lost: bool, holds: bool
+) -> None:
+    ledger = InvariantLedger(lambda: 500.0, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.first_lost_answer = lambda _: 0.0 if is_answer_lost else math.inf
+    ledger.accepted[1] = _job(1, deadline=20.0)
+    run = _run(1, 1.0)
+    run.ended = EPOCH + 600.0
+    ledger.runs[1].append(run)
+    started_at = datetime.fromtimestamp(EPOCH + found_at, UTC)
+    job = SimpleNamespace(run_id=run.run_id, state=JobState.RUNNING, started_at=started_at)
+    ledger.judge_deadlines({1: cast(Job, job)}, 0.0, EPOCH + 500.0)
     assert (ledger.violations == []) is holds
 
 
