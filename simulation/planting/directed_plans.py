@@ -306,8 +306,14 @@ PLANS: dict[str, SimulationPlan] = {
         [_fault("redis's clock is set", 10, 0, 0.7)],
         gateways=0,
     ),
+    # Before any process is sure: a sure one sets the clock right with its next report.
     "suspended-server-counts-as-a-clock-step": _plan(
-        _jobs(20, 1, 2.0), [_fault("redis is suspended", 20, 40)], minutes=2, run_seconds=3
+        _jobs(20, 0.3, delay=50, deadline=60),
+        [_fault("redis is suspended", 1, 40)],
+        workers=1,
+        gateways=0,
+        minutes=2,
+        run_seconds=3,
     ),
     "give-back-takes-the-shortest-wait": _plan(
         _jobs(40, 2),
