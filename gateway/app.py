@@ -15,6 +15,7 @@ from gateway.api import (
     groups,
     health,
     jobs,
+    keys,
     results,
     stats,
     submit,
@@ -74,7 +75,7 @@ def make_app(gate: Gate) -> FastAPI:
     app.add_middleware(CallersTrace)
     # The first route, and none of FastAPI's: it is called most.
     app.router.routes.append(Route(receiver.PATH, gate.receiver, methods=["POST"]))
-    parts = [health, submit, jobs, batches, batch_actions, results, groups, accounts, events]
+    parts = [health, submit, jobs, batches, batch_actions, results, groups, keys, accounts, events]
     parts += [stats, webhook_trial]
     # The routes themselves: `include_router` would make each of them again, at the first request.
     for part in parts:

@@ -20,6 +20,7 @@ from runqueue.errors import (
     InvalidBatch,
     InvalidGroup,
     InvalidJob,
+    InvalidKeyLimit,
     InvalidLimits,
     InvalidRequest,
     JobNotFound,
@@ -58,6 +59,7 @@ from runqueue.request.requests import (
 )
 from runqueue.request.retry_policy import Retry
 from runqueue.store.groups import KEEP, Group
+from runqueue.store.key_limits import KeyLimit, KeyUse
 
 __all__ = [
     "KEEP",
@@ -85,6 +87,7 @@ __all__ = [
     "InvalidBatch",
     "InvalidGroup",
     "InvalidJob",
+    "InvalidKeyLimit",
     "InvalidLimits",
     "InvalidRequest",
     "Job",
@@ -92,6 +95,8 @@ __all__ = [
     "JobPage",
     "JobSpec",
     "JobState",
+    "KeyLimit",
+    "KeyUse",
     "LoginRunRequest",
     "MalformedURL",
     "NewerSchema",

@@ -5,6 +5,7 @@ RunQueueError
 │   ├── InvalidJob        a run request or its options
 │   ├── InvalidBatch      the rules that a batch is to be opened with
 │   ├── InvalidGroup      the settings of a group
+│   ├── InvalidKeyLimit   the limit of a key
 │   └── InvalidLimits     the limits of an account
 ├── UnknownAccount        no account of that name is known here
 ├── IdempotencyConflict   the same key was used before for another body
@@ -97,6 +98,10 @@ class InvalidBatch(InvalidRequest):
 
 class InvalidGroup(InvalidRequest):
     """The group stays as it is: correct the settings that are named."""
+
+
+class InvalidKeyLimit(InvalidRequest):
+    """The limit of the key stays as it is: correct what is named."""
 
 
 class InvalidLimits(InvalidRequest):

@@ -13,6 +13,7 @@ from typing import Any
 from runqueue.ids import ID_LENGTH, NAME
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import EnqueueStatus, JobState
+from runqueue.request.job_keys import KEY, MAX_KEY, MAX_KEYS
 from runqueue.request.job_options import (
     LONGEST_WAIT_S,
     MAX_CUSTOM_ID,
@@ -149,6 +150,15 @@ def _options() -> Schema:
             {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_RUN_SECONDS},
             "Seconds that its run may take; else max_elapsed_time_minutes plus a margin, or the"
             " account's limit.",
+        ),
+        "keys": _or_null(
+            {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": MAX_KEYS,
+                "items": {"type": "string", "maxLength": MAX_KEY, "pattern": f"^{KEY}$"},
+            },
+            "What it uses together with other jobs; operators set limits on keys.",
         ),
         "traceparent": _or_null(
             {"type": "string", "pattern": TRACEPARENT_PATTERN},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -72,6 +73,7 @@ class PlannedJob:
         has_url: whether a task names an address; else a model finds one first.
         like: the number of the job whose request it has; 0 = one of its own.
         limit: the time limit of its run, seconds; 0 = the account's.
+        keys: what it uses together with other jobs.
     """
 
     number: int
@@ -96,6 +98,7 @@ class PlannedJob:
     has_url: bool = True
     like: int = 0
     limit: float = 0
+    keys: tuple[str, ...] = ()
 
     @property
     def body(self) -> int:
@@ -117,6 +120,7 @@ class PlannedJob:
             "url": "" if self.has_url else "none",
             "request": f"of job {self.like}" if self.like else "",
             "limit": f"{self.limit:g} s" if self.limit else "",
+            "keys": " ".join(self.keys),
         }
         return (
             f"{self.at:7.1f} s  job {self.number}: {self.kind}, {self.route}, group {self.group},"
@@ -142,6 +146,7 @@ class SimulationPlan:
         batch_rules: the rules of each batch, by its number.
         faults: faults and operators' actions, in their order.
         caps: the caps of groups that stay.
+        key_limits: how many jobs may use a key at a time, by key or pattern.
         version: the release of Skyvern.
         correlation, run_tags, drain_seconds, max_burst_size: as the settings have them.
         has_damaged_account: whether the workers serve another account, whose keys are damaged.
@@ -164,6 +169,7 @@ class SimulationPlan:
     batch_rules: dict[int, dict[str, Any]]
     faults: tuple[Fault, ...]
     caps: tuple[tuple[str, int], ...] = ()
+    key_limits: tuple[tuple[str, int], ...] = ()
     version: str = DEFAULT_VERSION
     correlation: bool = True
     run_tags: bool = True
@@ -396,7 +402,23 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
         plan = _with_theme(plan, odd, first, seconds * FAULT_SHARE)
     if first in _SELDOM_MET:
         plan = _with_more_of(first, plan, Random(f"more {seed}"), seconds * FAULT_SHARE)
-    return _with_oddities(plan, odd)
+    return _with_keys(_with_oddities(plan, odd), Random(f"keys {seed}"))
+
+
+def _with_keys(plan: SimulationPlan, chance: Random) -> SimulationPlan:
+    """Give requests keys, of which some are limited; all of their jobs fit into the time."""
+    if chance.random() < 0.6:
+        return plan
+    most = chance.choice([1, 1, 2, 3])
+    longest = sum(plan.run_seconds * request.runs for request in plan.requests)
+    count = max(2, math.ceil(longest / most / (plan.minutes * 15)))
+    changed = []
+    for request in plan.requests:
+        login = (f"login:l{chance.randrange(count)}",)
+        keys = chance.choice([(), login, login, (*login, "site:a"), ("site:b",)])
+        changed.append(replace(request, keys=keys))
+    limits = (("login:*", most), ("site:a", math.ceil(count * most / 2)))
+    return replace(plan.with_requests(tuple(changed)), key_limits=limits)
 
 
 def _exclude_each_other(some: set[str], others: set[str]) -> bool:

@@ -254,6 +254,8 @@ def line_of(request: PlannedJob, now: float) -> dict[str, Any]:
         "group": request.group,
         "on_unconfirmed": request.on_unconfirmed,
     }
+    if request.keys:
+        line["keys"] = list(request.keys)
     if request.limit:
         line["max_run_seconds"] = request.limit
     for name, seconds in (("run_at", request.delay), ("deadline", request.deadline)):

@@ -26,6 +26,7 @@ from runqueue.records.batch import Batch
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from runqueue.store import job_calls, operator_calls
+from runqueue.store.key_limits import KeyLimit
 from runqueue.store.keys import Keys
 from simulation.addresses import API_KEY, OTHERS_KEY, PUBLIC_URL, QUEUE_URL, SKYVERN_URL
 from simulation.fault_times import FaultTimes
@@ -119,6 +120,7 @@ class World:
         self.ledger.refuses_cancels = plan.refuses_cancels
         self.ledger.has_markers = plan.correlation
         self.ledger.caps.update(plan.caps)
+        self.ledger.key_limits.update(plan.key_limits)
         self.ledger.shows_tags = RELEASES[plan.version].has_tags
         self.ledger.is_hidden = self._is_hidden
         self.ledger.is_owned = self._is_owned
@@ -220,6 +222,9 @@ class World:
         producers = self._producers
         producers.append(start_in(self.new_process("producer"), self._producer.enqueue_plan()))
         producers += [start_in(self.new_process("person"), self._cap(*one)) for one in plan.caps]
+        producers += [
+            start_in(self.new_process("person"), self._limit_key(*one)) for one in plan.key_limits
+        ]
         await asyncio.sleep(plan.minutes * 60 * FAULT_SHARE + 1)
         self.note("the faults are over")
         await self.fault_injector.end()
@@ -291,6 +296,18 @@ class World:
             else:
                 break
         self.submissions.cap(group, most)
+
+    async def _limit_key(self, pattern: str, most: int) -> None:
+        """Limit a key for good; it is not limited again if Redis loses it."""
+        queue = AsyncRunQueue(QUEUE_URL)
+        while True:
+            try:
+                await queue.set_key_limit(pattern, KeyLimit(most))
+            except (RunQueueError, RedisError, OSError):
+                await asyncio.sleep(1)
+            else:
+                break
+        self.submissions.limit_key(pattern, most)
 
     def note(self, text: str) -> None:
         """Record an event of the simulation itself."""

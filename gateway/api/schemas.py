@@ -139,6 +139,13 @@ class JobShown(BaseModel):
         description="The longest that its run may take; null: the account's limit.",
         examples=[None],
     )
+    keys: list[str] = Field(
+        description="What it uses together with other jobs; limits are set on keys.",
+        examples=[["host:shop.example", "login:acme"]],
+    )
+    waits_for: str | None = Field(
+        description="The key that has no room for it; null: it waits at none.", examples=[None]
+    )
     webhook: Delivery
     result: dict[str, Any] | None = Field(
         description="The run as Skyvern's API last showed it; null before the end, and if it was"
@@ -280,6 +287,38 @@ class GroupsShown(BaseModel):
     """The groups that have settings or ready jobs, 1,000 at most."""
 
     groups: list[GroupShown]
+
+
+class KeyShown(BaseModel):
+    """A key as it is now, or a pattern for many keys, of which the limit is shown."""
+
+    key: str = Field(examples=["site:shop.example"])
+    max_concurrent: int | None = Field(
+        description="How many jobs may have it at a time; null: there is no such limit.",
+        examples=[2],
+    )
+    begin_every: float | None = Field(
+        description="Seconds between two jobs that begin; null: there is no such limit.",
+        examples=[None],
+    )
+    live: int = Field(description="Jobs and orphan runs that have it.", examples=[2])
+    waiting: int = Field(description="Jobs that wait for it.", examples=[14])
+    waiting_since: datetime | None = Field(
+        description="When the first of them was enqueued.", examples=[None]
+    )
+
+
+class KeysShown(BaseModel):
+    """The keys that have limits, and those at which jobs wait, 1,000 of each at most."""
+
+    keys: list[KeyShown]
+
+
+class KeyLimitSet(BaseModel):
+    """What was done about the limit of a key."""
+
+    key: str = Field(examples=["site:shop.example"])
+    had_limit: bool = Field(description="Whether it had a limit before.", examples=[False])
 
 
 _OF_ANSWERS = ("job_id", "status", "state", "custom_id", "batch", "created_at")

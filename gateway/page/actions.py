@@ -1,4 +1,4 @@
-"""The page's actions on single jobs, batches and groups; each is noted with its user."""
+"""The page's actions on single jobs, batches, groups and keys; each is noted with its user."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,7 +13,7 @@ from gateway.auth.audit import note
 from gateway.page import account_actions
 from gateway.page.action_types import ActionRequest, required
 from gateway.page.errors import status_of, words_of
-from gateway.page.forms import back, operator_form, whole
+from gateway.page.forms import back, number, operator_form, whole
 from gateway.page.render import HEADERS
 from gateway.page.viewer import Viewer
 from gateway.state.state import gate_of
@@ -23,6 +23,7 @@ from runqueue.producer import flows
 from runqueue.records.batch import Retried
 from runqueue.records.job import is_run_id
 from runqueue.store import groups
+from runqueue.store.key_limits import KeyLimit
 
 #: Carries an action out, and returns its result in words.
 Do = Callable[[ActionRequest], Awaitable[str]]
@@ -63,9 +64,9 @@ async def _aim(viewer: Viewer, fields: Mapping[str, str], to: str) -> tuple[str,
         HTTPException: the field is empty.
         JobNotFound, BatchNotFound, UnknownAccount: it does not exist for the viewer.
     """
-    if to in {"account", "group"}:
+    if to in {"account", "group", "key"}:
         account = await viewer.account(fields.get("account", ""))
-        return account, required(fields, to) if to == "group" else ""
+        return account, "" if to == "account" else required(fields, to)
     target = required(fields, to)
     owner = await viewer.tenant_scope.owner(target)
     if owner is None:
@@ -83,6 +84,21 @@ async def _cap_group(action: ActionRequest) -> str:
     cap = whole(text, "cap") if text else None
     await action.queue.set_group(action.target, max_concurrent=cap, account=action.account)
     return groups.change_words(cap)
+
+
+async def _set_key_limit(action: ActionRequest) -> str:
+    most, rate = action.fields.get("most", ""), action.fields.get("rate", "")
+    unit = action.fields.get("unit", "minute")
+    limit = KeyLimit(
+        whole(most, "at a time") if most else None, number(rate, "begin") if rate else None, unit
+    )
+    await action.queue.set_key_limit(action.target, limit, account=action.account)
+    return limit.words()
+
+
+async def _clear_key_limit(action: ActionRequest) -> str:
+    await action.queue.set_key_limit(action.target, None, account=action.account)
+    return "no limit of its own"
 
 
 async def _pause_batch(action: ActionRequest) -> str:
@@ -149,6 +165,8 @@ _ACTS: Final[dict[str, tuple[str, Do]]] = {
     "pause_group": ("group", partial(_pause_group, paused=True)),
     "resume_group": ("group", partial(_pause_group, paused=False)),
     "cap_group": ("group", _cap_group),
+    "set_key_limit": ("key", _set_key_limit),
+    "clear_key_limit": ("key", _clear_key_limit),
     "pause_batch": ("batch", _pause_batch),
     "resume_batch": ("batch", _resume_batch),
     "cancel_batch": ("batch", _cancel_batch),

@@ -21,6 +21,8 @@ DEEDS: Final = {
     "resume_group": "resumed a group",
     "cap_group": "capped a group",
     "set_group": "set a group",
+    "set_key_limit": "set the limit of a key",
+    "clear_key_limit": "cleared the limit of a key",
     "pause_batch": "paused a batch",
     "resume_batch": "resumed a batch",
     "cancel_batch": "canceled a batch",

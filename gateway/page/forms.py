@@ -1,6 +1,7 @@
 """Forms: read within limits, and accepted only from a page of ours."""
 
 import hmac
+import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -18,6 +19,7 @@ _SECONDS: Final = 10.0
 _FIELDS: Final = 50
 #: Digits of a number.
 _DIGITS: Final = 15
+_DECIMAL: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 _ELSEWHERE: Final = "this form does not come from a page of this gateway: open the page, try there"
 
 
@@ -78,6 +80,17 @@ def whole(text: str, name: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= _DIGITS:
         return int(text)
     raise HTTPException(422, f"{name}: expected a number, got {text[:20]!r}")
+
+
+def number(text: str, name: str) -> float:
+    """Return a number above 0 that was entered, with a decimal point or without.
+
+    Raises:
+        HTTPException: it is none.
+    """
+    if _DECIMAL.fullmatch(text) and float(text) > 0:
+        return float(text)
+    raise HTTPException(422, f"{name}: expected a number above 0, got {text[:20]!r}")
 
 
 def back(fields: Mapping[str, str], **query: str) -> str:

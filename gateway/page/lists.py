@@ -91,6 +91,12 @@ async def groups(viewer: Viewer, account: str, _: QueryParams) -> dict[str, Any]
     return {"count": count, "lines": lines}
 
 
+@_of_account("keys.html")
+async def keys(viewer: Viewer, account: str, _: QueryParams) -> dict[str, Any]:
+    """List the keys that have limits, and those that jobs wait for."""
+    return {"keys": await viewer.queue.list_keys(account)}
+
+
 @_of_account("webhooks.html")
 async def webhooks(viewer: Viewer, account: str, query: QueryParams) -> dict[str, Any]:
     """List the jobs whose webhook did not arrive, or may not have."""

@@ -34,6 +34,7 @@ def routes() -> list[BaseRoute]:
         "/batches": lists.batches,
         "/batches/{batch_id}": details.batch,
         "/groups": lists.groups,
+        "/keys": lists.keys,
         "/webhooks": lists.webhooks,
         "/refused": lists.refused,
         "/search": details.search,

@@ -42,6 +42,7 @@ from runqueue.store import (
     audit,
     groups,
     job_calls,
+    key_limits,
     limits,
     live_processes,
 )
@@ -49,6 +50,7 @@ from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.audit import AuditNote
 from runqueue.store.damage import damage_behind, read_reports, report_keys
 from runqueue.store.groups import KEEP, Group, Keep
+from runqueue.store.key_limits import KeyLimit, KeyUse
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.live_processes import GroupLine, Process
 from runqueue.store.replies import OfItems
@@ -566,6 +568,34 @@ class RunQueue:
             UnknownAccount: no worker ever served this account.
         """
         return self._of(account, flows.list_groups(account))
+
+    def set_key_limit(
+        self, pattern: str, limit: KeyLimit | None, *, account: str = "default"
+    ) -> bool:
+        """Limit how many jobs use a key; holds from the next claim on, for what waits, too.
+
+        Args:
+            pattern: a key (`site:shop.example`), or `<first segment>:*` for each such key that has
+                no limit of its own.
+            limit: the limit; None = none of its own. `KeyLimit()` = any number of jobs.
+            account: whose keys.
+
+        Returns:
+            Whether it had a limit before.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidKeyLimit: the pattern or the limit is none.
+        """
+        return self._of(account, key_limits.set_limit(account, pattern, limit))
+
+    def list_keys(self, account: str = "default") -> list[KeyUse]:
+        """Read the keys that have limits, and those at which jobs wait, 1,000 of each at most.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        return self._of(account, key_limits.list_keys(account))
 
     def pause(self, account: str = "default", reason: str = "") -> bool:
         """Submit nothing more of an account until it is resumed; runs under way go on.

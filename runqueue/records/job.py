@@ -173,6 +173,9 @@ class Job:
         search_note: of an unconfirmed job, what the last search for its run came to.
         candidates: of an unconfirmed job, the runs that may be its own.
         max_run_seconds: the longest that its run may take; None = the account's limit.
+        keys: what it uses together with other jobs: those that it names, and those that follow
+            from its request.
+        waits_for: the key that has no room for it; None = it waits at none.
     """
 
     id: str
@@ -202,6 +205,8 @@ class Job:
     search_note: str | None = None
     candidates: tuple[Candidate, ...] = ()
     max_run_seconds: float | None = None
+    keys: tuple[str, ...] = ()
+    waits_for: str | None = None
 
     @property
     def is_over(self) -> bool:

@@ -21,11 +21,13 @@ from runqueue.request.job_options import When
 from runqueue.request.job_spec import JobSpec, Priority
 from runqueue.request.private_targets import FieldWarning
 from runqueue.store.groups import Group
+from runqueue.store.key_limits import KeyUse
 
 M = TypeVar("M")
 
 _JOB, _BATCH, _GROUP = TypeAdapter(Job), TypeAdapter(Batch), TypeAdapter(Group)
 _ENQUEUED, _WARNINGS = TypeAdapter(Enqueued), TypeAdapter(list[FieldWarning])
+_KEY_USE = TypeAdapter(KeyUse)
 _RETRIED, _COUNT = TypeAdapter(Retried), TypeAdapter(int)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: What a results line has of a run, where it has it.
@@ -56,6 +58,11 @@ def read_strictly(adapter: TypeAdapter[M], values: object) -> M:
 def known_values(values: Any, record: type[NamedTuple]) -> dict[str, Any]:
     """Return the values that a record has; a newer gateway may show more."""
     return {name: values[name] for name in record._fields if name in values}
+
+
+def read_key_use(values: object) -> KeyUse:
+    """Return how a key is used."""
+    return read_strictly(_KEY_USE, values)
 
 
 def read_count(values: dict[str, Any], name: str) -> int:
@@ -169,6 +176,7 @@ def line_of(spec: JobSpec) -> bytes:
         "on_unconfirmed": spec.on_unconfirmed,
         "traceparent": spec.traceparent,
         "max_run_seconds": spec.max_run_seconds,
+        "keys": spec.keys or None,
     }
     if spec.retry is not None:
         retry = spec.retry

@@ -29,6 +29,7 @@ from runqueue.errors import (
     InvalidBatch,
     InvalidGroup,
     InvalidJob,
+    InvalidKeyLimit,
     JobNotFound,
     RunQueueError,
 )
@@ -56,6 +57,7 @@ from runqueue.remote.models import (
     read_count,
     read_group,
     read_job,
+    read_key_use,
     read_retried,
     read_stats,
     read_warnings,
@@ -67,8 +69,9 @@ from runqueue.request.job_spec import JobSpec
 from runqueue.request.private_targets import FieldWarning, log_warnings
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import AnyRunRequest
-from runqueue.store import groups
+from runqueue.store import groups, key_limits
 from runqueue.store.groups import KEEP, Group, Keep
+from runqueue.store.key_limits import KeyLimit, KeyUse
 
 __all__ = ["FieldWarning", "LineConflict", "RemoteQueue", "Uploaded"]
 
@@ -510,6 +513,40 @@ class RemoteQueue:
             "GET",
             "/v1/groups",
             lambda found: [read_group(one) for one in found["groups"]],
+            params={"account": account},
+        )
+
+    def set_key_limit(
+        self, pattern: str, limit: KeyLimit | None, *, account: str = "default"
+    ) -> bool:
+        """Limit how many jobs use a key; as `RunQueue.set_key_limit`.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidKeyLimit: the pattern or the limit is none.
+        """
+        # Refuses what is wrong; a pattern that is none could lead elsewhere in a path.
+        key_limits.set_limit(account, pattern, limit)
+        return self._link.ask(
+            "DELETE" if limit is None else "PUT",
+            f"/v1/keys/{pattern}",
+            lambda found: bool(found["had_limit"]),
+            params={"account": account},
+            content=None if limit is None else orjson.dumps(limit.as_dict()),
+            headers=_JSON,
+            refused=InvalidKeyLimit,
+        )
+
+    def list_keys(self, account: str = "default") -> list[KeyUse]:
+        """Read the keys that have limits, and those at which jobs wait, 1,000 of each at most.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        return self._link.ask(
+            "GET",
+            "/v1/keys",
+            lambda found: [read_key_use(one) for one in found["keys"]],
             params={"account": account},
         )
 

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import (
+    Callable,
+    Collection,
+    Container,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -14,6 +22,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from runqueue.errors import FieldError
 from runqueue.ids import NAME_WORDS, is_name
+from runqueue.request.job_keys import KEYS_WORDS, read_keys
 from runqueue.request.retry_policy import RUN_STATUSES, Retry
 from runqueue.request.run_limits import MAX_RUN_SECONDS
 from runqueue.request.validation_errors import MOST_GUESSED, clean, did_you_mean, got
@@ -114,6 +123,8 @@ class EnqueueOptions(TypedDict, total=False):
         max_run_seconds: the longest that its run may take, from the start of the run's current
             attempt; None = Skyvern's own limit (`max_elapsed_time_minutes` of the body) plus a
             margin, or else the account's.
+        keys: what it uses together with other jobs, such as `site:shop.example` or `login:acme`,
+            four at most; operators set limits on them.
     """
 
     priority: Priority | str | int
@@ -127,6 +138,7 @@ class EnqueueOptions(TypedDict, total=False):
     on_unconfirmed: str | None
     retry: Retry | Mapping[str, Any] | None
     max_run_seconds: timedelta | float | None
+    keys: Sequence[str] | None
 
 
 #: All fields of a line.
@@ -146,7 +158,17 @@ T = TypeVar("T")
 Line = dict[Any, Any]
 Errors = list[FieldError]
 Options = tuple[
-    Priority, str, When | None, When | None, str, str, str, Retry | None, str, float | None
+    Priority,
+    str,
+    When | None,
+    When | None,
+    str,
+    str,
+    str,
+    Retry | None,
+    str,
+    float | None,
+    tuple[str, ...],
 ]
 
 
@@ -185,6 +207,7 @@ def read_options(line: Line, errors: Errors) -> Options:
         None if line.get("retry") is None else read_retry(line["retry"], _codes(line), errors),
         read_traceparent(_read(line, "traceparent", _traceparent, _TRACE_WORDS, errors)),
         _read(line, "max_run_seconds", _run_seconds, _RUN_SECONDS_WORDS, errors),
+        _read(line, "keys", read_keys, KEYS_WORDS, errors) or (),
     )
 
 

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import CoreSchema, SchemaValidator, core_schema
 
 from runqueue.errors import FieldError, InvalidJob
+from runqueue.request.job_keys import keys_of
 from runqueue.request.job_options import (
     FIELDS,
     PLAIN_FIELDS,
@@ -131,7 +132,7 @@ class JobSpec:
         canonical: the body as compact JSON with sorted keys, taken when it was checked; its digest
             decides "same body".
         custom_id: the caller's name for the job, its idempotency key; None if it has none.
-        priority, group, account, namespace, retry, max_run_seconds: see `EnqueueOptions`.
+        priority, group, account, namespace, retry, max_run_seconds, keys: see `EnqueueOptions`.
         run_at: not before; None means at once.
         deadline: None means never too late.
         on_unconfirmed: see `EnqueueOptions`; '' = auto.
@@ -154,7 +155,13 @@ class JobSpec:
     retry: Retry | None = None
     traceparent: str = ""
     max_run_seconds: float | None = None
+    keys: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+
+    @property
+    def all_keys(self) -> str:
+        """Those that it names and those that follow from the request, with spaces between."""
+        return keys_of(self.keys, self.kind, self.body)
 
     @property
     def max_run_us(self) -> int:

@@ -50,8 +50,8 @@ JobArguments = tuple[str, bytes, str, str, bytes]
 _NEW, _READY, _SCHEDULED = EnqueueStatus.NEW, JobState.READY, JobState.SCHEDULED
 _STATUSES = {1: EnqueueStatus.KNOWN, 2: EnqueueStatus.CONFLICT, 4: EnqueueStatus.CONFLICT}
 _TAKEN_OVER, _FILE_TAKEN = 3, 4
-#: What marks the files in a job's options.
-_FILES = "F"
+#: What marks the files, and the keys, in a job's options.
+_FILES, _KEYS = "F", "K"
 _NO_BATCH, _ONLY_LOOK = "-", "?"
 #: What `seal_batch` says of an upload that was not finished in time, and of one that holds another
 #: number of jobs than was expected.
@@ -82,6 +82,8 @@ def pack_job(spec: JobSpec, traceparent: str = "") -> JobArguments:
         options = f"{times};{spec.on_unconfirmed or ''};{max_run_us or ''};{retry}"
     if spec.files:
         options = f"{_FILES}{' '.join(spec.files)}\n{options}"
+    if keys := spec.all_keys:
+        options = f"{_KEYS}{keys}\n{options}"
     return job_id_of(spec), digest, f"{int(spec.priority)}:{spec.group}", options, stored
 
 
@@ -126,7 +128,7 @@ def look_up(
 
 
 def _first_state(options: str) -> JobState:
-    if options.startswith(_FILES):
+    while options.startswith((_KEYS, _FILES)):
         options = options.partition("\n")[2]
     return _SCHEDULED if options and options[0] != ";" else _READY
 
@@ -279,6 +281,8 @@ def _job(account: str, job_id: str, row: list[Any] | bytes) -> Job:
         search_note=text(fields.get("search_note")),
         candidates=read_candidates(fields.get("candidates")),
         max_run_seconds=int(fields["max_run"]) / 1e6 if "max_run" in fields else None,
+        keys=tuple((text(fields.get("keys")) or "").split()),
+        waits_for=text(fields.get("waits_for")),
     )
 
 

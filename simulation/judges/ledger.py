@@ -140,6 +140,8 @@ class InvariantLedger:
     is_shared: bool = False
     #: How many runs of a group may be live.
     caps: defaultdict[str, float] = field(default_factory=lambda: defaultdict(lambda: math.inf))
+    #: How many jobs may use a key at a time, by key or pattern.
+    key_limits: dict[str, int] = field(default_factory=dict)
     #: Whether this release of Skyvern shows the tags of runs.
     shows_tags: bool = True
     #: Whether submissions carry markers; without them a person says which run is a lost job's.
@@ -605,6 +607,11 @@ class InvariantLedger:
         is_in_doubt = job.state is JobState.UNCONFIRMED and self.may_stay_unconfirmed(number)
         return is_in_doubt or not is_due
 
+    def _key_limit(self, key: str) -> float:
+        """Return how many jobs may use a key at a time."""
+        pattern = f"{key.partition(':')[0]}:*"
+        return self.key_limits.get(key, self.key_limits.get(pattern, math.inf))
+
     def judge_end(
         self, jobs: Mapping[int, Job | None], stats: AccountStats, held: Collection[str]
     ) -> None:
@@ -617,11 +624,14 @@ class InvariantLedger:
         """
         in_doubt = Counter(job.group for job in jobs.values() if job and job.id in held)
         full = {group for group, count in in_doubt.items() if count >= self.caps[group]}
+        keys = Counter(key for job in jobs.values() if job and job.id in held for key in job.keys)
+        taken = {key for key, count in keys.items() if count >= self._key_limit(key)}
         for number, job in jobs.items():
             if job is None or job.is_over:
                 continue
-            if job.state in _WAITING and (len(held) >= self.max_live_runs() or job.group in full):
-                continue  # jobs in doubt have all slots, or all places of its group
+            has_no_place = job.group in full or not taken.isdisjoint(job.keys)
+            if job.state in _WAITING and (len(held) >= self.max_live_runs() or has_no_place):
+                continue  # jobs in doubt have all slots, or all places of its group or a key
             if not self._may_stay(number, job):
                 self.fail(
                     f"I8: job {number} ({job.id}) is still {job.state}: {job.reason},"

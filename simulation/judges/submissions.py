@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from runqueue import ids
 from runqueue.records.job import Job
@@ -80,6 +81,8 @@ class SubmissionJudge:
         self._paused: dict[Hashable, float] = {}
         #: The caps of groups, and since when.
         self._caps: dict[str, tuple[int, float]] = {}
+        #: The limits of keys, by key or pattern, and since when.
+        self._key_limits: dict[str, tuple[int, float]] = {}
         #: Groups that had a cap: their jobs may wait for others of their group.
         self._capped: set[str] = set()
         #: When Skyvern asked for a wait, and until when.
@@ -117,6 +120,10 @@ class SubmissionJudge:
             self._caps[group] = (most, self._ledger.clock())
             self._capped.add(group)
 
+    def limit_key(self, pattern: str, most: int) -> None:
+        """Note that the limit of a key, or of all keys with a first segment, was answered."""
+        self._key_limits[pattern] = (most, self._ledger.clock())
+
     def ask_to_wait(self, seconds: float) -> None:
         """Note that Skyvern answers a submission with `Retry-After`."""
         now = self._ledger.clock()
@@ -126,6 +133,7 @@ class SubmissionJudge:
         """Note that Redis lost the pauses and caps that it had."""
         self._paused.clear()
         self._caps.clear()
+        self._key_limits.clear()
         self._waits.clear()
         self._released.update(self._canaries)
 
@@ -141,6 +149,7 @@ class SubmissionJudge:
             return
         self._judge_pauses(request)
         self._judge_cap(request)
+        self._judge_keys(request)
         self._judge_canary(request)
         self._judge_wait()
         self._judge_turns(request)
@@ -190,13 +199,32 @@ class SubmissionJudge:
 
     def _judge_cap(self, request: PlannedJob) -> None:
         most, since = self._caps.get(request.group, (0, 0.0))
+        group = request.group
+        self._judge_limit(request, most, since, f"group {group}", lambda one: one.group == group)
+
+    def _judge_keys(self, request: PlannedJob) -> None:
+        for key in request.keys:
+            pattern = f"{key.partition(':')[0]}:*"
+            most, since = self._key_limits.get(key) or self._key_limits.get(pattern, (0, 0.0))
+            has_key = partial(_has_key, key)
+            self._judge_limit(request, most, since, f"key {key}", has_key)
+
+    def _judge_limit(
+        self,
+        request: PlannedJob,
+        most: int,
+        since: float,
+        what: str,
+        belongs: Callable[[PlannedJob], bool],
+    ) -> None:
+        """Judge that no more runs go on than a limit allows, which holds since a time; 0 = none."""
         ledger, live = self._ledger, []
         # Runs whose claims Redis may have lost take no slot of their group.
         if not most or ledger.lost_writes or not self._is_over_the_wire(since):
             return
         for number, runs in ledger.runs.items():
             job, other = ledger.accepted.get(number), self._requests.get(number)
-            if job is None or other is None or other.group != request.group or len(runs) != 1:
+            if job is None or other is None or not belongs(other) or len(runs) != 1:
                 continue
             run, now = runs[0], ledger.wall()
             # A run that no call reaches is given up, and may go on: an orphan, of no group.
@@ -208,8 +236,8 @@ class SubmissionJudge:
                 live.append(number)
         if len(live) >= most:
             ledger.fail(
-                f"I3: job {request.number} is submitted while {live} of its group run; "
-                f"its cap is {most}"
+                f"I3: job {request.number} is submitted while {live} of its {what} run; "
+                f"its limit is {most}"
             )
 
     def _judge_canary(self, request: PlannedJob) -> None:
@@ -295,7 +323,12 @@ class SubmissionJudge:
             and request.run != KILLS_WORKERS  # its submissions do not arrive
             and number not in self._ledger.cancels
             and request.group not in self._capped
+            and not request.keys
             and ("group", request.group) not in self._paused
             and now > accepted_at + PROMPT_SECONDS
             and self._is_calm(accepted_at - LEASE_SECONDS, now)
         )
+
+
+def _has_key(key: str, request: PlannedJob) -> bool:
+    return key in request.keys

@@ -108,6 +108,8 @@ def _stops(*times: float) -> list[Fault]:
     ]
 
 
+#: One job at a time has a login.
+_A_LOGIN = (("login:*", 1),)
 _FAILOVER = _fault("redis fails over", 12, 2)
 _LATE = _fault("effects come late", 0.2, 10)
 _IN_DOUBT = _plan(
@@ -154,6 +156,18 @@ PLANS: dict[str, SimulationPlan] = {
         [_fault("a person caps a group", 1, 30)],
         max_concurrent_runs=8,
         run_seconds=6,
+    ),
+    "key-is-never-freed": _plan(_jobs(4, keys=("login:a",)), key_limits=_A_LOGIN),
+    "lost-answer-frees-its-key": _plan(
+        _jobs(4, 5, keys=("login:a",)),
+        [_fault("answers are lost", 4, 3)],
+        key_limits=_A_LOGIN,
+        run_seconds=40,
+    ),
+    "claim-counts-a-key-once": _plan(_batch(6, 8, keys=("login:a",)), key_limits=_A_LOGIN),
+    "offered-job-is-in-no-lane": _plan(_batch(4, 8, keys=("login:a",)), key_limits=_A_LOGIN),
+    "second-key-is-not-asked-for": _plan(
+        _batch(6, 8, keys=("login:a", "site:a")), key_limits=(("login:a", 4), ("site:a", 1))
     ),
     "known-orphan-is-not-given-to-its-job": _plan(
         _jobs(4, 10, again_after=6), [_FAILOVER], run_seconds=100

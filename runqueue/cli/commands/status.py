@@ -118,6 +118,8 @@ def _job_values(job: Job, *, as_json: bool) -> dict[str, Any]:
         "run_at": job.run_at.isoformat() if job.run_at else None,
         "deadline": job.deadline.isoformat() if job.deadline else None,
         "max_run_seconds": job.max_run_seconds,
+        "keys": list(job.keys) if as_json else " ".join(job.keys),
+        "waits_for": job.waits_for,
     }
 
 

@@ -1,4 +1,4 @@
--- use: counters lanes board limits save server record webhooks strays jobs own_strays listing
+-- use: counters lanes keys board limits save server record webhooks strays jobs own_strays listing
 -- Takes ready jobs for submission: ready → submitting (or dead: deadline over).
 -- Permit, slot and claim in one script: it takes as many jobs as the scarcest of the three allows.
 -- ARGV  now_us, process, claim_id, want (≤ 500; 0 = only refresh), tick_us (0 = not the first),
@@ -123,7 +123,7 @@ end
 local function claim(id, priority, group, lane)
   local batch, key = batch_of(lane), job_key(id)
   local f = read_fields(key, 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths', 'lost_claim',
-    'charged', 'unmarked', 'via', 'cancel')
+    'charged', 'unmarked', 'via', 'cancel', 'keys')
   local known, deadline = number(key, 'attempt', f[2]) or 0, number(key, 'deadline', f[4])
   if f[1] ~= 'ready' or f[12] or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= tostring(priority)
     or (f[6] or 'default') ~= group then
@@ -135,7 +135,7 @@ local function claim(id, priority, group, lane)
     return
   end
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch,
-    canary = is_canary(lane), deadline = f[4], attempt = known, charged = f[9] }
+    canary = is_canary(lane), deadline = f[4], attempt = known, charged = f[9], keys = f[13] }
   if adopt_stray(id, job, known, f[11]) then
     skips = skips + 1
     return true
@@ -151,7 +151,14 @@ local function claim(id, priority, group, lane)
     end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
     return
   end
+  local full = job.keys and at_keys.full(job)
+  if full then
+    skips = skips + 4 -- its place costs some commands
+    at_keys.wait(job, full)
+    return
+  end
   count_state(job, 'submitting')
+  if job.keys then at_keys.begin(job) end
   attempts[id] = int(known + 1)
   redis.call('HSET', key, 'state', 'submitting', 'attempt', attempts[id], 'process', process, 'taken', now_text(),
     'claim_date', date, unpack(marked and {} or { 'unmarked', '1' }))
@@ -192,7 +199,8 @@ do -- a scope, since a script has at most 200 local names
 
   -- A suspect may go once nothing more urgent waits; one that may not yet waits a second, and blocks no other.
   local function may_go(job)
-    if not any_group_at(tonumber(job.priority) - 1) and lane_runs(lane_of(job)) and room_in(job.group) > 0 then return true end
+    if not any_group_at(tonumber(job.priority) - 1) and lane_runs(lane_of(job)) and room_in(job.group) > 0
+      and not (job.keys and at_keys.full(job)) then return true end
     redis.call('ZADD', SUSPECTS, int(NOW + 1000000), job.id)
     return false
   end
@@ -328,6 +336,7 @@ local function claim_from_rings() -- a function, since a script has at most 200 
   end
 end
 
+if room > 0 then at_keys.offer_due() end
 claim_suspect()
 claim_from_rings()
 
@@ -335,6 +344,7 @@ claim_from_rings()
 if #taken < room then
   local is_bounded = skips >= MAX_SKIPS or passed >= MAX_PASSED
   if is_bounded or (select(2, try(list_more_lanes)) or 0) > 0 then next_us = NOW end
+  if next_us == 0 then next_us = at_keys.next_look() end
 end
 local bodies = bodies_of(taken)
 for i, id in ipairs(taken) do set_via(id, vias[id], bodies[i] or '') end

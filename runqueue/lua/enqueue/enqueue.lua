@@ -5,7 +5,8 @@
 --       '<priority 0-3>:<group>', options, body
 --       options = '' or '<run_at>;<deadline>;<on_unconfirmed>;<max_run_us>;<retry>', each '' = the default; a time
 --       is '<us>' absolute or '+<us>' from now, retry is the policy's JSON. All that may be preceded by
---       'F<file> <file> …' and a line feed: uploaded files, which serve one run each
+--       'F<file> <file> …' and a line feed: uploaded files, which serve one run each; and that by 'K<key> <key> …' and
+--       a line feed (keys.lua)
 -- Reply { now_us, per job: 0 = new | { code, state, batch, created_us } } with code
 --       1 = known (same body), 2 = conflict (another body), 3 = taken over from an unsealed batch,
 --       4 = not stored: another job holds a file, and the state is its; it and the file follow
@@ -85,10 +86,10 @@ end
 
 local function known_already(i, id, digest)
   local f = call('HMGET', JOB .. id, 'state', 'batch', 'created', 'priority', 'group', 'deadline', 'attempt',
-      'earlier', 'ran', 'canary', 'lost_claim', 'given_up', 'charged')
+      'earlier', 'ran', 'canary', 'lost_claim', 'given_up', 'charged', 'keys')
   local job = { id = id, state = f[1], batch = f[2] or NO_BATCH, created = f[3],
     priority = f[4] or '2', group = f[5] or 'default', deadline = f[6], attempt = f[7], earlier = f[8], ran = f[9],
-    canary = f[10], lost_claim = f[11], charged = f[13] }
+    canary = f[10], lost_claim = f[11], charged = f[13], keys = f[14] }
   local code = 1
   if f[12] and digest == ARGV[i + 1] then wanted_again[#wanted_again + 1] = id end
   if digest ~= ARGV[i + 1] then
@@ -112,6 +113,12 @@ local function is_any_known()
     if call('EXISTS', unpack(keys, first, math.min(first + 999, #keys))) > 0 then return true end
   end
   return false
+end
+
+-- A job's keys, given before its files and its options.
+local function keys_of(options)
+  local keys, rest = string.match(options, '^K([^\n]*)\n(.*)$')
+  return keys, rest or options
 end
 
 -- A job's files, given before its options.
@@ -150,7 +157,8 @@ for i = 4, #ARGV, PER_JOB do
     if digest then
       reply[#reply + 1] = known_already(i, id, digest)
     else
-      local files = files_of(ARGV[i + 3])
+      local _, rest = keys_of(ARGV[i + 3])
+      local files = files_of(rest)
       local taken = files and file_taken(id, files)
       reply[#reply + 1] = taken or 0
       if not taken then
@@ -215,7 +223,10 @@ call('HINCRBY', COUNTERS, 'enqueued', #fresh)
 -- that: it may come back.
 local function take_over(job)
   bump(totals, job.state .. ':' .. job.priority, -1)
-  if job.state == 'ready' then bump(group_load, job.group, -1) end
+  if job.state == 'ready' then
+    bump(group_load, job.group, -1)
+    if job.keys then keyed.left[job.id] = job.keys end
+  end
   batch_totals[job.batch] = batch_totals[job.batch] or {}
   bump(batch_totals[job.batch], 'count:' .. job.state, -1)
   bump(batch_totals[job.batch], 'moved', 1)
@@ -285,7 +296,9 @@ for n, i in ipairs(fresh) do
   bodies[#bodies + 1] = BODY .. id
   bodies[#bodies + 1] = ARGV[i + 4]
   local line = marks_canary(id) and lane.canary or lane.ids
-  local files, options = files_of(ARGV[i + 3])
+  local keys, rest = keys_of(ARGV[i + 3])
+  local files, options = files_of(rest)
+  if keys then call('HSET', JOB .. id, 'keys', keys) end
   if files then
     call('HSET', JOB .. id, 'files', files)
     hold_files(file_names(files), id)

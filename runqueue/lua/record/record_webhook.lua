@@ -139,7 +139,7 @@ local function record(i)
     local fresh = add_stray(run_id, id, int(attempt), job and ('job was ' .. job.state) or 'job is gone')
     if state == '' and fresh then
       redis.call('ZADD', STRAY_LOOKS, int(NOW + POLICY_LEASE), run_id)
-    elseif state ~= '' and redis.call('ZSCORE', STRAY_LOOKS, run_id) then
+    elseif state ~= '' and (fresh or redis.call('ZSCORE', STRAY_LOOKS, run_id)) then
       stray_is_over(run_id)
     end
     verdict = job and 'stray' or 'unknown'

@@ -25,6 +25,9 @@ ROUTES = [
     ("POST", f"/v1/batches/{'a' * 24}/retry-failed", "operate"),
     ("GET", "/v1/groups", "read"),
     ("PUT", "/v1/groups/shop-a", "operate"),
+    ("GET", "/v1/keys", "read"),
+    ("PUT", "/v1/keys/site:a", "operate"),
+    ("DELETE", "/v1/keys/site:a", "operate"),
 ]
 
 

@@ -107,6 +107,27 @@ async def test_a_group_is_paused_resumed_and_capped(desk: Desk, redis_url: str) 
     assert (group.max_concurrent, group.paused) == (3, False)
 
 
+async def test_a_key_is_limited_shown_and_cleared(desk: Desk, redis_url: str) -> None:
+    line = {"kind": "task", "body": {"prompt": "x", "url": "https://shop.example/"}}
+    desk.queue.enqueue_many([line, line, line])
+
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.do("/keys", "set_key_limit", key="host:shop.example", most="2")
+        assert "host:shop.example" in shown.words
+        noted(desk, "set_key_limit", "host:shop.example", "2 at a time")
+        assert len(desk.claim()) == 2
+        (use,) = desk.queue.list_keys()
+        assert (use.live, use.waiting) == (2, 1)
+        for fields in ({"most": "some"}, {"rate": "0"}, {"rate": "1e9"}, {"most": "0"}):
+            refused = await browser.do("/keys", "set_key_limit", key="host:a", **fields)
+            assert refused.status == 422
+        await browser.do("/keys", "set_key_limit", key="login:*", rate="0.5", unit="hour")
+        noted(desk, "set_key_limit", "login:*", "0.5 per hour")
+        await browser.do("/keys", "clear_key_limit", key="host:shop.example")
+        noted(desk, "clear_key_limit", "host:shop.example", "no limit of its own")
+        assert len(desk.claim()) == 1
+
+
 async def test_callbacks_of_a_batch_that_were_given_up_are_shown_and_sent_again(
     desk: Desk, redis_url: str
 ) -> None:

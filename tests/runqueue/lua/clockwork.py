@@ -77,6 +77,7 @@ def spec(
     url: str = "",
     kind: Kind = "task",
     max_run_seconds: float | None = None,
+    keys: Sequence[str] = (),
 ) -> JobSpec:
     """The job with the idempotency key `name`; times are microseconds since 1970."""
     fields = {"prompt": body} | ({"webhook_url": url} if url else {})
@@ -94,6 +95,7 @@ def spec(
         on_unconfirmed=on_unconfirmed,
         retry=retry,
         max_run_seconds=max_run_seconds,
+        keys=tuple(keys),
     )
 
 

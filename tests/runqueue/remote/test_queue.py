@@ -25,10 +25,12 @@ from runqueue import (
     InvalidBatch,
     InvalidGroup,
     InvalidJob,
+    InvalidKeyLimit,
     InvalidRequest,
     JobNotFound,
     JobSpec,
     JobState,
+    KeyLimit,
     NotAllowed,
     QueueUnavailable,
     Retry,
@@ -83,7 +85,7 @@ def packed(count: int) -> list[bytes]:
     [
         *("enqueue", "get", "get_many", "wait", "cancel", "stats", "accounts", "get_batch"),
         *("cancel_batch", "pause_batch", "resume_batch", "retry_failed", "list_jobs"),
-        *("set_group", "groups"),
+        *("set_group", "groups", "set_key_limit", "list_keys"),
     ],
 )
 def test_what_both_have_has_one_signature(name: str) -> None:
@@ -191,6 +193,21 @@ def test_a_batch_is_read_and_handled(desk: Desk, remote: RemoteQueue) -> None:
     with pytest.raises(BatchCanceled):
         remote.resume_batch(batch)
     assert remote.replay([jobs[1].job_id]) == {jobs[1].job_id: Settled.BATCH_CANCELED}
+
+
+def test_keys_and_their_limits_are_the_same(desk: Desk, remote: RemoteQueue) -> None:
+    job = remote.enqueue(TASK, keys=["site:a"])
+    assert "site:a" in job.get().keys
+    assert remote.set_key_limit("site:a", KeyLimit(2, 0.5, "minute")) is False
+    assert remote.set_key_limit("site:*", KeyLimit()) is False
+    assert remote.list_keys() == desk.queue.list_keys()
+    assert [(use.key, use.max_concurrent, use.begin_every) for use in remote.list_keys()] == [
+        ("site:a", 2, 120.0),
+        ("site:*", None, None),
+    ]
+    assert remote.set_key_limit("site:a", None) is True
+    with pytest.raises(InvalidKeyLimit, match="key: expected text such as"):
+        remote.set_key_limit("../groups", None)
 
 
 def test_groups_and_figures_are_the_same(desk: Desk, remote: RemoteQueue) -> None:

@@ -31,7 +31,21 @@ local function count_new(job, state, n)
   end
 end
 
+-- What this script changes about keys (keys.lua): `moves` says by key which members have it now, or have it no more:
+-- jobs, and orphan runs as 'stray <run>'; `left` has the keys of jobs that are not ready any more.
+-- `states` has what is known of keys with limits.
+local keyed = { moves = {}, left = {}, states = {} }
+function keyed.move(keys, member, has)
+  for key in string.gmatch(keys or '', '%S+') do
+    keyed.moves[key] = keyed.moves[key] or {}
+    keyed.moves[key][member] = has
+    local state = keyed.states[key]
+    if state then state.live = state.live + (has and 1 or -1) end
+  end
+end
+
 local function free_slot(job)
+  keyed.move(job.keys, job.id, false)
   bump(totals, 'live', -1)
   bump(group_live, job.group, -1)
   bump(group_load, job.group, -1)
@@ -74,6 +88,7 @@ end
 local function count_state(job, state)
   local before = job.state
   if before == 'ready' and (job.deaths or 0) >= 2 then remove_later('suspects', job.id) end
+  if before == 'ready' and job.keys then keyed.left[job.id] = job.keys end
   if job.charged and not (WAITS[before] and WAITS[state]) then discharge(job, state) end
   bump(totals, before .. ':' .. job.priority, -1)
   bump(totals, state .. ':' .. job.priority, 1)
@@ -92,6 +107,7 @@ local function count_state(job, state)
   end
   local was_live = LIVE[before] and job.slot ~= '0'
   if LIVE[state] and not was_live then
+    keyed.move(job.keys, job.id, true)
     bump(totals, 'live', 1)
     bump(group_live, job.group, 1)
     bump(group_load, job.group, 1)

@@ -11,7 +11,14 @@ end
 
 -- A job may have left several runs without an owner: `stray_jobs` lists them, the first one first. They use
 -- the account's plan like others: until a poll sees its end, each takes a slot (`stray_looks`).
+-- It keeps the keys of its job (`stray_keys`) as long as the slot.
+local STRAY_KEYS = PREFIX .. 'stray_keys'
 local function stray_is_over(run_id)
+  local keys = has_strays() and redis.call('HGET', STRAY_KEYS, run_id)
+  if keys then
+    keyed.move(keys, 'stray ' .. run_id, false)
+    redis.call('HDEL', STRAY_KEYS, run_id)
+  end
   remove_later('stray_looks', run_id)
   freed = true
 end
@@ -44,6 +51,11 @@ local function add_stray(run_id, job_id, attempt, why)
   if redis.call('HSETNX', PREFIX .. 'strays', run_id, told) == 0 then return false end
   are_strays = true
   redis.call('HSET', STRAY_JOBS, job_id, before and before .. ' ' .. run_id or run_id)
+  local keys = redis.call('HGET', job_key(job_id), 'keys')
+  if keys then
+    redis.call('HSET', STRAY_KEYS, run_id, keys)
+    keyed.move(keys, 'stray ' .. run_id, true)
+  end
   bump(totals, 'strays', 1)
   ended[#ended + 1] = 'stray ' .. run_id -- it is listed for as long as a job that ended now
   return true

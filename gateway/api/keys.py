@@ -1,0 +1,98 @@
+"""Keys: what jobs use together, and the limits on them."""
+
+from typing import Annotated
+
+from fastapi import Path, Request
+from pydantic import Field, StrictFloat, StrictInt
+from starlette.responses import Response
+
+from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Routes, listing
+from gateway.api.schemas import KeyLimitSet, KeysShown
+from gateway.auth.audit import set_detail
+from gateway.http.request_body import json_answer
+from gateway.state.state import gate_of
+from gateway.tenants.scope import Account, queue_of, tenant_scope_of
+from runqueue.errors import FieldError, InvalidKeyLimit
+from runqueue.store.key_limits import UNITS, KeyLimit
+
+router = Routes("keys")
+Pattern = Annotated[
+    str,
+    Path(
+        description="A key, or its first segment and `:*` for each such key.",
+        examples=["site:shop.example"],
+    ),
+]
+_RATE = StrictInt | StrictFloat | None
+
+
+class KeyLimitSettings(BodyFields):
+    """The limit of a key, whole: what is left out is not limited."""
+
+    max_concurrent: StrictInt | None = Field(
+        None, description="How many jobs may have it at a time.", examples=[2]
+    )
+    per_second: _RATE = Field(None, description="How many jobs may begin a second.")
+    per_minute: _RATE = Field(None, description="How many jobs may begin a minute.")
+    per_hour: _RATE = Field(None, description="How many jobs may begin an hour.")
+
+    def limit(self) -> KeyLimit:
+        """Return it.
+
+        Raises:
+            InvalidKeyLimit: it gives more than one rate.
+        """
+        rates = {unit: getattr(self, f"per_{unit}") for unit in UNITS}
+        given = {unit: rate for unit, rate in rates.items() if rate is not None}
+        if len(given) > 1:
+            first, second, *_ = given
+            words = f"expected one rate, got per_{first}, too"
+            raise InvalidKeyLimit([FieldError(f"per_{second}", words)])
+        unit, rate = next(iter(given.items()), ("second", None))
+        return KeyLimit(self.max_concurrent, rate, unit)
+
+
+@router.call(
+    "GET /v1/keys",
+    "read",
+    "Read the keys",
+    ("Those that have limits, and those at which jobs wait.", KeysShown),
+    problems=UNKNOWN_ACCOUNT,
+)
+async def read_keys(request: Request, account: Account = None) -> Response:
+    """Return the keys of an account that have limits, and those at which jobs wait."""
+    async with listing(request) as queue:
+        found = await queue.list_keys(tenant_scope_of(request).whose(account))
+        return json_answer({"keys": [use.as_dict() for use in found]})
+
+
+@router.call(
+    "PUT /v1/keys/{key}",
+    "operate",
+    "Set the limit of a key",
+    ("What was done.", KeyLimitSet),
+    problems={422: "max_concurrent: expected 1 or more, or none, got 0"},
+    body=KeyLimitSettings,
+)
+async def set_key_limit(key: Pattern, request: Request, account: Account = None) -> Response:
+    """Limit how many jobs use a key, from the next submission on, and for what waits, too."""
+    limit = (await gate_of(request).body_memory.model(request, KeyLimitSettings)).limit()
+    whose = tenant_scope_of(request).whose(account)
+    had_limit = await queue_of(request).set_key_limit(key, limit, account=whose)
+    set_detail(request, limit.words())
+    return json_answer({"key": key, "had_limit": had_limit})
+
+
+@router.call(
+    "DELETE /v1/keys/{key}",
+    "operate",
+    "Clear the limit of a key",
+    ("What was done.", KeyLimitSet),
+    problems={422: "key: expected text such as site:shop.example"},
+)
+async def clear_key_limit(key: Pattern, request: Request, account: Account = None) -> Response:
+    """Clear a key's own limit; that of its first segment holds then, if there is one."""
+    whose = tenant_scope_of(request).whose(account)
+    had_limit = await queue_of(request).set_key_limit(key, None, account=whose)
+    set_detail(request, "no limit of its own")
+    return json_answer({"key": key, "had_limit": had_limit})

@@ -1,0 +1,88 @@
+"""`runqueue keys`: limits on what jobs use together, such as a site or a login."""
+
+from typing import Annotated
+
+import typer
+
+from runqueue.cli.backends.audit_log import note
+from runqueue.cli.backends.direct import Url, opened
+from runqueue.cli.shared.exit_codes import Exit, ended
+from runqueue.cli.shared.options import HomeAccount, OneObject, command_group
+from runqueue.cli.shared.output import print_outcome
+from runqueue.cli.shared.tables import AsJson, print_rows
+from runqueue.store.key_limits import KeyLimit
+
+keys = command_group("Keys: limits on what jobs use together.")
+
+_COLUMNS = ("key", "max_concurrent", "begin_every", "live", "waiting", "waiting_since")
+Pattern = Annotated[
+    str,
+    typer.Argument(metavar="PATTERN", help="A key, or its first segment and :* (site:*)."),
+]
+
+
+def _rate(unit: str) -> object:
+    return typer.Option(f"--per-{unit}", metavar="N", help=f"How many may begin a {unit}.")
+
+
+@keys.command("set")
+def set_limit(
+    pattern: Pattern,
+    *,
+    max_concurrent: Annotated[
+        int | None, typer.Option(metavar="N", help="How many jobs may have it at a time.")
+    ] = None,
+    per_second: Annotated[float | None, _rate("second")] = None,
+    per_minute: Annotated[float | None, _rate("minute")] = None,
+    per_hour: Annotated[float | None, _rate("hour")] = None,
+    no_limit: Annotated[
+        bool, typer.Option("--no-limit", help="Any number, whatever its first segment has.")
+    ] = False,
+    account: HomeAccount = None,
+    url: Url = None,
+    as_json: OneObject = False,
+) -> None:
+    """Set the limit of a key, or of each key with a first segment; replaces the one before."""
+    rates = {"second": per_second, "minute": per_minute, "hour": per_hour}
+    given = {unit: rate for unit, rate in rates.items() if rate is not None}
+    if len(given) > 1:
+        raise typer.BadParameter("expected one of --per-second, --per-minute and --per-hour")
+    if no_limit == bool(given or max_concurrent is not None):
+        raise ended("give a limit: --max-concurrent, --per-second, … or --no-limit", Exit.USAGE)
+    unit, rate = next(iter(given.items()), ("second", None))
+    limit = KeyLimit(max_concurrent, rate, unit)
+    with opened(url) as queue:
+        account = account or queue.home()
+        queue.set_key_limit(pattern, limit, account=account)
+        note(queue, "set_key_limit", pattern, limit.words(), account=account)
+        shown = {"key": pattern, **limit.as_dict()}
+        print_outcome(f"{pattern}: {limit.words()}", shown, as_json=as_json)
+
+
+@keys.command("clear")
+def clear(
+    pattern: Pattern,
+    *,
+    account: HomeAccount = None,
+    url: Url = None,
+    as_json: OneObject = False,
+) -> None:
+    """Clear a limit; a key then has that of its first segment, if there is one."""
+    with opened(url) as queue:
+        account = account or queue.home()
+        had_limit = queue.set_key_limit(pattern, None, account=account)
+        note(queue, "clear_key_limit", pattern, "no limit of its own", account=account)
+        words = "has no limit of its own now" if had_limit else "had no limit of its own"
+        shown = {"key": pattern, "had_limit": had_limit}
+        print_outcome(f"{pattern} {words}", shown, as_json=as_json)
+
+
+@keys.command("list")
+def list_keys(*, account: HomeAccount = None, url: Url = None, as_json: AsJson = False) -> None:
+    """Show the keys that have limits, and those at which jobs wait."""
+    with opened(url) as queue:
+        rows = [found.as_dict() for found in queue.list_keys(account or queue.home())]
+        if not as_json:
+            for row in rows:
+                row |= {name: "" for name, value in row.items() if value is None}
+        print_rows(rows, _COLUMNS, as_json=as_json)

@@ -1,0 +1,22 @@
+-- Reads the limits of keys, and the keys at which jobs wait.
+-- ARGV  now_us, most (of each of the two)
+-- Reply per key or pattern: name, limit ('' = none of its own), live, waiting, since (us: when the first job that waits was
+--       enqueued; 0 = none waits). Of a pattern for many keys the numbers are 0.
+local most, reply, told = tonumber(ARGV[2]), {}, {}
+
+local function tell(name, limit)
+  if told[name] then return end
+  told[name] = true
+  local waits, since = PREFIX .. 'key_waits:' .. name, 0
+  local first = redis.call('ZRANGE', waits, 0, 0)[1]
+  if first then since = tonumber(redis.call('HGET', job_key(first), 'created') or 0) end
+  for _, value in ipairs({ name, limit, redis.call('SCARD', PREFIX .. 'key:' .. name), redis.call('ZCARD', waits),
+    int(since) }) do
+    reply[#reply + 1] = value
+  end
+end
+
+local limits = redis.call('HGETALL', PREFIX .. 'key_limits')
+for i = 1, math.min(#limits, 2 * most), 2 do tell(limits[i], limits[i + 1]) end
+for _, key in ipairs(redis.call('ZRANGE', PREFIX .. 'held_keys', 0, most - 1)) do tell(key, '') end
+return reply

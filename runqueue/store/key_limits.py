@@ -1,0 +1,138 @@
+"""Limits on keys (what jobs use together, see `request/job_keys.py`), and the calls about them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from runqueue.errors import FieldError, InvalidKeyLimit
+from runqueue.records.as_json import json_object
+from runqueue.records.job import moment
+from runqueue.request.job_keys import KEY_WORDS, is_pattern
+from runqueue.store.replies import rows
+from runqueue.store.scripts import ScriptCall, load
+
+#: Keys with limits that are listed, at most, and keys at which jobs wait.
+MOST = 1000
+#: The seconds of each unit of a rate.
+UNITS = {"second": 1, "minute": 60, "hour": 3600}
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimit:
+    """How many jobs may use a key.
+
+    Args:
+        max_concurrent: how many may have it at a time; None = any number.
+        rate: how many may begin in a `unit`; None = any number.
+        unit: second, minute or hour.
+    """
+
+    max_concurrent: int | None = None
+    rate: float | None = None
+    unit: str = "second"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values, as the HTTP API takes them."""
+        shown: dict[str, Any] = {"max_concurrent": self.max_concurrent}
+        if self.rate is not None:
+            shown[f"per_{self.unit}"] = self.rate
+        return shown
+
+    def words(self) -> str:
+        """Return it in words."""
+        said = [] if self.max_concurrent is None else [f"{self.max_concurrent:,} at a time"]
+        if self.rate is not None:
+            said.append(f"{self.rate:g} per {self.unit}")
+        return ", ".join(said) or "any number"
+
+    def stored(self) -> str:
+        """Return it as the scripts read it."""
+        most = "-" if self.max_concurrent is None else str(self.max_concurrent)
+        if self.rate is None:
+            return f"{most} -"
+        return f"{most} {max(1, round(UNITS[self.unit] * 1e6 / self.rate))}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """A key as it is now, or all keys with a first segment (`site:*`), of which a limit is set.
+
+    Args:
+        key: the key, or the pattern.
+        max_concurrent: of its own limit; None = there is none.
+        begin_every: seconds between two jobs that begin; None = there is no such limit.
+        live: jobs and orphan runs that have it; 0 for a pattern.
+        waiting: jobs that wait at it; 0 for a pattern.
+        waiting_since: when the first of them was enqueued.
+    """
+
+    key: str
+    max_concurrent: int | None
+    begin_every: float | None
+    live: int
+    waiting: int
+    waiting_since: datetime | None
+
+    @property
+    def has_limit(self) -> bool:
+        """Whether it has a limit of its own that limits anything."""
+        return self.max_concurrent is not None or self.begin_every is not None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return json_object(
+            self, "key", "max_concurrent", "begin_every", "live", "waiting", "waiting_since"
+        )
+
+
+def set_limit(account: str, pattern: str, limit: KeyLimit | None) -> ScriptCall[bool]:
+    """Set or clear a limit; says whether there was one.
+
+    Args:
+        account: whose keys.
+        pattern: a key, or `<first segment>:*`.
+        limit: None = none of its own.
+
+    Raises:
+        InvalidKeyLimit: the pattern or the limit is none.
+    """
+    wrong = []
+    if not is_pattern(pattern):
+        words = f"expected {KEY_WORDS}, or a first segment and :*, got {pattern!r}"
+        wrong.append(FieldError("key", words))
+    if limit is not None:
+        most, rate = limit.max_concurrent, limit.rate
+        if most is not None and not 1 <= most < 2**31:
+            wrong.append(FieldError("max_concurrent", f"expected 1 or more, or none, got {most}"))
+        if rate is not None and not 0 < rate <= 1_000_000:
+            words = f"expected a number above 0, and a million at most, got {rate:g}"
+            wrong.append(FieldError(f"per_{limit.unit}", words))
+        if limit.unit not in UNITS:
+            wrong.append(FieldError("unit", f"expected {', '.join(UNITS)}, got {limit.unit!r}"))
+    if wrong:
+        raise InvalidKeyLimit(wrong)
+    stored = "" if limit is None else limit.stored()
+    return ScriptCall(load("set_key_limit"), account, [pattern, stored], bool)
+
+
+def list_keys(account: str, most: int = MOST) -> ScriptCall[list[KeyUse]]:
+    """Read the keys that have limits, and those at which jobs wait."""
+
+    def parse(reply: list[Any]) -> list[KeyUse]:
+        return [_use(row) for row in rows(reply, 0, 5)]
+
+    return ScriptCall(load("list_keys"), account, [most], parse)
+
+
+def _use(row: Sequence[Any]) -> KeyUse:
+    key, limit, live, waiting, since = row
+    most, _, every = limit.decode().partition(" ")
+    return KeyUse(
+        key=key.decode(),
+        max_concurrent=int(most) if most not in {"", "-"} else None,
+        begin_every=int(every) / 1e6 if every not in {"", "-"} else None,
+        live=int(live),
+        waiting=int(waiting),
+        waiting_since=moment(int(since) or None),
+    )

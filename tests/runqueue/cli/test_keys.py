@@ -1,0 +1,62 @@
+"""`runqueue keys`: limits on what jobs use together."""
+
+import json
+
+import pytest
+
+from tests.runqueue.cli.commanding import Desk, line, ready
+
+
+def test_a_limit_is_set_shown_and_cleared(either: Desk) -> None:
+    ready(either, *(line(str(n), keys=["site:a"]) for n in range(5)))
+    said = either.run("keys", "set", "site:a", "--max-concurrent", "2").stdout
+    assert said == "site:a: 2 at a time\n"
+    assert len(either.claim()) == 2
+
+    (shown,) = [json.loads(row) for row in either.run("keys", "list", "--json").stdout.splitlines()]
+    assert shown.pop("waiting_since")
+    assert shown == {
+        "key": "site:a",
+        "max_concurrent": 2,
+        "begin_every": None,
+        "live": 2,
+        "waiting": 3,
+    }
+    text = either.run("keys", "list").stdout.splitlines()
+    assert text[1].split()[:4] == ["site:a", "2", "2", "3"]
+    said = either.run("keys", "clear", "site:a").stdout
+    assert said == "site:a has no limit of its own now\n"
+    assert len(either.claim()) == 3
+    assert either.run("keys", "clear", "site:a").stdout == "site:a had no limit of its own\n"
+    assert either.run("keys", "list").stdout == "none\n"
+
+
+def test_the_host_of_a_task_is_a_key_of_it(either: Desk) -> None:
+    body = {"prompt": "x", "url": "https://user@Shop.Example:8443/17?x=1"}
+    ready(either, *({"custom_id": str(n), "kind": "task", "body": body} for n in range(3)))
+    either.run("keys", "set", "host:*", "--max-concurrent", "1")
+    assert len(either.claim()) == 1
+    shown = either.json("status", "1")
+    assert shown["keys"] == ["host:shop.example"]
+    assert shown["waits_for"] == "host:shop.example"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("set", "site:a"), "give a limit"),
+        (("set", "site:a", "--max-concurrent", "1", "--no-limit"), "give a limit"),
+        (("set", "site:a", "--per-second", "1", "--per-hour", "1"), "expected one of"),
+        (("set", "site:a", "--max-concurrent", "0"), "expected 1 or more, or none, got 0"),
+        (("set", "site:a", "--per-second", "-1"), "per_second: expected a number above 0"),
+        (("set", "site", "--max-concurrent", "1"), "key: expected text such as site:shop.example"),
+        (("set", "Site:a", "--max-concurrent", "1"), "got 'Site:a'"),
+        (("clear", "site:a:*"), "got 'site:a:*'"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_refused(
+    either: Desk, arguments: tuple[str, ...], words: str
+) -> None:
+    done = either.run("keys", *arguments)
+    assert done.exit_code in {2, 3}
+    assert words in " ".join(done.output.replace("│", " ").split())

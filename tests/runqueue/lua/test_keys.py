@@ -1,0 +1,280 @@
+"""Limits on keys: what jobs use together."""
+
+import random
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import cast
+
+import pytest
+
+from runqueue.store import key_limits, worker_calls
+from runqueue.store.key_limits import KeyLimit
+from tests.runqueue.lua.clockwork import Clockwork
+
+
+def limit(clock: Clockwork, key: str, most: int | None = None, **rate: float) -> None:
+    """Set the limit of a key; `second=2`: two may begin in a second."""
+    unit, n = next(iter(rate.items()), ("second", None))
+    clock.run(key_limits.set_limit(clock.account, key, KeyLimit(most, n, unit)))
+
+
+def holders(clock: Clockwork, key: str) -> int:
+    """How many have a key."""
+    return clock.client.scard(clock.key(f"key:{key}"))
+
+
+def left_over(clock: Clockwork) -> list[str]:
+    """The keys about keys that are there although no job waits or lives."""
+    found = [raw.decode() for raw in cast("list[bytes]", clock.client.keys("*"))]
+    names = [name.partition("}:")[2] for name in found]
+    own = ("key:", "key_waits:", "key_offers:", "key_rivals:", "held_", "stray_keys")
+    return [name for name in names if name.startswith(own)]
+
+
+def end(clock: Clockwork, *job_ids: str) -> None:
+    """Bring claimed jobs to their ends."""
+    for job_id in job_ids:
+        attempt = int(clock.field(job_id, "attempt") or 0)
+        assert clock.found(job_id, attempt, f"r-{job_id}-{attempt}") == 1
+        assert clock.finish(job_id, attempt=attempt, run_id=f"r-{job_id}-{attempt}") == 1
+
+
+def test_no_more_jobs_have_a_key_than_its_limit_and_those_without_it_go_on(
+    clock: Clockwork,
+) -> None:
+    limit(clock, "site:a", 2)
+    at_a = clock.enqueue(5, keys=["site:a"])
+    others = clock.enqueue(3)
+
+    assert clock.claimed() == [*at_a[:2], *others]
+    assert holders(clock, "site:a") == 2
+    end(clock, at_a[0])
+    assert clock.claimed() == [at_a[2]]
+
+
+def test_jobs_have_a_key_in_the_order_in_which_they_came(clock: Clockwork) -> None:
+    limit(clock, "site:a", 1)
+    jobs = clock.enqueue(20, keys=["site:a"])
+    done: list[str] = []
+    while len(done) < len(jobs):
+        taken = clock.claimed()
+        assert len(taken) == 1
+        end(clock, *taken)
+        done += taken
+    assert done == jobs
+    assert left_over(clock) == []
+
+
+def test_a_more_urgent_job_has_a_key_first(clock: Clockwork) -> None:
+    limit(clock, "site:a", 1)
+    first, *normal = clock.enqueue(4, keys=["site:a"])
+    assert clock.claimed() == [first]
+    urgent = clock.enqueue(2, keys=["site:a"], priority=0)
+    assert clock.claimed() == []
+    end(clock, first)
+    for job_id in (*urgent, *normal):
+        assert clock.claimed() == [job_id]
+        end(clock, job_id)
+
+
+def test_a_limit_for_a_segment_is_one_for_each_key_unless_the_key_has_its_own(
+    clock: Clockwork,
+) -> None:
+    limit(clock, "site:*", 1)
+    limit(clock, "site:c", 2)
+    jobs = {key: clock.enqueue(3, keys=[f"site:{key}"]) for key in "abc"}
+    assert set(clock.claimed()) == {jobs["a"][0], jobs["b"][0], *jobs["c"][:2]}
+
+
+def test_a_limit_that_is_raised_or_cleared_lets_what_waits_go(clock: Clockwork) -> None:
+    limit(clock, "site:a", 1)
+    jobs = clock.enqueue(8, keys=["site:a"])
+    assert clock.claimed() == jobs[:1]
+    limit(clock, "site:a", 3)
+    assert clock.claimed() == jobs[1:3]
+    clock.run(key_limits.set_limit(clock.account, "site:a", None))
+    assert clock.claimed() == jobs[3:]
+    assert clock.client.zcard(clock.key("held_keys")) == 0
+
+
+def test_a_limit_for_a_segment_that_is_cleared_lets_all_go_in_steps(clock: Clockwork) -> None:
+    limit(clock, "site:*", 1)
+    for n in range(60):
+        clock.enqueue(2, keys=[f"site:s{n}"])
+    assert len(clock.claimed(500)) == 60
+    clock.run(key_limits.set_limit(clock.account, "site:*", None))
+    taken = 0
+    for _ in range(20):
+        taken += len(clock.claimed(500))
+    assert taken == 60
+
+
+def test_a_limit_that_is_set_later_counts_what_runs_already(clock: Clockwork) -> None:
+    jobs = clock.enqueue(3, keys=["site:a"])
+    assert clock.claimed(2) == jobs[:2]
+    limit(clock, "site:a", 2)
+    assert clock.claimed() == []
+    end(clock, jobs[0])
+    assert clock.claimed() == jobs[2:]
+
+
+@pytest.mark.parametrize("field", ["browser_session_id", "browser_profile_id"])
+def test_a_browser_session_or_profile_is_used_by_one_job_at_a_time(
+    clock: Clockwork, field: str
+) -> None:
+    segment = field.split("_")[1]
+    jobs = clock.enqueue(2, keys=[f"{segment}:pbs_1"])
+    assert clock.claimed() == jobs[:1]
+    end(clock, jobs[0])
+    assert clock.claimed() == jobs[1:]
+
+
+def test_a_rate_spreads_what_begins(clock: Clockwork) -> None:
+    limit(clock, "site:a", None, minute=6)
+    clock.enqueue(10, keys=["site:a"])
+    began = []
+    for _ in range(120):
+        began += [clock.now] * len(clock.claimed())
+        clock.wait(0.5)
+    gaps = [later - earlier for earlier, later in pairwise(began)]
+    assert len(began) == 6
+    assert min(gaps) >= 10_000_000
+
+
+def test_an_unconfirmed_job_and_an_orphan_keep_their_keys(clock: Clockwork) -> None:
+    limit(clock, "site:a", 1)
+    lost, other = clock.enqueue(2, keys=["site:a"])
+    assert clock.claimed() == [lost]
+    clock.lose(lost)
+    assert clock.claimed() == []
+    clock.deny(lost)
+    assert clock.claimed() == [other]
+    assert clock.found(lost, 1, "r1") == 1  # it was made late
+    assert holders(clock, "site:a") == 2
+    end(clock, other)
+    assert holders(clock, "site:a") == 1
+    assert clock.finish(lost, run_id="r1") == 1
+    assert left_over(clock) == []
+
+
+def test_an_orphan_keeps_its_keys_until_it_is_over(clock: Clockwork) -> None:
+    limit(clock, "site:a", 1)
+    (job,) = clock.enqueue(1, keys=["site:a"])
+    assert clock.claimed() == [job]
+    end(clock, job)
+    assert holders(clock, "site:a") == 0
+    assert clock.found(job, 1, "r2") == 2
+    assert holders(clock, "site:a") == 1
+    (waits,) = clock.enqueue(1, keys=["site:a"])
+    assert clock.claimed() == []
+    clock.run(worker_calls.strays_over(clock.account, ["r2"]))
+    assert clock.claimed() == [waits]
+    end(clock, waits)
+    assert left_over(clock) == []
+
+
+def test_a_job_that_was_given_back_waits_for_one_other_at_most(clock: Clockwork) -> None:
+    limit(clock, "site:a", 1)
+    first, *_ = clock.enqueue(5, keys=["site:a"])
+    assert clock.claimed() == [first]
+    clock.claimed()
+    clock.give_back(first)
+    (other,) = clock.claimed()
+    assert other != first
+    end(clock, other)
+    clock.claimed()
+    assert clock.state(first) == "submitting"
+
+
+def test_a_canceled_job_waits_at_no_key(clock: Clockwork) -> None:
+    limit(clock, "site:a", 1)
+    jobs = clock.enqueue(3, keys=["site:a", "login:b"])
+    assert clock.claimed() == jobs[:1]
+    clock.cancel(jobs[1])
+    end(clock, jobs[0])
+    assert clock.claimed() == jobs[2:]
+    end(clock, jobs[2])
+    assert left_over(clock) == []
+
+
+def run_all(clock: Clockwork, length: dict[str, int], most: int = 500) -> list[tuple[str, ...]]:
+    """Have all jobs run, each for its number of steps; returns the ids that began, by step."""
+    live: dict[str, int] = {}
+    began: list[tuple[str, ...]] = []
+    for step in range(most):
+        over = [job_id for job_id, until in live.items() if until <= step]
+        end(clock, *over)
+        for job_id in over:
+            del live[job_id]
+        taken = clock.claimed(100)
+        for job_id in taken:
+            live[job_id] = step + length[job_id]
+        began.append(tuple(taken))
+        clock.wait(1)
+        if not live and not taken and step > 2:
+            break
+    return began
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_limit_is_exceeded_and_no_job_is_left_whatever_keys_they_name(
+    clock: Clockwork, seed: int
+) -> None:
+    chance = random.Random(seed)
+    limits = {"a:1": 1, "b:1": 2, "c:1": 3}
+    for key, most in limits.items():
+        limit(clock, key, most)
+    keys: dict[str, Sequence[str]] = {}
+    length: dict[str, int] = {}
+    for _ in range(60):
+        named = chance.sample([*limits, "d:1"], chance.randint(0, 4))
+        priority, group = chance.choice([1, 2]), chance.choice("xy")
+        (job_id,) = clock.enqueue(1, keys=sorted(named), priority=priority, group=group)
+        keys[job_id] = named
+        length[job_id] = chance.randint(1, 3)
+    live: dict[str, int] = {}
+    done: list[str] = []
+    for step in range(400):
+        over = [job_id for job_id, until in live.items() if until <= step]
+        end(clock, *over)
+        done += over
+        for job_id in over:
+            del live[job_id]
+        for job_id in clock.claimed(100):
+            live[job_id] = step + length[job_id]
+        for key, most in limits.items():
+            assert sum(key in keys[job_id] for job_id in live) <= most
+        clock.wait(1)
+    assert sorted(done) == sorted(keys)
+    assert left_over(clock) == []
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_job_that_names_two_contended_keys_is_overtaken_by_ten_times_a_limit_at_most(
+    clock: Clockwork, most: int
+) -> None:
+    limit(clock, "a:1", most)
+    limit(clock, "b:1", most)
+    length: dict[str, int] = {}
+    chance = random.Random(1)
+
+    def more(n: int) -> None:
+        for key in ("a:1", "b:1"):
+            for job_id in clock.enqueue(n, keys=[key]):
+                length[job_id] = chance.randint(1, 4)
+
+    more(10 * most)
+    (both,) = clock.enqueue(1, keys=["a:1", "b:1"])
+    length[both] = 1
+    more(40 * most)
+    order = list(length)
+    began = [job_id for step in run_all(clock, length) for job_id in step]
+    assert sorted(began) == sorted(order)
+    for key in ("a:1", "b:1"):
+        later = [
+            job_id
+            for job_id in began[: began.index(both)]
+            if order.index(job_id) > order.index(both)
+            and key in (clock.field(job_id, "keys") or "")
+        ]
+        assert len(later) <= 10 * most
