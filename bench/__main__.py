@@ -303,6 +303,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "polling": _polling,
     "backlog": scale.backlog_rows,
     "groups": scale.groups_rows,
+    "keys": scale.keys_rows,
     "flight": scale.flight_rows,
     "soak": scale.soak_rows,
     "versus": versus.everything,
@@ -320,6 +321,7 @@ _LONG = {
     "polling",
     "backlog",
     "groups",
+    "keys",
     "flight",
     "soak",
 } | {name for name in PARTS if name.startswith("versus")}

@@ -36,12 +36,14 @@ class Cost:
         calls: how many there were; the first thousand and every twentieth after them are looked at.
         worst_ms: the slowest of them by SLOWLOG, in milliseconds; what else the machine did counts.
         cpu_ms: the most of the server's CPU time that one of them took, in milliseconds.
+        all_cpu_ms: what those that were looked at took together.
         commands: the most that one of them ran.
     """
 
     calls: int = 0
     worst_ms: float = 0.0
     cpu_ms: float = 0.0
+    all_cpu_ms: float = 0.0
     commands: int = 0
 
 
@@ -51,8 +53,8 @@ def measure(count: int) -> dict[str, Cost]:
     Args:
         count: groups.
     """
-    with _server() as client:
-        seen = _Watched(client)
+    with started_server() as client:
+        seen = Watched(client)
         batch = ids.new_id(ACCOUNT)
         seen.run("open", calls.open_batch(ACCOUNT, batch, "one job a group"))
         for start in range(0, count, 1_000):
@@ -83,7 +85,7 @@ def measure(count: int) -> dict[str, Cost]:
         return seen.costs
 
 
-class _Watched:
+class Watched:
     """Runs calls and keeps what each kind costs at most."""
 
     def __init__(self, client: redis.Redis) -> None:
@@ -93,8 +95,8 @@ class _Watched:
         client.config_set("slowlog-log-slower-than", 0)
         # Rewriting the file makes every page that is written after it dearer.
         client.config_set("auto-aof-rewrite-percentage", 0)
-        server = cast("dict[str, int]", client.info("server"))
-        self._cpu = Path(f"/proc/{server['process_id']}/schedstat")
+        about = cast("dict[str, int]", client.info("server"))
+        self._cpu = Path(f"/proc/{about['process_id']}/schedstat")
 
     def run(self, what: str, call: ScriptCall[Any], *, watched: bool = True) -> Any:
         """Run a call at the clock's time; returns its reply."""
@@ -114,6 +116,7 @@ class _Watched:
         took = [row["duration"] for row in slow if row["command"].startswith(b"EVALSHA")]
         cost.worst_ms = max(cost.worst_ms, max(took) / 1000)
         cost.cpu_ms = max(cost.cpu_ms, cpu_ms)
+        cost.all_cpu_ms += cpu_ms
         commands = [n["calls"] for name, n in stats.items() if not name.endswith(ours)]
         cost.commands = max(cost.commands, sum(commands))
         return reply
@@ -123,7 +126,7 @@ class _Watched:
         return int(self._cpu.read_text().split()[0]) / 1e6
 
 
-def _enqueue(seen: _Watched, batch: str, first: int, count: int) -> None:
+def _enqueue(seen: Watched, batch: str, first: int, count: int) -> None:
     jobs = lines(count)
     for number, line in enumerate(jobs, first):
         line.update(custom_id=f"row-{number}", group=f"group-{number}")
@@ -131,7 +134,7 @@ def _enqueue(seen: _Watched, batch: str, first: int, count: int) -> None:
         seen.run("enqueue", packet.call(batch))
 
 
-def _claim(seen: _Watched, what: str, most: int) -> None:
+def _claim(seen: Watched, what: str, most: int) -> None:
     """Claim a hundred at a time, as a worker would, until so many were taken or nothing is left."""
     taken: list[Claimed] = []
     number = 0
@@ -146,19 +149,20 @@ def _claim(seen: _Watched, what: str, most: int) -> None:
         seen.run("give back", worker_calls.give_back(ACCOUNT, back, "void"))
 
 
-def _list(seen: _Watched) -> None:
+def _list(seen: Watched) -> None:
     names = seen.run("names of groups", groups.group_names(ACCOUNT))
     seen.run("list of groups", groups.read_groups(ACCOUNT, names[: groups.A_CALL]))
 
 
-def _step(seen: _Watched, what: str, script: str, *arguments: int) -> None:
+def _step(seen: Watched, what: str, script: str, *arguments: int) -> None:
     """Run a script of the sweep until there is nothing more to do."""
     while seen.run(what, worker_calls.sweep(ACCOUNT, script, *arguments, _A_STEP)) >= _A_STEP:
         pass
 
 
 @contextmanager
-def _server() -> Iterator[redis.Redis]:
+def started_server() -> Iterator[redis.Redis]:
+    """Start a server as the embedded one is, with an append-only file; yields a client of it."""
     with tempfile.TemporaryDirectory() as folder, usual_allocator(True):
         server = ValkeyServer(data_dir=Path(folder), appendonly="yes", appendfsync="everysec")
         server.start()

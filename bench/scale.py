@@ -2,7 +2,7 @@
 
 import os
 
-from bench import backlog, flight, groups, soak
+from bench import backlog, flight, groups, keys, soak
 from bench.slow import told
 
 Row = tuple[str, str, str]
@@ -45,6 +45,26 @@ def groups_rows() -> list[Row]:
             )
             rows.append((f"{int(count):,} groups: {what}", cost, "below 10 ms"))
     return rows
+
+
+def keys_rows() -> list[Row]:
+    """A million jobs that name keys, with `BENCH_JOBS` others; a tenth as many keys."""
+    jobs = int(os.environ.get("BENCH_JOBS", str(keys.JOBS)))
+    every = keys.measure(jobs, jobs // 10, min(keys.CLAIMED, jobs // 10))
+    plain = every["no key"]
+    return [
+        (
+            f"{jobs:,} jobs, {what}: Redis' CPU a claim, a begin and an end",
+            (
+                f"{seen.claim_us:.1f} and {seen.end_us:.1f} µs "
+                f"({seen.claim_us / plain.claim_us:.2f} and {seen.end_us / plain.end_us:.2f} "
+                f"times), {seen.commands:,} commands a claim of 100, slowest script "
+                f"{seen.worst_ms:.1f} ms"
+            ),
+            "one key: at most 1.5 times; below 10 ms",
+        )
+        for what, seen in every.items()
+    ]
 
 
 def flight_rows() -> list[Row]:

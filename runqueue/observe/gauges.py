@@ -54,9 +54,20 @@ GAUGES: tuple[Family, ...] = (
         ("group", "state"),
     ),
     Family(
+        "keys_waited_for",
+        "Keys for which jobs wait, since their limits are reached.",
+        one(lambda seen: seen.figures.keys),
+    ),
+    Family(
+        "key_wait_seconds",
+        "How long the longest-waiting job has waited of those that wait for keys. Of 100 keys, so"
+        " one may have waited longer; 0 = none waits.",
+        one(lambda seen: seen.figures.key_wait),
+    ),
+    Family(
         "claimable_jobs",
         "Ready jobs that may be submitted: not of a batch that is held, nor of a group that is"
-        " paused or at its cap. Of the first 128 lanes, so there may be more; fewer where canceled"
+        " paused or at its cap, and not waiting for a key. Of the first 128 lanes, so there may be more; fewer where canceled"
         " ones are among them that no claim has met.",
         one(lambda seen: seen.stats.claimable),
     ),

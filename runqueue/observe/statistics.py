@@ -35,6 +35,8 @@ class Figures:
         groups: the busiest ones; the last, `OTHER`, is all others together.
         batches: the newest ones by status, of `STATUSES`.
         batch_jobs: jobs of those of them that are not finished: open, ended.
+        keys: those for which jobs wait.
+        key_wait: seconds for which the first job has waited of those that wait for 100 of these.
     """
 
     heartbeats: Mapping[str, float]
@@ -43,6 +45,8 @@ class Figures:
     groups: tuple[GroupLoad, ...]
     batches: Mapping[str, int]
     batch_jobs: Mapping[str, int]
+    keys: int
+    key_wait: float
 
 
 def read_figures(account: str) -> ScriptCall[Figures]:
@@ -60,6 +64,8 @@ def _parse(reply: list[Any]) -> Figures:
         groups=_groups(reply[8], int(reply[3]), int(reply[4])),
         batches=statuses,
         batch_jobs=jobs,
+        keys=int(reply[10]),
+        key_wait=int(reply[11]) / 1e6,
     )
 
 

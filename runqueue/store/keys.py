@@ -73,14 +73,13 @@ wake, wake:<process>    list    at most one element: there may be work
 gcra:<name>             string  the limiters' theoretical arrival times
 files                   hash    uploaded file -> the job that holds it
 key:<key>               set     jobs that have a key with their slot ("stray <run>", too)
-key_waits:<key>         zset    ready jobs that wait for a key, in no lane, the first one first
-key_offers:<key>        zset    those that may have it, back in their lanes
+key_waits:<key>         zset    lanes of jobs that wait for a key, without "lane:", the first one first
+key_offers:<key>        zset    those that claims may take from now
 key_rivals:<key>        zset    those that need it, too, and wait for another key
-key_passed:<key>        string  "<job> <n>": n later jobs had the key before its first rival
+key_passed:<key>        string  "<lane> <n>": n later jobs had the key before its first rival
 key_next:<key>          string  when the next job may begin by the key's rate
 key_limits              hash    key, or <first segment>:*, -> its limit
-held_jobs               zset    jobs that wait for a key or were offered one, by their order
-held_keys               zset    keys for which jobs wait, by when they are looked at again
+held_keys               zset    keys for which lanes wait, by when they are looked at again
 stray_keys              hash    orphan run -> its job's keys, as long as it has them
 handed:<request>        string  a request whose jobs a bearer's limit has counted, for a minute
 limits                  hash    env:<limit>, live:<limit>

@@ -210,7 +210,7 @@ def read_waiting(
 
     Args:
         account: the account.
-        index: `due`, `suspects`, `held_jobs` or `poll`.
+        index: `due`, `suspects` or `poll`.
         cursor: of the call before.
         count: how many are read, roughly.
     """

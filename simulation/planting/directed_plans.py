@@ -165,7 +165,7 @@ PLANS: dict[str, SimulationPlan] = {
         run_seconds=40,
     ),
     "claim-counts-a-key-once": _plan(_batch(6, 8, keys=("login:a",)), key_limits=_A_LOGIN),
-    "offered-job-is-in-no-lane": _plan(_batch(4, 8, keys=("login:a",)), key_limits=_A_LOGIN),
+    "offered-lane-is-not-listed": _plan(_batch(4, 8, keys=("login:a",)), key_limits=_A_LOGIN),
     "second-key-is-not-asked-for": _plan(
         _batch(6, 8, keys=("login:a", "site:a")), key_limits=(("login:a", 4), ("site:a", 1))
     ),

@@ -23,9 +23,8 @@ from worker.runs.turns import LoopTurns
 #: Keys read in one step while lanes are looked for, ids read in one, and jobs whose requests
 #: are read at once.
 KEYS, IDS, REQUESTS = 1000, 1000, 100
-#: Where jobs stand that run, that wait for their time, that wait apart (`claim.lua`), and that
-#: wait for keys.
-RUNNING, DUE, APART, HELD = "poll", "due", "suspects", "held_jobs"
+#: Where jobs stand that run, that wait for their time, and that wait apart (`claim.lua`).
+RUNNING, DUE, APART = "poll", "due", "suspects"
 #: Jobs that may become unconfirmed in one recovery; beyond that a person decides.
 MOST_SUSPECTS = 10_000
 #: Claims that can have been lost beside those that are known of: refused ones made no run. And
@@ -144,9 +143,8 @@ async def _in_question(
     async for page in _indexed(account, RUNNING):
         yield page
     due = [page async for page in _indexed(account, DUE)]
-    for index in (APART, HELD):
-        async for page in _indexed(account, index):
-            yield page
+    async for page in _indexed(account, APART):
+        yield page
     async for lanes in _lanes(account):
         seen: set[str] = set()
         async for job_ids, are_later in _in_lanes(account, lanes, most):

@@ -153,7 +153,7 @@ local function claim(id, priority, group, lane)
   end
   local full = job.keys and at_keys.full(job)
   if full then
-    skips = skips + 4 -- its place costs some commands
+    skips = skips + 2 -- it moves to another lane
     at_keys.wait(job, full)
     return
   end
@@ -259,11 +259,13 @@ local function claim_from_rings() -- a function, since a script has at most 200 
   local function from_lane(turn, name)
     local lane, share = lane_key(turn.priority, turn.group, name), math.floor((turn.goal - #taken) / turn.lanes)
     turn.lanes = turn.lanes - 1
+    share = math.min(math.max(1, share), at_keys.enter(turn.priority, turn.group, name))
     if not lane_runs(name) then
       passed = passed + 1
       return
     end
-    local popped = redis.call('LPOP', lane, math.max(1, share)) or {}
+    if share < 1 then passed = passed + 1 end
+    local popped = share > 0 and redis.call('LPOP', lane, share) or {}
     for i, id in ipairs(popped) do
       if #taken >= math.min(turn.goal, room) then -- an orphan run was adopted and takes capacity: the others go back
         for back = #popped, i, -1 do redis.call('LPUSH', lane, popped[back]) end
@@ -277,7 +279,7 @@ local function claim_from_rings() -- a function, since a script has at most 200 
         turn.goal = turn.goal - 1
       end
     end
-    if redis.call('EXISTS', lane) == 1 then
+    if at_keys.leave(turn.priority, turn.group, name) then
       redis.call('RPUSH', turn.key, name)
       turn.lanes = turn.lanes + 1
     end
@@ -291,7 +293,7 @@ local function claim_from_rings() -- a function, since a script has at most 200 
       local name = redis.call('LPOP', key)
       if not try(from_lane, turn, name) then
         passed = passed + 1
-        set_aside('lane ' .. batch_of(name) .. ' ' .. priority .. ':' .. group)
+        set_aside('lane ' .. batch_of(name) .. ' ' .. place_in_batch(priority, group, name))
       end
     end
     return turn.lanes == 0

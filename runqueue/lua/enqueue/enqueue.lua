@@ -86,10 +86,10 @@ end
 
 local function known_already(i, id, digest)
   local f = call('HMGET', JOB .. id, 'state', 'batch', 'created', 'priority', 'group', 'deadline', 'attempt',
-      'earlier', 'ran', 'canary', 'lost_claim', 'given_up', 'charged', 'keys')
+      'earlier', 'ran', 'canary', 'lost_claim', 'given_up', 'charged')
   local job = { id = id, state = f[1], batch = f[2] or NO_BATCH, created = f[3],
     priority = f[4] or '2', group = f[5] or 'default', deadline = f[6], attempt = f[7], earlier = f[8], ran = f[9],
-    canary = f[10], lost_claim = f[11], charged = f[13], keys = f[14] }
+    canary = f[10], lost_claim = f[11], charged = f[13] }
   local code = 1
   if f[12] and digest == ARGV[i + 1] then wanted_again[#wanted_again + 1] = id end
   if digest ~= ARGV[i + 1] then
@@ -223,10 +223,7 @@ call('HINCRBY', COUNTERS, 'enqueued', #fresh)
 -- that: it may come back.
 local function take_over(job)
   bump(totals, job.state .. ':' .. job.priority, -1)
-  if job.state == 'ready' then
-    bump(group_load, job.group, -1)
-    if job.keys then keyed.left[job.id] = job.keys end
-  end
+  if job.state == 'ready' then bump(group_load, job.group, -1) end
   batch_totals[job.batch] = batch_totals[job.batch] or {}
   bump(batch_totals[job.batch], 'count:' .. job.state, -1)
   bump(batch_totals[job.batch], 'moved', 1)
@@ -292,11 +289,13 @@ for n, i in ipairs(fresh) do
   local id, lane = ARGV[i], lanes[ARGV[i + 2]]
   if old[i] then take_over(old[i]) end
   if kept[id] then call('HSET', JOB .. id, 'attempt', kept[id], 'ran', kept[id]) end -- no run of these is its own
-  call('HSET', JOB .. id, 'state', 'ready', 'digest', ARGV[i + 1], 'created', now_text, unpack(lane.fields))
+  local keys, rest = keys_of(ARGV[i + 3])
+  -- At a key jobs come in the order of these times: no two of a call have the same.
+  call('HSET', JOB .. id, 'state', 'ready', 'digest', ARGV[i + 1], 'created', keys and int(NOW + n) or now_text,
+    unpack(lane.fields))
   bodies[#bodies + 1] = BODY .. id
   bodies[#bodies + 1] = ARGV[i + 4]
   local line = marks_canary(id) and lane.canary or lane.ids
-  local keys, rest = keys_of(ARGV[i + 3])
   local files, options = files_of(rest)
   if keys then call('HSET', JOB .. id, 'keys', keys) end
   if files then

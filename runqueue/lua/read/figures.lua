@@ -4,8 +4,9 @@
 -- Reply { oldest and newest heartbeat of processes whose lease holds, in microseconds ago (-1 = no process), since
 --         the last tick (-1 = none ever), ready in all, live in all,
 --         inbox: waiting, taken, refused, { group, load (ready + live), live, ... the busiest first },
---         { sealed, held, finished (1 | ''), open jobs, ended jobs, ... the newest batches first } }
-local LEASE, TICK = 15000000, 500000
+--         { sealed, held, finished (1 | ''), open jobs, ended jobs, ... the newest batches first }, keys for which jobs
+--         wait, and for how long the first job of those that wait for 100 of these, in microseconds (0 = none waits) }
+local LEASE, TICK, MOST_KEYS = 15000000, 500000, 100
 local groups, most_batches = tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local function beat_at(command, from, to)
@@ -37,6 +38,17 @@ for _, batch in ipairs(redis.call('ZREVRANGE', PREFIX .. 'batches', 0, most_batc
   end
 end
 
+local HELD_KEYS, first_since = PREFIX .. 'held_keys', 0
+local function since_at(key)
+  local lane = redis.call('ZRANGE', PREFIX .. 'key_waits:' .. key, 0, 0)[1]
+  local id = lane and redis.call('LINDEX', PREFIX .. 'lane:' .. lane, 0)
+  return id and tonumber(redis.call('HGET', job_key(id), 'created') or 0) or 0
+end
+for _, key in ipairs(redis.call('ZRANGE', HELD_KEYS, 0, MOST_KEYS - 1)) do
+  local _, since = try(since_at, key)
+  if since and since > 0 and (first_since == 0 or since < first_since) then first_since = since end
+end
+
 local inbox = {}
 for _, part in ipairs({ { 'LLEN', 'inbox' }, { 'HLEN', 'inbox:taken' }, { 'LLEN', 'inbox:invalid' } }) do
   -- Anyone may write to the inbox: a wrong type there hides no other count.
@@ -44,4 +56,5 @@ for _, part in ipairs({ { 'LLEN', 'inbox' }, { 'HLEN', 'inbox:taken' }, { 'LLEN'
   inbox[#inbox + 1] = type(n) == 'number' and n or 0
 end
 return { beat_at('ZRANGEBYSCORE', alive, '+inf'), beat_at('ZREVRANGEBYSCORE', '+inf', alive), ticked,
-  ready, tonumber(counts[5] or 0), inbox[1], inbox[2], inbox[3], busiest, batches }
+  ready, tonumber(counts[5] or 0), inbox[1], inbox[2], inbox[3], busiest, batches,
+  redis.call('ZCARD', HELD_KEYS), int(first_since > 0 and math.max(0, NOW - first_since) or 0) }

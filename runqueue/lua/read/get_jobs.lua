@@ -1,6 +1,6 @@
--- use: damaged packed
+-- use: damaged packed lanes
 -- Reads jobs. ARGV  now_us, with_result (0 | 1), then ids
--- Reply { now_us, per id: nil | { record as HGETALL (and next_try of a waiting webhook), envelope (the body's
+-- Reply { now_us, per id: nil | { record as HGETALL (and next_try of a waiting webhook, waits_for: a key), envelope (the body's
 --         first line), batch held ('' | reason), result (it may be packed, see compression.py) } | its error, one
 --         text }
 local reply = { int(NOW) }
@@ -14,7 +14,16 @@ local function read(id)
     record[#record + 1] = due or int(NOW)
   end
   local body = redis.call('GET', PREFIX .. 'body:' .. id) or ''
-  local batch = redis.call('HGET', job_key(id), 'batch')
+  local f = redis.call('HMGET', job_key(id), 'batch', 'state', 'keys', 'priority', 'group', 'canary')
+  local batch = f[1]
+  if f[2] == 'ready' and f[3] then
+    local lane = keyed_lane_of({ keys = f[3], batch = batch or NO_BATCH, canary = f[6] })
+    local key = waits_at(f[4] or '2', f[5] or 'default', lane)
+    if key then
+      record[#record + 1] = 'waits_for'
+      record[#record + 1] = key
+    end
+  end
   local held = batch and redis.call('HGET', PREFIX .. 'batch:' .. batch, 'held') or ''
   local result = ARGV[2] == '1' and stored_result(id) or ''
   return { record, string.match(body, '^[^\n]*'), held or '', result }

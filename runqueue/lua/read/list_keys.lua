@@ -3,15 +3,18 @@
 -- Reply per key or pattern: name, limit ('' = none of its own), live, waiting, since (us: when the first job that waits was
 --       enqueued; 0 = none waits). Of a pattern for many keys the numbers are 0.
 local most, reply, told = tonumber(ARGV[2]), {}, {}
+local lanes_left = 2000 -- so many are counted
 
 local function tell(name, limit)
   if told[name] then return end
   told[name] = true
   local waits, since = PREFIX .. 'key_waits:' .. name, 0
-  local first = redis.call('ZRANGE', waits, 0, 0)[1]
+  local lanes, waiting = redis.call('ZRANGE', waits, 0, math.min(lanes_left, 100)), 0
+  lanes_left = math.max(0, lanes_left - #lanes)
+  for _, lane in ipairs(lanes) do waiting = waiting + redis.call('LLEN', PREFIX .. 'lane:' .. lane) end
+  local first = lanes[1] and redis.call('LINDEX', PREFIX .. 'lane:' .. lanes[1], 0)
   if first then since = tonumber(redis.call('HGET', job_key(first), 'created') or 0) end
-  for _, value in ipairs({ name, limit, redis.call('SCARD', PREFIX .. 'key:' .. name), redis.call('ZCARD', waits),
-    int(since) }) do
+  for _, value in ipairs({ name, limit, redis.call('SCARD', PREFIX .. 'key:' .. name), waiting, int(since) }) do
     reply[#reply + 1] = value
   end
 end

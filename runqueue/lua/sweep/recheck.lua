@@ -61,10 +61,10 @@ local function bring_back_job(id)
 end
 
 local function bring_back_lanes(batch, where)
-  local priority, group = string.match(where, '^(%d):(.*)$')
+  local priority, group, keys = string.match(where, '^(%d):([^|]*)(.*)$')
   local key = group_key(group)
-  expect_lane(priority, group, batch)
-  expect_lane(priority, group, batch .. CANARY)
+  expect_lane(priority, group, batch .. keys)
+  expect_lane(priority, group, batch .. CANARY .. keys)
   local f = redis.call('HMGET', key, 'cap', 'live')
   number(key, 'cap', f[1])
   number(key, 'live', f[2])

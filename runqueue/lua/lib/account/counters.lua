@@ -32,9 +32,8 @@ local function count_new(job, state, n)
 end
 
 -- What this script changes about keys (keys.lua): `moves` says by key which members have it now, or have it no more:
--- jobs, and orphan runs as 'stray <run>'; `left` has the keys of jobs that are not ready any more.
--- `states` has what is known of keys with limits.
-local keyed = { moves = {}, left = {}, states = {} }
+-- jobs, and orphan runs as 'stray <run>'; `states` has what is known of keys with limits.
+local keyed = { moves = {}, states = {} }
 function keyed.move(keys, member, has)
   for key in string.gmatch(keys or '', '%S+') do
     keyed.moves[key] = keyed.moves[key] or {}
@@ -88,7 +87,6 @@ end
 local function count_state(job, state)
   local before = job.state
   if before == 'ready' and (job.deaths or 0) >= 2 then remove_later('suspects', job.id) end
-  if before == 'ready' and job.keys then keyed.left[job.id] = job.keys end
   if job.charged and not (WAITS[before] and WAITS[state]) then discharge(job, state) end
   bump(totals, before .. ':' .. job.priority, -1)
   bump(totals, state .. ':' .. job.priority, 1)

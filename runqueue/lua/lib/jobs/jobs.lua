@@ -58,10 +58,7 @@ local function remove_record(job, is_old)
   end
   redis.call('DEL', job_key(job.id), PREFIX .. 'body:' .. job.id, PREFIX .. 'result:' .. job.id)
   bump(totals, job.state .. ':' .. job.priority, -1)
-  if job.state == 'ready' then
-    bump(group_load, job.group, -1)
-    if job.keys then keyed.left[job.id] = job.keys end
-  end
+  if job.state == 'ready' then bump(group_load, job.group, -1) end
   for run_id in string.gmatch(earlier .. ' ' .. (job.run_id or ''), '%S+') do
     if is_old then redis.call('HDEL', runs_key(run_id), run_id) else keep_owner(run_id, job.id) end
   end

@@ -2,29 +2,37 @@
 -- Keys name what jobs use together: a site, a login, a browser session. A limit on a key says how many jobs and orphan
 -- runs may have it at a time, and how many jobs may begin in a time.
 -- Whatever has a slot is in the set of each of its keys (`key:<key>`). A job whose turn comes while one of its keys has
--- no room leaves its lane and waits at that key (`key_waits:<key>`), ready as before, in the order of priorities and
--- then of its number (`held_jobs`), which it keeps until it is claimed. Once there is room, the first one goes back to
--- the head of its lane (`key_offers:<key>`). No job without a number is claimed before one that has one and waits for,
--- or was offered, the same key.
--- A job with several limited keys may find another key without room whenever its turn comes at one. While it waits
--- elsewhere, it is in `key_rivals:<key>` of the others, and the jobs that begin there after it are counted for the first
--- of these. From five times the key's limit on, one place is kept for that job. Places are kept by number, so no two
--- jobs keep each other waiting.
+-- no room, or while others wait for one, moves to the lane of the jobs with just these keys, of its priority, group and
+-- batch: '<batch>|<key>|<key>'. Such a lane waits at one key (`key_waits:<key>`), in the order of priorities and of the
+-- ages of first jobs. Once there is room, the first lane is offered the key (`key_offers:<key>`): it is listed, and a
+-- claim takes as many of its jobs as all its keys have room for. Then it waits again, or is empty.
+-- A lane with several limited keys may find another key without room at each offer. While it waits elsewhere, it is in
+-- `key_rivals:<key>` of the others, and the jobs that begin there although they came later are counted for the first of
+-- these. From five times the key's limit on, one place is kept for it. Places are kept by age, so no two lanes keep each
+-- other waiting.
 -- `key_limits` = '<at a time; -> <us between two begins; ->' by key, or by '<first segment>:*' for each such key.
 local at_keys = {}
 do
-  local KEY_LIMITS, HELD, HELD_KEYS = PREFIX .. 'key_limits', PREFIX .. 'held_jobs', PREFIX .. 'held_keys'
+  local KEY_LIMITS, HELD_KEYS = PREFIX .. 'key_limits', PREFIX .. 'held_keys'
   local AT_ONCE = { session = true, profile = true } -- Skyvern fails a second run of these: one at a time
-  local NUMBERS = 2 ^ 50
+  local A_PRIORITY, BEGIN = 2 ^ 51, 1577836800000000 -- times since 2020 are below that for 71 years
   local PASSED_BEFORE_KEPT = 5
   local MOST_KEYS, LOOK_AGAIN, LOOK_TAKES = 16, 1000000, 10000
 
   local is_any_held, are_any_limits
-  local looks_left = 100 -- of this script, at jobs that wait
+  local looks_left = 100 -- of this script, at lanes that wait
+  local turn -- the lane of keys that a claim takes from now, and `at`, where it came
 
   local function any_held()
-    if is_any_held == nil then is_any_held = redis.call('EXISTS', HELD) == 1 end
+    if is_any_held == nil then is_any_held = redis.call('EXISTS', HELD_KEYS) == 1 end
     return is_any_held
+  end
+
+  local function keys_of(lane) return string.gmatch(lane, '|([^|]+)') end
+
+  local function lane_named(priority, group, name)
+    return { priority = priority, group = group, lane = name, name = priority .. ':' .. group .. ':' .. name,
+      list = lane_key(priority, group, name) }
   end
 
   -- How many may have a key at a time, and the time between two that begin; nil = no limit.
@@ -37,7 +45,7 @@ do
     return tonumber(most), tonumber(interval)
   end
 
-  -- A member of a zset that comes first, and where; nothing = math.huge.
+  -- The first member of a zset, and where it is; nothing = math.huge.
   local function first_of(zset)
     local first = redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')
     return first[1], tonumber(first[2] or math.huge)
@@ -67,50 +75,109 @@ do
       local _, offered = first_of(PREFIX .. 'key_offers:' .. key)
       state.first = math.min(waits, offered)
       state.rival, state.rival_at = first_of(PREFIX .. 'key_rivals:' .. key)
-      local id, n = string.match(state.rival and redis.call('GET', PREFIX .. 'key_passed:' .. key) or '', '^(%S+) (%d+)$')
-      if id == state.rival then state.passed = tonumber(n or 0) end
+      local passed = state.rival and redis.call('GET', PREFIX .. 'key_passed:' .. key)
+      local name, n = string.match(passed or '', '^(%S+) (%d+)$')
+      if name == state.rival then state.passed = tonumber(n or 0) end
     end
     keyed.states[key] = state
     return state
   end
 
-  -- How many more may begin, of what is at a number.
-  local function room_of(state, id, at)
+  -- How many more may begin, of a lane (nil: of none of keys) that came at a place in line.
+  local function room_of(state, name, at)
     local room = state.most - state.live
     if state.interval then
       room = math.min(room, math.floor((NOW + burst_of(state) * state.interval - state.next_at) / state.interval))
     end
     local enough = PASSED_BEFORE_KEPT * (state.most == math.huge and 1 or state.most)
-    if state.rival and state.rival ~= id and state.rival_at < at and state.passed >= enough then room = room - 1 end
+    if state.rival and state.rival ~= name and state.rival_at < at and state.passed >= enough then room = room - 1 end
     return room
   end
 
-  -- Where a held job comes in the lines of keys; nil = it is not held. The second value: where it comes in any case. A
-  -- job that is not held comes after those of its priority; one that was submitted before comes first, as in its lane.
-  local function place_of(job)
-    local at = any_held() and tonumber(redis.call('ZSCORE', HELD, job.id) or nil) or nil
-    local priority = tonumber(job.priority)
-    return at, at or ((job.attempt or 0) > 0 and priority * NUMBERS) or (priority + 1) * NUMBERS - 1
+  -- How many jobs of a lane all its keys have room for, and the first key that has none.
+  local function room_in(lane, at)
+    local room = math.huge
+    for key in keys_of(lane.lane) do
+      local state = state_of(key)
+      if state then room = math.min(room, room_of(state, lane.name, at)) end
+      if room < 1 then return 0, key end
+    end
+    return room
   end
 
-  -- The first key of a ready job that has no room for it; nil = it may begin.
+  -- Where a job comes that is in no lane of keys: after those of its priority; one that was submitted before comes
+  -- first, as in its lane.
+  local function comes_at(job)
+    local priority = tonumber(job.priority)
+    return (job.attempt or 0) > 0 and priority * A_PRIORITY or (priority + 1) * A_PRIORITY - 1
+  end
+
+  local function age_of(id)
+    local f = redis.call('HMGET', job_key(id), 'ready_at', 'created')
+    return tonumber(f[1] or f[2] or 0) or 0
+  end
+
+  -- Where a lane comes, by its first job; nil = it is empty.
+  local function place_of(lane)
+    local first = redis.call('LINDEX', lane.list, 0)
+    if not first then return nil end
+    local _, since = try(age_of, first)
+    return tonumber(lane.priority) * A_PRIORITY + math.max(0, (since or 0) - BEGIN)
+  end
+
+  local function wait_at(lane, at, key)
+    for other in keys_of(lane.lane) do
+      if other == key then
+        redis.call('ZADD', PREFIX .. 'key_waits:' .. other, int(at), lane.name)
+        redis.call('ZADD', HELD_KEYS, 'NX', int(NOW + LOOK_AGAIN), other)
+      elseif state_of(other) then
+        redis.call('ZADD', PREFIX .. 'key_rivals:' .. other, int(at), lane.name)
+      end
+      keyed.states[other] = nil
+    end
+    is_any_held = true
+  end
+
+  local function is_offered(lane, at)
+    for key in keys_of(lane.lane) do
+      if state_of(key) then
+        redis.call('ZADD', PREFIX .. 'key_offers:' .. key, int(at), lane.name)
+        redis.call('ZADD', HELD_KEYS, 'NX', int(NOW + LOOK_AGAIN), key)
+      end
+      keyed.states[key] = nil
+    end
+    is_any_held = true
+  end
+
+  -- A lane is in no line of its keys any more.
+  local function forget(lane)
+    for key in keys_of(lane.lane) do
+      for _, line in ipairs({ 'key_waits:', 'key_offers:', 'key_rivals:' }) do
+        redis.call('ZREM', PREFIX .. line .. key, lane.name)
+      end
+      keyed.states[key] = nil
+    end
+  end
+
+  local function tidy(key)
+    if redis.call('EXISTS', PREFIX .. 'key_waits:' .. key, PREFIX .. 'key_offers:' .. key) == 0 then
+      redis.call('ZREM', HELD_KEYS, key)
+    end
+  end
+
+  -- The first key of a ready job that has no room for it, or for which others wait; nil = it may begin.
   function at_keys.full(job)
-    local at, comes_at = place_of(job)
+    local at = turn and turn.at or comes_at(job)
     for key in string.gmatch(job.keys, '%S+') do
       local state = state_of(key)
-      if state and (room_of(state, job.id, comes_at) < 1 or (not at and state.first < comes_at)) then return key end
+      if state and (room_of(state, turn and turn.name, at) < 1 or (not turn and state.first < at)) then return key end
     end
     return nil
   end
 
-  local function count_passed(state, key)
-    state.passed = state.passed + 1
-    redis.call('SET', PREFIX .. 'key_passed:' .. key, state.rival .. ' ' .. int(state.passed), 'PX', int(DAY / 1000))
-  end
-
   -- A ready job begins; its slot is counted already.
   function at_keys.begin(job)
-    local at, comes_at = place_of(job)
+    local at = turn and turn.at or comes_at(job)
     for key in string.gmatch(job.keys, '%S+') do
       local state = keyed.states[key]
       if state and state.interval then
@@ -118,98 +185,101 @@ do
         redis.call('SET', PREFIX .. 'key_next:' .. key, int(state.next_at), 'PX',
           int(math.ceil((state.next_at - NOW + state.interval) / 1000)))
       end
-      if state and state.rival ~= job.id and state.rival_at < comes_at then count_passed(state, key) end
-      if at then keyed.states[key] = nil end -- another one may be the first now
+      if state and state.rival_at < at and state.rival ~= (turn and turn.name) then
+        state.passed = state.passed + 1
+        redis.call('SET', PREFIX .. 'key_passed:' .. key, state.rival .. ' ' .. int(state.passed), 'PX', int(DAY / 1000))
+      end
     end
-    if at then at_keys.leave(job.id, job.keys) end
-    keyed.left[job.id] = nil
   end
 
-  -- A ready job waits at a key that has no room for it.
+  -- A ready job moves to the lane of its keys, which waits at `key`, or is in line already.
   function at_keys.wait(job, key)
-    expect(PREFIX .. 'key_waits:' .. key, 'zset')
-    local was_held, at = place_of(job)
-    if not was_held then
-      if at % NUMBERS > 0 then at = at - at % NUMBERS + redis.call('HINCRBY', META, 'held_number', 1) end
-      redis.call('ZADD', HELD, int(at), job.id)
-      is_any_held = true
+    local lane = lane_named(job.priority, job.group, keyed_lane_of(job))
+    local comes_first = turn or (job.attempt or 0) > 0
+    expect(lane.list, 'list')
+    local length = redis.call(comes_first and 'LPUSH' or 'RPUSH', lane.list, job.id)
+    if turn or (length > 1 and not comes_first) then return end
+    if job.batch ~= NO_BATCH then
+      redis.call('SADD', PREFIX .. 'batch_lanes:' .. job.batch, place_in_batch(job.priority, job.group, lane.lane))
     end
-    redis.call('HSET', job_key(job.id), 'waits_for', key)
-    redis.call('ZADD', PREFIX .. 'key_waits:' .. key, int(at), job.id)
-    redis.call('ZADD', HELD_KEYS, 'NX', int(NOW + LOOK_AGAIN), key)
-    for other in string.gmatch(job.keys, '%S+') do
-      local changed = was_held and redis.call('ZREM', PREFIX .. 'key_offers:' .. other, job.id) == 1
-      if other == key then
-        if was_held then changed = redis.call('ZREM', PREFIX .. 'key_rivals:' .. other, job.id) == 1 or changed end
-        if keyed.states[other] then keyed.states[other].first = math.min(keyed.states[other].first, at) end
-      elseif state_of(other) then
-        redis.call('ZADD', PREFIX .. 'key_rivals:' .. other, int(at), job.id)
-        changed = true
+    local at = place_of(lane)
+    if length == 1 then return wait_at(lane, at, key) end
+    for other in keys_of(lane.lane) do
+      for _, line in ipairs({ 'key_waits:', 'key_rivals:' }) do
+        redis.call('ZADD', PREFIX .. line .. other, 'XX', int(at), lane.name)
       end
-      if changed then keyed.states[other] = nil end
+      keyed.states[other] = nil
     end
   end
 
-  -- A job is not held any more: it was claimed, or waits no longer.
-  function at_keys.leave(id, keys)
-    if redis.call('ZREM', HELD, id) == 0 then return end
-    redis.call('HDEL', job_key(id), 'waits_for')
-    for key in string.gmatch(keys, '%S+') do
-      local waits = PREFIX .. 'key_waits:' .. key
-      if redis.call('ZREM', waits, id) == 1 and redis.call('EXISTS', waits) == 0 then
-        redis.call('ZREM', HELD_KEYS, key)
-      end
-      redis.call('ZREM', PREFIX .. 'key_offers:' .. key, id)
-      redis.call('ZREM', PREFIX .. 'key_rivals:' .. key, id)
-      keyed.states[key] = nil
-    end
+  -- A claim's turn of a lane begins: returns how many jobs its keys have room for.
+  function at_keys.enter(priority, group, name)
+    turn = nil
+    if not string.find(name, '|', 1, true) then return math.huge end
+    local lane = lane_named(priority, group, name)
+    expect(lane.list, 'list')
+    forget(lane)
+    lane.at = place_of(lane)
+    if not lane.at then return 0 end
+    turn = lane
+    return (room_in(lane, lane.at))
   end
 
-  -- Moves a job that waits at a key on: to another key, or to `back`, which goes to the heads of lanes. Returns 1 if it
-  -- was offered the key.
-  local function move_on(key, id, at, back)
-    local f = read_fields(job_key(id), 'state', 'priority', 'group', 'batch', 'canary', 'keys')
-    local job = { id = id, priority = f[2] or '2', group = f[3] or 'default', batch = f[4] or NO_BATCH, canary = f[5],
-      keys = f[6] or key }
-    if f[1] ~= 'ready' then
-      at_keys.leave(id, job.keys)
+  -- The turn ends. Whether the lane is to be listed again: it is not empty, and its keys have room for more.
+  function at_keys.leave(priority, group, name)
+    if not string.find(name, '|', 1, true) then return redis.call('EXISTS', lane_key(priority, group, name)) == 1 end
+    local lane = lane_named(priority, group, name)
+    local at = place_of(lane)
+    turn = nil
+    if not at then
+      for key in keys_of(name) do tidy(key) end
+      return false
+    end
+    local _, full = room_in(lane, at)
+    if full then wait_at(lane, at, full) else is_offered(lane, at) end
+    return not full
+  end
+
+  -- Moves a lane that waits at a key on: to another key, or to the lanes that claims take from. Returns how many jobs
+  -- were offered the key.
+  local function move_on(key, name, at)
+    local lane = lane_named(string.match(name, '^(%d):([^:]*):(.*)$'))
+    expect(lane.list, 'list')
+    expect(lanes_key(lane.priority, lane.group), 'list')
+    local length = redis.call('LLEN', lane.list)
+    local is_paused = redis.call('HEXISTS', group_key(lane.group), 'paused') == 1
+    local may_go = length > 0 and lane_runs(lane.lane)
+    local full = may_go and not is_paused and select(2, room_in(lane, at))
+    forget(lane)
+    if full then
+      wait_at(lane, at, full)
       return 0
     end
-    local full = at_keys.full(job)
-    if full and full ~= key then
-      redis.call('ZREM', PREFIX .. 'key_waits:' .. key, id)
-      at_keys.wait(job, full)
-      return 0
-    end
-    local lane = lane_of(job)
-    expect_lane(job.priority, job.group, lane)
-    local may_go = lane_runs(lane) and redis.call('HEXISTS', group_key(job.group), 'paused') == 0
-    redis.call('ZREM', PREFIX .. 'key_waits:' .. key, id)
-    redis.call('ZADD', HELD, 'NX', int(at), id)
-    for other in string.gmatch(job.keys, '%S+') do redis.call('ZREM', PREFIX .. 'key_rivals:' .. other, id) end
-    if may_go then redis.call('ZADD', PREFIX .. 'key_offers:' .. key, int(at), id) end
-    back[#back + 1] = { job = job, lane = lane }
-    return may_go and 1 or 0
+    if not may_go then return 0 end -- it is empty, or listed once its batch runs again
+    list_lane(lane.priority, lane.group, lane.lane, true)
+    if is_paused then return 0 end
+    is_offered(lane, at)
+    return length
   end
 
-  -- Offers a key to the first jobs that wait at it, to as many as it has room for.
+  -- Offers a key to the first lanes that wait at it, to as many jobs as it has room for.
   local function offer(key)
     keyed.states[key] = nil
-    local waits, offered, back = PREFIX .. 'key_waits:' .. key, 0, {}
+    local waits, offered = PREFIX .. 'key_waits:' .. key, 0
     while looks_left > 0 do
-      local id, at = first_of(waits)
-      if not id then break end
+      local name, at = first_of(waits)
+      if not name then break end
       local state = state_of(key)
-      if state and room_of(state, id, at) - offered < 1 then break end
+      if state and room_of(state, name, at) - offered < 1 then break end
       looks_left = looks_left - 1
-      local is_sound, n = try(move_on, key, id, at, back)
+      local is_sound, n = try(move_on, key, name, at)
       if not is_sound then
-        redis.call('ZREM', waits, id)
-        set_aside('job ' .. id)
+        redis.call('ZREM', waits, name)
+        local priority, group, lane = string.match(name, '^(%d):([^:]*):(.*)$')
+        set_aside('lane ' .. batch_of(lane) .. ' ' .. place_in_batch(priority, group, lane))
       end
       offered = offered + (n or 0)
     end
-    for i = #back, 1, -1 do push(back[i].job.priority, back[i].job.group, back[i].lane, { back[i].job.id }, true) end
     local state = state_of(key)
     local look = NOW + math.max(LOOK_AGAIN, redis.call('ZCARD', HELD_KEYS) * LOOK_TAKES)
     if looks_left == 0 then
@@ -217,11 +287,8 @@ do
     elseif state and state.interval then
       look = math.max(NOW, math.min(look, state.next_at - (burst_of(state) - 1) * state.interval))
     end
-    if redis.call('EXISTS', waits) == 1 then
-      redis.call('ZADD', HELD_KEYS, int(look), key)
-    else
-      redis.call('ZREM', HELD_KEYS, key)
-    end
+    redis.call('ZADD', HELD_KEYS, int(look), key)
+    tidy(key)
     keyed.states[key] = nil
     if offered > 0 then wake() end
   end
@@ -255,9 +322,6 @@ do
 
   -- Writes what took keys, and what freed them; a key that was freed is offered.
   function at_keys.save()
-    for id, keys in pairs(keyed.left) do
-      if any_held() then try(at_keys.leave, id, keys) end
-    end
     local moves, freed_keys = keyed.moves, {}
     keyed.moves, keyed.states = {}, {}
     for key, members in pairs(moves) do

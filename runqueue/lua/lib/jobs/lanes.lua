@@ -16,17 +16,33 @@ end
 
 -- The canary of a batch, its first jobs, waits in lanes of its own, named '<batch>+': they are claimed while
 -- the others are held for their outcome.
+-- Jobs that wait for keys are in lanes of their own, too: '<batch>|<key>|<key>' (keys.lua).
 local CANARY = '+'
 local function lane_of(job)
   return (job.canary and job.batch ~= NO_BATCH) and job.batch .. CANARY or job.batch
 end
-local function is_canary(lane) return string.sub(lane, -1) == CANARY end
-local function batch_of(lane) return is_canary(lane) and string.sub(lane, 1, -2) or lane end
+local function is_canary(lane) return string.find(lane, '^[^|]*%+') ~= nil end
+local function batch_of(lane) return (string.match(lane, '^[^|+]*')) end
+
+local function keyed_lane_of(job) return lane_of(job) .. '|' .. (string.gsub(job.keys, ' ', '|')) end
+
+-- The key at which a lane waits, which lists it once it has room; nil = at none.
+local function waits_at(priority, group, lane)
+  for key in string.gmatch(lane, '|([^|]+)') do
+    if redis.call('ZSCORE', PREFIX .. 'key_waits:' .. key, priority .. ':' .. group .. ':' .. lane) then return key end
+  end
+  return nil
+end
+
+-- Where a lane is, as its batch lists it: '<priority>:<group>', and its keys.
+local function place_in_batch(priority, group, lane)
+  return priority .. ':' .. group .. string.match(lane, '^[^|]*(.*)$')
+end
 
 -- A batch's lanes run once it is sealed and while no hold is set; read once a script.
 local running_lanes = {}
 local function lane_runs(lane)
-  if lane == NO_BATCH then return true end
+  if batch_of(lane) == NO_BATCH then return true end
   if running_lanes[lane] == nil then
     local f = redis.call('HMGET', PREFIX .. 'batch:' .. batch_of(lane), 'sealed', 'held')
     running_lanes[lane] = f[1] == '1' and (not f[2] or (f[2] == 'canary' and is_canary(lane)))
@@ -93,20 +109,21 @@ local LANES_A_STEP = 100
 local function drop_lanes(batch)
   local used, lanes = PREFIX .. 'batch_lanes:' .. batch, {}
   for _, where in ipairs(redis.call('SPOP', used, LANES_A_STEP)) do
-    lanes[#lanes + 1] = PREFIX .. 'lane:' .. where .. ':' .. batch
-    lanes[#lanes + 1] = PREFIX .. 'lane:' .. where .. ':' .. batch .. CANARY
+    local place, keys = string.match(where, '^([^|]*)(.*)$')
+    lanes[#lanes + 1] = PREFIX .. 'lane:' .. place .. ':' .. batch .. keys
+    lanes[#lanes + 1] = PREFIX .. 'lane:' .. place .. ':' .. batch .. CANARY .. keys
   end
   if #lanes > 0 then redis.call('UNLINK', unpack(lanes)) end -- a million ids take a while to free
   redis.call(redis.call('EXISTS', used) == 1 and 'SADD' or 'SREM', PREFIX .. 'dropping', batch)
   return #lanes / 2
 end
 
--- Lists the lanes of a batch, at a priority of a group, that hold ids and that no claim has taken out.
+-- Lists the lanes of a batch, at a priority of a group (and of keys), that hold ids and that no claim has taken out.
 local function list_lanes_at(batch, where)
-  local priority, group = string.match(where, '^(%d):(.*)$')
-  for _, lane in ipairs({ batch, batch .. CANARY }) do
+  local priority, group, keys = string.match(where, '^(%d):([^|]*)(.*)$')
+  for _, lane in ipairs({ batch .. keys, batch .. CANARY .. keys }) do
     if lane_runs(lane) and redis.call('EXISTS', lane_key(priority, group, lane)) == 1
-      and not redis.call('LPOS', lanes_key(priority, group), lane) then
+      and not redis.call('LPOS', lanes_key(priority, group), lane) and not waits_at(priority, group, lane) then
       list_lane(priority, group, lane, false)
     end
   end

@@ -1,0 +1,101 @@
+"""What keys cost: claims of a million jobs that name keys, against jobs that name none."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bench.groups import ACCOUNT, Watched, started_server
+from runqueue.producer.chunks import packets
+from runqueue.records.claim_items import Claimed, Finished, RunAccepted
+from runqueue.store import key_limits, worker_calls
+from runqueue.store.key_limits import KeyLimit
+
+#: Jobs that wait, keys of each first segment, and jobs that are claimed.
+JOBS, KEYS, CLAIMED = 1_000_000, 100_000, 20_000
+_LEASE_US: Final = 15_000_000
+_A_CLAIM: Final = 100
+#: What is compared: the keys that a job names, by first segment, and whether they are limited.
+CASES: Final = {
+    "no key": ("", False),
+    "one key": ("a", False),
+    "one key with a limit": ("a", True),
+    "four keys with limits": ("abcd", True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What Redis did for jobs of one kind.
+
+    Args:
+        claim_us, end_us: its CPU time a job: of claims, and of the runs' begins and ends together,
+            in microseconds.
+        commands: the most that one claim ran.
+        worst_ms: the slowest script by SLOWLOG, in milliseconds; what else the machine did counts.
+    """
+
+    claim_us: float
+    end_us: float
+    commands: int
+    worst_ms: float
+
+
+def measure(jobs: int = JOBS, keys: int = KEYS, claimed: int = CLAIMED) -> dict[str, Seen]:
+    """Claim jobs, and end their runs, of each of `CASES` in a server of its own.
+
+    Args:
+        jobs: how many wait.
+        keys: of each first segment.
+        claimed: how many are claimed.
+    """
+    return {what: _measure(*case, jobs, keys, claimed) for what, case in CASES.items()}
+
+
+def _measure(segments: str, limited: bool, jobs: int, keys: int, claimed: int) -> Seen:
+    with started_server() as client:
+        seen = Watched(client)
+        for segment in segments if limited else "":
+            limit = key_limits.set_limit(ACCOUNT, f"{segment}:*", KeyLimit(1))
+            seen.run("set a limit", limit)
+        for packet in packets(_lines(segments, jobs, keys)):
+            seen.run("enqueue", packet.call(None), watched=False)
+        seen.run("heartbeat", worker_calls.heartbeat(ACCOUNT, "p1", _LEASE_US, 0, 0, first=True))
+        taken = 0
+        while taken < claimed:
+            seen.now += 10_000
+            call = worker_calls.claim(ACCOUNT, "p1", str(seen.now), _A_CLAIM, 0)
+            items = seen.run("claim", call).items
+            taken += len(items)
+            _end(seen, items)
+        costs = seen.costs
+        return Seen(
+            costs["claim"].all_cpu_ms / taken * 1000,
+            (costs["begin"].all_cpu_ms + costs["end"].all_cpu_ms) / taken * 1000,
+            costs["claim"].commands,
+            max(cost.worst_ms for cost in costs.values()),
+        )
+
+
+def _lines(segments: str, jobs: int, keys: int) -> Iterator[dict[str, Any]]:
+    for number in range(jobs):
+        body = {"workflow_id": "wpid_1", "parameters": {"number": number}}
+        line: dict[str, Any] = {"custom_id": f"row-{number}", "kind": "workflow", "body": body}
+        if segments:
+            # Keys that meet in one job meet in others in other ways.
+            line["keys"] = [
+                f"{segment}:{number * (1 + 2 * at) % keys}" for at, segment in enumerate(segments)
+            ]
+        yield line
+
+
+def _end(seen: Watched, items: list[Claimed]) -> None:
+    runs = [
+        RunAccepted(item.job_id, item.attempt, f"r{item.job_id}", "created", 1_000_000)
+        for item in items
+    ]
+    seen.run("begin", worker_calls.mark_running(ACCOUNT, runs))
+    ends = [
+        Finished(run.job_id, run.attempt, run.run_id, "completed", "completed", "", b"{}")
+        for run in runs
+    ]
+    seen.run("end", worker_calls.finish(ACCOUNT, ends))
