@@ -18,6 +18,7 @@ from runqueue.errors import (
     GatewayUnavailable,
     IdempotencyConflict,
     InvalidBatch,
+    InvalidBudget,
     InvalidGroup,
     InvalidJob,
     InvalidKeyLimit,
@@ -58,6 +59,7 @@ from runqueue.request.requests import (
     WorkflowRunRequest,
 )
 from runqueue.request.retry_policy import Retry
+from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.groups import KEEP, Group
 from runqueue.store.key_limits import KeyLimit, KeyUse
 
@@ -75,6 +77,8 @@ __all__ = [
     "BatchPage",
     "BatchRules",
     "BatchStatus",
+    "Budget",
+    "BudgetUse",
     "DownloadFilesRunRequest",
     "EnqueueOptions",
     "EnqueueStatus",
@@ -85,6 +89,7 @@ __all__ = [
     "Group",
     "IdempotencyConflict",
     "InvalidBatch",
+    "InvalidBudget",
     "InvalidGroup",
     "InvalidJob",
     "InvalidKeyLimit",

@@ -6,6 +6,7 @@ RunQueueError
 │   ├── InvalidBatch      the rules that a batch is to be opened with
 │   ├── InvalidGroup      the settings of a group
 │   ├── InvalidKeyLimit   the limit of a key
+│   ├── InvalidBudget     a budget
 │   └── InvalidLimits     the limits of an account
 ├── UnknownAccount        no account of that name is known here
 ├── IdempotencyConflict   the same key was used before for another body
@@ -102,6 +103,10 @@ class InvalidGroup(InvalidRequest):
 
 class InvalidKeyLimit(InvalidRequest):
     """The limit of the key stays as it is: correct what is named."""
+
+
+class InvalidBudget(InvalidRequest):
+    """The budget stays as it is: correct what is named."""
 
 
 class InvalidLimits(InvalidRequest):

@@ -144,7 +144,9 @@ class JobShown(BaseModel):
         examples=[["host:shop.example", "login:acme"]],
     )
     waits_for: str | None = Field(
-        description="The key that has no room for it; null: it waits at none.", examples=[None]
+        description="The key, or the budget (`budget:group:acme`), that has no room for it; null:"
+        " there is none.",
+        examples=[None],
     )
     webhook: Delivery
     result: dict[str, Any] | None = Field(
@@ -319,6 +321,54 @@ class KeyLimitSet(BaseModel):
 
     key: str = Field(examples=["site:shop.example"])
     had_limit: bool = Field(description="Whether it had a limit before.", examples=[False])
+
+
+class BudgetShown(BaseModel):
+    """A budget as it is now; of one for each of many keys, of one key."""
+
+    scope: str = Field(description="What it is set for.", examples=["key:customer:*"])
+    what: str = Field(
+        description="What the figures are of: the scope, or a key of it.",
+        examples=["key:customer:acme"],
+    )
+    steps: int = Field(description="How many steps runs may take.", examples=[5000])
+    per: str = Field(examples=["day"])
+    zone: str = Field(examples=["Europe/Berlin"])
+    strict: bool = Field(examples=[False])
+    expected: int = Field(
+        description="Steps that a run is expected to take until one has ended.", examples=[10]
+    )
+    ends: datetime | None = Field(description="When its window ends; null: never.")
+    spent: int = Field(description="Steps of the runs that ended in it.", examples=[4170])
+    guessed: int = Field(
+        description="Runs of these whose steps are not known: they count as expected.", examples=[0]
+    )
+    live: int = Field(description="Runs that are live.", examples=[12])
+    committed: float = Field(
+        description="Steps that these are expected to take, or may take if it is strict.",
+        examples=[96.0],
+    )
+    mean: float | None = Field(
+        description="Steps a run so far; null: none has ended.", examples=[8.0]
+    )
+    left: float = Field(description="Steps that are neither spent nor committed.", examples=[734.0])
+    held_until: datetime | None = Field(
+        description="When what waits for it is looked at again; null: nothing waits.",
+        examples=[None],
+    )
+
+
+class BudgetsShown(BaseModel):
+    """The budgets; of one for each of many keys, the 20 keys that took most."""
+
+    budgets: list[BudgetShown]
+
+
+class BudgetSet(BaseModel):
+    """What was done about a budget."""
+
+    scope: str = Field(examples=["key:customer:acme"])
+    had_budget: bool = Field(description="Whether it had one before.", examples=[False])
 
 
 _OF_ANSWERS = ("job_id", "status", "state", "custom_id", "batch", "created_at")

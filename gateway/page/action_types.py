@@ -16,7 +16,7 @@ class ActionRequest:
 
     Args:
         account: the account that is acted on.
-        target: the job, batch, group or key; '' = the account.
+        target: the job, batch, group, key or scope of a budget; '' = the account.
         fields: of the form.
         so_far: the result so far, in words, of an action in several steps.
     """

@@ -1,4 +1,4 @@
-"""The page's actions on single jobs, batches, groups and keys; each is noted with its user."""
+"""The page's actions on jobs, batches, groups, keys and budgets; each is noted with its user."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,6 +23,7 @@ from runqueue.producer import flows
 from runqueue.records.batch import Retried
 from runqueue.records.job import is_run_id
 from runqueue.store import groups
+from runqueue.store.budgets import Budget
 from runqueue.store.key_limits import KeyLimit
 
 #: Carries an action out, and returns its result in words.
@@ -64,7 +65,7 @@ async def _aim(viewer: Viewer, fields: Mapping[str, str], to: str) -> tuple[str,
         HTTPException: the field is empty.
         JobNotFound, BatchNotFound, UnknownAccount: it does not exist for the viewer.
     """
-    if to in {"account", "group", "key"}:
+    if to in {"account", "group", "key", "scope"}:
         account = await viewer.account(fields.get("account", ""))
         return account, "" if to == "account" else required(fields, to)
     target = required(fields, to)
@@ -99,6 +100,23 @@ async def _set_key_limit(action: ActionRequest) -> str:
 async def _clear_key_limit(action: ActionRequest) -> str:
     await action.queue.set_key_limit(action.target, None, account=action.account)
     return "no limit of its own"
+
+
+async def _set_budget(action: ActionRequest) -> str:
+    fields = action.fields
+    budget = Budget(
+        whole(fields.get("steps", ""), "steps"),
+        fields.get("per", "day"),
+        fields.get("zone") or "UTC",
+        is_strict=fields.get("strict") == "1",
+    )
+    await action.queue.set_budget(action.target, budget, account=action.account)
+    return budget.words()
+
+
+async def _clear_budget(action: ActionRequest) -> str:
+    await action.queue.set_budget(action.target, None, account=action.account)
+    return "no budget"
 
 
 async def _pause_batch(action: ActionRequest) -> str:
@@ -167,6 +185,8 @@ _ACTS: Final[dict[str, tuple[str, Do]]] = {
     "cap_group": ("group", _cap_group),
     "set_key_limit": ("key", _set_key_limit),
     "clear_key_limit": ("key", _clear_key_limit),
+    "set_budget": ("scope", _set_budget),
+    "clear_budget": ("scope", _clear_budget),
     "pause_batch": ("batch", _pause_batch),
     "resume_batch": ("batch", _resume_batch),
     "cancel_batch": ("batch", _cancel_batch),

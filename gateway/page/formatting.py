@@ -23,6 +23,8 @@ DEEDS: Final = {
     "set_group": "set a group",
     "set_key_limit": "set the limit of a key",
     "clear_key_limit": "cleared the limit of a key",
+    "set_budget": "set a budget",
+    "clear_budget": "cleared a budget",
     "pause_batch": "paused a batch",
     "resume_batch": "resumed a batch",
     "cancel_batch": "canceled a batch",

@@ -97,6 +97,12 @@ async def keys(viewer: Viewer, account: str, _: QueryParams) -> dict[str, Any]:
     return {"keys": await viewer.queue.list_keys(account)}
 
 
+@_of_account("budgets.html")
+async def budgets(viewer: Viewer, account: str, _: QueryParams) -> dict[str, Any]:
+    """List the budgets, and what of them is spent and committed."""
+    return {"budgets": await viewer.queue.list_budgets(account)}
+
+
 @_of_account("webhooks.html")
 async def webhooks(viewer: Viewer, account: str, query: QueryParams) -> dict[str, Any]:
     """List the jobs whose webhook did not arrive, or may not have."""

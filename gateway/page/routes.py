@@ -35,6 +35,7 @@ def routes() -> list[BaseRoute]:
         "/batches/{batch_id}": details.batch,
         "/groups": lists.groups,
         "/keys": lists.keys,
+        "/budgets": lists.budgets,
         "/webhooks": lists.webhooks,
         "/refused": lists.refused,
         "/search": details.search,

@@ -6,6 +6,7 @@ from ops.panels import CHOSEN, Board, Panel
 _YES = {0: ("no", "red"), 1: ("yes", "green")}
 _OPEN = 'state=~"scheduled|ready|submitting|unconfirmed|running"'
 _ENDED = f'sum (increase(runqueue_jobs_ended_total{{{CHOSEN}, outcome=~"%s"}}[30m]))'
+_BUDGET = f'max by (budget) (runqueue_budget_steps{{{CHOSEN}, part="%s"}})'
 
 BOARD = Board(
     uid="runqueue-overview",
@@ -195,6 +196,31 @@ BOARD = Board(
                     unit="reqps",
                     stacks=True,
                     runbook="RunqueueLimitUnused",
+                ),
+            ],
+        ),
+        (
+            "Keys and budgets",
+            [
+                Panel(
+                    "Budgets spent",
+                    [(f"{_BUDGET % 'spent'} / on (budget) {_BUDGET % 'limit'}", "{{budget}}")],
+                    "The share of each that is spent in its day or month. At 1 its jobs wait.",
+                    unit="percentunit",
+                    warns=0.8,
+                    alarms=1,
+                    runbook="RunqueueBudgetSpent",
+                ),
+                Panel(
+                    "Keys that jobs wait for",
+                    [(total("runqueue_keys_waited_for"), "")],
+                    "Keys whose limit or budget is reached: `runqueue keys list`.",
+                ),
+                Panel(
+                    "Waits for a key",
+                    [(f"max(runqueue_key_wait_seconds{{{CHOSEN}}})", "")],
+                    "How long the longest-waiting of these jobs has waited.",
+                    unit="s",
                 ),
             ],
         ),

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.commands import batches, groups, jobs, keys, operate, pause, status, webhooks
+from runqueue.cli.commands import (
+    batches,
+    budgets,
+    groups,
+    jobs,
+    keys,
+    operate,
+    pause,
+    status,
+    webhooks,
+)
 from runqueue.cli.commands.cancel import cancel
 from runqueue.cli.commands.inbox import inbox
 from runqueue.cli.commands.limits import limits
@@ -60,6 +70,7 @@ app.add_typer(jobs.jobs, name="jobs")
 app.add_typer(batches.batch, name="batch")
 app.add_typer(groups.group, name="group")
 app.add_typer(keys.keys, name="keys")
+app.add_typer(budgets.budgets, name="budgets")
 app.add_typer(operate.unconfirmed, name="unconfirmed")
 app.add_typer(operate.dead, name="dead")
 app.add_typer(operate.strays, name="strays")

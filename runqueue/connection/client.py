@@ -1,7 +1,7 @@
 """Reaching Redis: the URL, the clients, and what their errors mean here."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +28,9 @@ from runqueue.errors import (
     BatchExpired,
     BatchNotFound,
     EvictingRedis,
+    FieldError,
+    InvalidJob,
+    InvalidRequest,
     MalformedURL,
     NoQueueHere,
     QueueFull,
@@ -143,6 +146,8 @@ def speaking_of(url: str) -> Iterator[None]:
         QueueUnavailable: Redis cannot be reached, or takes no such call just now.
         QueueFull: Redis refused the write for lack of memory.
         QuotaReached: as much waits as may.
+        InvalidJob: a job without `max_steps`, which a strict budget asks for.
+        InvalidRequest: as many limits or budgets are set as may be.
         BatchNotFound: the batch is unknown, or was sealed.
         BatchExpired: its upload was not finished in time.
     """
@@ -160,17 +165,36 @@ def speaking_of(url: str) -> Iterator[None]:
         raise QueueUnavailable(url, str(error)) from error
 
 
+def _quota_reached(account: str, name: str, what: str, most: str) -> RunQueueError:
+    return QuotaReached.of(account, None if name == "-" else name, what, int(most))
+
+
+def _needs_max_steps(scope: str, job_id: str) -> RunQueueError:
+    words = f"expected a number: the budget of {scope} is strict (job {job_id})"
+    return InvalidJob([FieldError("body.max_steps", words)])
+
+
+def _too_many(most: str) -> RunQueueError:
+    return InvalidRequest([FieldError("limits", f"{int(most):,} are set already: clear others")])
+
+
+#: What the scripts refuse: their words are the arguments.
+_REFUSALS: dict[str, Callable[..., RunQueueError]] = {
+    "QUOTA": _quota_reached,
+    "STRICT": _needs_max_steps,
+    "MANY": _too_many,
+    "NOBATCH": BatchNotFound,
+    "SEALED": BatchNotFound,
+    "EXPIRED": BatchExpired,
+}
+
+
 def _refusal(error: ResponseError, url: str) -> RunQueueError:
     code, message = code_of(error), str(error)
     if code == "OOM":
         return QueueFull()
-    if code == "QUOTA":
-        _, account, name, what, most = message.split()
-        return QuotaReached.of(account, None if name == "-" else name, what, int(most))
-    if code in {"NOBATCH", "SEALED"}:
-        return BatchNotFound(message.split()[1])
-    if code == "EXPIRED":
-        return BatchExpired(message.split()[1])
+    if code in _REFUSALS:
+        return _REFUSALS[code](*message.split()[1:])
     if cause_of(error) in {Cause.CALL, Cause.DATA}:
         return RunQueueError(f"Redis refused the command: {message}")
     # Whatever else it says: it takes no such call just now.

@@ -30,8 +30,11 @@ from runqueue.producer.queue import RunQueue
 from runqueue.records.account import DamageReport
 from runqueue.records.times import BOUNDS, Times
 from runqueue.store import job_calls
+from runqueue.store.budgets import BudgetUse
 
 PREFIX = "runqueue_"
+#: Budgets of an account that are measured.
+BUDGETS = 20
 _UNKNOWN = RedisHealth({}, "unknown", "unknown", "unknown")
 
 
@@ -70,7 +73,9 @@ class QueueCollector(Collector):
         """Read an account; None = what Redis holds of it is damaged."""
         try:
             stats = self._queue.send(job_calls.stats(account)).with_report(report)
-            return AccountSample(account, stats, self._queue.send(read_figures(account)))
+            figures = self._queue.send(read_figures(account))
+            budgets = sorted(self._queue.list_budgets(account), key=_used, reverse=True)
+            return AccountSample(account, stats, figures, budgets[:BUDGETS])
         except QueueUnavailable:
             raise
         except (RunQueueError, *UNREADABLE):
@@ -82,6 +87,10 @@ class QueueCollector(Collector):
         yield _readable({})
         yield from families([])
         yield from redis_families({"": _UNKNOWN})
+
+
+def _used(use: BudgetUse) -> float:
+    return use.used
 
 
 def families(accounts: Sequence[AccountSample]) -> Iterator[Metric]:

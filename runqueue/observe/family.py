@@ -1,13 +1,15 @@
 """What a metric of the queue is: its name, what it measures, and how it reads an account.
 
-Labels are bounded: never a job, a run, a batch or a URL; groups are the busiest ones and `other`.
+Labels are bounded: never a job, a run or a URL; groups are the busiest ones and `other`, budgets
+those of which most is spent.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from runqueue.observe.statistics import Figures
 from runqueue.records.account import AccountStats
+from runqueue.store.budgets import BudgetUse
 
 Sample = tuple[tuple[str, ...], float]
 
@@ -18,6 +20,7 @@ class AccountSample(NamedTuple):
     account: str
     stats: AccountStats
     figures: Figures
+    budgets: Sequence[BudgetUse] = ()
 
 
 class Family(NamedTuple):

@@ -21,6 +21,13 @@ def _groups(seen: AccountSample) -> Iterator[Sample]:
         yield (group.group, "live"), group.live
 
 
+def _budgets(seen: AccountSample) -> Iterator[Sample]:
+    for use in seen.budgets:
+        yield (use.what, "limit"), use.budget.steps
+        yield (use.what, "spent"), use.spent
+        yield (use.what, "committed"), use.committed
+
+
 def _settings(seen: AccountSample) -> Iterator[Sample]:
     for limit, value in seen.stats.seeded.items():
         yield (limit, "environment"), value
@@ -65,10 +72,17 @@ GAUGES: tuple[Family, ...] = (
         one(lambda seen: seen.figures.key_wait),
     ),
     Family(
+        "budget_steps",
+        "Steps of the 20 budgets of which the largest shares are spent: their limit, what is spent"
+        " of it in its day or month, and what is committed to live runs.",
+        _budgets,
+        ("budget", "part"),
+    ),
+    Family(
         "claimable_jobs",
         "Ready jobs that may be submitted: not of a batch that is held, nor of a group that is"
-        " paused or at its cap, and not waiting for a key. Of the first 128 lanes, so there may be more; fewer where canceled"
-        " ones are among them that no claim has met.",
+        " paused or at its cap, and not waiting for a key. Of the first 128 lanes, so there may be"
+        " more; fewer where canceled ones are among them that no claim has met.",
         one(lambda seen: seen.stats.claimable),
     ),
     Family(

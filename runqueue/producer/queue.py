@@ -40,6 +40,7 @@ from runqueue.request.request_checks import RequestChecks, current_checks, read_
 from runqueue.request.requests import AnyRunRequest
 from runqueue.store import (
     audit,
+    budgets,
     groups,
     job_calls,
     key_limits,
@@ -48,6 +49,7 @@ from runqueue.store import (
 )
 from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.audit import AuditNote
+from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.damage import damage_behind, read_reports, report_keys
 from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.key_limits import KeyLimit, KeyUse
@@ -596,6 +598,33 @@ class RunQueue:
             UnknownAccount: no worker ever served this account.
         """
         return self._of(account, key_limits.list_keys(account))
+
+    def set_budget(self, scope: str, budget: Budget | None, *, account: str = "default") -> bool:
+        """Limit how many steps runs may take; holds from the next claim on.
+
+        Args:
+            scope: `account`, `group:<group>`, `batch:<batch's id>`, `key:<key>`, or
+                `key:<first segment>:*` for each such key.
+            budget: the budget; None = none. What was spent in its window stays spent, unless the
+                window becomes another.
+            account: of which account.
+
+        Returns:
+            Whether it had a budget before.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidBudget: the scope or the budget is none.
+        """
+        return self._of(account, budgets.set_budget(account, scope, budget))
+
+    def list_budgets(self, account: str = "default") -> list[BudgetUse]:
+        """Read the budgets; of one for each of many keys, the 20 keys that took most.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        return self._of(account, budgets.list_budgets(account))
 
     def pause(self, account: str = "default", reason: str = "") -> bool:
         """Submit nothing more of an account until it is resumed; runs under way go on.

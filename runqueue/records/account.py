@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from runqueue.records.as_json import json_object, json_value
 from runqueue.records.delivery import DeliveryState
-from runqueue.records.forecast import LONGEST_HOLD, Capacity, read_capacity
+from runqueue.records.forecast import LONGEST_HOLD, Capacity, StepStatistics, read_capacity
 from runqueue.records.job import JobState, fields_of, text
 from runqueue.records.limits import read_limits
 from runqueue.records.times import Times, take_times
@@ -101,6 +101,12 @@ class AccountStats:
     set_aside: int
     damaged_record: str | None
     damage: str | None
+
+    @property
+    def step_statistics(self) -> StepStatistics:
+        """The steps that runs took."""
+        names = ("steps:runs", "steps", "steps:squares")
+        return StepStatistics(*(self.totals.get(name, 0) for name in names))
 
     @property
     def waits_for_a_person(self) -> bool:

@@ -275,6 +275,17 @@ class GivenBack(NamedTuple):
     named: float = 0.0
 
 
+class StrayOver(NamedTuple):
+    """An orphan run that is over.
+
+    Args:
+        steps: how many it took; '' = not known.
+    """
+
+    run_id: str
+    steps: int | str = ""
+
+
 class Tick(NamedTuple):
     """What the tick says: `wait`, `wake`, `passed`, or `send` with messages by kind."""
 

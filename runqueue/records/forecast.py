@@ -90,6 +90,56 @@ def seconds_at(jobs: int, capacity: Capacity) -> float | None:
     return max(jobs / min(rates), mean or 0.0)
 
 
+class StepStatistics(NamedTuple):
+    """The steps that runs took.
+
+    Args:
+        runs: how many runs are known of.
+        steps: what they took together.
+        squares: the sum of the squares of what each took.
+    """
+
+    runs: int = 0
+    steps: int = 0
+    squares: int = 0
+
+    @property
+    def variance(self) -> float:
+        """The sample variance."""
+        mean = self.steps / self.runs
+        return max(0.0, (self.squares - self.runs * mean**2) / max(1, self.runs - 1))
+
+
+class StepForecast(NamedTuple):
+    """The steps that jobs are expected to take.
+
+    Args:
+        steps: the most likely number.
+        least, most: between these it lies in 19 of 20 cases, if the jobs are like those before.
+    """
+
+    steps: float
+    least: float
+    most: float
+
+
+def steps_for(jobs: int, seen: StepStatistics) -> StepForecast | None:
+    """Return how many steps so many jobs take, one run each; None = no run is known of.
+
+    The spread is that of the prediction interval of a sum of independent values with a mean that
+    is estimated from `seen.runs` of them, by the normal distribution.
+
+    Args:
+        jobs: how many.
+        seen: what runs took so far.
+    """
+    if not seen.runs:
+        return None
+    expected = jobs * seen.steps / seen.runs
+    spread = 1.96 * math.sqrt(seen.variance * (jobs + jobs**2 / seen.runs))
+    return StepForecast(expected, max(0.0, expected - spread), expected + spread)
+
+
 def seconds_left(
     jobs: int, seen: EndRate, capacity: Capacity, *, all_run: bool = False
 ) -> float | None:

@@ -175,7 +175,8 @@ class Job:
         max_run_seconds: the longest that its run may take; None = the account's limit.
         keys: what it uses together with other jobs: those that it names, and those that follow
             from its request.
-        waits_for: the key that has no room for it; None = it waits at none.
+        waits_for: the key, or the budget (`budget:group:acme`), that has no room for it; None =
+            there is none.
     """
 
     id: str

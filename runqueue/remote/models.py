@@ -20,6 +20,7 @@ from runqueue.records.job import Candidate, Enqueued, Job, JobState
 from runqueue.request.job_options import When
 from runqueue.request.job_spec import JobSpec, Priority
 from runqueue.request.private_targets import FieldWarning
+from runqueue.store.budgets import BudgetUse
 from runqueue.store.groups import Group
 from runqueue.store.key_limits import KeyUse
 
@@ -27,7 +28,7 @@ M = TypeVar("M")
 
 _JOB, _BATCH, _GROUP = TypeAdapter(Job), TypeAdapter(Batch), TypeAdapter(Group)
 _ENQUEUED, _WARNINGS = TypeAdapter(Enqueued), TypeAdapter(list[FieldWarning])
-_KEY_USE = TypeAdapter(KeyUse)
+_KEY_USE, _BUDGET_USE = TypeAdapter(KeyUse), TypeAdapter(BudgetUse)
 _RETRIED, _COUNT = TypeAdapter(Retried), TypeAdapter(int)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: What a results line has of a run, where it has it.
@@ -63,6 +64,19 @@ def known_values(values: Any, record: type[NamedTuple]) -> dict[str, Any]:
 def read_key_use(values: object) -> KeyUse:
     """Return how a key is used."""
     return read_strictly(_KEY_USE, values)
+
+
+def read_budget_use(values: dict[str, Any]) -> BudgetUse:
+    """Return how a budget is used."""
+    budget = {
+        "steps": values["steps"],
+        "per": values["per"],
+        "zone": values["zone"],
+        "is_strict": values["strict"],
+        "expected": values["expected"],
+    }
+    names = ("scope", "what", "ends", "spent", "guessed", "live", "committed", "mean", "held_until")
+    return read_strictly(_BUDGET_USE, {name: values[name] for name in names} | {"budget": budget})
 
 
 def read_count(values: dict[str, Any], name: str) -> int:

@@ -27,6 +27,7 @@ from runqueue.errors import (
     FieldError,
     IdempotencyConflict,
     InvalidBatch,
+    InvalidBudget,
     InvalidGroup,
     InvalidJob,
     InvalidKeyLimit,
@@ -54,6 +55,7 @@ from runqueue.remote.models import (
     line_of,
     read_answer,
     read_batch,
+    read_budget_use,
     read_count,
     read_group,
     read_job,
@@ -69,7 +71,8 @@ from runqueue.request.job_spec import JobSpec
 from runqueue.request.private_targets import FieldWarning, log_warnings
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import AnyRunRequest
-from runqueue.store import groups, key_limits
+from runqueue.store import budgets, groups, key_limits
+from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.key_limits import KeyLimit, KeyUse
 
@@ -547,6 +550,38 @@ class RemoteQueue:
             "GET",
             "/v1/keys",
             lambda found: [read_key_use(one) for one in found["keys"]],
+            params={"account": account},
+        )
+
+    def set_budget(self, scope: str, budget: Budget | None, *, account: str = "default") -> bool:
+        """Limit how many steps runs may take; as `RunQueue.set_budget`.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidBudget: the scope or the budget is none.
+        """
+        # Refuses what is wrong; a scope that is none could lead elsewhere in a path.
+        budgets.set_budget(account, scope, budget)
+        return self._link.ask(
+            "DELETE" if budget is None else "PUT",
+            f"/v1/budgets/{scope}",
+            lambda found: bool(found["had_budget"]),
+            params={"account": account},
+            content=None if budget is None else orjson.dumps(budget.as_dict()),
+            headers=_JSON,
+            refused=InvalidBudget,
+        )
+
+    def list_budgets(self, account: str = "default") -> list[BudgetUse]:
+        """Read the budgets; of one for each of many keys, the 20 keys that took most.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        return self._link.ask(
+            "GET",
+            "/v1/budgets",
+            lambda found: [read_budget_use(one) for one in found["budgets"]],
             params={"account": account},
         )
 

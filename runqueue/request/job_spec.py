@@ -112,6 +112,8 @@ _MAX_VALUES = MAX_PAYLOAD_BYTES
 _MAX_ERRORS = 20
 _MODELS: dict[object, type[RunRequest]] = dict(MODELS.items())
 _KIND_WORDS = '"task", "workflow", "login" or "download_files"'
+#: Where requests of each kind say after how many steps their runs are stopped.
+_MAX_STEPS = ("max_steps", "max_steps_override", "max_steps_per_run")
 _QUICK = {model: quick_check(model) for model in _MODELS.values()}
 _FILES_ONCE = FieldError(
     "retry", "expected no retry beside file_ids: Skyvern deletes a file when its run is over"
@@ -162,6 +164,12 @@ class JobSpec:
     def all_keys(self) -> str:
         """Those that it names and those that follow from the request, with spaces between."""
         return keys_of(self.keys, self.kind, self.body)
+
+    @property
+    def max_steps(self) -> int | None:
+        """Steps after which Skyvern stops its run; None = the request names none."""
+        steps = next((self.body[name] for name in _MAX_STEPS if self.body.get(name)), None)
+        return None if steps is None else int(steps)
 
     @property
     def max_run_us(self) -> int:

@@ -50,8 +50,8 @@ JobArguments = tuple[str, bytes, str, str, bytes]
 _NEW, _READY, _SCHEDULED = EnqueueStatus.NEW, JobState.READY, JobState.SCHEDULED
 _STATUSES = {1: EnqueueStatus.KNOWN, 2: EnqueueStatus.CONFLICT, 4: EnqueueStatus.CONFLICT}
 _TAKEN_OVER, _FILE_TAKEN = 3, 4
-#: What marks the files, and the keys, in a job's options.
-_FILES, _KEYS = "F", "K"
+#: What marks the files, the keys and the most steps in a job's options.
+_FILES, _KEYS, _MAX_STEPS = "F", "K", "M"
 _NO_BATCH, _ONLY_LOOK = "-", "?"
 #: What `seal_batch` says of an upload that was not finished in time, and of one that holds another
 #: number of jobs than was expected.
@@ -84,6 +84,8 @@ def pack_job(spec: JobSpec, traceparent: str = "") -> JobArguments:
         options = f"{_FILES}{' '.join(spec.files)}\n{options}"
     if keys := spec.all_keys:
         options = f"{_KEYS}{keys}\n{options}"
+    if (steps := spec.max_steps) is not None:
+        options = f"{_MAX_STEPS}{steps}\n{options}"
     return job_id_of(spec), digest, f"{int(spec.priority)}:{spec.group}", options, stored
 
 
@@ -128,7 +130,7 @@ def look_up(
 
 
 def _first_state(options: str) -> JobState:
-    while options.startswith((_KEYS, _FILES)):
+    while options.startswith((_MAX_STEPS, _KEYS, _FILES)):
         options = options.partition("\n")[2]
     return _SCHEDULED if options and options[0] != ";" else _READY
 

@@ -73,14 +73,21 @@ wake, wake:<process>    list    at most one element: there may be work
 gcra:<name>             string  the limiters' theoretical arrival times
 files                   hash    uploaded file -> the job that holds it
 key:<key>               set     jobs that have a key with their slot ("stray <run>", too)
-key_waits:<key>         zset    lanes of jobs that wait for a key, without "lane:", the first one first
+key_waits:<key>         zset    lanes whose jobs wait for a key, without "lane:", in their order
 key_offers:<key>        zset    those that claims may take from now
 key_rivals:<key>        zset    those that need it, too, and wait for another key
 key_passed:<key>        string  "<lane> <n>": n later jobs had the key before its first rival
 key_next:<key>          string  when the next job may begin by the key's rate
 key_limits              hash    key, or <first segment>:*, -> its limit
 held_keys               zset    keys for which lanes wait, by when they are looked at again
-stray_keys              hash    orphan run -> its job's keys, as long as it has them
+stray_takes             hash    orphan run -> its job's group, batch, max_steps and keys, as long as
+                                it takes them
+budgets                 hash    account, group:<group>, batch:<b>, key:<key> or
+                                key:<first segment>:* -> its budget of steps
+budget_runs             hash    the same -> "<runs> <steps>" of runs that ended
+spent:<scope>:<window>  hash    what -> steps spent; "<what>?" -> runs that count as expected
+max_steps:<what>        hash    live job, or "stray <run>" -> what it may take of strict budgets
+held_budgets            zset    what waits for its budget, by when it is looked at again
 handed:<request>        string  a request whose jobs a bearer's limit has counted, for a minute
 limits                  hash    env:<limit>, live:<limit>
 charged                 hash    what waits of jobs that quotas count: bytes, and by caller

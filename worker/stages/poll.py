@@ -16,7 +16,15 @@ from redis.exceptions import RedisError
 
 from api_client import ReadClass, RunReading
 from api_client.answers.run_times import attempt_age
-from runqueue.records.claim_items import DuePoll, Finished, Overdue, Polled, RunAgain, Taken
+from runqueue.records.claim_items import (
+    DuePoll,
+    Finished,
+    Overdue,
+    Polled,
+    RunAgain,
+    StrayOver,
+    Taken,
+)
 from runqueue.records.job import STATES, short_reason
 from runqueue.records.times import packed
 from runqueue.request.retry_policy import Retry
@@ -164,8 +172,11 @@ class PollConsumer(Consumer[_Due]):
         # A server may not know a run for a moment after it was made.
         if reading.outcome is ReadClass.NOT_FOUND:
             is_over = now_us - orphan.started_us > UNKNOWN_SECONDS * 1e6
-        over = [Record(self.account.writers.over_orphans, orphan.run_id)] if is_over else []
-        return StageResult(over)
+        if not is_over:
+            return StageResult([])
+        steps = reading.times.steps
+        over = StrayOver(orphan.run_id, "" if steps is None else steps)
+        return StageResult([Record(self.account.writers.over_orphans, over)])
 
     def _end(self, job: DuePoll, reading: RunReading, status: str, note: str) -> Record[Any]:
         """Return the end of a run, or that the job runs again where its policy says so.

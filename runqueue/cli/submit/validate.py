@@ -1,5 +1,7 @@
 """`runqueue validate`: reports a file's content and faults; submits nothing."""
 
+import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,8 +20,11 @@ from runqueue.cli.submit.submit_file import read
 from runqueue.errors import EvictingRedis, QueueUnavailable
 from runqueue.producer.queue import RunQueue
 from runqueue.records.account import AccountStats
-from runqueue.records.forecast import seconds_for
+from runqueue.records.forecast import seconds_for, steps_for
 from runqueue.request.job_spec import Priority
+
+#: What a step costs, in any currency.
+PRICE = "RUNQUEUE_PRICE_PER_STEP"
 
 
 @with_options
@@ -89,7 +94,42 @@ def _values(found: CheckedInput, stats: Mapping[str, AccountStats]) -> dict[str,
             for account, jobs in checker.jobs.items()
             if account in stats
         },
+        "estimated_steps": {
+            account: _steps_for(jobs, stats[account])
+            for account, jobs in checker.jobs.items()
+            if account in stats
+        },
     }
+
+
+def _steps_for(jobs: int, stats: AccountStats) -> dict[str, float] | None:
+    """Return the steps that the jobs take, and what they cost if a price is set; None = unknown."""
+    found = steps_for(jobs, stats.step_statistics)
+    if found is None:
+        return None
+    shown = {name: round(value) for name, value in found._asdict().items()}
+    price = _price()
+    if price is None:
+        return shown
+    return shown | {f"{name}_price": round(value * price, 2) for name, value in shown.items()}
+
+
+def _price() -> float | None:
+    """Return what a step costs.
+
+    Raises:
+        BadParameter: it is set, and is no price.
+    """
+    text = os.environ.get(PRICE, "")
+    if not text:
+        return None
+    try:
+        price = float(text)
+    except ValueError:
+        price = math.nan
+    if not 0 <= price < math.inf:
+        raise typer.BadParameter("expected a number, 0 or more", param_hint=PRICE)
+    return price
 
 
 def _seconds_for(jobs: int, stats: AccountStats) -> float | None:
@@ -110,6 +150,13 @@ def _say(found: CheckedInput, values: Mapping[str, Any]) -> None:
     for account, seconds in values["estimated_seconds"].items():
         if seconds is not None:
             typer.echo(f"account {account}: about {span_words(seconds)} at today's limits")
+    for account, steps in values["estimated_steps"].items():
+        if steps is not None:
+            words = f"{steps['steps']:,} steps ({steps['least']:,} to {steps['most']:,})"
+            if "steps_price" in steps:
+                least, most = steps["least_price"], steps["most_price"]
+                words += f", {steps['steps_price']:,.2f} ({least:,.2f} to {most:,.2f})"
+            typer.echo(f"account {account}: about {words}, if they are like the runs before")
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -1,4 +1,4 @@
--- use: counters lanes keys board limits save server record webhooks strays jobs own_strays listing
+-- use: counters lanes keys board limits save server record webhooks strays jobs own_strays listing budgets
 -- Takes ready jobs for submission: ready → submitting (or dead: deadline over).
 -- Permit, slot and claim in one script: it takes as many jobs as the scarcest of the three allows.
 -- ARGV  now_us, process, claim_id, want (≤ 500; 0 = only refresh), tick_us (0 = not the first),
@@ -119,11 +119,12 @@ local function adopt_stray(id, job, known, via)
   return true
 end
 
--- True when the job had a run already, which takes capacity of its group.
+-- True when the job had a run already, which takes capacity of its group; a text: that has no room in its budget, and the
+-- job was not taken.
 local function claim(id, priority, group, lane)
   local batch, key = batch_of(lane), job_key(id)
   local f = read_fields(key, 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths', 'lost_claim',
-    'charged', 'unmarked', 'via', 'cancel', 'keys')
+    'charged', 'unmarked', 'via', 'cancel', 'keys', 'max_steps')
   local known, deadline = number(key, 'attempt', f[2]) or 0, number(key, 'deadline', f[4])
   if f[1] ~= 'ready' or f[12] or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= tostring(priority)
     or (f[6] or 'default') ~= group then
@@ -135,7 +136,8 @@ local function claim(id, priority, group, lane)
     return
   end
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch,
-    canary = is_canary(lane), deadline = f[4], attempt = known, charged = f[9], keys = f[13] }
+    canary = is_canary(lane), deadline = f[4], attempt = known, charged = f[9], keys = f[13],
+    max_steps = tonumber(f[14] or nil) }
   if adopt_stray(id, job, known, f[11]) then
     skips = skips + 1
     return true
@@ -157,7 +159,10 @@ local function claim(id, priority, group, lane)
     at_keys.wait(job, full)
     return
   end
+  local no_room = at_budgets.full(job)
+  if no_room then return no_room end
   count_state(job, 'submitting')
+  at_budgets.begin(job)
   if job.keys then at_keys.begin(job) end
   attempts[id] = int(known + 1)
   redis.call('HSET', key, 'state', 'submitting', 'attempt', attempts[id], 'process', process, 'taken', now_text(),
@@ -200,7 +205,7 @@ do -- a scope, since a script has at most 200 local names
   -- A suspect may go once nothing more urgent waits; one that may not yet waits a second, and blocks no other.
   local function may_go(job)
     if not any_group_at(tonumber(job.priority) - 1) and lane_runs(lane_of(job)) and room_in(job.group) > 0
-      and not (job.keys and at_keys.full(job)) then return true end
+      and not (job.keys and at_keys.full(job)) and not at_budgets.full(job) then return true end
     redis.call('ZADD', SUSPECTS, int(NOW + 1000000), job.id)
     return false
   end
@@ -266,17 +271,31 @@ local function claim_from_rings() -- a function, since a script has at most 200 
     end
     if share < 1 then passed = passed + 1 end
     local popped = share > 0 and redis.call('LPOP', lane, share) or {}
+    local function give_back(first)
+      for back = #popped, first, -1 do redis.call('LPUSH', lane, popped[back]) end
+    end
     for i, id in ipairs(popped) do
       if #taken >= math.min(turn.goal, room) then -- an orphan run was adopted and takes capacity: the others go back
-        for back = #popped, i, -1 do redis.call('LPUSH', lane, popped[back]) end
+        give_back(i)
         break
       end
-      local is_sound, has_run = try(claim, id, turn.priority, turn.group, name)
+      local is_sound, outcome = try(claim, id, turn.priority, turn.group, name)
       if not is_sound then
         skips = skips + 1
         set_aside('job ' .. id)
-      elseif has_run then
+      elseif outcome == true then
         turn.goal = turn.goal - 1
+      elseif outcome then
+        give_back(i)
+        passed = passed + 1
+        if outcome == 'account' then
+          room = #taken
+        elseif string.sub(outcome, 1, 6) == 'batch:' then
+          return -- its lanes are listed again once it is looked at
+        else
+          turn.is_full = true
+        end
+        break
       end
     end
     if at_keys.leave(turn.priority, turn.group, name) then
@@ -285,18 +304,19 @@ local function claim_from_rings() -- a function, since a script has at most 200 
     end
   end
 
-  -- Takes up to `quota` jobs of one group, its lanes in turn; true when the group has none left.
+  -- Takes up to `quota` jobs of one group, its lanes in turn. Whether it has none left, and whether its budget is full.
   local function from_lanes(priority, group, quota)
     local key = lanes_key(priority, group)
     local turn = { priority = priority, group = group, key = key, lanes = redis.call('LLEN', key), goal = #taken + quota }
-    while turn.lanes > 0 and #taken < math.min(turn.goal, room) and skips < MAX_SKIPS and passed < MAX_PASSED do
+    while turn.lanes > 0 and not turn.is_full and #taken < math.min(turn.goal, room) and skips < MAX_SKIPS
+      and passed < MAX_PASSED do
       local name = redis.call('LPOP', key)
       if not try(from_lane, turn, name) then
         passed = passed + 1
         set_aside('lane ' .. batch_of(name) .. ' ' .. place_in_batch(priority, group, name))
       end
     end
-    return turn.lanes == 0
+    return turn.lanes == 0, turn.is_full
   end
 
   -- A group that was taken off its ring stays out; if jobs of it wait, it is marked, see `ring_leave`.
@@ -312,8 +332,9 @@ local function claim_from_rings() -- a function, since a script has at most 200 
     local free, count = room_in(group), #taken
     if free == 0 then return stay_out(priority, group, at, true) end
     local quota = math.max(1, math.floor((room - count) / groups_there))
-    local empty = from_lanes(priority, group, math.min(quota, free))
+    local empty, is_full = from_lanes(priority, group, math.min(quota, free))
     local virtual = int(tonumber(at) + TURN * (#taken - count))
+    if is_full then return stay_out(priority, group, virtual, true) end
     if not empty then
       redis.call('ZADD', ring, virtual, group)
       return true
@@ -338,7 +359,10 @@ local function claim_from_rings() -- a function, since a script has at most 200 
   end
 end
 
-if room > 0 then at_keys.offer_due() end
+if room > 0 then
+  at_keys.offer_due()
+  at_budgets.look_due()
+end
 claim_suspect()
 claim_from_rings()
 
@@ -346,7 +370,9 @@ claim_from_rings()
 if #taken < room then
   local is_bounded = skips >= MAX_SKIPS or passed >= MAX_PASSED
   if is_bounded or (select(2, try(list_more_lanes)) or 0) > 0 then next_us = NOW end
-  if next_us == 0 then next_us = at_keys.next_look() end
+  local look, budget_look = at_keys.next_look(), at_budgets.next_look()
+  if look == 0 or (budget_look > 0 and budget_look < look) then look = budget_look end
+  if next_us == 0 then next_us = look end
 end
 local bodies = bodies_of(taken)
 for i, id in ipairs(taken) do set_via(id, vias[id], bodies[i] or '') end

@@ -1,17 +1,18 @@
--- use: counters lanes save files jobs quotas
+-- use: counters lanes save files jobs quotas budgets
 -- Accepts up to 1,000 jobs: (nothing) → scheduled | ready.
 -- ARGV  now_us, batch ('-' none, '?' only check: nothing is written), quota ('' = none, '<name> <jobs> <bytes>': so
 --       much may wait of the producer of that name, 0 = any number), then 5 a job: id, digest,
 --       '<priority 0-3>:<group>', options, body
 --       options = '' or '<run_at>;<deadline>;<on_unconfirmed>;<max_run_us>;<retry>', each '' = the default; a time
 --       is '<us>' absolute or '+<us>' from now, retry is the policy's JSON. All that may be preceded by
---       'F<file> <file> …' and a line feed: uploaded files, which serve one run each; and that by 'K<key> <key> …' and
---       a line feed (keys.lua)
+--       'F<file> <file> …' and a line feed: uploaded files, which serve one run each; that by 'K<key> <key> …' and
+--       a line feed (keys.lua); and that by 'M<max_steps>' and a line feed (budgets.lua)
 -- Reply { now_us, per job: 0 = new | { code, state, batch, created_us } } with code
 --       1 = known (same body), 2 = conflict (another body), 3 = taken over from an unsealed batch,
 --       4 = not stored: another job holds a file, and the state is its; it and the file follow
 -- Error NOBATCH, EXPIRED, SEALED (or canceled: its sweep may have passed), QUOTA <account> <name, '-' = the account's>
---       <jobs | bytes> <how many may wait>. No job is stored then.
+--       <jobs | bytes> <how many may wait>, STRICT <scope> <job>: a strict budget, and the job has no max_steps. No job is
+--       stored then.
 local call, batch = redis.call, ARGV[2]
 local batch_key = PREFIX .. 'batch:' .. batch
 local JOB, BODY = PREFIX .. 'job:', PREFIX .. 'body:'
@@ -115,16 +116,15 @@ local function is_any_known()
   return false
 end
 
--- A job's keys, given before its files and its options.
-local function keys_of(options)
-  local keys, rest = string.match(options, '^K([^\n]*)\n(.*)$')
-  return keys, rest or options
-end
-
--- A job's files, given before its options.
-local function files_of(options)
-  local files, rest = string.match(options, '^F([^\n]*)\n(.*)$')
-  return files, rest or options
+-- What is given before a job's options, on lines of its own: `F` its files, `K` its keys, `M` its max_steps.
+local function given_before(options)
+  local given = {}
+  local kind, text, rest = string.match(options, '^([FKM])([^\n]*)\n(.*)$')
+  while kind do
+    given[kind], options = text, rest
+    kind, text, rest = string.match(options, '^([FKM])([^\n]*)\n(.*)$')
+  end
+  return given, options
 end
 
 -- Reports another job that holds one of a job's files; else the files are the job's own in this call.
@@ -157,9 +157,8 @@ for i = 4, #ARGV, PER_JOB do
     if digest then
       reply[#reply + 1] = known_already(i, id, digest)
     else
-      local _, rest = keys_of(ARGV[i + 3])
-      local files = files_of(rest)
-      local taken = files and file_taken(id, files)
+      local given = given_before(ARGV[i + 3])
+      local taken = given.F and file_taken(id, given.F)
       reply[#reply + 1] = taken or 0
       if not taken then
         fresh[#fresh + 1] = i
@@ -208,6 +207,12 @@ local refusal = #fresh > 0 and refused_by_quota()
 if refusal then
   call('HINCRBY', COUNTERS, 'refused_by_quota', #fresh)
   return redis.error_reply(refusal)
+end
+for _, i in ipairs(fresh) do
+  local given = given_before(ARGV[i + 3])
+  local strict = not given.M and at_budgets.strict_one({ id = ARGV[i], group = string.sub(ARGV[i + 2], 3), batch = batch,
+    keys = given.K })
+  if strict then return redis.error_reply('STRICT ' .. strict .. ' ' .. ARGV[i]) end
 end
 for _, id in ipairs(wanted_again) do call('HDEL', JOB .. id, 'given_up') end
 if #fresh == 0 then return reply end
@@ -289,18 +294,18 @@ for n, i in ipairs(fresh) do
   local id, lane = ARGV[i], lanes[ARGV[i + 2]]
   if old[i] then take_over(old[i]) end
   if kept[id] then call('HSET', JOB .. id, 'attempt', kept[id], 'ran', kept[id]) end -- no run of these is its own
-  local keys, rest = keys_of(ARGV[i + 3])
+  local given, options = given_before(ARGV[i + 3])
   -- At a key jobs come in the order of these times: no two of a call have the same.
-  call('HSET', JOB .. id, 'state', 'ready', 'digest', ARGV[i + 1], 'created', keys and int(NOW + n) or now_text,
-    unpack(lane.fields))
+  call('HSET', JOB .. id, 'state', 'ready', 'digest', ARGV[i + 1], 'created',
+    given.K and int(NOW + n) or now_text, unpack(lane.fields))
   bodies[#bodies + 1] = BODY .. id
   bodies[#bodies + 1] = ARGV[i + 4]
   local line = marks_canary(id) and lane.canary or lane.ids
-  local files, options = files_of(rest)
-  if keys then call('HSET', JOB .. id, 'keys', keys) end
-  if files then
-    call('HSET', JOB .. id, 'files', files)
-    hold_files(file_names(files), id)
+  if given.K then call('HSET', JOB .. id, 'keys', given.K) end
+  if given.M then call('HSET', JOB .. id, 'max_steps', given.M) end
+  if given.F then
+    call('HSET', JOB .. id, 'files', given.F)
+    hold_files(file_names(given.F), id)
   end
   if options ~= '' and with_options(id, options) then
     lane.scheduled = lane.scheduled + 1

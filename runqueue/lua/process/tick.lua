@@ -39,7 +39,8 @@ end
 -- Ready jobs that a claim could take, counted no further than `enough`: lanes of the ring, none held. If the first
 -- lanes do not decide it, any ready job may be one: a claim checks, and takes out lanes that it cannot take from.
 local function claimable_in_lanes(enough)
-  local found, visited = redis.call('ZCOUNT', PREFIX .. 'suspects', '-inf', int(NOW)) + due_in('held_keys'), 0
+  local found, visited = redis.call('ZCOUNT', PREFIX .. 'suspects', '-inf', int(NOW)) + due_in('held_keys')
+    + due_in('held_budgets'), 0
   for priority = 0, 3 do
     for _, group in ipairs(redis.call('ZRANGE', PREFIX .. 'ring:' .. priority, 0, MAX_LANES - 1)) do
       local lanes = redis.call('LRANGE', lanes_key(priority, group), 0, MAX_LANES - 1)

@@ -1,9 +1,19 @@
 -- use: damaged packed lanes
 -- Reads jobs. ARGV  now_us, with_result (0 | 1), then ids
--- Reply { now_us, per id: nil | { record as HGETALL (and next_try of a waiting webhook, waits_for: a key), envelope (the body's
---         first line), batch held ('' | reason), result (it may be packed, see compression.py) } | its error, one
---         text }
+-- Reply { now_us, per id: nil | { record as HGETALL (and next_try of a waiting webhook; waits_for: a key, or
+--         'budget:<whose>'), envelope (the body's first line), batch held ('' | reason), result (it may be packed, see
+--         compression.py) } | its error, one text }
 local reply = { int(NOW) }
+
+-- What a ready job waits for beside its turn; nil = nothing.
+local function waits_for(batch, keys, priority, group, canary)
+  local whose = { 'account', 'group:' .. group, 'batch:' .. batch }
+  for i, is_held in ipairs(redis.call('ZMSCORE', PREFIX .. 'held_budgets', unpack(whose))) do
+    if is_held then return 'budget:' .. whose[i] end
+  end
+  return keys and waits_at(priority, group, keyed_lane_of({ keys = keys, batch = batch, canary = canary }))
+end
+
 local function read(id)
   local record = redis.call('HGETALL', job_key(id))
   if #record == 0 then return false end
@@ -16,13 +26,10 @@ local function read(id)
   local body = redis.call('GET', PREFIX .. 'body:' .. id) or ''
   local f = redis.call('HMGET', job_key(id), 'batch', 'state', 'keys', 'priority', 'group', 'canary')
   local batch = f[1]
-  if f[2] == 'ready' and f[3] then
-    local lane = keyed_lane_of({ keys = f[3], batch = batch or NO_BATCH, canary = f[6] })
-    local key = waits_at(f[4] or '2', f[5] or 'default', lane)
-    if key then
-      record[#record + 1] = 'waits_for'
-      record[#record + 1] = key
-    end
+  local waits = f[2] == 'ready' and waits_for(batch or NO_BATCH, f[3], f[4] or '2', f[5] or 'default', f[6])
+  if waits then
+    record[#record + 1] = 'waits_for'
+    record[#record + 1] = waits
   end
   local held = batch and redis.call('HGET', PREFIX .. 'batch:' .. batch, 'held') or ''
   local result = ARGV[2] == '1' and stored_result(id) or ''

@@ -29,7 +29,7 @@ for i = 2, #ARGV, 8 do
     local missed = comes_to_us(job) and not job.cancel
     if missed then webhook_missed(job) end
     bump(totals, missed and 'seen:missed' or 'seen:poll', 1)
-    observe_run(ARGV[i + 7])
+    observe_run(job, ARGV[i + 7])
     run_took(job)
     end_with_run(job, ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6] == '' and '' or nil, '')
     reply[#reply + 1] = 1

@@ -1,4 +1,4 @@
--- use: save record webhooks strays jobs runs further
+-- use: save record webhooks strays jobs runs further counters
 -- A run that should have been canceled did not confirm its end in time: running → failed | canceled (unconfirmed if
 -- its further run may have been made, or running, if that is known: lib/jobs/further.lua). A run that may be live is
 -- shown as an orphan run, and takes a slot until it is seen to be over, or for the longest time that it may take.
@@ -16,6 +16,7 @@ local function end_unread(job)
   local status = redis.call('HGET', job_key(job.id), 'run_status') or ''
   end_with_run(job, is_asked and 'canceled' or 'failed', status, job.cancel .. ' (the run is over, but cannot be read)',
     '', '')
+  notes.ended(job)
 end
 
 local function leave_stray(job, run_id, attempt)

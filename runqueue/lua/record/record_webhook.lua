@@ -89,7 +89,7 @@ local function told_of_own(job, run_status, state, signed, final, body, times, r
   run_took(job)
   end_with_run(job, state, run_status, reason, body, signed)
   bump(totals, 'seen:webhook', 1)
-  observe_run(times)
+  observe_run(job, times)
   return 'ended'
 end
 
@@ -119,7 +119,7 @@ local function record(i)
     else
       if state ~= '' then
         keep_body(job, run_id, signed, body)
-        if redis.call('ZSCORE', STRAY_LOOKS, run_id) then stray_is_over(run_id) end
+        if redis.call('ZSCORE', STRAY_LOOKS, run_id) then stray_is_over(run_id, steps_of(ARGV[i + 9])) end
       end
       verdict = 'duplicate'
     end
@@ -140,7 +140,7 @@ local function record(i)
     if state == '' and fresh then
       redis.call('ZADD', STRAY_LOOKS, int(NOW + POLICY_LEASE), run_id)
     elseif state ~= '' and (fresh or redis.call('ZSCORE', STRAY_LOOKS, run_id)) then
-      stray_is_over(run_id)
+      stray_is_over(run_id, steps_of(ARGV[i + 9]))
     end
     verdict = job and 'stray' or 'unknown'
   end

@@ -62,7 +62,7 @@ local function record(i)
   job.started = started
   run_took(job)
   bump(totals, 'seen:retried', 1)
-  observe_run(ARGV[i + 7])
+  observe_run(job, ARGV[i + 7])
   reply[#reply + 1] = code
 end
 for i = 2, #ARGV, 8 do try(record, i) end

@@ -22,6 +22,7 @@ from runqueue.records.claim_items import (
 )
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.records.quotas import Quota
+from runqueue.records.times import packed
 from runqueue.request.job_spec import JobSpec, Kind, Priority, When
 from runqueue.request.retry_policy import Retry
 from runqueue.store import (
@@ -78,9 +79,12 @@ def spec(
     kind: Kind = "task",
     max_run_seconds: float | None = None,
     keys: Sequence[str] = (),
+    max_steps: int | None = None,
 ) -> JobSpec:
     """The job with the idempotency key `name`; times are microseconds since 1970."""
-    fields = {"prompt": body} | ({"webhook_url": url} if url else {})
+    fields: dict[str, Any] = {"prompt": body} | ({"webhook_url": url} if url else {})
+    if max_steps is not None:
+        fields["max_steps"] = max_steps
     return JobSpec(
         kind=kind,
         body=fields,
@@ -290,9 +294,11 @@ class Clockwork:
         run_id: str = "",
         state: str = "completed",
         result: bytes = b"{}",
+        steps: int | None = None,
     ) -> int:
         """Record the end of a run, by default of `r-<id>`."""
-        item = Finished(job_id, attempt, run_id or f"r-{job_id}", state, state, "", result)
+        run_id, times = run_id or f"r-{job_id}", packed(None, None, steps)
+        item = Finished(job_id, attempt, run_id, state, state, "", result, times)
         return self.run(worker_calls.finish(self.account, [item]))[0]
 
     def lose(self, job_id: str, attempt: int = 1, *, trouble: bool = False) -> int:

@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from runqueue.records.claim_items import StrayOver
 from runqueue.store import key_limits, worker_calls
 from runqueue.store.key_limits import KeyLimit
 from tests.runqueue.lua.clockwork import Clockwork
@@ -168,7 +169,7 @@ def test_an_orphan_keeps_its_keys_until_it_is_over(clock: Clockwork) -> None:
     assert holders(clock, "site:a") == 1
     (waits,) = clock.enqueue(1, keys=["site:a"])
     assert clock.claimed() == []
-    clock.run(worker_calls.strays_over(clock.account, ["r2"]))
+    clock.run(worker_calls.strays_over(clock.account, [StrayOver("r2")]))
     assert clock.claimed() == [waits]
     end(clock, waits)
     assert left_over(clock) == []

@@ -31,20 +31,27 @@ local function count_new(job, state, n)
   end
 end
 
--- What this script changes about keys (keys.lua): `moves` says by key which members have it now, or have it no more:
--- jobs, and orphan runs as 'stray <run>'; `states` has what is known of keys with limits.
-local keyed = { moves = {}, states = {} }
-function keyed.move(keys, member, has)
+-- What this script changes about keys (keys.lua) and budgets (budgets.lua): `moves` says by key which members have it now,
+-- or have it no more (jobs, and orphan runs as 'stray <run>'); `states` has what is known of keys with limits; `commits`
+-- has { job, member, is it live } of jobs with max_steps, and `spends` has { job, steps } of runs that ended.
+local notes = { moves = {}, states = {}, commits = {}, spends = {} }
+function notes.move(keys, member, has)
   for key in string.gmatch(keys or '', '%S+') do
-    keyed.moves[key] = keyed.moves[key] or {}
-    keyed.moves[key][member] = has
-    local state = keyed.states[key]
+    notes.moves[key] = notes.moves[key] or {}
+    notes.moves[key][member] = has
+    local state = notes.states[key]
     if state then state.live = state.live + (has and 1 or -1) end
   end
 end
+function notes.live(job, member, is_live)
+  if job.max_steps then notes.commits[#notes.commits + 1] = { job, member, is_live } end
+end
+-- A run of a job has ended; `steps` = nil if they are not known.
+function notes.ended(job, steps) notes.spends[#notes.spends + 1] = { job, steps } end
 
 local function free_slot(job)
-  keyed.move(job.keys, job.id, false)
+  notes.move(job.keys, job.id, false)
+  notes.live(job, job.id, false)
   bump(totals, 'live', -1)
   bump(group_live, job.group, -1)
   bump(group_load, job.group, -1)
@@ -105,7 +112,8 @@ local function count_state(job, state)
   end
   local was_live = LIVE[before] and job.slot ~= '0'
   if LIVE[state] and not was_live then
-    keyed.move(job.keys, job.id, true)
+    notes.move(job.keys, job.id, true)
+    notes.live(job, job.id, true)
     bump(totals, 'live', 1)
     bump(group_live, job.group, 1)
     bump(group_load, job.group, 1)

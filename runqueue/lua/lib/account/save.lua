@@ -1,4 +1,4 @@
--- use: counters lanes batches holds keys
+-- use: counters lanes batches holds budgets keys
 -- Writes a script's collected changes, key by key: a damaged key does not stop the others.
 local save
 do
@@ -67,6 +67,7 @@ do
     try(add_to, COUNTERS, totals)
     try(add_to, CHARGED, charges)
     for batch, counts in pairs(batch_totals) do try(save_batch, batch, counts) end
+    try(at_budgets.save)
     try(at_keys.save)
     try(save_load)
     for group, n in pairs(group_live) do try(save_group, group, n) end

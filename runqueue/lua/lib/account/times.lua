@@ -25,12 +25,18 @@ local function observe(name, us)
   totals[sum] = (totals[sum] or 0) + floor(us / 1000)
 end
 
--- What Skyvern reports of an ended run: '<queued_ms>:<ran_ms>:<steps>', each '' if it is not reported.
-local function observe_run(times)
-  if times == '' then return end
+local function steps_of(times) return tonumber(string.match(times, '^%d*:%d*:(%d+)$') or nil) end
+
+-- What Skyvern reports of a job's ended run: '<queued_ms>:<ran_ms>:<steps>', each '' if it is not reported.
+local function observe_run(job, times)
+  notes.ended(job, steps_of(times))
   local queued, ran, steps = string.match(times, '^(%d*):(%d*):(%d*)$')
   if not queued then return end
   if queued ~= '' then observe('run_queue', tonumber(queued) * 1000) end
   if ran ~= '' then observe('run', tonumber(ran) * 1000) end
-  if steps ~= '' then bump(totals, 'steps', tonumber(steps)) end
+  if steps ~= '' then
+    bump(totals, 'steps', tonumber(steps))
+    bump(totals, 'steps:runs', 1)
+    bump(totals, 'steps:squares', tonumber(steps) ^ 2)
+  end
 end

@@ -19,6 +19,11 @@ local function drop_batch(batch)
   redis.call('UNLINK', batch_key(batch), PREFIX .. 'batch_jobs:' .. batch, PREFIX .. 'batch_left:' .. batch)
   redis.call('ZREM', PREFIX .. 'batches', batch)
   redis.call('ZREM', PREFIX .. 'expiring', batch)
+  local scope = 'batch:' .. batch
+  if redis.call('HDEL', PREFIX .. 'budgets', scope) == 1 then
+    redis.call('HDEL', PREFIX .. 'budget_runs', scope)
+    redis.call('UNLINK', PREFIX .. 'spent:' .. scope .. ':0', PREFIX .. 'max_steps:' .. scope)
+  end
   return true
 end
 

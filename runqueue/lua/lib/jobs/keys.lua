@@ -1,4 +1,4 @@
--- use: counters lanes
+-- use: counters lanes budgets
 -- Keys name what jobs use together: a site, a login, a browser session. A limit on a key says how many jobs and orphan
 -- runs may have it at a time, and how many jobs may begin in a time.
 -- Whatever has a slot is in the set of each of its keys (`key:<key>`). A job whose turn comes while one of its keys has
@@ -56,16 +56,17 @@ do
 
   -- A key with a limit, as this script knows it; false = it has none.
   local function state_of(key)
-    local state = keyed.states[key]
+    local state = notes.states[key]
     if state ~= nil then return state end
     local most, interval = limit_of(key)
-    if not most and not interval then
-      keyed.states[key] = false
+    local has_budget = at_budgets.has_one(key)
+    if not most and not interval and not has_budget then
+      notes.states[key] = false
       return false
     end
-    state = { most = most or math.huge, interval = interval, live = redis.call('SCARD', PREFIX .. 'key:' .. key),
+    state = { key = key, has_budget = has_budget, most = most or math.huge, interval = interval, live = redis.call('SCARD', PREFIX .. 'key:' .. key),
       first = math.huge, rival_at = math.huge, passed = 0 }
-    for _, has in pairs(keyed.moves[key] or {}) do state.live = state.live + (has and 1 or -1) end
+    for _, has in pairs(notes.moves[key] or {}) do state.live = state.live + (has and 1 or -1) end
     if interval then
       local next_at = tonumber(redis.call('GET', PREFIX .. 'key_next:' .. key) or 0)
       state.next_at = math.min(math.max(NOW, next_at), NOW + burst_of(state) * interval) -- a clock may be set back
@@ -79,13 +80,14 @@ do
       local name, n = string.match(passed or '', '^(%S+) (%d+)$')
       if name == state.rival then state.passed = tonumber(n or 0) end
     end
-    keyed.states[key] = state
+    notes.states[key] = state
     return state
   end
 
-  -- How many more may begin, of a lane (nil: of none of keys) that came at a place in line.
-  local function room_of(state, name, at)
+  -- How many more may begin, of a lane (nil: of none of keys) that came at a place in line, and jobs with `max_steps`.
+  local function room_of(state, name, at, max_steps)
     local room = state.most - state.live
+    if state.has_budget then room = math.min(room, at_budgets.room_at(state.key, max_steps)) end
     if state.interval then
       room = math.min(room, math.floor((NOW + burst_of(state) * state.interval - state.next_at) / state.interval))
     end
@@ -99,7 +101,7 @@ do
     local room = math.huge
     for key in keys_of(lane.lane) do
       local state = state_of(key)
-      if state then room = math.min(room, room_of(state, lane.name, at)) end
+      if state then room = math.min(room, room_of(state, lane.name, at, lane.max_steps)) end
       if room < 1 then return 0, key end
     end
     return room
@@ -112,8 +114,9 @@ do
     return (job.attempt or 0) > 0 and priority * A_PRIORITY or (priority + 1) * A_PRIORITY - 1
   end
 
-  local function age_of(id)
-    local f = redis.call('HMGET', job_key(id), 'ready_at', 'created')
+  local function read_first(lane, id)
+    local f = redis.call('HMGET', job_key(id), 'ready_at', 'created', 'max_steps')
+    lane.max_steps = tonumber(f[3] or nil)
     return tonumber(f[1] or f[2] or 0) or 0
   end
 
@@ -121,7 +124,7 @@ do
   local function place_of(lane)
     local first = redis.call('LINDEX', lane.list, 0)
     if not first then return nil end
-    local _, since = try(age_of, first)
+    local _, since = try(read_first, lane, first)
     return tonumber(lane.priority) * A_PRIORITY + math.max(0, (since or 0) - BEGIN)
   end
 
@@ -133,7 +136,7 @@ do
       elseif state_of(other) then
         redis.call('ZADD', PREFIX .. 'key_rivals:' .. other, int(at), lane.name)
       end
-      keyed.states[other] = nil
+      notes.states[other] = nil
     end
     is_any_held = true
   end
@@ -144,7 +147,7 @@ do
         redis.call('ZADD', PREFIX .. 'key_offers:' .. key, int(at), lane.name)
         redis.call('ZADD', HELD_KEYS, 'NX', int(NOW + LOOK_AGAIN), key)
       end
-      keyed.states[key] = nil
+      notes.states[key] = nil
     end
     is_any_held = true
   end
@@ -155,7 +158,7 @@ do
       for _, line in ipairs({ 'key_waits:', 'key_offers:', 'key_rivals:' }) do
         redis.call('ZREM', PREFIX .. line .. key, lane.name)
       end
-      keyed.states[key] = nil
+      notes.states[key] = nil
     end
   end
 
@@ -170,16 +173,17 @@ do
     local at = turn and turn.at or comes_at(job)
     for key in string.gmatch(job.keys, '%S+') do
       local state = state_of(key)
-      if state and (room_of(state, turn and turn.name, at) < 1 or (not turn and state.first < at)) then return key end
+      local room = state and room_of(state, turn and turn.name, at, job.max_steps)
+      if state and (room < 1 or (not turn and state.first < at)) then return key end
     end
     return nil
   end
 
-  -- A ready job begins; its slot is counted already.
+  -- A ready job with keys begins; its slot is counted already.
   function at_keys.begin(job)
     local at = turn and turn.at or comes_at(job)
     for key in string.gmatch(job.keys, '%S+') do
-      local state = keyed.states[key]
+      local state = notes.states[key]
       if state and state.interval then
         state.next_at = state.next_at + state.interval
         redis.call('SET', PREFIX .. 'key_next:' .. key, int(state.next_at), 'PX',
@@ -208,7 +212,7 @@ do
       for _, line in ipairs({ 'key_waits:', 'key_rivals:' }) do
         redis.call('ZADD', PREFIX .. line .. other, 'XX', int(at), lane.name)
       end
-      keyed.states[other] = nil
+      notes.states[other] = nil
     end
   end
 
@@ -249,6 +253,7 @@ do
     local length = redis.call('LLEN', lane.list)
     local is_paused = redis.call('HEXISTS', group_key(lane.group), 'paused') == 1
     local may_go = length > 0 and lane_runs(lane.lane)
+    if may_go and not is_paused then at = place_of(lane) end
     local full = may_go and not is_paused and select(2, room_in(lane, at))
     forget(lane)
     if full then
@@ -264,13 +269,13 @@ do
 
   -- Offers a key to the first lanes that wait at it, to as many jobs as it has room for.
   local function offer(key)
-    keyed.states[key] = nil
+    notes.states[key] = nil
     local waits, offered = PREFIX .. 'key_waits:' .. key, 0
     while looks_left > 0 do
       local name, at = first_of(waits)
       if not name then break end
       local state = state_of(key)
-      if state and room_of(state, name, at) - offered < 1 then break end
+      if state and room_of(state, name, at, 0) - offered < 1 then break end
       looks_left = looks_left - 1
       local is_sound, n = try(move_on, key, name, at)
       if not is_sound then
@@ -289,7 +294,7 @@ do
     end
     redis.call('ZADD', HELD_KEYS, int(look), key)
     tidy(key)
-    keyed.states[key] = nil
+    notes.states[key] = nil
     if offered > 0 then wake() end
   end
 
@@ -322,8 +327,8 @@ do
 
   -- Writes what took keys, and what freed them; a key that was freed is offered.
   function at_keys.save()
-    local moves, freed_keys = keyed.moves, {}
-    keyed.moves, keyed.states = {}, {}
+    local moves, freed_keys = notes.moves, {}
+    notes.moves, notes.states = {}, {}
     for key, members in pairs(moves) do
       local came, went = {}, {}
       for member, has in pairs(members) do table.insert(has and came or went, member) end

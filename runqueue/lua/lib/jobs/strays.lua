@@ -11,16 +11,26 @@ end
 
 -- A job may have left several runs without an owner: `stray_jobs` lists them, the first one first. They use
 -- the account's plan like others: until a poll sees its end, each takes a slot (`stray_looks`).
--- It keeps the keys of its job (`stray_keys`) as long as the slot.
-local STRAY_KEYS = PREFIX .. 'stray_keys'
-local function stray_is_over(run_id)
-  local keys = has_strays() and redis.call('HGET', STRAY_KEYS, run_id)
-  if keys then
-    keyed.move(keys, 'stray ' .. run_id, false)
-    redis.call('HDEL', STRAY_KEYS, run_id)
+-- It keeps what its job takes, too, as long as the slot: `stray_takes` = '<group> <batch> <max_steps; ->', and its keys.
+local STRAY_TAKES = PREFIX .. 'stray_takes'
+local function free_stray(run_id)
+  local takes = has_strays() and redis.call('HGET', STRAY_TAKES, run_id)
+  local group, batch, max_steps, keys = string.match(takes or '', '^(%S+) (%S+) (%S+) ?(.*)$')
+  local job = group and { group = group, batch = batch, max_steps = tonumber(max_steps), keys = keys }
+  if job then
+    notes.move(keys, 'stray ' .. run_id, false)
+    notes.live(job, 'stray ' .. run_id, false)
+    redis.call('HDEL', STRAY_TAKES, run_id)
   end
   remove_later('stray_looks', run_id)
   freed = true
+  return job
+end
+
+-- An orphan run was seen to be over; `steps` = nil if they are not known.
+local function stray_is_over(run_id, steps)
+  local job = free_stray(run_id)
+  if job then notes.ended(job, steps) end
 end
 
 local function forget_stray(run_id, job_id)
@@ -30,7 +40,7 @@ local function forget_stray(run_id, job_id)
   end
   redis.call('HDEL', PREFIX .. 'strays', run_id)
   remove_later('cancels', 'stray ' .. run_id)
-  stray_is_over(run_id)
+  free_stray(run_id)
   if #left > 0 then
     redis.call('HSET', STRAY_JOBS, job_id, table.concat(left, ' '))
   else
@@ -51,10 +61,12 @@ local function add_stray(run_id, job_id, attempt, why)
   if redis.call('HSETNX', PREFIX .. 'strays', run_id, told) == 0 then return false end
   are_strays = true
   redis.call('HSET', STRAY_JOBS, job_id, before and before .. ' ' .. run_id or run_id)
-  local keys = redis.call('HGET', job_key(job_id), 'keys')
-  if keys then
-    redis.call('HSET', STRAY_KEYS, run_id, keys)
-    keyed.move(keys, 'stray ' .. run_id, true)
+  local f = redis.call('HMGET', job_key(job_id), 'group', 'batch', 'max_steps', 'keys', 'state')
+  if f[5] then
+    local job = { group = f[1] or 'default', batch = f[2] or NO_BATCH, max_steps = tonumber(f[3] or nil), keys = f[4] or '' }
+    redis.call('HSET', STRAY_TAKES, run_id, table.concat({ job.group, job.batch, f[3] or '-', job.keys }, ' '))
+    notes.move(job.keys, 'stray ' .. run_id, true)
+    notes.live(job, 'stray ' .. run_id, true)
   end
   bump(totals, 'strays', 1)
   ended[#ended + 1] = 'stray ' .. run_id -- it is listed for as long as a job that ended now

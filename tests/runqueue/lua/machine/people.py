@@ -167,7 +167,9 @@ class People(Producing, Submitting):
         def none_left(_: int, second: int) -> None:
             assert second == 0
 
-        call = worker_calls.strays_over(ACCOUNT, [run_id, "none"])
+        call = worker_calls.strays_over(
+            ACCOUNT, [claim_items.StrayOver(run_id), claim_items.StrayOver("none")]
+        )
         assert self.send(call, again, none_left) == int(run_id in self.stray_looks)
         self.stray_looks.pop(run_id, None)
 

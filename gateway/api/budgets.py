@@ -1,0 +1,93 @@
+"""Budgets: how many steps runs may take."""
+
+from typing import Annotated
+
+from fastapi import Path, Request
+from pydantic import Field, StrictBool, StrictInt
+from starlette.responses import Response
+
+from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Routes, listing
+from gateway.api.schemas import BudgetSet, BudgetsShown
+from gateway.auth.audit import set_detail
+from gateway.http.request_body import json_answer
+from gateway.state.state import gate_of
+from gateway.tenants.scope import Account, queue_of, tenant_scope_of
+from runqueue.store.budgets import EXPECTED, Budget
+
+router = Routes("budgets")
+Scope = Annotated[
+    str,
+    Path(
+        description="`account`, `group:<group>`, `batch:<batch's id>`, `key:<key>`, or"
+        " `key:<first segment>:*` for each such key.",
+        examples=["key:customer:acme"],
+    ),
+]
+
+
+class BudgetSettings(BodyFields):
+    """A budget, whole."""
+
+    steps: StrictInt = Field(description="How many steps runs may take.", examples=[5000])
+    per: str = Field("total", description="In what time: day, month or total.", examples=["day"])
+    zone: str = Field(
+        "UTC",
+        description="The time zone in which days and months begin.",
+        examples=["Europe/Berlin"],
+    )
+    strict: StrictBool = Field(
+        False, description="Whether the `max_steps` of live runs count, and jobs need one."
+    )
+    expected: StrictInt = Field(
+        EXPECTED, description="Steps that a run is expected to take until one has ended."
+    )
+
+    def budget(self) -> Budget:
+        """Return it."""
+        return Budget(self.steps, self.per, self.zone, self.strict, self.expected)
+
+
+@router.call(
+    "GET /v1/budgets",
+    "read",
+    "Read the budgets",
+    ("Each with what is spent and committed of it.", BudgetsShown),
+    problems=UNKNOWN_ACCOUNT,
+)
+async def read_budgets(request: Request, account: Account = None) -> Response:
+    """Return an account's budgets, and what of them is spent, committed and left."""
+    async with listing(request) as queue:
+        found = await queue.list_budgets(tenant_scope_of(request).whose(account))
+        return json_answer({"budgets": [use.as_dict() for use in found]})
+
+
+@router.call(
+    "PUT /v1/budgets/{scope}",
+    "operate",
+    "Set a budget",
+    ("What was done.", BudgetSet),
+    problems={422: "steps: expected 1 to 1,000,000,000,000, got 0"},
+    body=BudgetSettings,
+)
+async def set_budget(scope: Scope, request: Request, account: Account = None) -> Response:
+    """Limit how many steps runs may take, from the next submission on."""
+    budget = (await gate_of(request).body_memory.model(request, BudgetSettings)).budget()
+    whose = tenant_scope_of(request).whose(account)
+    had_budget = await queue_of(request).set_budget(scope, budget, account=whose)
+    set_detail(request, budget.words())
+    return json_answer({"scope": scope, "had_budget": had_budget})
+
+
+@router.call(
+    "DELETE /v1/budgets/{scope}",
+    "operate",
+    "Clear a budget",
+    ("What was done.", BudgetSet),
+    problems={422: "scope: expected account, group:<group>, …"},
+)
+async def clear_budget(scope: Scope, request: Request, account: Account = None) -> Response:
+    """Clear a budget: what waits for it goes on."""
+    whose = tenant_scope_of(request).whose(account)
+    had_budget = await queue_of(request).set_budget(scope, None, account=whose)
+    set_detail(request, "no budget")
+    return json_answer({"scope": scope, "had_budget": had_budget})

@@ -1,0 +1,285 @@
+-- use: counters lanes batches strays
+-- Budgets: how many steps the runs of an account, a group, a batch or a key may take, in a day, a month or in all.
+-- `budgets` has them by scope: 'account', 'group:<group>', 'batch:<batch>', 'key:<key>', 'key:<first segment>:*' (one for
+-- each such key). '<steps> <day | month | total> <strict: 0 | 1> <expected> <zone> <offset>@<until_us>,…,<offset>': steps a
+-- run while none has ended, and the zone's offsets from UTC in seconds.
+-- What runs took is added when their ends are recorded, to the window in which that is (`spent:<scope>:<window>`). What
+-- live runs will take is expected: what runs of the budget took so far (`budget_runs` = '<runs> <steps>'). Under a
+-- strict budget it is their `max_steps` (`max_steps:<scope>`, by job, or 'stray <run>').
+-- A job begins if what is spent, what is expected of live runs, and what is expected of it fit. Else it stays at the head
+-- of its lane, and the account, its group or its batch waits (`held_budgets`, by when it is looked at again); at the
+-- budget of a key it waits as at a limit (keys.lua).
+local at_budgets = {}
+do
+  local BUDGETS, RUNS, HELD = PREFIX .. 'budgets', PREFIX .. 'budget_runs', PREFIX .. 'held_budgets'
+  local MEMORY = 1000 -- runs of which the mean is taken, roughly
+  local LOOK_AGAIN, MOST_LOOKS = 5000000, 16
+  local KEPT = 35 * DAY -- of a window that is over
+  local floor = math.floor
+
+  local are_any, is_any_held
+  local records, states, by_job = {}, {}, {}
+
+  local function any_budgets()
+    if are_any == nil then are_any = redis.call('EXISTS', BUDGETS) == 1 end
+    return are_any
+  end
+
+  local function offset_at(offsets, at)
+    for offset, until_us in string.gmatch(offsets, '(%-?%d+)@?(%d*)') do
+      if until_us == '' or at < tonumber(until_us) then return tonumber(offset) * 1000000 end
+    end
+    return 0
+  end
+
+  -- The month of a day since 1970, as 12 * year + month - 1, and the first day of a month: H. Hinnant, "chrono-Compatible
+  -- Low-Level Date Algorithms" (civil_from_days, days_from_civil). Years begin in March there.
+  local function month_of(day)
+    local from_era = day + 719468
+    local era = floor(from_era / 146097)
+    local in_era = from_era - era * 146097
+    local year = floor((in_era - floor(in_era / 1460) + floor(in_era / 36524) - floor(in_era / 146096)) / 365)
+    local in_year = in_era - (365 * year + floor(year / 4) - floor(year / 100))
+    return (era * 400 + year) * 12 + floor((5 * in_year + 2) / 153) + 2
+  end
+  local function first_day_of(month)
+    local year, since_march = floor((month - 2) / 12), (month - 2) % 12
+    local era = floor(year / 400)
+    local in_era = year - era * 400
+    return era * 146097 + in_era * 365 + floor(in_era / 4) - floor(in_era / 100) + floor((153 * since_march + 2) / 5)
+      - 719468
+  end
+
+  -- The window of now, and when it ends; nil = never.
+  local function window_of(record)
+    if record.per == 'total' then return 0, nil end
+    local day = floor((NOW + offset_at(record.offsets, NOW)) / DAY)
+    local window = record.per == 'day' and day or month_of(day)
+    local ends = (record.per == 'day' and day + 1 or first_day_of(window + 1)) * DAY
+    return window, ends - offset_at(record.offsets, ends - offset_at(record.offsets, ends))
+  end
+
+  local function read_record(scope, text)
+    local steps, per, strict, expected, zone, offsets = string.match(text, '^(%d+) (%a+) ([01]) (%d+) (%S+) (%S+)$')
+    if not steps then error({ err = 'WRONGTYPE ' .. BUDGETS .. ': its ' .. scope .. ' cannot be read' }) end
+    local record = { scope = scope, steps = tonumber(steps), per = per, is_strict = strict == '1',
+      expected = tonumber(expected), zone = zone, offsets = offsets }
+    record.window, record.ends = window_of(record)
+    record.spent = PREFIX .. 'spent:' .. scope .. ':' .. int(record.window)
+    local n, sum = string.match(redis.call('HGET', RUNS, scope) or '', '^(%d+) (%d+)$')
+    record.runs, record.taken = tonumber(n or 0), tonumber(sum or 0)
+    return record
+  end
+
+  -- The budgets of scopes that have one, each read once a script.
+  local function records_of(scopes)
+    local unread = {}
+    for _, scope in ipairs(scopes) do
+      if records[scope] == nil then unread[#unread + 1] = scope end
+    end
+    if #unread > 0 then
+      for i, text in ipairs(redis.call('HMGET', BUDGETS, unpack(unread))) do
+        records[unread[i]] = text and read_record(unread[i], text)
+      end
+    end
+  end
+
+  -- How many runs are live of what a budget is for.
+  local function live_of(what)
+    local kind, name = string.match(what, '^(%a+):?(.*)$')
+    if kind == 'account' then return slots_taken() + (totals.live or 0) end
+    if kind == 'group' then return tonumber(redis.call('HGET', group_key(name), 'live') or 0) + (group_live[name] or 0) end
+    if kind == 'batch' then
+      local n = 0
+      local f = redis.call('HMGET', batch_key(name), 'count:submitting', 'count:unconfirmed', 'count:running')
+      for i, state in ipairs({ 'submitting', 'unconfirmed', 'running' }) do
+        n = n + tonumber(f[i] or 0) + ((batch_totals[name] or {})['count:' .. state] or 0)
+      end
+      return n
+    end
+    local n = redis.call('SCARD', PREFIX .. 'key:' .. name)
+    for _, has in pairs(notes.moves[name] or {}) do n = n + (has and 1 or -1) end
+    return n
+  end
+
+  local function mean_of(record) return record.runs > 0 and record.taken / record.runs or nil end
+
+  -- What a budget has left now: `left` = steps that neither ended nor live runs take.
+  local function state_of(record, what)
+    local name = record.scope .. ' ' .. what
+    local state = states[name]
+    if state then return state end
+    local f = redis.call('HMGET', record.spent, what, what .. '?')
+    state = { record = record, what = what, spent = tonumber(f[1] or 0), guessed = tonumber(f[2] or 0),
+      live = live_of(what), committed = 0 }
+    local each, known = mean_of(record) or record.expected, 0
+    if record.is_strict then
+      for _, steps in ipairs(redis.call('HVALS', PREFIX .. 'max_steps:' .. what)) do
+        state.committed, known = state.committed + tonumber(steps), known + 1
+      end
+    end
+    state.committed = state.committed + math.max(0, state.live - known) * each
+    state.left = record.steps - state.spent - state.committed
+    states[name] = state
+    return state
+  end
+
+  -- The budgets of a job: { scope, what it is for } each. Those of its keys come last.
+  local function scopes_of(job)
+    local scopes = { { 'account', 'account' }, { 'group:' .. job.group, 'group:' .. job.group } }
+    if job.batch and job.batch ~= NO_BATCH then scopes[3] = { 'batch:' .. job.batch, 'batch:' .. job.batch } end
+    for key in string.gmatch(job.keys or '', '%S+') do
+      local what = 'key:' .. key
+      scopes[#scopes + 1] = { what, what }
+      scopes[#scopes + 1] = { 'key:' .. string.match(key, '^[^:]*') .. ':*', what }
+    end
+    return scopes
+  end
+
+  local function budgets_of(job)
+    local found = by_job[job.id or job]
+    if found then return found end
+    local scopes, names = scopes_of(job), {}
+    for i, scope in ipairs(scopes) do names[i] = scope[1] end
+    records_of(names)
+    found = {}
+    for _, scope in ipairs(scopes) do
+      if records[scope[1]] then found[#found + 1] = { records[scope[1]], scope[2] } end
+    end
+    by_job[job.id or job] = found
+    return found
+  end
+
+  -- What a job may take of a budget: nil = a strict one, and the job has no `max_steps`.
+  local function need_of(record, max_steps)
+    if record.is_strict then return max_steps end
+    return mean_of(record) or max_steps or record.expected
+  end
+
+  local function has_room(record, what, max_steps)
+    local need = need_of(record, max_steps)
+    return need and need <= state_of(record, what).left
+  end
+
+  local function hold(record, what)
+    local look = math.min(NOW + LOOK_AGAIN, record.ends or math.huge)
+    redis.call('ZADD', HELD, int(look), what)
+    is_any_held = true
+  end
+
+  -- What has no room for a job: 'account', 'group:<group>' or 'batch:<batch>', which waits from now on; nil = all have.
+  function at_budgets.full(job)
+    if not any_budgets() then return nil end
+    for _, budget in ipairs(budgets_of(job)) do
+      local record, what = budget[1], budget[2]
+      if string.sub(what, 1, 4) ~= 'key:' and not has_room(record, what, job.max_steps) then
+        hold(record, what)
+        return what
+      end
+    end
+    return nil
+  end
+
+  -- The scope of a strict budget that a job has; nil = it has none.
+  function at_budgets.strict_one(job)
+    if not any_budgets() then return nil end
+    for _, budget in ipairs(budgets_of(job)) do
+      if budget[1].is_strict then return budget[1].scope end
+    end
+    return nil
+  end
+
+  function at_budgets.has_one(key)
+    return at_budgets.room_at(key, 0) < math.huge
+  end
+
+  -- How many jobs with a key, and with `max_steps`, its budgets have room for; math.huge = it has none.
+  function at_budgets.room_at(key, max_steps)
+    if not any_budgets() then return math.huge end
+    local what, room = 'key:' .. key, math.huge
+    local pattern = 'key:' .. string.match(key, '^[^:]*') .. ':*'
+    records_of({ what, pattern })
+    for _, scope in ipairs({ what, pattern }) do
+      local record = records[scope]
+      local need = record and need_of(record, max_steps)
+      if record then room = math.min(room, need and floor(state_of(record, what).left / math.max(need, 1e-9)) or 0) end
+    end
+    return room
+  end
+
+  -- A job begins.
+  function at_budgets.begin(job)
+    if not any_budgets() then return end
+    for _, budget in ipairs(budgets_of(job)) do
+      local state = state_of(budget[1], budget[2])
+      local need = need_of(budget[1], job.max_steps) or 0
+      state.live, state.committed, state.left = state.live + 1, state.committed + need, state.left - need
+    end
+  end
+
+  -- A run has ended, with so many steps; nil = not known: as many as were expected.
+  local function spend(job, steps)
+    for _, budget in ipairs(budgets_of(job)) do
+      local record, what = budget[1], budget[2]
+      local n = steps or floor((mean_of(record) or job.max_steps or record.expected) + 0.5)
+      redis.call('HINCRBY', record.spent, what, int(n))
+      if not steps then redis.call('HINCRBY', record.spent, what .. '?', 1) end
+      if record.ends then redis.call('PEXPIRE', record.spent, int((record.ends - NOW + KEPT) / 1000)) end
+      if steps then
+        if record.runs >= MEMORY then record.runs, record.taken = floor(record.runs / 2), floor(record.taken / 2) end
+        record.runs, record.taken = record.runs + 1, record.taken + steps
+        redis.call('HSET', RUNS, record.scope, int(record.runs) .. ' ' .. int(record.taken))
+      end
+    end
+  end
+
+  -- Keeps what live runs may take of strict budgets.
+  local function commit(job, member, is_live)
+    for _, budget in ipairs(budgets_of(job)) do
+      if budget[1].is_strict and not is_live then
+        redis.call('HDEL', PREFIX .. 'max_steps:' .. budget[2], member)
+      elseif budget[1].is_strict and job.max_steps then
+        redis.call('HSET', PREFIX .. 'max_steps:' .. budget[2], member, int(job.max_steps))
+      end
+    end
+  end
+
+  local function any_held()
+    if is_any_held == nil then is_any_held = redis.call('EXISTS', HELD) == 1 end
+    return is_any_held
+  end
+
+  -- What waits for its budget may try again when it is due; a claim finds out whether there is room.
+  function at_budgets.look_due()
+    if not any_held() then return end
+    for _, what in ipairs(redis.call('ZRANGEBYSCORE', HELD, '-inf', int(NOW), 'LIMIT', 0, MOST_LOOKS)) do
+      redis.call('ZREM', HELD, what)
+      local kind, name = string.match(what, '^(%a+):?(.*)$')
+      if kind == 'group' then try(readmit, name) end
+      if kind == 'batch' then try(list_lanes, name) end
+    end
+    wake()
+  end
+
+  -- When one of these is due; 0 = none waits.
+  function at_budgets.next_look()
+    if not any_held() then return 0 end
+    return tonumber(redis.call('ZRANGE', HELD, 0, 0, 'WITHSCORES')[2] or 0)
+  end
+
+  -- Writes what the script noted.
+  function at_budgets.save()
+    local commits, spends = notes.commits, notes.spends
+    notes.commits, notes.spends = {}, {}
+    if (#commits == 0 and #spends == 0) or not any_budgets() then return end
+    for _, one in ipairs(commits) do try(commit, one[1], one[2], one[3]) end
+    for _, one in ipairs(spends) do try(spend, one[1], one[2]) end
+    states = {}
+  end
+
+  -- For list_budgets.lua.
+  function at_budgets.read(scope, what)
+    records_of({ scope })
+    return records[scope] and state_of(records[scope], what)
+  end
+end

@@ -1,0 +1,235 @@
+"""Budgets: how many steps runs may take, in a day, a month or in all; and the calls about them.
+
+A step is what Skyvern bills. Windows begin at midnight of a time zone; the scripts know the zone's
+offsets for ten years (`lua/lib/jobs/budgets.lua`).
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from runqueue.errors import FieldError, InvalidBudget
+from runqueue.ids import NAME, is_id
+from runqueue.records.as_json import json_object
+from runqueue.records.job import moment
+from runqueue.request.job_keys import is_pattern
+from runqueue.store.replies import rows
+from runqueue.store.scripts import ScriptCall, load
+
+#: The windows of budgets.
+PERIODS: Final = ("day", "month", "total")
+#: Steps that a run is expected to take while nothing is known: what Skyvern lets a task take that
+#: names no `max_steps` (as seen on 1.0.56).
+EXPECTED: Final = 10
+#: Budgets that are listed at most, and keys of a pattern.
+MOST, MOST_KEYS = 1000, 20
+_MOST_STEPS = 10**12
+#: For how many years the offsets of a time zone are stored.
+_YEARS = 10
+_GROUP = re.compile(f"group:({NAME})")
+SCOPE_WORDS = (
+    "account, group:<group>, batch:<batch's id>, key:<key> or key:<first segment>:* (one for each"
+    " such key)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many steps runs may take.
+
+    Args:
+        steps: how many.
+        per: `day`, `month` or `total`.
+        zone: the time zone in which days and months begin, as `Europe/Berlin`.
+        is_strict: whether the `max_steps` of live runs count as taken, and jobs without are
+            refused; else as much as runs took so far.
+        expected: steps that a run is expected to take while none has ended and its request has no
+            `max_steps`.
+    """
+
+    steps: int
+    per: str = "total"
+    zone: str = "UTC"
+    is_strict: bool = False
+    expected: int = EXPECTED
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values, as the HTTP API takes them."""
+        return {
+            "steps": self.steps,
+            "per": self.per,
+            "zone": self.zone,
+            "strict": self.is_strict,
+            "expected": self.expected,
+        }
+
+    def words(self) -> str:
+        """Return it in words."""
+        per = "in all" if self.per == "total" else f"a {self.per} ({self.zone})"
+        return f"{self.steps:,} steps {per}{', strict' if self.is_strict else ''}"
+
+    def stored(self, now: datetime) -> str:
+        """Return it as the scripts read it."""
+        offsets = ",".join(
+            f"{seconds}@{round(until.timestamp() * 1e6)}" if until else f"{seconds}"
+            for seconds, until in _offsets(self.zone, now)
+        )
+        return (
+            f"{self.steps} {self.per} {int(self.is_strict)} {self.expected} {self.zone} {offsets}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetUse:
+    """A budget as it is now; of one for each of many keys (`key:customer:*`), of one key.
+
+    Args:
+        scope: what it is set for.
+        what: what these figures are of: the scope, or a key of it.
+        budget: the budget.
+        ends: when its window ends; None = never.
+        spent: steps that runs took whose ends were recorded in this window.
+        guessed: runs of these whose steps are not known: they count as expected.
+        live: runs that are live.
+        committed: steps that these are expected to take, or may take if it is strict.
+        mean: steps a run so far; None = none has ended.
+        held_until: when what waits for it is looked at again; None = nothing waits.
+    """
+
+    scope: str
+    what: str
+    budget: Budget
+    ends: datetime | None
+    spent: int
+    guessed: int
+    live: int
+    committed: float
+    mean: float | None
+    held_until: datetime | None
+
+    @property
+    def used(self) -> float:
+        """The share of it that is spent."""
+        return self.spent / self.budget.steps
+
+    @property
+    def left(self) -> float:
+        """Steps that are neither spent nor committed; below 0 = live runs may take more."""
+        return self.budget.steps - self.spent - self.committed
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        names = ("ends", "spent", "guessed", "live", "committed", "mean", "left", "held_until")
+        return {
+            "scope": self.scope,
+            "what": self.what,
+            **self.budget.as_dict(),
+            **json_object(self, *names),
+        }
+
+
+def check_scope(scope: str) -> list[FieldError]:
+    """Return what is wrong with a scope."""
+    kind, _, name = scope.partition(":")
+    if (
+        scope == "account"
+        or _GROUP.fullmatch(scope)
+        or (kind == "batch" and is_id(name))
+        or (kind == "key" and is_pattern(name))
+    ):
+        return []
+    return [FieldError("scope", f"expected {SCOPE_WORDS}, got {scope!r}")]
+
+
+def set_budget(
+    account: str, scope: str, budget: Budget | None, now: datetime | None = None
+) -> ScriptCall[bool]:
+    """Set or clear a budget; says whether there was one.
+
+    Args:
+        account: of which account.
+        scope: see `SCOPE_WORDS`.
+        budget: None = none.
+        now: from when on the zone's offsets are stored.
+
+    Raises:
+        InvalidBudget: the scope or the budget is none.
+    """
+    wrong = [*check_scope(scope), *(_wrong(budget) if budget else ())]
+    if wrong:
+        raise InvalidBudget(wrong)
+    stored = budget.stored(now or datetime.now(UTC)) if budget else ""
+    return ScriptCall(load("set_budget"), account, [scope, stored], bool)
+
+
+def list_budgets(account: str) -> ScriptCall[list[BudgetUse]]:
+    """Read the budgets, and of those for each of many keys the keys that took most."""
+
+    def parse(reply: list[Any]) -> list[BudgetUse]:
+        return [_use(row) for row in rows(reply, 0, 10)]
+
+    return ScriptCall(load("list_budgets"), account, [MOST, MOST_KEYS], parse)
+
+
+def _wrong(budget: Budget) -> Iterator[FieldError]:
+    if not 1 <= budget.steps <= _MOST_STEPS:
+        yield FieldError("steps", f"expected 1 to {_MOST_STEPS:,}, got {budget.steps}")
+    if budget.per not in PERIODS:
+        yield FieldError("per", f"expected {', '.join(PERIODS)}, got {budget.per!r}")
+    if not 1 <= budget.expected <= _MOST_STEPS:
+        yield FieldError("expected", f"expected 1 or more steps, got {budget.expected}")
+    if not _is_zone(budget.zone):
+        words = f"expected a time zone such as Europe/Berlin, got {budget.zone!r}"
+        yield FieldError("zone", words)
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return " " not in name
+
+
+def _offsets(zone: str, now: datetime) -> Iterator[tuple[int, datetime | None]]:
+    """Yield a zone's offsets from UTC in seconds, each with the time until which it holds."""
+    at, end = now, now + timedelta(days=366 * _YEARS)
+    info = ZoneInfo(zone)
+
+    def offset(moment_: datetime) -> int:
+        shift = moment_.astimezone(info).utcoffset() or timedelta()
+        return round(shift.total_seconds())
+
+    while at < end:
+        later = min(at + timedelta(days=7), end)
+        if offset(at) != offset(later):
+            begin = at
+            while later - begin > timedelta(seconds=1):
+                middle = begin + (later - begin) / 2
+                if offset(middle) == offset(at):
+                    begin = middle
+                else:
+                    later = middle
+            yield offset(at), later.replace(microsecond=0)
+        at = later
+    yield offset(end), None
+
+
+def _use(row: Sequence[Any]) -> BudgetUse:
+    scope, what, text, ends, spent, guessed, live, committed, mean, held = row
+    steps, per, strict, expected, zone, _ = text.decode().split(" ")
+    return BudgetUse(
+        scope=scope.decode(),
+        what=what.decode(),
+        budget=Budget(int(steps), per, zone, strict == "1", int(expected)),
+        ends=moment(int(ends) or None),
+        spent=int(spent),
+        guessed=int(guessed),
+        live=int(live),
+        committed=float(committed),
+        mean=float(mean) if mean else None,
+        held_until=moment(int(held) or None),
+    )

@@ -1,0 +1,186 @@
+"""Budgets of steps: of an account, a group, a batch, a key."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from runqueue.records.claim_items import StrayOver
+from runqueue.store import budgets, worker_calls
+from runqueue.store.budgets import Budget, BudgetUse
+from tests.runqueue.lua.clockwork import SECOND, Clockwork
+
+DAY = 86_400
+
+
+def set_budget(clock: Clockwork, scope: str, steps: int, per: str = "total", **more: Any) -> None:
+    """Set a budget at the clock's time; a run is expected to take ten steps."""
+    now = datetime.fromtimestamp(clock.now / SECOND, UTC)
+    clock.run(budgets.set_budget(clock.account, scope, Budget(steps, per, **more), now))
+
+
+def use(clock: Clockwork, scope: str) -> BudgetUse:
+    """A budget as it is now."""
+    (found,) = [one for one in clock.run(budgets.list_budgets(clock.account)) if one.scope == scope]
+    return found
+
+
+def end(clock: Clockwork, job_id: str, steps: int | None = 10) -> None:
+    """Have a claimed job's run end after so many steps; None: the server does not say."""
+    attempt = int(clock.field(job_id, "attempt") or 0)
+    run_id = f"r-{job_id}-{attempt}"
+    assert clock.found(job_id, attempt, run_id) == 1
+    assert clock.finish(job_id, attempt=attempt, run_id=run_id, steps=steps) == 1
+
+
+SCOPES = {
+    "account": {},
+    "group:acme": {"group": "acme"},
+    "key:login:a": {"keys": ["login:a"]},
+    "key:login:*": {"keys": ["login:a"]},
+}
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_no_more_begins_than_a_budget_has_steps_for(clock: Clockwork, scope: str) -> None:
+    set_budget(clock, scope, 30)
+    jobs = clock.enqueue(5, **SCOPES[scope])
+
+    assert clock.claimed() == jobs[:3]  # ten steps each, until one has ended
+    assert clock.claimed() == []
+    end(clock, jobs[0], 4)
+    end(clock, jobs[1], 4)
+    clock.wait(6)
+    assert clock.claimed() == jobs[3:]
+    assert (use(clock, scope).spent, use(clock, scope).live) == (8, 3)
+
+
+def test_what_has_another_budget_or_none_goes_on(clock: Clockwork) -> None:
+    set_budget(clock, "group:acme", 10)
+    set_budget(clock, "key:login:a", 10)
+    acme = clock.enqueue(3, group="acme")
+    login = clock.enqueue(3, keys=["login:a"])
+    others = clock.enqueue(3)
+
+    assert set(clock.claimed()) == {acme[0], login[0], *others}
+
+
+def test_a_batch_has_a_budget_of_its_own(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    jobs = clock.enqueue(4, batch=batch)
+    clock.seal(batch)
+    set_budget(clock, f"batch:{batch}", 20)
+    others = clock.enqueue(2)
+
+    assert set(clock.claimed()) == {*jobs[:2], *others}
+    clock.wait(6)
+    assert clock.claimed() == []
+    for job_id in jobs[:2]:
+        end(clock, job_id, 1)
+    clock.wait(6)
+    assert clock.claimed() == jobs[2:]
+
+
+@pytest.mark.parametrize(
+    ("per", "zone", "now", "ends"),
+    [
+        ("day", "UTC", "2026-03-01T23:30:00Z", "2026-03-02T00:00:00Z"),
+        ("day", "Europe/Berlin", "2026-03-28T23:30:00Z", "2026-03-29T22:00:00Z"),  # 23 hours
+        ("day", "Europe/Berlin", "2026-10-25T12:00:00Z", "2026-10-25T23:00:00Z"),
+        ("day", "Asia/Kolkata", "2026-07-01T18:29:59Z", "2026-07-01T18:30:00Z"),
+        ("day", "America/New_York", "2030-07-01T03:59:59Z", "2030-07-01T04:00:00Z"),
+        ("month", "UTC", "2028-02-29T23:59:59Z", "2028-03-01T00:00:00Z"),
+        ("month", "UTC", "2026-12-31T12:00:00Z", "2027-01-01T00:00:00Z"),
+        ("month", "Europe/Berlin", "2026-03-01T00:00:00Z", "2026-03-31T22:00:00Z"),
+        ("month", "Pacific/Auckland", "2026-03-31T10:59:59Z", "2026-03-31T11:00:00Z"),
+    ],
+)
+def test_a_window_ends_at_midnight_of_its_time_zone(
+    clock: Clockwork, per: str, zone: str, now: str, ends: str
+) -> None:
+    clock.now = round(datetime.fromisoformat(now).timestamp()) * SECOND
+    set_budget(clock, "account", 10, per, zone=zone)
+    assert use(clock, "account").ends == datetime.fromisoformat(ends)
+    jobs = clock.enqueue(2)
+    assert clock.claimed() == jobs[:1]
+    end(clock, jobs[0])
+    assert clock.claimed() == []
+    clock.now = round(datetime.fromisoformat(ends).timestamp()) * SECOND
+    assert use(clock, "account").spent == 0
+    assert clock.claimed() == jobs[1:]
+
+
+def test_a_run_counts_in_the_window_in_which_it_ended(clock: Clockwork) -> None:
+    set_budget(clock, "account", 100, "day")
+    (job,) = clock.enqueue(1)
+    assert clock.claimed() == [job]
+    clock.wait(DAY)
+    end(clock, job, 7)
+    assert use(clock, "account").spent == 7
+
+
+def test_steps_that_are_not_known_count_as_expected_and_are_shown(clock: Clockwork) -> None:
+    set_budget(clock, "account", 100)
+    known, unknown = clock.enqueue(2)
+    clock.claimed()
+    end(clock, known, 6)
+    end(clock, unknown, None)
+    seen = use(clock, "account")
+    assert (seen.spent, seen.guessed, seen.mean) == (12, 1, 6.0)
+
+
+def test_the_run_of_a_retry_and_an_orphan_count(clock: Clockwork) -> None:
+    set_budget(clock, "group:acme", 100)
+    (job,) = clock.enqueue(1, group="acme")
+    clock.claimed()
+    end(clock, job, 3)
+    assert clock.found(job, 1, "r2") == 2
+    clock.run(worker_calls.strays_over(clock.account, [StrayOver("r2", 5)]))
+    assert use(clock, "group:acme").spent == 8
+    clock.run(worker_calls.strays_over(clock.account, [StrayOver("r2", 5)]))
+    assert use(clock, "group:acme").spent == 8
+
+
+def test_a_strict_budget_is_never_committed_beyond_its_steps(clock: Clockwork) -> None:
+    set_budget(clock, "account", 50, is_strict=True)
+    small = clock.enqueue(2, max_steps=20)
+    large = clock.enqueue(2, max_steps=15)
+    assert clock.claimed() == small
+    assert use(clock, "account").committed == 40
+    assert clock.claimed() == []
+    end(clock, small[0], 2)
+    clock.wait(6)
+    assert clock.claimed() == large[:1]
+    assert use(clock, "account").committed == 35
+
+
+def test_a_job_without_max_steps_is_refused_under_a_strict_budget(clock: Clockwork) -> None:
+    set_budget(clock, "group:acme", 50, is_strict=True)
+    with pytest.raises(Exception, match="STRICT group:acme"):
+        clock.enqueue(1, group="acme")
+    assert clock.enqueue(1)
+    assert clock.enqueue(1, group="acme", max_steps=5)
+
+
+def test_an_unconfirmed_job_keeps_what_it_may_take(clock: Clockwork) -> None:
+    set_budget(clock, "account", 20, is_strict=True)
+    lost, other = clock.enqueue(2, max_steps=15)
+    assert clock.claimed() == [lost]
+    clock.lose(lost)
+    assert clock.claimed() == []
+    assert use(clock, "account").committed == 15
+    clock.deny(lost)
+    assert use(clock, "account").committed == 0
+    assert len(clock.claimed()) == 1
+    assert other
+
+
+def test_a_budget_that_is_raised_or_cleared_lets_what_waits_go(clock: Clockwork) -> None:
+    set_budget(clock, "group:acme", 10)
+    jobs = clock.enqueue(4, group="acme")
+    assert clock.claimed() == jobs[:1]
+    set_budget(clock, "group:acme", 20)
+    assert clock.claimed() == jobs[1:2]
+    clock.run(budgets.set_budget(clock.account, "group:acme", None))
+    assert clock.claimed() == jobs[2:]
+    assert clock.run(budgets.list_budgets(clock.account)) == []
