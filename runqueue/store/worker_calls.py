@@ -183,11 +183,11 @@ def waiting_lanes(account: str, cursor: str, keys: int) -> ScriptCall[tuple[str,
 
 def read_lanes(
     account: str, names: Sequence[str], first: int, count: int, *, newest: bool = False
-) -> ScriptCall[list[tuple[int, list[str], list[str]]]]:
+) -> ScriptCall[list[tuple[int, list[str], list[str], str]]]:
     """Read the jobs of lanes that lost claims may have been of, in the order of claims.
 
-    By lane: how many ids were read, the jobs, and those that are searched for later
-    (`suspect_lost`).
+    By lane: how many ids were read, the jobs, those that are searched for later (`suspect_lost`),
+    and a letter for each of these: `p` = claims may have passed it by, for its keys.
 
     Args:
         account: the account.
@@ -198,8 +198,11 @@ def read_lanes(
             lost.
     """
 
-    def parse(reply: list[Any]) -> list[tuple[int, list[str], list[str]]]:
-        return [(int(ids), texts(waiting), texts(later)) for ids, waiting, later in reply]
+    def parse(reply: list[Any]) -> list[tuple[int, list[str], list[str], str]]:
+        return [
+            (int(ids), texts(waiting), texts(later), marks.decode())
+            for ids, waiting, later, marks in reply
+        ]
 
     return ScriptCall(load("read_lanes"), account, [int(newest), first, count, *names], parse)
 

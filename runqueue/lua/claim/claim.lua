@@ -119,8 +119,8 @@ local function adopt_stray(id, job, known, via)
   return true
 end
 
--- True when the job had a run already, which takes capacity of its group; a text: that has no room in its budget, and the
--- job was not taken.
+-- True when the job had a run already, which takes capacity of its group; a text: its keys, or the budget that is named,
+-- have no room, and the job was not taken.
 local function claim(id, priority, group, lane)
   local batch, key = batch_of(lane), job_key(id)
   local f = read_fields(key, 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths', 'lost_claim',
@@ -155,6 +155,7 @@ local function claim(id, priority, group, lane)
   end
   local full = job.keys and at_keys.full(job)
   if full then
+    if at_keys.is_in_turn() then return 'keys' end
     skips = skips + 2 -- it moves to another lane
     at_keys.wait(job, full)
     return
@@ -290,6 +291,8 @@ local function claim_from_rings() -- a function, since a script has at most 200 
         passed = passed + 1
         if outcome == 'account' then
           room = #taken
+        elseif outcome == 'keys' then
+          break
         elseif string.sub(outcome, 1, 6) == 'batch:' then
           return -- its lanes are listed again once it is looked at
         else

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from api_client import ListedRun
-from runqueue import JobState, TaskRunRequest
+from runqueue import JobState, KeyLimit, TaskRunRequest
 from runqueue.records.claim_items import RunAgain
 from runqueue.store import worker_calls
 from runqueue.store.scripts import ScriptCall
@@ -65,6 +65,35 @@ async def test_of_a_lane_its_first_jobs_alone_come_into_question(
         found = await suspects(bench.account, [anything()], 5)
 
         assert found == job_ids[3:8]
+
+
+async def test_jobs_that_claims_pass_by_for_their_keys_hide_none_behind_them(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        passed = hand_in(bench, 250, keys=["login:a"])
+        others = hand_in(bench, 20, "q")
+        without_limits = await suspects(bench.account, [anything()], 5)
+        bench.queue.set_key_limit("login:a", KeyLimit(1))
+
+        found = await suspects(bench.account, [anything()], 5)
+
+        assert without_limits == passed[:5]
+        assert found == [*passed, *others[:5]]
+
+
+async def test_of_jobs_that_wait_for_a_key_the_first_alone_come_into_question(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        bench.queue.set_key_limit("login:a", KeyLimit(1))
+        job_ids = hand_in(bench, 40, keys=["login:a"])
+        claim = worker_calls.claim("default", bench.account.lease.name, "c1", 10, 0)
+        assert len((await bench.account.send(claim)).items) == 1
+
+        found = await suspects(bench.account, [anything()], 5)
+
+        assert found == job_ids[1:6]
 
 
 async def test_each_group_and_priority_has_a_lane_of_its_own(

@@ -38,17 +38,25 @@ local function place_of(id, state, has_policy, batch, from, since)
   return is_accepted(batch or NO_BATCH) and 2 or 3
 end
 
--- Returns { how many ids these are, { ids of jobs that wait… }, { ids of those that are searched later… } }; `newest` =
--- only up to the first that entered its lane before claims may have been lost.
-local function tell_lost(ids, newest)
+-- Returns { how many ids these are, { ids of jobs that wait… }, { ids of those that are searched later… }, 'w' or 'p' for
+-- each of these ids, in their order }; `newest` = only up to the first that entered its lane before claims may have been
+-- lost. 'p' = a claim may have passed it by, for a key of it may have a limit (keys.lua), so that those behind it may have
+-- been claimed; none of `lane`, if that is a lane of keys.
+local function tell_lost(ids, newest, lane)
   local recover = redis.call('HMGET', META, 'recover_from', 'recover_since')
-  local from, since, found = tonumber(recover[1] or 0), tonumber(recover[2] or 0), { 0, {}, {} }
+  local from, since, found, marks = tonumber(recover[1] or 0), tonumber(recover[2] or 0), { 0, {}, {} }, {}
+  local may_pass = not (lane and string.find(lane, '|', 1, true))
+    and redis.call('EXISTS', PREFIX .. 'key_limits', PREFIX .. 'held_keys', PREFIX .. 'budgets') > 0
   for n, id in ipairs(ids) do
-    local f = redis.call('HMGET', job_key(id), 'state', 'retry', 'batch', 'ready_at', 'created')
+    local f = redis.call('HMGET', job_key(id), 'state', 'retry', 'batch', 'ready_at', 'created', 'keys')
     if newest and (from == 0 or tonumber(f[4] or f[5] or 0) < from) then break end
     found[1] = n
     local place = place_of(id, f[1], f[2], f[3], from, since)
-    if place then table.insert(found[place], id) end
+    if place then
+      table.insert(found[place], id)
+      marks[#marks + 1] = f[6] and may_pass and 'p' or 'w'
+    end
   end
+  found[4] = table.concat(marks)
   return found
 end

@@ -179,6 +179,9 @@ do
     return nil
   end
 
+  -- Whether a claim takes from a lane of keys now.
+  function at_keys.is_in_turn() return turn ~= nil end
+
   -- A ready job with keys begins; its slot is counted already.
   function at_keys.begin(job)
     local at = turn and turn.at or comes_at(job)
@@ -199,10 +202,10 @@ do
   -- A ready job moves to the lane of its keys, which waits at `key`, or is in line already.
   function at_keys.wait(job, key)
     local lane = lane_named(job.priority, job.group, keyed_lane_of(job))
-    local comes_first = turn or (job.attempt or 0) > 0
+    local comes_first = (job.attempt or 0) > 0
     expect(lane.list, 'list')
     local length = redis.call(comes_first and 'LPUSH' or 'RPUSH', lane.list, job.id)
-    if turn or (length > 1 and not comes_first) then return end
+    if length > 1 and not comes_first then return end
     if job.batch ~= NO_BATCH then
       redis.call('SADD', PREFIX .. 'batch_lanes:' .. job.batch, place_in_batch(job.priority, job.group, lane.lane))
     end
