@@ -15,6 +15,12 @@ from simulator.model.releases import DEFAULT_VERSION, RELEASES
 FAULT_SHARE = 0.6
 
 
+#: A key that a strict budget is set for, and the `max_steps` of jobs that have it: more than runs
+#: take in a plan.
+CUSTOMER = "customer:c"
+_MAX_STEPS = 40
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A fault, or an action of an operator.
@@ -74,6 +80,7 @@ class PlannedJob:
         like: the number of the job whose request it has; 0 = one of its own.
         limit: the time limit of its run, seconds; 0 = the account's.
         keys: what it uses together with other jobs.
+        max_steps: steps after which its run is stopped; 0 = it names none.
     """
 
     number: int
@@ -99,6 +106,7 @@ class PlannedJob:
     like: int = 0
     limit: float = 0
     keys: tuple[str, ...] = ()
+    max_steps: int = 0
 
     @property
     def body(self) -> int:
@@ -121,6 +129,7 @@ class PlannedJob:
             "request": f"of job {self.like}" if self.like else "",
             "limit": f"{self.limit:g} s" if self.limit else "",
             "keys": " ".join(self.keys),
+            "max_steps": str(self.max_steps) if self.max_steps else "",
         }
         return (
             f"{self.at:7.1f} s  job {self.number}: {self.kind}, {self.route}, group {self.group},"
@@ -147,6 +156,7 @@ class SimulationPlan:
         faults: faults and operators' actions, in their order.
         caps: the caps of groups that stay.
         key_limits: how many jobs may use a key at a time, by key or pattern.
+        strict_budget: steps that runs of jobs with the key `CUSTOMER` may take; 0 = any number.
         version: the release of Skyvern.
         correlation, run_tags, drain_seconds, max_burst_size: as the settings have them.
         has_damaged_account: whether the workers serve another account, whose keys are damaged.
@@ -170,6 +180,7 @@ class SimulationPlan:
     faults: tuple[Fault, ...]
     caps: tuple[tuple[str, int], ...] = ()
     key_limits: tuple[tuple[str, int], ...] = ()
+    strict_budget: int = 0
     version: str = DEFAULT_VERSION
     correlation: bool = True
     run_tags: bool = True
@@ -402,7 +413,23 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
         plan = _with_theme(plan, odd, first, seconds * FAULT_SHARE)
     if first in _SELDOM_MET:
         plan = _with_more_of(first, plan, Random(f"more {seed}"), seconds * FAULT_SHARE)
-    return _with_keys(_with_oddities(plan, odd), Random(f"keys {seed}"))
+    keyed = _with_keys(_with_oddities(plan, odd), Random(f"keys {seed}"))
+    return _with_budget(keyed, Random(f"budget {seed}"))
+
+
+def _with_budget(plan: SimulationPlan, chance: Random) -> SimulationPlan:
+    """Give requests a strict budget, which is enough for all of their runs one after another."""
+    if chance.random() < 0.75:
+        return plan
+    changed = [
+        replace(request, keys=(*request.keys, CUSTOMER), max_steps=_MAX_STEPS)
+        if request.kind != "login" and not request.run and chance.random() < 0.7
+        else request
+        for request in plan.requests
+    ]
+    runs = sum(request.runs for request in changed if request.max_steps)
+    steps = math.ceil(3 * runs * (1 + plan.run_seconds / 5)) + 3 * _MAX_STEPS
+    return replace(plan.with_requests(tuple(changed)), strict_budget=steps)
 
 
 def _with_keys(plan: SimulationPlan, chance: Random) -> SimulationPlan:

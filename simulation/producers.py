@@ -290,6 +290,9 @@ def _body_of(request: PlannedJob) -> dict[str, Any]:
     body = bodies[request.kind]
     if not request.has_url:
         body = {"prompt": f"Do {name}"}
+    if request.max_steps:
+        field = "max_steps" if request.kind == "task" else "max_steps_override"
+        body[field] = request.max_steps
     if request.run == FLAPS:
         body["parameters"] |= {"sim_end": "flap", "sim_seconds": "40"}
     if request.run == UNREADABLE:

@@ -26,6 +26,7 @@ from runqueue.records.batch import Batch
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from runqueue.store import job_calls, operator_calls
+from runqueue.store.budgets import Budget
 from runqueue.store.key_limits import KeyLimit
 from runqueue.store.keys import Keys
 from simulation.addresses import API_KEY, OTHERS_KEY, PUBLIC_URL, QUEUE_URL, SKYVERN_URL
@@ -38,7 +39,13 @@ from simulation.judges.log_rules import LogRules
 from simulation.judges.outcomes import OutcomeJudge
 from simulation.judges.submissions import SubmissionJudge
 from simulation.loop import VirtualLoop
-from simulation.plan import ANSWERS_NO_CALL, FAULT_SHARE, KILLS_WORKERS, SimulationPlan
+from simulation.plan import (
+    ANSWERS_NO_CALL,
+    CUSTOMER,
+    FAULT_SHARE,
+    KILLS_WORKERS,
+    SimulationPlan,
+)
 from simulation.processes import EPOCH, SimulatedProcess, start_in
 from simulation.producers import Producer
 from simulation.programs import Broker, Receivers, SimulatedGateway, SimulatedWorker, router
@@ -225,6 +232,8 @@ class World:
         producers += [
             start_in(self.new_process("person"), self._limit_key(*one)) for one in plan.key_limits
         ]
+        if plan.strict_budget:
+            producers.append(start_in(self.new_process("person"), self._set_budget()))
         await asyncio.sleep(plan.minutes * 60 * FAULT_SHARE + 1)
         self.note("the faults are over")
         await self.fault_injector.end()
@@ -296,6 +305,18 @@ class World:
             else:
                 break
         self.submissions.cap(group, most)
+
+    async def _set_budget(self) -> None:
+        """Set the strict budget; it is not set again if Redis loses it."""
+        queue, budget = AsyncRunQueue(QUEUE_URL), Budget(self.plan.strict_budget, is_strict=True)
+        while True:
+            try:
+                await queue.set_budget(f"key:{CUSTOMER}", budget)
+            except (RunQueueError, RedisError, OSError):
+                await asyncio.sleep(1)
+            else:
+                break
+        self.submissions.set_budget(self.plan.strict_budget)
 
     async def _limit_key(self, pattern: str, most: int) -> None:
         """Limit a key for good; it is not limited again if Redis loses it."""

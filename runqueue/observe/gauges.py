@@ -156,7 +156,7 @@ GAUGES: tuple[Family, ...] = (
         " the others), person (an operator has to check and resume),"
         " account (key, balance or URL), breaker (many failures or refusals in a row), rate (the"
         " server asked to wait), redis (another server answers: runs are listed first), server"
-        " (cannot be reached, or is busy).",
+        " (cannot be reached, or is busy), budget (it is spent or committed).",
         _hold,
         ("kind",),
     ),

@@ -12,11 +12,14 @@ from runqueue.records.times import Times, take_times
 from runqueue.request.job_spec import Priority
 
 #: What may hold an account's submissions.
-HOLDS = ("person", "account", "breaker", "rate", "redis", "server")
+HOLDS = ("person", "account", "breaker", "rate", "redis", "server", "budget")
 #: Seconds for which a process is believed that its reads fail: its heartbeats come every 5.
 _READS_VALID = 60.0
 #: Seconds that a pause is said to last: it waits for a person.
 _FOR_A_PERSON = 3650 * 86_400.0
+#: Seconds after which an account that waits for its budget looks again, and why it waits.
+_LOOK_SECONDS = 5.0
+_NO_BUDGET = "its budget is spent, or committed to live runs (runqueue budgets list)"
 #: Fields that are no statistics, or shown otherwise.
 _UNSHOWN = frozenset({"account", "seeded", "times", "capacity"})
 
@@ -128,9 +131,10 @@ class AccountStats:
     def may_be_resumed(self) -> bool:
         """Whether a person may have it go on now.
 
-        Not while workers find out what Redis lost: to go on would skip that.
+        Not while workers find out what Redis lost: to go on would skip that. A budget is raised
+        instead.
         """
-        return self.paused or self.hold_kind not in {None, "redis"}
+        return self.paused or self.hold_kind not in {None, "redis", "budget"}
 
     def ahead_of(self, priority: Priority) -> int:
         """Return how many jobs are in line before one of that priority that is enqueued now."""
@@ -171,6 +175,8 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
     held_for = max(0.0, (float(meta.get("hold_until", 0)) - now) / 1e6)
     reason = text(meta.get("hold_reason")) if held_for else None
     kind = (text(meta.get("hold_kind")) or "person") if held_for else None
+    if not held_for and int(reply[17]):
+        held_for, reason, kind = _LOOK_SECONDS, _NO_BUDGET, "budget"
     if paused is not None:
         held_for, reason = _FOR_A_PERSON, f"paused{': ' if paused else ''}{text(paused)}"
     return AccountStats(
@@ -214,7 +220,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
 
 def unreadable(account: str, damage: str) -> AccountStats:
     """Return the statistics of an account that has none, for its keys cannot be read."""
-    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0, 0], [0] * 4, 0, 0, 0, 0]
+    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0, 0], [0] * 4, 0, 0, 0, 0, 0]
     return replace(read_stats(account, none), damage=damage)
 
 

@@ -137,6 +137,8 @@ def _held(stats: AccountStats) -> AccountHealth:
         return AccountHealth(
             HealthLevel.STOPPED, "Held until you resume it", reason, can_resume=True
         )
+    if stats.hold_kind == "budget":
+        return AccountHealth(HealthLevel.STOPPED, "Held by its budget", reason)
     until = datetime.now(UTC) + timedelta(seconds=stats.hold_seconds)
     words = f"Held until {until:%H:%M:%S} UTC"
     return AccountHealth(HealthLevel.STOPPED, words, reason, stats.may_be_resumed)

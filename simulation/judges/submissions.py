@@ -14,6 +14,7 @@ from runqueue import ids
 from runqueue.records.job import Job
 from simulation.judges.ledger import JOB_NUMBER, InvariantLedger, job_number
 from simulation.plan import KILLS_WORKERS, OF_SKYVERN, PlannedJob
+from simulator.answers import steps as taken_steps
 from simulator.model.runs import Run
 
 #: Seconds that a submission may be on its way: by a worker without trouble; by any, as its lease
@@ -83,6 +84,8 @@ class SubmissionJudge:
         self._caps: dict[str, tuple[int, float]] = {}
         #: The limits of keys, by key or pattern, and since when.
         self._key_limits: dict[str, tuple[int, float]] = {}
+        #: The steps of the strict budget, and since when.
+        self._budget: tuple[int, float] = (0, 0.0)
         #: Groups that had a cap: their jobs may wait for others of their group.
         self._capped: set[str] = set()
         #: When Skyvern asked for a wait, and until when.
@@ -124,6 +127,10 @@ class SubmissionJudge:
         """Note that the limit of a key, or of all keys with a first segment, was answered."""
         self._key_limits[pattern] = (most, self._ledger.clock())
 
+    def set_budget(self, steps: int) -> None:
+        """Note that the strict budget was answered."""
+        self._budget = (steps, self._ledger.clock())
+
     def ask_to_wait(self, seconds: float) -> None:
         """Note that Skyvern answers a submission with `Retry-After`."""
         now = self._ledger.clock()
@@ -134,6 +141,7 @@ class SubmissionJudge:
         self._paused.clear()
         self._caps.clear()
         self._key_limits.clear()
+        self._budget = (0, 0.0)
         self._waits.clear()
         self._released.update(self._canaries)
 
@@ -150,6 +158,7 @@ class SubmissionJudge:
         self._judge_pauses(request)
         self._judge_cap(request)
         self._judge_keys(request)
+        self._judge_budget(request)
         self._judge_canary(request)
         self._judge_wait()
         self._judge_turns(request)
@@ -218,10 +227,45 @@ class SubmissionJudge:
         belongs: Callable[[PlannedJob], bool],
     ) -> None:
         """Judge that no more runs go on than a limit allows, which holds since a time; 0 = none."""
-        ledger, live = self._ledger, []
+        ledger = self._ledger
         # Runs whose claims Redis may have lost take no slot of their group.
         if not most or ledger.lost_writes or not self._is_over_the_wire(since):
             return
+        live = self._live(belongs)
+        if len(live) >= most:
+            ledger.fail(
+                f"I3: job {request.number} is submitted while {live} of its {what} run; "
+                f"its limit is {most}"
+            )
+
+    def _judge_budget(self, request: PlannedJob) -> None:
+        """Judge that a strict budget is enough for what ended, what is live, and this run."""
+        steps, since = self._budget
+        ledger, now = self._ledger, self._ledger.wall()
+        if not (steps and request.max_steps) or ledger.lost_writes:
+            return
+        if not self._is_over_the_wire(since):
+            return
+        committed = request.max_steps * (1 + len(self._live(_has_budget)))
+        # Of a job that had one run, its end is recorded, or its `max_steps` are still committed.
+        spent = sum(
+            taken_steps(runs[0], now)
+            for number, runs in ledger.runs.items()
+            if len(runs) == 1
+            and number in ledger.accepted
+            and number in self._requests
+            and self._requests[number].max_steps
+            and runs[0].is_over(now)
+        )
+        if spent + committed > steps:
+            ledger.fail(
+                f"I3: job {request.number} is submitted while {spent} steps are spent and"
+                f" {committed} committed, its own with them; the budget is {steps}"
+            )
+
+    def _live(self, belongs: Callable[[PlannedJob], bool]) -> list[int]:
+        """Return the jobs of a kind whose one run goes on for sure, and takes what runs take."""
+        ledger, live = self._ledger, []
         for number, runs in ledger.runs.items():
             job, other = ledger.accepted.get(number), self._requests.get(number)
             if job is None or other is None or not belongs(other) or len(runs) != 1:
@@ -234,11 +278,7 @@ class SubmissionJudge:
             is_excused = job.may_repeat or job.is_settled_by_operator or is_given_up
             if not is_excused and not run.is_over(now):
                 live.append(number)
-        if len(live) >= most:
-            ledger.fail(
-                f"I3: job {request.number} is submitted while {live} of its {what} run; "
-                f"its limit is {most}"
-            )
+        return live
 
     def _judge_canary(self, request: PlannedJob) -> None:
         """Judge that the rest of a batch waits until enough of its canary jobs completed."""
@@ -332,3 +372,7 @@ class SubmissionJudge:
 
 def _has_key(key: str, request: PlannedJob) -> bool:
     return key in request.keys
+
+
+def _has_budget(request: PlannedJob) -> bool:
+    return bool(request.max_steps)

@@ -11,6 +11,7 @@ from typing import Any
 
 from simulation.plan import (
     ANSWERS_NO_CALL,
+    CUSTOMER,
     FLAPS,
     KILLS_WORKERS,
     NEVER_ENDS,
@@ -122,6 +123,7 @@ _SETTLED = _fault("a person settles what is in doubt", 5.5, 0)
 #: Eight unconfirmed jobs are failed by a person while their runs go on.
 _GIVEN_UP = _plan(_jobs(8, 2), seed=1, max_concurrent_runs=8, run_seconds=40)
 _BAD: dict[str, Any] = {"bad_run_share": 0.8, "run_seconds": 2}
+_PAID: dict[str, Any] = {"keys": (CUSTOMER,), "max_steps": 40}
 #: The plans by the names of their defects.
 PLANS: dict[str, SimulationPlan] = {
     "webhook-dies-with-its-sender": _plan(
@@ -834,4 +836,16 @@ PLANS |= {
         run_seconds=200,
         minutes=6,
     ),
+    "ended-run-costs-nothing": _plan(
+        _jobs(10, 8, apart=0.1, **_PAID), strict_budget=110, run_seconds=20, minutes=5
+    ),
+    "end-keeps-its-committed-steps": _plan(_jobs(6, 8, **_PAID), strict_budget=100),
+    "unconfirmed-job-commits-nothing": _plan(
+        _jobs(4, 8, apart=1.0, **_PAID),
+        [_fault("answers are lost", 7, 8)],
+        strict_budget=100,
+        run_seconds=40,
+        minutes=3,
+    ),
+    "claim-commits-no-steps": _plan(_batch(4, 8, **_PAID), strict_budget=90),
 }

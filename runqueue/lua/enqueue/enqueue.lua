@@ -208,7 +208,7 @@ if refusal then
   call('HINCRBY', COUNTERS, 'refused_by_quota', #fresh)
   return redis.error_reply(refusal)
 end
-for _, i in ipairs(fresh) do
+for _, i in ipairs(at_budgets.are_any() and fresh or {}) do
   local given = given_before(ARGV[i + 3])
   local strict = not given.M and at_budgets.strict_one({ id = ARGV[i], group = string.sub(ARGV[i + 2], 3), batch = batch,
     keys = given.K })

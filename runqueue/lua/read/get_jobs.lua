@@ -6,7 +6,12 @@
 local reply = { int(NOW) }
 
 -- What a ready job waits for beside its turn; nil = nothing.
+local are_any_held
 local function waits_for(batch, keys, priority, group, canary)
+  if are_any_held == nil then
+    are_any_held = redis.call('EXISTS', PREFIX .. 'held_budgets', PREFIX .. 'held_keys') > 0
+  end
+  if not are_any_held then return nil end
   local whose = { 'account', 'group:' .. group, 'batch:' .. batch }
   for i, is_held in ipairs(redis.call('ZMSCORE', PREFIX .. 'held_budgets', unpack(whose))) do
     if is_held then return 'budget:' .. whose[i] end

@@ -28,6 +28,9 @@ ROUTES = [
     ("GET", "/v1/keys", "read"),
     ("PUT", "/v1/keys/site:a", "operate"),
     ("DELETE", "/v1/keys/site:a", "operate"),
+    ("GET", "/v1/budgets", "read"),
+    ("PUT", "/v1/budgets/account", "operate"),
+    ("DELETE", "/v1/budgets/account", "operate"),
 ]
 
 

@@ -306,6 +306,9 @@ async def test_the_description_names_every_route_with_examples_and_each_answer(
         "GET /v1/keys": ["200", "401", "403", "422", "503"],
         "PUT /v1/keys/{key}": ["200", "400", "401", "403", "408", "413", "415", "422", "503"],
         "DELETE /v1/keys/{key}": ["200", "401", "403", "422", "503"],
+        "GET /v1/budgets": ["200", "401", "403", "422", "503"],
+        "PUT /v1/budgets/{scope}": ["200", "400", "401", "403", "408", "413", "415", "422", "503"],
+        "DELETE /v1/budgets/{scope}": ["200", "401", "403", "422", "503"],
         "PUT /v1/groups/{name}": ["200", "400", "401", "403", "408", "413", "415", "422", "503"],
     }
     assert answers == expected | managing

@@ -117,6 +117,7 @@ async def test_every_route_but_probes_and_webhooks_is_guarded(redis_url: str) ->
     # Those that not every queue can serve have tests of their own.
     guarded |= {"GET /v1/jobs", "GET /v1/batches", "GET /v1/groups", "PUT /v1/groups/{name}"}
     guarded |= {"GET /v1/keys", "PUT /v1/keys/{key}", "DELETE /v1/keys/{key}"}
+    guarded |= {"GET /v1/budgets", "PUT /v1/budgets/{scope}", "DELETE /v1/budgets/{scope}"}
     guarded |= {f"POST /v1/batches/{{batch_id}}/{what}" for what in HELD}
     assert guarded >= {
         f"{method.upper()} {path}"

@@ -107,6 +107,27 @@ async def test_a_group_is_paused_resumed_and_capped(desk: Desk, redis_url: str) 
     assert (group.max_concurrent, group.paused) == (3, False)
 
 
+async def test_a_budget_is_set_shown_and_cleared(desk: Desk, redis_url: str) -> None:
+    line = {"kind": "task", "body": {"prompt": "x"}, "group": "acme"}
+    desk.queue.enqueue_many([line, line, line])
+
+    async with browsing(redis_url, OPS) as browser:
+        budget = {"scope": "group:acme", "steps": "20", "per": "day", "zone": "Europe/Berlin"}
+        shown = await browser.do("/budgets", "set_budget", **budget)
+        assert "group:acme" in shown.words
+        noted(desk, "set_budget", "group:acme", "20 steps a day (Europe/Berlin)")
+        assert len(desk.claim()) == 2
+        (use,) = desk.queue.list_budgets()
+        assert (use.live, use.committed, use.left) == (2, 20.0, 0.0)
+        wrong = ({"steps": "some"}, {"steps": "0"}, {"zone": "Mars"}, {"per": "week"})
+        for fields in (*wrong, {"scope": "team:a"}):
+            refused = await browser.do("/budgets", "set_budget", **(budget | fields))
+            assert refused.status == 422
+        await browser.do("/budgets", "clear_budget", scope="group:acme")
+        noted(desk, "clear_budget", "group:acme", "no budget")
+        assert len(desk.claim()) == 1
+
+
 async def test_a_key_is_limited_shown_and_cleared(desk: Desk, redis_url: str) -> None:
     line = {"kind": "task", "body": {"prompt": "x", "url": "https://shop.example/"}}
     desk.queue.enqueue_many([line, line, line])

@@ -33,7 +33,7 @@ def end(clock: Clockwork, job_id: str, steps: int | None = 10) -> None:
     assert clock.finish(job_id, attempt=attempt, run_id=run_id, steps=steps) == 1
 
 
-SCOPES = {
+SCOPES: dict[str, dict[str, Any]] = {
     "account": {},
     "group:acme": {"group": "acme"},
     "key:login:a": {"keys": ["login:a"]},

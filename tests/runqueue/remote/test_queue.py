@@ -20,9 +20,11 @@ from runqueue import (
     BatchCanceled,
     BatchNotFound,
     BatchRules,
+    Budget,
     FieldError,
     IdempotencyConflict,
     InvalidBatch,
+    InvalidBudget,
     InvalidGroup,
     InvalidJob,
     InvalidKeyLimit,
@@ -85,7 +87,7 @@ def packed(count: int) -> list[bytes]:
     [
         *("enqueue", "get", "get_many", "wait", "cancel", "stats", "accounts", "get_batch"),
         *("cancel_batch", "pause_batch", "resume_batch", "retry_failed", "list_jobs"),
-        *("set_group", "groups", "set_key_limit", "list_keys"),
+        *("set_group", "groups", "set_key_limit", "list_keys", "set_budget", "list_budgets"),
     ],
 )
 def test_what_both_have_has_one_signature(name: str) -> None:
@@ -193,6 +195,18 @@ def test_a_batch_is_read_and_handled(desk: Desk, remote: RemoteQueue) -> None:
     with pytest.raises(BatchCanceled):
         remote.resume_batch(batch)
     assert remote.replay([jobs[1].job_id]) == {jobs[1].job_id: Settled.BATCH_CANCELED}
+
+
+def test_budgets_are_the_same(desk: Desk, remote: RemoteQueue) -> None:
+    remote.enqueue(TASK, keys=["customer:acme"])
+    budget = Budget(500, "day", "Europe/Berlin", is_strict=False, expected=4)
+    assert remote.set_budget("key:customer:*", budget) is False
+    assert remote.set_budget("account", Budget(9_000, is_strict=True)) is False
+    assert remote.list_budgets() == desk.queue.list_budgets()
+    assert {use.scope for use in remote.list_budgets()} == {"key:customer:*", "account"}
+    assert remote.set_budget("account", None) is True
+    with pytest.raises(InvalidBudget, match="scope: expected account"):
+        remote.set_budget("../groups", None)
 
 
 def test_keys_and_their_limits_are_the_same(desk: Desk, remote: RemoteQueue) -> None:

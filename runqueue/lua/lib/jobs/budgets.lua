@@ -17,12 +17,12 @@ do
   local KEPT = 35 * DAY -- of a window that is over
   local floor = math.floor
 
-  local are_any, is_any_held
+  local has_budgets, is_any_held
   local records, states, by_job = {}, {}, {}
 
-  local function any_budgets()
-    if are_any == nil then are_any = redis.call('EXISTS', BUDGETS) == 1 end
-    return are_any
+  function at_budgets.are_any()
+    if has_budgets == nil then has_budgets = redis.call('EXISTS', BUDGETS) == 1 end
+    return has_budgets
   end
 
   local function offset_at(offsets, at)
@@ -169,7 +169,7 @@ do
 
   -- What has no room for a job: 'account', 'group:<group>' or 'batch:<batch>', which waits from now on; nil = all have.
   function at_budgets.full(job)
-    if not any_budgets() then return nil end
+    if not at_budgets.are_any() then return nil end
     for _, budget in ipairs(budgets_of(job)) do
       local record, what = budget[1], budget[2]
       if string.sub(what, 1, 4) ~= 'key:' and not has_room(record, what, job.max_steps) then
@@ -182,7 +182,7 @@ do
 
   -- The scope of a strict budget that a job has; nil = it has none.
   function at_budgets.strict_one(job)
-    if not any_budgets() then return nil end
+    if not at_budgets.are_any() then return nil end
     for _, budget in ipairs(budgets_of(job)) do
       if budget[1].is_strict then return budget[1].scope end
     end
@@ -195,7 +195,7 @@ do
 
   -- How many jobs with a key, and with `max_steps`, its budgets have room for; math.huge = it has none.
   function at_budgets.room_at(key, max_steps)
-    if not any_budgets() then return math.huge end
+    if not at_budgets.are_any() then return math.huge end
     local what, room = 'key:' .. key, math.huge
     local pattern = 'key:' .. string.match(key, '^[^:]*') .. ':*'
     records_of({ what, pattern })
@@ -209,7 +209,7 @@ do
 
   -- A job begins.
   function at_budgets.begin(job)
-    if not any_budgets() then return end
+    if not at_budgets.are_any() then return end
     for _, budget in ipairs(budgets_of(job)) do
       local state = state_of(budget[1], budget[2])
       local need = need_of(budget[1], job.max_steps) or 0
@@ -271,7 +271,7 @@ do
   function at_budgets.save()
     local commits, spends = notes.commits, notes.spends
     notes.commits, notes.spends = {}, {}
-    if (#commits == 0 and #spends == 0) or not any_budgets() then return end
+    if (#commits == 0 and #spends == 0) or not at_budgets.are_any() then return end
     for _, one in ipairs(commits) do try(commit, one[1], one[2], one[3]) end
     for _, one in ipairs(spends) do try(spend, one[1], one[2]) end
     states = {}
