@@ -24,6 +24,7 @@ from api_client.answers.listings import (
     classify_bulk_cancel,
     classify_run_list,
 )
+from api_client.answers.occupied import occupant_of
 from api_client.answers.outcomes import (
     CancelClass,
     Cancellation,
@@ -52,7 +53,7 @@ from api_client.answers.redelivery import (
     classify_replay,
 )
 from api_client.answers.server_clock import ServerClock
-from api_client.arguments import json_body, query_string, run_path, workflow_path
+from api_client.arguments import json_body, query_string, run_path, segment, workflow_path
 from api_client.call import Call
 from api_client.calls.calls import (
     CANCEL_PATH,
@@ -65,6 +66,7 @@ from api_client.calls.calls import (
     WORKFLOWS_PATH,
 )
 from api_client.calls.flows import Pause, drive, webhook_failure_reason
+from api_client.calls.session_calls import SESSIONS_PATH
 from api_client.errors import SkyvernError
 from api_client.http.exchange import send, sender_of
 from api_client.http.messages import HttpAnswer, Request
@@ -228,6 +230,19 @@ class RawClient:
         """Read the tags of a workflow run; arguments as in `get_run`."""
         answer = await self._read(run_path(run_id, "tags"), timeout)
         return RunTags() if answer is None else classify_tags(answer.status, answer.body)
+
+    async def session_occupant(
+        self, browser_session_id: str, timeout: float = DEFAULT_TIMEOUT
+    ) -> str | None:
+        """Read which run has a browser session; None = none has it, or it cannot be read.
+
+        Args:
+            browser_session_id: the session.
+            timeout: seconds for all of it.
+        """
+        path = f"{SESSIONS_PATH}/{segment(browser_session_id, 'browser_session_id')}"
+        answer = await self._read(path, timeout)
+        return occupant_of(answer.body) if answer is not None and answer.is_success else None
 
     async def cancel_runs(
         self, run_ids: Sequence[str], timeout: float = DEFAULT_TIMEOUT

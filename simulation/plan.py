@@ -81,6 +81,7 @@ class PlannedJob:
         limit: the time limit of its run, seconds; 0 = the account's.
         keys: what it uses together with other jobs.
         max_steps: steps after which its run is stopped; 0 = it names none.
+        session: the number of the browser session that its run uses; 0 = none.
     """
 
     number: int
@@ -107,6 +108,12 @@ class PlannedJob:
     limit: float = 0
     keys: tuple[str, ...] = ()
     max_steps: int = 0
+    session: int = 0
+
+    @property
+    def all_keys(self) -> tuple[str, ...]:
+        """Its keys, and that of its session."""
+        return (*self.keys, f"session:{session_id(self.session)}") if self.session else self.keys
 
     @property
     def body(self) -> int:
@@ -130,6 +137,7 @@ class PlannedJob:
             "limit": f"{self.limit:g} s" if self.limit else "",
             "keys": " ".join(self.keys),
             "max_steps": str(self.max_steps) if self.max_steps else "",
+            "session": str(self.session) if self.session else "",
         }
         return (
             f"{self.at:7.1f} s  job {self.number}: {self.kind}, {self.route}, group {self.group},"
@@ -157,6 +165,7 @@ class SimulationPlan:
         caps: the caps of groups that stay.
         key_limits: how many jobs may use a key at a time, by key or pattern.
         strict_budget: steps that runs of jobs with the key `CUSTOMER` may take; 0 = any number.
+        session_release: seconds after a run's end for which it has its browser session.
         version: the release of Skyvern.
         correlation, run_tags, drain_seconds, max_burst_size: as the settings have them.
         has_damaged_account: whether the workers serve another account, whose keys are damaged.
@@ -181,6 +190,7 @@ class SimulationPlan:
     caps: tuple[tuple[str, int], ...] = ()
     key_limits: tuple[tuple[str, int], ...] = ()
     strict_budget: int = 0
+    session_release: float = 1
     version: str = DEFAULT_VERSION
     correlation: bool = True
     run_tags: bool = True
@@ -414,7 +424,30 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
     if first in _SELDOM_MET:
         plan = _with_more_of(first, plan, Random(f"more {seed}"), seconds * FAULT_SHARE)
     keyed = _with_keys(_with_oddities(plan, odd), Random(f"keys {seed}"))
-    return _with_budget(keyed, Random(f"budget {seed}"))
+    plan = _with_budget(keyed, Random(f"budget {seed}"))
+    return _with_sessions(plan, Random(f"sessions {seed}"))
+
+
+def session_id(number: int) -> str:
+    """Return the id that Skyvern gives the browser session that is made as the nth."""
+    return f"pbs_{100_000_000 + number}"
+
+
+def _with_sessions(plan: SimulationPlan, chance: Random) -> SimulationPlan:
+    """Give requests browser sessions; the runs of each fit into the time, one after another."""
+    if chance.random() < 0.75:
+        return plan
+    longest = sum((plan.run_seconds + 5) * request.runs for request in plan.requests)
+    count = math.ceil(longest / (plan.minutes * 15))
+    changed = [
+        replace(request, session=chance.randint(1, count))
+        if not request.run and not request.like and chance.random() < 0.6
+        else request
+        for request in plan.requests
+    ]
+    return replace(
+        plan.with_requests(tuple(changed)), session_release=chance.choice([0.0, 1.0, 5.0])
+    )
 
 
 def _with_budget(plan: SimulationPlan, chance: Random) -> SimulationPlan:

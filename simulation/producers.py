@@ -19,7 +19,14 @@ from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.store.keys import Keys
 from simulation.addresses import QUEUE_URL, USER_URL, callback_url
 from simulation.judges.ledger import AcceptedJob
-from simulation.plan import ANSWERS_NO_CALL, FLAPS, NEVER_ENDS, UNREADABLE, PlannedJob
+from simulation.plan import (
+    ANSWERS_NO_CALL,
+    FLAPS,
+    NEVER_ENDS,
+    UNREADABLE,
+    PlannedJob,
+    session_id,
+)
 from simulation.processes import CURRENT, EPOCH, start_in
 from simulation.server import Client
 
@@ -293,6 +300,8 @@ def _body_of(request: PlannedJob) -> dict[str, Any]:
     if request.max_steps:
         field = "max_steps" if request.kind == "task" else "max_steps_override"
         body[field] = request.max_steps
+    if request.session:
+        body["browser_session_id"] = session_id(request.session)
     if request.run == FLAPS:
         body["parameters"] |= {"sim_end": "flap", "sim_seconds": "40"}
     if request.run == UNREADABLE:

@@ -52,6 +52,7 @@ from simulation.programs import Broker, Receivers, SimulatedGateway, SimulatedWo
 from simulation.server import SimulatedRedis, ValkeyInstance
 from simulation.skyvern import SimulatedSkyvern
 from simulation.strangers import Strangers
+from simulator.model.fields import SessionFields
 from simulator.model.options import Options
 from simulator.model.releases import RELEASES
 from simulator.model.runs import Run
@@ -127,7 +128,7 @@ class World:
         self.ledger.refuses_cancels = plan.refuses_cancels
         self.ledger.has_markers = plan.correlation
         self.ledger.caps.update(plan.caps)
-        self.ledger.key_limits.update(plan.key_limits)
+        self.ledger.key_limits.update({"session:*": 1}, **dict(plan.key_limits))
         self.ledger.shows_tags = RELEASES[plan.version].has_tags
         self.ledger.is_hidden = self._is_hidden
         self.ledger.is_owned = self._is_owned
@@ -283,6 +284,8 @@ class World:
             self.workers.append(self.new_worker(number))
         for fault in plan.faults:
             self.fault_injector.schedule(fault)
+        for _ in range(max(request.session for request in plan.requests)):
+            self.skyvern.store.sessions.create(SessionFields(), self.skyvern.process.wall())
 
     def start_again(self, wait: float) -> None:
         """Have the producers enqueue all requests again after some seconds: Redis is empty."""
@@ -397,6 +400,7 @@ class World:
             return  # others made it
         live = sum(not self.conduct.is_overdue(one) for one in self._live_runs())
         self.ledger.judge_new_run(run, live)
+        self.submissions.judge_occupied(run)
         if self._tells_jobs_apart and self.plan.correlation:
             self.submissions.judge_markers(run)
 
@@ -616,6 +620,7 @@ class World:
             version=plan.version,
             duration=plan.run_seconds,
             duration_spread=0.8,
+            session_release=plan.session_release,
             failed=plan.bad_run_share / 2,
             timed_out=plan.bad_run_share / 2,
             seed=plan.seed,

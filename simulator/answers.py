@@ -117,6 +117,8 @@ def failure_reason(run: Run, now: float) -> str | None:
     """Why it failed, where it did; a canceled run has no reason."""
     if now >= run.ended and run.end_replaced:
         return run.end_replaced
+    if run.occupied and run.status(now) == "failed":
+        return run.occupied
     return _FAILURE_REASONS.get(run.status(now))
 
 
@@ -231,7 +233,7 @@ def common(run: Run, now: float) -> Json:
         "recording_archived": False,
         "failure_reason": failure_reason(run, now),
         "errors": errors(run, now),
-        "browser_session_id": None,
+        "browser_session_id": run.submission.session_id,
     }
 
 

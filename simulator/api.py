@@ -21,7 +21,6 @@ from simulator.model.plan import PlanError
 from simulator.model.releases import RELEASES
 from simulator.model.runs import Run, RunType
 from simulator.model.search import ListQuery, OlderListQuery, find, matches_key
-from simulator.model.sessions import BrowserSessions
 from simulator.model.store import Clock, Store
 from simulator.model.submissions import (
     Prepared,
@@ -85,7 +84,7 @@ class RunApi:
     def __init__(self, options: Options, store: Store, webhooks: Webhooks, clock: Clock) -> None:
         self.release = RELEASES[options.version]
         self.workflows = Workflows(options.any_workflow, options.declared_parameters)
-        self.sessions = BrowserSessions()
+        self.sessions = store.sessions
         self.store = store
         self.clock = clock
         self._options = options

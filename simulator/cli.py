@@ -47,6 +47,10 @@ def start(
     webhook_timeout: Annotated[
         float, typer.Option(help="Seconds a webhook's receiver may take.")
     ] = 30.0,
+    session_release: Annotated[
+        float,
+        typer.Option(help="Seconds after a run's end until its browser session may be used again."),
+    ] = 1.0,
     list_supported: Annotated[
         bool, typer.Option("--list/--no-list", help="--no-list: 404, as older servers do.")
     ] = True,
@@ -82,6 +86,7 @@ def start(
             max_concurrent=max_concurrent,
             keepalive_timeout=keepalive_timeout,
             webhook_timeout=webhook_timeout,
+            session_release=session_release,
             list_supported=list_supported,
             declared_parameters=frozenset(declared_parameter or ()),
             any_workflow=any_workflow,

@@ -64,18 +64,18 @@ async def get_artifacts(_api: RunApi, _request: web.Request) -> web.Response:
 async def create_session(api: RunApi, request: web.Request) -> web.Response:
     """`POST /v1/browser_sessions`"""
     fields = await read_optional(SessionFields, request) or SessionFields()
-    return json_reply(session_shown(api.sessions.create(fields, api.clock())))
+    return json_reply(session_shown(api.sessions.create(fields, api.clock()), api.clock()))
 
 
 async def list_sessions(api: RunApi, _request: web.Request) -> web.Response:
     """`GET /v1/browser_sessions`"""
-    return json_reply([session_shown(session) for session in api.sessions.live()])
+    return json_reply([session_shown(one, api.clock()) for one in api.sessions.live()])
 
 
 async def get_session(api: RunApi, request: web.Request) -> web.Response:
     """`GET /v1/browser_sessions/{session_id}`"""
     session = api.sessions.get(request.match_info["session_id"])
-    return json_reply(session_shown(session, transport=True))
+    return json_reply(session_shown(session, api.clock(), transport=True))
 
 
 async def extend_session(api: RunApi, request: web.Request) -> web.Response:
@@ -83,7 +83,7 @@ async def extend_session(api: RunApi, request: web.Request) -> web.Response:
     fields = await read(ExtendFields, request)
     session_id = request.match_info["session_id"]
     session = api.sessions.extend(session_id, fields.additional_minutes, api.clock())
-    return json_reply(session_shown(session))
+    return json_reply(session_shown(session, api.clock()))
 
 
 async def close_session(api: RunApi, request: web.Request) -> web.Response:

@@ -57,7 +57,7 @@ class Webhooks:
         """Report a run when it is over; a cancel schedules it anew."""
         if run.submission.webhook_url is not None and math.isfinite(run.ended):
             self._order += 1
-            heapq.heappush(self._due, (run.ended, self._order, run))
+            heapq.heappush(self._due, (run.cleaned_up, self._order, run))
         self.arm()
 
     def arm(self) -> None:
@@ -131,9 +131,9 @@ class Webhooks:
         self._store.advance()
         now = self._clock()
         while self._due and self._due[0][0] <= now:
-            ended, _, run = heapq.heappop(self._due)
-            # An entry whose time is no longer the run's end was overtaken by a cancel.
-            if run.ended == ended:
+            at, _, run = heapq.heappop(self._due)
+            # An entry whose time is no longer the run's was overtaken by a cancel.
+            if run.cleaned_up == at:
                 task = asyncio.create_task(self._deliver(run))
                 self._deliveries.add(task)
                 task.add_done_callback(self._deliveries.discard)

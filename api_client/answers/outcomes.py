@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 
+from api_client.answers.occupied import says_occupied
 from api_client.answers.parts import (
     is_route_missing,
     named_rate,
@@ -214,7 +215,7 @@ def classify_submission(status: int, body: bytes, headers: Mapping[str, str]) ->
         server_date=server_date(headers),
         named_rate=named_rate(words) if status == 429 else None,
         needs_key_check=status in {401, 403},
-        is_of_request=_is_generation_failure(status, words),
+        is_of_request=_is_of_request(status, words),
         hints_at_run=_is_file_used(status, words),
         body=body,
     )
@@ -267,7 +268,7 @@ def _refusal(status: int, words: str, parsed: Any) -> SubmissionClass:
         return SubmissionClass.REFUSED if is_early else SubmissionClass.UNKNOWN
     if status == 503 and "no run was created" in words.lower():
         return SubmissionClass.BUSY
-    if _is_generation_failure(status, words):
+    if _is_of_request(status, words):
         return SubmissionClass.BUSY
     if 300 <= status < 400:
         return SubmissionClass.ACCOUNT
@@ -293,9 +294,15 @@ def _names_request_parts(parsed: Any) -> bool:
     return all(isinstance(at, list) and at and at[0] in _REQUEST_PARTS for at in locations)
 
 
-def _is_generation_failure(status: int, words: str) -> bool:
-    """Say whether the model that a task without a URL is turned over to first has failed."""
-    return status in {400, 500} and words.lower().startswith(_GENERATION_FAILED)
+def _is_of_request(status: int, words: str) -> bool:
+    """Say whether the server cannot take just this request now.
+
+    The model that a task without a URL is turned over to first has failed, or the request's browser
+    session is occupied.
+    """
+    if status in {400, 500} and words.lower().startswith(_GENERATION_FAILED):
+        return True
+    return status == 400 and says_occupied(words)
 
 
 def _is_file_used(status: int, words: str) -> bool:

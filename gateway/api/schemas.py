@@ -308,6 +308,10 @@ class KeyShown(BaseModel):
     waiting_since: datetime | None = Field(
         description="When the first of them was enqueued.", examples=[None]
     )
+    paused_until: datetime | None = Field(
+        description="Of a browser session that Skyvern calls occupied: until when no job gets it.",
+        examples=[None],
+    )
 
 
 class KeysShown(BaseModel):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import redis.asyncio
 
+from api_client.answers.occupied import found_occupied
 from gateway.metrics import WebhookOutcome
 from gateway.webhooks.payload import WebhookReport
 from runqueue.connection.redis_errors import Cause, cause_of
@@ -65,10 +66,13 @@ class WebhookWriter:
     async def _bad_end(
         self, item: Reported, webhook: WebhookReport, report: Report
     ) -> WebhookOutcome:
-        """Have the job run again where its policy says so, else record the end."""
-        retry = Retry.read(report.retry)
+        """Have the job run again where its policy says so, or its session was occupied.
+
+        Else record the end.
+        """
+        retry, is_occupied = Retry.read(report.retry), found_occupied(webhook.parsed)
         backoff = retry.backoff(report.runs + 1, webhook.status, webhook.parsed, random.random())
-        if backoff is None:
+        if backoff is None and not is_occupied:
             return WebhookOutcome((await self._record(item._replace(final=True))).verdict)
         again = RunAgain(
             item.job_id,
@@ -76,9 +80,10 @@ class WebhookWriter:
             item.run_id,
             webhook.status,
             item.reason or f"the run {webhook.status}",
-            int(backoff * 1e6),
+            int((backoff or 0.0) * 1e6),
             item.body,
             item.times,
+            int(is_occupied),
         )
         (code,) = await run_async(self._client, worker_calls.retry_run(self._account, [again]))
         if code == 1:

@@ -208,7 +208,13 @@ class Finished(NamedTuple):
 
 
 class RunAgain(NamedTuple):
-    """A run that ended badly, after which the job is to be run once more."""
+    """A run that ended badly, after which the job is to be run once more.
+
+    Args:
+        backoff_us: how long the job waits before.
+        is_occupied: 1 = the run found its browser session occupied and did nothing: it does not
+            count for the job's policy, and the script says how long the job waits.
+    """
 
     job_id: str
     attempt: int
@@ -218,6 +224,7 @@ class RunAgain(NamedTuple):
     backoff_us: int
     result: bytes
     times: str = ""
+    is_occupied: int = 0
 
     def __repr__(self) -> str:
         return f"RunAgain({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.run_status!r})"

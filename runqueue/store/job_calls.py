@@ -111,10 +111,14 @@ def enqueue(
 
     def parse(reply: list[Any]) -> list[Enqueued]:
         now, new = _at(reply[0]), tuple.__new__
+
+        def made_at(row: Any) -> datetime:
+            return _at(int(reply[0]) + row) if row and isinstance(row, int) else now
+
         # An `Enqueued` as `Enqueued(…)` makes it, without the Python function in between.
         return [
-            new(Enqueued, (job[0], _NEW, key, _first_state(job[3]), batch, now, None))
-            if not row or row[0] == _TAKEN_OVER
+            new(Enqueued, (job[0], _NEW, key, _first_state(job[3]), batch, made_at(row), None))
+            if isinstance(row, int) or row[0] == _TAKEN_OVER
             else _known(job, key, row)
             for job, key, row in zip(jobs, keys, reply[1:], strict=True)
         ]
@@ -150,7 +154,7 @@ def _batch_name(raw: bytes | None) -> str | None:
     return None if raw is None or raw == b"-" else raw.decode()
 
 
-def _at(microseconds: bytes) -> datetime:
+def _at(microseconds: bytes | int) -> datetime:
     return datetime.fromtimestamp(int(microseconds) / 1_000_000, tz=UTC)
 
 

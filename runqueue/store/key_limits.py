@@ -65,6 +65,7 @@ class KeyUse:
         live: jobs and orphan runs that have it; 0 for a pattern.
         waiting: jobs that wait at it; 0 for a pattern.
         waiting_since: when the first of them was enqueued.
+        paused_until: of a browser session that Skyvern says is occupied: until when no job gets it.
     """
 
     key: str
@@ -73,6 +74,7 @@ class KeyUse:
     live: int
     waiting: int
     waiting_since: datetime | None
+    paused_until: datetime | None = None
 
     @property
     def has_limit(self) -> bool:
@@ -81,9 +83,8 @@ class KeyUse:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return json_object(
-            self, "key", "max_concurrent", "begin_every", "live", "waiting", "waiting_since"
-        )
+        names = ("key", "max_concurrent", "begin_every", "live", "waiting", "waiting_since")
+        return json_object(self, *names, "paused_until")
 
 
 def set_limit(account: str, pattern: str, limit: KeyLimit | None) -> ScriptCall[bool]:
@@ -120,13 +121,13 @@ def list_keys(account: str, most: int = MOST) -> ScriptCall[list[KeyUse]]:
     """Read the keys that have limits, and those at which jobs wait."""
 
     def parse(reply: list[Any]) -> list[KeyUse]:
-        return [_use(row) for row in rows(reply, 0, 5)]
+        return [_use(row) for row in rows(reply, 0, 6)]
 
     return ScriptCall(load("list_keys"), account, [most], parse)
 
 
 def _use(row: Sequence[Any]) -> KeyUse:
-    key, limit, live, waiting, since = row
+    key, limit, live, waiting, since, paused = row
     most, _, every = limit.decode().partition(" ")
     return KeyUse(
         key=key.decode(),
@@ -135,4 +136,5 @@ def _use(row: Sequence[Any]) -> KeyUse:
         live=int(live),
         waiting=int(waiting),
         waiting_since=moment(int(since) or None),
+        paused_until=moment(int(paused) if paused else None),
     )

@@ -39,6 +39,8 @@ BEFORE_CLAIM_SECONDS = 60.0
 #: Seconds after a lost answer until a job with `resubmit` may give up the slot of a live run: half
 #: the grace.
 _LET_GO_SECONDS = 15.0
+#: Runs that may find their job's browser session occupied before the job has failed.
+MOST_OCCUPIED = 6
 _WAITING = {JobState.READY, JobState.SCHEDULED}
 _REPORTED = {DeliveryState.DELIVERED, DeliveryState.GAVE_UP}
 #: Seconds after its job's deadline, or after the faults, by which a run is canceled.
@@ -461,7 +463,10 @@ class InvariantLedger:
         for number, job in jobs.items():
             accepted = self.accepted[number]
             mine, alike = self.runs.get(accepted.body, []), self._with_body(accepted.body)
-            most = sum(one.max_runs for one in alike)
+            # Runs that found their browser session occupied did nothing, and count for no policy.
+            most = sum(one.max_runs for one in alike) + sum(
+                run.occupied is not None for run in mine
+            )
             is_excused = number in self.forgotten or any(one.may_repeat for one in alike)
             if len(mine) > most and not is_excused:
                 self.fail(
@@ -501,6 +506,10 @@ class InvariantLedger:
         run = next((run for run in mine if run.run_id == job.run_id), None)
         if run is None or run.submission.unreadable:
             return
+        occupied = sum(one.occupied is not None for one in mine)
+        is_given_up = accepted.number in self.cancels or accepted.deadline < math.inf
+        if run.occupied and occupied < MOST_OCCUPIED and not is_given_up:
+            self.fail(f"job {accepted.number} is {job.state} after {occupied} occupied runs")
         if not run.is_over(now):
             self.fail(f"I4: job {accepted.number} is {job.state}, its run {job.run_id} goes on")
         elif job.run_status != run.status(now):

@@ -137,7 +137,10 @@ class OutcomeJudge:
             return
         runs, retry_on = self._ledger.runs[number], request.retry_on or RETRY_ON
         now = self._ledger.wall()
-        repeats = sum(run.is_over(now) and run.status(now) in retry_on for run in runs)
+        repeats = sum(
+            run.occupied is not None or (run.is_over(now) and run.status(now) in retry_on)
+            for run in runs
+        )
         most = 1 + repeats + accepted.max_runs - request.runs
         if len(runs) > most:
             ends = [run.status(now) for run in runs]

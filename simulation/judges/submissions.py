@@ -25,6 +25,8 @@ PASSED = 10
 #: The share of a batch's canary jobs that must complete, as `RunQueue.open_batch` has it.
 CANARY_RATIO = 0.5
 
+#: Seconds for which a fault explains that a browser session is occupied.
+OCCUPIED_SECONDS = 120.0
 #: Seconds for which a run is canceled that answers no cancel.
 CANCEL_SECONDS = 600.0
 
@@ -180,6 +182,24 @@ class SubmissionJudge:
                     f"I2: runs {other} and {run.run_id} of job {number} carry the same marker"
                 )
 
+    def judge_occupied(self, run: Run) -> None:
+        """Judge that a run finds its browser session free, unless a fault explains it (I3)."""
+        number, ledger = job_number(run), self._ledger
+        request = self._requests.get(number or 0)
+        if run.occupied is None or request is None or ledger.lost_writes:
+            return
+        users = [
+            job
+            for other, job in ledger.accepted.items()
+            if other in self._requests and self._requests[other].session == request.session
+        ]
+        is_excused = any(
+            job.may_repeat or job.is_settled_by_operator or job.is_stuck for job in users
+        )
+        now = ledger.clock()
+        if not is_excused and self._is_calm(now - OCCUPIED_SECONDS, now, ()):
+            ledger.fail(f"I3: run {run.run_id} of job {number} finds its session occupied")
+
     def judge_attempts(self, jobs: Mapping[int, Job | None]) -> None:
         """Judge, at the end, that each job counts all attempts that Skyvern saw."""
         for number, job_id, attempt in self._markers:
@@ -212,9 +232,10 @@ class SubmissionJudge:
         self._judge_limit(request, most, since, f"group {group}", lambda one: one.group == group)
 
     def _judge_keys(self, request: PlannedJob) -> None:
-        for key in request.keys:
+        for key in request.all_keys:
             pattern = f"{key.partition(':')[0]}:*"
-            most, since = self._key_limits.get(key) or self._key_limits.get(pattern, (0, 0.0))
+            implied = (1, 0.0) if pattern == "session:*" else (0, 0.0)
+            most, since = self._key_limits.get(key) or self._key_limits.get(pattern, implied)
             has_key = partial(_has_key, key)
             self._judge_limit(request, most, since, f"key {key}", has_key)
 
@@ -363,7 +384,7 @@ class SubmissionJudge:
             and request.run != KILLS_WORKERS  # its submissions do not arrive
             and number not in self._ledger.cancels
             and request.group not in self._capped
-            and not request.keys
+            and not request.all_keys
             and ("group", request.group) not in self._paused
             and now > accepted_at + PROMPT_SECONDS
             and self._is_calm(accepted_at - LEASE_SECONDS, now)
@@ -371,7 +392,7 @@ class SubmissionJudge:
 
 
 def _has_key(key: str, request: PlannedJob) -> bool:
-    return key in request.keys
+    return key in request.all_keys
 
 
 def _has_budget(request: PlannedJob) -> bool:

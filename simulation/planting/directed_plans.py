@@ -836,6 +836,16 @@ PLANS |= {
         run_seconds=200,
         minutes=6,
     ),
+    "job-ends-before-its-session-is-free": _plan(
+        _jobs(4, session=1), gateways=0, session_release=5.0, minutes=2
+    ),
+    "occupied-run-ends-its-job": _plan(
+        _jobs(4, 5, session=1, on_unconfirmed="resubmit"),
+        [_fault("answers are lost", 4, 8), _fault("effects come late", 4, 40)],
+        gateways=0,
+        run_seconds=100,
+        minutes=6,
+    ),
     "ended-run-costs-nothing": _plan(
         _jobs(10, 8, apart=0.1, **_PAID), strict_budget=110, run_seconds=20, minutes=5
     ),

@@ -36,6 +36,8 @@ class Options:
         max_concurrent: runs that work at once, the others wait `queued`; 0 means no limit.
         keepalive_timeout: seconds after which an idle connection is closed.
         webhook_timeout: seconds a webhook's receiver may take.
+        session_release: seconds after a run's end until another may use its browser session; its
+            webhook is sent then.
         webhook_retry_delays: seconds before each further try to deliver a webhook; by default all
             three tries are over within about 5 s.
         list_supported: False plays an older server, which has no list of runs.
@@ -59,6 +61,7 @@ class Options:
     keepalive_timeout: float = 75.0
     webhook_timeout: float = 30.0
     webhook_retry_delays: tuple[float, ...] = (1.5, 3.0)
+    session_release: float = 1.0
     list_supported: bool = True
     declared_parameters: frozenset[str] = frozenset()
     any_workflow: bool = True
@@ -77,7 +80,10 @@ class Options:
             raise OptionError("--window", "too short: the rate allows no request within it")
 
     def _check_numbers(self) -> None:
-        for name in ("duration", "max_requests_per_second", "max_concurrent", "keepalive_timeout"):
+        for name in (
+            *("duration", "max_requests_per_second", "max_concurrent", "keepalive_timeout"),
+            "session_release",
+        ):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise OptionError(_flag(name), "a number that is not negative")
         for name in ("window", "webhook_timeout"):

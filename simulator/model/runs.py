@@ -74,6 +74,7 @@ class SubmittedRun:
         forced: the parts of the plan that the client decides.
         hidden_haystack: the searched text of the workflow run beneath a 2.0 task.
         workflow: what a workflow run runs.
+        session_id: the browser session that it is to use.
         unreadable: why `get_run` refuses to show it; None where it does not.
         tags: what `run_metadata` gave it.
         run_with, ai_fallback, scrolls, extra_http_headers: shown of a workflow run.
@@ -93,6 +94,7 @@ class SubmittedRun:
     inputs_haystack: str = ""
     hidden_haystack: str | None = None
     workflow: Workflow | None = None
+    session_id: str | None = None
     unreadable: str | None = None
     tags: Mapping[str, str] | None = None
     run_with: str = "agent"
@@ -121,6 +123,8 @@ class Run:
         webhook_failure_reason: None before a delivery, "" after one, a text when given up.
         tags: of a workflow run, if it has any.
         end_replaced: why it reads `failed` although it ended otherwise, as on older servers.
+        occupied: why it failed at once: its browser session was another run's.
+        clean_up: seconds for which it has its browser session after its end; its webhook follows.
     """
 
     run_id: str
@@ -134,6 +138,8 @@ class Run:
     webhook_failure_reason: str | None = None
     tags: Tags | None = None
     end_replaced: str | None = None
+    occupied: str | None = None
+    clean_up: float = 0.0
 
     def lose_end(self, release: Release) -> None:
         """Note that its webhook met an error of the network, not an answer."""
@@ -148,6 +154,11 @@ class Run:
     def _webhook_error(self) -> str:
         name = "task_v2_id" if self.submission.run_type == "task_v2" else "task_id"
         return f"Failed to send webhook.    {name}={self.run_id}"
+
+    @property
+    def cleaned_up(self) -> float:
+        """When its browser session is free again, and its webhook is sent."""
+        return self.ended + self.clean_up
 
     @property
     def number(self) -> int:

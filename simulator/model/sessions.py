@@ -1,16 +1,23 @@
-"""Browser sessions: made, read, extended and closed; they have no browser."""
+"""Browser sessions: made, read, extended, closed, and used by one run at a time.
+
+They have no browser.
+"""
 
 import itertools
 from dataclasses import dataclass
 
 from simulator.model.fields import SessionFields
+from simulator.model.plan import Plan
+from simulator.model.runs import Run
 from simulator.replies import ORGANIZATION, Json, RefusedError, stamp
 
 #: Minutes: the longest that a session may be made for, and extended to.
 _LONGEST, _LONGEST_EXTENDED = 1440, 2880
+#: After so many seconds a run fails whose session is occupied.
+_FAILS_SECONDS = 0.3
 #: Fields that are null here: what they are about does not exist in the simulator.
 _NULLS = (
-    *("runnable_type", "runnable_id", "browser_address", "extensions", "browser_profile_id"),
+    *("browser_address", "extensions", "browser_profile_id"),
     *("browser_settings", "browser_settings_receipt", "started_at", "created_by", "deleted_at"),
     *("warning", "remaining_lifetime_seconds"),
 )
@@ -27,12 +34,22 @@ class BrowserSession:
     created: float
     modified: float
     completed: float | None = None
+    user: Run | None = None
+
+    def occupant(self, now: float) -> Run | None:
+        """The run that has it at a time."""
+        return self.user if self.user is not None and now < self.user.cleaned_up else None
 
 
 class BrowserSessions:
-    """The account's browser sessions."""
+    """The account's browser sessions.
 
-    def __init__(self) -> None:
+    Args:
+        release: seconds after a run's end for which it has its session still.
+    """
+
+    def __init__(self, release: float) -> None:
+        self._release = release
         self._numbers = itertools.count(100_000_001)
         self._by_id: dict[str, BrowserSession] = {}
 
@@ -94,6 +111,22 @@ class BrowserSessions:
         if session.completed is None:
             session.completed = session.modified = now
 
+    def begin(self, run: Run, at: float) -> None:
+        """Give a run its session; one that finds it occupied fails at once."""
+        session = self._by_id.get(run.submission.session_id or "")
+        if session is None:
+            return
+        occupant = session.occupant(at)
+        if occupant is None:
+            session.user, run.clean_up = run, self._release
+        elif occupant is not run:
+            run.plan = Plan("failed", _FAILS_SECONDS)
+            occupied = f"Browser session {session.session_id} is already occupied"
+            run.occupied = (
+                f"{occupied} by {_runnable(occupant)}."
+                " Wait for that run to finish or cancel it, then retry."
+            )
+
     def check(self, session_id: str | None) -> None:
         """Check that a run may use a session.
 
@@ -110,15 +143,24 @@ class BrowserSessions:
             raise RefusedError(410, gone)
 
 
-def session_shown(session: BrowserSession, *, transport: bool = False) -> Json:
+def _runnable(run: Run) -> str:
+    return run.hidden_id if run.submission.run_type == "task_v2" else run.run_id
+
+
+def session_shown(session: BrowserSession, now: float, *, transport: bool = False) -> Json:
     """A session as the server shows it.
 
     Args:
         session: the session.
+        now: unix seconds.
         transport: with the type of its live view, which only the answer for one session has.
     """
+    occupant = session.occupant(now)
     return {
         "browser_session_id": session.session_id,
+        "runnable_id": occupant and _runnable(occupant),
+        "runnable_type": occupant
+        and ("task" if _runnable(occupant).startswith("tsk_") else "workflow_run"),
         "organization_id": ORGANIZATION,
         "status": "created" if session.completed is None else "completed",
         "timeout": session.timeout,

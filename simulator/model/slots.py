@@ -13,11 +13,18 @@ class Slots:
 
     Args:
         limit: how many work at once; 0 means no limit.
+        start: starts a run at a time, which fixes its end.
         on_change: called with each run that has just been started or put to wait.
     """
 
-    def __init__(self, limit: int, on_change: Callable[[Run], None]) -> None:
+    def __init__(
+        self,
+        limit: int,
+        start: Callable[[Run, float], None],
+        on_change: Callable[[Run], None],
+    ) -> None:
         self._limit = limit
+        self._start_run = start
         self._on_change = on_change
         self._occupied = 0
         self._waiting: deque[Run] = deque()
@@ -63,7 +70,7 @@ class Slots:
         return self._ends[0][0] if self._waiting and self._ends else math.inf
 
     def _start(self, run: Run, at: float) -> None:
-        run.start(at)
+        self._start_run(run, at)
         if self._limit:
             self._occupied += 1
             self._note_end(run)

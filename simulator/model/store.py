@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from simulator.model.options import Options
 from simulator.model.plan import Plan, Planner
 from simulator.model.runs import Run, SubmittedRun
+from simulator.model.sessions import BrowserSessions
 from simulator.model.slots import Slots
 from simulator.model.tags import Tags
 
@@ -25,6 +26,9 @@ _IDS_A_RUN = 3
 class Store:
     """Create runs, find them by id, cancel them.
 
+    Attributes:
+        sessions: the browser sessions that they use.
+
     Args:
         options: how long runs take and how many work at once.
         clock: unix seconds.
@@ -35,7 +39,8 @@ class Store:
         self._clock = clock
         self._on_change = on_change
         self._planner = Planner(options)
-        self._slots = Slots(options.max_concurrent, on_change)
+        self.sessions = BrowserSessions(options.session_release)
+        self._slots = Slots(options.max_concurrent, self._start, on_change)
         # Ids never repeat, not even those of a simulator that was started again.
         self._numbers = itertools.count(int(time.time() * 1000) * 1_000_000, _IDS_A_RUN)
         self._runs: dict[str, Run] = {}
@@ -60,6 +65,10 @@ class Store:
         self._live.append(run)
         self._slots.admit(run)
         return run
+
+    def _start(self, run: Run, at: float) -> None:
+        self.sessions.begin(run, at)
+        run.start(at)
 
     def get(self, run_id: str) -> Run | None:
         """Find a run by its id, or a 2.0 task by that of the workflow run beneath it."""

@@ -116,6 +116,7 @@ def task_submission(fields: TaskFields, *, any_profile: bool = True) -> Prepared
             if engine is Engine.TWO
             else None,
             forced=_forced_by_url(fields.url),
+            session_id=fields.browser_session_id,
         ),
         echo,
     )
@@ -169,6 +170,7 @@ def workflow_submission(
             ),
             forced={key: given[key] for key in FORCED_KEYS if key in given},
             workflow=workflow,
+            session_id=fields.browser_session_id,
             unreadable=parameters.unreadable,
             tags=fields.run_metadata,
             run_with=fields.run_with or "agent",

@@ -14,6 +14,7 @@ ACCEPTED, _, BUSY, REFUSED, ACCOUNT, UNKNOWN = SubmissionClass
 NOT_FOUND = {"detail": "Not Found"}
 HTML = b"<html><h1>Sorry</h1></html>"
 BODY_FAULT = {"loc": ["body", "prompt"], "msg": "Field required"}
+OCCUPIED = "Browser session pbs_1 is already occupied by wr_2. Wait for that run to finish."
 GENERATING = "Failed to generate task. Please try again later."
 FILES = (
     "These file ids are not available to attach — each must name a file uploaded by this"
@@ -50,7 +51,8 @@ ROWS = [
     Row(308, b"", ACCOUNT),
     Row(400, {"detail": "Invalid engine"}, REFUSED),
     Row(400, HTML, REFUSED),
-    Row(400, {"detail": "Browser session pbs_1 is already occupied by wr_2."}, REFUSED),
+    Row(400, {"detail": OCCUPIED}, BUSY, is_of_request=True),
+    Row(409, {"detail": OCCUPIED}, REFUSED),
     Row(400, {"detail": "Missing value for parameter a in workflow run wr_1 of w"}, REFUSED),
     Row(400, {"detail": GENERATING}, BUSY, is_of_request=True),
     Row(500, {"detail": GENERATING}, BUSY, is_of_request=True),

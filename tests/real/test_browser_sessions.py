@@ -67,6 +67,7 @@ def _over(target: Target, run_id: str) -> dict[str, Any] | None:
 def test_jobs_of_one_session_run_in_turn_and_none_fails_for_an_occupied_one(
     target: Target, page: Listener, session: str, tmp_path: Path
 ) -> None:
+    _skip_if_sessions_are_not_given_back(target, page)
     body = {"prompt": "Read.", "url": f"{page.url}/", "browser_session_id": session}
     lines = [
         {"custom_id": f"session-{number}", "kind": "task", "body": body} for number in range(JOBS)
@@ -89,3 +90,24 @@ def test_jobs_of_one_session_run_in_turn_and_none_fails_for_an_occupied_one(
     assert len(runs) == JOBS
     assert not [reason for reason in reasons if _OCCUPIED in reason]
     assert {job.state for job in jobs} == {JobState.COMPLETED}
+    assert {job.attempts for job in jobs} == {1}
+
+
+def _skip_if_sessions_are_not_given_back(target: Target, page: Listener) -> None:
+    """Skip if a task that has ended keeps its session, as on a self-hosted 1.0.56."""
+    made = target.post("/v1/browser_sessions", {"timeout": 60}).raise_for_status().json()
+    session = made["browser_session_id"]
+    path = f"/v1/browser_sessions/{session}"
+    body = {"prompt": "Read.", "url": f"{page.url}/", "browser_session_id": session}
+    answer = target.post("/v1/run/tasks", body)
+    until(partial(_over, target, answer.json()["run_id"]), 300, "the run to be over")
+
+    def is_free() -> bool:
+        return target.get(path).raise_for_status().json()["runnable_id"] is None
+
+    try:
+        until(is_free, 30, "its session to be free")
+    except TimeoutError:
+        pytest.skip(f"Skyvern {target.version} does not give a task's session back")
+    finally:
+        target.post(f"{path}/close")

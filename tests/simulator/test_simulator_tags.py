@@ -159,6 +159,25 @@ async def test_a_session_is_made_extended_closed_and_then_of_no_use() -> None:
     assert statuses == [409, 410, 404]
 
 
+async def test_a_session_is_one_runs_at_a_time_until_a_while_after_its_end() -> None:
+    clock = FakeClock()
+    async with simulating(clock=clock, session_release=5.0) as client:
+        session = (await client.post("/v1/browser_sessions", {"timeout": 10}))["browser_session_id"]
+        path = f"/v1/browser_sessions/{session}"
+
+        async def ended() -> str | None:
+            run = await client.run_task(browser_session_id=session, engine="skyvern-1.0")
+            clock.advance(11)
+            return str((await client.get(f"/v1/runs/{run}"))["failure_reason"])
+
+        first = await ended()
+        has_it = (await client.get(path))["runnable_id"]
+        second, third = await ended(), await ended()
+
+    assert (first, third) == ("None", "None")
+    assert f"Browser session {session} is already occupied by {has_it}." in str(second)
+
+
 async def test_the_version_needs_no_key() -> None:
     async with simulating() as client:
         assert await client.call("GET", "/v1/version", headers={}) == (200, {"version": "1.0.56"})

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from api_client import ReadClass, RunReading
 from api_client.answers.false_failures import FALSELY_FAILING_VERSIONS, looks_completed, note_on
+from api_client.answers.occupied import says_occupied
 from api_client.answers.run_times import ended_ago
 from runqueue.records.job import STATES
 from worker.process.account import AccountLink
@@ -20,6 +21,8 @@ GET_SECONDS = 12.0
 PERMIT_SECONDS = 5.0
 
 _FAILED = frozenset({ReadClass.ACCOUNT, ReadClass.TROUBLE})
+#: How the name of a browser session begins.
+_SESSION = b'"pbs_'
 _NUMBER = re.compile(r"\d*$")
 
 
@@ -94,6 +97,9 @@ async def answers_reads(account: AccountLink, run_id: str) -> bool:
 #: finally block is about to begin, or that a retry by its `retry_policy` is not decided yet: for a
 #: moment its status is terminal then, without a pending retry (`tests/real/test_run_ends.py`).
 SETTLE_SECONDS = 5.0
+#: Seconds after a run's end for which its browser session may be occupied still: the server gives
+#: it back once it has stored what the run recorded, and sends the webhook after that.
+RELEASE_SECONDS = 60.0
 #: Seconds after a run's end for which the version of a server is read that does not answer.
 ASKED_FOR_SECONDS = 600.0
 
@@ -120,6 +126,8 @@ async def end_of(account: AccountLink, reading: RunReading) -> End:
     Raises:
         RedisError: Redis is away, and the server's version was not read.
     """
+    if await _has_its_session(account, reading):
+        return End(is_settled=False)
     if not is_bad(reading.run_status or ""):
         return End()
     parsed = reading.shown
@@ -133,6 +141,23 @@ async def end_of(account: AccountLink, reading: RunReading) -> End:
     if version is None:
         return End(is_settled=ago is None or abs(ago) > ASKED_FOR_SECONDS)
     return End(note=note_on(version) if version in FALSELY_FAILING_VERSIONS else "")
+
+
+async def _has_its_session(account: AccountLink, reading: RunReading) -> bool:
+    """Say whether a run that ended just now still has its browser session.
+
+    Its job keeps the session's key that long: the next run would fail.
+    """
+    if _SESSION not in reading.body or says_occupied(reading.failure_reason):
+        return False
+    shown = reading.shown
+    ago = ended_ago(shown, account.runs_clock(reading.server_date))
+    session = shown.get("browser_session_id")
+    if not isinstance(session, str) or not session or ago is None or abs(ago) > RELEASE_SECONDS:
+        return False
+    if not await account.permit_within(PERMIT_SECONDS):
+        return True
+    return await account.client.session_occupant(session, GET_SECONDS) is not None
 
 
 def is_bad(status: str) -> bool:

@@ -15,6 +15,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from api_client import ReadClass, RunReading
+from api_client.answers.occupied import found_occupied, says_occupied
 from api_client.answers.run_times import attempt_age
 from runqueue.records.claim_items import (
     DuePoll,
@@ -189,12 +190,15 @@ class PollConsumer(Consumer[_Due]):
         writers, result, times = self.account.writers, kept(reading), packed(*reading.times)
         run = (job.job_id, job.attempt, job.run_id)
         state = "completed" if note else STATES.get(status, "failed")
+        reason = short_reason(reading.failure_reason)
+        if says_occupied(reading.failure_reason) and found_occupied(reading.shown):
+            again = RunAgain(*run, status, reason, 0, result, times, is_occupied=1)
+            return Record(writers.run_again, again)
         backoff = None
         # Of an answer that was cut nobody saw whether the server itself is about to try again.
         if job.retry and state == "failed" and not reading.is_cut:
             retry = Retry.read(job.retry)
             backoff = retry.backoff(job.runs + 1, status, reading.shown, random.random())
-        reason = short_reason(reading.failure_reason)
         if backoff is None:
             why = note if state == "completed" else reason
             return Record(writers.finished, Finished(*run, state, status, why, result, times))

@@ -14,7 +14,10 @@ from runqueue.store.key_limits import KeyLimit
 
 keys = command_group("Keys: limits on what jobs use together.")
 
-_COLUMNS = ("key", "max_concurrent", "begin_every", "live", "waiting", "waiting_since")
+_COLUMNS = (
+    *("key", "max_concurrent", "begin_every", "live", "waiting", "waiting_since"),
+    "paused_until",
+)
 Pattern = Annotated[
     str,
     typer.Argument(metavar="PATTERN", help="A key, or its first segment and :* (site:*)."),

@@ -7,7 +7,7 @@
 --       is '<us>' absolute or '+<us>' from now, retry is the policy's JSON. All that may be preceded by
 --       'F<file> <file> …' and a line feed: uploaded files, which serve one run each; that by 'K<key> <key> …' and
 --       a line feed (keys.lua); and that by 'M<max_steps>' and a line feed (budgets.lua)
--- Reply { now_us, per job: 0 = new | { code, state, batch, created_us } } with code
+-- Reply { now_us, per job: us after that at which a new one was made | { code, state, batch, created_us } } with code
 --       1 = known (same body), 2 = conflict (another body), 3 = taken over from an unsealed batch,
 --       4 = not stored: another job holds a file, and the state is its; it and the file follow
 -- Error NOBATCH, EXPIRED, SEALED (or canceled: its sweep may have passed), QUOTA <account> <name, '-' = the account's>
@@ -296,8 +296,9 @@ for n, i in ipairs(fresh) do
   if kept[id] then call('HSET', JOB .. id, 'attempt', kept[id], 'ran', kept[id]) end -- no run of these is its own
   local given, options = given_before(ARGV[i + 3])
   -- At a key jobs come in the order of these times: no two of a call have the same.
-  call('HSET', JOB .. id, 'state', 'ready', 'digest', ARGV[i + 1], 'created',
-    given.K and int(NOW + n) or now_text, unpack(lane.fields))
+  local after = given.K and n - 1 or 0
+  reply[(i - 4) / PER_JOB + 2] = after
+  call('HSET', JOB .. id, 'state', 'ready', 'digest', ARGV[i + 1], 'created', int(NOW + after), unpack(lane.fields))
   bodies[#bodies + 1] = BODY .. id
   bodies[#bodies + 1] = ARGV[i + 4]
   local line = marks_canary(id) and lane.canary or lane.ids

@@ -1,7 +1,7 @@
 -- Reads the limits of keys, and the keys at which jobs wait.
 -- ARGV  now_us, most (of each of the two)
 -- Reply per key or pattern: name, limit ('' = none of its own), live, waiting, since (us: when the first job that waits was
---       enqueued; 0 = none waits). Of a pattern for many keys the numbers are 0.
+--       enqueued; 0 = none waits), paused (us: until when; '' = it is not). Of a pattern for many keys the numbers are 0.
 local most, reply, told = tonumber(ARGV[2]), {}, {}
 local lanes_left = 2000 -- so many are counted
 
@@ -14,9 +14,10 @@ local function tell(name, limit)
   for _, lane in ipairs(lanes) do waiting = waiting + redis.call('LLEN', PREFIX .. 'lane:' .. lane) end
   local first = lanes[1] and redis.call('LINDEX', PREFIX .. 'lane:' .. lanes[1], 0)
   if first then since = tonumber(redis.call('HGET', job_key(first), 'created') or 0) end
-  for _, value in ipairs({ name, limit, redis.call('SCARD', PREFIX .. 'key:' .. name), waiting, int(since) }) do
-    reply[#reply + 1] = value
-  end
+  local paused = string.match(redis.call('GET', PREFIX .. 'key_pause:' .. name) or '', '^%d+')
+  if paused and tonumber(paused) <= NOW then paused = '' end
+  local live = redis.call('SCARD', PREFIX .. 'key:' .. name)
+  for _, value in ipairs({ name, limit, live, waiting, int(since), paused or '' }) do reply[#reply + 1] = value end
 end
 
 local limits = redis.call('HGETALL', PREFIX .. 'key_limits')

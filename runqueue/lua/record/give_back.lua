@@ -1,4 +1,4 @@
--- use: counters lanes limits holds save record jobs trail
+-- use: counters lanes limits holds save record jobs trail keys
 -- A job whose submission surely created no run goes back to the head of its lane, at no cost:
 -- submitting | unconfirmed → ready (canceled if that was asked for, dead if its time was up meanwhile).
 -- Also from unconfirmed: the only process that had this attempt reports late, but for certain, that no run came of it.
@@ -20,12 +20,12 @@ expect(PREFIX .. 'dead', 'zset')
 expect(PREFIX .. 'due', 'zset')
 pass_when_full()
 
--- About two and a half hours in all.
-local FIRST_WAIT, LONGEST_WAIT, LAST_TRY = 30000000, 600000000, 20
-local function put_off(job)
-  local tries = redis.call('HINCRBY', job_key(job.id), 'put_off', 1)
-  if job.cancel or tries >= LAST_TRY then return end_without_run(job, reason) end
-  local start = NOW + math.max(wait_us, math.min(FIRST_WAIT * 2 ^ (tries - 1), LONGEST_WAIT))
+local MOST_TRIES = 20 -- about two and a half hours in all
+local function try_later(job)
+  if string.find(reason, OCCUPIED, 1, true) then at_keys.pause_session(job) end
+  local wait = not job.cancel and put_off(job, MOST_TRIES)
+  if not wait then return end_without_run(job, reason) end
+  local start = NOW + math.max(wait_us, wait)
   redis.call('HDEL', job_key(job.id), 'process', 'claim_date')
   count_state(job, 'scheduled')
   redis.call('HSET', job_key(job.id), 'state', 'scheduled', 'run_at', int(start), 'reason', reason)
@@ -85,7 +85,7 @@ local function record(i)
       redis.call('HDEL', job_key(job.id), 'died')
     end
     if why ~= 'void' then note_step(job, 'given_back', why .. (reason ~= '' and ': ' .. reason or '')) end
-    if why == 'later' and not job.given_up then put_off(job) else ready_again(job, true) end
+    if why == 'later' and not job.given_up then try_later(job) else ready_again(job, true) end
     probe_is_back = probe_is_back or is_probe(job.id)
     given = given + 1
     reply[at] = 1

@@ -1,10 +1,13 @@
--- use: counters save record times webhooks jobs trust runs trail further
+-- use: counters save record times webhooks jobs trust runs trail further keys
 -- A run ended badly, and the job's policy retries it: running → scheduled (failed or canceled if the
 -- job is to end, unconfirmed if its further run may have been made: suspect_lost.lua).
--- ARGV  now_us, then 8 a job: id, attempt, run_id, run_status, reason, backoff_us, result, times (see times.lua)
+-- ARGV  now_us, then 9 a job: id, attempt, run_id, run_status, reason, backoff_us, result, times (see times.lua), occupied
+--       (1: the run found its browser session occupied, and did nothing: it does not count, and the job waits as in
+--       give_back.lua. Its sixth such run ends it)
 -- Reply per job: 1 = scheduled, unconfirmed, or running, 2 = ended after all, 0 = over already, or another run is the
 -- job's The run's own record stays with Skyvern; the result kept meanwhile is that of the last run. A retry sends
 -- no webhook: the job's webhook is that of its last run.
+local MOST_OCCUPIED = 6
 local reply = {}
 expect_deliveries()
 for _, zset in ipairs({ 'due', 'unconfirmed', 'parked', 'reconcile', 'poll', 'listed', 'cancels', 'stray_looks' }) do
@@ -31,13 +34,13 @@ local function end_here(job, status, reason)
   begin_delivery(job, '')
 end
 
-local function wait_for_next(job, status, reason, start)
+local function wait_for_next(job, status, reason, start, runs)
   note_again(job, status, reason)
   keep_earlier(job)
   redis.call('HDEL', job_key(job.id), 'run_id', 'started')
   count_state(job, 'scheduled')
   redis.call('HSET', job_key(job.id), 'state', 'scheduled', 'run_at', int(start), 'run_status', status,
-    'runs', int(job.runs + 1), 'reason', reason)
+    'runs', int(runs), 'reason', reason)
   redis.call('ZADD', PREFIX .. 'due', int(start), job.id)
 end
 
@@ -48,16 +51,19 @@ local function record(i)
     reply[#reply + 1] = 0
     return
   end
-  local start, code, started = NOW + tonumber(ARGV[i + 5]), 1, job.started
+  local is_occupied = ARGV[i + 8] == '1'
+  local wait = is_occupied and put_off(job, MOST_OCCUPIED) or (not is_occupied and tonumber(ARGV[i + 5]))
+  local start, code, started = wait and NOW + wait, 1, job.started
+  if is_occupied then at_keys.pause_session(job) end
   if has_further(job, result) then
-    if job.state == 'unconfirmed' then look_on(job, status, start) end
-  elseif job.cancel or (job.deadline and tonumber(job.deadline) <= start) then
+    if job.state == 'unconfirmed' then look_on(job, status, start or NOW) end
+  elseif not start or job.cancel or (job.deadline and tonumber(job.deadline) <= start) then
     leave_running(job, result)
     end_here(job, status, reason)
     code = 2
   else
     leave_running(job, result)
-    wait_for_next(job, status, reason, start)
+    wait_for_next(job, status, reason, start, job.runs + (is_occupied and 0 or 1))
   end
   job.started = started
   run_took(job)
@@ -65,7 +71,7 @@ local function record(i)
   observe_run(job, ARGV[i + 7])
   reply[#reply + 1] = code
 end
-for i = 2, #ARGV, 8 do try(record, i) end
+for i = 2, #ARGV, 9 do try(record, i) end
 save()
 try(save_run_times)
 raise_damage()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import redis
 
 from runqueue import JobState
@@ -132,3 +134,32 @@ async def test_a_run_that_its_job_has_under_another_attempt_s_number_is_left_to_
         assert desk.job(job).state is JobState.RUNNING
 
         assert (await door.webhook(job, told(job))).verdict == "ended"
+
+
+OCCUPIED: dict[str, Any] = {
+    "failure_reason": "Browser session pbs_1 is already occupied by tsk_2.",
+    "step_count": 1,
+}
+
+
+async def test_a_run_that_found_its_session_occupied_runs_again_without_a_policy(
+    desk: Desk, redis_url: str
+) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        answer = await door.webhook(job, told(job, "failed", **OCCUPIED))
+
+    found = desk.job(job)
+    assert (answer.verdict, found.state, found.runs) == ("retried", JobState.SCHEDULED, 0)
+
+
+async def test_a_run_that_lost_its_session_in_a_later_step_has_failed(
+    desk: Desk, redis_url: str
+) -> None:
+    (job,) = desk.running()
+
+    async with gating(redis_url) as door:
+        answer = await door.webhook(job, told(job, "failed", **{**OCCUPIED, "step_count": 3}))
+
+    assert (answer.verdict, desk.job(job).state) == ("ended", JobState.FAILED)

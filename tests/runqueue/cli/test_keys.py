@@ -21,6 +21,7 @@ def test_a_limit_is_set_shown_and_cleared(either: Desk) -> None:
         "begin_every": None,
         "live": 2,
         "waiting": 3,
+        "paused_until": None,
     }
     text = either.run("keys", "list").stdout.splitlines()
     assert text[1].split()[:4] == ["site:a", "2", "2", "3"]

@@ -130,6 +130,20 @@ def test_a_browser_session_or_profile_is_used_by_one_job_at_a_time(
     assert clock.claimed() == jobs[1:]
 
 
+def test_a_session_that_skyvern_says_is_occupied_pauses_for_half_a_minute_doubling_to_ten(
+    clock: Clockwork,
+) -> None:
+    words, pauses = "HTTP 400: Browser session pbs_1 is already occupied by wr_1.", []
+    for job_id in clock.enqueue(8, keys=["session:pbs_1"]):
+        since = clock.now
+        while not (taken := clock.claimed()):
+            clock.wait(1)
+        assert taken == [job_id]
+        pauses.append(round((clock.now - since) / 1e6))
+        assert clock.give_back(job_id, "later", reason=words) == 1
+    assert pauses == [0, 30, 60, 120, 240, 480, 600, 600]
+
+
 def test_a_rate_spreads_what_begins(clock: Clockwork) -> None:
     limit(clock, "site:a", None, minute=6)
     clock.enqueue(10, keys=["site:a"])

@@ -208,3 +208,10 @@ local function ready_again(job, at_head)
     push(job.priority, job.group, lane_of(job), { job.id }, at_head)
   end
 end
+
+-- How long a job waits that Skyvern could not run now for a reason of the job's own: half a minute doubling to ten, in
+-- microseconds; nil = it was tried `most` times.
+local function put_off(job, most)
+  local tries = redis.call('HINCRBY', job_key(job.id), 'put_off', 1)
+  return tries < most and math.min(30000000 * 2 ^ (tries - 1), 600000000) or nil
+end

@@ -10,6 +10,7 @@
 -- `key_rivals:<key>` of the others, and the jobs that begin there although they came later are counted for the first of
 -- these. From five times the key's limit on, one place is kept for it. Places are kept by age, so no two lanes keep each
 -- other waiting.
+-- A browser session that Skyvern says is occupied has no room until `key_pause:<key>` (<until_us> <pauses so far>).
 -- `key_limits` = '<at a time; -> <us between two begins; ->' by key, or by '<first segment>:*' for each such key.
 local at_keys = {}
 do
@@ -17,6 +18,7 @@ do
   local AT_ONCE = { session = true, profile = true } -- Skyvern fails a second run of these: one at a time
   local A_PRIORITY, BEGIN = 2 ^ 51, 1577836800000000 -- times since 2020 are below that for 71 years
   local PASSED_BEFORE_KEPT = 5
+  local FIRST_PAUSE, LONGEST_PAUSE, TRIES_KEPT = 30000000, 600000000, 60000 -- us; ms after a pause
   local MOST_KEYS, LOOK_AGAIN, LOOK_TAKES = 16, 1000000, 10000
 
   local is_any_held, are_any_limits
@@ -64,7 +66,9 @@ do
       notes.states[key] = false
       return false
     end
-    state = { key = key, has_budget = has_budget, most = most or math.huge, interval = interval, live = redis.call('SCARD', PREFIX .. 'key:' .. key),
+    local is_session = string.match(key, '^[^:]*') == 'session'
+    local paused_until = is_session and string.match(redis.call('GET', PREFIX .. 'key_pause:' .. key) or '', '^%d+')
+    state = { key = key, paused_until = tonumber(paused_until or 0), has_budget = has_budget, most = most or math.huge, interval = interval, live = redis.call('SCARD', PREFIX .. 'key:' .. key),
       first = math.huge, rival_at = math.huge, passed = 0 }
     for _, has in pairs(notes.moves[key] or {}) do state.live = state.live + (has and 1 or -1) end
     if interval then
@@ -86,6 +90,7 @@ do
 
   -- How many more may begin, of a lane (nil: of none of keys) that came at a place in line, and jobs with `max_steps`.
   local function room_of(state, name, at, max_steps)
+    if state.paused_until > NOW then return 0 end
     local room = state.most - state.live
     if state.has_budget then room = math.min(room, at_budgets.room_at(state.key, max_steps)) end
     if state.interval then
@@ -177,6 +182,20 @@ do
       if state and (room < 1 or (not turn and state.first < at)) then return key end
     end
     return nil
+  end
+
+  -- Skyvern says that a job's browser session is occupied although none of ours uses it: no job gets the session for half
+  -- a minute, doubling to ten if that was not enough.
+  function at_keys.pause_session(job)
+    local key = string.match(' ' .. (job.keys or ''), ' (session:%S+)')
+    if not key then return end
+    local pause = PREFIX .. 'key_pause:' .. key
+    local until_us, tries = string.match(redis.call('GET', pause) or '', '^(%d+) (%d+)$')
+    if until_us and tonumber(until_us) > NOW then return end
+    tries = tonumber(tries or 0)
+    local wait = math.min(FIRST_PAUSE * 2 ^ tries, LONGEST_PAUSE)
+    redis.call('SET', pause, int(NOW + wait) .. ' ' .. int(tries + 1), 'PX', int(wait / 1000) + TRIES_KEPT)
+    notes.states[key] = nil
   end
 
   -- Whether a claim takes from a lane of keys now.
