@@ -166,7 +166,17 @@ PLANS: dict[str, SimulationPlan] = {
         key_limits=_A_LOGIN,
         run_seconds=40,
     ),
-    "claim-counts-a-key-once": _plan(_batch(6, 8, keys=("login:a",)), key_limits=_A_LOGIN),
+    # Two jobs end in a pause, so two lanes are offered their key at once.
+    "claim-counts-a-key-once": _plan(
+        [
+            *_jobs(2, 8, keys=("login:a",)),
+            _job(3, 9, keys=("login:a", "site:x")),
+            *(_job(number, 9.5, keys=("login:a",)) for number in (4, 5, 6)),
+        ],
+        [_fault("a person pauses the account", 10, 15)],
+        key_limits=(("login:a", 2), ("site:x", 4)),
+        max_concurrent_runs=8,
+    ),
     "offered-lane-is-not-listed": _plan(_batch(4, 8, keys=("login:a",)), key_limits=_A_LOGIN),
     "second-key-is-not-asked-for": _plan(
         _batch(6, 8, keys=("login:a", "site:a")), key_limits=(("login:a", 4), ("site:a", 1))
@@ -847,7 +857,7 @@ PLANS |= {
         minutes=6,
     ),
     "ended-run-costs-nothing": _plan(
-        _jobs(10, 8, apart=0.1, **_PAID), strict_budget=110, run_seconds=20, minutes=5
+        _jobs(10, 8, apart=0.1, **_PAID), strict_budget=100, run_seconds=30, minutes=8
     ),
     "end-keeps-its-committed-steps": _plan(_jobs(6, 8, **_PAID), strict_budget=100),
     "unconfirmed-job-commits-nothing": _plan(

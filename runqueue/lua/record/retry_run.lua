@@ -28,9 +28,9 @@ local function look_on(job, status, start)
   if not job.cancel then redis.call('HSET', job_key(job.id), 'run_at', int(start)) end
 end
 
-local function end_here(job, status, reason)
+local function end_here(job, status, reason, is_late)
   end_job(job, 'failed', { 'run_status', status, 'runs', int(job.runs + 1), 'reason',
-    job.cancel and reason or reason .. ' (no time is left to run it again)' })
+    is_late and reason .. ' (no time is left to run it again)' or reason })
   begin_delivery(job, '')
 end
 
@@ -59,7 +59,7 @@ local function record(i)
     if job.state == 'unconfirmed' then look_on(job, status, start or NOW) end
   elseif not start or job.cancel or (job.deadline and tonumber(job.deadline) <= start) then
     leave_running(job, result)
-    end_here(job, status, reason)
+    end_here(job, status, reason, start and not job.cancel)
     code = 2
   else
     leave_running(job, result)
