@@ -4,30 +4,33 @@ What a server does with a second run, and when it gives a session back, is in
 `tests/real/test_browser_sessions.py`.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from api_client.answers.parts import parse_json
 
-#: In the refusal of a submission (400), and in the failure reason of a run.
-_OCCUPIED = "is already occupied by"
+#: Begins the refusal of a submission (400), and the failure reason of a run.
+_OCCUPIED = re.compile(r"Browser session \S+ is already occupied by ")
 
 
 def says_occupied(words: str | None) -> bool:
     """Say whether the server's words are that a browser session is another run's."""
-    return words is not None and _OCCUPIED in words
+    return words is not None and _OCCUPIED.match(words) is not None
 
 
 def found_occupied(shown: Mapping[str, Any]) -> bool:
-    """Say whether a run failed before it did anything, since its session was another run's.
+    """Say whether a run failed in its first step, since its browser session was another run's.
 
-    A session that is lost later makes a run fail with the same words, in another step.
+    In that step a run gets its session, before it does anything. One that loses its session later
+    fails with the same words, in another step.
 
     Args:
         shown: the run, as the API shows it.
     """
     reason, steps = shown.get("failure_reason"), shown.get("step_count")
-    is_first = isinstance(steps, int) and steps <= 1
+    has_session = isinstance(shown.get("browser_session_id"), str)
+    is_first = has_session and isinstance(steps, int) and steps <= 1
     return is_first and isinstance(reason, str) and says_occupied(reason)
 
 

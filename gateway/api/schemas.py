@@ -308,6 +308,10 @@ class KeyShown(BaseModel):
     waiting_since: datetime | None = Field(
         description="When the first of them was enqueued.", examples=[None]
     )
+    has_limit: bool = Field(
+        description="Whether it has a limit of its own, if only one that lets any number go.",
+        examples=[True],
+    )
     paused_until: datetime | None = Field(
         description="Of a browser session that Skyvern calls occupied: until when no job gets it.",
         examples=[None],

@@ -90,6 +90,8 @@ async def _cap_group(action: ActionRequest) -> str:
 async def _set_key_limit(action: ActionRequest) -> str:
     most, rate = action.fields.get("most", ""), action.fields.get("rate", "")
     unit = action.fields.get("unit", "minute")
+    if not most and not rate:
+        raise HTTPException(422, "at a time, begin: expected a number in one of them")
     limit = KeyLimit(
         whole(most, "at a time") if most else None, number(rate, "begin") if rate else None, unit
     )

@@ -29,7 +29,6 @@ from runqueue.errors import (
     BatchNotFound,
     EvictingRedis,
     FieldError,
-    InvalidJob,
     InvalidRequest,
     MalformedURL,
     NoQueueHere,
@@ -169,11 +168,6 @@ def _quota_reached(account: str, name: str, what: str, most: str) -> RunQueueErr
     return QuotaReached.of(account, None if name == "-" else name, what, int(most))
 
 
-def _needs_max_steps(scope: str, job_id: str) -> RunQueueError:
-    words = f"expected a number: the budget of {scope} is strict (job {job_id})"
-    return InvalidJob([FieldError("body.max_steps", words)])
-
-
 def _too_many(most: str) -> RunQueueError:
     return InvalidRequest([FieldError("limits", f"{int(most):,} are set already: clear others")])
 
@@ -181,7 +175,6 @@ def _too_many(most: str) -> RunQueueError:
 #: What the scripts refuse: their words are the arguments.
 _REFUSALS: dict[str, Callable[..., RunQueueError]] = {
     "QUOTA": _quota_reached,
-    "STRICT": _needs_max_steps,
     "MANY": _too_many,
     "NOBATCH": BatchNotFound,
     "SEALED": BatchNotFound,

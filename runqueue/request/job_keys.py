@@ -25,7 +25,8 @@ KEY_WORDS = (
     " characters at most)"
 )
 KEYS_WORDS = f"a list of 1 to {MAX_KEYS} keys, each {KEY_WORDS}"
-#: First segments that only the queue gives: one run at a time may use a browser session or profile.
+#: The first segments of keys that follow from a request's fields: one run at a time may use a
+#: browser session or profile.
 IMPLIED: Final[Mapping[str, str]] = {
     "browser_session_id": "session",
     "browser_profile_id": "profile",
@@ -66,7 +67,7 @@ def keys_of(named: tuple[str, ...], kind: str, body: Mapping[str, Any]) -> str:
         if (name := body.get(field)) is not None:
             keys.append(_implied(segment, str(name)))
     if kind == "task" and (url := body.get("url")) and (found := _HOST_OF_URL.match(url)):
-        keys.append(_implied(HOST, found[1]))
+        keys.append(_implied(HOST, found[1].rstrip(".")))
     return " ".join(sorted(set(keys))) if len(keys) > 1 else "".join(keys)
 
 

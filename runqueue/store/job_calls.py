@@ -48,8 +48,9 @@ CHUNK_WORK, LANE_WORK = 1_300, 3
 JobArguments = tuple[str, bytes, str, str, bytes]
 
 _NEW, _READY, _SCHEDULED = EnqueueStatus.NEW, JobState.READY, JobState.SCHEDULED
-_STATUSES = {1: EnqueueStatus.KNOWN, 2: EnqueueStatus.CONFLICT, 4: EnqueueStatus.CONFLICT}
-_TAKEN_OVER, _FILE_TAKEN = 3, 4
+_CONFLICT = EnqueueStatus.CONFLICT
+_STATUSES = {1: EnqueueStatus.KNOWN, 2: _CONFLICT, 4: _CONFLICT, 5: _CONFLICT}
+_TAKEN_OVER, _FILE_TAKEN, _BEYOND_BUDGET = 3, 4, 5
 #: What marks the files, the keys and the most steps in a job's options.
 _FILES, _KEYS, _MAX_STEPS = "F", "K", "M"
 _NO_BATCH, _ONLY_LOOK = "-", "?"
@@ -145,6 +146,14 @@ def _known(job: JobArguments, key: str | None, row: list[Any]) -> Enqueued:
     if code == _FILE_TAKEN:
         owner, file = (part.decode() for part in taken)
         fault = FieldError("body.file_ids", f"expected files of its own: {file!r} is job {owner}'s")
+    elif code == _BEYOND_BUDGET:
+        scope, most = (part.decode() for part in taken)
+        words = (
+            f"expected {int(most):,} at most, as max_steps of a task, max_steps_override of a"
+            " workflow or max_steps_per_run of a download (a login has none):"
+            f" the budget of {scope} is strict"
+        )
+        fault = FieldError("body.max_steps", words)
     name = None if fault else _batch_name(batch)
     at = _at(created)
     return Enqueued(job[0], _STATUSES[code], key, JobState(state.decode()), name, at, fault)

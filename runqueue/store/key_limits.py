@@ -16,6 +16,8 @@ from runqueue.store.scripts import ScriptCall, load
 MOST = 1000
 #: The seconds of each unit of a rate.
 UNITS = {"second": 1, "minute": 60, "hour": 3600}
+#: Seconds between two that begin, at most.
+SLOWEST = 366 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,12 @@ class KeyUse:
 
     Args:
         key: the key, or the pattern.
-        max_concurrent: of its own limit; None = there is none.
-        begin_every: seconds between two jobs that begin; None = there is no such limit.
+        max_concurrent: of its own limit; None = that has none.
+        begin_every: seconds between two jobs that begin; None = it has no such limit.
         live: jobs and orphan runs that have it; 0 for a pattern.
         waiting: jobs that wait at it; 0 for a pattern.
         waiting_since: when the first of them was enqueued.
+        has_limit: whether it has a limit of its own, if only one that lets any number go.
         paused_until: of a browser session that Skyvern says is occupied: until when no job gets it.
     """
 
@@ -74,17 +77,13 @@ class KeyUse:
     live: int
     waiting: int
     waiting_since: datetime | None
+    has_limit: bool = False
     paused_until: datetime | None = None
-
-    @property
-    def has_limit(self) -> bool:
-        """Whether it has a limit of its own that limits anything."""
-        return self.max_concurrent is not None or self.begin_every is not None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
         names = ("key", "max_concurrent", "begin_every", "live", "waiting", "waiting_since")
-        return json_object(self, *names, "paused_until")
+        return json_object(self, *names, "has_limit", "paused_until")
 
 
 def set_limit(account: str, pattern: str, limit: KeyLimit | None) -> ScriptCall[bool]:
@@ -105,12 +104,13 @@ def set_limit(account: str, pattern: str, limit: KeyLimit | None) -> ScriptCall[
     if limit is not None:
         most, rate = limit.max_concurrent, limit.rate
         if most is not None and not 1 <= most < 2**31:
-            wrong.append(FieldError("max_concurrent", f"expected 1 or more, or none, got {most}"))
-        if rate is not None and not 0 < rate <= 1_000_000:
-            words = f"expected a number above 0, and a million at most, got {rate:g}"
-            wrong.append(FieldError(f"per_{limit.unit}", words))
+            words = f"expected 1 or more, or none, got {str(most)[:40]}"
+            wrong.append(FieldError("max_concurrent", words))
         if limit.unit not in UNITS:
             wrong.append(FieldError("unit", f"expected {', '.join(UNITS)}, got {limit.unit!r}"))
+        elif rate is not None and not UNITS[limit.unit] / SLOWEST <= rate <= 1_000_000:
+            words = f"expected one a year or more, and a million at most, got {str(rate)[:40]}"
+            wrong.append(FieldError(f"per_{limit.unit}", words))
     if wrong:
         raise InvalidKeyLimit(wrong)
     stored = "" if limit is None else limit.stored()
@@ -136,5 +136,6 @@ def _use(row: Sequence[Any]) -> KeyUse:
         live=int(live),
         waiting=int(waiting),
         waiting_since=moment(int(since) or None),
+        has_limit=bool(limit),
         paused_until=moment(int(paused) if paused else None),
     )

@@ -79,6 +79,7 @@ key_rivals:<key>        zset    those that need it, too, and wait for another ke
 key_passed:<key>        string  "<lane> <n>": n later jobs had the key before its first rival
 key_next:<key>          string  when the next job may begin by the key's rate
 key_limits              hash    key, or <first segment>:*, -> its limit
+key_pause:<key>         string  of a browser session that Skyvern calls occupied: "<until> <pauses>"
 held_keys               zset    keys for which lanes wait, by when they are looked at again
 stray_takes             hash    orphan run -> its job's group, batch, max_steps and keys, as long as
                                 it takes them

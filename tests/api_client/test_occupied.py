@@ -13,21 +13,25 @@ REASON = (
 
 
 @pytest.mark.parametrize(
-    ("shown", "expected"),
+    ("changed", "expected"),
     [
-        ({"failure_reason": REASON, "step_count": 1}, True),
-        ({"failure_reason": REASON, "step_count": 0}, True),
-        ({"failure_reason": REASON, "step_count": 2}, False),
-        ({"failure_reason": REASON, "step_count": None}, False),
-        ({"failure_reason": REASON}, False),
-        ({"failure_reason": "The browser crashed.", "step_count": 1}, False),
-        ({"failure_reason": None, "step_count": 1}, False),
-        ({"failure_reason": [REASON], "step_count": "1"}, False),
+        ({}, True),
+        ({"step_count": 0}, True),
+        ({"step_count": 2}, False),
+        ({"step_count": None}, False),
+        ({"step_count": "1"}, False),
+        ({"browser_session_id": None}, False),
+        ({"failure_reason": "The browser crashed."}, False),
+        ({"failure_reason": "The table is already occupied by another guest."}, False),
+        ({"failure_reason": f"It says: {REASON}"}, False),
+        ({"failure_reason": None}, False),
+        ({"failure_reason": [REASON]}, False),
     ],
 )
 def test_a_run_found_its_session_occupied_if_it_failed_for_that_in_its_first_step(
-    shown: dict[str, Any], expected: bool
+    changed: dict[str, Any], expected: bool
 ) -> None:
+    shown = {"browser_session_id": "pbs_1", "failure_reason": REASON, "step_count": 1, **changed}
     assert found_occupied(shown) is expected
 
 

@@ -176,21 +176,23 @@ async def _in_lanes(
 ) -> AsyncIterator[tuple[list[str], bool]]:
     """Read so many jobs of each lane: those that wait, and those for later.
 
-    A lane holds only one of the two. What claims may have passed by does not count.
+    What claims may have passed by does not count.
     """
     left, first = dict.fromkeys(names, most), 0
     while left:
         count = min(REQUESTS, max(10, IDS // len(left)))
         read = await account.run(worker_calls.read_lanes, [*left], first, count, newest=newest)
         for name, (ids, waiting, later, marks) in zip([*left], read, strict=True):
-            job_ids = []
-            for job_id, mark in zip(waiting or later, marks, strict=True):
+            found: tuple[list[str], list[str]] = ([], [])
+            unread = iter(waiting), iter(later)
+            for mark in marks:
                 if left[name] <= 0:
                     break
-                left[name] -= mark == "w"
-                job_ids.append(job_id)
-            if job_ids:
-                yield job_ids, not waiting
+                left[name] -= mark in "wW"
+                found[mark.isupper()].append(next(unread[mark.isupper()]))
+            for job_ids, are_later in zip(found, (False, True), strict=True):
+                if job_ids:
+                    yield job_ids, are_later
             if ids < count or left[name] <= 0:
                 del left[name]
         first += count

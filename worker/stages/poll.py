@@ -142,7 +142,7 @@ class PollConsumer(Consumer[_Due]):
         except RedisError as error:
             reading = RunReading(ReadClass.TROUBLE, detail=f"Redis: {type(error).__name__}")
         if not job.job_id:
-            return self._orphan(job, now_us, reading)
+            return self._orphan(job, now_us, reading) if end.is_settled else StageResult([])
         if reading.outcome is ReadClass.RUN and reading.is_over and reading.run_status:
             if end.is_settled:
                 return StageResult([self._end(job, reading, reading.run_status, end.note)])

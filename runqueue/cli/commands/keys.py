@@ -16,7 +16,7 @@ keys = command_group("Keys: limits on what jobs use together.")
 
 _COLUMNS = (
     *("key", "max_concurrent", "begin_every", "live", "waiting", "waiting_since"),
-    "paused_until",
+    *("has_limit", "paused_until"),
 )
 Pattern = Annotated[
     str,

@@ -135,6 +135,11 @@ local function claim(id, priority, group, lane)
     skips = skips + 1 -- a suspect that was in the lane twice: it waits apart
     return
   end
+  if f[13] and string.find(lane, '|', 1, true)
+    and lane ~= keyed_lane_of({ batch = batch, canary = is_canary(lane), keys = f[13] }) then
+    skips = skips + 1 -- another job has its id now, and waits in a lane of its own keys
+    return
+  end
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch,
     canary = is_canary(lane), deadline = f[4], attempt = known, charged = f[9], keys = f[13],
     max_steps = tonumber(f[14] or nil) }
@@ -151,6 +156,10 @@ local function claim(id, priority, group, lane)
   if is_late then
     skips = skips + 1
     end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
+    return
+  end
+  if at_budgets.put_off(job) then
+    skips = skips + 1
     return
   end
   local full = job.keys and at_keys.full(job)

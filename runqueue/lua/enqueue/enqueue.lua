@@ -10,9 +10,9 @@
 -- Reply { now_us, per job: us after that at which a new one was made | { code, state, batch, created_us } } with code
 --       1 = known (same body), 2 = conflict (another body), 3 = taken over from an unsealed batch,
 --       4 = not stored: another job holds a file, and the state is its; it and the file follow
+--       5 = not stored: a strict budget, whose scope and steps follow; the job has no max_steps, or more than these
 -- Error NOBATCH, EXPIRED, SEALED (or canceled: its sweep may have passed), QUOTA <account> <name, '-' = the account's>
---       <jobs | bytes> <how many may wait>, STRICT <scope> <job>: a strict budget, and the job has no max_steps. No job is
---       stored then.
+--       <jobs | bytes> <how many may wait>. No job is stored then.
 local call, batch = redis.call, ARGV[2]
 local batch_key = PREFIX .. 'batch:' .. batch
 local JOB, BODY = PREFIX .. 'job:', PREFIX .. 'body:'
@@ -146,6 +146,14 @@ local function file_taken(id, files)
   return nil
 end
 
+-- Reports a strict budget that the job's `max_steps` can never fit into, or that needs some.
+local function refused_by_budget(i, given)
+  if not at_budgets.are_any() then return nil end
+  local scope, most = at_budgets.refuses({ id = ARGV[i], group = string.sub(ARGV[i + 2], 3), keys = given.K,
+    batch = batch ~= '?' and batch or NO_BATCH, max_steps = tonumber(given.M or nil) })
+  return scope and { 5, 'ready', batch, now_text, scope, int(most) }
+end
+
 local any_known = is_any_known()
 for i = 4, #ARGV, PER_JOB do
   local id = ARGV[i]
@@ -158,9 +166,9 @@ for i = 4, #ARGV, PER_JOB do
       reply[#reply + 1] = known_already(i, id, digest)
     else
       local given = given_before(ARGV[i + 3])
-      local taken = given.F and file_taken(id, given.F)
-      reply[#reply + 1] = taken or 0
-      if not taken then
+      local refused = (given.F and file_taken(id, given.F)) or refused_by_budget(i, given)
+      reply[#reply + 1] = refused or 0
+      if not refused then
         fresh[#fresh + 1] = i
         digests[id] = ARGV[i + 1]
         kept[id] = are_any_kept and kept_attempts(id, ARGV[i + 1])
@@ -207,12 +215,6 @@ local refusal = #fresh > 0 and refused_by_quota()
 if refusal then
   call('HINCRBY', COUNTERS, 'refused_by_quota', #fresh)
   return redis.error_reply(refusal)
-end
-for _, i in ipairs(at_budgets.are_any() and fresh or {}) do
-  local given = given_before(ARGV[i + 3])
-  local strict = not given.M and at_budgets.strict_one({ id = ARGV[i], group = string.sub(ARGV[i + 2], 3), batch = batch,
-    keys = given.K })
-  if strict then return redis.error_reply('STRICT ' .. strict .. ' ' .. ARGV[i]) end
 end
 for _, id in ipairs(wanted_again) do call('HDEL', JOB .. id, 'given_up') end
 if #fresh == 0 then return reply end

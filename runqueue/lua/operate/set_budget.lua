@@ -18,7 +18,7 @@ if budget ~= '' then
 else
   redis.call('HDEL', BUDGETS, scope)
   redis.call('HDEL', PREFIX .. 'budget_runs', scope)
-  redis.call('UNLINK', PREFIX .. 'spent:' .. scope .. ':0', PREFIX .. 'max_steps:' .. scope)
+  redis.call('UNLINK', PREFIX .. 'spent:' .. scope .. ':0')
 end
 -- What waits is looked at again: at keys in steps (keys.lua).
 if string.sub(scope, 1, 4) == 'key:' then

@@ -11,7 +11,8 @@
 --       duplicate the end is known, as is that of an earlier attempt's run; a body that the user still waits for
 --                 is kept
 --       policy    followed by the policy's JSON ('' = none) and the number of runs: a bad end of a job that may be
---                 run again, by its policy or since its browser session was occupied. The end is not recorded; call with final = 1, or retry_run.lua. Otherwise it is polled
+--                 run again, by its policy or since its browser session was occupied. The end is not recorded; call
+--                 with final = 1, or retry_run.lua. Otherwise it is polled
 --       stray     the job has moved on: the run is an orphan run
 --       other     the run is another job's, or of an earlier life of its key: nothing was recorded. A guess
 --                 (lib/jobs/guesses.lua) of either of the two jobs is corrected
@@ -81,7 +82,7 @@ local function told_of_own(job, run_status, state, signed, final, body, times, r
   end
   came_to_us(job)
   local retry = state == 'failed' and not final and (redis.call('HGET', job_key(job.id), 'retry')
-    or (string.find(reason, OCCUPIED, 1, true) and ''))
+    or (string.find(reason, '^' .. OCCUPIED) and ''))
   if retry then
     redis.call('ZADD', PREFIX .. 'poll', 'XX', 'LT', int(NOW + POLICY_LEASE), job.id)
     return { 'policy', retry, int(job.runs) }

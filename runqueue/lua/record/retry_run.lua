@@ -52,7 +52,7 @@ local function record(i)
     return
   end
   local is_occupied = ARGV[i + 8] == '1'
-  local wait = is_occupied and put_off(job, MOST_OCCUPIED) or (not is_occupied and tonumber(ARGV[i + 5]))
+  local wait = is_occupied and put_off(job, MOST_OCCUPIED, true) or (not is_occupied and tonumber(ARGV[i + 5]))
   local start, code, started = wait and NOW + wait, 1, job.started
   if is_occupied then at_keys.pause_session(job) end
   if has_further(job, result) then
@@ -62,7 +62,7 @@ local function record(i)
     end_here(job, status, reason, start and not job.cancel)
     code = 2
   else
-    leave_running(job, result)
+    leave_running(job, not is_occupied and result or nil)
     wait_for_next(job, status, reason, start, job.runs + (is_occupied and 0 or 1))
   end
   job.started = started

@@ -31,6 +31,7 @@ async def test_a_limit_is_set_whole_shown_and_cleared(desk: Desk, redis_url: str
         "live": 1,
         "waiting": 2,
         "waiting_since": None,
+        "has_limit": True,
         "paused_until": None,
     }
     assert {(job["waits_for"], *job["keys"]) for job in waiting} == {

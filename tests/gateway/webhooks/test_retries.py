@@ -137,6 +137,7 @@ async def test_a_run_that_its_job_has_under_another_attempt_s_number_is_left_to_
 
 
 OCCUPIED: dict[str, Any] = {
+    "browser_session_id": "pbs_1",
     "failure_reason": "Browser session pbs_1 is already occupied by tsk_2.",
     "step_count": 1,
 }

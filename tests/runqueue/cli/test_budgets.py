@@ -88,4 +88,5 @@ def test_a_file_with_a_job_without_max_steps_is_refused_under_a_strict_budget(
     done = either.run("submit", str(file))
     assert done.exit_code not in {0, 1}
     words = " ".join(done.output.split())
-    assert "body.max_steps: expected a number: the budget of account is strict" in words
+    assert "jobs.jsonl:1: body.max_steps: expected 50 at most" in words
+    assert "the budget of account is strict" in words

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from runqueue.records.claim_items import StrayOver
+from runqueue.records.job import EnqueueStatus
 from runqueue.store import budgets, worker_calls
 from runqueue.store.budgets import Budget, BudgetUse
-from tests.runqueue.lua.clockwork import SECOND, Clockwork
+from tests.runqueue.lua.clockwork import SECOND, Clockwork, spec
 
 DAY = 86_400
 
@@ -156,10 +157,19 @@ def test_a_strict_budget_is_never_committed_beyond_its_steps(clock: Clockwork) -
 
 def test_a_job_without_max_steps_is_refused_under_a_strict_budget(clock: Clockwork) -> None:
     set_budget(clock, "group:acme", 50, is_strict=True)
-    with pytest.raises(Exception, match="STRICT group:acme"):
-        clock.enqueue(1, group="acme")
-    assert clock.enqueue(1)
-    assert clock.enqueue(1, group="acme", max_steps=5)
+    jobs = [
+        spec("none", group="acme"),
+        spec("many", group="acme", max_steps=51),
+        spec("few", group="acme", max_steps=50),
+        spec("other"),
+    ]
+    answers = clock.hand_in(jobs)
+    assert [answer.status for answer in answers] == [
+        *[EnqueueStatus.CONFLICT] * 2,
+        *[EnqueueStatus.NEW] * 2,
+    ]
+    assert "the budget of group:acme is strict" in str(answers[0].fault)
+    assert [answer.state for answer in clock.hand_in(jobs)] == ["ready"] * 4
 
 
 def test_an_unconfirmed_job_keeps_what_it_may_take(clock: Clockwork) -> None:
@@ -184,3 +194,58 @@ def test_a_budget_that_is_raised_or_cleared_lets_what_waits_go(clock: Clockwork)
     clock.run(budgets.set_budget(clock.account, "group:acme", None))
     assert clock.claimed() == jobs[2:]
     assert clock.run(budgets.list_budgets(clock.account)) == []
+
+
+@pytest.mark.parametrize("max_steps", [None, 1000])
+def test_a_job_that_a_strict_budget_can_never_fit_holds_up_no_other(
+    clock: Clockwork, max_steps: int | None
+) -> None:
+    (never,) = clock.enqueue(1, max_steps=max_steps, priority=0)
+    set_budget(clock, "account", 100, is_strict=True)
+    others = clock.enqueue(3, max_steps=5)
+
+    assert clock.claimed() == others
+    assert clock.state(never) == "scheduled"
+    assert "the budget of account is strict" in str(clock.field(never, "reason"))
+    clock.run(budgets.set_budget(clock.account, "account", None))
+    clock.wait(3601)
+    clock.heartbeat(first=True)
+    clock.sweep("promote_due")
+    assert clock.claimed() == [never]
+
+
+def test_a_run_that_takes_more_than_a_day_s_budget_stops_it_for_a_day(clock: Clockwork) -> None:
+    set_budget(clock, "account", 100, "day")
+    first, second, third = clock.enqueue(3, max_steps=200)
+    assert clock.claimed() == [first]
+    end(clock, first, 150)
+    clock.wait(6)
+    assert clock.claimed() == []
+    clock.wait(DAY)
+    clock.heartbeat(first=True)
+    assert clock.claimed() == [second]
+    assert third
+
+
+@pytest.mark.parametrize("between", [None, Budget(50)])
+def test_a_budget_that_is_strict_again_has_nothing_committed_to_runs_that_are_over(
+    clock: Clockwork, between: Budget | None
+) -> None:
+    set_budget(clock, "account", 50, is_strict=True)
+    (first,) = clock.enqueue(1, max_steps=40)
+    assert clock.claimed() == [first]
+    clock.run(budgets.set_budget(clock.account, "account", between))
+    end(clock, first, 2)
+    set_budget(clock, "account", 50, is_strict=True)
+    assert use(clock, "account").committed == 0
+
+
+def test_a_claim_looks_once_at_a_key_whose_budget_has_some_steps_left(clock: Clockwork) -> None:
+    set_budget(clock, "key:customer:acme", 50, is_strict=True)
+    jobs = clock.enqueue(5, keys=["customer:acme"], max_steps=20)
+    assert clock.claimed() == jobs[:2]
+    for _ in range(3):
+        clock.wait(1.5)
+        taken = clock.claim()
+        assert taken.items == []
+        assert taken.next_us > taken.now_us

@@ -8,9 +8,9 @@ from typing import cast
 import pytest
 
 from runqueue.records.claim_items import StrayOver
-from runqueue.store import key_limits, worker_calls
+from runqueue.store import groups, key_limits, operator_calls, worker_calls
 from runqueue.store.key_limits import KeyLimit
-from tests.runqueue.lua.clockwork import Clockwork
+from tests.runqueue.lua.clockwork import SECOND, Clockwork, spec
 
 
 def limit(clock: Clockwork, key: str, most: int | None = None, **rate: float) -> None:
@@ -28,7 +28,7 @@ def left_over(clock: Clockwork) -> list[str]:
     """The keys about keys that are there although no job waits or lives."""
     found = [raw.decode() for raw in cast("list[bytes]", clock.client.keys("*"))]
     names = [name.partition("}:")[2] for name in found]
-    own = ("key:", "key_waits:", "key_offers:", "key_rivals:", "held_", "stray_keys")
+    own = ("key:", "key_waits:", "key_offers:", "key_rivals:", "held_", "stray_takes")
     return [name for name in names if name.startswith(own)]
 
 
@@ -296,3 +296,123 @@ def test_a_job_that_names_two_contended_keys_is_overtaken_by_ten_times_a_limit_a
             and key in (clock.field(job_id, "keys") or "")
         ]
         assert len(later) <= 10 * most
+
+
+def begun(clock: Clockwork, seconds: int, every: float = 1.0) -> list[str]:
+    """Claim for a while; each job that is claimed ends at once."""
+    done: list[str] = []
+    for _ in range(round(seconds / every)):
+        clock.wait(every)
+        clock.heartbeat(first=True)
+        taken = clock.claimed(100)
+        end(clock, *taken)
+        done += taken
+    return done
+
+
+def test_no_place_is_kept_for_a_job_that_waits_for_a_rate_at_another_key(clock: Clockwork) -> None:
+    limit(clock, "host:s", 1)
+    limit(clock, "login:slow", None, hour=1)
+    (first,) = clock.enqueue(1, keys=["login:slow"])
+    assert begun(clock, 2) == [first]
+    clock.enqueue(1, keys=["login:slow", "host:s"])
+    assert begun(clock, 2) == []
+    jobs = clock.enqueue(30, keys=["host:s"])
+    assert begun(clock, 90) == jobs
+
+
+def test_lanes_of_a_group_at_its_cap_keep_no_other_group_from_a_key(clock: Clockwork) -> None:
+    limit(clock, "host:s", 1)
+    (holds,) = clock.enqueue(1, keys=["host:s"], group="z")
+    assert clock.claimed() == [holds]
+    for number in range(50):
+        clock.wait(0.001)
+        clock.enqueue(1, group="a", keys=["host:s", f"login:l{number}"])
+    while clock.claimed(100):
+        pass
+    clock.run(groups.set_group(clock.account, "a", 1))
+    (only,) = clock.enqueue(1, group="a")
+    assert clock.claimed() == [only]
+    (other,) = clock.enqueue(1, group="b", keys=["host:s"])
+    assert clock.claimed() == []
+    end(clock, holds)
+
+    taken: list[str] = []
+    for _ in range(3):
+        clock.wait(1)
+        taken += clock.claimed(100)
+    assert taken == [other]
+
+
+def test_a_job_whose_id_another_has_now_holds_up_no_lane(clock: Clockwork) -> None:
+    limit(clock, "site:a", 1)
+    limit(clock, "site:b", 1)
+    at_a, at_b = (clock.enqueue(1, keys=[key])[0] for key in ("site:a", "site:b"))
+    assert clock.claimed() == [at_a, at_b]
+    deadline = clock.now + 5 * SECOND
+    (first,) = clock.hand_in([spec("X", keys=["site:a"], deadline=deadline)])
+    more = clock.enqueue(3, keys=["site:a"])
+    assert clock.claimed() == []
+    clock.wait(6)
+    clock.heartbeat(first=True)
+    clock.sweep("expire_deadlines")
+    clock.run(operator_calls.discard(clock.account, [first.job_id]))
+    assert clock.hand_in([spec("X", keys=["site:b"], body="b")])[0].job_id == first.job_id
+    end(clock, at_a)
+
+    assert begun(clock, 10) == more
+
+
+def test_a_key_is_free_once_its_last_orphan_is_forgotten(clock: Clockwork) -> None:
+    limit(clock, "site:a", 1)
+    (job_id,) = clock.enqueue(1, keys=["site:a"])
+    assert clock.claimed() == [job_id]
+    end(clock, job_id)
+    assert clock.found(job_id, 1, "another") == 2
+    assert holders(clock, "site:a") == 1
+
+    assert clock.run(worker_calls.drop_strays(clock.account, ["another"])) == 1
+
+    assert left_over(clock) == []
+
+
+def test_a_lane_with_jobs_that_wait_and_jobs_for_later_says_which_are_which(
+    clock: Clockwork,
+) -> None:
+    batch, other = clock.open_batch(), clock.open_batch()
+    clock.enqueue(names=["A", "B"], batch=batch)
+    clock.hand_in([spec("A")], other)
+    clock.seal(other)
+    ((count, waiting, later, marks),) = clock.run(
+        worker_calls.read_lanes(clock.account, [f"lane:2:default:{batch}"], 0, 10)
+    )
+    assert (count, len(waiting), len(later), marks) == (2, 1, 1, "wW")
+
+
+def test_lanes_of_a_resumed_batch_are_searched_in_no_list(clock: Clockwork) -> None:
+    limit(clock, "host:s", 1)
+    (busy,) = clock.enqueue(1, keys=["host:s"])
+    assert clock.claimed() == [busy]
+    batch = clock.open_batch()
+    jobs = [
+        clock.enqueue(1, batch=batch, keys=["host:s", f"login:l{number}"])[0]
+        for number in range(150)
+    ]
+    clock.seal(batch)
+    for _ in range(10):
+        assert clock.claimed(100) == []  # they move to lanes of their keys
+    clock.hold(batch)
+    end(clock, busy)
+    for _ in range(10):
+        clock.wait(1)
+        assert clock.claimed(100) == []
+    place = f"2:default:{batch}"
+    assert clock.client.exists(clock.key(f"lane:{place}")) == 0
+
+    lpos = "cmdstat_lpos"
+    clock.client.config_resetstat()
+    clock.resume(batch)
+    while clock.sweep("step_lanes"):
+        pass
+    assert clock.client.info("commandstats").get(lpos) is None
+    assert sorted(begun(clock, 160)) == sorted(jobs)

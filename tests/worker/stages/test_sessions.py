@@ -130,7 +130,8 @@ async def test_a_run_that_finds_its_session_occupied_runs_again_and_counts_for_n
         await backoff_over(bench, job_id)
         await seen_to_end(bench, job_id)
 
-        assert (bench.job(job_id).state, bench.job(job_id).attempts) == (JobState.COMPLETED, 2)
+        job = bench.job(job_id)
+        assert (job.state, job.attempts, job.runs, job.reason) == (JobState.COMPLETED, 2, 1, None)
 
 
 async def test_an_occupied_session_pauses_its_own_jobs_alone(
@@ -170,7 +171,12 @@ async def test_a_run_that_lost_its_session_after_it_began_is_not_run_again(
     client: redis.Redis, redis_url: str, steps: int | None
 ) -> None:
     async with working(client, redis_url) as bench:
-        shown = {"status": "failed", "failure_reason": OCCUPIED, "step_count": steps}
+        shown = {
+            "status": "failed",
+            "browser_session_id": "pbs_1",
+            "failure_reason": OCCUPIED,
+            "step_count": steps,
+        }
         failing: dict[str, Any] = {"status": 200, "body": shown}
         await bench.api.fault(failing, match={"route": "get_run"}, times=1)
         (job_id,) = await bench.submitted()

@@ -38,10 +38,10 @@ local function place_of(id, state, has_policy, batch, from, since)
   return is_accepted(batch or NO_BATCH) and 2 or 3
 end
 
--- Returns { how many ids these are, { ids of jobs that wait… }, { ids of those that are searched later… }, 'w' or 'p' for
--- each of these ids, in their order }; `newest` = only up to the first that entered its lane before claims may have been
--- lost. 'p' = a claim may have passed it by, for a key of it may have a limit (keys.lua), so that those behind it may have
--- been claimed; none of `lane`, if that is a lane of keys.
+-- Returns { how many ids these are, { ids of jobs that wait… }, { ids of those that are searched later… }, a letter for
+-- each of these ids, in their order: 'w' or 'p' of one that waits, 'W' or 'P' of one for later }; `newest` = only up to the
+-- first that entered its lane before claims may have been lost. 'p' = claims may have passed it by, since a key of it may
+-- have a limit (keys.lua), so those behind it may have been claimed; none in `lane`, if that is a lane of keys.
 local function tell_lost(ids, newest, lane)
   local recover = redis.call('HMGET', META, 'recover_from', 'recover_since')
   local from, since, found, marks = tonumber(recover[1] or 0), tonumber(recover[2] or 0), { 0, {}, {} }, {}
@@ -54,7 +54,8 @@ local function tell_lost(ids, newest, lane)
     local place = place_of(id, f[1], f[2], f[3], from, since)
     if place then
       table.insert(found[place], id)
-      marks[#marks + 1] = f[6] and may_pass and 'p' or 'w'
+      local mark = f[6] and may_pass and 'p' or 'w'
+      marks[#marks + 1] = place == 3 and string.upper(mark) or mark
     end
   end
   found[4] = table.concat(marks)

@@ -14,6 +14,7 @@ do
   local BUDGETS, RUNS, HELD = PREFIX .. 'budgets', PREFIX .. 'budget_runs', PREFIX .. 'held_budgets'
   local MEMORY = 1000 -- runs of which the mean is taken, roughly
   local LOOK_AGAIN, MOST_LOOKS = 5000000, 16
+  local NEVER_FITS = 3600000000 -- after that a job is looked at again which a strict budget can never fit
   local KEPT = 35 * DAY -- of a window that is over
   local floor = math.floor
 
@@ -150,15 +151,14 @@ do
     return found
   end
 
-  -- What a job may take of a budget: nil = a strict one, and the job has no `max_steps`.
+  -- What a job is expected to take of a budget, and no more than all of it, so that it may begin once nothing is spent.
   local function need_of(record, max_steps)
-    if record.is_strict then return max_steps end
-    return mean_of(record) or max_steps or record.expected
+    if record.is_strict then return max_steps or math.huge end
+    return math.min(mean_of(record) or max_steps or record.expected, record.steps)
   end
 
   local function has_room(record, what, max_steps)
-    local need = need_of(record, max_steps)
-    return need and need <= state_of(record, what).left
+    return need_of(record, max_steps) <= state_of(record, what).left
   end
 
   local function hold(record, what)
@@ -172,7 +172,8 @@ do
     if not at_budgets.are_any() then return nil end
     for _, budget in ipairs(budgets_of(job)) do
       local record, what = budget[1], budget[2]
-      if string.sub(what, 1, 4) ~= 'key:' and not has_room(record, what, job.max_steps) then
+      local fits_never = record.is_strict and need_of(record, job.max_steps) > record.steps -- a claim puts it off
+      if string.sub(what, 1, 4) ~= 'key:' and not fits_never and not has_room(record, what, job.max_steps) then
         hold(record, what)
         return what
       end
@@ -180,11 +181,12 @@ do
     return nil
   end
 
-  -- The scope of a strict budget that a job has; nil = it has none.
-  function at_budgets.strict_one(job)
+  -- The scope and the steps of a strict budget that a job can never fit into: it has no `max_steps`, or more than these.
+  function at_budgets.refuses(job)
     if not at_budgets.are_any() then return nil end
     for _, budget in ipairs(budgets_of(job)) do
-      if budget[1].is_strict then return budget[1].scope end
+      local record = budget[1]
+      if record.is_strict and (job.max_steps or math.huge) > record.steps then return record.scope, record.steps end
     end
     return nil
   end
@@ -202,7 +204,10 @@ do
     for _, scope in ipairs({ what, pattern }) do
       local record = records[scope]
       local need = record and need_of(record, max_steps)
-      if record then room = math.min(room, need and floor(state_of(record, what).left / math.max(need, 1e-9)) or 0) end
+      -- What can never fit goes to the claim, which puts it off.
+      if record and not (record.is_strict and need > record.steps) then
+        room = math.min(room, floor(state_of(record, what).left / math.max(need, 1e-9)))
+      end
     end
     return room
   end
@@ -212,7 +217,7 @@ do
     if not at_budgets.are_any() then return end
     for _, budget in ipairs(budgets_of(job)) do
       local state = state_of(budget[1], budget[2])
-      local need = need_of(budget[1], job.max_steps) or 0
+      local need = need_of(budget[1], job.max_steps)
       state.live, state.committed, state.left = state.live + 1, state.committed + need, state.left - need
     end
   end
@@ -233,15 +238,31 @@ do
     end
   end
 
-  -- Keeps what live runs may take of strict budgets.
+  -- Keeps what live runs may take of strict budgets, until they end, whatever budgets there are then.
   local function commit(job, member, is_live)
+    if not is_live then
+      for _, scope in ipairs(scopes_of(job)) do redis.call('HDEL', PREFIX .. 'max_steps:' .. scope[2], member) end
+      return
+    end
     for _, budget in ipairs(budgets_of(job)) do
-      if budget[1].is_strict and not is_live then
-        redis.call('HDEL', PREFIX .. 'max_steps:' .. budget[2], member)
-      elseif budget[1].is_strict and job.max_steps then
+      if budget[1].is_strict then
         redis.call('HSET', PREFIX .. 'max_steps:' .. budget[2], member, int(job.max_steps))
+        redis.call('HSET', META, 'has_commits', '1')
       end
     end
+  end
+
+  -- Puts a ready job off that a strict budget can never fit, so that it blocks no other: whether it did.
+  function at_budgets.put_off(job)
+    local scope, most = at_budgets.refuses(job)
+    if not scope then return false end
+    local start = int(NOW + NEVER_FITS)
+    count_state(job, 'scheduled')
+    redis.call('HSETNX', job_key(job.id), 'put_off', '0') -- this time is not its user's
+    redis.call('HSET', job_key(job.id), 'state', 'scheduled', 'run_at', start, 'reason',
+      'the budget of ' .. scope .. ' is strict: max_steps of ' .. int(most) .. ' at most')
+    redis.call('ZADD', PREFIX .. 'due', start, job.id)
+    return true
   end
 
   local function any_held()
@@ -271,9 +292,12 @@ do
   function at_budgets.save()
     local commits, spends = notes.commits, notes.spends
     notes.commits, notes.spends = {}, {}
-    if (#commits == 0 and #spends == 0) or not at_budgets.are_any() then return end
-    for _, one in ipairs(commits) do try(commit, one[1], one[2], one[3]) end
-    for _, one in ipairs(spends) do try(spend, one[1], one[2]) end
+    if #commits == 0 and #spends == 0 then return end
+    local has_commits = #commits > 0 and redis.call('HGET', META, 'has_commits')
+    for _, one in ipairs((has_commits or at_budgets.are_any()) and commits or {}) do
+      if one[3] or has_commits then try(commit, one[1], one[2], one[3]) end
+    end
+    for _, one in ipairs(at_budgets.are_any() and spends or {}) do try(spend, one[1], one[2]) end
     states = {}
   end
 

@@ -210,8 +210,13 @@ local function ready_again(job, at_head)
 end
 
 -- How long a job waits that Skyvern could not run now for a reason of the job's own: half a minute doubling to ten, in
--- microseconds; nil = it was tried `most` times.
-local function put_off(job, most)
-  local tries = redis.call('HINCRBY', job_key(job.id), 'put_off', 1)
+-- microseconds; nil = it was tried `most` times. Runs that found their session occupied (`occupied`) are counted apart from
+-- submissions that were refused.
+local function put_off(job, most, is_occupied)
+  local key = job_key(job.id)
+  local tries = redis.call('HINCRBY', key, 'put_off', 1)
+  local occupied = is_occupied and redis.call('HINCRBY', key, 'occupied', 1)
+    or tonumber(redis.call('HGET', key, 'occupied') or 0)
+  tries = is_occupied and occupied or tries - occupied
   return tries < most and math.min(30000000 * 2 ^ (tries - 1), 600000000) or nil
 end

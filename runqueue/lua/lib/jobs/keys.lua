@@ -8,15 +8,14 @@
 -- claim takes as many of its jobs as all its keys have room for. Then it waits again, or is empty.
 -- A lane with several limited keys may find another key without room at each offer. While it waits elsewhere, it is in
 -- `key_rivals:<key>` of the others, and the jobs that begin there although they came later are counted for the first of
--- these. From five times the key's limit on, one place is kept for it. Places are kept by age, so no two lanes keep each
--- other waiting.
+-- these. From five times the key's limit on, one place is kept for it, as long as it waits for others to end and not for a
+-- rate, a pause or a budget. Places are kept by age, so no two lanes keep each other waiting.
 -- A browser session that Skyvern says is occupied has no room until `key_pause:<key>` (<until_us> <pauses so far>).
 -- `key_limits` = '<at a time; -> <us between two begins; ->' by key, or by '<first segment>:*' for each such key.
 local at_keys = {}
 do
   local KEY_LIMITS, HELD_KEYS = PREFIX .. 'key_limits', PREFIX .. 'held_keys'
   local AT_ONCE = { session = true, profile = true } -- Skyvern fails a second run of these: one at a time
-  local A_PRIORITY, BEGIN = 2 ^ 51, 1577836800000000 -- times since 2020 are below that for 71 years
   local PASSED_BEFORE_KEPT = 5
   local FIRST_PAUSE, LONGEST_PAUSE, TRIES_KEPT = 30000000, 600000000, 60000 -- us; ms after a pause
   local MOST_KEYS, LOOK_AGAIN, LOOK_TAKES = 16, 1000000, 10000
@@ -56,6 +55,40 @@ do
   -- A rate lets what begins in two seconds begin at once: keys are looked at about once a second.
   local function burst_of(state) return math.max(1, math.floor(2000000 / state.interval)) end
 
+  -- How many have a key now.
+  local function live_with(key)
+    local live = redis.call('SCARD', PREFIX .. 'key:' .. key)
+    for _, has in pairs(notes.moves[key] or {}) do live = live + (has and 1 or -1) end
+    return live
+  end
+
+  -- How many later jobs may pass the first rival at a key before a place is kept for it.
+  local function patience_at(most) return PASSED_BEFORE_KEPT * (most == math.huge and 1 or most) end
+
+  -- The rival at a key, and how many passed it; nil = none did.
+  local function passed_at(key)
+    local name, n = string.match(redis.call('GET', PREFIX .. 'key_passed:' .. key) or '', '^(%S+) (%d+)$')
+    return name, tonumber(n or 0)
+  end
+
+  -- Whether others have all places of a key, or are about to: not a rate, a pause or a budget keeps jobs waiting at it.
+  local function is_crowded(key)
+    local most = limit_of(key)
+    if not most then return false end
+    local _, passed = passed_at(key)
+    return live_with(key) + (passed >= patience_at(most) and 1 or 0) >= most
+      or redis.call('EXISTS', PREFIX .. 'key_offers:' .. key) == 1
+  end
+
+  -- Whether a lane waits at a key for others to end. Only then are places kept for it elsewhere: it would keep them for
+  -- as long as a rate, a pause or a budget lasts.
+  local function waits_for_a_place(name)
+    for key in keys_of(name) do
+      if redis.call('ZSCORE', PREFIX .. 'key_waits:' .. key, name) then return is_crowded(key) end
+    end
+    return false
+  end
+
   -- A key with a limit, as this script knows it; false = it has none.
   local function state_of(key)
     local state = notes.states[key]
@@ -66,11 +99,9 @@ do
       notes.states[key] = false
       return false
     end
-    local is_session = string.match(key, '^[^:]*') == 'session'
-    local paused_until = is_session and string.match(redis.call('GET', PREFIX .. 'key_pause:' .. key) or '', '^%d+')
-    state = { key = key, paused_until = tonumber(paused_until or 0), has_budget = has_budget, most = most or math.huge, interval = interval, live = redis.call('SCARD', PREFIX .. 'key:' .. key),
-      first = math.huge, rival_at = math.huge, passed = 0 }
-    for _, has in pairs(notes.moves[key] or {}) do state.live = state.live + (has and 1 or -1) end
+    local pause = string.match(key, '^session:') and redis.call('GET', PREFIX .. 'key_pause:' .. key)
+    state = { key = key, has_budget = has_budget, most = most or math.huge, interval = interval, live = live_with(key),
+      paused_until = tonumber(string.match(pause or '', '^%d+') or 0), first = math.huge, rival_at = math.huge, passed = 0 }
     if interval then
       local next_at = tonumber(redis.call('GET', PREFIX .. 'key_next:' .. key) or 0)
       state.next_at = math.min(math.max(NOW, next_at), NOW + burst_of(state) * interval) -- a clock may be set back
@@ -80,15 +111,18 @@ do
       local _, offered = first_of(PREFIX .. 'key_offers:' .. key)
       state.first = math.min(waits, offered)
       state.rival, state.rival_at = first_of(PREFIX .. 'key_rivals:' .. key)
-      local passed = state.rival and redis.call('GET', PREFIX .. 'key_passed:' .. key)
-      local name, n = string.match(passed or '', '^(%S+) (%d+)$')
-      if name == state.rival then state.passed = tonumber(n or 0) end
+      local name, passed = passed_at(key)
+      if state.rival and name == state.rival then state.passed = passed end
+      if state.passed >= patience_at(state.most) and not waits_for_a_place(state.rival) then
+        redis.call('ZREM', PREFIX .. 'key_rivals:' .. key, state.rival)
+        state.rival, state.rival_at, state.passed = nil, math.huge, 0
+      end
     end
     notes.states[key] = state
     return state
   end
 
-  -- How many more may begin, of a lane (nil: of none of keys) that came at a place in line, and jobs with `max_steps`.
+  -- How many more jobs may begin at a key. `name` = their lane of keys (nil: they are in none), `at` = when it came.
   local function room_of(state, name, at, max_steps)
     if state.paused_until > NOW then return 0 end
     local room = state.most - state.live
@@ -96,8 +130,9 @@ do
     if state.interval then
       room = math.min(room, math.floor((NOW + burst_of(state) * state.interval - state.next_at) / state.interval))
     end
-    local enough = PASSED_BEFORE_KEPT * (state.most == math.huge and 1 or state.most)
-    if state.rival and state.rival ~= name and state.rival_at < at and state.passed >= enough then room = room - 1 end
+    if state.rival and state.rival ~= name and state.rival_at < at and state.passed >= patience_at(state.most) then
+      room = room - 1
+    end
     return room
   end
 
@@ -119,26 +154,13 @@ do
     return (job.attempt or 0) > 0 and priority * A_PRIORITY or (priority + 1) * A_PRIORITY - 1
   end
 
-  local function read_first(lane, id)
-    local f = redis.call('HMGET', job_key(id), 'ready_at', 'created', 'max_steps')
-    lane.max_steps = tonumber(f[3] or nil)
-    return tonumber(f[1] or f[2] or 0) or 0
-  end
-
-  -- Where a lane comes, by its first job; nil = it is empty.
-  local function place_of(lane)
-    local first = redis.call('LINDEX', lane.list, 0)
-    if not first then return nil end
-    local _, since = try(read_first, lane, first)
-    return tonumber(lane.priority) * A_PRIORITY + math.max(0, (since or 0) - BEGIN)
-  end
-
   local function wait_at(lane, at, key)
+    local is_rival = is_crowded(key)
     for other in keys_of(lane.lane) do
       if other == key then
         redis.call('ZADD', PREFIX .. 'key_waits:' .. other, int(at), lane.name)
         redis.call('ZADD', HELD_KEYS, 'NX', int(NOW + LOOK_AGAIN), other)
-      elseif state_of(other) then
+      elseif is_rival and state_of(other) then
         redis.call('ZADD', PREFIX .. 'key_rivals:' .. other, int(at), lane.name)
       end
       notes.states[other] = nil
@@ -267,20 +289,21 @@ do
   end
 
   -- Moves a lane that waits at a key on: to another key, or to the lanes that claims take from. Returns how many jobs
-  -- were offered the key.
+  -- were offered the key; nil = it has no room for the first of them.
   local function move_on(key, name, at)
     local lane = lane_named(string.match(name, '^(%d):([^:]*):(.*)$'))
     expect(lane.list, 'list')
     expect(lanes_key(lane.priority, lane.group), 'list')
     local length = redis.call('LLEN', lane.list)
-    local is_paused = redis.call('HEXISTS', group_key(lane.group), 'paused') == 1
+    local held = redis.call('HMGET', group_key(lane.group), 'paused', 'capped')
+    local is_paused = held[1] or held[2]
     local may_go = length > 0 and lane_runs(lane.lane)
     if may_go and not is_paused then at = place_of(lane) end
     local full = may_go and not is_paused and select(2, room_in(lane, at))
     forget(lane)
     if full then
       wait_at(lane, at, full)
-      return 0
+      return full ~= key and 0 or nil
     end
     if not may_go then return 0 end -- it is empty, or listed once its batch runs again
     list_lane(lane.priority, lane.group, lane.lane, true)
@@ -300,6 +323,7 @@ do
       if state and room_of(state, name, at, 0) - offered < 1 then break end
       looks_left = looks_left - 1
       local is_sound, n = try(move_on, key, name, at)
+      if is_sound and not n then break end
       if not is_sound then
         redis.call('ZREM', waits, name)
         local priority, group, lane = string.match(name, '^(%d):([^:]*):(.*)$')

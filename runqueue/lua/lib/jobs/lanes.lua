@@ -118,13 +118,37 @@ local function drop_lanes(batch)
   return #lanes / 2
 end
 
+-- Where a lane of keys comes among those of a key (see keys.lua), by its first job; nil = it is empty.
+local A_PRIORITY, BEGIN = 2 ^ 51, 1577836800000000 -- times since 2020 are below that for 71 years
+local function place_of(lane)
+  local first = redis.call('LINDEX', lane.list, 0)
+  if not first then return nil end
+  local _, f = try(read_fields, job_key(first), 'ready_at', 'created', 'max_steps')
+  lane.max_steps = tonumber(f and f[3] or nil)
+  local since = tonumber(f and (f[1] or f[2]) or nil)
+  return tonumber(lane.priority) * A_PRIORITY + math.max(0, (since or 0) - BEGIN)
+end
+
+-- A lane of keys waits at the first of them, which lists it once all have room: unlike a search in the list of the lanes
+-- of its group, that costs the same however many there are.
+local function line_up(priority, group, lane, key)
+  local at = place_of({ priority = priority, list = lane_key(priority, group, lane) })
+  redis.call('ZADD', PREFIX .. 'key_waits:' .. key, int(at), priority .. ':' .. group .. ':' .. lane)
+  redis.call('ZADD', PREFIX .. 'held_keys', 'NX', now_text(), key)
+end
+
 -- Lists the lanes of a batch, at a priority of a group (and of keys), that hold ids and that no claim has taken out.
 local function list_lanes_at(batch, where)
   local priority, group, keys = string.match(where, '^(%d):([^|]*)(.*)$')
   for _, lane in ipairs({ batch .. keys, batch .. CANARY .. keys }) do
+    local key = string.match(lane, '|([^|]+)')
     if lane_runs(lane) and redis.call('EXISTS', lane_key(priority, group, lane)) == 1
-      and not redis.call('LPOS', lanes_key(priority, group), lane) and not waits_at(priority, group, lane) then
-      list_lane(priority, group, lane, false)
+      and not waits_at(priority, group, lane) then
+      if key then
+        line_up(priority, group, lane, key)
+      elseif not redis.call('LPOS', lanes_key(priority, group), lane) then
+        list_lane(priority, group, lane, false)
+      end
     end
   end
 end

@@ -1,5 +1,5 @@
 -- The record of a job, and of its runs.
-local OCCUPIED = 'is already occupied by' -- of a browser session, as in api_client/answers/occupied.py
+local OCCUPIED = 'Browser session %S+ is already occupied by ' -- as in api_client/answers/occupied.py
 local function read_job(id)
   local key = job_key(id)
   local f = redis.pcall('HMGET', key, 'state', 'attempt', 'priority', 'group', 'batch',

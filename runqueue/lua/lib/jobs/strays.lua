@@ -38,9 +38,9 @@ local function forget_stray(run_id, job_id)
   for other in string.gmatch(redis.call('HGET', STRAY_JOBS, job_id) or '', '%S+') do
     if other ~= run_id then left[#left + 1] = other end
   end
+  free_stray(run_id)
   redis.call('HDEL', PREFIX .. 'strays', run_id)
   remove_later('cancels', 'stray ' .. run_id)
-  free_stray(run_id)
   if #left > 0 then
     redis.call('HSET', STRAY_JOBS, job_id, table.concat(left, ' '))
   else

@@ -1,0 +1,27 @@
+"""What `step_count` counts, and what `max_steps` bounds."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.real.target import Target, over, until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+
+
+def test_steps_that_are_tried_again_are_counted_and_not_bounded_by_max_steps(
+    target: Target,
+) -> None:
+    if not target.has_browser:
+        pytest.skip("a step needs a browser: BROWSER=1")
+    body = {"prompt": "stub:error", "url": "https://example.com/", "max_steps": 1}
+    answer = target.post("/v1/run/tasks", body)
+    run = until(partial(_over, target, answer.json()["run_id"]), 500, "the run to be over")
+    print(target.version, {name: run[name] for name in ("status", "step_count", "failure_reason")})
+    assert run["status"] == "failed"
+    assert run["step_count"] > 1
+
+
+def _over(target: Target, run_id: str) -> dict[str, Any] | None:
+    return over(target.run(run_id))
