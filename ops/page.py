@@ -18,7 +18,8 @@ The queue's figures are counted in Redis by the scripts that move jobs: two gate
 change no sum, and a restart loses none. A worker's `/metrics/queue` has the same figures, for where
 there is no gateway. All begin with `runqueue_`; times are in seconds, sizes in bytes.
 
-Labels are bounded. None holds a job, a run, a batch or a URL; groups are the 20 with most jobs that
+Labels are bounded. None holds a job, a run or a URL, nor a batch except `scope` and `budget`, of
+the 20 budgets of which the largest shares are spent; groups are the 20 with most jobs that
 are ready or take a slot, and all others together as `other`. Beside those named each metric of the
 queue has `account`, unless it is Redis' or says otherwise.
 

@@ -278,6 +278,11 @@ def _job() -> Schema:
         "priority": {"enum": [p.name.lower() for p in Priority], "description": "Its priority."},
         "group": _text("Whose share of the account it takes."),
         "batch": _maybe("The batch it belongs to."),
+        "keys": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "What it uses together with other jobs.",
+        },
         "created_at": _text("When it was first enqueued.", format="date-time"),
         "started_at": {**time, "description": "When its run was accepted."},
         "ended_at": {**time, "description": "When it ended."},

@@ -30,7 +30,7 @@ class BudgetSettings(BodyFields):
 
     steps: StrictInt = Field(description="How many steps runs may take.", examples=[5000])
     per: str = Field("total", description="In what time: day, month or total.", examples=["day"])
-    zone: str = Field(
+    timezone: str = Field(
         "UTC",
         description="The time zone in which days and months begin.",
         examples=["Europe/Berlin"],
@@ -44,7 +44,7 @@ class BudgetSettings(BodyFields):
 
     def budget(self) -> Budget:
         """Return it."""
-        return Budget(self.steps, self.per, self.zone, self.strict, self.expected)
+        return Budget(self.steps, self.per, self.timezone, self.strict, self.expected)
 
 
 @router.call(

@@ -299,7 +299,7 @@ class KeyShown(BaseModel):
         description="How many jobs may have it at a time; null: there is no such limit.",
         examples=[2],
     )
-    begin_every: float | None = Field(
+    interval_seconds: float | None = Field(
         description="Seconds between two jobs that begin; null: there is no such limit.",
         examples=[None],
     )
@@ -335,20 +335,20 @@ class BudgetShown(BaseModel):
     """A budget as it is now; of one for each of many keys, of one key."""
 
     scope: str = Field(description="What it is set for.", examples=["key:customer:*"])
-    what: str = Field(
+    target: str = Field(
         description="What the figures are of: the scope, or a key of it.",
         examples=["key:customer:acme"],
     )
     steps: int = Field(description="How many steps runs may take.", examples=[5000])
     per: str = Field(examples=["day"])
-    zone: str = Field(examples=["Europe/Berlin"])
+    timezone: str = Field(examples=["Europe/Berlin"])
     strict: bool = Field(examples=[False])
     expected: int = Field(
         description="Steps that a run is expected to take until one has ended.", examples=[10]
     )
-    ends: datetime | None = Field(description="When its window ends; null: never.")
+    resets_at: datetime | None = Field(description="When its window ends; null: never.")
     spent: int = Field(description="Steps of the runs that ended in it.", examples=[4170])
-    guessed: int = Field(
+    estimated_runs: int = Field(
         description="Runs of these whose steps are not known: they count as expected.", examples=[0]
     )
     live: int = Field(description="Runs that are live.", examples=[12])
@@ -356,12 +356,12 @@ class BudgetShown(BaseModel):
         description="Steps that these are expected to take, or may take if it is strict.",
         examples=[96.0],
     )
-    mean: float | None = Field(
+    mean_steps: float | None = Field(
         description="Steps a run so far; null: none has ended.", examples=[8.0]
     )
     left: float = Field(description="Steps that are neither spent nor committed.", examples=[734.0])
-    held_until: datetime | None = Field(
-        description="When what waits for it is looked at again; null: nothing waits.",
+    next_check_at: datetime | None = Field(
+        description="When what waits for it is checked again; null: nothing waits.",
         examples=[None],
     )
 

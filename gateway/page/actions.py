@@ -109,7 +109,7 @@ async def _set_budget(action: ActionRequest) -> str:
     budget = Budget(
         whole(fields.get("steps", ""), "steps"),
         fields.get("per", "day"),
-        fields.get("zone") or "UTC",
+        fields.get("timezone") or "UTC",
         is_strict=fields.get("strict") == "1",
     )
     await action.queue.set_budget(action.target, budget, account=action.account)

@@ -17,6 +17,7 @@ from runqueue.ids import job_id_for
 from runqueue.operator.rejected_lines import RejectedLines
 from runqueue.records.claim_items import RunAccepted
 from runqueue.store import worker_calls
+from runqueue.store.budgets import Budget
 from runqueue.store.keys import Keys
 
 #: Does the fault and yields; what comes after mends it.
@@ -129,6 +130,24 @@ def _limit_is_low(stage: Stage) -> Iterator[None]:
     stage.lab.submit(20)
     yield
     stage.limit(dispatches_per_second=100, burst_size=20)
+
+
+@_fault("RunqueueBudgetNearlySpent", "runs take four fifths of a budget", "the budget is cleared")
+def _budget_is_nearly_spent(stage: Stage) -> Iterator[None]:
+    yield from _spending(stage, steps=10, jobs=9)
+
+
+@_fault("RunqueueBudgetSpent", "runs take all of a budget", "the budget is cleared")
+def _budget_is_spent(stage: Stage) -> Iterator[None]:
+    yield from _spending(stage, steps=10, jobs=10)
+
+
+def _spending(stage: Stage, steps: int, jobs: int) -> Iterator[None]:
+    """Run jobs of one step each under a budget, and clear it."""
+    stage.lab.queue.set_budget("account", Budget(steps, expected=1))
+    stage.lab.submit(jobs, ("titled",))
+    yield
+    stage.lab.queue.set_budget("account", None)
 
 
 @_fault(

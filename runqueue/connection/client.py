@@ -29,7 +29,8 @@ from runqueue.errors import (
     BatchNotFound,
     EvictingRedis,
     FieldError,
-    InvalidRequest,
+    InvalidBudget,
+    InvalidKeyLimit,
     MalformedURL,
     NoQueueHere,
     QueueFull,
@@ -145,8 +146,7 @@ def speaking_of(url: str) -> Iterator[None]:
         QueueUnavailable: Redis cannot be reached, or takes no such call just now.
         QueueFull: Redis refused the write for lack of memory.
         QuotaReached: as much waits as may.
-        InvalidJob: a job without `max_steps`, which a strict budget asks for.
-        InvalidRequest: as many limits or budgets are set as may be.
+        InvalidKeyLimit, InvalidBudget: as many are set as may be.
         BatchNotFound: the batch is unknown, or was sealed.
         BatchExpired: its upload was not finished in time.
     """
@@ -168,8 +168,9 @@ def _quota_reached(account: str, name: str, what: str, most: str) -> RunQueueErr
     return QuotaReached.of(account, None if name == "-" else name, what, int(most))
 
 
-def _too_many(most: str) -> RunQueueError:
-    return InvalidRequest([FieldError("limits", f"{int(most):,} are set already: clear others")])
+def _too_many(what: str, most: str) -> RunQueueError:
+    fault = FieldError(what, f"expected {int(most):,} at most, and all are set: clear others")
+    return (InvalidBudget if what == "budgets" else InvalidKeyLimit)([fault])
 
 
 #: What the scripts refuse: their words are the arguments.

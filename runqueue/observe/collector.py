@@ -90,7 +90,7 @@ class QueueCollector(Collector):
 
 
 def _used(use: BudgetUse) -> float:
-    return use.used
+    return use.spent_ratio
 
 
 def families(accounts: Sequence[AccountSample]) -> Iterator[Metric]:

@@ -23,9 +23,9 @@ def _groups(seen: AccountSample) -> Iterator[Sample]:
 
 def _budgets(seen: AccountSample) -> Iterator[Sample]:
     for use in seen.budgets:
-        yield (use.what, "limit"), use.budget.steps
-        yield (use.what, "spent"), use.spent
-        yield (use.what, "committed"), use.committed
+        yield (use.scope, use.target, "limit"), use.budget.steps
+        yield (use.scope, use.target, "spent"), use.spent
+        yield (use.scope, use.target, "committed"), use.committed
 
 
 def _settings(seen: AccountSample) -> Iterator[Sample]:
@@ -62,7 +62,7 @@ GAUGES: tuple[Family, ...] = (
     ),
     Family(
         "keys_waited_for",
-        "Keys for which jobs wait, since their limits are reached.",
+        "Keys at whose limits or budgets jobs wait.",
         one(lambda seen: seen.figures.keys),
     ),
     Family(
@@ -76,13 +76,13 @@ GAUGES: tuple[Family, ...] = (
         "Steps of the 20 budgets of which the largest shares are spent: their limit, what is spent"
         " of it in its day or month, and what is committed to live runs.",
         _budgets,
-        ("budget", "part"),
+        ("scope", "budget", "part"),
     ),
     Family(
         "claimable_jobs",
         "Ready jobs that may be submitted: not of a batch that is held, nor of a group that is"
-        " paused or at its cap, and not waiting for a key. Of the first 128 lanes, so there may be"
-        " more; fewer where canceled ones are among them that no claim has met.",
+        " paused or at its cap, and not waiting for a key or a budget. Of the first 128 lanes, so"
+        " there may be more; fewer where canceled ones are among them that no claim has met.",
         one(lambda seen: seen.stats.claimable),
     ),
     Family(

@@ -15,7 +15,7 @@ from runqueue.records.job import RESULT_FIELDS
 #: What a table has of `Job.as_row`; the last ones a row has only where there is something.
 COLUMNS = (
     *("custom_id", "job_id", "state", "run_id", "run_status", "output", "failure_reason"),
-    *("attempts", "runs", "kind", "priority", "group", "batch"),
+    *("attempts", "runs", "kind", "priority", "group", "batch", "keys"),
     *("created_at", "started_at", "ended_at", "webhook"),
     *RESULT_FIELDS,
 )

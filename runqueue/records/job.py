@@ -83,8 +83,9 @@ class Enqueued(NamedTuple):
         state: the job's state now.
         batch: the batch the job belongs to, if any.
         created_at: when the job was first enqueued.
-        fault: of a conflict that is not about the key: the field that another job conflicts with.
-            State and time are that job's then, and nothing was stored.
+        fault: of a conflict that is not about the key: the field that another job conflicts with
+            (state and time are that job's then), or that a strict budget refuses. Nothing was
+            stored.
     """
 
     job_id: str
@@ -247,6 +248,7 @@ class Job:
             "priority": self.priority.name.lower(),
             "group": self.group,
             "batch": self.batch,
+            "keys": list(self.keys),
             "created_at": self.created_at.isoformat(),
             "started_at": self.started_at.isoformat() if self.started_at else None,
             "ended_at": self.ended_at.isoformat() if self.ended_at else None,

@@ -71,11 +71,21 @@ def read_budget_use(values: dict[str, Any]) -> BudgetUse:
     budget = {
         "steps": values["steps"],
         "per": values["per"],
-        "zone": values["zone"],
+        "timezone": values["timezone"],
         "is_strict": values["strict"],
         "expected": values["expected"],
     }
-    names = ("scope", "what", "ends", "spent", "guessed", "live", "committed", "mean", "held_until")
+    names = (
+        "scope",
+        "target",
+        "resets_at",
+        "spent",
+        "estimated_runs",
+        "live",
+        "committed",
+        "mean_steps",
+        "next_check_at",
+    )
     return read_strictly(_BUDGET_USE, {name: values[name] for name in names} | {"budget": budget})
 
 

@@ -43,7 +43,7 @@ class Budget:
     Args:
         steps: how many.
         per: `day`, `month` or `total`.
-        zone: the time zone in which days and months begin, as `Europe/Berlin`.
+        timezone: the time zone in which days and months begin, as `Europe/Berlin`.
         is_strict: whether the `max_steps` of live runs count as taken, and jobs without are
             refused; else as much as runs took so far.
         expected: steps that a run is expected to take while none has ended and its request has no
@@ -52,7 +52,7 @@ class Budget:
 
     steps: int
     per: str = "total"
-    zone: str = "UTC"
+    timezone: str = "UTC"
     is_strict: bool = False
     expected: int = EXPECTED
 
@@ -61,25 +61,24 @@ class Budget:
         return {
             "steps": self.steps,
             "per": self.per,
-            "zone": self.zone,
+            "timezone": self.timezone,
             "strict": self.is_strict,
             "expected": self.expected,
         }
 
     def words(self) -> str:
         """Return it in words."""
-        per = "in all" if self.per == "total" else f"a {self.per} ({self.zone})"
+        per = "in all" if self.per == "total" else f"a {self.per} ({self.timezone})"
         return f"{self.steps:,} steps {per}{', strict' if self.is_strict else ''}"
 
     def stored(self, now: datetime) -> str:
         """Return it as the scripts read it."""
         offsets = ",".join(
             f"{seconds}@{round(until.timestamp() * 1e6)}" if until else f"{seconds}"
-            for seconds, until in _offsets(self.zone, now)
+            for seconds, until in _offsets(self.timezone, now)
         )
-        return (
-            f"{self.steps} {self.per} {int(self.is_strict)} {self.expected} {self.zone} {offsets}"
-        )
+        rule = f"{self.steps} {self.per} {int(self.is_strict)} {self.expected}"
+        return f"{rule} {self.timezone} {offsets}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,30 +87,30 @@ class BudgetUse:
 
     Args:
         scope: what it is set for.
-        what: what these figures are of: the scope, or a key of it.
+        target: what these figures are of: the scope, or a key of it.
         budget: the budget.
-        ends: when its window ends; None = never.
+        resets_at: when its window ends; None = never.
         spent: steps that runs took whose ends were recorded in this window.
-        guessed: runs of these whose steps are not known: they count as expected.
+        estimated_runs: runs of these whose steps are not known: they count as expected.
         live: runs that are live.
         committed: steps that these are expected to take, or may take if it is strict.
-        mean: steps a run so far; None = none has ended.
-        held_until: when what waits for it is looked at again; None = nothing waits.
+        mean_steps: steps a run so far; None = none has ended.
+        next_check_at: when what waits for it is checked again; None = nothing waits.
     """
 
     scope: str
-    what: str
+    target: str
     budget: Budget
-    ends: datetime | None
+    resets_at: datetime | None
     spent: int
-    guessed: int
+    estimated_runs: int
     live: int
     committed: float
-    mean: float | None
-    held_until: datetime | None
+    mean_steps: float | None
+    next_check_at: datetime | None
 
     @property
-    def used(self) -> float:
+    def spent_ratio(self) -> float:
         """The share of it that is spent."""
         return self.spent / self.budget.steps
 
@@ -122,16 +121,19 @@ class BudgetUse:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        names = ("ends", "spent", "guessed", "live", "committed", "mean", "left", "held_until")
+        names = (
+            *("resets_at", "spent", "estimated_runs", "live", "committed", "mean_steps", "left"),
+            "next_check_at",
+        )
         return {
             "scope": self.scope,
-            "what": self.what,
+            "target": self.target,
             **self.budget.as_dict(),
             **json_object(self, *names),
         }
 
 
-def check_scope(scope: str) -> list[FieldError]:
+def _check_scope(scope: str) -> list[FieldError]:
     """Return what is wrong with a scope."""
     kind, _, name = scope.partition(":")
     if (
@@ -158,7 +160,7 @@ def set_budget(
     Raises:
         InvalidBudget: the scope or the budget is none.
     """
-    wrong = [*check_scope(scope), *(_wrong(budget) if budget else ())]
+    wrong = [*_check_scope(scope), *(_wrong(budget) if budget else ())]
     if wrong:
         raise InvalidBudget(wrong)
     stored = budget.stored(now or datetime.now(UTC)) if budget else ""
@@ -181,9 +183,9 @@ def _wrong(budget: Budget) -> Iterator[FieldError]:
         yield FieldError("per", f"expected {', '.join(PERIODS)}, got {budget.per!r}")
     if not 1 <= budget.expected <= _MOST_STEPS:
         yield FieldError("expected", f"expected 1 or more steps, got {budget.expected}")
-    if not _is_zone(budget.zone):
-        words = f"expected a time zone such as Europe/Berlin, got {budget.zone!r}"
-        yield FieldError("zone", words)
+    if not _is_zone(budget.timezone):
+        words = f"expected a time zone such as Europe/Berlin, got {budget.timezone!r}"
+        yield FieldError("timezone", words)
 
 
 def _is_zone(name: str) -> bool:
@@ -219,17 +221,17 @@ def _offsets(zone: str, now: datetime) -> Iterator[tuple[int, datetime | None]]:
 
 
 def _use(row: Sequence[Any]) -> BudgetUse:
-    scope, what, text, ends, spent, guessed, live, committed, mean, held = row
+    scope, what, text, ends, spent, estimated_runs, live, committed, mean, held = row
     steps, per, strict, expected, zone, _ = text.decode().split(" ")
     return BudgetUse(
         scope=scope.decode(),
-        what=what.decode(),
+        target=what.decode(),
         budget=Budget(int(steps), per, zone, strict == "1", int(expected)),
-        ends=moment(int(ends) or None),
+        resets_at=moment(int(ends) or None),
         spent=int(spent),
-        guessed=int(guessed),
+        estimated_runs=int(estimated_runs),
         live=int(live),
         committed=float(committed),
-        mean=float(mean) if mean else None,
-        held_until=moment(int(held) or None),
+        mean_steps=float(mean) if mean else None,
+        next_check_at=moment(int(held) or None),
     )

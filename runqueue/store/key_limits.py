@@ -62,8 +62,9 @@ class KeyUse:
 
     Args:
         key: the key, or the pattern.
-        max_concurrent: of its own limit; None = that has none.
-        begin_every: seconds between two jobs that begin; None = it has no such limit.
+        max_concurrent: of its own limit; None = it has none of its own, and that of
+            `<first segment>:*` applies, or one at a time for `session:` and `profile:`.
+        interval_seconds: seconds between two jobs that begin; None = it has no such limit.
         live: jobs and orphan runs that have it; 0 for a pattern.
         waiting: jobs that wait at it; 0 for a pattern.
         waiting_since: when the first of them was enqueued.
@@ -73,7 +74,7 @@ class KeyUse:
 
     key: str
     max_concurrent: int | None
-    begin_every: float | None
+    interval_seconds: float | None
     live: int
     waiting: int
     waiting_since: datetime | None
@@ -82,7 +83,7 @@ class KeyUse:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        names = ("key", "max_concurrent", "begin_every", "live", "waiting", "waiting_since")
+        names = ("key", "max_concurrent", "interval_seconds", "live", "waiting", "waiting_since")
         return json_object(self, *names, "has_limit", "paused_until")
 
 
@@ -132,7 +133,7 @@ def _use(row: Sequence[Any]) -> KeyUse:
     return KeyUse(
         key=key.decode(),
         max_concurrent=int(most) if most not in {"", "-"} else None,
-        begin_every=int(every) / 1e6 if every not in {"", "-"} else None,
+        interval_seconds=int(every) / 1e6 if every not in {"", "-"} else None,
         live=int(live),
         waiting=int(waiting),
         waiting_since=moment(int(since) or None),

@@ -15,8 +15,19 @@ from runqueue.store.budgets import EXPECTED, PERIODS, Budget
 budgets = command_group("Budgets: how many steps runs may take.")
 
 _COLUMNS = (
-    *("what", "steps", "per", "strict", "spent", "guessed", "live", "committed", "left", "mean"),
-    *("ends", "held_until"),
+    *(
+        "target",
+        "steps",
+        "per",
+        "strict",
+        "spent",
+        "estimated_runs",
+        "live",
+        "committed",
+        "left",
+        "mean_steps",
+    ),
+    *("resets_at", "next_check_at"),
 )
 Group = Annotated[str, typer.Option(help="The budget of this group.")]
 Batch = Annotated[str, typer.Option(help="The budget of this batch (its id).")]
@@ -97,6 +108,5 @@ def list_budgets(*, account: HomeAccount = None, url: Url = None, as_json: AsJso
         rows = [found.as_dict() for found in queue.list_budgets(account or queue.home())]
         if not as_json:
             for row in rows:
-                row |= {name: "" for name, value in row.items() if value is None}
                 row |= {name: f"{row[name]:.0f}" for name in ("committed", "left")}
         print_rows(rows, _COLUMNS, as_json=as_json)

@@ -15,7 +15,7 @@ from runqueue.store.key_limits import KeyLimit
 keys = command_group("Keys: limits on what jobs use together.")
 
 _COLUMNS = (
-    *("key", "max_concurrent", "begin_every", "live", "waiting", "waiting_since"),
+    *("key", "max_concurrent", "interval_seconds", "live", "waiting", "waiting_since"),
     *("has_limit", "paused_until"),
 )
 Pattern = Annotated[
@@ -85,7 +85,4 @@ def list_keys(*, account: HomeAccount = None, url: Url = None, as_json: AsJson =
     """Show the keys that have limits, and those at which jobs wait."""
     with opened(url) as queue:
         rows = [found.as_dict() for found in queue.list_keys(account or queue.home())]
-        if not as_json:
-            for row in rows:
-                row |= {name: "" for name, value in row.items() if value is None}
         print_rows(rows, _COLUMNS, as_json=as_json)

@@ -87,6 +87,7 @@ _COLUMNS = {
     "priority": "text",
     "group": "text",
     "batch": "text",
+    "keys": "json",
     "created_at": "time",
     "started_at": "time",
     "ended_at": "time",

@@ -300,11 +300,9 @@ local function claim_from_rings() -- a function, since a script has at most 200 
         passed = passed + 1
         if outcome == 'account' then
           room = #taken
-        elseif outcome == 'keys' then
-          break
         elseif string.sub(outcome, 1, 6) == 'batch:' then
-          return -- its lanes are listed again once it is looked at
-        else
+          return -- its lanes are listed again once it is checked
+        elseif outcome ~= 'keys' then
           turn.is_full = true
         end
         break

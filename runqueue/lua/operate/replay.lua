@@ -9,8 +9,8 @@
 local AGAIN = { dead = true, failed = true, canceled = true }
 local FORGET = { 'reason', 'ended', 'cancel', 'cancel_since', 'deadline', 'runs', 'deaths', 'run_id',
   'run_status', 'started', 'slot', 'via', 'delivery', 'tries', 'told', 'told_error', 'told_at', 'looks', 'signed',
-  'url', 'forced', 'sending', 'asked', 'missed', 'put_off',
-  'occupied' }
+  'url', 'forced', 'sending', 'asked', 'missed',
+  'put_off', 'occupied' }
 local reply = {}
 expect_deliveries()
 expect(PREFIX .. 'dead', 'zset')

@@ -2,7 +2,7 @@
 -- Sets the budget of a scope (see lib/jobs/budgets.lua), from the next claim on.
 -- ARGV  now_us, scope, budget ('' = none)
 -- Reply: the budget before ('' = none)
--- Error MANY <most>: so many scopes have budgets already.
+-- Error MANY budgets <most>: so many scopes have budgets already.
 local MOST = 1000
 local BUDGETS, HELD = PREFIX .. 'budgets', PREFIX .. 'held_budgets'
 local scope, budget = ARGV[2], ARGV[3]
@@ -11,7 +11,7 @@ expect(HELD, 'zset')
 expect(PREFIX .. 'held_keys', 'zset')
 expect(PREFIX .. 'wake', 'list')
 local before = redis.call('HGET', BUDGETS, scope)
-if not before and budget ~= '' and redis.call('HLEN', BUDGETS) >= MOST then return redis.error_reply('MANY ' .. MOST) end
+if not before and budget ~= '' and redis.call('HLEN', BUDGETS) >= MOST then return redis.error_reply('MANY budgets ' .. MOST) end
 pass_when_full()
 if budget ~= '' then
   redis.call('HSET', BUDGETS, scope, budget)

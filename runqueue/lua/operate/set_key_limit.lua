@@ -2,7 +2,7 @@
 -- Sets the limit of a key, or of each key with a first segment ('<segment>:*'), from the next claim on.
 -- ARGV  now_us, pattern, limit ('' = none of its own, else '<at a time; -> <us between two begins; ->')
 -- Reply: the limit before ('' = none)
--- Error MANY <most>: so many patterns have limits already.
+-- Error MANY keys <most>: so many patterns have limits already.
 local MOST = 10000
 local LIMITS, HELD_KEYS = PREFIX .. 'key_limits', PREFIX .. 'held_keys'
 local pattern, limit = ARGV[2], ARGV[3]
@@ -10,7 +10,7 @@ expect(LIMITS, 'hash')
 expect(HELD_KEYS, 'zset')
 expect(PREFIX .. 'wake', 'list')
 local before = redis.call('HGET', LIMITS, pattern)
-if not before and limit ~= '' and redis.call('HLEN', LIMITS) >= MOST then return redis.error_reply('MANY ' .. MOST) end
+if not before and limit ~= '' and redis.call('HLEN', LIMITS) >= MOST then return redis.error_reply('MANY keys ' .. MOST) end
 pass_when_full()
 if limit == '' then redis.call('HDEL', LIMITS, pattern) else redis.call('HSET', LIMITS, pattern, limit) end
 -- What waits is looked at again: one key at once, many in steps (keys.lua).

@@ -42,7 +42,8 @@ local HELD_KEYS, first_since = PREFIX .. 'held_keys', 0
 local function since_at(key)
   local lane = redis.call('ZRANGE', PREFIX .. 'key_waits:' .. key, 0, 0)[1]
   local id = lane and redis.call('LINDEX', PREFIX .. 'lane:' .. lane, 0)
-  return id and tonumber(redis.call('HGET', job_key(id), 'created') or 0) or 0
+  local f = id and redis.call('HMGET', job_key(id), 'ready_at', 'created') or {}
+  return tonumber(f[1] or f[2] or 0)
 end
 for _, key in ipairs(redis.call('ZRANGE', HELD_KEYS, 0, MOST_KEYS - 1)) do
   local _, since = try(since_at, key)

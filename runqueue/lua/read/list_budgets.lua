@@ -9,8 +9,8 @@ local most, most_keys, reply = tonumber(ARGV[2]), tonumber(ARGV[3]), {}
 local function tell(scope, what, text)
   local state = at_budgets.read(scope, what)
   local record = state.record
-  local held = redis.call('ZSCORE', PREFIX .. 'held_budgets', what)
-    or redis.call('ZSCORE', PREFIX .. 'held_keys', string.sub(what, 5))
+  local key = string.match(what, '^key:(.*)$')
+  local held = redis.call('ZSCORE', PREFIX .. (key and 'held_keys' or 'held_budgets'), key or what)
   for _, value in ipairs({ scope, what, text, int(record.ends or 0), int(state.spent), int(state.guessed),
     int(state.live), string.format('%.3f', state.committed),
     record.runs > 0 and string.format('%.3f', record.taken / record.runs) or '', int(tonumber(held or 0)) }) do

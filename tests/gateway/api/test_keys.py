@@ -27,7 +27,7 @@ async def test_a_limit_is_set_whole_shown_and_cleared(desk: Desk, redis_url: str
     assert {**shown[0], "waiting_since": None} == {
         "key": "host:shop.example",
         "max_concurrent": 1,
-        "begin_every": 2.0,
+        "interval_seconds": 2.0,
         "live": 1,
         "waiting": 2,
         "waiting_since": None,
@@ -38,7 +38,7 @@ async def test_a_limit_is_set_whole_shown_and_cleared(desk: Desk, redis_url: str
         ("host:shop.example", "host:shop.example")
     }
     assert again["had_limit"] is True
-    assert (changed[0]["max_concurrent"], changed[0]["begin_every"]) == (None, 360.0)
+    assert (changed[0]["max_concurrent"], changed[0]["interval_seconds"]) == (None, 360.0)
     assert [one["had_limit"] for one in cleared] == [True, False]
 
 

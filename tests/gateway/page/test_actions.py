@@ -112,14 +112,14 @@ async def test_a_budget_is_set_shown_and_cleared(desk: Desk, redis_url: str) -> 
     desk.queue.enqueue_many([line, line, line])
 
     async with browsing(redis_url, OPS) as browser:
-        budget = {"scope": "group:acme", "steps": "20", "per": "day", "zone": "Europe/Berlin"}
+        budget = {"scope": "group:acme", "steps": "20", "per": "day", "timezone": "Europe/Berlin"}
         shown = await browser.do("/budgets", "set_budget", **budget)
         assert "group:acme" in shown.words
         noted(desk, "set_budget", "group:acme", "20 steps a day (Europe/Berlin)")
         assert len(desk.claim()) == 2
         (use,) = desk.queue.list_budgets()
         assert (use.live, use.committed, use.left) == (2, 20.0, 0.0)
-        wrong = ({"steps": "some"}, {"steps": "0"}, {"zone": "Mars"}, {"per": "week"})
+        wrong = ({"steps": "some"}, {"steps": "0"}, {"timezone": "Mars"}, {"per": "week"})
         for fields in (*wrong, {"scope": "team:a"}):
             refused = await browser.do("/budgets", "set_budget", **(budget | fields))
             assert refused.status == 422

@@ -17,21 +17,21 @@ def test_a_budget_is_set_shown_and_cleared(either: Desk) -> None:
 
     rows = either.run("budgets", "list", "--json").stdout.splitlines()
     (shown,) = [json.loads(row) for row in rows]
-    assert shown.pop("ends")
-    assert shown.pop("held_until")
+    assert shown.pop("resets_at")
+    assert shown.pop("next_check_at")
     assert shown == {
         "scope": "group:acme",
-        "what": "group:acme",
+        "target": "group:acme",
         "steps": 20,
         "per": "day",
-        "zone": "Europe/Berlin",
+        "timezone": "Europe/Berlin",
         "strict": False,
         "expected": 10,
         "spent": 0,
-        "guessed": 0,
+        "estimated_runs": 0,
         "live": 2,
         "committed": 20.0,
-        "mean": None,
+        "mean_steps": None,
         "left": 0.0,
     }
     assert either.json("status", "3")["waits_for"] == "budget:group:acme"

@@ -18,7 +18,7 @@ def test_a_limit_is_set_shown_and_cleared(either: Desk) -> None:
     assert shown == {
         "key": "site:a",
         "max_concurrent": 2,
-        "begin_every": None,
+        "interval_seconds": None,
         "live": 2,
         "waiting": 3,
         "has_limit": True,

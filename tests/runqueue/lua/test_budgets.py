@@ -100,8 +100,8 @@ def test_a_window_ends_at_midnight_of_its_time_zone(
     clock: Clockwork, per: str, zone: str, now: str, ends: str
 ) -> None:
     clock.now = round(datetime.fromisoformat(now).timestamp()) * SECOND
-    set_budget(clock, "account", 10, per, zone=zone)
-    assert use(clock, "account").ends == datetime.fromisoformat(ends)
+    set_budget(clock, "account", 10, per, timezone=zone)
+    assert use(clock, "account").resets_at == datetime.fromisoformat(ends)
     jobs = clock.enqueue(2)
     assert clock.claimed() == jobs[:1]
     end(clock, jobs[0])
@@ -127,7 +127,7 @@ def test_steps_that_are_not_known_count_as_expected_and_are_shown(clock: Clockwo
     end(clock, known, 6)
     end(clock, unknown, None)
     seen = use(clock, "account")
-    assert (seen.spent, seen.guessed, seen.mean) == (12, 1, 6.0)
+    assert (seen.spent, seen.estimated_runs, seen.mean_steps) == (12, 1, 6.0)
 
 
 def test_the_run_of_a_retry_and_an_orphan_count(clock: Clockwork) -> None:
@@ -181,8 +181,7 @@ def test_an_unconfirmed_job_keeps_what_it_may_take(clock: Clockwork) -> None:
     assert use(clock, "account").committed == 15
     clock.deny(lost)
     assert use(clock, "account").committed == 0
-    assert len(clock.claimed()) == 1
-    assert other
+    assert clock.claimed() in ([lost], [other])
 
 
 def test_a_budget_that_is_raised_or_cleared_lets_what_waits_go(clock: Clockwork) -> None:
@@ -216,7 +215,7 @@ def test_a_job_that_a_strict_budget_can_never_fit_holds_up_no_other(
 
 def test_a_run_that_takes_more_than_a_day_s_budget_stops_it_for_a_day(clock: Clockwork) -> None:
     set_budget(clock, "account", 100, "day")
-    first, second, third = clock.enqueue(3, max_steps=200)
+    first, second, _ = clock.enqueue(3, max_steps=200)
     assert clock.claimed() == [first]
     end(clock, first, 150)
     clock.wait(6)
@@ -224,7 +223,6 @@ def test_a_run_that_takes_more_than_a_day_s_budget_stops_it_for_a_day(clock: Clo
     clock.wait(DAY)
     clock.heartbeat(first=True)
     assert clock.claimed() == [second]
-    assert third
 
 
 @pytest.mark.parametrize("between", [None, Budget(50)])

@@ -6,8 +6,9 @@ from itertools import pairwise
 from typing import cast
 
 import pytest
+import redis
 
-from runqueue.records.claim_items import StrayOver
+from runqueue.records.claim_items import RunAgain, StrayOver
 from runqueue.store import groups, key_limits, operator_calls, worker_calls
 from runqueue.store.key_limits import KeyLimit
 from tests.runqueue.lua.clockwork import SECOND, Clockwork, spec
@@ -416,3 +417,37 @@ def test_lanes_of_a_resumed_batch_are_searched_in_no_list(clock: Clockwork) -> N
         pass
     assert clock.client.info("commandstats").get(lpos) is None
     assert sorted(begun(clock, 160)) == sorted(jobs)
+
+
+def test_refused_submissions_and_occupied_runs_are_counted_apart(clock: Clockwork) -> None:
+    (job_id,) = clock.enqueue(1, keys=["session:pbs_1"])
+    words = "Browser session pbs_1 is already occupied by wr_1."
+
+    def submitted() -> int:
+        while not clock.claimed():
+            clock.wait(30)
+            clock.heartbeat(first=True)
+            clock.sweep("promote_due")
+        return int(clock.field(job_id, "attempt") or 0)
+
+    for _ in range(3):
+        attempt = submitted()
+        assert clock.give_back(job_id, "later", attempt=attempt, reason=f"HTTP 400: {words}") == 1
+    for _ in range(6):
+        assert clock.state(job_id) == "scheduled"
+        attempt = submitted()
+        run_id = f"r-{attempt}"
+        assert clock.found(job_id, attempt, run_id) == 1
+        again = RunAgain(job_id, attempt, run_id, "failed", words, 0, b"{}", is_occupied=1)
+        clock.run(worker_calls.retry_run(clock.account, [again]))
+    assert (clock.state(job_id), clock.field(job_id, "reason")) == ("failed", words)
+
+
+def test_no_more_limits_are_set_than_may_be_and_one_that_is_set_may_be_changed(
+    clock: Clockwork,
+) -> None:
+    taken = {f"site:s{number}": "1 -" for number in range(10_000)}
+    clock.client.hset(clock.key("key_limits"), mapping=dict(taken))
+    with pytest.raises(redis.ResponseError, match="MANY keys 10000"):
+        limit(clock, "site:another", 1)
+    limit(clock, "site:s1", 2)

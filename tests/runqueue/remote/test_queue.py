@@ -215,7 +215,7 @@ def test_keys_and_their_limits_are_the_same(desk: Desk, remote: RemoteQueue) -> 
     assert remote.set_key_limit("site:a", KeyLimit(2, 0.5, "minute")) is False
     assert remote.set_key_limit("site:*", KeyLimit()) is False
     assert remote.list_keys() == desk.queue.list_keys()
-    assert [(use.key, use.max_concurrent, use.begin_every) for use in remote.list_keys()] == [
+    assert [(use.key, use.max_concurrent, use.interval_seconds) for use in remote.list_keys()] == [
         ("site:a", 2, 120.0),
         ("site:*", None, None),
     ]

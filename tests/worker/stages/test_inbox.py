@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from runqueue import JobState, parse_line
+from runqueue import Budget, JobState, parse_line
 from runqueue.store.job_calls import job_id_of
 from runqueue.store.scripts import ScriptCall
 from tests.simulator.simulating import eventually
@@ -61,6 +61,20 @@ async def test_equal_lines_without_a_custom_id_are_two_jobs(
         client.rpush(INBOX, line(), line())
         await pumped(bench)
         assert bench.stats().states[JobState.READY] == 2
+
+
+async def test_a_line_that_a_strict_budget_refuses_keeps_no_other_back(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        bench.queue.set_budget("account", Budget(1_000, is_strict=True))
+        body = {"prompt": "Read it.", "max_steps": 5}
+        client.rpush(INBOX, *[line(str(n), body=body) for n in range(3)], line("without"))
+
+        await pumped(bench)
+
+        assert bench.stats().states[JobState.READY] == 3
+        assert left(bench) == (0, 0, 1)
 
 
 async def test_a_crash_after_the_jobs_were_made_makes_none_twice(

@@ -43,6 +43,12 @@ function notes.move(keys, member, has)
     if state then state.live = state.live + (has and 1 or -1) end
   end
 end
+-- How many have a key now.
+function notes.live_with(key)
+  local live = redis.call('SCARD', PREFIX .. 'key:' .. key)
+  for _, has in pairs(notes.moves[key] or {}) do live = live + (has and 1 or -1) end
+  return live
+end
 function notes.live(job, member, is_live)
   if job.max_steps then notes.commits[#notes.commits + 1] = { job, member, is_live } end
 end

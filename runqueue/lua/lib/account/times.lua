@@ -37,6 +37,7 @@ local function observe_run(job, times)
   if steps ~= '' then
     bump(totals, 'steps', tonumber(steps))
     bump(totals, 'steps:runs', 1)
+    bump(totals, 'steps:sum', tonumber(steps)) -- of the runs that `steps:runs` counts
     bump(totals, 'steps:squares', tonumber(steps) ^ 2)
   end
 end

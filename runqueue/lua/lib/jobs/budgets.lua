@@ -12,10 +12,10 @@
 local at_budgets = {}
 do
   local BUDGETS, RUNS, HELD = PREFIX .. 'budgets', PREFIX .. 'budget_runs', PREFIX .. 'held_budgets'
-  local MEMORY = 1000 -- runs of which the mean is taken, roughly
-  local LOOK_AGAIN, MOST_LOOKS = 5000000, 16
-  local NEVER_FITS = 3600000000 -- after that a job is looked at again which a strict budget can never fit
-  local KEPT = 35 * DAY -- of a window that is over
+  local MEAN_OF_RUNS = 1000 -- runs of which the mean is taken, roughly
+  local CHECK_EVERY_US, MOST_CHECKS = 5000000, 16
+  local NEVER_FITS_US = 3600000000 -- after that a job is looked at again which a strict budget can never fit
+  local KEPT_US = 35 * DAY -- of a window that is over
   local floor = math.floor
 
   local has_budgets, is_any_held
@@ -64,7 +64,7 @@ do
     local steps, per, strict, expected, zone, offsets = string.match(text, '^(%d+) (%a+) ([01]) (%d+) (%S+) (%S+)$')
     if not steps then error({ err = 'WRONGTYPE ' .. BUDGETS .. ': its ' .. scope .. ' cannot be read' }) end
     local record = { scope = scope, steps = tonumber(steps), per = per, is_strict = strict == '1',
-      expected = tonumber(expected), zone = zone, offsets = offsets }
+      expected = tonumber(expected), offsets = offsets }
     record.window, record.ends = window_of(record)
     record.spent = PREFIX .. 'spent:' .. scope .. ':' .. int(record.window)
     local n, sum = string.match(redis.call('HGET', RUNS, scope) or '', '^(%d+) (%d+)$')
@@ -98,9 +98,7 @@ do
       end
       return n
     end
-    local n = redis.call('SCARD', PREFIX .. 'key:' .. name)
-    for _, has in pairs(notes.moves[name] or {}) do n = n + (has and 1 or -1) end
-    return n
+    return notes.live_with(name)
   end
 
   local function mean_of(record) return record.runs > 0 and record.taken / record.runs or nil end
@@ -162,7 +160,7 @@ do
   end
 
   local function hold(record, what)
-    local look = math.min(NOW + LOOK_AGAIN, record.ends or math.huge)
+    local look = math.min(NOW + CHECK_EVERY_US, record.ends or math.huge)
     redis.call('ZADD', HELD, int(look), what)
     is_any_held = true
   end
@@ -229,9 +227,9 @@ do
       local n = steps or floor((mean_of(record) or job.max_steps or record.expected) + 0.5)
       redis.call('HINCRBY', record.spent, what, int(n))
       if not steps then redis.call('HINCRBY', record.spent, what .. '?', 1) end
-      if record.ends then redis.call('PEXPIRE', record.spent, int((record.ends - NOW + KEPT) / 1000)) end
+      if record.ends then redis.call('PEXPIRE', record.spent, int((record.ends - NOW + KEPT_US) / 1000)) end
       if steps then
-        if record.runs >= MEMORY then record.runs, record.taken = floor(record.runs / 2), floor(record.taken / 2) end
+        if record.runs >= MEAN_OF_RUNS then record.runs, record.taken = floor(record.runs / 2), floor(record.taken / 2) end
         record.runs, record.taken = record.runs + 1, record.taken + steps
         redis.call('HSET', RUNS, record.scope, int(record.runs) .. ' ' .. int(record.taken))
       end
@@ -256,7 +254,7 @@ do
   function at_budgets.put_off(job)
     local scope, most = at_budgets.refuses(job)
     if not scope then return false end
-    local start = int(NOW + NEVER_FITS)
+    local start = int(NOW + NEVER_FITS_US)
     count_state(job, 'scheduled')
     redis.call('HSETNX', job_key(job.id), 'put_off', '0') -- this time is not its user's
     redis.call('HSET', job_key(job.id), 'state', 'scheduled', 'run_at', start, 'reason',
@@ -273,7 +271,7 @@ do
   -- What waits for its budget may try again when it is due; a claim finds out whether there is room.
   function at_budgets.look_due()
     if not any_held() then return end
-    for _, what in ipairs(redis.call('ZRANGEBYSCORE', HELD, '-inf', int(NOW), 'LIMIT', 0, MOST_LOOKS)) do
+    for _, what in ipairs(redis.call('ZRANGEBYSCORE', HELD, '-inf', int(NOW), 'LIMIT', 0, MOST_CHECKS)) do
       redis.call('ZREM', HELD, what)
       local kind, name = string.match(what, '^(%a+):?(.*)$')
       if kind == 'group' then try(readmit, name) end

@@ -17,7 +17,7 @@ do
   local KEY_LIMITS, HELD_KEYS = PREFIX .. 'key_limits', PREFIX .. 'held_keys'
   local AT_ONCE = { session = true, profile = true } -- Skyvern fails a second run of these: one at a time
   local PASSED_BEFORE_KEPT = 5
-  local FIRST_PAUSE, LONGEST_PAUSE, TRIES_KEPT = 30000000, 600000000, 60000 -- us; ms after a pause
+  local FIRST_PAUSE_US, LONGEST_PAUSE_US, TRIES_KEPT_MS = 30000000, 600000000, 60000
   local MOST_KEYS, LOOK_AGAIN, LOOK_TAKES = 16, 1000000, 10000
 
   local is_any_held, are_any_limits
@@ -55,13 +55,6 @@ do
   -- A rate lets what begins in two seconds begin at once: keys are looked at about once a second.
   local function burst_of(state) return math.max(1, math.floor(2000000 / state.interval)) end
 
-  -- How many have a key now.
-  local function live_with(key)
-    local live = redis.call('SCARD', PREFIX .. 'key:' .. key)
-    for _, has in pairs(notes.moves[key] or {}) do live = live + (has and 1 or -1) end
-    return live
-  end
-
   -- How many later jobs may pass the first rival at a key before a place is kept for it.
   local function patience_at(most) return PASSED_BEFORE_KEPT * (most == math.huge and 1 or most) end
 
@@ -76,7 +69,7 @@ do
     local most = limit_of(key)
     if not most then return false end
     local _, passed = passed_at(key)
-    return live_with(key) + (passed >= patience_at(most) and 1 or 0) >= most
+    return notes.live_with(key) + (passed >= patience_at(most) and 1 or 0) >= most
       or redis.call('EXISTS', PREFIX .. 'key_offers:' .. key) == 1
   end
 
@@ -100,7 +93,7 @@ do
       return false
     end
     local pause = string.match(key, '^session:') and redis.call('GET', PREFIX .. 'key_pause:' .. key)
-    state = { key = key, has_budget = has_budget, most = most or math.huge, interval = interval, live = live_with(key),
+    state = { key = key, has_budget = has_budget, most = most or math.huge, interval = interval, live = notes.live_with(key),
       paused_until = tonumber(string.match(pause or '', '^%d+') or 0), first = math.huge, rival_at = math.huge, passed = 0 }
     if interval then
       local next_at = tonumber(redis.call('GET', PREFIX .. 'key_next:' .. key) or 0)
@@ -215,8 +208,8 @@ do
     local until_us, tries = string.match(redis.call('GET', pause) or '', '^(%d+) (%d+)$')
     if until_us and tonumber(until_us) > NOW then return end
     tries = tonumber(tries or 0)
-    local wait = math.min(FIRST_PAUSE * 2 ^ tries, LONGEST_PAUSE)
-    redis.call('SET', pause, int(NOW + wait) .. ' ' .. int(tries + 1), 'PX', int(wait / 1000) + TRIES_KEPT)
+    local wait = math.min(FIRST_PAUSE_US * 2 ^ tries, LONGEST_PAUSE_US)
+    redis.call('SET', pause, int(NOW + wait) .. ' ' .. int(tries + 1), 'PX', int(wait / 1000) + TRIES_KEPT_MS)
     notes.states[key] = nil
   end
 
