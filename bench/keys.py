@@ -14,12 +14,15 @@ from runqueue.store.key_limits import KeyLimit
 JOBS, KEYS, CLAIMED = 1_000_000, 100_000, 20_000
 _LEASE_US: Final = 15_000_000
 _A_CLAIM: Final = 100
-#: What is compared: the keys that a job names, by first segment, and whether they are limited.
+#: What is compared: the keys that a job names, by first segment, whether they are limited to one at
+#: a time, and how many jobs in a row name the same.
 CASES: Final = {
-    "no key": ("", False),
-    "one key": ("a", False),
-    "one key with a limit": ("a", True),
-    "four keys with limits": ("abcd", True),
+    "no key": ("", False, 1),
+    "one key": ("a", False, 1),
+    "one key with a limit": ("a", True, 1),
+    "one key with a limit, ten jobs in a row": ("a", True, 10),
+    "four keys with limits": ("abcd", True, 1),
+    "four keys with limits, ten jobs in a row": ("abcd", True, 10),
 }
 
 
@@ -48,16 +51,17 @@ def measure(jobs: int = JOBS, keys: int = KEYS, claimed: int = CLAIMED) -> dict[
         keys: of each first segment.
         claimed: how many are claimed.
     """
-    return {what: _measure(*case, jobs, keys, claimed) for what, case in CASES.items()}
+    return {what: _measure(case, jobs, keys, claimed) for what, case in CASES.items()}
 
 
-def _measure(segments: str, limited: bool, jobs: int, keys: int, claimed: int) -> Seen:
+def _measure(case: tuple[str, bool, int], jobs: int, keys: int, claimed: int) -> Seen:
+    segments, limited, in_row = case
     with started_server() as client:
         seen = Watched(client)
         for segment in segments if limited else "":
             limit = key_limits.set_limit(ACCOUNT, f"{segment}:*", KeyLimit(1))
             seen.run("set a limit", limit)
-        for packet in packets(_lines(segments, jobs, keys)):
+        for packet in packets(_lines(segments, in_row, jobs, keys)):
             seen.run("enqueue", packet.call(None), watched=False)
         seen.run("heartbeat", worker_calls.heartbeat(ACCOUNT, "p1", _LEASE_US, 0, 0, first=True))
         taken = 0
@@ -76,14 +80,15 @@ def _measure(segments: str, limited: bool, jobs: int, keys: int, claimed: int) -
         )
 
 
-def _lines(segments: str, jobs: int, keys: int) -> Iterator[dict[str, Any]]:
+def _lines(segments: str, in_row: int, jobs: int, keys: int) -> Iterator[dict[str, Any]]:
     for number in range(jobs):
         body = {"workflow_id": "wpid_1", "parameters": {"number": number}}
         line: dict[str, Any] = {"custom_id": f"row-{number}", "kind": "workflow", "body": body}
         if segments:
             # Keys that meet in one job meet in others in other ways.
             line["keys"] = [
-                f"{segment}:{number * (1 + 2 * at) % keys}" for at, segment in enumerate(segments)
+                f"{segment}:{number // in_row * (1 + 2 * at) % keys}"
+                for at, segment in enumerate(segments)
             ]
         yield line
 

@@ -108,7 +108,7 @@ async def _set_budget(action: ActionRequest) -> str:
     fields = action.fields
     budget = Budget(
         whole(fields.get("steps", ""), "steps"),
-        fields.get("per", "day"),
+        fields.get("per") or "total",
         fields.get("timezone") or "UTC",
         is_strict=fields.get("strict") == "1",
     )

@@ -217,6 +217,18 @@ BOARD = Board(
                     runbook="RunqueueBudgetSpent",
                 ),
                 Panel(
+                    "Budgets committed",
+                    [
+                        (
+                            f"{_BUDGET % 'committed'} / on (scope, budget) {_BUDGET % 'limit'}",
+                            "{{budget}}",
+                        )
+                    ],
+                    "The share of each that its live runs are expected to take.",
+                    unit="percentunit",
+                    runbook="RunqueueBudgetNearlySpent",
+                ),
+                Panel(
                     "Keys that jobs wait for",
                     [(total("runqueue_keys_waited_for"), "")],
                     "Keys whose limit or budget is reached: `runqueue keys list`.",

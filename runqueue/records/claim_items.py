@@ -282,7 +282,7 @@ class GivenBack(NamedTuple):
     named: float = 0.0
 
 
-class StrayOver(NamedTuple):
+class EndedStray(NamedTuple):
     """An orphan run that is over.
 
     Args:

@@ -12,6 +12,7 @@ from runqueue.records.claim_items import (
     Claimed,
     Doubtful,
     DuePoll,
+    EndedStray,
     Finished,
     GivenBack,
     Lost,
@@ -21,7 +22,6 @@ from runqueue.records.claim_items import (
     RunAgain,
     RunGivenUp,
     Searched,
-    StrayOver,
     Taken,
     Tick,
     ToCancel,
@@ -364,7 +364,7 @@ def suspect_lost(
 #: Forget orphans that are over.
 drop_strays = of_ids("drop_strays", int)
 #: Record orphans that were seen to be over: they take no slot any more.
-strays_over: OfItems[StrayOver, int] = of_items("strays_over", int)
+strays_over: OfItems[EndedStray, int] = of_items("strays_over", int)
 #: End jobs whose run's end was never confirmed; see `give_up.lua`.
 give_up: OfItems[RunGivenUp, list[int]] = of_items("give_up", codes, as_arguments)
 #: Have runs canceled that took longer than they may; see `cancel_overdue.lua`.

@@ -445,3 +445,25 @@ async def test_a_transport_of_another_kind_has_no_connections_of_ours_to_give_up
     client = RawClient("http://skyvern.test", KEY, FakeTransport(answer(200, {})))
     client.drop_connections()
     assert (await client.get_run("tsk_1")).outcome is ReadClass.TROUBLE
+
+
+@pytest.mark.parametrize(
+    ("answered", "expected"),
+    [
+        (response(200, b'{"runnable_id": "tsk_1"}'), "tsk_1"),
+        (response(200, b'{"runnable_id": null}'), None),
+        (response(404, b'{"runnable_id": "tsk_1"}'), None),
+    ],
+)
+async def test_a_browser_session_is_asked_which_run_has_it(
+    answered: bytes, expected: str | None
+) -> None:
+    async with serving(answering_in_turn(answered)) as server, AsyncTransport() as transport:
+        occupant = await RawClient(server.url, KEY, transport).session_occupant("pbs_1")
+        assert occupant == expected
+        assert server.exchanges[0].target == "/v1/browser_sessions/pbs_1"
+
+
+async def test_a_browser_session_whose_answer_is_lost_is_shown_as_free() -> None:
+    async with serving(reads_then_closes) as server, AsyncTransport() as transport:
+        assert await RawClient(server.url, KEY, transport).session_occupant("pbs_1") is None

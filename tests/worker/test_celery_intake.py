@@ -53,6 +53,11 @@ def test_a_line_without_a_custom_id_is_named_after_the_task(
     assert (job.custom_id, job.namespace) == ("t1-1", "celery")
 
 
+def test_lines_name_keys(intake: Intake, queue: RunQueue) -> None:
+    intake.accept("t1", [[{**GOOD, "keys": ["login:acme"]}]], {})
+    assert "login:acme" in queue.get(ids.job_id_for("default", "celery", "t1-0")).keys
+
+
 def test_lines_go_on_with_the_trace_of_their_message_unless_they_name_their_own(
     intake: Intake, queue: RunQueue
 ) -> None:

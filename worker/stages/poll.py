@@ -19,11 +19,11 @@ from api_client.answers.occupied import found_occupied, says_occupied
 from api_client.answers.run_times import attempt_age
 from runqueue.records.claim_items import (
     DuePoll,
+    EndedStray,
     Finished,
     Overdue,
     Polled,
     RunAgain,
-    StrayOver,
     Taken,
 )
 from runqueue.records.job import STATES, short_reason
@@ -176,7 +176,7 @@ class PollConsumer(Consumer[_Due]):
         if not is_over:
             return StageResult([])
         steps = reading.times.steps
-        over = StrayOver(orphan.run_id, "" if steps is None else steps)
+        over = EndedStray(orphan.run_id, "" if steps is None else steps)
         return StageResult([Record(self.account.writers.over_orphans, over)])
 
     def _end(self, job: DuePoll, reading: RunReading, status: str, note: str) -> Record[Any]:

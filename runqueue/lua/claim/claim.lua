@@ -158,22 +158,22 @@ local function claim(id, priority, group, lane)
     end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
     return
   end
-  if at_budgets.put_off(job) then
+  if budgets.put_off(job) then
     skips = skips + 1
     return
   end
-  local full = job.keys and at_keys.full(job)
+  local full = job.keys and key_limits.full(job)
   if full then
-    if at_keys.is_in_turn() then return 'keys' end
+    if key_limits.is_in_turn() then return 'keys' end
     skips = skips + 2 -- it moves to another lane
-    at_keys.wait(job, full)
+    key_limits.wait(job, full)
     return
   end
-  local no_room = at_budgets.full(job)
+  local no_room = budgets.full(job)
   if no_room then return no_room end
   count_state(job, 'submitting')
-  at_budgets.begin(job)
-  if job.keys then at_keys.begin(job) end
+  budgets.begin(job)
+  if job.keys then key_limits.begin(job) end
   attempts[id] = int(known + 1)
   redis.call('HSET', key, 'state', 'submitting', 'attempt', attempts[id], 'process', process, 'taken', now_text(),
     'claim_date', date, unpack(marked and {} or { 'unmarked', '1' }))
@@ -215,7 +215,7 @@ do -- a scope, since a script has at most 200 local names
   -- A suspect may go once nothing more urgent waits; one that may not yet waits a second, and blocks no other.
   local function may_go(job)
     if not any_group_at(tonumber(job.priority) - 1) and lane_runs(lane_of(job)) and room_in(job.group) > 0
-      and not (job.keys and at_keys.full(job)) and not at_budgets.full(job) then return true end
+      and not (job.keys and key_limits.full(job)) and not budgets.full(job) then return true end
     redis.call('ZADD', SUSPECTS, int(NOW + 1000000), job.id)
     return false
   end
@@ -274,7 +274,7 @@ local function claim_from_rings() -- a function, since a script has at most 200 
   local function from_lane(turn, name)
     local lane, share = lane_key(turn.priority, turn.group, name), math.floor((turn.goal - #taken) / turn.lanes)
     turn.lanes = turn.lanes - 1
-    share = math.min(math.max(1, share), at_keys.enter(turn.priority, turn.group, name))
+    share = math.min(math.max(1, share), key_limits.enter(turn.priority, turn.group, name))
     if not lane_runs(name) then
       passed = passed + 1
       return
@@ -308,7 +308,7 @@ local function claim_from_rings() -- a function, since a script has at most 200 
         break
       end
     end
-    if at_keys.leave(turn.priority, turn.group, name) then
+    if key_limits.leave(turn.priority, turn.group, name) then
       redis.call('RPUSH', turn.key, name)
       turn.lanes = turn.lanes + 1
     end
@@ -370,8 +370,8 @@ local function claim_from_rings() -- a function, since a script has at most 200 
 end
 
 if room > 0 then
-  at_keys.offer_due()
-  at_budgets.look_due()
+  key_limits.offer_due()
+  budgets.check_due()
 end
 claim_suspect()
 claim_from_rings()
@@ -380,7 +380,7 @@ claim_from_rings()
 if #taken < room then
   local is_bounded = skips >= MAX_SKIPS or passed >= MAX_PASSED
   if is_bounded or (select(2, try(list_more_lanes)) or 0) > 0 then next_us = NOW end
-  local look, budget_look = at_keys.next_look(), at_budgets.next_look()
+  local look, budget_look = key_limits.next_check(), budgets.next_check()
   if look == 0 or (budget_look > 0 and budget_look < look) then look = budget_look end
   if next_us == 0 then next_us = look end
 end

@@ -148,8 +148,8 @@ end
 
 -- Reports a strict budget that the job's `max_steps` can never fit into, or that needs some.
 local function refused_by_budget(i, given)
-  if not at_budgets.are_any() then return nil end
-  local scope, most = at_budgets.refuses({ id = ARGV[i], group = string.sub(ARGV[i + 2], 3), keys = given.K,
+  if not budgets.are_any() then return nil end
+  local scope, most = budgets.refuses({ id = ARGV[i], group = string.sub(ARGV[i + 2], 3), keys = given.K,
     batch = batch ~= '?' and batch or NO_BATCH, max_steps = tonumber(given.M or nil) })
   return scope and { 5, 'ready', batch, now_text, scope, int(most) }
 end

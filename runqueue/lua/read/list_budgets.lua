@@ -6,8 +6,8 @@
 --       committed (steps; three places), steps a run so far (three places; '' = none has ended), held until (us; 0 = not)
 local most, most_keys, reply = tonumber(ARGV[2]), tonumber(ARGV[3]), {}
 
-local function tell(scope, what, text)
-  local state = at_budgets.read(scope, what)
+local function add(scope, what, text)
+  local state = budgets.read(scope, what)
   local record = state.record
   local key = string.match(what, '^key:(.*)$')
   local held = redis.call('ZSCORE', PREFIX .. (key and 'held_keys' or 'held_budgets'), key or what)
@@ -33,11 +33,11 @@ local all = redis.call('HGETALL', PREFIX .. 'budgets')
 for i = 1, math.min(#all, 2 * most), 2 do
   local scope, text = all[i], all[i + 1]
   if string.sub(scope, -2) == ':*' then
-    local keys = first_keys(at_budgets.read(scope, scope).record.spent)
-    if #keys == 0 then tell(scope, scope, text) end
-    for n = 1, math.min(most_keys, #keys) do tell(scope, keys[n][1], text) end
+    local keys = first_keys(budgets.read(scope, scope).record.spent)
+    if #keys == 0 then add(scope, scope, text) end
+    for n = 1, math.min(most_keys, #keys) do add(scope, keys[n][1], text) end
   else
-    tell(scope, scope, text)
+    add(scope, scope, text)
   end
 end
 return reply

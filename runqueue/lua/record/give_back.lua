@@ -22,7 +22,7 @@ pass_when_full()
 
 local MOST_TRIES = 20 -- about two and a half hours in all
 local function try_later(job)
-  if string.find(reason, OCCUPIED) then at_keys.pause_session(job) end
+  if string.find(reason, OCCUPIED) then key_limits.pause_session(job) end
   local wait = not job.cancel and put_off(job, MOST_TRIES)
   if not wait then return end_without_run(job, reason) end
   local start = NOW + math.max(wait_us, wait)

@@ -54,7 +54,7 @@ local function record(i)
   local is_occupied = ARGV[i + 8] == '1'
   local wait = is_occupied and put_off(job, MOST_OCCUPIED, true) or (not is_occupied and tonumber(ARGV[i + 5]))
   local start, code, started = wait and NOW + wait, 1, job.started
-  if is_occupied then at_keys.pause_session(job) end
+  if is_occupied then key_limits.pause_session(job) end
   if has_further(job, result) then
     if job.state == 'unconfirmed' then look_on(job, status, start or NOW) end
   elseif not start or job.cancel or (job.deadline and tonumber(job.deadline) <= start) then

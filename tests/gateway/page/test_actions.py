@@ -109,7 +109,7 @@ async def test_a_group_is_paused_resumed_and_capped(desk: Desk, redis_url: str) 
 
 async def test_a_budget_is_set_shown_and_cleared(desk: Desk, redis_url: str) -> None:
     line = {"kind": "task", "body": {"prompt": "x"}, "group": "acme"}
-    desk.queue.enqueue_many([line, line, line])
+    *_, last = desk.queue.enqueue_many([line, line, line])
 
     async with browsing(redis_url, OPS) as browser:
         budget = {"scope": "group:acme", "steps": "20", "per": "day", "timezone": "Europe/Berlin"}
@@ -119,6 +119,8 @@ async def test_a_budget_is_set_shown_and_cleared(desk: Desk, redis_url: str) -> 
         assert len(desk.claim()) == 2
         (use,) = desk.queue.list_budgets()
         assert (use.live, use.committed, use.left) == (2, 20.0, 0.0)
+        words = (await browser.open(f"/jobs/{last.job_id}")).words
+        assert "It waits for the budget of group:acme" in words
         wrong = ({"steps": "some"}, {"steps": "0"}, {"timezone": "Mars"}, {"per": "week"})
         for fields in (*wrong, {"scope": "team:a"}):
             refused = await browser.do("/budgets", "set_budget", **(budget | fields))
@@ -130,7 +132,7 @@ async def test_a_budget_is_set_shown_and_cleared(desk: Desk, redis_url: str) -> 
 
 async def test_a_key_is_limited_shown_and_cleared(desk: Desk, redis_url: str) -> None:
     line = {"kind": "task", "body": {"prompt": "x", "url": "https://shop.example/"}}
-    desk.queue.enqueue_many([line, line, line])
+    *_, last = desk.queue.enqueue_many([line, line, line])
 
     async with browsing(redis_url, OPS) as browser:
         shown = await browser.do("/keys", "set_key_limit", key="host:shop.example", most="2")
@@ -139,6 +141,8 @@ async def test_a_key_is_limited_shown_and_cleared(desk: Desk, redis_url: str) ->
         assert len(desk.claim()) == 2
         (use,) = desk.queue.list_keys()
         assert (use.live, use.waiting) == (2, 1)
+        words = (await browser.open(f"/jobs/{last.job_id}")).words
+        assert "It waits for its key host:shop.example" in words
         for fields in ({"most": "some"}, {"rate": "0"}, {"rate": "1e9"}, {"most": "0"}):
             refused = await browser.do("/keys", "set_key_limit", key="host:a", **fields)
             assert refused.status == 422

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from runqueue import JobState
 from runqueue.store.codec import read_request
 from tests.runqueue.cli.commanding import Desk
 
@@ -105,6 +106,15 @@ def test_a_template_is_filled_from_the_cells(desk: Desk) -> None:
         "prompt": 'Read the price of ; answer {"price": 1}.',
         "proxy_location": {"country": "DE"},
     }
+
+
+def test_a_template_names_keys(desk: Desk) -> None:
+    body = {"workflow_id": "wpid_1"}
+    template = {"custom_id": "a", "kind": "workflow", "body": body, "keys": ["login:{login}"]}
+    file = write(desk, "login\nacme\n")
+    assert desk.run("submit", file, "--template", json.dumps(template)).exit_code == 0
+    (job,) = desk.queue.list_jobs(JobState.READY).jobs
+    assert job.keys == ("login:acme",)
 
 
 def test_a_template_may_stand_in_the_command(desk: Desk) -> None:

@@ -63,3 +63,19 @@ def test_a_limit_that_makes_no_sense_is_refused(
     done = either.run("keys", *arguments)
     assert done.exit_code in {2, 3}
     assert words in " ".join(done.output.replace("│", " ").split())
+
+
+def test_no_limit_lets_any_number_use_a_key_whatever_its_first_segment_has(either: Desk) -> None:
+    ready(either, *(line(str(n), keys=["site:a"]) for n in range(3)))
+    either.run("keys", "set", "site:*", "--max-concurrent", "1")
+    assert either.run("keys", "set", "site:a", "--no-limit").stdout == "site:a: any number\n"
+    assert len(either.claim()) == 3
+    rows = either.run("keys", "list", "--json").stdout.splitlines()
+    assert {row["key"]: row["has_limit"] for row in map(json.loads, rows)}["site:a"]
+
+
+def test_a_rate_is_set(either: Desk) -> None:
+    ready(either, *(line(str(n), keys=["site:a"]) for n in range(3)))
+    said = either.run("keys", "set", "site:a", "--per-minute", "6").stdout
+    assert said == "site:a: 6 per minute\n"
+    assert len(either.claim()) == 1

@@ -164,3 +164,33 @@ def test_a_full_disk_under_the_temporary_files_is_told(
 
 def test_a_folder_is_no_file(desk: Desk) -> None:
     assert desk.run("validate", str(desk.folder)).exit_code == 2
+
+
+def test_steps_and_money_are_forecast_by_the_runs_before(desk: Desk) -> None:
+    seen: Any = {"steps:runs": 4, "steps:sum": 40, "steps:squares": 440}
+    desk.client.hset("runqueue:{default}:limits", "env:dispatches_per_second", 2)
+    desk.client.hset("runqueue:{default}:counters", mapping=seen)
+    file = desk.file(lines(10))
+    assert "about 100 steps (58 to 142), if they are" in desk.run("validate", file).stdout
+
+    desk.environ["RUNQUEUE_PRICE_PER_STEP"] = "0.1"
+    assert desk.json("validate", file)["estimated_steps"]["default"] == {
+        "steps": 100,
+        "least": 58,
+        "most": 142,
+        "steps_price": 10.0,
+        "least_price": 5.8,
+        "most_price": 14.2,
+    }
+    assert "100 steps (58 to 142), 10.00 (5.80 to 14.20)" in desk.run("validate", file).stdout
+
+
+@pytest.mark.parametrize("price", ["cheap", "-1", "inf", "nan"])
+def test_a_price_that_is_none_is_named(desk: Desk, price: str) -> None:
+    desk.client.hset("runqueue:{default}:limits", "env:dispatches_per_second", 2)
+    seen: Any = {"steps:runs": 4, "steps:sum": 40, "steps:squares": 440}
+    desk.client.hset("runqueue:{default}:counters", mapping=seen)
+    desk.environ["RUNQUEUE_PRICE_PER_STEP"] = price
+    done = desk.run("validate", desk.file(lines(1)))
+    assert done.exit_code == 2
+    assert "RUNQUEUE_PRICE_PER_STEP" in done.stderr

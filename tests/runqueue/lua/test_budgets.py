@@ -5,11 +5,15 @@ from typing import Any
 
 import pytest
 
-from runqueue.records.claim_items import StrayOver
+from runqueue.observe.collector import families
+from runqueue.observe.family import AccountSample
+from runqueue.observe.statistics import read_figures
+from runqueue.records.claim_items import EndedStray
 from runqueue.records.job import EnqueueStatus
-from runqueue.store import budgets, worker_calls
+from runqueue.store import budgets, job_calls, key_limits, worker_calls
 from runqueue.store.budgets import Budget, BudgetUse
-from tests.runqueue.lua.clockwork import SECOND, Clockwork, spec
+from runqueue.store.key_limits import KeyLimit
+from tests.runqueue.lua.clockwork import KEEP, SECOND, UPLOAD, Clockwork, spec
 
 DAY = 86_400
 
@@ -136,9 +140,9 @@ def test_the_run_of_a_retry_and_an_orphan_count(clock: Clockwork) -> None:
     clock.claimed()
     end(clock, job, 3)
     assert clock.found(job, 1, "r2") == 2
-    clock.run(worker_calls.strays_over(clock.account, [StrayOver("r2", 5)]))
+    clock.run(worker_calls.strays_over(clock.account, [EndedStray("r2", 5)]))
     assert use(clock, "group:acme").spent == 8
-    clock.run(worker_calls.strays_over(clock.account, [StrayOver("r2", 5)]))
+    clock.run(worker_calls.strays_over(clock.account, [EndedStray("r2", 5)]))
     assert use(clock, "group:acme").spent == 8
 
 
@@ -247,3 +251,100 @@ def test_a_claim_looks_once_at_a_key_whose_budget_has_some_steps_left(clock: Clo
         taken = clock.claim()
         assert taken.items == []
         assert taken.next_us > taken.now_us
+
+
+def test_an_account_whose_budget_is_spent_is_shown_as_held_by_it(clock: Clockwork) -> None:
+    set_budget(clock, "account", 10)
+    jobs = clock.enqueue(2)
+    assert clock.claimed(1) == jobs[:1]
+    assert clock.run(job_calls.stats(clock.account)).hold_kind is None
+    assert clock.claimed() == []
+    stats = clock.run(job_calls.stats(clock.account))
+    assert (stats.hold_kind, stats.may_be_resumed) == ("budget", False)
+    assert "its budget is spent" in str(stats.hold_reason)
+    end(clock, jobs[0], 1)
+    clock.wait(6)
+    assert clock.claimed() == jobs[1:]
+    assert clock.run(job_calls.stats(clock.account)).hold_kind is None
+
+
+def test_metrics_show_the_budgets_and_how_long_jobs_have_waited_for_keys(clock: Clockwork) -> None:
+    set_budget(clock, "key:customer:*", 30)
+    jobs = clock.enqueue(4, keys=["customer:acme"])
+    assert clock.claimed() == jobs[:3]
+    end(clock, jobs[0], 20)
+    clock.wait(7)
+    clock.claimed()
+
+    sample = AccountSample(
+        clock.account,
+        clock.run(job_calls.stats(clock.account)),
+        clock.run(read_figures(clock.account)),
+        clock.run(budgets.list_budgets(clock.account)),
+    )
+    shown = {
+        (one.name, *one.labels.values()): one.value
+        for family in families([sample])
+        for one in family.samples
+    }
+    of_acme = ("runqueue_budget_steps", clock.account, "key:customer:*", "key:customer:acme")
+    assert shown[*of_acme, "limit"] == 30
+    assert shown[*of_acme, "spent"] == 20
+    assert shown[*of_acme, "committed"] == 40
+    assert shown["runqueue_keys_waited_for", clock.account] == 1
+    assert shown["runqueue_key_wait_seconds", clock.account] == pytest.approx(7, abs=0.1)
+
+
+def test_of_a_budget_for_each_key_those_that_took_most_are_listed(
+    clock: Clockwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_budget(clock, "key:customer:*", 30)
+    for n in range(5):
+        (job,) = clock.enqueue(1, keys=[f"customer:c{n}"])
+        clock.claimed()
+        end(clock, job, n)
+    monkeypatch.setattr(budgets, "MOST_KEYS", 3)
+    listed = clock.run(budgets.list_budgets(clock.account))
+    assert [(one.target, one.spent) for one in listed] == [
+        ("key:customer:c4", 4),
+        ("key:customer:c3", 3),
+        ("key:customer:c2", 2),
+    ]
+
+
+def test_a_batch_takes_its_budget_with_it(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    set_budget(clock, f"batch:{batch}", 30, is_strict=True)
+    (job,) = clock.enqueue(1, batch=batch, max_steps=5)
+    clock.seal(batch)
+    clock.claimed()
+    end(clock, job, 3)
+    clock.wait(9 * DAY)
+    clock.heartbeat(first=True)
+    clock.sweep("retire", KEEP)
+    clock.sweep("expire_batches", UPLOAD)
+    assert [key for key in clock.dump() if batch in key] == []
+    assert clock.run(budgets.list_budgets(clock.account)) == []
+
+
+@pytest.mark.parametrize("scope", [*SCOPES, "a limit"])
+def test_a_crash_suspect_waits_for_its_budgets_and_keys(clock: Clockwork, scope: str) -> None:
+    options = SCOPES.get(scope, {"keys": ["login:a"]})
+    (suspect,) = clock.enqueue(1, **options)
+    clock.client.hset(clock.key(f"job:{suspect}"), "deaths", 2)
+    assert clock.claimed() == [suspect]
+    clock.give_back(suspect)
+    assert clock.members("suspects") == [suspect]
+    if scope == "a limit":
+        clock.run(key_limits.set_limit(clock.account, "login:a", KeyLimit(1)))
+    else:
+        set_budget(clock, scope, 10)
+    (urgent,) = clock.enqueue(1, priority=0, **options)
+
+    assert clock.claimed() == [urgent]
+    for _ in range(3):
+        clock.wait(2)
+        assert clock.claimed() == []
+    end(clock, urgent, 0)
+    clock.wait(6)
+    assert clock.claimed() == [suspect]

@@ -3,6 +3,7 @@
 What is damaged is a key of a type that is not its own, or a number that is none.
 """
 
+import re
 from collections.abc import Callable
 from hashlib import sha1
 from typing import cast
@@ -14,9 +15,11 @@ from runqueue.records import claim_items
 from runqueue.records.batch import BatchRules
 from runqueue.store import (
     job_calls,
+    key_limits,
     operator_calls,
     worker_calls,
 )
+from runqueue.store.key_limits import KeyLimit
 from tests.runqueue.lua.clockwork import (
     CLAIM_AGE,
     DAY,
@@ -134,6 +137,35 @@ def test_a_claim_passes_over_a_damaged_lane(clock: Clockwork, name: str) -> None
         mend_key(clock, name)
     look_again(clock)
     assert clock.claimed(10) == bad
+
+
+@pytest.mark.parametrize("batch", [None, "a batch"])
+def test_a_damaged_lane_of_keys_holds_up_no_other_and_goes_on_once_it_is_mended(
+    clock: Clockwork, batch: str | None
+) -> None:
+    clock.run(key_limits.set_limit(clock.account, "site:*", KeyLimit(1)))
+    batch = batch and clock.open_batch()
+    first, *bad = clock.enqueue(3, keys=["site:a"], batch=batch)
+    good = clock.enqueue(2, keys=["site:b"], batch=batch)
+    if batch:
+        clock.seal(batch)
+    assert set(clock.claimed()) == {first, good[0]}
+    name = f"lane:2:default:{batch or '-'}|site:a"
+    damage_key(clock, name)
+    for job in (first, good[0]):
+        clock.found(job, 1, f"r-{job}")
+    with pytest.raises(redis.ResponseError, match=re.escape(name)):
+        clock.finish(first, run_id=f"r-{first}")
+    clock.finish(good[0], run_id=f"r-{good[0]}")
+
+    assert clock.claimed() == good[1:]
+    assert set_aside(clock) == {f"lane {batch or '-'} 2:default|site:a"}
+
+    mend_key(clock, name)
+    look_again(clock)
+    clock.wait(40)
+    clock.heartbeat(first=True)
+    assert clock.claimed() == bad[:1]
 
 
 def test_lanes_whose_list_was_lost_are_listed_once_the_key_is_free(clock: Clockwork) -> None:

@@ -236,7 +236,7 @@ def test_a_run_whose_cancel_is_given_up_is_shown_and_takes_a_slot(clock: Clockwo
     assert clock.finish(job) == 0
     (second,) = clock.enqueue(1)
     assert clock.claimed() == []
-    clock.run(worker_calls.strays_over(clock.account, [claim_items.StrayOver(f"r-{job}")]))
+    clock.run(worker_calls.strays_over(clock.account, [claim_items.EndedStray(f"r-{job}")]))
     assert clock.claimed() == [second]
 
 

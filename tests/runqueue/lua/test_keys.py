@@ -3,12 +3,12 @@
 import random
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import redis
 
-from runqueue.records.claim_items import RunAgain, StrayOver
+from runqueue.records.claim_items import EndedStray, RunAgain
 from runqueue.store import groups, key_limits, operator_calls, worker_calls
 from runqueue.store.key_limits import KeyLimit
 from tests.runqueue.lua.clockwork import SECOND, Clockwork, spec
@@ -184,7 +184,7 @@ def test_an_orphan_keeps_its_keys_until_it_is_over(clock: Clockwork) -> None:
     assert holders(clock, "site:a") == 1
     (waits,) = clock.enqueue(1, keys=["site:a"])
     assert clock.claimed() == []
-    clock.run(worker_calls.strays_over(clock.account, [StrayOver("r2")]))
+    clock.run(worker_calls.strays_over(clock.account, [EndedStray("r2")]))
     assert clock.claimed() == [waits]
     end(clock, waits)
     assert left_over(clock) == []
@@ -446,8 +446,8 @@ def test_refused_submissions_and_occupied_runs_are_counted_apart(clock: Clockwor
 def test_no_more_limits_are_set_than_may_be_and_one_that_is_set_may_be_changed(
     clock: Clockwork,
 ) -> None:
-    taken = {f"site:s{number}": "1 -" for number in range(10_000)}
-    clock.client.hset(clock.key("key_limits"), mapping=dict(taken))
+    taken: Any = {f"site:s{number}": "1 -" for number in range(10_000)}
+    clock.client.hset(clock.key("key_limits"), mapping=taken)
     with pytest.raises(redis.ResponseError, match="MANY keys 10000"):
         limit(clock, "site:another", 1)
     limit(clock, "site:s1", 2)

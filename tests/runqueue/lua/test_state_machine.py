@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from runqueue.records.claim_items import Finished, Lost, StrayOver
+from runqueue.records.claim_items import EndedStray, Finished, Lost
 from runqueue.records.quotas import Quota
 from runqueue.store import worker_calls
 from tests.runqueue.lua.clockwork import ACCOUNT, DAY, KEEP, SECOND, UPLOAD, dump
@@ -171,7 +171,7 @@ class Account(Batching, Doubting, Deliveries, Callbacks, Packing, Checks):
         self.clock.wait(10 * DAY / SECOND)
         self.expire_leases(again=False)
         self.heartbeat("a")
-        over = [StrayOver(run_id) for run_id in self.stray_looks]
+        over = [EndedStray(run_id) for run_id in self.stray_looks]
         self.clock.run(worker_calls.strays_over(ACCOUNT, over))
         for _ in range(3):
             self.clock.wait(1)

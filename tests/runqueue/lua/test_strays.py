@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from runqueue.records import claim_items
-from runqueue.records.claim_items import DuePoll, RunGivenUp, StrayOver
+from runqueue.records.claim_items import DuePoll, EndedStray, RunGivenUp
 from runqueue.request.retry_policy import Retry
 from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store import job_calls, operator_calls, worker_calls
@@ -30,7 +30,7 @@ def polled(clock: Clockwork, want: int = 10) -> list[str]:
 
 
 def over(clock: Clockwork, *run_ids: str) -> int:
-    over_now = [StrayOver(run_id) for run_id in run_ids]
+    over_now = [EndedStray(run_id) for run_id in run_ids]
     return clock.run(worker_calls.strays_over(clock.account, over_now))
 
 

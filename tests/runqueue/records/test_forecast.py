@@ -1,8 +1,17 @@
 """How long jobs take, by what an account can do and by what was seen."""
 
+import random
+
 import pytest
 
-from runqueue.records.forecast import Capacity, EndRate, seconds_at, seconds_left
+from runqueue.records.forecast import (
+    Capacity,
+    EndRate,
+    StepStatistics,
+    seconds_at,
+    seconds_left,
+    steps_for,
+)
 
 #: Two submissions a second, ten runs at once of five minutes each.
 USUAL = Capacity(2.0, 10, 300.0)
@@ -43,3 +52,23 @@ def test_too_little_that_was_seen_says_nothing(seen: EndRate) -> None:
 def test_a_silence_shorter_than_usual_says_nothing_and_a_longer_one_slows_down() -> None:
     assert EndRate(20, 40.0, 2.0).rate == EndRate(20, 40.0, 0.0).rate == 0.5
     assert EndRate(20, 40.0, 380.0).rate == 0.05
+
+
+def test_steps_are_forecast_by_the_mean_of_those_seen() -> None:
+    found = steps_for(10, StepStatistics(runs=4, steps=40, squares=440))
+    assert found is not None
+    assert found.steps == 100
+    assert (round(found.least, 1), round(found.most, 1)) == (57.7, 142.3)
+    assert steps_for(10, StepStatistics()) is None
+    assert steps_for(10, StepStatistics(1, 7, 49)) == (70, 70, 70)
+
+
+def test_nineteen_of_twenty_forecasts_hold() -> None:
+    chance, held = random.Random(1), 0
+    for _ in range(1_000):
+        seen = [chance.randint(1, 20) for _ in range(50)]
+        squares = sum(steps**2 for steps in seen)
+        found = steps_for(100, StepStatistics(len(seen), sum(seen), squares))
+        assert found is not None
+        held += found.least <= sum(chance.randint(1, 20) for _ in range(100)) <= found.most
+    assert 920 <= held <= 980

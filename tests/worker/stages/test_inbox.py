@@ -54,6 +54,14 @@ async def test_lines_become_jobs(client: redis.Redis, redis_url: str) -> None:
         assert bench.job(job_id_of(parse_line(line("order-7")))).custom_id == "order-7"
 
 
+async def test_lines_name_keys(client: redis.Redis, redis_url: str) -> None:
+    async with working(client, redis_url) as bench:
+        keyed = line("order-1", keys=["login:acme"])
+        client.rpush(INBOX, keyed)
+        await pumped(bench)
+        assert bench.job(job_id_of(parse_line(keyed))).keys == ("login:acme",)
+
+
 async def test_equal_lines_without_a_custom_id_are_two_jobs(
     client: redis.Redis, redis_url: str
 ) -> None:

@@ -67,8 +67,8 @@ do
     try(add_to, COUNTERS, totals)
     try(add_to, CHARGED, charges)
     for batch, counts in pairs(batch_totals) do try(save_batch, batch, counts) end
-    try(at_budgets.save)
-    try(at_keys.save)
+    try(budgets.save)
+    try(key_limits.save)
     try(save_load)
     for group, n in pairs(group_live) do try(save_group, group, n) end
     if freed then try(wake_for_places) end

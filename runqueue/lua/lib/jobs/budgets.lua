@@ -5,11 +5,11 @@
 -- run while none has ended, and the zone's offsets from UTC in seconds.
 -- What runs took is added when their ends are recorded, to the window in which that is (`spent:<scope>:<window>`). What
 -- live runs will take is expected: what runs of the budget took so far (`budget_runs` = '<runs> <steps>'). Under a
--- strict budget it is their `max_steps` (`max_steps:<scope>`, by job, or 'stray <run>').
+-- strict budget it is their `max_steps` (`max_steps:<scope>`, by job, or 'stray <run>'; 'sum' = all of them).
 -- A job begins if what is spent, what is expected of live runs, and what is expected of it fit. Else it stays at the head
 -- of its lane, and the account, its group or its batch waits (`held_budgets`, by when it is looked at again); at the
 -- budget of a key it waits as at a limit (keys.lua).
-local at_budgets = {}
+local budgets = {}
 do
   local BUDGETS, RUNS, HELD = PREFIX .. 'budgets', PREFIX .. 'budget_runs', PREFIX .. 'held_budgets'
   local MEAN_OF_RUNS = 1000 -- runs of which the mean is taken, roughly
@@ -21,7 +21,7 @@ do
   local has_budgets, is_any_held
   local records, states, by_job = {}, {}, {}
 
-  function at_budgets.are_any()
+  function budgets.are_any()
     if has_budgets == nil then has_budgets = redis.call('EXISTS', BUDGETS) == 1 end
     return has_budgets
   end
@@ -113,9 +113,8 @@ do
       live = live_of(what), committed = 0 }
     local each, known = mean_of(record) or record.expected, 0
     if record.is_strict then
-      for _, steps in ipairs(redis.call('HVALS', PREFIX .. 'max_steps:' .. what)) do
-        state.committed, known = state.committed + tonumber(steps), known + 1
-      end
+      local sum = redis.call('HGET', PREFIX .. 'max_steps:' .. what, 'sum')
+      if sum then state.committed, known = tonumber(sum), redis.call('HLEN', PREFIX .. 'max_steps:' .. what) - 1 end
     end
     state.committed = state.committed + math.max(0, state.live - known) * each
     state.left = record.steps - state.spent - state.committed
@@ -166,8 +165,8 @@ do
   end
 
   -- What has no room for a job: 'account', 'group:<group>' or 'batch:<batch>', which waits from now on; nil = all have.
-  function at_budgets.full(job)
-    if not at_budgets.are_any() then return nil end
+  function budgets.full(job)
+    if not budgets.are_any() then return nil end
     for _, budget in ipairs(budgets_of(job)) do
       local record, what = budget[1], budget[2]
       local fits_never = record.is_strict and need_of(record, job.max_steps) > record.steps -- a claim puts it off
@@ -180,8 +179,8 @@ do
   end
 
   -- The scope and the steps of a strict budget that a job can never fit into: it has no `max_steps`, or more than these.
-  function at_budgets.refuses(job)
-    if not at_budgets.are_any() then return nil end
+  function budgets.refuses(job)
+    if not budgets.are_any() then return nil end
     for _, budget in ipairs(budgets_of(job)) do
       local record = budget[1]
       if record.is_strict and (job.max_steps or math.huge) > record.steps then return record.scope, record.steps end
@@ -189,13 +188,13 @@ do
     return nil
   end
 
-  function at_budgets.has_one(key)
-    return at_budgets.room_at(key, 0) < math.huge
+  function budgets.has_one(key)
+    return budgets.room_at(key, 0) < math.huge
   end
 
   -- How many jobs with a key, and with `max_steps`, its budgets have room for; math.huge = it has none.
-  function at_budgets.room_at(key, max_steps)
-    if not at_budgets.are_any() then return math.huge end
+  function budgets.room_at(key, max_steps)
+    if not budgets.are_any() then return math.huge end
     local what, room = 'key:' .. key, math.huge
     local pattern = 'key:' .. string.match(key, '^[^:]*') .. ':*'
     records_of({ what, pattern })
@@ -211,8 +210,8 @@ do
   end
 
   -- A job begins.
-  function at_budgets.begin(job)
-    if not at_budgets.are_any() then return end
+  function budgets.begin(job)
+    if not budgets.are_any() then return end
     for _, budget in ipairs(budgets_of(job)) do
       local state = state_of(budget[1], budget[2])
       local need = need_of(budget[1], job.max_steps)
@@ -236,23 +235,32 @@ do
     end
   end
 
+  -- Sets what a live run may take of what a budget is for, and the sum of all; 0 = its run is over.
+  local function set_max_steps(what, member, steps)
+    local key = PREFIX .. 'max_steps:' .. what
+    local before = tonumber(redis.call('HGET', key, member) or 0)
+    if steps == before then return end
+    if steps > 0 then redis.call('HSET', key, member, int(steps)) else redis.call('HDEL', key, member) end
+    if redis.call('HINCRBY', key, 'sum', int(steps - before)) == 0 then redis.call('DEL', key) end
+  end
+
   -- Keeps what live runs may take of strict budgets, until they end, whatever budgets there are then.
   local function commit(job, member, is_live)
     if not is_live then
-      for _, scope in ipairs(scopes_of(job)) do redis.call('HDEL', PREFIX .. 'max_steps:' .. scope[2], member) end
+      for _, scope in ipairs(scopes_of(job)) do set_max_steps(scope[2], member, 0) end
       return
     end
     for _, budget in ipairs(budgets_of(job)) do
       if budget[1].is_strict then
-        redis.call('HSET', PREFIX .. 'max_steps:' .. budget[2], member, int(job.max_steps))
+        set_max_steps(budget[2], member, job.max_steps)
         redis.call('HSET', META, 'has_commits', '1')
       end
     end
   end
 
   -- Puts a ready job off that a strict budget can never fit, so that it blocks no other: whether it did.
-  function at_budgets.put_off(job)
-    local scope, most = at_budgets.refuses(job)
+  function budgets.put_off(job)
+    local scope, most = budgets.refuses(job)
     if not scope then return false end
     local start = int(NOW + NEVER_FITS_US)
     count_state(job, 'scheduled')
@@ -269,7 +277,7 @@ do
   end
 
   -- What waits for its budget may try again when it is due; a claim finds out whether there is room.
-  function at_budgets.look_due()
+  function budgets.check_due()
     if not any_held() then return end
     for _, what in ipairs(redis.call('ZRANGEBYSCORE', HELD, '-inf', int(NOW), 'LIMIT', 0, MOST_CHECKS)) do
       redis.call('ZREM', HELD, what)
@@ -281,26 +289,26 @@ do
   end
 
   -- When one of these is due; 0 = none waits.
-  function at_budgets.next_look()
+  function budgets.next_check()
     if not any_held() then return 0 end
     return tonumber(redis.call('ZRANGE', HELD, 0, 0, 'WITHSCORES')[2] or 0)
   end
 
   -- Writes what the script noted.
-  function at_budgets.save()
+  function budgets.save()
     local commits, spends = notes.commits, notes.spends
     notes.commits, notes.spends = {}, {}
     if #commits == 0 and #spends == 0 then return end
     local has_commits = #commits > 0 and redis.call('HGET', META, 'has_commits')
-    for _, one in ipairs((has_commits or at_budgets.are_any()) and commits or {}) do
+    for _, one in ipairs((has_commits or budgets.are_any()) and commits or {}) do
       if one[3] or has_commits then try(commit, one[1], one[2], one[3]) end
     end
-    for _, one in ipairs(at_budgets.are_any() and spends or {}) do try(spend, one[1], one[2]) end
+    for _, one in ipairs(budgets.are_any() and spends or {}) do try(spend, one[1], one[2]) end
     states = {}
   end
 
   -- For list_budgets.lua.
-  function at_budgets.read(scope, what)
+  function budgets.read(scope, what)
     records_of({ scope })
     return records[scope] and state_of(records[scope], what)
   end

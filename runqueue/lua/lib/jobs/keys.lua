@@ -12,7 +12,7 @@
 -- rate, a pause or a budget. Places are kept by age, so no two lanes keep each other waiting.
 -- A browser session that Skyvern says is occupied has no room until `key_pause:<key>` (<until_us> <pauses so far>).
 -- `key_limits` = '<at a time; -> <us between two begins; ->' by key, or by '<first segment>:*' for each such key.
-local at_keys = {}
+local key_limits = {}
 do
   local KEY_LIMITS, HELD_KEYS = PREFIX .. 'key_limits', PREFIX .. 'held_keys'
   local AT_ONCE = { session = true, profile = true } -- Skyvern fails a second run of these: one at a time
@@ -87,7 +87,7 @@ do
     local state = notes.states[key]
     if state ~= nil then return state end
     local most, interval = limit_of(key)
-    local has_budget = at_budgets.has_one(key)
+    local has_budget = budgets.has_one(key)
     if not most and not interval and not has_budget then
       notes.states[key] = false
       return false
@@ -119,7 +119,7 @@ do
   local function room_of(state, name, at, max_steps)
     if state.paused_until > NOW then return 0 end
     local room = state.most - state.live
-    if state.has_budget then room = math.min(room, at_budgets.room_at(state.key, max_steps)) end
+    if state.has_budget then room = math.min(room, budgets.room_at(state.key, max_steps)) end
     if state.interval then
       room = math.min(room, math.floor((NOW + burst_of(state) * state.interval - state.next_at) / state.interval))
     end
@@ -189,7 +189,7 @@ do
   end
 
   -- The first key of a ready job that has no room for it, or for which others wait; nil = it may begin.
-  function at_keys.full(job)
+  function key_limits.full(job)
     local at = turn and turn.at or comes_at(job)
     for key in string.gmatch(job.keys, '%S+') do
       local state = state_of(key)
@@ -201,7 +201,7 @@ do
 
   -- Skyvern says that a job's browser session is occupied although none of ours uses it: no job gets the session for half
   -- a minute, doubling to ten if that was not enough.
-  function at_keys.pause_session(job)
+  function key_limits.pause_session(job)
     local key = string.match(' ' .. (job.keys or ''), ' (session:%S+)')
     if not key then return end
     local pause = PREFIX .. 'key_pause:' .. key
@@ -214,10 +214,10 @@ do
   end
 
   -- Whether a claim takes from a lane of keys now.
-  function at_keys.is_in_turn() return turn ~= nil end
+  function key_limits.is_in_turn() return turn ~= nil end
 
   -- A ready job with keys begins; its slot is counted already.
-  function at_keys.begin(job)
+  function key_limits.begin(job)
     local at = turn and turn.at or comes_at(job)
     for key in string.gmatch(job.keys, '%S+') do
       local state = notes.states[key]
@@ -234,7 +234,7 @@ do
   end
 
   -- A ready job moves to the lane of its keys, which waits at `key`, or is in line already.
-  function at_keys.wait(job, key)
+  function key_limits.wait(job, key)
     local lane = lane_named(job.priority, job.group, keyed_lane_of(job))
     local comes_first = (job.attempt or 0) > 0
     expect(lane.list, 'list')
@@ -254,7 +254,7 @@ do
   end
 
   -- A claim's turn of a lane begins: returns how many jobs its keys have room for.
-  function at_keys.enter(priority, group, name)
+  function key_limits.enter(priority, group, name)
     turn = nil
     if not string.find(name, '|', 1, true) then return math.huge end
     local lane = lane_named(priority, group, name)
@@ -267,7 +267,7 @@ do
   end
 
   -- The turn ends. Whether the lane is to be listed again: it is not empty, and its keys have room for more.
-  function at_keys.leave(priority, group, name)
+  function key_limits.leave(priority, group, name)
     if not string.find(name, '|', 1, true) then return redis.call('EXISTS', lane_key(priority, group, name)) == 1 end
     local lane = lane_named(priority, group, name)
     local at = place_of(lane)
@@ -339,7 +339,7 @@ do
 
   -- Offers keys that are due to be looked at: a rate has room again, a limit was changed, or jobs that were offered one
   -- cannot be claimed now.
-  function at_keys.offer_due()
+  function key_limits.offer_due()
     if not any_held() then return end
     local due = redis.call('ZRANGEBYSCORE', HELD_KEYS, '-inf', int(NOW), 'LIMIT', 0, MOST_KEYS)
     local walk = redis.call('HGET', META, 'keys_walk')
@@ -358,14 +358,14 @@ do
   end
 
   -- When a key is to be looked at next; 0 = no job waits at one.
-  function at_keys.next_look()
+  function key_limits.next_check()
     if not any_held() then return 0 end
     local key, at = first_of(HELD_KEYS)
     return key and at or 0
   end
 
   -- Writes what took keys, and what freed them; a key that was freed is offered.
-  function at_keys.save()
+  function key_limits.save()
     local moves, freed_keys = notes.moves, {}
     notes.moves, notes.states = {}, {}
     for key, members in pairs(moves) do

@@ -168,7 +168,7 @@ class People(Producing, Submitting):
             assert second == 0
 
         call = worker_calls.strays_over(
-            ACCOUNT, [claim_items.StrayOver(run_id), claim_items.StrayOver("none")]
+            ACCOUNT, [claim_items.EndedStray(run_id), claim_items.EndedStray("none")]
         )
         assert self.send(call, again, none_left) == int(run_id in self.stray_looks)
         self.stray_looks.pop(run_id, None)
