@@ -276,12 +276,10 @@ def test_metrics_show_the_budgets_and_how_long_jobs_have_waited_for_keys(clock: 
     clock.wait(7)
     clock.claimed()
 
-    sample = AccountSample(
-        clock.account,
-        clock.run(job_calls.stats(clock.account)),
-        clock.run(read_figures(clock.account)),
-        clock.run(budgets.list_budgets(clock.account)),
-    )
+    stats = clock.run(job_calls.stats(clock.account))
+    uses = clock.run(budgets.list_budgets(clock.account))
+    figures = clock.run(read_figures(clock.account))
+    sample = AccountSample(clock.account, stats, figures, uses)
     shown = {
         (one.name, *one.labels.values()): one.value
         for family in families([sample])

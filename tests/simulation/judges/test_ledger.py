@@ -263,7 +263,7 @@ def test_only_jobs_in_doubt_that_hold_slots_keep_others_of_a_capped_group_waitin
     ledger = InvariantLedger(lambda: 60.0, lambda: 5.0, 600.0, lambda: 0.0)
     ledger.accepted |= {1: _job(1, stays_unconfirmed=True), 2: _job(2)}
     ledger.caps["a"] = 1
-    fields = {"group": "a", "is_over": False, "reason": "", "search_note": ""}
+    fields = {"group": "a", "keys": (), "is_over": False, "reason": "", "search_note": ""}
     jobs = {
         1: SimpleNamespace(id="job1", state=JobState.UNCONFIRMED, **fields),
         2: SimpleNamespace(id="job2", state=JobState.READY, **fields),

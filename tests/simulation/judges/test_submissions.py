@@ -47,6 +47,8 @@ def _job(number: int, group: str, priority: int = 2) -> PlannedJob:
         route="alone",
         delay=0,
         deadline=None,
+        keys=(),
+        session=0,
     )
 
 

@@ -1,7 +1,8 @@
 -- use: counters batches save server
 -- The server's clock may be set. A step back would delay every lease, poll and deadline; a step ahead would end them
 -- early. With its ticks and heartbeats each process reports how far its own monotonic clock went; the difference to
--- the server's clock is kept in `clock_lost`, which every script adds. Differences up to two seconds are ignored.
+-- the server's clock is kept in `clock_lost`, which every script adds. A difference of up to two seconds changes nothing;
+-- smaller ones of a process that is sure (see below) add up, since they do not move its base of comparison.
 --
 -- A step back shows at once: the time is less than one reported before. A step ahead is believed when the same
 -- process sees it twice, in reports sent a second apart, since a report that was under way while the server was

@@ -243,7 +243,7 @@ do
     if job.batch ~= NO_BATCH then
       redis.call('SADD', PREFIX .. 'batch_lanes:' .. job.batch, place_in_batch(job.priority, job.group, lane.lane))
     end
-    local at = place_of(lane)
+    local at = place_in_line(lane)
     if length == 1 then return wait_at(lane, at, key) end
     for other in keys_of(lane.lane) do
       for _, line in ipairs({ 'key_waits:', 'key_rivals:' }) do
@@ -260,7 +260,7 @@ do
     local lane = lane_named(priority, group, name)
     expect(lane.list, 'list')
     forget(lane)
-    lane.at = place_of(lane)
+    lane.at = place_in_line(lane)
     if not lane.at then return 0 end
     turn = lane
     return (room_in(lane, lane.at))
@@ -270,7 +270,7 @@ do
   function key_limits.leave(priority, group, name)
     if not string.find(name, '|', 1, true) then return redis.call('EXISTS', lane_key(priority, group, name)) == 1 end
     local lane = lane_named(priority, group, name)
-    local at = place_of(lane)
+    local at = place_in_line(lane)
     turn = nil
     if not at then
       for key in keys_of(name) do tidy(key) end
@@ -291,7 +291,7 @@ do
     local held = redis.call('HMGET', group_key(lane.group), 'paused', 'capped')
     local is_paused = held[1] or held[2]
     local may_go = length > 0 and lane_runs(lane.lane)
-    if may_go and not is_paused then at = place_of(lane) end
+    if may_go and not is_paused then at = place_in_line(lane) end
     local full = may_go and not is_paused and select(2, room_in(lane, at))
     forget(lane)
     if full then

@@ -120,7 +120,7 @@ end
 
 -- Where a lane of keys comes among those of a key (see keys.lua), by its first job; nil = it is empty.
 local A_PRIORITY, BEGIN = 2 ^ 51, 1577836800000000 -- times since 2020 are below that for 71 years
-local function place_of(lane)
+local function place_in_line(lane)
   local first = redis.call('LINDEX', lane.list, 0)
   if not first then return nil end
   local _, f = try(read_fields, job_key(first), 'ready_at', 'created', 'max_steps')
@@ -132,7 +132,7 @@ end
 -- A lane of keys waits at the first of them, which lists it once all have room: unlike a search in the list of the lanes
 -- of its group, that costs the same however many there are.
 local function line_up(priority, group, lane, key)
-  local at = place_of({ priority = priority, list = lane_key(priority, group, lane) })
+  local at = place_in_line({ priority = priority, list = lane_key(priority, group, lane) })
   redis.call('ZADD', PREFIX .. 'key_waits:' .. key, int(at), priority .. ':' .. group .. ':' .. lane)
   redis.call('ZADD', PREFIX .. 'held_keys', 'NX', now_text(), key)
 end
