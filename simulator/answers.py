@@ -98,6 +98,7 @@ def ledger_line(run: Run, now: float) -> Json:
         "created": run.created,
         "ended": run.ended if math.isfinite(run.ended) else None,
         "status": run.status(now),
+        "steps": steps(run, now),
         "webhook_failure_reason": run.webhook_failure_reason,
     }
 

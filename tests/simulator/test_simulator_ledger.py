@@ -24,6 +24,7 @@ async def test_the_ledger_holds_every_run_with_the_title_that_was_sent() -> None
         "created": clock.now,
         "ended": clock.now + 10,
         "status": "created",
+        "steps": 0,
         "webhook_failure_reason": None,
     }
     assert lines[1]["run_id"] == workflow
