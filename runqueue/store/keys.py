@@ -89,6 +89,7 @@ budget_runs             hash    the same -> "<runs> <steps>" of runs that ended
 spent:<scope>:<window>  hash    what -> steps spent; "<what>?" -> runs that count as expected
 max_steps:<what>        hash    live job, or "stray <run>" -> what it may take of strict budgets;
                                 "sum" -> of all of them
+commits                 set     what has max_steps:<what>
 held_budgets            zset    what waits for its budget, by when it is looked at again
 handed:<request>        string  a request whose jobs a bearer's limit has counted, for a minute
 limits                  hash    env:<limit>, live:<limit>

@@ -94,6 +94,8 @@ next_us = math.max(next_us, due)
 
 local taken, groups, skips, passed = {}, {}, 0, 0
 local vias = {} -- the `via` of the jobs' earlier attempts, by job id
+local unmarked = marked and {} or { 'unmarked', '1' }
+local has_budgets = budgets.are_any()
 
 -- The route (`via`) of this attempt's webhook, see webhooks.lua; `before` is that of the attempt before.
 local function set_via(id, before, body)
@@ -124,7 +126,7 @@ end
 local function claim(id, priority, group, lane)
   local batch, key = batch_of(lane), job_key(id)
   local f = read_fields(key, 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths', 'lost_claim',
-    'charged', 'unmarked', 'via', 'cancel', 'keys', 'max_steps')
+    'charged', 'unmarked', 'via', 'cancel', 'keys')
   local known, deadline = number(key, 'attempt', f[2]) or 0, number(key, 'deadline', f[4])
   if f[1] ~= 'ready' or f[12] or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= tostring(priority)
     or (f[6] or 'default') ~= group then
@@ -141,8 +143,7 @@ local function claim(id, priority, group, lane)
     return
   end
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch,
-    canary = is_canary(lane), deadline = f[4], attempt = known, charged = f[9], keys = f[13],
-    max_steps = tonumber(f[14] or nil) }
+    canary = is_canary(lane), deadline = f[4], attempt = known, charged = f[9], keys = f[13] }
   if adopt_stray(id, job, known, f[11]) then
     skips = skips + 1
     return true
@@ -158,7 +159,7 @@ local function claim(id, priority, group, lane)
     end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
     return
   end
-  if budgets.put_off(job) then
+  if has_budgets and budgets.put_off(job) then
     skips = skips + 1
     return
   end
@@ -169,14 +170,14 @@ local function claim(id, priority, group, lane)
     key_limits.wait(job, full)
     return
   end
-  local no_room = budgets.full(job)
+  local no_room = has_budgets and budgets.full(job)
   if no_room then return no_room end
   count_state(job, 'submitting')
-  budgets.begin(job)
+  if has_budgets then budgets.begin(job) end
   if job.keys then key_limits.begin(job) end
   attempts[id] = int(known + 1)
   redis.call('HSET', key, 'state', 'submitting', 'attempt', attempts[id], 'process', process, 'taken', now_text(),
-    'claim_date', date, unpack(marked and {} or { 'unmarked', '1' }))
+    'claim_date', date, unpack(unmarked))
   if marked and f[10] then redis.call('HDEL', key, 'unmarked') end
   vias[id] = f[11]
   taken[#taken + 1] = id
@@ -215,7 +216,7 @@ do -- a scope, since a script has at most 200 local names
   -- A suspect may go once nothing more urgent waits; one that may not yet waits a second, and blocks no other.
   local function may_go(job)
     if not any_group_at(tonumber(job.priority) - 1) and lane_runs(lane_of(job)) and room_in(job.group) > 0
-      and not (job.keys and key_limits.full(job)) and not budgets.full(job) then return true end
+      and not (job.keys and key_limits.full(job)) and not (has_budgets and budgets.full(job)) then return true end
     redis.call('ZADD', SUSPECTS, int(NOW + 1000000), job.id)
     return false
   end
@@ -371,7 +372,7 @@ end
 
 if room > 0 then
   key_limits.offer_due()
-  budgets.check_due()
+  if notes.are_limits() then budgets.check_due() end
 end
 claim_suspect()
 claim_from_rings()
@@ -380,7 +381,7 @@ claim_from_rings()
 if #taken < room then
   local is_bounded = skips >= MAX_SKIPS or passed >= MAX_PASSED
   if is_bounded or (select(2, try(list_more_lanes)) or 0) > 0 then next_us = NOW end
-  local look, budget_look = key_limits.next_check(), budgets.next_check()
+  local look, budget_look = key_limits.next_check(), notes.are_limits() and budgets.next_check() or 0
   if look == 0 or (budget_look > 0 and budget_look < look) then look = budget_look end
   if next_us == 0 then next_us = look end
 end

@@ -150,7 +150,7 @@ end
 local function refused_by_budget(i, given)
   if not budgets.are_any() then return nil end
   local scope, most = budgets.refuses({ id = ARGV[i], group = string.sub(ARGV[i + 2], 3), keys = given.K,
-    batch = batch ~= '?' and batch or NO_BATCH, max_steps = tonumber(given.M or nil) })
+    batch = batch ~= '?' and batch or NO_BATCH, max_steps = tonumber(given.M or nil) or false })
   return scope and { 5, 'ready', batch, now_text, scope, int(most) }
 end
 

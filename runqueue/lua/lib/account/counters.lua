@@ -33,30 +33,45 @@ end
 
 -- What this script changes about keys (keys.lua) and budgets (budgets.lua): `moves` says by key which members have it now,
 -- or have it no more (jobs, and orphan runs as 'stray <run>'); `states` has what is known of keys with limits; `commits`
--- has { job, member, is it live } of jobs with max_steps, and `spends` has { job, steps } of runs that ended.
+-- has { job, member, is it live }, and `spends` has { job, steps } of runs that ended.
 local notes = { moves = {}, states = {}, commits = {}, spends = {} }
-function notes.move(keys, member, has)
-  for key in string.gmatch(keys or '', '%S+') do
-    notes.moves[key] = notes.moves[key] or {}
-    notes.moves[key][member] = has
-    local state = notes.states[key]
-    if state then state.live = state.live + (has and 1 or -1) end
+-- Whether there are limits on keys or budgets, or what waits or goes on because of them; read once a script: most accounts
+-- have none of these.
+local are_limits
+function notes.are_limits()
+  if are_limits == nil then
+    are_limits = redis.call('EXISTS', PREFIX .. 'key_limits', PREFIX .. 'held_keys', PREFIX .. 'budgets',
+      PREFIX .. 'held_budgets', PREFIX .. 'commits') > 0
+  end
+  return are_limits
+end
+-- A job, or an orphan run of it, takes its keys and commits steps, or frees them.
+function notes.live(job, member, is_live)
+  if notes.are_limits() then notes.commits[#notes.commits + 1] = { job, member, is_live } end
+  if not job.keys then return end
+  for key in string.gmatch(job.keys, '%S+') do
+    local moves, state = notes.moves[key], notes.states[key]
+    if not moves then
+      moves = {}
+      notes.moves[key] = moves
+    end
+    moves[member] = is_live
+    if state then state.live = state.live + (is_live and 1 or -1) end
   end
 end
 -- How many have a key now.
 function notes.live_with(key)
   local live = redis.call('SCARD', PREFIX .. 'key:' .. key)
-  for _, has in pairs(notes.moves[key] or {}) do live = live + (has and 1 or -1) end
+  if not notes.moves[key] then return live end
+  for _, has in pairs(notes.moves[key]) do live = live + (has and 1 or -1) end
   return live
 end
-function notes.live(job, member, is_live)
-  if job.max_steps then notes.commits[#notes.commits + 1] = { job, member, is_live } end
-end
 -- A run of a job has ended; `steps` = nil if they are not known.
-function notes.ended(job, steps) notes.spends[#notes.spends + 1] = { job, steps } end
+function notes.ended(job, steps)
+  if notes.are_limits() then notes.spends[#notes.spends + 1] = { job, steps } end
+end
 
 local function free_slot(job)
-  notes.move(job.keys, job.id, false)
   notes.live(job, job.id, false)
   bump(totals, 'live', -1)
   bump(group_live, job.group, -1)
@@ -118,7 +133,6 @@ local function count_state(job, state)
   end
   local was_live = LIVE[before] and job.slot ~= '0'
   if LIVE[state] and not was_live then
-    notes.move(job.keys, job.id, true)
     notes.live(job, job.id, true)
     bump(totals, 'live', 1)
     bump(group_live, job.group, 1)

@@ -23,6 +23,7 @@ local function drop_batch(batch)
   if redis.call('HDEL', PREFIX .. 'budgets', scope) == 1 then
     redis.call('HDEL', PREFIX .. 'budget_runs', scope)
     redis.call('UNLINK', PREFIX .. 'spent:' .. scope .. ':0', PREFIX .. 'max_steps:' .. scope)
+    redis.call('SREM', PREFIX .. 'commits', scope)
   end
   return true
 end

@@ -9,21 +9,24 @@
 -- A job begins if what is spent, what is expected of live runs, and what is expected of it fit. Else it stays at the head
 -- of its lane, and the account, its group or its batch waits (`held_budgets`, by when it is looked at again); at the
 -- budget of a key it waits as at a limit (keys.lua).
+-- Without limits and budgets (`notes.are_limits`) only `are_any` may be called: each function that a script makes costs it.
 local budgets = {}
-do
+function budgets.are_any() return false end
+if notes.are_limits() then
   local BUDGETS, RUNS, HELD = PREFIX .. 'budgets', PREFIX .. 'budget_runs', PREFIX .. 'held_budgets'
+  local COMMITS = PREFIX .. 'commits' -- what has `max_steps:<what>`
   local MEAN_OF_RUNS = 1000 -- runs of which the mean is taken, roughly
   local CHECK_EVERY_US, MOST_CHECKS = 5000000, 16
   local NEVER_FITS_US = 3600000000 -- after that a job is looked at again which a strict budget can never fit
   local KEPT_US = 35 * DAY -- of a window that is over
   local floor = math.floor
 
-  local has_budgets, is_any_held
+  local is_any, is_any_held
   local records, states, by_job = {}, {}, {}
 
   function budgets.are_any()
-    if has_budgets == nil then has_budgets = redis.call('EXISTS', BUDGETS) == 1 end
-    return has_budgets
+    if is_any == nil then is_any = notes.are_limits() and redis.call('EXISTS', BUDGETS) == 1 end
+    return is_any
   end
 
   local function offset_at(offsets, at)
@@ -101,6 +104,14 @@ do
     return notes.live_with(name)
   end
 
+  -- A job's `max_steps`, read when it is first needed: most accounts have no budgets.
+  function budgets.max_steps_of(job)
+    if job.max_steps == nil then
+      job.max_steps = tonumber(redis.call('HGET', job_key(job.id), 'max_steps') or nil) or false
+    end
+    return job.max_steps or nil
+  end
+
   local function mean_of(record) return record.runs > 0 and record.taken / record.runs or nil end
 
   -- What a budget has left now: `left` = steps that neither ended nor live runs take.
@@ -169,8 +180,9 @@ do
     if not budgets.are_any() then return nil end
     for _, budget in ipairs(budgets_of(job)) do
       local record, what = budget[1], budget[2]
-      local fits_never = record.is_strict and need_of(record, job.max_steps) > record.steps -- a claim puts it off
-      if string.sub(what, 1, 4) ~= 'key:' and not fits_never and not has_room(record, what, job.max_steps) then
+      local max_steps = budgets.max_steps_of(job)
+      local fits_never = record.is_strict and need_of(record, max_steps) > record.steps -- a claim puts it off
+      if string.sub(what, 1, 4) ~= 'key:' and not fits_never and not has_room(record, what, max_steps) then
         hold(record, what)
         return what
       end
@@ -183,7 +195,9 @@ do
     if not budgets.are_any() then return nil end
     for _, budget in ipairs(budgets_of(job)) do
       local record = budget[1]
-      if record.is_strict and (job.max_steps or math.huge) > record.steps then return record.scope, record.steps end
+      if record.is_strict and (budgets.max_steps_of(job) or math.huge) > record.steps then
+        return record.scope, record.steps
+      end
     end
     return nil
   end
@@ -214,7 +228,7 @@ do
     if not budgets.are_any() then return end
     for _, budget in ipairs(budgets_of(job)) do
       local state = state_of(budget[1], budget[2])
-      local need = need_of(budget[1], job.max_steps)
+      local need = need_of(budget[1], budgets.max_steps_of(job))
       state.live, state.committed, state.left = state.live + 1, state.committed + need, state.left - need
     end
   end
@@ -223,7 +237,7 @@ do
   local function spend(job, steps)
     for _, budget in ipairs(budgets_of(job)) do
       local record, what = budget[1], budget[2]
-      local n = steps or floor((mean_of(record) or job.max_steps or record.expected) + 0.5)
+      local n = steps or floor((mean_of(record) or budgets.max_steps_of(job) or record.expected) + 0.5)
       redis.call('HINCRBY', record.spent, what, int(n))
       if not steps then redis.call('HINCRBY', record.spent, what .. '?', 1) end
       if record.ends then redis.call('PEXPIRE', record.spent, int((record.ends - NOW + KEPT_US) / 1000)) end
@@ -241,7 +255,12 @@ do
     local before = tonumber(redis.call('HGET', key, member) or 0)
     if steps == before then return end
     if steps > 0 then redis.call('HSET', key, member, int(steps)) else redis.call('HDEL', key, member) end
-    if redis.call('HINCRBY', key, 'sum', int(steps - before)) == 0 then redis.call('DEL', key) end
+    if redis.call('HINCRBY', key, 'sum', int(steps - before)) > 0 then
+      redis.call('SADD', COMMITS, what)
+    else
+      redis.call('DEL', key)
+      redis.call('SREM', COMMITS, what)
+    end
   end
 
   -- Keeps what live runs may take of strict budgets, until they end, whatever budgets there are then.
@@ -251,10 +270,8 @@ do
       return
     end
     for _, budget in ipairs(budgets_of(job)) do
-      if budget[1].is_strict then
-        set_max_steps(budget[2], member, job.max_steps)
-        redis.call('HSET', META, 'has_commits', '1')
-      end
+      local steps = budget[1].is_strict and budgets.max_steps_of(job)
+      if steps then set_max_steps(budget[2], member, steps) end
     end
   end
 
@@ -272,7 +289,7 @@ do
   end
 
   local function any_held()
-    if is_any_held == nil then is_any_held = redis.call('EXISTS', HELD) == 1 end
+    if is_any_held == nil then is_any_held = notes.are_limits() and redis.call('EXISTS', HELD) == 1 end
     return is_any_held
   end
 
@@ -299,11 +316,11 @@ do
     local commits, spends = notes.commits, notes.spends
     notes.commits, notes.spends = {}, {}
     if #commits == 0 and #spends == 0 then return end
-    local has_commits = #commits > 0 and redis.call('HGET', META, 'has_commits')
-    for _, one in ipairs((has_commits or budgets.are_any()) and commits or {}) do
+    local has_commits = #commits > 0 and redis.call('EXISTS', COMMITS) == 1
+    for _, one in ipairs(commits) do
       if one[3] or has_commits then try(commit, one[1], one[2], one[3]) end
     end
-    for _, one in ipairs(budgets.are_any() and spends or {}) do try(spend, one[1], one[2]) end
+    for _, one in ipairs(spends) do try(spend, one[1], one[2]) end
     states = {}
   end
 

@@ -18,14 +18,16 @@ do
   local AT_ONCE = { session = true, profile = true } -- Skyvern fails a second run of these: one at a time
   local PASSED_BEFORE_KEPT = 5
   local FIRST_PAUSE_US, LONGEST_PAUSE_US, TRIES_KEPT_MS = 30000000, 600000000, 60000
-  local MOST_KEYS, LOOK_AGAIN, LOOK_TAKES = 16, 1000000, 10000
+  local MOST_KEYS, LOOK_AGAIN, LOOK_TAKES, FEW_LIMITS = 16, 1000000, 10000, 20
 
-  local is_any_held, are_any_limits
+  local is_any_held
+  local limits -- by key or pattern, if there are few; false = they are read key by key
+  local parsed = {} -- { at a time, us between two begins } by a limit's text
   local looks_left = 100 -- of this script, at lanes that wait
   local turn -- the lane of keys that a claim takes from now, and `at`, where it came
 
   local function any_held()
-    if is_any_held == nil then is_any_held = redis.call('EXISTS', HELD_KEYS) == 1 end
+    if is_any_held == nil then is_any_held = notes.are_limits() and redis.call('EXISTS', HELD_KEYS) == 1 end
     return is_any_held
   end
 
@@ -38,12 +40,26 @@ do
 
   -- How many may have a key at a time, and the time between two that begin; nil = no limit.
   local function limit_of(key)
-    if are_any_limits == nil then are_any_limits = redis.call('EXISTS', KEY_LIMITS) == 1 end
+    if limits == nil then
+      local are_few = not notes.are_limits() or redis.call('HLEN', KEY_LIMITS) <= FEW_LIMITS
+      limits = are_few and {}
+      local all = are_few and notes.are_limits() and redis.call('HGETALL', KEY_LIMITS) or {}
+      for i = 1, #all, 2 do limits[all[i]] = all[i + 1] end
+    end
     local segment = string.match(key, '^[^:]*')
-    local f = are_any_limits and redis.call('HMGET', KEY_LIMITS, key, segment .. ':*') or {}
-    local most, interval = string.match(f[1] or f[2] or '', '^(%S+) (%S+)$')
-    if not most then return AT_ONCE[segment] and 1 or nil, nil end
-    return tonumber(most), tonumber(interval)
+    local own, of_segment
+    if limits then
+      own, of_segment = limits[key], limits[segment .. ':*']
+    else
+      own, of_segment = unpack(redis.call('HMGET', KEY_LIMITS, key, segment .. ':*'))
+    end
+    local text = own or of_segment
+    if not text then return AT_ONCE[segment] and 1 or nil, nil end
+    if not parsed[text] then
+      local most, interval = string.match(text, '^(%S+) (%S+)$')
+      parsed[text] = { tonumber(most), tonumber(interval) }
+    end
+    return parsed[text][1], parsed[text][2]
   end
 
   -- The first member of a zset, and where it is; nothing = math.huge.
@@ -87,23 +103,27 @@ do
     local state = notes.states[key]
     if state ~= nil then return state end
     local most, interval = limit_of(key)
-    local has_budget = budgets.has_one(key)
+    local has_budget = budgets.are_any() and budgets.has_one(key)
     if not most and not interval and not has_budget then
       notes.states[key] = false
       return false
     end
-    local pause = string.match(key, '^session:') and redis.call('GET', PREFIX .. 'key_pause:' .. key)
     state = { key = key, has_budget = has_budget, most = most or math.huge, interval = interval, live = notes.live_with(key),
-      paused_until = tonumber(string.match(pause or '', '^%d+') or 0), first = math.huge, rival_at = math.huge, passed = 0 }
+      paused_until = 0, first = math.huge, rival_at = math.huge, passed = 0 }
+    if string.sub(key, 1, 8) == 'session:' then
+      local pause = redis.call('GET', PREFIX .. 'key_pause:' .. key)
+      state.paused_until = tonumber(string.match(pause or '', '^%d+') or 0)
+    end
     if interval then
       local next_at = tonumber(redis.call('GET', PREFIX .. 'key_next:' .. key) or 0)
       state.next_at = math.min(math.max(NOW, next_at), NOW + burst_of(state) * interval) -- a clock may be set back
     end
-    if any_held() then
-      local _, waits = first_of(PREFIX .. 'key_waits:' .. key)
-      local _, offered = first_of(PREFIX .. 'key_offers:' .. key)
+    local lines = any_held() and { PREFIX .. 'key_waits:' .. key, PREFIX .. 'key_offers:' .. key, PREFIX .. 'key_rivals:' .. key }
+    if lines and redis.call('EXISTS', unpack(lines)) > 0 then
+      local _, waits = first_of(lines[1])
+      local _, offered = first_of(lines[2])
       state.first = math.min(waits, offered)
-      state.rival, state.rival_at = first_of(PREFIX .. 'key_rivals:' .. key)
+      state.rival, state.rival_at = first_of(lines[3])
       local name, passed = passed_at(key)
       if state.rival and name == state.rival then state.passed = passed end
       if state.passed >= patience_at(state.most) and not waits_for_a_place(state.rival) then
@@ -190,11 +210,14 @@ do
 
   -- The first key of a ready job that has no room for it, or for which others wait; nil = it may begin.
   function key_limits.full(job)
-    local at = turn and turn.at or comes_at(job)
     for key in string.gmatch(job.keys, '%S+') do
       local state = state_of(key)
-      local room = state and room_of(state, turn and turn.name, at, job.max_steps)
-      if state and (room < 1 or (not turn and state.first < at)) then return key end
+      if state then
+        local at = turn and turn.at or comes_at(job)
+        local room = room_of(state, turn and turn.name, at, state.has_budget and budgets.max_steps_of(job) or nil)
+        if room < 1 or (not turn and state.first < at) then return key end
+        job.counts_at_keys = job.counts_at_keys or state.interval or state.rival
+      end
     end
     return nil
   end
@@ -216,8 +239,9 @@ do
   -- Whether a claim takes from a lane of keys now.
   function key_limits.is_in_turn() return turn ~= nil end
 
-  -- A ready job with keys begins; its slot is counted already.
+  -- A ready job with keys begins, for which all have room (`full`); its slot is counted already.
   function key_limits.begin(job)
+    if not job.counts_at_keys then return end
     local at = turn and turn.at or comes_at(job)
     for key in string.gmatch(job.keys, '%S+') do
       local state = notes.states[key]
@@ -369,11 +393,21 @@ do
     local moves, freed_keys = notes.moves, {}
     notes.moves, notes.states = {}, {}
     for key, members in pairs(moves) do
-      local came, went = {}, {}
-      for member, has in pairs(members) do table.insert(has and came or went, member) end
-      try(in_parts, 'SADD', PREFIX .. 'key:' .. key, came)
-      try(in_parts, 'SREM', PREFIX .. 'key:' .. key, went)
-      if #went > 0 then freed_keys[#freed_keys + 1] = key end
+      local came, went
+      for member, has in pairs(members) do
+        if has then
+          came = came or {}
+          came[#came + 1] = member
+        else
+          went = went or {}
+          went[#went + 1] = member
+        end
+      end
+      if came then try(in_parts, 'SADD', PREFIX .. 'key:' .. key, came) end
+      if went then
+        try(in_parts, 'SREM', PREFIX .. 'key:' .. key, went)
+        freed_keys[#freed_keys + 1] = key
+      end
     end
     if #freed_keys == 0 or not any_held() then return end
     for _, key in ipairs(freed_keys) do

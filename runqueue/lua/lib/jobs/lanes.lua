@@ -21,8 +21,18 @@ local CANARY = '+'
 local function lane_of(job)
   return (job.canary and job.batch ~= NO_BATCH) and job.batch .. CANARY or job.batch
 end
-local function is_canary(lane) return string.find(lane, '^[^|]*%+') ~= nil end
-local function batch_of(lane) return (string.match(lane, '^[^|+]*')) end
+local batch_of, is_canary
+do
+  local batches, canaries = {}, {} -- by lane: a claim asks for each job
+  function batch_of(lane)
+    if not batches[lane] then batches[lane] = string.match(lane, '^[^|+]*') end
+    return batches[lane]
+  end
+  function is_canary(lane)
+    if canaries[lane] == nil then canaries[lane] = string.find(lane, '^[^|]*%+') ~= nil end
+    return canaries[lane]
+  end
+end
 
 local function keyed_lane_of(job) return lane_of(job) .. '|' .. (string.gsub(job.keys, ' ', '|')) end
 

@@ -4,7 +4,7 @@ local function read_job(id)
   local key = job_key(id)
   local f = redis.pcall('HMGET', key, 'state', 'attempt', 'priority', 'group', 'batch',
     'cancel', 'run_id', 'process', 'slot', 'started', 'deadline', 'runs', 'on_unconfirmed', 'deaths', 'via',
-    'delivery', 'canary', 'ready_at', 'created', 'max_run', 'charged', 'keys', 'max_steps')
+    'delivery', 'canary', 'ready_at', 'created', 'max_run', 'charged', 'keys')
   if f.err then read_fields(key, 'state') end -- raises the error
   if not f[1] then return nil end
   local attempt, runs, deaths = tonumber(f[2] or 0), tonumber(f[12] or 0), tonumber(f[14] or 0)
@@ -20,7 +20,7 @@ local function read_job(id)
     process = f[8], slot = f[9], started = f[10], deadline = f[11], runs = runs,
     on_unconfirmed = f[13] or 'auto', deaths = deaths, via = f[15], delivery = f[16],
     canary = f[17], since = f[18] or f[19], max_run = f[20] and tonumber(f[20]), charged = f[21],
-    keys = f[22], max_steps = tonumber(f[23] or nil) }
+    keys = f[22] }
 end
 
 local function runs_key(run_id)

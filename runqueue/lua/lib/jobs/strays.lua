@@ -16,9 +16,8 @@ local STRAY_TAKES = PREFIX .. 'stray_takes'
 local function free_stray(run_id)
   local takes = has_strays() and redis.call('HGET', STRAY_TAKES, run_id)
   local group, batch, max_steps, keys = string.match(takes or '', '^(%S+) (%S+) (%S+) ?(.*)$')
-  local job = group and { group = group, batch = batch, max_steps = tonumber(max_steps), keys = keys }
+  local job = group and { group = group, batch = batch, max_steps = tonumber(max_steps) or false, keys = keys }
   if job then
-    notes.move(keys, 'stray ' .. run_id, false)
     notes.live(job, 'stray ' .. run_id, false)
     redis.call('HDEL', STRAY_TAKES, run_id)
   end
@@ -63,9 +62,8 @@ local function add_stray(run_id, job_id, attempt, why)
   redis.call('HSET', STRAY_JOBS, job_id, before and before .. ' ' .. run_id or run_id)
   local f = redis.call('HMGET', job_key(job_id), 'group', 'batch', 'max_steps', 'keys', 'state')
   if f[5] then
-    local job = { group = f[1] or 'default', batch = f[2] or NO_BATCH, max_steps = tonumber(f[3] or nil), keys = f[4] or '' }
+    local job = { group = f[1] or 'default', batch = f[2] or NO_BATCH, max_steps = tonumber(f[3] or nil) or false, keys = f[4] or '' }
     redis.call('HSET', STRAY_TAKES, run_id, table.concat({ job.group, job.batch, f[3] or '-', job.keys }, ' '))
-    notes.move(job.keys, 'stray ' .. run_id, true)
     notes.live(job, 'stray ' .. run_id, true)
   end
   bump(totals, 'strays', 1)
