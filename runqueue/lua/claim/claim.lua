@@ -26,7 +26,8 @@ local receives, date = ARGV[8] == '1', ARGV[9]
 local CLAIMS, CLAIM = PREFIX .. 'claims:' .. process, PREFIX .. 'claim:' .. claim_id
 local ALONE, SUSPECTS = PREFIX .. 'alone:' .. process, PREFIX .. 'suspects'
 -- What one claim skips at most: ids that are not ready any more; held lanes, and turns of groups without a job.
-local MAX_SKIPS, MAX_PASSED = 1000, 200
+-- To look at a lane of keys, and to move a job to one, counts as several skips.
+local MAX_SKIPS, MAX_PASSED, COSTS_A_KEY = 1000, 200, 4
 local MAX_SUSPECTS, LOOK_AGAIN = 16, 50000
 local PROBE_EVERY = 60000000
 
@@ -166,7 +167,7 @@ local function claim(id, priority, group, lane)
   local full = job.keys and key_limits.full(job)
   if full then
     if key_limits.is_in_turn() then return 'keys' end
-    skips = skips + 2 -- it moves to another lane
+    skips = skips + 2 + 2 * keys_in(keyed_lane_of(job)) -- it moves to another lane
     key_limits.wait(job, full)
     return
   end
@@ -275,6 +276,7 @@ local function claim_from_rings() -- a function, since a script has at most 200 
   local function from_lane(turn, name)
     local lane, share = lane_key(turn.priority, turn.group, name), math.floor((turn.goal - #taken) / turn.lanes)
     turn.lanes = turn.lanes - 1
+    if keys_in(name) > 0 then skips = skips + COSTS_A_KEY * (keys_in(name) + 1) end
     share = math.min(math.max(1, share), key_limits.enter(turn.priority, turn.group, name))
     if not lane_runs(name) then
       passed = passed + 1

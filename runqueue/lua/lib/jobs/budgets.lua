@@ -318,9 +318,9 @@ if notes.are_limits() then
     if #commits == 0 and #spends == 0 then return end
     local has_commits = #commits > 0 and redis.call('EXISTS', COMMITS) == 1
     for _, one in ipairs(commits) do
-      if one[3] or has_commits then try(commit, one[1], one[2], one[3]) end
+      if has_commits or (one[3] and budgets.are_any()) then try(commit, one[1], one[2], one[3]) end
     end
-    for _, one in ipairs(spends) do try(spend, one[1], one[2]) end
+    for _, one in ipairs(budgets.are_any() and spends or {}) do try(spend, one[1], one[2]) end
     states = {}
   end
 

@@ -23,7 +23,7 @@ do
   local is_any_held
   local limits -- by key or pattern, if there are few; false = they are read key by key
   local parsed = {} -- { at a time, us between two begins } by a limit's text
-  local looks_left = 100 -- of this script, at lanes that wait
+  local looks_left = 120 -- of this script, at lanes that wait and at their keys
   local turn -- the lane of keys that a claim takes from now, and `at`, where it came
 
   local function any_held()
@@ -60,6 +60,11 @@ do
       parsed[text] = { tonumber(most), tonumber(interval) }
     end
     return parsed[text][1], parsed[text][2]
+  end
+
+  local function is_limited(key)
+    local most, interval = limit_of(key)
+    return most or interval or (budgets.are_any() and budgets.has_one(key))
   end
 
   -- The first member of a zset, and where it is; nothing = math.huge.
@@ -183,7 +188,7 @@ do
 
   local function is_offered(lane, at)
     for key in keys_of(lane.lane) do
-      if state_of(key) then
+      if is_limited(key) then
         redis.call('ZADD', PREFIX .. 'key_offers:' .. key, int(at), lane.name)
         redis.call('ZADD', HELD_KEYS, 'NX', int(NOW + LOOK_AGAIN), key)
       end
@@ -338,7 +343,7 @@ do
       if not name then break end
       local state = state_of(key)
       if state and room_of(state, name, at, 0) - offered < 1 then break end
-      looks_left = looks_left - 1
+      looks_left = looks_left - keys_in(name) - 1
       local is_sound, n = try(move_on, key, name, at)
       if is_sound and not n then break end
       if not is_sound then
@@ -348,11 +353,11 @@ do
       end
       offered = offered + (n or 0)
     end
-    local state = state_of(key)
     local look = NOW + math.max(LOOK_AGAIN, redis.call('ZCARD', HELD_KEYS) * LOOK_TAKES)
-    if looks_left == 0 then
+    if looks_left <= 0 then
       look = NOW
-    elseif state and state.interval then
+    elseif select(2, limit_of(key)) then
+      local state = state_of(key)
       look = math.max(NOW, math.min(look, state.next_at - (burst_of(state) - 1) * state.interval))
     end
     redis.call('ZADD', HELD_KEYS, int(look), key)
@@ -411,7 +416,12 @@ do
     end
     if #freed_keys == 0 or not any_held() then return end
     for _, key in ipairs(freed_keys) do
-      if redis.call('ZSCORE', HELD_KEYS, key) then try(offer, key) end
+      if looks_left <= 0 then
+        redis.call('ZADD', HELD_KEYS, 'XX', now_text(), key) -- a claim offers it
+      elseif redis.call('ZSCORE', HELD_KEYS, key) then
+        try(offer, key)
+      end
     end
+    if looks_left <= 0 then wake() end
   end
 end

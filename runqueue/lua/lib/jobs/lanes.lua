@@ -34,6 +34,7 @@ do
   end
 end
 
+local function keys_in(lane) return select(2, string.gsub(lane, '|', '|')) end
 local function keyed_lane_of(job) return lane_of(job) .. '|' .. (string.gsub(job.keys, ' ', '|')) end
 
 -- The key at which a lane waits, which lists it once it has room; nil = at none.
