@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 import redis
 
-from runqueue.records.claim_items import EndedStray, RunAgain
+from runqueue.records.claim_items import EndedStray, Finished, RunAgain
 from runqueue.store import groups, key_limits, operator_calls, worker_calls
 from runqueue.store.key_limits import KeyLimit
 from tests.runqueue.lua.clockwork import SECOND, Clockwork, spec
@@ -417,6 +417,35 @@ def test_lanes_of_a_resumed_batch_are_searched_in_no_list(clock: Clockwork) -> N
         pass
     assert clock.client.info("commandstats").get(lpos) is None
     assert sorted(begun(clock, 160)) == sorted(jobs)
+
+
+@pytest.mark.parametrize("names", [1, 4])
+def test_what_a_script_does_for_keys_is_bounded_whatever_waits(
+    clock: Clockwork, names: int
+) -> None:
+    keys, in_row = 200, 10
+    for name in range(names):
+        limit(clock, f"s{name}:*", 1)
+    for number in range(keys):
+        clock.enqueue(in_row, keys=[f"s{n}:{number * (1 + 2 * n) % keys}" for n in range(names)])
+    claims, ends, done = [0], [0], 0
+    while done < keys * in_row:
+        assert len(claims) < 1000
+        clock.wait(0.1)
+        clock.heartbeat(first=True)
+        claim = worker_calls.claim(clock.account, "p1", f"c{len(claims)}", 100, 0)
+        claims.append(clock.commands(claim))
+        taken = clock.run(claim).items  # the same claim again
+        clock.accept(taken)
+        over = [
+            Finished(job.job_id, 1, f"r-{job.job_id}", "completed", "completed", "", b"{}")
+            for job in taken
+        ]
+        ends.append(clock.commands(worker_calls.finish(clock.account, over)))
+        done += len(taken)
+    assert max(claims) <= 4000
+    assert max(ends) <= 4000
+    assert left_over(clock) == []
 
 
 def test_refused_submissions_and_occupied_runs_are_counted_apart(clock: Clockwork) -> None:
