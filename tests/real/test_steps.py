@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.real.listener import listener
 from tests.real.target import Target, over, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
@@ -15,10 +16,13 @@ def test_steps_that_are_tried_again_are_counted_and_not_bounded_by_max_steps(
 ) -> None:
     if not target.has_browser:
         pytest.skip("a step needs a browser: BROWSER=1")
-    body = {"prompt": "stub:error", "url": "https://example.com/", "max_steps": 1}
-    answer = target.post("/v1/run/tasks", body)
-    run = until(partial(_over, target, answer.json()["run_id"]), 500, "the run to be over")
-    print(target.version, {name: run[name] for name in ("status", "step_count", "failure_reason")})
+    with listener() as page:
+        body = {"prompt": "stub:error", "url": f"{page.url}/", "max_steps": 1}
+        answer = target.post("/v1/run/tasks", body | {"engine": "skyvern-1.0"})
+        assert answer.is_success, answer.text
+        run = until(partial(_over, target, answer.json()["run_id"]), 500, "the run to be over")
+    shown = {name: run[name] for name in ("status", "step_count", "failure_reason")}
+    print(target.version, shown)
     assert run["status"] == "failed"
     assert run["step_count"] > 1
 
