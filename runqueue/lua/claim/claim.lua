@@ -27,7 +27,7 @@ local CLAIMS, CLAIM = PREFIX .. 'claims:' .. process, PREFIX .. 'claim:' .. clai
 local ALONE, SUSPECTS = PREFIX .. 'alone:' .. process, PREFIX .. 'suspects'
 -- What one claim skips at most: ids that are not ready any more; held lanes, and turns of groups without a job.
 -- To look at a lane of keys, and to move a job to one, counts as several skips.
-local MAX_SKIPS, MAX_PASSED, COSTS_A_KEY = 1000, 200, 4
+local MAX_SKIPS, MAX_PASSED, COSTS_A_KEY = 1000, 200, 5
 local MAX_SUSPECTS, LOOK_AGAIN = 16, 50000
 local PROBE_EVERY = 60000000
 
@@ -96,6 +96,7 @@ next_us = math.max(next_us, due)
 local taken, groups, skips, passed = {}, {}, 0, 0
 local vias = {} -- the `via` of the jobs' earlier attempts, by job id
 local unmarked = marked and {} or { 'unmarked', '1' }
+local PRIORITIES = { [0] = '0', '1', '2', '3' }
 local has_budgets = budgets.are_any()
 
 -- The route (`via`) of this attempt's webhook, see webhooks.lua; `before` is that of the attempt before.
@@ -129,7 +130,7 @@ local function claim(id, priority, group, lane)
   local f = read_fields(key, 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths', 'lost_claim',
     'charged', 'unmarked', 'via', 'cancel', 'keys')
   local known, deadline = number(key, 'attempt', f[2]) or 0, number(key, 'deadline', f[4])
-  if f[1] ~= 'ready' or f[12] or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= tostring(priority)
+  if f[1] ~= 'ready' or f[12] or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= (PRIORITIES[priority] or priority)
     or (f[6] or 'default') ~= group then
     skips = skips + 1 -- canceled meanwhile, taken over by another batch, or submitted again elsewhere
     return
@@ -176,7 +177,7 @@ local function claim(id, priority, group, lane)
   count_state(job, 'submitting')
   if has_budgets then budgets.begin(job) end
   if job.keys then key_limits.begin(job) end
-  attempts[id] = int(known + 1)
+  attempts[id] = known == 0 and '1' or int(known + 1)
   redis.call('HSET', key, 'state', 'submitting', 'attempt', attempts[id], 'process', process, 'taken', now_text(),
     'claim_date', date, unpack(unmarked))
   if marked and f[10] then redis.call('HDEL', key, 'unmarked') end

@@ -398,21 +398,21 @@ do
     local moves, freed_keys = notes.moves, {}
     notes.moves, notes.states = {}, {}
     for key, members in pairs(moves) do
-      local came, went
-      for member, has in pairs(members) do
-        if has then
-          came = came or {}
-          came[#came + 1] = member
-        else
-          went = went or {}
-          went[#went + 1] = member
+      local set, first = PREFIX .. 'key:' .. key, next(members)
+      local is_freed
+      if next(members, first) == nil then -- as for most keys: without tables
+        is_freed = not members[first]
+        try(redis.call, is_freed and 'SREM' or 'SADD', set, first)
+      else
+        local came, went = {}, {}
+        for member, has in pairs(members) do
+          if has then came[#came + 1] = member else went[#went + 1] = member end
         end
+        try(in_parts, 'SADD', set, came)
+        try(in_parts, 'SREM', set, went)
+        is_freed = #went > 0
       end
-      if came then try(in_parts, 'SADD', PREFIX .. 'key:' .. key, came) end
-      if went then
-        try(in_parts, 'SREM', PREFIX .. 'key:' .. key, went)
-        freed_keys[#freed_keys + 1] = key
-      end
+      if is_freed then freed_keys[#freed_keys + 1] = key end
     end
     if #freed_keys == 0 or not any_held() then return end
     for _, key in ipairs(freed_keys) do
