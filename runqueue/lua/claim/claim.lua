@@ -27,7 +27,7 @@ local CLAIMS, CLAIM = PREFIX .. 'claims:' .. process, PREFIX .. 'claim:' .. clai
 local ALONE, SUSPECTS = PREFIX .. 'alone:' .. process, PREFIX .. 'suspects'
 -- What one claim skips at most: ids that are not ready any more; held lanes, and turns of groups without a job.
 -- To look at a lane of keys, and to move a job to one, counts as several skips.
-local MAX_SKIPS, MAX_PASSED, COSTS_A_KEY = 1000, 200, 5
+local MAX_SKIPS, MAX_PASSED, COSTS_A_KEY = 1000, 200, 6
 local MAX_SUSPECTS, LOOK_AGAIN = 16, 50000
 local PROBE_EVERY = 60000000
 
