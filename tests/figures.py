@@ -29,6 +29,7 @@ def stats(**changed: object) -> AccountStats:
         "capacity": Capacity(),
         "in_line": {Priority.NORMAL: 5},
         "claimable": 5,
+        "waited_for": 0,
         "refused_lines": 0,
         "permits": {"dispatch": 1, "request": 1},
         "hold_reason": None,

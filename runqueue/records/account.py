@@ -64,6 +64,7 @@ class AccountStats:
             that is held, nor of a group that is paused or at its cap. The line is checked in its
             first 128 lanes.
         claimable: how many of them the caps of their groups leave.
+        waited_for: keys, groups and batches at whose limits or budgets jobs wait.
         refused_lines: lines of the inbox and of Celery messages that were refused, and wait for a
             person (`runqueue inbox list`).
         set_aside: damaged records that are set aside, while the account goes on with the others.
@@ -97,6 +98,7 @@ class AccountStats:
     capacity: Capacity
     in_line: dict[Priority, int]
     claimable: int
+    waited_for: int
     refused_lines: int
     paused: bool
     reads_failing_seconds: float | None
@@ -208,6 +210,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         capacity=read_capacity(reply[11]),
         in_line=dict(zip(Priority, map(int, reply[12]), strict=True)),
         claimable=int(reply[14]),
+        waited_for=int(reply[18]),
         refused_lines=int(reply[15]),
         paused=paused is not None,
         reads_failing_seconds=failing,
@@ -220,7 +223,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
 
 def unreadable(account: str, damage: str) -> AccountStats:
     """Return the statistics of an account that has none, for its keys cannot be read."""
-    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0, 0], [0] * 4, 0, 0, 0, 0, 0]
+    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0, 0], [0] * 4, 0, 0, 0, 0, 0, 0]
     return replace(read_stats(account, none), damage=damage)
 
 

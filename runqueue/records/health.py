@@ -90,6 +90,12 @@ def _of_waiting(stats: AccountStats, silent_seconds: float) -> AccountHealth:
     """Say what ready jobs wait for."""
     if _is_full(stats):
         return _full(stats)
+    if not any(stats.in_line.values()) and stats.waited_for:
+        reason = (
+            f"the ready jobs wait for {stats.waited_for:,} keys or budgets (runqueue keys list,"
+            " runqueue budgets list), or their batch or group is held, paused or full"
+        )
+        return AccountHealth(HealthLevel.BUSY, "Submitting as limits and budgets allow", reason)
     if not any(stats.in_line.values()):
         reason = "every ready job is in a batch that is held, or in a group that is paused or full"
         return AccountHealth(HealthLevel.STOPPED, "Not submitting", reason)

@@ -21,8 +21,8 @@ KEY: Final = rf"{_SEGMENT}(?::{_SEGMENT})+"
 _KEY = re.compile(KEY)
 _PATTERN = re.compile(rf"{_SEGMENT}:\*")
 KEY_WORDS = (
-    f"text such as site:shop.example (segments of a-z, 0-9 and ._@+- with a : between, {MAX_KEY}"
-    " characters at most)"
+    "text such as host:shop.example or login:acme (segments of a-z, 0-9 and ._@+- with a : between,"
+    f" {MAX_KEY} characters at most)"
 )
 KEYS_WORDS = f"a list of 1 to {MAX_KEYS} keys, each {KEY_WORDS}"
 #: The first segments of keys that follow from a request's fields: one run at a time may use a

@@ -31,7 +31,9 @@ _COLUMNS = (
 )
 Group = Annotated[str, typer.Option(help="The budget of this group.")]
 Batch = Annotated[str, typer.Option(help="The budget of this batch (its id).")]
-Key = Annotated[str, typer.Option(help="The budget of this key; site:* is one for each such key.")]
+Key = Annotated[
+    str, typer.Option(help="The budget of this key; customer:* is one for each such key.")
+]
 
 
 def _scope(group: str, batch: str, key: str) -> str:

@@ -20,7 +20,9 @@ _COLUMNS = (
 )
 Pattern = Annotated[
     str,
-    typer.Argument(metavar="PATTERN", help="A key, or its first segment and :* (site:*)."),
+    typer.Argument(
+        metavar="PATTERN", help="A key (host:shop.example), or its first segment and :* (host:*)."
+    ),
 ]
 
 

@@ -143,6 +143,9 @@ async def test_a_key_is_limited_shown_and_cleared(desk: Desk, redis_url: str) ->
         assert (use.live, use.waiting) == (2, 1)
         words = (await browser.open(f"/jobs/{last.job_id}")).words
         assert "It waits for its key host:shop.example" in words
+        words = (await browser.open("/?done=x")).words
+        assert "Submitting as limits and budgets allow the ready jobs wait for 1 keys" in words
+        assert "they wait for keys or budgets" in words
         for fields in ({"most": "some"}, {"rate": "0"}, {"rate": "1e9"}, {"most": "0"}):
             refused = await browser.do("/keys", "set_key_limit", key="host:a", **fields)
             assert refused.status == 422

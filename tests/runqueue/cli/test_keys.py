@@ -52,7 +52,7 @@ def test_the_host_of_a_task_is_a_key_of_it(either: Desk) -> None:
         (("set", "site:a", "--max-concurrent", "0"), "expected 1 or more, or none, got 0"),
         (("set", "site:a", "--per-second", "-1"), "per_second: expected one a year or more"),
         (("set", "site:a", "--per-hour", "1e-14"), "and a million at most, got 1e-14"),
-        (("set", "site", "--max-concurrent", "1"), "key: expected text such as site:shop.example"),
+        (("set", "site", "--max-concurrent", "1"), "key: expected text such as host:shop.example"),
         (("set", "Site:a", "--max-concurrent", "1"), "got 'Site:a'"),
         (("clear", "site:a:*"), "got 'site:a:*'"),
     ],
