@@ -12,7 +12,6 @@ from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer
 from gateway.state.state import gate_of
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
-from runqueue.errors import FieldError, InvalidKeyLimit
 from runqueue.store.key_limits import UNITS, KeyLimit
 
 router = Routes("keys")
@@ -20,7 +19,7 @@ Pattern = Annotated[
     str,
     Path(
         description="A key, or its first segment and `:*` for each such key.",
-        examples=["site:shop.example"],
+        examples=["host:shop.example"],
     ),
 ]
 _RATE = StrictInt | StrictFloat | None
@@ -43,13 +42,7 @@ class KeyLimitSettings(BodyFields):
             InvalidKeyLimit: it gives more than one rate.
         """
         rates = {unit: getattr(self, f"per_{unit}") for unit in UNITS}
-        given = {unit: rate for unit, rate in rates.items() if rate is not None}
-        if len(given) > 1:
-            first, second, *_ = given
-            words = f"expected one rate, got per_{first}, too"
-            raise InvalidKeyLimit([FieldError(f"per_{second}", words)])
-        unit, rate = next(iter(given.items()), ("second", None))
-        return KeyLimit(self.max_concurrent, rate, unit)
+        return KeyLimit.of_rates(self.max_concurrent, **rates)
 
 
 @router.call(
@@ -88,7 +81,7 @@ async def set_key_limit(key: Pattern, request: Request, account: Account = None)
     "operate",
     "Clear the limit of a key",
     ("What was done.", KeyLimitSet),
-    problems={422: "key: expected text such as site:shop.example"},
+    problems={422: "key: expected text such as host:shop.example or login:acme"},
 )
 async def clear_key_limit(key: Pattern, request: Request, account: Account = None) -> Response:
     """Clear a key's own limit; that of its first segment holds then, if there is one."""

@@ -294,7 +294,7 @@ class GroupsShown(BaseModel):
 class KeyShown(BaseModel):
     """A key as it is now, or a pattern for many keys, of which the limit is shown."""
 
-    key: str = Field(examples=["site:shop.example"])
+    key: str = Field(examples=["host:shop.example"])
     max_concurrent: int | None = Field(
         description="How many jobs may have it at a time; null: there is no such limit.",
         examples=[2],
@@ -327,7 +327,7 @@ class KeysShown(BaseModel):
 class KeyLimitSet(BaseModel):
     """What was done about the limit of a key."""
 
-    key: str = Field(examples=["site:shop.example"])
+    key: str = Field(examples=["host:shop.example"])
     had_limit: bool = Field(description="Whether it had a limit before.", examples=[False])
 
 

@@ -577,7 +577,7 @@ class RunQueue:
         """Limit how many jobs use a key; holds from the next claim on, for what waits, too.
 
         Args:
-            pattern: a key (`site:shop.example`), or `<first segment>:*` for each such key that has
+            pattern: a key (`host:shop.example`), or `<first segment>:*` for each such key that has
                 no limit of its own.
             limit: the limit; None = none of its own. `KeyLimit()` = any number of jobs.
             account: whose keys.

@@ -123,7 +123,7 @@ class EnqueueOptions(TypedDict, total=False):
         max_run_seconds: the longest that its run may take, from the start of the run's current
             attempt; None = Skyvern's own limit (`max_elapsed_time_minutes` of the body) plus a
             margin, or else the account's.
-        keys: what it uses together with other jobs, such as `site:shop.example` or `login:acme`,
+        keys: what it uses together with other jobs, such as `host:shop.example` or `login:acme`,
             four at most; operators set limits on them.
     """
 

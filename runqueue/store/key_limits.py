@@ -34,6 +34,25 @@ class KeyLimit:
     rate: float | None = None
     unit: str = "second"
 
+    @classmethod
+    def of_rates(cls, max_concurrent: int | None, **per_unit: float | None) -> "KeyLimit":
+        """Make one of a rate for each unit, of which one at most is given.
+
+        Args:
+            max_concurrent: how many may have it at a time; None = any number.
+            per_unit: how many may begin in a `second`, `minute` or `hour`; None = not given.
+
+        Raises:
+            InvalidKeyLimit: more than one rate is given.
+        """
+        given = {unit: rate for unit, rate in per_unit.items() if rate is not None}
+        if len(given) > 1:
+            first, second, *_ = given
+            words = f"expected one rate, got per_{first}, too"
+            raise InvalidKeyLimit([FieldError(f"per_{second}", words)])
+        unit, rate = next(iter(given.items()), ("second", None))
+        return cls(max_concurrent, rate, unit)
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values, as the HTTP API takes them."""
         shown: dict[str, Any] = {"max_concurrent": self.max_concurrent}
@@ -58,7 +77,7 @@ class KeyLimit:
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
-    """A key as it is now, or all keys with a first segment (`site:*`), of which a limit is set.
+    """A key as it is now, or all keys with a first segment (`host:*`), of which a limit is set.
 
     Args:
         key: the key, or the pattern.

@@ -48,15 +48,12 @@ def set_limit(
     as_json: OneObject = False,
 ) -> None:
     """Set the limit of a key, or of each key with a first segment; replaces the one before."""
-    rates = {"second": per_second, "minute": per_minute, "hour": per_hour}
-    given = {unit: rate for unit, rate in rates.items() if rate is not None}
-    if len(given) > 1:
-        raise typer.BadParameter("expected one of --per-second, --per-minute and --per-hour")
-    if no_limit == bool(given or max_concurrent is not None):
-        raise ended("give a limit: --max-concurrent, --per-second, … or --no-limit", Exit.USAGE)
-    unit, rate = next(iter(given.items()), ("second", None))
-    limit = KeyLimit(max_concurrent, rate, unit)
     with opened(url) as queue:
+        limit = KeyLimit.of_rates(
+            max_concurrent, second=per_second, minute=per_minute, hour=per_hour
+        )
+        if no_limit != (limit == KeyLimit()):
+            raise ended("give a limit: --max-concurrent, --per-second, … or --no-limit", Exit.USAGE)
         account = account or queue.home()
         queue.set_key_limit(pattern, limit, account=account)
         note(queue, "set_key_limit", pattern, limit.words(), account=account)

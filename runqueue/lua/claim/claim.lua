@@ -96,7 +96,6 @@ next_us = math.max(next_us, due)
 local taken, groups, skips, passed = {}, {}, 0, 0
 local vias = {} -- the `via` of the jobs' earlier attempts, by job id
 local unmarked = marked and {} or { 'unmarked', '1' }
-local PRIORITIES = { [0] = '0', '1', '2', '3' }
 local has_budgets = budgets.are_any()
 
 -- The route (`via`) of this attempt's webhook, see webhooks.lua; `before` is that of the attempt before.
@@ -130,7 +129,7 @@ local function claim(id, priority, group, lane)
   local f = read_fields(key, 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths', 'lost_claim',
     'charged', 'unmarked', 'via', 'cancel', 'keys')
   local known, deadline = number(key, 'attempt', f[2]) or 0, number(key, 'deadline', f[4])
-  if f[1] ~= 'ready' or f[12] or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= (PRIORITIES[priority] or priority)
+  if f[1] ~= 'ready' or f[12] or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= priority
     or (f[6] or 'default') ~= group then
     skips = skips + 1 -- canceled meanwhile, taken over by another batch, or submitted again elsewhere
     return
@@ -144,9 +143,12 @@ local function claim(id, priority, group, lane)
     skips = skips + 1 -- another job has its id now, and waits in a lane of its own keys
     return
   end
-  local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch,
-    canary = is_canary(lane), deadline = f[4], attempt = known, charged = f[9], keys = f[13] }
-  if adopt_stray(id, job, known, f[11]) then
+  -- Lua doubles what a table takes at the ninth field: most jobs have neither of the last two.
+  local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch, attempt = known,
+    charged = f[9], keys = f[13] }
+  if f[4] then job.deadline = f[4] end
+  if is_canary(lane) then job.canary = true end
+  if has_strays() and adopt_stray(id, job, known, f[11]) then
     skips = skips + 1
     return true
   end
@@ -167,7 +169,7 @@ local function claim(id, priority, group, lane)
   end
   local full = job.keys and key_limits.full(job)
   if full then
-    if key_limits.is_in_turn() then return 'keys' end
+    if notes.turn then return 'keys' end
     skips = skips + 2 + 2 * keys_in(keyed_lane_of(job)) -- it moves to another lane
     key_limits.wait(job, full)
     return
@@ -277,8 +279,12 @@ local function claim_from_rings() -- a function, since a script has at most 200 
   local function from_lane(turn, name)
     local lane, share = lane_key(turn.priority, turn.group, name), math.floor((turn.goal - #taken) / turn.lanes)
     turn.lanes = turn.lanes - 1
-    if keys_in(name) > 0 then skips = skips + COSTS_A_KEY * (keys_in(name) + 1) end
-    share = math.min(math.max(1, share), key_limits.enter(turn.priority, turn.group, name))
+    local keys = keys_in(name)
+    share, notes.turn = math.max(1, share), nil
+    if keys > 0 then
+      skips = skips + COSTS_A_KEY * (keys + 1)
+      share = math.min(share, key_limits.enter(turn.priority, turn.group, name))
+    end
     if not lane_runs(name) then
       passed = passed + 1
       return
@@ -312,7 +318,9 @@ local function claim_from_rings() -- a function, since a script has at most 200 
         break
       end
     end
-    if key_limits.leave(turn.priority, turn.group, name) then
+    local goes_on = keys == 0 and redis.call('EXISTS', lane) == 1
+    if keys > 0 then goes_on = key_limits.leave(turn.priority, turn.group, name) end
+    if goes_on then
       redis.call('RPUSH', turn.key, name)
       turn.lanes = turn.lanes + 1
     end
@@ -358,7 +366,7 @@ local function claim_from_rings() -- a function, since a script has at most 200 
     if #taken == count then expire_group(group) end
   end
 
-  for priority = 0, 3 do
+  for _, priority in ipairs({ '0', '1', '2', '3' }) do
     local ring = PREFIX .. 'ring:' .. priority
     local groups_there = #taken < room and redis.call('ZCARD', ring) or 0
     while groups_there > 0 and #taken < room and skips < MAX_SKIPS and passed < MAX_PASSED do
@@ -373,9 +381,9 @@ local function claim_from_rings() -- a function, since a script has at most 200 
   end
 end
 
-if room > 0 then
+if room > 0 and notes.are_limits() then
   key_limits.offer_due()
-  if notes.are_limits() then budgets.check_due() end
+  budgets.check_due()
 end
 claim_suspect()
 claim_from_rings()
@@ -384,7 +392,8 @@ claim_from_rings()
 if #taken < room then
   local is_bounded = skips >= MAX_SKIPS or passed >= MAX_PASSED
   if is_bounded or (select(2, try(list_more_lanes)) or 0) > 0 then next_us = NOW end
-  local look, budget_look = key_limits.next_check(), notes.are_limits() and budgets.next_check() or 0
+  local look = (notes.are_limits() or notes.are_held) and key_limits.next_check() or 0
+  local budget_look = notes.are_limits() and budgets.next_check() or 0
   if look == 0 or (budget_look > 0 and budget_look < look) then look = budget_look end
   if next_us == 0 then next_us = look end
 end

@@ -48,7 +48,7 @@ def test_the_host_of_a_task_is_a_key_of_it(either: Desk) -> None:
     [
         (("set", "site:a"), "give a limit"),
         (("set", "site:a", "--max-concurrent", "1", "--no-limit"), "give a limit"),
-        (("set", "site:a", "--per-second", "1", "--per-hour", "1"), "expected one of"),
+        (("set", "site:a", "--per-second", "1", "--per-hour", "1"), "expected one rate"),
         (("set", "site:a", "--max-concurrent", "0"), "expected 1 or more, or none, got 0"),
         (("set", "site:a", "--per-second", "-1"), "per_second: expected one a year or more"),
         (("set", "site:a", "--per-hour", "1e-14"), "and a million at most, got 1e-14"),

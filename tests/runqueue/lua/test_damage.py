@@ -168,6 +168,21 @@ def test_a_damaged_lane_of_keys_holds_up_no_other_and_goes_on_once_it_is_mended(
     assert clock.claimed() == bad[:1]
 
 
+@pytest.mark.parametrize("key", ["site:a", "session:pbs_1"])
+def test_no_job_begins_at_a_key_whose_limit_cannot_be_read(clock: Clockwork, key: str) -> None:
+    clock.run(key_limits.set_limit(clock.account, key, KeyLimit(1)))
+    clock.client.hset(clock.key("key_limits"), key, "many")
+    bad = clock.enqueue(1, keys=[key])
+    good = clock.enqueue(1, keys=["site:b"])
+
+    assert clock.claimed() == good
+    assert set_aside(clock) == {f"job {bad[0]}"}
+
+    clock.run(key_limits.set_limit(clock.account, key, KeyLimit(1)))
+    look_again(clock)
+    assert clock.claimed() == bad
+
+
 def test_lanes_whose_list_was_lost_are_listed_once_the_key_is_free(clock: Clockwork) -> None:
     jobs = clock.enqueue(2)
     clock.client.delete(clock.key("lanes:2:default"))

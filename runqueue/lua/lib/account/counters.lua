@@ -33,7 +33,8 @@ end
 
 -- What this script changes about keys (keys.lua) and budgets (budgets.lua): `moves` says by key which members have it now,
 -- or have it no more (jobs, and orphan runs as 'stray <run>'); `states` has what is known of keys with limits; `commits`
--- has { job, member, is it live }, and `spends` has { job, steps } of runs that ended.
+-- has { job, member, is it live }, and `spends` has { job, steps } of runs that ended. `turn` is the lane of keys that a
+-- claim takes from now, and `at`, where it came; `are_held` says whether jobs wait for keys, if that is known.
 local notes = { moves = {}, states = {}, commits = {}, spends = {} }
 -- Whether there are limits on keys or budgets, or what waits or goes on because of them; read once a script: most accounts
 -- have none of these.

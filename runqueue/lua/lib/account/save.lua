@@ -68,7 +68,7 @@ do
     try(add_to, CHARGED, charges)
     for batch, counts in pairs(batch_totals) do try(save_batch, batch, counts) end
     if notes.are_limits() then try(budgets.save) end
-    try(key_limits.save)
+    if next(notes.moves) then try(key_limits.save) end
     try(save_load)
     for group, n in pairs(group_live) do try(save_group, group, n) end
     if freed then try(wake_for_places) end

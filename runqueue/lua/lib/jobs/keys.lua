@@ -13,22 +13,21 @@
 -- A browser session that Skyvern says is occupied has no room until `key_pause:<key>` (<until_us> <pauses so far>).
 -- `key_limits` = '<at a time; -> <us between two begins; ->' by key, or by '<first segment>:*' for each such key.
 local key_limits = {}
-do
+-- Each function that a script makes costs it, and most scripts need none of these: the first use makes them.
+local function make_key_limits()
   local KEY_LIMITS, HELD_KEYS = PREFIX .. 'key_limits', PREFIX .. 'held_keys'
   local AT_ONCE = { session = true, profile = true } -- Skyvern fails a second run of these: one at a time
   local PASSED_BEFORE_KEPT = 5
   local FIRST_PAUSE_US, LONGEST_PAUSE_US, TRIES_KEPT_MS = 30000000, 600000000, 60000
   local MOST_KEYS, LOOK_AGAIN, LOOK_TAKES, FEW_LIMITS = 16, 1000000, 10000, 20
 
-  local is_any_held
   local limits -- by key or pattern, if there are few; false = they are read key by key
   local parsed = {} -- { at a time, us between two begins } by a limit's text
   local looks_left = 120 -- of this script, at lanes that wait and at their keys
-  local turn -- the lane of keys that a claim takes from now, and `at`, where it came
 
   local function any_held()
-    if is_any_held == nil then is_any_held = notes.are_limits() and redis.call('EXISTS', HELD_KEYS) == 1 end
-    return is_any_held
+    if notes.are_held == nil then notes.are_held = notes.are_limits() and redis.call('EXISTS', HELD_KEYS) == 1 end
+    return notes.are_held
   end
 
   local function keys_of(lane) return string.gmatch(lane, '|([^|]+)') end
@@ -56,7 +55,8 @@ do
     local text = own or of_segment
     if not text then return AT_ONCE[segment] and 1 or nil, nil end
     if not parsed[text] then
-      local most, interval = string.match(text, '^(%S+) (%S+)$')
+      local most, interval = string.match(text, '^([%d-]+) ([%d-]+)$')
+      if not most then error({ err = 'WRONGTYPE ' .. KEY_LIMITS .. ': its limit of ' .. key .. ' cannot be read' }) end
       parsed[text] = { tonumber(most), tonumber(interval) }
     end
     return parsed[text][1], parsed[text][2]
@@ -183,7 +183,7 @@ do
       end
       notes.states[other] = nil
     end
-    is_any_held = true
+    notes.are_held = true
   end
 
   local function is_offered(lane, at)
@@ -194,7 +194,7 @@ do
       end
       notes.states[key] = nil
     end
-    is_any_held = true
+    notes.are_held = true
   end
 
   -- A lane is in no line of its keys any more.
@@ -218,9 +218,9 @@ do
     for key in string.gmatch(job.keys, '%S+') do
       local state = state_of(key)
       if state then
-        local at = turn and turn.at or comes_at(job)
-        local room = room_of(state, turn and turn.name, at, state.has_budget and budgets.max_steps_of(job) or nil)
-        if room < 1 or (not turn and state.first < at) then return key end
+        local at = notes.turn and notes.turn.at or comes_at(job)
+        local room = room_of(state, notes.turn and notes.turn.name, at, state.has_budget and budgets.max_steps_of(job) or nil)
+        if room < 1 or (not notes.turn and state.first < at) then return key end
         job.counts_at_keys = job.counts_at_keys or state.interval or state.rival
       end
     end
@@ -241,13 +241,10 @@ do
     notes.states[key] = nil
   end
 
-  -- Whether a claim takes from a lane of keys now.
-  function key_limits.is_in_turn() return turn ~= nil end
-
   -- A ready job with keys begins, for which all have room (`full`); its slot is counted already.
   function key_limits.begin(job)
     if not job.counts_at_keys then return end
-    local at = turn and turn.at or comes_at(job)
+    local at = notes.turn and notes.turn.at or comes_at(job)
     for key in string.gmatch(job.keys, '%S+') do
       local state = notes.states[key]
       if state and state.interval then
@@ -255,7 +252,7 @@ do
         redis.call('SET', PREFIX .. 'key_next:' .. key, int(state.next_at), 'PX',
           int(math.ceil((state.next_at - NOW + state.interval) / 1000)))
       end
-      if state and state.rival_at < at and state.rival ~= (turn and turn.name) then
+      if state and state.rival_at < at and state.rival ~= (notes.turn and notes.turn.name) then
         state.passed = state.passed + 1
         redis.call('SET', PREFIX .. 'key_passed:' .. key, state.rival .. ' ' .. int(state.passed), 'PX', int(DAY / 1000))
       end
@@ -284,23 +281,20 @@ do
 
   -- A claim's turn of a lane begins: returns how many jobs its keys have room for.
   function key_limits.enter(priority, group, name)
-    turn = nil
-    if not string.find(name, '|', 1, true) then return math.huge end
     local lane = lane_named(priority, group, name)
     expect(lane.list, 'list')
     forget(lane)
     lane.at = place_in_line(lane)
     if not lane.at then return 0 end
-    turn = lane
+    notes.turn = lane
     return (room_in(lane, lane.at))
   end
 
   -- The turn ends. Whether the lane is to be listed again: it is not empty, and its keys have room for more.
   function key_limits.leave(priority, group, name)
-    if not string.find(name, '|', 1, true) then return redis.call('EXISTS', lane_key(priority, group, name)) == 1 end
     local lane = lane_named(priority, group, name)
     local at = place_in_line(lane)
-    turn = nil
+    notes.turn = nil
     if not at then
       for key in keys_of(name) do tidy(key) end
       return false
@@ -425,3 +419,8 @@ do
     if looks_left <= 0 then wake() end
   end
 end
+setmetatable(key_limits, { __index = function(_, name)
+  setmetatable(key_limits, nil)
+  make_key_limits()
+  return key_limits[name]
+end })
