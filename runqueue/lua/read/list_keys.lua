@@ -8,6 +8,9 @@ local lanes_left = 2000 -- so many are counted
 local function add(name, limit)
   if seen[name] then return end
   seen[name] = true
+  if limit ~= '' and not string.match(limit, '^[%d-]+ [%d-]+$') then
+    error({ err = 'WRONGTYPE ' .. PREFIX .. 'key_limits: its limit of ' .. name .. ' cannot be read' })
+  end
   local waits, since = PREFIX .. 'key_waits:' .. name, 0
   local lanes, waiting = redis.call('ZRANGE', waits, 0, math.min(lanes_left, 100)), 0
   lanes_left = math.max(0, lanes_left - #lanes)

@@ -177,6 +177,8 @@ def test_no_job_begins_at_a_key_whose_limit_cannot_be_read(clock: Clockwork, key
 
     assert clock.claimed() == good
     assert set_aside(clock) == {f"job {bad[0]}"}
+    with pytest.raises(redis.ResponseError, match=f"its limit of {key} cannot be read"):
+        clock.run(key_limits.list_keys(clock.account))
 
     clock.run(key_limits.set_limit(clock.account, key, KeyLimit(1)))
     look_again(clock)
