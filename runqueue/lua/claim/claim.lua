@@ -27,7 +27,7 @@ local CLAIMS, CLAIM = PREFIX .. 'claims:' .. process, PREFIX .. 'claim:' .. clai
 local ALONE, SUSPECTS = PREFIX .. 'alone:' .. process, PREFIX .. 'suspects'
 -- What one claim skips at most: ids that are not ready any more; held lanes, and turns of groups without a job.
 -- To look at a lane of keys, and to move a job to one, counts as several skips.
-local MAX_SKIPS, MAX_PASSED, COSTS_A_KEY = 1000, 200, 6
+local MAX_SKIPS, MAX_PASSED, COSTS_A_KEY = 1000, 200, 7
 local MAX_SUSPECTS, LOOK_AGAIN = 16, 50000
 local PROBE_EVERY = 60000000
 
@@ -167,10 +167,10 @@ local function claim(id, priority, group, lane)
     skips = skips + 1
     return
   end
-  local full = job.keys and key_limits.full(job)
+  local full = job.keys and (notes.are_limits() or has_implied_limit(job)) and key_limits.full(job)
   if full then
     if notes.turn then return 'keys' end
-    skips = skips + 2 + 2 * keys_in(keyed_lane_of(job)) -- it moves to another lane
+    skips = skips + 3 + 3 * keys_in(keyed_lane_of(job)) -- it moves to another lane
     key_limits.wait(job, full)
     return
   end
@@ -383,7 +383,7 @@ end
 
 if room > 0 and notes.are_limits() then
   key_limits.offer_due()
-  budgets.check_due()
+  if notes.are_budgets() then budgets.check_due() end
 end
 claim_suspect()
 claim_from_rings()
@@ -393,7 +393,7 @@ if #taken < room then
   local is_bounded = skips >= MAX_SKIPS or passed >= MAX_PASSED
   if is_bounded or (select(2, try(list_more_lanes)) or 0) > 0 then next_us = NOW end
   local look = (notes.are_limits() or notes.are_held) and key_limits.next_check() or 0
-  local budget_look = notes.are_limits() and budgets.next_check() or 0
+  local budget_look = notes.are_budgets() and budgets.next_check() or 0
   if look == 0 or (budget_look > 0 and budget_look < look) then look = budget_look end
   if next_us == 0 then next_us = look end
 end

@@ -38,7 +38,7 @@ end
 local notes = { moves = {}, states = {}, commits = {}, spends = {} }
 -- Whether there are limits on keys or budgets, or what waits or goes on because of them; read once a script: most accounts
 -- have none of these.
-local are_limits
+local are_limits, are_budgets
 function notes.are_limits()
   if are_limits == nil then
     are_limits = redis.call('EXISTS', PREFIX .. 'key_limits', PREFIX .. 'held_keys', PREFIX .. 'budgets',
@@ -46,9 +46,17 @@ function notes.are_limits()
   end
   return are_limits
 end
+-- The same of budgets alone.
+function notes.are_budgets()
+  if are_budgets == nil then
+    are_budgets = notes.are_limits()
+      and redis.call('EXISTS', PREFIX .. 'budgets', PREFIX .. 'held_budgets', PREFIX .. 'commits') > 0
+  end
+  return are_budgets
+end
 -- A job, or an orphan run of it, takes its keys and commits steps, or frees them.
 function notes.live(job, member, is_live)
-  if notes.are_limits() then notes.commits[#notes.commits + 1] = { job, member, is_live } end
+  if notes.are_budgets() then notes.commits[#notes.commits + 1] = { job, member, is_live } end
   if not job.keys then return end
   for key in string.gmatch(job.keys, '%S+') do
     local moves, state = notes.moves[key], notes.states[key]
@@ -69,7 +77,7 @@ function notes.live_with(key)
 end
 -- A run of a job has ended; `steps` = nil if they are not known.
 function notes.ended(job, steps)
-  if notes.are_limits() then notes.spends[#notes.spends + 1] = { job, steps } end
+  if notes.are_budgets() then notes.spends[#notes.spends + 1] = { job, steps } end
 end
 
 local function free_slot(job)

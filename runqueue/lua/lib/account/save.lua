@@ -67,7 +67,7 @@ do
     try(add_to, COUNTERS, totals)
     try(add_to, CHARGED, charges)
     for batch, counts in pairs(batch_totals) do try(save_batch, batch, counts) end
-    if notes.are_limits() then try(budgets.save) end
+    if notes.are_budgets() then try(budgets.save) end
     if next(notes.moves) then try(key_limits.save) end
     try(save_load)
     for group, n in pairs(group_live) do try(save_group, group, n) end

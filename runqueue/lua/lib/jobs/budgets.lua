@@ -9,10 +9,10 @@
 -- A job begins if what is spent, what is expected of live runs, and what is expected of it fit. Else it stays at the head
 -- of its lane, and the account, its group or its batch waits (`held_budgets`, by when it is looked at again); at the
 -- budget of a key it waits as at a limit (keys.lua).
--- Without limits and budgets (`notes.are_limits`) only `are_any` may be called: each function that a script makes costs it.
+-- Without budgets (`notes.are_budgets`) only `are_any` may be called: each function that a script makes costs it.
 local budgets = {}
 function budgets.are_any() return false end
-if notes.are_limits() then
+if notes.are_budgets() then
   local BUDGETS, RUNS, HELD = PREFIX .. 'budgets', PREFIX .. 'budget_runs', PREFIX .. 'held_budgets'
   local COMMITS = PREFIX .. 'commits' -- what has `max_steps:<what>`
   local MEAN_OF_RUNS = 1000 -- runs of which the mean is taken, roughly
@@ -25,7 +25,7 @@ if notes.are_limits() then
   local records, states, by_job = {}, {}, {}
 
   function budgets.are_any()
-    if is_any == nil then is_any = notes.are_limits() and redis.call('EXISTS', BUDGETS) == 1 end
+    if is_any == nil then is_any = notes.are_budgets() and redis.call('EXISTS', BUDGETS) == 1 end
     return is_any
   end
 
@@ -289,7 +289,7 @@ if notes.are_limits() then
   end
 
   local function any_held()
-    if is_any_held == nil then is_any_held = notes.are_limits() and redis.call('EXISTS', HELD) == 1 end
+    if is_any_held == nil then is_any_held = notes.are_budgets() and redis.call('EXISTS', HELD) == 1 end
     return is_any_held
   end
 

@@ -13,6 +13,10 @@
 -- A browser session that Skyvern says is occupied has no room until `key_pause:<key>` (<until_us> <pauses so far>).
 -- `key_limits` = '<at a time; -> <us between two begins; ->' by key, or by '<first segment>:*' for each such key.
 local key_limits = {}
+-- Whether keys of a job may have a limit although none is set: Skyvern fails a second run in a browser session or profile.
+local function has_implied_limit(job)
+  return string.find(job.keys, 'session:', 1, true) or string.find(job.keys, 'profile:', 1, true)
+end
 -- Each function that a script makes costs it, and most scripts need none of these: the first use makes them.
 local function make_key_limits()
   local KEY_LIMITS, HELD_KEYS = PREFIX .. 'key_limits', PREFIX .. 'held_keys'
@@ -23,7 +27,7 @@ local function make_key_limits()
 
   local limits -- by key or pattern, if there are few; false = they are read key by key
   local parsed = {} -- { at a time, us between two begins } by a limit's text
-  local looks_left = 120 -- of this script, at lanes that wait and at their keys
+  local looks_left = 100 -- of this script, at lanes that wait and at their keys
 
   local function any_held()
     if notes.are_held == nil then notes.are_held = notes.are_limits() and redis.call('EXISTS', HELD_KEYS) == 1 end
@@ -103,7 +107,7 @@ local function make_key_limits()
     return false
   end
 
-  -- A key with a limit, as this script knows it; false = it has none.
+  -- A key with a limit, as this script knows it; false = it has none. Most have none of the fields that are set later.
   local function state_of(key)
     local state = notes.states[key]
     if state ~= nil then return state end
@@ -113,13 +117,14 @@ local function make_key_limits()
       notes.states[key] = false
       return false
     end
-    state = { key = key, has_budget = has_budget, most = most or math.huge, interval = interval, live = notes.live_with(key),
-      paused_until = 0, first = math.huge, rival_at = math.huge, passed = 0 }
+    state = { key = key, most = most or math.huge, live = notes.live_with(key) }
+    if has_budget then state.has_budget = true end
     if string.sub(key, 1, 8) == 'session:' then
       local pause = redis.call('GET', PREFIX .. 'key_pause:' .. key)
       state.paused_until = tonumber(string.match(pause or '', '^%d+') or 0)
     end
     if interval then
+      state.interval = interval
       local next_at = tonumber(redis.call('GET', PREFIX .. 'key_next:' .. key) or 0)
       state.next_at = math.min(math.max(NOW, next_at), NOW + burst_of(state) * interval) -- a clock may be set back
     end
@@ -128,12 +133,13 @@ local function make_key_limits()
       local _, waits = first_of(lines[1])
       local _, offered = first_of(lines[2])
       state.first = math.min(waits, offered)
-      state.rival, state.rival_at = first_of(lines[3])
+      local rival, rival_at = first_of(lines[3])
       local name, passed = passed_at(key)
-      if state.rival and name == state.rival then state.passed = passed end
-      if state.passed >= patience_at(state.most) and not waits_for_a_place(state.rival) then
-        redis.call('ZREM', PREFIX .. 'key_rivals:' .. key, state.rival)
-        state.rival, state.rival_at, state.passed = nil, math.huge, 0
+      if name ~= rival then passed = 0 end
+      if rival and passed >= patience_at(state.most) and not waits_for_a_place(rival) then
+        redis.call('ZREM', PREFIX .. 'key_rivals:' .. key, rival)
+      elseif rival then
+        state.rival, state.rival_at, state.passed = rival, rival_at, passed
       end
     end
     notes.states[key] = state
@@ -142,7 +148,7 @@ local function make_key_limits()
 
   -- How many more jobs may begin at a key. `name` = their lane of keys (nil: they are in none), `at` = when it came.
   local function room_of(state, name, at, max_steps)
-    if state.paused_until > NOW then return 0 end
+    if state.paused_until and state.paused_until > NOW then return 0 end
     local room = state.most - state.live
     if state.has_budget then room = math.min(room, budgets.room_at(state.key, max_steps)) end
     if state.interval then
@@ -220,8 +226,8 @@ local function make_key_limits()
       if state then
         local at = notes.turn and notes.turn.at or comes_at(job)
         local room = room_of(state, notes.turn and notes.turn.name, at, state.has_budget and budgets.max_steps_of(job) or nil)
-        if room < 1 or (not notes.turn and state.first < at) then return key end
-        job.counts_at_keys = job.counts_at_keys or state.interval or state.rival
+        if room < 1 or (not notes.turn and state.first and state.first < at) then return key end
+        if state.interval or state.rival then job.counts_at_keys = true end
       end
     end
     return nil
@@ -252,7 +258,7 @@ local function make_key_limits()
         redis.call('SET', PREFIX .. 'key_next:' .. key, int(state.next_at), 'PX',
           int(math.ceil((state.next_at - NOW + state.interval) / 1000)))
       end
-      if state and state.rival_at < at and state.rival ~= (notes.turn and notes.turn.name) then
+      if state and state.rival and state.rival_at < at and state.rival ~= (notes.turn and notes.turn.name) then
         state.passed = state.passed + 1
         redis.call('SET', PREFIX .. 'key_passed:' .. key, state.rival .. ' ' .. int(state.passed), 'PX', int(DAY / 1000))
       end
