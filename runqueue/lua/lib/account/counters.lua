@@ -54,11 +54,19 @@ function notes.are_budgets()
   end
   return are_budgets
 end
+-- The keys of a job in turn; most have one, which needs no search.
+local function only(key, before)
+  if not before then return key end
+end
+function notes.keys_of(job)
+  if job.keys == '' or string.find(job.keys, ' ', 1, true) then return string.gmatch(job.keys, '%S+') end
+  return only, job.keys
+end
 -- A job, or an orphan run of it, takes its keys and commits steps, or frees them.
 function notes.live(job, member, is_live)
   if notes.are_budgets() then notes.commits[#notes.commits + 1] = { job, member, is_live } end
   if not job.keys then return end
-  for key in string.gmatch(job.keys, '%S+') do
+  for key in notes.keys_of(job) do
     local moves, state = notes.moves[key], notes.states[key]
     if not moves then
       moves = {}

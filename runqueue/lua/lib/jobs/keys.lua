@@ -117,7 +117,7 @@ local function make_key_limits()
       notes.states[key] = false
       return false
     end
-    state = { key = key, most = most or math.huge, live = notes.live_with(key) }
+    state = { most = most or math.huge, live = notes.live_with(key) }
     if has_budget then state.has_budget = true end
     if string.sub(key, 1, 8) == 'session:' then
       local pause = redis.call('GET', PREFIX .. 'key_pause:' .. key)
@@ -147,10 +147,10 @@ local function make_key_limits()
   end
 
   -- How many more jobs may begin at a key. `name` = their lane of keys (nil: they are in none), `at` = when it came.
-  local function room_of(state, name, at, max_steps)
+  local function room_of(key, state, name, at, max_steps)
     if state.paused_until and state.paused_until > NOW then return 0 end
     local room = state.most - state.live
-    if state.has_budget then room = math.min(room, budgets.room_at(state.key, max_steps)) end
+    if state.has_budget then room = math.min(room, budgets.room_at(key, max_steps)) end
     if state.interval then
       room = math.min(room, math.floor((NOW + burst_of(state) * state.interval - state.next_at) / state.interval))
     end
@@ -165,7 +165,7 @@ local function make_key_limits()
     local room = math.huge
     for key in keys_of(lane.lane) do
       local state = state_of(key)
-      if state then room = math.min(room, room_of(state, lane.name, at, lane.max_steps)) end
+      if state then room = math.min(room, room_of(key, state, lane.name, at, lane.max_steps)) end
       if room < 1 then return 0, key end
     end
     return room
@@ -221,11 +221,11 @@ local function make_key_limits()
 
   -- The first key of a ready job that has no room for it, or for which others wait; nil = it may begin.
   function key_limits.full(job)
-    for key in string.gmatch(job.keys, '%S+') do
+    for key in notes.keys_of(job) do
       local state = state_of(key)
       if state then
         local at = notes.turn and notes.turn.at or comes_at(job)
-        local room = room_of(state, notes.turn and notes.turn.name, at, state.has_budget and budgets.max_steps_of(job) or nil)
+        local room = room_of(key, state, notes.turn and notes.turn.name, at, state.has_budget and budgets.max_steps_of(job) or nil)
         if room < 1 or (not notes.turn and state.first and state.first < at) then return key end
         if state.interval or state.rival then job.counts_at_keys = true end
       end
@@ -251,7 +251,7 @@ local function make_key_limits()
   function key_limits.begin(job)
     if not job.counts_at_keys then return end
     local at = notes.turn and notes.turn.at or comes_at(job)
-    for key in string.gmatch(job.keys, '%S+') do
+    for key in notes.keys_of(job) do
       local state = notes.states[key]
       if state and state.interval then
         state.next_at = state.next_at + state.interval
@@ -342,7 +342,7 @@ local function make_key_limits()
       local name, at = first_of(waits)
       if not name then break end
       local state = state_of(key)
-      if state and room_of(state, name, at, 0) - offered < 1 then break end
+      if state and room_of(key, state, name, at, 0) - offered < 1 then break end
       looks_left = looks_left - keys_in(name) - 1
       local is_sound, n = try(move_on, key, name, at)
       if is_sound and not n then break end
