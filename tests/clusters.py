@@ -149,7 +149,7 @@ def cluster(folder: Path, *, primaries: int = 3, replicas: bool = False) -> Iter
     try:
         for node in made.nodes:
             node.start()
-        until(lambda: all(node.answers() for node in made.nodes), 20, "the nodes to start")
+        until(lambda: all(map(_is_up, made.nodes)), 20, "the nodes to start")
         _join(made)
         yield made
     finally:
@@ -175,6 +175,14 @@ def _join(made: Cluster) -> None:
 def is_linked(replica: Node) -> bool:
     """Say whether a replica follows its primary."""
     return bool(replica.ask("INFO", "replication").get("master_link_status") == "up")
+
+
+def _is_up(node: Node) -> bool:
+    """Say whether a new node takes commands; one whose ports were taken meanwhile gets others."""
+    if node.process is not None and node.process.poll() is not None:
+        node.port = _port()
+        node.start()
+    return node.answers()
 
 
 def _port() -> int:
