@@ -186,6 +186,8 @@ def _wrong(budget: Budget) -> Iterator[FieldError]:
     if not _is_zone(budget.timezone):
         words = f"expected a time zone such as Europe/Berlin, got {budget.timezone!r}"
         yield FieldError("timezone", words)
+    elif budget.per == "total" and budget.timezone != "UTC":
+        yield FieldError("timezone", f"expected one only per day or month, got {budget.timezone!r}")
 
 
 def _is_zone(name: str) -> bool:

@@ -91,6 +91,8 @@ max_steps:<what>        hash    live job, or "stray <run>" -> what it may take o
                                 "sum" -> of all of them
 commits                 set     what has max_steps:<what>
 held_budgets            zset    what waits for its budget, by when it is looked at again
+over_budget             zset    jobs that a strict budget can never fit, by when they are looked at
+                                again
 handed:<request>        string  a request whose jobs a bearer's limit has counted, for a minute
 limits                  hash    env:<limit>, live:<limit>
 charged                 hash    what waits of jobs that quotas count: bytes, and by caller

@@ -19,6 +19,7 @@ _COLUMNS = (
         "target",
         "steps",
         "per",
+        "timezone",
         "strict",
         "spent",
         "estimated_runs",

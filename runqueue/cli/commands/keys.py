@@ -53,7 +53,8 @@ def set_limit(
             max_concurrent, second=per_second, minute=per_minute, hour=per_hour
         )
         if no_limit != (limit == KeyLimit()):
-            raise ended("give a limit: --max-concurrent, --per-second, … or --no-limit", Exit.USAGE)
+            words = "give a limit (--max-concurrent, --per-second, …), or --no-limit alone"
+            raise ended(words, Exit.USAGE)
         account = account or queue.home()
         queue.set_key_limit(pattern, limit, account=account)
         note(queue, "set_key_limit", pattern, limit.words(), account=account)

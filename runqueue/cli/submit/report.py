@@ -68,7 +68,7 @@ def print_submitted(reading: CheckedInput, outcome: UploadReport) -> None:
         typer.echo(", ".join(words))
     say_repeated(reading)
     if outcome.conflicts:
-        typer.echo(f"{outcome.conflicts:,} in conflict with jobs submitted earlier")
+        typer.echo(f"{counted(outcome.conflicts, 'line')} refused")
 
 
 def say_repeated(reading: CheckedInput) -> None:

@@ -9,6 +9,7 @@ local scope, budget = ARGV[2], ARGV[3]
 expect(BUDGETS, 'hash')
 expect(HELD, 'zset')
 expect(PREFIX .. 'held_keys', 'zset')
+expect(PREFIX .. 'over_budget', 'zset')
 expect(PREFIX .. 'wake', 'list')
 local before = redis.call('HGET', BUDGETS, scope)
 if not before and budget ~= '' and redis.call('HLEN', BUDGETS) >= MOST then return redis.error_reply('MANY budgets ' .. MOST) end
@@ -26,5 +27,8 @@ if string.sub(scope, 1, 4) == 'key:' then
 else
   redis.call('ZADD', HELD, 'XX', now_text(), scope)
 end
+-- So are the jobs that a strict budget could never fit (promote_due.lua).
+local over = redis.call('ZCARD', PREFIX .. 'over_budget')
+if over > 0 then redis.call('HSET', META, 'over_budget_left', over) end
 wake()
 return before or ''

@@ -59,7 +59,7 @@ def test_a_second_use_of_a_file_is_told_with_its_line_and_the_job_that_holds_it(
     assert result.exit_code == 3
     assert f"{file}:1: body.file_ids: expected files of its own: 'f1'" in result.stderr
     assert holder.decode() in result.stderr
-    assert "1 in conflict with jobs submitted earlier" in result.stdout
+    assert "1 line refused" in result.stdout
 
 
 def test_two_lines_of_one_file_that_name_a_file_are_one_job_and_one_conflict(desk: Desk) -> None:

@@ -217,6 +217,39 @@ def test_a_job_that_a_strict_budget_can_never_fit_holds_up_no_other(
     assert clock.claimed() == [never]
 
 
+@pytest.mark.parametrize("then", [None, Budget(100), Budget(1000, is_strict=True)])
+def test_jobs_that_a_strict_budget_put_off_go_on_once_it_is_changed(
+    clock: Clockwork, then: Budget | None
+) -> None:
+    jobs = clock.enqueue(5, max_steps=200)
+    (later,) = clock.enqueue(1, max_steps=5, run_at=clock.now + 600_000_000)
+    set_budget(clock, "account", 50, is_strict=True)
+    assert clock.claimed() == []
+    assert clock.states(jobs) == {"scheduled"}
+
+    clock.run(budgets.set_budget(clock.account, "account", then))
+    while clock.sweep("promote_due", 2) == 2:
+        pass
+
+    taken = clock.claimed()
+    assert set(taken) <= set(jobs)
+    assert len(taken) == (1 if then == Budget(100) else 5)
+    assert clock.state(later) == "scheduled"
+    assert clock.members("over_budget") == []
+
+
+def test_a_job_that_still_cannot_fit_is_put_off_again(clock: Clockwork) -> None:
+    (never,) = clock.enqueue(1)
+    set_budget(clock, "account", 50, is_strict=True)
+    assert clock.claimed() == []
+    set_budget(clock, "account", 60, is_strict=True)
+    clock.sweep("promote_due")
+    assert clock.state(never) == "ready"
+    assert clock.claimed() == []
+    assert clock.state(never) == "scheduled"
+    assert "max_steps of 60 at most, and this job has none" in str(clock.field(never, "reason"))
+
+
 def test_a_run_that_takes_more_than_a_day_s_budget_stops_it_for_a_day(clock: Clockwork) -> None:
     set_budget(clock, "account", 100, "day")
     first, second, _ = clock.enqueue(3, max_steps=200)

@@ -157,6 +157,23 @@ def test_a_rate_spreads_what_begins(clock: Clockwork) -> None:
     assert min(gaps) >= 10_000_000
 
 
+@pytest.mark.parametrize("cleared", [True, False])
+def test_a_faster_rate_holds_from_the_next_claim_on(clock: Clockwork, *, cleared: bool) -> None:
+    limit(clock, "site:a", None, hour=3)
+    jobs = clock.enqueue(4, keys=["site:a"])
+    assert clock.claimed() == jobs[:1]
+    clock.wait(1)
+    assert clock.claimed() == []
+    if cleared:
+        clock.run(key_limits.set_limit(clock.account, "site:a", None))
+    limit(clock, "site:a", None, minute=30)
+    assert clock.claimed() == jobs[1:2]
+    clock.wait(1)
+    assert clock.claimed() == []
+    clock.wait(1)
+    assert clock.claimed() == jobs[2:3]
+
+
 def test_an_unconfirmed_job_and_an_orphan_keep_their_keys(clock: Clockwork) -> None:
     limit(clock, "site:a", 1)
     lost, other = clock.enqueue(2, keys=["site:a"])

@@ -31,6 +31,8 @@ local function count_new(job, state, n)
   end
 end
 
+local OVER_BUDGET = 'the budget of ' -- how the reason of a job begins that a strict budget can never fit
+
 -- What this script changes about keys (keys.lua) and budgets (budgets.lua): `moves` says by key which members have it now,
 -- or have it no more (jobs, and orphan runs as 'stray <run>'); `states` has what is known of keys with limits; `commits`
 -- has { job, member, is it live }, and `spends` has { job, steps } of runs that ended. `turn` is the lane of keys that a

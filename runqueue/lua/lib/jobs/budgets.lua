@@ -9,6 +9,7 @@
 -- A job begins if what is spent, what is expected of live runs, and what is expected of it fit. Else it stays at the head
 -- of its lane, and the account, its group or its batch waits (`held_budgets`, by when it is looked at again); at the
 -- budget of a key it waits as at a limit (keys.lua).
+-- `over_budget` has the jobs that a strict budget can never fit, by when they are looked at again.
 -- Without budgets (`notes.are_budgets`) only `are_any` may be called: each function that a script makes costs it.
 local budgets = {}
 function budgets.are_any() return false end
@@ -275,7 +276,8 @@ if notes.are_budgets() then
     end
   end
 
-  -- Puts a ready job off that a strict budget can never fit, so that it blocks no other: whether it did.
+  -- Puts a ready job off that a strict budget can never fit, so that it blocks no other: whether it did. A change of a
+  -- budget makes it due (promote_due.lua).
   function budgets.put_off(job)
     local scope, most = budgets.refuses(job)
     if not scope then return false end
@@ -283,8 +285,10 @@ if notes.are_budgets() then
     count_state(job, 'scheduled')
     redis.call('HSETNX', job_key(job.id), 'put_off', '0') -- this time is not its user's
     redis.call('HSET', job_key(job.id), 'state', 'scheduled', 'run_at', start, 'reason',
-      'the budget of ' .. scope .. ' is strict: max_steps of ' .. int(most) .. ' at most')
+      OVER_BUDGET .. scope .. ' is strict: max_steps of ' .. int(most) .. ' at most'
+        .. (budgets.max_steps_of(job) and '' or ', and this job has none'))
     redis.call('ZADD', PREFIX .. 'due', start, job.id)
+    redis.call('ZADD', PREFIX .. 'over_budget', start, job.id)
     return true
   end
 

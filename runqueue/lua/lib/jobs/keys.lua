@@ -126,7 +126,9 @@ local function make_key_limits()
     if interval then
       state.interval = interval
       local next_at = tonumber(redis.call('GET', PREFIX .. 'key_next:' .. key) or 0)
-      state.next_at = math.min(math.max(NOW, next_at), NOW + burst_of(state) * interval) -- a clock may be set back
+      local last = NOW + burst_of(state) * interval
+      -- A later time is of a slower rate before, or of a clock that was set back: one may begin.
+      state.next_at = next_at > last and last - interval or math.max(NOW, next_at)
     end
     local lines = any_held() and { PREFIX .. 'key_waits:' .. key, PREFIX .. 'key_offers:' .. key, PREFIX .. 'key_rivals:' .. key }
     if lines and redis.call('EXISTS', unpack(lines)) > 0 then
