@@ -66,6 +66,11 @@ class Node:
         except redis.RedisError:
             return False
 
+    def is_own(self) -> bool:
+        """Say whether it is what answers at its port."""
+        pid = self.process.pid if self.process else 0
+        return bool(self.ask("INFO", "server")["process_id"] == pid)
+
     @property
     def id(self) -> str:
         """Its name in the cluster."""
@@ -182,7 +187,7 @@ def _is_up(node: Node) -> bool:
     if node.process is not None and node.process.poll() is not None:
         node.port = _port()
         node.start()
-    return node.answers()
+    return node.answers() and node.is_own()
 
 
 def _port() -> int:

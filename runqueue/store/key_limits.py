@@ -1,5 +1,6 @@
 """Limits on keys (what jobs use together, see `request/job_keys.py`), and the calls about them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,7 +37,7 @@ class KeyLimit:
 
     @classmethod
     def of_rates(cls, max_concurrent: int | None, **per_unit: float | None) -> "KeyLimit":
-        """Make one of a rate for each unit, of which one at most is given.
+        """Make a limit of the rates by unit, of which one at most is given.
 
         Args:
             max_concurrent: how many may have it at a time; None = any number.
@@ -148,14 +149,29 @@ def list_keys(account: str, most: int = MOST) -> ScriptCall[list[KeyUse]]:
 
 def _use(row: Sequence[Any]) -> KeyUse:
     key, limit, live, waiting, since, paused = row
-    most, _, every = limit.decode().partition(" ")
+    most, every = _read_limit(limit.decode())
     return KeyUse(
         key=key.decode(),
-        max_concurrent=int(most) if most not in {"", "-"} else None,
-        interval_seconds=int(every) / 1e6 if every not in {"", "-"} else None,
+        max_concurrent=most,
+        interval_seconds=every,
         live=int(live),
         waiting=int(waiting),
         waiting_since=moment(int(since) or None),
         has_limit=bool(limit),
         paused_until=moment(int(paused) if paused else None),
     )
+
+
+def _read_limit(stored: str) -> tuple[int | None, float | None]:
+    """Return how many may have a key, and seconds between two; as the scripts read a limit.
+
+    Args:
+        stored: "" = none. One that cannot be read lets one at a time.
+    """
+    if not stored:
+        return None, None
+    found = re.fullmatch(r"(-|[1-9]\d*) (-|[1-9]\d*)", stored)
+    if not found:
+        return 1, None
+    most, every = found.groups()
+    return None if most == "-" else int(most), None if every == "-" else int(every) / 1e6

@@ -10,6 +10,7 @@ from runqueue.cli.shared.exit_codes import Exit, ended
 from runqueue.cli.shared.options import HomeAccount, OneObject, command_group
 from runqueue.cli.shared.output import print_outcome
 from runqueue.cli.shared.tables import AsJson, print_rows
+from runqueue.errors import InvalidKeyLimit
 from runqueue.store.key_limits import KeyLimit
 
 keys = command_group("Keys: limits on what jobs use together.")
@@ -48,13 +49,16 @@ def set_limit(
     as_json: OneObject = False,
 ) -> None:
     """Set the limit of a key, or of each key with a first segment; replaces the one before."""
-    with opened(url) as queue:
+    try:
         limit = KeyLimit.of_rates(
             max_concurrent, second=per_second, minute=per_minute, hour=per_hour
         )
-        if no_limit != (limit == KeyLimit()):
-            words = "give a limit (--max-concurrent, --per-second, …), or --no-limit alone"
-            raise ended(words, Exit.USAGE)
+    except InvalidKeyLimit as error:
+        raise ended(str(error), Exit.USAGE) from None
+    if no_limit != (limit == KeyLimit()):
+        words = "give a limit (--max-concurrent, --per-second, …), or --no-limit alone"
+        raise ended(words, Exit.USAGE)
+    with opened(url) as queue:
         account = account or queue.home()
         queue.set_key_limit(pattern, limit, account=account)
         note(queue, "set_key_limit", pattern, limit.words(), account=account)

@@ -143,7 +143,7 @@ local function claim(id, priority, group, lane)
     skips = skips + 1 -- another job has its id now, and waits in a lane of its own keys
     return
   end
-  -- Lua doubles what a table takes at the ninth field: most jobs have neither of the last two.
+  -- Lua doubles what a table takes at the ninth field: most jobs have neither a deadline nor are they of a canary.
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch, attempt = known,
     charged = f[9], keys = f[13] }
   if f[4] then job.deadline = f[4] end
@@ -167,7 +167,7 @@ local function claim(id, priority, group, lane)
     skips = skips + 1
     return
   end
-  local full = job.keys and (notes.are_limits() or has_implied_limit(job)) and key_limits.full(job)
+  local full = full_key(job)
   if full then
     if notes.turn then return 'keys' end
     skips = skips + 3 + 3 * keys_in(keyed_lane_of(job)) -- it moves to another lane
@@ -220,7 +220,7 @@ do -- a scope, since a script has at most 200 local names
   -- A suspect may go once nothing more urgent waits; one that may not yet waits a second, and blocks no other.
   local function may_go(job)
     if not any_group_at(tonumber(job.priority) - 1) and lane_runs(lane_of(job)) and room_in(job.group) > 0
-      and not (job.keys and key_limits.full(job)) and not (has_budgets and budgets.full(job)) then return true end
+      and not full_key(job) and not (has_budgets and budgets.full(job)) then return true end
     redis.call('ZADD', SUSPECTS, int(NOW + 1000000), job.id)
     return false
   end
@@ -392,7 +392,7 @@ claim_from_rings()
 if #taken < room then
   local is_bounded = skips >= MAX_SKIPS or passed >= MAX_PASSED
   if is_bounded or (select(2, try(list_more_lanes)) or 0) > 0 then next_us = NOW end
-  local look = (notes.are_limits() or notes.are_held) and key_limits.next_check() or 0
+  local look = (notes.are_limits() or notes.any_held) and key_limits.next_check() or 0
   local budget_look = notes.are_budgets() and budgets.next_check() or 0
   if look == 0 or (budget_look > 0 and budget_look < look) then look = budget_look end
   if next_us == 0 then next_us = look end

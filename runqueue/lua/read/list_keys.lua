@@ -2,16 +2,12 @@
 -- ARGV  now_us, most (of each of the two)
 -- Reply per key or pattern: name, limit ('' = none of its own), live, waiting, since (us: when the first job that waits was
 --       enqueued; 0 = none waits), paused (us: until when; '' = it is not). Of a pattern for many keys the numbers are 0.
-local KEY_LIMITS = PREFIX .. 'key_limits'
 local most, reply, seen = tonumber(ARGV[2]), {}, {}
 local lanes_left = 2000 -- so many are counted
 
 local function add(name, limit)
   if seen[name] then return end
   seen[name] = true
-  if limit ~= '' and not string.match(limit, '^[%d-]+ [%d-]+$') then
-    error({ err = 'WRONGTYPE ' .. KEY_LIMITS .. ': its limit of ' .. name .. ' cannot be read' })
-  end
   local waits, since = PREFIX .. 'key_waits:' .. name, 0
   local lanes, waiting = redis.call('ZRANGE', waits, 0, math.min(lanes_left, 100)), 0
   lanes_left = math.max(0, lanes_left - #lanes)
@@ -24,7 +20,7 @@ local function add(name, limit)
   for _, value in ipairs({ name, limit, live, waiting, int(since), paused or '' }) do reply[#reply + 1] = value end
 end
 
-local limits = redis.call('HGETALL', KEY_LIMITS)
+local limits = redis.call('HGETALL', PREFIX .. 'key_limits')
 for i = 1, math.min(#limits, 2 * most), 2 do add(limits[i], limits[i + 1]) end
 for _, key in ipairs(redis.call('ZRANGE', PREFIX .. 'held_keys', 0, most - 1)) do add(key, '') end
 return reply

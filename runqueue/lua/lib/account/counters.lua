@@ -36,7 +36,7 @@ local OVER_BUDGET = 'the budget of ' -- how the reason of a job begins that a st
 -- What this script changes about keys (keys.lua) and budgets (budgets.lua): `moves` says by key which members have it now,
 -- or have it no more (jobs, and orphan runs as 'stray <run>'); `states` has what is known of keys with limits; `commits`
 -- has { job, member, is it live }, and `spends` has { job, steps } of runs that ended. `turn` is the lane of keys that a
--- claim takes from now, and `at`, where it came; `are_held` says whether jobs wait for keys, if that is known.
+-- claim takes from now, and `turn.at` its place in line; `any_held` says whether jobs wait for keys, nil = not read yet.
 local notes = { moves = {}, states = {}, commits = {}, spends = {} }
 -- Whether there are limits on keys or budgets, or what waits or goes on because of them; read once a script: most accounts
 -- have none of these.
@@ -56,10 +56,10 @@ function notes.are_budgets()
   end
   return are_budgets
 end
--- The keys of a job in turn; most have one, which needs no search.
 local function only(key, before)
   if not before then return key end
 end
+-- Iterates over the keys of a job; most have one, which needs no search.
 function notes.keys_of(job)
   if job.keys == '' or string.find(job.keys, ' ', 1, true) then return string.gmatch(job.keys, '%S+') end
   return only, job.keys

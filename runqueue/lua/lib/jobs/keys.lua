@@ -13,14 +13,23 @@
 -- A browser session that Skyvern says is occupied has no room until `key_pause:<key>` (<until_us> <pauses so far>).
 -- `key_limits` = '<at a time; -> <us between two begins; ->' by key, or by '<first segment>:*' for each such key.
 local key_limits = {}
--- Whether keys of a job may have a limit although none is set: Skyvern fails a second run in a browser session or profile.
-local function has_implied_limit(job)
-  return string.find(job.keys, 'session:', 1, true) or string.find(job.keys, 'profile:', 1, true)
+local AT_ONCE = { session = true, profile = true } -- Skyvern fails a second run of these: one at a time
+
+-- The first key of a ready job that has no room for it, or for which others wait; nil = it may begin.
+local function full_key(job)
+  if not job.keys then return nil end
+  local may_be_limited = notes.are_limits()
+  if not may_be_limited then
+    for segment in pairs(AT_ONCE) do
+      may_be_limited = may_be_limited or string.find(job.keys, segment .. ':', 1, true)
+    end
+  end
+  return may_be_limited and key_limits.full(job) or nil
 end
+
 -- Each function that a script makes costs it, and most scripts need none of these: the first use makes them.
 local function make_key_limits()
   local KEY_LIMITS, HELD_KEYS = PREFIX .. 'key_limits', PREFIX .. 'held_keys'
-  local AT_ONCE = { session = true, profile = true } -- Skyvern fails a second run of these: one at a time
   local PASSED_BEFORE_KEPT = 5
   local FIRST_PAUSE_US, LONGEST_PAUSE_US, TRIES_KEPT_MS = 30000000, 600000000, 60000
   local MOST_KEYS, LOOK_AGAIN, LOOK_TAKES, FEW_LIMITS = 16, 1000000, 10000, 20
@@ -30,8 +39,8 @@ local function make_key_limits()
   local looks_left = 100 -- of this script, at lanes that wait and at their keys
 
   local function any_held()
-    if notes.are_held == nil then notes.are_held = notes.are_limits() and redis.call('EXISTS', HELD_KEYS) == 1 end
-    return notes.are_held
+    if notes.any_held == nil then notes.any_held = notes.are_limits() and redis.call('EXISTS', HELD_KEYS) == 1 end
+    return notes.any_held
   end
 
   local function keys_of(lane) return string.gmatch(lane, '|([^|]+)') end
@@ -39,6 +48,14 @@ local function make_key_limits()
   local function lane_named(priority, group, name)
     return { priority = priority, group = group, lane = name, name = priority .. ':' .. group .. ':' .. name,
       list = lane_key(priority, group, name) }
+  end
+
+  -- A limit's text; one that cannot be read lets one at a time.
+  local function read_limit(text)
+    local most, interval = string.match(text, '^(%S+) (%S+)$')
+    local n, us = tonumber(most), tonumber(interval)
+    local is_sound = (most == '-' or (n and n >= 1)) and (interval == '-' or (us and us >= 1))
+    return is_sound and { n, us } or { 1 }
   end
 
   -- How many may have a key at a time, and the time between two that begin; nil = no limit.
@@ -58,11 +75,7 @@ local function make_key_limits()
     end
     local text = own or of_segment
     if not text then return AT_ONCE[segment] and 1 or nil, nil end
-    if not parsed[text] then
-      local most, interval = string.match(text, '^([%d-]+) ([%d-]+)$')
-      if not most then error({ err = 'WRONGTYPE ' .. KEY_LIMITS .. ': its limit of ' .. key .. ' cannot be read' }) end
-      parsed[text] = { tonumber(most), tonumber(interval) }
-    end
+    parsed[text] = parsed[text] or read_limit(text)
     return parsed[text][1], parsed[text][2]
   end
 
@@ -130,7 +143,8 @@ local function make_key_limits()
       -- A later time is of a slower rate before, or of a clock that was set back: one may begin.
       state.next_at = next_at > last and last - interval or math.max(NOW, next_at)
     end
-    local lines = any_held() and { PREFIX .. 'key_waits:' .. key, PREFIX .. 'key_offers:' .. key, PREFIX .. 'key_rivals:' .. key }
+    local lines = any_held()
+      and { PREFIX .. 'key_waits:' .. key, PREFIX .. 'key_offers:' .. key, PREFIX .. 'key_rivals:' .. key }
     if lines and redis.call('EXISTS', unpack(lines)) > 0 then
       local _, waits = first_of(lines[1])
       local _, offered = first_of(lines[2])
@@ -191,7 +205,7 @@ local function make_key_limits()
       end
       notes.states[other] = nil
     end
-    notes.are_held = true
+    notes.any_held = true
   end
 
   local function is_offered(lane, at)
@@ -202,7 +216,7 @@ local function make_key_limits()
       end
       notes.states[key] = nil
     end
-    notes.are_held = true
+    notes.any_held = true
   end
 
   -- A lane is in no line of its keys any more.
@@ -221,13 +235,14 @@ local function make_key_limits()
     end
   end
 
-  -- The first key of a ready job that has no room for it, or for which others wait; nil = it may begin.
+  -- See `full_key`.
   function key_limits.full(job)
     for key in notes.keys_of(job) do
       local state = state_of(key)
       if state then
         local at = notes.turn and notes.turn.at or comes_at(job)
-        local room = room_of(key, state, notes.turn and notes.turn.name, at, state.has_budget and budgets.max_steps_of(job) or nil)
+        local max_steps = state.has_budget and budgets.max_steps_of(job) or nil
+        local room = room_of(key, state, notes.turn and notes.turn.name, at, max_steps)
         if room < 1 or (not notes.turn and state.first and state.first < at) then return key end
         if state.interval or state.rival then job.counts_at_keys = true end
       end
