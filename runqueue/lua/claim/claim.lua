@@ -27,7 +27,7 @@ local CLAIMS, CLAIM = PREFIX .. 'claims:' .. process, PREFIX .. 'claim:' .. clai
 local ALONE, SUSPECTS = PREFIX .. 'alone:' .. process, PREFIX .. 'suspects'
 -- What one claim skips at most: ids that are not ready any more; held lanes, and turns of groups without a job.
 -- To look at a lane of keys, and to move a job to one, counts as several skips.
-local MAX_SKIPS, MAX_PASSED, COSTS_A_KEY = 1000, 200, 7
+local MAX_SKIPS, MAX_PASSED, COSTS_A_KEY = 1000, 200, 9
 local MAX_SUSPECTS, LOOK_AGAIN = 16, 50000
 local PROBE_EVERY = 60000000
 
@@ -170,7 +170,7 @@ local function claim(id, priority, group, lane)
   local full = full_key(job)
   if full then
     if notes.turn then return 'keys' end
-    skips = skips + 3 + 3 * keys_in(keyed_lane_of(job)) -- it moves to another lane
+    skips = skips + 4 + 4 * keys_in(keyed_lane_of(job)) -- it moves to another lane
     key_limits.wait(job, full)
     return
   end

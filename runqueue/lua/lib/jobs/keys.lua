@@ -36,7 +36,7 @@ local function make_key_limits()
 
   local limits -- by key or pattern, if there are few; false = they are read key by key
   local parsed = {} -- { at a time, us between two begins } by a limit's text
-  local looks_left = 100 -- of this script, at lanes that wait and at their keys
+  local looks_left = 80 -- of this script, at lanes that wait and at their keys
 
   local function any_held()
     if notes.any_held == nil then notes.any_held = notes.are_limits() and redis.call('EXISTS', HELD_KEYS) == 1 end
