@@ -210,6 +210,11 @@ def steps(run: Run, now: float) -> int:
     return 1 + int(worked / 10) if worked >= 0 else 0
 
 
+def _session_shown(run: Run) -> str | None:
+    """Its browser session, which a 1.0 task is shown without (as 1.0.56 does)."""
+    return None if run.submission.run_type == "task_v1" else run.submission.session_id
+
+
 def _answer(run: Run, now: float) -> Json:
     return {
         "run_id": run.run_id,
@@ -217,6 +222,7 @@ def _answer(run: Run, now: float) -> Json:
         "output": output(run, now),
         "screenshot_urls": screenshot_urls(run, now),
         "app_url": app_url(run),
+        "browser_session_id": _session_shown(run),
         "browser_profile_id": None,
         "max_screenshot_scrolls": None,
         "script_run": None,

@@ -19,17 +19,18 @@ def says_occupied(words: str | None) -> bool:
     return words is not None and _OCCUPIED.match(words) is not None
 
 
-def found_occupied(shown: Mapping[str, Any]) -> bool:
+def found_occupied(shown: Mapping[str, Any], session: str = "") -> bool:
     """Say whether a run failed in its first step, since its browser session was another run's.
 
     In that step a run gets its session, before it does anything. One that loses its session later
     fails with the same words, in another step.
 
     Args:
-        shown: the run, as the API shows it.
+        shown: the run, as the API shows it: a task without its session (seen on 1.0.56).
+        session: the browser session that its request names, as far as that is known.
     """
     reason, steps = shown.get("failure_reason"), shown.get("step_count")
-    has_session = isinstance(shown.get("browser_session_id"), str)
+    has_session = bool(session) or isinstance(shown.get("browser_session_id"), str)
     is_first = has_session and isinstance(steps, int) and steps <= 1
     return is_first and isinstance(reason, str) and says_occupied(reason)
 

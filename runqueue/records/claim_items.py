@@ -32,6 +32,7 @@ class DuePoll(NamedTuple):
         runs: those that ended before.
         since_us: from when the run's time counts: its acceptance, or the start of a later attempt.
         limit_us: how long that time is; 0 = without a limit.
+        session: the browser session that the job uses; '' = none.
     """
 
     job_id: str
@@ -44,6 +45,7 @@ class DuePoll(NamedTuple):
     runs: int = 0
     since_us: int = 0
     limit_us: int = 0
+    session: str = ""
 
 
 class Doubtful(NamedTuple):

@@ -95,7 +95,7 @@ def poll_claim(
     """Take running jobs whose poll is due, and orphans; see `poll_claim.lua`."""
 
     def parse(reply: list[Any]) -> Taken[DuePoll]:
-        known = (row for row in rows(reply, 4, 10) if row[1] and row[4])
+        known = (row for row in rows(reply, 4, 11) if row[1] and row[4])
         return taken(reply, records(DuePoll, known))
 
     lists = (int(may_list), ahead_us, least_us)

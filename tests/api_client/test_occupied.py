@@ -35,6 +35,12 @@ def test_a_run_found_its_session_occupied_if_it_failed_for_that_in_its_first_ste
     assert found_occupied(shown) is expected
 
 
+def test_a_task_is_shown_without_its_session_which_its_request_names() -> None:
+    shown = {"browser_session_id": None, "failure_reason": REASON, "step_count": 1}
+    assert found_occupied(shown, "pbs_1")
+    assert not found_occupied({**shown, "step_count": 2}, "pbs_1")
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [

@@ -116,17 +116,18 @@ class End(NamedTuple):
     note: str = ""
 
 
-async def end_of(account: AccountLink, reading: RunReading) -> End:
+async def end_of(account: AccountLink, reading: RunReading, session: str = "") -> End:
     """Say what the terminal status of a run means.
 
     Args:
         account: where it is from.
         reading: a run that is over.
+        session: the browser session that its job uses; '' = none is known.
 
     Raises:
         RedisError: Redis is away, and the server's version was not read.
     """
-    if await _has_its_session(account, reading):
+    if await _has_its_session(account, reading, session):
         return End(is_settled=False)
     if not is_bad(reading.run_status or ""):
         return End()
@@ -143,16 +144,17 @@ async def end_of(account: AccountLink, reading: RunReading) -> End:
     return End(note=note_on(version) if version in FALSELY_FAILING_VERSIONS else "")
 
 
-async def _has_its_session(account: AccountLink, reading: RunReading) -> bool:
+async def _has_its_session(account: AccountLink, reading: RunReading, session: str) -> bool:
     """Say whether a run that ended just now still has its browser session.
 
-    Its job keeps the session's key that long: the next run would fail.
+    Its job keeps the session's key that long: the next run would fail. A task is shown without its
+    session (seen on 1.0.56), so the job's own counts.
     """
-    if _SESSION not in reading.body or says_occupied(reading.failure_reason):
+    if not (session or _SESSION in reading.body) or says_occupied(reading.failure_reason):
         return False
     shown = reading.shown
     ago = ended_ago(shown, account.runs_clock(reading.server_date))
-    session = shown.get("browser_session_id")
+    session = session or shown.get("browser_session_id") or ""
     if not isinstance(session, str) or not session or ago is None or abs(ago) > RELEASE_SECONDS:
         return False
     if not await account.permit_within(PERMIT_SECONDS):

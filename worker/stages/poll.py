@@ -136,7 +136,7 @@ class PollConsumer(Consumer[_Due]):
                 reading = again or reading
                 is_unreadable = again is not None and has_failed(again)
             if reading.is_over:
-                end = await end_of(self.account, reading)
+                end = await end_of(self.account, reading, job.session)
         except asyncio.CancelledError:
             reading = RunReading(ReadClass.TROUBLE, detail="the worker was stopped")
         except RedisError as error:
@@ -191,7 +191,7 @@ class PollConsumer(Consumer[_Due]):
         run = (job.job_id, job.attempt, job.run_id)
         state = "completed" if note else STATES.get(status, "failed")
         reason = short_reason(reading.failure_reason)
-        if says_occupied(reading.failure_reason) and found_occupied(reading.shown):
+        if says_occupied(reading.failure_reason) and found_occupied(reading.shown, job.session):
             again = RunAgain(*run, status, reason, 0, result, times, is_occupied=1)
             return Record(writers.run_again, again)
         backoff = None

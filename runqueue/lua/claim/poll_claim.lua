@@ -11,8 +11,8 @@
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), per job: id ('' = an orphan run), attempt, run_id, run_status,
 --         started_us, deadline_us ('' none), retry (the policy's JSON, '' none), runs (that ended before),
---         since_us (from when its time counts), limit_us (how long that is; both '' for an orphan run) }; a job whose
---         cancel was requested has neither deadline nor limit
+--         since_us (from when its time counts), limit_us (how long that is; both '' for an orphan run), session (the
+--         browser session that it uses; '' none) }; a job whose cancel was requested has neither deadline nor limit
 --       next_us = when a permit or the next poll is due; left = 1: none due within a second, the
 --       consumer is not active any more.
 local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -64,7 +64,7 @@ for i = 1, #strays, 2 do
     if looked >= for_strays then break end
     local next_look = NOW + math.max(lease, math.floor((NOW - tonumber(since)) / 10))
     redis.call('ZADD', STRAY_LOOKS, int(math.min(next_look, last)), run_id)
-    for _, field in ipairs({ '', attempt, run_id, '', since, '', '', '', '', '' }) do reply[#reply + 1] = field end
+    for _, field in ipairs({ '', attempt, run_id, '', since, '', '', '', '', '', '' }) do reply[#reply + 1] = field end
     looked = looked + 1
   else
     stray_is_over(run_id)
@@ -87,7 +87,7 @@ local next_look = int(NOW + lease)
 -- not read.
 local function look_at(id, is_listed)
   local f = not (is_listed and gets >= most) and read_fields(job_key(id), 'attempt', 'run_id', 'run_status',
-    'started', 'deadline', 'retry', 'runs', 'cancel', 'max_run', 'begun')
+    'started', 'deadline', 'retry', 'runs', 'cancel', 'max_run', 'begun', 'keys')
   if f then
     local key = job_key(id)
     number(key, 'attempt', f[1])
@@ -111,6 +111,7 @@ local function look_at(id, is_listed)
     if f[8] then f[5], f.limit = false, 0 end
     for field = 1, 7 do reply[n + 1 + field] = f[field] or '' end
     reply[n + 9], reply[n + 10] = int(f.since), int(f.limit)
+    reply[n + 11] = string.match(' ' .. (f[11] or ''), ' session:(%S+)') or ''
   end
   return true
 end
