@@ -9,8 +9,9 @@ from runqueue import JobState
 from runqueue.records import claim_items
 from runqueue.records.claim_items import Finished
 from runqueue.store import worker_calls
+from runqueue.store.budgets import Budget
 from tests.simulator.simulating import FakeClock
-from tests.worker.retrying import RETRY, backoff_over, ended
+from tests.worker.retrying import RETRY, backoff_over, ended, ends
 from tests.worker.working import KEYS, working
 from worker.stages import poll
 from worker.stages.sweep import sweep
@@ -88,6 +89,33 @@ async def test_a_later_run_that_completes_completes_the_job(
         assert (job.state, job.runs, job.reason) == (JobState.COMPLETED, 2, None)
         assert job.result is not None
         assert job.result["status"] == "completed"
+
+
+async def test_the_steps_of_each_run_are_counted_in_each_budget_of_the_job(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        batch = bench.queue.open_batch()
+        line = {"kind": "task", "body": {"prompt": "p", "url": ends("completed")}, "retry": RETRY}
+        line |= {"group": "acme", "keys": ["login:acme"]}
+        (handed,) = bench.queue.enqueue_many([line], batch=batch)
+        bench.queue.seal_batch(batch)
+        scopes = ["account", "group:acme", f"batch:{batch}", "key:login:acme", "key:login:*"]
+        for scope in scopes:
+            bench.queue.set_budget(scope, Budget(100))
+        for steps in (3, 4):
+            failing = {"status": 200, "body": {"status": "failed", "step_count": steps}}
+            await bench.api.fault(failing, match={"route": "get_run"}, times=1)
+        job_id = handed.job_id
+        await bench.one_pass("submit")
+        await bench.one_pass("poll")
+        for _ in range(2):
+            await backoff_over(bench, job_id)
+            await bench.one_pass("poll")
+
+        assert (bench.job(job_id).state, bench.job(job_id).runs) == (JobState.COMPLETED, 3)
+        spent = {use.scope: use.spent for use in bench.queue.list_budgets()}
+        assert spent == dict.fromkeys(scopes, 3 + 4 + 1)
 
 
 async def test_waits_grow_from_one_run_to_the_next(client: redis.Redis, redis_url: str) -> None:
