@@ -636,7 +636,7 @@ class AsyncRunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        return await self._of(account, budgets.list_budgets(account))
+        return await self._of(account, flows.list_budgets(account))
 
     async def pause(self, account: str = "default", reason: str = "") -> bool:
         """Submit nothing more of an account until it is resumed; runs under way go on.

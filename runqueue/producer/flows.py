@@ -13,11 +13,13 @@ from runqueue.records.batch import Batch, BatchRules, Retried
 from runqueue.records.job import Job, JobState
 from runqueue.records.reasons import check_words, has_words
 from runqueue.store import (
+    budgets,
     delivery_calls,
     groups,
     job_calls,
     operator_calls,
 )
+from runqueue.store.budgets import BudgetUse
 from runqueue.store.groups import Group
 from runqueue.store.scripts import ScriptCall
 
@@ -71,6 +73,15 @@ def list_groups(account: str) -> Flow[list[Group]]:
     found: list[Group] = []
     for start in range(0, len(names), groups.A_CALL):
         found += yield groups.read_groups(account, names[start : start + groups.A_CALL])
+    return found
+
+
+def list_budgets(account: str) -> Flow[list[BudgetUse]]:
+    """Read the budgets, by their scopes."""
+    scopes = sorted((yield budgets.budget_scopes(account)))
+    found: list[BudgetUse] = []
+    for start in range(0, len(scopes), budgets.A_CALL):
+        found += yield budgets.read_budgets(account, scopes[start : start + budgets.A_CALL])
     return found
 
 

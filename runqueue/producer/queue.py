@@ -624,7 +624,7 @@ class RunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        return self._of(account, budgets.list_budgets(account))
+        return self._of(account, flows.list_budgets(account))
 
     def pause(self, account: str = "default", reason: str = "") -> bool:
         """Submit nothing more of an account until it is resumed; runs under way go on.

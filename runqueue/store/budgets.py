@@ -16,7 +16,7 @@ from runqueue.ids import NAME, is_id
 from runqueue.records.as_json import json_object
 from runqueue.records.job import moment
 from runqueue.request.job_keys import is_pattern
-from runqueue.store.replies import rows
+from runqueue.store.replies import rows, texts
 from runqueue.store.scripts import ScriptCall, load
 
 #: The windows of budgets.
@@ -24,8 +24,8 @@ PERIODS: Final = ("day", "month", "total")
 #: Steps that a run is expected to take while nothing is known: what Skyvern lets a task take that
 #: names no `max_steps` (as seen on 1.0.56).
 EXPECTED: Final = 10
-#: Budgets that are listed at most, and keys of a pattern.
-MOST, MOST_KEYS = 1000, 20
+#: Budgets that are read in one call, and keys of a pattern at most.
+A_CALL, MOST_KEYS = 50, 20
 _MOST_STEPS = 10**12
 #: For how many years the offsets of a time zone are stored.
 _YEARS = 10
@@ -167,13 +167,18 @@ def set_budget(
     return ScriptCall(load("set_budget"), account, [scope, stored], bool)
 
 
-def list_budgets(account: str) -> ScriptCall[list[BudgetUse]]:
-    """Read the budgets, and of those for each of many keys the keys that took most."""
+def budget_scopes(account: str) -> ScriptCall[list[str]]:
+    """Name what has a budget, 1,000 at most."""
+    return ScriptCall(load("budget_scopes"), account, [], texts)
+
+
+def read_budgets(account: str, scopes: Sequence[str]) -> ScriptCall[list[BudgetUse]]:
+    """Read budgets, at most `A_CALL`; of those for each of many keys, the keys that took most."""
 
     def parse(reply: list[Any]) -> list[BudgetUse]:
         return [_use(row) for row in rows(reply, 0, 10)]
 
-    return ScriptCall(load("list_budgets"), account, [MOST, MOST_KEYS], parse)
+    return ScriptCall(load("list_budgets"), account, [MOST_KEYS, *scopes], parse)
 
 
 def _wrong(budget: Budget) -> Iterator[FieldError]:

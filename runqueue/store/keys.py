@@ -90,9 +90,9 @@ spent:<scope>:<window>  hash    what -> steps spent; "<what>?" -> runs that coun
 max_steps:<what>        hash    live job, or "stray <run>" -> what it may take of strict budgets;
                                 "sum" -> of all of them
 commits                 set     what has max_steps:<what>
-held_budgets            zset    what waits for its budget, by when it is looked at again
-over_budget             zset    jobs that a strict budget can never fit, by when they are looked at
-                                again
+held_budgets            zset    what waits for its budget, by when it is checked again
+aside:<what>            zset    jobs that a strict budget has too few steps for, by what they need
+asides                  zset    what has aside:<what>, by when it is checked again
 handed:<request>        string  a request whose jobs a bearer's limit has counted, for a minute
 limits                  hash    env:<limit>, live:<limit>
 charged                 hash    what waits of jobs that quotas count: bytes, and by caller

@@ -1,5 +1,6 @@
 -- use: counters lanes keys board limits save server record webhooks strays jobs own_strays listing budgets
--- Takes ready jobs for submission: ready → submitting (or dead: deadline over).
+-- Takes ready jobs for submission: ready → submitting (dead: deadline over; scheduled: a strict budget has fewer steps left
+-- than it needs, see budgets.lua; such jobs are ready again here, too, once there are enough).
 -- Permit, slot and claim in one script: it takes as many jobs as the scarcest of the three allows.
 -- ARGV  now_us, process, claim_id, want (≤ 500; 0 = only refresh), tick_us (0 = not the first),
 --       linger (0 | 1: stay active although nothing is ready), marked (0 | 1: whether the process
@@ -26,8 +27,8 @@ local receives, date = ARGV[8] == '1', ARGV[9]
 local CLAIMS, CLAIM = PREFIX .. 'claims:' .. process, PREFIX .. 'claim:' .. claim_id
 local ALONE, SUSPECTS = PREFIX .. 'alone:' .. process, PREFIX .. 'suspects'
 -- What one claim skips at most: ids that are not ready any more; held lanes, and turns of groups without a job.
--- To look at a lane of keys, and to move a job to one, counts as several skips.
-local MAX_SKIPS, MAX_PASSED, COSTS_A_KEY = 1000, 200, 9
+-- To look at a lane of keys, to move a job to one, and to put one aside for a budget count as several skips.
+local MAX_SKIPS, MAX_PASSED, COSTS_A_KEY, COSTS_ASIDE = 1000, 200, 9, 10
 local MAX_SUSPECTS, LOOK_AGAIN = 16, 50000
 local PROBE_EVERY = 60000000
 
@@ -163,8 +164,11 @@ local function claim(id, priority, group, lane)
     end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
     return
   end
-  if has_budgets and budgets.put_off(job) then
-    skips = skips + 1
+  local lack, budget, what
+  if has_budgets then lack, budget, what = budgets.lacks(job) end
+  if lack == 'aside' then
+    skips = skips + COSTS_ASIDE
+    budgets.put_aside(job, budget, what)
     return
   end
   local full = full_key(job)
@@ -174,8 +178,10 @@ local function claim(id, priority, group, lane)
     key_limits.wait(job, full)
     return
   end
-  local no_room = has_budgets and budgets.full(job)
-  if no_room then return no_room end
+  if lack then
+    budgets.hold(budget, what)
+    return what
+  end
   count_state(job, 'submitting')
   if has_budgets then budgets.begin(job) end
   if job.keys then key_limits.begin(job) end
@@ -220,7 +226,7 @@ do -- a scope, since a script has at most 200 local names
   -- A suspect may go once nothing more urgent waits; one that may not yet waits a second, and blocks no other.
   local function may_go(job)
     if not any_group_at(tonumber(job.priority) - 1) and lane_runs(lane_of(job)) and room_in(job.group) > 0
-      and not full_key(job) and not (has_budgets and budgets.full(job)) then return true end
+      and not full_key(job) and not (has_budgets and budgets.lacks(job) == 'held') then return true end
     redis.call('ZADD', SUSPECTS, int(NOW + 1000000), job.id)
     return false
   end
@@ -292,10 +298,13 @@ local function claim_from_rings() -- a function, since a script has at most 200 
     if share < 1 then passed = passed + 1 end
     local popped = share > 0 and redis.call('LPOP', lane, share) or {}
     local function give_back(first)
-      for back = #popped, first, -1 do redis.call('LPUSH', lane, popped[back]) end
+      local back = {}
+      for i = #popped, first, -1 do back[#back + 1] = popped[i] end
+      in_parts('LPUSH', lane, back)
     end
     for i, id in ipairs(popped) do
-      if #taken >= math.min(turn.goal, room) then -- an orphan run was adopted and takes capacity: the others go back
+      -- An orphan run was adopted and takes capacity, or much was skipped: the others go back.
+      if #taken >= math.min(turn.goal, room) or skips >= MAX_SKIPS then
         give_back(i)
         break
       end
@@ -382,8 +391,30 @@ local function claim_from_rings() -- a function, since a script has at most 200 
 end
 
 if room > 0 and notes.are_limits() then
+  -- A job that was put aside is ready again, at the head of its lane. In a new window of its budget, the largest is
+  -- claimed before all others, which might leave it too few steps again.
+  local function come_back(id, is_largest)
+    local job, ends = read_job(id), string.match(redis.call('HGET', job_key(id), 'aside') or '', '(%d+)$')
+    if not ends or job.state ~= 'scheduled' then return end
+    redis.call('ZREM', PREFIX .. 'due', id)
+    local lane, is_new = lane_of(job), tonumber(ends) > 0 and tonumber(ends) <= NOW
+    if not (is_largest and is_new and #taken < room and room_in(job.group) > 0 and lane_runs(lane))
+      or job.cancel or job.deaths > 0 then
+      return ready_again(job, true)
+    end
+    count_state(job, 'ready')
+    redis.call('HSET', job_key(id), 'state', 'ready')
+    local outcome = claim(id, job.priority, job.group, lane)
+    if type(outcome) == 'string' then push(job.priority, job.group, lane, { id }, true) end
+  end
+
   key_limits.offer_due()
-  if notes.are_budgets() then budgets.check_due() end
+  if notes.are_budgets() then
+    budgets.check_due()
+    budgets.take_back(function(id, is_largest)
+      if not try(come_back, id, is_largest) then set_aside('job ' .. id) end
+    end)
+  end
 end
 claim_suspect()
 claim_from_rings()

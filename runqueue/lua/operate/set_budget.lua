@@ -1,19 +1,62 @@
 -- use: lanes
--- Sets the budget of a scope (see lib/jobs/budgets.lua), from the next claim on.
+-- Sets the budget of a scope (see lib/jobs/budgets.lua), from the next claim on. A strict one has committed to it what live
+-- runs may take: they may have begun without it. That reads each live run's job.
 -- ARGV  now_us, scope, budget ('' = none)
 -- Reply: the budget before ('' = none)
 -- Error MANY budgets <most>: so many scopes have budgets already.
 local MOST = 1000
-local BUDGETS, HELD = PREFIX .. 'budgets', PREFIX .. 'held_budgets'
+local BUDGETS, HELD, ASIDES = PREFIX .. 'budgets', PREFIX .. 'held_budgets', PREFIX .. 'asides'
 local scope, budget = ARGV[2], ARGV[3]
 expect(BUDGETS, 'hash')
 expect(HELD, 'zset')
+expect(ASIDES, 'zset')
 expect(PREFIX .. 'held_keys', 'zset')
-expect(PREFIX .. 'over_budget', 'zset')
 expect(PREFIX .. 'wake', 'list')
 local before = redis.call('HGET', BUDGETS, scope)
 if not before and budget ~= '' and redis.call('HLEN', BUDGETS) >= MOST then return redis.error_reply('MANY budgets ' .. MOST) end
 pass_when_full()
+
+local commits = {} -- by what the scope is for: { live job or 'stray <run>', its max_steps, … }
+local function commit(member, group, batch, keys, max_steps)
+  if not max_steps then return end
+  local function add(what)
+    commits[what] = commits[what] or {}
+    table.insert(commits[what], member)
+    table.insert(commits[what], max_steps)
+  end
+  if scope == 'account' or scope == 'group:' .. group or scope == 'batch:' .. batch then return add(scope) end
+  for key in string.gmatch(keys, '%S+') do
+    if scope == 'key:' .. key or scope == 'key:' .. string.match(key, '^[^:]*') .. ':*' then add('key:' .. key) end
+  end
+end
+
+local function commit_jobs(index)
+  for _, id in ipairs(redis.call('ZRANGE', PREFIX .. index, 0, -1)) do
+    local f = redis.call('HMGET', job_key(id), 'state', 'group', 'batch', 'keys', 'max_steps')
+    if LIVE[f[1]] then commit(id, f[2] or 'default', f[3] or NO_BATCH, f[4] or '', f[5]) end
+  end
+end
+
+local function commit_live()
+  commit_jobs('poll')
+  commit_jobs('unconfirmed')
+  for _, process in ipairs(redis.call('ZRANGE', PREFIX .. 'processes', 0, -1)) do commit_jobs('claims:' .. process) end
+  local takes = redis.call('HGETALL', PREFIX .. 'stray_takes')
+  for i = 1, #takes, 2 do
+    local group, batch, max_steps, keys = string.match(takes[i + 1], '^(%S+) (%S+) (%S+) ?(.*)$')
+    if group then commit('stray ' .. takes[i], group, batch, keys, tonumber(max_steps) and max_steps) end
+  end
+  for what, members in pairs(commits) do
+    local key, sum = PREFIX .. 'max_steps:' .. what, 0
+    for i = 2, #members, 2 do sum = sum + tonumber(members[i]) end
+    redis.call('DEL', key)
+    in_parts('HSET', key, members)
+    redis.call('HSET', key, 'sum', int(sum))
+    redis.call('SADD', PREFIX .. 'commits', what)
+  end
+end
+
+if string.match(budget, '^%d+ %a+ 1 ') then commit_live() end
 if budget ~= '' then
   redis.call('HSET', BUDGETS, scope, budget)
 else
@@ -21,14 +64,12 @@ else
   redis.call('HDEL', PREFIX .. 'budget_runs', scope)
   redis.call('UNLINK', PREFIX .. 'spent:' .. scope .. ':0')
 end
--- What waits is looked at again: at keys in steps (keys.lua).
+-- What waits is checked again: at keys in steps (keys.lua).
 if string.sub(scope, 1, 4) == 'key:' then
   if redis.call('EXISTS', PREFIX .. 'held_keys') == 1 then redis.call('HSET', META, 'keys_walk', '0') end
 else
   redis.call('ZADD', HELD, 'XX', now_text(), scope)
 end
--- So are the jobs that a strict budget could never fit (promote_due.lua).
-local over = redis.call('ZCARD', PREFIX .. 'over_budget')
-if over > 0 then redis.call('HSET', META, 'over_budget_left', over) end
+redis.call('ZADD', ASIDES, 'XX', now_text(), scope) -- of a pattern's keys: when they are due
 wake()
 return before or ''

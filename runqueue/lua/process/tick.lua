@@ -40,7 +40,7 @@ end
 -- lanes do not decide it, any ready job may be one: a claim checks, and takes out lanes that it cannot take from.
 local function claimable_in_lanes(enough)
   local found, visited = redis.call('ZCOUNT', PREFIX .. 'suspects', '-inf', int(NOW)) + due_in('held_keys')
-    + due_in('held_budgets'), 0
+    + due_in('held_budgets') + due_in('asides'), 0
   for priority = 0, 3 do
     for _, group in ipairs(redis.call('ZRANGE', PREFIX .. 'ring:' .. priority, 0, MAX_LANES - 1)) do
       local lanes = redis.call('LRANGE', lanes_key(priority, group), 0, MAX_LANES - 1)

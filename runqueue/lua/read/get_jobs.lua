@@ -1,7 +1,7 @@
 -- use: damaged packed lanes
 -- Reads jobs. ARGV  now_us, with_result (0 | 1), then ids
 -- Reply { now_us, per id: nil | { record as HGETALL (and next_try of a waiting webhook; waits_for: a key, or
---         'budget:<whose>'), envelope (the body's first line), batch held ('' | reason), result (it may be packed, see
+--         'budget:<whose>', also of a job that was put aside for it), envelope (the body's first line), batch held ('' | reason), result (it may be packed, see
 --         compression.py) } | its error, one text }
 local reply = { int(NOW) }
 
@@ -29,9 +29,10 @@ local function read(id)
     record[#record + 1] = due or int(NOW)
   end
   local body = redis.call('GET', PREFIX .. 'body:' .. id) or ''
-  local f = redis.call('HMGET', job_key(id), 'batch', 'state', 'keys', 'priority', 'group', 'canary')
+  local f = redis.call('HMGET', job_key(id), 'batch', 'state', 'keys', 'priority', 'group', 'canary', 'aside')
   local batch = f[1]
   local waits = f[2] == 'ready' and waits_for(batch or NO_BATCH, f[3], f[4] or '2', f[5] or 'default', f[6])
+    or (f[7] and 'budget:' .. string.match(f[7], '^%S+'))
   if waits then
     record[#record + 1] = 'waits_for'
     record[#record + 1] = waits

@@ -1,29 +1,11 @@
 -- use: counters lanes save record
--- Moves scheduled jobs whose time has come: scheduled → ready (canceled if its batch was).
--- Those that a strict budget could never fit are due once a budget is set or cleared (`over_budget_left`: so many, in steps).
+-- Moves scheduled jobs whose time has come: scheduled → ready (canceled if its batch was). One that was put aside for a
+-- budget (budgets.lua) has waited in its lane before: it goes to the head.
 -- ARGV  now_us, limit.   Reply: how many were due (as many as the limit = call again)
-local DUE, OVER = PREFIX .. 'due', PREFIX .. 'over_budget'
+local DUE = PREFIX .. 'due'
 expect(DUE, 'zset')
-expect(OVER, 'zset')
 pass_when_full()
 if clock_is_stale() then return 0 end
-
-local function make_due(id)
-  local f = read_fields(job_key(id), 'state', 'reason')
-  if f[1] ~= 'scheduled' or string.sub(f[2] or '', 1, #OVER_BUDGET) ~= OVER_BUDGET then return end
-  redis.call('HSET', job_key(id), 'run_at', now_text())
-  redis.call('ZADD', DUE, now_text(), id)
-end
-local left = tonumber(redis.call('HGET', META, 'over_budget_left') or 0)
-if left > 0 then
-  local popped = redis.call('ZPOPMIN', OVER, math.min(left, tonumber(ARGV[2])))
-  for i = 1, #popped, 2 do
-    if not try(make_due, popped[i]) then set_aside('job ' .. popped[i]) end
-  end
-  left = #popped > 0 and left - #popped / 2 or 0
-  if left > 0 then redis.call('HSET', META, 'over_budget_left', int(left)) else redis.call('HDEL', META, 'over_budget_left') end
-end
-redis.call('ZREMRANGEBYSCORE', OVER, '-inf', int(NOW))
 
 local ids = redis.call('ZRANGEBYSCORE', DUE, '-inf', int(NOW), 'LIMIT', 0, ARGV[2])
 local ready = 0
@@ -35,9 +17,9 @@ local function promote(id)
     redis.call('SADD', PREFIX .. 'batch_lanes:' .. job.batch, job.priority .. ':' .. job.group)
   end
   count_state(job, 'ready')
-  redis.call('HSET', job_key(id), 'state', 'ready', 'ready_at', int(NOW))
+  redis.call('HSET', job_key(id), 'state', 'ready', unpack(job.was_aside and {} or { 'ready_at', int(NOW) }))
   redis.call('HDEL', job_key(id), 'run_at', 'reason')
-  push(job.priority, job.group, lane_of(job), { id }, false)
+  push(job.priority, job.group, lane_of(job), { id }, job.was_aside)
   ready = ready + 1
 end
 for _, id in ipairs(ids) do

@@ -1,15 +1,17 @@
 """Budgets of steps: of an account, a group, a batch, a key."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from runqueue.observe.collector import families
 from runqueue.observe.family import AccountSample
 from runqueue.observe.statistics import read_figures
-from runqueue.records.claim_items import EndedStray
+from runqueue.producer import flows
+from runqueue.records.claim_items import EndedStray, RunAgain
 from runqueue.records.job import EnqueueStatus
+from runqueue.records.times import packed
 from runqueue.store import budgets, job_calls, key_limits, worker_calls
 from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.key_limits import KeyLimit
@@ -26,7 +28,7 @@ def set_budget(clock: Clockwork, scope: str, steps: int, per: str = "total", **m
 
 def use(clock: Clockwork, scope: str) -> BudgetUse:
     """A budget as it is now."""
-    (found,) = [one for one in clock.run(budgets.list_budgets(clock.account)) if one.scope == scope]
+    (found,) = [one for one in clock.drive(flows.list_budgets(clock.account)) if one.scope == scope]
     return found
 
 
@@ -146,6 +148,104 @@ def test_the_run_of_a_retry_and_an_orphan_count(clock: Clockwork) -> None:
     assert use(clock, "group:acme").spent == 8
 
 
+@pytest.mark.parametrize("scope", [*SCOPES, "batch"])
+def test_each_run_of_a_retried_job_counts_in_each_budget_of_it(
+    clock: Clockwork, scope: str
+) -> None:
+    batch = clock.open_batch()
+    scope = f"batch:{batch}" if scope == "batch" else scope
+    set_budget(clock, scope, 100, "day")
+    (job,) = clock.enqueue(1, batch=batch, group="acme", keys=["login:a"], max_steps=20)
+    clock.seal(batch)
+    for attempt, steps in ((1, 3), (2, 4)):
+        assert clock.claimed() == [job]
+        assert clock.found(job, attempt, f"r{attempt}") == 1
+        times = packed(None, None, steps)
+        again = RunAgain(job, attempt, f"r{attempt}", "failed", "no", 0, b"{}", times)
+        assert clock.run(worker_calls.retry_run(clock.account, [again])) == [1]
+        clock.sweep("promote_due")
+    assert clock.claimed() == [job]
+    end(clock, job, 1)
+    seen = use(clock, scope)
+    assert (seen.spent, seen.mean_steps, seen.live, seen.committed) == (8, 2.667, 0, 0)
+
+
+def test_an_orphan_run_counts_as_live_in_each_budget_of_its_job(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    scopes = ["account", "group:acme", f"batch:{batch}", "key:login:a", "key:login:*"]
+    for scope in scopes:
+        set_budget(clock, scope, 100, "day")
+    (job,) = clock.enqueue(1, batch=batch, group="acme", keys=["login:a"])
+    clock.seal(batch)
+    assert clock.claimed() == [job]
+    end(clock, job, 6)
+    assert clock.found(job, 1, "r2") == 2
+    shown = {one.scope: one for one in clock.drive(flows.list_budgets(clock.account))}
+    assert {
+        scope: (shown[scope].live, shown[scope].committed) for scope in scopes
+    } == dict.fromkeys(scopes, (1, 6))
+    clock.run(worker_calls.strays_over(clock.account, [EndedStray("r2", 5)]))
+    shown = {one.scope: one for one in clock.drive(flows.list_budgets(clock.account))}
+    assert {scope: (shown[scope].live, shown[scope].spent) for scope in scopes} == dict.fromkeys(
+        scopes, (0, 11)
+    )
+
+
+@pytest.mark.parametrize("before", [None, Budget(500), Budget(400, is_strict=True)])
+@pytest.mark.parametrize("scope", [*SCOPES, "batch"])
+def test_a_strict_budget_commits_the_max_steps_of_runs_that_were_live_when_it_was_set(
+    clock: Clockwork, scope: str, before: Budget | None
+) -> None:
+    batch = clock.open_batch()
+    scope = f"batch:{batch}" if scope == "batch" else scope
+    if before:
+        clock.run(budgets.set_budget(clock.account, scope, before))
+    options: dict[str, Any] = {"batch": batch, "group": "acme", "keys": ["login:a"]}
+    running, lost, over = clock.enqueue(3, max_steps=100, **options)
+    clock.seal(batch)
+    (parked,) = clock.enqueue(1, max_steps=100, group="acme", keys=["login:a"])
+    others = clock.enqueue(1, max_steps=70, group="other") if scope != "account" else []
+    assert set(clock.claimed()) == {running, lost, parked, over, *others}
+    clock.found(running, 1, "r1")
+    assert clock.lose(lost) == 1
+    assert clock.lose(parked) == 1
+    for _ in range(2):
+        clock.wait(30)
+        clock.search(parked, "absent")
+    assert clock.members("parked") == [parked]
+    end(clock, over, 5)
+    assert clock.found(over, 1, "orphan") == 2
+    (submitting,) = clock.enqueue(1, max_steps=60, group="acme", keys=["login:a"])
+    clock.heartbeat(first=True)
+    if before is None or not before.is_strict:
+        assert clock.claimed() == [submitting]
+
+    set_budget(clock, scope, 1000, is_strict=True)
+    what = "key:login:a" if scope == "key:login:*" else scope
+    committed = int(cast("bytes", clock.client.hget(clock.key(f"max_steps:{what}"), "sum")))
+    is_submitting = clock.state(submitting) == "submitting" and not scope.startswith("batch:")
+    assert committed == 300 + 60 * is_submitting
+    assert scope == "key:login:*" or use(clock, scope).committed == committed
+
+    for job in [running, lost, submitting]:
+        if clock.state(job) in {"submitting", "unconfirmed"}:
+            clock.found(job, 1, f"r-{job}")
+        clock.finish(job, run_id="r1" if job == running else f"r-{job}", steps=1)
+    clock.run(worker_calls.strays_over(clock.account, [EndedStray("orphan", 5)]))
+    if others:
+        end(clock, others[0], 1)
+    assert use(clock, scope).committed == 0
+    assert clock.client.exists(clock.key(f"max_steps:{what}"), clock.key("commits")) == 0
+
+
+def test_a_strict_budget_that_is_set_while_runs_are_live_is_not_exceeded(clock: Clockwork) -> None:
+    live = clock.enqueue(4, max_steps=100)
+    assert clock.claimed() == live
+    set_budget(clock, "account", 500, is_strict=True)
+    more = clock.enqueue(10, max_steps=100)
+    assert clock.claimed() == more[:1]
+
+
 def test_a_strict_budget_is_never_committed_beyond_its_steps(clock: Clockwork) -> None:
     set_budget(clock, "account", 50, is_strict=True)
     small = clock.enqueue(2, max_steps=20)
@@ -196,7 +296,7 @@ def test_a_budget_that_is_raised_or_cleared_lets_what_waits_go(clock: Clockwork)
     assert clock.claimed() == jobs[1:2]
     clock.run(budgets.set_budget(clock.account, "group:acme", None))
     assert clock.claimed() == jobs[2:]
-    assert clock.run(budgets.list_budgets(clock.account)) == []
+    assert clock.drive(flows.list_budgets(clock.account)) == []
 
 
 @pytest.mark.parametrize("max_steps", [None, 1000])
@@ -235,19 +335,19 @@ def test_jobs_that_a_strict_budget_put_off_go_on_once_it_is_changed(
     assert set(taken) <= set(jobs)
     assert len(taken) == (1 if then == Budget(100) else 5)
     assert clock.state(later) == "scheduled"
-    assert clock.members("over_budget") == []
+    assert clock.members("aside:account") == []
 
 
-def test_a_job_that_still_cannot_fit_is_put_off_again(clock: Clockwork) -> None:
-    (never,) = clock.enqueue(1)
+def test_a_job_that_a_raised_budget_cannot_fit_either_stays_put_aside(clock: Clockwork) -> None:
+    none, many = clock.enqueue(1)[0], clock.enqueue(1, max_steps=70)[0]
     set_budget(clock, "account", 50, is_strict=True)
     assert clock.claimed() == []
     set_budget(clock, "account", 60, is_strict=True)
-    clock.sweep("promote_due")
-    assert clock.state(never) == "ready"
     assert clock.claimed() == []
-    assert clock.state(never) == "scheduled"
-    assert "max_steps of 60 at most, and this job has none" in str(clock.field(never, "reason"))
+    assert clock.states([none, many]) == {"scheduled"}
+    words = "the budget of account is strict, and "
+    assert clock.field(none, "reason") == words + "this job has no max_steps"
+    assert clock.field(many, "reason") == words + "has fewer steps left than this job's max_steps"
 
 
 def test_a_run_that_takes_more_than_a_day_s_budget_stops_it_for_a_day(clock: Clockwork) -> None:
@@ -310,7 +410,7 @@ def test_metrics_show_the_budgets_and_how_long_jobs_have_waited_for_keys(clock: 
     clock.claimed()
 
     stats = clock.run(job_calls.stats(clock.account))
-    uses = clock.run(budgets.list_budgets(clock.account))
+    uses = clock.drive(flows.list_budgets(clock.account))
     figures = clock.run(read_figures(clock.account))
     sample = AccountSample(clock.account, stats, figures, uses)
     shown = {
@@ -335,12 +435,35 @@ def test_of_a_budget_for_each_key_those_that_took_most_are_listed(
         clock.claimed()
         end(clock, job, n)
     monkeypatch.setattr(budgets, "MOST_KEYS", 3)
-    listed = clock.run(budgets.list_budgets(clock.account))
+    listed = clock.drive(flows.list_budgets(clock.account))
     assert [(one.target, one.spent) for one in listed] == [
         ("key:customer:c4", 4),
         ("key:customer:c3", 3),
         ("key:customer:c2", 2),
     ]
+
+
+def test_all_budgets_are_listed_a_bounded_number_a_call(clock: Clockwork) -> None:
+    clock.heartbeat(first=True)
+    scopes = sorted(f"key:customer:c{n}" for n in range(120))
+    for scope in scopes:
+        set_budget(clock, scope, 30, is_strict=True)
+    for n in (0, 119):
+        (job,) = clock.enqueue(1, keys=[f"customer:c{n}"], max_steps=4)
+        assert clock.claimed() == [job]
+        end(clock, job, n + 1)
+    listed = clock.drive(flows.list_budgets(clock.account))
+    assert [one.scope for one in listed] == scopes
+    assert {one.scope: one.spent for one in listed if one.spent} == {
+        "key:customer:c0": 1,
+        "key:customer:c119": 120,
+    }
+    for start in range(0, len(scopes), budgets.A_CALL):
+        call = budgets.read_budgets(clock.account, scopes[start : start + budgets.A_CALL])
+        assert clock.commands(call) <= 400
+    gone = budgets.read_budgets(clock.account, [scopes[0], "key:customer:none"])
+    clock.run(budgets.set_budget(clock.account, scopes[1], None))
+    assert [one.scope for one in clock.run(gone)] == [scopes[0]]
 
 
 def test_a_batch_takes_its_budget_with_it(clock: Clockwork) -> None:
@@ -355,7 +478,7 @@ def test_a_batch_takes_its_budget_with_it(clock: Clockwork) -> None:
     clock.sweep("retire", KEEP)
     clock.sweep("expire_batches", UPLOAD)
     assert [key for key in clock.dump() if batch in key] == []
-    assert clock.run(budgets.list_budgets(clock.account)) == []
+    assert clock.drive(flows.list_budgets(clock.account)) == []
 
 
 @pytest.mark.parametrize("scope", [*SCOPES, "a limit"])

@@ -45,7 +45,7 @@ local DATES_APART = 10000000
 local OWN_FIELDS = { 'hold_until', 'asked_until', 'probing', 'recover_from', 'recover_since', 'list_at', 'list_until',
   'list_off', 'list_reach', 'pace_at', 'suspects_until', 'run_ended', 'reads_ok', 'reads_failing', 'reads_failed' }
 local OWN_INDEXES = { 'poll', 'cancels', 'stray_looks', 'reconcile', 'unconfirmed', 'parked', 'suspects', 'listed',
-  'relays', 'watches', 'callbacks', 'due', 'deadlines', 'expiring', 'held_keys', 'held_budgets' }
+  'relays', 'watches', 'callbacks', 'due', 'deadlines', 'expiring', 'held_keys', 'held_budgets', 'asides' }
 local CHOSEN = { due = true, deadlines = true, expiring = true } -- may be any time ahead
 local IS_SINCE = { unconfirmed = true, parked = true } -- when something happened
 local A_STEP, MOST_DOUBTS = 1000, 8

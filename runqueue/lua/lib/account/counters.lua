@@ -31,8 +31,6 @@ local function count_new(job, state, n)
   end
 end
 
-local OVER_BUDGET = 'the budget of ' -- how the reason of a job begins that a strict budget can never fit
-
 -- What this script changes about keys (keys.lua) and budgets (budgets.lua): `moves` says by key which members have it now,
 -- or have it no more (jobs, and orphan runs as 'stray <run>'); `states` has what is known of keys with limits; `commits`
 -- has { job, member, is it live }, and `spends` has { job, steps } of runs that ended. `turn` is the lane of keys that a
@@ -44,7 +42,7 @@ local are_limits, are_budgets
 function notes.are_limits()
   if are_limits == nil then
     are_limits = redis.call('EXISTS', PREFIX .. 'key_limits', PREFIX .. 'held_keys', PREFIX .. 'budgets',
-      PREFIX .. 'held_budgets', PREFIX .. 'commits') > 0
+      PREFIX .. 'held_budgets', PREFIX .. 'asides', PREFIX .. 'commits') > 0
   end
   return are_limits
 end
@@ -52,7 +50,7 @@ end
 function notes.are_budgets()
   if are_budgets == nil then
     are_budgets = notes.are_limits()
-      and redis.call('EXISTS', PREFIX .. 'budgets', PREFIX .. 'held_budgets', PREFIX .. 'commits') > 0
+      and redis.call('EXISTS', PREFIX .. 'budgets', PREFIX .. 'held_budgets', PREFIX .. 'asides', PREFIX .. 'commits') > 0
   end
   return are_budgets
 end
@@ -130,10 +128,20 @@ local function discharge(job, state)
   end
 end
 
+-- A job that was put aside for a budget waits for it no more (budgets.lua).
+function notes.leave_aside(job)
+  local aside = notes.are_budgets() and redis.call('HGET', job_key(job.id), 'aside')
+  if not aside then return end
+  redis.call('ZREM', PREFIX .. 'aside:' .. string.match(aside, '^%S+'), job.id)
+  redis.call('HDEL', job_key(job.id), 'aside', 'run_at', 'reason')
+  job.was_aside = true
+end
+
 -- Counts a job's change of state; the record itself is written by the caller, in one HSET.
 local function count_state(job, state)
   local before = job.state
   if before == 'ready' and (job.deaths or 0) >= 2 then remove_later('suspects', job.id) end
+  if before == 'scheduled' then notes.leave_aside(job) end
   if job.charged and not (WAITS[before] and WAITS[state]) then discharge(job, state) end
   bump(totals, before .. ':' .. job.priority, -1)
   bump(totals, state .. ':' .. job.priority, 1)

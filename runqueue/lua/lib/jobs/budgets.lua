@@ -6,23 +6,28 @@
 -- What runs took is added when their ends are recorded, to the window in which that is (`spent:<scope>:<window>`). What
 -- live runs will take is expected: what runs of the budget took so far (`budget_runs` = '<runs> <steps>'). Under a
 -- strict budget it is their `max_steps` (`max_steps:<scope>`, by job, or 'stray <run>'; 'sum' = all of them).
--- A job begins if what is spent, what is expected of live runs, and what is expected of it fit. Else it stays at the head
--- of its lane, and the account, its group or its batch waits (`held_budgets`, by when it is looked at again); at the
--- budget of a key it waits as at a limit (keys.lua).
--- `over_budget` has the jobs that a strict budget can never fit, by when they are looked at again.
+-- A job begins if what is spent, what is expected of live runs, and what is expected of it fit. If a strict budget has
+-- steps left, but fewer than the job needs, the job is put aside, and others begin: it is `scheduled`, in
+-- `aside:<what>`, by the steps it needs, and ready again once so many are left. A job that can never fit, or that has no
+-- `max_steps`, waits there, too, until the budget is changed. `asides` = what has such jobs, by when it is checked again.
+-- If nothing is left, or a budget that is not strict has no room, the job stays at the head of its lane, and the account,
+-- its group or its batch waits (`held_budgets`, by when it is checked again); at the budget of a key it waits as at a
+-- limit (keys.lua).
 -- Without budgets (`notes.are_budgets`) only `are_any` may be called: each function that a script makes costs it.
 local budgets = {}
 function budgets.are_any() return false end
 if notes.are_budgets() then
   local BUDGETS, RUNS, HELD = PREFIX .. 'budgets', PREFIX .. 'budget_runs', PREFIX .. 'held_budgets'
+  local DUE, ASIDES = PREFIX .. 'due', PREFIX .. 'asides'
   local COMMITS = PREFIX .. 'commits' -- what has `max_steps:<what>`
   local MEAN_OF_RUNS = 1000 -- runs of which the mean is taken, roughly
   local CHECK_EVERY_US, MOST_CHECKS = 5000000, 16
-  local NEVER_FITS_US = 3600000000 -- after that a job is looked at again which a strict budget can never fit
+  local ASIDE_US = DAY -- after that a job that was put aside is ready in any case (promote_due.lua)
+  local CHECK_TAKES_US, MOST_ASIDES, MOST_BACK = 50000, 32, 50 -- in one script: what is checked, and jobs that come back
   local KEPT_US = 35 * DAY -- of a window that is over
   local floor = math.floor
 
-  local is_any, is_any_held
+  local is_any, is_any_held, is_any_aside
   local records, states, by_job = {}, {}, {}
 
   function budgets.are_any()
@@ -64,14 +69,14 @@ if notes.are_budgets() then
     return window, ends - offset_at(record.offsets, ends - offset_at(record.offsets, ends))
   end
 
-  local function read_record(scope, text)
+  local function read_record(scope, text, runs)
     local steps, per, strict, expected, zone, offsets = string.match(text, '^(%d+) (%a+) ([01]) (%d+) (%S+) (%S+)$')
     if not steps then error({ err = 'WRONGTYPE ' .. BUDGETS .. ': its ' .. scope .. ' cannot be read' }) end
     local record = { scope = scope, steps = tonumber(steps), per = per, is_strict = strict == '1',
       expected = tonumber(expected), offsets = offsets }
     record.window, record.ends = window_of(record)
     record.spent = PREFIX .. 'spent:' .. scope .. ':' .. int(record.window)
-    local n, sum = string.match(redis.call('HGET', RUNS, scope) or '', '^(%d+) (%d+)$')
+    local n, sum = string.match(runs or '', '^(%d+) (%d+)$')
     record.runs, record.taken = tonumber(n or 0), tonumber(sum or 0)
     return record
   end
@@ -82,20 +87,39 @@ if notes.are_budgets() then
     for _, scope in ipairs(scopes) do
       if records[scope] == nil then unread[#unread + 1] = scope end
     end
-    if #unread > 0 then
-      for i, text in ipairs(redis.call('HMGET', BUDGETS, unpack(unread))) do
-        records[unread[i]] = text and read_record(unread[i], text)
+    if #unread == 0 then return end
+    local texts, runs = redis.call('HMGET', BUDGETS, unpack(unread)), nil
+    for i, text in ipairs(texts) do
+      if text and not runs then runs = redis.call('HMGET', RUNS, unpack(unread)) end
+      records[unread[i]] = text and read_record(unread[i], text, runs[i])
+    end
+  end
+
+  -- How many orphan runs take what a group's or a batch's budget is for.
+  local strays
+  local function strays_of(what)
+    if not strays then
+      strays = {}
+      for _, takes in ipairs(has_strays() and redis.call('HVALS', STRAY_TAKES) or {}) do
+        local group, batch = string.match(takes, '^(%S+) (%S+)')
+        if group then
+          bump(strays, 'group:' .. group, 1)
+          bump(strays, 'batch:' .. batch, 1)
+        end
       end
     end
+    return strays[what] or 0
   end
 
   -- How many runs are live of what a budget is for.
   local function live_of(what)
     local kind, name = string.match(what, '^(%a+):?(.*)$')
     if kind == 'account' then return slots_taken() + (totals.live or 0) end
-    if kind == 'group' then return tonumber(redis.call('HGET', group_key(name), 'live') or 0) + (group_live[name] or 0) end
+    if kind == 'group' then
+      return tonumber(redis.call('HGET', group_key(name), 'live') or 0) + (group_live[name] or 0) + strays_of(what)
+    end
     if kind == 'batch' then
-      local n = 0
+      local n = strays_of(what)
       local f = redis.call('HMGET', batch_key(name), 'count:submitting', 'count:unconfirmed', 'count:running')
       for i, state in ipairs({ 'submitting', 'unconfirmed', 'running' }) do
         n = n + tonumber(f[i] or 0) + ((batch_totals[name] or {})['count:' .. state] or 0)
@@ -166,29 +190,30 @@ if notes.are_budgets() then
     return math.min(mean_of(record) or max_steps or record.expected, record.steps)
   end
 
-  local function has_room(record, what, max_steps)
-    return need_of(record, max_steps) <= state_of(record, what).left
+  -- What keeps a job from beginning, a budget and what it is for: 'held', ... = there is nothing left for it or others;
+  -- 'aside', ... = a strict budget has fewer steps left than it needs. nil = nothing does, or a key (keys.lua).
+  function budgets.lacks(job)
+    if not budgets.are_any() then return nil end
+    local aside, its_what
+    for _, budget in ipairs(budgets_of(job)) do
+      local record, what = budget[1], budget[2]
+      local left = state_of(record, what).left
+      if need_of(record, budgets.max_steps_of(job)) > left then
+        if record.is_strict and left >= 1 then
+          if not aside then aside, its_what = record, what end
+        elseif string.sub(what, 1, 4) ~= 'key:' then
+          return 'held', record, what
+        end
+      end
+    end
+    if aside then return 'aside', aside, its_what end
   end
 
-  local function hold(record, what)
+  -- The account, a group or a batch waits for its budget.
+  function budgets.hold(record, what)
     local look = math.min(NOW + CHECK_EVERY_US, record.ends or math.huge)
     redis.call('ZADD', HELD, int(look), what)
     is_any_held = true
-  end
-
-  -- What has no room for a job: 'account', 'group:<group>' or 'batch:<batch>', which waits from now on; nil = all have.
-  function budgets.full(job)
-    if not budgets.are_any() then return nil end
-    for _, budget in ipairs(budgets_of(job)) do
-      local record, what = budget[1], budget[2]
-      local max_steps = budgets.max_steps_of(job)
-      local fits_never = record.is_strict and need_of(record, max_steps) > record.steps -- a claim puts it off
-      if string.sub(what, 1, 4) ~= 'key:' and not fits_never and not has_room(record, what, max_steps) then
-        hold(record, what)
-        return what
-      end
-    end
-    return nil
   end
 
   -- The scope and the steps of a strict budget that a job can never fit into: it has no `max_steps`, or more than these.
@@ -215,10 +240,13 @@ if notes.are_budgets() then
     records_of({ what, pattern })
     for _, scope in ipairs({ what, pattern }) do
       local record = records[scope]
-      local need = record and need_of(record, max_steps)
-      -- What can never fit goes to the claim, which puts it off.
-      if record and not (record.is_strict and need > record.steps) then
-        room = math.min(room, floor(state_of(record, what).left / math.max(need, 1e-9)))
+      if record then
+        local need, left = need_of(record, max_steps), state_of(record, what).left
+        if record.is_strict and left < 1 then
+          room = 0
+        elseif not record.is_strict or need <= left then -- else the claim puts it aside
+          room = math.min(room, floor(left / math.max(need, 1e-9)))
+        end
       end
     end
     return room
@@ -276,20 +304,76 @@ if notes.are_budgets() then
     end
   end
 
-  -- Puts a ready job off that a strict budget can never fit, so that it blocks no other: whether it did. A change of a
-  -- budget makes it due (promote_due.lua).
-  function budgets.put_off(job)
-    local scope, most = budgets.refuses(job)
-    if not scope then return false end
-    local start = int(NOW + NEVER_FITS_US)
+  local function any_asides()
+    if is_any_aside == nil then is_any_aside = redis.call('EXISTS', ASIDES) == 1 end
+    return is_any_aside
+  end
+
+  local function why_aside(record, max_steps)
+    return 'the budget of ' .. record.scope .. ' is strict, and '
+      .. (max_steps and "has fewer steps left than this job's max_steps" or 'this job has no max_steps')
+  end
+
+  -- When what has jobs put aside is checked again: the more there are, the later. `ends` = of its window.
+  local function check_aside(what, ends)
+    local look = NOW + math.max(CHECK_EVERY_US, redis.call('ZCARD', ASIDES) * CHECK_TAKES_US)
+    redis.call('ZADD', ASIDES, int(math.min(look, ends or math.huge)), what)
+    is_any_aside = true
+  end
+
+  -- Puts a ready job aside that needs more than is left; `count_state` takes it out of the index with its state. Its field
+  -- `aside` = '<what> <when the window ends; 0 = never>'.
+  function budgets.put_aside(job, record, what)
+    local max_steps, key = budgets.max_steps_of(job), job_key(job.id)
+    local ready_at = int(NOW + ASIDE_US)
     count_state(job, 'scheduled')
-    redis.call('HSETNX', job_key(job.id), 'put_off', '0') -- this time is not its user's
-    redis.call('HSET', job_key(job.id), 'state', 'scheduled', 'run_at', start, 'reason',
-      OVER_BUDGET .. scope .. ' is strict: max_steps of ' .. int(most) .. ' at most'
-        .. (budgets.max_steps_of(job) and '' or ', and this job has none'))
-    redis.call('ZADD', PREFIX .. 'due', start, job.id)
-    redis.call('ZADD', PREFIX .. 'over_budget', start, job.id)
-    return true
+    redis.call('HSETNX', key, 'put_off', '0') -- this time is not its user's
+    redis.call('HSET', key, 'state', 'scheduled', 'run_at', ready_at, 'aside', what .. ' ' .. int(record.ends or 0),
+      'reason', why_aside(record, max_steps))
+    redis.call('ZADD', DUE, ready_at, job.id)
+    redis.call('ZADD', PREFIX .. 'aside:' .. what, max_steps and int(max_steps) or '+inf', job.id)
+    if not redis.call('ZSCORE', ASIDES, what) then check_aside(what, record.ends) end
+  end
+
+  -- How many steps the strict budgets of something have left, and when the first of their windows ends; no such budget =
+  -- math.huge.
+  local function left_of(what)
+    local segment = string.match(what, '^key:([^:]*)')
+    local scopes, left, ends = { what, segment and 'key:' .. segment .. ':*' }, math.huge, math.huge
+    records_of(scopes)
+    for _, scope in ipairs(scopes) do
+      local record = records[scope]
+      if record and record.is_strict then
+        left = math.min(left, state_of(record, what).left)
+        ends = math.min(ends, record.ends or math.huge)
+      end
+    end
+    return left, ends
+  end
+
+  -- Takes out of their index the jobs that so many steps are left for, the largest first. Calls back with each, and with
+  -- whether it is the largest of its budget.
+  function budgets.take_back(visit)
+    if not any_asides() then return end
+    local back = 0
+    for _, what in ipairs(redis.call('ZRANGEBYSCORE', ASIDES, '-inf', int(NOW), 'LIMIT', 0, MOST_ASIDES)) do
+      local index, is_largest = PREFIX .. 'aside:' .. what, true
+      local left, ends = left_of(what)
+      while back < MOST_BACK do
+        local most = left == math.huge and '+inf' or string.format('%.3f', left)
+        local found = redis.call('ZREVRANGEBYSCORE', index, most, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
+        if not found[1] then break end
+        redis.call('ZREM', index, found[1])
+        if left < math.huge then left = left - tonumber(found[2]) end
+        visit(found[1], is_largest)
+        back, is_largest = back + 1, false
+      end
+      if redis.call('EXISTS', index) == 0 then
+        redis.call('ZREM', ASIDES, what)
+      elseif back < MOST_BACK then
+        check_aside(what, ends)
+      end
+    end
   end
 
   local function any_held()
@@ -309,10 +393,12 @@ if notes.are_budgets() then
     wake()
   end
 
-  -- When one of these is due; 0 = none waits.
+  -- When one of these is due, or what has jobs put aside; 0 = none waits.
   function budgets.next_check()
-    if not any_held() then return 0 end
-    return tonumber(redis.call('ZRANGE', HELD, 0, 0, 'WITHSCORES')[2] or 0)
+    local held = any_held() and redis.call('ZRANGE', HELD, 0, 0, 'WITHSCORES')[2]
+    local aside = any_asides() and redis.call('ZRANGE', ASIDES, 0, 0, 'WITHSCORES')[2]
+    if held and aside then return math.min(tonumber(held), tonumber(aside)) end
+    return tonumber(held or aside or 0)
   end
 
   -- Writes what the script noted.
@@ -328,7 +414,8 @@ if notes.are_budgets() then
     states = {}
   end
 
-  -- For list_budgets.lua.
+  -- For list_budgets.lua, which reads several budgets at once.
+  budgets.load = records_of
   function budgets.read(scope, what)
     records_of({ scope })
     return records[scope] and state_of(records[scope], what)

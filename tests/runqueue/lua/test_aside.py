@@ -1,0 +1,381 @@
+"""Jobs that a strict budget has some steps left for, but too few: they are put aside."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from runqueue.records.batch import BatchRules
+from runqueue.records.job import Job
+from runqueue.store import budgets, groups, job_calls, key_limits, worker_calls
+from runqueue.store.budgets import Budget
+from runqueue.store.key_limits import KeyLimit
+from tests.runqueue.lua.clockwork import CLAIM_AGE, DAY, SECOND, UPLOAD, Clockwork
+from tests.runqueue.lua.test_budgets import end, set_budget
+from tests.runqueue.lua.test_recovery import loss, recovered, suspected
+
+#: The options of a job by what has a strict budget of hundred steps.
+SCOPES: dict[str, dict[str, Any]] = {
+    "account": {},
+    "group:acme": {"group": "acme"},
+    "key:login:a": {"keys": ["login:a"]},
+    "key:login:*": {"keys": ["login:a"]},
+}
+
+
+def aside(clock: Clockwork) -> dict[str, list[str]]:
+    """The jobs that are put aside, by what they wait for the budget of."""
+    found = clock.members("asides")
+    held = {what: clock.members(f"aside:{what}") for what in found}
+    names = [raw.decode() for raw in clock.client.keys(clock.key("aside:*"))]  # type: ignore[union-attr]
+    assert {clock.key(f"aside:{what}") for what, ids in held.items() if ids} == set(names)
+    return {what: ids for what, ids in held.items() if ids}
+
+
+def read(clock: Clockwork, job_id: str) -> Job:
+    """A job as it is shown."""
+    (job,) = clock.run(job_calls.get_jobs(clock.account, [job_id]))
+    assert isinstance(job, Job)
+    return job
+
+
+def put_aside(clock: Clockwork, **options: Any) -> str:
+    """Have an account with 20 of 100 strict steps committed put a job aside that needs 90."""
+    set_budget(clock, "account", 100, "day", is_strict=True)
+    (live,) = clock.enqueue(1, max_steps=20)
+    assert clock.claimed() == [live]
+    (job,) = clock.enqueue(1, max_steps=90, **options)
+    assert clock.claimed() == []
+    assert aside(clock) == {"account": [job]}
+    return job
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_job_that_needs_more_than_is_left_holds_up_no_other(clock: Clockwork, scope: str) -> None:
+    set_budget(clock, scope, 100, is_strict=True)
+    (first,) = clock.enqueue(1, max_steps=60, **SCOPES[scope])
+    (large,) = clock.enqueue(1, max_steps=50, **SCOPES[scope])
+    small = clock.enqueue(3, max_steps=10, **SCOPES[scope])
+
+    assert clock.claimed() == [first, *small]
+    job = read(clock, large)
+    assert job.state == "scheduled"
+    what = "key:login:a" if scope.startswith("key:") else scope
+    assert (aside(clock), job.waits_for) == ({what: [large]}, f"budget:{what}")
+    assert f"the budget of {scope} is strict, and has fewer steps left" in str(job.reason)
+
+
+def test_a_batch_that_has_one_large_job_goes_on(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    first, large, small = (
+        clock.enqueue(1, batch=batch, max_steps=steps)[0] for steps in (60, 50, 10)
+    )
+    clock.seal(batch)
+    set_budget(clock, f"batch:{batch}", 100, is_strict=True)
+    assert clock.claimed() == [first, small]
+    assert aside(clock) == {f"batch:{batch}": [large]}
+
+
+def test_jobs_behind_a_large_one_of_the_same_keys_go_on(clock: Clockwork) -> None:
+    set_budget(clock, "key:login:a", 100, is_strict=True)
+    clock.run(key_limits.set_limit(clock.account, "login:a", KeyLimit(1)))
+    first, large, small = (
+        clock.enqueue(1, keys=["login:a"], max_steps=steps)[0] for steps in (60, 50, 10)
+    )
+    assert clock.claimed() == [first]
+    end(clock, first, 60)
+    assert clock.claimed() == [small]
+    assert aside(clock) == {"key:login:a": [large]}
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_it_is_the_next_of_its_lane_once_enough_is_left(clock: Clockwork, scope: str) -> None:
+    set_budget(clock, scope, 100, is_strict=True)
+    (first,) = clock.enqueue(1, max_steps=60, **SCOPES[scope])
+    (large,) = clock.enqueue(1, max_steps=50, **SCOPES[scope])
+    assert clock.claimed() == [first]
+    others = clock.enqueue(2, max_steps=50, **SCOPES[scope])
+    end(clock, first, 10)
+    clock.wait(6)
+
+    assert clock.claimed() == [large]
+    assert clock.field(large, "reason") is None
+    assert aside(clock) == {next(iter(clock.members("asides"))): others}
+
+
+@pytest.mark.parametrize("then", [None, Budget(50), Budget(110, is_strict=True)])
+def test_a_change_of_its_budget_brings_it_back(clock: Clockwork, then: Budget | None) -> None:
+    job = put_aside(clock)
+    clock.run(budgets.set_budget(clock.account, "account", then))
+    assert clock.claimed() == ([] if then == Budget(50) else [job])
+    assert (aside(clock), clock.state(job)) == (
+        {},
+        "ready" if then == Budget(50) else "submitting",
+    )
+
+
+def test_a_change_of_the_budget_for_each_key_brings_jobs_back(clock: Clockwork) -> None:
+    set_budget(clock, "key:login:*", 100, is_strict=True)
+    (live,) = clock.enqueue(1, keys=["login:a"], max_steps=20)
+    assert clock.claimed() == [live]
+    (job,) = clock.enqueue(1, keys=["login:a"], max_steps=90)
+    assert clock.claimed() == []
+    set_budget(clock, "key:login:*", 110, is_strict=True)
+    clock.wait(6)
+    assert clock.claimed() == [job]
+
+
+def test_in_a_new_day_the_largest_is_before_all_others(clock: Clockwork) -> None:
+    set_budget(clock, "account", 100, "day", is_strict=True)
+    (live,) = clock.enqueue(1, max_steps=20)
+    assert clock.claimed() == [live]
+    middle, large = (clock.enqueue(1, group="a", max_steps=steps)[0] for steps in (85, 90))
+    assert clock.claimed() == []
+    end(clock, live, 20)
+    small = clock.enqueue(5, group="b", priority=0, max_steps=5)
+    clock.wait(DAY / SECOND)
+
+    assert clock.claimed() == [large, *small[:2]]
+    assert aside(clock) == {"account": [middle]}
+
+
+@pytest.mark.parametrize("why", ["paused", "capped", "held", "a key"])
+def test_a_job_that_may_not_begin_in_a_new_day_holds_up_no_other(
+    clock: Clockwork, why: str
+) -> None:
+    set_budget(clock, "account", 100, "day", is_strict=True)
+    batch = clock.open_batch()
+    (job,) = clock.enqueue(1, batch=batch, group="a", keys=["login:a"], max_steps=90)
+    clock.seal(batch)
+    (live,) = clock.enqueue(1, group="a", keys=["login:a"], priority=0, max_steps=20)
+    assert clock.claimed() == [live]
+    assert aside(clock) == {"account": [job]}
+    clock.wait(DAY / SECOND)
+    set_budget(clock, "account", 120, "day", is_strict=True)
+    if why == "held":
+        clock.hold(batch)
+    elif why == "a key":
+        clock.run(key_limits.set_limit(clock.account, "login:a", KeyLimit(1)))
+    elif why == "paused":
+        clock.run(groups.set_group(clock.account, "a", paused=True))
+    else:
+        clock.run(groups.set_group(clock.account, "a", max_concurrent=1))
+    (other,) = clock.enqueue(1, group="b", max_steps=5)
+
+    assert clock.claimed() == [other]
+    assert (clock.state(job), aside(clock)) == ("ready", {})
+    end(clock, live, 0)
+    clock.run(groups.set_group(clock.account, "a", paused=False))
+    if why == "held":
+        clock.resume(batch)
+    clock.wait(6)
+    assert clock.claimed() == [job]
+
+
+def test_nothing_is_put_aside_while_nothing_is_left(clock: Clockwork) -> None:
+    set_budget(clock, "account", 20, is_strict=True)
+    jobs = clock.enqueue(5, max_steps=20)
+    never = clock.enqueue(1, max_steps=20, group="b")
+    assert len(clock.claimed()) == 1
+    assert clock.claimed() == []
+    assert aside(clock) == {}
+    assert clock.states([*jobs, *never]) == {"submitting", "ready"}
+    assert clock.run(job_calls.stats(clock.account)).hold_kind == "budget"
+
+
+def _adopted(clock: Clockwork, job: str) -> None:
+    assert clock.found(job, 1, "r-lost") == 1
+
+
+def _lost(clock: Clockwork, job: str) -> None:
+    """Redis lost its claim, whose run is searched."""
+    clock.another_server()
+    clock.heartbeat(first=True)
+    clock.claim()
+    clock.wait(7)
+    clock.heartbeat(first=True)
+    assert clock.run(suspected(loss(clock), clock.account, [job])) == [1]
+    assert clock.run(recovered(clock))
+
+
+def _canceled_batch(clock: Clockwork, job: str) -> None:
+    batch = str(clock.field(job, "batch"))
+    clock.cancel_batch(batch)
+    clock.sweep("sweep_canceled")
+
+
+def _past_deadline(clock: Clockwork, job: str) -> None:
+    clock.wait(3601)
+    clock.heartbeat(first=True)
+    clock.sweep("expire_deadlines")
+
+
+def _after_a_day(clock: Clockwork, job: str) -> None:
+    clock.wait(DAY / SECOND)
+    clock.heartbeat(first=True)
+    assert clock.sweep("promote_due") == 1
+
+
+def _canceled(clock: Clockwork, job: str) -> None:
+    assert clock.cancel(job) == [1]
+
+
+#: What a job that is put aside may meet, and the state that it is in then.
+WAYS_OUT: dict[str, tuple[Callable[[Clockwork, str], None], str]] = {
+    "canceled": (_canceled, "canceled"),
+    "its batch is canceled": (_canceled_batch, "canceled"),
+    "its deadline passes": (_past_deadline, "dead"),
+    "its run is found": (_adopted, "running"),
+    "its claim is lost": (_lost, "unconfirmed"),
+    "its time comes": (_after_a_day, "ready"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_OUT)
+def test_a_job_that_does_not_wait_any_more_is_in_no_index(clock: Clockwork, way: str) -> None:
+    batch = clock.open_batch()
+    clock.seal(batch)
+    options = {"batch": None, "deadline": clock.now + 3600 * SECOND}
+    if way == "its batch is canceled":
+        batch = clock.open_batch()
+        set_budget(clock, "account", 100, "day", is_strict=True)
+        (live,) = clock.enqueue(1, max_steps=20)
+        assert clock.claimed() == [live]
+        (job,) = clock.enqueue(1, max_steps=90, batch=batch)
+        clock.seal(batch)
+        assert clock.claimed() == []
+        assert aside(clock) == {"account": [job]}
+    else:
+        if way != "its deadline passes":
+            del options["deadline"]
+        job = put_aside(clock, **options)
+
+    leave, state = WAYS_OUT[way]
+    leave(clock, job)
+
+    assert clock.state(job) == state
+    assert aside(clock) == {}
+    assert job not in clock.members("due")
+    assert (clock.field(job, "aside"), clock.field(job, "run_at")) == (None, None)
+
+
+def test_a_job_whose_lost_claim_made_no_run_goes_on(clock: Clockwork) -> None:
+    job = put_aside(clock)
+    _lost(clock, job)
+    assert clock.deny(job) == 2
+    assert clock.state(job) == "ready"
+    clock.heartbeat(first=True)
+    assert clock.claimed() == []
+    assert aside(clock) == {"account": [job]}
+
+
+def test_a_crash_suspect_that_is_put_aside_stays_a_suspect(clock: Clockwork) -> None:
+    set_budget(clock, "account", 100, is_strict=True)
+    (live,) = clock.enqueue(1, max_steps=60)
+    assert clock.claimed() == [live]
+    clock.found(live, 1, "r-live")
+    (suspect,) = clock.enqueue(1, max_steps=50)
+    clock.client.hset(clock.key(f"job:{suspect}"), "deaths", 2)
+    clock.client.zadd(clock.key("suspects"), {suspect: clock.now})
+    clock.client.lrem(clock.key("lane:2:default:-"), 0, suspect)
+    assert clock.claimed() == []
+    assert (aside(clock), clock.members("suspects")) == ({"account": [suspect]}, [])
+    clock.finish(live, run_id="r-live", steps=10)
+    clock.wait(6)
+    (other,) = clock.enqueue(1, max_steps=1)
+    assert clock.claimed() == [suspect]
+    assert clock.client.get(clock.key("alone:p1")) == suspect.encode()
+    assert clock.state(other) == "ready"
+
+
+def test_a_canary_that_is_put_aside_decides_on_its_batch_later(clock: Clockwork) -> None:
+    set_budget(clock, "account", 100, is_strict=True)
+    (live,) = clock.enqueue(1, max_steps=60)
+    assert clock.claimed() == [live]
+    batch = clock.open_batch(BatchRules(canary=1))
+    canary = clock.enqueue(1, batch=batch, max_steps=50)[0]
+    others = clock.enqueue(2, batch=batch, max_steps=5)
+    clock.seal(batch)
+    assert clock.claimed() == []
+    end(clock, live, 10)
+    clock.wait(6)
+    assert clock.claimed() == [canary]
+    end(clock, canary, 1)
+    clock.wait(6)
+    assert clock.claimed() == others
+
+
+def test_an_unfinished_upload_takes_nothing_aside_with_it(clock: Clockwork) -> None:
+    set_budget(clock, "account", 100, is_strict=True)
+    batch = clock.open_batch()
+    clock.enqueue(1, batch=batch, max_steps=50)
+    clock.wait(2 * DAY / SECOND)
+    clock.heartbeat(first=True)
+    clock.claimed()
+    clock.sweep("expire_batches", UPLOAD)
+    assert aside(clock) == {}
+
+
+def test_a_process_that_dies_with_a_job_that_came_back_loses_nothing(clock: Clockwork) -> None:
+    job = put_aside(clock)
+    set_budget(clock, "account", 110, "day", is_strict=True)
+    assert clock.claimed() == [job]
+    clock.wait(15)
+    clock.sweep("expire_leases", CLAIM_AGE)
+    assert clock.state(job) == "unconfirmed"
+    assert clock.deny(job) == 2
+    assert clock.claimed() == [job]
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_what_one_claim_puts_aside_and_brings_back_is_bounded(clock: Clockwork, scope: str) -> None:
+    set_budget(clock, scope, 100, is_strict=True)
+    clock.run(budgets.set_budget(clock.account, scope, None))
+    for _ in range(3):
+        clock.enqueue(1_000, max_steps=None if scope == "account" else 200, **SCOPES[scope])
+    set_budget(clock, scope, 100, is_strict=True)
+    clock.heartbeat(first=True)
+
+    def claim() -> int:
+        clock.wait(0.1)
+        clock.heartbeat()
+        return clock.commands(worker_calls.claim(clock.account, "p1", str(clock.now), 500, 0))
+
+    worst = 0
+    while sum(map(len, aside(clock).values())) < 3_000:
+        worst = max(worst, claim())
+    clock.run(budgets.set_budget(clock.account, scope, None))
+    clock.wait(6)
+    clock.heartbeat(first=True)
+    while aside(clock):
+        worst = max(worst, claim())
+    assert worst <= 2_500
+
+
+def test_a_clock_that_was_ahead_has_a_job_wait_no_longer(clock: Clockwork) -> None:
+    job = put_aside(clock)
+    ahead, now = clock.now, clock.now - 7200 * SECOND
+    clock.client.zadd(clock.key("asides"), {"account": ahead + 5 * SECOND})
+    told = f"{now} {now - SECOND} {7200 * SECOND}, 1 ({now}"
+    clock.client.hset(clock.key("meta"), "set_back", told)
+    clock.now = now
+    while clock.client.hexists(clock.key("meta"), "set_back"):
+        clock.tick()
+        clock.wait(1)
+    due = clock.client.zscore(clock.key("asides"), "account")
+    assert due is not None
+    assert due <= now + 5 * SECOND
+    assert clock.members("due") == [job]
+
+
+def test_a_day_of_another_time_zone_is_known_by_its_end(clock: Clockwork) -> None:
+    clock.now = round(datetime(2026, 6, 1, 21, 0, tzinfo=UTC).timestamp()) * SECOND
+    set_budget(clock, "account", 100, "day", timezone="Europe/Berlin", is_strict=True)
+    first, large = (clock.enqueue(1, max_steps=steps)[0] for steps in (20, 90))
+    assert clock.claimed() == [first]
+    end(clock, first, 20)
+    (small,) = clock.enqueue(1, group="b", priority=0, max_steps=20)
+    clock.wait(3600)
+    assert clock.claimed() == [large]
+    assert aside(clock) == {"account": [small]}
