@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -124,6 +124,20 @@ def test_a_change_of_the_budget_for_each_key_brings_jobs_back(clock: Clockwork) 
     set_budget(clock, "key:login:*", 110, is_strict=True)
     clock.wait(6)
     assert clock.claimed() == [job]
+
+
+def test_of_several_that_come_back_the_largest_is_first(clock: Clockwork) -> None:
+    set_budget(clock, "account", 100, is_strict=True)
+    (live,) = clock.enqueue(1, max_steps=90)
+    assert clock.claimed() == [live]
+    aside_jobs = [clock.enqueue(1, max_steps=steps)[0] for steps in (20, 50, 30, 40)]
+    assert clock.claimed() == []
+    assert len(aside(clock)["account"]) == 4
+    end(clock, live, 0)
+    clock.wait(6)
+    assert clock.claimed(1) == [aside_jobs[1]]
+    assert clock.claimed() == [aside_jobs[3]]
+    assert aside(clock) == {"account": [aside_jobs[0], aside_jobs[2]]}
 
 
 def test_in_a_new_day_the_largest_is_before_all_others(clock: Clockwork) -> None:
@@ -270,6 +284,22 @@ def test_a_job_whose_lost_claim_made_no_run_goes_on(clock: Clockwork) -> None:
     assert aside(clock) == {"account": [job]}
 
 
+def test_a_job_that_is_canceled_during_a_recovery_ends_after_it(clock: Clockwork) -> None:
+    job = put_aside(clock)
+    clock.another_server()
+    clock.heartbeat(first=True)
+    clock.claim()
+    assert clock.cancel(job) == [2]
+    clock.wait(7)
+    clock.heartbeat(first=True)
+    assert clock.run(recovered(clock))
+    set_budget(clock, "account", 200, "day", is_strict=True)
+    assert clock.claimed() == []
+    assert (clock.state(job), aside(clock)) == ("canceled", {})
+    clock.sweep("expire_deadlines")
+    assert clock.state(job) == "canceled"
+
+
 def test_a_crash_suspect_that_is_put_aside_stays_a_suspect(clock: Clockwork) -> None:
     set_budget(clock, "account", 100, is_strict=True)
     (live,) = clock.enqueue(1, max_steps=60)
@@ -379,3 +409,26 @@ def test_a_day_of_another_time_zone_is_known_by_its_end(clock: Clockwork) -> Non
     clock.wait(3600)
     assert clock.claimed() == [large]
     assert aside(clock) == {"account": [small]}
+
+
+def test_a_worker_is_woken_for_jobs_that_are_put_aside(clock: Clockwork) -> None:
+    job = put_aside(clock)
+    taken = clock.claim()
+    assert taken.next_us == clock.now + 5 * SECOND
+    clock.wait(4)
+    clock.heartbeat(first=True)
+    assert "submit" not in clock.tick().messages
+    clock.wait(1)
+    assert clock.tick().messages["submit"] == 1
+    assert clock.state(job) == "scheduled"
+
+
+def test_a_day_later_it_is_the_next_of_its_lane_in_any_case(clock: Clockwork) -> None:
+    job = put_aside(clock)
+    (other,) = clock.enqueue(1, max_steps=90)
+    clock.wait(DAY / SECOND)
+    clock.heartbeat(first=True)
+    assert clock.sweep("promote_due") == 1
+    lane = clock.client.lrange(clock.key("lane:2:default:-"), 0, -1)
+    assert [raw.decode() for raw in cast("list[bytes]", lane)] == [job, other]
+    assert clock.field(job, "ready_at") is None

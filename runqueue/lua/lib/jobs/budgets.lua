@@ -351,23 +351,24 @@ if notes.are_budgets() then
     return left, ends
   end
 
-  -- Takes out of their index the jobs that so many steps are left for, the largest first. Calls back with each, and with
-  -- whether it is the largest of its budget.
+  -- Takes out of their index the jobs that enough steps are left for, the largest first. Calls back with each, the largest
+  -- last, so that it comes to the head of its lane, and with whether it is that.
   function budgets.take_back(visit)
     if not any_asides() then return end
     local back = 0
     for _, what in ipairs(redis.call('ZRANGEBYSCORE', ASIDES, '-inf', int(NOW), 'LIMIT', 0, MOST_ASIDES)) do
-      local index, is_largest = PREFIX .. 'aside:' .. what, true
+      local index, ids = PREFIX .. 'aside:' .. what, {}
       local left, ends = left_of(what)
-      while back < MOST_BACK do
+      while back + #ids < MOST_BACK do
         local most = left == math.huge and '+inf' or string.format('%.3f', left)
         local found = redis.call('ZREVRANGEBYSCORE', index, most, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
         if not found[1] then break end
         redis.call('ZREM', index, found[1])
         if left < math.huge then left = left - tonumber(found[2]) end
-        visit(found[1], is_largest)
-        back, is_largest = back + 1, false
+        ids[#ids + 1] = found[1]
       end
+      for i = #ids, 1, -1 do visit(ids[i], i == 1) end
+      back = back + #ids
       if redis.call('EXISTS', index) == 0 then
         redis.call('ZREM', ASIDES, what)
       elseif back < MOST_BACK then
