@@ -11,11 +11,11 @@ from typing import Any
 
 import redis
 
-from faults.lab import MIXED, SEARCHED, Lab, script
+from faults.lab import MIXED, SEARCHED, Lab, line, script
 from faults.registry import experiment
 from faults.servers import Valkey, free_port
 from faults.traps import Direction
-from runqueue import QueueFull, RunQueue
+from runqueue import Budget, QueueFull, RunQueue
 
 _RUNS = ("--duration", "2", "--duration-spread", "0.5")
 _PACED = {"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "20", "RUNQUEUE_MAX_BURST_SIZE": "5"}
@@ -466,6 +466,67 @@ def _older(lab: Lab, jobs: int, *, workers_live: bool) -> None:
         _held(lab, made)
     lab.goes_on(RECOVERED)
     lab.settle(240)
+
+
+#: More jobs than claims may be lost, by what one of these experiments does.
+_AHEAD = 300
+
+
+@experiment(
+    "failover to a file from before the claims, behind a busy session",
+    "every worker killed; no run shows a marker; its jobs stand behind 300 of a session in use",
+    jobs=40,
+    simulator=("--duration", "3"),
+    settings={**_PACED, "RUNQUEUE_MAX_CONCURRENT_RUNS": "20"},
+)
+def failover_session(lab: Lab, jobs: int) -> None:
+    """Sessions are one at a time: what claims passed by hides no job from the search."""
+    waiting = _passed_by(lab, jobs, keys=["session:pbs_1"])
+    lab.operations.cancel(waiting)  # one at a time they would take a quarter of an hour
+    lab.settle(240)
+
+
+@experiment(
+    "failover to a file from before the claims, behind jobs that fit no budget",
+    "the same, behind 300 jobs that do not fit a strict budget, set after the copy was made",
+    jobs=40,
+    simulator=("--duration", "3"),
+    settings={**_PACED, "RUNQUEUE_MAX_CONCURRENT_RUNS": "20"},
+)
+def failover_budget(lab: Lab, jobs: int) -> None:
+    """A copy knows no budget that was set since: equal requests are searched in whole lanes."""
+    _passed_by(lab, jobs, Budget(100_000, is_strict=True))
+    lab.settle(240)
+
+
+def _passed_by(lab: Lab, jobs: int, budget: Budget | None = None, **options: Any) -> list[str]:
+    """Have claims pass jobs by, and lose those of the jobs behind them; return the passed ones."""
+    first = lab.worker().start()
+    before = len(lab.submit(5, prefix="before", kinds=("plain",)))
+    lab.until(lambda: lab.simulator.summary()["runs"] >= before, 60, "the first runs")
+    lab.queue.set_group("late", paused=True)
+    waiting = lab.submit(_AHEAD, prefix="ahead", kinds=("plain",), group="late", **options)
+    behind = [line(f"behind-{n}", "plain", group="late") for n in range(jobs)]
+    for one in behind:
+        one["body"]["max_steps"] = 5
+    lab.take(behind)
+    time.sleep(1.2)  # the file is written once a second
+    copy = lab.valkey.copy("older")
+    if budget is not None:
+        lab.queue.set_budget("group:late", budget)
+    lab.queue.set_group("late", paused=False)
+    lab.until(lambda: lab.simulator.summary()["runs"] >= before + jobs, 60, "the lost claims")
+    lab.valkey.stop(signal.SIGKILL)
+    first.kill()
+    lab.valkey.restore(Path(copy))
+    lab.valkey.start()
+    lab.mend()
+    lab.queue.set_group("late", paused=False)
+    made = lab.simulator.summary()["runs"]
+    lab.note(f"{made - before} claims lost, of jobs behind {len(waiting)}")
+    lab.worker().start()
+    lab.goes_on(RECOVERED)
+    return waiting
 
 
 def _held(lab: Lab, made: int) -> None:

@@ -77,6 +77,18 @@ class Doubtful(NamedTuple):
         return f"Doubtful({self.job_id!r}, {self.attempt}, {len(self.stored)} bytes)"
 
 
+class MaybeClaimed(NamedTuple):
+    """A job that a claim may have had which Redis lost.
+
+    Args:
+        letters: l = its run is searched later, n = it came to its lane since claims may have been
+            lost, p = claims may have passed it by (`losses.lua`).
+    """
+
+    job_id: str
+    letters: str
+
+
 class ToCancel(NamedTuple):
     """A run to cancel; job_id is '' when no job owns it.
 

@@ -16,6 +16,7 @@ from runqueue.records.claim_items import (
     Finished,
     GivenBack,
     Lost,
+    MaybeClaimed,
     Overdue,
     Polled,
     RunAccepted,
@@ -182,34 +183,28 @@ def waiting_lanes(account: str, cursor: str, keys: int) -> ScriptCall[tuple[str,
 
 
 def read_lanes(
-    account: str, names: Sequence[str], first: int, count: int, *, newest: bool = False
-) -> ScriptCall[list[tuple[int, list[str], list[str], str]]]:
+    account: str, names: Sequence[str], first: int, count: int
+) -> ScriptCall[list[tuple[int, list[MaybeClaimed]]]]:
     """Read the jobs of lanes that lost claims may have been of, in the order of claims.
 
-    By lane: how many ids were read, the jobs, those that are searched for later (`suspect_lost`),
-    and a letter for each of these: `p` = claims may have passed it by, for its keys.
+    By lane: how many ids were read, and the jobs.
 
     Args:
         account: the account.
         names: of lanes, as `waiting_lanes` returns them.
-        first: how many ids of each are passed over.
+        first: how many ids of each are skipped.
         count: how many are read.
-        newest: read lanes from their ends, as far as jobs came to them since claims may have been
-            lost.
     """
 
-    def parse(reply: list[Any]) -> list[tuple[int, list[str], list[str], str]]:
-        return [
-            (int(ids), texts(waiting), texts(later), marks.decode())
-            for ids, waiting, later, marks in reply
-        ]
+    def parse(reply: list[Any]) -> list[tuple[int, list[MaybeClaimed]]]:
+        return [(int(lane[0]), records(MaybeClaimed, rows(lane, 1, 2))) for lane in reply]
 
-    return ScriptCall(load("read_lanes"), account, [int(newest), first, count, *names], parse)
+    return ScriptCall(load("read_lanes"), account, [first, count, *names], parse)
 
 
 def read_waiting(
     account: str, index: str, cursor: str, count: int
-) -> ScriptCall[tuple[str, list[str], list[str]]]:
+) -> ScriptCall[tuple[str, list[MaybeClaimed]]]:
     """Read jobs of an index as `read_lanes` does, behind a cursor ("0" = the start, and the end).
 
     Args:
@@ -219,8 +214,8 @@ def read_waiting(
         count: how many are read, roughly.
     """
 
-    def parse(reply: list[Any]) -> tuple[str, list[str], list[str]]:
-        return reply[0].decode(), texts(reply[1]), texts(reply[2])
+    def parse(reply: list[Any]) -> tuple[str, list[MaybeClaimed]]:
+        return reply[0].decode(), records(MaybeClaimed, rows(reply, 1, 2))
 
     return ScriptCall(load("read_waiting"), account, [index, cursor, count], parse)
 

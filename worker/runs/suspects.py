@@ -1,17 +1,21 @@
 """Which waiting jobs may have been claimed by a Redis that is lost, and own runs without a marker.
 
-Claims take the first jobs of lanes, so what was claimed stands there still: only so many jobs of
-each lane come into question as claims can have been lost. So does each job that came to its lane
-since, for on the lost server it may have come before others; each that was to wait, if its time may
-have come; and each that runs and may run again: its first run may have failed, and the claim for
-its next one be lost. So do jobs whose run no list need show yet, whatever it shows.
+Claims take the first jobs of lanes, so what was claimed stands there still, behind no more jobs
+than claims can have been lost, and those that claims passed by (`losses.lua`). So much may be told
+by this copy alone: what was canceled, or did not fit a budget, after it was made looks like any
+other job, and hides those behind it. So any job that waits may own a run that shows an equal
+request. Where a run's request tells less, or the run need not be listed yet, only so many jobs of
+each lane come into question as claims can have been lost; each job that came to its lane since, for
+on the lost server it may have come before others; each that was to wait, if its time may have come;
+and each that runs and may run again: its first run may have failed, and the claim for its next one
+be lost.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from math import inf
 from typing import Any
 
+from runqueue.records.claim_items import MaybeClaimed
 from runqueue.request.requests import Kind
 from runqueue.store import codec, job_calls, worker_calls
 from worker.process.account import AccountLink
@@ -59,27 +63,37 @@ async def suspects(account: AccountLink, unmarked: Sequence[ShownRun], most: int
     Args:
         account: the account.
         unmarked: the runs.
-        most: how many jobs of each lane come into question.
+        most: how many jobs of each lane may own any run that is not surely another request's. Those
+            behind them have to be equal.
 
     Raises:
         TooManyError: they are more than `MOST_SUSPECTS`.
     """
     turns, index = LoopTurns(), Index(unmarked)
     found: dict[str, None] = {}
-    left: dict[bytes, Iterator[ShownRun]] = {}
-    async for job_id, stored, is_later in _first_in_line(account, most):
-        if job_id in found:
-            continue
+    left: dict[tuple[bytes, bool], Iterator[ShownRun]] = {}
+    given: dict[bytes, set[str]] = {}
+    async for job, stored, is_near in _first_in_line(account, most, others=True):
         request, kind, fields = _read(stored)
-        runs = left.get(request)
-        if runs is None or is_later:
-            runs = iter(unmarked) if kind is None else index.plausible(kind, fields)
-        if await _finds_one(kind, fields, runs, turns):
-            found[job_id] = None
-            if not is_later:
-                left[request] = runs
-            if len(found) > MOST_SUSPECTS:
-                raise TooManyError
+        if job.job_id in found or (kind is None and not is_near):
+            continue
+        is_later = "l" in job.letters
+        runs = None if is_later else left.get((request, is_near))
+        if kind is None:
+            runs = runs or iter(unmarked)
+        elif runs is None:
+            runs = (index.plausible if is_near else index.equal)(kind, fields)
+        gone = () if is_later else given.get(request, ())
+        wanted = (Likeness.EQUAL, Likeness.UNSURE) if is_near else (Likeness.EQUAL,)
+        run = await _next_run(kind, fields, runs, turns, gone=gone, wanted=wanted)
+        if run is None:
+            continue
+        found[job.job_id] = None
+        if not is_later:
+            left[request, is_near] = runs
+            given.setdefault(request, set()).add(run.listed.run_id)
+        if len(found) > MOST_SUSPECTS:
+            raise TooManyError
     return [*found]
 
 
@@ -97,104 +111,103 @@ async def unlisted(account: AccountLink, most: int) -> list[str]:
     """
     turns = LoopTurns()
     found: dict[str, None] = {}
-    async for job_id, stored, _ in _first_in_line(account, most, newest=False):
+    async for job, stored, _ in _first_in_line(account, most, others=False):
         await turns.take()
         _, kind, fields = _read(stored)
         if kind is None or is_listed_late(kind, fields):
-            found[job_id] = None
+            found[job.job_id] = None
             if len(found) > MOST_SUSPECTS:
                 raise TooManyError
     return [*found]
 
 
-async def _finds_one(
-    kind: Kind | None, fields: Mapping[str, Any], runs: Iterator[ShownRun], turns: LoopTurns
-) -> bool:
+async def _next_run(
+    kind: Kind | None,
+    fields: Mapping[str, Any],
+    runs: Iterator[ShownRun],
+    turns: LoopTurns,
+    *,
+    gone: Collection[str],
+    wanted: Collection[Likeness],
+) -> ShownRun | None:
     """Go on to the next run that may be of a request; any may be of one that cannot be read."""
     for run in runs:
         await turns.take()
-        if kind is None or compare(kind, fields, run).likeness is not Likeness.DIFFERENT:
-            return True
-    return False
+        if run.listed.run_id in gone:
+            continue
+        if kind is None or compare(kind, fields, run).likeness in wanted:
+            return run
+    return None
 
 
 async def _first_in_line(
-    account: AccountLink, most: int, *, newest: bool = True
-) -> AsyncIterator[tuple[str, bytes, bool]]:
-    """Read the jobs that come into question: each, its stored request, whether it is for later.
+    account: AccountLink, most: int, *, others: bool
+) -> AsyncIterator[tuple[MaybeClaimed, bytes, bool]]:
+    """Read the jobs that come into question, each with its stored request, and the other ones.
 
-    One may come twice.
+    The flag says that a job comes into question whatever its request. One may come twice.
     """
-    async for job_ids, are_later in _in_question(account, most, newest=newest):
+    async for jobs, are_near in _in_question(account, most, others=others):
+        job_ids = [job.job_id for job in jobs]
         stored = await account.run(worker_calls.read_requests, job_ids)
-        for job_id, one in zip(job_ids, stored, strict=True):
+        for job, one in zip(jobs, stored, strict=True):
             if one is not None and one[2]:
-                yield job_id, one[2], are_later
+                yield job, one[2], are_near
 
 
 async def _in_question(
-    account: AccountLink, most: int, *, newest: bool
-) -> AsyncIterator[tuple[list[str], bool]]:
-    """Read the ids of jobs, at most `REQUESTS` at a time, and whether these are for later.
+    account: AccountLink, most: int, *, others: bool
+) -> AsyncIterator[tuple[list[MaybeClaimed], bool]]:
+    """Read jobs, at most `REQUESTS` at a time, and whether these come into question.
 
     In the order in which a job goes on, so that none is missed that does so meanwhile. Those that
     wait for their time come last: an equal job that can go is rather given a run.
     """
     async for page in _indexed(account, RUNNING):
-        yield page
+        yield page, True
     due = [page async for page in _indexed(account, DUE)]
     async for page in _indexed(account, APART):
-        yield page
+        yield page, True
     async for lanes in _lanes(account):
-        seen: set[str] = set()
-        async for job_ids, are_later in _in_lanes(account, lanes, most):
-            seen.update(job_ids)
-            yield job_ids, are_later
-        if not newest:
-            continue
-        async for job_ids, are_later in _in_lanes(account, lanes, inf, newest=True):
-            if new := [job_id for job_id in job_ids if job_id not in seen]:
-                yield new, are_later
+        async for page, are_near in _in_lanes(account, lanes, most, others=others):
+            yield page, are_near
     for page in due:
-        yield page
+        yield page, True
 
 
-async def _indexed(account: AccountLink, index: str) -> AsyncIterator[tuple[list[str], bool]]:
-    """Read the jobs of an index: those that wait, and those for later."""
+async def _indexed(account: AccountLink, index: str) -> AsyncIterator[list[MaybeClaimed]]:
+    """Read the jobs of an index."""
     cursor = ""
     while cursor != "0":
-        cursor, *found = await account.run(
-            worker_calls.read_waiting, index, cursor or "0", REQUESTS
-        )
-        for job_ids, are_later in zip(found, (False, True), strict=True):
-            for first in range(0, len(job_ids), REQUESTS):
-                yield job_ids[first : first + REQUESTS], are_later
+        cursor, jobs = await account.run(worker_calls.read_waiting, index, cursor or "0", REQUESTS)
+        for first in range(0, len(jobs), REQUESTS):
+            yield jobs[first : first + REQUESTS]
 
 
 async def _in_lanes(
-    account: AccountLink, names: Sequence[str], most: float, *, newest: bool = False
-) -> AsyncIterator[tuple[list[str], bool]]:
-    """Read so many jobs of each lane: those that wait, and those for later.
+    account: AccountLink, names: Sequence[str], most: int, *, others: bool
+) -> AsyncIterator[tuple[list[MaybeClaimed], bool]]:
+    """Read the jobs of lanes, and whether these come into question: so many of each lane.
 
-    What claims may have passed by does not count.
+    What claims may have passed by does not count; what came since always comes into question
+    beside the `others`.
     """
-    left, first = dict.fromkeys(names, most), 0
-    while left:
-        count = min(REQUESTS, max(10, IDS // len(left)))
-        read = await account.run(worker_calls.read_lanes, [*left], first, count, newest=newest)
-        for name, (ids, waiting, later, marks) in zip([*left], read, strict=True):
-            found: tuple[list[str], list[str]] = ([], [])
-            unread = iter(waiting), iter(later)
-            for mark in marks:
-                if left[name] <= 0:
-                    break
-                left[name] -= mark in "wW"
-                found[mark.isupper()].append(next(unread[mark.isupper()]))
-            for job_ids, are_later in zip(found, (False, True), strict=True):
-                if job_ids:
-                    yield job_ids, are_later
-            if ids < count or left[name] <= 0:
-                del left[name]
+    left, first, unread = dict.fromkeys(names, most), 0, [*names]
+    while unread:
+        count = min(REQUESTS, max(10, IDS // len(unread)))
+        read = await account.run(worker_calls.read_lanes, unread, first, count)
+        for name, (ids, jobs) in zip([*unread], read, strict=True):
+            near: list[MaybeClaimed] = []
+            far: list[MaybeClaimed] = []
+            for job in jobs:
+                is_near = left[name] > 0 or (others and "n" in job.letters)
+                (near if is_near else far).append(job)
+                left[name] -= "p" not in job.letters
+            for page, are_near in ((near, True), (far if others else [], False)):
+                if page:
+                    yield page, are_near
+            if ids < count or (left[name] <= 0 and not others):
+                unread.remove(name)
         first += count
 
 

@@ -3,8 +3,9 @@
 -- returned, whatever comes, goes or moves; it may be returned twice.
 -- ARGV  now_us, index: 'due' (jobs waiting for their time, unless it was still to come), 'suspects' (crash suspects,
 --       see claim.lua) or 'poll' (running jobs: those that may run again), cursor ('0' = from the start), count
--- Reply { cursor ('0' = that was all), { ids of jobs that wait… }, { of those that are searched later… } }
+-- Reply { cursor ('0' = that was all), then per job: id, letters (losses.lua) }
 local found, ids = redis.call('ZSCAN', PREFIX .. ARGV[2], ARGV[3], 'COUNT', ARGV[4]), {}
 for i = 1, #found[2], 2 do ids[#ids + 1] = found[2][i] end
-local told = tell_lost(ids, false)
-return { found[1], told[2], told[3] }
+local reply = tell_lost(ids)
+reply[1] = found[1]
+return reply

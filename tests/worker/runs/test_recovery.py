@@ -190,6 +190,30 @@ async def test_a_waiting_job_that_an_unmarked_run_may_be_of_is_looked_for_and_ge
         assert len(await bench.runs()) == 4
 
 
+@pytest.mark.parametrize("ahead", [{"keys": ["session:pbs_1"]}, {}], ids=["a session", "others"])
+async def test_a_job_gets_the_unmarked_run_of_its_lost_claim_behind_any_number_of_waiting_jobs(
+    client: redis.Redis, redis_url: str, ahead: dict[str, Any]
+) -> None:
+    """The others did not fit a budget that was set after the copy was made, say."""
+    async with working(client, redis_url, max_concurrent_runs=10) as bench:
+        await lost_claims(bench, remembered=True)
+        lines = [
+            {"kind": "task", "body": {"prompt": f"p{n}", "url": ENDLESS}, **ahead}
+            for n in range(200)
+        ]
+        waiting = [one.job_id for one in bench.queue.enqueue_many(lines)]
+        own = bench.queue.enqueue(task_v2(prompt="own")).job_id
+        was_enqueued_before(bench, *waiting, own)
+        run_id = await bench.api.run_task(prompt="own", url=ENDLESS, engine="skyvern-2.0")
+
+        await bench.one_pass("reconcile")
+
+        assert not is_held(bench)
+        assert bench.stats().states[JobState.UNCONFIRMED] == 1
+        await look(bench, 1, only=[own])
+        assert (bench.job(own).state, bench.job(own).run_id) == ("running", run_id)
+
+
 async def test_a_scheduled_job_that_may_have_its_run_is_not_submitted_when_it_is_due(
     client: redis.Redis, redis_url: str
 ) -> None:

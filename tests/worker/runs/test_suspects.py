@@ -1,22 +1,23 @@
 """Which waiting jobs may own runs without a marker, and what looking for them costs."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import redis
 
 from api_client import ListedRun
-from runqueue import JobState, KeyLimit, TaskRunRequest
+from runqueue import Budget, JobState, KeyLimit, TaskRunRequest
 from runqueue.records.claim_items import RunAgain
 from runqueue.store import worker_calls
 from runqueue.store.scripts import ScriptCall
-from tests.worker.searching import flow, task
+from tests.worker.searching import flow, task, task_v2
 from tests.worker.working import ENDLESS, KEYS, Bench, Send, working, wrap_send
 from worker.runs import suspects as suspecting
 from worker.runs import turns
 from worker.runs.comparison import WORKFLOW_RUN, ShownRun, compare
-from worker.runs.suspects import TooManyError, most_lost, suspects
+from worker.runs.suspects import TooManyError, most_lost, suspects, unlisted
 
 RUNS = 500
 SECOND = 1_000_000
@@ -67,19 +68,69 @@ async def test_of_a_lane_its_first_jobs_alone_come_into_question(
         assert found == job_ids[3:8]
 
 
-async def test_jobs_that_claims_pass_by_for_their_keys_hide_none_behind_them(
+@pytest.mark.parametrize("key", ["session:pbs_1", "profile:bp_1", "login:a"])
+async def test_jobs_with_keys_hide_none_behind_them_whatever_limits_this_copy_knows(
+    client: redis.Redis, redis_url: str, key: str
+) -> None:
+    """Sessions are one at a time by default, and a limit may have been set after the copy."""
+    async with working(client, redis_url) as bench:
+        passed = hand_in(bench, 250, keys=[key])
+        others = hand_in(bench, 20, "q")
+
+        assert await suspects(bench.account, [anything()], 5) == [*passed, *others[:5]]
+        assert await unlisted(bench.account, 5) == [*passed, *others[:5]]
+
+
+async def test_jobs_that_may_not_have_fitted_a_budget_hide_none_behind_them(
     client: redis.Redis, redis_url: str
 ) -> None:
     async with working(client, redis_url) as bench:
-        passed = hand_in(bench, 250, keys=["login:a"])
-        others = hand_in(bench, 20, "q")
-        without_limits = await suspects(bench.account, [anything()], 5)
-        bench.queue.set_key_limit("login:a", KeyLimit(1))
+        job_ids = hand_in(bench, 20)
+        bench.queue.set_budget("group:default", Budget(100))
 
-        found = await suspects(bench.account, [anything()], 5)
+        assert await unlisted(bench.account, 5) == job_ids
 
-        assert without_limits == passed[:5]
-        assert found == [*passed, *others[:5]]
+
+def cancel_in_recovery(bench: Bench, job_id: str) -> None:
+    lose_from_now(bench, 0)
+    bench.queue.cancel(job_id)
+
+
+@pytest.mark.parametrize(
+    "pass_by",
+    [
+        cancel_in_recovery,
+        lambda bench, job_id: bench.set(job_id, "deadline", bench.now_us()),
+        lambda bench, job_id: bench.set(job_id, "lost_claim", "1 1 "),
+        lambda bench, job_id: bench.set(job_id, "deaths", 2),
+        lambda bench, job_id: bench.set(job_id, "group", "another"),
+        lambda bench, job_id: bench.client.hset(f"{KEYS.prefix}stray_jobs", job_id, "tsk_1"),
+    ],
+    ids=["canceled", "late", "searched", "suspect", "elsewhere", "has an orphan run"],
+)
+async def test_a_job_that_a_claim_skips_hides_none_behind_it(
+    client: redis.Redis, redis_url: str, pass_by: Callable[[Bench, str], object]
+) -> None:
+    async with working(client, redis_url) as bench:
+        job_ids = hand_in(bench, 4)
+        pass_by(bench, job_ids[0])
+
+        assert await unlisted(bench.account, 2) == job_ids[:3]
+
+
+async def test_a_run_may_be_of_an_equal_request_wherever_its_job_stands(
+    client: redis.Redis, redis_url: str
+) -> None:
+    """What was canceled, or did not fit a budget, after the copy was made hides it otherwise."""
+    async with working(client, redis_url) as bench:
+        first = hand_in(bench, 12)
+        equal = [bench.queue.enqueue(task_v2(prompt="own")).job_id for _ in range(3)]
+        hand_in(bench, 12)
+        runs = [shown(n, "task_v2", url=ENDLESS, prompt="own") for n in range(2)]
+        unlike = shown(9, "task_v2", url=ENDLESS, prompt="another")
+
+        assert await suspects(bench.account, [*runs, unlike], 5) == equal[:2]
+        assert await suspects(bench.account, [anything(), runs[0]], 5) == [*first[:5], equal[0]]
 
 
 async def test_of_jobs_that_wait_for_a_key_the_first_alone_come_into_question(
@@ -272,7 +323,7 @@ async def test_a_job_that_any_run_may_be_of_is_compared_with_one_and_equal_jobs_
         assert comparisons == ["r0", "r1", "r2"]
 
 
-async def test_a_long_line_costs_no_more_calls_than_the_jobs_that_come_into_question(
+async def test_each_request_of_a_long_line_is_read_once_and_only_the_first_for_runs_not_yet_listed(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with working(client, redis_url) as bench:
@@ -287,9 +338,11 @@ async def test_a_long_line_costs_no_more_calls_than_the_jobs_that_come_into_ques
         wrap_send(monkeypatch, bench.account, around)
 
         await suspects(bench.account, [anything()], 250)
+        assert (sum(read), len(read)) == (1_000, 11)
 
-        assert sum(read) == 250
-        assert len(read) == 3
+        read.clear()
+        await unlisted(bench.account, 250)
+        assert (sum(read), len(read)) == (250, 3)
 
 
 async def test_others_have_their_turn_between_comparisons(

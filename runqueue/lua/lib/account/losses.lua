@@ -30,34 +30,50 @@ local function is_accepted(batch)
   return sealed[batch]
 end
 
--- The position in a reply of a job that a lost claim may have had: 2 = it waits, 3 = its run is searched later
--- (suspect_lost.lua), nil = no lost claim can have had it. `from` is 0 without a recovery: then all waiting jobs count.
+-- When the run of a job is searched that a lost claim may have had: WAITS_NOW = it waits, LATER (suspect_lost.lua); nil =
+-- no lost claim can have had it. `from` is 0 without a recovery: then all waiting jobs count.
+local WAITS_NOW, LATER = 1, 2
 local function place_of(id, state, has_policy, batch, from, since)
-  if state == 'running' then return has_policy and 3 or nil end
+  if state == 'running' then return has_policy and LATER or nil end
   if state ~= 'ready' and not (state == 'scheduled' and was_due_then(id, from, since)) then return nil end
-  return is_accepted(batch or NO_BATCH) and 2 or 3
+  return is_accepted(batch or NO_BATCH) and WAITS_NOW or LATER
 end
 
--- Returns { how many ids these are, { ids of jobs that wait… }, { ids of those that are searched later… }, a letter for
--- each of these ids, in their order: 'w' or 'p' of one that waits, 'W' or 'P' of one for later }; `newest` = only up to the
--- first that entered its lane before claims may have been lost. 'p' = claims may have passed it by, since a key of it may
--- have a limit (keys.lua), so those behind it may have been claimed; none in `lane`, if that is a lane of keys.
-local function tell_lost(ids, newest, lane)
+-- Whether claims may have passed a job of a lane by, so that those behind it may have been claimed: a key of it may have
+-- a limit that others use up, a budget may have no room for it, or it is to end, is searched, is a crash suspect, or waits
+-- in another lane. Limits may have been set after the copy that is now this server was made: a key is enough. In a lane of
+-- keys all jobs have the same keys.
+local has_budgets, has_stray_jobs
+local function may_be_passed_by(id, f, lane)
+  if has_budgets == nil then
+    has_budgets = redis.call('EXISTS', PREFIX .. 'budgets') == 1
+    has_stray_jobs = redis.call('EXISTS', PREFIX .. 'stray_jobs') == 1
+  end
+  local own = 'lane:' .. (f.priority or '2') .. ':' .. (f.group or 'default') .. ':' .. (f.batch or NO_BATCH)
+  return has_budgets or (f.keys and not string.find(lane, '|', 1, true)) or f.cancel or f.lost_claim
+    or tonumber(f.deaths or 0) >= 2 or tonumber(f.deadline or math.huge) <= NOW
+    or string.match(lane, '^[^|+]*') ~= own
+    or (has_stray_jobs and redis.call('HEXISTS', PREFIX .. 'stray_jobs', id) == 1)
+end
+
+-- Returns { how many ids these are, then of each job that a lost claim may have had: its id, and letters: 'l' = its run is
+-- searched later (place_of), 'n' = it came to its lane since claims may have been lost, 'p' = claims may have passed it by
+-- in `lane` (nil: the ids are of no lane) }.
+local LOST_FIELDS = { 'state', 'retry', 'batch', 'ready_at', 'created', 'keys', 'priority', 'group', 'deadline', 'cancel',
+  'lost_claim', 'deaths' }
+local function tell_lost(ids, lane)
   local recover = redis.call('HMGET', META, 'recover_from', 'recover_since')
-  local from, since, found, marks = tonumber(recover[1] or 0), tonumber(recover[2] or 0), { 0, {}, {} }, {}
-  local may_pass = not (lane and string.find(lane, '|', 1, true))
-    and redis.call('EXISTS', PREFIX .. 'key_limits', PREFIX .. 'held_keys', PREFIX .. 'budgets') > 0
-  for n, id in ipairs(ids) do
-    local f = redis.call('HMGET', job_key(id), 'state', 'retry', 'batch', 'ready_at', 'created', 'keys')
-    if newest and (from == 0 or tonumber(f[4] or f[5] or 0) < from) then break end
-    found[1] = n
-    local place = place_of(id, f[1], f[2], f[3], from, since)
+  local from, since, reply = tonumber(recover[1] or 0), tonumber(recover[2] or 0), { #ids }
+  for _, id in ipairs(ids) do
+    local f = {}
+    for at, value in ipairs(redis.call('HMGET', job_key(id), unpack(LOST_FIELDS))) do f[LOST_FIELDS[at]] = value end
+    local place = place_of(id, f.state, f.retry, f.batch, from, since)
     if place then
-      table.insert(found[place], id)
-      local mark = f[6] and may_pass and 'p' or 'w'
-      marks[#marks + 1] = place == 3 and string.upper(mark) or mark
+      local is_new = from > 0 and tonumber(f.ready_at or f.created or 0) >= from
+      reply[#reply + 1] = id
+      reply[#reply + 1] = (place == LATER and 'l' or '') .. (is_new and 'n' or '')
+        .. (lane and may_be_passed_by(id, f, lane) and 'p' or '')
     end
   end
-  found[4] = table.concat(marks)
-  return found
+  return reply
 end
