@@ -470,6 +470,8 @@ def _older(lab: Lab, jobs: int, *, workers_live: bool) -> None:
 
 #: More jobs than claims may be lost, by what one of these experiments does.
 _AHEAD = 300
+#: Seconds after which jobs are older than the recovered time (MARGIN in server.lua).
+_LONG_BEFORE = 10.0
 
 
 @experiment(
@@ -510,7 +512,7 @@ def _passed_by(lab: Lab, jobs: int, budget: Budget | None = None, **options: Any
     for one in behind:
         one["body"]["max_steps"] = 5
     lab.take(behind)
-    time.sleep(1.2)  # the file is written once a second
+    time.sleep(_LONG_BEFORE)
     copy = lab.valkey.copy("older")
     if budget is not None:
         lab.queue.set_budget("group:late", budget)

@@ -1,4 +1,4 @@
--- use: lanes save record jobs trail
+-- use: lanes save record jobs trail keys
 -- A person decides on unconfirmed jobs: → ready (there is no run) or dead (the search ends).
 -- ARGV  now_us, 'resubmit' | 'fail', reason (shown on the dead ones), then 2 a job: id, attempt (whose answer
 --       was lost: repeated later, it must not decide on another one)
@@ -21,6 +21,7 @@ local function record(i)
     if what == 'resubmit' then expect_lane(job.priority, job.group, lane_of(job)) end
     no_longer_unconfirmed(job)
     if what == 'resubmit' then
+      key_limits.give_back_rate(job)
       note_step(job, 'resubmitted', 'a person said that it has no run')
       if job.deaths > 0 then redis.call('HDEL', job_key(job.id), 'deaths') end
       job.deaths, job.given_up = 0, nil

@@ -1,5 +1,5 @@
 -- use: counters lanes limits holds save record jobs trail keys
--- A job whose submission surely created no run goes back to the head of its lane, at no cost:
+-- A job whose submission surely created no run goes back to the head of its lane, at no cost (nor of its keys' rates):
 -- submitting | unconfirmed → ready (canceled if that was asked for, dead if its time was up meanwhile).
 -- Also from unconfirmed: the only process that had this attempt reports late, but for certain, that no run came of it.
 -- A job that the server could not accept for a reason of the job's own ('later') waits apart:
@@ -84,6 +84,7 @@ local function record(i)
       job.deaths = redis.call('HINCRBY', job_key(job.id), 'deaths', -1)
       redis.call('HDEL', job_key(job.id), 'died')
     end
+    key_limits.give_back_rate(job)
     if why ~= 'void' then note_step(job, 'given_back', why .. (reason ~= '' and ': ' .. reason or '')) end
     if why == 'later' and not job.given_up then try_later(job) else ready_again(job, true) end
     probe_is_back = probe_is_back or is_probe(job.id)

@@ -1,4 +1,4 @@
--- use: counters holds save record jobs
+-- use: counters holds save record jobs keys
 -- The server refused the request for good: submitting | unconfirmed → dead (canceled if that was asked for).
 -- ARGV  now_us, then 3 a job: id, attempt, reason (the server's words)
 -- Reply per job: 1 = dead, 0 = not ours any more (another state or attempt)
@@ -11,6 +11,7 @@ pass_when_full()
 local function record(i)
   local job = read_job(ARGV[i])
   if job and may_leave(job, ARGV[i + 1]) then
+    key_limits.give_back_rate(job)
     end_without_run(job, ARGV[i + 2])
     refused, words = refused + 1, ARGV[i + 2]
     probe_is_back = probe_is_back or is_probe(job.id)

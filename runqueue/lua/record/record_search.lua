@@ -1,4 +1,4 @@
--- use: counters lanes save record jobs trail
+-- use: counters lanes save record jobs trail keys
 -- Records the outcome of a search for unconfirmed jobs' runs that found none.
 -- ARGV  now_us, searched_us (when the search began), spacing_us, then 7 a job: id, attempt, verdict
 --       ('negative' | 'absent' | 'unknown'), next_after_us (when to search again), wait_us (how long after
@@ -61,6 +61,7 @@ local function record(i)
     if leaves then
       expect_lane(job.priority, job.group, lane_of(job))
       no_longer_unconfirmed(job)
+      if no_run then key_limits.give_back_rate(job) end
       note_step(job, 'no_run', no_run and 'two searches found none' or 'on_unconfirmed is resubmit')
       ready_again(job, true)
       bump(totals, 'resubmitted', job.state == 'ready' and 1 or 0)

@@ -1,14 +1,15 @@
 """Limits on keys: what jobs use together."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, cast
 
 import pytest
 import redis
 
-from runqueue.records.claim_items import EndedStray, Finished, RunAgain
+from runqueue.records.claim_items import EndedStray, Finished, GivenBack, RunAgain
 from runqueue.store import groups, key_limits, operator_calls, worker_calls
 from runqueue.store.key_limits import KeyLimit
 from tests.runqueue.lua.clockwork import SECOND, Clockwork, spec
@@ -155,6 +156,143 @@ def test_a_rate_spreads_what_begins(clock: Clockwork) -> None:
     gaps = [later - earlier for earlier, later in pairwise(began)]
     assert len(began) == 6
     assert min(gaps) >= 10_000_000
+
+
+def search_and_find_none(clock: Clockwork, job_id: str) -> None:
+    clock.lose(job_id)
+    assert clock.deny(job_id) == 2
+
+
+def die_and_find_none(clock: Clockwork, job_id: str) -> None:
+    assert clock.die() == 1
+    clock.heartbeat(first=True)
+    assert clock.deny(job_id) == 2
+
+
+def settle(clock: Clockwork, job_id: str, what: str) -> None:
+    clock.lose(job_id)
+    call = operator_calls.settle(clock.account, [(job_id, 1, 0)], what, "a person looked")
+    assert clock.run(call) == [1]
+
+
+def give_back(why: str, clock: Clockwork, job_id: str) -> None:
+    assert clock.give_back(job_id, why) == 1
+
+
+def cancel_and_give_back(clock: Clockwork, job_id: str) -> None:
+    clock.cancel(job_id)
+    clock.give_back(job_id, "busy")
+
+
+def resubmit_unproven(clock: Clockwork, job_id: str) -> None:
+    clock.lose(job_id)
+    clock.wait(600)
+    assert clock.search(job_id, "unknown") == 2
+
+
+def run_again(clock: Clockwork, job_id: str) -> None:
+    assert clock.found(job_id, 1, "r1") == 1
+    again = RunAgain(job_id, 1, "r1", "failed", "no luck", 0, b"{}")
+    clock.run(worker_calls.retry_run(clock.account, [again]))
+
+
+#: Each way out of a claim, and whether it gives the rates of the job's keys back: not where a run
+#: was made, or may have been.
+WAYS_OUT: dict[str, tuple[Callable[[Clockwork, str], object], bool]] = {
+    **{
+        why: (partial(give_back, why), True)
+        for why in ("void", "not_sent", "busy", "limited", "account", "later")
+    },
+    "refused": (lambda clock, job_id: clock.refuse(job_id), True),
+    "given back, canceled": (cancel_and_give_back, True),
+    "two searches found no run": (search_and_find_none, True),
+    "its process died, no run found": (die_and_find_none, True),
+    "a person says there is no run": (lambda clock, i: settle(clock, i, "resubmit"), True),
+    "a person ends the search": (lambda clock, i: settle(clock, i, "fail"), False),
+    "on_unconfirmed is resubmit": (resubmit_unproven, False),
+    "its answer is lost": (lambda clock, job_id: clock.lose(job_id), False),
+    "its process died": (lambda clock, _: clock.die(), False),
+    "it runs": (lambda clock, job_id: clock.found(job_id, 1, "r1"), False),
+    "its run ended": (end, False),
+    "it runs again": (run_again, False),
+}
+
+
+@pytest.mark.parametrize("way_out", WAYS_OUT)
+def test_a_claim_that_surely_made_no_run_costs_its_keys_no_rate(
+    clock: Clockwork, way_out: str
+) -> None:
+    leave, is_given_back = WAYS_OUT[way_out]
+    limit(clock, "login:a", hour=1)
+    limit(clock, "login:b", hour=1)
+    on_unconfirmed = "resubmit" if way_out.startswith("on_unc") else "auto"
+    job_id, other = (
+        clock.enqueue(1, keys=["login:a", "login:b"], on_unconfirmed=on_unconfirmed)[0]
+        for _ in range(2)
+    )
+    assert clock.claimed() == [job_id]
+    since = clock.now
+    leave(clock, job_id)
+    waited = since
+    while not (taken := clock.claimed(1)):
+        clock.wait(30)
+        waited = clock.now
+    assert taken[0] in {job_id, other}
+    assert (waited - since < 1200 * SECOND) == is_given_back
+
+
+def test_a_claim_that_is_given_back_twice_gives_its_rate_back_once(clock: Clockwork) -> None:
+    limit(clock, "login:a", hour=1)
+    first, second = (clock.enqueue(1, keys=["login:a"])[0] for _ in range(2))
+    assert clock.claimed() == [first]
+    assert clock.give_back(first) == 1
+    clock.cancel(first)
+    assert clock.claimed() == [second]
+    clock.enqueue(1, keys=["login:a"])
+
+    assert clock.give_back(first) == 0
+
+    assert clock.claimed() == []
+
+
+def test_a_rate_is_not_given_back_where_another_job_began_since(clock: Clockwork) -> None:
+    limit(clock, "login:a", hour=1)
+    (first,) = clock.enqueue(1, keys=["login:a"])
+    second, third = (clock.enqueue(1, keys=["login:a"])[0] for _ in range(2))
+    assert clock.claimed() == [first]
+    clock.lose(first)
+    clock.wait(3600)
+    assert clock.claimed() == [second]
+    assert clock.deny(first) == 2
+    clock.cancel(first)
+    assert clock.claimed() == []
+    clock.wait(3600)
+    assert clock.claimed() == [third]
+
+
+def test_a_rate_that_was_changed_meanwhile_holds_whatever_is_given_back(clock: Clockwork) -> None:
+    limit(clock, "login:a", minute=1)
+    first, second, third = (clock.enqueue(1, keys=["login:a"])[0] for _ in range(3))
+    assert clock.claimed() == [first]
+    limit(clock, "login:a", hour=1)
+    clock.wait(61)
+    assert clock.claimed() == [second]
+    assert clock.give_back(first) == 1
+    clock.cancel(first)
+    clock.wait(3500)
+    assert clock.claimed() == []
+    clock.wait(120)
+    assert clock.claimed() == [third]
+
+
+def test_claims_of_one_burst_give_their_rates_back_together(clock: Clockwork) -> None:
+    limit(clock, "login:a", second=10)
+    jobs = clock.enqueue(30, keys=["login:a"])
+    taken = clock.claimed(100)
+    assert taken == jobs[:20]
+    items = [GivenBack(job_id, 1, 0, "", 0.0) for job_id in taken]
+    assert clock.run(worker_calls.give_back(clock.account, items, "void")) == [1] * 20
+    assert len(clock.claimed(100)) == 20
 
 
 @pytest.mark.parametrize("cleared", [True, False])

@@ -10,6 +10,8 @@
 -- `key_rivals:<key>` of the others, and the jobs that begin there although they came later are counted for the first of
 -- these. From five times the key's limit on, one place is kept for it, as long as it waits for others to end and not for a
 -- rate, a pause or a budget. Places are kept by age, so no two lanes keep each other waiting.
+-- A rate is spent by a claim, and given back if the claim surely made no run: its job has `rates` = '<attempt> <key> <when
+-- the next job might begin before> <and after the claim> …'.
 -- A browser session that Skyvern says is occupied has no room until `key_pause:<key>` (<until_us> <pauses so far>).
 -- `key_limits` = '<at a time; -> <us between two begins; ->' by key, or by '<first segment>:*' for each such key.
 local key_limits = {}
@@ -264,20 +266,45 @@ local function make_key_limits()
     notes.states[key] = nil
   end
 
+  local function set_next(key, at)
+    redis.call('SET', PREFIX .. 'key_next:' .. key, int(at), 'PX', int(math.ceil(math.max(1, at - NOW) / 1000)))
+  end
+
   -- A ready job with keys begins, for which all have room (`full`); its slot is counted already.
   function key_limits.begin(job)
     if not job.counts_at_keys then return end
     local at = notes.turn and notes.turn.at or comes_at(job)
+    local rates = {}
     for key in notes.keys_of(job) do
       local state = notes.states[key]
       if state and state.interval then
-        state.next_at = state.next_at + state.interval
-        redis.call('SET', PREFIX .. 'key_next:' .. key, int(state.next_at), 'PX',
-          int(math.ceil((state.next_at - NOW + state.interval) / 1000)))
+        local before = state.next_at
+        state.next_at = before + state.interval
+        set_next(key, state.next_at)
+        rates[#rates + 1] = table.concat({ key, int(before), int(state.next_at) }, ' ')
       end
       if state and state.rival and state.rival_at < at and state.rival ~= (notes.turn and notes.turn.name) then
         state.passed = state.passed + 1
         redis.call('SET', PREFIX .. 'key_passed:' .. key, state.rival .. ' ' .. int(state.passed), 'PX', int(DAY / 1000))
+      end
+    end
+    if #rates > 0 then
+      redis.call('HSET', job_key(job.id), 'rates', int(job.attempt + 1) .. ' ' .. table.concat(rates, ' '))
+    end
+  end
+
+  -- A job's claim surely made no run: the next job may begin when it might have before the claim. Where another began at
+  -- the key since, nothing is given back: it began as late as the rate allows. That a rival was passed stays counted.
+  function key_limits.give_back_rate(job)
+    if not job.keys then return end
+    local attempt, rates = string.match(redis.call('HGET', job_key(job.id), 'rates') or '', '^(%d+) (.*)$')
+    if tonumber(attempt) ~= job.attempt then return end
+    redis.call('HDEL', job_key(job.id), 'rates')
+    for key, before, after in string.gmatch(rates, '(%S+) (%d+) (%d+)') do
+      if redis.call('GET', PREFIX .. 'key_next:' .. key) == after then
+        set_next(key, tonumber(before))
+        redis.call('ZADD', HELD_KEYS, 'XX', now_text(), key)
+        notes.states[key] = nil
       end
     end
   end

@@ -35,10 +35,10 @@ local function adopt(job, attempt, run_id, run_status, is_bound)
   if job.state == 'submitting' then
     accepted = accepted + 1
     remove_later('claims:' .. (job.process or ''), id)
-    redis.call('HDEL', key, 'process', 'claim_date')
+    redis.call('HDEL', key, 'process', 'claim_date', 'rates')
   elseif job.state == 'unconfirmed' then
     no_longer_unconfirmed(job)
-    redis.call('HDEL', key, 'reason')
+    redis.call('HDEL', key, 'reason', 'rates')
     bump(totals, 'adopted', 1)
   elseif job.state == 'scheduled' then
     remove_later('due', id)
