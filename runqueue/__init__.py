@@ -61,7 +61,7 @@ from runqueue.request.requests import (
 from runqueue.request.retry_policy import Retry
 from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.groups import KEEP, Group
-from runqueue.store.key_limits import KeyLimit, KeyUse
+from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 
 __all__ = [
     "KEEP",
@@ -80,6 +80,7 @@ __all__ = [
     "Budget",
     "BudgetUse",
     "DownloadFilesRunRequest",
+    "EndedHolder",
     "EnqueueOptions",
     "EnqueueStatus",
     "Enqueued",

@@ -52,7 +52,7 @@ from runqueue.store.audit import AuditNote
 from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.damage import damage_behind, read_reports, report_keys
 from runqueue.store.groups import KEEP, Group, Keep
-from runqueue.store.key_limits import KeyLimit, KeyUse
+from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.live_processes import GroupLine, Process
 from runqueue.store.replies import OfItems
@@ -608,6 +608,20 @@ class AsyncRunQueue:
             UnknownAccount: no worker ever served this account.
         """
         return await self._of(account, key_limits.list_keys(account))
+
+    async def ended_holders(
+        self, account: str = "default", *, drop: bool = False
+    ) -> list[EndedHolder]:
+        """Find what still has a key, or steps of a strict budget, although it has ended.
+
+        Jobs would wait for it for ever. There is none unless Redis lost writes or a record was
+        damaged. All keys of the account are scanned.
+
+        Args:
+            account: whose keys.
+            drop: have it no more.
+        """
+        return await self._drive(flows.ended_holders(account, drop=drop))
 
     async def set_budget(
         self, scope: str, budget: Budget | None, *, account: str = "default"

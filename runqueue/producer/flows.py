@@ -17,10 +17,12 @@ from runqueue.store import (
     delivery_calls,
     groups,
     job_calls,
+    key_limits,
     operator_calls,
 )
 from runqueue.store.budgets import BudgetUse
 from runqueue.store.groups import Group
+from runqueue.store.key_limits import EndedHolder
 from runqueue.store.scripts import ScriptCall
 
 T = TypeVar("T")
@@ -33,6 +35,8 @@ _RESULTS = 100
 #: Jobs of an upload that are removed in one script call once it is given up, and such calls: of a
 #: longer one the next sweep removes the rest.
 _REMOVED, _REMOVALS = 100, 100
+#: Keys of which one call compares who has them with the jobs.
+_HOLDERS = 100
 
 
 def drive(flow: Flow[T], send: Callable[[ScriptCall[Any]], Any]) -> T:
@@ -183,3 +187,17 @@ def results(account: str, batch: str, start: int) -> Flow[tuple[int, list[Job]]]
     found: list[Job | None] = yield job_calls.get_jobs(account, job_ids)
     # Another upload may have taken over what this one was never sealed with.
     return start + len(job_ids), [job for job in found if job is not None and job.batch == batch]
+
+
+def ended_holders(account: str, *, drop: bool) -> Flow[list[EndedHolder]]:
+    """Find what has keys or budgets and has ended, and drop it if so."""
+    cursor, ended = "", dict[EndedHolder, None]()
+    while cursor != "0":
+        cursor, names = yield key_limits.list_holders(account, cursor or "0")
+        left = [(name, "0") for name in names]
+        while left:
+            checked = yield key_limits.check_holders(account, left[:_HOLDERS], drop=drop)
+            again = [(name, at) for name, at, _ in checked if at != "0"]
+            ended |= {EndedHolder(name, one): None for name, _, found in checked for one in found}
+            left = again + left[len(checked) :]
+    return [*ended]

@@ -4,17 +4,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from runqueue.errors import FieldError, InvalidKeyLimit
 from runqueue.records.as_json import json_object
 from runqueue.records.job import moment
 from runqueue.request.job_keys import KEY_WORDS, is_pattern
-from runqueue.store.replies import rows
+from runqueue.store.replies import flat, page, rows, texts
 from runqueue.store.scripts import ScriptCall, load
 
 #: Keys with limits that are listed, at most, and keys at which jobs wait.
 MOST = 1000
+#: Keys of Redis that one call scans for what jobs have.
+SCANNED = 1000
 #: The seconds of each unit of a rate.
 UNITS = {"second": 1, "minute": 60, "hour": 3600}
 #: Seconds between two that begin, at most.
@@ -107,6 +109,18 @@ class KeyUse:
         return json_object(self, *names, "has_limit", "paused_until")
 
 
+class EndedHolder(NamedTuple):
+    """What still has a key, or steps of a budget, although it has ended.
+
+    Args:
+        of: `key:<key>`, or `max_steps:<what>` of strict budgets.
+        holder: a job's id, or `stray <run>`.
+    """
+
+    of: str
+    holder: str
+
+
 def set_limit(account: str, pattern: str, limit: KeyLimit | None) -> ScriptCall[bool]:
     """Set or clear a limit; says whether there was one.
 
@@ -145,6 +159,36 @@ def list_keys(account: str, most: int = MOST) -> ScriptCall[list[KeyUse]]:
         return [_use(row) for row in rows(reply, 0, 6)]
 
     return ScriptCall(load("list_keys"), account, [most], parse)
+
+
+def list_holders(account: str, cursor: str) -> ScriptCall[tuple[str, list[str]]]:
+    """Search for what says who has keys and budgets; see `list_holders.lua`.
+
+    Args:
+        account: whose keys.
+        cursor: "0" = from the start.
+    """
+    return ScriptCall(load("list_holders"), account, [cursor, SCANNED], page)
+
+
+def check_holders(
+    account: str, names: Sequence[tuple[str, str]], *, drop: bool
+) -> ScriptCall[list[tuple[str, str, list[str]]]]:
+    """Compare who has keys and budgets with the jobs; see `check_holders.lua`.
+
+    Args:
+        account: whose keys.
+        names: each with the cursor from which on it is read.
+        drop: remove what has ended.
+    """
+
+    def parse(reply: list[Any]) -> list[tuple[str, str, list[str]]]:
+        return [
+            (name.decode(), cursor.decode(), texts(ended))
+            for name, cursor, ended in rows(reply, 0, 3)
+        ]
+
+    return ScriptCall(load("check_holders"), account, [int(drop), *flat(names)], parse)
 
 
 def _use(row: Sequence[Any]) -> KeyUse:

@@ -68,6 +68,10 @@ def check_account(
         yield heartbeats(name, living)
     if account is not None:
         yield from limits(stats, account.for_queue())
+    if ended := queue.ended_holders(name):
+        first = f"{ended[0].of} by {ended[0].holder}"
+        said = f"{len(ended):,} held by what has ended, such as {first}: jobs may wait for it"
+        yield warning(f"keys {name}", said, "runqueue keys repair")
     if stats.clock_lost:
         yield warning(
             f"clock {name}",

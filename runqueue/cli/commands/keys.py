@@ -5,13 +5,13 @@ from typing import Annotated
 import typer
 
 from runqueue.cli.backends.audit_log import note
-from runqueue.cli.backends.direct import Url, opened
+from runqueue.cli.backends.direct import Url, opened, opened_redis
 from runqueue.cli.shared.exit_codes import Exit, ended
 from runqueue.cli.shared.options import HomeAccount, OneObject, command_group
 from runqueue.cli.shared.output import print_outcome
 from runqueue.cli.shared.tables import AsJson, print_rows
 from runqueue.errors import InvalidKeyLimit
-from runqueue.store.key_limits import KeyLimit
+from runqueue.store.key_limits import EndedHolder, KeyLimit
 
 keys = command_group("Keys: limits on what jobs use together.")
 
@@ -90,3 +90,17 @@ def list_keys(*, account: HomeAccount = None, url: Url = None, as_json: AsJson =
     with opened(url) as queue:
         rows = [found.as_dict() for found in queue.list_keys(account or queue.home())]
         print_rows(rows, _COLUMNS, as_json=as_json)
+
+
+@keys.command("repair")
+def repair(
+    *,
+    account: Annotated[str, typer.Option(help="The account.")] = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Free the keys, and steps of budgets, that what has ended still holds; print these."""
+    with opened_redis() as queue:
+        dropped = queue.ended_holders(account, drop=True)
+        if dropped:
+            note(queue, "repair_keys", detail=f"{len(dropped)} dropped", account=account)
+        print_rows([one._asdict() for one in dropped], EndedHolder._fields, as_json=as_json)

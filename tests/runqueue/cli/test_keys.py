@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from runqueue.store.keys import Keys
 from tests.runqueue.cli.commanding import Desk, line, ready
 
 
@@ -79,3 +80,10 @@ def test_a_rate_is_set(either: Desk) -> None:
     said = either.run("keys", "set", "site:a", "--per-minute", "6").stdout
     assert said == "site:a: 6 per minute\n"
     assert len(either.claim()) == 1
+
+
+def test_what_has_ended_and_holds_a_key_is_printed_and_dropped(desk: Desk) -> None:
+    ready(desk, line("1", keys=["site:a"]))
+    desk.client.sadd(f"{Keys('default').prefix}key:site:a", "nobody")
+    assert desk.json("keys", "repair") == {"of": "key:site:a", "holder": "nobody"}
+    assert desk.run("keys", "repair").stdout == "none\n"

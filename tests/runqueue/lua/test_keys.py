@@ -9,9 +9,12 @@ from typing import Any, cast
 import pytest
 import redis
 
+from runqueue.producer import flows
 from runqueue.records.claim_items import EndedStray, Finished, GivenBack, RunAgain
-from runqueue.store import groups, key_limits, operator_calls, worker_calls
+from runqueue.store import budgets, groups, key_limits, operator_calls, worker_calls
+from runqueue.store.budgets import Budget
 from runqueue.store.key_limits import KeyLimit
+from runqueue.store.scripts import ScriptCall
 from tests.runqueue.lua.clockwork import SECOND, Clockwork, spec
 
 
@@ -635,3 +638,104 @@ def test_no_more_limits_are_set_than_may_be_and_one_that_is_set_may_be_changed(
     with pytest.raises(redis.ResponseError, match="MANY keys 10000"):
         limit(clock, "site:another", 1)
     limit(clock, "site:s1", 2)
+
+
+def ended_holders(clock: Clockwork, *, drop: bool = False) -> set[tuple[str, str]]:
+    """What holds keys or steps of budgets and has ended."""
+    flow = flows.ended_holders(clock.account, drop=drop)
+    return {(one.of, one.holder) for one in flows.drive(flow, clock.run)}
+
+
+def set_budget(clock: Clockwork, scope: str, steps: int) -> None:
+    clock.run(budgets.set_budget(clock.account, scope, Budget(steps, is_strict=True)))
+
+
+def holding(clock: Clockwork) -> list[str]:
+    """Jobs that hold a key and steps in each way that there is, with an orphan run as the last."""
+    limit(clock, "site:a", 9)
+    for scope in ("account", "group:default", "key:site:a"):
+        set_budget(clock, scope, 1000)
+    jobs = clock.enqueue(4, keys=["site:a"], max_steps=5)
+    assert clock.claimed() == jobs
+    assert clock.found(jobs[1], 1, "r1") == 1
+    assert clock.lose(jobs[2]) == 1
+    assert clock.give_back(jobs[3]) == 1
+    assert clock.refuse(clock.claimed()[0], 2) == 1
+    assert clock.found(jobs[3], 1, "orphan") == 2
+    return jobs[:3]
+
+
+HELD = ("key:site:a", "max_steps:account", "max_steps:group:default", "max_steps:key:site:a")
+
+
+def test_what_lives_holds_its_keys_and_budgets_rightly(clock: Clockwork) -> None:
+    holding(clock)
+    before = clock.dump()
+
+    assert ended_holders(clock, drop=True) == set()
+
+    assert clock.dump() == before
+
+
+def test_what_has_ended_and_holds_keys_and_budgets_is_found_and_dropped(clock: Clockwork) -> None:
+    one, two, three = holding(clock)
+    clock.client.delete(clock.key(f"job:{one}"))
+    clock.client.hset(clock.key(f"job:{two}"), "state", "completed")
+    clock.client.hset(clock.key(f"job:{three}"), "slot", "0")
+    clock.client.hdel(clock.key("stray_takes"), "orphan")
+    ended = {(of, who) for of in HELD for who in (one, two, three, "stray orphan")}
+
+    assert ended_holders(clock) == ended
+    assert holders(clock, "site:a") == 4, "looking drops nothing"
+    assert ended_holders(clock, drop=True) == ended
+
+    assert [clock.client.exists(clock.key(name)) for name in HELD] == [0] * 4
+    assert clock.client.exists(clock.key("commits")) == 0
+    assert ended_holders(clock) == set()
+
+
+def test_a_holder_without_that_key_or_group_is_dropped_there_alone(clock: Clockwork) -> None:
+    one, *_ = holding(clock)
+    clock.client.hset(clock.key(f"job:{one}"), "keys", "site:b")
+    clock.client.hset(clock.key(f"job:{one}"), "group", "another")
+
+    dropped = ended_holders(clock, drop=True)
+
+    assert dropped == {(of, one) for of in HELD if of != "max_steps:account"}
+    assert clock.client.hget(clock.key("max_steps:account"), "sum") == b"20"
+    assert clock.client.hget(clock.key("max_steps:key:site:a"), "sum") == b"15"
+
+
+def test_a_job_that_waits_for_what_has_ended_goes_once_that_is_dropped(clock: Clockwork) -> None:
+    limit(clock, "site:a", 1)
+    clock.client.sadd(clock.key("key:site:a"), "nobody")
+    jobs = clock.enqueue(1, keys=["site:a"])
+    assert clock.claimed() == []
+
+    assert ended_holders(clock, drop=True) == {("key:site:a", "nobody")}
+
+    assert clock.claimed() == jobs
+
+
+def test_any_number_of_holders_is_compared_in_bounded_steps(clock: Clockwork) -> None:
+    jobs = clock.enqueue(1200, keys=["site:many"])
+    while clock.claimed(500):
+        pass
+    for n in range(500):
+        clock.client.sadd(clock.key(f"key:site:{n}"), f"gone{n}")
+    clock.client.sadd(clock.key("key:site:many"), *(f"gone{n}" for n in range(300)))
+    costs: list[int] = []
+
+    def run(call: ScriptCall[Any]) -> Any:
+        before = cast("dict[str, dict[str, int]]", clock.client.info("commandstats"))
+        answer = clock.run(call)
+        after = cast("dict[str, dict[str, int]]", clock.client.info("commandstats"))
+        costs.append(sum(one["calls"] for one in after.values()))
+        costs[-1] -= sum(one["calls"] for one in before.values())
+        return answer
+
+    found = flows.drive(flows.ended_holders(clock.account, drop=True), run)
+
+    assert len(found) == 800
+    assert holders(clock, "site:many") == len(jobs)
+    assert max(costs) <= 2500

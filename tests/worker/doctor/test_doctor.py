@@ -514,6 +514,21 @@ def test_a_damaged_record_is_told_of_an_account_that_is_looked_at_like_any_other
     assert "records default" not in checks
 
 
+async def test_what_has_ended_and_still_holds_a_key_is_told(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        await bench.one_pass("submit")
+        client.sadd(f"{Keys('default').prefix}key:site:a", "nobody")
+        found = list(
+            queue_checks.check_account(bench.queue, client, "default", bench.stats(), None)
+        )
+    (told,) = [one for one in found if one.check == "keys default"]
+    assert told.level is FindingLevel.WARNING
+    assert told.said.startswith("1 held by what has ended, such as key:site:a by nobody")
+    assert told.do == "runqueue keys repair"
+
+
 @pytest.mark.parametrize(("key", "kind"), [("limits", "hash"), ("poll", "zset")])
 def test_a_damaged_account_is_named_with_its_key_and_every_other_is_looked_at(
     client: redis.Redis, redis_url: str, key: str, kind: str
