@@ -27,8 +27,8 @@ local receives, date = ARGV[8] == '1', ARGV[9]
 local CLAIMS, CLAIM = PREFIX .. 'claims:' .. process, PREFIX .. 'claim:' .. claim_id
 local ALONE, SUSPECTS = PREFIX .. 'alone:' .. process, PREFIX .. 'suspects'
 -- What one claim skips at most: ids that are not ready any more; held lanes, and turns of groups without a job.
--- To look at a lane of keys, to move a job to one, and to put one aside for a budget count as several skips.
-local MAX_SKIPS, MAX_PASSED, COSTS_A_KEY, COSTS_ASIDE = 1000, 200, 9, 10
+-- To put a job aside for a budget counts as several skips.
+local MAX_SKIPS, MAX_PASSED, COSTS_ASIDE = 1000, 200, 10
 local MAX_SUSPECTS, LOOK_AGAIN = 16, 50000
 local PROBE_EVERY = 60000000
 
@@ -174,7 +174,7 @@ local function claim(id, priority, group, lane)
   local full = full_key(job)
   if full then
     if notes.turn then return 'keys' end
-    skips = skips + 4 + 4 * keys_in(keyed_lane_of(job)) -- it moves to another lane
+    skips = skips + 1 -- it moves to another lane
     key_limits.wait(job, full)
     return
   end
@@ -278,6 +278,13 @@ do -- a scope, since a script has at most 200 local names
   end
 end
 
+-- Whether this claim has skipped so much, or ran so many commands for keys and for the jobs that it took.
+local function has_done_enough()
+  local MOST, FOR_A_JOB = 1600, 2.5
+  return skips >= MAX_SKIPS or passed >= MAX_PASSED
+    or (notes.key_commands > 0 and notes.key_commands + FOR_A_JOB * #taken >= MOST)
+end
+
 -- The groups of the rings take their turns.
 local function claim_from_rings() -- a function, since a script has at most 200 local names
   -- Takes a lane's share of jobs in its turn, until the turn's goal is reached; each job that had a run lowers the goal
@@ -288,7 +295,6 @@ local function claim_from_rings() -- a function, since a script has at most 200 
     local keys = keys_in(name)
     share, notes.turn = math.max(1, share), nil
     if keys > 0 then
-      skips = skips + COSTS_A_KEY * (keys + 1)
       share = math.min(share, key_limits.enter(turn.priority, turn.group, name))
     end
     if not lane_runs(name) then
@@ -303,8 +309,8 @@ local function claim_from_rings() -- a function, since a script has at most 200 
       in_parts('LPUSH', lane, back)
     end
     for i, id in ipairs(popped) do
-      -- An orphan run was adopted and takes capacity, or much was skipped: the others go back.
-      if #taken >= math.min(turn.goal, room) or skips >= MAX_SKIPS then
+      -- An orphan run was adopted and takes capacity, or this claim has done enough: the others go back.
+      if #taken >= math.min(turn.goal, room) or has_done_enough() then
         give_back(i)
         break
       end
@@ -339,8 +345,7 @@ local function claim_from_rings() -- a function, since a script has at most 200 
   local function from_lanes(priority, group, quota)
     local key = lanes_key(priority, group)
     local turn = { priority = priority, group = group, key = key, lanes = redis.call('LLEN', key), goal = #taken + quota }
-    while turn.lanes > 0 and not turn.is_full and #taken < math.min(turn.goal, room) and skips < MAX_SKIPS
-      and passed < MAX_PASSED do
+    while turn.lanes > 0 and not turn.is_full and #taken < math.min(turn.goal, room) and not has_done_enough() do
       local name = redis.call('LPOP', key)
       if not try(from_lane, turn, name) then
         passed = passed + 1
@@ -378,7 +383,7 @@ local function claim_from_rings() -- a function, since a script has at most 200 
   for _, priority in ipairs({ '0', '1', '2', '3' }) do
     local ring = PREFIX .. 'ring:' .. priority
     local groups_there = #taken < room and redis.call('ZCARD', ring) or 0
-    while groups_there > 0 and #taken < room and skips < MAX_SKIPS and passed < MAX_PASSED do
+    while groups_there > 0 and #taken < room and not has_done_enough() do
       local first, count = redis.call('ZPOPMIN', ring), #taken
       local is_sound, stays = try(take_turn, ring, priority, first[1], first[2], groups_there)
       if not is_sound then set_aside('lane - ' .. priority .. ':' .. first[1]) end
@@ -421,8 +426,7 @@ claim_from_rings()
 
 -- Skipping and listing go in bounded steps, without a pause between them.
 if #taken < room then
-  local is_bounded = skips >= MAX_SKIPS or passed >= MAX_PASSED
-  if is_bounded or (select(2, try(list_more_lanes)) or 0) > 0 then next_us = NOW end
+  if has_done_enough() or (select(2, try(list_more_lanes)) or 0) > 0 then next_us = NOW end
   local look = (notes.are_limits() or notes.any_held) and key_limits.next_check() or 0
   local budget_look = notes.are_budgets() and budgets.next_check() or 0
   if look == 0 or (budget_look > 0 and budget_look < look) then look = budget_look end

@@ -35,7 +35,8 @@ end
 -- or have it no more (jobs, and orphan runs as 'stray <run>'); `states` has what is known of keys with limits; `commits`
 -- has { job, member, is it live }, and `spends` has { job, steps } of runs that ended. `turn` is the lane of keys that a
 -- claim takes from now, and `turn.at` its place in line; `any_held` says whether jobs wait for keys, nil = not read yet.
-local notes = { moves = {}, states = {}, commits = {}, spends = {} }
+-- `key_commands` counts what this script runs for keys, so that a claim ends in time.
+local notes = { moves = {}, states = {}, commits = {}, spends = {}, key_commands = 0 }
 -- Whether there are limits on keys or budgets, or what waits or goes on because of them; read once a script: most accounts
 -- have none of these.
 local are_limits, are_budgets
@@ -73,11 +74,13 @@ function notes.live(job, member, is_live)
       notes.moves[key] = moves
     end
     moves[member] = is_live
+    notes.key_commands = notes.key_commands + 1
     if state then state.live = state.live + (is_live and 1 or -1) end
   end
 end
 -- How many have a key now.
 function notes.live_with(key)
+  notes.key_commands = notes.key_commands + 1
   local live = redis.call('SCARD', PREFIX .. 'key:' .. key)
   if not notes.moves[key] then return live end
   for _, has in pairs(notes.moves[key]) do live = live + (has and 1 or -1) end

@@ -40,14 +40,21 @@ local function make_key_limits()
   local parsed = {} -- { at a time, us between two begins } by a limit's text
   local looks_left = 80 -- of this script, at lanes that wait and at their keys
 
+  local function call(...)
+    notes.key_commands = notes.key_commands + 1
+    return redis.call(...)
+  end
+
   local function any_held()
-    if notes.any_held == nil then notes.any_held = notes.are_limits() and redis.call('EXISTS', HELD_KEYS) == 1 end
+    if notes.any_held == nil then notes.any_held = notes.are_limits() and call('EXISTS', HELD_KEYS) == 1 end
     return notes.any_held
   end
 
   local function keys_of(lane) return string.gmatch(lane, '|([^|]+)') end
 
+  local FOR_A_LANE = 4 -- commands that this part has others run for a lane: its job's record, its place in line
   local function lane_named(priority, group, name)
+    notes.key_commands = notes.key_commands + FOR_A_LANE
     return { priority = priority, group = group, lane = name, name = priority .. ':' .. group .. ':' .. name,
       list = lane_key(priority, group, name) }
   end
@@ -63,9 +70,9 @@ local function make_key_limits()
   -- How many may have a key at a time, and the time between two that begin; nil = no limit.
   local function limit_of(key)
     if limits == nil then
-      local are_few = not notes.are_limits() or redis.call('HLEN', KEY_LIMITS) <= FEW_LIMITS
+      local are_few = not notes.are_limits() or call('HLEN', KEY_LIMITS) <= FEW_LIMITS
       limits = are_few and {}
-      local all = are_few and notes.are_limits() and redis.call('HGETALL', KEY_LIMITS) or {}
+      local all = are_few and notes.are_limits() and call('HGETALL', KEY_LIMITS) or {}
       for i = 1, #all, 2 do limits[all[i]] = all[i + 1] end
     end
     local segment = string.match(key, '^[^:]*')
@@ -73,7 +80,7 @@ local function make_key_limits()
     if limits then
       own, of_segment = limits[key], limits[segment .. ':*']
     else
-      own, of_segment = unpack(redis.call('HMGET', KEY_LIMITS, key, segment .. ':*'))
+      own, of_segment = unpack(call('HMGET', KEY_LIMITS, key, segment .. ':*'))
     end
     local text = own or of_segment
     if not text then return AT_ONCE[segment] and 1 or nil, nil end
@@ -88,7 +95,7 @@ local function make_key_limits()
 
   -- The first member of a zset, and where it is; nothing = math.huge.
   local function first_of(zset)
-    local first = redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')
+    local first = call('ZRANGE', zset, 0, 0, 'WITHSCORES')
     return first[1], tonumber(first[2] or math.huge)
   end
 
@@ -100,7 +107,7 @@ local function make_key_limits()
 
   -- The rival at a key, and how many passed it; nil = none did.
   local function passed_at(key)
-    local name, n = string.match(redis.call('GET', PREFIX .. 'key_passed:' .. key) or '', '^(%S+) (%d+)$')
+    local name, n = string.match(call('GET', PREFIX .. 'key_passed:' .. key) or '', '^(%S+) (%d+)$')
     return name, tonumber(n or 0)
   end
 
@@ -110,14 +117,14 @@ local function make_key_limits()
     if not most then return false end
     local _, passed = passed_at(key)
     return notes.live_with(key) + (passed >= patience_at(most) and 1 or 0) >= most
-      or redis.call('EXISTS', PREFIX .. 'key_offers:' .. key) == 1
+      or call('EXISTS', PREFIX .. 'key_offers:' .. key) == 1
   end
 
   -- Whether a lane waits at a key for others to end. Only then are places kept for it elsewhere: it would keep them for
   -- as long as a rate, a pause or a budget lasts.
   local function waits_for_a_place(name)
     for key in keys_of(name) do
-      if redis.call('ZSCORE', PREFIX .. 'key_waits:' .. key, name) then return is_crowded(key) end
+      if call('ZSCORE', PREFIX .. 'key_waits:' .. key, name) then return is_crowded(key) end
     end
     return false
   end
@@ -135,19 +142,19 @@ local function make_key_limits()
     state = { most = most or math.huge, live = notes.live_with(key) }
     if has_budget then state.has_budget = true end
     if string.sub(key, 1, 8) == 'session:' then
-      local pause = redis.call('GET', PREFIX .. 'key_pause:' .. key)
+      local pause = call('GET', PREFIX .. 'key_pause:' .. key)
       state.paused_until = tonumber(string.match(pause or '', '^%d+') or 0)
     end
     if interval then
       state.interval = interval
-      local next_at = tonumber(redis.call('GET', PREFIX .. 'key_next:' .. key) or 0)
+      local next_at = tonumber(call('GET', PREFIX .. 'key_next:' .. key) or 0)
       local last = NOW + burst_of(state) * interval
       -- A later time is of a slower rate before, or of a clock that was set back: one may begin.
       state.next_at = next_at > last and last - interval or math.max(NOW, next_at)
     end
     local lines = any_held()
       and { PREFIX .. 'key_waits:' .. key, PREFIX .. 'key_offers:' .. key, PREFIX .. 'key_rivals:' .. key }
-    if lines and redis.call('EXISTS', unpack(lines)) > 0 then
+    if lines and call('EXISTS', unpack(lines)) > 0 then
       local _, waits = first_of(lines[1])
       local _, offered = first_of(lines[2])
       state.first = math.min(waits, offered)
@@ -155,7 +162,7 @@ local function make_key_limits()
       local name, passed = passed_at(key)
       if name ~= rival then passed = 0 end
       if rival and passed >= patience_at(state.most) and not waits_for_a_place(rival) then
-        redis.call('ZREM', PREFIX .. 'key_rivals:' .. key, rival)
+        call('ZREM', PREFIX .. 'key_rivals:' .. key, rival)
       elseif rival then
         state.rival, state.rival_at, state.passed = rival, rival_at, passed
       end
@@ -200,10 +207,10 @@ local function make_key_limits()
     local is_rival = is_crowded(key)
     for other in keys_of(lane.lane) do
       if other == key then
-        redis.call('ZADD', PREFIX .. 'key_waits:' .. other, int(at), lane.name)
-        redis.call('ZADD', HELD_KEYS, 'NX', int(NOW + LOOK_AGAIN), other)
+        call('ZADD', PREFIX .. 'key_waits:' .. other, int(at), lane.name)
+        call('ZADD', HELD_KEYS, 'NX', int(NOW + LOOK_AGAIN), other)
       elseif is_rival and state_of(other) then
-        redis.call('ZADD', PREFIX .. 'key_rivals:' .. other, int(at), lane.name)
+        call('ZADD', PREFIX .. 'key_rivals:' .. other, int(at), lane.name)
       end
       notes.states[other] = nil
     end
@@ -213,27 +220,33 @@ local function make_key_limits()
   local function is_offered(lane, at)
     for key in keys_of(lane.lane) do
       if is_limited(key) then
-        redis.call('ZADD', PREFIX .. 'key_offers:' .. key, int(at), lane.name)
-        redis.call('ZADD', HELD_KEYS, 'NX', int(NOW + LOOK_AGAIN), key)
+        call('ZADD', PREFIX .. 'key_offers:' .. key, int(at), lane.name)
+        call('ZADD', HELD_KEYS, 'NX', int(NOW + LOOK_AGAIN), key)
       end
       notes.states[key] = nil
     end
     notes.any_held = true
   end
 
-  -- A lane is in no line of its keys any more.
+  -- A lane is in no line of its keys any more. Most have few of these lines; with one key, it is nobody's rival.
   local function forget(lane)
+    local keys = {}
     for key in keys_of(lane.lane) do
-      for _, line in ipairs({ 'key_waits:', 'key_offers:', 'key_rivals:' }) do
-        redis.call('ZREM', PREFIX .. line .. key, lane.name)
-      end
+      keys[#keys + 1] = key
       notes.states[key] = nil
+    end
+    for _, line in ipairs({ 'key_waits:', 'key_offers:', #keys > 1 and 'key_rivals:' or nil }) do
+      local zsets = {}
+      for i, key in ipairs(keys) do zsets[i] = PREFIX .. line .. key end
+      if #keys == 1 or call('EXISTS', unpack(zsets)) > 0 then
+        for _, zset in ipairs(zsets) do call('ZREM', zset, lane.name) end
+      end
     end
   end
 
   local function tidy(key)
-    if redis.call('EXISTS', PREFIX .. 'key_waits:' .. key, PREFIX .. 'key_offers:' .. key) == 0 then
-      redis.call('ZREM', HELD_KEYS, key)
+    if call('EXISTS', PREFIX .. 'key_waits:' .. key, PREFIX .. 'key_offers:' .. key) == 0 then
+      call('ZREM', HELD_KEYS, key)
     end
   end
 
@@ -258,16 +271,16 @@ local function make_key_limits()
     local key = string.match(' ' .. (job.keys or ''), ' (session:%S+)')
     if not key then return end
     local pause = PREFIX .. 'key_pause:' .. key
-    local until_us, tries = string.match(redis.call('GET', pause) or '', '^(%d+) (%d+)$')
+    local until_us, tries = string.match(call('GET', pause) or '', '^(%d+) (%d+)$')
     if until_us and tonumber(until_us) > NOW then return end
     tries = tonumber(tries or 0)
     local wait = math.min(FIRST_PAUSE_US * 2 ^ tries, LONGEST_PAUSE_US)
-    redis.call('SET', pause, int(NOW + wait) .. ' ' .. int(tries + 1), 'PX', int(wait / 1000) + TRIES_KEPT_MS)
+    call('SET', pause, int(NOW + wait) .. ' ' .. int(tries + 1), 'PX', int(wait / 1000) + TRIES_KEPT_MS)
     notes.states[key] = nil
   end
 
   local function set_next(key, at)
-    redis.call('SET', PREFIX .. 'key_next:' .. key, int(at), 'PX', int(math.ceil(math.max(1, at - NOW) / 1000)))
+    call('SET', PREFIX .. 'key_next:' .. key, int(at), 'PX', int(math.ceil(math.max(1, at - NOW) / 1000)))
   end
 
   -- A ready job with keys begins, for which all have room (`full`); its slot is counted already.
@@ -285,11 +298,11 @@ local function make_key_limits()
       end
       if state and state.rival and state.rival_at < at and state.rival ~= (notes.turn and notes.turn.name) then
         state.passed = state.passed + 1
-        redis.call('SET', PREFIX .. 'key_passed:' .. key, state.rival .. ' ' .. int(state.passed), 'PX', int(DAY / 1000))
+        call('SET', PREFIX .. 'key_passed:' .. key, state.rival .. ' ' .. int(state.passed), 'PX', int(DAY / 1000))
       end
     end
     if #rates > 0 then
-      redis.call('HSET', job_key(job.id), 'rates', int(job.attempt + 1) .. ' ' .. table.concat(rates, ' '))
+      call('HSET', job_key(job.id), 'rates', int(job.attempt + 1) .. ' ' .. table.concat(rates, ' '))
     end
   end
 
@@ -297,13 +310,13 @@ local function make_key_limits()
   -- the key since, nothing is given back: it began as late as the rate allows. That a rival was passed stays counted.
   function key_limits.give_back_rate(job)
     if not job.keys then return end
-    local attempt, rates = string.match(redis.call('HGET', job_key(job.id), 'rates') or '', '^(%d+) (.*)$')
+    local attempt, rates = string.match(call('HGET', job_key(job.id), 'rates') or '', '^(%d+) (.*)$')
     if tonumber(attempt) ~= job.attempt then return end
-    redis.call('HDEL', job_key(job.id), 'rates')
+    call('HDEL', job_key(job.id), 'rates')
     for key, before, after in string.gmatch(rates, '(%S+) (%d+) (%d+)') do
-      if redis.call('GET', PREFIX .. 'key_next:' .. key) == after then
+      if call('GET', PREFIX .. 'key_next:' .. key) == after then
         set_next(key, tonumber(before))
-        redis.call('ZADD', HELD_KEYS, 'XX', now_text(), key)
+        call('ZADD', HELD_KEYS, 'XX', now_text(), key)
         notes.states[key] = nil
       end
     end
@@ -314,16 +327,16 @@ local function make_key_limits()
     local lane = lane_named(job.priority, job.group, keyed_lane_of(job))
     local comes_first = (job.attempt or 0) > 0
     expect(lane.list, 'list')
-    local length = redis.call(comes_first and 'LPUSH' or 'RPUSH', lane.list, job.id)
+    local length = call(comes_first and 'LPUSH' or 'RPUSH', lane.list, job.id)
     if length > 1 and not comes_first then return end
     if job.batch ~= NO_BATCH then
-      redis.call('SADD', PREFIX .. 'batch_lanes:' .. job.batch, place_in_batch(job.priority, job.group, lane.lane))
+      call('SADD', PREFIX .. 'batch_lanes:' .. job.batch, place_in_batch(job.priority, job.group, lane.lane))
     end
     local at = place_in_line(lane)
     if length == 1 then return wait_at(lane, at, key) end
     for other in keys_of(lane.lane) do
       for _, line in ipairs({ 'key_waits:', 'key_rivals:' }) do
-        redis.call('ZADD', PREFIX .. line .. other, 'XX', int(at), lane.name)
+        call('ZADD', PREFIX .. line .. other, 'XX', int(at), lane.name)
       end
       notes.states[other] = nil
     end
@@ -360,8 +373,8 @@ local function make_key_limits()
     local lane = lane_named(string.match(name, '^(%d):([^:]*):(.*)$'))
     expect(lane.list, 'list')
     expect(lanes_key(lane.priority, lane.group), 'list')
-    local length = redis.call('LLEN', lane.list)
-    local held = redis.call('HMGET', group_key(lane.group), 'paused', 'capped')
+    local length = call('LLEN', lane.list)
+    local held = call('HMGET', group_key(lane.group), 'paused', 'capped')
     local is_paused = held[1] or held[2]
     local may_go = length > 0 and lane_runs(lane.lane)
     if may_go and not is_paused then at = place_in_line(lane) end
@@ -391,20 +404,20 @@ local function make_key_limits()
       local is_sound, n = try(move_on, key, name, at)
       if is_sound and not n then break end
       if not is_sound then
-        redis.call('ZREM', waits, name)
+        call('ZREM', waits, name)
         local priority, group, lane = string.match(name, '^(%d):([^:]*):(.*)$')
         set_aside('lane ' .. batch_of(lane) .. ' ' .. place_in_batch(priority, group, lane))
       end
       offered = offered + (n or 0)
     end
-    local look = NOW + math.max(LOOK_AGAIN, redis.call('ZCARD', HELD_KEYS) * LOOK_TAKES)
+    local look = NOW + math.max(LOOK_AGAIN, call('ZCARD', HELD_KEYS) * LOOK_TAKES)
     if looks_left <= 0 then
       look = NOW
     elseif select(2, limit_of(key)) then
       local state = state_of(key)
       look = math.max(NOW, math.min(look, state.next_at - (burst_of(state) - 1) * state.interval))
     end
-    redis.call('ZADD', HELD_KEYS, int(look), key)
+    call('ZADD', HELD_KEYS, int(look), key)
     tidy(key)
     notes.states[key] = nil
     if offered > 0 then wake() end
@@ -414,19 +427,19 @@ local function make_key_limits()
   -- cannot be claimed now.
   function key_limits.offer_due()
     if not any_held() then return end
-    local due = redis.call('ZRANGEBYSCORE', HELD_KEYS, '-inf', int(NOW), 'LIMIT', 0, MOST_KEYS)
-    local walk = redis.call('HGET', META, 'keys_walk')
+    local due = call('ZRANGEBYSCORE', HELD_KEYS, '-inf', int(NOW), 'LIMIT', 0, MOST_KEYS)
+    local walk = call('HGET', META, 'keys_walk')
     if walk then
-      local found = redis.call('ZSCAN', HELD_KEYS, walk, 'COUNT', MOST_KEYS)
+      local found = call('ZSCAN', HELD_KEYS, walk, 'COUNT', MOST_KEYS)
       for i = 1, #found[2], 2 do due[#due + 1] = found[2][i] end
       if found[1] == '0' then
-        redis.call('HDEL', META, 'keys_walk')
+        call('HDEL', META, 'keys_walk')
       else
-        redis.call('HSET', META, 'keys_walk', found[1])
+        call('HSET', META, 'keys_walk', found[1])
       end
     end
     for _, key in ipairs(due) do
-      if not try(offer, key) then redis.call('ZADD', HELD_KEYS, int(NOW + 30 * LOOK_AGAIN), key) end
+      if not try(offer, key) then call('ZADD', HELD_KEYS, int(NOW + 30 * LOOK_AGAIN), key) end
     end
   end
 
@@ -446,7 +459,7 @@ local function make_key_limits()
       local is_freed
       if next(members, first) == nil then -- as for most keys: without tables
         is_freed = not members[first]
-        try(redis.call, is_freed and 'SREM' or 'SADD', set, first)
+        try(call, is_freed and 'SREM' or 'SADD', set, first)
       else
         local came, went = {}, {}
         for member, has in pairs(members) do
@@ -459,13 +472,16 @@ local function make_key_limits()
       if is_freed then freed_keys[#freed_keys + 1] = key end
     end
     if #freed_keys == 0 or not any_held() then return end
-    for _, key in ipairs(freed_keys) do
-      if looks_left <= 0 then
-        redis.call('ZADD', HELD_KEYS, 'XX', now_text(), key) -- a claim offers it
-      elseif redis.call('ZSCORE', HELD_KEYS, key) then
-        try(offer, key)
+    local late = {} -- a claim offers these
+    for i, held_at in ipairs(call('ZMSCORE', HELD_KEYS, unpack(freed_keys))) do
+      if held_at and looks_left > 0 then
+        try(offer, freed_keys[i])
+      elseif held_at then
+        late[#late + 1] = now_text()
+        late[#late + 1] = freed_keys[i]
       end
     end
+    if #late > 0 then call('ZADD', HELD_KEYS, 'XX', unpack(late)) end
     if looks_left <= 0 then wake() end
   end
 end
