@@ -30,19 +30,8 @@ local refused = board_enter('poll', process, tick_us)
 if refused then return refused end
 
 local lists = read_lists()
-local function are_many()
-  if ARGV[7] ~= '1' or lists.off > NOW or (lists.mean and lists.mean < tonumber(ARGV[9])) then return false end
-  -- With more runs than the pages show, the oldest would join although no page shows them: lists begin with fewer.
-  return redis.call('ZCARD', POLL) <= MOST_LISTED
-    and redis.call('ZCOUNT', POLL, '-inf', int(NOW + tonumber(ARGV[8]))) >= MANY
-end
-if not lists.on and redis.call('EXISTS', LISTED) == 1 then
-  end_lists() -- some runs of ended lists are left
-elseif not lists.on and are_many() then
-  redis.call('HSET', META, 'lists_on', '1', 'lists_max_run', int(max_run), 'list_at', int(NOW))
-  known_lists = nil
-  lists = read_lists()
-end
+local are_ending = not lists.on and redis.call('EXISTS', LISTED) == 1
+if are_ending then end_lists() end -- some runs of ended lists are left
 
 local limits = read_limits()
 local room, next_us = allowed('request', limits.requests_per_second, limits.burst, want)
@@ -71,6 +60,20 @@ for i = 1, #strays, 2 do
   end
 end
 
+-- Reads a running job; since = from when its time counts, limit = how long that is.
+local function read_running(id)
+  local key = job_key(id)
+  local f = read_fields(key, 'attempt', 'run_id', 'run_status', 'started', 'deadline', 'retry', 'runs', 'cancel',
+    'max_run', 'begun', 'keys')
+  number(key, 'attempt', f[1])
+  number(key, 'deadline', f[5])
+  number(key, 'runs', f[7])
+  number(key, 'max_run', f[9])
+  f.since = math.max(number(key, 'started', f[4]) or 0, number(key, 'begun', f[10]) or 0)
+  f.limit = run_limit(id, f[9], f.since, max_run, max_workflow)
+  return f
+end
+
 -- Leaves a job to the lists; that costs no permit.
 local function joins_lists(id, f)
   local started, deadline = tonumber(f[4] or 0), tonumber(f[5] or 0)
@@ -80,23 +83,39 @@ local function joins_lists(id, f)
   return true
 end
 
+-- Lists begin where many runs are due within `ahead_us`, and with these runs, due or not: with those alone that are due
+-- now, too few for lists, they would end at once (lists_claim.lua), and begin again.
+local MOST_READ = 5 * MANY
+local function begin_lists()
+  if ARGV[7] ~= '1' or lists.off > NOW or (lists.mean and lists.mean < tonumber(ARGV[9])) then return end
+  local soon = int(NOW + tonumber(ARGV[8]))
+  -- With more runs than the pages show, the oldest would join although no page shows them: lists begin with fewer.
+  if redis.call('ZCARD', POLL) > MOST_LISTED or redis.call('ZCOUNT', POLL, '-inf', soon) < MANY then return end
+  lists.on, lists.max_run, lists.room = true, max_run, MOST_LISTED
+  local joined = 0
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', POLL, '-inf', soon, 'LIMIT', 0, MOST_READ)) do
+    local is_sound, f = try(read_running, id)
+    if is_sound and joins_lists(id, f) then joined = joined + 1 end
+    if joined == MANY then break end
+  end
+  if joined == MANY then
+    redis.call('HSET', META, 'lists_on', '1', 'lists_max_run', int(max_run), 'list_at', int(NOW))
+    in_parts('ZADD', POLL, leased)
+    save_joins()
+  else
+    lists.on = false
+  end
+  leased, joins = {}, {}
+end
+if not lists.on and not are_ending then begin_lists() end
+
 local most, gets, passed = room - looked, 0, 0
 local next_look = int(NOW + lease)
 
 -- Takes a due job, or leaves it to the lists; false once no more need be checked. A listed job that gets no permit is
 -- not read.
 local function look_at(id, is_listed)
-  local f = not (is_listed and gets >= most) and read_fields(job_key(id), 'attempt', 'run_id', 'run_status',
-    'started', 'deadline', 'retry', 'runs', 'cancel', 'max_run', 'begun', 'keys')
-  if f then
-    local key = job_key(id)
-    number(key, 'attempt', f[1])
-    number(key, 'deadline', f[5])
-    number(key, 'runs', f[7])
-    number(key, 'max_run', f[9])
-    f.since = math.max(number(key, 'started', f[4]) or 0, number(key, 'begun', f[10]) or 0)
-    f.limit = run_limit(id, f[9], f.since, max_run, max_workflow)
-  end
+  local f = not (is_listed and gets >= most) and read_running(id)
   if f and not is_listed and joins_lists(id, f) then
     passed = 0
   elseif gets >= most then

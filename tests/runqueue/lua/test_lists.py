@@ -97,6 +97,39 @@ def test_too_few_runs_and_those_due_much_later_are_not_left_to_lists(clock: Cloc
     assert clock.members("listed") == []
 
 
+def due_in(clock: Clockwork, seconds: int, *job_ids: str) -> None:
+    """Say when running jobs are polled next."""
+    later = clock.now + seconds * SECOND
+    clock.client.zadd(clock.key("poll"), dict.fromkeys(job_ids, later), xx=True)
+
+
+def test_lists_begin_with_the_runs_that_decide_it_although_few_of_them_are_due(
+    clock: Clockwork,
+) -> None:
+    first, second, *others = clock.running(10)
+    due_in(clock, 20, *others)
+    clock.wait(1)
+
+    assert poll(clock) == []
+
+    assert set(clock.members("listed")) == {first, second, *others}
+    assert take(clock).items[0].is_useful
+
+
+def test_lists_do_not_begin_for_runs_that_none_of_them_may_have(clock: Clockwork) -> None:
+    canceled = clock.running(8)
+    for job_id in canceled:
+        clock.cancel(job_id)
+    others = clock.running(2)
+    due_in(clock, 20, *canceled)
+    clock.wait(1)
+
+    assert sorted(poll(clock)) == sorted(others)
+
+    assert not clock.client.hexists(clock.key("meta"), "lists_on")
+    assert look_of(clock, canceled[0]) == 19 * SECOND
+
+
 def test_what_was_left_to_its_webhook_joins_lists_when_its_patience_is_over(
     clock: Clockwork,
 ) -> None:

@@ -11,7 +11,7 @@ from runqueue.operator.operations import Operations
 from runqueue.records.claim_items import Finished, RunAccepted
 from runqueue.store import worker_calls
 from tests.simulator.simulating import FakeClock
-from tests.worker.listed import MANY, due_now, in_lists, list_now, listed, lists_are_on
+from tests.worker.listed import MANY, consumer_of, due_now, in_lists, list_now, listed, lists_are_on
 from tests.worker.working import ENDLESS, KEYS, Bench, working
 
 #: A task that takes a minute, and one that goes failed, queued, running, completed meanwhile.
@@ -53,6 +53,25 @@ async def test_a_few_live_runs_are_looked_at_one_by_one(
 
         assert len((await bench.one_pass("poll")).items) == 9
         assert not lists_are_on(bench)
+
+
+async def test_lists_begin_once_for_runs_of_which_few_are_due_at_a_time(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        consumer_of(bench)
+        running = await bench.submitted(10)
+        later = dict.fromkeys(running[2:], bench.now_us() + 20_000_000)
+        client.zadd(f"{KEYS.prefix}poll", later, xx=True)
+        begun = 0
+        for _ in range(10):
+            were_on = lists_are_on(bench)
+            await bench.one_pass("poll")
+            begun += lists_are_on(bench) and not were_on
+            await bench.one_pass("list", want=1)
+
+        assert begun == 1
+        assert await bench.calls("get_run") == 0
 
 
 async def test_runs_submitted_meanwhile_are_left_to_lists_from_the_start(
