@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeVar, cast
 
 import httpx
 
-from api_client.answers.failures import read_answer
+from api_client.answers.failures import read_answer, redirect_words
 from api_client.answers.listings import (
     BulkCancellation,
     ListClass,
@@ -43,7 +43,7 @@ from api_client.answers.outcomes import (
     classify_workflow,
     exception_words,
 )
-from api_client.answers.parts import parse_json, server_date, text_or_none
+from api_client.answers.parts import is_json, parse_json, server_date, text_or_none
 from api_client.answers.redelivery import (
     Reason,
     ReasonClass,
@@ -86,6 +86,9 @@ SUBMIT_PATHS: Final[Mapping[RunKind, str]] = {
 #: Where a server reports its version.
 VERSION_PATH: Final = "v1/version"
 
+#: A run that does not exist.
+_NO_RUN: Final = "tsk_0"
+
 #: The list of runs, one item of it: the cheapest read that needs the key.
 _KEY_CHECK_QUERY = "page=1&page_size=1"
 
@@ -107,7 +110,8 @@ class RawClient:
         self.requests = RequestFactory(base_url, api_key)
         self._sender = sender_of(transport)
         self._server_clock = ServerClock()
-        #: The first run that was answered by another id twice, that id, and whether others were.
+        #: Whether any answer was JSON; see `check_address`.
+        self.gave_json = False
 
     def __repr__(self) -> str:
         return f"RawClient({self.requests.base_url!r})"
@@ -265,6 +269,17 @@ class RawClient:
             return None
         return answer.is_success
 
+    async def check_address(self, timeout: float = DEFAULT_TIMEOUT) -> str:
+        """Read a run that does not exist, to see whether the base URL leads to an API.
+
+        Returns:
+            What was answered instead of JSON ("200 with HTML"), by which this is no API; '' = it
+            was JSON, or nothing was learned: only a success or a redirect is believed.
+        """
+        answer = await self._read(run_path(_NO_RUN), timeout)
+        is_believed = answer is not None and (answer.is_success or answer.is_redirect)
+        return "" if answer is None or not is_believed or is_json(answer.body) else _shape(answer)
+
     async def server_version(self, timeout: float = DEFAULT_TIMEOUT) -> str | None:
         """Read the server's version (`1.0.56`).
 
@@ -341,15 +356,22 @@ class RawClient:
             answer = await send(self._sender, request)
         except Exception as exc:  # noqa: BLE001 - whatever it is, it is classified
             return self._without_key(failed(exc))
+        self._note(answer)
         return self._without_key(classify(answer.status, answer.body, answer.headers))
 
     async def _read(self, path: str, timeout: float, query: str = "") -> HttpAnswer | None:
         """Make a GET; None = no answer came, so nothing was learned."""
         request = self.requests.make("GET", path, query=query, timeout=timeout)
         try:
-            return await send(self._sender, request)
+            answer = await send(self._sender, request)
         except Exception:  # noqa: BLE001 - a read that failed is one to make again
             return None
+        self._note(answer)
+        return answer
+
+    def _note(self, answer: HttpAnswer) -> None:
+        if not self.gave_json:
+            self.gave_json = is_json(answer.body)
 
     def _without_key(self, outcome: _Outcome) -> _Outcome:
         if not outcome.detail:  # as of nearly all
@@ -361,6 +383,15 @@ class RawClient:
 def _failed(make: Callable[..., _Outcome], outcome: StrEnum) -> Callable[[Exception], _Outcome]:
     """Return what makes the outcome of a call that got no answer."""
     return lambda exc: make(outcome, detail=exception_words(exc))
+
+
+def _shape(answer: HttpAnswer) -> str:
+    """Say what an answer that is no JSON is, in our own words."""
+    if answer.is_redirect:
+        return f"{answer.status}{redirect_words(answer)}"
+    body = answer.body.strip()
+    what = "HTML" if body.startswith(b"<") else "what is no JSON" if body else "an empty body"
+    return f"{answer.status} with {what}"
 
 
 def _names_another(reading: RunReading, run_id: str) -> bool:

@@ -65,7 +65,7 @@ def read_answer(
     is_shallow = _is_shallow(body, parsed)
     content = parsed if parsed is not None and is_shallow else body.decode(errors="replace")
     if not answer.is_success:
-        words = without_key(f"{server_words(body, parsed)}{_onward(answer)}".strip())
+        words = without_key(f"{server_words(body, parsed)}{redirect_words(answer)}".strip())
         raise _refusal(call, request, answer, content, words)
     if parsed is None and body.strip() not in {b"", b"null"}:
         wrong = "it is not JSON"
@@ -121,7 +121,7 @@ def _error(message: str, answer: HttpAnswer, content: Any) -> ApiError:
     )
 
 
-def _onward(answer: HttpAnswer) -> str:
+def redirect_words(answer: HttpAnswer) -> str:
     """Say where a redirect leads: scheme and host, since a path or query may carry anything."""
     location = answer.headers.get("location", "")
     if not 300 <= answer.status < 400 or not location:

@@ -32,6 +32,11 @@ def parse_json(body: bytes) -> Any:
         return None
 
 
+def is_json(body: bytes) -> bool:
+    """Say whether a body is a JSON object or array, as all of the API's are."""
+    return isinstance(parse_json(body), dict | list)
+
+
 def text_or_none(value: object) -> str | None:
     """Return a string that says something, else None."""
     return value if isinstance(value, str) and value.strip() else None

@@ -228,6 +228,36 @@ async def test_a_key_is_checked_by_one_read_of_the_list(
 
 
 @pytest.mark.parametrize(
+    ("behaviour", "found", "gave_json"),
+    [
+        (answering(200, b"<html>"), "200 with HTML", False),
+        (answering(200, b""), "200 with an empty body", False),
+        (answering(200, b'"OK"'), "200 with what is no JSON", False),
+        (
+            answering(302, location="https://login.example/?a=secret"),
+            "302 (a redirect to https://login.example, not followed)",
+            False,
+        ),
+        (answering(200, {}), "", True),
+        (answering(404, {"detail": "Run not found"}), "", True),
+        # A row that is missing may be answered with nothing; a proxy speaks for no API.
+        (answering(404, b""), "", False),
+        (answering(502, b"<html>"), "", False),
+        (reads_then_closes, "", False),
+    ],
+)
+async def test_an_address_is_checked_by_a_read_of_a_run_that_does_not_exist(
+    behaviour: Behaviour, found: str, gave_json: bool
+) -> None:
+    async with serving(behaviour) as server, AsyncTransport() as transport:
+        client = RawClient(server.url, KEY, transport)
+        assert await client.check_address() == found
+        assert client.gave_json is gave_json
+        [exchange] = server.exchanges
+    assert (exchange.method, exchange.target) == ("GET", "/v1/runs/tsk_0")
+
+
+@pytest.mark.parametrize(
     ("fields", "over"),
     [
         ({"status": "completed"}, True),

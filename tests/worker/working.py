@@ -137,6 +137,7 @@ async def working(
     clock: Callable[[], float] = time.time,
     key: str = DEFAULT_API_KEY,
     base_url: str = "",
+    gave_json: bool = True,
     settings: dict[str, Any] | None = None,
     transport: dict[str, Any] | None = None,
     **limits: Any,
@@ -147,6 +148,7 @@ async def working(
         client, url: the queue's Redis.
         simulator, clock: of the simulator.
         key, base_url: what the worker knows of the API, by default the simulator's.
+        gave_json: whether the base URL is known to lead to an API.
         settings: those of the worker that are no limits.
         transport: options of the worker's transport.
         limits: the account's.
@@ -170,6 +172,7 @@ async def working(
         )
         connection = async_client(url)
         account = AccountWorker("default", own, chosen, DirectCalls(connection), sends)
+        account.client.gave_json = gave_json
         await account.start()
         with RunQueue(url) as queue:
             try:

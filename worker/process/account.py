@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from api_client import AsyncTransport, RawClient
 from api_client.http.proxies import Proxies
-from config.settings import Account, Settings
+from config.settings import Account, Settings, account_prefix
 from runqueue.errors import NewerSchema
 from runqueue.observe.run_spans import TracedRuns
 from runqueue.store import worker_calls
@@ -36,6 +36,8 @@ P = ParamSpec("P")
 
 #: Seconds that the answer to "is this key allowed anything?" is believed.
 KEY_CHECK_SECONDS = 30.0
+#: Seconds after which a base URL is read again that gave no JSON, and that this may take.
+ADDRESS_SECONDS, ADDRESS_READ_SECONDS = 30.0, 5.0
 #: Entries that one step of a migration walks: a millisecond or two of Redis.
 MIGRATE_ENTRIES = 1000
 #: Seconds for which a server's version is believed, and that reading it may take.
@@ -114,6 +116,7 @@ class AccountLink:
         self._scripts = scripts
         self._key_checked: tuple[float, bool | None] = (float("-inf"), None)
         self._key_check = asyncio.Lock()
+        self._address_checked, self._not_json = float("-inf"), ""
         self._version: tuple[float, str | None] = (float("-inf"), None)
         self._version_check = asyncio.Lock()
         self._beat: asyncio.Task[None] | None = None
@@ -195,6 +198,33 @@ class AccountLink:
                     allowed = await self.client.check_key()
                 self._key_checked = (time.monotonic(), allowed)
             return allowed
+
+    async def check_address(self) -> str:
+        """Say what is wrong with the base URL; '' = it leads to an API, or that is not known.
+
+        Until some answer of this process was JSON, a run that does not exist is read, at most once
+        in 30 s: a job that was sent to a web page would stay unconfirmed. What an earlier process
+        saw does not count, as it may have had another base URL.
+
+        Raises:
+            RedisError: Redis is away, and no request was sent.
+        """
+        if self.client.gave_json:
+            return ""
+        now = time.monotonic()
+        if now - self._address_checked > ADDRESS_SECONDS:
+            if not await self.permit_within(ADDRESS_READ_SECONDS):
+                return ""
+            with self.metrics.timed("check_address"):
+                self._not_json = await self.client.check_address(ADDRESS_READ_SECONDS)
+            self._address_checked = now
+        if not self._not_json:
+            return ""
+        setting = f"{account_prefix(self.name)}BASE_URL"
+        return (
+            f"{self.settings.base_url} answered {self._not_json}, not with JSON:"
+            f" is {setting} right?"
+        )
 
     async def server_version(self) -> str | None:
         """Return the server's version, '' if it gives none; None = it does not answer just now.

@@ -65,6 +65,8 @@ class SubmitConsumer(Consumer[_Granted]):
         self._claim: _Claim | None = None
         self._round_trips: deque[float] = deque(maxlen=ROUND_TRIPS)
         self._answers = AnswerCheck()
+        #: Why nothing can be submitted to the account's base URL; '' = nothing is known against it.
+        self._wrong_address = ""
 
     async def take(self, limit: int, tick_us: int) -> Taken[_Granted]:
         """Claim ready jobs.
@@ -72,7 +74,11 @@ class SubmitConsumer(Consumer[_Granted]):
         A claim whose answer was lost is sent again, under its own id, before a new one is
         made: its jobs are ours, and nobody else would send them.
         """
-        account, process = self.account, self.account.lease.name
+        account = self.account
+        if limit:
+            self._wrong_address = await account.check_address()
+            limit = 0 if self.draining else limit
+        process = account.lease.name
         if self._claim is None or self._claim.process != process:
             self._claim = _Claim(secrets.token_hex(6), process, elapsed())
         claim_id, _, sent = self._claim
@@ -115,6 +121,9 @@ class SubmitConsumer(Consumer[_Granted]):
             )
         except (ValueError, KeyError) as error:
             return self._unreadable(job, error)
+        if self._wrong_address:
+            back = GivenBack(job.job_id, job.attempt, 0, self._wrong_address)
+            return self._returned("account", back, why="address", cause=self._wrong_address)
         if not self._may_send(job, process, granted):
             return self._returned("void", GivenBack(job.job_id, job.attempt))
         if post.traceparent:
