@@ -66,8 +66,13 @@ class Limits(BaseModel):
     #: Jobs that may wait to be submitted, and bytes of their requests; more are refused.
     max_waiting_jobs: Annotated[int, Field(ge=0, le=10**9)] = 0
     max_waiting_bytes: Annotated[int, Field(ge=0, le=2**50)] = 0
-    #: Seconds after which a run is canceled and its job failed; of workflows see `run_limits.py`.
+    #: Seconds after which a task's run is canceled and its job failed.
     max_run_seconds: Annotated[float, Field(gt=0, le=86_400 * 30, allow_inf_nan=False)] = 7200
+    #: The same of workflows, logins and downloads of files, which are workflow runs. Skyvern lets
+    #: one run for 480 minutes at most, if its definition says so, and 15 are for tidying up.
+    max_workflow_seconds: Annotated[float, Field(gt=0, le=86_400 * 30, allow_inf_nan=False)] = (
+        29_700
+    )
     #: Whether others submit to the account, too: people, or another queue. Then counting the runs
     #: that no job owns does not tell equal requests apart.
     shared_account: bool = False

@@ -12,11 +12,6 @@ from typing import Any, Final
 MAX_RUN_SECONDS: Final = 30 * 86_400
 #: Seconds that a run may take beyond Skyvern's own limit: it ends runs at that, and tidies up.
 MARGIN_SECONDS: Final = 900
-#: Minutes that Skyvern lets a workflow run at most; without a limit of its own it is 240.
-LONGEST_WORKFLOW_MINUTES: Final = 480
-#: Microseconds that an account's limit is for a workflow at least: its definition may have a limit
-#: that no answer shows.
-WORKFLOW_RUN_US: Final = (LONGEST_WORKFLOW_MINUTES * 60 + MARGIN_SECONDS) * 1_000_000
 
 
 def own_limit_us(max_run_seconds: float | None, body: Mapping[str, Any]) -> int:

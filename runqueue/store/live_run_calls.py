@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from runqueue.records.claim_items import Taken
-from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store.replies import codes, flat, permit, records, rows, taken, texts
 from runqueue.store.scripts import Argument, ScriptCall, load
 
@@ -99,11 +98,14 @@ def lists_missing(
 
 
 def lists_seen(
-    account: str, shown: Sequence[Shown], orphan_after_us: int, max_run_us: int
+    account: str,
+    shown: Sequence[Shown],
+    orphan_after_us: int,
+    max_run_us: int,
+    max_workflow_us: int,
 ) -> ScriptCall[int]:
     """Record what the list showed that is worth a write; see `lists_seen.lua`."""
-    longest = max(max_run_us, WORKFLOW_RUN_US)
-    arguments: list[Argument] = [orphan_after_us, max_run_us, longest, *flat(shown)]
+    arguments: list[Argument] = [orphan_after_us, max_run_us, max_workflow_us, *flat(shown)]
     return ScriptCall(load("lists_seen"), account, arguments, int)
 
 

@@ -28,7 +28,6 @@ from runqueue.records.claim_items import (
     ToCancel,
     UnconfirmedPage,
 )
-from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store.limits import exact
 from runqueue.store.replies import (
     OfItems,
@@ -89,6 +88,7 @@ def poll_claim(
     lease_us: int,
     *,
     max_run_us: int = 7_200_000_000,
+    max_workflow_us: int = 29_700_000_000,
     may_list: bool = False,
     ahead_us: int = 0,
     least_us: int = 0,
@@ -100,8 +100,8 @@ def poll_claim(
         return taken(reply, records(DuePoll, known))
 
     lists = (int(may_list), ahead_us, least_us)
-    arguments: list[Argument] = [process, limit, tick_us, lease_us, max_run_us, *lists]
-    arguments.append(max(max_run_us, WORKFLOW_RUN_US))
+    limits = (max_run_us, max_workflow_us)
+    arguments: list[Argument] = [process, limit, tick_us, lease_us, *limits, *lists]
     return ScriptCall(load("poll_claim"), account, arguments, parse)
 
 

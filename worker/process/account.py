@@ -79,6 +79,7 @@ class AccountLink:
         self.log: FilteringBoundLogger = log.bind(account=name)
         self.settings = account
         self.max_run_us = int(account.max_run_seconds * 1_000_000)
+        self.max_workflow_us = int(account.max_workflow_seconds * 1_000_000)
         self.poll_bounds = (settings.poll_min_seconds, settings.poll_max_seconds)
         self.first_poll_us = int(settings.poll_min_seconds * 1_000_000)
         self.client = RawClient(account.base_url, account.api_key.get_secret_value(), transport)

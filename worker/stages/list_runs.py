@@ -158,9 +158,8 @@ class ListConsumer(Consumer[ListReading]):
             is_due = is_due or 1 in codes
         for start in range(0, len(verdict.shown), CHUNK):
             some = verdict.shown[start : start + CHUNK]
-            await account.run(
-                live_run_calls.lists_seen, some, int(ORPHAN_SECONDS * 1e6), account.max_run_us
-            )
+            limits = (account.max_run_us, account.max_workflow_us)
+            await account.run(live_run_calls.lists_seen, some, int(ORPHAN_SECONDS * 1e6), *limits)
         if is_due:
             self.on_missing()
 

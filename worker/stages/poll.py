@@ -114,6 +114,7 @@ class PollConsumer(Consumer[_Due]):
             tick_us,
             int(LEASE_SECONDS * 1e6),
             max_run_us=account.max_run_us,
+            max_workflow_us=account.max_workflow_us,
             may_list=account.may_list(),
             ahead_us=int(account.poll_bounds[1] * 1e6),
             least_us=int(least_useful(account) * 1e6),

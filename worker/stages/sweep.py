@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 
 from runqueue.records.job import KEEP_SECONDS
-from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store import worker_calls
 from runqueue.store.damage import damage_of
 from runqueue.store.scripts import Argument
@@ -67,7 +66,7 @@ async def sweep(account: AccountLink) -> dict[str, int]:
 def _steps(account: AccountLink) -> Iterator[tuple[str, Callable[[], Awaitable[int]]]]:
     limits: dict[Argument, Argument] = {
         MAX_RUN: account.max_run_us,
-        MAX_WORKFLOW_RUN: max(account.max_run_us, WORKFLOW_RUN_US),
+        MAX_WORKFLOW_RUN: account.max_workflow_us,
     }
     for script, arguments in STEPS:
         given = [limits.get(argument, argument) for argument in arguments]

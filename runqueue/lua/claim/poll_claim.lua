@@ -6,8 +6,8 @@
 -- A job whose record is damaged is set aside (recheck.lua).
 -- An orphan run that was not seen to end frees its slot after the longest time that a run may take.
 -- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), lease_us, max_run_us,
---       may_list (1 = this process may ask for lists), ahead_us (polls due within it decide whether runs are many),
---       least_us (shorter runs are cheaper to poll one by one), max_workflow_us (max_run_us of workflows)
+--       max_workflow_us (that of workflow runs), may_list (1 = this process may ask for lists), ahead_us (polls due
+--       within it decide whether runs are many), least_us (shorter runs are cheaper to poll one by one)
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), per job: id ('' = an orphan run), attempt, run_id, run_status,
 --         started_us, deadline_us ('' none), retry (the policy's JSON, '' none), runs (that ended before),
@@ -16,7 +16,7 @@
 --       next_us = when a permit or the next poll is due; left = 1: none due within a second, the
 --       consumer is not active any more.
 local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local max_run, max_workflow = tonumber(ARGV[6]), tonumber(ARGV[10])
+local max_run, max_workflow = tonumber(ARGV[6]), tonumber(ARGV[7])
 local POLL = PREFIX .. 'poll'
 local STAYS_FOR = 1000000
 local MAX_JOINS = 500
@@ -87,11 +87,11 @@ end
 -- now, too few for lists, they would end at once (lists_claim.lua), and begin again.
 local MOST_READ = 5 * MANY
 local function begin_lists()
-  if ARGV[7] ~= '1' or lists.off > NOW or (lists.mean and lists.mean < tonumber(ARGV[9])) then return end
-  local soon = int(NOW + tonumber(ARGV[8]))
+  if ARGV[8] ~= '1' or lists.off > NOW or (lists.mean and lists.mean < tonumber(ARGV[10])) then return end
+  local soon = int(NOW + tonumber(ARGV[9]))
   -- With more runs than the pages show, the oldest would join although no page shows them: lists begin with fewer.
   if redis.call('ZCARD', POLL) > MOST_LISTED or redis.call('ZCOUNT', POLL, '-inf', soon) < MANY then return end
-  lists.on, lists.max_run, lists.room = true, max_run, MOST_LISTED
+  lists.on, lists.max_run, lists.room = true, math.min(max_run, max_workflow), MOST_LISTED
   local joined = 0
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', POLL, '-inf', soon, 'LIMIT', 0, MOST_READ)) do
     local is_sound, f = try(read_running, id)
@@ -99,7 +99,7 @@ local function begin_lists()
     if joined == MANY then break end
   end
   if joined == MANY then
-    redis.call('HSET', META, 'lists_on', '1', 'lists_max_run', int(max_run), 'list_at', int(NOW))
+    redis.call('HSET', META, 'lists_on', '1', 'lists_max_run', int(lists.max_run), 'list_at', int(NOW))
     in_parts('ZADD', POLL, leased)
     save_joins()
   else

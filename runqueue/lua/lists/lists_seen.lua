@@ -1,6 +1,6 @@
 -- use: strays
 -- Records what a list of live runs showed: changed statuses, and orphan runs that are still live.
--- ARGV  now_us, stray_after_us (orphan runs: no sooner poll), max_run_us, max_workflow_us (that of workflows), then 3 a
+-- ARGV  now_us, stray_after_us (orphan runs: no sooner poll), max_run_us, max_workflow_us (that of workflow runs), then 3 a
 --       run: id ('' = an orphan run), run_id, run_status
 -- Reply: how many were written
 local after, max_run, max_workflow, written, looks = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), 0, {}

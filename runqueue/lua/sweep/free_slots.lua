@@ -2,15 +2,15 @@
 -- Frees the slots of unconfirmed jobs that are older than their runs can be: any run is over. The jobs stay
 -- unconfirmed, for a late answer or an operator. A job's own limit counts if it is longer than the account's: an
 -- unknown run is not canceled.
--- ARGV  now_us, max_run_us, max_workflow_us (that of workflows), limit
+-- ARGV  now_us, max_run_us, max_workflow_us (that of workflow runs), limit
 -- Reply: how many gave their slot back (the limit = call again)
-local MOST_READ = 2000 -- of workflows, which may take longer, and come before others
+local MOST_READ = 2000 -- of those that may take longer, and come before others
 expect(PREFIX .. 'unconfirmed', 'zset')
 expect(PREFIX .. 'parked', 'zset')
 pass_when_full()
 if clock_is_stale() then return 0 end
 local max_run, max_workflow, limit, freed_slots = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), 0
-local found = redis.call('ZRANGEBYSCORE', PREFIX .. 'unconfirmed', '-inf', int(NOW - max_run), 'WITHSCORES',
+local found = redis.call('ZRANGEBYSCORE', PREFIX .. 'unconfirmed', '-inf', int(NOW - math.min(max_run, max_workflow)), 'WITHSCORES',
   'LIMIT', 0, MOST_READ)
 local function free(id, since)
   local job = read_job(id)

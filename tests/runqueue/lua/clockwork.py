@@ -46,6 +46,8 @@ START = 1_800_000_000 * SECOND
 LEASE = 15 * SECOND
 #: Of the contract: a claim older than the longest submission is taken over.
 CLAIM_AGE = 75 * SECOND
+#: The account's limit of workflow runs.
+WORKFLOW_RUN = 29_700 * SECOND
 KEEP = 7 * DAY
 #: What the worker tells the script that records searches.
 GRACE, SPACING = 30 * SECOND, 30 * SECOND

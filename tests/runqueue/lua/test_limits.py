@@ -5,9 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from runqueue.records.claim_items import ClaimAnswer, GivenBack, Lost
-from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store import job_calls, worker_calls
-from tests.runqueue.lua.clockwork import LEASE, SECOND, Clockwork, spec
+from tests.runqueue.lua.clockwork import LEASE, SECOND, WORKFLOW_RUN, Clockwork, spec
 
 
 def grants(clock: Clockwork, seconds: float, want: int = 500) -> Iterator[tuple[int, int]]:
@@ -286,11 +285,11 @@ def test_a_parked_job_gives_its_slot_back_after_the_longest_run_and_is_still_ado
     assert clock.claimed() == [parked]
     clock.run(worker_calls.mark_unconfirmed(clock.account, [Lost(parked, 1, "who knows")]))
     clock.wait(7_199)
-    assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US) == 0
+    assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN) == 0
     assert clock.claimed() == []
     clock.wait(1)
-    assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US) == 1
-    assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US) == 0
+    assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN) == 1
+    assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN) == 0
     assert clock.state(parked) == "unconfirmed"
     assert clock.claimed() == [waiting]
 

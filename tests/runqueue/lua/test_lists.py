@@ -8,10 +8,12 @@ import redis
 from runqueue.records.claim_items import ClaimAnswer, Finished, Polled, RunAccepted, Taken
 from runqueue.store import live_run_calls, worker_calls
 from runqueue.store.live_run_calls import Joined, ListReading, Shown
-from tests.runqueue.lua.clockwork import ACCOUNT, LEASE, SECOND, Clockwork
+from tests.runqueue.lua.clockwork import ACCOUNT, LEASE, SECOND, WORKFLOW_RUN, Clockwork
 
 MANY, AHEAD, BACKSTOP = 12, 30 * SECOND, 600 * SECOND
 LIST_LEASE, SETTLE = 30 * SECOND, SECOND
+#: The account's limits of runs: of tasks, of workflows.
+LIMITS = (7_200 * SECOND, WORKFLOW_RUN)
 
 
 @pytest.fixture
@@ -299,7 +301,7 @@ def test_a_list_writes_a_new_status_of_a_run_that_is_still_the_job_s(clock: Cloc
         Shown("nobody", "r-nobody", "paused"),
     ]
 
-    assert clock.run(live_run_calls.lists_seen(ACCOUNT, shown, 300 * SECOND, 7_200 * SECOND)) == 1
+    assert clock.run(live_run_calls.lists_seen(ACCOUNT, shown, 300 * SECOND, *LIMITS)) == 1
 
     assert clock.field(first, "run_status") == "paused"
     assert clock.field(second, "run_status") == "created"
@@ -317,7 +319,7 @@ def test_strays_are_told_to_who_reads_and_looked_at_when_they_are_missing(
     assert reading.orphans == ["r-stray"]
 
     shown = [Shown("", "r-stray", "running")]
-    assert clock.run(live_run_calls.lists_seen(ACCOUNT, shown, 300 * SECOND, 7_200 * SECOND)) == 1
+    assert clock.run(live_run_calls.lists_seen(ACCOUNT, shown, 300 * SECOND, *LIMITS)) == 1
     assert clock.client.zscore(clock.key("stray_looks"), "r-stray") == clock.now + 300 * SECOND
 
     asked = [("", "r-stray"), ("", "unknown")]

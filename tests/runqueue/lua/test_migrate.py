@@ -3,9 +3,8 @@
 import pytest
 import redis
 
-from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store import groups, worker_calls
-from tests.runqueue.lua.clockwork import DAY, KEEP, LEASE, SECOND, Clockwork
+from tests.runqueue.lua.clockwork import DAY, KEEP, LEASE, SECOND, WORKFLOW_RUN, Clockwork
 
 
 def migrate(clock: Clockwork, limit: int = 1_000) -> bool:
@@ -28,7 +27,7 @@ def test_a_new_account_is_up_to_date_at_once_and_stays_as_it_is(clock: Clockwork
 def test_unconfirmed_jobs_of_an_older_version_are_looked_for(clock: Clockwork) -> None:
     with_slot, parked = clock.doubtful(2)
     clock.wait(7_200)
-    clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US)
+    clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN)
     made_old(clock)
     assert migrate(clock)
     clock.heartbeat(first=True)
@@ -42,7 +41,7 @@ def test_unconfirmed_jobs_of_an_older_version_are_listed_in_steps(
 ) -> None:
     parked = clock.doubtful(4)
     clock.wait(7_200)
-    clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US)
+    clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN)
     with_slot = clock.doubtful(3)
     made_old(clock)
     for _ in range(100):

@@ -8,9 +8,8 @@ import pytest
 from runqueue.records import claim_items
 from runqueue.records.claim_items import DuePoll, EndedStray, RunGivenUp
 from runqueue.request.retry_policy import Retry
-from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store import job_calls, operator_calls, worker_calls
-from tests.runqueue.lua.clockwork import DAY, KEEP, LEASE, SECOND, Clockwork
+from tests.runqueue.lua.clockwork import DAY, KEEP, LEASE, SECOND, WORKFLOW_RUN, Clockwork
 from tests.runqueue.lua.machine.model import MAX_RUN
 from tests.runqueue.lua.webhooks import receive, told
 
@@ -446,7 +445,7 @@ def test_a_run_that_hung_beyond_its_time_takes_no_slot_once_its_cancel_is_given_
 
 def test_a_stray_of_a_workflow_takes_a_slot_as_long_as_workflows_may_run(clock: Clockwork) -> None:
     stray(clock, run_id="wr_1")
-    clock.wait(WORKFLOW_RUN_US / SECOND - 1)
+    clock.wait(WORKFLOW_RUN / SECOND - 1)
     assert polled(clock) == ["wr_1"]
     clock.wait(1)
     assert polled(clock) == []

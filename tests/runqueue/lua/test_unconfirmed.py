@@ -6,10 +6,17 @@ import pytest
 
 from runqueue.records import claim_items
 from runqueue.records.claim_items import ClaimAnswer, Doubtful, Searched, Taken
-from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store import job_calls, operator_calls, worker_calls
 from runqueue.store.scripts import ScriptCall
-from tests.runqueue.lua.clockwork import CLAIM_AGE, GRACE, LEASE, SECOND, SPACING, Clockwork
+from tests.runqueue.lua.clockwork import (
+    CLAIM_AGE,
+    GRACE,
+    LEASE,
+    SECOND,
+    SPACING,
+    WORKFLOW_RUN,
+    Clockwork,
+)
 
 MICROSECOND = 1 / SECOND
 
@@ -86,7 +93,7 @@ def test_a_parked_job_is_still_looked_for_with_the_time_its_doubt_began(clock: C
     (job,) = clock.doubtful()
     since = clock.now
     clock.wait(7_200)
-    assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US) == 1
+    assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN) == 1
     assert [doubt.since_us for doubt in reconcile(clock).items] == [since]
     assert clock.members("parked") == [job]
 
@@ -280,7 +287,7 @@ def test_the_slot_is_free_once_there_is_surely_no_run(clock: Clockwork) -> None:
 def test_a_parked_job_that_surely_has_no_run_gives_no_second_slot_back(clock: Clockwork) -> None:
     (job,) = clock.doubtful()
     clock.wait(7_200)
-    clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US)
+    clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN)
     assert clock.deny(job) == 2
     assert clock.run(job_calls.stats(clock.account)).live == 0
     assert clock.members("parked") == []

@@ -10,10 +10,9 @@ from runqueue.errors import InvalidRequest
 from runqueue.producer import listing
 from runqueue.records.batch import JobPage
 from runqueue.records.job import JobState
-from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.keys import Keys
-from tests.runqueue.lua.clockwork import DAY, KEEP, SECOND, Clockwork
+from tests.runqueue.lua.clockwork import DAY, KEEP, SECOND, WORKFLOW_RUN, Clockwork
 
 
 def pages(clock: Clockwork, limit: int = 3, **wanted: str) -> list[list[str]]:
@@ -107,7 +106,7 @@ def test_jobs_of_an_indexed_state_come_the_first_in_time_first(clock: Clockwork)
 def test_unconfirmed_jobs_without_a_slot_are_listed_too(clock: Clockwork) -> None:
     jobs = clock.doubtful(5)
     clock.wait(7_201)
-    clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN_US)
+    clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN)
     assert len(clock.members("parked")) == 5
     jobs += clock.doubtful(2)
     assert sorted(listed(clock, 2, state="unconfirmed")) == sorted(jobs)

@@ -9,7 +9,7 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runqueue import JobState
+from runqueue import JobState, WorkflowRunRequest
 from runqueue.operator.operations import Filter
 from runqueue.records.job import REASON_CHARS
 from tests.simulator.simulating import FakeClock, eventually
@@ -286,6 +286,27 @@ async def test_a_run_that_takes_longer_than_it_may_is_canceled_and_fails(
         assert job.reason == "deadline: the run took longer than 60 s"
         assert bench.job(young).state is JobState.RUNNING
         assert [run["status"] for run in await bench.runs()].count("canceled") == 1
+
+
+@pytest.mark.parametrize(("max_run", "max_workflow"), [(60, 7_200), (7_200, 60)])
+async def test_tasks_and_workflow_runs_have_each_a_limit_of_their_own(
+    client: redis.Redis, redis_url: str, max_run: int, max_workflow: int
+) -> None:
+    limits: dict[str, Any] = {"max_run_seconds": max_run, "max_workflow_seconds": max_workflow}
+    async with working(client, redis_url, **limits) as bench:
+        (task,) = bench.enqueue()
+        request = WorkflowRunRequest(workflow_id="wpid_1", parameters={"sim_end": "never"})
+        workflow = bench.queue.enqueue(request).job_id
+        await bench.one_pass("submit")
+        for job_id in (task, workflow):
+            bench.set(job_id, "started", bench.now_us() - 61_000_000)
+        await begun_ago(bench, 65, polls=2)
+
+        await end_it(bench)
+
+        over, other = (task, workflow) if max_run == 60 else (workflow, task)
+        assert bench.job(over).reason == "deadline: the run took longer than 60 s"
+        assert bench.job(other).state is JobState.RUNNING
 
 
 async def test_a_job_may_have_a_limit_of_its_own_longer_or_shorter(

@@ -3,9 +3,8 @@
 -- time: if no process reads lists any more, all of them are polled one by one again. So a due member of both was
 -- missing from a list, is to be confirmed as canceled, or is overdue: it is polled (GET).
 -- Fields of meta: lists_on (1), list_reach (runs begun before are on no page that the server has; absent = all are),
--- lists_max_run (what a run may take), list_at (when the next list is due), list_by and
--- list_until (the process reading one now, and its lease), list_off (no lists until then), list_fails (in a row),
--- run_mean.
+-- lists_max_run (what any run may take), list_at (when the next list is due), list_by and list_until (the process
+-- reading one now, and its lease), list_off (no lists until then), list_fails (in a row), run_mean.
 local LISTED = PREFIX .. 'listed'
 local BACKSTOP = 600000000
 -- As many runs as 100 pages show; so many live runs that lists are worth it; fewer than that end them.

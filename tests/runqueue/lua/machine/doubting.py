@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from runqueue.records.claim_items import ClaimAnswer, Searched
-from runqueue.request.run_limits import WORKFLOW_RUN_US
 from runqueue.store import worker_calls
-from tests.runqueue.lua.clockwork import ACCOUNT, GRACE, LEASE, SECOND, SPACING
+from tests.runqueue.lua.clockwork import ACCOUNT, GRACE, LEASE, SECOND, SPACING, WORKFLOW_RUN
 from tests.runqueue.lua.machine.model import MAX_RUN, MJob, few, has, often
 from tests.runqueue.lua.machine.submitting import Submitting
 
@@ -107,7 +106,7 @@ class Doubting(Submitting):
     def free_slots(self, hours: int, again: bool) -> None:
         """Unconfirmed jobs that are older than any run give their slots back."""
         self.clock.wait(hours * 3_600)
-        self.send(worker_calls.sweep(ACCOUNT, "free_slots", MAX_RUN, WORKFLOW_RUN_US, 1_000), again)
+        self.send(worker_calls.sweep(ACCOUNT, "free_slots", MAX_RUN, WORKFLOW_RUN, 1_000), again)
         for job in self.jobs.values():
             if job.state == "unconfirmed" and job.since <= self.now - MAX_RUN:
                 job.slot = False

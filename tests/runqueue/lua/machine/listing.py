@@ -10,9 +10,9 @@ from hypothesis.stateful import invariant, precondition, rule
 from runqueue.records.claim_items import ClaimAnswer
 from runqueue.store import live_run_calls, worker_calls
 from runqueue.store.live_run_calls import ListReading, Shown
-from tests.runqueue.lua.clockwork import ACCOUNT, LEASE, SECOND
+from tests.runqueue.lua.clockwork import ACCOUNT, LEASE, SECOND, WORKFLOW_RUN
 from tests.runqueue.lua.machine.following import Following
-from tests.runqueue.lua.machine.model import few, has, often
+from tests.runqueue.lua.machine.model import MAX_RUN, few, has, often
 
 LIST_LEASE = 30 * SECOND
 
@@ -108,7 +108,7 @@ class Listing(Following):
         run_ids = sorted(self.stray_looks)
         if live:
             shown = [Shown("", run_id, "running") for run_id in run_ids]
-            call = live_run_calls.lists_seen(ACCOUNT, shown, 300 * SECOND, 7_200 * SECOND)
+            call = live_run_calls.lists_seen(ACCOUNT, shown, 300 * SECOND, MAX_RUN, WORKFLOW_RUN)
             assert self.send(call, again) == len(run_ids)
             for run_id in run_ids:
                 last = self.stray_last(run_id)
