@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 #: Seconds that Redis is awaited before the gateway serves without it.
 REDIS_SECONDS = 2.0
+#: Seconds that requests get which are cut off at the end.
+CUT_OFF_SECONDS = 5.0
 #: Seconds that an idle connection is kept.
 IDLE_SECONDS = 75
 
@@ -80,9 +82,14 @@ class Server(uvicorn.Server):
             await measure_lag(self._gate.metrics.loop_lag)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End long requests (events, waiting), and finish the other open ones."""
+        """End long requests (events, waiting), and finish the other open ones.
+
+        Those that are cut off give back what they took, which needs Redis.
+        """
         self._gate.closing.set()
         await super().shutdown(sockets)
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=CUT_OFF_SECONDS)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, and report the addresses."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import AsyncIterator, Callable
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 import redis
 
 from bench.trees import open_files
+from gateway.checks import processes
 from gateway.checks.messages import CheckStep
 from gateway.checks.processes import BodyCheck
 from runqueue import AsyncRunQueue, RunQueue
@@ -43,6 +46,31 @@ def late(monkeypatch: pytest.MonkeyPatch) -> Late:
         monkeypatch.setattr(AsyncRunQueue, "send", sending)
 
     return have_done
+
+
+#: Serves check processes that keep a few kilobytes in memory of what is to lie on disk.
+SMALL = """
+import runpy
+from runqueue.producer import dedup
+dedup._CACHE_KB = 16
+runpy.run_module("gateway.check_server", run_name="__main__")
+"""
+
+
+@pytest.fixture
+def keeps_little(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have check processes keep little in memory, so that few lines go to disk."""
+    real, server = subprocess.Popen, processes.CheckServer()
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[str]:
+        return real([sys.executable, "-P", "-c", SMALL, command[-1]], **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "Popen", start)
+        server.start()
+    monkeypatch.setattr(processes, "SERVER", server)
+    yield
+    server.close()
 
 
 def temporary_files() -> list[str]:
@@ -102,13 +130,10 @@ async def test_a_bad_line_is_named_although_redis_is_full_by_then(
     assert (answer.status, told["errors"][0]["field"]) == (422, "line 2501: kind")
 
 
+@pytest.mark.usefixtures("keeps_little")
 async def test_what_an_upload_keeps_on_disk_goes_with_it(desk: Desk, redis_url: str) -> None:
-    body = {"prompt": "x"}
-    # More of them than are kept in memory.
-    large = text({"custom_id": f"row-{n}", "kind": "task", "body": body} for n in range(100_000))
-
     async with gating(redis_url) as door:
-        writer = await begin(door.url, large)
+        writer = await begin(door.url, text(lines(2_500)))
         await eventually(temporary_files)
         writer.close()
         await eventually(lambda: not temporary_files())
