@@ -18,6 +18,7 @@ from worker.doctor.findings import Finding, ok, warning, wrong
 _SECONDS = 10.0
 #: A run that does not exist: a server without the list gets a GET of it.
 _NO_RUN = "tsk_runqueue_doctor"
+_NO_API = "this is no Skyvern API"
 #: An attempt that no job ever has (a gateway takes nine digits), so its address is nobody's.
 _NO_ATTEMPT = 999_999_999
 #: What a gateway answers to what is not signed (gateway/webhooks/outcomes.py).
@@ -36,6 +37,7 @@ async def check_api(name: str, account: Account, proxies: Proxies) -> Finding:
     async with AsyncTransport(proxies=proxies) as transport:
         client = RawClient(account.base_url, account.api_key.get_secret_value(), transport)
         page = await client.list_runs(page_size=1, timeout=_SECONDS)
+        no_json = "" if client.gave_json else await client.check_address(_SECONDS)
         reading = None
         if page.outcome is ListClass.NOT_SUPPORTED:
             reading = await client.get_run(_NO_RUN, timeout=_SECONDS)
@@ -43,6 +45,9 @@ async def check_api(name: str, account: Account, proxies: Proxies) -> Finding:
     way = "" if proxy is None else f" by the proxy {proxy}"
     check, where = f"API {name}", f"{account.base_url}{way}"
     took = f"{(time.perf_counter() - start) * 1000:.0f} ms"
+    if no_json:
+        said = f"{where} answers {no_json}, not with JSON"
+        return wrong(check, said, f"correct {account_prefix(name)}BASE_URL: {_NO_API}")
     if page.outcome is ListClass.DONE:
         return ok(check, f"{where} takes the key ({took})")
     if reading is not None and reading.outcome in {ReadClass.NOT_FOUND, ReadClass.RUN}:
@@ -96,7 +101,7 @@ def _refusal(
         return wrong(check, f"{said}: the account has no balance", "add credit at Skyvern")
     if status == 429 or status >= 500:
         return warning(check, said, "try again in a minute")
-    return wrong(check, said, f"correct {prefix}BASE_URL: this is no Skyvern API")
+    return wrong(check, said, f"correct {prefix}BASE_URL: {_NO_API}")
 
 
 async def check_public_url(

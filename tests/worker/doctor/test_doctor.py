@@ -264,6 +264,16 @@ async def test_what_is_no_skyvern_is_a_wrong_base_url(redis_url: str) -> None:
     assert "RUNQUEUE_ACCOUNTS__ACME__BASE_URL" in found.do
 
 
+async def test_a_web_page_at_the_base_url_is_called_one() -> None:
+    async with simulating() as api:
+        await api.fault({"html200": True})
+        found = await check_api("default", account(api.url), Proxies())
+
+    assert found.level is FindingLevel.WRONG
+    assert found.said == f"{api.url} answers 200 with HTML, not with JSON"
+    assert found.do == "correct SKYVERN_BASE_URL: this is no Skyvern API"
+
+
 async def test_the_public_url_is_ours_if_a_gateway_with_our_key_answers_there(
     redis_url: str,
 ) -> None:
