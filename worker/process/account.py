@@ -36,8 +36,9 @@ P = ParamSpec("P")
 
 #: Seconds that the answer to "is this key allowed anything?" is believed.
 KEY_CHECK_SECONDS = 30.0
-#: Seconds after which a base URL is read again that gave no JSON, and that this may take.
-ADDRESS_SECONDS, ADDRESS_READ_SECONDS = 30.0, 5.0
+#: Seconds after which a base URL is read again that gave no JSON, and that this may take. A server
+#: that was not there is read again after the hold that this brings, which lasts a second at least.
+ADDRESS_SECONDS, ADDRESS_READ_SECONDS = 1.0, 5.0
 #: Entries that one step of a migration walks: a millisecond or two of Redis.
 MIGRATE_ENTRIES = 1000
 #: Seconds for which a server's version is believed, and that reading it may take.
@@ -203,9 +204,9 @@ class AccountLink:
     async def check_address(self) -> str:
         """Say what is wrong with the base URL; '' = it leads to an API, or that is not known.
 
-        Until some answer of this process was JSON, a run that does not exist is read, at most once
-        in 30 s: a job that was sent to a web page would stay unconfirmed. What an earlier process
-        saw does not count, as it may have had another base URL.
+        Until some answer of this process was JSON, a run that does not exist is read, once a
+        second at most: a job that was sent to a web page would stay unconfirmed. What an earlier
+        process saw does not count, as it may have had another base URL.
 
         Raises:
             RedisError: Redis is away, and no request was sent.
