@@ -111,8 +111,8 @@ class Attack:
 
 _LINES = "application/x-ndjson"
 ATTACKS = {
-    "31 MiB of small values in bulk": Attack(
-        "/v1/jobs:bulk", lambda: _array(b'{"a":[[[]]]},', 31 * _MIB), 2
+    "4 MiB of small values in bulk": Attack(
+        "/v1/jobs:bulk", lambda: _array(b'{"a":[[[]]]},', 4 * _MIB - 64), 2
     ),
     "six jobs of 8 MiB": Attack("/v1/jobs", lambda: _array(b'{"a":[[[]]]},', 8 * _MIB - 64), 6),
     "20 KiB of gzip, 10 M bad lines": Attack(
@@ -127,7 +127,7 @@ ATTACKS = {
     ),
     "honest uploads of 100,000 lines": Attack("/v1/batches", _honest, 2, _LINES, is_made_anew=True),
     "eight bodies of 4 MiB that stall": Attack(
-        "/v1/jobs:bulk", lambda: _array(_JOB + b",", 4 * _MIB), 8, send=_stalling
+        "/v1/jobs:bulk", lambda: _array(_JOB + b",", 4 * _MIB - 64), 8, send=_stalling
     ),
     "16 uploads, a byte in 50 ms": Attack(
         "/v1/batches", lambda: (_JOB + b"\n") * 50, 16, _LINES, send=_trickling

@@ -3,17 +3,19 @@
 from collections.abc import Iterator
 from typing import Final
 
-from gateway.checks.elements import Elements, ElementTooLong
+from gateway.checks.elements import Elements
 from gateway.checks.messages import MAX_FAULTS, Findings, TooLarge
 from runqueue.errors import FieldError, InvalidJob
 from runqueue.producer.chunks import Packet
-from runqueue.producer.upload import MAX_LINE, read_line
+from runqueue.producer.upload import read_line
 from runqueue.request.job_spec import JobSpec
 from runqueue.request.private_targets import FieldWarning, PrivateHosts
 
-#: Jobs, and bytes of them, in one body; a batch takes any number.
-MAX_JOBS: Final = 10_000
-MAX_BYTES: Final = 32 * 1024 * 1024
+#: Jobs, and bytes of them, in one body.
+MAX_JOBS: Final = 1_000
+MAX_BYTES: Final = 4 * 1024 * 1024
+#: Where more of them go.
+MORE_JOBS: Final = "POST /v1/batches takes any number of jobs"
 
 KEY_HEADER: Final = "Idempotency-Key"
 _NO_ARRAY: Final = f"expected an array of 1 to {MAX_JOBS:,} jobs, or an object with one"
@@ -87,7 +89,7 @@ class ManyJobsCheck:
     def __init__(self, account: str, traceparent: str) -> None:
         self.findings = Findings()
         self._account, self._traceparent = account, traceparent
-        self._elements = Elements(MAX_LINE, _NO_ARRAY)
+        self._elements = Elements(_NO_ARRAY)
         self._count = 0
         self._private = PrivateHosts()
         #: The packet of each account that is not full, and the full ones; all are kept until it is
@@ -125,23 +127,17 @@ class ManyJobsCheck:
     def _check(self, elements: Iterator[bytes]) -> Iterator[None]:
         if self.findings.has_seen_enough:
             return
-        try:
-            for raw in elements:
-                if self._take(raw):
-                    yield None
-                else:
-                    return
-        except ElementTooLong:
-            words = f"[{self._count}].line: expected at most {MAX_LINE} bytes"
-            raise TooLarge(words) from None
+        for raw in elements:
+            if not self._take(raw):
+                return
+            yield None
 
     def _take(self, raw: bytes) -> bool:
         """Check one job; False = checking more would not change the report."""
         index = self._count
         self._count += 1
         if index >= MAX_JOBS:
-            words = f"expected at most {MAX_JOBS:,} jobs; POST /v1/batches takes any number"
-            raise TooLarge(words)
+            raise TooLarge(f"expected at most {MAX_JOBS:,} jobs; {MORE_JOBS}")
         try:
             self._put(index, read_line(raw, self._account))
         except InvalidJob as error:

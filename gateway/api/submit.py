@@ -1,4 +1,4 @@
-"""Submitting jobs: one, or up to 10,000 of which all are accepted or none."""
+"""Submitting jobs: one, or up to 1,000 of which all are accepted or none."""
 
 import asyncio
 import re
@@ -15,6 +15,7 @@ from gateway.api.bulk import (
     KEY_HEADER,
     MAX_BYTES,
     MAX_JOBS,
+    MORE_JOBS,
     ManyJobsCheck,
     OneJobCheck,
     packed,
@@ -23,7 +24,7 @@ from gateway.api.bulk import (
 from gateway.api.routing import Routes, location_of
 from gateway.api.schemas import Accepted, AcceptedMany, answer_values, warning_values
 from gateway.checks.messages import CheckWork
-from gateway.http.holds import in_turn
+from gateway.http.holds import hold_answer, in_turn
 from gateway.http.protocol import connection_of
 from gateway.http.request_body import body_of, gathered, json_answer
 from gateway.state.state import gate_of
@@ -43,6 +44,8 @@ router = Routes("jobs")
 MAX_BODY = 8 * MAX_PAYLOAD_BYTES
 #: Bytes above which a job is checked in a process of its own.
 _LARGE = 64 * 1024
+#: Bytes of the answer to one job of many, what it repeats of the body apart.
+_ANSWERED = 512
 #: Seconds that a body waits for its turn to be checked.
 CHECK_SECONDS = 30.0
 _BUSY = "too many bodies are being checked; try again"
@@ -123,16 +126,19 @@ async def submit_many(request: Request) -> Response:
     """Submit an array of lines of a batch file, or an object that has one as `jobs`.
 
     All of them are accepted, or, if a field of one is wrong, none. A job whose key was used for
-    another request is reported among the answers as `conflict`; the others are accepted. More than
-    1,000 of one account become a batch.
+    another request is reported among the answers as `conflict`; the others are accepted. More jobs
+    go as an upload (`POST /v1/batches`).
     """
     gate, tenant_scope = gate_of(request), tenant_scope_of(request)
     await admit(request, gate.limiter)
-    async with gate.body_memory.parts(request, MAX_BYTES) as parts:
+    async with gate.body_memory.parts(request, MAX_BYTES, MORE_JOBS) as parts:
+        size = sum(map(len, parts))
         with enqueuing() as step:
             work = partial(ManyJobsCheck, tenant_scope.default, ambient())
             packets, warnings = await _checked(request, work, parts)
-            await admit(request, gate.limiter, sum(len(packet.keys) for packet in packets))
+            count = sum(len(packet.keys) for packet in packets)
+            hold_answer(request, gate.answers, tenant_scope.name, size + count * _ANSWERED)
+            await admit(request, gate.limiter, count)
             if len(packets) > 1:  # otherwise one call, without a batch
                 packets = [part for packet in packets for part in packet.cut_short()]
             found = told(await enqueue_packets(tenant_scope.queue, packets), step)

@@ -28,12 +28,10 @@ class Elements:
     """Cuts an array into its elements, in the memory of one.
 
     Args:
-        most: bytes that one element may have.
         expected: the error text for a body that holds no such array.
     """
 
-    def __init__(self, most: int, expected: str) -> None:
-        self._most = most
+    def __init__(self, expected: str) -> None:
         self._expected = expected
         #: Bytes from the start of the current element on; how many of them were read.
         self._rest = b""
@@ -51,7 +49,6 @@ class Elements:
 
         Raises:
             NotReadable: the body is no such array.
-            ElementTooLong: an element has more bytes than it may have.
         """
         self._rest += part
         if len(self._rest) >= self._worth:
@@ -64,7 +61,6 @@ class Elements:
 
         Raises:
             NotReadable: it is not, or there was none.
-            ElementTooLong: as `feed`.
         """
         yield from self._advance(is_all=True)
         if self._tail != self._closing:
@@ -79,8 +75,6 @@ class Elements:
             self._tail, self._rest = self._tail + self._rest.strip(), b""
             if not self._closing.startswith(self._tail):
                 raise NotReadable(_NOT_JSON)
-        elif len(self._rest) > self._most:
-            raise ElementTooLong
 
     def _begin(self, *, is_all: bool) -> bool:
         """Find where the array begins; False = more input is needed."""
@@ -107,8 +101,6 @@ class Elements:
             if mark == b"," or not depth:
                 element = rest[start : at - 1]
                 start = at
-                if len(element) > self._most:
-                    raise ElementTooLong
                 if depth or not self._is_empty or element.strip():
                     self._is_empty = False
                     yield element
@@ -116,7 +108,3 @@ class Elements:
                 self._tail = b""
                 break
         self._rest, self._seen, self._depth = rest[start:], at - start, depth
-
-
-class ElementTooLong(Exception):  # noqa: N818 - what it says is in its name
-    """An element has more bytes than it may have."""

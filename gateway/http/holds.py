@@ -17,27 +17,43 @@ from gateway.tenants.turns import Turns
 from webhooks import receiver_address
 
 _HELD: Final = "runqueue.held"
-_TOO_LARGE: Final = problem(
-    503, "too many large answers are being sent; try again", retry_after=BUSY_SECONDS
-)
+_UNREAD: Final = "too many large answers are being sent; try again"
+_TOO_LARGE: Final = problem(503, _UNREAD, retry_after=BUSY_SECONDS)
 
 
-def hold(request: Request, shares: Shares, holder: str, refusal: str) -> None:
-    """Take one unit of a share for the rest of a request, its answer included.
+def hold(request: Request, shares: Shares, holder: str, refusal: str, amount: int = 1) -> None:
+    """Take an amount of a share for the rest of a request, its answer included.
 
     Args:
         request: the request.
         shares: the capacity.
         holder: whose share it is of.
         refusal: the error text if the share is used up.
+        amount: how much.
 
     Raises:
         HTTPException: the share is used up.
     """
-    if not shares.take(holder):
+    if not shares.take(holder, amount):
         raise busy(refusal)
     held: list[Callable[[], None]] = request.scope[_HELD]
-    held.append(partial(shares.give_back, holder))
+    held.append(partial(shares.give_back, holder, amount))
+
+
+def hold_answer(request: Request, answers: Shares, holder: str, most: int) -> None:
+    """Take the bytes of the answer to a call that changes something, before it does.
+
+    Args:
+        request: the request.
+        answers: bytes of large answers.
+        holder: whose share it is of.
+        most: bytes that the answer will not exceed.
+
+    Raises:
+        HTTPException: the share is used up.
+    """
+    if most > SMALL:
+        hold(request, answers, holder, _UNREAD, most)
 
 
 @asynccontextmanager
@@ -64,8 +80,8 @@ async def in_turn(turns: Turns, name: str, patience: float, refusal: str) -> Asy
 class GivesBack:
     """Gives back the capacity of a request (see `hold`) once its answer was read.
 
-    A large answer to a GET takes its bytes of its bearer's share as well, or becomes a 503. Other
-    methods are exempt: their work is done by then.
+    A large answer takes its bytes of its bearer's share as well. That to a GET becomes a 503 if the
+    share is used up; other methods take theirs before their work (`hold_answer`).
 
     Args:
         app: the application.

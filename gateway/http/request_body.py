@@ -47,12 +47,15 @@ class BodyMemory:
         self.shares = Shares(most)
 
     @asynccontextmanager
-    async def parts(self, request: Request, most: int) -> AsyncIterator[list[bytes]]:
+    async def parts(
+        self, request: Request, most: int, otherwise: str = ""
+    ) -> AsyncIterator[list[bytes]]:
         """Hold a request's body, which is to be JSON, in the parts in which it came.
 
         Args:
             request: the request, its body not read yet.
             most: bytes that it may have.
+            otherwise: what to do with more, for the refusal.
 
         Raises:
             HTTPException: it is of another type, too large, too slow, or memory for it is short.
@@ -62,11 +65,11 @@ class BodyMemory:
             raise HTTPException(415, "expected a body without Content-Encoding")
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) > most:
-            raise too_large("a body", most)
+            raise too_large("a body", most, otherwise)
         held: list[int] = []
         bearer = tenant_scope_of(request).name
         try:
-            yield await self._read(request, bearer, most, held)
+            yield await self._read(request, bearer, most, otherwise, held)
         finally:
             self.shares.give_back(bearer, sum(held))
 
@@ -87,13 +90,15 @@ class BodyMemory:
             except ValidationError as error:
                 raise InvalidRequest(errors_of_model(error)) from None
 
-    async def _read(self, request: Request, bearer: str, most: int, held: list[int]) -> list[bytes]:
+    async def _read(
+        self, request: Request, bearer: str, most: int, otherwise: str, held: list[int]
+    ) -> list[bytes]:
         size = 0
         parts: list[bytes] = []
         async for part in chunks_of(request, BODY_SECONDS):
             size += len(part)
             if size > most:
-                raise too_large("a body", most)
+                raise too_large("a body", most, otherwise)
             parts.append(part)
             if size > SMALL:
                 large = min(len(part), size - SMALL)
@@ -177,11 +182,12 @@ def closing(status: int, detail: str) -> HTTPException:
     return HTTPException(status, detail, {"connection": "close"})
 
 
-def too_large(what: str, most: int) -> HTTPException:
+def too_large(what: str, most: int, otherwise: str = "") -> HTTPException:
     """Return the refusal of a body that has more bytes than it may have."""
     kibibytes = most // 1024
     size = f"{kibibytes} KiB" if kibibytes < 1024 else f"{kibibytes // 1024} MiB"
-    return closing(413, f"expected {what} of {size} at most")
+    words = f"expected {what} of {size} at most"
+    return closing(413, f"{words}; {otherwise}" if otherwise else words)
 
 
 def busy(detail: str) -> HTTPException:

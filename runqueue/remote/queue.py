@@ -79,7 +79,7 @@ from runqueue.store.key_limits import KeyLimit, KeyUse
 __all__ = ["FieldWarning", "LineConflict", "RemoteQueue", "Uploaded"]
 
 #: Jobs, and bytes of them, that the gateway takes in one call.
-MOST_JOBS, MOST_BYTES = 10_000, 32 * 1024 * 1024
+MOST_JOBS, MOST_BYTES = 1_000, 4 * 1024 * 1024
 #: Seconds that one call waits for a job's end, at most; and for what goes through all of a batch.
 _WAIT, _LONG = 30.0, 300.0
 _JSON = {"content-type": "application/json"}
@@ -147,7 +147,7 @@ class RemoteQueue:
         return QueuedJob.of(answer, self)
 
     def enqueue_many(self, jobs: Iterable[Handed]) -> list[Enqueued]:
-        """Enqueue up to 10,000 jobs (32 MiB); all of them are accepted, or none.
+        """Enqueue up to 1,000 jobs (4 MiB); all of them are accepted, or none.
 
         `upload` takes any number. Jobs whose answer is lost are sent a second time only if all of
         them have a key.
@@ -164,8 +164,9 @@ class RemoteQueue:
         specs = list(islice(_checked(jobs), MOST_JOBS + 1))
         body = b"[" + b",".join(map(line_of, specs)) + b"]"
         if len(specs) > MOST_JOBS or len(body) > MOST_BYTES:
-            most = f"{MOST_JOBS:,} jobs and {MOST_BYTES:,} bytes"
-            raise InvalidJob([FieldError("jobs", f"expected at most {most}: upload takes more")])
+            most = f"{MOST_JOBS:,} jobs of {MOST_BYTES // 1024**2} MiB in all"
+            words = f"expected at most {most}; upload takes any number"
+            raise InvalidJob([FieldError("jobs", words)])
         if not specs:
             return []
         return self._link.ask(

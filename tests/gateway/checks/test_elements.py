@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.checks.elements import Elements, ElementTooLong
+from gateway.checks.elements import Elements
 from gateway.checks.messages import NotReadable
 
 _JSON = st.recursive(
@@ -21,9 +18,9 @@ _JSON = st.recursive(
 )
 
 
-def cut(raw: bytes, size: int, most: int = 1000) -> list[bytes]:
+def cut(raw: bytes, size: int) -> list[bytes]:
     """The elements of a body that comes in parts."""
-    elements = Elements(most, "expected an array")
+    elements = Elements("expected an array")
     found: list[bytes] = []
     for start in range(0, len(raw), size):
         found += elements.feed(raw[start : start + size])
@@ -42,7 +39,7 @@ def test_they_are_those_that_a_parser_finds(
     whole: Any = {"jobs": value} if is_object else value
     raw = json.dumps(whole, ensure_ascii=False, indent=indent).encode()
 
-    found = cut(b" " + raw + b"\n", size, len(raw) + 40)
+    found = cut(b" " + raw + b"\n", size)
 
     assert [json.loads(element) for element in found] == value
 
@@ -74,20 +71,3 @@ def test_an_array_that_does_not_end_well_is_no_json(raw: str, size: int) -> None
 def test_an_element_that_is_no_json_is_left_to_who_parses_it(raw: str) -> None:
     with pytest.raises((NotReadable, ValueError)):  # json's own error is a ValueError
         [json.loads(element) for element in cut(raw.encode(), 100)]
-
-
-@pytest.mark.parametrize("size", [7, 10_000])
-def test_an_element_that_is_too_long_ends_it_before_all_of_it_is_kept(size: int) -> None:
-    raw = b'["' + b"x" * 1_000_000
-    fed = 0
-
-    def parts() -> Iterator[bytes]:
-        nonlocal fed
-        for start in range(0, len(raw), size):
-            fed += size
-            yield raw[start : start + size]
-
-    elements = Elements(1000, "expected an array")
-    with pytest.raises(ElementTooLong):
-        deque(chain.from_iterable(map(elements.feed, parts())), maxlen=0)
-    assert fed <= 3000 + size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -119,3 +120,43 @@ async def test_large_answers_that_one_token_does_not_read_leave_others_theirs(
         assert (await door.ask("GET", path, headers=bearer("a"))).status == 200
         await eventually(lambda: door.server._gate.answers.held == 0)
         assert door.server._gate.requests.held == 0
+
+
+async def test_bulk_answers_that_one_token_does_not_read_have_its_bulks_refused_before_their_work(
+    queue: RunQueue, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bulk = [
+        {"custom_id": f"{n:04}" + "\u20ac" * 200, "kind": "task", "body": {"prompt": "x"}}
+        for n in range(1_000)
+    ]
+    body = json.dumps(bulk, ensure_ascii=False).encode()
+    monkeypatch.setattr(shares, "ANSWERS", 5 * len(body))
+    tokens = (
+        token("acme", "a", "enqueue", accounts=("default",)),
+        token("beta", "b", "enqueue", accounts=("default",)),
+    )
+    head = "POST /v1/jobs:bulk HTTP/1.1\r\nhost: g\r\nauthorization: Bearer a\r\n"
+    kind = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+
+    async with gating(redis_url, api_tokens=tokens) as door, AsyncExitStack() as stack:
+        held = door.server._gate.answers
+        one = await stack.enter_async_context(unread(door, (head + kind).encode()))
+        await eventually(lambda: len(connections_of(door)) == 1)
+        (connection,) = connections_of(door)
+        little = connection.transport.get_extra_info("socket")
+        little.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        await asyncio.get_running_loop().sock_sendall(one, body)
+        await eventually(lambda: stalled(door) == 1)
+        assert held.held >= len(body)
+
+        more = [{**job, "namespace": "more"} for job in bulk]
+        refused = await door.ask("POST", "/v1/jobs:bulk", more, bearer("a"))
+        assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+        assert queue.stats()["default"].totals["enqueued"] == len(bulk)
+        assert (await door.ask("POST", "/v1/jobs:bulk", bulk[:9], bearer("a"))).status == 202
+        assert (await door.ask("POST", "/v1/jobs:bulk", more, bearer("b"))).status == 202
+
+        await stack.aclose()  # it has gone
+        await eventually(lambda: held.held == 0)
+        assert (await door.ask("POST", "/v1/jobs:bulk", more, bearer("a"))).status == 202
+        await eventually(lambda: held.held == 0)

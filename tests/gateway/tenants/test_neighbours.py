@@ -107,7 +107,7 @@ def packed(unit: bytes, count: int) -> bytes:
     return b"".join([*(packer.compress(some) for _ in range(count // 10_000)), packer.flush()])
 
 
-_LARGEST = 31 * MEBIBYTE
+_LARGEST = 4 * MEBIBYTE - 64
 _LONG = b"[12345678901234567890,"  # one number that has to be read with care
 
 
