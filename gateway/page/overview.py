@@ -1,11 +1,13 @@
 """The live page: each account at `/`, and its changes at `/live`."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any, Final
 
 import orjson
@@ -46,6 +48,8 @@ REGIONS: Final = (
     "needing",
     "notes",
 )
+#: Stands in parts for the form token of whoever they are sent to.
+_FORM_TOKEN: Final = secrets.token_hex()
 #: States of open jobs, and those of ended ones, in the order of the table.
 OPEN: Final = ("scheduled", "ready", "submitting", "unconfirmed", "running")
 OVER: Final = ("completed", "failed", "canceled", "dead")
@@ -131,7 +135,8 @@ async def live(request: Request) -> Response:
 
 async def _events(gate: Gate, viewer: Viewer, account: str) -> AsyncIterator[bytes]:
     """Yield changed parts, once a second at most, and heartbeats while nothing changes."""
-    sent: dict[str, str] = {}
+    sent: dict[str, bytes] = {}
+    form_token = viewer.session.form_token.encode()
     yield b"retry: 2000\n\n"
     with gate.feed.listen(account) as read:
         session_seen = time.monotonic()
@@ -144,16 +149,29 @@ async def _events(gate: Gate, viewer: Viewer, account: str) -> AsyncIterator[byt
             with suppress(RunQueueError, OSError, TimeoutError):
                 async with asyncio.timeout(STALE):
                     found = await gate.feed.snapshot(account)
-                values = shown(viewer, gate.feed, account, found)
-                for name in REGIONS:
-                    html = render(f"parts/{name}.html", values)
-                    if sent.get(name) != html:
-                        sent[name] = html
-                        parts.append(_event("part", {"name": name, "html": html}))
+                for name, part in _parts(viewer, gate.feed, account, found).items():
+                    if sent.get(name) != part:
+                        sent[name] = part
+                        parts.append(part.replace(_FORM_TOKEN.encode(), form_token))
                 parts.append(_event("fresh", {"at": f"{time.strftime('%H:%M:%S', time.gmtime())}"}))
             yield b"".join(parts) or _event("stale", {})
             read.clear()
             await first_of(read, gate.closing, seconds=STALE)
+
+
+def _parts(viewer: Viewer, feed: Feed, account: str, found: Snapshot) -> dict[str, bytes]:
+    """Return the parts of the page as events, rendered once for all viewers who may do the same."""
+    parts = found.parts.get(viewer.operates)
+    if parts is None:
+        anybody = SimpleNamespace(
+            operates=viewer.operates, session=SimpleNamespace(form_token=_FORM_TOKEN)
+        )
+        values = {**shown(viewer, feed, account, found), "viewer": anybody}
+        parts = found.parts[viewer.operates] = {
+            name: _event("part", {"name": name, "html": render(f"parts/{name}.html", values)})
+            for name in REGIONS
+        }
+    return parts
 
 
 async def _holds(gate: Gate, session: Session) -> bool:

@@ -70,6 +70,7 @@ class Snapshot:
         at: when, monotonic seconds.
         groups: how many groups have a line, or settings.
         unread: ids of jobs and batches that would be shown, but cannot be read.
+        parts: what live pages show of it, once that is rendered, by whether their viewers operate.
     """
 
     at: float
@@ -82,6 +83,7 @@ class Snapshot:
     unconfirmed: list[Job]
     notes: list[AuditNote]
     unread: tuple[str, ...] = ()
+    parts: dict[bool, dict[str, bytes]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(slots=True)
@@ -279,3 +281,4 @@ class Feed:
         for event, name in tuple(self._listeners.items()):
             if name == account:
                 event.set()
+                await asyncio.sleep(0)  # other requests are answered before the next listener

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ import pytest
 from gateway.page import overview
 from gateway.page.formatting import ago, per_minute, span, spark
 from gateway.page.rates import Rates, rates
-from gateway.state.sampler import Feed, History, Sample, sample_of
+from gateway.page.render import render
+from gateway.state.sampler import Feed, History, Sample, Snapshot, sample_of
 from gateway.tenants import shares
 from runqueue import AsyncRunQueue, JobState
 from runqueue.records.health import AccountHealth, health_of
@@ -95,6 +98,60 @@ async def test_who_only_reads_is_fed_no_actions(desk: Desk, redis_url: str) -> N
         for _ in overview.REGIONS:
             _, said = await stream.event()
             assert "/do/" not in said["html"]
+
+
+async def test_a_sample_is_rendered_once_for_all_viewers_who_may_do_the_same(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[tuple[str, bool, Snapshot]] = []
+
+    def rendering(name: str, values: Any) -> str:
+        rendered.append((name, values["viewer"].operates, values["found"]))
+        return render(name, values)
+
+    monkeypatch.setattr(overview, "render", rendering)
+    async with browsing(redis_url, "read-secret") as one, one.elsewhere() as other:
+        other.session.cookie_jar.clear()
+        await other.log_in("read-secret")
+        async with listening(one) as first, listening(one) as second, listening(other) as third:
+            for _ in range(3):
+                for stream in (first, second, third):
+                    await stream.until("fresh")
+
+    assert max(Counter((name, may, id(found)) for name, may, found in rendered).values()) == 1
+
+
+async def test_who_operates_is_fed_forms_of_his_own_session(desk: Desk, redis_url: str) -> None:
+    async with browsing(redis_url, "operate-secret") as one, one.elsewhere() as other:
+        other.session.cookie_jar.clear()
+        await other.log_in("operate-secret")
+        async with listening(one) as first, listening(other) as second:
+            for browser, stream in ((one, first), (other, second)):
+                (form, *_) = (await browser.open("/")).forms("/do/set_limits")
+                html = await stream.part("limits", "form_token")
+                assert set(re.findall('name="form_token" value="([^"]*)"', html)) == {
+                    form["form_token"]
+                }
+
+
+async def test_others_have_their_turn_between_two_listeners(desk: Desk, redis_url: str) -> None:
+    turns, woken = 0, []
+
+    async def hear(read: asyncio.Event) -> None:
+        await read.wait()
+        woken.append(turns)
+
+    async with browsing(redis_url) as browser:
+        feed = browser.door.server._gate.feed
+        with ExitStack() as stack:
+            reads = [stack.enter_context(feed.listen("default")) for _ in range(5)]
+            hearing = asyncio.gather(*map(hear, reads))
+            while not hearing.done():
+                turns += 1
+                await asyncio.sleep(0)
+            await hearing
+
+    assert len(set(woken)) == 5
 
 
 async def test_who_is_not_logged_in_is_fed_nothing(redis_url: str) -> None:
