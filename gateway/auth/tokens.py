@@ -44,7 +44,6 @@ def requires(
 
     async def check(request: Request, given: Credentials) -> None:
         gate = gate_of(request)
-        request.state.needed = scope  # for audits
         bearer = _bearer(given, gate.tokens)
         request.state.bearer = bearer.name  # for audits
         if scope not in bearer.scopes:
@@ -55,6 +54,7 @@ def requires(
         BEARER.set(bearer.name)
         HANDING_IN.set(gate.quota_of(bearer.name))
         request.state.tenant_scope = gate.tenant_scopes.of(bearer)
+        request.state.needed = scope  # for audits: of calls that are let through
         query_params.check(request)
 
     return check

@@ -212,6 +212,25 @@ async def test_requests_of_one_token_that_wait_leave_others_theirs(
         assert (await door.ask("GET", path, headers=bearer("a"))).status == 200
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/v1/accounts/default/pause"), ("POST", f"/v1/jobs/{'a' * 24}/cancel")],
+)
+async def test_an_operators_call_beyond_his_share_is_refused_as_busy_and_not_noted(
+    queue: RunQueue, redis_url: str, method: str, path: str
+) -> None:
+    async with gate(redis_url) as door:
+        requests = door.server._gate.requests
+        taken = 0
+        while requests.take("acme"):
+            taken += 1
+        refused = await door.ask(method, path, {}, bearer("a"))
+        requests.give_back("acme", taken)
+
+    assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+    assert queue.audit() == []
+
+
 async def test_results_that_one_token_does_not_read_leave_others_theirs(
     queue: RunQueue, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
