@@ -27,7 +27,8 @@ from runqueue.store.scripts import Argument, ScriptCall, load
 KEPT = 10_000
 #: Characters of each field of an entry.
 MOST = 300
-_ID = re.compile(r"\d{1,15}-\d{1,15}")
+#: The id of a note; 0-0 is none, and Redis knows no ids before it.
+_ID = re.compile(r"(?!0+-0+$)[0-9]{1,15}-[0-9]{1,15}")
 #: The logger of every entry: of the gateway one JSON object a line, whatever its log level
 #: (`config/logging.py`).
 LOGGER = logging.getLogger("runqueue.audit")

@@ -125,10 +125,11 @@ async def test_notes_are_read_page_by_page(desk: Desk, redis_url: str) -> None:
         first = (await door.ask("GET", "/v1/audit?limit=3", headers=OPS)).body
         path = f"/v1/audit?limit=3&before={first['before']}"
         rest = (await door.ask("GET", path, headers=OPS)).body
-        wrong = await door.ask("GET", "/v1/audit?before=x", headers=OPS)
+        for before in ("x", "0-0", "00-000", "1-", "\u0661-\u0661"):
+            wrong = await door.ask("GET", f"/v1/audit?before={before}", headers=OPS)
+            assert (wrong.status, wrong.body["errors"][0]["field"]) == (422, "before")
 
     assert [note["target"] for note in first["notes"] + rest["notes"]] == [
         *("g4", "g3", "g2", "g1", "g0")
     ]
     assert rest["before"] is None
-    assert (wrong.status, wrong.body["errors"][0]["field"]) == (422, "before")

@@ -446,6 +446,7 @@ async def test_unconfirmed_jobs_are_shown_although_they_gave_their_slots_back(
         ("/jobs?state=lost", 422),
         ("/jobs?cursor=x", 422),
         ("/audit?before=x", 422),
+        ("/audit?before=0-0", 422),
         ("/batches?cursor=x", 422),
     ],
 )
