@@ -19,8 +19,11 @@ COLUMNS = (
     *("created_at", "started_at", "ended_at", "webhook"),
     *RESULT_FIELDS,
 )
-#: What makes a spreadsheet take a cell for a formula; a plain number is none.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+#: What makes a spreadsheet take a cell for a formula, in full width too; a plain number is none.
+_BEGINS = "=+@\uff1d\uff0b\uff0d\uff20-"
+_FORMULA = (*_BEGINS, "\t", "\r", "\n")
+#: Where a spreadsheet that splits elsewhere begins a cell, and how a formula would begin it.
+_WITHIN = re.compile(rf'([;\t\r\n][;\t\r\n" ]*)([{_BEGINS}]?)')
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
@@ -32,7 +35,8 @@ def csv_head(end: str = "\n") -> bytes:
 def csv_rows(rows: Iterable[Mapping[str, Any]], end: str = "\n") -> bytes:
     """Return rows as CSV; what is an object or a list is there as JSON.
 
-    Text that a spreadsheet would take for a formula gets a ' in front.
+    What a spreadsheet would take for a formula gets a ' in front, also behind `;`, a tab or a line
+    break: some split cells there.
 
     Args:
         rows: as `Job.as_row` gives them.
@@ -49,7 +53,8 @@ def _csv(rows: Iterable[Iterable[Any]], end: str) -> bytes:
 
 def _cell(value: Any) -> Any:
     if isinstance(value, (dict, list, bool)):
-        return orjson.dumps(value).decode()
-    if isinstance(value, str) and value.startswith(_FORMULA) and not _NUMBER.fullmatch(value):
-        return f"'{value}"
-    return value
+        value = orjson.dumps(value).decode()
+    if not isinstance(value, str) or _NUMBER.fullmatch(value):
+        return value
+    text = _WITHIN.sub(lambda found: f"{found[1]}'{found[2]}" if found[2] else found[0], value)
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
