@@ -158,7 +158,7 @@ class _Checked:
             return self._step()
         except (InvalidJob, NotReadable, TooLarge, NoRoom) as error:
             return CheckStep(error=error)
-        except MemoryError:
+        except (MemoryError, SystemError):  # orjson's, if it gets none for an object's entries
             return CheckStep(error=TooLarge(_MEMORY))
         except Exception as error:  # noqa: BLE001 - reported by type: the text may quote
             return CheckStep(error=CheckFailed(type(error).__name__))

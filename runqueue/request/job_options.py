@@ -15,6 +15,7 @@ from collections.abc import (
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from heapq import nsmallest
 from itertools import islice
 from typing import Annotated, Any, Final, TypedDict, TypeVar
 
@@ -237,7 +238,8 @@ def unknown_fields(line: Line, models: Iterable[type[BaseModel]]) -> Errors:
     """Name fields of a line that mean nothing there, `MANY` at most, and guess what was meant."""
     in_body = {name for model in models for name in model.model_fields}
     errors = []
-    for number, name in enumerate(sorted(line.keys() - FIELDS, key=str)[:MANY]):
+    unknown = (name for name in line if name not in FIELDS)
+    for number, name in enumerate(nsmallest(MANY, unknown, key=str)):
         if name in _NOT_YET:
             message = "not supported yet"
         elif name in in_body:

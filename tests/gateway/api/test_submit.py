@@ -309,3 +309,22 @@ async def test_what_is_wrong_with_a_large_job_is_named_like_that_of_a_small_one(
     found = [answer.body["errors"][0]["field"] for answer in (field, header, account, text)]
     assert [answer.status for answer in (field, header, account, text)] == [422] * 4
     assert found == ["body.max_step", "Idempotency-Key", "account", "line"]
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (300_000, "f0: unknown field"),
+        (400_000, "line: expected at most 700,000 values and names of fields"),
+    ],
+)
+async def test_a_line_of_very_many_unknown_fields_is_refused(
+    redis_url: str, count: int, words: str
+) -> None:
+    unknown = b",".join(b'"f%d":1' % number for number in range(count))
+
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", "/v1/jobs", b'{"kind":"task",%s}' % unknown)
+
+    assert (answer.status, answer.body["detail"].startswith(words)) == (422, True)
+    assert len(answer.body["errors"]) <= 21

@@ -209,15 +209,28 @@ def test_what_is_no_json_value_is_refused_where_it_stands(value: object) -> None
 
 
 @pytest.mark.parametrize("is_text", [False, True])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"kind": "task", "body": {"prompt": [' + b"[]," * 400_000 + b"1]}}",
+        b'{"kind": "task", %s}' % b",".join(b'"f%d":1' % n for n in range(400_000)),
+    ],
+    ids=["empty lists", "unknown fields"],
+)
 def test_more_values_than_a_body_can_hold_are_refused_before_they_are_parsed(
-    is_text: bool, monkeypatch: pytest.MonkeyPatch
+    is_text: bool, raw: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_spec, "orjson", None)  # nobody parses
-    raw = b'{"kind": "task", "body": {"prompt": [' + b"[]," * 700_000 + b"1]}}"
 
     found = faults(raw.decode() if is_text else raw)
 
-    assert found == {"line": "expected at most 1048576 values and names of fields"}
+    assert found == {"line": "expected at most 700,000 values and names of fields"}
+
+
+def test_a_body_as_large_as_it_may_be_may_hold_the_smallest_values() -> None:
+    raw = b'{"kind":"workflow","body":{"workflow_id":"w","parameters":{"a":[%s[]]}}}'
+
+    assert len(parse_line(raw % (b"[]," * 349_500)).canonical) > job_spec.MAX_PAYLOAD_BYTES - 100
 
 
 def test_an_integer_over_64_bits_in_a_line_of_text_is_refused_not_rounded() -> None:
