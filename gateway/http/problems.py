@@ -1,5 +1,7 @@
 """Errors as people and programs read them: RFC 9457, `application/problem+json`."""
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -42,6 +44,10 @@ NO_BATCH: Final = "no such batch is on record"
 #: Seconds after which to try again: a server comes back sooner than memory is freed.
 AWAY_SECONDS, FULL_SECONDS = 5, 30
 _DISK_FULL: Final = "the gateway's disk has no room for its temporary files; see its log"
+#: Seconds between two log lines of trouble that every request meets.
+LOG_SECONDS = 60.0
+#: When each kind of trouble was logged last, monotonic seconds, and how many met it since.
+_logged: dict[tuple[str, type], tuple[float, int]] = {}
 #: Faults that the `detail` of a problem names; `errors` has all of them.
 _IN_DETAIL: Final = 5
 #: Faults of a model that a problem lists.
@@ -223,11 +229,11 @@ async def _of_the_queue(_: Request, error: Exception) -> Response:
     if status := STATUSES.get(type(error)):
         return problem(status, _NOT_FOUND.get(type(error)) or str(error))
     if isinstance(error, NoRoom):
-        log.warning("no_room", error=str(error)[:200])
+        log_trouble("no_room", error)
         return problem(503, _DISK_FULL, retry_after=FULL_SECONDS)
     if isinstance(error, QuotaReached):
         return problem(429, str(error), retry_after=FULL_SECONDS)
-    log.warning("queue_unavailable", error=str(error)[:200])
+    log_trouble("queue_unavailable", error)
     if isinstance(error, QueueFull):
         return problem(503, str(error), retry_after=FULL_SECONDS)
     # Not what is damaged: that is for the operator's log.
@@ -274,8 +280,20 @@ def _fault(found: Mapping[str, Any]) -> FieldError:
 
 
 async def _unavailable(_: Request, error: Exception) -> Response:
-    log.warning("queue_unreachable", error=str(error)[:200])
+    log_trouble("queue_unreachable", error)
     return _away()
+
+
+def log_trouble(event: str, error: Exception) -> None:
+    """Log what every request meets: once a minute, with how many more met it since the last."""
+    kind = event, type(error)
+    at, more = _logged.get(kind, (-math.inf, 0))
+    now = time.monotonic()
+    if now < at + LOG_SECONDS:
+        _logged[kind] = at, more + 1
+        return
+    _logged[kind] = now, 0
+    log.warning(event, error=str(error)[:200], more=more)
 
 
 def _away() -> Response:

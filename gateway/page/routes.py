@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from gateway.http.problems import what_is_damaged
+from gateway.http.problems import log_trouble, what_is_damaged
 from gateway.page import actions, bulk_views, details, lists, login, sessions
 from gateway.page import overview as page_live
 from gateway.page.errors import TITLES, status_of
@@ -88,7 +88,7 @@ def _of_the_queue(request: Request, error: Exception) -> Response:
         title = what_is_damaged(damage)
         return _problem(request, status, damage, title[0].upper() + title[1:])
     if not is_ours or isinstance(error, QueueUnavailable):
-        log.warning("queue_unreachable", error=str(error)[:200])
+        log_trouble("queue_unreachable", error)
         return _problem(request, status, "try again in a moment")
     return _problem(request, status, str(error))
 

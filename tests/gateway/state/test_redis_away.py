@@ -12,10 +12,12 @@ import pytest
 import redis
 
 from gateway import server as serving
+from gateway.http import problems
 from gateway.state import state
 from gateway.webhooks import webhook_writer
 from runqueue import EvictingRedis, JobState, RunQueue
 from runqueue.store.keys import ACCOUNTS
+from tests.gateway.browsing import browsing
 from tests.gateway.gating import Desk, gating, told
 from tests.gateway.uploads import lines, send
 from tests.simulator.simulating import eventually
@@ -80,6 +82,28 @@ async def test_while_redis_is_away_a_webhook_is_to_be_sent_again(server: OwnServ
             assert (await door.ask("GET", "/readyz")).status == 200
 
         assert desk.job(job).state is JobState.COMPLETED
+
+
+async def test_while_redis_is_away_refused_requests_are_logged_now_and_then(
+    server: OwnServer, logged: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(problems, "_logged", {})
+    server.start()
+
+    async with browsing(server.url) as browser:
+        server.stop()
+        for _ in range(5):
+            assert (await browser.door.ask("GET", "/v1/stats")).status == 503
+            assert (await browser.door.ask("GET", "/v1/jobs")).status == 503
+            assert (await browser.open("/")).status == 503
+        lines = [one for one in logged if one["event"].startswith("queue_")]
+        monkeypatch.setattr(problems, "LOG_SECONDS", 0)
+        assert (await browser.door.ask("GET", "/v1/stats")).status == 503
+
+    assert 1 <= len(lines) <= 2
+    assert {one["more"] for one in lines} == {0}
+    last = [one for one in logged if one["event"].startswith("queue_")][len(lines) :]
+    assert sum(one["more"] for one in last) >= 8
 
 
 async def test_a_redis_that_hangs_is_not_waited_for_long(
