@@ -13,7 +13,7 @@
 --       policy    followed by the policy's JSON ('' = none) and the number of runs: a bad end of a job that may be
 --                 run again, by its policy or since its browser session was occupied. The end is not recorded; call
 --                 with final = 1, or retry_run.lua. Otherwise it is polled
---       stray     the job has moved on: the run is an orphan run
+--       stray     the job has moved on, or the attempt's claim is not known: the run is an orphan run
 --       other     the run is another job's, or of an earlier life of its key: nothing was recorded. A guess
 --                 (lib/jobs/guesses.lua) of either of the two jobs is corrected
 --       unknown   no such job: a run that is live, or too new for its job to be removed, is an orphan run, and the
@@ -75,6 +75,14 @@ local function is_from_before(id, created)
   return created + DAY + math.abs(tonumber(f[1] or 0)) - math.min(0, tonumber(f[2] or 0)) < since
 end
 
+-- A webhook cannot tell whether Redis lost the claim of an attempt that the record does not know, or nobody made it. It is
+-- believed while lost claims are searched for, and of a job that may have had one. Else the run is an orphan: the job's
+-- next claim takes it (own_strays.lua), and a poll shows its end.
+local function may_be_claimed(job, attempt)
+  return attempt <= job.attempt or job.state == 'unconfirmed' or redis.call('HEXISTS', META, 'recover_from') == 1
+    or redis.call('HEXISTS', job_key(job.id), 'lost_claim') == 1
+end
+
 local function told_of_own(job, run_status, state, signed, final, body, times, reason)
   if state == '' then
     redis.call('HSET', job_key(job.id), 'run_status', run_status)
@@ -101,7 +109,7 @@ local function record(i)
   local final, body, created = ARGV[i + 6] == '1', ARGV[i + 7], tonumber(ARGV[i + 8])
   local job = read_job(id)
   local owner = redis.call('HGET', runs_key(run_id), run_id)
-  local may_adopt = job and adopts(job, attempt)
+  local may_adopt = job and adopts(job, attempt) and may_be_claimed(job, attempt)
   local is_known = job and (owner == id or job.run_id == run_id)
   local is_older = job and not is_known and is_from_before(id, created)
   local taker, its_run, guess, verdict

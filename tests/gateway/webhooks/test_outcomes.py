@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import redis
 
-from runqueue import JobState
+from runqueue import JobState, RunQueue, TaskRunRequest
 from runqueue.ids import new_id
+from runqueue.operator.operations import Operations
 from runqueue.records.claim_items import Claimed
 from runqueue.store.keys import ACCOUNTS, Keys
 from tests.gateway.gating import KEY, Desk, gating, run_of, signed, told
@@ -205,6 +206,22 @@ async def test_a_job_whose_answer_was_lost_gets_its_run_and_its_end(
 
     assert (desk.job(job).state, desk.job(job).run_id) == (JobState.COMPLETED, run_of(job))
     assert desk.queue.stats()["default"].totals["adopted"] == 1
+
+
+@pytest.mark.parametrize("attempt", [1, 999_999_999])
+async def test_a_job_that_was_never_submitted_is_not_completed_by_a_signed_webhook(
+    desk: Desk, queue: RunQueue, redis_url: str, logged: list[dict[str, object]], attempt: int
+) -> None:
+    job_id = queue.enqueue(TaskRunRequest(prompt="Read it.")).job_id
+    job = Claimed(job_id, attempt, b"")
+
+    async with gating(redis_url) as door:
+        assert (await door.webhook(job, told(job))).verdict == "stray"
+
+    assert (desk.job(job).state, desk.job(job).run_id) == (JobState.READY, None)
+    assert [one.run_id for one in Operations(queue).strays()] == [run_of(job)]
+    (line,) = (one for one in logged if one["event"] == "webhook")
+    assert (line["verdict"], line["job_id"]) == ("stray", job_id)
 
 
 async def test_an_earlier_attempt_s_webhook_never_ends_a_later_one(

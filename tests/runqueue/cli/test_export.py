@@ -145,7 +145,15 @@ def test_an_output_that_is_an_object_is_json_in_its_cell(desk: Desk) -> None:
 
 
 def test_what_a_spreadsheet_would_take_for_a_formula_is_text_in_a_table(desk: Desk) -> None:
-    outputs = ['=HYPERLINK("http://x")', "+1+1", "-cmd", "@SUM(A1)", "\t=1", " =1", "\uff1d1"]
+    outputs: list[Any] = [
+        '=HYPERLINK("http://x")',
+        "+1+1",
+        "-cmd",
+        "@SUM(A1)",
+        "\t=1",
+        " =1",
+        "\uff1d1",
+    ]
     outputs += ["-12.5", -3, "a=b", "a; b-c", "1,=1"]
     behind = ["x;=1+1", "x\t@SUM(A1)", 'x\n"=1', "x\r\n +1", "x;;-1", {"a": "x;=1"}]
     batch = with_outputs(desk, *outputs, *behind)

@@ -109,8 +109,21 @@ def test_a_webhook_of_a_job_given_back_too_early_ends_it_where_it_waits(clock: C
 
 def test_a_webhook_of_an_attempt_that_redis_lost_is_that_attempt_s(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1, url=URL)
+    clock.client.hset(clock.key("meta"), "recover_from", clock.now - SECOND)
     assert receive(clock, told(job, attempt=2)) == ["ended"]
     assert (clock.field(job, "attempt"), stands(clock, job)) == ("2", ["relays"])
+
+
+@pytest.mark.parametrize("state", ["completed", ""])
+def test_a_webhook_ends_no_job_by_an_attempt_that_nobody_is_known_to_have_claimed(
+    clock: Clockwork, state: str
+) -> None:
+    (job,) = clock.enqueue(1)
+    assert receive(clock, told(job, state=state)) == ["stray"]
+    assert (clock.state(job), strays(clock)) == ("ready", (1, 0 if state else 1))
+    assert clock.claimed() == [], "Redis may have lost that claim"
+    assert (clock.state(job), clock.field(job, "run_id")) == ("running", f"r-{job}")
+    assert clock.members("poll") == [job], "Skyvern says how it ended"
 
 
 def test_the_user_is_told_although_redis_lost_who_is_to_tell_him(clock: Clockwork) -> None:
