@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway.api.job_schema import EXAMPLE_ID
-from gateway.api.routing import WRONG_LIMIT, Limit, Reason, Routes, listing
+from gateway.api.routing import WRONG_LIMIT, Limit, Reason, Routes, Since, Until, listing
 from gateway.api.schemas import EXAMPLE_BATCH, JobShown, JobsShown, TimelineShown, job_values
 from gateway.http.request_body import json_answer
 from gateway.state.state import gate_of
@@ -75,6 +75,8 @@ async def list_jobs(
         Query(min_length=1, description="Only the job of this name.", examples=["order-17"]),
     ] = None,
     namespace: Annotated[str, Query(description="That of the custom_id.", examples=[""])] = "",
+    since: Since = None,
+    until: Until = None,
     account: Account = None,
     cursor: Annotated[
         str,
@@ -96,6 +98,8 @@ async def list_jobs(
             reason=reason,
             custom_id=custom_id,
             namespace=namespace,
+            since=since,
+            until=until,
             account=whose,
             cursor=cursor,
             limit=limit,

@@ -1,4 +1,4 @@
-"""The results of a batch, streamed: one job a line, as JSON or CSV, in constant memory."""
+"""Results, of a batch or of an account, streamed: a line a job, JSON or CSV, in constant memory."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -11,15 +11,19 @@ from starlette.responses import Response
 
 from gateway.api import job_schema
 from gateway.api.batches import BatchId
-from gateway.api.routing import NO_SUCH_BATCH, Routes
+from gateway.api.routing import NO_SUCH_BATCH, Routes, Since, Until
 from gateway.http.holds import hold
 from gateway.http.streaming import Streamed
 from gateway.state.state import gate_of
-from gateway.tenants.scope import queue_of, tenant_scope_of
+from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue import AsyncRunQueue, Job
-from runqueue.producer.batch_results import BatchResults
+from runqueue.ids import DEFAULT
+from runqueue.producer import listing
 from runqueue.producer.flows import drive_async
+from runqueue.producer.listing import ALL, Filter
+from runqueue.producer.results import Results
 from runqueue.records.csv_rows import csv_head, csv_rows
+from runqueue.records.job import JobState
 
 router = Routes("batches")
 
@@ -53,15 +57,45 @@ After = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class LinesRequest:
-    """A request for lines of a batch."""
+    """A request for lines."""
 
-    batch_id: BatchId
     request: Request
     format: Format = None
     after: After = None
 
 
 Wanted = Annotated[LinesRequest, Depends()]
+
+
+@router.call(
+    "GET /v1/results",
+    "read",
+    "Read the results of jobs, of any batch or none",
+    _LINES,
+    problems={406: "", 422: "since: expected a time with its zone"},
+    response_class=Response,
+)
+async def results(
+    wanted: Wanted,
+    *,
+    state: Annotated[
+        JobState | None, Query(description="Only in it: one in which jobs have ended.")
+    ] = None,
+    group: Annotated[str | None, Query(description="Only of it.", examples=["shop-a"])] = None,
+    errors: Annotated[
+        bool, Query(description="Only jobs that failed, were canceled or are dead.")
+    ] = False,
+    since: Since = None,
+    until: Until = None,
+    account: Account = None,
+) -> Response:
+    """Return a line for each job of an account that has ended, the newest end first.
+
+    Otherwise as for the results of a batch.
+    """
+    whose = tenant_scope_of(wanted.request).whose(account)
+    chosen = listing.wanted(state, group, None, since=since, until=until)
+    return await _answer(wanted, None, chosen, errors=errors, account=whose)
 
 
 @router.call(
@@ -72,13 +106,13 @@ Wanted = Annotated[LinesRequest, Depends()]
     problems=_PROBLEMS,
     response_class=Response,
 )
-async def batch_results(wanted: Wanted) -> Response:
+async def batch_results(wanted: Wanted, batch_id: BatchId) -> Response:
     """Return a line for each job of the batch that has ended, in the order of the upload.
 
     The columns are those of a results file. An answer that cannot be finished is cut, and HTTP
     clients report that.
     """
-    return await _answer(wanted, errors=False)
+    return await _answer(wanted, batch_id, errors=False)
 
 
 @router.call(
@@ -89,24 +123,31 @@ async def batch_results(wanted: Wanted) -> Response:
     problems=_PROBLEMS,
     response_class=Response,
 )
-async def batch_errors(wanted: Wanted) -> Response:
+async def batch_errors(wanted: Wanted, batch_id: BatchId) -> Response:
     """Return a line for each job that ended but not as completed, or is unconfirmed.
 
     As for the results.
     """
-    return await _answer(wanted, errors=True)
+    return await _answer(wanted, batch_id, errors=True)
 
 
-async def _answer(wanted: LinesRequest, *, errors: bool) -> Response:
+async def _answer(
+    wanted: LinesRequest,
+    batch: str | None,
+    chosen: Filter = ALL,
+    *,
+    errors: bool,
+    account: str = DEFAULT,
+) -> Response:
     request, after = wanted.request, wanted.after
     kind = (
         _KINDS[wanted.format] if wanted.format else _accepted(request.headers.get("accept", "*/*"))
     )
     queue, bearer = queue_of(request), tenant_scope_of(request).name
     hold(request, gate_of(request).downloads, bearer, "too many results are being sent; try again")
-    reader = BatchResults(await queue.get_batch(wanted.batch_id), errors=errors)
-    if after:
-        await drive_async(reader.go_behind(after), queue.send)
+    reader = await queue.open_results(
+        batch, chosen, errors=errors, after=after or None, account=account
+    )
     headers = {"Runqueue-After": after} if after else None
     return Streamed(_written(queue, reader, kind), headers=headers, media_type=kind)
 
@@ -126,7 +167,7 @@ def _accepted(accept: str) -> str:
     raise HTTPException(406, f"expected Accept: {NDJSON} or {CSV}")
 
 
-async def _written(queue: AsyncRunQueue, reader: BatchResults, kind: str) -> AsyncIterator[bytes]:
+async def _written(queue: AsyncRunQueue, reader: Results, kind: str) -> AsyncIterator[bytes]:
     write = _csv if kind == CSV else _ndjson
     if kind == CSV:
         yield csv_head(_CRLF)

@@ -3,11 +3,13 @@
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic_core import PydanticCustomError
 
 from config.gateway import Scope
 from gateway.auth.tokens import requires
@@ -16,6 +18,7 @@ from gateway.http.request_body import body_of
 from gateway.state.state import gate_of
 from gateway.tenants.scope import tenant_scope_of
 from runqueue import AsyncRunQueue
+from runqueue.request.time_range import TIME_WORDS, read_time
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 #: An answer: its description and its model, or all that the OpenAPI file says of it.
@@ -30,6 +33,28 @@ UNKNOWN_ACCOUNT: Final = {422: "account: no worker has served 'acme' yet"}
 WRONG_LIMIT: Final = {422: "limit: expected 1 to 1000, got 0"}
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many to read.", examples=[100])]
+
+
+def _time(given: object) -> object:
+    try:
+        return read_time(given) if isinstance(given, str) else given
+    except ValueError as error:
+        raise PydanticCustomError("time", "{words}", {"words": str(error)}) from None
+
+
+_Time = Annotated[datetime, BeforeValidator(_time, json_schema_input_type=str)]
+Since = Annotated[
+    _Time | None,
+    Query(
+        description="Only jobs that ended then or later (those that have not ended: that were"
+        f" enqueued then); {TIME_WORDS}.",
+        examples=["12h"],
+    ),
+]
+Until = Annotated[
+    _Time | None,
+    Query(description="Only before this time, given as `since` is.", examples=["1h"]),
+]
 Reason = Annotated[
     str | None,
     Query(

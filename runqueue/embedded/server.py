@@ -107,7 +107,7 @@ class EmbeddedServer:
                 client.sadd(ACCOUNTS, "default")
                 _confirm(client, is_latest=is_latest)
             self._is_confirmed = True
-            self._url = f"redis://:{quote(password, safe='')}@{HOST}:{port}/0"
+            self._url = f"redis://default:{quote(password, safe='')}@{HOST}:{port}/0"
             _write(self.directory / "url", self._url)
         except EmbeddedServerError:
             self.stop()

@@ -6,7 +6,6 @@ Everything works by filter as well as by id, and a filter is counted before anyt
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 from itertools import chain
 
 from runqueue.errors import BatchNotFound
@@ -152,7 +151,6 @@ class Operations(JobSelector):
         wanted: Filter | None = None,
         *,
         account: str | None = None,
-        since: datetime | None = None,
     ) -> Iterator[Job]:
         """Go through the jobs whose webhook is in a state, in constant memory.
 
@@ -162,16 +160,13 @@ class Operations(JobSelector):
         Args:
             state: pending, gave_up or unknown; the others have no index.
             wanted, account: as `find` takes them.
-            since: only those whose run ended then or later.
 
         Raises:
-            ValueError: a state without an index, or a time without a zone.
+            ValueError: a state without an index.
         """
         if state not in FOUND:
             raise ValueError(f"state: expected one of {', '.join(FOUND)}, got {state}")
-        if since is not None and since.utcoffset() is None:
-            raise ValueError(f"since: expected a time with its zone, got {since.isoformat()}")
-        which = (wanted or Filter())._replace(webhook=state, since=since)
+        which = (wanted or Filter())._replace(webhook=state)
         return chain.from_iterable(self.pages(which, account=account))
 
     def deliver_again(self, job_ids: Iterable[str], url: str = "") -> dict[str, Settled]:

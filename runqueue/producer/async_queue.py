@@ -4,7 +4,7 @@
 import math
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, islice
 from typing import Any, Self, Unpack, cast
@@ -18,6 +18,7 @@ from runqueue.producer.async_listener import AsyncEnds
 from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets, told
 from runqueue.producer.concurrency import AsyncOrderedSender, async_limit
 from runqueue.producer.flows import Flow, drive_async
+from runqueue.producer.results import Results, results_of
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
 from runqueue.records.account import AccountStats, DamageReport, unreadable
 from runqueue.records.batch import (
@@ -62,6 +63,8 @@ from runqueue.tracing import enqueuing
 #: Results that waiters read at once: thousands that are notified together must not take all
 #: connections from the others, nor wait for one until that fails.
 _READERS = 25
+#: Jobs read in one call of `iter_results`: their results may be large.
+_RESULTS = 100
 
 
 class AsyncRunQueue:
@@ -491,22 +494,58 @@ class AsyncRunQueue:
         owner = await self._owner(batch)
         return await self._drive(flows.retry_failed(owner, batch, reason=reason, canceled=canceled))
 
-    async def iter_results(self, batch: str) -> AsyncIterator[Job]:
-        """Go through every job of a batch, results included, in constant memory.
+    async def iter_results(
+        self,
+        batch: str | None = None,
+        *,
+        errors: bool = False,
+        after: str | None = None,
+        group: str | None = None,
+        state: JobState | str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        account: str = "default",
+    ) -> AsyncIterator[Job]:
+        """Go through jobs that have ended, results included, in constant memory.
 
-        They come in the order of the upload, those that have not ended, too.
+        Those of a batch come in the order of the upload; else they are an account's, of any batch
+        or none, the newest end first.
+
+        Args:
+            batch: its id; then no filter is taken.
+            errors: only those that failed, were canceled or are dead; of a batch unconfirmed ones,
+                too.
+            after: only those behind this job, which was among them.
+            group, state: only such jobs.
+            since, until: only those that ended then or later, and before.
+            account: whose, without a batch.
 
         Raises:
             BatchNotFound: no such batch is on record.
+            UnknownAccount: no worker ever served this account.
+            InvalidRequest: a filter, or a job to begin behind, that is none.
         """
-        found = await self.get_batch(batch)
-        start = 0
-        while True:
-            start, jobs = await self._drive(flows.results(found.account, batch, start))
-            for job in jobs:
-                yield job
-            if not start:
-                return
+        wanted = listing.wanted(state, group, None, since=since, until=until)
+        reader = await self.open_results(batch, wanted, errors=errors, after=after, account=account)
+        while (job_ids := await self._drive(reader.ids())) is not None:
+            for start in range(0, len(job_ids), _RESULTS):
+                for job in await self._drive(reader.jobs(job_ids[start : start + _RESULTS])):
+                    yield job
+
+    async def open_results(
+        self,
+        batch: str | None,
+        wanted: listing.Filter = listing.ALL,
+        *,
+        errors: bool = False,
+        after: str | None = None,
+        account: str = "default",
+    ) -> Results:
+        """Return what reads the jobs of `iter_results`, whose arguments and errors it has."""
+        if batch is None:
+            await self._know({account})
+        whose = account if batch is None else await self._owner(batch)
+        return await self._drive(results_of(whose, batch, wanted, errors=errors, after=after))
 
     async def list_jobs(
         self,
@@ -517,6 +556,8 @@ class AsyncRunQueue:
         reason: str | None = None,
         custom_id: str | None = None,
         namespace: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
         account: str = "default",
         cursor: str = "",
         limit: int = 100,
@@ -535,6 +576,8 @@ class AsyncRunQueue:
             state, group, batch: only such jobs.
             reason: only jobs whose reason contains this text, whatever its case.
             custom_id, namespace: only the job of this name.
+            since, until: only jobs that ended then or later, and before; of those that have not
+                ended, the ones that were enqueued then.
             account: whose.
             cursor: that of the page before; '' = the first page.
             limit: how many, 1,000 at most.
@@ -543,9 +586,11 @@ class AsyncRunQueue:
 
         Raises:
             UnknownAccount: no worker ever served this account.
-            InvalidRequest: a state, a reason, a name, a cursor or a limit that is none.
+            InvalidRequest: a state, a reason, a name, a time, a cursor or a limit that is none.
         """
-        wanted = listing.wanted(state, group, batch, custom_id, namespace, reason=reason)
+        wanted = listing.wanted(
+            state, group, batch, custom_id, namespace, reason=reason, since=since, until=until
+        )
         flow = listing.list_jobs(account, wanted, cursor, limit, sound_only=sound_only)
         return await self._of(account, flow)
 

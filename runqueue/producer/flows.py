@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from runqueue.errors import BatchCanceled, BatchExpired, BatchNotFound, RunQueueError
 from runqueue.records.batch import Batch, BatchRules, Retried
-from runqueue.records.job import Job, JobState
+from runqueue.records.job import JobState
 from runqueue.records.reasons import check_words, has_words
 from runqueue.store import (
     budgets,
@@ -30,8 +30,6 @@ Flow = Generator[ScriptCall[Any], Any, T]
 
 #: Jobs checked in one script call of `retry_failed`, and then done again in one.
 _PAGE = 200
-#: Jobs read in one call of `results`: these may be large.
-_RESULTS = 100
 #: Jobs of an upload that are removed in one script call once it is given up, and such calls: of a
 #: longer one the next sweep removes the rest.
 _REMOVED, _REMOVALS = 100, 100
@@ -177,16 +175,6 @@ def retry_failed(
             if 2 in codes:
                 raise BatchCanceled(batch)
     return Retried(dict(states), left)
-
-
-def results(account: str, batch: str, start: int) -> Flow[tuple[int, list[Job]]]:
-    """Read a page of a batch's jobs with their results; returns where the next begins, 0 = none."""
-    job_ids: list[str] = yield job_calls.list_batch(account, batch, start, _RESULTS)
-    if not job_ids:
-        return 0, []
-    found: list[Job | None] = yield job_calls.get_jobs(account, job_ids)
-    # Another upload may have taken over what this one was never sealed with.
-    return start + len(job_ids), [job for job in found if job is not None and job.batch == batch]
 
 
 def ended_holders(account: str, *, drop: bool) -> Flow[list[EndedHolder]]:

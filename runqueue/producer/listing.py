@@ -16,6 +16,7 @@ from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from runqueue.records.reasons import check_words, has_words
 from runqueue.request.job_options import read_custom_id
+from runqueue.request.time_range import check_range
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.accounts import account_of
 
@@ -60,7 +61,7 @@ class Filter(NamedTuple):
         group, batch: as the job names them.
         reason: text that the job's reason contains, whatever its case.
         webhook: the state of its webhook.
-        since: its run ended then or later.
+        since, until: it ended then or later, and before; one that has not ended was enqueued then.
         is_open: only jobs that have not ended.
     """
 
@@ -72,6 +73,7 @@ class Filter(NamedTuple):
     namespace: str = ""
     webhook: DeliveryState | None = None
     since: datetime | None = None
+    until: datetime | None = None
     is_open: bool = False
     #: Takes the ids of those that cannot be read; None = the first of them fails the list.
     unread: list[str] | None = None
@@ -80,10 +82,12 @@ class Filter(NamedTuple):
 
     @property
     def words(self) -> str:
-        """The group, batch and reason in words; '' = all are meant."""
+        """The group, batch, reason and times in words; '' = all are meant."""
         parts = [f"group {self.group}"] if self.group else []
         parts += [f"batch {self.batch}"] if self.batch else []
         parts += [f"reason with “{self.reason}”"] if self.reason else []
+        parts += [f"since {self.since:%Y-%m-%d %H:%M:%S %Z}"] if self.since else []
+        parts += [f"until {self.until:%Y-%m-%d %H:%M:%S %Z}"] if self.until else []
         return ", ".join(parts)
 
     def fits(self, job: Job) -> bool:
@@ -95,8 +99,16 @@ class Filter(NamedTuple):
             and has_words(job.reason, self.reason)
             and self.webhook in {None, job.webhook.state}
             and not (self.is_open and job.is_over)
-            and (self.since is None or (job.ended_at is not None and job.ended_at >= self.since))
+            and self._is_of_time(job)
         )
+
+    def _is_of_time(self, job: Job) -> bool:
+        at = (job.is_over and job.ended_at) or job.created_at
+        return (self.since is None or at >= self.since) and (self.until is None or at < self.until)
+
+
+#: Every job.
+ALL = Filter()
 
 
 def wanted(
@@ -107,13 +119,16 @@ def wanted(
     namespace: str = "",
     *,
     reason: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> Filter:
     """Return which jobs are meant.
 
     Raises:
-        InvalidRequest: a state, a custom_id, a namespace or a reason that is none.
+        InvalidRequest: a state, a custom_id, a namespace, a reason or a time that is none.
     """
     check_words(reason)
+    check_range(since, until)
     try:
         which = None if state is None else JobState(state)
     except ValueError:
@@ -127,7 +142,7 @@ def wanted(
         raise InvalidRequest(errors)
     if namespace and not is_name(namespace):
         raise _refused("namespace", f"expected the name of a namespace, got {namespace[:40]!r}")
-    return Filter(group, batch, reason, which, custom_id, namespace)
+    return Filter(group, batch, reason, which, custom_id, namespace, since=since, until=until)
 
 
 def list_jobs(
@@ -231,8 +246,15 @@ def _of_batch(account: str, wanted: Filter, at: str, limit: int) -> _Read:
 
 def _of_ended(account: str, wanted: Filter, at: str, limit: int) -> _Read:
     """The newest end first."""
-    state = str(wanted.state)
-    then, job_ids = yield job_calls.page_ended(account, state, at, limit, _MOST_READ)
+    then, job_ids = yield job_calls.page_ended(
+        account,
+        [str(wanted.state)],
+        at,
+        limit,
+        _MOST_READ,
+        since=wanted.since,
+        until=wanted.until,
+    )
     found = yield from _fitting(account, job_ids, wanted)
     return [job for _, job in found], then
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import Any, Self, Unpack
@@ -31,6 +32,7 @@ from runqueue.errors import (
     InvalidGroup,
     InvalidJob,
     InvalidKeyLimit,
+    InvalidRequest,
     JobNotFound,
     RunQueueError,
 )
@@ -71,6 +73,7 @@ from runqueue.request.job_spec import JobSpec
 from runqueue.request.private_targets import FieldWarning, log_warnings
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import AnyRunRequest
+from runqueue.request.time_range import check_range
 from runqueue.store import budgets, groups, key_limits
 from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.groups import KEEP, Group, Keep
@@ -399,30 +402,62 @@ class RemoteQueue:
         )
 
     def iter_results(
-        self, batch: str, *, errors: bool = False, after: str | None = None
+        self,
+        batch: str | None = None,
+        *,
+        errors: bool = False,
+        after: str | None = None,
+        group: str | None = None,
+        state: JobState | str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        account: str = "default",
     ) -> Iterator[Job]:
-        """Go through the jobs of a batch that have ended, in the order of the upload.
+        """Go through jobs that have ended; as `RunQueue.iter_results`.
 
-        In constant memory; a connection that breaks is made again, and goes on where it was. The
-        jobs hold what a line of a results file has, and no more: no times to run, no whole result.
-
-        Args:
-            batch: its id.
-            errors: only those that failed, were canceled, are dead or unconfirmed.
-            after: only those behind this job, which was among them.
+        A connection that breaks is made again, and goes on where it was. The jobs hold what a line
+        of a results file has, and no more: no times to run, no whole result.
 
         Raises:
             BatchNotFound: no such batch is on record.
+            UnknownAccount: no worker ever served this account.
+            InvalidRequest: a filter, or a job to begin behind, that is none.
         """
-        read = partial(read_job, account=self.get_batch(batch).account)
-        for row in self.iter_rows(batch, errors=errors, after=after):
+        read = partial(read_job, account=self.get_batch(batch).account if batch else account)
+        rows = self.iter_rows(
+            batch,
+            errors=errors,
+            after=after,
+            group=group,
+            state=state,
+            since=since,
+            until=until,
+            account=account,
+        )
+        for row in rows:
             yield self._link.checked(read, row)
 
     def iter_rows(
-        self, batch: str, *, errors: bool = False, after: str | None = None
+        self,
+        batch: str | None = None,
+        *,
+        errors: bool = False,
+        after: str | None = None,
+        group: str | None = None,
+        state: JobState | str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        account: str = "default",
     ) -> Iterator[dict[str, Any]]:
         """Go through the lines of a results file; arguments and errors as for `iter_results`."""
-        return result_rows(self._link, batch, errors=errors, after=after)
+        filters = {"group": group, "state": state, **_times(since, until)}
+        if batch is not None:
+            if any(filters.values()):
+                raise InvalidRequest([FieldError("batch", "expected without a filter")])
+            path = f"{_path(batch)}/{'errors' if errors else 'results'}"
+            return result_rows(self._link, path, {}, {404: BatchNotFound(batch)}, after=after)
+        params = {"account": account, "errors": "true" if errors else None, **filters}
+        return result_rows(self._link, "/v1/results", params, {}, after=after)
 
     def list_jobs(
         self,
@@ -433,6 +468,8 @@ class RemoteQueue:
         reason: str | None = None,
         custom_id: str | None = None,
         namespace: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
         account: str = "default",
         cursor: str = "",
         limit: int = 100,
@@ -446,6 +483,7 @@ class RemoteQueue:
             "reason": reason,
             "custom_id": custom_id,
             "namespace": namespace or None,
+            **_times(since, until),
             "account": account,
             "cursor": cursor or None,
             "limit": limit,
@@ -607,6 +645,19 @@ def _checked(jobs: Iterable[Handed]) -> Iterator[JobSpec]:
 
 class _NotReplayedError(RunQueueError):
     """The job is in no state for a replay."""
+
+
+def _times(since: datetime | None, until: datetime | None) -> dict[str, str | None]:
+    """Return the parameters of a range of times.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    check_range(since, until)
+    return {
+        "since": None if since is None else since.isoformat(),
+        "until": None if until is None else until.isoformat(),
+    }
 
 
 def _path(batch: str) -> str:

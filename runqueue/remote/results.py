@@ -1,16 +1,15 @@
-"""The results of a batch over HTTP, row by row; a connection that breaks is made again."""
+"""Results over HTTP, row by row; a connection that breaks is made again."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
 import orjson
 
-from runqueue.errors import BatchNotFound, GatewayUnavailable
-from runqueue.ids import is_id
+from runqueue.errors import GatewayUnavailable, RunQueueError
 from runqueue.remote.connection import TRIES, GatewayLink, words_of
 
 #: Says that an answer begins behind the job that was named.
@@ -20,25 +19,30 @@ _PAUSE = 0.5
 
 
 def result_rows(
-    link: GatewayLink, batch: str, *, errors: bool = False, after: str | None = None
+    link: GatewayLink,
+    path: str,
+    params: Mapping[str, Any],
+    meant: Mapping[int, RunQueueError],
+    *,
+    after: str | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield what the gateway has of a batch's jobs, in the order of the upload.
+    """Yield the rows that a route of the gateway sends.
 
     Args:
         link: the connection to the gateway.
-        batch: its id.
-        errors: only what did not go well; else all that has ended.
+        path: the route.
+        params: which rows are wanted.
+        meant: errors that certain statuses mean.
         after: only what comes behind this job, which was in an answer before.
 
     Raises:
-        BatchNotFound: no such batch is on record.
         GatewayUnavailable: the answer broke off again and again, without a row between; or an older
             gateway's has not the job to go on behind.
     """
     tries = 0
     while True:
         try:
-            for row in _rows(link, batch, "errors" if errors else "results", after):
+            for row in _rows(link, path, {**params, "after": after}, meant):
                 yield row
                 after, tries = row["job_id"], 0
         except httpx.RequestError as error:
@@ -51,12 +55,12 @@ def result_rows(
         time.sleep(_PAUSE)
 
 
-def _rows(link: GatewayLink, batch: str, what: str, after: str | None) -> Iterator[dict[str, Any]]:
-    if not is_id(batch):
-        raise BatchNotFound(batch)
-    params = {"format": "jsonl", **({"after": after} if after else {})}
-    path, meant = f"/v1/batches/{batch}/{what}", {404: BatchNotFound(batch)}
-    with link.stream(path, params, meant) as answer:
+def _rows(
+    link: GatewayLink, path: str, params: Mapping[str, Any], meant: Mapping[int, RunQueueError]
+) -> Iterator[dict[str, Any]]:
+    after = params["after"]
+    given = {name: value for name, value in params.items() if value is not None}
+    with link.stream(path, {"format": "jsonl", **given}, meant) as answer:
         # An older gateway begins at the beginning.
         skip = after is not None and answer.headers.get(AFTER_HEADER) != after
         for line in _lines(link, answer):

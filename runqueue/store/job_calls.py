@@ -5,7 +5,7 @@ Pure functions: `RunQueue` and `AsyncRunQueue` only send what is made here. The 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ from runqueue.records.job import (
 )
 from runqueue.records.quotas import Quota
 from runqueue.request.job_spec import JobSpec, Priority, When
+from runqueue.request.time_range import in_microseconds
 from runqueue.store import codec, compression
 from runqueue.store.damage import RECORD_UNREAD
 from runqueue.store.operator_calls import Seen
@@ -444,18 +445,28 @@ def ended_badly(
 
 
 def page_ended(
-    account: str, state: str, cursor: str, count: int, looks: int
+    account: str,
+    states: Iterable[str],
+    cursor: str,
+    count: int,
+    looks: int,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> ScriptCall[tuple[str, list[str]]]:
-    """Read a page of the jobs that ended in a state; returns the next cursor ('' = the last page).
+    """Read a page of the jobs that ended; returns the next cursor ('' = that was the last page).
 
     Args:
         account: whose jobs.
-        state: completed, failed or canceled.
+        states: completed, failed, canceled or dead.
         cursor: '' = from the newest end on.
         count: jobs, at most.
         looks: ends to read, at most.
+        since, until: only ends from then on, and before then.
     """
-    return ScriptCall(load("page_ended"), account, [state, cursor, count, looks], page)
+    times = ["" if at is None else in_microseconds(at) for at in (since, until)]
+    arguments = [" ".join(states), cursor, count, looks, *times]
+    return ScriptCall(load("page_ended"), account, arguments, page)
 
 
 def remove_given_up(account: str, batch: str, limit: int) -> ScriptCall[int]:

@@ -22,8 +22,9 @@ from runqueue.errors import InvalidRequest
 from runqueue.ids import DEFAULT
 from runqueue.operator.operations import Filter, Operations
 from runqueue.producer import flows
-from runqueue.producer.batch_results import BatchResults
+from runqueue.producer.listing import ALL
 from runqueue.producer.queue import RunQueue
+from runqueue.producer.results import Results
 from runqueue.records.job import Job
 from runqueue.store.history import read_trail
 from runqueue.store.operator_calls import CancelCounts
@@ -72,11 +73,17 @@ class DirectQueue(RunQueue):
         """Cancel every job of a batch; as `Operations.cancel_batch`."""
         return Operations(self).cancel_batch(batch)
 
-    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[ResultLine]]:
-        """Go through a batch's results; Redis works on some while others are written."""
-        reader = BatchResults(self.get_batch(batch), errors=errors)
-        if after is not None:
-            flows.drive(reader.go_behind(after), self.send)
+    def lines(
+        self,
+        batch: str | None,
+        wanted: Filter = ALL,
+        *,
+        account: str = DEFAULT,
+        errors: bool = False,
+        after: str | None = None,
+    ) -> Iterator[list[ResultLine]]:
+        """Go through results as `iter_results`; Redis reads some while others are written."""
+        reader = self.open_results(batch, wanted, errors=errors, after=after, account=account)
         under_way = deque[Future[list[ResultLine]]]()
         with ThreadPoolExecutor(_READERS) as readers:
             while (ids := flows.drive(reader.ids(), self.send)) is not None:
@@ -90,7 +97,7 @@ class DirectQueue(RunQueue):
             while under_way:
                 yield under_way.popleft().result()
 
-    def _read(self, reader: BatchResults, ids: list[str]) -> list[ResultLine]:
+    def _read(self, reader: Results, ids: list[str]) -> list[ResultLine]:
         jobs = flows.drive(reader.jobs(ids), self.send)
         return [ResultLine(job.id, orjson.dumps(job.as_row()) + b"\n") for job in jobs]
 

@@ -13,6 +13,7 @@ from runqueue.cli.shared.result_lines import ResultLine
 from runqueue.errors import JobNotFound, RunQueueError, UnknownAccount
 from runqueue.ids import DEFAULT
 from runqueue.operator.operations import Filter
+from runqueue.producer.listing import ALL
 from runqueue.records.job import Job, JobState
 from runqueue.remote.queue import RemoteQueue
 from runqueue.store.operator_calls import CancelCounts
@@ -87,12 +88,29 @@ class GatewayQueue(RemoteQueue):
         over = sum(n for state, n in before.states.items() if state.is_over)
         return CancelCounts(waiting, max(jobs - waiting - over, 0), over)
 
-    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[ResultLine]]:
-        """Go through a batch's results as they arrive; those before an error are yielded first."""
+    def lines(
+        self,
+        batch: str | None,
+        wanted: Filter = ALL,
+        *,
+        account: str = DEFAULT,
+        errors: bool = False,
+        after: str | None = None,
+    ) -> Iterator[list[ResultLine]]:
+        """Go through results as `iter_rows`, as they arrive; those before an error come first."""
         found: list[ResultLine] = []
         weight = 0
         try:
-            for row in self.iter_rows(batch, errors=errors, after=after):
+            for row in self.iter_rows(
+                batch,
+                errors=errors,
+                after=after,
+                group=wanted.group,
+                state=wanted.state,
+                since=wanted.since,
+                until=wanted.until,
+                account=account,
+            ):
                 found.append(ResultLine(row["job_id"], orjson.dumps(row) + b"\n"))
                 weight += len(found[-1].text)
                 if len(found) >= _LINES or weight >= _BYTES:

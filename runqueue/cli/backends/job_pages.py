@@ -33,6 +33,8 @@ def every_job(
             reason=wanted.reason,
             custom_id=wanted.custom_id,
             namespace=wanted.namespace,
+            since=wanted.since,
+            until=wanted.until,
             account=account,
             cursor=cursor,
             limit=limit,

@@ -7,7 +7,7 @@ import typer
 from runqueue.cli.backends.direct import Url, opened
 from runqueue.cli.backends.job_pages import every_job
 from runqueue.cli.backends.job_selection import Account, Batch, Group, Namespace, Reason
-from runqueue.cli.shared.options import command_group
+from runqueue.cli.shared.options import Since, Until, command_group
 from runqueue.cli.shared.tables import RUN, AsJson, Limit, each_once, job_row, print_rows, up_to
 from runqueue.producer.listing import Filter
 from runqueue.records.job import JobState
@@ -33,6 +33,8 @@ def list_jobs(
     reason: Reason = None,
     custom_id: CustomId = None,
     namespace: Namespace = "",
+    since: Since = None,
+    until: Until = None,
     account: Account = None,
     limit: Limit = 100,
     url: Url = None,
@@ -43,7 +45,7 @@ def list_jobs(
     Without a state or a batch they come in no order. A filter by reason reads all jobs that match
     the other filters.
     """
-    wanted = Filter(group, batch, reason, state, custom_id, namespace)
+    wanted = Filter(group, batch, reason, state, custom_id, namespace, since=since, until=until)
     with opened(url) as queue:
         found = every_job(queue, wanted, account or queue.home(), limit=PAGE)
         rows = [job_row(job, *RUN) for job in up_to(limit, each_once(found))]

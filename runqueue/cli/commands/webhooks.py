@@ -4,7 +4,6 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
 
@@ -27,7 +26,7 @@ from runqueue.cli.backends.job_selection import (
 )
 from runqueue.cli.shared.exit_codes import Exit, print_err
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.options import command_group, with_options
+from runqueue.cli.shared.options import Since, Until, command_group, with_options
 from runqueue.cli.shared.tables import (
     RUN,
     AsJson,
@@ -44,7 +43,6 @@ from runqueue.producer.queue import RunQueue
 from runqueue.records.account import AccountStats
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
 from runqueue.records.job import Job
-from runqueue.request.job_options import moment, seconds
 from runqueue.request.private_targets import VARIABLE, private_host
 
 webhooks = command_group("Webhooks: deliveries of jobs' ends to the URLs in their requests.")
@@ -58,7 +56,7 @@ _COLUMNS = (
     "ended_at",
     "webhook_error",
 )
-_FILTERS = "--gave-up, --pending, --unknown, --group, --batch, --account, --since or --all"
+_FILTERS = "--gave-up, --pending, --unknown, --group, --batch, --account, --since, --until or --all"
 
 #: Workers refuse private addresses at once: so many webhooks are waited for, so many seconds.
 _FOLLOWED, PATIENCE = 100, 5.0
@@ -67,21 +65,6 @@ _PAUSE = 0.1
 
 #: The parts of an invalid URL that may be secret.
 _LOGIN_OR_QUERY = re.compile(r"^.*@|[?#].*", re.DOTALL)
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _read_since(given: str) -> datetime:
-    """Read a time, or a number of seconds ago."""
-    when = moment(given)
-    # Eight digits are an ISO 8601 date, but without a zone.
-    if when is None and given.isdecimal() and len(given) < len("20300131"):
-        when = seconds(int(given))
-    if when is None:
-        a_time = 'a time with its zone such as "2030-01-31T12:00:00Z"'
-        raise typer.BadParameter(f"expected {a_time}, or seconds ago such as 7200, got {given!r}")
-    passed = timedelta(microseconds=when.microseconds)
-    return datetime.now(UTC) - passed if when.relative else _EPOCH + passed
 
 
 def _read_url(given: str) -> str:
@@ -97,14 +80,6 @@ GaveUp = Annotated[bool, typer.Option("--gave-up", help="Those whose every attem
 Pending = Annotated[bool, typer.Option("--pending", help="Those that are being tried.")]
 Unknown = Annotated[
     bool, typer.Option("--unknown", help="Those that Skyvern sent; arrival not confirmed.")
-]
-Since = Annotated[
-    datetime | None,
-    typer.Option(
-        parser=_read_since,
-        metavar="TIME",
-        help="Only of runs that ended then or later: ISO 8601 with a zone, or seconds ago.",
-    ),
 ]
 Url = Annotated[
     str | None,
@@ -123,11 +98,12 @@ class WebhookFilter:
     batch: Batch = None
     account: Account = None
     since: Since = None
+    until: Until = None
 
     @property
     def wanted(self) -> Filter:
-        """The group and the batch."""
-        return Filter(self.group, self.batch)
+        """The group, the batch and the times."""
+        return Filter(self.group, self.batch, since=self.since, until=self.until)
 
     @property
     def states(self) -> list[DeliveryState]:
@@ -142,9 +118,7 @@ class WebhookFilter:
     def find(self, operations: Operations, states: Sequence[DeliveryState]) -> Iterator[Job]:
         """Go through the jobs whose webhooks are in some states; a job may come twice."""
         for state in states:
-            yield from operations.find_deliveries(
-                state, self.wanted, account=self.account, since=self.since
-            )
+            yield from operations.find_deliveries(state, self.wanted, account=self.account)
 
 
 @webhooks.command("list")
@@ -161,7 +135,7 @@ def _rows(operations: Operations, options: WebhookFilter, limit: int) -> list[di
     def count(stats: AccountStats) -> int:
         return sum(stats.deliveries[state] for state in states)
 
-    is_all = options.wanted == Filter() and options.since is None
+    is_all = options.wanted == Filter()
     total = partial(total_of, operations, options.account, count) if is_all else None
     return [_row(job) for job in up_to(limit, each_once(options.find(operations, states)), total)]
 
@@ -198,7 +172,7 @@ def retry(
 
     By filter these are the given up and the unknown ones, unless a state is given.
     """
-    filtered = bool(options.states) or options.since is not None or everything
+    filtered = bool(options.states) or everything
     filtered = filtered or options.account is not None
     states = options.states or [DeliveryState.GAVE_UP, DeliveryState.UNKNOWN]
     with operating() as operations:

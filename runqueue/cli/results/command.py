@@ -1,4 +1,4 @@
-"""`runqueue results` and `errors`: the jobs of a batch as a file, one line each."""
+"""`runqueue results` and `errors`: jobs that have ended as a file, one line each."""
 
 from __future__ import annotations
 
@@ -14,23 +14,30 @@ import typer
 
 from runqueue.cli.backends.direct import Queue, Url, opened
 from runqueue.cli.backends.job_pages import every_job
+from runqueue.cli.backends.job_selection import Account, Group
 from runqueue.cli.follow.watch_batch import watch_batch
 from runqueue.cli.results.formats import Format, as_csv, format_of, make
 from runqueue.cli.results.line_file import ResultsError, is_special
 from runqueue.cli.results.partial_file import Mark, Of, Part
 from runqueue.cli.shared.exit_codes import Exit, ended, print_err
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.options import with_options
+from runqueue.cli.shared.options import Since, Until, with_options
 from runqueue.cli.shared.output import state_words
+from runqueue.cli.shared.result_lines import ResultLine
 from runqueue.errors import RunQueueError
-from runqueue.producer.batch_results import BAD
-from runqueue.producer.listing import Filter
+from runqueue.producer.listing import ALL, Filter
+from runqueue.producer.results import BAD
 from runqueue.records.batch import Batch
+from runqueue.records.job import JobState
 
 #: Seconds between two progress lines.
 _QUIET_SECONDS = 5.0
 
-OneBatch = Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch.")]
+OneBatch = Annotated[
+    str | None,
+    typer.Argument(metavar="BATCH", help="The id of a batch; or choose jobs by the filters."),
+]
+State = Annotated[JobState | None, typer.Option(help="Only jobs that ended in this state.")]
 Output = Annotated[
     Path | None,
     typer.Option(
@@ -49,7 +56,12 @@ Anew = Annotated[bool, typer.Option("--anew", help="Start over; discard a part w
 class ExportOptions:
     """The options of both commands."""
 
-    batch: OneBatch
+    batch: OneBatch = None
+    group: Group = None
+    state: State = None
+    since: Since = None
+    until: Until = None
+    account: Account = None
     output: Output = None
     wait: Wait = False
     anew: Anew = False
@@ -64,16 +76,18 @@ def results(
         bool, typer.Option("--errors", help="Only jobs that went wrong, as `runqueue errors`.")
     ] = False,
 ) -> None:
-    """Write the jobs of a batch that have ended, one line each, in the order of the upload.
+    """Write jobs that have ended, one line each.
 
-    Without -o the lines go to stdout, as JSON. If some jobs have not ended, the exit code is 1.
+    Those of a batch come in the order of the upload; if some of them have not ended, the exit code
+    is 1. With --group, --state, --since, --until or --account they are those of any batch or none,
+    the newest end first. Without -o the lines go to stdout, as JSON.
     """
     _export(options, "errors" if errors else "results")
 
 
 @with_options
 def errors(options: ExportOptions) -> None:
-    """Write the failed, canceled, dead and unconfirmed jobs of a batch.
+    """Write the failed, canceled and dead jobs, and of a batch the unconfirmed ones.
 
     Otherwise as `runqueue results`.
     """
@@ -81,13 +95,17 @@ def errors(options: ExportOptions) -> None:
 
 
 def _export(options: ExportOptions, what: str) -> None:
-    of, output = Of(options.batch, what), options.output
+    _check_choice(options)
+    of, output = Of(options.batch or "", what), options.output
     wanted = None if output is None or is_special(output) else format_of(output)
     with opened(options.url) as queue:
+        if options.batch is None:
+            _export_ended(queue, options, of, wanted)
+            return
         # Read first: jobs that end from here on may be missing, and are reported so.
         found = watch_batch(queue, of.batch) if options.wait else queue.get_batch(of.batch)
         if output is None or wanted is None:
-            _stream(queue, of, output)
+            _stream(queue.lines(of.batch, errors=_errors(of)), output)
         else:
             try:
                 _write(queue, found, of, output.resolve(), wanted, anew=options.anew)
@@ -96,9 +114,42 @@ def _export(options: ExportOptions, what: str) -> None:
         _report_missing(found, queue.get_batch(of.batch))
 
 
-def _stream(queue: Queue, of: Of, output: Path | None) -> None:
+def _check_choice(options: ExportOptions) -> None:
+    """End the command unless a batch or a filter is given, and not both."""
+    filtered = _filter(options) != ALL or options.account is not None
+    if filtered == (options.batch is not None):
+        filters = "--group, --state, --since, --until or --account"
+        words = (
+            f"not both a batch and {filters}" if filtered else f"name a batch, or give {filters}"
+        )
+        raise ended(words, Exit.USAGE)
+    if filtered and options.wait:
+        raise ended("--wait needs a batch", Exit.USAGE)
+
+
+def _filter(options: ExportOptions) -> Filter:
+    return Filter(options.group, state=options.state, since=options.since, until=options.until)
+
+
+def _export_ended(queue: Queue, options: ExportOptions, of: Of, wanted: Format | None) -> None:
+    """Write the jobs of a filter."""
+    account = options.account or queue.home()
+    pages = queue.lines(None, _filter(options), account=account, errors=_errors(of))
+    if options.output is None or wanted is None:
+        _stream(pages, options.output)
+        return
+    target = options.output.resolve()
+    try:
+        with Part(target, of, anew=options.anew) as part:
+            part.begin(None)
+            _fill(part, pages)
+            _finish(part, target, wanted)
+    except ResultsError as error:
+        raise ended(str(error), error.code) from None
+
+
+def _stream(pages: Iterator[list[ResultLine]], output: Path | None) -> None:
     """Write to a pipe or device, which cannot be resumed."""
-    pages = queue.lines(of.batch, errors=_errors(of), after=None)
     texts: Iterator[bytes] = (b"".join(line.text for line in lines) for lines in pages)
     if output is not None and output.suffix == ".csv":
         texts = as_csv([line.text for line in lines] for lines in pages)
@@ -125,12 +176,18 @@ def _write(queue: Queue, found: Batch, of: Of, target: Path, wanted: Format, *, 
             print_err(f"{counted(part.rows, 'job')} are in {part.path}: continuing after them")
         part.begin(_as_of(found))
         with _how_to_go_on(part):
-            _fill(queue, part, of, found.total)
-        if not wanted.is_lines:
-            with part.failing():
-                make(target, wanted, part.chunks)
-        part.end(rename=wanted.is_lines)
-        typer.echo(f"{counted(part.rows, 'job')} written to {target}")
+            pages = queue.lines(of.batch, errors=_errors(of), after=part.last)
+            _fill(part, pages, found.total)
+        _finish(part, target, wanted)
+
+
+def _finish(part: Part, target: Path, wanted: Format) -> None:
+    """Make the file of its part."""
+    if not wanted.is_lines:
+        with part.failing():
+            make(target, wanted, part.chunks)
+    part.end(rename=wanted.is_lines)
+    typer.echo(f"{counted(part.rows, 'job')} written to {target}")
 
 
 def _report_stale(part: Part, lines: int) -> None:
@@ -166,13 +223,15 @@ def _how_to_go_on(part: Part) -> Iterator[None]:
         raise
 
 
-def _fill(queue: Queue, part: Part, of: Of, total: int) -> None:
+def _fill(part: Part, pages: Iterator[list[ResultLine]], total: int | None = None) -> None:
     told = time.monotonic()
-    for lines in queue.lines(of.batch, errors=_errors(of), after=part.last):
+    for lines in pages:
         part.append_lines(lines)
         if time.monotonic() - told > _QUIET_SECONDS:
             told = time.monotonic()
-            print_err(f"{part.rows:,} of {counted(total, 'job')} written")
+            whole = "" if total is None else f"{part.rows:,} of "
+            size = part.rows if total is None else total
+            print_err(f"{whole}{counted(size, 'job')} written")
 
 
 def _report_missing(before: Batch, after: Batch) -> None:

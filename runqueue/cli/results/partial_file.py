@@ -35,12 +35,17 @@ class Of:
     """The content of a file.
 
     Args:
-        batch: the batch's id.
+        batch: the batch's id; '' = jobs that a filter chose, whose part is always begun anew.
         what: `results` or `errors`.
     """
 
     batch: str
     what: str
+
+    @property
+    def name(self) -> str:
+        """Whose jobs, in words."""
+        return f"batch {self.batch}" if self.batch else "jobs by filter"
 
 
 class Mark(NamedTuple):
@@ -90,7 +95,7 @@ class Part(LineFile):
         if known is not None and known[0] != self._of and not self.is_empty:
             there = known[0]
             raise OtherPartError(
-                f"{self.path} is a part of the {there.what} of batch {there.batch}: finish that,"
+                f"{self.path} is a part of the {there.what} of {there.name}: finish that,"
                 " remove it, or give --anew"
             )
         if known is None or known[0] != self._of:
@@ -190,8 +195,8 @@ class Part(LineFile):
             self.side.unlink(missing_ok=True)
 
     def how_to_go_on(self) -> str:
-        """Return how much is written and how to continue; '' if nothing is written."""
-        if not self.rows:
+        """Return how much is written and how to continue; '' if that is not possible."""
+        if not (self.rows and self._of.batch):
             return ""
         return (
             f"; {counted(self.rows, 'job')} are in {self.path}: give the same command again"

@@ -3,15 +3,40 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
+from datetime import datetime
 from functools import wraps
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from runqueue.request.time_range import read_time
+
 HomeAccount = Annotated[
     str | None, typer.Option(help="The account; default: the token's, or `default`.")
 ]
 AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account.")]
+
+
+def _read_time(given: str) -> datetime:
+    try:
+        return read_time(given)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+Since = Annotated[
+    datetime | None,
+    typer.Option(
+        parser=_read_time,
+        metavar="TIME",
+        help="Only jobs that ended then or later (those that have not: that were enqueued then):"
+        " 12h, 3d, a date (in UTC), or ISO 8601 with a zone.",
+    ),
+]
+Until = Annotated[
+    datetime | None,
+    typer.Option(parser=_read_time, metavar="TIME", help="Only before this time, as --since."),
+]
 OneObject = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 

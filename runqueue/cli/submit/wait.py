@@ -123,7 +123,7 @@ def follow(queue: Queue, following: Following, results: Results | None) -> None:
         _follow(queue, following, results)
         if results and not isinstance(queue, RunQueue):
             for batch in following.sizes:  # in the order of the file
-                for lines in queue.lines(batch, errors=False, after=None):
+                for lines in queue.lines(batch):
                     results.append([line.text for line in lines])
         if results:
             results.finish()

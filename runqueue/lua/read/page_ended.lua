@@ -1,17 +1,20 @@
--- Pages through the jobs that ended in a state, the newest first, through the lists of their days.
--- ARGV  now_us, state, cursor ('' = from now, else the last reply's), count, looks (entries to read, at most)
+-- Pages through the jobs that ended in some states, the newest first, through the lists of their days.
+-- ARGV  now_us, states (with spaces between), cursor ('' = the first page, else the last reply's), count,
+--       looks (entries to read, at most), since_us, until_us (only ends from then on, and before then; '' = any)
 -- Reply { cursor ('' = that was the last page), ids… }
 -- Positions in a list count from its head, so that jobs that end meanwhile move none. Of a job that ended twice the
 -- later entry counts: at the earlier one the walk is at times before the job's end. A cursor is
 -- '<day>:<entries left>:<ended_us of the last>:<where entries of that time begin>:<the last that was shown>'.
-local state, count, looks = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
+local count, looks = tonumber(ARGV[4]), tonumber(ARGV[5])
+local since, before = tonumber(ARGV[6]) or 0, tonumber(ARGV[7]) or NOW + DAY
 local ONE_SCRIPT = 1000 -- so many jobs may end in one instant
 local today = math.floor(NOW / DAY)
-local oldest = tonumber(redis.call('HGET', META, 'retired_day') or today - 400)
+local oldest = math.max(tonumber(redis.call('HGET', META, 'retired_day') or today - 400), math.floor(since / DAY))
 local day, left, time, top, last = string.match(ARGV[3], '^(%d+):(%d*):(%d+):(%d*):(%w*)$')
-day, time = tonumber(day or today), tonumber(time or NOW + DAY)
+day, time = tonumber(day or math.min(today, math.floor((before - 1) / DAY))), tonumber(time or before - 1)
 left, top = tonumber(left or ''), tonumber(top or '')
-local reply, shown = { '' }, { [last or ''] = true }
+local reply, shown, wanted = { '' }, { [last or ''] = true }, {}
+for state in string.gmatch(ARGV[2], '%a+') do wanted[state] = true end
 
 local function list_of(which) return PREFIX .. 'ended:' .. int(which) end
 if left and top then
@@ -32,7 +35,11 @@ local function look(id)
   if not f[1] or shown[id] or at > time or math.floor(at / DAY) ~= day then return end
   shown[id] = true
   if at < time then time, top = at, left end
-  if f[1] ~= state then return end
+  if at < since then
+    day = oldest - 1 -- so did what is before it in the list: that was the last page
+    return
+  end
+  if not wanted[f[1]] then return end
   last = id
   reply[#reply + 1] = id
 end
@@ -45,7 +52,7 @@ while day >= oldest and looks > 0 and #reply <= count do
   local n = math.min(left, looks, 100)
   local ids = n > 0 and redis.call('LRANGE', list, left - n, left - 1) or {}
   for i = #ids, 1, -1 do
-    if #reply > count then break end
+    if #reply > count or day < oldest then break end
     look(ids[i])
     left, looks = left - 1, looks - 1
   end

@@ -15,11 +15,11 @@ import redis
 from gateway.api import results
 from gateway.http import protocol
 from runqueue import Job, RunQueue
-from runqueue.producer import batch_results
+from runqueue.producer import results as reading
 from runqueue.records.claim_items import Lost
 from runqueue.records.csv_rows import COLUMNS
 from runqueue.store import worker_calls
-from runqueue.store.keys import Keys
+from runqueue.store.keys import ACCOUNTS, Keys
 from runqueue.store.scripts import run
 from tests.gateway.gating import Desk, Door, gating, told
 from tests.gateway.uploads import lines, send
@@ -158,7 +158,7 @@ async def test_jobs_that_another_batch_took_over_are_left_out(
 async def test_large_results_are_read_a_few_at_a_time(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_results, "_AIM", 20_000)
+    monkeypatch.setattr(reading, "_AIM", 20_000)
     sizes: list[int] = []
 
     async with gating(redis_url) as door:
@@ -212,3 +212,43 @@ async def test_who_does_not_read_is_not_waited_for_for_ever(
         await eventually(lambda: door.server._gate.downloads.held == 1)
         await eventually(lambda: door.server._gate.downloads.held == 0)
         writer.close()
+
+
+async def test_results_without_a_batch_go_on_behind_any_job(
+    desk: Desk, client: redis.Redis, redis_url: str
+) -> None:
+    async with gating(redis_url) as door:
+        await a_batch_that_ended(door, desk, client)
+        whole = await door.ask("GET", "/v1/results?since=12h")
+        found = rows(whole.body)
+        assert [row["state"] for row in found] == ["dead", "failed", "completed"]
+        ids = [row["job_id"] for row in found]
+        for place, job_id in enumerate(ids):
+            answer = await door.ask("GET", f"/v1/results?after={job_id}")
+            assert [row["job_id"] for row in rows(answer.body)] == ids[place + 1 :]
+        errors = await door.ask("GET", "/v1/results?errors=true&format=csv")
+        table = list(csv.DictReader(io.StringIO(errors.body.decode(), newline="")))
+        assert [row["state"] for row in table] == ["dead", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "words"),
+    [
+        ("since=yesterday", "since", "expected a time with its zone"),
+        ("until=2030-01-31T12:00", "until", "expected a time with its zone"),
+        ("since=1h&until=2h", "until", "expected a time after since"),
+        ("state=ready", "state", "expected completed, failed, canceled or dead, got ready"),
+        ("after=nonsense", "after", "expected the id of a job that has ended"),
+        ("account=nobody", "account", "no worker has served 'nobody' yet"),
+    ],
+)
+async def test_a_choice_of_results_that_is_none_names_the_parameter(
+    redis_url: str, client: redis.Redis, query: str, field: str, words: str
+) -> None:
+    client.sadd(ACCOUNTS, "default")
+    async with gating(redis_url) as door:
+        answer = await door.ask("GET", f"/v1/results?{query}")
+    assert answer.status == 422
+    (error,) = answer.body["errors"]
+    assert error["field"] == field
+    assert words in error["message"]

@@ -84,3 +84,26 @@ def test_a_wrong_filter_is_named(
 
     assert result.exit_code != 0
     assert words in result.output
+
+
+def test_jobs_are_listed_by_when_they_ended_or_else_were_enqueued(desk: Desk, either: Desk) -> None:
+    _, second, _ = desk.queue.enqueue_many(lines(3))
+    claimed = desk.claim()
+    desk.end(claimed[:1])
+    desk.end(claimed[1:2])
+    middle = desk.queue.get(second.job_id).ended_at
+    assert middle is not None
+    between = middle.isoformat()
+
+    assert names(either, "--state", "completed", "--since", between) == {"order-1"}
+    assert names(either, "--state", "completed", "--until", between) == {"order-0"}
+    assert names(either, "--since", between) == {"order-1"}
+    assert names(either, "--until", between) == {"order-0", "order-2"}
+    assert names(either, "--since", "1h") == {"order-0", "order-1", "order-2"}
+    assert names(either, "--until", "1h") == set()
+
+
+def test_a_time_without_a_zone_is_refused(either: Desk) -> None:
+    result = either.run("jobs", "list", "--since", "2030-01-31T12:00:00")
+    assert result.exit_code == 2
+    assert "expected a time with its zone" in result.stderr

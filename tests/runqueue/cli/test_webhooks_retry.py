@@ -25,7 +25,7 @@ from tests.runqueue.cli.delivering import (
     watched,
 )
 
-FILTERS = "--gave-up, --pending, --unknown, --group, --batch, --account, --since or --all"
+FILTERS = "--gave-up, --pending, --unknown, --group, --batch, --account, --since, --until or --all"
 Bring = Callable[..., list[str]]
 NOT_TO_BE_TOLD = "its run has not ended, or it has no webhook"
 
@@ -98,7 +98,7 @@ def test_jobs_that_have_nothing_to_send_are_named(desk: Desk) -> None:
         (["--group", "shop"], "told quiet hidden"),
         (["--group", "shop", "--unknown"], "told quiet gone hidden"),
         (["--account", "default"], "told quiet"),
-        (["--since", "3600"], "told quiet"),
+        (["--since", "1h"], "told quiet"),
         (["--since", "2200-01-01T00:00:00Z"], "told quiet gone hidden"),
     ],
     ids=str,
@@ -191,7 +191,7 @@ def test_a_filter_that_leaves_nothing_asks_nothing(desk: Desk) -> None:
         (["--url", "https://other.test"], f"name jobs, or choose some by {FILTERS}"),
         (["a", "--all"], f"by name or by {FILTERS}, not by both"),
         (["a", "--gave-up"], f"by name or by {FILTERS}, not by both"),
-        (["a", "--since", "60"], f"by name or by {FILTERS}, not by both"),
+        (["a", "--since", "60s"], f"by name or by {FILTERS}, not by both"),
         (["--all", "--namespace", "shop"], "--namespace"),
     ],
     ids=str,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -93,13 +92,6 @@ def test_a_state_without_an_index_is_refused_at_once(
 
     with pytest.raises(ValueError, match=words):
         operations.find_deliveries(state)
-
-
-def test_a_time_without_a_zone_is_refused_at_once(operations: Operations) -> None:
-    naive = datetime.now(UTC).replace(tzinfo=None)
-
-    with pytest.raises(ValueError, match="since: expected a time with its zone"):
-        operations.find_deliveries(GAVE_UP, since=naive)
 
 
 def test_an_account_that_nobody_knows_is_told(operations: Operations) -> None:

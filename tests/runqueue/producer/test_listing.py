@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from runqueue.errors import InvalidRequest
 from runqueue.producer import listing
 from runqueue.records.batch import JobPage
-from runqueue.records.job import JobState
+from runqueue.records.job import JobState, moment
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.keys import Keys
 from tests.runqueue.lua.clockwork import DAY, KEEP, SECOND, WORKFLOW_RUN, Clockwork
@@ -169,6 +170,29 @@ def test_a_job_that_ended_twice_is_listed_once_where_it_ended_last(clock: Clockw
     clock.wait(DAY / SECOND)
     assert clock.end_all("failed") == [second]
     assert listed(clock, 1, state="failed") == [second, first]
+
+
+def test_a_range_of_times_reads_only_the_days_and_ends_in_it(clock: Clockwork) -> None:
+    jobs, times = [], []
+    for _ in range(5):
+        jobs += ended(clock, 4)
+        times += [clock.now]
+        clock.wait(DAY / SECOND)
+    since, until = at(times[1]), at(times[3])
+    which = listing.wanted("completed", None, None, since=since, until=until)
+    found, calls, cursor = [], 0, ""
+    while calls == 0 or cursor:
+        page = clock.drive(listing.list_jobs(clock.account, which, cursor, 3))
+        found += [job.id for job in page.jobs]
+        cursor, calls = page.cursor, calls + 1
+    assert found == [*jobs[12:15][::-1], *jobs[8:12][::-1], jobs[7]]
+    assert calls <= 4
+
+
+def at(microseconds: int) -> datetime:
+    found = moment(microseconds)
+    assert found is not None
+    return found
 
 
 def replay(clock: Clockwork, *job_ids: str) -> list[int]:

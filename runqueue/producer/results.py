@@ -1,0 +1,205 @@
+"""The results of jobs that have ended, of a batch or by filter, in steps of bounded size.
+
+Each step is a flow of calls: the command line drives them with threads, the gateway with asyncio.
+"""
+
+from datetime import timedelta
+
+from runqueue.errors import FieldError, InvalidRequest
+from runqueue.producer import flows
+from runqueue.producer.flows import Flow
+from runqueue.producer.listing import ALL, Filter
+from runqueue.records.batch import Batch
+from runqueue.records.job import Job, JobState
+from runqueue.store import job_calls
+
+#: What did not go well, or may not have.
+BAD = frozenset({JobState.FAILED, JobState.CANCELED, JobState.DEAD, JobState.UNCONFIRMED})
+#: Ids polled in one step; jobs read in one, at least and at most, and bytes of their lines to aim
+#: at: results may have some megabytes each.
+_IDS, _LEAST, _MOST, _AIM = 1000, 4, 256, 4 * 1024 * 1024
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Results:
+    """Reads the results of jobs: `ids` until there are no more, and the `jobs` of these.
+
+    Args:
+        account: whose jobs.
+        errors: only what did not go well; else all that has ended.
+    """
+
+    def __init__(self, account: str, *, errors: bool) -> None:
+        #: How many jobs to read next.
+        self.size = _LEAST
+        self._account, self._errors = account, errors
+
+    def go_behind(self, job_id: str) -> Flow[None]:
+        """Begin behind a job.
+
+        Raises:
+            InvalidRequest: it is none of these.
+        """
+        raise NotImplementedError
+
+    def ids(self) -> Flow[list[str] | None]:
+        """Return the ids of the next jobs that are wanted; None = that was all."""
+        raise NotImplementedError
+
+    def jobs(self, job_ids: list[str]) -> Flow[list[Job]]:
+        """Read jobs with their results; those that are not wanted any more are left out."""
+        found: list[Job | None] = yield job_calls.get_jobs(self._account, job_ids)
+        return [job for job in found if job is not None and self._is_wanted(job)]
+
+    def _is_wanted(self, job: Job) -> bool:
+        raise NotImplementedError
+
+    def adapt(self, weight: int) -> None:
+        """Choose the size of the next step by the bytes of the last one's lines."""
+        is_small = weight < _AIM // 2
+        self.size = min(self.size * 2, _MOST) if is_small else max(self.size // 2, _LEAST)
+
+
+class BatchResults(Results):
+    """Reads the results of a batch, in the order of the upload.
+
+    Args:
+        batch: the batch, as it was when the reading began.
+        errors: as for `Results`; unconfirmed jobs are among them.
+    """
+
+    def __init__(self, batch: Batch, *, errors: bool) -> None:
+        super().__init__(batch.account, errors=errors)
+        self._batch = batch
+        self._start = 0
+
+    def go_behind(self, job_id: str) -> Flow[None]:
+        """Begin behind a job of the batch."""
+        while job_ids := (yield from self._list()):
+            if job_id in job_ids:
+                self._start += job_ids.index(job_id) + 1 - len(job_ids)
+                return
+        raise InvalidRequest([FieldError("after", "expected the id of a job of this batch")])
+
+    def ids(self) -> Flow[list[str] | None]:
+        """Return the ids of the next jobs that are wanted; None = that was all."""
+        job_ids = yield from self._list()
+        # Of a batch that is over nearly all are wanted.
+        if not job_ids or (self._batch.is_over and not self._errors):
+            return job_ids or None
+        states: list[tuple[JobState | None, float]]
+        states = yield job_calls.job_states(self._batch.account, job_ids)
+        return [
+            job_id
+            for job_id, (state, _) in zip(job_ids, states, strict=True)
+            if state is not None and (state in BAD if self._errors else state.is_over)
+        ]
+
+    def _is_wanted(self, job: Job) -> bool:
+        # One that another upload has taken over belongs to that batch.
+        return job.batch == self._batch.id and (job.is_over or self._errors)
+
+    def _list(self) -> Flow[list[str]]:
+        batch = self._batch
+        found: list[str]
+        found = yield job_calls.list_batch(batch.account, batch.id, self._start, _IDS)
+        self._start += len(found)
+        return found
+
+
+class EndedResults(Results):
+    """Reads the results of an account's jobs, of any batch or none, the newest end first.
+
+    Args:
+        account: whose jobs.
+        wanted: the state, the group, and the times between which they ended.
+        errors: as for `Results`.
+
+    Raises:
+        InvalidRequest: the state is none in which jobs have ended.
+    """
+
+    def __init__(self, account: str, wanted: Filter, *, errors: bool) -> None:
+        super().__init__(account, errors=errors)
+        states = [state for state in JobState if state.is_over]
+        if wanted.state is not None:
+            if wanted.state not in states:
+                words = f"expected {', '.join(states[:-1])} or {states[-1]}, got {wanted.state}"
+                raise InvalidRequest([FieldError("state", words)])
+            states = [wanted.state]
+        self._states = [state for state in states if state in BAD] if errors else states
+        self._wanted = wanted
+        self._cursor, self._is_through = "", not self._states
+        #: The job to begin behind; None = it was passed.
+        self._after: str | None = None
+
+    def go_behind(self, job_id: str) -> Flow[None]:
+        """Begin behind a job, at the time when it ended."""
+        (job,) = yield job_calls.get_jobs(self._account, [job_id], result=False)
+        if job is None or not (job.is_over and job.ended_at and self._wanted.fits(job)):
+            words = "expected the id of a job that has ended and matches the filters"
+            raise InvalidRequest([FieldError("after", words)])
+        self._after = job_id
+        self._wanted = self._wanted._replace(until=job.ended_at + _MICROSECOND)
+
+    def ids(self) -> Flow[list[str] | None]:
+        """Return the ids of the next jobs that are wanted; None = that was all."""
+        if self._is_through:
+            return None
+        job_ids: list[str]
+        self._cursor, job_ids = yield job_calls.page_ended(
+            self._account,
+            self._states,
+            self._cursor,
+            _IDS,
+            _IDS,
+            since=self._wanted.since,
+            until=self._wanted.until,
+        )
+        self._is_through = not self._cursor
+        if self._after in job_ids:
+            job_ids = job_ids[job_ids.index(self._after) + 1 :]
+            self._after = None
+        elif self._after is not None:
+            return []
+        if self._wanted.group is None or not job_ids:
+            return job_ids
+        found: list[Job | None]
+        found = yield job_calls.get_jobs(self._account, job_ids, result=False)
+        return [job.id for job in found if job is not None and self._is_wanted(job)]
+
+    def _is_wanted(self, job: Job) -> bool:
+        return job.state in self._states and self._wanted.fits(job)
+
+
+def results_of(
+    account: str,
+    batch: str | None,
+    wanted: Filter,
+    *,
+    errors: bool = False,
+    after: str | None = None,
+) -> Flow[Results]:
+    """Return what reads the results of a batch, or of the jobs that match a filter.
+
+    Args:
+        account: the batch's, or whose jobs.
+        batch: its id; None = by filter.
+        wanted: the filter.
+        errors: only what did not go well.
+        after: only what comes behind this job.
+
+    Raises:
+        BatchNotFound: no such batch is on record.
+        InvalidRequest: a batch and a filter, or `after` or the state is none of these.
+    """
+    reader: Results
+    if batch is not None and wanted != ALL:
+        raise InvalidRequest([FieldError("batch", "expected without a filter")])
+    if batch is None:
+        reader = EndedResults(account, wanted, errors=errors)
+    else:
+        reader = BatchResults((yield from flows.get_batch(account, batch)), errors=errors)
+    if after is not None:
+        yield from reader.go_behind(after)
+    return reader
