@@ -38,7 +38,8 @@ demo: $(STAMP) ## Run the example jobs against a simulated Skyvern API
 up: $(STAMP) ## Run workers and a gateway against the Skyvern API (needs SKYVERN_API_KEY)
 	@$(BIN)/runqueue up
 
-test: $(STAMP) $(REWRITTEN) ## Run the tests, without the slow ones, which make check runs, too
+test: $(STAMP) $(REWRITTEN) ## Run the tests, without the slow ones, which make check runs, too: some eight minutes on two cores
+	@echo "some eight minutes on two cores; make check runs the slow tests, too, in some thirteen"
 	$(BIN)/pytest -m 'not slow and not e2e and not real'
 
 test-e2e: $(STAMP) ## Drive the page in a real Chromium (apt-get install chromium)
@@ -84,7 +85,8 @@ lock: $(STAMP) ## Write the locks of the image in deploy/image, with the hashes 
 docs: $(STAMP) ## Build the documentation as a site in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-check: $(STAMP) $(REWRITTEN) ## What CI runs: format, lint, types, import contracts, tests, 200 simulated seeds
+check: $(STAMP) $(REWRITTEN) ## What CI runs: format, lint, types, import contracts, tests, 200 simulated seeds: some thirteen minutes on two cores
+	@echo "some thirteen minutes on two cores"
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

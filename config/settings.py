@@ -295,10 +295,22 @@ def load_settings() -> Settings:
     return settings
 
 
+#: Faults of numbers, switches and words of a few; and the longest value that is shown.
+_SHOWN = frozenset(
+    {"int_parsing", "int_from_float", "float_parsing", "bool_parsing", "literal_error", "enum"}
+    | {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"}
+)
+_SHORT = 20
+
+
 def _sentence(error: ValidationError, prefix: str) -> str:
-    """Return one line naming each variable at fault; the value is never shown, it may be a key."""
+    """Return one line naming each variable at fault.
+
+    A value is shown if a number or one of some words is expected and it is short: else it may be a
+    key.
+    """
     lines = []
-    for fault in error.errors(include_input=False, include_url=False):
+    for fault in error.errors(include_url=False):
         name = "__".join(str(part) for part in fault["loc"]).upper()
         variable = name if name.startswith("SKYVERN_") else prefix + name
         message = str(fault["msg"]).removeprefix("Value error, ")
@@ -309,6 +321,9 @@ def _sentence(error: ValidationError, prefix: str) -> str:
             message = "expected true or false (on, off, yes, no, 1 and 0 will do)"
         elif fault["type"] == "extra_forbidden":
             message = f"expected one of {', '.join(Account.model_fields).upper()}"
+        value = str(fault["input"])
+        if fault["type"] in _SHOWN and len(value) <= _SHORT:
+            message += f", got {value!r}" if value else ", got nothing"
         lines.append(f"{variable}: {message}")
     return "; ".join(lines)
 

@@ -24,6 +24,8 @@ _MOVED: Final = frozenset({301, 302})
 _USER_AGENT = "runqueue"
 #: Another length or host would be another request, another key one that no error leaves out.
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "x-api-key"})
+#: Characters from which on a key is removed wherever it is.
+_LONG = 8
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -44,7 +46,11 @@ class RequestFactory:
     ) -> None:
         url = _checked_base_url(base_url)
         self.base_url = str(url).rstrip("/") + "/"
-        self._api_key = api_key
+        key = re.escape(api_key)
+        #: A short key is removed as a whole word only: as a part of other words it says nothing.
+        self._key = re.compile(
+            key if len(api_key) >= _LONG else rf"(?<![a-zA-Z0-9]){key}(?![a-zA-Z0-9])"
+        )
         # Names are in lower case, here and in what callers add.
         self._headers = {
             "host": url.netloc.decode(),
@@ -62,7 +68,7 @@ class RequestFactory:
 
     def without_key(self, words: str) -> str:
         """Return the words without the key: some gateways quote the key they refuse."""
-        return words.replace(self._api_key, "[key]")
+        return self._key.sub("[key]", words)
 
     def make(
         self,

@@ -61,6 +61,7 @@ class Paused(BaseModel):
 
     account: str = Field(examples=["default"])
     paused: bool = Field(examples=[True])
+    changed: bool = Field(description="Whether it was not paused before.", examples=[True])
 
 
 class Resumed(BaseModel):
@@ -126,9 +127,9 @@ async def set_limits(account: Named, request: Request) -> Response:
 async def pause_account(account: Named, request: Request) -> Response:
     """Submit nothing more of an account until it is resumed; runs under way go on."""
     body = await gate_of(request).body_memory.model(request, Pausing)
-    await queue_of(request).pause(account, body.reason)
+    changed = await queue_of(request).pause(account, body.reason)
     set_detail(request, body.reason)
-    return json_answer({"account": account, "paused": True})
+    return json_answer({"account": account, "paused": True, "changed": changed})
 
 
 @router.call(

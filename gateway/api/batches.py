@@ -89,7 +89,7 @@ _LINES = {
 }
 _WORDS = {
     409: str(BatchMismatch(EXAMPLE_BATCH, 1000)),
-    413: "line 12: expected at most 8388608 bytes",
+    413: "line 12: expected at most 8 MiB",
     415: f"expected Content-Type: {' or '.join(KINDS)}",
     422: "line 12: body.max_step: unknown field, did you mean 'max_steps'?",
 }

@@ -9,6 +9,7 @@ from runqueue.errors import FieldError
 from runqueue.producer.chunks import Packet
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.upload import Block, Checker
+from runqueue.request.validation_errors import size_words
 
 #: Bytes of lines after which a step may end; each line counts as some hundred bytes more.
 _STRETCH, _LINE = 64 * 1024, 500
@@ -65,7 +66,7 @@ class UploadCheck:
         for piece in self._gzip.feed(part) if self._gzip else (part,):
             self._bytes += len(piece)
             if self._bytes > self._upload.max_bytes:
-                raise TooLarge(f"expected at most {self._upload.max_bytes:,} bytes, unpacked")
+                raise TooLarge(f"expected at most {size_words(self._upload.max_bytes)}, unpacked")
             yield from self._check(self._lines.feed(piece))
             if self.findings.has_seen_enough:
                 return

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from gateway.checks.messages import NotReadable, TooLarge
 from runqueue.producer.upload import MAX_LINE
+from runqueue.request.validation_errors import size_words
 
 #: Bytes that are unpacked at a time, so that a gzip bomb takes no memory.
 _PIECE = 256 * 1024
@@ -55,7 +56,7 @@ class Gzip:
 
 def line_too_long(number: int) -> TooLarge:
     """Return the refusal of a line that is longer than any that is accepted."""
-    return TooLarge(f"line {number}: expected at most {MAX_LINE} bytes")
+    return TooLarge(f"line {number}: expected at most {size_words(MAX_LINE)}")
 
 
 class Lines:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, cast
+from urllib.parse import quote
 
 import orjson
 import structlog
@@ -31,7 +32,9 @@ from runqueue.errors import (
     RunQueueError,
     UnknownAccount,
 )
+from runqueue.ids import is_id
 from runqueue.producer.dedup import NoRoom
+from runqueue.request.validation_errors import got
 from runqueue.store.damage import damage_behind, is_of_one
 
 log = structlog.get_logger()
@@ -206,7 +209,7 @@ def _of_fields(errors: Sequence[FieldError]) -> Response:
 
 def errors_of_model(error: ValidationError) -> list[FieldError]:
     """Return the faults of a body that should be a model, the first few of many."""
-    found = error.errors(include_url=False, include_input=False)
+    found = error.errors(include_url=False)
     errors = [_fault({**one, "loc": ("body", *one["loc"])}) for one in found[:_SHOWN]]
     if more := len(found) - len(errors):
         errors.append(FieldError("body", f"{more} more fields are at fault"))
@@ -227,7 +230,11 @@ async def _of_the_queue(_: Request, error: Exception) -> Response:
     if isinstance(error, UnknownAccount):
         return _of_fields([FieldError("account", f"no worker has served {error.account!r} yet")])
     if status := STATUSES.get(type(error)):
-        return problem(status, _NOT_FOUND.get(type(error)) or str(error))
+        detail = _NOT_FOUND.get(type(error)) or str(error)
+        if isinstance(error, JobNotFound) and not is_id(error.job_id):
+            name = quote(error.job_id[:256], safe="")
+            detail = f"{detail}; by its custom_id: GET /v1/jobs?custom_id={name}"
+        return problem(status, detail)
     if isinstance(error, NoRoom):
         log_trouble("no_room", error)
         return problem(503, _DISK_FULL, retry_after=FULL_SECONDS)
@@ -268,7 +275,7 @@ _NOT_FOUND: Final[dict[type[Exception], str]] = {
 
 
 def _fault(found: Mapping[str, Any]) -> FieldError:
-    """Return pydantic's error in our words; the value itself is not shown."""
+    """Return pydantic's error in our words, with the value of a number or of one of some words."""
     if found["type"] == "json_invalid":
         return FieldError("body", "expected a JSON object")
     field = ".".join(str(part) for part in found["loc"][1:]) or "body"
@@ -276,7 +283,18 @@ def _fault(found: Mapping[str, Any]) -> FieldError:
         return FieldError(field, "is no field of this request")
     message = str(found["msg"]).removeprefix("Value error, ")
     message = message.replace("Input should be", "expected")
-    return FieldError(field, message.replace("Field required", "required"))
+    message = message.replace("Field required", "required")
+    if found["type"] in _WITH_VALUE and "input" in found:
+        message += f", got {got(found['input'])}"
+    return FieldError(field, message)
+
+
+#: Faults of numbers, switches and words of a few, whose values give nothing away.
+_WITH_VALUE: Final = frozenset(
+    {"int_parsing", "int_from_float", "float_parsing", "bool_parsing", "literal_error", "enum"}
+    | {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"}
+    | {"int_type", "float_type", "bool_type"}
+)
 
 
 async def _unavailable(_: Request, error: Exception) -> Response:

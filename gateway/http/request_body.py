@@ -16,6 +16,7 @@ from gateway.http.problems import errors_of_model
 from gateway.tenants.scope import tenant_scope_of
 from gateway.tenants.shares import Shares
 from runqueue.errors import InvalidRequest
+from runqueue.request.validation_errors import size_words
 
 #: Bytes of a body that names a few things.
 SMALL = 64 * 1024
@@ -184,9 +185,7 @@ def closing(status: int, detail: str) -> HTTPException:
 
 def too_large(what: str, most: int, otherwise: str = "") -> HTTPException:
     """Return the refusal of a body that has more bytes than it may have."""
-    kibibytes = most // 1024
-    size = f"{kibibytes} KiB" if kibibytes < 1024 else f"{kibibytes // 1024} MiB"
-    words = f"expected {what} of {size} at most"
+    words = f"expected {what} of {size_words(most)} at most"
     return closing(413, f"{words}; {otherwise}" if otherwise else words)
 
 

@@ -115,6 +115,13 @@ class EmbeddedServer:
         except BadSecretFile as error:
             self.stop()
             raise EmbeddedServerError(str(error)) from None
+        except OSError as error:
+            self.stop()
+            raise EmbeddedServerError(
+                f"the embedded server cannot keep its data in {self.directory.absolute()}:"
+                f" {error.strerror or error}. Start it in a folder that you can write to, name one"
+                " (runqueue server --dir DIR), or set RUNQUEUE_REDIS_URL to a Redis of your own"
+            ) from error
         except Exception as error:
             self.stop()
             raise EmbeddedServerError(f"the embedded server does not start: {error}") from error

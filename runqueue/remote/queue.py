@@ -35,6 +35,7 @@ from runqueue.errors import (
     InvalidRequest,
     JobNotFound,
     RunQueueError,
+    UnknownAccount,
 )
 from runqueue.operator.selection import Settled
 from runqueue.producer.batch_upload import LineConflict
@@ -74,6 +75,7 @@ from runqueue.request.private_targets import FieldWarning, log_warnings
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import AnyRunRequest
 from runqueue.request.time_range import check_range
+from runqueue.request.validation_errors import size_words
 from runqueue.store import budgets, groups, key_limits
 from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.groups import KEEP, Group, Keep
@@ -167,7 +169,7 @@ class RemoteQueue:
         specs = list(islice(_checked(jobs), MOST_JOBS + 1))
         body = b"[" + b",".join(map(line_of, specs)) + b"]"
         if len(specs) > MOST_JOBS or len(body) > MOST_BYTES:
-            most = f"{MOST_JOBS:,} jobs of {MOST_BYTES // 1024**2} MiB in all"
+            most = f"{MOST_JOBS:,} jobs of {size_words(MOST_BYTES)} in all"
             words = f"expected at most {most}; upload takes any number"
             raise InvalidJob([FieldError("jobs", words)])
         if not specs:
@@ -514,6 +516,35 @@ class RemoteQueue:
             return Settled.BATCH_CANCELED if canceled else Settled.NOT_ENDED_BADLY
         return Settled.DONE
 
+    def pause(self, account: str = "default", reason: str = "") -> bool:
+        """Submit nothing more of an account until it is resumed; as `RunQueue.pause`.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        return self._link.ask(
+            "POST",
+            f"{_account_path(account)}/pause",
+            lambda found: bool(found["changed"]),
+            content=orjson.dumps({"reason": reason}),
+            headers=_JSON,
+        )
+
+    def resume(self, account: str = "default") -> str:
+        """End a person's pause of an account, or its hold; as `RunQueue.resume`.
+
+        Sent once: a second time would end the hold that the first has left.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        return self._link.ask(
+            "POST",
+            f"{_account_path(account)}/resume",
+            lambda found: str(found["ended"] or ""),
+            may_repeat=False,
+        )
+
     def set_group(
         self,
         name: str,
@@ -658,6 +689,17 @@ def _times(since: datetime | None, until: datetime | None) -> dict[str, str | No
         "since": None if since is None else since.isoformat(),
         "until": None if until is None else until.isoformat(),
     }
+
+
+def _account_path(account: str) -> str:
+    """Return where an account is.
+
+    Raises:
+        UnknownAccount: the name is none, and could lead elsewhere.
+    """
+    if not ids.is_name(account):
+        raise UnknownAccount(account)
+    return f"/v1/accounts/{account}"
 
 
 def _path(batch: str) -> str:

@@ -52,6 +52,7 @@ from runqueue.request.validation_errors import (
     holds_nan,
     json_errors,
     required,
+    size_words,
 )
 
 #: How JSON has a NUL.
@@ -240,7 +241,8 @@ def parse_line(
 
 def _decode(raw: bytes | str) -> object:
     if len(raw) > _MAX_LINE_BYTES:
-        _refuse([FieldError("line", f"expected at most {_MAX_LINE_BYTES} bytes, got {len(raw)}")])
+        words = f"expected at most {size_words(_MAX_LINE_BYTES)}, got {size_words(len(raw))}"
+        _refuse([FieldError("line", words)])
     if holds_more_values(raw, _MAX_VALUES):
         _refuse(
             [FieldError("line", f"expected at most {_MAX_VALUES:,} values and names of fields")]
@@ -248,8 +250,24 @@ def _decode(raw: bytes | str) -> object:
     try:
         return orjson.loads(raw)
     except json.JSONDecodeError as error:
-        message = f"expected JSON, got something else at column {error.colno}: {error.msg}"
+        # Text that is not UTF-8 has no column.
+        wrong = _not_utf_8(raw) or f"something else at column {error.colno}: {error.msg}"
+        message = f"expected JSON, got {wrong}"
         raise InvalidJob([FieldError("line", message)]) from None
+
+
+def _not_utf_8(raw: bytes | str) -> str:
+    """Return what of a line is not UTF-8; '' = all is."""
+    try:
+        if isinstance(raw, str):
+            raw.encode()
+        else:
+            raw.decode()
+    except UnicodeEncodeError:
+        return "half of a surrogate pair, which is no UTF-8"
+    except UnicodeDecodeError as error:
+        return f"byte 0x{raw[error.start]:02x} at byte {error.start + 1}, which is no UTF-8"
+    return ""
 
 
 def _check(
@@ -319,7 +337,8 @@ def _checked_body(
     if canonical and (b"null" in canonical or not RULED.isdisjoint(body)):
         errors += judged(model.kind, broken_rules(model.kind, body), checks)
     if len(canonical) > MAX_PAYLOAD_BYTES:
-        said = f"expected at most {MAX_PAYLOAD_BYTES} bytes of JSON, got {len(canonical)}"
+        most, size = size_words(MAX_PAYLOAD_BYTES), size_words(len(canonical))
+        said = f"expected at most {most} of JSON, got {size}"
         errors.append(FieldError("body", said))
     elif b"null" in canonical and holds_nan(body):  # orjson writes NaN and Infinity as null
         errors += json_errors(body, "body")

@@ -62,6 +62,14 @@ def got(value: object, *, show: bool = True) -> str:
     return name or f"a {clean(type(value).__name__)}"
 
 
+def size_words(size: int) -> str:
+    """Return a number of bytes in words: whole MiB or KiB, else the bytes."""
+    for unit, name in ((1024 * 1024, "MiB"), (1024, "KiB")):
+        if size and size % unit == 0:
+            return f"{size // unit:,} {name}"
+    return f"{size:,} bytes"
+
+
 def required(expected: str) -> str:
     """Say of a missing field that it is required, and what is expected there."""
     return f"required, {expected}"

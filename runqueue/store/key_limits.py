@@ -139,7 +139,7 @@ def set_limit(account: str, pattern: str, limit: KeyLimit | None) -> ScriptCall[
     if limit is not None:
         most, rate = limit.max_concurrent, limit.rate
         if most is not None and not 1 <= most < 2**31:
-            words = f"expected 1 or more, or none, got {str(most)[:40]}"
+            words = f"expected 1 or more, got {str(most)[:40]}"
             wrong.append(FieldError("max_concurrent", words))
         if limit.unit not in UNITS:
             wrong.append(FieldError("unit", f"expected {', '.join(UNITS)}, got {limit.unit!r}"))

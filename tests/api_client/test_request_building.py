@@ -270,6 +270,13 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_shown() -> None:
     assert FACTORY.without_key("refused: a-key") == "refused: [key]"
 
 
+def test_a_short_key_is_removed_as_a_word_and_not_out_of_others() -> None:
+    short = RequestFactory("https://api.test", "k")
+    assert short.without_key("/v1/run/tasks: no key 'k'") == "/v1/run/tasks: no key '[key]'"
+    long = RequestFactory("https://api.test", "k" * 8)
+    assert long.without_key(f"tas{'k' * 8}s") == "tas[key]s"
+
+
 @pytest.mark.parametrize(
     "base_url",
     ["", "api.example.com", "ftp://a", "http://", "http://a/?q=1", "http://u:p@a", "http://a:b"],

@@ -163,7 +163,7 @@ NUMBER = r"expected a valid (number|integer), unable to parse string as an? (num
         ("RUNQUEUE_MAX_REQUESTS_PER_SECOND", "100001", "expected less than or equal to 100000"),
         ("RUNQUEUE_MAX_BURST_SIZE", "x", NUMBER),
         ("RUNQUEUE_MAX_BURST_SIZE", "-1", "expected greater than or equal to 0"),
-        ("RUNQUEUE_MAX_CONCURRENT_RUNS", "1.5", "expected a valid integer"),
+        ("RUNQUEUE_MAX_CONCURRENT_RUNS", "1.5", "expected a valid integer.*, got '1.5'"),
         ("RUNQUEUE_MAX_RUN_SECONDS", "0", "expected greater than 0"),
         ("RUNQUEUE_MAX_WORKFLOW_SECONDS", "0", "expected greater than 0"),
         ("RUNQUEUE_POLL_MIN_SECONDS", "-0.1", "expected greater than or equal to 0"),
@@ -174,7 +174,7 @@ NUMBER = r"expected a valid (number|integer), unable to parse string as an? (num
         ("RUNQUEUE_QUEUE_NAME", "Blue queue", "expected up to 32 lower-case letters"),
         ("RUNQUEUE_MAX_OPEN_CALLS", "0", "expected greater than or equal to 1"),
         ("RUNQUEUE_MAX_OPEN_CALLS", "501", "expected less than or equal to 500"),
-        ("RUNQUEUE_METRICS_PORT", "70000", "expected less than or equal to 65535"),
+        ("RUNQUEUE_METRICS_PORT", "70000", "expected less than or equal to 65535, got '70000'"),
         ("RUNQUEUE_LOG_LEVEL", "loud", "expected DEBUG, INFO, WARNING or ERROR"),
         ("RUNQUEUE_REDIS_URL", "localhost:6379", r"expected a URL such as redis://"),
         ("RUNQUEUE_REDIS_URL", "http://localhost", r"expected a URL such as redis://"),
@@ -227,6 +227,18 @@ def test_a_wrong_value_is_told_by_its_variable_and_what_was_expected(
     assert KEY not in str(told.value)
     assert told.value.__cause__ is None
     assert told.value.__suppress_context__ or told.value.__context__ is None
+
+
+def test_a_value_that_may_be_a_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNQUEUE_MAX_BURST_SIZE", f"{KEY}-and-more-of-it-than-a-number-has")
+    monkeypatch.setenv("SKYVERN_BASE_URL", "https://user:pw@h/")
+
+    with pytest.raises(SettingsError) as told:
+        load_settings()
+
+    assert "got" not in str(told.value)
+    assert KEY not in str(told.value)
+    assert "pw" not in str(told.value)
 
 
 def test_every_wrong_value_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,6 +163,22 @@ def test_a_server_lives_on_when_the_thread_that_started_it_has_ended(tmp_path: P
         server.stop()
 
 
+def test_the_address_names_the_user_whom_redis_cli_would_leave_out(tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path) as server:
+        assert urlsplit(server.url).username == "default"
+
+
+def test_a_folder_that_cannot_be_written_is_said_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EmbeddedServerError) as refused:
+        EmbeddedServer(tmp_path / "file" / ".runqueue").start()
+    words = str(refused.value)
+    assert f"cannot keep its data in {tmp_path}/file/.runqueue: Not a directory" in words
+    assert "--dir DIR" in words
+    assert "RUNQUEUE_REDIS_URL" in words
+    assert "Errno" not in words
+
+
 def test_who_has_no_password_is_answered_nothing(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path) as server:
         with redis.Redis.from_url(shown_url(server.url)) as nobody:

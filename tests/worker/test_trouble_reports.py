@@ -142,3 +142,9 @@ def test_a_hold_s_reason_names_the_setting_to_look_at(
     outcome = Submission(SubmissionClass.ACCOUNT, detail="no", status_code=status)
 
     assert _words(account, outcome) == words
+
+
+def test_the_status_of_an_answer_without_words_is_said_once() -> None:
+    outcome = Submission(SubmissionClass.ACCOUNT, detail="HTTP 401", status_code=401)
+
+    assert _words("default", outcome) == "HTTP 401 (check SKYVERN_API_KEY)"

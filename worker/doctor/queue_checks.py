@@ -56,7 +56,7 @@ def check_account(
         yield damaged(client, name, stats.damage)
         return
     schema = client.hget(Keys(name).meta, "schema")
-    yield layout(name, int(schema) if isinstance(schema, bytes) else None)
+    yield from layout(name, int(schema) if isinstance(schema, bytes) else None)
     if stats is None:
         return
     found = health(replace(stats, set_aside=0, damaged_record=None))
@@ -118,17 +118,14 @@ def known_schema() -> int:
     return int(found[1])
 
 
-def layout(name: str, schema: int | None) -> Finding:
-    """Judge the version of an account's layout; None = nothing says which it is."""
+def layout(name: str, schema: int | None) -> Iterator[Finding]:
+    """Report the version of an account's layout if it is another than this one's."""
     check, own = f"layout {name}", known_schema()
-    if schema is None:
-        return ok(check, "none yet: the first worker writes it")
-    if schema > own:
+    if schema is not None and schema > own:
         do = "run the newer version: this one refuses to start on what it does not know"
-        return wrong(check, f"version {schema}, and this is a version that knows {own}", do)
-    if schema < own:
-        return ok(check, f"version {schema}: a worker brings it up to {own} in its time")
-    return ok(check, f"version {schema}")
+        yield wrong(check, f"version {schema}, and this is a version that knows {own}", do)
+    elif schema is not None and schema < own:
+        yield ok(check, f"version {schema}: a worker brings it up to {own} in its time")
 
 
 def health(stats: AccountStats) -> Finding:

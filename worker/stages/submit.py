@@ -266,7 +266,10 @@ def _words(account: str, outcome: Submission) -> str:
         return outcome.detail[:500]
     setting = _SETTINGS.get(outcome.status_code)
     check = f" (check {account_prefix(account)}{setting})" if setting else ""
-    return f"HTTP {outcome.status_code}{check}: {outcome.detail}"[:500]
+    status = f"HTTP {outcome.status_code}"
+    # An answer without words has its status as its detail.
+    words = "" if outcome.detail == status else f": {outcome.detail}"
+    return f"{status}{check}{words}"[:500]
 
 
 _SETTINGS = {401: "API_KEY", 403: "API_KEY", 404: "BASE_URL"}

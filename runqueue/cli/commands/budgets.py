@@ -52,7 +52,9 @@ def _scope(group: str, batch: str, key: str) -> str:
 def set_budget(
     *,
     steps: Annotated[int, typer.Option(metavar="N", help="How many steps runs may take.")],
-    per: Annotated[str, typer.Option(help=f"In what time: {', '.join(PERIODS)}.")] = "total",
+    per: Annotated[
+        str, typer.Option(help=f"In what time: {', '.join(PERIODS)} (in all).")
+    ] = "total",
     group: Group = "",
     batch: Batch = "",
     key: Key = "",

@@ -8,7 +8,7 @@ import typer
 from runqueue.cli.backends.audit_log import note_jobs
 from runqueue.cli.backends.direct import Queue, Url, opened
 from runqueue.cli.backends.id_lookup import named
-from runqueue.cli.backends.job_selection import JobOptions, by_filter, confirm
+from runqueue.cli.backends.job_selection import JobOptions, confirm
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.options import OneObject, with_options
 from runqueue.cli.shared.output import print_outcome
@@ -36,17 +36,16 @@ def cancel(options: CancelOptions, *, url: Url = None, as_json: OneObject = Fals
     If a name is unknown, nothing is canceled.
     """
     wanted, account = options.wanted, options.account
-    filtered = options.everything or account is not None
     with opened(url) as queue:
-        if not by_filter(options.jobs, wanted, options.namespace, filtered=filtered):
+        if not options.is_by_filter():
             done, values = _cancel_named(queue, options.jobs or [], options.namespace)
         else:
             found = queue.find_open(wanted, account=account)
-            ids = dict.fromkeys(job.id for job in found)
+            ids = options.kept(queue, found)
             confirm(f"cancel {counted(len(ids), 'job')}", yes=options.yes or not ids)
             done, values = queue.cancel_jobs(ids), {}
             if done.at_once or done.asked:
-                by = wanted.words or "all open"
+                by = ", ".join(filter(None, (wanted.words or "all open", options.excluded)))
                 note_jobs(queue, "cancel", ids, canceled_words(done), by=by)
         print_canceled(done, values, as_json=as_json)
 

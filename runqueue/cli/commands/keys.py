@@ -1,6 +1,6 @@
 """`runqueue keys`: limits on what jobs use together, such as a site or a login."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,14 +11,11 @@ from runqueue.cli.shared.options import HomeAccount, OneObject, command_group
 from runqueue.cli.shared.output import print_outcome
 from runqueue.cli.shared.tables import AsJson, print_rows
 from runqueue.errors import InvalidKeyLimit
-from runqueue.store.key_limits import EndedHolder, KeyLimit
+from runqueue.store.key_limits import UNITS, EndedHolder, KeyLimit, KeyUse
 
 keys = command_group("Keys: limits on what jobs use together.")
 
-_COLUMNS = (
-    *("key", "max_concurrent", "interval_seconds", "live", "waiting", "waiting_since"),
-    *("has_limit", "paused_until"),
-)
+_COLUMNS = ("key", "cap", "rate", "in use", "waiting", "since", "paused until")
 Pattern = Annotated[
     str,
     typer.Argument(
@@ -88,7 +85,8 @@ def clear(
 def list_keys(*, account: HomeAccount = None, url: Url = None, as_json: AsJson = False) -> None:
     """Show the keys that have limits, and those at which jobs wait."""
     with opened(url) as queue:
-        rows = [found.as_dict() for found in queue.list_keys(account or queue.home())]
+        found = queue.list_keys(account or queue.home())
+        rows = [one.as_dict() if as_json else _row(one) for one in found]
         print_rows(rows, _COLUMNS, as_json=as_json)
 
 
@@ -104,3 +102,28 @@ def repair(
         if dropped:
             note(queue, "repair_keys", detail=f"{len(dropped)} dropped", account=account)
         print_rows([one._asdict() for one in dropped], EndedHolder._fields, as_json=as_json)
+
+
+def _row(found: KeyUse) -> dict[str, Any]:
+    """Return a line of the table."""
+    has_any = found.has_limit and found.max_concurrent is None and not found.interval_seconds
+    until = found.paused_until
+    return {
+        "key": found.key,
+        "cap": "any" if has_any else found.max_concurrent,
+        "rate": _rate_words(found.interval_seconds),
+        "in use": found.live,
+        "waiting": found.waiting,
+        "since": found.waiting_since,
+        "paused until": until and f"{until:%Y-%m-%d %H:%M:%S} UTC",
+    }
+
+
+def _rate_words(interval: float | None) -> str:
+    """Return how many may begin, given the seconds between two; '' = any number."""
+    if not interval:
+        return ""
+    for unit, seconds in UNITS.items():
+        if seconds >= interval:
+            return f"{seconds / interval:.3g} per {unit}"
+    return f"1 every {interval / UNITS['hour']:.3g} hours"

@@ -16,7 +16,7 @@ from runqueue.cli.submit.input_lines import TOO_LONG, Row, Text, Unreadable, no_
 from runqueue.errors import FieldError, InvalidJob
 from runqueue.producer.upload import MAX_LINE
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES
-from runqueue.request.validation_errors import did_you_mean
+from runqueue.request.validation_errors import did_you_mean, size_words
 
 _DELIMITERS = (";", "\t", "|")
 
@@ -154,7 +154,7 @@ class _Texts(Iterator[str]):
             return "\n"
         self._bytes += len(text)
         if self._bytes > MAX_LINE:  # each cell is bounded, but not their number
-            self.check_one_line(f"expected at most {MAX_LINE} bytes a row")
+            self.check_one_line(f"expected at most {size_words(MAX_LINE)} a row")
         if fault := no_utf_8(self.number, text):
             self._note(fault)
         return text.decode(errors="replace")

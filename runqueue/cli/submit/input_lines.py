@@ -14,6 +14,7 @@ import typer
 
 from runqueue.errors import FieldError
 from runqueue.producer.upload import MAX_LINE
+from runqueue.request.validation_errors import size_words
 
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
@@ -32,7 +33,7 @@ Row = tuple[int, bytes | list[FieldError]]
 #: A physical line under its number, None where it is too long.
 Text = tuple[int, bytes | None]
 
-TOO_LONG = FieldError("line", f"expected at most {MAX_LINE} bytes")
+TOO_LONG = FieldError("line", f"expected at most {size_words(MAX_LINE)}")
 
 
 class Unreadable(Exception):  # noqa: N818 - what it says is in its name

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from gateway.api import jobs
-from runqueue import JobState, RunQueue
+from runqueue import JobState, RunQueue, TaskRunRequest
 from runqueue.ids import new_id
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
@@ -114,9 +114,35 @@ async def test_a_job_that_is_not_known_is_not_found(redis_url: str, job_id: str)
     async with gating(redis_url) as door:
         for path in (f"{job_id}", f"{job_id}?wait=5", f"{job_id}?result=false"):
             answer = await door.ask("GET", f"/v1/jobs/{path}")
-            assert (answer.status, answer.body["detail"]) == (404, "no such job is on record")
+            assert answer.status == 404
+            assert answer.body["detail"].startswith("no such job is on record")
         for what in ("cancel", "replay"):
             assert (await door.ask("POST", f"/v1/jobs/{job_id}/{what}")).status == 404
+
+
+async def test_who_asks_for_a_custom_id_learns_how_a_job_is_found_by_it(
+    queue: RunQueue, redis_url: str
+) -> None:
+    job = queue.enqueue(TaskRunRequest(prompt="x"), idempotency_key="order 17")
+    async with gating(redis_url) as door:
+        for method, what in (("GET", ""), ("GET", "/timeline"), ("POST", "/cancel")):
+            answer = await door.ask(method, f"/v1/jobs/order%2017{what}")
+            assert answer.status == 404
+            words, _, hint = answer.body["detail"].partition(" GET ")
+            assert words == "no such job is on record; by its custom_id:"
+        found = await door.ask("GET", hint)
+        assert [one["job_id"] for one in found.body["jobs"]] == [job.job_id]
+        other = await door.ask("GET", f"/v1/jobs/{new_id('default')}")
+        assert other.body["detail"] == "no such job is on record"
+
+
+async def test_a_number_that_is_none_is_said_with_what_was_got(redis_url: str) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("GET", "/v1/jobs?limit=many")
+    (error,) = answer.body["errors"]
+    assert error["field"] == "limit"
+    assert error["message"].startswith("expected a valid integer")
+    assert error["message"].endswith(", got 'many'")
 
 
 async def test_a_job_that_waits_is_canceled_at_once(queue: RunQueue, redis_url: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from runqueue.errors import QueueUnavailable
-from runqueue.operator.operations import Operations
+from runqueue.operator.operations import Filter, Operations
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.operator_calls import CancelCounts
@@ -34,7 +34,8 @@ def batch_of(desk: Desk, n: int, **options: Any) -> str:
 def canceled_batch(desk: Desk, n: int) -> str:
     """Hand in a batch whose jobs are all canceled, one by one; returns its id."""
     batch = batch_of(desk, n)
-    Operations(desk.queue).cancel([job.id for job in desk.queue.iter_results(batch)])
+    operations = Operations(desk.queue)
+    operations.cancel([job.id for job in operations.find_open(Filter(batch=batch))])
     return batch
 
 

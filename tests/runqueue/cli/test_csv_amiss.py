@@ -71,7 +71,7 @@ def test_a_row_without_an_end_takes_no_more_memory_than_a_line(desk: Desk, tmp_p
     )
 
     assert done.returncode == 3
-    assert f"{path}:2: line: expected at most 8388608 bytes a row" in done.stderr
+    assert f"{path}:2: line: expected at most 8 MiB a row" in done.stderr
     assert int(done.stdout.rpartition("VmHWM:")[2].split()[0]) < 200_000, "kB"
 
 

@@ -50,7 +50,7 @@ def test_the_host_of_a_task_is_a_key_of_it(either: Desk) -> None:
         (("set", "site:a"), "give a limit"),
         (("set", "site:a", "--max-concurrent", "1", "--no-limit"), "give a limit"),
         (("set", "site:a", "--per-second", "1", "--per-hour", "1"), "expected one rate"),
-        (("set", "site:a", "--max-concurrent", "0"), "expected 1 or more, or none, got 0"),
+        (("set", "site:a", "--max-concurrent", "0"), "max_concurrent: expected 1 or more, got 0"),
         (("set", "site:a", "--per-second", "-1"), "per_second: expected one a year or more"),
         (("set", "site:a", "--per-hour", "1e-14"), "and a million at most, got 1e-14"),
         (("set", "site", "--max-concurrent", "1"), "key: expected text such as host:shop.example"),
@@ -87,3 +87,20 @@ def test_what_has_ended_and_holds_a_key_is_printed_and_dropped(desk: Desk) -> No
     desk.client.sadd(f"{Keys('default').prefix}key:site:a", "nobody")
     assert desk.json("keys", "repair") == {"of": "key:site:a", "holder": "nobody"}
     assert desk.run("keys", "repair").stdout == "none\n"
+
+
+def test_the_table_has_words_for_columns_and_rates(either: Desk) -> None:
+    ready(either, *(line(str(n), keys=["site:a"]) for n in range(2)))
+    either.run("keys", "set", "site:a", "--per-hour", "3")
+    either.run("keys", "set", "site:b", "--per-second", "2", "--max-concurrent", "1")
+    either.run("keys", "set", "site:c", "--no-limit")
+    either.run("keys", "set", "site:d", "--per-hour", "0.5")
+    head, *rows = either.run("keys", "list").stdout.splitlines()
+    assert head.split("  ")[0] == "key"
+    assert "in use" in head
+    assert "_" not in head
+    shown = {row.split()[0]: row for row in rows}
+    assert "3 per hour" in shown["site:a"]
+    assert "2 per second" in shown["site:b"]
+    assert shown["site:c"].split()[1] == "any"
+    assert "1 every 2 hours" in shown["site:d"]

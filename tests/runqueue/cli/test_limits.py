@@ -6,6 +6,7 @@ import pwd
 import pytest
 
 from runqueue.store import worker_calls
+from runqueue.store.keys import Keys
 from runqueue.store.scripts import run
 from tests.runqueue.cli.commanding import Desk, line, ready
 
@@ -81,3 +82,45 @@ def test_what_people_change_is_noted_with_who_did_it(desk: Desk) -> None:
 def test_an_account_that_nobody_serves_is_refused(desk: Desk) -> None:
     for command in ("limits", "pause", "resume"):
         assert desk.run(command, "acme").exit_code == 3
+
+
+def test_all_accounts_are_paused_and_go_on(desk: Desk, either: Desk) -> None:
+    for account in ("default", "acme"):
+        desk.know(account)
+    desk.queue.pause("acme", "before")
+
+    said = either.run("pause", "--all-accounts", "--reason", "a deployment").stdout
+    assert said == "default: paused\nacme: it was paused already\n"
+    assert all(stats.paused for stats in desk.queue.stats().values())
+    said = either.run("resume", "--all-accounts").stdout
+    assert said == (
+        "default: resumed; it was held by: paused: a deployment\n"
+        "acme: resumed; it was held by: paused: a deployment\n"
+    )
+    assert either.run("resume", "--all-accounts").stdout == (
+        "default: it was not paused\nacme: it was not paused\n"
+    )
+
+
+def test_resuming_all_accounts_ends_no_hold(desk: Desk, either: Desk) -> None:
+    desk.know("default")
+    held = {"hold_until": str(2**52), "hold_reason": "Redis lost claims", "hold_person": "1"}
+    desk.client.hset(Keys("default").meta, mapping=held)
+    assert either.run("resume", "--all-accounts").stdout == "default: it was not paused\n"
+    assert desk.queue.stats()["default"].hold_reason is not None
+
+
+def test_an_account_and_all_of_them_is_wrong_usage(either: Desk) -> None:
+    for command in ("pause", "resume"):
+        result = either.run(command, "default", "--all-accounts")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "not both" in result.stderr
+
+
+def test_one_account_is_paused_over_http_too(desk: Desk, either: Desk) -> None:
+    desk.know("default")
+    assert either.run("pause").stdout == "paused\n"
+    assert either.run("pause").stdout == "it was paused already\n"
+    assert either.run("resume").stdout == "resumed; it was held by: paused\n"
+    assert either.run("resume").stdout == "nothing held it\n"
+    assert either.run("pause", "nobody").exit_code == 3

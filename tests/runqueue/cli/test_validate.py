@@ -134,7 +134,7 @@ def test_a_line_without_an_end_takes_no_memory_and_is_named(desk: Desk) -> None:
 
     result = desk.run("submit", str(path))
 
-    assert f"{path}:2: line: expected at most 8388608 bytes" in result.stderr
+    assert f"{path}:2: line: expected at most 8 MiB" in result.stderr
     assert f"{path}:3: line: " in result.stderr
 
 

@@ -217,7 +217,7 @@ def test_a_body_may_be_as_large_as_the_limit_and_no_larger() -> None:
     room = MAX_PAYLOAD_BYTES - len(orjson.dumps({"prompt": ""}))
     assert parse_line({"kind": "task", "body": {"prompt": "x" * room}}).custom_id is None
     assert faults({"kind": "task", "body": {"prompt": "x" * (room + 1)}}) == {
-        "body": "expected at most 1048576 bytes of JSON, got 1048577"
+        "body": "expected at most 1 MiB of JSON, got 1,048,577 bytes"
     }
 
 

@@ -233,6 +233,20 @@ def test_a_body_as_large_as_it_may_be_may_hold_the_smallest_values() -> None:
     assert len(parse_line(raw % (b"[]," * 349_500)).canonical) > job_spec.MAX_PAYLOAD_BYTES - 100
 
 
+    assert found == {"line": "expected at most 700,000 values and names of fields"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b'{"custom_id": "caf\xe9"}', "got byte 0xe9 at byte 19, which is no UTF-8"),
+        ('{"custom_id": "\udcff"}', "got half of a surrogate pair, which is no UTF-8"),
+    ],
+)
+def test_text_that_is_no_utf_8_is_refused_with_its_place(raw: bytes | str, words: str) -> None:
+    assert faults(raw) == {"line": f"expected JSON, {words}"}
+
+
 def test_an_integer_over_64_bits_in_a_line_of_text_is_refused_not_rounded() -> None:
     raw = b'{"kind":"workflow","body":{"workflow_id":"a","parameters":{"id":18446744073709551616}}}'
     assert faults(raw) == {
