@@ -28,9 +28,10 @@ def local_token() -> ApiToken | None:
         make_folder(TOKEN_FILE.parent)
         secret = secret_in(TOKEN_FILE)
     except (OSError, BadSecretFile) as error:
+        why = getattr(error, "strerror", None)
         log.warning(
             "no_token",
-            error=str(error),
+            error=f"cannot use {TOKEN_FILE.absolute()}: {why}" if why else str(error),
             warning="webhooks and probes alone are answered: set RUNQUEUE_API_TOKENS",
         )
         return None

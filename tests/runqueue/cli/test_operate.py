@@ -162,16 +162,16 @@ def test_what_a_filter_leaves_is_done_once_that_is_agreed(
 @pytest.mark.parametrize(
     ("excepted", "left"),
     [
-        (["--except", "a"], {"a"}),
-        (["--except", "a", "--except", "b"], {"a", "b"}),
-        (["--except-reason", "TOO LARGE"], {"c"}),
-        (["--except", "b", "--except-reason", "large"], {"b", "c"}),
+        (["--except", "a"], "a"),
+        (["--except", "a", "--except", "b"], "a b"),
+        (["--except-reason", "TOO LARGE"], "c"),
+        (["--except", "b", "--except-reason", "large"], "b c"),
     ],
     ids=str,
 )
 @pytest.mark.parametrize("command", ["replay", "discard"])
 def test_what_is_excepted_stays_dead(
-    desk: Desk, command: str, excepted: list[str], left: set[str]
+    desk: Desk, command: str, excepted: list[str], left: str
 ) -> None:
     desk.dead([line("a"), line("b")])
     desk.dead([line("c")], "Too large")
@@ -179,7 +179,7 @@ def test_what_is_excepted_stays_dead(
     result = desk.run("dead", command, "--all", *excepted, "--yes")
 
     assert result.exit_code == 0
-    assert {row["custom_id"] for row in listed(desk)} == left
+    assert {row["custom_id"] for row in listed(desk)} == set(left.split())
     (note,) = desk.queue.audit()
     assert "except" in note.detail
 
