@@ -13,6 +13,7 @@ from runqueue.cli.results.line_file import ResultsError
 from runqueue.cli.results.live_file import Results
 from runqueue.cli.results.partial_file import Of, Part
 from runqueue.cli.shared.result_lines import ResultLine
+from runqueue.producer.listing import ALL, Filter
 from runqueue.records.claim_items import Claimed
 from tests.runqueue.cli.commanding import Desk, batch_of, lines
 from tests.runqueue.cli.exporting import cut_off, keys_of, over
@@ -25,13 +26,21 @@ class _Retried(DirectQueue):
     rest: ClassVar[int]
     left: ClassVar[list[Claimed]]
 
-    def lines(self, batch: str, *, errors: bool, after: str | None) -> Iterator[list[ResultLine]]:
-        if after is None:
+    def lines(
+        self,
+        batch: str | None,
+        wanted: Filter = ALL,
+        *,
+        account: str = "default",
+        errors: bool = False,
+        after: str | None = None,
+    ) -> Iterator[list[ResultLine]]:
+        if after is None and batch is not None:
             self.retry_failed(batch)
             jobs = self.desk.claim()
             _Retried.left = jobs[: self.rest]
             self.desk.end(jobs[self.rest :], runs_are="again")
-        return super().lines(batch, errors=errors, after=after)
+        return super().lines(batch, wanted, account=account, errors=errors, after=after)
 
 
 @pytest.fixture

@@ -104,8 +104,10 @@ def test_all_accounts_are_paused_and_go_on(desk: Desk, either: Desk) -> None:
 
 def test_resuming_all_accounts_ends_no_hold(desk: Desk, either: Desk) -> None:
     desk.know("default")
-    held = {"hold_until": str(2**52), "hold_reason": "Redis lost claims", "hold_person": "1"}
-    desk.client.hset(Keys("default").meta, mapping=held)
+    desk.client.hset(
+        Keys("default").meta,
+        mapping={"hold_until": str(2**52), "hold_reason": "Redis lost claims", "hold_person": "1"},
+    )
     assert either.run("resume", "--all-accounts").stdout == "default: it was not paused\n"
     assert desk.queue.stats()["default"].hold_reason is not None
 
