@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -81,7 +81,7 @@ class DirectQueue(RunQueue):
         account: str = DEFAULT,
         errors: bool = False,
         after: str | None = None,
-    ) -> Iterator[list[ResultLine]]:
+    ) -> Generator[list[ResultLine]]:
         """Go through results as `iter_results`; Redis reads some while others are written."""
         reader = self.open_results(batch, wanted, errors=errors, after=after, account=account)
         under_way = deque[Future[list[ResultLine]]]()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -96,7 +96,7 @@ class GatewayQueue(RemoteQueue):
         account: str = DEFAULT,
         errors: bool = False,
         after: str | None = None,
-    ) -> Iterator[list[ResultLine]]:
+    ) -> Generator[list[ResultLine]]:
         """Go through results as `iter_rows`, as they arrive; those before an error come first."""
         found: list[ResultLine] = []
         weight = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -105,7 +105,8 @@ def _export(options: ExportOptions, what: str) -> None:
         # Read first: jobs that end from here on may be missing, and are reported so.
         found = watch_batch(queue, of.batch) if options.wait else queue.get_batch(of.batch)
         if output is None or wanted is None:
-            _stream(queue.lines(of.batch, errors=_errors(of)), output)
+            with closing(queue.lines(of.batch, errors=_errors(of))) as pages:
+                _stream(pages, output)
         else:
             try:
                 _write(queue, found, of, output.resolve(), wanted, anew=options.anew)
@@ -134,18 +135,19 @@ def _filter(options: ExportOptions) -> Filter:
 def _export_ended(queue: Queue, options: ExportOptions, of: Of, wanted: Format | None) -> None:
     """Write the jobs of a filter."""
     account = options.account or queue.home()
-    pages = queue.lines(None, _filter(options), account=account, errors=_errors(of))
-    if options.output is None or wanted is None:
-        _stream(pages, options.output)
-        return
-    target = options.output.resolve()
-    try:
-        with Part(target, of, anew=options.anew) as part:
-            part.begin(None)
-            _fill(part, pages)
-            _finish(part, target, wanted)
-    except ResultsError as error:
-        raise ended(str(error), error.code) from None
+    lines = queue.lines(None, _filter(options), account=account, errors=_errors(of))
+    with closing(lines) as pages:
+        if options.output is None or wanted is None:
+            _stream(pages, options.output)
+            return
+        target = options.output.resolve()
+        try:
+            with Part(target, of, anew=options.anew) as part:
+                part.begin(None)
+                _fill(part, pages)
+                _finish(part, target, wanted)
+        except ResultsError as error:
+            raise ended(str(error), error.code) from None
 
 
 def _stream(pages: Iterator[list[ResultLine]], output: Path | None) -> None:
@@ -176,8 +178,9 @@ def _write(queue: Queue, found: Batch, of: Of, target: Path, wanted: Format, *, 
             print_err(f"{counted(part.rows, 'job')} are in {part.path}: continuing after them")
         part.begin(_as_of(found))
         with _how_to_go_on(part):
-            pages = queue.lines(of.batch, errors=_errors(of), after=part.last)
-            _fill(part, pages, found.total)
+            lines = queue.lines(of.batch, errors=_errors(of), after=part.last)
+            with closing(lines) as pages:
+                _fill(part, pages, found.total)
         _finish(part, target, wanted)
 
 

@@ -262,6 +262,7 @@ async def test_the_description_names_every_route_with_examples_and_each_answer(
         "GET /v1/batches": ["200", "401", "403", "422", "503"],
         "GET /v1/batches/{batch_id}": ["200", "401", "403", "404", "422", "503"],
         "GET /v1/batches/{batch_id}/results": ["200", "401", "403", "404", "406", "422", "503"],
+        "GET /v1/results": ["200", "401", "403", "406", "422", "503"],
         "GET /v1/batches/{batch_id}/errors": ["200", "401", "403", "404", "406", "422", "503"],
         "POST /v1/batches/{batch_id}/cancel": ["200", "401", "403", "404", "422", "503"],
         "GET /v1/events": ["200", "401", "403", "422", "503"],

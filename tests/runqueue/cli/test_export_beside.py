@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import ClassVar
 
 import pytest
@@ -34,7 +34,7 @@ class _Retried(DirectQueue):
         account: str = "default",
         errors: bool = False,
         after: str | None = None,
-    ) -> Iterator[list[ResultLine]]:
+    ) -> Generator[list[ResultLine]]:
         if after is None and batch is not None:
             self.retry_failed(batch)
             jobs = self.desk.claim()

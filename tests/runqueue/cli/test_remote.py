@@ -111,7 +111,7 @@ def test_a_gateway_that_is_none_is_told(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("resume",), ("dead", "list"), ("unconfirmed", "adopt", "a", "tsk_1"), ("strays", "list")],
+    [("limits",), ("dead", "list"), ("unconfirmed", "adopt", "a", "tsk_1"), ("strays", "list")],
 )
 def test_what_speaks_to_redis_alone_says_so(
     desk: Desk, gateway_url: str, arguments: tuple[str, ...]
