@@ -65,7 +65,8 @@ async def test_a_job_that_is_not_known_cannot_be_confirmed(redis_url: str, job_i
     async with gating(redis_url) as door:
         answer = await door.ask("POST", f"/v1/jobs/{job_id}/webhook/ack")
 
-    assert (answer.status, answer.body["detail"]) == (404, "no such job is on record")
+    assert answer.status == 404
+    assert answer.body["detail"].startswith("no such job is on record")
 
 
 async def test_a_sample_is_sent_with_both_signatures(redis_url: str) -> None:

@@ -47,6 +47,7 @@ GUARDED = [
     Guarded("GET", f"{BATCH}/results", None, "read-secret", 404),
     Guarded("GET", f"{BATCH}/errors", None, "read-secret", 404),
     Guarded("GET", "/v1/events?account=nobody", None, "read-secret", 422),
+    Guarded("GET", "/v1/results?account=nobody", None, "read-secret", 422),
     Guarded("GET", "/v1/stats", None, "read-secret", 200),
     Guarded("POST", f"{JOB}/cancel", None, "operate-secret", 404),
     Guarded("POST", f"{JOB}/replay", None, "operate-secret", 404),
