@@ -233,9 +233,6 @@ def test_a_body_as_large_as_it_may_be_may_hold_the_smallest_values() -> None:
     assert len(parse_line(raw % (b"[]," * 349_500)).canonical) > job_spec.MAX_PAYLOAD_BYTES - 100
 
 
-    assert found == {"line": "expected at most 700,000 values and names of fields"}
-
-
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
