@@ -43,5 +43,6 @@ def stats(**changed: object) -> AccountStats:
         "set_aside": 0,
         "damaged_record": None,
         "damage": None,
+        "waits_for": (),
     }
     return AccountStats(**{**values, **changed})  # type: ignore[arg-type]

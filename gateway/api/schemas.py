@@ -110,6 +110,30 @@ class CandidateShown(BaseModel):
     )
 
 
+class WaitShown(BaseModel):
+    """One reason why something is not submitted now."""
+
+    kind: str = Field(examples=["budget"])
+    name: str = Field(
+        description="Of the group, the batch or the key; whose budget it is; the kind of the hold.",
+        examples=["group:acme"],
+    )
+    until: datetime | None = Field(
+        description="When it ends at the latest; null: nobody knows, or a person ends it.",
+        examples=[_TIME],
+    )
+    needs_person: bool = Field(
+        description="Whether it lasts until a person does something.", examples=[False]
+    )
+    reason: str = Field(description="Of a pause or a hold: why, as it was given.", examples=[""])
+    words: str = Field(
+        description="All of it in words.",
+        examples=[
+            "the budget of group acme is spent until 2026-12-01 00:00:00 UTC: 9 of 9 steps a day"
+        ],
+    )
+
+
 class JobShown(BaseModel):
     """A job as it is now: a line of a results file, and more.
 
@@ -143,10 +167,10 @@ class JobShown(BaseModel):
         description="What it uses together with other jobs; limits are set on keys.",
         examples=[["host:shop.example", "login:acme"]],
     )
-    waits_for: str | None = Field(
-        description="The key, or the budget (`budget:group:acme`), that has no room for it; null:"
-        " there is none.",
-        examples=[None],
+    waits_for: list[WaitShown] = Field(
+        description="Every reason why it is not submitted now, what a person has to end first;"
+        " empty: nothing but its turn, or it is past that.",
+        examples=[[]],
     )
     webhook: Delivery
     result: dict[str, Any] | None = Field(
@@ -216,6 +240,9 @@ class BatchShown(BaseModel):
     seconds_left: float | None = Field(None, description="Until then.", examples=[1234.5])
     eta_note: str | None = Field(
         None, description="Why there is no eta although jobs are to end.", examples=[None]
+    )
+    waits_for: list[WaitShown] = Field(
+        [], description="Why jobs of it are not submitted now, as of a job.", examples=[[]]
     )
     paused_group: str | None = Field(
         None, description="A paused group in which jobs of it wait.", examples=[None]
@@ -404,6 +431,7 @@ def job_values(job: Job, *, result: bool) -> dict[str, Any]:
         **job.as_row(),
         **{name: getattr(job, name) for name in JobShown.model_fields},
         "candidates": [candidate.as_dict() for candidate in job.candidates],
+        "waits_for": [wait.as_dict() for wait in job.waits_for],
         "webhook": {name: getattr(job.webhook, name) for name in Delivery.model_fields},
         "result": job.result if result else None,
     }

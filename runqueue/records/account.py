@@ -1,6 +1,7 @@
 """An account's public view: its statistics, and how a script's reply gives them."""
 
 from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from runqueue.records.as_json import json_object, json_value
@@ -9,6 +10,7 @@ from runqueue.records.forecast import LONGEST_HOLD, Capacity, StepStatistics, re
 from runqueue.records.job import JobState, fields_of, text
 from runqueue.records.limits import read_limits
 from runqueue.records.times import Times, take_times
+from runqueue.records.waits import Wait, in_words, read_waits
 from runqueue.request.job_spec import Priority
 
 #: What may hold an account's submissions.
@@ -17,9 +19,6 @@ HOLDS = ("person", "account", "breaker", "rate", "redis", "server", "budget")
 _READS_VALID = 60.0
 #: Seconds that a pause is said to last: it waits for a person.
 _FOR_A_PERSON = 3650 * 86_400.0
-#: Seconds after which an account that waits for its budget looks again, and why it waits.
-_LOOK_SECONDS = 5.0
-_NO_BUDGET = "its budget is spent, or committed to live runs (runqueue budgets list)"
 #: Fields that are no statistics, or shown otherwise.
 _UNSHOWN = frozenset({"account", "seeded", "times", "capacity"})
 
@@ -55,6 +54,8 @@ class AccountStats:
         permits: submissions (`dispatch`) and calls (`request`) that may go now, where limited.
         hold_reason: why nothing is submitted, until hold_seconds from now; None if nothing holds.
         hold_kind: what holds it, of `HOLDS`, also while it is paused; None = nothing but a pause.
+        waits_for: every reason why nothing of it is submitted: it is paused, it is held, no worker
+            serves it, its budget is spent; what a person has to end first.
         times: how long things took, by what was timed; see `times.NAMES`.
         reads_failing_seconds: for how long Skyvern answered no read while runs were to be followed;
             None = it does. reads_why: what the reads fail with.
@@ -106,6 +107,7 @@ class AccountStats:
     set_aside: int
     damaged_record: str | None
     damage: str | None
+    waits_for: tuple[Wait, ...]
 
     @property
     def step_statistics(self) -> StepStatistics:
@@ -116,7 +118,15 @@ class AccountStats:
     @property
     def waits_for_a_person(self) -> bool:
         """Whether nothing is submitted until an operator resumes it."""
-        return self.hold_seconds > LONGEST_HOLD
+        is_budget = self.hold_kind == "budget" and not self.paused
+        return self.hold_seconds > LONGEST_HOLD and not is_budget
+
+    @property
+    def also_waits_for(self) -> str:
+        """What keeps it from submitting beside what `hold_reason` says, in words; '' = nothing."""
+        held = "budget" if self.hold_kind == "budget" else "account_held"
+        said = "account_paused" if self.paused else held if self.hold_reason else ""
+        return in_words([wait for wait in self.waits_for if wait.kind != said])
 
     @property
     def damaged_records(self) -> int:
@@ -173,14 +183,16 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         if state is not DeliveryState.NONE
     }
     failing = _reads_failing(meta, now) if live else None
-    paused = meta.get("paused")
-    held_for = max(0.0, (float(meta.get("hold_until", 0)) - now) / 1e6)
-    reason = text(meta.get("hold_reason")) if held_for else None
-    kind = (text(meta.get("hold_kind")) or "person") if held_for else None
-    if not held_for and int(reply[17]):
-        held_for, reason, kind = _LOOK_SECONDS, _NO_BUDGET, "budget"
-    if paused is not None:
-        held_for, reason = _FOR_A_PERSON, f"paused{': ' if paused else ''}{text(paused)}"
+    waits_for = read_waits(account, reply[17], now)
+    by_kind = {wait.kind: wait for wait in waits_for}
+    paused, held = by_kind.get("account_paused"), by_kind.get("account_held")
+    holds = held or by_kind.get("budget")
+    held_for, reason, kind = 0.0, None, None
+    if holds:
+        held_for = _FOR_A_PERSON if holds.until is None else _seconds(holds.until, now)
+        reason, kind = (holds.reason, holds.name) if held else (holds.words, "budget")
+    if paused:
+        held_for, reason = _FOR_A_PERSON, f"paused{': ' if paused.reason else ''}{paused.reason}"
     return AccountStats(
         account=account,
         states={state: sum(counts.values()) for state, counts in by_priority.items()},
@@ -207,7 +219,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         hold_seconds=held_for,
         hold_kind=kind if kind in {None, *HOLDS} else "person",
         times=times,
-        capacity=read_capacity(reply[11]),
+        capacity=read_capacity(reply[11], held_for),
         in_line=dict(zip(Priority, map(int, reply[12]), strict=True)),
         claimable=int(reply[14]),
         waited_for=int(reply[18]),
@@ -218,13 +230,19 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         set_aside=int(reply[16]),
         damaged_record=None,
         damage=None,
+        waits_for=waits_for,
     )
 
 
 def unreadable(account: str, damage: str) -> AccountStats:
     """Return the statistics of an account that has none, for its keys cannot be read."""
-    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0, 0], [0] * 4, 0, 0, 0, 0, 0, 0]
+    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0], [0] * 4, 0, 0, 0, 0, [], 0]
     return replace(read_stats(account, none), damage=damage)
+
+
+def _seconds(until: datetime, now_us: int) -> float:
+    """Return the seconds until a time."""
+    return round(until.timestamp() * 1e6 - now_us) / 1e6
 
 
 def _reads_failing(meta: dict[str, bytes], now: int) -> float | None:

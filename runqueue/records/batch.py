@@ -10,7 +10,6 @@ submitted, while runs of it are still under way: it was canceled, a rule of its 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,10 +18,10 @@ from typing import Any, Final
 
 from runqueue.connection.urls import endpoint_of
 from runqueue.errors import FieldError, InvalidBatch
-from runqueue.ids import DEFAULT
 from runqueue.records.as_json import json_object
 from runqueue.records.forecast import Capacity, EndRate, seconds_left
 from runqueue.records.job import Job, JobState, fields_of, moment, text
+from runqueue.records.waits import Wait, in_words, read_waits
 from runqueue.request.job_options import LONGEST_WAIT_S, seconds
 from runqueue.request.requests import WEB_URL_WORDS, is_web_url
 
@@ -247,10 +246,12 @@ class Batch:
         finished_at: when its last job ended; of an aborted or expired one, its last run.
         expires_at: when what has not been submitted is not submitted any more; None = never.
         seconds_left, eta: how long it takes yet, and when that will be, by how fast its jobs
-            ended, or before enough have by the account's limits, after what holds the account;
-            None = it is not known, it waits for a `resume` (its own, its account's or a group's),
-            or nothing is left to end. Of a batch that was stopped: until its last run.
+            ended, or before enough have by the account's limits; None = it is not known, jobs of
+            it wait for something (`waits_for`), or nothing is left to end. Of a batch that was
+            stopped: until its last run.
         eta_note: why there is no eta although jobs of it are to end.
+        waits_for: why jobs of it are not submitted now: what holds it or its account, a budget
+            that is spent, a paused group; what a person has to end first.
         paused_group: a paused group in which jobs of it wait; one of several.
         callback: how its callback_url was called; None = it has none.
         rules: what it does by itself.
@@ -275,6 +276,7 @@ class Batch:
     rules: ActiveRules = ActiveRules()
     eta_note: str | None = None
     paused_group: str | None = None
+    waits_for: tuple[Wait, ...] = ()
 
     @property
     def is_over(self) -> bool:
@@ -296,6 +298,12 @@ class Batch:
         return BatchStatus.COMPLETED if self.is_over else BatchStatus.IN_PROGRESS
 
     @property
+    def own_waits(self) -> tuple[Wait, ...]:
+        """What jobs of it wait for, beside what holds it or its whole account."""
+        own = {"group_paused": self.paused_group, "budget": f"batch:{self.id}"}
+        return tuple(wait for wait in self.waits_for if wait.name == own.get(wait.kind))
+
+    @property
     def request_counts(self) -> dict[str, int]:
         """How many jobs it has, and how many ended in each way."""
         return {"total": self.total} | {s.value: self.states.get(s, 0) for s in _COUNTED}
@@ -303,12 +311,13 @@ class Batch:
     def as_dict(self) -> dict[str, Any]:
         """Return the batch as JSON values."""
         then = ("created_at", "sealed_at", "canceled_at", "finished_at", "expires_at")
-        outlook = ("seconds_left", "eta", "eta_note", "paused_group", "callback", "rules")
+        outlook = ("seconds_left", "eta", "eta_note", "waits_for", "paused_group")
         return {
             "batch": self.id,
             **json_object(self, "name", "account", "status", "sealed", "held", "held_reason"),
             "jobs": self.total,
             **json_object(self, "request_counts", "states", "is_over", *then, *outlook),
+            **json_object(self, "callback", "rules"),
         }
 
 
@@ -372,10 +381,11 @@ class Retried:
 
 _WAITING = (JobState.READY, JobState.SCHEDULED)
 _PENDING = "callback:"
+_UNKNOWN = "no run has ended yet, so nobody knows how long one takes"
 
 
 def read_batch(
-    account: str, batch: str, flat: Any, jobs: int, seen: tuple[int, Capacity], *, paused: str
+    account: str, batch: str, flat: Any, jobs: int, seen: tuple[int, Capacity], *, waits: list[Any]
 ) -> Batch | None:
     """Return a batch as the scripts give it; None where it is none (any more).
 
@@ -384,8 +394,7 @@ def read_batch(
         flat: its record, as HGETALL gives it inside a script's reply.
         jobs: how many jobs it has.
         seen: when it was read (µs since 1970), and what its account can do.
-        paused: a paused group in which jobs of it wait; '' = there is none, '?' = it is not known,
-            since too many are paused.
+        waits: what its jobs wait for, as `waits.lua` gives it.
     """
     fields = fields_of(flat)
     if "sealed" not in fields:
@@ -395,10 +404,14 @@ def read_batch(
     is_empty = held == "expired" and not sealed
     states = {} if is_empty else _states(fields, is_canceled=held == "canceled")
     open_jobs = _left(states, held) if sealed else []
-    left = None if paused else _seconds_left(fields, open_jobs, seen)
+    waiting = any(states.get(state) for state in _WAITING)
+    waits_for = read_waits(account, waits, seen[0]) if waiting else ()
+    # Of a stopped batch the runs alone are to end; the first jobs of a canary go.
+    stops = [] if held in STOPPED or held == "canary" else waits_for
+    left = None if stops else _seconds_left(fields, open_jobs, seen)
     note = None
-    if sealed and left is None:
-        note = _why_unknown(account, states, held, seen[1], paused)
+    if sealed and left is None and open_jobs:
+        note = f"waits for: {in_words(stops)}" if stops else _UNKNOWN
     created_at = moment(fields["created"])
     assert created_at is not None  # noqa: S101 - every record has it
     return Batch(
@@ -419,9 +432,15 @@ def read_batch(
         eta=None if left is None else _after(seen[0], left),
         callback=_callback(fields),
         rules=_rules(fields),
-        paused_group=paused.removeprefix("?") or None,
+        paused_group=_paused_group(waits_for),
         eta_note=note,
+        waits_for=waits_for,
     )
+
+
+def _paused_group(waits_for: Iterable[Wait]) -> str | None:
+    paused = (wait.name for wait in waits_for if wait.kind == "group_paused")
+    return next(paused, "").removeprefix("?") or None
 
 
 def _states(fields: dict[str, bytes], *, is_canceled: bool) -> dict[JobState, int]:
@@ -434,9 +453,7 @@ def _states(fields: dict[str, bytes], *, is_canceled: bool) -> dict[JobState, in
 
 
 def _left(states: dict[JobState, int], held: str | None) -> list[tuple[JobState, int]]:
-    """Return the jobs that are to end yet, as it is now: of a batch that was stopped, its runs."""
-    if held == "paused":
-        return []
+    """Return the jobs that are to end yet: of a batch that was stopped, its runs."""
     return [(s, n) for s, n in states.items() if (s in LIVE if held in STOPPED else not s.is_over)]
 
 
@@ -449,30 +466,8 @@ def _seconds_left(
     ends, took = (float(fields.get(name, 0)) for name in ("rate_n", "rate_us"))
     silence = max(0.0, now - float(fields.get("rate_at", now)))
     pace = EndRate(ends, took / 1e6, silence / 1e6)
-    all_run = all(state in LIVE for state, _ in left)
-    seconds = seconds_left(sum(n for _, n in left), pace, capacity, all_run=all_run)
+    seconds = seconds_left(sum(n for _, n in left), pace, capacity)
     return None if seconds is None else round(seconds, 1)
-
-
-def _why_unknown(
-    account: str, states: dict[JobState, int], held: str | None, capacity: Capacity, paused: str
-) -> str | None:
-    """Say why it is not known when a batch is over; None = nothing of it is to end."""
-    left = _left(states, held)
-    if held == "paused":
-        is_open = any(not state.is_over for state in states)
-        return "the batch is paused" if is_open else None
-    if not left:
-        return None
-    if paused == "?":
-        return "more groups are paused than can be looked at, perhaps some of its own"
-    if paused:
-        where = "" if account == DEFAULT else f" --account {account}"
-        resume = f"runqueue group set {paused}{where} --resume"
-        return f"jobs of it wait in group {paused!r}, which is paused: `{resume}`"
-    if math.isinf(capacity.hold_seconds) and any(state in _WAITING for state, _ in left):
-        return "the account submits nothing until a person resumes it: see `runqueue stats`"
-    return "no run has ended yet, so nobody knows how long one takes"
 
 
 def _after(now_us: int, seconds: float) -> datetime | None:

@@ -53,13 +53,16 @@ class EndRate(NamedTuple):
         return min(self.ends / self.seconds, (self.ends + 1) / (self.seconds + self.silence))
 
 
-def read_capacity(reply: list[Any]) -> Capacity:
-    """Read an account's capacity as `lib/account/capacity.lua` gives it."""
-    dispatches, runs, mean_us, held_us = reply
+def read_capacity(reply: list[Any], held: float = 0.0) -> Capacity:
+    """Read an account's capacity as `lib/account/capacity.lua` gives it.
+
+    Args:
+        reply: of the script.
+        held: seconds for which nothing is submitted.
+    """
+    dispatches, runs, mean_us = reply
     mean = float(mean_us) / 1e6 if mean_us else None
-    held = float(held_us) / 1e6
-    is_for_a_person = not 0 <= held <= LONGEST_HOLD
-    return Capacity(float(dispatches), int(runs), mean, math.inf if is_for_a_person else held)
+    return Capacity(float(dispatches), int(runs), mean, math.inf if held > LONGEST_HOLD else held)
 
 
 def seconds_for(jobs: int, capacity: Capacity) -> float | None:
@@ -69,7 +72,10 @@ def seconds_for(jobs: int, capacity: Capacity) -> float | None:
         jobs: how many, with those ahead of them in line (`AccountStats.ahead_of`).
         capacity: that of their account.
     """
-    return _after_the_hold(seconds_at(jobs, capacity), capacity)
+    found = seconds_at(jobs, capacity)
+    if found is None or math.isinf(capacity.hold_seconds):
+        return None
+    return found + capacity.hold_seconds
 
 
 def seconds_at(jobs: int, capacity: Capacity) -> float | None:
@@ -140,23 +146,12 @@ def steps_for(jobs: int, seen: StepStatistics) -> StepForecast | None:
     return StepForecast(expected, max(0.0, expected - spread), expected + spread)
 
 
-def seconds_left(
-    jobs: int, seen: EndRate, capacity: Capacity, *, all_run: bool = False
-) -> float | None:
+def seconds_left(jobs: int, seen: EndRate, capacity: Capacity) -> float | None:
     """Return how long the rest of a batch takes, in seconds; None = it is not known.
 
     Args:
         jobs: how many are to end.
         seen: how fast jobs of the batch ended.
         capacity: what its account can do.
-        all_run: whether each of them has a run under way, which no hold of the account stops.
     """
-    found = jobs / seen.rate if seen.rate else seconds_at(jobs, capacity)
-    return found if all_run else _after_the_hold(found, capacity)
-
-
-def _after_the_hold(seconds: float | None, capacity: Capacity) -> float | None:
-    """Add what is left of the account's hold; None = its end is not known."""
-    if seconds is None or math.isinf(capacity.hold_seconds):
-        return None
-    return seconds + capacity.hold_seconds
+    return jobs / seen.rate if seen.rate else seconds_at(jobs, capacity)

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from runqueue.records.account import AccountStats
 from runqueue.records.job import JobState
+from runqueue.records.waits import utc
 
 #: The states of open jobs.
 _OPEN = tuple(state for state in JobState if not state.is_over)
@@ -135,19 +136,18 @@ def _quiet(rate: float) -> float:
 
 def _held(stats: AccountStats) -> AccountHealth:
     reason = stats.hold_reason or ""
+    also = f"; also: {stats.also_waits_for}" if stats.also_waits_for else ""
     if stats.paused:
         why = reason.removeprefix("paused").lstrip(": ") or "no reason was given"
-        also = f" (beside a hold of the kind {stats.hold_kind})" if stats.hold_kind else ""
         return AccountHealth(HealthLevel.STOPPED, "Paused", f"{why}{also}", can_resume=True)
-    if stats.waits_for_a_person:
-        return AccountHealth(
-            HealthLevel.STOPPED, "Held until you resume it", reason, can_resume=True
-        )
     if stats.hold_kind == "budget":
-        return AccountHealth(HealthLevel.STOPPED, "Held by its budget", reason)
-    until = datetime.now(UTC) + timedelta(seconds=stats.hold_seconds)
-    words = f"Held until {until:%H:%M:%S} UTC"
-    return AccountHealth(HealthLevel.STOPPED, words, reason, stats.may_be_resumed)
+        return AccountHealth(HealthLevel.STOPPED, "Held by its budget", f"{reason}{also}")
+    if stats.waits_for_a_person:
+        words = "Held until you resume it"
+    else:
+        words = f"Held until {utc(datetime.now(UTC) + timedelta(seconds=stats.hold_seconds))}"
+    can_resume = stats.waits_for_a_person or stats.may_be_resumed
+    return AccountHealth(HealthLevel.STOPPED, words, f"{reason}{also}", can_resume)
 
 
 def _unserved(stats: AccountStats) -> AccountHealth:

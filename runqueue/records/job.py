@@ -32,6 +32,7 @@ from pydantic import TypeAdapter, ValidationError
 from runqueue.errors import FieldError
 from runqueue.records.as_json import json_object
 from runqueue.records.delivery import NO_WEBHOOK, WebhookDelivery
+from runqueue.records.waits import Wait
 from runqueue.request.job_spec import Priority
 
 #: What a line of a results file has of a run where there is something.
@@ -176,8 +177,8 @@ class Job:
         max_run_seconds: the longest that its run may take; None = the account's limit.
         keys: what it uses together with other jobs: those that it names, and those that follow
             from its request.
-        waits_for: the key, or the budget (`budget:group:acme`), that has no room for it; None =
-            there is none.
+        waits_for: every reason why it is not submitted now, what a person has to end first; () =
+            nothing but its turn, or it is past that. See `waits.read_waits`.
     """
 
     id: str
@@ -208,7 +209,7 @@ class Job:
     candidates: tuple[Candidate, ...] = ()
     max_run_seconds: float | None = None
     keys: tuple[str, ...] = ()
-    waits_for: str | None = None
+    waits_for: tuple[Wait, ...] = ()
 
     @property
     def is_over(self) -> bool:

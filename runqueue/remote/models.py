@@ -17,6 +17,7 @@ from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch, Retried
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
 from runqueue.records.job import Candidate, Enqueued, Job, JobState
+from runqueue.records.waits import Wait
 from runqueue.request.job_options import When
 from runqueue.request.job_spec import JobSpec, Priority
 from runqueue.request.private_targets import FieldWarning
@@ -30,6 +31,7 @@ _JOB, _BATCH, _GROUP = TypeAdapter(Job), TypeAdapter(Batch), TypeAdapter(Group)
 _ENQUEUED, _WARNINGS = TypeAdapter(Enqueued), TypeAdapter(list[FieldWarning])
 _KEY_USE, _BUDGET_USE = TypeAdapter(KeyUse), TypeAdapter(BudgetUse)
 _RETRIED, _COUNT = TypeAdapter(Retried), TypeAdapter(int)
+_WAITS = TypeAdapter(tuple[Wait, ...])
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: What a results line has of a run, where it has it.
 _OF_THE_RESULT = (
@@ -112,8 +114,13 @@ def read_job(values: dict[str, Any], account: str = "default") -> Job:
         "priority": Priority[values["priority"].upper()],
         "webhook": {"state": webhook} if is_state else known_values(webhook, WebhookDelivery),
         "candidates": [known_values(one, Candidate) for one in values.get("candidates") or ()],
+        "waits_for": _waits(values),
     }
     return read_strictly(_JOB, read)
+
+
+def _waits(values: dict[str, Any]) -> list[dict[str, Any]]:
+    return [known_values(one, Wait) for one in values.get("waits_for") or ()]
 
 
 def _result(line: dict[str, Any]) -> dict[str, Any] | None:
@@ -137,7 +144,7 @@ def read_warnings(values: dict[str, Any]) -> list[FieldWarning]:
 
 def read_batch(values: dict[str, Any]) -> Batch:
     """Return a batch; what this version of `Batch` does not know is left out."""
-    return read_strictly(_BATCH, {**values, "id": values["batch_id"]})
+    return read_strictly(_BATCH, {**values, "id": values["batch_id"], "waits_for": _waits(values)})
 
 
 def read_group(values: dict[str, Any]) -> Group:
@@ -181,6 +188,7 @@ def read_stats(account: str, values: dict[str, Any]) -> AccountStats:
         "deliveries": {DeliveryState(state): n for state, n in values["deliveries"].items()},
         "refused_lines": values.get("refused_lines", 0),
         "set_aside": values.get("set_aside", 0),
+        "waits_for": read_strictly(_WAITS, _waits(values)),
     }
     return ReportedStats(**found, reported=values)
 

@@ -200,8 +200,8 @@ def _count(reply: int | None) -> int | None:
 
 
 def _due(account: str, row: Sequence[Any], seen: tuple[int, Capacity]) -> DueCallback:
-    name, event, tries, at_us, url, record, jobs, paused = row
-    batch = read_batch(account, name.decode(), record, int(jobs), seen, paused=paused.decode())
+    name, event, tries, at_us, url, record, jobs, waits = row
+    batch = read_batch(account, name.decode(), record, int(jobs), seen, waits=waits)
     assert batch is not None  # noqa: S101 - the script saw that it is one
     return DueCallback(batch, event.decode(), int(tries), int(at_us), url.decode())
 

@@ -71,7 +71,6 @@ class Trail:
         earlier_runs: ids of runs that it had before.
         process: the process that submits it now, or submitted it last.
         forgotten: attempts that may have left no trace here.
-        batch_held: why its batch is held; '' = it is not.
         request: what is to be run, as it was submitted; empty = it is too large to be shown.
     """
 
@@ -79,7 +78,6 @@ class Trail:
     earlier_runs: tuple[str, ...]
     process: str
     forgotten: int
-    batch_held: str
     request: dict[str, Any] = field(repr=False)
 
     @property
@@ -116,7 +114,7 @@ def read_trail(account: str, job_id: str) -> ScriptCall[Trail | None]:
 
 
 def _trail(reply: list[Any]) -> Trail | None:
-    record, since, search, poll, delivery, held, sealed, _, body = reply
+    record, since, search, poll, delivery, sealed, body = reply
     if not record:
         return None
     fields = fields_of(record)
@@ -130,7 +128,6 @@ def _trail(reply: list[Any]) -> Trail | None:
         tuple((text(fields.get("earlier")) or "").split()),
         text(fields.get("process")) or "",
         max(0, attempts - len(shown)),
-        text(held) or "",
         _request(body),
     )
 

@@ -29,6 +29,7 @@ from runqueue.records.job import (
     text,
 )
 from runqueue.records.quotas import Quota
+from runqueue.records.waits import read_waits
 from runqueue.request.job_spec import JobSpec, Priority, When
 from runqueue.request.time_range import in_microseconds
 from runqueue.store import codec, compression
@@ -217,9 +218,9 @@ def get_batch(account: str, batch: str) -> ScriptCall[Batch | None]:
     """Read a batch and the counts of its states."""
 
     def parse(reply: list[Any]) -> Batch | None:
-        now, flat, jobs, capacity, paused = reply
+        now, flat, jobs, capacity, waits = reply
         seen = (int(now), read_capacity(capacity))
-        return read_batch(account, batch, flat, int(jobs), seen, paused=paused.decode())
+        return read_batch(account, batch, flat, int(jobs), seen, waits=waits)
 
     return ScriptCall(load("get_batch"), account, [batch], parse)
 
@@ -236,7 +237,8 @@ def get_jobs(
 
     def parse(reply: list[Any]) -> list[Job | None]:
         rows = zip(job_ids, reply[1:], strict=True)
-        return [_job(account, job_id, row) if row else None for job_id, row in rows]
+        now_us = int(reply[0])
+        return [_job(account, job_id, row, now_us) if row else None for job_id, row in rows]
 
     return ScriptCall(load("get_jobs"), account, [int(result), *job_ids], parse)
 
@@ -252,7 +254,7 @@ def readable_jobs(
         for job_id, row in zip(job_ids, reply[1:], strict=True):
             jobs.append(None)
             try:
-                jobs[-1] = _job(account, job_id, row) if row else None
+                jobs[-1] = _job(account, job_id, row, int(reply[0])) if row else None
             except RECORD_UNREAD:
                 unread.append(job_id)
         return jobs, tuple(unread)
@@ -260,7 +262,7 @@ def readable_jobs(
     return ScriptCall(load("get_jobs"), account, [0, *job_ids], parse)
 
 
-def _job(account: str, job_id: str, row: list[Any] | bytes) -> Job:
+def _job(account: str, job_id: str, row: list[Any] | bytes, now_us: int) -> Job:
     if isinstance(row, bytes):
         raise ResponseError(row.decode(errors="replace"))  # what is wrong with its record
     fields = fields_of(row[0])
@@ -298,7 +300,7 @@ def _job(account: str, job_id: str, row: list[Any] | bytes) -> Job:
         candidates=read_candidates(fields.get("candidates")),
         max_run_seconds=int(fields["max_run"]) / 1e6 if "max_run" in fields else None,
         keys=tuple((text(fields.get("keys")) or "").split()),
-        waits_for=text(fields.get("waits_for")),
+        waits_for=read_waits(account, row[4], now_us),
     )
 
 
@@ -404,11 +406,9 @@ def _sound(record: list[Any] | bytes) -> list[Any]:
 def _batches(
     account: str, flat: list[Any], seen: tuple[int, Capacity], unread: list[str] | None
 ) -> Iterator[Batch]:
-    for name, record, jobs, paused in rows(flat, 0, 4):
+    for name, record, jobs, waits in rows(flat, 0, 4):
         try:
-            found = read_batch(
-                account, name.decode(), _sound(record), int(jobs), seen, paused=paused.decode()
-            )
+            found = read_batch(account, name.decode(), _sound(record), int(jobs), seen, waits=waits)
         except RECORD_UNREAD:
             if unread is None:
                 raise

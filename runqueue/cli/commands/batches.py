@@ -19,6 +19,7 @@ from runqueue.cli.shared.tables import AsJson, Limit, print_rows, up_to
 from runqueue.errors import InvalidBatch
 from runqueue.records.batch import Batch, BatchStatus
 from runqueue.records.job import JobState
+from runqueue.records.waits import in_words
 
 batch = command_group("Batches: jobs that were submitted together.")
 
@@ -78,12 +79,8 @@ def _row(found: Batch) -> dict[str, Any]:
         "jobs": found.total,
         "created_at": found.created_at.isoformat(),
         "name": found.name,
-        "why": found.held_reason or _paused_words(found.paused_group),
+        "why": found.held_reason or in_words(found.own_waits) or None,
     }
-
-
-def _paused_words(group: str | None) -> str | None:
-    return f"group {group!r} is paused" if group else None
 
 
 @batch.command()

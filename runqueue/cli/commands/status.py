@@ -22,8 +22,10 @@ from runqueue.cli.shared.tables import doubt_values
 from runqueue.embedded.server import DIRECTORY, serve
 from runqueue.errors import BatchNotFound
 from runqueue.records.account import AccountStats
+from runqueue.records.as_json import json_value
 from runqueue.records.health import health_of
 from runqueue.records.job import Job, JobState
+from runqueue.records.waits import in_words
 from runqueue.store.limits import exact
 
 Id = Annotated[
@@ -119,7 +121,7 @@ def _job_values(job: Job, *, as_json: bool) -> dict[str, Any]:
         "deadline": job.deadline.isoformat() if job.deadline else None,
         "max_run_seconds": job.max_run_seconds,
         "keys": list(job.keys) if as_json else " ".join(job.keys),
-        "waits_for": job.waits_for,
+        "waits_for": json_value(job.waits_for) if as_json else in_words(job.waits_for),
     }
 
 

@@ -13,11 +13,14 @@ _EVERY = 5.0
 
 
 def hold_words(stats: AccountStats) -> str:
-    """Return what holds an account's submissions, until when, and what ends it."""
-    reason = printable(stats.hold_reason or "")
+    """Return what holds an account's submissions, until when, what ends it, and what else does."""
+    also = f"; also: {stats.also_waits_for}" if stats.also_waits_for else ""
+    reason = printable(f"{stats.hold_reason or ''}{also}")
     resume = "`runqueue resume`"
     if stats.account != "default":
         resume = f"`runqueue resume {stats.account}`"
+    if stats.hold_kind == "budget" and not stats.paused:
+        return f"account {stats.account}: nothing is submitted: {reason}"
     if stats.waits_for_a_person:
         until = f"until {resume}"
     else:
@@ -34,7 +37,7 @@ def _words(stats: AccountStats) -> list[tuple[str, str]]:
         return [(stats.damage, f"account {stats.account} is stopped: {printable(stats.damage)}")]
     if stats.hold_reason:
         found.append((stats.hold_reason, hold_words(stats)))
-    if not stats.processes:
+    elif not stats.processes:
         found.append(("", f"no worker process serves account {stats.account}"))
     return found
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from runqueue.cli.shared.formatting import printable
 from runqueue.records.batch import Batch, BatchStatus
+from runqueue.records.waits import in_words
 
 _WORDS = {
     "paused": "it is paused: `runqueue batch resume {}` continues it",
@@ -21,17 +22,17 @@ _UNDER_WAY = (
 
 
 def held_words(batch: Batch) -> str:
-    """Return what holds the jobs of a batch, and what ends that; '' = nothing does."""
+    """Return what holds the jobs of a batch alone, and what ends that; '' = nothing does."""
     if batch.status is BatchStatus.VALIDATING:
         return _UNDER_WAY
     held = batch.held or ""
     words = _WORDS.get(held, held).format(batch.id, why=printable(batch.held_reason or ""))
-    group = printable(batch.eta_note or "") if batch.paused_group else ""
-    return "; ".join(filter(None, (words, group)))
+    return "; ".join(filter(None, (words, printable(in_words(batch.own_waits)))))
 
 
 def batch_values(batch: Batch, *, as_json: bool) -> dict[str, Any]:
     """Return the values shown of a batch; its rules as values, or in words."""
-    return (
-        batch.as_dict() if as_json else {**batch.as_dict(), "rules": "; ".join(batch.rules.words)}
-    )
+    if as_json:
+        return batch.as_dict()
+    words = {"rules": "; ".join(batch.rules.words), "waits_for": in_words(batch.waits_for)}
+    return {**batch.as_dict(), **words}

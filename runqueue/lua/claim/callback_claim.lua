@@ -1,10 +1,10 @@
--- use: counters batches board capacity save paused_groups
+-- use: counters batches board capacity save waits
 -- Takes callbacks that are due, each with the present state of its batch. Each is due again after `lease_us`
 -- unless it is recorded.
 -- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), linger (0 | 1), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), capacity, per callback: batch, event ('<n>:<what>:<share>'), tries
---         (made), at_us (when it happened), url, the batch as HGETALL, its jobs, a paused group that it waits for }
+--         (made), at_us (when it happened), url, the batch as HGETALL, its jobs, what its jobs wait for (waits.lua) }
 --       next_us = when the next is due; left = 1: the consumer is not active any more.
 local process, want, tick_us, linger, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6]
 local CALLBACKS, STAYS_FOR = PREFIX .. 'callbacks', 1000000
@@ -21,7 +21,7 @@ local function add(member)
   if f[1] and f[2] and f[3] then
     local tries, at = string.match(f[3], '^(%d+) (%d+)$')
     local told = { batch, event, tries, at, f[2], redis.call('HGETALL', batch_key(batch)), batch_size(batch),
-      paused_group_of(batch) }
+      waits.of_batch(batch) }
     redis.call('ZADD', CALLBACKS, int(NOW + tonumber(lease)), member)
     for _, value in ipairs(told) do reply[#reply + 1] = value end
     taken = taken + 1

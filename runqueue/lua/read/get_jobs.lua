@@ -1,23 +1,9 @@
--- use: damaged packed lanes
+-- use: damaged packed waits
 -- Reads jobs. ARGV  now_us, with_result (0 | 1), then ids
--- Reply { now_us, per id: nil | { record as HGETALL (and next_try of a waiting webhook; waits_for: a key, or
---         'budget:<whose>', also of a job that was put aside for it), envelope (the body's first line), batch held ('' | reason), result (it may be packed, see
---         compression.py) } | its error, one text }
+-- Reply { now_us, per id: nil | { record as HGETALL (and next_try of a waiting webhook), envelope (the body's first
+--         line), batch held ('' | reason), result (it may be packed, see compression.py), why it is not submitted now
+--         (waits.lua) } | its error, one text }
 local reply = { int(NOW) }
-
--- What a ready job waits for beside its turn; nil = nothing.
-local are_any_held
-local function waits_for(batch, keys, priority, group, canary)
-  if are_any_held == nil then
-    are_any_held = redis.call('EXISTS', PREFIX .. 'held_budgets', PREFIX .. 'held_keys') > 0
-  end
-  if not are_any_held then return nil end
-  local whose = { 'account', 'group:' .. group, 'batch:' .. batch }
-  for i, is_held in ipairs(redis.call('ZMSCORE', PREFIX .. 'held_budgets', unpack(whose))) do
-    if is_held then return 'budget:' .. whose[i] end
-  end
-  return keys and waits_at(priority, group, keyed_lane_of({ keys = keys, batch = batch, canary = canary }))
-end
 
 local function read(id)
   local record = redis.call('HGETALL', job_key(id))
@@ -29,17 +15,14 @@ local function read(id)
     record[#record + 1] = due or int(NOW)
   end
   local body = redis.call('GET', PREFIX .. 'body:' .. id) or ''
-  local f = redis.call('HMGET', job_key(id), 'batch', 'state', 'keys', 'priority', 'group', 'canary', 'aside')
+  local f = redis.call('HMGET', job_key(id), 'batch', 'state', 'keys', 'priority', 'group', 'canary', 'run_at',
+    'on_unconfirmed', 'aside')
   local batch = f[1]
-  local waits = f[2] == 'ready' and waits_for(batch or NO_BATCH, f[3], f[4] or '2', f[5] or 'default', f[6])
-    or (f[7] and 'budget:' .. string.match(f[7], '^%S+'))
-  if waits then
-    record[#record + 1] = 'waits_for'
-    record[#record + 1] = waits
-  end
+  local why = waits.of_job({ id = id, batch = batch or NO_BATCH, state = f[2], keys = f[3] or nil, priority = f[4] or '2',
+    group = f[5] or 'default', canary = f[6], run_at = f[7], on_unconfirmed = f[8] or nil, is_aside = f[9] })
   local held = batch and redis.call('HGET', PREFIX .. 'batch:' .. batch, 'held') or ''
   local result = ARGV[2] == '1' and stored_result(id) or ''
-  return { record, string.match(body, '^[^\n]*'), held or '', result }
+  return { record, string.match(body, '^[^\n]*'), held or '', result, why }
 end
 for i = 3, #ARGV do
   local is_sound, found = pcall(read, ARGV[i])

@@ -1,8 +1,8 @@
--- use: batches capacity damaged paging paused_groups
+-- use: batches capacity damaged paging waits
 -- Reads a page of batches, the newest first. ARGV  now_us, after ('' = from the newest, else the last reply's
 --       cursor), count
 -- Reply { cursor ('' = that was the last page), now_us, capacity, per batch: id, HGETALL (one text,
---       its error, if it cannot be read), jobs, a paused group that it waits for }
+--       its error, if it cannot be read), jobs, what its jobs wait for (waits.lua) }
 -- A cursor is '<created_us> <id>': batches that come or go meanwhile neither skip nor repeat others.
 local BATCHES, count = PREFIX .. 'batches', tonumber(ARGV[3])
 expect(BATCHES, 'zset')
@@ -12,12 +12,12 @@ local found = redis.call('ZREVRANGE', BATCHES, start, start + count, 'WITHSCORES
 local reply = { '', int(NOW), capacity() }
 for i = 1, math.min(#found, 2 * count), 2 do
   local is_sound, read = pcall(function()
-    return { redis.call('HGETALL', batch_key(found[i])), batch_size(found[i]), paused_group_of(found[i]) }
+    return { redis.call('HGETALL', batch_key(found[i])), batch_size(found[i]), waits.of_batch(found[i]) }
   end)
   reply[#reply + 1] = found[i]
   reply[#reply + 1] = is_sound and read[1] or words_of(read) .. ' (batch ' .. found[i] .. ')'
   reply[#reply + 1] = is_sound and read[2] or 0
-  reply[#reply + 1] = is_sound and read[3] or ''
+  reply[#reply + 1] = is_sound and read[3] or {}
 end
 if #found > 2 * count then reply[1] = found[2 * count] .. ' ' .. found[2 * count - 1] end
 return reply

@@ -1,7 +1,7 @@
 -- Reads what is known of a job's life. ARGV  now_us, id
 -- Reply { record as HGETALL ({} = no such job), then, each '' if absent: when it became unconfirmed,
---         the next search for its run, the next poll, the next try of its webhook, then of its batch: held, sealed_at,
---         canceled_at, and the stored body ('' where that is longer than 64 KiB) }
+--         the next search for its run, the next poll, the next try of its webhook, then when its batch was
+--         sealed, and the stored body ('' where that is longer than 64 KiB) }
 local id, BODY, LONGEST = ARGV[2], PREFIX .. 'body:' .. ARGV[2], 65536
 local record = redis.call('HGETALL', job_key(id))
 local function score(...)
@@ -12,6 +12,6 @@ local function score(...)
   return ''
 end
 local batch = redis.call('HGET', job_key(id), 'batch')
-local f = batch and redis.call('HMGET', PREFIX .. 'batch:' .. batch, 'held', 'sealed_at', 'canceled_at') or {}
+local sealed = batch and redis.call('HGET', PREFIX .. 'batch:' .. batch, 'sealed_at')
 return { record, score('unconfirmed', 'parked'), score('reconcile'), score('poll'), score('relays', 'watches'),
-  f[1] or '', f[2] or '', f[3] or '', redis.call('STRLEN', BODY) <= LONGEST and redis.call('GET', BODY) or '' }
+  sealed or '', redis.call('STRLEN', BODY) <= LONGEST and redis.call('GET', BODY) or '' }

@@ -1,11 +1,11 @@
--- use: counters limits capacity strays line
+-- use: counters limits capacity strays line waits
 -- The account's statistics. ARGV  now_us
 -- Reply { now_us, counters, limits, meta (each as HGETALL), oldest_ready_us (0 none), processes alive,
 --         orphan runs, those of them that take a slot, submissions a second while a 429 slows them down ('' else),
 --         submissions and calls permitted now (-1 no limit), capacity, jobs in line by priority (0 to 3),
 --         submissions a second by the limits alone (0 no limit), jobs in line that a claim might take now,
---         lines that were refused, damaged records that are set aside (recheck.lua), whether the account waits for its
---         budget (0 | 1), keys, groups and batches at whose limits or budgets jobs wait }
+--         lines that were refused, damaged records that are set aside (recheck.lua), why nothing is submitted (waits.lua),
+--         keys, groups and batches at whose limits or budgets jobs wait }
 -- The line is walked in at most 128 lanes: the cost does not grow with the number of jobs, groups or batches.
 local LANES = 128
 local limits = read_limits()
@@ -63,5 +63,5 @@ return { int(NOW), redis.call('HGETALL', COUNTERS), redis.call('HGETALL', PREFIX
   permitted('request', limits.requests_per_second), capacity(), in_line,
   string.format('%.6f', limits.full_dispatch), claimable, type(refused) == 'number' and refused or 0,
   type(damaged) == 'number' and damaged or 0,
-  redis.call('ZSCORE', PREFIX .. 'held_budgets', 'account') and 1 or 0,
+  waits.of_account(),
   redis.call('ZCARD', PREFIX .. 'held_keys') + redis.call('ZCARD', PREFIX .. 'held_budgets') }

@@ -29,7 +29,7 @@ async def test_a_budget_is_set_shown_and_cleared(desk: Desk, redis_url: str) -> 
         10,
         "month",
     )
-    assert {job["waits_for"] for job in waiting} == {"customer:acme"}
+    assert {job["waits_for"][0]["name"] for job in waiting} == {"key:customer:acme"}
     assert again["had_budget"] is True
     assert [one["had_budget"] for one in cleared] == [True, False]
 

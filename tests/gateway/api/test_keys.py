@@ -34,7 +34,7 @@ async def test_a_limit_is_set_whole_shown_and_cleared(desk: Desk, redis_url: str
         "has_limit": True,
         "paused_until": None,
     }
-    assert {(job["waits_for"], *job["keys"]) for job in waiting} == {
+    assert {(job["waits_for"][0]["name"], *job["keys"]) for job in waiting} == {
         ("host:shop.example", "host:shop.example")
     }
     assert again["had_limit"] is True

@@ -120,7 +120,7 @@ async def test_a_budget_is_set_shown_and_cleared(desk: Desk, redis_url: str) -> 
         (use,) = desk.queue.list_budgets()
         assert (use.live, use.committed, use.left) == (2, 20.0, 0.0)
         words = (await browser.open(f"/jobs/{last.job_id}")).words
-        assert "It waits for the budget of group:acme" in words
+        assert "the budget of group acme has no room until" in words
         wrong = ({"steps": "some"}, {"steps": "0"}, {"timezone": "Mars"}, {"per": "week"})
         for fields in (*wrong, {"scope": "team:a"}):
             refused = await browser.do("/budgets", "set_budget", **(budget | fields))
@@ -142,7 +142,7 @@ async def test_a_key_is_limited_shown_and_cleared(desk: Desk, redis_url: str) ->
         (use,) = desk.queue.list_keys()
         assert (use.live, use.waiting) == (2, 1)
         words = (await browser.open(f"/jobs/{last.job_id}")).words
-        assert "It waits for its key host:shop.example" in words
+        assert "key host:shop.example is at its limit of 2 at a time" in words
         words = (await browser.open("/?done=x")).words
         assert "Submitting as limits and budgets allow the ready jobs wait for 1 keys" in words
         assert "they wait for keys or budgets" in words

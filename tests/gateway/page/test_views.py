@@ -486,5 +486,5 @@ async def test_a_batch_of_which_jobs_wait_in_a_paused_group_says_so(
     async with browsing(redis_url, OPS) as browser:
         alone, listed = [(await browser.open(at)).words for at in (f"/batches/{batch}", "/batches")]
 
-    assert "no forecast: jobs of it wait in group 'shop-a', which is paused" in alone
-    assert "jobs wait in paused group shop-a" in listed
+    assert "group shop-a is paused until `runqueue group set shop-a --resume`" in alone
+    assert "group shop-a is paused" in listed

@@ -294,16 +294,22 @@ def test_watching_a_batch_that_is_canceled(either: Desk, queue: RunQueue) -> Non
 
 
 def test_a_batch_of_which_jobs_wait_in_a_paused_group_says_so(either: Desk) -> None:
-    batch = batch_of(either, line("a", group="shop"))
-    words = "jobs of it wait in group 'shop', which is paused: `runqueue group set shop --resume`"
+    words = "group shop is paused until `runqueue group set shop --resume`"
+    either.claim()  # a worker lives
+    batch = batch_of(either, line("b", group="shop"))
     assert words not in either.run("batch", "show", batch).stdout
     either.run("group", "set", "shop", "--pause")
 
-    assert f"eta_note: {words}" in either.run("batch", "show", batch).stdout
-    assert words in either.run("status", "a").stderr
+    assert f"eta_note: waits for: {words}" in either.run("batch", "show", batch).stdout
+    assert words in either.run("status", "b").stderr
     shown = either.json("batch", "show", batch)
-    assert (shown["eta"], shown["eta_note"], shown["paused_group"]) == (None, words, "shop")
-    assert "group 'shop' is paused" in either.run("batch", "list").stdout
+    assert (shown["eta"], shown["eta_note"], shown["paused_group"]) == (
+        None,
+        f"waits for: {words}",
+        "shop",
+    )
+    assert [wait["words"] for wait in shown["waits_for"]] == [words]
+    assert "group shop is paused" in either.run("batch", "list").stdout
 
 
 def test_watching_a_batch_says_that_a_group_of_it_is_paused(either: Desk) -> None:
@@ -312,7 +318,7 @@ def test_watching_a_batch_says_that_a_group_of_it_is_paused(either: Desk) -> Non
     watching = command(either, "batch", "watch", batch)
     assert watching.stderr
     said = ""
-    while "which is paused: `runqueue group set shop --resume`" not in said:
+    while "group shop is paused until `runqueue group set shop --resume`" not in said:
         said = watching.stderr.readline()
         assert said
     either.run("cancel", batch)

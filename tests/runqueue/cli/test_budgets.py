@@ -34,7 +34,7 @@ def test_a_budget_is_set_shown_and_cleared(either: Desk) -> None:
         "mean_steps": None,
         "left": 0.0,
     }
-    assert either.json("status", "3")["waits_for"] == "budget:group:acme"
+    assert either.json("status", "3")["waits_for"][0]["name"] == "group:acme"
     assert either.run("budgets", "clear", *of_acme).stdout == "group:acme has no budget now\n"
     assert len(either.claim()) == 3
     assert either.run("budgets", "clear", *of_acme).stdout == "group:acme had no budget\n"

@@ -41,7 +41,7 @@ def test_the_host_of_a_task_is_a_key_of_it(either: Desk) -> None:
     assert len(either.claim()) == 1
     shown = either.json("status", "1")
     assert shown["keys"] == ["host:shop.example"]
-    assert shown["waits_for"] == "host:shop.example"
+    assert shown["waits_for"][0]["name"] == "host:shop.example"
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,8 @@ def test_a_hold_names_what_ends_it_where_that_is_a_person_s(
 
     told = hold_words(desk.queue.stats()[account])
 
-    expected = f"account {account}: nothing is submitted {words}: {held[0]}"
+    also = f"; also: no worker process serves account {account}: start one"
+    expected = f"account {account}: nothing is submitted {words}: {held[0]}{also}"
     assert re.fullmatch(expected, told)
 
 

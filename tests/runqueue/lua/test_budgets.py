@@ -394,7 +394,7 @@ def test_an_account_whose_budget_is_spent_is_shown_as_held_by_it(clock: Clockwor
     assert clock.claimed() == []
     stats = clock.run(job_calls.stats(clock.account))
     assert (stats.hold_kind, stats.may_be_resumed) == ("budget", False)
-    assert "its budget is spent" in str(stats.hold_reason)
+    assert "the budget of the account has no room" in str(stats.hold_reason)
     end(clock, jobs[0], 1)
     clock.wait(6)
     assert clock.claimed() == jobs[1:]

@@ -12,6 +12,13 @@ from tests.runqueue.lua.test_many_groups import sealed_in_groups, set_groups
 
 
 @pytest.fixture
+def clock(clock: Clockwork) -> Clockwork:
+    """An account that a worker serves all the time."""
+    clock.client.zadd(clock.key("processes"), {"p0": 2**60})
+    return clock
+
+
+@pytest.fixture
 def known(clock: Clockwork) -> Clockwork:
     """An account of which it is known how long runs take."""
     clock.limit(**TEN_RUNS)
@@ -39,7 +46,7 @@ def test_no_eta_while_jobs_wait_in_a_paused_group(known: Clockwork, options: Any
     found = known.read(batch)
     assert found.paused_group == "shop-a"
     assert note(found) == (
-        "jobs of it wait in group 'shop-a', which is paused: `runqueue group set shop-a --resume`"
+        "waits for: group shop-a is paused until `runqueue group set shop-a --resume`"
     )
     assert (found.as_dict()["eta_note"], found.as_dict()["paused_group"]) == (note(found), "shop-a")
 
@@ -112,7 +119,8 @@ def test_a_batch_that_is_held_itself_speaks_of_no_group(known: Clockwork, how: s
 
     found = known.read(batch)
     assert (found.paused_group, found.seconds_left) == (None, None)
-    assert found.eta_note == ("the batch is paused" if how == "paused" else None)
+    words = f"waits for: batch {batch} is paused until `runqueue batch resume {batch}`"
+    assert found.eta_note == (words if how == "paused" else None)
 
 
 def test_why_there_is_no_eta_is_said_for_the_account_as_well(clock: Clockwork) -> None:
@@ -122,7 +130,7 @@ def test_why_there_is_no_eta_is_said_for_the_account_as_well(clock: Clockwork) -
     rounds(clock, 1, 4, 100)
     assert clock.read(batch).eta_note is None
     clock.client.hset(clock.key("meta"), "paused", "ops")
-    assert "the account submits nothing until a person resumes it" in note(clock.read(batch))
+    assert "waits for: account default is paused" in note(clock.read(batch))
 
 
 def test_a_pause_of_the_account_is_not_why_where_all_jobs_run(clock: Clockwork) -> None:
@@ -169,7 +177,10 @@ def test_more_groups_than_may_be_looked_at_give_no_eta_and_say_so(known: Clockwo
     found = known.read(batch)
 
     assert found.paused_group is None
-    assert note(found) == "more groups are paused than can be looked at, perhaps some of its own"
+    assert (
+        note(found)
+        == "waits for: more groups are paused than can be looked at, perhaps some of its own"
+    )
 
 
 def test_many_lanes_of_canceled_jobs_are_not_looked_through(known: Clockwork) -> None:

@@ -146,4 +146,4 @@ def test_a_pause_is_told_beside_what_else_holds_the_account(clock: Clockwork) ->
     held = told(clock, "runqueue_held")
     assert [kind for (kind,), value in held.items() if value] == ["account", "paused"]
     assert stats(clock).hold_reason == "paused: a deployment"
-    assert "beside a hold of the kind account" in str(health_of(stats(clock)))
+    assert "; also: account default is held until" in str(health_of(stats(clock)))

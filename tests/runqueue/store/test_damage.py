@@ -96,7 +96,10 @@ def test_a_paused_account_with_a_damaged_record_is_still_told_to_be_paused(
     health = health_of(queue.stats()["default"])
 
     assert (health.level, health.words, health.can_resume) == (HealthLevel.STOPPED, "Paused", True)
-    assert health.reason == "a look; 1 damaged record is set aside"
+    assert health.reason == (
+        "a look; also: no worker process serves account default: start one; 1 damaged record is"
+        " set aside"
+    )
 
 
 def test_what_a_script_says_of_one_record_is_told_from_what_stops_it(

@@ -415,6 +415,33 @@ if notes.are_budgets() then
     states = {}
   end
 
+  -- For waits.lua: a budget that has no room for a job now.
+  local function as_full(record, what, need)
+    local state = state_of(record, what)
+    return { what = what, scope = record.scope, ends = record.ends, steps = record.steps, per = record.per,
+      spent = state.spent, committed = state.committed, fits_never = record.is_strict and need and need > record.steps }
+  end
+
+  -- The budgets that have no room for a job.
+  function budgets.without_room(job)
+    local found = {}
+    for _, budget in ipairs(budgets.are_any() and budgets_of(job) or {}) do
+      local need = need_of(budget[1], budgets.max_steps_of(job))
+      if need > state_of(budget[1], budget[2]).left then found[#found + 1] = as_full(budget[1], budget[2], need) end
+    end
+    return found
+  end
+
+  -- The budget of the account or a batch, if it is spent, or jobs wait for it; nil = neither, or there is none.
+  function budgets.without_room_of(what)
+    if not budgets.are_any() then return nil end
+    records_of({ what })
+    local record = records[what]
+    local is_full = record
+      and (state_of(record, what).spent >= record.steps or redis.call('ZSCORE', HELD, what))
+    return is_full and as_full(record, what) or nil
+  end
+
   -- For list_budgets.lua, which reads several budgets at once.
   budgets.load = records_of
   function budgets.read(scope, what)

@@ -450,6 +450,22 @@ local function make_key_limits()
     return key and at or 0
   end
 
+  -- Why a key has no room now, for waits.lua.
+  function key_limits.waits_at(key)
+    local found, most, interval = {}, limit_of(key)
+    local pause = string.match(redis.call('GET', PREFIX .. 'key_pause:' .. key) or '', '^%d+')
+    if pause and tonumber(pause) > NOW then found[1] = { 'key_occupied', key, pause } end
+    if most and notes.live_with(key) >= most then found[#found + 1] = { 'key_full', key, '', int(most) } end
+    if interval then
+      local next_one = tonumber(redis.call('GET', PREFIX .. 'key_next:' .. key) or 0)
+        - (burst_of({ interval = interval }) - 1) * interval
+      if next_one > NOW and next_one <= NOW + interval then
+        found[#found + 1] = { 'key_rate', key, int(next_one), int(interval) }
+      end
+    end
+    return found
+  end
+
   -- Writes what took keys, and what freed them; a key that was freed is offered.
   function key_limits.save()
     local moves, freed_keys = notes.moves, {}

@@ -1,0 +1,173 @@
+-- use: counters lanes limits keys budgets batches strays paused_groups
+-- Why jobs are not submitted now: the one place that finds the reasons, of a job, a batch and the account. A reason is
+-- { kind, name, until_us ('' = not known), what else there is to say of it … }; records/waits.py has the words:
+--   account_paused  '', '', why and by whom          no_worker       '', ''
+--   account_held    kind of the hold, until, why     slots           '', '', limit
+--   rate            '', next one, submissions a s    batch           batch, '', open | paused | canary | aborted | expired
+--   group_paused    group ('?' = too many to check)  group_full      group, '', cap
+--   key_full        key, '', limit                   key_occupied    key, until
+--   key_rate        key, next one, us between two    key_line        key, ''
+--   budget          what it is for, end of its window, scope, steps, per, spent, committed, 1 = it can never fit
+--   scheduled       '', begin                        search          on_unconfirmed, next search
+-- Nothing is written. Of many jobs in one call the first KEYS_LOOKED_AT keys are looked at.
+local waits = {}
+do -- a scope, since a script has at most 200 local names
+  local KEYS_LOOKED_AT = 500
+  local keys_left = KEYS_LOOKED_AT
+  local known = {} -- the reasons of the account, of groups, batches and keys, each read once a script
+
+  local function time_or_none(us) return us and int(us) or '' end
+
+  local function once(name, find, ...)
+    if not known[name] then known[name] = find(...) end
+    return known[name]
+  end
+
+  local function add(list, ...)
+    for _, more in ipairs({ ... }) do
+      for _, reason in ipairs(more) do list[#list + 1] = reason end
+    end
+    return list
+  end
+
+  local function of_budget(budget)
+    return { 'budget', budget.what, time_or_none(budget.ends), budget.scope, int(budget.steps), budget.per,
+      int(budget.spent), string.format('%.0f', budget.committed), budget.fits_never and '1' or '' }
+  end
+
+  local function budget_without_room(what)
+    return once('budget ' .. what, function()
+      local found = notes.are_budgets() and budgets.without_room_of(what)
+      return found and { of_budget(found) } or {}
+    end)
+  end
+
+  -- What keeps all jobs of the account from being submitted until something is done or a time comes.
+  local function stops()
+    return once('account', function()
+      local found = {}
+      local f = redis.call('HMGET', META, 'paused', 'hold_until', 'hold_kind', 'hold_reason')
+      if f[1] then found[1] = { 'account_paused', '', '', f[1] } end
+      if tonumber(f[2] or 0) > NOW then
+        found[#found + 1] = { 'account_held', f[3] or 'person', f[2], f[4] or '' }
+      end
+      if redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), '+inf') == 0 then
+        found[#found + 1] = { 'no_worker', '', '' }
+      end
+      return found
+    end)
+  end
+
+  function waits.of_account() return add({}, stops(), budget_without_room('account')) end
+
+  -- What the next submission of the account waits for.
+  local function limits_of_account()
+    return once('limits', function()
+      local found, limited = {}, read_limits()
+      if limited.concurrent_runs > 0 and slots_taken() >= limited.concurrent_runs then
+        found[1] = { 'slots', '', '', int(limited.concurrent_runs) }
+      end
+      for _, each in ipairs({ { 'dispatch', limited.dispatch }, { 'request', limited.requests_per_second } }) do
+        local rate = each[2]
+        local owed = rate > 0 and owed_until(each[1], interval_of(rate), limited.burst)
+        if owed and room_now(rate, limited.burst, owed) == 0 then
+          found[#found + 1] = { 'rate', '', int(owed - (limited.burst - 1) * interval_of(rate)),
+            string.format('%.6f', limited.dispatch) }
+          break
+        end
+      end
+      return found
+    end)
+  end
+
+  local function of_group(group)
+    return once('group ' .. group, function()
+      local found = {}
+      local f = redis.call('HMGET', group_key(group), 'paused', 'cap', 'live')
+      if f[1] then found[1] = { 'group_paused', group, '' } end
+      local cap = tonumber(f[2] or 0)
+      if cap > 0 and tonumber(f[3] or 0) >= cap then found[#found + 1] = { 'group_full', group, '', f[2] } end
+      return found
+    end)
+  end
+
+  -- What holds a batch itself; a job of its canary is not held by the canary.
+  local function hold_of_batch(batch)
+    return once('batch ' .. batch, function()
+      local f = redis.call('HMGET', batch_key(batch), 'sealed', 'held')
+      local how = f[2] or (f[1] ~= '1' and 'open')
+      return how and how ~= 'canceled' and { { 'batch', batch, '', how } } or {}
+    end)
+  end
+
+  function waits.of_batch(batch)
+    local group = paused_group_of(batch)
+    return add({}, waits.of_account(), hold_of_batch(batch), budget_without_room('batch:' .. batch),
+      group ~= '' and { { 'group_paused', group, '' } } or {})
+  end
+
+  local function of_key(key)
+    if not known['key ' .. key] then
+      if keys_left <= 0 then return {} end
+      keys_left = keys_left - 1
+    end
+    return once('key ' .. key, key_limits.waits_at, key)
+  end
+
+  local function of_keys(job)
+    local found = {}
+    local may_be_limited = notes.are_limits() or string.find(job.keys, 'session:', 1, true)
+      or string.find(job.keys, 'profile:', 1, true)
+    if not may_be_limited then return found end
+    for key in notes.keys_of(job) do add(found, of_key(key)) end
+    return found
+  end
+
+  -- A job of a lane that waits at a key which has room: others come first, or the key is looked at in a moment.
+  local function of_line(job, found)
+    for _, reason in ipairs(found) do
+      if string.sub(reason[2], 1, 4) == 'key:' or string.sub(reason[1], 1, 4) == 'key_' then return {} end
+    end
+    local at = waits_at(job.priority, job.group, keyed_lane_of(job))
+    return at and { { 'key_line', at, '' } } or {}
+  end
+
+  local function of_budgets(job)
+    local found = {}
+    for _, budget in ipairs(notes.are_budgets() and budgets.without_room(job) or {}) do
+      found[#found + 1] = of_budget(budget)
+    end
+    return found
+  end
+
+  -- What lasts: a job that is scheduled meets it, too.
+  local function lasting(job)
+    local found = add({}, stops(), of_budgets(job))
+    if job.batch ~= NO_BATCH then
+      local held = hold_of_batch(job.batch)
+      if not (job.canary and held[1] and held[1][4] == 'canary') then add(found, held) end
+    end
+    return found
+  end
+
+  -- A job's reasons: `job` has id, state, batch, priority, group, keys, canary, run_at, on_unconfirmed and
+  -- is_aside (put aside for a budget: its time is not its user's).
+  function waits.of_job(job)
+    if job.state == 'unconfirmed' then
+      return { { 'search', job.on_unconfirmed or 'auto', redis.call('ZSCORE', PREFIX .. 'reconcile', job.id) or '' } }
+    end
+    if job.state ~= 'ready' and job.state ~= 'scheduled' then return {} end
+    if job.batch ~= NO_BATCH and batch_canceled(job.batch) then return {} end
+    local found, group = lasting(job), of_group(job.group)
+    if job.state == 'ready' then
+      if job.keys then
+        add(found, of_keys(job))
+        add(found, of_line(job, found))
+      end
+      return add(found, group, limits_of_account())
+    end
+    if group[1] and group[1][1] == 'group_paused' then add(found, { group[1] }) end
+    if not job.is_aside and job.run_at then add(found, { { 'scheduled', '', job.run_at } }) end
+    return found
+  end
+end

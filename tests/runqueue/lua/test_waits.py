@@ -1,0 +1,377 @@
+"""Why a job, a batch and an account are not submitted now: `waits.lua`, and its words."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from runqueue.producer import pausing
+from runqueue.records.account import AccountStats
+from runqueue.records.batch import BatchRules
+from runqueue.records.health import health_of
+from runqueue.records.job import Job
+from runqueue.records.waits import Wait
+from runqueue.store import groups, job_calls, key_limits
+from runqueue.store.key_limits import KeyLimit
+from tests.runqueue.lua.clockwork import SECOND, START, Clockwork
+from tests.runqueue.lua.test_budgets import end, set_budget
+from tests.runqueue.lua.test_eta import TEN_RUNS, rounds
+
+#: When a day's budget is set anew: the midnight after the clock's first second.
+MIDNIGHT = datetime(2027, 1, 16, tzinfo=UTC)
+
+
+@pytest.fixture
+def clock(clock: Clockwork) -> Clockwork:
+    """An account that a worker serves all the time."""
+    clock.client.zadd(clock.key("processes"), {"p0": 2**60})
+    return clock
+
+
+def job(clock: Clockwork, job_id: str) -> Job:
+    """A job as it is now."""
+    (found,) = clock.run(job_calls.get_jobs(clock.account, [job_id]))
+    assert found is not None
+    return found
+
+
+def waits(clock: Clockwork, job_id: str) -> tuple[Wait, ...]:
+    """What a job waits for."""
+    return job(clock, job_id).waits_for
+
+
+def words(clock: Clockwork, job_id: str) -> list[str]:
+    """What a job waits for, in words."""
+    return [wait.words for wait in waits(clock, job_id)]
+
+
+def stats(clock: Clockwork) -> AccountStats:
+    return clock.run(job_calls.stats(clock.account))
+
+
+def at(clock: Clockwork, seconds: float) -> datetime:
+    """A time after now."""
+    return datetime.fromtimestamp(clock.now / SECOND, UTC) + timedelta(seconds=seconds)
+
+
+def hold(clock: Clockwork, seconds: float, kind: str = "breaker") -> None:
+    """Hold the account."""
+    meta = clock.key("meta")
+    clock.client.hset(meta, "hold_until", str(clock.now + round(seconds * SECOND)))
+    clock.client.hset(meta, mapping={"hold_kind": kind, "hold_reason": "HTTP 401"})
+
+
+def limit(clock: Clockwork, key: str, **limits: Any) -> None:
+    clock.run(key_limits.set_limit(clock.account, key, KeyLimit.of_rates(**limits)))
+
+
+def test_a_job_that_may_go_waits_for_nothing(clock: Clockwork) -> None:
+    (ready,) = clock.enqueue(keys=["host:a"])
+
+    assert waits(clock, ready) == ()
+
+
+def test_a_paused_account_is_named_with_who_and_why(clock: Clockwork) -> None:
+    (ready,) = clock.enqueue()
+    clock.run(pausing.pause(clock.account, "ana: a deployment"))
+
+    (found,) = waits(clock, ready)
+
+    assert (found.kind, found.until, found.needs_person) == ("account_paused", None, True)
+    assert found.reason == "ana: a deployment"
+    assert found.words == "account default is paused until `runqueue resume`: ana: a deployment"
+    assert stats(clock).waits_for == (found,)
+
+
+def test_a_held_account_is_named_with_its_end(clock: Clockwork) -> None:
+    (ready,) = clock.enqueue()
+    hold(clock, 60)
+
+    (found,) = waits(clock, ready)
+
+    assert (found.kind, found.name, found.until) == ("account_held", "breaker", at(clock, 60))
+    assert found.words == "account default is held until 2027-01-15 08:01:00 UTC: HTTP 401"
+    assert stats(clock).waits_for == (found,)
+    clock.wait(61)
+    assert waits(clock, ready) == ()
+
+
+def test_a_hold_that_only_a_person_ends_has_no_end(clock: Clockwork) -> None:
+    (ready,) = clock.enqueue()
+    hold(clock, 3650 * 86_400, "account")
+
+    (found,) = waits(clock, ready)
+
+    assert (found.until, found.needs_person) == (None, True)
+    assert found.words == "account default is held until `runqueue resume`: HTTP 401"
+
+
+def test_an_account_without_a_worker_is_named(clock: Clockwork) -> None:
+    (ready,) = clock.enqueue()
+    clock.client.delete(clock.key("processes"))
+
+    assert words(clock, ready) == ["no worker process serves account default: start one"]
+
+
+def test_a_paused_group_is_named(clock: Clockwork) -> None:
+    (ready,) = clock.enqueue(group="acme")
+    clock.run(groups.set_group(clock.account, "acme", groups.KEEP, True))
+
+    assert words(clock, ready) == ["group acme is paused until `runqueue group set acme --resume`"]
+
+
+def test_a_group_at_its_limit_is_named(clock: Clockwork) -> None:
+    jobs = clock.enqueue(2, group="acme")
+    clock.run(groups.set_group(clock.account, "acme", 1, None))
+    assert clock.claimed() == jobs[:1]
+
+    assert words(clock, jobs[1]) == ["group acme is at its limit of 1 at a time"]
+
+
+def test_a_batch_that_is_not_sealed_is_named(clock: Clockwork) -> None:
+    batch = clock.open_batch()
+    (ready,) = clock.enqueue(batch=batch)
+
+    assert words(clock, ready) == [f"batch {batch} is not uploaded in full yet"]
+
+
+def test_a_paused_batch_is_named(clock: Clockwork) -> None:
+    batch, (ready,) = clock.batch_of(1)
+    clock.hold(batch)
+
+    (found,) = waits(clock, ready)
+
+    assert (found.kind, found.name, found.needs_person) == ("batch", batch, True)
+    assert found.words == f"batch {batch} is paused until `runqueue batch resume {batch}`"
+
+
+def test_an_aborted_batch_is_named(clock: Clockwork) -> None:
+    rules = BatchRules(abort_at_failure_ratio=0.5, abort_after=1)
+    batch, jobs = clock.batch_of(3, rules)
+    rounds(clock, 1, 1, 5, "failed")
+
+    assert clock.read(batch).held == "aborted"
+    assert words(clock, jobs[2]) == [
+        f"batch {batch} was aborted by its rules, until `runqueue batch resume {batch}`"
+    ]
+
+
+def test_what_waits_for_the_first_jobs_of_a_canary_says_so_and_these_do_not(
+    clock: Clockwork,
+) -> None:
+    batch, jobs = clock.batch_of(3, BatchRules(canary=1))
+
+    assert words(clock, jobs[0]) == []
+    assert words(clock, jobs[1]) == [
+        f"batch {batch} waits for its first jobs, or for `runqueue batch resume {batch}`"
+    ]
+
+
+def test_each_key_without_room_is_named_with_its_limit(clock: Clockwork) -> None:
+    limit(clock, "host:a", max_concurrent=1)
+    limit(clock, "login:*", max_concurrent=None, hour=1)
+    jobs = clock.enqueue(2, keys=["host:a", "login:x", "free:y"])
+    assert clock.claimed() == jobs[:1]
+
+    (rate, full) = waits(clock, jobs[1])
+
+    assert (full.kind, full.words) == ("key_full", "key host:a is at its limit of 1 at a time")
+    assert (rate.kind, rate.until) == ("key_rate", at(clock, 3600))
+    assert rate.words == ("key login:x lets one begin every 3600 s, next 2027-01-15 09:00:00 UTC")
+
+
+def test_a_job_in_line_at_a_key_that_has_room_again_says_so(clock: Clockwork) -> None:
+    limit(clock, "host:a", max_concurrent=1)
+    jobs = clock.enqueue(2, keys=["host:a"])
+    assert clock.claimed() == jobs[:1]
+    limit(clock, "host:a", max_concurrent=2)
+
+    assert words(clock, jobs[1]) == ["it is in line at key host:a"]
+
+
+def test_a_browser_session_that_one_job_uses_is_named(clock: Clockwork) -> None:
+    jobs = clock.enqueue(2, keys=["session:pbs_1"])
+    assert clock.claimed() == jobs[:1]
+
+    assert words(clock, jobs[1]) == ["key session:pbs_1 is at its limit of 1 at a time"]
+
+
+def test_an_occupied_browser_session_is_named(clock: Clockwork) -> None:
+    (ready,) = clock.enqueue(keys=["session:pbs_1"])
+    until = clock.now + 30 * SECOND
+    clock.client.set(clock.key("key_pause:session:pbs_1"), f"{until} 1")
+
+    (found,) = waits(clock, ready)
+
+    assert (found.kind, found.until) == ("key_occupied", at(clock, 30))
+
+
+@pytest.mark.parametrize(
+    ("scope", "whose", "options"),
+    [
+        ("account", "the account", {}),
+        ("group:acme", "group acme", {"group": "acme"}),
+        ("key:login:a", "key login:a", {"keys": ["login:a"]}),
+        ("key:login:*", "key login:a (key:login:*)", {"keys": ["login:a"]}),
+    ],
+)
+def test_a_spent_budget_is_named_with_the_end_of_its_window(
+    clock: Clockwork, scope: str, whose: str, options: dict[str, Any]
+) -> None:
+    set_budget(clock, scope, 10, "day")
+    jobs = clock.enqueue(3, **options)
+    assert clock.claimed() == jobs[:1]
+    (committed,) = waits(clock, jobs[2])
+    end(clock, jobs[0], 10)
+
+    (found,) = waits(clock, jobs[2])
+
+    assert committed.words == (
+        f"the budget of {whose} has no room until 2027-01-16 00:00:00 UTC at the latest: 0 spent"
+        " and 10 committed to live runs, of 10 steps a day"
+    )
+    assert (found.kind, found.until, found.needs_person) == ("budget", MIDNIGHT, False)
+    assert found.words == (
+        f"the budget of {whose} is spent until 2027-01-16 00:00:00 UTC: 10 of 10 steps a day"
+    )
+
+
+def test_a_budget_of_a_batch_in_all_needs_a_person_once_it_is_spent(clock: Clockwork) -> None:
+    batch, jobs = clock.batch_of(2)
+    set_budget(clock, f"batch:{batch}", 10)
+    assert clock.claimed() == jobs[:1]
+    end(clock, jobs[0], 10)
+
+    (found,) = waits(clock, jobs[1])
+
+    assert (found.until, found.needs_person) == (None, True)
+    assert found.words == (
+        f"the budget of batch {batch} is spent: 10 of 10 steps in all; set a larger one, or clear"
+        " it"
+    )
+    assert clock.read(batch).waits_for == (found,)
+
+
+def test_a_strict_budget_that_a_job_can_never_fit_is_named_and_no_time(clock: Clockwork) -> None:
+    (never,) = clock.enqueue(max_steps=20)
+    set_budget(clock, "account", 10, "day", is_strict=True)
+    assert clock.claimed() == []
+
+    (found,) = waits(clock, never)
+
+    assert (found.kind, found.until, found.needs_person) == ("budget", None, True)
+    assert "can never fit it: max_steps of 10 at most" in found.words
+
+
+def test_a_job_with_a_time_names_it_and_what_it_will_meet_then(clock: Clockwork) -> None:
+    clock.limit(concurrent_runs=1)
+    (scheduled,) = clock.enqueue(run_at=START + 3600 * SECOND, group="acme")
+    clock.enqueue()
+    clock.claimed()
+    assert words(clock, scheduled) == ["scheduled until 2027-01-15 09:00:00 UTC"]
+
+    clock.run(groups.set_group(clock.account, "acme", groups.KEEP, True))
+
+    assert [wait.kind for wait in waits(clock, scheduled)] == ["group_paused", "scheduled"]
+
+
+def test_full_slots_are_named(clock: Clockwork) -> None:
+    clock.limit(concurrent_runs=1)
+    jobs = clock.enqueue(2)
+    assert clock.claimed() == jobs[:1]
+
+    assert words(clock, jobs[1]) == ["all 1 slots of account default are taken"]
+
+
+def test_the_rate_is_named(clock: Clockwork) -> None:
+    clock.limit(dispatches_per_second=0.1, burst_size=1)
+    jobs = clock.enqueue(2)
+    assert clock.claimed() == jobs[:1]
+
+    (found,) = waits(clock, jobs[1])
+
+    assert (found.kind, found.until) == ("rate", at(clock, 10))
+    assert found.words == "account default is at its rate of 0.1 submissions a second"
+
+
+@pytest.mark.parametrize("policy", ["auto", "park"])
+def test_an_unconfirmed_job_waits_for_the_search_for_its_run(clock: Clockwork, policy: str) -> None:
+    (lost,) = clock.enqueue(on_unconfirmed=policy)
+    clock.heartbeat(first=True)
+    (taken,) = clock.claim(1).items
+    clock.lose(taken.job_id, taken.attempt)
+
+    (found,) = waits(clock, lost)
+
+    assert (found.kind, found.needs_person) == ("search", policy == "park")
+    assert found.words.startswith("its answer was lost: its run is searched for")
+
+
+def test_of_several_reasons_all_are_named_what_needs_a_person_first_then_the_last_end(
+    clock: Clockwork,
+) -> None:
+    set_budget(clock, "account", 10, "day")
+    limit(clock, "host:a", max_concurrent=1)
+    jobs = clock.enqueue(2, keys=["host:a"])
+    assert clock.claimed() == jobs[:1]
+    hold(clock, 60)
+    clock.run(pausing.pause(clock.account))
+
+    kinds = [wait.kind for wait in waits(clock, jobs[1])]
+
+    assert kinds == ["account_paused", "budget", "account_held", "key_full"]
+
+
+def test_a_job_that_runs_or_ended_waits_for_nothing(clock: Clockwork) -> None:
+    jobs = clock.enqueue(2)
+    assert clock.claimed(1) == jobs[:1]
+    clock.run(pausing.pause(clock.account))
+
+    assert waits(clock, jobs[0]) == ()
+    end(clock, jobs[0])
+    assert waits(clock, jobs[0]) == ()
+
+
+@pytest.mark.parametrize("what", ["paused", "held", "budget"])
+def test_a_batch_has_no_eta_while_its_account_submits_nothing(clock: Clockwork, what: str) -> None:
+    clock.limit(**TEN_RUNS)
+    batch, _ = clock.batch_of(24)
+    rounds(clock, 1, 4, 100)
+    assert clock.read(batch).seconds_left is not None
+
+    if what == "paused":
+        clock.run(pausing.pause(clock.account, "ana"))
+    elif what == "held":
+        hold(clock, 60)
+    else:
+        set_budget(clock, "account", 10, "day")
+        (other,) = clock.enqueue(priority=0)
+        assert clock.claimed(1) == [other]
+        end(clock, other, 10)
+
+    found = clock.read(batch)
+    assert (found.seconds_left, found.eta) == (None, None)
+    assert found.eta_note == f"waits for: {stats(clock).waits_for[0].words}"
+
+
+def test_an_account_whose_budget_is_spent_says_until_when(clock: Clockwork) -> None:
+    set_budget(clock, "account", 10, "day")
+    jobs = clock.enqueue(2)
+    assert clock.claimed() == jobs[:1]
+    end(clock, jobs[0], 10)
+
+    found = stats(clock)
+
+    assert (found.hold_kind, found.hold_seconds) == ("budget", 16 * 3600)
+    assert str(health_of(found)) == (
+        "held by its budget: the budget of the account is spent until 2027-01-16 00:00:00 UTC: 10"
+        " of 10 steps a day"
+    )
+
+
+def test_a_page_of_jobs_reads_a_bounded_number_of_keys(clock: Clockwork) -> None:
+    limit(clock, "host:*", max_concurrent=1)
+    jobs = [clock.enqueue(keys=[f"host:{n}", f"login:{n}"])[0] for n in range(600)]
+    plain = clock.commands(job_calls.get_jobs(clock.account, clock.enqueue(600)))
+
+    assert clock.commands(job_calls.get_jobs(clock.account, jobs)) < plain + 6 * 600
