@@ -40,6 +40,7 @@ async def job(request: Request) -> Response:
     values = {
         "account": account,
         "job": found,
+        "batch_name": await _batch_name(viewer, found),
         "trail": trail,
         "request_shown": trail.request_shown.items(),
         "request_hidden": trail.request_hidden,
@@ -49,6 +50,13 @@ async def job(request: Request) -> Response:
         "done": await viewer.done(account, request.query_params.get("done", "")),
     }
     return page(request, "job.html", viewer, values)
+
+
+async def _batch_name(viewer: Viewer, job: Job) -> str:
+    """Return the name of a job's batch; '' = it has none."""
+    with suppress(BatchNotFound):
+        return (await viewer.queue.get_batch(job.batch)).name if job.batch else ""
+    return ""
 
 
 def actions_of(job: Job) -> set[str]:

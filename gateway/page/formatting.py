@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+from runqueue.records.waits import utc
 from runqueue.store.audit import AuditNote
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
@@ -91,12 +92,10 @@ def ago(moment: datetime | None) -> str:
     return f"{int(seconds)} s ago"
 
 
-def clock(moment: datetime | None) -> str:
-    """Return a time of day, with the date if it is not today's."""
-    if moment is None:
-        return UNKNOWN
-    day = "" if moment.date() == datetime.now(UTC).date() else f"{moment:%Y-%m-%d} "
-    return f"{day}{moment:%H:%M:%S}"
+def utc_ms(moment: datetime) -> str:
+    """Return a time as `utc` does, with its milliseconds."""
+    day, _, zone = utc(moment).rpartition(" ")
+    return f"{day}.{moment.microsecond // 1000:03d} {zone}"
 
 
 def spark(values: Sequence[float]) -> str:

@@ -53,6 +53,7 @@ async def operator_form(request: Request) -> tuple[Viewer, dict[str, str]]:
     """
     viewer, fields = await viewer_form(request)
     must_operate(viewer)
+    request.state.form = (viewer, fields)  # shown again with the error if it is refused
     return viewer, fields
 
 

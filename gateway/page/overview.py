@@ -17,7 +17,6 @@ from starlette.responses import Response
 
 from gateway.http.holds import hold
 from gateway.http.streaming import Streamed, first_of
-from gateway.page.formatting import clock
 from gateway.page.rates import rates
 from gateway.page.render import HEADERS, page, render
 from gateway.page.viewer import Viewer, viewer_of
@@ -30,6 +29,7 @@ from runqueue.records.batch import Batch
 from runqueue.records.health import health_of
 from runqueue.records.job import JobState
 from runqueue.records.limits import RANGES
+from runqueue.records.waits import utc
 from runqueue.request.job_spec import Priority
 
 #: Seconds without a sample after which the page shows that it is out of date.
@@ -82,7 +82,7 @@ def shown(viewer: Viewer, feed: Feed, account: str, found: Snapshot) -> dict[str
         "rates": pace,
         "seen": seen_of(stats),
         "sparks": _sparks(history),
-        "now": clock(datetime.now(UTC)),
+        "now": utc(datetime.now(UTC)),
         "history_seconds": history[-1].at - history[0].at if history else 0,
         "rows": _rows(found),
         "open_states": OPEN,
@@ -101,6 +101,7 @@ def _sparks(history: Sequence[Sample]) -> dict[str, list[float]]:
         "live": [one.live for one in history],
         "unconfirmed": [one.unconfirmed for one in history],
         "dead": [one.dead for one in history],
+        "failed": [60 * max(0, b.failed - a.failed) / t for t, a, b in steps],
         "submitted": [60 * max(0, b.accepted - a.accepted) / t for t, a, b in steps],
         "ended": [60 * max(0, b.ended - a.ended) / t for t, a, b in steps],
     }
@@ -153,7 +154,7 @@ async def _events(gate: Gate, viewer: Viewer, account: str) -> AsyncIterator[byt
                     if sent.get(name) != part:
                         sent[name] = part
                         parts.append(part.replace(_FORM_TOKEN.encode(), form_token))
-                parts.append(_event("fresh", {"at": f"{time.strftime('%H:%M:%S', time.gmtime())}"}))
+                parts.append(_event("fresh", {"at": utc(datetime.now(UTC))}))
             yield b"".join(parts) or _event("stale", {})
             read.clear()
             await first_of(read, gate.closing, seconds=STALE)

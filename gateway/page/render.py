@@ -66,7 +66,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    for word in ("number", "exact", "per_minute", "span", "ago", "clock", "spark", "deed"):
+    for word in ("number", "exact", "per_minute", "span", "ago", "utc", "utc_ms", "spark", "deed"):
         made.filters[word] = getattr(formatting, word)
     made.globals["static"] = static_path
     return made
@@ -94,6 +94,7 @@ def page(
         status: of the answer.
     """
     shown = {"viewer": viewer, "account": "", "accounts": [], "here": here(request), **values}
+    shown["section"] = request.url.path.split("/")[1]
     shown["tabs"] = [(account, at_account(request, account)) for account in shown["accounts"]]
     return HTMLResponse(render(name, shown), status, HEADERS)
 

@@ -15,6 +15,7 @@ from gateway.http.problems import log_trouble, what_is_damaged
 from gateway.page import actions, bulk_views, details, lists, login, sessions
 from gateway.page import overview as page_live
 from gateway.page.errors import TITLES, status_of
+from gateway.page.forms import back
 from gateway.page.render import HEADERS, here, page, static
 from gateway.page.viewer import NoSession
 from runqueue.errors import QueueUnavailable, RunQueueError
@@ -104,4 +105,10 @@ def _ask_to_log_in(request: Request) -> Response:
 def _problem(request: Request, status: int, detail: str, title: str | None = None) -> Response:
     title = title or TITLES.get(status, "That did not work")
     values = {"title": title, "detail": detail, "status": status}
-    return page(request, "problem.html", None, values, status)
+    form = getattr(request.state, "form", None)
+    if form is None or status != 422 or request.url.path == "/do/many":
+        return page(request, "problem.html", None, values, status)
+    # What was entered is not lost: it is corrected here. What was counted first is counted again.
+    viewer, fields = form
+    values |= {"fields": fields, "action": request.url.path, "leave": back(fields)}
+    return page(request, "mistake.html", viewer, values, status)

@@ -48,16 +48,16 @@
   source.addEventListener("fresh", (event) => {
     seen = JSON.parse(event.data).at;
     status.setAttribute("aria-live", "off"); // once a second is too much to be read aloud
-    say(`Live, ${seen} UTC`, false);
+    say(`Live, ${seen}`, false);
   });
   source.addEventListener("stale", () => {
     status.setAttribute("aria-live", "polite");
-    say(`Not live: the queue cannot be reached${seen ? `; as of ${seen} UTC` : ""}`, true);
+    say(`Not live: the queue cannot be reached${seen ? `; as of ${seen}` : ""}`, true);
   });
   source.addEventListener("error", () => {
     status.setAttribute("aria-live", "polite");
     const ended = source.readyState === EventSource.CLOSED;
-    say(`Not live${seen ? `, as of ${seen} UTC` : ""}: ${ended ? "reload the page" : "connecting again"}`, true);
+    say(`Not live${seen ? `, as of ${seen}` : ""}: ${ended ? "reload the page" : "connecting again"}`, true);
   });
   window.addEventListener("pagehide", () => source.close());
 })();

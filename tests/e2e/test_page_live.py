@@ -167,3 +167,27 @@ _FAINT = """() => {
   }
   return [...new Set(found)].slice(0, 5);
 }"""
+
+
+def test_on_a_phone_the_menu_leaves_the_room_to_the_page(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+
+    header = page.locator("header.top").bounding_box()
+    wide = page.evaluate("document.documentElement.scrollWidth")
+
+    assert header is not None
+    assert header["height"] < 100
+    assert wide == 390
+    expect(page.get_by_role("link", name="Audit")).to_be_attached()
+
+
+def test_a_table_fades_to_the_ground_on_which_it_lies(
+    page: Page, eyes: Eyes, queue: RunQueue
+) -> None:
+    queue.enqueue_many(lines(1))
+    ground = "getComputedStyle(document.querySelector('.wide')).getPropertyValue('--under')"
+    colour = "getComputedStyle(document.documentElement).getPropertyValue('--{}')"
+
+    assert page.evaluate(ground) == page.evaluate(colour.format("card"))
+    eyes.go("/jobs?state=ready")
+    assert page.evaluate(ground) == page.evaluate(colour.format("ground"))

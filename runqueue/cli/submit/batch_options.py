@@ -50,10 +50,12 @@ _LONGEST_NAME = 256
 
 
 def name_of(given: str, file: str) -> str:
-    """Return a batch's name: the given one, if it is valid, or the file's."""
+    """Return a batch's name: the given one, if it is valid, or the file's; '' of stdin."""
     if len(given) > _LONGEST_NAME or not given.isprintable():
         said = f"expected printable text, up to {_LONGEST_NAME} characters"
         raise typer.BadParameter(said, param_hint="--name")
+    if not given and file == "-":
+        return ""
     return given or "".join(c if c.isprintable() else "?" for c in Path(file).name)
 
 

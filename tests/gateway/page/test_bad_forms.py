@@ -86,3 +86,20 @@ async def test_what_nobody_has_thought_of_is_told_on_a_page_and_in_the_log(
     assert (shown.status, "This should not have happened" in shown.words) == (500, True)
     assert "a bug" not in shown.text
     assert [e["path"] for e in logged if e["event"] == "page_failed"] == ["/batches"]
+
+
+async def test_a_form_that_was_refused_keeps_what_was_entered_and_is_sent_again(
+    desk: Desk, redis_url: str
+) -> None:
+    desk.queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}])
+    budget = {"scope": "group:acme", "steps": "many", "per": "day", "timezone": "Europe/Berlin"}
+
+    async with browsing(redis_url, OPS) as browser:
+        refused = await browser.do("/budgets?account=default", "set_budget", **budget)
+        (form,) = refused.forms("/do/set_budget")
+        again = await browser.send("/do/set_budget", {**form, "steps": "500"})
+
+    assert "steps: expected a number, got 'many'" in refused.words
+    assert {name: form[name] for name in budget} == budget
+    assert (again.status, again.url.path) == (200, "/budgets")
+    assert desk.queue.list_budgets()[0].budget.steps == 500

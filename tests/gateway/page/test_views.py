@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -488,3 +490,84 @@ async def test_a_batch_of_which_jobs_wait_in_a_paused_group_says_so(
 
     assert "group shop-a is paused until `runqueue group set shop-a --resume`" in alone
     assert "group shop-a is paused" in listed
+
+
+async def test_the_page_that_is_shown_is_the_current_one_of_the_menu(
+    desk: Desk, redis_url: str
+) -> None:
+    (answer,) = desk.queue.enqueue_many([line()])
+
+    async with browsing(redis_url, OPS) as browser:
+        overview, jobs, job = [
+            (await browser.open(path)).text for path in ("/", "/jobs", f"/jobs/{answer.job_id}")
+        ]
+
+    assert 'href="/?account=default" aria-current="page">Overview</a>' in overview
+    assert 'href="/jobs?account=default" aria-current="page">Jobs</a>' in jobs
+    assert 'href="/jobs?account=default" aria-current="true">Jobs</a>' in job
+    assert all(shown.count("aria-current") == 1 for shown in (overview, jobs, job))
+
+
+async def test_failed_jobs_have_a_figure_and_their_batch_says_how_many(
+    desk: Desk, redis_url: str
+) -> None:
+    batch = desk.queue.open_batch("nightly")
+    desk.queue.enqueue_many([line(n) for n in range(3)], batch=batch)
+    desk.queue.seal_batch(batch)
+    jobs = desk.claim()
+    desk.accept(*jobs)
+    states = ("failed", "completed", "completed")
+    ends = [
+        Finished(job.job_id, 1, run_of(job), state, state, "", b"{}")
+        for job, state in zip(jobs, states, strict=True)
+    ]
+    run(desk.client, worker_calls.finish("default", ends))
+
+    async with browsing(redis_url, OPS) as browser:
+        overview, alone = [(await browser.open(at)).words for at in ("/", f"/batches/{batch}")]
+
+    assert "Failed 1 on record" in overview
+    assert "nightly completed, 1 failed" in overview
+    assert "Batch nightly completed, 1 failed" in alone
+
+
+async def test_a_job_is_called_by_its_custom_id_and_its_batch_by_its_name(
+    desk: Desk, redis_url: str
+) -> None:
+    batch = desk.queue.open_batch("nightly")
+    answer = desk.queue.enqueue_many([line(7)], batch=batch)[0]
+    desk.queue.seal_batch(batch)
+
+    async with browsing(redis_url, OPS) as browser:
+        listed = (await browser.open("/jobs?state=ready")).text
+        shown = await browser.open(f"/jobs/{answer.job_id}")
+
+    assert f'<a href="/jobs/{answer.job_id}" title="{answer.job_id}">row-7</a>' in listed
+    assert "Job row-7 ready" in shown.words
+    assert f"Id {answer.job_id}" in shown.words
+    assert f'<a href="/batches/{batch}" title="{batch}">nightly</a>' in shown.text
+
+
+async def test_times_have_their_date_and_their_zone(desk: Desk, redis_url: str) -> None:
+    (answer,) = desk.queue.enqueue_many([line()])
+    created = desk.queue.get(answer.job_id).created_at
+
+    async with browsing(redis_url, OPS) as browser:
+        jobs = (await browser.open("/jobs?state=ready")).words
+        timeline = (await browser.open(f"/jobs/{answer.job_id}")).words
+
+    assert f"{created:%Y-%m-%d %H:%M:%S} UTC" in jobs
+    assert f"{created:%Y-%m-%d %H:%M:%S}.{created.microsecond // 1000:03d} UTC" in timeline
+
+
+async def test_actions_by_filter_keep_the_filter_of_the_list(desk: Desk, redis_url: str) -> None:
+    dead(desk, "it could not log in", group="shop-a")
+
+    async with browsing(redis_url, OPS) as browser:
+        listed = await browser.open("/jobs?state=dead&group=shop-a&reason=log")
+        (href,) = re.findall(r'href="(/select[?]what=replay[^"]*)"', listed.text)
+        shown = await browser.open(f"{unescape(href)}&count=1")
+
+    assert "1 job" in shown.words
+    for value in ('value="dead" selected', 'value="shop-a"', 'value="log"'):
+        assert value in shown.text

@@ -68,6 +68,7 @@ def test_a_dash_reads_stdin(desk: Desk) -> None:
 
     assert result.exit_code == 0
     assert desk.states() == {"ready": 1}
+    assert desk.queue.list_batches().batches[0].name == ""
 
 
 def test_the_same_line_twice_is_one_job(desk: Desk) -> None:
