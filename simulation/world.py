@@ -378,8 +378,10 @@ class World:
         job_id, attempt = path.split("/")[-3:-1]
         (job,) = self.server.query(job_calls.get_jobs("default", [job_id], result=False))
         run_id = orjson.loads(body)["run_id"]
+        run = self.skyvern.store.get(run_id)
         if status < 300:
-            self.conduct.judge_webhook(job, int(attempt), run_id)
+            is_occupied = run is not None and run.occupied is not None
+            self.conduct.judge_webhook(job, int(attempt), run_id, is_occupied=is_occupied)
         else:
             self.conduct.judge_refused_webhook(job, run_id)
 

@@ -70,7 +70,10 @@ class WebhookWriter:
 
         Else record the end.
         """
-        retry, is_occupied = Retry.read(report.retry), found_occupied(webhook.parsed)
+        retry, is_occupied = (
+            Retry.read(report.retry),
+            found_occupied(webhook.parsed, report.session),
+        )
         backoff = retry.backoff(report.runs + 1, webhook.status, webhook.parsed, random.random())
         if backoff is None and not is_occupied:
             return WebhookOutcome((await self._record(item._replace(final=True))).verdict)

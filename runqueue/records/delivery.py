@@ -91,11 +91,12 @@ class WebhookVerdict(StrEnum):
 
 
 class Report(NamedTuple):
-    """The reply to a webhook; with `policy` the job's policy as stored, and its runs so far."""
+    """The reply to a webhook; with `policy` the job's policy as stored, runs so far and session."""
 
     verdict: WebhookVerdict
     retry: str = ""
     runs: int = 0
+    session: str = ""
 
 
 class DueDelivery(NamedTuple):

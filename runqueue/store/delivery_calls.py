@@ -35,8 +35,8 @@ CLAIM_BYTES = 16 * 1024 * 1024
 def _report(answer: Any) -> Report:
     if isinstance(answer, bytes):
         return Report(WebhookVerdict(answer.decode()))
-    word, retry, runs = answer
-    return Report(WebhookVerdict(word.decode()), retry.decode(), int(runs))
+    word, retry, runs, session = answer
+    return Report(WebhookVerdict(word.decode()), retry.decode(), int(runs), session.decode())
 
 
 #: Record what webhooks reported; see `record_webhook.lua`.

@@ -151,15 +151,18 @@ class ConductLedger:
         if self.deaths[number] > allowed:
             self.ledger.fail(f"I7: job {number} killed {self.deaths[number]} workers")
 
-    def judge_webhook(self, job: Job | None, attempt: int, run_id: str) -> None:
+    def judge_webhook(
+        self, job: Job | None, attempt: int, run_id: str, *, is_occupied: bool
+    ) -> None:
         """Judge that a webhook which a gateway has accepted counts, however early it came.
 
         Args:
             job: the webhook's, as it is afterwards; None = there is none.
             attempt: the attempt of the webhook's address.
             run_id: the run that it is about.
+            is_occupied: whether that run found its browser session occupied: it is not counted.
         """
-        has_moved_on = job is None or job.is_over or job.attempts > attempt
+        has_moved_on = job is None or job.is_over or job.attempts > attempt or is_occupied
         if job is not None and not has_moved_on and job.run_id is None and not job.runs:
             self.ledger.fail(
                 f"webhooks: that of {run_id} was accepted, and its job is {job.state} without a run"

@@ -10,9 +10,9 @@
 --       noted     the run is live
 --       duplicate the end is known, as is that of an earlier attempt's run; a body that the user still waits for
 --                 is kept
---       policy    followed by the policy's JSON ('' = none) and the number of runs: a bad end of a job that may be
---                 run again, by its policy or since its browser session was occupied. The end is not recorded; call
---                 with final = 1, or retry_run.lua. Otherwise it is polled
+--       policy    followed by the policy's JSON ('' = none), the number of runs and the browser session ('' = none): a
+--                 bad end of a job that may be run again, by its policy or since its session was occupied. The end is
+--                 not recorded; call with final = 1, or retry_run.lua. Otherwise it is polled
 --       stray     the job has moved on, or the attempt's claim is not known: the run is an orphan run
 --       other     the run is another job's, or of an earlier life of its key: nothing was recorded. A guess
 --                 (lib/jobs/guesses.lua) of either of the two jobs is corrected
@@ -93,7 +93,7 @@ local function told_of_own(job, run_status, state, signed, final, body, times, r
     or (string.find(reason, '^' .. OCCUPIED) and ''))
   if retry then
     redis.call('ZADD', PREFIX .. 'poll', 'XX', 'LT', int(NOW + POLICY_LEASE), job.id)
-    return { 'policy', retry, int(job.runs) }
+    return { 'policy', retry, int(job.runs), string.match(' ' .. (job.keys or ''), ' session:(%S+)') or '' }
   end
   webhook_came(job)
   run_took(job)

@@ -155,6 +155,18 @@ async def test_a_run_that_found_its_session_occupied_runs_again_without_a_policy
     assert (answer.verdict, found.state, found.runs) == ("retried", JobState.SCHEDULED, 0)
 
 
+async def test_a_task_that_is_shown_without_its_session_found_that_of_its_job_occupied(
+    desk: Desk, redis_url: str
+) -> None:
+    (job,) = desk.running(body={"browser_session_id": "pbs_1"})
+
+    async with gating(redis_url) as door:
+        shown = {**OCCUPIED, "browser_session_id": None}
+        answer = await door.webhook(job, told(job, "failed", **shown))
+
+    assert (answer.verdict, desk.job(job).state) == ("retried", JobState.SCHEDULED)
+
+
 async def test_a_run_that_lost_its_session_in_a_later_step_has_failed(
     desk: Desk, redis_url: str
 ) -> None:

@@ -126,3 +126,29 @@ print([(one.runs, one.violations) for one in map(result, ("1.0.40", "1.0.56"))])
 
 def test_jobs_whose_unreadable_runs_show_no_tag_stay_in_doubt_and_their_runs_go_on() -> None:
     assert _output(_UNREADABLE_RUNS_IN_DOUBT) == "[(2, []), (2, [])]"
+
+
+#: Another user of the account has the browser session of a job.
+_OCCUPIED_SESSION = """
+from simulation import seams
+seams.install()
+from simulation.plan import Fault, PlannedJob, SimulationPlan
+from simulation.runs import simulate
+
+def result(kind):
+    rules = "alone", 1, 2, "a", 0, None, "auto", 1, False
+    return simulate(SimulationPlan(
+        seed=0, minutes=2, workers=1, gateways=1, max_concurrent_runs=20,
+        max_dispatches_per_second=0, max_requests_per_second=0, max_run_seconds=600,
+        run_seconds=20, bad_run_share=0, batch_rules={},
+        faults=(Fault("others run what a job asks for", 0.9, 0.0, 1.0, 0),),
+        requests=(PlannedJob(1, 1.0, kind, *rules, session=1),),
+    ))
+print([(one.runs > 3, one.violations) for one in map(result, ("task", "workflow"))])
+"""
+
+
+def test_the_webhook_of_a_run_that_found_its_session_occupied_leaves_its_job_without_a_run() -> (
+    None
+):
+    assert _output(_OCCUPIED_SESSION) == "[(True, []), (True, [])]"
