@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 
 from simulation.plan import draw
 from simulation.planting.directed_plans import PLANS
+from simulation.replay import differences
 from simulation.runs import Result, simulate, simulate_many
 from simulation.shrinking import shrink_plan
 from simulation.tally import SeedTally
@@ -40,6 +42,12 @@ def main(  # noqa: PLR0917 - each is an option
         str, typer.Option(help="Simulate the plan made for this planted defect, without it.")
     ] = "",
     shrink: Annotated[bool, typer.Option(help="Find the shortest plan that fails.")] = False,
+    twice: Annotated[
+        bool, typer.Option(help="Simulate the seeds in two interpreters, and compare histories.")
+    ] = False,
+    digests: Annotated[
+        bool, typer.Option(help="Print the digest of each seed's history, and nothing else.")
+    ] = False,
     every_kind: Annotated[
         bool, typer.Option(help="Fail if a kind had no effect in any of the seeds.")
     ] = False,
@@ -56,15 +64,17 @@ def main(  # noqa: PLR0917 - each is an option
         result = simulate(PLANS[directed] if directed else draw(seed, minutes), sys.stdout)
         _show(result)
         raise typer.Exit(bool(result.violations))
+    if digests:
+        for result in simulate_many(range(seed, seed + seeds), minutes, at_once, within * 60):
+            typer.echo(f"{result.seed} {result.digest}")
+        return
+    if twice:
+        differing = [*differences(seed, seeds, minutes, at_once)]
+        typer.echo("\n".join(differing) or f"{seeds} seeds have the same histories")
+        raise typer.Exit(bool(differing))
     sums = SeedTally.read(tally, minutes)
-    for result in simulate_many(sums.remaining(seed, seeds), minutes, at_once, within * 60):
-        sums.add(result)
-        if result.violations:
-            _show(result)
-            if first:
-                raise typer.Exit(1)
-        if tally is not None:
-            sums.write(tally)
+    remaining = sums.remaining(seed, seeds)
+    _add_up(sums, simulate_many(remaining, minutes, at_once, within * 60), tally, first=first)
     typer.echo(sums.report())
     if not_begun := len([*sums.remaining(seed, seeds)]):
         typer.echo(f"the time was up: {not_begun} of {seeds} seeds were not simulated")
@@ -72,6 +82,18 @@ def main(  # noqa: PLR0917 - each is an option
     if never_met:
         typer.echo(f"never met: {', '.join(never_met)}")
     raise typer.Exit(bool(sums.failed or never_met))
+
+
+def _add_up(sums: SeedTally, results: Iterable[Result], file: Path | None, *, first: bool) -> None:
+    """Add results to the sums and their file, and show those that fail; the first may end it."""
+    for result in results:
+        sums.add(result)
+        if result.violations:
+            _show(result)
+            if first:
+                raise typer.Exit(1)
+        if file is not None:
+            sums.write(file)
 
 
 def _check_directed(directed: str, *, has_others: bool) -> None:

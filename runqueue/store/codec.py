@@ -22,9 +22,11 @@ from runqueue.store import compression
 #: Body fields that travel elsewhere: as a header, or in the query.
 _HEADERS = {"user_agent": "x-user-agent", "max_steps_override": "x-max-steps-override"}
 _SPLICED = ("title", "webhook_url")
-_OUTSIDE = frozenset({*_HEADERS, *_SPLICED, "template"})
+_OUTSIDE = (*_HEADERS, *_SPLICED, "template")
 #: Those that each kind has; another kind's stay in the body, if unknown fields are let pass.
-_OUTSIDE_OF = {kind: _OUTSIDE.intersection(model.model_fields) for kind, model in MODELS.items()}
+_OUTSIDE_OF = {
+    kind: frozenset(_OUTSIDE).intersection(model.model_fields) for kind, model in MODELS.items()
+}
 #: The digest of each kind, up to the body; a copy goes on.
 _BEGUN = {kind: blake2b(kind.encode(), digest_size=16) for kind in KINDS}
 #: How an envelope names a kind: by its first letter.
@@ -67,8 +69,8 @@ def pack(spec: JobSpec, traceparent: str = "") -> tuple[bytes, bytes]:
     outside = _OUTSIDE_OF[spec.kind]
     if not outside.isdisjoint(body):
         rest = body.copy()
-        for name in outside:
-            if name in rest:
+        for name in _OUTSIDE:
+            if name in outside and name in rest:
                 envelope[name] = rest.pop(name)
     if spec.custom_id is not None:
         envelope["c"] = spec.custom_id

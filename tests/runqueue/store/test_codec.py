@@ -1,5 +1,8 @@
 """How a request lies in Redis, and what is sent of it."""
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import orjson
@@ -333,3 +336,24 @@ def test_the_digest_has_sixteen_bytes_and_tells_kinds_apart() -> None:
     digests = [codec.pack(job(kind))[0] for kind in KINDS]
     assert {len(digest) for digest in digests} == {16}
     assert len(set(digests)) == len(KINDS)
+
+
+def test_a_job_is_stored_as_the_same_text_in_every_interpreter() -> None:
+    script = (
+        "from runqueue.request.job_spec import parse_line\n"
+        "from runqueue.store import codec\n"
+        "body = {'webhook_url': 'https://user.test/', 'workflow_id': 'wpid_1',"
+        " 'title': 't', 'max_steps_override': 4}\n"
+        "print(codec.pack(parse_line({'kind': 'workflow', 'body': body})))"
+    )
+    stored = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in "0123"
+    }
+    assert len(stored) == 1
