@@ -396,7 +396,7 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
     """
     chance = Random(f"plan {seed}")
     seconds = minutes * 60
-    first = sorted(FAULTS)[seed % len(FAULTS)]
+    first = first_kind(seed)
     requests = tuple(_requests(chance, seconds * FAULT_SHARE))
     requests = _with_special_jobs(Random(f"special jobs {seed}"), requests)
     at_once = chance.choice([1, 2, 4, 8, 20])
@@ -426,6 +426,16 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
     keyed = _with_keys(_with_oddities(plan, odd), Random(f"keys {seed}"))
     plan = _with_budget(keyed, Random(f"budget {seed}"))
     return _with_sessions(plan, Random(f"sessions {seed}"))
+
+
+def first_kind(seed: int) -> str:
+    """Return the kind that a plan has in any case: each comes once in as many seeds as there are.
+
+    In which order it is drawn anew, so that neighbouring seeds have kinds of all sorts.
+    """
+    kinds = sorted(FAULTS)
+    Random(f"kinds {seed // len(kinds)}").shuffle(kinds)
+    return kinds[seed % len(kinds)]
 
 
 def session_id(number: int) -> str:

@@ -124,6 +124,9 @@ class Producer:
     ) -> None:
         world = self._world
         lines = [line_of(request, EPOCH + world.loop.time()) for request in requests]
+        for request, line in zip(requests, lines, strict=True):
+            job_id = ids.job_id_for("default", "", line["custom_id"])
+            world.server.job_names.setdefault(job_id, f"job {request.number}")
         batch: str | None = None
         started = world.loop.time()
         is_batch, rules = requests[0].route == "batch", world.plan.batch_rules.get(number, {})

@@ -289,6 +289,7 @@ def router(  # noqa: PLR0917 - one for each end of a webhook's way
     public_url: str,
     chance: Random,
     history: EventHistory,
+    named: Callable[[str], str],
     fail: Callable[[str], None],
     on_answered: Callable[[int, str, bytes], None],
 ) -> Callable[[str, bytes, Mapping[str, str]], Any]:
@@ -299,6 +300,7 @@ def router(  # noqa: PLR0917 - one for each end of a webhook's way
         public_url: the gateways'.
         chance: which gateway takes one.
         history: records the answers of gateways.
+        named: gives the names of the jobs in a text, for the history.
         fail: called with what does not hold.
         on_answered: called with status, path and body of each that a gateway accepts or refuses.
     """
@@ -308,7 +310,7 @@ def router(  # noqa: PLR0917 - one for each end of a webhook's way
             return await receivers.take(url)
         gateway = chance.choice(gateways)
         status = await gateway.take(urlsplit(url).path, body, headers)
-        history.note(gateway.process.name, f"webhook {status}")
+        history.note(gateway.process.name, f"webhook {status}{named(url)}")
         if status is not None and status < 500:
             on_answered(status, urlsplit(url).path, body)
         if gateway.acknowledged_nothing:

@@ -44,6 +44,7 @@ class Result:
         jobs: accepted jobs.
         runs: runs that Skyvern made.
         faults_met: how many faults of each kind had an effect, and how often each effect came.
+        marks: how often each of `MARKS` was reached.
         violations: the invariants that did not hold, a sentence each.
     """
 
@@ -55,6 +56,7 @@ class Result:
     jobs: int
     runs: int
     faults_met: dict[str, int]
+    marks: dict[str, int]
     violations: list[str]
 
 
@@ -149,7 +151,9 @@ class _ChildProcess:
             output = reader.read()
         os.waitpid(self._pid, 0)
         if not output:
-            return Result(self._seed, "", 0, 0.0, 0.0, 0, 0, {}, ["the simulation's process died"])
+            return Result(
+                self._seed, "", 0, 0.0, 0.0, 0, 0, {}, {}, ["the simulation's process died"]
+            )
         return Result(**json.loads(output))
 
 
@@ -194,6 +198,7 @@ def _run_world(plan: SimulationPlan, valkey: ValkeyInstance, out: TextIO | None)
         jobs=len(world.ledger.accepted),
         runs=sum(1 for _ in world.skyvern.store.oldest_first()),
         faults_met=dict(world.faults_met()),
+        marks=dict(world.marks.reached),
         violations=world.ledger.violations,
     )
 
@@ -207,6 +212,7 @@ def _connect(world: World) -> None:
     ) -> Mapping[str, Any]:
         del logger, method
         world.log_rules.judge(event)
+        world.marks.note_log(event)
         if world.history.is_written:
             process = CURRENT.get(None)
             fields = " ".join(f"{k}={v}" for k, v in sorted(event.items()) if k != "event")

@@ -51,6 +51,8 @@ _START_SECONDS = 10.0
 SPIN_CALLS, SPIN_SECONDS = 1500, 10.0
 #: Names of the settings that keep small collections in their order of insertion.
 _COMPACT = [(kind, what) for kind in ("hash", "set", "zset") for what in ("entries", "value")]
+#: What looks like the id of a job, and how many jobs an event names.
+_JOB_ID, _NAMED = re.compile(r"\b[a-z2-7]{24}\b"), 10
 #: The ids that a server draws at its start; they are no part of a history.
 _SERVER_ID = re.compile(r"\b[0-9a-f]{40}\b")
 
@@ -201,6 +203,10 @@ class SimulatedRedis:
         #: How often each script ran for a process, and where the next claim of a process is seen.
         self.answered: Counter[tuple[SimulatedProcess, str]] = Counter()
         self.on_claim: Callable[[SimulatedProcess], None] = lambda _: None
+        #: The names of jobs in histories, by their ids.
+        self.job_names: dict[str, str] = {}
+        #: Called with each script that was run, its arguments after the time, and its reply.
+        self.on_reply: Callable[[str, list[Any], Any], None] = lambda *_: None
         #: How often a call met each kind of fault.
         self.faults_met: Counter[str] = Counter()
         #: Seconds that passed while its clock was set back and no process counted the time.
@@ -348,11 +354,19 @@ class SimulatedRedis:
         self.answered[process, script] += 1
         if script == "claim":
             self.on_claim(process)
+        self.on_reply(script, arguments, reply)
         text = repr(reply) if script != "stats" else _SERVER_ID.sub("", repr(reply))
-        self._history.note(process.name, f"redis {script} {crc32(text.encode()):08x}")
+        named = self.named(f"{arguments} {text}")
+        self._history.note(process.name, f"redis {script} {crc32(text.encode()):08x}{named}")
         if woken:
             self._wake()
         return reply
+
+    def named(self, text: str) -> str:
+        """Return the names of the jobs whose ids are in a text, as a history has them."""
+        found = [*dict.fromkeys(filter(None, map(self.job_names.get, _JOB_ID.findall(text))))]
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        return f" {', '.join(found[:_NAMED])}{more}" if found else ""
 
     async def pop(self, process: SimulatedProcess, keys: list[str], seconds: float) -> str | None:
         """Wait for an element of some lists, as BLPOP does, and return the list that had it.

@@ -23,7 +23,7 @@ from api_client.http.messages import HttpAnswer, Request
 from api_client.http.transport import AsyncTransport
 from simulation.history import EventHistory
 from simulation.judges.conduct_ledger import Outcome, SentSubmission
-from simulation.judges.ledger import job_number
+from simulation.judges.ledger import JOB_NUMBER, job_number
 from simulation.network import (
     LIST,
     READ,
@@ -56,7 +56,8 @@ _UNDECIDED_SECONDS = 3.0
 _ROUTES = [
     (call, re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", call.path) + r"\Z")) for call in CALLS
 ]
-
+#: The id of a run.
+_RUN_ID = re.compile(r"(?<=/)(?:tsk|tsk_v2|wr)_\d+")
 
 #: Seconds that a 429 asks to wait.
 _RETRY_AFTER = (2, 10, 30)
@@ -235,18 +236,18 @@ class SimulatedSkyvern:
             self.on_arrived(request.content)
         if draw < faults.refused:
             self.faults_met["call: not sent"] += 1
-            self._note(client, name, "refused")
+            self._note(client, request, "refused")
             return NotSentError("connection refused")
         draw -= faults.refused
         if draw < faults.lost:
             self.faults_met["call: lost"] += 1
-            self._note(client, name, "lost")
+            self._note(client, request, "lost")
             return AnswerLostError("the connection broke")
         draw -= faults.lost
         if request.method == "POST":
             if draw < faults.late:
                 self.faults_met["call: a late effect"] += 1
-                self._note(client, name, "cut, its effect is late")
+                self._note(client, request, "cut, its effect is late")
                 wait = self._chance.uniform(0.5, faults.lateness)
                 start_in(self.process, self.handle(request, wait))
                 return AnswerLostError("the connection broke")
@@ -254,7 +255,7 @@ class SimulatedSkyvern:
         answer = self._stuck_answer(request) or self._fault_answer(request, draw)
         answer = answer or self._proxy.cached(request)
         if answer is not None:
-            self._note(client, name, str(answer.status))
+            self._note(client, request, str(answer.status))
             if answer.status == 429 and name.startswith(SUBMIT):
                 self.on_limited(float(answer.headers["retry-after"]))
             return answer
@@ -264,16 +265,16 @@ class SimulatedSkyvern:
         self, client: SimulatedProcess, request: Request, limit: float
     ) -> HttpAnswer | SkyvernError:
         """Let a request take effect, and return what the client gets of the answer."""
-        faults, name, started = self.faults, request.name, asyncio.get_running_loop().time()
+        faults, started = self.faults, asyncio.get_running_loop().time()
         delay = self._delay(request)
         if delay > limit:
             self.faults_met["call: an effect that comes after the client's limit"] += 1
-            self._note(client, name, "no answer in time")
+            self._note(client, request, "no answer in time")
             start_in(self.process, self.handle(request, delay))
             await asyncio.sleep(limit)
             return AnswerLostError(f"no answer within {limit:g} s")
         answer = await self.handle(request, delay)
-        self._note(client, name, f"{answer.status}")
+        self._note(client, request, f"{answer.status}")
         left = max(0.0, limit - (asyncio.get_running_loop().time() - started))
         wait = self._chance.uniform(0.005, 0.15) + self._chance.random() * faults.slowness
         if wait > left:
@@ -283,7 +284,7 @@ class SimulatedSkyvern:
         await asyncio.sleep(wait)
         if self._chance.random() < faults.unanswered:
             self.faults_met["call: an answer lost"] += 1
-            self._note(client, name, "its answer is lost")
+            self._note(client, request, "its answer is lost")
             return AnswerLostError("the connection broke")
         if self._chance.random() < faults.garbled:
             self.faults_met["call: an answer garbled"] += 1
@@ -300,8 +301,17 @@ class SimulatedSkyvern:
             most = self.faults.model_delay
         return self._chance.random() * most if most else 0.0
 
-    def _note(self, client: SimulatedProcess, name: str, text: str) -> None:
-        self._history.note(client.name, f"skyvern {name} {text}")
+    def _note(self, client: SimulatedProcess, request: Request, text: str) -> None:
+        number = self._number_in(request)
+        named = "" if number is None else f" job {number}"
+        self._history.note(client.name, f"skyvern {request.name} {text}{named}")
+
+    def _number_in(self, request: Request) -> int | None:
+        """Return the number of the job that a request is about; None = of none that is known."""
+        if found := JOB_NUMBER.search(request.content):
+            return int(found[1])
+        run = self.store.get(run_id[0]) if (run_id := _RUN_ID.search(request.url)) else None
+        return None if run is None else job_number(run)
 
     def _stuck_answer(self, request: Request) -> HttpAnswer | None:
         """Return a 500 to a call about a run that answers none."""

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+from simulation.marks import MARKS
 from simulation.plan import FAULTS
 from simulation.runs import Result
 
@@ -29,6 +30,7 @@ class SeedTally:
         seconds: real seconds, summed over the simulations.
         events, jobs, runs: as in `Result`.
         faults_met: how many faults of each kind had an effect, and how often each effect came.
+        marks: how often each of `MARKS` was reached.
         failed: the seeds with an invariant that did not hold.
     """
 
@@ -41,6 +43,7 @@ class SeedTally:
     jobs: int = 0
     runs: int = 0
     faults_met: dict[str, int] = field(default_factory=dict)
+    marks: dict[str, int] = field(default_factory=dict)
     failed: list[int] = field(default_factory=list)
 
     @classmethod
@@ -81,6 +84,7 @@ class SeedTally:
         self.jobs += result.jobs
         self.runs += result.runs
         self.faults_met = dict(Counter(self.faults_met) + Counter(result.faults_met))
+        self.marks = dict(Counter(self.marks) + Counter(result.marks))
         if result.violations:
             self.failed.append(result.seed)
 
@@ -90,8 +94,11 @@ class SeedTally:
         return sum(last - first + 1 for first, last in self.seeds)
 
     def never_met(self) -> list[str]:
-        """Return the kinds of faults that never had an effect."""
-        return [kind for kind in FAULTS if not self.faults_met.get(kind)]
+        """Return the kinds of faults that never had an effect, and the marks never reached."""
+        return [
+            *(kind for kind in FAULTS if not self.faults_met.get(kind)),
+            *(mark for mark in MARKS if not self.marks.get(mark)),
+        ]
 
     def report(self) -> str:
         """Return the sums as text."""
@@ -102,6 +109,8 @@ class SeedTally:
                 f" in {self.seconds / 60:.1f} minutes of one process"
             ),
             *(f"  {count:8d}  {kind}" for kind, count in sorted(self.faults_met.items())),
+            "reached:",
+            *(f"  {self.marks.get(mark, 0):8d}  {mark}" for mark in sorted(MARKS)),
             f"failed: {self.failed or 'none'}",
         ]
         return "\n".join(lines)

@@ -39,6 +39,7 @@ from simulation.judges.log_rules import LogRules
 from simulation.judges.outcomes import OutcomeJudge
 from simulation.judges.submissions import SubmissionJudge
 from simulation.loop import VirtualLoop
+from simulation.marks import Marks
 from simulation.plan import (
     ANSWERS_NO_CALL,
     CUSTOMER,
@@ -125,17 +126,12 @@ class World:
             lambda: self.skyvern.faults_met["call: an effect that comes after the client's limit"],
             plan.alike,
         )
-        self.ledger.refuses_cancels = plan.refuses_cancels
-        self.ledger.has_markers = plan.correlation
-        self.ledger.caps.update(plan.caps)
-        self.ledger.key_limits.update({"session:*": 1}, **dict(plan.key_limits))
-        self.ledger.shows_tags = RELEASES[plan.version].has_tags
-        self.ledger.is_hidden = self._is_hidden
-        self.ledger.is_owned = self._is_owned
-        self.ledger.is_shared = any(fault.kind.startswith("others") for fault in plan.faults)
+        self._set_up_ledger()
         self.conduct = ConductLedger(self.ledger, self.fault_times, plan.max_run_seconds)
         self.ledger.first_lost_answer = self.conduct.first_lost_answer
         self.server.on_spinning = self._on_spinning
+        self.marks = Marks()
+        self.server.on_reply = self._with_errors_shown(self.marks.note_reply)
         self.settings = self._settings()
         self.gateways: list[SimulatedGateway] = []
         self.workers: list[SimulatedWorker] = []
@@ -143,7 +139,7 @@ class World:
         self._recovery_seen_at = 0.0
         post = router(
             *(self.gateways, self.receivers, PUBLIC_URL, self.chance("router")),
-            *(self.history, self.ledger.fail, self._on_webhook_answered),
+            *(self.history, self.server.named, self.ledger.fail, self._on_webhook_answered),
         )
         process = self.new_process("skyvern")
         self.skyvern = process.call(
@@ -182,6 +178,18 @@ class World:
         self.skyvern.on_limited = self.submissions.ask_to_wait
         self.strangers = Strangers(self)
         self.log_rules = LogRules(self)
+
+    def _set_up_ledger(self) -> None:
+        """Tell the ledger what the plan allows."""
+        plan = self.plan
+        self.ledger.refuses_cancels = plan.refuses_cancels
+        self.ledger.has_markers = plan.correlation
+        self.ledger.caps.update(plan.caps)
+        self.ledger.key_limits.update({"session:*": 1}, **dict(plan.key_limits))
+        self.ledger.shows_tags = RELEASES[plan.version].has_tags
+        self.ledger.is_hidden = self._is_hidden
+        self.ledger.is_owned = self._is_owned
+        self.ledger.is_shared = any(fault.kind.startswith("others") for fault in plan.faults)
 
     def _with_errors_shown(self, judge: Callable[..., T]) -> Callable[..., T | None]:
         """Return a judge whose errors become violations; else the product would handle them."""
@@ -420,6 +428,7 @@ class World:
         while True:
             await asyncio.sleep(STATS_SECONDS)
             stats = self.server.query(job_calls.stats("default"))
+            self.marks.note_orphans(self._read_hash("stray_takes"))
             now = self.loop.time()
             # Processes go on without a broker.
             but = ("a person", "the broker is not reached")
@@ -437,6 +446,10 @@ class World:
                 self.server.query(job_calls.get_jobs("default", ids, result=False)) if ids else []
             )
             self.conduct.judge_claims(dict(zip(accepted, found, strict=True)))
+
+    def _read_hash(self, name: str) -> dict[bytes, bytes]:
+        found = self.server.valkey.client.hgetall(Keys("default").prefix + name)
+        return cast(dict[bytes, bytes], found)
 
     async def _read(self, queue: AsyncRunQueue) -> dict[int, Job | None]:
         accepted = self.ledger.current()
@@ -537,6 +550,7 @@ class World:
                 batches[number] = await queue.get_batch(batch)
         self.conduct.judge_callbacks(batches, self.receivers.taken)
         if stats is not None:
+            self.marks.note_totals(stats.totals)
             self._judge_slots(jobs, stats, orphans)
         states = Counter(job.state.value if job else "gone" for job in jobs.values())
         self.note(f"the end: {dict(sorted(states.items()))}, {len(orphans)} orphans")

@@ -1,6 +1,7 @@
 """One seed is one exact history; and a simulation that is ended leaves nothing behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ def test_a_seed_has_the_same_history_in_every_interpreter_and_another_seed_has_a
     assert first.returncode == 0, first.stdout[-2000:]
     assert first.stdout == second.stdout
     assert first.stdout.count("\n") > 500
+    assert re.search(r" worker\d redis mark_running [0-9a-f]{8} job \d+", first.stdout)
+    assert re.search(r" worker\d skyvern POST /v1/run/tasks 200 job \d+", first.stdout)
     assert other.returncode == 0, other.stdout[-2000:]
     lines = other.stdout.splitlines()
     differing = sum(one != two for one, two in zip(first.stdout.splitlines(), lines, strict=False))

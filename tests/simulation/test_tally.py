@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from simulation.marks import MARKS
 from simulation.runs import Result
 from simulation.tally import SeedTally
 
 
 def result(seed: int, *violations: str, **faults_met: int) -> Result:
-    return Result(seed, "d", 10, 5.0, 1.0, 2, 3, dict(faults_met), list(violations))
+    return Result(seed, "d", 10, 5.0, 1.0, 2, 3, dict(faults_met), {}, list(violations))
 
 
 def test_results_add_up() -> None:
@@ -21,6 +22,15 @@ def test_results_add_up() -> None:
     assert tally.faults_met == {"calls are lost": 6}
     assert "calls are lost" not in tally.never_met()
     assert "redis restarts" in tally.never_met()
+
+
+def test_a_mark_that_no_seed_reached_is_named() -> None:
+    tally, first = SeedTally(), result(1)
+    first.marks = {MARKS[0]: 2}
+    tally.add(first)
+    assert MARKS[0] not in tally.never_met()
+    assert MARKS[1] in tally.never_met()
+    assert f"2  {MARKS[0]}" in tally.report()
 
 
 def test_a_seed_that_fails_is_named() -> None:
