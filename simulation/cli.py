@@ -17,6 +17,8 @@ from simulation.runs import Result, simulate, simulate_many
 from simulation.shrinking import shrink_plan
 from simulation.tally import SeedTally
 
+#: As `--directed`: each plan that was made by hand.
+ALL = "all"
 #: How many violations of one seed are shown.
 _SHOWN = 5
 
@@ -39,7 +41,8 @@ def main(  # noqa: PLR0917 - each is an option
     ] = None,
     first: Annotated[bool, typer.Option(help="Stop at the first seed that fails.")] = False,
     directed: Annotated[
-        str, typer.Option(help="Simulate the plan made for this planted defect, without it.")
+        str,
+        typer.Option(help="Simulate the plan made for this planted defect, or `all`, without it."),
     ] = "",
     shrink: Annotated[bool, typer.Option(help="Find the shortest plan that fails.")] = False,
     twice: Annotated[
@@ -60,12 +63,15 @@ def main(  # noqa: PLR0917 - each is an option
     if shrink:
         typer.echo(shrink_plan(draw(seed, minutes)))
         return
+    if directed == ALL:
+        raise typer.Exit(_simulate_all_directed(at_once))
     if not seeds:
         result = simulate(PLANS[directed] if directed else draw(seed, minutes), sys.stdout)
         _show(result)
         raise typer.Exit(bool(result.violations))
     if digests:
-        for result in simulate_many(range(seed, seed + seeds), minutes, at_once, within * 60):
+        plans = (draw(one, minutes) for one in range(seed, seed + seeds))
+        for result in simulate_many(plans, at_once, within * 60):
             typer.echo(f"{result.seed} {result.digest}")
         return
     if twice:
@@ -73,8 +79,8 @@ def main(  # noqa: PLR0917 - each is an option
         typer.echo("\n".join(differing) or f"{seeds} seeds have the same histories")
         raise typer.Exit(bool(differing))
     sums = SeedTally.read(tally, minutes)
-    remaining = sums.remaining(seed, seeds)
-    _add_up(sums, simulate_many(remaining, minutes, at_once, within * 60), tally, first=first)
+    plans = (draw(one, minutes) for one in sums.remaining(seed, seeds))
+    _add_up(sums, simulate_many(plans, at_once, within * 60), tally, first=first)
     typer.echo(sums.report())
     if not_begun := len([*sums.remaining(seed, seeds)]):
         typer.echo(f"the time was up: {not_begun} of {seeds} seeds were not simulated")
@@ -82,6 +88,15 @@ def main(  # noqa: PLR0917 - each is an option
     if never_met:
         typer.echo(f"never met: {', '.join(never_met)}")
     raise typer.Exit(bool(sums.failed or never_met))
+
+
+def _simulate_all_directed(at_once: int) -> bool:
+    """Simulate each plan made by hand, and show those that fail; returns whether there are any."""
+    failed = [one for one in simulate_many(PLANS.values(), at_once) if one.violations]
+    for result in failed:
+        _show(result)
+    typer.echo(f"{len(PLANS) - len(failed)} of {len(PLANS)} directed plans hold")
+    return bool(failed)
 
 
 def _add_up(sums: SeedTally, results: Iterable[Result], file: Path | None, *, first: bool) -> None:
@@ -103,7 +118,7 @@ def _check_directed(directed: str, *, has_others: bool) -> None:
         typer.BadParameter: it names no planted defect with a plan, or comes with what needs a seed.
     """
     words = ""
-    if directed not in PLANS:
+    if directed not in {*PLANS, ALL}:
         words = f"expected a planted defect that has a plan, got {directed!r}"
     elif has_others:
         words = "expected neither --seeds nor --shrink: they draw the plans of seeds"
@@ -115,6 +130,7 @@ def _show(result: Result) -> None:
     typer.echo(
         f"seed {result.seed}: digest {result.digest}, {result.events} events,"
         f" {result.minutes:.1f} simulated minutes, {result.jobs} jobs, {result.runs} runs"
+        + (f", the plan of {result.name}" if result.name else "")
     )
     for text in result.violations[:_SHOWN]:
         typer.echo(f"  does not hold: {text}")

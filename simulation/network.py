@@ -56,6 +56,8 @@ class NetworkFaults:
     failing: float = 0.0
     unavailable: float = 0.0
     limited: float = 0.0
+    #: Whether a 429 names a time to wait.
+    asks_to_wait: bool = True
     #: A 500 to reads of single runs; to lists.
     unreadable: float = 0.0
     unlistable: float = 0.0

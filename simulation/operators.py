@@ -13,9 +13,11 @@ from runqueue import RunQueueError
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.job import JobState
 from runqueue.store import operator_calls
+from runqueue.store.budgets import Budget
+from runqueue.store.key_limits import KeyLimit
 from simulation.addresses import QUEUE_URL
 from simulation.judges.ledger import AcceptedJob
-from simulation.plan import Fault
+from simulation.plan import CUSTOMER, MAX_STEPS, Fault
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -52,6 +54,8 @@ class Operator:
             partial(queue.set_limits, {"concurrent_runs": None}),
             partial(self._cap, queue, "a", None),
             partial(queue.set_group, "b", paused=False),
+            *(partial(self._limit_key, queue, *one) for one in self._world.plan.key_limits),
+            partial(self._set_budget, queue, self._world.plan.strict_budget),
             *(partial(queue.resume_batch, batch) for batch in self._world.batches.values()),
         ]
         self._world.submissions.resume_all()
@@ -62,6 +66,7 @@ class Operator:
                     break
                 except (RunQueueError, OSError):
                     await asyncio.sleep(1)
+        self._world.submissions.settle_all()
 
     async def _act_on_queue(self, queue: AsyncRunQueue, fault: Fault) -> None:
         world, action = self._world, fault.kind.removeprefix("a person ")
@@ -88,6 +93,17 @@ class Operator:
                 partial(self._limit, queue, None),
             ),
         }
+        if limits := world.plan.key_limits:
+            pattern, most = limits[fault.number % len(limits)]
+            lasting["changes a key's limit"] = (
+                partial(self._limit_key, queue, pattern, 1 if most > 1 else 3),
+                partial(self._limit_key, queue, pattern, most),
+            )
+        if world.plan.strict_budget:
+            lasting["lowers the budget"] = (
+                partial(self._lower_budget, queue, fault.number % 3),
+                partial(self._set_budget, queue, world.plan.strict_budget),
+            )
         if batch is not None:
             number = next(key for key, value in world.batches.items() if value == batch)
             lasting["pauses a batch"] = (
@@ -124,19 +140,41 @@ class Operator:
 
     async def _pause(self, what: Hashable, action: Action) -> None:
         resumes = self._resumes
+        self._world.submissions.change(what)
         await action()
         if resumes == self._resumes:
             self._world.submissions.pause(what)
+            self._world.submissions.settle(what)
 
     async def _resume_it(self, what: Hashable, action: Action) -> None:
         self._resumes += 1
         self._world.submissions.resume(what)
+        self._world.submissions.change(what)
         await action()
+        self._world.submissions.settle(what)
+
+    async def _limit_key(self, queue: AsyncRunQueue, pattern: str, most: int) -> None:
+        self._world.submissions.change(("key", pattern))
+        await queue.set_key_limit(pattern, KeyLimit(most))
+        self._world.submissions.limit_key(pattern, most)
+
+    async def _set_budget(self, queue: AsyncRunQueue, steps: int) -> None:
+        if steps:
+            self._world.submissions.change("budget")
+            await queue.set_budget(f"key:{CUSTOMER}", Budget(steps, is_strict=True))
+            self._world.submissions.set_budget(steps)
+
+    async def _lower_budget(self, queue: AsyncRunQueue, jobs: int) -> None:
+        """Leave a strict budget steps for so many jobs more."""
+        for use in await queue.list_budgets():
+            if use.scope == f"key:{CUSTOMER}":
+                taken = use.spent + math.ceil(use.committed)
+                await self._set_budget(queue, max(1, taken + jobs * MAX_STEPS))
 
     async def _cap(self, queue: AsyncRunQueue, group: str, most: int | None) -> None:
         self._resumes += 1
         resumes = self._resumes
-        self._world.submissions.cap(group, None)
+        self._world.submissions.change(("cap", group))
         await queue.set_group(group, max_concurrent=most)
         if resumes == self._resumes:
             self._world.submissions.cap(group, most)

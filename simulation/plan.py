@@ -18,7 +18,7 @@ FAULT_SHARE = 0.6
 #: A key that a strict budget is set for, and the `max_steps` of jobs that have it: more than runs
 #: take in a plan.
 CUSTOMER = "customer:c"
-_MAX_STEPS = 40
+MAX_STEPS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +160,16 @@ class SimulationPlan:
         run_seconds: the average time of a run.
         bad_run_share: the share of runs that fail or time out.
         requests: the jobs to enqueue.
-        batch_rules: the rules of each batch, by its number.
+        batch_rules: the rules of each batch, by its number; `is_counted`: its producer says how
+            many jobs it has when it seals it.
         faults: faults and operators' actions, in their order.
         caps: the caps of groups that stay.
         key_limits: how many jobs may use a key at a time, by key or pattern.
         strict_budget: steps that runs of jobs with the key `CUSTOMER` may take; 0 = any number.
+        budgets: further budgets, which are not strict: what for, and how many steps.
+        jobs_beside: how many jobs a second account has, whose Skyvern has no fault.
+        failing_receivers: the share of webhooks that users' receivers refuse, at any time.
+        asks_to_wait: whether a 429 names a time to wait.
         session_release: seconds after a run's end for which it has its browser session.
         version: the release of Skyvern.
         correlation, run_tags, drain_seconds, max_burst_size: as the settings have them.
@@ -172,6 +177,7 @@ class SimulationPlan:
         refuses_cancels: whether Skyvern answers every cancel with a 500, without an effect.
         lists_workflows_from: until then lists show no runs of workflows, simulated seconds.
         is_declared_shared: whether the account is declared as shared if others submit to it.
+        name: the planted defect that it was made for; '' = it is drawn.
     """
 
     seed: int
@@ -190,6 +196,10 @@ class SimulationPlan:
     caps: tuple[tuple[str, int], ...] = ()
     key_limits: tuple[tuple[str, int], ...] = ()
     strict_budget: int = 0
+    budgets: tuple[tuple[str, int], ...] = ()
+    jobs_beside: int = 0
+    failing_receivers: float = 0
+    asks_to_wait: bool = True
     session_release: float = 1
     version: str = DEFAULT_VERSION
     correlation: bool = True
@@ -200,6 +210,7 @@ class SimulationPlan:
     refuses_cancels: bool = False
     lists_workflows_from: float = 0
     is_declared_shared: bool = True
+    name: str = ""
 
     @property
     def alike(self) -> dict[int, list[int]]:
@@ -277,6 +288,8 @@ FAULTS: dict[str, tuple[float, float]] = {
     "a person replays dead jobs": (0, 0),
     "a person discards dead jobs": (0, 0),
     "a person changes the limits": (10, 60),
+    "a person changes a key's limit": (10, 60),
+    "a person lowers the budget": (10, 60),
     "a person cancels a batch": (0, 0),
     "a person pauses a batch": (1, 120),
     "a person caps a group": (5, 60),
@@ -425,7 +438,9 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
         plan = _with_more_of(first, plan, Random(f"more {seed}"), seconds * FAULT_SHARE)
     keyed = _with_keys(_with_oddities(plan, odd), Random(f"keys {seed}"))
     plan = _with_budget(keyed, Random(f"budget {seed}"))
-    return _with_sessions(plan, Random(f"sessions {seed}"))
+    return _with_surroundings(
+        _with_sessions(plan, Random(f"sessions {seed}")), Random(f"surroundings {seed}")
+    )
 
 
 def first_kind(seed: int) -> str:
@@ -441,6 +456,16 @@ def first_kind(seed: int) -> str:
 def session_id(number: int) -> str:
     """Return the id that Skyvern gives the browser session that is made as the nth."""
     return f"pbs_{100_000_000 + number}"
+
+
+def _with_surroundings(plan: SimulationPlan, chance: Random) -> SimulationPlan:
+    """Draw what is around the account: another one, users' receivers, Skyvern's words of 429s."""
+    return replace(
+        plan,
+        jobs_beside=chance.choice([0, 0, 0, 6]),
+        failing_receivers=chance.choice([0, 0, 0, 0.2, 0.5]),
+        asks_to_wait=chance.random() < 0.5,
+    )
 
 
 def _with_sessions(plan: SimulationPlan, chance: Random) -> SimulationPlan:
@@ -461,23 +486,37 @@ def _with_sessions(plan: SimulationPlan, chance: Random) -> SimulationPlan:
 
 
 def _with_budget(plan: SimulationPlan, chance: Random) -> SimulationPlan:
-    """Give requests a strict budget, which is enough for all of their runs one after another."""
-    if chance.random() < 0.75:
+    """Give requests a strict budget, which is enough for all of their runs one after another.
+
+    Many of these runs fail, and are tried again. Further budgets count the same runs.
+    """
+    is_changed = any(fault.kind == "a person lowers the budget" for fault in plan.faults)
+    if chance.random() < 0.75 and not is_changed:
         return plan
+    if chance.random() < 0.5:
+        more = [
+            replace(request, runs=max(request.runs, chance.choice([1, 2, 3])))
+            for request in plan.requests
+        ]
+        plan = replace(plan, requests=tuple(more), bad_run_share=0.4)
     changed = [
-        replace(request, keys=(*request.keys, CUSTOMER), max_steps=_MAX_STEPS)
+        replace(request, keys=(*request.keys, CUSTOMER), max_steps=MAX_STEPS)
         if request.kind != "login" and not request.run and chance.random() < 0.7
         else request
         for request in plan.requests
     ]
     runs = sum(request.runs for request in changed if request.max_steps)
-    steps = math.ceil(3 * runs * (1 + plan.run_seconds / 5)) + 3 * _MAX_STEPS
-    return replace(plan.with_requests(tuple(changed)), strict_budget=steps)
+    steps = math.ceil(3 * runs * (1 + plan.run_seconds / 5)) + 3 * MAX_STEPS
+    plan = replace(plan.with_requests(tuple(changed)), strict_budget=steps)
+    if chance.random() < 0.5:
+        return plan
+    return replace(plan, budgets=(("account", 100 * steps), ("group:a", 100 * steps)))
 
 
 def _with_keys(plan: SimulationPlan, chance: Random) -> SimulationPlan:
     """Give requests keys, of which some are limited; all of their jobs fit into the time."""
-    if chance.random() < 0.6:
+    is_changed = any(fault.kind == "a person changes a key's limit" for fault in plan.faults)
+    if chance.random() < 0.6 and not is_changed:
         return plan
     most = chance.choice([1, 1, 2, 3])
     longest = sum(plan.run_seconds * request.runs for request in plan.requests)
@@ -664,6 +703,8 @@ def _batch_rules(chance: Random) -> dict[str, Any]:
         rules["canary"] = 2
     if chance.random() < 0.1:
         rules["expires_after"] = 40
+    if chance.random() < 0.5:
+        rules["is_counted"] = True
     return rules
 
 

@@ -13,7 +13,7 @@ import orjson
 from redis.exceptions import RedisError
 
 from runqueue import RunQueueError, ids
-from runqueue.errors import BatchExpired, BatchNotFound
+from runqueue.errors import BatchExpired, BatchMismatch, BatchNotFound
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.store.keys import Keys
@@ -124,12 +124,11 @@ class Producer:
     ) -> None:
         world = self._world
         lines = [line_of(request, EPOCH + world.loop.time()) for request in requests]
-        for request, line in zip(requests, lines, strict=True):
-            job_id = ids.job_id_for("default", "", line["custom_id"])
-            world.server.job_names.setdefault(job_id, f"job {request.number}")
+        self._name(requests, lines)
         batch: str | None = None
         started = world.loop.time()
-        is_batch, rules = requests[0].route == "batch", world.plan.batch_rules.get(number, {})
+        is_batch, rules = requests[0].route == "batch", dict(world.plan.batch_rules.get(number, {}))
+        expected = len(requests) if rules.pop("is_counted", False) else None
         if "callback_url" in rules:
             rules = rules | {"callback_url": callback_url(number)}
         while True:
@@ -140,17 +139,18 @@ class Producer:
                     break
                 if is_batch and batch is None:
                     batch = await queue.open_batch(f"batch {number}", **rules)
-                answers = await queue.enqueue_many(lines, batch=batch)
-                if batch is not None:
-                    await queue.seal_batch(batch)
-                    jobs = await queue.get_many([answers[0].job_id], result=False)
-                    # If the answer to a seal was lost, another batch has the jobs.
-                    world.batches[number] = (jobs[0] and jobs[0].batch) or batch
+                if batch is None:
+                    answers = await queue.enqueue_many(lines)
+                else:
+                    answers = await self._fill(queue, number, batch, lines, expected)
                 break
             except (BatchNotFound, BatchExpired):
-                batch = None  # a failover lost it: its jobs are enqueued again, by their keys
-            except (RunQueueError, RedisError, OSError):
-                pass
+                # A failover lost it: its jobs are enqueued again, by their keys; some may be in it.
+                batch = expected = None
+            except (RunQueueError, RedisError, OSError) as error:
+                if isinstance(error, BatchMismatch):
+                    world.ledger.fail(f"I1: batch {number} has all of its jobs: {error}")
+                    expected = None
             await asyncio.sleep(1)
         for request, line, answer in zip(requests, lines, answers, strict=True):
             self._record(request, answer, started, line)
@@ -159,6 +159,37 @@ class Producer:
             self._enqueue_again(queue, requests, lines, batch),
             *(self._cancel(queue, request) for request in requests),
         )
+
+    def _name(self, requests: Sequence[PlannedJob], lines: Sequence[dict[str, Any]]) -> None:
+        """Have the history name jobs by their numbers."""
+        for request, line in zip(requests, lines, strict=True):
+            job_id = ids.job_id_for("default", "", line["custom_id"])
+            self._world.server.job_names.setdefault(job_id, f"job {request.number}")
+
+    async def _fill(
+        self,
+        queue: AsyncRunQueue,
+        number: int,
+        batch: str,
+        lines: Sequence[dict[str, Any]],
+        expected: int | None,
+    ) -> list[Enqueued]:
+        """Enqueue the jobs of a batch, and seal it.
+
+        A producer that says how many jobs there are tries to seal it before the last one is in it,
+        which must be refused.
+        """
+        if expected is not None and len(lines) > 1:
+            await queue.enqueue_many(lines[:-1], batch=batch)
+            with contextlib.suppress(BatchMismatch):
+                if await queue.seal_batch(batch, expected) != expected:
+                    self._world.ledger.fail(f"I1: batch {number} is sealed without all of its jobs")
+        answers = await queue.enqueue_many(lines, batch=batch)
+        await queue.seal_batch(batch, expected)
+        jobs = await queue.get_many([answers[0].job_id], result=False)
+        # If the answer to a seal was lost, another batch has the jobs.
+        self._world.batches[number] = (jobs[0] and jobs[0].batch) or batch
+        return answers
 
     async def _enqueue_again(
         self,

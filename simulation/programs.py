@@ -83,12 +83,13 @@ class Receivers:
 
     Args:
         chance: which deliveries meet a fault.
+        failing: the share of deliveries that fail, at any time.
     """
 
-    def __init__(self, chance: Random) -> None:
+    def __init__(self, chance: Random, failing: float) -> None:
         self._chance = chance
         #: The share of deliveries that fail, and of those whose answers are lost.
-        self.failing = self.unanswered = 0.0
+        self.failing, self.unanswered = failing, 0.0
         #: Seconds that an answer takes longer, at most.
         self.slowness = 0.0
         #: How many deliveries each URL took.
@@ -141,6 +142,7 @@ class SimulatedWorker:
         settings: of the worker.
         server: the queue's Redis.
         skyvern: the account's Skyvern.
+        servers: those of other accounts, by API key.
         broker: the Celery broker.
         receivers: the users' receivers of webhooks.
     """
@@ -151,6 +153,7 @@ class SimulatedWorker:
         settings: Settings,
         server: SimulatedRedis,
         skyvern: SimulatedSkyvern,
+        servers: Mapping[str, SimulatedSkyvern],
         broker: Broker,
         receivers: Receivers,
     ) -> None:
@@ -158,6 +161,7 @@ class SimulatedWorker:
         self._settings = settings
         self._server = server
         self._skyvern = skyvern
+        self._servers = servers
         self._broker = broker
         self._receivers = receivers
         self.is_started = False
@@ -172,7 +176,8 @@ class SimulatedWorker:
     async def _start(self) -> None:
         client = cast(redis.asyncio.Redis, Client(self._server, self.process))
         self.served = ServedAccounts(
-            self._settings, client, lambda _: SimulatedTransport(self._skyvern, self.process)
+            *(self._settings, client),
+            lambda _: SimulatedTransport(self._skyvern, self.process, self._servers),
         )
         await self.served.start()
         for name, account in self.served.accounts.items():

@@ -22,7 +22,7 @@ import structlog
 
 from runqueue.producer import async_queue
 from runqueue.request.private_targets import allow_private_targets
-from simulation.plan import SimulationPlan, draw
+from simulation.plan import SimulationPlan
 from simulation.processes import CURRENT
 from simulation.server import Client, ValkeyInstance
 from simulation.world import World
@@ -36,7 +36,7 @@ class Result:
     """The result of a simulation.
 
     Args:
-        seed: the seed of its plan.
+        seed: the seed of its plan; name: the plan's name, if it was made by hand.
         digest: the digest of its history.
         events: lines of the history.
         minutes: simulated minutes.
@@ -58,6 +58,7 @@ class Result:
     faults_met: dict[str, int]
     marks: dict[str, int]
     violations: list[str]
+    name: str = ""
 
 
 def simulate(plan: SimulationPlan, out: TextIO | None = None) -> Result:
@@ -72,17 +73,16 @@ def simulate(plan: SimulationPlan, out: TextIO | None = None) -> Result:
 
 
 def simulate_many(
-    seeds: Iterable[int], minutes: float, at_once: int, within: float
+    plans: Iterable[SimulationPlan], at_once: int, within: float = 0
 ) -> Iterator[Result]:
-    """Simulate seeds, some at a time, and yield the results as they arrive.
+    """Simulate plans, some at a time, and yield the results as they arrive.
 
     Args:
-        seeds: their numbers.
-        minutes: simulated minutes of each.
+        plans: the plans.
         at_once: how many are simulated at a time.
         within: begin none after so many real seconds; 0 = however long.
     """
-    started, remaining = time.monotonic(), iter(seeds)
+    started, remaining = time.monotonic(), iter(plans)
     children: dict[int, _ChildProcess] = {}
     with _folder() as folder:
         free = [Path(folder) / str(number) for number in range(at_once)]
@@ -91,10 +91,9 @@ def simulate_many(
         try:
             while True:
                 while free and (not within or time.monotonic() - started < within):
-                    seed = next(remaining, None)
-                    if seed is None:
+                    plan = next(remaining, None)
+                    if plan is None:
                         break
-                    plan = draw(seed, minutes)
                     with _signals_wait():  # until the child is among those that are stopped
                         child = _ChildProcess(plan, free.pop(), None)
                         children[child.reader] = child
@@ -130,7 +129,7 @@ class _ChildProcess:
 
     def __init__(self, plan: SimulationPlan, folder: Path, out: TextIO | None) -> None:
         self.folder = folder
-        self._seed = plan.seed
+        self._plan = plan
         self.reader, writer = os.pipe()
         sys.stdout.flush()
         self._pid = os.fork()
@@ -151,9 +150,8 @@ class _ChildProcess:
             output = reader.read()
         os.waitpid(self._pid, 0)
         if not output:
-            return Result(
-                self._seed, "", 0, 0.0, 0.0, 0, 0, {}, {}, ["the simulation's process died"]
-            )
+            died = ["the simulation's process died"]
+            return Result(self._plan.seed, "", 0, 0.0, 0.0, 0, 0, {}, {}, died, self._plan.name)
         return Result(**json.loads(output))
 
 
@@ -200,6 +198,7 @@ def _run_world(plan: SimulationPlan, valkey: ValkeyInstance, out: TextIO | None)
         faults_met=dict(world.faults_met()),
         marks=dict(world.marks.reached),
         violations=world.ledger.violations,
+        name=plan.name,
     )
 
 

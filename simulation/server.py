@@ -205,8 +205,8 @@ class SimulatedRedis:
         self.on_claim: Callable[[SimulatedProcess], None] = lambda _: None
         #: The names of jobs in histories, by their ids.
         self.job_names: dict[str, str] = {}
-        #: Called with each script that was run, its arguments after the time, and its reply.
-        self.on_reply: Callable[[str, list[Any], Any], None] = lambda *_: None
+        #: Called with each call of a script: whose it was, the arguments after the time, the reply.
+        self.on_reply: Callable[[SimulatedProcess, str, list[Any], Any], object] = lambda *_: None
         #: How often a call met each kind of fault.
         self.faults_met: Counter[str] = Counter()
         #: Seconds that passed while its clock was set back and no process counted the time.
@@ -354,7 +354,7 @@ class SimulatedRedis:
         self.answered[process, script] += 1
         if script == "claim":
             self.on_claim(process)
-        self.on_reply(script, arguments, reply)
+        self.on_reply(process, script, arguments, reply)
         text = repr(reply) if script != "stats" else _SERVER_ID.sub("", repr(reply))
         named = self.named(f"{arguments} {text}")
         self._history.note(process.name, f"redis {script} {crc32(text.encode()):08x}{named}")

@@ -138,8 +138,10 @@ class SimulatedSkyvern:
         self.called: list[float] = []
         #: Called with each run that is made.
         self.on_created: Callable[[Run], None] = lambda _: None
-        #: Called with each submission as it is written: its content; returns its record.
-        self.on_submitted: Callable[[bytes], SentSubmission | None] = lambda _: None
+        #: Called with each submission as it is written: by whom, its content; returns its record.
+        self.on_submitted: Callable[[SimulatedProcess, bytes], SentSubmission | None] = lambda *_: (
+            None
+        )
         #: Called with the content of each submission that arrives, and with the seconds of a
         #: `Retry-After` that is answered to one.
         self.on_arrived: Callable[[bytes], None] = lambda _: None
@@ -190,7 +192,7 @@ class SimulatedSkyvern:
         if request.name.startswith(SUBMIT):
             if self.kills(client, request.content):
                 await asyncio.sleep(0)  # and never returns
-            sent = self.on_submitted(request.content)
+            sent = self.on_submitted(client, request.content)
         # A client that goes away does not stop it.
         call = start_in(self.process, self._exchange(client, request))
         await asyncio.wait([call])
@@ -257,7 +259,7 @@ class SimulatedSkyvern:
         if answer is not None:
             self._note(client, request, str(answer.status))
             if answer.status == 429 and name.startswith(SUBMIT):
-                self.on_limited(float(answer.headers["retry-after"]))
+                self.on_limited(float(answer.headers.get("retry-after", 0)))
             return answer
         return await self._answered(client, request, limit)
 
@@ -338,8 +340,9 @@ class SimulatedSkyvern:
         draw -= faults.unavailable
         if draw < faults.limited:
             self.faults_met["call: 429"] += 1
-            wait = str(self._chance.choice(_RETRY_AFTER))
-            return self._answer(429, b'{"detail":"Rate limit exceeded"}', {"retry-after": wait})
+            wait = {"retry-after": str(self._chance.choice(_RETRY_AFTER))}
+            more = wait if faults.asks_to_wait else None
+            return self._answer(429, b'{"detail":"Rate limit exceeded"}', more)
         if faults.no_key:
             self.faults_met["call: a refused key"] += 1
             return self._answer(403, b'{"detail":"Invalid credentials"}')
@@ -449,20 +452,29 @@ class SimulatedTransport(AsyncTransport):
     Args:
         server: receives them.
         client: the process.
+        servers: receive those of other accounts, by API key.
     """
 
-    def __init__(self, server: SimulatedSkyvern, client: SimulatedProcess) -> None:
+    def __init__(
+        self,
+        server: SimulatedSkyvern,
+        client: SimulatedProcess,
+        servers: Mapping[str, SimulatedSkyvern],
+    ) -> None:
         super().__init__()
         self._server = server
         self._client = client
+        self._servers = servers
 
     async def exchange(self, request: Request) -> HttpAnswer:
         """Send a request once."""
-        return await self._server.exchange(self._client, request)
+        key = CIMultiDict(request.headers).get("x-api-key", "")
+        return await self._servers.get(key, self._server).exchange(self._client, request)
 
     def drop_connections(self) -> None:
         """Use no connection again that there is now."""
-        self._server.forget(self._client)
+        for server in (self._server, *self._servers.values()):
+            server.forget(self._client)
 
     async def aclose(self) -> None:
         """Do nothing: no connection is open."""

@@ -29,14 +29,18 @@ from runqueue.store import job_calls, operator_calls
 from runqueue.store.budgets import Budget
 from runqueue.store.key_limits import KeyLimit
 from runqueue.store.keys import Keys
+from simulation import second_account
 from simulation.addresses import API_KEY, OTHERS_KEY, PUBLIC_URL, QUEUE_URL, SKYVERN_URL
 from simulation.fault_times import FaultTimes
 from simulation.faults import SLOWNESS, FaultInjector
 from simulation.history import EventHistory
-from simulation.judges.conduct_ledger import ConductLedger
+from simulation.judges.conduct_ledger import ConductLedger, SentSubmission
+from simulation.judges.leases import LeaseJudge
 from simulation.judges.ledger import JOB_NUMBER, InvariantLedger
+from simulation.judges.liveness import LivenessJudge
 from simulation.judges.log_rules import LogRules
 from simulation.judges.outcomes import OutcomeJudge
+from simulation.judges.spending import SpendingJudge
 from simulation.judges.submissions import SubmissionJudge
 from simulation.loop import VirtualLoop
 from simulation.marks import Marks
@@ -117,7 +121,7 @@ class World:
         self._quiet_from = plan.minutes * 60 * FAULT_SHARE
         self.server = SimulatedRedis(valkey, self.loop, self.chance("redis"), self.history)
         self.broker = Broker(self.chance("broker"))
-        self.receivers = Receivers(self.chance("receivers"))
+        self.receivers = Receivers(self.chance("receivers"), plan.failing_receivers)
         self.fault_times = FaultTimes(self.loop.time)
         self.ledger = InvariantLedger(
             *(self.loop.time, self._max_live_runs, plan.max_run_seconds),
@@ -131,10 +135,14 @@ class World:
         self.ledger.first_lost_answer = self.conduct.first_lost_answer
         self.server.on_spinning = self._on_spinning
         self.marks = Marks()
-        self.server.on_reply = self._with_errors_shown(self.marks.note_reply)
+        self.leases = LeaseJudge(self.ledger, self.fault_times)
+        self.server.on_reply = self._with_errors_shown(self._on_reply)
         self.settings = self._settings()
         self.gateways: list[SimulatedGateway] = []
         self.workers: list[SimulatedWorker] = []
+        #: When each job was seen to be over, simulated seconds.
+        self._over: dict[int, float] = {}
+        self.spending = SpendingJudge(self.ledger)
         #: When a check after the faults last saw a recovery of Redis, simulated seconds.
         self._recovery_seen_at = 0.0
         post = router(
@@ -145,16 +153,16 @@ class World:
         self.skyvern = process.call(
             SimulatedSkyvern, self._options(), process, self.chance("network"), post, self.history
         )
-        self.skyvern.on_created = self._with_errors_shown(self._on_run_created)
-        self.skyvern.on_submitted = self._with_errors_shown(self.conduct.note_submission)
-        self.skyvern.kills = self._kill_by_submission
-        self.skyvern.stuck_jobs |= {
-            one.number for one in plan.requests if one.run == ANSWERS_NO_CALL
-        }
-        self.skyvern.lists_workflows_from = EPOCH + plan.lists_workflows_from
+        #: The servers of other accounts, by API key; and whether a submission killed a worker.
+        self.servers: dict[str, SimulatedSkyvern] = {}
+        if plan.jobs_beside:
+            process, chance = self.new_process("beside"), self.chance("beside")
+            self.servers[second_account.KEY] = process.call(
+                SimulatedSkyvern, self._options_beside(), process, chance, post, self.history
+            )
+        self.killed_workers = False
         self._killers = {one.number for one in plan.requests if one.run == KILLS_WORKERS}
-        self.skyvern.faults.no_cancels = plan.refuses_cancels
-        self.skyvern.api.workflows.create(_UNREADABLE, 0.0)
+        self._set_up_skyvern()
         #: The limits of live runs, and since when each was in force; simulated seconds.
         self.limits: list[tuple[float, float]] = [(0.0, plan.max_concurrent_runs)]
         #: The sealed batches, by their numbers in the plan.
@@ -170,6 +178,10 @@ class World:
             {number: rules.get("canary", 0) for number, rules in plan.batch_rules.items()},
             self.fault_times.is_calm,
             lambda: self.server.slowness,
+        )
+        self.liveness = LivenessJudge(
+            *(self.ledger, self.requests, plan.batch_rules, self.submissions, self.marks.reached),
+            has_rates=bool(plan.max_dispatches_per_second or plan.max_requests_per_second),
         )
         #: Whether each run shows by its request alone which job's it is.
         self._tells_jobs_apart = not plan.alike
@@ -190,6 +202,20 @@ class World:
         self.ledger.is_hidden = self._is_hidden
         self.ledger.is_owned = self._is_owned
         self.ledger.is_shared = any(fault.kind.startswith("others") for fault in plan.faults)
+
+    def _set_up_skyvern(self) -> None:
+        """Have the server do what the plan says, and tell the judges."""
+        plan = self.plan
+        self.skyvern.on_created = self._with_errors_shown(self._on_run_created)
+        self.skyvern.on_submitted = self._with_errors_shown(self._on_submitted)
+        self.skyvern.faults.asks_to_wait = plan.asks_to_wait
+        self.skyvern.kills = self._kill_by_submission
+        self.skyvern.stuck_jobs |= {
+            one.number for one in plan.requests if one.run == ANSWERS_NO_CALL
+        }
+        self.skyvern.lists_workflows_from = EPOCH + plan.lists_workflows_from
+        self.skyvern.faults.no_cancels = plan.refuses_cancels
+        self.skyvern.api.workflows.create(_UNREADABLE, 0.0)
 
     def _with_errors_shown(self, judge: Callable[..., T]) -> Callable[..., T | None]:
         """Return a judge whose errors become violations; else the product would handle them."""
@@ -216,7 +242,7 @@ class World:
         """Start a worker process."""
         worker = SimulatedWorker(
             self.new_process(f"worker{number}"),
-            *(self.settings, self.server, self.skyvern, self.broker, self.receivers),
+            *(self.settings, self.server, self.skyvern, self.servers, self.broker, self.receivers),
         )
         worker.start()
         return worker
@@ -242,7 +268,10 @@ class World:
             start_in(self.new_process("person"), self._limit_key(*one)) for one in plan.key_limits
         ]
         if plan.strict_budget:
-            producers.append(start_in(self.new_process("person"), self._set_budget()))
+            producers.append(start_in(self.new_process("person"), self._set_budgets()))
+        if plan.jobs_beside:
+            second = second_account.SecondAccount(self).run()
+            producers.append(start_in(self.new_process("beside"), second))
         await asyncio.sleep(plan.minutes * 60 * FAULT_SHARE + 1)
         self.note("the faults are over")
         await self.fault_injector.end()
@@ -317,17 +346,21 @@ class World:
                 break
         self.submissions.cap(group, most)
 
-    async def _set_budget(self) -> None:
-        """Set the strict budget; it is not set again if Redis loses it."""
-        queue, budget = AsyncRunQueue(QUEUE_URL), Budget(self.plan.strict_budget, is_strict=True)
-        while True:
-            try:
-                await queue.set_budget(f"key:{CUSTOMER}", budget)
-            except (RunQueueError, RedisError, OSError):
-                await asyncio.sleep(1)
-            else:
-                break
-        self.submissions.set_budget(self.plan.strict_budget)
+    async def _set_budgets(self) -> None:
+        """Set the budgets; they are not set again if Redis loses them, but for the strict one."""
+        queue, plan = AsyncRunQueue(QUEUE_URL), self.plan
+        budgets = {f"key:{CUSTOMER}": Budget(plan.strict_budget, is_strict=True)}
+        budgets |= {scope: Budget(steps) for scope, steps in plan.budgets}
+        for scope, budget in budgets.items():
+            while True:
+                try:
+                    await queue.set_budget(scope, budget)
+                except (RunQueueError, RedisError, OSError):
+                    await asyncio.sleep(1)
+                else:
+                    break
+        self.submissions.set_budget(plan.strict_budget)
+        self.spending.note_set(budgets)
 
     async def _limit_key(self, pattern: str, most: int) -> None:
         """Limit a key for good; it is not limited again if Redis loses it."""
@@ -369,11 +402,22 @@ class World:
         if found is None or int(found[1]) not in self._killers:
             return False
         number = next(at for at, one in enumerate(self.workers) if one.process is process)
+        self.killed_workers = True
         self.note(f"job {int(found[1])} kills {process.name}")
         process.kill()
         self.conduct.judge_death(int(found[1]))
         self.loop.call_later(RESTART_SECONDS, self._replace_worker, number, context=Context())
         return True
+
+    def _on_submitted(self, process: SimulatedProcess, content: bytes) -> SentSubmission | None:
+        self.leases.judge_submission(process)
+        return self.conduct.note_submission(content)
+
+    def _on_reply(
+        self, process: SimulatedProcess, script: str, arguments: list[Any], reply: Any
+    ) -> None:
+        self.marks.note_reply(script, arguments, reply)
+        self.leases.note_reply(process, script, arguments, reply)
 
     def _on_spinning(self, process: str, script: str) -> None:
         """Fail, and end the simulation, which would take very long."""
@@ -383,7 +427,9 @@ class World:
     def _on_webhook_answered(self, status: int, path: str, body: bytes) -> None:
         if self.server.is_down:
             return
-        job_id, attempt = path.split("/")[-3:-1]
+        account, job_id, attempt = path.split("/")[-4:-1]
+        if account != "default":
+            return
         (job,) = self.server.query(job_calls.get_jobs("default", [job_id], result=False))
         run_id = orjson.loads(body)["run_id"]
         run = self.skyvern.store.get(run_id)
@@ -432,20 +478,48 @@ class World:
             now = self.loop.time()
             # Processes go on without a broker.
             but = ("a person", "the broker is not reached")
-            if self.fault_times.is_calm(now - QUIET_AFTER_SECONDS, now, but):
+            is_calm = self.fault_times.is_calm(now - QUIET_AFTER_SECONDS, now, but)
+            jobs = self._read_open() if self._tells_jobs_apart or is_calm else {}
+            self.liveness.note_waits(jobs)
+            if is_calm:
                 submitted = self.skyvern.submitted
-                self.ledger.judge_free_capacity(stats, submitted[-1] if submitted else 0.0)
+                self.ledger.judge_free_capacity(stats, jobs, submitted[-1] if submitted else 0.0)
             else:
                 self.ledger.capacity_is_unknown()
+            if is_calm and self._tells_jobs_apart:
+                self.liveness.judge(stats, jobs)
+            else:
+                self.liveness.forget()
             if not self._tells_jobs_apart:
                 continue
             self.conduct.judge_slots(stats, self._live_runs())
-            accepted = self.ledger.accepted if stats.states[JobState.SUBMITTING] else {}
-            ids = [one.job_id for one in accepted.values()]
-            found = (
-                self.server.query(job_calls.get_jobs("default", ids, result=False)) if ids else []
-            )
-            self.conduct.judge_claims(dict(zip(accepted, found, strict=True)))
+            self.conduct.judge_claims(jobs)
+            self.leases.judge_claims(self._claims(jobs))
+
+    def _read_open(self) -> dict[int, Job | None]:
+        """Return the jobs that were not seen to be over, or that were reopened since."""
+        accepted = [
+            one
+            for one in self.ledger.current()
+            if self._over.get(one.number, 0.0) <= max(self.conduct.reopened[one.number], default=0)
+        ]
+        call = job_calls.get_jobs("default", [one.job_id for one in accepted], result=False)
+        found = self.server.query(call) if accepted else []
+        jobs = {one.number: job for one, job in zip(accepted, found, strict=True)}
+        if not self.ledger.lost_writes:  # else a job may be open again
+            now = self.loop.time()
+            self._over |= {n: now for n, job in jobs.items() if job is not None and job.is_over}
+        return {number: job for number, job in jobs.items() if job is None or not job.is_over}
+
+    def _claims(self, jobs: Mapping[int, Job | None]) -> dict[int, str]:
+        """Return the name of the process that each claimed job is claimed by."""
+        claims: dict[int, str] = {}
+        for number, job in jobs.items():
+            if job is not None and job.state is JobState.SUBMITTING:
+                key = f"{Keys('default').prefix}job:{job.id}"
+                process = cast(bytes | None, self.server.valkey.client.hget(key, "process"))
+                claims[number] = process.decode() if process else ""
+        return claims
 
     def _read_hash(self, name: str) -> dict[bytes, bytes]:
         found = self.server.valkey.client.hgetall(Keys("default").prefix + name)
@@ -543,6 +617,9 @@ class World:
                 self._report_lateness(),
             ).judge(jobs, stats)
             self.conduct.judge(jobs, self.requests)
+            if stats is not None and not stats.strays and plan.strict_budget:
+                self.spending.judge(await queue.list_budgets(), jobs, self.requests)
+            self.conduct.judge_pace(plan.max_burst_size, asks_to_wait=plan.asks_to_wait)
         self.conduct.judge_deliveries(jobs)
         batches: dict[int, Batch | None] = {}
         for number, batch in self.batches.items():
@@ -624,10 +701,19 @@ class World:
             drain_seconds=plan.drain_seconds,
             max_burst_size=plan.max_burst_size,
             shared_account=self.ledger.is_shared and plan.is_declared_shared,
-            accounts={"damaged": Account(api_key=SecretStr("other-key"), base_url=SKYVERN_URL)}
-            if plan.has_damaged_account
-            else {},
+            accounts={
+                name: Account(api_key=SecretStr(key), base_url=SKYVERN_URL, max_concurrent_runs=4)
+                for name, key, is_served in (
+                    ("damaged", "other-key", plan.has_damaged_account),
+                    (second_account.NAME, second_account.KEY, plan.jobs_beside > 0),
+                )
+                if is_served
+            },
         )
+
+    @staticmethod
+    def _options_beside() -> Options:
+        return Options(api_keys=(second_account.KEY,), duration=3, duration_spread=0.5)
 
     def _options(self) -> Options:
         plan = self.plan

@@ -44,6 +44,9 @@ INBOX_SECONDS = 120.0
 SLOT_SECONDS = 20.0
 #: Seconds for which a client waits for the answer to a submission.
 CLIENT_SECONDS = 60.0
+#: The status of a limited submission; for how long the pace is not judged after the first one, over
+#: how many seconds it is, and after how many without a submission the row of them is over.
+LIMITED, CUT_SECONDS, PACE_SECONDS, PACE_GAP_SECONDS = 429, 12.0, 5.0, 15.0
 #: Workers that one job may kill.
 MOST_DEATHS = 3
 #: Seconds after an operator's or a producer's action in which Redis may lose it by a failover.
@@ -406,6 +409,41 @@ class ConductLedger:
                 and not any(first - 90 < resumed < at for resumed in self.resumed)
             ):
                 self.ledger.fail(f"submissions with a refused key come {at - before:.1f} s apart")
+                return
+
+    def judge_pace(self, burst: int, *, asks_to_wait: bool) -> None:
+        """Judge that the pace is cut while each submission is answered with a 429 (I3).
+
+        Args:
+            burst: how many submissions may come at once.
+            asks_to_wait: whether the 429s name a time to wait: then hardly any come.
+        """
+        if asks_to_wait:
+            return
+        row: list[float] = []
+        for one in sorted(self.submissions, key=lambda one: one.at):
+            if one.status != LIMITED or (row and one.at > row[-1] + PACE_GAP_SECONDS):
+                self._judge_row(row, burst)
+                row = []
+            if one.status == LIMITED:
+                row.append(one.at)
+        self._judge_row(row, burst)
+
+    def _judge_row(self, row: Sequence[float], burst: int) -> None:
+        """Judge submissions that were all refused with a 429, by when they came."""
+        if not row or not self.faults.is_calm(row[0] - DELAYED_SECONDS, row[-1]):
+            return
+        first = max(sum(at <= one < at + 1 for one in row) for at in row if at < row[0] + 2)
+        start = row[0] + CUT_SECONDS
+        for at in row:
+            # A cut to 70 % a second, which a growing pace makes up for in part.
+            most = burst + 2 + PACE_SECONDS * max(first * 1.5 * 0.93 ** (at - row[0]), 0.1)
+            count = sum(at <= one < at + PACE_SECONDS for one in row)
+            if at >= start and count > most:
+                self.ledger.fail(
+                    f"I3: {at - row[0]:.0f} s after the first of many 429s {count} submissions come"
+                    f" within {PACE_SECONDS:g} s, {first} came in the first second"
+                )
                 return
 
     def judge_deliveries(self, jobs: Mapping[int, Job | None]) -> None:

@@ -59,6 +59,20 @@ def job_number(run: Run) -> int | None:
     return None if found is None else int(found[1])
 
 
+def waits_for(job: Job | None, stats: AccountStats) -> str:
+    """Return what a job waits for, for a report."""
+    if job is None:
+        return "it is gone"
+    it = job.waits_for or f"group {job.group}, keys {', '.join(job.keys) or 'none'}"
+    held = stats.hold_reason or ("paused" if stats.paused else "not held")
+    return (
+        f"{job.state}, attempt {job.attempts}, waits for {it}; {stats.live} slots and"
+        f" {stats.strays_live} orphans of {stats.limits['concurrent_runs']:g}; account {held},"
+        f" pace {stats.pace}, permits {stats.permits}, {job.reason or 'no reason'},"
+        f" {job.search_note or 'no search'}"
+    )
+
+
 @dataclass(slots=True)
 class AcceptedJob:
     """A job that the queue has accepted.
@@ -190,6 +204,25 @@ class InvariantLedger:
     def wall(self) -> float:
         """Return Skyvern's clock, unix seconds."""
         return EPOCH + self.clock()
+
+    def has_known_runs(self, number: int) -> bool:
+        """Say whether the queue knows of each run of a job that there was, and that it is its own.
+
+        Then the end of each run but the last was recorded before the next began.
+        """
+        job = self.accepted[number]
+        return not (
+            job.may_repeat
+            or job.is_settled_by_operator
+            or job.is_stuck
+            or job.is_discarded
+            or job.is_unreadable
+            or number in self.in_doubt
+            or number in self.forgotten
+            or number in self.alike
+            or self.lost_writes
+            or self.first_lost_answer(job.body) < math.inf
+        )
 
     def current(self) -> list[AcceptedJob]:
         """Return the accepted jobs that were not discarded, nor replaced by a lost one's key."""
@@ -409,11 +442,14 @@ class InvariantLedger:
             if job.webhook.state is DeliveryState.DELIVERED and not taken.get(url):
                 self.fail(f"the webhook of job {number} counts as delivered, and nobody took it")
 
-    def judge_free_capacity(self, stats: AccountStats, submitted: float) -> None:
+    def judge_free_capacity(
+        self, stats: AccountStats, jobs: Mapping[int, Job | None], submitted: float
+    ) -> None:
         """Judge that no job waits for longer than `IDLE_SECONDS` while capacity is free (I8).
 
         Args:
             stats: the account's, now.
+            jobs: those that are not over, by their numbers; for the report.
             submitted: when a job was submitted last, simulated seconds.
         """
         most = stats.limits["concurrent_runs"]
@@ -431,8 +467,14 @@ class InvariantLedger:
         elif self._free_since is None:
             self._free_since = self.clock()
         elif self.clock() - self._free_since > IDLE_SECONDS:
+            waiting = (
+                f"job {number}: {waits_for(job, stats)}"
+                for number, job in jobs.items()
+                if job is not None and job.state is JobState.READY
+            )
             self.fail(
-                f"I8: {stats.claimable} jobs wait while {stats.live} of {most} slots are used"
+                f"I8: {stats.claimable} jobs wait while {stats.live} of {most} slots are used:"
+                f" {next(waiting, 'none is ready')}"
             )
             self._free_since = None
 
@@ -642,10 +684,7 @@ class InvariantLedger:
             if job.state in _WAITING and (len(held) >= self.max_live_runs() or has_no_place):
                 continue  # jobs in doubt have all slots, or all places of its group or a key
             if not self._may_stay(number, job):
-                self.fail(
-                    f"I8: job {number} ({job.id}) is still {job.state}: {job.reason},"
-                    f" {job.search_note}"
-                )
+                self.fail(f"I8: job {number} ({job.id}) is still there: {waits_for(job, stats)}")
         waiting = sum(job is not None and job.state in _WAITING for job in jobs.values())
         counted = sum(stats.states[state] for state in _WAITING)
         if counted != waiting:

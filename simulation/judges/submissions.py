@@ -88,6 +88,8 @@ class SubmissionJudge:
         self._key_limits: dict[str, tuple[int, float]] = {}
         #: The steps of the strict budget, and since when.
         self._budget: tuple[int, float] = (0, 0.0)
+        #: What an operator changes, or tried to: nobody knows what holds.
+        self._unknown: set[Hashable] = set()
         #: Groups that had a cap: their jobs may wait for others of their group.
         self._capped: set[str] = set()
         #: When Skyvern asked for a wait, and until when.
@@ -99,6 +101,58 @@ class SubmissionJudge:
         self._turns: dict[int, _Turns] = {}
         #: By job number, job id and attempt: the run that carries the marker.
         self._markers: dict[tuple[int, str, int], str] = {}
+
+    def change(self, what: Hashable) -> None:
+        """Note that a change begins: of what is paused, or of a cap, a key's limit, the budget."""
+        self._unknown.add(what)
+        if isinstance(what, tuple):
+            self._caps.pop(what[1], None) if what[0] == "cap" else None
+            self._key_limits.pop(what[1], None) if what[0] == "key" else None
+        elif what == "budget":
+            self._budget = (0, 0.0)
+
+    def settle(self, what: Hashable) -> None:
+        """Note that a change was answered."""
+        self._unknown.discard(what)
+
+    def settle_all(self) -> None:
+        """Note that whatever operators changed is undone."""
+        self._unknown.clear()
+
+    def cap_of(self, group: str) -> float:
+        """Return how many jobs of a group may be live; 0 = that is not known."""
+        if ("cap", group) in self._unknown:
+            return 0
+        return self._caps.get(group, (math.inf, 0.0))[0]
+
+    def limit_of(self, key: str) -> float:
+        """Return how many jobs may have a key; 0 = that is not known."""
+        pattern = f"{key.partition(':')[0]}:*"
+        if not self._unknown.isdisjoint({("key", key), ("key", pattern)}):
+            return 0
+        implied = 1 if pattern == "session:*" else math.inf
+        found = self._key_limits.get(key) or self._key_limits.get(pattern)
+        return found[0] if found else implied
+
+    @property
+    def budget_steps(self) -> float | None:
+        """The steps of the strict budget; None = there is none, 0 = that is not known."""
+        return 0 if "budget" in self._unknown else self._budget[0] or None
+
+    def is_paused(self, request: PlannedJob) -> bool:
+        """Say whether a job's group or batch may be paused."""
+        whose = (("group", request.group), ("batch", request.batch))
+        return any(one in self._paused or one in self._unknown for one in whose)
+
+    def spent_at_most(self) -> int:
+        """Return how many steps runs took so far of the strict budget, at most."""
+        ledger, now = self._ledger, self._ledger.wall()
+        return sum(
+            taken_steps(run, now)
+            for number, runs in ledger.runs.items()
+            if number in self._requests and self._requests[number].max_steps
+            for run in runs
+        )
 
     def pause(self, what: Hashable) -> None:
         """Note that a pause was answered."""
@@ -119,7 +173,8 @@ class SubmissionJudge:
         self._released.update(self._canaries)
 
     def cap(self, group: str, most: int | None) -> None:
-        """Note that a cap was answered; None = that its removal begins."""
+        """Note that a cap was answered; None = its removal."""
+        self.settle(("cap", group))
         self._caps.pop(group, None)
         if most is not None:
             self._caps[group] = (most, self._ledger.clock())
@@ -127,10 +182,12 @@ class SubmissionJudge:
 
     def limit_key(self, pattern: str, most: int) -> None:
         """Note that the limit of a key, or of all keys with a first segment, was answered."""
+        self.settle(("key", pattern))
         self._key_limits[pattern] = (most, self._ledger.clock())
 
     def set_budget(self, steps: int) -> None:
         """Note that the strict budget was answered."""
+        self.settle("budget")
         self._budget = (steps, self._ledger.clock())
 
     def ask_to_wait(self, seconds: float) -> None:
@@ -268,15 +325,16 @@ class SubmissionJudge:
         if not self._is_over_the_wire(since):
             return
         committed = request.max_steps * (1 + len(self._live(_has_budget)))
-        # Of a job that had one run, its end is recorded, or its `max_steps` are still committed.
+        # Its end is recorded, or its `max_steps` are still committed.
         spent = sum(
-            taken_steps(runs[0], now)
+            taken_steps(run, now)
             for number, runs in ledger.runs.items()
-            if len(runs) == 1
-            and number in ledger.accepted
+            if number in ledger.accepted
             and number in self._requests
             and self._requests[number].max_steps
-            and runs[0].is_over(now)
+            and (len(runs) == 1 or ledger.has_known_runs(number))
+            for run in runs
+            if run.is_over(now)
         )
         if spent + committed > steps:
             ledger.fail(
@@ -285,13 +343,15 @@ class SubmissionJudge:
             )
 
     def _live(self, belongs: Callable[[PlannedJob], bool]) -> list[int]:
-        """Return the jobs of a kind whose one run goes on for sure, and takes what runs take."""
+        """Return the jobs of a kind whose last run goes on for sure, and takes what runs take."""
         ledger, live = self._ledger, []
         for number, runs in ledger.runs.items():
             job, other = ledger.accepted.get(number), self._requests.get(number)
-            if job is None or other is None or not belongs(other) or len(runs) != 1:
+            if job is None or other is None or not belongs(other) or not runs:
                 continue
-            run, now = runs[0], ledger.wall()
+            if len(runs) > 1 and not ledger.has_known_runs(number):
+                continue
+            run, now = runs[-1], ledger.wall()
             # A run that no call reaches is given up, and may go on: an orphan, of no group.
             longest = min(ledger.max_run_seconds, CANCEL_SECONDS)
             is_stuck = job.is_stuck or ledger.refuses_cancels

@@ -869,3 +869,4 @@ PLANS |= {
     ),
     "claim-commits-no-steps": _plan(_batch(4, 8, **_PAID), strict_budget=90),
 }
+PLANS = {name: replace(plan, name=name) for name, plan in PLANS.items()}

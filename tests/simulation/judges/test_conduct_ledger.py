@@ -121,3 +121,18 @@ def test_a_job_kills_three_workers_at_most(conduct: ConductLedger) -> None:
     assert conduct.ledger.violations == []
     conduct.judge_death(1)
     assert len(conduct.ledger.violations) == 1
+
+
+@pytest.mark.parametrize(("apart", "is_cut"), [(0.1, False), (1.0, True)])
+def test_the_pace_is_cut_while_every_submission_is_limited(
+    conduct: ConductLedger, clock: _Clock, *, apart: float, is_cut: bool
+) -> None:
+    at = 0.0
+    while at < 20.0:
+        clock.now = at
+        sent = conduct.note_submission(b"Do sim-job-1.")
+        assert sent is not None
+        sent.status = 429
+        at += 0.1 if at < 1 else apart
+    conduct.judge_pace(5, asks_to_wait=False)
+    assert (conduct.ledger.violations == []) is is_cut

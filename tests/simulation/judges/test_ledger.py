@@ -264,6 +264,7 @@ def test_only_jobs_in_doubt_that_hold_slots_keep_others_of_a_capped_group_waitin
     ledger.accepted |= {1: _job(1, stays_unconfirmed=True), 2: _job(2)}
     ledger.caps["a"] = 1
     fields = {"group": "a", "keys": (), "is_over": False, "reason": "", "search_note": ""}
+    fields |= {"attempts": 1, "waits_for": None}
     jobs = {
         1: SimpleNamespace(id="job1", state=JobState.UNCONFIRMED, **fields),
         2: SimpleNamespace(id="job2", state=JobState.READY, **fields),
@@ -274,6 +275,11 @@ def test_only_jobs_in_doubt_that_hold_slots_keep_others_of_a_capped_group_waitin
         strays_live=0,
         damage=None,
         damaged_records=0,
+        hold_reason=None,
+        paused=False,
+        pace=None,
+        permits={},
+        limits={"concurrent_runs": 5},
     )
     ledger.judge_end(
         cast("dict[int, Job | None]", jobs), cast(AccountStats, stats), ["job1"] if has_slot else []

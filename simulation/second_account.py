@@ -1,0 +1,85 @@
+"""A second account, healthy by itself: its jobs end on time, whatever becomes of the first one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
+
+from runqueue import RunQueueError
+from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.records.job import JobState
+from runqueue.store import job_calls
+from simulation.addresses import QUEUE_URL
+from simulation.plan import FAULT_SHARE
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+#: Its name, and its API key.
+NAME, KEY = "beside", "beside-key"
+#: Seconds in which a job of it ends if no process, message or Redis has a fault; and for which what
+#: such a fault left may delay it.
+END_SECONDS, AFTER_SECONDS = 60.0, 200.0
+#: Seconds between two looks at a job, and in which it ends in any case.
+_LOOK_SECONDS, _MOST_SECONDS = 5.0, 2400.0
+
+
+class SecondAccount:
+    """Enqueues the jobs of the second account, and judges when they end.
+
+    Args:
+        world: its queue and its plan.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def run(self) -> None:
+        """Enqueue its jobs one after the other, and wait for each of them."""
+        world, count = self._world, self._world.plan.jobs_beside
+        apart = world.plan.minutes * 60 * FAULT_SHARE / count
+        for number in range(1, count + 1):
+            await asyncio.sleep(max(0.0, number * apart - world.loop.time()))
+            await self._run_one(number)
+
+    async def _run_one(self, number: int) -> None:
+        world = self._world
+        line: dict[str, Any] = {
+            "kind": "task",
+            "account": NAME,
+            "custom_id": f"beside-{number}",
+            "body": {"prompt": f"Do sim-beside-{number}.", "url": "https://site.test/"},
+        }
+        job_id = await self._enqueue(line)
+        since, is_late = world.loop.time(), False
+        while world.loop.time() < since + _MOST_SECONDS:
+            await asyncio.sleep(_LOOK_SECONDS)
+            (job,) = world.server.query(job_calls.get_jobs(NAME, [job_id], result=False))
+            if job is None:  # Redis lost it
+                if not world.ledger.lost_writes:
+                    world.ledger.fail(f"second account: job {number} is lost")
+                return
+            if job.is_over:
+                if job.state is not JobState.COMPLETED and not world.ledger.lost_writes:
+                    world.ledger.fail(f"second account: job {number} is {job.state}: {job.reason}")
+                return
+            now = world.loop.time()
+            is_calm = world.fault_times.is_calm(since - AFTER_SECONDS, now)
+            if not is_late and is_calm and now > since + END_SECONDS and not world.killed_workers:
+                is_late = True
+                world.ledger.fail(
+                    f"second account: job {number} is {job.state} after {now - since:.0f} s"
+                )
+        world.ledger.fail(f"second account: job {number} never ends")
+
+    async def _enqueue(self, line: dict[str, Any]) -> str:
+        queue = AsyncRunQueue(QUEUE_URL)
+        while True:
+            try:
+                (answer,) = await queue.enqueue_many([line])
+            except (RunQueueError, RedisError, OSError):
+                await asyncio.sleep(1)
+            else:
+                return answer.job_id

@@ -1,0 +1,55 @@
+"""The judge of budgets: every run of a job counts, once."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from runqueue.records.job import Job
+from runqueue.store.budgets import BudgetUse
+from simulation.judges.ledger import AcceptedJob, InvariantLedger
+from simulation.judges.spending import SpendingJudge
+from simulation.plan import CUSTOMER
+from simulation.processes import EPOCH
+from simulator.model.runs import Run
+from tests.simulation.judges.test_liveness import request
+
+
+def _run(seconds: float) -> Run:
+    """A run that worked for some seconds: a step, and one more for each ten of them."""
+    run = SimpleNamespace(
+        started=EPOCH, ended=EPOCH + seconds, canceled=False, is_over=lambda _: True
+    )
+    return cast(Run, run)
+
+
+def _violations(monkeypatch: pytest.MonkeyPatch, **use: Any) -> list[str]:
+    monkeypatch.setattr(
+        "simulation.judges.spending.taken_steps", lambda run, _: 1 + int(run.ended - EPOCH) // 10
+    )
+    now = 0.0
+    ledger = InvariantLedger(lambda: now, lambda: 9.0, 600.0, lambda: 0.0)
+    ledger.accepted[1] = AcceptedJob(
+        *(1, "job1", 0.0, 2, 0.0), may_repeat=False, stays_unconfirmed=False
+    )
+    judge = SpendingJudge(ledger)
+    judge.note_set([f"key:{CUSTOMER}"])
+    now = 100.0
+    ledger.runs[1] += [_run(20), _run(40)]
+    plain = {"scope": f"key:{CUSTOMER}", "spent": 8, "live": 0, "committed": 0.0}
+    shown = SimpleNamespace(**{**plain, "estimated_runs": 0, **use})
+    job = cast(Job, SimpleNamespace(is_over=True))
+    judge.judge([cast(BudgetUse, shown)], {1: job}, {1: request(1, keys=(CUSTOMER,))})
+    return ledger.violations
+
+
+def test_the_steps_of_each_run_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _violations(monkeypatch) == []
+
+
+@pytest.mark.parametrize("use", [{"spent": 3}, {"live": 1}, {"committed": 40.0}])
+def test_a_budget_that_counts_one_run_of_two_or_keeps_what_was_committed_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, use: dict[str, Any]
+) -> None:
+    (violation,) = _violations(monkeypatch, **use)
+    assert "the runs took 8" in violation
