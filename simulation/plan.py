@@ -508,9 +508,31 @@ def _with_budget(plan: SimulationPlan, chance: Random) -> SimulationPlan:
     runs = sum(request.runs for request in changed if request.max_steps)
     steps = math.ceil(3 * runs * (1 + plan.run_seconds / 5)) + 3 * MAX_STEPS
     plan = replace(plan.with_requests(tuple(changed)), strict_budget=steps)
+    plan = _with_changes(plan, chance, "a person lowers the budget")
     if chance.random() < 0.5:
         return plan
     return replace(plan, budgets=(("account", 100 * steps), ("group:a", 100 * steps)))
+
+
+def _with_changes(plan: SimulationPlan, chance: Random, kind: str) -> SimulationPlan:
+    """Have a person change a limit now and then, soon after jobs came."""
+    least, most = FAULTS[kind]
+    changes = [
+        Fault(
+            kind,
+            round(min(chance.choice(plan.requests).at + chance.uniform(0, 10), _until(plan)), 3),
+            round(chance.uniform(least, most), 3),
+            1.0,
+            chance.randrange(100),
+        )
+        for _ in range(chance.choice([0, 1, 2]))
+    ]
+    return plan.with_faults(tuple(sorted((*plan.faults, *changes), key=lambda fault: fault.at)))
+
+
+def _until(plan: SimulationPlan) -> float:
+    """Return when the last fault may start, simulated seconds."""
+    return plan.minutes * 60 * FAULT_SHARE
 
 
 def _with_keys(plan: SimulationPlan, chance: Random) -> SimulationPlan:
@@ -527,7 +549,10 @@ def _with_keys(plan: SimulationPlan, chance: Random) -> SimulationPlan:
         keys = chance.choice([(), login, login, (*login, "site:a"), ("site:b",)])
         changed.append(replace(request, keys=keys))
     limits = (("login:*", most), ("site:a", math.ceil(count * most / 2)))
-    return replace(plan.with_requests(tuple(changed)), key_limits=limits)
+    return _with_changes(
+        replace(plan.with_requests(tuple(changed)), key_limits=limits),
+        *(chance, "a person changes a key's limit"),
+    )
 
 
 def _exclude_each_other(some: set[str], others: set[str]) -> bool:

@@ -481,13 +481,13 @@ class World:
             is_calm = self.fault_times.is_calm(now - QUIET_AFTER_SECONDS, now, but)
             jobs = self._read_open() if self._tells_jobs_apart or is_calm else {}
             self.liveness.note_waits(jobs)
+            submitted = max(self.skyvern.submitted[-1:], default=0.0)
             if is_calm:
-                submitted = self.skyvern.submitted
-                self.ledger.judge_free_capacity(stats, jobs, submitted[-1] if submitted else 0.0)
+                self.ledger.judge_free_capacity(stats, jobs, submitted)
             else:
                 self.ledger.capacity_is_unknown()
             if is_calm and self._tells_jobs_apart:
-                self.liveness.judge(stats, jobs)
+                self.liveness.judge(stats, jobs, submitted)
             else:
                 self.liveness.forget()
             if not self._tells_jobs_apart:
@@ -617,7 +617,7 @@ class World:
                 self._report_lateness(),
             ).judge(jobs, stats)
             self.conduct.judge(jobs, self.requests)
-            if stats is not None and not stats.strays and plan.strict_budget:
+            if plan.strict_budget:
                 self.spending.judge(await queue.list_budgets(), jobs, self.requests)
             self.conduct.judge_pace(plan.max_burst_size, asks_to_wait=plan.asks_to_wait)
         self.conduct.judge_deliveries(jobs)

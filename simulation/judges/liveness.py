@@ -19,6 +19,8 @@ from simulation.plan import KILLS_WORKERS, PlannedJob
 
 #: Seconds in which a job begins that nothing keeps.
 BEGIN_SECONDS = 30.0
+#: Seconds without a submission after which no rate keeps a job.
+RATE_SECONDS = 10.0
 _LIVE = {JobState.SUBMITTING, JobState.RUNNING, JobState.UNCONFIRMED}
 #: Rules of a batch that keep its jobs for reasons that are not judged here.
 _BATCH_RULES = ("canary", "abort_at_failure_ratio", "expires_after")
@@ -72,18 +74,21 @@ class LivenessJudge:
                 self._put_off.discard(number)
                 self._reached[PUT_OFF] += 1
 
-    def judge(self, stats: AccountStats, jobs: Mapping[int, Job | None]) -> None:
+    def judge(self, stats: AccountStats, jobs: Mapping[int, Job | None], submitted: float) -> None:
         """Judge that no job waits for longer than `BEGIN_SECONDS` although nothing keeps it (I8).
 
         Args:
             stats: the account's, now.
             jobs: those that are not over, by their numbers.
+            submitted: when a job was submitted last, simulated seconds.
         """
-        ledger = self._ledger
-        if ledger.lost_writes or stats.strays_live or self._has_rates or self._is_held(stats):
+        ledger, now = self._ledger, self._ledger.clock()
+        # Where a rate limits them, jobs follow one another.
+        is_busy = self._has_rates and now - submitted < RATE_SECONDS
+        if ledger.lost_writes or stats.strays_live or is_busy or self._is_held(stats):
             self.forget()
             return
-        now, free = ledger.clock(), self._free_jobs(jobs)
+        free = self._free_jobs(jobs)
         self._free_since = {number: self._free_since.get(number, now) for number in free}
         for number, since in self._free_since.items():
             if now - since > BEGIN_SECONDS:
@@ -101,6 +106,7 @@ class LivenessJudge:
             or stats.paused
             or stats.pace is not None
             or (most and stats.live >= most)
+            or 0 in stats.permits.values()
         )
 
     def _free_jobs(self, jobs: Mapping[int, Job | None]) -> list[int]:

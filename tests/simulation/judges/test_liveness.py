@@ -37,7 +37,7 @@ class World:
         """Let time pass, and return how many violations there are."""
         for _ in range(int(seconds / 5)):
             self.now += 5
-            self.judge.judge(_stats(**stats), jobs or JOBS)
+            self.judge.judge(_stats(**stats), jobs or JOBS, 0.0)
         return len(self.ledger.violations)
 
 
