@@ -85,7 +85,7 @@ lock: $(STAMP) ## Write the locks of the image in deploy/image, with the hashes 
 docs: $(STAMP) ## Build the documentation as a site in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-check: $(STAMP) $(REWRITTEN) ## What CI runs: format, lint, types, import contracts, tests, 200 simulated seeds: some thirteen minutes on two cores
+check: $(STAMP) $(REWRITTEN) ## What CI runs: format, lint, types, import contracts, tests, simulated plans and 200 seeds: some thirteen minutes on two cores
 	@echo "some thirteen minutes on two cores"
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -94,6 +94,7 @@ check: $(STAMP) $(REWRITTEN) ## What CI runs: format, lint, types, import contra
 	$(BIN)/pytest tests/api_client tests/webhooks \
 		--cov=api_client --cov=webhooks --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 	HYPOTHESIS_PROFILE=ci $(BIN)/pytest --ignore=tests/api_client --ignore=tests/webhooks
+	$(BIN)/python -m simulation --directed all
 	$(BIN)/python -m simulation --seeds 200 --minutes 3 --within 3 --every-kind
 
 million: $(STAMP) ## Submit a million lines, killed half-way, by Redis and by HTTP

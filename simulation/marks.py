@@ -50,12 +50,9 @@ _BY_SCRIPT: tuple[tuple[str, str, _Reached], ...] = (
     ("a run is found by its marker", "mark_running", _found(2)),
     ("a run is found by its request", "mark_running", _found(1, 3)),
     ("a webhook comes before the answer", "mark_running", _found(0, code=0)),
-    ("an answer comes after its job has moved on", "mark_running", _found(0, code=2)),
-    ("a run given to another job is given back", "mark_running", _found(0, 2, code=5)),
     ("given back after a 429", "give_back", _first("limited")),
     ("given back, for it was not sent", "give_back", _first("not_sent")),
     ("given back with a refused key", "give_back", _first("account")),
-    ("given back too late", "give_back", lambda _, reply: 0 in reply),
     ("a claim is refused by a fence", "claim", _says(b"fenced")),
     ("a claim is refused by an unknown server", "claim", _says(b"stale")),
     ("a run is retried", "retry_run", _runs_again(is_occupied=False, code=1)),
@@ -78,7 +75,6 @@ _BY_LOG = {
     "lost_claims_recovered": "a recovery finds runs of lost claims",
     "jobs_may_have_runs": "a recovery has jobs searched",
     "permit_too_old": "a claim is answered too late to be sent",
-    "list_taken_over": "a list is taken over",
     "lists_ended": "lists end",
     "cancel_given_up": "a cancel is given up",
 }
@@ -87,16 +83,19 @@ _BY_TOTAL = {
     "resubmitted": "a job is submitted again after a search",
     "poisoned": "a job killed its workers",
     "clock_steps": "a step of Redis' clock is believed",
-    "batches_expired": "a batch expires",
-    "delivery:gave_up": "a webhook is given up",
+    "webhooks:gave_up": "a webhook is given up",
     "seen:missed": "a run's end is found by a list",
+    "fenced:mark_running": "a late record is refused",
+    "fenced:mark_unconfirmed": "a late record is refused",
+    "fenced:mark_dead": "a late record is refused",
+    "fenced:give_back": "a late record is refused",
 }
 #: Told by what is seen now and then.
-PUT_OFF, KEY_FREED = "a strict budget put a job off, and it ran", "an orphan run frees its keys"
+PUT_OFF, KEY_FREED = "a job waited for a budget, and ran", "an orphan run frees its keys"
 MARKS = (
     *(mark for mark, _, _ in _BY_SCRIPT),
     *_BY_LOG.values(),
-    *_BY_TOTAL.values(),
+    *dict.fromkeys(_BY_TOTAL.values()),
     PUT_OFF,
     KEY_FREED,
 )

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from simulation.marks import KEY_FREED, Marks
-from simulation.plan import FAULTS, first_kind
 
 
 @pytest.mark.parametrize(
@@ -54,15 +53,3 @@ def test_an_orphan_run_that_had_keys_and_has_none_any_more_has_freed_them() -> N
     assert not marks.reached[KEY_FREED]
     marks.note_orphans({})
     assert marks.reached[KEY_FREED] == 1
-
-
-def test_as_many_seeds_as_there_are_kinds_of_faults_have_each_kind_in_an_order_of_their_own() -> (
-    None
-):
-    firsts = [
-        [first_kind(seed) for seed in range(start, start + len(FAULTS))]
-        for start in (0, len(FAULTS))
-    ]
-    assert sorted(firsts[0]) == sorted(firsts[1]) == sorted(FAULTS)
-    assert firsts[0] != firsts[1]
-    assert firsts[0] != sorted(FAULTS)

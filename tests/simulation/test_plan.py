@@ -1,0 +1,23 @@
+"""Drawing plans."""
+
+from simulation.plan import FAULTS, draw, first_kind
+
+
+def test_as_many_seeds_as_there_are_kinds_of_faults_have_each_kind_in_an_order_of_their_own() -> (
+    None
+):
+    firsts = [
+        [first_kind(seed) for seed in range(start, start + len(FAULTS))]
+        for start in (0, len(FAULTS))
+    ]
+    assert sorted(firsts[0]) == sorted(firsts[1]) == sorted(FAULTS)
+    assert firsts[0] != firsts[1]
+    assert firsts[0] != sorted(FAULTS)
+
+
+def test_a_plan_whose_person_changes_a_limit_has_that_limit() -> None:
+    for seed in range(2 * len(FAULTS)):
+        plan = draw(seed, 3)
+        kinds = {fault.kind for fault in plan.faults}
+        assert plan.key_limits or "a person changes a key's limit" not in kinds
+        assert plan.strict_budget or "a person lowers the budget" not in kinds
