@@ -140,7 +140,7 @@ class Producer:
                 if is_batch and batch is None:
                     batch = await queue.open_batch(f"batch {number}", **rules)
                 if batch is None:
-                    answers = await queue.enqueue_many(lines)
+                    answers = _stored(await queue.enqueue_many(lines))
                 else:
                     answers = await self._fill(queue, number, batch, lines, expected)
                 break
@@ -184,7 +184,7 @@ class Producer:
             with contextlib.suppress(BatchMismatch):
                 if await queue.seal_batch(batch, expected) != expected:
                     self._world.ledger.fail(f"I1: batch {number} is sealed without all of its jobs")
-        answers = await queue.enqueue_many(lines, batch=batch)
+        answers = _stored(await queue.enqueue_many(lines, batch=batch))
         await queue.seal_batch(batch, expected)
         jobs = await queue.get_many([answers[0].job_id], result=False)
         # If the answer to a seal was lost, another batch has the jobs.
@@ -278,6 +278,17 @@ class Producer:
             if is_late and self._world.conduct.judge_inbox(pushed):
                 raise OSError("the lines are not jobs yet")
             await asyncio.sleep(1)
+
+
+def _stored(answers: list[Enqueued]) -> list[Enqueued]:
+    """Return answers to jobs that are stored.
+
+    Raises:
+        OSError: a strict budget is too small for one of them now.
+    """
+    if any(answer.fault for answer in answers):
+        raise OSError("a budget is too small")
+    return answers
 
 
 def line_of(request: PlannedJob, now: float) -> dict[str, Any]:
