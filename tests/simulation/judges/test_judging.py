@@ -152,3 +152,32 @@ def test_the_webhook_of_a_run_that_found_its_session_occupied_leaves_its_job_wit
     None
 ):
     assert _output(_OCCUPIED_SESSION) == "[(True, []), (True, [])]"
+
+
+#: The first account's key is refused, and a second account has jobs.
+_TWO_ACCOUNTS = """
+from simulation import seams
+seams.install()
+from simulation import second_account
+from simulation.plan import Fault, PlannedJob, SimulationPlan
+from simulation.runs import simulate
+
+def result():
+    rules = "task", "alone", 1, 2, "a", 0, None, "auto", 1, False
+    return simulate(SimulationPlan(
+        seed=0, minutes=2, workers=1, gateways=1, max_concurrent_runs=4,
+        max_dispatches_per_second=0, max_requests_per_second=0, max_run_seconds=600,
+        run_seconds=2, bad_run_share=0, batch_rules={}, jobs_beside=3,
+        faults=(Fault("the key is refused", 0.5, 70.0, 1.0, 0),),
+        requests=(PlannedJob(1, 1.0, *rules),),
+    ))
+print(result().violations)
+second_account.END_SECONDS, second_account._LOOK_SECONDS = 0.5, 1.0
+print(result().violations[0].partition(": ")[2])
+"""
+
+
+def test_the_jobs_of_a_second_account_end_on_time_whatever_happens_to_the_first() -> None:
+    held, judged = _output(_TWO_ACCOUNTS).splitlines()
+    assert held == "[]"
+    assert judged == "second account: job 1 is running after 1 s"
