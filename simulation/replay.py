@@ -23,7 +23,10 @@ def differences(seed: int, seeds: int, minutes: float, at_once: int) -> Iterator
     options = ("--seed", seed, "--seeds", seeds, "--minutes", minutes, "--at-once", at_once)
     first, second = (dict(_digests(lines)) for lines in _in_both(*options, "--digests"))
     for number in range(seed, seed + seeds):
-        if number not in first or first[number] != second.get(number):
+        one, other = first.get(number), second.get(number)
+        if not one or not other:
+            yield f"seed {number}: the simulation's process died"
+        elif one != other:
             yield f"seed {number}: {_first_difference(number, minutes)}"
 
 
