@@ -81,7 +81,6 @@ _BY_LOG = {
 #: Told by a count of the account's, at the end.
 _BY_TOTAL = {
     "resubmitted": "a job is submitted again after a search",
-    "poisoned": "a job killed its workers",
     "clock_steps": "a step of Redis' clock is believed",
     "webhooks:gave_up": "a webhook is given up",
     "seen:missed": "a run's end is found by a list",
@@ -90,7 +89,9 @@ _BY_TOTAL = {
     "fenced:mark_dead": "a late record is refused",
     "fenced:give_back": "a late record is refused",
 }
-#: Told by what is seen now and then.
+#: Scripts after which runs that no job owns are looked at.
+MAKES_OR_ENDS_ORPHANS = {"give_up", "mark_running", "poll_claim", "record_webhook", "strays_over"}
+#: Told by what is seen of jobs and orphan runs.
 PUT_OFF, KEY_FREED = "a job waited for a budget, and ran", "an orphan run frees its keys"
 MARKS = (
     *(mark for mark, _, _ in _BY_SCRIPT),

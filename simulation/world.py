@@ -43,7 +43,7 @@ from simulation.judges.outcomes import OutcomeJudge
 from simulation.judges.spending import SpendingJudge
 from simulation.judges.submissions import SubmissionJudge
 from simulation.loop import VirtualLoop
-from simulation.marks import Marks
+from simulation.marks import MAKES_OR_ENDS_ORPHANS, Marks
 from simulation.plan import (
     ANSWERS_NO_CALL,
     CUSTOMER,
@@ -418,6 +418,8 @@ class World:
     ) -> None:
         self.marks.note_reply(script, arguments, reply)
         self.leases.note_reply(process, script, arguments, reply)
+        if script in MAKES_OR_ENDS_ORPHANS:
+            self.marks.note_orphans(self._read_hash("stray_takes"))
 
     def _on_spinning(self, process: str, script: str) -> None:
         """Fail, and end the simulation, which would take very long."""
@@ -474,7 +476,6 @@ class World:
         while True:
             await asyncio.sleep(STATS_SECONDS)
             stats = self.server.query(job_calls.stats("default"))
-            self.marks.note_orphans(self._read_hash("stray_takes"))
             now = self.loop.time()
             # Processes go on without a broker.
             but = ("a person", "the broker is not reached")
