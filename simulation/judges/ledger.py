@@ -13,6 +13,7 @@ from runqueue.ids import TAG_KEY, markers_in
 from runqueue.records.account import AccountStats
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
+from runqueue.records.waits import in_words
 from simulation.processes import EPOCH
 from simulation.server import ANSWER_SECONDS
 from simulator.model.runs import Run
@@ -63,7 +64,7 @@ def waits_for(job: Job | None, stats: AccountStats) -> str:
     """Return what a job waits for, for a report."""
     if job is None:
         return "it is gone"
-    it = job.waits_for or f"group {job.group}, keys {', '.join(job.keys) or 'none'}"
+    it = in_words(job.waits_for) or f"group {job.group}, keys {', '.join(job.keys) or 'none'}"
     held = stats.hold_reason or ("paused" if stats.paused else "not held")
     return (
         f"{job.state}, attempt {job.attempts}, waits for {it}; {stats.live} slots and"

@@ -15,7 +15,7 @@ from runqueue.records.job import Job, JobState
 from simulation.judges.ledger import InvariantLedger, waits_for
 from simulation.judges.submissions import SubmissionJudge
 from simulation.marks import PUT_OFF
-from simulation.plan import CUSTOMER, KILLS_WORKERS, PlannedJob
+from simulation.plan import KILLS_WORKERS, PlannedJob
 
 #: Seconds in which a job begins that nothing keeps.
 BEGIN_SECONDS = 30.0
@@ -68,7 +68,7 @@ class LivenessJudge:
         for number, job in jobs.items():
             if job is None:
                 continue
-            if job.waits_for == CUSTOMER or (job.waits_for or "").startswith("budget:"):
+            if any(why.kind == "budget" for why in job.waits_for):
                 self._put_off.add(number)
             elif number in self._put_off and job.run_id is not None:
                 self._put_off.discard(number)
