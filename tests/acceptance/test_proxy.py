@@ -78,7 +78,11 @@ def test_what_a_proxy_refuses_was_not_submitted_and_goes_on_once_it_is_let_throu
         proxy.user = "user:another"
         refused = len(proxy.heads)
         until(lambda: len(proxy.heads) > refused + 3, 60, "the proxy to refuse some")
-        assert "answered 407" in (parts.queue.stats()["default"].hold_reason or "")
+        until(
+            lambda: "answered 407" in (parts.queue.stats()["default"].hold_reason or ""),
+            60,
+            "the hold to say why",
+        )
         assert not parts.ledger()
         assert set(parts.states()) <= {"ready", "submitting", "scheduled"}
         proxy.user = "user:pass"

@@ -140,6 +140,7 @@ def test_the_public_names_are_these() -> None:
         "Budget",
         "BudgetUse",
         "DownloadFilesRunRequest",
+        "EndedHolder",
         "EnqueueOptions",
         "EnqueueStatus",
         "Enqueued",

@@ -25,7 +25,7 @@ async def test_an_account_is_paused_and_resumed(desk: Desk, redis_url: str) -> N
         resumed = await door.ask("POST", "/v1/accounts/default/resume", headers=OPS)
         again = await door.ask("POST", "/v1/accounts/default/resume", headers=OPS)
 
-    assert paused.body == {"account": "default", "paused": True}
+    assert paused.body == {"account": "default", "paused": True, "changed": True}
     assert (stats["paused"], stats["hold_reason"]) == (True, "paused: why")
     assert resumed.body == {"account": "default", "ended": "paused: why", "held": None}
     assert again.body["ended"] is None

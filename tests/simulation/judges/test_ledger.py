@@ -264,7 +264,7 @@ def test_only_jobs_in_doubt_that_hold_slots_keep_others_of_a_capped_group_waitin
     ledger.accepted |= {1: _job(1, stays_unconfirmed=True), 2: _job(2)}
     ledger.caps["a"] = 1
     fields = {"group": "a", "keys": (), "is_over": False, "reason": "", "search_note": ""}
-    fields |= {"attempts": 1, "waits_for": None}
+    fields |= {"attempts": 1, "waits_for": ()}
     jobs = {
         1: SimpleNamespace(id="job1", state=JobState.UNCONFIRMED, **fields),
         2: SimpleNamespace(id="job2", state=JobState.READY, **fields),

@@ -9,6 +9,7 @@ import pytest
 
 from runqueue.records.account import AccountStats
 from runqueue.records.job import Job, JobState
+from runqueue.records.waits import Wait
 from simulation.judges.ledger import AcceptedJob, InvariantLedger
 from simulation.judges.liveness import BEGIN_SECONDS, LivenessJudge
 from simulation.judges.submissions import SubmissionJudge
@@ -61,7 +62,7 @@ def _job(number: int, state: JobState, **fields: Any) -> Job:
         "attempts": 1,
         "group": "a",
         "keys": (),
-        "waits_for": None,
+        "waits_for": (),
         "run_id": None,
         "reason": None,
         "search_note": None,
@@ -128,6 +129,6 @@ def test_a_strict_budget_keeps_a_job_until_it_is_raised() -> None:
 
 def test_a_job_that_waited_for_a_budget_and_began_reaches_a_mark() -> None:
     world = World()
-    world.judge.note_waits({1: _job(1, JobState.READY, waits_for="budget:group:a")})
+    world.judge.note_waits({1: _job(1, JobState.READY, waits_for=(Wait("budget", "group:a"),))})
     world.judge.note_waits({1: _job(1, JobState.RUNNING, run_id="tsk_1")})
     assert world.reached[PUT_OFF] == 1

@@ -147,7 +147,8 @@ class Webhooks(Listing, Submitting):
             return self.tell_own(job, item) if is_own else self.tell_late(item)
         if owner or item.created_us:
             return "other"  # another job's, or of an earlier life: it was made before the job
-        if not self.adopts(job, item.attempt):
+        may_be_claimed = item.attempt <= job.attempt or job.state == "unconfirmed"
+        if not (self.adopts(job, item.attempt) and may_be_claimed):
             self.leave_stray(item)
             self.reported[item.run_id] = self.strays[item.run_id][0]  # whose it was first
             return "stray"
