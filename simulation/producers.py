@@ -149,9 +149,7 @@ class Producer:
                 batch = expected = None
             except (RunQueueError, RedisError, OSError) as error:
                 if isinstance(error, BatchMismatch):
-                    # After a failover the jobs of the upload that it lost may live on, by their keys.
-                    if not world.ledger.lost_writes:
-                        world.ledger.fail(f"I1: batch {number} has all of its jobs: {error}")
+                    self._judge_mismatch(number, error)
                     expected = None
             await asyncio.sleep(1)
         for request, line, answer in zip(requests, lines, answers, strict=True):
@@ -167,6 +165,14 @@ class Producer:
         for request, line in zip(requests, lines, strict=True):
             job_id = ids.job_id_for("default", "", line["custom_id"])
             self._world.server.job_names.setdefault(job_id, f"job {request.number}")
+
+    def _judge_mismatch(self, number: int, error: BatchMismatch) -> None:
+        """Judge a batch that is refused, since it does not hold all of its jobs.
+
+        After a failover the jobs of the upload that it lost live on, by their keys.
+        """
+        if not self._world.ledger.lost_writes:
+            self._world.ledger.fail(f"I1: batch {number} has all of its jobs: {error}")
 
     async def _fill(
         self,
