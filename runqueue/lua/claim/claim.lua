@@ -124,8 +124,8 @@ local function adopt_stray(id, job, known, via)
 end
 
 -- True when the job had a run already, which takes capacity of its group; a text: its keys, or the budget that is named,
--- have no room, and the job was not taken.
-local function claim(id, priority, group, lane)
+-- have no room, and the job was not taken. `goes_first`: it comes before jobs that wait for its keys.
+local function claim(id, priority, group, lane, goes_first)
   local batch, key = batch_of(lane), job_key(id)
   local f = read_fields(key, 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths', 'lost_claim',
     'charged', 'unmarked', 'via', 'cancel', 'keys')
@@ -149,6 +149,7 @@ local function claim(id, priority, group, lane)
     charged = f[9], keys = f[13] }
   if f[4] then job.deadline = f[4] end
   if is_canary(lane) then job.canary = true end
+  if goes_first then job.goes_first = true end
   if has_strays() and adopt_stray(id, job, known, f[11]) then
     skips = skips + 1
     return true
@@ -395,9 +396,15 @@ local function claim_from_rings() -- a function, since a script has at most 200 
   end
 end
 
-if room > 0 and notes.are_limits() then
-  -- A job that was put aside is ready again, at the head of its lane. In a new window of its budget, the largest is
-  -- claimed before all others, which might leave it too few steps again.
+claim_suspect()
+if room > #taken and notes.are_limits() then
+  -- A job that was put aside is ready again, at the head of its lane, or of that of its keys if one has no room. In a new
+  -- window of its budget, the largest is claimed before all others, which might leave it too few steps again.
+  local function make_ready(job)
+    count_state(job, 'ready')
+    redis.call('HSET', job_key(job.id), 'state', 'ready')
+  end
+
   local function come_back(id, is_largest)
     local job, ends = read_job(id), string.match(redis.call('HGET', job_key(id), 'aside') or '', '(%d+)$')
     if not ends or job.state ~= 'scheduled' then return end
@@ -405,11 +412,14 @@ if room > 0 and notes.are_limits() then
     local lane, is_new = lane_of(job), tonumber(ends) > 0 and tonumber(ends) <= NOW
     if not (is_largest and is_new and #taken < room and room_in(job.group) > 0 and lane_runs(lane))
       or job.cancel or job.deaths > 0 then
-      return ready_again(job, true)
+      local full = not job.cancel and job.deaths == 0 and lane_runs(lane) and full_key(job)
+      if not full then return ready_again(job, true) end
+      make_ready(job)
+      job.goes_first = true
+      return key_limits.wait(job, full)
     end
-    count_state(job, 'ready')
-    redis.call('HSET', job_key(id), 'state', 'ready')
-    local outcome = claim(id, job.priority, job.group, lane)
+    make_ready(job)
+    local outcome = claim(id, job.priority, job.group, lane, true)
     if type(outcome) == 'string' then push(job.priority, job.group, lane, { id }, true) end
   end
 
@@ -422,7 +432,6 @@ if room > 0 and notes.are_limits() then
   end
   notes.key_commands = math.min(notes.key_commands, 800) -- whatever was offered, some jobs are claimed
 end
-claim_suspect()
 claim_from_rings()
 
 -- Skipping and listing go in bounded steps, without a pause between them.

@@ -155,6 +155,87 @@ def test_in_a_new_day_the_largest_is_before_all_others(clock: Clockwork) -> None
     assert aside(clock) == {"account": [middle]}
 
 
+@pytest.mark.parametrize("scope", ["account", "key:login:a", "key:login:*"])
+def test_in_a_new_day_the_largest_of_a_key_is_before_others_that_wait_for_it(
+    clock: Clockwork, scope: str
+) -> None:
+    set_budget(clock, scope, 100, "day", is_strict=True)
+    clock.run(key_limits.set_limit(clock.account, "login:a", KeyLimit(3)))
+    (first,) = clock.enqueue(1, keys=["login:a"], max_steps=30)
+    assert clock.claimed() == [first]
+    (large,) = clock.enqueue(1, keys=["login:a"], max_steps=80)
+    small = clock.enqueue(20, keys=["login:a"], max_steps=10)
+    claimed = clock.claimed()
+    assert claimed == small[:2]
+    for job in [first, *claimed]:
+        end(clock, job, 30)
+    assert clock.claimed() == small[2:3]
+    clock.wait(DAY / SECOND)
+
+    assert clock.claimed() == [large, small[3]]
+
+
+@pytest.mark.parametrize("key", ["login:a", "session:a"])
+def test_a_job_that_comes_back_is_the_next_at_a_key_that_is_full(
+    clock: Clockwork, key: str
+) -> None:
+    set_budget(clock, "account", 100, is_strict=True)
+    clock.run(key_limits.set_limit(clock.account, "login:a", KeyLimit(1)))
+    (live,) = clock.enqueue(1, max_steps=60)
+    assert clock.claimed() == [live]
+    (large,) = clock.enqueue(1, keys=[key], max_steps=50)
+    small = clock.enqueue(4, keys=[key], max_steps=10)
+    assert clock.claimed() == small[:1]
+    assert aside(clock) == {"account": [large]}
+    end(clock, live, 0)
+    clock.wait(6)
+    assert clock.claimed() == []
+    assert clock.state(large) == "ready"
+
+    order = [small[0]]
+    while len(order) < 5:
+        end(clock, order[-1], 0)
+        order += clock.claimed()
+    assert order == [small[0], large, *small[1:]]
+
+
+def test_a_job_that_comes_back_is_the_next_at_a_key_that_others_are_offered(
+    clock: Clockwork,
+) -> None:
+    set_budget(clock, "account", 100, is_strict=True)
+    clock.run(key_limits.set_limit(clock.account, "login:a", KeyLimit(1)))
+    (live,) = clock.enqueue(1, max_steps=60)
+    assert clock.claimed() == [live]
+    (large,) = clock.enqueue(1, keys=["login:a"], max_steps=50)
+    small = clock.enqueue(3, keys=["login:a"], max_steps=10)
+    assert clock.claimed() == small[:1]
+    end(clock, live, 0)
+    end(clock, small[0], 0)
+    clock.wait(6)
+
+    assert clock.claimed() == [large]
+
+
+def test_a_job_that_comes_back_is_not_claimed_beside_a_crash_suspect(clock: Clockwork) -> None:
+    set_budget(clock, "account", 100, "day", is_strict=True)
+    (live,) = clock.enqueue(1, max_steps=20)
+    assert clock.claimed() == [live]
+    (large,) = clock.enqueue(1, max_steps=90)
+    assert clock.claimed() == []
+    end(clock, live, 20)
+    (suspect,) = clock.enqueue(1, max_steps=5)
+    clock.client.hset(clock.key(f"job:{suspect}"), "deaths", 2)
+    clock.client.zadd(clock.key("suspects"), {suspect: clock.now})
+    clock.client.lrem(clock.key("lane:2:default:-"), 0, suspect)
+    clock.wait(DAY / SECOND)
+
+    assert clock.claimed() == [suspect]
+    assert clock.claimed() == []
+    clock.found(suspect, 1, "r-suspect")
+    clock.finish(suspect, run_id="r-suspect", steps=5)
+    assert clock.claimed() == [large]
+
+
 @pytest.mark.parametrize("why", ["paused", "capped", "held", "a key"])
 def test_a_job_that_may_not_begin_in_a_new_day_holds_up_no_other(
     clock: Clockwork, why: str
@@ -314,6 +395,7 @@ def test_a_crash_suspect_that_is_put_aside_stays_a_suspect(clock: Clockwork) -> 
     assert (aside(clock), clock.members("suspects")) == ({"account": [suspect]}, [])
     clock.finish(live, run_id="r-live", steps=10)
     clock.wait(6)
+    assert clock.claimed() == []
     (other,) = clock.enqueue(1, max_steps=1)
     assert clock.claimed() == [suspect]
     assert clock.client.get(clock.key("alone:p1")) == suspect.encode()

@@ -34,6 +34,7 @@ local function make_key_limits()
   local KEY_LIMITS, HELD_KEYS = PREFIX .. 'key_limits', PREFIX .. 'held_keys'
   local PASSED_BEFORE_KEPT = 5
   local FIRST_PAUSE_US, LONGEST_PAUSE_US, TRIES_KEPT_MS = 30000000, 600000000, 60000
+  local NEXT_KEPT_MS = 3600000
   local MOST_KEYS, LOOK_AGAIN, LOOK_TAKES, FEW_LIMITS = 16, 1000000, 10000, 20
 
   local limits -- by key or pattern, if there are few; false = they are read key by key
@@ -197,8 +198,9 @@ local function make_key_limits()
   end
 
   -- Where a job comes that is in no lane of keys: after those of its priority; one that was submitted before comes
-  -- first, as in its lane.
+  -- first, as in its lane. One with `goes_first` (claim.lua) comes before all others.
   local function comes_at(job)
+    if job.goes_first then return 0 end
     local priority = tonumber(job.priority)
     return (job.attempt or 0) > 0 and priority * A_PRIORITY or (priority + 1) * A_PRIORITY - 1
   end
@@ -279,8 +281,9 @@ local function make_key_limits()
     notes.states[key] = nil
   end
 
+  -- The key is kept an hour longer than it says anything: Redis' own clock may be ahead of ours.
   local function set_next(key, at)
-    call('SET', PREFIX .. 'key_next:' .. key, int(at), 'PX', int(math.ceil(math.max(1, at - NOW) / 1000)))
+    call('SET', PREFIX .. 'key_next:' .. key, int(at), 'PX', int(math.ceil(math.max(0, at - NOW) / 1000)) + NEXT_KEPT_MS)
   end
 
   -- A ready job with keys begins, for which all have room (`full`); its slot is counted already.
@@ -307,7 +310,8 @@ local function make_key_limits()
   end
 
   -- A job's claim surely made no run: the next job may begin when it might have before the claim. Where another began at
-  -- the key since, nothing is given back: it began as late as the rate allows. That a rival was passed stays counted.
+  -- the key since, nothing is given back: of jobs that began at once (`burst_of`) only the last claim is. That a rival was
+  -- passed stays counted.
   function key_limits.give_back_rate(job)
     if not job.keys then return end
     local attempt, rates = string.match(call('HGET', job_key(job.id), 'rates') or '', '^(%d+) (.*)$')
@@ -325,7 +329,7 @@ local function make_key_limits()
   -- A ready job moves to the lane of its keys, which waits at `key`, or is in line already.
   function key_limits.wait(job, key)
     local lane = lane_named(job.priority, job.group, keyed_lane_of(job))
-    local comes_first = (job.attempt or 0) > 0
+    local comes_first = job.goes_first or (job.attempt or 0) > 0
     expect(lane.list, 'list')
     local length = call(comes_first and 'LPUSH' or 'RPUSH', lane.list, job.id)
     if length > 1 and not comes_first then return end
