@@ -1,6 +1,6 @@
 -- use: lanes
--- Sets the budget of a scope (see lib/jobs/budgets.lua), from the next claim on. A strict one has committed to it what live
--- runs may take: they may have begun without it. That reads each live run's job.
+-- Sets the budget of a scope (see lib/jobs/budgets.lua), from the next claim on. One that becomes strict has committed to it
+-- what live runs may take, which began without it: that reads each live run's job, and takes as long as these are many.
 -- ARGV  now_us, scope, budget ('' = none)
 -- Reply: the budget before ('' = none)
 -- Error MANY budgets <most>: so many scopes have budgets already.
@@ -56,7 +56,8 @@ local function commit_live()
   end
 end
 
-if string.match(budget, '^%d+ %a+ 1 ') then commit_live() end
+local function is_strict(text) return text and string.find(text, '^%d+ %a+ 1 ') end
+if is_strict(budget) and not is_strict(before) then commit_live() end
 if budget ~= '' then
   redis.call('HSET', BUDGETS, scope, budget)
 else

@@ -10,8 +10,8 @@ expect(PREFIX .. 'parked', 'zset')
 pass_when_full()
 if clock_is_stale() then return 0 end
 local max_run, max_workflow, limit, freed_slots = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), 0
-local found = redis.call('ZRANGEBYSCORE', PREFIX .. 'unconfirmed', '-inf', int(NOW - math.min(max_run, max_workflow)), 'WITHSCORES',
-  'LIMIT', 0, MOST_READ)
+local found = redis.call('ZRANGEBYSCORE', PREFIX .. 'unconfirmed', '-inf', int(NOW - math.min(max_run, max_workflow)),
+  'WITHSCORES', 'LIMIT', 0, MOST_READ)
 local function free(id, since)
   local job = read_job(id)
   local longest = run_limit(id, nil, tonumber(since), max_run, max_workflow)
