@@ -16,10 +16,11 @@ local function read(id)
   end
   local body = redis.call('GET', PREFIX .. 'body:' .. id) or ''
   local f = redis.call('HMGET', job_key(id), 'batch', 'state', 'keys', 'priority', 'group', 'canary', 'run_at',
-    'on_unconfirmed', 'aside')
+    'on_unconfirmed', 'aside', 'max_steps')
   local batch = f[1]
   local why = waits.of_job({ id = id, batch = batch or NO_BATCH, state = f[2], keys = f[3] or nil, priority = f[4] or '2',
-    group = f[5] or 'default', canary = f[6], run_at = f[7], on_unconfirmed = f[8] or nil, is_aside = f[9] })
+    group = f[5] or 'default', canary = f[6], run_at = f[7], on_unconfirmed = f[8] or nil, is_aside = f[9],
+    max_steps = tonumber(f[10] or nil) or false })
   local held = batch and redis.call('HGET', PREFIX .. 'batch:' .. batch, 'held') or ''
   local result = ARGV[2] == '1' and stored_result(id) or ''
   return { record, string.match(body, '^[^\n]*'), held or '', result, why }

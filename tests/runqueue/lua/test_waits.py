@@ -263,6 +263,20 @@ def test_a_strict_budget_that_a_job_can_never_fit_is_named_and_no_time(clock: Cl
     assert "can never fit it: max_steps of 10 at most" in found.words
 
 
+def test_a_strict_budget_says_that_a_job_has_no_max_steps(clock: Clockwork) -> None:
+    (never,) = clock.enqueue()
+    set_budget(clock, "account", 10, "day", is_strict=True)
+    assert clock.claimed() == []
+
+    (found,) = waits(clock, never)
+
+    assert (found.kind, found.until, found.needs_person) == ("budget", None, True)
+    assert found.words == (
+        "the strict budget of the account can never fit it: it has no max_steps, and would need"
+        " one of 10 at most"
+    )
+
+
 def test_a_job_with_a_time_names_it_and_what_it_will_meet_then(clock: Clockwork) -> None:
     clock.limit(concurrent_runs=1)
     (scheduled,) = clock.enqueue(run_at=START + 3600 * SECOND, group="acme")
@@ -375,3 +389,26 @@ def test_a_page_of_jobs_reads_a_bounded_number_of_keys(clock: Clockwork) -> None
     plain = clock.commands(job_calls.get_jobs(clock.account, clock.enqueue(600)))
 
     assert clock.commands(job_calls.get_jobs(clock.account, jobs)) < plain + 6 * 600
+
+
+@pytest.mark.parametrize("is_strict", [False, True])
+def test_what_a_page_of_jobs_reads_of_keys_and_their_budgets_is_bounded(
+    clock: Clockwork, is_strict: bool
+) -> None:
+    set_budget(clock, "key:login:*", 50, "day", is_strict=is_strict)
+    limit(clock, "host:a", max_concurrent=1)
+    clock.enqueue(2, keys=["host:a"], priority=0)
+    assert len(clock.claimed()) == 1  # another waits: there are lines at keys
+    jobs = [
+        clock.enqueue(keys=[f"login:{n}:{one}" for one in range(4)], max_steps=5)[0]
+        for n in range(500)
+    ]
+    plain = [clock.enqueue(keys=["free:a"], max_steps=5)[0] for _ in range(375)]
+
+    few = clock.commands(job_calls.get_jobs(clock.account, jobs[:125]))
+    many = clock.commands(job_calls.get_jobs(clock.account, jobs))
+
+    # Beyond 500 keys, what names others costs hardly more than what names the same.
+    others = clock.commands(job_calls.get_jobs(clock.account, plain))
+    assert many - few < others + 375 * 2
+    assert many - others < 500 * 12

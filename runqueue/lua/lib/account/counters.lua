@@ -136,7 +136,7 @@ function notes.leave_aside(job)
   local aside = notes.are_budgets() and redis.call('HGET', job_key(job.id), 'aside')
   if not aside then return end
   redis.call('ZREM', PREFIX .. 'aside:' .. string.match(aside, '^%S+'), job.id)
-  redis.call('HDEL', job_key(job.id), 'aside', 'run_at', 'reason')
+  redis.call('HDEL', job_key(job.id), 'aside', 'run_at')
   job.was_aside = true
 end
 

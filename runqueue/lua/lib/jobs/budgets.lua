@@ -309,11 +309,6 @@ if notes.are_budgets() then
     return is_any_aside
   end
 
-  local function why_aside(record, max_steps)
-    return 'the budget of ' .. record.scope .. ' is strict, and '
-      .. (max_steps and "has fewer steps left than this job's max_steps" or 'this job has no max_steps')
-  end
-
   -- When what has jobs put aside is checked again: the more there are, the later. `ends` = of its window.
   local function check_aside(what, ends)
     local look = NOW + math.max(CHECK_EVERY_US, redis.call('ZCARD', ASIDES) * CHECK_TAKES_US)
@@ -328,8 +323,7 @@ if notes.are_budgets() then
     local ready_at = int(NOW + ASIDE_US)
     count_state(job, 'scheduled')
     redis.call('HSETNX', key, 'put_off', '0') -- this time is not its user's
-    redis.call('HSET', key, 'state', 'scheduled', 'run_at', ready_at, 'aside', what .. ' ' .. int(record.ends or 0),
-      'reason', why_aside(record, max_steps))
+    redis.call('HSET', key, 'state', 'scheduled', 'run_at', ready_at, 'aside', what .. ' ' .. int(record.ends or 0))
     redis.call('ZADD', DUE, ready_at, job.id)
     redis.call('ZADD', PREFIX .. 'aside:' .. what, max_steps and int(max_steps) or '+inf', job.id)
     if not redis.call('ZSCORE', ASIDES, what) then check_aside(what, record.ends) end
@@ -418,16 +412,22 @@ if notes.are_budgets() then
   -- For waits.lua: a budget that has no room for a job now.
   local function as_full(record, what, need)
     local state = state_of(record, what)
+    local never = record.is_strict and need and need > record.steps
     return { what = what, scope = record.scope, ends = record.ends, steps = record.steps, per = record.per,
-      spent = state.spent, committed = state.committed, fits_never = record.is_strict and need and need > record.steps }
+      spent = state.spent, committed = state.committed,
+      never = never and (need == math.huge and 'no max_steps' or 'too large') or '' }
   end
 
-  -- The budgets that have no room for a job.
-  function budgets.without_room(job)
+  -- The budgets that have no room for a job; of keys only those that `may_look` lets it look at.
+  function budgets.without_room(job, may_look)
     local found = {}
     for _, budget in ipairs(budgets.are_any() and budgets_of(job) or {}) do
-      local need = need_of(budget[1], budgets.max_steps_of(job))
-      if need > state_of(budget[1], budget[2]).left then found[#found + 1] = as_full(budget[1], budget[2], need) end
+      local record, what = budget[1], budget[2]
+      local key = string.match(what, '^key:(.*)$')
+      local need = need_of(record, budgets.max_steps_of(job))
+      if (not key or may_look(key)) and need > state_of(record, what).left then
+        found[#found + 1] = as_full(record, what, need)
+      end
     end
     return found
   end

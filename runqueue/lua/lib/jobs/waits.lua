@@ -7,13 +7,15 @@
 --   group_paused    group ('?' = too many to check)  group_full      group, '', cap
 --   key_full        key, '', limit                   key_occupied    key, until
 --   key_rate        key, next one, us between two    key_line        key, ''
---   budget          what it is for, end of its window, scope, steps, per, spent, committed, 1 = it can never fit
+--   budget          what it is for, end of its window, scope, steps, per, spent, committed, why it can
+--                   never fit ('' | no max_steps | too large)
 --   scheduled       '', begin                        search          on_unconfirmed, next search
--- Nothing is written. Of many jobs in one call the first KEYS_LOOKED_AT keys are looked at.
+-- Nothing is written. Of many jobs in one call the first KEYS_LOOKED_AT keys are looked at, with their budgets, and as many
+-- places in line.
 local waits = {}
 do -- a scope, since a script has at most 200 local names
   local KEYS_LOOKED_AT = 500
-  local keys_left = KEYS_LOOKED_AT
+  local looked_at, keys_left, places_left = {}, KEYS_LOOKED_AT, KEYS_LOOKED_AT
   local known = {} -- the reasons of the account, of groups, batches and keys, each read once a script
 
   local function time_or_none(us) return us and int(us) or '' end
@@ -32,7 +34,7 @@ do -- a scope, since a script has at most 200 local names
 
   local function of_budget(budget)
     return { 'budget', budget.what, time_or_none(budget.ends), budget.scope, int(budget.steps), budget.per,
-      int(budget.spent), string.format('%.0f', budget.committed), budget.fits_never and '1' or '' }
+      int(budget.spent), string.format('%.0f', budget.committed), budget.never }
   end
 
   local function budget_without_room(what)
@@ -106,12 +108,11 @@ do -- a scope, since a script has at most 200 local names
       group ~= '' and { { 'group_paused', group, '' } } or {})
   end
 
-  local function of_key(key)
-    if not known['key ' .. key] then
-      if keys_left <= 0 then return {} end
-      keys_left = keys_left - 1
+  local function may_look(key)
+    if not looked_at[key] and keys_left > 0 then
+      looked_at[key], keys_left = true, keys_left - 1
     end
-    return once('key ' .. key, key_limits.waits_at, key)
+    return looked_at[key]
   end
 
   local function of_keys(job)
@@ -119,7 +120,9 @@ do -- a scope, since a script has at most 200 local names
     local may_be_limited = notes.are_limits() or string.find(job.keys, 'session:', 1, true)
       or string.find(job.keys, 'profile:', 1, true)
     if not may_be_limited then return found end
-    for key in notes.keys_of(job) do add(found, of_key(key)) end
+    for key in notes.keys_of(job) do
+      if may_look(key) then add(found, once('key ' .. key, key_limits.waits_at, key)) end
+    end
     return found
   end
 
@@ -128,13 +131,22 @@ do -- a scope, since a script has at most 200 local names
     for _, reason in ipairs(found) do
       if string.sub(reason[2], 1, 4) == 'key:' or string.sub(reason[1], 1, 4) == 'key_' then return {} end
     end
-    local at = waits_at(job.priority, job.group, keyed_lane_of(job))
-    return at and { { 'key_line', at, '' } } or {}
+    if once('lines', redis.call, 'EXISTS', PREFIX .. 'held_keys') == 0 then return {} end
+    local lane = keyed_lane_of(job)
+    local name = 'lane ' .. job.priority .. ':' .. job.group .. ':' .. lane
+    if not known[name] then
+      if places_left <= 0 then return {} end
+      places_left = places_left - keys_in(lane)
+    end
+    return once(name, function()
+      local at = waits_at(job.priority, job.group, lane)
+      return at and { { 'key_line', at, '' } } or {}
+    end)
   end
 
   local function of_budgets(job)
     local found = {}
-    for _, budget in ipairs(notes.are_budgets() and budgets.without_room(job) or {}) do
+    for _, budget in ipairs(notes.are_budgets() and budgets.without_room(job, may_look) or {}) do
       found[#found + 1] = of_budget(budget)
     end
     return found
@@ -150,8 +162,8 @@ do -- a scope, since a script has at most 200 local names
     return found
   end
 
-  -- A job's reasons: `job` has id, state, batch, priority, group, keys, canary, run_at, on_unconfirmed and
-  -- is_aside (put aside for a budget: its time is not its user's).
+  -- A job's reasons: `job` has id, state, batch, priority, group, keys, canary, run_at, on_unconfirmed,
+  -- max_steps and is_aside (put aside for a budget: its time is not its user's).
   function waits.of_job(job)
     if job.state == 'unconfirmed' then
       return { { 'search', job.on_unconfirmed or 'auto', redis.call('ZSCORE', PREFIX .. 'reconcile', job.id) or '' } }
