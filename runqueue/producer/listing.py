@@ -15,6 +15,7 @@ from runqueue.records.batch import JobPage
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from runqueue.records.reasons import check_words, has_words
+from runqueue.records.waits import utc
 from runqueue.request.job_options import read_custom_id
 from runqueue.request.time_range import check_range
 from runqueue.store import job_calls, operator_calls
@@ -26,7 +27,7 @@ MOST = 1000
 _MOST_READ = 1000
 _SCANS = 10
 #: Jobs that one call reads: others wait for it, at Redis and for the reply to be taken in.
-_READ_AT_ONCE = 100
+READ_AT_ONCE = 100
 #: The same for operators, who read all pages.
 _READ_IN_FULL = 500
 
@@ -86,8 +87,8 @@ class Filter(NamedTuple):
         parts = [f"group {self.group}"] if self.group else []
         parts += [f"batch {self.batch}"] if self.batch else []
         parts += [f"reason with “{self.reason}”"] if self.reason else []
-        parts += [f"since {self.since:%Y-%m-%d %H:%M:%S %Z}"] if self.since else []
-        parts += [f"until {self.until:%Y-%m-%d %H:%M:%S %Z}"] if self.until else []
+        parts += [f"since {utc(self.since)}"] if self.since else []
+        parts += [f"until {utc(self.until)}"] if self.until else []
         return ", ".join(parts)
 
     def fits(self, job: Job) -> bool:
@@ -183,7 +184,7 @@ def list_jobs(
 def _fitting(account: str, job_ids: list[str], wanted: Filter) -> Flow[list[tuple[int, Job]]]:
     """Read jobs, and return those that fit, each with its position."""
     jobs: list[Job | None] = []
-    at_once = _READ_IN_FULL if wanted.in_full else _READ_AT_ONCE
+    at_once = _READ_IN_FULL if wanted.in_full else READ_AT_ONCE
     for start in range(0, len(job_ids), at_once):
         some = job_ids[start : start + at_once]
         if wanted.unread is None:

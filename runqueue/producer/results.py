@@ -3,14 +3,13 @@
 Each step is a flow of calls: the command line drives them with threads, the gateway with asyncio.
 """
 
-from datetime import timedelta
-
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.producer import flows
 from runqueue.producer.flows import Flow
-from runqueue.producer.listing import ALL, Filter
+from runqueue.producer.listing import ALL, READ_AT_ONCE, Filter
 from runqueue.records.batch import Batch
 from runqueue.records.job import Job, JobState
+from runqueue.request.time_range import MICROSECOND
 from runqueue.store import job_calls
 
 #: What did not go well, or may not have.
@@ -18,7 +17,6 @@ BAD = frozenset({JobState.FAILED, JobState.CANCELED, JobState.DEAD, JobState.UNC
 #: Ids polled in one step; jobs read in one, at least and at most, and bytes of their lines to aim
 #: at: results may have some megabytes each.
 _IDS, _LEAST, _MOST, _AIM = 1000, 4, 256, 4 * 1024 * 1024
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class Results:
@@ -136,14 +134,17 @@ class EndedResults(Results):
     def go_behind(self, job_id: str) -> Flow[None]:
         """Begin behind a job, at the time when it ended."""
         (job,) = yield job_calls.get_jobs(self._account, [job_id], result=False)
-        if job is None or not (job.is_over and job.ended_at and self._wanted.fits(job)):
-            words = "expected the id of a job that has ended and matches the filters"
-            raise InvalidRequest([FieldError("after", words)])
+        if job is None or not job.ended_at or not self._is_wanted(job):
+            raise _nothing_to_go_behind()
         self._after = job_id
-        self._wanted = self._wanted._replace(until=job.ended_at + _MICROSECOND)
+        self._wanted = self._wanted._replace(until=job.ended_at + MICROSECOND)
 
     def ids(self) -> Flow[list[str] | None]:
-        """Return the ids of the next jobs that are wanted; None = that was all."""
+        """Return the ids of the next jobs that are wanted; None = that was all.
+
+        Raises:
+            InvalidRequest: the job to begin behind was not met: it was submitted again meanwhile.
+        """
         if self._is_through:
             return None
         job_ids: list[str]
@@ -161,15 +162,24 @@ class EndedResults(Results):
             job_ids = job_ids[job_ids.index(self._after) + 1 :]
             self._after = None
         elif self._after is not None:
+            if self._is_through:
+                raise _nothing_to_go_behind()
             return []
-        if self._wanted.group is None or not job_ids:
+        if self._wanted.group is None:
             return job_ids
-        found: list[Job | None]
-        found = yield job_calls.get_jobs(self._account, job_ids, result=False)
+        found: list[Job | None] = []
+        for start in range(0, len(job_ids), READ_AT_ONCE):
+            some = job_ids[start : start + READ_AT_ONCE]
+            found += yield job_calls.get_jobs(self._account, some, result=False)
         return [job.id for job in found if job is not None and self._is_wanted(job)]
 
     def _is_wanted(self, job: Job) -> bool:
         return job.state in self._states and self._wanted.fits(job)
+
+
+def _nothing_to_go_behind() -> InvalidRequest:
+    words = "expected the id of a job that has ended and matches the filters"
+    return InvalidRequest([FieldError("after", words)])
 
 
 def results_of(

@@ -459,7 +459,7 @@ class RemoteQueue:
             path = f"{_path(batch)}/{'errors' if errors else 'results'}"
             return result_rows(self._link, path, {}, {404: BatchNotFound(batch)}, after=after)
         params = {"account": account, "errors": "true" if errors else None, **filters}
-        return result_rows(self._link, "/v1/results", params, {}, after=after)
+        return result_rows(self._link, "/v1/results", params, {}, after=after, by_end=True)
 
     def list_jobs(
         self,

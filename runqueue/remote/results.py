@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ import orjson
 
 from runqueue.errors import GatewayUnavailable, RunQueueError
 from runqueue.remote.connection import TRIES, GatewayLink, words_of
+from runqueue.request.time_range import MICROSECOND
 
 #: Says that an answer begins behind the job that was named.
 AFTER_HEADER = "runqueue-after"
@@ -25,6 +27,7 @@ def result_rows(
     meant: Mapping[int, RunQueueError],
     *,
     after: str | None = None,
+    by_end: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows that a route of the gateway sends.
 
@@ -34,17 +37,34 @@ def result_rows(
         params: which rows are wanted.
         meant: errors that certain statuses mean.
         after: only what comes behind this job, which was in an answer before.
+        by_end: the newest end comes first: a broken answer is continued at the end of its last row,
+            whatever that job does meanwhile; else behind its job.
 
     Raises:
         GatewayUnavailable: the answer broke off again and again, without a row between; or an older
             gateway's has not the job to go on behind.
     """
     tries = 0
+    end: datetime | None = None
+    of_end: set[str] = set()  # jobs that ended then, and were yielded
     while True:
         try:
             for row in _rows(link, path, {**params, "after": after}, meant):
+                if row["job_id"] in of_end:
+                    continue
                 yield row
-                after, tries = row["job_id"], 0
+                tries = 0
+                if not by_end:
+                    after = row["job_id"]
+                    continue
+                ended = _ended_at(link, row)
+                if end is not None and ended != end:
+                    of_end.clear()
+                    after = None
+                of_end.add(row["job_id"])
+                end = ended
+                if after is None:
+                    params = {**params, "until": (end + MICROSECOND).isoformat()}
         except httpx.RequestError as error:
             words = words_of(error)
         else:
@@ -82,6 +102,13 @@ def _lines(link: GatewayLink, answer: httpx.Response) -> Iterator[bytes]:
         yield from lines
     if rest:
         raise link.strange()
+
+
+def _ended_at(link: GatewayLink, row: Mapping[str, Any]) -> datetime:
+    try:
+        return datetime.fromisoformat(row["ended_at"])
+    except (KeyError, TypeError, ValueError):
+        raise link.strange() from None
 
 
 def _row(link: GatewayLink, line: bytes) -> dict[str, Any]:

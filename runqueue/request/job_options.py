@@ -13,7 +13,7 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import IntEnum
 from heapq import nsmallest
 from itertools import islice
@@ -26,6 +26,7 @@ from runqueue.ids import NAME_WORDS, is_name
 from runqueue.request.job_keys import KEYS_WORDS, read_keys
 from runqueue.request.retry_policy import RUN_STATUSES, Retry
 from runqueue.request.run_limits import MAX_RUN_SECONDS
+from runqueue.request.time_range import MICROSECOND, in_microseconds
 from runqueue.request.validation_errors import MOST_GUESSED, clean, did_you_mean, got
 from runqueue.tracing import is_traceparent, read_traceparent
 
@@ -34,8 +35,6 @@ LAST_MOMENT_US = 7_258_118_400_000_000
 #: Longest time from now, in seconds (10 years of 365 days).
 LONGEST_WAIT_S = 315_360_000
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 SECONDS_WORDS = f"seconds from now (a number from 0 to {LONGEST_WAIT_S})"
 MOMENT_WORDS = f'a time with its zone such as "2030-01-31T12:00:00Z", or {SECONDS_WORDS}'
 
@@ -62,7 +61,7 @@ class When:
 def seconds(value: object) -> When | None:
     """Read a number of seconds from now or a timedelta; None if it is neither or out of range."""
     if isinstance(value, timedelta):
-        microseconds = value // _MICROSECOND
+        microseconds = value // MICROSECOND
         ok = 0 <= microseconds <= LONGEST_WAIT_S * 1_000_000
         return When(microseconds, relative=True) if ok else None
     # Not a bool, although Python counts it among the whole numbers; NaN fails the comparison.
@@ -82,7 +81,7 @@ def moment(value: object) -> When | None:
         return seconds(value)
     if value.utcoffset() is None:
         return None
-    microseconds = (value - _EPOCH) // _MICROSECOND
+    microseconds = in_microseconds(value)
     return When(microseconds, relative=False) if 0 <= microseconds <= LAST_MOMENT_US else None
 
 

@@ -14,7 +14,7 @@ TIME_WORDS = (
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _AGO = re.compile(r"([0-9]{1,9})([smhdw])")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+MICROSECOND = timedelta(microseconds=1)
 
 
 def read_time(given: str) -> datetime:
@@ -54,4 +54,4 @@ def check_range(since: datetime | None, until: datetime | None) -> None:
 
 def in_microseconds(at: datetime) -> int:
     """Return a time in microseconds since 1970."""
-    return (at - _EPOCH) // _MICROSECOND
+    return (at - _EPOCH) // MICROSECOND

@@ -11,6 +11,7 @@ from runqueue.cli.shared.options import HomeAccount, OneObject, command_group
 from runqueue.cli.shared.output import print_outcome
 from runqueue.cli.shared.tables import AsJson, print_rows
 from runqueue.errors import InvalidKeyLimit
+from runqueue.records.waits import utc
 from runqueue.store.key_limits import UNITS, EndedHolder, KeyLimit, KeyUse
 
 keys = command_group("Keys: limits on what jobs use together.")
@@ -115,7 +116,7 @@ def _row(found: KeyUse) -> dict[str, Any]:
         "in use": found.live,
         "waiting": found.waiting,
         "since": found.waiting_since,
-        "paused until": until and f"{until:%Y-%m-%d %H:%M:%S} UTC",
+        "paused until": until and utc(until),
     }
 
 

@@ -14,6 +14,7 @@ from runqueue.cli.shared.output import print_columns
 from runqueue.operator.operations import Operations
 from runqueue.records.account import AccountStats
 from runqueue.records.job import Candidate, Job, JobState
+from runqueue.records.waits import utc
 
 T = TypeVar("T")
 
@@ -94,7 +95,7 @@ def doubt_values(job: Job, *, as_json: bool) -> dict[str, Any]:
 def _candidate_words(candidate: Candidate) -> str:
     differs = f", not {', '.join(candidate.different)}" if candidate.different else ""
     equal = ", ".join(candidate.equal) or "nothing"
-    made = f", made {candidate.created_at:%Y-%m-%d %H:%M:%S} UTC" if candidate.created_at else ""
+    made = f", made {utc(candidate.created_at)}" if candidate.created_at else ""
     return f"{candidate.run_id} ({candidate.status}{made}; equal: {equal}{differs})"
 
 

@@ -47,6 +47,11 @@ def ended(clock: Clockwork, n: int, state: str = "completed") -> list[str]:
     return done
 
 
+def test_the_words_of_a_filter_give_its_times_in_utc() -> None:
+    since = datetime.fromisoformat("2030-01-31T12:00:00+02:00")
+    assert listing.Filter(since=since).words == "since 2030-01-31 10:00:00 UTC"
+
+
 # Of a batch.
 
 

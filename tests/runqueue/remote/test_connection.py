@@ -300,6 +300,30 @@ def test_an_answer_that_is_cut_is_asked_for_behind_the_last_line() -> None:
     assert "after=2" in asked[1]
 
 
+@pytest.mark.parametrize("after", [None, "0"])
+def test_results_by_filter_that_are_cut_go_on_at_the_last_end_whatever_its_job_does(
+    after: str | None,
+) -> None:
+    """Of several jobs with that end none comes twice, and none is left out."""
+    ends = [5, 4, 3, 3, 3, 2]
+    lines = [
+        b'{"job_id":"%d","ended_at":"2026-01-01T00:00:0%d+00:00"}\n' % (n, end)
+        for n, end in enumerate(ends, 1)
+    ]
+
+    def answer(n: int, path: str) -> tuple[int, dict[str, str], bytes]:
+        if n == 1:
+            headers = {"content-length": "1000", "connection": "close"}
+            return 200, headers | ({"runqueue-after": after} if after else {}), b"".join(lines[:4])
+        return 200, {}, lines[2] + lines[4] + lines[5]  # the fourth is submitted again
+
+    with answering(answer) as (url, asked), RemoteQueue(url, SECRET) as queue:
+        found = [row["job_id"] for row in queue.iter_rows(group="g", after=after)]
+    assert found == ["1", "2", "3", "4", "5", "6"]
+    assert "until=2026-01-01T00%3A00%3A03.000001%2B00%3A00" in asked[1]
+    assert "after=" not in asked[1]
+
+
 def test_an_answer_that_is_cut_again_and_again_ends_in_an_error() -> None:
     def answer(n: int, path: str) -> tuple[int, dict[str, str], bytes]:
         return 200, {"content-length": "1000", "connection": "close"}, b'{"job'
