@@ -238,6 +238,32 @@ def _compare_made_workflow(
     _compare_totp(sent, run.request or {}, fields)
 
 
+#: A block, its address, and one text of its workflow; '' = none, or any.
+BlockKey = tuple[str, str, str]
+
+
+def block_of(kind: Kind, sent: Mapping[str, Any]) -> BlockKey | None:
+    """Return what the workflow that a server makes of a request has; None = it makes none of it."""
+    if kind not in _BLOCKS:
+        return None
+    block_type, goal = _BLOCKS[kind]
+    texts = [sent.get(name) for name in (*_CREDENTIALS, goal)]
+    text = next((text for text in texts if isinstance(text, str) and text), "")
+    return block_type, normalized_url(sent.get("url") or ""), plain_text(text)
+
+
+def blocks_shown(run: ShownRun) -> set[BlockKey]:
+    """Return which `block_of` a request may have that is equal to a run's."""
+    blocks, parameters = _definition(run.workflow)
+    if not blocks or not isinstance(blocks[0], Mapping):
+        return set()
+    block = blocks[0]
+    values = [v for one in parameters if isinstance(one, Mapping) for v in one.values()]
+    texts = [t for t in ("", block.get("navigation_goal"), *values) if isinstance(t, str)]
+    where = str(block.get("block_type")), normalized_url(str(block.get("url") or ""))
+    return {(*where, plain_text(text)) for text in texts}
+
+
 def _definition(workflow: Mapping[str, Any] | None) -> tuple[list[Any] | None, list[Any]]:
     definition = (workflow or {}).get("workflow_definition")
     if not isinstance(definition, Mapping) or not isinstance(definition.get("blocks"), list):

@@ -6,7 +6,15 @@ from itertools import chain
 from typing import Any
 
 from runqueue.request.requests import Kind
-from worker.runs.comparison import ShownRun, normalized_url, plain_text
+from worker.runs.comparison import (
+    WORKFLOW_RUN,
+    BlockKey,
+    ShownRun,
+    block_of,
+    blocks_shown,
+    normalized_url,
+    plain_text,
+)
 
 #: A goal and a URL, or a workflow; without a URL '' stands for it.
 _Key = tuple[str, str]
@@ -24,7 +32,15 @@ class Index:
         self._open: list[ShownRun] = []
         self._by_key: dict[_Key, list[ShownRun]] = defaultdict(list)
         self._by_text: dict[str, list[ShownRun]] = defaultdict(list)
+        self._by_block: dict[BlockKey, list[ShownRun]] = defaultdict(list)
+        #: Runs that may be a workflow's, by its name; '' = they show none.
+        self._by_workflow: dict[str, list[ShownRun]] = defaultdict(list)
         for run in runs:
+            for block in blocks_shown(run):
+                self._by_block[block].append(run)
+            if run.listed.run_type in {None, WORKFLOW_RUN}:
+                for name in _workflows_shown(run) or {""}:
+                    self._by_workflow[name].append(run)
             keys = _keys_shown(run.request or {})
             for key in keys:
                 self._by_key[key].append(run)
@@ -52,6 +68,12 @@ class Index:
             kind: the job's.
             fields: its request, as it was enqueued.
         """
+        if (block := block_of(kind, fields)) is not None:
+            return iter(self._by_block.get(block, ()))
+        if kind == "workflow":
+            # A template's name need not be shown.
+            names = [_workflow_of(fields), *([""] if fields.get("template") else [])]
+            return chain.from_iterable(self._by_workflow.get(name, ()) for name in names)
         text, url = _text_and_url(kind, fields)
         if text is None:
             return iter(self._all)
@@ -70,8 +92,18 @@ def _text_and_url(kind: Kind, fields: Mapping[str, Any]) -> tuple[str | None, st
         if fields.get("url") is not None:
             url = normalized_url(fields["url"])
     elif kind == "workflow" and not fields.get("template"):
-        text, url = fields.get("workflow_id") or fields.get("agent_id"), ""
+        text, url = _workflow_of(fields) or None, ""
     return plain_text(text) if isinstance(text, str) else None, url
+
+
+def _workflow_of(fields: Mapping[str, Any]) -> str:
+    return plain_text(str(fields.get("workflow_id") or fields.get("agent_id") or ""))
+
+
+def _workflows_shown(run: ShownRun) -> set[str]:
+    shown = run.request or {}
+    names = (shown.get("workflow_id"), shown.get("agent_id"), run.listed.workflow_id)
+    return {plain_text(name) for name in names if isinstance(name, str) and name}
 
 
 def _keys_shown(shown: Mapping[str, Any]) -> set[_Key]:

@@ -6,7 +6,7 @@ import pytest
 
 from runqueue.errors import InvalidRequest
 from runqueue.producer import listing
-from runqueue.producer.flows import Flow, drive
+from runqueue.producer.flows import drive
 from runqueue.producer.results import Results, results_of
 from runqueue.store import operator_calls
 from runqueue.store.scripts import ScriptCall
@@ -18,25 +18,27 @@ def opened(clock: Clockwork, after: str | None = None, **wanted: str) -> Results
     return clock.drive(results_of(clock.account, None, which, after=after))
 
 
-def test_results_of_a_group_are_read_a_hundred_jobs_in_a_script(clock: Clockwork) -> None:
-    """Redis serves nobody else while a script runs."""
-    jobs = clock.enqueue(1_000)
-    clock.cancel(*jobs)
-    reader = opened(clock, group="default")
-    read: list[int] = []
+def all_ids(clock: Clockwork, reader: Results, read: list[int]) -> list[str]:
+    """Read all ids; `read` takes how many jobs each script read."""
 
     def send(call: ScriptCall[Any]) -> Any:
         if call.script.name == "get_jobs":
             read.append(len(call.arguments) - 1)
         return clock.run(call)
 
-    def ids() -> Flow[list[str]]:
-        found: list[str] = []
-        while (some := (yield from reader.ids())) is not None:
-            found += some
-        return found
+    found: list[str] = []
+    while (ids := drive(reader.ids(), send)) is not None:
+        found += ids
+    return found
 
-    assert sorted(drive(ids(), send)) == sorted(jobs)
+
+def test_results_of_a_group_are_read_a_hundred_jobs_in_a_script(clock: Clockwork) -> None:
+    """Redis serves nobody else while a script runs."""
+    jobs = clock.enqueue(1_000)
+    clock.cancel(*jobs)
+    read: list[int] = []
+
+    assert sorted(all_ids(clock, opened(clock, group="default"), read)) == sorted(jobs)
     assert read == [100] * 10
 
 
@@ -52,5 +54,4 @@ def test_a_job_that_is_submitted_again_does_not_end_the_results_behind_it_in_sil
     clock.wait(1)
 
     with pytest.raises(InvalidRequest, match="after"):
-        while clock.drive(reader.ids()) is not None:
-            pass
+        all_ids(clock, reader, [])

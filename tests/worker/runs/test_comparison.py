@@ -19,6 +19,7 @@ from worker.runs.comparison import (
     compare,
     normalized_url,
 )
+from worker.runs.plausible import Index
 
 _HTTP_URL = TypeAdapter(HttpUrl)
 EQUAL, DIFFERENT, UNSURE = Likeness.EQUAL, Likeness.DIFFERENT, Likeness.UNSURE
@@ -671,6 +672,43 @@ def test_a_workflow_s_run_is_no_login_s_though_it_shows_an_equal_workflow_id() -
     run = run_of(many.request, "workflow_run", workflow=two)
 
     assert compare("login", LOGIN, run).likeness is DIFFERENT
+
+
+EQUAL_RUNS: dict[str, tuple[Kind, dict[str, Any], ShownRun]] = {
+    "a login": ("login", LOGIN, made("login", LOGIN, url="https://SHOP.test/login")),
+    "a login without a prompt": (
+        "login",
+        {**LOGIN, "prompt": None},
+        made("login", LOGIN, navigation_goal="The server's own."),
+    ),
+    "a login without an address": (
+        "login",
+        {**LOGIN, "url": None},
+        made("login", {**LOGIN, "url": None}),
+    ),
+    "a download": ("download_files", DOWNLOAD, made("file_download", DOWNLOAD)),
+    "a workflow": ("workflow", FLOW, run_of({**ADDED_TO_FLOW, **FLOW}, "workflow_run")),
+    "a workflow that only the list names": (
+        "workflow",
+        FLOW,
+        run_of(
+            {**ADDED_TO_FLOW, "parameters": {"order": "17"}}, "workflow_run", workflow_id="wpid_1"
+        ),
+    ),
+    "a template that is not named": (
+        "workflow",
+        {"workflow_id": "wpid_t", "template": True, "parameters": {"a": "1"}},
+        run_of({**ADDED_TO_FLOW, "parameters": {"a": "1"}}, "workflow_run"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EQUAL_RUNS)
+def test_an_equal_run_is_among_those_that_are_compared(name: str) -> None:
+    kind, sent, run = EQUAL_RUNS[name]
+
+    assert compare(kind, sent, run).likeness is EQUAL
+    assert [*Index([run]).equal(kind, sent)] == [run]
 
 
 # Normalising URLs.

@@ -2,13 +2,21 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import redis
 
 from api_client import ListedRun
-from runqueue import Budget, JobState, KeyLimit, TaskRunRequest
+from runqueue import (
+    Budget,
+    DownloadFilesRunRequest,
+    JobState,
+    KeyLimit,
+    LoginRunRequest,
+    TaskRunRequest,
+)
 from runqueue.records.claim_items import RunAgain
 from runqueue.store import worker_calls
 from runqueue.store.scripts import ScriptCall
@@ -297,17 +305,35 @@ async def test_more_jobs_than_can_be_looked_for_are_an_error(
             await suspects(bench.account, [anything()], 10)
 
 
-@pytest.mark.parametrize("request_", [task(), flow()])
+LOGIN = LoginRunRequest(credential_type="skyvern", credential_id="c", url="https://0.test/")
+
+
+@pytest.mark.parametrize(
+    ("request_", "most"),
+    [
+        (task(), 100),
+        (flow(), 100),
+        (flow(template=True), 0),
+        (LOGIN, 0),
+        (DownloadFilesRunRequest(url="https://0.test/", navigation_goal="p"), 0),
+    ],
+    ids=["task", "workflow", "template", "login", "download"],
+)
 async def test_runs_of_other_addresses_and_workflows_are_not_even_compared_with(
-    client: redis.Redis, redis_url: str, comparisons: list[str], request_: Any
+    client: redis.Redis, redis_url: str, comparisons: list[str], request_: Any, most: int
 ) -> None:
     runs = [shown(n, url=f"https://{n}.test/", prompt="p") for n in range(RUNS)]
     runs += [shown(RUNS + n, WORKFLOW_RUN, workflow_id=f"wpid_x{n}") for n in range(RUNS)]
+    for block_type in ("login", "file_download"):
+        block = {"block_type": block_type, "url": "https://0.test/"}
+        parts = {"parameters": [{"credential_id": "d"}], "blocks": [block]}
+        workflow = {"workflow_definition": parts}
+        runs += [replace(run, workflow=workflow) for run in runs[RUNS : 2 * RUNS]]
     async with working(client, redis_url) as bench:
         for _ in range(20):
             bench.queue.enqueue(request_)
 
-        assert await suspects(bench.account, runs, 100) == []
+        assert await suspects(bench.account, runs, most) == []
         assert comparisons == []
 
 
