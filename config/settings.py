@@ -295,11 +295,13 @@ def load_settings() -> Settings:
     return settings
 
 
-#: Faults of numbers, switches and words of a few; and the longest value that is shown.
-_SHOWN = frozenset(
+#: Faults of numbers, switches and words of a few, whose values give nothing away.
+SHOWN_FAULTS = frozenset(
     {"int_parsing", "int_from_float", "float_parsing", "bool_parsing", "literal_error", "enum"}
     | {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"}
+    | {"int_type", "float_type", "bool_type"}
 )
+#: Longest value that is shown, in characters: a key may stand in the wrong place.
 _SHORT = 20
 
 
@@ -322,7 +324,7 @@ def _sentence(error: ValidationError, prefix: str) -> str:
         elif fault["type"] == "extra_forbidden":
             message = f"expected one of {', '.join(Account.model_fields).upper()}"
         value = str(fault["input"])
-        if fault["type"] in _SHOWN and len(value) <= _SHORT:
+        if fault["type"] in SHOWN_FAULTS and len(value) <= _SHORT:
             message += f", got {value!r}" if value else ", got nothing"
         lines.append(f"{variable}: {message}")
     return "; ".join(lines)

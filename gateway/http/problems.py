@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from config.settings import SHOWN_FAULTS
 from gateway.checks.messages import Crashed, NotReadable, TooLarge
 from gateway.checks.processes import CheckLost, SenderGone
 from runqueue.errors import (
@@ -284,17 +285,9 @@ def _fault(found: Mapping[str, Any]) -> FieldError:
     message = str(found["msg"]).removeprefix("Value error, ")
     message = message.replace("Input should be", "expected")
     message = message.replace("Field required", "required")
-    if found["type"] in _WITH_VALUE and "input" in found:
+    if found["type"] in SHOWN_FAULTS and "input" in found:
         message += f", got {got(found['input'])}"
     return FieldError(field, message)
-
-
-#: Faults of numbers, switches and words of a few, whose values give nothing away.
-_WITH_VALUE: Final = frozenset(
-    {"int_parsing", "int_from_float", "float_parsing", "bool_parsing", "literal_error", "enum"}
-    | {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"}
-    | {"int_type", "float_type", "bool_type"}
-)
 
 
 async def _unavailable(_: Request, error: Exception) -> Response:

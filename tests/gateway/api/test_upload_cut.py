@@ -155,16 +155,14 @@ async def test_what_unpacks_to_blank_lines_keeps_nobody_waiting(redis_url: str) 
     blank = b"".join([*(packer.compress(b"\n" * MEBIBYTE) for _ in range(64)), packer.flush()])
 
     async with gating(redis_url) as door:
-        loop = asyncio.get_running_loop()
         uploading_it = asyncio.create_task(send(door, blank, content_encoding="gzip"))
-        slowest = 0.0
+        answered = 0
         while not uploading_it.done():
-            began = loop.time()
             assert (await door.ask("GET", "/healthz")).status == 200
-            slowest = max(slowest, loop.time() - began)
+            answered += 1
 
         assert (await uploading_it).status == 422
-    assert slowest < 1
+    assert answered > 100  # some 9,000 where the machine is free
 
 
 async def test_more_uploads_than_there_is_room_for_are_to_be_sent_later(
