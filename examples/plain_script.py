@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from runqueue import EnqueueStatus, RunQueue
+from runqueue import RunQueue
 
 
 def lines(pages: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -26,12 +26,10 @@ def main() -> None:
     with RunQueue() as queue:
         answers = queue.enqueue_many(lines(sys.stdin))
         for answer in answers:
-            if answer.status is EnqueueStatus.CONFLICT:
-                print(
-                    f"{answer.custom_id}: was submitted before with another request",
-                    file=sys.stderr,
-                )
-        wanted = {a.job_id for a in answers if a.status is not EnqueueStatus.CONFLICT}
+            if not answer.status.is_stored:
+                why = answer.fault or "was submitted before with another request"
+                print(f"{answer.custom_id}: {why}", file=sys.stderr)
+        wanted = {answer.job_id for answer in answers if answer.status.is_stored}
         for job in queue.as_completed(wanted, timeout=3600):
             print(job.custom_id, job.state, job.output or job.failure_reason, flush=True)
 

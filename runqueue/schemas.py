@@ -247,7 +247,7 @@ def _job_id() -> Schema:
 def _enqueued() -> Schema:
     fields = {
         "job_id": _job_id(),
-        "status": _words(EnqueueStatus, "new, known (nothing changed), or conflict."),
+        "status": _words(EnqueueStatus, "new, known (nothing changed), conflict, or refused."),
         "custom_id": _maybe("The job's idempotency key."),
         "state": _words(JobState, "The job's state."),
         "batch": _maybe("The batch it belongs to."),

@@ -235,7 +235,7 @@ class Producer:
         """Record the answer to a request, and judge it by those of the same key."""
         ledger, now = self._world.ledger, self._world.loop.time()
         former = ledger.accepted.get(request.number)
-        if answer.status is EnqueueStatus.CONFLICT:
+        if not answer.status.is_stored:
             ledger.refused.add(request.number)
             if former is not None:
                 former.is_discarded = True  # its key has another request meanwhile

@@ -53,7 +53,9 @@ class UploadCounts(BaseModel):
     new: int = Field(examples=[1000])
     known: int = Field(description="Their keys were known, with the same request.", examples=[0])
     invalid: int = Field(description="Skipped.", examples=[0])
-    conflicts: int = Field(description="Their keys have another request.", examples=[0])
+    conflicts: int = Field(
+        description="Their keys have another request, or they are refused.", examples=[0]
+    )
 
 
 class ConflictingLine(BaseModel):
@@ -62,9 +64,7 @@ class ConflictingLine(BaseModel):
     line: int = Field(examples=[12])
     custom_id: str | None = Field(examples=["order-17"])
     job_id: str = Field(examples=[job_schema.EXAMPLE_ID])
-    error: str | None = Field(
-        None, description="Of a conflict that is not about the key: why.", examples=[None]
-    )
+    error: str | None = Field(None, description="Of one that is refused: why.", examples=[None])
 
 
 class UploadAnswer(BaseModel):

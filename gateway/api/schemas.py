@@ -59,14 +59,13 @@ class Accepted(Answer):
 class Answered(Answer):
     """The outcome of one job of many."""
 
-    status: Literal["new", "known", "conflict"] = Field(
-        description="Conflict: its key names a job with another request, which stays; or, if there"
-        " is an `error`, another job holds a file of it. It was not stored.",
+    status: Literal["new", "known", "conflict", "refused"] = Field(
+        description="Conflict: its key names a job with another request, which stays. Refused:"
+        " another job holds a file of it, or a strict budget is too small for it. Of these two"
+        " nothing was stored.",
         examples=["new"],
     )
-    error: str | None = Field(
-        None, description="Of a conflict that is not about the key: why.", examples=[None]
-    )
+    error: str | None = Field(None, description="Why it is refused.", examples=[None])
 
 
 class Counts(BaseModel):
@@ -75,6 +74,7 @@ class Counts(BaseModel):
     new: int = Field(examples=[1])
     known: int = Field(examples=[0])
     conflict: int = Field(examples=[0])
+    refused: int = Field(examples=[0])
 
 
 class AcceptedMany(BaseModel):

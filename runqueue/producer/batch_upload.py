@@ -84,7 +84,7 @@ class UploadReport:
             # call whose answer was lost.
             if batch is not None and answer.batch == batch:
                 self.new[batch] += 1
-            elif answer.status is not EnqueueStatus.CONFLICT:
+            elif answer.status.is_stored:
                 self._note_known(answer)
             else:
                 self.conflicts += 1

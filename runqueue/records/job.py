@@ -72,6 +72,15 @@ class EnqueueStatus(StrEnum):
     NEW = "new"
     KNOWN = "known"
     CONFLICT = "conflict"
+    REFUSED = "refused"
+
+    @property
+    def is_stored(self) -> bool:
+        """Return whether the job is in the queue."""
+        return self in _STORED
+
+
+_STORED = frozenset({EnqueueStatus.NEW, EnqueueStatus.KNOWN})
 
 
 class Enqueued(NamedTuple):
@@ -79,14 +88,14 @@ class Enqueued(NamedTuple):
 
     Args:
         job_id: the job's id; with an idempotency key the same key gives the same id.
-        status: new; known (same key, same body: nothing changed); or conflict (another body).
+        status: new; known (same key, same body: nothing changed); conflict (the key has another
+            body); or refused (`fault` says why). Of the last two nothing was stored.
         custom_id: the job's idempotency key.
         state: the job's state now.
         batch: the batch the job belongs to, if any.
         created_at: when the job was first enqueued.
-        fault: of a conflict that is not about the key: the field that another job conflicts with
-            (state and time are that job's then), or that a strict budget refuses. Nothing was
-            stored.
+        fault: of one that is refused: the field that another job conflicts with (state and time
+            are that job's then), or that a strict budget refuses.
     """
 
     job_id: str

@@ -50,8 +50,8 @@ CHUNK_WORK, LANE_WORK = 1_300, 3
 JobArguments = tuple[str, bytes, str, str, bytes]
 
 _NEW, _READY, _SCHEDULED = EnqueueStatus.NEW, JobState.READY, JobState.SCHEDULED
-_CONFLICT = EnqueueStatus.CONFLICT
-_STATUSES = {1: EnqueueStatus.KNOWN, 2: _CONFLICT, 4: _CONFLICT, 5: _CONFLICT}
+_REFUSED = EnqueueStatus.REFUSED
+_STATUSES = {1: EnqueueStatus.KNOWN, 2: EnqueueStatus.CONFLICT, 4: _REFUSED, 5: _REFUSED}
 _TAKEN_OVER, _FILE_TAKEN, _BEYOND_BUDGET = 3, 4, 5
 #: What marks the files, the keys and the most steps in a job's options.
 _FILES, _KEYS, _MAX_STEPS = "F", "K", "M"

@@ -18,7 +18,7 @@ from runqueue.producer.queue import RunQueue
 from runqueue.producer.upload import Checker
 from runqueue.producer.upload_sender import UploadSender
 from runqueue.records.batch import BatchRules
-from runqueue.records.job import Enqueued, EnqueueStatus
+from runqueue.records.job import Enqueued
 from runqueue.request.private_targets import private_callback
 
 
@@ -122,7 +122,7 @@ def _keeper(
         found: dict[str, list[str]] = {}
         for answer in answers:
             is_wanted = keep_all or batch is None or answer.batch != batch
-            if is_wanted and answer.status is not EnqueueStatus.CONFLICT:
+            if is_wanted and answer.status.is_stored:
                 found.setdefault(answer.batch or "", []).append(answer.job_id)
         for where, job_ids in found.items():
             jobs.add(where, job_ids)

@@ -28,7 +28,7 @@ async def test_jobs_are_answered_in_their_order(redis_url: str, is_object: bool)
         answer = await door.ask("POST", PATH, {"jobs": jobs} if is_object else jobs)
 
     assert answer.status == 202
-    assert answer.body["counts"] == {"new": 3, "known": 0, "conflict": 0}
+    assert answer.body["counts"] == {"new": 3, "known": 0, "conflict": 0, "refused": 0}
     assert [job["custom_id"] for job in answer.body["jobs"]] == ["row-0", "row-1", "row-2"]
 
 
@@ -80,7 +80,10 @@ async def test_a_key_with_another_request_is_reported_among_the_others(
         changed[0]["body"] = {"prompt": "Another."}
         answer = await door.ask("POST", PATH, changed)
 
-    assert (answer.status, answer.body["counts"]) == (202, {"new": 1, "known": 0, "conflict": 1})
+    assert (answer.status, answer.body["counts"]) == (
+        202,
+        {"new": 1, "known": 0, "conflict": 1, "refused": 0},
+    )
     assert [job["status"] for job in answer.body["jobs"]] == ["conflict", "new"]
     assert queue.stats()["default"].states[JobState.READY] == 2
 

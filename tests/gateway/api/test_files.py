@@ -30,11 +30,11 @@ async def test_a_second_use_is_422_and_names_the_field(queue: RunQueue, redis_ur
     assert queue.get_many([job_id_for("default", "", "b")]) == [None]
 
 
-async def test_among_many_it_is_a_conflict_with_its_reason(redis_url: str) -> None:
+async def test_among_many_it_is_refused_with_its_reason(redis_url: str) -> None:
     async with gating(redis_url) as door:
         answer = await door.ask("POST", "/v1/jobs:bulk", [line("a", "f1"), line("b", "f1")])
 
-    assert answer.body["counts"] == {"new": 1, "known": 0, "conflict": 1}
+    assert answer.body["counts"] == {"new": 1, "known": 0, "conflict": 0, "refused": 1}
     a, b = answer.body["jobs"]
     assert "error" not in a
     assert b["error"].startswith("body.file_ids: expected files of its own: 'f1'")

@@ -269,7 +269,7 @@ def test_a_job_without_max_steps_is_refused_under_a_strict_budget(clock: Clockwo
     ]
     answers = clock.hand_in(jobs)
     assert [answer.status for answer in answers] == [
-        *[EnqueueStatus.CONFLICT] * 2,
+        *[EnqueueStatus.REFUSED] * 2,
         *[EnqueueStatus.NEW] * 2,
     ]
     assert "the budget of group:acme is strict" in str(answers[0].fault)

@@ -37,7 +37,7 @@ def test_a_second_job_with_a_file_is_refused_and_told_whose_it_is(clock: Clockwo
     first = one(clock, with_files("a", "f1", "f2"))
     assert first.status is EnqueueStatus.NEW
     second = one(clock, with_files("b", "f3", "f2"))
-    assert second.status is EnqueueStatus.CONFLICT
+    assert second.status is EnqueueStatus.REFUSED
     assert second.fault is not None
     assert second.fault.field == "body.file_ids"
     assert "'f2'" in second.fault.message
@@ -57,7 +57,7 @@ def test_of_two_in_one_call_the_first_gets_the_file_and_others_are_accepted(
     clock: Clockwork,
 ) -> None:
     a, b, c = hand_in(clock, with_files("a", "f1"), with_files("b", "f1"), with_files("c", "f2"))
-    assert [one.status.value for one in (a, b, c)] == ["new", "conflict", "new"]
+    assert [one.status.value for one in (a, b, c)] == ["new", "refused", "new"]
     assert b.fault is not None
     assert a.job_id in b.fault.message
 
@@ -78,7 +78,7 @@ def test_a_dead_job_that_has_its_files_still_is_done_again(clock: Clockwork) -> 
     clock.claimed()
     clock.refuse(job)
     assert replay(clock, job) == [1]
-    assert one(clock, with_files("b", "f1")).status is EnqueueStatus.CONFLICT
+    assert one(clock, with_files("b", "f1")).status is EnqueueStatus.REFUSED
 
 
 def test_a_job_whose_run_had_the_files_is_not_done_again_and_keeps_them(clock: Clockwork) -> None:
@@ -89,7 +89,7 @@ def test_a_job_whose_run_had_the_files_is_not_done_again_and_keeps_them(clock: C
     assert clock.state(job) == "failed"
     assert replay(clock, job) == [3]
     assert clock.state(job) == "failed"
-    assert one(clock, with_files("b", "f1")).status is EnqueueStatus.CONFLICT
+    assert one(clock, with_files("b", "f1")).status is EnqueueStatus.REFUSED
 
 
 def test_files_go_with_the_record_that_holds_them(clock: Clockwork) -> None:
