@@ -409,6 +409,22 @@ def test_a_claim_looks_once_at_a_key_whose_budget_has_some_steps_left(clock: Clo
         assert taken.next_us > taken.now_us
 
 
+@pytest.mark.parametrize("scope", ["account", "group:acme"])
+def test_a_claim_wakes_nobody_while_what_waits_for_its_budget_is_not_due(
+    clock: Clockwork, scope: str
+) -> None:
+    set_budget(clock, scope, 10)
+    jobs = clock.enqueue(2, group="acme")
+    assert clock.claimed() == jobs[:1]
+    assert clock.claimed() == []
+    clock.client.delete(clock.key("wake"))
+    assert clock.claimed() == []
+    assert clock.client.exists(clock.key("wake")) == 0
+    end(clock, jobs[0], 1)
+    clock.wait(6)
+    assert clock.claimed() == jobs[1:]
+
+
 def test_an_account_whose_budget_is_spent_is_shown_as_held_by_it(clock: Clockwork) -> None:
     set_budget(clock, "account", 10)
     jobs = clock.enqueue(2)

@@ -379,13 +379,14 @@ if notes.are_budgets() then
   -- What waits for its budget may try again when it is due; a claim finds out whether there is room.
   function budgets.check_due()
     if not any_held() then return end
-    for _, what in ipairs(redis.call('ZRANGEBYSCORE', HELD, '-inf', int(NOW), 'LIMIT', 0, MOST_CHECKS)) do
+    local due = redis.call('ZRANGEBYSCORE', HELD, '-inf', int(NOW), 'LIMIT', 0, MOST_CHECKS)
+    for _, what in ipairs(due) do
       redis.call('ZREM', HELD, what)
       local kind, name = string.match(what, '^(%a+):?(.*)$')
       if kind == 'group' then try(readmit, name) end
       if kind == 'batch' then try(list_lanes, name) end
     end
-    wake()
+    if #due > 0 then wake() end
   end
 
   -- When one of these is due, or what has jobs put aside; 0 = none waits.
