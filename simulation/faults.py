@@ -18,7 +18,7 @@ from simulation import server
 from simulation.addresses import API_KEY, PUBLIC_URL
 from simulation.judges.ledger import job_number
 from simulation.operators import Operator
-from simulation.plan import OF_SKYVERN, Fault
+from simulation.plan import MAX_STEPS, OF_SKYVERN, Fault
 from simulation.processes import SimulatedProcess, start_in
 from simulator.delivery import signed_headers
 from simulator.model.runs import Run
@@ -119,6 +119,8 @@ _EFFECTS = {
 _CLOCK_STEP = 20_000.0
 #: Seconds in which every worker sends a heartbeat.
 _HEARTBEATS_SECONDS = 20.0
+#: What has a key or steps of a budget, and is neither a job nor a run.
+_ENDED = "ended"
 #: Runs on a short page of the list.
 _SHORT_PAGE = 5
 #: Seconds of writes that a failover loses at most.
@@ -153,6 +155,7 @@ class FaultInjector:
             "redis restarts": self._restart,
             "redis fails over": self._restart,
             "redis comes back empty": self._empty,
+            "redis keeps what has ended": self._keep_ended,
             "redis is suspended": self._suspend,
             "redis's clock is set": self._set_server_clock,
             "a worker is killed": self._kill_worker,
@@ -322,6 +325,28 @@ class FaultInjector:
             client.restore(key, 0, sound)
         await asyncio.sleep(_HEARTBEATS_SECONDS)
         client.delete(report_key("default", of_one=False))  # it would expire by Valkey's real clock
+        return True
+
+    async def _keep_ended(self, fault: Fault) -> bool:
+        """Have a key and a strict budget keep what no job owns, until a person frees them."""
+        world = self._world
+        keys = sorted({key for one in world.plan.requests for key in one.all_keys})
+        if not keys or world.server.is_down:
+            return False
+        client, prefix = world.server.valkey.client, Keys("default").prefix
+        kept = [f"key:{keys[fault.number % len(keys)]}"]
+        client.sadd(prefix + kept[0], _ENDED)
+        if world.plan.strict_budget:
+            scope = world.plan.budget_scope
+            kept.append(f"max_steps:{scope}")
+            for member in (_ENDED, "sum"):
+                client.hincrby(prefix + kept[1], member, MAX_STEPS)
+            client.sadd(f"{prefix}commits", scope)
+        since = asyncio.get_running_loop().time()
+        await asyncio.sleep(fault.seconds)
+        freeing = start_in(self._operator_process, self.operator.free(_ENDED, kept, since))
+        await asyncio.wait([freeing])
+        freeing.result()
         return True
 
     async def _suspend(self, fault: Fault) -> bool:

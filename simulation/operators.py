@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,8 @@ from runqueue.store.budgets import Budget
 from runqueue.store.key_limits import KeyLimit
 from simulation.addresses import QUEUE_URL
 from simulation.judges.ledger import AcceptedJob
-from simulation.plan import CUSTOMER, MAX_STEPS, Fault
+from simulation.plan import MAX_STEPS, Fault, SimulationPlan
+from simulation.processes import EPOCH
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -26,6 +29,36 @@ if TYPE_CHECKING:
 _MOST_SECONDS = 300
 #: One call of an operator.
 Action = Callable[[], Coroutine[Any, Any, object]]
+_DAY_SECONDS = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class DailyBudget(Budget):
+    """A budget whose days begin at any time of the day, as in a time zone that does not exist.
+
+    Args:
+        begins: when one of its days begins, simulated seconds.
+    """
+
+    begins: float = 0
+
+    def stored(self, now: datetime) -> str:
+        """Return it as the scripts read it."""
+        rule = Budget.stored(self, now).rpartition(" ")[0]
+        return f"{rule} {int(-(EPOCH + self.begins) % _DAY_SECONDS)}"
+
+
+def strict_budget(plan: SimulationPlan, steps: int) -> Budget:
+    """Return the strict budget of a plan, with so many steps."""
+    if plan.budget_window:
+        return DailyBudget(steps, "day", is_strict=True, begins=plan.budget_window)
+    return Budget(steps, is_strict=True)
+
+
+def key_limit(plan: SimulationPlan, pattern: str, most: int) -> KeyLimit:
+    """Return the limit of a key or pattern, with the rate that the plan has for it."""
+    interval = dict(plan.key_rates).get(pattern)
+    return KeyLimit(most, interval and 3600 / interval, "hour")
 
 
 class Operator:
@@ -67,6 +100,27 @@ class Operator:
                 except (RunQueueError, OSError):
                     await asyncio.sleep(1)
         self._world.submissions.settle_all()
+
+    async def free(self, ended: str, kept: Sequence[str], since: float) -> None:
+        """Free what is kept by something that has ended, and nothing else; however often it takes.
+
+        Args:
+            ended: what keeps it.
+            kept: `key:<key>`, and `max_steps:<what>`.
+            since: when it came there, simulated seconds.
+        """
+        queue, ledger = AsyncRunQueue(QUEUE_URL), self._world.ledger
+        for _ in range(_MOST_SECONDS):
+            with contextlib.suppress(RunQueueError, OSError):
+                found = {(one.of, one.holder) for one in await queue.ended_holders()}
+                expected = {(of, ended) for of in kept}
+                # A failover may have lost it.
+                is_lost = any(until >= since for _, until in ledger.lost_writes)
+                if found - expected or (expected - found and not is_lost):
+                    ledger.fail(f"I4: {sorted(expected)} have ended, and {sorted(found)} are found")
+                await queue.ended_holders(drop=True)
+                break
+            await asyncio.sleep(1)
 
     async def _act_on_queue(self, queue: AsyncRunQueue, fault: Fault) -> None:
         world, action = self._world, fault.kind.removeprefix("a person ")
@@ -155,19 +209,20 @@ class Operator:
 
     async def _limit_key(self, queue: AsyncRunQueue, pattern: str, most: int) -> None:
         self._world.submissions.change(("key", pattern))
-        await queue.set_key_limit(pattern, KeyLimit(most))
+        await queue.set_key_limit(pattern, key_limit(self._world.plan, pattern, most))
         self._world.submissions.limit_key(pattern, most)
 
     async def _set_budget(self, queue: AsyncRunQueue, steps: int) -> None:
         if steps:
             self._world.submissions.change("budget")
-            await queue.set_budget(f"key:{CUSTOMER}", Budget(steps, is_strict=True))
+            plan = self._world.plan
+            await queue.set_budget(plan.budget_scope, strict_budget(plan, steps))
             self._world.submissions.set_budget(steps)
 
     async def _lower_budget(self, queue: AsyncRunQueue, jobs: int) -> None:
         """Leave a strict budget steps for so many jobs more."""
         for use in await queue.list_budgets():
-            if use.scope == f"key:{CUSTOMER}":
+            if use.scope == self._world.plan.budget_scope:
                 taken = use.spent + math.ceil(use.committed)
                 await self._set_budget(queue, max(1, taken + jobs * MAX_STEPS))
 

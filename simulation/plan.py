@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -15,10 +16,13 @@ from simulator.model.releases import DEFAULT_VERSION, RELEASES
 FAULT_SHARE = 0.6
 
 
-#: A key that a strict budget is set for, and the `max_steps` of jobs that have it: more than runs
-#: take in a plan.
-CUSTOMER = "customer:c"
+#: A key and a group that a strict budget is set for, and the `max_steps` of most of their jobs: more
+#: than runs take in a plan.
+CUSTOMER, PAYING = "customer:c", "a"
 MAX_STEPS = 40
+#: Seconds between two jobs that begin with a key, at least: a faster rate lets several begin at
+#: once.
+LEAST_INTERVAL = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +169,12 @@ class SimulationPlan:
         faults: faults and operators' actions, in their order.
         caps: the caps of groups that stay.
         key_limits: how many jobs may use a key at a time, by key or pattern.
-        strict_budget: steps that runs of jobs with the key `CUSTOMER` may take; 0 = any number.
+        key_rates: seconds between two jobs that begin with a key, by key or pattern of these.
+        strict_budget: steps that runs of jobs with `max_steps` may take; 0 = any number.
+        budget_scope: what the strict budget is for: the jobs with `max_steps`, and no others.
+        budget_from: when the strict budget is set, simulated seconds.
+        budget_window: when a new window of the strict budget begins, simulated seconds; 0 = it is a
+            budget in all.
         budgets: further budgets, which are not strict: what for, and how many steps.
         jobs_beside: how many jobs a second account has, whose Skyvern has no fault.
         failing_receivers: the share of webhooks that users' receivers refuse, at any time.
@@ -195,7 +204,11 @@ class SimulationPlan:
     faults: tuple[Fault, ...]
     caps: tuple[tuple[str, int], ...] = ()
     key_limits: tuple[tuple[str, int], ...] = ()
+    key_rates: tuple[tuple[str, float], ...] = ()
     strict_budget: int = 0
+    budget_scope: str = f"key:{CUSTOMER}"
+    budget_from: float = 0
+    budget_window: float = 0
     budgets: tuple[tuple[str, int], ...] = ()
     jobs_beside: int = 0
     failing_receivers: float = 0
@@ -258,6 +271,7 @@ FAULTS: dict[str, tuple[float, float]] = {
     "redis restarts": (0.2, 20),
     "redis fails over": (0.2, 20),
     "redis comes back empty": (0.2, 20),
+    "redis keeps what has ended": (5, 60),
     "redis is suspended": (1, 60),
     "redis is full": (1, 30),
     "redis is read-only": (1, 30),
@@ -501,15 +515,19 @@ def _with_budget(plan: SimulationPlan, chance: Random) -> SimulationPlan:
             for request in plan.requests
         ]
         plan = replace(plan, requests=tuple(more), bad_run_share=0.4)
-    changed = [
-        replace(request, keys=(*request.keys, CUSTOMER), max_steps=MAX_STEPS)
-        if request.kind != "login" and not request.run and chance.random() < 0.7
-        else request
-        for request in plan.requests
-    ]
+    is_of_a_group = chance.random() < 0.4
+    changed = [_with_max_steps(request, chance, is_of_a_group) for request in plan.requests]
     runs = sum(request.runs for request in changed if request.max_steps)
     steps = math.ceil(3 * runs * (1 + plan.run_seconds / 5)) + 3 * MAX_STEPS
-    plan = replace(plan.with_requests(tuple(changed)), strict_budget=steps)
+    plan = replace(
+        plan.with_requests(tuple(changed)),
+        strict_budget=steps,
+        budget_scope=f"group:{PAYING}" if is_of_a_group else f"key:{CUSTOMER}",
+        budget_from=chance.choice([0.0, 0.0, round(chance.uniform(0, _until(plan)), 3)]),
+    )
+    is_timed = not any("clock" in fault.kind for fault in plan.faults)
+    if is_timed and chance.random() < 0.3:
+        plan = replace(plan, budget_window=round(chance.uniform(0.1, 0.9) * plan.minutes * 60))
     plan = _with_changes(plan, chance, "a person lowers the budget")
     if any(fault.kind == "a person lowers the budget" for fault in plan.faults):
         # A line of the inbox that a budget is too small for is set aside for a person.
@@ -519,7 +537,22 @@ def _with_budget(plan: SimulationPlan, chance: Random) -> SimulationPlan:
         plan = plan.with_requests(tuple(other))
     if chance.random() < 0.5:
         return plan
-    return replace(plan, budgets=(("account", 100 * steps), ("group:a", 100 * steps)))
+    scopes = {"account", f"group:{PAYING}"} - {plan.budget_scope}
+    return replace(plan, budgets=tuple((scope, 100 * steps) for scope in sorted(scopes)))
+
+
+def _with_max_steps(request: PlannedJob, chance: Random, is_of_a_group: bool) -> PlannedJob:
+    """Return a request as one of those that the strict budget is for, or of the others.
+
+    Some need more steps than others, and do not fit while these do.
+    """
+    may_have = request.kind != "login" and not request.run
+    max_steps = chance.choice([MAX_STEPS, MAX_STEPS, 3 * MAX_STEPS])
+    if is_of_a_group and request.group == PAYING:
+        return replace(request, max_steps=max_steps) if may_have else replace(request, group="b")
+    if not is_of_a_group and may_have and chance.random() < 0.7:
+        return replace(request, keys=(*request.keys, CUSTOMER), max_steps=max_steps)
+    return request
 
 
 def _with_changes(plan: SimulationPlan, chance: Random, kind: str) -> SimulationPlan:
@@ -545,7 +578,8 @@ def _until(plan: SimulationPlan) -> float:
 
 def _with_keys(plan: SimulationPlan, chance: Random) -> SimulationPlan:
     """Give requests keys, of which some are limited; all of their jobs fit into the time."""
-    is_changed = any(fault.kind == "a person changes a key's limit" for fault in plan.faults)
+    of_keys = {"a person changes a key's limit", "redis keeps what has ended"}
+    is_changed = any(fault.kind in of_keys for fault in plan.faults)
     if chance.random() < 0.6 and not is_changed:
         return plan
     most = chance.choice([1, 1, 2, 3])
@@ -557,10 +591,20 @@ def _with_keys(plan: SimulationPlan, chance: Random) -> SimulationPlan:
         keys = chance.choice([(), login, login, (*login, "site:a"), ("site:b",)])
         changed.append(replace(request, keys=keys))
     limits = (("login:*", most), ("site:a", math.ceil(count * most / 2)))
+    rates = _rates(changed, plan.minutes * 30) if chance.random() < 0.3 else ()
     return _with_changes(
-        replace(plan.with_requests(tuple(changed)), key_limits=limits),
+        replace(plan.with_requests(tuple(changed)), key_limits=limits, key_rates=rates),
         *(chance, "a person changes a key's limit"),
     )
+
+
+def _rates(requests: Sequence[PlannedJob], seconds: float) -> tuple[tuple[str, float], ...]:
+    """Return a rate of logins by which all runs of each fit into so many seconds; none is fast."""
+    runs = Counter({key: 0 for one in requests for key in one.keys if key.startswith("login:")})
+    for request in requests:
+        runs.update({key: request.runs for key in request.keys if key in runs})
+    interval = min(20.0, seconds / max(runs.values(), default=1))
+    return (("login:*", round(interval, 3)),) if interval >= LEAST_INTERVAL else ()
 
 
 def _exclude_each_other(some: set[str], others: set[str]) -> bool:

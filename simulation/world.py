@@ -7,7 +7,7 @@ import contextlib
 import math
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Context
 from hashlib import sha1
 from random import Random
@@ -27,7 +27,6 @@ from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.budgets import Budget
-from runqueue.store.key_limits import KeyLimit
 from runqueue.store.keys import Keys
 from simulation import second_account
 from simulation.addresses import API_KEY, OTHERS_KEY, PUBLIC_URL, QUEUE_URL, SKYVERN_URL
@@ -35,18 +34,19 @@ from simulation.fault_times import FaultTimes
 from simulation.faults import SLOWNESS, FaultInjector
 from simulation.history import EventHistory
 from simulation.judges.conduct_ledger import ConductLedger, SentSubmission
+from simulation.judges.holders import judge_holders
 from simulation.judges.leases import LeaseJudge
 from simulation.judges.ledger import JOB_NUMBER, InvariantLedger
-from simulation.judges.liveness import LivenessJudge
+from simulation.judges.liveness import LIVE, LivenessJudge
 from simulation.judges.log_rules import LogRules
 from simulation.judges.outcomes import OutcomeJudge
 from simulation.judges.spending import SpendingJudge
 from simulation.judges.submissions import SubmissionJudge
 from simulation.loop import VirtualLoop
 from simulation.marks import MAKES_OR_ENDS_ORPHANS, Marks
+from simulation.operators import key_limit, strict_budget
 from simulation.plan import (
     ANSWERS_NO_CALL,
-    CUSTOMER,
     FAULT_SHARE,
     KILLS_WORKERS,
     SimulationPlan,
@@ -142,7 +142,7 @@ class World:
         self.workers: list[SimulatedWorker] = []
         #: When each job was seen to be over, simulated seconds.
         self._over: dict[int, float] = {}
-        self.spending = SpendingJudge(self.ledger)
+        self.spending = SpendingJudge(self.ledger, {plan.budget_scope: plan.budget_window})
         #: When a check after the faults last saw a recovery of Redis, simulated seconds.
         self._recovery_seen_at = 0.0
         post = router(
@@ -178,6 +178,8 @@ class World:
             {number: rules.get("canary", 0) for number, rules in plan.batch_rules.items()},
             self.fault_times.is_calm,
             lambda: self.server.slowness,
+            key_rates=dict(plan.key_rates),
+            budget_window=plan.budget_window,
         )
         self.liveness = LivenessJudge(
             *(self.ledger, self.requests, plan.batch_rules, self.submissions, self.marks.reached),
@@ -349,8 +351,9 @@ class World:
     async def _set_budgets(self) -> None:
         """Set the budgets; they are not set again if Redis loses them, but for the strict one."""
         queue, plan = AsyncRunQueue(QUEUE_URL), self.plan
-        budgets = {f"key:{CUSTOMER}": Budget(plan.strict_budget, is_strict=True)}
-        budgets |= {scope: Budget(steps) for scope, steps in plan.budgets}
+        budgets = {scope: Budget(steps) for scope, steps in plan.budgets}
+        budgets[plan.budget_scope] = strict_budget(plan, plan.strict_budget)
+        await asyncio.sleep(plan.budget_from)
         for scope, budget in budgets.items():
             while True:
                 try:
@@ -367,7 +370,7 @@ class World:
         queue = AsyncRunQueue(QUEUE_URL)
         while True:
             try:
-                await queue.set_key_limit(pattern, KeyLimit(most))
+                await queue.set_key_limit(pattern, key_limit(self.plan, pattern, most))
             except (RunQueueError, RedisError, OSError):
                 await asyncio.sleep(1)
             else:
@@ -418,6 +421,8 @@ class World:
     ) -> None:
         self.marks.note_reply(script, arguments, reply)
         self.leases.note_reply(process, script, arguments, reply)
+        if script == "lists_end":
+            self.conduct.judge_lists_end()
         if script in MAKES_OR_ENDS_ORPHANS:
             self.marks.note_orphans(self._read_hash("stray_takes"))
 
@@ -630,8 +635,30 @@ class World:
         if stats is not None:
             self.marks.note_totals(stats.totals)
             self._judge_slots(jobs, stats, orphans)
+        judge_holders(self.ledger, self._holders(), self._owners())
         states = Counter(job.state.value if job else "gone" for job in jobs.values())
         self.note(f"the end: {dict(sorted(states.items()))}, {len(orphans)} orphans")
+
+    def _holders(self) -> dict[str, set[str]]:
+        """Return what has each key, and what has steps committed to it of each strict budget."""
+        client, prefix = self.server.valkey.client, Keys("default").prefix
+        held: dict[str, set[str]] = {}
+        for kind in ("key:", "max_steps:"):
+            for key in cast(Iterable[bytes], client.scan_iter(f"{prefix}{kind}*")):
+                of = client.smembers(key) if kind == "key:" else client.hkeys(key)
+                members = {one.decode() for one in cast(Iterable[bytes], of)}
+                held[key.decode().removeprefix(prefix)] = members - {"sum"}
+        return held
+
+    def _owners(self) -> set[str]:
+        """Return the jobs and orphan runs that may have keys, and steps of budgets."""
+        jobs = self.server.query(
+            job_calls.get_jobs(
+                *("default", [one.job_id for one in self.ledger.current()]), result=False
+            )
+        )
+        live = {job.id for job in jobs if job is not None and job.state in LIVE}
+        return live | {f"stray {run.decode()}" for run in self._read_hash("stray_takes")}
 
     def _judge_slots(
         self, jobs: Mapping[int, Job | None], stats: AccountStats, orphans: Sequence[str]

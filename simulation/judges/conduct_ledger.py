@@ -47,6 +47,8 @@ CLIENT_SECONDS = 60.0
 #: The status of a limited submission; for how long the pace is not judged after the first one, over
 #: how many seconds it is, and after how many without a submission the row of them is over.
 LIMITED, CUT_SECONDS, PACE_SECONDS, PACE_GAP_SECONDS = 429, 12.0, 5.0, 15.0
+#: How often lists may end, and so begin, within so many seconds.
+LISTS_END, LISTS_SECONDS = 10, 60.0
 #: Workers that one job may kill.
 MOST_DEATHS = 3
 #: Seconds after an operator's or a producer's action in which Redis may lose it by a failover.
@@ -108,6 +110,8 @@ class ConductLedger:
     #: Since when each job was seen submitting: its attempt and the time.
     _claimed: dict[int, tuple[int, float]] = field(default_factory=dict)
     _uncounted_since: float | None = None
+    #: When lists ended, since nothing was reported; simulated seconds.
+    _lists_ended: list[float] = field(default_factory=list)
 
     # What happened
 
@@ -177,6 +181,16 @@ class ConductLedger:
         is_excused = self._was_lost(now - 1, now) or self.ledger.was_emptied
         if job is not None and not is_excused:
             self.ledger.fail(f"webhooks: that of {run_id} is refused, and its job is {job.state}")
+
+    def judge_lists_end(self) -> None:
+        """Judge that lists, which end now, do not begin and end again and again (I7)."""
+        now = self.ledger.clock()
+        self._lists_ended = [at for at in self._lists_ended if at > now - LISTS_SECONDS]
+        self._lists_ended.append(now)
+        if len(self._lists_ended) > LISTS_END:
+            passed = now - self._lists_ended[0]
+            self.ledger.fail(f"I7: lists ended {len(self._lists_ended)} times in {passed:.1f} s")
+            self._lists_ended.clear()
 
     def judge_inbox(self, pushed: float) -> bool:
         """Judge lines that made no jobs yet; returns whether Redis may have lost them (I1).

@@ -21,7 +21,9 @@ from simulation.plan import KILLS_WORKERS, PlannedJob
 BEGIN_SECONDS = 30.0
 #: Seconds without a submission after which no rate keeps a job.
 RATE_SECONDS = 10.0
-_LIVE = {JobState.SUBMITTING, JobState.RUNNING, JobState.UNCONFIRMED}
+#: How the reason of a job begins that is put aside for a budget.
+_ASIDE = "the budget of "
+LIVE = {JobState.SUBMITTING, JobState.RUNNING, JobState.UNCONFIRMED}
 #: Rules of a batch that keep its jobs for reasons that are not judged here.
 _BATCH_RULES = ("canary", "abort_at_failure_ratio", "expires_after")
 
@@ -100,9 +102,10 @@ class LivenessJudge:
 
     @staticmethod
     def _is_held(stats: AccountStats) -> bool:
+        """Say whether something keeps all jobs, but for a budget, which is judged by itself."""
         most = stats.limits["concurrent_runs"]
         return bool(
-            stats.hold_reason
+            (stats.hold_reason and stats.hold_kind != "budget")
             or stats.paused
             or stats.pace is not None
             or (most and stats.live >= most)
@@ -114,15 +117,16 @@ class LivenessJudge:
         live = [
             self._requests[number]
             for number, job in jobs.items()
-            if job is not None and job.state in _LIVE and number in self._requests
+            if job is not None and job.state in LIVE and number in self._requests
         ]
         groups = Counter(one.group for one in live)
         keys = Counter(key for one in live for key in one.all_keys)
         ready = [
             self._requests[number]
             for number, job in jobs.items()
-            if job is not None and job.state is JobState.READY and number in self._requests
+            if job is not None and _waits(job) and number in self._requests
         ]
+        begun = {key for one in live for key in one.all_keys}
         # A place at a key may be reserved for a job that waits for another key.
         reserved = {
             key
@@ -137,11 +141,17 @@ class LivenessJudge:
             and groups[one.group] < self._submissions.cap_of(one.group)
             and not self._full_keys(one, keys)
             and reserved.isdisjoint(one.all_keys)
+            and all(self._has_rate(key, begun) for key in one.all_keys)
             and self._has_budget(one, live)
         ]
 
     def _full_keys(self, request: PlannedJob, keys: Counter[str]) -> bool:
         return any(keys[key] >= self._submissions.limit_of(key) for key in request.all_keys)
+
+    def _has_rate(self, key: str, begun: set[str]) -> bool:
+        """Say whether the rate of a key lets a job begin; what just begins may spend it."""
+        at = self._submissions.begins_at(key)
+        return not at or (key not in begun and at <= self._ledger.clock())
 
     def _is_left_out(self, request: PlannedJob) -> bool:
         """Say whether something may keep a job that is not judged here."""
@@ -164,3 +174,9 @@ class LivenessJudge:
             return True
         committed = sum(one.max_steps for one in live)
         return self._submissions.spent_at_most() + committed + request.max_steps <= steps
+
+
+def _waits(job: Job) -> bool:
+    """Say whether a job is ready, or put aside for a budget."""
+    is_aside = job.state is JobState.SCHEDULED and (job.reason or "").startswith(_ASIDE)
+    return job.state is JobState.READY or is_aside

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from runqueue.records.job import Job
 from runqueue.store.budgets import BudgetUse
 from simulation.judges.ledger import InvariantLedger
+from simulation.judges.submissions import RECORD_SECONDS
 from simulation.plan import PlannedJob
 from simulator.answers import steps as taken_steps
 
@@ -17,10 +18,12 @@ class SpendingJudge:
 
     Args:
         ledger: what was accepted and what ran.
+        windows: when a new window of a budget begins, by its scope; simulated seconds.
     """
 
-    def __init__(self, ledger: InvariantLedger) -> None:
+    def __init__(self, ledger: InvariantLedger, windows: Mapping[str, float] | None = None) -> None:
         self._ledger = ledger
+        self._windows = windows or {}
         #: When each budget was set, simulated seconds.
         self._set_at: dict[str, float] = {}
 
@@ -46,23 +49,36 @@ class SpendingJudge:
         """
         ledger, now = self._ledger, self._ledger.wall()
         for use in uses:
-            since = self._set_at.get(use.scope, math.inf)
-            steps = {
-                number: sum(taken_steps(run, now) for run in ledger.runs[number])
+            if ledger.lost_writes or use.estimated_runs:
+                continue
+            window = self._windows.get(use.scope, 0.0)
+            # An end is recorded later: what ended before that may count, too.
+            since = max(self._set_at.get(use.scope, math.inf), window)
+            maybe_since = window - RECORD_SECONDS if window else 0.0
+            numbers = {
+                number
                 for number, request in requests.items()
                 if number in ledger.accepted and use.scope in _scopes(request)
             }
-            ends = [run.ended - now + ledger.clock() for n in steps for run in ledger.runs[n]]
-            if ledger.lost_writes or use.estimated_runs or min(ends, default=0.0) <= since:
-                continue
-            known = {n for n in steps if ledger.has_known_runs(n) and _is_over(jobs.get(n))}
-            least, most = sum(steps[number] for number in known), sum(steps.values())
-            is_open = steps.keys() != known
+            known = {n for n in numbers if ledger.has_known_runs(n) and _is_over(jobs.get(n))}
+            least = self._taken(known, since, now)
+            most = self._taken(numbers, maybe_since, now)
+            is_open = numbers != known
             if not least <= use.spent <= most or (not is_open and (use.live or use.committed)):
                 ledger.fail(
                     f"I4: the budget of {use.scope} counts {use.spent} steps, {use.live} live runs"
                     f" and {use.committed:g} steps of these; the runs took {least} to {most}"
                 )
+
+    def _taken(self, numbers: Iterable[int], since: float, now: float) -> int:
+        """Return the steps of the runs of jobs that ended since a time, simulated seconds."""
+        ledger = self._ledger
+        return sum(
+            taken_steps(run, now)
+            for number in numbers
+            for run in ledger.runs[number]
+            if run.ended - now + ledger.clock() > since
+        )
 
 
 def _is_over(job: Job | None) -> bool:

@@ -25,6 +25,8 @@ PASSED = 10
 #: The share of a batch's canary jobs that must complete, as `RunQueue.open_batch` has it.
 CANARY_RATIO = 0.5
 
+#: Seconds in which the end of a run is recorded.
+RECORD_SECONDS = 60.0
 #: Seconds for which a fault explains that a browser session is occupied.
 OCCUPIED_SECONDS = 120.0
 #: Seconds for which a run is canceled that answers no cancel.
@@ -65,6 +67,8 @@ class SubmissionJudge:
         canaries: how many canary jobs each batch has, by the batch's number.
         is_calm: tells whether the queue's own processes had a fault.
         slowness: seconds that each way to Redis takes longer now, at most.
+        key_rates: seconds between two jobs that begin with a key, by key or pattern.
+        budget_window: when a new window of the strict budget begins, simulated seconds; 0 = never.
     """
 
     def __init__(
@@ -74,12 +78,17 @@ class SubmissionJudge:
         canaries: dict[int, int],
         is_calm: IsCalm,
         slowness: Callable[[], float],
+        *,
+        key_rates: Mapping[str, float] | None = None,
+        budget_window: float = 0.0,
     ) -> None:
         self._ledger = ledger
         self._requests = requests
         self._canaries = canaries
         self._is_calm = is_calm
         self._slowness = slowness
+        self._key_rates = dict(key_rates or {})
+        self._budget_window = budget_window
         #: What is paused (the account, a group, a batch), and since when that is answered.
         self._paused: dict[Hashable, float] = {}
         #: The caps of groups, and since when.
@@ -88,6 +97,8 @@ class SubmissionJudge:
         self._key_limits: dict[str, tuple[int, float]] = {}
         #: The steps of the strict budget, and since when.
         self._budget: tuple[int, float] = (0, 0.0)
+        #: From when on it counts what ends, simulated seconds.
+        self._counts_from = math.inf
         #: What an operator changes, or tried to: nobody knows what holds.
         self._unknown: set[Hashable] = set()
         #: Groups that had a cap: their jobs may wait for others of their group.
@@ -134,6 +145,27 @@ class SubmissionJudge:
         found = self._key_limits.get(key) or self._key_limits.get(pattern)
         return found[0] if found else implied
 
+    def begins_at(self, key: str) -> float:
+        """Return when a rate lets the next job with a key begin, simulated seconds; 0 = at once.
+
+        Infinite: that is not known. What surely made no run spends no rate.
+        """
+        interval = self._interval_of(key)
+        if not interval:
+            return 0.0
+        users = [number for number, one in self._requests.items() if key in one.all_keys]
+        if any(self._ledger.first_lost_answer(number) < math.inf for number in users):
+            return math.inf
+        begun = [self._simulated(run.created) for one in users for run in self._ledger.runs[one]]
+        return max(begun, default=-interval) + interval
+
+    def _interval_of(self, key: str) -> float:
+        pattern = f"{key.partition(':')[0]}:*"
+        return self._key_rates.get(key) or self._key_rates.get(pattern) or 0.0
+
+    def _simulated(self, unix: float) -> float:
+        return unix - self._ledger.wall() + self._ledger.clock()
+
     @property
     def budget_steps(self) -> float | None:
         """The steps of the strict budget; None = there is none, 0 = that is not known."""
@@ -147,12 +179,20 @@ class SubmissionJudge:
     def spent_at_most(self) -> int:
         """Return how many steps runs took so far of the strict budget, at most."""
         ledger, now = self._ledger, self._ledger.wall()
+        # An end before the window may be recorded in it.
+        since = self._window_began() - RECORD_SECONDS
         return sum(
             taken_steps(run, now)
             for number, runs in ledger.runs.items()
             if number in self._requests and self._requests[number].max_steps
             for run in runs
+            if self._simulated(run.ended) >= since
         )
+
+    def _window_began(self) -> float:
+        """Return when the window of the strict budget began, simulated seconds."""
+        is_new = 0 < self._budget_window <= self._ledger.clock()
+        return self._budget_window if is_new else -math.inf
 
     def pause(self, what: Hashable) -> None:
         """Note that a pause was answered."""
@@ -189,6 +229,7 @@ class SubmissionJudge:
         """Note that the strict budget was answered."""
         self.settle("budget")
         self._budget = (steps, self._ledger.clock())
+        self._counts_from = min(self._counts_from, self._ledger.clock())
 
     def ask_to_wait(self, seconds: float) -> None:
         """Note that Skyvern answers a submission with `Retry-After`."""
@@ -217,6 +258,7 @@ class SubmissionJudge:
         self._judge_pauses(request)
         self._judge_cap(request)
         self._judge_keys(request)
+        self._judge_rates(request)
         self._judge_budget(request)
         self._judge_canary(request)
         self._judge_wait()
@@ -296,6 +338,17 @@ class SubmissionJudge:
             has_key = partial(_has_key, key)
             self._judge_limit(request, most, since, f"key {key}", has_key)
 
+    def _judge_rates(self, request: PlannedJob) -> None:
+        """Judge that a job begins no sooner than the rates of its keys let it."""
+        now = self._ledger.clock()
+        for key in request.all_keys:
+            at, interval = self.begins_at(key), self._interval_of(key)
+            if now < at - PROMPT_SECONDS < math.inf and self._is_calm(0.0, now, ()):
+                self._ledger.fail(
+                    f"I3: job {request.number} is submitted {at - now:.1f} s before the rate of its"
+                    f" key {key} lets it: one in {interval:g} s"
+                )
+
     def _judge_limit(
         self,
         request: PlannedJob,
@@ -322,9 +375,13 @@ class SubmissionJudge:
         ledger, now = self._ledger, self._ledger.wall()
         if not (steps and request.max_steps) or ledger.lost_writes:
             return
-        if not self._is_over_the_wire(since):
+        window = self._budget_window
+        is_new = window and abs(ledger.clock() - window) < LEASE_SECONDS
+        if not self._is_over_the_wire(since) or is_new:
             return
-        committed = request.max_steps * (1 + len(self._live(_has_budget)))
+        counted = max(self._counts_from, self._window_began())
+        live = self._live(_has_budget)
+        committed = request.max_steps + sum(self._requests[one].max_steps for one in live)
         # Its end is recorded, or its `max_steps` are still committed.
         spent = sum(
             taken_steps(run, now)
@@ -334,7 +391,7 @@ class SubmissionJudge:
             and self._requests[number].max_steps
             and (len(runs) == 1 or ledger.has_known_runs(number))
             for run in runs
-            if run.is_over(now)
+            if run.is_over(now) and self._simulated(run.ended) >= counted
         )
         if spent + committed > steps:
             ledger.fail(
@@ -445,6 +502,7 @@ class SubmissionJudge:
             and number not in self._ledger.cancels
             and request.group not in self._capped
             and not request.all_keys
+            and not request.max_steps  # it may not fit the budget
             and ("group", request.group) not in self._paused
             and now > accepted_at + PROMPT_SECONDS
             and self._is_calm(accepted_at - LEASE_SECONDS, now)

@@ -124,6 +124,19 @@ _SETTLED = _fault("a person settles what is in doubt", 5.5, 0)
 _GIVEN_UP = _plan(_jobs(8, 2), seed=1, max_concurrent_runs=8, run_seconds=40)
 _BAD: dict[str, Any] = {"bad_run_share": 0.8, "run_seconds": 2}
 _PAID: dict[str, Any] = {"keys": (CUSTOMER,), "max_steps": 40}
+#: Two runs leave the third job too few steps; the others fit beside them.
+_ONE_DOES_NOT_FIT = _plan(
+    [
+        *_jobs(2, 5, max_steps=100),
+        _job(3, 6, group="b", max_steps=450),
+        *(_job(number, 8, max_steps=40) for number in range(4, 8)),
+    ],
+    strict_budget=600,
+    budget_scope="account",
+    run_seconds=100,
+    max_concurrent_runs=20,
+    minutes=4,
+)
 #: The plans by the names of their defects.
 PLANS: dict[str, SimulationPlan] = {
     "webhook-dies-with-its-sender": _plan(
@@ -868,5 +881,79 @@ PLANS |= {
         minutes=3,
     ),
     "claim-commits-no-steps": _plan(_batch(4, 8, **_PAID), strict_budget=90),
+    "steps-of-a-retried-run-cost-nothing": _plan(
+        _jobs(4, 8, runs=3, **_PAID), strict_budget=2000, minutes=2, **_BAD
+    ),
+    "strict-budget-forgets-what-is-live": _plan(
+        [*_jobs(4, 1, **_PAID), *(_job(number, 20, **_PAID) for number in range(5, 11))],
+        strict_budget=200,
+        budget_from=10,
+        max_concurrent_runs=20,
+        run_seconds=60,
+        minutes=4,
+    ),
+    "job-that-does-not-fit-stops-its-account": _ONE_DOES_NOT_FIT,
+    "held-budget-wakes-claims": _plan(
+        _jobs(4, 5, max_steps=40),
+        strict_budget=80,
+        budget_scope="account",
+        run_seconds=60,
+        max_concurrent_runs=20,
+        minutes=2,
+    ),
+    "job-put-aside-for-a-budget-stays-aside": _ONE_DOES_NOT_FIT,
+    # A day begins at 60 s; only then, and only at first, is there room for the third job.
+    "largest-job-is-not-first-in-a-new-window": _plan(
+        [
+            *_jobs(2, 5, max_steps=40),
+            _job(3, 6, priority=3, max_steps=100),
+            *(_job(number, 55, max_steps=40) for number in range(4, 10)),
+        ],
+        [_fault("a person pauses the account", 40, 21)],
+        strict_budget=100,
+        budget_scope="account",
+        budget_window=60,
+        run_seconds=4,
+        minutes=3,
+    ),
+    "claim-without-a-run-spends-the-rate": _plan(
+        _jobs(1, 10, keys=("login:a",)),
+        [_fault("the server is unavailable", 8, 12)],
+        key_limits=(("login:*", 4),),
+        key_rates=(("login:*", 300.0),),
+        minutes=3,
+    ),
+    "ended-holders-are-not-found": _plan(
+        _jobs(4, 8, **_PAID),
+        [_fault("redis keeps what has ended", 6, 10)],
+        strict_budget=100,
+    ),
+    # Nine runs are polled rarely when the tenth begins, and few of them at once.
+    "lists-begin-with-what-is-due": _plan(
+        [
+            *_jobs(9, 1, apart=1.7, run=NEVER_ENDS, cancel_after=260.0),
+            *(_job(number, 200, run=NEVER_ENDS, cancel_after=60.0) for number in (10, 11)),
+        ],
+        gateways=0,
+        max_concurrent_runs=20,
+        minutes=5,
+    ),
+    # Claims pass the jobs of a busy session by, and those of the jobs behind them are lost.
+    "recovery-counts-jobs-that-claims-passed-by": _plan(
+        [
+            replace(one, session=int(one.number <= 100))
+            for one in _batch(104, 8, group="b", kind="login")
+        ],
+        [
+            _fault("a person pauses a group", 3, 16),
+            _fault("redis fails over", 21.5, 0.5),
+            _fault("a worker is killed", 21.4, 2),
+        ],
+        workers=1,
+        gateways=0,
+        max_concurrent_runs=6,
+        run_seconds=2,
+        minutes=4,
+    ),
 }
 PLANS = {name: replace(plan, name=name) for name, plan in PLANS.items()}
