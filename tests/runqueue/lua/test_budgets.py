@@ -288,6 +288,19 @@ def test_an_unconfirmed_job_keeps_what_it_may_take(clock: Clockwork) -> None:
     assert clock.claimed() in ([lost], [other])
 
 
+def test_a_job_whose_claim_may_be_lost_commits_nothing_while_it_holds_no_slot(
+    clock: Clockwork,
+) -> None:
+    set_budget(clock, "account", 20, is_strict=True)
+    (job,) = clock.enqueue(1, max_steps=15)
+    for field in ("recover_from", "recover_since"):
+        clock.client.hset(clock.key("meta"), field, clock.now)
+    call = worker_calls.suspect_lost(clock.account, [job], clock.now, clock.now, marked=True)
+    assert clock.run(call) == [1]
+    assert (clock.state(job), clock.field(job, "slot")) == ("unconfirmed", "0")
+    assert use(clock, "account").committed == 0
+
+
 def test_a_budget_that_is_raised_or_cleared_lets_what_waits_go(clock: Clockwork) -> None:
     set_budget(clock, "group:acme", 10)
     jobs = clock.enqueue(4, group="acme")

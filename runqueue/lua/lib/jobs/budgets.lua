@@ -404,7 +404,8 @@ if notes.are_budgets() then
     if #commits == 0 and #spends == 0 then return end
     local has_commits = #commits > 0 and redis.call('EXISTS', COMMITS) == 1
     for _, one in ipairs(commits) do
-      if has_commits or (one[3] and budgets.are_any()) then try(commit, one[1], one[2], one[3]) end
+      has_commits = has_commits or (one[3] and budgets.are_any())
+      if has_commits then try(commit, one[1], one[2], one[3]) end
     end
     for _, one in ipairs(budgets.are_any() and spends or {}) do try(spend, one[1], one[2]) end
     states = {}
