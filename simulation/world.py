@@ -440,6 +440,9 @@ class World:
         (job,) = self.server.query(job_calls.get_jobs("default", [job_id], result=False))
         run_id = orjson.loads(body)["run_id"]
         run = self.skyvern.store.get(run_id)
+        strays = Keys("default").prefix + "strays"
+        if self.ledger.lost_writes and self.server.valkey.client.hexists(strays, run_id):
+            return  # a failover lost the claim: the job has this run from its next claim on
         if status < 300:
             is_occupied = run is not None and run.occupied is not None
             self.conduct.judge_webhook(job, int(attempt), run_id, is_occupied=is_occupied)

@@ -7,7 +7,7 @@ import pytest
 
 from runqueue.records.account import AccountStats
 from simulation.fault_times import FaultTimes
-from simulation.judges.conduct_ledger import ConductLedger, Outcome
+from simulation.judges.conduct_ledger import LISTS_END, ConductLedger, Outcome
 from simulation.judges.ledger import AcceptedJob, InvariantLedger
 from simulation.plan import draw
 from simulation.processes import EPOCH
@@ -136,3 +136,13 @@ def test_the_pace_is_cut_while_every_submission_is_limited(
         at += 0.1 if at < 1 else apart
     conduct.judge_pace(5, asks_to_wait=False)
     assert (conduct.ledger.violations == []) is is_cut
+
+
+@pytest.mark.parametrize(("apart", "is_wrong"), [(10.0, False), (1.0, True)])
+def test_lists_that_begin_and_end_again_and_again_are_wrong(
+    conduct: ConductLedger, clock: _Clock, apart: float, *, is_wrong: bool
+) -> None:
+    for _ in range(LISTS_END + 1):
+        conduct.judge_lists_end()
+        clock.now += apart
+    assert bool(conduct.ledger.violations) is is_wrong

@@ -15,12 +15,14 @@ from simulation.judges.liveness import BEGIN_SECONDS, LivenessJudge
 from simulation.judges.submissions import SubmissionJudge
 from simulation.marks import PUT_OFF
 from simulation.plan import PlannedJob, draw
+from simulation.processes import EPOCH
+from simulator.model.runs import Run
 
 
 class World:
     """Job 1 waits, job 2 runs."""
 
-    def __init__(self, **rules: Any) -> None:
+    def __init__(self, key_rates: dict[str, float] | None = None, **rules: Any) -> None:
         self.now = 0.0
         self.ledger = InvariantLedger(lambda: self.now, lambda: 9.0, 600.0, lambda: 0.0)
         requests = {number: request(number, **rules) for number in (1, 2)}
@@ -28,7 +30,9 @@ class World:
             self.ledger.accepted[number] = AcceptedJob(
                 number, f"job{number}", 0.0, 1, 0.0, may_repeat=False, stays_unconfirmed=False
             )
-        self.limits = SubmissionJudge(self.ledger, requests, {}, lambda *_: True, lambda: 0.0)
+        self.limits = SubmissionJudge(
+            *(self.ledger, requests, {}, lambda *_: True, lambda: 0.0), key_rates=key_rates
+        )
         self.reached: Counter[str] = Counter()
         self.judge = LivenessJudge(
             *(self.ledger, requests, {}, self.limits, self.reached), has_rates=False
@@ -70,10 +74,15 @@ def _job(number: int, state: JobState, **fields: Any) -> Job:
     return cast(Job, SimpleNamespace(**plain | fields))
 
 
+def _run(*, created: float) -> Run:
+    return cast(Run, SimpleNamespace(created=created))
+
+
 def _stats(**fields: Any) -> AccountStats:
     plain: dict[str, Any] = {
         "strays_live": 0,
         "hold_reason": None,
+        "hold_kind": None,
         "paused": False,
         "pace": None,
         "live": 1,
@@ -95,7 +104,7 @@ def test_a_job_that_nothing_keeps_begins_soon() -> None:
 
 
 @pytest.mark.parametrize(
-    "stats", [{"hold_reason": "a budget"}, {"paused": True}, {"pace": 1.0}, {"live": 9}]
+    "stats", [{"hold_reason": "a 403"}, {"paused": True}, {"pace": 1.0}, {"live": 9}]
 )
 def test_an_account_that_is_held_or_full_keeps_its_jobs(stats: dict[str, Any]) -> None:
     assert World().wait(LONG, **stats) == 0
@@ -124,7 +133,30 @@ def test_a_strict_budget_keeps_a_job_until_it_is_raised() -> None:
     world.limits.set_budget(70)
     assert world.wait(LONG) == 0
     world.limits.set_budget(80)
-    assert world.wait(BEGIN_SECONDS + 10) == 1
+    held = {"hold_reason": "the budget of the account has no room", "hold_kind": "budget"}
+    assert world.wait(BEGIN_SECONDS + 10, **held) == 1
+
+
+def test_a_job_that_is_put_aside_for_a_budget_comes_back_once_there_is_room() -> None:
+    world = World(max_steps=40)
+    reason = "the budget of account is strict, and has fewer steps left than this job's max_steps"
+    jobs = JOBS | {1: _job(1, JobState.SCHEDULED, reason=reason)}
+    world.limits.set_budget(70)
+    assert world.wait(LONG, jobs) == 0
+    world.limits.set_budget(80)
+    assert world.wait(BEGIN_SECONDS + 10, jobs) == 1
+    later = World(max_steps=40)
+    assert later.wait(LONG, JOBS | {1: _job(1, JobState.SCHEDULED)}) == 0
+
+
+def test_a_rate_keeps_a_job_until_the_next_may_begin_and_what_made_no_run_spends_none() -> None:
+    world = World({"login:*": 300.0}, keys=("login:a",))
+    jobs: dict[int, Job | None] = {1: JOBS[1]}
+    world.ledger.runs[2].append(_run(created=EPOCH))
+    assert world.wait(300, jobs) == 0
+    assert world.wait(BEGIN_SECONDS + 10, jobs) == 1
+    without_run = World({"login:*": 300.0}, keys=("login:a",))
+    assert without_run.wait(BEGIN_SECONDS + 10, jobs) == 1
 
 
 def test_a_job_that_waited_for_a_budget_and_began_reaches_a_mark() -> None:

@@ -23,7 +23,9 @@ def _run(seconds: float) -> Run:
     return cast(Run, run)
 
 
-def _violations(monkeypatch: pytest.MonkeyPatch, **use: Any) -> list[str]:
+def _violations(
+    monkeypatch: pytest.MonkeyPatch, *, window: float = 0.0, **use: Any
+) -> list[str]:
     monkeypatch.setattr(
         "simulation.judges.spending.taken_steps", lambda run, _: 1 + int(run.ended - EPOCH) // 10
     )
@@ -32,7 +34,7 @@ def _violations(monkeypatch: pytest.MonkeyPatch, **use: Any) -> list[str]:
     ledger.accepted[1] = AcceptedJob(
         *(1, "job1", 0.0, 2, 0.0), may_repeat=False, stays_unconfirmed=False
     )
-    judge = SpendingJudge(ledger)
+    judge = SpendingJudge(ledger, {f"key:{CUSTOMER}": window})
     judge.note_set([f"key:{CUSTOMER}"])
     now = 100.0
     ledger.runs[1] += [_run(20), _run(40)]
@@ -53,3 +55,9 @@ def test_a_budget_that_counts_one_run_of_two_or_keeps_what_was_committed_is_wron
 ) -> None:
     (violation,) = _violations(monkeypatch, **use)
     assert "the runs took 8 to 8" in violation
+
+
+def test_what_ended_before_a_new_window_need_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _violations(monkeypatch, window=30.0, spent=5) == []
+    (violation,) = _violations(monkeypatch, window=30.0, spent=3)
+    assert "the runs took 5 to 8" in violation

@@ -2,10 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
 
 from simulation.judges.ledger import AcceptedJob, InvariantLedger
 from simulation.judges.submissions import PASSED, SubmissionJudge
 from simulation.plan import PlannedJob, draw
+from simulator.model.runs import Run
 
 #: Submissions that may pass a job beside a turn of each other group: one run is live at most.
 MOST = PASSED + 3
@@ -36,6 +41,23 @@ def _violations(
         judge.judge(b"Do sim-job-%d." % one.number)
         now += 1
     return ledger.violations
+
+
+@pytest.mark.parametrize(("apart", "is_wrong"), [(20, True), (60, False)])
+def test_a_job_that_begins_sooner_than_the_rate_of_its_key_lets_it_is_wrong(
+    apart: int, *, is_wrong: bool
+) -> None:
+    now = 100.0
+    ledger = InvariantLedger(lambda: now, lambda: 9.0, 600.0, lambda: 0.0)
+    requests = {number: replace(_job(number, "a"), keys=("login:a",)) for number in (1, 2)}
+    judge = SubmissionJudge(
+        *(ledger, requests, {}, lambda *_: True, lambda: 0.0), key_rates={"login:*": 60.0}
+    )
+    judge.judge(b"Do sim-job-1.")
+    ledger.runs[1].append(cast(Run, SimpleNamespace(created=ledger.wall())))
+    now += apart
+    judge.judge(b"Do sim-job-2.")
+    assert bool(ledger.violations) is is_wrong
 
 
 def _job(number: int, group: str, priority: int = 2) -> PlannedJob:
