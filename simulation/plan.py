@@ -16,8 +16,8 @@ from simulator.model.releases import DEFAULT_VERSION, RELEASES
 FAULT_SHARE = 0.6
 
 
-#: A key and a group that a strict budget is set for, and the `max_steps` of most of their jobs: more
-#: than runs take in a plan.
+#: A key and a group that a strict budget is set for, and the `max_steps` of most of their jobs:
+#: more than runs take in a plan.
 CUSTOMER, PAYING = "customer:c", "a"
 MAX_STEPS = 40
 #: Seconds between two jobs that begin with a key, at least: a faster rate lets several begin at

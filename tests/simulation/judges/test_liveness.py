@@ -133,7 +133,10 @@ def test_a_strict_budget_keeps_a_job_until_it_is_raised() -> None:
     world.limits.set_budget(70)
     assert world.wait(LONG) == 0
     world.limits.set_budget(80)
-    held = {"hold_reason": "the budget of the account has no room", "hold_kind": "budget"}
+    held: dict[str, Any] = {
+        "hold_reason": "the budget of the account has no room",
+        "hold_kind": "budget",
+    }
     assert world.wait(BEGIN_SECONDS + 10, **held) == 1
 
 

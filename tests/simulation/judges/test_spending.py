@@ -23,9 +23,7 @@ def _run(seconds: float) -> Run:
     return cast(Run, run)
 
 
-def _violations(
-    monkeypatch: pytest.MonkeyPatch, *, window: float = 0.0, **use: Any
-) -> list[str]:
+def _violations(monkeypatch: pytest.MonkeyPatch, *, window: float = 0.0, **use: Any) -> list[str]:
     monkeypatch.setattr(
         "simulation.judges.spending.taken_steps", lambda run, _: 1 + int(run.ended - EPOCH) // 10
     )
