@@ -146,6 +146,8 @@ class FaultInjector:
         #: Faults that freeze the next worker that claims; each gets that worker's process.
         self._await_claim: list[asyncio.Future[SimulatedProcess]] = []
         world.server.on_claim = self._on_claim
+        #: Whether something that has ended keeps a key: one at a time does.
+        self._is_kept = False
         #: How often Redis was replaced, or its clock set.
         self.server_changes = 0
         #: How many faults of each kind had an effect.
@@ -331,8 +333,9 @@ class FaultInjector:
         """Have a key and a strict budget keep what no job owns, until a person frees them."""
         world = self._world
         keys = sorted({key for one in world.plan.requests for key in one.all_keys})
-        if not keys or world.server.is_down:
+        if not keys or world.server.is_down or self._is_kept:
             return False
+        self._is_kept = True
         client, prefix = world.server.valkey.client, Keys("default").prefix
         kept = [f"key:{keys[fault.number % len(keys)]}"]
         client.sadd(prefix + kept[0], _ENDED)
@@ -347,6 +350,7 @@ class FaultInjector:
         freeing = start_in(self._operator_process, self.operator.free(_ENDED, kept, since))
         await asyncio.wait([freeing])
         freeing.result()
+        self._is_kept = False
         return True
 
     async def _suspend(self, fault: Fault) -> bool:
