@@ -596,7 +596,7 @@ class InvariantLedger:
             for run in runs:
                 if any(run.run_id == job.run_id for job in found):
                     continue
-                if not found and not self._is_marked(run):
+                if not found and (not self._is_marked(run) or self.is_hidden(run)):
                     continue  # its job is lost, and nothing shows that it was this queue's
                 if self.is_hidden(run) and any(one.may_repeat for one in accepted):
                     continue  # its job does not wait until somebody says whose it is
