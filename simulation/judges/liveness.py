@@ -21,8 +21,8 @@ from simulation.plan import KILLS_WORKERS, PlannedJob
 BEGIN_SECONDS = 30.0
 #: Seconds without a submission after which no rate keeps a job.
 RATE_SECONDS = 10.0
-#: How the reason of a job begins that is put aside for a budget.
-_ASIDE = "the budget of "
+#: A job that waits for longer is put aside for a budget.
+_ASIDE_SECONDS = 43_200.0
 LIVE = {JobState.SUBMITTING, JobState.RUNNING, JobState.UNCONFIRMED}
 #: Rules of a batch that keep its jobs for reasons that are not judged here.
 _BATCH_RULES = ("canary", "abort_at_failure_ratio", "expires_after")
@@ -124,7 +124,7 @@ class LivenessJudge:
         ready = [
             self._requests[number]
             for number, job in jobs.items()
-            if job is not None and _waits(job) and number in self._requests
+            if job is not None and _waits(job, self._ledger.wall()) and number in self._requests
         ]
         begun = {key for one in live for key in one.all_keys}
         # A place at a key may be reserved for a job that waits for another key.
@@ -176,7 +176,13 @@ class LivenessJudge:
         return self._submissions.spent_at_most() + committed + request.max_steps <= steps
 
 
-def _waits(job: Job) -> bool:
-    """Say whether a job is ready, or put aside for a budget."""
-    is_aside = job.state is JobState.SCHEDULED and (job.reason or "").startswith(_ASIDE)
-    return job.state is JobState.READY or is_aside
+def _waits(job: Job, now: float) -> bool:
+    """Say whether a job is ready, or put aside for a budget: for a day, longer than any delay.
+
+    Args:
+        job: the job.
+        now: unix seconds.
+    """
+    if job.state is JobState.SCHEDULED and job.run_at is not None:
+        return job.run_at.timestamp() > now + _ASIDE_SECONDS
+    return job.state is JobState.READY

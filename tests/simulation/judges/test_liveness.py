@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -142,14 +143,14 @@ def test_a_strict_budget_keeps_a_job_until_it_is_raised() -> None:
 
 def test_a_job_that_is_put_aside_for_a_budget_comes_back_once_there_is_room() -> None:
     world = World(max_steps=40)
-    reason = "the budget of account is strict, and has fewer steps left than this job's max_steps"
-    jobs = JOBS | {1: _job(1, JobState.SCHEDULED, reason=reason)}
+    in_a_day, soon = (datetime.fromtimestamp(EPOCH + wait, UTC) for wait in (86_400, 200))
+    jobs = JOBS | {1: _job(1, JobState.SCHEDULED, run_at=in_a_day)}
     world.limits.set_budget(70)
     assert world.wait(LONG, jobs) == 0
     world.limits.set_budget(80)
     assert world.wait(BEGIN_SECONDS + 10, jobs) == 1
     later = World(max_steps=40)
-    assert later.wait(LONG, JOBS | {1: _job(1, JobState.SCHEDULED)}) == 0
+    assert later.wait(LONG, JOBS | {1: _job(1, JobState.SCHEDULED, run_at=soon)}) == 0
 
 
 def test_a_rate_keeps_a_job_until_the_next_may_begin_and_what_made_no_run_spends_none() -> None:
