@@ -119,8 +119,7 @@ def _rows(found: Snapshot) -> list[tuple[str, list[int]]]:
 def bar(batch: Batch) -> dict[str, int]:
     """Return the shares of a batch's bar, of all its jobs."""
     done = sum(n for state, n in batch.states.items() if state.is_over)
-    bad = batch.states.get(JobState.FAILED, 0) + batch.states.get(JobState.DEAD, 0)
-    return {"done": done, "bad": bad, "total": max(batch.total, 1)}
+    return {"done": done, "total": max(batch.total, 1)}
 
 
 async def live(request: Request) -> Response:

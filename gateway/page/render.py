@@ -94,7 +94,8 @@ def page(
         status: of the answer.
     """
     shown = {"viewer": viewer, "account": "", "accounts": [], "here": here(request), **values}
-    shown["section"] = request.url.path.split("/")[1]
+    section = request.url.path.split("/")[1]
+    shown["section"] = "jobs" if section == "select" else section
     shown["tabs"] = [(account, at_account(request, account)) for account in shown["accounts"]]
     return HTMLResponse(render(name, shown), status, HEADERS)
 

@@ -7,6 +7,11 @@
     if (ask && !window.confirm(ask)) event.preventDefault();
   });
 
+  // On a phone the menu is wider than the screen.
+  const nav = document.querySelector(".top nav");
+  const current = nav && nav.querySelector("[aria-current]");
+  if (current) nav.scrollLeft = current.offsetLeft - nav.offsetLeft - (nav.clientWidth - current.offsetWidth) / 2;
+
   const status = document.getElementById("live");
   if (!status || !window.EventSource) return;
   const parts = new Map();

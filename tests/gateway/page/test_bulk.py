@@ -55,6 +55,7 @@ async def test_a_count_changes_nothing(desk: Desk, redis_url: str) -> None:
         shown = await counted(browser, "what=replay")
 
     assert "3 jobs dead" in shown.words
+    assert 'aria-current="true">Jobs<' in shown.text
     assert states(desk) == {"dead": 3}
     assert desk.queue.audit() == []
 

@@ -531,6 +531,16 @@ async def test_failed_jobs_have_a_figure_and_their_batch_says_how_many(
     assert "Batch nightly completed, 1 failed" in alone
 
 
+async def test_a_list_of_jobs_says_what_each_waits_for(desk: Desk, redis_url: str) -> None:
+    desk.queue.enqueue_many([line(7)])
+    desk.queue.pause("default", "a deployment")
+
+    async with browsing(redis_url, OPS) as browser:
+        words = (await browser.open("/jobs")).words
+
+    assert "account default is paused until" in words
+
+
 async def test_a_job_is_called_by_its_custom_id_and_its_batch_by_its_name(
     desk: Desk, redis_url: str
 ) -> None:
