@@ -148,7 +148,9 @@ class BatchNotFound(_WithFields):
 
     batch_id: str
 
-    _sentence = "no batch {batch_id!r} on record"
+    _sentence = (
+        "no batch {batch_id!r} on record: name it by its id, which `runqueue batch list` shows"
+    )
 
 
 class BatchCanceled(_WithFields):

@@ -1,7 +1,7 @@
 """The options that choose many jobs, by name or by filter, and the report of what was done."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
@@ -129,11 +129,13 @@ class OperatorAction(NamedTuple):
         what: the action.
         by: the filter that chose the jobs, in words; '' = they were named.
         more: what else there is to say.
+        named: the jobs that were named, as they were typed.
     """
 
     what: str
     by: str = ""
     more: str = ""
+    named: Sequence[str] = ()
 
 
 _FILTERS = "--group, --batch, --reason, --account or --all"
@@ -196,9 +198,11 @@ def print_settled(
     came_to = f"{done}: {action.more}" if action.more else done
     note_jobs(operations.queue, action.what, good, came_to, of=len(settled), by=action.by)
     bad = [job_id for job_id, outcome in settled.items() if outcome is not Settled.DONE]
+    found = operations.queue.get_many(bad, result=False) if action.named else ()
+    names = {job.id: job.custom_id for job in found if job and job.custom_id in action.named}
     for job_id, (state, _) in zip(bad, operations.queue.states(bad), strict=True):
         but = f", but {state}" if state and settled[job_id] in _OF_THE_STATE else ""
-        print_err(f"runqueue: {job_id}: {settled[job_id]}{but}")
+        print_err(f"runqueue: {names.get(job_id, job_id)}: {settled[job_id]}{but}")
     typer.echo(f"{len(settled) - len(bad):,} of {len(settled):,}: {done}")
     if bad:
         raise typer.Exit(Exit.INVALID)

@@ -1,6 +1,6 @@
 """`runqueue jobs list`: jobs of any state, by the filters of the page."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,7 +10,9 @@ from runqueue.cli.backends.job_selection import Account, Batch, Group, Namespace
 from runqueue.cli.shared.options import Since, Until, command_group
 from runqueue.cli.shared.tables import RUN, AsJson, Limit, each_once, job_row, print_rows, up_to
 from runqueue.producer.listing import Filter
-from runqueue.records.job import JobState
+from runqueue.records.as_json import json_value
+from runqueue.records.job import Job, JobState
+from runqueue.records.waits import in_words
 
 jobs = command_group("Jobs of any state.")
 
@@ -48,5 +50,13 @@ def list_jobs(
     wanted = Filter(group, batch, reason, state, custom_id, namespace, since=since, until=until)
     with opened(url) as queue:
         found = every_job(queue, wanted, account or queue.home(), limit=PAGE)
-        rows = [job_row(job, *RUN) for job in up_to(limit, each_once(found))]
+        rows = [_row(job, as_json=as_json) for job in up_to(limit, each_once(found))]
         print_rows(rows, _COLUMNS, as_json=as_json)
+
+
+def _row(job: Job, *, as_json: bool) -> dict[str, Any]:
+    """Return a row; in a table the reason says what a job waits for, too."""
+    row = job_row(job, *RUN)
+    if as_json:
+        return row | {"waits_for": json_value(job.waits_for)}
+    return row | {"reason": "; ".join(filter(None, (job.reason, in_words(job.waits_for))))}

@@ -110,7 +110,7 @@ def replay(options: JobOptions, *, state: Replayed = "dead") -> None:
             operations,
             operations.replay(ids),
             "ready again",
-            OperatorAction("replay", options.by(of)),
+            OperatorAction("replay", options.by(of), named=options.jobs or ()),
         )
 
 
@@ -121,7 +121,7 @@ def discard(options: JobOptions) -> None:
     with operating() as operations:
         ids = options.ids(operations, JobState.DEAD)
         confirm(f"remove {counted(len(ids), 'dead job')} for good", yes=options.yes)
-        action = OperatorAction("discard", options.by(JobState.DEAD))
+        action = OperatorAction("discard", options.by(JobState.DEAD), named=options.jobs or ())
         print_settled(operations, operations.discard(ids), "removed", action)
 
 
@@ -147,7 +147,9 @@ def adopt(job: OneJob, run_id: str, *, namespace: Namespace = "", yes: Yes = Fal
                 yes=yes or run_id in named,
             )
         settled = {job_id: operations.adopt(job_id, run_id)}
-        print_settled(operations, settled, "follows its run", OperatorAction("adopt", more=run_id))
+        print_settled(
+            operations, settled, "follows its run", OperatorAction("adopt", "", run_id, [job])
+        )
 
 
 @unconfirmed.command()
@@ -158,7 +160,8 @@ def resubmit(options: JobOptions) -> None:
         ids = options.ids(operations, JobState.UNCONFIRMED)
         jobs_again = f"submit {counted(len(ids), 'job')} again"
         confirm(f"{jobs_again}, although runs of them may exist", yes=options.yes)
-        action = OperatorAction("resubmit", options.by(JobState.UNCONFIRMED))
+        by = options.by(JobState.UNCONFIRMED)
+        action = OperatorAction("resubmit", by, named=options.jobs or ())
         print_settled(operations, operations.resubmit(ids), "ready", action)
 
 
@@ -174,7 +177,7 @@ def fail(
             f"stop the search for the runs of {counted(len(ids), 'job')}",
             yes=options.yes or bool(options.jobs),
         )
-        action = OperatorAction("fail", options.by(JobState.UNCONFIRMED), why)
+        action = OperatorAction("fail", options.by(JobState.UNCONFIRMED), why, options.jobs or ())
         print_settled(operations, operations.fail(ids, why), "settled", action)
 
 

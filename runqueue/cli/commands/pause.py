@@ -32,8 +32,8 @@ def pause(
         for name in _chosen(queue, account, all_accounts=all_accounts):
             is_new = queue.pause(name, reason)
             note(queue, "pause_account", detail=reason, account=name)
-            whose = f"{name}: " if all_accounts else ""
-            typer.echo(f"{whose}{'paused' if is_new else 'it was paused already'}")
+            again = f"it was paused already; its reason is now: {printable(reason) or 'none'}"
+            typer.echo(f"{name}: {'paused' if is_new else again}")
 
 
 def resume(account: Account = None, *, all_accounts: AllAccounts = False, url: Url = None) -> None:

@@ -192,7 +192,7 @@ def retry(
         where = f" to {shown_url(url)}" if url else ""
         confirm(f"send {counted(len(found), 'webhook')} again{where}", yes=yes or bool(jobs))
         by = "" if jobs else ", ".join(filter(None, (*states, options.wanted.words)))
-        action = OperatorAction("deliver", by, where.removeprefix(" "))
+        action = OperatorAction("deliver", by, where.removeprefix(" "), jobs or ())
         settled = operations.deliver_again(found, url or "")
         private = [i for i in found if found[i] and settled.get(i) is Settled.DONE]
         settled |= dict.fromkeys(_refused(operations.queue, private), Settled.TARGET_REFUSED)
@@ -238,5 +238,5 @@ def confirm_results(
     """Confirm that you have the results: their webhooks count as delivered."""
     with operating() as operations:
         ids = named_jobs(operations.queue, jobs, namespace)
-        action = OperatorAction("confirm_delivery")
+        action = OperatorAction("confirm_delivery", named=jobs)
         print_settled(operations, operations.confirm_delivery(ids), "delivered", action)

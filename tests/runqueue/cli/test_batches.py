@@ -81,6 +81,7 @@ def test_a_batch_that_is_none_is_told(either: Desk, command: str) -> None:
         result = either.run("batch", command, name)
         assert (result.exit_code, result.stdout) == (3, "")
         assert f"no batch '{name}' on record" in result.stderr
+        assert "name it by its id, which `runqueue batch list` shows" in result.stderr
 
 
 def test_a_batch_is_paused_and_resumed(either: Desk) -> None:

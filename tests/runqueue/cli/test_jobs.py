@@ -107,3 +107,15 @@ def test_a_time_without_a_zone_is_refused(either: Desk) -> None:
     result = either.run("jobs", "list", "--since", "2030-01-31T12:00:00")
     assert result.exit_code == 2
     assert "expected a time with its zone" in result.stderr
+
+
+def test_a_row_says_what_its_job_waits_for_as_status_does(either: Desk, desk: Desk) -> None:
+    desk.queue.enqueue_many([line("a")])
+    desk.queue.pause("default", "a deployment")
+    (row,) = listed(either)
+    shown = either.json("status", "a")
+
+    assert row["waits_for"] == shown["waits_for"]
+    assert row["waits_for"][0]["kind"] == "account_paused"
+    table = either.run("jobs", "list").stdout  # cut at the width of the terminal
+    assert row["waits_for"][0]["words"][:25] in table

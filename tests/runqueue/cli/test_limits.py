@@ -57,8 +57,10 @@ def test_a_limit_that_is_none_is_refused(desk: Desk, given: str, code: int, said
 def test_an_account_is_paused_and_goes_on(desk: Desk) -> None:
     ready(desk, line("a"))
 
-    assert desk.run("pause", "--reason", "a deployment").stdout == "paused\n"
-    assert desk.run("pause").stdout == "it was paused already\n"
+    assert desk.run("pause", "--reason", "one").stdout == "default: paused\n"
+    assert desk.run("pause", "--reason", "a deployment").stdout == (
+        "default: it was paused already; its reason is now: a deployment\n"
+    )
     assert desk.claim() == []
     assert "nothing is submitted until `runqueue resume`: paused: a deployment" in (
         desk.run("stats").stdout
@@ -90,7 +92,9 @@ def test_all_accounts_are_paused_and_go_on(desk: Desk, either: Desk) -> None:
     desk.queue.pause("acme", "before")
 
     said = either.run("pause", "--all-accounts", "--reason", "a deployment").stdout
-    assert said == "default: paused\nacme: it was paused already\n"
+    assert said == (
+        "default: paused\nacme: it was paused already; its reason is now: a deployment\n"
+    )
     assert all(stats.paused for stats in desk.queue.stats().values())
     said = either.run("resume", "--all-accounts").stdout
     assert said == (
@@ -121,8 +125,10 @@ def test_an_account_and_all_of_them_is_wrong_usage(either: Desk) -> None:
 
 def test_one_account_is_paused_over_http_too(desk: Desk, either: Desk) -> None:
     desk.know("default")
-    assert either.run("pause").stdout == "paused\n"
-    assert either.run("pause").stdout == "it was paused already\n"
+    assert either.run("pause").stdout == "default: paused\n"
+    assert either.run("pause").stdout == (
+        "default: it was paused already; its reason is now: none\n"
+    )
     assert either.run("resume").stdout == "resumed; it was held by: paused\n"
     assert either.run("resume").stdout == "nothing held it\n"
     assert either.run("pause", "nobody").exit_code == 3

@@ -353,3 +353,13 @@ def test_a_queue_that_cannot_be_reached_ends_a_list_with_4(desk: Desk, group: st
     desk.environ["RUNQUEUE_REDIS_URL"] = "redis://127.0.0.1:1/0"
 
     assert desk.run(group, "list").exit_code == 4
+
+
+@pytest.mark.parametrize("command", ["replay", "discard"])
+def test_what_is_not_done_is_told_by_the_name_that_was_typed(desk: Desk, command: str) -> None:
+    desk.queue.enqueue_many([line("a")])
+
+    result = desk.run("dead", command, "a", "--yes")
+
+    assert result.exit_code == 3
+    assert result.stderr.startswith("runqueue: a: ")
