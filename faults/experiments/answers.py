@@ -66,7 +66,7 @@ def never_ends(lab: Lab, jobs: int) -> None:
     lab.submit(jobs - jobs // 2)
     lab.settle()
     reasons = [job.reason or "" for job in lab.queue.get_many(hung) if job]
-    lab.expect(all("deadline" in reason for reason in reasons), f"reasons: {set(reasons)}")
+    lab.expect(all("time limit" in reason for reason in reasons), f"reasons: {set(reasons)}")
     live = lab.simulator.summary()["live"]
     lab.expect(live == 0, f"{live} runs were left live")
 

@@ -228,7 +228,7 @@ class PollConsumer(Consumer[_Due]):
             if age is not None and age * 1e6 <= job.limit_us:
                 return [], now_us - int(age * 1e6)
             seconds = f"{job.limit_us / 1e6:.15g} s"
-            return self._canceled(job, f"deadline: the run took longer than {seconds}"), 0
+            return self._canceled(job, f"time limit: the run took longer than {seconds}"), 0
         return [], 0
 
     def _canceled(self, job: DuePoll, why: str) -> list[Record[Overdue]]:

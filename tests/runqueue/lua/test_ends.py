@@ -194,7 +194,7 @@ def test_a_run_that_is_said_too_late_to_take_too_long_ends_no_further_run_and_no
         assert clock.found(job, 2, "second") == 1
     before = clock.dump()
 
-    assert clock.overdue(job, "deadline: the run took longer than 7200 s") == 0
+    assert clock.overdue(job, "time limit: the run took longer than 7200 s") == 0
 
     assert clock.dump() == before
 

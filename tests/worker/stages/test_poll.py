@@ -283,7 +283,7 @@ async def test_a_run_that_takes_longer_than_it_may_is_canceled_and_fails(
 
         job = bench.job(hung)
         assert job.state is JobState.FAILED
-        assert job.reason == "deadline: the run took longer than 60 s"
+        assert job.reason == "time limit: the run took longer than 60 s"
         assert bench.job(young).state is JobState.RUNNING
         assert [run["status"] for run in await bench.runs()].count("canceled") == 1
 
@@ -305,7 +305,7 @@ async def test_tasks_and_workflow_runs_have_each_a_limit_of_their_own(
         await end_it(bench)
 
         over, other = (task, workflow) if max_run == 60 else (workflow, task)
-        assert bench.job(over).reason == "deadline: the run took longer than 60 s"
+        assert bench.job(over).reason == "time limit: the run took longer than 60 s"
         assert bench.job(other).state is JobState.RUNNING
 
 
@@ -321,14 +321,14 @@ async def test_a_job_may_have_a_limit_of_its_own_longer_or_shorter(
 
         await end_it(bench)
 
-        assert bench.job(short).reason == "deadline: the run took longer than 30 s"
+        assert bench.job(short).reason == "time limit: the run took longer than 30 s"
         assert bench.job(long).state is JobState.RUNNING
         assert (bench.job(short).max_run_seconds, bench.job(long).max_run_seconds) == (30, 90.5)
         bench.set(long, "started", bench.now_us() - 95_000_000)
         await begun_ago(bench, 95)
         due(bench, long)
         await end_it(bench)
-        assert bench.job(long).reason == "deadline: the run took longer than 90.5 s"
+        assert bench.job(long).reason == "time limit: the run took longer than 90.5 s"
 
 
 async def test_the_clock_starts_again_with_an_attempt_of_skyvern_s_own(
@@ -349,7 +349,7 @@ async def test_the_clock_starts_again_with_an_attempt_of_skyvern_s_own(
         await begun_ago(bench, 65)
         due(bench, job_id)
         await end_it(bench)
-        assert bench.job(job_id).reason == "deadline: the run took longer than 60 s"
+        assert bench.job(job_id).reason == "time limit: the run took longer than 60 s"
 
 
 async def test_the_age_of_an_attempt_is_told_by_the_clock_that_dates_the_runs(

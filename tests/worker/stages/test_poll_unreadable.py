@@ -114,7 +114,7 @@ async def test_a_read_that_fails_once_cancels_no_later_attempt_that_has_time(
 @pytest.mark.parametrize(
     ("options", "state", "reason"),
     [
-        ({"max_run_seconds": LIMIT}, JobState.FAILED, "deadline: the run took longer than 30 s"),
+        ({"max_run_seconds": LIMIT}, JobState.FAILED, "time limit: the run took longer than 30 s"),
         ({}, JobState.CANCELED, "asked"),
     ],
     ids=["overdue", "asked"],
