@@ -31,7 +31,7 @@ def local_token() -> ApiToken | None:
         why = getattr(error, "strerror", None)
         log.warning(
             "no_token",
-            error=f"cannot use {TOKEN_FILE.absolute()}: {why}" if why else str(error),
+            error=f"cannot use {TOKEN_FILE.absolute()} ({why})" if why else str(error),
             warning="webhooks and probes alone are answered: set RUNQUEUE_API_TOKENS",
         )
         return None

@@ -49,7 +49,7 @@ def secret_in(file: Path, *, is_private: bool = True) -> str:
         secret = file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is no text"
-        raise BadSecretFile(f"cannot use {file}: {why}") from None
+        raise BadSecretFile(f"cannot use {file} ({why})") from None
     if len(secret) < SHORTEST or not secret.isascii() or not secret.isprintable():
         raise BadSecretFile(
             f"expected {SHORTEST} or more characters of ASCII in {file}; remove it, and one is made"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from config.redaction import Redactor
 from runqueue.embedded.secret_files import BadSecretFile, make_folder, secret_in
 
 
@@ -103,7 +104,8 @@ def test_a_file_that_cannot_be_made_is_named_with_the_reason(tmp_path: Path) -> 
 
     with pytest.raises(BadSecretFile) as refused:
         secret_in(file)
-    assert str(refused.value) == f"cannot use {file}: No such file or directory"
+    assert str(refused.value) == f"cannot use {file} (No such file or directory)"
+    assert Redactor().text(str(refused.value)) == str(refused.value)
 
 
 def test_git_sees_nothing_of_the_folder_of_secrets_and_its_owner_alone_reads_it(

@@ -119,13 +119,11 @@ def known_schema() -> int:
 
 
 def layout(name: str, schema: int | None) -> Iterator[Finding]:
-    """Report the version of an account's layout if it is another than this one's."""
+    """Report the version of an account's layout if it is newer than this one's."""
     check, own = f"layout {name}", known_schema()
     if schema is not None and schema > own:
         do = "run the newer version: this one refuses to start on what it does not know"
         yield wrong(check, f"version {schema}, and this is a version that knows {own}", do)
-    elif schema is not None and schema < own:
-        yield ok(check, f"version {schema}: a worker brings it up to {own} in its time")
 
 
 def health(stats: AccountStats) -> Finding:

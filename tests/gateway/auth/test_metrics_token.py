@@ -114,7 +114,7 @@ def test_a_gateway_that_cannot_make_its_token_says_so_and_ends(
         said = started.communicate(timeout=60)[1]
 
         assert started.returncode == 1
-    assert f"RUNQUEUE_SCRAPE_TOKEN_FILE: cannot use {file}: No such file or directory" in said
+    assert f"RUNQUEUE_SCRAPE_TOKEN_FILE: cannot use {file} (No such file or directory)" in said
 
 
 def test_a_gateway_makes_its_token_before_it_listens(tmp_path: Path, redis_url: str) -> None:
