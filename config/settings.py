@@ -319,6 +319,7 @@ def _sentence(error: ValidationError, prefix: str) -> str:
         message = message.replace("Input should be", "expected").replace(
             "Field required", "required"
         )
+        message = message.partition(", unable to parse")[0]
         if fault["type"] == "bool_parsing":
             message = "expected true or false (on, off, yes, no, 1 and 0 will do)"
         elif fault["type"] == "extra_forbidden":

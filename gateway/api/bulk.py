@@ -32,7 +32,12 @@ def read_job(raw: bytes, account: str, key: str | None) -> JobSpec:
     Raises:
         InvalidJob: names every field at fault.
     """
-    spec = read_line(raw, account)
+    try:
+        spec = read_line(raw, account)
+    except InvalidJob as refused:  # here the whole is no line
+        fields = ["job" if fault.field == "line" else fault.field for fault in refused.errors]
+        faults = zip(fields, refused.errors, strict=True)
+        raise InvalidJob([FieldError(field, fault.message) for field, fault in faults]) from None
     if key is not None:
         if spec.custom_id not in {None, key}:
             words = f"expected the body's custom_id, or none: got {key!r} and {spec.custom_id!r}"

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
+from runqueue.request.validation_errors import got
+
 #: Keys that a job may name.
 MAX_KEYS: Final = 4
 #: Longest key, in characters.
@@ -52,6 +54,15 @@ def read_keys(value: object) -> tuple[str, ...] | None:
     if not all(isinstance(key, str) and is_key(key) for key in value):
         return None
     return tuple(dict.fromkeys(str.__str__(key) for key in value))
+
+
+def refused_keys(value: object) -> str:
+    """Describe a value that `read_keys` refuses: the first that is no key, if the list is one."""
+    if not isinstance(value, (list, tuple)):
+        return got(value)
+    if not 1 <= len(value) <= MAX_KEYS:
+        return f"{len(value):,} of them"
+    return next((got(key) for key in value if not (isinstance(key, str) and is_key(key))), "none")
 
 
 def keys_of(named: tuple[str, ...], kind: str, body: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from runqueue.errors import FieldError
 from runqueue.ids import NAME_WORDS, is_name
-from runqueue.request.job_keys import KEYS_WORDS, read_keys
+from runqueue.request.job_keys import KEYS_WORDS, read_keys, refused_keys
 from runqueue.request.retry_policy import RUN_STATUSES, Retry
 from runqueue.request.run_limits import MAX_RUN_SECONDS
 from runqueue.request.time_range import MICROSECOND, in_microseconds
@@ -259,7 +259,8 @@ def _read(
         return None
     found = read(value)
     if found is None:
-        errors.append(FieldError(name, f"expected {words}, got {got(value)}"))
+        said = refused_keys(value) if name == "keys" else got(value)
+        errors.append(FieldError(name, f"expected {words}, got {said}"))
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ _SHOWN_FIELDS = frozenset(
     | {"max_steps_override", "proxy_location", "run_with", "credential_type"}
     | {"max_screenshot_scrolling_times", "download_timeout", "max_steps_per_run"}
 )
+_URLS = frozenset({"url", "webhook_url", "totp_url"})
 _SHOWN_CHARS = 60
 #: How a message begins that is about a field which there is not.
 UNKNOWN_FIELD = "unknown field"
@@ -231,7 +233,16 @@ def _expected_of(annotation: object) -> str:
 
 
 def _got(name: str, value: object) -> str:
+    if name in _URLS and isinstance(value, str) and value:
+        return _wrong_url(value)
     return got(value, show=name in _SHOWN_FIELDS)
+
+
+def _wrong_url(text: str) -> str:
+    """Say what a URL lacks; it is not shown, as it may hold a password."""
+    if not text.lower().startswith(("http://", "https://")):
+        return "text that does not begin with either"
+    return "one with a space" if re.search(r"\s", text) else "one with a wrong host or port"
 
 
 # Guess which name was meant by a mistyped one.

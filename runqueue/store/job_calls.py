@@ -150,9 +150,12 @@ def _known(job: JobArguments, key: str | None, row: list[Any]) -> Enqueued:
         fault = FieldError("body.file_ids", f"expected files of its own: {file!r} is job {owner}'s")
     elif code == _BEYOND_BUDGET:
         scope, most = (part.decode() for part in taken)
+        options = job[3]
+        sent = options[len(_MAX_STEPS) :].partition("\n")[0]
+        steps = f"{int(sent):,}" if options.startswith(_MAX_STEPS) else "none"
         words = (
             f"expected {int(most):,} at most, as max_steps of a task, max_steps_override of a"
-            " workflow or max_steps_per_run of a download (a login has none):"
+            f" workflow or max_steps_per_run of a download (a login has none), got {steps}:"
             f" the budget of {scope} is strict"
         )
         fault = FieldError("body.max_steps", words)

@@ -150,7 +150,13 @@ def test_a_file_gives_what_the_environment_does_not(
     assert (settings.max_open_calls, settings.max_burst_size) == (8, 3)
 
 
-NUMBER = r"expected a valid (number|integer), unable to parse string as an? (number|integer)"
+NUMBER = r"expected a valid (number|integer), got "
+
+
+def test_a_wrong_number_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNQUEUE_MAX_BURST_SIZE", "abc")
+    with pytest.raises(SettingsError, match=r"expected a valid integer, got 'abc'$"):
+        load_settings()
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,8 @@ async def test_wrong_fields_are_named_as_everywhere_else(redis_url: str, line: A
 
     assert (answer.status, answer.headers["content-type"]) == (422, "application/problem+json")
     assert answer.body["errors"] == [
-        {"field": fault.field, "message": fault.message} for fault in refused.value.errors
+        {"field": "job" if fault.field == "line" else fault.field, "message": fault.message}
+        for fault in refused.value.errors
     ]
 
 
@@ -308,14 +309,14 @@ async def test_what_is_wrong_with_a_large_job_is_named_like_that_of_a_small_one(
 
     found = [answer.body["errors"][0]["field"] for answer in (field, header, account, text)]
     assert [answer.status for answer in (field, header, account, text)] == [422] * 4
-    assert found == ["body.max_step", "Idempotency-Key", "account", "line"]
+    assert found == ["body.max_step", "Idempotency-Key", "account", "job"]
 
 
 @pytest.mark.parametrize(
     ("count", "words"),
     [
         (300_000, "f0: unknown field"),
-        (400_000, "line: expected at most 700,000 values and names of fields"),
+        (400_000, "job: expected at most 700,000 values and names of fields"),
     ],
 )
 async def test_a_line_of_very_many_unknown_fields_is_refused(

@@ -272,7 +272,8 @@ def test_a_job_without_max_steps_is_refused_under_a_strict_budget(clock: Clockwo
         *[EnqueueStatus.REFUSED] * 2,
         *[EnqueueStatus.NEW] * 2,
     ]
-    assert "the budget of group:acme is strict" in str(answers[0].fault)
+    assert "got none: the budget of group:acme is strict" in str(answers[0].fault)
+    assert "got 51: the budget of group:acme is strict" in str(answers[1].fault)
     assert [answer.state for answer in clock.hand_in(jobs)] == ["ready"] * 4
 
 

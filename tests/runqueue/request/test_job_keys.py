@@ -75,3 +75,14 @@ def test_keys_that_are_none_are_named(keys: object) -> None:
         spec(TASK, keys=keys)
     assert [error.field for error in refused.value.errors] == ["keys"]
     assert "expected a list of 1 to 4 keys" in str(refused.value)
+    assert "got an array" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [(["acme"], "'acme'"), (["site:a", 1], "1"), ([f"s:{n}" for n in range(5)], "5 of them")],
+)
+def test_a_refused_key_is_shown(keys: object, words: str) -> None:
+    with pytest.raises(InvalidJob) as refused:
+        spec(TASK, keys=keys)
+    assert str(refused.value).endswith(f", got {words}")

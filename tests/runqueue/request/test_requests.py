@@ -217,7 +217,10 @@ def test_a_request_is_refused_in_the_words_that_a_line_is() -> None:
     with pytest.raises(InvalidJob) as refused:
         TaskRunRequest(**fields)
     assert list(map(str, refused.value.errors)) == [
-        "body.url: expected an http:// or https:// URL with a host and without spaces, got text",
+        (
+            "body.url: expected an http:// or https:// URL with a host and without spaces,"
+            " got text that does not begin with either"
+        ),
         "body.max_step: unknown field, did you mean 'max_steps'?",
         "body.priority: unknown field, 'priority' belongs beside the body",
     ]
