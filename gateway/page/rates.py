@@ -16,7 +16,8 @@ class Rates:
 
     Args:
         over: seconds of history that they cover.
-        seconds_left: until all jobs that are ready or scheduled now have ended, at this rate.
+        seconds_left: until all jobs that are ready or live now have ended, at this rate; None also
+            while jobs wait for keys or budgets, or none of the ready ones was submitted.
     """
 
     submitted: float | None = None
@@ -42,5 +43,6 @@ def rates(stats: AccountStats, history: list[Sample]) -> Rates:
     submitted = (last.accepted - first.accepted) / over
     ended = (last.ended - first.ended) / over
     waiting = stats.states[JobState.READY] + stats.live
-    left = waiting / ended if ended and waiting else None
+    goes_on = not stats.waited_for and (submitted or not stats.states[JobState.READY])
+    left = waiting / ended if ended and waiting and goes_on else None
     return Rates(60 * submitted, 60 * ended, over, left)

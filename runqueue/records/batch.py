@@ -19,7 +19,7 @@ from typing import Any, Final
 from runqueue.connection.urls import endpoint_of
 from runqueue.errors import FieldError, InvalidBatch
 from runqueue.records.as_json import json_object
-from runqueue.records.forecast import Capacity, EndRate, seconds_left
+from runqueue.records.forecast import ENOUGH, EndRate, seconds_left
 from runqueue.records.job import Job, JobState, fields_of, moment, text
 from runqueue.records.waits import Wait, in_words, read_waits
 from runqueue.request.job_options import LONGEST_WAIT_S, seconds
@@ -246,12 +246,11 @@ class Batch:
         finished_at: when its last job ended; of an aborted or expired one, its last run.
         expires_at: when what has not been submitted is not submitted any more; None = never.
         seconds_left, eta: how long it takes yet, and when that will be, by how fast its jobs
-            ended, or before enough have by the account's limits; None = it is not known, jobs of
-            it wait for something (`waits_for`), or nothing is left to end. Of a batch that was
-            stopped: until its last run.
+            ended; None = it is not known, jobs of it wait for something (`waits_for`), or
+            nothing is left to end. Of a batch that was stopped: until its last run.
         eta_note: why there is no eta although jobs of it are to end.
         waits_for: why jobs of it are not submitted now: what holds it or its account, a budget
-            that is spent, a paused group; what a person has to end first.
+            that is spent, a paused group, a key's rate; what a person has to end first.
         paused_group: a paused group in which jobs of it wait; one of several.
         callback: how its callback_url was called; None = it has none.
         rules: what it does by itself.
@@ -300,8 +299,12 @@ class Batch:
     @property
     def own_waits(self) -> tuple[Wait, ...]:
         """What jobs of it wait for, beside what holds it or its whole account."""
-        own = {"group_paused": self.paused_group, "budget": f"batch:{self.id}"}
-        return tuple(wait for wait in self.waits_for if wait.name == own.get(wait.kind))
+        return tuple(
+            wait
+            for wait in self.waits_for
+            if (wait.kind in {"group_paused", "key_rate"} and wait.name != "?")
+            or (wait.kind == "budget" and wait.name != "account")
+        )
 
     @property
     def request_counts(self) -> dict[str, int]:
@@ -381,11 +384,11 @@ class Retried:
 
 _WAITING = (JobState.READY, JobState.SCHEDULED)
 _PENDING = "callback:"
-_UNKNOWN = "no run has ended yet, so nobody knows how long one takes"
+_UNKNOWN = f"fewer than {ENOUGH} jobs of it have ended, or none for a while: how fast is not known"
 
 
 def read_batch(
-    account: str, batch: str, flat: Any, jobs: int, seen: tuple[int, Capacity], *, waits: list[Any]
+    account: str, batch: str, flat: Any, jobs: int, now_us: int, *, waits: list[Any]
 ) -> Batch | None:
     """Return a batch as the scripts give it; None where it is none (any more).
 
@@ -393,7 +396,7 @@ def read_batch(
         account, batch: whose it is, and its id.
         flat: its record, as HGETALL gives it inside a script's reply.
         jobs: how many jobs it has.
-        seen: when it was read (µs since 1970), and what its account can do.
+        now_us: when it was read, in µs since 1970.
         waits: what its jobs wait for, as `waits.lua` gives it.
     """
     fields = fields_of(flat)
@@ -405,10 +408,12 @@ def read_batch(
     states = {} if is_empty else _states(fields, is_canceled=held == "canceled")
     open_jobs = _left(states, held) if sealed else []
     waiting = any(states.get(state) for state in _WAITING)
-    waits_for = read_waits(account, waits, seen[0]) if waiting else ()
+    waits_for = read_waits(account, waits, now_us) if waiting else ()
     # Of a stopped batch the runs alone are to end; the first jobs of a canary go.
     stops = [] if held in STOPPED or held == "canary" else waits_for
-    left = None if stops else _seconds_left(fields, open_jobs, seen)
+    left = _seconds_left(fields, open_jobs, now_us)
+    if left is not None and any(_lasts(wait, now_us + left * 1e6) for wait in stops):
+        left = None
     note = None
     if sealed and left is None and open_jobs:
         note = f"waits for: {in_words(stops)}" if stops else _UNKNOWN
@@ -429,7 +434,7 @@ def read_batch(
         finished_at=moment(fields.get("finished_at")),
         expires_at=moment(fields.get("expires_at")),
         seconds_left=left,
-        eta=None if left is None else _after(seen[0], left),
+        eta=None if left is None else _after(now_us, left),
         callback=_callback(fields),
         rules=_rules(fields),
         paused_group=_paused_group(waits_for),
@@ -458,16 +463,21 @@ def _left(states: dict[JobState, int], held: str | None) -> list[tuple[JobState,
 
 
 def _seconds_left(
-    fields: dict[str, bytes], left: list[tuple[JobState, int]], seen: tuple[int, Capacity]
+    fields: dict[str, bytes], left: list[tuple[JobState, int]], now_us: int
 ) -> float | None:
     if not left:
         return None
-    now, capacity = seen
     ends, took = (float(fields.get(name, 0)) for name in ("rate_n", "rate_us"))
-    silence = max(0.0, now - float(fields.get("rate_at", now)))
+    silence = max(0.0, now_us - float(fields.get("rate_at", now_us)))
     pace = EndRate(ends, took / 1e6, silence / 1e6)
-    seconds = seconds_left(sum(n for _, n in left), pace, capacity)
+    seconds = seconds_left(sum(n for _, n in left), pace)
     return None if seconds is None else round(seconds, 1)
+
+
+def _lasts(wait: Wait, end_us: float) -> bool:
+    """Return whether a reason says that jobs will not have ended by then."""
+    is_rate = wait.kind == "key_rate"  # at which jobs end, too, unless the next is later than all
+    return not is_rate or wait.until is None or wait.until.timestamp() * 1e6 > end_us
 
 
 def _after(now_us: int, seconds: float) -> datetime | None:

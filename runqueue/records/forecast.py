@@ -1,7 +1,7 @@
-"""How long jobs take: by what was seen of a batch, else by what the account can do.
+"""How long jobs take: a batch's by how fast its jobs ended, new ones' by what the account can do.
 
-Pure functions. A forecast rests on today's limits and on how long the last runs took; whatever
-else waits in line, and jobs with a `run_at`, it knows nothing of.
+Pure functions. That of new jobs rests on today's limits and on how long the last runs took;
+whatever else waits in line, and jobs with a `run_at`, it knows nothing of.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 LONGEST_HOLD = 365 * 86_400.0
 #: Ends from which on what was seen of a batch is believed.
 ENOUGH = 10
+#: Seconds; a batch of which no job ended for longer, and for longer than its rest should take, has
+#: no forecast.
+LONG_SILENCE = 60.0
 
 
 class Capacity(NamedTuple):
@@ -146,12 +149,13 @@ def steps_for(jobs: int, seen: StepStatistics) -> StepForecast | None:
     return StepForecast(expected, max(0.0, expected - spread), expected + spread)
 
 
-def seconds_left(jobs: int, seen: EndRate, capacity: Capacity) -> float | None:
+def seconds_left(jobs: int, seen: EndRate) -> float | None:
     """Return how long the rest of a batch takes, in seconds; None = it is not known.
 
     Args:
         jobs: how many are to end.
         seen: how fast jobs of the batch ended.
-        capacity: what its account can do.
     """
-    return jobs / seen.rate if seen.rate else seconds_at(jobs, capacity)
+    if not seen.rate or seen.silence > max(LONG_SILENCE, jobs * seen.seconds / seen.ends):
+        return None
+    return jobs / seen.rate

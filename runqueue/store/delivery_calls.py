@@ -14,7 +14,6 @@ from runqueue.records.delivery import (
     Reported,
     WebhookVerdict,
 )
-from runqueue.records.forecast import Capacity, read_capacity
 from runqueue.store import compression
 from runqueue.store.replies import (
     OfItems,
@@ -174,8 +173,7 @@ def callback_claim(
     """Take callbacks that are due; see `callback_claim.lua`, and `delivery_claim`."""
 
     def parse(reply: list[Any]) -> Taken[DueCallback]:
-        seen = (int(reply[1]), read_capacity(reply[4])) if len(reply) > 4 else None
-        return taken(reply, (_due(account, row, seen) for row in rows(reply, 5, 8) if seen))
+        return taken(reply, (_due(account, row, int(reply[1])) for row in rows(reply, 4, 8)))
 
     arguments: list[Argument] = [process, limit, tick_us, int(linger), lease_us]
     return ScriptCall(load("callback_claim"), account, arguments, parse)
@@ -199,9 +197,9 @@ def _count(reply: int | None) -> int | None:
     return reply
 
 
-def _due(account: str, row: Sequence[Any], seen: tuple[int, Capacity]) -> DueCallback:
+def _due(account: str, row: Sequence[Any], now_us: int) -> DueCallback:
     name, event, tries, at_us, url, record, jobs, waits = row
-    batch = read_batch(account, name.decode(), record, int(jobs), seen, waits=waits)
+    batch = read_batch(account, name.decode(), record, int(jobs), now_us, waits=waits)
     assert batch is not None  # noqa: S101 - the script saw that it is one
     return DueCallback(batch, event.decode(), int(tries), int(at_us), url.decode())
 

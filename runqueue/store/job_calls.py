@@ -16,7 +16,6 @@ from runqueue.errors import BatchExpired, BatchMismatch, BatchNotFound, FieldErr
 from runqueue.records.account import AccountStats, read_stats
 from runqueue.records.batch import NO_RULES, Batch, BatchPage, BatchRules, read_batch
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
-from runqueue.records.forecast import Capacity, read_capacity
 from runqueue.records.job import (
     Enqueued,
     EnqueueStatus,
@@ -221,9 +220,8 @@ def get_batch(account: str, batch: str) -> ScriptCall[Batch | None]:
     """Read a batch and the counts of its states."""
 
     def parse(reply: list[Any]) -> Batch | None:
-        now, flat, jobs, capacity, waits = reply
-        seen = (int(now), read_capacity(capacity))
-        return read_batch(account, batch, flat, int(jobs), seen, waits=waits)
+        now, flat, jobs, waits = reply
+        return read_batch(account, batch, flat, int(jobs), int(now), waits=waits)
 
     return ScriptCall(load("get_batch"), account, [batch], parse)
 
@@ -392,9 +390,8 @@ def list_batches(
         raise InvalidRequest([FieldError("cursor", "expected one that a page of batches gave")])
 
     def parse(reply: list[Any]) -> BatchPage:
-        seen = (int(reply[1]), read_capacity(reply[2]))
         unread: list[str] | None = [] if sound_only else None
-        batches = list(_batches(account, reply[3:], seen, unread))
+        batches = list(_batches(account, reply[2:], int(reply[1]), unread))
         return BatchPage(batches, reply[0].decode(), tuple(unread or ()))
 
     return ScriptCall(load("list_batches"), account, [cursor, count], parse)
@@ -407,11 +404,12 @@ def _sound(record: list[Any] | bytes) -> list[Any]:
 
 
 def _batches(
-    account: str, flat: list[Any], seen: tuple[int, Capacity], unread: list[str] | None
+    account: str, replies: list[Any], now_us: int, unread: list[str] | None
 ) -> Iterator[Batch]:
-    for name, record, jobs, waits in rows(flat, 0, 4):
+    for name, record, jobs, waits in rows(replies, 0, 4):
         try:
-            found = read_batch(account, name.decode(), _sound(record), int(jobs), seen, waits=waits)
+            flat = _sound(record)
+            found = read_batch(account, name.decode(), flat, int(jobs), now_us, waits=waits)
         except RECORD_UNREAD:
             if unread is None:
                 raise

@@ -1,9 +1,9 @@
--- use: counters batches board capacity save waits
+-- use: counters batches board save waits
 -- Takes callbacks that are due, each with the present state of its batch. Each is due again after `lease_us`
 -- unless it is recorded.
 -- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), linger (0 | 1), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or
---       { 'ok', now_us, next_us, left (0 | 1), capacity, per callback: batch, event ('<n>:<what>:<share>'), tries
+--       { 'ok', now_us, next_us, left (0 | 1), per callback: batch, event ('<n>:<what>:<share>'), tries
 --         (made), at_us (when it happened), url, the batch as HGETALL, its jobs, what its jobs wait for (waits.lua) }
 --       next_us = when the next is due; left = 1: the consumer is not active any more.
 local process, want, tick_us, linger, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6]
@@ -13,7 +13,7 @@ pass_when_full()
 local refused = board_enter('callbacks', process, tick_us)
 if refused then return refused end
 
-local reply, taken = { 'ok', int(NOW), '0', 0, capacity() }, 0
+local reply, taken = { 'ok', int(NOW), '0', 0 }, 0
 local due = want > 0 and redis.call('ZRANGEBYSCORE', CALLBACKS, '-inf', int(NOW), 'LIMIT', 0, want) or {}
 local function add(member)
   local batch, event = string.match(member, '^(%S+) (%S+)$')

@@ -1,7 +1,7 @@
--- use: batches capacity damaged paging waits
+-- use: batches damaged paging waits
 -- Reads a page of batches, the newest first. ARGV  now_us, after ('' = from the newest, else the last reply's
 --       cursor), count
--- Reply { cursor ('' = that was the last page), now_us, capacity, per batch: id, HGETALL (one text,
+-- Reply { cursor ('' = that was the last page), now_us, per batch: id, HGETALL (one text,
 --       its error, if it cannot be read), jobs, what its jobs wait for (waits.lua) }
 -- A cursor is '<created_us> <id>': batches that come or go meanwhile neither skip nor repeat others.
 local BATCHES, count = PREFIX .. 'batches', tonumber(ARGV[3])
@@ -9,7 +9,7 @@ expect(BATCHES, 'zset')
 local score, after = string.match(ARGV[2], '^(%S+) (%S+)$')
 local start = score and redis.call('ZCARD', BATCHES) - entries_before(BATCHES, score, after) or 0
 local found = redis.call('ZREVRANGE', BATCHES, start, start + count, 'WITHSCORES')
-local reply = { '', int(NOW), capacity() }
+local reply = { '', int(NOW) }
 for i = 1, math.min(#found, 2 * count), 2 do
   local is_sound, read = pcall(function()
     return { redis.call('HGETALL', batch_key(found[i])), batch_size(found[i]), waits.of_batch(found[i]) }

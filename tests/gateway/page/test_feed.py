@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +306,9 @@ def test_rates_are_told_by_the_last_two_minutes(desk: Desk) -> None:
 
     assert (found.submitted, found.ended, found.over) == (120, 60, 60)
     assert found.seconds_left == 300
+    assert rates(replace(stats, waited_for=1), history).seconds_left is None
+    silent = [point(0, 0, 0), point(300, 1_000, 900), point(360, 1_000, 960)]
+    assert rates(stats, silent).seconds_left is None
 
 
 async def test_an_account_that_nothing_holds_and_that_is_silent_is_not_called_well(

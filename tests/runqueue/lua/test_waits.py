@@ -350,7 +350,7 @@ def test_a_job_that_runs_or_ended_waits_for_nothing(clock: Clockwork) -> None:
 def test_a_batch_has_no_eta_while_its_account_submits_nothing(clock: Clockwork, what: str) -> None:
     clock.limit(**TEN_RUNS)
     batch, _ = clock.batch_of(24)
-    rounds(clock, 1, 4, 100)
+    rounds(clock, 1, 10, 100)
     assert clock.read(batch).seconds_left is not None
 
     if what == "paused":

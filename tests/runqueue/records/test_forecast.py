@@ -38,15 +38,23 @@ def test_jobs_take_what_the_tighter_limit_asks(
     assert seconds_at(jobs, capacity) == seconds
 
 
-def test_what_was_seen_says_more_than_the_limits() -> None:
-    assert seconds_left(100, EndRate(20, 40.0, 0.0), USUAL) == 200.0
+def test_a_batch_ends_as_fast_as_was_seen() -> None:
+    assert seconds_left(100, EndRate(20, 40.0, 0.0)) == 200.0
 
 
 @pytest.mark.parametrize(
     "seen", [EndRate(9, 40.0, 0.0), EndRate(0, 0.0, 0.0), EndRate(20, 0.0, 0.0)]
 )
 def test_too_little_that_was_seen_says_nothing(seen: EndRate) -> None:
-    assert seconds_left(100, seen, USUAL) == seconds_at(100, USUAL)
+    assert seconds_left(100, seen) is None
+
+
+@pytest.mark.parametrize(("jobs", "longest"), [(100, 200.0), (1, 60.0)])
+def test_a_silence_longer_than_the_rest_should_take_leaves_no_time(
+    jobs: int, longest: float
+) -> None:
+    assert seconds_left(jobs, EndRate(20, 40.0, longest)) is not None
+    assert seconds_left(jobs, EndRate(20, 40.0, longest + 1)) is None
 
 
 def test_a_silence_shorter_than_usual_says_nothing_and_a_longer_one_slows_down() -> None:

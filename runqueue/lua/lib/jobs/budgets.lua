@@ -444,6 +444,13 @@ if notes.are_budgets() then
     return is_full and as_full(record, what) or nil
   end
 
+  -- A budget for which jobs were put aside; nil = none was.
+  function budgets.with_jobs_aside(what)
+    if not budgets.are_any() or not redis.call('ZSCORE', ASIDES, what) then return nil end
+    records_of({ what })
+    return records[what] and as_full(records[what], what) or nil
+  end
+
   -- For list_budgets.lua, which reads several budgets at once.
   budgets.load = records_of
   function budgets.read(scope, what)

@@ -11,10 +11,11 @@
 --                   never fit ('' | no max_steps | too large)
 --   scheduled       '', begin                        search          on_unconfirmed, next search
 -- Nothing is written. Of many jobs in one call the first KEYS_LOOKED_AT keys are looked at, with their budgets, and as many
--- places in line.
+-- places in line. Of a batch the first job of each of some lanes is looked at, so many lanes in one call.
 local waits = {}
 do -- a scope, since a script has at most 200 local names
   local KEYS_LOOKED_AT = 500
+  local LANES_OF_A_BATCH, lanes_left = 4, 100
   local looked_at, keys_left, places_left = {}, KEYS_LOOKED_AT, KEYS_LOOKED_AT
   local known = {} -- the reasons of the account, of groups, batches and keys, each read once a script
 
@@ -30,6 +31,16 @@ do -- a scope, since a script has at most 200 local names
       for _, reason in ipairs(more) do list[#list + 1] = reason end
     end
     return list
+  end
+
+  local function each_once(list)
+    local found, is_named = {}, {}
+    for _, reason in ipairs(list) do
+      local name = reason[1] .. ' ' .. reason[2]
+      if not is_named[name] then found[#found + 1] = reason end
+      is_named[name] = true
+    end
+    return found
   end
 
   local function of_budget(budget)
@@ -102,12 +113,6 @@ do -- a scope, since a script has at most 200 local names
     end)
   end
 
-  function waits.of_batch(batch)
-    local group = paused_group_of(batch)
-    return add({}, waits.of_account(), hold_of_batch(batch), budget_without_room('batch:' .. batch),
-      group ~= '' and { { 'group_paused', group, '' } } or {})
-  end
-
   local function may_look(key)
     if not looked_at[key] and keys_left > 0 then
       looked_at[key], keys_left = true, keys_left - 1
@@ -160,6 +165,53 @@ do -- a scope, since a script has at most 200 local names
       if not (job.canary and held[1] and held[1][4] == 'canary') then add(found, held) end
     end
     return found
+  end
+
+  local function is_ready_in(lane, batch)
+    local id = redis.call('LINDEX', lane, 0)
+    local f = redis.call('HMGET', job_key(id or ''), 'state', 'batch', 'keys', 'max_steps')
+    if f[1] ~= 'ready' or f[2] ~= batch then return nil end
+    return { id = id, batch = batch, keys = f[3] or nil, max_steps = tonumber(f[4] or nil) or false }
+  end
+
+  -- What the first job of a place of a batch's lanes waits for: budgets and rates of keys. Where none is ready there, but
+  -- jobs were put aside for a budget of the group: that budget. nil = none is known to wait there.
+  local function of_place(batch, place)
+    local priority, group, keys = string.match(place, '^(%d):([^|]*)(.*)$')
+    local job = is_ready_in(lane_key(priority, group, batch .. keys), batch)
+      or is_ready_in(lane_key(priority, group, batch .. CANARY .. keys), batch)
+    if not job then
+      local budget = notes.are_budgets() and budgets.with_jobs_aside('group:' .. group)
+      return budget and { of_budget(budget) }
+    end
+    job.group = group
+    local found = of_budgets(job)
+    for _, reason in ipairs(job.keys and of_keys(job) or {}) do
+      if reason[1] == 'key_rate' then found[#found + 1] = reason end
+    end
+    return found
+  end
+
+  -- Budgets and rates of keys that some lanes of a batch wait for, all that were looked at; {} = one may go on.
+  local function of_lanes(batch)
+    local found = {}
+    if not (notes.are_limits() or notes.are_budgets()) then return found end
+    local places = redis.call('SSCAN', PREFIX .. 'batch_lanes:' .. batch, '0', 'COUNT', LANES_OF_A_BATCH)[2]
+    for i = 1, math.min(#places, LANES_OF_A_BATCH, lanes_left) do
+      lanes_left = lanes_left - 1
+      local reasons = of_place(batch, places[i])
+      if reasons and #reasons == 0 then return {} end
+      add(found, reasons or {})
+    end
+    return found
+  end
+
+  function waits.of_batch(batch)
+    local found = add({}, waits.of_account(), hold_of_batch(batch), budget_without_room('batch:' .. batch))
+    local group = paused_group_of(batch)
+    if group ~= '' then found[#found + 1] = { 'group_paused', group, '' } end
+    local is_read, more = pcall(of_lanes, batch)
+    return each_once(add(found, is_read and more or {}))
   end
 
   -- A job's reasons: `job` has id, state, batch, priority, group, keys, canary, run_at, on_unconfirmed,
