@@ -1,5 +1,6 @@
 """An account's public view: its statistics, and how a script's reply gives them."""
 
+import math
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -17,8 +18,6 @@ from runqueue.request.job_spec import Priority
 HOLDS = ("person", "account", "breaker", "rate", "redis", "server", "budget")
 #: Seconds for which a process is believed that its reads fail: its heartbeats come every 5.
 _READS_VALID = 60.0
-#: Seconds that a pause is said to last: it waits for a person.
-_FOR_A_PERSON = 3650 * 86_400.0
 #: Fields that are no statistics, or shown otherwise.
 _UNSHOWN = frozenset({"account", "seeded", "times", "capacity"})
 
@@ -53,6 +52,7 @@ class AccountStats:
         clock_lost: seconds that the queue's clock makes up for, since that of Redis' host was set.
         permits: submissions (`dispatch`) and calls (`request`) that may go now, where limited.
         hold_reason: why nothing is submitted, until hold_seconds from now; None if nothing holds.
+            Where nobody knows when that ends, hold_seconds is infinite, in JSON null.
         hold_kind: what holds it, of `HOLDS`, also while it is paused; None = nothing but a pause.
         waits_for: every reason why nothing of it is submitted: it is paused, it is held, no worker
             serves it, its budget is spent; what a person has to end first.
@@ -65,6 +65,8 @@ class AccountStats:
             that is held, nor of a group that is paused or at its cap. The line is checked in its
             first 128 lanes.
         claimable: how many of them the caps of their groups leave.
+        ready_wait_for: what its ready jobs wait for, if none of them is in line: some of the
+            groups, batches, keys and budgets.
         waited_for: keys, groups and batches at whose limits or budgets jobs wait.
         refused_lines: lines of the inbox and of Celery messages that were refused, and wait for a
             person (`runqueue inbox list`).
@@ -108,6 +110,7 @@ class AccountStats:
     damaged_record: str | None
     damage: str | None
     waits_for: tuple[Wait, ...]
+    ready_wait_for: tuple[Wait, ...]
 
     @property
     def step_statistics(self) -> StepStatistics:
@@ -162,6 +165,7 @@ class AccountStats:
                 if any(counts.values())
             },
             "in_line": json_value({p: n for p, n in self.in_line.items() if n}),
+            "hold_seconds": None if self.hold_seconds > LONGEST_HOLD else self.hold_seconds,
             "mean_run_seconds": self.capacity.mean_run_seconds,
         }
 
@@ -189,10 +193,10 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
     holds = held or by_kind.get("budget")
     held_for, reason, kind = 0.0, None, None
     if holds:
-        held_for = _FOR_A_PERSON if holds.until is None else _seconds(holds.until, now)
+        held_for = math.inf if holds.until is None else _seconds(holds.until, now)
         reason, kind = (holds.reason, holds.name) if held else (holds.words, "budget")
     if paused:
-        held_for, reason = _FOR_A_PERSON, f"paused{': ' if paused.reason else ''}{paused.reason}"
+        held_for, reason = math.inf, f"paused{': ' if paused.reason else ''}{paused.reason}"
     return AccountStats(
         account=account,
         states={state: sum(counts.values()) for state, counts in by_priority.items()},
@@ -231,12 +235,13 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         damaged_record=None,
         damage=None,
         waits_for=waits_for,
+        ready_wait_for=read_waits(account, reply[19], now),
     )
 
 
 def unreadable(account: str, damage: str) -> AccountStats:
     """Return the statistics of an account that has none, for its keys cannot be read."""
-    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0], [0] * 4, 0, 0, 0, 0, [], 0]
+    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0], [0] * 4, 0, 0, 0, 0, [], 0, []]
     return replace(read_stats(account, none), damage=damage)
 
 

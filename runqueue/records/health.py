@@ -6,10 +6,12 @@ from enum import StrEnum
 
 from runqueue.records.account import AccountStats
 from runqueue.records.job import JobState
-from runqueue.records.waits import utc
+from runqueue.records.waits import in_words, utc
 
 #: The states of open jobs.
 _OPEN = tuple(state for state in JobState if not state.is_over)
+#: What ready jobs wait for while nothing is amiss; see `waits.lua`.
+_LIMITS = {"group_full", "key_full", "key_rate"}
 #: Seconds without an answer to a read that are worth a word.
 _UNREAD = 30.0
 #: Seconds without a submission, though nothing holds them, that are worth a word; and how many
@@ -91,15 +93,8 @@ def _of_waiting(stats: AccountStats, silent_seconds: float) -> AccountHealth:
     """Say what ready jobs wait for."""
     if _is_full(stats):
         return _full(stats)
-    if not any(stats.in_line.values()) and stats.waited_for:
-        reason = (
-            f"the ready jobs wait for {stats.waited_for:,} keys or budgets (runqueue keys list,"
-            " runqueue budgets list), or their batch or group is held, paused or full"
-        )
-        return AccountHealth(HealthLevel.BUSY, "Submitting as limits and budgets allow", reason)
     if not any(stats.in_line.values()):
-        reason = "every ready job is in a batch that is held, or in a group that is paused or full"
-        return AccountHealth(HealthLevel.STOPPED, "Not submitting", reason)
+        return _of_none_in_line(stats)
     if stats.pace is not None:
         reason = f"the server answered 429: {stats.pace:.3g} submissions a second for now"
         return AccountHealth(HealthLevel.BUSY, "Submitting slowly", reason)
@@ -109,6 +104,21 @@ def _of_waiting(stats: AccountStats, silent_seconds: float) -> AccountHealth:
             HealthLevel.STOPPED, "Not submitting", f"{reason}: see the workers' logs"
         )
     return _submitting(stats)
+
+
+def _of_none_in_line(stats: AccountStats) -> AccountHealth:
+    """Say what ready jobs wait for of which none could be submitted now."""
+    reason, n = in_words(stats.ready_wait_for), stats.waited_for
+    if not reason:
+        at = f"{n:,} key{'s' if n > 1 else ''} or budget{'s' if n > 1 else ''}, or " if n else ""
+        reason = f"the ready jobs wait for {at}their batches or groups"
+    elif n > len(stats.ready_wait_for):
+        reason += f"; {n:,} keys or budgets have jobs that wait"
+    if stats.ready_wait_for and all(wait.needs_person for wait in stats.ready_wait_for):
+        return AccountHealth(HealthLevel.STOPPED, "Not submitting", reason)
+    is_usual = stats.ready_wait_for and all(wait.kind in _LIMITS for wait in stats.ready_wait_for)
+    level = HealthLevel.GOOD if is_usual else HealthLevel.BUSY
+    return AccountHealth(level, "Submitting as limits and budgets allow", reason)
 
 
 def _full(stats: AccountStats) -> AccountHealth:

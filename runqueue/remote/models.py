@@ -6,6 +6,7 @@ caller says what that means.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
@@ -119,8 +120,8 @@ def read_job(values: dict[str, Any], account: str = "default") -> Job:
     return read_strictly(_JOB, read)
 
 
-def _waits(values: dict[str, Any]) -> list[dict[str, Any]]:
-    return [known_values(one, Wait) for one in values.get("waits_for") or ()]
+def _waits(values: dict[str, Any], name: str = "waits_for") -> list[dict[str, Any]]:
+    return [known_values(one, Wait) for one in values.get(name) or ()]
 
 
 def _result(line: dict[str, Any]) -> dict[str, Any] | None:
@@ -189,6 +190,8 @@ def read_stats(account: str, values: dict[str, Any]) -> AccountStats:
         "refused_lines": values.get("refused_lines", 0),
         "set_aside": values.get("set_aside", 0),
         "waits_for": read_strictly(_WAITS, _waits(values)),
+        "ready_wait_for": read_strictly(_WAITS, _waits(values, "ready_wait_for")),
+        "hold_seconds": math.inf if values["hold_seconds"] is None else values["hold_seconds"],
     }
     return ReportedStats(**found, reported=values)
 

@@ -272,6 +272,7 @@ def _job(account: str, job_id: str, row: list[Any] | bytes, now_us: int) -> Job:
     ended_us = int(fields.get("ended", 0))
     if row[2] == b"canceled" and state in {JobState.READY, JobState.SCHEDULED}:
         state = JobState.CANCELED  # its batch was canceled; the sweep has not come to it yet
+    is_aside = "aside" in fields  # for a budget: its time is not its user's
     return Job(
         id=job_id,
         account=account,
@@ -286,10 +287,10 @@ def _job(account: str, job_id: str, row: list[Any] | bytes, now_us: int) -> Job:
         runs=int(fields.get("runs", 0)) + int(fields.get("past_runs", 0)),
         run_id=text(fields.get("run_id")),
         run_status=text(fields.get("run_status")),
-        reason=text(fields.get("reason")),
+        reason=None if is_aside else text(fields.get("reason")),
         cancel_requested="cancel" in fields,
         created_at=_at(fields["created"]),
-        run_at=moment(fields.get("run_at")),
+        run_at=None if is_aside else moment(fields.get("run_at")),
         deadline=moment(fields.get("deadline")),
         started_at=moment(fields.get("started")),
         ended_at=moment(fields.get("ended")),

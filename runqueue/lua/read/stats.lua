@@ -5,7 +5,8 @@
 --         submissions and calls permitted now (-1 no limit), capacity, jobs in line by priority (0 to 3),
 --         submissions a second by the limits alone (0 no limit), jobs in line that a claim might take now,
 --         lines that were refused, damaged records that are set aside (recheck.lua), why nothing is submitted (waits.lua),
---         keys, groups and batches at whose limits or budgets jobs wait }
+--         keys, groups and batches at whose limits or budgets jobs wait,
+--         what ready jobs wait for where none is in line (waits.lua) }
 -- The line is walked in at most 128 lanes: the cost does not grow with the number of jobs, groups or batches.
 local LANES = 128
 local limits = read_limits()
@@ -51,6 +52,11 @@ walk_line(LANES, function(priority, lane, n, group)
   local since = waits_since(priority, lane)
   if since and (oldest == 0 or since < oldest) then oldest = since end
 end)
+local is_any_in_line = in_line[1] + in_line[2] + in_line[3] + in_line[4] > 0
+local is_any_ready = false
+for _, n in ipairs(redis.call('HMGET', COUNTERS, 'ready:0', 'ready:1', 'ready:2', 'ready:3')) do
+  is_any_ready = is_any_ready or tonumber(n or 0) > 0
+end
 -- Anyone may write to the inbox's keys: a wrong type there hides no other count.
 local refused = redis.pcall('LLEN', PREFIX .. 'inbox:invalid')
 local damaged = redis.pcall('SCARD', PREFIX .. 'damaged')
@@ -64,4 +70,5 @@ return { int(NOW), redis.call('HGETALL', COUNTERS), redis.call('HGETALL', PREFIX
   string.format('%.6f', limits.full_dispatch), claimable, type(refused) == 'number' and refused or 0,
   type(damaged) == 'number' and damaged or 0,
   waits.of_account(),
-  redis.call('ZCARD', PREFIX .. 'held_keys') + redis.call('ZCARD', PREFIX .. 'held_budgets') }
+  redis.call('ZCARD', PREFIX .. 'held_keys') + redis.call('ZCARD', PREFIX .. 'held_budgets'),
+  is_any_ready and not is_any_in_line and waits.of_ready() or {} }

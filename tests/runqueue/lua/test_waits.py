@@ -8,8 +8,8 @@ import pytest
 from runqueue.producer import pausing
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import BatchRules
-from runqueue.records.health import health_of
-from runqueue.records.job import Job
+from runqueue.records.health import AccountHealth, HealthLevel, health_of
+from runqueue.records.job import Job, JobState
 from runqueue.records.waits import Wait
 from runqueue.store import groups, job_calls, key_limits
 from runqueue.store.key_limits import KeyLimit
@@ -412,3 +412,96 @@ def test_what_a_page_of_jobs_reads_of_keys_and_their_budgets_is_bounded(
     others = clock.commands(job_calls.get_jobs(clock.account, plain))
     assert many - few < others + 375 * 2
     assert many - others < 500 * 12
+
+
+# What the ready jobs of an account wait for, where none is in line.
+
+
+def health(clock: Clockwork) -> AccountHealth:
+    return health_of(stats(clock))
+
+
+def test_a_paused_group_is_named_as_why_nothing_is_submitted(clock: Clockwork) -> None:
+    (ready,) = clock.enqueue(group="acme")
+    clock.run(groups.set_group(clock.account, "acme", groups.KEEP, True))
+
+    assert stats(clock).ready_wait_for == waits(clock, ready)
+    assert health(clock).level is HealthLevel.STOPPED
+    assert health(clock).reason == "group acme is paused until `runqueue group set acme --resume`"
+
+
+def test_a_paused_batch_is_named_as_why_nothing_is_submitted(clock: Clockwork) -> None:
+    batch, _ = clock.batch_of(3)
+    clock.hold(batch)
+
+    assert health(clock).level is HealthLevel.STOPPED
+    assert health(clock).reason == (
+        f"batch {batch} is paused until `runqueue batch resume {batch}`"
+    )
+
+
+def test_a_group_at_its_limit_whose_run_goes_on_is_no_alarm(clock: Clockwork) -> None:
+    clock.run(groups.set_group(clock.account, "acme", 1, None))
+    clock.enqueue(3, group="acme")
+    assert len(clock.claimed(1)) == 1
+
+    assert health(clock).level is HealthLevel.GOOD
+    assert health(clock).words == "Submitting as limits and budgets allow"
+    assert health(clock).reason == "group acme is at its limit of 1 at a time"
+
+
+def test_a_key_is_named_that_the_ready_jobs_wait_for(clock: Clockwork) -> None:
+    limit(clock, "host:a", max_concurrent=1)
+    clock.enqueue(3, keys=["host:a"])
+    assert len(clock.claimed(3)) == 1
+
+    assert health(clock).level is HealthLevel.GOOD
+    assert health(clock).reason == "key host:a is at its limit of 1 at a time"
+
+
+def test_more_keys_than_are_looked_at_are_counted(clock: Clockwork) -> None:
+    limit(clock, "host:*", max_concurrent=1)
+    for n in range(6):
+        clock.enqueue(2, keys=[f"host:{n}"])
+    assert len(clock.claimed(12)) == 6
+
+    assert len(stats(clock).ready_wait_for) == 4
+    assert health(clock).reason.endswith("; 6 keys or budgets have jobs that wait")
+
+
+def test_a_groups_budget_is_named_that_the_ready_jobs_wait_for(clock: Clockwork) -> None:
+    set_budget(clock, "group:acme", 10, "day")
+    jobs = clock.enqueue(2, group="acme")
+    assert clock.claimed() == jobs[:1]
+    end(clock, jobs[0], 10)
+    assert clock.claimed() == []
+
+    assert health(clock).reason.startswith("the budget of group acme is spent until 2027-01-16")
+
+
+def test_an_account_without_ready_jobs_names_nothing_that_they_wait_for(clock: Clockwork) -> None:
+    clock.run(groups.set_group(clock.account, "acme", groups.KEEP, True))
+
+    assert stats(clock).ready_wait_for == ()
+
+
+# What a paused account and a job that was put aside do not show.
+
+
+def test_a_pause_that_a_person_ends_has_no_seconds(clock: Clockwork) -> None:
+    clock.run(pausing.pause(clock.account, "ana"))
+
+    assert stats(clock).as_dict()["hold_seconds"] is None
+
+
+def test_a_job_that_was_put_aside_shows_no_time_of_its_own(clock: Clockwork) -> None:
+    set_budget(clock, "group:acme", 10, "day", is_strict=True)
+    first, second = clock.enqueue(2, group="acme", max_steps=8)
+    clock.client.hset(clock.key(f"job:{second}"), "reason", "HTTP 503")
+    assert clock.claimed(1) == [first]
+    end(clock, first, 5)
+    assert clock.claimed(1) == []
+
+    assert (job(clock, second).state, job(clock, second).run_at) == (JobState.SCHEDULED, None)
+    assert job(clock, second).failure_reason is None
+    assert "the budget of group acme has no room" in words(clock, second)[0]

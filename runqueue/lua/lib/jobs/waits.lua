@@ -214,6 +214,36 @@ do -- a scope, since a script has at most 200 local names
     return each_once(add(found, is_read and more or {}))
   end
 
+  -- What ready jobs of the account wait for where none is in line: some of their groups, batches, keys and budgets.
+  local PLACES_LOOKED_AT, PLACES_NAMED = 32, 4
+  local function of_some(list, names, reasons_of)
+    local named = 0
+    for i = 1, math.min(#names, PLACES_LOOKED_AT) do
+      local is_read, found = pcall(reasons_of, names[i])
+      if is_read and #found > 0 and named < PLACES_NAMED then
+        add(list, found)
+        named = named + 1
+      end
+    end
+  end
+
+  function waits.of_ready()
+    local found = {}
+    of_some(found, redis.call('SSCAN', PREFIX .. 'groups', '0', 'COUNT', PLACES_LOOKED_AT)[2], function(group)
+      local is_waiting = redis.call('EXISTS', lanes_key(0, group), lanes_key(1, group), lanes_key(2, group),
+        lanes_key(3, group)) > 0
+      return is_waiting and of_group(group) or {}
+    end)
+    of_some(found, redis.call('ZREVRANGE', PREFIX .. 'batches', 0, PLACES_LOOKED_AT - 1), function(batch)
+      return tonumber(redis.call('HGET', batch_key(batch), 'count:ready') or 0) > 0 and hold_of_batch(batch) or {}
+    end)
+    of_some(found, redis.call('ZRANGE', PREFIX .. 'held_keys', 0, PLACES_NAMED - 1), function(key)
+      return add({}, key_limits.waits_at(key), budget_without_room('key:' .. key))
+    end)
+    of_some(found, redis.call('ZRANGE', PREFIX .. 'held_budgets', 0, PLACES_NAMED - 1), budget_without_room)
+    return each_once(found)
+  end
+
   -- A job's reasons: `job` has id, state, batch, priority, group, keys, canary, run_at, on_unconfirmed,
   -- max_steps and is_aside (put aside for a budget: its time is not its user's).
   function waits.of_job(job)
