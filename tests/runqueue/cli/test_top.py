@@ -22,6 +22,7 @@ from runqueue.cli.top.render import picture
 from runqueue.cli.top.snapshot import TopView, rate
 from runqueue.records.health import HealthLevel, health_of
 from runqueue.records.job import JobState
+from runqueue.records.waits import Wait
 from runqueue.store.groups import Group
 from tests.figures import stats
 from tests.runqueue.cli.commanding import Desk, batch_of, line, ready
@@ -191,6 +192,9 @@ def test_while_redis_is_away_the_figures_stay_and_it_goes_on_by_itself(tmp_path:
         assert shown.process.poll() is None
 
 
+_PAUSED = (Wait("group_paused", "a", needs_person=True, words="a is paused"),)
+
+
 @pytest.mark.parametrize(
     ("changed", "level", "words"),
     [
@@ -233,7 +237,9 @@ def test_while_redis_is_away_the_figures_stay_and_it_goes_on_by_itself(tmp_path:
             HealthLevel.GOOD,
             "submitting: up to 2",
         ),
-        ({"in_line": {}}, HealthLevel.STOPPED, "in a batch that is held"),
+        ({"in_line": {}}, HealthLevel.BUSY, "wait for their batches or groups"),
+        ({"in_line": {}, "waited_for": 1}, HealthLevel.BUSY, "wait for 1 key or budget, or"),
+        ({"in_line": {}, "ready_wait_for": _PAUSED}, HealthLevel.STOPPED, "not submitting: a is"),
         ({"pace": 0.5}, HealthLevel.BUSY, "429: 0.5 submissions"),
         ({"permits": {"dispatch": 0}}, HealthLevel.GOOD, "at its limit of 2 a second"),
         ({"full_pace": 1.4}, HealthLevel.GOOD, "up to 1.4 a second (70 % of 10 calls)"),
