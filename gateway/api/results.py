@@ -21,7 +21,7 @@ from runqueue.ids import DEFAULT
 from runqueue.producer import listing
 from runqueue.producer.flows import drive_async
 from runqueue.producer.listing import ALL, Filter
-from runqueue.producer.results import Results
+from runqueue.producer.results import ResultReader
 from runqueue.records.csv_rows import csv_head, csv_rows
 from runqueue.records.job import JobState
 
@@ -167,7 +167,7 @@ def _accepted(accept: str) -> str:
     raise HTTPException(406, f"expected Accept: {NDJSON} or {CSV}")
 
 
-async def _written(queue: AsyncRunQueue, reader: Results, kind: str) -> AsyncIterator[bytes]:
+async def _written(queue: AsyncRunQueue, reader: ResultReader, kind: str) -> AsyncIterator[bytes]:
     write = _csv if kind == CSV else _ndjson
     if kind == CSV:
         yield csv_head(_CRLF)

@@ -18,7 +18,7 @@ from runqueue.producer.async_listener import AsyncEnds
 from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets, told
 from runqueue.producer.concurrency import AsyncOrderedSender, async_limit
 from runqueue.producer.flows import Flow, drive_async
-from runqueue.producer.results import Results, results_of
+from runqueue.producer.results import ResultReader, results_of
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
 from runqueue.records.account import AccountStats, DamageReport, unreadable
 from runqueue.records.batch import (
@@ -540,7 +540,7 @@ class AsyncRunQueue:
         errors: bool = False,
         after: str | None = None,
         account: str = "default",
-    ) -> Results:
+    ) -> ResultReader:
         """Return what reads the jobs of `iter_results`, whose arguments and errors it has."""
         if batch is None:
             await self._know({account})

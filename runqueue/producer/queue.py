@@ -18,7 +18,7 @@ from runqueue.producer.concurrency import OrderedSender, sync_limit
 from runqueue.producer.flows import Flow, drive
 from runqueue.producer.handles import QueuedJob
 from runqueue.producer.listener import Ends
-from runqueue.producer.results import Results, results_of
+from runqueue.producer.results import ResultReader, results_of
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
 from runqueue.records.account import AccountStats, DamageReport, unreadable
 from runqueue.records.batch import (
@@ -530,7 +530,7 @@ class RunQueue:
         errors: bool = False,
         after: str | None = None,
         account: str = "default",
-    ) -> Results:
+    ) -> ResultReader:
         """Return what reads the jobs of `iter_results`, whose arguments and errors it has."""
         if batch is None:
             self._know({account})

@@ -3,6 +3,8 @@
 Each step is a flow of calls: the command line drives them with threads, the gateway with asyncio.
 """
 
+from abc import ABC, abstractmethod
+
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.producer import flows
 from runqueue.producer.flows import Flow
@@ -19,7 +21,7 @@ BAD = frozenset({JobState.FAILED, JobState.CANCELED, JobState.DEAD, JobState.UNC
 _IDS, _LEAST, _MOST, _AIM = 1000, 4, 256, 4 * 1024 * 1024
 
 
-class Results:
+class ResultReader(ABC):
     """Reads the results of jobs: `ids` until there are no more, and the `jobs` of these.
 
     Args:
@@ -32,25 +34,26 @@ class Results:
         self.size = _LEAST
         self._account, self._errors = account, errors
 
+    @abstractmethod
     def go_behind(self, job_id: str) -> Flow[None]:
         """Begin behind a job.
 
         Raises:
             InvalidRequest: it is none of these.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def ids(self) -> Flow[list[str] | None]:
         """Return the ids of the next jobs that are wanted; None = that was all."""
-        raise NotImplementedError
 
     def jobs(self, job_ids: list[str]) -> Flow[list[Job]]:
         """Read jobs with their results; those that are not wanted any more are left out."""
         found: list[Job | None] = yield job_calls.get_jobs(self._account, job_ids)
         return [job for job in found if job is not None and self._is_wanted(job)]
 
+    @abstractmethod
     def _is_wanted(self, job: Job) -> bool:
-        raise NotImplementedError
+        """Say whether a job that was read is still one of these."""
 
     def adapt(self, weight: int) -> None:
         """Choose the size of the next step by the bytes of the last one's lines."""
@@ -58,12 +61,12 @@ class Results:
         self.size = min(self.size * 2, _MOST) if is_small else max(self.size // 2, _LEAST)
 
 
-class BatchResults(Results):
+class BatchResults(ResultReader):
     """Reads the results of a batch, in the order of the upload.
 
     Args:
         batch: the batch, as it was when the reading began.
-        errors: as for `Results`; unconfirmed jobs are among them.
+        errors: as for `ResultReader`; unconfirmed jobs are among them.
     """
 
     def __init__(self, batch: Batch, *, errors: bool) -> None:
@@ -105,13 +108,13 @@ class BatchResults(Results):
         return found
 
 
-class EndedResults(Results):
+class EndedResults(ResultReader):
     """Reads the results of an account's jobs, of any batch or none, the newest end first.
 
     Args:
         account: whose jobs.
         wanted: the state, the group, and the times between which they ended.
-        errors: as for `Results`.
+        errors: as for `ResultReader`.
 
     Raises:
         InvalidRequest: the state is none in which jobs have ended.
@@ -189,7 +192,7 @@ def results_of(
     *,
     errors: bool = False,
     after: str | None = None,
-) -> Flow[Results]:
+) -> Flow[ResultReader]:
     """Return what reads the results of a batch, or of the jobs that match a filter.
 
     Args:
@@ -203,7 +206,7 @@ def results_of(
         BatchNotFound: no such batch is on record.
         InvalidRequest: a batch and a filter, or `after` or the state is none of these.
     """
-    reader: Results
+    reader: ResultReader
     if batch is not None and wanted != ALL:
         raise InvalidRequest([FieldError("batch", "expected without a filter")])
     if batch is None:

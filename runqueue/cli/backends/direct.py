@@ -24,7 +24,7 @@ from runqueue.operator.operations import Filter, Operations
 from runqueue.producer import flows
 from runqueue.producer.listing import ALL
 from runqueue.producer.queue import RunQueue
-from runqueue.producer.results import Results
+from runqueue.producer.results import ResultReader
 from runqueue.records.job import Job
 from runqueue.store.history import read_trail
 from runqueue.store.operator_calls import CancelCounts
@@ -97,7 +97,7 @@ class DirectQueue(RunQueue):
             while under_way:
                 yield under_way.popleft().result()
 
-    def _read(self, reader: Results, ids: list[str]) -> list[ResultLine]:
+    def _read(self, reader: ResultReader, ids: list[str]) -> list[ResultLine]:
         jobs = flows.drive(reader.jobs(ids), self.send)
         return [ResultLine(job.id, orjson.dumps(job.as_row()) + b"\n") for job in jobs]
 

@@ -7,18 +7,18 @@ import pytest
 from runqueue.errors import InvalidRequest
 from runqueue.producer import listing
 from runqueue.producer.flows import drive
-from runqueue.producer.results import Results, results_of
+from runqueue.producer.results import ResultReader, results_of
 from runqueue.store import operator_calls
 from runqueue.store.scripts import ScriptCall
 from tests.runqueue.lua.clockwork import Clockwork
 
 
-def opened(clock: Clockwork, after: str | None = None, **wanted: str) -> Results:
+def opened(clock: Clockwork, after: str | None = None, **wanted: str) -> ResultReader:
     which = listing.wanted(None, wanted.get("group"), None)
     return clock.drive(results_of(clock.account, None, which, after=after))
 
 
-def all_ids(clock: Clockwork, reader: Results, read: list[int]) -> list[str]:
+def all_ids(clock: Clockwork, reader: ResultReader, read: list[int]) -> list[str]:
     """Read all ids; `read` takes how many jobs each script read."""
 
     def send(call: ScriptCall[Any]) -> Any:
