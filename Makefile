@@ -95,7 +95,7 @@ check: $(STAMP) $(REWRITTEN) ## What CI runs: format, lint, types, import contra
 		--cov=api_client --cov=webhooks --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 	HYPOTHESIS_PROFILE=ci $(BIN)/pytest --ignore=tests/api_client --ignore=tests/webhooks
 	$(BIN)/python -m simulation --directed all
-	$(BIN)/python -m simulation --seeds 200 --minutes 3 --within 3 --every-kind
+	$(BIN)/python -m simulation --seeds 200 --minutes 3 --within 2 --every-kind
 
 million: $(STAMP) ## Submit a million lines, killed half-way, by Redis and by HTTP
 	$(BIN)/python -m bench million

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from runqueue.ids import job_id_for
 from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
 
 
