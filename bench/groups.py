@@ -4,7 +4,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -36,15 +36,20 @@ class Cost:
         calls: how many there were; the first thousand and every twentieth after them are looked at.
         worst_ms: the slowest of them by SLOWLOG, in milliseconds; what else the machine did counts.
         cpu_ms: the most of the server's CPU time that one of them took, in milliseconds.
-        all_cpu_ms: what those that were looked at took together.
+        each_cpu_ms: what each that was looked at took.
         commands: the most that one of them ran.
     """
 
     calls: int = 0
     worst_ms: float = 0.0
     cpu_ms: float = 0.0
-    all_cpu_ms: float = 0.0
+    each_cpu_ms: list[float] = field(default_factory=list)
     commands: int = 0
+
+    @property
+    def high_cpu_ms(self) -> float:
+        """The 99th percentile of the CPU time, in milliseconds."""
+        return sorted(self.each_cpu_ms)[len(self.each_cpu_ms) * 99 // 100]
 
 
 def measure(count: int) -> dict[str, Cost]:
@@ -116,7 +121,7 @@ class Watched:
         took = [row["duration"] for row in slow if row["command"].startswith(b"EVALSHA")]
         cost.worst_ms = max(cost.worst_ms, max(took) / 1000)
         cost.cpu_ms = max(cost.cpu_ms, cpu_ms)
-        cost.all_cpu_ms += cpu_ms
+        cost.each_cpu_ms.append(cpu_ms)
         commands = [n["calls"] for name, n in stats.items() if not name.endswith(ours)]
         cost.commands = max(cost.commands, sum(commands))
         return reply

@@ -12,7 +12,7 @@ from runqueue.store.key_limits import KeyLimit
 
 #: Jobs that wait, keys of each first segment, and jobs that are claimed.
 JOBS, KEYS, CLAIMED = 1_000_000, 100_000, 20_000
-_LEASE_US: Final = 15_000_000
+_LEASE_US: Final = 3_600_000_000
 _A_CLAIM: Final = 100
 #: Keys that follow from a request, beside the four that a job may name: its site, browser session
 #: and profile.
@@ -40,12 +40,14 @@ class Seen:
         claim_us, end_us: its CPU time a job: of claims, and of the runs' begins and ends together,
             in microseconds.
         commands: the most that one claim ran.
-        worst_ms: the most of its CPU time that one script took, in milliseconds.
+        high_ms, worst_ms: its CPU time a script: the 99th percentile of the dearest kind, and the
+            most; in milliseconds.
     """
 
     claim_us: float
     end_us: float
     commands: int
+    high_ms: float
     worst_ms: float
 
 
@@ -79,9 +81,10 @@ def _measure(case: tuple[str, bool, int], jobs: int, keys: int, claimed: int) ->
             _end(seen, items)
         costs = seen.costs
         return Seen(
-            costs["claim"].all_cpu_ms / taken * 1000,
-            (costs["begin"].all_cpu_ms + costs["end"].all_cpu_ms) / taken * 1000,
+            sum(costs["claim"].each_cpu_ms) / taken * 1000,
+            sum(costs["begin"].each_cpu_ms + costs["end"].each_cpu_ms) / taken * 1000,
             costs["claim"].commands,
+            max(cost.high_cpu_ms for cost in costs.values() if cost.each_cpu_ms),
             max(cost.cpu_ms for cost in costs.values()),
         )
 

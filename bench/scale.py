@@ -58,10 +58,10 @@ def keys_rows() -> list[Row]:
             (
                 f"{seen.claim_us:.1f} and {seen.end_us:.1f} µs "
                 f"({seen.claim_us / plain.claim_us:.2f} and {seen.end_us / plain.end_us:.2f} "
-                f"times), {seen.commands:,} commands a claim of 100, slowest script "
-                f"{seen.worst_ms:.1f} ms"
+                f"times), {seen.commands:,} commands a claim of 100, 99 % of the scripts below "
+                f"{seen.high_ms:.1f} ms, slowest {seen.worst_ms:.1f} ms"
             ),
-            "one key: at most 1.5 times; below 10 ms",
+            "one key: at most 1.5 times; 8 ms",
         )
         for what, seen in every.items()
     ]

@@ -281,7 +281,7 @@ end
 
 -- Whether this claim has skipped so much, or ran so many commands for keys and for the jobs that it took.
 local function has_done_enough()
-  local MOST, FOR_A_JOB = 1200, 2.5
+  local MOST, FOR_A_JOB = 900, 4
   return skips >= MAX_SKIPS or passed >= MAX_PASSED
     or (notes.key_commands > 0 and notes.key_commands + FOR_A_JOB * #taken >= MOST)
 end
@@ -430,7 +430,7 @@ if room > #taken and notes.are_limits() then
       if not try(come_back, id, is_largest) then set_aside('job ' .. id) end
     end)
   end
-  notes.key_commands = math.min(notes.key_commands, 800) -- whatever was offered, some jobs are claimed
+  notes.key_commands = math.min(notes.key_commands, 500) -- whatever was offered, some jobs are claimed
 end
 claim_from_rings()
 

