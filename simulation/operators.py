@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from runqueue import RunQueueError
 from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.records.batch import Batch
 from runqueue.records.job import JobState
 from runqueue.store import operator_calls
 from runqueue.store.budgets import Budget
@@ -126,7 +127,7 @@ class Operator:
         world, action = self._world, fault.kind.removeprefix("a person ")
         jobs = world.ledger.current()
         batches = list(world.batches.values())
-        batch = batches[fault.number % len(batches)] if batches else None
+        batch = batches[-1 - fault.number % len(batches)] if batches else None  # 0 = the newest
         lasting: dict[str, tuple[Action, Action]] = {
             "pauses the account": (
                 partial(self._pause, "account", partial(queue.pause, reason="simulated")),
@@ -193,12 +194,14 @@ class Operator:
             await self._settle(queue, "resubmit" if fault.number % 2 else "fail")
 
     async def _pause(self, what: Hashable, action: Action) -> None:
-        resumes = self._resumes
-        self._world.submissions.change(what)
-        await action()
+        resumes, submissions = self._resumes, self._world.submissions
+        is_settled = submissions.is_settled(what)
+        submissions.change(what)
+        found = await action()
         if resumes == self._resumes:
-            self._world.submissions.pause(what)
-            self._world.submissions.settle(what)
+            is_held = isinstance(found, Batch) and found.held == "paused"
+            submissions.pause(what, keeps_canary=is_settled and is_held)
+            submissions.settle(what)
 
     async def _resume_it(self, what: Hashable, action: Action) -> None:
         self._resumes += 1

@@ -54,6 +54,8 @@ class Fault:
 #: the workers that send them.
 NEVER_ENDS, ANSWERS_NO_CALL, KILLS_WORKERS = "never ends", "answers no call", "kills workers"
 SPECIAL_RUNS = (NEVER_ENDS, ANSWERS_NO_CALL, KILLS_WORKERS)
+#: Seconds after which a run is given up whose cancel is never confirmed, and some more.
+_GIVEN_UP = (620.0, 640.0)
 #: Runs of workflows: that fail and are tried again by Skyvern; that cannot be read.
 FLAPS, UNREADABLE = "fails and is tried again", "cannot be read"
 
@@ -452,9 +454,9 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
         plan = _with_more_of(first, plan, Random(f"more {seed}"), seconds * FAULT_SHARE)
     keyed = _with_keys(_with_oddities(plan, odd), Random(f"keys {seed}"))
     plan = _with_budget(keyed, Random(f"budget {seed}"))
-    return _with_surroundings(
-        _with_sessions(plan, Random(f"sessions {seed}")), Random(f"surroundings {seed}")
-    )
+    plan = _with_sessions(plan, Random(f"sessions {seed}"))
+    plan = _with_surroundings(plan, Random(f"surroundings {seed}"))
+    return _with_pauses_of_canaries(plan, Random(f"canaries {seed}"))
 
 
 def first_kind(seed: int) -> str:
@@ -499,6 +501,28 @@ def _with_sessions(plan: SimulationPlan, chance: Random) -> SimulationPlan:
     return replace(
         plan.with_requests(tuple(changed)), session_release=chance.choice([0.0, 1.0, 5.0])
     )
+
+
+def _with_pauses_of_canaries(plan: SimulationPlan, chance: Random) -> SimulationPlan:
+    """Have a person pause a batch now and then while its canary runs."""
+    pauses = [
+        Fault(
+            "a person pauses a batch",
+            round(at + chance.uniform(0, plan.run_seconds), 3),
+            round(chance.uniform(0, plan.run_seconds), 3),
+            1.0,
+            0,
+        )
+        for at in sorted(
+            {
+                one.at
+                for one in plan.requests
+                if one.route == "batch" and plan.batch_rules[one.batch].get("canary")
+            }
+        )
+        if chance.random() < 0.5
+    ]
+    return plan.with_faults(tuple(sorted((*plan.faults, *pauses), key=lambda fault: fault.at)))
 
 
 def _with_budget(plan: SimulationPlan, chance: Random) -> SimulationPlan:
@@ -736,13 +760,21 @@ def _with_special_jobs(chance: Random, requests: tuple[PlannedJob, ...]) -> tupl
         if soon and chance.random() < 0.3:
             changes["deadline"] = request.delay + chance.choice([8.0, 20.0])
         changed.append(replace(request, **changes))
-    odd = chance.choices([*SPECIAL_RUNS, ""], [4, 2, 2, 92])[0]
+    odd = chance.choices([*SPECIAL_RUNS, ""], [4, 8, 8, 80])[0]
     tasks = [at for at, request in enumerate(changed) if request.kind == "task"]
     if odd and tasks:
         at = chance.choice(tasks)
         changed[at] = replace(changed[at], run=odd)
         if odd == ANSWERS_NO_CALL:
-            changed[at] = replace(changed[at], cancel_after=chance.choice([None, 5.0]))
+            changed[at] = replace(changed[at], cancel_after=chance.choice([None, 5.0, 5.0]))
+            if changed[at].cancel_after:
+                # Some jobs come once it is given up, and takes capacity as an orphan run.
+                changed = [
+                    replace(one, delay=chance.uniform(*_GIVEN_UP))
+                    if not one.run and one.deadline is None and chance.random() < 0.5
+                    else one
+                    for one in changed
+                ]
     return tuple(changed)
 
 

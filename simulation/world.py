@@ -423,6 +423,8 @@ class World:
         self.leases.note_reply(process, script, arguments, reply)
         if script == "lists_end":
             self.conduct.judge_lists_end()
+        if script == "claim" and reply[0] == b"ok" and len(reply) > 5:
+            self.conduct.judge_claim(self.server.query(job_calls.stats("default")))
         if script in MAKES_OR_ENDS_ORPHANS:
             self.marks.note_orphans(self._read_hash("stray_takes"))
 

@@ -112,6 +112,8 @@ class ConductLedger:
     _uncounted_since: float | None = None
     #: When lists ended, since nothing was reported; simulated seconds.
     _lists_ended: list[float] = field(default_factory=list)
+    #: How many jobs were claimed in all, as of the last claim.
+    _claims: int = 0
 
     # What happened
 
@@ -222,6 +224,18 @@ class ConductLedger:
             ):
                 self.ledger.fail(f"I8: job {number} is claimed for {now - since:.0f} s, unsent")
         self._claimed = claimed
+
+    def judge_claim(self, stats: AccountStats) -> None:
+        """Judge that a claim took no more slots than there were, orphans' included (I3).
+
+        Args:
+            stats: the account's, right after a claim with jobs.
+        """
+        claims = stats.totals.get("claims", 0)
+        is_repeated, self._claims = claims == self._claims, claims
+        most, taken = stats.limits["concurrent_runs"], stats.live + stats.strays_live
+        if most and taken > most and not is_repeated:
+            self.ledger.fail(f"I3: a claim leaves {taken} of {most:g} slots taken")
 
     def judge_slots(
         self, stats: AccountStats, live: Sequence[Run], seconds: float = SLOT_SECONDS

@@ -107,6 +107,9 @@ class SubmissionJudge:
         self._waits: list[tuple[float, float]] = []
         #: Batches whose canaries do not matter any more.
         self._released: set[int] = set()
+        #: Batches that are surely paused: a resume ends the pause alone, and their canaries go on.
+        self._keep_canary: set[Hashable] = set()
+        self._resumed: set[int] = set()
         self._submitted: set[int] = set()
         #: What passed each job that waits, by its number.
         self._turns: dict[int, _Turns] = {}
@@ -194,9 +197,15 @@ class SubmissionJudge:
         is_new = 0 < self._budget_window <= self._ledger.clock()
         return self._budget_window if is_new else -math.inf
 
-    def pause(self, what: Hashable) -> None:
-        """Note that a pause was answered."""
+    def is_settled(self, what: Hashable) -> bool:
+        """Say whether no change of this is under way, or failed."""
+        return what not in self._unknown
+
+    def pause(self, what: Hashable, *, keeps_canary: bool = False) -> None:
+        """Note that a pause was answered; `keeps_canary`: it is what holds a batch, surely."""
         self._paused.setdefault(what, self._ledger.clock())
+        if keeps_canary:
+            self._keep_canary.add(what)
 
     def resume(self, what: Hashable) -> None:
         """Note that a resume begins."""
@@ -204,7 +213,9 @@ class SubmissionJudge:
         if what == "account":
             self._waits.clear()  # a resume ends holds, too
         if isinstance(what, tuple) and what[0] == "batch":
-            self._released.add(what[1])
+            is_kept = what in self._keep_canary
+            self._keep_canary.discard(what)
+            (self._resumed if is_kept else self._released).add(what[1])
 
     def resume_all(self) -> None:
         """Note that all pauses are ended."""
@@ -421,17 +432,21 @@ class SubmissionJudge:
     def _judge_canary(self, request: PlannedJob) -> None:
         """Judge that the rest of a batch waits until enough of its canary jobs completed."""
         count, batch, ledger = self._canaries.get(request.batch, 0), request.batch, self._ledger
-        if not count or request.route != "batch" or batch in self._released:
+        is_settled = self.is_settled(("batch", batch)) and batch not in self._released
+        if not count or request.route != "batch" or not is_settled:
             return
         members = sorted(one.number for one in self._requests.values() if one.batch == batch)
         canary = members[:count]
         if request.number in canary or ledger.lost_writes:
             return
         now = ledger.wall()
-        completed = sum(
-            any(run.is_over(now) and run.status(now) == "completed" for run in ledger.runs[number])
+        ends = {
+            number: {run.status(now) for run in ledger.runs[number] if run.is_over(now)}
             for number in canary
-        )
+        }
+        if batch in self._resumed and any(found - {"completed"} for found in ends.values()):
+            return  # its canary may have aborted it before the resume
+        completed = sum("completed" in found for found in ends.values())
         if completed < CANARY_RATIO * len(canary):
             ledger.fail(
                 f"job {request.number} is submitted while {completed} of the canary jobs"
