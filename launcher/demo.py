@@ -70,6 +70,13 @@ def run(worker_count: int = 2) -> int:
 
 def _run(stack: Stack, home: Path, worker_count: int) -> int:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("RUNQUEUE_") or k in _KEPT}
+    try:
+        make_folder(RESULTS.parent)
+    except OSError as error:
+        where = f"{RESULTS.parent.resolve()}: {error.strerror}"
+        raise DemoError(
+            f"cannot write to {where}. Start it in a folder that you can write to"
+        ) from None
     url = start_server(stack, home / "data", environ, home / "server.log")
     typer.echo(f"queue:     {shown_url(url)}")
     base_url, key = _simulator(stack, home, environ)
@@ -152,7 +159,6 @@ def _start_workers(stack: Stack, home: Path, environ: dict[str, str], count: int
 
 def _submit(stack: Stack, environ: dict[str, str]) -> int | None:
     """Submit the examples as a user would; None = interrupted."""
-    make_folder(RESULTS.parent)
     examples = os.path.relpath(EXAMPLES / "runs.jsonl")
     arguments = ["submit", examples, "--skip-invalid", "--wait"]
     arguments += ["--results", str(RESULTS)]

@@ -44,6 +44,6 @@ def stats(**changed: object) -> AccountStats:
         "damaged_record": None,
         "damage": None,
         "waits_for": (),
-        "ready_wait_for": (),
+        "jobs_wait_for": (),
     }
     return AccountStats(**{**values, **changed})  # type: ignore[arg-type]

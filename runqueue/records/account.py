@@ -65,7 +65,7 @@ class AccountStats:
             that is held, nor of a group that is paused or at its cap. The line is checked in its
             first 128 lanes.
         claimable: how many of them the caps of their groups leave.
-        ready_wait_for: what its ready jobs wait for, if none of them is in line: some of the
+        jobs_wait_for: what its ready jobs wait for, if none of them is in line: some of the
             groups, batches, keys and budgets.
         waited_for: keys, groups and batches at whose limits or budgets jobs wait.
         refused_lines: lines of the inbox and of Celery messages that were refused, and wait for a
@@ -110,7 +110,7 @@ class AccountStats:
     damaged_record: str | None
     damage: str | None
     waits_for: tuple[Wait, ...]
-    ready_wait_for: tuple[Wait, ...]
+    jobs_wait_for: tuple[Wait, ...]
 
     @property
     def step_statistics(self) -> StepStatistics:
@@ -235,7 +235,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         damaged_record=None,
         damage=None,
         waits_for=waits_for,
-        ready_wait_for=read_waits(account, reply[19], now),
+        jobs_wait_for=read_waits(account, reply[19], now),
     )
 
 

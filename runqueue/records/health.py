@@ -84,13 +84,13 @@ def _of_sound(stats: AccountStats, silent_seconds: float) -> AccountHealth:
     unread = _unread(stats)
     if unread and (_is_full(stats) or not stats.states.get(JobState.READY)):
         return AccountHealth(HealthLevel.STOPPED, "Runs are not followed", unread)
-    if not stats.states.get(JobState.READY):
+    if not stats.states.get(JobState.READY) and not stats.jobs_wait_for:
         return AccountHealth(HealthLevel.GOOD, "Nothing to submit", _idle(stats))
     return _of_waiting(stats, silent_seconds)
 
 
 def _of_waiting(stats: AccountStats, silent_seconds: float) -> AccountHealth:
-    """Say what ready jobs wait for."""
+    """Say what ready jobs wait for, and those that were put aside for a budget."""
     if _is_full(stats):
         return _full(stats)
     if not any(stats.in_line.values()):
@@ -107,18 +107,19 @@ def _of_waiting(stats: AccountStats, silent_seconds: float) -> AccountHealth:
 
 
 def _of_none_in_line(stats: AccountStats) -> AccountHealth:
-    """Say what ready jobs wait for of which none could be submitted now."""
-    reason, n = in_words(stats.ready_wait_for), stats.waited_for
+    """Say what jobs wait for of which none could be submitted now."""
+    reason, n = in_words(stats.jobs_wait_for), stats.waited_for
     if not reason:
         at = f"{n:,} key{'s' if n > 1 else ''} or budget{'s' if n > 1 else ''}, or " if n else ""
         reason = f"the ready jobs wait for {at}their batches or groups"
-    elif n > len(stats.ready_wait_for):
+    elif n > len(stats.jobs_wait_for):
         reason += f"; {n:,} keys or budgets have jobs that wait"
-    if stats.ready_wait_for and all(wait.needs_person for wait in stats.ready_wait_for):
+    if stats.jobs_wait_for and all(wait.needs_person for wait in stats.jobs_wait_for):
         return AccountHealth(HealthLevel.STOPPED, "Not submitting", reason)
-    is_usual = stats.ready_wait_for and all(wait.kind in _LIMITS for wait in stats.ready_wait_for)
-    level = HealthLevel.GOOD if is_usual else HealthLevel.BUSY
-    return AccountHealth(level, "Submitting as limits and budgets allow", reason)
+    by_limits = [wait.kind in _LIMITS for wait in stats.jobs_wait_for]
+    level = HealthLevel.GOOD if by_limits and all(by_limits) else HealthLevel.BUSY
+    words = "Submitting as limits allow" if any(by_limits) else "Waiting"
+    return AccountHealth(level, words, reason)
 
 
 def _full(stats: AccountStats) -> AccountHealth:

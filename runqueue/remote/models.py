@@ -190,7 +190,7 @@ def read_stats(account: str, values: dict[str, Any]) -> AccountStats:
         "refused_lines": values.get("refused_lines", 0),
         "set_aside": values.get("set_aside", 0),
         "waits_for": read_strictly(_WAITS, _waits(values)),
-        "ready_wait_for": read_strictly(_WAITS, _waits(values, "ready_wait_for")),
+        "jobs_wait_for": read_strictly(_WAITS, _waits(values, "jobs_wait_for")),
         "hold_seconds": math.inf if values["hold_seconds"] is None else values["hold_seconds"],
     }
     return ReportedStats(**found, reported=values)

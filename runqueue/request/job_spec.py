@@ -251,7 +251,11 @@ def _decode(raw: bytes | str) -> object:
         return orjson.loads(raw)
     except json.JSONDecodeError as error:
         # Text that is not UTF-8 has no column.
-        wrong = _not_utf_8(raw) or f"something else at column {error.colno}: {error.msg}"
+        wrong = _not_utf_8(raw) or (
+            f"an escape of half of a surrogate pair at column {error.colno}"
+            if "surrogate" in error.msg
+            else f"something else at column {error.colno}: {error.msg}"
+        )
         message = f"expected JSON, got {wrong}"
         raise InvalidJob([FieldError("line", message)]) from None
 

@@ -102,7 +102,10 @@ def repair(
         dropped = queue.ended_holders(account, drop=True)
         if dropped:
             note(queue, "repair_keys", detail=f"{len(dropped)} dropped", account=account)
-        print_rows([one._asdict() for one in dropped], EndedHolder._fields, as_json=as_json)
+        if dropped or as_json:
+            print_rows([one._asdict() for one in dropped], EndedHolder._fields, as_json=as_json)
+        else:
+            typer.echo("nothing to repair")
 
 
 def _row(found: KeyUse) -> dict[str, Any]:

@@ -6,7 +6,7 @@
 --         submissions a second by the limits alone (0 no limit), jobs in line that a claim might take now,
 --         lines that were refused, damaged records that are set aside (recheck.lua), why nothing is submitted (waits.lua),
 --         keys, groups and batches at whose limits or budgets jobs wait,
---         what ready jobs wait for where none is in line (waits.lua) }
+--         what jobs wait for where none is in line: ready ones, and those put aside for a budget (waits.lua) }
 -- The line is walked in at most 128 lanes: the cost does not grow with the number of jobs, groups or batches.
 local LANES = 128
 local limits = read_limits()
@@ -71,4 +71,4 @@ return { int(NOW), redis.call('HGETALL', COUNTERS), redis.call('HGETALL', PREFIX
   type(damaged) == 'number' and damaged or 0,
   waits.of_account(),
   redis.call('ZCARD', PREFIX .. 'held_keys') + redis.call('ZCARD', PREFIX .. 'held_budgets'),
-  is_any_ready and not is_any_in_line and waits.of_ready() or {} }
+  not is_any_in_line and waits.of_waiting(is_any_ready) or {} }

@@ -144,7 +144,7 @@ async def test_a_key_is_limited_shown_and_cleared(desk: Desk, redis_url: str) ->
         words = (await browser.open(f"/jobs/{last.job_id}")).words
         assert "key host:shop.example is at its limit of 2 at a time" in words
         words = (await browser.open("/?done=x")).words
-        assert "as limits and budgets allow key host:shop.example is at its limit" in words
+        assert "as limits allow key host:shop.example is at its limit" in words
         assert "they wait for keys or budgets" in words
         for fields in ({"most": "some"}, {"rate": "0"}, {"rate": "1e9"}, {"most": "0"}):
             refused = await browser.do("/keys", "set_key_limit", key="host:a", **fields)

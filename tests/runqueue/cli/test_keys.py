@@ -86,7 +86,7 @@ def test_what_has_ended_and_holds_a_key_is_printed_and_dropped(desk: Desk) -> No
     ready(desk, line("1", keys=["site:a"]))
     desk.client.sadd(f"{Keys('default').prefix}key:site:a", "nobody")
     assert desk.json("keys", "repair") == {"of": "key:site:a", "holder": "nobody"}
-    assert desk.run("keys", "repair").stdout == "none\n"
+    assert desk.run("keys", "repair").stdout == "nothing to repair\n"
 
 
 def test_the_table_has_words_for_columns_and_rates(either: Desk) -> None:

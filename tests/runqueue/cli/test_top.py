@@ -239,7 +239,7 @@ _PAUSED = (Wait("group_paused", "a", needs_person=True, words="a is paused"),)
         ),
         ({"in_line": {}}, HealthLevel.BUSY, "wait for their batches or groups"),
         ({"in_line": {}, "waited_for": 1}, HealthLevel.BUSY, "wait for 1 key or budget, or"),
-        ({"in_line": {}, "ready_wait_for": _PAUSED}, HealthLevel.STOPPED, "not submitting: a is"),
+        ({"in_line": {}, "jobs_wait_for": _PAUSED}, HealthLevel.STOPPED, "not submitting: a is"),
         ({"pace": 0.5}, HealthLevel.BUSY, "429: 0.5 submissions"),
         ({"permits": {"dispatch": 0}}, HealthLevel.GOOD, "at its limit of 2 a second"),
         ({"full_pace": 1.4}, HealthLevel.GOOD, "up to 1.4 a second (70 % of 10 calls)"),

@@ -425,7 +425,7 @@ def test_a_paused_group_is_named_as_why_nothing_is_submitted(clock: Clockwork) -
     (ready,) = clock.enqueue(group="acme")
     clock.run(groups.set_group(clock.account, "acme", groups.KEEP, True))
 
-    assert stats(clock).ready_wait_for == waits(clock, ready)
+    assert stats(clock).jobs_wait_for == waits(clock, ready)
     assert health(clock).level is HealthLevel.STOPPED
     assert health(clock).reason == "group acme is paused until `runqueue group set acme --resume`"
 
@@ -446,7 +446,7 @@ def test_a_group_at_its_limit_whose_run_goes_on_is_no_alarm(clock: Clockwork) ->
     assert len(clock.claimed(1)) == 1
 
     assert health(clock).level is HealthLevel.GOOD
-    assert health(clock).words == "Submitting as limits and budgets allow"
+    assert health(clock).words == "Submitting as limits allow"
     assert health(clock).reason == "group acme is at its limit of 1 at a time"
 
 
@@ -465,7 +465,7 @@ def test_more_keys_than_are_looked_at_are_counted(clock: Clockwork) -> None:
         clock.enqueue(2, keys=[f"host:{n}"])
     assert len(clock.claimed(12)) == 6
 
-    assert len(stats(clock).ready_wait_for) == 4
+    assert len(stats(clock).jobs_wait_for) == 4
     assert health(clock).reason.endswith("; 6 keys or budgets have jobs that wait")
 
 
@@ -482,7 +482,7 @@ def test_a_groups_budget_is_named_that_the_ready_jobs_wait_for(clock: Clockwork)
 def test_an_account_without_ready_jobs_names_nothing_that_they_wait_for(clock: Clockwork) -> None:
     clock.run(groups.set_group(clock.account, "acme", groups.KEEP, True))
 
-    assert stats(clock).ready_wait_for == ()
+    assert stats(clock).jobs_wait_for == ()
 
 
 # What a paused account and a job that was put aside do not show.
@@ -505,3 +505,35 @@ def test_a_job_that_was_put_aside_shows_no_time_of_its_own(clock: Clockwork) -> 
     assert (job(clock, second).state, job(clock, second).run_at) == (JobState.SCHEDULED, None)
     assert job(clock, second).failure_reason is None
     assert "the budget of group acme has no room" in words(clock, second)[0]
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "words"),
+    [
+        (2, "has no room until"),
+        (9, "the strict budget of group gs can never fit it: max_steps of 2 at most"),
+    ],
+)
+def test_a_budget_is_named_for_which_all_jobs_were_put_aside(
+    clock: Clockwork, max_steps: int, words: str
+) -> None:
+    clock.enqueue(1, group="gs", max_steps=1)
+    (job,) = clock.enqueue(1, group="gs", max_steps=max_steps)
+    set_budget(clock, "group:gs", 2, "day", is_strict=True)
+    assert len(clock.claimed()) == 1
+
+    assert clock.state(job) == "scheduled"
+    assert health(clock).words != "Nothing to submit"
+    assert words in health(clock).reason
+
+
+def test_nothing_is_submitted_while_a_budget_is_spent(clock: Clockwork) -> None:
+    (first,) = clock.running(1, group="gs")
+    set_budget(clock, "group:gs", 1, "day")
+    clock.enqueue(1, group="gs")
+    assert clock.finish(first) == 1
+    assert clock.claimed() == []
+
+    assert health(clock).words == "Waiting"
+    assert health(clock).level is HealthLevel.BUSY
+    assert "the budget of group gs" in health(clock).reason

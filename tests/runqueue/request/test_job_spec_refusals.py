@@ -180,7 +180,7 @@ def test_a_refusal_never_shows_a_sensitive_value(name: str, value: object) -> No
         (b"", "at column 1"),
         (b'{"a": "\xff"}', "expected JSON"),
         (b'{"a": NaN}', "at column 7"),
-        (b'{"a": "\\ud800"}', "surrogate"),
+        (b'{"a": "\\ud800"}', "got an escape of half of a surrogate pair at column 8"),
         ('{"a": "\ud800"}', "expected JSON"),
         (b"[1]", "expected an object, got an array"),
         (b'"task"', "expected an object, got 'task'"),

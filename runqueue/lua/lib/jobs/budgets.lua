@@ -329,18 +329,25 @@ if notes.are_budgets() then
     if not redis.call('ZSCORE', ASIDES, what) then check_aside(what, record.ends) end
   end
 
-  -- How many steps the strict budgets of something have left, and when the first of their windows ends; no such budget =
-  -- math.huge.
-  local function left_of(what)
-    local segment = string.match(what, '^key:([^:]*)')
-    local scopes, left, ends = { what, segment and 'key:' .. segment .. ':*' }, math.huge, math.huge
+  -- The strict budgets of something: its own, and that of all keys with its first segment.
+  local function strict_ones_of(what)
+    local segment, found = string.match(what, '^key:([^:]*)'), {}
+    local scopes = { what, segment and 'key:' .. segment .. ':*' }
     records_of(scopes)
     for _, scope in ipairs(scopes) do
       local record = records[scope]
-      if record and record.is_strict then
-        left = math.min(left, state_of(record, what).left)
-        ends = math.min(ends, record.ends or math.huge)
-      end
+      if record and record.is_strict then found[#found + 1] = record end
+    end
+    return found
+  end
+
+  -- How many steps the strict budgets of something have left, and when the first of their windows ends; no such budget =
+  -- math.huge.
+  local function left_of(what)
+    local left, ends = math.huge, math.huge
+    for _, record in ipairs(strict_ones_of(what)) do
+      left = math.min(left, state_of(record, what).left)
+      ends = math.min(ends, record.ends or math.huge)
     end
     return left, ends
   end
@@ -444,11 +451,18 @@ if notes.are_budgets() then
     return is_full and as_full(record, what) or nil
   end
 
-  -- A budget for which jobs were put aside; nil = none was.
+  -- What some jobs were put aside for: `what` of their budgets.
+  function budgets.list_asides(most) return redis.call('ZRANGE', ASIDES, 0, most - 1) end
+
+  -- The strict budget for which jobs were put aside, for the one that needs the fewest steps; nil = none were.
   function budgets.with_jobs_aside(what)
-    if not budgets.are_any() or not redis.call('ZSCORE', ASIDES, what) then return nil end
-    records_of({ what })
-    return records[what] and as_full(records[what], what) or nil
+    local need = budgets.are_any() and redis.call('ZRANGE', PREFIX .. 'aside:' .. what, 0, 0, 'WITHSCORES')[2]
+    local found, least = nil, math.huge
+    for _, record in ipairs(need and strict_ones_of(what) or {}) do
+      local left = state_of(record, what).left
+      if left < least then found, least = record, left end
+    end
+    return found and as_full(found, what, tonumber(need)) or nil
   end
 
   -- For list_budgets.lua, which reads several budgets at once.

@@ -214,7 +214,8 @@ do -- a scope, since a script has at most 200 local names
     return each_once(add(found, is_read and more or {}))
   end
 
-  -- What ready jobs of the account wait for where none is in line: some of their groups, batches, keys and budgets.
+  -- What jobs of the account wait for where none is in line: ready ones, for some of their groups, batches, keys and
+  -- budgets; those that were put aside, for some budgets.
   local PLACES_LOOKED_AT, PLACES_NAMED = 32, 4
   local function of_some(list, names, reasons_of)
     local named = 0
@@ -227,8 +228,13 @@ do -- a scope, since a script has at most 200 local names
     end
   end
 
-  function waits.of_ready()
+  function waits.of_waiting(is_any_ready)
     local found = {}
+    of_some(found, notes.are_budgets() and budgets.list_asides(PLACES_LOOKED_AT) or {}, function(what)
+      local budget = budgets.with_jobs_aside(what)
+      return budget and { of_budget(budget) } or {}
+    end)
+    if not is_any_ready then return each_once(found) end
     of_some(found, redis.call('SSCAN', PREFIX .. 'groups', '0', 'COUNT', PLACES_LOOKED_AT)[2], function(group)
       local is_waiting = redis.call('EXISTS', lanes_key(0, group), lanes_key(1, group), lanes_key(2, group),
         lanes_key(3, group)) > 0
