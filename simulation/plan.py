@@ -56,8 +56,12 @@ NEVER_ENDS, ANSWERS_NO_CALL, KILLS_WORKERS = "never ends", "answers no call", "k
 SPECIAL_RUNS = (NEVER_ENDS, ANSWERS_NO_CALL, KILLS_WORKERS)
 #: Seconds after which a run is given up whose cancel is never confirmed, and some more.
 _GIVEN_UP = (620.0, 640.0)
+#: The shares of ended jobs that a batch's callbacks report.
+SHARES = (0.3, 0.6)
 #: Runs of workflows: that fail and are tried again by Skyvern; that cannot be read.
 FLAPS, UNREADABLE = "fails and is tried again", "cannot be read"
+#: The time limit of runs that cannot be read, seconds.
+UNREADABLE_LIMIT = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,6 +420,10 @@ _STILL, _LATE = (
 )
 
 
+#: Kinds by which Redis loses what it knew.
+_LOSES_DATA = ("redis comes back empty", "redis fails over")
+
+
 def draw(seed: int, minutes: float) -> SimulationPlan:
     """Draw the plan of a seed.
 
@@ -456,7 +464,9 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
     plan = _with_budget(keyed, Random(f"budget {seed}"))
     plan = _with_sessions(plan, Random(f"sessions {seed}"))
     plan = _with_surroundings(plan, Random(f"surroundings {seed}"))
-    return _with_pauses_of_canaries(plan, Random(f"canaries {seed}"))
+    plan = _with_pauses_of_canaries(plan, Random(f"canaries {seed}"))
+    plan = _with_visits(plan, Random(f"visits {seed}"))
+    return _with_meetings(plan, Random(f"limits {seed}"))
 
 
 def first_kind(seed: int) -> str:
@@ -523,6 +533,95 @@ def _with_pauses_of_canaries(plan: SimulationPlan, chance: Random) -> Simulation
         if chance.random() < 0.5
     ]
     return plan.with_faults(tuple(sorted((*plan.faults, *pauses), key=lambda fault: fault.at)))
+
+
+def _with_visits(plan: SimulationPlan, chance: Random) -> SimulationPlan:
+    """Have a person replay what has died of a deadline, or pause an idle group, now and then."""
+    of_group = [one.at for one in plan.requests if one.group == "b"]
+    if of_group and chance.random() < 0.4:
+        pause = Fault("a person pauses a group", max(0.0, of_group[0] - 1), 10.0, 1.0, 0)
+        plan = plan.with_faults(tuple(sorted((*plan.faults, pause), key=lambda one: one.at)))
+    over = [one.at + one.deadline for one in plan.requests if one.deadline and one.deadline < 100]
+    if not over or chance.random() < 0.4:
+        return plan
+    at = round(chance.choice(over) + chance.uniform(2, 20), 3)
+    replay = Fault("a person replays dead jobs", at, 0.0, 1.0, chance.randrange(100))
+    return plan.with_faults(tuple(sorted((*plan.faults, replay), key=lambda fault: fault.at)))
+
+
+def _with_meetings(plan: SimulationPlan, chance: Random) -> SimulationPlan:
+    """Leave jobs of few plans no time to run again, few calls, or late effects and lost claims."""
+    draw, start = chance.random(), plan.requests[0].at
+    if draw < 0.1:
+        hurried = [
+            replace(
+                one,
+                runs=max(one.runs, 2),
+                retry_on=("failed", "timed_out"),
+                has_webhook=True,
+                deadline=one.deadline or one.delay + plan.run_seconds + chance.choice([4.0, 12.0]),
+            )
+            for one in plan.requests
+        ]
+        return replace(plan.with_requests(tuple(hurried)), bad_run_share=0.6)
+    if draw < 0.2:
+        at_once = [replace(one, at=start + one.batch * 0.3, delay=0) for one in plan.requests]
+        limited = replace(
+            plan,
+            max_requests_per_second=2,
+            max_dispatches_per_second=0,
+            max_concurrent_runs=20,
+            gateways=0,
+            run_seconds=min(plan.run_seconds, 4),
+        )
+        return limited.with_requests(tuple(at_once))
+    if draw < 0.35:
+        more = (
+            Fault("effects come late", start, 10.0, 0.7, 0),
+            Fault(chance.choice(_LOSES_DATA), start + 9, chance.choice([0.5, 20.0]), 1.0, 0),
+        )
+        together = [replace(one, at=start + one.batch * 0.1, delay=0) for one in plan.requests]
+        busy = replace(
+            plan.with_requests(tuple(together)),
+            max_concurrent_runs=max(plan.max_concurrent_runs, 8),
+            max_dispatches_per_second=0,
+        )
+        return busy.with_faults(tuple(sorted((*plan.faults, *more), key=lambda one: one.at)))
+    if draw < 0.45:
+        return _with_cut_webhooks(plan, start)
+    return plan
+
+
+def _with_cut_webhooks(plan: SimulationPlan, start: float) -> SimulationPlan:
+    """End a gateway for good while it records bad ends of runs whose answers were lost."""
+    many = [
+        replace(
+            one,
+            at=start + one.batch * 0.1,
+            delay=0,
+            runs=max(one.runs, 2),
+            retry_on=("failed", "timed_out"),
+        )
+        for one in plan.requests
+    ]
+    cut = start + 8.0
+    more = (
+        Fault("answers are lost", start, 7.0, 1.0, 0),
+        Fault("redis is slow", start + 5, 20.0, 1.0, 0),
+        Fault("a gateway is killed", cut, 40.0, 1.0, 0),
+        Fault("webhooks are dropped", cut, 180.0, 1.0, 0),
+    )
+    busy = replace(
+        plan,
+        max_dispatches_per_second=0,
+        max_requests_per_second=0,
+        max_concurrent_runs=20,
+        gateways=1,
+        run_seconds=min(plan.run_seconds, 4),
+        bad_run_share=0.6,
+        faults=tuple(sorted((*plan.faults, *more), key=lambda one: one.at)),
+    )
+    return busy.with_requests(tuple(many))
 
 
 def _with_budget(plan: SimulationPlan, chance: Random) -> SimulationPlan:
@@ -692,6 +791,9 @@ def _with_oddities(plan: SimulationPlan, chance: Random) -> SimulationPlan:
     share = chance.choice([0.0] * 6 + [0.05, 0.2])
     if any(fault.kind == "the model is slow" for fault in plan.faults):
         share = 0.3
+    if chance.random() < 0.06:  # many runs are overdue, while lists are on
+        share = 0.8
+        plan = replace(plan, max_concurrent_runs=20, gateways=max(plan.gateways, 1))
     requests = [
         _odd(plan, request, chance) if not request.run and chance.random() < share else request
         for request in plan.requests
@@ -707,11 +809,11 @@ def _odd(plan: SimulationPlan, request: PlannedJob, chance: Random) -> PlannedJo
         # A lost answer to a task without an address is searched for a quarter of an hour.
         if any(fault.kind == "the model is slow" for fault in plan.faults):
             return replace(request, has_url=False)
-        return replace(request, run=NEVER_ENDS, deadline=60.0, limit=240)
+        return replace(request, run=NEVER_ENDS, deadline=request.delay + 60.0, limit=240)
     if request.kind == "workflow":
         if chance.random() < 0.7 and plan.version == DEFAULT_VERSION:
             return replace(request, run=FLAPS)
-        return replace(request, run=UNREADABLE, limit=60)
+        return replace(request, run=UNREADABLE, limit=UNREADABLE_LIMIT)
     return request
 
 
@@ -805,7 +907,7 @@ def _batch_rules(chance: Random) -> dict[str, Any]:
     """Draw the rules of a batch."""
     rules: dict[str, Any] = {}
     if chance.random() < 0.3:
-        rules["callback_url"] = f"{USER_URL}/batch"
+        rules |= {"callback_url": f"{USER_URL}/batch", "callback_at": SHARES}
     if chance.random() < 0.2:
         rules |= {"abort_at_failure_ratio": 0.3, "abort_after": 4}
     if chance.random() < 0.2:

@@ -19,13 +19,13 @@ from redis.exceptions import RedisError
 
 from config.settings import Account, Settings
 from runqueue.errors import BatchCanceled, BatchNotFound, RunQueueError
-from runqueue.ids import TAG_KEY
+from runqueue.ids import TAG_KEY, account_tag
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
-from runqueue.store import job_calls, operator_calls
+from runqueue.store import job_calls, operator_calls, worker_calls
 from runqueue.store.budgets import Budget
 from runqueue.store.keys import Keys
 from simulation import second_account
@@ -424,7 +424,11 @@ class World:
         if script == "lists_end":
             self.conduct.judge_lists_end()
         if script == "claim" and reply[0] == b"ok" and len(reply) > 5:
-            self.conduct.judge_claim(self.server.query(job_calls.stats("default")))
+            call = worker_calls.claim("default", "", "", 1, 0)
+            job_ids = [item.job_id for item in call.parse(reply).items]
+            if job_ids[0].startswith(account_tag("default")):
+                stats = self.server.query(job_calls.stats("default"))
+                self.conduct.judge_claim(str(arguments[1]), job_ids, stats)
         if script in MAKES_OR_ENDS_ORPHANS:
             self.marks.note_orphans(self._read_hash("stray_takes"))
 

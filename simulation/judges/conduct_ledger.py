@@ -20,14 +20,17 @@ from runqueue.request.retry_policy import Retry
 from simulation.addresses import callback_url
 from simulation.fault_times import FaultTimes
 from simulation.judges.ledger import JOB_NUMBER, AcceptedJob, InvariantLedger, job_number
-from simulation.plan import PlannedJob
+from simulation.plan import SHARES, PlannedJob
 from simulation.processes import EPOCH
+from simulation.server import ANSWER_SECONDS
 from simulator.model.runs import Run
 
 #: Seconds from a lost answer until a search that finds no run counts, and between the two that do.
 GRACE_SECONDS, SPACING_SECONDS = 30.0, 30.0
 #: Seconds within which a claimed job is on its way, and what was asked for has its effect.
 PROMPT_SECONDS = 3.0
+#: Seconds after which a permit is not used any more, and some more.
+PERMIT_SECONDS = 0.7
 #: Seconds after a deadline in which a submission comes that was claimed before.
 LATE_SECONDS = 0.5
 #: Seconds that a fault may add, once it is over: the claim of a process that it stopped goes on.
@@ -112,8 +115,10 @@ class ConductLedger:
     _uncounted_since: float | None = None
     #: When lists ended, since nothing was reported; simulated seconds.
     _lists_ended: list[float] = field(default_factory=list)
-    #: How many jobs were claimed in all, as of the last claim.
-    _claims: int = 0
+    #: The ids of the claims that took jobs.
+    _claims: set[str] = field(default_factory=set)
+    #: When each job was claimed last, by its id; simulated seconds.
+    _claimed_at: dict[str, float] = field(default_factory=dict)
 
     # What happened
 
@@ -123,8 +128,21 @@ class ConductLedger:
         if found is None:
             return None
         sent = SentSubmission(int(found[1]), self.ledger.clock())
+        self._judge_permit(sent)
         self.submissions.append(sent)
         return sent
+
+    def _judge_permit(self, sent: SentSubmission) -> None:
+        """Judge that a submission follows at once on the claim that took its permit (I3)."""
+        job = self.ledger.accepted.get(sent.number)
+        claimed = self._claimed_at.get(job.job_id, math.inf) if job else math.inf
+        # Where Redis is slow, a worker takes a permit to be as old as its fastest answer.
+        is_slow = self.faults.hindered(claimed, sent.at, "redis is slow")
+        is_late = sent.at - claimed > PERMIT_SECONDS + is_slow * ANSWER_SECONDS
+        if is_late and not self.faults.hindered(claimed, sent.at, "a worker is frozen"):
+            self.ledger.fail(
+                f"I3: job {sent.number} is submitted with a permit of {sent.at - claimed:.1f} s ago"
+            )
 
     def note_canceled(self, numbers: Iterable[int]) -> None:
         """Record that the cancel of jobs was acknowledged."""
@@ -225,17 +243,25 @@ class ConductLedger:
                 self.ledger.fail(f"I8: job {number} is claimed for {now - since:.0f} s, unsent")
         self._claimed = claimed
 
-    def judge_claim(self, stats: AccountStats) -> None:
-        """Judge that a claim took no more slots than there were, orphans' included (I3).
+    def judge_claim(self, claim_id: str, job_ids: Sequence[str], stats: AccountStats) -> None:
+        """Judge that a claim took no slot that was not free, and permits for its jobs (I3).
 
         Args:
-            stats: the account's, right after a claim with jobs.
+            claim_id: its id; a claim that is repeated takes nothing more.
+            job_ids: the jobs.
+            stats: the account's, right after it.
         """
-        claims = stats.totals.get("claims", 0)
-        is_repeated, self._claims = claims == self._claims, claims
+        if claim_id in self._claims:
+            return
+        self._claims.add(claim_id)
+        self._claimed_at.update(dict.fromkeys(job_ids, self.ledger.clock()))
         most, taken = stats.limits["concurrent_runs"], stats.live + stats.strays_live
-        if most and taken > most and not is_repeated:
+        if most and taken > most:
             self.ledger.fail(f"I3: a claim leaves {taken} of {most:g} slots taken")
+        burst = max(0, stats.limits["burst_size"] - len(job_ids))
+        for what, left in stats.permits.items():
+            if left > burst:
+                self.ledger.fail(f"I3: a claim of {len(job_ids)} jobs leaves {left} {what} permits")
 
     def judge_slots(
         self, stats: AccountStats, live: Sequence[Run], seconds: float = SLOT_SECONDS
@@ -489,12 +515,14 @@ class ConductLedger:
     def judge_callbacks(
         self, batches: Mapping[int, Batch | None], taken: Mapping[str, int]
     ) -> None:
-        """Judge that the callbacks of each batch were delivered or given up."""
+        """Judge that the callbacks of each batch, of each share, were delivered or given up."""
         for number, batch in batches.items():
             if batch is None or batch.callback is None or not batch.status.is_final:
                 continue
             called = batch.callback
-            if called.pending or not called.delivered + called.gave_up:
+            is_whole = all(state.is_over or not n for state, n in batch.states.items())
+            least = 1 + len(SHARES) if is_whole and not self.ledger.lost_writes else 1
+            if called.pending or called.delivered + called.gave_up < least:
                 self.ledger.fail(f"webhooks: batch {number} was not reported: {called}")
             if called.delivered and not taken.get(callback_url(number)):
                 self.ledger.fail(f"webhooks: nobody took the callback of batch {number}")

@@ -14,6 +14,7 @@ from runqueue.records.account import AccountStats
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from runqueue.records.waits import in_words
+from simulation.plan import UNREADABLE_LIMIT
 from simulation.processes import EPOCH
 from simulation.server import ANSWER_SECONDS
 from simulator.model.runs import Run
@@ -296,8 +297,8 @@ class InvariantLedger:
         # The slot of a run that was never found is free once no run is that old.
         unknown = sum(
             not one.is_over(now)
-            and (one.created + self.max_run_seconds < now or self._may_be_left_to_a_person(one))
-            for runs in self.runs.values()
+            and (one.created + self._longest(number) < now or self._may_be_left_to_a_person(one))
+            for number, runs in self.runs.items()
             for one in runs
         )
         most = (
@@ -313,6 +314,11 @@ class InvariantLedger:
         )
         if live > most:
             self.fail(f"I3: {live} runs are live, {most:.0f} may be")
+
+    def _longest(self, number: int) -> float:
+        """Return how long the run of a job has a slot at most, seconds."""
+        job = self.accepted.get(number)
+        return UNREADABLE_LIMIT if job is not None and job.is_unreadable else self.max_run_seconds
 
     def _may_be_let_go(self, job: AcceptedJob, now: float) -> bool:
         """Say whether a job with `resubmit` may have given up the slot of a live run.

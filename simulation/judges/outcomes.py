@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -74,7 +75,10 @@ class OutcomeJudge:
             self._ledger.fail(f"the queue's clock is moved by {stats.clock_lost:.1f} s for nothing")
 
     def _judge_deadline(self, accepted: AcceptedJob, job: Job) -> None:
-        """Judge that a deadline is as the user gave it."""
+        """Judge that a deadline is as the user gave it, and that a replay removed it."""
+        is_removed = accepted.replayed_at is not None and accepted.deadline == math.inf
+        if is_removed and job.deadline is not None and not self._ledger.lost_writes:
+            self._ledger.fail(f"job {accepted.number} was replayed, and keeps its deadline")
         if not accepted.deadlines_at or job.deadline is None:
             return
         now = job.deadline.timestamp()
