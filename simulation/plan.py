@@ -589,6 +589,14 @@ def _with_meetings(plan: SimulationPlan, chance: Random) -> SimulationPlan:
         return busy.with_faults(tuple(sorted((*plan.faults, *more), key=lambda one: one.at)))
     if draw < 0.45:
         return _with_cut_webhooks(plan, start)
+    if (
+        draw < 0.55
+    ):  # jobs lose one attempt, and the next one once it is proved that there is no run
+        lost = (
+            Fault("calls are lost", start, 15.0, 0.9, 0),
+            Fault("calls are lost", start + 58, 45.0, 0.5, 0),
+        )
+        return plan.with_faults(tuple(sorted((*plan.faults, *lost), key=lambda one: one.at)))
     return plan
 
 

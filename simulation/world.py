@@ -423,6 +423,8 @@ class World:
         self.leases.note_reply(process, script, arguments, reply)
         if script == "lists_end":
             self.conduct.judge_lists_end()
+        if script == "record_search":
+            self.conduct.judge_searches(arguments, reply)
         if script == "claim" and reply[0] == b"ok" and len(reply) > 5:
             call = worker_calls.claim("default", "", "", 1, 0)
             job_ids = [item.job_id for item in call.parse(reply).items]

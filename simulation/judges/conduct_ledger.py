@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch
@@ -115,6 +116,8 @@ class ConductLedger:
     _uncounted_since: float | None = None
     #: When lists ended, since nothing was reported; simulated seconds.
     _lists_ended: list[float] = field(default_factory=list)
+    #: When a search for each job and attempt found nothing first, unix seconds.
+    _negatives: dict[tuple[str, int], float] = field(default_factory=dict)
     #: The ids of the claims that took jobs.
     _claims: set[str] = field(default_factory=set)
     #: When each job was claimed last, by its id; simulated seconds.
@@ -242,6 +245,24 @@ class ConductLedger:
             ):
                 self.ledger.fail(f"I8: job {number} is claimed for {now - since:.0f} s, unsent")
         self._claimed = claimed
+
+    def judge_searches(self, arguments: Sequence[Any], reply: Sequence[int]) -> None:
+        """Judge that two searches for an attempt, half a minute apart, prove that it made no run.
+
+        Args:
+            arguments: of `record_search.lua`, after the time.
+            reply: its reply.
+        """
+        repeatable = {job.job_id for job in self.ledger.accepted.values() if job.may_repeat}
+        searched = int(arguments[0]) / 1e6
+        rows = zip(arguments[2::7], arguments[3::7], arguments[4::7], reply, strict=True)
+        for job_id, attempt, verdict, code in rows:
+            if verdict != "negative":
+                continue
+            first = self._negatives.setdefault((job_id, int(attempt)), searched)
+            is_proved = searched - first >= SPACING_SECONDS - 1
+            if code == 2 and not is_proved and job_id not in repeatable:
+                self.ledger.fail(f"I2: one search proves that {job_id}.{attempt} has no run")
 
     def judge_claim(self, claim_id: str, job_ids: Sequence[str], stats: AccountStats) -> None:
         """Judge that a claim took no slot that was not free, and permits for its jobs (I3).
