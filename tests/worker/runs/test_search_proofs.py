@@ -227,6 +227,22 @@ async def test_a_list_that_shows_nothing_newer_than_the_loss_may_be_behind(
         await denied(bench, job_id)
 
 
+async def test_a_list_that_shows_something_newer_than_the_claim_alone_may_be_behind(
+    client: redis.Redis, redis_url: str
+) -> None:
+    ago = [-30.0]
+    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+        await control(bench, task())
+        ago[0] = 0.0
+        job_id = await lose(bench, task(), LOST)
+        # Its submission took a minute: the run may have been made at the end of it.
+        minute_ago, key = bench.now_us() - 60_000_000, f"{KEYS.prefix}job:{job_id}"
+        bench.client.hset(key, "claimed", minute_ago)
+        bench.client.hdel(key, "claim_date")
+
+        await stays(bench, job_id, note=SearchNote.NOTHING_NEWER)
+
+
 async def test_times_that_are_ahead_of_the_server_s_own_show_nothing_newer(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -428,6 +428,31 @@ async def test_a_claim_whose_answer_was_lost_is_asked_again_and_takes_no_more(
         assert {job.attempt for job, _, _ in taken.items} == {1}
 
 
+async def test_a_permit_is_as_old_as_the_first_of_the_calls_for_its_claim(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead, lost = [0.0], []
+
+    async def lose_the_first(send: Any, call: Any) -> Any:
+        reply = await send(call)
+        if call.script.name == "claim" and not lost:
+            lost.append(call)
+            raise redis.exceptions.ConnectionError("cut off")
+        return reply
+
+    monkeypatch.setattr("worker.stages.submit.elapsed", lambda: elapsed() + ahead[0])
+    async with working(client, redis_url, max_dispatches_per_second=100) as bench:
+        (job_id,) = bench.enqueue()
+        wrap_send(monkeypatch, bench.account, lose_the_first)
+        with pytest.raises(redis.exceptions.ConnectionError):
+            await bench.one_pass("submit")
+        ahead[0] = 0.3
+        await bench.one_pass("submit")
+
+        assert bench.job(job_id).state is JobState.READY
+        assert await bench.submissions() == 0
+
+
 async def test_a_redis_that_lost_claims_holds_the_account_and_sends_nothing(
     client: redis.Redis, redis_url: str, logged: list[Any]
 ) -> None:
