@@ -423,14 +423,16 @@ class World:
         self.leases.note_reply(process, script, arguments, reply)
         if script == "lists_end":
             self.conduct.judge_lists_end()
+        if script in {"give_back", "mark_dead"}:
+            self.conduct.judge_fence(script, arguments, reply)
         if script == "record_search":
             self.conduct.judge_searches(arguments, reply)
         if script == "claim" and reply[0] == b"ok" and len(reply) > 5:
             call = worker_calls.claim("default", "", "", 1, 0)
-            job_ids = [item.job_id for item in call.parse(reply).items]
-            if job_ids[0].startswith(account_tag("default")):
+            attempts = {item.job_id: item.attempt for item in call.parse(reply).items}
+            if next(iter(attempts)).startswith(account_tag("default")):
                 stats = self.server.query(job_calls.stats("default"))
-                self.conduct.judge_claim(str(arguments[1]), job_ids, stats)
+                self.conduct.judge_claim(str(arguments[1]), attempts, stats)
         if script in MAKES_OR_ENDS_ORPHANS:
             self.marks.note_orphans(self._read_hash("stray_takes"))
 
@@ -642,7 +644,7 @@ class World:
         for number, batch in self.batches.items():
             with contextlib.suppress(BatchNotFound):
                 batches[number] = await queue.get_batch(batch)
-        self.conduct.judge_callbacks(batches, self.receivers.taken)
+        self.conduct.judge_callbacks(batches, self.receivers.taken, self.plan.batch_rules)
         if stats is not None:
             self.marks.note_totals(stats.totals)
             self._judge_slots(jobs, stats, orphans)

@@ -21,7 +21,7 @@ from runqueue.request.retry_policy import Retry
 from simulation.addresses import callback_url
 from simulation.fault_times import FaultTimes
 from simulation.judges.ledger import JOB_NUMBER, AcceptedJob, InvariantLedger, job_number
-from simulation.plan import SHARES, PlannedJob
+from simulation.plan import PlannedJob
 from simulation.processes import EPOCH
 from simulation.server import ANSWER_SECONDS
 from simulator.model.runs import Run
@@ -120,6 +120,8 @@ class ConductLedger:
     _negatives: dict[tuple[str, int], float] = field(default_factory=dict)
     #: The ids of the claims that took jobs.
     _claims: set[str] = field(default_factory=set)
+    #: The attempt for which each job was claimed last, by its id.
+    _attempts: dict[str, int] = field(default_factory=dict)
     #: When each job was claimed last, by its id; simulated seconds.
     _claimed_at: dict[str, float] = field(default_factory=dict)
 
@@ -137,7 +139,8 @@ class ConductLedger:
 
     def _judge_permit(self, sent: SentSubmission) -> None:
         """Judge that a submission follows at once on the claim that took its permit (I3)."""
-        job = self.ledger.accepted.get(sent.number)
+        is_alone = sent.number not in self.ledger.alike
+        job = self.ledger.accepted.get(sent.number) if is_alone else None
         claimed = self._claimed_at.get(job.job_id, math.inf) if job else math.inf
         # Where Redis is slow, a worker takes a permit to be as old as its fastest answer.
         is_slow = self.faults.hindered(claimed, sent.at, "redis is slow")
@@ -264,25 +267,44 @@ class ConductLedger:
             if code == 2 and not is_proved and job_id not in repeatable:
                 self.ledger.fail(f"I2: one search proves that {job_id}.{attempt} has no run")
 
-    def judge_claim(self, claim_id: str, job_ids: Sequence[str], stats: AccountStats) -> None:
+    def judge_fence(self, script: str, arguments: Sequence[Any], reply: Sequence[int]) -> None:
+        """Judge that the outcome of an earlier attempt moves no job (I3).
+
+        Args:
+            script: `give_back` or `mark_dead`.
+            arguments: its arguments, after the time.
+            reply: its reply.
+        """
+        first, step = (4, 2) if script == "give_back" else (0, 3)
+        rows = zip(arguments[first::step], arguments[first + 1 :: step], reply, strict=True)
+        for job_id, attempt, code in rows:
+            last = self._attempts.get(job_id, 0)
+            if code == 1 and int(attempt) < last and not self.ledger.lost_writes:
+                self.ledger.fail(f"I3: {script} moves {job_id}.{last} by its attempt {attempt}")
+
+    def judge_claim(self, claim_id: str, attempts: Mapping[str, int], stats: AccountStats) -> None:
         """Judge that a claim took no slot that was not free, and permits for its jobs (I3).
 
         Args:
             claim_id: its id; a claim that is repeated takes nothing more.
-            job_ids: the jobs.
+            attempts: of the jobs, by their ids.
             stats: the account's, right after it.
         """
         if claim_id in self._claims:
             return
         self._claims.add(claim_id)
-        self._claimed_at.update(dict.fromkeys(job_ids, self.ledger.clock()))
+        self._attempts.update(attempts)
+        if stats.permits:
+            self._claimed_at.update(dict.fromkeys(attempts, self.ledger.clock()))
         most, taken = stats.limits["concurrent_runs"], stats.live + stats.strays_live
         if most and taken > most:
             self.ledger.fail(f"I3: a claim leaves {taken} of {most:g} slots taken")
-        burst = max(0, stats.limits["burst_size"] - len(job_ids))
+        burst = max(0, stats.limits["burst_size"] - len(attempts))
         for what, left in stats.permits.items():
             if left > burst:
-                self.ledger.fail(f"I3: a claim of {len(job_ids)} jobs leaves {left} {what} permits")
+                self.ledger.fail(
+                    f"I3: a claim of {len(attempts)} jobs leaves {left} {what} permits"
+                )
 
     def judge_slots(
         self, stats: AccountStats, live: Sequence[Run], seconds: float = SLOT_SECONDS
@@ -534,15 +556,25 @@ class ConductLedger:
                 )
 
     def judge_callbacks(
-        self, batches: Mapping[int, Batch | None], taken: Mapping[str, int]
+        self,
+        batches: Mapping[int, Batch | None],
+        taken: Mapping[str, int],
+        rules: Mapping[int, Mapping[str, Any]],
     ) -> None:
-        """Judge that the callbacks of each batch, of each share, were delivered or given up."""
+        """Judge that the callbacks of each batch, of each share, were delivered or given up.
+
+        Args:
+            batches: by their numbers.
+            taken: how many calls each URL took.
+            rules: of the batches.
+        """
         for number, batch in batches.items():
             if batch is None or batch.callback is None or not batch.status.is_final:
                 continue
             called = batch.callback
             is_whole = all(state.is_over or not n for state, n in batch.states.items())
-            least = 1 + len(SHARES) if is_whole and not self.ledger.lost_writes else 1
+            shares = rules[number].get("callback_at", ())
+            least = 1 + len(shares) if is_whole and not self.ledger.lost_writes else 1
             if called.pending or called.delivered + called.gave_up < least:
                 self.ledger.fail(f"webhooks: batch {number} was not reported: {called}")
             if called.delivered and not taken.get(callback_url(number)):

@@ -12,6 +12,7 @@ from simulation.judges.ledger import AcceptedJob, InvariantLedger
 from simulation.plan import draw
 from simulation.processes import EPOCH
 from simulator.model.runs import Run
+from tests.figures import stats
 
 
 class _Clock:
@@ -145,4 +146,67 @@ def test_lists_that_begin_and_end_again_and_again_are_wrong(
     for _ in range(LISTS_END + 1):
         conduct.judge_lists_end()
         clock.now += apart
+    assert bool(conduct.ledger.violations) is is_wrong
+
+
+def _claimed(
+    conduct: ConductLedger, seen: dict[str, object] | None = None, *, attempt: int = 1
+) -> None:
+    limits = {"concurrent_runs": 2, "burst_size": 5}
+    figures = {"limits": limits, "live": 1, "permits": {"dispatch": 4}, **(seen or {})}
+    conduct.judge_claim(f"claim {attempt}", {"job": attempt}, stats(**figures))
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        ({}, ""),
+        ({"live": 2, "strays_live": 1}, "3 of 2 slots"),
+        ({"permits": {"request": 5}}, "5 request permits"),
+    ],
+)
+def test_a_claim_takes_free_slots_and_permits(
+    conduct: ConductLedger, seen: dict[str, object], words: str
+) -> None:
+    _claimed(conduct, seen)
+    found = conduct.ledger.violations
+    assert bool(found) is bool(words)
+    assert words in "".join(found)
+
+
+@pytest.mark.parametrize(("second", "is_late"), [(0.2, False), (1.0, True)])
+def test_a_submission_follows_at_once_on_its_claim(
+    conduct: ConductLedger, clock: _Clock, second: float, is_late: bool
+) -> None:
+    _claimed(conduct)
+    clock.now = second
+    conduct.note_submission(b"Do sim-job-1.")
+    assert bool(conduct.ledger.violations) is is_late
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [("give_back", ["void", 0, "", "", "job", 1]), ("mark_dead", ["job", 1, "refused"])],
+)
+@pytest.mark.parametrize(("code", "is_wrong"), [(0, False), (1, True)])
+def test_an_earlier_attempt_moves_no_job(
+    conduct: ConductLedger, script: str, arguments: list[object], code: int, is_wrong: bool
+) -> None:
+    _claimed(conduct, attempt=2)
+    conduct.judge_fence(script, arguments, [code])
+    assert bool(conduct.ledger.violations) is is_wrong
+
+
+@pytest.mark.parametrize(
+    ("apart", "attempt", "is_wrong"), [(30, 1, False), (5, 1, True), (30, 2, True)]
+)
+def test_two_searches_of_one_attempt_prove_that_it_made_no_run(
+    conduct: ConductLedger, apart: int, attempt: int, is_wrong: bool
+) -> None:
+    def search(second: int, attempt: int, code: int) -> None:
+        row = ["job", attempt, "negative", 0, 0, "", ""]
+        conduct.judge_searches([second * 1_000_000, 30_000_000, *row], [code])
+
+    search(100, 1, 1)
+    search(100 + apart, attempt, 2)
     assert bool(conduct.ledger.violations) is is_wrong
