@@ -431,7 +431,8 @@ async def test_a_claim_whose_answer_was_lost_is_asked_again_and_takes_no_more(
 async def test_a_permit_is_as_old_as_the_first_of_the_calls_for_its_claim(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ahead, lost = [0.0], []
+    ahead: list[float] = [0.0]
+    lost: list[Any] = []
 
     async def lose_the_first(send: Any, call: Any) -> Any:
         reply = await send(call)
