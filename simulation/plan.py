@@ -241,8 +241,8 @@ class SimulationPlan:
         return alike
 
     def with_faults(self, faults: tuple[Fault, ...]) -> SimulationPlan:
-        """Return the same plan with other faults."""
-        return replace(self, faults=faults)
+        """Return the same plan with other faults, in the order of their times."""
+        return replace(self, faults=tuple(sorted(faults, key=lambda fault: fault.at)))
 
     def with_requests(self, requests: tuple[PlannedJob, ...]) -> SimulationPlan:
         """Return the same plan with other requests."""
@@ -466,7 +466,7 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
     plan = _with_surroundings(plan, Random(f"surroundings {seed}"))
     plan = _with_pauses_of_canaries(plan, Random(f"canaries {seed}"))
     plan = _with_visits(plan, Random(f"visits {seed}"))
-    return _with_meetings(plan, Random(f"limits {seed}"))
+    return _with_meeting(seed, plan, Random(f"limits {seed}"))
 
 
 def first_kind(seed: int) -> str:
@@ -532,7 +532,7 @@ def _with_pauses_of_canaries(plan: SimulationPlan, chance: Random) -> Simulation
         )
         if chance.random() < 0.5
     ]
-    return plan.with_faults(tuple(sorted((*plan.faults, *pauses), key=lambda fault: fault.at)))
+    return plan.with_faults((*plan.faults, *pauses))
 
 
 def _with_visits(plan: SimulationPlan, chance: Random) -> SimulationPlan:
@@ -540,78 +540,79 @@ def _with_visits(plan: SimulationPlan, chance: Random) -> SimulationPlan:
     of_group = [one.at for one in plan.requests if one.group == "b"]
     if of_group and chance.random() < 0.4:
         pause = Fault("a person pauses a group", max(0.0, of_group[0] - 1), 10.0, 1.0, 0)
-        plan = plan.with_faults(tuple(sorted((*plan.faults, pause), key=lambda one: one.at)))
+        plan = plan.with_faults((*plan.faults, pause))
     over = [one.at + one.deadline for one in plan.requests if one.deadline and one.deadline < 100]
     if not over or chance.random() < 0.4:
         return plan
     at = round(chance.choice(over) + chance.uniform(2, 20), 3)
     replay = Fault("a person replays dead jobs", at, 0.0, 1.0, chance.randrange(100))
-    return plan.with_faults(tuple(sorted((*plan.faults, replay), key=lambda fault: fault.at)))
+    return plan.with_faults((*plan.faults, replay))
 
 
-def _with_meetings(plan: SimulationPlan, chance: Random) -> SimulationPlan:
-    """Leave jobs of few plans no time to run again, few calls, or late effects and lost claims."""
-    draw, start = chance.random(), plan.requests[0].at
-    if draw < 0.1:
-        hurried = [
-            replace(
-                one,
-                runs=max(one.runs, 2),
-                retry_on=("failed", "timed_out"),
-                has_webhook=True,
-                deadline=one.deadline or one.delay + plan.run_seconds + chance.choice([4.0, 12.0]),
-            )
-            for one in plan.requests
-        ]
-        return replace(plan.with_requests(tuple(hurried)), bad_run_share=0.6)
-    if draw < 0.2:
-        at_once = [replace(one, at=start + one.batch * 0.3, delay=0) for one in plan.requests]
-        limited = replace(
-            plan,
-            max_requests_per_second=2,
-            max_dispatches_per_second=0,
-            max_concurrent_runs=20,
-            gateways=0,
-            run_seconds=min(plan.run_seconds, 4),
-        )
-        return limited.with_requests(tuple(at_once))
-    if draw < 0.35:
-        more = (
-            Fault("effects come late", start, 10.0, 0.7, 0),
-            Fault(chance.choice(_LOSES_DATA), start + 9, chance.choice([0.5, 20.0]), 1.0, 0),
-        )
-        together = [replace(one, at=start + one.batch * 0.1, delay=0) for one in plan.requests]
-        busy = replace(
-            plan.with_requests(tuple(together)),
-            max_concurrent_runs=max(plan.max_concurrent_runs, 8),
-            max_dispatches_per_second=0,
-        )
-        return busy.with_faults(tuple(sorted((*plan.faults, *more), key=lambda one: one.at)))
-    if draw < 0.45:
-        return _with_cut_webhooks(plan, start)
-    if (
-        draw < 0.55
-    ):  # jobs lose one attempt, and the next one once it is proved that there is no run
-        lost = (
-            Fault("calls are lost", start, 15.0, 0.9, 0),
-            Fault("calls are lost", start + 58, 45.0, 0.5, 0),
-        )
-        return plan.with_faults(tuple(sorted((*plan.faults, *lost), key=lambda one: one.at)))
-    return plan
+def _with_meeting(seed: int, plan: SimulationPlan, chance: Random) -> SimulationPlan:
+    """Have faults and settings meet that seldom do: one of `_MEETINGS`, in more than half of plans.
+
+    They are dealt out like the kinds: in as many seeds as there are cards each comes as often.
+    """
+    cards = [*_MEETINGS, *_MEETINGS, *[None] * 8]
+    Random(f"meetings {seed // len(cards)}").shuffle(cards)
+    meeting = cards[seed % len(cards)]
+    return meeting(plan, chance) if meeting else plan
 
 
-def _with_cut_webhooks(plan: SimulationPlan, start: float) -> SimulationPlan:
-    """End a gateway for good while it records bad ends of runs whose answers were lost."""
-    many = [
+def _at_once(plan: SimulationPlan, apart: float) -> SimulationPlan:
+    """Have all batches come one right after the other, without a delay."""
+    start = plan.requests[0].at
+    return plan.with_requests(
+        tuple(replace(one, at=start + one.batch * apart, delay=0) for one in plan.requests)
+    )
+
+
+def _runs_fail_late(plan: SimulationPlan, chance: Random) -> SimulationPlan:
+    """Leave failed jobs no time to run again."""
+    hurried = [
         replace(
             one,
-            at=start + one.batch * 0.1,
-            delay=0,
             runs=max(one.runs, 2),
             retry_on=("failed", "timed_out"),
+            has_webhook=True,
+            deadline=one.deadline or one.delay + plan.run_seconds + chance.choice([4.0, 12.0]),
         )
         for one in plan.requests
     ]
+    return replace(plan.with_requests(tuple(hurried)), bad_run_share=0.6)
+
+
+def _calls_are_few(plan: SimulationPlan, _chance: Random) -> SimulationPlan:
+    """Have many jobs wait for the rate of requests alone."""
+    return replace(
+        _at_once(plan, 0.3),
+        max_requests_per_second=2,
+        max_dispatches_per_second=0,
+        max_concurrent_runs=20,
+        gateways=0,
+        run_seconds=min(plan.run_seconds, 4),
+    )
+
+
+def _claims_are_lost_with_runs_to_come(plan: SimulationPlan, chance: Random) -> SimulationPlan:
+    """Have Redis lose the claims of submissions whose runs are still to come."""
+    start = plan.requests[0].at
+    busy = replace(
+        _at_once(plan, 0.1),
+        max_concurrent_runs=max(plan.max_concurrent_runs, 8),
+        max_dispatches_per_second=0,
+    )
+    more = (
+        Fault("effects come late", start, 10.0, 0.7, 0),
+        Fault(chance.choice(_LOSES_DATA), start + 9, chance.choice([0.5, 20.0]), 1.0, 0),
+    )
+    return busy.with_faults((*_without_still_lists(plan), *more))
+
+
+def _webhooks_are_cut_off(plan: SimulationPlan, _chance: Random) -> SimulationPlan:
+    """End a gateway for good while it records bad ends of runs whose answers were lost."""
+    start = plan.requests[0].at
     cut = start + 8.0
     more = (
         Fault("answers are lost", start, 7.0, 1.0, 0),
@@ -619,17 +620,90 @@ def _with_cut_webhooks(plan: SimulationPlan, start: float) -> SimulationPlan:
         Fault("a gateway is killed", cut, 40.0, 1.0, 0),
         Fault("webhooks are dropped", cut, 180.0, 1.0, 0),
     )
-    busy = replace(
-        plan,
+    plan = _at_once(plan, 0.1).with_faults((*plan.faults, *more))
+    many = [
+        replace(one, runs=max(one.runs, 2), retry_on=("failed", "timed_out"))
+        for one in plan.requests
+    ]
+    return replace(
+        plan.with_requests(tuple(many)),
         max_dispatches_per_second=0,
         max_requests_per_second=0,
         max_concurrent_runs=20,
         gateways=1,
         run_seconds=min(plan.run_seconds, 4),
         bad_run_share=0.6,
-        faults=tuple(sorted((*plan.faults, *more), key=lambda one: one.at)),
     )
-    return busy.with_requests(tuple(many))
+
+
+def _two_attempts_are_lost(plan: SimulationPlan, _chance: Random) -> SimulationPlan:
+    """Have jobs lose an attempt, and the next one once it is proved that there is no run."""
+    plan = _with_steady_jobs(plan)
+    start = plan.requests[0].at
+    more = (
+        Fault("calls are lost", start, 4.0, 1.0, 0),
+        Fault("a worker is frozen at a claim", start + 58, 90.0, 1.0, 0),
+    )
+    return plan.with_faults((*_without_still_lists(plan), *more))
+
+
+def _an_old_claim_comes_back(plan: SimulationPlan, _chance: Random) -> SimulationPlan:
+    """Freeze a worker at its claim until its jobs are claimed again, and the one that does so."""
+    plan = _with_steady_jobs(plan)
+    start = plan.requests[0].at
+    more = (
+        Fault("a worker is frozen at a claim", max(0.0, start - 1), 100.0, 1.0, 0),
+        Fault("a worker is frozen at a claim", start + 70, 60.0, 1.0, 0),
+    )
+    return plan.with_faults((*_without_still_lists(plan), *more))
+
+
+def _with_steady_jobs(plan: SimulationPlan) -> SimulationPlan:
+    """Have one job come after another, whose runs prove that a lost attempt of the first has none.
+
+    That proof takes a minute; then no job comes until the first ones were claimed again.
+    """
+    start = plan.requests[0].at
+    times = [0, 0, 0, *range(57), *range(78, 150, 4)]
+    steady = tuple(
+        replace(
+            plan.requests[at % len(plan.requests)],
+            number=at + 1,
+            batch=at + 1,
+            route="alone",
+            at=start + after,
+            delay=0,
+            deadline=None,
+            on_unconfirmed="auto",
+            runs=1,
+        )
+        for at, after in enumerate(times)
+    )
+    return replace(
+        plan.with_requests(steady),
+        batch_rules={one.batch: {} for one in steady},
+        workers=3,
+        max_concurrent_runs=200,
+        max_dispatches_per_second=0,
+        max_requests_per_second=0,
+        run_seconds=min(plan.run_seconds, 4),
+        bad_run_share=0,
+    )
+
+
+def _without_still_lists(plan: SimulationPlan) -> tuple[Fault, ...]:
+    """Return the faults of a plan whose runs may come late."""
+    return tuple(fault for fault in plan.faults if fault.kind != _STILL)
+
+
+_MEETINGS = (
+    _runs_fail_late,
+    _calls_are_few,
+    _claims_are_lost_with_runs_to_come,
+    _webhooks_are_cut_off,
+    _two_attempts_are_lost,
+    _an_old_claim_comes_back,
+)
 
 
 def _with_budget(plan: SimulationPlan, chance: Random) -> SimulationPlan:
@@ -699,7 +773,7 @@ def _with_changes(plan: SimulationPlan, chance: Random, kind: str) -> Simulation
         )
         for _ in range(chance.choice([0, 1, 2]))
     ]
-    return plan.with_faults(tuple(sorted((*plan.faults, *changes), key=lambda fault: fault.at)))
+    return plan.with_faults((*plan.faults, *changes))
 
 
 def _until(plan: SimulationPlan) -> float:
@@ -767,7 +841,7 @@ def _with_more_of(kind: str, plan: SimulationPlan, chance: Random, until: float)
         plan = plan.with_requests(tuple(replace(one, has_webhook=True) for one in plan.requests))
     if kind.startswith(("webhooks", "a gateway")):
         plan = replace(plan, gateways=max(plan.gateways, 1))
-    return plan.with_faults(tuple(sorted((*plan.faults, *faults), key=lambda fault: fault.at)))
+    return plan.with_faults((*plan.faults, *faults))
 
 
 def _with_theme(plan: SimulationPlan, chance: Random, first: str, until: float) -> SimulationPlan:
@@ -779,7 +853,7 @@ def _with_theme(plan: SimulationPlan, chance: Random, first: str, until: float) 
     faults = _drawn(chance, kinds, plan.requests, until, count, first=kinds)
     if is_unmarked:
         plan = replace(plan, gateways=0, run_tags=False)
-    return plan.with_faults(tuple(sorted(faults, key=lambda fault: fault.at)))
+    return plan.with_faults(tuple(faults))
 
 
 def _with_oddities(plan: SimulationPlan, chance: Random) -> SimulationPlan:

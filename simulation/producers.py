@@ -212,10 +212,16 @@ class Producer:
             return
         await asyncio.sleep(wait)
         with contextlib.suppress(RunQueueError, RedisError, OSError):
+            started = self._world.loop.time()
             answers = await queue.enqueue_many(lines, batch=batch)
-            for request, answer in zip(requests, answers, strict=True):
-                if answer.status is EnqueueStatus.NEW and request.number in ledger.accepted:
+            for request, line, answer in zip(requests, lines, answers, strict=True):
+                if answer.status is not EnqueueStatus.NEW:
+                    continue
+                if request.number in ledger.accepted:
                     ledger.judge_enqueued_again(request.number)
+                else:  # it was refused at first, since another request had its key
+                    ledger.judge_key_is_free(answer.job_id)
+                    self._record(request, answer, started, line)
             if batch is not None:
                 await queue.seal_batch(batch)
 

@@ -352,11 +352,11 @@ class SimulatedRedis:
         if script in {"tick", "heartbeat"}:
             self._note_report(process)
         self.answered[process, script] += 1
-        if script == "claim":
-            self.on_claim(process)
-        self.on_reply(process, script, arguments, reply)
         text = repr(reply) if script != "stats" else _SERVER_ID.sub("", repr(reply))
         named = self.named(f"{arguments} {text}")
+        if script == "claim" and named:
+            self.on_claim(process)
+        self.on_reply(process, script, arguments, reply)
         self._history.note(process.name, f"redis {script} {crc32(text.encode()):08x}{named}")
         if woken:
             self._wake()

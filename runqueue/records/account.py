@@ -65,8 +65,8 @@ class AccountStats:
             that is held, nor of a group that is paused or at its cap. The line is checked in its
             first 128 lanes.
         claimable: how many of them the caps of their groups leave.
-        jobs_wait_for: what its ready jobs wait for, if none of them is in line: some of the
-            groups, batches, keys and budgets.
+        jobs_wait_for: what its ready jobs, and those put aside for a budget, wait for, if none is
+            in line: some of the groups, batches, keys and budgets.
         waited_for: keys, groups and batches at whose limits or budgets jobs wait.
         refused_lines: lines of the inbox and of Celery messages that were refused, and wait for a
             person (`runqueue inbox list`).

@@ -122,7 +122,7 @@ class ConductLedger:
     _claims: set[str] = field(default_factory=set)
     #: The attempt for which each job was claimed last, by its id.
     _attempts: dict[str, int] = field(default_factory=dict)
-    #: When each job was claimed last, by its id; simulated seconds.
+    #: When each job was claimed last, by its id; simulated seconds, infinite if no rate applied.
     _claimed_at: dict[str, float] = field(default_factory=dict)
 
     # What happened
@@ -294,8 +294,8 @@ class ConductLedger:
             return
         self._claims.add(claim_id)
         self._attempts.update(attempts)
-        if stats.permits:
-            self._claimed_at.update(dict.fromkeys(attempts, self.ledger.clock()))
+        claimed = self.ledger.clock() if stats.permits else math.inf
+        self._claimed_at.update(dict.fromkeys(attempts, claimed))
         most, taken = stats.limits["concurrent_runs"], stats.live + stats.strays_live
         if most and taken > most:
             self.ledger.fail(f"I3: a claim leaves {taken} of {most:g} slots taken")

@@ -361,6 +361,14 @@ class InvariantLedger:
         elif not all(self._is_marked(run) for run in self.runs[job.body]):
             self.forgotten.add(number)
 
+    def judge_key_is_free(self, job_id: str) -> None:
+        """Judge that a key takes another request only once Redis lost the job that had it."""
+        for job in self.accepted.values():
+            if job.job_id == job_id and not job.is_discarded:
+                job.is_discarded = True
+                if not self.may_be_lost(job.accepted_at):
+                    self.fail(f"I1: the key of job {job.number} ({job_id}) has another request")
+
     def judge_known(self, number: int, job_id: str) -> None:
         """Judge that a key is not called known if another request came with it.
 

@@ -901,6 +901,17 @@ PLANS |= {
         max_concurrent_runs=20,
         minutes=2,
     ),
+    "rate-with-room-has-claims-repeated": _plan(
+        [
+            *_jobs(2, 5, keys=("login:a",)),
+            *(_job(number, 5 + number) for number in range(3, 40)),
+        ],
+        key_limits=_A_LOGIN,
+        key_rates=(("login:*", 5.0),),
+        run_seconds=40,
+        max_concurrent_runs=20,
+        minutes=2,
+    ),
     "job-put-aside-for-a-budget-stays-aside": _ONE_DOES_NOT_FIT,
     # A day begins at 60 s; only then, and only at first, is there room for the third job.
     "largest-job-is-not-first-in-a-new-window": _plan(

@@ -21,3 +21,16 @@ def test_a_plan_whose_person_changes_a_limit_has_that_limit() -> None:
         kinds = {fault.kind for fault in plan.faults}
         assert plan.key_limits or "a person changes a key's limit" not in kinds
         assert plan.strict_budget or "a person lowers the budget" not in kinds
+
+
+def test_faults_are_in_the_order_of_their_times() -> None:
+    for seed in range(len(FAULTS)):
+        times = [fault.at for fault in draw(seed, 3).faults]
+        assert times == sorted(times)
+
+
+def test_no_run_comes_late_while_lists_stand_still() -> None:
+    late = {"effects come late", "the server begins late", "the model is slow"}
+    for seed in range(2 * len(FAULTS)):
+        kinds = {fault.kind for fault in draw(seed, 3).faults}
+        assert "lists stand still" not in kinds or not late & kinds

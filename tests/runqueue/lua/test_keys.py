@@ -161,6 +161,38 @@ def test_a_rate_spreads_what_begins(clock: Clockwork) -> None:
     assert min(gaps) >= 10_000_000
 
 
+def test_a_claim_asks_to_be_repeated_later_while_a_key_whose_rate_has_room_is_full(
+    clock: Clockwork,
+) -> None:
+    limit(clock, "site:a", 1, minute=6)
+    first, second = clock.enqueue(2, keys=["site:a"])
+    assert clock.claimed() == [first]
+    clock.wait(15)
+    for _ in range(5):
+        clock.heartbeat(first=True)
+        taken = clock.claim(linger=True)
+        assert taken.items == []
+        assert taken.next_us >= clock.now + SECOND / 2
+        clock.now = taken.next_us
+    end(clock, first)
+    assert clock.claimed() == [second]
+
+
+def test_a_rate_is_used_to_the_full_however_many_keys_jobs_wait_for(clock: Clockwork) -> None:
+    limit(clock, "site:*", 1)
+    limit(clock, "shop:a", None, minute=20)
+    for number in range(400):
+        clock.enqueue(2, keys=[f"site:{number}"])
+    waiting = clock.enqueue(5, keys=["shop:a"], priority=3)
+    while clock.claimed(100):
+        pass
+    until, began = clock.now + 13 * SECOND, 1
+    while clock.now < until:
+        began += sum(job_id in waiting for job_id in clock.claimed(100))
+        clock.wait(0.1)
+    assert began == len(waiting)
+
+
 def search_and_find_none(clock: Clockwork, job_id: str) -> None:
     clock.lose(job_id)
     assert clock.deny(job_id) == 2

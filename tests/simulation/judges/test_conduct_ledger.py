@@ -184,6 +184,14 @@ def test_a_submission_follows_at_once_on_its_claim(
     assert bool(conduct.ledger.violations) is is_late
 
 
+def test_no_claim_is_late_once_no_rate_applies(conduct: ConductLedger, clock: _Clock) -> None:
+    _claimed(conduct)
+    _claimed(conduct, {"permits": {}}, attempt=2)
+    clock.now = 60.0
+    conduct.note_submission(b"Do sim-job-1.")
+    assert conduct.ledger.violations == []
+
+
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [("give_back", ["void", 0, "", "", "job", 1]), ("mark_dead", ["job", 1, "refused"])],

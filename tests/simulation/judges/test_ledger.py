@@ -229,6 +229,23 @@ def test_a_job_that_is_new_when_it_is_enqueued_again_was_lost_by_redis_or_discar
 
 
 @pytest.mark.parametrize(
+    ("is_lost", "is_discarded", "holds"),
+    [(True, False, True), (False, True, True), (False, False, False)],
+)
+def test_a_key_takes_another_request_once_its_job_was_lost_by_redis_or_discarded(
+    *, is_lost: bool, is_discarded: bool, holds: bool
+) -> None:
+    ledger = InvariantLedger(lambda: 60.0, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.accepted[1] = _job(1)
+    ledger.accepted[1].is_discarded = is_discarded
+    if is_lost:
+        ledger.lost_writes.append((0.0, 1.0))
+    ledger.judge_key_is_free(ledger.accepted[1].job_id)
+    assert ledger.accepted[1].is_discarded
+    assert (ledger.violations == []) is holds
+
+
+@pytest.mark.parametrize(
     ("reason", "is_hidden"),
     [("deadline: it passed while the job was queued", False), ("poison: 3 workers died", True)],
 )

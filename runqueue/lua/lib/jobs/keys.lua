@@ -419,7 +419,9 @@ local function make_key_limits()
       look = NOW
     elseif select(2, limit_of(key)) then
       local state = state_of(key)
-      look = math.max(NOW, math.min(look, state.next_at - (burst_of(state) - 1) * state.interval))
+      local due = state.next_at - (burst_of(state) - 1) * state.interval
+      if due <= NOW and offered > 0 then due = NOW + state.interval end
+      if due > NOW then look = math.min(look, due) end -- else jobs wait there for something else
     end
     call('ZADD', HELD_KEYS, int(look), key)
     tidy(key)
