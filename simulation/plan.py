@@ -57,7 +57,7 @@ SPECIAL_RUNS = (NEVER_ENDS, ANSWERS_NO_CALL, KILLS_WORKERS)
 #: Seconds after which a run is given up whose cancel is never confirmed, and some more.
 _GIVEN_UP = (620.0, 640.0)
 #: The shares of ended jobs that a batch's callbacks report.
-SHARES = (0.3, 0.6)
+_SHARES = (0.3, 0.6)
 #: Runs of workflows: that fail and are tried again by Skyvern; that cannot be read.
 FLAPS, UNREADABLE = "fails and is tried again", "cannot be read"
 #: The time limit of runs that cannot be read, seconds.
@@ -466,7 +466,7 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
     plan = _with_surroundings(plan, Random(f"surroundings {seed}"))
     plan = _with_pauses_of_canaries(plan, Random(f"canaries {seed}"))
     plan = _with_visits(plan, Random(f"visits {seed}"))
-    return _with_meeting(seed, plan, Random(f"limits {seed}"))
+    return _with_meeting(seed, plan, Random(f"meeting {seed}"))
 
 
 def first_kind(seed: int) -> str:
@@ -515,21 +515,20 @@ def _with_sessions(plan: SimulationPlan, chance: Random) -> SimulationPlan:
 
 def _with_pauses_of_canaries(plan: SimulationPlan, chance: Random) -> SimulationPlan:
     """Have a person pause a batch now and then while its canary runs."""
+    starts = {
+        one.at
+        for one in plan.requests
+        if one.route == "batch" and plan.batch_rules[one.batch].get("canary")
+    }
     pauses = [
         Fault(
             "a person pauses a batch",
-            round(at + chance.uniform(0, plan.run_seconds), 3),
+            round(min(at + chance.uniform(0, plan.run_seconds), _until(plan)), 3),
             round(chance.uniform(0, plan.run_seconds), 3),
             1.0,
             0,
         )
-        for at in sorted(
-            {
-                one.at
-                for one in plan.requests
-                if one.route == "batch" and plan.batch_rules[one.batch].get("canary")
-            }
-        )
+        for at in sorted(starts)
         if chance.random() < 0.5
     ]
     return plan.with_faults((*plan.faults, *pauses))
@@ -541,7 +540,8 @@ def _with_visits(plan: SimulationPlan, chance: Random) -> SimulationPlan:
     if of_group and chance.random() < 0.4:
         pause = Fault("a person pauses a group", max(0.0, of_group[0] - 1), 10.0, 1.0, 0)
         plan = plan.with_faults((*plan.faults, pause))
-    over = [one.at + one.deadline for one in plan.requests if one.deadline and one.deadline < 100]
+    ends = [one.at + one.deadline for one in plan.requests if one.deadline and one.deadline < 100]
+    over = [end for end in ends if end + 20 < _until(plan)]
     if not over or chance.random() < 0.4:
         return plan
     at = round(chance.choice(over) + chance.uniform(2, 20), 3)
@@ -550,19 +550,21 @@ def _with_visits(plan: SimulationPlan, chance: Random) -> SimulationPlan:
 
 
 def _with_meeting(seed: int, plan: SimulationPlan, chance: Random) -> SimulationPlan:
-    """Have faults and settings meet that seldom do: one of `_MEETINGS`, in more than half of plans.
-
-    They are dealt out like the kinds: in as many seeds as there are cards each comes as often.
-    """
+    """Change a plan by one of `_MEETINGS` in twelve of twenty seeds, by each as often."""
     cards = [*_MEETINGS, *_MEETINGS, *[None] * 8]
     Random(f"meetings {seed // len(cards)}").shuffle(cards)
     meeting = cards[seed % len(cards)]
     return meeting(plan, chance) if meeting else plan
 
 
+def _start_of_meeting(plan: SimulationPlan) -> float:
+    """Return when a meeting begins, so that its last fault starts in time; simulated seconds."""
+    return max(0.0, min(plan.requests[0].at, _until(plan) - _MEETING_SECONDS))
+
+
 def _at_once(plan: SimulationPlan, apart: float) -> SimulationPlan:
     """Have all batches come one right after the other, without a delay."""
-    start = plan.requests[0].at
+    start = _start_of_meeting(plan)
     return plan.with_requests(
         tuple(replace(one, at=start + one.batch * apart, delay=0) for one in plan.requests)
     )
@@ -597,7 +599,7 @@ def _calls_are_few(plan: SimulationPlan, _chance: Random) -> SimulationPlan:
 
 def _claims_are_lost_with_runs_to_come(plan: SimulationPlan, chance: Random) -> SimulationPlan:
     """Have Redis lose the claims of submissions whose runs are still to come."""
-    start = plan.requests[0].at
+    start = _start_of_meeting(plan)
     busy = replace(
         _at_once(plan, 0.1),
         max_concurrent_runs=max(plan.max_concurrent_runs, 8),
@@ -611,14 +613,13 @@ def _claims_are_lost_with_runs_to_come(plan: SimulationPlan, chance: Random) -> 
 
 
 def _webhooks_are_cut_off(plan: SimulationPlan, _chance: Random) -> SimulationPlan:
-    """End a gateway for good while it records bad ends of runs whose answers were lost."""
-    start = plan.requests[0].at
-    cut = start + 8.0
+    """Kill the only gateway while it records bad ends of runs whose answers were lost."""
+    start = _start_of_meeting(plan)
     more = (
         Fault("answers are lost", start, 7.0, 1.0, 0),
         Fault("redis is slow", start + 5, 20.0, 1.0, 0),
-        Fault("a gateway is killed", cut, 40.0, 1.0, 0),
-        Fault("webhooks are dropped", cut, 180.0, 1.0, 0),
+        Fault("a gateway is killed", start + 8, 40.0, 1.0, 0),
+        Fault("webhooks are dropped", start + 8, 180.0, 1.0, 0),
     )
     plan = _at_once(plan, 0.1).with_faults((*plan.faults, *more))
     many = [
@@ -638,8 +639,8 @@ def _webhooks_are_cut_off(plan: SimulationPlan, _chance: Random) -> SimulationPl
 
 def _two_attempts_are_lost(plan: SimulationPlan, _chance: Random) -> SimulationPlan:
     """Have jobs lose an attempt, and the next one once it is proved that there is no run."""
+    start = _start_of_meeting(plan)
     plan = _with_steady_jobs(plan)
-    start = plan.requests[0].at
     more = (
         Fault("calls are lost", start, 4.0, 1.0, 0),
         Fault("a worker is frozen at a claim", start + 58, 90.0, 1.0, 0),
@@ -648,9 +649,9 @@ def _two_attempts_are_lost(plan: SimulationPlan, _chance: Random) -> SimulationP
 
 
 def _an_old_claim_comes_back(plan: SimulationPlan, _chance: Random) -> SimulationPlan:
-    """Freeze a worker at its claim until its jobs are claimed again, and the one that does so."""
+    """Freeze a worker at its claim until another one has claimed its jobs; then freeze that one."""
+    start = _start_of_meeting(plan)
     plan = _with_steady_jobs(plan)
-    start = plan.requests[0].at
     more = (
         Fault("a worker is frozen at a claim", max(0.0, start - 1), 100.0, 1.0, 0),
         Fault("a worker is frozen at a claim", start + 70, 60.0, 1.0, 0),
@@ -663,25 +664,33 @@ def _with_steady_jobs(plan: SimulationPlan) -> SimulationPlan:
 
     That proof takes a minute; then no job comes until the first ones were claimed again.
     """
-    start = plan.requests[0].at
+    start = _start_of_meeting(plan)
     times = [0, 0, 0, *range(57), *range(78, 150, 4)]
     steady = tuple(
-        replace(
-            plan.requests[at % len(plan.requests)],
+        PlannedJob(
             number=at + 1,
             batch=at + 1,
-            route="alone",
             at=start + after,
+            kind=one.kind,
+            route="alone",
+            priority=one.priority,
+            group=one.group,
             delay=0,
             deadline=None,
             on_unconfirmed="auto",
             runs=1,
+            has_webhook=one.has_webhook,
         )
         for at, after in enumerate(times)
+        for one in [plan.requests[at % len(plan.requests)]]
     )
-    return replace(
+    plan = replace(
         plan.with_requests(steady),
         batch_rules={one.batch: {} for one in steady},
+        key_limits=(),
+        key_rates=(),
+        strict_budget=0,
+        budgets=(),
         workers=3,
         max_concurrent_runs=200,
         max_dispatches_per_second=0,
@@ -689,6 +698,7 @@ def _with_steady_jobs(plan: SimulationPlan) -> SimulationPlan:
         run_seconds=min(plan.run_seconds, 4),
         bad_run_share=0,
     )
+    return plan.with_faults(tuple(one for one in plan.faults if one.kind not in _OF_LIMITS))
 
 
 def _without_still_lists(plan: SimulationPlan) -> tuple[Fault, ...]:
@@ -696,6 +706,13 @@ def _without_still_lists(plan: SimulationPlan) -> tuple[Fault, ...]:
     return tuple(fault for fault in plan.faults if fault.kind != _STILL)
 
 
+#: From the start of a meeting until its last fault starts, seconds.
+_MEETING_SECONDS = 70.0
+#: Kinds that need limits on keys, or a budget.
+_OF_LIMITS = {
+    *("a person changes a key's limit", "a person lowers the budget"),
+    "redis keeps what has ended",
+}
 _MEETINGS = (
     _runs_fail_late,
     _calls_are_few,
@@ -873,7 +890,7 @@ def _with_oddities(plan: SimulationPlan, chance: Random) -> SimulationPlan:
     share = chance.choice([0.0] * 6 + [0.05, 0.2])
     if any(fault.kind == "the model is slow" for fault in plan.faults):
         share = 0.3
-    if chance.random() < 0.06:  # many runs are overdue, while lists are on
+    if chance.random() < 0.06:  # Many runs outlive their limits, which a worker sees in lists.
         share = 0.8
         plan = replace(plan, max_concurrent_runs=20, gateways=max(plan.gateways, 1))
     requests = [
@@ -952,7 +969,7 @@ def _with_special_jobs(chance: Random, requests: tuple[PlannedJob, ...]) -> tupl
         if odd == ANSWERS_NO_CALL:
             changed[at] = replace(changed[at], cancel_after=chance.choice([None, 5.0, 5.0]))
             if changed[at].cancel_after:
-                # Some jobs come once it is given up, and takes capacity as an orphan run.
+                # Half of the others begin once its run is given up, and takes a slot as an orphan.
                 changed = [
                     replace(one, delay=chance.uniform(*_GIVEN_UP))
                     if not one.run and one.deadline is None and chance.random() < 0.5
@@ -989,7 +1006,7 @@ def _batch_rules(chance: Random) -> dict[str, Any]:
     """Draw the rules of a batch."""
     rules: dict[str, Any] = {}
     if chance.random() < 0.3:
-        rules |= {"callback_url": f"{USER_URL}/batch", "callback_at": SHARES}
+        rules |= {"callback_url": f"{USER_URL}/batch", "callback_at": _SHARES}
     if chance.random() < 0.2:
         rules |= {"abort_at_failure_ratio": 0.3, "abort_after": 4}
     if chance.random() < 0.2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextvars import Context, ContextVar
 from random import Random
@@ -31,6 +32,8 @@ class SimulatedProcess:
         self.chance = chance
         self.is_dead = False
         self._freezes = 0
+        #: When it was frozen last, simulated seconds.
+        self.frozen_at = -math.inf
         #: Seconds by which its wall clock is ahead of the simulated time.
         self.clock_offset = 0.0
         self._loop = loop
@@ -61,6 +64,7 @@ class SimulatedProcess:
     def freeze(self) -> None:
         """Stop it as SIGSTOP does; its clocks continue."""
         self._freezes += 1
+        self.frozen_at = self._loop.time()
 
     def thaw(self) -> None:
         """Continue it, with all callbacks that came due meanwhile, once each freeze has ended."""

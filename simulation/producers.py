@@ -156,7 +156,7 @@ class Producer:
             self._record(request, answer, started, line)
         world.note(f"accepted {[request.number for request in requests]}")
         await asyncio.gather(
-            self._enqueue_again(queue, requests, lines, batch),
+            self._enqueue_again(queue, requests, lines, batch, started),
             *(self._cancel(queue, request) for request in requests),
         )
 
@@ -205,8 +205,16 @@ class Producer:
         requests: Sequence[PlannedJob],
         lines: Sequence[dict[str, Any]],
         batch: str | None,
+        first: float,
     ) -> None:
-        """Enqueue requests once more, as a producer does that does not know of its success."""
+        """Enqueue requests once more, as a producer does that does not know of its success.
+
+        Args:
+            queue, batch: where to.
+            requests: the requests.
+            lines: of the first time; times of day in them count from then.
+            first: when that was, simulated seconds.
+        """
         wait, ledger = requests[0].again_after, self._world.ledger
         if wait is None:
             return
@@ -215,13 +223,13 @@ class Producer:
             started = self._world.loop.time()
             answers = await queue.enqueue_many(lines, batch=batch)
             for request, line, answer in zip(requests, lines, answers, strict=True):
-                if answer.status is not EnqueueStatus.NEW:
-                    continue
                 if request.number in ledger.accepted:
-                    ledger.judge_enqueued_again(request.number)
-                else:  # it was refused at first, since another request had its key
+                    if answer.status is EnqueueStatus.NEW:
+                        ledger.judge_enqueued_again(request.number)
+                elif answer.status.is_stored:
+                    # It was refused at first, since another request had its key.
                     ledger.judge_key_is_free(answer.job_id)
-                    self._record(request, answer, started, line)
+                    self._record(request, answer, first if request.is_dated else started, line)
             if batch is not None:
                 await queue.seal_batch(batch)
 

@@ -414,7 +414,7 @@ class World:
 
     def _on_submitted(self, process: SimulatedProcess, content: bytes) -> SentSubmission | None:
         self.leases.judge_submission(process)
-        return self.conduct.note_submission(content)
+        return self.conduct.note_submission(content, process.frozen_at)
 
     def _on_reply(
         self, process: SimulatedProcess, script: str, arguments: list[Any], reply: Any

@@ -127,25 +127,36 @@ class ConductLedger:
 
     # What happened
 
-    def note_submission(self, content: bytes) -> SentSubmission | None:
-        """Record a submission as it is written; None = it is of no job."""
+    def note_submission(
+        self, content: bytes, frozen_at: float = -math.inf
+    ) -> SentSubmission | None:
+        """Record a submission as it is written.
+
+        Args:
+            content: its body.
+            frozen_at: when its process was frozen last, simulated seconds.
+
+        Returns:
+            The submission; None = it is of no job.
+        """
         found = JOB_NUMBER.search(content)
         if found is None:
             return None
         sent = SentSubmission(int(found[1]), self.ledger.clock())
-        self._judge_permit(sent)
+        self._judge_permit(sent, frozen_at)
         self.submissions.append(sent)
         return sent
 
-    def _judge_permit(self, sent: SentSubmission) -> None:
+    def _judge_permit(self, sent: SentSubmission, frozen_at: float) -> None:
         """Judge that a submission follows at once on the claim that took its permit (I3)."""
         is_alone = sent.number not in self.ledger.alike
         job = self.ledger.accepted.get(sent.number) if is_alone else None
         claimed = self._claimed_at.get(job.job_id, math.inf) if job else math.inf
         # Where Redis is slow, a worker takes a permit to be as old as its fastest answer.
         is_slow = self.faults.hindered(claimed, sent.at, "redis is slow")
-        is_late = sent.at - claimed > PERMIT_SECONDS + is_slow * ANSWER_SECONDS
-        if is_late and not self.faults.hindered(claimed, sent.at, "a worker is frozen"):
+        most = PERMIT_SECONDS + (ANSWER_SECONDS if is_slow else 0)
+        # One that is frozen between its last look at the permit and the call cannot tell.
+        if sent.at - claimed > most and frozen_at <= claimed:
             self.ledger.fail(
                 f"I3: job {sent.number} is submitted with a permit of {sent.at - claimed:.1f} s ago"
             )
@@ -260,10 +271,10 @@ class ConductLedger:
         searched = int(arguments[0]) / 1e6
         rows = zip(arguments[2::7], arguments[3::7], arguments[4::7], reply, strict=True)
         for job_id, attempt, verdict, code in rows:
-            if verdict != "negative":
+            if verdict != "negative" or not code:
                 continue
             first = self._negatives.setdefault((job_id, int(attempt)), searched)
-            is_proved = searched - first >= SPACING_SECONDS - 1
+            is_proved = searched - first >= SPACING_SECONDS
             if code == 2 and not is_proved and job_id not in repeatable:
                 self.ledger.fail(f"I2: one search proves that {job_id}.{attempt} has no run")
 

@@ -110,7 +110,7 @@ class AcceptedJob:
     is_unreadable: bool = False
     #: Whether an operator settled it without a proof that it has no run.
     is_settled_by_operator: bool = False
-    #: Whether an operator discarded it, so that its key may have another request.
+    #: Whether its key may have another request: an operator discarded it, or Redis lost it.
     is_discarded: bool = False
     #: When an operator had it done again last, simulated seconds; None = never.
     replayed_at: float | None = None
@@ -362,7 +362,11 @@ class InvariantLedger:
             self.forgotten.add(number)
 
     def judge_key_is_free(self, job_id: str) -> None:
-        """Judge that a key takes another request only once Redis lost the job that had it."""
+        """Judge that Redis lost each job whose key another request has now, and note that.
+
+        Args:
+            job_id: that of the key.
+        """
         for job in self.accepted.values():
             if job.job_id == job_id and not job.is_discarded:
                 job.is_discarded = True

@@ -1,6 +1,6 @@
 """Drawing plans."""
 
-from simulation.plan import FAULTS, draw, first_kind
+from simulation.plan import FAULT_SHARE, FAULTS, draw, first_kind
 
 
 def test_as_many_seeds_as_there_are_kinds_of_faults_have_each_kind_in_an_order_of_their_own() -> (
@@ -30,7 +30,15 @@ def test_faults_are_in_the_order_of_their_times() -> None:
 
 
 def test_no_run_comes_late_while_lists_stand_still() -> None:
-    late = {"effects come late", "the server begins late", "the model is slow"}
+    late = {
+        *("effects come late", "the server begins late", "the model is slow"),
+        "a worker is frozen at a claim",
+    }
     for seed in range(2 * len(FAULTS)):
         kinds = {fault.kind for fault in draw(seed, 3).faults}
         assert "lists stand still" not in kinds or not late & kinds
+
+
+def test_no_fault_starts_in_the_quiet_time() -> None:
+    for seed in range(2 * len(FAULTS)):
+        assert all(fault.at <= 180 * FAULT_SHARE for fault in draw(seed, 3).faults)

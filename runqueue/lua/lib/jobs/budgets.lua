@@ -454,12 +454,13 @@ if notes.are_budgets() then
   -- What some jobs were put aside for: `what` of their budgets.
   function budgets.list_asides(most) return redis.call('ZRANGE', ASIDES, 0, most - 1) end
 
-  -- The strict budget for which jobs were put aside, for the one that needs the fewest steps; nil = none were.
+  -- The strict budget that keeps the job aside that needs the fewest steps: one that it can never fit into, else the one
+  -- with the fewest steps left; nil = no job was put aside.
   function budgets.with_jobs_aside(what)
     local need = budgets.are_any() and redis.call('ZRANGE', PREFIX .. 'aside:' .. what, 0, 0, 'WITHSCORES')[2]
     local found, least = nil, math.huge
     for _, record in ipairs(need and strict_ones_of(what) or {}) do
-      local left = state_of(record, what).left
+      local left = tonumber(need) > record.steps and -math.huge or state_of(record, what).left
       if left < least then found, least = record, left end
     end
     return found and as_full(found, what, tonumber(need)) or nil

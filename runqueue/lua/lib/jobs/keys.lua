@@ -103,6 +103,9 @@ local function make_key_limits()
   -- A rate lets what begins in two seconds begin at once: keys are looked at about once a second.
   local function burst_of(state) return math.max(1, math.floor(2000000 / state.interval)) end
 
+  -- When the rate of a key lets the next job begin.
+  local function next_begin(state) return state.next_at - (burst_of(state) - 1) * state.interval end
+
   -- How many later jobs may pass the first rival at a key before a place is kept for it.
   local function patience_at(most) return PASSED_BEFORE_KEPT * (most == math.huge and 1 or most) end
 
@@ -210,7 +213,14 @@ local function make_key_limits()
     for other in keys_of(lane.lane) do
       if other == key then
         call('ZADD', PREFIX .. 'key_waits:' .. other, int(at), lane.name)
-        call('ZADD', HELD_KEYS, 'NX', int(NOW + LOOK_AGAIN), other)
+        -- A key whose rate has no room is looked at as soon as it has, however many keys jobs wait for.
+        local state = state_of(other)
+        local due = state and state.interval and next_begin(state) or 0
+        if due > NOW then
+          call('ZADD', HELD_KEYS, 'LT', int(due), other)
+        else
+          call('ZADD', HELD_KEYS, 'NX', int(NOW + LOOK_AGAIN), other)
+        end
       elseif is_rival and state_of(other) then
         call('ZADD', PREFIX .. 'key_rivals:' .. other, int(at), lane.name)
       end
@@ -418,9 +428,7 @@ local function make_key_limits()
     if looks_left <= 0 then
       look = NOW
     elseif select(2, limit_of(key)) then
-      local state = state_of(key)
-      local due = state.next_at - (burst_of(state) - 1) * state.interval
-      if due <= NOW and offered > 0 then due = NOW + state.interval end
+      local due = next_begin(state_of(key))
       if due > NOW then look = math.min(look, due) end -- else jobs wait there for something else
     end
     call('ZADD', HELD_KEYS, int(look), key)
