@@ -6,6 +6,9 @@ from typing import cast
 import pytest
 
 from runqueue.records.account import AccountStats
+from runqueue.records.batch import Batch
+from runqueue.records.job import JobState
+from simulation.addresses import callback_url
 from simulation.fault_times import FaultTimes
 from simulation.judges.conduct_ledger import LISTS_END, ConductLedger, Outcome
 from simulation.judges.ledger import AcceptedJob, InvariantLedger
@@ -182,6 +185,39 @@ def test_a_submission_follows_at_once_on_its_claim(
     clock.now = second
     conduct.note_submission(b"Do sim-job-1.")
     assert bool(conduct.ledger.violations) is is_late
+
+
+@pytest.mark.parametrize(("frozen_at", "is_late"), [(0.0, True), (0.1, False)])
+def test_a_submission_is_late_unless_its_process_was_frozen_behind_its_claim(
+    conduct: ConductLedger, clock: _Clock, frozen_at: float, *, is_late: bool
+) -> None:
+    _claimed(conduct)
+    clock.now = 60.0
+    conduct.note_submission(b"Do sim-job-1.", frozen_at)
+    assert bool(conduct.ledger.violations) is is_late
+
+
+@pytest.mark.parametrize(("second", "is_late"), [(3.0, False), (60.0, True)])
+def test_a_permit_may_be_older_by_an_answer_while_redis_is_slow(
+    conduct: ConductLedger, clock: _Clock, second: float, *, is_late: bool
+) -> None:
+    conduct.faults.begin("redis is slow")
+    _claimed(conduct)
+    clock.now = second
+    conduct.note_submission(b"Do sim-job-1.")
+    assert bool(conduct.ledger.violations) is is_late
+
+
+@pytest.mark.parametrize(("delivered", "is_missing"), [(3, False), (2, True)])
+def test_a_batch_reports_its_end_and_each_of_its_shares(
+    conduct: ConductLedger, delivered: int, *, is_missing: bool
+) -> None:
+    called = SimpleNamespace(pending=0, delivered=delivered, gave_up=0)
+    status = SimpleNamespace(is_final=True)
+    batch = SimpleNamespace(callback=called, status=status, states={JobState.COMPLETED: 4})
+    rules = {1: {"callback_at": (0.3, 0.6)}}
+    conduct.judge_callbacks({1: cast(Batch, batch)}, {callback_url(1): 1}, rules)
+    assert bool(conduct.ledger.violations) is is_missing
 
 
 def test_no_claim_is_late_once_no_rate_applies(conduct: ConductLedger, clock: _Clock) -> None:

@@ -60,6 +60,21 @@ def test_a_job_that_begins_sooner_than_the_rate_of_its_key_lets_it_is_wrong(
     assert bool(ledger.violations) is is_wrong
 
 
+@pytest.mark.parametrize(("keeps_canary", "is_wrong"), [(True, True), (False, False)])
+def test_a_resume_leaves_the_canary_in_force_where_a_person_paused_the_batch(
+    *, keeps_canary: bool, is_wrong: bool
+) -> None:
+    ledger = InvariantLedger(lambda: 100.0, lambda: 9.0, 600.0, lambda: 0.0)
+    requests = {
+        number: replace(_job(number, "a"), route="batch", batch=1) for number in range(1, 5)
+    }
+    judge = SubmissionJudge(ledger, requests, {1: 2}, lambda *_: True, lambda: 0.0)
+    judge.pause(("batch", 1), keeps_canary=keeps_canary)
+    judge.resume(("batch", 1))
+    judge.judge(b"Do sim-job-3.")
+    assert bool(ledger.violations) is is_wrong
+
+
 def _job(number: int, group: str, priority: int = 2) -> PlannedJob:
     return replace(
         draw(0, 1).requests[0],
