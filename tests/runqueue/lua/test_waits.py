@@ -479,6 +479,22 @@ def test_a_groups_budget_is_named_that_the_ready_jobs_wait_for(clock: Clockwork)
     assert health(clock).reason.startswith("the budget of group acme is spent until 2027-01-16")
 
 
+def test_of_two_budgets_the_one_is_named_that_can_never_fit_a_job(clock: Clockwork) -> None:
+    set_budget(clock, "key:login:a", 100, "day", is_strict=True)
+    live, aside = (clock.enqueue(keys=["login:a"], max_steps=n)[0] for n in (95, 60))
+    assert clock.claimed() == [live]
+    assert clock.claimed() == []
+    end(clock, live, 95)
+    set_budget(clock, "key:login:*", 50, is_strict=True)
+
+    (wait,) = stats(clock).jobs_wait_for
+    assert wait.needs_person
+    assert wait.words == (
+        "the strict budget of key login:a (key:login:*) can never fit it: max_steps of 50 at most"
+    )
+    assert wait.words in words(clock, aside)
+
+
 def test_an_account_without_ready_jobs_names_nothing_that_they_wait_for(clock: Clockwork) -> None:
     clock.run(groups.set_group(clock.account, "acme", groups.KEEP, True))
 
