@@ -202,8 +202,7 @@ def test_a_rate_is_used_to_the_full_however_many_keys_jobs_wait_for(
         clock.heartbeat(first=True)
         taken = clock.claim(100, linger=True)
         began += sum(one.job_id in rated for one in taken.items)
-        if taken.next_us > clock.now:
-            clock.now = taken.next_us
+        clock.now = max(clock.now, taken.next_us)
     assert began == (5 if is_behind else 4)
 
 
