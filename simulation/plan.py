@@ -550,8 +550,8 @@ def _with_visits(plan: SimulationPlan, chance: Random) -> SimulationPlan:
 
 
 def _with_meeting(seed: int, plan: SimulationPlan, chance: Random) -> SimulationPlan:
-    """Change a plan by one of `_MEETINGS` in twelve of twenty seeds, by each as often."""
-    cards = [*_MEETINGS, *_MEETINGS, *[None] * 8]
+    """Change a plan by one of `_MEETINGS` in fourteen of twenty seeds, by each as often."""
+    cards = [*_MEETINGS, *_MEETINGS, *[None] * 6]
     Random(f"meetings {seed // len(cards)}").shuffle(cards)
     meeting = cards[seed % len(cards)]
     return meeting(plan, chance) if meeting else plan
@@ -659,14 +659,33 @@ def _an_old_claim_comes_back(plan: SimulationPlan, _chance: Random) -> Simulatio
     return plan.with_faults((*_without_still_lists(plan), *more))
 
 
+def _an_orphan_takes_a_slot(plan: SimulationPlan, chance: Random) -> SimulationPlan:
+    """Have jobs come while a canceled run that no call reaches takes a slot as an orphan."""
+    stuck, *others = _plain_jobs(plan, [0] * 40)
+    late = [replace(one, delay=round(chance.uniform(*_GIVEN_UP), 3)) for one in others]
+    stuck = replace(stuck, kind="task", run=ANSWERS_NO_CALL, cancel_after=5.0)
+    plan = _with_plain_jobs(plan, (stuck, *late))
+    return replace(plan, max_concurrent_runs=3, max_run_seconds=_least_run_seconds([stuck]))
+
+
 def _with_steady_jobs(plan: SimulationPlan) -> SimulationPlan:
     """Have one job come after another, whose runs prove that a lost attempt of the first has none.
 
     That proof takes a minute; then no job comes until the first ones were claimed again.
     """
+    jobs = _plain_jobs(plan, [0, 0, 0, *range(57), *range(78, 150, 4)])
+    return replace(_with_plain_jobs(plan, jobs), workers=3, max_concurrent_runs=200)
+
+
+def _plain_jobs(plan: SimulationPlan, times: Sequence[float]) -> tuple[PlannedJob, ...]:
+    """Return jobs of the kinds and groups of a plan without its rules, each with one run.
+
+    Args:
+        plan: the plan.
+        times: when each comes, seconds from the start of the meeting.
+    """
     start = _start_of_meeting(plan)
-    times = [0, 0, 0, *range(57), *range(78, 150, 4)]
-    steady = tuple(
+    return tuple(
         PlannedJob(
             number=at + 1,
             batch=at + 1,
@@ -684,15 +703,17 @@ def _with_steady_jobs(plan: SimulationPlan) -> SimulationPlan:
         for at, after in enumerate(times)
         for one in [plan.requests[at % len(plan.requests)]]
     )
+
+
+def _with_plain_jobs(plan: SimulationPlan, jobs: tuple[PlannedJob, ...]) -> SimulationPlan:
+    """Return the plan with short runs of these jobs alone, and without rates, keys and budgets."""
     plan = replace(
-        plan.with_requests(steady),
-        batch_rules={one.batch: {} for one in steady},
+        plan.with_requests(jobs),
+        batch_rules={one.batch: {} for one in jobs},
         key_limits=(),
         key_rates=(),
         strict_budget=0,
         budgets=(),
-        workers=3,
-        max_concurrent_runs=200,
         max_dispatches_per_second=0,
         max_requests_per_second=0,
         run_seconds=min(plan.run_seconds, 4),
@@ -720,6 +741,7 @@ _MEETINGS = (
     _webhooks_are_cut_off,
     _two_attempts_are_lost,
     _an_old_claim_comes_back,
+    _an_orphan_takes_a_slot,
 )
 
 

@@ -152,8 +152,8 @@ class ConductLedger:
         is_alone = sent.number not in self.ledger.alike
         job = self.ledger.accepted.get(sent.number) if is_alone else None
         claimed = self._claimed_at.get(job.job_id, math.inf) if job else math.inf
-        # Where Redis is slow, a worker takes a permit to be as old as its fastest answer.
-        is_slow = self.faults.hindered(claimed, sent.at, "redis is slow")
+        # A worker takes a permit to be younger by its fastest answer of late; lost ones take longer.
+        is_slow = self.faults.hindered(claimed, sent.at, "redis is slow", "redis loses answers")
         most = PERMIT_SECONDS + (ANSWER_SECONDS if is_slow else 0)
         # One that is frozen between its last look at the permit and the call cannot tell.
         if sent.at - claimed > most and frozen_at <= claimed:
