@@ -88,6 +88,8 @@ VERSION_PATH: Final = "v1/version"
 
 #: A run that does not exist.
 _NO_RUN: Final = "tsk_0"
+#: With a web page: the server knows no such address, or none that takes this method.
+_OF_WEB_SERVERS = {404, 405, 501}
 
 #: The list of runs, one item of it: the cheapest read that needs the key.
 _KEY_CHECK_QUERY = "page=1&page_size=1"
@@ -274,11 +276,14 @@ class RawClient:
 
         Returns:
             What was answered instead of JSON ("200 with HTML"), by which this is no API; '' = it
-            was JSON, or nothing was learned: only a success or a redirect is believed.
+            was JSON, or nothing was learned: only a success, a redirect, and a page of a web server
+            that knows no such address or method is believed.
         """
         answer = await self._read(run_path(_NO_RUN), timeout)
-        is_believed = answer is not None and (answer.is_success or answer.is_redirect)
-        return "" if answer is None or not is_believed or is_json(answer.body) else _shape(answer)
+        if answer is None or is_json(answer.body):
+            return ""
+        is_page = answer.status in _OF_WEB_SERVERS and _is_html(answer)
+        return _shape(answer) if answer.is_success or answer.is_redirect or is_page else ""
 
     async def server_version(self, timeout: float = DEFAULT_TIMEOUT) -> str | None:
         """Read the server's version (`1.0.56`).
@@ -385,12 +390,17 @@ def _failed(make: Callable[..., _Outcome], outcome: StrEnum) -> Callable[[Except
     return lambda exc: make(outcome, detail=exception_words(exc))
 
 
+def _is_html(answer: HttpAnswer) -> bool:
+    return answer.body.lstrip().startswith(b"<")
+
+
 def _shape(answer: HttpAnswer) -> str:
     """Say what an answer that is no JSON is, in our own words."""
     if answer.is_redirect:
         return f"{answer.status}{redirect_words(answer)}"
-    body = answer.body.strip()
-    what = "HTML" if body.startswith(b"<") else "what is no JSON" if body else "an empty body"
+    what = "what is no JSON" if answer.body.strip() else "an empty body"
+    if _is_html(answer):
+        what = "HTML"
     return f"{answer.status} with {what}"
 
 

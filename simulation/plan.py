@@ -550,8 +550,8 @@ def _with_visits(plan: SimulationPlan, chance: Random) -> SimulationPlan:
 
 
 def _with_meeting(seed: int, plan: SimulationPlan, chance: Random) -> SimulationPlan:
-    """Change a plan by one of `_MEETINGS` in fourteen of twenty seeds, by each as often."""
-    cards = [*_MEETINGS, *_MEETINGS, *[None] * 6]
+    """Change a plan by one of `_MEETINGS` in sixteen of twenty-four seeds, by each as often."""
+    cards = [*_MEETINGS, *_MEETINGS, *[None] * 8]
     Random(f"meetings {seed // len(cards)}").shuffle(cards)
     meeting = cards[seed % len(cards)]
     return meeting(plan, chance) if meeting else plan
@@ -668,6 +668,13 @@ def _an_orphan_takes_a_slot(plan: SimulationPlan, chance: Random) -> SimulationP
     return replace(plan, max_concurrent_runs=3, max_run_seconds=_least_run_seconds([stuck]))
 
 
+def _workers_are_killed_by_a_job(plan: SimulationPlan, _chance: Random) -> SimulationPlan:
+    """Have the submissions of one job kill workers, while runs of others prove that it has none."""
+    killer, *others = _plain_jobs(plan, [0, *range(5, 400, 8)])
+    killer = replace(killer, kind="task", run=KILLS_WORKERS)
+    return replace(_with_plain_jobs(plan, (killer, *others)), workers=3)
+
+
 def _with_steady_jobs(plan: SimulationPlan) -> SimulationPlan:
     """Have one job come after another, whose runs prove that a lost attempt of the first has none.
 
@@ -742,6 +749,7 @@ _MEETINGS = (
     _two_attempts_are_lost,
     _an_old_claim_comes_back,
     _an_orphan_takes_a_slot,
+    _workers_are_killed_by_a_job,
 )
 
 

@@ -43,6 +43,7 @@ def rates(stats: AccountStats, history: list[Sample]) -> Rates:
     submitted = (last.accepted - first.accepted) / over
     ended = (last.ended - first.ended) / over
     waiting = stats.states[JobState.READY] + stats.live
-    goes_on = not stats.waited_for and (submitted or not stats.states[JobState.READY])
+    has_ready = bool(stats.states[JobState.READY]) or bool(stats.jobs_wait_for)
+    goes_on = not has_ready or (submitted and any(stats.in_line.values()) and not stats.waited_for)
     left = waiting / ended if ended and waiting and goes_on else None
     return Rates(60 * submitted, 60 * ended, over, left)

@@ -127,9 +127,8 @@ def _full(stats: AccountStats) -> AccountHealth:
     reason = f"all {cap:,.0f} slots are taken"
     if 2 * doubtful < cap:
         return AccountHealth(HealthLevel.GOOD, "Submitting as runs end", reason)
-    return AccountHealth(
-        HealthLevel.BUSY, "Submitting slowly", f"{reason}, {doubtful:,} by unconfirmed jobs"
-    )
+    words = "Submitting slowly" if doubtful < cap else "Not submitting"
+    return AccountHealth(HealthLevel.BUSY, words, f"{reason}, {doubtful:,} by unconfirmed jobs")
 
 
 def _unread(stats: AccountStats) -> str:

@@ -107,7 +107,7 @@ def _no_worker(account: str, wait: Wait, _: list[str]) -> Wait:
 
 
 def _budget(_: str, wait: Wait, more: list[str]) -> Wait:
-    scope, steps, per, spent, committed, never = more
+    scope, steps, per, spent, committed, never, need = more
     kind, _colon, name = wait.name.partition(":")
     whose = f"{kind} {name}" if name else f"the {kind}"
     if wait.name != scope:
@@ -122,8 +122,9 @@ def _budget(_: str, wait: Wait, more: list[str]) -> Wait:
         told = f"is spent{f' until {utc(wait.until)}' if wait.until else ''}: {int(spent):,} {of}"
     else:
         latest = f" until {utc(wait.until)} at the latest" if wait.until else ""
+        room = f"no room for {int(need):,} steps" if need else "no room"
         told = (
-            f"has no room{latest}: {int(spent):,} spent and {int(committed):,} committed to live"
+            f"has {room}{latest}: {int(spent):,} spent and {int(committed):,} committed to live"
             f" runs, {of}"
         )
     needs_person = wait.until is None and (is_spent or int(committed) == 0)

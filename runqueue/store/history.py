@@ -186,7 +186,8 @@ def _ahead(
 ) -> Iterator[JobStep]:
     """Yield what is to come."""
     coming = {
-        "may run from now on": fields.get("run_at"),
+        # What is put aside for a budget waits for that, not for a time.
+        "may run from now on": None if "aside" in fields else fields.get("run_at"),
         "deadline": None if "ended" in fields else fields.get("deadline"),
         "next search for its run": search,
         "next poll of its run": poll,

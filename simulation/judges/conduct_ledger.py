@@ -152,7 +152,7 @@ class ConductLedger:
         is_alone = sent.number not in self.ledger.alike
         job = self.ledger.accepted.get(sent.number) if is_alone else None
         claimed = self._claimed_at.get(job.job_id, math.inf) if job else math.inf
-        # A worker takes a permit to be younger by its fastest answer of late; lost ones take longer.
+        # A permit counts as younger by the fastest of the last answers; all may be slow.
         is_slow = self.faults.hindered(claimed, sent.at, "redis is slow", "redis loses answers")
         most = PERMIT_SECONDS + (ANSWER_SECONDS if is_slow else 0)
         # One that is frozen between its last look at the permit and the call cannot tell.

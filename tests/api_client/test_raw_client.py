@@ -243,6 +243,8 @@ async def test_a_key_is_checked_by_one_read_of_the_list(
         # A row that is missing may be answered with nothing; a proxy speaks for no API.
         (answering(404, b""), "", False),
         (answering(502, b"<html>"), "", False),
+        (answering(404, b"<!DOCTYPE HTML>"), "404 with HTML", False),
+        (answering(501, b"<!DOCTYPE HTML>"), "501 with HTML", False),
         (reads_then_closes, "", False),
     ],
 )

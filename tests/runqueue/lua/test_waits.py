@@ -12,6 +12,7 @@ from runqueue.records.health import AccountHealth, HealthLevel, health_of
 from runqueue.records.job import Job, JobState
 from runqueue.records.waits import Wait
 from runqueue.store import groups, job_calls, key_limits
+from runqueue.store.history import read_trail
 from runqueue.store.key_limits import KeyLimit
 from tests.runqueue.lua.clockwork import SECOND, START, Clockwork
 from tests.runqueue.lua.test_budgets import end, set_budget
@@ -520,13 +521,16 @@ def test_a_job_that_was_put_aside_shows_no_time_of_its_own(clock: Clockwork) -> 
 
     assert (job(clock, second).state, job(clock, second).run_at) == (JobState.SCHEDULED, None)
     assert job(clock, second).failure_reason is None
-    assert "the budget of group acme has no room" in words(clock, second)[0]
+    assert "the budget of group acme has no room for 8 steps until" in words(clock, second)[0]
+    history = clock.run(read_trail(clock.account, second))
+    assert history is not None
+    assert [step.what for step in history.steps if step.ahead] == []
 
 
 @pytest.mark.parametrize(
     ("max_steps", "words"),
     [
-        (2, "has no room until"),
+        (2, "has no room for 2 steps until"),
         (9, "the strict budget of group gs can never fit it: max_steps of 2 at most"),
     ],
 )

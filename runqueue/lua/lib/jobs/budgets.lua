@@ -424,7 +424,8 @@ if notes.are_budgets() then
     local never = record.is_strict and need and need > record.steps
     return { what = what, scope = record.scope, ends = record.ends, steps = record.steps, per = record.per,
       spent = state.spent, committed = state.committed,
-      never = never and (need == math.huge and 'no max_steps' or 'too large') or '' }
+      never = never and (need == math.huge and 'no max_steps' or 'too large') or '',
+      need = record.is_strict and need and need < math.huge and int(need) or '' }
   end
 
   -- The budgets that have no room for a job; of keys only those that `may_look` lets it look at.

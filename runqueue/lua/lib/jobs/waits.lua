@@ -8,7 +8,7 @@
 --   key_full        key, '', limit                   key_occupied    key, until
 --   key_rate        key, next one, us between two    key_line        key, ''
 --   budget          what it is for, end of its window, scope, steps, per, spent, committed, why it can
---                   never fit ('' | no max_steps | too large)
+--                   never fit ('' | no max_steps | too large), steps that a strict one must have left ('' = any)
 --   scheduled       '', begin                        search          on_unconfirmed, next search
 -- Nothing is written. Of many jobs in one call the first KEYS_LOOKED_AT keys are looked at, with their budgets, and as many
 -- places in line. Of a batch the first job of each of some lanes is looked at, so many lanes in one call.
@@ -45,7 +45,7 @@ do -- a scope, since a script has at most 200 local names
 
   local function of_budget(budget)
     return { 'budget', budget.what, time_or_none(budget.ends), budget.scope, int(budget.steps), budget.per,
-      int(budget.spent), string.format('%.0f', budget.committed), budget.never }
+      int(budget.spent), string.format('%.0f', budget.committed), budget.never, budget.need }
   end
 
   local function budget_without_room(what)
