@@ -660,12 +660,24 @@ def _an_old_claim_comes_back(plan: SimulationPlan, _chance: Random) -> Simulatio
 
 
 def _an_orphan_takes_a_slot(plan: SimulationPlan, chance: Random) -> SimulationPlan:
-    """Have jobs come while a canceled run that no call reaches takes a slot as an orphan."""
+    """Have jobs come while a canceled run that no call reaches has a slot and keys as an orphan."""
     stuck, *others = _plain_jobs(plan, [0] * 40)
-    late = [replace(one, delay=round(chance.uniform(*_GIVEN_UP), 3)) for one in others]
-    stuck = replace(stuck, kind="task", run=ANSWERS_NO_CALL, cancel_after=5.0)
-    plan = _with_plain_jobs(plan, (stuck, *late))
-    return replace(plan, max_concurrent_runs=3, max_run_seconds=_least_run_seconds([stuck]))
+    keys = ("login:l0", "site:a")
+    late = [
+        replace(
+            one,
+            delay=round(chance.uniform(*_GIVEN_UP), 3),
+            keys=() if one.number % 10 else keys[: one.number // 20],
+        )
+        for one in others
+    ]
+    stuck = replace(stuck, kind="task", run=ANSWERS_NO_CALL, cancel_after=5.0, keys=keys)
+    return replace(
+        _with_plain_jobs(plan, (stuck, *late)),
+        key_limits=(("login:*", 1), ("site:a", 1)),
+        max_concurrent_runs=3,
+        max_run_seconds=_least_run_seconds([stuck]),
+    )
 
 
 def _workers_are_killed_by_a_job(plan: SimulationPlan, _chance: Random) -> SimulationPlan:

@@ -292,8 +292,11 @@ class World:
             latest = end + 3 * MAX_EXTRA_SECONDS if is_slow else end
             if not states or self.loop.time() > latest:
                 break
-            # An unconfirmed job waits until a newer run is in the list.
-            if states == {JobState.UNCONFIRMED} and self.loop.time() > self._extra_from:
+            # An unconfirmed job waits until a newer run is listed; others may wait for its keys.
+            waits = states == {JobState.UNCONFIRMED} or (
+                JobState.UNCONFIRMED in states and self._idle_seconds() > EXTRA_JOB_SECONDS
+            )
+            if waits and self.loop.time() > self._extra_from:
                 self._extra_from = self.loop.time() + EXTRA_JOB_SECONDS
                 kinds = ("task", "workflow", "login")
                 producers += [
