@@ -89,7 +89,10 @@ def _without_key(error: NoAccountError) -> Finding:
         do = "export it in this terminal, or put it into .env (.env.example lists every setting)"
         return wrong("settings", str(error), do)
     said = "SKYVERN_API_KEY is not set here; the workers that run have theirs"
-    do = "export it in this terminal, too, or put it into .env, to have the API checked from here"
+    do = (
+        "export it and SKYVERN_BASE_URL in this terminal as the workers have them, or put both into"
+        " .env, to have the API checked from here"
+    )
     return warning("settings", said, do)
 
 

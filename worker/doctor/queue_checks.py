@@ -134,7 +134,7 @@ def health(stats: AccountStats) -> Finding:
     if found.level is HealthLevel.STOPPED and not stats.processes:
         return wrong(check, str(found), _START)
     if found.level is not HealthLevel.GOOD and stats.processes:
-        return warning(check, str(found), "`runqueue top` shows it as it goes on")
+        return warning(check, str(found), "it goes on once that has ended: `runqueue top` shows it")
     return ok(check, str(found))
 
 

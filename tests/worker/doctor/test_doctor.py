@@ -102,7 +102,7 @@ async def test_a_key_that_only_the_workers_have_is_no_fault_of_the_queue(
 
     assert result.exit_code == 0, result.stdout
     assert "warning  settings: SKYVERN_API_KEY is not set here" in result.stdout
-    assert "export it in this terminal" in result.stdout
+    assert "export it and SKYVERN_BASE_URL in this terminal" in result.stdout
     assert re.search(r"ok +workers default: 1 process", result.stdout)
 
 
