@@ -149,7 +149,7 @@ class Producer:
                 batch = expected = None
             except (RunQueueError, RedisError, OSError) as error:
                 if isinstance(error, BatchMismatch):
-                    self._judge_mismatch(number, error)
+                    self._judge_mismatch(number, requests, error)
                     expected = None
             await asyncio.sleep(1)
         for request, line, answer in zip(requests, lines, answers, strict=True):
@@ -166,13 +166,18 @@ class Producer:
             job_id = ids.job_id_for("default", "", line["custom_id"])
             self._world.server.job_names.setdefault(job_id, f"job {request.number}")
 
-    def _judge_mismatch(self, number: int, error: BatchMismatch) -> None:
+    def _judge_mismatch(
+        self, number: int, requests: Sequence[PlannedJob], error: BatchMismatch
+    ) -> None:
         """Judge a batch that is refused, since it does not hold all of its jobs.
 
-        After a failover the jobs of the upload that it lost live on, by their keys.
+        After a failover the jobs of the upload that it lost live on, by their keys. Another request
+        may have had a key first.
         """
-        if not self._world.ledger.lost_writes:
-            self._world.ledger.fail(f"I1: batch {number} has all of its jobs: {error}")
+        world = self._world
+        taken = {world.requests[one].key for one in world.ledger.accepted}
+        if not world.ledger.lost_writes and not taken & {one.number for one in requests}:
+            world.ledger.fail(f"I1: batch {number} has all of its jobs: {error}")
 
     async def _fill(
         self,

@@ -142,7 +142,9 @@ class World:
         self.workers: list[SimulatedWorker] = []
         #: When each job was seen to be over, simulated seconds.
         self._over: dict[int, float] = {}
-        self.spending = SpendingJudge(self.ledger, {plan.budget_scope: plan.budget_window})
+        self.spending = SpendingJudge(
+            self.ledger, self.fault_times, {plan.budget_scope: plan.budget_window}
+        )
         #: When a check after the faults last saw a recovery of Redis, simulated seconds.
         self._recovery_seen_at = 0.0
         post = router(
@@ -719,13 +721,12 @@ class World:
     def _is_hidden(self, run: Run) -> bool:
         """Say whether the queue cannot know whose a run is: no job owns it, and it shows no marker.
 
-        So are runs that cannot be read: they show a tag at most, in a release that has tags.
+        Runs that cannot be read show a tag at most, in a release that has tags.
         """
         submission = run.submission
         is_tagged = self.ledger.shows_tags and TAG_KEY in (submission.tags or {})
-        return (
-            submission.unreadable is not None and not is_tagged and not self._is_owned(run.run_id)
-        )
+        is_marked = self.plan.correlation and (submission.unreadable is None or is_tagged)
+        return not is_marked and not self._is_owned(run.run_id)
 
     def _settings(self) -> Settings:
         plan = self.plan

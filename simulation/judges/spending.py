@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from runqueue.records.job import Job
 from runqueue.store.budgets import BudgetUse
+from simulation.fault_times import FaultTimes
 from simulation.judges.ledger import InvariantLedger
 from simulation.judges.submissions import RECORD_SECONDS
 from simulation.plan import PlannedJob
@@ -18,11 +19,18 @@ class SpendingJudge:
 
     Args:
         ledger: what was accepted and what ran.
+        faults: when faults lasted.
         windows: when a new window of a budget begins, by its scope; simulated seconds.
     """
 
-    def __init__(self, ledger: InvariantLedger, windows: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        ledger: InvariantLedger,
+        faults: FaultTimes,
+        windows: Mapping[str, float] | None = None,
+    ) -> None:
         self._ledger = ledger
+        self._faults = faults
         self._windows = windows or {}
         #: When each budget was set, simulated seconds.
         self._set_at: dict[str, float] = {}
@@ -52,9 +60,11 @@ class SpendingJudge:
             if ledger.lost_writes or use.estimated_runs:
                 continue
             window = self._windows.get(use.scope, 0.0)
-            # An end is recorded later: what ended before that may count, too.
             since = max(self._set_at.get(use.scope, math.inf), window)
-            maybe_since = window - RECORD_SECONDS if window else 0.0
+            # An end is recorded later, after any fault: what ended before that may count, too.
+            maybe_since = window - RECORD_SECONDS
+            if not self._faults.is_calm(maybe_since, window, ("a person",)):
+                maybe_since = 0.0
             numbers = {
                 number
                 for number, request in requests.items()

@@ -7,6 +7,7 @@ import pytest
 
 from runqueue.records.job import Job
 from runqueue.store.budgets import BudgetUse
+from simulation.fault_times import FaultTimes
 from simulation.judges.ledger import AcceptedJob, InvariantLedger
 from simulation.judges.spending import SpendingJudge
 from simulation.plan import CUSTOMER
@@ -23,7 +24,9 @@ def _run(seconds: float) -> Run:
     return cast(Run, run)
 
 
-def _violations(monkeypatch: pytest.MonkeyPatch, *, window: float = 0.0, **use: Any) -> list[str]:
+def _violations(
+    monkeypatch: pytest.MonkeyPatch, *, window: float = 0.0, fault: str = "", **use: Any
+) -> list[str]:
     monkeypatch.setattr(
         "simulation.judges.spending.taken_steps", lambda run, _: 1 + int(run.ended - EPOCH) // 10
     )
@@ -32,7 +35,10 @@ def _violations(monkeypatch: pytest.MonkeyPatch, *, window: float = 0.0, **use: 
     ledger.accepted[1] = AcceptedJob(
         *(1, "job1", 0.0, 2, 0.0), may_repeat=False, stays_unconfirmed=False
     )
-    judge = SpendingJudge(ledger, {f"key:{CUSTOMER}": window})
+    faults = FaultTimes(lambda: now)
+    if fault:
+        faults.begin(fault)
+    judge = SpendingJudge(ledger, faults, {f"key:{CUSTOMER}": window})
     judge.note_set([f"key:{CUSTOMER}"])
     now = 100.0
     ledger.runs[1] += [_run(20), _run(40)]
@@ -59,3 +65,10 @@ def test_what_ended_before_a_new_window_need_not_count(monkeypatch: pytest.Monke
     assert _violations(monkeypatch, window=30.0, spent=5) == []
     (violation,) = _violations(monkeypatch, window=30.0, spent=3)
     assert "the runs took 5 to 8" in violation
+
+
+@pytest.mark.parametrize(("fault", "is_wrong"), [("", True), ("runs cannot be read", False)])
+def test_what_ended_long_before_a_new_window_counts_only_if_a_fault_kept_it_from_being_recorded(
+    monkeypatch: pytest.MonkeyPatch, fault: str, *, is_wrong: bool
+) -> None:
+    assert bool(_violations(monkeypatch, window=90.0, fault=fault)) is is_wrong
