@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from redis.exceptions import OutOfMemoryError
 
 from runqueue.records.job import JobState
 from runqueue.store import job_calls
@@ -335,10 +336,13 @@ class FaultInjector:
         keys = sorted({key for one in world.plan.requests for key in one.all_keys})
         if not keys or world.server.is_down or self._is_kept:
             return False
-        self._is_kept = True
         client, prefix = world.server.valkey.client, Keys("default").prefix
         kept = [f"key:{keys[fault.number % len(keys)]}"]
-        client.sadd(prefix + kept[0], _ENDED)
+        try:
+            client.sadd(prefix + kept[0], _ENDED)
+        except OutOfMemoryError:
+            return False
+        self._is_kept = True
         if world.plan.strict_budget:
             scope = world.plan.budget_scope
             kept.append(f"max_steps:{scope}")

@@ -600,16 +600,13 @@ def _calls_are_few(plan: SimulationPlan, _chance: Random) -> SimulationPlan:
 def _claims_are_lost_with_runs_to_come(plan: SimulationPlan, chance: Random) -> SimulationPlan:
     """Have Redis lose the claims of submissions whose runs are still to come."""
     start = _start_of_meeting(plan)
-    busy = replace(
-        _at_once(plan, 0.1),
-        max_concurrent_runs=max(plan.max_concurrent_runs, 8),
-        max_dispatches_per_second=0,
-    )
+    jobs = _plain_jobs(plan, [0.2 * number for number in range(60)])
+    plan = replace(_with_plain_jobs(plan, jobs), max_concurrent_runs=200)
     more = (
         Fault("effects come late", start, 10.0, 0.7, 0),
         Fault(chance.choice(_LOSES_DATA), start + 9, chance.choice([0.5, 20.0]), 1.0, 0),
     )
-    return busy.with_faults((*_without_still_lists(plan), *more))
+    return plan.with_faults((*_without_still_lists(plan), *more))
 
 
 def _webhooks_are_cut_off(plan: SimulationPlan, _chance: Random) -> SimulationPlan:
@@ -940,7 +937,9 @@ def _with_oddities(plan: SimulationPlan, chance: Random) -> SimulationPlan:
         for request in plan.requests
     ]
     if plan.refuses_cancels:
-        requests[0] = replace(requests[0], kind="task", run=NEVER_ENDS, deadline=60.0, limit=240)
+        requests[0] = replace(
+            requests[0], kind="task", run=NEVER_ENDS, delay=0, deadline=60.0, limit=240
+        )
     return plan.with_requests(tuple(requests))
 
 

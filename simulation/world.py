@@ -626,7 +626,9 @@ class World:
         )
         # A read whose answer was another's is repeated at once, over a new connection.
         spare += skyvern.faults_met["call: the answer of the call before"]
-        ledger.judge_rate("calls", skyvern.called, plan.max_requests_per_second, spare)
+        # An empty server knows no limits until a worker's next heartbeat.
+        rate = 0.0 if ledger.was_emptied else plan.max_requests_per_second
+        ledger.judge_rate("calls", skyvern.called, rate, spare)
         # Without a gateway Skyvern sends webhooks to users; our calls for another try may fail.
         tries = len(self.settings.webhook_retry_seconds) + 1 if plan.gateways else 0
         ledger.judge_webhooks(jobs, self.receivers.taken, self.receivers.refused, tries)

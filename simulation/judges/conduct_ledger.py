@@ -474,7 +474,7 @@ class ConductLedger:
     def _judge_retries(self, accepted: AcceptedJob, job: Job | None, request: PlannedJob) -> None:
         """Judge that a run follows each bad end that the job's policy retries.
 
-        A run that took longer than it may is canceled, and none follows.
+        A run that took longer than it may, or seemed to, is canceled, and none follows.
         """
         number = accepted.number
         runs = self.ledger.runs[number]
@@ -485,6 +485,7 @@ class ConductLedger:
             and job.run_status in (request.retry_on or Retry().retry_on)
             and len(runs) < accepted.max_runs
             and not any(run.ended - run.created > longest for run in runs)
+            and not job.cancel_requested
             and accepted.deadline == float("inf")
             and number not in self.maybe_canceled
             and not self.reopened[number]

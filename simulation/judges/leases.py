@@ -41,6 +41,8 @@ class LeaseJudge:
         self._times = times
         self._leases: dict[str, _Lease] = {}
         self._reported: set[str] = set()
+        #: The ids of the claims that were answered: one that is repeated takes nothing more.
+        self._claims: set[str] = set()
 
     def note_reply(
         self, process: SimulatedProcess, script: str, arguments: Sequence[Any], reply: Any
@@ -49,6 +51,9 @@ class LeaseJudge:
         if script == "heartbeat" and reply != -1:
             self._leases[str(arguments[0])] = _Lease(process, self._ledger.clock())
         elif script == "claim" and reply[0] == b"ok" and len(reply) > 5:
+            if arguments[1] in self._claims:
+                return
+            self._claims.add(arguments[1])
             lease = self._leases.get(str(arguments[0]))
             late = math.inf if lease is None else self._ledger.clock() - lease.renewed
             if late > LEASE_SECONDS + 1 and not self._is_clock_set():

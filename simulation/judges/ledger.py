@@ -241,9 +241,18 @@ class InvariantLedger:
         return any(since == 0.0 for since, _ in self.lost_writes)
 
     def let_go_on(self) -> None:
-        """Note that an operator ends the recovery of a Redis: if it was empty, runs may repeat."""
-        if self.was_emptied:
+        """Note that an operator ends the recovery of a Redis.
+
+        Runs without a marker may repeat then; if it was empty, or markers are off, all may.
+        """
+        if self.was_emptied or not self.has_markers:
             self.forget()
+        elif self.lost_writes:
+            self.forgotten |= {
+                number
+                for number, job in self.accepted.items()
+                if not all(self._is_marked(run) for run in self.runs[job.body])
+            }
 
     def is_of_an_earlier_redis(self, number: int, created: float) -> bool:
         """Say whether nobody knows of a run: Redis was emptied since, and no process noticed.
@@ -614,9 +623,11 @@ class InvariantLedger:
             for run in runs:
                 if any(run.run_id == job.run_id for job in found):
                     continue
-                if not found and (not self._is_marked(run) or self.is_hidden(run)):
-                    continue  # its job is lost, and nothing shows that it was this queue's
-                if self.is_hidden(run) and any(one.may_repeat for one in accepted):
+                is_lost = not found or number in self.forgotten
+                if is_lost and (not self._is_marked(run) or self.is_hidden(run)):
+                    continue  # its claim or job is lost, and nothing shows that it was this queue's
+                is_canceled = any(job.state is JobState.CANCELED for job in found)
+                if (self.is_hidden(run) or is_canceled) and any(one.may_repeat for one in accepted):
                     continue  # its job does not wait until somebody says whose it is
                 if run.run_id not in orphans and not self.is_owned(run.run_id):
                     self.fail(f"I2: run {run.run_id} of job {number} is hidden")
@@ -702,6 +713,9 @@ class InvariantLedger:
             has_no_place = job.group in full or not taken.isdisjoint(job.keys)
             if job.state in _WAITING and (len(held) >= self.max_live_runs() or has_no_place):
                 continue  # jobs in doubt have all slots, or all places of its group or a key
+            is_open = any(wait.kind == "batch" and wait.reason == "open" for wait in job.waits_for)
+            if is_open and self.may_be_lost(self.accepted[number].accepted_at):
+                continue  # its batch was sealed, and Redis lost that
             if not self._may_stay(number, job):
                 self.fail(f"I8: job {number} ({job.id}) is still there: {waits_for(job, stats)}")
         waiting = sum(job is not None and job.state in _WAITING for job in jobs.values())

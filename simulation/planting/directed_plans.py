@@ -103,6 +103,16 @@ def _long_plan(
     return _plan(requests, faults, **defaults | fields)
 
 
+def _once_begun(plan: SimulationPlan, seconds: float = 5.0) -> SimulationPlan:
+    """Return the plan some seconds later, behind a job by which workers learn their address."""
+    later = tuple(replace(one, at=one.at + seconds) for one in plan.requests)
+    faults = tuple(replace(one, at=one.at + seconds) for one in plan.faults)
+    first = _job(900, 0.2)
+    return replace(
+        plan, requests=(first, *later), faults=faults, minutes=plan.minutes + seconds / 60
+    )
+
+
 def _stops(*times: float) -> list[Fault]:
     return [
         _fault("a worker is stopped", at, 1, number=index % 3) for index, at in enumerate(times)
@@ -240,8 +250,8 @@ PLANS: dict[str, SimulationPlan] = {
     ),
     "one-search-proves-absence": _IN_DOUBT,
     "absence-counts-before-the-grace": _IN_DOUBT,
-    "searches-need-no-spacing": replace(
-        _IN_DOUBT, seed=2, faults=(_LATE, _fault("redis loses answers", 28, 14, 0.6))
+    "searches-need-no-spacing": _once_begun(
+        replace(_IN_DOUBT, seed=3, faults=(_LATE, _fault("redis loses answers", 28, 14, 0.6)))
     ),
     "resubmit-does-not-wait": _plan(
         _jobs(9, apart=0.3, on_unconfirmed="resubmit"), [_LATE], gateways=0
@@ -264,8 +274,8 @@ PLANS: dict[str, SimulationPlan] = {
         bad_run_share=1.0,
         run_seconds=8,
     ),
-    "early-webhook-is-dropped": _plan(
-        _jobs(10), [_fault("the server is slow", 0.1, 30)], run_seconds=1
+    "early-webhook-is-dropped": _once_begun(
+        _plan(_jobs(10), [_fault("the server is slow", 0.1, 30)], run_seconds=1)
     ),
     "webhook-skips-the-retry-policy": _plan(_jobs(4, runs=2), bad_run_share=1.0, run_seconds=1),
     "retry-after-of-a-429-is-ignored": _plan(
@@ -274,16 +284,18 @@ PLANS: dict[str, SimulationPlan] = {
         max_concurrent_runs=20,
         run_seconds=1,
     ),
-    "dead-workers-claims-go-straight-back": _plan(
-        _jobs(10, apart=0.2),
-        [
-            _fault("the server is slow", 0.1, 30),
-            _fault("a worker is killed", 2, 5),
-            _fault("a worker is killed", 2.5, 5, number=1),
-        ],
-        run_seconds=60,
-        gateways=0,
-        max_concurrent_runs=20,
+    "dead-workers-claims-go-straight-back": _once_begun(
+        _plan(
+            _jobs(10, apart=0.2),
+            [
+                _fault("the server is slow", 0.1, 30),
+                _fault("a worker is killed", 2, 5),
+                _fault("a worker is killed", 2.5, 5, number=1),
+            ],
+            run_seconds=60,
+            gateways=0,
+            max_concurrent_runs=20,
+        )
     ),
     "deaths-are-not-counted": _plan(
         [_job(1, 1, run=KILLS_WORKERS), *(_job(number, 10.0 * number) for number in range(2, 20))],
@@ -362,17 +374,19 @@ PLANS: dict[str, SimulationPlan] = {
         max_concurrent_runs=20,
         run_seconds=3,
     ),
-    "acceptance-ends-the-servers-wait": _plan(
-        _jobs(40, 2, 0.01),
-        [
-            _fault("the server is slow", 1.5, 8, 0.3),
-            _fault("the server limits", 2.35, 3, 0.5),
-            _fault("the key is refused", 2.35, 3),
-        ],
-        seed=1,
-        minutes=2,
-        max_concurrent_runs=40,
-        run_seconds=30,
+    "acceptance-ends-the-servers-wait": _once_begun(
+        _plan(
+            _jobs(40, 2, 0.01),
+            [
+                _fault("the server is slow", 1.5, 8, 0.3),
+                _fault("the server limits", 2.35, 3, 0.5),
+                _fault("the key is refused", 2.35, 3),
+            ],
+            seed=1,
+            minutes=2,
+            max_concurrent_runs=40,
+            run_seconds=30,
+        )
     ),
     "orphans-take-no-slot": _plan(
         [*_jobs(8, 10), *(_job(number, 100) for number in range(9, 25))],
@@ -388,7 +402,7 @@ PLANS: dict[str, SimulationPlan] = {
             _fault("redis loses answers", 1, 40, 0.7),
             _fault("the server is slow", 1, 60, 0.3),
         ],
-        seed=20,
+        seed=5,
         workers=3,
         max_concurrent_runs=8,
         run_seconds=3,
@@ -416,15 +430,17 @@ PLANS: dict[str, SimulationPlan] = {
         max_run_seconds=60,
         run_seconds=80,
     ),
-    "cancel-before-the-run-is-known-is-forgotten": _plan(
-        _jobs(4, 2),
-        [
-            _fault("the server is slow", 1, 40, 0.5),
-            *(_fault("a person cancels a job", 4, 0, number=number) for number in range(4)),
-        ],
-        minutes=2,
-        gateways=0,
-        run_seconds=200,
+    "cancel-before-the-run-is-known-is-forgotten": _once_begun(
+        _plan(
+            _jobs(4, 2),
+            [
+                _fault("the server is slow", 1, 40, 0.5),
+                *(_fault("a person cancels a job", 4, 0, number=number) for number in range(4)),
+            ],
+            minutes=2,
+            gateways=0,
+            run_seconds=200,
+        )
     ),
     "cancel-of-a-running-job-only-flags": _plan(
         _jobs(4, 1),

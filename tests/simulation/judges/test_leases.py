@@ -47,12 +47,14 @@ def test_a_heartbeat_that_is_refused_renews_nothing(world: World) -> None:
 
 def test_jobs_are_claimed_with_a_lease_only(world: World) -> None:
     reply = [b"ok", b"1", b"0", b"", 0, b"job", b"1", b"{}"]
-    world.leases.note_reply(world.process, "claim", ["name"], reply)
+    world.leases.note_reply(world.process, "claim", ["name", "claim"], reply)
     assert not world.ledger.violations
     world.now = LEASE_SECONDS + 2
-    world.leases.note_reply(world.process, "claim", ["name"], reply[:5])
+    world.leases.note_reply(world.process, "claim", ["name", "another"], reply[:5])
+    # A claim that is repeated takes nothing more.
+    world.leases.note_reply(world.process, "claim", ["name", "claim"], reply)
     assert not world.ledger.violations
-    world.leases.note_reply(world.process, "claim", ["name"], reply)
+    world.leases.note_reply(world.process, "claim", ["name", "another"], reply)
     assert "claims jobs" in world.ledger.violations[0]
 
 

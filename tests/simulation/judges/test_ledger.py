@@ -245,6 +245,19 @@ def test_a_key_takes_another_request_once_its_job_was_lost_by_redis_or_discarded
     assert (ledger.violations == []) is holds
 
 
+@pytest.mark.parametrize(("is_emptied", "forgotten"), [(False, {2}), (True, {1, 2})])
+def test_runs_without_a_marker_may_repeat_once_a_person_ends_a_recovery(
+    *, is_emptied: bool, forgotten: set[int]
+) -> None:
+    ledger = InvariantLedger(lambda: 60.0, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.accepted |= {1: _job(1), 2: _job(2)}
+    ledger.lost_writes.append((0.0 if is_emptied else 3.0, 4.0))
+    ledger.runs[1].append(_run(1, 5.0, title=f"[rq:{'a' * 24}.1]"))
+    ledger.runs[2].append(_run(2, 5.0))
+    ledger.let_go_on()
+    assert ledger.forgotten == forgotten
+
+
 @pytest.mark.parametrize(
     ("reason", "is_hidden"),
     [("deadline: it passed while the job was queued", False), ("poison: 3 workers died", True)],
