@@ -266,7 +266,8 @@ class Operator:
         self._resumes += 1
         world.submissions.resume("account")
         stats = (await queue.stats()).get("default")
-        kinds = {"redis"} if self._world.ledger.was_emptied else {"redis", "person"}
+        # Without a hold, a recovery may be late.
+        kinds = {None, "redis"} if self._world.ledger.was_emptied else {None, "redis", "person"}
         if stats is not None and (stats.paused or stats.hold_kind not in kinds):
             if stats.hold_kind == "person":
                 self._world.ledger.let_go_on()
