@@ -33,6 +33,8 @@ class Submitting(Processes):
         options = {"receives": self.receives}
         call = worker_calls.claim(ACCOUNT, process, f"c{self.made}", want, tick_us, **options)
         lanes, rings = self.lanes(), self.rings()
+        if self.alone.get(process) not in {None, *self.mine(process)}:
+            again = False  # others have one turn: a claim that takes none of them is not remembered
 
         def same(first: claim_items.Taken[Any], second: claim_items.Taken[Any]) -> None:
             assert second.items == first.items
@@ -109,7 +111,7 @@ class Submitting(Processes):
 
     def take_on_suspect(self, process: str, room: int, rings: set[int]) -> tuple[str, int]:
         """The suspect that this claim takes ('' none), and the room that it leaves for others."""
-        mine = {job.id for job in self.jobs.values() if job.process == process}
+        mine = self.mine(process)
         if self.alone.get(process) in mine:
             self.turn.take(process, self.now)
             return "", 0
@@ -131,6 +133,10 @@ class Submitting(Processes):
                     return job.id, 0
                 break
         return "", room
+
+    def mine(self, process: str) -> set[str]:
+        """The jobs whose submissions that process has claimed."""
+        return {job.id for job in self.jobs.values() if job.process == process}
 
     def rings(self) -> set[int]:
         """The priorities at which groups stand in a ring."""
