@@ -227,14 +227,15 @@ class RawClient:
         self, workflow_id: str, timeout: float = DEFAULT_TIMEOUT
     ) -> WorkflowReading:
         """Read a workflow's definition, in its newest version; arguments as in `get_run`."""
-        answer = await self._read(workflow_path(workflow_id), timeout)
+        path = workflow_path(workflow_id)
+        answer = await self._read_of(path, "workflow_permanent_id", workflow_id, timeout)
         return (
             WorkflowReading() if answer is None else classify_workflow(answer.status, answer.body)
         )
 
     async def get_run_tags(self, run_id: str, timeout: float = DEFAULT_TIMEOUT) -> RunTags:
         """Read the tags of a workflow run; arguments as in `get_run`."""
-        answer = await self._read(run_path(run_id, "tags"), timeout)
+        answer = await self._read_of(run_path(run_id, "tags"), "workflow_run_id", run_id, timeout)
         return RunTags() if answer is None else classify_tags(answer.status, answer.body)
 
     async def session_occupant(
@@ -247,7 +248,7 @@ class RawClient:
             timeout: seconds for all of it.
         """
         path = f"{SESSIONS_PATH}/{segment(browser_session_id, 'browser_session_id')}"
-        answer = await self._read(path, timeout)
+        answer = await self._read_of(path, "browser_session_id", browser_session_id, timeout)
         return occupant_of(answer.body) if answer is not None and answer.is_success else None
 
     async def cancel_runs(
@@ -374,6 +375,25 @@ class RawClient:
         self._note(answer)
         return answer
 
+    async def _read_of(self, path: str, field: str, name: str, timeout: float) -> HttpAnswer | None:
+        """Read what the server says of something; None also if it says it of another, twice.
+
+        Args:
+            path: of the GET.
+            field: the field in which a successful answer names what it is about.
+            name: what is asked about.
+            timeout: seconds for all of it.
+        """
+        start = monotonic()
+        answer = await self._read(path, timeout)
+        if answer is None or not answer.is_success or _names(answer.body, field, name):
+            return answer
+        self.drop_connections()
+        again = await self._read(path, timeout - (monotonic() - start))
+        if again is None or not again.is_success or _names(again.body, field, name):
+            return again
+        return None
+
     def _note(self, answer: HttpAnswer) -> None:
         if not self.gave_json:
             self.gave_json = is_json(answer.body)
@@ -402,6 +422,11 @@ def _shape(answer: HttpAnswer) -> str:
     if _is_html(answer):
         what = "HTML"
     return f"{answer.status} with {what}"
+
+
+def _names(body: bytes, field: str, name: str) -> bool:
+    parsed = parse_json(body)
+    return isinstance(parsed, dict) and parsed.get(field) == name
 
 
 def _names_another(reading: RunReading, run_id: str) -> bool:

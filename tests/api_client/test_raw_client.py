@@ -1,13 +1,20 @@
 """The raw calls: what they send, which redirects they follow, what they make of the answers."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 
-from api_client.answers.outcomes import CancelClass, ReadClass, SubmissionClass
+from api_client.answers.outcomes import (
+    CancelClass,
+    ReadClass,
+    RunTags,
+    SubmissionClass,
+    WorkflowReading,
+)
 from api_client.http.transport import AsyncTransport
 from api_client.raw import RawClient
 from tests.api_client.rawserver import (
@@ -379,7 +386,14 @@ async def test_a_workflow_without_an_id_is_not_asked_for() -> None:
 @pytest.mark.parametrize(
     ("answered", "by_key"),
     [
-        (response(200, b'{"tags": [{"key": "a", "value": "b"}, {"value": "c"}, 1]}'), {"a": "b"}),
+        (
+            response(
+                200,
+                b'{"workflow_run_id": "wr_1",'
+                b' "tags": [{"key": "a", "value": "b"}, {"value": "c"}, 1]}',
+            ),
+            {"a": "b"},
+        ),
         (response(404, b'{"detail": "no"}'), {}),
         *((response(500, b"{}"), None), (response(200, b"[]"), None), (response(200, b"{}"), None)),
     ],
@@ -410,6 +424,49 @@ async def test_an_answer_about_another_run_is_asked_for_again_over_a_new_connect
         readings = [await client.get_run("tsk_1") for _ in range(2)]
         assert [one.run_id for one in readings] == ["tsk_1", "tsk_1"]
         assert [one.connection for one in server.exchanges] == [1, 1, 2]
+
+
+#: What else is read of something that its answer names: the call, the field, what it finds.
+READ_OF = [
+    (
+        RawClient.get_run_tags,
+        {"tags": [{"key": "a", "value": "b"}]},
+        "workflow_run_id",
+        RunTags({"a": "b"}, 200),
+        RunTags(),
+    ),
+    (
+        RawClient.session_occupant,
+        {"runnable_id": "tsk_1"},
+        "browser_session_id",
+        "tsk_1",
+        None,
+    ),
+    (
+        RawClient.get_workflow,
+        {"title": "a"},
+        "workflow_permanent_id",
+        WorkflowReading({"title": "a", "workflow_permanent_id": "x_1"}, 200),
+        WorkflowReading(),
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "content", "field", "found", "nothing"), READ_OF)
+async def test_tags_a_session_or_a_workflow_are_read_of_an_answer_that_names_them(
+    call: Callable[[RawClient, str], Awaitable[object]],
+    content: dict[str, Any],
+    field: str,
+    found: object,
+    nothing: object,
+) -> None:
+    own, other = (response(200, orjson.dumps({**content, field: name})) for name in ("x_1", "x_2"))
+    behaviour = answering_in_turn(other, own, other, other)
+    async with serving(behaviour) as server, AsyncTransport() as transport:
+        client = RawClient(server.url, KEY, transport)
+        assert await call(client, "x_1") == found
+        assert [one.connection for one in server.exchanges] == [1, 2], "over a new connection"
+        assert await call(client, "x_1") == nothing
 
 
 async def test_answers_about_two_other_runs_are_trouble() -> None:
@@ -482,8 +539,8 @@ async def test_a_transport_of_another_kind_has_no_connections_of_ours_to_give_up
 @pytest.mark.parametrize(
     ("answered", "expected"),
     [
-        (response(200, b'{"runnable_id": "tsk_1"}'), "tsk_1"),
-        (response(200, b'{"runnable_id": null}'), None),
+        (response(200, b'{"browser_session_id": "pbs_1", "runnable_id": "tsk_1"}'), "tsk_1"),
+        (response(200, b'{"browser_session_id": "pbs_1", "runnable_id": null}'), None),
         (response(404, b'{"runnable_id": "tsk_1"}'), None),
     ],
 )
