@@ -35,6 +35,14 @@ if are_ending then end_lists() end -- some runs of ended lists are left
 
 local limits = read_limits()
 local room, next_us = allowed('request', limits.requests_per_second, limits.burst, want)
+-- Polls ask more often than cancels, and would take every permit of a low rate: in every other second they leave one to
+-- cancels that are due.
+local this_second = math.floor(NOW / 1000000)
+if room > 0 and limits.requests_per_second > 0 and this_second % 2 == 0
+  and redis.call('ZCOUNT', PREFIX .. 'cancels', '-inf', int(NOW)) > 0 then
+  room = room - 1
+  if room == 0 then next_us = (this_second + 1) * 1000000 end
+end
 local reply, leased, looked = {}, {}, 0
 
 -- Orphan runs get the permits that jobs leave, at least a quarter; of very few permits, one if it waited for long.

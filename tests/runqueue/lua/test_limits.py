@@ -212,13 +212,32 @@ def test_a_give_back_sent_again_holds_no_longer(clock: Clockwork) -> None:
 def test_polls_and_cancels_draw_on_the_request_rate(clock: Clockwork) -> None:
     jobs = clock.running(30)
     clock.cancel(*jobs)
-    clock.wait(2)
+    clock.wait(3)  # an odd second, in which polls leave no permit to cancels
     clock.limit(requests_per_second=10, burst_size=10)
     clock.heartbeat(first=True)
     canceled = clock.run(worker_calls.cancel_claim(clock.account, "p1", 6, 0, LEASE))
     polled = clock.run(worker_calls.poll_claim(clock.account, "p1", 30, 0, LEASE))
     assert (len(canceled.items), len(polled.items)) == (6, 4)
     assert polled.next_us > clock.now
+
+
+def test_cancels_find_permits_while_polls_ask_more_often(clock: Clockwork) -> None:
+    jobs = clock.running(20)
+    clock.wait(2)
+    clock.cancel(jobs[0])
+    clock.limit(requests_per_second=2, burst_size=1)
+    clock.heartbeat(first=True)
+    canceled, polled = 0, 0
+    for _ in range(40):  # four seconds
+        found = clock.run(worker_calls.poll_claim(clock.account, "p1", 30, 0, SECOND))
+        assert found.items or found.next_us > clock.now, "asked again without a pause"
+        polled += len(found.items)
+        clock.wait(0.05)
+        found = clock.run(worker_calls.cancel_claim(clock.account, "p1", 30, 0, SECOND))
+        canceled += len(found.items)
+        clock.wait(0.05)
+    assert canceled >= 1
+    assert polled >= 3
 
 
 def test_a_submission_is_a_request_too(clock: Clockwork) -> None:
