@@ -77,7 +77,7 @@ def measure(count: int = 60_000, *, whole: bool = True) -> Cost:
     with running() as stack, RunQueue(stack.redis_url) as queue:
         plain = redis.Redis.from_url(stack.redis_url)
         queue.check_server()
-        _begin(plain)
+        run(plain, _heartbeat(first=True))
         before = used(plain)
         sizes = [
             size
@@ -95,12 +95,6 @@ def measure(count: int = 60_000, *, whole: bool = True) -> Cost:
             cpu_us=cpu_us,
             step_ms=(statistics.median(steps), statistics.quantiles(steps, n=100)[98]),
         )
-
-
-def _begin(plain: redis.Redis) -> None:
-    while not run(plain, worker_calls.migrate(_ACCOUNT, 1_000)):
-        pass
-    run(plain, _heartbeat(first=True))
 
 
 def _heartbeat(*, first: bool = False) -> ScriptCall[int]:

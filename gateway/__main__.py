@@ -21,7 +21,7 @@ from gateway.auth.metrics_token import BadTokenFile
 from gateway.checks.processes import SERVER
 from gateway.server import Server, listen
 from runqueue.connection.client import find_url
-from runqueue.errors import AmbiguousAccounts, EvictingRedis, QueueUnavailable
+from runqueue.errors import AmbiguousAccounts, EvictingRedis, OtherFormat, QueueUnavailable
 from runqueue.request.private_targets import allow_private_targets
 from runqueue.request.request_checks import use_checks
 from runqueue.server_version import version_mismatch
@@ -55,7 +55,7 @@ def main() -> None:
         # Before it registers with Redis: a gateway that cannot listen is none.
         sockets = listen(settings.gateway_host, settings.gateway_port)
         uvloop.run(_serve(settings, url, sockets))
-    except (AmbiguousAccounts, EvictingRedis, QueueUnavailable, BadTokenFile) as error:
+    except (AmbiguousAccounts, EvictingRedis, OtherFormat, QueueUnavailable, BadTokenFile) as error:
         sys.exit(f"runqueue: {error}")
     except socket.gaierror:
         sys.exit(

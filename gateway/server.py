@@ -58,6 +58,7 @@ class Server(uvicorn.Server):
         Raises:
             AmbiguousAccounts: an account's ids begin as those of one that Redis knows.
             EvictingRedis: Redis is set up to drop keys.
+            OtherFormat: Redis holds what a version of another format wrote.
         """
         announcing = asyncio.create_task(self._gate.announce())
         measuring = asyncio.create_task(self._measure())

@@ -21,7 +21,7 @@ from runqueue.cli.shared.saying import Saying
 from runqueue.connection.urls import shown_url
 from runqueue.embedded.secret_files import TOKEN_FILE, make_folder
 from runqueue.embedded.server import DIRECTORY, running_url
-from runqueue.errors import MalformedURL, QueueUnavailable
+from runqueue.errors import MalformedURL, OtherFormat, QueueUnavailable
 from runqueue.producer.queue import RunQueue
 
 #: Seconds that a worker may take to end beyond the drain: its parent waits for so long.
@@ -125,6 +125,8 @@ def _wait_for(url: str, ending: Event) -> bool:
                 return True
         except MalformedURL as error:
             raise ended(f"RUNQUEUE_REDIS_URL: {error.reason}", Exit.USAGE) from None
+        except OtherFormat as error:
+            raise ended(str(error), Exit.UNAVAILABLE) from None
         except QueueUnavailable as error:
             messages.print(error.reason, f"runqueue: {error}; waiting until it answers")
         ending.wait(_TRY_AGAIN_SECONDS)

@@ -24,7 +24,7 @@ RunQueueError
 │   └── QuotaReached      as many jobs, or bytes, wait as may: of an account, or of a token
 ├── AmbiguousAccounts     two accounts' jobs could not be distinguished
 ├── EvictingRedis         Redis is set up to drop keys, so jobs could vanish
-└── NewerSchema           a newer version wrote there, and this one would misread it
+└── OtherFormat           Redis holds what a version of another format wrote
 """
 
 # ruff: noqa: N818 - the names are words of the domain: a `JobNotFound` needs no "Error" behind it
@@ -329,20 +329,20 @@ class EvictingRedis(_WithFields):
     _sentence = "Redis has maxmemory-policy {policy}; runqueue needs noeviction"
 
 
-class NewerSchema(_WithFields):
-    """A newer version of runqueue has written to this account: upgrade this worker.
+class OtherFormat(_WithFields):
+    """Redis holds what a version of another format wrote, which this one neither reads nor changes.
 
     Args:
-        account: the account.
-        schema: the layout it has now.
+        found: the format in Redis.
+        own: this version's.
     """
 
-    account: str
-    schema: int
+    found: str
+    own: int
 
     _sentence = (
-        "account {account} was written by a newer version of runqueue (schema {schema}):"
-        " upgrade this worker"
+        "Redis holds format {found}, and this version of runqueue has format {own}: run the version"
+        " that wrote it until its jobs have ended, or use another Redis or database"
     )
 
 

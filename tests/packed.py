@@ -4,7 +4,7 @@ from typing import cast
 
 import redis
 
-from runqueue.store import compression, pack_calls, worker_calls
+from runqueue.store import compression, pack_calls
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import run
 
@@ -15,8 +15,6 @@ def pack_all(client: redis.Redis, limit: int = 100) -> int:
     """Pack every job that is over; returns how many were."""
     seconds, rest = client.time()
     now_us = seconds * 1_000_000 + rest
-    while not run(client, worker_calls.migrate(ACCOUNT, 1_000), now_us):
-        pass
     total = 0
     while True:
         read = run(client, pack_calls.unpacked(ACCOUNT, 0, limit, 1 << 20), now_us)

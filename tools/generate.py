@@ -42,7 +42,7 @@ _REPLACED: Final = (
     (r"\bAwaitable\[Any\]", "Any"),
     (r"\bAwaitableJob\b", "QueuedJob"),
     (r"\basync_(queue|listener|handles|sentinel|switchover)\b", r"\1"),
-    (r"\b(run|drive)_async\b", r"\1"),
+    (r"\b(run|drive|check_format)_async\b", r"\1"),
     (r"\basync_(\w+)", r"sync_\1"),
     (r"\bAsync(?=[A-Z])", ""),
     (r"\b__a(enter|exit)__", r"__\1__"),

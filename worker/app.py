@@ -30,7 +30,7 @@ from config.settings import (
     unknown_variables,
 )
 from config.tracing import setup_tracing
-from runqueue import EvictingRedis, NewerSchema, QueueUnavailable
+from runqueue import EvictingRedis, OtherFormat, QueueUnavailable
 from runqueue.connection.client import find_url
 from runqueue.errors import AmbiguousAccounts
 from runqueue.request.private_targets import allow_private_targets
@@ -191,7 +191,7 @@ class RuntimeStep(bootsteps.StartStopStep):
         try:
             # A SIGTERM while Redis is awaited ends the worker: Celery's handler only leaves a note.
             runtime.start(still_wanted=maybe_shutdown)
-        except (AmbiguousAccounts, EvictingRedis, NewerSchema) as error:
+        except (AmbiguousAccounts, EvictingRedis, OtherFormat) as error:
             sys.exit(f"runqueue: {error}")
         _state["runtime"] = runtime
         self.tickers = [TickerThread(name, runtime, send) for name in runtime.accounts]

@@ -70,7 +70,7 @@ class ServedAccounts:
         Raises:
             AmbiguousAccounts: an account's ids begin as those of one that Redis knows.
             EvictingRedis: Redis is set up to drop keys.
-            NewerSchema: a newer version has written there.
+            OtherFormat: Redis holds what a version of another format wrote.
         """
         self._lag = asyncio.create_task(self._measure())
         while True:

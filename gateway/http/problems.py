@@ -28,6 +28,7 @@ from runqueue.errors import (
     IdempotencyConflict,
     InvalidRequest,
     JobNotFound,
+    OtherFormat,
     QueueFull,
     QuotaReached,
     RunQueueError,
@@ -242,7 +243,7 @@ async def _of_the_queue(_: Request, error: Exception) -> Response:
     if isinstance(error, QuotaReached):
         return problem(429, str(error), retry_after=FULL_SECONDS)
     log_trouble("queue_unavailable", error)
-    if isinstance(error, QueueFull):
+    if isinstance(error, QueueFull | OtherFormat):
         return problem(503, str(error), retry_after=FULL_SECONDS)
     # Not what is damaged: that is for the operator's log.
     damage = damage_behind(error)

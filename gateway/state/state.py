@@ -36,6 +36,7 @@ from runqueue.operator.operations import Operations
 from runqueue.producer.queue import RunQueue
 from runqueue.records.quotas import Quota
 from runqueue.store.accounts import check_names
+from runqueue.store.format import check_format_async
 from runqueue.store.keys import ACCOUNTS
 from webhooks.sender import Outbound
 
@@ -147,15 +148,17 @@ class Gate:
         return Quota(bearer, jobs, size) if jobs or size else None
 
     async def announce(self) -> None:
-        """Check Redis' eviction policy and register the accounts, once Redis answers.
+        """Check Redis' eviction policy and format, and register the accounts, once it answers.
 
         Raises:
             AmbiguousAccounts: an account's ids begin as those of one that Redis knows.
             EvictingRedis: it is set up to drop keys.
+            OtherFormat: it holds what a version of another format wrote.
         """
         while True:
             try:
                 check_policy(await self.redis.info("memory"))
+                await check_format_async(self.redis)
                 known = await cast(Awaitable[set[bytes]], self.redis.smembers(ACCOUNTS))
                 check_names([*self.accounts, *(name.decode(errors="replace") for name in known)])
                 await self.redis.sadd(ACCOUNTS, *self.accounts)

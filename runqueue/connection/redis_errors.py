@@ -11,8 +11,8 @@ from enum import StrEnum
 from redis.exceptions import DataError, MasterDownError, ReadOnlyError, RedisError, ResponseError
 
 #: Codes of errors that another try of the same call meets again: the script says that its batch
-#: takes no more jobs, or that a newer version wrote here.
-_OF_THE_CALL = frozenset({"NOBATCH", "SEALED", "EXPIRED", "NEWER"})
+#: takes no more jobs.
+_OF_THE_CALL = frozenset({"NOBATCH", "SEALED", "EXPIRED"})
 #: Codes of errors that every write meets just now (those that redis-py has a class for are known by
 #: it): the disk or the replicas are away, or a script runs for too long.
 _OF_THE_SERVER = frozenset({"MISCONF", "NOREPLICAS", "BUSY", "UNKILLABLE", "UNBLOCKED", "OOM"})

@@ -34,6 +34,7 @@ from runqueue.embedded.valkey import (
     left_over,
 )
 from runqueue.store import job_calls
+from runqueue.store.format import check_format
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.scripts import run
 
@@ -104,6 +105,7 @@ class EmbeddedServer:
             self._server = ValkeyProcess(self.directory, port, password, _CONFIG)
             self._server.start(_START_SECONDS)
             with client_of(port, password) as client:
+                check_format(client)
                 client.sadd(ACCOUNTS, "default")
                 _confirm(client, is_latest=is_latest)
             self._is_confirmed = True
@@ -244,10 +246,7 @@ def _end_leftover(directory: Path) -> None:
     (directory / "url").unlink(missing_ok=True)
     port = _last_port(directory)
     if port is not None:
-        # Servers of earlier versions have no password.
-        for password in (_password(directory), None):
-            if _tell_to_end(port, password, directory):
-                break
+        _tell_to_end(port, directory)
     # Also one that was ending already, and answers nobody any more.
     deadline = time.monotonic() + _STOP_SECONDS
     while (process := left_over(directory)) is not None:
@@ -258,21 +257,20 @@ def _end_leftover(directory: Path) -> None:
         time.sleep(_AGAIN_SECONDS)
 
 
-def _tell_to_end(port: int, password: str | None, directory: Path) -> bool:
-    """Tell the directory's server to end, and wait for it; False = none of its answers there."""
+def _tell_to_end(port: int, directory: Path) -> None:
+    """Tell the directory's server to end, and wait for it, if it answers there."""
     try:
-        with client_of(port, password) as client:
+        with client_of(port, _password(directory)) as client:
             if not _serves(client, directory):
-                return False
+                return
             process = int(client.info("server")["process_id"])
             # NOSAVE: no snapshot; the append-only file is flushed all the same.
             client.shutdown(nosave=True)
     except redis.RedisError:
-        return False
+        return
     deadline = time.monotonic() + _STOP_SECONDS
     while is_alive(process) and time.monotonic() < deadline:
         time.sleep(_AGAIN_SECONDS)
-    return True
 
 
 def _is_free(port: int) -> bool:

@@ -52,6 +52,7 @@ from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.audit import AuditNote
 from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.damage import damage_behind, read_reports, report_keys
+from runqueue.store.format import COMPARED_SECONDS, check_format_async
 from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.keys import ACCOUNTS
@@ -76,8 +77,9 @@ class AsyncRunQueue:
             of values that Skyvern is known not to take; default RUNQUEUE_REQUEST_CHECKS, else
             refuse. Another word is a ValueError.
 
-    Raises (from every method): `QueueUnavailable` within 5 s when Redis cannot be reached; where
-    jobs are enqueued, `EvictingRedis` when it is set up to drop keys.
+    Raises (from every method): `QueueUnavailable` within 5 s when Redis cannot be reached,
+    `OtherFormat` when another version wrote there; where jobs are enqueued, `EvictingRedis` when it
+    is set up to drop keys.
     """
 
     def __init__(
@@ -88,6 +90,8 @@ class AsyncRunQueue:
         with speaking_of(self._url):
             self._client = async_client(self._url)
         self._accounts = Accounts()
+        #: When the format is compared next, monotonic seconds.
+        self._compare_at = -math.inf
         self._ends = AsyncEnds(self._url)
         self._reading = async_limit(_READERS)
 
@@ -308,6 +312,7 @@ class AsyncRunQueue:
 
     async def accounts(self) -> list[str]:
         """Return the names of the known accounts, `default` first."""
+        await self._check_format()
         with speaking_of(self._url):
             return self._accounts.learn(await cast(Any, self._client).smembers(ACCOUNTS))
 
@@ -788,10 +793,18 @@ class AsyncRunQueue:
 
     async def send(self, call: ScriptCall[T]) -> T:
         """Run one script."""
+        await self._check_format()
         if call.script.name in TAKES_IN and not self._accounts.checked:
             await self.check_server()
         with speaking_of(self._url):
             return await run_async(self._client, call)
+
+    async def _check_format(self) -> None:
+        if time.monotonic() < self._compare_at:
+            return
+        with speaking_of(self._url):
+            await check_format_async(self._client)
+        self._compare_at = time.monotonic() + COMPARED_SECONDS
 
     async def _drive(self, flow: Flow[T]) -> T:
         return await drive_async(flow, self.send)

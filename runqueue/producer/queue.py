@@ -52,6 +52,7 @@ from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.audit import AuditNote
 from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.damage import damage_behind, read_reports, report_keys
+from runqueue.store.format import COMPARED_SECONDS, check_format
 from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.keys import ACCOUNTS
@@ -76,8 +77,9 @@ class RunQueue:
             of values that Skyvern is known not to take; default RUNQUEUE_REQUEST_CHECKS, else
             refuse. Another word is a ValueError.
 
-    Raises (from every method): `QueueUnavailable` within 5 s when Redis cannot be reached; where
-    jobs are enqueued, `EvictingRedis` when it is set up to drop keys.
+    Raises (from every method): `QueueUnavailable` within 5 s when Redis cannot be reached,
+    `OtherFormat` when another version wrote there; where jobs are enqueued, `EvictingRedis` when it
+    is set up to drop keys.
     """
 
     def __init__(
@@ -88,6 +90,8 @@ class RunQueue:
         with speaking_of(self._url):
             self._client = sync_client(self._url)
         self._accounts = Accounts()
+        #: When the format is compared next, monotonic seconds.
+        self._compare_at = -math.inf
         self._ends = Ends(self._url)
         self._reading = sync_limit(_READERS)
 
@@ -299,6 +303,7 @@ class RunQueue:
 
     def accounts(self) -> list[str]:
         """Return the names of the known accounts, `default` first."""
+        self._check_format()
         with speaking_of(self._url):
             return self._accounts.learn(cast(Any, self._client).smembers(ACCOUNTS))
 
@@ -774,10 +779,18 @@ class RunQueue:
 
     def send(self, call: ScriptCall[T]) -> T:
         """Run one script."""
+        self._check_format()
         if call.script.name in TAKES_IN and not self._accounts.checked:
             self.check_server()
         with speaking_of(self._url):
             return run(self._client, call)
+
+    def _check_format(self) -> None:
+        if time.monotonic() < self._compare_at:
+            return
+        with speaking_of(self._url):
+            check_format(self._client)
+        self._compare_at = time.monotonic() + COMPARED_SECONDS
 
     def _drive(self, flow: Flow[T]) -> T:
         return drive(flow, self.send)

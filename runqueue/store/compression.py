@@ -2,7 +2,7 @@
 
 A stored body is an envelope line, a newline and the request (`codec.py`). The envelope stays as it
 is, since scripts read it. Behind it a packed body has a byte below nine, which no JSON begins
-with and which says the version; when the job ended, in microseconds; the bytes of the request; then
+with; when the job ended, in microseconds; the bytes of the request; then
 request and result as one deflated string, because an answer repeats its request. A result longer
 than `APART` has a packed string of its own: a reader of the request does not have to take its
 last result along.
@@ -14,16 +14,16 @@ import struct
 import zlib
 from typing import Final
 
-from runqueue.store.phrases import PHRASES_1
+from runqueue.store.phrases import PHRASES
 
 #: Bytes of a result from which on it stays by itself: deflate refers no further back.
 APART: Final = 32 * 1024
-#: Version, end of the job in microseconds, bytes of the request.
+#: What marks it, end of the job in microseconds, bytes of the request.
 _HEAD = struct.Struct(">BQI")
-_VERSION = 1
+_PACKED = 1
 _FIRST_OF_JSON = 9  # a tab, which white space before a value begins with
 # Copied for each record: a new one would learn the phrases again.
-_EMPTY = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS, 8, zlib.Z_DEFAULT_STRATEGY, PHRASES_1)
+_EMPTY = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS, 8, zlib.Z_DEFAULT_STRATEGY, PHRASES)
 
 
 class _BrokenError(ValueError):
@@ -40,7 +40,7 @@ def pack(request: bytes, result: bytes, ended_us: int) -> bytes:
     """
     deflate = _EMPTY.copy()
     packed = deflate.compress(request + result) + deflate.flush()
-    return _HEAD.pack(_VERSION, ended_us, len(request)) + packed
+    return _HEAD.pack(_PACKED, ended_us, len(request)) + packed
 
 
 def is_packed(stored: bytes) -> bool:
@@ -68,9 +68,6 @@ def result_of(stored: bytes, ended_us: int) -> bytes:
 
     A job that is done again keeps its packed body, and with it the result of its end before. A
     broken one is none: it hides no other job of a list.
-
-    Raises:
-        ValueError: a newer version packed it.
     """
     if not is_packed(stored):
         return stored
@@ -84,8 +81,6 @@ def result_of(stored: bytes, ended_us: int) -> bytes:
 
 def _head(stored: bytes) -> tuple[int, int]:
     """Return when the job ended, and the bytes of its request."""
-    if stored[0] != _VERSION:
-        raise ValueError("packed by a newer version of runqueue: upgrade this one")
     try:
         _, ended_us, size = _HEAD.unpack_from(stored)
     except struct.error:
@@ -95,7 +90,7 @@ def _head(stored: bytes) -> tuple[int, int]:
 
 def _inflate(stored: bytes, most: int = 0) -> tuple[bytes, bool]:
     """Return the first `most` bytes (0 = all) and whether the string came to its end."""
-    inflate = zlib.decompressobj(-zlib.MAX_WBITS, PHRASES_1)
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS, PHRASES)
     try:
         return inflate.decompress(stored[_HEAD.size :], most), inflate.eof
     except zlib.error:

@@ -65,7 +65,6 @@ inbox:taken             hash    lines that a worker makes jobs of, by number
 inbox:leases            zset    their numbers, by when they are given out again
 inbox:invalid           list    lines that were refused, with their errors
 processes               zset    live processes by lease deadline
-readers                 zset    those of them that read packed records, by lease deadline
 clocks                  hash    process -> the queue's time at its last report, and its own
 board:<stage>           zset    processes that have an active consumer of the stage, by when that
                                 is stale
@@ -104,8 +103,8 @@ letting_go              hash    callers that stored more of that than is kept: '
 audit                   stream  what operators did, the last ten thousand actions
 ended                   channel ids of jobs that end, for waiters
 counters                hash    <state>:<priority>, live, totals since ever
-meta                    hash    Redis run_id, claim sequence, tick, hold, pause, pace, schema,
-                                how reads fare, how far packing is, whether the last claim's
+meta                    hash    Redis run_id, claim sequence, tick, hold, pause, pace, how
+                                reads fare, how far packing is, whether the last claim's
                                 webhooks are sent to our receiver (receives)
 ======================  ======  ===============================================================
 """
@@ -128,6 +127,8 @@ TYPES: Mapping[str, str] = {
 
 #: The set of known accounts, under a tag of its own.
 ACCOUNTS = "runqueue:{accounts}"
+#: A string: the format of all that is stored (`runqueue/store/format.py`).
+FORMAT_KEY = f"{ACCOUNTS}:format"
 #: A hash: the gateways' page sessions, by the digests of their cookies
 #: (`gateway/state/sessions.py`).
 SESSIONS = "runqueue:{sessions}"

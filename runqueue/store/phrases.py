@@ -1,13 +1,13 @@
 """What requests and answers of Skyvern's API have in common, for `compression.py`.
 
-A packed record can be read only with the very bytes it was packed with, so what is here is
-never changed. Better phrases are another constant, under another version.
+A packed record can be read only with the very bytes it was packed with: other phrases are another
+format (`format.py`).
 """
 
-#: Version 1: field names of the API's models in the order in which the server writes them, values
+#: Field names of the API's models in the order in which the server writes them, values
 #: that they often have, and words that prompts begin with. The likeliest are last, where deflate
 #: needs the fewest bits to point at them.
-PHRASES_1 = (
+PHRASES = (
     b" Do not submit the form. Stop before Log in with the username and password. If "
     b"there is a cookie banner, accept or close it. If you are asked to Your goal is "
     b"complete when you see COMPLETE when TERMINATE if the page Go to the Navigate to "

@@ -430,11 +430,6 @@ def sweep(account: str, script: str, *arguments: Argument) -> ScriptCall[int]:
     return ScriptCall(load(script), account, arguments, int)
 
 
-def migrate(account: str, limit: int) -> ScriptCall[bool]:
-    """Bring an account's state up to this version's layout; True = done. See `migrate.lua`."""
-    return ScriptCall(load("migrate"), account, [limit], bool)
-
-
 def seed_limits(
     account: str, limits: Mapping[str, float], *, first: bool = True
 ) -> ScriptCall[dict[str, float]]:

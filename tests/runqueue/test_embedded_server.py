@@ -26,8 +26,8 @@ from runqueue.embedded.server import EmbeddedServer, running_url
 from runqueue.embedded.valkey import EmbeddedServerError, is_alive
 from runqueue.records.claim_items import ClaimAnswer
 from runqueue.store import scripts, worker_calls
-from runqueue.store.keys import ACCOUNTS
-from tests.valkeys import start_valkey
+from runqueue.store.format import FORMAT
+from runqueue.store.keys import ACCOUNTS, FORMAT_KEY
 
 #: Microseconds that a worker's lease lasts.
 LEASE = 15_000_000
@@ -76,6 +76,15 @@ def test_it_keeps_what_it_was_given_and_never_evicts(tmp_path: Path) -> None:
 
     with EmbeddedServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
         assert client.get("job") == b"kept"
+
+
+def test_data_of_another_format_is_not_served(tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        assert client.get(FORMAT_KEY) == b"%d" % FORMAT
+        client.set(FORMAT_KEY, FORMAT + 1)
+
+    with pytest.raises(EmbeddedServerError, match=f"holds format {FORMAT + 1}"):
+        EmbeddedServer(tmp_path).start()
 
 
 def test_a_second_start_in_its_directory_names_the_owners_address(tmp_path: Path) -> None:
@@ -133,20 +142,6 @@ def test_a_start_right_after_the_owner_was_killed_waits_for_the_end_of_its_serve
             assert not is_alive(left_over)
             assert again.get("job") == b"kept"
             assert server.url == url
-
-
-def test_a_server_of_an_earlier_version_is_ended_and_its_data_kept(tmp_path: Path) -> None:
-    older = start_valkey(tmp_path, aof=True)
-    (tmp_path / "port").write_text(f"{older.port}\n")
-    url = f"redis://127.0.0.1:{older.port}/0"
-    with redis.Redis.from_url(url) as client:
-        client.set("job", "kept")
-    before = process_of(url)
-
-    with EmbeddedServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
-        assert client.get("job") == b"kept"
-        assert process_of(server.url) != before
-        assert shown_url(server.url) == url
 
 
 def test_a_server_lives_on_when_the_thread_that_started_it_has_ended(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import typer
 
 from launcher.cli import up
 from launcher.supervisor import StackError
-from runqueue.store.keys import ACCOUNTS
+from runqueue.store.format import FORMAT
+from runqueue.store.keys import ACCOUNTS, FORMAT_KEY
 from tests.valkeys import start_valkey
 from tests.worker.working import closed_port
 
@@ -140,6 +141,19 @@ def test_a_redis_that_evicts_stops_the_start_with_the_name_of_its_policy(
     assert done.returncode != 0
     assert "allkeys-lru" in done.stderr
     assert "noeviction" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_redis_of_another_format_stops_the_start_with_both_numbers(
+    tmp_path: Path, client: redis.Redis, redis_url: str
+) -> None:
+    client.set(FORMAT_KEY, FORMAT + 1)
+
+    done = start(tmp_path, SKYVERN_API_KEY=KEY, RUNQUEUE_REDIS_URL=redis_url)
+
+    assert done.returncode != 0
+    assert f"runqueue: Redis holds format {FORMAT + 1}" in done.stderr
+    assert f"has format {FORMAT}: " in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 

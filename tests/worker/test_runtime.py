@@ -14,10 +14,11 @@ from pydantic import SecretStr
 from redis.exceptions import BusyLoadingError
 
 from config.settings import Settings
-from runqueue import EvictingRedis, JobState, RunQueue
+from runqueue import EvictingRedis, JobState, OtherFormat, RunQueue
 from runqueue.records.account import AccountStats
 from runqueue.store import keys
-from runqueue.store.keys import Keys
+from runqueue.store.format import FORMAT
+from runqueue.store.keys import FORMAT_KEY, Keys
 from tests.simulator.simulating import eventually, simulating
 from tests.valkeys import start_valkey
 from tests.worker.working import ENDLESS, closed_port
@@ -134,6 +135,47 @@ def test_a_redis_that_evicts_is_refused_by_the_name_of_its_policy(tmp_path: Path
     finally:
         runtime.stop()
         server.stop()
+
+
+def test_a_redis_of_another_format_is_not_served(client: redis.Redis, redis_url: str) -> None:
+    client.set(FORMAT_KEY, FORMAT + 1)
+    runtime = Runtime(settings(), redis_url)
+    try:
+        with pytest.raises(OtherFormat, match=f"holds format {FORMAT + 1}"):
+            runtime.start()
+    finally:
+        runtime.stop()
+
+    assert client.keys() == [FORMAT_KEY.encode()]
+
+
+def test_a_redis_that_came_back_empty_gets_the_format_again(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.process.lease.BEAT_SECONDS", 0.05)
+    with running(redis_url, settings()):
+        assert client.get(FORMAT_KEY) == b"%d" % FORMAT
+
+        client.flushall()
+
+        until(lambda: client.get(FORMAT_KEY) == b"%d" % FORMAT)
+
+
+def test_a_worker_whose_redis_was_replaced_by_one_of_another_format_submits_no_more(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+) -> None:
+    monkeypatch.setattr("worker.process.lease.BEAT_SECONDS", 0.05)
+    monkeypatch.setattr("worker.process.lease.SEND_SECONDS", 0.5)
+    with running(redis_url, settings()) as runtime:
+        with client.pipeline() as replaced:
+            replaced.flushall()
+            replaced.set(FORMAT_KEY, FORMAT + 1)
+            replaced.execute()
+
+        until(lambda: runtime.why_not_ready() == "no lease in default")
+        assert runtime.consume("submit", "default", 0)[0] is ConsumerEnd.REFUSED
+
+    assert f"holds format {FORMAT + 1}" in " ".join(event.get("error", "") for event in logged)
 
 
 def test_every_account_begins_with_its_own_limits(redis_url: str) -> None:

@@ -22,7 +22,7 @@ from config.settings import (
 from runqueue import QueueUnavailable, RunQueue
 from runqueue.cli.shared.formatting import printable
 from runqueue.connection.client import find_url
-from runqueue.errors import MalformedURL, RunQueueError
+from runqueue.errors import MalformedURL, OtherFormat, RunQueueError
 from runqueue.store.damage import damage_behind
 from worker.doctor import api_checks, queue_checks, redis_checks
 from worker.doctor.findings import Finding, FindingLevel, ok, warning, worst, wrong
@@ -113,6 +113,8 @@ def _of_redis(settings: Settings | None) -> Iterator[Finding]:
         try:
             yield from redis_checks.check_server(client)
             yield from _of_queue(url, client, settings)
+        except OtherFormat as error:
+            yield wrong("format", *str(error).split(": ", 1))
         except (RunQueueError, redis.exceptions.RedisError, OSError) as error:
             yield wrong("redis", str(error), "see the server's log, and the rights of its user")
     if settings is not None:

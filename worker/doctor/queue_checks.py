@@ -1,6 +1,5 @@
-"""What the doctor checks in the queue: layout, holds, workers, limits; and on this machine."""
+"""What the doctor checks in the queue: holds, workers, limits; and on this machine."""
 
-import re
 import resource
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -14,7 +13,6 @@ from runqueue.records.account import AccountStats
 from runqueue.records.health import HealthLevel, health_of
 from runqueue.store.keys import TYPES, Keys
 from runqueue.store.live_processes import STAGES, Process
-from runqueue.store.scripts import load
 from worker.doctor.findings import Finding, FindingLevel, ok, warning, wrong
 from worker.process.lease import BEAT_SECONDS
 
@@ -55,8 +53,6 @@ def check_account(
     if stats is not None and stats.damage is not None:
         yield damaged(client, name, stats.damage)
         return
-    schema = client.hget(Keys(name).meta, "schema")
-    yield from layout(name, int(schema) if isinstance(schema, bytes) else None)
     if stats is None:
         return
     found = health(replace(stats, set_aside=0, damaged_record=None))
@@ -109,21 +105,6 @@ def set_aside(name: str, stats: AccountStats) -> Finding:
     found = f"{n:,} damaged record{'' if n == 1 else 's'} set aside{f': {met}' if met else ''}"
     do = "restore what was there; do not delete it (docs/runbooks.md, RunqueueDamagedRecords)"
     return warning(f"records {name}", found, do)
-
-
-def known_schema() -> int:
-    """Return the version of the layout that this version writes."""
-    found = re.search(r"local SCHEMA = (\d+)", load("migrate").source)
-    assert found is not None  # noqa: S101 - a test holds the script to it
-    return int(found[1])
-
-
-def layout(name: str, schema: int | None) -> Iterator[Finding]:
-    """Report the version of an account's layout if it is newer than this one's."""
-    check, own = f"layout {name}", known_schema()
-    if schema is not None and schema > own:
-        do = "run the newer version: this one refuses to start on what it does not know"
-        yield wrong(check, f"version {schema}, and this is a version that knows {own}", do)
 
 
 def health(stats: AccountStats) -> Finding:

@@ -7,16 +7,15 @@ from math import inf
 from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
-from redis.exceptions import ResponseError
 from structlog.typing import FilteringBoundLogger
 
 from api_client import AsyncTransport, RawClient
 from api_client.http.proxies import Proxies
 from config.settings import Account, Settings, account_prefix
-from runqueue.errors import NewerSchema
 from runqueue.observe.run_spans import TracedRuns
 from runqueue.store import worker_calls
 from runqueue.store.damage import damage_of
+from runqueue.store.format import check_format_async
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.scripts import ScriptCall
 from webhooks import receiver_address
@@ -39,8 +38,6 @@ KEY_CHECK_SECONDS = 30.0
 #: Seconds after which a base URL is read again that gave no JSON, and that this may take. A server
 #: that was not there is read again after the hold that this brings, which lasts a second at least.
 ADDRESS_SECONDS, ADDRESS_READ_SECONDS = 1.0, 5.0
-#: Entries that one step of a migration walks: a millisecond or two of Redis.
-MIGRATE_ENTRIES = 1000
 #: Seconds for which a server's version is believed, and that reading it may take.
 VERSION_SECONDS, VERSION_READ_SECONDS = 600.0, 5.0
 #: Seconds for which a server that has no list of runs gets no request for one.
@@ -160,7 +157,7 @@ class AccountLink:
         """Begin the lease; where the account's keys are damaged, the next heartbeats try again.
 
         Raises:
-            NewerSchema: a newer version has written to this account.
+            OtherFormat: Redis holds what a version of another format wrote.
         """
         try:
             await self.lease.beat()
@@ -171,8 +168,8 @@ class AccountLink:
 
     async def _announce(self) -> None:
         """Say which account this is and what its limits are."""
+        await check_format_async(self._scripts.client)
         await self._scripts.client.sadd(ACCOUNTS, self.name)
-        await self._migrate()
         limits = self.settings.for_queue()
         seed = worker_calls.seed_limits(self.name, limits, first=not self._announced)
         changed, self._announced = await self.send(seed), True
@@ -181,15 +178,6 @@ class AccountLink:
             log.warning(
                 "limit_changed", account=self.name, limit=name, was=before, now=limits[name]
             )
-
-    async def _migrate(self) -> None:
-        try:
-            while not await self.send(worker_calls.migrate(self.name, MIGRATE_ENTRIES)):
-                pass
-        except ResponseError as error:
-            if not str(error).startswith("NEWER"):
-                raise
-            raise NewerSchema(self.name, int(str(error).split()[1])) from None
 
     async def key_is_allowed(self) -> bool | None:
         """Read one list page with the key, at most once in 30 s; None = not known."""

@@ -71,8 +71,6 @@ def _steps(account: AccountLink) -> Iterator[tuple[str, Callable[[], Awaitable[i
     for script, arguments in STEPS:
         given = [limits.get(argument, argument) for argument in arguments]
         yield script, partial(_walk, account, script, given)
-    # Older workers of a rolling upgrade leave what only a migration lists.
-    yield "migrate", lambda: account.run(worker_calls.migrate, LIMIT)
     yield "pack", lambda: pack_ended(account)
 
 

@@ -17,7 +17,7 @@ from runqueue.cli.submit.input_lines import Source, Unreadable, open_input
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.report import found_in, print_warnings, say_repeated
 from runqueue.cli.submit.submit_file import read
-from runqueue.errors import EvictingRedis, QueueUnavailable
+from runqueue.errors import OtherFormat, QueueUnavailable
 from runqueue.producer.queue import RunQueue
 from runqueue.records.account import AccountStats
 from runqueue.records.forecast import seconds_for, steps_for
@@ -77,7 +77,7 @@ def _stats() -> dict[str, AccountStats] | None:
     try:
         with RunQueue() as queue:
             return queue.stats()
-    except (QueueUnavailable, EvictingRedis):
+    except (QueueUnavailable, OtherFormat):
         return None
 
 

@@ -3,13 +3,12 @@
 -- ARGV  now_us, process, lease_us, first (1 = a new name), sequence (the highest that the process saw; -1 =
 --       it saw none yet: a process that has just begun remembers nothing), passed_us (see clock.lua), how long ago a
 --       read of it was answered, since when all of its reads fail (µs, -1 not at all), and the error, date_us (what
---       Skyvern's own clock shows at least; '' = not known; older workers send neither)
+--       Skyvern's own clock shows at least; '' = not known)
 -- Reply: the claim sequence = the lease holds until now + lease_us; -2 = it holds, but this is a server that
 --       is not trusted (yet), whose sequence is ignored; -1 = refused: the name's lease was lost
 --       (its claims are unconfirmed already), the process drops what it has not sent and takes a new name.
-local PROCESSES, READERS, process = PREFIX .. 'processes', PREFIX .. 'readers', ARGV[2]
+local PROCESSES, process = PREFIX .. 'processes', ARGV[2]
 expect(PROCESSES, 'zset')
-expect(READERS, 'zset')
 pass_when_full()
 -- Before the lease is written: a lease at the time that the clock jumped to would hide the jump. While the jump is not
 -- sure, the lease counts from the time that was last believed.
@@ -47,14 +46,11 @@ if ARGV[4] ~= '1' and (not deadline or (tonumber(deadline) <= NOW and not clock_
   return -1
 end
 redis.call('ZADD', PROCESSES, int(from + tonumber(ARGV[3])), process)
--- It reads packed records; older versions do not report that, and nothing is packed while one of them lives.
-redis.call('ZREMRANGEBYSCORE', READERS, '-inf', int(from))
-redis.call('ZADD', READERS, int(from + tonumber(ARGV[3])), process)
 
 -- Reads fail from the last answer to any process on: a process that alone cannot read is reported only while the
 -- others read nothing.
 -- Fields of meta: reads_ok (the last answer), reads_failing (since when), reads_failed (last reported), reads_why.
-local answered, failing = tonumber(ARGV[7] or -1), tonumber(ARGV[8] or -1)
+local answered, failing = tonumber(ARGV[7]), tonumber(ARGV[8])
 local reads = redis.call('HMGET', META, 'reads_ok', 'reads_failing')
 local last = tonumber(reads[1] or 0)
 if answered >= 0 and NOW - answered > last then
@@ -68,6 +64,6 @@ if failing >= 0 then
   redis.call('HSETNX', META, 'reads_failing', int(math.max(NOW - failing, last)))
   redis.call('HSET', META, 'reads_failed', int(NOW), 'reads_why', ARGV[9])
 end
-note_date(ARGV[10] or '')
+note_date(ARGV[10])
 -- A sequence stored by an older server must not come back to it as a process's memory.
 return is_safe and stored or -2

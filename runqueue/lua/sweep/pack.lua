@@ -1,14 +1,12 @@
--- use: counters packed
+-- use: counters
 -- Stores packed bodies and results of ended jobs, each if its job is unchanged since it was read: not submitted again,
 -- not removed, not packed by another process.
 -- ARGV  now_us, packing's position when they were read, its position after them, then 6 a job: id, ended_us, bytes of
 --       its body and of its result as they were read, packed body, packed result ('' = it has none, or it is in the
 --       body)
 -- Reply: how many were stored
--- Older workers cannot read packed records: from the first one on the layout's version keeps them out.
-local SCHEMA, PER_JOB = 3, 6
+local PER_JOB = 6
 pass_when_full()
-if not may_pack() then return 0 end
 if (redis.call('HGET', META, 'packed') or '') == ARGV[2] then redis.call('HSET', META, 'packed', ARGV[3]) end
 
 local stored = 0
@@ -30,5 +28,4 @@ for i = 4, #ARGV, PER_JOB do
     stored = stored + 1
   end
 end
-if stored > 0 then redis.call('HSET', META, 'schema', int(math.max(SCHEMA, tonumber(redis.call('HGET', META, 'schema'))))) end
 return stored

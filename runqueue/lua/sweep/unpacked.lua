@@ -5,12 +5,12 @@
 -- Reply { more (1 = call again), packing's position, its position after these, per job: id, ended_us, body, result
 --         ('' = none) }
 -- `pack_more` reports more work to the tick. pack.lua writes the position ('<day> <entry>').
--- Retention removes entries from a day's front, a week later: after an upgrade entries of that day may be skipped, and
--- are removed unpacked that day.
+-- Retention removes entries from a day's front, a week later: after a week in which nothing was packed, entries of that
+-- day may be skipped, and are removed unpacked that day.
 local after, limit, bytes_left = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local OLDEST = 8
 pass_when_full()
-if clock_is_stale() or not may_pack() then
+if clock_is_stale() then
   redis.call('HDEL', META, 'pack_more')
   return { 0, '', '' }
 end

@@ -1,4 +1,4 @@
-"""Redis is away, hangs, or is none to trust."""
+"""Redis is away, hangs, is none to trust, or holds another format."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from gateway import server as serving
 from gateway.http import problems
 from gateway.state import state
 from gateway.webhooks import webhook_writer
-from runqueue import EvictingRedis, JobState, RunQueue
-from runqueue.store.keys import ACCOUNTS
+from runqueue import EvictingRedis, JobState, OtherFormat, RunQueue
+from runqueue.store.format import FORMAT
+from runqueue.store.keys import ACCOUNTS, FORMAT_KEY
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import Desk, gating, told
 from tests.gateway.uploads import lines, send
@@ -155,6 +156,31 @@ async def test_a_redis_that_evicts_is_refused(client: redis.Redis, redis_url: st
                 pass
     finally:
         client.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_a_redis_of_another_format_is_not_served(client: redis.Redis, redis_url: str) -> None:
+    client.set(FORMAT_KEY, FORMAT + 1)
+
+    with pytest.raises(OtherFormat, match=f"holds format {FORMAT + 1}"):
+        async with gating(redis_url):
+            pass
+
+    assert client.keys() == [FORMAT_KEY.encode()]
+
+
+async def test_where_redis_is_replaced_by_one_of_another_format_that_is_answered_and_shown(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runqueue.producer.async_queue.COMPARED_SECONDS", 0)
+    async with browsing(redis_url) as browser:
+        client.set(FORMAT_KEY, FORMAT + 1)
+
+        answer = await browser.door.ask("GET", "/v1/stats")
+        assert answer.status == 503
+        assert f"holds format {FORMAT + 1}" in answer.body["detail"]
+        page = await browser.open("/")
+        assert page.status == 503
+        assert f"holds format {FORMAT + 1}" in page.text
 
 
 async def test_a_redis_that_comes_later_and_evicts_ends_it(

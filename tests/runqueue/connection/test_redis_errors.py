@@ -9,7 +9,7 @@ from redis._parsers.base import BaseParser
 from runqueue.connection.redis_errors import Cause, cause_of, code_of, is_of_a_replica
 
 #: What a server says, as it stands on the wire.
-OF_THE_CALL = ("SEALED b_1", "NEWER 99")
+OF_THE_CALL = ("SEALED b_1",)
 OF_THE_DATA = (
     "WRONGTYPE Operation against a key holding the wrong kind of value script: on @user_script:1.",
     "ERR user_script:12: attempt to perform arithmetic on a nil value script: on @user_script:12.",

@@ -23,8 +23,7 @@ RESULT = orjson.dumps({"run_id": "r", "output": {"price": "12.50"}, "run_request
 
 
 def over(clock: Clockwork, n: int = 1, state: str = "completed", **options: Any) -> list[str]:
-    """Jobs that are over, each with a result, and live processes that read what is packed."""
-    assert clock.run(worker_calls.migrate(clock.account, 1_000))
+    """Jobs that are over, each with a result."""
     job_ids = clock.running(n, body=PROMPT, **options)
     done = [Finished(i, 1, f"r-{i}", state, state, "", RESULT) for i in job_ids]
     assert clock.run(worker_calls.finish(clock.account, done)) == [1] * n

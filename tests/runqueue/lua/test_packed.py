@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runqueue.store import codec, compression, worker_calls
+from runqueue.store import codec, compression
 from runqueue.store.history import read_trail
 from tests.runqueue.lua.clockwork import DAY, KEEP, SECOND, Clockwork, spec
 from tests.runqueue.lua.packs import (
@@ -58,7 +58,6 @@ def test_a_job_that_ended_again_without_a_result_has_none(clock: Clockwork) -> N
 
 
 def test_a_packed_result_is_sent_on_as_it_came(clock: Clockwork) -> None:
-    clock.run(worker_calls.migrate(clock.account, 1_000))
     (job,) = awaited(clock, body=PROMPT)
     assert receive(clock, told(job, body=RESULT)) == ["ended"]
     clock.wait(0.001)
@@ -95,7 +94,6 @@ def test_packed_jobs_go_with_their_retention(clock: Clockwork) -> None:
 
 
 def test_a_request_too_long_to_be_shown_is_not_shown_for_being_packed(clock: Clockwork) -> None:
-    assert clock.run(worker_calls.migrate(clock.account, 1_000))
     short, long = clock.running(1, body="x" * 60_000), clock.running(1, body="x" * 70_000)
     for job in short + long:
         assert clock.finish(job, result=RESULT) == 1

@@ -8,9 +8,9 @@ import orjson
 import pytest
 import redis
 
-from runqueue.store import codec, compression, worker_calls
+from runqueue.store import codec, compression
 from runqueue.store.history import read_trail
-from tests.runqueue.lua.clockwork import DAY, KEEP, LEASE, SECOND, Clockwork
+from tests.runqueue.lua.clockwork import DAY, KEEP, SECOND, Clockwork
 from tests.runqueue.lua.packs import (
     PROMPT,
     RESULT,
@@ -95,7 +95,7 @@ def test_packing_goes_on_with_the_next_day(clock: Clockwork) -> None:
     assert pack(clock) == 0
 
 
-def test_jobs_of_before_an_upgrade_are_packed_too(clock: Clockwork) -> None:
+def test_jobs_of_days_before_the_first_packing_are_packed_too(clock: Clockwork) -> None:
     job = over(clock)[0]
     clock.client.hdel(clock.key("meta"), "packed")
     clock.wait(6 * DAY / SECOND)
@@ -114,7 +114,6 @@ def test_what_is_not_over_is_left_alone(clock: Clockwork) -> None:
 
 
 def test_a_job_without_a_result_is_packed_alone(clock: Clockwork) -> None:
-    clock.run(worker_calls.migrate(clock.account, 1_000))
     (job,) = clock.enqueue(1, body=PROMPT * 3)
     clock.claimed()
     clock.refuse(job)
@@ -126,7 +125,6 @@ def test_a_job_without_a_result_is_packed_alone(clock: Clockwork) -> None:
 
 def test_a_long_result_keeps_a_string_of_its_own(clock: Clockwork) -> None:
     (job,) = clock.running(1, body=PROMPT)
-    clock.run(worker_calls.migrate(clock.account, 1_000))
     result = orjson.dumps({"output": [f"line {n} of many" for n in range(4_000)]})
     assert clock.finish(job, result=result) == 1
     assert pack(clock) == 1
@@ -225,59 +223,6 @@ def test_one_that_is_removed_in_between_stays_away(clock: Clockwork) -> None:
     clock.sweep("retire", KEEP)
     assert store(clock, read) == 0
     assert not clock.client.exists(clock.key(f"body:{job}"))
-
-
-# Versions that know nothing of it.
-
-
-def test_nothing_is_packed_while_an_older_process_lives(clock: Clockwork) -> None:
-    (job,) = over(clock)
-    clock.client.zadd(clock.key("processes"), {"old": clock.now + LEASE})
-    read = look(clock)
-    assert (read.jobs, read.stands) == ([], read.stands_then)
-    clock.wait(LEASE / SECOND)
-    clock.heartbeat(first=True)
-    late = look(clock)
-    clock.client.zadd(clock.key("processes"), {"old": clock.now + LEASE})
-    assert store(clock, late) == 0, "it came in between"
-    assert not is_packed(clock, job)
-    clock.run(worker_calls.bye(clock.account, "old"))
-    assert pack(clock) == 1
-
-
-def test_a_process_that_has_gone_is_no_reader_any_more(clock: Clockwork) -> None:
-    clock.heartbeat("p1", first=True)
-    clock.heartbeat("p2", first=True)
-    assert clock.members("readers") == ["p1", "p2"]
-    clock.run(worker_calls.bye(clock.account, "p1"))
-    assert clock.members("readers") == ["p2"]
-    clock.wait(LEASE / SECOND)
-    clock.heartbeat("p3", first=True)
-    assert clock.members("readers") == ["p3"]
-
-
-def test_older_versions_are_kept_out_from_the_first_packed_job_on(clock: Clockwork) -> None:
-    over(clock)
-    assert meta(clock, "schema") == b"2", "until then they may come back"
-    pack(clock)
-    assert meta(clock, "schema") == b"3"
-    assert clock.run(worker_calls.migrate(clock.account, 1_000))
-    assert meta(clock, "schema") == b"3"
-
-
-def test_nothing_is_packed_before_the_layout_is_brought_up(clock: Clockwork) -> None:
-    over(clock)
-    clock.client.hdel(clock.key("meta"), "schema")
-    assert look(clock).jobs == []
-
-
-def test_an_older_reader_misses_the_result_and_finds_all_else(clock: Clockwork) -> None:
-    """What `get_jobs` of the last version read: the envelope, and a result of its own."""
-    (job,) = over(clock)
-    pack(clock)
-    line = body(clock, job).partition(b"\n")[0]
-    assert codec.read_envelope(line)[0] == "task"
-    assert clock.client.get(clock.key(f"result:{job}")) is None
 
 
 def test_a_full_server_is_packed_all_the_same(clock: Clockwork) -> None:

@@ -411,7 +411,6 @@ def test_a_canceled_job_that_is_replayed_waits_for_who_stored_it(clock: Clockwor
 
 
 def test_a_canceled_job_that_is_packed_counts_as_it_lies(clock: Clockwork) -> None:
-    assert clock.run(worker_calls.migrate(clock.account, 1_000))
     clock.quota = Quota("shop", 0, 10**6)
     clock.heartbeat(first=True)
     (job,) = ended(clock, 1, body="The same words. " * 1_000)

@@ -84,7 +84,6 @@ class Account(Batching, Doubting, Deliveries, Callbacks, Packing, Checks):
         charges: bool,
     ) -> None:
         """Set the account's limits, begin the leases, hand in the first jobs; some have ended."""
-        assert self.clock.run(worker_calls.migrate(ACCOUNT, 100)), "there is nothing to do"
         self.receives, self.relays = receives, Limiter(relays, 10)
         self.cap, self.caps = cap, dict(zip(GROUPS, caps, strict=True))
         share = 0.7 * requests

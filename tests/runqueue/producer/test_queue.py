@@ -19,6 +19,7 @@ from runqueue import (
     InvalidJob,
     JobNotFound,
     JobState,
+    OtherFormat,
     QueueFull,
     QueueUnavailable,
     RunQueue,
@@ -28,7 +29,9 @@ from runqueue import (
 )
 from runqueue.records import claim_items
 from runqueue.store import worker_calls
+from runqueue.store.format import FORMAT
 from runqueue.store.job_calls import CHUNK_WORK
+from runqueue.store.keys import FORMAT_KEY
 from runqueue.store.scripts import run
 from tests.either import Ask, both
 from tests.valkeys import start_valkey
@@ -266,3 +269,46 @@ async def test_a_redis_that_drops_keys_is_refused_where_jobs_are_handed_in_and_m
             assert (await ask("stats"))["default"].paused
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_the_first_call_writes_the_format(
+    kind: str, client: redis.Redis, redis_url: str
+) -> None:
+    async with both(kind, redis_url) as ask:
+        await ask("enqueue", ASK)
+
+    assert client.get(FORMAT_KEY) == b"%d" % FORMAT
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_redis_of_another_format_is_refused_with_both_numbers_and_stays_as_it_is(
+    kind: str, client: redis.Redis, redis_url: str
+) -> None:
+    client.set(FORMAT_KEY, FORMAT + 1)
+    words = f"holds format {FORMAT + 1}, and this version of runqueue has format {FORMAT}: "
+
+    async with both(kind, redis_url) as ask:
+        for name, *arguments in [("enqueue", ASK), ("pause",), ("pause", "acme"), ("stats",)]:
+            with pytest.raises(OtherFormat, match=words):
+                await ask(name, *arguments)
+
+    assert client.keys() == [FORMAT_KEY.encode()]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_redis_that_was_emptied_or_replaced_is_compared_again(
+    kind: str, client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("queue", "async_queue"):
+        monkeypatch.setattr(f"runqueue.producer.{module}.COMPARED_SECONDS", 0)
+    async with both(kind, redis_url) as ask:
+        await ask("enqueue", ASK)
+        client.flushall()
+
+        await ask("enqueue", ASK)
+        assert client.get(FORMAT_KEY) == b"%d" % FORMAT
+
+        client.set(FORMAT_KEY, FORMAT + 1)
+        with pytest.raises(OtherFormat):
+            await ask("enqueue", ASK)

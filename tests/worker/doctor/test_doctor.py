@@ -22,7 +22,8 @@ from config.settings import Account, Settings
 from runqueue import RunQueue
 from runqueue.connection.client import sync_client
 from runqueue.store.damage import report_key
-from runqueue.store.keys import ACCOUNTS, Keys
+from runqueue.store.format import FORMAT
+from runqueue.store.keys import ACCOUNTS, FORMAT_KEY, Keys
 from runqueue.store.live_processes import Process
 from simulator.model.options import DEFAULT_API_KEY
 from tests.api_client.rawserver import port_nobody_listens_on
@@ -424,18 +425,18 @@ def test_the_name_of_the_broker_s_unix_socket_is_understood() -> None:
     assert (options["path"], options["db"]) == ("/run/redis.sock", 3)
 
 
-def test_the_version_of_the_layout_is_read_from_the_script_that_writes_it() -> None:
-    own = queue_checks.known_schema()
+def test_data_of_another_format_is_wrong_and_says_what_to_do(
+    client: redis.Redis, redis_url: str
+) -> None:
+    client.set(FORMAT_KEY, FORMAT + 1)
 
-    (newer,) = queue_checks.layout("default", own + 1)
-    assert newer.level is FindingLevel.WRONG
+    result = ask("--json", RUNQUEUE_REDIS_URL=redis_url)
 
-
-def test_nothing_is_said_of_the_layout_of_a_new_installation_or_of_this_version() -> None:
-    own = queue_checks.known_schema()
-    assert not list(queue_checks.layout("default", own - 1))
-    assert not list(queue_checks.layout("default", own))
-    assert not list(queue_checks.layout("default", None))
+    checks = {found["check"]: found for found in json.loads(result.stdout)["checks"]}
+    assert checks["format"]["level"] == "wrong"
+    assert f"holds format {FORMAT + 1}" in checks["format"]["said"]
+    assert "another Redis or database" in checks["format"]["do"]
+    assert "account default" not in checks
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,6 @@ local function forget_process(process)
   end
   redis.call('DEL', PREFIX .. 'wake:' .. process, PREFIX .. 'alone:' .. process)
   redis.call('HDEL', PREFIX .. 'clocks', process)
-  redis.call('ZREM', PREFIX .. 'readers', process)
   if redis.call('HGET', META, 'suspects_by') == process then
     redis.call('HDEL', META, 'suspects_by', 'suspects_until')
   end

@@ -174,14 +174,12 @@ local function begin_setting_back(last, amounts)
   local steps = read_steps(now, last, told)
   set_fields_back(META, OWN_FIELDS, function(at) return entry_lateness(steps, at) end)
   redis.call('HSET', META, 'set_back', table.concat({ now, int(last), told, '1', '(' .. now }, ' '))
-  for _, index in ipairs({ 'processes', 'readers' }) do
-    local cut = {}
-    for _, process in ipairs(redis.call('ZRANGEBYSCORE', PREFIX .. index, int(NOW + LEASE + STEP), '+inf')) do
-      cut[#cut + 1] = int(NOW + LEASE)
-      cut[#cut + 1] = process
-    end
-    in_parts('ZADD', PREFIX .. index, cut)
+  local cut = {}
+  for _, process in ipairs(redis.call('ZRANGEBYSCORE', PREFIX .. 'processes', int(NOW + LEASE + STEP), '+inf')) do
+    cut[#cut + 1] = int(NOW + LEASE)
+    cut[#cut + 1] = process
   end
+  in_parts('ZADD', PREFIX .. 'processes', cut)
 end
 
 local function note_doubt(ahead)

@@ -17,14 +17,3 @@ local function stored_result(id)
   local at = behind_envelope(body)
   return is_packed(body, at) and string.sub(body, at) or ''
 end
-
--- Jobs are packed once every live process reads packed records (`readers`, see heartbeat.lua), and the layout is new
--- enough for the mark that keeps older versions out.
-local LAYOUT = 2
-local function may_pack()
-  if tonumber(redis.call('HGET', META, 'schema') or 0) < LAYOUT then return false end
-  for _, process in ipairs(redis.call('ZRANGEBYSCORE', PREFIX .. 'processes', '(' .. int(NOW), '+inf')) do
-    if not redis.call('ZSCORE', PREFIX .. 'readers', process) then return false end
-  end
-  return true
-end

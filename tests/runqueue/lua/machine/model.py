@@ -30,7 +30,7 @@ GROUPS = ("default", "g1", "g2")
 #: Keys of which Redis removes each by itself, after a time.
 EXPIRING = ("group:", "gcra:", "claim:", "endpoint:", "attempts:")
 #: Keys that stand for the account itself, not for a job.
-LASTING = ("meta", "counters", "limits", "wake", "readers", "charged")
+LASTING = ("meta", "counters", "limits", "wake", "charged")
 #: Deaths during the submission: from so many on a job is claimed alone, at so many it is dead.
 SUSPECT, POISON = 2, 3
 #: After so long an unconfirmed job gives its slot back.
