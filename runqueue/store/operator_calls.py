@@ -1,6 +1,5 @@
 """The operator's calls: what people do to jobs (`operations.py`); producers: `job_calls.py`."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,9 +14,6 @@ def adopt(account: str, job_id: str, attempt: int, run_id: str) -> ScriptCall[in
     arguments: list[Argument] = [0, job_id, attempt, run_id, "created", 0]
     return ScriptCall(load("mark_running"), account, arguments, lambda codes: int(codes[0]))
 
-
-#: The word in an orphan's record that identifies its job's request.
-_REQUEST = re.compile(r"[0-9a-f]{16}")
 
 #: A job as a person saw it: id, attempt, and when it ended (µs since 1970; 0 = it had not).
 Seen = tuple[str, int, int]
@@ -57,9 +53,7 @@ def list_strays(account: str, cursor: str, count: int) -> ScriptCall[tuple[str, 
 
 
 def _orphan(account: str, run_id: bytes, record: bytes) -> Stray:
-    job_id, attempt, since, request, why = [*record.decode(errors="replace").split(" ", 4), ""][:5]
-    if request != "-" and not _REQUEST.fullmatch(request):
-        why = f"{request} {why}".strip()  # of an older version: it did not name the request
+    job_id, attempt, since, _, why = record.decode(errors="replace").split(" ", 4)
     return Stray(
         run_id.decode(),
         account,

@@ -199,8 +199,6 @@ local function refused_by_quota()
     if name and job.charged == name then own_new, own_bytes_new = own_new - 1, own_bytes_new - stored end
   end
   local sums = { 'bytes', 'jobs:' .. (name or ''), 'bytes:' .. (name or '') }
-  -- Charges left by older workers are removed when nothing waits.
-  if waiting == 0 then redis.call('HDEL', CHARGED, unpack(sums)) end
   local f = redis.call('HMGET', CHARGED, unpack(sums))
   local function over(whose, what, most, there, new)
     if most == 0 or there + new <= most then return nil end

@@ -59,10 +59,5 @@ else
   redis.call('HDEL', META, 'retire_left')
 end
 save()
--- Older workers did not take ended jobs off their groups.
-local left = redis.call('HMGET', COUNTERS, 'ready:0', 'ready:1', 'ready:2', 'ready:3', 'live')
-local open = 0
-for i = 1, 5 do open = open + tonumber(left[i] or 0) end
-if open == 0 then redis.call('DEL', PREFIX .. 'busy') end
 raise_damage()
 return looked

@@ -79,13 +79,6 @@ def test_it_is_known_again_once_the_group_goes_on(known: Clockwork) -> None:
     assert (known.read(batch).seconds_left, known.read(batch).eta_note) == (500.0, None)
 
 
-def test_a_group_that_an_older_version_let_go_on_is_not_paused(known: Clockwork) -> None:
-    batch = begun(known, 50, group="shop-a")
-    pause(known, "shop-a")
-    known.client.hdel(known.key("group:shop-a"), "paused")
-    assert known.read(batch).seconds_left == 500.0
-
-
 def test_a_paused_group_of_others_changes_nothing(known: Clockwork) -> None:
     batch = begun(known, 50, group="shop-a")
     known.batch_of(5, group="shop-b")

@@ -343,15 +343,3 @@ def test_a_worker_that_starts_is_told_which_limits_it_changes(clock: Clockwork) 
     clock.limit(concurrent_runs=100, dispatches_per_second=2)
     new = {"concurrent_runs": 10.0, "dispatches_per_second": 2.0}
     assert clock.run(worker_calls.seed_limits(clock.account, new)) == {"concurrent_runs": 100}
-
-
-def test_an_older_worker_s_calls_are_not_taken_for_those_of_the_rate_of_before(
-    clock: Clockwork,
-) -> None:
-    clock.limit(requests_per_second=10, burst_size=100)
-    clock.run(worker_calls.permits(clock.account, 1))
-    clock.wait(60)
-    clock.limit(requests_per_second=100, burst_size=100)
-    # It takes the whole burst, and does not write at which rate.
-    clock.client.set(clock.key("gcra:request"), clock.now + SECOND)
-    assert clock.run(worker_calls.permits(clock.account, 100))[0] == 0

@@ -448,18 +448,6 @@ def test_a_job_that_another_upload_takes_over_is_charged_once(clock: Clockwork) 
     assert charged(clock) == {"bytes": 2 * SIZE, "jobs:lab": 2, "bytes:lab": 2 * SIZE}
 
 
-def test_what_was_left_charged_goes_once_nothing_waits(clock: Clockwork) -> None:
-    clock.limit(waiting_bytes=2 * SIZE)
-    clock.enqueue(1)
-    clock.client.hset(clock.key("charged"), "bytes", 2 * SIZE)  # as an older worker leaves it
-    refused(clock)
-    clock.claimed()
-
-    clock.enqueue(2)
-
-    assert charged(clock) == {"bytes": 2 * SIZE}
-
-
 def test_without_quotas_a_record_says_nothing_of_them(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1)
 

@@ -693,15 +693,6 @@ def test_a_job_that_is_not_the_probe_ends_no_probe(clock: Clockwork) -> None:
     assert clock.run(job_calls.stats(clock.account)).hold_seconds == 60
 
 
-def test_a_probe_whose_hold_an_older_worker_ended_is_a_job_like_others(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    clock.client.hset(clock.key("meta"), "probe", job)
-    assert clock.give_back(job) == 1
-    stats = clock.run(job_calls.stats(clock.account))
-    assert (stats.live, clock.state(job)) == (0, "ready")
-
-
 def test_what_is_left_of_a_hold_is_shown_with_its_own_reason(clock: Clockwork) -> None:
     asked, refused, accepted = clock.enqueue(3)
     clock.claimed()

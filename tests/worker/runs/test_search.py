@@ -130,7 +130,7 @@ async def test_a_job_whose_claim_s_time_is_not_known_is_never_denied(
 ) -> None:
     async with working(client, redis_url, **SOON) as bench:
         job_id = await lose(bench, task(), LOST)
-        client.hdel(f"{KEYS.prefix}job:{job_id}", "claimed")  # as version 1 left it
+        client.hdel(f"{KEYS.prefix}job:{job_id}", "claimed")  # Redis lost its claim
 
         await look(bench, 3)
 

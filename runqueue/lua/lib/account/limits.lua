@@ -20,7 +20,7 @@ do -- a scope, since a script has at most 200 local names
     if not f[1] then return nil end
     local top, age = tonumber(f[1]), math.max(0, NOW - tonumber(f[2])) / 1000000
     if f[3] == '1' then return top * (NEAR_NAMED + CREEP_NAMED * age), top end
-    local cut = tonumber(f[4] or FIRST_CUT)
+    local cut = tonumber(f[4])
     if age < RECOVERY then return top * (cut + (NEAR - cut) * age / RECOVERY), top end
     -- Half a percent a second for a minute, then faster: a rate that was too fast then may be accepted by now.
     local creep = CREEP * (age - RECOVERY)
@@ -59,21 +59,18 @@ do -- a scope, since a script has at most 200 local names
 
   -- When all calls made are worked off, never before now. The debt is a number of calls, not a time: when the rate
   -- changes, each of them takes longer, or less. Otherwise a pace cut to a half would let half a burst through at once.
-  -- Calls of older workers in a rolling upgrade have no interval, and count at the present rate. After a step back of
-  -- the clock the limit must not block for longer than its burst lasts.
+  -- After a step back of the clock the limit must not block for longer than its burst lasts.
+  -- Field of meta: interval:<name> (at which they were counted).
   function owed_until(name, interval, burst)
     local stored = tonumber(redis.call('GET', PREFIX .. 'gcra:' .. name) or 0)
     if stored <= NOW then return NOW, stored end
-    local before, of = string.match(redis.call('HGET', META, 'interval:' .. name) or '', '^(%d+) (%d+)$')
-    local tat = stored
-    if of == int(stored) and tonumber(before) ~= interval then
-      tat = NOW + math.ceil((stored - NOW) * interval / before)
-    end
+    local before, tat = tonumber(redis.call('HGET', META, 'interval:' .. name)), stored
+    if before ~= interval then tat = NOW + math.ceil((stored - NOW) * interval / before) end
     return math.min(tat, NOW + burst * interval), stored
   end
 
   local function store_tat(name, interval, tat)
-    redis.call('HSET', META, 'interval:' .. name, int(interval) .. ' ' .. int(tat))
+    redis.call('HSET', META, 'interval:' .. name, int(interval))
     redis.call('SET', PREFIX .. 'gcra:' .. name, int(tat), 'PX', int(math.ceil((tat - NOW + MAX_PERMIT_AGE) / 1000)))
   end
 

@@ -1,7 +1,7 @@
 -- use: record webhooks
 -- What a search for an unconfirmed job's run needs to know of the job.
 
--- Appends to `reply`: id, attempt, since_us, claimed_us ('' = version 1 did not say), marked (1 | 0: by a process
+-- Appends to `reply`: id, attempt, since_us, claimed_us ('' = not known), marked (1 | 0: by a process
 -- without correlation), on_unconfirmed, cancel ('' = not requested), body, received (1: it asked for a webhook to our
 -- receiver), date_us (what the server's own clock showed at the claim, at least; '' = not known). False: the job is not
 -- unconfirmed. A body that is no string, which MGET passes over, is ''.

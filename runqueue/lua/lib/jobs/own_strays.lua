@@ -1,14 +1,13 @@
 -- use: strays
 -- An orphan run of an attempt that the job's record does not know yet (Redis lost that claim) is the job's own. Returns
--- its id and its attempt. If the key was reused for another request, the run is another job's.
+-- its id and its attempt. If the key was reused for another request, the run is another job's; '-' = Redis had lost the
+-- record.
 local function own_stray(id, known)
   if not has_strays() then return nil end
   for run_id in string.gmatch(redis.call('HGET', STRAY_JOBS, id) or '', '%S+') do
     local told = redis.call('HGET', PREFIX .. 'strays', run_id) or ''
     local attempt, request = string.match(told, '^%S+ (%d+) %d+ (%S+)')
-    -- An orphan run of an older version lacks the request: that word is another one.
-    local is_told = request and #request == 16 and string.find(request, '^%x+$')
-    if (not is_told or request == request_of(id)) and tonumber(attempt or 0) > known then
+    if (request == '-' or request == request_of(id)) and tonumber(attempt or 0) > known then
       return run_id, tonumber(attempt)
     end
   end

@@ -38,9 +38,7 @@ do
     for _, place in ipairs(redis.call('SINTER', places, PAUSED_LANES)) do
       local group, lane = string.sub(place, 3), PREFIX .. 'lane:' .. place .. ':' .. batch
       if lanes_left <= 0 then return '?' end
-      if redis.call('HEXISTS', group_key(group), 'paused') == 0 then -- an older version resumed it
-        lanes_left = lanes_left - 1
-      elseif scheduled > 0 or is_waited_in(batch, lane) or is_waited_in(batch, lane .. CANARY) then
+      if scheduled > 0 or is_waited_in(batch, lane) or is_waited_in(batch, lane .. CANARY) then
         return group
       end
     end
