@@ -48,8 +48,7 @@ Format = Annotated[
 After = Annotated[
     str | None,
     Query(
-        description="Only lines behind this job's, to go on with an answer that was cut; the header"
-        " Runqueue-After says that it is heeded.",
+        description="Only lines behind this job's, to go on with an answer that was cut.",
         examples=[job_schema.EXAMPLE_ID],
     ),
 ]
@@ -148,8 +147,7 @@ async def _answer(
     reader = await queue.open_results(
         batch, chosen, errors=errors, after=after or None, account=account
     )
-    headers = {"Runqueue-After": after} if after else None
-    return Streamed(_written(queue, reader, kind), headers=headers, media_type=kind)
+    return Streamed(_written(queue, reader, kind), media_type=kind)
 
 
 def _accepted(accept: str) -> str:

@@ -357,17 +357,15 @@ class Retried:
     Args:
         states: how many jobs are ready again, by the states that they were in.
         canceled_left: canceled jobs that were left as they are (without `canceled=True`).
-        untold: jobs beside `states` that are ready again; an older gateway does not say from which.
     """
 
     states: Mapping[JobState, int]
     canceled_left: int = 0
-    untold: int = 0
 
     @property
     def jobs(self) -> int:
         """How many jobs are ready again."""
-        return sum(self.states.values()) + self.untold
+        return sum(self.states.values())
 
     @property
     def words(self) -> str:

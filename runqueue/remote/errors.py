@@ -104,7 +104,9 @@ def error_of(
     if not said.is_ours:
         return GatewayUnavailable(url, f"answered {said.status}, not as a gateway does")
     if said.status == 405 or said.detail == _NOTHING_HERE:
-        return GatewayUnavailable(url, "it does not know this call: it is older than this client")
+        return GatewayUnavailable(
+            url, "it does not know this call: is the URL right, and is it of this version?"
+        )
     found = meant.get(said.status)
     if isinstance(found, BatchCanceled) and said.detail != str(found):
         return RunQueueError(said.detail)

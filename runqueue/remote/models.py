@@ -60,7 +60,7 @@ def read_strictly(adapter: TypeAdapter[M], values: object) -> M:
 
 
 def known_values(values: Any, record: type[NamedTuple]) -> dict[str, Any]:
-    """Return the values that a record has; a newer gateway may show more."""
+    """Return the values that a record has."""
     return {name: values[name] for name in record._fields if name in values}
 
 
@@ -138,13 +138,13 @@ def read_answer(values: dict[str, Any]) -> Enqueued:
 
 
 def read_warnings(values: dict[str, Any]) -> list[FieldWarning]:
-    """Return what an answer warns of; an older gateway warns of nothing."""
+    """Return what an answer warns of."""
     found = [known_values(one, FieldWarning) for one in values.get("warnings", [])]
     return read_strictly(_WARNINGS, found)
 
 
 def read_batch(values: dict[str, Any]) -> Batch:
-    """Return a batch; what this version of `Batch` does not know is left out."""
+    """Return a batch."""
     return read_strictly(_BATCH, {**values, "id": values["batch_id"], "waits_for": _waits(values)})
 
 
@@ -154,10 +154,8 @@ def read_group(values: dict[str, Any]) -> Group:
 
 
 def read_retried(values: dict[str, Any]) -> Retried:
-    """Return what of a batch is done again; an older gateway says how many jobs alone."""
-    states = values.get("states", {})
-    others = values["jobs"] - sum(states.values())
-    return read_strictly(_RETRIED, {**values, "states": states, "untold": others})
+    """Return what of a batch is done again."""
+    return read_strictly(_RETRIED, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +185,6 @@ def read_stats(account: str, values: dict[str, Any]) -> AccountStats:
             for state in JobState
         },
         "deliveries": {DeliveryState(state): n for state, n in values["deliveries"].items()},
-        "refused_lines": values.get("refused_lines", 0),
-        "set_aside": values.get("set_aside", 0),
         "waits_for": read_strictly(_WAITS, _waits(values)),
         "jobs_wait_for": read_strictly(_WAITS, _waits(values, "jobs_wait_for")),
         "hold_seconds": math.inf if values["hold_seconds"] is None else values["hold_seconds"],

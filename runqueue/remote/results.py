@@ -14,8 +14,6 @@ from runqueue.errors import GatewayUnavailable, RunQueueError
 from runqueue.remote.connection import TRIES, GatewayLink, words_of
 from runqueue.request.time_range import MICROSECOND
 
-#: Says that an answer begins behind the job that was named.
-AFTER_HEADER = "runqueue-after"
 #: Seconds before a broken stream is requested again.
 _PAUSE = 0.5
 
@@ -41,8 +39,7 @@ def result_rows(
             whatever that job does meanwhile; else behind its job.
 
     Raises:
-        GatewayUnavailable: the answer broke off again and again, without a row between; or an older
-            gateway's has not the job to go on behind.
+        GatewayUnavailable: the answer broke off again and again, without a row between.
     """
     tries = 0
     end: datetime | None = None
@@ -78,20 +75,10 @@ def result_rows(
 def _rows(
     link: GatewayLink, path: str, params: Mapping[str, Any], meant: Mapping[int, RunQueueError]
 ) -> Iterator[dict[str, Any]]:
-    after = params["after"]
     given = {name: value for name, value in params.items() if value is not None}
     with link.stream(path, {"format": "jsonl", **given}, meant) as answer:
-        # An older gateway begins at the beginning.
-        skip = after is not None and answer.headers.get(AFTER_HEADER) != after
         for line in _lines(link, answer):
-            row = _row(link, line)
-            if not skip:
-                yield row
-            elif row["job_id"] == after:
-                skip = False
-        if skip:
-            words = "it is older than this client, and the job to go on behind has ended no more"
-            raise GatewayUnavailable(link.url, f"{words} (a replay?): begin anew")
+            yield _row(link, line)
 
 
 def _lines(link: GatewayLink, answer: httpx.Response) -> Iterator[bytes]:

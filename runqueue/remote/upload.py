@@ -86,7 +86,7 @@ def upload(
         GatewayUnavailable: it cannot be reached; the reason says so if the batch may be there.
     """
     params = {name: value for name, value in query.items() if value not in ("", False)}
-    ruled, headers = _rules(link, rules)
+    ruled, headers = _rules(rules)
     params |= ruled
     sending = _SendingLines(lines)
     answer = link.patiently(
@@ -188,25 +188,16 @@ def _has_name(line: bytes) -> bool:
         return False
 
 
-def _rules(link: GatewayLink, rules: BatchRules) -> tuple[dict[str, Any], dict[bytes, bytes]]:
-    """Return the rules as a query and headers, once the gateway is sure not to pass them over."""
+def _rules(rules: BatchRules) -> tuple[dict[str, Any], dict[bytes, bytes]]:
+    """Return the rules as a query and headers."""
     wanted = {
         one.name: getattr(rules, one.name)
         for one in fields(rules)
         if getattr(rules, one.name) != getattr(NO_RULES, one.name)
     }
-    if not wanted:
-        return {}, _HEADERS
     # Proxies log a query, and this URL may hold a secret.
     url = wanted.pop("callback_url", None)
     hidden = {} if url is None else callback_header(url)
-    known = link.ask("GET", "/openapi.json", _parameters)
-    unknown = wanted.keys() - known
-    if hidden and _CALLBACK.decode() not in known:
-        unknown.add("callback_url")
-    if unknown:
-        words = "this gateway takes none with an upload: it is older than this client"
-        raise InvalidBatch([FieldError(name, words) for name in sorted(unknown)])
     return wanted, {**_HEADERS, **hidden}
 
 
@@ -219,10 +210,6 @@ def callback_header(url: str) -> dict[bytes, bytes]:
     if "\x7f" in url:
         raise InvalidBatch([FieldError("callback_url", "expected printable characters")])
     return {_CALLBACK: url.encode()}
-
-
-def _parameters(described: Any) -> set[str]:
-    return {one["name"].lower() for one in described["paths"][_PATH]["post"].get("parameters", [])}
 
 
 def _read(values: Any, *, is_new: bool) -> Uploaded:

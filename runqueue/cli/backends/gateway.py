@@ -37,10 +37,7 @@ class GatewayQueue(RemoteQueue):
         return names[0] if names and DEFAULT not in names else DEFAULT
 
     def timeline(self, job_id: str) -> dict[str, Any]:
-        """Return a job's request, as far as it may be shown, and its steps; {} = unknown.
-
-        Older gateways do not have them.
-        """
+        """Return a job's request, as far as it may be shown, and its steps; {} = unknown."""
         try:
             found = self._link.ask(
                 "GET", f"/v1/jobs/{job_id}/timeline", dict, meant={404: JobNotFound(job_id)}

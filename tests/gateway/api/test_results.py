@@ -77,10 +77,8 @@ async def test_an_answer_that_was_cut_is_gone_on_with_behind_its_last_line(
         for place, job_id in enumerate(ids):
             answer = await door.ask("GET", f"{path}?after={job_id}")
             assert [row["job_id"] for row in rows(answer.body)] == ids[place + 1 :]
-            assert answer.headers["runqueue-after"] == job_id
         refused = await door.ask("GET", f"{path}?after=nonsense")
 
-    assert "runqueue-after" not in whole.headers
     assert refused.status == 422
     assert refused.body["errors"][0]["field"] == "after"
 

@@ -124,7 +124,7 @@ SHOWN = {
 }
 
 
-def test_what_a_newer_gateway_shows_beside_a_job_is_passed_over() -> None:
+def test_what_is_shown_beside_the_fields_of_a_job_is_passed_over() -> None:
     webhook = {"state": "pending", "attempts": 1, "colour": "red"}
     body = orjson.dumps({**SHOWN, "colour": "red", "webhook": webhook})
 
@@ -218,11 +218,11 @@ def test_a_token_that_is_said_back_is_not_shown() -> None:
     assert "not for ***" in str(refused.value)
 
 
-def test_a_call_that_an_older_gateway_does_not_know_is_told() -> None:
+def test_a_call_that_the_gateway_does_not_know_is_told() -> None:
     with (
         answering(refusing(405, "expected POST")) as (url, _),
         RemoteQueue(url, SECRET) as queue,
-        pytest.raises(QueueUnavailable, match="older than this client"),
+        pytest.raises(QueueUnavailable, match="does not know this call"),
     ):
         queue.list_batches()
 
@@ -267,33 +267,11 @@ def rows(*numbers: int) -> bytes:
     return b"".join(b'{"job_id":"%d"}\n' % number for number in numbers)
 
 
-def test_a_gateway_that_does_not_know_after_is_read_from_the_beginning() -> None:
-    with (
-        answering(always(200, {}, rows(1, 2, 3))) as (url, asked),
-        RemoteQueue(url, SECRET) as queue,
-    ):
-        assert [row["job_id"] for row in queue.iter_rows(BATCH, after="2")] == ["3"]
-    assert "after=2" in asked[0]
-
-
-def test_results_of_an_older_gateway_are_not_cut_short_in_silence() -> None:
-    def answer(n: int, path: str) -> tuple[int, dict[str, str], bytes]:
-        if n == 1:
-            return 200, {"content-length": "1000", "connection": "close"}, rows(1, 2)
-        return 200, {}, rows(1, 3)  # the second is replayed
-
-    with answering(answer) as (url, _), RemoteQueue(url, SECRET) as queue:
-        found = queue.iter_rows(BATCH)
-        assert [next(found)["job_id"], next(found)["job_id"]] == ["1", "2"]
-        with pytest.raises(QueueUnavailable, match="begin anew"):
-            next(found)
-
-
 def test_an_answer_that_is_cut_is_asked_for_behind_the_last_line() -> None:
     def answer(n: int, path: str) -> tuple[int, dict[str, str], bytes]:
         if n == 1:
             return 200, {"content-length": "1000", "connection": "close"}, rows(1, 2) + b'{"job'
-        return 200, {"runqueue-after": "2"}, rows(3)
+        return 200, {}, rows(3)
 
     with answering(answer) as (url, asked), RemoteQueue(url, SECRET) as queue:
         assert [row["job_id"] for row in queue.iter_rows(BATCH)] == ["1", "2", "3"]
@@ -313,8 +291,7 @@ def test_results_by_filter_that_are_cut_go_on_at_the_last_end_whatever_its_job_d
 
     def answer(n: int, path: str) -> tuple[int, dict[str, str], bytes]:
         if n == 1:
-            headers = {"content-length": "1000", "connection": "close"}
-            return 200, headers | ({"runqueue-after": after} if after else {}), b"".join(lines[:4])
+            return 200, {"content-length": "1000", "connection": "close"}, b"".join(lines[:4])
         return 200, {}, lines[2] + lines[4] + lines[5]  # the fourth is submitted again
 
     with answering(answer) as (url, asked), RemoteQueue(url, SECRET) as queue:
@@ -416,15 +393,3 @@ def test_the_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("RUNQUEUE_URL")
     with pytest.raises(InvalidRequest, match="RUNQUEUE_URL"):
         RemoteQueue()
-
-
-def test_what_an_older_gateway_did_again_without_saying_in_which_states_is_counted() -> None:
-    told = orjson.dumps({"batch_id": BATCH, "jobs": 3})
-    with (
-        answering(lambda *_: (200, {"content-type": "application/json"}, told)) as (url, _),
-        RemoteQueue(url, SECRET, patience=1) as remote,
-    ):
-        done = remote.retry_failed(BATCH)
-
-    assert (done.jobs, done.words, done.canceled_left) == (3, "", 0)
-    assert (done.as_dict()["jobs"], done.as_dict()["states"]) == (3, {})
