@@ -230,3 +230,22 @@ def test_up_says_which_variables_are_no_settings_before_it_starts_anything(
         "runqueue: RUNQUEUE_MAX_BURST is not a setting (did you mean RUNQUEUE_MAX_BURST_SIZE?)",
         "runqueue: not started",
     ]
+
+
+@pytest.mark.usefixtures("no_settings")
+def test_up_starts_nothing_where_redis_holds_another_format(
+    client: redis.Redis,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    client.set(FORMAT_KEY, FORMAT + 1)
+    monkeypatch.setenv("SKYVERN_API_KEY", KEY)
+    monkeypatch.setenv("RUNQUEUE_REDIS_URL", redis_url)
+
+    with pytest.raises(typer.Exit) as ended:
+        up()
+
+    assert ended.value.exit_code == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"runqueue: Redis holds format {FORMAT + 1}")
