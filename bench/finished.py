@@ -133,7 +133,7 @@ def _finished(queue: RunQueue, plain: redis.Redis, first: int, *, whole: bool) -
 async def _pack(url: str, plain: redis.Redis, count: int) -> tuple[float, list[float]]:
     """Pack all; returns the CPU of a job in µs, and the ms of each script call."""
     link = _Link(_ACCOUNT, async_client(url))
-    scripts = [load(name).sha.encode() for name in ("unpacked", "pack")]
+    scripts = [load(name).function.encode() for name in ("unpacked", "pack")]
     plain.config_set("slowlog-max-len", 1_000_000)
     plain.config_set("slowlog-log-slower-than", 0)
     begun, packed = time.process_time(), 0

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 
 import redis
 
-from runqueue.store.scripts import LUA, load, sources
+from runqueue.store.scripts import library
 
 #: Microseconds from which a command counts as slow, and how many of them are remembered.
 _FROM_US, _KEPT = 2_000, 10_000
@@ -34,8 +33,8 @@ def slowest(server: "redis.Redis", most: int = 5) -> list[Slow]:
     for entry in server.slowlog_get(_KEPT):
         words = entry["command"].split()
         name = words[0].decode().lower()
-        if name in {"evalsha", "eval"} and len(words) > 1:
-            name = _scripts().get(words[1].decode(), name)
+        if name == "fcall" and len(words) > 1:
+            name = words[1].decode().removeprefix(f"{library().name}_")
         found.setdefault(name, []).append(entry["duration"] / 1000)
     rows = [Slow(name, len(took), max(took)) for name, took in found.items()]
     return sorted(rows, key=lambda row: -row.worst)[:most]
@@ -48,13 +47,6 @@ def together(rows: Iterable[Slow]) -> list[Slow]:
         before = found.get(row.name, Slow(row.name, 0, 0.0))
         found[row.name] = Slow(row.name, before.times + row.times, max(before.worst, row.worst))
     return sorted(found.values(), key=lambda row: -row.worst)
-
-
-@cache
-def _scripts() -> dict[str, str]:
-    """The name of each script by its SHA-1."""
-    scripts = [load(name) for name in sources().keys() - sources(LUA / "lib")]
-    return {script.sha: script.name for script in scripts}
 
 
 def told(rows: list[Slow]) -> str:

@@ -52,7 +52,7 @@ def line(
 
 def script(name: str) -> bytes:
     """Return what names a script on the wire, for traps."""
-    return load(name).sha.encode()
+    return load(name).function.encode()
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
     with Network() as network:
         proxy = network.proxy("127.0.0.1", 6379)
-        trap = proxy.trap("up", b"EVALSHA", reply=True)   # the answer to the next script
+        trap = proxy.trap("up", b"FCALL", reply=True)   # the answer to the next script
         trap.wait(10)                                     # it is held here
         worker.kill()
         trap.drop()

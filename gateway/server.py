@@ -19,7 +19,7 @@ from gateway.auth.metrics_token import scrape_token
 from gateway.http import connections
 from gateway.http.protocol import Protocol
 from gateway.state.state import Gate
-from runqueue.store.scripts import load_all
+from runqueue.store.scripts import library
 
 log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, settings: Settings, url: str, started: Callable[[str], None]) -> None:
         token = scrape_token(settings.scrape_token_file)  # before threads begin
-        load_all()  # while there are files left to open
+        library()  # while there are files left to open
         own = None if settings.api_tokens else local_token()
         self._gate = Gate(settings, url, own)
         self._gate.scrape_token = token

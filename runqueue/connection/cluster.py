@@ -72,6 +72,11 @@ def _guarded(numkeys: int, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     return (2, key, f"{key.removesuffix('meta')}nothing", *others)
 
 
+def _as_script(command: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a command of which redis-py finds the keys, and as the call of a function has them."""
+    return ("EVALSHA", *command[1:]) if command[0] == "FCALL" else command
+
+
 @contextmanager
 def _as_of_one_server() -> Iterator[None]:
     """Say as one server would that it cannot be reached; some of these are no `RedisError`."""
@@ -144,13 +149,13 @@ class ClusterClient(redis.RedisCluster):
         named = {node.name: node for node in (ClusterNode(*host) for host in self._named)}
         self.nodes_manager.startup_nodes = {**self.nodes_manager.startup_nodes, **named}
 
-    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
-        """Run a script of one key, unless the slot of that key is being moved."""
-        return super().evalsha(sha, *_guarded(numkeys, keys_and_args))
+    def fcall(self, function: str, numkeys: int, *keys_and_args: Any) -> Any:
+        """Call a function of one key, unless the slot of that key is being moved."""
+        return super().fcall(function, *_guarded(numkeys, keys_and_args))
 
-    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any:
-        """Run a script that the node does not know; see `evalsha`."""
-        return super().eval(script, *_guarded(numkeys, keys_and_args))
+    def determine_slot(self, *args: Any) -> int | None:
+        """Return the slot of a command's keys; redis-py asks the server for those of a function."""
+        return super().determine_slot(*_as_script(args))
 
     def info(self, section: str | None = None, *args: str, **kwargs: Any) -> Any:
         """Return what every primary reports of itself."""
@@ -217,13 +222,13 @@ class AsyncClusterClient(redis.asyncio.RedisCluster):
         except TimeoutError:
             raise RedisConnectionError("No connection available.") from None
 
-    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
-        """Run a script of one key, unless the slot of that key is being moved."""
-        return await super().evalsha(sha, *_guarded(numkeys, keys_and_args))
+    async def fcall(self, function: str, numkeys: int, *keys_and_args: Any) -> Any:
+        """Call a function of one key, unless the slot of that key is being moved."""
+        return await super().fcall(function, *_guarded(numkeys, keys_and_args))
 
-    async def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any:
-        """Run a script that the node does not know; see `evalsha`."""
-        return await super().eval(script, *_guarded(numkeys, keys_and_args))
+    async def _determine_slot(self, command: str, *args: Any) -> int:
+        """Return the slot of a command's keys; redis-py asks the server for those of a function."""
+        return await super()._determine_slot(*_as_script((command, *args)))
 
     async def info(self, section: str | None = None, *args: str, **kwargs: Any) -> Any:
         """Return what every primary reports of itself."""

@@ -5,7 +5,6 @@ trouble that passes, and an answer that is thrown away for it may be the only on
 Damaged keys are mended by a person while the processes run, so a call that met them may go again.
 """
 
-import re
 from enum import StrEnum
 
 from redis.exceptions import DataError, MasterDownError, ReadOnlyError, RedisError, ResponseError
@@ -17,10 +16,8 @@ _OF_THE_CALL = frozenset({"NOBATCH", "SEALED", "EXPIRED"})
 #: it): the disk or the replicas are away, or a script runs for too long.
 _OF_THE_SERVER = frozenset({"MISCONF", "NOREPLICAS", "BUSY", "UNKILLABLE", "UNBLOCKED", "OOM"})
 _OF_A_REPLICA = frozenset({"READONLY", "MASTERDOWN"})
-#: How Redis 6.2 wraps the error of a command in a script: "ERR Error running script …: -OOM …".
-_WRAPPED = re.compile(r": -([A-Z]{2,}) ")
 #: What every error names that a script ran into, and what one at the wrong node says.
-_IN_A_SCRIPT, _NOT_THERE = "user_script", "non local key"
+_IN_A_SCRIPT, _NOT_THERE = "user_function", "non local key"
 #: What parsing a reply raises that is not as it should be.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
 
@@ -62,8 +59,7 @@ def _cause_of_code(code: str, message: str) -> Cause:
 def code_of(error: ResponseError) -> str:
     """Return an error's code, '' where redis-py has cut it off (`ERR`, and those of its own)."""
     message = str(error)
-    wrapped = _WRAPPED.search(message) if _IN_A_SCRIPT in message else None
-    code = wrapped[1] if wrapped else message.partition(" ")[0]
+    code = message.partition(" ")[0]
     return code if code.isupper() else ""
 
 

@@ -1,7 +1,7 @@
 # Generated from async_listener.py by tools/generate.py: change that, and run `make generate`.
 """Redis' messages that jobs have ended: one listener a queue, however many wait.
 
-Every script that ends jobs publishes their ids (`save` in lua/lib/account/save.lua). A message
+Every script that ends jobs publishes their ids (`save` in lua/lib/account/changes.lua). A message
 reaches only those that listen at that moment, and a lost connection is noticed late. So a message
 is only a reason to check at once (`waiters.py`): everything is checked now and then as well, and
 once more whenever the listener has subscribed (again).

@@ -1,22 +1,23 @@
-"""The Lua scripts: loading them, and one call of one as a value.
+"""The transitions in Lua, as one library of Redis functions; and one call of one as a value.
 
-A `ScriptCall` is made by a pure function (`job_calls.py`) and says which script, with what, and how
-its reply reads; the sync and the async client differ only in how they send it.
+A `ScriptCall` is made by a pure function (`job_calls.py`) and says which function, with what, and
+how its reply reads; the sync and the async client differ only in how they send it. A server that
+lacks the library is given it by whoever calls it first (https://redis.io/docs/latest/develop/programmability/functions-intro/).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 import redis
 import redis.asyncio
-from redis.exceptions import NoScriptError
+from redis.exceptions import ResponseError
 
 from runqueue.store.keys import Keys
 
@@ -26,16 +27,15 @@ Argument = str | bytes | int
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A transition's source, its shared parts in front, and the SHA-1 that EVALSHA requests."""
+    """A transition: the name of its file, and of its function in the library."""
 
     name: str
-    source: str
-    sha: str
+    function: str
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptCall(Generic[T]):
-    """One script call: pure data until a client sends it."""
+    """One call of a script: pure data until a client sends it."""
 
     script: Script
     account: str
@@ -43,11 +43,23 @@ class ScriptCall(Generic[T]):
     parse: Callable[[Any], T]
 
 
+@dataclass(frozen=True, slots=True)
+class Library:
+    """All transitions: the library's name, which changes with its source, and its source."""
+
+    name: str
+    source: str = field(repr=False)
+
+
 #: Scripts that take jobs in: a Redis that drops keys is refused by them alone, since an
 #: operator still has to see the queue, and to pause it.
 TAKES_IN = frozenset({"enqueue", "open_batch"})
-#: The scripts in folders by role, and in `lib` the parts that they share.
+#: The scripts in folders by role, and in `lib` the modules that they share.
 LUA = files("runqueue") / "lua"
+#: How the names of all versions' libraries begin, and how many others a server keeps of them.
+_FAMILY, _MOST_OTHERS = "runqueue_", 3
+#: What Redis calls what a file's `-- flags:` asks for. By default a script runs in a full server.
+_FLAGS: Final = {"": "'allow-oom'", "no-writes": "'no-writes'", "refused-when-full": ""}
 
 
 def sources(folder: Traversable = LUA) -> dict[str, Traversable]:
@@ -62,68 +74,152 @@ def sources(folder: Traversable = LUA) -> dict[str, Traversable]:
 
 
 @cache
-def _source(name: str) -> str:
-    return _files()[name].read_text()
+def library(folder: Traversable = LUA) -> Library:
+    """Return the library: `core`, the modules, each after those that it uses, then the scripts.
+
+    A file's first lines say which modules it uses itself (`-- use: limits board`), and whether it
+    writes nothing or is refused by a full server (`-- flags: no-writes`, `refused-when-full`).
+    """
+    texts = {name: entry.read_text() for name, entry in sources(folder).items()}
+    shared = sources(folder / "lib").keys()
+    modules = dict.fromkeys(name for one in sorted(texts) for name in _modules_of(one, texts))
+    text = texts["core"]
+    text += "".join(f"local {one} = (function()\n{texts[one]}end)()\n" for one in modules)
+    text += "".join(_registered(name, texts) for name in sorted(texts.keys() - shared))
+    # SHA-1 tells versions apart; it is no safeguard.
+    name = _FAMILY + sha1(text.encode(), usedforsecurity=False).hexdigest()[:16]
+    return Library(name, f"#!lua name={name}\nlocal LIBRARY = '{name}_'\n{text}")
 
 
-@cache
-def _files() -> dict[str, Traversable]:
-    return sources()
+def _registered(name: str, texts: dict[str, str]) -> str:
+    opened = "".join(
+        f"{one}.open(q)\n"
+        for one in dict.fromkeys(_modules_of(name, texts))
+        if f"function {one}.open(q)" in texts[one]
+    )
+    flags = _FLAGS[_header(texts[name], "flags")]
+    return (
+        f"redis.register_function({{ function_name = LIBRARY .. '{name}', flags = {{ {flags} }},\n"
+        f"callback = function(keys, args)\nlocal q = open(keys, args)\n{opened}{texts[name]}"
+        "end })\n"
+    )
+
+
+def _modules_of(name: str, texts: dict[str, str]) -> Iterator[str]:
+    """Yield the modules that a file uses, each after those that it uses itself."""
+    for one in _header(texts[name], "use").split():
+        yield from _modules_of(one, texts)
+        yield one
+
+
+def _header(text: str, what: str) -> str:
+    for line in text.splitlines()[:2]:
+        if line.startswith(f"-- {what}: "):
+            return line.removeprefix(f"-- {what}: ")
+    return ""
 
 
 @cache
 def load(name: str) -> Script:
-    """Return the script of that name, in front of it the parts that it uses, each once.
+    """Return the script of that name.
 
-    A first line `-- use: limits board` names the parts that a script or a part uses itself. `core`
-    comes before all, and a part after those that it uses. All but `core` are one function: Lua
-    searches the locals of the running function for each one that a new closure uses, and these
-    closures use those of `core` most.
+    Raises:
+        KeyError: there is none.
     """
-    parts: dict[str, None] = {}
-    _add_parts(name, parts)
-    body = "".join(map(_source, (*parts, name)))
-    source = f"{_source('core')}local function run()\n{body}end\nreturn run()\n"
-    # SHA-1 is Redis' name for a script, not a safeguard.
-    return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
+    if name not in _names():
+        raise KeyError(name)
+    return Script(name, f"{library().name}_{name}")
 
 
-def _add_parts(name: str, parts: dict[str, None]) -> None:
-    first = _source(name).partition("\n")[0]
-    for part in first.removeprefix("-- use:").split() if first.startswith("-- use:") else ():
-        _add_parts(part, parts)
-        parts[part] = None
+@cache
+def _names() -> frozenset[str]:
+    return frozenset(sources().keys() - sources(LUA / "lib").keys())
 
 
-def load_all() -> None:
-    """Load every script, so that a process needs no more files for them later."""
-    for name in _files().keys() - sources(LUA / "lib").keys():
-        load(name)
-
-
-def run(client: redis.Redis, call: ScriptCall[T], now_us: int = 0) -> T:
-    """Send a call; the server is taught the script when it does not know it.
+def run(client: redis.Redis, call: ScriptCall[T], now_us: int | str = 0) -> T:
+    """Send a call; a server that does not know the library is given it.
 
     Args:
         client: a client that returns bytes.
         call: what to run.
-        now_us: the clock in microseconds, 0 = the server's own (anything else is for tests).
+        now_us: the clock in microseconds, 0 = the server's own; anything else is for tests, and
+            '=<us>' = what the server's own would show.
     """
-    key, script = Keys(call.account).meta, call.script
-    arguments = (now_us, *call.arguments)
+    key, function = Keys(call.account).meta, call.script.function
+    arguments = cast(Any, (now_us, *call.arguments))
     try:
-        reply = client.evalsha(script.sha, 1, key, *cast(Any, arguments))
-    except NoScriptError:
-        reply = client.eval(script.source, 1, key, *cast(Any, arguments))
+        reply = client.fcall(function, 1, key, *arguments)
+    except ResponseError as error:
+        if not is_missing(error):
+            raise
+        load_library(client, key)
+        reply = client.fcall(function, 1, key, *arguments)
     return call.parse(reply)
 
 
 async def run_async(client: redis.asyncio.Redis, call: ScriptCall[T], now_us: int = 0) -> T:
     """Send a call from a coroutine; see `run`."""
-    key, script = Keys(call.account).meta, call.script
-    arguments = (now_us, *call.arguments)
+    key, function = Keys(call.account).meta, call.script.function
+    arguments = cast(Any, (now_us, *call.arguments))
     try:
-        reply = await client.evalsha(script.sha, 1, key, *cast(Any, arguments))
-    except NoScriptError:
-        reply = await client.eval(script.source, 1, key, *cast(Any, arguments))
+        reply = await client.fcall(function, 1, key, *arguments)
+    except ResponseError as error:
+        if not is_missing(error):
+            raise
+        await _load_library_async(client, key)
+        reply = await client.fcall(function, 1, key, *arguments)
     return call.parse(reply)
+
+
+def is_missing(error: ResponseError) -> bool:
+    """Say whether a server does not know the library."""
+    return "Function not found" in str(error)
+
+
+def load_library(client: redis.Redis, key: str) -> None:
+    """Give the library to the server that has a key; a few others of its family stay there.
+
+    Raises:
+        RedisError: the server's, or the connection's: one without free memory takes none.
+    """
+    command, node = cast(Any, client).execute_command, _node_of(client, key)
+    try:
+        command("FUNCTION LOAD", library().source, **node)
+    except ResponseError as error:
+        _expect_loaded(error)
+    for name in _superfluous(command("FUNCTION LIST", "LIBRARYNAME", f"{_FAMILY}*", **node)):
+        command("FUNCTION DELETE", name, **node)
+
+
+async def _load_library_async(client: redis.asyncio.Redis, key: str) -> None:
+    command, node = cast(Any, client).execute_command, _node_of(client, key)
+    try:
+        await command("FUNCTION LOAD", library().source, **node)
+    except ResponseError as error:
+        _expect_loaded(error)
+    for name in _superfluous(await command("FUNCTION LIST", "LIBRARYNAME", f"{_FAMILY}*", **node)):
+        await command("FUNCTION DELETE", name, **node)
+
+
+def _node_of(client: Any, key: str) -> dict[str, Any]:
+    """Return what has a cluster's client send a command to the primary of a key."""
+    is_cluster = isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster)
+    return {"target_nodes": client.get_node_from_key(key)} if is_cluster else {}
+
+
+def _expect_loaded(error: ResponseError) -> None:
+    if "already exists" not in str(error):  # another process was faster
+        raise error
+
+
+def _superfluous(found: Sequence[Any]) -> list[str]:
+    """Name the libraries beyond those of some other versions: who needs one loads it again."""
+    names = set[str]()
+    for row in found:  # a mapping, or its names and values; bytes, or decoded, as the client has it
+        pairs = row.items() if isinstance(row, Mapping) else zip(row[::2], row[1::2], strict=True)
+        names |= {_text(value) for name, value in pairs if _text(name) == "library_name"}
+    return sorted(names - {library().name})[_MOST_OTHERS:]
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

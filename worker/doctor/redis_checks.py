@@ -16,7 +16,7 @@ from worker.doctor.findings import Finding, ok, warning, wrong
 Info = Mapping[str, Any]
 
 #: The oldest Redis that has all the commands of the scripts.
-_LEAST_VERSION = (6, 2)
+_LEAST_VERSION = (7, 0)
 #: Shares of the memory from which on there is little room, and none to speak of.
 _LITTLE_ROOM, _NO_ROOM = 0.75, 0.9
 #: Bytes of a queued job with a body of 660 bytes (docs/operations.md).
@@ -79,7 +79,7 @@ def version(info: Info) -> Finding:
     name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {found}"
     numbers = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
     if numbers < _LEAST_VERSION:
-        return wrong("version", name, "upgrade to Redis 6.2 or later, or to Valkey")
+        return wrong("version", name, "upgrade to Redis 7.0 or later, or to Valkey")
     return ok("version", name)
 
 

@@ -16,11 +16,11 @@ import redis.asyncio
 from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import DataError, NoScriptError
+from redis.exceptions import DataError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import ScriptCall, T, run_async
+from runqueue.store.scripts import ScriptCall, T, is_missing, run_async
 
 #: Connections kept at most, and their share of the pool, which has 50 unless the URL says less:
 #: others need them as well, and wait in vain for one that is kept.
@@ -60,8 +60,11 @@ class DirectCalls:
         kept = await self._take()
         try:
             return call.parse(await _ask(kept, call))
-        except (RedisConnectionError, NoScriptError):
+        except RedisConnectionError:
             pass
+        except ResponseError as error:
+            if not is_missing(error):
+                raise
         finally:
             await self._give_back(kept)
         return await run_async(self.client, call)
@@ -100,14 +103,14 @@ class DirectCalls:
 
 
 async def _ask(kept: _Kept, call: ScriptCall[Any]) -> Any:
-    """Send a script's digest and arguments, and return the reply.
+    """Send a function's name and arguments, and return the reply.
 
     Raises:
         RedisError: the server's, or the connection's, which is closed by then; or an argument
             cannot be written.
     """
     connection, meta = kept.connection, Keys(call.account).meta
-    command = ("EVALSHA", call.script.sha, 1, meta, 0, *call.arguments)
+    command = ("FCALL", call.script.function, 1, meta, 0, *call.arguments)
     try:
         packed = pack_command(cast(Any, command))
     except (TypeError, UnicodeError):  # not shown: it may quote a request

@@ -1,4 +1,5 @@
--- use: counters lanes keys board limits save server record webhooks strays jobs own_strays listing budgets
+-- use: counters lanes key_limits board limits changes server job_record webhooks strays jobs own_strays listing budgets
+-- flags: refused-when-full
 -- Takes ready jobs for submission: ready → submitting (dead: deadline over; scheduled: a strict budget has fewer steps left
 -- than it needs, see budgets.lua; such jobs are ready again here, too, once there are enough).
 -- Permit, slot and claim in one script: it takes as many jobs as the scarcest of the three allows.
@@ -21,11 +22,11 @@
 -- then the suspect alone, then nothing until that one is through; then other jobs have a turn. So other jobs do not
 -- die with a suspect, and wait for one suspect at most.
 -- A damaged record, lane or group is set aside (recheck.lua); the claim continues with the others.
-local process, claim_id = ARGV[2], ARGV[3]
-local want, tick_us, linger, marked = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1', ARGV[7] == '1'
-local receives, date = ARGV[8] == '1', ARGV[9]
-local CLAIMS, CLAIM = PREFIX .. 'claims:' .. process, PREFIX .. 'claim:' .. claim_id
-local ALONE, SUSPECTS = PREFIX .. 'alone:' .. process, PREFIX .. 'suspects'
+local process, claim_id = q.args[2], q.args[3]
+local want, tick_us, linger, marked = tonumber(q.args[4]), tonumber(q.args[5]), q.args[6] == '1', q.args[7] == '1'
+local receives, date = q.args[8] == '1', q.args[9]
+local CLAIMS, CLAIM = q.prefix .. 'claims:' .. process, q.prefix .. 'claim:' .. claim_id
+local ALONE, SUSPECTS = q.prefix .. 'alone:' .. process, q.prefix .. 'suspects'
 -- What one claim skips at most: ids that are not ready any more; held lanes, and turns of groups without a job.
 -- To put a job aside for a budget counts as several skips.
 local MAX_SKIPS, MAX_PASSED, COSTS_ASIDE = 1000, 200, 10
@@ -35,7 +36,7 @@ local PROBE_EVERY = 60000000
 local function bodies_of(ids)
   if #ids == 0 then return {} end
   local keys = {}
-  for i, id in ipairs(ids) do keys[i] = PREFIX .. 'body:' .. id end
+  for i, id in ipairs(ids) do keys[i] = q.prefix .. 'body:' .. id end
   return redis.call('MGET', unpack(keys))
 end
 
@@ -44,7 +45,7 @@ local function with_bodies(reply, ids, bodies)
   local n = #reply
   for i, id in ipairs(ids) do
     reply[n + 1] = id
-    reply[n + 2] = attempts[id] or redis.call('HGET', job_key(id), 'attempt')
+    reply[n + 2] = attempts[id] or redis.call('HGET', job_key(q, id), 'attempt')
     reply[n + 3] = bodies[i] or ''
     n = n + 3
   end
@@ -55,78 +56,76 @@ local before = redis.call('GET', CLAIM)
 if before then
   local mine = {}
   for id in string.gmatch(before, '%S+') do
-    local _, f = try(read_fields, job_key(id), 'state', 'process')
+    local _, f = try(q, read_fields, job_key(q, id), 'state', 'process')
     if f and f[1] == 'submitting' and f[2] == process then mine[#mine + 1] = id end
   end
-  return with_bodies({ 'ok', int(NOW), redis.call('HGET', META, 'sequence') or '0', '0', 0 }, mine, bodies_of(mine))
+  return with_bodies({ 'ok', int(q.now), redis.call('HGET', q.meta, 'sequence') or '0', '0', 0 }, mine, bodies_of(mine))
 end
 
 expect(CLAIMS, 'zset')
 expect(SUSPECTS, 'zset')
-expect(PREFIX .. 'listing', 'hash')
-for priority = 0, 3 do expect(PREFIX .. 'ring:' .. priority, 'zset') end
--- A full server refuses this write, and so the claim, before anything is taken.
-redis.call('HSETNX', META, 'sequence', '0')
-if not is_trusted() then return { 'moved', int(NOW) } end
-local refused = board_enter('submit', process, tick_us)
+expect(q.prefix .. 'listing', 'hash')
+for priority = 0, 3 do expect(q.prefix .. 'ring:' .. priority, 'zset') end
+if not server.is_trusted(q) then return { 'moved', int(q.now) } end
+local refused = board.enter(q, 'submit', process, tick_us)
 if refused then return refused end
-local meta = redis.call('HMGET', META, 'sequence', 'hold_until', 'hold_probe', 'paused', 'date_ahead', 'receives')
-local sequence = number(META, 'sequence', meta[1]) or 0
-if date == '' and meta[5] then date = int(NOW + number(META, 'date_ahead', meta[5])) end
-if meta[6] ~= ARGV[8] then redis.call('HSET', META, 'receives', ARGV[8]) end
+local meta = redis.call('HMGET', q.meta, 'sequence', 'hold_until', 'hold_probe', 'paused', 'date_ahead', 'receives')
+local sequence = number(q.meta, 'sequence', meta[1]) or 0
+if date == '' and meta[5] then date = int(q.now + number(q.meta, 'date_ahead', meta[5])) end
+if meta[6] ~= q.args[8] then redis.call('HSET', q.meta, 'receives', q.args[8]) end
 
-local limits = read_limits()
-if limits.pace_is_over then redis.call('HDEL', META, 'pace_top', 'pace_at', 'pace_named', 'pace_cut') end
+local limit = limits.read(q)
+if limit.pace_is_over then redis.call('HDEL', q.meta, 'pace_top', 'pace_at', 'pace_named', 'pace_cut') end
 local room = want
-if limits.concurrent_runs > 0 then
-  room = math.min(room, math.max(0, limits.concurrent_runs - slots_taken()))
+if limit.concurrent_runs > 0 then
+  room = math.min(room, math.max(0, limit.concurrent_runs - strays.slots_taken(q)))
 end
 local next_us, probing = 0, false
-local hold_until = meta[4] and NOW + DAY or tonumber(meta[2] or 0) -- paused: until an operator resumes it
-if hold_until > NOW then
+local hold_until = meta[4] and q.now + DAY or tonumber(meta[2] or 0) -- paused: until an operator resumes it
+if hold_until > q.now then
   room, next_us = 0, hold_until
 elseif hold_until > 0 and meta[3] == '1' then
   room, probing = math.min(room, 1), true
 end
 local due
-room, due = allowed('dispatch', limits.dispatch, limits.burst, room)
+room, due = limits.allowed(q, 'dispatch', limit.dispatch, limit.burst, room)
 next_us = math.max(next_us, due)
-room, due = allowed('request', limits.requests_per_second, limits.burst, room)
+room, due = limits.allowed(q, 'request', limit.requests_per_second, limit.burst, room)
 next_us = math.max(next_us, due)
 
 local taken, groups, skips, passed = {}, {}, 0, 0
 local vias = {} -- the `via` of the jobs' earlier attempts, by job id
 local unmarked = marked and {} or { 'unmarked', '1' }
-local has_budgets = budgets.are_any()
+local has_budgets = budgets.are_any(q)
 
 -- The route (`via`) of this attempt's webhook, see webhooks.lua; `before` is that of the attempt before.
 local function set_via(id, before, body)
-  local via = has_webhook_url(body) and (receives and 'relay' or 'watch') or receives and 'push'
+  local via = webhooks.has_url(body) and (receives and 'relay' or 'watch') or receives and 'push'
   if via == before then return end
-  if via then redis.call('HSET', job_key(id), 'via', via) else redis.call('HDEL', job_key(id), 'via') end
+  if via then redis.call('HSET', job_key(q, id), 'via', via) else redis.call('HDEL', job_key(q, id), 'via') end
 end
 
 local function adopt_stray(id, job, known, via)
-  local run_id, attempt = own_stray(id, known)
+  local run_id, attempt = own_strays.find(q, id, known)
   if not run_id then return false end
   local body = bodies_of({ id })[1] or ''
-  redis.call('HSET', runs_key(run_id), run_id, id)
-  redis.call('ZADD', PREFIX .. 'poll', int(NOW), id)
-  count_state(job, 'running')
+  redis.call('HSET', job_record.runs_key(q, run_id), run_id, id)
+  redis.call('ZADD', q.prefix .. 'poll', int(q.now), id)
+  counters.count_state(q, job, 'running')
   set_via(id, via, body)
-  redis.call('HSET', job_key(id), 'state', 'running', 'attempt', int(attempt), 'run_id', run_id, 'run_status',
-    'created', 'started', int(NOW))
+  redis.call('HSET', job_key(q, id), 'state', 'running', 'attempt', int(attempt), 'run_id', run_id, 'run_status',
+    'created', 'started', int(q.now))
   -- Most have their slot already; a run that was seen to be over takes one again, until the job's own poll.
-  if limits.concurrent_runs > 0 and not redis.call('ZSCORE', STRAY_LOOKS, run_id) then room = room - 1 end
-  forget_stray(run_id, id)
-  bump(totals, 'adopted', 1)
+  if limit.concurrent_runs > 0 and not redis.call('ZSCORE', q.prefix .. 'stray_looks', run_id) then room = room - 1 end
+  strays.forget(q, run_id, id)
+  counters.bump(q.totals, 'adopted', 1)
   return true
 end
 
 -- True when the job had a run already, which takes capacity of its group; a text: its keys, or the budget that is named,
 -- have no room, and the job was not taken. `goes_first`: it comes before jobs that wait for its keys.
 local function claim(id, priority, group, lane, goes_first)
-  local batch, key = batch_of(lane), job_key(id)
+  local batch, key = lanes.batch_of(lane), job_key(q, id)
   local f = read_fields(key, 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths', 'lost_claim',
     'charged', 'unmarked', 'via', 'cancel', 'keys')
   local known, deadline = number(key, 'attempt', f[2]) or 0, number(key, 'deadline', f[4])
@@ -140,7 +139,7 @@ local function claim(id, priority, group, lane, goes_first)
     return
   end
   if f[13] and string.find(lane, '|', 1, true)
-    and lane ~= keyed_lane_of({ batch = batch, canary = is_canary(lane), keys = f[13] }) then
+    and lane ~= lanes.keyed_of({ batch = batch, canary = lanes.is_canary(lane), keys = f[13] }) then
     skips = skips + 1 -- another job has its id now, and waits in a lane of its own keys
     return
   end
@@ -148,46 +147,46 @@ local function claim(id, priority, group, lane, goes_first)
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch, attempt = known,
     charged = f[9], keys = f[13] }
   if f[4] then job.deadline = f[4] end
-  if is_canary(lane) then job.canary = true end
+  if lanes.is_canary(lane) then job.canary = true end
   if goes_first then job.goes_first = true end
-  if has_strays() and adopt_stray(id, job, known, f[11]) then
+  if strays.are_any(q) and adopt_stray(id, job, known, f[11]) then
     skips = skips + 1
     return true
   end
-  local is_late = deadline and deadline <= NOW
+  local is_late = deadline and deadline <= q.now
   if f[8] then
     skips = skips + 1
-    look_before_end(job, is_late and 'deadline' or nil)
+    jobs.look_before_end(q, job, is_late and 'deadline' or nil)
     return
   end
   if is_late then
     skips = skips + 1
-    end_job(job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
+    jobs.end_job(q, job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
     return
   end
   local lack, budget, what
-  if has_budgets then lack, budget, what = budgets.lacks(job) end
+  if has_budgets then lack, budget, what = budgets.lacks(q, job) end
   if lack == 'aside' then
     skips = skips + COSTS_ASIDE
-    budgets.put_aside(job, budget, what)
+    budgets.put_aside(q, job, budget, what)
     return
   end
-  local full = full_key(job)
+  local full = key_limits.first_full(q, job)
   if full then
-    if notes.turn then return 'keys' end
+    if q.key_turn then return 'keys' end
     skips = skips + 1 -- it moves to another lane
-    key_limits.wait(job, full)
+    key_limits.wait(q, job, full)
     return
   end
   if lack then
-    budgets.hold(budget, what)
+    budgets.hold(q, budget, what)
     return what
   end
-  count_state(job, 'submitting')
-  if has_budgets then budgets.begin(job) end
-  if job.keys then key_limits.begin(job) end
+  counters.count_state(q, job, 'submitting')
+  if has_budgets then budgets.begin(q, job) end
+  if job.keys then key_limits.begin(q, job) end
   attempts[id] = known == 0 and '1' or int(known + 1)
-  redis.call('HSET', key, 'state', 'submitting', 'attempt', attempts[id], 'process', process, 'taken', now_text(),
+  redis.call('HSET', key, 'state', 'submitting', 'attempt', attempts[id], 'process', process, 'taken', now_text(q),
     'claim_date', date, unpack(unmarked))
   if marked and f[10] then redis.call('HDEL', key, 'unmarked') end
   vias[id] = f[11]
@@ -197,84 +196,83 @@ end
 local function room_in(group)
   local f = groups[group]
   if not f then
-    local key = group_key(group)
+    local key = lanes.group_key(q, group)
     local g = read_fields(key, 'cap', 'live', 'paused')
     f = { cap = number(key, 'cap', g[1]) or 0, live = number(key, 'live', g[2]) or 0, paused = g[3] }
     groups[group] = f
   end
   if f.paused then return 0 end
   if f.cap == 0 then return room end
-  return math.max(0, f.cap - f.live - (group_live[group] or 0))
+  return math.max(0, f.cap - f.live - (q.group_live[group] or 0))
 end
 
-local claim_suspect
-do -- a scope, since a script has at most 200 local names
-  -- One process at a time takes suspects, for as long as it keeps claiming them.
-  local function suspects_are_mine()
-    local f = redis.call('HMGET', META, 'suspects_by', 'suspects_until')
-    if f[1] and f[1] ~= process and tonumber(f[2]) > NOW then return false end
-    redis.call('HSET', META, 'suspects_by', process, 'suspects_until', int(NOW + 30000000))
+-- One process at a time takes suspects, for as long as it keeps claiming them.
+local function suspects_are_mine()
+  local f = redis.call('HMGET', q.meta, 'suspects_by', 'suspects_until')
+  if f[1] and f[1] ~= process and tonumber(f[2]) > q.now then return false end
+  redis.call('HSET', q.meta, 'suspects_by', process, 'suspects_until', int(q.now + 30000000))
+  return true
+end
+
+-- Whether a ring of that priority, or of a more urgent one, has groups.
+local function any_group_at(priority)
+  local rings = {}
+  for at = 0, priority do rings[#rings + 1] = q.prefix .. 'ring:' .. at end
+  return #rings > 0 and redis.call('EXISTS', unpack(rings)) > 0
+end
+
+-- A suspect may go once nothing more urgent waits; one that may not yet waits a second, and blocks no other.
+local function may_go(job)
+  if not any_group_at(tonumber(job.priority) - 1) and lanes.runs(q, lanes.of(job)) and room_in(job.group) > 0
+    and not key_limits.first_full(q, job) and not (has_budgets and budgets.lacks(q, job) == 'held') then
     return true
   end
+  redis.call('ZADD', SUSPECTS, int(q.now + 1000000), job.id)
+  return false
+end
 
-  -- Whether a ring of that priority, or of a more urgent one, has groups.
-  local function any_group_at(priority)
-    local rings = {}
-    for at = 0, priority do rings[#rings + 1] = PREFIX .. 'ring:' .. at end
-    return #rings > 0 and redis.call('EXISTS', unpack(rings)) > 0
-  end
-
-  -- A suspect may go once nothing more urgent waits; one that may not yet waits a second, and blocks no other.
-  local function may_go(job)
-    if not any_group_at(tonumber(job.priority) - 1) and lane_runs(lane_of(job)) and room_in(job.group) > 0
-      and not full_key(job) and not (has_budgets and budgets.lacks(job) == 'held') then return true end
-    redis.call('ZADD', SUSPECTS, int(NOW + 1000000), job.id)
+-- True unless other jobs may have their turn, too.
+local function claim_due(suspect)
+  local job = job_record.read(q, suspect)
+  if not job or job.state ~= 'ready' then
+    redis.call('ZREM', SUSPECTS, suspect)
     return false
   end
-
-  -- True unless other jobs may have their turn, too.
-  local function claim_due(suspect)
-    local job = read_job(suspect)
-    if not job or job.state ~= 'ready' then
-      redis.call('ZREM', SUSPECTS, suspect)
-      return false
-    end
-    if not may_go(job) then return false end
-    if redis.call('EXISTS', CLAIMS) == 1 then
-      room, next_us = 0, NOW + LOOK_AGAIN
-      return true
-    end
-    redis.call('ZREM', SUSPECTS, suspect)
-    claim(suspect, job.priority, job.group, lane_of(job))
-    if #taken > 0 then
-      redis.call('SET', ALONE, suspect, 'PX', 120000)
-      room = #taken
-    end
+  if not may_go(job) then return false end
+  if redis.call('EXISTS', CLAIMS) == 1 then
+    room, next_us = 0, q.now + LOOK_AGAIN
     return true
   end
+  redis.call('ZREM', SUSPECTS, suspect)
+  claim(suspect, job.priority, job.group, lanes.of(job))
+  if #taken > 0 then
+    redis.call('SET', ALONE, suspect, 'PX', 120000)
+    room = #taken
+  end
+  return true
+end
 
-  -- Claims the suspect whose turn it is, if any; nothing else is claimed beside it, nor while it waits for its turn.
-  function claim_suspect()
-    local id = redis.call('GET', ALONE)
-    if id then
-      local _, f = try(read_fields, job_key(id), 'state', 'process')
-      if f and f[1] == 'submitting' and f[2] == process then
-        suspects_are_mine()
-        room, next_us = 0, NOW + LOOK_AGAIN
-        return
-      end
-      redis.call('DEL', ALONE)
+-- Claims the suspect whose turn it is, if any; nothing else is claimed beside it, nor while it waits for its turn.
+local function claim_suspect()
+  local id = redis.call('GET', ALONE)
+  if id then
+    local _, f = try(q, read_fields, job_key(q, id), 'state', 'process')
+    if f and f[1] == 'submitting' and f[2] == process then
+      suspects_are_mine()
+      room, next_us = 0, q.now + LOOK_AGAIN
+      return
     end
-    local due = redis.call('ZRANGEBYSCORE', SUSPECTS, '-inf', int(NOW), 'LIMIT', 0, MAX_SUSPECTS)
-    if #due == 0 or room < 1 or not suspects_are_mine() then return end
-    if id and any_group_at(3) then return end -- the last suspect is through: other jobs have a turn
-    for _, suspect in ipairs(due) do
-      local is_sound, is_last = try(claim_due, suspect)
-      if is_last then return end
-      if not is_sound then
-        redis.call('ZREM', SUSPECTS, suspect)
-        set_aside('job ' .. suspect)
-      end
+    redis.call('DEL', ALONE)
+  end
+  local due = redis.call('ZRANGEBYSCORE', SUSPECTS, '-inf', int(q.now), 'LIMIT', 0, MAX_SUSPECTS)
+  if #due == 0 or room < 1 or not suspects_are_mine() then return end
+  if id and any_group_at(3) then return end -- the last suspect is through: other jobs have a turn
+  for _, suspect in ipairs(due) do
+    local is_sound, is_last = try(q, claim_due, suspect)
+    if is_last then return end
+    if not is_sound then
+      redis.call('ZREM', SUSPECTS, suspect)
+      set_aside(q, 'job ' .. suspect)
     end
   end
 end
@@ -283,189 +281,195 @@ end
 local function has_done_enough()
   local MOST, FOR_A_JOB = 900, 4
   return skips >= MAX_SKIPS or passed >= MAX_PASSED
-    or (notes.key_commands > 0 and notes.key_commands + FOR_A_JOB * #taken >= MOST)
+    or (q.key_commands > 0 and q.key_commands + FOR_A_JOB * #taken >= MOST)
+end
+
+-- Takes a lane's share of jobs in its turn, until the turn's goal is reached; each job that had a run lowers the goal
+-- by one. The lane is out of the list; with jobs left it goes to the end again.
+local function from_lane(turn, name)
+  local lane, share = lanes.key(q, turn.priority, turn.group, name), math.floor((turn.goal - #taken) / turn.lanes)
+  turn.lanes = turn.lanes - 1
+  local keys = lanes.keys_in(name)
+  share, q.key_turn = math.max(1, share), nil
+  if keys > 0 then
+    share = math.min(share, key_limits.enter(q, turn.priority, turn.group, name))
+  end
+  if not lanes.runs(q, name) then
+    passed = passed + 1
+    return
+  end
+  if share < 1 then passed = passed + 1 end
+  local popped = share > 0 and redis.call('LPOP', lane, share) or {}
+  local function give_back(first)
+    local back = {}
+    for i = #popped, first, -1 do back[#back + 1] = popped[i] end
+    in_parts('LPUSH', lane, back)
+  end
+  for i, id in ipairs(popped) do
+    -- An orphan run was adopted and takes capacity, or this claim has done enough: the others go back.
+    if #taken >= math.min(turn.goal, room) or has_done_enough() then
+      give_back(i)
+      break
+    end
+    local is_sound, outcome = try(q, claim, id, turn.priority, turn.group, name)
+    if not is_sound then
+      skips = skips + 1
+      set_aside(q, 'job ' .. id)
+    elseif outcome == true then
+      turn.goal = turn.goal - 1
+    elseif outcome then
+      give_back(i)
+      passed = passed + 1
+      if outcome == 'account' then
+        room = #taken
+      elseif string.sub(outcome, 1, 6) == 'batch:' then
+        return -- its lanes are listed again once it is checked
+      elseif outcome ~= 'keys' then
+        turn.is_full = true
+      end
+      break
+    end
+  end
+  local goes_on = keys == 0 and redis.call('EXISTS', lane) == 1
+  if keys > 0 then goes_on = key_limits.leave(q, turn.priority, turn.group, name) end
+  if goes_on then
+    redis.call('RPUSH', turn.key, name)
+    turn.lanes = turn.lanes + 1
+  end
+end
+
+-- Takes up to `quota` jobs of one group, its lanes in turn. Whether it has none left, and whether its budget is full.
+local function from_lanes(priority, group, quota)
+  local key = lanes.list_key(q, priority, group)
+  local turn = { priority = priority, group = group, key = key, lanes = redis.call('LLEN', key),
+    goal = #taken + quota }
+  while turn.lanes > 0 and not turn.is_full and #taken < math.min(turn.goal, room) and not has_done_enough() do
+    local name = redis.call('LPOP', key)
+    if not try(q, from_lane, turn, name) then
+      passed = passed + 1
+      set_aside(q, 'lane ' .. lanes.batch_of(name) .. ' ' .. lanes.place_in_batch(priority, group, name))
+    end
+  end
+  return turn.lanes == 0, turn.is_full
+end
+
+-- A group that was taken off its ring stays out; if jobs of it wait, it is marked, see `ring_leave`.
+local left_at -- the virtual time of the last one
+local function stay_out(priority, group, virtual, may_not_go)
+  redis.call('HSET', lanes.group_key(q, group), 'vt:' .. priority, virtual,
+    unpack(may_not_go and { 'capped', '1' } or {}))
+  left_at = virtual
+end
+
+-- One turn of a group, one of `groups_there`: takes its share of jobs; then the group goes to the end of the ring, or
+-- stays out. True if it is in the ring again.
+local function take_turn(ring, priority, group, at, groups_there)
+  local free, count = room_in(group), #taken
+  if free == 0 then return stay_out(priority, group, at, true) end
+  local quota = math.max(1, math.floor((room - count) / groups_there))
+  local empty, is_full = from_lanes(priority, group, math.min(quota, free))
+  local virtual = int(tonumber(at) + lanes.TURN * (#taken - count))
+  if is_full then return stay_out(priority, group, virtual, true) end
+  if not empty then
+    redis.call('ZADD', ring, virtual, group)
+    return true
+  end
+  stay_out(priority, group, virtual)
+  -- With a slot taken, its final count of live jobs decides (changes.lua).
+  if #taken == count then lanes.expire_group(q, group) end
 end
 
 -- The groups of the rings take their turns.
-local function claim_from_rings() -- a function, since a script has at most 200 local names
-  -- Takes a lane's share of jobs in its turn, until the turn's goal is reached; each job that had a run lowers the goal
-  -- by one. The lane is out of the list; with jobs left it goes to the end again.
-  local function from_lane(turn, name)
-    local lane, share = lane_key(turn.priority, turn.group, name), math.floor((turn.goal - #taken) / turn.lanes)
-    turn.lanes = turn.lanes - 1
-    local keys = keys_in(name)
-    share, notes.turn = math.max(1, share), nil
-    if keys > 0 then
-      share = math.min(share, key_limits.enter(turn.priority, turn.group, name))
-    end
-    if not lane_runs(name) then
-      passed = passed + 1
-      return
-    end
-    if share < 1 then passed = passed + 1 end
-    local popped = share > 0 and redis.call('LPOP', lane, share) or {}
-    local function give_back(first)
-      local back = {}
-      for i = #popped, first, -1 do back[#back + 1] = popped[i] end
-      in_parts('LPUSH', lane, back)
-    end
-    for i, id in ipairs(popped) do
-      -- An orphan run was adopted and takes capacity, or this claim has done enough: the others go back.
-      if #taken >= math.min(turn.goal, room) or has_done_enough() then
-        give_back(i)
-        break
-      end
-      local is_sound, outcome = try(claim, id, turn.priority, turn.group, name)
-      if not is_sound then
-        skips = skips + 1
-        set_aside('job ' .. id)
-      elseif outcome == true then
-        turn.goal = turn.goal - 1
-      elseif outcome then
-        give_back(i)
-        passed = passed + 1
-        if outcome == 'account' then
-          room = #taken
-        elseif string.sub(outcome, 1, 6) == 'batch:' then
-          return -- its lanes are listed again once it is checked
-        elseif outcome ~= 'keys' then
-          turn.is_full = true
-        end
-        break
-      end
-    end
-    local goes_on = keys == 0 and redis.call('EXISTS', lane) == 1
-    if keys > 0 then goes_on = key_limits.leave(turn.priority, turn.group, name) end
-    if goes_on then
-      redis.call('RPUSH', turn.key, name)
-      turn.lanes = turn.lanes + 1
-    end
-  end
-
-  -- Takes up to `quota` jobs of one group, its lanes in turn. Whether it has none left, and whether its budget is full.
-  local function from_lanes(priority, group, quota)
-    local key = lanes_key(priority, group)
-    local turn = { priority = priority, group = group, key = key, lanes = redis.call('LLEN', key), goal = #taken + quota }
-    while turn.lanes > 0 and not turn.is_full and #taken < math.min(turn.goal, room) and not has_done_enough() do
-      local name = redis.call('LPOP', key)
-      if not try(from_lane, turn, name) then
-        passed = passed + 1
-        set_aside('lane ' .. batch_of(name) .. ' ' .. place_in_batch(priority, group, name))
-      end
-    end
-    return turn.lanes == 0, turn.is_full
-  end
-
-  -- A group that was taken off its ring stays out; if jobs of it wait, it is marked, see `ring_leave`.
-  local left_at -- the virtual time of the last one
-  local function stay_out(priority, group, virtual, may_not_go)
-    redis.call('HSET', group_key(group), 'vt:' .. priority, virtual, unpack(may_not_go and { 'capped', '1' } or {}))
-    left_at = virtual
-  end
-
-  -- One turn of a group, one of `groups_there`: takes its share of jobs; then the group goes to the end of the ring, or
-  -- stays out. True if it is in the ring again.
-  local function take_turn(ring, priority, group, at, groups_there)
-    local free, count = room_in(group), #taken
-    if free == 0 then return stay_out(priority, group, at, true) end
-    local quota = math.max(1, math.floor((room - count) / groups_there))
-    local empty, is_full = from_lanes(priority, group, math.min(quota, free))
-    local virtual = int(tonumber(at) + TURN * (#taken - count))
-    if is_full then return stay_out(priority, group, virtual, true) end
-    if not empty then
-      redis.call('ZADD', ring, virtual, group)
-      return true
-    end
-    stay_out(priority, group, virtual)
-    -- With a slot taken, its final count of live jobs decides (save.lua).
-    if #taken == count then expire_group(group) end
-  end
-
+local function claim_from_rings()
   for _, priority in ipairs({ '0', '1', '2', '3' }) do
-    local ring = PREFIX .. 'ring:' .. priority
+    local ring = q.prefix .. 'ring:' .. priority
     local groups_there = #taken < room and redis.call('ZCARD', ring) or 0
     while groups_there > 0 and #taken < room and not has_done_enough() do
       local first, count = redis.call('ZPOPMIN', ring), #taken
-      local is_sound, stays = try(take_turn, ring, priority, first[1], first[2], groups_there)
-      if not is_sound then set_aside('lane - ' .. priority .. ':' .. first[1]) end
+      local is_sound, stays = try(q, take_turn, ring, priority, first[1], first[2], groups_there)
+      if not is_sound then set_aside(q, 'lane - ' .. priority .. ':' .. first[1]) end
       if not stays then groups_there = groups_there - 1 end
       if #taken == count then passed = passed + 1 end
     end
-    if left_at then redis.call('HSET', META, 'vt:' .. priority, left_at) end
+    if left_at then redis.call('HSET', q.meta, 'vt:' .. priority, left_at) end
     left_at = nil
   end
 end
 
-claim_suspect()
-if room > #taken and notes.are_limits() then
-  -- A job that was put aside is ready again, at the head of its lane, or of that of its keys if one has no room. In a new
-  -- window of its budget, the largest is claimed before all others, which might leave it too few steps again.
-  local function make_ready(job)
-    count_state(job, 'ready')
-    redis.call('HSET', job_key(job.id), 'state', 'ready')
-  end
+-- A job that was put aside is ready again, at the head of its lane, or of that of its keys if one has no room. In a new
+-- window of its budget, the largest is claimed before all others, which might leave it too few steps again.
+local function make_ready(job)
+  counters.count_state(q, job, 'ready')
+  redis.call('HSET', job_key(q, job.id), 'state', 'ready')
+end
 
-  local function come_back(id, is_largest)
-    local job, ends = read_job(id), string.match(redis.call('HGET', job_key(id), 'aside') or '', '(%d+)$')
-    if not ends or job.state ~= 'scheduled' then return end
-    redis.call('ZREM', PREFIX .. 'due', id)
-    local lane, is_new = lane_of(job), tonumber(ends) > 0 and tonumber(ends) <= NOW
-    if not (is_largest and is_new and #taken < room and room_in(job.group) > 0 and lane_runs(lane))
-      or job.cancel or job.deaths > 0 then
-      local full = not job.cancel and job.deaths == 0 and lane_runs(lane) and full_key(job)
-      if not full then return ready_again(job, true) end
-      make_ready(job)
-      job.goes_first = true
-      return key_limits.wait(job, full)
-    end
+local function come_back(id, is_largest)
+  local job, ends = job_record.read(q, id), string.match(redis.call('HGET', job_key(q, id), 'aside') or '', '(%d+)$')
+  if not ends or job.state ~= 'scheduled' then return end
+  redis.call('ZREM', q.prefix .. 'due', id)
+  local lane, is_new = lanes.of(job), tonumber(ends) > 0 and tonumber(ends) <= q.now
+  if not (is_largest and is_new and #taken < room and room_in(job.group) > 0 and lanes.runs(q, lane))
+    or job.cancel or job.deaths > 0 then
+    local full = not job.cancel and job.deaths == 0 and lanes.runs(q, lane) and key_limits.first_full(q, job)
+    if not full then return jobs.ready_again(q, job, true) end
     make_ready(job)
-    local outcome = claim(id, job.priority, job.group, lane, true)
-    if type(outcome) == 'string' then push(job.priority, job.group, lane, { id }, true) end
+    job.goes_first = true
+    return key_limits.wait(q, job, full)
   end
+  make_ready(job)
+  local outcome = claim(id, job.priority, job.group, lane, true)
+  if type(outcome) == 'string' then lanes.push(q, job.priority, job.group, lane, { id }, true) end
+end
 
-  key_limits.offer_due()
-  if notes.are_budgets() then
-    budgets.check_due()
-    budgets.take_back(function(id, is_largest)
-      if not try(come_back, id, is_largest) then set_aside('job ' .. id) end
+-- Jobs that waited for keys or budgets are ready again where these have room.
+local function offer_what_is_free()
+  key_limits.offer_due(q)
+  if counters.are_budgets(q) then
+    budgets.check_due(q)
+    budgets.take_back(q, function(id, is_largest)
+      if not try(q, come_back, id, is_largest) then set_aside(q, 'job ' .. id) end
     end)
   end
-  notes.key_commands = math.min(notes.key_commands, 500) -- whatever was offered, some jobs are claimed
+  q.key_commands = math.min(q.key_commands, 500) -- whatever was offered, some jobs are claimed
 end
+
+claim_suspect()
+if room > #taken and counters.are_limits(q) then offer_what_is_free() end
 claim_from_rings()
 
 -- Skipping and listing go in bounded steps, without a pause between them.
 if #taken < room then
-  if has_done_enough() or (select(2, try(list_more_lanes)) or 0) > 0 then next_us = NOW end
-  local look = (notes.are_limits() or notes.any_held) and key_limits.next_check() or 0
-  local budget_look = notes.are_budgets() and budgets.next_check() or 0
+  if has_done_enough() or (select(2, try(q, listing.go_on, q)) or 0) > 0 then next_us = q.now end
+  local look = (counters.are_limits(q) or q.any_key_held) and key_limits.next_check(q) or 0
+  local budget_look = counters.are_budgets(q) and budgets.next_check(q) or 0
   if look == 0 or (budget_look > 0 and budget_look < look) then look = budget_look end
   if next_us == 0 then next_us = look end
 end
 local bodies = bodies_of(taken)
 for i, id in ipairs(taken) do set_via(id, vias[id], bodies[i] or '') end
-if #taken > 0 then
+local function record_claims()
   local scored = {}
   for _, id in ipairs(taken) do
-    scored[#scored + 1] = now_text()
+    scored[#scored + 1] = now_text(q)
     scored[#scored + 1] = id
   end
   redis.call('ZADD', CLAIMS, unpack(scored))
   redis.call('SET', CLAIM, table.concat(taken, ' '), 'PX', 120000)
-  sequence = redis.call('HINCRBY', META, 'sequence', #taken)
-  bump(totals, 'claims', #taken)
-  count_dispatches(#taken)
-  take('dispatch', limits.dispatch, #taken)
-  take('request', limits.requests_per_second, #taken)
+  sequence = redis.call('HINCRBY', q.meta, 'sequence', #taken)
+  counters.bump(q.totals, 'claims', #taken)
+  limits.count_dispatches(q, #taken)
+  limits.take(q, 'dispatch', limit.dispatch, #taken)
+  limits.take(q, 'request', limit.requests_per_second, #taken)
   if probing then
-    local until_us = int(NOW + PROBE_EVERY)
-    redis.call('HSET', META, 'hold_until', until_us, 'probing', until_us, 'probe', taken[1])
+    local until_us = int(q.now + PROBE_EVERY)
+    redis.call('HSET', q.meta, 'hold_until', until_us, 'probing', until_us, 'probe', taken[1])
   end
 end
-save()
+if #taken > 0 then record_claims() end
+changes.save(q)
 local left = 0
-if want > 0 and #taken == 0 and not linger and not anything_ready() then
-  board_leave('submit', process)
+if want > 0 and #taken == 0 and not linger and not lanes.anything_ready(q) then
+  board.leave(q, 'submit', process)
   left = 1
 end
-return with_bodies({ 'ok', int(NOW), int(sequence), int(next_us), left }, taken, bodies)
+return with_bodies({ 'ok', int(q.now), int(sequence), int(next_us), left }, taken, bodies)

@@ -1,4 +1,4 @@
--- use: counters board limits save record webhooks deliveries endpoints packed
+-- use: board limits changes job_record webhooks deliveries endpoints packed
 -- Takes webhooks whose delivery is due: relays, which we send, and watches, whose delivery by Skyvern we check.
 -- Each is due again after `lease_us` unless it is recorded.
 -- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), linger (0 | 1), lease_us,
@@ -15,146 +15,142 @@
 -- given up when their time is over. A slow receiver gets a quarter of the free capacity: its other webhooks wait for
 -- a second, without a permit, so that it exhausts neither capacity nor rate.
 -- A webhook whose job's record is damaged is due again after its lease.
-local process, want, tick_us, linger = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1'
-local lease, span, bytes_left = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local RELAYS, WATCHES = PREFIX .. 'relays', PREFIX .. 'watches'
+local process, want, tick_us, linger = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), q.args[5] == '1'
+local lease, span, bytes_left = tonumber(q.args[6]), tonumber(q.args[7]), tonumber(q.args[8])
+local RELAYS, WATCHES = q.prefix .. 'relays', q.prefix .. 'watches'
 local STAYS_FOR, RELAY_BURST, MAX_BLOCKED = 1000000, 10, 500
 local SHARE, FULL_WAITS = 4, 1000000
 local FIELDS = { 'attempt', 'run_id', 'run_status', 'via', 'tries', 'looks', 'forced', 'ended', 'signed', 'url',
   'state' }
 local FORCED, ENDED_AT, URL = 7, 8, 10 -- positions in FIELDS
 local IS_NUMBER = { attempt = true, tries = true, looks = true, forced = true, ended = true }
-expect_deliveries()
-pass_when_full()
-local refused = board_enter('webhooks', process, tick_us)
+webhooks.expect_deliveries(q)
+local refused = board.enter(q, 'webhooks', process, tick_us)
 if refused then return refused end
 
-local limits = read_limits()
-local reply, taken = { 'ok', int(NOW), '0', 0 }, 0
+local limit = limits.read(q)
+local reply, taken = { 'ok', int(q.now), '0', 0 }, 0
 
-local take_relays, take_watches
-do -- a scope, since a script has at most 200 local names
-  local busy = {}
-  for i = 9, #ARGV, 2 do busy[ARGV[i]] = tonumber(ARGV[i + 1]) end
+local busy = {}
+for i = 9, #q.args, 2 do busy[q.args[i]] = tonumber(q.args[i + 1]) end
 
-  local function is_full(endpoint)
-    local open = busy[endpoint] or 0
-    return open >= math.max(1, math.floor((want + open) / SHARE))
+local function is_full(endpoint)
+  local open = busy[endpoint] or 0
+  return open >= math.max(1, math.floor((want + open) / SHARE))
+end
+local function count_busy(endpoint)
+  busy[endpoint] = (busy[endpoint] or 0) + 1
+  want = want - 1
+end
+
+-- The first line of the stored body, and the URL in it; '' where there is none, or the body is gone.
+local function read_envelope(id)
+  local line = job_record.envelope_of(q, id)
+  local is_whole, envelope = pcall(cjson.decode, line)
+  local url = is_whole and type(envelope) == 'table' and envelope.webhook_url
+  return line, type(url) == 'string' and url or ''
+end
+
+local function add(id, f, line, body)
+  reply[#reply + 1] = id
+  for field, name in ipairs(FIELDS) do
+    local value = f[field] or IS_NUMBER[name] and '0' or ''
+    if name == 'forced' and f[field] then value = '1' end
+    reply[#reply + 1] = value
   end
-  local function count_busy(endpoint)
-    busy[endpoint] = (busy[endpoint] or 0) + 1
-    want = want - 1
-  end
+  reply[#reply + 1] = line
+  reply[#reply + 1] = body
+  bytes_left = bytes_left - #line - #body
+  taken = taken + 1
+end
 
-  -- The first line of the stored body, and the URL in it; '' where there is none, or the body is gone.
-  local function read_envelope(id)
-    local line = envelope_of(id)
-    local is_whole, envelope = pcall(cjson.decode, line)
-    local url = is_whole and type(envelope) == 'table' and envelope.webhook_url
-    return line, type(url) == 'string' and url or ''
+-- The record of a waiting webhook; one that does not wait is removed from the index.
+local function waiting(index, id)
+  local f = read_fields(job_key(q, id), unpack(FIELDS))
+  for i, name in ipairs(FIELDS) do
+    if IS_NUMBER[name] then number(job_key(q, id), name, f[i]) end
   end
+  if redis.call('HGET', job_key(q, id), 'delivery') == 'pending' then return f end
+  redis.call('ZREM', index, id)
+  return nil
+end
 
-  local function add(id, f, line, body)
-    reply[#reply + 1] = id
-    for field, name in ipairs(FIELDS) do
-      local value = f[field] or IS_NUMBER[name] and '0' or ''
-      if name == 'forced' and f[field] then value = '1' end
-      reply[#reply + 1] = value
-    end
-    reply[#reply + 1] = line
-    reply[#reply + 1] = body
-    bytes_left = bytes_left - #line - #body
-    taken = taken + 1
-  end
-
-  -- The record of a waiting webhook; one that does not wait is removed from the index.
-  local function waiting(index, id)
-    local f = read_fields(job_key(id), unpack(FIELDS))
-    for i, name in ipairs(FIELDS) do
-      if IS_NUMBER[name] then number(job_key(id), name, f[i]) end
-    end
-    if redis.call('HGET', job_key(id), 'delivery') == 'pending' then return f end
-    redis.call('ZREM', index, id)
-    return nil
-  end
-
-  -- Takes a due webhook; a damaged one is due again later.
-  local function take_each(index, room, done, take_one)
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', int(NOW), 'LIMIT', 0, room + MAX_BLOCKED)) do
-      if done() >= room or bytes_left <= 0 then break end
-      if not try(take_one, id) then redis.call('ZADD', index, int(NOW + lease), id) end
-    end
-  end
-
-  function take_relays(room)
-    local n, blocked, known = 0, 0, {}
-    take_each(RELAYS, room, function() return n end, function(id)
-      local f = waiting(RELAYS, id)
-      if not f then return end
-      local line, url = read_envelope(id)
-      local endpoint = endpoint_of(f[URL] or url)
-      if is_full(endpoint) then
-        known[endpoint] = NOW + FULL_WAITS
-      elseif not known[endpoint] then
-        known[endpoint] = endpoint_open_until(endpoint)
-      end
-      if known[endpoint] > NOW then
-        blocked = blocked + 1
-        if NOW > math.max(tonumber(f[FORCED] or 0), tonumber(f[ENDED_AT] or 0)) + span then
-          end_delivery(id, 'gave_up', nil, 'the receiver did not answer for too long')
-        else
-          redis.call('ZADD', RELAYS, int(known[endpoint]), id)
-        end
-      else
-        -- The others wait for the probe.
-        known[endpoint] = nil
-        local body = redis.call('GET', PREFIX .. 'webhook:' .. id) or stored_result(id)
-        redis.call('HSET', job_key(id), 'sending', int(NOW + lease))
-        redis.call('ZADD', RELAYS, int(NOW + lease), id)
-        add(id, f, line, body)
-        count_busy(endpoint)
-        n = n + 1
-      end
-    end)
-    return n, blocked
-  end
-
-  function take_watches(room)
-    local n, full = 0, 0
-    take_each(WATCHES, room, function() return n end, function(id)
-      local f = waiting(WATCHES, id)
-      if not f then return end
-      local line, url = read_envelope(id)
-      local endpoint = endpoint_of(f[URL] or url)
-      if is_full(endpoint) then
-        full = full + 1
-        redis.call('ZADD', WATCHES, int(NOW + FULL_WAITS), id)
-      else
-        redis.call('ZADD', WATCHES, int(NOW + lease), id)
-        add(id, f, line, '')
-        count_busy(endpoint)
-        n = n + 1
-      end
-    end)
-    return n, full
+-- Takes a due webhook; a damaged one is due again later.
+local function take_each(index, room, done, take_one)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', int(q.now), 'LIMIT', 0, room + MAX_BLOCKED)) do
+    if done() >= room or bytes_left <= 0 then break end
+    if not try(q, take_one, id) then redis.call('ZADD', index, int(q.now + lease), id) end
   end
 end
 
+local function take_relays(room)
+  local n, blocked, known = 0, 0, {}
+  take_each(RELAYS, room, function() return n end, function(id)
+    local f = waiting(RELAYS, id)
+    if not f then return end
+    local line, url = read_envelope(id)
+    local endpoint = endpoints.of(f[URL] or url)
+    if is_full(endpoint) then
+      known[endpoint] = q.now + FULL_WAITS
+    elseif not known[endpoint] then
+      known[endpoint] = endpoints.open_until(q, endpoint)
+    end
+    if known[endpoint] > q.now then
+      blocked = blocked + 1
+      if q.now > math.max(tonumber(f[FORCED] or 0), tonumber(f[ENDED_AT] or 0)) + span then
+        deliveries.end_delivery(q, id, 'gave_up', nil, 'the receiver did not answer for too long')
+      else
+        redis.call('ZADD', RELAYS, int(known[endpoint]), id)
+      end
+    else
+      -- The others wait for the probe.
+      known[endpoint] = nil
+      local body = redis.call('GET', q.prefix .. 'webhook:' .. id) or packed.stored_result(q, id)
+      redis.call('HSET', job_key(q, id), 'sending', int(q.now + lease))
+      redis.call('ZADD', RELAYS, int(q.now + lease), id)
+      add(id, f, line, body)
+      count_busy(endpoint)
+      n = n + 1
+    end
+  end)
+  return n, blocked
+end
+
+local function take_watches(room)
+  local n, full = 0, 0
+  take_each(WATCHES, room, function() return n end, function(id)
+    local f = waiting(WATCHES, id)
+    if not f then return end
+    local line, url = read_envelope(id)
+    local endpoint = endpoints.of(f[URL] or url)
+    if is_full(endpoint) then
+      full = full + 1
+      redis.call('ZADD', WATCHES, int(q.now + FULL_WAITS), id)
+    else
+      redis.call('ZADD', WATCHES, int(q.now + lease), id)
+      add(id, f, line, '')
+      count_busy(endpoint)
+      n = n + 1
+    end
+  end)
+  return n, full
+end
+
 local asked = want
-local room, next_us = allowed('relay', limits.webhooks_per_second, RELAY_BURST, want)
+local room, next_us = limits.allowed(q, 'relay', limit.webhooks_per_second, RELAY_BURST, want)
 local sent, blocked = 0, 0
 if room > 0 then sent, blocked = take_relays(room) end
-take('relay', limits.webhooks_per_second, sent)
-if blocked > 0 and sent < room then next_us = NOW end
+limits.take(q, 'relay', limit.webhooks_per_second, sent)
+if blocked > 0 and sent < room then next_us = q.now end
 if sent < room and blocked == 0 then next_us = 0 end
 
-local looks_room, looks_next = allowed('request', limits.requests_per_second, limits.burst, want)
+local looks_room, looks_next = limits.allowed(q, 'request', limit.requests_per_second, limit.burst, want)
 local looked, full = 0, 0
 if looks_room > 0 and bytes_left > 0 then looked, full = take_watches(looks_room) end
-take('request', limits.requests_per_second, looked)
-if full > 0 and looked < looks_room then next_us = NOW end
+limits.take(q, 'request', limit.requests_per_second, looked)
+if full > 0 and looked < looks_room then next_us = q.now end
 if looks_next > 0 and (next_us == 0 or looks_next < next_us) then
-  if redis.call('ZCOUNT', WATCHES, '-inf', int(NOW)) > 0 then next_us = looks_next end
+  if redis.call('ZCOUNT', WATCHES, '-inf', int(q.now)) > 0 then next_us = looks_next end
 end
 
 local left = 0
@@ -163,13 +159,13 @@ if next_us == 0 and asked > 0 then
     local first = tonumber(redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2] or 0)
     if first > 0 and (next_us == 0 or first < next_us) then next_us = first end
   end
-  if taken == 0 and not linger and (next_us == 0 or next_us > NOW + STAYS_FOR) then
-    board_leave('webhooks', process)
+  if taken == 0 and not linger and (next_us == 0 or next_us > q.now + STAYS_FOR) then
+    board.leave(q, 'webhooks', process)
     left = 1
-  elseif next_us > NOW + STAYS_FOR then
+  elseif next_us > q.now + STAYS_FOR then
     next_us = 0 -- it stays active for wake-ups
   end
 end
-save()
+changes.save(q)
 reply[3], reply[4] = int(next_us), left
 return reply

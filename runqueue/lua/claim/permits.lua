@@ -1,10 +1,9 @@
--- use: counters limits
+-- use: limits
 -- Takes permits for calls other than submissions.
 -- ARGV  now_us, want.   Reply { now_us, granted, next_us (when to ask again; 0 = all were granted) }
-pass_when_full()
-local want = tonumber(ARGV[2])
-local limits = read_limits()
-local granted, next_us = allowed('request', limits.requests_per_second, limits.burst, want)
-take('request', limits.requests_per_second, granted)
-if granted > 0 then redis.call('HINCRBY', COUNTERS, 'calls:other', granted) end
-return { int(NOW), granted, int(next_us) }
+local want = tonumber(q.args[2])
+local limit = limits.read(q)
+local granted, next_us = limits.allowed(q, 'request', limit.requests_per_second, limit.burst, want)
+limits.take(q, 'request', limit.requests_per_second, granted)
+if granted > 0 then redis.call('HINCRBY', q.prefix .. 'counters', 'calls:other', granted) end
+return { int(q.now), granted, int(next_us) }

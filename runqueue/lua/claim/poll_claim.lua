@@ -1,4 +1,4 @@
--- use: counters board limits save strays lists run_limits
+-- use: counters board limits changes strays run_lists run_limits
 -- Takes running jobs whose poll is due, and orphan runs; each is due again after `lease_us` unless it is recorded (an
 -- orphan run after a tenth of its age, if that is longer).
 -- With many live runs, list calls follow them: due jobs are left to the lists, and only those that a list does not
@@ -15,62 +15,63 @@
 --         browser session that it uses; '' none) }; a job whose cancel was requested has neither deadline nor limit
 --       next_us = when a permit or the next poll is due; left = 1: none due within a second, the
 --       consumer is not active any more.
-local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local max_run, max_workflow = tonumber(ARGV[6]), tonumber(ARGV[7])
-local POLL = PREFIX .. 'poll'
+local process, want, tick_us, lease = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), tonumber(q.args[5])
+local max_run, max_workflow = tonumber(q.args[6]), tonumber(q.args[7])
+local POLL = q.prefix .. 'poll'
 local STAYS_FOR = 1000000
 local MAX_JOINS = 500
 local MAX_PASSED = 16 -- due jobs checked for joining the lists, once all permits are used
 local MAX_OVER = 16 -- orphan runs checked for those whose time is over
 expect(POLL, 'zset')
-expect(STRAY_LOOKS, 'zset')
-expect(LISTED, 'zset')
-pass_when_full() -- only polled runs can end, and free memory
-local refused = board_enter('poll', process, tick_us)
+expect(q.prefix .. 'stray_looks', 'zset')
+expect(q.prefix .. 'listed', 'zset')
+local refused = board.enter(q, 'poll', process, tick_us)
 if refused then return refused end
 
-local lists = read_lists()
-local are_ending = not lists.on and redis.call('EXISTS', LISTED) == 1
-if are_ending then end_lists() end -- some runs of ended lists are left
+local lists = run_lists.read(q)
+local are_ending = not lists.on and redis.call('EXISTS', q.prefix .. 'listed') == 1
+if are_ending then run_lists.stop(q) end -- some runs of ended lists are left
 
-local limits = read_limits()
-local room, next_us = allowed('request', limits.requests_per_second, limits.burst, want)
+local limit = limits.read(q)
+local room, next_us = limits.allowed(q, 'request', limit.requests_per_second, limit.burst, want)
 -- Polls ask more often than cancels, and would take every permit of a low rate: in every other second they leave one to
 -- cancels that are due.
-local this_second = math.floor(NOW / 1000000)
-if room > 0 and limits.requests_per_second > 0 and this_second % 2 == 0
-  and redis.call('ZCOUNT', PREFIX .. 'cancels', '-inf', int(NOW)) > 0 then
+local this_second = math.floor(q.now / 1000000)
+if room > 0 and limit.requests_per_second > 0 and this_second % 2 == 0
+  and redis.call('ZCOUNT', q.prefix .. 'cancels', '-inf', int(q.now)) > 0 then
   room = room - 1
   if room == 0 then next_us = (this_second + 1) * 1000000 end
 end
 local reply, leased, looked = {}, {}, 0
 
 -- Orphan runs get the permits that jobs leave, at least a quarter; of very few permits, one if it waited for long.
-local due = redis.call('ZCOUNT', POLL, '-inf', int(NOW))
+local due = redis.call('ZCOUNT', POLL, '-inf', int(q.now))
 local for_strays = math.max(room - due, math.floor(room / 4))
-local strays = redis.call('ZRANGEBYSCORE', STRAY_LOOKS, '-inf', int(NOW), 'WITHSCORES', 'LIMIT', 0,
+local due_strays = redis.call('ZRANGEBYSCORE', q.prefix .. 'stray_looks', '-inf', int(q.now), 'WITHSCORES', 'LIMIT', 0,
   math.max(for_strays, MAX_OVER))
-if for_strays < 1 and room > 0 and strays[2] and tonumber(strays[2]) < NOW - lease then for_strays = 1 end
-for i = 1, #strays, 2 do
-  local run_id = strays[i]
-  local told = redis.call('HGET', PREFIX .. 'strays', run_id)
+if for_strays < 1 and room > 0 and due_strays[2] and tonumber(due_strays[2]) < q.now - lease then for_strays = 1 end
+for i = 1, #due_strays, 2 do
+  local run_id = due_strays[i]
+  local told = redis.call('HGET', q.prefix .. 'strays', run_id)
   local job_id, attempt, since = string.match(told or '', '^(%S+) (%d+) (%d+)')
   local last = 0
-  if since then last = select(2, try(stray_until, run_id, job_id, tonumber(since), max_run, max_workflow)) or math.huge end
-  if last > NOW then
+  if since then
+    last = select(2, try(q, strays.ends_at, q, run_id, job_id, tonumber(since), max_run, max_workflow)) or math.huge
+  end
+  if last > q.now then
     if looked >= for_strays then break end
-    local next_look = NOW + math.max(lease, math.floor((NOW - tonumber(since)) / 10))
-    redis.call('ZADD', STRAY_LOOKS, int(math.min(next_look, last)), run_id)
+    local next_look = q.now + math.max(lease, math.floor((q.now - tonumber(since)) / 10))
+    redis.call('ZADD', q.prefix .. 'stray_looks', int(math.min(next_look, last)), run_id)
     for _, field in ipairs({ '', attempt, run_id, '', since, '', '', '', '', '', '' }) do reply[#reply + 1] = field end
     looked = looked + 1
   else
-    stray_is_over(run_id)
+    strays.is_over(q, run_id)
   end
 end
 
 -- Reads a running job; since = from when its time counts, limit = how long that is.
 local function read_running(id)
-  local key = job_key(id)
+  local key = job_key(q, id)
   local f = read_fields(key, 'attempt', 'run_id', 'run_status', 'started', 'deadline', 'retry', 'runs', 'cancel',
     'max_run', 'begun', 'keys')
   number(key, 'attempt', f[1])
@@ -78,47 +79,51 @@ local function read_running(id)
   number(key, 'runs', f[7])
   number(key, 'max_run', f[9])
   f.since = math.max(number(key, 'started', f[4]) or 0, number(key, 'begun', f[10]) or 0)
-  f.limit = run_limit(id, f[9], f.since, max_run, max_workflow)
+  f.limit = run_limits.of(q, id, f[9], f.since, max_run, max_workflow)
   return f
 end
 
 -- Leaves a job to the lists; that costs no permit.
 local function joins_lists(id, f)
   local started, deadline = tonumber(f[4] or 0), tonumber(f[5] or 0)
-  if f[8] or (deadline > 0 and deadline <= NOW) or not may_join(started, f.since, f.limit) then return false end
-  leased[#leased + 1] = int(join(id, f.since, f.limit))
+  if f[8] or (deadline > 0 and deadline <= q.now) or not run_lists.may_join(q, started, f.since, f.limit) then
+    return false
+  end
+  leased[#leased + 1] = int(run_lists.join(q, id, f.since, f.limit))
   leased[#leased + 1] = id
   return true
 end
 
 -- Lists begin where many runs are due within `ahead_us`, and with these runs, due or not: with those alone that are due
 -- now, too few for lists, they would end at once (lists_claim.lua), and begin again.
-local MOST_READ = 5 * MANY
+local MOST_READ = 5 * run_lists.MANY
 local function begin_lists()
-  if ARGV[8] ~= '1' or lists.off > NOW or (lists.mean and lists.mean < tonumber(ARGV[10])) then return end
-  local soon = int(NOW + tonumber(ARGV[9]))
+  if q.args[8] ~= '1' or lists.off > q.now or (lists.mean and lists.mean < tonumber(q.args[10])) then return end
+  local soon = int(q.now + tonumber(q.args[9]))
   -- With more runs than the pages show, the oldest would join although no page shows them: lists begin with fewer.
-  if redis.call('ZCARD', POLL) > MOST_LISTED or redis.call('ZCOUNT', POLL, '-inf', soon) < MANY then return end
-  lists.on, lists.max_run, lists.room = true, math.min(max_run, max_workflow), MOST_LISTED
+  if redis.call('ZCARD', POLL) > run_lists.MOST_LISTED or redis.call('ZCOUNT', POLL, '-inf', soon) < run_lists.MANY then
+    return
+  end
+  lists.on, lists.max_run, lists.room = true, math.min(max_run, max_workflow), run_lists.MOST_LISTED
   local joined = 0
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', POLL, '-inf', soon, 'LIMIT', 0, MOST_READ)) do
-    local is_sound, f = try(read_running, id)
+    local is_sound, f = try(q, read_running, id)
     if is_sound and joins_lists(id, f) then joined = joined + 1 end
-    if joined == MANY then break end
+    if joined == run_lists.MANY then break end
   end
-  if joined == MANY then
-    redis.call('HSET', META, 'lists_on', '1', 'lists_max_run', int(lists.max_run), 'list_at', int(NOW))
+  if joined == run_lists.MANY then
+    redis.call('HSET', q.meta, 'lists_on', '1', 'lists_max_run', int(lists.max_run), 'list_at', int(q.now))
     in_parts('ZADD', POLL, leased)
-    save_joins()
+    run_lists.save_joins(q)
   else
     lists.on = false
   end
-  leased, joins = {}, {}
+  leased, q.list_joins = {}, {}
 end
 if not lists.on and not are_ending then begin_lists() end
 
 local most, gets, passed = room - looked, 0, 0
-local next_look = int(NOW + lease)
+local next_look = int(q.now + lease)
 
 -- Takes a due job, or leaves it to the lists; false once no more need be checked. A listed job that gets no permit is
 -- not read.
@@ -148,13 +153,13 @@ local function look_through(up_to, step)
   local from = 0
   while from < up_to do
     local count = math.min(step, up_to - from)
-    local ids = redis.call('ZRANGEBYSCORE', POLL, '-inf', now_text(), 'LIMIT', from, count)
-    local listed = lists.on and #ids > 0 and redis.call('ZMSCORE', LISTED, unpack(ids)) or {}
+    local ids = redis.call('ZRANGEBYSCORE', POLL, '-inf', now_text(q), 'LIMIT', from, count)
+    local listed = lists.on and #ids > 0 and redis.call('ZMSCORE', q.prefix .. 'listed', unpack(ids)) or {}
     for i, id in ipairs(ids) do
-      local is_sound, goes_on = try(look_at, id, listed[i])
+      local is_sound, goes_on = try(q, look_at, id, listed[i])
       if not is_sound then
-        remove_later('poll', id)
-        set_aside('job ' .. id)
+        counters.remove_later(q, 'poll', id)
+        set_aside(q, 'job ' .. id)
       elseif not goes_on then
         return
       end
@@ -168,20 +173,20 @@ if want > 0 and lists.on and lists.room > 0 then
 elseif most > 0 then
   look_through(most, most)
 end
-take('request', limits.requests_per_second, looked + gets)
-bump(totals, 'calls:get', looked + gets)
+limits.take(q, 'request', limit.requests_per_second, looked + gets)
+counters.bump(q.totals, 'calls:get', looked + gets)
 in_parts('ZADD', POLL, leased)
-save_joins()
+run_lists.save_joins(q)
 local left = 0
 if next_us == 0 and want > 0 then
-  for _, index in ipairs({ POLL, STRAY_LOOKS }) do
+  for _, index in ipairs({ POLL, q.prefix .. 'stray_looks' }) do
     local first = tonumber(redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2] or 0)
     if first > 0 and (next_us == 0 or first < next_us) then next_us = first end
   end
-  if looked + gets == 0 and (next_us == 0 or next_us > NOW + STAYS_FOR) then
-    board_leave('poll', process)
+  if looked + gets == 0 and (next_us == 0 or next_us > q.now + STAYS_FOR) then
+    board.leave(q, 'poll', process)
     left = 1
   end
 end
-save()
-return { 'ok', int(NOW), int(next_us), left, unpack(reply) }
+changes.save(q)
+return { 'ok', int(q.now), int(next_us), left, unpack(reply) }

@@ -1,4 +1,4 @@
--- use: counters board save doubts
+-- use: counters board changes doubts
 -- Takes unconfirmed jobs whose next search is due; each is due again after `lease_us` unless a search is recorded.
 -- ARGV  now_us, process, want, tick_us (0 = not the first), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or
@@ -8,37 +8,36 @@
 --         per job: what lib/jobs/doubts.lua returns }
 --       next_us = when the next search is due; left = 1: none within a second, the consumer is not active any more.
 -- Takes no permits: the number of a search's calls is not known yet (see permits.lua).
-local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local RECONCILE = PREFIX .. 'reconcile'
+local process, want, tick_us, lease = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), tonumber(q.args[5])
+local RECONCILE = q.prefix .. 'reconcile'
 local STAYS_FOR = 1000000
 expect(RECONCILE, 'zset')
-pass_when_full()
-local refused = board_enter('reconcile', process, tick_us)
+local refused = board.enter(q, 'reconcile', process, tick_us)
 if refused then return refused end
 
-local recover = redis.call('HMGET', META, 'recover_from', 'recover_since', 'remembered', 'sequence', 'recover_date',
+local recover = redis.call('HMGET', q.meta, 'recover_from', 'recover_since', 'remembered', 'sequence', 'recover_date',
   'recover_deaths')
 local recover_from = recover[2] and recover[1] or '0'
 local lost = recover[3] and int(math.max(1, tonumber(recover[3]) - tonumber(recover[4] or 0))) or '0'
-local deaths = recover[6] or redis.call('ZCOUNT', PREFIX .. 'processes', '(1', int(NOW)) > 0 and '1' or '0'
+local deaths = recover[6] or redis.call('ZCOUNT', q.prefix .. 'processes', '(1', int(q.now)) > 0 and '1' or '0'
 local reply, leased = {}, {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', RECONCILE, '-inf', int(NOW), 'LIMIT', 0, want)) do
-  local is_sound, is_told = try(tell_doubt, reply, id)
-  if not is_sound then set_aside('job ' .. id) end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', RECONCILE, '-inf', int(q.now), 'LIMIT', 0, want)) do
+  local is_sound, is_told = try(q, doubts.tell, q, reply, id)
+  if not is_sound then set_aside(q, 'job ' .. id) end
   if is_told then
-    leased[#leased + 1] = int(NOW + lease)
+    leased[#leased + 1] = int(q.now + lease)
     leased[#leased + 1] = id
   else
-    remove_later('reconcile', id)
+    counters.remove_later(q, 'reconcile', id)
   end
 end
 if #leased > 0 then redis.call('ZADD', RECONCILE, unpack(leased)) end
-save()
+changes.save(q)
 local first = redis.call('ZRANGE', RECONCILE, 0, 0, 'WITHSCORES')
 local next_us, left = tonumber(first[2] or 0), 0
-if #reply == 0 and recover_from == '0' and want > 0 and (next_us == 0 or next_us > NOW + STAYS_FOR) then
-  board_leave('reconcile', process)
+if #reply == 0 and recover_from == '0' and want > 0 and (next_us == 0 or next_us > q.now + STAYS_FOR) then
+  board.leave(q, 'reconcile', process)
   left = 1
 end
-return { 'ok', int(NOW), int(next_us), left, recover_from, recover[2] or '0', lost, recover[5] or '', deaths,
+return { 'ok', int(q.now), int(next_us), left, recover_from, recover[2] or '0', lost, recover[5] or '', deaths,
   unpack(reply) }

@@ -1,4 +1,5 @@
--- use: counters lanes save files jobs quotas budgets
+-- use: counters lanes changes files jobs quotas budgets
+-- flags: refused-when-full
 -- Accepts up to 1,000 jobs: (nothing) → scheduled | ready.
 -- ARGV  now_us, batch ('-' none, '?' only check: nothing is written), quota ('' = none, '<name> <jobs> <bytes>': so
 --       much may wait of the producer of that name, 0 = any number), then 5 a job: id, digest,
@@ -6,41 +7,45 @@
 --       options = '' or '<run_at>;<deadline>;<on_unconfirmed>;<max_run_us>;<retry>', each '' = the default; a time
 --       is '<us>' absolute or '+<us>' from now, retry is the policy's JSON. All that may be preceded by
 --       'F<file> <file> …' and a line feed: uploaded files, which serve one run each; that by 'K<key> <key> …' and
---       a line feed (keys.lua); and that by 'M<max_steps>' and a line feed (budgets.lua)
+--       a line feed (key_limits.lua); and that by 'M<max_steps>' and a line feed (budgets.lua)
 -- Reply { now_us, per job: us after that at which a new one was made | { code, state, batch, created_us } } with code
 --       1 = known (same body), 2 = conflict (another body), 3 = taken over from an unsealed batch,
 --       4 = not stored: another job holds a file, and the state is its; it and the file follow
 --       5 = not stored: a strict budget, whose scope and steps follow; the job has no max_steps, or more than these
 -- Error NOBATCH, EXPIRED, SEALED (or canceled: its sweep may have passed), QUOTA <account> <name, '-' = the account's>
 --       <jobs | bytes> <how many may wait>. No job is stored then.
-local call, batch = redis.call, ARGV[2]
-local batch_key = PREFIX .. 'batch:' .. batch
-local JOB, BODY = PREFIX .. 'job:', PREFIX .. 'body:'
-local DUE, DEADLINES = PREFIX .. 'due', PREFIX .. 'deadlines'
+local call, batch = redis.call, q.args[2]
+local batch_key = q.prefix .. 'batch:' .. batch
+local JOB, BODY = q.prefix .. 'job:', q.prefix .. 'body:'
+local DUE, DEADLINES = q.prefix .. 'due', q.prefix .. 'deadlines'
 local PER_JOB = 5
 local MOST_LET_GO = 100 -- requests of ended jobs; the sweep drops more
 
 local only_look = batch == '?'
 local canary_left, canary_jobs = 0, 0
-if batch ~= NO_BATCH and not only_look then
+-- The error of an upload that takes no more jobs; nil = it does.
+local function refused_by_batch()
   local f = call('HMGET', batch_key, 'sealed', 'held', 'canary', 'canary_jobs')
   if not f[1] then return redis.error_reply('NOBATCH ' .. batch) end
   if f[1] == '0' and f[2] == 'expired' then return redis.error_reply('EXPIRED ' .. batch) end
   if f[1] == '1' or f[2] == 'canceled' then return redis.error_reply('SEALED ' .. batch) end
-  expect(PREFIX .. 'batch_jobs:' .. batch, 'list')
-  expect(PREFIX .. 'batch_lanes:' .. batch, 'set')
-  expect(PREFIX .. 'batch_left:' .. batch, 'set')
+  expect(q.prefix .. 'batch_jobs:' .. batch, 'list')
+  expect(q.prefix .. 'batch_lanes:' .. batch, 'set')
+  expect(q.prefix .. 'batch_left:' .. batch, 'set')
   canary_left = tonumber(f[3] or 0) - tonumber(f[4] or 0)
+  return nil
 end
+local refusal = batch ~= NO_BATCH and not only_look and refused_by_batch()
+if refusal then return refusal end
 expect(DUE, 'zset')
 expect(DEADLINES, 'zset')
-expect(PREFIX .. 'wake', 'list')
-expect(FILES, 'hash')
-expect(PREFIX .. 'letting_go', 'hash')
+expect(q.prefix .. 'wake', 'list')
+expect(q.prefix .. 'files', 'hash')
+expect(q.prefix .. 'letting_go', 'hash')
 
 local payer, keep_jobs, keep_bytes -- the owner of the new jobs (nil = none), and how much of its ended jobs is kept
 -- Jobs of one priority and group share a lane, its fields and one count.
-local lanes, order, names, rings = {}, {}, {}, {}
+local by_lane, order, names, rings = {}, {}, {}, {}
 local function lane_of(name)
   local priority, group = string.match(name, '^(%d):(.*)$')
   local lane = { priority = priority, group = group, ids = {}, canary = {}, scheduled = 0,
@@ -54,13 +59,13 @@ local function lane_of(name)
   if group ~= 'default' then add('group', group) end
   if batch ~= NO_BATCH then add('batch', batch) end
   if payer then add('charged', payer) end
-  expect(lane_key(priority, group, batch), 'list')
-  if canary_left > 0 then expect(lane_key(priority, group, batch .. CANARY), 'list') end
-  expect(lanes_key(priority, group), 'list')
-  if not rings[priority] then expect(PREFIX .. 'ring:' .. priority, 'zset') end
+  expect(lanes.key(q, priority, group, batch), 'list')
+  if canary_left > 0 then expect(lanes.key(q, priority, group, batch .. lanes.CANARY), 'list') end
+  expect(lanes.list_key(q, priority, group), 'list')
+  if not rings[priority] then expect(q.prefix .. 'ring:' .. priority, 'zset') end
   rings[priority] = true
-  expect(group_key(group), 'hash')
-  lanes[name] = lane
+  expect(lanes.group_key(q, group), 'hash')
+  by_lane[name] = lane
   order[#order + 1] = lane
   names[#names + 1] = name
   return lane
@@ -68,18 +73,18 @@ end
 
 local function moment(text)
   if text == '' then return nil end
-  if string.sub(text, 1, 1) == '+' then return NOW + tonumber(string.sub(text, 2)) end
+  if string.sub(text, 1, 1) == '+' then return q.now + tonumber(string.sub(text, 2)) end
   return tonumber(text)
 end
 
 -- Read everything first: known jobs stay as they are, and a wrong type ends the script before a write.
-local now_text = int(NOW)
+local now_text = int(q.now)
 local reply, fresh, old, digests = { now_text }, {}, {}, {}
 local wanted_again = {} -- jobs whose run is searched, and whose upload was discarded
 local kept = {} -- the attempts that jobs count on from whose ids discarded jobs had, see `remove_record`
-local are_any_kept = (tonumber(call('HGET', META, 'attempts_until') or 0) or 0) > NOW
+local are_any_kept = (tonumber(call('HGET', q.meta, 'attempts_until') or 0) or 0) > q.now
 local function kept_attempts(id, digest)
-  local found = call('GET', PREFIX .. 'attempts:' .. id) or ''
+  local found = call('GET', q.prefix .. 'attempts:' .. id) or ''
   local next_attempt, request, first = string.match(found, '^(%d+) (%S+) (%d+)$')
   if request == string.sub(redis.sha1hex(digest), 1, 16) then return first ~= '0' and first end
   return next_attempt
@@ -92,13 +97,13 @@ local function known_already(i, id, digest)
     priority = f[4] or '2', group = f[5] or 'default', deadline = f[6], attempt = f[7], earlier = f[8], ran = f[9],
     canary = f[10], lost_claim = f[11], charged = f[13] }
   local code = 1
-  if f[12] and digest == ARGV[i + 1] then wanted_again[#wanted_again + 1] = id end
-  if digest ~= ARGV[i + 1] then
+  if f[12] and digest == q.args[i + 1] then wanted_again[#wanted_again + 1] = id end
+  if digest ~= q.args[i + 1] then
     code = 2
   elseif job.batch ~= NO_BATCH and job.batch ~= batch and (job.state == 'ready' or job.state == 'scheduled')
-    and call('HGET', PREFIX .. 'batch:' .. job.batch, 'sealed') ~= '1' then
+    and call('HGET', q.prefix .. 'batch:' .. job.batch, 'sealed') ~= '1' then
     code = 3
-    expect(PREFIX .. 'batch_left:' .. job.batch, 'set')
+    expect(q.prefix .. 'batch_left:' .. job.batch, 'set')
     old[i] = job
     fresh[#fresh + 1] = i
     digests[id] = digest
@@ -109,7 +114,7 @@ end
 -- Usually none of them is known; one command checks all.
 local function is_any_known()
   local keys = {}
-  for i = 4, #ARGV, PER_JOB do keys[#keys + 1] = JOB .. ARGV[i] end
+  for i = 4, #q.args, PER_JOB do keys[#keys + 1] = JOB .. q.args[i] end
   for first = 1, #keys, 1000 do
     if call('EXISTS', unpack(keys, first, math.min(first + 999, #keys))) > 0 then return true end
   end
@@ -129,15 +134,15 @@ end
 
 -- Reports another job that holds one of a job's files; else the files are the job's own in this call.
 local held = {}
-local function file_taken(id, files)
-  local names, owner, file = file_names(files), nil, nil
+local function file_taken(id, given_files)
+  local names, owner, file = jobs.file_names(given_files), nil, nil
   for _, name in ipairs(names) do
     if held[name] then
       owner, file = held[name], name
       break
     end
   end
-  if not owner then owner, file = other_holder(names, id) end
+  if not owner then owner, file = files.other_holder(q, names, id) end
   if owner then
     local f = call('HMGET', JOB .. owner, 'state', 'batch', 'created')
     return { 4, f[1] or 'ready', f[2] or batch, f[3] or now_text, owner, file }
@@ -148,48 +153,44 @@ end
 
 -- Reports a strict budget that the job's `max_steps` can never fit into, or that needs some.
 local function refused_by_budget(i, given)
-  if not budgets.are_any() then return nil end
-  local scope, most = budgets.refuses({ id = ARGV[i], group = string.sub(ARGV[i + 2], 3), keys = given.K,
+  if not budgets.are_any(q) then return nil end
+  local scope, most = budgets.refuses(q, { id = q.args[i], group = string.sub(q.args[i + 2], 3), keys = given.K,
     batch = batch ~= '?' and batch or NO_BATCH, max_steps = tonumber(given.M or nil) or false })
   return scope and { 5, 'ready', batch, now_text, scope, int(most) }
 end
 
 local any_known = is_any_known()
-for i = 4, #ARGV, PER_JOB do
-  local id = ARGV[i]
+local function read_job(i)
+  local id = q.args[i]
   local twin = digests[id]
   if twin then -- the same id twice in one call
-    reply[#reply + 1] = { twin == ARGV[i + 1] and 1 or 2, 'ready', batch, now_text }
-  else
-    local digest = any_known and call('HGET', JOB .. id, 'digest')
-    if digest then
-      reply[#reply + 1] = known_already(i, id, digest)
-    else
-      local given = given_before(ARGV[i + 3])
-      local refused = (given.F and file_taken(id, given.F)) or refused_by_budget(i, given)
-      reply[#reply + 1] = refused or 0
-      if not refused then
-        fresh[#fresh + 1] = i
-        digests[id] = ARGV[i + 1]
-        kept[id] = are_any_kept and kept_attempts(id, ARGV[i + 1])
-      end
-    end
+    return { twin == q.args[i + 1] and 1 or 2, 'ready', batch, now_text }
   end
+  local digest = any_known and call('HGET', JOB .. id, 'digest')
+  if digest then return known_already(i, id, digest) end
+  local given = given_before(q.args[i + 3])
+  local refused = (given.F and file_taken(id, given.F)) or refused_by_budget(i, given)
+  if refused then return refused end
+  fresh[#fresh + 1] = i
+  digests[id] = q.args[i + 1]
+  kept[id] = are_any_kept and kept_attempts(id, q.args[i + 1])
+  return 0
 end
+for i = 4, #q.args, PER_JOB do reply[#reply + 1] = read_job(i) end
 if only_look then return reply end
 
 -- Raises QUOTA if more would wait than may. Retries, replays and jobs that go back to their lane are not checked.
 local new_bytes = 0
 local function refused_by_quota()
-  local most_jobs, most_bytes = read_quotas()
-  local name, own_jobs, own_bytes = string.match(ARGV[3], '^(%S+) (%d+) (%d+)$')
+  local most_jobs, most_bytes = quotas.read(q)
+  local name, own_jobs, own_bytes = string.match(q.args[3], '^(%S+) (%d+) (%d+)$')
   if not name and most_jobs == 0 and most_bytes == 0 then return nil end
   payer = name or '-'
   keep_jobs, keep_bytes = tonumber(own_jobs or 0), tonumber(own_bytes or 0)
   if keep_jobs == 0 then keep_jobs = most_jobs end
   if keep_bytes == 0 then keep_bytes = most_bytes end
-  local waiting, new_jobs, own_new, own_bytes_new = jobs_waiting(), #fresh, #fresh, 0
-  for _, i in ipairs(fresh) do new_bytes = new_bytes + #ARGV[i + 4] end
+  local waiting, new_jobs, own_new, own_bytes_new = quotas.jobs_waiting(q), #fresh, #fresh, 0
+  for _, i in ipairs(fresh) do new_bytes = new_bytes + #q.args[i + 4] end
   own_bytes_new = new_bytes
   local bytes = new_bytes
   for i, job in pairs(old) do -- taken over: they count as waiting already
@@ -199,45 +200,44 @@ local function refused_by_quota()
     if name and job.charged == name then own_new, own_bytes_new = own_new - 1, own_bytes_new - stored end
   end
   local sums = { 'bytes', 'jobs:' .. (name or ''), 'bytes:' .. (name or '') }
-  local f = redis.call('HMGET', CHARGED, unpack(sums))
+  local f = redis.call('HMGET', q.prefix .. 'charged', unpack(sums))
   local function over(whose, what, most, there, new)
     if most == 0 or there + new <= most then return nil end
-    return 'QUOTA ' .. string.match(PREFIX, '{(.*)}') .. ' ' .. whose .. ' ' .. what .. ' ' .. int(most)
+    return 'QUOTA ' .. string.match(q.prefix, '{(.*)}') .. ' ' .. whose .. ' ' .. what .. ' ' .. int(most)
   end
   return over('-', 'jobs', most_jobs, waiting, new_jobs)
     or over('-', 'bytes', most_bytes, tonumber(f[1] or 0), bytes)
     or (name and over(name, 'jobs', tonumber(own_jobs), tonumber(f[2] or 0), own_new))
     or (name and over(name, 'bytes', tonumber(own_bytes), tonumber(f[3] or 0), own_bytes_new))
 end
-local refusal = #fresh > 0 and refused_by_quota()
+refusal = #fresh > 0 and refused_by_quota()
 if refusal then
-  call('HINCRBY', COUNTERS, 'refused_by_quota', #fresh)
+  call('HINCRBY', q.prefix .. 'counters', 'refused_by_quota', #fresh)
   return redis.error_reply(refusal)
 end
 for _, id in ipairs(wanted_again) do call('HDEL', JOB .. id, 'given_up') end
 if #fresh == 0 then return reply end
 for _, i in ipairs(fresh) do
-  if not lanes[ARGV[i + 2]] then lane_of(ARGV[i + 2]) end
+  if not by_lane[q.args[i + 2]] then lane_of(q.args[i + 2]) end
 end
 
--- A full server refuses the first write, so that OOM leaves nothing half done.
-call('HINCRBY', COUNTERS, 'enqueued', #fresh)
+call('HINCRBY', q.prefix .. 'counters', 'enqueued', #fresh)
 
 -- A job of an unfinished upload is submitted again: the new batch takes it over. The old lane keeps its id; a claim
 -- skips it there, because its batch is not the lane's. The old batch's list keeps it, too, and `batch_left` records
 -- that: it may come back.
 local function take_over(job)
-  bump(totals, job.state .. ':' .. job.priority, -1)
-  if job.state == 'ready' then bump(group_load, job.group, -1) end
-  batch_totals[job.batch] = batch_totals[job.batch] or {}
-  bump(batch_totals[job.batch], 'count:' .. job.state, -1)
-  bump(batch_totals[job.batch], 'moved', 1)
-  call('SADD', PREFIX .. 'batch_left:' .. job.batch, job.id)
-  if job.canary then bump(batch_totals[job.batch], 'canary_jobs', -1) end
+  counters.bump(q.totals, job.state .. ':' .. job.priority, -1)
+  if job.state == 'ready' then counters.bump(q.group_load, job.group, -1) end
+  q.batch_totals[job.batch] = q.batch_totals[job.batch] or {}
+  counters.bump(q.batch_totals[job.batch], 'count:' .. job.state, -1)
+  counters.bump(q.batch_totals[job.batch], 'moved', 1)
+  call('SADD', q.prefix .. 'batch_left:' .. job.batch, job.id)
+  if job.canary then counters.bump(q.batch_totals[job.batch], 'canary_jobs', -1) end
   if job.state == 'scheduled' then call('ZREM', DUE, job.id) end
   if job.deadline then call('ZREM', DEADLINES, job.id) end
-  discharge(job)
-  call('DEL', JOB .. job.id, PREFIX .. 'result:' .. job.id)
+  counters.discharge(q, job)
+  call('DEL', JOB .. job.id, q.prefix .. 'result:' .. job.id)
   -- Every attempt's marker is used once.
   if job.attempt then call('HSET', JOB .. job.id, 'attempt', job.attempt) end
   if job.lost_claim then call('HSET', JOB .. job.id, 'lost_claim', job.lost_claim) end
@@ -257,11 +257,11 @@ local function with_options(id, options)
     call('HSET', JOB .. id, 'deadline', int(deadline))
     call('ZADD', DEADLINES, int(deadline), id)
   end
-  if (string.find(start, '+', 1, true) or string.find(limit, '+', 1, true)) and note_relative() then
+  if (string.find(start, '+', 1, true) or string.find(limit, '+', 1, true)) and note_relative(q) then
     call('HSET', JOB .. id, 'relative', (string.find(start, '+', 1, true) and 'run_at ' or '')
       .. (string.find(limit, '+', 1, true) and 'deadline' or ''))
   end
-  if not run_at or (run_at <= NOW and not clock_is_stale()) then return false end
+  if not run_at or (run_at <= q.now and not clock_is_stale(q)) then return false end
   call('HSET', JOB .. id, 'state', 'scheduled', 'run_at', int(run_at))
   call('ZADD', DUE, int(run_at), id)
   return true
@@ -277,36 +277,36 @@ end
 
 -- Adds jobs to the batch's list; one that came back from another upload is in it already.
 local function list_jobs(ids)
-  local left, new = PREFIX .. 'batch_left:' .. batch, ids
+  local left, new = q.prefix .. 'batch_left:' .. batch, ids
   if call('EXISTS', left) == 1 then
     new = {}
     for _, id in ipairs(ids) do
       if call('SREM', left, id) == 0 then new[#new + 1] = id end
     end
-    batch_totals[batch] = batch_totals[batch] or {}
-    bump(batch_totals[batch], 'moved', #new - #ids)
+    q.batch_totals[batch] = q.batch_totals[batch] or {}
+    counters.bump(q.batch_totals[batch], 'moved', #new - #ids)
   end
-  in_parts('RPUSH', PREFIX .. 'batch_jobs:' .. batch, new)
+  in_parts('RPUSH', q.prefix .. 'batch_jobs:' .. batch, new)
 end
 
 local ids, bodies = {}, {}
-for n, i in ipairs(fresh) do
-  local id, lane = ARGV[i], lanes[ARGV[i + 2]]
+local function write_job(n, i)
+  local id, lane = q.args[i], by_lane[q.args[i + 2]]
   if old[i] then take_over(old[i]) end
   if kept[id] then call('HSET', JOB .. id, 'attempt', kept[id], 'ran', kept[id]) end -- no run of these is its own
-  local given, options = given_before(ARGV[i + 3])
+  local given, options = given_before(q.args[i + 3])
   -- At a key jobs come in the order of these times: no two of a call have the same.
   local after = given.K and n - 1 or 0
   reply[(i - 4) / PER_JOB + 2] = after
-  call('HSET', JOB .. id, 'state', 'ready', 'digest', ARGV[i + 1], 'created', int(NOW + after), unpack(lane.fields))
+  call('HSET', JOB .. id, 'state', 'ready', 'digest', q.args[i + 1], 'created', int(q.now + after), unpack(lane.fields))
   bodies[#bodies + 1] = BODY .. id
-  bodies[#bodies + 1] = ARGV[i + 4]
+  bodies[#bodies + 1] = q.args[i + 4]
   local line = marks_canary(id) and lane.canary or lane.ids
   if given.K then call('HSET', JOB .. id, 'keys', given.K) end
   if given.M then call('HSET', JOB .. id, 'max_steps', given.M) end
   if given.F then
     call('HSET', JOB .. id, 'files', given.F)
-    hold_files(file_names(given.F), id)
+    files.hold_files(q, jobs.file_names(given.F), id)
   end
   if options ~= '' and with_options(id, options) then
     lane.scheduled = lane.scheduled + 1
@@ -315,22 +315,23 @@ for n, i in ipairs(fresh) do
   end
   ids[n] = id
 end
+for n, i in ipairs(fresh) do write_job(n, i) end
 for first = 1, #bodies, 1000 do call('MSET', unpack(bodies, first, math.min(first + 999, #bodies))) end
 if batch ~= NO_BATCH then list_jobs(ids) end
 
 for _, lane in ipairs(order) do
   local job = { priority = lane.priority, group = lane.group, batch = batch }
-  count_new(job, 'ready', #lane.ids + #lane.canary)
-  count_new(job, 'scheduled', lane.scheduled)
-  if #lane.ids > 0 then push(lane.priority, lane.group, batch, lane.ids, false) end
-  if #lane.canary > 0 then push(lane.priority, lane.group, batch .. CANARY, lane.canary, false) end
+  counters.count_new(q, job, 'ready', #lane.ids + #lane.canary)
+  counters.count_new(q, job, 'scheduled', lane.scheduled)
+  if #lane.ids > 0 then lanes.push(q, lane.priority, lane.group, batch, lane.ids, false) end
+  if #lane.canary > 0 then lanes.push(q, lane.priority, lane.group, batch .. lanes.CANARY, lane.canary, false) end
 end
-if batch ~= NO_BATCH then in_parts('SADD', PREFIX .. 'batch_lanes:' .. batch, names) end
+if batch ~= NO_BATCH then in_parts('SADD', q.prefix .. 'batch_lanes:' .. batch, names) end
 if payer then
-  charge(payer, #fresh, new_bytes)
-  let_go(payer, keep_jobs, keep_bytes, MOST_LET_GO)
+  counters.charge(q, payer, #fresh, new_bytes)
+  quotas.let_go(q, payer, keep_jobs, keep_bytes, MOST_LET_GO)
 end
-if canary_jobs > 0 then bump(batch_totals[batch], 'canary_jobs', canary_jobs) end
-save()
-if lane_runs(batch) then wake() end
+if canary_jobs > 0 then counters.bump(q.batch_totals[batch], 'canary_jobs', canary_jobs) end
+changes.save(q)
+if lanes.runs(q, batch) then lanes.wake(q) end
 return reply

@@ -1,3 +1,4 @@
+-- flags: refused-when-full
 -- Counts the jobs that the bearer of a token submits against its rate limit.
 -- GCRA as in lib/account/limits.lua, with a burst of a second's jobs; jobs beyond that are owed: a request is accepted
 -- as soon as one job is, whatever its size, and the next ones wait until the debt is worked off.
@@ -6,18 +7,18 @@
 -- Reply { 1 = they may go or 0 = they may not, left (how many more may go now), full_us (until all of a second's may) }
 local SECOND, MOST = 1000000, 10000 -- of one request: gateway/api/bulk.py
 local KNOWN_MS = '60000' -- longer than it is repeated
-local rate, jobs = tonumber(ARGV[3]), tonumber(ARGV[4])
-local key, request = PREFIX .. 'gcra:handed:' .. ARGV[2], PREFIX .. 'handed:' .. ARGV[5]
+local rate, jobs = tonumber(q.args[3]), tonumber(q.args[4])
+local key, request = q.prefix .. 'gcra:handed:' .. q.args[2], q.prefix .. 'handed:' .. q.args[5]
 expect(key, 'string')
 if jobs > 0 and redis.call('EXISTS', request) == 1 then jobs = 0 end
 local stored = tonumber(redis.call('GET', key) or 0)
 -- After a step back of the clock it must not block for longer than one request can.
-local tat = math.min(math.max(NOW, stored), NOW + SECOND + math.ceil(MOST * SECOND / rate))
-local function left() return math.max(0, math.floor((NOW + SECOND - tat) * rate / SECOND)) end
+local tat = math.min(math.max(q.now, stored), q.now + SECOND + math.ceil(MOST * SECOND / rate))
+local function left() return math.max(0, math.floor((q.now + SECOND - tat) * rate / SECOND)) end
 local may = jobs == 0 or left() > 0
 if may then tat = tat + math.ceil(jobs * SECOND / rate) end
-if tat > NOW and tat ~= stored then
-  redis.call('SET', key, int(tat), 'PX', int(math.ceil((tat - NOW) / 1000)))
+if tat > q.now and tat ~= stored then
+  redis.call('SET', key, int(tat), 'PX', int(math.ceil((tat - q.now) / 1000)))
 end
 if may and jobs > 0 then redis.call('SET', request, '1', 'PX', KNOWN_MS) end
-return { may and 1 or 0, int(left()), int(tat - NOW) }
+return { may and 1 or 0, int(left()), int(tat - q.now) }

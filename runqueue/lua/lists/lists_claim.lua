@@ -1,4 +1,4 @@
--- use: board save strays lists
+-- use: board changes run_lists
 -- Takes the reading of the list of live runs, if it is due; one process at a time, for the time of its lease.
 -- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), lease_us, least_us (shorter
 --       runs are cheaper to poll one by one)
@@ -6,30 +6,29 @@
 --       { 'ok', now_us, next_us, left (0 | 1), taken (0 | 1; 2 = lists are not worth it any more, see
 --         lists_end.lua), run_mean_us, run_floor_us (0 = not known), ended_us (when a
 --         run was last seen to be over, 0 = never), then the ids of orphan runs that may still be live }
-local process, want, tick_us, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local process, want, tick_us, lease = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), tonumber(q.args[5])
 local STAYS_FOR, MAX_STRAYS = 1000000, 1000
-expect(LISTED, 'zset')
-expect(PREFIX .. 'poll', 'zset')
-pass_when_full()
-local refused = board_enter('list', process, tick_us)
+expect(q.prefix .. 'listed', 'zset')
+expect(q.prefix .. 'poll', 'zset')
+local refused = board.enter(q, 'list', process, tick_us)
 if refused then return refused end
 
-local f = redis.call('HMGET', META, 'list_at', 'list_by', 'list_until', 'run_mean', 'run_floor', 'run_ended')
-local lists, next_us, left, taken, strays = read_lists(), 0, 0, 0, {}
-local is_short = lists.mean and lists.mean < tonumber(ARGV[6])
-local is_no_help = is_short or redis.call('ZCARD', LISTED) < FEW
+local f = redis.call('HMGET', q.meta, 'list_at', 'list_by', 'list_until', 'run_mean', 'run_floor', 'run_ended')
+local lists, next_us, left, taken, live_strays = run_lists.read(q), 0, 0, 0, {}
+local is_short = lists.mean and lists.mean < tonumber(q.args[6])
+local is_no_help = is_short or redis.call('ZCARD', q.prefix .. 'listed') < run_lists.FEW
 if lists.on then
-  local is_others = f[2] and f[2] ~= process and tonumber(f[3] or 0) > NOW
+  local is_others = f[2] and f[2] ~= process and tonumber(f[3] or 0) > q.now
   next_us = is_others and tonumber(f[3]) or tonumber(f[1] or 0)
-  if want > 0 and next_us <= NOW then
+  if want > 0 and next_us <= q.now then
     taken, next_us = is_no_help and 2 or 1, 0
-    redis.call('HSET', META, 'list_by', process, 'list_until', int(NOW + lease))
-    strays = redis.call('ZRANGE', STRAY_LOOKS, 0, MAX_STRAYS - 1)
+    redis.call('HSET', q.meta, 'list_by', process, 'list_until', int(q.now + lease))
+    live_strays = redis.call('ZRANGE', q.prefix .. 'stray_looks', 0, MAX_STRAYS - 1)
   end
 end
-if want > 0 and taken == 0 and (next_us == 0 or next_us > NOW + STAYS_FOR) then
-  board_leave('list', process)
+if want > 0 and taken == 0 and (next_us == 0 or next_us > q.now + STAYS_FOR) then
+  board.leave(q, 'list', process)
   left = 1
 end
-save()
-return { 'ok', int(NOW), int(next_us), left, taken, f[4] or '0', f[5] or '0', f[6] or '0', unpack(strays) }
+changes.save(q)
+return { 'ok', int(q.now), int(next_us), left, taken, f[4] or '0', f[5] or '0', f[6] or '0', unpack(live_strays) }

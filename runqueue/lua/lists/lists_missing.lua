@@ -1,18 +1,17 @@
--- use: counters save strays lists
+-- use: counters changes
 -- Runs that a list of live runs does not show: makes the poll (GET) of each due now, and changes nothing else.
 -- ARGV  now_us, began_us (when its reading began), settle_us (runs that joined less than that before it are not
 --       expected to be in it), poll_lease_us, then 2 a run: id ('' = an orphan run), run_id
 -- Reply per run: 1 = it is polled (or being polled), 2 = it is too new, 0 = it left the lists
-local before, soon = tonumber(ARGV[2]) - tonumber(ARGV[3]), NOW + tonumber(ARGV[4])
-local POLL, reply, jobs, strays = PREFIX .. 'poll', {}, {}, {}
+local before, soon = tonumber(q.args[2]) - tonumber(q.args[3]), q.now + tonumber(q.args[4])
+local POLL, reply, listed, orphans = q.prefix .. 'poll', {}, {}, {}
 expect(POLL, 'zset')
-expect(STRAY_LOOKS, 'zset')
-pass_when_full()
+expect(q.prefix .. 'stray_looks', 'zset')
 
 -- A run that is due, or being polled, is not polled twice.
 local function look_now(due, at, member)
   if at and tonumber(at) > soon then
-    due[#due + 1] = now_text()
+    due[#due + 1] = now_text(q)
     due[#due + 1] = member
   end
 end
@@ -20,7 +19,7 @@ end
 -- The scores of all jobs given, by their position in the arguments.
 local function scores_of(index)
   local ids, scores = {}, {}
-  for i = 5, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+  for i = 5, #q.args, 2 do ids[#ids + 1] = q.args[i] end
   for first = 1, #ids, 1000 do
     local last = math.min(first + 999, #ids)
     for n, score in ipairs(redis.call('ZMSCORE', index, unpack(ids, first, last))) do
@@ -29,37 +28,37 @@ local function scores_of(index)
   end
   return scores
 end
-local joined_at, due_at = scores_of(LISTED), scores_of(POLL)
+local joined_at, due_at = scores_of(q.prefix .. 'listed'), scores_of(POLL)
 
 local function miss(id, run_id, joined, due)
   if not joined then return 0 end
-  local f = redis.call('HMGET', job_key(id), 'state', 'run_id')
+  local f = redis.call('HMGET', job_key(q, id), 'state', 'run_id')
   if f[1] ~= 'running' then
-    remove_later('listed', id)
+    counters.remove_later(q, 'listed', id)
     return 0
   end
   if f[2] ~= run_id then return 0 end
   if tonumber(joined) > before then return 2 end
-  look_now(jobs, due, id)
+  look_now(listed, due, id)
   return 1
 end
 
 local function miss_stray(run_id)
-  local since = string.match(redis.call('HGET', PREFIX .. 'strays', run_id) or '', '^%S+ %d+ (%d+)')
-  local due = redis.call('ZSCORE', STRAY_LOOKS, run_id)
+  local since = string.match(redis.call('HGET', q.prefix .. 'strays', run_id) or '', '^%S+ %d+ (%d+)')
+  local due = redis.call('ZSCORE', q.prefix .. 'stray_looks', run_id)
   if not since or not due then return 0 end
   if tonumber(since) > before then return 2 end
-  look_now(strays, due, run_id)
+  look_now(orphans, due, run_id)
   return 1
 end
 
-for i = 5, #ARGV, 2 do
-  local id, run_id = ARGV[i], ARGV[i + 1]
+for i = 5, #q.args, 2 do
+  local id, run_id = q.args[i], q.args[i + 1]
   -- A damaged record is handled by its poll.
-  local _, code = try(id == '' and miss_stray or miss, id == '' and run_id or id, run_id, joined_at[i], due_at[i])
+  local _, code = try(q, id == '' and miss_stray or miss, id == '' and run_id or id, run_id, joined_at[i], due_at[i])
   reply[#reply + 1] = code or 0
 end
-in_parts('ZADD', POLL, jobs)
-in_parts('ZADD', STRAY_LOOKS, strays)
-save()
+in_parts('ZADD', POLL, listed)
+in_parts('ZADD', q.prefix .. 'stray_looks', orphans)
+changes.save(q)
 return reply

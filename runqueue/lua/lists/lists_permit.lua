@@ -1,12 +1,11 @@
--- use: counters limits
+-- use: limits
 -- Takes a permit for one call of the process that reads the list, and renews its lease.
 -- ARGV  now_us, process, lease_us
 -- Reply { now_us, granted (0 | 1; -1 = another process reads it now), next_us (when to call again) }
-pass_when_full()
-if redis.call('HGET', META, 'list_by') ~= ARGV[2] then return { int(NOW), -1, 0 } end
-redis.call('HSET', META, 'list_until', int(NOW + tonumber(ARGV[3])))
-local limits = read_limits()
-local granted, next_us = allowed('request', limits.requests_per_second, limits.burst, 1)
-take('request', limits.requests_per_second, granted)
-if granted > 0 then redis.call('HINCRBY', COUNTERS, 'calls:list', granted) end
-return { int(NOW), granted, int(next_us) }
+if redis.call('HGET', q.meta, 'list_by') ~= q.args[2] then return { int(q.now), -1, 0 } end
+redis.call('HSET', q.meta, 'list_until', int(q.now + tonumber(q.args[3])))
+local limit = limits.read(q)
+local granted, next_us = limits.allowed(q, 'request', limit.requests_per_second, limit.burst, 1)
+limits.take(q, 'request', limit.requests_per_second, granted)
+if granted > 0 then redis.call('HINCRBY', q.prefix .. 'counters', 'calls:list', granted) end
+return { int(q.now), granted, int(next_us) }

@@ -3,28 +3,28 @@
 -- ARGV  now_us, stray_after_us (orphan runs: no sooner poll), max_run_us, max_workflow_us (that of workflow runs), then 3 a
 --       run: id ('' = an orphan run), run_id, run_status
 -- Reply: how many were written
-local after, max_run, max_workflow, written, looks = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), 0, {}
-expect(STRAY_LOOKS, 'zset')
-pass_when_full()
+local after, max_run, max_workflow, written, looks = tonumber(q.args[2]), tonumber(q.args[3]), tonumber(q.args[4]), 0,
+  {}
+expect(q.prefix .. 'stray_looks', 'zset')
 local function see(i)
-  local id, run_id = ARGV[i], ARGV[i + 1]
+  local id, run_id = q.args[i], q.args[i + 1]
   if id ~= '' then
-    local f = redis.call('HMGET', job_key(id), 'state', 'run_id')
+    local f = redis.call('HMGET', job_key(q, id), 'state', 'run_id')
     if f[1] == 'running' and f[2] == run_id then
-      redis.call('HSET', job_key(id), 'run_status', ARGV[i + 2])
+      redis.call('HSET', job_key(q, id), 'run_status', q.args[i + 2])
       written = written + 1
     end
   else
-    local job_id, since = string.match(redis.call('HGET', PREFIX .. 'strays', run_id) or '', '^(%S+) %d+ (%d+)')
-    if since and redis.call('ZSCORE', STRAY_LOOKS, run_id) then
+    local job_id, since = string.match(redis.call('HGET', q.prefix .. 'strays', run_id) or '', '^(%S+) %d+ (%d+)')
+    if since and redis.call('ZSCORE', q.prefix .. 'stray_looks', run_id) then
       -- Its last poll comes when no run is that old: poll_claim.lua frees its slot then.
-      local last = stray_until(run_id, job_id, tonumber(since), max_run, max_workflow)
-      looks[#looks + 1] = int(math.min(NOW + after, last))
+      local last = strays.ends_at(q, run_id, job_id, tonumber(since), max_run, max_workflow)
+      looks[#looks + 1] = int(math.min(q.now + after, last))
       looks[#looks + 1] = run_id
       written = written + 1
     end
   end
 end
-for i = 5, #ARGV, 3 do try(see, i) end
-in_parts('ZADD', STRAY_LOOKS, looks)
+for i = 5, #q.args, 3 do try(q, see, i) end
+in_parts('ZADD', q.prefix .. 'stray_looks', looks)
 return written

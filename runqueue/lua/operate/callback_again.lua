@@ -3,21 +3,20 @@
 -- ARGV  now_us, batch, url ('' = the former one), asked (unique for each request: a repeated call must not resend
 --       what was given up since)
 -- Reply how many are due (in a repeated call: were), or nil = no such batch
-local batch, url, asked = ARGV[2], ARGV[3], ARGV[4]
-local key = batch_key(batch)
+local batch, url, asked = q.args[2], q.args[3], q.args[4]
+local key = batches.key(q, batch)
 local f = redis.call('HMGET', key, 'sealed', 'callback_url', 'callbacks:asked')
 if not f[1] then return false end
-expect(PREFIX .. 'callbacks', 'zset')
+expect(q.prefix .. 'callbacks', 'zset')
 local before, done = string.match(f[3] or '', '^(%S+) (%d+)$')
 if before == asked then return tonumber(done) end
-pass_when_full()
 local again = 0
 for _, field in ipairs(redis.call('HKEYS', key)) do
   local event = string.match(field, '^gave_up:(%S+)$')
   if event then
     redis.call('HSET', key, 'callback:' .. event, '0 ' .. redis.call('HGET', key, field))
     redis.call('HDEL', key, field)
-    redis.call('ZADD', PREFIX .. 'callbacks', int(NOW), batch .. ' ' .. event)
+    redis.call('ZADD', q.prefix .. 'callbacks', int(q.now), batch .. ' ' .. event)
     again = again + 1
   end
 end

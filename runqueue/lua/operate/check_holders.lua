@@ -5,12 +5,11 @@
 -- ARGV  now_us, drop (1 = such members are removed), then 2 a name: 'key:<key>' | 'max_steps:<what>', cursor
 -- Reply per name that was read (the first ones): name, cursor ('0' = that was all), { its members that have ended }
 local MOST, PAGE = 300, 100
-local drop, read, reply, is_freed = ARGV[2] == '1', 0, {}, false
-expect(PREFIX .. 'commits', 'set')
-expect(PREFIX .. 'held_keys', 'zset')
-expect(PREFIX .. 'stray_takes', 'hash')
-expect(PREFIX .. 'wake', 'list')
-if drop then pass_when_full() end
+local drop, read, reply, is_freed = q.args[2] == '1', 0, {}, false
+expect(q.prefix .. 'commits', 'set')
+expect(q.prefix .. 'held_keys', 'zset')
+expect(q.prefix .. 'stray_takes', 'hash')
+expect(q.prefix .. 'wake', 'list')
 
 -- Whether something of a group, a batch and keys belongs to what a set or a hash is of.
 local function is_of(what, group, batch, keys)
@@ -23,26 +22,26 @@ end
 local function has_it(what, member)
   local run_id = string.match(member, '^stray (.*)$')
   if run_id then
-    local takes = redis.call('HGET', PREFIX .. 'stray_takes', run_id)
+    local takes = redis.call('HGET', q.prefix .. 'stray_takes', run_id)
     local group, batch, keys = string.match(takes or '', '^(%S+) (%S+) %S+ ?(.*)$')
     return group and is_of(what, group, batch, keys)
   end
-  local f = redis.call('HMGET', job_key(member), 'state', 'slot', 'group', 'batch', 'keys')
+  local f = redis.call('HMGET', job_key(q, member), 'state', 'slot', 'group', 'batch', 'keys')
   return LIVE[f[1]] and f[2] ~= '0' and is_of(what, f[3] or 'default', f[4] or NO_BATCH, f[5] or '')
 end
 
 local function drop_member(name, what, member)
-  local key = PREFIX .. name
+  local key = q.prefix .. name
   if name == what then
     redis.call('SREM', key, member)
-    redis.call('ZADD', PREFIX .. 'held_keys', 'XX', now_text(), (string.gsub(what, '^key:', '')))
+    redis.call('ZADD', q.prefix .. 'held_keys', 'XX', now_text(q), (string.gsub(what, '^key:', '')))
   else
     local steps = tonumber(redis.call('HGET', key, member)) or 0
     redis.call('HDEL', key, member)
     redis.call('HINCRBY', key, 'sum', int(-steps))
     if redis.call('HLEN', key) == 1 then
       redis.call('DEL', key)
-      redis.call('SREM', PREFIX .. 'commits', what)
+      redis.call('SREM', q.prefix .. 'commits', what)
     end
   end
   is_freed = true
@@ -51,8 +50,8 @@ end
 local function check(name, cursor)
   local is_set = string.sub(name, 1, 4) == 'key:'
   local what = is_set and name or string.sub(name, 11)
-  expect(PREFIX .. name, is_set and 'set' or 'hash')
-  local found = redis.call(is_set and 'SSCAN' or 'HSCAN', PREFIX .. name, cursor, 'COUNT', PAGE)
+  expect(q.prefix .. name, is_set and 'set' or 'hash')
+  local found = redis.call(is_set and 'SSCAN' or 'HSCAN', q.prefix .. name, cursor, 'COUNT', PAGE)
   local ended = {}
   for i = 1, #found[2], is_set and 1 or 2 do
     local member = found[2][i]
@@ -65,12 +64,12 @@ local function check(name, cursor)
   return found[1], ended
 end
 
-for i = 3, #ARGV, 2 do
+for i = 3, #q.args, 2 do
   if read >= MOST then break end
-  local cursor, ended = check(ARGV[i], ARGV[i + 1])
-  reply[#reply + 1] = ARGV[i]
+  local cursor, ended = check(q.args[i], q.args[i + 1])
+  reply[#reply + 1] = q.args[i]
   reply[#reply + 1] = cursor
   reply[#reply + 1] = ended
 end
-if is_freed then wake() end
+if is_freed then lanes.wake(q) end
 return reply

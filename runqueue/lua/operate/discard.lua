@@ -1,21 +1,20 @@
--- use: counters save record jobs
+-- use: counters changes job_record jobs
 -- Removes dead jobs for good: the record, its body, its idempotency key.
 -- ARGV  now_us, then ids.   Reply per id: 1 = removed, 0 = not dead, -1 = no such job
 local reply = {}
-pass_when_full()
 local function record(i)
-  local job = read_job(ARGV[i])
+  local job = job_record.read(q, q.args[i])
   if not job then
     reply[#reply + 1] = -1
   elseif job.state ~= 'dead' then
     reply[#reply + 1] = 0
   else
-    remove_later('dead', job.id)
-    remove_record(job)
+    counters.remove_later(q, 'dead', job.id)
+    jobs.remove_record(q, job)
     reply[#reply + 1] = 1
   end
 end
-for i = 2, #ARGV do try(record, i) end
-save()
-raise_damage()
+for i = 2, #q.args do try(q, record, i) end
+changes.save(q)
+raise_damage(q)
 return reply

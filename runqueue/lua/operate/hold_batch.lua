@@ -4,12 +4,11 @@
 -- ARGV  now_us, batch, what ('pause' | 'resume'), seen (the hold when that was decided, '' = none: repeated later,
 --       it must not end another hold)
 -- Reply: the hold now: '' | 'paused' | 'canary' | 'aborted' | 'expired' | 'canceled'; nil = no such batch
-local batch, what, seen = ARGV[2], ARGV[3], ARGV[4]
-local key = batch_key(batch)
+local batch, what, seen = q.args[2], q.args[3], q.args[4]
+local key = batches.key(q, batch)
 local f = redis.call('HMGET', key, 'sealed', 'held', 'canary')
 if not f[1] then return false end
-expect(PREFIX .. 'listing', 'hash')
-pass_when_full()
+expect(q.prefix .. 'listing', 'hash')
 local held = f[2] or ''
 -- An expired upload has no jobs any more.
 local may_go_on = held ~= '' and held ~= 'canceled' and not (held == 'expired' and f[1] == '0')
@@ -25,12 +24,12 @@ elseif what == 'resume' and held == seen and may_go_on then
   if held == 'aborted' then redis.call('HDEL', key, 'abort', 'abort_after') end
   if held == 'expired' then
     redis.call('HDEL', key, 'expires_after', 'expires_at')
-    redis.call('ZREM', PREFIX .. 'expiring', batch)
-    redis.call('HDEL', PREFIX .. 'canceling', batch)
+    redis.call('ZREM', q.prefix .. 'expiring', batch)
+    redis.call('HDEL', q.prefix .. 'canceling', batch)
   end
-  measure_anew(batch)
-  list_lanes(batch)
-  judge(batch)
-  if anything_ready() then wake() end
+  batches.measure_anew(q, batch)
+  lanes.list_lanes(q, batch)
+  batches.judge(q, batch)
+  if lanes.anything_ready(q) then lanes.wake(q) end
 end
 return redis.call('HGET', key, 'held') or ''

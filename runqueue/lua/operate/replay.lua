@@ -1,4 +1,4 @@
--- use: counters lanes save record webhooks files jobs trail
+-- use: counters lanes changes job_record webhooks files jobs trail
 -- Submits ended jobs again: dead | failed | canceled → ready. The attempt number keeps growing, since every attempt's
 -- marker is used once; the runs that max_attempts bounds are counted from 0 (the former ones: `past_runs`).
 -- ARGV  now_us, then 3 a job: id, attempt, ended_us (as they were seen: repeated later, it must not submit
@@ -12,61 +12,60 @@ local FORGET = { 'reason', 'ended', 'cancel', 'cancel_since', 'deadline', 'runs'
   'url', 'forced', 'sending', 'asked', 'missed',
   'put_off', 'occupied' }
 local reply = {}
-expect_deliveries()
-expect(PREFIX .. 'dead', 'zset')
-expect(FILES, 'hash')
-pass_when_full()
+webhooks.expect_deliveries(q)
+expect(q.prefix .. 'dead', 'zset')
+expect(q.prefix .. 'files', 'hash')
 
 -- True if a job's files are its own, and no run of it has used them; then it holds them.
 local function has_its_files(job)
-  local f = redis.call('HMGET', job_key(job.id), 'files', 'earlier')
+  local f = redis.call('HMGET', job_key(q, job.id), 'files', 'earlier')
   if not f[1] then return true end
   if job.run_id or f[2] or job.runs > 0 then return false end
-  local names = file_names(f[1])
-  if other_holder(names, job.id) then return false end
-  hold_files(names, job.id)
+  local names = jobs.file_names(f[1])
+  if files.other_holder(q, names, job.id) then return false end
+  files.hold_files(q, names, job.id)
   return true
 end
 
 local function record(i)
-  local id = ARGV[i]
-  local job = read_job(id)
+  local id = q.args[i]
+  local job = job_record.read(q, id)
   if not job then
     reply[#reply + 1] = -1
-  elseif not AGAIN[job.state] or job.attempt ~= tonumber(ARGV[i + 1]) 
-    or redis.call('HGET', job_key(id), 'ended') ~= ARGV[i + 2] then
+  elseif not AGAIN[job.state] or job.attempt ~= tonumber(q.args[i + 1])
+    or redis.call('HGET', job_key(q, id), 'ended') ~= q.args[i + 2] then
     reply[#reply + 1] = 0
-  elseif batch_canceled(job.batch) then
+  elseif lanes.batch_canceled(q, job.batch) then
     reply[#reply + 1] = 2
-  elseif redis.call('HEXISTS', job_key(id), 'let_go') == 1 then
+  elseif redis.call('HEXISTS', job_key(q, id), 'let_go') == 1 then
     reply[#reply + 1] = 4
   elseif not has_its_files(job) then
     reply[#reply + 1] = 3
   else
-    expect_lane(job.priority, job.group, lane_of(job))
-    local past = redis.call('HGET', job_key(id), 'past_runs')
-    past = (number(job_key(id), 'past_runs', past) or 0) + job.runs
+    lanes.expect_lane(q, job.priority, job.group, lanes.of(job))
+    local past = redis.call('HGET', job_key(q, id), 'past_runs')
+    past = (number(job_key(q, id), 'past_runs', past) or 0) + job.runs
     if job.batch ~= NO_BATCH then
-      redis.call('SADD', PREFIX .. 'batch_lanes:' .. job.batch, job.priority .. ':' .. job.group)
+      redis.call('SADD', q.prefix .. 'batch_lanes:' .. job.batch, job.priority .. ':' .. job.group)
     end
-    note_step(job, 'replayed', 'it was ' .. job.state .. (job.run_id and ', its run ' .. job.run_id or ''))
+    trail.add(q, job, 'replayed', 'it was ' .. job.state .. (job.run_id and ', its run ' .. job.run_id or ''))
     -- Its last run's entry and result are removed; its orphan runs stay.
-    keep_earlier(job)
-    drop_delivery(job)
-    remove_later('dead', id)
-    redis.call('DEL', PREFIX .. 'result:' .. id)
-    redis.call('HDEL', job_key(id), unpack(FORGET))
-    if past > 0 then redis.call('HSET', job_key(id), 'past_runs', int(past)) end
-    if job.run_id then redis.call('HDEL', job_key(id), 'lost_claim') end -- its possible further run
-    count_state(job, 'ready')
-    redis.call('HSET', job_key(id), 'state', 'ready', 'ready_at', int(NOW))
-    push(job.priority, job.group, lane_of(job), { id }, false)
-    bump(totals, 'replayed', 1)
+    job_record.keep_earlier(q, job)
+    webhooks.drop_delivery(q, job)
+    counters.remove_later(q, 'dead', id)
+    redis.call('DEL', q.prefix .. 'result:' .. id)
+    redis.call('HDEL', job_key(q, id), unpack(FORGET))
+    if past > 0 then redis.call('HSET', job_key(q, id), 'past_runs', int(past)) end
+    if job.run_id then redis.call('HDEL', job_key(q, id), 'lost_claim') end -- its possible further run
+    counters.count_state(q, job, 'ready')
+    redis.call('HSET', job_key(q, id), 'state', 'ready', 'ready_at', int(q.now))
+    lanes.push(q, job.priority, job.group, lanes.of(job), { id }, false)
+    counters.bump(q.totals, 'replayed', 1)
     reply[#reply + 1] = 1
   end
 end
-for i = 2, #ARGV, 3 do try(record, i) end
-save()
-if anything_ready() then wake() end
-raise_damage()
+for i = 2, #q.args, 3 do try(q, record, i) end
+changes.save(q)
+if lanes.anything_ready(q) then lanes.wake(q) end
+raise_damage(q)
 return reply

@@ -5,16 +5,17 @@
 -- Reply: the budget before ('' = none)
 -- Error MANY budgets <most>: so many scopes have budgets already.
 local MOST = 1000
-local BUDGETS, HELD, ASIDES = PREFIX .. 'budgets', PREFIX .. 'held_budgets', PREFIX .. 'asides'
-local scope, budget = ARGV[2], ARGV[3]
+local BUDGETS, HELD, ASIDES = q.prefix .. 'budgets', q.prefix .. 'held_budgets', q.prefix .. 'asides'
+local scope, budget = q.args[2], q.args[3]
 expect(BUDGETS, 'hash')
 expect(HELD, 'zset')
 expect(ASIDES, 'zset')
-expect(PREFIX .. 'held_keys', 'zset')
-expect(PREFIX .. 'wake', 'list')
+expect(q.prefix .. 'held_keys', 'zset')
+expect(q.prefix .. 'wake', 'list')
 local before = redis.call('HGET', BUDGETS, scope)
-if not before and budget ~= '' and redis.call('HLEN', BUDGETS) >= MOST then return redis.error_reply('MANY budgets ' .. MOST) end
-pass_when_full()
+if not before and budget ~= '' and redis.call('HLEN', BUDGETS) >= MOST then
+  return redis.error_reply('MANY budgets ' .. MOST)
+end
 
 local commits = {} -- by what the scope is for: { live job or 'stray <run>', its max_steps, … }
 local function commit(member, group, batch, keys, max_steps)
@@ -31,8 +32,8 @@ local function commit(member, group, batch, keys, max_steps)
 end
 
 local function commit_jobs(index)
-  for _, id in ipairs(redis.call('ZRANGE', PREFIX .. index, 0, -1)) do
-    local f = redis.call('HMGET', job_key(id), 'state', 'group', 'batch', 'keys', 'max_steps')
+  for _, id in ipairs(redis.call('ZRANGE', q.prefix .. index, 0, -1)) do
+    local f = redis.call('HMGET', job_key(q, id), 'state', 'group', 'batch', 'keys', 'max_steps')
     if LIVE[f[1]] then commit(id, f[2] or 'default', f[3] or NO_BATCH, f[4] or '', f[5]) end
   end
 end
@@ -40,19 +41,21 @@ end
 local function commit_live()
   commit_jobs('poll')
   commit_jobs('unconfirmed')
-  for _, process in ipairs(redis.call('ZRANGE', PREFIX .. 'processes', 0, -1)) do commit_jobs('claims:' .. process) end
-  local takes = redis.call('HGETALL', PREFIX .. 'stray_takes')
+  for _, process in ipairs(redis.call('ZRANGE', q.prefix .. 'processes', 0, -1)) do
+    commit_jobs('claims:' .. process)
+  end
+  local takes = redis.call('HGETALL', q.prefix .. 'stray_takes')
   for i = 1, #takes, 2 do
     local group, batch, max_steps, keys = string.match(takes[i + 1], '^(%S+) (%S+) (%S+) ?(.*)$')
     if group then commit('stray ' .. takes[i], group, batch, keys, tonumber(max_steps) and max_steps) end
   end
   for what, members in pairs(commits) do
-    local key, sum = PREFIX .. 'max_steps:' .. what, 0
+    local key, sum = q.prefix .. 'max_steps:' .. what, 0
     for i = 2, #members, 2 do sum = sum + tonumber(members[i]) end
     redis.call('DEL', key)
     in_parts('HSET', key, members)
     redis.call('HSET', key, 'sum', int(sum))
-    redis.call('SADD', PREFIX .. 'commits', what)
+    redis.call('SADD', q.prefix .. 'commits', what)
   end
 end
 
@@ -62,15 +65,15 @@ if budget ~= '' then
   redis.call('HSET', BUDGETS, scope, budget)
 else
   redis.call('HDEL', BUDGETS, scope)
-  redis.call('HDEL', PREFIX .. 'budget_runs', scope)
-  redis.call('UNLINK', PREFIX .. 'spent:' .. scope .. ':0')
+  redis.call('HDEL', q.prefix .. 'budget_runs', scope)
+  redis.call('UNLINK', q.prefix .. 'spent:' .. scope .. ':0')
 end
--- What waits is checked again: at keys in steps (keys.lua).
+-- What waits is checked again: at keys in steps (key_limits.lua).
 if string.sub(scope, 1, 4) == 'key:' then
-  if redis.call('EXISTS', PREFIX .. 'held_keys') == 1 then redis.call('HSET', META, 'keys_walk', '0') end
+  if redis.call('EXISTS', q.prefix .. 'held_keys') == 1 then redis.call('HSET', q.meta, 'keys_walk', '0') end
 else
-  redis.call('ZADD', HELD, 'XX', now_text(), scope)
+  redis.call('ZADD', HELD, 'XX', now_text(q), scope)
 end
-redis.call('ZADD', ASIDES, 'XX', now_text(), scope) -- of a pattern's keys: when they are due
-wake()
+redis.call('ZADD', ASIDES, 'XX', now_text(q), scope) -- of a pattern's keys: when they are due
+lanes.wake(q)
 return before or ''

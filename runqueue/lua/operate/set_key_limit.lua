@@ -4,20 +4,21 @@
 -- Reply: the limit before ('' = none)
 -- Error MANY keys <most>: so many patterns have limits already.
 local MOST = 10000
-local LIMITS, HELD_KEYS = PREFIX .. 'key_limits', PREFIX .. 'held_keys'
-local pattern, limit = ARGV[2], ARGV[3]
+local LIMITS, HELD_KEYS = q.prefix .. 'key_limits', q.prefix .. 'held_keys'
+local pattern, limit = q.args[2], q.args[3]
 expect(LIMITS, 'hash')
 expect(HELD_KEYS, 'zset')
-expect(PREFIX .. 'wake', 'list')
+expect(q.prefix .. 'wake', 'list')
 local before = redis.call('HGET', LIMITS, pattern)
-if not before and limit ~= '' and redis.call('HLEN', LIMITS) >= MOST then return redis.error_reply('MANY keys ' .. MOST) end
-pass_when_full()
-if limit == '' then redis.call('HDEL', LIMITS, pattern) else redis.call('HSET', LIMITS, pattern, limit) end
--- What waits is looked at again: one key at once, many in steps (keys.lua).
-if string.sub(pattern, -2) == ':*' then
-  if redis.call('EXISTS', HELD_KEYS) == 1 then redis.call('HSET', META, 'keys_walk', '0') end
-else
-  redis.call('ZADD', HELD_KEYS, 'XX', now_text(), pattern)
+if not before and limit ~= '' and redis.call('HLEN', LIMITS) >= MOST then
+  return redis.error_reply('MANY keys ' .. MOST)
 end
-wake()
+if limit == '' then redis.call('HDEL', LIMITS, pattern) else redis.call('HSET', LIMITS, pattern, limit) end
+-- What waits is looked at again: one key at once, many in steps (key_limits.lua).
+if string.sub(pattern, -2) == ':*' then
+  if redis.call('EXISTS', HELD_KEYS) == 1 then redis.call('HSET', q.meta, 'keys_walk', '0') end
+else
+  redis.call('ZADD', HELD_KEYS, 'XX', now_text(q), pattern)
+end
+lanes.wake(q)
 return before or ''

@@ -1,3 +1,5 @@
 -- use: batches waits
+-- flags: no-writes
 -- Reads a batch. ARGV  now_us, batch.   Reply { now_us, HGETALL, jobs, what its jobs wait for (waits.lua) }
-return { int(NOW), redis.call('HGETALL', batch_key(ARGV[2])), batch_size(ARGV[2]), waits.of_batch(ARGV[2]) }
+return { int(q.now), redis.call('HGETALL', batches.key(q, q.args[2])), batches.size(q, q.args[2]),
+  waits.of_batch(q, q.args[2]) }

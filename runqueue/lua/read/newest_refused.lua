@@ -1,8 +1,9 @@
+-- flags: no-writes
 -- The newest refused lines, for the page.
 -- ARGV  now_us, count, bytes (reading stops once there are so many)
 -- Reply { lines refused in all, then the newest of them, the newest first: one text each }
-local count, left = tonumber(ARGV[2]), tonumber(ARGV[3])
-local INVALID = PREFIX .. 'inbox:invalid'
+local count, left = tonumber(q.args[2]), tonumber(q.args[3])
+local INVALID = q.prefix .. 'inbox:invalid'
 expect(INVALID, 'list')
 local reply = { redis.call('LLEN', INVALID) }
 for at = 1, math.min(count, reply[1]) do

@@ -1,3 +1,4 @@
+-- flags: no-writes
 -- Pages through the jobs that ended in some states, the newest first, through the lists of their days.
 -- ARGV  now_us, states (with spaces between), cursor ('' = the first page, else the last reply's), count,
 --       looks (entries to read, at most), since_us, until_us (only ends from then on, and before then; '' = any)
@@ -5,18 +6,18 @@
 -- Positions in a list count from its head, so that jobs that end meanwhile move none. Of a job that ended twice the
 -- later entry counts: at the earlier one the walk is at times before the job's end. A cursor is
 -- '<day>:<entries left>:<ended_us of the last>:<where entries of that time begin>:<the last that was shown>'.
-local count, looks = tonumber(ARGV[4]), tonumber(ARGV[5])
-local since, before = tonumber(ARGV[6]) or 0, tonumber(ARGV[7]) or NOW + DAY
+local count, looks = tonumber(q.args[4]), tonumber(q.args[5])
+local since, before = tonumber(q.args[6]) or 0, tonumber(q.args[7]) or q.now + DAY
 local ONE_SCRIPT = 1000 -- so many jobs may end in one instant
-local today = math.floor(NOW / DAY)
-local oldest = math.max(tonumber(redis.call('HGET', META, 'retired_day') or today - 400), math.floor(since / DAY))
-local day, left, time, top, last = string.match(ARGV[3], '^(%d+):(%d*):(%d+):(%d*):(%w*)$')
+local today = math.floor(q.now / DAY)
+local oldest = math.max(tonumber(redis.call('HGET', q.meta, 'retired_day') or today - 400), math.floor(since / DAY))
+local day, left, time, top, last = string.match(q.args[3], '^(%d+):(%d*):(%d+):(%d*):(%w*)$')
 day, time = tonumber(day or math.min(today, math.floor((before - 1) / DAY))), tonumber(time or before - 1)
 left, top = tonumber(left or ''), tonumber(top or '')
 local reply, shown, wanted = { '' }, { [last or ''] = true }, {}
-for state in string.gmatch(ARGV[2], '%a+') do wanted[state] = true end
+for state in string.gmatch(q.args[2], '%a+') do wanted[state] = true end
 
-local function list_of(which) return PREFIX .. 'ended:' .. int(which) end
+local function list_of(which) return q.prefix .. 'ended:' .. int(which) end
 if left and top then
   -- Entries there with the same end were read; a job of these has only an earlier entry besides.
   for _, id in ipairs(redis.call('LRANGE', list_of(day), math.max(left, top - ONE_SCRIPT), top - 1)) do
@@ -26,7 +27,7 @@ end
 
 -- An unreadable record is returned in any case: get_jobs.lua reports it.
 local function look(id)
-  local f = redis.pcall('HMGET', job_key(id), 'state', 'ended')
+  local f = redis.pcall('HMGET', job_key(q, id), 'state', 'ended')
   local at = tonumber(f[2] or 0)
   if (f.err or not at) and not shown[id] then
     shown[id], reply[#reply + 1] = true, id

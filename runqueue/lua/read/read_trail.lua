@@ -1,17 +1,18 @@
+-- flags: no-writes
 -- Reads what is known of a job's life. ARGV  now_us, id
 -- Reply { record as HGETALL ({} = no such job), then, each '' if absent: when it became unconfirmed,
 --         the next search for its run, the next poll, the next try of its webhook, then when its batch was
 --         sealed, and the stored body ('' where that is longer than 64 KiB) }
-local id, BODY, LONGEST = ARGV[2], PREFIX .. 'body:' .. ARGV[2], 65536
-local record = redis.call('HGETALL', job_key(id))
+local id, BODY, LONGEST = q.args[2], q.prefix .. 'body:' .. q.args[2], 65536
+local record = redis.call('HGETALL', job_key(q, id))
 local function score(...)
   for _, zset in ipairs({ ... }) do
-    local found = redis.call('ZSCORE', PREFIX .. zset, id)
+    local found = redis.call('ZSCORE', q.prefix .. zset, id)
     if found then return found end
   end
   return ''
 end
-local batch = redis.call('HGET', job_key(id), 'batch')
-local sealed = batch and redis.call('HGET', PREFIX .. 'batch:' .. batch, 'sealed_at')
+local batch = redis.call('HGET', job_key(q, id), 'batch')
+local sealed = batch and redis.call('HGET', q.prefix .. 'batch:' .. batch, 'sealed_at')
 return { record, score('unconfirmed', 'parked'), score('reconcile'), score('poll'), score('relays', 'watches'),
   sealed or '', redis.call('STRLEN', BODY) <= LONGEST and redis.call('GET', BODY) or '' }

@@ -1,4 +1,5 @@
--- use: counters limits capacity strays line waits
+-- use: limits capacity ready_line waits
+-- flags: no-writes
 -- The account's statistics. ARGV  now_us
 -- Reply { now_us, counters, limits, meta (each as HGETALL), oldest_ready_us (0 none), processes alive,
 --         orphan runs, those of them that take a slot, submissions a second while a 429 slows them down ('' else),
@@ -9,15 +10,15 @@
 --         what jobs wait for where none is in line: ready ones, and those put aside for a budget (waits.lua) }
 -- The line is walked in at most 128 lanes: the cost does not grow with the number of jobs, groups or batches.
 local LANES = 128
-local limits = read_limits()
+local limit = limits.read(q)
 local function permitted(name, rate)
   if rate == 0 then return -1 end
-  return room_now(rate, limits.burst, (owed_until(name, interval_of(rate), limits.burst)))
+  return limits.room_now(q, rate, limit.burst, (limits.owed_until(q, name, limits.interval_of(rate), limit.burst)))
 end
 
 -- An unreadable record is skipped, as in a claim.
 local function ready_since(lane, at)
-  local f = redis.pcall('HMGET', job_key(redis.call('LINDEX', lane, at) or ''), 'state', 'created', 'ready_at')
+  local f = redis.pcall('HMGET', job_key(q, redis.call('LINDEX', lane, at) or ''), 'state', 'created', 'ready_at')
   return f[1] == 'ready' and tonumber(f[3] or f[2])
 end
 
@@ -45,7 +46,7 @@ local function waits_since(priority, lane)
 end
 
 local oldest, claimable, in_line = 0, 0, { 0, 0, 0, 0 }
-walk_line(LANES, function(priority, lane, n, group)
+ready_line.walk(q, LANES, function(priority, lane, n, group)
   local may_go = math.min(n, group.room)
   group.room, claimable = group.room - may_go, claimable + may_go
   in_line[priority + 1] = in_line[priority + 1] + n
@@ -54,21 +55,21 @@ walk_line(LANES, function(priority, lane, n, group)
 end)
 local is_any_in_line = in_line[1] + in_line[2] + in_line[3] + in_line[4] > 0
 local is_any_ready = false
-for _, n in ipairs(redis.call('HMGET', COUNTERS, 'ready:0', 'ready:1', 'ready:2', 'ready:3')) do
+for _, n in ipairs(redis.call('HMGET', q.prefix .. 'counters', 'ready:0', 'ready:1', 'ready:2', 'ready:3')) do
   is_any_ready = is_any_ready or tonumber(n or 0) > 0
 end
 -- Anyone may write to the inbox's keys: a wrong type there hides no other count.
-local refused = redis.pcall('LLEN', PREFIX .. 'inbox:invalid')
-local damaged = redis.pcall('SCARD', PREFIX .. 'damaged')
-return { int(NOW), redis.call('HGETALL', COUNTERS), redis.call('HGETALL', PREFIX .. 'limits'),
-  redis.call('HGETALL', META), int(oldest),
-  redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), '+inf'),
-  redis.call('HLEN', PREFIX .. 'strays'), redis.call('ZCARD', STRAY_LOOKS),
-  limits.dispatch ~= limits.full_dispatch and string.format('%.3f', limits.dispatch) or '',
-  permitted('dispatch', limits.dispatch),
-  permitted('request', limits.requests_per_second), capacity(), in_line,
-  string.format('%.6f', limits.full_dispatch), claimable, type(refused) == 'number' and refused or 0,
+local refused = redis.pcall('LLEN', q.prefix .. 'inbox:invalid')
+local damaged = redis.pcall('SCARD', q.prefix .. 'damaged')
+return { int(q.now), redis.call('HGETALL', q.prefix .. 'counters'), redis.call('HGETALL', q.prefix .. 'limits'),
+  redis.call('HGETALL', q.meta), int(oldest),
+  redis.call('ZCOUNT', q.prefix .. 'processes', '(' .. int(q.now), '+inf'),
+  redis.call('HLEN', q.prefix .. 'strays'), redis.call('ZCARD', q.prefix .. 'stray_looks'),
+  limit.dispatch ~= limit.full_dispatch and string.format('%.3f', limit.dispatch) or '',
+  permitted('dispatch', limit.dispatch),
+  permitted('request', limit.requests_per_second), capacity.read(q), in_line,
+  string.format('%.6f', limit.full_dispatch), claimable, type(refused) == 'number' and refused or 0,
   type(damaged) == 'number' and damaged or 0,
-  waits.of_account(),
-  redis.call('ZCARD', PREFIX .. 'held_keys') + redis.call('ZCARD', PREFIX .. 'held_budgets'),
-  not is_any_in_line and waits.of_waiting(is_any_ready) or {} }
+  waits.of_account(q),
+  redis.call('ZCARD', q.prefix .. 'held_keys') + redis.call('ZCARD', q.prefix .. 'held_budgets'),
+  not is_any_in_line and waits.of_waiting(q, is_any_ready) or {} }

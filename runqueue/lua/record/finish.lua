@@ -1,43 +1,42 @@
--- use: counters save record times webhooks trust runs
+-- use: counters changes job_record times webhooks trust runs
 -- A run is over: running → completed | failed | canceled. A result is recorded once.
 -- ARGV  now_us, then 8 a job: id, attempt, run_id, state, run_status, reason, result (the answer as
 --       it came; '' = none is known), times (the run's own times in it, see times.lua; '' = none)
 -- Reply per job: 1 = recorded, 0 = over already, or another run is the job's
 local reply, jobs, results = {}, {}, {}
-expect_deliveries()
+webhooks.expect_deliveries(q)
 
 -- All are read before anything is written; a job given twice ends once. All results are written in one command.
 local seen = {}
 local function read(i)
-  local id = ARGV[i]
-  local job = not seen[id] and read_job(id)
-  if job and job.state == 'running' and job.attempt == tonumber(ARGV[i + 1]) and job.run_id == ARGV[i + 2] then
+  local id = q.args[i]
+  local job = not seen[id] and job_record.read(q, id)
+  if job and job.state == 'running' and job.attempt == tonumber(q.args[i + 1]) and job.run_id == q.args[i + 2] then
     jobs[i], seen[id] = job, true
-    if ARGV[i + 6] ~= '' then
-      results[#results + 1] = PREFIX .. 'result:' .. id
-      results[#results + 1] = ARGV[i + 6]
+    if q.args[i + 6] ~= '' then
+      results[#results + 1] = q.prefix .. 'result:' .. id
+      results[#results + 1] = q.args[i + 6]
     end
   end
 end
-for i = 2, #ARGV, 8 do try(read, i) end
-pass_when_full()
+for i = 2, #q.args, 8 do try(q, read, i) end
 for first = 1, #results, 1000 do redis.call('MSET', unpack(results, first, math.min(first + 999, #results))) end
 
-for i = 2, #ARGV, 8 do
+for i = 2, #q.args, 8 do
   local job = jobs[i]
   if job then
-    local missed = comes_to_us(job) and not job.cancel
-    if missed then webhook_missed(job) end
-    bump(totals, missed and 'seen:missed' or 'seen:poll', 1)
-    observe_run(job, ARGV[i + 7])
-    run_took(job)
-    end_with_run(job, ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6] == '' and '' or nil, '')
+    local missed = webhooks.comes_to_us(job) and not job.cancel
+    if missed then trust.webhook_missed(q, job) end
+    counters.bump(q.totals, missed and 'seen:missed' or 'seen:poll', 1)
+    times.observe_run(q, job, q.args[i + 7])
+    trust.run_took(q, job)
+    runs.end_with_run(q, job, q.args[i + 3], q.args[i + 4], q.args[i + 5], q.args[i + 6] == '' and '' or nil, '')
     reply[#reply + 1] = 1
   else
     reply[#reply + 1] = 0
   end
 end
-save()
-try(save_trust)
-raise_damage()
+changes.save(q)
+try(q, trust.save_trust, q)
+raise_damage(q)
 return reply

@@ -1,4 +1,4 @@
--- use: counters save record webhooks strays jobs trust runs trail guesses lists
+-- use: counters changes job_record webhooks strays jobs trust runs trail guesses run_lists
 -- A run_id is known: submitting | unconfirmed → running; it is never dropped (it costs money).
 -- ARGV  now_us, how they were found (0 = by the answer to the submission, 1 = by their requests only: a guess,
 --       2 = by the attempt's own marker, which the run shows, 3 = a guess for jobs to be canceled, too: every other
@@ -11,52 +11,52 @@
 --       5 = adopted, by swapping it for a guess (lib/jobs/guesses.lua), or for what an answer had given another job
 --       although the run shows this one's marker
 local reply, polls, looks = {}, {}, {}
-local by_marker, also_canceled = ARGV[2] == '2', ARGV[2] == '3'
-local is_a_guess = ARGV[2] == '1' or also_canceled
-expect(PREFIX .. 'poll', 'zset')
-expect(LISTED, 'zset')
-for _, zset in ipairs({ 'stray_looks', 'unconfirmed', 'reconcile', 'cancels' }) do expect(PREFIX .. zset, 'zset') end
-expect(PREFIX .. 'strays', 'hash')
-pass_when_full()
+local by_marker, also_canceled = q.args[2] == '2', q.args[2] == '3'
+local is_a_guess = q.args[2] == '1' or also_canceled
+expect(q.prefix .. 'poll', 'zset')
+expect(q.prefix .. 'listed', 'zset')
+for _, zset in ipairs({ 'stray_looks', 'unconfirmed', 'reconcile', 'cancels' }) do expect(q.prefix .. zset, 'zset') end
+expect(q.prefix .. 'strays', 'hash')
 
 local function look_after(job, poll_after)
-  local left_alone = comes_to_us(job) and patience() or 0
+  local left_alone = webhooks.comes_to_us(job) and trust.grace(q) or 0
   local after = math.min(math.max(tonumber(poll_after), left_alone), job.max_run or math.huge)
-  local is_listed = left_alone == 0 and may_join(NOW, NOW, job.max_run)
-  polls[#polls + 1] = int(is_listed and join(job.id, NOW, job.max_run) or NOW + after)
+  local is_listed = left_alone == 0 and run_lists.may_join(q, q.now, q.now, job.max_run)
+  polls[#polls + 1] = int(is_listed and run_lists.join(q, job.id, q.now, job.max_run) or q.now + after)
   polls[#polls + 1] = job.id
 end
 
 local function take_on(job, attempt, run_id, run_status, poll_after, is_bound)
   local claimed, date, since
   if is_a_guess then
-    local f = redis.call('HMGET', job_key(job.id), 'claimed', 'claim_date')
+    local f = redis.call('HMGET', job_key(q, job.id), 'claimed', 'claim_date')
     claimed, date = f[1], f[2]
-    since = redis.call('ZSCORE', PREFIX .. 'unconfirmed', job.id) or redis.call('ZSCORE', PREFIX .. 'parked', job.id)
+    since = redis.call('ZSCORE', q.prefix .. 'unconfirmed', job.id)
+      or redis.call('ZSCORE', q.prefix .. 'parked', job.id)
   end
   look_after(job, poll_after)
   if job.state == 'unconfirmed' then
-    note_step(job, 'found', run_id .. (is_a_guess and ', told by its request' or ''))
+    trail.add(q, job, 'found', run_id .. (is_a_guess and ', told by its request' or ''))
   end
-  adopt(job, attempt, run_id, run_status, is_bound)
-  if is_a_guess then note_guess(job, run_id, claimed, since) end
-  if date then redis.call('HSET', job_key(job.id), 'claim_date', date) end -- its run may be searched again
+  runs.adopt(q, job, attempt, run_id, run_status, is_bound)
+  if is_a_guess then guesses.note_guess(q, job, run_id, claimed, since) end
+  if date then redis.call('HSET', job_key(q, job.id), 'claim_date', date) end -- its run may be searched again
 end
 
 local function record(i)
-  local id, attempt, run_id, run_status = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3]
-  local poll_after = ARGV[i + 4]
-  local job = read_job(id)
+  local id, attempt, run_id, run_status = q.args[i], tonumber(q.args[i + 1]), q.args[i + 2], q.args[i + 3]
+  local poll_after = q.args[i + 4]
+  local job = job_record.read(q, id)
   local code = 1
   -- Binding the run shows whether it has an owner: usually it has none, and none is read.
-  local may_adopt = job and job.run_id ~= run_id and adopts(job, attempt)
+  local may_adopt = job and job.run_id ~= run_id and runs.adopts(q, job, attempt)
     and not (is_a_guess and job.cancel and not also_canceled)
-  local is_bound = may_adopt and redis.call('HSETNX', runs_key(run_id), run_id, id) == 1
-  local owner = not is_bound and redis.call('HGET', runs_key(run_id), run_id)
+  local is_bound = may_adopt and redis.call('HSETNX', job_record.runs_key(q, run_id), run_id, id) == 1
+  local owner = not is_bound and redis.call('HGET', job_record.runs_key(q, run_id), run_id)
   local is_known = job and (job.run_id == run_id or owner == id)
   local taker, its_run, guess
   if not is_known and not is_a_guess then
-    taker, its_run, guess = correct_guess(job, attempt, run_id, owner, may_adopt, by_marker)
+    taker, its_run, guess = guesses.correct_guess(q, job, attempt, run_id, owner, may_adopt, by_marker)
   end
   if is_known then
     code = 0
@@ -64,38 +64,38 @@ local function record(i)
     code = 5
     local is_told = its_run == run_id
     take_on(taker, taker.attempt, its_run, is_told and run_status or 'running', is_told and poll_after or 0, false)
-    if guess then leave_spare(job, attempt, guess, tonumber(poll_after)) end
+    if guess then guesses.leave_spare(q, job, attempt, guess, tonumber(poll_after)) end
   elseif owner and owner ~= id and is_a_guess then
     code = 4
   elseif owner and owner ~= id then
     code = 3
     if job and job.state == 'submitting' and job.attempt == attempt then
-      to_unconfirmed(job, 'its run was taken for another job')
-      note_step(job, 'unconfirmed', 'its run was taken for another job')
-      remove_later('claims:' .. (job.process or ''), id)
+      jobs.to_unconfirmed(q, job, 'its run was taken for another job')
+      trail.add(q, job, 'unconfirmed', 'its run was taken for another job')
+      counters.remove_later(q, 'claims:' .. (job.process or ''), id)
     end
   elseif not may_adopt and is_a_guess then
     code = 4
   elseif not may_adopt then
     code = 2
-    bump(totals, 'fenced:mark_running', 1)
-    if add_stray(run_id, id, ARGV[i + 1], job and ('job was ' .. job.state) or 'job is gone') then
-      looks[#looks + 1] = int(NOW + tonumber(poll_after))
+    counters.bump(q.totals, 'fenced:mark_running', 1)
+    if strays.add(q, run_id, id, q.args[i + 1], job and ('job was ' .. job.state) or 'job is gone') then
+      looks[#looks + 1] = int(q.now + tonumber(poll_after))
       looks[#looks + 1] = run_id
     end
   else
-    local is_taken = try(take_on, job, attempt, run_id, run_status, poll_after, is_bound)
+    local is_taken = try(q, take_on, job, attempt, run_id, run_status, poll_after, is_bound)
     -- In a repeated call the run must not be known already.
-    if is_bound and not is_taken then redis.call('HDEL', runs_key(run_id), run_id) end
+    if is_bound and not is_taken then redis.call('HDEL', job_record.runs_key(q, run_id), run_id) end
   end
   reply[#reply + 1] = code
 end
 
-for i = 3, #ARGV, 5 do try(record, i) end
-in_parts('ZADD', PREFIX .. 'poll', polls)
-in_parts('ZADD', STRAY_LOOKS, looks)
-save_joins()
-try(note_adopted)
-save()
-raise_damage()
+for i = 3, #q.args, 5 do try(q, record, i) end
+in_parts('ZADD', q.prefix .. 'poll', polls)
+in_parts('ZADD', q.prefix .. 'stray_looks', looks)
+run_lists.save_joins(q)
+try(q, runs.note_adopted, q)
+changes.save(q)
+raise_damage(q)
 return reply

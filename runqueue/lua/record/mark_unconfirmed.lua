@@ -1,4 +1,4 @@
--- use: counters holds save record jobs own_strays trail losses
+-- use: counters holds changes job_record jobs own_strays trail losses
 -- A run may exist: submitting → unconfirmed. The job keeps its slot and its run is searched.
 -- A waiting job at a lower attempt had its claim lost with another Redis, as the process of the claim reports. Its run
 -- is searched under that attempt (see suspect_lost.lua).
@@ -9,50 +9,49 @@
 -- Ten failures in a row, with no acceptance between them, open the circuit breaker that all workers share.
 local BREAKER, FIRST_OPEN, LONGEST_OPEN = 10, 5000000, 60000000
 local reply, troubles, words = {}, 0, ''
-expect(PREFIX .. 'unconfirmed', 'zset')
-expect(PREFIX .. 'reconcile', 'zset')
-expect(PREFIX .. 'parked', 'zset')
-expect(PREFIX .. 'due', 'zset')
-pass_when_full()
+expect(q.prefix .. 'unconfirmed', 'zset')
+expect(q.prefix .. 'reconcile', 'zset')
+expect(q.prefix .. 'parked', 'zset')
+expect(q.prefix .. 'due', 'zset')
 
 -- A claim that is unknown for its attempt is no older than the recovered time; after the recovery, than the longest
 -- outage after which a worker still reports.
 local LONGEST_OUTAGE = 7200000000
 local function look_for(job, attempt)
-  local f = redis.call('HMGET', META, 'recover_from', 'recover_date')
-  local from = f[1] or int(math.max(0, NOW - LONGEST_OUTAGE))
-  local lost = from .. ' ' .. ARGV[2] .. ' ' .. (f[1] and f[2] or '')
-  if job.state == 'running' or not is_accepted(job.batch) then
-    redis.call('HSET', job_key(job.id), 'lost_claim', lost)
+  local f = redis.call('HMGET', q.meta, 'recover_from', 'recover_date')
+  local from = f[1] or int(math.max(0, q.now - LONGEST_OUTAGE))
+  local lost = from .. ' ' .. q.args[2] .. ' ' .. (f[1] and f[2] or '')
+  if job.state == 'running' or not losses.is_accepted(q, job.batch) then
+    redis.call('HSET', job_key(q, job.id), 'lost_claim', lost)
   else
-    if job.state == 'scheduled' then remove_later('due', job.id) end
+    if job.state == 'scheduled' then counters.remove_later(q, 'due', job.id) end
     job.attempt = attempt - 1
-    look_for_lost(job, lost)
-    note_step(job, 'unconfirmed', LOST_CLAIM)
+    jobs.look_for_lost(q, job, lost)
+    trail.add(q, job, 'unconfirmed', jobs.LOST_CLAIM)
   end
-  bump(totals, 'submissions:unknown', 1)
+  counters.bump(q.totals, 'submissions:unknown', 1)
 end
 
 local WAITS = { ready = true, scheduled = true, running = true }
 local function record(i)
-  local job, attempt = read_job(ARGV[i]), tonumber(ARGV[i + 1])
-  if job and WAITS[job.state] and job.attempt < attempt and not own_stray(job.id, attempt - 1) then
+  local job, attempt = job_record.read(q, q.args[i]), tonumber(q.args[i + 1])
+  if job and WAITS[job.state] and job.attempt < attempt and not own_strays.find(q, job.id, attempt - 1) then
     look_for(job, attempt)
     reply[#reply + 1] = 2
   elseif job and job.state == 'submitting' and job.attempt == attempt then
-    to_unconfirmed(job, ARGV[i + 2])
-    remove_later('claims:' .. (job.process or ''), job.id)
-    note_step(job, 'unconfirmed', ARGV[i + 2])
-    if ARGV[i + 3] == '1' then troubles, words = troubles + 1, ARGV[i + 2] end
-    bump(totals, 'submissions:unknown', 1)
+    jobs.to_unconfirmed(q, job, q.args[i + 2])
+    counters.remove_later(q, 'claims:' .. (job.process or ''), job.id)
+    trail.add(q, job, 'unconfirmed', q.args[i + 2])
+    if q.args[i + 3] == '1' then troubles, words = troubles + 1, q.args[i + 2] end
+    counters.bump(q.totals, 'submissions:unknown', 1)
     reply[#reply + 1] = 1
   else
-    bump(totals, 'fenced:mark_unconfirmed', 1)
+    counters.bump(q.totals, 'fenced:mark_unconfirmed', 1)
     reply[#reply + 1] = 0
   end
 end
-for i = 3, #ARGV, 4 do try(record, i) end
-count_trouble('troubles', troubles, BREAKER, FIRST_OPEN, LONGEST_OPEN, words)
-save()
-raise_damage()
+for i = 3, #q.args, 4 do try(q, record, i) end
+holds.count_trouble(q, 'troubles', troubles, BREAKER, FIRST_OPEN, LONGEST_OPEN, words)
+changes.save(q)
+raise_damage(q)
 return reply

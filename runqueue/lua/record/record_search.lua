@@ -1,4 +1,4 @@
--- use: counters lanes save record jobs trail keys
+-- use: counters lanes changes job_record jobs trail key_limits
 -- Records the outcome of a search for unconfirmed jobs' runs that found none.
 -- ARGV  now_us, searched_us (when the search began), spacing_us, then 7 a job: id, attempt, verdict
 --       ('negative' | 'absent' | 'unknown'), next_after_us (when to search again), wait_us (how long after
@@ -12,41 +12,40 @@
 -- Two negatives mean that there is no run. Then on_unconfirmed decides: auto -> ready again; park -> stays, for
 -- people; resubmit -> ready again once the wait is over, whatever the search finds. A requested cancel forbids
 -- it: no run -> canceled. Two of either verdict free the slot: no visible run takes it.
-local searched, spacing = tonumber(ARGV[2]), tonumber(ARGV[3])
+local searched, spacing = tonumber(q.args[2]), tonumber(q.args[3])
 local NEEDED = 2
 local reply, looks = {}, {}
-for _, zset in ipairs({ 'reconcile', 'suspects', 'dead', 'due' }) do expect(PREFIX .. zset, 'zset') end
-pass_when_full()
+for _, zset in ipairs({ 'reconcile', 'suspects', 'dead', 'due' }) do expect(q.prefix .. zset, 'zset') end
 
 -- Counts a search in the fields `<name>s` and `<name>_at`; returns how many count now, and when the next one would.
 local function count_search(job, name)
-  local f = redis.call('HMGET', job_key(job.id), name .. 's', name .. '_at')
+  local f = redis.call('HMGET', job_key(q, job.id), name .. 's', name .. '_at')
   local seen, at = tonumber(f[1] or 0), tonumber(f[2] or 0)
   if seen > 0 and searched < at + spacing then return seen, at + spacing end
-  redis.call('HSET', job_key(job.id), name .. 's', int(seen + 1), name .. '_at', int(searched))
+  redis.call('HSET', job_key(q, job.id), name .. 's', int(seen + 1), name .. '_at', int(searched))
   return seen + 1, searched + spacing
 end
 
 local function keep_findings(job, note, candidates)
-  redis.call('HSET', job_key(job.id), 'search_note', note)
+  redis.call('HSET', job_key(q, job.id), 'search_note', note)
   if candidates == '' then
-    redis.call('HDEL', job_key(job.id), 'candidates')
+    redis.call('HDEL', job_key(q, job.id), 'candidates')
   else
-    redis.call('HSET', job_key(job.id), 'candidates', candidates)
+    redis.call('HSET', job_key(q, job.id), 'candidates', candidates)
   end
 end
 
 local function record(i)
-  local id, verdict, again, wait = ARGV[i], ARGV[i + 2], NOW + tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
-  local job = read_job(id)
-  if not job or job.state ~= 'unconfirmed' or job.attempt ~= tonumber(ARGV[i + 1]) then
+  local id, verdict, again, wait = q.args[i], q.args[i + 2], q.now + tonumber(q.args[i + 3]), tonumber(q.args[i + 4])
+  local job = job_record.read(q, id)
+  if not job or job.state ~= 'unconfirmed' or job.attempt ~= tonumber(q.args[i + 1]) then
     reply[#reply + 1] = 0
   else
-    local since = tonumber(redis.call('ZSCORE', PREFIX .. 'unconfirmed', id)
-      or redis.call('ZSCORE', PREFIX .. 'parked', id) or int(NOW))
-    local is_mature, no_run, is_absent = NOW >= since + wait, false, false
+    local since = tonumber(redis.call('ZSCORE', q.prefix .. 'unconfirmed', id)
+      or redis.call('ZSCORE', q.prefix .. 'parked', id) or int(q.now))
+    local is_mature, no_run, is_absent = q.now >= since + wait, false, false
     if verdict == 'unknown' then
-      redis.call('HDEL', job_key(id), 'absents', 'absent_at')
+      redis.call('HDEL', job_key(q, id), 'absents', 'absent_at')
     elseif searched >= since + wait then
       local seen, due = count_search(job, 'absent')
       again, is_absent = math.min(again, due), seen >= NEEDED
@@ -59,25 +58,25 @@ local function record(i)
     local leaves = no_run and (job.on_unconfirmed ~= 'park' or job.cancel)
       or (is_mature and job.on_unconfirmed == 'resubmit' and not job.cancel)
     if leaves then
-      expect_lane(job.priority, job.group, lane_of(job))
-      no_longer_unconfirmed(job)
-      if no_run then key_limits.give_back_rate(job) end
-      note_step(job, 'no_run', no_run and 'two searches found none' or 'on_unconfirmed is resubmit')
-      ready_again(job, true)
-      bump(totals, 'resubmitted', job.state == 'ready' and 1 or 0)
+      lanes.expect_lane(q, job.priority, job.group, lanes.of(job))
+      jobs.no_longer_unconfirmed(q, job)
+      if no_run then key_limits.give_back_rate(q, job) end
+      trail.add(q, job, 'no_run', no_run and 'two searches found none' or 'on_unconfirmed is resubmit')
+      jobs.ready_again(q, job, true)
+      counters.bump(q.totals, 'resubmitted', job.state == 'ready' and 1 or 0)
       reply[#reply + 1] = 2
     else
-      if (is_absent or no_run) and job.slot ~= '0' then park(job, int(since)) end
-      keep_findings(job, ARGV[i + 5], ARGV[i + 6])
-      looks[#looks + 1] = int(math.max(again, NOW))
+      if (is_absent or no_run) and job.slot ~= '0' then jobs.park(q, job, int(since)) end
+      keep_findings(job, q.args[i + 5], q.args[i + 6])
+      looks[#looks + 1] = int(math.max(again, q.now))
       looks[#looks + 1] = id
       reply[#reply + 1] = 1
     end
   end
 end
-for i = 4, #ARGV, 7 do try(record, i) end
-if #looks > 0 then redis.call('ZADD', PREFIX .. 'reconcile', 'XX', unpack(looks)) end
-save()
-if anything_ready() then wake() end
-raise_damage()
+for i = 4, #q.args, 7 do try(q, record, i) end
+if #looks > 0 then redis.call('ZADD', q.prefix .. 'reconcile', 'XX', unpack(looks)) end
+changes.save(q)
+if lanes.anything_ready(q) then lanes.wake(q) end
+raise_damage(q)
 return reply

@@ -1,4 +1,4 @@
--- use: counters save record times webhooks strays trust runs trail guesses
+-- use: counters changes job_record times webhooks strays trust runs trail guesses
 -- Records webhooks of Skyvern's, each sent to the address of one attempt. The end of a run → completed | failed |
 -- canceled, at once; a run that we did not know yet (the submission's answer is lost, or on its way) is adopted.
 -- ARGV  now_us, then 11 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run is live), signed
@@ -23,23 +23,22 @@ local POLICY_LEASE = 15000000
 local KEPT = 6 * DAY -- a job's record stays for a day longer: one whose run is newer than this was lost
 local reply = {}
 for _, zset in ipairs({ 'poll', 'unconfirmed', 'parked', 'reconcile', 'stray_looks', 'cancels', 'due' }) do
-  expect(PREFIX .. zset, 'zset')
+  expect(q.prefix .. zset, 'zset')
 end
-expect_deliveries()
-expect(PREFIX .. 'strays', 'hash')
-pass_when_full()
+webhooks.expect_deliveries(q)
+expect(q.prefix .. 'strays', 'hash')
 
 -- It came to us, whatever `via` is in the record (or missing, after a lost claim): only we deliver it to the user.
 local function came_to_us(job)
-  if comes_to_us(job) then return end
-  local is_awaited = job.delivery or has_webhook_url(redis.call('GET', PREFIX .. 'body:' .. job.id) or '')
+  if webhooks.comes_to_us(job) then return end
+  local is_awaited = job.delivery or webhooks.has_url(redis.call('GET', q.prefix .. 'body:' .. job.id) or '')
   job.via = is_awaited and 'relay' or 'push'
-  redis.call('HSET', job_key(job.id), 'via', job.via)
+  redis.call('HSET', job_key(q, job.id), 'via', job.via)
   if job.delivery == 'pending' then
-    redis.call('ZREM', PREFIX .. 'watches', job.id)
-    redis.call('ZADD', PREFIX .. 'relays', int(NOW), job.id)
-    redis.call('HINCRBY', job_key(job.id), 'looks', 1) -- a check under way does not count any more
-    relays_due = true
+    redis.call('ZREM', q.prefix .. 'watches', job.id)
+    redis.call('ZADD', q.prefix .. 'relays', int(q.now), job.id)
+    redis.call('HINCRBY', job_key(q, job.id), 'looks', 1) -- a check under way does not count any more
+    q.relays_due = true
   end
 end
 
@@ -47,21 +46,21 @@ end
 -- being sent now is not sent twice.
 local function keep_body(job, run_id, signed, body)
   if job.run_id ~= run_id then return end
-  webhook_came_late(job)
+  trust.webhook_came_late(q, job)
   came_to_us(job)
   if job.via ~= 'relay' or signed == '' then return end
   if not job.delivery then -- the run was given up, or its record has no webhook
-    count_delivery(job, 'pending')
-    redis.call('HSET', job_key(job.id), 'delivery', 'pending')
+    webhooks.count_delivery(q, job, 'pending')
+    redis.call('HSET', job_key(q, job.id), 'delivery', 'pending')
   end
   if job.delivery == 'delivered' then return end
-  local f = redis.call('HMGET', job_key(job.id), 'signed', 'sending')
+  local f = redis.call('HMGET', job_key(q, job.id), 'signed', 'sending')
   if f[1] then return end
-  redis.call('SET', PREFIX .. 'webhook:' .. job.id, body, 'PX', int(8 * DAY / 1000))
-  redis.call('HSET', job_key(job.id), 'signed', signed)
-  if job.delivery == 'pending' and tonumber(f[2] or 0) <= NOW then
-    redis.call('ZADD', PREFIX .. 'relays', int(NOW), job.id)
-    relays_due = true
+  redis.call('SET', q.prefix .. 'webhook:' .. job.id, body, 'PX', int(8 * DAY / 1000))
+  redis.call('HSET', job_key(q, job.id), 'signed', signed)
+  if job.delivery == 'pending' and tonumber(f[2] or 0) <= q.now then
+    redis.call('ZADD', q.prefix .. 'relays', int(q.now), job.id)
+    q.relays_due = true
   end
 end
 
@@ -70,8 +69,8 @@ end
 -- clocks that differ: ours may have been set several times, and corrected (`clock_lost`); Skyvern's may be behind it.
 local function is_from_before(id, created)
   if created == 0 then return false end
-  local since = tonumber(redis.call('HGET', job_key(id), 'created') or 0)
-  local f = redis.call('HMGET', META, 'clock_lost', 'date_ahead')
+  local since = tonumber(redis.call('HGET', job_key(q, id), 'created') or 0)
+  local f = redis.call('HMGET', q.meta, 'clock_lost', 'date_ahead')
   return created + DAY + math.abs(tonumber(f[1] or 0)) - math.min(0, tonumber(f[2] or 0)) < since
 end
 
@@ -79,87 +78,89 @@ end
 -- believed while lost claims are searched for, and of a job that may have had one. Else the run is an orphan: the job's
 -- next claim takes it (own_strays.lua), and a poll shows its end.
 local function may_be_claimed(job, attempt)
-  return attempt <= job.attempt or job.state == 'unconfirmed' or redis.call('HEXISTS', META, 'recover_from') == 1
-    or redis.call('HEXISTS', job_key(job.id), 'lost_claim') == 1
+  return attempt <= job.attempt or job.state == 'unconfirmed' or redis.call('HEXISTS', q.meta, 'recover_from') == 1
+    or redis.call('HEXISTS', job_key(q, job.id), 'lost_claim') == 1
 end
 
-local function told_of_own(job, run_status, state, signed, final, body, times, reason)
+local function told_of_own(job, run_status, state, signed, final, body, run_times, reason)
   if state == '' then
-    redis.call('HSET', job_key(job.id), 'run_status', run_status)
+    redis.call('HSET', job_key(q, job.id), 'run_status', run_status)
     return 'noted'
   end
   came_to_us(job)
-  local retry = state == 'failed' and not final and (redis.call('HGET', job_key(job.id), 'retry')
-    or (string.find(reason, '^' .. OCCUPIED) and ''))
+  local retry = state == 'failed' and not final and (redis.call('HGET', job_key(q, job.id), 'retry')
+    or (string.find(reason, '^' .. job_record.OCCUPIED) and ''))
   if retry then
-    redis.call('ZADD', PREFIX .. 'poll', 'XX', 'LT', int(NOW + POLICY_LEASE), job.id)
+    redis.call('ZADD', q.prefix .. 'poll', 'XX', 'LT', int(q.now + POLICY_LEASE), job.id)
     return { 'policy', retry, int(job.runs), string.match(' ' .. (job.keys or ''), ' session:(%S+)') or '' }
   end
-  webhook_came(job)
-  run_took(job)
-  end_with_run(job, state, run_status, reason, body, signed)
-  bump(totals, 'seen:webhook', 1)
-  observe_run(job, times)
+  trust.webhook_came(q, job)
+  trust.run_took(q, job)
+  runs.end_with_run(q, job, state, run_status, reason, body, signed)
+  counters.bump(q.totals, 'seen:webhook', 1)
+  times.observe_run(q, job, run_times)
   return 'ended'
 end
 
 local function record(i)
-  local id, attempt, run_id = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
-  local run_status, state, signed = ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
-  local final, body, created = ARGV[i + 6] == '1', ARGV[i + 7], tonumber(ARGV[i + 8])
-  local job = read_job(id)
-  local owner = redis.call('HGET', runs_key(run_id), run_id)
-  local may_adopt = job and adopts(job, attempt) and may_be_claimed(job, attempt)
+  local id, attempt, run_id = q.args[i], tonumber(q.args[i + 1]), q.args[i + 2]
+  local run_status, state, signed = q.args[i + 3], q.args[i + 4], q.args[i + 5]
+  local final, body, created = q.args[i + 6] == '1', q.args[i + 7], tonumber(q.args[i + 8])
+  local job = job_record.read(q, id)
+  local owner = redis.call('HGET', job_record.runs_key(q, run_id), run_id)
+  local may_adopt = job and runs.adopts(q, job, attempt) and may_be_claimed(job, attempt)
   local is_known = job and (owner == id or job.run_id == run_id)
   local is_older = job and not is_known and is_from_before(id, created)
   local taker, its_run, guess, verdict
   if not is_known and not is_older then
-    taker, its_run, guess = correct_guess(job, attempt, run_id, owner, may_adopt, false)
+    taker, its_run, guess = guesses.correct_guess(q, job, attempt, run_id, owner, may_adopt, false)
   end
   if taker and (taker ~= job or its_run ~= run_id) then
     -- Each of two equal jobs has the other's run. The end reported here is found by polling the job that has it.
-    adopt(taker, taker.attempt, its_run, 'running')
-    redis.call('ZADD', PREFIX .. 'poll', int(NOW), taker.id)
+    runs.adopt(q, taker, taker.attempt, its_run, 'running')
+    redis.call('ZADD', q.prefix .. 'poll', int(q.now), taker.id)
     verdict = 'other'
   elseif is_older or (owner and owner ~= id and not taker) then
     verdict = 'other'
   elseif is_known then
     if job.state == 'running' and job.run_id == run_id then
-      verdict = told_of_own(job, run_status, state, signed, final, body, ARGV[i + 9], ARGV[i + 10])
+      verdict = told_of_own(job, run_status, state, signed, final, body, q.args[i + 9], q.args[i + 10])
     else
       if state ~= '' then
         keep_body(job, run_id, signed, body)
-        if redis.call('ZSCORE', STRAY_LOOKS, run_id) then stray_is_over(run_id, steps_of(ARGV[i + 9])) end
+        if redis.call('ZSCORE', q.prefix .. 'stray_looks', run_id) then
+          strays.is_over(q, run_id, times.steps_of(q.args[i + 9]))
+        end
       end
       verdict = 'duplicate'
     end
-  elseif not job and state ~= '' and created < NOW - KEPT then
+  elseif not job and state ~= '' and created < q.now - KEPT then
     verdict = 'unknown'
   elseif may_adopt or taker then
-    if job.state == 'unconfirmed' then note_step(job, 'found', run_id .. ', by its webhook') end
-    adopt(job, attempt, run_id, run_status)
+    if job.state == 'unconfirmed' then trail.add(q, job, 'found', run_id .. ', by its webhook') end
+    runs.adopt(q, job, attempt, run_id, run_status)
     came_to_us(job)
-    verdict = told_of_own(job, run_status, state, signed, final, body, ARGV[i + 9], ARGV[i + 10])
+    verdict = told_of_own(job, run_status, state, signed, final, body, q.args[i + 9], q.args[i + 10])
     if verdict ~= 'ended' then
-      local left_alone = verdict == 'noted' and math.max(POLICY_LEASE, patience()) or POLICY_LEASE
-      redis.call('ZADD', PREFIX .. 'poll', int(NOW + left_alone), id)
+      local left_alone = verdict == 'noted' and math.max(POLICY_LEASE, trust.grace(q)) or POLICY_LEASE
+      redis.call('ZADD', q.prefix .. 'poll', int(q.now + left_alone), id)
     end
-    if guess then leave_spare(job, attempt, guess, POLICY_LEASE) end
+    if guess then guesses.leave_spare(q, job, attempt, guess, POLICY_LEASE) end
   else
-    local fresh = add_stray(run_id, id, int(attempt), job and ('job was ' .. job.state) or 'job is gone')
+    local fresh = strays.add(q, run_id, id, int(attempt), job and ('job was ' .. job.state) or 'job is gone')
     if state == '' and fresh then
-      redis.call('ZADD', STRAY_LOOKS, int(NOW + POLICY_LEASE), run_id)
-    elseif state ~= '' and (fresh or redis.call('ZSCORE', STRAY_LOOKS, run_id)) then
-      stray_is_over(run_id, steps_of(ARGV[i + 9]))
+      redis.call('ZADD', q.prefix .. 'stray_looks', int(q.now + POLICY_LEASE), run_id)
+    elseif state ~= '' and (fresh or redis.call('ZSCORE', q.prefix .. 'stray_looks', run_id)) then
+      strays.is_over(q, run_id, times.steps_of(q.args[i + 9]))
     end
     verdict = job and 'stray' or 'unknown'
   end
   reply[#reply + 1] = verdict
 end
-for i = 2, #ARGV, PER_WEBHOOK do try(record, i) end
-try(note_adopted)
-save()
-try(save_trust)
-if relays_due then wake_for_webhooks() end
-raise_damage()
+for i = 2, #q.args, PER_WEBHOOK do try(q, record, i) end
+try(q, runs.note_adopted, q)
+changes.save(q)
+try(q, trust.save_trust, q)
+if q.relays_due then webhooks.wake(q) end
+raise_damage(q)
 return reply

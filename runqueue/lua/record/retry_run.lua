@@ -1,4 +1,4 @@
--- use: counters save record times webhooks jobs trust runs trail further keys
+-- use: counters changes job_record times webhooks jobs trust runs trail further key_limits
 -- A run ended badly, and the job's policy retries it: running → scheduled (failed or canceled if the
 -- job is to end, unconfirmed if its further run may have been made: suspect_lost.lua).
 -- ARGV  now_us, then 9 a job: id, attempt, run_id, run_status, reason, backoff_us, result, times (see times.lua), occupied
@@ -9,70 +9,72 @@
 -- no webhook: the job's webhook is that of its last run.
 local MOST_OCCUPIED = 6
 local reply = {}
-expect_deliveries()
+webhooks.expect_deliveries(q)
 for _, zset in ipairs({ 'due', 'unconfirmed', 'parked', 'reconcile', 'poll', 'listed', 'cancels', 'stray_looks' }) do
-  expect(PREFIX .. zset, 'zset')
+  expect(q.prefix .. zset, 'zset')
 end
-pass_when_full()
 
 local function note_again(job, status, reason)
-  note_step(job, 'runs_again', job.run_id .. ' ended ' .. status .. (reason ~= '' and ': ' .. reason or ''))
-  bump(totals, 'retried', 1)
+  trail.add(q, job, 'runs_again', job.run_id .. ' ended ' .. status .. (reason ~= '' and ': ' .. reason or ''))
+  counters.bump(q.totals, 'retried', 1)
 end
 
 -- Without a further run it waits for its time, unless it is to end: a deadline that is still to come flags it then, as
 -- any other job.
 local function look_on(job, status, start)
-  if job.deadline and tonumber(job.deadline) <= NOW then redis.call('HSETNX', job_key(job.id), 'cancel', 'deadline') end
-  redis.call('HSET', job_key(job.id), 'run_status', status)
-  if not job.cancel then redis.call('HSET', job_key(job.id), 'run_at', int(start)) end
+  if job.deadline and tonumber(job.deadline) <= q.now then
+    redis.call('HSETNX', job_key(q, job.id), 'cancel', 'deadline')
+  end
+  redis.call('HSET', job_key(q, job.id), 'run_status', status)
+  if not job.cancel then redis.call('HSET', job_key(q, job.id), 'run_at', int(start)) end
 end
 
 local function end_here(job, status, reason, is_late)
-  end_job(job, 'failed', { 'run_status', status, 'runs', int(job.runs + 1), 'reason',
+  jobs.end_job(q, job, 'failed', { 'run_status', status, 'runs', int(job.runs + 1), 'reason',
     is_late and reason .. ' (no time is left to run it again)' or reason })
-  begin_delivery(job, '')
+  runs.begin_delivery(q, job, '')
 end
 
 local function wait_for_next(job, status, reason, start, runs)
   note_again(job, status, reason)
-  keep_earlier(job)
-  redis.call('HDEL', job_key(job.id), 'run_id', 'started')
-  count_state(job, 'scheduled')
-  redis.call('HSET', job_key(job.id), 'state', 'scheduled', 'run_at', int(start), 'run_status', status,
+  job_record.keep_earlier(q, job)
+  redis.call('HDEL', job_key(q, job.id), 'run_id', 'started')
+  counters.count_state(q, job, 'scheduled')
+  redis.call('HSET', job_key(q, job.id), 'state', 'scheduled', 'run_at', int(start), 'run_status', status,
     'runs', int(runs), 'reason', reason)
-  redis.call('ZADD', PREFIX .. 'due', int(start), job.id)
+  redis.call('ZADD', q.prefix .. 'due', int(start), job.id)
 end
 
 local function record(i)
-  local id, run_id, status, reason, result = ARGV[i], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 6]
-  local job = read_job(id)
-  if not (job and job.state == 'running' and job.attempt == tonumber(ARGV[i + 1]) and job.run_id == run_id) then
+  local id, run_id, status, reason, result = q.args[i], q.args[i + 2], q.args[i + 3], q.args[i + 4], q.args[i + 6]
+  local job = job_record.read(q, id)
+  if not (job and job.state == 'running' and job.attempt == tonumber(q.args[i + 1]) and job.run_id == run_id) then
     reply[#reply + 1] = 0
     return
   end
-  local is_occupied = ARGV[i + 8] == '1'
-  local wait = is_occupied and put_off(job, MOST_OCCUPIED, true) or (not is_occupied and tonumber(ARGV[i + 5]))
-  local start, code, started = wait and NOW + wait, 1, job.started
-  if is_occupied then key_limits.pause_session(job) end
-  if has_further(job, result) then
-    if job.state == 'unconfirmed' then look_on(job, status, start or NOW) end
+  local is_occupied = q.args[i + 8] == '1'
+  local wait = is_occupied and jobs.put_off(q, job, MOST_OCCUPIED, true)
+    or (not is_occupied and tonumber(q.args[i + 5]))
+  local start, code, started = wait and q.now + wait, 1, job.started
+  if is_occupied then key_limits.pause_session(q, job) end
+  if further.has_further(q, job, result) then
+    if job.state == 'unconfirmed' then look_on(job, status, start or q.now) end
   elseif not start or job.cancel or (job.deadline and tonumber(job.deadline) <= start) then
-    leave_running(job, result)
+    runs.leave_running(q, job, result)
     end_here(job, status, reason, start and not job.cancel)
     code = 2
   else
-    leave_running(job, not is_occupied and result or nil)
+    runs.leave_running(q, job, not is_occupied and result or nil)
     wait_for_next(job, status, reason, start, job.runs + (is_occupied and 0 or 1))
   end
   job.started = started
-  run_took(job)
-  bump(totals, 'seen:retried', 1)
-  observe_run(job, ARGV[i + 7])
+  trust.run_took(q, job)
+  counters.bump(q.totals, 'seen:retried', 1)
+  times.observe_run(q, job, q.args[i + 7])
   reply[#reply + 1] = code
 end
-for i = 2, #ARGV, 9 do try(record, i) end
-save()
-try(save_run_times)
-raise_damage()
+for i = 2, #q.args, 9 do try(q, record, i) end
+changes.save(q)
+try(q, trust.save_run_times, q)
+raise_damage(q)
 return reply

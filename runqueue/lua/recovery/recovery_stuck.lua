@@ -3,10 +3,9 @@
 -- reads that. Attempts continue.
 -- ARGV  now_us, recover_from_us, recover_since_us (as reconcile_claim returned them), why, person (1 = call one now)
 -- Reply 1 = an operator is called, 0 = not yet, or one is already, or that recovery is over
-local f = redis.call('HMGET', META, 'recover_from', 'recover_since', 'hold_kind')
-if f[1] ~= ARGV[2] or f[2] ~= ARGV[3] or f[3] == 'person' then return 0 end
-pass_when_full()
-redis.call('HSET', META, 'recover_why', ARGV[4])
-if ARGV[5] ~= '1' then return 0 end
-call_a_person(ARGV[4])
+local f = redis.call('HMGET', q.meta, 'recover_from', 'recover_since', 'hold_kind')
+if f[1] ~= q.args[2] or f[2] ~= q.args[3] or f[3] == 'person' then return 0 end
+redis.call('HSET', q.meta, 'recover_why', q.args[4])
+if q.args[5] ~= '1' then return 0 end
+server.call_a_person(q, q.args[4])
 return 1

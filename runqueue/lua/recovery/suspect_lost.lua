@@ -1,4 +1,4 @@
--- use: counters save record jobs own_strays trail losses
+-- use: counters changes job_record jobs own_strays trail losses
 -- Redis may have lost the claims of these jobs, and orphan runs may be theirs: ready | scheduled → unconfirmed, under
 -- the next attempt, so that their runs are searched as after any lost answer. They take no slot: most of them have no
 -- run. A running job that may run again may have a further run: it is searched before another one is made
@@ -9,33 +9,33 @@
 -- Reply per job: 1 = unconfirmed, 2 = its run is searched later, 0 = it waits for no claim any more, its run is known
 --       as an orphan (and its own, see own_strays.lua), or its time was still to come; {} = that recovery is over
 local reply = {}
-local f = redis.call('HMGET', META, 'recover_from', 'recover_since', 'recover_date')
-if f[1] ~= ARGV[2] or f[2] ~= ARGV[3] then return reply end
-local from, since = tonumber(ARGV[2]), tonumber(ARGV[3])
-local lost = ARGV[2] .. ' ' .. ARGV[4] .. ' ' .. (f[3] or '')
-expect(PREFIX .. 'parked', 'zset')
-expect(PREFIX .. 'unconfirmed', 'zset')
-expect(PREFIX .. 'reconcile', 'zset')
-expect(PREFIX .. 'due', 'zset')
-pass_when_full()
-local known = ARGV[5] == '1'
+local f = redis.call('HMGET', q.meta, 'recover_from', 'recover_since', 'recover_date')
+if f[1] ~= q.args[2] or f[2] ~= q.args[3] then return reply end
+local from, since = tonumber(q.args[2]), tonumber(q.args[3])
+local lost = q.args[2] .. ' ' .. q.args[4] .. ' ' .. (f[3] or '')
+expect(q.prefix .. 'parked', 'zset')
+expect(q.prefix .. 'unconfirmed', 'zset')
+expect(q.prefix .. 'reconcile', 'zset')
+expect(q.prefix .. 'due', 'zset')
+local known = q.args[5] == '1'
 local function record(i)
-  local job, code = read_job(ARGV[i]), 0
-  if job and known and tonumber(redis.call('HGET', job_key(job.id), 'created') or 0) > since then job = nil end
-  if job and own_stray(job.id, job.attempt) then job = nil end
-  local waits = job and (job.state == 'ready' or (job.state == 'scheduled' and was_due_then(job.id, from, since)))
-  if waits and is_accepted(job.batch) then
-    if job.state == 'scheduled' then remove_later('due', job.id) end
-    look_for_lost(job, lost)
-    note_step(job, 'unconfirmed', LOST_CLAIM)
+  local job, code = job_record.read(q, q.args[i]), 0
+  if job and known and tonumber(redis.call('HGET', job_key(q, job.id), 'created') or 0) > since then job = nil end
+  if job and own_strays.find(q, job.id, job.attempt) then job = nil end
+  local waits = job and (job.state == 'ready'
+    or (job.state == 'scheduled' and losses.was_due_then(q, job.id, from, since)))
+  if waits and losses.is_accepted(q, job.batch) then
+    if job.state == 'scheduled' then counters.remove_later(q, 'due', job.id) end
+    jobs.look_for_lost(q, job, lost)
+    trail.add(q, job, 'unconfirmed', jobs.LOST_CLAIM)
     code = 1
   elseif waits or (job and job.state == 'running') then
-    redis.call('HSET', job_key(job.id), 'lost_claim', lost)
+    redis.call('HSET', job_key(q, job.id), 'lost_claim', lost)
     code = 2
   end
   reply[#reply + 1] = code
 end
-for i = 6, #ARGV do try(record, i) end
-save()
-raise_damage()
+for i = 6, #q.args do try(q, record, i) end
+changes.save(q)
+raise_damage(q)
 return reply

@@ -3,30 +3,30 @@
 -- one that was not resumed for a week are canceled, so that all of it is removed in time; and again a week later jobs
 -- that were submitted again meanwhile, as long as the batch is on record.
 -- ARGV  now_us, limit.   Reply: how many batches were due (as many as the limit = call again)
-local EXPIRING, CANCELING = PREFIX .. 'expiring', PREFIX .. 'canceling'
+local EXPIRING, CANCELING = q.prefix .. 'expiring', q.prefix .. 'canceling'
 local AGAIN = 30000000 -- when a damaged one is checked again
 expect(EXPIRING, 'zset')
 expect(CANCELING, 'hash')
-expect(PREFIX .. 'callbacks', 'zset')
-pass_when_full()
-if clock_is_stale() then return 0 end
-local due = redis.call('ZRANGEBYSCORE', EXPIRING, '-inf', int(NOW), 'LIMIT', 0, ARGV[2])
+expect(q.prefix .. 'callbacks', 'zset')
+if clock_is_stale(q) then return 0 end
+local due = redis.call('ZRANGEBYSCORE', EXPIRING, '-inf', int(q.now), 'LIMIT', 0, q.args[2])
 local function expire(batch)
-  local read = read_batch(batch)
-  local after = number(batch_key(batch), 'expires_after', redis.call('HGET', batch_key(batch), 'expires_after'))
+  local read = batches.read(q, batch)
+  local after = number(batches.key(q, batch), 'expires_after',
+    redis.call('HGET', batches.key(q, batch), 'expires_after'))
   redis.call('ZREM', EXPIRING, batch)
   if read.held == 'expired' then
     if read.open > 0 then redis.call('HSETNX', CANCELING, batch, '0') end
-    redis.call('ZADD', EXPIRING, int(NOW + KEPT), batch)
-  elseif read.sealed == '1' and not FINAL[read.held] and read.open > 0 then
-    redis.call('HSET', batch_key(batch), 'held', 'expired', 'why',
+    redis.call('ZADD', EXPIRING, int(q.now + batches.KEPT), batch)
+  elseif read.sealed == '1' and not batches.FINAL[read.held] and read.open > 0 then
+    redis.call('HSET', batches.key(q, batch), 'held', 'expired', 'why',
       string.format('not all of it was submitted within %.15g s', after / 1000000))
-    redis.call('ZADD', EXPIRING, int(NOW + KEPT), batch)
-    judge(batch)
+    redis.call('ZADD', EXPIRING, int(q.now + batches.KEPT), batch)
+    batches.judge(q, batch)
   end
 end
 for _, batch in ipairs(due) do
-  if not try(expire, batch) then redis.call('ZADD', EXPIRING, int(NOW + AGAIN), batch) end
+  if not try(q, expire, batch) then redis.call('ZADD', EXPIRING, int(q.now + AGAIN), batch) end
 end
-raise_damage()
+raise_damage(q)
 return #due

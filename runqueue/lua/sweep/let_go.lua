@@ -1,20 +1,19 @@
--- use: save quotas
+-- use: changes quotas
 -- Drops requests of jobs that ended without having been submitted, if enqueue calls left some (quotas.lua).
 -- ARGV  now_us, limit.   Reply: the limit = call again, else less
-local LETTING_GO = PREFIX .. 'letting_go'
+local LETTING_GO = q.prefix .. 'letting_go'
 expect(LETTING_GO, 'hash')
-pass_when_full()
 local next_one = redis.call('HRANDFIELD', LETTING_GO, 1, 'WITHVALUES')
 local who = next_one[1]
 if not who then return 0 end
 local jobs, bytes = string.match(next_one[2], '^(%d+) (%d+)$')
 -- An account's limits that were raised meanwhile hold.
-local now_jobs, now_bytes = read_quotas()
+local now_jobs, now_bytes = quotas.read(q)
 local function limit(stored, now)
   if who == '-' then return now end
   return stored > 0 and math.max(stored, now) or 0
 end
-let_go(who, limit(tonumber(jobs or 0), now_jobs), limit(tonumber(bytes or 0), now_bytes), tonumber(ARGV[2]))
-save()
-raise_damage()
-return tonumber(ARGV[2])
+quotas.let_go(q, who, limit(tonumber(jobs or 0), now_jobs), limit(tonumber(bytes or 0), now_bytes), tonumber(q.args[2]))
+changes.save(q)
+raise_damage(q)
+return tonumber(q.args[2])

@@ -1,63 +1,63 @@
--- use: counters save record webhooks strays jobs
+-- use: changes job_record webhooks strays jobs
 -- Removes records whose retention is over: the record, its body, its result, its run's entry; and orphan runs.
 -- ARGV  now_us, keep_us, limit.   Reply: how many list entries were read (the limit = call again)
 -- While more than the limit is due, `retire_left` of meta has the tick ask for the next pass at once: a queue whose
 -- jobs end faster than a pass in half a minute removes them would grow for good.
 -- An entry removes its job only if that is over and its end is due: a replayed job has a later entry.
-expect_deliveries()
-expect(PREFIX .. 'dropping', 'set')
-pass_when_full()
-if clock_is_stale() then return 0 end
-local keep, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
-local day, looked = math.floor((NOW - keep) / DAY), 0
-local first = tonumber(redis.call('HGET', META, 'retired_day') or day - 400)
+webhooks.expect_deliveries(q)
+expect(q.prefix .. 'dropping', 'set')
+if clock_is_stale(q) then return 0 end
+local keep, limit = tonumber(q.args[2]), tonumber(q.args[3])
+local day, looked = math.floor((q.now - keep) / DAY), 0
+local first = tonumber(redis.call('HGET', q.meta, 'retired_day') or day - 400)
 
 -- True for a run whose job is gone, or that was an orphan run.
 local function is_left(run_id)
-  return string.sub(redis.call('HGET', runs_key(run_id), run_id) or '', 1, 1) == '~'
+  return string.sub(redis.call('HGET', job_record.runs_key(q, run_id), run_id) or '', 1, 1) == '~'
 end
 
 -- The job or run of an entry, and when it ended; 0 = it is not over.
 local function read_entry(id)
   local stray = string.match(id, '^stray (.*)$')
-  local owner, since = string.match(stray and redis.call('HGET', PREFIX .. 'strays', stray) or '', '^(%S+) %d+ (%d+)')
+  local owner, since = string.match(stray and redis.call('HGET', q.prefix .. 'strays', stray) or '', '^(%S+) %d+ (%d+)')
   if owner then return { stray = stray, owner = owner, at = tonumber(since) } end
-  local f = read_fields(job_key(id), 'state', 'ended', 'run_id', 'batch', 'priority', 'via', 'delivery')
-  return { id = id, stray = stray, state = f[1], at = ENDED[f[1]] and number(job_key(id), 'ended', f[2]) or 0, run_id = f[3],
+  local f = read_fields(job_key(q, id), 'state', 'ended', 'run_id', 'batch', 'priority', 'via', 'delivery')
+  return { id = id, stray = stray, state = f[1], at = ENDED[f[1]] and number(job_key(q, id), 'ended', f[2]) or 0,
+    run_id = f[3],
     batch = f[4] or NO_BATCH, priority = f[5] or '2', via = f[6], delivery = f[7] }
 end
 local function remove(entry)
   if entry.owner then
-    forget_stray(entry.stray, entry.owner)
+    strays.forget(q, entry.stray, entry.owner)
   elseif entry.stray and is_left(entry.stray) then
-    redis.call('HDEL', runs_key(entry.stray), entry.stray)
+    redis.call('HDEL', job_record.runs_key(q, entry.stray), entry.stray)
   elseif entry.at > 0 then
-    remove_record(entry, true)
+    jobs.remove_record(q, entry, true)
   end
 end
 
 while looked < limit and first <= day do
-  local list = PREFIX .. 'ended:' .. int(first)
+  local list = q.prefix .. 'ended:' .. int(first)
   expect(list, 'list')
   local id = redis.call('LINDEX', list, 0)
   if not id then
     if first == day then break end
     first = first + 1
-    redis.call('HSET', META, 'retired_day', int(first))
+    redis.call('HSET', q.meta, 'retired_day', int(first))
   else
-    local is_sound, entry = try(read_entry, id)
+    local is_sound, entry = try(q, read_entry, id)
     -- Entries are in the order of the ends: the first that is not due ends the walk.
-    if is_sound and entry.at > NOW - keep and math.floor(entry.at / DAY) == first then break end
+    if is_sound and entry.at > q.now - keep and math.floor(entry.at / DAY) == first then break end
     redis.call('LPOP', list)
     looked = looked + 1
-    if not (is_sound and (entry.at > NOW - keep or try(remove, entry))) then set_aside('job ' .. id) end
+    if not (is_sound and (entry.at > q.now - keep or try(q, remove, entry))) then set_aside(q, 'job ' .. id) end
   end
 end
 if looked >= limit then
-  redis.call('HSET', META, 'retire_left', '1')
+  redis.call('HSET', q.meta, 'retire_left', '1')
 else
-  redis.call('HDEL', META, 'retire_left')
+  redis.call('HDEL', q.meta, 'retire_left')
 end
-save()
-raise_damage()
+changes.save(q)
+raise_damage(q)
 return looked

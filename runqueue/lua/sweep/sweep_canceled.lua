@@ -1,57 +1,56 @@
--- use: counters lanes save record jobs losses runs unwanted
+-- use: counters lanes changes job_record jobs losses runs unwanted
 -- Walks the jobs of batches that were canceled, or expired long ago: scheduled | ready → canceled; live jobs are
 -- flagged, and so are jobs whose claim was, or may be, lost (lib/jobs/unwanted.lua). During a recovery waiting jobs stay
 -- in their lanes, since the recovery reads there which jobs may have lost a claim; they are walked once it is over.
 -- ARGV  now_us, limit.   Reply: how many jobs, and batches without any, were walked (as many as the limit = call again)
-local CANCELING, limit, walked = PREFIX .. 'canceling', tonumber(ARGV[2]), 0
+local CANCELING, limit, walked = q.prefix .. 'canceling', tonumber(q.args[2]), 0
 local WALKED = -1 -- in place of how many were walked: all were, during a recovery
 expect(CANCELING, 'hash')
-expect(PREFIX .. 'dropping', 'set')
-for _, zset in ipairs({ 'cancels', 'poll', 'due', 'stray_looks', 'unwanted' }) do expect(PREFIX .. zset, 'zset') end
-pass_when_full()
-local flat = redis.call('HRANDFIELD', CANCELING, ARGV[2], 'WITHVALUES')
+expect(q.prefix .. 'dropping', 'set')
+for _, zset in ipairs({ 'cancels', 'poll', 'due', 'stray_looks', 'unwanted' }) do expect(q.prefix .. zset, 'zset') end
+local flat = redis.call('HRANDFIELD', CANCELING, q.args[2], 'WITHVALUES')
 
 local function end_one(batch, id, is_canceled)
-  local job = read_job(id)
+  local job = job_record.read(q, id)
   if job and job.batch == batch and (job.state == 'ready' or job.state == 'scheduled') then
-    if is_recovering() then return end
-    if may_have_run(job, 'asked') then return end
-    remove_later('due', id)
-    end_job(job, 'canceled', { 'reason', is_canceled and 'its batch was canceled' or 'its batch expired' })
+    if losses.is_recovering(q) then return end
+    if unwanted.may_have_run(q, job, 'asked') then return end
+    counters.remove_later(q, 'due', id)
+    jobs.end_job(q, job, 'canceled', { 'reason', is_canceled and 'its batch was canceled' or 'its batch expired' })
   elseif job and job.batch == batch and LIVE[job.state] then
-    redis.call('HSETNX', job_key(id), 'cancel', 'asked')
-    if job.state == 'running' then redis.call('ZADD', PREFIX .. 'cancels', 'NX', int(NOW), id) end
+    redis.call('HSETNX', job_key(q, id), 'cancel', 'asked')
+    if job.state == 'running' then redis.call('ZADD', q.prefix .. 'cancels', 'NX', int(q.now), id) end
   end
 end
 
 local function walk(batch, from)
   if from == WALKED then
-    if is_recovering() then return end
+    if losses.is_recovering(q) then return end
     from = 0
   end
   local most = limit - walked
-  local is_canceled = batch_canceled(batch)
-  local ids = redis.call('LRANGE', PREFIX .. 'batch_jobs:' .. batch, from, from + most - 1)
+  local is_canceled = lanes.batch_canceled(q, batch)
+  local ids = redis.call('LRANGE', q.prefix .. 'batch_jobs:' .. batch, from, from + most - 1)
   for _, id in ipairs(ids) do
-    if not try(end_one, batch, id, is_canceled) then set_aside('job ' .. id) end
+    if not try(q, end_one, batch, id, is_canceled) then set_aside(q, 'job ' .. id) end
   end
   walked = walked + math.max(1, #ids)
   if #ids >= most then
     redis.call('HSET', CANCELING, batch, int(from + #ids))
-  elseif is_recovering() then
+  elseif losses.is_recovering(q) then
     redis.call('HSET', CANCELING, batch, WALKED)
   else
     redis.call('HDEL', CANCELING, batch)
     -- In an expired batch a job may be submitted again meanwhile: it stays in its lane until the batch is resumed.
-    if is_canceled then drop_lanes(batch) end
+    if is_canceled then lanes.drop(q, batch) end
   end
 end
 
 for i = 1, #flat, 2 do
   if walked >= limit then break end
-  try(walk, flat[i], tonumber(flat[i + 1]))
+  try(q, walk, flat[i], tonumber(flat[i + 1]))
 end
-try(note_adopted)
-save()
-raise_damage()
+try(q, runs.note_adopted, q)
+changes.save(q)
+raise_damage(q)
 return walked

@@ -7,15 +7,14 @@
 -- `pack_more` reports more work to the tick. pack.lua writes the position ('<day> <entry>').
 -- Retention removes entries from a day's front, a week later: after a week in which nothing was packed, entries of that
 -- day may be skipped, and are removed unpacked that day.
-local after, limit, bytes_left = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local after, limit, bytes_left = tonumber(q.args[2]), tonumber(q.args[3]), tonumber(q.args[4])
 local OLDEST = 8
-pass_when_full()
-if clock_is_stale() then
-  redis.call('HDEL', META, 'pack_more')
+if clock_is_stale(q) then
+  redis.call('HDEL', q.meta, 'pack_more')
   return { 0, '', '' }
 end
-local stands = redis.call('HGET', META, 'packed') or ''
-local today = math.floor(NOW / DAY)
+local stands = redis.call('HGET', q.meta, 'packed') or ''
+local today = math.floor(q.now / DAY)
 local day, at = string.match(stands, '^(%d+) (%d+)$')
 day, at = tonumber(day or 0), tonumber(at or 0)
 if day < today - OLDEST then day, at = today - OLDEST, 0 end
@@ -26,17 +25,20 @@ local reply, more = { 0, stands, '' }, 0
 local seen = {}
 local function look_at(id)
   if seen[id] then return true end
-  local f = redis.call('HMGET', job_key(id), 'state', 'ended')
+  local f = redis.call('HMGET', job_key(q, id), 'state', 'ended')
   if not (ENDED[f[1]] and f[2]) then return true end -- submitted again, removed, or an orphan run
-  if tonumber(f[2]) > NOW - after then return false end
-  local body_key, result_key = PREFIX .. 'body:' .. id, PREFIX .. 'result:' .. id
+  if tonumber(f[2]) > q.now - after then return false end
+  local body_key, result_key = q.prefix .. 'body:' .. id, q.prefix .. 'result:' .. id
   local size = redis.call('STRLEN', body_key) + redis.call('STRLEN', result_key)
   if #reply > 3 and size > bytes_left then
     more = 1
     return false
   end
   local body, result = redis.call('GET', body_key) or '', redis.call('GET', result_key) or ''
-  if body == '' or (is_packed(body, behind_envelope(body)) and (result == '' or is_packed(result, 1))) then return true end
+  if body == '' or (packed.is_packed(body, packed.behind_envelope(body))
+    and (result == '' or packed.is_packed(result, 1))) then
+    return true
+  end
   seen[id], bytes_left = true, bytes_left - size
   for _, value in ipairs({ id, f[2], body, result }) do reply[#reply + 1] = value end
   return true
@@ -45,9 +47,9 @@ end
 local walked, stopped = 0, false
 while walked < limit and not stopped do
   local want = limit - walked
-  local ids = redis.call('LRANGE', PREFIX .. 'ended:' .. int(day), at, at + want - 1)
+  local ids = redis.call('LRANGE', q.prefix .. 'ended:' .. int(day), at, at + want - 1)
   for _, id in ipairs(ids) do
-    local is_sound, goes_on = try(look_at, id) -- a damaged one stays as it is
+    local is_sound, goes_on = try(q, look_at, id) -- a damaged one stays as it is
     stopped = is_sound and not goes_on
     if stopped then break end
     walked, at = walked + 1, at + 1
@@ -58,6 +60,6 @@ while walked < limit and not stopped do
   end
 end
 if walked >= limit then more = 1 end
-if more == 1 then redis.call('HSET', META, 'pack_more', '1') else redis.call('HDEL', META, 'pack_more') end
+if more == 1 then redis.call('HSET', q.meta, 'pack_more', '1') else redis.call('HDEL', q.meta, 'pack_more') end
 reply[1], reply[3] = more, int(day) .. ' ' .. int(at)
 return reply

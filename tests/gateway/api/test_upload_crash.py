@@ -14,7 +14,7 @@ from faults.proxy import Network
 from runqueue import JobState, RunQueue, TaskRunRequest
 from runqueue.ids import job_id_for
 from runqueue.producer import async_upload_sender
-from runqueue.store.scripts import load
+from runqueue.store.scripts import load, load_library
 from tests.gateway.gating import Desk, gating, own_bearer
 from tests.gateway.test_process import process, url_of
 from tests.gateway.uploads import KIND, PATH, accepted, begin, lines, pieces, send, text
@@ -73,12 +73,12 @@ async def test_a_gateway_that_is_killed_once_the_upload_is_sealed_has_made_no_jo
 ) -> None:
     port = int(redis_url.rpartition(":")[2].partition("/")[0])
 
-    client.script_load(load("seal_batch").source)
+    load_library(client, "runqueue:{default}:meta")
 
     with Network() as network:
         proxy = network.proxy("127.0.0.1", port)
         # It is accepted, and whoever sent it never hears of that.
-        trap = proxy.trap("up", load("seal_batch").sha.encode(), reply=True)
+        trap = proxy.trap("up", load("seal_batch").function.encode(), reply=True)
         with process(tmp_path, RUNQUEUE_REDIS_URL=f"redis://127.0.0.1:{proxy.port}/0") as first:
             writer = await begin(url_of(first), WHOLE)
             writer.write(b"0\r\n\r\n")
@@ -107,7 +107,7 @@ async def test_an_upload_outlasts_a_redis_that_is_cut_off_in_its_middle(
         async with gating(f"redis://127.0.0.1:{proxy.port}/0") as door:
             writer = await begin(door.url, HALF)
             await eventually(lambda: desk.batches() and queue.get_batch(desk.batches()[0]).total)
-            trap = proxy.trap("up", b"EVALSHA", reply=how == "answers are lost")
+            trap = proxy.trap("up", b"FCALL", reply=how == "answers are lost")
             rest = WHOLE[len(HALF) :]
             writer.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(rest), rest))
             await asyncio.to_thread(trap.wait, 20)

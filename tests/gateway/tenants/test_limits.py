@@ -146,7 +146,7 @@ async def test_a_request_costs_one_call_and_one_that_has_to_wait_none(
 ) -> None:
     def calls() -> int:
         stats: Any = client.info("commandstats")
-        return int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
+        return int(stats.get("cmdstat_fcall", {}).get("calls", 0))
 
     async with gating(redis_url, **{**ONE, "gateway_max_jobs_per_second": 10}) as door:
         await bulk(door, 1)

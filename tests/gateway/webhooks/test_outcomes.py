@@ -164,7 +164,7 @@ async def test_many_jobs_at_once_each_get_their_own_end_in_few_calls(
 
     assert {answer.verdict for answer in answers} == {"ended"}
     calls: Any = client.info("commandstats")
-    assert calls["cmdstat_evalsha"]["calls"] < 30
+    assert calls["cmdstat_fcall"]["calls"] < 30
     found = desk.queue.get_many([job.job_id for job in jobs])
     assert [one.state.value for one in found if one] == states * 20
     assert [one.run_id for one in found if one] == [run_of(job) for job in jobs]

@@ -50,7 +50,7 @@ async def test_a_webhook_that_nobody_waits_for_any_more_is_let_go(
         ("MISCONF Redis is configured to save RDB snapshots", [4]),
         ("NOREPLICAS Not enough good replicas to write.", [4]),
         ("BUSY Redis is busy running a script.", [4]),
-        ("WRONGTYPE Operation against a key script: on @user_script:1.", [4, 2, 1, 1, 2, 1, 1]),
+        ("WRONGTYPE Operation against a key script: on @user_function:1.", [4, 2, 1, 1, 2, 1, 1]),
         ("FROZEN what no version says today", [4, 2, 1, 1, 2, 1, 1]),
     ],
 )

@@ -216,7 +216,7 @@ def test_a_retry_of_a_batch_that_is_held_says_how_to_let_it_go(either: Desk) -> 
 
 def _asked(client: redis.Redis) -> int:
     """How many scripts Redis has run."""
-    return int(client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
+    return int(client.info("commandstats").get("cmdstat_fcall", {}).get("calls", 0))
 
 
 @contextmanager

@@ -26,7 +26,7 @@ URL = "redis://127.0.0.1:6379/0"
         exceptions.MasterDownError("Link with MASTER is down"),
         exceptions.BusyLoadingError("Redis is loading the dataset in memory"),
         exceptions.ClusterDownError("The cluster is down"),
-        exceptions.NoPermissionError("this user has no permissions to run 'evalsha'"),
+        exceptions.NoPermissionError("this user has no permissions to run 'fcall'"),
         exceptions.ConnectionError("refused"),
         exceptions.TimeoutError("slow"),
     ],
@@ -41,14 +41,8 @@ def test_what_is_not_known_to_be_about_the_call_is_an_unavailable_queue(error: E
     ("error", "meant"),
     [
         (exceptions.ResponseError("WRONGTYPE runqueue:{default}:meta is a string"), RunQueueError),
-        (exceptions.ResponseError("user_script:3: attempt to index nil"), RunQueueError),
+        (exceptions.ResponseError("user_function:3: attempt to index nil"), RunQueueError),
         (exceptions.OutOfMemoryError("command not allowed"), QueueFull),
-        (
-            exceptions.ResponseError(
-                "Error running script (call to f_ab): @user_script:3: @user_script: 3: -OOM command"
-            ),
-            QueueFull,
-        ),
         (exceptions.ResponseError("NOBATCH b_1"), BatchNotFound),
         (exceptions.ResponseError("SEALED b_1"), BatchNotFound),
         (exceptions.ResponseError("EXPIRED b_1"), BatchExpired),

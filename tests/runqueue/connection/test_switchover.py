@@ -4,7 +4,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha1
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,9 +15,10 @@ from kombu.transport import redis as kombu_redis
 from faults.proxy import Network, Proxy
 from runqueue import RunQueue, TaskRunRequest
 from runqueue.connection.client import async_client, sync_client
-from runqueue.store.scripts import Script, ScriptCall
+from runqueue.store.scripts import ScriptCall
 from tests.clusters import until
 from tests.either import both
+from tests.functions import function_of
 from tests.valkeys import start_valkey
 from worker import kombu_transport
 from worker.process.script_client import DirectCalls
@@ -136,20 +136,15 @@ async def test_after_one_refused_write_no_async_connection_reads_at_the_old_prim
 async def test_a_worker_s_scripts_go_on_at_the_new_primary(pair: Pair) -> None:
     async with async_client(pair.url, retries=3) as client:
         calls = DirectCalls(client)
-        counting = _counting()
+        counting = ScriptCall(
+            function_of(pair.old, "count", "return redis.call('INCR', keys[1])"), "default", [], int
+        )
         assert await calls.run(counting) == 1  # its connection is kept
         pair.switch()
 
         assert await calls.run(counting) == 2
         assert await calls.run(counting) == 3
         assert len(calls._kept) == 1
-
-
-def _counting() -> ScriptCall[int]:
-    source = "return redis.call('INCR', KEYS[1])"
-    return ScriptCall(
-        Script("count", source, sha1(source.encode()).hexdigest()), "default", [], int
-    )
 
 
 def test_who_waits_for_a_wake_up_goes_on_at_the_new_primary(pair: Pair) -> None:

@@ -122,11 +122,11 @@ class Clockwork:
 
     def commands(self, call: ScriptCall[Any]) -> int:
         """Run a call; returns how many commands that took."""
-        self.client.script_load(call.script.source)
+        scripts.load_library(self.client, self.key("meta"))
         self.client.config_resetstat()
         self.run(call)
         stats = cast("dict[str, dict[str, int]]", self.client.info("commandstats"))
-        ours = ("cmdstat_config|resetstat", "cmdstat_evalsha", "cmdstat_info")
+        ours = ("cmdstat_config|resetstat", "cmdstat_fcall", "cmdstat_info")
         return sum(entry["calls"] for name, entry in stats.items() if name not in ours)
 
     def wait(self, seconds: float) -> None:

@@ -233,8 +233,8 @@ def test_cancels_find_permits_while_polls_ask_more_often(clock: Clockwork) -> No
         assert found.items or found.next_us > clock.now, "asked again without a pause"
         polled += len(found.items)
         clock.wait(0.05)
-        found = clock.run(worker_calls.cancel_claim(clock.account, "p1", 30, 0, SECOND))
-        canceled += len(found.items)
+        canceling = clock.run(worker_calls.cancel_claim(clock.account, "p1", 30, 0, SECOND))
+        canceled += len(canceling.items)
         clock.wait(0.05)
     assert canceled >= 1
     assert polled >= 3

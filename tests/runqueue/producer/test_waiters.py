@@ -16,7 +16,7 @@ from faults.proxy import Network, Proxy
 from runqueue import AsyncRunQueue, Job, JobState, QueueUnavailable, RunQueue
 from runqueue.producer import waiters
 from runqueue.store import job_calls
-from runqueue.store.scripts import run
+from runqueue.store.scripts import load_library, run
 from tests.runqueue.lua.clockwork import Clockwork
 
 NEVER = 60.0
@@ -274,17 +274,17 @@ async def test_who_waits_looks_again_once_a_lost_connection_is_there_again(
     waiting = await either.waiting(job_id)
     with client.pipeline(transaction=True) as together:
         together.client_kill_filter(_type="pubsub")
-        together.evalsha(*script_that_cancels(client, job_id))
+        together.fcall(*call_that_cancels(client, job_id))
         together.execute()
 
     assert (await waiting).state is JobState.CANCELED
     await until(lambda: len(listeners(client)) == 1)
 
 
-def script_that_cancels(client: redis.Redis, job_id: str) -> tuple[Any, ...]:
+def call_that_cancels(client: redis.Redis, job_id: str) -> tuple[Any, ...]:
     call = job_calls.cancel("default", [job_id])
-    client.script_load(call.script.source)
-    return call.script.sha, 1, "runqueue:{default}:meta", 0, *call.arguments
+    load_library(client, "runqueue:{default}:meta")
+    return call.script.function, 1, "runqueue:{default}:meta", 0, *call.arguments
 
 
 async def test_a_message_that_is_lost_costs_only_time(

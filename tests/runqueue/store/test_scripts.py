@@ -1,12 +1,14 @@
 """The Lua files: each loads, opens with its contract, and keeps to what Redis asks of scripts."""
 
 import re
-from hashlib import sha1
+import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
-from runqueue.store.scripts import LUA, ScriptCall, load, run, sources
+from runqueue.store.scripts import LUA, ScriptCall, library, load, load_library, run, sources
 
 SOURCES = {name: entry.read_text() for name, entry in sources().items()}
 LIBS = sorted(sources(LUA / "lib"))
@@ -30,16 +32,10 @@ def plain(name: str) -> str:
     return re.sub(r"'(?:\\.|[^'\\\n])*'", "''", code(name))
 
 
-def parts_used(name: str) -> set[str]:
-    """The parts that a file says it uses, `core` apart."""
+def modules_used(name: str) -> set[str]:
+    """The modules that a file says it uses."""
     first = SOURCES[name].partition("\n")[0]
     return set(first.removeprefix("-- use:").split()) if first.startswith("-- use:") else set()
-
-
-def defined(part: str) -> set[str]:
-    """The names that a part gives to what comes after it."""
-    found = re.findall(r"^local (?:function (\w+)|([\w, ]+))", plain(part), re.MULTILINE)
-    return {name.strip() for one in found for names in one for name in names.split(",")} - {""}
 
 
 def bound(name: str) -> set[str]:
@@ -53,28 +49,60 @@ def bound(name: str) -> set[str]:
     return {word.strip() for one in found for words in one for word in words.split(",")}
 
 
-OWNERS = {name: part for part in LIBS for name in defined(part)}
+def lengths(name: str) -> list[int]:
+    """The lines of each function of a file, and at last those that stand in none."""
+    text, open_blocks, found = plain(name), list[tuple[str, int]](), list[range]()
+    for word in re.finditer(r"\b(?:function|do|if|repeat|end|until)\b", text):
+        line = text.count("\n", 0, word.start())
+        if word[0] not in {"end", "until"}:
+            open_blocks.append((word[0], line))
+        elif (opened := open_blocks.pop())[0] == "function":
+            found.append(range(opened[1], line + 1))
+    inside = {line for one in found for line in one}
+    outside = {n for n, line in enumerate(text.splitlines()) if line.strip()} - inside
+    return [*map(len, found), len(outside)]
+
+
+def as_dict(row: list[Any]) -> dict[bytes, Any]:
+    """Redis' list of names and values as a mapping."""
+    return dict(zip(row[::2], row[1::2], strict=True))
+
+
+def listed(client: redis.Redis, pattern: str) -> list[dict[bytes, Any]]:
+    """The libraries of a server."""
+    return [as_dict(row) for row in client.function_list(pattern)]
 
 
 def test_there_are_scripts_to_test() -> None:
     assert {"enqueue", "claim", "mark_running", "finish", "retire"} <= set(NAMES)
-    assert {"core", "counters", "lanes", "save"} <= set(LIBS)
+    assert {"core", "counters", "lanes", "changes"} <= set(LIBS)
 
 
-def test_no_two_parts_give_the_same_name_to_what_comes_after_them() -> None:
-    assert sum(len(defined(part)) for part in LIBS) == len(OWNERS)
+@pytest.mark.parametrize("name", [one for one in LIBS if one != "core"])
+def test_a_module_returns_its_table(name: str) -> None:
+    assert re.search(rf"^local {name} = {{}}$", SOURCES[name], re.MULTILINE)
+    assert SOURCES[name].endswith(f"\nreturn {name}\n")
 
 
 @pytest.mark.parametrize("name", [*NAMES, *LIBS])
-def test_a_file_names_the_parts_that_it_uses_and_no_others(name: str) -> None:
-    words = set(re.findall(r"(?<![\w.:])[A-Za-z_]\w*", plain(name))) - bound(name)
-    used = {OWNERS[word] for word in words & OWNERS.keys()}
-    assert parts_used(name) == used - {"core", name}
+def test_a_file_names_the_modules_that_it_uses_and_no_others(name: str) -> None:
+    used = set(re.findall(r"(?<![\w.:])([a-z_]+)\.[A-Za-z_]", plain(name))) & set(LIBS)
+    assert modules_used(name) == used - {name}
+
+
+@pytest.mark.parametrize("name", [*NAMES, *LIBS])
+def test_no_local_name_hides_a_module_that_a_file_uses(name: str) -> None:
+    assert not bound(name) & modules_used(name)
+
+
+@pytest.mark.parametrize("name", [*NAMES, *LIBS])
+def test_no_function_is_longer_than_80_lines(name: str) -> None:
+    assert max(lengths(name)) <= 80
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_script_opens_with_a_sentence_its_arguments_and_its_reply(name: str) -> None:
-    text = re.sub(r"\A-- use: [^\n]*\n", "", header(name))
+    text = re.sub(r"\A(-- (?:use|flags): [^\n]*\n)*", "", header(name))
     assert re.match(r"-- [A-Z][^\n]{15,}", text), "a sentence that says what it does"
     assert re.search(r"ARGV\s+now_us\b", text), "its arguments, the clock first"
     assert re.search(r"Reply\b", text), "its reply"
@@ -84,30 +112,49 @@ def test_a_script_opens_with_a_sentence_its_arguments_and_its_reply(name: str) -
 def test_the_arguments_that_a_script_reads_are_those_its_contract_names(name: str) -> None:
     contract = re.search(r"ARGV\s+(.*?)(?:\.?\s+Reply\b|\Z)", header(name), re.DOTALL)
     assert contract
-    read = [int(n) for n in re.findall(r"ARGV\[(\d+)\]", code(name))]
+    read = [int(n) for n in re.findall(r"\bq\.args\[(\d+)\]", code(name))]
     named = contract[1].count(",") + 1
     assert max(read, default=1) <= max(named, 1)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_a_script_uses_is_put_before_it_once(name: str) -> None:
-    script = load(name)
-    assert script.source.startswith(SOURCES["core"])
-    assert script.source.endswith(f"{SOURCES[name]}end\nreturn run()\n")
-    assert script.sha == sha1(script.source.encode(), usedforsecurity=False).hexdigest()
-    for part in LIBS:
-        assert script.source.count(SOURCES[part]) <= 1
+def test_the_library_has_every_file_once_and_a_module_after_those_that_it_uses() -> None:
+    source = library().source
+    assert all(source.count(text) == 1 for text in SOURCES.values())
+    for name in [*NAMES, *LIBS]:
+        used = max((source.index(SOURCES[one]) for one in modules_used(name)), default=0)
+        assert used <= source.index(SOURCES[name])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_redis_compiles_a_script(name: str, client: redis.Redis) -> None:
-    assert client.script_load(load(name).source) == load(name).sha
+def test_the_library_has_another_name_once_a_file_is_another(tmp_path: Path) -> None:
+    shutil.copytree(str(LUA), tmp_path / "lua")
+    with (tmp_path / "lua" / "read" / "stats.lua").open("a") as file:
+        file.write("-- another\n")
+    assert library(tmp_path / "lua").name != library().name
+
+
+@pytest.mark.parametrize("name", [*NAMES, *LIBS])
+def test_no_function_assigns_to_a_local_of_its_file(name: str) -> None:
+    """In a library it would outlive the call."""
+    if name in NAMES:
+        return  # its own lines are a function themselves
+    given = set[str]()
+    for names in re.findall(r"^local (?!function )([\w, ]+?) =", plain(name), re.MULTILINE):
+        given |= {one.strip() for one in names.split(",")}
+    assigned = re.findall(r"^ +([\w, ]+?) = ", plain(name), re.MULTILINE)
+    assert not given & {one.strip() for names in assigned for one in names.split(",")}
+
+
+def test_redis_knows_every_script_by_its_function(client: redis.Redis) -> None:
+    load_library(client, "runqueue:{default}:meta")
+    (found,) = listed(client, library().name)
+    functions = {as_dict(row)[b"name"].decode() for row in found[b"functions"]}
+    assert functions == {load(name).function for name in NAMES}
 
 
 @pytest.mark.parametrize("name", [*NAMES, *LIBS])
 def test_a_script_uses_no_clock_of_its_own_and_no_key_without_the_account(name: str) -> None:
     text = code(name)
-    assert name == "core" or "'TIME'" not in text, "NOW is the one clock"
+    assert name == "core" or "'TIME'" not in text, "q.now is the one clock"
     assert "KEYS[2]" not in text
     assert not re.search(r"call\('(?!INFO)[A-Z]+', '", text), (
         "a key begins with the account's prefix"
@@ -117,15 +164,48 @@ def test_a_script_uses_no_clock_of_its_own_and_no_key_without_the_account(name: 
 
 @pytest.mark.parametrize("name", [*NAMES, *LIBS])
 def test_no_time_becomes_text_but_by_int(name: str) -> None:
-    """`NOW .. ''` would be 1.8e+15."""
-    assert not re.search(r"\bNOW\s*\.\.|\.\.\s*NOW\b", code(name))
+    """`q.now .. ''` would be 1.8e+15."""
+    assert not re.search(r"\bq\.now\s*\.\.|\.\.\s*q\.now\b", code(name))
 
 
-def test_a_server_that_does_not_know_a_script_is_taught_it(client: redis.Redis) -> None:
-    client.script_flush()
+def test_a_server_that_does_not_know_the_library_is_given_it(client: redis.Redis) -> None:
+    client.function_flush()
     call = ScriptCall(load("job_states"), "default", ["nobody"], lambda reply: reply)
     assert run(client, call, now_us=5) == [b"5", b""]
     assert run(client, call, now_us=6) == [b"6", b""]
+
+
+def test_who_loads_the_library_after_another_process_did_meets_no_error(
+    client: redis.Redis,
+) -> None:
+    client.function_flush()
+    load_library(client, "runqueue:{default}:meta")
+    load_library(client, "runqueue:{default}:meta")
+
+
+def test_a_server_keeps_the_libraries_of_three_other_versions(client: redis.Redis) -> None:
+    client.function_flush()
+    for number in range(6):
+        function = f"redis.register_function('runqueue_{number}_x', function() return 1 end)"
+        client.function_load(f"#!lua name=runqueue_{number}\n{function}")
+    client.function_load("#!lua name=others\nredis.register_function('o', function() return 1 end)")
+    load_library(client, "runqueue:{default}:meta")
+    names = {row[b"library_name"].decode() for row in listed(client, "*")}
+    assert {"others", library().name} < names
+    assert len(names) == 5
+
+
+def test_what_only_reads_is_answered_by_a_server_that_takes_no_writes(client: redis.Redis) -> None:
+    load_library(client, "runqueue:{default}:meta")
+    client.config_set("min-replicas-to-write", 1)
+    try:
+        call = ScriptCall(load("job_states"), "default", ["nobody"], lambda reply: reply)
+        assert run(client, call, now_us=5) == [b"5", b""]
+        writes = ScriptCall(load("pause"), "default", ["a reason"], lambda reply: reply)
+        with pytest.raises(redis.ResponseError, match="NOREPLICAS"):
+            run(client, writes)
+    finally:
+        client.config_set("min-replicas-to-write", 0)
 
 
 def test_a_script_that_is_not_there_is_an_error() -> None:

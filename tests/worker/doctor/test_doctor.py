@@ -310,8 +310,8 @@ async def test_a_public_url_that_is_somebody_elses_is_told() -> None:
 @pytest.mark.parametrize(
     ("info", "judge", "level", "words"),
     [
-        ({"redis_version": "6.0.16"}, redis_checks.version, FindingLevel.WRONG, "Redis 6.0.16"),
-        ({"redis_version": "6.2.1"}, redis_checks.version, FindingLevel.OK, "Redis 6.2.1"),
+        ({"redis_version": "6.2.14"}, redis_checks.version, FindingLevel.WRONG, "Redis 6.2.14"),
+        ({"redis_version": "7.0.1"}, redis_checks.version, FindingLevel.OK, "Redis 7.0.1"),
         (
             {"redis_version": "7.2.4", "valkey_version": "9.0.0"},
             redis_checks.version,

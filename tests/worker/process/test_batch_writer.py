@@ -462,7 +462,7 @@ async def test_run_ids_outlast_a_damaged_key_until_it_is_mended(
     "error",
     [
         redis.exceptions.ResponseError("WRONGTYPE x is a string, expected a zset script: on @y:1."),
-        redis.exceptions.ResponseError("user_script:9: attempt to compare nil script: on @y:9."),
+        redis.exceptions.ResponseError("user_function:9: attempt to compare nil script: on @y:9."),
         RuntimeError("the handler is closed"),
         ValueError("invalid literal for int()"),
     ],

@@ -5,7 +5,6 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from hashlib import sha1
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +18,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from runqueue.connection.client import async_client
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import Argument, Script, ScriptCall, run_async
+from runqueue.store.scripts import Argument, ScriptCall, run_async
+from tests.functions import function_of
 from tests.simulator.simulating import eventually
 from tests.valkeys import start_valkey
 from worker.process import script_client
@@ -41,6 +41,11 @@ def bound(*run_ids: str) -> ScriptCall[list[str]]:
     return worker_calls.bound_runs("default", run_ids)
 
 
+def polled(*job_ids: str) -> ScriptCall[int]:
+    """A call that a server whose writes are paused does not answer."""
+    return worker_calls.poll_now("default", job_ids)
+
+
 def in_use(calls: DirectCalls) -> int:
     """How many connections the pool has given out."""
     return len(calls.client.connection_pool._in_use_connections)
@@ -49,24 +54,22 @@ def in_use(calls: DirectCalls) -> int:
 async def test_a_script_that_the_server_does_not_know_is_taught(redis_url: str) -> None:
     async with calling(redis_url) as calls:
         with redis.Redis.from_url(redis_url) as plain:
-            plain.script_flush()
+            plain.function_flush()
         assert await calls.run(bound("a", "b")) == ["", ""]
         assert await calls.run(bound("a")) == [""]
 
 
-async def test_arguments_of_all_kinds_come_through(redis_url: str) -> None:
-    script = Script("echo", source := "return ARGV", sha1(source.encode()).hexdigest())
+async def test_arguments_of_all_kinds_come_through(redis_url: str, client: redis.Redis) -> None:
+    script = function_of(client, "echo", "return args")
     given: list[Argument] = ["prêt", "", 7, -1, bytes(range(256))]
     async with calling(redis_url) as calls:
-        for _ in range(2):  # the first is sent with its source, by the client
-            now, *told = await calls.run(ScriptCall(script, "default", given, list))
-            assert now == b"0"
-            assert told == ["prêt".encode(), b"", b"7", b"-1", bytes(range(256))]
+        now, *told = await calls.run(ScriptCall(script, "default", given, list))
+    assert now == b"0"
+    assert told == ["prêt".encode(), b"", b"7", b"-1", bytes(range(256))]
 
 
-async def test_an_answer_that_is_nothing_is_one(redis_url: str) -> None:
-    source = "redis.call('INCR', KEYS[1]) return false"
-    script = Script("nothing", source, sha1(source.encode()).hexdigest())
+async def test_an_answer_that_is_nothing_is_one(redis_url: str, client: redis.Redis) -> None:
+    script = function_of(client, "nothing", "redis.call('INCR', keys[1]) return false")
     async with calling(redis_url) as calls:
         for _ in range(3):
             assert await calls.run(ScriptCall(script, "default", [], lambda reply: reply)) is None
@@ -101,11 +104,11 @@ async def test_of_a_few_connections_none_is_kept(redis_url: str) -> None:
 async def test_a_connection_to_an_earlier_primary_is_used_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = "return redis.call('INCR', KEYS[1])"
-    counting = ScriptCall(
-        Script("count", source, sha1(source.encode()).hexdigest()), "default", [], int
-    )
     old, new = start_valkey(tmp_path / "old"), start_valkey(tmp_path / "new")
+    for server in (old, new):
+        with redis.Redis(port=server.port) as plain:
+            counted = function_of(plain, "count", "return redis.call('INCR', keys[1])")
+    counting = ScriptCall(counted, "default", [], int)
     places = [("127.0.0.1", old.port)]
 
     async def discover(service: str) -> tuple[str, int]:
@@ -245,9 +248,10 @@ async def test_what_cannot_be_written_is_the_call_s_own_fault(redis_url: str) ->
         assert await calls.run(bound("a")) == [""]
 
 
-async def test_what_the_server_refuses_is_raised_and_the_connection_kept(redis_url: str) -> None:
-    source = "return redis.error_reply('refused')"
-    refusing = Script("refusing", source, sha1(source.encode()).hexdigest())
+async def test_what_the_server_refuses_is_raised_and_the_connection_kept(
+    redis_url: str, client: redis.Redis
+) -> None:
+    refusing = function_of(client, "refusing", "return redis.error_reply('refused')")
     async with calling(redis_url) as calls:
         with pytest.raises(ResponseError, match="refused"):
             await calls.run(ScriptCall(refusing, "default", [], list))
@@ -263,7 +267,7 @@ async def test_an_answer_that_does_not_come_is_not_waited_for_twice(
         client.client_pause(60_000, all=False)
         monkeypatch.setattr(script_client, "run_async", None)  # what would ask once more
         with pytest.raises(RedisTimeoutError):
-            await calls.run(bound("a"))
+            await calls.run(polled("a"))
         assert in_use(calls) == 0  # closed: its late answer must not meet the next call
         client.client_unpause()
         assert await calls.run(bound("a", "b")) == ["", ""]
@@ -275,7 +279,7 @@ async def test_a_call_that_is_canceled_leaves_no_answer_to_the_next(
     async with calling(redis_url) as calls:
         await calls.run(bound("a"))
         client.client_pause(60_000, all=False)
-        task = asyncio.create_task(calls.run(bound("a", "b", "c")))
+        task = asyncio.create_task(calls.run(polled("a", "b", "c")))
         await eventually(lambda: any("b" in one["flags"] for one in client.client_list()))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -1,4 +1,4 @@
--- use: counters batches save server
+-- use: counters batches changes server
 -- The server's clock may be set. A step back would delay every lease, poll and deadline; a step ahead would end them
 -- early. With its ticks and heartbeats each process reports how far its own monotonic clock went; the difference to
 -- the server's clock is kept in `clock_lost`, which every script adds. A difference of up to two seconds changes nothing;
@@ -14,6 +14,7 @@
 -- A late report that is the base of comparison has the same effect: a process is believed once two of its reports,
 -- sent a second apart, were equally late (`sure`). Its base then moves only to a report that agrees with it: after a
 -- suspension many waiting reports are read at once, each less than two seconds from the one before.
+local clock = {}
 local SENT_APART, AGREES = 1000000, 100000
 -- A process that began in a time not believed yet cannot report an earlier step: processes that began before have so
 -- long to report it.
@@ -78,7 +79,7 @@ local function record_lateness(steps, written)
 end
 
 -- The same for a time that nothing says to be from then: what was written since is not too late.
-local function since_lateness(steps, at) return at and at > NOW and record_lateness(steps, at) or 0 end
+local function since_lateness(q, steps, at) return at and at > q.now and record_lateness(steps, at) or 0 end
 
 local function set_fields_back(key, fields, lateness)
   local written = {}
@@ -93,38 +94,38 @@ local function set_fields_back(key, fields, lateness)
 end
 
 -- True for a job that is scheduled for a retry of its run or submission: a user's time is before the first one.
-local function waits_for_us(id)
-  local f = redis.call('HMGET', job_key(id), 'runs', 'put_off')
+local function waits_for_us(q, id)
+  local f = redis.call('HMGET', job_key(q, id), 'runs', 'put_off')
   return tonumber(f[1] or 0) > 0 or f[2]
 end
 
 -- By how much a job's time ('run_at' | 'deadline') is too late; 0 for one that does not count from its creation. It is
 -- set right once: the creation stays as it is shown.
-local function relative_lateness(steps, id, field)
-  local f = redis.call('HMGET', job_key(id), 'relative', 'created')
+local function relative_lateness(q, steps, id, field)
+  local f = redis.call('HMGET', job_key(q, id), 'relative', 'created')
   if not (f[1] and string.find(f[1], field, 1, true)) then return 0 end
   local late = record_lateness(steps, tonumber(f[2]))
-  if late > 0 then redis.call('HSET', job_key(id), 'relative', (string.gsub(f[1], field, ''))) end
+  if late > 0 then redis.call('HSET', job_key(q, id), 'relative', (string.gsub(f[1], field, ''))) end
   return late
 end
 
 -- By how much an entry is too late; sets back the job's or batch's own fields, too.
-local function set_record_back(steps, index, id, at)
+local function set_record_back(q, steps, index, id, at)
   local late = entry_lateness(steps, at)
-  local key, fields = job_key(id)
+  local key, fields = job_key(q, id)
   if index == 'poll' then
-    late = math.max(late, since_lateness(steps, tonumber(redis.call('HGET', key, 'started') or 0)))
-    set_fields_back(key, { 'started', 'begun' }, function(time) return since_lateness(steps, time) end)
+    late = math.max(late, since_lateness(q, steps, tonumber(redis.call('HGET', key, 'started') or 0)))
+    set_fields_back(key, { 'started', 'begun' }, function(time) return since_lateness(q, steps, time) end)
   elseif IS_SINCE[index] then
-    late = since_lateness(steps, at)
+    late = since_lateness(q, steps, at)
   elseif index == 'due' then
-    if not waits_for_us(id) then late = relative_lateness(steps, id, 'run_at') end
+    if not waits_for_us(q, id) then late = relative_lateness(q, steps, id, 'run_at') end
     fields = { 'run_at' }
   elseif index == 'deadlines' then
-    late, fields = relative_lateness(steps, id, 'deadline'), { 'deadline' }
+    late, fields = relative_lateness(q, steps, id, 'deadline'), { 'deadline' }
   elseif index == 'expiring' then
-    key = batch_key(id)
-    late = since_lateness(steps, tonumber(redis.call('HGET', key, 'sealed_at') or 0))
+    key = batches.key(q, id)
+    late = since_lateness(q, steps, tonumber(redis.call('HGET', key, 'sealed_at') or 0))
     fields = { 'sealed_at', 'expires_at' }
   end
   if fields and late > 0 then set_fields_back(key, fields, function() return late end) end
@@ -132,18 +133,18 @@ local function set_record_back(steps, index, id, at)
 end
 
 -- One step of the work in `set_back`.
-local function set_back(told)
+function clock.set_back(q, told)
   local now, last, amounts, at, cursor = string.match(told, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
   local steps, left, stays = read_steps(now, last, amounts), A_STEP, false
   local up_to = int(steps.now + (steps.amounts[#steps.amounts] or 0) + DAY)
   at = tonumber(at)
   while left > 0 and OWN_INDEXES[at] do
     local index, back = OWN_INDEXES[at], {}
-    local found = redis.call('ZRANGEBYSCORE', PREFIX .. index, cursor, CHOSEN[index] and '+inf' or up_to,
+    local found = redis.call('ZRANGEBYSCORE', q.prefix .. index, cursor, CHOSEN[index] and '+inf' or up_to,
       'WITHSCORES', 'LIMIT', 0, left)
     for i = 1, #found, 2 do
       local score = tonumber(found[i + 1])
-      local is_sound, late = try(set_record_back, steps, index, found[i], score)
+      local is_sound, late = try(q, set_record_back, q, steps, index, found[i], score)
       if not is_sound then late = entry_lateness(steps, score) end
       stays = late == 0
       if not stays then
@@ -151,7 +152,7 @@ local function set_back(told)
         back[#back + 1] = found[i]
       end
     end
-    in_parts('ZADD', PREFIX .. index, back)
+    in_parts('ZADD', q.prefix .. index, back)
     if #found / 2 < left then
       at, cursor = at + 1, '(' .. now
     else
@@ -161,163 +162,167 @@ local function set_back(told)
     left = left - #found / 2
   end
   if OWN_INDEXES[at] then
-    redis.call('HSET', META, 'set_back', table.concat({ now, last, amounts, int(at), cursor }, ' '))
+    redis.call('HSET', q.meta, 'set_back', table.concat({ now, last, amounts, int(at), cursor }, ' '))
   else
-    redis.call('HDEL', META, 'set_back')
+    redis.call('HDEL', q.meta, 'set_back')
   end
 end
 
 -- The clock was ahead by these amounts since some time after `last`, and is not any more.
-local function begin_setting_back(last, amounts)
-  local now = int(NOW)
+local function begin_setting_back(q, last, amounts)
+  local now = int(q.now)
   local told = table.concat(amounts, ',') .. ','
   local steps = read_steps(now, last, told)
-  set_fields_back(META, OWN_FIELDS, function(at) return entry_lateness(steps, at) end)
-  redis.call('HSET', META, 'set_back', table.concat({ now, int(last), told, '1', '(' .. now }, ' '))
+  set_fields_back(q.meta, OWN_FIELDS, function(at) return entry_lateness(steps, at) end)
+  redis.call('HSET', q.meta, 'set_back', table.concat({ now, int(last), told, '1', '(' .. now }, ' '))
   local cut = {}
-  for _, process in ipairs(redis.call('ZRANGEBYSCORE', PREFIX .. 'processes', int(NOW + LEASE + STEP), '+inf')) do
-    cut[#cut + 1] = int(NOW + LEASE)
+  for _, process in ipairs(redis.call('ZRANGEBYSCORE', q.prefix .. 'processes', int(q.now + LEASE + STEP), '+inf')) do
+    cut[#cut + 1] = int(q.now + LEASE)
     cut[#cut + 1] = process
   end
-  in_parts('ZADD', PREFIX .. 'processes', cut)
+  in_parts('ZADD', q.prefix .. 'processes', cut)
 end
 
-local function note_doubt(ahead)
-  local doubts = redis.call('HGET', META, 'clock_doubt') or ''
+local function note_doubt(q, ahead)
+  local doubts = redis.call('HGET', q.meta, 'clock_doubt') or ''
   local count = 0
   for seen in string.gmatch(doubts, '%d+') do
     count = count + 1
     if count == MOST_DOUBTS or math.abs(tonumber(seen) - ahead) < STEP then return end
   end
-  redis.call('HSET', META, 'clock_doubt', (doubts ~= '' and doubts .. ' ' or '') .. int(ahead))
+  redis.call('HSET', q.meta, 'clock_doubt', (doubts ~= '' and doubts .. ' ' or '') .. int(ahead))
 end
 
 -- Ends the doubt. What was written while the clock was ahead is set back: by what it was corrected by now (nil = not at
 -- all), and by what reports showed whose time is still to come. Another time has really passed: the server stood still.
-local function end_doubt(last, corrected)
-  local doubts, has_relative = unpack(redis.call('HMGET', META, 'clock_doubt', 'has_relative'))
+local function end_doubt(q, last, corrected)
+  local doubts, has_relative = unpack(redis.call('HMGET', q.meta, 'clock_doubt', 'has_relative'))
   local amounts = { corrected and int(corrected) }
   for ahead in string.gmatch(doubts or '', '%d+') do
-    if last + tonumber(ahead) > NOW + STEP and not (corrected and math.abs(tonumber(ahead) - corrected) < STEP) then
+    if last + tonumber(ahead) > q.now + STEP and not (corrected and math.abs(tonumber(ahead) - corrected) < STEP) then
       amounts[#amounts + 1] = ahead
     end
   end
-  if has_relative or #amounts > 0 then begin_setting_back(last, amounts) end
-  if doubts or has_relative then redis.call('HDEL', META, 'clock_doubt', 'has_relative') end
+  if has_relative or #amounts > 0 then begin_setting_back(q, last, amounts) end
+  if doubts or has_relative then redis.call('HDEL', q.meta, 'clock_doubt', 'has_relative') end
 end
 
-local function shift_clock(shift)
-  redis.call('HINCRBY', META, 'clock_lost', int(shift))
-  NOW = NOW + shift
-  bump(totals, 'clock_steps', 1)
-  save()
+local function shift_clock(q, shift)
+  redis.call('HINCRBY', q.meta, 'clock_lost', int(shift))
+  q.now = q.now + shift
+  counters.bump(q.totals, 'clock_steps', 1)
+  changes.save(q)
 end
 
-local function believe_clock()
-  believed = NOW
-  redis.call('HSET', META, 'clock', int(NOW))
+local function believe_clock(q)
+  q.believed = q.now
+  redis.call('HSET', q.meta, 'clock', int(q.now))
 end
 
 -- ... = the queue's and the process's clock, both again at a step seen once, and 'sure' if it is.
-local function remember_clock(process, ...)
-  if redis.call('ZSCORE', PREFIX .. 'processes', process) then
-    redis.call('HSET', PREFIX .. 'clocks', process, table.concat({ ... }, ' '))
+local function remember_clock(q, process, ...)
+  if redis.call('ZSCORE', q.prefix .. 'processes', process) then
+    redis.call('HSET', q.prefix .. 'clocks', process, table.concat({ ... }, ' '))
   end
 end
 
 -- A lease further ahead began in a time not believed yet, and proves nothing about it.
-local function a_lease_holds()
-  return redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(NOW), int((believed or NOW) + LEASE + STEP)) > 0
+local function a_lease_holds(q)
+  return redis.call('ZCOUNT', q.prefix .. 'processes', '(' .. int(q.now), int((q.believed or q.now) + LEASE + STEP)) > 0
 end
 
 -- Handles a report by which more time passed than its process counted. True once that is believed; if the process's
 -- machine slept, it counted too few seconds, and the leases of the others still hold.
-local function is_ahead(process, own, passed, ahead, sure)
+local function is_ahead(q, process, own, passed, ahead, sure)
   local then_us, then_passed, seen, seen_passed = unpack(own)
   local apart = seen and passed - seen_passed
   if apart and apart >= SENT_APART and math.abs(ahead - seen) < apart / 2 then return true end
   if not apart or apart >= SENT_APART then
-    remember_clock(process, int(then_us), int(then_passed), int(ahead), int(passed), sure)
+    remember_clock(q, process, int(then_us), int(then_passed), int(ahead), int(passed), sure)
   end
-  if a_lease_holds() then
-    believe_clock()
+  if a_lease_holds(q) then
+    believe_clock(q)
   else
-    note_doubt(ahead)
+    note_doubt(q, ahead)
   end
   return false
 end
 
 -- True for a process that began only lately, in a time not believed yet: processes from before can tell whether the
 -- clock was set meanwhile, and it itself a little later.
-local function others_may_tell(counted)
-  return counted < OTHERS_TELL and clock_is_stale()
-    and redis.call('ZCOUNT', PREFIX .. 'processes', '(' .. int(believed), '+inf') > 0
+local function others_may_tell(q, counted)
+  return counted < OTHERS_TELL and clock_is_stale(q)
+    and redis.call('ZCOUNT', q.prefix .. 'processes', '(' .. int(q.believed), '+inf') > 0
 end
 
--- Notes a gap that ends NOW. `is_trusted` comes first: it begins the search for lost claims, which needs `date_ahead` from
+-- Notes a gap that ends now. `is_trusted` comes first: it begins the search for lost claims, which needs `date_ahead` from
 -- before the gap.
-local function note_gap(last)
-  is_trusted()
-  local f = redis.call('HMGET', META, 'date_ahead', 'date_before')
+local function note_gap(q, last)
+  server.is_trusted(q)
+  local f = redis.call('HMGET', q.meta, 'date_ahead', 'date_before')
   local before = f[2] and string.match(f[2], '^%S*') or f[1] or ''
-  redis.call('HSET', META, 'date_before', before .. ' ' .. int(NOW))
-  if f[1] then redis.call('HINCRBY', META, 'date_ahead', int(last - NOW)) end
+  redis.call('HSET', q.meta, 'date_before', before .. ' ' .. int(q.now))
+  if f[1] then redis.call('HINCRBY', q.meta, 'date_ahead', int(last - q.now)) end
 end
 
 -- Notes the least that Skyvern's clock shows now ('' = not known).
-local function note_date(date)
-  if date == '' or clock_is_stale() then return end
-  local ahead = tonumber(date) - NOW
-  local before, ended = string.match(redis.call('HGET', META, 'date_before') or '', '^(%S*) (%d+)$')
+function clock.note_date(q, date)
+  if date == '' or clock_is_stale(q) then return end
+  local ahead = tonumber(date) - q.now
+  local before, ended = string.match(redis.call('HGET', q.meta, 'date_before') or '', '^(%S*) (%d+)$')
   if ended then
-    redis.call('HDEL', META, 'date_before')
+    redis.call('HDEL', q.meta, 'date_before')
     if before == '' or math.abs(ahead - tonumber(before)) > DATES_APART then
-      redis.call('HSET', META, 'dated_since', ended)
+      redis.call('HSET', q.meta, 'dated_since', ended)
     end
   end
-  redis.call('HSET', META, 'date_ahead', int(ahead))
+  redis.call('HSET', q.meta, 'date_ahead', int(ahead))
 end
 
-local function set_clock(process, passed)
-  NOW = NOW - behind
-  local last, own, is_new, corrected = believed or 0, {}, true
-  local known = redis.call('HGET', PREFIX .. 'clocks', process) or ''
+function clock.set_clock(q, process, passed)
+  q.now = q.now - q.behind
+  local last, own, is_new, corrected = q.believed or 0, {}, true
+  local known = redis.call('HGET', q.prefix .. 'clocks', process) or ''
   local sure = string.match(known, 'sure')
   for number in string.gmatch(known, '%d+') do own[#own + 1] = tonumber(number) end
   if #own > 0 then
     local apart = passed - own[2]
-    local ahead = NOW - own[1] - apart
+    local ahead = q.now - own[1] - apart
     if sure and math.abs(ahead) < STEP then
       is_new = math.abs(ahead) < AGREES
-      if not is_new and own[3] then remember_clock(process, int(own[1]), int(own[2]), sure) end -- a late one was seen
+      if not is_new and own[3] then -- a late one was seen
+        remember_clock(q, process, int(own[1]), int(own[2]), sure)
+      end
     elseif math.abs(ahead) < STEP then
       is_new = apart >= SENT_APART
       if is_new and math.abs(ahead) < apart / 2 then sure = 'sure' end
     end
-    if -ahead > STEP and (sure or last > NOW) then
-      shift_clock(math.max(-ahead, last - NOW))
+    if -ahead > STEP and (sure or last > q.now) then
+      shift_clock(q, math.max(-ahead, last - q.now))
     elseif ahead > STEP then
-      if not is_ahead(process, own, passed, ahead, sure) then return end
-      if not a_lease_holds() then
-        shift_clock(-ahead)
+      if not is_ahead(q, process, own, passed, ahead, sure) then return end
+      if not a_lease_holds(q) then
+        shift_clock(q, -ahead)
         corrected = ahead
       end
-    elseif others_may_tell(passed - own[2]) then
-      NOW = NOW + behind
+    elseif others_may_tell(q, passed - own[2]) then
+      q.now = q.now + q.behind
       return
     end
-  elseif others_may_tell(0) then
-    remember_clock(process, int(NOW), int(passed))
-    NOW = NOW + behind
+  elseif others_may_tell(q, 0) then
+    remember_clock(q, process, int(q.now), int(passed))
+    q.now = q.now + q.behind
     return
   end
-  if last > NOW + STEP then
-    shift_clock(last - NOW)
-    note_gap(last)
-  elseif clock_is_stale() and not (own[1] and own[1] <= last) then
-    note_gap(last)
+  if last > q.now + STEP then
+    shift_clock(q, last - q.now)
+    note_gap(q, last)
+  elseif clock_is_stale(q) and not (own[1] and own[1] <= last) then
+    note_gap(q, last)
   end
-  believe_clock()
-  end_doubt(last, corrected)
-  if is_new then remember_clock(process, int(NOW), int(passed), sure) end
+  believe_clock(q)
+  end_doubt(q, last, corrected)
+  if is_new then remember_clock(q, process, int(q.now), int(passed), sure) end
 end
+
+return clock

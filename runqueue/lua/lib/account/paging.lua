@@ -1,8 +1,9 @@
 -- Pages of sorted sets in which thousands of members may share a score.
+local paging = {}
 
 -- Returns how many entries are before '<score> <member>': members of one score are ordered by name, and the position
 -- among them is found by bisection, whether or not the member still exists.
-local function entries_before(index, score, member)
+function paging.entries_before(index, score, member)
   local low = redis.call('ZCOUNT', index, '-inf', '(' .. score)
   local high = redis.call('ZCOUNT', index, '-inf', score)
   while low < high do
@@ -11,3 +12,5 @@ local function entries_before(index, score, member)
   end
   return low
 end
+
+return paging

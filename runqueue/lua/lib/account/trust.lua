@@ -4,77 +4,77 @@
 -- without trust runs are polled as if there were no receiver. A webhook that came just after a poll undoes the loss.
 -- Fields of meta: push_trust (0 to 20; absent = 20), push_mean, push_dev (microseconds); of every run, however its
 -- end was seen: run_mean, run_floor, run_ended (microseconds), run_n. Of a job: missed (when).
+local trust = {}
 local MOST_TRUST, TRUSTED, LOST_BY_MISS = 20, 10, 6
 local FIRST_PATIENCE, LEAST_PATIENCE, MOST_PATIENCE = 60000000, 30000000, 900000000
 -- So many take Redis 9 ms; runs beyond them are polled when their grace is over.
 local PULLED_IN = 2000
 -- A webhook that comes so soon after a poll saw the end was only late. Later Skyvern is asked to send it again
 -- (runs.lua): what comes then may be that copy, which is no evidence of Skyvern's own.
-local OUTRUN = 3000000
+trust.OUTRUN = 3000000
 
-local known_patience
-local function patience()
-  if known_patience then return known_patience end
-  local f = redis.call('HMGET', META, 'push_trust', 'push_mean', 'push_dev')
+function trust.grace(q)
+  if q.webhook_grace then return q.webhook_grace end
+  local f = redis.call('HMGET', q.meta, 'push_trust', 'push_mean', 'push_dev')
   if tonumber(f[1] or MOST_TRUST) < TRUSTED then
-    known_patience = 0
+    q.webhook_grace = 0
   elseif not f[2] then
-    known_patience = FIRST_PATIENCE
+    q.webhook_grace = FIRST_PATIENCE
   else
-    known_patience = math.min(math.max(tonumber(f[2]) + 4 * tonumber(f[3]), LEAST_PATIENCE), MOST_PATIENCE)
+    q.webhook_grace = math.min(math.max(tonumber(f[2]) + 4 * tonumber(f[3]), LEAST_PATIENCE), MOST_PATIENCE)
   end
-  return known_patience
+  return q.webhook_grace
 end
 
 -- Runs whose ends webhooks reported, with their durations; runs whose ends a poll found.
-local reported, durations, missed = 0, {}, 0
-local function webhook_came(job)
-  reported = reported + 1
+function trust.webhook_came(q, job)
+  q.webhooks_reported = q.webhooks_reported + 1
   -- A run that was adopted just now does not count; a clock that was set must not weigh too much.
-  local took = NOW - tonumber(job.started or NOW)
-  if took > 0 and not clock_is_stale() then durations[#durations + 1] = math.min(took, MOST_PATIENCE) end
+  local took = q.now - tonumber(job.started or q.now)
+  if took > 0 and not clock_is_stale(q) then
+    q.webhook_durations[#q.webhook_durations + 1] = math.min(took, MOST_PATIENCE)
+  end
 end
-local function webhook_missed(job)
-  missed = missed + 1
-  redis.call('HSET', job_key(job.id), 'missed', int(NOW))
+function trust.webhook_missed(q, job)
+  q.webhooks_missed = q.webhooks_missed + 1
+  redis.call('HSET', job_key(q, job.id), 'missed', int(q.now))
 end
-local function webhook_came_late(job)
-  local at = redis.call('HGET', job_key(job.id), 'missed')
+function trust.webhook_came_late(q, job)
+  local at = redis.call('HGET', job_key(q, job.id), 'missed')
   if not at then return end
-  redis.call('HDEL', job_key(job.id), 'missed')
-  if NOW - tonumber(at) <= OUTRUN then reported = reported + LOST_BY_MISS + 1 end
+  redis.call('HDEL', job_key(q, job.id), 'missed')
+  if q.now - tonumber(at) <= trust.OUTRUN then q.webhooks_reported = q.webhooks_reported + LOST_BY_MISS + 1 end
 end
 
 -- How long runs take, for lists and forecasts, also polled runs and those longer than any grace: their mean, the
 -- shortest of the last few hundred (it grows toward the mean, so that one which failed at once is forgotten), and when
 -- one last ended. Canceled runs do not count, nor those that end while the time is not sure.
 local LAST_RUNS, FLOOR_CREEP = 16, 512
-local run_times = {}
-local function run_took(job)
-  local took = NOW - tonumber(job.started or NOW)
-  if took > 0 and not job.cancel and not clock_is_stale() then run_times[#run_times + 1] = took end
+function trust.run_took(q, job)
+  local took = q.now - tonumber(job.started or q.now)
+  if took > 0 and not job.cancel and not clock_is_stale(q) then q.run_durations[#q.run_durations + 1] = took end
 end
-local function save_run_times()
-  if #run_times == 0 then return end
-  local f = redis.call('HMGET', META, 'run_mean', 'run_floor', 'run_n')
-  local mean, floor = tonumber(f[1] or run_times[1]), tonumber(f[2] or run_times[1])
+function trust.save_run_times(q)
+  if #q.run_durations == 0 then return end
+  local f = redis.call('HMGET', q.meta, 'run_mean', 'run_floor', 'run_n')
+  local mean, floor = tonumber(f[1] or q.run_durations[1]), tonumber(f[2] or q.run_durations[1])
   local n = tonumber(f[3] or 0)
-  for _, took in ipairs(run_times) do
+  for _, took in ipairs(q.run_durations) do
     n = math.min(n + 1, LAST_RUNS)
     mean = mean + (took - mean) / n
     floor = math.min(took, floor + math.max(0, mean - floor) / FLOOR_CREEP)
   end
-  redis.call('HSET', META, 'run_mean', int(mean), 'run_floor', int(floor), 'run_n', int(n), 'run_ended', int(NOW))
+  redis.call('HSET', q.meta, 'run_mean', int(mean), 'run_floor', int(floor), 'run_n', int(n), 'run_ended', int(q.now))
 end
 
-local function save_trust()
-  save_run_times()
-  if reported + missed == 0 then return end
-  local f = redis.call('HMGET', META, 'push_trust', 'push_mean', 'push_dev')
+function trust.save_trust(q)
+  trust.save_run_times(q)
+  if q.webhooks_reported + q.webhooks_missed == 0 then return end
+  local f = redis.call('HMGET', q.meta, 'push_trust', 'push_mean', 'push_dev')
   local before = tonumber(f[1] or MOST_TRUST)
-  local trust = math.max(0, math.min(MOST_TRUST, before + reported) - LOST_BY_MISS * missed)
+  local after = math.max(0, math.min(MOST_TRUST, before + q.webhooks_reported) - LOST_BY_MISS * q.webhooks_missed)
   local mean, dev = tonumber(f[2]), tonumber(f[3])
-  for _, took in ipairs(durations) do
+  for _, took in ipairs(q.webhook_durations) do
     if not mean then
       mean, dev = took, took / 2
     else
@@ -82,19 +82,21 @@ local function save_trust()
       mean = mean + (took - mean) / 16
     end
   end
-  redis.call('HSET', META, 'push_trust', int(trust))
-  if mean then redis.call('HSET', META, 'push_mean', int(mean), 'push_dev', int(dev)) end
+  redis.call('HSET', q.meta, 'push_trust', int(after))
+  if mean then redis.call('HSET', q.meta, 'push_mean', int(mean), 'push_dev', int(dev)) end
   -- Trust is gone: runs that were left to their webhooks are polled now. Once, since then they are polled as others.
-  if before >= TRUSTED and trust < TRUSTED then
-    local left = redis.call('ZRANGEBYSCORE', PREFIX .. 'poll', '(' .. int(NOW), '+inf', 'LIMIT', 0, PULLED_IN)
+  if before >= TRUSTED and after < TRUSTED then
+    local left = redis.call('ZRANGEBYSCORE', q.prefix .. 'poll', '(' .. int(q.now), '+inf', 'LIMIT', 0, PULLED_IN)
     local due = {}
     for _, id in ipairs(left) do
-      local is_left = comes_to_us({ via = redis.call('HGET', job_key(id), 'via') })
-      if is_left and not redis.call('ZSCORE', PREFIX .. 'listed', id) then
-        due[#due + 1] = int(NOW)
+      local is_left = webhooks.comes_to_us({ via = redis.call('HGET', job_key(q, id), 'via') })
+      if is_left and not redis.call('ZSCORE', q.prefix .. 'listed', id) then
+        due[#due + 1] = int(q.now)
         due[#due + 1] = id
       end
     end
-    in_parts('ZADD', PREFIX .. 'poll', due)
+    in_parts('ZADD', q.prefix .. 'poll', due)
   end
 end
+
+return trust

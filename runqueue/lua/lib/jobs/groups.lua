@@ -1,10 +1,10 @@
--- use: counters lanes
+-- use: lanes
 -- Facts about groups that are not in their records, within a bounded number of commands.
-local LANES_LOOKED_AT, LOOKS = 16, 3000
-local looks_left = LOOKS
+local groups = {}
+local LANES_LOOKED_AT = 16
 
 -- The first groups that have settings, then the first that have ready jobs: `most` in all.
-local function some_groups(most)
+function groups.some_groups(q, most)
   local names, seen = {}, {}
   local function add(found)
     for _, group in ipairs(found) do
@@ -15,16 +15,17 @@ local function some_groups(most)
       end
     end
   end
-  add(redis.call('SSCAN', PREFIX .. 'groups', '0', 'COUNT', most)[2])
-  for priority = 0, 3 do add(redis.call('ZRANGE', PREFIX .. 'ring:' .. priority, 0, most - 1)) end
+  add(redis.call('SSCAN', q.prefix .. 'groups', '0', 'COUNT', most)[2])
+  for priority = 0, 3 do add(redis.call('ZRANGE', q.prefix .. 'ring:' .. priority, 0, most - 1)) end
   return names
 end
 
 -- How many jobs of each group are ready or take a slot.
-local function loads_of(names)
+function groups.loads_of(q, names)
   local loads = {}
   for first = 1, #names, 1000 do
-    for i, load in ipairs(redis.call('ZMSCORE', PREFIX .. 'busy', unpack(names, first, math.min(first + 999, #names)))) do
+    local scores = redis.call('ZMSCORE', q.prefix .. 'busy', unpack(names, first, math.min(first + 999, #names)))
+    for i, load in ipairs(scores) do
       loads[names[first + i - 1]] = tonumber(load or 0)
     end
   end
@@ -32,38 +33,39 @@ local function loads_of(names)
 end
 
 -- The priorities at which any job is ready.
-local ready_priorities
-local function priorities_in_use()
-  if not ready_priorities then
-    ready_priorities = {}
-    for i, n in ipairs(redis.call('HMGET', COUNTERS, 'ready:0', 'ready:1', 'ready:2', 'ready:3')) do
-      if tonumber(n or 0) > 0 then ready_priorities[#ready_priorities + 1] = i - 1 end
+local function priorities_in_use(q)
+  if not q.ready_priorities then
+    q.ready_priorities = {}
+    for i, n in ipairs(redis.call('HMGET', q.prefix .. 'counters', 'ready:0', 'ready:1', 'ready:2', 'ready:3')) do
+      if tonumber(n or 0) > 0 then q.ready_priorities[#q.ready_priorities + 1] = i - 1 end
     end
   end
-  return ready_priorities
+  return q.ready_priorities
 end
 
 -- Calls back with a group's running lanes, the first `most` of each priority, until the callback returns true; false =
 -- the script's bound is reached.
-local function each_running_lane(group, most, visit)
-  for _, priority in ipairs(priorities_in_use()) do
-    if looks_left <= 0 then return false end
-    local lanes = redis.call('LRANGE', lanes_key(priority, group), 0, most - 1)
-    looks_left = looks_left - 1 - #lanes
-    for _, lane in ipairs(lanes) do
-      if lane_runs(lane) and visit(lane_key(priority, group, lane)) then return true end
+function groups.each_running_lane(q, group, most, visit)
+  for _, priority in ipairs(priorities_in_use(q)) do
+    if q.lane_looks_left <= 0 then return false end
+    local names = redis.call('LRANGE', lanes.list_key(q, priority, group), 0, most - 1)
+    q.lane_looks_left = q.lane_looks_left - 1 - #names
+    for _, lane in ipairs(names) do
+      if lanes.runs(q, lane) and visit(lanes.key(q, priority, group, lane)) then return true end
     end
   end
   return true
 end
 
 -- Whether a group's `ready` jobs wait to be claimed. True if the bound was reached.
-local function group_waits(group, ready)
+function groups.group_waits(q, group, ready)
   if ready <= 0 then return false end
   local waits = false
-  local all_seen = each_running_lane(group, LANES_LOOKED_AT, function()
+  local all_seen = groups.each_running_lane(q, group, LANES_LOOKED_AT, function()
     waits = true
     return true
   end)
   return waits or not all_seen
 end
+
+return groups

@@ -1,121 +1,121 @@
--- use: counters record strays trail
+-- use: counters job_record strays trail
 -- A guess: a run that a job was given because its request is equal, not by a marker. A late answer to a submission, or
 -- the run's webhook, identifies its real job: then the two jobs swap their runs, and no job is submitted again for the
 -- mistake.
 -- Fields of a job: `guessed` = '<run id> <when its submission was claimed; 0 = not known> <since when it was
 -- unconfirmed> <attempt>'; `spare` = the attempt's own run that came after the job had ended with its guess, or
 -- was submitted again; `owes` = the job whose run the guess was, where that was known too late.
+local guesses = {}
 
-local note_guess, correct_guess, leave_spare
-do -- a scope, since a script has at most 200 local names
-  function note_guess(job, run_id, claimed, since)
-    local guess = table.concat({ run_id, claimed or 0, since or int(NOW), int(job.attempt) }, ' ')
-    redis.call('HSET', job_key(job.id), 'guessed', guess)
+function guesses.note_guess(q, job, run_id, claimed, since)
+  local guess = table.concat({ run_id, claimed or 0, since or int(q.now), int(job.attempt) }, ' ')
+  redis.call('HSET', job_key(q, job.id), 'guessed', guess)
+end
+
+-- The run, when its submission was claimed, since when the job was unconfirmed, and the attempt; nothing = no guess.
+local function read_guess(q, id)
+  return string.match(redis.call('HGET', job_key(q, id), 'guessed') or '', '^(%S+) (%S+) (%S+) (%S+)$')
+end
+
+-- True if the job has that run by a guess.
+local function is_guess(q, id, run_id)
+  return read_guess(q, id) == run_id
+end
+
+-- Takes its guess from a running job: its run is searched again, and it keeps its slot.
+local function take_guess(q, job)
+  local _, claimed, since = read_guess(q, job.id)
+  redis.call('HDEL', job_record.runs_key(q, job.run_id), job.run_id)
+  -- At once, not at the script's end: the job may get its own run in the same script.
+  for _, zset in ipairs({ 'poll', 'listed', 'cancels' }) do redis.call('ZREM', q.prefix .. zset, job.id) end
+  counters.count_state(q, job, 'unconfirmed')
+  redis.call('HDEL', job_key(q, job.id), 'guessed', 'run_id', 'run_status', 'started', 'cancel_since')
+  redis.call('HSET', job_key(q, job.id), 'state', 'unconfirmed', 'reason', 'its run is another job\'s')
+  if claimed ~= '0' then redis.call('HSET', job_key(q, job.id), 'claimed', claimed) end
+  redis.call('ZADD', q.prefix .. 'unconfirmed', since, job.id)
+  redis.call('ZADD', q.prefix .. 'reconcile', int(q.now), job.id)
+  trail.add(q, job, 'unconfirmed', 'its run is another job\'s')
+  job.run_id, job.started = false, false
+end
+
+-- True if two jobs have equal requests, so that either may have the other's run.
+local function are_equal(q, id, other)
+  local digest = redis.call('HGET', job_key(q, id), 'digest')
+  return digest and digest == redis.call('HGET', job_key(q, other), 'digest')
+end
+
+-- True once a guess stays with its job: the run has ended, or was canceled for the job.
+local function is_spent(q, job, guess)
+  return job.state ~= 'running' or job.run_id ~= guess
+    or (job.cancel and redis.call('HEXISTS', job_key(q, job.id), 'cancel_since') == 1)
+end
+
+-- Handles a job's run, by its own answer or webhook, that another job has. Returns the run that the job may take:
+-- this one, or the other job's own.
+local function take_from(q, owner_id, job, run_id, by_marker)
+  local owner = job_record.read(q, owner_id)
+  local is_running = owner and owner.state == 'running' and owner.run_id == run_id
+  if not is_guess(q, owner_id, run_id) then
+    if not (by_marker and is_running) then return nil end
+    -- The answer that gave it to the owner was not the owner's: the owner's run is searched as after a lost answer.
+    local f = redis.call('HMGET', job_key(q, owner_id), 'taken', 'started')
+    guesses.note_guess(q, owner, run_id, f[1], f[2])
   end
-
-  -- The run, when its submission was claimed, since when the job was unconfirmed, and the attempt; nothing = no guess.
-  local function read_guess(id)
-    return string.match(redis.call('HGET', job_key(id), 'guessed') or '', '^(%S+) (%S+) (%S+) (%S+)$')
+  local may_serve = owner and are_equal(q, owner_id, job.id)
+  if is_running and not (may_serve and is_spent(q, owner, run_id)) then
+    take_guess(q, owner)
+    return run_id
   end
-
-  -- True if the job has that run by a guess.
-  local function is_guess(id, run_id)
-    return read_guess(id) == run_id
+  -- The owner's spare run, if its own came meanwhile, serves the equal request.
+  if not may_serve then return nil end
+  local spare = redis.call('HGET', job_key(q, owner_id), 'spare')
+  if spare and redis.call('HGET', q.prefix .. 'strays', spare)
+    and not redis.call('ZSCORE', q.prefix .. 'cancels', 'stray ' .. spare) then
+    redis.call('HDEL', job_key(q, owner_id), 'spare')
+    strays.forget(q, spare, owner_id)
+    return spare
   end
+  redis.call('HSET', job_key(q, owner_id), 'owes', job.id)
+  return nil
+end
 
-  -- Takes its guess from a running job: its run is searched again, and it keeps its slot.
-  local function take_guess(job)
-    local _, claimed, since = read_guess(job.id)
-    redis.call('HDEL', runs_key(job.run_id), job.run_id)
-    -- At once, not at the script's end: the job may get its own run in the same script.
-    for _, zset in ipairs({ 'poll', 'listed', 'cancels' }) do redis.call('ZREM', PREFIX .. zset, job.id) end
-    count_state(job, 'unconfirmed')
-    redis.call('HDEL', job_key(job.id), 'guessed', 'run_id', 'run_status', 'started', 'cancel_since')
-    redis.call('HSET', job_key(job.id), 'state', 'unconfirmed', 'reason', 'its run is another job\'s')
-    if claimed ~= '0' then redis.call('HSET', job_key(job.id), 'claimed', claimed) end
-    redis.call('ZADD', PREFIX .. 'unconfirmed', since, job.id)
-    redis.call('ZADD', PREFIX .. 'reconcile', int(NOW), job.id)
-    note_step(job, 'unconfirmed', 'its run is another job\'s')
-    job.run_id, job.started = false, false
-  end
-
-  -- True if two jobs have equal requests, so that either may have the other's run.
-  local function are_equal(id, other)
-    local digest = redis.call('HGET', job_key(id), 'digest')
-    return digest and digest == redis.call('HGET', job_key(other), 'digest')
-  end
-
-  -- True once a guess stays with its job: the run has ended, or was canceled for the job.
-  local function is_spent(job, guess)
-    return job.state ~= 'running' or job.run_id ~= guess
-      or (job.cancel and redis.call('HEXISTS', job_key(job.id), 'cancel_since') == 1)
-  end
-
-  -- Handles a job's run, by its own answer or webhook, that another job has. Returns the run that the job may take:
-  -- this one, or the other job's own.
-  local function take_from(owner_id, job, run_id, by_marker)
-    local owner = read_job(owner_id)
-    local is_running = owner and owner.state == 'running' and owner.run_id == run_id
-    if not is_guess(owner_id, run_id) then
-      if not (by_marker and is_running) then return nil end
-      -- The answer that gave it to the owner was not the owner's: the owner's run is searched as after a lost answer.
-      local f = redis.call('HMGET', job_key(owner_id), 'taken', 'started')
-      note_guess(owner, run_id, f[1], f[2])
-    end
-    local may_serve = owner and are_equal(owner_id, job.id)
-    if is_running and not (may_serve and is_spent(owner, run_id)) then
-      take_guess(owner)
-      return run_id
-    end
-    -- The owner's spare run, if its own came meanwhile, serves the equal request.
-    if not may_serve then return nil end
-    local spare = redis.call('HGET', job_key(owner_id), 'spare')
-    if spare and redis.call('HGET', PREFIX .. 'strays', spare)
-      and not redis.call('ZSCORE', PREFIX .. 'cancels', 'stray ' .. spare) then
-      redis.call('HDEL', job_key(owner_id), 'spare')
-      forget_stray(spare, owner_id)
-      return spare
-    end
-    redis.call('HSET', job_key(owner_id), 'owes', job.id)
+-- Binds a run to a job by its own answer, its webhook or its marker, and removes a guess that conflicts. Returns
+-- nothing, or the job that is to be given a run now, that run, and the guess that the job had (see leave_spare).
+function guesses.correct_guess(q, job, attempt, run_id, owner_id, may_adopt, by_marker)
+  if may_adopt then
+    local its_run = owner_id and take_from(q, owner_id, job, run_id, by_marker)
+    if its_run then return job, its_run end
     return nil
   end
-
-  -- Binds a run to a job by its own answer, its webhook or its marker, and removes a guess that conflicts. Returns
-  -- nothing, or the job that is to be given a run now, that run, and the guess that the job had (see leave_spare).
-  function correct_guess(job, attempt, run_id, owner_id, may_adopt, by_marker)
-    if may_adopt then
-      local its_run = owner_id and take_from(owner_id, job, run_id, by_marker)
-      if its_run then return job, its_run end
-      return nil
+  if not job then return nil end
+  local guess, _, _, guessed_for = read_guess(q, job.id)
+  if not guess or tonumber(guessed_for) ~= attempt then return nil end
+  if is_spent(q, job, guess) then
+    if owner_id then return nil end
+    local owed = redis.call('HGET', job_key(q, job.id), 'owes')
+    local other = owed and are_equal(q, owed, job.id) and job_record.read(q, owed)
+    if other and other.state == 'unconfirmed' then
+      redis.call('HDEL', job_key(q, job.id), 'owes')
+      return other, run_id
     end
-    if not job then return nil end
-    local guess, _, _, guessed_for = read_guess(job.id)
-    if not guess or tonumber(guessed_for) ~= attempt then return nil end
-    if is_spent(job, guess) then
-      if owner_id then return nil end
-      local owed = redis.call('HGET', job_key(job.id), 'owes')
-      local other = owed and are_equal(owed, job.id) and read_job(owed)
-      if other and other.state == 'unconfirmed' then
-        redis.call('HDEL', job_key(job.id), 'owes')
-        return other, run_id
-      end
-      redis.call('HSET', job_key(job.id), 'spare', run_id)
-    else
-      local owner = owner_id and is_guess(owner_id, run_id) and read_job(owner_id)
-      if owner_id and not (owner and owner.state == 'running' and owner.run_id == run_id) then return nil end
-      if owner then take_guess(owner) end
-      take_guess(job)
-      return job, run_id, guess
-    end
-    return nil
+    redis.call('HSET', job_key(q, job.id), 'spare', run_id)
+  else
+    local owner = owner_id and is_guess(q, owner_id, run_id) and job_record.read(q, owner_id)
+    if owner_id and not (owner and owner.state == 'running' and owner.run_id == run_id) then return nil end
+    if owner then take_guess(q, owner) end
+    take_guess(q, job)
+    return job, run_id, guess
   end
+  return nil
+end
 
-  -- A job's former guess: an equal job may be given that run; until then it is shown as an orphan.
-  function leave_spare(job, attempt, run_id, look_after)
-    if redis.call('HEXISTS', runs_key(run_id), run_id) == 1 then return end
-    if add_stray(run_id, job.id, int(attempt), 'its job has another run, which is its own') then
-      redis.call('HSET', job_key(job.id), 'spare', run_id)
-      redis.call('ZADD', STRAY_LOOKS, int(NOW + look_after), run_id)
-    end
+-- A job's former guess: an equal job may be given that run; until then it is shown as an orphan.
+function guesses.leave_spare(q, job, attempt, run_id, look_after)
+  if redis.call('HEXISTS', job_record.runs_key(q, run_id), run_id) == 1 then return end
+  if strays.add(q, run_id, job.id, int(attempt), 'its job has another run, which is its own') then
+    redis.call('HSET', job_key(q, job.id), 'spare', run_id)
+    redis.call('ZADD', q.prefix .. 'stray_looks', int(q.now + look_after), run_id)
   end
 end
+
+return guesses

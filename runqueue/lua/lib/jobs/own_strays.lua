@@ -2,14 +2,17 @@
 -- An orphan run of an attempt that the job's record does not know yet (Redis lost that claim) is the job's own. Returns
 -- its id and its attempt. If the key was reused for another request, the run is another job's; '-' = Redis had lost the
 -- record.
-local function own_stray(id, known)
-  if not has_strays() then return nil end
-  for run_id in string.gmatch(redis.call('HGET', STRAY_JOBS, id) or '', '%S+') do
-    local told = redis.call('HGET', PREFIX .. 'strays', run_id) or ''
+local own_strays = {}
+function own_strays.find(q, id, known)
+  if not strays.are_any(q) then return nil end
+  for run_id in string.gmatch(redis.call('HGET', q.prefix .. 'stray_jobs', id) or '', '%S+') do
+    local told = redis.call('HGET', q.prefix .. 'strays', run_id) or ''
     local attempt, request = string.match(told, '^%S+ (%d+) %d+ (%S+)')
-    if (request == '-' or request == request_of(id)) and tonumber(attempt or 0) > known then
+    if (request == '-' or request == strays.request_of(q, id)) and tonumber(attempt or 0) > known then
       return run_id, tonumber(attempt)
     end
   end
   return nil
 end
+
+return own_strays

@@ -1,7 +1,8 @@
 -- The record of a job, and of its runs.
-local OCCUPIED = 'Browser session %S+ is already occupied by ' -- as in api_client/answers/occupied.py
-local function read_job(id)
-  local key = job_key(id)
+local job_record = {}
+job_record.OCCUPIED = 'Browser session %S+ is already occupied by ' -- as in api_client/answers/occupied.py
+function job_record.read(q, id)
+  local key = job_key(q, id)
   local f = redis.pcall('HMGET', key, 'state', 'attempt', 'priority', 'group', 'batch',
     'cancel', 'run_id', 'process', 'slot', 'started', 'deadline', 'runs', 'on_unconfirmed', 'deaths', 'via',
     'delivery', 'canary', 'ready_at', 'created', 'max_run', 'charged', 'keys')
@@ -23,22 +24,24 @@ local function read_job(id)
     keys = f[22] }
 end
 
-local function runs_key(run_id)
-  return PREFIX .. 'runs:' .. string.sub(redis.sha1hex(run_id), 1, 4)
+function job_record.runs_key(q, run_id)
+  return q.prefix .. 'runs:' .. string.sub(redis.sha1hex(run_id), 1, 4)
 end
 
 -- An ended run stays bound to its job, although the job gets another: it is never taken for a later one.
-local function keep_earlier(job)
+function job_record.keep_earlier(q, job)
   if not job.run_id then return end
-  local earlier = redis.call('HGET', job_key(job.id), 'earlier')
-  redis.call('HSET', job_key(job.id), 'earlier', (earlier and earlier .. ' ' or '') .. job.run_id,
+  local earlier = redis.call('HGET', job_key(q, job.id), 'earlier')
+  redis.call('HSET', job_key(q, job.id), 'earlier', (earlier and earlier .. ' ' or '') .. job.run_id,
     'ran', int(job.attempt))
 end
 
 -- The first line of a stored request, its envelope: of very long ones alone more than the beginning is read.
-local function envelope_of(id)
-  local key = PREFIX .. 'body:' .. id
+function job_record.envelope_of(q, id)
+  local key = q.prefix .. 'body:' .. id
   local head = redis.call('GETRANGE', key, 0, 16383)
   if #head == 16384 and not string.find(head, '\n', 1, true) then head = redis.call('GET', key) end
   return string.match(head, '^[^\n]*')
 end
+
+return job_record

@@ -1,44 +1,44 @@
--- use: counters lanes
+-- use: lanes
 -- The line: ready jobs in lanes that claims take from, of groups that are neither paused nor at their cap.
 -- Canceled jobs stay in their lanes until a claim skips them: no more are counted than group and priority have ready.
+local ready_line = {}
 
 -- Groups of a ring with the jobs that may still be counted of each: `ready` ones (without settings as many as are ready
 -- or live, which saves a read), and how many of these may have a slot, `room`.
-local groups_now = {}
-local function groups_of(ring, most)
+local function groups_of(q, ring, most)
   local groups = redis.call('ZRANGE', ring, 0, most - 1)
   if #groups == 0 then return groups end
-  local loads = redis.call('ZMSCORE', PREFIX .. 'busy', unpack(groups))
-  local is_set = redis.call('SMISMEMBER', PREFIX .. 'groups', unpack(groups))
+  local loads = redis.call('ZMSCORE', q.prefix .. 'busy', unpack(groups))
+  local is_set = redis.call('SMISMEMBER', q.prefix .. 'groups', unpack(groups))
   for i, group in ipairs(groups) do
-    if not groups_now[group] then
+    if not q.groups_in_line[group] then
       local now = { ready = tonumber(loads[i] or 0), room = math.huge }
       if is_set[i] == 1 then
-        local g = redis.pcall('HMGET', group_key(group), 'cap', 'live', 'paused')
+        local g = redis.pcall('HMGET', lanes.group_key(q, group), 'cap', 'live', 'paused')
         local cap, live = tonumber(g[1] or 0), tonumber(g[2] or 0)
         local is_damaged = g.err or not (cap and live) -- claims take nothing of it
         now.ready = now.ready - (live or 0)
         now.room = (is_damaged or g[3]) and 0 or cap > 0 and cap - live or math.huge
       end
-      groups_now[group] = now
+      q.groups_in_line[group] = now
     end
   end
   return groups
 end
 
 -- Walks at most `share` lanes of a priority; returns how many. A group without claimable jobs counts as one lane.
-local function walk_ring(priority, share, visit)
-  local ready, walked = tonumber(redis.call('HGET', COUNTERS, 'ready:' .. priority) or 0), 0
-  for _, group in ipairs(groups_of(PREFIX .. 'ring:' .. priority, share)) do
+local function walk_ring(q, priority, share, visit)
+  local ready, walked = tonumber(redis.call('HGET', q.prefix .. 'counters', 'ready:' .. priority) or 0), 0
+  for _, group in ipairs(groups_of(q, q.prefix .. 'ring:' .. priority, share)) do
     if walked >= share then break end
-    local now, lanes = groups_now[group], {}
+    local now, names = q.groups_in_line[group], {}
     -- A damaged lane has no length: claims take nothing from it, and it hides no other.
-    if now.room > 0 then lanes = redis.pcall('LRANGE', lanes_key(priority, group), 0, share - walked - 1) end
-    walked = walked + math.max(1, #lanes)
-    for _, lane in ipairs(lanes) do
-      local _, runs = try(lane_runs, lane)
+    if now.room > 0 then names = redis.pcall('LRANGE', lanes.list_key(q, priority, group), 0, share - walked - 1) end
+    walked = walked + math.max(1, #names)
+    for _, lane in ipairs(names) do
+      local _, runs = try(q, lanes.runs, q, lane)
       if runs then
-        local key = lane_key(priority, group, lane)
+        local key = lanes.key(q, priority, group, lane)
         local length = redis.pcall('LLEN', key)
         local n = type(length) == 'number' and math.min(length, now.ready, ready) or 0
         if n > 0 then
@@ -53,12 +53,14 @@ end
 
 -- Calls back with each lane of the line: priority, the lane's key, how many of its jobs may be ready, its group. Walks
 -- `most` lanes; each priority has a share, so that no other hides it; the next one gets what it does not need.
-local function walk_line(most, visit)
+function ready_line.walk(q, most, visit)
   local priorities = {}
   for priority = 0, 3 do
-    if redis.call('EXISTS', PREFIX .. 'ring:' .. priority) == 1 then priorities[#priorities + 1] = priority end
+    if redis.call('EXISTS', q.prefix .. 'ring:' .. priority) == 1 then priorities[#priorities + 1] = priority end
   end
   for i, priority in ipairs(priorities) do
-    most = most - walk_ring(priority, math.floor(most / (#priorities - i + 1)), visit)
+    most = most - walk_ring(q, priority, math.floor(most / (#priorities - i + 1)), visit)
   end
 end
+
+return ready_line
