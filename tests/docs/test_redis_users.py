@@ -112,7 +112,7 @@ def test_a_producer_with_celery_sends_messages_reads_none_and_controls_no_worker
 def test_a_producer_with_python_handles_one_account_s_jobs(port: int) -> None:
     request = TaskRunRequest(prompt="Read it.")
     with RunQueue(url_of("workers", port)) as queue:
-        queue.get_many(["nobody"])  # as any call of a worker, it has the scripts loaded
+        queue.enqueue(request)  # as any call of a worker, it has the scripts loaded
     with RunQueue(url_of("python-shop", port)) as queue:
         job = queue.enqueue(request)
         assert queue.cancel(job.job_id) == "canceled"
