@@ -174,6 +174,17 @@ class World:
         #: All requests, by their numbers.
         self.requests = {one.number: one for one in plan.requests}
         self.fault_injector = FaultInjector(self)
+        self._set_up_judges()
+        #: Whether each run shows by its request alone which job's it is.
+        self._tells_jobs_apart = not plan.alike
+        if self._tells_jobs_apart:
+            self.skyvern.on_arrived = self._with_errors_shown(self.submissions.judge)
+        self.skyvern.on_limited = self.submissions.ask_to_wait
+        self.strangers = Strangers(self)
+        self.log_rules = LogRules(self)
+
+    def _set_up_judges(self) -> None:
+        plan = self.plan
         self.submissions = SubmissionJudge(
             self.ledger,
             self.requests,
@@ -187,13 +198,6 @@ class World:
             *(self.ledger, self.requests, plan.batch_rules, self.submissions, self.marks.reached),
             has_rates=bool(plan.max_dispatches_per_second or plan.max_requests_per_second),
         )
-        #: Whether each run shows by its request alone which job's it is.
-        self._tells_jobs_apart = not plan.alike
-        if self._tells_jobs_apart:
-            self.skyvern.on_arrived = self._with_errors_shown(self.submissions.judge)
-        self.skyvern.on_limited = self.submissions.ask_to_wait
-        self.strangers = Strangers(self)
-        self.log_rules = LogRules(self)
 
     def _set_up_ledger(self) -> None:
         """Tell the ledger what the plan allows."""

@@ -94,6 +94,10 @@ def start(
         )
     except OptionError as problem:
         raise typer.BadParameter(problem.reason, param_hint=problem.option) from None
+    _run(options, host, port)
+
+
+def _run(options: Options, host: str, port: int) -> None:
     try:
         uvloop.run(serve(options, host, port, _announce))
     except OSError as problem:

@@ -230,6 +230,81 @@ async def test_what_is_nowhere_is_not_found_in_the_same_words(redis_url: str) ->
     assert (answer.status, answer.body["detail"]) == (404, "there is nothing at this address")
 
 
+#: Its routes, and the status of each answer; those that an operator has are apart.
+EXPECTED = {
+    "GET /healthz": ["200"],
+    "GET /readyz": ["200", "503"],
+    "GET /metrics": ["200", "401", "403", "422"],
+    "GET /metrics/queue": ["200", "401", "403", "422"],
+    "GET /openapi.json": ["200", "401", "403", "422"],
+    "POST /v1/jobs": [
+        *("202", "400", "401", "403", "408", "409", "413", "415", "422", "429", "503"),
+    ],
+    "POST /v1/jobs:bulk": [
+        *("202", "400", "401", "403", "408", "413", "415", "422", "429", "503"),
+    ],
+    "GET /v1/jobs/{job_id}": ["200", "401", "403", "404", "422", "503"],
+    "GET /v1/jobs/{job_id}/timeline": ["200", "401", "403", "404", "422", "503"],
+    "POST /v1/jobs/{job_id}/cancel": ["200", "401", "403", "404", "422", "503"],
+    "POST /v1/jobs/{job_id}/replay": ["200", "401", "403", "404", "409", "422", "503"],
+    "POST /v1/batches": [
+        *("200", "201", "400", "401", "403", "408", "409", "413", "415", "422", "503"),
+    ],
+    "GET /v1/batches": ["200", "401", "403", "422", "503"],
+    "GET /v1/batches/{batch_id}": ["200", "401", "403", "404", "422", "503"],
+    "GET /v1/batches/{batch_id}/results": ["200", "401", "403", "404", "406", "422", "503"],
+    "GET /v1/results": ["200", "401", "403", "406", "422", "503"],
+    "GET /v1/batches/{batch_id}/errors": ["200", "401", "403", "404", "406", "422", "503"],
+    "POST /v1/batches/{batch_id}/cancel": ["200", "401", "403", "404", "422", "503"],
+    "GET /v1/events": ["200", "401", "403", "422", "503"],
+    "GET /v1/stats": ["200", "401", "403", "422", "503"],
+    "POST /v1/jobs/{job_id}/webhook/ack": ["200", "401", "403", "404", "409", "422", "503"],
+    "POST /v1/webhooks/test": [
+        *("200", "400", "401", "403", "408", "413", "415", "422", "503"),
+    ],
+    "POST /v1/webhooks/skyvern/{account}/{job_id}/{attempt}/{token}": [
+        "200",
+        "401",
+        "404",
+        "409",
+        "413",
+        "422",
+        "503",
+    ],
+}
+MANAGING = {
+    "PATCH /v1/accounts/{account}/limits": [
+        *("200", "400", "401", "403", "408", "413", "415", "422", "503")
+    ],
+    "POST /v1/accounts/{account}/pause": [
+        *("200", "400", "401", "403", "408", "413", "415", "422", "503")
+    ],
+    "POST /v1/accounts/{account}/resume": ["200", "401", "403", "422", "503"],
+    "GET /v1/audit": ["200", "401", "403", "422", "503"],
+    "GET /v1/jobs": ["200", "401", "403", "422", "503"],
+    "POST /v1/batches/{batch_id}/pause": ["200", "401", "403", "404", "409", "422", "503"],
+    "POST /v1/batches/{batch_id}/resume": ["200", "401", "403", "404", "409", "422", "503"],
+    "POST /v1/batches/{batch_id}/retry-callbacks": ["200", "401", "403", "404", "422", "503"],
+    "POST /v1/batches/{batch_id}/retry-failed": [
+        "200",
+        "401",
+        "403",
+        "404",
+        "409",
+        "422",
+        "503",
+    ],
+    "GET /v1/groups": ["200", "401", "403", "422", "503"],
+    "GET /v1/keys": ["200", "401", "403", "422", "503"],
+    "PUT /v1/keys/{key}": ["200", "400", "401", "403", "408", "413", "415", "422", "503"],
+    "DELETE /v1/keys/{key}": ["200", "401", "403", "422", "503"],
+    "GET /v1/budgets": ["200", "401", "403", "422", "503"],
+    "PUT /v1/budgets/{scope}": ["200", "400", "401", "403", "408", "413", "415", "422", "503"],
+    "DELETE /v1/budgets/{scope}": ["200", "401", "403", "422", "503"],
+    "PUT /v1/groups/{name}": ["200", "400", "401", "403", "408", "413", "415", "422", "503"],
+}
+
+
 async def test_the_description_names_every_route_with_examples_and_each_answer(
     redis_url: str,
 ) -> None:
@@ -241,79 +316,7 @@ async def test_the_description_names_every_route_with_examples_and_each_answer(
         for path, operations in described["paths"].items()
         for method, operation in operations.items()
     }
-    expected = {
-        "GET /healthz": ["200"],
-        "GET /readyz": ["200", "503"],
-        "GET /metrics": ["200", "401", "403", "422"],
-        "GET /metrics/queue": ["200", "401", "403", "422"],
-        "GET /openapi.json": ["200", "401", "403", "422"],
-        "POST /v1/jobs": [
-            *("202", "400", "401", "403", "408", "409", "413", "415", "422", "429", "503"),
-        ],
-        "POST /v1/jobs:bulk": [
-            *("202", "400", "401", "403", "408", "413", "415", "422", "429", "503"),
-        ],
-        "GET /v1/jobs/{job_id}": ["200", "401", "403", "404", "422", "503"],
-        "GET /v1/jobs/{job_id}/timeline": ["200", "401", "403", "404", "422", "503"],
-        "POST /v1/jobs/{job_id}/cancel": ["200", "401", "403", "404", "422", "503"],
-        "POST /v1/jobs/{job_id}/replay": ["200", "401", "403", "404", "409", "422", "503"],
-        "POST /v1/batches": [
-            *("200", "201", "400", "401", "403", "408", "409", "413", "415", "422", "503"),
-        ],
-        "GET /v1/batches": ["200", "401", "403", "422", "503"],
-        "GET /v1/batches/{batch_id}": ["200", "401", "403", "404", "422", "503"],
-        "GET /v1/batches/{batch_id}/results": ["200", "401", "403", "404", "406", "422", "503"],
-        "GET /v1/results": ["200", "401", "403", "406", "422", "503"],
-        "GET /v1/batches/{batch_id}/errors": ["200", "401", "403", "404", "406", "422", "503"],
-        "POST /v1/batches/{batch_id}/cancel": ["200", "401", "403", "404", "422", "503"],
-        "GET /v1/events": ["200", "401", "403", "422", "503"],
-        "GET /v1/stats": ["200", "401", "403", "422", "503"],
-        "POST /v1/jobs/{job_id}/webhook/ack": ["200", "401", "403", "404", "409", "422", "503"],
-        "POST /v1/webhooks/test": [
-            *("200", "400", "401", "403", "408", "413", "415", "422", "503"),
-        ],
-        "POST /v1/webhooks/skyvern/{account}/{job_id}/{attempt}/{token}": [
-            "200",
-            "401",
-            "404",
-            "409",
-            "413",
-            "422",
-            "503",
-        ],
-    }
-    managing = {
-        "PATCH /v1/accounts/{account}/limits": [
-            *("200", "400", "401", "403", "408", "413", "415", "422", "503")
-        ],
-        "POST /v1/accounts/{account}/pause": [
-            *("200", "400", "401", "403", "408", "413", "415", "422", "503")
-        ],
-        "POST /v1/accounts/{account}/resume": ["200", "401", "403", "422", "503"],
-        "GET /v1/audit": ["200", "401", "403", "422", "503"],
-        "GET /v1/jobs": ["200", "401", "403", "422", "503"],
-        "POST /v1/batches/{batch_id}/pause": ["200", "401", "403", "404", "409", "422", "503"],
-        "POST /v1/batches/{batch_id}/resume": ["200", "401", "403", "404", "409", "422", "503"],
-        "POST /v1/batches/{batch_id}/retry-callbacks": ["200", "401", "403", "404", "422", "503"],
-        "POST /v1/batches/{batch_id}/retry-failed": [
-            "200",
-            "401",
-            "403",
-            "404",
-            "409",
-            "422",
-            "503",
-        ],
-        "GET /v1/groups": ["200", "401", "403", "422", "503"],
-        "GET /v1/keys": ["200", "401", "403", "422", "503"],
-        "PUT /v1/keys/{key}": ["200", "400", "401", "403", "408", "413", "415", "422", "503"],
-        "DELETE /v1/keys/{key}": ["200", "401", "403", "422", "503"],
-        "GET /v1/budgets": ["200", "401", "403", "422", "503"],
-        "PUT /v1/budgets/{scope}": ["200", "400", "401", "403", "408", "413", "415", "422", "503"],
-        "DELETE /v1/budgets/{scope}": ["200", "401", "403", "422", "503"],
-        "PUT /v1/groups/{name}": ["200", "400", "401", "403", "408", "413", "415", "422", "503"],
-    }
-    assert answers == expected | managing
+    assert answers == EXPECTED | MANAGING
     assert described["openapi"].startswith("3.1")
     assert "HTTPValidationError" not in str(described)
     for reference in references(described):
