@@ -24,7 +24,7 @@ from runqueue import AsyncRunQueue, RunQueue
 from runqueue.records.batch import JobPage
 from runqueue.store import delivery_calls, job_calls
 from runqueue.store.keys import ACCOUNTS
-from runqueue.store.scripts import load
+from runqueue.store.scripts import library
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import Answer, Desk, Door, address, bearer, gating, signed, token, told
 from tests.gateway.uploads import lines, send, text
@@ -367,12 +367,12 @@ async def test_samples_of_one_token_to_a_silent_receiver_leave_others_theirs(
 
 
 async def test_a_gateway_that_serves_opens_no_file_for_a_script_any_more(redis_url: str) -> None:
-    load.cache_clear()
+    library.cache_clear()
     async with gate(redis_url):
-        before = load.cache_info().misses
+        before = library.cache_info().misses
         job_calls.get_batch("default", "a" * 24)
         delivery_calls.confirm_delivery("default", ["a" * 24])
-        after = load.cache_info().misses
+        after = library.cache_info().misses
 
     assert after == before
 

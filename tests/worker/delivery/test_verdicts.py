@@ -111,9 +111,11 @@ def test_a_receiver_has_the_same_name_here_and_in_the_scripts(
     url: str, client: redis.Redis
 ) -> None:
     lua = sources()["endpoints"].read_text()
-    found = re.search(r"local function endpoint_of.*?\nend\n", lua, re.DOTALL)
+    found = re.search(r"function endpoints\.of.*?\nend\n", lua, re.DOTALL)
     assert found
-    made = cast(bytes, client.eval(f"{found[0]}return endpoint_of(ARGV[1])", 0, url))
+    made = cast(
+        bytes, client.eval(f"local endpoints = {{}} {found[0]}return endpoints.of(ARGV[1])", 0, url)
+    )
 
     assert endpoint_of(url) == made.decode()
 
