@@ -73,7 +73,7 @@ def _guarded(numkeys: int, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _as_script(command: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return a command of which redis-py finds the keys, and as the call of a function has them."""
+    """Name FCALL as EVALSHA: redis-py then reads its keys itself, and asks no server."""
     return ("EVALSHA", *command[1:]) if command[0] == "FCALL" else command
 
 
@@ -157,6 +157,11 @@ class ClusterClient(redis.RedisCluster):
         """Return the slot of a command's keys; redis-py asks the server for those of a function."""
         return super().determine_slot(*_as_script(args))
 
+    def get_node_from_key(self, key: str, replica: bool = False) -> Any:
+        """Return the node that has a key."""
+        with _as_of_one_server():
+            return cast(Any, super()).get_node_from_key(key, replica)
+
     def info(self, section: str | None = None, *args: str, **kwargs: Any) -> Any:
         """Return what every primary reports of itself."""
         arguments = [section, *args] if section else args
@@ -229,6 +234,11 @@ class AsyncClusterClient(redis.asyncio.RedisCluster):
     async def _determine_slot(self, command: str, *args: Any) -> int:
         """Return the slot of a command's keys; redis-py asks the server for those of a function."""
         return await super()._determine_slot(*_as_script((command, *args)))
+
+    def get_node_from_key(self, key: str, replica: bool = False) -> Any:
+        """Return the node that has a key."""
+        with _as_of_one_server():
+            return super().get_node_from_key(key, replica)
 
     async def info(self, section: str | None = None, *args: str, **kwargs: Any) -> Any:
         """Return what every primary reports of itself."""

@@ -7,6 +7,7 @@ lacks the library is given it by whoever calls it first (https://redis.io/docs/l
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,7 +18,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 import redis
 import redis.asyncio
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
 
 from runqueue.store.keys import Keys
 
@@ -56,9 +57,9 @@ class Library:
 TAKES_IN = frozenset({"enqueue", "open_batch"})
 #: The scripts in folders by role, and in `lib` the modules that they share.
 LUA = files("runqueue") / "lua"
-#: How the names of all versions' libraries begin, and how many others a server keeps of them.
-_FAMILY, _MOST_OTHERS = "runqueue_", 3
-#: What Redis calls what a file's `-- flags:` asks for. By default a script runs in a full server.
+#: How the names of all versions' libraries begin.
+FAMILY: Final = "runqueue_"
+#: Redis' flags for a file's `-- flags:` line. By default a script also runs in a full server.
 _FLAGS: Final = {"": "'allow-oom'", "no-writes": "'no-writes'", "refused-when-full": ""}
 
 
@@ -80,27 +81,22 @@ def library(folder: Traversable = LUA) -> Library:
     A file's first lines say which modules it uses itself (`-- use: limits board`), and whether it
     writes nothing or is refused by a full server (`-- flags: no-writes`, `refused-when-full`).
     """
-    texts = {name: entry.read_text() for name, entry in sources(folder).items()}
+    texts = {name: _code(entry.read_text("utf-8")) for name, entry in sources(folder).items()}
     shared = sources(folder / "lib").keys()
     modules = dict.fromkeys(name for one in sorted(texts) for name in _modules_of(one, texts))
     text = texts["core"]
     text += "".join(f"local {one} = (function()\n{texts[one]}end)()\n" for one in modules)
     text += "".join(_registered(name, texts) for name in sorted(texts.keys() - shared))
     # SHA-1 tells versions apart; it is no safeguard.
-    name = _FAMILY + sha1(text.encode(), usedforsecurity=False).hexdigest()[:16]
+    name = FAMILY + sha1(text.encode(), usedforsecurity=False).hexdigest()[:16]
     return Library(name, f"#!lua name={name}\nlocal LIBRARY = '{name}_'\n{text}")
 
 
 def _registered(name: str, texts: dict[str, str]) -> str:
-    opened = "".join(
-        f"{one}.open(q)\n"
-        for one in dict.fromkeys(_modules_of(name, texts))
-        if f"function {one}.open(q)" in texts[one]
-    )
     flags = _FLAGS[_header(texts[name], "flags")]
     return (
         f"redis.register_function({{ function_name = LIBRARY .. '{name}', flags = {{ {flags} }},\n"
-        f"callback = function(keys, args)\nlocal q = open(keys, args)\n{opened}{texts[name]}"
+        f"callback = function(keys, args)\nlocal q = open(keys, args)\n{texts[name]}"
         "end })\n"
     )
 
@@ -110,6 +106,12 @@ def _modules_of(name: str, texts: dict[str, str]) -> Iterator[str]:
     for one in _header(texts[name], "use").split():
         yield from _modules_of(one, texts)
         yield one
+
+
+def _code(text: str) -> str:
+    """Return a file's text with its comments blank, but for the first lines; lines keep numbers."""
+    first, rest = text.split("\n", 2)[:2], "\n".join(text.split("\n")[2:])
+    return "\n".join([*first, re.sub(r"^ *--[^\n]*", "", rest, flags=re.MULTILINE)])
 
 
 def _header(text: str, what: str) -> str:
@@ -157,7 +159,7 @@ def run(client: redis.Redis, call: ScriptCall[T], now_us: int | str = 0) -> T:
     return call.parse(reply)
 
 
-async def run_async(client: redis.asyncio.Redis, call: ScriptCall[T], now_us: int = 0) -> T:
+async def run_async(client: redis.asyncio.Redis, call: ScriptCall[T], now_us: int | str = 0) -> T:
     """Send a call from a coroutine; see `run`."""
     key, function = Keys(call.account).meta, call.script.function
     arguments = cast(Any, (now_us, *call.arguments))
@@ -177,28 +179,36 @@ def is_missing(error: ResponseError) -> bool:
 
 
 def load_library(client: redis.Redis, key: str) -> None:
-    """Give the library to the server that has a key; a few others of its family stay there.
+    """Load the library into the server that has a key.
 
     Raises:
-        RedisError: the server's, or the connection's: one without free memory takes none.
+        RedisError: the server's, or the connection's. One without free memory takes none, even
+            without those of other versions; and a user may have no right to load any.
     """
     command, node = cast(Any, client).execute_command, _node_of(client, key)
     try:
-        command("FUNCTION LOAD", library().source, **node)
+        try:
+            command("FUNCTION LOAD", library().source, **node)
+        except OutOfMemoryError:
+            for name in names_of(command("FUNCTION LIST", "LIBRARYNAME", f"{FAMILY}*", **node)):
+                command("FUNCTION DELETE", name, **node)  # who needs one loads it again
+            command("FUNCTION LOAD", library().source, **node)
     except ResponseError as error:
         _expect_loaded(error)
-    for name in _superfluous(command("FUNCTION LIST", "LIBRARYNAME", f"{_FAMILY}*", **node)):
-        command("FUNCTION DELETE", name, **node)
 
 
 async def _load_library_async(client: redis.asyncio.Redis, key: str) -> None:
     command, node = cast(Any, client).execute_command, _node_of(client, key)
     try:
-        await command("FUNCTION LOAD", library().source, **node)
+        try:
+            await command("FUNCTION LOAD", library().source, **node)
+        except OutOfMemoryError:
+            found = await command("FUNCTION LIST", "LIBRARYNAME", f"{FAMILY}*", **node)
+            for name in names_of(found):
+                await command("FUNCTION DELETE", name, **node)
+            await command("FUNCTION LOAD", library().source, **node)
     except ResponseError as error:
         _expect_loaded(error)
-    for name in _superfluous(await command("FUNCTION LIST", "LIBRARYNAME", f"{_FAMILY}*", **node)):
-        await command("FUNCTION DELETE", name, **node)
 
 
 def _node_of(client: Any, key: str) -> dict[str, Any]:
@@ -208,17 +218,22 @@ def _node_of(client: Any, key: str) -> dict[str, Any]:
 
 
 def _expect_loaded(error: ResponseError) -> None:
+    if isinstance(error, NoPermissionError):
+        raise NoPermissionError(
+            f"this server lacks the functions of this version ({library().name}), and this user may"
+            f" not load them: start a worker or gateway of this version ({error})"
+        ) from None
     if "already exists" not in str(error):  # another process was faster
         raise error
 
 
-def _superfluous(found: Sequence[Any]) -> list[str]:
-    """Name the libraries beyond those of some other versions: who needs one loads it again."""
-    names = set[str]()
+def names_of(found: Sequence[Any]) -> list[str]:
+    """Return the names of the libraries that FUNCTION LIST told of."""
+    names = list[str]()
     for row in found:  # a mapping, or its names and values; bytes, or decoded, as the client has it
         pairs = row.items() if isinstance(row, Mapping) else zip(row[::2], row[1::2], strict=True)
-        names |= {_text(value) for name, value in pairs if _text(name) == "library_name"}
-    return sorted(names - {library().name})[_MOST_OTHERS:]
+        names += [_text(value) for name, value in pairs if _text(name) == "library_name"]
+    return names
 
 
 def _text(value: Any) -> str:

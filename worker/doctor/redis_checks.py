@@ -11,6 +11,7 @@ from config.settings import PRODUCER_QUEUE, STAGE_QUEUE
 from runqueue.connection.client import sync_client
 from runqueue.connection.cluster import servers_of
 from runqueue.connection.urls import shown_url
+from runqueue.store.scripts import FAMILY, library, names_of
 from worker.doctor.findings import Finding, ok, warning, wrong
 
 Info = Mapping[str, Any]
@@ -64,6 +65,7 @@ def check_server(client: redis.Redis) -> Iterator[Finding]:
 def _check_one(client: redis.Redis, judge_role: Callable[[Info], Finding]) -> Iterator[Finding]:
     info = client.info()
     yield version(info)
+    yield functions(client)
     yield judge_role(info)
     yield persistence(info)
     yield policy("eviction", info)
@@ -81,6 +83,20 @@ def version(info: Info) -> Finding:
     if numbers < _LEAST_VERSION:
         return wrong("version", name, "upgrade to Redis 7.0 or later, or to Valkey")
     return ok("version", name)
+
+
+def functions(client: redis.Redis) -> Finding:
+    """Judge whether the server has this version's functions, and whose else it has."""
+    try:
+        found = client.function_list(f"{FAMILY}*")
+    except redis.ResponseError as error:
+        return wrong("functions", str(error), "use a server with functions, and a user who may")
+    others = sorted({*names_of(found)} - {library().name})
+    said = "this version's" if len(found) > len(others) else "none of this version yet"
+    if others:
+        do = "once no process of these versions runs: redis-cli function delete NAME"
+        return warning("functions", f"{said}; those of others: {', '.join(others)}", do)
+    return ok("functions", said)
 
 
 def role(info: Info) -> Finding:

@@ -6,6 +6,7 @@
 --       { 'ok', now_us, next_us, left (0 | 1), per callback: batch, event ('<n>:<what>:<share>'), tries
 --         (made), at_us (when it happened), url, the batch as HGETALL, its jobs, what its jobs wait for (waits.lua) }
 --       next_us = when the next is due; left = 1: the consumer is not active any more.
+counters.open(q)
 local process, want, tick_us = q.args[2], tonumber(q.args[3]), tonumber(q.args[4])
 local linger, lease = q.args[5] == '1', q.args[6]
 local CALLBACKS, STAYS_FOR = q.prefix .. 'callbacks', 1000000

@@ -1,10 +1,11 @@
--- use: board limits
+-- use: counters board limits
 -- Takes runs whose cancel is due; each is due again after `lease_us` until its end is recorded.
 -- ARGV  now_us, process, want, tick_us (0 = not the first), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), per job: id ('' = an orphan run), attempt, run_id, since_us }
 --       since_us = since when canceling was tried: a cancel requested before the run was known counts from then. Of the
 --       time between two tries at most a minute counts: without any worker nothing was tried.
+counters.open(q)
 local process, want, tick_us, lease = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), tonumber(q.args[5])
 local CANCELS, MOST_BETWEEN = q.prefix .. 'cancels', 60000000
 expect(CANCELS, 'zset')

@@ -22,6 +22,7 @@
 -- then the suspect alone, then nothing until that one is through; then other jobs have a turn. So other jobs do not
 -- die with a suspect, and wait for one suspect at most.
 -- A damaged record, lane or group is set aside (recheck.lua); the claim continues with the others.
+counters.open(q)
 local process, claim_id = q.args[2], q.args[3]
 local want, tick_us, linger, marked = tonumber(q.args[4]), tonumber(q.args[5]), q.args[6] == '1', q.args[7] == '1'
 local receives, date = q.args[8] == '1', q.args[9]

@@ -1,4 +1,4 @@
--- use: board limits changes job_record webhooks deliveries endpoints packed
+-- use: counters board limits changes job_record webhooks deliveries endpoints packed
 -- Takes webhooks whose delivery is due: relays, which we send, and watches, whose delivery by Skyvern we check.
 -- Each is due again after `lease_us` unless it is recorded.
 -- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), linger (0 | 1), lease_us,
@@ -15,6 +15,7 @@
 -- given up when their time is over. A slow receiver gets a quarter of the free capacity: its other webhooks wait for
 -- a second, without a permit, so that it exhausts neither capacity nor rate.
 -- A webhook whose job's record is damaged is due again after its lease.
+counters.open(q)
 local process, want, tick_us, linger = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), q.args[5] == '1'
 local lease, span, bytes_left = tonumber(q.args[6]), tonumber(q.args[7]), tonumber(q.args[8])
 local RELAYS, WATCHES = q.prefix .. 'relays', q.prefix .. 'watches'

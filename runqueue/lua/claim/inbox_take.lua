@@ -1,4 +1,4 @@
--- use: board quotas
+-- use: counters board quotas
 -- flags: refused-when-full
 -- Takes lines of the inbox, each under its own number: inbox → inbox:taken. A line that its process did not settle in
 -- time (inbox_done.lua) is returned again, under its number.
@@ -8,6 +8,7 @@
 --       { 'ok', now_us, next_us (0 = there is none), left (0 | 1), per line: number, line }
 --       left = 1: there is nothing to do, the consumer is not active any more.
 -- A full server refuses it, and the lines stay in the inbox; so do lines beyond the account's quotas.
+counters.open(q)
 local process, want, tick_us, linger = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), q.args[5] == '1'
 local lease, bytes_left = tonumber(q.args[6]), tonumber(q.args[7])
 local INBOX, TAKEN, LEASES = q.prefix .. 'inbox', q.prefix .. 'inbox:taken', q.prefix .. 'inbox:leases'

@@ -15,6 +15,7 @@
 --         browser session that it uses; '' none) }; a job whose cancel was requested has neither deadline nor limit
 --       next_us = when a permit or the next poll is due; left = 1: none due within a second, the
 --       consumer is not active any more.
+counters.open(q)
 local process, want, tick_us, lease = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), tonumber(q.args[5])
 local max_run, max_workflow = tonumber(q.args[6]), tonumber(q.args[7])
 local POLL = q.prefix .. 'poll'

@@ -8,6 +8,7 @@
 --         per job: what lib/jobs/doubts.lua returns }
 --       next_us = when the next search is due; left = 1: none within a second, the consumer is not active any more.
 -- Takes no permits: the number of a search's calls is not known yet (see permits.lua).
+counters.open(q)
 local process, want, tick_us, lease = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), tonumber(q.args[5])
 local RECONCILE = q.prefix .. 'reconcile'
 local STAYS_FOR = 1000000

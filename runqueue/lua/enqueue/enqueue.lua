@@ -14,6 +14,7 @@
 --       5 = not stored: a strict budget, whose scope and steps follow; the job has no max_steps, or more than these
 -- Error NOBATCH, EXPIRED, SEALED (or canceled: its sweep may have passed), QUOTA <account> <name, '-' = the account's>
 --       <jobs | bytes> <how many may wait>. No job is stored then.
+counters.open(q)
 local call, batch = redis.call, q.args[2]
 local batch_key = q.prefix .. 'batch:' .. batch
 local JOB, BODY = q.prefix .. 'job:', q.prefix .. 'body:'

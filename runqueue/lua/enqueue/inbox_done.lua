@@ -3,6 +3,7 @@
 -- ARGV  now_us, keep (refused lines at most; beyond that the oldest go), then 2 a line: its number ('' = it did
 --       not come by the inbox), the refused line as it is kept ('' = it became a job)
 -- Reply how many of the lines were still to settle: a line settled twice is refused once.
+counters.open(q)
 local keep = tonumber(q.args[2])
 local INVALID, TAKEN, LEASES = q.prefix .. 'inbox:invalid', q.prefix .. 'inbox:taken', q.prefix .. 'inbox:leases'
 expect(INVALID, 'list')

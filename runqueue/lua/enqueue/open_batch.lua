@@ -1,3 +1,4 @@
+-- use: counters
 -- flags: refused-when-full
 -- Opens a batch that is held until it is sealed.
 -- ARGV  now_us, batch, name, abort (the share of bad ends among the ended that aborts it; '' = none), abort_after
@@ -6,6 +7,7 @@
 --       it is submitted; 0 = never), callback_url (called at the end; '' = none), callback_at (called, too, when these
 --       shares of its jobs have ended: ascending, with spaces between)
 -- Reply 1 = opened, 0 = it existed (a repeated call)
+counters.open(q)
 local key = q.prefix .. 'batch:' .. q.args[2]
 expect(key, 'hash')
 expect(q.prefix .. 'batches', 'zset')

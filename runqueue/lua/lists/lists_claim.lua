@@ -1,4 +1,4 @@
--- use: board changes run_lists
+-- use: counters board changes run_lists
 -- Takes the reading of the list of live runs, if it is due; one process at a time, for the time of its lease.
 -- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), lease_us, least_us (shorter
 --       runs are cheaper to poll one by one)
@@ -6,6 +6,7 @@
 --       { 'ok', now_us, next_us, left (0 | 1), taken (0 | 1; 2 = lists are not worth it any more, see
 --         lists_end.lua), run_mean_us, run_floor_us (0 = not known), ended_us (when a
 --         run was last seen to be over, 0 = never), then the ids of orphan runs that may still be live }
+counters.open(q)
 local process, want, tick_us, lease = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), tonumber(q.args[5])
 local STAYS_FOR, MAX_STRAYS = 1000000, 1000
 expect(q.prefix .. 'listed', 'zset')

@@ -3,6 +3,7 @@
 -- ARGV  now_us, began_us (when its reading began), settle_us (runs that joined less than that before it are not
 --       expected to be in it), poll_lease_us, then 2 a run: id ('' = an orphan run), run_id
 -- Reply per run: 1 = it is polled (or being polled), 2 = it is too new, 0 = it left the lists
+counters.open(q)
 local before, soon = tonumber(q.args[2]) - tonumber(q.args[3]), q.now + tonumber(q.args[4])
 local POLL, reply, listed, orphans = q.prefix .. 'poll', {}, {}, {}
 expect(POLL, 'zset')

@@ -1,8 +1,9 @@
--- use: strays
+-- use: counters strays
 -- Records what a list of live runs showed: changed statuses, and orphan runs that are still live.
 -- ARGV  now_us, stray_after_us (orphan runs: no sooner poll), max_run_us, max_workflow_us (that of workflow runs), then 3 a
 --       run: id ('' = an orphan run), run_id, run_status
 -- Reply: how many were written
+counters.open(q)
 local after, max_run, max_workflow, written, looks = tonumber(q.args[2]), tonumber(q.args[3]), tonumber(q.args[4]), 0,
   {}
 expect(q.prefix .. 'stray_looks', 'zset')

@@ -4,6 +4,7 @@
 -- unconfirmed), and during a recovery of Redis the job is flagged until the recovery is over.
 -- ARGV  now_us, then ids
 -- Reply per id: 1 = canceled, 2 = flagged, 0 = over already, -1 = no such job
+counters.open(q)
 local reply = {}
 for _, zset in ipairs({ 'cancels', 'poll', 'due', 'stray_looks', 'unwanted' }) do expect(q.prefix .. zset, 'zset') end
 local function record(i)

@@ -3,6 +3,7 @@
 -- ARGV  now_us, then ids
 -- Reply per job: 1 = it is delivered (now or before), 0 = the job has not ended, or has no webhook, -1 = no
 --       such job
+counters.open(q)
 local reply = {}
 webhooks.expect_deliveries(q)
 local function record(i)

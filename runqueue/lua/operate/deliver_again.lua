@@ -1,10 +1,11 @@
--- use: changes job_record webhooks
+-- use: counters changes job_record webhooks
 -- Sends webhooks again, or for the first time to another address: delivered | gave_up | unknown | pending →
 -- pending, due at once, as if never tried. The outcome of a try from before does not count.
 -- ARGV  now_us, url ('' = the former one), asked (unique for each request: a repeated call must not resend what was
 --       sent since), then ids
 -- Reply per job: 1 = it is due (repeated: was), 0 = its run has not ended, or it has no webhook (and no url is
 --       given), -1 = no such job
+counters.open(q)
 local url, asked, reply, is_due = q.args[2], q.args[3], {}, false
 webhooks.expect_deliveries(q)
 local function record(i)

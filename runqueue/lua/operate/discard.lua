@@ -1,6 +1,7 @@
 -- use: counters changes job_record jobs
 -- Removes dead jobs for good: the record, its body, its idempotency key.
 -- ARGV  now_us, then ids.   Reply per id: 1 = removed, 0 = not dead, -1 = no such job
+counters.open(q)
 local reply = {}
 local function record(i)
   local job = job_record.read(q, q.args[i])

@@ -1,9 +1,10 @@
--- use: lanes changes job_record jobs trail key_limits
+-- use: counters lanes changes job_record jobs trail key_limits
 -- A person decides on unconfirmed jobs: → ready (there is no run) or dead (the search ends).
 -- ARGV  now_us, 'resubmit' | 'fail', reason (shown on the dead ones), then 2 a job: id, attempt (whose answer
 --       was lost: repeated later, it must not decide on another one)
 -- Reply per job: 1 = done, 0 = not unconfirmed, or another attempt, -1 = no such job, 2 = a cancel was
 --       requested: not resubmitted
+counters.open(q)
 local what, reason, reply = q.args[2], q.args[3], {}
 expect(q.prefix .. 'dead', 'zset')
 expect(q.prefix .. 'due', 'zset')

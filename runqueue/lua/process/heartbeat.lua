@@ -1,4 +1,4 @@
--- use: server clock
+-- use: counters server clock
 -- Renews a process's lease, or begins it under a new name, and compares the claim sequences of both sides.
 -- ARGV  now_us, process, lease_us, first (1 = a new name), sequence (the highest that the process saw; -1 =
 --       it saw none yet: a process that has just begun remembers nothing), passed_us (see clock.lua), how long ago a
@@ -7,6 +7,7 @@
 -- Reply: the claim sequence = the lease holds until now + lease_us; -2 = it holds, but this is a server that
 --       is not trusted (yet), whose sequence is ignored; -1 = refused: the name's lease was lost
 --       (its claims are unconfirmed already), the process drops what it has not sent and takes a new name.
+counters.open(q)
 local PROCESSES, process = q.prefix .. 'processes', q.args[2]
 expect(PROCESSES, 'zset')
 -- Before the lease is written: a lease at the time that the clock jumped to would hide the jump. While the jump is not

@@ -1,4 +1,4 @@
--- use: lanes server clock strays
+-- use: counters lanes server clock strays
 -- The leaderless ticker: the process that takes the slot sends the due messages.
 -- ARGV  now_us, process, woken (1 = a wake-up was taken: bypasses the slot, submit only), interval_us,
 --       passed_us (the process's monotonic clock: only differences count)
@@ -6,6 +6,7 @@
 --       { 'wake', now_us }: the woken process has the active consumer itself
 --       { 'passed', now_us }: the wake-up was handed to a process that has an active consumer
 --       { 'send', now_us, per kind that is due: kind, messages }
+counters.open(q)
 local process, woken, interval = q.args[2], q.args[3] == '1', tonumber(q.args[4])
 local JOBS_A_CONSUMER, MAX_LANES = 100, 64
 local LINES_A_JOB = 100 -- lines of the inbox cost no call to Skyvern: so many go for one job

@@ -1,8 +1,9 @@
--- use: changes job_record trail
+-- use: counters changes job_record trail
 -- Cancels runs that took longer than allowed, if each is still its job's: a late call ends no later run, and no waiting
 -- job.
 -- ARGV  now_us, then 4 a job: id, attempt, run_id, why (what the job fails with)
 -- Reply: how many still ran
+counters.open(q)
 local known = 0
 expect(q.prefix .. 'cancels', 'zset')
 local function record(i)

@@ -1,6 +1,7 @@
 -- use: counters changes job_record strays jobs
 -- Removes orphan runs that are over, or that the server does not know.
 -- ARGV  now_us, then run ids.   Reply: how many were dropped
+counters.open(q)
 local dropped = 0
 local function drop(i)
   local told = redis.call('HGET', q.prefix .. 'strays', q.args[i])

@@ -3,6 +3,7 @@
 -- ARGV  now_us, then 8 a job: id, attempt, run_id, state, run_status, reason, result (the answer as
 --       it came; '' = none is known), times (the run's own times in it, see times.lua; '' = none)
 -- Reply per job: 1 = recorded, 0 = over already, or another run is the job's
+counters.open(q)
 local reply, jobs, results = {}, {}, {}
 webhooks.expect_deliveries(q)
 

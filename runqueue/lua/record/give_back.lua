@@ -8,9 +8,10 @@
 --       for, 0 = nothing), reason (shown while the account is held), named (a rate that the server named,
 --       submissions a second; '' = none), then 2 a job: id, attempt
 -- Reply per job: 1 = given back, 0 = not ours any more (another state or attempt)
--- limited (429) slows all workers down (see lib/account/limit.lua), and holds for as long as the server asked.
+-- limited (429) slows all workers down (see lib/account/limits.lua), and holds for as long as the server asked.
 -- not_sent and busy hold the account's submissions for 1 s doubling to 60 s, or for what the server
 -- asked; account holds them for 60 s and then lets one job through as a probe. 'void' and 'later' hold nothing.
+counters.open(q)
 local why, wait_us, reason, named = q.args[2], tonumber(q.args[3]), q.args[4], tonumber(q.args[5])
 local KINDS = { account = 'account', limited = 'rate' }
 local FIRST_HOLD, LONGEST_HOLD, ACCOUNT_HOLD = 1000000, 60000000, 60000000

@@ -4,6 +4,7 @@
 -- shown as an orphan run, and takes a slot until it is seen to be over, or for the longest time that it may take.
 -- ARGV  now_us, then 3 a job: id, run_id, over (1 = the server reports that it is over, but its record cannot be read)
 -- Reply per job: 1 = given up, 0 = it had ended meanwhile
+counters.open(q)
 local reply, looks = {}, {}
 for _, zset in ipairs({ 'stray_looks', 'unconfirmed', 'parked', 'reconcile', 'poll', 'listed', 'cancels' }) do
   expect(q.prefix .. zset, 'zset')

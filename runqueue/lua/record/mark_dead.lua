@@ -4,6 +4,7 @@
 -- Reply per job: 1 = dead, 0 = not ours any more (another state or attempt)
 -- Twenty refusals in a row are a mistake in the settings, not in twenty requests: submissions are held,
 -- and one job a minute is tried.
+counters.open(q)
 local REFUSALS, HOLD = 20, 60000000
 local reply, refused, words, probe_is_back = {}, 0, '', false
 expect(q.prefix .. 'dead', 'zset')

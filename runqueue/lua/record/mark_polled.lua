@@ -5,6 +5,7 @@
 --       run's current attempt began, by our clock; 0 = as before)
 -- A run that a list did not show joins the lists again at that time (poll_claim.lua).
 -- Reply: how many were still running
+counters.open(q)
 local polls, known = {}, 0
 local function record(i)
   local f = read_fields(job_key(q, q.args[i]), 'state', 'attempt', 'via', 'started', 'max_run', 'begun')

@@ -10,6 +10,7 @@
 --       4 = the job has moved on, or the run is taken, and it was only a guess: nothing changed,
 --       5 = adopted, by swapping it for a guess (lib/jobs/guesses.lua), or for what an answer had given another job
 --       although the run shows this one's marker
+counters.open(q)
 local reply, polls, looks = {}, {}, {}
 local by_marker, also_canceled = q.args[2] == '2', q.args[2] == '3'
 local is_a_guess = q.args[2] == '1' or also_canceled

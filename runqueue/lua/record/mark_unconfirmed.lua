@@ -7,6 +7,7 @@
 -- Reply per job: 1 = unconfirmed, 2 = its claim was lost, and its run is searched, 0 = not ours any more (another state
 --       or attempt), or its run is known as an orphan run
 -- Ten failures in a row, with no acceptance between them, open the circuit breaker that all workers share.
+counters.open(q)
 local BREAKER, FIRST_OPEN, LONGEST_OPEN = 10, 5000000, 60000000
 local reply, troubles, words = {}, 0, ''
 expect(q.prefix .. 'unconfirmed', 'zset')

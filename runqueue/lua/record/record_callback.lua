@@ -3,6 +3,7 @@
 -- ARGV  now_us, then 7 a callback: batch, event, tries (as they were when it was taken), verdict ('again' | 'delivered'
 --       | 'gave_up'), was_tried (0 | 1), error, wait_us (until the next try, counts with 'again')
 -- Reply per callback: 1 = recorded, 0 = it does not wait any more, or was recorded before
+counters.open(q)
 local CALLBACKS = q.prefix .. 'callbacks'
 local reply = {}
 expect(CALLBACKS, 'zset')

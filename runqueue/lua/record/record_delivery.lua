@@ -1,4 +1,4 @@
--- use: changes job_record webhooks deliveries endpoints
+-- use: counters changes job_record webhooks deliveries endpoints
 -- Records the outcomes of webhooks that delivery_claim.lua took: pending → delivered | gave_up | unknown, or another
 -- try.
 -- ARGV  now_us, then 13 a webhook: id, attempt, verdict ('again' | 'delivered' | 'gave_up' | 'unknown'), was_tried (0 |
@@ -6,6 +6,7 @@
 --       counts with 'again'), endpoint ('' none), answered (0 | 1: the endpoint did), signed ('' = as before) and
 --       body (as Skyvern signed it, by its API), tries and looks (as they were when it was taken)
 -- Reply per webhook: 1 = recorded, 0 = it does not wait any more, or for another attempt, or was recorded before
+counters.open(q)
 local PER_WEBHOOK = 13
 local reply = {}
 webhooks.expect_deliveries(q)

@@ -12,6 +12,7 @@
 -- Two negatives mean that there is no run. Then on_unconfirmed decides: auto -> ready again; park -> stays, for
 -- people; resubmit -> ready again once the wait is over, whatever the search finds. A requested cancel forbids
 -- it: no run -> canceled. Two of either verdict free the slot: no visible run takes it.
+counters.open(q)
 local searched, spacing = tonumber(q.args[2]), tonumber(q.args[3])
 local NEEDED = 2
 local reply, looks = {}, {}

@@ -18,6 +18,7 @@
 --                 (lib/jobs/guesses.lua) of either of the two jobs is corrected
 --       unknown   no such job: a run that is live, or too new for its job to be removed, is an orphan run, and the
 --                 job's once that is submitted again; an older one is not recorded
+counters.open(q)
 local PER_WEBHOOK = 11
 local POLICY_LEASE = 15000000
 local KEPT = 6 * DAY -- a job's record stays for a day longer: one whose run is newer than this was lost

@@ -7,6 +7,7 @@
 -- Reply per job: 1 = scheduled, unconfirmed, or running, 2 = ended after all, 0 = over already, or another run is the
 -- job's The run's own record stays with Skyvern; the result kept meanwhile is that of the last run. A retry sends
 -- no webhook: the job's webhook is that of its last run.
+counters.open(q)
 local MOST_OCCUPIED = 6
 local reply = {}
 webhooks.expect_deliveries(q)
@@ -35,13 +36,13 @@ local function end_here(job, status, reason, is_late)
   runs.begin_delivery(q, job, '')
 end
 
-local function wait_for_next(job, status, reason, start, runs)
+local function wait_for_next(job, status, reason, start, ended_runs)
   note_again(job, status, reason)
   job_record.keep_earlier(q, job)
   redis.call('HDEL', job_key(q, job.id), 'run_id', 'started')
   counters.count_state(q, job, 'scheduled')
   redis.call('HSET', job_key(q, job.id), 'state', 'scheduled', 'run_at', int(start), 'run_status', status,
-    'runs', int(runs), 'reason', reason)
+    'runs', int(ended_runs), 'reason', reason)
   redis.call('ZADD', q.prefix .. 'due', int(start), job.id)
 end
 

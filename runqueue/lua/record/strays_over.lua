@@ -1,6 +1,7 @@
--- use: changes strays
+-- use: counters changes strays
 -- Orphan runs that a poll saw end: they free their slots, and are still listed.
 -- ARGV  now_us, then 2 a run: id, steps ('' = not known).   Reply: how many had a slot
+counters.open(q)
 local over = 0
 for i = 2, #q.args, 2 do
   if redis.call('ZSCORE', q.prefix .. 'stray_looks', q.args[i]) then

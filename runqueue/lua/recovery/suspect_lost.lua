@@ -8,6 +8,7 @@
 --       theirs: not jobs enqueued since the change was noticed), then the ids
 -- Reply per job: 1 = unconfirmed, 2 = its run is searched later, 0 = it waits for no claim any more, its run is known
 --       as an orphan (and its own, see own_strays.lua), or its time was still to come; {} = that recovery is over
+counters.open(q)
 local reply = {}
 local f = redis.call('HMGET', q.meta, 'recover_from', 'recover_since', 'recover_date')
 if f[1] ~= q.args[2] or f[2] ~= q.args[3] then return reply end

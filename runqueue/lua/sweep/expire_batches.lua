@@ -3,6 +3,7 @@
 -- for a week. A discarded upload is removed without a trace, and so is a batch without jobs.
 -- ARGV  now_us, upload_us (how long an upload may take; '' = only discarded ones expire), limit, that one
 -- Reply: how many batches and jobs were read (as many as the limit, or more = call again)
+counters.open(q)
 local UNSEALED, upload, limit, looked = q.prefix .. 'unsealed', tonumber(q.args[2]), tonumber(q.args[3]), 0
 local WORDS = 'its upload was not finished in time: hand its jobs in again'
 local AGAIN = 30000000 -- when a damaged one is checked again

@@ -4,6 +4,7 @@
 -- flagged, and its run is canceled as soon as it is known; so is a job whose claim was, or may be, lost. What was to
 -- end during a recovery, canceled jobs included, ends once that is over (lib/jobs/unwanted.lua).
 -- ARGV  now_us, limit.   Reply: how many were overdue (as many as the limit = call again)
+counters.open(q)
 local DEADLINES = q.prefix .. 'deadlines'
 expect(DEADLINES, 'zset')
 expect(q.prefix .. 'dead', 'zset')

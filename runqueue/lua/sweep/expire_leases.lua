@@ -3,6 +3,7 @@
 -- ARGV  now_us, max_claim_age_us, limit.   Reply: how many claims were taken over
 -- A death is counted on each job that the process was submitting: that identifies crash suspects (see claim.lua). A
 -- process that ended in order (score 1) did not die.
+counters.open(q)
 local PROCESSES = q.prefix .. 'processes'
 local max_age, limit = tonumber(q.args[2]), tonumber(q.args[3])
 expect(PROCESSES, 'zset')

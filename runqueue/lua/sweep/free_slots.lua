@@ -1,9 +1,10 @@
--- use: changes job_record jobs run_limits
+-- use: counters changes job_record jobs run_limits
 -- Frees the slots of unconfirmed jobs that are older than their runs can be: any run is over. The jobs stay
 -- unconfirmed, for a late answer or an operator. A job's own limit counts if it is longer than the account's: an
 -- unknown run is not canceled.
 -- ARGV  now_us, max_run_us, max_workflow_us (that of workflow runs), limit
 -- Reply: how many gave their slot back (the limit = call again)
+counters.open(q)
 local MOST_READ = 2000 -- of those that may take longer, and come before others
 expect(q.prefix .. 'unconfirmed', 'zset')
 expect(q.prefix .. 'parked', 'zset')

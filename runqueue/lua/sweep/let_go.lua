@@ -1,6 +1,7 @@
--- use: changes quotas
+-- use: counters changes quotas
 -- Drops requests of jobs that ended without having been submitted, if enqueue calls left some (quotas.lua).
 -- ARGV  now_us, limit.   Reply: the limit = call again, else less
+counters.open(q)
 local LETTING_GO = q.prefix .. 'letting_go'
 expect(LETTING_GO, 'hash')
 local next_one = redis.call('HRANDFIELD', LETTING_GO, 1, 'WITHVALUES')

@@ -1,9 +1,11 @@
+-- use: counters
 -- Stores packed bodies and results of ended jobs, each if its job is unchanged since it was read: not submitted again,
 -- not removed, not packed by another process.
 -- ARGV  now_us, packing's position when they were read, its position after them, then 6 a job: id, ended_us, bytes of
 --       its body and of its result as they were read, packed body, packed result ('' = it has none, or it is in the
 --       body)
 -- Reply: how many were stored
+counters.open(q)
 local PER_JOB = 6
 if (redis.call('HGET', q.meta, 'packed') or '') == q.args[2] then redis.call('HSET', q.meta, 'packed', q.args[3]) end
 

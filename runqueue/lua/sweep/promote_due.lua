@@ -2,6 +2,7 @@
 -- Moves scheduled jobs whose time has come: scheduled → ready (canceled if its batch was). One that was put aside for a
 -- budget (budgets.lua) has waited in its lane before: it goes to the head.
 -- ARGV  now_us, limit.   Reply: how many were due (as many as the limit = call again)
+counters.open(q)
 local DUE = q.prefix .. 'due'
 expect(DUE, 'zset')
 if clock_is_stale(q) then return 0 end

@@ -1,8 +1,9 @@
--- use: lanes batches changes job_record jobs trail
+-- use: counters lanes batches changes job_record jobs trail
 -- Checks damaged records and lanes again, and puts those that are sound by now back into their indexes.
 -- ARGV  now_us, limit.   Reply: how many were sound, or gone (as many as the limit = call again)
 -- Members of `damaged`: 'job <id>' ('job stray <run>', too), a job that may be in no index any more, and 'lane <batch>
 -- <priority>:<group>', lanes that no claim takes from.
+counters.open(q)
 local DAMAGED = q.prefix .. 'damaged'
 expect(DAMAGED, 'set')
 local INDEXES = {

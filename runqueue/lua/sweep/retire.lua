@@ -1,9 +1,10 @@
--- use: changes job_record webhooks strays jobs
+-- use: counters changes job_record webhooks strays jobs
 -- Removes records whose retention is over: the record, its body, its result, its run's entry; and orphan runs.
 -- ARGV  now_us, keep_us, limit.   Reply: how many list entries were read (the limit = call again)
 -- While more than the limit is due, `retire_left` of meta has the tick ask for the next pass at once: a queue whose
 -- jobs end faster than a pass in half a minute removes them would grow for good.
 -- An entry removes its job only if that is over and its end is due: a replayed job has a later entry.
+counters.open(q)
 webhooks.expect_deliveries(q)
 expect(q.prefix .. 'dropping', 'set')
 if clock_is_stale(q) then return 0 end

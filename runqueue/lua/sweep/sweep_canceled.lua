@@ -3,6 +3,7 @@
 -- flagged, and so are jobs whose claim was, or may be, lost (lib/jobs/unwanted.lua). During a recovery waiting jobs stay
 -- in their lanes, since the recovery reads there which jobs may have lost a claim; they are walked once it is over.
 -- ARGV  now_us, limit.   Reply: how many jobs, and batches without any, were walked (as many as the limit = call again)
+counters.open(q)
 local CANCELING, limit, walked = q.prefix .. 'canceling', tonumber(q.args[2]), 0
 local WALKED = -1 -- in place of how many were walked: all were, during a recovery
 expect(CANCELING, 'hash')

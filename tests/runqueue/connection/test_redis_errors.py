@@ -19,7 +19,7 @@ OF_THE_SERVER = (
     "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to",
     "MISCONF Errors writing to the AOF file: No space left on device script: on @user_function:1.",
     "NOREPLICAS Not enough good replicas to write. script: on @user_function:1.",
-    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+    "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
     "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
     "OOM command not allowed when used memory > 'maxmemory'. script: on @user_function:1.",
     "READONLY You can't write against a read only replica. script: on @user_function:1.",
@@ -29,6 +29,8 @@ OF_THE_SERVER = (
     "TRYAGAIN Multiple keys request during rehashing of slot",
     "NOPERM this user has no permissions to run the 'fcall' command",
     "NOAUTH Authentication required.",
+    "ERR Function not found",
+    "ERR Library not found",
 )
 UNKNOWN = (
     "ERR the service is being upgraded",

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 import redis
 
-from runqueue.store.scripts import LUA, ScriptCall, library, load, load_library, run, sources
+from runqueue.store.scripts import (
+    LUA,
+    ScriptCall,
+    library,
+    load,
+    load_library,
+    names_of,
+    run,
+    sources,
+)
 
 SOURCES = {name: entry.read_text() for name, entry in sources().items()}
 LIBS = sorted(sources(LUA / "lib"))
@@ -40,13 +49,20 @@ def modules_used(name: str) -> set[str]:
 
 def bound(name: str) -> set[str]:
     """The names that a file gives to something itself, in functions as well."""
-    found = re.findall(
-        r"\blocal (?:function )?([\w, ]+?)(?=\s*[=(]|\s*$)|\bfor ([\w, ]+?) (?:in|=)"
-        r"|\bfunction\b[^(\n]*\(([^)]*)\)",
-        plain(name),
-        re.MULTILINE,
-    )
-    return {word.strip() for one in found for words in one for word in words.split(",")}
+    text = plain(name)
+    found = [
+        *re.findall(r"\blocal (?:function )?([\w, ]+?)(?=\s*[=(]|\s*$)", text, re.MULTILINE),
+        *re.findall(r"\bfor ([\w, ]+?) (?:in|=)", text),
+        *re.findall(r"\bfunction\b[^(\n]*\(([^)]*)\)", text),
+    ]
+    return {word.strip() for words in found for word in words.split(",")}
+
+
+def bound_inside(name: str) -> set[str]:
+    """The names that functions of a file give to something themselves."""
+    text = "\n".join(line for line in plain(name).splitlines() if line.startswith(" "))
+    found = re.findall(r"\blocal ([\w, ]+?)(?: =|$)", text, re.MULTILINE)
+    return {word.strip() for words in found for word in words.split(",")}
 
 
 def lengths(name: str) -> list[int]:
@@ -119,10 +135,11 @@ def test_the_arguments_that_a_script_reads_are_those_its_contract_names(name: st
 
 def test_the_library_has_every_file_once_and_a_module_after_those_that_it_uses() -> None:
     source = library().source
-    assert all(source.count(text) == 1 for text in SOURCES.values())
-    for name in [*NAMES, *LIBS]:
-        used = max((source.index(SOURCES[one]) for one in modules_used(name)), default=0)
-        assert used <= source.index(SOURCES[name])
+    places = {name: source.index(f"\nlocal {name} = {{}}\n") for name in LIBS if name != "core"}
+    assert all(source.count(f"\nlocal {name} = {{}}\n") == 1 for name in places)
+    for name, place in places.items():
+        assert all(places[used] < place for used in modules_used(name))
+    assert all(source.count(f"LIBRARY .. '{name}'") == 1 for name in NAMES)
 
 
 def test_the_library_has_another_name_once_a_file_is_another(tmp_path: Path) -> None:
@@ -132,16 +149,15 @@ def test_the_library_has_another_name_once_a_file_is_another(tmp_path: Path) -> 
     assert library(tmp_path / "lua").name != library().name
 
 
-@pytest.mark.parametrize("name", [*NAMES, *LIBS])
-def test_no_function_assigns_to_a_local_of_its_file(name: str) -> None:
+@pytest.mark.parametrize("name", LIBS)
+def test_no_function_changes_what_a_module_has(name: str) -> None:
     """In a library it would outlive the call."""
-    if name in NAMES:
-        return  # its own lines are a function themselves
-    given = set[str]()
-    for names in re.findall(r"^local (?!function )([\w, ]+?) =", plain(name), re.MULTILINE):
+    given = {name}
+    for names in re.findall(r"^local (?!function )([\w, ]+?)(?: =|$)", plain(name), re.MULTILINE):
         given |= {one.strip() for one in names.split(",")}
-    assigned = re.findall(r"^ +([\w, ]+?) = ", plain(name), re.MULTILINE)
-    assert not given & {one.strip() for names in assigned for one in names.split(",")}
+    written = re.findall(r"^ .*?([\w.]+)(?:\[[^\n]*?\])? = ", plain(name), re.MULTILINE)
+    filled = re.findall(r"\btable\.(?:insert|remove|sort)\((\w+)", plain(name))
+    assert not given & {one.partition(".")[0] for one in (*written, *filled)} - bound_inside(name)
 
 
 def test_redis_knows_every_script_by_its_function(client: redis.Redis) -> None:
@@ -183,16 +199,28 @@ def test_who_loads_the_library_after_another_process_did_meets_no_error(
     load_library(client, "runqueue:{default}:meta")
 
 
-def test_a_server_keeps_the_libraries_of_three_other_versions(client: redis.Redis) -> None:
+def test_where_no_memory_is_left_the_libraries_of_other_versions_make_room(
+    client: redis.Redis,
+) -> None:
     client.function_flush()
-    for number in range(6):
-        function = f"redis.register_function('runqueue_{number}_x', function() return 1 end)"
-        client.function_load(f"#!lua name=runqueue_{number}\n{function}")
-    client.function_load("#!lua name=others\nredis.register_function('o', function() return 1 end)")
-    load_library(client, "runqueue:{default}:meta")
-    names = {row[b"library_name"].decode() for row in listed(client, "*")}
-    assert {"others", library().name} < names
-    assert len(names) == 5
+    function = "redis.register_function('runqueue_0_x', function() return 1 end)"
+    client.function_load(f"#!lua name=runqueue_0\n{function}\n--{'x' * 2_000_000}")
+    client.config_set("maxmemory", client.info("memory")["used_memory"])
+    try:
+        load_library(client, "runqueue:{default}:meta")
+    finally:
+        client.config_set("maxmemory", 0)
+    assert names_of(client.function_list("*")) == [library().name]
+
+
+def test_a_server_without_memory_for_the_library_is_full(client: redis.Redis) -> None:
+    client.function_flush()
+    client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            load_library(client, "runqueue:{default}:meta")
+    finally:
+        client.config_set("maxmemory", 0)
 
 
 def test_what_only_reads_is_answered_by_a_server_that_takes_no_writes(client: redis.Redis) -> None:

@@ -25,6 +25,7 @@ from runqueue.store.damage import report_key
 from runqueue.store.format import FORMAT
 from runqueue.store.keys import ACCOUNTS, FORMAT_KEY, Keys
 from runqueue.store.live_processes import Process
+from runqueue.store.scripts import load_library
 from simulator.model.options import DEFAULT_API_KEY
 from tests.api_client.rawserver import port_nobody_listens_on
 from tests.clusters import cluster
@@ -305,6 +306,21 @@ async def test_a_public_url_that_is_somebody_elses_is_told() -> None:
 
     assert found.level is FindingLevel.WRONG
     assert "no gateway of ours" in found.said
+
+
+def test_the_libraries_of_versions_that_are_gone_are_named(client: redis.Redis) -> None:
+    client.function_flush()
+    assert redis_checks.functions(client).said == "none of this version yet"
+    load_library(client, "runqueue:{default}:meta")
+    assert redis_checks.functions(client).level is FindingLevel.OK
+    function = "redis.register_function('runqueue_0_x', function() return 1 end)"
+    client.function_load(f"#!lua name=runqueue_0\n{function}")
+    found = redis_checks.functions(client)
+    assert (found.level, found.said) == (
+        FindingLevel.WARNING,
+        "this version's; those of others: runqueue_0",
+    )
+    client.function_flush()
 
 
 @pytest.mark.parametrize(

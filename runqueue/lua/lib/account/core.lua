@@ -1,8 +1,8 @@
--- The beginning of the library: names that all files use, and the context of one call. The modules come next, each of
--- which returns a table, then the functions that are called from outside. Their key is <prefix>meta, which names the
--- account's slot; their first argument is the clock: 0 = ask the server; '=<us>' = what the server would say (a
--- simulation's clock); another value is the corrected time as it is (a test drives the clock).
--- No local of a module may be assigned to in a function: it would outlive the call. What a call knows is in its context.
+-- The beginning of the library: first the names that all files use and the context of one call, then the modules, then
+-- the registered functions. Each of these is called with one key, <prefix>meta, which names the account's slot, and the
+-- clock as its first argument: 0 = ask the server; '=<us>' = what the server would say (a simulation's clock); another
+-- value is the corrected time as it is (a test drives the clock).
+-- No function may assign to, or fill, a local of its module or a module's table: it would outlive the call.
 local DAY = 86400000000
 local STEP = 2000000
 local NO_BATCH = '-'
@@ -35,7 +35,7 @@ end
 
 -- One damaged record, lane or batch must not stop a script for the others, least of all half-way. `try` handles one of
 -- them; the first error is raised once all is saved. Inside it, reads that may fail come before the first write.
--- Returns true and the function's results if there was no error.
+-- Returns true and the function's result if there was no error.
 local function try(q, act, ...)
   local is_done, result = pcall(act, ...)
   if is_done then return true, result end
@@ -54,10 +54,10 @@ end
 -- Sets something damaged aside: 'job <id>', or 'lane <batch> <priority>:<group>'. See recheck.lua.
 local function set_aside(q, what) redis.pcall('SADD', q.prefix .. 'damaged', what) end
 
--- The time as text, made once: a script of a hundred jobs writes it some hundred times. clock.lua may set it.
+-- The time as text, made once: a script of a hundred jobs writes it some hundred times. clock.lua may change `q.now`.
 local function now_text(q)
-  if q.timed_text ~= q.now then q.timed_text, q.time_text = q.now, int(q.now) end
-  return q.time_text
+  if q.text_is_of ~= q.now then q.text_is_of, q.now_as_text = q.now, int(q.now) end
+  return q.now_as_text
 end
 
 -- Every tick, twice a second, checks the clock. Without ticks for a while it may have been set meanwhile: decisions by
@@ -102,7 +102,8 @@ local function read_clock(q, given)
   if q.believed and q.believed > q.now + STEP then q.now, q.behind = q.believed, q.believed - q.now end
 end
 
--- The context of one call, which functions take first: what it changes, written by `changes.save`, and what it read.
+-- The context of one call: what it has read, and what `changes.save` will write. Functions take it as their first
+-- argument.
 local function open(keys, args)
   local q = {
     prefix = string.sub(keys[1], 1, -5), meta = keys[1], args = args,

@@ -1,4 +1,4 @@
--- A script's changes to the counters of the account, its batches and groups; `save` writes them.
+-- A script's changes to the counters of the account, its batches and groups; `changes.save` writes them.
 local counters = {}
 
 function counters.open(q)

@@ -1,6 +1,6 @@
 -- use: counters job_record
 -- How much may wait: jobs that are ready or scheduled, and bytes of their requests. A job is charged to its owner
--- (`charged` in its record, core.lua) until it is submitted for the first time, ends or is removed. A job that ends
+-- (`charged` in its record, counters.lua) until it is submitted for the first time, ends or is removed. A job that ends
 -- without having been submitted stays charged, so that canceled jobs cannot fill Redis: of such jobs only the newest
 -- requests are kept, as many as may wait.
 local quotas = {}

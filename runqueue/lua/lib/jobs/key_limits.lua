@@ -48,7 +48,7 @@ end
 
 local function keys_of(lane) return string.gmatch(lane, '|([^|]+)') end
 
-local FOR_A_LANE = 4 -- commands that this part has others run for a lane: its job's record, its place in line
+local FOR_A_LANE = 4 -- commands that this module has others run for a lane: its job's record, its place in line
 local function lane_named(q, priority, group, name)
   q.key_commands = q.key_commands + FOR_A_LANE
   return { priority = priority, group = group, lane = name, name = priority .. ':' .. group .. ':' .. name,
