@@ -18,8 +18,9 @@ _OF_THE_SERVER = frozenset({"MISCONF", "NOREPLICAS", "BUSY", "UNKILLABLE", "UNBL
 _OF_A_REPLICA = frozenset({"READONLY", "MASTERDOWN"})
 #: What every error names that a script ran into, and what one at the wrong node says.
 _IN_A_SCRIPT, _NOT_THERE = "user_function", "non local key"
-#: What a server says that lost the functions just after they were loaded: the next call loads them.
-_LACKS_FUNCTIONS = ("Function not found", "Library not found")
+#: What a server says that does not know a function, and one where somebody else deleted a library
+#: just now: the next call loads what is missing.
+NO_FUNCTION, _NO_LIBRARY = "Function not found", "Library not found"
 #: What parsing a reply raises that is not as it should be.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
 
@@ -49,7 +50,7 @@ def cause_of(error: BaseException) -> Cause:
 
 
 def _cause_of_code(code: str, message: str) -> Cause:
-    if any(words in message for words in _LACKS_FUNCTIONS):
+    if NO_FUNCTION in message or _NO_LIBRARY in message:
         return Cause.SERVER
     if code in _OF_THE_SERVER or code in _OF_A_REPLICA:
         return Cause.SERVER

@@ -20,6 +20,7 @@ import redis
 import redis.asyncio
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
 
+from runqueue.connection.redis_errors import NO_FUNCTION
 from runqueue.store.keys import Keys
 
 T = TypeVar("T")
@@ -46,10 +47,11 @@ class ScriptCall(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """All transitions: the library's name, which changes with its source, and its source."""
+    """All transitions: the name, which changes with the source, the source, and what is in it."""
 
     name: str
     source: str = field(repr=False)
+    scripts: frozenset[str] = field(repr=False)
 
 
 #: Scripts that take jobs in: a Redis that drops keys is refused by them alone, since an
@@ -82,14 +84,14 @@ def library(folder: Traversable = LUA) -> Library:
     writes nothing or is refused by a full server (`-- flags: no-writes`, `refused-when-full`).
     """
     texts = {name: _code(entry.read_text("utf-8")) for name, entry in sources(folder).items()}
-    shared = sources(folder / "lib").keys()
+    scripts = frozenset(texts.keys() - sources(folder / "lib").keys())
     modules = dict.fromkeys(name for one in sorted(texts) for name in _modules_of(one, texts))
     text = texts["core"]
     text += "".join(f"local {one} = (function()\n{texts[one]}end)()\n" for one in modules)
-    text += "".join(_registered(name, texts) for name in sorted(texts.keys() - shared))
+    text += "".join(_registered(name, texts) for name in sorted(scripts))
     # SHA-1 tells versions apart; it is no safeguard.
     name = FAMILY + sha1(text.encode(), usedforsecurity=False).hexdigest()[:16]
-    return Library(name, f"#!lua name={name}\nlocal LIBRARY = '{name}_'\n{text}")
+    return Library(name, f"#!lua name={name}\nlocal LIBRARY = '{name}_'\n{text}", scripts)
 
 
 def _registered(name: str, texts: dict[str, str]) -> str:
@@ -128,14 +130,9 @@ def load(name: str) -> Script:
     Raises:
         KeyError: there is none.
     """
-    if name not in _names():
+    if name not in library().scripts:
         raise KeyError(name)
     return Script(name, f"{library().name}_{name}")
-
-
-@cache
-def _names() -> frozenset[str]:
-    return frozenset(sources().keys() - sources(LUA / "lib").keys())
 
 
 def run(client: redis.Redis, call: ScriptCall[T], now_us: int | str = 0) -> T:
@@ -175,7 +172,7 @@ async def run_async(client: redis.asyncio.Redis, call: ScriptCall[T], now_us: in
 
 def is_missing(error: ResponseError) -> bool:
     """Say whether a server does not know the library."""
-    return "Function not found" in str(error)
+    return NO_FUNCTION in str(error)
 
 
 def load_library(client: redis.Redis, key: str) -> None:

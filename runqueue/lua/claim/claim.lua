@@ -397,13 +397,13 @@ local function claim_from_rings()
   end
 end
 
--- A job that was put aside is ready again, at the head of its lane, or of that of its keys if one has no room. In a new
--- window of its budget, the largest is claimed before all others, which might leave it too few steps again.
 local function make_ready(job)
   counters.count_state(q, job, 'ready')
   redis.call('HSET', job_key(q, job.id), 'state', 'ready')
 end
 
+-- A job that was put aside is ready again, at the head of its lane, or of that of its keys if one has no room. In a new
+-- window of its budget, the largest is claimed before all others, which might leave it too few steps again.
 local function come_back(id, is_largest)
   local job, ends = job_record.read(q, id), string.match(redis.call('HGET', job_key(q, id), 'aside') or '', '(%d+)$')
   if not ends or job.state ~= 'scheduled' then return end

@@ -11,7 +11,9 @@ expect(q.prefix .. 'wake', 'list')
 for priority = 0, 3 do expect(q.prefix .. 'ring:' .. priority, 'zset') end
 if cap == '0' then redis.call('HDEL', key, 'cap') elseif cap ~= '' then redis.call('HSET', key, 'cap', cap) end
 if paused == '0' then
-  redis.call('HDEL', key, 'paused') elseif paused == '1' then redis.call('HSET', key, 'paused', '1')
+  redis.call('HDEL', key, 'paused')
+elseif paused == '1' then
+  redis.call('HSET', key, 'paused', '1')
 end
 local f = redis.call('HMGET', key, 'cap', 'paused', 'live')
 paused_groups.list(q, group, f[2])

@@ -14,9 +14,8 @@ webhooks.expect_deliveries(q)
 local function end_unread(job)
   local is_asked = job.cancel == 'asked'
   local status = redis.call('HGET', job_key(q, job.id), 'run_status') or ''
-  runs.end_with_run(q, job, is_asked and 'canceled' or 'failed', status, job.cancel
-    .. ' (the run is over, but cannot be read)',
-    '', '')
+  local reason = job.cancel .. ' (the run is over, but cannot be read)'
+  runs.end_with_run(q, job, is_asked and 'canceled' or 'failed', status, reason, '', '')
   counters.ended(q, job)
 end
 

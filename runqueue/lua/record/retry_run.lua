@@ -5,7 +5,7 @@
 --       (1: the run found its browser session occupied, and did nothing: it does not count, and the job waits as in
 --       give_back.lua. Its sixth such run ends it)
 -- Reply per job: 1 = scheduled, unconfirmed, or running, 2 = ended after all, 0 = over already, or another run is the
--- job's The run's own record stays with Skyvern; the result kept meanwhile is that of the last run. A retry sends
+-- job's. The run's own record stays with Skyvern; the result kept meanwhile is that of the last run. A retry sends
 -- no webhook: the job's webhook is that of its last run.
 counters.open(q)
 local MOST_OCCUPIED = 6

@@ -5,7 +5,7 @@
 local times = {}
 local BOUNDS = { 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400 }
 
--- The last time counted under a name: the jobs of a group are much alike, so most fall into the same bucket.
+-- `time_buckets` has the last bucket of each name: the jobs of a group are much alike, so most fall into the same.
 local function bucket_of(q, name, seconds)
   local first = 1
   while BOUNDS[first] and seconds > BOUNDS[first] do first = first + 1 end

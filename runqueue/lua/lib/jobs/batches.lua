@@ -37,7 +37,7 @@ local STATES = { 'scheduled', 'ready', 'submitting', 'unconfirmed', 'running',
   'completed', 'failed', 'canceled', 'dead' }
 local RULES = { 'sealed', 'held', 'finished_at', 'abort', 'abort_after', 'canary', 'canary_ratio', 'canary_jobs',
   'canary_ended', 'canary_completed', 'callback_at', 'rate_at', 'rate_ended', 'rate_n', 'rate_us' }
--- made when first needed: most scripts read no batch
+-- The names are put together when first needed: most scripts read no batch.
 local function fields_read(q)
   if not q.batch_fields then
     q.batch_fields = { unpack(RULES) }

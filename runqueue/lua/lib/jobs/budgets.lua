@@ -65,7 +65,7 @@ end
 
 local function read_record(q, scope, text, runs)
   local steps, per, strict, expected, zone, offsets = string.match(text, '^(%d+) (%a+) ([01]) (%d+) (%S+) (%S+)$')
-  if not steps then error({ err = 'WRONGTYPE ' .. q.prefix .. 'budgets' .. ': its ' .. scope .. ' cannot be read' }) end
+  if not steps then error({ err = 'WRONGTYPE ' .. q.prefix .. 'budgets: its ' .. scope .. ' cannot be read' }) end
   local record = { scope = scope, steps = tonumber(steps), per = per, is_strict = strict == '1',
     expected = tonumber(expected), offsets = offsets }
   record.window, record.ends = window_of(q, record)

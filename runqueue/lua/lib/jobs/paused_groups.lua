@@ -8,7 +8,6 @@ function paused_groups.list(q, group, is_paused)
 end
 
 local JOBS = 16
--- names compared, and lanes read
 
 -- Whether a lane holds ready jobs of its batch: canceled ones stay in it until a claim skips them, which none does
 -- while the group is paused. Jobs after the first count as ready.

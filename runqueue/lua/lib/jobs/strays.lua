@@ -1,5 +1,8 @@
 -- use: counters
 -- Orphan runs: runs of ours that no job owns.
+-- A job may have left several runs without an owner: `stray_jobs` lists them, the first one first. They use
+-- the account's plan like others: until a poll sees its end, each takes a slot (`stray_looks`).
+-- It keeps what its job takes, too, as long as the slot: `stray_takes` = '<group> <batch> <max_steps; ->', and its keys.
 local strays = {}
 
 -- Whether there are any at all, read once a script: usually there is none, and no job need be read.
@@ -8,9 +11,7 @@ function strays.are_any(q)
   return q.has_orphans
 end
 
--- A job may have left several runs without an owner: `stray_jobs` lists them, the first one first. They use
--- the account's plan like others: until a poll sees its end, each takes a slot (`stray_looks`).
--- It keeps what its job takes, too, as long as the slot: `stray_takes` = '<group> <batch> <max_steps; ->', and its keys.
+-- The slot of an orphan run is free again, and what else its job took.
 local function free_stray(q, run_id)
   local takes = strays.are_any(q) and redis.call('HGET', q.prefix .. 'stray_takes', run_id)
   local group, batch, max_steps, keys = string.match(takes or '', '^(%S+) (%S+) (%S+) ?(.*)$')

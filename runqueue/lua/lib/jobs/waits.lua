@@ -148,9 +148,8 @@ end
 
 local function of_budgets(q, job)
   local found = {}
-  for _,
-    budget in ipairs(counters.are_budgets(q) and budgets.without_room(q, job,
-      function(key) return may_look(q, key) end) or {}) do
+  if not counters.are_budgets(q) then return found end
+  for _, budget in ipairs(budgets.without_room(q, job, function(key) return may_look(q, key) end)) do
     found[#found + 1] = of_budget(budget)
   end
   return found
