@@ -13,7 +13,6 @@ from redis.exceptions import ResponseError
 
 from runqueue.records.job import JobState
 from runqueue.store import job_calls
-from runqueue.store.damage import report_key
 from runqueue.store.keys import Keys
 from simulation import server
 from simulation.addresses import API_KEY, PUBLIC_URL
@@ -175,7 +174,6 @@ class FaultInjector:
             "others run much": self._run_much,
             "others run what a job asks for": self._run_a_jobs_request,
             # In directed plans only.
-            "a key is damaged": self._damage_key,
         }
 
     def schedule(self, fault: Fault) -> None:
@@ -316,19 +314,6 @@ class FaultInjector:
         is_calm = world.fault_times.is_calm(emptied - _HEARTBEATS_SECONDS, now, but)
         if not is_calm or world.server.clock_offset:
             world.ledger.forget()
-
-    async def _damage_key(self, fault: Fault) -> bool:
-        """Have a key hold another type than it should, until a person mends it."""
-        client, key = self._world.server.valkey.client, Keys("default").prefix + "cancels"
-        sound = client.dump(key)
-        client.set(key, "damaged")
-        await asyncio.sleep(fault.seconds)
-        client.delete(key)
-        if sound is not None:
-            client.restore(key, 0, sound)
-        await asyncio.sleep(_HEARTBEATS_SECONDS)
-        client.delete(report_key("default", of_one=False))  # it would expire by Valkey's real clock
-        return True
 
     async def _keep_ended(self, fault: Fault) -> bool:
         """Have a key and a strict budget keep what no job owns, until a person frees them."""

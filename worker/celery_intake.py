@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import structlog
 
 from runqueue import RunQueue
+from runqueue.connection.redis_errors import damage_of
 from runqueue.errors import QuotaReached
 from runqueue.ids import DEFAULT
 from runqueue.producer.chunks import Packet
@@ -27,7 +28,6 @@ from runqueue.producer.inbox import (
     message_name,
     not_before,
 )
-from runqueue.store.damage import damage_behind
 from runqueue.store.inbox_calls import inbox_done
 from runqueue.store.job_calls import CHUNK
 from runqueue.tracing import continuing
@@ -172,7 +172,7 @@ class Intake:
 
 def _is_of_one_account(error: Exception) -> bool:
     """Say whether an error keeps back one account alone: damaged keys, or a quota."""
-    return isinstance(error, QuotaReached) or damage_behind(error) is not None
+    return isinstance(error, QuotaReached) or damage_of(error) is not None
 
 
 def _with_zone(eta: str) -> str:

@@ -103,11 +103,6 @@ class Runtime:
         """Tell a consumer that there may be work; called from another thread."""
         self._loop.call_soon_threadsafe(self._served.wake, account, kind)
 
-    def note_error(self, account: str, script: str, error: Exception) -> None:
-        """Report an error that is an account's own; called from another thread."""
-        with suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._served.note_error, account, script, error)
-
     def stop(self) -> None:
         """Drain: claim no more, finish and record what is on the wire, end leases and loop."""
         self.stopping.set()

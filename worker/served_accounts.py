@@ -14,9 +14,8 @@ from api_client.http.proxies import Proxies
 from config.process_metrics import measure_lag
 from config.settings import Settings
 from runqueue.connection.client import check_policy
-from runqueue.connection.redis_errors import Cause, cause_of
+from runqueue.connection.redis_errors import Cause, cause_of, damage_of
 from runqueue.store.accounts import check_names
-from runqueue.store.damage import damage_of
 from runqueue.store.keys import ACCOUNTS
 from worker.consumers import AccountWorker
 from worker.process.account import proxies_of
@@ -149,10 +148,6 @@ class ServedAccounts:
         """Tell a consumer that there may be work."""
         self.accounts[account].consumers[kind].wake()
 
-    def note_error(self, account: str, script: str, error: Exception) -> None:
-        """Report an error that is an account's own."""
-        self.accounts[account].damage.note(script, error)
-
     async def stop(self, grace: float) -> None:
         """Drain every account: finish and record what is on the wire, and end the leases.
 
@@ -182,8 +177,8 @@ class ServedAccounts:
             return "waiting for Redis"
         links = self.accounts.values()
         lost = [link for link in links if not link.lease.may_send(link.lease.name)]
-        # An account with damaged keys waits for a person, and no other process serves it better.
-        if len(lost) < len(links) and all(link.damage.is_recent for link in lost):
+        # What keeps one account alone from a lease no other process does better with.
+        if len(lost) < len(links):
             return ""
         return f"no lease in {', '.join(link.name for link in lost)}"
 

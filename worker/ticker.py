@@ -13,8 +13,8 @@ import redis
 import structlog
 
 from runqueue.connection.client import sync_client
+from runqueue.connection.redis_errors import damage_of
 from runqueue.store import worker_calls
-from runqueue.store.damage import damage_of
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import run
 from worker.consumers import AccountWorker
@@ -44,9 +44,6 @@ class TickedProcess(Protocol):
 
     def begin(self, kind: str, account: str, tick_us: int) -> None:
         """Start a consumer or a sweep without a message."""
-
-    def note_error(self, account: str, script: str, error: Exception) -> None:
-        """Report an error that is an account's own."""
 
 
 class Ticker:
@@ -111,7 +108,6 @@ class Ticker:
         is_damage = damage_of(error) is not None
         self._pause = min(2 * self._pause, LONGEST_PAUSE) if is_damage else 0.0
         self._pause = max(self._pause, PAUSE_SECONDS)
-        self._runtime.note_error(self._account, "tick", error)
         return self._pause
 
     def _tick(self, *, woken: bool) -> None:

@@ -12,7 +12,6 @@ import orjson
 
 from faults.lab import MIXED, Lab, line
 from faults.registry import experiment
-from runqueue.store.keys import TYPES, Keys
 
 
 @experiment(
@@ -162,35 +161,3 @@ def paused_groups(lab: Lab, jobs: int) -> None:
     lab.queue.resume_batch(batch)
     lab.settle()
     lab.expect(lab.count("completed") == jobs + len(others), f"not all completed: {lab.states()}")
-
-
-@experiment(
-    "the keys of another account damaged",
-    "every key of it is a text; workers start and end meanwhile; then they are mended",
-    jobs=100,
-    simulator=("--duration", "1"),
-    settings={"RUNQUEUE_ACCOUNTS__SHOP__API_KEY": "simulator-key"},
-)
-def damaged_account(lab: Lab, jobs: int) -> None:
-    """What one account's keys hold stops that account alone, and needs no restart afterwards."""
-    keys = [f"{Keys('shop').prefix}{name}" for name in TYPES]
-    with lab.valkey.client() as client:
-        for key in keys:
-            client.set(key, "a typo")
-        client.delete(Keys("shop").meta)  # else nothing but this one would be met
-        first, second = lab.worker().start(), lab.worker().start()
-        lab.submit(jobs // 2)
-        lab.until_state("completed", 1)
-        code = first.stop()
-        lab.expect(code == 0, f"a worker ended with {code}")
-        lab.submit(jobs - jobs // 2, prefix="later")
-        lab.settle(120)
-        told = lab.queue.stats()["shop"].damage
-        lab.expect(bool(told), "nobody says that the account is damaged")
-        lab.note(f"told: {told}")
-        client.delete(*keys)
-        served = lab.until(
-            lambda: lab.queue.stats()["shop"].processes == 1, 60, "the account to be served"
-        )
-        lab.note(f"served {served:.0f} s after it was mended")
-    lab.expect(second.process is not None and second.process.poll() is None, "a worker died of it")

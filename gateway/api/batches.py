@@ -203,7 +203,7 @@ async def list_batches(
     async with listing(request) as queue:
         page = await queue.list_batches(whose, cursor=cursor, limit=limit)
         shown = [batch_values(one) for one in page.batches if status in {None, one.status}]
-        return json_answer({"batches": shown, "cursor": page.cursor or None})
+        return json_answer({"batches": shown, "cursor": page.cursor or None, "unread": page.unread})
 
 
 @router.call(

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple, cast
 import redis.asyncio
 import structlog
 
+from runqueue.connection.redis_errors import damage_of
 from runqueue.ids import is_name
 from runqueue.producer.async_queue import AsyncRunQueue
-from runqueue.store.damage import damage_behind
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, load
 
@@ -159,7 +159,7 @@ def _skipping_damage(account: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if (damage := damage_behind(error)) is None:
+        if (damage := damage_of(error)) is None:
             raise
         log.warning("account_not_read", account=account, damage=damage)
 

@@ -109,7 +109,7 @@ async def list_jobs(
             some = page.jobs[start : start + _SHOWN_AT_ONCE]
             shown += [job_values(job, result=False) for job in some]
             await asyncio.sleep(0)  # other requests are answered meanwhile
-        return json_answer({"jobs": shown, "cursor": page.cursor or None})
+        return json_answer({"jobs": shown, "cursor": page.cursor or None, "unread": page.unread})
 
 
 @router.call(

@@ -261,6 +261,9 @@ class BatchesShown(BaseModel):
         description="The `cursor` of the next page; null: this is the last.",
         examples=[None],
     )
+    unread: list[str] = Field(
+        description="Batches of this page that cannot be read; they are left out.", examples=[[]]
+    )
 
 
 class StepShown(BaseModel):
@@ -296,6 +299,9 @@ class JobsShown(BaseModel):
     cursor: str | None = Field(
         description="The `cursor` of the next page; null: this is the last.",
         examples=["ended-20782:1:17:4:"],
+    )
+    unread: list[str] = Field(
+        description="Jobs of this page that cannot be read; they are left out.", examples=[[]]
     )
 
 

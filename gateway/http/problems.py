@@ -19,6 +19,7 @@ from starlette.responses import Response
 from config.settings import SHOWN_FAULTS
 from gateway.checks.messages import Crashed, NotReadable, TooLarge
 from gateway.checks.processes import CheckLost, SenderGone
+from runqueue.connection.redis_errors import UNREADABLE_JOB, damage_of
 from runqueue.errors import (
     BatchCanceled,
     BatchExpired,
@@ -37,7 +38,6 @@ from runqueue.errors import (
 from runqueue.ids import is_id
 from runqueue.producer.dedup import NoRoom
 from runqueue.request.validation_errors import got
-from runqueue.store.damage import damage_behind, is_of_one
 
 log = structlog.get_logger()
 
@@ -246,7 +246,7 @@ async def _of_the_queue(_: Request, error: Exception) -> Response:
     if isinstance(error, QueueFull | OtherFormat):
         return problem(503, str(error), retry_after=FULL_SECONDS)
     # Not what is damaged: that is for the operator's log.
-    damage = damage_behind(error)
+    damage = damage_of(error)
     return problem(503, f"{what_is_damaged(damage)}; {_MORE}") if damage else _away()
 
 
@@ -255,8 +255,8 @@ _MORE: Final = "see `runqueue stats`"
 
 def what_is_damaged(damage: str) -> str:
     """Say whether one record is damaged, or the account."""
-    if is_of_one(damage):
-        return "a record of this account in Redis is damaged"
+    if damage.startswith(UNREADABLE_JOB):
+        return "the record of a job of this account in Redis cannot be read"
     return "this account's keys in Redis are damaged"
 
 

@@ -124,7 +124,6 @@ async def batch(request: Request, viewer: Viewer) -> Response:
         account=account,
         cursor=request.query_params.get("cursor", ""),
         limit=100,
-        sound_only=True,
     )
     values = {
         "account": account,

@@ -75,7 +75,7 @@ async def jobs(viewer: Viewer, account: str, query: QueryParams) -> dict[str, An
 async def batches(viewer: Viewer, account: str, query: QueryParams) -> dict[str, Any]:
     """List the batches, the newest first."""
     cursor = query.get("cursor", "")
-    found = await viewer.queue.list_batches(account, cursor=cursor, limit=ROWS, sound_only=True)
+    found = await viewer.queue.list_batches(account, cursor=cursor, limit=ROWS)
     return {
         "batches": found.batches,
         "bars": [bar(batch) for batch in found.batches],

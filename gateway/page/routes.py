@@ -18,8 +18,8 @@ from gateway.page.errors import TITLES, status_of
 from gateway.page.forms import back
 from gateway.page.render import HEADERS, here, page, static
 from gateway.page.viewer import NoSession
+from runqueue.connection.redis_errors import damage_of
 from runqueue.errors import QueueUnavailable, RunQueueError
-from runqueue.store.damage import damage_behind
 
 log = structlog.get_logger()
 
@@ -85,7 +85,7 @@ def _of_the_queue(request: Request, error: Exception) -> Response:
     """Show an error of the queue; the log names the Redis that is away."""
     status = status_of(error)
     is_ours = isinstance(error, RunQueueError)
-    if is_ours and status == 503 and (damage := damage_behind(error)):
+    if is_ours and status == 503 and (damage := damage_of(error)):
         title = what_is_damaged(damage)
         return _problem(request, status, damage, title[0].upper() + title[1:])
     if not is_ours or isinstance(error, QueueUnavailable):

@@ -117,7 +117,7 @@ async def first_jobs(
     jobs: list[Job] = []
     unread: list[str] = []
     for _ in range(_PAGES):
-        flow = list_jobs(account, wanted, cursor, enough, sound_only=True)
+        flow = list_jobs(account, wanted, cursor, enough)
         found = await drive_async(flow, queue.send)
         jobs, unread, cursor = jobs + found.jobs, [*unread, *found.unread], found.cursor
         if len(jobs) >= enough or not cursor:
@@ -209,7 +209,7 @@ class Feed:
         stats = await self._stats(account)
         groups, lines = await self._longest(account, fresh=fresh)
         batches, processes, dead, unconfirmed, notes = await asyncio.gather(
-            queue.list_batches(account, limit=BATCHES, sound_only=True),
+            queue.list_batches(account, limit=BATCHES),
             queue.workers(account),
             first_jobs(queue, NEEDING, Filter(state=JobState.DEAD), account),
             first_jobs(queue, NEEDING, Filter(state=JobState.UNCONFIRMED), account),
@@ -241,7 +241,6 @@ class Feed:
 
     async def _stats(self, account: str) -> AccountStats:
         stats = await self._queue.send(job_calls.stats(account))
-        stats = stats.with_report((await self._queue.damage_reports([account])).get(account))
         self._histories.setdefault(account, History()).add(stats)
         return stats
 

@@ -140,14 +140,14 @@ BOARD = Board(
                     runbook="RunqueueLinesRefused",
                 ),
                 Panel(
-                    "Damaged records",
-                    [(total("runqueue_damaged_records"), "")],
-                    "Records that are set aside, while their accounts go on: `runqueue doctor`.",
+                    "Quarantined jobs",
+                    [(total("runqueue_quarantined_jobs"), "")],
+                    "Their records cannot be read: `runqueue doctor`. All others go on.",
                     kind="stat",
                     width=3,
                     warns=1,
                     alarms=10,
-                    runbook="RunqueueDamagedRecords",
+                    runbook="RunqueueQuarantinedJobs",
                 ),
                 Panel(
                     "Orphan runs",

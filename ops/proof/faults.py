@@ -191,21 +191,19 @@ def _line_is_refused(stage: Stage) -> Iterator[None]:
 
 
 @_fault(
-    "RunqueueDamagedRecords",
+    "RunqueueQuarantinedJobs",
     "a waiting job's record becomes a text",
-    "what was there is restored",
+    "the job is discarded",
 )
 def _record_is_damaged(stage: Stage) -> Iterator[None]:
     queue = stage.lab.queue
     queue.pause("default", "its record is about to be damaged")
     (job,) = queue.enqueue_many([line("damaged", "titled")])
-    record, kept = (f"{Keys('default').prefix}{name}" for name in (f"job:{job.job_id}", "kept"))
     with stage.lab.valkey.client() as client:
-        client.rename(record, kept)
-        client.set(record, "a typo")
-        queue.resume("default")
-        yield
-        client.rename(kept, record)
+        client.set(f"{Keys('default').prefix}job:{job.job_id}", "a typo")
+    queue.resume("default")
+    yield
+    stage.lab.operations.discard([job.job_id])
 
 
 @_fault(

@@ -2,7 +2,9 @@
 
 Only errors that are known to be about the call itself end it; whatever else a server may say is
 trouble that passes, and an answer that is thrown away for it may be the only one that names a run.
-Damaged keys are mended by a person while the processes run, so a call that met them may go again.
+Damaged keys are mended by a person while the processes run, so a call that met them may go again. A
+job whose record cannot be read is quarantined by the script that met it, and the next call goes on
+without it.
 """
 
 from enum import StrEnum
@@ -23,6 +25,12 @@ _IN_A_SCRIPT, _NOT_THERE = "user_function", "non local key"
 NO_FUNCTION, _NO_LIBRARY = "Function not found", "Library not found"
 #: What parsing a reply raises that is not as it should be.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
+
+
+#: The code of an error for which a job was quarantined (`lua/lib/account/changes.lua`).
+UNREADABLE_JOB = "UNREADABLE"
+#: Characters of an error that are shown.
+_LONGEST = 300
 
 
 class Cause(StrEnum):
@@ -58,7 +66,28 @@ def _cause_of_code(code: str, message: str) -> Cause:
         return Cause.CALL
     # What Lua itself raised has no code: a number or a field that is none.
     is_raised = code in {"", "ERR"} and _IN_A_SCRIPT in message and _NOT_THERE not in message
-    return Cause.DATA if code == "WRONGTYPE" or is_raised else Cause.UNKNOWN
+    is_data = code in {"WRONGTYPE", UNREADABLE_JOB} or is_raised
+    return Cause.DATA if is_data else Cause.UNKNOWN
+
+
+def damage_of(error: BaseException) -> str | None:
+    """Return what an error of a call says of what is stored for its account; None = nothing.
+
+    Args:
+        error: as redis-py or parsing raised it, or what the queue raised from that.
+    """
+    found = error.__cause__ or error
+    if cause_of(found) is not Cause.DATA:
+        return None
+    if not isinstance(found, ResponseError):
+        # Without its words, which may quote what is stored.
+        return f"a reply cannot be read ({type(found).__name__})"
+    return str(found).partition(" script: ")[0][:_LONGEST]
+
+
+def quarantined_a_job(error: BaseException) -> bool:
+    """Say whether a script quarantined a job and did not do the rest: the call is to go again."""
+    return type(error) is ResponseError and code_of(error) == UNREADABLE_JOB
 
 
 def code_of(error: ResponseError) -> str:

@@ -27,7 +27,6 @@ from runqueue.observe.gauges import GAUGES
 from runqueue.observe.redis_health import RedisHealth, read_health
 from runqueue.observe.statistics import read_figures
 from runqueue.producer.queue import RunQueue
-from runqueue.records.account import DamageReport
 from runqueue.records.times import BOUNDS, Times
 from runqueue.store import job_calls
 from runqueue.store.budgets import BudgetUse
@@ -55,8 +54,7 @@ class QueueCollector(Collector):
         """
         try:
             names = self._queue.accounts()
-            reports = self._queue.damage_reports(names)
-            accounts = {name: self._seen(name, reports.get(name)) for name in names}
+            accounts = {name: self._seen(name) for name in names}
             info = by_node(self._queue.server_info())
             health = {node: read_health(reply) for node, reply in info.items()}
         except RunQueueError:
@@ -64,15 +62,14 @@ class QueueCollector(Collector):
             return
         yield _up(1)
         read = [seen for seen in accounts.values() if seen is not None]
-        sound = {seen.account for seen in read if seen.stats.damage is None}
-        yield _readable({name: name in sound for name in accounts})
+        yield _readable({name: seen is not None for name, seen in accounts.items()})
         yield from families(read)
         yield from redis_families(health)
 
-    def _seen(self, account: str, report: DamageReport | None) -> AccountSample | None:
+    def _seen(self, account: str) -> AccountSample | None:
         """Read an account; None = what Redis holds of it is damaged."""
         try:
-            stats = self._queue.send(job_calls.stats(account)).with_report(report)
+            stats = self._queue.send(job_calls.stats(account))
             figures = self._queue.send(read_figures(account))
             budgets = sorted(self._queue.list_budgets(account), key=_used, reverse=True)
             return AccountSample(account, stats, figures, budgets[:BUDGETS])
@@ -148,10 +145,7 @@ def _up(value: float | None) -> Metric:
 
 
 def _readable(accounts: Mapping[str, bool]) -> Metric:
-    text = (
-        "0 where what Redis holds of an account is damaged, as a worker or this scrape met it, so"
-        " that it stops. Where it cannot be read it has no other metric."
-    )
+    text = "0 where what Redis holds of an account cannot be read: then it has no other metric."
     readable = GaugeMetricFamily(f"{PREFIX}account_readable", text, labels=["account"])
     for account, is_readable in accounts.items():
         readable.add_metric([account], is_readable)

@@ -114,10 +114,9 @@ GAUGES: tuple[Family, ...] = (
         one(lambda seen: seen.stats.strays),
     ),
     Family(
-        "damaged_records",
-        "Damaged records (jobs, lanes, batches) that are set aside: the account goes on with the"
-        " others. At least 1 where a worker met one of late.",
-        one(lambda seen: seen.stats.damaged_records),
+        "quarantined_jobs",
+        "Jobs whose records cannot be read: the account goes on with the others.",
+        one(lambda seen: seen.stats.quarantined),
     ),
     Family(
         "limit",

@@ -76,8 +76,6 @@ class Filter(NamedTuple):
     since: datetime | None = None
     until: datetime | None = None
     is_open: bool = False
-    #: Takes the ids of those that cannot be read; None = the first of them fails the list.
-    unread: list[str] | None = None
     #: Whether all pages are to be read.
     in_full: bool = False
 
@@ -152,7 +150,6 @@ def list_jobs(
     cursor: str,
     limit: int,
     *,
-    sound_only: bool = False,
     in_full: bool = False,
 ) -> Flow[JobPage]:
     """Read a page of jobs.
@@ -162,7 +159,6 @@ def list_jobs(
         wanted: which of them.
         cursor: '' = the first page.
         limit: how many.
-        sound_only: leave out what cannot be read, and name it (`unread`); else it fails the page.
         in_full: for callers that read all pages: by the index of the state where there is one, also
             of a batch, and in larger steps.
 
@@ -176,23 +172,27 @@ def list_jobs(
     if wanted.batch is not None and not (is_id(wanted.batch) and _owns(account, wanted.batch)):
         return JobPage([], "")
     unread: list[str] = []
-    wanted = wanted._replace(unread=unread if sound_only else None, in_full=in_full)
-    jobs, then = yield from _ROUTES[route](account, wanted, at, limit)
+    wanted = wanted._replace(in_full=in_full)
+    jobs, then = yield from _ROUTES[route](account, wanted, at, limit, unread)
     return JobPage(jobs, f"{route}-{then}" if then else "", tuple(dict.fromkeys(unread)))
 
 
-def _fitting(account: str, job_ids: list[str], wanted: Filter) -> Flow[list[tuple[int, Job]]]:
-    """Read jobs, and return those that fit, each with its position."""
+def _fitting(
+    account: str, job_ids: list[str], wanted: Filter, unread: list[str]
+) -> Flow[list[tuple[int, Job]]]:
+    """Read jobs, and return those that fit, each with its position.
+
+    Args:
+        account, job_ids, wanted: whose jobs, and which.
+        unread: takes the ids of those that cannot be read.
+    """
     jobs: list[Job | None] = []
     at_once = _READ_IN_FULL if wanted.in_full else READ_AT_ONCE
     for start in range(0, len(job_ids), at_once):
         some = job_ids[start : start + at_once]
-        if wanted.unread is None:
-            jobs += yield job_calls.get_jobs(account, some, result=False)
-        else:
-            found, unread = yield job_calls.readable_jobs(account, some)
-            jobs += found
-            wanted.unread.extend(unread)
+        found, left_out = yield job_calls.readable_jobs(account, some)
+        jobs += found
+        unread += left_out
     return [(n, job) for n, job in enumerate(jobs) if job is not None and wanted.fits(job)]
 
 
@@ -225,27 +225,27 @@ def _parse(route: str, cursor: str) -> str:
     return at
 
 
-def _of_name(account: str, wanted: Filter, _at: str, _limit: int) -> _Read:
+def _of_name(account: str, wanted: Filter, _at: str, _limit: int, unread: list[str]) -> _Read:
     """The one job of a custom_id, if it is there; its id is derived from the name."""
     job_id = job_id_for(account, wanted.namespace, wanted.custom_id or "")
-    found = yield from _fitting(account, [job_id], wanted)
+    found = yield from _fitting(account, [job_id], wanted, unread)
     return [job for _, job in found], ""
 
 
-def _of_batch(account: str, wanted: Filter, at: str, limit: int) -> _Read:
+def _of_batch(account: str, wanted: Filter, at: str, limit: int, unread: list[str]) -> _Read:
     """In the order of the upload; where few may fit, a page reads further."""
     start = int(at or 0)
-    is_all = wanted == Filter(batch=wanted.batch, unread=wanted.unread, in_full=wanted.in_full)
+    is_all = wanted == Filter(batch=wanted.batch, in_full=wanted.in_full)
     most = limit if is_all else _MOST_READ
     job_ids: list[str] = yield job_calls.list_batch(account, wanted.batch or "", start, most)
-    found = yield from _fitting(account, job_ids, wanted)
+    found = yield from _fitting(account, job_ids, wanted, unread)
     then = start + len(job_ids) if len(job_ids) == most else 0
     if len(found) > limit:
         then = start + found[limit][0]
     return [job for _, job in found[:limit]], str(then or "")
 
 
-def _of_ended(account: str, wanted: Filter, at: str, limit: int) -> _Read:
+def _of_ended(account: str, wanted: Filter, at: str, limit: int, unread: list[str]) -> _Read:
     """The newest end first."""
     then, job_ids = yield job_calls.page_ended(
         account,
@@ -256,23 +256,23 @@ def _of_ended(account: str, wanted: Filter, at: str, limit: int) -> _Read:
         since=wanted.since,
         until=wanted.until,
     )
-    found = yield from _fitting(account, job_ids, wanted)
+    found = yield from _fitting(account, job_ids, wanted, unread)
     return [job for _, job in found], then
 
 
-def _of_index(account: str, wanted: Filter, at: str, limit: int) -> _Read:
+def _of_index(account: str, wanted: Filter, at: str, limit: int, unread: list[str]) -> _Read:
     """The first in time first, index by index."""
     indexes = INDEXES[wanted.webhook or wanted.state or JobState.DEAD]
     number, _, after = at.partition(":")
     position = min(int(number or 0), len(indexes) - 1)
     then, job_ids = yield operator_calls.page_jobs(account, indexes[position], after, limit)
-    found = yield from _fitting(account, job_ids, wanted)
+    found = yield from _fitting(account, job_ids, wanted, unread)
     if then or position + 1 < len(indexes):
         then = f"{position}:{then}" if then else f"{position + 1}:"
     return [job for _, job in found], then
 
 
-def _of_all(account: str, wanted: Filter, at: str, limit: int) -> _Read:
+def _of_all(account: str, wanted: Filter, at: str, limit: int, unread: list[str]) -> _Read:
     """In no order, through all keys; a job may come twice.
 
     A step of Redis' SCAN may bring more than requested. What is over the limit is kept in the
@@ -289,13 +289,13 @@ def _of_all(account: str, wanted: Filter, at: str, limit: int) -> _Read:
         cursor, some = yield operator_calls.open_jobs(account, cursor, keys, which)
         job_ids += some
         is_through = cursor == "0"
-    found = yield from _fitting(account, list(dict.fromkeys(job_ids)), wanted)
+    found = yield from _fitting(account, list(dict.fromkeys(job_ids)), wanted, unread)
     jobs = [job for _, job in found]
     left = [job.id for job in jobs[limit:]]
     return jobs[:limit], "" if is_through and not left else ":".join([cursor, *left])
 
 
-_ROUTES: dict[str, Callable[[str, Filter, str, int], _Read]] = {
+_ROUTES: dict[str, Callable[[str, Filter, str, int, list[str]], _Read]] = {
     "name": _of_name,
     "batch": _of_batch,
     "ended": _of_ended,

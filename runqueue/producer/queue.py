@@ -11,6 +11,7 @@ from typing import Any, Self, Unpack, cast
 
 from runqueue import ids
 from runqueue.connection.client import check_policy, find_url, speaking_of, sync_client
+from runqueue.connection.redis_errors import damage_of
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.producer import flows, listing, pausing
 from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets, told
@@ -20,7 +21,7 @@ from runqueue.producer.handles import QueuedJob
 from runqueue.producer.listener import Ends
 from runqueue.producer.results import ResultReader, results_of
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
-from runqueue.records.account import AccountStats, DamageReport, unreadable
+from runqueue.records.account import AccountStats, unreadable
 from runqueue.records.batch import (
     ABORT_AFTER,
     CANARY_RATIO,
@@ -51,7 +52,6 @@ from runqueue.store import (
 from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.audit import AuditNote
 from runqueue.store.budgets import Budget, BudgetUse
-from runqueue.store.damage import damage_behind, read_reports, report_keys
 from runqueue.store.format import COMPARED_SECONDS, check_format
 from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
@@ -283,23 +283,15 @@ class RunQueue:
         One whose keys are damaged hides no other: its own `damage` reports it.
         """
         accounts = self.accounts()
-        reports = self.damage_reports(accounts)
-        return {name: self._statistics(name, reports.get(name)) for name in accounts}
+        return {name: self._statistics(name) for name in accounts}
 
-    def _statistics(self, account: str, report: DamageReport | None) -> AccountStats:
+    def _statistics(self, account: str) -> AccountStats:
         try:
-            found = self.send(job_calls.stats(account))
+            return self.send(job_calls.stats(account))
         except Exception as error:
-            if (damage := damage_behind(error)) is None:
+            if (damage := damage_of(error)) is None:
                 raise
             return unreadable(account, damage)
-        return found.with_report(report)
-
-    def damage_reports(self, accounts: Sequence[str]) -> dict[str, DamageReport]:
-        """Read which of these accounts have damaged keys, by what workers met of late."""
-        with speaking_of(self._url):
-            reply = cast(Any, self._client).mget(report_keys(accounts))
-        return read_reports(accounts, reply)
 
     def accounts(self) -> list[str]:
         """Return the names of the known accounts, `default` first."""
@@ -397,23 +389,19 @@ class RunQueue:
         *,
         cursor: str = "",
         limit: int = 100,
-        sound_only: bool = False,
     ) -> BatchPage:
-        """Read a page of batches, the newest first.
+        """Read a page of batches, the newest first; those that cannot be read are named apart.
 
         Args:
             account: whose.
             cursor: that of the page before; '' = the first page.
             limit: how many, 1,000 at most.
-            sound_only: leave out batches whose records are damaged, and name them (`unread`); else
-                one fails the page.
 
         Raises:
             UnknownAccount: no worker ever served this account.
             InvalidRequest: a limit out of its range.
         """
-        call = job_calls.list_batches(account, cursor, limit, sound_only=sound_only)
-        return self._of(account, call)
+        return self._of(account, job_calls.list_batches(account, cursor, limit))
 
     def cancel_batch(self, batch: str) -> int:
         """Cancel every job of a batch, whatever its size, in one step; returns how many it has.
@@ -556,9 +544,8 @@ class RunQueue:
         account: str = "default",
         cursor: str = "",
         limit: int = 100,
-        sound_only: bool = False,
     ) -> JobPage:
-        """Read a page of jobs, without their results.
+        """Read a page of jobs, without their results; those that cannot be read are named apart.
 
         Jobs of a batch come in the order of its upload; ended ones of a state the newest end first,
         dead ones apart, who come like those of the other states with an index (scheduled,
@@ -576,8 +563,6 @@ class RunQueue:
             account: whose.
             cursor: that of the page before; '' = the first page.
             limit: how many, 1,000 at most.
-            sound_only: leave out jobs whose records are damaged, and name them (`unread`); else one
-                fails the page.
 
         Raises:
             UnknownAccount: no worker ever served this account.
@@ -586,8 +571,7 @@ class RunQueue:
         wanted = listing.wanted(
             state, group, batch, custom_id, namespace, reason=reason, since=since, until=until
         )
-        flow = listing.list_jobs(account, wanted, cursor, limit, sound_only=sound_only)
-        return self._of(account, flow)
+        return self._of(account, listing.list_jobs(account, wanted, cursor, limit))
 
     def set_group(
         self,

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from runqueue.records.as_json import json_object, json_value
 from runqueue.records.delivery import DeliveryState
@@ -20,18 +20,6 @@ HOLDS = ("person", "account", "breaker", "rate", "redis", "server", "budget")
 _READS_VALID = 60.0
 #: Fields that are no statistics, or shown otherwise.
 _UNSHOWN = frozenset({"account", "seeded", "times", "capacity"})
-
-
-class DamageReport(NamedTuple):
-    """What workers met of an account of late.
-
-    Args:
-        account: damage that has it stop; None = none.
-        record: damage of one record; None = none.
-    """
-
-    account: str | None = None
-    record: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +58,9 @@ class AccountStats:
         waited_for: keys, groups and batches at whose limits or budgets jobs wait.
         refused_lines: lines of the inbox and of Celery messages that were refused, and wait for a
             person (`runqueue inbox list`).
-        set_aside: damaged records that are set aside, while the account goes on with the others.
-        damaged_record: what is wrong with one of them, as a worker met it of late; None = nothing.
-        damage: what is wrong with its keys in Redis, so that it stops while others go on;
-            None = nothing that a worker or this read met. Where they cannot be read, every other
-            number is 0.
+        quarantined: jobs whose records cannot be read, while the account goes on with the others;
+            quarantined_ids: the first ten of them.
+        damage: why its statistics cannot be read, when every other number is 0; None = they can.
     """
 
     account: str
@@ -106,8 +92,8 @@ class AccountStats:
     paused: bool
     reads_failing_seconds: float | None
     reads_why: str | None
-    set_aside: int
-    damaged_record: str | None
+    quarantined: int
+    quarantined_ids: tuple[str, ...]
     damage: str | None
     waits_for: tuple[Wait, ...]
     jobs_wait_for: tuple[Wait, ...]
@@ -130,17 +116,6 @@ class AccountStats:
         held = "budget" if self.hold_kind == "budget" else "account_held"
         said = "account_paused" if self.paused else held if self.hold_reason else ""
         return in_words([wait for wait in self.waits_for if wait.kind != said])
-
-    @property
-    def damaged_records(self) -> int:
-        """How many records are damaged: what was met is not always set aside."""
-        return max(self.set_aside, self.damaged_record is not None)
-
-    def with_report(self, report: DamageReport | None) -> "AccountStats":
-        """Return these statistics, and what workers reported of damage."""
-        if report is None:
-            return self
-        return replace(self, damage=report.account, damaged_record=report.record)
 
     @property
     def may_be_resumed(self) -> bool:
@@ -231,8 +206,8 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         paused=paused is not None,
         reads_failing_seconds=failing,
         reads_why=text(meta.get("reads_why")) if failing is not None else None,
-        set_aside=int(reply[16]),
-        damaged_record=None,
+        quarantined=int(reply[16][0]),
+        quarantined_ids=tuple(found.decode(errors="replace") for found in reply[16][1:]),
         damage=None,
         waits_for=waits_for,
         jobs_wait_for=read_waits(account, reply[19], now),
@@ -241,7 +216,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
 
 def unreadable(account: str, damage: str) -> AccountStats:
     """Return the statistics of an account that has none, for its keys cannot be read."""
-    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0], [0] * 4, 0, 0, 0, 0, [], 0, []]
+    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0], [0] * 4, 0, 0, 0, [0], [], 0, []]
     return replace(read_stats(account, none), damage=damage)
 
 

@@ -329,7 +329,7 @@ class BatchPage:
     """Some batches, and where the others are; cursor is '' on the last page.
 
     Args:
-        unread: ids of batches of this page that cannot be read, where these are left out.
+        unread: ids of batches of this page that cannot be read: they are left out.
     """
 
     batches: list[Batch]
@@ -342,7 +342,7 @@ class JobPage:
     """Some jobs, and where the others are; cursor is '' on the last page.
 
     Args:
-        unread: ids of jobs of this page that cannot be read, where these are left out.
+        unread: ids of jobs of this page that cannot be read: they are left out.
     """
 
     jobs: list[Job]

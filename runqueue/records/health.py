@@ -60,23 +60,24 @@ def health_of(stats: AccountStats, silent_seconds: float = 0.0) -> AccountHealth
     if stats.damage is not None:
         reason = f"its keys in Redis are damaged, other accounts go on: {stats.damage}"
         return AccountHealth(HealthLevel.STOPPED, "Standing still", reason)
-    found = _of_sound(stats, silent_seconds)
-    return _beside_damaged(found, stats) if stats.damaged_records else found
+    found = _of_readable(stats, silent_seconds)
+    if not stats.quarantined:
+        return found
+    level = max(found.level, HealthLevel.BUSY, key=[*HealthLevel].index)
+    return replace(found, level=level, reason=f"{found.reason}; {quarantine_of(stats)}")
 
 
-def _beside_damaged(found: AccountHealth, stats: AccountStats) -> AccountHealth:
-    """Say how an account does that has damaged records, and goes on with the others."""
-    one = stats.damaged_records == 1
-    words = "1 damaged record is" if one else f"{stats.damaged_records:,} damaged records are"
-    record = f": {stats.damaged_record}" if stats.damaged_record else ""
-    reason = f"{found.reason}; {words} set aside{record}"
-    return replace(
-        found, level=max(found.level, HealthLevel.BUSY, key=[*HealthLevel].index), reason=reason
-    )
+def quarantine_of(stats: AccountStats) -> str:
+    """Say which jobs of an account are quarantined."""
+    n, ids = stats.quarantined, ", ".join(stats.quarantined_ids)
+    more = ", …" if n > len(stats.quarantined_ids) else ""
+    if n == 1:
+        return f"1 job is quarantined, as its record cannot be read: {ids}"
+    return f"{n:,} jobs are quarantined, as their records cannot be read: {ids}{more}"
 
 
-def _of_sound(stats: AccountStats, silent_seconds: float) -> AccountHealth:
-    """Say the same of all that is not damaged."""
+def _of_readable(stats: AccountStats, silent_seconds: float) -> AccountHealth:
+    """Say the same of all that is not quarantined."""
     if stats.hold_reason is not None:
         return _held(stats)
     if not stats.processes:

@@ -333,7 +333,7 @@ class RemoteQueue:
         return self._link.ask(
             "GET",
             "/v1/batches",
-            lambda page: BatchPage([read_batch(one) for one in page["batches"]], _cursor(page)),
+            lambda page: BatchPage([read_batch(one) for one in page["batches"]], *_rest(page)),
             params=chosen,
         )
 
@@ -493,7 +493,7 @@ class RemoteQueue:
         return self._link.ask(
             "GET",
             "/v1/jobs",
-            lambda page: JobPage([read_job(one) for one in page["jobs"]], _cursor(page)),
+            lambda page: JobPage([read_job(one) for one in page["jobs"]], *_rest(page)),
             params=params,
         )
 
@@ -717,5 +717,5 @@ def _of(batch: str) -> Mapping[int, RunQueueError]:
     return {404: BatchNotFound(batch), 409: BatchCanceled(batch)}
 
 
-def _cursor(page: dict[str, Any]) -> str:
-    return page["cursor"] or ""
+def _rest(page: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+    return page["cursor"] or "", tuple(page["unread"])

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from redis.exceptions import ResponseError
 
 from runqueue import ids
+from runqueue.connection.redis_errors import UNREADABLE
 from runqueue.errors import BatchExpired, BatchMismatch, BatchNotFound, FieldError, InvalidRequest
 from runqueue.records.account import AccountStats, read_stats
 from runqueue.records.batch import NO_RULES, Batch, BatchPage, BatchRules, read_batch
@@ -32,7 +33,6 @@ from runqueue.records.waits import read_waits
 from runqueue.request.job_spec import JobSpec, Priority, When
 from runqueue.request.time_range import in_microseconds
 from runqueue.store import codec, compression
-from runqueue.store.damage import RECORD_UNREAD
 from runqueue.store.operator_calls import Seen
 from runqueue.store.replies import codes, of_ids, page, rows, texts
 from runqueue.store.scripts import Argument, ScriptCall, load
@@ -234,7 +234,7 @@ def list_batch(account: str, batch: str, start: int, count: int) -> ScriptCall[l
 def get_jobs(
     account: str, job_ids: Sequence[str], *, result: bool = True
 ) -> ScriptCall[list[Job | None]]:
-    """Read jobs, with or without their results; one that is damaged fails the call."""
+    """Read jobs, with or without their results; one that cannot be read fails the call."""
 
     def parse(reply: list[Any]) -> list[Job | None]:
         rows = zip(job_ids, reply[1:], strict=True)
@@ -247,7 +247,7 @@ def get_jobs(
 def readable_jobs(
     account: str, job_ids: Sequence[str]
 ) -> ScriptCall[tuple[list[Job | None], tuple[str, ...]]]:
-    """Read jobs without their results, and which of them are damaged: these are None."""
+    """Read jobs without their results, and which of them cannot be read: these are None."""
 
     def parse(reply: list[Any]) -> tuple[list[Job | None], tuple[str, ...]]:
         jobs: list[Job | None] = []
@@ -256,7 +256,7 @@ def readable_jobs(
             jobs.append(None)
             try:
                 jobs[-1] = _job(account, job_id, row, int(reply[0])) if row else None
-            except RECORD_UNREAD:
+            except (ResponseError, *UNREADABLE):
                 unread.append(job_id)
         return jobs, tuple(unread)
 
@@ -381,9 +381,7 @@ def hold_batch(account: str, batch: str, what: str, seen: str = "") -> ScriptCal
     return ScriptCall(load("hold_batch"), account, [batch, what, seen], parse)
 
 
-def list_batches(
-    account: str, cursor: str, count: int, *, sound_only: bool = False
-) -> ScriptCall[BatchPage]:
+def list_batches(account: str, cursor: str, count: int) -> ScriptCall[BatchPage]:
     """Read a page of batches; arguments and errors as for `RunQueue.list_batches`."""
     if not 1 <= count <= MOST:
         raise InvalidRequest([FieldError("limit", f"expected 1 to {MOST}, got {count}")])
@@ -391,31 +389,20 @@ def list_batches(
         raise InvalidRequest([FieldError("cursor", "expected one that a page of batches gave")])
 
     def parse(reply: list[Any]) -> BatchPage:
-        unread: list[str] | None = [] if sound_only else None
+        unread: list[str] = []
         batches = list(_batches(account, reply[2:], int(reply[1]), unread))
-        return BatchPage(batches, reply[0].decode(), tuple(unread or ()))
+        return BatchPage(batches, reply[0].decode(), tuple(unread))
 
     return ScriptCall(load("list_batches"), account, [cursor, count], parse)
 
 
-def _sound(record: list[Any] | bytes) -> list[Any]:
-    if isinstance(record, bytes):  # what is wrong with it
-        raise ResponseError(record.decode(errors="replace"))
-    return record
-
-
-def _batches(
-    account: str, replies: list[Any], now_us: int, unread: list[str] | None
-) -> Iterator[Batch]:
+def _batches(account: str, replies: list[Any], now_us: int, unread: list[str]) -> Iterator[Batch]:
     for name, record, jobs, waits in rows(replies, 0, 4):
-        try:
-            flat = _sound(record)
-            found = read_batch(account, name.decode(), flat, int(jobs), now_us, waits=waits)
-        except RECORD_UNREAD:
-            if unread is None:
-                raise
+        found = None
+        try:  # a record that Redis could not read is a text
+            found = read_batch(account, name.decode(), record, int(jobs), now_us, waits=waits)
+        except UNREADABLE:
             unread.append(name.decode(errors="replace"))
-            continue
         if found is not None:
             yield found
 

@@ -39,7 +39,7 @@ expiring                zset    batches by when their time is up
 callbacks               zset    '<batch> <event>' by the next try to report it
 canceling               hash    canceled or expired batches the sweep walks, how far it is
 unwanted                zset    waiting jobs to end once the recovery of Redis is over, by when
-damaged                 set     'job <id>' and 'lane <batch> <p>:<group>' set aside as damaged
+quarantined             zset    jobs whose records cannot be read, by when that was met
 due, deadlines          zset    scheduled jobs by run_at; jobs by deadline
 claims:<process>        zset    submissions under way, by claim time
 claim:<claim_id>        string  what a claim took, for a claim that is repeated

@@ -48,7 +48,6 @@ class GroupLine:
         length: jobs in it.
         live: slots that the group takes.
         max_concurrent: its cap, None = none.
-        damaged: its record, or a line of it, cannot be read.
     """
 
     group: str
@@ -56,7 +55,6 @@ class GroupLine:
     live: int
     max_concurrent: int | None
     paused: bool
-    damaged: bool = False
 
 
 def processes(account: str) -> ScriptCall[list[Process]]:
@@ -92,8 +90,8 @@ def longest_lines(
 
     def parse(reply: list[Any]) -> tuple[int, list[GroupLine]]:
         return int(reply[0]), [
-            GroupLine(name.decode(), length, live, cap or None, bool(paused), bool(damaged))
-            for name, length, live, cap, paused, damaged in rows(reply, 1, 6)
+            GroupLine(name.decode(), length, live, cap or None, bool(paused))
+            for name, length, live, cap, paused in rows(reply, 1, 5)
         ]
 
     return ScriptCall(load("longest_lines"), account, [groups, _LANES, count], parse)

@@ -86,6 +86,7 @@ def library(folder: Traversable = LUA) -> Library:
     texts = {name: _code(entry.read_text("utf-8")) for name, entry in sources(folder).items()}
     scripts = frozenset(texts.keys() - sources(folder / "lib").keys())
     modules = dict.fromkeys(name for one in sorted(texts) for name in _modules_of(one, texts))
+    modules |= dict.fromkeys([*_modules_of("changes", texts), "changes"])
     text = texts["core"]
     text += "".join(f"local {one} = (function()\n{texts[one]}end)()\n" for one in modules)
     text += "".join(_registered(name, texts) for name in sorted(scripts))
@@ -95,11 +96,13 @@ def library(folder: Traversable = LUA) -> Library:
 
 
 def _registered(name: str, texts: dict[str, str]) -> str:
-    flags = _FLAGS[_header(texts[name], "flags")]
+    flags = _header(texts[name], "flags")
+    call = "body(open(keys, args))" if flags == "no-writes" else "changes.run(body, keys, args)"
     return (
-        f"redis.register_function({{ function_name = LIBRARY .. '{name}', flags = {{ {flags} }},\n"
-        f"callback = function(keys, args)\nlocal q = open(keys, args)\n{texts[name]}"
-        "end })\n"
+        f"do\nlocal function body(q)\n{texts[name]}end\n"
+        f"redis.register_function({{ function_name = LIBRARY .. '{name}', "
+        f"flags = {{ {_FLAGS[flags]} }},\n"
+        f"callback = function(keys, args) return {call} end }})\nend\n"
     )
 
 

@@ -726,5 +726,5 @@ class InvariantLedger:
             self.fail(f"I8: {stats.live} slots are taken for {len(held)} jobs in doubt")
         if stats.strays_live and not self.refuses_cancels:
             self.fail(f"I8: {stats.strays_live} orphans keep their slots")
-        if stats.damage or stats.damaged_records:
-            self.fail(f"damage: {stats.damage or stats.damaged_record}")
+        if stats.damage or stats.quarantined:
+            self.fail(f"damage: {stats.damage or stats.quarantined_ids}")

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 #: Log events that only a defect writes.
 _DEFECT_EVENTS = {
     *("item_failed", "record_refused", "record_lost", "run_is_another_jobs"),
-    *("answer_of_another_request", "stored_request_unreadable", "record_damaged"),
-    "account_damaged",
+    *("answer_of_another_request", "stored_request_unreadable", "job_quarantined"),
 }
 #: Errors in such events that Redis faults explain: the lease brings the item back.
 _REDIS_ERRORS = {"ConnectionError", "TimeoutError", "ResponseError", "ReadOnlyError"}
@@ -55,8 +54,6 @@ class LogRules:
             return
         # Answers stay mixed up until the client drops its connections.
         if name in _MIXED_UP and self._was("answers are mixed up", within=math.inf):
-            return
-        if name == "account_damaged" and self._was("a key is damaged", within=60):
             return
         world.ledger.fail(f"the log says: {event}")
 

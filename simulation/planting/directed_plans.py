@@ -519,15 +519,6 @@ _DRAINED = _long_plan(
     drain_seconds=5,
     workers=3,
 )
-#: Runs that are accepted, many at once, while a key that their records need is damaged.
-_DAMAGED = _plan(
-    _jobs(80, 2),
-    [_fault("a key is damaged", 2, 8)],
-    gateways=0,
-    workers=1,
-    max_concurrent_runs=80,
-    run_seconds=20,
-)
 _OTHERS = _long_plan(
     _line(60, kinds=_WORKFLOW),
     [
@@ -828,8 +819,6 @@ PLANS |= {
         run_seconds=1,
     ),
     "marker-in-an-answer-is-not-compared": _long_plan(_alike(30, 2.0, "task"), _MIXED, gateways=1),
-    "halved-group-forgets-its-second-half": _DAMAGED,
-    "record-set-aside-is-not-tried-again": _DAMAGED,
     "unrecognised-runs-prove-absence": _long_plan(
         _line(40), [_fault("answers are lost", 10, 20, 0.5)], lists_workflows_from=160
     ),

@@ -32,7 +32,6 @@ class Process:
         self.wakes: list[tuple[str, str]] = []
         self.messages: list[tuple[str, str, int]] = []
         self.begun: list[tuple[str, str, int]] = []
-        self.errors: list[tuple[str, str, Exception]] = []
         self.broker: Exception | None = None
         self.stopping = threading.Event()
         fake = SimpleNamespace(
@@ -41,7 +40,6 @@ class Process:
             stopping=self.stopping,
             wake=lambda account, kind: self.wakes.append((account, kind)),
             begin=lambda kind, account, tick_us: self.begun.append((kind, account, tick_us)),
-            note_error=lambda *noted: self.errors.append(noted),
         )
         run(client, worker_calls.heartbeat("default", name, LEASE_US, -1, passed_us(), first=True))
         self.ticker = TickerThread("default", cast(Runtime, fake), self._send)
@@ -223,18 +221,3 @@ def test_what_the_broker_does_not_take_is_begun_in_this_process(
     one.broker = None
 
     until(lambda: "submit" in one.kinds())
-
-
-def test_an_error_that_keeps_an_account_from_its_ticks_is_reported_by_its_process(
-    process: Make,
-) -> None:
-    one = process("p1")
-    one.client.delete(KEYS.meta)
-    one.client.set(KEYS.meta, "a typo")
-
-    one.ticker.start()
-
-    until(lambda: one.errors)
-    account, script, error = one.errors[0]
-    assert (account, script) == ("default", "tick")
-    assert "WRONGTYPE" in str(error)

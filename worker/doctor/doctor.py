@@ -22,8 +22,8 @@ from config.settings import (
 from runqueue import QueueUnavailable, RunQueue
 from runqueue.cli.shared.formatting import printable
 from runqueue.connection.client import find_url
+from runqueue.connection.redis_errors import damage_of
 from runqueue.errors import MalformedURL, OtherFormat, RunQueueError
-from runqueue.store.damage import damage_behind
 from worker.doctor import api_checks, queue_checks, redis_checks
 from worker.doctor.findings import Finding, FindingLevel, ok, warning, worst, wrong
 from worker.process.account import proxies_of
@@ -136,9 +136,9 @@ def _of_queue(url: str, client: redis.Redis, settings: Settings | None) -> Itera
                     has_settings=settings is not None,
                 )
             except (RunQueueError, redis.exceptions.ResponseError) as error:
-                if (damage := damage_behind(error)) is None:
+                if (damage := damage_of(error)) is None:
                     raise
-                yield queue_checks.damaged(client, name, damage)
+                yield queue_checks.damaged(name, [damage])
 
 
 def _of_broker(settings: Settings, url: str) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from config.settings import Account, Settings, account_prefix
 from runqueue import RunQueue
 from runqueue.cli.follow.account_holds import hold_words
 from runqueue.records.account import AccountStats
-from runqueue.records.health import HealthLevel, health_of
+from runqueue.records.health import HealthLevel, health_of, quarantine_of
 from runqueue.store.keys import TYPES, Keys
 from runqueue.store.live_processes import STAGES, Process
 from worker.doctor.findings import Finding, FindingLevel, ok, warning, wrong
@@ -50,15 +50,17 @@ def check_account(
             "the queue knows it, and there are no settings for it here",
             f"set {account_prefix(name)}API_KEY, unless other workers serve it",
         )
-    if stats is not None and stats.damage is not None:
-        yield damaged(client, name, stats.damage)
-        return
     if stats is None:
         return
-    found = health(replace(stats, set_aside=0, damaged_record=None))
+    foreign = keys_of_other_types(client, name)
+    if foreign or stats.damage is not None:
+        yield damaged(name, foreign or [stats.damage or ""])
+        return
+    found = health(replace(stats, quarantined=0))
     yield found
-    if stats.damaged_records:
-        yield set_aside(name, stats)
+    if stats.quarantined:
+        do = "see docs/runbooks.md, RunqueueQuarantinedJobs"
+        yield warning(f"records {name}", quarantine_of(stats), do)
     living = [one for one in queue.workers(name) if one.alive]
     if living or found.level is not FindingLevel.WRONG:
         yield heartbeats(name, living)
@@ -76,35 +78,25 @@ def check_account(
         )
 
 
-def damaged(client: redis.Redis, name: str, damage: str) -> Finding:
-    """Say that an account's keys are not as they should be, and which, where that can be seen.
-
-    Args:
-        client: the queue's Redis.
-        name: the account.
-        damage: what was met.
-    """
+def keys_of_other_types(client: redis.Redis, name: str) -> list[str]:
+    """Say which keys of an account have a type that is not theirs."""
     prefix = Keys(name).prefix
     with client.pipeline(transaction=False) as asking:
         for key in TYPES:
             asking.type(f"{prefix}{key}")
         found = [kind.decode() for kind in asking.execute()]
-    wrong_ones = [
+    return [
         f"{prefix}{key} is a {kind}, not a {expected}"
         for (key, expected), kind in zip(TYPES.items(), found, strict=True)
         if kind not in {"none", expected}
     ]
-    said = f"stands still, its keys are damaged: {'; '.join(wrong_ones) or damage}"
+
+
+def damaged(name: str, found: list[str]) -> Finding:
+    """Say that an account's keys are not as they should be."""
+    said = f"what needs them stands still, its keys are damaged: {'; '.join(found)}"
     do = "restore that key, or delete it; and see what else writes to this Redis"
     return wrong(f"account {name}", said, do)
-
-
-def set_aside(name: str, stats: AccountStats) -> Finding:
-    """Say which damaged records of an account wait for a person, while it goes on."""
-    n, met = stats.damaged_records, stats.damaged_record
-    found = f"{n:,} damaged record{'' if n == 1 else 's'} set aside{f': {met}' if met else ''}"
-    do = "restore what was there; do not delete it (docs/runbooks.md, RunqueueDamagedRecords)"
-    return warning(f"records {name}", found, do)
 
 
 def health(stats: AccountStats) -> Finding:

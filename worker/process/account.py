@@ -7,20 +7,20 @@ from math import inf
 from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
+from redis.exceptions import ResponseError
 from structlog.typing import FilteringBoundLogger
 
 from api_client import AsyncTransport, RawClient
 from api_client.http.proxies import Proxies
 from config.settings import Account, Settings, account_prefix
+from runqueue.connection.redis_errors import damage_of, quarantined_a_job
 from runqueue.observe.run_spans import TracedRuns
 from runqueue.store import worker_calls
-from runqueue.store.damage import damage_of
 from runqueue.store.format import check_format_async
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.scripts import ScriptCall
 from webhooks import receiver_address
 from webhooks.sender import Outbound
-from worker.process.damage import Damage
 from worker.process.lease import Lease
 from worker.process.metrics import AccountMetrics
 from worker.process.read_health import Reads
@@ -120,7 +120,6 @@ class AccountLink:
         self._version_check = asyncio.Lock()
         self._beat: asyncio.Task[None] | None = None
         self._announced = False
-        self.damage = Damage(name, scripts.client)
         self.reads = Reads()
         #: What the server's own clock shows, by its answers.
         self.server_date = ServerDate()
@@ -136,8 +135,11 @@ class AccountLink:
         """Run a script."""
         try:
             return await self._scripts.run(call)
-        except Exception as error:
-            self.damage.note(call.script.name, error)
+        except ResponseError as error:
+            if quarantined_a_job(error):
+                self.log.error(  # noqa: TRY400 - the trace says nothing more
+                    "job_quarantined", script=call.script.name, error=str(error)
+                )
             raise
 
     async def run(

@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from api_client.elapsed import elapsed
+from runqueue.connection.redis_errors import damage_of
 from runqueue.store import worker_calls
-from runqueue.store.damage import damage_of
 from runqueue.store.scripts import ScriptCall
 from worker.process.elapsed import passed_us
 from worker.process.read_health import ReadReport

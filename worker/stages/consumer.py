@@ -22,9 +22,9 @@ from typing import Any, ClassVar, Concatenate, Generic, NamedTuple, ParamSpec, T
 import structlog
 from redis.exceptions import RedisError
 
+from runqueue.connection.redis_errors import damage_of, quarantined_a_job
 from runqueue.records.claim_items import ClaimAnswer, Taken
 from runqueue.store import worker_calls
-from runqueue.store.damage import damage_of
 from runqueue.store.scripts import ScriptCall
 from worker.process.account import AccountLink
 from worker.process.batch_writer import Record
@@ -221,13 +221,16 @@ class Consumer(ABC, Generic[Item]):
         return ConsumerEnd.DRAINING if self.draining else ConsumerEnd.SUCCESSOR
 
     async def _taken(self, limit: int, tick_us: int) -> Taken[Item]:
-        """Claim; while Redis is away nothing is taken, and the next claim comes a little later."""
+        """Claim; where that fails nothing is taken, and the same claim is made a little later.
+
+        So it is while Redis is away, and where a job was quarantined.
+        """
         self._woken.clear()
         self._is_answered = False
         try:
             taken = await self.take(limit, tick_us)
         except RedisError as error:
-            if damage_of(error) is not None:
+            if damage_of(error) is not None and not quarantined_a_job(error):
                 raise
             self.account.log.warning("claim_unanswered", kind=self.kind, error=str(error))
             return Taken(ClaimAnswer.OK, self.server_us, left=False)

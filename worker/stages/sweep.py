@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 
+from runqueue.connection.redis_errors import damage_of
 from runqueue.records.job import KEEP_SECONDS
 from runqueue.store import worker_calls
-from runqueue.store.damage import damage_of
 from runqueue.store.scripts import Argument
 from worker.process.account import AccountLink
 from worker.stages.packing import pack_ended
@@ -35,14 +35,13 @@ STEPS: tuple[tuple[str, tuple[Argument, ...]], ...] = (
     ("expire_batches", (int(UPLOAD_SECONDS * 1e6), LIMIT)),
     ("step_lanes", (LIMIT,)),
     ("let_go", (LIMIT,)),
-    ("recheck", (LIMIT,)),
 )
 
 
 async def sweep(account: AccountLink) -> dict[str, int]:
     """Run one pass and return how many entries each step walked, or packed.
 
-    Where a step meets damaged keys the others are made all the same.
+    Where a step meets what it cannot read, the others are made all the same.
 
     Raises:
         ResponseError: what the first of those steps met.

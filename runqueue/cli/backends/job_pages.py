@@ -14,7 +14,12 @@ if TYPE_CHECKING:  # httpx loads slowly, and few commands need it.
 
 
 def every_job(
-    queue: RunQueue | RemoteQueue, wanted: Filter, account: str, *, limit: int = 1000
+    queue: RunQueue | RemoteQueue,
+    wanted: Filter,
+    account: str,
+    *,
+    limit: int = 1000,
+    unread: list[str] | None = None,
 ) -> Iterator[Job]:
     """Go through the jobs of a list, page by page; one may come twice.
 
@@ -23,6 +28,7 @@ def every_job(
         wanted: the filters, as of `list_jobs`.
         account: whose jobs.
         limit: jobs a page.
+        unread: takes the ids of jobs that cannot be read.
     """
     cursor = ""
     while True:
@@ -39,6 +45,8 @@ def every_job(
             cursor=cursor,
             limit=limit,
         )
+        if unread is not None:
+            unread += page.unread
         yield from page.jobs
         if not (cursor := page.cursor):
             return

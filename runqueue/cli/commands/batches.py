@@ -15,7 +15,7 @@ from runqueue.cli.shared.exit_codes import Exit, ended, print_err
 from runqueue.cli.shared.formatting import counted, printable
 from runqueue.cli.shared.options import HomeAccount, OneObject, command_group
 from runqueue.cli.shared.output import print_outcome, print_values
-from runqueue.cli.shared.tables import AsJson, Limit, print_rows, up_to
+from runqueue.cli.shared.tables import AsJson, Limit, print_rows, print_unread, up_to
 from runqueue.errors import InvalidBatch
 from runqueue.records.batch import Batch, BatchStatus
 from runqueue.records.job import JobState
@@ -51,18 +51,21 @@ def list_batches(
 ) -> None:
     """Show the batches of an account, the newest first."""
     with opened(url) as queue:
-        found = _batches(queue, account or queue.home(), min(_PAGE, limit))
+        unread: list[str] = []
+        found = _batches(queue, account or queue.home(), min(_PAGE, limit), unread)
         rows = list(map(_row, up_to(limit, found)))
         if as_json:
             rows = [row["whole"] for row in rows]
         columns = (*_COLUMNS, "why") if any(row.get("why") for row in rows) else _COLUMNS
         print_rows(rows, columns, as_json=as_json)
+        print_unread(unread)
 
 
-def _batches(queue: Queue, account: str, limit: int) -> Iterator[Batch]:
+def _batches(queue: Queue, account: str, limit: int, unread: list[str]) -> Iterator[Batch]:
     cursor = ""
     while True:
         page = queue.list_batches(account, cursor=cursor, limit=limit)
+        unread += page.unread
         yield from page.batches
         if not (cursor := page.cursor):
             return

@@ -8,7 +8,16 @@ from runqueue.cli.backends.direct import Url, opened
 from runqueue.cli.backends.job_pages import every_job
 from runqueue.cli.backends.job_selection import Account, Batch, Group, Namespace, Reason
 from runqueue.cli.shared.options import Since, Until, command_group
-from runqueue.cli.shared.tables import RUN, AsJson, Limit, each_once, job_row, print_rows, up_to
+from runqueue.cli.shared.tables import (
+    RUN,
+    AsJson,
+    Limit,
+    each_once,
+    job_row,
+    print_rows,
+    print_unread,
+    up_to,
+)
 from runqueue.producer.listing import Filter
 from runqueue.records.as_json import json_value
 from runqueue.records.job import Job, JobState
@@ -49,9 +58,11 @@ def list_jobs(
     """
     wanted = Filter(group, batch, reason, state, custom_id, namespace, since=since, until=until)
     with opened(url) as queue:
-        found = every_job(queue, wanted, account or queue.home(), limit=PAGE)
+        unread: list[str] = []
+        found = every_job(queue, wanted, account or queue.home(), limit=PAGE, unread=unread)
         rows = [_row(job, as_json=as_json) for job in up_to(limit, each_once(found))]
         print_rows(rows, _COLUMNS, as_json=as_json)
+        print_unread(unread)
 
 
 def _row(job: Job, *, as_json: bool) -> dict[str, Any]:

@@ -117,12 +117,23 @@ def replay(options: JobOptions, *, state: Replayed = "dead") -> None:
 @dead.command()
 @with_options
 def discard(options: JobOptions) -> None:
-    """Remove dead jobs for good, with their idempotency keys."""
+    """Remove dead jobs, or quarantined ones by id, for good, with their idempotency keys."""
     with operating() as operations:
-        ids = options.ids(operations, JobState.DEAD)
-        confirm(f"remove {counted(len(ids), 'dead job')} for good", yes=options.yes)
+        ids = _to_discard(options, operations)
+        confirm(f"remove {counted(len(ids), 'job')} for good", yes=options.yes)
         action = OperatorAction("discard", options.by(JobState.DEAD), named=options.jobs or ())
         print_settled(operations, operations.discard(ids), "removed", action)
+
+
+def _to_discard(options: JobOptions, operations: Operations) -> list[str]:
+    """Return the ids of the chosen jobs; quarantined ones cannot be looked up."""
+    if options.is_by_filter():
+        return options.ids(operations, JobState.DEAD)
+    names, queue = options.jobs or [], operations.queue
+    quarantined = {one for found in queue.stats().values() for one in found.quarantined_ids}
+    others = [name for name in names if name not in quarantined]
+    found = named_jobs(queue, others, options.namespace)
+    return [*(name for name in names if name in quarantined), *found]
 
 
 @unconfirmed.command("list")

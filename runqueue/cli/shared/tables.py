@@ -76,6 +76,12 @@ def each_once(jobs: Iterable[Job]) -> Iterator[Job]:
             yield job
 
 
+def print_unread(ids: Iterable[str]) -> None:
+    """Name on stderr what a list left out, since it cannot be read."""
+    if ids := list(dict.fromkeys(ids)):
+        print_err(f"left out, as they cannot be read: {', '.join(ids)}")
+
+
 def job_row(job: Job, *more: str) -> dict[str, Any]:
     """Return what --json shows of a job in any list, and more of its attributes."""
     return {"job_id": job.id} | {name: getattr(job, name) for name in (*_JOB, *more)}

@@ -177,8 +177,8 @@ def _news(stats: AccountStats) -> list[str]:
         parts.append(f"strays {stats.strays}")
     if stats.refused_lines:
         parts.append(f"refused lines {stats.refused_lines:,}")
-    if stats.damaged_records:
-        parts.append(f"damaged records {stats.damaged_records:,}")
+    if stats.quarantined:
+        parts.append(f"quarantined {stats.quarantined:,}")
     if stats.overridden:
         *some, last = (f"{name} {exact(value)}" for name, value in stats.overridden.items())
         set_live = [*(f"{words}," for words in some), last]

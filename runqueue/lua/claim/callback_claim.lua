@@ -1,4 +1,4 @@
--- use: counters batches board changes waits
+-- use: counters batches board waits
 -- Takes callbacks that are due, each with the present state of its batch. Each is due again after `lease_us`
 -- unless it is recorded.
 -- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), linger (0 | 1), lease_us
@@ -6,11 +6,9 @@
 --       { 'ok', now_us, next_us, left (0 | 1), per callback: batch, event ('<n>:<what>:<share>'), tries
 --         (made), at_us (when it happened), url, the batch as HGETALL, its jobs, what its jobs wait for (waits.lua) }
 --       next_us = when the next is due; left = 1: the consumer is not active any more.
-counters.open(q)
 local process, want, tick_us = q.args[2], tonumber(q.args[3]), tonumber(q.args[4])
 local linger, lease = q.args[5] == '1', q.args[6]
 local CALLBACKS, STAYS_FOR = q.prefix .. 'callbacks', 1000000
-expect(CALLBACKS, 'zset')
 local refused = board.enter(q, 'callbacks', process, tick_us)
 if refused then return refused end
 
@@ -18,12 +16,12 @@ local reply, taken = { 'ok', int(q.now), '0', 0 }, 0
 local due = want > 0 and redis.call('ZRANGEBYSCORE', CALLBACKS, '-inf', int(q.now), 'LIMIT', 0, want) or {}
 local function add(member)
   local batch, event = string.match(member, '^(%S+) (%S+)$')
+  redis.call('ZADD', CALLBACKS, int(q.now + tonumber(lease)), member)
   local f = redis.call('HMGET', batches.key(q, batch), 'sealed', 'callback_url', 'callback:' .. event)
   if f[1] and f[2] and f[3] then
     local tries, at = string.match(f[3], '^(%d+) (%d+)$')
     local told = { batch, event, tries, at, f[2], redis.call('HGETALL', batches.key(q, batch)), batches.size(q, batch),
       waits.of_batch(q, batch) }
-    redis.call('ZADD', CALLBACKS, int(q.now + tonumber(lease)), member)
     for _, value in ipairs(told) do reply[#reply + 1] = value end
     taken = taken + 1
   else -- its upload was discarded
@@ -31,10 +29,7 @@ local function add(member)
     counters.bump(q.totals, 'callbacks:dropped', 1)
   end
 end
-for _, member in ipairs(due) do
-  -- The callback of a damaged batch is due again later.
-  if not try(q, add, member) then redis.call('ZADD', CALLBACKS, int(q.now + tonumber(lease)), member) end
-end
+for _, member in ipairs(due) do add(member) end
 
 local next_us, left = 0, 0
 if want > 0 and #due < want then
@@ -47,6 +42,5 @@ if want > 0 and #due < want then
     next_us = 0 -- it stays active for new callbacks
   end
 end
-changes.save(q)
 reply[3], reply[4] = int(next_us), left
 return reply

@@ -1,14 +1,12 @@
--- use: counters board limits
+-- use: counters board limits job_record
 -- Takes runs whose cancel is due; each is due again after `lease_us` until its end is recorded.
 -- ARGV  now_us, process, want, tick_us (0 = not the first), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), per job: id ('' = an orphan run), attempt, run_id, since_us }
 --       since_us = since when canceling was tried: a cancel requested before the run was known counts from then. Of the
 --       time between two tries at most a minute counts: without any worker nothing was tried.
-counters.open(q)
 local process, want, tick_us, lease = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), tonumber(q.args[5])
 local CANCELS, MOST_BETWEEN = q.prefix .. 'cancels', 60000000
-expect(CANCELS, 'zset')
 local refused = board.enter(q, 'cancel', process, tick_us)
 if refused then return refused end
 
@@ -20,29 +18,23 @@ limits.take(q, 'request', limit.requests_per_second, #due / 2)
 if #due > 0 then redis.call('HINCRBY', q.prefix .. 'counters', 'calls:cancel', #due / 2) end
 local function add(id, due_at)
   local key = job_key(q, id)
-  local f = read_fields(key, 'attempt', 'run_id', 'cancel_since')
-  number(key, 'attempt', f[1])
-  local before = number(key, 'cancel_since', f[3]) or q.now
+  local f = job_record.read_fields(q, id, job_record.CANCELED) or {}
+  local before = tonumber(f[4] or q.now)
   local stray = string.match(id, '^stray (.*)$')
   if stray then
     redis.call('ZADD', CANCELS, int(q.now + lease), id)
     for _, field in ipairs({ '', '0', stray, int(q.now) }) do reply[#reply + 1] = field end
-  elseif f[1] and f[2] then
+  elseif f[2] and f[3] then
     redis.call('ZADD', CANCELS, int(q.now + lease), id)
     local last = tonumber(due_at) - lease
     local since = int(math.min(q.now, before + math.max(0, q.now - last - MOST_BETWEEN)))
     redis.call('HSET', key, 'cancel_since', since)
-    for _, field in ipairs({ id, f[1], f[2], since }) do reply[#reply + 1] = field end
+    for _, field in ipairs({ id, f[2], f[3], since }) do reply[#reply + 1] = field end
   else
     redis.call('ZREM', CANCELS, id)
   end
 end
-for i = 1, #due, 2 do
-  if not try(q, add, due[i], due[i + 1]) then
-    redis.call('ZREM', CANCELS, due[i])
-    set_aside(q, 'job ' .. due[i])
-  end
-end
+for i = 1, #due, 2 do add(due[i], due[i + 1]) end
 local left = 0
 if #due == 0 and next_us == 0 and want > 0 then
   board.leave(q, 'cancel', process)

@@ -21,8 +21,7 @@
 -- more urgent job waits. One process at a time takes them: it claims nothing until its other submissions are over,
 -- then the suspect alone, then nothing until that one is through; then other jobs have a turn. So other jobs do not
 -- die with a suspect, and wait for one suspect at most.
--- A damaged record, lane or group is set aside (recheck.lua); the claim continues with the others.
-counters.open(q)
+-- What it takes out of a ring, a list of lanes or a lane goes back, whatever happens (`put_back`).
 local process, claim_id = q.args[2], q.args[3]
 local want, tick_us, linger, marked = tonumber(q.args[4]), tonumber(q.args[5]), q.args[6] == '1', q.args[7] == '1'
 local receives, date = q.args[8] == '1', q.args[9]
@@ -53,26 +52,26 @@ local function with_bodies(reply, ids, bodies)
   return reply
 end
 
+local function is_mine(id)
+  local f = job_record.read_fields(q, id, job_record.TAKEN)
+  return f and f[1] == 'submitting' and f[3] == process
+end
+
 local before = redis.call('GET', CLAIM)
 if before then
   local mine = {}
   for id in string.gmatch(before, '%S+') do
-    local _, f = try(q, read_fields, job_key(q, id), 'state', 'process')
-    if f and f[1] == 'submitting' and f[2] == process then mine[#mine + 1] = id end
+    if is_mine(id) then mine[#mine + 1] = id end
   end
   return with_bodies({ 'ok', int(q.now), redis.call('HGET', q.meta, 'sequence') or '0', '0', 0 }, mine, bodies_of(mine))
 end
 
-expect(CLAIMS, 'zset')
-expect(SUSPECTS, 'zset')
-expect(q.prefix .. 'listing', 'hash')
-for priority = 0, 3 do expect(q.prefix .. 'ring:' .. priority, 'zset') end
 if not server.is_trusted(q) then return { 'moved', int(q.now) } end
 local refused = board.enter(q, 'submit', process, tick_us)
 if refused then return refused end
 local meta = redis.call('HMGET', q.meta, 'sequence', 'hold_until', 'hold_probe', 'paused', 'date_ahead', 'receives')
-local sequence = number(q.meta, 'sequence', meta[1]) or 0
-if date == '' and meta[5] then date = int(q.now + number(q.meta, 'date_ahead', meta[5])) end
+local sequence = tonumber(meta[1] or 0)
+if date == '' and meta[5] then date = int(q.now + tonumber(meta[5])) end
 if meta[6] ~= q.args[8] then redis.call('HSET', q.meta, 'receives', q.args[8]) end
 
 local limit = limits.read(q)
@@ -127,15 +126,14 @@ end
 -- have no room, and the job was not taken. `goes_first`: it comes before jobs that wait for its keys.
 local function claim(id, priority, group, lane, goes_first)
   local batch, key = lanes.batch_of(lane), job_key(q, id)
-  local f = read_fields(key, 'state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths', 'lost_claim',
-    'charged', 'unmarked', 'via', 'cancel', 'keys')
-  local known, deadline = number(key, 'attempt', f[2]) or 0, number(key, 'deadline', f[4])
+  local f = job_record.read_fields(q, id, job_record.CLAIMED) or {}
+  local known, deadline = tonumber(f[2] or 0), tonumber(f[4] or nil)
   if f[1] ~= 'ready' or f[12] or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= priority
     or (f[6] or 'default') ~= group then
     skips = skips + 1 -- canceled meanwhile, taken over by another batch, or submitted again elsewhere
     return
   end
-  if (number(key, 'deaths', f[7]) or 0) >= 2 and redis.call('ZSCORE', SUSPECTS, id) then
+  if tonumber(f[7] or 0) >= 2 and redis.call('ZSCORE', SUSPECTS, id) then
     skips = skips + 1 -- a suspect that was in the lane twice: it waits apart
     return
   end
@@ -197,9 +195,8 @@ end
 local function room_in(group)
   local f = groups[group]
   if not f then
-    local key = lanes.group_key(q, group)
-    local g = read_fields(key, 'cap', 'live', 'paused')
-    f = { cap = number(key, 'cap', g[1]) or 0, live = number(key, 'live', g[2]) or 0, paused = g[3] }
+    local g = redis.call('HMGET', lanes.group_key(q, group), 'cap', 'live', 'paused')
+    f = { cap = tonumber(g[1] or 0), live = tonumber(g[2] or 0), paused = g[3] }
     groups[group] = f
   end
   if f.paused then return 0 end
@@ -257,8 +254,7 @@ end
 local function claim_suspect()
   local id = redis.call('GET', ALONE)
   if id then
-    local _, f = try(q, read_fields, job_key(q, id), 'state', 'process')
-    if f and f[1] == 'submitting' and f[2] == process then
+    if is_mine(id) then
       suspects_are_mine()
       room, next_us = 0, q.now + LOOK_AGAIN
       return
@@ -269,12 +265,7 @@ local function claim_suspect()
   if #due == 0 or room < 1 or not suspects_are_mine() then return end
   if id and any_group_at(3) then return end -- the last suspect is through: other jobs have a turn
   for _, suspect in ipairs(due) do
-    local is_sound, is_last = try(q, claim_due, suspect)
-    if is_last then return end
-    if not is_sound then
-      redis.call('ZREM', SUSPECTS, suspect)
-      set_aside(q, 'job ' .. suspect)
-    end
+    if claim_due(suspect) then return end
   end
 end
 
@@ -285,10 +276,34 @@ local function has_done_enough()
     or (q.key_commands > 0 and q.key_commands + FOR_A_JOB * #taken >= MOST)
 end
 
+-- What this claim took out and did not put back yet: a group of a ring, a lane of its list (`turn`, `name`), and ids of
+-- that lane, from `first` on.
+local out = {}
+
+-- Puts back the ids that were not taken, and the lane to the end of its list if it is not empty.
+local function put_back_lane()
+  local ids, name, turn = out.ids or {}, out.name, out.turn
+  out.ids, out.name = nil, nil
+  local back = {}
+  for i = #ids, out.first, -1 do back[#back + 1] = ids[i] end
+  in_parts('LPUSH', out.lane, back)
+  if out.stays_out or not lanes.runs(q, name) then return end
+  local goes_on
+  if lanes.keys_in(name) > 0 then
+    goes_on = key_limits.leave(q, turn.priority, turn.group, name)
+  else
+    goes_on = redis.call('EXISTS', out.lane) == 1
+  end
+  if goes_on then
+    redis.call('RPUSH', turn.key, name)
+    turn.lanes = turn.lanes + 1
+  end
+end
+
 -- Takes a lane's share of jobs in its turn, until the turn's goal is reached; each job that had a run lowers the goal
 -- by one. The lane is out of the list; with jobs left it goes to the end again.
 local function from_lane(turn, name)
-  local lane, share = lanes.key(q, turn.priority, turn.group, name), math.floor((turn.goal - #taken) / turn.lanes)
+  local share = math.floor((turn.goal - #taken) / turn.lanes)
   turn.lanes = turn.lanes - 1
   local keys = lanes.keys_in(name)
   share, q.key_turn = math.max(1, share), nil
@@ -300,42 +315,25 @@ local function from_lane(turn, name)
     return
   end
   if share < 1 then passed = passed + 1 end
-  local popped = share > 0 and redis.call('LPOP', lane, share) or {}
-  local function give_back(first)
-    local back = {}
-    for i = #popped, first, -1 do back[#back + 1] = popped[i] end
-    in_parts('LPUSH', lane, back)
-  end
-  for i, id in ipairs(popped) do
+  out.ids = share > 0 and redis.call('LPOP', out.lane, share) or {}
+  for _, id in ipairs(out.ids) do
     -- An orphan run was adopted and takes capacity, or this claim has done enough: the others go back.
-    if #taken >= math.min(turn.goal, room) or has_done_enough() then
-      give_back(i)
-      break
-    end
-    local is_sound, outcome = try(q, claim, id, turn.priority, turn.group, name)
-    if not is_sound then
-      skips = skips + 1
-      set_aside(q, 'job ' .. id)
-    elseif outcome == true then
+    if #taken >= math.min(turn.goal, room) or has_done_enough() then return end
+    local outcome = claim(id, turn.priority, turn.group, name)
+    if outcome == true then
       turn.goal = turn.goal - 1
     elseif outcome then
-      give_back(i)
       passed = passed + 1
       if outcome == 'account' then
         room = #taken
       elseif string.sub(outcome, 1, 6) == 'batch:' then
-        return -- its lanes are listed again once it is checked
+        out.stays_out = true -- its lanes are listed again once it is checked
       elseif outcome ~= 'keys' then
         turn.is_full = true
       end
-      break
+      return
     end
-  end
-  local goes_on = keys == 0 and redis.call('EXISTS', lane) == 1
-  if keys > 0 then goes_on = key_limits.leave(q, turn.priority, turn.group, name) end
-  if goes_on then
-    redis.call('RPUSH', turn.key, name)
-    turn.lanes = turn.lanes + 1
+    out.first = out.first + 1
   end
 end
 
@@ -346,10 +344,9 @@ local function from_lanes(priority, group, quota)
     goal = #taken + quota }
   while turn.lanes > 0 and not turn.is_full and #taken < math.min(turn.goal, room) and not has_done_enough() do
     local name = redis.call('LPOP', key)
-    if not try(q, from_lane, turn, name) then
-      passed = passed + 1
-      set_aside(q, 'lane ' .. lanes.batch_of(name) .. ' ' .. lanes.place_in_batch(priority, group, name))
-    end
+    out.turn, out.name, out.lane, out.first, out.stays_out = turn, name, lanes.key(q, priority, group, name), 1, false
+    from_lane(turn, name)
+    put_back_lane()
   end
   return turn.lanes == 0, turn.is_full
 end
@@ -387,9 +384,9 @@ local function claim_from_rings()
     local groups_there = #taken < room and redis.call('ZCARD', ring) or 0
     while groups_there > 0 and #taken < room and not has_done_enough() do
       local first, count = redis.call('ZPOPMIN', ring), #taken
-      local is_sound, stays = try(q, take_turn, ring, priority, first[1], first[2], groups_there)
-      if not is_sound then set_aside(q, 'lane - ' .. priority .. ':' .. first[1]) end
-      if not stays then groups_there = groups_there - 1 end
+      out.ring, out.at, out.group = ring, first[2], first[1]
+      if not take_turn(ring, priority, first[1], first[2], groups_there) then groups_there = groups_there - 1 end
+      out.group = nil
       if #taken == count then passed = passed + 1 end
     end
     if left_at then redis.call('HSET', q.meta, 'vt:' .. priority, left_at) end
@@ -427,30 +424,17 @@ local function offer_what_is_free()
   key_limits.offer_due(q)
   if counters.are_budgets(q) then
     budgets.check_due(q)
-    budgets.take_back(q, function(id, is_largest)
-      if not try(q, come_back, id, is_largest) then set_aside(q, 'job ' .. id) end
-    end)
+    budgets.take_back(q, come_back)
   end
   q.key_commands = math.min(q.key_commands, 500) -- whatever was offered, some jobs are claimed
 end
 
-claim_suspect()
-if room > #taken and counters.are_limits(q) then offer_what_is_free() end
-claim_from_rings()
-
--- Skipping and listing go in bounded steps, without a pause between them.
-if #taken < room then
-  if has_done_enough() or (select(2, try(q, listing.go_on, q)) or 0) > 0 then next_us = q.now end
-  local look = (counters.are_limits(q) or q.any_key_held) and key_limits.next_check(q) or 0
-  local budget_look = counters.are_budgets(q) and budgets.next_check(q) or 0
-  if look == 0 or (budget_look > 0 and budget_look < look) then look = budget_look end
-  if next_us == 0 then next_us = look end
-end
-local bodies = bodies_of(taken)
-for i, id in ipairs(taken) do set_via(id, vias[id], bodies[i] or '') end
+local bodies = {}
 local function record_claims()
+  bodies = bodies_of(taken)
   local scored = {}
-  for _, id in ipairs(taken) do
+  for i, id in ipairs(taken) do
+    set_via(id, vias[id], bodies[i] or '')
     scored[#scored + 1] = now_text(q)
     scored[#scored + 1] = id
   end
@@ -466,7 +450,26 @@ local function record_claims()
     redis.call('HSET', q.meta, 'hold_until', until_us, 'probing', until_us, 'probe', taken[1])
   end
 end
-if #taken > 0 then record_claims() end
+
+-- Also after an error: a repeated claim_id returns what was taken.
+function q.put_back()
+  if #taken > 0 then record_claims() end
+  if out.name then put_back_lane() end
+  if out.group then redis.call('ZADD', out.ring, out.at, out.group) end
+end
+
+claim_suspect()
+if room > #taken and counters.are_limits(q) then offer_what_is_free() end
+claim_from_rings()
+
+-- Skipping and listing go in bounded steps, without a pause between them.
+if #taken < room then
+  if has_done_enough() or listing.go_on(q) > 0 then next_us = q.now end
+  local look = (counters.are_limits(q) or q.any_key_held) and key_limits.next_check(q) or 0
+  local budget_look = counters.are_budgets(q) and budgets.next_check(q) or 0
+  if look == 0 or (budget_look > 0 and budget_look < look) then look = budget_look end
+  if next_us == 0 then next_us = look end
+end
 changes.save(q)
 local left = 0
 if want > 0 and #taken == 0 and not linger and not lanes.anything_ready(q) then

@@ -1,4 +1,4 @@
--- use: counters board limits changes job_record webhooks deliveries endpoints packed
+-- use: counters board limits job_record webhooks deliveries endpoints packed
 -- Takes webhooks whose delivery is due: relays, which we send, and watches, whose delivery by Skyvern we check.
 -- Each is due again after `lease_us` unless it is recorded.
 -- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), linger (0 | 1), lease_us,
@@ -14,18 +14,12 @@
 -- A receiver that does not answer has its circuit breaker open (endpoints.lua): its webhooks wait untried, and are
 -- given up when their time is over. A slow receiver gets a quarter of the free capacity: its other webhooks wait for
 -- a second, without a permit, so that it exhausts neither capacity nor rate.
--- A webhook whose job's record is damaged is due again after its lease.
-counters.open(q)
 local process, want, tick_us, linger = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), q.args[5] == '1'
 local lease, span, bytes_left = tonumber(q.args[6]), tonumber(q.args[7]), tonumber(q.args[8])
 local RELAYS, WATCHES = q.prefix .. 'relays', q.prefix .. 'watches'
 local STAYS_FOR, RELAY_BURST, MAX_BLOCKED = 1000000, 10, 500
 local SHARE, FULL_WAITS = 4, 1000000
-local FIELDS = { 'attempt', 'run_id', 'run_status', 'via', 'tries', 'looks', 'forced', 'ended', 'signed', 'url',
-  'state' }
-local FORCED, ENDED_AT, URL = 7, 8, 10 -- positions in FIELDS
-local IS_NUMBER = { attempt = true, tries = true, looks = true, forced = true, ended = true }
-webhooks.expect_deliveries(q)
+local ATTEMPT, TRIES, LOOKS, FORCED, ENDED_AT, URL, DELIVERY = 2, 6, 7, 8, 9, 11, 12 -- places in job_record.DELIVERED
 local refused = board.enter(q, 'webhooks', process, tick_us)
 if refused then return refused end
 
@@ -54,11 +48,10 @@ end
 
 local function add(id, f, line, body)
   reply[#reply + 1] = id
-  for field, name in ipairs(FIELDS) do
-    local value = f[field] or IS_NUMBER[name] and '0' or ''
-    if name == 'forced' and f[field] then value = '1' end
-    reply[#reply + 1] = value
-  end
+  for _, at in ipairs({ ATTEMPT, TRIES, LOOKS, ENDED_AT }) do f[at] = f[at] or '0' end
+  f[FORCED] = f[FORCED] and '1' or '0'
+  for at = ATTEMPT, URL do reply[#reply + 1] = f[at] or '' end
+  reply[#reply + 1] = f[1]
   reply[#reply + 1] = line
   reply[#reply + 1] = body
   bytes_left = bytes_left - #line - #body
@@ -67,20 +60,17 @@ end
 
 -- The record of a waiting webhook; one that does not wait is removed from the index.
 local function waiting(index, id)
-  local f = read_fields(job_key(q, id), unpack(FIELDS))
-  for i, name in ipairs(FIELDS) do
-    if IS_NUMBER[name] then number(job_key(q, id), name, f[i]) end
-  end
-  if redis.call('HGET', job_key(q, id), 'delivery') == 'pending' then return f end
+  local f = job_record.read_fields(q, id, job_record.DELIVERED)
+  if f and f[DELIVERY] == 'pending' then return f end
   redis.call('ZREM', index, id)
   return nil
 end
 
--- Takes a due webhook; a damaged one is due again later.
+-- Takes due webhooks.
 local function take_each(index, room, done, take_one)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', int(q.now), 'LIMIT', 0, room + MAX_BLOCKED)) do
     if done() >= room or bytes_left <= 0 then break end
-    if not try(q, take_one, id) then redis.call('ZADD', index, int(q.now + lease), id) end
+    take_one(id)
   end
 end
 
@@ -167,6 +157,5 @@ if next_us == 0 and asked > 0 then
     next_us = 0 -- it stays active for wake-ups
   end
 end
-changes.save(q)
 reply[3], reply[4] = int(next_us), left
 return reply

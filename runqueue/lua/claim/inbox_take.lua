@@ -8,14 +8,10 @@
 --       { 'ok', now_us, next_us (0 = there is none), left (0 | 1), per line: number, line }
 --       left = 1: there is nothing to do, the consumer is not active any more.
 -- A full server refuses it, and the lines stay in the inbox; so do lines beyond the account's quotas.
-counters.open(q)
 local process, want, tick_us, linger = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), q.args[5] == '1'
 local lease, bytes_left = tonumber(q.args[6]), tonumber(q.args[7])
 local INBOX, TAKEN, LEASES = q.prefix .. 'inbox', q.prefix .. 'inbox:taken', q.prefix .. 'inbox:leases'
-expect(INBOX, 'list')
-expect(TAKEN, 'hash')
-expect(LEASES, 'zset')
-local last = number(q.meta, 'inbox_number', redis.call('HGET', q.meta, 'inbox_number')) or 0
+local last = tonumber(redis.call('HGET', q.meta, 'inbox_number') or 0)
 local refused = board.enter(q, 'inbox', process, tick_us)
 if refused then return refused end
 
@@ -54,7 +50,7 @@ for _, taken in ipairs(overdue) do
 end
 
 while has_room() do
-  local line = redis.call('LPOP', INBOX)
+  local line = redis.call('LINDEX', INBOX, #fresh / 2)
   if not line then break end
   last = last + 1
   fresh[#fresh + 1] = int(last)
@@ -64,6 +60,7 @@ end
 if #fresh > 0 then
   redis.call('HSET', q.meta, 'inbox_number', int(last))
   in_parts('HSET', TAKEN, fresh)
+  redis.call('LTRIM', INBOX, #fresh / 2, -1)
 end
 if #leased > 0 then
   in_parts('ZADD', LEASES, leased)

@@ -1,7 +1,6 @@
 -- use: counters limits
 -- Takes permits for calls other than submissions.
 -- ARGV  now_us, want.   Reply { now_us, granted, next_us (when to ask again; 0 = all were granted) }
-counters.open(q)
 local want = tonumber(q.args[2])
 local limit = limits.read(q)
 local granted, next_us = limits.allowed(q, 'request', limit.requests_per_second, limit.burst, want)

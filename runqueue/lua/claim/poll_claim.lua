@@ -1,9 +1,8 @@
--- use: counters board limits changes strays run_lists run_limits
+-- use: counters board limits job_record strays run_lists run_limits
 -- Takes running jobs whose poll is due, and orphan runs; each is due again after `lease_us` unless it is recorded (an
 -- orphan run after a tenth of its age, if that is longer).
 -- With many live runs, list calls follow them: due jobs are left to the lists, and only those that a list does not
 -- show (or that are canceled or overdue) are taken.
--- A job whose record is damaged is set aside (recheck.lua).
 -- An orphan run that was not seen to end frees its slot after the longest time that a run may take.
 -- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), lease_us, max_run_us,
 --       max_workflow_us (that of workflow runs), may_list (1 = this process may ask for lists), ahead_us (polls due
@@ -15,7 +14,6 @@
 --         browser session that it uses; '' none) }; a job whose cancel was requested has neither deadline nor limit
 --       next_us = when a permit or the next poll is due; left = 1: none due within a second, the
 --       consumer is not active any more.
-counters.open(q)
 local process, want, tick_us, lease = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), tonumber(q.args[5])
 local max_run, max_workflow = tonumber(q.args[6]), tonumber(q.args[7])
 local POLL = q.prefix .. 'poll'
@@ -23,9 +21,6 @@ local STAYS_FOR = 1000000
 local MAX_JOINS = 500
 local MAX_PASSED = 16 -- due jobs checked for joining the lists, once all permits are used
 local MAX_OVER = 16 -- orphan runs checked for those whose time is over
-expect(POLL, 'zset')
-expect(q.prefix .. 'stray_looks', 'zset')
-expect(q.prefix .. 'listed', 'zset')
 local refused = board.enter(q, 'poll', process, tick_us)
 if refused then return refused end
 
@@ -56,9 +51,7 @@ for i = 1, #due_strays, 2 do
   local told = redis.call('HGET', q.prefix .. 'strays', run_id)
   local job_id, attempt, since = string.match(told or '', '^(%S+) (%d+) (%d+)')
   local last = 0
-  if since then
-    last = select(2, try(q, strays.ends_at, q, run_id, job_id, tonumber(since), max_run, max_workflow)) or math.huge
-  end
+  if since then last = strays.ends_at(q, run_id, job_id, tonumber(since), max_run, max_workflow) end
   if last > q.now then
     if looked >= for_strays then break end
     local next_look = q.now + math.max(lease, math.floor((q.now - tonumber(since)) / 10))
@@ -70,24 +63,20 @@ for i = 1, #due_strays, 2 do
   end
 end
 
--- Reads a running job; since = from when its time counts, limit = how long that is.
+-- Reads a running job; since = from when its time counts, limit = how long that is; nil: there is none.
+local ATTEMPT, STARTED, DEADLINE, RUNS, CANCEL, MAX_RUN, BEGUN, KEYS = 2, 5, 6, 8, 9, 10, 11, 12 -- in job_record.POLLED
 local function read_running(id)
-  local key = job_key(q, id)
-  local f = read_fields(key, 'attempt', 'run_id', 'run_status', 'started', 'deadline', 'retry', 'runs', 'cancel',
-    'max_run', 'begun', 'keys')
-  number(key, 'attempt', f[1])
-  number(key, 'deadline', f[5])
-  number(key, 'runs', f[7])
-  number(key, 'max_run', f[9])
-  f.since = math.max(number(key, 'started', f[4]) or 0, number(key, 'begun', f[10]) or 0)
-  f.limit = run_limits.of(q, id, f[9], f.since, max_run, max_workflow)
+  local f = job_record.read_fields(q, id, job_record.POLLED)
+  if not f then return nil end
+  f.since = math.max(tonumber(f[STARTED] or 0), tonumber(f[BEGUN] or 0))
+  f.limit = run_limits.of(q, id, f[MAX_RUN], f.since, max_run, max_workflow)
   return f
 end
 
 -- Leaves a job to the lists; that costs no permit.
 local function joins_lists(id, f)
-  local started, deadline = tonumber(f[4] or 0), tonumber(f[5] or 0)
-  if f[8] or (deadline > 0 and deadline <= q.now) or not run_lists.may_join(q, started, f.since, f.limit) then
+  local started, deadline = tonumber(f[STARTED] or 0), tonumber(f[DEADLINE] or 0)
+  if f[CANCEL] or (deadline > 0 and deadline <= q.now) or not run_lists.may_join(q, started, f.since, f.limit) then
     return false
   end
   leased[#leased + 1] = int(run_lists.join(q, id, f.since, f.limit))
@@ -108,8 +97,8 @@ local function begin_lists()
   lists.on, lists.max_run, lists.room = true, math.min(max_run, max_workflow), run_lists.MOST_LISTED
   local joined = 0
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', POLL, '-inf', soon, 'LIMIT', 0, MOST_READ)) do
-    local is_sound, f = try(q, read_running, id)
-    if is_sound and joins_lists(id, f) then joined = joined + 1 end
+    local f = read_running(id)
+    if f and joins_lists(id, f) then joined = joined + 1 end
     if joined == run_lists.MANY then break end
   end
   if joined == run_lists.MANY then
@@ -129,8 +118,11 @@ local next_look = int(q.now + lease)
 -- Takes a due job, or leaves it to the lists; false once no more need be checked. A listed job that gets no permit is
 -- not read.
 local function look_at(id, is_listed)
-  local f = not (is_listed and gets >= most) and read_running(id)
-  if f and not is_listed and joins_lists(id, f) then
+  local is_read = not (is_listed and gets >= most)
+  local f = is_read and read_running(id)
+  if is_read and not f then
+    counters.remove_later(q, 'poll', id) -- it is gone
+  elseif f and not is_listed and joins_lists(id, f) then
     passed = 0
   elseif gets >= most then
     passed = passed + 1
@@ -141,10 +133,10 @@ local function look_at(id, is_listed)
     leased[#leased + 1] = id
     local n = #reply
     reply[n + 1] = id
-    if f[8] then f[5], f.limit = false, 0 end
-    for field = 1, 7 do reply[n + 1 + field] = f[field] or '' end
+    if f[CANCEL] then f[DEADLINE], f.limit = false, 0 end
+    for at = ATTEMPT, RUNS do reply[n + at] = f[at] or '' end
     reply[n + 9], reply[n + 10] = int(f.since), int(f.limit)
-    reply[n + 11] = string.match(' ' .. (f[11] or ''), ' session:(%S+)') or ''
+    reply[n + 11] = string.match(' ' .. (f[KEYS] or ''), ' session:(%S+)') or ''
   end
   return true
 end
@@ -157,13 +149,7 @@ local function look_through(up_to, step)
     local ids = redis.call('ZRANGEBYSCORE', POLL, '-inf', now_text(q), 'LIMIT', from, count)
     local listed = lists.on and #ids > 0 and redis.call('ZMSCORE', q.prefix .. 'listed', unpack(ids)) or {}
     for i, id in ipairs(ids) do
-      local is_sound, goes_on = try(q, look_at, id, listed[i])
-      if not is_sound then
-        counters.remove_later(q, 'poll', id)
-        set_aside(q, 'job ' .. id)
-      elseif not goes_on then
-        return
-      end
+      if not look_at(id, listed[i]) then return end
     end
     if #ids < count then return end
     from = from + count
@@ -189,5 +175,4 @@ if next_us == 0 and want > 0 then
     left = 1
   end
 end
-changes.save(q)
 return { 'ok', int(q.now), int(next_us), left, unpack(reply) }

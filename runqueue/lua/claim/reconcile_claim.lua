@@ -8,11 +8,9 @@
 --         per job: what lib/jobs/doubts.lua returns }
 --       next_us = when the next search is due; left = 1: none within a second, the consumer is not active any more.
 -- Takes no permits: the number of a search's calls is not known yet (see permits.lua).
-counters.open(q)
 local process, want, tick_us, lease = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), tonumber(q.args[5])
 local RECONCILE = q.prefix .. 'reconcile'
 local STAYS_FOR = 1000000
-expect(RECONCILE, 'zset')
 local refused = board.enter(q, 'reconcile', process, tick_us)
 if refused then return refused end
 
@@ -23,9 +21,7 @@ local lost = recover[3] and int(math.max(1, tonumber(recover[3]) - tonumber(reco
 local deaths = recover[6] or redis.call('ZCOUNT', q.prefix .. 'processes', '(1', int(q.now)) > 0 and '1' or '0'
 local reply, leased = {}, {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', RECONCILE, '-inf', int(q.now), 'LIMIT', 0, want)) do
-  local is_sound, is_told = try(q, doubts.tell, q, reply, id)
-  if not is_sound then set_aside(q, 'job ' .. id) end
-  if is_told then
+  if doubts.tell(q, reply, id) then
     leased[#leased + 1] = int(q.now + lease)
     leased[#leased + 1] = id
   else

@@ -14,7 +14,6 @@
 --       5 = not stored: a strict budget, whose scope and steps follow; the job has no max_steps, or more than these
 -- Error NOBATCH, EXPIRED, SEALED (or canceled: its sweep may have passed), QUOTA <account> <name, '-' = the account's>
 --       <jobs | bytes> <how many may wait>. No job is stored then.
-counters.open(q)
 local call, batch = redis.call, q.args[2]
 local batch_key = q.prefix .. 'batch:' .. batch
 local JOB, BODY = q.prefix .. 'job:', q.prefix .. 'body:'
@@ -30,23 +29,15 @@ local function refused_by_batch()
   if not f[1] then return redis.error_reply('NOBATCH ' .. batch) end
   if f[1] == '0' and f[2] == 'expired' then return redis.error_reply('EXPIRED ' .. batch) end
   if f[1] == '1' or f[2] == 'canceled' then return redis.error_reply('SEALED ' .. batch) end
-  expect(q.prefix .. 'batch_jobs:' .. batch, 'list')
-  expect(q.prefix .. 'batch_lanes:' .. batch, 'set')
-  expect(q.prefix .. 'batch_left:' .. batch, 'set')
   canary_left = tonumber(f[3] or 0) - tonumber(f[4] or 0)
   return nil
 end
 local refusal = batch ~= NO_BATCH and not only_look and refused_by_batch()
 if refusal then return refusal end
-expect(DUE, 'zset')
-expect(DEADLINES, 'zset')
-expect(q.prefix .. 'wake', 'list')
-expect(q.prefix .. 'files', 'hash')
-expect(q.prefix .. 'letting_go', 'hash')
 
 local payer, keep_jobs, keep_bytes -- the owner of the new jobs (nil = none), and how much of its ended jobs is kept
 -- Jobs of one priority and group share a lane, its fields and one count.
-local by_lane, order, names, rings = {}, {}, {}, {}
+local by_lane, order, names = {}, {}, {}
 local function lane_of(name)
   local priority, group = string.match(name, '^(%d):(.*)$')
   local lane = { priority = priority, group = group, ids = {}, canary = {}, scheduled = 0,
@@ -60,12 +51,6 @@ local function lane_of(name)
   if group ~= 'default' then add('group', group) end
   if batch ~= NO_BATCH then add('batch', batch) end
   if payer then add('charged', payer) end
-  expect(lanes.key(q, priority, group, batch), 'list')
-  if canary_left > 0 then expect(lanes.key(q, priority, group, batch .. lanes.CANARY), 'list') end
-  expect(lanes.list_key(q, priority, group), 'list')
-  if not rings[priority] then expect(q.prefix .. 'ring:' .. priority, 'zset') end
-  rings[priority] = true
-  expect(lanes.group_key(q, group), 'hash')
   by_lane[name] = lane
   order[#order + 1] = lane
   names[#names + 1] = name
@@ -78,7 +63,7 @@ local function moment(text)
   return tonumber(text)
 end
 
--- Read everything first: known jobs stay as they are, and a wrong type ends the script before a write.
+-- Read everything first: known jobs stay as they are.
 local now_text = int(q.now)
 local reply, fresh, old, digests = { now_text }, {}, {}, {}
 local wanted_again = {} -- jobs whose run is searched, and whose upload was discarded
@@ -104,7 +89,6 @@ local function known_already(i, id, digest)
   elseif job.batch ~= NO_BATCH and job.batch ~= batch and (job.state == 'ready' or job.state == 'scheduled')
     and call('HGET', q.prefix .. 'batch:' .. job.batch, 'sealed') ~= '1' then
     code = 3
-    expect(q.prefix .. 'batch_left:' .. job.batch, 'set')
     old[i] = job
     fresh[#fresh + 1] = i
     digests[id] = digest

@@ -1,14 +1,10 @@
--- use: counters changes
+-- use: counters
 -- Settles lines: removes them from inbox:taken; a refused one goes to inbox:invalid with its error.
 -- ARGV  now_us, keep (refused lines at most; beyond that the oldest go), then 2 a line: its number ('' = it did
 --       not come by the inbox), the refused line as it is kept ('' = it became a job)
 -- Reply how many of the lines were still to settle: a line settled twice is refused once.
-counters.open(q)
 local keep = tonumber(q.args[2])
 local INVALID, TAKEN, LEASES = q.prefix .. 'inbox:invalid', q.prefix .. 'inbox:taken', q.prefix .. 'inbox:leases'
-expect(INVALID, 'list')
-expect(TAKEN, 'hash')
-expect(LEASES, 'zset')
 
 local settled, refused = 0, {}
 for i = 3, #q.args, 2 do
@@ -27,5 +23,4 @@ if #refused > 0 then
     counters.bump(q.totals, 'invalid_lines_dropped', dropped)
   end
 end
-changes.save(q)
 return settled

@@ -7,10 +7,7 @@
 --       it is submitted; 0 = never), callback_url (called at the end; '' = none), callback_at (called, too, when these
 --       shares of its jobs have ended: ascending, with spaces between)
 -- Reply 1 = opened, 0 = it existed (a repeated call)
-counters.open(q)
 local key = q.prefix .. 'batch:' .. q.args[2]
-expect(key, 'hash')
-expect(q.prefix .. 'batches', 'zset')
 if redis.call('HSETNX', key, 'sealed', '0') == 0 then return 0 end
 redis.call('HSET', key, 'created', int(q.now), 'name', q.args[3])
 if q.args[4] ~= '' then redis.call('HSET', key, 'abort', q.args[4], 'abort_after', q.args[5]) end

@@ -11,8 +11,6 @@ if not f[1] then return -1 end
 if f[1] == '0' and f[2] == 'expired' then return -2 end
 if f[1] == '0' and q.args[3] ~= '' and batches.size(q, batch) ~= tonumber(q.args[3]) then return -3 end
 if f[1] == '0' then
-  expect(q.prefix .. 'expiring', 'zset')
-  expect(q.prefix .. 'listing', 'hash')
   redis.call('HSET', key, 'sealed', '1', 'sealed_at', int(q.now))
   if f[3] then
     note_relative(q)

@@ -1,4 +1,4 @@
--- use: counters board changes run_lists
+-- use: counters board run_lists
 -- Takes the reading of the list of live runs, if it is due; one process at a time, for the time of its lease.
 -- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), lease_us, least_us (shorter
 --       runs are cheaper to poll one by one)
@@ -6,11 +6,8 @@
 --       { 'ok', now_us, next_us, left (0 | 1), taken (0 | 1; 2 = lists are not worth it any more, see
 --         lists_end.lua), run_mean_us, run_floor_us (0 = not known), ended_us (when a
 --         run was last seen to be over, 0 = never), then the ids of orphan runs that may still be live }
-counters.open(q)
 local process, want, tick_us, lease = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), tonumber(q.args[5])
 local STAYS_FOR, MAX_STRAYS = 1000000, 1000
-expect(q.prefix .. 'listed', 'zset')
-expect(q.prefix .. 'poll', 'zset')
 local refused = board.enter(q, 'list', process, tick_us)
 if refused then return refused end
 
@@ -31,5 +28,4 @@ if want > 0 and taken == 0 and (next_us == 0 or next_us > q.now + STAYS_FOR) the
   board.leave(q, 'list', process)
   left = 1
 end
-changes.save(q)
 return { 'ok', int(q.now), int(next_us), left, taken, f[4] or '0', f[5] or '0', f[6] or '0', unpack(live_strays) }

@@ -1,13 +1,10 @@
--- use: counters changes
+-- use: counters
 -- Runs that a list of live runs does not show: makes the poll (GET) of each due now, and changes nothing else.
 -- ARGV  now_us, began_us (when its reading began), settle_us (runs that joined less than that before it are not
 --       expected to be in it), poll_lease_us, then 2 a run: id ('' = an orphan run), run_id
 -- Reply per run: 1 = it is polled (or being polled), 2 = it is too new, 0 = it left the lists
-counters.open(q)
 local before, soon = tonumber(q.args[2]) - tonumber(q.args[3]), q.now + tonumber(q.args[4])
 local POLL, reply, listed, orphans = q.prefix .. 'poll', {}, {}, {}
-expect(POLL, 'zset')
-expect(q.prefix .. 'stray_looks', 'zset')
 
 -- A run that is due, or being polled, is not polled twice.
 local function look_now(due, at, member)
@@ -55,11 +52,8 @@ end
 
 for i = 5, #q.args, 2 do
   local id, run_id = q.args[i], q.args[i + 1]
-  -- A damaged record is handled by its poll.
-  local _, code = try(q, id == '' and miss_stray or miss, id == '' and run_id or id, run_id, joined_at[i], due_at[i])
-  reply[#reply + 1] = code or 0
+  reply[#reply + 1] = id == '' and miss_stray(run_id) or miss(id, run_id, joined_at[i], due_at[i])
 end
 in_parts('ZADD', POLL, listed)
 in_parts('ZADD', q.prefix .. 'stray_looks', orphans)
-changes.save(q)
 return reply

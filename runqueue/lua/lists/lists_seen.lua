@@ -3,10 +3,8 @@
 -- ARGV  now_us, stray_after_us (orphan runs: no sooner poll), max_run_us, max_workflow_us (that of workflow runs), then 3 a
 --       run: id ('' = an orphan run), run_id, run_status
 -- Reply: how many were written
-counters.open(q)
 local after, max_run, max_workflow, written, looks = tonumber(q.args[2]), tonumber(q.args[3]), tonumber(q.args[4]), 0,
   {}
-expect(q.prefix .. 'stray_looks', 'zset')
 local function see(i)
   local id, run_id = q.args[i], q.args[i + 1]
   if id ~= '' then
@@ -26,6 +24,6 @@ local function see(i)
     end
   end
 end
-for i = 5, #q.args, 3 do try(q, see, i) end
+for i = 5, #q.args, 3 do see(i) end
 in_parts('ZADD', q.prefix .. 'stray_looks', looks)
 return written

@@ -3,7 +3,6 @@
 --       target (what it was done to, '' = the account), detail (in words)
 -- Reply: the note's id
 local AUDIT, SAME_AMONG = q.prefix .. 'audit', 16
-expect(AUDIT, 'stream')
 for _, note in ipairs(redis.call('XREVRANGE', AUDIT, '+', '-', 'COUNT', SAME_AMONG)) do
   for i = 1, #note[2], 2 do
     if note[2][i] == 'key' and note[2][i + 1] == q.args[3] then return note[1] end

@@ -7,7 +7,6 @@ local batch, url, asked = q.args[2], q.args[3], q.args[4]
 local key = batches.key(q, batch)
 local f = redis.call('HMGET', key, 'sealed', 'callback_url', 'callbacks:asked')
 if not f[1] then return false end
-expect(q.prefix .. 'callbacks', 'zset')
 local before, done = string.match(f[3] or '', '^(%S+) (%d+)$')
 if before == asked then return tonumber(done) end
 local again = 0

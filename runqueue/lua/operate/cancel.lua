@@ -1,12 +1,10 @@
--- use: counters changes job_record jobs runs trail unwanted
+-- use: counters job_record jobs runs trail unwanted
 -- Cancels jobs: scheduled | ready → canceled at once; a job that may have a run is flagged, and the run is canceled as
 -- soon as its id is known. A waiting job may have a run, too: after a lost claim its run is known or searched (→ running |
 -- unconfirmed), and during a recovery of Redis the job is flagged until the recovery is over.
 -- ARGV  now_us, then ids
 -- Reply per id: 1 = canceled, 2 = flagged, 0 = over already, -1 = no such job
-counters.open(q)
 local reply = {}
-for _, zset in ipairs({ 'cancels', 'poll', 'due', 'stray_looks', 'unwanted' }) do expect(q.prefix .. zset, 'zset') end
 local function record(i)
   local job = job_record.read(q, q.args[i])
   local code, was_requested = 0, job and job.cancel
@@ -29,8 +27,5 @@ local function record(i)
   end
   reply[#reply + 1] = code
 end
-for i = 2, #q.args do try(q, record, i) end
-try(q, runs.note_adopted, q)
-changes.save(q)
-raise_damage(q)
+for i = 2, #q.args do record(i) end
 return reply

@@ -6,10 +6,6 @@
 -- Reply per name that was read (the first ones): name, cursor ('0' = that was all), { its members that have ended }
 local MOST, PAGE = 300, 100
 local drop, read, reply, is_freed = q.args[2] == '1', 0, {}, false
-expect(q.prefix .. 'commits', 'set')
-expect(q.prefix .. 'held_keys', 'zset')
-expect(q.prefix .. 'stray_takes', 'hash')
-expect(q.prefix .. 'wake', 'list')
 
 -- Whether something of a group, a batch and keys belongs to what a set or a hash is of.
 local function is_of(what, group, batch, keys)
@@ -50,7 +46,6 @@ end
 local function check(name, cursor)
   local is_set = string.sub(name, 1, 4) == 'key:'
   local what = is_set and name or string.sub(name, 11)
-  expect(q.prefix .. name, is_set and 'set' or 'hash')
   local found = redis.call(is_set and 'SSCAN' or 'HSCAN', q.prefix .. name, cursor, 'COUNT', PAGE)
   local ended = {}
   for i = 1, #found[2], is_set and 1 or 2 do

@@ -8,7 +8,6 @@ local batch, what, seen = q.args[2], q.args[3], q.args[4]
 local key = batches.key(q, batch)
 local f = redis.call('HMGET', key, 'sealed', 'held', 'canary')
 if not f[1] then return false end
-expect(q.prefix .. 'listing', 'hash')
 local held = f[2] or ''
 -- An expired upload has no jobs any more.
 local may_go_on = held ~= '' and held ~= 'canceled' and not (held == 'expired' and f[1] == '0')

@@ -3,7 +3,6 @@
 -- are set and cleared automatically, and `resume` of one confirms that the Redis server may be trusted.
 -- ARGV  now_us, what ('pause' | 'resume'), reason (in words, '' = none is given)
 -- Reply: 1 = it changed, 0 = it was so before (a pause keeps the last reason given)
-expect(q.prefix .. 'wake', 'list')
 if q.args[2] == 'resume' then
   local was_paused = redis.call('HDEL', q.meta, 'paused', 'paused_at') > 0
   if was_paused and lanes.anything_ready(q) then lanes.wake(q) end

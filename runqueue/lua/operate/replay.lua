@@ -6,16 +6,12 @@
 -- Reply per job: 1 = ready again, 0 = in another state or attempt, 2 = its batch was canceled, -1 = no such job,
 --       3 = an uploaded file of it served a run, or is another job's: each serves one,
 --       4 = its request is not kept any more (quotas.lua)
-counters.open(q)
 local AGAIN = { dead = true, failed = true, canceled = true }
 local FORGET = { 'reason', 'ended', 'cancel', 'cancel_since', 'deadline', 'runs', 'deaths', 'run_id',
   'run_status', 'started', 'slot', 'via', 'delivery', 'tries', 'told', 'told_error', 'told_at', 'looks', 'signed',
   'url', 'forced', 'sending', 'asked', 'missed',
   'put_off', 'occupied' }
 local reply = {}
-webhooks.expect_deliveries(q)
-expect(q.prefix .. 'dead', 'zset')
-expect(q.prefix .. 'files', 'hash')
 
 -- True if a job's files are its own, and no run of it has used them; then it holds them.
 local function has_its_files(job)
@@ -43,9 +39,7 @@ local function record(i)
   elseif not has_its_files(job) then
     reply[#reply + 1] = 3
   else
-    lanes.expect_lane(q, job.priority, job.group, lanes.of(job))
-    local past = redis.call('HGET', job_key(q, id), 'past_runs')
-    past = (number(job_key(q, id), 'past_runs', past) or 0) + job.runs
+    local past = tonumber(redis.call('HGET', job_key(q, id), 'past_runs') or 0) + job.runs
     if job.batch ~= NO_BATCH then
       redis.call('SADD', q.prefix .. 'batch_lanes:' .. job.batch, job.priority .. ':' .. job.group)
     end
@@ -65,8 +59,7 @@ local function record(i)
     reply[#reply + 1] = 1
   end
 end
-for i = 2, #q.args, 3 do try(q, record, i) end
+for i = 2, #q.args, 3 do record(i) end
 changes.save(q)
 if lanes.anything_ready(q) then lanes.wake(q) end
-raise_damage(q)
 return reply

@@ -4,7 +4,6 @@
 -- itself. Only a hold that waits for an operator needs this.
 -- ARGV  now_us, seen ('' = any, else 'paused' | 'held'), SHA-1 of the reason that he was shown
 -- Reply: { 1 = done, or nothing holds it | 0 = something else holds it, its reason ('' = nothing did) }
-expect(q.prefix .. 'wake', 'list')
 local f = redis.call('HMGET', q.meta, 'hold_reason', 'hold_until', 'hold_kind', 'hold_person', 'paused')
 local reason, seen, asks = f[1] or '', q.args[2] or '', true
 if seen ~= '' then

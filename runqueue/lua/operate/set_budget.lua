@@ -7,11 +7,6 @@
 local MOST = 1000
 local BUDGETS, HELD, ASIDES = q.prefix .. 'budgets', q.prefix .. 'held_budgets', q.prefix .. 'asides'
 local scope, budget = q.args[2], q.args[3]
-expect(BUDGETS, 'hash')
-expect(HELD, 'zset')
-expect(ASIDES, 'zset')
-expect(q.prefix .. 'held_keys', 'zset')
-expect(q.prefix .. 'wake', 'list')
 local before = redis.call('HGET', BUDGETS, scope)
 if not before and budget ~= '' and redis.call('HLEN', BUDGETS) >= MOST then
   return redis.error_reply('MANY budgets ' .. MOST)

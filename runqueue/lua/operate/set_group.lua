@@ -4,11 +4,6 @@
 -- Reply { cap (0 = none), paused (0 | 1), live, whether ready jobs wait (0 | 1) }
 local group, cap, paused = q.args[2], q.args[3], q.args[4]
 local key = lanes.group_key(q, group)
-expect(key, 'hash')
-expect(q.prefix .. 'groups', 'set')
-expect(q.prefix .. 'paused_lanes', 'set')
-expect(q.prefix .. 'wake', 'list')
-for priority = 0, 3 do expect(q.prefix .. 'ring:' .. priority, 'zset') end
 if cap == '0' then redis.call('HDEL', key, 'cap') elseif cap ~= '' then redis.call('HSET', key, 'cap', cap) end
 if paused == '0' then
   redis.call('HDEL', key, 'paused')

@@ -6,9 +6,6 @@
 local MOST = 10000
 local LIMITS, HELD_KEYS = q.prefix .. 'key_limits', q.prefix .. 'held_keys'
 local pattern, limit = q.args[2], q.args[3]
-expect(LIMITS, 'hash')
-expect(HELD_KEYS, 'zset')
-expect(q.prefix .. 'wake', 'list')
 local before = redis.call('HGET', LIMITS, pattern)
 if not before and limit ~= '' and redis.call('HLEN', LIMITS) >= MOST then
   return redis.error_reply('MANY keys ' .. MOST)

@@ -3,8 +3,6 @@
 -- ARGV  now_us, then 2 a limit: name, value ('' = as the environments say; 0 = none)
 -- Reply: all limits, as HGETALL (env:<name>, live:<name>)
 local LIMITS = q.prefix .. 'limits'
-expect(LIMITS, 'hash')
-expect(q.prefix .. 'wake', 'list')
 for i = 2, #q.args, 2 do
   if q.args[i + 1] == '' then
     redis.call('HDEL', LIMITS, 'live:' .. q.args[i])

@@ -4,10 +4,7 @@
 --       was lost: repeated later, it must not decide on another one)
 -- Reply per job: 1 = done, 0 = not unconfirmed, or another attempt, -1 = no such job, 2 = a cancel was
 --       requested: not resubmitted
-counters.open(q)
 local what, reason, reply = q.args[2], q.args[3], {}
-expect(q.prefix .. 'dead', 'zset')
-expect(q.prefix .. 'due', 'zset')
 local function record(i)
   local job = job_record.read(q, q.args[i])
   local code = 1
@@ -18,7 +15,6 @@ local function record(i)
   elseif what == 'resubmit' and job.cancel then
     code = 2
   else
-    if what == 'resubmit' then lanes.expect_lane(q, job.priority, job.group, lanes.of(job)) end
     jobs.no_longer_unconfirmed(q, job)
     if what == 'resubmit' then
       key_limits.give_back_rate(q, job)
@@ -32,8 +28,7 @@ local function record(i)
   end
   reply[#reply + 1] = code
 end
-for i = 4, #q.args, 2 do try(q, record, i) end
+for i = 4, #q.args, 2 do record(i) end
 changes.save(q)
 if lanes.anything_ready(q) then lanes.wake(q) end
-raise_damage(q)
 return reply

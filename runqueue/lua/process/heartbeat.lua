@@ -7,9 +7,7 @@
 -- Reply: the claim sequence = the lease holds until now + lease_us; -2 = it holds, but this is a server that
 --       is not trusted (yet), whose sequence is ignored; -1 = refused: the name's lease was lost
 --       (its claims are unconfirmed already), the process drops what it has not sent and takes a new name.
-counters.open(q)
 local PROCESSES, process = q.prefix .. 'processes', q.args[2]
-expect(PROCESSES, 'zset')
 -- Before the lease is written: a lease at the time that the clock jumped to would hide the jump. While the jump is not
 -- sure, the lease counts from the time that was last believed.
 local from = q.now

@@ -3,7 +3,6 @@
 --       know), then 2 a limit: name, value
 -- Reply, flat: name and former value of each limit that another worker's environment had set otherwise
 local LIMITS, changed = q.prefix .. 'limits', {}
-expect(LIMITS, 'hash')
 for i = 3, #q.args, 2 do
   local before = redis.call('HGET', LIMITS, 'env:' .. q.args[i])
   if before and before ~= q.args[i + 1] and q.args[2] == '1' then

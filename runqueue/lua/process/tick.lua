@@ -6,14 +6,11 @@
 --       { 'wake', now_us }: the woken process has the active consumer itself
 --       { 'passed', now_us }: the wake-up was handed to a process that has an active consumer
 --       { 'send', now_us, per kind that is due: kind, messages }
-counters.open(q)
 local process, woken, interval = q.args[2], q.args[3] == '1', tonumber(q.args[4])
 local JOBS_A_CONSUMER, MAX_LANES = 100, 64
 local LINES_A_JOB = 100 -- lines of the inbox cost no call to Skyvern: so many go for one job
 local SEND_AGAIN = 50000
 local SWEEP_EVERY, TIDY_EVERY = 1000000, 30000000
-expect(q.prefix .. 'processes', 'zset')
-expect(q.prefix .. 'wake', 'list')
 if q.may_be_set then clock.set_clock(q, process, tonumber(q.args[5])) end
 
 local function active_consumers(kind)
@@ -22,11 +19,8 @@ local function active_consumers(kind)
   return redis.call('ZCARD', board)
 end
 
--- How many members of an index are due. Only the consumer that takes from a damaged index reports it.
-local function due_in(index)
-  local n = redis.pcall('ZCOUNT', q.prefix .. index, '-inf', int(q.now))
-  return type(n) == 'number' and n or 1
-end
+-- How many members of an index are due.
+local function due_in(index) return redis.call('ZCOUNT', q.prefix .. index, '-inf', int(q.now)) end
 
 local function ready_jobs()
   local ready = 0
@@ -38,7 +32,7 @@ end
 
 -- Ready jobs that a claim could take, counted no further than `enough`: lanes of the ring, none held. If the first
 -- lanes do not decide it, any ready job may be one: a claim checks, and takes out lanes that it cannot take from.
-local function claimable_in_lanes(enough)
+local function claimable(enough)
   local found, visited = redis.call('ZCOUNT', q.prefix .. 'suspects', '-inf', int(q.now)) + due_in('held_keys')
     + due_in('held_budgets') + due_in('asides'), 0
   for priority = 0, 3 do
@@ -57,12 +51,6 @@ local function claimable_in_lanes(enough)
   if redis.call('EXISTS', q.prefix .. 'listing') == 1 then return math.max(found, math.min(enough, ready_jobs())) end
   return found
 end
--- A claim finds damaged lanes and sets them aside.
-local function claimable(enough)
-  local _, found = try(q, claimable_in_lanes, enough)
-  return found or math.min(enough, ready_jobs())
-end
-
 local alive = redis.call('ZCOUNT', q.prefix .. 'processes', '(' .. int(q.now), '+inf')
 local meta = redis.call('HMGET', q.meta, 'tick_at', 'hold_until', 'sweep_at', 'sent:submit', 'paused', 'lists_on',
   'list_at', 'list_until', 'pack_more', 'retire_left', 'set_back')

@@ -25,16 +25,15 @@ for i = 1, 4 do ready = ready + tonumber(counts[i] or 0) end
 local busiest = {}
 local loads = redis.call('ZREVRANGE', q.prefix .. 'busy', 0, groups - 1, 'WITHSCORES')
 for i = 1, #loads, 2 do
-  local live = redis.pcall('HGET', lanes.group_key(q, loads[i]), 'live')
-  live = tonumber(live) and live or '0' -- an unreadable count hides no other
+  local live = redis.call('HGET', lanes.group_key(q, loads[i]), 'live') or '0'
   for _, value in ipairs({ loads[i], int(tonumber(loads[i + 1])), live }) do busiest[#busiest + 1] = value end
 end
 
 local newest = {}
 for _, batch in ipairs(redis.call('ZREVRANGE', q.prefix .. 'batches', 0, most_batches - 1)) do
-  local is_sound, read = try(q, batches.read, q, batch)
-  for _, value in ipairs(is_sound and { read.sealed or '', read.held or '', read.finished_at and '1' or '',
-    int(read.open), int(read.ended) } or {}) do
+  local read = batches.read(q, batch)
+  for _, value in ipairs({ read.sealed or '', read.held or '', read.finished_at and '1' or '',
+    int(read.open), int(read.ended) }) do
     newest[#newest + 1] = value
   end
 end
@@ -47,8 +46,8 @@ local function since_at(key)
   return tonumber(f[1] or f[2] or 0)
 end
 for _, key in ipairs(redis.call('ZRANGE', HELD_KEYS, 0, MOST_KEYS - 1)) do
-  local _, since = try(q, since_at, key)
-  if since and since > 0 and (first_since == 0 or since < first_since) then first_since = since end
+  local since = since_at(key)
+  if since > 0 and (first_since == 0 or since < first_since) then first_since = since end
 end
 
 local inbox = {}

@@ -1,4 +1,4 @@
--- use: damaged packed waits
+-- use: packed waits
 -- flags: no-writes
 -- Reads jobs. ARGV  now_us, with_result (0 | 1), then ids
 -- Reply { now_us, per id: nil | { record as HGETALL (and next_try of a waiting webhook), envelope (the body's first
@@ -28,7 +28,7 @@ local function read(id)
 end
 for i = 3, #q.args do
   local is_sound, found = pcall(read, q.args[i])
-  if not is_sound then found = damaged.words_of(found) .. ' (job ' .. q.args[i] .. ')' end
+  if not is_sound then found = words_of(found) .. ' (job ' .. q.args[i] .. ')' end
   reply[#reply + 1] = found
 end
 return reply

@@ -1,4 +1,4 @@
--- use: batches damaged paging waits
+-- use: batches paging waits
 -- flags: no-writes
 -- Reads a page of batches, the newest first. ARGV  now_us, after ('' = from the newest, else the last reply's
 --       cursor), count
@@ -6,7 +6,6 @@
 --       its error, if it cannot be read), jobs, what its jobs wait for (waits.lua) }
 -- A cursor is '<created_us> <id>': batches that come or go meanwhile neither skip nor repeat others.
 local BATCHES, count = q.prefix .. 'batches', tonumber(q.args[3])
-expect(BATCHES, 'zset')
 local score, after = string.match(q.args[2], '^(%S+) (%S+)$')
 local start = score and redis.call('ZCARD', BATCHES) - paging.entries_before(BATCHES, score, after) or 0
 local found = redis.call('ZREVRANGE', BATCHES, start, start + count, 'WITHSCORES')
@@ -16,7 +15,7 @@ for i = 1, math.min(#found, 2 * count), 2 do
     return { redis.call('HGETALL', batches.key(q, found[i])), batches.size(q, found[i]), waits.of_batch(q, found[i]) }
   end)
   reply[#reply + 1] = found[i]
-  reply[#reply + 1] = is_sound and read[1] or damaged.words_of(read) .. ' (batch ' .. found[i] .. ')'
+  reply[#reply + 1] = is_sound and read[1] or words_of(read) .. ' (batch ' .. found[i] .. ')'
   reply[#reply + 1] = is_sound and read[2] or 0
   reply[#reply + 1] = is_sound and read[3] or {}
 end

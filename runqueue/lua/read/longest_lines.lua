@@ -3,7 +3,7 @@
 -- Reads the groups with the longest lines of ready jobs, paused ones first.
 -- ARGV  now_us, groups to check, at most, lanes to check of each, at most, how many of them to return
 -- Reply { how many groups have a line or settings (of those checked), per group: name, jobs in line, live,
---         cap (0 = none), paused (0 | 1), damaged (0 | 1: it cannot be read) }
+--         cap (0 = none), paused (0 | 1) }
 -- A line is the jobs in the lanes that claims take from: those of held batches do not count, and canceled jobs that no
 -- claim has skipped yet do not make it longer than the group's ready jobs.
 local most, lanes_each, count = tonumber(q.args[2]), tonumber(q.args[3]), tonumber(q.args[4])
@@ -12,10 +12,10 @@ local loads, lines = groups.loads_of(q, names), {}
 for first = 1, #names, 1000 do
   local places = {}
   for i = first, math.min(first + 999, #names) do places[#places + 1] = '2:' .. names[i] end
-  local paused = redis.pcall('SMISMEMBER', q.prefix .. 'paused_lanes', unpack(places))
+  local paused = redis.call('SMISMEMBER', q.prefix .. 'paused_lanes', unpack(places))
   for i in ipairs(places) do
     local group = names[first + i - 1]
-    lines[#lines + 1] = { group = group, paused = paused[i] or 0, length = loads[group] }
+    lines[#lines + 1] = { group = group, paused = paused[i], length = loads[group] }
   end
 end
 local function is_before(a, b)
@@ -25,16 +25,13 @@ local function is_before(a, b)
 end
 
 local function measure(line)
-  local f = redis.pcall('HMGET', lanes.group_key(q, line.group), 'live', 'cap', 'paused')
-  local live, cap = tonumber(f[1] or 0), tonumber(f[2] or 0)
-  line.live, line.cap, line.paused = live or 0, cap or 0, f[3] and 1 or 0
-  line.damaged = (f.err or not (live and cap)) and 1 or 0
+  local f = redis.call('HMGET', lanes.group_key(q, line.group), 'live', 'cap', 'paused')
+  line.live, line.cap, line.paused = tonumber(f[1] or 0), tonumber(f[2] or 0), f[3] and 1 or 0
   local ready, standing = math.max(0, line.length - line.live), 0
   if ready > 0 then
-    local is_sound = try(q, groups.each_running_lane, q, line.group, lanes_each, function(lane)
+    groups.each_running_lane(q, line.group, lanes_each, function(lane)
       standing = standing + redis.call('LLEN', lane)
     end)
-    if not is_sound then line.damaged = 1 end
   end
   line.length = math.min(standing, ready)
 end
@@ -59,7 +56,7 @@ table.sort(measured, is_before)
 local reply = { #lines }
 for i = 1, math.min(count, #measured) do
   local line = measured[i]
-  for _, value in ipairs({ line.group, line.length, line.live, line.cap, line.paused, line.damaged }) do
+  for _, value in ipairs({ line.group, line.length, line.live, line.cap, line.paused }) do
     reply[#reply + 1] = value
   end
 end

@@ -4,7 +4,6 @@
 -- Reply { lines refused in all, then the newest of them, the newest first: one text each }
 local count, left = tonumber(q.args[2]), tonumber(q.args[3])
 local INVALID = q.prefix .. 'inbox:invalid'
-expect(INVALID, 'list')
 local reply = { redis.call('LLEN', INVALID) }
 for at = 1, math.min(count, reply[1]) do
   if left <= 0 then break end

@@ -10,7 +10,7 @@ local found = redis.call('SCAN', q.args[2], 'MATCH', JOB .. '*', 'COUNT', q.args
 local reply = { found[1] }
 for _, key in ipairs(found[2]) do
   local state = redis.pcall('HGET', key, 'state')
-  if type(state) == 'table' then state = which end -- it cannot be read, which get_jobs.lua reports
+  if type(state) == 'table' then state = nil end -- it cannot be read
   local is_open = state and not ENDED[state]
   if state and (state == which or which == 'any' or (which == 'open' and is_open)) then
     reply[#reply + 1] = string.sub(key, #JOB + 1)

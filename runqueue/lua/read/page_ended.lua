@@ -25,15 +25,10 @@ if left and top then
   end
 end
 
--- An unreadable record is returned in any case: get_jobs.lua reports it.
 local function look(id)
   local f = redis.pcall('HMGET', job_key(q, id), 'state', 'ended')
   local at = tonumber(f[2] or 0)
-  if (f.err or not at) and not shown[id] then
-    shown[id], reply[#reply + 1] = true, id
-    return
-  end
-  if not f[1] or shown[id] or at > time or math.floor(at / DAY) ~= day then return end
+  if f.err or not at or not f[1] or shown[id] or at > time or math.floor(at / DAY) ~= day then return end
   shown[id] = true
   if at < time then time, top = at, left end
   if at < since then
@@ -47,7 +42,6 @@ end
 
 while day >= oldest and looks > 0 and #reply <= count do
   local list = list_of(day)
-  expect(list, 'list')
   local length = redis.call('LLEN', list)
   left = math.min(left or length, length)
   local n = math.min(left, looks, 100)

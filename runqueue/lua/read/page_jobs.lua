@@ -5,7 +5,6 @@
 -- Reply { cursor ('' = that was the last page), ids… }
 -- A cursor is '<score> <id>': jobs that come or go meanwhile neither skip nor repeat others.
 local index, count = q.prefix .. q.args[2], tonumber(q.args[4])
-expect(index, 'zset')
 local score, after = string.match(q.args[3], '^(%S+) (%S+)$')
 local start = score and paging.entries_before(index, score, after .. '\0') or 0
 local found = redis.call('ZRANGE', index, start, start + count, 'WITHSCORES')

@@ -7,10 +7,9 @@
 -- A run that was made after `in_flight_us` may be that of a submission whose answer is still to come. The jobs of a
 -- page are ordered by when they became unconfirmed, those without a slot after the others. A caller that reads several
 -- pages compares `total` with what it got, since a job that left meanwhile moves the others. The counts differ, too, if
--- a record is damaged: it is left out, and its request is not known.
+-- a job is quarantined: it is left out, and its request is not known.
 local offset, count = tonumber(q.args[2]), tonumber(q.args[3])
 local UNCONFIRMED, PARKED, PROCESSES = q.prefix .. 'unconfirmed', q.prefix .. 'parked', q.prefix .. 'processes'
-for _, zset in ipairs({ UNCONFIRMED, PARKED, PROCESSES }) do expect(zset, 'zset') end
 
 local in_flight
 for _, process in ipairs(redis.call('ZRANGE', PROCESSES, 0, -1)) do
@@ -20,11 +19,11 @@ end
 local waiting = redis.call('ZCARD', UNCONFIRMED)
 local reply = { int(q.now), in_flight and int(in_flight) or '', int(waiting + redis.call('ZCARD', PARKED)) }
 for _, id in ipairs(redis.call('ZRANGE', UNCONFIRMED, offset, offset + count - 1)) do
-  try(q, doubts.tell, q, reply, id)
+  doubts.tell(q, reply, id)
 end
 local left = count - math.max(0, math.min(count, waiting - offset))
 if left > 0 then
   local start = math.max(0, offset - waiting)
-  for _, id in ipairs(redis.call('ZRANGE', PARKED, start, start + left - 1)) do try(q, doubts.tell, q, reply, id) end
+  for _, id in ipairs(redis.call('ZRANGE', PARKED, start, start + left - 1)) do doubts.tell(q, reply, id) end
 end
 return reply

@@ -5,7 +5,7 @@
 --         orphan runs, those of them that take a slot, submissions a second while a 429 slows them down ('' else),
 --         submissions and calls permitted now (-1 no limit), capacity, jobs in line by priority (0 to 3),
 --         submissions a second by the limits alone (0 no limit), jobs in line that a claim might take now,
---         lines that were refused, damaged records that are set aside (recheck.lua), why nothing is submitted (waits.lua),
+--         lines that were refused, { quarantined jobs (changes.lua), the first ten }, why nothing is submitted (waits.lua),
 --         keys, groups and batches at whose limits or budgets jobs wait,
 --         what jobs wait for where none is in line: ready ones, and those put aside for a budget (waits.lua) }
 -- The line is walked in at most 128 lanes: the cost does not grow with the number of jobs, groups or batches.
@@ -60,7 +60,6 @@ for _, n in ipairs(redis.call('HMGET', q.prefix .. 'counters', 'ready:0', 'ready
 end
 -- Anyone may write to the inbox's keys: a wrong type there hides no other count.
 local refused = redis.pcall('LLEN', q.prefix .. 'inbox:invalid')
-local damaged = redis.pcall('SCARD', q.prefix .. 'damaged')
 return { int(q.now), redis.call('HGETALL', q.prefix .. 'counters'), redis.call('HGETALL', q.prefix .. 'limits'),
   redis.call('HGETALL', q.meta), int(oldest),
   redis.call('ZCOUNT', q.prefix .. 'processes', '(' .. int(q.now), '+inf'),
@@ -69,7 +68,7 @@ return { int(q.now), redis.call('HGETALL', q.prefix .. 'counters'), redis.call('
   permitted('dispatch', limit.dispatch),
   permitted('request', limit.requests_per_second), capacity.read(q), in_line,
   string.format('%.6f', limit.full_dispatch), claimable, type(refused) == 'number' and refused or 0,
-  type(damaged) == 'number' and damaged or 0,
+  { redis.call('ZCARD', q.prefix .. 'quarantined'), unpack(redis.call('ZRANGE', q.prefix .. 'quarantined', 0, 9)) },
   waits.of_account(q),
   redis.call('ZCARD', q.prefix .. 'held_keys') + redis.call('ZCARD', q.prefix .. 'held_budgets'),
   not is_any_in_line and waits.of_waiting(q, is_any_ready) or {} }

@@ -1,11 +1,9 @@
--- use: counters changes job_record trail
+-- use: counters job_record trail
 -- Cancels runs that took longer than allowed, if each is still its job's: a late call ends no later run, and no waiting
 -- job.
 -- ARGV  now_us, then 4 a job: id, attempt, run_id, why (what the job fails with)
 -- Reply: how many still ran
-counters.open(q)
 local known = 0
-expect(q.prefix .. 'cancels', 'zset')
 local function record(i)
   local job, why = job_record.read(q, q.args[i]), q.args[i + 3]
   if not (job and job.state == 'running' and job.attempt == tonumber(q.args[i + 1])
@@ -16,7 +14,5 @@ local function record(i)
   redis.call('ZADD', q.prefix .. 'cancels', 'NX', int(q.now), job.id)
   known = known + 1
 end
-for i = 2, #q.args, 4 do try(q, record, i) end
-changes.save(q)
-raise_damage(q)
+for i = 2, #q.args, 4 do record(i) end
 return known

@@ -1,7 +1,6 @@
--- use: counters changes job_record strays jobs
+-- use: counters job_record strays jobs
 -- Removes orphan runs that are over, or that the server does not know.
 -- ARGV  now_us, then run ids.   Reply: how many were dropped
-counters.open(q)
 local dropped = 0
 local function drop(i)
   local told = redis.call('HGET', q.prefix .. 'strays', q.args[i])
@@ -15,7 +14,5 @@ local function drop(i)
   end
   counters.remove_later(q, 'cancels', 'stray ' .. q.args[i])
 end
-for i = 2, #q.args do try(q, drop, i) end
-changes.save(q)
-raise_damage(q)
+for i = 2, #q.args do drop(i) end
 return dropped

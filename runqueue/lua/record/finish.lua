@@ -1,11 +1,9 @@
--- use: counters changes job_record times webhooks trust runs
+-- use: counters job_record times webhooks trust runs
 -- A run is over: running → completed | failed | canceled. A result is recorded once.
 -- ARGV  now_us, then 8 a job: id, attempt, run_id, state, run_status, reason, result (the answer as
 --       it came; '' = none is known), times (the run's own times in it, see times.lua; '' = none)
 -- Reply per job: 1 = recorded, 0 = over already, or another run is the job's
-counters.open(q)
 local reply, jobs, results = {}, {}, {}
-webhooks.expect_deliveries(q)
 
 -- All are read before anything is written; a job given twice ends once. All results are written in one command.
 local seen = {}
@@ -20,7 +18,7 @@ local function read(i)
     end
   end
 end
-for i = 2, #q.args, 8 do try(q, read, i) end
+for i = 2, #q.args, 8 do read(i) end
 for first = 1, #results, 1000 do redis.call('MSET', unpack(results, first, math.min(first + 999, #results))) end
 
 for i = 2, #q.args, 8 do
@@ -37,7 +35,4 @@ for i = 2, #q.args, 8 do
     reply[#reply + 1] = 0
   end
 end
-changes.save(q)
-try(q, trust.save_trust, q)
-raise_damage(q)
 return reply

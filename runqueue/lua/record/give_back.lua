@@ -1,4 +1,4 @@
--- use: counters lanes limits holds changes job_record jobs trail key_limits
+-- use: counters lanes limits holds job_record jobs trail key_limits
 -- A job whose submission surely created no run goes back to the head of its lane, at no cost (nor of its keys' rates):
 -- submitting | unconfirmed → ready (canceled if that was asked for, dead if its time was up meanwhile).
 -- Also from unconfirmed: the only process that had this attempt reports late, but for certain, that no run came of it.
@@ -11,14 +11,10 @@
 -- limited (429) slows all workers down (see lib/account/limits.lua), and holds for as long as the server asked.
 -- not_sent and busy hold the account's submissions for 1 s doubling to 60 s, or for what the server
 -- asked; account holds them for 60 s and then lets one job through as a probe. 'void' and 'later' hold nothing.
-counters.open(q)
 local why, wait_us, reason, named = q.args[2], tonumber(q.args[3]), q.args[4], tonumber(q.args[5])
 local KINDS = { account = 'account', limited = 'rate' }
 local FIRST_HOLD, LONGEST_HOLD, ACCOUNT_HOLD = 1000000, 60000000, 60000000
 local reply, given, probe_is_back = {}, 0, false
-expect(q.prefix .. 'suspects', 'zset')
-expect(q.prefix .. 'dead', 'zset')
-expect(q.prefix .. 'due', 'zset')
 
 local MOST_TRIES = 20 -- about two and a half hours in all
 local function try_later(job)
@@ -77,7 +73,6 @@ local function record(i)
   local job, at = job_record.read(q, q.args[i]), (i - 4) / 2
   local was_unconfirmed = job and job.state == 'unconfirmed'
   if job and LIVE[job.state] and job.attempt == tonumber(q.args[i + 1]) and why ~= 'later' then
-    lanes.expect_lane(q, job.priority, job.group, lanes.of(job))
   end
   if job and jobs.may_leave(q, job, q.args[i + 1]) then
     -- Its process counted as dead but lives: it could not reach Redis for a while.
@@ -95,7 +90,7 @@ local function record(i)
     reply[at] = 0
   end
 end
-for i = #q.args - 1, 6, -2 do try(q, record, i) end
+for i = #q.args - 1, 6, -2 do record(i) end
 counters.bump(q.totals, 'given_back:' .. why, given)
 counters.bump(q.totals, 'fenced:give_back', (#q.args - 5) / 2 - given)
 -- The probe came back without a result: the next may go when this hold ends.
@@ -111,6 +106,4 @@ if why == 'limited' and given > 0 then
 elseif why ~= 'void' and why ~= 'later' and given > 0 then
   hold()
 end
-changes.save(q)
-raise_damage(q)
 return reply

@@ -1,15 +1,12 @@
--- use: changes job_record webhooks strays jobs runs further counters
+-- use: job_record webhooks strays jobs runs further counters
 -- A run that should have been canceled did not confirm its end in time: running → failed | canceled (unconfirmed if
 -- its further run may have been made, or running, if that is known: lib/jobs/further.lua). A run that may be live is
 -- shown as an orphan run, and takes a slot until it is seen to be over, or for the longest time that it may take.
 -- ARGV  now_us, then 3 a job: id, run_id, over (1 = the server reports that it is over, but its record cannot be read)
 -- Reply per job: 1 = given up, 0 = it had ended meanwhile
-counters.open(q)
-local reply, looks = {}, {}
+local reply = {}
 for _, zset in ipairs({ 'stray_looks', 'unconfirmed', 'parked', 'reconcile', 'poll', 'listed', 'cancels' }) do
-  expect(q.prefix .. zset, 'zset')
 end
-webhooks.expect_deliveries(q)
 
 local function end_unread(job)
   local is_asked = job.cancel == 'asked'
@@ -21,8 +18,7 @@ end
 
 local function leave_stray(job, run_id, attempt)
   if strays.add(q, run_id, job.id, int(attempt), 'cancel not confirmed') then
-    looks[#looks + 1] = now_text(q)
-    looks[#looks + 1] = run_id
+    counters.put_later(q, 'stray_looks', now_text(q), run_id)
   end
 end
 
@@ -48,8 +44,5 @@ local function record(i)
   end
   reply[#reply + 1] = 1
 end
-for i = 2, #q.args, 3 do try(q, record, i) end
-in_parts('ZADD', q.prefix .. 'stray_looks', looks)
-changes.save(q)
-raise_damage(q)
+for i = 2, #q.args, 3 do record(i) end
 return reply

@@ -1,13 +1,11 @@
--- use: counters holds changes job_record jobs key_limits
+-- use: counters holds job_record jobs key_limits
 -- The server refused the request for good: submitting | unconfirmed → dead (canceled if that was asked for).
 -- ARGV  now_us, then 3 a job: id, attempt, reason (the server's words)
 -- Reply per job: 1 = dead, 0 = not ours any more (another state or attempt)
 -- Twenty refusals in a row are a mistake in the settings, not in twenty requests: submissions are held,
 -- and one job a minute is tried.
-counters.open(q)
 local REFUSALS, HOLD = 20, 60000000
 local reply, refused, words, probe_is_back = {}, 0, '', false
-expect(q.prefix .. 'dead', 'zset')
 local function record(i)
   local job = job_record.read(q, q.args[i])
   if job and jobs.may_leave(q, job, q.args[i + 1]) then
@@ -22,12 +20,10 @@ local function record(i)
     reply[#reply + 1] = 0
   end
 end
-for i = 2, #q.args, 3 do try(q, record, i) end
+for i = 2, #q.args, 3 do record(i) end
 if not holds.count_trouble(q, 'refusals', refused, REFUSALS, HOLD, HOLD, 'refused, ' .. words) and probe_is_back then
   -- The probe has its result: the server answers, and knows the account.
   redis.call('HDEL', q.meta, 'troubles')
   holds.end_hold(q)
 end
-changes.save(q)
-raise_damage(q)
 return reply

@@ -1,15 +1,14 @@
--- use: counters changes webhooks trust
+-- use: counters job_record webhooks trust
 -- A run is still live: records its status and when to poll again. No change of state.
 -- ARGV  now_us, then 5 a job: id, attempt, run_status ('' = as before), next_after_us (longer if a
 --       webhook will report its end: a quarter of its age, but not beyond the job's own `max_run`), begun_us (when the
 --       run's current attempt began, by our clock; 0 = as before)
 -- A run that a list did not show joins the lists again at that time (poll_claim.lua).
 -- Reply: how many were still running
-counters.open(q)
 local polls, known = {}, 0
 local function record(i)
-  local f = read_fields(job_key(q, q.args[i]), 'state', 'attempt', 'via', 'started', 'max_run', 'begun')
-  if f[1] == 'running' and f[2] == q.args[i + 1] then
+  local f = job_record.read_fields(q, q.args[i], job_record.STILL_LIVE)
+  if f and f[1] == 'running' and f[2] == q.args[i + 1] then
     local after, begun = tonumber(q.args[i + 3]), tonumber(q.args[i + 4])
     if begun > 0 then redis.call('HSET', job_key(q, q.args[i]), 'begun', int(begun)) end
     if webhooks.comes_to_us({ via = f[3] }) and trust.grace(q) > 0 then
@@ -22,14 +21,10 @@ local function record(i)
     if q.args[i + 2] ~= '' then redis.call('HSET', job_key(q, q.args[i]), 'run_status', q.args[i + 2]) end
     counters.remove_later(q, 'listed', q.args[i])
     known = known + 1
-  else
-    number(job_key(q, q.args[i]), 'attempt', f[2])
   end
 end
-for i = 2, #q.args, 5 do try(q, record, i) end
+for i = 2, #q.args, 5 do record(i) end
 for first = 1, #polls, 2000 do
   redis.call('ZADD', q.prefix .. 'poll', 'XX', unpack(polls, first, math.min(first + 1999, #polls)))
 end
-changes.save(q)
-raise_damage(q)
 return known

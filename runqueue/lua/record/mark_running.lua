@@ -1,4 +1,4 @@
--- use: counters changes job_record webhooks strays jobs trust runs trail guesses run_lists
+-- use: counters job_record webhooks strays jobs trust runs trail guesses run_lists
 -- A run_id is known: submitting | unconfirmed → running; it is never dropped (it costs money).
 -- ARGV  now_us, how they were found (0 = by the answer to the submission, 1 = by their requests only: a guess,
 --       2 = by the attempt's own marker, which the run shows, 3 = a guess for jobs to be canceled, too: every other
@@ -10,24 +10,19 @@
 --       4 = the job has moved on, or the run is taken, and it was only a guess: nothing changed,
 --       5 = adopted, by swapping it for a guess (lib/jobs/guesses.lua), or for what an answer had given another job
 --       although the run shows this one's marker
-counters.open(q)
-local reply, polls, looks = {}, {}, {}
+local reply = {}
 local by_marker, also_canceled = q.args[2] == '2', q.args[2] == '3'
 local is_a_guess = q.args[2] == '1' or also_canceled
-expect(q.prefix .. 'poll', 'zset')
-expect(q.prefix .. 'listed', 'zset')
-for _, zset in ipairs({ 'stray_looks', 'unconfirmed', 'reconcile', 'cancels' }) do expect(q.prefix .. zset, 'zset') end
-expect(q.prefix .. 'strays', 'hash')
 
 local function look_after(job, poll_after)
   local left_alone = webhooks.comes_to_us(job) and trust.grace(q) or 0
   local after = math.min(math.max(tonumber(poll_after), left_alone), job.max_run or math.huge)
   local is_listed = left_alone == 0 and run_lists.may_join(q, q.now, q.now, job.max_run)
-  polls[#polls + 1] = int(is_listed and run_lists.join(q, job.id, q.now, job.max_run) or q.now + after)
-  polls[#polls + 1] = job.id
+  local due = is_listed and run_lists.join(q, job.id, q.now, job.max_run) or q.now + after
+  counters.put_later(q, 'poll', int(due), job.id)
 end
 
-local function take_on(job, attempt, run_id, run_status, poll_after, is_bound)
+local function take_on(job, attempt, run_id, run_status, poll_after)
   local claimed, date, since
   if is_a_guess then
     local f = redis.call('HMGET', job_key(q, job.id), 'claimed', 'claim_date')
@@ -39,7 +34,7 @@ local function take_on(job, attempt, run_id, run_status, poll_after, is_bound)
   if job.state == 'unconfirmed' then
     trail.add(q, job, 'found', run_id .. (is_a_guess and ', told by its request' or ''))
   end
-  runs.adopt(q, job, attempt, run_id, run_status, is_bound)
+  runs.adopt(q, job, attempt, run_id, run_status)
   if is_a_guess then guesses.note_guess(q, job, run_id, claimed, since) end
   if date then redis.call('HSET', job_key(q, job.id), 'claim_date', date) end -- its run may be searched again
 end
@@ -49,11 +44,9 @@ local function record(i)
   local poll_after = q.args[i + 4]
   local job = job_record.read(q, id)
   local code = 1
-  -- Binding the run shows whether it has an owner: usually it has none, and none is read.
   local may_adopt = job and job.run_id ~= run_id and runs.adopts(q, job, attempt)
     and not (is_a_guess and job.cancel and not also_canceled)
-  local is_bound = may_adopt and redis.call('HSETNX', job_record.runs_key(q, run_id), run_id, id) == 1
-  local owner = not is_bound and redis.call('HGET', job_record.runs_key(q, run_id), run_id)
+  local owner = redis.call('HGET', job_record.runs_key(q, run_id), run_id)
   local is_known = job and (job.run_id == run_id or owner == id)
   local taker, its_run, guess
   if not is_known and not is_a_guess then
@@ -64,7 +57,7 @@ local function record(i)
   elseif taker then
     code = 5
     local is_told = its_run == run_id
-    take_on(taker, taker.attempt, its_run, is_told and run_status or 'running', is_told and poll_after or 0, false)
+    take_on(taker, taker.attempt, its_run, is_told and run_status or 'running', is_told and poll_after or 0)
     if guess then guesses.leave_spare(q, job, attempt, guess, tonumber(poll_after)) end
   elseif owner and owner ~= id and is_a_guess then
     code = 4
@@ -81,22 +74,13 @@ local function record(i)
     code = 2
     counters.bump(q.totals, 'fenced:mark_running', 1)
     if strays.add(q, run_id, id, q.args[i + 1], job and ('job was ' .. job.state) or 'job is gone') then
-      looks[#looks + 1] = int(q.now + tonumber(poll_after))
-      looks[#looks + 1] = run_id
+      counters.put_later(q, 'stray_looks', int(q.now + tonumber(poll_after)), run_id)
     end
   else
-    local is_taken = try(q, take_on, job, attempt, run_id, run_status, poll_after, is_bound)
-    -- In a repeated call the run must not be known already.
-    if is_bound and not is_taken then redis.call('HDEL', job_record.runs_key(q, run_id), run_id) end
+    take_on(job, attempt, run_id, run_status, poll_after)
   end
   reply[#reply + 1] = code
 end
 
-for i = 3, #q.args, 5 do try(q, record, i) end
-in_parts('ZADD', q.prefix .. 'poll', polls)
-in_parts('ZADD', q.prefix .. 'stray_looks', looks)
-run_lists.save_joins(q)
-try(q, runs.note_adopted, q)
-changes.save(q)
-raise_damage(q)
+for i = 3, #q.args, 5 do record(i) end
 return reply

@@ -1,4 +1,4 @@
--- use: counters holds changes job_record jobs own_strays trail losses
+-- use: counters holds job_record jobs own_strays trail losses
 -- A run may exist: submitting → unconfirmed. The job keeps its slot and its run is searched.
 -- A waiting job at a lower attempt had its claim lost with another Redis, as the process of the claim reports. Its run
 -- is searched under that attempt (see suspect_lost.lua).
@@ -7,13 +7,8 @@
 -- Reply per job: 1 = unconfirmed, 2 = its claim was lost, and its run is searched, 0 = not ours any more (another state
 --       or attempt), or its run is known as an orphan run
 -- Ten failures in a row, with no acceptance between them, open the circuit breaker that all workers share.
-counters.open(q)
 local BREAKER, FIRST_OPEN, LONGEST_OPEN = 10, 5000000, 60000000
 local reply, troubles, words = {}, 0, ''
-expect(q.prefix .. 'unconfirmed', 'zset')
-expect(q.prefix .. 'reconcile', 'zset')
-expect(q.prefix .. 'parked', 'zset')
-expect(q.prefix .. 'due', 'zset')
 
 -- A claim that is unknown for its attempt is no older than the recovered time; after the recovery, than the longest
 -- outage after which a worker still reports.
@@ -51,8 +46,6 @@ local function record(i)
     reply[#reply + 1] = 0
   end
 end
-for i = 3, #q.args, 4 do try(q, record, i) end
+for i = 3, #q.args, 4 do record(i) end
 holds.count_trouble(q, 'troubles', troubles, BREAKER, FIRST_OPEN, LONGEST_OPEN, words)
-changes.save(q)
-raise_damage(q)
 return reply

@@ -1,12 +1,10 @@
--- use: counters batches changes
+-- use: counters batches
 -- Records the outcomes of callbacks: delivered, given up, or another try.
 -- ARGV  now_us, then 7 a callback: batch, event, tries (as they were when it was taken), verdict ('again' | 'delivered'
 --       | 'gave_up'), was_tried (0 | 1), error, wait_us (until the next try, counts with 'again')
 -- Reply per callback: 1 = recorded, 0 = it does not wait any more, or was recorded before
-counters.open(q)
 local CALLBACKS = q.prefix .. 'callbacks'
 local reply = {}
-expect(CALLBACKS, 'zset')
 
 local function end_callback(batch, event, verdict, happened_at)
   local key = batches.key(q, batch)
@@ -43,7 +41,5 @@ local function record(i)
   end
   reply[#reply + 1] = code
 end
-for i = 2, #q.args, 7 do try(q, record, i) end
-changes.save(q)
-raise_damage(q)
+for i = 2, #q.args, 7 do record(i) end
 return reply

@@ -1,4 +1,4 @@
--- use: counters changes job_record webhooks deliveries endpoints
+-- use: counters job_record webhooks deliveries endpoints
 -- Records the outcomes of webhooks that delivery_claim.lua took: pending → delivered | gave_up | unknown, or another
 -- try.
 -- ARGV  now_us, then 13 a webhook: id, attempt, verdict ('again' | 'delivered' | 'gave_up' | 'unknown'), was_tried (0 |
@@ -6,10 +6,8 @@
 --       counts with 'again'), endpoint ('' none), answered (0 | 1: the endpoint did), signed ('' = as before) and
 --       body (as Skyvern signed it, by its API), tries and looks (as they were when it was taken)
 -- Reply per webhook: 1 = recorded, 0 = it does not wait any more, or for another attempt, or was recorded before
-counters.open(q)
 local PER_WEBHOOK = 13
 local reply = {}
-webhooks.expect_deliveries(q)
 local function record(i)
   local id, verdict, was_tried, status, words = q.args[i], q.args[i + 2], q.args[i + 3] == '1', q.args[i + 4],
     q.args[i + 5]
@@ -46,7 +44,5 @@ local function record(i)
   end
   reply[#reply + 1] = code
 end
-for i = 2, #q.args, PER_WEBHOOK do try(q, record, i) end
-changes.save(q)
-raise_damage(q)
+for i = 2, #q.args, PER_WEBHOOK do record(i) end
 return reply

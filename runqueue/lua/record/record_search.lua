@@ -12,11 +12,9 @@
 -- Two negatives mean that there is no run. Then on_unconfirmed decides: auto -> ready again; park -> stays, for
 -- people; resubmit -> ready again once the wait is over, whatever the search finds. A requested cancel forbids
 -- it: no run -> canceled. Two of either verdict free the slot: no visible run takes it.
-counters.open(q)
 local searched, spacing = tonumber(q.args[2]), tonumber(q.args[3])
 local NEEDED = 2
 local reply, looks = {}, {}
-for _, zset in ipairs({ 'reconcile', 'suspects', 'dead', 'due' }) do expect(q.prefix .. zset, 'zset') end
 
 -- Counts a search in the fields `<name>s` and `<name>_at`; returns how many count now, and when the next one would.
 local function count_search(job, name)
@@ -59,7 +57,6 @@ local function record(i)
     local leaves = no_run and (job.on_unconfirmed ~= 'park' or job.cancel)
       or (is_mature and job.on_unconfirmed == 'resubmit' and not job.cancel)
     if leaves then
-      lanes.expect_lane(q, job.priority, job.group, lanes.of(job))
       jobs.no_longer_unconfirmed(q, job)
       if no_run then key_limits.give_back_rate(q, job) end
       trail.add(q, job, 'no_run', no_run and 'two searches found none' or 'on_unconfirmed is resubmit')
@@ -75,9 +72,8 @@ local function record(i)
     end
   end
 end
-for i = 4, #q.args, 7 do try(q, record, i) end
+for i = 4, #q.args, 7 do record(i) end
 if #looks > 0 then redis.call('ZADD', q.prefix .. 'reconcile', 'XX', unpack(looks)) end
 changes.save(q)
 if lanes.anything_ready(q) then lanes.wake(q) end
-raise_damage(q)
 return reply

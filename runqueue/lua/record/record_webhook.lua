@@ -1,4 +1,4 @@
--- use: counters changes job_record times webhooks strays trust runs trail guesses
+-- use: counters job_record times webhooks strays trust runs trail guesses
 -- Records webhooks of Skyvern's, each sent to the address of one attempt. The end of a run → completed | failed |
 -- canceled, at once; a run that we did not know yet (the submission's answer is lost, or on its way) is adopted.
 -- ARGV  now_us, then 11 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run is live), signed
@@ -18,16 +18,12 @@
 --                 (lib/jobs/guesses.lua) of either of the two jobs is corrected
 --       unknown   no such job: a run that is live, or too new for its job to be removed, is an orphan run, and the
 --                 job's once that is submitted again; an older one is not recorded
-counters.open(q)
 local PER_WEBHOOK = 11
 local POLICY_LEASE = 15000000
 local KEPT = 6 * DAY -- a job's record stays for a day longer: one whose run is newer than this was lost
 local reply = {}
 for _, zset in ipairs({ 'poll', 'unconfirmed', 'parked', 'reconcile', 'stray_looks', 'cancels', 'due' }) do
-  expect(q.prefix .. zset, 'zset')
 end
-webhooks.expect_deliveries(q)
-expect(q.prefix .. 'strays', 'hash')
 
 -- It came to us, whatever `via` is in the record (or missing, after a lost claim): only we deliver it to the user.
 local function came_to_us(job)
@@ -158,10 +154,5 @@ local function record(i)
   end
   reply[#reply + 1] = verdict
 end
-for i = 2, #q.args, PER_WEBHOOK do try(q, record, i) end
-try(q, runs.note_adopted, q)
-changes.save(q)
-try(q, trust.save_trust, q)
-if q.relays_due then webhooks.wake(q) end
-raise_damage(q)
+for i = 2, #q.args, PER_WEBHOOK do record(i) end
 return reply

@@ -1,4 +1,4 @@
--- use: counters changes job_record times webhooks jobs trust runs trail further key_limits
+-- use: counters job_record times webhooks jobs trust runs trail further key_limits
 -- A run ended badly, and the job's policy retries it: running → scheduled (failed or canceled if the
 -- job is to end, unconfirmed if its further run may have been made: suspect_lost.lua).
 -- ARGV  now_us, then 9 a job: id, attempt, run_id, run_status, reason, backoff_us, result, times (see times.lua), occupied
@@ -7,12 +7,9 @@
 -- Reply per job: 1 = scheduled, unconfirmed, or running, 2 = ended after all, 0 = over already, or another run is the
 -- job's. The run's own record stays with Skyvern; the result kept meanwhile is that of the last run. A retry sends
 -- no webhook: the job's webhook is that of its last run.
-counters.open(q)
 local MOST_OCCUPIED = 6
 local reply = {}
-webhooks.expect_deliveries(q)
 for _, zset in ipairs({ 'due', 'unconfirmed', 'parked', 'reconcile', 'poll', 'listed', 'cancels', 'stray_looks' }) do
-  expect(q.prefix .. zset, 'zset')
 end
 
 local function note_again(job, status, reason)
@@ -74,8 +71,5 @@ local function record(i)
   times.observe_run(q, job, q.args[i + 7])
   reply[#reply + 1] = code
 end
-for i = 2, #q.args, 9 do try(q, record, i) end
-changes.save(q)
-try(q, trust.save_run_times, q)
-raise_damage(q)
+for i = 2, #q.args, 9 do record(i) end
 return reply

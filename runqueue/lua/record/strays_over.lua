@@ -1,7 +1,6 @@
--- use: counters changes strays
+-- use: counters strays
 -- Orphan runs that a poll saw end: they free their slots, and are still listed.
 -- ARGV  now_us, then 2 a run: id, steps ('' = not known).   Reply: how many had a slot
-counters.open(q)
 local over = 0
 for i = 2, #q.args, 2 do
   if redis.call('ZSCORE', q.prefix .. 'stray_looks', q.args[i]) then
@@ -9,5 +8,4 @@ for i = 2, #q.args, 2 do
     over = over + 1
   end
 end
-changes.save(q)
 return over

@@ -1,4 +1,4 @@
--- use: counters changes job_record jobs own_strays trail losses
+-- use: counters job_record jobs own_strays trail losses
 -- Redis may have lost the claims of these jobs, and orphan runs may be theirs: ready | scheduled → unconfirmed, under
 -- the next attempt, so that their runs are searched as after any lost answer. They take no slot: most of them have no
 -- run. A running job that may run again may have a further run: it is searched before another one is made
@@ -8,16 +8,11 @@
 --       theirs: not jobs enqueued since the change was noticed), then the ids
 -- Reply per job: 1 = unconfirmed, 2 = its run is searched later, 0 = it waits for no claim any more, its run is known
 --       as an orphan (and its own, see own_strays.lua), or its time was still to come; {} = that recovery is over
-counters.open(q)
 local reply = {}
 local f = redis.call('HMGET', q.meta, 'recover_from', 'recover_since', 'recover_date')
 if f[1] ~= q.args[2] or f[2] ~= q.args[3] then return reply end
 local from, since = tonumber(q.args[2]), tonumber(q.args[3])
 local lost = q.args[2] .. ' ' .. q.args[4] .. ' ' .. (f[3] or '')
-expect(q.prefix .. 'parked', 'zset')
-expect(q.prefix .. 'unconfirmed', 'zset')
-expect(q.prefix .. 'reconcile', 'zset')
-expect(q.prefix .. 'due', 'zset')
 local known = q.args[5] == '1'
 local function record(i)
   local job, code = job_record.read(q, q.args[i]), 0
@@ -36,7 +31,5 @@ local function record(i)
   end
   reply[#reply + 1] = code
 end
-for i = 6, #q.args do try(q, record, i) end
-changes.save(q)
-raise_damage(q)
+for i = 6, #q.args do record(i) end
 return reply

@@ -1,16 +1,10 @@
--- use: counters lanes batches changes job_record jobs
+-- use: counters lanes batches job_record jobs
 -- An upload that was never finished expires: its jobs are removed (they were not accepted), and its record shows that
 -- for a week. A discarded upload is removed without a trace, and so is a batch without jobs.
 -- ARGV  now_us, upload_us (how long an upload may take; '' = only discarded ones expire), limit, that one
 -- Reply: how many batches and jobs were read (as many as the limit, or more = call again)
-counters.open(q)
 local UNSEALED, upload, limit, looked = q.prefix .. 'unsealed', tonumber(q.args[2]), tonumber(q.args[3]), 0
 local WORDS = 'its upload was not finished in time: hand its jobs in again'
-local AGAIN = 30000000 -- when a damaged one is checked again
-expect(UNSEALED, 'zset')
-expect(q.prefix .. 'callbacks', 'zset')
-expect(q.prefix .. 'dropping', 'set')
-for _, zset in ipairs({ 'unconfirmed', 'parked', 'reconcile' }) do expect(q.prefix .. zset, 'zset') end
 if upload and clock_is_stale(q) then return 0 end
 
 -- An earlier server may have accepted the batch, and claimed the job: its run is searched; without one it is removed.
@@ -43,12 +37,12 @@ end
 
 -- At least one job, at most as many as the limit leaves: a large upload goes in steps.
 local function is_empty(batch)
-  local ids = redis.call('LPOP', q.prefix .. 'batch_jobs:' .. batch, math.max(1, limit - looked)) or {}
-  for _, id in ipairs(ids) do
-    if not try(q, take_out, batch, id) then set_aside(q, 'job ' .. id) end
-  end
+  local list = q.prefix .. 'batch_jobs:' .. batch
+  local ids = redis.call('LRANGE', list, 0, math.max(1, limit - looked) - 1)
+  for _, id in ipairs(ids) do take_out(batch, id) end
+  redis.call('LTRIM', list, #ids, -1)
   looked = looked + #ids
-  return redis.call('EXISTS', q.prefix .. 'batch_jobs:' .. batch) == 0
+  return redis.call('EXISTS', list) == 0
 end
 
 -- The record that is shown for a week.
@@ -107,12 +101,7 @@ else
 end
 for i = 1, #old, 2 do
   looked = looked + 1
-  local is_given_up = old[i + 1] == '0'
-  if not try(q, expire, old[i], is_given_up) and not is_given_up then
-    redis.call('ZADD', UNSEALED, 'XX', int(q.now - upload + AGAIN), old[i])
-  end
+  expire(old[i], old[i + 1] == '0')
   if looked >= limit then break end
 end
-changes.save(q)
-raise_damage(q)
 return looked

@@ -1,14 +1,10 @@
--- use: counters changes job_record jobs losses runs unwanted
+-- use: counters job_record jobs losses runs unwanted
 -- Ends jobs that waited too long: scheduled | ready past the deadline → dead. A running job is polled now: if its run
 -- is live, it is canceled, and the job fails with `deadline` once its end is confirmed. A job without a run id yet is
 -- flagged, and its run is canceled as soon as it is known; so is a job whose claim was, or may be, lost. What was to
 -- end during a recovery, canceled jobs included, ends once that is over (lib/jobs/unwanted.lua).
 -- ARGV  now_us, limit.   Reply: how many were overdue (as many as the limit = call again)
-counters.open(q)
 local DEADLINES = q.prefix .. 'deadlines'
-expect(DEADLINES, 'zset')
-expect(q.prefix .. 'dead', 'zset')
-for _, zset in ipairs({ 'poll', 'due', 'stray_looks', 'unwanted' }) do expect(q.prefix .. zset, 'zset') end
 if clock_is_stale(q) then return 0 end
 local ids = redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', int(q.now), 'LIMIT', 0, q.args[2])
 local put_off, free = {}, tonumber(q.args[2]) - #ids
@@ -36,13 +32,10 @@ local function pass(id, was_put_off)
 end
 for _, id in ipairs(ids) do
   counters.remove_later(q, 'deadlines', id)
-  if not try(q, pass, id) then set_aside(q, 'job ' .. id) end
+  pass(id)
 end
 for _, id in ipairs(put_off) do
   counters.remove_later(q, 'unwanted', id)
-  if not try(q, pass, id, true) then set_aside(q, 'job ' .. id) end
+  pass(id, true)
 end
-try(q, runs.note_adopted, q)
-changes.save(q)
-raise_damage(q)
 return #ids + #put_off

@@ -1,13 +1,10 @@
--- use: counters changes job_record jobs run_limits
+-- use: counters job_record jobs run_limits
 -- Frees the slots of unconfirmed jobs that are older than their runs can be: any run is over. The jobs stay
 -- unconfirmed, for a late answer or an operator. A job's own limit counts if it is longer than the account's: an
 -- unknown run is not canceled.
 -- ARGV  now_us, max_run_us, max_workflow_us (that of workflow runs), limit
 -- Reply: how many gave their slot back (the limit = call again)
-counters.open(q)
 local MOST_READ = 2000 -- of those that may take longer, and come before others
-expect(q.prefix .. 'unconfirmed', 'zset')
-expect(q.prefix .. 'parked', 'zset')
 if clock_is_stale(q) then return 0 end
 local max_run, max_workflow, limit, freed_slots = tonumber(q.args[2]), tonumber(q.args[3]), tonumber(q.args[4]), 0
 local found = redis.call('ZRANGEBYSCORE', q.prefix .. 'unconfirmed', '-inf',
@@ -27,8 +24,6 @@ local function free(id, since)
 end
 for i = 1, #found, 2 do
   if freed_slots >= limit then break end
-  try(q, free, found[i], found[i + 1])
+  free(found[i], found[i + 1])
 end
-changes.save(q)
-raise_damage(q)
 return freed_slots

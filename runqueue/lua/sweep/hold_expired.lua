@@ -4,29 +4,21 @@
 -- that were submitted again meanwhile, as long as the batch is on record.
 -- ARGV  now_us, limit.   Reply: how many batches were due (as many as the limit = call again)
 local EXPIRING, CANCELING = q.prefix .. 'expiring', q.prefix .. 'canceling'
-local AGAIN = 30000000 -- when a damaged one is checked again
-expect(EXPIRING, 'zset')
-expect(CANCELING, 'hash')
-expect(q.prefix .. 'callbacks', 'zset')
 if clock_is_stale(q) then return 0 end
 local due = redis.call('ZRANGEBYSCORE', EXPIRING, '-inf', int(q.now), 'LIMIT', 0, q.args[2])
 local function expire(batch)
-  local read = batches.read(q, batch)
-  local after = number(batches.key(q, batch), 'expires_after',
-    redis.call('HGET', batches.key(q, batch), 'expires_after'))
   redis.call('ZREM', EXPIRING, batch)
+  local read = batches.read(q, batch)
   if read.held == 'expired' then
     if read.open > 0 then redis.call('HSETNX', CANCELING, batch, '0') end
     redis.call('ZADD', EXPIRING, int(q.now + batches.KEPT), batch)
   elseif read.sealed == '1' and not batches.FINAL[read.held] and read.open > 0 then
     redis.call('HSET', batches.key(q, batch), 'held', 'expired', 'why',
-      string.format('not all of it was submitted within %.15g s', after / 1000000))
+      string.format('not all of it was submitted within %.15g s',
+        tonumber(redis.call('HGET', batches.key(q, batch), 'expires_after')) / 1000000))
     redis.call('ZADD', EXPIRING, int(q.now + batches.KEPT), batch)
     batches.judge(q, batch)
   end
 end
-for _, batch in ipairs(due) do
-  if not try(q, expire, batch) then redis.call('ZADD', EXPIRING, int(q.now + AGAIN), batch) end
-end
-raise_damage(q)
+for _, batch in ipairs(due) do expire(batch) end
 return #due

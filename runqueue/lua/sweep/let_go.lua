@@ -1,9 +1,7 @@
--- use: counters changes quotas
+-- use: counters quotas
 -- Drops requests of jobs that ended without having been submitted, if enqueue calls left some (quotas.lua).
 -- ARGV  now_us, limit.   Reply: the limit = call again, else less
-counters.open(q)
 local LETTING_GO = q.prefix .. 'letting_go'
-expect(LETTING_GO, 'hash')
 local next_one = redis.call('HRANDFIELD', LETTING_GO, 1, 'WITHVALUES')
 local who = next_one[1]
 if not who then return 0 end
@@ -15,6 +13,4 @@ local function limit(stored, now)
   return stored > 0 and math.max(stored, now) or 0
 end
 quotas.let_go(q, who, limit(tonumber(jobs or 0), now_jobs), limit(tonumber(bytes or 0), now_bytes), tonumber(q.args[2]))
-changes.save(q)
-raise_damage(q)
 return tonumber(q.args[2])

@@ -5,7 +5,6 @@
 --       its body and of its result as they were read, packed body, packed result ('' = it has none, or it is in the
 --       body)
 -- Reply: how many were stored
-counters.open(q)
 local PER_JOB = 6
 if (redis.call('HGET', q.meta, 'packed') or '') == q.args[2] then redis.call('HSET', q.meta, 'packed', q.args[3]) end
 

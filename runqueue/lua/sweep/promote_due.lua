@@ -2,9 +2,7 @@
 -- Moves scheduled jobs whose time has come: scheduled → ready (canceled if its batch was). One that was put aside for a
 -- budget (budgets.lua) has waited in its lane before: it goes to the head.
 -- ARGV  now_us, limit.   Reply: how many were due (as many as the limit = call again)
-counters.open(q)
 local DUE = q.prefix .. 'due'
-expect(DUE, 'zset')
 if clock_is_stale(q) then return 0 end
 
 local ids = redis.call('ZRANGEBYSCORE', DUE, '-inf', int(q.now), 'LIMIT', 0, q.args[2])
@@ -12,7 +10,6 @@ local ready = 0
 local function promote(id)
   local job = job_record.read(q, id)
   if not job or job.state ~= 'scheduled' then return end
-  lanes.expect_lane(q, job.priority, job.group, lanes.of(job))
   if job.batch ~= NO_BATCH then
     redis.call('SADD', q.prefix .. 'batch_lanes:' .. job.batch, job.priority .. ':' .. job.group)
   end
@@ -24,9 +21,8 @@ local function promote(id)
 end
 for _, id in ipairs(ids) do
   counters.remove_later(q, 'due', id)
-  if not try(q, promote, id) then set_aside(q, 'job ' .. id) end
+  promote(id)
 end
 changes.save(q)
 if ready > 0 and lanes.anything_ready(q) then lanes.wake(q) end
-raise_damage(q)
 return #ids

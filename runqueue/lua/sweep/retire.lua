@@ -1,12 +1,9 @@
--- use: counters changes job_record webhooks strays jobs
+-- use: counters job_record webhooks strays jobs
 -- Removes records whose retention is over: the record, its body, its result, its run's entry; and orphan runs.
 -- ARGV  now_us, keep_us, limit.   Reply: how many list entries were read (the limit = call again)
 -- While more than the limit is due, `retire_left` of meta has the tick ask for the next pass at once: a queue whose
 -- jobs end faster than a pass in half a minute removes them would grow for good.
 -- An entry removes its job only if that is over and its end is due: a replayed job has a later entry.
-counters.open(q)
-webhooks.expect_deliveries(q)
-expect(q.prefix .. 'dropping', 'set')
 if clock_is_stale(q) then return 0 end
 local keep, limit = tonumber(q.args[2]), tonumber(q.args[3])
 local day, looked = math.floor((q.now - keep) / DAY), 0
@@ -22,8 +19,8 @@ local function read_entry(id)
   local stray = string.match(id, '^stray (.*)$')
   local owner, since = string.match(stray and redis.call('HGET', q.prefix .. 'strays', stray) or '', '^(%S+) %d+ (%d+)')
   if owner then return { stray = stray, owner = owner, at = tonumber(since) } end
-  local f = read_fields(job_key(q, id), 'state', 'ended', 'run_id', 'batch', 'priority', 'via', 'delivery')
-  return { id = id, stray = stray, state = f[1], at = ENDED[f[1]] and number(job_key(q, id), 'ended', f[2]) or 0,
+  local f = job_record.read_fields(q, id, job_record.RETIRED) or {}
+  return { id = id, stray = stray, state = f[1], at = ENDED[f[1]] and tonumber(f[2]) or 0,
     run_id = f[3],
     batch = f[4] or NO_BATCH, priority = f[5] or '2', via = f[6], delivery = f[7] }
 end
@@ -39,19 +36,18 @@ end
 
 while looked < limit and first <= day do
   local list = q.prefix .. 'ended:' .. int(first)
-  expect(list, 'list')
   local id = redis.call('LINDEX', list, 0)
   if not id then
     if first == day then break end
     first = first + 1
     redis.call('HSET', q.meta, 'retired_day', int(first))
   else
-    local is_sound, entry = try(q, read_entry, id)
+    local entry = read_entry(id)
     -- Entries are in the order of the ends: the first that is not due ends the walk.
-    if is_sound and entry.at > q.now - keep and math.floor(entry.at / DAY) == first then break end
+    if entry.at > q.now - keep and math.floor(entry.at / DAY) == first then break end
     redis.call('LPOP', list)
     looked = looked + 1
-    if not (is_sound and (entry.at > q.now - keep or try(q, remove, entry))) then set_aside(q, 'job ' .. id) end
+    if entry.at <= q.now - keep then remove(entry) end
   end
 end
 if looked >= limit then
@@ -59,6 +55,4 @@ if looked >= limit then
 else
   redis.call('HDEL', q.meta, 'retire_left')
 end
-changes.save(q)
-raise_damage(q)
 return looked

@@ -1,14 +1,10 @@
--- use: counters lanes changes job_record jobs losses runs unwanted
+-- use: counters lanes job_record jobs losses runs unwanted
 -- Walks the jobs of batches that were canceled, or expired long ago: scheduled | ready → canceled; live jobs are
 -- flagged, and so are jobs whose claim was, or may be, lost (lib/jobs/unwanted.lua). During a recovery waiting jobs stay
 -- in their lanes, since the recovery reads there which jobs may have lost a claim; they are walked once it is over.
 -- ARGV  now_us, limit.   Reply: how many jobs, and batches without any, were walked (as many as the limit = call again)
-counters.open(q)
 local CANCELING, limit, walked = q.prefix .. 'canceling', tonumber(q.args[2]), 0
 local WALKED = -1 -- in place of how many were walked: all were, during a recovery
-expect(CANCELING, 'hash')
-expect(q.prefix .. 'dropping', 'set')
-for _, zset in ipairs({ 'cancels', 'poll', 'due', 'stray_looks', 'unwanted' }) do expect(q.prefix .. zset, 'zset') end
 local flat = redis.call('HRANDFIELD', CANCELING, q.args[2], 'WITHVALUES')
 
 local function end_one(batch, id, is_canceled)
@@ -33,7 +29,7 @@ local function walk(batch, from)
   local is_canceled = lanes.batch_canceled(q, batch)
   local ids = redis.call('LRANGE', q.prefix .. 'batch_jobs:' .. batch, from, from + most - 1)
   for _, id in ipairs(ids) do
-    if not try(q, end_one, batch, id, is_canceled) then set_aside(q, 'job ' .. id) end
+    end_one(batch, id, is_canceled)
   end
   walked = walked + math.max(1, #ids)
   if #ids >= most then
@@ -49,9 +45,6 @@ end
 
 for i = 1, #flat, 2 do
   if walked >= limit then break end
-  try(q, walk, flat[i], tonumber(flat[i + 1]))
+  walk(flat[i], tonumber(flat[i + 1]))
 end
-try(q, runs.note_adopted, q)
-changes.save(q)
-raise_damage(q)
 return walked

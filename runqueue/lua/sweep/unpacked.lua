@@ -49,8 +49,7 @@ while walked < limit and not stopped do
   local want = limit - walked
   local ids = redis.call('LRANGE', q.prefix .. 'ended:' .. int(day), at, at + want - 1)
   for _, id in ipairs(ids) do
-    local is_sound, goes_on = try(q, look_at, id) -- a damaged one stays as it is
-    stopped = is_sound and not goes_on
+    stopped = not look_at(id)
     if stopped then break end
     walked, at = walked + 1, at + 1
   end

@@ -46,7 +46,7 @@ async def test_an_account_with_damaged_keys_says_so_on_its_page_and_to_callers(
     assert "keys in Redis are damaged" in answer.body["detail"]
 
 
-async def test_a_damaged_record_is_told_as_that_and_not_as_the_account(
+async def test_a_job_that_cannot_be_read_is_reported_as_that_and_not_as_the_account(
     desk: Desk, redis_url: str
 ) -> None:
     job = desk.queue.enqueue(TaskRunRequest(prompt="x")).job_id
@@ -54,9 +54,11 @@ async def test_a_damaged_record_is_told_as_that_and_not_as_the_account(
 
     async with gating(redis_url) as door:
         answer = await door.ask("POST", f"/v1/jobs/{job}/cancel")
+        later = await door.ask("POST", f"/v1/jobs/{job}/cancel")
 
     assert answer.status == 503
-    assert answer.body["detail"].startswith("a record of this account in Redis is damaged; ")
+    assert answer.body["detail"].startswith("the record of a job of this account in Redis cannot")
+    assert later.status == 404, "it is quarantined"
 
 
 @pytest.mark.parametrize(

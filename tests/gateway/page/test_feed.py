@@ -22,7 +22,6 @@ from gateway.state.sampler import Feed, History, Sample, Snapshot, sample_of
 from gateway.tenants import shares
 from runqueue import AsyncRunQueue, JobState
 from runqueue.records.health import AccountHealth, health_of
-from runqueue.store.damage import report_key
 from runqueue.store.keys import ACCOUNTS, Keys
 from tests.gateway.browsing import Browser, browsing
 from tests.gateway.gating import Desk
@@ -238,24 +237,13 @@ async def test_a_broken_account_takes_nothing_from_those_after_it(
     await queue.close()
 
 
-async def test_what_a_worker_reports_of_an_account_is_on_its_page(
+async def test_a_quarantined_job_is_on_the_page_of_an_account_that_goes_on(
     desk: Desk, redis_url: str
 ) -> None:
-    desk.client.set(report_key("default"), "poll_claim: WRONGTYPE a key")
+    desk.client.zadd(f"{Keys('default').prefix}quarantined", {"nma3": 1})
 
     async with browsing(redis_url) as browser, listening(browser) as stream:
-        html = await stream.part("health", "Standing still")
-
-    assert "poll_claim: WRONGTYPE a key" in html
-
-
-async def test_a_damaged_record_is_on_the_page_of_an_account_that_goes_on(
-    desk: Desk, redis_url: str
-) -> None:
-    desk.client.sadd(f"{Keys('default').prefix}damaged", "job 1")
-
-    async with browsing(redis_url) as browser, listening(browser) as stream:
-        html = await stream.part("health", "1 damaged record is set aside")
+        html = await stream.part("health", "1 job is quarantined")
 
     assert "Standing still" not in html
 

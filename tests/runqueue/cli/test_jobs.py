@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from runqueue.cli.commands import jobs
+from runqueue.store.keys import Keys
 from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
 
 
@@ -47,6 +48,19 @@ def test_a_row_says_how_the_job_is_and_why(either: Desk, desk: Desk) -> None:
     assert table[0].split() == ["job_id", "custom_id", "state", "group", "created", "reason"]
     assert table[1].startswith(job_id)
     assert table[1].endswith("No such engine")
+
+
+def test_what_cannot_be_read_is_left_out_and_named(either: Desk, desk: Desk) -> None:
+    batch = batch_of(desk, line("a"), line("b"))
+    bad = listed(desk, "--custom-id", "a")[0]["job_id"]
+    for name in (f"job:{bad}", f"batch:{batch}"):
+        desk.client.hset(f"{Keys('default').prefix}{name}", "created", "yesterday")
+
+    jobs, batches = either.run("jobs", "list", "--json"), either.run("batch", "list", "--json")
+
+    assert json.loads(jobs.stdout)["custom_id"] == "b"
+    assert jobs.stderr == f"left out, as they cannot be read: {bad}\n"
+    assert batches.stderr == f"left out, as they cannot be read: {batch}\n"
 
 
 def test_no_more_are_listed_than_asked_for_and_each_once(

@@ -129,7 +129,7 @@ def test_a_named_job_that_failed_or_was_canceled_is_replayed_too(desk: Desk, sta
 
 @pytest.mark.parametrize(
     ("command", "question"),
-    [("replay", "submit 3 jobs again?"), ("discard", "remove 3 dead jobs for good?")],
+    [("replay", "submit 3 jobs again?"), ("discard", "remove 3 jobs for good?")],
 )
 def test_a_filter_is_counted_before_anything_is_done(
     desk: Desk, command: str, question: str

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from runqueue import RunQueueError
+from runqueue.store.keys import Keys
 from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
 
 
@@ -17,6 +19,23 @@ def test_dead_jobs_are_named_by_custom_id(desk: Desk, command: str, left: dict[s
 
     assert result.exit_code == 0
     assert desk.states() == left
+
+
+@pytest.mark.parametrize("how", ["type", "attempt"])
+def test_a_quarantined_job_is_discarded_by_its_id_and_may_be_enqueued_again(
+    desk: Desk, how: str
+) -> None:
+    (job,) = desk.queue.enqueue_many([line("a")])
+    key = f"{Keys('default').prefix}job:{job.job_id}"
+    desk.client.set(key, "a typo") if how == "type" else desk.client.hset(key, how, "x")
+    with pytest.raises(RunQueueError, match="UNREADABLE"):
+        desk.queue.cancel(job.job_id)
+
+    result = desk.run("dead", "discard", job.job_id, "--yes")
+
+    assert (result.exit_code, result.stdout) == (0, "1 of 1: removed\n")
+    assert desk.queue.stats()["default"].quarantined == 0
+    assert desk.queue.enqueue_many([line("a")])[0].status == "new"
 
 
 @pytest.mark.parametrize(("command", "state"), [("resubmit", "ready"), ("fail", "dead")])
@@ -115,7 +134,7 @@ def test_jobs_that_become_canceled_are_not_said_to_be_dead(desk: Desk) -> None:
     [
         (["cancel"], "cancel 1 job?"),
         (["dead", "replay"], "submit 1 job again?"),
-        (["dead", "discard"], "remove 1 dead job for good?"),
+        (["dead", "discard"], "remove 1 job for good?"),
         (["unconfirmed", "fail"], "stop the search for the runs of 1 job?"),
     ],
     ids=" ".join,

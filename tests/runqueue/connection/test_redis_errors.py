@@ -6,7 +6,13 @@ import pytest
 from redis import exceptions
 from redis._parsers.base import BaseParser
 
-from runqueue.connection.redis_errors import Cause, cause_of, is_of_a_replica
+from runqueue.connection.redis_errors import (
+    Cause,
+    cause_of,
+    damage_of,
+    is_of_a_replica,
+    quarantined_a_job,
+)
 
 #: What a server says, as it stands on the wire.
 OF_THE_CALL = ("SEALED b_1",)
@@ -14,6 +20,7 @@ OF_THE_DATA = (
     "WRONGTYPE Operation against a key holding the wrong kind of value script: on @user_function:1",
     "ERR user_function:12: attempt to perform arithmetic on a nil value script: x, on @y:12.",
     "ERR value is not an integer or out of range script: runqueue_ab12_x, on @user_function:40.",
+    "UNREADABLE job nma3: its attempt is no number script: on @user_function:3350.",
 )
 OF_THE_SERVER = (
     "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to",
@@ -88,3 +95,22 @@ def test_a_server_that_became_a_replica_is_known_by_what_it_says() -> None:
 def _is_of_a_replica(line: str) -> bool:
     error = read(line)
     return isinstance(error, exceptions.ResponseError) and is_of_a_replica(error)
+
+
+@pytest.mark.parametrize("line", [*OF_THE_CALL, *OF_THE_DATA, *OF_THE_SERVER, *UNKNOWN])
+def test_only_what_is_stored_for_an_account_is_its_damage(line: str) -> None:
+    error = RuntimeError("the queue's own")
+    error.__cause__ = read(line)
+
+    words = line.partition(" script: ")[0].removeprefix("ERR ") if line in OF_THE_DATA else None
+    assert damage_of(read(line)) == damage_of(error) == words
+
+
+def test_the_words_of_damage_are_bounded_and_quote_nothing_that_is_stored() -> None:
+    assert len(damage_of(read(f"WRONGTYPE {'x' * 500}")) or "") == 300
+    assert damage_of(ValueError("secret")) == "a reply cannot be read (ValueError)"
+
+
+@pytest.mark.parametrize("line", [*OF_THE_CALL, *OF_THE_DATA, *OF_THE_SERVER, *UNKNOWN])
+def test_a_job_is_quarantined_by_the_errors_that_name_it_alone(line: str) -> None:
+    assert quarantined_a_job(read(line)) == line.startswith("UNREADABLE")

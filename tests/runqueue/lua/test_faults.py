@@ -1,4 +1,4 @@
-"""What a full, a foreign or a loaded Redis does to a transition: all of it, or nothing.
+"""What a full or a loaded Redis does to a transition: all of it, or nothing.
 
 On a server of their own: these tests change its settings.
 """
@@ -15,7 +15,6 @@ from runqueue.request.job_spec import JobSpec
 from runqueue.store import job_calls, operator_calls, worker_calls
 from tests.runqueue.lua.clockwork import (
     CLAIM_AGE,
-    DAY,
     KEEP,
     LEASE,
     SECOND,
@@ -46,6 +45,10 @@ def clock(own_client: redis.Redis) -> Iterator[Clockwork]:
 
 def fill_up(clock: Clockwork) -> None:
     clock.client.config_set("maxmemory", 1)
+
+
+def _spec(n: int) -> JobSpec:
+    return spec(f"line{n}", deadline=2_000_000_000 * SECOND)
 
 
 # A full server.
@@ -270,172 +273,6 @@ def test_a_full_server_ends_batches_and_has_it_told(clock: Clockwork) -> None:
     assert [clock.tell(due, "again") for due in found] == [1, 1]
     assert [clock.tell(due) for due in clock.callbacks()] == [1, 1]
     assert clock.read(batch).status is BatchStatus.EXPIRED
-
-
-# A key of another type: met before the first write.
-
-
-def _spec(n: int) -> JobSpec:
-    return spec(f"line{n}", deadline=2_000_000_000 * SECOND)
-
-
-FOREIGN = [
-    "ring:2",
-    "lanes:2:default",
-    "lane:2:default:-",
-    "group:default",
-    "due",
-    "deadlines",
-    "wake",
-    "counters",
-]
-
-
-@pytest.mark.parametrize("name", FOREIGN)
-def test_enqueue_meets_a_wrong_type_before_it_writes(clock: Clockwork, name: str) -> None:
-    clock.client.set(clock.key(name), "foreign")
-    before = clock.dump()
-    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        clock.run(clock.handing_in([_spec(1)]))
-    assert clock.dump() == before
-
-
-@pytest.mark.parametrize("name", ["batch_jobs", "batch_lanes"])
-def test_enqueue_into_a_batch_meets_a_wrong_type_before_it_writes(
-    clock: Clockwork, name: str
-) -> None:
-    batch = clock.open_batch()
-    clock.client.set(clock.key(f"{name}:{batch}"), "foreign")
-    before = clock.dump()
-    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        clock.run(clock.handing_in([_spec(1)], batch))
-    assert clock.dump() == before
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["ring:0", "ring:2", "ring:3", "claims:p1", "limits", "counters", "suspects", "listing"],
-)
-def test_a_claim_meets_a_wrong_type_before_it_takes_anything(clock: Clockwork, name: str) -> None:
-    jobs = clock.enqueue(3)
-    clock.heartbeat(first=True)
-    clock.client.delete(clock.key(name))
-    clock.client.set(clock.key(name), "foreign")
-    before = clock.dump("board:submit", "meta")
-    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        clock.claim(3, claim_id="c1")
-    assert clock.dump("board:submit", "meta") == before
-    assert clock.states(jobs) == {"ready"}
-
-
-@pytest.mark.parametrize("what", ["seal", "resume"])
-def test_what_lets_a_batch_run_meets_a_wrong_type_before_it_writes(
-    clock: Clockwork, what: str
-) -> None:
-    batch = clock.open_batch()
-    clock.enqueue(3, batch=batch)
-    if what == "resume":
-        clock.seal(batch)
-        clock.hold(batch)
-    clock.client.set(clock.key("listing"), "foreign")
-    before = clock.dump()
-    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        clock.seal(batch) if what == "seal" else clock.resume(batch)
-    assert clock.dump() == before
-
-
-@pytest.mark.parametrize("script", ["sweep_canceled", "retire", "expire_batches"])
-def test_what_removes_lanes_meets_a_wrong_type_before_it_writes(
-    clock: Clockwork, script: str
-) -> None:
-    batch, jobs = clock.batch_of(3)
-    clock.cancel(*jobs) if script == "retire" else clock.cancel_batch(batch)
-    clock.wait(8 * DAY / SECOND)
-    clock.client.set(clock.key("dropping"), "foreign")
-    before = clock.dump()
-    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        clock.sweep(script, *((KEEP,) if script != "sweep_canceled" else ()))
-    assert clock.dump() == before
-
-
-@pytest.mark.parametrize("name", ["poll", "strays", "counters"])
-def test_mark_running_meets_a_wrong_type_before_it_writes(clock: Clockwork, name: str) -> None:
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    clock.client.delete(clock.key(name))
-    clock.client.set(clock.key(name), "foreign")
-    before = clock.dump()
-    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        clock.found(job, 1, "run1")
-    assert clock.dump() == before
-
-
-def refuse(clock: Clockwork, job: str) -> None:
-    clock.refuse(job)
-
-
-def lose(clock: Clockwork, job: str) -> None:
-    clock.lose(job, trouble=True)
-
-
-def takeover(clock: Clockwork, job: str) -> None:
-    clock.die()
-
-
-def run_again(clock: Clockwork, job: str) -> None:
-    item = claim_items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", SECOND, b"{}")
-    clock.run(worker_calls.retry_run(clock.account, [item]))
-
-
-def reconcile(clock: Clockwork, job: str) -> None:
-    clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
-
-
-def cancel_stray(clock: Clockwork, job: str) -> None:
-    clock.run(operator_calls.cancel_strays(clock.account, ["s"]))
-
-
-def settle(what: str) -> Act:
-    return lambda clock, job: clock.run(operator_calls.settle(clock.account, clock.seen(job), what))
-
-
-RECORDING: list[tuple[str, Act, str]] = [
-    ("submitting", lose, "unconfirmed"),
-    ("submitting", lose, "reconcile"),
-    ("submitting", refuse, "dead"),
-    ("submitting", takeover, "unconfirmed"),
-    ("submitting", takeover, "reconcile"),
-    ("submitting", lambda clock, job: clock.give_back(job), "suspects"),
-    ("unconfirmed", refuse, "dead"),
-    ("unconfirmed", lambda clock, job: clock.search(job), "suspects"),
-    ("unconfirmed", settle("fail"), "dead"),
-    ("unconfirmed", lambda clock, job: clock.search(job), "reconcile"),
-    ("unconfirmed", reconcile, "reconcile"),
-    ("running", run_again, "due"),
-    ("running", cancel_stray, "cancels"),
-]
-
-
-@pytest.mark.parametrize(
-    ("state", "act", "name"),
-    RECORDING,
-    ids=[f"{state}-{n}-{name}" for n, (state, _, name) in enumerate(RECORDING)],
-)
-def test_a_recording_script_meets_a_wrong_type_before_it_writes(
-    clock: Clockwork, state: str, act: Act, name: str
-) -> None:
-    clock.found("nobody", 1, "s")
-    (job,) = clock.running() if state == "running" else clock.enqueue(1)
-    if state != "running":
-        clock.claimed()
-    if state == "unconfirmed":
-        clock.lose(job)
-    clock.client.delete(clock.key(name))
-    clock.client.set(clock.key(name), "foreign")
-    before = clock.dump()
-    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        act(clock, job)
-    assert clock.dump() == before
 
 
 # A thousand at once, and numbers.

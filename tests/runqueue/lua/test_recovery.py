@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytest
-import redis
 
 from runqueue.records import claim_items
 from runqueue.records.batch import BatchRules
@@ -1107,23 +1106,6 @@ def test_a_job_whose_time_ends_before_it_runs_again_has_a_further_run_canceled_n
     assert (clock.field(job, "cancel"), clock.members("cancels")) == (None, [])
 
 
-@pytest.mark.parametrize("canceled", [False, True])
-def test_a_lost_claim_that_cannot_be_read_leaves_a_run_that_failed_as_it_was(
-    clock: Clockwork, canceled: bool
-) -> None:
-    job = running_on(clock)
-    if canceled:
-        clock.cancel(job)
-    clock.client.hset(clock.key(f"job:{job}"), "lost_claim", "damaged")
-
-    with pytest.raises(redis.ResponseError, match=f"{job}: its lost_claim cannot be read"):
-        fail(clock, job)
-
-    assert (clock.state(job), clock.field(job, "run_id")) == ("running", f"r-{job}")
-    assert clock.members("poll") == [job]
-    assert clock.members("cancels") == ([job] if canceled else [])
-
-
 def uploading(clock: Clockwork, **options: Any) -> tuple[str, str]:
     """A job of an upload that goes on, and that a lost claim may have been of.
 
@@ -1397,27 +1379,6 @@ def test_a_batch_that_is_canceled_during_a_recovery_is_walked_once_then_and_once
     assert clock.states(jobs) == {"canceled"}
 
 
-def test_a_job_that_was_canceled_during_a_recovery_ends_once_its_damaged_record_is_mended(
-    clock: Clockwork,
-) -> None:
-    batch = clock.open_batch()
-    job = waiting(clock, batch)
-    clock.cancel(job)
-    clock.run(recovered(clock))
-    attempt = clock.field(job, "attempt") or "0"
-    clock.client.hset(clock.key(f"job:{job}"), "attempt", "x")
-    clock.wait(7)
-    clock.heartbeat("p1", 2, first=True)
-    with pytest.raises(redis.ResponseError, match=job):
-        clock.sweep("expire_deadlines")
-
-    clock.client.hset(clock.key(f"job:{job}"), "attempt", attempt)
-    clock.sweep("recheck")
-    clock.sweep("expire_deadlines")
-
-    assert clock.state(job) == "canceled"
-
-
 def test_a_job_whose_time_is_still_to_come_is_canceled_at_once_during_a_recovery(
     clock: Clockwork,
 ) -> None:
@@ -1425,19 +1386,6 @@ def test_a_job_whose_time_is_still_to_come_is_canceled_at_once_during_a_recovery
     job = waiting(clock, batch, run_at=clock.now + HOUR)
 
     assert (clock.cancel(job), clock.state(job)) == ([1], "canceled")
-
-
-def test_a_job_of_a_lost_claim_that_cannot_be_read_stays_as_it_is_when_it_is_canceled(
-    clock: Clockwork,
-) -> None:
-    _, job = uploading(clock, run_at=clock.now + 5 * SECOND)
-    clock.client.hset(clock.key(f"job:{job}"), "lost_claim", "damaged")
-
-    with pytest.raises(redis.ResponseError, match=f"{job}: its lost_claim cannot be read"):
-        clock.cancel(job)
-
-    assert (clock.state(job), clock.field(job, "cancel")) == ("scheduled", None)
-    assert job in clock.members("due")
 
 
 def test_looking_a_job_up_does_not_hand_it_in(clock: Clockwork) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import pytest
-import redis
 
 from runqueue.records.claim_items import Finished
 from runqueue.store import job_calls, operator_calls, worker_calls
@@ -215,44 +214,6 @@ def test_a_full_server_lets_webhooks_come_and_go(clock: Clockwork) -> None:
 
 
 Act = Callable[[Clockwork, str], object]
-
-
-@pytest.mark.parametrize("name", ["relays", "watches", "gave_up", "unknown"])
-@pytest.mark.parametrize(
-    "act",
-    [
-        lambda clock, _: due(clock),
-        ask,
-        confirm,
-        lambda clock, job: clock.run(operator_calls.replay(clock.account, clock.seen(job))),
-        lambda clock, _: clock.sweep("retire", 0),
-    ],
-    ids=["claim", "ask", "confirm", "replay", "retire"],
-)
-def test_a_wrong_type_is_met_before_anything_is_written(
-    clock: Clockwork, name: str, act: Act
-) -> None:
-    (job,) = awaited(clock)
-    receive(clock, told(job, state="failed"))
-    _meets(clock, name, lambda: act(clock, job))
-
-
-@pytest.mark.parametrize(
-    "name", ["relays", "watches", "poll", "parked", "cancels", "due", "strays", "wake:webhooks"]
-)
-def test_a_webhook_meets_a_wrong_type_before_it_writes(clock: Clockwork, name: str) -> None:
-    (job,) = awaited(clock)
-    _meets(clock, name, lambda: receive(clock, told(job)))
-
-
-def _meets(clock: Clockwork, name: str, act: Callable[[], object]) -> None:
-    clock.client.delete(clock.key(name))
-    clock.client.set(clock.key(name), "foreign")
-    clock.heartbeat("p1", first=True)
-    before = clock.dump("board:webhooks", "meta")
-    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        act()
-    assert clock.dump("board:webhooks", "meta") == before
 
 
 def test_people_read_how_a_webhook_stands(clock: Clockwork) -> None:

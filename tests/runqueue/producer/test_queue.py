@@ -31,7 +31,7 @@ from runqueue.records import claim_items
 from runqueue.store import worker_calls
 from runqueue.store.format import FORMAT
 from runqueue.store.job_calls import CHUNK_WORK
-from runqueue.store.keys import FORMAT_KEY
+from runqueue.store.keys import ACCOUNTS, FORMAT_KEY, Keys
 from runqueue.store.scripts import run
 from tests.either import Ask, both
 from tests.valkeys import start_valkey
@@ -188,6 +188,27 @@ async def test_a_full_redis_takes_no_job_and_says_so(ask: Ask, client: redis.Red
     finally:
         client.config_set("maxmemory", "0")
     assert (await ask("stats"))["default"].totals == {}
+
+
+async def test_an_account_whose_figures_cannot_be_read_says_so_and_hides_no_other(
+    client: redis.Redis, ask: Ask
+) -> None:
+    client.sadd(ACCOUNTS, "shop")
+    client.set(f"{Keys('shop').prefix}limits", "a typo")
+    await ask("enqueue", ASK)
+
+    found = await ask("stats")
+
+    assert found["default"].damage is None
+    assert sum(found["default"].states.values()) == 1
+    assert "WRONGTYPE" in (found["shop"].damage or "")
+    assert sum(found["shop"].states.values()) == found["shop"].processes == 0
+    assert found["shop"].as_dict()["damage"] == found["shop"].damage
+
+
+def test_a_server_s_own_trouble_is_no_account_s_damage() -> None:
+    with pytest.raises(QueueUnavailable), RunQueue("redis://127.0.0.1:1/0") as nowhere:
+        nowhere.stats()
 
 
 async def test_more_callers_than_connections_wait_for_one(redis_url: str) -> None:

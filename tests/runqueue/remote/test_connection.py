@@ -248,7 +248,7 @@ def test_batches_are_listed_page_by_page() -> None:
         "created_at": "2026-11-25T22:59:04.581412+00:00",
         "of_a_later_version": 1,
     }
-    body = orjson.dumps({"batches": [shown], "cursor": "1 a"})
+    body = orjson.dumps({"batches": [shown], "cursor": "1 a", "unread": []})
     with (
         answering(always(200, {}, body)) as (url, asked),
         RemoteQueue(url, SECRET) as queue,

@@ -44,6 +44,7 @@ from runqueue import (
 from runqueue.ids import new_id
 from runqueue.operator.operations import Settled
 from runqueue.remote.queue import RemoteQueue
+from runqueue.store.keys import Keys
 from tests.gateway.test_process import process, url_of
 from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
 from tests.runqueue.cli.conftest import gateway_url
@@ -94,9 +95,7 @@ def test_what_both_have_has_one_signature(name: str) -> None:
     far, near = (
         inspect.signature(getattr(kind, name), eval_str=True) for kind in (RemoteQueue, RunQueue)
     )
-    # What is damaged in Redis is for who works with Redis itself.
-    shared = [each for each in near.parameters.values() if each.name != "sound_only"]
-    assert far == near.replace(parameters=shared)
+    assert far == near
 
 
 def test_a_job_is_handed_in_read_and_awaited(desk: Desk, remote: RemoteQueue) -> None:
@@ -173,6 +172,21 @@ def test_what_is_not_on_record_or_known_has_its_error(remote: RemoteQueue) -> No
         remote.enqueue(TaskRunRequest(prompt="Another."), idempotency_key="order-1")
     assert used.value.key == "order-1"
     assert remote.get(used.value.job_id).custom_id == "order-1"
+
+
+def test_lists_name_what_they_left_out_as_it_cannot_be_read(
+    desk: Desk, remote: RemoteQueue
+) -> None:
+    batch, other = batch_of(desk, *lines(3)), batch_of(desk, line("x"))
+    bad = desk.queue.list_jobs(batch=batch).jobs[1].id
+    for name in (f"job:{bad}", f"batch:{other}"):
+        desk.client.hset(f"{Keys('default').prefix}{name}", "created", "yesterday")
+
+    jobs, batches = remote.list_jobs(batch=batch), remote.list_batches()
+
+    assert (len(jobs.jobs), jobs.unread) == (2, (bad,))
+    assert ([one.id for one in batches.batches], batches.unread) == ([batch], (other,))
+    assert (jobs, batches) == (desk.queue.list_jobs(batch=batch), desk.queue.list_batches())
 
 
 def test_a_batch_is_read_and_handled(desk: Desk, remote: RemoteQueue) -> None:

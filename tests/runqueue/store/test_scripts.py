@@ -155,7 +155,8 @@ def test_no_function_changes_what_a_module_has(name: str) -> None:
     given = {name}
     for names in re.findall(r"^local (?!function )([\w, ]+?)(?: =|$)", plain(name), re.MULTILINE):
         given |= {one.strip() for one in names.split(",")}
-    written = re.findall(r"^ .*?([\w.]+)(?:\[[^\n]*?\])? = ", plain(name), re.MULTILINE)
+    index = r"\[(?:[^][\n]|\[[^][\n]*\])*\]"
+    written = re.findall(rf"^ .*?([\w.]+)(?:{index})? = ", plain(name), re.MULTILINE)
     filled = re.findall(r"\btable\.(?:insert|remove|sort)\((\w+)", plain(name))
     assert not given & {one.partition(".")[0] for one in (*written, *filled)} - bound_inside(name)
 

@@ -304,7 +304,7 @@ def test_only_jobs_in_doubt_that_hold_slots_keep_others_of_a_capped_group_waitin
         live=int(has_slot),
         strays_live=0,
         damage=None,
-        damaged_records=0,
+        quarantined=0,
         hold_reason=None,
         paused=False,
         pace=None,

@@ -21,7 +21,6 @@ from api_client.versions import CERTIFIED_VERSIONS
 from config.settings import Account, Settings
 from runqueue import RunQueue
 from runqueue.connection.client import sync_client
-from runqueue.store.damage import report_key
 from runqueue.store.format import FORMAT
 from runqueue.store.keys import ACCOUNTS, FORMAT_KEY, Keys
 from runqueue.store.live_processes import Process
@@ -528,19 +527,19 @@ def test_too_few_descriptors_for_the_places_are_warned_of(monkeypatch: pytest.Mo
     assert "256 here; a worker needs up to 3,300" in found.said
 
 
-def test_a_damaged_record_is_told_of_an_account_that_is_looked_at_like_any_other(
+def test_quarantined_jobs_are_named_of_an_account_that_is_looked_at_like_any_other(
     client: redis.Redis, redis_url: str
 ) -> None:
     client.sadd(ACCOUNTS, "shop")
-    client.sadd(f"{Keys('shop').prefix}damaged", "job 1", "job 2")
-    client.set(report_key("shop", of_one=True), "claim: WRONGTYPE a job (the others go on)")
+    client.zadd(f"{Keys('shop').prefix}quarantined", {"nma3": 1, "nma4": 2})
 
     result = ask("--json", RUNQUEUE_REDIS_URL=redis_url)
 
     checks = {found["check"]: found for found in json.loads(result.stdout)["checks"]}
     assert checks["records shop"]["level"] == "warning"
-    assert checks["records shop"]["said"].startswith("2 damaged records set aside: claim:")
-    assert "damaged" not in checks["account shop"]["said"]
+    assert checks["records shop"]["said"].startswith("2 jobs are quarantined")
+    assert checks["records shop"]["said"].endswith(": nma3, nma4")
+    assert "quarantined" not in checks["account shop"]["said"]
     assert "records default" not in checks
 
 
@@ -565,7 +564,6 @@ def test_a_damaged_account_is_named_with_its_key_and_every_other_is_looked_at(
 ) -> None:
     client.sadd(ACCOUNTS, "shop")
     client.set(f"{Keys('shop').prefix}{key}", "a typo")
-    client.set(report_key("shop"), "tick: WRONGTYPE")  # as workers do
 
     result = ask("--json", RUNQUEUE_REDIS_URL=redis_url)
 

@@ -14,7 +14,6 @@ from ops.exposed import exposed
 from runqueue import RunQueue
 from runqueue.observe.collector import QueueCollector
 from runqueue.store import worker_calls
-from runqueue.store.damage import report_key
 from runqueue.store.keys import Keys
 from runqueue.store.live_processes import STAGES
 from simulator.model.options import DEFAULT_API_KEY
@@ -126,32 +125,24 @@ def test_an_account_that_is_damaged_is_told_of_and_hides_no_other(
     assert value(found, "runqueue_in_flight") == 0, "there is the one of `default`"
 
 
-def test_damaged_records_are_counted_of_an_account_that_is_readable(
+def test_quarantined_jobs_are_counted_of_an_account_that_is_readable(
     client: redis.Redis, queue: RunQueue
 ) -> None:
-    client.sadd("runqueue:{accounts}", "acme", "zoo")
-    client.sadd(f"{Keys('acme').prefix}damaged", "job 1", "job 2")
-    client.set(report_key("zoo", of_one=True), "record_webhook: WRONGTYPE (the others go on)")
+    client.sadd("runqueue:{accounts}", "acme")
+    client.zadd(f"{Keys('acme').prefix}quarantined", {"nma3": 1, "nma4": 2})
 
     found = {family.name: family for family in QueueCollector(queue).collect()}
 
-    for account, records in (("default", 0), ("acme", 2), ("zoo", 1)):
+    for account, jobs in (("default", 0), ("acme", 2)):
         assert value(found, "runqueue_account_readable", account=account) == 1
-        assert value(found, "runqueue_damaged_records", account=account) == records
+        assert value(found, "runqueue_quarantined_jobs", account=account) == jobs
 
 
-@pytest.mark.parametrize("key", ["job", "batch", "group:shop", "lanes:2:shop"])
-def test_a_damaged_record_hides_no_figure_of_its_account(
-    client: redis.Redis, queue: RunQueue, key: str
+def test_a_job_that_cannot_be_read_hides_no_figure_of_its_account(
+    client: redis.Redis, queue: RunQueue
 ) -> None:
-    batch = queue.open_batch()
-    body = {"prompt": "x"}
-    queue.set_group("shop", max_concurrent=2)
-    lines = [{"kind": "task", "body": body, "group": "shop"}, {"kind": "task", "body": body}]
-    job, _ = queue.enqueue_many(lines)
-    name = {"job": f"job:{job.job_id}", "batch": f"batch:{batch}"}.get(key, key)
-    client.delete(f"{Keys('default').prefix}{name}")
-    client.set(f"{Keys('default').prefix}{name}", "a typo")
+    job, _ = queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}] * 2)
+    client.set(f"{Keys('default').prefix}job:{job.job_id}", "a typo")
 
     found = {family.name: family for family in QueueCollector(queue).collect()}
 

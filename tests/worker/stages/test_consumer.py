@@ -253,7 +253,7 @@ async def test_a_consumer_whose_redis_fails_asks_again(
         assert next(failures, None) is None
 
 
-async def test_a_consumer_that_meets_damaged_keys_reports_them_and_asks_ever_more_rarely(
+async def test_a_consumer_that_meets_damaged_keys_says_so_once_and_asks_ever_more_rarely(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
 ) -> None:
     monkeypatch.setattr(module, "FIRST_PAUSE", 100.0)
@@ -264,12 +264,26 @@ async def test_a_consumer_that_meets_damaged_keys_reports_them_and_asks_ever_mor
         for _ in range(3):
             assert await ended(run(bench, "poll")) is ConsumerEnd.REFUSED
         assert [event["event"] for event in logged].count("claim_refused") == 1
-        await eventually(lambda: bench.stats().damage)
-        assert "WRONGTYPE" in (bench.stats().damage or "")
 
         client.delete(f"{KEYS.prefix}poll")
         consumer._not_before = 0.0  # its pause is over
         assert await ended(run(bench, "poll")) is ConsumerEnd.IDLE
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+async def test_a_claim_is_made_again_without_the_job_that_cannot_be_read(
+    client: redis.Redis, redis_url: str, logged: list[Any], at: int
+) -> None:
+    async with working(client, redis_url) as bench:
+        jobs = bench.enqueue(3)
+        bad = jobs.pop(at)
+        client.set(f"{KEYS.prefix}job:{bad}", "a typo")
+
+        assert await ended(run(bench)) is ConsumerEnd.IDLE
+
+        assert [bench.job(job).state for job in jobs] == [JobState.RUNNING] * 2
+        assert bench.stats().quarantined_ids == (bad,)
+    assert [event["event"] for event in logged].count("job_quarantined") == 1
 
 
 async def test_a_drain_waits_for_the_calls_on_the_wire(client: redis.Redis, redis_url: str) -> None:

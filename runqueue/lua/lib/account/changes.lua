@@ -1,10 +1,28 @@
--- use: counters lanes batches holds budgets key_limits
--- Writes a script's collected changes, key by key: a damaged key does not stop the others.
+-- use: counters lanes batches holds budgets key_limits trust runs run_lists webhooks
+-- The end of each call that writes. A script has no rollback, so what it counts, takes and grants is collected in the
+-- context, and written here, whatever happened before: if an error ends the script, that of the jobs before it, and
+-- what a claim took out of a lane goes back. The caller gets the error, and may call again.
+-- A record that cannot be read (job_record.lua) is quarantined, and counts as gone from the next call on: it stops
+-- nobody.
 local changes = {}
+
+-- One step of `save`. An error of one is raised at the end: the others are made.
+local function step(q, act, ...)
+  local is_done, err = pcall(act, ...)
+  if not is_done then q.failed = q.failed or err end
+end
+
+-- Takes what was collected out of the context: a script may save more than once.
+local function taken(q, name)
+  local collected = q[name]
+  if next(collected) then q[name] = {} end
+  return collected
+end
+
 -- A group with nothing ready and nothing live is not in `busy`.
-local function save_load(q)
+local function save_load(q, load)
   local fewer = false
-  for group, n in pairs(q.group_load) do
+  for group, n in pairs(load) do
     if n ~= 0 then redis.call('ZINCRBY', q.prefix .. 'busy', int(n), group) end
     fewer = fewer or n < 0
   end
@@ -12,7 +30,7 @@ local function save_load(q)
 end
 
 -- Adds to many fields of a hash at once: single writes would be the most expensive part of a script of a few jobs.
-local function add_to(q, key, sums)
+local function add_to(key, sums)
   local fields = {}
   for field, n in pairs(sums) do
     if n ~= 0 then fields[#fields + 1] = field end
@@ -21,18 +39,15 @@ local function add_to(q, key, sums)
   if #fields == 1 then return redis.call('HINCRBY', key, fields[1], sums[fields[1]]) end
   local pairs_of = {}
   for i, before in ipairs(redis.call('HMGET', key, unpack(fields))) do
-    local is_number, sum = try(q, number, key, fields[i], before or 0)
-    if is_number then
-      pairs_of[#pairs_of + 1] = fields[i]
-      pairs_of[#pairs_of + 1] = int(sum + sums[fields[i]])
-    end
+    pairs_of[#pairs_of + 1] = fields[i]
+    pairs_of[#pairs_of + 1] = int(tonumber(before or 0) + sums[fields[i]])
   end
   redis.call('HSET', key, unpack(pairs_of))
 end
 
 local function save_batch(q, batch, counts)
   local is_decided = false
-  add_to(q, q.prefix .. 'batch:' .. batch, counts)
+  add_to(q.prefix .. 'batch:' .. batch, counts)
   for field, n in pairs(counts) do
     is_decided = is_decided or batches.decides(field, n)
   end
@@ -61,26 +76,46 @@ local function wake_for_places(q)
   if holds.slots_are_scarce(q) and lanes.anything_ready(q) then lanes.wake(q) end
 end
 
--- Called last by every script that changed a state.
+-- Writes what the script collected. Scripts that go on with what is written call it themselves.
 function changes.save(q)
-  for zset, members in pairs(q.removed_members) do try(q, in_parts, 'ZREM', q.prefix .. zset, members) end
-  try(q, in_parts, 'RPUSH', q.prefix .. 'ended:' .. int(math.floor(q.now / DAY)), q.ended_ids)
-  try(q, add_to, q, q.prefix .. 'counters', q.totals)
-  try(q, add_to, q, q.prefix .. 'charged', q.charges)
-  for batch, counts in pairs(q.batch_totals) do try(q, save_batch, q, batch, counts) end
-  if counters.are_budgets(q) then try(q, budgets.save, q) end
-  if next(q.key_moves) then try(q, key_limits.save, q) end
-  try(q, save_load, q)
-  for group, n in pairs(q.group_live) do try(q, save_group, q, group, n) end
-  if q.freed then try(q, wake_for_places, q) end
-  -- Notifies waiting clients (see listener.py), last, when nothing can fail; a user without PUBLISH is no error.
+  if q.put_back then step(q, q.put_back) end
+  q.put_back = nil
+  for zset, members in pairs(taken(q, 'put_members')) do step(q, in_parts, 'ZADD', q.prefix .. zset, members) end
+  for zset, members in pairs(taken(q, 'removed_members')) do step(q, in_parts, 'ZREM', q.prefix .. zset, members) end
+  if q.adopted_runs > 0 then step(q, runs.note_adopted, q) end
+  local ended = taken(q, 'ended_ids')
+  if #ended > 0 then step(q, in_parts, 'RPUSH', q.prefix .. 'ended:' .. int(math.floor(q.now / DAY)), ended) end
+  step(q, add_to, q.prefix .. 'counters', taken(q, 'totals'))
+  step(q, add_to, q.prefix .. 'charged', taken(q, 'charges'))
+  for batch, counts in pairs(taken(q, 'batch_totals')) do step(q, save_batch, q, batch, counts) end
+  if next(q.step_commits) or next(q.step_spends) then step(q, budgets.save, q) end
+  if next(q.key_moves) then step(q, key_limits.save, q) end
+  step(q, save_load, q, taken(q, 'group_load'))
+  for group, n in pairs(taken(q, 'group_live')) do step(q, save_group, q, group, n) end
+  if #q.list_joins > 0 then step(q, run_lists.save_joins, q) end
+  step(q, trust.save, q)
+  if q.freed then step(q, wake_for_places, q) end
+  if q.relays_due then step(q, webhooks.wake, q) end
+  q.freed, q.relays_due = false, false
+  -- Notifies waiting clients (see listener.py); a user without PUBLISH is no error.
   local jobs = {}
-  for _, id in ipairs(q.ended_ids) do
+  for _, id in ipairs(ended) do
     if string.sub(id, 1, 6) ~= 'stray ' then jobs[#jobs + 1] = id end
   end
   for first = 1, #jobs, 1000 do
     redis.pcall('PUBLISH', q.prefix .. 'ended', table.concat(jobs, ' ', first, math.min(first + 999, #jobs)))
   end
+end
+
+-- Runs the body of a script that may write.
+function changes.run(body, keys, args)
+  local q = open(keys, args)
+  local is_done, reply = pcall(body, q)
+  if not is_done then q.failed = reply end
+  changes.save(q)
+  if not q.failed then return reply end
+  if q.unreadable then redis.call('ZADD', q.prefix .. 'quarantined', 'NX', int(q.now), q.unreadable) end
+  error(q.failed, 0)
 end
 
 return changes

@@ -1,4 +1,4 @@
--- use: counters batches changes server
+-- use: counters batches server
 -- The server's clock may be set. A step back would delay every lease, poll and deadline; a step ahead would end them
 -- early. With its ticks and heartbeats each process reports how far its own monotonic clock went; the difference to
 -- the server's clock is kept in `clock_lost`, which every script adds. A difference of up to two seconds changes nothing;
@@ -144,8 +144,7 @@ function clock.set_back(q, told)
       'WITHSCORES', 'LIMIT', 0, left)
     for i = 1, #found, 2 do
       local score = tonumber(found[i + 1])
-      local is_sound, late = try(q, set_record_back, q, steps, index, found[i], score)
-      if not is_sound then late = entry_lateness(steps, score) end
+      local late = set_record_back(q, steps, index, found[i], score)
       stays = late == 0
       if not stays then
         back[#back + 1] = int(score - late)
@@ -211,7 +210,6 @@ local function shift_clock(q, shift)
   redis.call('HINCRBY', q.meta, 'clock_lost', int(shift))
   q.now = q.now + shift
   counters.bump(q.totals, 'clock_steps', 1)
-  changes.save(q)
 end
 
 local function believe_clock(q)

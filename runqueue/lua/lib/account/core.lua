@@ -3,6 +3,8 @@
 -- clock as its first argument: 0 = ask the server; '=<us>' = what the server would say (a simulation's clock); another
 -- value is the corrected time as it is (a test drives the clock).
 -- No function may assign to, or fill, a local of its module or a module's table: it would outlive the call.
+-- There is no rollback: see changes.lua. What is written at once goes to indexes before the record: an entry without a
+-- record is passed over, a record without an entry is lost.
 local DAY = 86400000000
 local STEP = 2000000
 local NO_BATCH = '-'
@@ -12,47 +14,8 @@ local ENDED = { completed = true, failed = true, canceled = true, dead = true }
 -- Lua prints 1795602435580412 as 1.7956024355804e+15: every number becomes a string here.
 local function int(n) return string.format('%.0f', n) end
 
--- There is no rollback: a wrong type must be found before the first write.
-local function expect(key, kind)
-  local found = redis.call('TYPE', key).ok
-  if found ~= 'none' and found ~= kind then
-    error({ err = 'WRONGTYPE ' .. key .. ' is a ' .. found .. ', expected a ' .. kind })
-  end
-end
-
--- A number of a hash; nil if the field is absent.
-local function number(key, field, value)
-  if not value then return nil end
-  return tonumber(value) or error({ err = 'WRONGTYPE ' .. key .. ': its ' .. field .. ' is no number' })
-end
-
--- Fields of a hash; the error names the key if it is no hash.
-local function read_fields(key, ...)
-  local f = redis.pcall('HMGET', key, ...)
-  if not f.err then return f end
-  error({ err = string.find(f.err, 'WRONGTYPE', 1, true) and 'WRONGTYPE ' .. key .. ' is no hash' or f.err })
-end
-
--- One damaged record, lane or batch must not stop a script for the others, least of all half-way. `try` handles one of
--- them; the first error is raised once all is saved. Inside it, reads that may fail come before the first write.
--- Returns true and the function's result if there was no error.
-local function try(q, act, ...)
-  local is_done, result = pcall(act, ...)
-  if is_done then return true, result end
-  q.damage = q.damage or result
-  return false
-end
-
--- The error text says so (runqueue/store/damage.py).
-local function raise_damage(q)
-  local damage, OTHERS = q.damage, ' (the others go on)'
-  if not damage then return end
-  if type(damage) == 'table' then damage.err = damage.err .. OTHERS else damage = damage .. OTHERS end
-  error(damage, 0)
-end
-
--- Sets something damaged aside: 'job <id>', or 'lane <batch> <priority>:<group>'. See recheck.lua.
-local function set_aside(q, what) redis.pcall('SADD', q.prefix .. 'damaged', what) end
+-- The text of an error, as a command or Lua raises it.
+local function words_of(err) return type(err) == 'table' and err.err or tostring(err) end
 
 -- The time as text, made once: a script of a hundred jobs writes it some hundred times. clock.lua may change `q.now`.
 local function now_text(q)
@@ -103,7 +66,7 @@ local function read_clock(q, given)
 end
 
 -- The context of one call: what it has read, and what `changes.save` will write. Functions take it as their first
--- argument.
+-- argument. `put_back` = what a claim has to put back whatever happens.
 local function open(keys, args)
   local q = {
     prefix = string.sub(keys[1], 1, -5), meta = keys[1], args = args,
@@ -111,12 +74,12 @@ local function open(keys, args)
     totals = {}, batch_totals = {}, group_live = {}, freed = false,
     group_load = {}, -- ready jobs and slots: the order of the busiest groups
     charges = {}, -- waiting jobs and bytes, by the owner of the quota (quotas.lua)
-    removed_members = {}, ended_ids = {},
+    put_members = {}, removed_members = {}, ended_ids = {},
     adopted_runs = 0, accepted_runs = 0, relays_due = false, list_joins = {},
     webhooks_reported = 0, webhooks_missed = 0, webhook_durations = {}, run_durations = {}, -- trust.lua
     time_buckets = {}, -- times.lua
     -- Lanes and batches.
-    canceled_batches = {}, running_lanes = {}, checked_lanes = {}, sealed_batches = {}, groups_in_line = {},
+    canceled_batches = {}, running_lanes = {}, sealed_batches = {}, groups_in_line = {},
     -- Keys: `key_moves` says by key which members have it now, or have it no more (jobs, and orphan runs as
     -- 'stray <run>'); `key_states` has what is known of keys with limits. `key_turn` is the lane of keys that a claim takes
     -- from now, `key_turn.at` its place in line; `any_key_held` says whether jobs wait for keys, nil = not read yet.
@@ -130,7 +93,6 @@ local function open(keys, args)
     key_commands = 0, key_looks_left = 50, lane_looks_left = 3000, paused_names_left = 20000, paused_lanes_left = 200,
     wait_keys_left = 500, wait_places_left = 500, wait_lanes_left = 100, wait_keys_seen = {}, known_waits = {},
   }
-  expect(q.meta, 'hash')
   read_clock(q, args[1])
   return q
 end

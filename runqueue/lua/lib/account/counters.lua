@@ -1,23 +1,28 @@
 -- A script's changes to the counters of the account, its batches and groups; `changes.save` writes them.
 local counters = {}
 
-function counters.open(q)
-  expect(q.prefix .. 'counters', 'hash')
-  expect(q.prefix .. 'charged', 'hash')
-end
-
 counters.WAITS = { ready = true, scheduled = true }
 
 -- Adds to one of the context's counters.
 function counters.bump(map, field, n) map[field] = (map[field] or 0) + n end
 
--- Removes a member of a zset when the script ends, all members of one zset in one call.
-function counters.remove_later(q, zset, member)
-  local members = q.removed_members[zset]
+local function members_of(map, zset)
+  local members = map[zset]
   if not members then
     members = {}
-    q.removed_members[zset] = members
+    map[zset] = members
   end
+  return members
+end
+
+-- Adds a member to a zset, or removes it, when the script ends: all members of one zset in one call, additions first.
+function counters.put_later(q, zset, score, member)
+  local members = members_of(q.put_members, zset)
+  members[#members + 1] = score
+  members[#members + 1] = member
+end
+function counters.remove_later(q, zset, member)
+  local members = members_of(q.removed_members, zset)
   members[#members + 1] = member
 end
 
@@ -118,7 +123,7 @@ function counters.discharge(q, job, state)
     counters.charge(q, who, 1, size)
   elseif ENDED[state] then
     counters.bump(q.charges, kept, size)
-    redis.pcall('ZADD', q.prefix .. kept, now_text(q), job.id)
+    redis.call('ZADD', q.prefix .. kept, now_text(q), job.id)
   else
     redis.call('HDEL', job_key(q, job.id), 'charged')
     job.charged = nil

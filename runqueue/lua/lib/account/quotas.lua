@@ -4,6 +4,7 @@
 -- without having been submitted stays charged, so that canceled jobs cannot fill Redis: of such jobs only the newest
 -- requests are kept, as many as may wait.
 local quotas = {}
+local FIELDS = job_record.fields('state', 'attempt', 'charged')
 local WAITING = { 'ready:0', 'ready:1', 'ready:2', 'ready:3',
   'scheduled:0', 'scheduled:1', 'scheduled:2', 'scheduled:3' }
 
@@ -40,9 +41,9 @@ function quotas.let_go(q, who, jobs, bytes, most)
   local stored = tonumber(redis.call('HGET', q.prefix .. 'charged', kept) or 0)
   local function drop(id)
     local key, body_key = job_key(q, id), q.prefix .. 'body:' .. id
-    local f = read_fields(key, 'state', 'attempt', 'charged')
-    if f[3] ~= who or counters.WAITS[f[1]] then return end
-    local attempt = number(key, 'attempt', f[2]) or 0
+    local f = job_record.read_fields(q, id, FIELDS)
+    if not f or f[3] ~= who or counters.WAITS[f[1]] then return end
+    local attempt = tonumber(f[2] or 0)
     counters.bump(q.charges, kept, -redis.call('STRLEN', body_key))
     redis.call('HDEL', key, 'charged')
     if attempt > 0 then return end
@@ -54,7 +55,7 @@ function quotas.let_go(q, who, jobs, bytes, most)
   end
   while most > 0 and is_too_much() do
     local id = redis.call('ZPOPMIN', q.prefix .. kept)[1]
-    if not try(q, drop, id) then set_aside(q, 'job ' .. id) end
+    drop(id)
     n, most = n - 1, most - 1
   end
   if n == 0 then counters.bump(q.charges, kept, -stored - (q.charges[kept] or 0)) end

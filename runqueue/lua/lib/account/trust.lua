@@ -54,12 +54,14 @@ function trust.run_took(q, job)
   local took = q.now - tonumber(job.started or q.now)
   if took > 0 and not job.cancel and not clock_is_stale(q) then q.run_durations[#q.run_durations + 1] = took end
 end
-function trust.save_run_times(q)
-  if #q.run_durations == 0 then return end
+local function save_run_times(q)
+  local durations = q.run_durations
+  if #durations == 0 then return end
+  q.run_durations = {}
   local f = redis.call('HMGET', q.meta, 'run_mean', 'run_floor', 'run_n')
-  local mean, floor = tonumber(f[1] or q.run_durations[1]), tonumber(f[2] or q.run_durations[1])
+  local mean, floor = tonumber(f[1] or durations[1]), tonumber(f[2] or durations[1])
   local n = tonumber(f[3] or 0)
-  for _, took in ipairs(q.run_durations) do
+  for _, took in ipairs(durations) do
     n = math.min(n + 1, LAST_RUNS)
     mean = mean + (took - mean) / n
     floor = math.min(took, floor + math.max(0, mean - floor) / FLOOR_CREEP)
@@ -67,12 +69,15 @@ function trust.save_run_times(q)
   redis.call('HSET', q.meta, 'run_mean', int(mean), 'run_floor', int(floor), 'run_n', int(n), 'run_ended', int(q.now))
 end
 
-function trust.save_trust(q)
-  trust.save_run_times(q)
-  if q.webhooks_reported + q.webhooks_missed == 0 then return end
+-- Writes what the script noted.
+function trust.save(q)
+  save_run_times(q)
+  local reported, missed = q.webhooks_reported, q.webhooks_missed
+  if reported + missed == 0 then return end
+  q.webhooks_reported, q.webhooks_missed = 0, 0
   local f = redis.call('HMGET', q.meta, 'push_trust', 'push_mean', 'push_dev')
   local before = tonumber(f[1] or MOST_TRUST)
-  local after = math.max(0, math.min(MOST_TRUST, before + q.webhooks_reported) - LOST_BY_MISS * q.webhooks_missed)
+  local after = math.max(0, math.min(MOST_TRUST, before + reported) - LOST_BY_MISS * missed)
   local mean, dev = tonumber(f[2]), tonumber(f[3])
   for _, took in ipairs(q.webhook_durations) do
     if not mean then

@@ -389,8 +389,8 @@ function budgets.check_due(q)
   for _, what in ipairs(due) do
     redis.call('ZREM', q.prefix .. 'held_budgets', what)
     local kind, name = string.match(what, '^(%a+):?(.*)$')
-    if kind == 'group' then try(q, lanes.readmit, q, name) end
-    if kind == 'batch' then try(q, lanes.list_lanes, q, name) end
+    if kind == 'group' then lanes.readmit(q, name) end
+    if kind == 'batch' then lanes.list_lanes(q, name) end
   end
   if #due > 0 then lanes.wake(q) end
 end
@@ -411,9 +411,9 @@ function budgets.save(q)
   local has_commits = #commits > 0 and redis.call('EXISTS', q.prefix .. 'commits') == 1
   for _, one in ipairs(commits) do
     has_commits = has_commits or (one[3] and budgets.are_any(q))
-    if has_commits then try(q, commit, q, one[1], one[2], one[3]) end
+    if has_commits then commit(q, one[1], one[2], one[3]) end
   end
-  for _, one in ipairs(budgets.are_any(q) and spends or {}) do try(q, spend, q, one[1], one[2]) end
+  for _, one in ipairs(budgets.are_any(q) and spends or {}) do spend(q, one[1], one[2]) end
   q.budget_states = {}
 end
 

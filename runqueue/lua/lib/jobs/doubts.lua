@@ -1,6 +1,7 @@
 -- use: job_record webhooks
 -- What a search for an unconfirmed job's run needs to know of the job.
 local doubts = {}
+local FIELDS = job_record.fields('state', 'claimed', 'unmarked', 'claim_date')
 
 -- Appends to `reply`: id, attempt, since_us, claimed_us ('' = not known), marked (1 | 0: by a process
 -- without correlation), on_unconfirmed, cancel ('' = not requested), body, received (1: it asked for a webhook to our
@@ -10,12 +11,10 @@ function doubts.tell(q, reply, id)
   local job = job_record.read(q, id)
   if not job or job.state ~= 'unconfirmed' then return false end
   local since = redis.call('ZSCORE', q.prefix .. 'unconfirmed', id) or redis.call('ZSCORE', q.prefix .. 'parked', id)
-  local f = redis.call('HMGET', job_key(q, id), 'claimed', 'unmarked', 'claim_date')
-  number(job_key(q, id), 'claimed', f[1])
-  number(job_key(q, id), 'claim_date', f[3] ~= '' and f[3])
-  for _, field in ipairs({ id, int(job.attempt), since or int(q.now), f[1] or '', f[2] and '0' or '1',
+  local f = job_record.read_fields(q, id, FIELDS)
+  for _, field in ipairs({ id, int(job.attempt), since or int(q.now), f[2] or '', f[3] and '0' or '1',
     job.on_unconfirmed, job.cancel or '', redis.call('MGET', q.prefix .. 'body:' .. id)[1] or '',
-    webhooks.comes_to_us(job) and '1' or '0', f[3] or '' }) do
+    webhooks.comes_to_us(job) and '1' or '0', f[4] or '' }) do
     reply[#reply + 1] = field
   end
   return true

@@ -1,25 +1,62 @@
 -- The record of a job, and of its runs.
 local job_record = {}
 job_record.OCCUPIED = 'Browser session %S+ is already occupied by ' -- as in api_client/answers/occupied.py
-function job_record.read(q, id)
-  local key = job_key(q, id)
-  local f = redis.pcall('HMGET', key, 'state', 'attempt', 'priority', 'group', 'batch',
-    'cancel', 'run_id', 'process', 'slot', 'started', 'deadline', 'runs', 'on_unconfirmed', 'deaths', 'via',
-    'delivery', 'canary', 'ready_at', 'created', 'max_run', 'charged', 'keys')
-  if f.err then read_fields(key, 'state') end -- raises the error
-  if not f[1] then return nil end
-  local attempt, runs, deaths = tonumber(f[2] or 0), tonumber(f[12] or 0), tonumber(f[14] or 0)
-  if not (attempt and runs and deaths and tonumber(f[10] or 0) and tonumber(f[11] or 0) and tonumber(f[18] or 0)
-    and tonumber(f[19] or 0) and tonumber(f[20] or 0)) then
-    for at, field in pairs({ [2] = 'attempt', [10] = 'started', [11] = 'deadline', [12] = 'runs', [14] = 'deaths',
-      [18] = 'ready_at', [19] = 'created', [20] = 'max_run' }) do
-      number(key, field, f[at])
-    end
+
+-- Fields that scripts read together; `state` is the first, and missing if there is no such job. `numbers` = the places
+-- of those that have to be numbers.
+local IS_NUMBER = { attempt = true, started = true, deadline = true, runs = true, deaths = true, ready_at = true,
+  created = true, max_run = true, begun = true, cancel_since = true, claimed = true, ended = true, tries = true,
+  looks = true, forced = true, past_runs = true }
+function job_record.fields(...)
+  local fields = { numbers = {}, ... }
+  for at = 1, #fields do -- no `ipairs` while a library is loaded
+    if IS_NUMBER[fields[at]] then fields.numbers[#fields.numbers + 1] = at end
   end
-  return { id = id, state = f[1], attempt = attempt, priority = f[3] or '2',
+  return fields
+end
+
+-- Raises an error that has the job quarantined (changes.lua); nil if it is already, as if there were no such job.
+local function unreadable(q, id, why)
+  if redis.call('ZSCORE', q.prefix .. 'quarantined', id) then return nil end
+  q.unreadable = id -- `pcall` leaves nothing of an error but its text
+  error({ err = 'UNREADABLE job ' .. id .. ': ' .. why })
+end
+
+-- Reads some fields of a job, by their places; nil: there is no such job.
+function job_record.read_fields(q, id, fields)
+  local f = redis.pcall('HMGET', job_key(q, id), unpack(fields))
+  if f.err then return unreadable(q, id, f.err) end
+  if not f[1] then return nil end
+  for _, at in ipairs(fields.numbers) do
+    if f[at] and not tonumber(f[at]) then return unreadable(q, id, 'its ' .. fields[at] .. ' is no number') end
+  end
+  return f
+end
+
+job_record.CLAIMED = job_record.fields('state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths', 'lost_claim',
+  'charged', 'unmarked', 'via', 'cancel', 'keys')
+job_record.POLLED = job_record.fields('state', 'attempt', 'run_id', 'run_status', 'started', 'deadline', 'retry', 'runs',
+  'cancel', 'max_run', 'begun', 'keys')
+job_record.STILL_LIVE = job_record.fields('state', 'attempt', 'via', 'started', 'max_run', 'begun')
+job_record.CANCELED = job_record.fields('state', 'attempt', 'run_id', 'cancel_since')
+job_record.DELIVERED = job_record.fields('state', 'attempt', 'run_id', 'run_status', 'via', 'tries', 'looks', 'forced',
+  'ended', 'signed', 'url', 'delivery')
+job_record.RETIRED = job_record.fields('state', 'ended', 'run_id', 'batch', 'priority', 'via', 'delivery')
+job_record.ORPHANED = job_record.fields('state', 'digest', 'group', 'batch', 'max_steps', 'keys')
+job_record.TIMED = job_record.fields('state', 'run_id', 'started', 'begun', 'max_run')
+job_record.TAKEN = job_record.fields('state', 'attempt', 'process')
+job_record.REQUEST = job_record.fields('state', 'attempt', 'run_id', 'guessed')
+
+local FIELDS = job_record.fields('state', 'attempt', 'priority', 'group', 'batch', 'cancel', 'run_id', 'process', 'slot',
+  'started', 'deadline', 'runs', 'on_unconfirmed', 'deaths', 'via', 'delivery', 'canary', 'ready_at', 'created', 'max_run',
+  'charged', 'keys')
+function job_record.read(q, id)
+  local f = job_record.read_fields(q, id, FIELDS)
+  if not f then return nil end
+  return { id = id, state = f[1], attempt = tonumber(f[2] or 0), priority = f[3] or '2',
     group = f[4] or 'default', batch = f[5] or NO_BATCH, cancel = f[6], run_id = f[7],
-    process = f[8], slot = f[9], started = f[10], deadline = f[11], runs = runs,
-    on_unconfirmed = f[13] or 'auto', deaths = deaths, via = f[15], delivery = f[16],
+    process = f[8], slot = f[9], started = f[10], deadline = f[11], runs = tonumber(f[12] or 0),
+    on_unconfirmed = f[13] or 'auto', deaths = tonumber(f[14] or 0), via = f[15], delivery = f[16],
     canary = f[17], since = f[18] or f[19], max_run = f[20] and tonumber(f[20]), charged = f[21],
     keys = f[22] }
 end

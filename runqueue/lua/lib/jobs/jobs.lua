@@ -136,7 +136,6 @@ end
 jobs.LOST_CLAIM = 'Redis may have lost its claim: a run that no job owns may be its own'
 function jobs.look_for_lost(q, job, lost)
   local claimed, marked, date = string.match(lost, '^(%d+) ([01]) (%d*)$')
-  if not claimed then error({ err = 'WRONGTYPE ' .. job_key(q, job.id) .. ': its lost_claim cannot be read' }) end
   jobs.to_unconfirmed(q, job, jobs.LOST_CLAIM)
   jobs.park(q, job, int(q.now))
   redis.call('HSET', job_key(q, job.id), 'attempt', int(job.attempt + 1), 'claimed', claimed, 'claim_date', date)
@@ -149,7 +148,6 @@ end
 function jobs.look_before_end(q, job, why)
   local lost = redis.call('HGET', job_key(q, job.id), 'lost_claim')
   if not lost then return false end
-  for _, zset in ipairs({ 'parked', 'unconfirmed', 'reconcile' }) do expect(q.prefix .. zset, 'zset') end
   local state = job.state
   jobs.look_for_lost(q, job, lost)
   if state == 'scheduled' then counters.remove_later(q, 'due', job.id) end

@@ -336,7 +336,6 @@ end
 function key_limits.wait(q, job, key)
   local lane = lane_named(q, job.priority, job.group, lanes.keyed_of(job))
   local comes_first = job.goes_first or (job.attempt or 0) > 0
-  expect(lane.list, 'list')
   local length = call(q, comes_first and 'LPUSH' or 'RPUSH', lane.list, job.id)
   if length > 1 and not comes_first then return end
   if job.batch ~= NO_BATCH then
@@ -355,7 +354,6 @@ end
 -- A claim's turn of a lane begins: returns how many jobs its keys have room for.
 function key_limits.enter(q, priority, group, name)
   local lane = lane_named(q, priority, group, name)
-  expect(lane.list, 'list')
   forget(q, lane)
   lane.at = lanes.place_in_line(q, lane)
   if not lane.at then return 0 end
@@ -381,8 +379,6 @@ end
 -- were offered the key; nil = it has no room for the first of them.
 local function move_on(q, key, name, at)
   local lane = lane_named(q, string.match(name, '^(%d):([^:]*):(.*)$'))
-  expect(lane.list, 'list')
-  expect(lanes.list_key(q, lane.priority, lane.group), 'list')
   local length = call(q, 'LLEN', lane.list)
   local held = call(q, 'HMGET', lanes.group_key(q, lane.group), 'paused', 'capped')
   local is_paused = held[1] or held[2]
@@ -411,14 +407,9 @@ local function offer(q, key)
     local state = state_of(q, key)
     if state and room_of(q, key, state, name, at, 0) - offered < 1 then break end
     q.key_looks_left = q.key_looks_left - lanes.keys_in(name) - 1
-    local is_sound, n = try(q, move_on, q, key, name, at)
-    if is_sound and not n then break end
-    if not is_sound then
-      call(q, 'ZREM', waits, name)
-      local priority, group, lane = string.match(name, '^(%d):([^:]*):(.*)$')
-      set_aside(q, 'lane ' .. lanes.batch_of(lane) .. ' ' .. lanes.place_in_batch(priority, group, lane))
-    end
-    offered = offered + (n or 0)
+    local n = move_on(q, key, name, at)
+    if not n then break end
+    offered = offered + n
   end
   local look = q.now + math.max(LOOK_AGAIN, call(q, 'ZCARD', q.prefix .. 'held_keys') * LOOK_TAKES)
   if q.key_looks_left <= 0 then
@@ -448,9 +439,7 @@ function key_limits.offer_due(q)
       call(q, 'HSET', q.meta, 'keys_walk', found[1])
     end
   end
-  for _, key in ipairs(due) do
-    if not try(q, offer, q, key) then call(q, 'ZADD', q.prefix .. 'held_keys', int(q.now + 30 * LOOK_AGAIN), key) end
-  end
+  for _, key in ipairs(due) do offer(q, key) end
 end
 
 -- When a key is to be looked at next; 0 = no job waits at one.
@@ -485,14 +474,14 @@ function key_limits.save(q)
     local is_freed
     if next(members, first) == nil then -- as for most keys: without tables
       is_freed = not members[first]
-      try(q, call, q, is_freed and 'SREM' or 'SADD', set, first)
+      call(q, is_freed and 'SREM' or 'SADD', set, first)
     else
       local came, went = {}, {}
       for member, has in pairs(members) do
         if has then came[#came + 1] = member else went[#went + 1] = member end
       end
-      try(q, in_parts, 'SADD', set, came)
-      try(q, in_parts, 'SREM', set, went)
+      in_parts('SADD', set, came)
+      in_parts('SREM', set, went)
       is_freed = #went > 0
     end
     if is_freed then freed_keys[#freed_keys + 1] = key end
@@ -501,7 +490,7 @@ function key_limits.save(q)
   local late = {} -- a claim offers these
   for i, held_at in ipairs(call(q, 'ZMSCORE', q.prefix .. 'held_keys', unpack(freed_keys))) do
     if held_at and q.key_looks_left > 0 then
-      try(q, offer, q, freed_keys[i])
+      offer(q, freed_keys[i])
     elseif held_at then
       late[#late + 1] = now_text(q)
       late[#late + 1] = freed_keys[i]

@@ -1,3 +1,4 @@
+-- use: job_record
 -- Lanes: FIFOs of ready jobs of one priority, group and batch; the ring in which groups take turns, and wake-ups.
 local lanes = {}
 
@@ -71,17 +72,6 @@ function lanes.ring_enter(q, priority, group)
   redis.call('ZADD', ring, int(own >= tonumber(first or start) and own or start), group)
 end
 
--- Checks a job's lane and counters before anything of the job is written; each lane is checked once a script.
-function lanes.expect_lane(q, priority, group, lane)
-  local key = lanes.key(q, priority, group, lane)
-  if q.checked_lanes[key] then return end
-  expect(key, 'list')
-  expect(lanes.list_key(q, priority, group), 'list')
-  expect(lanes.group_key(q, group), 'hash')
-  lanes.runs(q, lane)
-  q.checked_lanes[key] = true
-end
-
 -- A group that leaves although jobs of it wait is marked: `readmit` brings it back.
 function lanes.ring_leave(q, priority, group, virtual, may_not_go)
   redis.call('ZREM', q.prefix .. 'ring:' .. priority, group)
@@ -120,13 +110,14 @@ end
 
 -- Where a lane of keys comes among those of a key (see key_limits.lua), by its first job; nil = it is empty.
 lanes.A_PRIORITY = 2 ^ 51
+local IN_LINE = job_record.fields('state', 'ready_at', 'created', 'max_steps')
 local BEGIN = 1577836800000000 -- times since 2020 are below that for 71 years
 function lanes.place_in_line(q, lane)
   local first = redis.call('LINDEX', lane.list, 0)
   if not first then return nil end
-  local _, f = try(q, read_fields, job_key(q, first), 'ready_at', 'created', 'max_steps')
-  lane.max_steps = tonumber(f and f[3] or nil)
-  local since = tonumber(f and (f[1] or f[2]) or nil)
+  local f = job_record.read_fields(q, first, IN_LINE) or {}
+  lane.max_steps = tonumber(f[4] or nil)
+  local since = tonumber(f[2] or f[3] or nil)
   return tonumber(lane.priority) * lanes.A_PRIORITY + math.max(0, (since or 0) - BEGIN)
 end
 
@@ -154,11 +145,9 @@ function lanes.list_lanes_at(q, batch, where)
   end
 end
 
--- The same for many priorities and groups; damaged lanes are listed once they are sound (recheck.lua).
+-- The same for many priorities and groups.
 function lanes.list_lanes_of(q, batch, places)
-  for _, where in ipairs(places) do
-    if not try(q, lanes.list_lanes_at, q, batch, where) then set_aside(q, 'lane ' .. batch .. ' ' .. where) end
-  end
+  for _, where in ipairs(places) do lanes.list_lanes_at(q, batch, where) end
 end
 
 -- A batch that was held runs again: its first lanes are listed now, all others in steps (lib/jobs/listing.lua).

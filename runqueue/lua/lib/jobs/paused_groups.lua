@@ -21,7 +21,7 @@ local function is_waited_in(q, batch, lane)
 end
 
 -- Returns a paused group with ready or scheduled jobs of a batch; '' = there is none, '?' = there are too many
--- to check, or the keys are damaged. Only the batch of a scheduled job is known here: if groups that the batch ever
+-- to check. Only the batch of a scheduled job is known here: if groups that the batch ever
 -- used are paused, the job counts as in one of them.
 local function look(q, batch)
   local most = redis.call('SCARD', q.prefix .. 'paused_lanes')

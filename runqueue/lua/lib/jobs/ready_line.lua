@@ -14,11 +14,10 @@ local function groups_of(q, ring, most)
     if not q.groups_in_line[group] then
       local now = { ready = tonumber(loads[i] or 0), room = math.huge }
       if is_set[i] == 1 then
-        local g = redis.pcall('HMGET', lanes.group_key(q, group), 'cap', 'live', 'paused')
+        local g = redis.call('HMGET', lanes.group_key(q, group), 'cap', 'live', 'paused')
         local cap, live = tonumber(g[1] or 0), tonumber(g[2] or 0)
-        local is_damaged = g.err or not (cap and live) -- claims take nothing of it
-        now.ready = now.ready - (live or 0)
-        now.room = (is_damaged or g[3]) and 0 or cap > 0 and cap - live or math.huge
+        now.ready = now.ready - live
+        now.room = g[3] and 0 or cap > 0 and cap - live or math.huge
       end
       q.groups_in_line[group] = now
     end
@@ -32,15 +31,12 @@ local function walk_ring(q, priority, share, visit)
   for _, group in ipairs(groups_of(q, q.prefix .. 'ring:' .. priority, share)) do
     if walked >= share then break end
     local now, names = q.groups_in_line[group], {}
-    -- A damaged lane has no length: claims take nothing from it, and it hides no other.
-    if now.room > 0 then names = redis.pcall('LRANGE', lanes.list_key(q, priority, group), 0, share - walked - 1) end
+    if now.room > 0 then names = redis.call('LRANGE', lanes.list_key(q, priority, group), 0, share - walked - 1) end
     walked = walked + math.max(1, #names)
     for _, lane in ipairs(names) do
-      local _, runs = try(q, lanes.runs, q, lane)
-      if runs then
+      if lanes.runs(q, lane) then
         local key = lanes.key(q, priority, group, lane)
-        local length = redis.pcall('LLEN', key)
-        local n = type(length) == 'number' and math.min(length, now.ready, ready) or 0
+        local n = math.min(redis.call('LLEN', key), now.ready, ready)
         if n > 0 then
           now.ready, ready = now.ready - n, ready - n
           visit(priority, key, n, now)

@@ -37,7 +37,10 @@ function run_lists.join(q, id, since, limit)
   return math.min(q.now + math.max(BACKSTOP, 3 * (lists.mean or 0)), since + (limit or lists.max_run))
 end
 
-function run_lists.save_joins(q) in_parts('ZADD', q.prefix .. 'listed', q.list_joins) end
+function run_lists.save_joins(q)
+  in_parts('ZADD', q.prefix .. 'listed', q.list_joins)
+  q.list_joins = {}
+end
 
 -- Returns runs to polling one by one, some of them now. Returns how many these are.
 function run_lists.stop(q)

@@ -26,8 +26,7 @@ local function find_via(q, job)
   redis.call('HSET', job_key(q, job.id), 'via', job.via)
 end
 
--- `is_bound`: the run is bound to the job already.
-function runs.adopt(q, job, attempt, run_id, run_status, is_bound)
+function runs.adopt(q, job, attempt, run_id, run_status)
   local id, key = job.id, job_key(q, job.id)
   local stray = strays.are_any(q) and redis.call('HGET', q.prefix .. 'strays', run_id)
   if stray then strays.forget(q, run_id, string.match(stray, '^%S+')) end
@@ -52,7 +51,7 @@ function runs.adopt(q, job, attempt, run_id, run_status, is_bound)
   job.attempt, job.run_id, job.process, job.started = attempt, run_id, false, now_text(q)
   job.slot = false -- a parked one has its slot again, and gives it back if its end comes in this script
   redis.call('HSET', key, 'state', 'running', 'run_id', run_id, 'run_status', run_status, 'started', now_text(q))
-  if not is_bound then redis.call('HSET', job_record.runs_key(q, run_id), run_id, id) end
+  redis.call('HSET', job_record.runs_key(q, run_id), run_id, id) -- last: a run that has an owner is known
   if job.cancel then redis.call('ZADD', q.prefix .. 'cancels', int(q.now), id) end
   q.adopted_runs = q.adopted_runs + 1
 end
@@ -61,9 +60,11 @@ end
 -- later shows nothing: it may be from before the trouble. An acceptance ends neither a wait that the server asked for
 -- nor a hold that an operator has to end.
 function runs.note_adopted(q)
+  local accepted = q.accepted_runs
   counters.bump(q.totals, 'adopted_runs', q.adopted_runs)
-  counters.bump(q.totals, 'submissions:accepted', q.accepted_runs)
-  if q.accepted_runs == 0 then return end
+  counters.bump(q.totals, 'submissions:accepted', accepted)
+  q.adopted_runs, q.accepted_runs = 0, 0
+  if accepted == 0 then return end
   local held = redis.call('HMGET', q.meta, 'hold_until', 'hold_probe', 'hold_person', 'troubles', 'refusals')
   if held[4] or held[5] then redis.call('HDEL', q.meta, 'troubles', 'refusals') end
   if held[1] and not held[3] and (tonumber(held[1]) <= q.now or held[2] == '1') then holds.end_hold(q) end

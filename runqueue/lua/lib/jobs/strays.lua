@@ -1,4 +1,4 @@
--- use: counters
+-- use: counters job_record
 -- Orphan runs: runs of ours that no job owns.
 -- A job may have left several runs without an owner: `stray_jobs` lists them, the first one first. They use
 -- the account's plan like others: until a poll sees its end, each takes a slot (`stray_looks`).
@@ -46,25 +46,23 @@ function strays.forget(q, run_id, job_id)
   end
 end
 
--- The job's request as one word; '-' if there is no record of it.
-function strays.request_of(q, job_id)
-  local digest = redis.call('HGET', job_key(q, job_id), 'digest')
-  return digest and string.sub(redis.sha1hex(digest), 1, 16) or '-'
-end
+-- A job's request as one word, by its digest; '-' if there is no record of it.
+local function request_of(digest) return digest and string.sub(redis.sha1hex(digest), 1, 16) or '-' end
+function strays.request_of(q, job_id) return request_of(redis.call('HGET', job_key(q, job_id), 'digest')) end
 
 -- `strays` holds '<job> <attempt> <since_us> <its request> <why>'.
 function strays.add(q, run_id, job_id, attempt, why)
-  local told = table.concat({ job_id, attempt, int(q.now), strays.request_of(q, job_id), why }, ' ')
+  local f = job_record.read_fields(q, job_id, job_record.ORPHANED)
+  local told = table.concat({ job_id, attempt, int(q.now), request_of(f and f[2]), why }, ' ')
   local before = redis.call('HGET', q.prefix .. 'stray_jobs', job_id)
   if redis.call('HSETNX', q.prefix .. 'strays', run_id, told) == 0 then return false end
   q.has_orphans = true
   redis.call('HSET', q.prefix .. 'stray_jobs', job_id, before and before .. ' ' .. run_id or run_id)
-  local f = redis.call('HMGET', job_key(q, job_id), 'group', 'batch', 'max_steps', 'keys', 'state')
-  if f[5] then
-    local job = { group = f[1] or 'default', batch = f[2] or NO_BATCH, max_steps = tonumber(f[3] or nil) or false,
-      keys = f[4] or '' }
+  if f then
+    local job = { group = f[3] or 'default', batch = f[4] or NO_BATCH, max_steps = tonumber(f[5] or nil) or false,
+      keys = f[6] or '' }
     redis.call('HSET', q.prefix .. 'stray_takes', run_id,
-      table.concat({ job.group, job.batch, f[3] or '-', job.keys }, ' '))
+      table.concat({ job.group, job.batch, f[5] or '-', job.keys }, ' '))
     counters.live(q, job, 'stray ' .. run_id, true)
   end
   counters.bump(q.totals, 'strays', 1)
@@ -75,10 +73,10 @@ end
 -- Until when an orphan run that is not seen to end takes a slot: as long as a run may take, from its beginning if it
 -- was its job's, or from when it was noticed.
 function strays.ends_at(q, run_id, job_id, since, max_run, max_workflow)
-  local f = redis.call('HMGET', job_key(q, job_id), 'run_id', 'started', 'begun', 'max_run')
+  local f = job_record.read_fields(q, job_id, job_record.TIMED) or {}
   local longest = string.sub(run_id, 1, 3) == 'wr_' and max_workflow or max_run
-  if f[1] == run_id and f[2] then since = math.max(tonumber(f[2]), tonumber(f[3] or 0)) end
-  return since + math.max(longest, tonumber(f[4] or 0))
+  if f[2] == run_id and f[3] then since = math.max(tonumber(f[3]), tonumber(f[4] or 0)) end
+  return since + math.max(longest, tonumber(f[5] or 0))
 end
 
 function strays.slots_taken(q)

@@ -15,11 +15,6 @@ function webhooks.has_url(body)
   return at and at < (string.find(body, '\n', 1, true) or 0)
 end
 
-function webhooks.expect_deliveries(q)
-  for _, index in ipairs({ 'relays', 'watches', 'gave_up', 'unknown' }) do expect(q.prefix .. index, 'zset') end
-  expect(q.prefix .. 'wake:webhooks', 'list')
-end
-
 -- Signals that a webhook may be relayed now. One element at most, as in `wake`.
 function webhooks.wake(q)
   if redis.call('EXISTS', q.prefix .. 'wake:webhooks') == 1 then return end
