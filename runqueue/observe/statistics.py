@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from runqueue.records.job import fields_of
 from runqueue.store.scripts import ScriptCall, load
 
 #: Groups that are named, batches that are checked: a scrape's bounds.
@@ -55,17 +56,18 @@ def read_figures(account: str) -> ScriptCall[Figures]:
 
 
 def _parse(reply: list[Any]) -> Figures:
-    beats = {"oldest": _seconds(reply[0]), "newest": _seconds(reply[1])}
-    statuses, jobs = _batches(reply[9])
+    read: dict[str, Any] = {**fields_of(reply)}
+    beats = {which: _seconds(read[which]) for which in ("oldest", "newest")}
+    statuses, jobs = _batches(read["batches"])
     return Figures(
         heartbeats={which: age for which, age in beats.items() if age is not None},
-        ticked=_seconds(reply[2]),
-        inbox=dict(zip(("waiting", "taken", "refused"), map(int, reply[5:8]), strict=True)),
-        groups=_groups(reply[8], int(reply[3]), int(reply[4])),
+        ticked=_seconds(read["ticked"]),
+        inbox=dict(zip(("waiting", "taken", "refused"), map(int, read["inbox"]), strict=True)),
+        groups=_groups(read["groups"], int(read["ready"]), int(read["live"])),
         batches=statuses,
         batch_jobs=jobs,
-        keys=int(reply[10]),
-        key_wait=int(reply[11]) / 1e6,
+        keys=int(read["keys"]),
+        key_wait=int(read["key_wait"]) / 1e6,
     )
 
 

@@ -34,22 +34,22 @@ class Packet:
     account: str
     positions: list[int] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
-    arguments: list[job_calls.JobArguments] = field(default_factory=list, repr=False)
+    arguments: list[job_calls.PackedJob] = field(default_factory=list, repr=False)
     size: int = 0
-    lanes: set[str] = field(default_factory=set, repr=False)
+    lanes: set[tuple[int, str]] = field(default_factory=set, repr=False)
     traceparent: str = field(default_factory=ambient)
 
     def add(self, position: int, spec: JobSpec) -> None:
         """Take in one more job."""
         self.put(position, spec.custom_id, job_calls.pack_job(spec, self.traceparent))
 
-    def put(self, position: int, key: str | None, packed: job_calls.JobArguments) -> None:
+    def put(self, position: int, key: str | None, packed: job_calls.PackedJob) -> None:
         """Take in one more job that is packed already."""
         self.positions.append(position)
         self.keys.append(key)
         self.arguments.append(packed)
-        self.size += len(packed[-1])
-        self.lanes.add(packed[2])
+        self.size += len(packed.stored)
+        self.lanes.add(packed.lane)
 
     @property
     def is_full(self) -> bool:
@@ -64,10 +64,10 @@ class Packet:
         """Yield its jobs in packets of so many, and of so many bytes, at most; each has one."""
         start = size = 0
         for end, packed in enumerate(self.arguments):
-            if end > start and (end - start >= most or size + len(packed[-1]) > most_bytes):
+            if end > start and (end - start >= most or size + len(packed.stored) > most_bytes):
                 yield self._part(slice(start, end), size)
                 start, size = end, 0
-            size += len(packed[-1])
+            size += len(packed.stored)
         yield self._part(slice(start, None), size)
 
     def cut_short(self) -> Iterator["Packet"]:

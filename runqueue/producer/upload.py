@@ -53,7 +53,7 @@ class _Good(NamedTuple):
     account: str
     kind: str
     key: str | None
-    packed: job_calls.JobArguments
+    packed: job_calls.PackedJob
 
 
 @dataclass(slots=True)
@@ -119,7 +119,7 @@ class Checker:
             return self.refuse(number, error.errors)
         packed = job_calls.pack_job(spec, self.traceparent)
         self._good.append(_Good(number, spec.account, spec.kind, spec.custom_id, packed))
-        return self._grown(len(packed[-1]))
+        return self._grown(len(packed.stored))
 
     def refuse(self, number: int, errors: list[FieldError]) -> Block | None:
         """Note a line that cannot even be read; otherwise as `take`."""
@@ -155,7 +155,7 @@ class Checker:
         """Take the lines out that name an earlier line's job; another body is a fault."""
         repeats = self.repeats.note(
             [
-                KeyedLine(line.packed[0], line.packed[1], line.number)
+                KeyedLine(line.packed.job_id, line.packed.digest, line.number)
                 for line in self._good
                 if line.key is not None
             ]
@@ -166,7 +166,7 @@ class Checker:
             first = repeats.get(line.number)
             if first is None:
                 continue
-            if first.digest == line.packed[1]:
+            if first.digest == line.packed.digest:
                 self.repeated += 1
                 continue
             self.bad_lines += 1

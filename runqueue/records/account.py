@@ -1,9 +1,10 @@
 """An account's public view: its statistics, and how a script's reply gives them."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from runqueue.records.as_json import json_object, json_value
 from runqueue.records.delivery import DeliveryState
@@ -145,11 +146,25 @@ class AccountStats:
         }
 
 
+#: What `stats.lua` says of an account of which nothing is known.
+_EMPTY: Final[Mapping[str, Any]] = {
+    **dict.fromkeys(("now", "oldest_ready", "processes", "strays", "strays_live", "full_pace"), 0),
+    **dict.fromkeys(("claimable", "waited_for", "refused_lines"), 0),
+    **dict.fromkeys(("counters", "limits", "meta", "waits_for", "jobs_wait_for"), ()),
+    "pace": b"",
+    "permitted": (-1, -1),
+    "capacity": (0, 0, 0),
+    "in_line": (0,) * len(Priority),
+    "quarantined": (0,),
+}
+
+
 def read_stats(account: str, reply: list[Any]) -> AccountStats:
     """Read an account's statistics as `stats.lua` gives them."""
-    now, oldest = int(reply[0]), int(reply[4])
-    counters = {name: int(value) for name, value in fields_of(reply[1]).items()}
-    limits, meta = read_limits(account, reply[2]), fields_of(reply[3])
+    read: dict[str, Any] = {**_EMPTY, **fields_of(reply)}
+    now, oldest = int(read["now"]), int(read["oldest_ready"])
+    counters = {name: int(value) for name, value in fields_of(read["counters"]).items()}
+    limits, meta = read_limits(account, read["limits"]), fields_of(read["meta"])
     by_priority = {
         state: {p: counters.pop(f"{state.value}:{p.value}", 0) for p in Priority}
         for state in JobState
@@ -162,7 +177,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         if state is not DeliveryState.NONE
     }
     failing = _reads_failing(meta, now) if live else None
-    waits_for = read_waits(account, reply[17], now)
+    waits_for = read_waits(account, read["waits_for"], now)
     by_kind = {wait.kind: wait for wait in waits_for}
     paused, held = by_kind.get("account_paused"), by_kind.get("account_held")
     holds = held or by_kind.get("budget")
@@ -183,41 +198,40 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         deliveries=deliveries,
         totals=dict(sorted(counters.items())),
         oldest_ready_seconds=(now - oldest) / 1e6 if oldest else None,
-        processes=int(reply[5]),
-        strays=int(reply[6]),
-        strays_live=int(reply[7]),
-        pace=float(reply[8]) if reply[8] else None,
-        full_pace=float(reply[13]),
+        processes=int(read["processes"]),
+        strays=int(read["strays"]),
+        strays_live=int(read["strays_live"]),
+        pace=float(read["pace"]) if read["pace"] else None,
+        full_pace=float(read["full_pace"]),
         clock_lost=float(meta.get("clock_lost", 0)) / 1e6,
         permits={
             name: int(left)
-            for name, left in zip(("dispatch", "request"), reply[9:11], strict=True)
+            for name, left in zip(("dispatch", "request"), read["permitted"], strict=True)
             if int(left) >= 0
         },
         hold_reason=reason,
         hold_seconds=held_for,
         hold_kind=kind if kind in {None, *HOLDS} else "person",
         times=times,
-        capacity=read_capacity(reply[11], held_for),
-        in_line=dict(zip(Priority, map(int, reply[12]), strict=True)),
-        claimable=int(reply[14]),
-        waited_for=int(reply[18]),
-        refused_lines=int(reply[15]),
+        capacity=read_capacity(read["capacity"], held_for),
+        in_line=dict(zip(Priority, map(int, read["in_line"]), strict=True)),
+        claimable=int(read["claimable"]),
+        waited_for=int(read["waited_for"]),
+        refused_lines=int(read["refused_lines"]),
         paused=paused is not None,
         reads_failing_seconds=failing,
         reads_why=text(meta.get("reads_why")) if failing is not None else None,
-        quarantined=int(reply[16][0]),
-        quarantined_ids=tuple(found.decode(errors="replace") for found in reply[16][1:]),
+        quarantined=int(read["quarantined"][0]),
+        quarantined_ids=tuple(found.decode(errors="replace") for found in read["quarantined"][1:]),
         damage=None,
         waits_for=waits_for,
-        jobs_wait_for=read_waits(account, reply[19], now),
+        jobs_wait_for=read_waits(account, read["jobs_wait_for"], now),
     )
 
 
 def unreadable(account: str, damage: str) -> AccountStats:
     """Return the statistics of an account that has none, for its keys cannot be read."""
-    none = [0, [], [], [], 0, 0, 0, 0, b"", -1, -1, [0, 0, 0], [0] * 4, 0, 0, 0, [0], [], 0, []]
-    return replace(read_stats(account, none), damage=damage)
+    return replace(read_stats(account, []), damage=damage)
 
 
 def _seconds(until: datetime, now_us: int) -> float:

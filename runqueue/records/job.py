@@ -21,6 +21,7 @@ means that no run is known and a person is needed. A cancel whose end is not kno
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -31,7 +32,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from runqueue.errors import FieldError
 from runqueue.records.as_json import json_object
-from runqueue.records.delivery import NO_WEBHOOK, WebhookDelivery
+from runqueue.records.delivery import NO_WEBHOOK, DeliveryState, WebhookDelivery
 from runqueue.records.waits import Wait
 from runqueue.request.job_spec import Priority
 
@@ -265,6 +266,79 @@ class Job:
             "webhook": self.webhook.state.value,
         }
         return row | {name: result[name] for name in RESULT_FIELDS if result.get(name) is not None}
+
+
+def read_job(
+    account: str,
+    job_id: str,
+    fields: Mapping[str, bytes],
+    envelope: tuple[str, str | None, str, str],
+    *,
+    is_batch_canceled: bool = False,
+    result: dict[str, Any] | None = None,
+    waits_for: tuple[Wait, ...] = (),
+) -> Job:
+    """Read a job's record.
+
+    Args:
+        account: whose it is.
+        job_id: its id.
+        fields: the record.
+        envelope: its kind, custom_id, namespace and traceparent.
+        is_batch_canceled: whether its batch was; the sweep may not have come to it yet.
+        result: its result.
+        waits_for: why it is not submitted now.
+    """
+    kind, custom_id, namespace, traceparent = envelope
+    state = JobState(fields["state"].decode())
+    if is_batch_canceled and state in {JobState.READY, JobState.SCHEDULED}:
+        state = JobState.CANCELED
+    is_aside = "aside" in fields  # for a budget: its time is not its user's
+    batch = text(fields.get("batch"))
+    return Job(
+        id=job_id,
+        account=account,
+        kind=kind,
+        state=state,
+        custom_id=custom_id,
+        namespace=namespace,
+        priority=Priority(int(fields.get("priority", Priority.NORMAL))),
+        group=fields.get("group", b"default").decode(),
+        batch=None if batch == "-" else batch,
+        attempts=int(fields.get("attempt", 0)),
+        runs=int(fields.get("runs", 0)) + int(fields.get("past_runs", 0)),
+        run_id=text(fields.get("run_id")),
+        run_status=text(fields.get("run_status")),
+        reason=None if is_aside else text(fields.get("reason")),
+        cancel_requested="cancel" in fields,
+        created_at=datetime.fromtimestamp(int(fields["created"]) / 1_000_000, tz=UTC),
+        run_at=None if is_aside else moment(fields.get("run_at")),
+        deadline=moment(fields.get("deadline")),
+        started_at=moment(fields.get("started")),
+        ended_at=moment(fields.get("ended")),
+        result=result,
+        on_unconfirmed=fields.get("on_unconfirmed", b"auto").decode(),
+        webhook=_webhook(fields),
+        traceparent=traceparent,
+        search_note=text(fields.get("search_note")),
+        candidates=read_candidates(fields.get("candidates")),
+        max_run_seconds=int(fields["max_run"]) / 1e6 if "max_run" in fields else None,
+        keys=tuple((text(fields.get("keys")) or "").split()),
+        waits_for=waits_for,
+    )
+
+
+def _webhook(fields: Mapping[str, bytes]) -> WebhookDelivery:
+    status = fields.get("told")
+    return WebhookDelivery(
+        state=DeliveryState(fields.get("delivery", b"none").decode()),
+        attempts=int(fields.get("tries", 0)),
+        status=int(status) if status else None,
+        error=text(fields.get("told_error")),
+        url=text(fields.get("url")),
+        settled_at=moment(fields.get("told_at")),
+        next_try_at=moment(fields.get("next_try")),
+    )
 
 
 def moment(microseconds: bytes | str | float | None) -> datetime | None:

@@ -19,7 +19,7 @@ from runqueue.records.batch import Batch, Retried
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
 from runqueue.records.job import Candidate, Enqueued, Job, JobState
 from runqueue.records.waits import Wait
-from runqueue.request.job_options import When
+from runqueue.request.job_options import RECORDED, When
 from runqueue.request.job_spec import JobSpec, Priority
 from runqueue.request.private_targets import FieldWarning
 from runqueue.store.budgets import BudgetUse
@@ -204,7 +204,7 @@ def line_of(spec: JobSpec) -> bytes:
         "deadline": _when(spec.deadline),
         "account": spec.account,
         "namespace": spec.namespace,
-        "on_unconfirmed": spec.on_unconfirmed,
+        **{name: getattr(spec, name) for name in RECORDED},
         "traceparent": spec.traceparent,
         "max_run_seconds": spec.max_run_seconds,
         "keys": spec.keys or None,

@@ -89,7 +89,6 @@ def moment(value: object) -> When | None:
 MAX_CUSTOM_ID: Final = 256
 #: Fields of a line that requests nothing out of the ordinary.
 PLAIN_FIELDS = frozenset({"custom_id", "kind", "body"})
-_TIMES = frozenset({"run_at", "delay", "deadline"})
 _NOT_YET = frozenset({"redeliver"})
 #: What becomes of a job whose submission's answer was lost, once no run of it is found.
 ON_UNCONFIRMED = ("auto", "park", "resubmit")
@@ -145,6 +144,8 @@ class EnqueueOptions(TypedDict, total=False):
 FIELDS = (PLAIN_FIELDS | {"traceparent"} | EnqueueOptions.__annotations__.keys()) - {
     "idempotency_key"
 }
+#: Options whose texts a job's record keeps as they are.
+RECORDED: Final = ("on_unconfirmed",)
 _PRIORITIES = {p.name.lower(): p for p in Priority}
 _PRIORITY_WORDS = "urgent, high, normal, low or a whole number from 0 (urgent) to 3 (low)"
 _POLICY_WORDS = "auto, park or resubmit"
@@ -157,19 +158,31 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206
 T = TypeVar("T")
 Line = dict[Any, Any]
 Errors = list[FieldError]
-Options = tuple[
-    Priority,
-    str,
-    When | None,
-    When | None,
-    str,
-    str,
-    str,
-    Retry | None,
-    str,
-    float | None,
-    tuple[str, ...],
-]
+
+
+@dataclass(slots=True, kw_only=True)
+class JobOptions:
+    """A job's options as they were read; see `EnqueueOptions`.
+
+    Args:
+        run_at: not before; None means at once.
+        deadline: None means never too late.
+        on_unconfirmed: '' = auto.
+        traceparent: the trace that it belongs to (W3C Trace Context); '' = that of the caller,
+            if there is one.
+    """
+
+    priority: Priority = Priority.NORMAL
+    group: str = "default"
+    run_at: When | None = None
+    deadline: When | None = None
+    account: str = "default"
+    namespace: str = ""
+    on_unconfirmed: str = ""
+    retry: Retry | None = None
+    traceparent: str = ""
+    max_run_seconds: float | None = None
+    keys: tuple[str, ...] = ()
 
 
 def read_custom_id(line: Line, field: str, errors: Errors) -> str | None:
@@ -189,26 +202,30 @@ def read_custom_id(line: Line, field: str, errors: Errors) -> str | None:
     return None
 
 
-def read_options(line: Line, errors: Errors) -> Options:
-    """Read all that is beside the body; null means "not given".
+def read_options(line: Line, errors: Errors) -> dict[str, Any]:
+    """Read all that is given beside the body, as `JobOptions` takes it; null means "not given".
 
-    Every fault is added to `errors`, with some legal value instead of it.
+    Every fault is added to `errors`.
     """
-    priority = _read(line, "priority", _priority, _PRIORITY_WORDS, errors)
-    start, deadline = (None, None) if _TIMES.isdisjoint(line) else _read_times(line, errors)
-    return (
-        Priority.NORMAL if priority is None else priority,
-        _read(line, "group", _name, NAME_WORDS, errors) or "default",
-        start,
-        deadline,
-        _read(line, "account", _name, NAME_WORDS, errors) or "default",
-        _read(line, "namespace", _name_or_empty, f"{NAME_WORDS}, or nothing", errors) or "",
-        _read(line, "on_unconfirmed", _policy, _POLICY_WORDS, errors) or "",
-        None if line.get("retry") is None else read_retry(line["retry"], _codes(line), errors),
-        read_traceparent(_read(line, "traceparent", _traceparent, _TRACE_WORDS, errors)),
-        _read(line, "max_run_seconds", _run_seconds, _RUN_SECONDS_WORDS, errors),
-        _read(line, "keys", read_keys, KEYS_WORDS, errors) or (),
-    )
+    found = dict[str, Any]()
+    for name, (read, words) in _READERS.items():
+        if (value := line.get(name)) is None:
+            continue
+        if (one := read(value)) is not None:
+            found[name] = one
+            continue
+        said = refused_keys(value) if name == "keys" else got(value)
+        errors.append(FieldError(name, f"expected {words}, got {said}"))
+    if "delay" in found and "run_at" in found:
+        errors.append(FieldError("delay", "expected either run_at or delay, got both"))
+    start, deadline = found.pop("delay", None) or found.get("run_at"), found.get("deadline")
+    if start:
+        found["run_at"] = start
+    if deadline and not deadline.may_follow(start):
+        errors.append(FieldError("deadline", "expected a time after the job's start"))
+    if line.get("retry") is not None:
+        found["retry"] = read_retry(line["retry"], _codes(line), errors)
+    return found
 
 
 def _codes(line: Line) -> Collection[object] | None:
@@ -218,19 +235,6 @@ def _codes(line: Line) -> Collection[object] | None:
         return None
     codes = body.get("error_code_mapping")
     return codes.keys() if isinstance(codes, Mapping) else ()
-
-
-def _read_times(line: Line, errors: Errors) -> tuple[When | None, When | None]:
-    """Read the start and the deadline, and check that they agree."""
-    run_at = _read(line, "run_at", moment, MOMENT_WORDS, errors)
-    delay = _read(line, "delay", seconds, SECONDS_WORDS, errors)
-    deadline = _read(line, "deadline", moment, MOMENT_WORDS, errors)
-    if line.get("run_at") is not None and line.get("delay") is not None:
-        errors.append(FieldError("delay", "expected either run_at or delay, got both"))
-    start = run_at or delay
-    if deadline and not deadline.may_follow(start):
-        errors.append(FieldError("deadline", "expected a time after the job's start"))
-    return start, deadline
 
 
 def unknown_fields(line: Line, models: Iterable[type[BaseModel]]) -> Errors:
@@ -248,20 +252,6 @@ def unknown_fields(line: Line, models: Iterable[type[BaseModel]]) -> Errors:
             message = f"unknown field{guess}"
         errors.append(FieldError(clean(name), message))
     return sorted(errors, key=lambda error: error.field)
-
-
-def _read(
-    line: Line, name: str, read: Callable[[object], T | None], words: str, errors: Errors
-) -> T | None:
-    """Read one option if it is given; `read` answers None to a value that it cannot take."""
-    value = line.get(name)
-    if value is None:
-        return None
-    found = read(value)
-    if found is None:
-        said = refused_keys(value) if name == "keys" else got(value)
-        errors.append(FieldError(name, f"expected {words}, got {said}"))
-    return found
 
 
 def _priority(value: object) -> Priority | None:
@@ -284,7 +274,7 @@ def _run_seconds(value: object) -> float | None:
 
 
 def _traceparent(value: object) -> str | None:
-    return _plain(str(value)) if is_traceparent(value) else None
+    return read_traceparent(value) if is_traceparent(value) else None
 
 
 def _name(value: object) -> str | None:
@@ -298,6 +288,23 @@ def _name_or_empty(value: object) -> str | None:
 def _plain(text: str) -> str:
     """Undo what a caller's text enum would add when it is written into a key."""
     return text if type(text) is str else str.__str__(text)
+
+
+#: How each option is read, of those that are read alone: None is what cannot be taken; and what is
+#: expected.
+_READERS: Final[Mapping[str, tuple[Callable[[object], Any], str]]] = {
+    "priority": (_priority, _PRIORITY_WORDS),
+    "group": (_name, NAME_WORDS),
+    "run_at": (moment, MOMENT_WORDS),
+    "delay": (seconds, SECONDS_WORDS),
+    "deadline": (moment, MOMENT_WORDS),
+    "account": (_name, NAME_WORDS),
+    "namespace": (_name_or_empty, f"{NAME_WORDS}, or nothing"),
+    "on_unconfirmed": (_policy, _POLICY_WORDS),
+    "traceparent": (_traceparent, _TRACE_WORDS),
+    "max_run_seconds": (_run_seconds, _RUN_SECONDS_WORDS),
+    "keys": (read_keys, KEYS_WORDS),
+}
 
 
 # A body of very many entries, in pieces: where one is at fault, no other is checked.

@@ -30,6 +30,7 @@ from runqueue.request.job_options import (
     FIELDS,
     PLAIN_FIELDS,
     EnqueueOptions,
+    JobOptions,
     Priority,
     When,
     has_many,
@@ -41,7 +42,6 @@ from runqueue.request.job_options import (
 from runqueue.request.json_values import holds_more_values
 from runqueue.request.request_checks import RequestChecks, current_checks, judged
 from runqueue.request.requests import KINDS, MODELS, AnyRunRequest, Kind, RunRequest
-from runqueue.request.retry_policy import Retry
 from runqueue.request.run_limits import own_limit_us
 from runqueue.request.server_rules import RULED, broken_rules
 from runqueue.request.validation_errors import (
@@ -126,8 +126,10 @@ _DUMP = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASS
 
 
 @dataclass(slots=True)
-class JobSpec:
+class JobSpec(JobOptions):
     """A job that passed every check; made by `parse_line` or `JobSpec.of`, then only read.
+
+    Its options are those of `JobOptions`.
 
     Args:
         kind: what the body requests: `task`, `workflow`, `login` or `download_files`.
@@ -135,12 +137,6 @@ class JobSpec:
         canonical: the body as compact JSON with sorted keys, taken when it was checked; its digest
             decides "same body".
         custom_id: the caller's name for the job, its idempotency key; None if it has none.
-        priority, group, account, namespace, retry, max_run_seconds, keys: see `EnqueueOptions`.
-        run_at: not before; None means at once.
-        deadline: None means never too late.
-        on_unconfirmed: see `EnqueueOptions`; '' = auto.
-        traceparent: the trace that it belongs to (W3C Trace Context); '' = that of the caller,
-            if there is one.
         files: uploaded files that it holds: each serves one run, so no other job may name them.
     """
 
@@ -148,17 +144,6 @@ class JobSpec:
     body: dict[str, Any] = field(repr=False)
     canonical: bytes = field(repr=False)
     custom_id: str | None = None
-    priority: Priority = Priority.NORMAL
-    group: str = "default"
-    run_at: When | None = None
-    deadline: When | None = None
-    account: str = "default"
-    namespace: str = ""
-    on_unconfirmed: str = ""
-    retry: Retry | None = None
-    traceparent: str = ""
-    max_run_seconds: float | None = None
-    keys: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
 
     @property
@@ -291,13 +276,13 @@ def _check(
         errors += unknown_fields(line, _MODELS.values())
     custom_id = read_custom_id(line, id_field, errors)
     body, canonical = _checked_body(line, errors, checks)
-    options = () if is_plain else read_options(line, errors)
+    options = {} if is_plain else read_options(line, errors)
     if body.get("file_ids") and line.get("retry") is not None:
         errors += judged(line["kind"], [_FILES_ONCE], checks)
     if errors:
         _refuse(errors)
     # The kind as we write it, also where it was given as some enum of the caller's.
-    spec = JobSpec(_MODELS[line["kind"]].kind, body, canonical, custom_id, *options)
+    spec = JobSpec(_MODELS[line["kind"]].kind, body, canonical, custom_id, **options)
     if line.get("account") is None:
         spec.account = account
     if body.get("file_ids") and (checks or current_checks()) is RequestChecks.REFUSE:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import orjson
 from redis.exceptions import ResponseError
 
 from runqueue import ids
@@ -16,21 +17,19 @@ from runqueue.connection.redis_errors import UNREADABLE
 from runqueue.errors import BatchExpired, BatchMismatch, BatchNotFound, FieldError, InvalidRequest
 from runqueue.records.account import AccountStats, read_stats
 from runqueue.records.batch import NO_RULES, Batch, BatchPage, BatchRules, read_batch
-from runqueue.records.delivery import DeliveryState, WebhookDelivery
 from runqueue.records.job import (
     Enqueued,
     EnqueueStatus,
     Job,
     JobState,
     fields_of,
-    moment,
     parse_result,
-    read_candidates,
-    text,
+    read_job,
 )
 from runqueue.records.quotas import Quota
 from runqueue.records.waits import read_waits
-from runqueue.request.job_spec import JobSpec, Priority, When
+from runqueue.request.job_options import RECORDED
+from runqueue.request.job_spec import JobSpec, Priority
 from runqueue.request.time_range import in_microseconds
 from runqueue.store import codec, compression
 from runqueue.store.operator_calls import Seen
@@ -45,15 +44,32 @@ CHUNK_BYTES = 16 * 1024 * 1024
 #: that jobs have as three more, which is what it costs Redis.
 CHUNK_WORK, LANE_WORK = 1_300, 3
 
-#: id, digest, priority and group, options, stored body: as `enqueue.lua` takes them.
-JobArguments = tuple[str, bytes, str, str, bytes]
+
+class PackedJob(NamedTuple):
+    """A checked job as `enqueue.lua` takes it; the last three fields are not sent.
+
+    Args:
+        options: a JSON object, '' = none. A text is a field of the job's record, as it is; a time,
+            `{"at": <us>}` or `{"after": <us>}`, is for the script.
+        stored: its body.
+        lane: its priority and group.
+        state: the job's first one.
+        max_steps: of its request; None = it names none.
+    """
+
+    job_id: str
+    digest: bytes
+    options: bytes
+    stored: bytes
+    lane: tuple[int, str]
+    state: JobState
+    max_steps: int | None
+
 
 _NEW, _READY, _SCHEDULED = EnqueueStatus.NEW, JobState.READY, JobState.SCHEDULED
 _REFUSED = EnqueueStatus.REFUSED
 _STATUSES = {1: EnqueueStatus.KNOWN, 2: EnqueueStatus.CONFLICT, 4: _REFUSED, 5: _REFUSED}
 _TAKEN_OVER, _FILE_TAKEN, _BEYOND_BUDGET = 3, 4, 5
-#: What marks the files, the keys and the most steps in a job's options.
-_FILES, _KEYS, _MAX_STEPS = "F", "K", "M"
 _NO_BATCH, _ONLY_LOOK = "-", "?"
 #: What `seal_batch` says of an upload that was not finished in time, and of one that holds another
 #: number of jobs than was expected.
@@ -67,33 +83,41 @@ def job_id_of(spec: JobSpec) -> str:
     return ids.job_id_for(spec.account, spec.namespace, spec.custom_id)
 
 
-def _when(when: When | None) -> str:
-    if when is None:
-        return ""
-    return f"+{when.microseconds}" if when.relative else str(when.microseconds)
+def _options(spec: JobSpec) -> dict[str, Any]:
+    texts: dict[str, Any] = {name: getattr(spec, name) for name in RECORDED}
+    texts |= {
+        "priority": "" if spec.priority is Priority.NORMAL else str(int(spec.priority)),
+        "group": "" if spec.group == "default" else spec.group,
+        "max_run": str(spec.max_run_us or ""),
+        "retry": spec.retry.stored() if spec.retry else "",
+        "keys": spec.all_keys,
+        "max_steps": "" if spec.max_steps is None else str(spec.max_steps),
+        "files": " ".join(spec.files),
+    }
+    for name, when in ("run_at", spec.run_at), ("deadline", spec.deadline):
+        if when:
+            texts[name] = {"after" if when.relative else "at": when.microseconds}
+    return {name: value for name, value in texts.items() if value}
 
 
-def pack_job(spec: JobSpec, traceparent: str = "") -> JobArguments:
+def pack_job(spec: JobSpec, traceparent: str = "") -> PackedJob:
     """Return a checked job as the enqueue script takes it."""
     digest, stored = codec.pack(spec, traceparent)
-    options = ""
-    max_run_us = spec.max_run_us
-    if spec.run_at or spec.deadline or spec.on_unconfirmed or max_run_us or spec.retry:
-        retry = spec.retry.stored() if spec.retry else ""
-        times = f"{_when(spec.run_at)};{_when(spec.deadline)}"
-        options = f"{times};{spec.on_unconfirmed or ''};{max_run_us or ''};{retry}"
-    if spec.files:
-        options = f"{_FILES}{' '.join(spec.files)}\n{options}"
-    if keys := spec.all_keys:
-        options = f"{_KEYS}{keys}\n{options}"
-    if (steps := spec.max_steps) is not None:
-        options = f"{_MAX_STEPS}{steps}\n{options}"
-    return job_id_of(spec), digest, f"{int(spec.priority)}:{spec.group}", options, stored
+    options = _options(spec)
+    return PackedJob(
+        job_id_of(spec),
+        digest,
+        orjson.dumps(options) if options else b"",
+        stored,
+        (int(spec.priority), spec.group),
+        _SCHEDULED if spec.run_at else _READY,
+        spec.max_steps,
+    )
 
 
 def enqueue(
     account: str,
-    jobs: Sequence[JobArguments],
+    jobs: Sequence[PackedJob],
     keys: Sequence[str | None],
     batch: str | None = None,
     quota: Quota | None = None,
@@ -109,7 +133,7 @@ def enqueue(
     """
     arguments: list[Argument] = [batch or _NO_BATCH, quota.stored() if quota else ""]
     for job in jobs:
-        arguments += job
+        arguments += job[:4]
 
     def parse(reply: list[Any]) -> list[Enqueued]:
         now, new = _at(reply[0]), tuple.__new__
@@ -119,7 +143,7 @@ def enqueue(
 
         # An `Enqueued` as `Enqueued(…)` makes it, without the Python function in between.
         return [
-            new(Enqueued, (job[0], _NEW, key, _first_state(job[3]), batch, made_at(row), None))
+            new(Enqueued, (job.job_id, _NEW, key, job.state, batch, made_at(row), None))
             if isinstance(row, int) or row[0] == _TAKEN_OVER
             else _known(job, key, row)
             for job, key, row in zip(jobs, keys, reply[1:], strict=True)
@@ -129,19 +153,13 @@ def enqueue(
 
 
 def look_up(
-    account: str, jobs: Sequence[JobArguments], keys: Sequence[str | None]
+    account: str, jobs: Sequence[PackedJob], keys: Sequence[str | None]
 ) -> ScriptCall[list[Enqueued]]:
     """Return what `enqueue` would answer, and store nothing."""
     return enqueue(account, jobs, keys, _ONLY_LOOK)
 
 
-def _first_state(options: str) -> JobState:
-    while options.startswith((_MAX_STEPS, _KEYS, _FILES)):
-        options = options.partition("\n")[2]
-    return _SCHEDULED if options and options[0] != ";" else _READY
-
-
-def _known(job: JobArguments, key: str | None, row: list[Any]) -> Enqueued:
+def _known(job: PackedJob, key: str | None, row: list[Any]) -> Enqueued:
     code, state, batch, created, *taken = row
     fault = None
     if code == _FILE_TAKEN:
@@ -149,9 +167,7 @@ def _known(job: JobArguments, key: str | None, row: list[Any]) -> Enqueued:
         fault = FieldError("body.file_ids", f"expected files of its own: {file!r} is job {owner}'s")
     elif code == _BEYOND_BUDGET:
         scope, most = (part.decode() for part in taken)
-        options = job[3]
-        sent = options[len(_MAX_STEPS) :].partition("\n")[0]
-        steps = f"{int(sent):,}" if options.startswith(_MAX_STEPS) else "none"
+        steps = "none" if job.max_steps is None else f"{job.max_steps:,}"
         words = (
             f"expected {int(most):,} at most, as max_steps of a task, max_steps_override of a"
             f" workflow or max_steps_per_run of a download (a login has none), got {steps}:"
@@ -160,7 +176,7 @@ def _known(job: JobArguments, key: str | None, row: list[Any]) -> Enqueued:
         fault = FieldError("body.max_steps", words)
     name = None if fault else _batch_name(batch)
     at = _at(created)
-    return Enqueued(job[0], _STATUSES[code], key, JobState(state.decode()), name, at, fault)
+    return Enqueued(job.job_id, _STATUSES[code], key, JobState(state.decode()), name, at, fault)
 
 
 def _batch_name(raw: bytes | None) -> str | None:
@@ -266,56 +282,16 @@ def readable_jobs(
 def _job(account: str, job_id: str, row: list[Any] | bytes, now_us: int) -> Job:
     if isinstance(row, bytes):
         raise ResponseError(row.decode(errors="replace"))  # what is wrong with its record
-    fields = fields_of(row[0])
-    kind, custom_id, namespace, traceparent = codec.read_envelope(row[1])
-    state = JobState(fields["state"].decode())
-    ended_us = int(fields.get("ended", 0))
-    if row[2] == b"canceled" and state in {JobState.READY, JobState.SCHEDULED}:
-        state = JobState.CANCELED  # its batch was canceled; the sweep has not come to it yet
-    is_aside = "aside" in fields  # for a budget: its time is not its user's
-    return Job(
-        id=job_id,
-        account=account,
-        kind=kind,
-        state=state,
-        custom_id=custom_id,
-        namespace=namespace,
-        priority=Priority(int(fields.get("priority", 2))),
-        group=fields.get("group", b"default").decode(),
-        batch=_batch_name(fields.get("batch")),
-        attempts=int(fields.get("attempt", 0)),
-        runs=int(fields.get("runs", 0)) + int(fields.get("past_runs", 0)),
-        run_id=text(fields.get("run_id")),
-        run_status=text(fields.get("run_status")),
-        reason=None if is_aside else text(fields.get("reason")),
-        cancel_requested="cancel" in fields,
-        created_at=_at(fields["created"]),
-        run_at=None if is_aside else moment(fields.get("run_at")),
-        deadline=moment(fields.get("deadline")),
-        started_at=moment(fields.get("started")),
-        ended_at=moment(fields.get("ended")),
-        result=parse_result(compression.result_of(row[3], ended_us)),
-        on_unconfirmed=fields.get("on_unconfirmed", b"auto").decode(),
-        webhook=_webhook(fields),
-        traceparent=traceparent,
-        search_note=text(fields.get("search_note")),
-        candidates=read_candidates(fields.get("candidates")),
-        max_run_seconds=int(fields["max_run"]) / 1e6 if "max_run" in fields else None,
-        keys=tuple((text(fields.get("keys")) or "").split()),
-        waits_for=read_waits(account, row[4], now_us),
-    )
-
-
-def _webhook(fields: dict[str, bytes]) -> WebhookDelivery:
-    status = fields.get("told")
-    return WebhookDelivery(
-        state=DeliveryState(fields.get("delivery", b"none").decode()),
-        attempts=int(fields.get("tries", 0)),
-        status=int(status) if status else None,
-        error=text(fields.get("told_error")),
-        url=text(fields.get("url")),
-        settled_at=moment(fields.get("told_at")),
-        next_try_at=moment(fields.get("next_try")),
+    record, envelope, held, result, waits = row
+    fields = fields_of(record)
+    return read_job(
+        account,
+        job_id,
+        fields,
+        codec.read_envelope(envelope),
+        is_batch_canceled=held == b"canceled",
+        result=parse_result(compression.result_of(result, int(fields.get("ended", 0)))),
+        waits_for=read_waits(account, waits, now_us),
     )
 
 

@@ -2,12 +2,10 @@
 -- flags: refused-when-full
 -- Accepts up to 1,000 jobs: (nothing) → scheduled | ready.
 -- ARGV  now_us, batch ('-' none, '?' only check: nothing is written), quota ('' = none, '<name> <jobs> <bytes>': so
---       much may wait of the producer of that name, 0 = any number), then 5 a job: id, digest,
---       '<priority 0-3>:<group>', options, body
---       options = '' or '<run_at>;<deadline>;<on_unconfirmed>;<max_run_us>;<retry>', each '' = the default; a time
---       is '<us>' absolute or '+<us>' from now, retry is the policy's JSON. All that may be preceded by
---       'F<file> <file> …' and a line feed: uploaded files, which serve one run each; that by 'K<key> <key> …' and
---       a line feed (key_limits.lua); and that by 'M<max_steps>' and a line feed (budgets.lua)
+--       much may wait of the producer of that name, 0 = any number), then 4 a job: id, digest, options, body
+--       options = '' or a JSON object. Its texts are fields of the job's record, as they are: priority (0 to 3), group,
+--       keys (key_limits.lua), files (files.lua), max_steps (budgets.lua), and others. run_at and deadline are
+--       {"at": <us>}, or {"after": <us>} from now
 -- Reply { now_us, per job: us after that at which a new one was made | { code, state, batch, created_us } } with code
 --       1 = known (same body), 2 = conflict (another body), 3 = taken over from an unsealed batch,
 --       4 = not stored: another job holds a file, and the state is its; it and the file follow
@@ -18,7 +16,7 @@ local call, batch = redis.call, q.args[2]
 local batch_key = q.prefix .. 'batch:' .. batch
 local JOB, BODY = q.prefix .. 'job:', q.prefix .. 'body:'
 local DUE, DEADLINES = q.prefix .. 'due', q.prefix .. 'deadlines'
-local PER_JOB = 5
+local PER_JOB = 4
 local MOST_LET_GO = 100 -- requests of ended jobs; the sweep drops more
 
 local only_look = batch == '?'
@@ -36,32 +34,52 @@ local refusal = batch ~= NO_BATCH and not only_look and refused_by_batch()
 if refusal then return refusal end
 
 local payer, keep_jobs, keep_bytes -- the owner of the new jobs (nil = none), and how much of its ended jobs is kept
--- Jobs of one priority and group share a lane, its fields and one count.
+-- Jobs of one priority and group share a lane and one count.
 local by_lane, order, names = {}, {}, {}
-local function lane_of(name)
-  local priority, group = string.match(name, '^(%d):(.*)$')
-  local lane = { priority = priority, group = group, ids = {}, canary = {}, scheduled = 0,
-    fields = {} }
-  local fields = lane.fields
-  local function add(field, value)
-    fields[#fields + 1] = field
-    fields[#fields + 1] = value
+local function lane_of(options)
+  local priority, group = options.priority or '2', options.group or 'default'
+  local name = priority .. ':' .. group
+  local lane = by_lane[name]
+  if not lane then
+    lane = { priority = priority, group = group, ids = {}, canary = {}, scheduled = 0 }
+    by_lane[name] = lane
+    order[#order + 1] = lane
+    names[#names + 1] = name
   end
-  if priority ~= '2' then add('priority', priority) end
-  if group ~= 'default' then add('group', group) end
-  if batch ~= NO_BATCH then add('batch', batch) end
-  if payer then add('charged', payer) end
-  by_lane[name] = lane
-  order[#order + 1] = lane
-  names[#names + 1] = name
   return lane
 end
 
-local function moment(text)
-  if text == '' then return nil end
-  if string.sub(text, 1, 1) == '+' then return q.now + tonumber(string.sub(text, 2)) end
-  return tonumber(text)
+-- Jobs with the same options share what is read of them.
+local options_by_text = {}
+local function options_at(i)
+  local text = q.args[i + 2]
+  local options = options_by_text[text]
+  if not options then
+    options = text == '' and {} or cjson.decode(text)
+    options_by_text[text] = options
+  end
+  return options
 end
+
+-- The fields of a job's record that its options are.
+local function fields_of(options)
+  if options.fields then return options.fields end
+  local fields = {}
+  for name, value in pairs(options) do
+    if type(value) == 'string' then
+      fields[#fields + 1] = name
+      fields[#fields + 1] = value
+    end
+  end
+  for name, value in pairs({ batch = batch ~= NO_BATCH and batch or nil, charged = payer }) do
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
+  end
+  options.fields = fields
+  return fields
+end
+
+local function moment(when) return when and (when.at or q.now + when.after) end
 
 -- Read everything first: known jobs stay as they are.
 local now_text = int(q.now)
@@ -106,17 +124,6 @@ local function is_any_known()
   return false
 end
 
--- What is given before a job's options, on lines of its own: `F` its files, `K` its keys, `M` its max_steps.
-local function given_before(options)
-  local given = {}
-  local kind, text, rest = string.match(options, '^([FKM])([^\n]*)\n(.*)$')
-  while kind do
-    given[kind], options = text, rest
-    kind, text, rest = string.match(options, '^([FKM])([^\n]*)\n(.*)$')
-  end
-  return given, options
-end
-
 -- Reports another job that holds one of a job's files; else the files are the job's own in this call.
 local held = {}
 local function file_taken(id, given_files)
@@ -137,10 +144,10 @@ local function file_taken(id, given_files)
 end
 
 -- Reports a strict budget that the job's `max_steps` can never fit into, or that needs some.
-local function refused_by_budget(i, given)
+local function refused_by_budget(i, options)
   if not budgets.are_any(q) then return nil end
-  local scope, most = budgets.refuses(q, { id = q.args[i], group = string.sub(q.args[i + 2], 3), keys = given.K,
-    batch = batch ~= '?' and batch or NO_BATCH, max_steps = tonumber(given.M or nil) or false })
+  local scope, most = budgets.refuses(q, { id = q.args[i], group = options.group or 'default', keys = options.keys,
+    batch = batch ~= '?' and batch or NO_BATCH, max_steps = tonumber(options.max_steps or nil) or false })
   return scope and { 5, 'ready', batch, now_text, scope, int(most) }
 end
 
@@ -153,8 +160,8 @@ local function read_job(i)
   end
   local digest = any_known and call('HGET', JOB .. id, 'digest')
   if digest then return known_already(i, id, digest) end
-  local given = given_before(q.args[i + 3])
-  local refused = (given.F and file_taken(id, given.F)) or refused_by_budget(i, given)
+  local options = options_at(i)
+  local refused = (options.files and file_taken(id, options.files)) or refused_by_budget(i, options)
   if refused then return refused end
   fresh[#fresh + 1] = i
   digests[id] = q.args[i + 1]
@@ -175,7 +182,7 @@ local function refused_by_quota()
   if keep_jobs == 0 then keep_jobs = most_jobs end
   if keep_bytes == 0 then keep_bytes = most_bytes end
   local waiting, new_jobs, own_new, own_bytes_new = quotas.jobs_waiting(q), #fresh, #fresh, 0
-  for _, i in ipairs(fresh) do new_bytes = new_bytes + #q.args[i + 4] end
+  for _, i in ipairs(fresh) do new_bytes = new_bytes + #q.args[i + 3] end
   own_bytes_new = new_bytes
   local bytes = new_bytes
   for i, job in pairs(old) do -- taken over: they count as waiting already
@@ -202,9 +209,6 @@ if refusal then
 end
 for _, id in ipairs(wanted_again) do call('HDEL', JOB .. id, 'given_up') end
 if #fresh == 0 then return reply end
-for _, i in ipairs(fresh) do
-  if not by_lane[q.args[i + 2]] then lane_of(q.args[i + 2]) end
-end
 
 call('HINCRBY', q.prefix .. 'counters', 'enqueued', #fresh)
 
@@ -230,25 +234,19 @@ local function take_over(job)
   if job.ran then call('HSET', JOB .. job.id, 'ran', job.ran) end
 end
 
--- Writes the options of a job; true when it has to wait.
-local function with_options(id, options)
-  local start, limit, on_unconfirmed, max_run, retry =
-    string.match(options, '^([^;]*);([^;]*);([^;]*);([^;]*);(.*)$')
-  local run_at, deadline = moment(start), moment(limit)
-  if on_unconfirmed ~= '' then call('HSET', JOB .. id, 'on_unconfirmed', on_unconfirmed) end
-  if max_run ~= '' then call('HSET', JOB .. id, 'max_run', max_run) end
-  if retry ~= '' then call('HSET', JOB .. id, 'retry', retry) end
+-- Writes a job's times; true when it has to wait.
+local function with_times(id, options)
+  local run_at, deadline = moment(options.run_at), moment(options.deadline)
   if deadline then
-    call('HSET', JOB .. id, 'deadline', int(deadline))
     call('ZADD', DEADLINES, int(deadline), id)
+    call('HSET', JOB .. id, 'deadline', int(deadline))
   end
-  if (string.find(start, '+', 1, true) or string.find(limit, '+', 1, true)) and note_relative(q) then
-    call('HSET', JOB .. id, 'relative', (string.find(start, '+', 1, true) and 'run_at ' or '')
-      .. (string.find(limit, '+', 1, true) and 'deadline' or ''))
-  end
+  local relative = (options.run_at and options.run_at.after and 'run_at ' or '')
+    .. (options.deadline and options.deadline.after and 'deadline' or '')
+  if relative ~= '' and note_relative(q) then call('HSET', JOB .. id, 'relative', relative) end
   if not run_at or (run_at <= q.now and not clock_is_stale(q)) then return false end
-  call('HSET', JOB .. id, 'state', 'scheduled', 'run_at', int(run_at))
   call('ZADD', DUE, int(run_at), id)
+  call('HSET', JOB .. id, 'state', 'scheduled', 'run_at', int(run_at))
   return true
 end
 
@@ -276,24 +274,20 @@ end
 
 local ids, bodies = {}, {}
 local function write_job(n, i)
-  local id, lane = q.args[i], by_lane[q.args[i + 2]]
+  local id, options = q.args[i], options_at(i)
+  local lane = lane_of(options)
   if old[i] then take_over(old[i]) end
   if kept[id] then call('HSET', JOB .. id, 'attempt', kept[id], 'ran', kept[id]) end -- no run of these is its own
-  local given, options = given_before(q.args[i + 3])
   -- At a key jobs come in the order of these times: no two of a call have the same.
-  local after = given.K and n - 1 or 0
+  local after = options.keys and n - 1 or 0
   reply[(i - 4) / PER_JOB + 2] = after
-  call('HSET', JOB .. id, 'state', 'ready', 'digest', q.args[i + 1], 'created', int(q.now + after), unpack(lane.fields))
+  call('HSET', JOB .. id, 'state', 'ready', 'digest', q.args[i + 1], 'created', int(q.now + after),
+    unpack(fields_of(options)))
   bodies[#bodies + 1] = BODY .. id
-  bodies[#bodies + 1] = q.args[i + 4]
+  bodies[#bodies + 1] = q.args[i + 3]
   local line = marks_canary(id) and lane.canary or lane.ids
-  if given.K then call('HSET', JOB .. id, 'keys', given.K) end
-  if given.M then call('HSET', JOB .. id, 'max_steps', given.M) end
-  if given.F then
-    call('HSET', JOB .. id, 'files', given.F)
-    files.hold_files(q, jobs.file_names(given.F), id)
-  end
-  if options ~= '' and with_options(id, options) then
+  if options.files then files.hold_files(q, jobs.file_names(options.files), id) end
+  if (options.run_at or options.deadline) and with_times(id, options) then
     lane.scheduled = lane.scheduled + 1
   else
     line[#line + 1] = id

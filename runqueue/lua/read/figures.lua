@@ -2,11 +2,11 @@
 -- flags: no-writes
 -- Statistics for monitoring beside stats.lua. Writes nothing, and reads at most so many groups and batches.
 -- ARGV  now_us, groups to name, batches to read
--- Reply { oldest and newest heartbeat of processes whose lease holds, in microseconds ago (-1 = no process), since
---         the last tick (-1 = none ever), ready in all, live in all,
---         inbox: waiting, taken, refused, { group, load (ready + live), live, ... the busiest first },
---         { sealed, held, finished (1 | ''), open jobs, ended jobs, ... the newest batches first }, keys for which jobs
---         wait, and for how long the first job of those that wait for 100 of these, in microseconds (0 = none waits) }
+-- Reply names and values: oldest and newest (heartbeats of processes whose lease holds, in microseconds ago, -1 = no
+--         process), ticked (since the last tick, -1 = none ever), ready and live (in all), inbox ({ waiting, taken,
+--         refused }), groups ({ group, load (ready + live), live, ... the busiest first }), batches ({ sealed, held,
+--         finished (1 | ''), open jobs, ended jobs, ... the newest first }), keys (for which jobs wait), key_wait (for how
+--         long the first job of those that wait for 100 of these, in microseconds, 0 = none waits)
 local LEASE, TICK, MOST_KEYS = 15000000, 500000, 100
 local groups, most_batches = tonumber(q.args[2]), tonumber(q.args[3])
 
@@ -56,6 +56,9 @@ for _, part in ipairs({ { 'LLEN', 'inbox' }, { 'HLEN', 'inbox:taken' }, { 'LLEN'
   local n = redis.pcall(part[1], q.prefix .. part[2])
   inbox[#inbox + 1] = type(n) == 'number' and n or 0
 end
-return { beat_at('ZRANGEBYSCORE', alive, '+inf'), beat_at('ZREVRANGEBYSCORE', '+inf', alive), ticked,
-  ready, tonumber(counts[5] or 0), inbox[1], inbox[2], inbox[3], busiest, newest,
-  redis.call('ZCARD', HELD_KEYS), int(first_since > 0 and math.max(0, q.now - first_since) or 0) }
+return {
+  'oldest', beat_at('ZRANGEBYSCORE', alive, '+inf'), 'newest', beat_at('ZREVRANGEBYSCORE', '+inf', alive),
+  'ticked', ticked, 'ready', ready, 'live', tonumber(counts[5] or 0), 'inbox', inbox, 'groups', busiest,
+  'batches', newest, 'keys', redis.call('ZCARD', HELD_KEYS),
+  'key_wait', int(first_since > 0 and math.max(0, q.now - first_since) or 0),
+}

@@ -1,13 +1,13 @@
 -- use: limits capacity ready_line waits
 -- flags: no-writes
 -- The account's statistics. ARGV  now_us
--- Reply { now_us, counters, limits, meta (each as HGETALL), oldest_ready_us (0 none), processes alive,
---         orphan runs, those of them that take a slot, submissions a second while a 429 slows them down ('' else),
---         submissions and calls permitted now (-1 no limit), capacity, jobs in line by priority (0 to 3),
---         submissions a second by the limits alone (0 no limit), jobs in line that a claim might take now,
---         lines that were refused, { quarantined jobs (changes.lua), the first ten }, why nothing is submitted (waits.lua),
---         keys, groups and batches at whose limits or budgets jobs wait,
---         what jobs wait for where none is in line: ready ones, and those put aside for a budget (waits.lua) }
+-- Reply names and values: now; counters, limits and meta (each as HGETALL); oldest_ready (us, 0 none); processes (alive);
+--       strays (orphan runs) and strays_live (those that take a slot); pace (submissions a second while a 429 slows them
+--       down, '' else) and full_pace (by the limits alone, 0 no limit); permitted (submissions and calls permitted now, -1
+--       no limit); capacity; in_line (jobs by priority, 0 to 3); claimable (those that a claim might take now);
+--       refused_lines; quarantined (how many, changes.lua, and the first ten); waits_for (why nothing is submitted,
+--       waits.lua); waited_for (keys, groups and batches at whose limits or budgets jobs wait); jobs_wait_for (what jobs
+--       wait for where none is in line: ready ones, and those put aside for a budget)
 -- The line is walked in at most 128 lanes: the cost does not grow with the number of jobs, groups or batches.
 local LANES = 128
 local limit = limits.read(q)
@@ -60,15 +60,19 @@ for _, n in ipairs(redis.call('HMGET', q.prefix .. 'counters', 'ready:0', 'ready
 end
 -- Anyone may write to the inbox's keys: a wrong type there hides no other count.
 local refused = redis.pcall('LLEN', q.prefix .. 'inbox:invalid')
-return { int(q.now), redis.call('HGETALL', q.prefix .. 'counters'), redis.call('HGETALL', q.prefix .. 'limits'),
-  redis.call('HGETALL', q.meta), int(oldest),
-  redis.call('ZCOUNT', q.prefix .. 'processes', '(' .. int(q.now), '+inf'),
-  redis.call('HLEN', q.prefix .. 'strays'), redis.call('ZCARD', q.prefix .. 'stray_looks'),
-  limit.dispatch ~= limit.full_dispatch and string.format('%.3f', limit.dispatch) or '',
-  permitted('dispatch', limit.dispatch),
-  permitted('request', limit.requests_per_second), capacity.read(q), in_line,
-  string.format('%.6f', limit.full_dispatch), claimable, type(refused) == 'number' and refused or 0,
-  { redis.call('ZCARD', q.prefix .. 'quarantined'), unpack(redis.call('ZRANGE', q.prefix .. 'quarantined', 0, 9)) },
-  waits.of_account(q),
-  redis.call('ZCARD', q.prefix .. 'held_keys') + redis.call('ZCARD', q.prefix .. 'held_budgets'),
-  not is_any_in_line and waits.of_waiting(q, is_any_ready) or {} }
+return {
+  'now', int(q.now), 'counters', redis.call('HGETALL', q.prefix .. 'counters'),
+  'limits', redis.call('HGETALL', q.prefix .. 'limits'), 'meta', redis.call('HGETALL', q.meta),
+  'oldest_ready', int(oldest), 'processes', redis.call('ZCOUNT', q.prefix .. 'processes', '(' .. int(q.now), '+inf'),
+  'strays', redis.call('HLEN', q.prefix .. 'strays'), 'strays_live', redis.call('ZCARD', q.prefix .. 'stray_looks'),
+  'pace', limit.dispatch ~= limit.full_dispatch and string.format('%.3f', limit.dispatch) or '',
+  'full_pace', string.format('%.6f', limit.full_dispatch),
+  'permitted', { permitted('dispatch', limit.dispatch), permitted('request', limit.requests_per_second) },
+  'capacity', capacity.read(q), 'in_line', in_line, 'claimable', claimable,
+  'refused_lines', type(refused) == 'number' and refused or 0,
+  'quarantined', { redis.call('ZCARD', q.prefix .. 'quarantined'),
+    unpack(redis.call('ZRANGE', q.prefix .. 'quarantined', 0, 9)) },
+  'waits_for', waits.of_account(q),
+  'waited_for', redis.call('ZCARD', q.prefix .. 'held_keys') + redis.call('ZCARD', q.prefix .. 'held_budgets'),
+  'jobs_wait_for', not is_any_in_line and waits.of_waiting(q, is_any_ready) or {},
+}

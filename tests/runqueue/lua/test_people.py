@@ -1,5 +1,6 @@
 """What people do: decide on doubts, replay, discard, cancel strays, page; and runs tried again."""
 
+import orjson
 import pytest
 import redis
 
@@ -492,9 +493,9 @@ def test_polls_tell_the_retry_policy_and_the_runs_that_ended(clock: Clockwork) -
     clock.heartbeat(first=True)
     policy = '[3,["failed"],5.0,60.0,16]'
     packed = job_calls.pack_job(spec("k"))
-    job = packed[0]
-    packed = (*packed[:3], f";;;;{policy}", packed[4])
-    clock.run(job_calls.enqueue(clock.account, [packed], ["k"]))
+    job = packed.job_id
+    options = orjson.dumps({"retry": policy})
+    clock.run(job_calls.enqueue(clock.account, [packed._replace(options=options)], ["k"]))
     clock.claimed()
     clock.found(job, 1, f"r-{job}")
     clock.wait(1)

@@ -15,9 +15,9 @@ from tests.runqueue.lua import packs
 from tests.runqueue.lua.clockwork import KEEP, LEASE, SECOND, UPLOAD, Clockwork, spec
 
 #: A job of `spec` with the body `a`, as it is stored.
-SIZE = len(job_calls.pack_job(spec("job0"))[-1])
+SIZE = len(job_calls.pack_job(spec("job0")).stored)
 #: The same of one of a hundred.
-LONGER = len(job_calls.pack_job(spec("job100"))[-1])
+LONGER = len(job_calls.pack_job(spec("job100")).stored)
 
 
 def refused(clock: Clockwork, n: int = 1, **options: Any) -> str:
