@@ -34,7 +34,7 @@ class Settled(StrEnum):
     RUN_TAKEN = "the run is another job's"
     BATCH_CANCELED = "its batch was canceled"
     FILES_USED = "its uploaded files served a run, and each serves one"
-    REQUEST_GONE = "its request is not kept any more: too many jobs ended unsubmitted"
+    REQUEST_GONE = "its request was dropped, as it ended before it was submitted"
     NO_WEBHOOK = "its run has not ended, or it has no webhook"
     NO_ENDED_RUN = "no run of it has ended"
     TARGET_REFUSED = f"its target is a private address, which workers refuse unless {VARIABLE}=true"

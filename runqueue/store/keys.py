@@ -95,11 +95,7 @@ asides                  zset    what has aside:<what>, by when it is checked aga
 handed:<request>        string  a request whose jobs a bearer's limit has counted, for a minute
 limits                  hash    env:<limit>, live:<limit>
 charged                 hash    what waits of jobs that quotas count: bytes, and by caller
-                                jobs:<name>, bytes:<name>; kept:<name> = bytes of the next
-kept:<name>             zset    jobs that ended without having been submitted and have their
-                                request, by when, of the caller ('-' = the account)
-letting_go              hash    callers that stored more of that than is kept: '<jobs> <bytes>',
-                                until the sweep has dropped the rest
+                                jobs:<name>, bytes:<name>
 audit                   stream  what operators did, the last ten thousand actions
 ended                   channel ids of jobs that end, for waiters
 counters                hash    <state>:<priority>, live, totals since ever

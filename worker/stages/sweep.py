@@ -34,7 +34,6 @@ STEPS: tuple[tuple[str, tuple[Argument, ...]], ...] = (
     ("retire", (int(KEEP_SECONDS * 1e6), LIMIT)),
     ("expire_batches", (int(UPLOAD_SECONDS * 1e6), LIMIT)),
     ("step_lanes", (LIMIT,)),
-    ("let_go", (LIMIT,)),
 )
 
 

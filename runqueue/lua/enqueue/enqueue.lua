@@ -17,7 +17,6 @@ local batch_key = q.prefix .. 'batch:' .. batch
 local JOB, BODY = q.prefix .. 'job:', q.prefix .. 'body:'
 local DUE, DEADLINES = q.prefix .. 'due', q.prefix .. 'deadlines'
 local PER_JOB = 4
-local MOST_LET_GO = 100 -- requests of ended jobs; the sweep drops more
 
 local only_look = batch == '?'
 local canary_left, canary_jobs = 0, 0
@@ -33,7 +32,7 @@ end
 local refusal = batch ~= NO_BATCH and not only_look and refused_by_batch()
 if refusal then return refusal end
 
-local payer, keep_jobs, keep_bytes -- the owner of the new jobs (nil = none), and how much of its ended jobs is kept
+local payer -- the owner of the new jobs; nil = none
 -- Jobs of one priority and group share a lane and one count.
 local by_lane, order, names = {}, {}, {}
 local function lane_of(options)
@@ -178,9 +177,6 @@ local function refused_by_quota()
   local name, own_jobs, own_bytes = string.match(q.args[3], '^(%S+) (%d+) (%d+)$')
   if not name and most_jobs == 0 and most_bytes == 0 then return nil end
   payer = name or '-'
-  keep_jobs, keep_bytes = tonumber(own_jobs or 0), tonumber(own_bytes or 0)
-  if keep_jobs == 0 then keep_jobs = most_jobs end
-  if keep_bytes == 0 then keep_bytes = most_bytes end
   local waiting, new_jobs, own_new, own_bytes_new = quotas.jobs_waiting(q), #fresh, #fresh, 0
   for _, i in ipairs(fresh) do new_bytes = new_bytes + #q.args[i + 3] end
   own_bytes_new = new_bytes
@@ -306,10 +302,7 @@ for _, lane in ipairs(order) do
   if #lane.canary > 0 then lanes.push(q, lane.priority, lane.group, batch .. lanes.CANARY, lane.canary, false) end
 end
 if batch ~= NO_BATCH then in_parts('SADD', q.prefix .. 'batch_lanes:' .. batch, names) end
-if payer then
-  counters.charge(q, payer, #fresh, new_bytes)
-  quotas.let_go(q, payer, keep_jobs, keep_bytes, MOST_LET_GO)
-end
+if payer then counters.charge(q, payer, #fresh, new_bytes) end
 if canary_jobs > 0 then counters.bump(q.batch_totals[batch], 'canary_jobs', canary_jobs) end
 changes.save(q)
 if lanes.runs(q, batch) then lanes.wake(q) end

@@ -5,7 +5,7 @@
 --       again what was submitted again and ended since)
 -- Reply per job: 1 = ready again, 0 = in another state or attempt, 2 = its batch was canceled, -1 = no such job,
 --       3 = an uploaded file of it served a run, or is another job's: each serves one,
---       4 = its request is not kept any more (quotas.lua)
+--       4 = its request was dropped: it ended before it was submitted (counters.lua)
 local AGAIN = { dead = true, failed = true, canceled = true }
 local FORGET = { 'reason', 'ended', 'cancel', 'cancel_since', 'deadline', 'runs', 'deaths', 'run_id',
   'run_status', 'started', 'slot', 'via', 'delivery', 'tries', 'told', 'told_error', 'told_at', 'looks', 'signed',
@@ -34,7 +34,7 @@ local function record(i)
     reply[#reply + 1] = 0
   elseif lanes.batch_canceled(q, job.batch) then
     reply[#reply + 1] = 2
-  elseif redis.call('HEXISTS', job_key(q, id), 'let_go') == 1 then
+  elseif redis.call('HEXISTS', job_key(q, id), 'body_dropped') == 1 then
     reply[#reply + 1] = 4
   elseif not has_its_files(job) then
     reply[#reply + 1] = 3

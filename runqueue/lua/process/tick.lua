@@ -124,7 +124,7 @@ local since = q.now - tonumber(meta[3] or 0)
 if (since < 0 or since > TIDY_EVERY or (since > SWEEP_EVERY and (due_in('due') > 0
     or due_in('deadlines') > 0 or due_in('expiring') > 0 or due_in('processes') > 0
     or redis.call('EXISTS', q.prefix .. 'canceling', q.prefix .. 'listing', q.prefix .. 'dropping',
-      q.prefix .. 'letting_go', q.prefix .. 'unwanted') > 0 or meta[9]
+      q.prefix .. 'unwanted') > 0 or meta[9]
     or meta[10]))) then
   redis.call('HSET', q.meta, 'sweep_at', int(q.now))
   send('sweep', 1)

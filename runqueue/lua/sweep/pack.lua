@@ -1,4 +1,3 @@
--- use: counters
 -- Stores packed bodies and results of ended jobs, each if its job is unchanged since it was read: not submitted again,
 -- not removed, not packed by another process.
 -- ARGV  now_us, packing's position when they were read, its position after them, then 6 a job: id, ended_us, bytes of
@@ -13,12 +12,10 @@ for i = 4, #q.args, PER_JOB do
   local id = q.args[i]
   local body_key, result_key = q.prefix .. 'body:' .. id, q.prefix .. 'result:' .. id
   -- A job that was submitted again has no end, or another one.
-  local f = redis.call('HMGET', job_key(q, id), 'ended', 'charged')
-  if f[1] == q.args[i + 1]
+  if redis.call('HGET', job_key(q, id), 'ended') == q.args[i + 1]
     and redis.call('STRLEN', body_key) == tonumber(q.args[i + 2])
     and redis.call('STRLEN', result_key) == tonumber(q.args[i + 3]) then
     redis.call('SET', body_key, q.args[i + 4])
-    if f[2] then redis.call('HINCRBY', q.prefix .. 'charged', 'kept:' .. f[2], #q.args[i + 4] - q.args[i + 2]) end
     if q.args[i + 5] ~= '' then
       redis.call('SET', result_key, q.args[i + 5])
     elseif q.args[i + 3] ~= '0' then

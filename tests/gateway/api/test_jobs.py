@@ -191,7 +191,7 @@ async def test_a_job_whose_request_is_not_kept_any_more_is_not_done_again(
 ) -> None:
     (job,) = queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}])
     queue.cancel(job.job_id)
-    client.hset(f"{Keys('default').prefix}job:{job.job_id}", "let_go", "1")
+    client.hset(f"{Keys('default').prefix}job:{job.job_id}", "body_dropped", "1")
 
     async with gating(redis_url) as door:
         answer = await door.ask("POST", f"/v1/jobs/{job.job_id}/replay")

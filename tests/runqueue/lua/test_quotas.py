@@ -11,7 +11,6 @@ from runqueue.records.job import EnqueueStatus, JobState
 from runqueue.records.quotas import Quota
 from runqueue.request.retry_policy import Retry
 from runqueue.store import inbox_calls, job_calls, operator_calls, worker_calls
-from tests.runqueue.lua import packs
 from tests.runqueue.lua.clockwork import KEEP, LEASE, SECOND, UPLOAD, Clockwork, spec
 
 #: A job of `spec` with the body `a`, as it is stored.
@@ -201,116 +200,47 @@ def is_whole(clock: Clockwork, job: str) -> bool:
 
 
 @pytest.mark.parametrize("how", ["cancel", "deadline", "batch"])
-@pytest.mark.parametrize("quota", [Quota("shop", 2, 0), Quota("shop", 0, 2 * SIZE), None])
-def test_of_jobs_that_end_unsubmitted_no_more_is_kept_than_may_wait(
+@pytest.mark.parametrize("quota", [Quota("shop", 2, 0), None])
+def test_the_request_of_a_job_that_is_counted_goes_if_it_ends_unsubmitted(
     clock: Clockwork, how: str, quota: Quota | None
 ) -> None:
     clock.limit(waiting_jobs=2, waiting_bytes=2 * SIZE)
     clock.quota = quota
     clock.heartbeat(first=True)
-    made = []
-    for _ in range(3):
-        clock.wait(1)
-        batch = clock.open_batch() if how == "batch" else None
-        deadline = clock.now + 60 * SECOND if how == "deadline" else None
-        made.append(clock.enqueue(2, batch=batch, deadline=deadline))
-        if batch:
-            clock.seal(batch)
-            clock.cancel_batch(batch)
-            clock.sweep("sweep_canceled")
-        elif how == "deadline":
-            clock.wait(61)
-            clock.sweep("expire_deadlines")
-        else:
-            assert clock.cancel(*made[-1]) == [1, 1]
-    clock.enqueue(1)
+    batch = clock.open_batch() if how == "batch" else None
+    jobs = clock.enqueue(
+        2, batch=batch, deadline=clock.now + 60 * SECOND if how == "deadline" else None
+    )
+    if batch:
+        clock.seal(batch)
+        clock.cancel_batch(batch)
+        clock.sweep("sweep_canceled")
+    elif how == "deadline":
+        clock.wait(61)
+        clock.sweep("expire_deadlines")
+    else:
+        assert clock.cancel(*jobs) == [1, 1]
 
-    assert [is_whole(clock, job) for job in made[0] + made[1]] == [False] * 4
-    assert [is_whole(clock, job) for job in made[2]] == [True, True]
-    assert clock.states(job for jobs in made for job in jobs) == {
-        "dead" if how == "deadline" else "canceled"
-    }
-    who = quota.name if quota else "-"
-    assert charged(clock)[f"kept:{who}"] == 2 * SIZE
+    assert [is_whole(clock, job) for job in jobs] == [False, False]
+    assert clock.states(jobs) == {"dead" if how == "deadline" else "canceled"}
+    assert charged(clock) == {}
 
 
-@pytest.mark.parametrize("quota", [Quota("shop", 300, 0), Quota("shop", 0, 300 * LONGER), None])
-def test_what_a_call_does_not_drop_of_what_ended_the_sweep_drops(
-    clock: Clockwork, quota: Quota | None
-) -> None:
-    clock.limit(waiting_jobs=300, waiting_bytes=300 * LONGER)
-    clock.quota = quota
-    made = []
-    for _ in range(3):
-        made += ended(clock, 300, body="a")
-        clock.wait(1)
-    clock.enqueue(1)
-    assert sum(is_whole(clock, job) for job in made) > 300
-
-    clock.heartbeat(first=True)
-    assert clock.tick().messages["sweep"] == 1
-    while clock.run(worker_calls.sweep(clock.account, "let_go", 100)) == 100:
-        pass
-
-    assert sum(is_whole(clock, job) for job in made) == 300
-    assert charged(clock)[f"kept:{quota.name if quota else '-'}"] == 300 * LONGER
-    assert not clock.client.exists(clock.key("letting_go"))
-
-
-@pytest.mark.parametrize("raised", [{"waiting_jobs": 900}, {"waiting_jobs": 0}])
-def test_limits_that_were_raised_meanwhile_hold_for_what_the_sweep_drops(
-    clock: Clockwork, raised: dict[str, int]
-) -> None:
-    clock.limit(waiting_jobs=300, waiting_bytes=0)
-    made = []
-    for _ in range(3):
-        made += ended(clock, 300)
-        clock.wait(1)
-    clock.enqueue(1)
-    kept = sum(is_whole(clock, job) for job in made)
-    assert kept > 300
-
-    clock.limit(**raised)
-    clock.heartbeat(first=True)
-    while clock.run(worker_calls.sweep(clock.account, "let_go", 100)) == 100:
-        pass
-
-    assert sum(is_whole(clock, job) for job in made) == kept
-    assert not clock.client.exists(clock.key("letting_go"))
-
-
-def commands_to_enqueue(clock: Clockwork, n: int) -> int:
-    """Hand in jobs; returns how many commands that took."""
-    return clock.commands(clock.handing_in([spec(f"new{i}") for i in range(n)]))
-
-
-def test_a_call_drops_a_bounded_number_of_requests_of_what_ended(clock: Clockwork) -> None:
-    clock.quota = Quota("shop", 500, 0)
-    few = commands_to_enqueue(clock, 500)
-    clock.client.flushall()
-    for _ in range(2):
-        ended(clock, 500)
-        clock.wait(1)
-
-    many = commands_to_enqueue(clock, 500)
-
-    assert few < many <= few + 100 * 7 + 10
-
-
-def let_one_go(clock: Clockwork, **options: Any) -> str:
-    """Cancel a job, and then so many more that its request is not kept; returns its id."""
+def test_the_request_of_a_job_that_was_submitted_before_stays(clock: Clockwork) -> None:
     clock.quota = Quota("shop", 2, 0)
-    (job,) = ended(clock, 1, **options)
-    for _ in range(2):
-        clock.wait(1)
-        ended(clock, 2)
-    clock.enqueue(1)
-    assert not is_whole(clock, job)
-    return job
+    clock.limit(waiting_jobs=2)
+    (job,) = clock.enqueue(1)
+    clock.claimed()
+    clock.give_back(job)
+
+    assert clock.cancel(job) == [1]
+
+    assert is_whole(clock, job)
 
 
 def test_the_key_of_a_job_whose_request_is_gone_stays_known_for_its_week(clock: Clockwork) -> None:
-    job = let_one_go(clock, names=["order-17"])
+    clock.quota = Quota("shop", 2, 0)
+    (job,) = ended(clock, 1, names=["order-17"])
 
     for _ in range(2):
         (known,) = clock.hand_in([spec("order-17")])
@@ -324,20 +254,9 @@ def test_the_key_of_a_job_whose_request_is_gone_stays_known_for_its_week(clock: 
     assert clock.state(job) is None
 
 
-def test_a_call_answers_known_for_a_job_and_leaves_its_key_known(clock: Clockwork) -> None:
-    clock.quota = Quota("shop", 1, 0)
-    ended(clock, 1, names=["a"])
-    clock.wait(1)
-    ended(clock, 1, names=["b"])
-
-    known, new = clock.hand_in([spec("a"), spec("c")])
-
-    assert (known.status, new.status) == (EnqueueStatus.KNOWN, EnqueueStatus.NEW)
-    assert clock.state(known.job_id) == "canceled"
-
-
 def test_a_job_whose_request_is_gone_is_read_by_its_name_and_not_replayed(clock: Clockwork) -> None:
-    job = let_one_go(clock, names=["order-17"])
+    clock.quota = Quota("shop", 2, 0)
+    (job,) = ended(clock, 1, names=["order-17"])
 
     (read,) = clock.run(job_calls.get_jobs(clock.account, [job]))
 
@@ -357,7 +276,7 @@ def test_a_dead_job_whose_request_is_gone_stays_in_the_list_of_dead_jobs(clock: 
         clock.sweep("expire_deadlines")
     clock.enqueue(1)
 
-    assert [is_whole(clock, job) for job in dead] == [False, False, True]
+    assert not any(is_whole(clock, job) for job in dead)
     assert clock.members("dead") == dead
     assert clock.run(operator_calls.discard(clock.account, dead)) == [1, 1, 1]
 
@@ -386,54 +305,6 @@ def test_a_batch_whose_jobs_have_no_request_any_more_stays(
     else:
         clock.enqueue(1, batch=batch)
         assert clock.seal(batch) == 2
-
-
-def test_what_one_name_cancels_takes_nothing_of_what_is_kept_for_another(clock: Clockwork) -> None:
-    clock.quota = Quota("lab", 1, 0)
-    (other,) = ended(clock, 1)
-    clock.quota = Quota("shop", 1, 0)
-    for _ in range(3):
-        ended(clock, 1)
-
-    assert clock.state(other) == "canceled"
-
-
-def test_a_canceled_job_that_is_replayed_waits_for_who_stored_it(clock: Clockwork) -> None:
-    clock.quota = Quota("shop", 1, 0)
-    (job,) = ended(clock, 1)
-
-    assert clock.run(operator_calls.replay(clock.account, clock.seen(job))) == [1]
-
-    assert charged(clock) == {"bytes": SIZE, "jobs:shop": 1, "bytes:shop": SIZE}
-    refused(clock)
-    assert clock.claimed() == [job]
-    assert charged(clock) == {}
-
-
-def test_a_canceled_job_that_is_packed_counts_as_it_lies(clock: Clockwork) -> None:
-    clock.quota = Quota("shop", 0, 10**6)
-    clock.heartbeat(first=True)
-    (job,) = ended(clock, 1, body="The same words. " * 1_000)
-    clock.wait(0.001)
-
-    assert packs.pack(clock) == 1
-
-    size = len(packs.body(clock, job))
-    assert size < 1_000
-    assert charged(clock) == {"kept:shop": size}
-    assert clock.run(operator_calls.replay(clock.account, clock.seen(job))) == [1]
-    assert charged(clock) == {"bytes": size, "jobs:shop": 1, "bytes:shop": size}
-
-
-def test_a_job_that_is_gone_leaves_nothing_of_what_is_kept(clock: Clockwork) -> None:
-    clock.quota = Quota("shop", 3, 0)
-    ended(clock, 3)
-    clock.wait(8 * 86_400)
-    clock.heartbeat(first=True)
-    clock.sweep("retire", KEEP)
-
-    assert charged(clock) == {}
-    assert not clock.client.exists(clock.key("kept:shop"))
 
 
 def test_a_job_that_another_upload_takes_over_is_charged_once(clock: Clockwork) -> None:

@@ -99,6 +99,7 @@ class Account(Batching, Doubting, Deliveries, Callbacks, Packing, Checks):
             waiting_bytes=10**9 if charges else 0,
         )
         self.clock.quota = quota
+        self.is_counted = charges or quota is not None
         for group, most in self.caps.items():
             self.set_group(group=group, cap=most or None, paused=None, again=False)
         for process in "abc":

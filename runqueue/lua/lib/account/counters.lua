@@ -1,3 +1,4 @@
+-- use: job_record
 -- A script's changes to the counters of the account, its batches and groups; `changes.save` writes them.
 local counters = {}
 
@@ -107,27 +108,15 @@ function counters.charge(q, who, jobs, bytes)
 end
 
 -- A job that enters a state in which it does not wait, or is removed (`state` = nil), is not charged to its owner any
--- more. A job that ended without having been submitted cost nothing to send: its bytes are counted apart, and it is
--- listed, until it is submitted again or removed (quotas.lua).
+-- more. If it ended without ever having been submitted its request is dropped, all but its envelope: canceled jobs
+-- cannot fill Redis. The record stays for its week, and with it the idempotency key.
 function counters.discharge(q, job, state)
   local who = job.charged
   if not who then return end
-  local size, kept = redis.call('STRLEN', q.prefix .. 'body:' .. job.id), 'kept:' .. who
-  if counters.WAITS[job.state] then
-    counters.charge(q, who, -1, -size)
-  else
-    counters.bump(q.charges, kept, -size)
-    counters.remove_later(q, kept, job.id)
-  end
-  if counters.WAITS[state] then
-    counters.charge(q, who, 1, size)
-  elseif ENDED[state] then
-    counters.bump(q.charges, kept, size)
-    redis.call('ZADD', q.prefix .. kept, now_text(q), job.id)
-  else
-    redis.call('HDEL', job_key(q, job.id), 'charged')
-    job.charged = nil
-  end
+  counters.charge(q, who, -1, -redis.call('STRLEN', q.prefix .. 'body:' .. job.id))
+  redis.call('HDEL', job_key(q, job.id), 'charged')
+  job.charged = nil
+  if ENDED[state] and tonumber(job.attempt or 0) == 0 then job_record.drop_request(q, job.id) end
 end
 
 -- A job that was put aside for a budget waits for it no more (budgets.lua).
@@ -144,7 +133,7 @@ function counters.count_state(q, job, state)
   local before = job.state
   if before == 'ready' and (job.deaths or 0) >= 2 then counters.remove_later(q, 'suspects', job.id) end
   if before == 'scheduled' then counters.leave_aside(q, job) end
-  if job.charged and not (counters.WAITS[before] and counters.WAITS[state]) then counters.discharge(q, job, state) end
+  if job.charged and not counters.WAITS[state] then counters.discharge(q, job, state) end
   counters.bump(q.totals, before .. ':' .. job.priority, -1)
   counters.bump(q.totals, state .. ':' .. job.priority, 1)
   if before == 'ready' or state == 'ready' then

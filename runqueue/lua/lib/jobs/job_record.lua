@@ -81,4 +81,13 @@ function job_record.envelope_of(q, id)
   return string.match(head, '^[^\n]*')
 end
 
+-- Drops a stored request, all but its kind and its name: see replay.lua.
+function job_record.drop_request(q, id)
+  local is_read, envelope = pcall(cjson.decode, job_record.envelope_of(q, id))
+  if not is_read or type(envelope) ~= 'table' then envelope = {} end
+  redis.call('SET', q.prefix .. 'body:' .. id,
+    cjson.encode({ k = envelope.k, c = envelope.c, n = envelope.n }) .. '\n{}')
+  redis.call('HSET', job_key(q, id), 'body_dropped', '1')
+end
+
 return job_record

@@ -68,7 +68,9 @@ class People(Producing, Submitting):
         """Jobs were to be done again, as they were seen, `late` at an earlier attempt."""
         for job, code in zip(jobs, codes, strict=True):
             ended_badly = job.state in {"dead", "failed", "canceled"} and not late
-            may_go = 2 if self.is_in_canceled_batch(job.batch) else 1
+            may_go = 4 if self.is_request_dropped(job) else 1
+            if self.is_in_canceled_batch(job.batch):
+                may_go = 2
             assert code == (may_go if ended_badly else 0)
             if code == 1:
                 self.drop_run(job)
@@ -97,6 +99,10 @@ class People(Producing, Submitting):
         """The server fails, for many jobs, and goes on failing."""
         self.enqueue_many(jobs, None, "")
         self.go_wrong(troubles=True)
+
+    def is_request_dropped(self, job: MJob) -> bool:
+        """Tell whether a job is counted by a quota, and ended without having been submitted."""
+        return self.is_counted and job.attempt == 0 and job.state in {"canceled", "dead"}
 
     def is_in_canceled_batch(self, batch: str | None) -> bool:
         """Tell whether a job's batch was canceled."""
