@@ -35,6 +35,7 @@ from simulation.faults import SLOWNESS, FaultInjector
 from simulation.history import EventHistory
 from simulation.judges.conduct_ledger import ConductLedger, SentSubmission
 from simulation.judges.holders import judge_holders
+from simulation.judges.indexes import judge_indexes
 from simulation.judges.leases import LeaseJudge
 from simulation.judges.ledger import JOB_NUMBER, InvariantLedger
 from simulation.judges.liveness import LIVE, LivenessJudge
@@ -659,6 +660,7 @@ class World:
         if stats is not None:
             self.marks.note_totals(stats.totals)
             self._judge_slots(jobs, stats, orphans)
+        judge_indexes(self.server.valkey.client, "default", self.ledger.fail)
         judge_holders(self.ledger, self._holders(), self._owners())
         states = Counter(job.state.value if job else "gone" for job in jobs.values())
         self.note(f"the end: {dict(sorted(states.items()))}, {len(orphans)} orphans")

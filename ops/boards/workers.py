@@ -82,8 +82,8 @@ BOARD = Board(
                             "claims",
                         ),
                         (
-                            f"sum(increase(runqueue_jobs_poisoned_total{{{CHOSEN}}}[{SPAN}]))",
-                            "poisoned jobs",
+                            f"sum(increase(runqueue_jobs_crash_looped_total{{{CHOSEN}}}[{SPAN}]))",
+                            "crash loops",
                         ),
                     ],
                     "Processes, submissions that they left in doubt, jobs that kill them.",

@@ -41,9 +41,9 @@ _OWN = (
         "outcome",
     ),
     _Totals(
-        "jobs_poisoned",
+        "jobs_crash_looped",
         "Jobs that are dead since three workers died while they submitted them.",
-        {"": "poisoned"},
+        {"": "crash_loops"},
     ),
     _Totals(
         "submissions",

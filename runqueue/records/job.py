@@ -6,7 +6,8 @@ States, and how a job moves between them:
     ready       → submitting | canceled | dead (deadline) | unconfirmed (see below)
     submitting  → ready (surely no run) | running | unconfirmed (not known) | dead (refused)
     unconfirmed → running (its run was found) | ready (there is none, or an operator says so)
-                  | canceled (requested, and there is no run) | dead (deadline, poison, an operator)
+                  | scheduled (its worker died) | canceled (requested, and there is no run)
+                  | dead (deadline, crash loop, an operator)
     running     → completed | failed | canceled | scheduled (its `retry` has it run again)
     dead, failed, canceled → ready (replayed)
 

@@ -46,8 +46,6 @@ claim:<claim_id>        string  what a claim took, for a claim that is repeated
 unconfirmed             zset    jobs whose submission's answer was lost, by when
 reconcile               zset    unconfirmed jobs by the next search for their runs
 parked                  zset    unconfirmed jobs that gave their slot back
-suspects                zset    ready jobs that may have killed their workers, claimed alone
-alone:<process>         string  the suspect that a process submits
 relays, watches         zset    ended jobs by the next try of their webhook: ours, or Skyvern's
 gave_up, unknown        zset    ended jobs whose webhook was given up, or may not have come
 webhook:<id>            string  what Skyvern signed, where that is not the result

@@ -209,7 +209,7 @@ def read_waiting(
 
     Args:
         account: the account.
-        index: `due`, `suspects` or `poll`.
+        index: `due` or `poll`.
         cursor: of the call before.
         count: how many are read, roughly.
     """

@@ -27,8 +27,8 @@ from worker.runs.turns import LoopTurns
 #: Keys read in one step while lanes are looked for, ids read in one, and jobs whose requests
 #: are read at once.
 KEYS, IDS, REQUESTS = 1000, 1000, 100
-#: Where jobs stand that run, that wait for their time, and that wait apart (`claim.lua`).
-RUNNING, DUE, APART = "poll", "due", "suspects"
+#: Where jobs stand that run, and that wait for their time.
+RUNNING, DUE = "poll", "due"
 #: Jobs that may become unconfirmed in one recovery; beyond that a person decides.
 MOST_SUSPECTS = 10_000
 #: Claims that can have been lost beside those that are known of: refused ones made no run. And
@@ -166,8 +166,6 @@ async def _in_question(
     async for page in _indexed(account, RUNNING):
         yield page, True
     due = [page async for page in _indexed(account, DUE)]
-    async for page in _indexed(account, APART):
-        yield page, True
     async for lanes in _lanes(account):
         async for page, are_near in _in_lanes(account, lanes, most, others=others):
             yield page, are_near

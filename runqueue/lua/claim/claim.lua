@@ -17,20 +17,16 @@
 -- gets that run.
 -- A job that an earlier server may have claimed during its upload (suspect_lost.lua) is not submitted either: its run
 -- is searched first.
--- A job whose process died twice during its submission may be the cause. Such crash suspects wait apart until no
--- more urgent job waits. One process at a time takes them: it claims nothing until its other submissions are over,
--- then the suspect alone, then nothing until that one is through; then other jobs have a turn. So other jobs do not
--- die with a suspect, and wait for one suspect at most.
+-- A job whose process died during its submission may be the cause: it is taken alone, so that no other job of this claim
+-- dies with it (crash loops: jobs.lua).
 -- What it takes out of a ring, a list of lanes or a lane goes back, whatever happens (`put_back`).
 local process, claim_id = q.args[2], q.args[3]
 local want, tick_us, linger, marked = tonumber(q.args[4]), tonumber(q.args[5]), q.args[6] == '1', q.args[7] == '1'
 local receives, date = q.args[8] == '1', q.args[9]
 local CLAIMS, CLAIM = q.prefix .. 'claims:' .. process, q.prefix .. 'claim:' .. claim_id
-local ALONE, SUSPECTS = q.prefix .. 'alone:' .. process, q.prefix .. 'suspects'
 -- What one claim skips at most: ids that are not ready any more; held lanes, and turns of groups without a job.
 -- To put a job aside for a budget counts as several skips.
 local MAX_SKIPS, MAX_PASSED, COSTS_ASIDE = 1000, 200, 10
-local MAX_SUSPECTS, LOOK_AGAIN = 16, 50000
 local PROBE_EVERY = 60000000
 
 local function bodies_of(ids)
@@ -133,10 +129,6 @@ local function claim(id, priority, group, lane, goes_first)
     skips = skips + 1 -- canceled meanwhile, taken over by another batch, or submitted again elsewhere
     return
   end
-  if tonumber(f[7] or 0) >= 2 and redis.call('ZSCORE', SUSPECTS, id) then
-    skips = skips + 1 -- a suspect that was in the lane twice: it waits apart
-    return
-  end
   if f[13] and string.find(lane, '|', 1, true)
     and lane ~= lanes.keyed_of({ batch = batch, canary = lanes.is_canary(lane), keys = f[13] }) then
     skips = skips + 1 -- another job has its id now, and waits in a lane of its own keys
@@ -163,6 +155,8 @@ local function claim(id, priority, group, lane, goes_first)
     jobs.end_job(q, job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
     return
   end
+  local is_alone = tonumber(f[7] or 0) > 0
+  if is_alone and #taken > 0 then return 'alone' end
   local lack, budget, what
   if has_budgets then lack, budget, what = budgets.lacks(q, job) end
   if lack == 'aside' then
@@ -190,6 +184,7 @@ local function claim(id, priority, group, lane, goes_first)
   if marked and f[10] then redis.call('HDEL', key, 'unmarked') end
   vias[id] = f[11]
   taken[#taken + 1] = id
+  if is_alone then room = 1 end
 end
 
 local function room_in(group)
@@ -202,71 +197,6 @@ local function room_in(group)
   if f.paused then return 0 end
   if f.cap == 0 then return room end
   return math.max(0, f.cap - f.live - (q.group_live[group] or 0))
-end
-
--- One process at a time takes suspects, for as long as it keeps claiming them.
-local function suspects_are_mine()
-  local f = redis.call('HMGET', q.meta, 'suspects_by', 'suspects_until')
-  if f[1] and f[1] ~= process and tonumber(f[2]) > q.now then return false end
-  redis.call('HSET', q.meta, 'suspects_by', process, 'suspects_until', int(q.now + 30000000))
-  return true
-end
-
--- Whether a ring of that priority, or of a more urgent one, has groups.
-local function any_group_at(priority)
-  local rings = {}
-  for at = 0, priority do rings[#rings + 1] = q.prefix .. 'ring:' .. at end
-  return #rings > 0 and redis.call('EXISTS', unpack(rings)) > 0
-end
-
--- A suspect may go once nothing more urgent waits; one that may not yet waits a second, and blocks no other.
-local function may_go(job)
-  if not any_group_at(tonumber(job.priority) - 1) and lanes.runs(q, lanes.of(job)) and room_in(job.group) > 0
-    and not key_limits.first_full(q, job) and not (has_budgets and budgets.lacks(q, job) == 'held') then
-    return true
-  end
-  redis.call('ZADD', SUSPECTS, int(q.now + 1000000), job.id)
-  return false
-end
-
--- True unless other jobs may have their turn, too.
-local function claim_due(suspect)
-  local job = job_record.read(q, suspect)
-  if not job or job.state ~= 'ready' then
-    redis.call('ZREM', SUSPECTS, suspect)
-    return false
-  end
-  if not may_go(job) then return false end
-  if redis.call('EXISTS', CLAIMS) == 1 then
-    room, next_us = 0, q.now + LOOK_AGAIN
-    return true
-  end
-  redis.call('ZREM', SUSPECTS, suspect)
-  claim(suspect, job.priority, job.group, lanes.of(job))
-  if #taken > 0 then
-    redis.call('SET', ALONE, suspect, 'PX', 120000)
-    room = #taken
-  end
-  return true
-end
-
--- Claims the suspect whose turn it is, if any; nothing else is claimed beside it, nor while it waits for its turn.
-local function claim_suspect()
-  local id = redis.call('GET', ALONE)
-  if id then
-    if is_mine(id) then
-      suspects_are_mine()
-      room, next_us = 0, q.now + LOOK_AGAIN
-      return
-    end
-    redis.call('DEL', ALONE)
-  end
-  local due = redis.call('ZRANGEBYSCORE', SUSPECTS, '-inf', int(q.now), 'LIMIT', 0, MAX_SUSPECTS)
-  if #due == 0 or room < 1 or not suspects_are_mine() then return end
-  if id and any_group_at(3) then return end -- the last suspect is through: other jobs have a turn
-  for _, suspect in ipairs(due) do
-    if claim_due(suspect) then return end
-  end
 end
 
 -- Whether this claim has skipped so much, or ran so many commands for keys and for the jobs that it took.
@@ -324,7 +254,7 @@ local function from_lane(turn, name)
       turn.goal = turn.goal - 1
     elseif outcome then
       passed = passed + 1
-      if outcome == 'account' then
+      if outcome == 'account' or outcome == 'alone' then
         room = #taken
       elseif string.sub(outcome, 1, 6) == 'batch:' then
         out.stays_out = true -- its lanes are listed again once it is checked
@@ -407,8 +337,8 @@ local function come_back(id, is_largest)
   redis.call('ZREM', q.prefix .. 'due', id)
   local lane, is_new = lanes.of(job), tonumber(ends) > 0 and tonumber(ends) <= q.now
   if not (is_largest and is_new and #taken < room and room_in(job.group) > 0 and lanes.runs(q, lane))
-    or job.cancel or job.deaths > 0 then
-    local full = not job.cancel and job.deaths == 0 and lanes.runs(q, lane) and key_limits.first_full(q, job)
+    or job.cancel then
+    local full = not job.cancel and lanes.runs(q, lane) and key_limits.first_full(q, job)
     if not full then return jobs.ready_again(q, job, true) end
     make_ready(job)
     job.goes_first = true
@@ -458,7 +388,6 @@ function q.put_back()
   if out.group then redis.call('ZADD', out.ring, out.at, out.group) end
 end
 
-claim_suspect()
 if room > #taken and counters.are_limits(q) then offer_what_is_free() end
 claim_from_rings()
 

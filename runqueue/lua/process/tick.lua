@@ -33,8 +33,7 @@ end
 -- Ready jobs that a claim could take, counted no further than `enough`: lanes of the ring, none held. If the first
 -- lanes do not decide it, any ready job may be one: a claim checks, and takes out lanes that it cannot take from.
 local function claimable(enough)
-  local found, visited = redis.call('ZCOUNT', q.prefix .. 'suspects', '-inf', int(q.now)) + due_in('held_keys')
-    + due_in('held_budgets') + due_in('asides'), 0
+  local found, visited = due_in('held_keys') + due_in('held_budgets') + due_in('asides'), 0
   for priority = 0, 3 do
     for _, group in ipairs(redis.call('ZRANGE', q.prefix .. 'ring:' .. priority, 0, MAX_LANES - 1)) do
       local names = redis.call('LRANGE', lanes.list_key(q, priority, group), 0, MAX_LANES - 1)

@@ -1,7 +1,7 @@
 -- use: counters board job_record jobs trail
 -- Takes over claims whose process died, or that are older than any submission can be: submitting → unconfirmed.
 -- ARGV  now_us, max_claim_age_us, limit.   Reply: how many claims were taken over
--- A death is counted on each job that the process was submitting: that identifies crash suspects (see claim.lua). A
+-- A death is counted on each job that the process was submitting: one that kills its workers ends (jobs.lua). A
 -- process that ended in order (score 1) did not die.
 local PROCESSES = q.prefix .. 'processes'
 local max_age, limit = tonumber(q.args[2]), tonumber(q.args[3])

@@ -215,26 +215,6 @@ def test_a_job_that_comes_back_is_the_next_at_a_key_that_others_are_offered(
     assert clock.claimed() == [large]
 
 
-def test_a_job_that_comes_back_is_not_claimed_beside_a_crash_suspect(clock: Clockwork) -> None:
-    set_budget(clock, "account", 100, "day", is_strict=True)
-    (live,) = clock.enqueue(1, max_steps=20)
-    assert clock.claimed() == [live]
-    (large,) = clock.enqueue(1, max_steps=90)
-    assert clock.claimed() == []
-    end(clock, live, 20)
-    (suspect,) = clock.enqueue(1, max_steps=5)
-    clock.client.hset(clock.key(f"job:{suspect}"), "deaths", 2)
-    clock.client.zadd(clock.key("suspects"), {suspect: clock.now})
-    clock.client.lrem(clock.key("lane:2:default:-"), 0, suspect)
-    clock.wait(DAY / SECOND)
-
-    assert clock.claimed() == [suspect]
-    assert clock.claimed() == []
-    clock.found(suspect, 1, "r-suspect")
-    clock.finish(suspect, run_id="r-suspect", steps=5)
-    assert clock.claimed() == [large]
-
-
 @pytest.mark.parametrize("why", ["paused", "capped", "held", "a key"])
 def test_a_job_that_may_not_begin_in_a_new_day_holds_up_no_other(
     clock: Clockwork, why: str
@@ -381,26 +361,6 @@ def test_a_job_that_is_canceled_during_a_recovery_ends_after_it(clock: Clockwork
     assert clock.state(job) == "canceled"
 
 
-def test_a_crash_suspect_that_is_put_aside_stays_a_suspect(clock: Clockwork) -> None:
-    set_budget(clock, "account", 100, is_strict=True)
-    (live,) = clock.enqueue(1, max_steps=60)
-    assert clock.claimed() == [live]
-    clock.found(live, 1, "r-live")
-    (suspect,) = clock.enqueue(1, max_steps=50)
-    clock.client.hset(clock.key(f"job:{suspect}"), "deaths", 2)
-    clock.client.zadd(clock.key("suspects"), {suspect: clock.now})
-    clock.client.lrem(clock.key("lane:2:default:-"), 0, suspect)
-    assert clock.claimed() == []
-    assert (aside(clock), clock.members("suspects")) == ({"account": [suspect]}, [])
-    clock.finish(live, run_id="r-live", steps=10)
-    clock.wait(6)
-    assert clock.claimed() == []
-    (other,) = clock.enqueue(1, max_steps=1)
-    assert clock.claimed() == [suspect]
-    assert clock.client.get(clock.key("alone:p1")) == suspect.encode()
-    assert clock.state(other) == "ready"
-
-
 def test_a_canary_that_is_put_aside_decides_on_its_batch_later(clock: Clockwork) -> None:
     set_budget(clock, "account", 100, is_strict=True)
     (live,) = clock.enqueue(1, max_steps=60)
@@ -437,6 +397,8 @@ def test_a_process_that_dies_with_a_job_that_came_back_loses_nothing(clock: Cloc
     clock.sweep("expire_leases", CLAIM_AGE)
     assert clock.state(job) == "unconfirmed"
     assert clock.deny(job) == 2
+    clock.wait(60)
+    clock.sweep("promote_due")
     assert clock.claimed() == [job]
 
 

@@ -145,19 +145,6 @@ def test_resuming_what_nothing_holds_changes_nothing(clock: Clockwork) -> None:
     assert clock.dump() == before
 
 
-def test_a_suspect_of_a_paused_batch_waits(clock: Clockwork) -> None:
-    batch, (job,) = clock.batch_of(1)
-    clock.client.hset(clock.key(f"job:{job}"), "deaths", 2)
-    assert clock.claimed() == [job]
-    clock.give_back(job)
-    assert clock.members("suspects") == [job]
-    clock.hold(batch)
-    assert clock.claimed() == []
-    clock.wait(2)
-    resume(clock, batch)
-    assert clock.claimed() == [job]
-
-
 def test_holding_costs_the_same_whatever_the_size(clock: Clockwork) -> None:
     small, _ = clock.batch_of(1)
     big = clock.open_batch()

@@ -12,9 +12,8 @@ from runqueue.producer import flows
 from runqueue.records.claim_items import EndedStray, RunAgain
 from runqueue.records.job import EnqueueStatus
 from runqueue.records.times import packed
-from runqueue.store import budgets, job_calls, key_limits, worker_calls
+from runqueue.store import budgets, job_calls, worker_calls
 from runqueue.store.budgets import Budget, BudgetUse
-from runqueue.store.key_limits import KeyLimit
 from tests.runqueue.lua.clockwork import KEEP, SECOND, UPLOAD, Clockwork, spec
 
 DAY = 86_400
@@ -532,26 +531,3 @@ def test_a_batch_takes_its_budget_with_it(clock: Clockwork) -> None:
     clock.sweep("expire_batches", UPLOAD)
     assert [key for key in clock.dump() if batch in key] == []
     assert clock.drive(flows.list_budgets(clock.account)) == []
-
-
-@pytest.mark.parametrize("scope", [*SCOPES, "a limit"])
-def test_a_crash_suspect_waits_for_its_budgets_and_keys(clock: Clockwork, scope: str) -> None:
-    options = SCOPES.get(scope, {"keys": ["login:a"]})
-    (suspect,) = clock.enqueue(1, **options)
-    clock.client.hset(clock.key(f"job:{suspect}"), "deaths", 2)
-    assert clock.claimed() == [suspect]
-    clock.give_back(suspect)
-    assert clock.members("suspects") == [suspect]
-    if scope == "a limit":
-        clock.run(key_limits.set_limit(clock.account, "login:a", KeyLimit(1)))
-    else:
-        set_budget(clock, scope, 10)
-    (urgent,) = clock.enqueue(1, priority=0, **options)
-
-    assert clock.claimed() == [urgent]
-    for _ in range(3):
-        clock.wait(2)
-        assert clock.claimed() == []
-    end(clock, urgent, 0)
-    clock.wait(6)
-    assert clock.claimed() == [suspect]

@@ -118,20 +118,6 @@ def test_a_full_server_records_a_lost_answer(clock: Clockwork) -> None:
     assert clock.lose(job) == 1
 
 
-def test_a_full_server_refuses_a_suspect_with_nothing_half_written(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    for attempt in (1, 2):
-        clock.claimed()
-        clock.die()
-        clock.deny(job, attempt)
-    clock.heartbeat(first=True)
-    before = clock.dump()
-    fill_up(clock)
-    with pytest.raises(redis.exceptions.OutOfMemoryError):
-        clock.claim()
-    assert clock.dump() == before
-
-
 def test_a_full_server_settles_doubts(clock: Clockwork) -> None:
     searched, denied, failed, again = clock.doubtful(4)
     clock.wait(30)

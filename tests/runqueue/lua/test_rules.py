@@ -313,17 +313,6 @@ def test_a_replayed_canary_job_is_waited_for_again(clock: Clockwork) -> None:
     assert clock.claimed(10) == jobs[2:]
 
 
-def test_a_suspect_of_the_canary_is_claimed(clock: Clockwork) -> None:
-    _, jobs = clock.batch_of(3, BatchRules(canary=1))
-    clock.client.hset(clock.key(f"job:{jobs[0]}"), "deaths", 2)
-    assert clock.claimed() == jobs[:1]
-    clock.give_back(jobs[0])
-    assert clock.members("suspects") == jobs[:1]
-    clock.wait(1)
-    assert clock.claimed() == jobs[:1]
-    assert clock.claimed() == []
-
-
 def test_canceling_a_batch_with_a_canary_drops_all_its_lanes(clock: Clockwork) -> None:
     batch, jobs = clock.batch_of(5, BatchRules(canary=2))
     clock.run(job_calls.cancel_batch(clock.account, batch))

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from runqueue.records import claim_items
 from runqueue.records.claim_items import GivenBack, Lost
 from runqueue.store import job_calls, operator_calls, worker_calls
 from tests.runqueue.lua.clockwork import CLAIM_AGE, SECOND, Clockwork
@@ -389,140 +388,74 @@ def test_a_429_with_a_wait_does_not_double_the_next_hold(clock: Clockwork) -> No
 # Jobs that kill.
 
 
-def haunted(clock: Clockwork, deaths: int = 2) -> str:
-    """Hand in a job whose process dies so many times; surely no run came of it."""
-    (job,) = clock.enqueue(names=["killer"])
+#: Seconds within which a job goes again whose process died, and after a second death.
+WITHIN = (60, 600)
+
+
+def haunted(clock: Clockwork, deaths: int = 1, names: Sequence[str] = ("killer",)) -> list[str]:
+    """Jobs whose process dies so many times; surely no run came of them. Their time has come."""
+    jobs = clock.enqueue(names=names)
     for attempt in range(1, deaths + 1):
-        assert clock.claimed(process=f"victim{attempt}") == [job]
+        assert sorted(one_by_one(clock, len(jobs), f"victim{attempt}")) == sorted(jobs)
         clock.die()
-        assert clock.deny(job, attempt) == 2
-    return job
+        for _ in range(2):
+            clock.wait(30)
+            for job in jobs:
+                clock.search(job, attempt=attempt)
+        assert clock.states(jobs) == {"scheduled"}
+        clock.wait(WITHIN[attempt - 1])
+        clock.sweep("promote_due")
+    return jobs
 
 
-def test_a_job_whose_process_died_twice_waits_apart_and_is_claimed_alone(
-    clock: Clockwork,
+def one_by_one(clock: Clockwork, n: int, process: str) -> list[str]:
+    """Claim so many jobs, in as many claims as that takes."""
+    clock.heartbeat(process, first=True)
+    return [item.job_id for _ in range(n) for item in clock.claim(n, process).items]
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_a_job_whose_process_died_goes_again_within_a_minute_or_ten(
+    clock: Clockwork, deaths: int
 ) -> None:
-    job = haunted(clock)
+    jobs = haunted(clock, deaths - 1, [f"killer{n}" for n in range(20)])
+    one_by_one(clock, 20, "p1")
+    clock.die()
+    for _ in range(2):
+        clock.wait(30)
+        for job in jobs:
+            clock.search(job, attempt=deaths)
+
+    waits = [int(clock.field(job, "run_at") or 0) - clock.now for job in jobs]
+
+    assert clock.states(jobs) == {"scheduled"}
+    assert set(clock.members("due")) == set(jobs)
+    assert all(0 <= wait <= WITHIN[deaths - 1] * SECOND for wait in waits)
+    assert max(waits) - min(waits) > WITHIN[deaths - 1] * SECOND / 2, "at random times"
+
+
+def test_a_job_whose_process_died_is_taken_alone(clock: Clockwork) -> None:
+    (job,) = haunted(clock)
     others = clock.enqueue(5)
-    assert clock.members("suspects") == [job]
+
     assert clock.claimed() == [job]
-    assert clock.claimed() == [], "nothing beside it"
-    clock.found(job, 3, "run1")
     assert clock.claimed() == others
 
 
-def test_a_process_finishes_its_other_submissions_before_it_takes_a_suspect(
-    clock: Clockwork,
-) -> None:
-    first, second = clock.enqueue(2)
-    assert clock.claimed(1, "p1") == [first]
-    assert clock.claimed(1, "p1") == [second]
-    suspect = clock.new_id("killer")
-    clock.client.zadd(clock.key("suspects"), {suspect: clock.now})
-    clock.enqueue(names=["killer"], group="apart")
-    taken = clock.claim()
-    assert not taken.items
-    assert not taken.left
-    assert taken.next_us == clock.now + 50_000, "it looks again soon"
-    clock.found(first, 1, "run1")
-    assert clock.claim().items == []
-    clock.lose(second)
-    assert [item.job_id for item in clock.claim().items] == [suspect]
+def test_a_job_whose_process_died_is_taken_beside_no_job_before_it(clock: Clockwork) -> None:
+    (job,) = haunted(clock)
+    first = clock.enqueue(3, priority=1)
+    later = clock.enqueue(2)
 
-
-def test_neighbours_go_on_in_other_processes_while_a_suspect_is_submitted(
-    clock: Clockwork,
-) -> None:
-    job = haunted(clock)
-    neighbours = clock.enqueue(4)
-    assert clock.claimed(10, "p1") == [job]
-    assert clock.claimed(10, "p2") == neighbours
-    clock.wait(15)
-    clock.heartbeat("p2", first=True)
-    assert clock.sweep("expire_leases", CLAIM_AGE) == 1
-    assert clock.state(job) == "unconfirmed"
-    assert clock.states(neighbours) == {"submitting"}
-
-
-def test_two_suspects_are_not_submitted_by_two_processes_at_once(clock: Clockwork) -> None:
-    jobs = clock.enqueue(2)
-    for attempt in (1, 2):
-        assert set(clock.claimed()) == set(jobs)
-        clock.die()
-        for _ in range(2):
-            clock.wait(30)
-            for job in jobs:
-                clock.search(job, attempt=attempt)
-    assert set(clock.members("suspects")) == set(jobs)
-    (one,) = clock.claimed(10, "p1")
-    assert clock.claimed(10, "p2") == []
-    clock.found(one, 3, "run1")
-    assert set(clock.claimed(10, "p1")) == set(jobs) - {one}
-
-
-def crash_suspects(clock: Clockwork, *priorities: int) -> list[str]:
-    """Jobs that two processes died with while they submitted them, in the order of their ids."""
-    jobs = [job for priority in priorities for job in clock.enqueue(1, priority=priority)]
-    for attempt in (1, 2):
-        assert set(clock.claimed(len(jobs))) == set(jobs)
-        clock.die()
-        for _ in range(2):
-            clock.wait(30)
-            for job in jobs:
-                clock.search(job, attempt=attempt)
-    assert set(clock.members("suspects")) == set(jobs)
-    return sorted(jobs)
-
-
-def test_an_urgent_job_goes_before_crash_suspects_of_a_lower_priority(clock: Clockwork) -> None:
-    suspects = crash_suspects(clock, *[3] * 20)
-    assert clock.claimed() == suspects[:1]
-    (urgent,) = clock.enqueue(1, priority=0, group="other")
-    assert clock.claimed() == [], "a suspect is submitted alone"
-    clock.found(suspects[0], 3, "run1")
-    assert clock.claimed() == [urgent]
-    clock.found(urgent, 1, "run2")
-    clock.wait(1)
-    assert len(clock.claimed()) == 1, "the next suspect"
-
-
-def test_crash_suspects_wait_for_no_job_of_a_lower_priority(clock: Clockwork) -> None:
-    suspects = crash_suspects(clock, 1)
-    others = clock.enqueue(2)
-    assert clock.claimed() == suspects
-    clock.found(suspects[0], 3, "run1")
-    assert clock.claimed() == others
-
-
-def test_less_urgent_suspects_hide_no_urgent_one(clock: Clockwork) -> None:
-    suspects = crash_suspects(clock, *[3] * 40, 0)
-    (high,) = [job for job in suspects if clock.field(job, "priority") == "0"]
-    clock.enqueue(5)
-    taken = clock.claimed(1)
-    while taken != [high]:
-        clock.found(taken[0], 1, f"run-{taken[0]}")
-        taken = clock.claimed(1)
-    assert set(clock.members("suspects")) == set(suspects) - {high}
-
-
-def test_between_two_crash_suspects_other_jobs_have_a_turn(clock: Clockwork) -> None:
-    first, second = crash_suspects(clock, 2, 2)
-    others = clock.enqueue(6)
-    assert clock.claimed(3) == [first]
-    clock.found(first, 3, "run1")
-    assert clock.claimed(3) == others[:3]
-    assert clock.claimed(3) == [], "the suspect is next, alone"
-    for job in others[:3]:
-        clock.found(job, 1, f"run-{job}")
-    assert clock.claimed(3) == [second]
-    clock.found(second, 3, "run2")
-    assert clock.claimed(3) == others[3:]
+    assert clock.claimed() == first
+    assert clock.claimed() == [job]
+    assert clock.claimed() == later
 
 
 def test_the_third_death_is_the_last_only_once_a_search_says_that_there_is_no_run(
     clock: Clockwork,
 ) -> None:
-    job = haunted(clock)
+    (job,) = haunted(clock, 2)
     assert clock.claimed() == [job]
     clock.die()
     assert clock.field(job, "deaths") == "3"
@@ -532,12 +465,12 @@ def test_the_third_death_is_the_last_only_once_a_search_says_that_there_is_no_ru
     clock.wait(30)
     assert clock.search(job, attempt=3) == 2
     assert clock.state(job) == "dead"
-    assert "poison: 3 workers died" in str(clock.field(job, "reason"))
-    assert clock.run(job_calls.stats(clock.account)).totals["poisoned"] == 1
+    assert "crash loop: 3 workers died" in str(clock.field(job, "reason"))
+    assert clock.run(job_calls.stats(clock.account)).totals["crash_loops"] == 1
 
 
 def test_the_run_of_a_job_that_killed_three_workers_is_followed(clock: Clockwork) -> None:
-    job = haunted(clock)
+    (job,) = haunted(clock, 2)
     clock.claimed()
     clock.die()
     assert clock.found(job, 3, "run1") == 1
@@ -545,48 +478,19 @@ def test_the_run_of_a_job_that_killed_three_workers_is_followed(clock: Clockwork
 
 
 def test_an_answer_that_brings_no_run_is_no_death(clock: Clockwork) -> None:
-    job = haunted(clock)
-    for attempt in (3, 4, 5):
+    (job,) = haunted(clock)
+    for attempt in (2, 3, 4):
         assert clock.claimed() == [job]
         assert clock.give_back(job, "busy", attempt) == 1
+        assert clock.state(job) == "ready"
         clock.wait(60)
-    assert clock.members("suspects") == [job]
-    assert clock.field(job, "deaths") == "2"
+    assert clock.field(job, "deaths") == "1"
 
 
-def test_a_suspect_that_is_canceled_is_never_claimed_and_leaves_nothing(clock: Clockwork) -> None:
-    job = haunted(clock)
+def test_a_job_whose_process_died_is_canceled_as_any_other(clock: Clockwork) -> None:
+    (job,) = haunted(clock)
     assert clock.cancel(job) == [1]
-    assert clock.members("suspects") == []
     assert clock.claimed() == []
-    assert clock.client.exists(clock.key("board:submit")) == 0
-
-
-def test_a_suspect_past_its_deadline_is_dead_and_holds_up_nobody(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(names=["killer"], deadline=clock.now + 200 * SECOND)
-    for attempt in (1, 2):
-        clock.claimed()
-        clock.die()
-        clock.deny(job, attempt)
-    clock.wait(100)
-    others = clock.enqueue(2)
-    assert clock.claimed() == others
-    assert clock.state(job) == "dead"
-
-
-def test_a_suspect_of_a_full_group_waits_a_second_while_others_go(clock: Clockwork) -> None:
-    job = haunted(clock)
-    clock.client.hset(clock.key("group:default"), mapping={"cap": 1, "live": 1})
-    others = clock.enqueue(2, group="free")
-    assert clock.claimed() == others
-    assert clock.client.zscore(clock.key("suspects"), job) == clock.now + SECOND
-
-
-def test_the_tick_counts_suspects_among_the_work(clock: Clockwork) -> None:
-    haunted(clock)
-    clock.heartbeat(first=True)
-    clock.wait(1)
-    assert clock.tick().messages["submit"] == 1
 
 
 def test_claims_older_than_any_submission_are_no_deaths(clock: Clockwork) -> None:
@@ -599,20 +503,10 @@ def test_claims_older_than_any_submission_are_no_deaths(clock: Clockwork) -> Non
     assert clock.field(job, "deaths") is None
 
 
-def test_a_process_that_said_goodbye_leaves_its_turn_at_suspects_to_others(
-    clock: Clockwork,
-) -> None:
-    job = haunted(clock)
-    assert clock.claimed(process="p1") == [job]
-    clock.give_back(job, attempt=3)
-    assert clock.run(worker_calls.bye(clock.account, "p1")) == 0
-    assert clock.claimed(process="p2") == [job]
-
-
 def test_a_run_clears_its_job_of_the_deaths(clock: Clockwork) -> None:
-    job = haunted(clock)
+    (job,) = haunted(clock)
     clock.claimed()
-    assert clock.found(job, 3, "run1") == 1
+    assert clock.found(job, 2, "run1") == 1
     assert clock.field(job, "deaths") is None
 
 
@@ -623,21 +517,6 @@ def test_a_rate_named_in_a_group_is_that_of_the_last_answer(clock: Clockwork) ->
     named = [GivenBack(job, 1, named=rate) for job, rate in zip(jobs, (20, 10, 0), strict=True)]
     assert clock.run(worker_calls.give_back(clock.account, named, "limited")) == [1, 1, 1]
     assert pace_top(clock) == 10
-
-
-def test_a_suspect_that_stands_in_its_lane_as_well_is_claimed_alone(clock: Clockwork) -> None:
-    job, *others = clock.enqueue(3)
-    assert clock.found(job, 1, "run1") == 1
-    again = claim_items.RunAgain(job, 1, "run1", "failed", "it failed", 0, b"{}")
-    assert clock.run(worker_calls.retry_run(clock.account, [again])) == [1]
-    clock.sweep("promote_due")
-    for attempt in (2, 3):
-        clock.heartbeat(first=True)
-        assert [item.job_id for item in clock.claim(1).items] == [job]
-        clock.die()
-        clock.deny(job, attempt)
-    assert clock.claimed(process="p2") == [job]
-    assert clock.claimed(process="p3") == others
 
 
 def test_a_run_that_was_found_later_says_nothing_about_the_account(clock: Clockwork) -> None:

@@ -260,7 +260,7 @@ def test_runs_without_a_marker_may_repeat_once_a_person_ends_a_recovery(
 
 @pytest.mark.parametrize(
     ("reason", "is_hidden"),
-    [("deadline: it passed while the job was queued", False), ("poison: 3 workers died", True)],
+    [("deadline: it passed while the job was queued", False), ("crash loop: 3 workers died", True)],
 )
 def test_only_a_deadline_ends_the_search_for_the_run_of_a_job_with_resubmit(
     *, reason: str, is_hidden: bool

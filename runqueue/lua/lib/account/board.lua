@@ -27,11 +27,8 @@ function board.forget_process(q, process)
   for _, kind in ipairs({ 'submit', 'poll', 'cancel', 'reconcile', 'webhooks', 'callbacks', 'inbox', 'list' }) do
     board.leave(q, kind, process)
   end
-  redis.call('DEL', q.prefix .. 'wake:' .. process, q.prefix .. 'alone:' .. process)
+  redis.call('DEL', q.prefix .. 'wake:' .. process)
   redis.call('HDEL', q.prefix .. 'clocks', process)
-  if redis.call('HGET', q.meta, 'suspects_by') == process then
-    redis.call('HDEL', q.meta, 'suspects_by', 'suspects_until')
-  end
 end
 
 return board

@@ -44,8 +44,8 @@ local DATES_APART = 10000000
 -- Fields of meta (microseconds): clock_doubt = '<ahead> <ahead> …'; set_back = '<now> <last believed> <ahead>,<ahead>,…,
 -- <index> <cursor>', while entries are to be set back; has_relative: see core.lua.
 local OWN_FIELDS = { 'hold_until', 'asked_until', 'probing', 'recover_from', 'recover_since', 'list_at', 'list_until',
-  'list_off', 'list_reach', 'pace_at', 'suspects_until', 'run_ended', 'reads_ok', 'reads_failing', 'reads_failed' }
-local OWN_INDEXES = { 'poll', 'cancels', 'stray_looks', 'reconcile', 'unconfirmed', 'parked', 'suspects', 'listed',
+  'list_off', 'list_reach', 'pace_at', 'run_ended', 'reads_ok', 'reads_failing', 'reads_failed' }
+local OWN_INDEXES = { 'poll', 'cancels', 'stray_looks', 'reconcile', 'unconfirmed', 'parked', 'listed',
   'relays', 'watches', 'callbacks', 'due', 'deadlines', 'expiring', 'held_keys', 'held_budgets', 'asides' }
 local CHOSEN = { due = true, deadlines = true, expiring = true } -- may be any time ahead
 local IS_SINCE = { unconfirmed = true, parked = true } -- when something happened

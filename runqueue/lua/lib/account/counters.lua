@@ -131,7 +131,6 @@ end
 -- Counts a job's change of state; the record itself is written by the caller, in one HSET.
 function counters.count_state(q, job, state)
   local before = job.state
-  if before == 'ready' and (job.deaths or 0) >= 2 then counters.remove_later(q, 'suspects', job.id) end
   if before == 'scheduled' then counters.leave_aside(q, job) end
   if job.charged and not counters.WAITS[state] then counters.discharge(q, job, state) end
   counters.bump(q.totals, before .. ':' .. job.priority, -1)

@@ -41,7 +41,7 @@ function losses.place_of(q, id, state, has_policy, batch, from, since)
 end
 
 -- Whether claims may have passed a job of a lane by, so that those behind it may have been claimed: a key of it may have
--- a limit that others use up, a budget may have no room for it, or it is to end, is searched, is a crash suspect, or waits
+-- a limit that others use up, a budget may have no room for it, or it is to end, is searched, was submitted by a process that died, or waits
 -- in another lane. Limits may have been set after the copy that is now this server was made: a key is enough. In a lane of
 -- keys all jobs have the same keys.
 local function may_be_passed_by(q, id, f, lane)
@@ -51,7 +51,7 @@ local function may_be_passed_by(q, id, f, lane)
   end
   local own = 'lane:' .. (f.priority or '2') .. ':' .. (f.group or 'default') .. ':' .. (f.batch or NO_BATCH)
   return q.budgets_exist or (f.keys and not string.find(lane, '|', 1, true)) or f.cancel or f.lost_claim
-    or tonumber(f.deaths or 0) >= 2 or tonumber(f.deadline or math.huge) <= q.now
+    or tonumber(f.deaths or 0) > 0 or tonumber(f.deadline or math.huge) <= q.now
     or string.match(lane, '^[^|+]*') ~= own
     or (q.orphan_jobs_exist and redis.call('HEXISTS', q.prefix .. 'stray_jobs', id) == 1)
 end

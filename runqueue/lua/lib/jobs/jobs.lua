@@ -184,29 +184,38 @@ function jobs.may_leave(q, job, attempt)
   return true
 end
 
--- A job that surely has no run goes back to its lane, or waits for its time, unless it is to end. A job whose process
--- died twice during its submission waits apart (see claim.lua); after a third death it is dead.
-jobs.SUSPECT = 2
-local POISON = 3
+-- When a job goes again whose process died while it submitted it: at a random time within a minute, after a second death
+-- within ten, and not at the head of its lane, where those that died with it stand. After a third it is dead.
+local CRASHES_AGAIN, MOST_CRASHES = { 60000000, 600000000 }, 3
+local function after_crash(job)
+  return CRASHES_AGAIN[job.deaths] * tonumber(string.sub(redis.sha1hex(job.id .. int(job.attempt)), 1, 8), 16) / 2 ^ 32
+end
+
+-- A job that surely has no run goes back to its lane, or waits for its time, unless it is to end.
 function jobs.ready_again(q, job, at_head)
   if job.cancel then
     jobs.end_without_run(q, job)
   elseif job.given_up then
     if job.deadline then counters.remove_later(q, 'deadlines', job.id) end
     jobs.remove_record(q, job)
-  elseif job.deaths >= POISON then
-    jobs.end_job(q, job, 'dead', { 'reason', 'poison: ' .. int(job.deaths) .. ' workers died while they submitted it' })
-    counters.bump(q.totals, 'poisoned', 1)
+  elseif job.deaths >= MOST_CRASHES then
+    local reason = 'crash loop: ' .. int(job.deaths) .. ' workers died while they submitted it'
+    jobs.end_job(q, job, 'dead', { 'reason', reason })
+    counters.bump(q.totals, 'crash_loops', 1)
   elseif job.run_at and (job.run_at > q.now or (job.run_at > 0 and clock_is_stale(q))) then
     redis.call('HDEL', job_key(q, job.id), 'process', 'reason')
     counters.count_state(q, job, 'scheduled')
     redis.call('HSET', job_key(q, job.id), 'state', 'scheduled', 'run_at', int(job.run_at))
     redis.call('ZADD', q.prefix .. 'due', int(job.run_at), job.id)
-  elseif job.deaths == jobs.SUSPECT then
-    redis.call('HDEL', job_key(q, job.id), 'process', 'claim_date', 'reason')
-    counters.count_state(q, job, 'ready')
-    redis.call('HSET', job_key(q, job.id), 'state', 'ready')
-    redis.call('ZADD', q.prefix .. 'suspects', int(q.now), job.id)
+  elseif job.deaths > 0 and job.state == 'unconfirmed'
+    and redis.call('HGET', job_key(q, job.id), 'died') == int(job.attempt) then
+    local start = int(q.now + after_crash(job))
+    redis.call('HDEL', job_key(q, job.id), 'process', 'claim_date')
+    counters.count_state(q, job, 'scheduled')
+    redis.call('ZADD', q.prefix .. 'due', start, job.id)
+    redis.call('HSETNX', job_key(q, job.id), 'put_off', '0') -- this time is not its user's
+    redis.call('HSET', job_key(q, job.id), 'state', 'scheduled', 'run_at', start,
+      'reason', 'its worker died while it submitted it')
   else
     redis.call('HDEL', job_key(q, job.id), 'process', 'claim_date', 'reason')
     counters.count_state(q, job, 'ready')

@@ -158,11 +158,10 @@ function lanes.list_lanes(q, batch)
   if found[1] ~= '0' then redis.call('HSET', q.prefix .. 'listing', batch, '0') end
 end
 
--- Whether there may be something to claim: groups in a ring, lanes still to be listed, suspects.
+-- Whether there may be something to claim: groups in a ring, lanes still to be listed.
 function lanes.anything_ready(q)
   local ring = q.prefix .. 'ring:'
   return redis.call('EXISTS', ring .. 0, ring .. 1, ring .. 2, ring .. 3, q.prefix .. 'listing') > 0
-    or redis.call('ZCOUNT', q.prefix .. 'suspects', '-inf', int(q.now)) > 0
 end
 
 -- One element at most: a wake-up means that there may be work, not how much.
