@@ -27,7 +27,9 @@ function job_record.read_fields(q, id, fields)
   local f = redis.pcall('HMGET', job_key(q, id), unpack(fields))
   if f.err then return unreadable(q, id, f.err) end
   if not f[1] then return nil end
-  for _, at in ipairs(fields.numbers) do
+  local numbers = fields.numbers
+  for i = 1, #numbers do
+    local at = numbers[i]
     if f[at] and not tonumber(f[at]) then return unreadable(q, id, 'its ' .. fields[at] .. ' is no number') end
   end
   return f
