@@ -78,11 +78,12 @@ class ForwardingProxy:
             await self._tunnel(target, reader, writer)
             return False
         self.requests.append(f"{method} {target}")
+        number = len(self.requests)  # others come while it is passed on
         answer = await self._passed_on(head, target, body)
         if self.fails is not None:
             writer.write(_answer(self.fails))
             return True
-        if self.cuts is not None and len(self.requests) % self.cuts == 0:
+        if self.cuts is not None and number % self.cuts == 0:
             self.broken += 1
             writer.write(answer[: len(answer) // 2])
             return False
