@@ -15,7 +15,11 @@ from config.addresses import is_url
 NO_PROXY = "none"
 #: The variables of proxies, and of hosts without one; lower case goes before upper case.
 _VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-EXPECTED = "expected the URL of a proxy such as http://proxy.example.com:3128"
+EXPECTED = (
+    "expected the URL of a proxy such as http://proxy.example.com:3128"
+    " or socks5://proxy.example.com:1080"
+)
+_SCHEMES = {"http", "socks5", "socks5h"}
 
 
 def _proxy(value: Any) -> Any:
@@ -43,7 +47,7 @@ class AccountProxy(BaseModel):
 def is_proxy(text: str) -> bool:
     """Say whether a proxy's URL can be used; one without a scheme is `http`."""
     url = text if "://" in text else f"http://{text}"
-    if not is_url(url, {"http"}):
+    if not is_url(url, _SCHEMES):
         return False
     parts = urlsplit(url)
     host = parts.hostname or ""

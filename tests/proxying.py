@@ -1,10 +1,11 @@
-"""A forwarding proxy over real sockets: it passes requests on, makes tunnels, and misbehaves.
+"""A proxy over real sockets: it passes requests on, makes tunnels, and misbehaves.
 
 `proxying()` begins one on an event loop of its own thread, so that processes and blocking code use
 it as well.
 """
 
 import asyncio
+import ipaddress
 import ssl
 import threading
 from base64 import b64encode
@@ -19,9 +20,10 @@ class ForwardingProxy:
     """A proxy, what it does, and what it has seen.
 
     Attributes:
+        is_socks: it speaks SOCKS5, and makes nothing but tunnels.
         port: where it listens, on 127.0.0.1.
         user: `user:password` that it asks for; None = it serves everybody.
-        refuses: the status that tunnels are refused with; None = they are made.
+        refuses: the status that tunnels are refused with, of HTTP or SOCKS5; None = they are made.
         fails: the status that requests are answered with after they were passed on; None = it
             answers as the server does.
         cuts: it breaks off within each answer of this number (2 = every other one), and within
@@ -35,6 +37,7 @@ class ForwardingProxy:
         broken: how often it broke off.
     """
 
+    is_socks: bool = False
     port: int = 0
     user: str | None = None
     refuses: int | None = None
@@ -51,11 +54,15 @@ class ForwardingProxy:
     @property
     def url(self) -> str:
         """The proxy's URL, with the user if it asks for one."""
-        return f"http://{f'{self.user}@' if self.user else ''}127.0.0.1:{self.port}"
+        scheme = "socks5" if self.is_socks else "http"
+        return f"{scheme}://{f'{self.user}@' if self.user else ''}127.0.0.1:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
         self.connections += 1
+        if self.is_socks:
+            await self._serve_socks(reader, writer)
+            return
         while await self._next(reader, writer):
             pass
 
@@ -71,11 +78,12 @@ class ForwardingProxy:
             await self._tunnel(target, reader, writer)
             return False
         self.requests.append(f"{method} {target}")
+        number = len(self.requests)  # others come while it is passed on
         answer = await self._passed_on(head, target, body)
         if self.fails is not None:
             writer.write(_answer(self.fails))
             return True
-        if self.cuts is not None and len(self.requests) % self.cuts == 0:
+        if self.cuts is not None and number % self.cuts == 0:
             self.broken += 1
             writer.write(answer[: len(answer) // 2])
             return False
@@ -96,6 +104,45 @@ class ForwardingProxy:
             writer.write(_answer(502))
             return
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await self._pass_on(server, reader, writer)
+
+    async def _serve_socks(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Make one tunnel (RFC 1928, with the user and password of RFC 1929)."""
+        methods = await reader.readexactly((await reader.readexactly(2))[1])
+        method = 0 if self.user is None else 2
+        writer.write(bytes([5, method if method in methods else 255]))
+        if method == 2:
+            user = await reader.readexactly((await reader.readexactly(2))[1])
+            password = await reader.readexactly((await reader.readexactly(1))[0])
+            is_theirs = f"{user.decode()}:{password.decode()}" == self.user
+            writer.write(bytes([1, not is_theirs]))
+            if not is_theirs:
+                return
+        kind = (await reader.readexactly(4))[3]
+        if kind == 3:
+            host = (await reader.readexactly((await reader.readexactly(1))[0])).decode()
+        else:
+            host = str(ipaddress.ip_address(await reader.readexactly(4 if kind == 1 else 16)))
+        port = int.from_bytes(await reader.readexactly(2), "big")
+        self.tunnels.append(f"[{host}]:{port}" if kind == 4 else f"{host}:{port}")
+        reply, server = self.refuses or 0, None
+        if not reply:
+            try:
+                server = await self._connected(host, port)
+            except OSError:
+                reply = 5
+        writer.write(bytes([5, reply, 0, 1, *(0,) * 6]))
+        if server is not None:
+            await self._pass_on(server, reader, writer)
+
+    async def _pass_on(
+        self,
+        server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
         try:
             await asyncio.gather(_copy(reader, server[1]), self._copy_back(server[0], writer))
         finally:

@@ -1,19 +1,18 @@
 """Sending a webhook to a user's URL, once.
 
 The URL is not trusted. So its addresses are checked, and the connection goes to a checked one: a
-name is looked up once for a connection, by us (`resolver.py`). A proxy gets such an address: it
-might resolve the name otherwise. It gets the name only if all addresses are allowed. No
-redirect is followed, no cookie kept, and only the beginning of the answer is read, to show what is
-wrong.
+name is looked up once for a connection, by us. A proxy gets such an address: it might resolve the
+name otherwise. It gets the name only if all addresses are allowed. No redirect is followed, no
+cookie kept, and only the beginning of the answer is read, to show what is wrong.
 """
 
 import asyncio
 import io
 import ipaddress
 import socket
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from ssl import CertificateError, SSLContext
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -21,11 +20,9 @@ import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from api_client.answers.parts import retry_after
-from api_client.http.connect import reach
+from api_client.http.connect import HostNames, TunnelError, connect
 from api_client.http.proxies import Proxies, ProxyServer
-from api_client.http.resolver import HostNames
 from api_client.http.transport import IDLE_LIMIT
-from api_client.http.tunnels import TunnelError, connect_head, go_on, open_tunnel
 from webhooks.url_policy import (
     PrivateTargetError,
     TargetRefusedError,
@@ -92,7 +89,7 @@ class Outbound:
         allow_private: bool,
         per_host: int = PER_HOST,
         look_up: LookUp | None = None,
-        tls: bool | ssl.SSLContext = True,
+        tls: bool | SSLContext = True,
         proxies: Proxies = Proxies(),  # noqa: B008 - it is never changed
     ) -> None:
         self._allow_private = allow_private
@@ -133,7 +130,7 @@ class Outbound:
     async def _post(
         self, url: yarl.URL, body: bytes, headers: Mapping[str, str], timeout: float
     ) -> Posted:
-        session = self._opened(self._proxies.find(url.scheme, url.raw_host or "", url.port or 0))
+        session = self._opened(self._proxies.find(str(url)))
         async with session.post(
             url,
             data=body if len(body) <= _LARGE_BODY else io.BytesIO(body),
@@ -181,9 +178,9 @@ class Outbound:
         """Close every connection; nothing is sent afterwards."""
         self._closed = True
         sessions, self._sessions = self._sessions, {}
-        self._names.close()
         for session in sessions.values():
             await session.close()
+        self._names.close()
 
 
 class _Resolver(AbstractResolver):
@@ -242,27 +239,23 @@ class _ThroughProxy(aiohttp.TCPConnector):
         self._proxy_names = names
 
     async def _wrap_create_connection(  # type: ignore[override]
-        self, factory: Any, *, addr_infos: Any, req: Any, **options: Any
+        self, factory: Any, *, addr_infos: Any, req: Any, ssl: Any, server_hostname: Any, **_: Any
     ) -> tuple[asyncio.Transport, Any]:
         error: Exception = OSError("no address")
         while addr_infos:  # emptied: aiohttp is not to begin again
             host, port = addr_infos.pop(0)[4][:2]
             try:
-                return await self._tunnel(factory(), host, port, **options)
-            except ssl.CertificateError as exc:
+                return await connect(
+                    *(factory, self._proxy_names, host, port),
+                    proxy=self._through,
+                    tls=ssl,
+                    server_hostname=server_hostname,
+                )
+            except CertificateError as exc:
                 error = aiohttp.ClientConnectorCertificateError(req.connection_key, exc)
             except OSError as exc:
                 error = aiohttp.ClientConnectorError(req.connection_key, exc)
         raise error
-
-    async def _tunnel(
-        self, protocol: Any, host: str, port: int, *, ssl: Any, server_hostname: Any, **_: Any
-    ) -> tuple[asyncio.Transport, Any]:
-        proxy, loop = self._through, self._loop
-        head = connect_head(proxy, host, port)
-        sock = await reach(loop, self._proxy_names, proxy.host, proxy.port)
-        tunnel = await open_tunnel(loop, sock, proxy, head)
-        return await go_on(loop, tunnel, protocol, ssl, server_hostname), protocol
 
 
 async def _beginning(answer: aiohttp.ClientResponse) -> bytes:

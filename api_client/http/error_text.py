@@ -48,7 +48,7 @@ def not_connected(request: Request, exc: Exception, proxies: Proxies | None = No
     if cause(exc) is None:  # it concerns the request, not the network
         return words
     scheme, _, host = request.origin.partition("://")
-    proxy = None if proxies is None else proxies.find_for(request.origin)
+    proxy = None if proxies is None else proxies.find(request.origin)
     route = "" if proxy is None else f" by the proxy {proxy}"
     return f"{words} ({scheme}://{host.rpartition('@')[2]}{route})"
 

@@ -1,14 +1,13 @@
 """Which proxy a request goes through: one that is named, or those of the environment.
 
-Pure functions. A proxy is spoken to in plain HTTP. What goes to an `https` server goes through a
-tunnel through the proxy (CONNECT, `tunnels.py`), so the proxy reads nothing of it; what
-goes to an `http` server is handed to the proxy, which reads and passes on the whole request.
+Pure functions. An HTTP proxy is handed whole requests to `http` servers, and reads them. All else
+goes through a tunnel (`connect.py`), of which a proxy reads nothing.
 """
 
 import ipaddress
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import unquote, urlsplit
@@ -16,13 +15,14 @@ from urllib.parse import unquote, urlsplit
 #: Where nothing is to go through a proxy, whatever the environment says.
 NONE = "none"
 #: What a proxy's URL looks like.
-EXPECTED = "expected the URL of a proxy such as http://proxy.example.com:3128"
+EXPECTED = (
+    "expected the URL of a proxy such as http://proxy.example.com:3128"
+    " or socks5://proxy.example.com:1080"
+)
 
 _PORTS = {"http": 80, "https": 443}
-#: A host, and a port if it has one; IPv6 in brackets.
-_HOST = re.compile(r"\[?([^\[\]]*?)\]?(?::(\d{1,5}))?")
-
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+#: The ports of proxies. By SOCKS we always leave names to the proxy, which some write `socks5h`.
+_PROXY_PORTS = {"http": 80, "socks5": 1080, "socks5h": 1080}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,68 +30,27 @@ class ProxyServer:
     """A proxy.
 
     Attributes:
+        scheme: http or socks5.
         host, port: where it listens.
-        authorization: the value of `Proxy-Authorization`; None = it needs none.
+        user, password: what it asks for; None = nothing.
     """
 
+    scheme: str
     host: str
     port: int
-    authorization: str | None = field(default=None, repr=False)
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+
+    @property
+    def authorization(self) -> str | None:
+        """The value of `Proxy-Authorization`; None = it needs none."""
+        if self.user is None:
+            return None
+        return f"Basic {b64encode(f'{self.user}:{self.password}'.encode()).decode()}"
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
-
-
-class NoProxy:
-    """Hosts that are spoken to without a proxy.
-
-    Args:
-        text: separated by commas: names, which stand for what ends in them as well
-            (`example.com`, `.example.com`), addresses, networks (`10.0.0.0/8`), each with a port
-            or without; `*` = all hosts.
-    """
-
-    def __init__(self, text: str = "") -> None:
-        entries = [part.lower() for part in re.split(r"[\s,]+", text) if part]
-        self._is_all = "*" in entries
-        self._networks: list[tuple[_Network, int | None]] = []
-        self._names: list[tuple[str, int | None]] = []
-        for entry in entries:
-            host, port = _host_and_port(entry)
-            network = _network(host)
-            if network is not None:
-                self._networks.append((network, port))
-            elif name := host.removeprefix("*").strip("."):
-                self._names.append((name, port))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, NoProxy) and self._parts() == other._parts()
-
-    def __hash__(self) -> int:
-        return hash(self._is_all)
-
-    def _parts(self) -> tuple[object, ...]:
-        return self._is_all, self._networks, self._names
-
-    def names(self, host: str, port: int) -> bool:
-        """Say whether a server is one of them."""
-        if self._is_all:
-            return True
-        host = host.lower().rstrip(".")
-        return any(own is None or own == port for own in self._ports_of(host))
-
-    def _ports_of(self, host: str) -> Iterator[int | None]:
-        try:
-            address = ipaddress.ip_address(host)
-        except ValueError:
-            for name, port in self._names:
-                if host == name or host.endswith(f".{name}"):
-                    yield port
-        else:
-            for network, port in self._networks:
-                if address in network:
-                    yield port
+        return f"{self.scheme}://{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +59,14 @@ class Proxies:
 
     Attributes:
         http, https: for servers of either scheme.
-        no_proxy: hosts that are spoken to directly, as `NO_PROXY` names them.
+        no_proxy: hosts that are spoken to directly, separated by commas: names, which stand for
+            what ends in them as well, and addresses, each with a port or without; networks
+            (`10.0.0.0/8`); `*` = all hosts.
     """
 
     http: ProxyServer | None = None
     https: ProxyServer | None = None
-    no_proxy: NoProxy = field(default_factory=NoProxy)
+    no_proxy: str = ""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], named: str | None = None) -> Self:
@@ -118,39 +79,32 @@ class Proxies:
         Raises:
             ValueError: the URL of a proxy cannot be used; names the variable, never its value.
         """
-        no_proxy = NoProxy(_variable(environ, "no_proxy")[1])
+        no_proxy = _variable(environ, "no_proxy")[1]
         if named is not None:
             server = None if named == NONE else parse_proxy(named)
             return cls(server, server, no_proxy)
         return cls(_server(environ, "http"), _server(environ, "https"), no_proxy)
 
-    def __bool__(self) -> bool:
-        return self.http is not None or self.https is not None
-
-    def find(self, scheme: str, host: str, port: int) -> ProxyServer | None:
-        """Return the proxy that leads to a server; None = it is spoken to directly.
-
-        Args:
-            scheme: http or https.
-            host, port: the server's; IPv6 without brackets.
-        """
-        server = self.https if scheme == "https" else self.http
-        if server is None or self.no_proxy.names(host, port):
-            return None
-        return server
-
-    def find_for(self, url: str) -> ProxyServer | None:
-        """Return the proxy that leads to a URL's server, as `find` does; None if it is no URL."""
+    def find(self, url: str) -> ProxyServer | None:
+        """Return the proxy that leads to a URL's server; None = none, or it is no URL."""
         try:
             parts = urlsplit(url)
             port = _PORTS.get(parts.scheme, 0) if parts.port is None else parts.port
         except ValueError:
             return None
-        return self.find(parts.scheme, parts.hostname or "", port)
+        server = self.https if parts.scheme == "https" else self.http
+        host = (parts.hostname or "").rstrip(".")
+        entries = filter(None, re.split(r"[\s,]+", self.no_proxy.lower()))
+        return None if any(_is_named(entry, host, port) for entry in entries) else server
+
+    def reader(self, url: str) -> ProxyServer | None:
+        """Return the proxy that is handed whole requests to a URL's server; None = none is."""
+        server = self.find(url) if url.lower().startswith("http:") else None
+        return server if server is not None and server.scheme == "http" else None
 
 
 def parse_proxy(url: str) -> ProxyServer:
-    """Read a proxy's URL; without a scheme it is `http`, without a port 80.
+    """Read a proxy's URL; without a scheme it is `http`, without a port its scheme's.
 
     Raises:
         ValueError: it cannot be used; says what is expected.
@@ -161,17 +115,26 @@ def parse_proxy(url: str) -> ProxyServer:
     except ValueError:
         raise ValueError(EXPECTED) from None
     has_more = parts.path.strip("/") or parts.query or parts.fragment
-    if parts.scheme != "http" or not host or port == 0 or has_more or _is_unsendable(host):
+    if parts.scheme not in _PROXY_PORTS or port == 0 or has_more or not is_sendable(host or ""):
         raise ValueError(EXPECTED)
-    authorization = None
-    if parts.username is not None:
-        text = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        authorization = f"Basic {b64encode(text.encode()).decode()}"
-    return ProxyServer(host, port or 80, authorization)
+    scheme = parts.scheme.removesuffix("h")
+    user = None if parts.username is None else unquote(parts.username)
+    password = None if user is None else unquote(parts.password or "")
+    return ProxyServer(scheme, host or "", port or _PROXY_PORTS[scheme], user, password)
 
 
-def _is_unsendable(host: str) -> bool:
-    return not host.isascii() or not host.isprintable() or " " in host
+def is_sendable(host: str) -> bool:
+    """Say whether a request or a look-up can name a host."""
+    return bool(host) and host.isascii() and host.isprintable() and " " not in host
+
+
+def _is_named(entry: str, host: str, port: int) -> bool:
+    """Say whether an entry of NO_PROXY names a server."""
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)
+    except ValueError:  # one of them is a name, or has a port
+        name = entry.removesuffix(f":{port}").strip("*.[]")
+        return entry == "*" or host == name or host.endswith(f".{name}")
 
 
 def _server(environ: Mapping[str, str], scheme: str) -> ProxyServer | None:
@@ -192,20 +155,3 @@ def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str]:
         if not is_a_header and (value := environ.get(one, "").strip()):
             return one, value
     return name, ""
-
-
-def _host_and_port(entry: str) -> tuple[str, int | None]:
-    """Split what NO_PROXY names; of an IPv6 address without brackets all of it is the host."""
-    if _network(entry) is not None:
-        return entry, None
-    found = _HOST.fullmatch(entry)
-    if found is None:
-        return entry, None
-    return found[1], int(found[2]) if found[2] else None
-
-
-def _network(text: str) -> _Network | None:
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return None

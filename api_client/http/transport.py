@@ -21,12 +21,11 @@ from multidict import CIMultiDict
 
 from api_client.errors import AnswerLostError, NotSentError, SkyvernError
 from api_client.http.async_pool import AsyncPool
-from api_client.http.connect import Dialer
+from api_client.http.connect import CREDENTIALS_WANTED, Dialer, refusal
 from api_client.http.connection import Connection
 from api_client.http.error_text import cause, described, not_connected
 from api_client.http.messages import HttpAnswer, Request
 from api_client.http.proxies import Proxies, ProxyServer
-from api_client.http.tunnels import CREDENTIALS_WANTED, refusal
 
 #: Seconds a request may take in all, when it names no limit of its own.
 DEFAULT_TIMEOUT = 60.0
@@ -137,9 +136,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             opened = self._begin(request)
         pool = opened.pool
         origin, target = _parts(request.url)
-        proxy = None
-        if self._proxies.http is not None and origin.startswith("http:"):
-            proxy = self._proxies.find_for(origin)
+        proxy = None if self._proxies.http is None else self._proxies.reader(origin)
         head = _head(request, target) if proxy is None else _head_for(proxy, request, target)
         connection = pool.take(origin)
         if connection is None:

@@ -1,17 +1,16 @@
 """What goes wrong between connecting and asking; on both loops."""
 
 import asyncio
-import socket
 import ssl
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
 from api_client import AnswerLostError, AsyncTransport, NotSentError
-from api_client.http.connect import Dialer
+from api_client.http.connect import Dialer, HostNames
 from api_client.http.connection import Connection
 from api_client.http.messages import Request
-from api_client.http.resolver import HostNames
 from tests.api_client.loops import Run, both_loops
 from tests.api_client.rawserver import (
     answering,
@@ -159,49 +158,43 @@ def test_whoever_connects_when_the_transport_closes_sends_nothing(
 def test_whoever_waits_for_a_name_when_the_transport_closes_is_told_and_not_canceled(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = blocked_names(monkeypatch)
+    asked, tells = blocked_names(monkeypatch)
 
     async def check() -> None:
-        transport = AsyncTransport()
-        get = Request("GET", "http://shop.test/", {})
-        calls = [asyncio.create_task(transport.exchange(get)) for _ in range(2)]
-        await eventually(lambda: waiting_for_names(transport) == 2)
-        calls[1].cancel()
-        await transport.aclose()
-        with pytest.raises(NotSentError, match="not looked up any more"):
-            await calls[0]
-        with pytest.raises(asyncio.CancelledError):
-            await calls[1]
+        async with serving(answering(200)) as server:
+            transport = AsyncTransport()
+            get = Request("GET", f"http://shop.test:{server.port}/", {})
+            calls = [asyncio.create_task(transport.exchange(get)) for _ in range(2)]
+            await eventually(lambda: len(asked) == 2)
+            calls[1].cancel()
+            await transport.aclose()
+            tells.set()
+            with pytest.raises(NotSentError, match="the transport is closed"):
+                await calls[0]
+            with pytest.raises(asyncio.CancelledError):
+                await calls[1]
+            assert not server.exchanges
 
-    try:
-        run(check())
-    finally:
-        names.close()
-
-
-def waiting_for_names(transport: AsyncTransport) -> int:
-    """How many requests wait for a name to be looked up."""
-    opened = transport._opened
-    return sum(one.waiting for one in opened.pool._dialer._names._open.values()) if opened else 0
+    run(check())
 
 
-def blocked_names(monkeypatch: pytest.MonkeyPatch) -> socket.socket:
-    """Let every look-up go on until what is returned is closed."""
-    ours, theirs = socket.socketpair()
+def blocked_names(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], threading.Event]:
+    """Let every look-up wait for an event; return the names that are asked for, and the event."""
+    asked, tells = list[str](), threading.Event()
 
-    def ask(host: str, port: int) -> Sequence[str]:
-        with theirs:
-            theirs.recv(1)
-        return []
+    def ask(host: str, _: int) -> Sequence[str]:
+        asked.append(host)
+        tells.wait(60)
+        return ["127.0.0.1"]
 
-    monkeypatch.setattr("api_client.http.connect.HostNames", lambda: HostNames(ask))
-    return ours
+    monkeypatch.setattr("api_client.http.connect.addresses_of", ask)
+    return asked, tells
 
 
 async def test_a_look_up_of_a_loop_that_has_ended_does_not_hinder_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    names = blocked_names(monkeypatch)
+    _, tells = blocked_names(monkeypatch)
     transport = AsyncTransport()
 
     async def left() -> None:
@@ -213,7 +206,7 @@ async def test_a_look_up_of_a_loop_that_has_ended_does_not_hinder_the_next(
         async with serving(answering(200)) as server, transport:
             assert (await transport.exchange(Request("GET", server.url, {}))).status == 200
     finally:
-        names.close()
+        tells.set()
 
 
 @both_loops

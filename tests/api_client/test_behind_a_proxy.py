@@ -1,7 +1,6 @@
 """Both transports behind a real forwarding proxy: what goes which way, and what was surely sent."""
 
 import asyncio
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,8 +11,7 @@ import pytest
 from api_client import AsyncTransport
 from api_client.errors import AnswerLostError, NotSentError
 from api_client.http.messages import HttpAnswer, Request
-from api_client.http.proxies import Proxies, parse_proxy
-from api_client.http.tunnels import go_on, open_tunnel
+from api_client.http.proxies import Proxies
 from tests.api_client.loops import Run, both_loops
 from tests.api_client.misbehaving import DRIP_INTERVAL, listening
 from tests.api_client.rawserver import (
@@ -27,6 +25,8 @@ from tests.api_client.rawserver import (
     serving,
 )
 from tests.proxying import ForwardingProxy, proxying
+
+both_kinds = pytest.mark.parametrize("is_socks", [False, True], ids=["http", "socks"])
 
 BODY = b'{"prompt": "Read it."}'
 
@@ -75,15 +75,26 @@ async def test_a_request_to_an_http_server_is_handed_to_the_proxy_whole() -> Non
     assert "proxy-authorization" not in seen.headers
 
 
-async def test_a_request_to_an_https_server_goes_through_a_tunnel_that_reads_nothing_of_it() -> (
-    None
-):
-    with proxying(ForwardingProxy(user="user:pass")) as proxy:
+@both_kinds
+async def test_a_request_to_an_https_server_goes_through_a_tunnel_that_reads_nothing_of_it(
+    is_socks: bool,
+) -> None:
+    with proxying(ForwardingProxy(is_socks, user="user:pass")) as proxy:
         async with serving_tls(response(200, b"private")) as url:
             answer = await post(url, through(proxy))
     assert (answer.status, answer.body) == (200, b"private")
     assert (proxy.tunnels, proxy.requests) == ([url.removeprefix("https://")], [])
     assert b"x-api-key" not in b"".join(proxy.heads)
+
+
+async def test_by_socks_a_request_to_an_http_server_goes_through_a_tunnel_by_its_name() -> None:
+    with proxying(ForwardingProxy(is_socks=True)) as proxy:
+        async with serving(answering(407, b"its own")) as server:
+            proxy.resolves["no-such-name.test"] = ("127.0.0.1", server.port)
+            answer = await post("http://no-such-name.test", through(proxy))
+    assert (answer.status, answer.body) == (407, b"its own")
+    assert proxy.tunnels == ["no-such-name.test:80"]
+    assert server.exchanges[0].target == "/v1/run/tasks?a=b;c"
 
 
 async def test_what_no_proxy_names_is_spoken_to_directly() -> None:
@@ -114,6 +125,41 @@ async def test_a_407_is_not_sent_and_its_password_shown_nowhere(scheme: str) -> 
             await post(f"{scheme}://shop.test", wrong)
     assert "Secret1" not in f"{error.value!r} {error.value.__cause__!r}"
     assert proxy.requests == proxy.tunnels == []
+
+
+@pytest.mark.parametrize(
+    ("user", "words"),
+    [
+        ("", "No acceptable authentication methods were offered"),
+        ("user:Secret1@", "Username and password authentication failure"),
+        ("us%C3%A9r:Secret1@", "cannot be sent the server's name, or this user"),
+        (f"user:{'Secret1' * 40}@", "cannot be sent the server's name, or this user"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_socks_proxy_that_wants_another_user_is_not_sent_and_no_password_is_shown(
+    scheme: str, user: str, words: str
+) -> None:
+    with proxying(ForwardingProxy(is_socks=True, user="user:pass")) as proxy:
+        wrong = Proxies.from_environment({}, f"socks5://{user}127.0.0.1:{proxy.port}")
+        with pytest.raises(NotSentError, match=words) as error:
+            await post(f"{scheme}://shop.test", wrong)
+    assert f"the proxy socks5://127.0.0.1:{proxy.port} " in str(error.value)
+    assert "Secret1" not in f"{error.value!r} {error.value.__cause__!r}"
+    assert not proxy.tunnels
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"), [(2, "not allowed by ruleset"), (5, "refused by destination host")]
+)
+async def test_a_tunnel_that_is_refused_by_socks_is_not_sent(reply: int, words: str) -> None:
+    refusal = rf"the proxy socks5://127\.0\.0\.1:\d+ gives no tunnel: .*{words}"
+    with (
+        proxying(ForwardingProxy(is_socks=True, refuses=reply)) as proxy,
+        pytest.raises(NotSentError, match=refusal),
+    ):
+        await post("http://shop.test", through(proxy))
+    assert proxy.tunnels == ["shop.test:80"]
 
 
 async def test_a_502_for_a_request_that_the_proxy_was_handed_is_an_answer() -> None:
@@ -179,46 +225,49 @@ async def closes(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     await reader.readuntil(b"\r\n\r\n")
 
 
+async def speaks_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readexactly(3)
+    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+async def closes_at_once(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await reader.readexactly(3)
+
+
 async def says_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     await reader.read()  # until the caller gives up
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "words"),
+    ("scheme", "behaviour", "words"),
     [
-        (answers_with_garbage, "does not answer as an HTTP proxy does"),
-        (says_too_much, "sent more than its answer"),
-        (does_not_end, "does not end its answer"),
-        (closes, "closed before it answered"),
-        (says_nothing, "no connection in time|timed out"),
+        ("http", answers_with_garbage, "does not answer as an HTTP proxy does"),
+        ("http", says_too_much, "SSLError"),
+        ("http", does_not_end, "does not end its answer"),
+        ("http", closes, "closed before it answered"),
+        ("http", says_nothing, "no connection in time"),
+        ("socks5", speaks_http, "Unexpected SOCKS version number"),
+        ("socks5", closes_at_once, "Connection closed unexpectedly"),
+        ("socks5", says_nothing, "no connection in time"),
     ],
 )
 async def test_a_proxy_that_gives_no_way_is_not_sent(
-    behaviour: Callable[..., Any], words: str
+    scheme: str, behaviour: Callable[..., Any], words: str
 ) -> None:
     seconds = 0.4 if behaviour is says_nothing else 30.0
     async with listening(behaviour) as host:
+        named = Proxies.from_environment({}, f"{scheme}://{host}")
         with pytest.raises(NotSentError, match=words):
-            await post("https://shop.test", Proxies.from_environment({}, host), timeout=seconds)
+            await post("https://shop.test", named, timeout=seconds)
 
 
-async def hints_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 403 Forbidden\r\n\r\n")
-
-
-async def test_an_interim_answer_of_a_proxy_is_not_its_answer() -> None:
-    async with listening(hints_first) as host:
-        with pytest.raises(NotSentError, match="answered 403"):
-            await post("https://shop.test", Proxies.from_environment({}, host))
-
-
-async def test_the_certificate_behind_a_tunnel_is_checked() -> None:
+@both_kinds
+async def test_the_certificate_behind_a_tunnel_is_checked(is_socks: bool) -> None:
     async def nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
     server = await asyncio.start_server(nothing, "127.0.0.1", 0, ssl=server_tls())
-    with proxying() as proxy:
+    with proxying(ForwardingProxy(is_socks)) as proxy:
         async with server:
             port = server.sockets[0].getsockname()[1]
             proxy.resolves["shop.test"] = ("127.0.0.1", port)
@@ -240,8 +289,9 @@ async def test_a_name_that_cannot_be_sent_to_a_proxy_is_not_sent() -> None:
 
 
 @both_loops
+@both_kinds
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_connections_through_a_proxy_are_kept(run: Run, scheme: str) -> None:
+def test_connections_through_a_proxy_are_kept(run: Run, scheme: str, is_socks: bool) -> None:
     async def check() -> None:
         asked = 0
 
@@ -252,29 +302,33 @@ def test_connections_through_a_proxy_are_kept(run: Run, scheme: str) -> None:
                 writer.write(response(200, b"whole"))
 
         tls = server_tls() if scheme == "https" else None
-        with proxying() as proxy:
+        with proxying(ForwardingProxy(is_socks, user="user:pass")) as proxy:
             transport = AsyncTransport(tls=TRUSTING, proxies=through(proxy))
             async with listening(serve, tls) as host, transport:
                 for _ in range(3):
                     get = Request("GET", f"{scheme}://{host}/", {})
                     assert (await transport.exchange(get)).body == b"whole"
         assert (asked, proxy.connections) == (3, 1)
-        assert len(proxy.tunnels) == (scheme == "https")
+        assert len(proxy.tunnels) == (is_socks or scheme == "https")
 
     run(check())
 
 
-async def test_a_call_that_is_given_up_while_the_proxy_is_asked_leaves_no_connection() -> None:
+@both_kinds
+async def test_a_call_that_is_given_up_while_the_proxy_is_asked_leaves_no_connection(
+    is_socks: bool,
+) -> None:
     asked, ended = asyncio.Event(), asyncio.Event()
 
     async def waits(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(3)
         asked.set()
         await reader.read()
         ended.set()
 
     async with listening(waits) as host:
-        transport = AsyncTransport(proxies=Proxies.from_environment({}, host))
+        named = f"{'socks5' if is_socks else 'http'}://{host}"
+        transport = AsyncTransport(proxies=Proxies.from_environment({}, named))
         call = asyncio.create_task(transport.exchange(Request("GET", "https://shop.test/", {})))
         await asked.wait()
         call.cancel()
@@ -306,13 +360,16 @@ async def test_an_answer_of_a_proxy_that_comes_in_pieces_is_read_whole() -> None
             await post("https://shop.test", Proxies.from_environment({}, host))
 
 
+@pytest.mark.parametrize("kind", ["http", "socks5"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_proxy_that_nobody_reaches_is_named_beside_the_server(scheme: str) -> None:
+async def test_a_proxy_that_nobody_reaches_is_named_beside_the_server(
+    scheme: str, kind: str
+) -> None:
     with port_nobody_listens_on() as port:
-        named = Proxies.from_environment({}, f"http://user:password@127.0.0.1:{port}")
+        named = Proxies.from_environment({}, f"{kind}://user:password@127.0.0.1:{port}")
         with pytest.raises(NotSentError) as caught:
             await post(f"{scheme}://shop.test", named)
-    assert f"({scheme}://shop.test by the proxy http://127.0.0.1:{port})" in str(caught.value)
+    assert f"({scheme}://shop.test by the proxy {kind}://127.0.0.1:{port})" in str(caught.value)
     assert "password" not in str(caught.value)
 
 
@@ -321,23 +378,3 @@ async def test_a_server_that_nobody_reaches_is_named_without_its_login() -> None
         await post(f"http://user:password@127.0.0.1:{port}", Proxies())
     assert f" (http://127.0.0.1:{port})" in str(caught.value)
     assert "password" not in str(caught.value)
-
-
-async def test_a_socket_that_is_none_of_a_proxys_is_closed() -> None:
-    sock = socket.socket(type=socket.SOCK_DGRAM)
-    with pytest.raises(ValueError, match="Stream Socket"):
-        await open_tunnel(asyncio.get_running_loop(), sock, parse_proxy("a.test"), b"")
-    assert sock.fileno() == -1
-
-
-async def test_a_tunnel_that_has_ended_is_handed_on_to_nobody() -> None:
-    async def waits(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        await reader.read()
-
-    loop = asyncio.get_running_loop()
-    async with listening(waits) as host:
-        name, _, port = host.partition(":")
-        tunnel, _ = await loop.create_connection(asyncio.Protocol, name, int(port))
-        tunnel.close()
-        with pytest.raises(ConnectionResetError, match="closed before the request"):
-            await go_on(loop, tunnel, asyncio.Protocol(), None, None)

@@ -206,13 +206,13 @@ async def test_a_proxy_is_the_one_given_or_the_environment_s(
 def test_a_proxy_that_cannot_be_used_is_refused_and_not_shown(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for url in ("socks5://u:Secret1@a.test", "http://", ""):
+    for url in ("https://u:Secret1@a.test", "http://", ""):
         with pytest.raises(ValueError, match=r"^proxy: expected the URL of a proxy") as error:
             CLIENTS[kind](api_key=KEY, proxy=url)
         assert "Secret1" not in str(error.value)
     with pytest.raises(TypeError, match=r"^proxy: expected str, got int$"):
         CLIENTS[kind](api_key=KEY, proxy=1)  # type: ignore[arg-type]
-    monkeypatch.setenv("HTTPS_PROXY", "socks5://u:Secret1@a.test")
+    monkeypatch.setenv("HTTPS_PROXY", "https://u:Secret1@a.test")
     with pytest.raises(ValueError, match=r"^HTTPS_PROXY: expected the URL of a proxy") as error:
         CLIENTS[kind](api_key=KEY)
     assert "Secret1" not in str(error.value)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from api_client import AsyncTransport, NotSentError
+from api_client.http.connect import HostNames
 from api_client.http.messages import Request
-from api_client.http.resolver import HostNames
 from tests.api_client.rawserver import (
     CERTIFICATE,
     Exchange,

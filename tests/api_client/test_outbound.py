@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from api_client.http.messages import Request
-from api_client.http.resolver import HostNames
 from api_client.http.transport import AsyncTransport
 from tests.api_client.rawserver import (
     Behaviour,
@@ -277,7 +276,7 @@ async def test_names_that_nobody_tells_of_hold_up_neither_other_receivers_nor_th
             go.wait()
         return ["127.0.0.1"]
 
-    monkeypatch.setattr("webhooks.sender.HostNames", lambda: HostNames(ask, 10))
+    monkeypatch.setattr("api_client.http.connect.addresses_of", ask)
     async with serving(answering(200)) as server, outbound() as sender:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
         held_up = [
@@ -309,7 +308,7 @@ async def test_a_name_that_nobody_tells_of_takes_no_longer_than_the_webhook_may(
         go.wait()
         return []
 
-    monkeypatch.setattr("webhooks.sender.HostNames", lambda: HostNames(ask))
+    monkeypatch.setattr("api_client.http.connect.addresses_of", ask)
     async with outbound() as sender:
         found = await sender.post("http://tarpit.test/", b"{}", {}, 0.1)
     go.set()

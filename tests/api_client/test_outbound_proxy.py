@@ -23,6 +23,8 @@ from tests.api_client.rawserver import (
 from tests.proxying import ForwardingProxy, proxying
 from webhooks.sender import Outbound, Posted
 
+both_kinds = pytest.mark.parametrize("is_socks", [False, True], ids=["http", "socks"])
+
 PUBLIC, OTHER = "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"
 
 
@@ -50,8 +52,9 @@ def look_up(*addresses: str) -> Any:
 
 
 @both_loops
+@both_kinds
 def test_the_proxy_is_asked_for_the_address_that_was_checked_and_not_for_the_name(
-    run: Run,
+    run: Run, is_socks: bool
 ) -> None:
     server = Server("", 0)
 
@@ -62,7 +65,7 @@ def test_the_proxy_is_asked_for_the_address_that_was_checked_and_not_for_the_nam
             async with outbound(proxy, look_up=look_up(PUBLIC)) as sender:
                 assert (await post(sender, "http://hooks.test/a?b=c")).status == 200
 
-    with proxying(ForwardingProxy(user="user:pass")) as proxy:
+    with proxying(ForwardingProxy(is_socks, user="user:pass")) as proxy:
         run(check(proxy))
     assert (proxy.tunnels, proxy.requests) == ([f"{PUBLIC}:80"], [])
     (seen,) = server.exchanges
@@ -71,7 +74,10 @@ def test_the_proxy_is_asked_for_the_address_that_was_checked_and_not_for_the_nam
 
 
 @both_loops
-def test_over_tls_the_certificate_is_that_of_the_name_and_not_of_the_address(run: Run) -> None:
+@both_kinds
+def test_over_tls_the_certificate_is_that_of_the_name_and_not_of_the_address(
+    run: Run, is_socks: bool
+) -> None:
     names: list[str | None] = []
 
     def note(_: Any, name: str | None, __: Any) -> None:
@@ -96,7 +102,7 @@ def test_over_tls_the_certificate_is_that_of_the_name_and_not_of_the_address(run
                 found = await post(sender, "https://hooks.test/")
         assert found.error == "could not be reached: SSLCertVerificationError"
 
-    with proxying() as proxy:
+    with proxying(ForwardingProxy(is_socks)) as proxy:
         run(check(proxy))
     assert names[0] == "hooks.test"
     assert set(proxy.tunnels) == {f"{PUBLIC}:443"}
@@ -104,13 +110,14 @@ def test_over_tls_the_certificate_is_that_of_the_name_and_not_of_the_address(run
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], [PUBLIC, "10.0.0.1"], ["169.254.169.254"]])
 @pytest.mark.parametrize("scheme", ["http", "https"])
+@both_kinds
 async def test_a_name_of_a_private_address_is_refused_and_the_proxy_not_asked(
-    addresses: list[str], scheme: str
+    addresses: list[str], scheme: str, is_socks: bool
 ) -> None:
-    with proxying() as proxy:
+    with proxying(ForwardingProxy(is_socks)) as proxy:
         async with outbound(proxy, look_up=look_up(*addresses)) as sender:
             found = await post(sender, f"{scheme}://inner.test/hook")
-    assert (found.refused, found.is_private, proxy.heads) == (True, True, [])
+    assert (found.refused, found.is_private, proxy.connections) == (True, True, 0)
 
 
 async def test_an_address_that_is_not_allowed_is_refused_and_the_proxy_not_asked() -> None:
@@ -153,8 +160,11 @@ async def test_what_no_proxy_names_is_spoken_to_directly_and_checked() -> None:
     assert proxy.heads == []
 
 
-async def test_the_next_address_is_asked_for_where_the_proxy_reaches_none_at_the_first() -> None:
-    with proxying() as proxy:
+@both_kinds
+async def test_the_next_address_is_asked_for_where_the_proxy_reaches_none_at_the_first(
+    is_socks: bool,
+) -> None:
+    with proxying(ForwardingProxy(is_socks)) as proxy:
         sender = outbound(proxy, look_up=look_up(OTHER, PUBLIC))
         async with serving(answering(200)) as server, sender as one:
             proxy.resolves = {OTHER: ("127.0.0.1", 1), PUBLIC: ("127.0.0.1", server.port)}
@@ -167,13 +177,14 @@ async def test_the_next_address_is_asked_for_where_the_proxy_reaches_none_at_the
     [
         (ForwardingProxy(refuses=403), "the proxy answered 403: it gives no way to the server"),
         (ForwardingProxy(user="a:b"), "the proxy answered 407: it wants another user or password"),
+        (ForwardingProxy(is_socks=True, refuses=4), "the proxy gives no tunnel: Host unreachable"),
     ],
 )
 async def test_a_proxy_that_refuses_is_told_without_its_address(
     proxy: ForwardingProxy, words: str
 ) -> None:
     with proxying(proxy):
-        proxies = Proxies.from_environment({}, f"http://127.0.0.1:{proxy.port}")
+        proxies = Proxies.from_environment({}, proxy.url.replace("a:b@", ""))
         async with outbound(proxy, proxies=proxies, look_up=look_up(PUBLIC)) as sender:
             found = await post(sender, "https://hooks.test/")
     assert found.error == f"could not be reached: {words}"

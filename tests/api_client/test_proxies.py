@@ -2,15 +2,16 @@
 
 import pytest
 
-from api_client.http.proxies import EXPECTED, NoProxy, Proxies, ProxyServer, parse_proxy
+from api_client.http.proxies import EXPECTED, Proxies, ProxyServer, parse_proxy
 
-A, B = ProxyServer("a.test", 3128), ProxyServer("b.test", 80)
+A, B = ProxyServer("http", "a.test", 3128), ProxyServer("http", "b.test", 80)
+SOCKS = ProxyServer("socks5", "a.test", 1080)
 
 
 def test_each_scheme_has_the_proxy_of_its_variable() -> None:
     found = Proxies.from_environment({"HTTP_PROXY": "http://a.test:3128", "https_proxy": "b.test"})
-    assert found.find_for("http://shop.test/") == A
-    assert found.find_for("https://shop.test/") == B
+    assert found.find("http://shop.test/") == A
+    assert found.find("https://shop.test/") == B
 
 
 def test_lower_case_goes_before_upper_case_and_an_empty_one_is_none() -> None:
@@ -20,7 +21,7 @@ def test_lower_case_goes_before_upper_case_and_an_empty_one_is_none() -> None:
 
 def test_a_header_of_a_cgi_script_s_caller_is_no_proxy() -> None:
     environ = {"REQUEST_METHOD": "GET", "HTTP_PROXY": "http://b.test"}
-    assert not Proxies.from_environment(environ)
+    assert Proxies.from_environment(environ) == Proxies()
     assert Proxies.from_environment(environ | {"http_proxy": "a.test:3128"}) == Proxies(A, None)
 
 
@@ -32,21 +33,21 @@ def test_all_proxy_holds_for_a_scheme_without_a_variable_of_its_own() -> None:
 def test_a_named_proxy_takes_the_place_of_the_variables_but_for_no_proxy() -> None:
     environ = {"HTTPS_PROXY": "http://b.test", "NO_PROXY": "shop.test"}
     found = Proxies.from_environment(environ, "http://a.test:3128")
-    assert found.find_for("https://else.test/") == found.find_for("http://else.test/") == A
-    assert found.find_for("https://shop.test/") is None
+    assert found.find("https://else.test/") == found.find("http://else.test/") == A
+    assert found.find("https://shop.test/") is None
 
 
 def test_none_goes_before_the_variables() -> None:
-    assert not Proxies.from_environment({"HTTPS_PROXY": "http://b.test"}, "none")
+    assert Proxies.from_environment({"HTTPS_PROXY": "http://b.test"}, "none") == Proxies()
 
 
 def test_without_variables_there_is_no_proxy() -> None:
-    assert not Proxies.from_environment({})
-    assert Proxies().find_for("https://shop.test/") is None
+    assert Proxies.from_environment({}) == Proxies()
+    assert Proxies().find("https://shop.test/") is None
 
 
 def test_what_is_no_url_has_no_proxy() -> None:
-    assert Proxies(A, A).find_for("http://[::1") is None
+    assert Proxies(A, A).find("http://[::1") is None
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_what_is_no_url_has_no_proxy() -> None:
     ],
 )
 def test_no_proxy_names_hosts_and_networks(text: str, host: str, port: int) -> None:
-    assert NoProxy(text).names(host, port)
+    assert Proxies(A, A, text).find(url(host, port)) is None
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,11 @@ def test_no_proxy_names_hosts_and_networks(text: str, host: str, port: int) -> N
     ],
 )
 def test_no_proxy_names_no_other_hosts(text: str, host: str, port: int) -> None:
-    assert not NoProxy(text).names(host, port)
+    assert Proxies(A, A, text).find(url(host, port)) == A
+
+
+def url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def test_a_user_and_a_password_are_sent_as_they_were_meant_and_shown_nowhere() -> None:
@@ -99,10 +104,24 @@ def test_a_user_and_a_password_are_sent_as_they_were_meant_and_shown_nowhere() -
     assert parse_proxy("http://user@a.test").authorization == "Basic dXNlcjo="
 
 
+@pytest.mark.parametrize("url", ["socks5://a.test", "socks5h://a.test:1080/", "SOCKS5://A.test"])
+def test_a_proxy_may_speak_socks_and_leads_to_servers_of_both_schemes(url: str) -> None:
+    found = Proxies.from_environment({"ALL_PROXY": url})
+    assert found.find("http://shop.test/") == found.find("https://shop.test/") == SOCKS
+    assert str(SOCKS) == "socks5://a.test:1080"
+
+
+def test_whole_requests_are_read_by_an_http_proxy_to_an_http_server_alone() -> None:
+    assert Proxies(A, A).reader("HTTP://shop.test/") == A
+    assert Proxies(A, A).reader("https://shop.test/") is None
+    assert Proxies(A, A, "shop.test").reader("http://shop.test/") is None
+    assert Proxies(SOCKS, SOCKS).reader("http://shop.test/") is None
+
+
 @pytest.mark.parametrize(
     "url",
     [
-        *("https://a.test", "socks5://a.test:1080", "http://", "http://a.test:0"),
+        *("https://a.test", "socks4://a.test:1080", "http://", "http://a.test:0"),
         *("http://a.test:99999", "http://a.test/path", "http://a.test?q", "http://[::1", "a b"),
     ],
 )

@@ -3,11 +3,10 @@
 import time
 from urllib.parse import urlsplit
 
-import httpx
-
-from api_client import AsyncTransport, ListClass, RawClient, ReadClass
+from api_client import AsyncTransport, ListClass, RawClient, ReadClass, SkyvernError
 from api_client.answers.parts import parse_json
-from api_client.http.proxies import Proxies, ProxyServer
+from api_client.http.messages import HttpAnswer, Request
+from api_client.http.proxies import Proxies
 from api_client.versions import CERTIFIED_VERSIONS, is_certified
 from config.settings import Account, account_prefix
 from runqueue import ids
@@ -41,7 +40,7 @@ async def check_api(name: str, account: Account, proxies: Proxies) -> Finding:
         reading = None
         if page.outcome is ListClass.NOT_SUPPORTED:
             reading = await client.get_run(_NO_RUN, timeout=_SECONDS)
-    proxy = proxies.find_for(account.base_url)
+    proxy = proxies.find(account.base_url)
     way = "" if proxy is None else f" by the proxy {proxy}"
     check, where = f"API {name}", f"{account.base_url}{way}"
     took = f"{(time.perf_counter() - start) * 1000:.0f} ms"
@@ -119,21 +118,17 @@ async def check_public_url(
     check, url = "public URL", public_url
     key = account.api_key.get_secret_value()
     target = receiver_address.address(public_url, name, ids.new_id(name), _NO_ATTEMPT, key)
+    request = Request("POST", target, {"content-type": "application/json"}, b"{}")
     try:
-        async with httpx.AsyncClient(
-            timeout=_SECONDS,
-            follow_redirects=False,
-            proxy=_for_httpx(proxies.find_for(public_url)),
-            trust_env=False,
-        ) as client:
-            answer = await client.post(target, json={})
-    except (httpx.HTTPError, OSError) as error:
-        said = f"{url}: {type(error).__name__} {_words(error)}".strip()
+        async with AsyncTransport(timeout=_SECONDS, proxies=proxies) as transport:
+            answer = await transport.exchange(request)
+    except SkyvernError as error:
+        said = str(error).replace(request.name, url)  # whose path holds a token
         do = "see whether the name, the certificate, the proxy and the gateway are there"
         return wrong(check, said, do)
-    if answer.status_code == 401 and _NOT_SIGNED in _detail(answer):
+    if answer.status == 401 and _NOT_SIGNED in _detail(answer):
         return ok(check, f"{url} is a gateway of ours, with the key of {name}")
-    if answer.status_code == 404 and "problem+json" in answer.headers.get("content-type", ""):
+    if answer.status == 404 and "problem+json" in answer.headers.get("content-type", ""):
         same = f"{account_prefix(name)}API_KEY and RUNQUEUE_PUBLIC_URL"
         do = f"give gateway and workers the same {same}"
         return wrong(check, f"{url} is a gateway that does not know the account's key", do)
@@ -141,24 +136,9 @@ async def check_public_url(
         to = urlsplit(answer.headers.get("location", "")).hostname
         return wrong(check, f"{url} sends us elsewhere ({to})", "name the address it leads to")
     do = f"have the proxy pass {receiver_address.PATH}/ on to the gateway (docs/webhooks.md)"
-    return wrong(check, f"{url} answers {answer.status_code}, and is no gateway of ours", do)
+    return wrong(check, f"{url} answers {answer.status}, and is no gateway of ours", do)
 
 
-def _for_httpx(proxy: ProxyServer | None) -> httpx.Proxy | None:
-    if proxy is None:
-        return None
-    authorization = proxy.authorization
-    return httpx.Proxy(
-        str(proxy), headers={"proxy-authorization": authorization} if authorization else None
-    )
-
-
-def _words(error: Exception) -> str:
-    """Return what went wrong as far as it can quote no URL; its path holds a token."""
-    words = str(error)
-    return "" if "/" in words else words
-
-
-def _detail(answer: httpx.Response) -> str:
-    said = parse_json(answer.content)
+def _detail(answer: HttpAnswer) -> str:
+    said = parse_json(answer.body)
     return str(said.get("detail", "")) if isinstance(said, dict) else ""

@@ -96,8 +96,8 @@ class AccountLink:
         self._public_url = settings.public_url
         proxies = proxies_of(account, settings)
         #: Whether a proxy leads to the server, and whether it reads what passes and may date it.
-        self.is_proxied = proxies.find_for(account.base_url) is not None
-        self.is_forwarded = self.is_proxied and account.base_url.startswith("http:")
+        self.is_proxied = proxies.find(account.base_url) is not None
+        self.is_forwarded = proxies.reader(account.base_url) is not None
         #: Seconds by which the dates of answers are ahead of the clock that dates the runs, as
         #: lists have shown.
         self.date_ahead = 0.0

@@ -34,6 +34,7 @@ from tests.gateway.gating import KEY, gating
 from tests.proxying import ForwardingProxy, proxying
 from tests.simulator.simulating import simulating
 from tests.worker.working import working
+from webhooks import receiver_address
 from worker.doctor import queue_checks, redis_checks
 from worker.doctor.api_checks import check_api, check_public_url, check_version
 from worker.doctor.doctor import doctor
@@ -248,13 +249,26 @@ async def test_the_proxy_that_leads_to_the_api_is_asked_and_named(
     assert well(found) or "NO_PROXY" in found.do
 
 
-async def test_the_public_url_is_looked_at_through_the_proxy(redis_url: str) -> None:
+@pytest.mark.parametrize("is_socks", [False, True])
+async def test_the_public_url_is_looked_at_through_the_proxy(
+    redis_url: str, is_socks: bool
+) -> None:
     async with gating(redis_url) as door:
-        with proxying(ForwardingProxy(user="a:b")) as proxy:
+        with proxying(ForwardingProxy(is_socks, user="a:b")) as proxy:
             proxies = Proxies.from_environment({}, proxy.url)
             there = await check_public_url(door.url, "x", account("http://x", KEY), proxies)
 
-    assert len(proxy.requests) == 1, there
+    assert len(proxy.tunnels if is_socks else proxy.requests) == 1, there
+
+
+async def test_a_public_url_that_nobody_answers_at_is_told_without_its_path() -> None:
+    with port_nobody_listens_on() as port:
+        url = f"http://127.0.0.1:{port}"
+        found = await check_public_url(url, "x", account("http://x", KEY), Proxies())
+
+    assert found.level is FindingLevel.WRONG
+    assert found.said.startswith(f"{url}: ConnectionRefusedError: ")
+    assert receiver_address.PATH not in found.said
 
 
 async def test_what_is_no_skyvern_is_a_wrong_base_url(redis_url: str) -> None:
