@@ -19,7 +19,6 @@ from gateway.page.viewer import Viewer
 from gateway.state.state import gate_of
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.operator.operations import Settled
-from runqueue.producer import flows
 from runqueue.records.batch import Retried
 from runqueue.records.job import is_run_id
 from runqueue.store import groups
@@ -138,8 +137,8 @@ async def _retry_failed(action: ActionRequest) -> str:
         action.so_far = f"{done.jobs:,} jobs are ready again{done.words}"
 
     canceled = action.fields.get("canceled") == "yes"
-    flow = flows.retry_failed(action.account, action.target, note_progress, canceled=canceled)
-    note_progress(await flows.drive_async(flow, action.queue.send))
+    done = await action.queue.retry_failed(action.target, canceled=canceled, report=note_progress)
+    note_progress(done)
     return action.so_far
 
 

@@ -14,7 +14,7 @@ from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 import redis
 import redis.asyncio
@@ -43,6 +43,20 @@ class ScriptCall(Generic[T]):
     account: str
     arguments: Sequence[Argument] = field(repr=False)
     parse: Callable[[Any], T]
+
+
+class Send(Protocol):
+    """Sends a call and returns its reply, as `RunQueue.send` does."""
+
+    def __call__(self, call: ScriptCall[T]) -> T:
+        """Send it."""
+
+
+class AsyncSend(Protocol):
+    """`Send` of coroutines."""
+
+    async def __call__(self, call: ScriptCall[T]) -> T:
+        """Send it."""
 
 
 @dataclass(frozen=True, slots=True)

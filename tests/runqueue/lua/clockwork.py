@@ -1,6 +1,7 @@
 """One account of a real Valkey under a clock that only the test moves."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 import orjson
@@ -8,7 +9,7 @@ import redis
 from hypothesis import HealthCheck, settings
 
 from runqueue import ids
-from runqueue.producer.flows import Flow, drive
+from runqueue.producer.queue import RunQueue
 from runqueue.records import claim_items
 from runqueue.records.batch import NO_RULES, Batch, BatchRules
 from runqueue.records.claim_items import (
@@ -103,6 +104,24 @@ def spec(
         max_run_seconds=max_run_seconds,
         keys=tuple(keys),
     )
+
+
+class QueueOfClock(RunQueue):
+    """A queue of one account whose calls are run by somebody else.
+
+    Args:
+        account: the account.
+        run: runs a call.
+    """
+
+    def __init__(self, account: str, run: Callable[[ScriptCall[Any]], Any]) -> None:
+        super().__init__("redis://127.0.0.1:1")
+        self._accounts.known = [account]
+        self._run = run
+
+    def send(self, call: ScriptCall[T]) -> T:
+        """Run one script."""
+        return cast(T, self._run(call))
 
 
 class Clockwork:
@@ -216,9 +235,10 @@ class Clockwork:
         )
         return self.run(delivery_calls.record_callback(self.account, [told]))[0]
 
-    def drive(self, flow: Flow[T]) -> T:
-        """Run a flow of calls."""
-        return drive(flow, self.run)
+    @cached_property
+    def queue(self) -> RunQueue:
+        """The queue, whose calls are sent at the clock's time."""
+        return QueueOfClock(self.account, self.run)
 
     def end_all(self, *states: str) -> list[str]:
         """Claim as many jobs as there are states, and end each run in one; returns the ids."""
