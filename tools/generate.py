@@ -52,6 +52,7 @@ _REPLACED: Final = (
     (r"\basyncio\.Task\[None\]", "threading.Thread"),
     (r"\basyncio\.Future\b", "concurrent.futures.Future"),
     (r"\basyncio\.sleep\b", "time.sleep"),
+    (r"\bimport asyncio\n", "import time\n"),
     (r"\bredis\.asyncio\b", "redis"),
     (r"\bnot self\.is_connected\b", "self._sock is None"),
     (r"\bnowait=True\b", ""),
