@@ -99,13 +99,12 @@ async def test_a_request_that_gets_no_connection_of_the_client_s_pool_is_not_sen
         "limits": httpx.Limits(max_connections=1),
         "timeout": httpx.Timeout(20, pool=0.1),
     }
-    async with serving(hangs) as server:
-        async with httpx.AsyncClient(**limits) as own_async:
-            first = asyncio.create_task(AsyncOwnClient(own_async, 20, 1).exchange(get(server.url)))
-            await server.asked.wait()
-            with pytest.raises(NotSentError, match="PoolTimeout"):
-                await AsyncOwnClient(own_async, 20, 1).exchange(post(server.url))
-            first.cancel()
+    async with serving(hangs) as server, httpx.AsyncClient(**limits) as own_async:
+        first = asyncio.create_task(AsyncOwnClient(own_async, 20, 1).exchange(get(server.url)))
+        await server.asked.wait()
+        with pytest.raises(NotSentError, match="PoolTimeout"):
+            await AsyncOwnClient(own_async, 20, 1).exchange(post(server.url))
+        first.cancel()
     async with serving(hangs) as server:
         with httpx.Client(**limits) as own:
             exchange = OwnClient(own, 1, 1).exchange
