@@ -19,6 +19,7 @@ from gateway.api.schemas import (
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer
 from gateway.tenants.scope import queue_of
+from runqueue.producer.async_queue import retry_pages
 from runqueue.records.batch import Retried
 from runqueue.records.job import JobState
 from runqueue.request.private_targets import private_callback
@@ -101,11 +102,7 @@ async def retry_failed(
     canceled: Annotated[bool, Query(description="Its canceled jobs, too.")] = False,
 ) -> Response:
     """Have the dead and failed jobs of a batch done again."""
-
-    def note_progress(done: Retried) -> None:
+    done = Retried({})
+    async for done in retry_pages(queue_of(request), batch_id, reason, canceled=canceled):
         set_detail(request, f"{done.jobs:,} jobs are ready again{done.words}")
-
-    done = await queue_of(request).retry_failed(
-        batch_id, reason=reason, canceled=canceled, report=note_progress
-    )
     return json_answer({"batch_id": batch_id, **done.as_dict()})

@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, islice
@@ -522,12 +522,7 @@ class AsyncRunQueue:
         return done
 
     async def retry_failed(
-        self,
-        batch: str,
-        *,
-        reason: str | None = None,
-        canceled: bool = False,
-        report: Callable[[Retried], object] | None = None,
+        self, batch: str, *, reason: str | None = None, canceled: bool = False
     ) -> Retried:
         """Have the dead and failed jobs of a batch done again; returns how many of either.
 
@@ -538,7 +533,6 @@ class AsyncRunQueue:
             batch: its id.
             reason: only jobs whose reason contains this text, whatever its case.
             canceled: its canceled jobs, too.
-            report: called after each page with what is done again by then.
 
         Raises:
             BatchNotFound: no such batch is on record.
@@ -546,6 +540,13 @@ class AsyncRunQueue:
             BatchExpired: its upload took too long.
             InvalidRequest: an empty reason.
         """
+        pages = [page async for page in self._retry_pages(batch, reason, canceled=canceled)]
+        return pages[-1]
+
+    async def _retry_pages(
+        self, batch: str, reason: str | None = None, *, canceled: bool = False
+    ) -> AsyncIterator[Retried]:
+        """Do as `retry_failed`, a page at a time; yields what is done again by then."""
         check_words(reason)
         account = await self._owner(batch)
         await self._living(account, batch)
@@ -561,11 +562,10 @@ class AsyncRunQueue:
             if bad:
                 codes = await self.send(operator_calls.replay(account, [job.seen for job in bad]))
                 states.update(job.state for job, code in zip(bad, codes, strict=True) if code == 1)
-                if report is not None:
-                    report(Retried(dict(states)))
+                yield Retried(dict(states))
                 if 2 in codes:
                     raise BatchCanceled(batch)
-        return Retried(dict(states), left)
+        yield Retried(dict(states), left)
 
     async def iter_results(
         self,
@@ -959,3 +959,9 @@ if True:  # ASYNC
     async def enqueue_packets(queue: AsyncRunQueue, parts: Sequence[Packet]) -> list[Enqueued]:
         """As `enqueue_many`, of jobs that were checked and packed elsewhere; for the gateway."""
         return await queue._hand_in(iter(parts), None)  # noqa: SLF001 - its own module
+
+    def retry_pages(
+        queue: AsyncRunQueue, batch: str, reason: str | None = None, *, canceled: bool
+    ) -> AsyncIterator[Retried]:
+        """Do as `retry_failed`, a page at a time, so that its progress is seen; for the gateway."""
+        return queue._retry_pages(batch, reason, canceled=canceled)  # noqa: SLF001 - likewise

@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import partial
@@ -506,12 +506,7 @@ class RunQueue:
         return done
 
     def retry_failed(
-        self,
-        batch: str,
-        *,
-        reason: str | None = None,
-        canceled: bool = False,
-        report: Callable[[Retried], object] | None = None,
+        self, batch: str, *, reason: str | None = None, canceled: bool = False
     ) -> Retried:
         """Have the dead and failed jobs of a batch done again; returns how many of either.
 
@@ -522,7 +517,6 @@ class RunQueue:
             batch: its id.
             reason: only jobs whose reason contains this text, whatever its case.
             canceled: its canceled jobs, too.
-            report: called after each page with what is done again by then.
 
         Raises:
             BatchNotFound: no such batch is on record.
@@ -530,6 +524,13 @@ class RunQueue:
             BatchExpired: its upload took too long.
             InvalidRequest: an empty reason.
         """
+        pages = [page for page in self._retry_pages(batch, reason, canceled=canceled)]
+        return pages[-1]
+
+    def _retry_pages(
+        self, batch: str, reason: str | None = None, *, canceled: bool = False
+    ) -> Iterator[Retried]:
+        """Do as `retry_failed`, a page at a time; yields what is done again by then."""
         check_words(reason)
         account = self._owner(batch)
         self._living(account, batch)
@@ -545,11 +546,10 @@ class RunQueue:
             if bad:
                 codes = self.send(operator_calls.replay(account, [job.seen for job in bad]))
                 states.update(job.state for job, code in zip(bad, codes, strict=True) if code == 1)
-                if report is not None:
-                    report(Retried(dict(states)))
+                yield Retried(dict(states))
                 if 2 in codes:
                     raise BatchCanceled(batch)
-        return Retried(dict(states), left)
+        yield Retried(dict(states), left)
 
     def iter_results(
         self,
