@@ -72,7 +72,8 @@ def blocking(source: Path) -> str:
     text = (
         f"{MARKER}{source.name} by tools/generate.py: change that, and run `make generate`.\n{text}"
     )
-    for command in (["check", "--fix", "--unsafe-fixes", "--select=F401,I001,UP028"], ["format"]):
+    fixed = "--select=C416,F401,I001,UP028"
+    for command in (["check", "--fix", "--unsafe-fixes", fixed], ["format"]):
         ruff = [
             sys.executable,
             "-m",

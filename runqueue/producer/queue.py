@@ -524,7 +524,7 @@ class RunQueue:
             BatchExpired: its upload took too long.
             InvalidRequest: an empty reason.
         """
-        pages = [page for page in self._retry_pages(batch, reason, canceled=canceled)]
+        pages = list(self._retry_pages(batch, reason, canceled=canceled))
         return pages[-1]
 
     def _retry_pages(
