@@ -43,7 +43,7 @@ _REPLACED: Final = (
     (r"\bCoroutine\[Any, Any, (\w+)\]", r"\1"),
     (r"\bAwaitableJob\b", "QueuedJob"),
     (rf"\basync_({_MODULES})\b", r"\1"),
-    (r"\b(run|check_format)_async\b", r"\1"),
+    (r"\b(run|load_library|check_format)_async\b", r"\1"),
     (r"\basync_(\w+)", r"sync_\1"),
     (r"\bAsync(?=[A-Z])", ""),
     (r"\b__a(enter|exit)__", r"__\1__"),

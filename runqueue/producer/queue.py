@@ -66,13 +66,14 @@ from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.audit import AuditNote
 from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.damage import damage_behind, read_reports, report_keys
-from runqueue.store.format import COMPARED_SECONDS, check_format
+from runqueue.store.format import COMPARED_SECONDS
 from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.live_processes import GroupLine, Process
 from runqueue.store.replies import OfItems
-from runqueue.store.scripts import TAKES_IN, ScriptCall, T, run
+from runqueue.store.scripts import TAKES_IN, ScriptCall, T
+from runqueue.store.sending import check_format, run
 from runqueue.tracing import enqueuing
 
 #: Results that waiters read at once: thousands that are notified together must not take all

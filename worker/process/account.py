@@ -14,8 +14,8 @@ from api_client.http.proxies import Proxies
 from config.settings import Account, Settings, account_prefix
 from runqueue.observe.run_spans import TracedRuns
 from runqueue.store import worker_calls
+from runqueue.store.async_sending import check_format_async
 from runqueue.store.damage import damage_of
-from runqueue.store.format import check_format_async
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.scripts import ScriptCall
 from webhooks import receiver_address

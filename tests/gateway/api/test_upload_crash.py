@@ -14,7 +14,8 @@ from faults.proxy import Network
 from runqueue import JobState, RunQueue, TaskRunRequest
 from runqueue.ids import job_id_for
 from runqueue.producer import async_batch_upload
-from runqueue.store.scripts import load, load_library
+from runqueue.store.scripts import load
+from runqueue.store.sending import load_library
 from tests.gateway.gating import Desk, gating, own_bearer
 from tests.gateway.test_process import process, url_of
 from tests.gateway.uploads import KIND, PATH, accepted, begin, lines, pieces, send, text

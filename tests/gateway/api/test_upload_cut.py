@@ -16,7 +16,8 @@ from gateway.tenants import shares
 from runqueue import AsyncRunQueue, JobState, QueueUnavailable, RunQueue
 from runqueue.producer import async_batch_upload
 from runqueue.store import worker_calls
-from runqueue.store.scripts import ScriptCall, run
+from runqueue.store.scripts import ScriptCall
+from runqueue.store.sending import run
 from tests.gateway.gating import Desk, gating
 from tests.gateway.uploads import accepted, begin, lines, pieces, send, text
 from tests.simulator.simulating import eventually

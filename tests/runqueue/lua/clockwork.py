@@ -26,12 +26,7 @@ from runqueue.records.quotas import Quota
 from runqueue.records.times import packed
 from runqueue.request.job_spec import JobSpec, Kind, Priority, When
 from runqueue.request.retry_policy import Retry
-from runqueue.store import (
-    delivery_calls,
-    job_calls,
-    scripts,
-    worker_calls,
-)
+from runqueue.store import delivery_calls, job_calls, sending, worker_calls
 from runqueue.store.delivery_calls import CallbackOutcome, DueCallback
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall
@@ -137,11 +132,11 @@ class Clockwork:
 
     def run(self, call: ScriptCall[T]) -> T:
         """Send a call at the clock's time."""
-        return scripts.run(self.client, call, now_us=self.now)
+        return sending.run(self.client, call, now_us=self.now)
 
     def commands(self, call: ScriptCall[Any]) -> int:
         """Run a call; returns how many commands that took."""
-        scripts.load_library(self.client, self.key("meta"))
+        sending.load_library(self.client, self.key("meta"))
         self.client.config_resetstat()
         self.run(call)
         stats = cast("dict[str, dict[str, int]]", self.client.info("commandstats"))

@@ -32,7 +32,7 @@ from runqueue.store import worker_calls
 from runqueue.store.format import FORMAT
 from runqueue.store.job_calls import CHUNK_WORK
 from runqueue.store.keys import FORMAT_KEY
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.either import Ask, both
 from tests.valkeys import start_valkey
 

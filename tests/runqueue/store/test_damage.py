@@ -9,7 +9,7 @@ from runqueue.records.health import HealthLevel, health_of
 from runqueue.store import job_calls
 from runqueue.store.damage import damage_of, is_of_one, report_key
 from runqueue.store.keys import ACCOUNTS, Keys
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.either import Ask
 
 LINE = {"kind": "task", "body": {"prompt": "x"}}
