@@ -14,7 +14,7 @@ import httpx
 from api_client.errors import NotSentError
 from api_client.http.httpx_adapter import OwnClient, TransportClient
 from api_client.http.messages import HttpAnswer, Request
-from api_client.http.request_builder import hops
+from api_client.http.request_builder import MAX_REDIRECTS, next_hop
 from api_client.http.transport import DEFAULT_MAX_BODY_BYTES, DEFAULT_TIMEOUT
 
 
@@ -43,12 +43,14 @@ def send(sender: Sender, request: Request, *, follow: bool = True) -> HttpAnswer
     answer = sender.exchange(request)
     if not follow or not answer.is_redirect:
         return answer
-    route = hops(request, answer, start)
-    with suppress(StopIteration, NotSentError):
-        onward = next(route)
-        while True:
+    onward = request
+    with suppress(NotSentError):
+        for _ in range(MAX_REDIRECTS):
+            further = next_hop(request, onward, answer, start)
+            if further is None:
+                break
+            onward = further
             answer = sender.exchange(onward)
-            onward = route.send(answer)
     return answer
 
 

@@ -1,7 +1,6 @@
 """The blocking client's connections over real sockets: used again, threads, forks, interrupts."""
 
 import asyncio
-import itertools
 import os
 import signal
 import socket
@@ -17,7 +16,7 @@ import httpx
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from api_client.errors import AnswerLostError, NotSentError, SkyvernError
+from api_client.errors import AnswerLostError, NotSentError
 from api_client.http import blocking
 from api_client.http.blocking import KeptConnections
 from api_client.http.httpx_adapter import OwnClient, TransportClient
@@ -31,7 +30,6 @@ from tests.api_client.rawserver import (
     Exchange,
     Server,
     answering,
-    answering_in_turn,
     hangs,
     response,
     serving,
@@ -156,23 +154,6 @@ async def test_the_connections_of_a_burst_are_closed_once_they_are_old(
             now[0] += IDLE_LIMIT + 1
             await asend(sender, "GET", server.url)
             assert len(idle) == 1
-
-
-async def test_no_connection_is_used_again_after_a_5xx_in_whatever_thread() -> None:
-    async with serving(answering_in_turn(*[response(500), response(200)] * 200)) as server:
-        with connections() as sender:
-
-            def many() -> list[int]:
-                return [send(sender, "POST", server.url).status for _ in range(50)]
-
-            statuses = itertools.chain(
-                *await asyncio.gather(*(asyncio.to_thread(many) for _ in range(6)))
-            )
-        # Answers are given in the order of arrival: every second one was a 500.
-        last_of = {e.connection: n for n, e in enumerate(server.exchanges)}
-        failed = [n for n in range(300) if n % 2 == 0]
-        assert all(last_of[server.exchanges[n].connection] == n for n in failed)
-        assert sorted(statuses) == [200] * 150 + [500] * 150
 
 
 # Threads, and the ends of things
@@ -310,39 +291,6 @@ async def test_a_child_s_copies_of_its_parent_s_connections_are_closed(
             await asend(sender, "GET", server.url)
             assert of_parent.fileno() == -1
         assert server.connections == 2
-
-
-async def test_no_request_the_server_has_read_is_ever_called_not_sent() -> None:
-    turns = itertools.cycle(["keep", "answer and close", "close", "answer and reset", "reset"])
-
-    async def at_the_edge(exchange: Exchange) -> bool:
-        turn = next(turns)
-        await exchange.read_body()
-        if "answer" in turn or turn == "keep":
-            await exchange.send(response(200))
-        if "reset" in turn:
-            exchange.reset()
-        return turn == "keep"
-
-    outcomes: dict[str, type[SkyvernError] | None] = {}
-
-    def many(thread: int) -> None:
-        for n in range(100):
-            name = f"{thread}-{n}"
-            try:
-                send(sender, "POST", server.url, x_name=name)
-                outcomes[name] = None
-            except SkyvernError as exc:
-                outcomes[name] = type(exc)
-
-    async with serving(at_the_edge) as server:
-        with connections() as sender:
-            await asyncio.gather(*(asyncio.to_thread(many, thread) for thread in range(3)))
-        seen = [exchange.headers["x-name"] for exchange in server.exchanges]
-    assert len(outcomes) == 300
-    assert len(seen) == len(set(seen))
-    assert not [name for name in seen if outcomes[name] is NotSentError]
-    assert set(outcomes.values()) >= {None, AnswerLostError}
 
 
 # Proxies
