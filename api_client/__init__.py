@@ -5,7 +5,7 @@ are safe. `RawClient` is for a queue: bytes in, a classified outcome out, nothin
 nothing raised.
 """
 
-from api_client.agent import AgentClient, AsyncAgentClient
+from api_client.agent import AgentClient
 from api_client.answers.listings import BulkCancellation, ListClass, ListedRun, RunPage
 from api_client.answers.outcomes import (
     CancelClass,
@@ -16,6 +16,7 @@ from api_client.answers.outcomes import (
     SubmissionClass,
 )
 from api_client.arguments import OMIT, RequestOptions
+from api_client.async_agent import AsyncAgentClient
 from api_client.call import CallKind
 from api_client.client import AsyncSkyvern, Skyvern
 from api_client.errors import (
@@ -35,7 +36,6 @@ from api_client.errors import (
     UnprocessableEntityError,
     WaitTimeoutError,
 )
-from api_client.http.blocking import BlockingTransport
 from api_client.http.transport import AsyncTransport
 from api_client.limiter import Limiter, RateLimiter
 from api_client.raw import RawClient, RunKind
@@ -71,7 +71,6 @@ __all__ = [
     "AsyncSkyvern",
     "AsyncTransport",
     "BadRequestError",
-    "BlockingTransport",
     "BodyTooLargeError",
     "BrowserSessionResponse",
     "BulkCancelRunsResponse",

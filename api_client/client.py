@@ -5,8 +5,9 @@ from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import httpx
 
-from api_client.agent import AgentClient, AsyncAgentClient
+from api_client.agent import AgentClient
 from api_client.arguments import check_seconds
+from api_client.async_agent import AsyncAgentClient
 from api_client.caller import Caller
 from api_client.checks import (
     check_instance,
@@ -16,8 +17,8 @@ from api_client.checks import (
     the_key,
     the_proxies,
 )
-from api_client.http.blocking import BlockingTransport
-from api_client.http.httpx_adapter import OwnClient
+from api_client.http.blocking import KeptConnections
+from api_client.http.httpx_adapter import AsyncOwnClient, OwnClient
 from api_client.http.request_builder import RequestFactory
 from api_client.http.transport import (
     DEFAULT_MAX_BODY_BYTES,
@@ -37,7 +38,8 @@ class _Flavour(NamedTuple):
 
     httpx_client: type[Any]
     httpx_transport: type[Any]
-    own_transport: Callable[..., Any]
+    adapter: Callable[..., Any]
+    connections: Callable[..., Any]
     agent: Callable[..., Any]
 
 
@@ -81,9 +83,9 @@ class _Client(Generic[HttpxClient, HttpxTransport]):
         self._own: Any = None
         sends: Any = transport
         if httpx_client is not None:
-            sends = OwnClient(httpx_client, timeout, DEFAULT_MAX_BODY_BYTES)
+            sends = flavour.adapter(httpx_client, timeout, DEFAULT_MAX_BODY_BYTES)
         elif transport is None:
-            sends = self._own = flavour.own_transport(
+            sends = self._own = flavour.connections(
                 timeout=timeout or DEFAULT_TIMEOUT, proxies=the_proxies(proxy)
             )
         #: The calls.
@@ -112,7 +114,7 @@ class Skyvern(_Client[httpx.Client, httpx.BaseTransport]):
             answer lost, unless it is proven that nothing was sent.
         limiter: waited for before each attempt, such as a `RateLimiter`.
         retry: how often and how patiently to try again, where that is safe.
-        transport: what sends instead of a `BlockingTransport` of this client's own.
+        transport: what sends instead of connections of this client's own.
         proxy: the URL of a proxy that leads to Skyvern, such as http://user:pass@proxy:3128, or
             `none`. Where it is not given, HTTPS_PROXY, HTTP_PROXY and ALL_PROXY name it. Hosts that
             NO_PROXY names are spoken to directly.
@@ -125,7 +127,7 @@ class Skyvern(_Client[httpx.Client, httpx.BaseTransport]):
     """
 
     agent: AgentClient
-    _flavour = _Flavour(httpx.Client, httpx.BaseTransport, BlockingTransport, AgentClient)
+    _flavour = _Flavour(httpx.Client, httpx.BaseTransport, OwnClient, KeptConnections, AgentClient)
 
     def close(self) -> None:
         """End the client, and close the connections if they are its own."""
@@ -154,6 +156,7 @@ class AsyncSkyvern(_Client[httpx.AsyncClient, httpx.AsyncBaseTransport]):
     _flavour = _Flavour(
         httpx.AsyncClient,
         httpx.AsyncBaseTransport,
+        AsyncOwnClient,
         AsyncTransport,
         AsyncAgentClient,
     )

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from time import monotonic
-from typing import Any, Final, Literal, TypeVar, cast
+from typing import Final, Literal, TypeVar
 
 import httpx
 
@@ -53,8 +53,7 @@ from api_client.answers.redelivery import (
     classify_replay,
 )
 from api_client.answers.server_clock import ServerClock
-from api_client.arguments import json_body, query_string, run_path, segment, workflow_path
-from api_client.call import Call
+from api_client.arguments import Omit, json_body, query_string, run_path, segment, workflow_path
 from api_client.calls.calls import (
     CANCEL_PATH,
     DOWNLOAD_FILES_PATH,
@@ -65,10 +64,10 @@ from api_client.calls.calls import (
     TASKS_PATH,
     WORKFLOWS_PATH,
 )
-from api_client.calls.flows import Pause, drive, webhook_failure_reason
+from api_client.calls.sequences import reason_reads
 from api_client.calls.session_calls import SESSIONS_PATH
-from api_client.errors import SkyvernError
-from api_client.http.exchange import send, sender_of
+from api_client.errors import NotSupported, SkyvernError
+from api_client.http.async_exchange import send, sender_of
 from api_client.http.messages import HttpAnswer, Request
 from api_client.http.request_builder import RequestFactory
 from api_client.http.transport import DEFAULT_TIMEOUT, AsyncTransport
@@ -327,23 +326,30 @@ class RawClient:
             permit: waits for leave to make another call than the first.
             timeout: seconds for each call.
         """
-        is_first = True
-
-        async def read(call: Call[Any] | Pause) -> Any:
-            nonlocal is_first
-            if not is_first:
-                await permit()
-            is_first = False
-            call = cast(Call[Any], call)
-            request = self.requests.make("GET", call.path, query=call.query, timeout=timeout)
-            answer = await send(self._sender, request)
-            return read_answer(call, request, answer, self.requests.without_key)
-
         try:
-            reason = await drive(webhook_failure_reason(run_id), read)
+            reason = await self._failure_reason(run_id, permit, timeout)
         except SkyvernError as exc:
             return self._without_key(classify_reason_error(exc, exception_words(exc)))
         return Reason(ReasonClass.TOLD, reason=reason)
+
+    async def _failure_reason(
+        self, run_id: str, permit: Callable[[], Awaitable[None]], timeout: float
+    ) -> str | None:
+        reads = reason_reads(run_id)
+        for read in reads:
+            if read is not reads[0]:
+                await permit()
+            request = self.requests.make("GET", read.path, query=read.query, timeout=timeout)
+            answer = await send(self._sender, request)
+            try:
+                reason = read_answer(read, request, answer, self.requests.without_key)
+            except NotSupported:
+                if read is reads[-1]:
+                    raise
+            else:
+                if not isinstance(reason, Omit):
+                    return reason
+        raise NotSupported(f"this server does not report the webhook of run {run_id}")
 
     async def _outcome(
         self,

@@ -22,8 +22,9 @@ from config.settings import Account, Settings
 from runqueue import RunQueue
 from runqueue.connection.client import async_client
 from runqueue.store import worker_calls
+from runqueue.store.async_sending import run_async
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import ScriptCall, run_async
+from runqueue.store.scripts import ScriptCall
 from simulator.app import Simulator
 from simulator.model.options import DEFAULT_API_KEY, Options
 from simulator.server import serving

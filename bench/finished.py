@@ -17,9 +17,11 @@ from runqueue.connection.client import async_client
 from runqueue.records.claim_items import Finished, RunAccepted
 from runqueue.records.delivery import Delivered
 from runqueue.store import worker_calls
+from runqueue.store.async_sending import run_async
 from runqueue.store.delivery_calls import record_delivery
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import ScriptCall, load, run, run_async
+from runqueue.store.scripts import ScriptCall, load
+from runqueue.store.sending import run
 from worker.process.account import AccountLink
 from worker.process.elapsed import passed_us
 from worker.stages.packing import ROUNDS, pack_ended

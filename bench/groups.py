@@ -16,7 +16,7 @@ from bench.stack import usual_allocator
 from runqueue import ids
 from runqueue.producer.chunks import packets
 from runqueue.records.claim_items import Claimed, GivenBack
-from runqueue.store import groups, job_calls, live_processes, scripts, worker_calls
+from runqueue.store import groups, job_calls, live_processes, sending, worker_calls
 from runqueue.store import (
     job_calls as calls,
 )
@@ -108,11 +108,11 @@ class Watched:
         cost = self.costs.setdefault(what, Cost())
         cost.calls += 1
         if not watched or (cost.calls > 1_000 and cost.calls % 20):
-            return scripts.run(self.client, call, now_us=self.now)
+            return sending.run(self.client, call, now_us=self.now)
         self.client.config_resetstat()
         self.client.slowlog_reset()
         before = self._cpu_ms()
-        reply = scripts.run(self.client, call, now_us=self.now)
+        reply = sending.run(self.client, call, now_us=self.now)
         cpu_ms = self._cpu_ms() - before
         slow = self.client.slowlog_get(10)
         stats = cast("dict[str, dict[str, int]]", self.client.info("commandstats"))

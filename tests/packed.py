@@ -6,7 +6,7 @@ import redis
 
 from runqueue.store import compression, pack_calls
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 
 ACCOUNT = "default"
 

@@ -1,7 +1,9 @@
 """Write blocking modules from those for coroutines: `make generate`.
 
-Each source is read as text: `async` and `await` go, names get those of their blocking twins, and
-ruff removes the imports that are not needed any more.
+A module `async_<name>.py` whose first line says so gives `<name>.py`, as psycopg does it: its text
+is taken, `async` and `await` go, names get those of their blocking twins, and ruff removes the
+imports that are not needed any more. Where threads and coroutines differ, both ways stand in the
+source: of `if True:  # ASYNC` the blocking module has what is under `else`, or nothing.
 """
 
 import ast
@@ -9,24 +11,22 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent, indent
 from typing import Final
 
-_RUNQUEUE: Final = Path(__file__).parent.parent / "runqueue"
-_PRODUCER: Final = _RUNQUEUE / "producer"
-_CONNECTION: Final = _RUNQUEUE / "connection"
-#: From which file each generated one is made.
-SOURCES: Final = {
-    _PRODUCER / "queue.py": _PRODUCER / "async_queue.py",
-    _PRODUCER / "listener.py": _PRODUCER / "async_listener.py",
-    _PRODUCER / "handles.py": _PRODUCER / "async_handles.py",
-    _CONNECTION / "sentinel.py": _CONNECTION / "async_sentinel.py",
-    _CONNECTION / "switchover.py": _CONNECTION / "async_switchover.py",
-    _PRODUCER / "upload_sender.py": _PRODUCER / "async_upload_sender.py",
-}
+_ROOT: Final = Path(__file__).parent.parent
+#: How the first line of a source begins.
+_SOURCE: Final = "# From this file `make generate` writes "
 #: How a generated file's first line begins; `bench/structure.py` leaves such files apart.
 MARKER: Final = "# Generated from "
-#: Functions that only coroutines need.
-_DROPPED: Final = {"__await__", "enqueue_packets"}
+#: From which file each generated one is made.
+SOURCES: Final = {
+    path.with_name(path.name.removeprefix("async_")): path
+    for package in ("api_client", "runqueue")
+    for path in sorted((_ROOT / package).rglob("async_*.py"))
+    if path.read_text().startswith(_SOURCE)
+}
+_MODULES: Final = "|".join(path.stem for path in SOURCES)
 #: What is replaced, in this order.
 _REPLACED: Final = (
     (r"\A#.*\n", ""),
@@ -40,19 +40,23 @@ _REPLACED: Final = (
     (r"\bawait (?=[\w(])", ""),
     (r"\bAwaitable\[([\w\[\]]+)\]\]", r"\1]"),
     (r"\bAwaitable\[Any\]", "Any"),
+    (r"\bCoroutine\[Any, Any, (\w+)\]", r"\1"),
     (r"\bAwaitableJob\b", "QueuedJob"),
-    (r"\basync_(queue|listener|handles|sentinel|switchover)\b", r"\1"),
-    (r"\b(run|drive|check_format)_async\b", r"\1"),
+    (rf"\basync_({_MODULES})\b", r"\1"),
+    (r"\b(run|load_library|check_format)_async\b", r"\1"),
     (r"\basync_(\w+)", r"sync_\1"),
     (r"\bAsync(?=[A-Z])", ""),
     (r"\b__a(enter|exit)__", r"__\1__"),
     (r"\baclose\b", "close"),
     (r"\basyncio\.Event\b", "threading.Event"),
+    (r"\basyncio\.Task\[None\]", "threading.Thread"),
+    (r"\basyncio\.Future\b", "concurrent.futures.Future"),
+    (r"\basyncio\.sleep\b", "time.sleep"),
+    (r"\bimport asyncio\n", "import time\n"),
     (r"\bredis\.asyncio\b", "redis"),
     (r"\bnot self\.is_connected\b", "self._sock is None"),
     (r"\bnowait=True\b", ""),
     (r", whose loop may be uvloop\.", "."),
-    (r"\bimport asyncio\b", "import threading"),
 )
 
 
@@ -62,20 +66,14 @@ def blocking(source: Path) -> str:
     Args:
         source: its file.
     """
-    text = source.read_text()
-    lines = text.splitlines(keepends=True)
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name in _DROPPED:
-            lines[node.lineno - 1 : node.end_lineno] = [""] * len(
-                lines[node.lineno - 1 : node.end_lineno]
-            )
-    text = "".join(lines)
+    text = _with_threads(source.read_text())
     for pattern, twin in _REPLACED:
         text = re.sub(pattern, twin, text)
     text = (
         f"{MARKER}{source.name} by tools/generate.py: change that, and run `make generate`.\n{text}"
     )
-    for command in (["check", "--fix", "--unsafe-fixes", "--select=F401,I001,UP028"], ["format"]):
+    fixed = "--select=C416,F401,I001,UP028"
+    for command in (["check", "--fix", "--unsafe-fixes", fixed], ["format"]):
         ruff = [
             sys.executable,
             "-m",
@@ -88,6 +86,18 @@ def blocking(source: Path) -> str:
         ]
         text = subprocess.run(ruff, input=text, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own command
     return text
+
+
+def _with_threads(text: str) -> str:
+    """Take the `else` of each `if True:  # ASYNC`."""
+    lines = text.splitlines(keepends=True)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.If) and lines[node.lineno - 1].strip() == "if True:  # ASYNC":
+            start, end = node.lineno - 1, node.end_lineno or 0
+            other = "".join(lines[node.body[-1].end_lineno or 0 : end]).partition("else:")[2]
+            kept = indent(dedent(other.partition("\n")[2]), " " * node.col_offset)
+            lines[start:end] = [kept, *[""] * (end - start - 1)]
+    return "".join(lines)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from runqueue.connection.client import sync_client
 from runqueue.connection.redis_errors import damage_of
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from worker.consumers import AccountWorker
 from worker.process.elapsed import passed_us
 from worker.runtime import Runtime

@@ -6,9 +6,7 @@ One timer looks after all of them, once a second: a timer for each request costs
 
 import asyncio
 import math
-import os
 from contextlib import suppress
-from pathlib import Path
 
 from api_client.elapsed import elapsed
 from api_client.http.connect import Dialer
@@ -128,12 +126,6 @@ class AsyncPool:
                 connection.end()
         self._busy.clear()
         self._idle.clear()
-
-    def leave_to_parent(self) -> None:
-        """Let go of the connections in a process that was just forked; its parent's go on."""
-        with Path(os.devnull).open("rb") as nothing:
-            for connection in self._all():
-                connection.leave_to_parent(nothing.fileno())
 
     def _all(self) -> list[Connection]:
         return [*self._busy, *(one for idle in self._idle.values() for one in idle)]

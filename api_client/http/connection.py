@@ -7,9 +7,7 @@ loop has not come to read yet is seen by `has_unread`.
 """
 
 import asyncio
-import os
 import select
-from contextlib import suppress
 from typing import cast
 
 import httptools
@@ -132,19 +130,6 @@ class Connection(asyncio.Protocol):
         pending, self._pending = self._pending, None
         if pending is not None and not pending.done():
             pending.set_exception(error or ConnectionAbortedError("the transport was closed"))
-
-    def leave_to_parent(self, nothing: int) -> None:
-        """Let go of the socket in a process that was just forked, and of nothing else.
-
-        The loop is shared with the parent: closing the socket by it would end it there.
-
-        Args:
-            nothing: a file descriptor, which that of the socket is made a copy of.
-        """
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None:  # over TLS there is none any more where it is closed
-            with suppress(OSError):  # closed
-                os.dup2(nothing, sock.fileno(), inheritable=False)
 
     # asyncio's side
 

@@ -8,7 +8,8 @@ of the request itself. Anything else leaves the answer lost.
 
 Each request says `connection: close`. On a connection that is kept, httpcore would take what a
 server sent too much as the answer to the next request: a run for a submission that made none.
-(A request that you send by the client yourself leaves its connection as it likes.)
+(A request that you send by the client yourself leaves its connection as it likes.) The connections
+of `Skyvern` itself are kept, and looked into (`blocking.py`).
 
 The adapter never closes the client. A transport of httpx's without a client gets one that does
 nothing but pass a request on: httpx's own would keep cookies, look into redirects and log whole
@@ -19,7 +20,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing, closing, nullcontext
+from contextlib import aclosing, closing
 from typing import Any
 
 import httpcore
@@ -34,6 +35,8 @@ from api_client.http.transport import DEFAULT_CONNECT_TIMEOUT
 
 #: Seconds for one operation of a socket that has no limit: no socket takes more than 24 days.
 LONGEST = 1_000_000.0
+#: Seconds. A limit of 0 or less is read as this.
+LEAST = 0.001
 
 #: The limits of each operation; the total of a request goes before the last two.
 _LIMITS = httpx.Timeout(
@@ -51,15 +54,11 @@ _NOT_CONNECTED = frozenset(
 )
 
 
-class OwnClient:
+class AsyncOwnClient:
     """Send requests by a user's own httpx client, each over a connection it has for itself.
 
     The client's headers, cookies, params, auth and hooks take part; of two headers or params with
     one name ours is sent. Redirects are given back, never followed.
-
-    A blocking client cannot be interrupted: each of its operations gets at most the total time, and
-    the time is checked between the chunks of the body. A server that sends the head of its answer
-    byte by byte can outlast it (not so over a `BlockingTransport`).
 
     Args:
         client: stays the user's, who closes it.
@@ -72,55 +71,87 @@ class OwnClient:
     """
 
     def __init__(
-        self, client: httpx.Client | httpx.AsyncClient, timeout: float | None, max_body_bytes: int
+        self, client: httpx.AsyncClient, timeout: float | None, max_body_bytes: int
     ) -> None:
         self._client = client
         self._timeout = timeout
         self._max_body_bytes = max_body_bytes
 
     async def exchange(self, request: Request) -> HttpAnswer:
-        """Send a request once and return its answer with the body read whole.
-
-        With a blocking client the coroutine waits for nothing.
-        """
+        """Send a request once and return its answer with the body read whole."""
         total = _total(self._client, request, self._timeout)
         trace = _Trace(request)
-        is_async = isinstance(self._client, httpx.AsyncClient)
-        own = _own_request(
-            self._client, request, total, trace.note_async if is_async else trace.note
-        )
-        limit = asyncio.timeout(total) if is_async else None
+        own = _own_request(self._client, request, total, trace.note_async)
+        limit = asyncio.timeout(total)
         try:
-            async with limit or nullcontext():
-                return await self._send(request, own, total)
+            async with limit:
+                coming = await self._client.send(own, stream=True, follow_redirects=False)
+                async with aclosing(coming):
+                    content = _begun(request, coming, self._max_body_bytes)
+                    if not coming.is_stream_consumed:
+                        async for chunk in coming.aiter_raw():
+                            content.add(chunk)
+                    whole = content.whole()
         except SkyvernError:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever the client is made of raises
-            is_late = limit is not None and limit.expired()
-            shown = TimeoutError(_overdue(total)) if is_late else exc
+            shown = TimeoutError(_overdue(total)) if limit.expired() else exc
             raise trace.error(shown, exc) from cause(exc)
-
-    async def _send(self, request: Request, own: httpx.Request, total: float | None) -> HttpAnswer:
-        end = time.monotonic() + (math.inf if total is None else total)
-        if isinstance(self._client, httpx.AsyncClient):
-            coming = await self._client.send(own, stream=True, follow_redirects=False)
-            async with aclosing(coming):
-                content = _begun(request, coming, self._max_body_bytes)
-                if not coming.is_stream_consumed:
-                    async for chunk in coming.aiter_raw():
-                        content.add(chunk)
-                whole = content.whole()
-        else:
-            coming = self._client.send(own, stream=True, follow_redirects=False)
-            with closing(coming):
-                content = _begun(request, coming, self._max_body_bytes)
-                if not coming.is_stream_consumed:
-                    for chunk in coming.iter_raw():
-                        content.add(chunk)
-                        if time.monotonic() > end:
-                            raise TimeoutError(_overdue(total))
-                whole = content.whole()
         return HttpAnswer(coming.status_code, coming.headers, whole)
+
+
+class OwnClient:
+    """`AsyncOwnClient`, blocking.
+
+    It cannot be interrupted: each operation of a socket gets at most the time that is left when the
+    head of the answer, or its body, begins to be read, and the time is checked between the chunks
+    of the body. A server that stalls within its answer, or sends its head byte by byte, can outlast
+    it.
+
+    Args:
+        client, timeout, max_body_bytes: as for `AsyncOwnClient`.
+        keeps: whether connections may be used again: that no answer is taken for another's is the
+            caller's to see to.
+    """
+
+    def __init__(
+        self,
+        client: httpx.Client,
+        timeout: float | None,
+        max_body_bytes: int,
+        *,
+        keeps: bool = False,
+    ) -> None:
+        self._client = client
+        self._timeout = timeout
+        self._max_body_bytes = max_body_bytes
+        self._keeps = keeps
+
+    def exchange(self, request: Request) -> HttpAnswer:
+        """Send a request once and return its answer with the body read whole."""
+        total = _total(self._client, request, self._timeout)
+        end = time.monotonic() + (math.inf if total is None else total)
+        trace = _Trace(request, end)
+        own = _own_request(self._client, request, total, trace.note, keeps=self._keeps)
+        try:
+            return self._send(request, own, end, total)
+        except SkyvernError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever the client is made of raises
+            raise trace.error(exc, exc) from cause(exc)
+
+    def _send(
+        self, request: Request, own: httpx.Request, end: float, total: float | None
+    ) -> HttpAnswer:
+        coming = self._client.send(own, stream=True, follow_redirects=False)
+        with closing(coming):
+            content = _begun(request, coming, self._max_body_bytes)
+            if not coming.is_stream_consumed:
+                for chunk in coming.iter_raw():
+                    content.add(chunk)
+                    if time.monotonic() > end:
+                        raise TimeoutError(_overdue(total))
+            return HttpAnswer(coming.status_code, coming.headers, content.whole())
 
 
 def _begun(request: Request, coming: httpx.Response, limit: int) -> Body:
@@ -133,16 +164,25 @@ def _begun(request: Request, coming: httpx.Response, limit: int) -> Body:
 
 
 class _Trace:
-    """What httpcore reported of one request, and what that proves."""
+    """What httpcore reported of one request, and what that proves.
 
-    def __init__(self, request: Request) -> None:
+    Args:
+        request: the request.
+        end: until when its operations may last, monotonic seconds.
+    """
+
+    def __init__(self, request: Request, end: float = math.inf) -> None:
         self._request = request
+        self._end = end
         self._sending = self._asks_proxy = False
         self._not_connected: BaseException | None = None
 
     def note(self, event: str, info: dict[str, Any]) -> None:
         if (request := info.get("request")) is not None:
             self._asks_proxy = request.method == b"CONNECT"
+            if self._end < math.inf:  # httpcore reads it when the operation begins
+                left = max(self._end - time.monotonic(), LEAST)
+                request.extensions.get("timeout", {}).update(read=left, write=left)
         if "send_" in event:
             self._sending = self._sending or not self._asks_proxy
         elif event in _NOT_CONNECTED:
@@ -159,7 +199,9 @@ class _Trace:
             raised: what came out of the client.
         """
         proven = not self._sending and (
-            _is_due_to(raised, self._not_connected) or (self._asks_proxy and _is_refusal(raised))
+            _is_due_to(raised, self._not_connected)
+            or _is_from(raised, httpcore.PoolTimeout)
+            or (self._asks_proxy and _is_from(raised, httpcore.ProxyError))
         )
         if proven:
             return NotSentError(not_connected(self._request, shown))
@@ -176,9 +218,9 @@ def _is_due_to(raised: BaseException | None, failure: BaseException | None) -> b
     return raised is not None
 
 
-def _is_refusal(raised: BaseException | None) -> bool:
-    """Say whether an exception is httpcore's report that a proxy refuses a tunnel to a server."""
-    while raised is not None and not isinstance(raised, httpcore.ProxyError):
+def _is_from(raised: BaseException | None, kind: type[Exception]) -> bool:
+    """Say whether an exception is httpcore's: no free connection, or a proxy refuses a tunnel."""
+    while raised is not None and not isinstance(raised, kind):
         raised = raised.__cause__
     return raised is not None
 
@@ -189,7 +231,7 @@ def _total(
     default = client.timeout.read if timeout is None else timeout
     total = default if request.timeout is None else request.timeout
     # What is left of a deadline may be 0 or less; to a socket that is no limit, or an error.
-    return None if total is None else min(max(total, 0.001), LONGEST)
+    return None if total is None else min(max(total, LEAST), LONGEST)
 
 
 def _own_request(
@@ -197,6 +239,8 @@ def _own_request(
     request: Request,
     total: float | None,
     trace: Callable[[str, dict[str, Any]], Awaitable[None] | None],
+    *,
+    keeps: bool = False,
 ) -> httpx.Request:
     """Make the request as the client would make it; raises `NotSentError` if it cannot."""
     if client.is_closed:
@@ -204,7 +248,7 @@ def _own_request(
     try:
         url = httpx.URL(request.url)
         headers = CIMultiDict(request.headers)
-        headers["connection"] = "close"
+        headers["connection"] = "keep-alive" if keeps else "close"
         return client.build_request(
             request.method,
             url,
@@ -212,18 +256,23 @@ def _own_request(
             content=request.content,
             # httpx would replace the query of the URL by the client's params.
             params=url.params if client.params and url.query else None,
-            timeout=_limits(client.timeout, total),
+            # So that a failure to connect is known as one, whatever the limits.
+            timeout=_limits(client.timeout, total, 2 if keeps else 1),
             extensions={"trace": trace},
         )
     except Exception as exc:  # noqa: BLE001 - likewise
         raise NotSentError(described(request.name, exc)) from cause(exc)
 
 
-def _limits(own: httpx.Timeout, total: float | None) -> httpx.Timeout:
-    """Return what each operation may take: the client's limits to connect, and the total."""
+def _limits(own: httpx.Timeout, total: float | None, share: int) -> httpx.Timeout:
+    """Return what each operation may take: the client's limits to connect, and the total.
+
+    Connecting gets at most that share of the total.
+    """
     if total is None:
         return own
-    least = [total if limit is None else min(limit, total) for limit in (own.connect, own.pool)]
+    most = total / share
+    least = [most if limit is None else min(limit, most) for limit in (own.connect, own.pool)]
     return httpx.Timeout(connect=least[0], pool=least[1], read=total, write=total)
 
 

@@ -1,7 +1,7 @@
 """Building HTTP requests to one account, and following redirects. Nothing here sends anything."""
 
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from time import monotonic
 from typing import Any, Final, Literal
 
@@ -106,36 +106,23 @@ class RequestFactory:
         return Request(method, url, own, content, timeout)
 
 
-def hops(
-    request: Request, answer: HttpAnswer, start: float
-) -> Generator[Request, HttpAnswer, None]:
-    """Give the requests that follow a redirect, one after the other.
-
-    The caller sends each and passes its answer back.
+def next_hop(request: Request, onward: Request, answer: HttpAnswer, start: float) -> Request | None:
+    """Return the request that follows a redirect; None = it is not followed.
 
     Args:
-        request: the one that was redirected.
+        request: the first one.
+        onward: the one that was redirected.
         answer: the redirect.
-        start: when the request was made, monotonic seconds; its time is that of all of them.
+        start: when the first was made, monotonic seconds; its time is that of all of them.
     """
-    may_follow = _SAME_REQUEST if request.method != "GET" else _SAME_REQUEST | _MOVED
-    total, onward = request.timeout, request
-    for _ in range(MAX_REDIRECTS):
-        if answer.status not in may_follow:
-            break
-        left = None if total is None else total - (monotonic() - start)
-        # A submission cut off after a moment would be in doubt; a redirect is not.
-        if (
-            request.method != "GET"
-            and left is not None
-            and left < min(total or 0, ANSWER_SECONDS) / 2
-        ):
-            break
-        further = redirected(onward, answer.headers.get("location"), left)
-        if further is None:
-            break
-        onward = further
-        answer = yield onward
+    is_read, total = request.method == "GET", request.timeout
+    if answer.status not in (_SAME_REQUEST | _MOVED if is_read else _SAME_REQUEST):
+        return None
+    left = None if total is None else total - (monotonic() - start)
+    # A submission cut off after a moment would be in doubt; a redirect is not.
+    if not is_read and left is not None and left < min(total or 0, ANSWER_SECONDS) / 2:
+        return None
+    return redirected(onward, answer.headers.get("location"), left)
 
 
 def redirected(request: Request, location: str | None, timeout: float | None) -> Request | None:

@@ -192,12 +192,6 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         if self._opened is not None:
             self._opened.pool.drop()
 
-    def leave_to_parent(self) -> None:
-        """Begin anew in a process that was just forked; the connections go on in its parent."""
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            opened.pool.leave_to_parent()
-
     async def aclose(self) -> None:
         """Close every connection; a request made afterwards raises `NotSentError`."""
         self._closed = True

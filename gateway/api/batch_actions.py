@@ -20,10 +20,11 @@ from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer
 from gateway.tenants.scope import queue_of, tenant_scope_of
 from runqueue.errors import BatchNotFound
-from runqueue.producer import flows
+from runqueue.producer.async_queue import retry_pages
 from runqueue.records.batch import Retried
 from runqueue.records.job import JobState
 from runqueue.request.private_targets import private_callback
+from runqueue.store import delivery_calls
 
 router = Routes("batches")
 
@@ -83,8 +84,12 @@ async def retry_callbacks(
     The callbacks keep their ids, and report the batch's present state.
     """
     url = callback_of(callback)
-    flow = flows.retry_callbacks(await _owner(request, batch_id), batch_id, url)
-    done = await flows.drive_async(flow, queue_of(request).send)
+    tenant_scope = tenant_scope_of(request)
+    account = await tenant_scope.owner(batch_id)
+    again = account and delivery_calls.callback_again(account, batch_id, url or "")
+    done = await tenant_scope.queue.send(again) if again else None
+    if done is None:
+        raise BatchNotFound(batch_id)
     warnings = warning_values(private_callback(url))
     return json_answer({"batch_id": batch_id, "callbacks": done, **warnings})
 
@@ -104,18 +109,7 @@ async def retry_failed(
     canceled: Annotated[bool, Query(description="Its canceled jobs, too.")] = False,
 ) -> Response:
     """Have the dead and failed jobs of a batch done again."""
-    account = await _owner(request, batch_id)
-
-    def note_progress(done: Retried) -> None:
+    done = Retried({})
+    async for done in retry_pages(queue_of(request), batch_id, reason, canceled=canceled):
         set_detail(request, f"{done.jobs:,} jobs are ready again{done.words}")
-
-    flow = flows.retry_failed(account, batch_id, note_progress, reason=reason, canceled=canceled)
-    done = await flows.drive_async(flow, queue_of(request).send)
     return json_answer({"batch_id": batch_id, **done.as_dict()})
-
-
-async def _owner(request: Request, batch_id: str) -> str:
-    account = await tenant_scope_of(request).owner(batch_id)
-    if account is None:
-        raise BatchNotFound(batch_id)
-    return account

@@ -34,7 +34,7 @@ from gateway.http.request_body import (
 from gateway.state.state import gate_of
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.errors import BatchMismatch
-from runqueue.producer.batch_upload import UploadReport
+from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import BatchStatus
 from runqueue.tracing import ambient
 

@@ -21,8 +21,8 @@ from runqueue.operator.selection import Settled
 from runqueue.records.job import JobState
 from runqueue.store import delivery_calls
 from runqueue.store.accounts import account_of
+from runqueue.store.async_sending import run_async
 from runqueue.store.history import read_trail
-from runqueue.store.scripts import run_async
 
 router = Routes("jobs")
 

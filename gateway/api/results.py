@@ -16,12 +16,11 @@ from gateway.http.holds import hold
 from gateway.http.streaming import Streamed
 from gateway.state.state import gate_of
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
-from runqueue import AsyncRunQueue, Job
+from runqueue import Job
 from runqueue.ids import DEFAULT
 from runqueue.producer import listing
-from runqueue.producer.flows import drive_async
+from runqueue.producer.async_results import AsyncResultReader
 from runqueue.producer.listing import ALL, Filter
-from runqueue.producer.results import ResultReader
 from runqueue.records.csv_rows import csv_head, csv_rows
 from runqueue.records.job import JobState
 
@@ -147,7 +146,7 @@ async def _answer(
     reader = await queue.open_results(
         batch, chosen, errors=errors, after=after or None, account=account
     )
-    return Streamed(_written(queue, reader, kind), media_type=kind)
+    return Streamed(_written(reader, kind), media_type=kind)
 
 
 def _accepted(accept: str) -> str:
@@ -165,14 +164,14 @@ def _accepted(accept: str) -> str:
     raise HTTPException(406, f"expected Accept: {NDJSON} or {CSV}")
 
 
-async def _written(queue: AsyncRunQueue, reader: ResultReader, kind: str) -> AsyncIterator[bytes]:
+async def _written(reader: AsyncResultReader, kind: str) -> AsyncIterator[bytes]:
     write = _csv if kind == CSV else _ndjson
     if kind == CSV:
         yield csv_head(_CRLF)
-    while (ids := await drive_async(reader.ids(), queue.send)) is not None:
+    while (ids := await reader.ids()) is not None:
         while ids:
             some, ids = ids[: reader.size], ids[reader.size :]
-            written = write(await drive_async(reader.jobs(some), queue.send))
+            written = write(await reader.jobs(some))
             reader.adapt(len(written))
             yield written
 

@@ -11,9 +11,9 @@ from gateway.checks.processes import BodyCheck
 from gateway.http.request_body import closing, gathered
 from runqueue import AsyncRunQueue
 from runqueue.errors import BatchNotFound, FieldError, InvalidRequest, UnknownAccount
-from runqueue.producer.async_upload_sender import AsyncUploadSender
-from runqueue.producer.batch_upload import BatchUpload, UploadReport
+from runqueue.producer.async_batch_upload import AsyncBatchUpload
 from runqueue.producer.chunks import Packet
+from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import BatchRules
 from runqueue.request.private_targets import private_callback
 
@@ -48,7 +48,7 @@ async def upload(
     """
     if lines.account not in await queue.accounts():
         raise UnknownAccount(lines.account)
-    sender = AsyncUploadSender(queue.send, BatchUpload(*opening))
+    sender = AsyncBatchUpload(queue.send, *opening)
     try:
         await _submit(check, lines, sender, parts)
         return await _accept(sender, check.findings, opening[1])
@@ -59,9 +59,9 @@ async def upload(
         raise
 
 
-async def _accept(sender: AsyncUploadSender, found: Findings, rules: BatchRules) -> UploadReport:
+async def _accept(sender: AsyncBatchUpload, found: Findings, rules: BatchRules) -> UploadReport:
     """Accept the batch; one without a job of its own is discarded."""
-    report = sender.upload.report
+    report = sender.report
     if not report.jobs and not report.conflicts:
         none = FieldError("body", "expected at least one job, one a line")
         raise InvalidRequest(found.errors or [none])
@@ -73,7 +73,7 @@ async def _accept(sender: AsyncUploadSender, found: Findings, rules: BatchRules)
 
 
 async def _submit(
-    check: BodyCheck, lines: UploadWork, sender: AsyncUploadSender, parts: AsyncIterator[bytes]
+    check: BodyCheck, lines: UploadWork, sender: AsyncBatchUpload, parts: AsyncIterator[bytes]
 ) -> None:
     """Check a body and send its jobs; one packet is sent while the next is checked."""
     async for part in gathered(parts):
@@ -90,7 +90,7 @@ async def _submit(
         raise InvalidRequest(check.findings.errors)
 
 
-async def _put(sender: AsyncUploadSender, packet: Packet) -> None:
+async def _put(sender: AsyncBatchUpload, packet: Packet) -> None:
     for part in packet.cut_short():
         await sender.put(part)
 

@@ -19,8 +19,7 @@ from gateway.page.viewer import Viewer
 from gateway.state.state import gate_of
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.operator.operations import Settled
-from runqueue.producer import flows
-from runqueue.records.batch import Retried
+from runqueue.producer.async_queue import retry_pages
 from runqueue.records.job import is_run_id
 from runqueue.store import groups
 from runqueue.store.budgets import Budget
@@ -134,12 +133,9 @@ async def _cancel_batch(action: ActionRequest) -> str:
 
 
 async def _retry_failed(action: ActionRequest) -> str:
-    def note_progress(done: Retried) -> None:
-        action.so_far = f"{done.jobs:,} jobs are ready again{done.words}"
-
     canceled = action.fields.get("canceled") == "yes"
-    flow = flows.retry_failed(action.account, action.target, note_progress, canceled=canceled)
-    note_progress(await flows.drive_async(flow, action.queue.send))
+    async for done in retry_pages(action.queue, action.target, canceled=canceled):
+        action.so_far = f"{done.jobs:,} jobs are ready again{done.words}"
     return action.so_far
 
 

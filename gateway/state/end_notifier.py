@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from runqueue.producer.async_listener import AsyncEnds
-from runqueue.producer.concurrency import AsyncBackground
 
 #: Means every job: it is no id.
 _ANY = "*"
@@ -27,7 +26,7 @@ class EndNotifier(AsyncEnds):
                 self._listener = self._start()
             yield watch.news
 
-    def _take(self, listener: AsyncBackground, message: dict[str, Any] | None) -> None:
+    def _take(self, listener: asyncio.Task[None], message: dict[str, Any] | None) -> None:
         super()._take(listener, message)
         if message and message["type"] in {"pmessage", "psubscribe"}:
             for watch in tuple(self._waiting.get(_ANY, ())):

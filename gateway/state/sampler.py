@@ -17,9 +17,9 @@ import structlog
 from redis.exceptions import RedisError
 
 from runqueue.errors import RunQueueError
+from runqueue.producer.async_pages import list_jobs
 from runqueue.producer.async_queue import AsyncRunQueue
-from runqueue.producer.flows import drive_async
-from runqueue.producer.listing import Filter, list_jobs
+from runqueue.producer.listing import Filter
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch, JobPage
 from runqueue.records.job import Job, JobState
@@ -117,8 +117,7 @@ async def first_jobs(
     jobs: list[Job] = []
     unread: list[str] = []
     for _ in range(_PAGES):
-        flow = list_jobs(account, wanted, cursor, enough)
-        found = await drive_async(flow, queue.send)
+        found = await list_jobs(queue.send, account, wanted, cursor, enough)
         jobs, unread, cursor = jobs + found.jobs, [*unread, *found.unread], found.cursor
         if len(jobs) >= enough or not cursor:
             break

@@ -36,7 +36,7 @@ from runqueue.operator.operations import Operations
 from runqueue.producer.queue import RunQueue
 from runqueue.records.quotas import Quota
 from runqueue.store.accounts import check_names
-from runqueue.store.format import check_format_async
+from runqueue.store.async_sending import check_format_async
 from runqueue.store.keys import ACCOUNTS
 from webhooks.sender import Outbound
 

@@ -15,7 +15,7 @@ from runqueue.records.claim_items import RunAgain
 from runqueue.records.delivery import Report, Reported, WebhookVerdict
 from runqueue.request.retry_policy import Retry
 from runqueue.store import delivery_calls, worker_calls
-from runqueue.store.scripts import run_async
+from runqueue.store.async_sending import run_async
 
 #: Webhooks in one script call, and bytes: Redis does one thing at a time.
 GROUP, GROUP_BYTES = 100, 16 * 1024 * 1024

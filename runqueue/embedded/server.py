@@ -34,9 +34,8 @@ from runqueue.embedded.valkey import (
     left_over,
 )
 from runqueue.store import job_calls
-from runqueue.store.format import check_format
 from runqueue.store.keys import ACCOUNTS
-from runqueue.store.scripts import run
+from runqueue.store.sending import check_format, run
 
 #: Where the embedded server keeps its data unless told otherwise, below the working directory.
 DIRECTORY = Path(".runqueue")

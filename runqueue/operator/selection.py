@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from runqueue.errors import UnknownAccount
-from runqueue.producer import flows, listing
 from runqueue.producer.listing import Filter
+from runqueue.producer.pages import list_jobs
 from runqueue.producer.queue import RunQueue
 from runqueue.records.job import Job
 from runqueue.request.private_targets import VARIABLE
@@ -75,8 +75,7 @@ class JobSelector:
         for name in self._accounts(account):
             cursor = ""
             while True:
-                flow = listing.list_jobs(name, wanted, cursor, PAGE, in_full=True)
-                page = flows.drive(flow, self.queue.send)
+                page = list_jobs(self.queue.send, name, wanted, cursor, PAGE, in_full=True)
                 yield page.jobs
                 if not (cursor := page.cursor):
                     break

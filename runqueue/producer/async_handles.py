@@ -44,9 +44,11 @@ class AwaitableJob(Enqueued):
         """Leave the queue, which holds connections, behind."""
         return Enqueued, tuple(self)
 
-    def __await__(self) -> Generator[Any, None, Job]:
-        """Wait until the job has ended and return it."""
-        return self.wait().__await__()
+    if True:  # ASYNC
+
+        def __await__(self) -> Generator[Any, None, Job]:
+            """Wait until the job has ended and return it."""
+            return self.wait().__await__()
 
     async def wait(self, timeout: float | None = None) -> Job:
         """Wait until the job has ended and return it.

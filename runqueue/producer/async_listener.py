@@ -7,9 +7,10 @@ is only a reason to check at once (`waiters.py`): everything is checked now and 
 once more whenever the listener has subscribed (again).
 """
 
-import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import cycle
 from typing import Any, cast
 
@@ -19,11 +20,15 @@ from redis.exceptions import RedisError
 from runqueue.connection.client import async_client
 from runqueue.connection.urls import listening_urls
 from runqueue.producer import waiters
-from runqueue.producer.concurrency import AsyncBackground, async_wait
 from runqueue.producer.waiters import CHANNELS, Silence, States, WaitedJobs, Watchers
 
+if True:  # ASYNC
+    import asyncio
+else:
+    import threading
 
-class AsyncEnds(Watchers[asyncio.Event, AsyncBackground]):
+
+class AsyncEnds(Watchers[asyncio.Event, asyncio.Task[None]]):
     """Notifies coroutines of one event loop of the ends of jobs.
 
     Args:
@@ -36,8 +41,12 @@ class AsyncEnds(Watchers[asyncio.Event, AsyncBackground]):
     async def close(self) -> None:
         """Stop the listener; waiters go on without it."""
         listener = self._close()
-        if listener is not None:
-            await listener.end()
+        if True:  # ASYNC
+            if listener is not None:
+                listener.cancel()
+                await asyncio.wait([listener])
+        else:  # a thread sees within a tick that it is not wanted
+            del listener
 
     async def pause(
         self,
@@ -64,7 +73,7 @@ class AsyncEnds(Watchers[asyncio.Event, AsyncBackground]):
                 if turn.check:
                     await self._check_now(turn.check, read)
                 else:
-                    await async_wait(watch.news, turn.seconds)
+                    await _wait(watch.news, turn.seconds)
         finally:
             self._end(watch)
 
@@ -81,13 +90,23 @@ class AsyncEnds(Watchers[asyncio.Event, AsyncBackground]):
         else:
             self._learn(job_ids, states)
 
-    def _start(self) -> AsyncBackground | None:
-        try:
-            return AsyncBackground(self._listen)
-        except RuntimeError:  # as many threads as there can be, or the interpreter ends
-            return None
+    def _start(self) -> asyncio.Task[None] | None:
+        if True:  # ASYNC
+            listener = asyncio.create_task(self._listen(), name="runqueue-ends")
+        else:
+            listener = threading.Thread(target=self._listen, name="runqueue-ends", daemon=True)
+            try:
+                listener.start()
+            except RuntimeError:  # as many threads as there can be, or the interpreter ends
+                return None
+        return listener
 
-    async def _listen(self, me: AsyncBackground) -> None:
+    async def _listen(self) -> None:
+        if True:  # ASYNC
+            await asyncio.sleep(0)  # an eager task factory begins a task before it is known
+            me = cast("asyncio.Task[None]", asyncio.current_task())
+        else:
+            me = threading.current_thread()
         try:
             servers = cycle(listening_urls(self._url))
             while self._is_wanted(me):
@@ -98,11 +117,11 @@ class AsyncEnds(Watchers[asyncio.Event, AsyncBackground]):
                         await self._hear(client, me)
                 except (RedisError, OSError):
                     self._lost(me)
-                    await me.rest(next_try - time.monotonic())
+                    await asyncio.sleep(max(0.0, next_try - time.monotonic()))
         finally:
             self._ended(me)
 
-    async def _hear(self, client: redis.asyncio.Redis, me: AsyncBackground) -> None:
+    async def _hear(self, client: redis.asyncio.Redis, me: asyncio.Task[None]) -> None:
         silence = Silence()
         async with cast(Any, client).pubsub() as pubsub:
             await pubsub.psubscribe(CHANNELS)
@@ -111,3 +130,14 @@ class AsyncEnds(Watchers[asyncio.Event, AsyncBackground]):
                 self._take(me, message)
                 if silence.is_to_ping(heard=message is not None):
                     await pubsub.ping("?")
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, but no longer than that."""
+    limit = None if seconds == math.inf else seconds
+    if True:  # ASYNC
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                await event.wait()
+    else:
+        event.wait(limit)

@@ -2,7 +2,9 @@
 """`AsyncRunQueue`: enqueue jobs, read them, wait for them, cancel them, and operate accounts."""
 
 import math
+import os
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,15 +13,28 @@ from typing import Any, Self, Unpack, cast
 
 from runqueue import ids
 from runqueue.connection.client import async_client, check_policy, find_url, speaking_of
+<<<<<<< HEAD
 from runqueue.connection.redis_errors import damage_of
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.producer import flows, listing, pausing
+=======
+from runqueue.errors import (
+    BatchCanceled,
+    BatchExpired,
+    BatchNotFound,
+    FieldError,
+    InvalidRequest,
+    JobNotFound,
+)
+from runqueue.producer import listing, pausing
+from runqueue.producer.async_batch_upload import discard_batch
+>>>>>>> fewer-blocking
 from runqueue.producer.async_handles import AwaitableJob
 from runqueue.producer.async_listener import AsyncEnds
+from runqueue.producer.async_ordered_sender import AsyncOrderedSender
+from runqueue.producer.async_pages import list_jobs
+from runqueue.producer.async_results import AsyncBatchResults, AsyncEndedResults, AsyncResultReader
 from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets, told
-from runqueue.producer.concurrency import AsyncOrderedSender, async_limit
-from runqueue.producer.flows import Flow, drive_async
-from runqueue.producer.results import ResultReader, results_of
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
 from runqueue.records.account import AccountStats, unreadable
 from runqueue.records.batch import (
@@ -35,6 +50,7 @@ from runqueue.records.batch import (
 )
 from runqueue.records.job import Enqueued, Job, JobState
 from runqueue.records.limits import AccountLimits
+from runqueue.records.reasons import check_words, has_words
 from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec
 from runqueue.request.private_targets import log_warnings, private_callback
@@ -43,29 +59,46 @@ from runqueue.request.requests import AnyRunRequest
 from runqueue.store import (
     audit,
     budgets,
+    delivery_calls,
     groups,
     job_calls,
     key_limits,
     limits,
     live_processes,
+    operator_calls,
 )
 from runqueue.store.accounts import Accounts, account_of, pages
+from runqueue.store.async_sending import check_format_async, run_async
 from runqueue.store.audit import AuditNote
 from runqueue.store.budgets import Budget, BudgetUse
+<<<<<<< HEAD
 from runqueue.store.format import COMPARED_SECONDS, check_format_async
+=======
+from runqueue.store.damage import damage_behind, read_reports, report_keys
+from runqueue.store.format import COMPARED_SECONDS
+>>>>>>> fewer-blocking
 from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.live_processes import GroupLine, Process
 from runqueue.store.replies import OfItems
-from runqueue.store.scripts import TAKES_IN, ScriptCall, T, run_async
+from runqueue.store.scripts import TAKES_IN, ScriptCall, T
 from runqueue.tracing import enqueuing
+
+if True:  # ASYNC
+    import asyncio
+else:
+    from contextlib import nullcontext
 
 #: Results that waiters read at once: thousands that are notified together must not take all
 #: connections from the others, nor wait for one until that fails.
 _READERS = 25
 #: Jobs read in one call of `iter_results`: their results may be large.
 _RESULTS = 100
+#: Jobs checked in one script call of `retry_failed`, and then done again in one.
+_RETRIED = 200
+#: Keys of which one call compares who has them with the jobs.
+_HOLDERS = 100
 
 
 class AsyncRunQueue:
@@ -92,8 +125,18 @@ class AsyncRunQueue:
         self._accounts = Accounts()
         #: When the format is compared next, monotonic seconds.
         self._compare_at = -math.inf
-        self._ends = AsyncEnds(self._url)
-        self._reading = async_limit(_READERS)
+        self._listeners: dict[int, AsyncEnds] = {}
+        if True:  # ASYNC
+            self._reading = asyncio.Semaphore(_READERS)
+        else:  # threads are fewer, and a lock that another thread holds in a fork is held for ever
+            self._reading = nullcontext()
+
+    @property
+    def _ends(self) -> AsyncEnds:
+        """The listener of this process: of its parent's, a fork has neither threads nor loops."""
+        process = os.getpid()  # uWSGI forks without Python's hooks
+        found = self._listeners.get(process)
+        return found or self._listeners.setdefault(process, AsyncEnds(self._url))
 
     async def __aenter__(self) -> Self:
         return self
@@ -103,7 +146,8 @@ class AsyncRunQueue:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._ends.close()
+        if (ends := self._listeners.get(os.getpid())) is not None:
+            await ends.close()
         await self._client.aclose()
 
     async def enqueue(
@@ -179,7 +223,7 @@ class AsyncRunQueue:
                 await sender.finish()
         except BaseException:
             for account, half_done in opened.items():
-                await self._drive(flows.discard_batch(account, half_done))
+                await discard_batch(self.send, account, half_done)
             raise
         for finished in opened.values():
             await self.seal_batch(finished)
@@ -242,9 +286,9 @@ class AsyncRunQueue:
             JobNotFound: no such job is on record.
             TimeoutError: it has not ended in time; it goes on.
         """
-        give_up = time.monotonic() + (math.inf if timeout is None else timeout)
-        with self._ends.watch([job_id]) as watch:
-            if not await self._ends.pause(watch, give_up, self.states):
+        give_up, ends = time.monotonic() + (math.inf if timeout is None else timeout), self._ends
+        with ends.watch([job_id]) as watch:
+            if not await ends.pause(watch, give_up, self.states):
                 raise TimeoutError(f"job {job_id} is still {watch.state} after {timeout} s")
         async with self._reading:
             return await self.get(job_id)
@@ -262,11 +306,11 @@ class AsyncRunQueue:
             JobNotFound: one of them is not on record.
             TimeoutError: not all have ended in time; they go on.
         """
-        give_up = time.monotonic() + (math.inf if timeout is None else timeout)
-        with self._ends.watch(job_ids) as watch:
+        give_up, ends = time.monotonic() + (math.inf if timeout is None else timeout), self._ends
+        with ends.watch(job_ids) as watch:
             total = len(watch.open)
             while watch.open or watch.over:
-                if not await self._ends.pause(watch, give_up, self.states):
+                if not await ends.pause(watch, give_up, self.states):
                     raise TimeoutError(unfinished(len(watch.open), total, timeout))
                 over = watch.take(JOBS_AT_ONCE)
                 for job in found(over, await self.get_many(over)):
@@ -390,7 +434,7 @@ class AsyncRunQueue:
         Raises:
             BatchNotFound: no such batch is on record.
         """
-        return await self._drive(flows.get_batch(await self._owner(batch), batch))
+        return await self._batch(await self._owner(batch), batch)
 
     async def list_batches(
         self,
@@ -433,7 +477,9 @@ class AsyncRunQueue:
             BatchCanceled: it was canceled.
             BatchExpired: its upload took too long.
         """
-        return await self._drive(flows.pause_batch(await self._owner(batch), batch))
+        account = await self._owner(batch)
+        await self.send(job_calls.hold_batch(account, batch, "pause"))
+        return await self._living(account, batch)
 
     async def resume_batch(self, batch: str) -> Batch:
         """Go on with a batch that was paused, aborted, has expired, or waits for its canary.
@@ -446,7 +492,12 @@ class AsyncRunQueue:
             BatchCanceled: it was canceled.
             BatchExpired: its upload took too long.
         """
-        return await self._drive(flows.resume_batch(await self._owner(batch), batch))
+        account = await self._owner(batch)
+        before = await self._living(account, batch)
+        if before.held is None:
+            return before
+        await self.send(job_calls.hold_batch(account, batch, "resume", before.held))
+        return await self._batch(account, batch)
 
     async def retry_callbacks(self, batch: str, url: str | None = None) -> int:
         """Have the callbacks of a batch sent again that were given up; returns how many.
@@ -461,7 +512,11 @@ class AsyncRunQueue:
             BatchNotFound: no such batch is on record.
             InvalidBatch: the url is none; nothing was done.
         """
-        done = await self._drive(flows.retry_callbacks(await self._owner(batch), batch, url))
+        rules, account = BatchRules(callback_url=url), await self._owner(batch)
+        call = delivery_calls.callback_again(account, batch, rules.callback_url or "")
+        done = await self.send(call)
+        if done is None:
+            raise BatchNotFound(batch)
         log_warnings(private_callback(url))
         return done
 
@@ -484,8 +539,32 @@ class AsyncRunQueue:
             BatchExpired: its upload took too long.
             InvalidRequest: an empty reason.
         """
-        owner = await self._owner(batch)
-        return await self._drive(flows.retry_failed(owner, batch, reason=reason, canceled=canceled))
+        pages = [page async for page in self._retry_pages(batch, reason, canceled=canceled)]
+        return pages[-1]
+
+    async def _retry_pages(
+        self, batch: str, reason: str | None = None, *, canceled: bool = False
+    ) -> AsyncIterator[Retried]:
+        """Do as `retry_failed`, a page at a time; yields what is done again by then."""
+        check_words(reason)
+        account = await self._owner(batch)
+        await self._living(account, batch)
+        start, seen, left = 0, 1, 0
+        states = Counter[JobState]()
+        while seen:
+            call = job_calls.ended_badly(account, batch, start, _RETRIED)
+            seen, found = await self.send(call)
+            start += seen
+            fitting = [job for job in found if has_words(job.reason, reason)]
+            bad = [job for job in fitting if canceled or job.state is not JobState.CANCELED]
+            left += len(fitting) - len(bad)
+            if bad:
+                codes = await self.send(operator_calls.replay(account, [job.seen for job in bad]))
+                states.update(job.state for job, code in zip(bad, codes, strict=True) if code == 1)
+                yield Retried(dict(states))
+                if 2 in codes:
+                    raise BatchCanceled(batch)
+        yield Retried(dict(states), left)
 
     async def iter_results(
         self,
@@ -520,9 +599,9 @@ class AsyncRunQueue:
         """
         wanted = listing.wanted(state, group, None, since=since, until=until)
         reader = await self.open_results(batch, wanted, errors=errors, after=after, account=account)
-        while (job_ids := await self._drive(reader.ids())) is not None:
+        while (job_ids := await reader.ids()) is not None:
             for start in range(0, len(job_ids), _RESULTS):
-                for job in await self._drive(reader.jobs(job_ids[start : start + _RESULTS])):
+                for job in await reader.jobs(job_ids[start : start + _RESULTS]):
                     yield job
 
     async def open_results(
@@ -533,12 +612,19 @@ class AsyncRunQueue:
         errors: bool = False,
         after: str | None = None,
         account: str = "default",
-    ) -> ResultReader:
+    ) -> AsyncResultReader:
         """Return what reads the jobs of `iter_results`, whose arguments and errors it has."""
+        reader: AsyncResultReader
         if batch is None:
             await self._know({account})
-        whose = account if batch is None else await self._owner(batch)
-        return await self._drive(results_of(whose, batch, wanted, errors=errors, after=after))
+            reader = AsyncEndedResults(self.send, account, wanted, errors=errors)
+        elif wanted != listing.ALL:
+            raise InvalidRequest([FieldError("batch", "expected without a filter")])
+        else:
+            reader = AsyncBatchResults(self.send, await self.get_batch(batch), errors=errors)
+        if after is not None:
+            await reader.go_behind(after)
+        return reader
 
     async def list_jobs(
         self,
@@ -581,7 +667,12 @@ class AsyncRunQueue:
         wanted = listing.wanted(
             state, group, batch, custom_id, namespace, reason=reason, since=since, until=until
         )
+<<<<<<< HEAD
         return await self._of(account, listing.list_jobs(account, wanted, cursor, limit))
+=======
+        await self._know({account})
+        return await list_jobs(self.send, account, wanted, cursor, limit, sound_only=sound_only)
+>>>>>>> fewer-blocking
 
     async def set_group(
         self,
@@ -613,7 +704,14 @@ class AsyncRunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        return await self._of(account, flows.list_groups(account))
+        names = await self._of(account, groups.group_names(account))
+        names.sort()
+        found: list[Group] = []
+        for start in range(0, len(names), groups.A_CALL):
+            call = groups.read_groups(account, names[start : start + groups.A_CALL])
+            some = await self.send(call)
+            found += some
+        return found
 
     async def set_key_limit(
         self, pattern: str, limit: KeyLimit | None, *, account: str = "default"
@@ -655,7 +753,17 @@ class AsyncRunQueue:
             account: whose keys.
             drop: have it no more.
         """
-        return await self._drive(flows.ended_holders(account, drop=drop))
+        cursor, ended = "", dict[EndedHolder, None]()
+        while cursor != "0":
+            cursor, names = await self.send(key_limits.list_holders(account, cursor or "0"))
+            left = [(name, "0") for name in names]
+            while left:
+                call = key_limits.check_holders(account, left[:_HOLDERS], drop=drop)
+                checked = await self.send(call)
+                again = [(name, at) for name, at, _ in checked if at != "0"]
+                ended |= {EndedHolder(name, one): None for name, _, f in checked for one in f}
+                left = again + left[len(checked) :]
+        return [*ended]
 
     async def set_budget(
         self, scope: str, budget: Budget | None, *, account: str = "default"
@@ -684,7 +792,14 @@ class AsyncRunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        return await self._of(account, flows.list_budgets(account))
+        scopes = await self._of(account, budgets.budget_scopes(account))
+        scopes.sort()
+        found: list[BudgetUse] = []
+        for start in range(0, len(scopes), budgets.A_CALL):
+            call = budgets.read_budgets(account, scopes[start : start + budgets.A_CALL])
+            some = await self.send(call)
+            found += some
+        return found
 
     async def pause(self, account: str = "default", reason: str = "") -> bool:
         """Submit nothing more of an account until it is resumed; runs under way go on.
@@ -712,7 +827,11 @@ class AsyncRunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        return await self._of(account, pausing.resume(account))
+        found = await self._of(account, job_calls.stats(account))
+        if not found.paused:
+            return await self.send(job_calls.resume(account))
+        await self.send(pausing.end_pause(account))
+        return found.hold_reason or ""
 
     async def set_limits(
         self, values: Mapping[str, float | None], account: str = "default"
@@ -790,13 +909,25 @@ class AsyncRunQueue:
             await check_format_async(self._client)
         self._compare_at = time.monotonic() + COMPARED_SECONDS
 
-    async def _drive(self, flow: Flow[T]) -> T:
-        return await drive_async(flow, self.send)
-
-    async def _of(self, account: str, work: ScriptCall[T] | Flow[T]) -> T:
-        """Do something with an account that has to be known."""
+    async def _of(self, account: str, call: ScriptCall[T]) -> T:
+        """Run one script of an account that has to be known."""
         await self._know({account})
-        return await (self.send(work) if isinstance(work, ScriptCall) else self._drive(work))
+        return await self.send(call)
+
+    async def _batch(self, account: str, batch: str) -> Batch:
+        found = await self.send(job_calls.get_batch(account, batch))
+        if found is None:
+            raise BatchNotFound(batch)
+        return found
+
+    async def _living(self, account: str, batch: str) -> Batch:
+        """Read a batch that may go on."""
+        found = await self._batch(account, batch)
+        if found.held == "canceled":
+            raise BatchCanceled(batch)
+        if found.held == "expired" and not found.sealed:
+            raise BatchExpired(batch)
+        return found
 
     async def _know(self, accounts: set[str]) -> None:
         if self._accounts.missing(accounts):
@@ -823,6 +954,14 @@ class AsyncRunQueue:
             raise BatchNotFound(batch) from None
 
 
-async def enqueue_packets(queue: AsyncRunQueue, parts: Sequence[Packet]) -> list[Enqueued]:
-    """Do as `enqueue_many` with jobs that were checked and packed elsewhere; for the gateway."""
-    return await queue._hand_in(iter(parts), None)  # noqa: SLF001 - its own module
+if True:  # ASYNC
+
+    async def enqueue_packets(queue: AsyncRunQueue, parts: Sequence[Packet]) -> list[Enqueued]:
+        """As `enqueue_many`, of jobs that were checked and packed elsewhere; for the gateway."""
+        return await queue._hand_in(iter(parts), None)  # noqa: SLF001 - its own module
+
+    def retry_pages(
+        queue: AsyncRunQueue, batch: str, reason: str | None = None, *, canceled: bool
+    ) -> AsyncIterator[Retried]:
+        """Do as `retry_failed`, a page at a time, so that its progress is seen; for the gateway."""
+        return queue._retry_pages(batch, reason, canceled=canceled)  # noqa: SLF001 - likewise

@@ -1,104 +1,31 @@
-"""Submitting lines of any number as batches: opened, filled packet by packet, sealed or discarded.
+# Generated from async_batch_upload.py by tools/generate.py: change that, and run `make generate`.
+"""Submitting any number of jobs as batches: opened, filled by packets, sealed or discarded."""
 
-Each step is a flow of calls: the command line drives them with threads, the gateway with asyncio.
-"""
-
-from collections import Counter
+import time
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import NamedTuple
 
 from runqueue import ids
-from runqueue.errors import BatchMismatch, QueueFull, QueueUnavailable, RunQueueError
-from runqueue.producer import flows
+from runqueue.errors import (
+    BatchMismatch,
+    BatchNotFound,
+    QueueFull,
+    QueueUnavailable,
+    RunQueueError,
+)
 from runqueue.producer.chunks import Packet
-from runqueue.producer.flows import Flow
-from runqueue.producer.upload import MOST_TOLD
+from runqueue.producer.ordered_sender import OrderedSender
+from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import NO_RULES, BatchRules
 from runqueue.records.job import Enqueued, EnqueueStatus
-from runqueue.request.private_targets import FieldWarning
 from runqueue.store import job_calls
+from runqueue.store.scripts import ScriptCall, Send, T
 
-#: Batches of known jobs that are counted apart.
-MOST_KNOWN_IN = 1000
-
-
-@dataclass(slots=True)
-class KnownIn:
-    """Known jobs of one batch: how many, and since when (None: not reported)."""
-
-    jobs: int
-    since: datetime | None
-
-
-class LineConflict(NamedTuple):
-    """A line whose `custom_id` was used before for another request.
-
-    Args:
-        line: its number, from 1.
-        custom_id, job_id: its name, and the job that has it.
-        error: of a conflict that is not about the name: why.
-    """
-
-    line: int
-    custom_id: str | None
-    job_id: str
-    error: str | None = None
-
-
-@dataclass(slots=True)
-class UploadReport:
-    """What became of the jobs of an upload.
-
-    Args:
-        batches: the new batches, by account; none where nothing was new.
-        new: how many jobs each of them has.
-        known: the jobs known before, by batch; None = in no batch, '' = in batches not named.
-        conflicts: how many lines are in conflict, and the first of them.
-        warnings: what will not do what its sender may expect.
-    """
-
-    batches: dict[str, str] = field(default_factory=dict)
-    new: Counter[str] = field(default_factory=Counter)
-    known: dict[str | None, KnownIn] = field(default_factory=dict)
-    conflicts: int = 0
-    shown_conflicts: list[LineConflict] = field(default_factory=list)
-    warnings: list[FieldWarning] = field(default_factory=list)
-
-    @property
-    def known_jobs(self) -> int:
-        """How many jobs were known before."""
-        return sum(known.jobs for known in self.known.values())
-
-    @property
-    def jobs(self) -> int:
-        """How many jobs were accepted, now or before."""
-        return self.new.total() + self.known_jobs
-
-    def note(self, packet: Packet, answers: list[Enqueued]) -> None:
-        """Count the answers to a packet, whose positions are the numbers of its lines."""
-        batch = self.batches.get(packet.account)
-        for line, answer in zip(packet.positions, answers, strict=True):
-            # No job comes twice in an upload: one that is known in its own batch was stored by a
-            # call whose answer was lost.
-            if batch is not None and answer.batch == batch:
-                self.new[batch] += 1
-            elif answer.status.is_stored:
-                self._note_known(answer)
-            else:
-                self.conflicts += 1
-                if len(self.shown_conflicts) < MOST_TOLD:
-                    why = str(answer.fault) if answer.fault else None
-                    conflict = LineConflict(line, answer.custom_id or "", answer.job_id, why)
-                    self.shown_conflicts.append(conflict)
-
-    def _note_known(self, answer: Enqueued) -> None:
-        is_apart = answer.batch in self.known or len(self.known) < MOST_KNOWN_IN
-        where = answer.batch if is_apart else ""
-        known = self.known.setdefault(where, KnownIn(0, answer.created_at))
-        known.jobs += 1
-        known.since = min(known.since or answer.created_at, answer.created_at)
+#: Seconds that Redis may be away during an upload, as in a failover; and between two tries.
+PATIENCE, PAUSE = 30.0, 0.5
+#: Jobs of an upload that are removed in one script call once it is given up, and such calls: of a
+#: longer one the next sweep removes the rest.
+_REMOVED, _REMOVALS = 100, 100
 
 
 class BatchUpload:
@@ -107,37 +34,31 @@ class BatchUpload:
     A batch is opened with the first job that is new, so that an upload of known jobs leaves none.
 
     Args:
+        send: sends one call.
         name: shown to people.
         rules: what the batches do by themselves.
+        take: gets the answers of each packet, and before them the new batch of its account, if any.
+        is_patient: whether an outage is waited for before anything is stored, too.
     """
 
-    def __init__(self, name: str = "", rules: BatchRules = NO_RULES) -> None:
+    def __init__(
+        self,
+        send: Send,
+        name: str = "",
+        rules: BatchRules = NO_RULES,
+        *,
+        take: Callable[[str | None, list[Enqueued]], None] | None = None,
+        is_patient: bool = True,
+    ) -> None:
         self.report = UploadReport()
         #: Whether the jobs may have been accepted already.
         self.is_sealing = False
-        self._name, self._rules = name, rules
+        self._send, self._name, self._rules = send, name, rules
+        self._take, self._is_patient = take, is_patient
+        self._packets = OrderedSender(self._deliver)
+        self.put, self.finish = self._packets.put, self._packets.finish
 
-    def deliver(self, packet: Packet) -> Flow[list[Enqueued]]:
-        """Send a packet; `report.note` counts the answers.
-
-        Raises:
-            BatchNotFound: the batch was discarded meanwhile.
-        """
-        account = packet.account
-        answers: list[Enqueued]
-        if account not in self.report.batches:
-            answers = yield job_calls.look_up(account, packet.arguments, packet.keys)
-            if all(answer.status is not EnqueueStatus.NEW for answer in answers):
-                return answers
-            batch = ids.new_id(account)
-            # First, so that it is discarded even if the answer is lost.
-            self.report.batches[account] = batch
-            yield job_calls.open_batch(account, batch, self._name, self._rules)
-        # Repeated, the call has the same ids.
-        answers = yield packet.call(self.report.batches[account])
-        return answers
-
-    def seal(self) -> Flow[None]:
+    def seal(self) -> None:
         """Accept all of it.
 
         What is not accepted yet may be taken over by an upload of the same keys. Should that one
@@ -148,31 +69,82 @@ class BatchUpload:
             BatchMismatch: another upload has taken over some of the jobs.
             BatchNotFound, BatchExpired: the batch was discarded, or not filled in time.
         """
+        self.finish()
         report = self.report
         report.shown_conflicts.sort()
         for account, batch in list(report.batches.items()):
             if not report.new[batch]:  # another upload of the same jobs was faster
-                yield from self._discard(account, batch)
+                self._discard(account, batch)
                 del report.batches[account]
         if len(report.batches) > 1:  # so that none is accepted where another cannot be
             for account, batch in report.batches.items():
-                found = yield from flows.get_batch(account, batch)
+                found = self._send_patiently(job_calls.get_batch(account, batch))
+                if found is None:
+                    raise BatchNotFound(batch)
                 if found.total != report.new[batch]:
                     raise BatchMismatch(batch, report.new[batch])
         for accepted, (account, batch) in enumerate(report.batches.items()):
             self.is_sealing = True
-            reply: int = yield job_calls.seal_batch(account, batch, report.new[batch])
+            call = job_calls.seal_batch(account, batch, report.new[batch])
+            reply = self._send_patiently(call)
             try:
                 job_calls.sealed(batch, reply, report.new[batch])
             except RunQueueError:
                 self.is_sealing = accepted > 0
                 raise
 
-    def discard(self) -> Flow[None]:
-        """Discard the batches; where Redis cannot be reached they expire within a day."""
+    def give_up(self) -> None:
+        """Discard what was sent; where Redis cannot be reached it expires within a day."""
+        self._packets.end()
         for account, batch in self.report.batches.items():
-            yield from self._discard(account, batch)
+            self._discard(account, batch)
 
-    def _discard(self, account: str, batch: str) -> Flow[None]:
+    def _discard(self, account: str, batch: str) -> None:
         with suppress(QueueUnavailable, QueueFull):
-            yield from flows.discard_batch(account, batch)
+            discard_batch(self._send, account, batch)
+
+    def _deliver(self, packet: Packet) -> None:
+        answers = self._answers(packet)
+        self.report.note(packet, answers)
+        if self._take:
+            self._take(self.report.batches.get(packet.account), answers)
+
+    def _answers(self, packet: Packet) -> list[Enqueued]:
+        """Send a packet; raises `BatchNotFound` if its batch was discarded meanwhile."""
+        account = packet.account
+        if account not in self.report.batches:
+            looked = job_calls.look_up(account, packet.arguments, packet.keys)
+            answers = self._send_patiently(looked)
+            if all(answer.status is not EnqueueStatus.NEW for answer in answers):
+                return answers
+            batch = ids.new_id(account)
+            # First, so that it is discarded even if the answer is lost.
+            self.report.batches[account] = batch
+            opening = job_calls.open_batch(account, batch, self._name, self._rules)
+            self._send_patiently(opening)
+        # Repeated, the call has the same ids.
+        return self._send_patiently(packet.call(self.report.batches[account]))
+
+    def _send_patiently(self, call: ScriptCall[T]) -> T:
+        """Send a call, and again while Redis is away: an outage must not cost a long upload."""
+        is_patient = self._is_patient or bool(self.report.batches)
+        give_up = time.monotonic() + PATIENCE * is_patient
+        while True:
+            try:
+                return self._send(call)
+            except QueueUnavailable:
+                if time.monotonic() > give_up:
+                    raise
+            self._packets.rest(PAUSE)
+
+
+def discard_batch(send: Send, account: str, batch: str) -> None:
+    """Give an unfinished upload up and remove its jobs: nothing of it is seen, or counts.
+
+    What cannot be removed now is left to the sweep, which reports what is damaged.
+    """
+    send(job_calls.discard_batch(account, batch))
+    with suppress(RunQueueError):
+        for _ in range(_REMOVALS):
+            if send(job_calls.remove_given_up(account, batch, _REMOVED)) < _REMOVED:
+                return

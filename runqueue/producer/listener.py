@@ -7,6 +7,7 @@ is only a reason to check at once (`waiters.py`): everything is checked now and 
 once more whenever the listener has subscribed (again).
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -19,11 +20,10 @@ from redis.exceptions import RedisError
 from runqueue.connection.client import sync_client
 from runqueue.connection.urls import listening_urls
 from runqueue.producer import waiters
-from runqueue.producer.concurrency import Background, sync_wait
 from runqueue.producer.waiters import CHANNELS, Silence, States, WaitedJobs, Watchers
 
 
-class Ends(Watchers[threading.Event, Background]):
+class Ends(Watchers[threading.Event, threading.Thread]):
     """Notifies threads of the ends of jobs.
 
     Args:
@@ -36,8 +36,7 @@ class Ends(Watchers[threading.Event, Background]):
     def close(self) -> None:
         """Stop the listener; waiters go on without it."""
         listener = self._close()
-        if listener is not None:
-            listener.end()
+        del listener
 
     def pause(
         self,
@@ -64,7 +63,7 @@ class Ends(Watchers[threading.Event, Background]):
                 if turn.check:
                     self._check_now(turn.check, read)
                 else:
-                    sync_wait(watch.news, turn.seconds)
+                    _wait(watch.news, turn.seconds)
         finally:
             self._end(watch)
 
@@ -79,13 +78,16 @@ class Ends(Watchers[threading.Event, Background]):
         else:
             self._learn(job_ids, states)
 
-    def _start(self) -> Background | None:
+    def _start(self) -> threading.Thread | None:
+        listener = threading.Thread(target=self._listen, name="runqueue-ends", daemon=True)
         try:
-            return Background(self._listen)
+            listener.start()
         except RuntimeError:  # as many threads as there can be, or the interpreter ends
             return None
+        return listener
 
-    def _listen(self, me: Background) -> None:
+    def _listen(self) -> None:
+        me = threading.current_thread()
         try:
             servers = cycle(listening_urls(self._url))
             while self._is_wanted(me):
@@ -96,11 +98,11 @@ class Ends(Watchers[threading.Event, Background]):
                         self._hear(client, me)
                 except (RedisError, OSError):
                     self._lost(me)
-                    me.rest(next_try - time.monotonic())
+                    time.sleep(max(0.0, next_try - time.monotonic()))
         finally:
             self._ended(me)
 
-    def _hear(self, client: redis.Redis, me: Background) -> None:
+    def _hear(self, client: redis.Redis, me: threading.Thread) -> None:
         silence = Silence()
         with cast(Any, client).pubsub() as pubsub:
             pubsub.psubscribe(CHANNELS)
@@ -109,3 +111,9 @@ class Ends(Watchers[threading.Event, Background]):
                 self._take(me, message)
                 if silence.is_to_ping(heard=message is not None):
                     pubsub.ping("?")
+
+
+def _wait(event: threading.Event, seconds: float) -> None:
+    """Wait for an event, but no longer than that."""
+    limit = None if seconds == math.inf else seconds
+    event.wait(limit)

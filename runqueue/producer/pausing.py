@@ -8,9 +8,7 @@ resuming ends what is shown: the pause where there is one, and only else a hold.
 from hashlib import sha1
 from typing import Any, NamedTuple
 
-from runqueue.producer.flows import Flow
 from runqueue.records.account import AccountStats
-from runqueue.store import job_calls
 from runqueue.store.scripts import ScriptCall, load
 
 #: Characters of a reason.
@@ -22,14 +20,9 @@ def pause(account: str, reason: str = "") -> ScriptCall[bool]:
     return ScriptCall(load("pause"), account, ["pause", reason[:MOST]], bool)
 
 
-def resume(account: str) -> Flow[str]:
-    """End what keeps an account from submitting, as its statistics show it; see `RunQueue`."""
-    found: AccountStats = yield job_calls.stats(account)
-    if not found.paused:
-        ended: str = yield job_calls.resume(account)
-        return ended
-    yield ScriptCall(load("pause"), account, ["resume", ""], bool)
-    return found.hold_reason or ""
+def end_pause(account: str) -> ScriptCall[bool]:
+    """End the pause of an account, and no hold; see `RunQueue.resume`."""
+    return ScriptCall(load("pause"), account, ["resume", ""], bool)
 
 
 class HoldsShown(NamedTuple):

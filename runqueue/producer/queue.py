@@ -2,8 +2,11 @@
 """`RunQueue`: enqueue jobs, read them, wait for them, cancel them, and operate accounts."""
 
 import math
+import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, islice
@@ -11,15 +14,28 @@ from typing import Any, Self, Unpack, cast
 
 from runqueue import ids
 from runqueue.connection.client import check_policy, find_url, speaking_of, sync_client
+<<<<<<< HEAD
 from runqueue.connection.redis_errors import damage_of
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.producer import flows, listing, pausing
+=======
+from runqueue.errors import (
+    BatchCanceled,
+    BatchExpired,
+    BatchNotFound,
+    FieldError,
+    InvalidRequest,
+    JobNotFound,
+)
+from runqueue.producer import listing, pausing
+from runqueue.producer.batch_upload import discard_batch
+>>>>>>> fewer-blocking
 from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets, told
-from runqueue.producer.concurrency import OrderedSender, sync_limit
-from runqueue.producer.flows import Flow, drive
 from runqueue.producer.handles import QueuedJob
 from runqueue.producer.listener import Ends
-from runqueue.producer.results import ResultReader, results_of
+from runqueue.producer.ordered_sender import OrderedSender
+from runqueue.producer.pages import list_jobs
+from runqueue.producer.results import BatchResults, EndedResults, ResultReader
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
 from runqueue.records.account import AccountStats, unreadable
 from runqueue.records.batch import (
@@ -35,6 +51,7 @@ from runqueue.records.batch import (
 )
 from runqueue.records.job import Enqueued, Job, JobState
 from runqueue.records.limits import AccountLimits
+from runqueue.records.reasons import check_words, has_words
 from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec
 from runqueue.request.private_targets import log_warnings, private_callback
@@ -43,22 +60,30 @@ from runqueue.request.requests import AnyRunRequest
 from runqueue.store import (
     audit,
     budgets,
+    delivery_calls,
     groups,
     job_calls,
     key_limits,
     limits,
     live_processes,
+    operator_calls,
 )
 from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.audit import AuditNote
 from runqueue.store.budgets import Budget, BudgetUse
+<<<<<<< HEAD
 from runqueue.store.format import COMPARED_SECONDS, check_format
+=======
+from runqueue.store.damage import damage_behind, read_reports, report_keys
+from runqueue.store.format import COMPARED_SECONDS
+>>>>>>> fewer-blocking
 from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.live_processes import GroupLine, Process
 from runqueue.store.replies import OfItems
-from runqueue.store.scripts import TAKES_IN, ScriptCall, T, run
+from runqueue.store.scripts import TAKES_IN, ScriptCall, T
+from runqueue.store.sending import check_format, run
 from runqueue.tracing import enqueuing
 
 #: Results that waiters read at once: thousands that are notified together must not take all
@@ -66,6 +91,10 @@ from runqueue.tracing import enqueuing
 _READERS = 25
 #: Jobs read in one call of `iter_results`: their results may be large.
 _RESULTS = 100
+#: Jobs checked in one script call of `retry_failed`, and then done again in one.
+_RETRIED = 200
+#: Keys of which one call compares who has them with the jobs.
+_HOLDERS = 100
 
 
 class RunQueue:
@@ -92,8 +121,15 @@ class RunQueue:
         self._accounts = Accounts()
         #: When the format is compared next, monotonic seconds.
         self._compare_at = -math.inf
-        self._ends = Ends(self._url)
-        self._reading = sync_limit(_READERS)
+        self._listeners: dict[int, Ends] = {}
+        self._reading = nullcontext()
+
+    @property
+    def _ends(self) -> Ends:
+        """The listener of this process: of its parent's, a fork has neither threads nor loops."""
+        process = os.getpid()  # uWSGI forks without Python's hooks
+        found = self._listeners.get(process)
+        return found or self._listeners.setdefault(process, Ends(self._url))
 
     def __enter__(self) -> Self:
         return self
@@ -103,7 +139,8 @@ class RunQueue:
 
     def close(self) -> None:
         """Close the connections."""
-        self._ends.close()
+        if (ends := self._listeners.get(os.getpid())) is not None:
+            ends.close()
         self._client.close()
 
     def enqueue(self, request: AnyRunRequest, **options: Unpack[EnqueueOptions]) -> QueuedJob:
@@ -175,7 +212,7 @@ class RunQueue:
                 sender.finish()
         except BaseException:
             for account, half_done in opened.items():
-                self._drive(flows.discard_batch(account, half_done))
+                discard_batch(self.send, account, half_done)
             raise
         for finished in opened.values():
             self.seal_batch(finished)
@@ -236,9 +273,9 @@ class RunQueue:
             JobNotFound: no such job is on record.
             TimeoutError: it has not ended in time; it goes on.
         """
-        give_up = time.monotonic() + (math.inf if timeout is None else timeout)
-        with self._ends.watch([job_id]) as watch:
-            if not self._ends.pause(watch, give_up, self.states):
+        give_up, ends = time.monotonic() + (math.inf if timeout is None else timeout), self._ends
+        with ends.watch([job_id]) as watch:
+            if not ends.pause(watch, give_up, self.states):
                 raise TimeoutError(f"job {job_id} is still {watch.state} after {timeout} s")
         with self._reading:
             return self.get(job_id)
@@ -254,11 +291,11 @@ class RunQueue:
             JobNotFound: one of them is not on record.
             TimeoutError: not all have ended in time; they go on.
         """
-        give_up = time.monotonic() + (math.inf if timeout is None else timeout)
-        with self._ends.watch(job_ids) as watch:
+        give_up, ends = time.monotonic() + (math.inf if timeout is None else timeout), self._ends
+        with ends.watch(job_ids) as watch:
             total = len(watch.open)
             while watch.open or watch.over:
-                if not self._ends.pause(watch, give_up, self.states):
+                if not ends.pause(watch, give_up, self.states):
                     raise TimeoutError(unfinished(len(watch.open), total, timeout))
                 over = watch.take(JOBS_AT_ONCE)
                 yield from found(over, self.get_many(over))
@@ -381,7 +418,7 @@ class RunQueue:
         Raises:
             BatchNotFound: no such batch is on record.
         """
-        return self._drive(flows.get_batch(self._owner(batch), batch))
+        return self._batch(self._owner(batch), batch)
 
     def list_batches(
         self,
@@ -424,7 +461,9 @@ class RunQueue:
             BatchCanceled: it was canceled.
             BatchExpired: its upload took too long.
         """
-        return self._drive(flows.pause_batch(self._owner(batch), batch))
+        account = self._owner(batch)
+        self.send(job_calls.hold_batch(account, batch, "pause"))
+        return self._living(account, batch)
 
     def resume_batch(self, batch: str) -> Batch:
         """Go on with a batch that was paused, aborted, has expired, or waits for its canary.
@@ -437,7 +476,12 @@ class RunQueue:
             BatchCanceled: it was canceled.
             BatchExpired: its upload took too long.
         """
-        return self._drive(flows.resume_batch(self._owner(batch), batch))
+        account = self._owner(batch)
+        before = self._living(account, batch)
+        if before.held is None:
+            return before
+        self.send(job_calls.hold_batch(account, batch, "resume", before.held))
+        return self._batch(account, batch)
 
     def retry_callbacks(self, batch: str, url: str | None = None) -> int:
         """Have the callbacks of a batch sent again that were given up; returns how many.
@@ -452,7 +496,11 @@ class RunQueue:
             BatchNotFound: no such batch is on record.
             InvalidBatch: the url is none; nothing was done.
         """
-        done = self._drive(flows.retry_callbacks(self._owner(batch), batch, url))
+        rules, account = BatchRules(callback_url=url), self._owner(batch)
+        call = delivery_calls.callback_again(account, batch, rules.callback_url or "")
+        done = self.send(call)
+        if done is None:
+            raise BatchNotFound(batch)
         log_warnings(private_callback(url))
         return done
 
@@ -475,8 +523,32 @@ class RunQueue:
             BatchExpired: its upload took too long.
             InvalidRequest: an empty reason.
         """
-        owner = self._owner(batch)
-        return self._drive(flows.retry_failed(owner, batch, reason=reason, canceled=canceled))
+        pages = list(self._retry_pages(batch, reason, canceled=canceled))
+        return pages[-1]
+
+    def _retry_pages(
+        self, batch: str, reason: str | None = None, *, canceled: bool = False
+    ) -> Iterator[Retried]:
+        """Do as `retry_failed`, a page at a time; yields what is done again by then."""
+        check_words(reason)
+        account = self._owner(batch)
+        self._living(account, batch)
+        start, seen, left = 0, 1, 0
+        states = Counter[JobState]()
+        while seen:
+            call = job_calls.ended_badly(account, batch, start, _RETRIED)
+            seen, found = self.send(call)
+            start += seen
+            fitting = [job for job in found if has_words(job.reason, reason)]
+            bad = [job for job in fitting if canceled or job.state is not JobState.CANCELED]
+            left += len(fitting) - len(bad)
+            if bad:
+                codes = self.send(operator_calls.replay(account, [job.seen for job in bad]))
+                states.update(job.state for job, code in zip(bad, codes, strict=True) if code == 1)
+                yield Retried(dict(states))
+                if 2 in codes:
+                    raise BatchCanceled(batch)
+        yield Retried(dict(states), left)
 
     def iter_results(
         self,
@@ -511,9 +583,9 @@ class RunQueue:
         """
         wanted = listing.wanted(state, group, None, since=since, until=until)
         reader = self.open_results(batch, wanted, errors=errors, after=after, account=account)
-        while (job_ids := self._drive(reader.ids())) is not None:
+        while (job_ids := reader.ids()) is not None:
             for start in range(0, len(job_ids), _RESULTS):
-                yield from self._drive(reader.jobs(job_ids[start : start + _RESULTS]))
+                yield from reader.jobs(job_ids[start : start + _RESULTS])
 
     def open_results(
         self,
@@ -525,10 +597,17 @@ class RunQueue:
         account: str = "default",
     ) -> ResultReader:
         """Return what reads the jobs of `iter_results`, whose arguments and errors it has."""
+        reader: ResultReader
         if batch is None:
             self._know({account})
-        whose = account if batch is None else self._owner(batch)
-        return self._drive(results_of(whose, batch, wanted, errors=errors, after=after))
+            reader = EndedResults(self.send, account, wanted, errors=errors)
+        elif wanted != listing.ALL:
+            raise InvalidRequest([FieldError("batch", "expected without a filter")])
+        else:
+            reader = BatchResults(self.send, self.get_batch(batch), errors=errors)
+        if after is not None:
+            reader.go_behind(after)
+        return reader
 
     def list_jobs(
         self,
@@ -571,7 +650,12 @@ class RunQueue:
         wanted = listing.wanted(
             state, group, batch, custom_id, namespace, reason=reason, since=since, until=until
         )
+<<<<<<< HEAD
         return self._of(account, listing.list_jobs(account, wanted, cursor, limit))
+=======
+        self._know({account})
+        return list_jobs(self.send, account, wanted, cursor, limit, sound_only=sound_only)
+>>>>>>> fewer-blocking
 
     def set_group(
         self,
@@ -603,7 +687,14 @@ class RunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        return self._of(account, flows.list_groups(account))
+        names = self._of(account, groups.group_names(account))
+        names.sort()
+        found: list[Group] = []
+        for start in range(0, len(names), groups.A_CALL):
+            call = groups.read_groups(account, names[start : start + groups.A_CALL])
+            some = self.send(call)
+            found += some
+        return found
 
     def set_key_limit(
         self, pattern: str, limit: KeyLimit | None, *, account: str = "default"
@@ -643,7 +734,17 @@ class RunQueue:
             account: whose keys.
             drop: have it no more.
         """
-        return self._drive(flows.ended_holders(account, drop=drop))
+        cursor, ended = "", dict[EndedHolder, None]()
+        while cursor != "0":
+            cursor, names = self.send(key_limits.list_holders(account, cursor or "0"))
+            left = [(name, "0") for name in names]
+            while left:
+                call = key_limits.check_holders(account, left[:_HOLDERS], drop=drop)
+                checked = self.send(call)
+                again = [(name, at) for name, at, _ in checked if at != "0"]
+                ended |= {EndedHolder(name, one): None for name, _, f in checked for one in f}
+                left = again + left[len(checked) :]
+        return [*ended]
 
     def set_budget(self, scope: str, budget: Budget | None, *, account: str = "default") -> bool:
         """Limit how many steps runs may take; holds from the next claim on.
@@ -670,7 +771,14 @@ class RunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        return self._of(account, flows.list_budgets(account))
+        scopes = self._of(account, budgets.budget_scopes(account))
+        scopes.sort()
+        found: list[BudgetUse] = []
+        for start in range(0, len(scopes), budgets.A_CALL):
+            call = budgets.read_budgets(account, scopes[start : start + budgets.A_CALL])
+            some = self.send(call)
+            found += some
+        return found
 
     def pause(self, account: str = "default", reason: str = "") -> bool:
         """Submit nothing more of an account until it is resumed; runs under way go on.
@@ -698,7 +806,11 @@ class RunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        return self._of(account, pausing.resume(account))
+        found = self._of(account, job_calls.stats(account))
+        if not found.paused:
+            return self.send(job_calls.resume(account))
+        self.send(pausing.end_pause(account))
+        return found.hold_reason or ""
 
     def set_limits(
         self, values: Mapping[str, float | None], account: str = "default"
@@ -776,13 +888,25 @@ class RunQueue:
             check_format(self._client)
         self._compare_at = time.monotonic() + COMPARED_SECONDS
 
-    def _drive(self, flow: Flow[T]) -> T:
-        return drive(flow, self.send)
-
-    def _of(self, account: str, work: ScriptCall[T] | Flow[T]) -> T:
-        """Do something with an account that has to be known."""
+    def _of(self, account: str, call: ScriptCall[T]) -> T:
+        """Run one script of an account that has to be known."""
         self._know({account})
-        return self.send(work) if isinstance(work, ScriptCall) else self._drive(work)
+        return self.send(call)
+
+    def _batch(self, account: str, batch: str) -> Batch:
+        found = self.send(job_calls.get_batch(account, batch))
+        if found is None:
+            raise BatchNotFound(batch)
+        return found
+
+    def _living(self, account: str, batch: str) -> Batch:
+        """Read a batch that may go on."""
+        found = self._batch(account, batch)
+        if found.held == "canceled":
+            raise BatchCanceled(batch)
+        if found.held == "expired" and not found.sealed:
+            raise BatchExpired(batch)
+        return found
 
     def _know(self, accounts: set[str]) -> None:
         if self._accounts.missing(accounts):

@@ -1,18 +1,15 @@
-"""The results of jobs that have ended, of a batch or by filter, in steps of bounded size.
-
-Each step is a flow of calls: the command line drives them with threads, the gateway with asyncio.
-"""
+# Generated from async_results.py by tools/generate.py: change that, and run `make generate`.
+"""The results of jobs that have ended, of a batch or by filter, in steps of bounded size."""
 
 from abc import ABC, abstractmethod
 
 from runqueue.errors import FieldError, InvalidRequest
-from runqueue.producer import flows
-from runqueue.producer.flows import Flow
-from runqueue.producer.listing import ALL, READ_AT_ONCE, Filter
+from runqueue.producer.listing import READ_AT_ONCE, Filter
 from runqueue.records.batch import Batch
 from runqueue.records.job import Job, JobState
 from runqueue.request.time_range import MICROSECOND
 from runqueue.store import job_calls
+from runqueue.store.scripts import Send
 
 #: What did not go well, or may not have.
 BAD = frozenset({JobState.FAILED, JobState.CANCELED, JobState.DEAD, JobState.UNCONFIRMED})
@@ -25,17 +22,18 @@ class ResultReader(ABC):
     """Reads the results of jobs: `ids` until there are no more, and the `jobs` of these.
 
     Args:
+        send: sends a call.
         account: whose jobs.
         errors: only what did not go well; else all that has ended.
     """
 
-    def __init__(self, account: str, *, errors: bool) -> None:
+    def __init__(self, send: Send, account: str, *, errors: bool) -> None:
         #: How many jobs to read next.
         self.size = _LEAST
-        self._account, self._errors = account, errors
+        self._send, self._account, self._errors = send, account, errors
 
     @abstractmethod
-    def go_behind(self, job_id: str) -> Flow[None]:
+    def go_behind(self, job_id: str) -> None:
         """Begin behind a job.
 
         Raises:
@@ -43,12 +41,12 @@ class ResultReader(ABC):
         """
 
     @abstractmethod
-    def ids(self) -> Flow[list[str] | None]:
+    def ids(self) -> list[str] | None:
         """Return the ids of the next jobs that are wanted; None = that was all."""
 
-    def jobs(self, job_ids: list[str]) -> Flow[list[Job]]:
+    def jobs(self, job_ids: list[str]) -> list[Job]:
         """Read jobs with their results; those that are not wanted any more are left out."""
-        found: list[Job | None] = yield job_calls.get_jobs(self._account, job_ids)
+        found = self._send(job_calls.get_jobs(self._account, job_ids))
         return [job for job in found if job is not None and self._is_wanted(job)]
 
     @abstractmethod
@@ -65,31 +63,31 @@ class BatchResults(ResultReader):
     """Reads the results of a batch, in the order of the upload.
 
     Args:
+        send: sends a call.
         batch: the batch, as it was when the reading began.
         errors: as for `ResultReader`; unconfirmed jobs are among them.
     """
 
-    def __init__(self, batch: Batch, *, errors: bool) -> None:
-        super().__init__(batch.account, errors=errors)
+    def __init__(self, send: Send, batch: Batch, *, errors: bool) -> None:
+        super().__init__(send, batch.account, errors=errors)
         self._batch = batch
         self._start = 0
 
-    def go_behind(self, job_id: str) -> Flow[None]:
+    def go_behind(self, job_id: str) -> None:
         """Begin behind a job of the batch."""
-        while job_ids := (yield from self._list()):
+        while job_ids := self._list():
             if job_id in job_ids:
                 self._start += job_ids.index(job_id) + 1 - len(job_ids)
                 return
         raise InvalidRequest([FieldError("after", "expected the id of a job of this batch")])
 
-    def ids(self) -> Flow[list[str] | None]:
+    def ids(self) -> list[str] | None:
         """Return the ids of the next jobs that are wanted; None = that was all."""
-        job_ids = yield from self._list()
+        job_ids = self._list()
         # Of a batch that is over nearly all are wanted.
         if not job_ids or (self._batch.is_over and not self._errors):
             return job_ids or None
-        states: list[tuple[JobState | None, float]]
-        states = yield job_calls.job_states(self._batch.account, job_ids)
+        states = self._send(job_calls.job_states(self._batch.account, job_ids))
         return [
             job_id
             for job_id, (state, _) in zip(job_ids, states, strict=True)
@@ -100,10 +98,9 @@ class BatchResults(ResultReader):
         # One that another upload has taken over belongs to that batch.
         return job.batch == self._batch.id and (job.is_over or self._errors)
 
-    def _list(self) -> Flow[list[str]]:
+    def _list(self) -> list[str]:
         batch = self._batch
-        found: list[str]
-        found = yield job_calls.list_batch(batch.account, batch.id, self._start, _IDS)
+        found = self._send(job_calls.list_batch(batch.account, batch.id, self._start, _IDS))
         self._start += len(found)
         return found
 
@@ -112,6 +109,7 @@ class EndedResults(ResultReader):
     """Reads the results of an account's jobs, of any batch or none, the newest end first.
 
     Args:
+        send: sends a call.
         account: whose jobs.
         wanted: the state, the group, and the times between which they ended.
         errors: as for `ResultReader`.
@@ -120,8 +118,8 @@ class EndedResults(ResultReader):
         InvalidRequest: the state is none in which jobs have ended.
     """
 
-    def __init__(self, account: str, wanted: Filter, *, errors: bool) -> None:
-        super().__init__(account, errors=errors)
+    def __init__(self, send: Send, account: str, wanted: Filter, *, errors: bool) -> None:
+        super().__init__(send, account, errors=errors)
         states = [state for state in JobState if state.is_over]
         if wanted.state is not None:
             if wanted.state not in states:
@@ -134,15 +132,15 @@ class EndedResults(ResultReader):
         #: The job to begin behind; None = it was passed.
         self._after: str | None = None
 
-    def go_behind(self, job_id: str) -> Flow[None]:
+    def go_behind(self, job_id: str) -> None:
         """Begin behind a job, at the time when it ended."""
-        (job,) = yield job_calls.get_jobs(self._account, [job_id], result=False)
+        (job,) = self._send(job_calls.get_jobs(self._account, [job_id], result=False))
         if job is None or not job.ended_at or not self._is_wanted(job):
             raise _nothing_to_go_behind()
         self._after = job_id
         self._wanted = self._wanted._replace(until=job.ended_at + MICROSECOND)
 
-    def ids(self) -> Flow[list[str] | None]:
+    def ids(self) -> list[str] | None:
         """Return the ids of the next jobs that are wanted; None = that was all.
 
         Raises:
@@ -150,15 +148,16 @@ class EndedResults(ResultReader):
         """
         if self._is_through:
             return None
-        job_ids: list[str]
-        self._cursor, job_ids = yield job_calls.page_ended(
-            self._account,
-            self._states,
-            self._cursor,
-            _IDS,
-            _IDS,
-            since=self._wanted.since,
-            until=self._wanted.until,
+        self._cursor, job_ids = self._send(
+            job_calls.page_ended(
+                self._account,
+                self._states,
+                self._cursor,
+                _IDS,
+                _IDS,
+                since=self._wanted.since,
+                until=self._wanted.until,
+            )
         )
         self._is_through = not self._cursor
         if self._after in job_ids:
@@ -173,7 +172,8 @@ class EndedResults(ResultReader):
         found: list[Job | None] = []
         for start in range(0, len(job_ids), READ_AT_ONCE):
             some = job_ids[start : start + READ_AT_ONCE]
-            found += yield job_calls.get_jobs(self._account, some, result=False)
+            read = self._send(job_calls.get_jobs(self._account, some, result=False))
+            found += read
         return [job.id for job in found if job is not None and self._is_wanted(job)]
 
     def _is_wanted(self, job: Job) -> bool:
@@ -183,36 +183,3 @@ class EndedResults(ResultReader):
 def _nothing_to_go_behind() -> InvalidRequest:
     words = "expected the id of a job that has ended and matches the filters"
     return InvalidRequest([FieldError("after", words)])
-
-
-def results_of(
-    account: str,
-    batch: str | None,
-    wanted: Filter,
-    *,
-    errors: bool = False,
-    after: str | None = None,
-) -> Flow[ResultReader]:
-    """Return what reads the results of a batch, or of the jobs that match a filter.
-
-    Args:
-        account: the batch's, or whose jobs.
-        batch: its id; None = by filter.
-        wanted: the filter.
-        errors: only what did not go well.
-        after: only what comes behind this job.
-
-    Raises:
-        BatchNotFound: no such batch is on record.
-        InvalidRequest: a batch and a filter, or `after` or the state is none of these.
-    """
-    reader: ResultReader
-    if batch is not None and wanted != ALL:
-        raise InvalidRequest([FieldError("batch", "expected without a filter")])
-    if batch is None:
-        reader = EndedResults(account, wanted, errors=errors)
-    else:
-        reader = BatchResults((yield from flows.get_batch(account, batch)), errors=errors)
-    if after is not None:
-        yield from reader.go_behind(after)
-    return reader

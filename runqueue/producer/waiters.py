@@ -9,7 +9,6 @@ calls in two seconds, and one connection, and threads that wait need no other th
 
 import asyncio
 import math
-import os
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -17,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, NamedTuple, TypeVar
-from weakref import WeakSet
 
 import redis
 
@@ -101,11 +99,6 @@ class Watchers(ABC, Generic[E, L]):
     def __init__(self, url: str, event: Callable[[], E]) -> None:
         self._url = url
         self._event: Callable[[], E] = event
-        self.begin_anew()
-        _ALL.add(self)
-
-    def begin_anew(self) -> None:
-        """Forget everything: of what a parent process had, a fork has neither threads nor loops."""
         self._lock = threading.RLock()  # the collector may end an abandoned wait at any point
         self._waiting: dict[str, set[WaitedJobs[E]]] = {}
         self._pausing: dict[WaitedJobs[E], None] = {}
@@ -322,15 +315,3 @@ def found(job_ids: Sequence[str], jobs: Sequence[Job | None]) -> Iterator[Job]:
 def unfinished(left: int, total: int, timeout: float | None) -> str:
     """Say how many of the jobs have not ended in time."""
     return f"{left} of {total} jobs have not ended after {timeout} s"
-
-
-_ALL: "WeakSet[Watchers[Any, Any]]" = WeakSet()
-
-
-def _begin_anew() -> None:
-    for watchers in _ALL:
-        watchers.begin_anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)

@@ -102,13 +102,23 @@ class GatewayLink:
         self._patience = patience
         if self._token and parts.scheme == "http" and not is_local:
             _check_may_be_read(allow_http)
-        self._client = httpx.Client(
+        self._is_local = is_local
+        self._clients = {os.getpid(): self._made()}
+
+    @property
+    def _client(self) -> httpx.Client:
+        """The client of this process: a fork that used its parent's would read its answers."""
+        process = os.getpid()  # uWSGI forks without Python's hooks
+        return self._clients.get(process) or self._clients.setdefault(process, self._made())
+
+    def _made(self) -> httpx.Client:
+        return httpx.Client(
             base_url=self.url,
             auth=_Bearer(self._token) if self._token else None,
             timeout=httpx.Timeout(_ANSWER, connect=_CONNECT),
             headers={"accept": "application/json"},
             # A request to this machine goes through no proxy, which would read the token.
-            trust_env=not is_local,
+            trust_env=not self._is_local,
             event_hooks={"request": [self._watch]} if self._users else {},
         )
 

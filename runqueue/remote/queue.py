@@ -38,9 +38,9 @@ from runqueue.errors import (
     UnknownAccount,
 )
 from runqueue.operator.selection import Settled
-from runqueue.producer.batch_upload import LineConflict
 from runqueue.producer.chunks import Handed, check, placed
 from runqueue.producer.handles import QueuedJob
+from runqueue.producer.upload_report import LineConflict
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import (
     NO_RULES,

@@ -18,8 +18,8 @@ import orjson
 from pydantic import TypeAdapter
 
 from runqueue.errors import FieldError, InvalidBatch, InvalidJob
-from runqueue.producer.batch_upload import LineConflict
 from runqueue.producer.chunks import Handed, check, placed
+from runqueue.producer.upload_report import LineConflict
 from runqueue.records.batch import NO_RULES, BatchRules
 from runqueue.remote.connection import GatewayLink
 from runqueue.remote.models import known_values, line_of, read_strictly, read_warnings

@@ -1,8 +1,8 @@
 """The transitions in Lua, as one library of Redis functions; and one call of one as a value.
 
 A `ScriptCall` is made by a pure function (`job_calls.py`) and says which function, with what, and
-how its reply reads; the sync and the async client differ only in how they send it. A server that
-lacks the library is given it by whoever calls it first (https://redis.io/docs/latest/develop/programmability/functions-intro/).
+how its reply reads (`async_sending.py` sends it). A server that lacks the library is given it by
+whoever calls it first (https://redis.io/docs/latest/develop/programmability/functions-intro/).
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import redis
 import redis.asyncio
-from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from runqueue.connection.redis_errors import NO_FUNCTION
-from runqueue.store.keys import Keys
 
 T = TypeVar("T")
 Argument = str | bytes | int
@@ -43,6 +42,20 @@ class ScriptCall(Generic[T]):
     account: str
     arguments: Sequence[Argument] = field(repr=False)
     parse: Callable[[Any], T]
+
+
+class Send(Protocol):
+    """Sends a call and returns its reply, as `RunQueue.send` does."""
+
+    def __call__(self, call: ScriptCall[T]) -> T:
+        """Send it."""
+
+
+class AsyncSend(Protocol):
+    """`Send` of coroutines."""
+
+    async def __call__(self, call: ScriptCall[T]) -> T:
+        """Send it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,86 +151,19 @@ def load(name: str) -> Script:
     return Script(name, f"{library().name}_{name}")
 
 
-def run(client: redis.Redis, call: ScriptCall[T], now_us: int | str = 0) -> T:
-    """Send a call; a server that does not know the library is given it.
-
-    Args:
-        client: a client that returns bytes.
-        call: what to run.
-        now_us: the clock in microseconds, 0 = the server's own; anything else is for tests, and
-            '=<us>' = what the server's own would show.
-    """
-    key, function = Keys(call.account).meta, call.script.function
-    arguments = cast(Any, (now_us, *call.arguments))
-    try:
-        reply = client.fcall(function, 1, key, *arguments)
-    except ResponseError as error:
-        if not is_missing(error):
-            raise
-        load_library(client, key)
-        reply = client.fcall(function, 1, key, *arguments)
-    return call.parse(reply)
-
-
-async def run_async(client: redis.asyncio.Redis, call: ScriptCall[T], now_us: int | str = 0) -> T:
-    """Send a call from a coroutine; see `run`."""
-    key, function = Keys(call.account).meta, call.script.function
-    arguments = cast(Any, (now_us, *call.arguments))
-    try:
-        reply = await client.fcall(function, 1, key, *arguments)
-    except ResponseError as error:
-        if not is_missing(error):
-            raise
-        await _load_library_async(client, key)
-        reply = await client.fcall(function, 1, key, *arguments)
-    return call.parse(reply)
-
-
 def is_missing(error: ResponseError) -> bool:
     """Say whether a server does not know the library."""
     return NO_FUNCTION in str(error)
 
 
-def load_library(client: redis.Redis, key: str) -> None:
-    """Load the library into the server that has a key.
-
-    Raises:
-        RedisError: the server's, or the connection's. One without free memory takes none, even
-            without those of other versions; and a user may have no right to load any.
-    """
-    command, node = cast(Any, client).execute_command, _node_of(client, key)
-    try:
-        try:
-            command("FUNCTION LOAD", library().source, **node)
-        except OutOfMemoryError:
-            for name in names_of(command("FUNCTION LIST", "LIBRARYNAME", f"{FAMILY}*", **node)):
-                command("FUNCTION DELETE", name, **node)  # who needs one loads it again
-            command("FUNCTION LOAD", library().source, **node)
-    except ResponseError as error:
-        _expect_loaded(error)
-
-
-async def _load_library_async(client: redis.asyncio.Redis, key: str) -> None:
-    command, node = cast(Any, client).execute_command, _node_of(client, key)
-    try:
-        try:
-            await command("FUNCTION LOAD", library().source, **node)
-        except OutOfMemoryError:
-            found = await command("FUNCTION LIST", "LIBRARYNAME", f"{FAMILY}*", **node)
-            for name in names_of(found):
-                await command("FUNCTION DELETE", name, **node)
-            await command("FUNCTION LOAD", library().source, **node)
-    except ResponseError as error:
-        _expect_loaded(error)
-
-
-def _node_of(client: Any, key: str) -> dict[str, Any]:
+def node_of(client: Any, key: str) -> dict[str, Any]:
     """Return what has a cluster's client send a command to the primary of a key."""
     is_cluster = isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster)
     return {"target_nodes": client.get_node_from_key(key)} if is_cluster else {}
 
 
-def _expect_loaded(error: ResponseError) -> None:
+def expect_loaded(error: ResponseError) -> None:
+    """Pass an error of loading on, unless the library is there."""
     if isinstance(error, NoPermissionError):
         raise NoPermissionError(
             f"this server lacks the functions of this version ({library().name}), and this user may"

@@ -34,7 +34,6 @@ from api_client import (
     WaitTimeoutError,
     WorkflowRunResponse,
 )
-from api_client.http.exchange import finish
 from tests.api_client.rawserver import answering, serving
 from tests.api_client.twins import KEY, TASK, FakeTransport, Kind, answer, both, twin
 
@@ -380,11 +379,6 @@ async def test_a_blocking_call_asks_its_limiter_and_logs_in_the_thread_that_call
         caller = await asyncio.to_thread(call, server.url)
     assert asked == [caller]
     assert [one.thread for one in caplog.records if one.name == "api_client"] == [caller]
-
-
-def test_what_a_blocking_call_awaits_never_waits() -> None:
-    with pytest.raises(RuntimeError, match="a blocking call has to wait"):
-        finish(asyncio.sleep(0))
 
 
 async def test_a_cancelled_call_raises_nothing_but_the_cancellation() -> None:

@@ -10,7 +10,6 @@ from api_client import (
     ApiError,
     AsyncSkyvern,
     AsyncTransport,
-    BlockingTransport,
     ForbiddenError,
     RawClient,
     Skyvern,
@@ -166,7 +165,7 @@ async def test_a_client_or_transport_of_the_other_twin_is_named() -> None:
         for given in ({"httpx_client": own}, {"transport": transport}):
             with pytest.raises(TypeError, match=rf"^{next(iter(given))}: expected httpx\."):
                 Skyvern(api_key=KEY, **given)
-    with httpx.Client() as blocking, BlockingTransport() as sender:
+    with httpx.Client() as blocking, httpx.HTTPTransport() as sender:
         for other in ({"httpx_client": blocking}, {"transport": sender}):
             with pytest.raises(TypeError, match=rf"^{next(iter(other))}: expected httpx\."):
                 AsyncSkyvern(api_key=KEY, **other)
@@ -358,13 +357,6 @@ async def test_clients_share_a_transport_and_its_connection() -> None:
         raw = RawClient(server.url, KEY, transport)
         await raw.get_run("tsk_1")
         assert server.connections == 1
-    async with serving(answering(200, TASK)) as server:
-        sender = BlockingTransport()
-        for _ in range(2):
-            async with twin("blocking", base_url=server.url, transport=sender) as client:
-                await client.submit()
-        assert server.connections == 1
-        sender.close()
 
 
 @both

@@ -397,10 +397,10 @@ def test_the_waits_of_a_wait_are_those_it_was_given(
         paused.append(seconds)
 
     monkeypatch.setattr(
-        "api_client.calls.flows.time", SimpleNamespace(monotonic=lambda: sum(paused))
+        "api_client.calls.sequences.time", SimpleNamespace(monotonic=lambda: sum(paused))
     )
     monkeypatch.setattr("api_client.agent.time", SimpleNamespace(sleep=paused.append))
-    monkeypatch.setattr("api_client.agent.asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("api_client.async_agent.asyncio", SimpleNamespace(sleep=sleep))
     run = {"run_id": "tsk_1", "status": "running"}
     transport = Recording(answering(content=run))
     with pytest.raises(WaitTimeoutError, match="is running after") as caught:

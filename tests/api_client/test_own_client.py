@@ -12,9 +12,7 @@ import httpx_aiohttp
 import pytest
 
 from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError, SkyvernError
-from api_client.http.blocking import BlockingTransport
-from api_client.http.exchange import finish
-from api_client.http.httpx_adapter import OwnClient
+from api_client.http.httpx_adapter import AsyncOwnClient, OwnClient
 from api_client.http.messages import HttpAnswer, Request
 from tests.api_client.misbehaving import (
     drips_the_body,
@@ -59,9 +57,9 @@ class Kind:
         """Send a request by a client that is made with the arguments left over."""
         if self.is_async:
             async with httpx.AsyncClient(trust_env=False, **client) as own_async:
-                return await OwnClient(own_async, total, limit).exchange(request)
+                return await AsyncOwnClient(own_async, total, limit).exchange(request)
         with httpx.Client(trust_env=False, **client) as own:
-            return await asyncio.to_thread(finish, OwnClient(own, total, limit).exchange(request))
+            return await asyncio.to_thread(OwnClient(own, total, limit).exchange, request)
 
 
 @pytest.fixture(params=["async", "blocking"])
@@ -94,6 +92,28 @@ async def test_a_connection_that_takes_too_long_is_not_sent(
     timeout = httpx.Timeout(60, **limits)
     with port_with_a_full_backlog() as port, pytest.raises(NotSentError, match="Timeout"):
         await kind.send(post(f"http://127.0.0.1:{port}"), total=0.5, timeout=timeout)
+
+
+async def test_a_request_that_gets_no_connection_of_the_client_s_pool_is_not_sent() -> None:
+    limits: dict[str, Any] = {
+        "limits": httpx.Limits(max_connections=1),
+        "timeout": httpx.Timeout(20, pool=0.1),
+    }
+    async with serving(hangs) as server, httpx.AsyncClient(**limits) as own_async:
+        first = asyncio.create_task(AsyncOwnClient(own_async, 20, 1).exchange(get(server.url)))
+        await server.asked.wait()
+        with pytest.raises(NotSentError, match="PoolTimeout"):
+            await AsyncOwnClient(own_async, 20, 1).exchange(post(server.url))
+        first.cancel()
+    async with serving(hangs) as server:
+        with httpx.Client(**limits) as own:
+            exchange = OwnClient(own, 1, 1).exchange
+            blocked = asyncio.create_task(asyncio.to_thread(exchange, get(server.url)))
+            await server.asked.wait()
+            with pytest.raises(NotSentError, match="PoolTimeout"):
+                await asyncio.to_thread(exchange, post(server.url))
+            with pytest.raises(AnswerLostError):
+                await blocked
 
 
 @pytest.mark.parametrize("proxy", [ForwardingProxy(refuses=503), ForwardingProxy(user="a:b")])
@@ -254,14 +274,14 @@ async def test_a_closed_client_sends_nothing() -> None:
     async with httpx.AsyncClient() as own:
         pass
     with pytest.raises(NotSentError, match="POST /v1/run/tasks: the httpx client is closed"):
-        await OwnClient(own, None, 1).exchange(post("http://x.example"))
+        await AsyncOwnClient(own, None, 1).exchange(post("http://x.example"))
 
 
 def test_a_closed_blocking_client_sends_nothing() -> None:
     with httpx.Client() as own:
         pass
     with pytest.raises(NotSentError, match="the httpx client is closed"):
-        finish(OwnClient(own, None, 1).exchange(post("http://x.example")))
+        OwnClient(own, None, 1).exchange(post("http://x.example"))
 
 
 # What takes part
@@ -388,13 +408,6 @@ async def test_a_slow_head_does_not_outlast_the_total() -> None:
     async with serving(drips_the_head) as server:
         with pytest.raises(AnswerLostError, match=r"no whole answer within 0\.5 s"):
             await Kind(is_async=True).send(post(server.url), total=0.5)
-
-
-async def test_a_blocking_client_over_our_transport_is_not_outlasted_by_a_slow_head() -> None:
-    transport = BlockingTransport()
-    async with serving(drips_the_head) as server:
-        with pytest.raises(AnswerLostError, match="Timeout"):
-            await Kind(is_async=False).send(post(server.url), total=0.5, transport=transport)
 
 
 async def test_a_request_s_own_time_limit_goes_before_all_others(kind: Kind) -> None:

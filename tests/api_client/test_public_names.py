@@ -39,7 +39,6 @@ PUBLIC_NAMES = [
     "AsyncSkyvern",
     "AsyncTransport",
     "BadRequestError",
-    "BlockingTransport",
     "BodyTooLargeError",
     "BrowserSessionResponse",
     "BulkCancelRunsResponse",

@@ -98,6 +98,9 @@ def answer(status: int, fields: Any = None, **headers: str) -> httpx.Response:
     return httpx.Response(status, json=fields, headers=named)
 
 
+_TIMED = ("request_builder", "exchange", "async_exchange")
+
+
 class Clock:
     """Time that passes only when somebody sleeps, for the client and for tenacity."""
 
@@ -105,13 +108,14 @@ class Clock:
         self.now = 1000.0
         self.slept: list[float] = []
         fake = SimpleNamespace(monotonic=self.monotonic, sleep=self.sleep)
-        for module in ("agent", "caller", "calls.flows"):
-            monkeypatch.setattr(f"api_client.{module}.time", fake, raising=False)
-        for module in ("agent", "retrying", "http.request_builder", "http.exchange"):
+        for module in ("caller", "calls.sequences"):
+            monkeypatch.setattr(f"api_client.{module}.time", fake)
+        monkeypatch.setattr("api_client.agent.time", fake)
+        monkeypatch.setattr("asyncio.sleep", self.asleep)
+        for module in ("retrying", *map("http.".__add__, _TIMED)):
             monkeypatch.setattr(f"api_client.{module}.monotonic", self.monotonic)
         monkeypatch.setattr("tenacity.time", fake)
         monkeypatch.setattr("tenacity.nap.time", fake)
-        monkeypatch.setattr("asyncio.sleep", self.asleep)
 
     def monotonic(self) -> float:
         return self.now

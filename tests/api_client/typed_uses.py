@@ -18,7 +18,6 @@ from api_client import (
     AsyncAgentClient,
     AsyncSkyvern,
     AsyncTransport,
-    BlockingTransport,
     BulkCancelRunsResponse,
     CallKind,
     FileInfo,
@@ -162,7 +161,7 @@ def ways_to_make_a_client(limiter: Limiter, context: ssl.SSLContext) -> None:
     Skyvern()
     Skyvern(api_key="k", timeout=5, follow_redirects=None, headers={"x-team": "a"})
     Skyvern(httpx_client=httpx.Client(proxy="http://localhost:3128"))
-    Skyvern(transport=BlockingTransport(max_connections=10, tls=context))
+    Skyvern(transport=httpx.HTTPTransport(verify=context))
     Skyvern(transport=httpx.MockTransport(lambda _: httpx.Response(200)))
     Skyvern(limiter=RateLimiter(max_dispatches_per_second=2, max_burst_size=5))
     Skyvern(limiter=limiter, retry=RetryPolicy(max_retries=5, deadline=60))
@@ -233,6 +232,5 @@ def wrong_clients() -> None:
     Skyvern(environment="https://api.skyvern.com")  # type: ignore[arg-type]
     RateLimiter(5)  # type: ignore[call-arg]
     RateLimiter(max_per_second=5)  # type: ignore[call-arg]
-    BlockingTransport(tls=False)  # type: ignore[arg-type]
     with AsyncSkyvern():  # type: ignore[attr-defined]
         pass

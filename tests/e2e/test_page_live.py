@@ -14,7 +14,7 @@ from runqueue import RunQueue
 from runqueue.embedded.secret_files import TOKEN_FILE
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.e2e.looking import Eyes
 from tests.gateway.gating import Desk
 

@@ -24,7 +24,7 @@ from runqueue.ids import title_marker, url_marker
 from runqueue.records.claim_items import Claimed, Lost, RunAccepted
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from webhooks import receiver_address
 from worker.process.elapsed import passed_us
 

@@ -25,7 +25,7 @@ from runqueue.embedded import server
 from runqueue.embedded.server import EmbeddedServer, running_url
 from runqueue.embedded.valkey import EmbeddedServerError, is_alive
 from runqueue.records.claim_items import ClaimAnswer
-from runqueue.store import scripts, worker_calls
+from runqueue.store import sending, worker_calls
 from runqueue.store.format import FORMAT
 from runqueue.store.keys import ACCOUNTS, FORMAT_KEY
 
@@ -297,11 +297,11 @@ def test_it_starts_within_seconds(tmp_path: Path) -> None:
 def submitted(url: str, want: int, process: str) -> list[str] | None:
     """Have a worker claim jobs and say goodbye; None = the runs have to be listed first."""
     with redis.Redis.from_url(url) as client:
-        scripts.run(client, worker_calls.heartbeat("default", process, LEASE, -1, 0, first=True))
-        scripts.run(client, worker_calls.tick("default", process, 250_000, 0, woken=False))
+        sending.run(client, worker_calls.heartbeat("default", process, LEASE, -1, 0, first=True))
+        sending.run(client, worker_calls.tick("default", process, 250_000, 0, woken=False))
         call = worker_calls.claim("default", process, f"c-{process}", want, 0, linger=False)
-        taken = scripts.run(client, call)
-        scripts.run(client, worker_calls.bye("default", process))
+        taken = sending.run(client, call)
+        sending.run(client, worker_calls.bye("default", process))
     assert taken.answer in {ClaimAnswer.OK, ClaimAnswer.MOVED}
     return None if taken.answer is ClaimAnswer.MOVED else [job.job_id for job in taken.items]
 
@@ -374,8 +374,8 @@ def test_a_worker_that_comes_back_before_the_owner_vouches_waits_only_if_it_reme
         beat = worker_calls.heartbeat("default", "w3", LEASE, known, 0, first=True)
         given = client.get_connection_kwargs()
         with redis.Redis(port=given["port"], password=given["password"]) as other:
-            assert scripts.run(other, beat) == -2
-            scripts.run(other, worker_calls.tick("default", "w3", 250_000, 0, woken=False))
+            assert sending.run(other, beat) == -2
+            sending.run(other, worker_calls.tick("default", "w3", 250_000, 0, woken=False))
         confirm(client, is_latest=is_latest)
 
     monkeypatch.setattr(server, "_confirm", too_late)

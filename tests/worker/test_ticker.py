@@ -13,7 +13,8 @@ from runqueue import RunQueue, TaskRunRequest
 from runqueue.records.claim_items import Taken
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import ScriptCall, run
+from runqueue.store.scripts import ScriptCall
+from runqueue.store.sending import run
 from worker import ticker as module
 from worker.process.elapsed import passed_us
 from worker.runtime import Runtime

@@ -19,8 +19,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from runqueue.store.async_sending import run_async
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import ScriptCall, T, is_missing, run_async
+from runqueue.store.scripts import ScriptCall, T, is_missing
 
 #: Connections kept at most, and their share of the pool, which has 50 unless the URL says less:
 #: others need them as well, and wait in vain for one that is kept.

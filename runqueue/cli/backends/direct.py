@@ -21,7 +21,6 @@ from runqueue.cli.shared.result_lines import ResultLine
 from runqueue.errors import InvalidRequest
 from runqueue.ids import DEFAULT
 from runqueue.operator.operations import Filter, Operations
-from runqueue.producer import flows
 from runqueue.producer.listing import ALL
 from runqueue.producer.queue import RunQueue
 from runqueue.producer.results import ResultReader
@@ -86,7 +85,7 @@ class DirectQueue(RunQueue):
         reader = self.open_results(batch, wanted, errors=errors, after=after, account=account)
         under_way = deque[Future[list[ResultLine]]]()
         with ThreadPoolExecutor(_READERS) as readers:
-            while (ids := flows.drive(reader.ids(), self.send)) is not None:
+            while (ids := reader.ids()) is not None:
                 while ids:
                     under_way.append(readers.submit(self._read, reader, ids[: reader.size]))
                     del ids[: reader.size]
@@ -98,8 +97,8 @@ class DirectQueue(RunQueue):
                 yield under_way.popleft().result()
 
     def _read(self, reader: ResultReader, ids: list[str]) -> list[ResultLine]:
-        jobs = flows.drive(reader.jobs(ids), self.send)
-        return [ResultLine(job.id, orjson.dumps(job.as_row()) + b"\n") for job in jobs]
+        rows = ((job.id, job.as_row()) for job in reader.jobs(ids))
+        return [ResultLine(job_id, orjson.dumps(row) + b"\n") for job_id, row in rows]
 
 
 @contextmanager

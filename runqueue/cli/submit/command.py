@@ -26,8 +26,8 @@ from runqueue.cli.submit.submit_file import UploadOptions, submit_file
 from runqueue.cli.submit.validate import check
 from runqueue.cli.submit.wait import Stopped, follow, to_follow, verdict
 from runqueue.errors import BatchNotFound
-from runqueue.producer.batch_upload import UploadReport
 from runqueue.producer.queue import RunQueue
+from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import NO_RULES
 
 _GRACE = "RUNQUEUE_UNCONFIRMED_GRACE_SECONDS"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from runqueue.cli.submit.input_lines import Row, Source, Unreadable
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.submit_file import UploadOptions, read
-from runqueue.producer.batch_upload import KnownIn, UploadReport
 from runqueue.producer.chunks import Packet
+from runqueue.producer.upload_report import KnownIn, UploadReport
 
 if TYPE_CHECKING:
     from runqueue.cli.backends.gateway import GatewayQueue

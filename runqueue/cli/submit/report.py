@@ -10,7 +10,7 @@ from runqueue.cli.shared.exit_codes import print_err
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.output import print_states
 from runqueue.cli.submit.line_checker import CheckedInput
-from runqueue.producer.batch_upload import UploadReport
+from runqueue.producer.upload_report import UploadReport
 from runqueue.request.private_targets import FieldWarning
 
 

@@ -12,11 +12,11 @@ from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.read_progress import reading
 from runqueue.errors import BatchExpired, BatchMismatch, BatchNotFound, RunQueueError
 from runqueue.ids import DEFAULT
-from runqueue.producer.batch_upload import BatchUpload, UploadReport
+from runqueue.producer.batch_upload import BatchUpload
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.queue import RunQueue
 from runqueue.producer.upload import Checker
-from runqueue.producer.upload_sender import UploadSender
+from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import BatchRules
 from runqueue.records.job import Enqueued
 from runqueue.request.private_targets import private_callback
@@ -87,21 +87,23 @@ def submit_file(
         Unreadable: the input cannot be read to its end; nothing was submitted.
         UploadGivenUp: another upload of the same jobs was under way; nothing was submitted.
     """
-    upload = BatchUpload(options.name, options.rules)
-    # A Redis that cannot be reached from the start is reported at once.
-    sender = UploadSender(
-        queue.send, upload, _keeper(upload, jobs, keep_all=keep_all), is_patient=False
+    upload = BatchUpload(
+        queue.send,
+        options.name,
+        options.rules,
+        take=_keeper(jobs, keep_all=keep_all),
+        is_patient=False,  # a Redis that cannot be reached from the start is reported at once
     )
     with read(source, options.namespace, set(queue.accounts())) as found:
         try:
-            if not _send(found, sender, skip_invalid=options.skip_invalid):
+            if not _send(found, upload, skip_invalid=options.skip_invalid):
                 return found, None
-            sender.seal()
+            upload.seal()
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | RunQueueError):
                 _report_broken(found, is_sealing=upload.is_sealing)
             if not upload.is_sealing:
-                sender.give_up()
+                upload.give_up()
             if isinstance(error, BatchMismatch | BatchNotFound | BatchExpired):
                 raise UploadGivenUp(_WHY.get(type(error), str(error))) from None
             raise
@@ -112,13 +114,10 @@ def submit_file(
     return found, report
 
 
-def _keeper(
-    upload: BatchUpload, jobs: JobList, *, keep_all: bool
-) -> Callable[[str, list[Enqueued]], None]:
+def _keeper(jobs: JobList, *, keep_all: bool) -> Callable[[str | None, list[Enqueued]], None]:
     """Return what puts the answers to a packet into the list of jobs."""
 
-    def keep(account: str, answers: list[Enqueued]) -> None:
-        batch = upload.report.batches.get(account)
+    def keep(batch: str | None, answers: list[Enqueued]) -> None:
         found: dict[str, list[str]] = {}
         for answer in answers:
             is_wanted = keep_all or batch is None or answer.batch != batch
@@ -130,15 +129,15 @@ def _keeper(
     return keep
 
 
-def _send(found: CheckedInput, sender: UploadSender, *, skip_invalid: bool) -> bool:
+def _send(found: CheckedInput, upload: BatchUpload, *, skip_invalid: bool) -> bool:
     """Send all lines; on a bad line check the rest, and return False."""
     is_refused = False
     for packets in found.packets():
         if found.checker.bad_lines and not skip_invalid and not is_refused:
             is_refused = True
-            sender.give_up()
+            upload.give_up()
         for packet in () if is_refused else packets:
-            sender.put(packet)
+            upload.put(packet)
     return not is_refused
 
 

@@ -14,8 +14,8 @@ from runqueue.cli.shared.exit_codes import Exit, print_err
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.errors import BatchNotFound, QueueUnavailable
-from runqueue.producer.batch_upload import UploadReport
 from runqueue.producer.queue import RunQueue
+from runqueue.producer.upload_report import UploadReport
 from runqueue.records.job import JobState
 
 _CALLBACK = ("--callback-url", "--callback-at")

@@ -12,7 +12,7 @@ from runqueue.ids import new_id
 from runqueue.records.claim_items import Finished, Lost
 from runqueue.store import worker_calls
 from runqueue.store.keys import ACCOUNTS
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.gateway.gating import Desk, bearer, gating, run_of, token
 from tests.gateway.uploads import lines, send
 

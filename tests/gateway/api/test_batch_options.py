@@ -13,7 +13,7 @@ from runqueue.errors import InvalidBatch
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.gateway.gating import Desk, gating
 from tests.gateway.uploads import begin, lines, send, text
 from tests.simulator.simulating import eventually

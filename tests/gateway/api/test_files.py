@@ -8,7 +8,7 @@ from runqueue import RunQueue
 from runqueue.ids import job_id_for
 from runqueue.records import claim_items
 from runqueue.store import worker_calls
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.gateway.gating import gating
 
 

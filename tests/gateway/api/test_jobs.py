@@ -14,7 +14,7 @@ from runqueue.ids import new_id
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.gateway.gating import Desk, gating, run_of, told
 from tests.simulator.simulating import eventually
 

@@ -15,12 +15,12 @@ import redis
 from gateway.api import results
 from gateway.http import protocol
 from runqueue import Job, RunQueue
-from runqueue.producer import results as reading
+from runqueue.producer import async_results as reading
 from runqueue.records.claim_items import Lost
 from runqueue.records.csv_rows import COLUMNS
 from runqueue.store import worker_calls
 from runqueue.store.keys import ACCOUNTS, Keys
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.gateway.gating import Desk, Door, gating, told
 from tests.gateway.uploads import lines, send
 from tests.simulator.simulating import eventually

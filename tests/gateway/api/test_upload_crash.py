@@ -13,8 +13,9 @@ import redis
 from faults.proxy import Network
 from runqueue import JobState, RunQueue, TaskRunRequest
 from runqueue.ids import job_id_for
-from runqueue.producer import async_upload_sender
-from runqueue.store.scripts import load, load_library
+from runqueue.producer import async_batch_upload
+from runqueue.store.scripts import load
+from runqueue.store.sending import load_library
 from tests.gateway.gating import Desk, gating, own_bearer
 from tests.gateway.test_process import process, url_of
 from tests.gateway.uploads import KIND, PATH, accepted, begin, lines, pieces, send, text
@@ -99,7 +100,7 @@ async def test_a_gateway_that_is_killed_once_the_upload_is_sealed_has_made_no_jo
 async def test_an_upload_outlasts_a_redis_that_is_cut_off_in_its_middle(
     queue: RunQueue, desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr(async_upload_sender, "PAUSE", 0.05)
+    monkeypatch.setattr(async_batch_upload, "PAUSE", 0.05)
     port = int(redis_url.rpartition(":")[2].partition("/")[0])
 
     with Network() as network:

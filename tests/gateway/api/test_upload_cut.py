@@ -14,9 +14,10 @@ from gateway.api import upload
 from gateway.http import request_body
 from gateway.tenants import shares
 from runqueue import AsyncRunQueue, JobState, QueueUnavailable, RunQueue
-from runqueue.producer import async_upload_sender
+from runqueue.producer import async_batch_upload
 from runqueue.store import worker_calls
-from runqueue.store.scripts import ScriptCall, run
+from runqueue.store.scripts import ScriptCall
+from runqueue.store.sending import run
 from tests.gateway.gating import Desk, gating
 from tests.gateway.uploads import accepted, begin, lines, pieces, send, text
 from tests.simulator.simulating import eventually
@@ -222,7 +223,7 @@ async def test_an_upload_outlasts_a_redis_that_is_away_for_a_while(
         return answer
 
     monkeypatch.setattr(AsyncRunQueue, "send", lossy)
-    monkeypatch.setattr(async_upload_sender, "PAUSE", 0.01)
+    monkeypatch.setattr(async_batch_upload, "PAUSE", 0.01)
 
     async with gating(redis_url) as door:
         answer = await send(door, [*lines(1_500), *lines(1_400), *lines(3, "more") * 2])
@@ -242,8 +243,8 @@ async def test_an_upload_is_given_up_when_redis_stays_away(
         return await send_it(self, call)
 
     monkeypatch.setattr(AsyncRunQueue, "send", away)
-    monkeypatch.setattr(async_upload_sender, "PAUSE", 0.01)
-    monkeypatch.setattr(async_upload_sender, "PATIENCE", 0.1)
+    monkeypatch.setattr(async_batch_upload, "PAUSE", 0.01)
+    monkeypatch.setattr(async_batch_upload, "PATIENCE", 0.1)
 
     async with gating(redis_url) as door:
         answer = await send(door, lines(10))

@@ -20,7 +20,8 @@ from runqueue import AsyncRunQueue, RunQueue
 from runqueue.producer.dedup import NoRoom
 from runqueue.store import job_calls
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import ScriptCall, T, run
+from runqueue.store.scripts import ScriptCall, T
+from runqueue.store.sending import run
 from tests.gateway.api.test_upload_cut import swept
 from tests.gateway.gating import Desk, gating
 from tests.gateway.uploads import KIND, PATH, begin, lines, send, text

@@ -9,7 +9,7 @@ import pytest
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.claim_items import Finished
 from runqueue.store import worker_calls
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import Desk, run_of
 

@@ -13,7 +13,7 @@ from runqueue import JobState
 from runqueue.records.claim_items import Finished, Lost
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.gateway.browsing import Browser, Shown, browsing
 from tests.gateway.gating import Desk, run_of
 

@@ -16,7 +16,7 @@ from runqueue.records.claim_items import Finished, Lost
 from runqueue.store import worker_calls
 from runqueue.store.inbox_calls import inbox_done
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import Desk, run_of
 from tests.valkeys import start_valkey

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runqueue.store import scripts
+from runqueue.store import async_sending
 from runqueue.store.scripts import ScriptCall
 from tests.gateway.gating import bearer, gating, token
 from tests.gateway.uploads import KIND, lines, text
@@ -30,7 +30,7 @@ class Calls:
         self.jobs: list[int] = []
         self.sizes: list[int] = []
         self.most = self._under_way = 0
-        self._run = scripts.run_async
+        self._run = async_sending.run_async
         monkeypatch.setattr("runqueue.producer.async_queue.run_async", self._watched)
 
     async def _watched(self, client: Any, call: ScriptCall[Any]) -> Any:

@@ -9,7 +9,7 @@ import redis
 
 from gateway.tenants.rate_limit import Allowance, count_jobs
 from runqueue import JobState, RunQueue
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.gateway.gating import Answer, Door, bearer, gating, speak, token
 from tests.gateway.uploads import lines, send
 from tests.simulator.simulating import eventually

@@ -17,7 +17,7 @@ from runqueue.operator.operations import Settled
 from runqueue.records import claim_items
 from runqueue.store import worker_calls
 from runqueue.store.keys import ACCOUNTS
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from worker.process.elapsed import passed_us
 
 _MINUTE_US = 60_000_000

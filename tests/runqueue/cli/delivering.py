@@ -9,7 +9,7 @@ from typing import Any
 from runqueue.records import claim_items
 from runqueue.records.delivery import Delivered, Reported
 from runqueue.store import delivery_calls, worker_calls
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.runqueue.cli.commanding import Desk, line, ready
 from worker.process.elapsed import passed_us
 

@@ -16,7 +16,7 @@ from runqueue.store.delivery_calls import (
     callback_claim,
     record_callback,
 )
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.runqueue.cli.commanding import Desk, batch_of, counts, line, lines
 from tests.runqueue.cli.exporting import command
 

@@ -7,7 +7,7 @@ import pytest
 
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.runqueue.cli.commanding import Desk, line, ready
 
 

@@ -19,7 +19,7 @@ from runqueue import RunQueue
 from runqueue.cli.follow.job_id_store import JobList
 from runqueue.cli.submit.input_lines import Row, Source
 from runqueue.cli.submit.submit_file import UploadGivenUp, UploadOptions, submit_file
-from runqueue.producer import upload_sender
+from runqueue.producer import batch_upload
 from runqueue.records.batch import NO_RULES
 from runqueue.store.scripts import ScriptCall, T
 from tests.runqueue.cli.commanding import Desk, line, lines
@@ -157,7 +157,7 @@ def test_a_redis_that_is_away_for_a_moment_is_waited_for(
 def test_a_redis_that_is_gone_for_good_ends_it_and_given_again_it_is_whole(
     desk: Desk, proxy: Proxy, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upload_sender, "PATIENCE", 0.5)
+    monkeypatch.setattr(batch_upload, "PATIENCE", 0.5)
     middle = proxy.trap("up", MIDDLE)
 
     def cut() -> None:

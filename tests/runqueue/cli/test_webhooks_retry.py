@@ -9,7 +9,7 @@ import pytest
 
 from runqueue.records.delivery import Delivered
 from runqueue.store import delivery_calls
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.runqueue.cli.commanding import Desk, line, ready
 from tests.runqueue.cli.delivering import (
     PREFIX,

@@ -17,9 +17,11 @@ from runqueue.operator.operations import Operations
 from runqueue.producer import waiters
 from runqueue.records import claim_items
 from runqueue.store import worker_calls
+from runqueue.store.async_sending import run_async
 from runqueue.store.inbox_calls import inbox_take
 from runqueue.store.keys import ACCOUNTS, Keys
-from runqueue.store.scripts import ScriptCall, load, run, run_async
+from runqueue.store.scripts import ScriptCall, load
+from runqueue.store.sending import run
 from tests.clusters import Cluster, accounts_on_each, cluster, line
 from tests.either import both
 

@@ -1,6 +1,7 @@
 """One account of a real Valkey under a clock that only the test moves."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 import orjson
@@ -8,7 +9,7 @@ import redis
 from hypothesis import HealthCheck, settings
 
 from runqueue import ids
-from runqueue.producer.flows import Flow, drive
+from runqueue.producer.queue import RunQueue
 from runqueue.records import claim_items
 from runqueue.records.batch import NO_RULES, Batch, BatchRules
 from runqueue.records.claim_items import (
@@ -25,12 +26,7 @@ from runqueue.records.quotas import Quota
 from runqueue.records.times import packed
 from runqueue.request.job_spec import JobSpec, Kind, Priority, When
 from runqueue.request.retry_policy import Retry
-from runqueue.store import (
-    delivery_calls,
-    job_calls,
-    scripts,
-    worker_calls,
-)
+from runqueue.store import delivery_calls, job_calls, sending, worker_calls
 from runqueue.store.delivery_calls import CallbackOutcome, DueCallback
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall
@@ -105,6 +101,24 @@ def spec(
     )
 
 
+class QueueOfClock(RunQueue):
+    """A queue of one account whose calls are run by somebody else.
+
+    Args:
+        account: the account.
+        run: runs a call.
+    """
+
+    def __init__(self, account: str, run: Callable[[ScriptCall[Any]], Any]) -> None:
+        super().__init__("redis://127.0.0.1:1")
+        self._accounts.known = [account]
+        self._run = run
+
+    def send(self, call: ScriptCall[T]) -> T:
+        """Run one script."""
+        return cast(T, self._run(call))
+
+
 class Clockwork:
     """The account's scripts, each run at `now`."""
 
@@ -118,11 +132,11 @@ class Clockwork:
 
     def run(self, call: ScriptCall[T]) -> T:
         """Send a call at the clock's time."""
-        return scripts.run(self.client, call, now_us=self.now)
+        return sending.run(self.client, call, now_us=self.now)
 
     def commands(self, call: ScriptCall[Any]) -> int:
         """Run a call; returns how many commands that took."""
-        scripts.load_library(self.client, self.key("meta"))
+        sending.load_library(self.client, self.key("meta"))
         self.client.config_resetstat()
         self.run(call)
         stats = cast("dict[str, dict[str, int]]", self.client.info("commandstats"))
@@ -216,9 +230,10 @@ class Clockwork:
         )
         return self.run(delivery_calls.record_callback(self.account, [told]))[0]
 
-    def drive(self, flow: Flow[T]) -> T:
-        """Run a flow of calls."""
-        return drive(flow, self.run)
+    @cached_property
+    def queue(self) -> RunQueue:
+        """The queue, whose calls are sent at the clock's time."""
+        return QueueOfClock(self.account, self.run)
 
     def end_all(self, *states: str) -> list[str]:
         """Claim as many jobs as there are states, and end each run in one; returns the ids."""

@@ -6,7 +6,6 @@ from itertools import product
 import pytest
 
 from runqueue.errors import BatchCanceled, BatchNotFound, InvalidRequest
-from runqueue.producer import flows
 from runqueue.records.batch import BatchRules, BatchStatus, Retried
 from runqueue.records.job import JobState
 from runqueue.store import job_calls
@@ -120,9 +119,9 @@ def test_a_canceled_batch_is_neither_paused_nor_resumed(clock: Clockwork) -> Non
     clock.run(job_calls.cancel_batch(clock.account, batch))
     assert clock.hold(batch) == "canceled"
     assert clock.hold(batch, "resume", "canceled") == "canceled"
-    for flow in (flows.pause_batch, flows.resume_batch, flows.retry_failed):
+    for act in (clock.queue.pause_batch, clock.queue.resume_batch, clock.queue.retry_failed):
         with pytest.raises(BatchCanceled, match=batch):
-            clock.drive(flow(clock.account, batch))
+            act(batch)
     assert clock.claimed() == []
 
 
@@ -131,16 +130,16 @@ def test_a_batch_that_nobody_knows(clock: Clockwork) -> None:
     before = clock.dump()
     assert clock.hold(batch) is None
     assert clock.hold(batch, "resume", "paused") is None
-    for flow in (flows.pause_batch, flows.resume_batch, flows.retry_failed):
+    for act in (clock.queue.pause_batch, clock.queue.resume_batch, clock.queue.retry_failed):
         with pytest.raises(BatchNotFound, match=batch):
-            clock.drive(flow(clock.account, batch))
+            act(batch)
     assert clock.dump() == before
 
 
 def test_resuming_what_nothing_holds_changes_nothing(clock: Clockwork) -> None:
     batch, _ = clock.batch_of(2)
     before = clock.dump()
-    assert clock.drive(flows.resume_batch(clock.account, batch)).held is None
+    assert clock.queue.resume_batch(batch).held is None
     assert clock.hold(batch, "resume") == ""
     assert clock.dump() == before
 
@@ -306,11 +305,11 @@ def test_what_failed_is_done_again_and_the_batch_is_not_over_any_more(clock: Clo
     clock.refuse(dead)
     clock.cancel(jobs[3])
     assert clock.read(batch).finished_at is not None
-    done = clock.drive(flows.retry_failed(clock.account, batch))
+    done = clock.queue.retry_failed(batch)
     assert done == Retried({JobState.FAILED: 1, JobState.DEAD: 1}, canceled_left=1)
     found = clock.read(batch)
     assert (found.status, found.finished_at) == (BatchStatus.IN_PROGRESS, None)
-    done = clock.drive(flows.retry_failed(clock.account, batch))
+    done = clock.queue.retry_failed(batch)
     assert (done.jobs, done.canceled_left) == (0, 1), "they are ready"
     assert sorted(clock.end_all(*["completed"] * 2)) == sorted(jobs[1:3])
     found = clock.read(batch)
@@ -322,7 +321,7 @@ def test_canceled_jobs_are_done_again_where_that_is_asked_for(clock: Clockwork) 
     batch, jobs = clock.batch_of(2)
     clock.end_all("failed")
     clock.cancel(jobs[1])
-    done = clock.drive(flows.retry_failed(clock.account, batch, canceled=True))
+    done = clock.queue.retry_failed(batch, canceled=True)
     assert done == Retried({JobState.FAILED: 1, JobState.CANCELED: 1})
     assert clock.states(jobs) == {"ready"}
 
@@ -333,11 +332,11 @@ def test_a_retry_by_reason_leaves_the_others_as_they_are(clock: Clockwork) -> No
     clock.refuse(first, why="Browser CRASHED.")
     clock.refuse(second, why="max steps")
     clock.refuse(third, why="the browser crashed")
-    done = clock.drive(flows.retry_failed(clock.account, batch, reason="browser crashed"))
+    done = clock.queue.retry_failed(batch, reason="browser crashed")
     assert done == Retried({JobState.DEAD: 2})
     assert [clock.state(job) for job in jobs] == ["ready", "dead", "ready"]
     with pytest.raises(InvalidRequest, match="reason: expected some text"):
-        clock.drive(flows.retry_failed(clock.account, batch, reason=" "))
+        clock.queue.retry_failed(batch, reason=" ")
 
 
 def test_a_retry_goes_through_every_page_once(clock: Clockwork) -> None:
@@ -345,8 +344,8 @@ def test_a_retry_goes_through_every_page_once(clock: Clockwork) -> None:
     for _ in range(2):
         clock.cancel(*clock.enqueue(700, batch=batch))
     clock.seal(batch)
-    assert clock.drive(flows.retry_failed(clock.account, batch)) == Retried({}, 1_400)
-    done = clock.drive(flows.retry_failed(clock.account, batch, canceled=True))
+    assert clock.queue.retry_failed(batch) == Retried({}, 1_400)
+    done = clock.queue.retry_failed(batch, canceled=True)
     assert done == Retried({JobState.CANCELED: 1_400})
 
 
@@ -358,15 +357,15 @@ def test_a_retry_leaves_alone_what_another_batch_took_over(clock: Clockwork) -> 
     clock.seal(batch)
     clock.cancel(taken)
     clock.seal(old)
-    assert clock.drive(flows.retry_failed(clock.account, old, canceled=True)).jobs == 0
-    assert clock.drive(flows.retry_failed(clock.account, batch, canceled=True)).jobs == 1
+    assert clock.queue.retry_failed(old, canceled=True).jobs == 0
+    assert clock.queue.retry_failed(batch, canceled=True).jobs == 1
 
 
 def test_a_retry_of_a_paused_batch_waits_for_its_end(clock: Clockwork) -> None:
     batch, _ = clock.batch_of(1)
     jobs = clock.end_all("failed")
     clock.hold(batch)
-    assert clock.drive(flows.retry_failed(clock.account, batch)).jobs == 1
+    assert clock.queue.retry_failed(batch).jobs == 1
     assert clock.claimed() == []
     resume(clock, batch)
     assert clock.claimed() == jobs

@@ -8,7 +8,6 @@ import pytest
 from runqueue.observe.collector import families
 from runqueue.observe.family import AccountSample
 from runqueue.observe.statistics import read_figures
-from runqueue.producer import flows
 from runqueue.records.claim_items import EndedStray, RunAgain
 from runqueue.records.job import EnqueueStatus
 from runqueue.records.times import packed
@@ -27,7 +26,7 @@ def set_budget(clock: Clockwork, scope: str, steps: int, per: str = "total", **m
 
 def use(clock: Clockwork, scope: str) -> BudgetUse:
     """A budget as it is now."""
-    (found,) = [one for one in clock.drive(flows.list_budgets(clock.account)) if one.scope == scope]
+    (found,) = [one for one in clock.queue.list_budgets(clock.account) if one.scope == scope]
     return found
 
 
@@ -179,12 +178,12 @@ def test_an_orphan_run_counts_as_live_in_each_budget_of_its_job(clock: Clockwork
     assert clock.claimed() == [job]
     end(clock, job, 6)
     assert clock.found(job, 1, "r2") == 2
-    shown = {one.scope: one for one in clock.drive(flows.list_budgets(clock.account))}
+    shown = {one.scope: one for one in clock.queue.list_budgets(clock.account)}
     assert {
         scope: (shown[scope].live, shown[scope].committed) for scope in scopes
     } == dict.fromkeys(scopes, (1, 6))
     clock.run(worker_calls.strays_over(clock.account, [EndedStray("r2", 5)]))
-    shown = {one.scope: one for one in clock.drive(flows.list_budgets(clock.account))}
+    shown = {one.scope: one for one in clock.queue.list_budgets(clock.account)}
     assert {scope: (shown[scope].live, shown[scope].spent) for scope in scopes} == dict.fromkeys(
         scopes, (0, 11)
     )
@@ -309,7 +308,7 @@ def test_a_budget_that_is_raised_or_cleared_lets_what_waits_go(clock: Clockwork)
     assert clock.claimed() == jobs[1:2]
     clock.run(budgets.set_budget(clock.account, "group:acme", None))
     assert clock.claimed() == jobs[2:]
-    assert clock.drive(flows.list_budgets(clock.account)) == []
+    assert clock.queue.list_budgets(clock.account) == []
 
 
 @pytest.mark.parametrize("max_steps", [None, 1000])
@@ -462,7 +461,7 @@ def test_metrics_show_the_budgets_and_how_long_jobs_have_waited_for_keys(clock: 
     clock.claimed()
 
     stats = clock.run(job_calls.stats(clock.account))
-    uses = clock.drive(flows.list_budgets(clock.account))
+    uses = clock.queue.list_budgets(clock.account)
     figures = clock.run(read_figures(clock.account))
     sample = AccountSample(clock.account, stats, figures, uses)
     shown = {
@@ -487,7 +486,7 @@ def test_of_a_budget_for_each_key_those_that_took_most_are_listed(
         clock.claimed()
         end(clock, job, n)
     monkeypatch.setattr(budgets, "MOST_KEYS", 3)
-    listed = clock.drive(flows.list_budgets(clock.account))
+    listed = clock.queue.list_budgets(clock.account)
     assert [(one.target, one.spent) for one in listed] == [
         ("key:customer:c4", 4),
         ("key:customer:c3", 3),
@@ -504,7 +503,7 @@ def test_all_budgets_are_listed_a_bounded_number_a_call(clock: Clockwork) -> Non
         (job,) = clock.enqueue(1, keys=[f"customer:c{n}"], max_steps=4)
         assert clock.claimed() == [job]
         end(clock, job, n + 1)
-    listed = clock.drive(flows.list_budgets(clock.account))
+    listed = clock.queue.list_budgets(clock.account)
     assert [one.scope for one in listed] == scopes
     assert {one.scope: one.spent for one in listed if one.spent} == {
         "key:customer:c0": 1,
@@ -530,4 +529,4 @@ def test_a_batch_takes_its_budget_with_it(clock: Clockwork) -> None:
     clock.sweep("retire", KEEP)
     clock.sweep("expire_batches", UPLOAD)
     assert [key for key in clock.dump() if batch in key] == []
-    assert clock.drive(flows.list_budgets(clock.account)) == []
+    assert clock.queue.list_budgets(clock.account) == []

@@ -6,7 +6,6 @@ import pytest
 
 from runqueue.errors import BatchNotFound, InvalidBatch
 from runqueue.ids import new_id
-from runqueue.producer import flows
 from runqueue.records.batch import BatchRules, BatchStatus
 from runqueue.records.claim_items import ClaimAnswer
 from runqueue.store import job_calls
@@ -92,7 +91,7 @@ def test_a_share_is_not_told_again_when_jobs_live_again(clock: Clockwork) -> Non
     batch, _ = clock.batch_of(2, shares(0.5))
     end(clock, "failed")
     assert told(clock) == [("progress", 0.5)]
-    assert clock.drive(flows.retry_failed(clock.account, batch)).jobs == 1
+    assert clock.queue.retry_failed(batch).jobs == 1
     end(clock, "completed")
     assert told(clock) == []
 
@@ -102,7 +101,7 @@ def test_an_end_that_comes_again_is_told_under_another_id(clock: Clockwork) -> N
     end(clock, "failed", "completed")
     (first,) = clock.callbacks()
     assert first.name == f"msg_{batch}_1_completed"
-    clock.drive(flows.retry_failed(clock.account, batch))
+    clock.queue.retry_failed(batch)
     end(clock, "completed")
     (second,) = clock.callbacks()
     assert second.name == f"msg_{batch}_2_completed"
@@ -302,7 +301,7 @@ def test_callbacks_that_were_given_up_are_sent_again_as_what_they_were(clock: Cl
     happened = clock.now
     clock.wait(3_600)
 
-    assert clock.drive(flows.retry_callbacks(clock.account, batch)) == 2
+    assert clock.queue.retry_callbacks(batch) == 2
 
     assert (found := clock.read(batch).callback) is not None
     assert (found.pending, found.gave_up) == (2, 0)
@@ -312,13 +311,13 @@ def test_callbacks_that_were_given_up_are_sent_again_as_what_they_were(clock: Cl
     assert [clock.tell(due) for due in (first, second)] == [1, 1]
     assert (found := clock.read(batch).callback) is not None
     assert (found.pending, found.delivered, found.gave_up, found.error) == (0, 2, 0, None)
-    assert clock.drive(flows.retry_callbacks(clock.account, batch)) == 0
+    assert clock.queue.retry_callbacks(batch) == 0
 
 
 def test_a_callback_that_is_given_up_again_can_be_sent_again(clock: Clockwork) -> None:
     batch = gave_up(clock)
     for _ in range(2):
-        assert clock.drive(flows.retry_callbacks(clock.account, batch)) == 1
+        assert clock.queue.retry_callbacks(batch) == 1
         (due,) = clock.callbacks()
         assert clock.tell(due, "gave_up", error="still 410") == 1
         assert (found := clock.read(batch).callback) is not None
@@ -331,14 +330,14 @@ def test_callbacks_are_sent_again_to_another_url_which_is_the_batch_s_from_then_
     batch = gave_up(clock)
     other = "https://other.test/hook"
 
-    assert clock.drive(flows.retry_callbacks(clock.account, batch, other)) == 1
+    assert clock.queue.retry_callbacks(batch, other) == 1
 
     (due,) = clock.callbacks()
     assert due.url == other
     assert (found := clock.read(batch).callback) is not None
     assert found.endpoint == "https://other.test"
     with pytest.raises(InvalidBatch, match="callback_url: expected"):
-        clock.drive(flows.retry_callbacks(clock.account, batch, "ftp://other.test"))
+        clock.queue.retry_callbacks(batch, "ftp://other.test")
 
 
 def test_a_retry_of_callbacks_whose_answer_was_lost_sends_nothing_twice(clock: Clockwork) -> None:
@@ -358,10 +357,10 @@ def test_a_batch_that_nobody_was_to_be_told_of_has_no_callback_to_send_again(
 ) -> None:
     batch, _ = clock.batch_of(1)
     end(clock, "completed")
-    assert clock.drive(flows.retry_callbacks(clock.account, batch, "https://other.test")) == 0
+    assert clock.queue.retry_callbacks(batch, "https://other.test") == 0
     assert clock.read(batch).callback is None
     with pytest.raises(BatchNotFound):
-        clock.drive(flows.retry_callbacks(clock.account, new_id(clock.account)))
+        clock.queue.retry_callbacks(new_id(clock.account))
 
 
 @pytest.mark.parametrize("verdict", ["delivered", "gave_up"])

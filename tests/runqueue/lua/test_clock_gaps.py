@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast
 import pytest
 import redis
 
-from runqueue.store import scripts, worker_calls
+from runqueue.store import sending, worker_calls
 from runqueue.store.scripts import ScriptCall
 from tests.runqueue.lua.clockwork import DAY, LEASE, SECOND, Clockwork
 from tests.runqueue.lua.webhooks import receive, told
@@ -27,7 +27,7 @@ class HostClock(Clockwork):
 
     def run(self, call: ScriptCall[T]) -> T:
         """Send a call at the time of the server's clock."""
-        return scripts.run(self.client, call, cast(Any, f"={self.now + self.offset}"))
+        return sending.run(self.client, call, cast(Any, f"={self.now + self.offset}"))
 
     def skyvern(self) -> int:
         """Return what Skyvern's clock shows."""

@@ -4,7 +4,6 @@ from datetime import timedelta
 
 import pytest
 
-from runqueue.producer import flows
 from runqueue.records.batch import Batch, BatchRules
 from runqueue.records.claim_items import Finished, RunAccepted
 from runqueue.records.forecast import Capacity, seconds_for
@@ -119,7 +118,7 @@ def test_a_batch_that_lives_again_is_measured_anew(clock: Clockwork) -> None:
     rounds(clock, 4, 10, 100, "failed")
     assert clock.read(batch).seconds_left is None
     clock.wait(100_000)
-    clock.drive(flows.retry_failed(clock.account, batch))
+    clock.queue.retry_failed(batch)
     clock.heartbeat(first=True)
     taken = clock.claim(20).items
     clock.wait(10)

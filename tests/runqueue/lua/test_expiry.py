@@ -3,7 +3,6 @@
 import pytest
 
 from runqueue.errors import BatchExpired
-from runqueue.producer import flows
 from runqueue.records.batch import BatchRules, BatchStatus
 from runqueue.records.job import JobState
 from runqueue.store import (
@@ -88,7 +87,7 @@ def test_a_batch_that_was_over_in_time_stays_completed(clock: Clockwork) -> None
     clock.end_all("completed", "failed")
     late(clock)
     assert clock.read(batch).status is BatchStatus.COMPLETED
-    assert clock.drive(flows.retry_failed(clock.account, batch)).jobs == 1
+    assert clock.queue.retry_failed(batch).jobs == 1
     late(clock)
     assert len(clock.claimed()) == 1, "its time was up while nothing was left to submit"
 
@@ -132,7 +131,7 @@ def test_an_expired_batch_that_is_resumed_goes_on_without_an_end_of_its_time(
     assert clock.claimed(1) == jobs[:1]
     late(clock)
     assert clock.claimed() == []
-    found = clock.drive(flows.resume_batch(clock.account, batch))
+    found = clock.queue.resume_batch(batch)
     assert (found.held, found.status, found.expires_at) == (None, BatchStatus.IN_PROGRESS, None)
     late(clock)
     clock.heartbeat(first=True)
@@ -163,7 +162,7 @@ def test_what_failed_may_be_done_again_in_an_expired_batch_once_it_is_resumed(
     batch, _ = clock.batch_of(2, ONE_HOUR)
     failed = clock.end_all("failed")
     late(clock)
-    assert clock.drive(flows.retry_failed(clock.account, batch)).jobs == 1
+    assert clock.queue.retry_failed(batch).jobs == 1
     assert clock.claimed() == []
     clock.resume(batch)
     assert set(failed) <= set(clock.claimed())
@@ -243,9 +242,9 @@ def test_an_upload_that_expired_does_not_go_on(clock: Clockwork) -> None:
     clock.wait(UPLOAD / SECOND)
     clock.sweep("expire_batches", UPLOAD)
     before = clock.dump()
-    for flow in (flows.pause_batch, flows.resume_batch, flows.retry_failed):
+    for act in (clock.queue.pause_batch, clock.queue.resume_batch, clock.queue.retry_failed):
         with pytest.raises(BatchExpired, match="enqueue them again"):
-            clock.drive(flow(clock.account, batch))
+            act(batch)
     assert clock.hold(batch, "resume", "expired") == "expired"
     assert clock.seal(batch) == job_calls.EXPIRED
     assert clock.cancel_batch(batch) == 0
@@ -364,7 +363,7 @@ def test_what_is_done_again_in_a_batch_that_expired_long_ago_goes_in_time_too(
     batch, jobs = clock.batch_of(2, BatchRules(expires_after=60))
     expire_for_a_week(clock)
     clock.sweep("sweep_canceled")
-    assert clock.drive(flows.retry_failed(clock.account, batch, canceled=True)).jobs == 2
+    assert clock.queue.retry_failed(batch, canceled=True).jobs == 2
     for _ in range(20):
         clock.wait(DAY / SECOND)
         for script, *span in (("hold_expired",), ("sweep_canceled",), ("retire", KEEP)):

@@ -3,8 +3,6 @@
 import pytest
 
 from runqueue.errors import InvalidGroup
-from runqueue.producer import flows
-from runqueue.producer.flows import drive
 from runqueue.store import groups
 from runqueue.store.groups import KEEP, Group, Keep
 from tests.runqueue.lua.clockwork import Clockwork
@@ -197,7 +195,7 @@ def test_groups_with_settings_or_ready_jobs_are_listed(clock: Clockwork) -> None
     set_group(clock, "shop", cap=2)
     set_group(clock, "off", paused=True)
     clock.enqueue(1, group="off")
-    found = drive(flows.list_groups(clock.account), clock.run)
+    found = clock.queue.groups(clock.account)
     account = clock.account
     assert found == [
         Group("off", account, None, True, 0, True),

@@ -9,13 +9,12 @@ from typing import Any, cast
 import pytest
 import redis
 
-from runqueue.producer import flows
 from runqueue.records.claim_items import EndedStray, Finished, GivenBack, RunAgain
 from runqueue.store import budgets, groups, key_limits, operator_calls, worker_calls
 from runqueue.store.budgets import Budget
 from runqueue.store.key_limits import KeyLimit
 from runqueue.store.scripts import ScriptCall
-from tests.runqueue.lua.clockwork import SECOND, Clockwork, spec
+from tests.runqueue.lua.clockwork import SECOND, Clockwork, QueueOfClock, spec
 
 
 def limit(clock: Clockwork, key: str, most: int | None = None, **rate: float | None) -> None:
@@ -692,8 +691,8 @@ def test_no_more_limits_are_set_than_may_be_and_one_that_is_set_may_be_changed(
 
 def ended_holders(clock: Clockwork, *, drop: bool = False) -> set[tuple[str, str]]:
     """What holds keys or steps of budgets and has ended."""
-    flow = flows.ended_holders(clock.account, drop=drop)
-    return {(one.of, one.holder) for one in flows.drive(flow, clock.run)}
+    found = clock.queue.ended_holders(clock.account, drop=drop)
+    return {(one.of, one.holder) for one in found}
 
 
 def set_budget(clock: Clockwork, scope: str, steps: int) -> None:
@@ -784,7 +783,7 @@ def test_any_number_of_holders_is_compared_in_bounded_steps(clock: Clockwork) ->
         costs[-1] -= sum(one["calls"] for one in before.values())
         return answer
 
-    found = flows.drive(flows.ended_holders(clock.account, drop=True), run)
+    found = QueueOfClock(clock.account, run).ended_holders(clock.account, drop=True)
 
     assert len(found) == 800
     assert holders(clock, "site:many") == len(jobs)

@@ -18,7 +18,7 @@ def pause(clock: Clockwork, reason: str = "") -> bool:
 
 
 def resume(clock: Clockwork) -> str:
-    return clock.drive(pausing.resume(clock.account))
+    return clock.queue.resume(clock.account)
 
 
 def set_limits(clock: Clockwork, **values: float | None) -> AccountLimits:

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from runqueue.records.claim_items import ClaimAnswer, Claimed, RunAccepted, Taken
-from runqueue.store import job_calls, scripts, worker_calls
+from runqueue.store import job_calls, sending, worker_calls
 from tests.runqueue.lua.clockwork import CLAIM_AGE, LEASE, SECOND, Clockwork
 
 
@@ -550,7 +550,7 @@ def test_runs_are_recorded_whatever_server_answers(clock: Clockwork) -> None:
 
 def test_without_a_clock_the_server_s_own_is_used(clock: Clockwork) -> None:
     item = RunAccepted("nobody", 1, "run1", "created", SECOND)
-    assert scripts.run(clock.client, worker_calls.mark_running(clock.account, [item])) == [2]
+    assert sending.run(clock.client, worker_calls.mark_running(clock.account, [item])) == [2]
     seconds, _ = clock.client.time()
     told = clock.client.hget(clock.key("strays"), "run1")
     assert told is not None

@@ -13,7 +13,7 @@ from runqueue.records.claim_items import ClaimAnswer
 from runqueue.records.job import EnqueueStatus, JobState
 from runqueue.request.job_spec import When
 from runqueue.request.retry_policy import Retry
-from runqueue.store import job_calls, operator_calls, scripts, worker_calls
+from runqueue.store import job_calls, operator_calls, scripts, sending, worker_calls
 from tests.runqueue.lua.clockwork import CLAIM_AGE, DAY, LEASE, SECOND, UPLOAD, Clockwork, spec
 
 MARGIN = 5.5
@@ -32,7 +32,7 @@ def meta(clock: Clockwork, field: str) -> int:
 
 def real_tick(clock: Clockwork, passed: int = 0) -> claim_items.Tick:
     call = worker_calls.tick(clock.account, "p1", 250_000, passed, woken=False)
-    return scripts.run(clock.client, call)
+    return sending.run(clock.client, call)
 
 
 def server_time(clock: Clockwork) -> int:
@@ -50,7 +50,7 @@ def test_a_clock_set_back_is_seen_by_the_tick_and_made_up_for_by_every_script(
     lost = meta(clock, "clock_lost")
     assert HOUR - 60 * SECOND < lost <= HOUR
     beat = worker_calls.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True)
-    scripts.run(clock.client, beat)
+    sending.run(clock.client, beat)
     deadline = clock.client.zscore(clock.key("processes"), "p1")
     assert deadline is not None
     assert deadline >= ahead + LEASE
@@ -115,7 +115,7 @@ def test_a_run_accepted_before_a_step_back_is_seen_has_its_whole_time(clock: Clo
     (job,) = clock.enqueue(1)
     clock.claimed()
     accepted = [claim_items.RunAccepted(job, 1, f"r-{job}", "created", SECOND)]
-    assert scripts.run(clock.client, worker_calls.mark_running(clock.account, accepted)) == [1]
+    assert sending.run(clock.client, worker_calls.mark_running(clock.account, accepted)) == [1]
     real_tick(clock)
     clock.heartbeat(first=True)
     clock.wait(2)
@@ -159,12 +159,12 @@ def test_a_run_accepted_or_polled_before_a_step_ahead_is_believed_is_polled_in_t
     new, lost = clock.enqueue(2)
     clock.claimed(2)
     items_ = [claim_items.RunAccepted(new, 1, f"r-{new}", "created", SECOND)]
-    assert scripts.run(clock.client, worker_calls.mark_running(clock.account, items_)) == [1]
+    assert sending.run(clock.client, worker_calls.mark_running(clock.account, items_)) == [1]
     polled = [claim_items.Polled(old, 1, "", 20 * SECOND)]
-    assert scripts.run(clock.client, worker_calls.mark_polled(clock.account, polled)) == 1
+    assert sending.run(clock.client, worker_calls.mark_polled(clock.account, polled)) == 1
     late = [claim_items.Lost(lost, 1, "cut off")]
-    assert scripts.run(clock.client, worker_calls.mark_unconfirmed(clock.account, late)) == [1]
-    assert scripts.run(clock.client, job_calls.cancel(clock.account, [old])) == [2]
+    assert sending.run(clock.client, worker_calls.mark_unconfirmed(clock.account, late)) == [1]
+    assert sending.run(clock.client, job_calls.cancel(clock.account, [old])) == [2]
 
     now = believed(clock)
 
@@ -181,7 +181,7 @@ def test_a_step_ahead_that_is_believed_only_after_its_own_length_puts_no_poll_of
     then = stepped(clock)
     (job,) = clock.running(1)
     polled = [claim_items.Polled(job, 1, "", 1200 * SECOND)]
-    assert scripts.run(clock.client, worker_calls.mark_polled(clock.account, polled)) == 1
+    assert sending.run(clock.client, worker_calls.mark_polled(clock.account, polled)) == 1
     a_second_later(clock)
     real_tick(clock, passed=SECOND)
 
@@ -201,7 +201,7 @@ def test_a_retry_waits_as_long_as_its_policy_says_also_across_a_step_ahead(
     then = stepped(clock)
     (job,) = clock.running(1)
     again = claim_items.RunAgain(job, 1, f"r-{job}", "failed", "no luck", 30 * SECOND, b"{}")
-    assert scripts.run(clock.client, worker_calls.retry_run(clock.account, [again])) == [1]
+    assert sending.run(clock.client, worker_calls.retry_run(clock.account, [again])) == [1]
 
     now = believed(clock)
 
@@ -217,7 +217,7 @@ def test_a_run_that_ends_before_a_step_ahead_is_believed_says_nothing_of_how_lon
     stepped(clock)
     (job,) = clock.running(1)
     done = claim_items.Finished(job, 1, f"r-{job}", "completed", "completed", "", b"{}")
-    assert scripts.run(clock.client, worker_calls.finish(clock.account, [done])) == [1]
+    assert sending.run(clock.client, worker_calls.finish(clock.account, [done])) == [1]
 
     believed(clock)
 
@@ -242,7 +242,7 @@ def hand_in_now(clock: Clockwork, name: str, *, run_at: int, deadline: int) -> s
     times = [When(seconds * SECOND, relative=True) for seconds in (run_at, deadline)]
     job = dataclasses.replace(spec(name), run_at=times[0], deadline=times[1])
     call = clock.handing_in([job])
-    (answer,) = scripts.run(clock.client, call)
+    (answer,) = sending.run(clock.client, call)
     return answer.job_id
 
 
@@ -287,7 +287,7 @@ def test_a_batch_that_was_sealed_before_a_step_ahead_is_believed_has_no_longer_t
     then = stepped(clock)
     new = clock.open_batch(BatchRules(expires_after=3_600))
     clock.enqueue(1, batch=new)
-    scripts.run(clock.client, job_calls.seal_batch(clock.account, new))
+    sending.run(clock.client, job_calls.seal_batch(clock.account, new))
 
     now = believed(clock)
 
@@ -328,12 +328,12 @@ def test_what_is_written_between_two_steps_of_the_clock_is_set_right(
         real_tick(clock, passed=passed * SECOND)
         jobs.append(hand_in_now(clock, f"soon{passed}", run_at=60, deadline=7 * 86_400))
     run = claim_items.RunAccepted(accepted, 1, f"r-{accepted}", "created", SECOND)
-    assert scripts.run(clock.client, worker_calls.mark_running(clock.account, [run])) == [1]
+    assert sending.run(clock.client, worker_calls.mark_running(clock.account, [run])) == [1]
     cut = [claim_items.Lost(lost, 1, "cut off")]
-    assert scripts.run(clock.client, worker_calls.mark_unconfirmed(clock.account, cut)) == [1]
-    scripts.run(clock.client, job_calls.seal_batch(clock.account, batch))
+    assert sending.run(clock.client, worker_calls.mark_unconfirmed(clock.account, cut)) == [1]
+    sending.run(clock.client, job_calls.seal_batch(clock.account, batch))
     back = [claim_items.GivenBack(busy, 1, 20 * SECOND, "no slot is free")]
-    assert scripts.run(clock.client, worker_calls.give_back(clock.account, back, "busy")) == [1]
+    assert sending.run(clock.client, worker_calls.give_back(clock.account, back, "busy")) == [1]
     set_clock(clock, steps[-1])
     now = ticked(clock, len(steps))
 
@@ -360,7 +360,7 @@ def test_a_delay_given_between_two_steps_that_no_report_told_apart_is_no_longer_
         set_clock(clock, step)
         jobs.append(hand_in_now(clock, f"soon{n}", run_at=60, deadline=7 * 86_400))
     run = claim_items.RunAccepted(accepted, 1, f"r-{accepted}", "created", SECOND)
-    assert scripts.run(clock.client, worker_calls.mark_running(clock.account, [run])) == [1]
+    assert sending.run(clock.client, worker_calls.mark_running(clock.account, [run])) == [1]
     set_clock(clock, steps[-1])
     now = ticked(clock, 1)
 
@@ -375,9 +375,9 @@ def test_the_start_of_a_job_is_not_over_because_the_clock_was_set_ahead_of_it(
     set_clock(clock, 2 * HOUR)
     later = dataclasses.replace(spec("later"), run_at=When(then + HOUR, relative=False))
     over = dataclasses.replace(spec("over"), run_at=When(then - HOUR, relative=False))
-    answers = scripts.run(clock.client, clock.handing_in([later, over]))
+    answers = sending.run(clock.client, clock.handing_in([later, over]))
     ticked(clock, 1)
-    scripts.run(clock.client, worker_calls.sweep(clock.account, "promote_due", 10))
+    sending.run(clock.client, worker_calls.sweep(clock.account, "promote_due", 10))
 
     assert [clock.field(one.job_id, "state") for one in answers] == ["scheduled", "ready"]
     assert clock.client.zscore(clock.key("due"), answers[0].job_id) == then + HOUR
@@ -422,8 +422,8 @@ def test_a_thousand_delays_that_end_at_the_same_moment_are_all_set_right(clock: 
         dataclasses.replace(spec(f"job{n}"), run_at=When(60 * SECOND, relative=True))
         for n in range(1_000)
     ]
-    scripts.run(clock.client, clock.handing_in(jobs))
-    scripts.run(clock.client, clock.handing_in([dataclasses.replace(jobs[0], custom_id="last")]))
+    sending.run(clock.client, clock.handing_in(jobs))
+    sending.run(clock.client, clock.handing_in([dataclasses.replace(jobs[0], custom_id="last")]))
     first, *_, last = clock.members("due")
     score = clock.client.zscore(clock.key("due"), first)
     assert score is not None
@@ -488,8 +488,8 @@ def test_a_step_ahead_takes_no_live_process_s_claims(
         for process in processes:
             passed = round((time.monotonic() - started + seconds) * SECOND)
             beat = worker_calls.heartbeat(clock.account, process, LEASE, -1, passed, first=first)
-            assert scripts.run(clock.client, beat) != -1, (process, seconds)
-            scripts.run(
+            assert sending.run(clock.client, beat) != -1, (process, seconds)
+            sending.run(
                 clock.client,
                 worker_calls.tick(clock.account, process, 250_000, passed, woken=False),
             )
@@ -498,7 +498,7 @@ def test_a_step_ahead_takes_no_live_process_s_claims(
     report(0, first=True)
     report(0)
     assert (
-        len(scripts.run(clock.client, worker_calls.claim(clock.account, "p2", "c", 1, 0)).items)
+        len(sending.run(clock.client, worker_calls.claim(clock.account, "p2", "c", 1, 0)).items)
         == 1
     )
     clock.client.hincrby(clock.key("meta"), "clock_lost", round(step * SECOND))
@@ -510,7 +510,7 @@ def test_a_step_ahead_takes_no_live_process_s_claims(
         a_second_later(clock)
         report(seconds)
         sweep = worker_calls.sweep(clock.account, "expire_leases", CLAIM_AGE, 1_000)
-        assert scripts.run(clock.client, sweep) == 0
+        assert sending.run(clock.client, sweep) == 0
     assert clock.state(job) == "submitting"
     if step > LEASE / SECOND:
         assert abs(meta(clock, "clock_lost") - 6 * SECOND) < 2 * SECOND
@@ -520,10 +520,10 @@ def test_a_process_that_begins_in_another_time_believes_it_where_nobody_else_tel
     clock: Clockwork,
 ) -> None:
     then = stepped(clock)  # its only process is not heard of any more
-    scripts.run(clock.client, worker_calls.heartbeat(clock.account, "p2", LEASE, -1, 0, first=True))
+    sending.run(clock.client, worker_calls.heartbeat(clock.account, "p2", LEASE, -1, 0, first=True))
     for passed in (0, 2, 4):
         call = worker_calls.tick(clock.account, "p2", 250_000, passed * SECOND, woken=False)
-        told = scripts.run(clock.client, call).now_us
+        told = sending.run(clock.client, call).now_us
         assert (meta(clock, "clock") == then) is (passed < 4)
         clock.client.hincrby(clock.key("meta"), "clock_lost", 2 * SECOND)
     assert told >= then + HOUR
@@ -543,7 +543,7 @@ def test_a_report_that_came_late_moves_no_clock(clock: Clockwork) -> None:
 
 def reported(clock: Clockwork, *seconds: int) -> None:
     """Have a process report that so much time has passed; a second passes after each report."""
-    scripts.run(clock.client, worker_calls.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True))
+    sending.run(clock.client, worker_calls.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True))
     for passed in seconds:
         real_tick(clock, passed=passed * SECOND)
         a_second_later(clock)
@@ -556,7 +556,7 @@ def test_what_passed_while_the_server_stood_still_with_its_clock_is_made_up_for_
     stood = meta(clock, "clock_lost") - 5 * SECOND
     assert 599 * SECOND < stood < 602 * SECOND
     clock.client.hincrby(clock.key("meta"), "clock_lost", stood)  # somebody sets its clock right
-    scripts.run(clock.client, worker_calls.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True))
+    sending.run(clock.client, worker_calls.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True))
     for passed in (606, 607, 608):
         real_tick(clock, passed=passed * SECOND)
         a_second_later(clock)
@@ -600,7 +600,7 @@ def test_what_a_process_counts_beyond_a_report_that_came_late_moves_no_clock(
         beat = worker_calls.heartbeat(
             clock.account, "p1", LEASE, -1, (20 + passed) * SECOND, first=passed == late[0]
         )
-        scripts.run(clock.client, beat)
+        sending.run(clock.client, beat)
     for passed in (20, 21, 22):
         real_tick(clock, passed=passed * SECOND)
         a_second_later(clock)
@@ -684,10 +684,10 @@ def come_back_behind(clock: Clockwork, *, date_ahead: int | None = None) -> None
 
 NOTICED: dict[str, Callable[[Clockwork], object]] = {
     "heartbeat": lambda _: None,
-    "claim": lambda clock: scripts.run(
+    "claim": lambda clock: sending.run(
         clock.client, worker_calls.claim(clock.account, "p2", "c", 1, 0)
     ),
-    "wake-up": lambda clock: scripts.run(
+    "wake-up": lambda clock: sending.run(
         clock.client, worker_calls.tick(clock.account, "p2", 250_000, 0, woken=True)
     ),
 }
@@ -700,9 +700,9 @@ def test_after_a_time_that_nobody_counted_runs_are_listed_back_over_the_longest_
     come_back_behind(clock)
     NOTICED[noticed](clock)
     beat = worker_calls.heartbeat(clock.account, "p2", LEASE, -1, 0, first=True)
-    scripts.run(clock.client, beat)
+    sending.run(clock.client, beat)
 
-    taken = scripts.run(
+    taken = sending.run(
         clock.client, worker_calls.reconcile_claim(clock.account, "p2", 10, 0, LEASE)
     )
 
@@ -721,9 +721,9 @@ def test_after_a_time_that_nobody_counted_runs_are_listed_since_the_date_of_the_
         beat = worker_calls.heartbeat(
             clock.account, "p2", LEASE, -1, passed, first=not passed, date_us=date
         )
-        scripts.run(clock.client, beat)
+        sending.run(clock.client, beat)
 
-    taken = scripts.run(
+    taken = sending.run(
         clock.client, worker_calls.reconcile_claim(clock.account, "p2", 10, 0, LEASE)
     )
 
@@ -1533,7 +1533,7 @@ def test_a_heartbeat_that_comes_before_the_tick_does_not_hide_a_step_of_the_cloc
     for passed in (SECOND, 2 * SECOND):
         a_second_later(clock)
         beat = worker_calls.heartbeat(clock.account, "p2", LEASE, 0, passed, first=False)
-        assert scripts.run(client, beat) >= 0, "the lease holds"
+        assert sending.run(client, beat) >= 0, "the lease holds"
     assert -HOUR - 60 * SECOND < meta(clock, "clock_lost") < -HOUR + 60 * SECOND
     assert real_tick(clock).now_us < then + 60 * SECOND
 
@@ -1543,17 +1543,17 @@ def test_a_process_that_saw_fewer_claims_makes_none_on_a_server_that_lost_everyt
 ) -> None:
     """Who made the last claims beats last: nothing but the lease that never began here tells."""
     client, account = clock.client, clock.account
-    scripts.run(client, worker_calls.heartbeat(account, "p2", LEASE, -1, -1, first=True))
+    sending.run(client, worker_calls.heartbeat(account, "p2", LEASE, -1, -1, first=True))
     client.flushdb()
     clock.enqueue(1)
 
     assert (
-        scripts.run(client, worker_calls.heartbeat(account, "p2", LEASE, 0, 0, first=False)) == -1
+        sending.run(client, worker_calls.heartbeat(account, "p2", LEASE, 0, 0, first=False)) == -1
     )
-    scripts.run(client, worker_calls.heartbeat(account, "p3", LEASE, 0, 0, first=True))
+    sending.run(client, worker_calls.heartbeat(account, "p3", LEASE, 0, 0, first=True))
 
     assert (
-        scripts.run(client, worker_calls.claim(account, "p3", "c1", 1, 0)).answer
+        sending.run(client, worker_calls.claim(account, "p3", "c1", 1, 0)).answer
         is claim_items.ClaimAnswer.MOVED
     )
     assert meta(clock, "recover_from") > 0

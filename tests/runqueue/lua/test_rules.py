@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from runqueue.errors import InvalidBatch
-from runqueue.producer import flows
 from runqueue.records.batch import BatchRules, BatchStatus
 from runqueue.records.claim_items import RunAgain
 from runqueue.records.job import JobState
@@ -150,7 +149,7 @@ def test_what_failed_may_be_done_again_in_an_aborted_batch(clock: Clockwork) -> 
     batch, _ = clock.batch_of(4, HALF)
     jobs = clock.end_all(*["failed"] * 4)
     assert clock.read(batch).status is BatchStatus.FAILED
-    assert clock.drive(flows.retry_failed(clock.account, batch)).jobs == 4
+    assert clock.queue.retry_failed(batch).jobs == 4
     assert clock.claimed() == []
     resume(clock, batch)
     assert clock.claimed() == jobs
@@ -305,7 +304,7 @@ def test_a_canary_job_whose_time_is_up_when_it_is_claimed_counts(clock: Clockwor
 def test_a_replayed_canary_job_is_waited_for_again(clock: Clockwork) -> None:
     batch, jobs = clock.batch_of(5, BatchRules(canary=2, canary_ratio=1))
     clock.end_all("failed")
-    assert clock.drive(flows.retry_failed(clock.account, batch)).jobs == 1
+    assert clock.queue.retry_failed(batch).jobs == 1
     clock.end_all("completed")
     assert clock.read(batch).held == "canary"
     clock.end_all("completed")

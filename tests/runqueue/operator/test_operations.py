@@ -12,7 +12,7 @@ from runqueue.operator.operations import PAGE, Filter, Operations, Settled
 from runqueue.records import claim_items
 from runqueue.store import worker_calls
 from runqueue.store.operator_calls import CancelCounts
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.runqueue.cli.commanding import Desk, done, line, lines
 
 PREFIX = "runqueue:{default}:"

@@ -10,7 +10,7 @@ from runqueue import BatchNotFound, EnqueueStatus, JobNotFound, JobState
 from runqueue.ids import new_id
 from runqueue.operator.operations import PAGE, Operations, Settled
 from runqueue.store import worker_calls
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.runqueue.cli.commanding import Desk, done, line, lines
 
 PREFIX = "runqueue:{default}:"

@@ -10,7 +10,7 @@ import redis
 from runqueue import AsyncRunQueue, Job, JobNotFound, JobState, RunQueue
 from runqueue.producer import waiters
 from runqueue.store import job_calls
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.runqueue.lua.clockwork import Clockwork
 from tests.runqueue.producer.test_waiters import end, listeners, new_job, until
 

@@ -26,7 +26,7 @@ from runqueue.ids import new_id
 from runqueue.records.batch import ActiveRules
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
-from runqueue.store.scripts import run
+from runqueue.store.sending import run
 from tests.either import Ask
 from tests.runqueue.producer.test_queue import claimed, finish_all, line
 

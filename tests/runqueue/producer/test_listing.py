@@ -9,6 +9,7 @@ import pytest
 
 from runqueue.errors import InvalidRequest
 from runqueue.producer import listing
+from runqueue.producer.pages import list_jobs
 from runqueue.records.batch import JobPage
 from runqueue.records.job import JobState, moment
 from runqueue.store import job_calls, operator_calls
@@ -30,7 +31,7 @@ def pages(clock: Clockwork, limit: int = 3, **wanted: str) -> list[list[str]]:
 
 def one(clock: Clockwork, cursor: str = "", limit: int = 3, **wanted: str) -> JobPage:
     which = listing.wanted(wanted.get("state"), wanted.get("group"), wanted.get("batch"))
-    return clock.drive(listing.list_jobs(clock.account, which, cursor, limit))
+    return list_jobs(clock.run, clock.account, which, cursor, limit)
 
 
 def listed(clock: Clockwork, limit: int = 3, **wanted: str) -> list[str]:
@@ -187,7 +188,7 @@ def test_a_range_of_times_reads_only_the_days_and_ends_in_it(clock: Clockwork) -
     which = listing.wanted("completed", None, None, since=since, until=until)
     found, calls, cursor = [], 0, ""
     while calls == 0 or cursor:
-        page = clock.drive(listing.list_jobs(clock.account, which, cursor, 3))
+        page = list_jobs(clock.run, clock.account, which, cursor, 3)
         found += [job.id for job in page.jobs]
         cursor, calls = page.cursor, calls + 1
     assert found == [*jobs[12:15][::-1], *jobs[8:12][::-1], jobs[7]]

@@ -6,28 +6,21 @@ import pytest
 
 from runqueue.errors import InvalidRequest
 from runqueue.producer import listing
-from runqueue.producer.flows import drive
-from runqueue.producer.results import ResultReader, results_of
+from runqueue.producer.results import ResultReader
 from runqueue.store import operator_calls
 from runqueue.store.scripts import ScriptCall
-from tests.runqueue.lua.clockwork import Clockwork
+from tests.runqueue.lua.clockwork import Clockwork, QueueOfClock
 
 
 def opened(clock: Clockwork, after: str | None = None, **wanted: str) -> ResultReader:
     which = listing.wanted(None, wanted.get("group"), None)
-    return clock.drive(results_of(clock.account, None, which, after=after))
+    return clock.queue.open_results(None, which, after=after, account=clock.account)
 
 
-def all_ids(clock: Clockwork, reader: ResultReader, read: list[int]) -> list[str]:
-    """Read all ids; `read` takes how many jobs each script read."""
-
-    def send(call: ScriptCall[Any]) -> Any:
-        if call.script.name == "get_jobs":
-            read.append(len(call.arguments) - 1)
-        return clock.run(call)
-
+def all_ids(reader: ResultReader) -> list[str]:
+    """Read all ids."""
     found: list[str] = []
-    while (ids := drive(reader.ids(), send)) is not None:
+    while (ids := reader.ids()) is not None:
         found += ids
     return found
 
@@ -38,7 +31,14 @@ def test_results_of_a_group_are_read_a_hundred_jobs_in_a_script(clock: Clockwork
     clock.cancel(*jobs)
     read: list[int] = []
 
-    assert sorted(all_ids(clock, opened(clock, group="default"), read)) == sorted(jobs)
+    def run(call: ScriptCall[Any]) -> Any:
+        if call.script.name == "get_jobs":
+            read.append(len(call.arguments) - 1)
+        return clock.run(call)
+
+    queue = QueueOfClock(clock.account, run)
+    reader = queue.open_results(None, listing.wanted(None, "default", None), account=clock.account)
+    assert sorted(all_ids(reader)) == sorted(jobs)
     assert read == [100] * 10
 
 
@@ -54,4 +54,4 @@ def test_a_job_that_is_submitted_again_does_not_end_the_results_behind_it_in_sil
     clock.wait(1)
 
     with pytest.raises(InvalidRequest, match="after"):
-        all_ids(clock, reader, [])
+        all_ids(reader)

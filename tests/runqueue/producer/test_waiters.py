@@ -16,7 +16,7 @@ from faults.proxy import Network, Proxy
 from runqueue import AsyncRunQueue, Job, JobState, QueueUnavailable, RunQueue
 from runqueue.producer import waiters
 from runqueue.store import job_calls
-from runqueue.store.scripts import load_library, run
+from runqueue.store.sending import load_library, run
 from tests.runqueue.lua.clockwork import Clockwork
 
 NEVER = 60.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -102,6 +103,37 @@ def test_an_answer_of_another_shape_is_no_gateways(body: bytes) -> None:
         pytest.raises(QueueUnavailable, match="none that a gateway gives"),
     ):
         queue.stats()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_parent_and_child_do_not_share_a_connection() -> None:
+    ports: list[int] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            ports.append(self.client_address[1])
+            self.send_response(200)
+            self.send_header("content-length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with serving(Handler) as url, RemoteQueue(url, SECRET) as queue:
+        queue.stats()
+        if (child := os.fork()) == 0:
+            status = 1
+            try:
+                status = len(queue.stats())
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        queue.stats()
+    assert ports == [ports[0], ports[1], ports[0]]
+    assert ports[0] != ports[1]
 
 
 #: A job as a gateway shows it, and what of it may not have another type.

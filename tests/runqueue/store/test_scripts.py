@@ -8,16 +8,8 @@ from typing import Any
 import pytest
 import redis
 
-from runqueue.store.scripts import (
-    LUA,
-    ScriptCall,
-    library,
-    load,
-    load_library,
-    names_of,
-    run,
-    sources,
-)
+from runqueue.store.scripts import LUA, ScriptCall, library, load, names_of, sources
+from runqueue.store.sending import load_library, run
 
 SOURCES = {name: entry.read_text() for name, entry in sources().items()}
 LIBS = sorted(sources(LUA / "lib"))

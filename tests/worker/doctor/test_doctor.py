@@ -25,7 +25,7 @@ from runqueue.connection.client import sync_client
 from runqueue.store.format import FORMAT
 from runqueue.store.keys import ACCOUNTS, FORMAT_KEY, Keys
 from runqueue.store.live_processes import Process
-from runqueue.store.scripts import load_library
+from runqueue.store.sending import load_library
 from simulator.model.options import DEFAULT_API_KEY
 from tests.api_client.rawserver import port_nobody_listens_on
 from tests.clusters import cluster

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import redis
 
+from runqueue.store.async_sending import run_async
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import ScriptCall, load, run_async
+from runqueue.store.scripts import ScriptCall, load
 from tests.simulator.simulating import eventually
 from tests.valkeys import start_valkey
 from tests.worker.working import working, wrap_send

@@ -17,8 +17,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from runqueue.connection.client import async_client
 from runqueue.store import worker_calls
+from runqueue.store.async_sending import run_async
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import Argument, ScriptCall, run_async
+from runqueue.store.scripts import Argument, ScriptCall
 from tests.functions import function_of
 from tests.simulator.simulating import eventually
 from tests.valkeys import start_valkey

@@ -17,7 +17,8 @@ from runqueue.observe.collector import QueueCollector
 from runqueue.records.delivery import DeliveryState, Reported
 from runqueue.store.delivery_calls import deliver_again, record_webhook
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import ScriptCall, run
+from runqueue.store.scripts import ScriptCall
+from runqueue.store.sending import run
 from tests.simulator.simulating import eventually, receiving, simulating
 from tests.worker.delivering import (
     BODY,

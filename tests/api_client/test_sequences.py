@@ -1,12 +1,15 @@
-"""What takes several calls: pure generators, driven here by hand."""
+"""What takes several calls, each of which comes here to what it is given."""
 
 from collections.abc import Callable
+from functools import partial
+from operator import methodcaller
 from typing import Any
 
 import orjson
 import pytest
 
 from api_client import (
+    AgentClient,
     AnswerLostError,
     ApiError,
     BodyTooLargeError,
@@ -24,15 +27,7 @@ from api_client import (
     WaitTimeoutError,
 )
 from api_client.call import Call, CallKind
-from api_client.calls.flows import (
-    LAST_READ,
-    Flow,
-    Pages,
-    Pause,
-    cancel_runs,
-    wait_for_run,
-    webhook_failure_reason,
-)
+from api_client.calls.sequences import LAST_READ, Pages, cancel_chunks, reason_reads
 from tests.api_client.twins import Clock
 
 NOT_FOUND = NotFoundError("Run not found", status_code=404)
@@ -48,33 +43,32 @@ def run(status: str, **fields: Any) -> TaskRunResponse:
     return TaskRunResponse(run_id="tsk_1", status=status, **fields)
 
 
-def drive(
-    flow: Flow[Any], results: list[Any], passes: Callable[[float], None] = lambda _: None
-) -> tuple[Any, list[Call[Any]]]:
-    """Hand back the results one after the other, and give the flow's own and its calls.
+wait_for_run = partial(methodcaller, "wait_for_run")
+cancel_runs = partial(methodcaller, "cancel_runs")
+webhook_failure_reason = partial(methodcaller, "webhook_failure_reason")
 
-    Args:
-        flow: what is driven.
-        results: what each call came to: a result, or the error it raised.
-        passes: told of each pause.
-    """
-    left = list(results)
-    calls: list[Call[Any]] = []
-    send: Callable[[Any], Any] = flow.send
-    value: Any = None
-    while True:
-        try:
-            step = send(value)
-        except StopIteration as end:
-            assert not left
-            return end.value, calls
-        if isinstance(step, Pause):
-            passes(step.seconds)
-            send, value = flow.send, None
-        else:
-            calls.append(step)
-            value = left.pop(0)
-            send = flow.throw if isinstance(value, Exception) else flow.send
+
+class Given(AgentClient):
+    """A client whose calls come to what is given: results, or the errors that they raise."""
+
+    def __init__(self, results: list[Any]) -> None:
+        self.left = list(results)
+        self.calls: list[Call[Any]] = []
+
+    def _call(self, call: Call[Any]) -> Any:
+        self.calls.append(call)
+        result = self.left.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+def drive(act: Callable[[AgentClient], Any], results: list[Any]) -> tuple[Any, list[Call[Any]]]:
+    """Return what an operation comes to, and its calls."""
+    client = Given(results)
+    result = act(client)
+    assert not client.left
+    return result, client.calls
 
 
 def test_a_run_that_is_over_is_returned_at_the_first_look() -> None:
@@ -88,7 +82,7 @@ def test_a_run_that_is_over_is_returned_at_the_first_look() -> None:
 @pytest.mark.parametrize("status", ["created", "queued", "running", "paused", "of_tomorrow"])
 def test_a_run_that_goes_on_is_read_until_it_is_over(clock: Clock, status: str) -> None:
     done = run("failed")
-    result, calls = drive(wait_for_run("tsk_1"), [run(status)] * 5 + [done], clock.sleep)
+    result, calls = drive(wait_for_run("tsk_1"), [run(status)] * 5 + [done])
     assert result is done
     assert len(calls) == 6
 
@@ -96,7 +90,7 @@ def test_a_run_that_goes_on_is_read_until_it_is_over(clock: Clock, status: str) 
 def test_a_failed_run_with_a_retry_pending_is_not_over(clock: Clock) -> None:
     pending = run("failed", retry_pending=True)
     done = run("completed", retry_pending=False)
-    result, _ = drive(wait_for_run("tsk_1"), [pending, run("queued"), done], clock.sleep)
+    result, _ = drive(wait_for_run("tsk_1"), [pending, run("queued"), done])
     assert result is done
 
 
@@ -105,7 +99,6 @@ def test_reads_are_spaced_by_a_tenth_of_the_time_waited_within_bounds(clock: Clo
     drive(
         wait_for_run("tsk_1", min_interval=2, max_interval=5),
         [*going, run("completed")],
-        clock.sleep,
     )
     waited = 0.0
     for seconds in clock.slept:
@@ -119,7 +112,7 @@ def test_a_run_of_minutes_is_read_as_often_as_the_page_says(
     clock: Clock, minutes: int, reads: int
 ) -> None:
     with pytest.raises(WaitTimeoutError):
-        drive(wait_for_run("tsk_1", timeout=minutes * 60), [run("running")] * 100, clock.sleep)
+        drive(wait_for_run("tsk_1", timeout=minutes * 60), [run("running")] * 100)
     assert len(clock.slept) + 1 == pytest.approx(reads, abs=1)
 
 
@@ -129,7 +122,6 @@ def test_a_wait_ends_on_time_with_the_last_that_was_read(clock: Clock) -> None:
         drive(
             wait_for_run("tsk_1", timeout=4, min_interval=3),
             [run("running"), run("running"), last],
-            clock.sleep,
         )
     assert caught.value.run is last
     assert isinstance(caught.value, TimeoutError)
@@ -144,15 +136,15 @@ def test_a_timeout_of_nothing_looks_once(clock: Clock) -> None:
 def test_a_run_that_was_just_made_may_be_not_found_for_ten_seconds(clock: Clock) -> None:
     done = run("completed")
     results = [NOT_FOUND] * 5 + [done]
-    assert drive(wait_for_run("tsk_1", min_interval=2), results, clock.sleep)[0] is done
+    assert drive(wait_for_run("tsk_1", min_interval=2), results)[0] is done
     with pytest.raises(NotFoundError):
-        drive(wait_for_run("tsk_1", min_interval=3), [NOT_FOUND] * 9, clock.sleep)
+        drive(wait_for_run("tsk_1", min_interval=3), [NOT_FOUND] * 9)
     assert clock.slept == [2] * 5 + [3] * 4
 
 
 def test_a_wait_that_ends_before_the_run_was_found_has_no_run(clock: Clock) -> None:
     with pytest.raises(WaitTimeoutError, match="tsk_1 is not known after 2 s") as caught:
-        drive(wait_for_run("tsk_1", timeout=2), [NOT_FOUND] * 3, clock.sleep)
+        drive(wait_for_run("tsk_1", timeout=2), [NOT_FOUND] * 3)
     assert caught.value.run is None
     assert caught.value.__cause__ is NOT_FOUND
 
@@ -179,7 +171,7 @@ def test_a_read_that_fails_in_passing_does_not_end_the_wait(
 ) -> None:
     done = run("completed")
     results = [error, error, run("running"), *[error] * 9, done]
-    assert drive(wait_for_run("tsk_1"), results, clock.sleep)[0] is done
+    assert drive(wait_for_run("tsk_1"), results)[0] is done
 
 
 @pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
@@ -187,23 +179,17 @@ def test_a_wait_ends_after_five_minutes_without_a_read_that_succeeds(
     clock: Clock, error: SkyvernError
 ) -> None:
     good = [run("running")] * 20
-    seconds: list[float] = []
-
-    def passes(pause: float) -> None:
-        seconds.append(pause)
-        clock.sleep(pause)
-
     with pytest.raises(type(error)) as caught:
-        drive(wait_for_run("tsk_1", max_interval=10), [*good, *[error] * 99], passes)
+        drive(wait_for_run("tsk_1", max_interval=10), [*good, *[error] * 99])
     assert caught.value is error
-    without = sum(seconds[len(good) - 1 :])
+    without = sum(clock.slept[len(good) - 1 :])
     assert 300 < without <= 310
 
 
 def test_a_wait_that_ends_with_failed_reads_names_the_last_failure(clock: Clock) -> None:
     seen, last = run("running"), AnswerLostError("the last")
     with pytest.raises(WaitTimeoutError, match="is running after 3 s") as caught:
-        drive(wait_for_run("tsk_1", timeout=3), [seen, PASSING[0], PASSING[1], last], clock.sleep)
+        drive(wait_for_run("tsk_1", timeout=3), [seen, PASSING[0], PASSING[1], last])
     assert caught.value.run is seen
     assert caught.value.__cause__ is last
 
@@ -212,48 +198,51 @@ def test_a_wait_that_ends_names_a_status_that_no_log_can_take_in_one_short_line(
     clock: Clock,
 ) -> None:
     with pytest.raises(WaitTimeoutError) as caught:
-        drive(wait_for_run("tsk_1", timeout=3), [run("\x1f\n\u2028" + "x" * 99)] * 9, clock.sleep)
+        drive(wait_for_run("tsk_1", timeout=3), [run("\x1f\n\u2028" + "x" * 99)] * 9)
     assert str(caught.value) == f"run tsk_1 is \\x1f\\n\\u2028{'x' * 37} after 3 s"
 
 
 def test_the_next_read_comes_no_sooner_than_the_server_asks(clock: Clock) -> None:
     busy = RateLimitError("slow", status_code=429, retry_after=70)
-    drive(wait_for_run("tsk_1"), [busy, run("completed")], clock.sleep)
+    drive(wait_for_run("tsk_1"), [busy, run("completed")])
     with pytest.raises(WaitTimeoutError):
-        drive(wait_for_run("tsk_1", timeout=20), [busy, busy], clock.sleep)
+        drive(wait_for_run("tsk_1", timeout=20), [busy, busy])
     assert clock.slept == [70, 20]
 
 
 def test_a_read_gets_what_is_left_of_the_wait_and_five_seconds_at_least(clock: Clock) -> None:
-    flow = wait_for_run("tsk_1", timeout=60, min_interval=29, max_interval=29)
-    for limit in (60, 31, LAST_READ):
-        call = next(flow)
-        assert isinstance(call, Call)
-        assert call.limit == limit
-        flow.send(run("running"))
-        clock.now += 29
-    without = next(wait_for_run("tsk_1"))
-    assert isinstance(without, Call)
-    assert without.limit is None
+    limits: list[float | None] = []
+
+    class Noting(Given):
+        def _call(self, call: Call[Any]) -> Any:
+            limits.append(call.limit)
+            return super()._call(call)
+
+    with pytest.raises(WaitTimeoutError):
+        Noting([run("running")] * 4).wait_for_run(
+            "tsk_1", timeout=60, min_interval=29, max_interval=29
+        )
+    Noting([run("completed")]).wait_for_run("tsk_1")
+    assert limits == [60, 31, LAST_READ, LAST_READ, None]
 
 
 @pytest.mark.parametrize("timeout", [-1, -0.001, float("nan")])
 def test_a_wait_of_no_time_that_can_be_is_refused(timeout: float) -> None:
     with pytest.raises(ValueError, match="timeout: expected 0 seconds or more, got"):
-        next(wait_for_run("tsk_1", timeout=timeout))
+        drive(wait_for_run("tsk_1", timeout=timeout), [])
 
 
 @pytest.mark.parametrize("error", FOR_GOOD, ids=lambda error: type(error).__name__)
 def test_a_read_that_fails_for_good_ends_the_wait(clock: Clock, error: SkyvernError) -> None:
     with pytest.raises(type(error)) as caught:
-        drive(wait_for_run("tsk_1"), [run("running"), error], clock.sleep)
+        drive(wait_for_run("tsk_1"), [run("running"), error])
     assert caught.value is error
 
 
 @pytest.mark.parametrize(("least", "most"), [(0, 1), (-1, 1), (2, 1), (float("nan"), 1)])
 def test_intervals_that_are_none_are_refused(least: float, most: float) -> None:
     with pytest.raises(ValueError, match="min_interval"):
-        next(wait_for_run("tsk_1", min_interval=least, max_interval=most))
+        drive(wait_for_run("tsk_1", min_interval=least, max_interval=most), [])
 
 
 def test_runs_are_canceled_a_hundred_at_a_time_and_each_once() -> None:
@@ -283,37 +272,31 @@ def test_no_runs_to_cancel_are_no_request() -> None:
 
 def test_one_text_is_not_a_list_of_runs_to_cancel() -> None:
     with pytest.raises(TypeError, match="several ids, got one text"):
-        next(cancel_runs("tsk_1"))
+        next(cancel_chunks("tsk_1", None))
 
 
 @pytest.mark.parametrize("odd", [None, 0, 7, b"tsk_1", ["tsk_1"]])
 def test_what_is_no_id_is_not_canceled(odd: Any) -> None:
     with pytest.raises(TypeError, match="run_ids: expected ids as text, got"):
-        next(cancel_runs(["tsk_1", odd]))
+        next(cancel_chunks(["tsk_1", odd], None))
 
 
 @pytest.mark.parametrize("reason", [None, "", "no answer"])
 def test_a_workflow_run_s_webhook_is_looked_up_in_the_list(reason: str | None) -> None:
-    flow = webhook_failure_reason("wr_1")
-    call = next(flow)
-    assert isinstance(call, Call)
+    result, [call] = drive(webhook_failure_reason("wr_1"), [reason])
+    assert result == reason
     assert (call.path, call.query) == ("v1/agents/runs", "search_key=wr_1")
     others = [{"workflow_run_id": "wr_10", "webhook_failure_reason": "other"}, "odd"]
     for name in ("workflow_run_id", "run_id"):
         listed = [*others, {name: "wr_1", "webhook_failure_reason": reason}]
         assert call.read(listed) == reason
-    with pytest.raises(StopIteration) as end:
-        flow.send(reason)
-    assert end.value.value == reason
 
 
 @pytest.mark.parametrize("listed", [[], [{"workflow_run_id": "wr_10"}], [{"run_id": "wr_1"}]])
 def test_a_workflow_run_that_the_list_does_not_tell_of_is_read_itself(listed: Any) -> None:
-    flow = webhook_failure_reason("wr_1")
-    first = next(flow)
-    assert isinstance(first, Call)
-    second = flow.send(first.read(listed))
-    assert isinstance(second, Call)
+    first, second = reason_reads("wr_1")
+    result, calls = drive(webhook_failure_reason("wr_1"), [first.read(listed), "gone"])
+    assert (result, len(calls)) == ("gone", 2)
     assert (second.path, second.query) == ("v1/workflows/runs/wr_1", "")
     assert second.read({"webhook_failure_reason": "gone"}) == "gone"
 
@@ -340,20 +323,13 @@ def test_what_the_last_look_raises_is_passed_on(run_id: str, error: SkyvernError
 
 @pytest.mark.parametrize("run_id", ["wr_1", "tsk_1"])
 def test_a_server_that_answers_without_telling_is_not_supported(run_id: str) -> None:
-    flow = webhook_failure_reason(run_id)
-    call = next(flow)
-    if run_id == "wr_1":
-        assert isinstance(call, Call)
-        call = flow.send(call.read({"run_id": run_id}))
-    assert isinstance(call, Call)
-    reason = call.read({"run_id": run_id})
+    told = [read.read({"run_id": run_id}) for read in reason_reads(run_id)]
     with pytest.raises(NotSupported, match=f"does not report the webhook of run {run_id}"):
-        flow.send(reason)
+        drive(webhook_failure_reason(run_id), told)
 
 
 def test_a_reason_that_is_no_text_is_not_taken_for_one() -> None:
-    call = next(webhook_failure_reason("tsk_1"))
-    assert isinstance(call, Call)
+    [call] = reason_reads("tsk_1")
     with pytest.raises(ValueError, match="neither text nor null"):
         call.read({"webhook_failure_reason": 7})
     with pytest.raises(ValueError, match="neither a run nor a list"):
@@ -362,9 +338,9 @@ def test_a_reason_that_is_no_text_is_not_taken_for_one() -> None:
 
 def test_an_empty_run_id_is_refused() -> None:
     with pytest.raises(ValueError, match="run_id is empty"):
-        next(webhook_failure_reason(""))
+        reason_reads("")
     with pytest.raises(ValueError, match="run_id is empty"):
-        next(wait_for_run(""))
+        drive(wait_for_run(""), [])
 
 
 def item(number: int) -> RunListItem:

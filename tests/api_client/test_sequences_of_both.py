@@ -16,7 +16,7 @@ from api_client import (
     RunStatus,
     WaitTimeoutError,
 )
-from api_client.calls.flows import LAST_READ
+from api_client.calls.sequences import LAST_READ
 from tests.api_client.rawserver import hangs, serving
 from tests.api_client.twins import TASK, Clock, FakeTransport, Kind, answer, both, twin
 
@@ -100,7 +100,7 @@ async def test_a_read_never_outlasts_the_wait_nor_its_own_time(
 async def test_a_server_that_hangs_does_not_hold_up_the_end_of_a_wait(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api_client.calls.flows.LAST_READ", 0.1)
+    monkeypatch.setattr("api_client.calls.sequences.LAST_READ", 0.1)
     async with serving(hangs) as server, twin(kind, base_url=server.url) as client:
         start = time.monotonic()
         with pytest.raises(WaitTimeoutError) as caught:

@@ -1,0 +1,68 @@
+# From this file `make generate` writes exchange.py.
+"""One exchange with the server: a request, the redirects it is sent on by, the answer.
+
+Senders of this package take and give `Request` and `HttpAnswer`; any httpx transport is spoken to
+as a user's own httpx client is, within the same limits.
+"""
+
+from contextlib import suppress
+from time import monotonic
+from typing import Protocol
+
+import httpx
+
+from api_client.errors import NotSentError
+from api_client.http.httpx_adapter import AsyncOwnClient, AsyncTransportClient
+from api_client.http.messages import HttpAnswer, Request
+from api_client.http.request_builder import MAX_REDIRECTS, next_hop
+from api_client.http.transport import DEFAULT_MAX_BODY_BYTES, DEFAULT_TIMEOUT
+
+if True:  # ASYNC
+    from api_client.http.transport import AsyncTransport
+
+
+class AsyncSender(Protocol):
+    """What sends a request and returns its answer, read whole."""
+
+    async def exchange(self, request: Request) -> HttpAnswer:
+        """Send a request once; raises `NotSentError` or `AnswerLostError` when no answer comes."""
+
+
+async def send(sender: AsyncSender, request: Request, *, follow: bool = True) -> HttpAnswer:
+    """Send a request, follow redirects within the same server, and return the last answer.
+
+    Where a redirect leads nowhere it is the answer: the server has read the request, so it was
+    sent.
+
+    Args:
+        sender: see `sender_of`.
+        request: with its time limit, which is that of all requests.
+        follow: whether redirects are followed.
+
+    Raises:
+        NotSentError, AnswerLostError: no answer.
+    """
+    start = monotonic()
+    answer = await sender.exchange(request)
+    if not follow or not answer.is_redirect:
+        return answer
+    onward = request
+    with suppress(NotSentError):
+        for _ in range(MAX_REDIRECTS):
+            further = next_hop(request, onward, answer, start)
+            if further is None:
+                break
+            onward = further
+            answer = await sender.exchange(onward)
+    return answer
+
+
+def sender_of(transport: AsyncSender | httpx.AsyncBaseTransport) -> AsyncSender:
+    """Return a transport of any kind as what `send` takes."""
+    if True:  # ASYNC
+        if isinstance(transport, AsyncTransport):
+            return transport
+    if isinstance(transport, httpx.AsyncBaseTransport):
+        client = AsyncTransportClient(transport)
+        return AsyncOwnClient(client, DEFAULT_TIMEOUT, DEFAULT_MAX_BODY_BYTES)
+    return transport

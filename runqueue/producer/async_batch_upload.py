@@ -1,0 +1,150 @@
+# From this file `make generate` writes batch_upload.py.
+"""Submitting any number of jobs as batches: opened, filled by packets, sealed or discarded."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from runqueue import ids
+from runqueue.errors import (
+    BatchMismatch,
+    BatchNotFound,
+    QueueFull,
+    QueueUnavailable,
+    RunQueueError,
+)
+from runqueue.producer.async_ordered_sender import AsyncOrderedSender
+from runqueue.producer.chunks import Packet
+from runqueue.producer.upload_report import UploadReport
+from runqueue.records.batch import NO_RULES, BatchRules
+from runqueue.records.job import Enqueued, EnqueueStatus
+from runqueue.store import job_calls
+from runqueue.store.scripts import AsyncSend, ScriptCall, T
+
+#: Seconds that Redis may be away during an upload, as in a failover; and between two tries.
+PATIENCE, PAUSE = 30.0, 0.5
+#: Jobs of an upload that are removed in one script call once it is given up, and such calls: of a
+#: longer one the next sweep removes the rest.
+_REMOVED, _REMOVALS = 100, 100
+
+
+class AsyncBatchUpload:
+    """An upload under way: a batch for each account that has a new job.
+
+    A batch is opened with the first job that is new, so that an upload of known jobs leaves none.
+
+    Args:
+        send: sends one call.
+        name: shown to people.
+        rules: what the batches do by themselves.
+        take: gets the answers of each packet, and before them the new batch of its account, if any.
+        is_patient: whether an outage is waited for before anything is stored, too.
+    """
+
+    def __init__(
+        self,
+        send: AsyncSend,
+        name: str = "",
+        rules: BatchRules = NO_RULES,
+        *,
+        take: Callable[[str | None, list[Enqueued]], None] | None = None,
+        is_patient: bool = True,
+    ) -> None:
+        self.report = UploadReport()
+        #: Whether the jobs may have been accepted already.
+        self.is_sealing = False
+        self._send, self._name, self._rules = send, name, rules
+        self._take, self._is_patient = take, is_patient
+        self._packets = AsyncOrderedSender(self._deliver)
+        self.put, self.finish = self._packets.put, self._packets.finish
+
+    async def seal(self) -> None:
+        """Accept all of it.
+
+        What is not accepted yet may be taken over by an upload of the same keys. Should that one
+        fail, the jobs would be gone although this one had reported them: so each batch has to hold
+        as many as were sent.
+
+        Raises:
+            BatchMismatch: another upload has taken over some of the jobs.
+            BatchNotFound, BatchExpired: the batch was discarded, or not filled in time.
+        """
+        await self.finish()
+        report = self.report
+        report.shown_conflicts.sort()
+        for account, batch in list(report.batches.items()):
+            if not report.new[batch]:  # another upload of the same jobs was faster
+                await self._discard(account, batch)
+                del report.batches[account]
+        if len(report.batches) > 1:  # so that none is accepted where another cannot be
+            for account, batch in report.batches.items():
+                found = await self._send_patiently(job_calls.get_batch(account, batch))
+                if found is None:
+                    raise BatchNotFound(batch)
+                if found.total != report.new[batch]:
+                    raise BatchMismatch(batch, report.new[batch])
+        for accepted, (account, batch) in enumerate(report.batches.items()):
+            self.is_sealing = True
+            call = job_calls.seal_batch(account, batch, report.new[batch])
+            reply = await self._send_patiently(call)
+            try:
+                job_calls.sealed(batch, reply, report.new[batch])
+            except RunQueueError:
+                self.is_sealing = accepted > 0
+                raise
+
+    async def give_up(self) -> None:
+        """Discard what was sent; where Redis cannot be reached it expires within a day."""
+        await self._packets.end()
+        for account, batch in self.report.batches.items():
+            await self._discard(account, batch)
+
+    async def _discard(self, account: str, batch: str) -> None:
+        with suppress(QueueUnavailable, QueueFull):
+            await discard_batch(self._send, account, batch)
+
+    async def _deliver(self, packet: Packet) -> None:
+        answers = await self._answers(packet)
+        self.report.note(packet, answers)
+        if self._take:
+            self._take(self.report.batches.get(packet.account), answers)
+
+    async def _answers(self, packet: Packet) -> list[Enqueued]:
+        """Send a packet; raises `BatchNotFound` if its batch was discarded meanwhile."""
+        account = packet.account
+        if account not in self.report.batches:
+            looked = job_calls.look_up(account, packet.arguments, packet.keys)
+            answers = await self._send_patiently(looked)
+            if all(answer.status is not EnqueueStatus.NEW for answer in answers):
+                return answers
+            batch = ids.new_id(account)
+            # First, so that it is discarded even if the answer is lost.
+            self.report.batches[account] = batch
+            opening = job_calls.open_batch(account, batch, self._name, self._rules)
+            await self._send_patiently(opening)
+        # Repeated, the call has the same ids.
+        return await self._send_patiently(packet.call(self.report.batches[account]))
+
+    async def _send_patiently(self, call: ScriptCall[T]) -> T:
+        """Send a call, and again while Redis is away: an outage must not cost a long upload."""
+        is_patient = self._is_patient or bool(self.report.batches)
+        give_up = time.monotonic() + PATIENCE * is_patient
+        while True:
+            try:
+                return await self._send(call)
+            except QueueUnavailable:
+                if time.monotonic() > give_up:
+                    raise
+            await self._packets.rest(PAUSE)
+
+
+async def discard_batch(send: AsyncSend, account: str, batch: str) -> None:
+    """Give an unfinished upload up and remove its jobs: nothing of it is seen, or counts.
+
+    What cannot be removed now is left to the sweep, which reports what is damaged.
+    """
+    await send(job_calls.discard_batch(account, batch))
+    with suppress(RunQueueError):
+        for _ in range(_REMOVALS):
+            if await send(job_calls.remove_given_up(account, batch, _REMOVED)) < _REMOVED:
+                return

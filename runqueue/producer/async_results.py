@@ -1,0 +1,185 @@
+# From this file `make generate` writes results.py.
+"""The results of jobs that have ended, of a batch or by filter, in steps of bounded size."""
+
+from abc import ABC, abstractmethod
+
+from runqueue.errors import FieldError, InvalidRequest
+from runqueue.producer.listing import READ_AT_ONCE, Filter
+from runqueue.records.batch import Batch
+from runqueue.records.job import Job, JobState
+from runqueue.request.time_range import MICROSECOND
+from runqueue.store import job_calls
+from runqueue.store.scripts import AsyncSend
+
+#: What did not go well, or may not have.
+BAD = frozenset({JobState.FAILED, JobState.CANCELED, JobState.DEAD, JobState.UNCONFIRMED})
+#: Ids polled in one step; jobs read in one, at least and at most, and bytes of their lines to aim
+#: at: results may have some megabytes each.
+_IDS, _LEAST, _MOST, _AIM = 1000, 4, 256, 4 * 1024 * 1024
+
+
+class AsyncResultReader(ABC):
+    """Reads the results of jobs: `ids` until there are no more, and the `jobs` of these.
+
+    Args:
+        send: sends a call.
+        account: whose jobs.
+        errors: only what did not go well; else all that has ended.
+    """
+
+    def __init__(self, send: AsyncSend, account: str, *, errors: bool) -> None:
+        #: How many jobs to read next.
+        self.size = _LEAST
+        self._send, self._account, self._errors = send, account, errors
+
+    @abstractmethod
+    async def go_behind(self, job_id: str) -> None:
+        """Begin behind a job.
+
+        Raises:
+            InvalidRequest: it is none of these.
+        """
+
+    @abstractmethod
+    async def ids(self) -> list[str] | None:
+        """Return the ids of the next jobs that are wanted; None = that was all."""
+
+    async def jobs(self, job_ids: list[str]) -> list[Job]:
+        """Read jobs with their results; those that are not wanted any more are left out."""
+        found = await self._send(job_calls.get_jobs(self._account, job_ids))
+        return [job for job in found if job is not None and self._is_wanted(job)]
+
+    @abstractmethod
+    def _is_wanted(self, job: Job) -> bool:
+        """Say whether a job that was read is still one of these."""
+
+    def adapt(self, weight: int) -> None:
+        """Choose the size of the next step by the bytes of the last one's lines."""
+        is_small = weight < _AIM // 2
+        self.size = min(self.size * 2, _MOST) if is_small else max(self.size // 2, _LEAST)
+
+
+class AsyncBatchResults(AsyncResultReader):
+    """Reads the results of a batch, in the order of the upload.
+
+    Args:
+        send: sends a call.
+        batch: the batch, as it was when the reading began.
+        errors: as for `AsyncResultReader`; unconfirmed jobs are among them.
+    """
+
+    def __init__(self, send: AsyncSend, batch: Batch, *, errors: bool) -> None:
+        super().__init__(send, batch.account, errors=errors)
+        self._batch = batch
+        self._start = 0
+
+    async def go_behind(self, job_id: str) -> None:
+        """Begin behind a job of the batch."""
+        while job_ids := await self._list():
+            if job_id in job_ids:
+                self._start += job_ids.index(job_id) + 1 - len(job_ids)
+                return
+        raise InvalidRequest([FieldError("after", "expected the id of a job of this batch")])
+
+    async def ids(self) -> list[str] | None:
+        """Return the ids of the next jobs that are wanted; None = that was all."""
+        job_ids = await self._list()
+        # Of a batch that is over nearly all are wanted.
+        if not job_ids or (self._batch.is_over and not self._errors):
+            return job_ids or None
+        states = await self._send(job_calls.job_states(self._batch.account, job_ids))
+        return [
+            job_id
+            for job_id, (state, _) in zip(job_ids, states, strict=True)
+            if state is not None and (state in BAD if self._errors else state.is_over)
+        ]
+
+    def _is_wanted(self, job: Job) -> bool:
+        # One that another upload has taken over belongs to that batch.
+        return job.batch == self._batch.id and (job.is_over or self._errors)
+
+    async def _list(self) -> list[str]:
+        batch = self._batch
+        found = await self._send(job_calls.list_batch(batch.account, batch.id, self._start, _IDS))
+        self._start += len(found)
+        return found
+
+
+class AsyncEndedResults(AsyncResultReader):
+    """Reads the results of an account's jobs, of any batch or none, the newest end first.
+
+    Args:
+        send: sends a call.
+        account: whose jobs.
+        wanted: the state, the group, and the times between which they ended.
+        errors: as for `AsyncResultReader`.
+
+    Raises:
+        InvalidRequest: the state is none in which jobs have ended.
+    """
+
+    def __init__(self, send: AsyncSend, account: str, wanted: Filter, *, errors: bool) -> None:
+        super().__init__(send, account, errors=errors)
+        states = [state for state in JobState if state.is_over]
+        if wanted.state is not None:
+            if wanted.state not in states:
+                words = f"expected {', '.join(states[:-1])} or {states[-1]}, got {wanted.state}"
+                raise InvalidRequest([FieldError("state", words)])
+            states = [wanted.state]
+        self._states = [state for state in states if state in BAD] if errors else states
+        self._wanted = wanted
+        self._cursor, self._is_through = "", not self._states
+        #: The job to begin behind; None = it was passed.
+        self._after: str | None = None
+
+    async def go_behind(self, job_id: str) -> None:
+        """Begin behind a job, at the time when it ended."""
+        (job,) = await self._send(job_calls.get_jobs(self._account, [job_id], result=False))
+        if job is None or not job.ended_at or not self._is_wanted(job):
+            raise _nothing_to_go_behind()
+        self._after = job_id
+        self._wanted = self._wanted._replace(until=job.ended_at + MICROSECOND)
+
+    async def ids(self) -> list[str] | None:
+        """Return the ids of the next jobs that are wanted; None = that was all.
+
+        Raises:
+            InvalidRequest: the job to begin behind was not met: it was submitted again meanwhile.
+        """
+        if self._is_through:
+            return None
+        self._cursor, job_ids = await self._send(
+            job_calls.page_ended(
+                self._account,
+                self._states,
+                self._cursor,
+                _IDS,
+                _IDS,
+                since=self._wanted.since,
+                until=self._wanted.until,
+            )
+        )
+        self._is_through = not self._cursor
+        if self._after in job_ids:
+            job_ids = job_ids[job_ids.index(self._after) + 1 :]
+            self._after = None
+        elif self._after is not None:
+            if self._is_through:
+                raise _nothing_to_go_behind()
+            return []
+        if self._wanted.group is None:
+            return job_ids
+        found: list[Job | None] = []
+        for start in range(0, len(job_ids), READ_AT_ONCE):
+            some = job_ids[start : start + READ_AT_ONCE]
+            read = await self._send(job_calls.get_jobs(self._account, some, result=False))
+            found += read
+        return [job.id for job in found if job is not None and self._is_wanted(job)]
+
+    def _is_wanted(self, job: Job) -> bool:
+        return job.state in self._states and self._wanted.fits(job)
+
+
+def _nothing_to_go_behind() -> InvalidRequest:
+    words = "expected the id of a job that has ended and matches the filters"
+    return InvalidRequest([FieldError("after", words)])

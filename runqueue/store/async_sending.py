@@ -1,0 +1,75 @@
+# From this file `make generate` writes sending.py.
+"""Sending calls of the scripts: a server that lacks these is given them by its first caller."""
+
+from contextlib import suppress
+from typing import Any, cast
+
+import redis.asyncio
+from redis.exceptions import OutOfMemoryError, ResponseError
+
+from runqueue.store.format import FORMAT, is_own
+from runqueue.store.keys import FORMAT_KEY, Keys
+from runqueue.store.scripts import (
+    FAMILY,
+    ScriptCall,
+    T,
+    expect_loaded,
+    is_missing,
+    library,
+    names_of,
+    node_of,
+)
+
+
+async def run_async(client: redis.asyncio.Redis, call: ScriptCall[T], now_us: int | str = 0) -> T:
+    """Send a call; a server that does not know the library is given it.
+
+    Args:
+        client: a client that returns bytes.
+        call: what to run.
+        now_us: the clock in microseconds, 0 = the server's own; anything else is for tests, and
+            '=<us>' = what the server's own would show.
+    """
+    key, function = Keys(call.account).meta, call.script.function
+    arguments = cast(Any, (now_us, *call.arguments))
+    try:
+        reply = await client.fcall(function, 1, key, *arguments)
+    except ResponseError as error:
+        if not is_missing(error):
+            raise
+        await load_library_async(client, key)
+        reply = await client.fcall(function, 1, key, *arguments)
+    return call.parse(reply)
+
+
+async def load_library_async(client: redis.asyncio.Redis, key: str) -> None:
+    """Load the library into the server that has a key.
+
+    Raises:
+        RedisError: the server's, or the connection's. One without free memory takes none, even
+            without those of other versions; and a user may have no right to load any.
+    """
+    command, node = cast(Any, client).execute_command, node_of(client, key)
+    try:
+        try:
+            await command("FUNCTION LOAD", library().source, **node)
+        except OutOfMemoryError:
+            found = await command("FUNCTION LIST", "LIBRARYNAME", f"{FAMILY}*", **node)
+            for name in names_of(found):
+                await command("FUNCTION DELETE", name, **node)  # who needs one loads it again
+            await command("FUNCTION LOAD", library().source, **node)
+    except ResponseError as error:
+        expect_loaded(error)
+
+
+async def check_format_async(client: redis.asyncio.Redis) -> None:
+    """Compare the formats; where Redis has none it gets this version's.
+
+    Raises:
+        OtherFormat: Redis holds another one.
+    """
+    if is_own(await client.get(FORMAT_KEY)):
+        return
+    with suppress(ResponseError):  # it takes no write now, or none of this user
+        await client.set(FORMAT_KEY, FORMAT, nx=True)
+    is_own(await client.get(FORMAT_KEY))
