@@ -1,45 +1,82 @@
-"""What one sender costs another: a neighbour's p99 beside an attack, to that alone."""
+"""What one token at its limits costs another: a neighbour's p99 meanwhile, and the memory."""
 
 import asyncio
 import hashlib
+import hmac
 import http.client
-import resource
 import secrets
 import socket
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Never
+from itertools import count
 from urllib.parse import urlsplit
 
 import aiohttp
+import httpx
 
-from bench.stack import Stack, running, until
-from bench.trees import memory_mb
+from bench.stack import Stack, peak_mib, running, until
 from faults.receivers import Gateway
 from runqueue import RunQueue
+from runqueue.records.claim_items import RunAccepted
+from runqueue.store import worker_calls
+from webhooks.receiver_address import address
 
 _TOKENS = {"greedy": "sesame-greedy", "neighbour": "sesame-neighbour"}
 _JOB = b'{"kind": "task", "body": {"prompt": "Read the price."}}'
+_LINES = "application/x-ndjson"
 _MIB = 2**20
+_HOUR_US = 3_600_000_000
 #: Seconds that each figure is measured for, and between two requests of the neighbour's.
 _SECONDS, _PAUSE = 10.0, 0.005
-#: Seconds between two bytes of an upload that trickles.
-_TRICKLE = 0.05
+#: Seconds for which a sender who was refused waits.
+_REFUSED = 0.05
 
 
-def _array(unit: bytes, size: int) -> bytes:
-    return b"[" + unit * (size // len(unit)) + b"1]"
+def key_of(account: str) -> str:
+    """Return the API key of an account of the gateway."""
+    return f"key-{account}-01"
 
 
-def _packed(line: bytes, count: int) -> bytes:
+def environment_of(tokens: dict[str, str]) -> dict[str, str]:
+    """Return the settings of a gateway with some tokens, each for an account of its name."""
+    digests = {name: hashlib.sha256(token.encode()).hexdigest() for name, token in tokens.items()}
+    keys = {f"RUNQUEUE_ACCOUNTS__{name.upper()}__API_KEY": key_of(name) for name in tokens}
+    listed = (f"{name}:enqueue+read@{name}:{digest}" for name, digest in digests.items())
+    return {"RUNQUEUE_API_TOKENS": ",".join(listed), **keys}
+
+
+def array(unit: bytes, size: int, first: bytes = b"[") -> bytes:
+    """Return an array of about so many bytes."""
+    return first + unit * ((size - len(first) - 2) // len(unit)) + b"1]"
+
+
+def packed(line: bytes, lines: int) -> bytes:
+    """Return so many lines, compressed."""
     packer = zlib.compressobj(9, wbits=31)
     some = (line + b"\n") * 10_000
-    return b"".join([*(packer.compress(some) for _ in range(count // 10_000)), packer.flush()])
+    return b"".join([*(packer.compress(some) for _ in range(lines // 10_000)), packer.flush()])
+
+
+def large_answer(queue: RunQueue, url: str, account: str) -> str:
+    """Have a job end with a result of 7 MiB; returns the path of its answer, which has 14."""
+    queue.enqueue_many([{"account": account, "kind": "task", "body": {"prompt": "Read it."}}])
+    queue.send(worker_calls.heartbeat(account, "bench", _HOUR_US, -1, 0, first=True))
+    (job,) = queue.send(worker_calls.claim(account, "bench", "c", 1, 0, receives=True)).items
+    run_id = f"tsk_{job.job_id}"
+    accepted = RunAccepted(job.job_id, job.attempt, run_id, "created", _HOUR_US)
+    queue.send(worker_calls.mark_running(account, [accepted]))
+    output = b"x" * 7 * _MIB
+    body = b'{"run_id":"%s","status":"completed","output":"%s"}' % (run_id.encode(), output)
+    key = key_of(account)
+    signature = hmac.new(key.encode(), body, hashlib.sha256).hexdigest()
+    hook = address(url, account, job.job_id, job.attempt, key)
+    httpx.post(hook, content=body, headers={"x-skyvern-signature": signature}).raise_for_status()
+    return f"/v1/jobs/{job.job_id}"
 
 
 def _honest() -> bytes:
@@ -47,93 +84,48 @@ def _honest() -> bytes:
     return b"\n".join(line % number for number in range(100_000))
 
 
-def _whole(connection: http.client.HTTPConnection, body: bytes) -> None:
-    """Send a body, and read the answer."""
-    connection.send(body)
-    _say(connection.getresponse().status)
-
-
-def _stalling(connection: http.client.HTTPConnection, body: bytes) -> None:
-    """Send a body but for its last byte, and wait for what is said to that."""
-    connection.send(body[:-1])
-    _say("stalls")
-    _say(connection.getresponse().status)
-
-
-def _trickling(connection: http.client.HTTPConnection, body: bytes) -> None:
-    """Send a body of hundreds of bytes one by one, as chunks."""
-    for start in range(len(body)):
-        connection.send(b"1\r\n%c\r\n" % body[start])
-        _say("trickles")
-        time.sleep(_TRICKLE)
-    connection.send(b"0\r\n\r\n")
-    _say(connection.getresponse().status)
-
-
-def _say(word: str | int) -> None:
-    sys.stdout.write(f"{word}\n")
-    sys.stdout.flush()
-
-
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """A body that is sent again and again; without a path, connections that bring nothing.
+    """A request that is sent again and again.
 
     Args:
-        path: where to.
-        body: makes it.
+        path: where to; '' = the large answer.
+        body: makes its body; None = it is a GET.
         at_once: by how many at a time.
         kind: its Content-Type.
         packing: its Content-Encoding.
-        is_made_anew: whether each body is another one.
-        send: how it is sent.
+        is_read: whether its answer is.
     """
 
     path: str
-    body: Callable[[], bytes]
+    body: Callable[[], bytes] | None
     at_once: int
     kind: str = "application/json"
     packing: str = "identity"
-    is_made_anew: bool = False
-    send: Callable[[http.client.HTTPConnection, bytes], None] = _whole
-
-    def headers(self, body: bytes) -> dict[str, str]:
-        """Return the headers of a request."""
-        is_chunked = self.send is _trickling
-        length = {"transfer-encoding": "chunked"} if is_chunked else {"content-length": len(body)}
-        return {
-            "authorization": f"Bearer {_TOKENS['greedy']}",
-            "content-type": self.kind,
-            "content-encoding": self.packing,
-            **{name: str(value) for name, value in length.items()},
-        }
+    is_read: bool = True
 
 
-_LINES = "application/x-ndjson"
 ATTACKS = {
     "4 MiB of small values in bulk": Attack(
-        "/v1/jobs:bulk", lambda: _array(b'{"a":[[[]]]},', 4 * _MIB - 64), 2
+        "/v1/jobs:bulk", lambda: array(b'{"a":[[[]]]},', 4 * _MIB - 64), 8
     ),
-    "six jobs of 8 MiB": Attack("/v1/jobs", lambda: _array(b'{"a":[[[]]]},', 8 * _MIB - 64), 6),
+    "jobs of 8 MiB": Attack("/v1/jobs", lambda: array(b'{"a":[[[]]]},', 8 * _MIB - 64), 6),
+    "jobs of 8 KiB of small values": Attack(
+        "/v1/jobs",
+        lambda: (
+            b'{"kind":"workflow","body":{"workflow_id":"w","parameters":{"x":%s}}}'
+            % array(b"[],", 8_000)
+        ),
+        256,
+    ),
     "20 KiB of gzip, 10 M bad lines": Attack(
-        "/v1/batches?skip_invalid=true", lambda: _packed(b"x", 10_000_000), 4, _LINES, "gzip"
+        "/v1/batches?skip_invalid=true", lambda: packed(b"x", 10_000_000), 4, _LINES, "gzip"
     ),
-    "a gzip of one line, 2 M times": Attack(
-        "/v1/batches",
-        lambda: _packed(b'{"custom_id":"a",' + _JOB[1:], 2_000_000),
-        4,
-        _LINES,
-        "gzip",
-    ),
-    "honest uploads of 100,000 lines": Attack("/v1/batches", _honest, 2, _LINES, is_made_anew=True),
-    "eight bodies of 4 MiB that stall": Attack(
-        "/v1/jobs:bulk", lambda: _array(_JOB + b",", 4 * _MIB - 64), 8, send=_stalling
-    ),
-    "16 uploads, a byte in 50 ms": Attack(
-        "/v1/batches", lambda: (_JOB + b"\n") * 50, 16, _LINES, send=_trickling
-    ),
-    "2,000 idle connections": Attack("", bytes, 2_000),
+    "honest uploads of 100,000 lines": Attack("/v1/batches", _honest, 4, _LINES),
+    "lists of 1,000 jobs": Attack("/v1/jobs?limit=1000", None, 64),
+    "answers of 14 MiB that nobody reads": Attack("", None, 8, is_read=False),
 }
+_ALL = "all of these at once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,38 +136,28 @@ class Neighbour:
         kind: the attack.
         p50, p99: milliseconds of a `POST /v1/jobs` meanwhile.
         alone: its p99 before the attack.
-        most_mb: the most memory of the gateway and all that it started.
+        most_mib: the most memory that the gateway had.
     """
 
     kind: str
     p50: float
     p99: float
     alone: float
-    most_mb: float
-
-    @property
-    def ratio(self) -> float:
-        """How much longer the slowest hundredth took than it takes alone."""
-        return self.p99 / self.alone
+    most_mib: float
 
 
 def measure() -> Iterator[Neighbour]:
     """Yield what a neighbour sees of each attack, on a gateway of its own."""
-    for kind in ATTACKS:
+    for kind in (*ATTACKS, _ALL):
         with running() as stack, _gateway(stack) as gateway:
             yield asyncio.run(_seen(stack, gateway, kind))
 
 
 @contextmanager
 def _gateway(stack: Stack) -> Iterator[Gateway]:
-    digests = {name: hashlib.sha256(token.encode()).hexdigest() for name, token in _TOKENS.items()}
-    tokens = ",".join(f"{name}:enqueue@{name}:{digest}" for name, digest in digests.items())
-    keys = {f"RUNQUEUE_ACCOUNTS__{name.upper()}__API_KEY": f"key-{name}-01" for name in _TOKENS}
-    environ = stack.environment(RUNQUEUE_API_TOKENS=tokens, **keys)
+    environ = stack.environment(**environment_of(_TOKENS))
     gateway = Gateway(environ, stack.folder / "gateway.log").start()
     try:
-        with RunQueue(stack.redis_url) as queue:
-            until(lambda: "neighbour" in queue.accounts(), 10, "the account")
         yield gateway
     finally:
         gateway.kill()
@@ -183,7 +165,11 @@ def _gateway(stack: Stack) -> Iterator[Gateway]:
 
 async def _seen(stack: Stack, gateway: Gateway, kind: str) -> Neighbour:
     assert gateway.process is not None
-    pid = gateway.process.pid
+    with RunQueue(stack.redis_url) as queue:
+        until(lambda: {*_TOKENS} <= {*queue.accounts()}, 10, "the accounts")
+        rows = [{"account": "greedy", "kind": "task", "body": {"prompt": "x"}}] * 1_000
+        path = await asyncio.to_thread(large_answer, queue, gateway.url, "greedy")
+        queue.enqueue_many(rows)
     headers = {
         "authorization": f"Bearer {_TOKENS['neighbour']}",
         "content-type": "application/json",
@@ -191,16 +177,12 @@ async def _seen(stack: Stack, gateway: Gateway, kind: str) -> Neighbour:
     async with aiohttp.ClientSession(gateway.url, headers=headers) as session:
         await _ask(session, 1.0)  # what is loaded late
         _, alone = await _ask(session, _SECONDS)
-        sizes = [memory_mb(pid)]
-        with stack.process(
-            "greedy", "bench.neighbours", gateway.url, kind, env=stack.environment()
-        ):
+        attacker = ("bench.neighbours", gateway.url, kind, path)
+        with stack.process("greedy", *attacker, env=stack.environment()):
             answers = stack.folder / "greedy.log"
             until(lambda: bool(answers.read_text()), 300, "the first answer to the attack")
             p50, p99 = await _ask(session, _SECONDS)
-            # Afterwards: to count a process's pages holds it up.
-            await _watch(pid, sizes)
-    return Neighbour(kind, p50, p99, alone, max(sizes))
+    return Neighbour(kind, p50, p99, alone, peak_mib(gateway.process.pid))
 
 
 async def _ask(session: aiohttp.ClientSession, seconds: float) -> tuple[float, float]:
@@ -216,47 +198,44 @@ async def _ask(session: aiohttp.ClientSession, seconds: float) -> tuple[float, f
     return took[len(took) // 2], took[int(0.99 * (len(took) - 1))]
 
 
-async def _watch(pid: int, sizes: list[float]) -> None:
-    give_up = time.perf_counter() + _SECONDS
-    while time.perf_counter() < give_up:
-        sizes.append(await asyncio.to_thread(memory_mb, pid))
-        await asyncio.sleep(0.02)
+def attack(url: str, kind: str, path: str) -> None:
+    """Attack a gateway until this process is ended; writes what is answered."""
+    senders = []
+    for found in ATTACKS.values() if kind == _ALL else (ATTACKS[kind],):
+        # All but honest lines are the same each time.
+        same = found.body() if found.body and found.body is not _honest else b""
+        senders += [
+            threading.Thread(target=_send, args=(urlsplit(url).netloc, found, same, path))
+            for _ in range(found.at_once)
+        ]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
 
 
-def attack(url: str, kind: str) -> None:
-    """Attack a gateway until this process is ended; writes what is said to it, or done."""
-    found, address = ATTACKS[kind], urlsplit(url).netloc
-    if not found.path:
-        _idle(address, found.at_once)
-    same = b"" if found.is_made_anew else found.body()
-
-    def send(_: int) -> None:
-        while True:
-            body = same or found.body()
-            connection = http.client.HTTPConnection(address, timeout=120)
-            with suppress(OSError, http.client.HTTPException):
-                connection.putrequest("POST", found.path)
-                for name, value in found.headers(body).items():
-                    connection.putheader(name, value)
-                connection.endheaders()
-                found.send(connection, body)
-            connection.close()
-
-    with ThreadPoolExecutor(found.at_once) as senders:
-        list(senders.map(send, range(found.at_once)))
-
-
-def _idle(address: str, count: int) -> Never:
-    """Hold so many connections, and open them again once the gateway closes them."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    host, _, port = address.partition(":")
-    while True:
-        with ExitStack() as stack, suppress(OSError):
-            for _ in range(count):
-                last = stack.enter_context(socket.create_connection((host, int(port))))
-            _say("open")
-            last.recv(1)
+def _send(host: str, found: Attack, same: bytes, path: str) -> None:
+    for _ in count():
+        connection = http.client.HTTPConnection(host, timeout=120)
+        with suppress(OSError, http.client.HTTPException):
+            if not found.is_read:
+                connection.connect()
+                connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            body = same or (found.body() if found.body else None)
+            method = "GET" if body is None else "POST"
+            headers = {"authorization": f"Bearer {_TOKENS['greedy']}"}
+            if body is not None:
+                headers |= {"content-type": found.kind, "content-encoding": found.packing}
+            connection.request(method, found.path or path, body, headers)
+            answer = connection.getresponse()
+            sys.stdout.write(f"{answer.status} {found.path}\n")
+            sys.stdout.flush()
+            if answer.status == 429:
+                time.sleep(_REFUSED)
+            elif not found.is_read:
+                time.sleep(3600)
+            answer.read()
+        connection.close()
 
 
 if __name__ == "__main__":

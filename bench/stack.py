@@ -143,6 +143,12 @@ def cpu_seconds(pid: int) -> float:
     return total / _TICKS
 
 
+def peak_mib(pid: int) -> float:
+    """Return the most memory that a process ever had, in mebibytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
+
+
 def until(condition: Callable[[], bool], seconds: float, what: str, every: float = 0.02) -> None:
     """Wait for a condition.
 

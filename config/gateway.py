@@ -1,6 +1,7 @@
 """The settings of the gateway: where it listens, its public URL, its tokens and limits."""
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
 
@@ -68,8 +69,22 @@ def _tokens(value: Any) -> Any:
     return tuple(found)
 
 
+def _networks(value: Any) -> Any:
+    """Read addresses and networks, with commas between them."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(str(ip_network(part.strip())) for part in value.split(",") if part.strip())
+    except ValueError:
+        raise ValueError(
+            "expected addresses and networks with commas between them, such as"
+            " 127.0.0.1,172.16.0.0/12"
+        ) from None
+
+
 PublicUrl = Annotated[str | None, BeforeValidator(_public)]
 ApiTokens = Annotated[tuple[ApiToken, ...], NoDecode, BeforeValidator(_tokens)]
+Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_networks)]
 
 
 class GatewaySettings(BaseModel):
@@ -79,6 +94,8 @@ class GatewaySettings(BaseModel):
     gateway_port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     #: The URL at which Skyvern reaches the gateway; if set, submissions request webhooks to it.
     public_url: PublicUrl = None
+    #: Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; none = nobody's.
+    gateway_proxies: Networks = ()
     #: Tokens of the callers; none = the one that the gateway makes (`gateway/auth/local_token.py`).
     api_tokens: ApiTokens = ()
     #: Jobs that one token may submit per second, one by one and in bulk; 0 = no limit.

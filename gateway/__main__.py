@@ -18,7 +18,6 @@ from config.settings import (
 )
 from config.tracing import setup_tracing
 from gateway.auth.metrics_token import BadTokenFile
-from gateway.checks.processes import SERVER
 from gateway.server import Server, listen
 from runqueue.connection.client import find_url
 from runqueue.errors import AmbiguousAccounts, EvictingRedis, OtherFormat, QueueUnavailable
@@ -75,7 +74,6 @@ def main() -> None:
 
 
 async def _serve(settings: Settings, url: str, sockets: list[socket.socket]) -> None:
-    SERVER.start()  # the first large body is not to wait for it
     server = Server(settings, url, _announce)
     calm_collector()
     await server.serve(sockets)

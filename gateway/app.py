@@ -27,7 +27,8 @@ from gateway.api.routing import by_name
 from gateway.auth.audit import Noting
 from gateway.auth.refusals import Refusals
 from gateway.auth.tokens import requires
-from gateway.http.holds import GivesBack
+from gateway.http.cookies import PlainCookies
+from gateway.http.counting import Counting
 from gateway.http.problems import add_handlers, answers
 from gateway.http.trace_context import CallersTrace
 from gateway.page import routes
@@ -50,7 +51,7 @@ router = APIRouter(tags=["probes"], generate_unique_id_function=by_name)
     "/openapi.json",
     summary="This description",
     dependencies=[Depends(requires("read"))],
-    responses=answers(401, 403),
+    responses=answers(401, 403, 429),
 )
 async def openapi(request: Request) -> dict[str, Any]:
     """Return the description of this API (OpenAPI 3.1). Needs the scope `read`."""
@@ -85,5 +86,6 @@ def make_app(gate: Gate) -> FastAPI:
     app.router.routes.extend(routes.routes())
     app.add_middleware(Noting, gate=gate)
     app.add_middleware(Refusals, metrics=gate.metrics, closing=gate.closing)
-    app.add_middleware(GivesBack, answers=gate.answers)
+    app.add_middleware(Counting)
+    app.add_middleware(PlainCookies)
     return app

@@ -1,4 +1,4 @@
-"""Serving: uvicorn within its limits, from the first call to Redis to the last open request."""
+"""Serving: uvicorn, from the first call to Redis to the last open request."""
 
 import asyncio
 import math
@@ -6,7 +6,6 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import structlog
 import uvicorn
@@ -16,8 +15,6 @@ from config.settings import Settings
 from gateway.app import make_app
 from gateway.auth.local_token import local_token
 from gateway.auth.metrics_token import scrape_token
-from gateway.http import connections
-from gateway.http.protocol import Protocol
 from gateway.state.state import Gate
 from runqueue.store.scripts import library
 
@@ -127,20 +124,21 @@ def listen(host: str, port: int) -> list[socket.socket]:
 
 
 def _config(settings: Settings, gate: Gate) -> uvicorn.Config:
-    open_here = connections.Connections(connections.connection_limit())
     return uvicorn.Config(
         make_app(gate),
         host=settings.gateway_host,
         port=settings.gateway_port,
-        http=partial(Protocol, connections=open_here),  # type: ignore[arg-type]
+        http="httptools",
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="warning",
+        # Warnings are of what anybody may send that is no request.
+        log_level="error",
         # An access log would hold the tokens in webhook URLs.
         access_log=False,
-        # The client is the peer of the connection, whatever a header says.
-        proxy_headers=False,
+        # Without a proxy the client is the peer of the connection, whatever a header says.
+        proxy_headers=bool(settings.gateway_proxies),
+        forwarded_allow_ips=[*settings.gateway_proxies],
         server_header=False,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds),

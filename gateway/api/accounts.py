@@ -8,8 +8,7 @@ from starlette.responses import Response
 
 from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Limit, Routes, listing
 from gateway.auth.audit import set_detail
-from gateway.http.request_body import json_answer
-from gateway.state.state import gate_of
+from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.store.limits import change_words
 
@@ -109,7 +108,7 @@ class AuditShown(BaseModel):
 )
 async def set_limits(account: Named, request: Request) -> Response:
     """Set limits for every worker, from the next call on; they win until they are reset."""
-    body = await gate_of(request).body_memory.model(request, LimitsSet)
+    body = await read_model(request, LimitsSet)
     given: dict[str, float | None] = body.model_dump(include=body.model_fields_set)
     found = await queue_of(request).set_limits(given, account)
     set_detail(request, change_words(given))
@@ -126,7 +125,7 @@ async def set_limits(account: Named, request: Request) -> Response:
 )
 async def pause_account(account: Named, request: Request) -> Response:
     """Submit nothing more of an account until it is resumed; runs under way go on."""
-    body = await gate_of(request).body_memory.model(request, Pausing)
+    body = await read_model(request, Pausing)
     changed = await queue_of(request).pause(account, body.reason)
     set_detail(request, body.reason)
     return json_answer({"account": account, "paused": True, "changed": changed})

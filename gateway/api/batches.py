@@ -1,10 +1,10 @@
 """Batches: uploading one of any length, listing and reading them, canceling one."""
 
-from functools import partial
 from typing import Annotated, Final
 
 from fastapi import Path, Query, Request
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway.api import job_schema
@@ -18,22 +18,17 @@ from gateway.api.schemas import (
     batch_values,
     warning_values,
 )
-from gateway.api.upload import upload
-from gateway.api.upload_check import UploadCheck, UploadWork
-from gateway.checks.messages import Findings
-from gateway.http.holds import hold
+from gateway.api.upload import SteppedCheck, upload
+from gateway.checks.findings import Findings
+from gateway.checks.upload_check import UploadCheck, UploadWork
+from gateway.http.counting import taken_by, work_of
 from gateway.http.problems import FieldFault, field_values
-from gateway.http.protocol import connection_of
-from gateway.http.request_body import (
-    body_of,
-    check_kind,
-    chunks_of,
-    closing,
-    json_answer,
-)
+from gateway.http.request_body import body_of, check_kind, chunks_of, json_answer
 from gateway.state.state import gate_of
+from gateway.tenants.in_flight import STREAM
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.errors import BatchMismatch
+from runqueue.producer.dedup import Repeats
 from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import BatchStatus
 from runqueue.tracing import ambient
@@ -114,21 +109,20 @@ async def create_batch(
     with `skip_invalid`), and the first hundred faults are named; likewise if it breaks off. The
     same upload again makes no second job of a line with a `custom_id`.
     """
-    gate = gate_of(request)
     lines, batch = _lines_of(request, opening), (opening.name, opening.rules(callback))
-    bearer = tenant_scope_of(request).name
-    hold(request, gate.uploads, bearer, "too many uploads are under way; try again")
-    work = partial(UploadCheck, lines)
-    async with gate.checks.check(work, bearer, connection_of(request.scope).is_gone) as check:
+    taken_by(request).take(STREAM)
+    with Repeats() as repeats:
+        threads = gate_of(request).checkers
+        check = SteppedCheck(UploadCheck(lines, repeats), threads, work_of(request))
         report = await upload(queue_of(request), check, lines, batch, chunks_of(request))
-        return _answer_of(report, check.findings)
+    return _answer_of(report, check.findings)
 
 
 def _lines_of(request: Request, opening: Opening) -> UploadWork:
     check_kind(request, *KINDS)
     packed = _PACKED.get(request.headers.get("content-encoding", "").strip().lower())
     if packed is None:
-        raise closing(415, "expected Content-Encoding: gzip, or none")
+        raise HTTPException(415, "expected Content-Encoding: gzip, or none")
     settings = gate_of(request).settings
     return UploadWork(
         account=tenant_scope_of(request).whose(opening.account),

@@ -9,8 +9,7 @@ from starlette.responses import Response
 from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Routes, listing
 from gateway.api.schemas import BudgetSet, BudgetsShown
 from gateway.auth.audit import set_detail
-from gateway.http.request_body import json_answer
-from gateway.state.state import gate_of
+from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.store.budgets import EXPECTED, Budget
 
@@ -71,7 +70,7 @@ async def read_budgets(request: Request, account: Account = None) -> Response:
 )
 async def set_budget(scope: Scope, request: Request, account: Account = None) -> Response:
     """Limit how many steps runs may take, from the next submission on."""
-    budget = (await gate_of(request).body_memory.model(request, BudgetSettings)).budget()
+    budget = (await read_model(request, BudgetSettings)).budget()
     whose = tenant_scope_of(request).whose(account)
     had_budget = await queue_of(request).set_budget(scope, budget, account=whose)
     set_detail(request, budget.words())

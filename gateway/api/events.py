@@ -1,6 +1,5 @@
 """Server-sent events: the jobs that end, as they end, or from where a listener left off."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -9,14 +8,14 @@ import orjson
 from fastapi import Header, Query, Request
 from starlette.responses import Response
 
-from gateway.api.end_log import PAGE, Cursor, NoCursor, Reader
+from gateway.api.end_log import Cursor, NoCursor, Reader
 from gateway.api.job_schema import EXAMPLE_ID
 from gateway.api.routing import Routes
 from gateway.api.schemas import EXAMPLE_BATCH
-from gateway.http.holds import hold
+from gateway.http.counting import work_of
 from gateway.http.streaming import Streamed, first_of
-from gateway.state.state import Gate, gate_of
-from gateway.tenants.scope import TenantScope, queue_of, tenant_scope_of
+from gateway.state.state import gate_of
+from gateway.tenants.scope import queue_of
 from runqueue.errors import FieldError, InvalidRequest, UnknownAccount
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.producer.listing import Filter
@@ -71,7 +70,6 @@ async def events(
 
     A job that is replayed and ends again comes again. After a reconnect some may come twice.
     """
-    gate = gate_of(request)
     try:
         cursor = None if last_event_id is None else Cursor.read(last_event_id)
     except NoCursor:
@@ -80,40 +78,33 @@ async def events(
     queue = queue_of(request)
     if account is not None and account not in await queue.accounts():
         raise UnknownAccount(account)
-    hold(
-        request, gate.listeners, tenant_scope_of(request).name, "too many listen already; try again"
-    )
-    reader = Reader(queue, gate.redis, account, cursor)
+    reader = Reader(queue, gate_of(request).redis, account, cursor)
     await reader.start()
     # Proxies would hold events back until they have enough.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    heard = _listen(gate, tenant_scope_of(request), reader, Filter(group=group, batch=batch))
+    heard = _listen(request, reader, Filter(group=group, batch=batch))
     return Streamed(heard, headers=headers, media_type="text/event-stream")
 
 
-async def _listen(
-    gate: Gate, tenant_scope: TenantScope, reader: Reader, wanted: Filter
-) -> AsyncIterator[bytes]:
+async def _listen(request: Request, reader: Reader, wanted: Filter) -> AsyncIterator[bytes]:
     """Yield events until the process ends, and heartbeats while there are none."""
     yield f"retry: {_RETRY}\n\n".encode()
+    gate, queue, work = gate_of(request), queue_of(request), work_of(request)
     said = time.monotonic()
     with gate.end_notifier.listen() as job_ended:
         while not gate.closing.is_set():
             job_ended.clear()  # before the read: a job that ends meanwhile causes another
-            async with gate.event_reads.of(tenant_scope.name):
+            async with work:
                 ended = await reader.read()
-                written = await _events(tenant_scope.queue, reader, ended, wanted)
-                # A listener that catches up keeps its turn, so it yields the event loop.
-                if len(ended) >= PAGE:
-                    await first_of(gate.closing, seconds=PAUSE)
+                written = await _events(queue, reader, ended, wanted)
             if written or time.monotonic() > said + HEARTBEAT:
                 # Browsers take the id without data, too: entries left out are not read again.
                 yield written or f": still here\nid: {reader.cursor}\n\n".encode()
                 said = time.monotonic()
             if not ended:
                 await first_of(job_ended, gate.closing, seconds=POLL_SECONDS)
-            elif len(ended) < PAGE:
-                await asyncio.sleep(PAUSE)
+            else:
+                await first_of(gate.closing, seconds=PAUSE)
 
 
 async def _events(

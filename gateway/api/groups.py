@@ -9,8 +9,7 @@ from starlette.responses import Response
 from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Routes, listing
 from gateway.api.schemas import GroupShown, GroupsShown
 from gateway.auth.audit import set_detail
-from gateway.http.request_body import json_answer
-from gateway.state.state import gate_of
+from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.store.groups import change_words
 
@@ -56,7 +55,7 @@ async def set_group(
     account: Account = None,
 ) -> Response:
     """Cap or pause a group, from the next submission on."""
-    settings = await gate_of(request).body_memory.model(request, GroupSettings)
+    settings = await read_model(request, GroupSettings)
     given: dict[str, Any] = settings.model_dump(include=settings.model_fields_set)
     whose = tenant_scope_of(request).whose(account)
     group = await queue_of(request).set_group(name, account=whose, **given)

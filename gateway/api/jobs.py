@@ -1,7 +1,7 @@
 """Jobs: lists of them, and one: reading it, waiting for its end, canceling, replaying it."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Annotated, Literal
 
 from fastapi import Path, Query, Request
@@ -12,8 +12,10 @@ from starlette.responses import Response
 from gateway.api.job_schema import EXAMPLE_ID
 from gateway.api.routing import WRONG_LIMIT, Limit, Reason, Routes, Since, Until, listing
 from gateway.api.schemas import EXAMPLE_BATCH, JobShown, JobsShown, TimelineShown, job_values
+from gateway.http.counting import taken_by, working
 from gateway.http.request_body import json_answer
 from gateway.state.state import gate_of
+from gateway.tenants.in_flight import LARGEST
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.errors import JobNotFound
 from runqueue.ids import is_id
@@ -125,10 +127,16 @@ async def read_job(
     """Read a job. With `wait` the answer comes once it has ended, or when the time is up."""
     if wait > 0:
         await _wait(request, job_id, min(wait, LONGEST_WAIT))
-    (job,) = await queue_of(request).get_many([job_id], result=result) if is_id(job_id) else (None,)
-    if job is None:
+    if not is_id(job_id):
         raise JobNotFound(job_id)
-    return json_answer(job_values(job, result=result))
+    # A result may be large: one at a time is read, and made an answer of.
+    async with working(request) if result else nullcontext():
+        if result:
+            taken_by(request).check_room(LARGEST)
+        (job,) = await queue_of(request).get_many([job_id], result=result)
+        if job is None:
+            raise JobNotFound(job_id)
+        return json_answer(job_values(job, result=result))
 
 
 @router.call(
@@ -149,17 +157,25 @@ async def read_timeline(job_id: JobId, request: Request) -> Response:
 
 
 async def _wait(request: Request, job_id: str, seconds: float) -> None:
-    """Wait until a job has ended, the time is up, or the process ends."""
+    """Wait until a job has ended, the time is up, the client has gone, or the process ends."""
     waiting = asyncio.create_task(queue_of(request).wait(job_id, seconds))
-    closing = asyncio.create_task(gate_of(request).closing.wait())
+    others = [
+        asyncio.create_task(gate_of(request).closing.wait()),
+        asyncio.create_task(_gone(request)),
+    ]
     try:
-        await asyncio.wait([waiting, closing], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([waiting, *others], return_when=asyncio.FIRST_COMPLETED)
         if waiting.done():
             with suppress(TimeoutError):
                 waiting.result()
     finally:
-        waiting.cancel()
-        closing.cancel()
+        for task in (waiting, *others):
+            task.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 @router.call(

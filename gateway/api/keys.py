@@ -9,8 +9,7 @@ from starlette.responses import Response
 from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Routes, listing
 from gateway.api.schemas import KeyLimitSet, KeysShown
 from gateway.auth.audit import set_detail
-from gateway.http.request_body import json_answer
-from gateway.state.state import gate_of
+from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.store.key_limits import UNITS, KeyLimit
 
@@ -69,7 +68,7 @@ async def read_keys(request: Request, account: Account = None) -> Response:
 )
 async def set_key_limit(key: Pattern, request: Request, account: Account = None) -> Response:
     """Limit how many jobs use a key, from the next submission on, and for what waits, too."""
-    limit = (await gate_of(request).body_memory.model(request, KeyLimitSettings)).limit()
+    limit = (await read_model(request, KeyLimitSettings)).limit()
     whose = tenant_scope_of(request).whose(account)
     had_limit = await queue_of(request).set_key_limit(key, limit, account=whose)
     set_detail(request, limit.words())

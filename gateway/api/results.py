@@ -1,5 +1,6 @@
 """Results, of a batch or of an account, streamed: a line a job, JSON or CSV, in constant memory."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
@@ -12,9 +13,9 @@ from starlette.responses import Response
 from gateway.api import job_schema
 from gateway.api.batches import BatchId
 from gateway.api.routing import NO_SUCH_BATCH, Routes, Since, Until
-from gateway.http.holds import hold
+from gateway.http.counting import taken_by, work_of
 from gateway.http.streaming import Streamed
-from gateway.state.state import gate_of
+from gateway.tenants.in_flight import STREAM
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue import Job
 from runqueue.ids import DEFAULT
@@ -141,12 +142,12 @@ async def _answer(
     kind = (
         _KINDS[wanted.format] if wanted.format else _accepted(request.headers.get("accept", "*/*"))
     )
-    queue, bearer = queue_of(request), tenant_scope_of(request).name
-    hold(request, gate_of(request).downloads, bearer, "too many results are being sent; try again")
+    taken_by(request).take(STREAM)
+    queue = queue_of(request)
     reader = await queue.open_results(
         batch, chosen, errors=errors, after=after or None, account=account
     )
-    return Streamed(_written(reader, kind), media_type=kind)
+    return Streamed(_written(reader, kind, work_of(request)), media_type=kind)
 
 
 def _accepted(accept: str) -> str:
@@ -164,14 +165,17 @@ def _accepted(accept: str) -> str:
     raise HTTPException(406, f"expected Accept: {NDJSON} or {CSV}")
 
 
-async def _written(reader: AsyncResultReader, kind: str) -> AsyncIterator[bytes]:
+async def _written(
+    reader: AsyncResultReader, kind: str, work: asyncio.Lock
+) -> AsyncIterator[bytes]:
     write = _csv if kind == CSV else _ndjson
     if kind == CSV:
         yield csv_head(_CRLF)
     while (ids := await reader.ids()) is not None:
         while ids:
             some, ids = ids[: reader.size], ids[reader.size :]
-            written = write(await reader.jobs(some))
+            async with work:
+                written = write(await reader.jobs(some))
             reader.adapt(len(written))
             yield written
 

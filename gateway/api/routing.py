@@ -13,10 +13,10 @@ from pydantic_core import PydanticCustomError
 
 from config.gateway import Scope
 from gateway.auth.tokens import requires
+from gateway.http.counting import working
 from gateway.http.problems import NO_BATCH, answers
 from gateway.http.request_body import body_of
-from gateway.state.state import gate_of
-from gateway.tenants.scope import tenant_scope_of
+from gateway.tenants.scope import queue_of
 from runqueue import AsyncRunQueue
 from runqueue.request.time_range import TIME_WORDS, read_time
 
@@ -25,7 +25,7 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Answer = tuple[str, type[BaseModel]] | dict[str, Any]
 
 #: The problems of every route, and those of one that reads a body.
-_EVERY: Final = (401, 403, 503)
+_EVERY: Final = (401, 403, 429, 503)
 _OF_BODIES: Final = (400, 408, 413, 415, 422)
 #: Problems of several routes.
 NO_SUCH_BATCH: Final = {404: NO_BATCH}
@@ -141,16 +141,9 @@ class Routes(APIRouter):
 
 @asynccontextmanager
 async def listing(request: Request) -> AsyncIterator[AsyncRunQueue]:
-    """Wait for the turn to make a list, and yield the queue as the bearer sees it.
-
-    Lists are made a few at a time; bearers take turns.
-
-    Raises:
-        HTTPException: other lists of the bearer's take too long.
-    """
-    tenant_scope = tenant_scope_of(request)
-    async with gate_of(request).list_turn(tenant_scope.name):
-        yield tenant_scope.queue
+    """Yield the queue as the bearer sees it, once no other list of his is made."""
+    async with working(request):
+        yield queue_of(request)
 
 
 def location_of(example: str, record: str) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """Submitting jobs: one, or up to 1,000 of which all are accepted or none."""
 
-import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated
 
@@ -11,28 +9,26 @@ from fastapi import Header, Request
 from starlette.responses import Response
 
 from gateway.api import job_schema
-from gateway.api.bulk import (
+from gateway.api.routing import Routes, location_of
+from gateway.api.schemas import Accepted, AcceptedMany, answer_values, warning_values
+from gateway.checks.jobs import (
     KEY_HEADER,
     MAX_BYTES,
     MAX_JOBS,
     MORE_JOBS,
-    ManyJobsCheck,
-    OneJobCheck,
     packed,
     read_job,
+    read_jobs,
 )
-from gateway.api.routing import Routes, location_of
-from gateway.api.schemas import Accepted, AcceptedMany, answer_values, warning_values
-from gateway.checks.messages import CheckWork
-from gateway.http.holds import hold_answer, in_turn
-from gateway.http.protocol import connection_of
-from gateway.http.request_body import body_of, gathered, json_answer
+from gateway.http.counting import taken_by, working
+from gateway.http.request_body import body_of, json_answer, read_json
 from gateway.state.state import gate_of
+from gateway.tenants.in_flight import SMALL
 from gateway.tenants.rate_limit import HEADERS, admit
 from gateway.tenants.scope import tenant_scope_of
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.producer.async_queue import enqueue_packets
-from runqueue.producer.chunks import Packet, accepted, told
+from runqueue.producer.chunks import accepted, told
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES
 from runqueue.request.private_targets import FieldWarning
@@ -42,13 +38,10 @@ router = Routes("jobs")
 
 #: Bytes of one job: what one line of a batch file may have.
 MAX_BODY = 8 * MAX_PAYLOAD_BYTES
-#: Bytes above which a job is checked in a process of its own.
-_LARGE = 64 * 1024
+#: Bytes above which a job is checked in a thread: they may take milliseconds.
+_LARGE = 8 * 1024
 #: Bytes of the answer to one job of many, what it repeats of the body apart.
 _ANSWERED = 512
-#: Seconds that a body waits for its turn to be checked.
-CHECK_SECONDS = 30.0
-_BUSY = "too many bodies are being checked; try again"
 
 #: A string of structured headers (RFC 8941), or, since many send that, the bare text.
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
@@ -96,19 +89,16 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
     gate, tenant_scope = gate_of(request), tenant_scope_of(request)
     await admit(request, gate.limiter)
     key = read_key(idempotency_key)
-    async with gate.body_memory.parts(request, MAX_BODY) as parts:
-        if sum(map(len, parts)) > _LARGE:
-            with enqueuing() as step:
-                work = partial(OneJobCheck, tenant_scope.default, key, ambient())
-                packets, warnings = await _checked(request, work, parts)
-                await admit(request, gate.limiter, 1)
-                (answer,) = told(await enqueue_packets(tenant_scope.queue, packets), step)
-        else:
-            spec = read_job(b"".join(parts), tenant_scope.default, key)
-            await admit(request, gate.limiter, 1)
-            with enqueuing() as step:
-                packet, warnings = packed(spec, ambient())
-                (answer,) = told(await enqueue_packets(tenant_scope.queue, [packet]), step)
+    raw = await read_json(request, MAX_BODY)
+    if len(raw) > _LARGE:
+        async with working(request):
+            spec = await gate.in_thread(partial(read_job, raw, tenant_scope.default, key))
+    else:
+        spec = read_job(raw, tenant_scope.default, key)
+    await admit(request, gate.limiter, 1)
+    with enqueuing() as step:
+        packets, warnings = packed(spec, ambient())
+        (answer,) = told(await enqueue_packets(tenant_scope.queue, packets), step)
     values = answer_values(accepted(answer)) | warning_values(warnings)
     return json_answer(values, 202, f"/v1/jobs/{answer.job_id}")
 
@@ -131,40 +121,20 @@ async def submit_many(request: Request) -> Response:
     """
     gate, tenant_scope = gate_of(request), tenant_scope_of(request)
     await admit(request, gate.limiter)
-    async with gate.body_memory.parts(request, MAX_BYTES, MORE_JOBS) as parts:
-        size = sum(map(len, parts))
-        with enqueuing() as step:
-            work = partial(ManyJobsCheck, tenant_scope.default, ambient())
-            packets, warnings = await _checked(request, work, parts)
+    raw = await read_json(request, MAX_BYTES, MORE_JOBS)
+    with enqueuing() as step:
+        async with working(request):
+            check = partial(read_jobs, raw, tenant_scope.default, ambient())
+            packets, warnings = await gate.in_thread(check)
             count = sum(len(packet.keys) for packet in packets)
-            hold_answer(request, gate.answers, tenant_scope.name, size + count * _ANSWERED)
+            if (answered := len(raw) + count * _ANSWERED) > SMALL:
+                # Before they are stored: their answer is not refused any more.
+                taken_by(request).take(answered)
             await admit(request, gate.limiter, count)
             if len(packets) > 1:  # otherwise one call, without a batch
                 packets = [part for packet in packets for part in packet.cut_short()]
             found = told(await enqueue_packets(tenant_scope.queue, packets), step)
-        return await asyncio.to_thread(_many, found, warnings)
-
-
-async def _checked(
-    request: Request, work: CheckWork, parts: list[bytes]
-) -> tuple[list[Packet], list[FieldWarning]]:
-    """Check a body outside the event loop; each part is freed once it was sent."""
-    packets: list[Packet] = []
-    name, checks = tenant_scope_of(request).name, gate_of(request).checks
-    async with (
-        in_turn(checks.turns, name, CHECK_SECONDS, _BUSY),
-        checks.check(work, name, connection_of(request.scope).is_gone) as check,
-    ):
-        async for part in gathered(_taken(parts)):
-            packets += [packet async for packet in check.feed(part)]
-        packets += [packet async for packet in check.end()]
-        return packets, check.findings.warnings
-
-
-async def _taken(parts: list[bytes]) -> AsyncIterator[bytes]:
-    parts.reverse()
-    while parts:
-        yield parts.pop()
+            return await gate.in_thread(partial(_many, found, warnings))
 
 
 def _many(found: list[Enqueued], warnings: list[FieldWarning]) -> Response:

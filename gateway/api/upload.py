@@ -1,14 +1,16 @@
 """An upload: its jobs are submitted while it arrives, and accepted once all of it is there."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Executor
+from functools import partial
 
 from starlette.exceptions import HTTPException
 
-from gateway.api.upload_check import UploadWork
-from gateway.checks.messages import Findings
-from gateway.checks.processes import BodyCheck
-from gateway.http.request_body import closing, gathered
+from gateway.checks.findings import Findings
+from gateway.checks.upload_check import UploadCheck, UploadWork
+from gateway.http.request_body import gathered
 from runqueue import AsyncRunQueue
 from runqueue.errors import BatchNotFound, FieldError, InvalidRequest, UnknownAccount
 from runqueue.producer.async_batch_upload import AsyncBatchUpload
@@ -17,15 +19,57 @@ from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import BatchRules
 from runqueue.request.private_targets import private_callback
 
-#: Seconds that the rest of a body is read for after it was refused: few senders read meanwhile.
-_REST_SECONDS = 60.0
+#: Seconds after which a step of a check ends: a little body may unpack to gigabytes.
+_STEP_SECONDS = 0.05
 
 _GIVEN_UP = "the upload was given up meanwhile; send it again"
 
 
+class SteppedCheck:
+    """Checks a body in a thread, step by step.
+
+    Args:
+        check: the check.
+        threads: they run the steps.
+        work: held for each step.
+    """
+
+    def __init__(self, check: UploadCheck, threads: Executor, work: asyncio.Lock) -> None:
+        self.findings = check.findings
+        self._check = check
+        self._threads = threads
+        self._work = work
+
+    def feed(self, part: bytes) -> AsyncIterator[Packet]:
+        """Add a part of the body, and yield the packets that are full."""
+        return self._follow(self._check.feed(part))
+
+    def end(self) -> AsyncIterator[Packet]:
+        """Yield the last packets once the body has ended."""
+        return self._follow(self._check.end())
+
+    async def _follow(self, steps: Iterator[Packet | None]) -> AsyncIterator[Packet]:
+        loop, is_over = asyncio.get_running_loop(), False
+        while not is_over:
+            async with self._work:
+                step = partial(_step, steps)
+                packet, is_over = await loop.run_in_executor(self._threads, step)
+            if packet is not None:
+                yield packet
+
+
+def _step(steps: Iterator[Packet | None]) -> tuple[Packet | None, bool]:
+    """Return the next packet, if there is one in time, and whether the check is over."""
+    until = time.monotonic() + _STEP_SECONDS
+    for packet in steps:
+        if packet is not None or time.monotonic() > until:
+            return packet, False
+    return None, True
+
+
 async def upload(
     queue: AsyncRunQueue,
-    check: BodyCheck,
+    check: SteppedCheck,
     lines: UploadWork,
     opening: tuple[str, BatchRules],
     parts: AsyncIterator[bytes],
@@ -43,7 +87,6 @@ async def upload(
         InvalidRequest: lines are bad, named `line N: field`.
         HTTPException: the body does not arrive, or another upload has some of the jobs.
         NotReadable, TooLarge: the body is no such lines, or too many.
-        SenderGone: the sender waits for the answer no more.
         RunQueueError: the queue cannot take it.
     """
     if lines.account not in await queue.accounts():
@@ -73,7 +116,7 @@ async def _accept(sender: AsyncBatchUpload, found: Findings, rules: BatchRules) 
 
 
 async def _submit(
-    check: BodyCheck, lines: UploadWork, sender: AsyncBatchUpload, parts: AsyncIterator[bytes]
+    check: SteppedCheck, lines: UploadWork, sender: AsyncBatchUpload, parts: AsyncIterator[bytes]
 ) -> None:
     """Check a body and send its jobs; one packet is sent while the next is checked."""
     async for part in gathered(parts):
@@ -86,19 +129,9 @@ async def _submit(
             await _put(sender, packet)
     await sender.finish()
     if check.findings.bad and not lines.skip_invalid:
-        await _read_the_rest(parts)
         raise InvalidRequest(check.findings.errors)
 
 
 async def _put(sender: AsyncBatchUpload, packet: Packet) -> None:
     for part in packet.cut_short():
         await sender.put(part)
-
-
-async def _read_the_rest(parts: AsyncIterator[bytes]) -> None:
-    try:
-        async with asyncio.timeout(_REST_SECONDS):
-            async for _ in parts:
-                pass
-    except TimeoutError:
-        raise closing(413, "lines are bad, and the rest is too long to be read") from None

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fastapi import Request
 
-from gateway.auth.tokens import TOO_MANY, Credentials, digest_of, requires
-from gateway.http.holds import hold
+from gateway.auth.tokens import Credentials, digest_of, requires
+from gateway.http.counting import taken_by
 from gateway.state.state import gate_of
 from runqueue.embedded.secret_files import BadSecretFile, secret_in
 
@@ -44,6 +44,6 @@ async def may_scrape(request: Request, given: Credentials) -> None:
     gate = gate_of(request)
     token = gate.scrape_token
     if token and given and hmac.compare_digest(digest_of(given.credentials), token):
-        hold(request, gate.scrapes, "the scrape token", TOO_MANY)
+        await taken_by(request).begin(gate.in_flight["the scrape token"])
         return
     await _may_read(request, given)

@@ -1,29 +1,25 @@
 """Refused calls: logged, counted, and slowed down where tokens are guessed.
 
-Failed tokens are counted by address, and by how they begin: behind a proxy all callers share one
-address, and a guesser may have many. A right token never waits, whichever others failed. Each
-gateway process counts for itself.
+A right token never waits, whichever others failed. Each gateway process counts for itself.
 """
 
 import asyncio
+from collections import defaultdict
 from contextlib import suppress
 from typing import Final
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.auth.tokens import digest_of
+from gateway.http.bursts import Burst
 from gateway.http.problems import AWAY_SECONDS, problem
 from gateway.metrics import Metrics, Refusal
-from gateway.tenants.sources import Sources, network_of
 from runqueue.store.audit import log_entry
 
-#: Seconds that a failed token waits for its answer, once its source has had the burst.
+#: Seconds that a failed token waits for its answer, once there was a burst of them.
 WAIT_SECONDS: Final = 1.0
 #: Failed tokens that wait at a time; those beyond are answered 429, and their connections closed.
 MOST_WAITING: Final = 64
-#: Characters of a token that say how it begins.
-_PREFIX: Final = 6
 #: Characters of a path that are logged.
 _PATH: Final = 200
 
@@ -48,7 +44,8 @@ class Refusals:
         self._app = app
         self._metrics = metrics
         self._closing = closing
-        self._sources = Sources()
+        #: By why, and who is known to have been refused.
+        self._bursts: defaultdict[tuple[Refusal, str], Burst] = defaultdict(Burst)
         self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,14 +64,15 @@ class Refusals:
         await self._app(scope, receive, watch)
 
     async def _refused(self, request: Request, status: int) -> bool:
-        """Log and count a refusal; returns whether its source had too many for a normal answer."""
+        """Log and count a refusal; returns whether there are too many for a normal answer."""
         token = failed_token(request) if status == 401 else ""
         why = _why(status, token)
         self._metrics.refused(why)
         address = request.client.host if request.client else ""
         who = str(getattr(request.state, "bearer", ""))
-        seen = self._sources.count(f"{why} {who or network_of(address)}")
-        if seen.unlogged is not None:
+        burst = self._bursts[why, who]
+        more = burst.count()
+        if more is not None:
             log_entry(
                 "refused",
                 who=who,
@@ -83,12 +81,9 @@ class Refusals:
                 status=status,
                 method=request.method,
                 path=_path(request),
-                more=seen.unlogged,
+                more=more,
             )
-        if not token:
-            return False
-        of_prefix = self._sources.count(f"prefix {digest_of(token[:_PREFIX])}")
-        return (seen.is_over or of_prefix.is_over) and not await self._wait()
+        return bool(token) and burst.is_over and not await self._wait()
 
     async def _wait(self) -> bool:
         """Have a failed token wait; returns False at the limit of those that wait."""

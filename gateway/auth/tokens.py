@@ -11,9 +11,8 @@ from starlette.exceptions import HTTPException
 
 from config.gateway import ApiToken, Scope
 from gateway.http import query_params
-from gateway.http.holds import hold
+from gateway.http.counting import taken_by
 from gateway.state.state import gate_of
-from gateway.tenants.scope import BEARER
 from runqueue.embedded.secret_files import TOKEN_FILE
 from runqueue.records.quotas import HANDING_IN
 
@@ -23,9 +22,6 @@ _BEARER = HTTPBearer(
     description="A token of RUNQUEUE_API_TOKENS with the scope that the call needs; where none are"
     f" set, the one that the gateway made in {TOKEN_FILE}.",
 )
-
-#: The refusal of a bearer who has used up his share of requests.
-TOO_MANY = "too many requests are under way; try again"
 
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
@@ -50,8 +46,7 @@ def requires(
             raise HTTPException(403, f"{bearer.name} has not the scope {scope}")
         if all_accounts and bearer.accounts:
             raise HTTPException(403, f"{bearer.name} is for some accounts, this is of all")
-        hold(request, gate.requests, bearer.name, TOO_MANY)
-        BEARER.set(bearer.name)
+        await taken_by(request).begin(gate.in_flight[bearer.name])
         HANDING_IN.set(gate.quota_of(bearer.name))
         request.state.tenant_scope = gate.tenant_scopes.of(bearer)
         request.state.needed = scope  # for audits: of calls that are let through

@@ -1,1 +1,1 @@
-"""Checking large bodies in processes of their own."""
+"""Checking bodies, in threads."""

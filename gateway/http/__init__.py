@@ -1,1 +1,1 @@
-"""HTTP below the routes: bodies, problems, streaming, connections."""
+"""HTTP below the routes: bodies, problems, streaming."""

@@ -1,7 +1,6 @@
 """Errors as people and programs read them: RFC 9457, `application/problem+json`."""
 
-import math
-import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -17,8 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from config.settings import SHOWN_FAULTS
-from gateway.checks.messages import Crashed, NotReadable, TooLarge
-from gateway.checks.processes import CheckLost, SenderGone
+from gateway.checks.findings import NotReadable, TooLarge
+from gateway.http.bursts import Burst
+from gateway.tenants.in_flight import REQUESTS
 from runqueue.connection.redis_errors import UNREADABLE_JOB, damage_of
 from runqueue.errors import (
     BatchCanceled,
@@ -49,10 +49,8 @@ NO_BATCH: Final = "no such batch is on record"
 #: Seconds after which to try again: a server comes back sooner than memory is freed.
 AWAY_SECONDS, FULL_SECONDS = 5, 30
 _DISK_FULL: Final = "the gateway's disk has no room for its temporary files; see its log"
-#: Seconds between two log lines of trouble that every request meets.
-LOG_SECONDS = 60.0
-#: When each kind of trouble was logged last, monotonic seconds, and how many met it since.
-_logged: dict[tuple[str, type], tuple[float, int]] = {}
+#: Trouble that every request meets.
+_troubles: defaultdict[tuple[str, type], Burst] = defaultdict(Burst)
 #: Faults that the `detail` of a problem names; `errors` has all of them.
 _IN_DETAIL: Final = 5
 #: Faults of a model that a problem lists.
@@ -69,7 +67,7 @@ _EXAMPLES: Final = {
     413: "expected a body of 8 MiB at most",
     415: "expected Content-Type: application/json",
     422: "url: required",
-    429: "expected 100 jobs a second at most; try again after Retry-After",
+    429: f"expected at most {REQUESTS} requests of one token in flight",
     503: "the queue cannot be reached; try again",
 }
 
@@ -163,8 +161,8 @@ def add_handlers(app: FastAPI) -> None:
     """Have every error of an app answered as a problem."""
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    for unchecked in (NotReadable, TooLarge, SenderGone, CheckLost):
-        app.add_exception_handler(unchecked, _unchecked)
+    app.add_exception_handler(NotReadable, _not_readable)
+    app.add_exception_handler(TooLarge, _too_large)
     app.add_exception_handler(InvalidRequest, _refused)
     app.add_exception_handler(RunQueueError, _of_the_queue)
     for unreachable in (RedisError, OSError, TimeoutError):
@@ -188,18 +186,12 @@ async def _refused(_: Request, error: Exception) -> Response:
     return _of_fields(cast(InvalidRequest, error).errors)
 
 
-async def _unchecked(_: Request, error: Exception) -> Response:
-    if isinstance(error, NotReadable):
-        return _of_fields([FieldError("body", str(error))])
-    if isinstance(error, TooLarge):
-        if isinstance(error, Crashed):
-            log.warning("check_crashed")
-        return problem(413, str(error), headers={"Connection": "close"})
-    if isinstance(error, SenderGone):
-        return problem(400, "the sender has gone")  # which nobody reads
-    log.warning("check_lost")
-    words = "the check of the body was cut short; try again"
-    return problem(503, words, retry_after=AWAY_SECONDS)
+async def _not_readable(_: Request, error: Exception) -> Response:
+    return _of_fields([FieldError("body", str(error))])
+
+
+async def _too_large(_: Request, error: Exception) -> Response:
+    return problem(413, str(error))
 
 
 def _of_fields(errors: Sequence[FieldError]) -> Response:
@@ -297,15 +289,10 @@ async def _unavailable(_: Request, error: Exception) -> Response:
 
 
 def log_trouble(event: str, error: Exception) -> None:
-    """Log what every request meets: once a minute, with how many more met it since the last."""
-    kind = event, type(error)
-    at, more = _logged.get(kind, (-math.inf, 0))
-    now = time.monotonic()
-    if now < at + LOG_SECONDS:
-        _logged[kind] = at, more + 1
-        return
-    _logged[kind] = now, 0
-    log.warning(event, error=str(error)[:200], more=more)
+    """Log what every request meets: now and then, with how many more met it since the last."""
+    more = _troubles[event, type(error)].count()
+    if more is not None:
+        log.warning(event, error=str(error)[:200], more=more)
 
 
 def _away() -> Response:

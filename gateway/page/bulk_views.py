@@ -12,14 +12,13 @@ from starlette.responses import RedirectResponse, Response
 
 from gateway.auth.audit import note
 from gateway.auth.tokens import is_from_elsewhere
-from gateway.http.holds import in_turn
-from gateway.http.request_body import busy
+from gateway.http.counting import working
 from gateway.page.bulk import KINDS, BulkWork, Choice, Count, count
 from gateway.page.errors import words_of
 from gateway.page.forms import back, operator_form, whole
 from gateway.page.render import HEADERS, page
 from gateway.page.viewer import Viewer, must_operate, viewer_of
-from gateway.state.state import Gate, gate_of
+from gateway.state.state import WORKS, Gate, gate_of
 from runqueue.operator.operations import Filter
 
 log = structlog.get_logger()
@@ -28,8 +27,6 @@ T = TypeVar("T")
 
 #: Seconds that a request waits for its action, which goes on afterwards.
 _WAIT: Final = 5.0
-#: Seconds that a count waits for its turn.
-_PATIENCE: Final = 5.0
 #: Jobs from which on the beginning of an action is noted, too.
 _MANY: Final = 500
 
@@ -42,7 +39,7 @@ async def select(request: Request) -> Response:
     choice = await _choice(viewer, query)
     # A link of another site only shows the form; counting begins there.
     is_requested = "count" in query and not is_from_elsewhere(request)
-    found = await _count(gate_of(request), choice, viewer.name) if is_requested else None
+    found = await _count(request, choice) if is_requested else None
     values = {
         "account": choice.account,
         "accounts": await viewer.queue.accounts(),
@@ -53,10 +50,9 @@ async def select(request: Request) -> Response:
     return page(request, "select.html", viewer, values)
 
 
-async def _count(gate: Gate, choice: Choice, who: str) -> Count:
-    """Count, once the viewer has a turn."""
-    refusal = "too much is being counted already; try again"
-    async with in_turn(gate.counts, who, _PATIENCE, refusal):
+async def _count(request: Request, choice: Choice) -> Count:
+    gate = gate_of(request)
+    async with working(request):
         return await _in_thread(gate, partial(count, gate.operations, choice))
 
 
@@ -71,36 +67,30 @@ async def act_on_many(request: Request) -> Response:
     gate = gate_of(request)
     choice = await _choice(viewer, fields)
     most = whole(fields["most"], "most") if fields.get("most") else None
-    if not gate.workers.take(viewer.name):
-        raise busy("too much is being done to many jobs already; try again")
+    if [*gate.works.values()].count(viewer.name) >= WORKS:
+        raise HTTPException(429, f"expected at most {WORKS} bulk actions of {viewer.name} at once")
     task = asyncio.create_task(_work(gate, BulkWork(choice, most, gate.stopping), viewer.name))
-    gate.works.add(task)
-    task.add_done_callback(gate.works.discard)
+    gate.works[task] = viewer.name
+    task.add_done_callback(gate.works.pop)
     await asyncio.wait([task], timeout=_WAIT)
     done = task.result() if task.done() else ""
     return RedirectResponse(back(fields, done=done, account=choice.account), 303, HEADERS)
 
 
 async def _work(gate: Gate, work: BulkWork, who: str) -> str:
-    """Run it in the background, and note its result; returns the note's id.
-
-    Gives back the capacity that was taken of `gate.workers`.
-    """
+    """Run it in the background, and note its result; returns the note's id."""
     choice, most = work.choice, work.most
+    if most is None or most > _MANY:
+        began = f"{choice.words}: began, {most or 'unknown how many'} jobs"
+        await note(gate.tenant_scopes.whole, choice.account, who, choice.what, detail=began)
     failed = ""
     try:
-        if most is None or most > _MANY:
-            began = f"{choice.words}: began, {most or 'unknown how many'} jobs"
-            await note(gate.tenant_scopes.whole, choice.account, who, choice.what, detail=began)
-        try:
-            await _in_thread(gate, partial(work.run, gate.operations))
-        except Exception as error:  # noqa: BLE001 - it is noted whatever ended it
-            log.warning("work_broke_off", what=choice.what, error=repr(error)[:200])
-            failed = f"; broke off: {words_of(error)}"
-        detail = f"{choice.words}: {work.words}{failed}"
-        return await note(gate.tenant_scopes.whole, choice.account, who, choice.what, detail=detail)
-    finally:
-        gate.workers.give_back(who)
+        await _in_thread(gate, partial(work.run, gate.operations))
+    except Exception as error:  # noqa: BLE001 - it is noted whatever ended it
+        log.warning("work_broke_off", what=choice.what, error=repr(error)[:200])
+        failed = f"; broke off: {words_of(error)}"
+    detail = f"{choice.words}: {work.words}{failed}"
+    return await note(gate.tenant_scopes.whole, choice.account, who, choice.what, detail=detail)
 
 
 async def _choice(viewer: Viewer, fields: Mapping[str, Any]) -> Choice:

@@ -25,6 +25,7 @@ TITLES: Final = {
     409: "That is not possible any more",
     413: "That is too large",
     422: "Something is wrong with what was entered",
+    429: "That is too much at once",
     500: "This should not have happened",
     503: "The queue cannot be reached",
 }

@@ -9,10 +9,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from gateway.http.request_body import SMALL, check_kind, chunks_of, too_large
+from gateway.http.request_body import check_kind, chunks_of, too_large
 from gateway.page.viewer import Viewer, must_operate, viewer_of
 from gateway.state.sessions import is_own_form
 from gateway.state.state import gate_of
+from gateway.tenants.in_flight import SMALL
 
 #: Seconds in which a form has to be here.
 _SECONDS: Final = 10.0

@@ -1,6 +1,5 @@
 """Logging in with a token of the API, and out."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -9,16 +8,13 @@ from starlette.responses import RedirectResponse, Response
 
 from config.gateway import ApiToken
 from gateway.auth.audit import log_session
-from gateway.auth.tokens import TOO_MANY, find_bearer, is_from_elsewhere
-from gateway.http.holds import hold
+from gateway.auth.tokens import find_bearer, is_from_elsewhere
 from gateway.page.forms import back, read_form
 from gateway.page.render import HEADERS, page
 from gateway.state.sessions import cookies_of, info_of, keep, take_away
 from gateway.state.state import gate_of
 from runqueue.embedded.secret_files import TOKEN_FILE
 
-#: Seconds in which a form has to arrive: too short for stalled ones to hold many connections.
-_AT_ONCE: Final = 0.05
 _WRONG: Final = "This is no token that is set up here."
 _ELSEWHERE: Final = "This link came from a page of another site: enter its address by hand."
 
@@ -42,7 +38,7 @@ async def login_form(request: Request) -> Response:
 async def login(request: Request) -> Response:
     """Begin a session, if the token has the scope `read`."""
     gate = gate_of(request)
-    fields = await _strangers_form(request)
+    fields = await read_form(request)
     token = _bearer(fields.get("token", ""), gate.tokens)
     target = fields.get("next", "/")
     if token is None:
@@ -68,7 +64,7 @@ async def _begin(request: Request, token: ApiToken, fields: Mapping[str, str]) -
 
 async def logout(request: Request) -> Response:
     """End the session of this browser, and of all copies of its cookie."""
-    await _strangers_form(request)
+    await read_form(request)
     gate = gate_of(request)
     cookies = cookies_of(request, gate.settings.public_url)
     if session := await gate.sessions.read(cookies):
@@ -77,22 +73,6 @@ async def logout(request: Request) -> Response:
     response = RedirectResponse("/login", 303, HEADERS)
     take_away(response, request)
     return response
-
-
-async def _strangers_form(request: Request) -> dict[str, str]:
-    """Read a form that anybody may send; one that is still awaited counts against a limit.
-
-    Behind a proxy all have one address: forms that never come use up its whole share.
-    """
-    reading = asyncio.create_task(read_form(request))
-    try:
-        await asyncio.wait([reading], timeout=_AT_ONCE)
-        if not reading.done():
-            address = request.client.host if request.client else ""
-            hold(request, gate_of(request).strangers, address, TOO_MANY)
-        return await reading
-    finally:
-        reading.cancel()
 
 
 def _bearer(text: str, known: Sequence[ApiToken]) -> ApiToken | None:

@@ -15,7 +15,6 @@ from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.http.holds import hold
 from gateway.http.streaming import Streamed, first_of
 from gateway.page.rates import rates
 from gateway.page.render import HEADERS, page, render
@@ -127,8 +126,6 @@ async def live(request: Request) -> Response:
     viewer = await viewer_of(request)
     gate = gate_of(request)
     account = await viewer.account(request.query_params.get("account", ""))
-    refusal = "too many pages are open already; reload this one instead"
-    hold(request, gate.pages, viewer.name, refusal)
     headers = {**HEADERS, "X-Accel-Buffering": "no"}
     return Streamed(_events(gate, viewer, account), headers=headers, media_type="text/event-stream")
 

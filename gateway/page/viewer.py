@@ -8,8 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.auth.tokens import TOO_MANY
-from gateway.http.holds import hold
+from gateway.http.counting import taken_by, working
 from gateway.state.sessions import Session, cookies_of
 from gateway.state.state import gate_of
 from gateway.tenants.scope import TenantScope
@@ -80,19 +79,19 @@ async def viewer_of(request: Request) -> Viewer:
     if session is None or "read" not in session.token.scopes:
         raise NoSession
     request.state.bearer = session.token.name  # for audits
-    hold(request, gate.requests, session.token.name, TOO_MANY)
+    await taken_by(request).begin(gate.in_flight[session.token.name])
     return Viewer(session, gate.tenant_scopes.of(session.token))
 
 
 def listing(
     endpoint: Callable[[Request, Viewer], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Render a page with a list when its viewer's lists have a turn."""
+    """Render a page with a list, one of a viewer at a time."""
 
     @wraps(endpoint)
     async def answer(request: Request) -> Response:
         viewer = await viewer_of(request)
-        async with gate_of(request).list_turn(viewer.name):
+        async with working(request):
             return await endpoint(request, viewer)
 
     return answer

@@ -44,7 +44,7 @@ class SessionInfo(NamedTuple):
     """What the page shows so that users recognize their sessions.
 
     Args:
-        address: where it was begun from, by the connection: behind a proxy, the proxy's.
+        address: where it was begun from.
         browser: its User-Agent.
     """
 
@@ -284,7 +284,7 @@ def is_secure(request: Request, public_url: str | None) -> bool:
     origin = request.headers.get("origin", "")
     if origin.startswith("https://") and _is_own(origin, request, public_url):
         return True
-    if request.headers.get("x-forwarded-proto", "").lower() == "https":
+    if request.url.scheme == "https":  # as a proxy says that is believed
         return True
     public = urlsplit(public_url or "")
     return public.scheme == "https" and public.netloc.lower() == _host_of(request)

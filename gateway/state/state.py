@@ -2,10 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
-from typing import cast
+from typing import Final, TypeVar, cast
 
 import structlog
 from fastapi import Request
@@ -15,19 +15,14 @@ from redis.exceptions import RedisError
 from api_client.http.proxies import Proxies
 from config.gateway import ApiToken
 from config.settings import Account, Settings
-from gateway.checks.processes import CheckProcesses
-from gateway.http.holds import in_turn
-from gateway.http.request_body import BodyMemory
 from gateway.metrics import Metrics
 from gateway.state.end_notifier import EndNotifier
 from gateway.state.sampler import Feed
 from gateway.state.sessions import Sessions
 from gateway.state.together import Together
-from gateway.tenants import shares
+from gateway.tenants.in_flight import InFlight
 from gateway.tenants.rate_limit import JobRateLimiter
 from gateway.tenants.scope import TenantScopes
-from gateway.tenants.shares import Shares
-from gateway.tenants.turns import Turns
 from gateway.webhooks.receiver import Receiver
 from gateway.webhooks.webhook_writer import WebhookWriter
 from runqueue.connection.client import async_client, check_policy
@@ -46,13 +41,12 @@ log = structlog.get_logger()
 ANNOUNCE_EVERY = 1.0
 #: Seconds in which Redis has to answer a PING.
 PING_SECONDS = 2.0
-#: Seconds that a list waits for its turn.
-LIST_SECONDS = 10.0
-#: Counts for the page, and bulk actions, at a time; one name gets two of each if no other name
-#: needs them.
-COUNTS, WORKS = 3, 4
-#: Event listeners that read ended jobs at a time; one name gets two.
-EVENT_READS = 3
+#: Threads that check bodies: the objects of one may take some fifty megabytes.
+CHECKERS: Final = 4
+#: Threads for counts and bulk actions, which take seconds, and bulk actions of one viewer.
+LONG_CALLS, WORKS = 7, 2
+
+T = TypeVar("T")
 
 
 class Gate:
@@ -101,45 +95,26 @@ class Gate:
         #: The page's samples and sessions.
         self.feed = Feed(self.tenant_scopes.whole)
         self.sessions = Sessions(self.tokens, self.redis)
-        #: Limits counts of jobs: a count takes Redis and a thread for seconds.
-        self.counts = Turns(COUNTS)
-        #: The bulk actions under way, and the event that ends them early.
-        self.works: set[asyncio.Task[str]] = set()
-        self.workers = Shares(WORKS)
-        #: Threads for counts and bulk actions, so that short calls do not wait for them.
-        self.long_calls = ThreadPoolExecutor(COUNTS + WORKS, thread_name_prefix="page")
+        #: The bulk actions under way, whose they are, and the event that ends them early.
+        self.works: dict[asyncio.Task[str], str] = {}
+        self.long_calls = ThreadPoolExecutor(LONG_CALLS, thread_name_prefix="page")
         self.stopping = threading.Event()
-        self.body_memory = BodyMemory()
         self.end_notifier = EndNotifier(url)
-        self.checks = CheckProcesses()
+        self.checkers = ThreadPoolExecutor(CHECKERS, thread_name_prefix="check")
+        #: What each token has in flight, by its name.
+        self.in_flight: defaultdict[str, InFlight] = defaultdict(InFlight)
         #: Monitoring has its own thread: users' actions take threads for seconds.
         self._scraper = ThreadPoolExecutor(1, thread_name_prefix="scrape")
         #: The queue's metrics as text.
         self.scrape = Together(self._scrape).result
         #: Whether Redis answers, soon.
         self.redis_answers = Together(self._ping).result
-        #: What bearers hold of the process, and callers without a token.
-        self.requests = Shares(shares.REQUESTS)
-        self.uploads = Shares(shares.UPLOADS)
-        self.downloads = Shares(shares.DOWNLOADS)
-        self.answers = Shares(shares.ANSWERS)
-        self.listeners = Shares(shares.LISTENERS)
-        self.event_reads = Turns(EVENT_READS)
-        self.pages = Shares(shares.PAGES)
-        self.lists = Turns(shares.LISTS)
-        self.tries = Shares(shares.TRIES)
-        self.scrapes = Shares(shares.SCRAPES)
-        self.strangers = Shares(shares.STRANGERS)
         #: Set when the process ends: all waiting requests are answered.
         self.closing = asyncio.Event()
 
-    def list_turn(self, name: str) -> AbstractAsyncContextManager[None]:
-        """Return what waits for the turn of a bearer to make a list, and holds it for the block.
-
-        Raises (the block's begin): `HTTPException`, where others of the bearer's take too long.
-        """
-        refusal = "too many lists are requested; try again"
-        return in_turn(self.lists, name, LIST_SECONDS, refusal)
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        """Run what takes milliseconds in a thread of those that check bodies."""
+        return await asyncio.get_running_loop().run_in_executor(self.checkers, call)
 
     def quota_of(self, bearer: str) -> Quota | None:
         """Return how many jobs of a bearer may wait; None = any number."""
@@ -187,7 +162,7 @@ class Gate:
         await self.feed.close()
         if self.works:
             await asyncio.wait(self.works)
-        self.checks.close()
+        self.checkers.shutdown(wait=False, cancel_futures=True)
         self._scraper.shutdown(wait=False, cancel_futures=True)
         self.long_calls.shutdown(wait=False, cancel_futures=True)
         await self.end_notifier.close()

@@ -6,14 +6,12 @@ existed: the same path, the same calls, the same texts. So every route uses the 
 """
 
 from collections.abc import Iterable
-from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, cast
 
 from fastapi import Query, Request
 
 from config.gateway import ApiToken
-from gateway.tenants.turns import Turns
 from runqueue.errors import UnknownAccount
 from runqueue.ids import DEFAULT, is_id
 from runqueue.producer.async_queue import AsyncRunQueue
@@ -27,13 +25,6 @@ Account = Annotated[
         examples=["default"],
     ),
 ]
-
-#: The name of the bearer whose request is answered.
-BEARER: Final[ContextVar[str]] = ContextVar("BEARER", default="")
-#: Calls with many jobs in Redis at a time: one of a bearer, so that one is left to others.
-_LARGE_CALLS: Final = 2
-#: Most arguments of a call that need not wait for a turn: ten jobs.
-_FEW: Final = 52
 
 
 class _Some(Accounts):
@@ -54,41 +45,18 @@ class _Some(Accounts):
         return self.known
 
 
-class _InTurn(AsyncRunQueue):
-    """The queue; calls that submit many jobs wait for a turn.
-
-    Redis runs one script at a time, so the next caller waits for all that are there already.
-
-    Args:
-        url: the queue's Redis.
-        turns: limits how many run at a time.
-    """
-
-    def __init__(self, url: str, turns: Turns) -> None:
-        super().__init__(url)
-        self._turns = turns
-
-    async def send(self, call: ScriptCall[T]) -> T:
-        """Run one script."""
-        if call.script.name != "enqueue" or len(call.arguments) <= _FEW:
-            return await super().send(call)
-        async with self._turns.of(BEARER.get()):
-            return await super().send(call)
-
-
-class SomeOfQueue(_InTurn):
+class SomeOfQueue(AsyncRunQueue):
     """The queue as it would be if it had these accounts alone.
 
     It has a listener of its own, too: one waiter polls for all waiters of a queue object.
 
     Args:
         url: the queue's Redis.
-        turns: as `_InTurn` takes them.
         names: the accounts.
     """
 
-    def __init__(self, url: str, turns: Turns, names: tuple[str, ...]) -> None:
-        super().__init__(url, turns)
+    def __init__(self, url: str, names: tuple[str, ...]) -> None:
+        super().__init__(url)
         self._names = names
         self._accounts = _Some(names)
 
@@ -140,14 +108,13 @@ class TenantScopes:
     """
 
     def __init__(self, url: str, tokens: Iterable[ApiToken]) -> None:
-        turns = Turns(_LARGE_CALLS)
         #: All of the queue.
-        self.whole: AsyncRunQueue = _InTurn(url, turns)
+        self.whole = AsyncRunQueue(url)
         self._queues: dict[tuple[str, ...], AsyncRunQueue] = {(): self.whole}
         self._by_token: dict[ApiToken, TenantScope] = {}
         for token in tokens:
             if token.accounts not in self._queues:
-                self._queues[token.accounts] = SomeOfQueue(url, turns, token.accounts)
+                self._queues[token.accounts] = SomeOfQueue(url, token.accounts)
             queue = self._queues[token.accounts]
             self._by_token[token] = TenantScope(token.name, queue, token.accounts)
 

@@ -38,10 +38,7 @@ ANSWERS: Final = {
     WebhookOutcome.BAD_SIGNATURE: problem(
         401, "expected x-skyvern-signature to be the body's, made with the account's API key"
     ),
-    # The rest of the body is not read: the connection ends with the answer.
-    WebhookOutcome.TOO_LARGE: problem(
-        413, "expected a body of 8 MiB and 250,000 values at most", headers={"connection": "close"}
-    ),
+    WebhookOutcome.TOO_LARGE: problem(413, "expected a body of 8 MiB and 250,000 values at most"),
     WebhookOutcome.UNREADABLE: problem(
         422, "expected a JSON object with the run's run_id and status"
     ),

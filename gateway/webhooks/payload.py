@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeGuard
@@ -14,14 +15,14 @@ from api_client.answers.false_failures import looks_completed
 from api_client.answers.parts import unix_time
 from api_client.types import is_over
 from gateway.metrics import WebhookOutcome
-from gateway.tenants.shares import WEBHOOKS, Shares
+from gateway.tenants.in_flight import InFlight
 from gateway.webhooks.outcomes import WebhookRefused
 from runqueue.ids import markers_in
 from runqueue.records.job import STATES
 from runqueue.request.json_values import holds_more_values
 
-#: Bytes of one body, and of all that are in memory at a time.
-MAX_BODY, MAX_HELD = 8 * 1024 * 1024, 64 * 1024 * 1024
+#: Bytes of one body.
+MAX_BODY = 8 * 1024 * 1024
 #: Values in one body, names of fields included: beyond, a worker reads the run instead.
 MAX_VALUES = 250_000
 #: Seconds in which a body has to be here.
@@ -107,16 +108,10 @@ def _is(value: Any, pattern: re.Pattern[str]) -> TypeGuard[str]:
 
 
 class Bodies:
-    """Reads bodies; bounds the memory of all of them, and of those of each account.
+    """Reads bodies; bounds the memory of those of each account."""
 
-    Args:
-        most: bytes in memory at a time.
-    """
-
-    def __init__(self, most: int = MAX_HELD) -> None:
-        self._bytes = Shares(most)
-        #: Those that are awaited: one that came with its head is read at once.
-        self._awaited = Shares(WEBHOOKS)
+    def __init__(self) -> None:
+        self._in_flight: defaultdict[str, InFlight] = defaultdict(InFlight)
 
     @asynccontextmanager
     async def reading(
@@ -125,7 +120,7 @@ class Bodies:
         """Hold the body of a request.
 
         Args:
-            account: whose share it is of.
+            account: whose it is; one that is set up.
             headers: those of the request.
             receive: brings its body.
 
@@ -134,19 +129,15 @@ class Bodies:
         """
         if _length(headers) > MAX_BODY:
             raise WebhookRefused(WebhookOutcome.TOO_LARGE)
-        if not self._awaited.take(account):
-            raise WebhookRefused(WebhookOutcome.UNAVAILABLE)
+        in_flight = self._in_flight[account]
         parts: list[bytes] = []
         try:
-            try:
-                await self._read(account, receive, parts)
-            finally:
-                self._awaited.give_back(account)
+            await self._read(in_flight, receive, parts)
             yield parts[0] if len(parts) == 1 else b"".join(parts)
         finally:
-            self._bytes.give_back(account, sum(map(len, parts)))
+            in_flight.size -= sum(map(len, parts))
 
-    async def _read(self, account: str, receive: Receive, parts: list[bytes]) -> None:
+    async def _read(self, in_flight: InFlight, receive: Receive, parts: list[bytes]) -> None:
         size = 0
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -158,7 +149,7 @@ class Bodies:
                     size += len(part)
                     if size > MAX_BODY:
                         raise WebhookRefused(WebhookOutcome.TOO_LARGE)
-                    if not self._bytes.take(account, len(part)):
+                    if not in_flight.takes(len(part)):
                         raise WebhookRefused(WebhookOutcome.UNAVAILABLE)
                     parts.append(part)
                     if not message.get("more_body", False):

@@ -6,6 +6,7 @@ An ASGI application of its own: it is the one route that serves a thousand reque
 import re
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,8 +16,8 @@ from starlette.types import Receive, Scope, Send
 
 from api_client import verify_webhook
 from api_client.answers.run_times import run_times
+from gateway.http.bursts import Burst
 from gateway.metrics import Metrics, WebhookOutcome
-from gateway.tenants.sources import Sources, network_of
 from gateway.webhooks.outcomes import ANSWERS, QUIET, WebhookRefused
 from gateway.webhooks.payload import Bodies, WebhookReport, header, read_report
 from gateway.webhooks.webhook_writer import WebhookWriter
@@ -64,7 +65,7 @@ class Receiver:
         self._writers = writers
         self._metrics = metrics
         self._bodies = Bodies()
-        self._sources = Sources()
+        self._bursts: defaultdict[tuple[WebhookOutcome, str], Burst] = defaultdict(Burst)
         # An account that is not known costs the same work as a wrong token.
         self._nobody = (secrets.token_hex(),)
 
@@ -153,14 +154,14 @@ class Receiver:
         return outcome
 
     def _log(self, scope: Scope, account: str, outcome: WebhookOutcome, why: str) -> None:
-        """Log the outcome of a webhook, now and then if many come from one source.
+        """Log the outcome of a webhook, now and then if it is that of many.
 
         The line names the job as far as its id is valid, and never the token.
         """
-        address = (scope["client"] or ("",))[0]
-        more = self._sources.count(f"{outcome} {account} {network_of(address)}").unlogged
+        more = self._bursts[outcome, account].count()
         if more is None:
             return
+        address = (scope["client"] or ("",))[0]
         fields: dict[str, Any] = {"verdict": outcome.value, "account": account, "address": address}
         params = scope["path_params"]
         if ids.is_id(params["job_id"]) and _ATTEMPT.fullmatch(params["attempt"]):

@@ -69,6 +69,7 @@ def test_every_default_is_the_documented_one() -> None:
         "gateway_host": "127.0.0.1",
         "gateway_port": 8080,
         "public_url": None,
+        "gateway_proxies": (),
         "api_tokens": (),
         "gateway_max_jobs_per_second": 0,
         "gateway_max_waiting_jobs": 0,
@@ -111,6 +112,7 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
         "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "0.5",
         "RUNQUEUE_MAX_CONCURRENT_RUNS": "0",
         "RUNQUEUE_LOG_LEVEL": "debug",
+        "RUNQUEUE_GATEWAY_PROXIES": " 127.0.0.1, 172.16.0.0/12,fd00::/8 ",
         "RUNQUEUE_MAX_OPEN_CALLS": "7",
     }
     for name, value in given.items():
@@ -125,6 +127,7 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
     assert settings.redis_url == "rediss://redis:6380/2"
     assert settings.broker_url == "redis+socket:///run/redis.sock"
     assert (settings.log_level, settings.max_open_calls) == ("DEBUG", 7)
+    assert settings.gateway_proxies == ("127.0.0.1/32", "172.16.0.0/12", "fd00::/8")
 
 
 @pytest.mark.parametrize(
@@ -216,6 +219,8 @@ def test_a_wrong_number_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("RUNQUEUE_PUBLIC_URL", "https://h/a b", r"expected the http\(s\) URL at which"),
         ("RUNQUEUE_PUBLIC_URL", "https://h/ü", r"expected the http\(s\) URL at which"),
         ("RUNQUEUE_PUBLIC_URL", "https://h/a\nb", r"expected the http\(s\) URL at which"),
+        ("RUNQUEUE_GATEWAY_PROXIES", "nginx", "expected addresses and networks with commas"),
+        ("RUNQUEUE_GATEWAY_PROXIES", "10.0.0.1/8", "expected addresses and networks with commas"),
         ("RUNQUEUE_ACCOUNTS", "nonsense", "expected a JSON object"),
         ("RUNQUEUE_ACCOUNTS__ACME", "nonsense", "expected a valid dictionary"),
         ("RUNQUEUE_ACCOUNTS__ACME__BASE_URL", "https://x.test", "required"),

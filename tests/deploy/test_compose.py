@@ -78,12 +78,17 @@ def test_the_gateway_has_the_time_to_finish_open_requests() -> None:
     assert grace >= Settings.model_fields["drain_seconds"].default + 10
 
 
-def test_the_gateway_is_reached_from_its_host_only_at_the_port_that_it_listens_at() -> None:
-    gateway = SERVICES["gateway"]
+def test_the_gateway_is_reached_from_its_host_only_through_nginx() -> None:
+    gateway, nginx = SERVICES["gateway"], SERVICES["nginx"]
     port = Settings.model_fields["gateway_port"].default
+    config = (ROOT / "deploy" / "nginx.conf").read_text()
 
     assert gateway["command"] == ["runqueue", "gateway"]
-    assert gateway["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert "ports" not in gateway
+    assert nginx["ports"] == [f"127.0.0.1:{port}:8000"]
+    assert nginx["volumes"] == ["./deploy/nginx.conf:/etc/nginx/nginx.conf:ro"]
+    assert "listen 8000;" in config
+    assert f"server gateway:{port};" in config
     assert gateway["environment"]["RUNQUEUE_GATEWAY_PORT"] == str(port)
     assert f"http://127.0.0.1:{port}/healthz" in gateway["healthcheck"]["test"][-1]
     assert f"RUNQUEUE_GATEWAY_PORT={port}" in (ROOT / "Dockerfile").read_text()

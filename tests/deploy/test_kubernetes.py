@@ -30,6 +30,9 @@ OBJECTS: list[dict[str, Any]] = [
     for path in sorted(_FOLDER.glob("*.yaml"))
     for found in yaml.safe_load_all(path.read_text())
 ]
+CONFIG = (_FOLDER.parent / "nginx.conf").read_text()
+#: What serves requests, from the outside to the inside.
+PAIR = ("nginx", "gateway")
 _PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 _METRIC = re.compile(r"\brunqueue_\w+")
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -42,8 +45,9 @@ def of(kind: str, name: str = "") -> list[dict[str, Any]]:
 
 def container(name: str) -> dict[str, Any]:
     """The container of a Deployment."""
-    (deployment,) = of("Deployment", name)
-    (found,) = deployment["spec"]["template"]["spec"]["containers"]
+    (deployment,) = of("Deployment", "gateway" if name == "nginx" else name)
+    every = deployment["spec"]["template"]["spec"]["containers"]
+    (found,) = (one for one in every if one["name"] == name)
     return dict(found)
 
 
@@ -164,18 +168,34 @@ def test_a_pod_has_the_time_to_drain(name: str) -> None:
     assert grace >= Settings.model_fields["drain_seconds"].default + GOODBYE_SECONDS + 5
 
 
-@pytest.mark.parametrize("name", ["worker", "gateway"])
+@pytest.mark.parametrize("name", ["worker", "gateway", "nginx"])
 def test_a_pod_has_no_right_that_it_does_not_need(name: str) -> None:
-    (deployment,) = of("Deployment", name)
-    pod, found = deployment["spec"]["template"]["spec"], container(name)
-
-    assert pod["automountServiceAccountToken"] is False
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert found["securityContext"] == {
+    for deployment in of("Deployment"):
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+    assert container(name)["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
+
+
+def test_nginx_stands_before_the_gateway_which_believes_it_alone() -> None:
+    (deployment,) = of("Deployment", "gateway")
+    (service,) = of("Service")
+    pod, nginx, gateway = deployment["spec"]["template"]["spec"], *map(container, PAIR)
+    (alias,) = pod["hostAliases"]
+    environ = {one["name"]: one["value"] for one in gateway["env"]}
+
+    assert nginx["image"] == SERVICES["nginx"]["image"]
+    assert service["spec"]["ports"][0]["targetPort"] == nginx["ports"][0]["name"]
+    assert f"listen {nginx['ports'][0]['containerPort']};" in CONFIG
+    assert alias["ip"] == environ["RUNQUEUE_GATEWAY_PROXIES"] == "127.0.0.1"
+    assert f"server {alias['hostnames'][0]}:{environ['RUNQUEUE_GATEWAY_PORT']};" in CONFIG
+    assert {"name": "nginx", "configMap": {"name": "runqueue-nginx"}} in pod["volumes"]
+    text = (_FOLDER / "runqueue.yaml").read_text()
+    assert "kubectl create configmap runqueue-nginx --from-file=deploy/nginx.conf" in text
 
 
 def test_only_webhooks_come_in_from_outside() -> None:

@@ -35,7 +35,7 @@ def monitored() -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
     for monitor in of("ServiceMonitor"):
         service = monitor["metadata"]["name"]
         for endpoint in monitor["spec"]["endpoints"]:
-            yield endpoint, {"service": service, "container": "gateway", "job": service}
+            yield endpoint, {"service": service, "container": "nginx", "job": service}
     for monitor in of("PodMonitor"):
         for endpoint in monitor["spec"]["podMetricsEndpoints"]:
             yield endpoint, {"container": "worker", "job": f"jobs/{monitor['metadata']['name']}"}

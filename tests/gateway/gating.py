@@ -18,6 +18,7 @@ import redis
 from config.gateway import ApiToken
 from config.settings import Settings
 from gateway.server import Server
+from gateway.tenants.in_flight import InFlight
 from runqueue import Job, RunQueue
 from runqueue.embedded.secret_files import TOKEN_FILE
 from runqueue.ids import title_marker, url_marker
@@ -60,6 +61,10 @@ class Door:
     server: Server
     #: The token that the gateway made; '' = others are set up.
     secret: str = ""
+
+    def in_flight(self, name: str) -> InFlight:
+        """What a token has in flight."""
+        return self.server._gate.in_flight[name]
 
     async def ask(
         self,

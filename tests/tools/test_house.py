@@ -40,16 +40,20 @@ CODE = [path for path in files() if path.suffix in {".py", ".lua"}]
 @pytest.mark.parametrize(
     ("what", "found", "most"),
     [
+<<<<<<< HEAD
         ("lines of product", lines([path for path in CODE if is_product(path)]), 61_950),
+=======
+        ("lines of product", lines([path for path in CODE if is_product(path)]), 60_950),
+>>>>>>> fewer-gateway
         (
             "lines of tests and lab",
             lines([p for p in CODE if p.relative_to(ROOT).parts[0] not in PRODUCT]),
-            127_300,
+            126_350,
         ),
         (
             "words of docs",
             sum(len(path.read_text().split()) for path in files() if path.suffix == ".md"),
-            90_000,
+            88_400,
         ),
     ],
 )

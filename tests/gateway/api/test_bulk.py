@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api import bulk
+from gateway.checks import jobs as checks
 from runqueue import JobState, RunQueue
 from tests.gateway.gating import gating
 
@@ -123,7 +123,7 @@ async def test_too_many_bytes_are_refused_and_the_answer_says_where_more_go(
     redis_url: str,
 ) -> None:
     async with gating(redis_url) as door:
-        answer = await door.ask("POST", PATH, b" " * (bulk.MAX_BYTES + 1))
+        answer = await door.ask("POST", PATH, b" " * (checks.MAX_BYTES + 1))
 
     words = "expected a body of 4 MiB at most; POST /v1/batches takes any number of jobs"
     assert (answer.status, answer.body["detail"]) == (413, words)

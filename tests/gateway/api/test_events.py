@@ -14,8 +14,7 @@ import pytest
 import redis
 
 from gateway.api import end_log, events
-from gateway.state.state import EVENT_READS
-from gateway.tenants import shares
+from gateway.tenants import in_flight
 from runqueue import RunQueue
 from runqueue.store.keys import Keys
 from tests.gateway.gating import Desk, Door, bearer, gating, token, told
@@ -101,11 +100,10 @@ async def test_a_job_that_ends_is_told(desk: Desk, redis_url: str) -> None:
     assert "result" not in data
 
 
-async def test_many_who_catch_up_read_by_turns_and_another_bearer_waits_for_few_of_them(
+async def test_listeners_of_one_token_read_one_at_a_time_and_another_s_waits_for_none(
     queue: RunQueue, client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(end_log, "PAGE", 1)
-    monkeypatch.setattr(events, "PAGE", 1)
     begun: list[str | None] = []
     reading = Counter[str]()
     go_on = asyncio.Semaphore(0)
@@ -129,14 +127,14 @@ async def test_many_who_catch_up_read_by_turns_and_another_bearer_waits_for_few_
         begin = f"default:{raw.decode().rpartition(':')[2]}:0"
         for _ in range(8):
             await stack.enter_async_context(listening(door, "", begin, "sesame-a"))
-        await eventually(lambda: len(begun) == EVENT_READS - 1)
+        await eventually(lambda: begun == [None])
         await stack.enter_async_context(listening(door, "?account=default", begin, "sesame-b"))
-        await eventually(lambda: begun[EVENT_READS - 1 :] == ["default"])
-        for n in range(EVENT_READS + 1, EVENT_READS + 4):
+        await eventually(lambda: begun[1:] == ["default"])
+        for n in range(4, 7):
             go_on.release()
             go_on.release()
             await eventually(partial(is_longer, begun, n))
-        assert reading["most"] == EVENT_READS
+        assert reading["most"] == 2
         monkeypatch.setattr(end_log.Reader, "read", read)
         for _ in range(100):
             go_on.release()
@@ -150,7 +148,6 @@ async def test_who_catches_up_pauses_after_each_page(
     queue: RunQueue, client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(end_log, "PAGE", 1)
-    monkeypatch.setattr(events, "PAGE", 1)
     paused: list[float] = []
 
     async def pausing(*_: asyncio.Event, seconds: float) -> None:
@@ -319,12 +316,12 @@ async def test_listeners_are_let_go_when_the_gateway_ends(redis_url: str) -> Non
 async def test_there_is_room_for_so_many_listeners(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shares, "LISTENERS", 1)
+    monkeypatch.setattr(in_flight, "REQUESTS", 1)
 
     async with gating(redis_url) as door:
         async with listening(door):
             answer = await door.ask("GET", "/v1/events")
-            assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+            assert (answer.status, answer.headers["retry-after"]) == (429, "1")
 
         async def is_free() -> bool:
             async with door.session.get(f"{door.url}/v1/events") as found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import json
@@ -13,7 +12,6 @@ import pytest
 import redis
 
 from gateway.api import results
-from gateway.http import protocol
 from runqueue import Job, RunQueue
 from runqueue.producer import async_results as reading
 from runqueue.records.claim_items import Lost
@@ -23,7 +21,6 @@ from runqueue.store.keys import ACCOUNTS, Keys
 from runqueue.store.sending import run
 from tests.gateway.gating import Desk, Door, gating, told
 from tests.gateway.uploads import lines, send
-from tests.simulator.simulating import eventually
 
 
 async def a_batch_that_ended(door: Door, desk: Desk, client: redis.Redis) -> str:
@@ -191,25 +188,6 @@ async def test_an_answer_that_cannot_be_finished_is_cut(
         assert (await door.ask("GET", "/healthz")).status == 200
 
     assert [event["event"] for event in logged].count("answer_cut") == 1
-
-
-async def test_who_does_not_read_is_not_waited_for_for_ever(
-    queue: RunQueue, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(protocol, "UNREAD_SECONDS", 0.2)
-    monkeypatch.setattr(results, "_ndjson", lambda _: b"x" * 32 * 1024 * 1024)
-
-    async with gating(redis_url) as door:
-        batch = (await send(door, lines(20))).body["batch_id"]
-        queue.cancel_batch(batch)
-        host, port = door.url.removeprefix("http://").split(":")
-        _, writer = await asyncio.open_connection(host, int(port), limit=1024)
-        path = f"/v1/batches/{batch}/results"
-        head = f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n"
-        writer.write(f"{head}authorization: Bearer {door.secret}\r\n\r\n".encode())
-        await eventually(lambda: door.server._gate.downloads.held == 1)
-        await eventually(lambda: door.server._gate.downloads.held == 0)
-        writer.close()
 
 
 async def test_results_without_a_batch_go_on_behind_any_job(

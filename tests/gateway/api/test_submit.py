@@ -11,6 +11,7 @@ import redis
 
 from gateway.api import submit
 from gateway.http import request_body
+from gateway.tenants import in_flight
 from runqueue import JobState, RunQueue
 from runqueue.errors import InvalidJob
 from runqueue.ids import job_id_for
@@ -225,26 +226,29 @@ async def test_a_body_that_does_not_arrive_is_not_waited_for(
 async def test_bodies_beyond_the_memory_they_may_take_are_to_be_sent_again(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_body.BodyMemory.__init__, "__defaults__", (1_000,))
+    monkeypatch.setattr(in_flight, "BYTES", 1_000)
 
     async with gating(redis_url) as door:
         large = {**UNNAMED, "body": {"prompt": "x" * 100_000}}
         answer = await door.ask("POST", "/v1/jobs", large)
 
-        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        assert (answer.status, answer.headers["retry-after"]) == (429, "1")
+        assert answer.body["detail"].startswith(
+            "expected at most 1,000 bytes of bodies and answers"
+        )
         least = {**UNNAMED, "body": {"prompt": "x" * 65_536}}
         assert (await door.ask("POST", "/v1/jobs", least)).status == 202  # what it held is free
 
 
 async def test_a_small_body_has_room_however_many_large_ones_are_read(redis_url: str) -> None:
     async with gating(redis_url) as door:
-        door.server._gate.body_memory.shares.held = request_body.MAX_HELD
+        door.server._gate.in_flight["this machine"].size = in_flight.BYTES
         large = await door.ask(
             "POST", "/v1/jobs", {"kind": "task", "body": {"prompt": "x" * 70_000}}
         )
         small = await door.ask("POST", "/v1/jobs", LINE)
 
-    assert (large.status, small.status) == (503, 202)
+    assert (large.status, small.status) == (429, 202)
 
 
 async def test_a_full_redis_says_when_to_try_again(client: redis.Redis, redis_url: str) -> None:

@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from gateway.api import upload
 from gateway.http import request_body
-from gateway.tenants import shares
 from runqueue import AsyncRunQueue, JobState, QueueUnavailable, RunQueue
 from runqueue.producer import async_batch_upload
 from runqueue.store import worker_calls
@@ -164,35 +162,6 @@ async def test_what_unpacks_to_blank_lines_keeps_nobody_waiting(redis_url: str) 
 
         assert (await uploading_it).status == 422
     assert answered > 100  # some 9,000 where the machine is free
-
-
-async def test_more_uploads_than_there_is_room_for_are_to_be_sent_later(
-    queue: RunQueue, desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shares, "UPLOADS", 1)
-
-    async with gating(redis_url) as door:
-        writer = await begin(door.url, text(lines(2_500)))
-        await eventually(lambda: len(desk.batches()) == 1)
-        busy = await send(door, lines(1))
-        writer.close()
-        await eventually(lambda: desk.given_up() == 1)
-        while (later := await send(door, lines(1))).status == 503:
-            pass
-
-        assert (busy.status, busy.headers["retry-after"]) == (503, "5")
-        assert later.status == 201
-
-
-async def test_the_rest_of_a_refused_upload_is_not_read_for_ever(
-    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(upload, "_REST_SECONDS", 0.2)
-
-    async with gating(redis_url) as door:
-        writer = await begin(door.url, text(lines(1_000)) + b"{}\n" * 100_000)
-        await eventually(lambda: desk.given_up() == 1)
-        writer.close()
 
 
 async def test_an_upload_of_bytes_one_by_one_is_read_too(queue: RunQueue, redis_url: str) -> None:

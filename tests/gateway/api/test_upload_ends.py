@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from bench.trees import open_files
-from gateway.checks import processes
-from gateway.checks.messages import CheckStep
-from gateway.checks.processes import BodyCheck
 from runqueue import AsyncRunQueue, RunQueue
-from runqueue.producer.dedup import NoRoom
+from runqueue.producer import dedup
+from runqueue.producer.dedup import NoRoom, Repeats
 from runqueue.store import job_calls
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, T
@@ -49,34 +44,13 @@ def late(monkeypatch: pytest.MonkeyPatch) -> Late:
     return have_done
 
 
-#: Serves check processes that keep a few kilobytes in memory of what is to lie on disk.
-SMALL = """
-import runpy
-from runqueue.producer import dedup
-dedup._CACHE_KB = 16
-runpy.run_module("gateway.check_server", run_name="__main__")
-"""
-
-
-@pytest.fixture
-def keeps_little(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have check processes keep little in memory, so that few lines go to disk."""
-    real, server = subprocess.Popen, processes.CheckServer()
-
-    def start(command: list[str], **options: Any) -> subprocess.Popen[str]:
-        return real([sys.executable, "-P", "-c", SMALL, command[-1]], **options)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(subprocess, "Popen", start)
-        server.start()
-    monkeypatch.setattr(processes, "SERVER", server)
-    yield
-    server.close()
-
-
 def temporary_files() -> list[str]:
-    """The temporary files of SQLite's that this process has open, or one that it started."""
-    return [name for name in open_files(os.getpid()) if "etilqs_" in name]
+    """The temporary files of SQLite's that this process has open."""
+    found = []
+    for file in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.append(str(file.readlink()))
+    return [name for name in found if "etilqs_" in name]
 
 
 async def test_what_an_upload_is_told_is_there_although_another_came_before_its_end(
@@ -131,8 +105,10 @@ async def test_a_bad_line_is_named_although_redis_is_full_by_then(
     assert (answer.status, told["errors"][0]["field"]) == (422, "line 2501: kind")
 
 
-@pytest.mark.usefixtures("keeps_little")
-async def test_what_an_upload_keeps_on_disk_goes_with_it(desk: Desk, redis_url: str) -> None:
+async def test_what_an_upload_keeps_on_disk_goes_with_it(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dedup, "_CACHE_KB", 16)  # so that few lines go to disk
     async with gating(redis_url) as door:
         writer = await begin(door.url, text(lines(2_500)))
         await eventually(temporary_files)
@@ -145,10 +121,10 @@ async def test_what_an_upload_keeps_on_disk_goes_with_it(desk: Desk, redis_url: 
 async def test_a_disk_without_room_is_told(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> CheckStep:
-        return CheckStep(error=pickle.loads(pickle.dumps(NoRoom("disk I/O error"))))
+    def full(*_: Any) -> None:
+        raise NoRoom("disk I/O error")
 
-    monkeypatch.setattr(BodyCheck, "_exchange", full)
+    monkeypatch.setattr(Repeats, "note", full)
 
     async with gating(redis_url) as door:
         answer = await send(door, lines(10))

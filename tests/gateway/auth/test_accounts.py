@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from gateway.tenants.scope import SomeOfQueue
-from gateway.tenants.turns import Turns
 from runqueue import JobState, RunQueue, UnknownAccount
 from runqueue.ids import job_id_for, new_id
 from runqueue.store import job_calls
@@ -232,7 +231,7 @@ async def test_webhooks_of_every_account_are_taken(desk: Desk, redis_url: str) -
 
 
 async def test_no_call_for_another_account_gets_through(redis_url: str) -> None:
-    queue = SomeOfQueue(redis_url, Turns(2), ("shop",))
+    queue = SomeOfQueue(redis_url, ("shop",))
 
     with pytest.raises(UnknownAccount):
         await queue.send(job_calls.stats("acme"))

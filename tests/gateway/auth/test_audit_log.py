@@ -9,7 +9,7 @@ import pytest
 import structlog
 from redis.exceptions import RedisError
 
-from gateway.tenants import sources
+from gateway.http import bursts
 from runqueue.producer.async_queue import AsyncRunQueue
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import bearer, gating, token
@@ -151,13 +151,13 @@ async def test_an_act_that_a_session_may_not_do_is_logged_with_whose_it_is(
     assert log.lines("what", "who", "why")[1:] == [("refused", "eyes", "not_allowed")]
 
 
-async def test_many_refusals_of_one_source_are_logged_with_how_many_more_there_were(
+async def test_many_refusals_are_logged_with_how_many_more_there_were(
     redis_url: str, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with gating(redis_url, api_tokens=TOKENS) as door:
-        for _ in range(sources.BURST + 7):
+        for _ in range(bursts.BURST + 7):
             await door.ask("GET", "/v1/stats", headers=bearer("enqueue-secret"))
-        monkeypatch.setattr(sources, "LOG_SECONDS", 0)
+        monkeypatch.setattr(bursts, "LOG_SECONDS", 0)
         await door.ask("GET", "/v1/stats", headers=bearer("enqueue-secret"))
 
-    assert log.lines("more") == [(0,)] * sources.BURST + [(7,)]
+    assert log.lines("more") == [(0,)] * bursts.BURST + [(7,)]

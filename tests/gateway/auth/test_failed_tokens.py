@@ -1,4 +1,4 @@
-"""Failed tokens: counted by address and by how they begin, and slowed down; right ones never."""
+"""Failed tokens: counted, and slowed down; right ones never."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.auth import refusals
-from gateway.tenants.sources import BURST, FORGIVEN, Sources, network_of
+from gateway.http.bursts import BURST, FORGIVEN, Burst
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import Answer, Door, bearer, gating, token
 from tests.simulator.simulating import eventually
@@ -118,72 +118,38 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_a_source_is_over_once_it_has_had_its_burst(clock: Clock) -> None:
-    sources = Sources(clock)
+def test_a_burst_is_over_once_there_were_so_many(clock: Clock) -> None:
+    burst = Burst(clock)
 
-    assert [sources.count("a").is_over for _ in range(BURST + 2)] == [False] * BURST + [True] * 2
-    assert not sources.count("b").is_over
+    over = []
+    for _ in range(BURST + 2):
+        burst.count()
+        over.append(burst.is_over)
+
+    assert over == [False] * BURST + [True] * 2
 
 
-def test_a_source_is_forgiven_with_time(clock: Clock) -> None:
-    sources = Sources(clock)
+def test_a_burst_is_forgiven_with_time(clock: Clock) -> None:
+    burst = Burst(clock)
     for _ in range(BURST + 1):
-        sources.count("a")
+        burst.count()
 
     clock.now += 2 / FORGIVEN
+    burst.count()
+    assert not burst.is_over
+    burst.count()
+    assert burst.is_over
 
-    assert [sources.count("a").is_over for _ in range(2)] == [False, True]
 
-
-def test_a_source_that_never_rests_is_logged_now_and_then(clock: Clock) -> None:
-    sources, logged = Sources(clock), []
+def test_what_never_rests_is_logged_now_and_then_with_how_many_more_there_were(
+    clock: Clock,
+) -> None:
+    burst, logged = Burst(clock), []
     for _ in range(600):
-        logged.append(sources.count("a").unlogged)
+        logged.append(burst.count())
         clock.now += 0.1
 
     lines = [one for one in logged if one is not None]
     assert len(lines) < BURST + 10
     assert sum(lines) + len(lines) <= 600
     assert max(lines) > 90
-
-
-def test_so_many_sources_are_remembered_and_those_that_go_on_among_them(clock: Clock) -> None:
-    sources = Sources(clock, most=10)
-    for n in range(1000):
-        sources.count("attacker")
-        sources.count(f"other {n}")
-
-    assert len(sources) == 10
-    assert sources.count("attacker").is_over
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
-        ("::ffff:192.0.2.7", "::ffff:192.0.2.7"),
-        ("/run/gateway.sock", "/run/gateway.sock"),
-        ("", ""),
-    ],
-)
-def test_of_ipv6_a_customer_s_network_is_one_source(address: str, network: str) -> None:
-    assert network_of(address) == network
-
-
-async def test_tokens_that_begin_alike_are_one_source_whatever_addresses_they_come_from(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(refusals, "WAIT_SECONDS", 3600)
-    addresses = iter(range(1000))
-    monkeypatch.setattr(refusals, "network_of", lambda _: f"address {next(addresses)}")
-    async with gating(redis_url, api_tokens=TOKENS) as door:
-        for n in range(BURST):
-            headers = bearer(f"same-beginning-{n}")
-            assert (await door.ask("GET", "/v1/stats", headers=headers)).status == 401
-        headers = bearer("same-beginning-more")
-        waiting = asyncio.create_task(door.ask("GET", "/v1/stats", headers=headers))
-        assert (await wrong(door, 1)).status == 401
-        assert not waiting.done()
-        await stopped(waiting)

@@ -1,4 +1,4 @@
-"""Cutting a JSON array into its elements while it arrives."""
+"""Cutting a JSON array into its elements."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.checks.elements import Elements
-from gateway.checks.messages import NotReadable
+from gateway.checks.elements import elements_of
+from gateway.checks.findings import NotReadable
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(alphabet='a",:[{}]\\é\n '),
@@ -18,43 +18,36 @@ _JSON = st.recursive(
 )
 
 
-def cut(raw: bytes, size: int) -> list[bytes]:
-    """The elements of a body that comes in parts."""
-    elements = Elements("expected an array")
-    found: list[bytes] = []
-    for start in range(0, len(raw), size):
-        found += elements.feed(raw[start : start + size])
-    return found + list(elements.end())
+def cut(raw: bytes) -> list[bytes]:
+    """The elements of a body."""
+    return [*elements_of(raw, "expected an array")]
 
 
 @given(
     value=st.lists(_JSON, max_size=5),
     is_object=st.booleans(),
-    size=st.integers(1, 40),
     indent=st.none() | st.just(1),
 )
 def test_they_are_those_that_a_parser_finds(
-    value: list[Any], is_object: bool, size: int, indent: int | None
+    value: list[Any], is_object: bool, indent: int | None
 ) -> None:
     whole: Any = {"jobs": value} if is_object else value
     raw = json.dumps(whole, ensure_ascii=False, indent=indent).encode()
 
-    found = cut(b" " + raw + b"\n", size)
+    found = cut(b" " + raw + b"\n")
 
     assert [json.loads(element) for element in found] == value
 
 
-@pytest.mark.parametrize("size", [1, 1000])
 @pytest.mark.parametrize(
     "raw",
     ["", " ", "{", "3", "{}", '{"jobs": 3}', '{"more": [1]}', '{"jobs', '"[1]"', " " * 9000 + "x"],
 )
-def test_what_is_no_array_says_what_was_expected(raw: str, size: int) -> None:
+def test_what_is_no_array_says_what_was_expected(raw: str) -> None:
     with pytest.raises(NotReadable, match="expected an array"):
-        cut(raw.encode(), size)
+        cut(raw.encode())
 
 
-@pytest.mark.parametrize("size", [1, 1000])
 @pytest.mark.parametrize(
     "raw",
     [
@@ -62,12 +55,12 @@ def test_what_is_no_array_says_what_was_expected(raw: str, size: int) -> None:
         *('{"jobs":[1]', '{"jobs":[1],"more":2}', '{"jobs":[1]}}', '{"jobs":[1]]'),
     ],
 )
-def test_an_array_that_does_not_end_well_is_no_json(raw: str, size: int) -> None:
+def test_an_array_that_does_not_end_well_is_no_json(raw: str) -> None:
     with pytest.raises(NotReadable, match="expected JSON"):
-        cut(raw.encode(), size)
+        cut(raw.encode())
 
 
 @pytest.mark.parametrize("raw", ["[1,,2]", "[,1]", "[1,]", "[{]}]", "[[}]", "[1 2]"])
 def test_an_element_that_is_no_json_is_left_to_who_parses_it(raw: str) -> None:
     with pytest.raises((NotReadable, ValueError)):  # json's own error is a ValueError
-        [json.loads(element) for element in cut(raw.encode(), 100)]
+        [json.loads(element) for element in cut(raw.encode())]

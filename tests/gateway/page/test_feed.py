@@ -20,12 +20,13 @@ from gateway.page.formatting import ago, per_minute, span, spark
 from gateway.page.rates import Rates, rates
 from gateway.page.render import render
 from gateway.state.sampler import Feed, History, Sample, Snapshot, sample_of
-from gateway.tenants import shares
+from gateway.tenants import in_flight
 from runqueue import AsyncRunQueue, JobState
 from runqueue.records.health import AccountHealth, health_of
 from runqueue.store.keys import ACCOUNTS, Keys
 from tests.gateway.browsing import Browser, browsing
 from tests.gateway.gating import Desk
+from tests.simulator.simulating import eventually
 from tests.valkeys import start_valkey
 
 
@@ -192,31 +193,19 @@ async def test_a_stream_ends_when_the_gateway_does(redis_url: str) -> None:
             await stream.until("the end")
 
 
-async def test_so_many_pages_and_no_more_are_fed(
+async def test_a_page_that_is_kept_up_to_date_counts_as_a_request_of_its_viewer(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shares, "PAGES", 1)
-
-    async with browsing(redis_url) as browser, listening(browser) as stream:
-        await stream.until("fresh")
-        assert (await browser.open("/live")).status == 503
-        assert (await browser.open("/")).status == 200
-
-
-async def test_pages_that_are_opened_at_once_are_counted_at_once(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shares, "PAGES", 8)
-
     async with browsing(redis_url) as browser:
-        await browser.open("/")
-        live = f"{browser.door.url}/live"
-        answers = await asyncio.gather(*(browser.session.get(live) for _ in range(20)))
-        fed = [answer.status for answer in answers].count(200)
-        for answer in answers:
-            answer.close()
+        async with listening(browser) as stream:
+            await stream.until("fresh")
+            monkeypatch.setattr(in_flight, "REQUESTS", 1)
+            refused = await browser.open("/live")
+        await eventually(lambda: browser.door.in_flight("reader").requests == 0)
+        again = await browser.open("/")
 
-    assert fed == 4
+    assert (refused.status, "expected at most 1 requests" in refused.words) == (429, True)
+    assert again.status == 200
 
 
 async def test_a_broken_account_takes_nothing_from_those_after_it(

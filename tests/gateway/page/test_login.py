@@ -174,7 +174,11 @@ async def test_the_cookie_is_for_this_site_and_port_and_no_script(redis_url: str
 async def test_over_tls_the_cookie_is_one_that_nobody_else_can_set(
     redis_url: str, how: str
 ) -> None:
-    settings = {"public_url": "https://queue.test"} if how == "public" else {}
+    settings = {
+        "origin": {},
+        "proxy": {"gateway_proxies": "127.0.0.1"},
+        "public": {"public_url": "https://queue.test"},
+    }[how]
     async with browsing(redis_url, api_tokens=TOKENS, **settings) as browser:
         headers = {
             "origin": {"host": "queue.test", "origin": "https://queue.test"},

@@ -1,10 +1,10 @@
-"""Checking an upload while it arrives, in its own process: bytes in, packets out."""
+"""Checking an upload while it arrives: bytes in, packets out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.api.upload_lines import Gzip, Lines
-from gateway.checks.messages import MAX_FAULTS, Findings, TooLarge
+from gateway.checks.findings import MAX_FAULTS, Findings, TooLarge
+from gateway.checks.upload_lines import Gzip, Lines
 from runqueue.errors import FieldError
 from runqueue.producer.chunks import Packet
 from runqueue.producer.dedup import Repeats
@@ -43,13 +43,14 @@ class UploadCheck:
 
     Args:
         upload: how it is checked.
+        repeats: remembers its lines.
     """
 
-    def __init__(self, upload: UploadWork) -> None:
+    def __init__(self, upload: UploadWork, repeats: Repeats) -> None:
         self.findings = Findings()
         self._upload = upload
         self._checker = Checker(
-            Repeats(), upload.namespace, account=upload.account, traceparent=upload.traceparent
+            repeats, upload.namespace, account=upload.account, traceparent=upload.traceparent
         )
         self._gzip = Gzip() if upload.is_gzip else None
         self._lines = Lines()

@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Iterator
 
-from gateway.checks.messages import NotReadable, TooLarge
+from gateway.checks.findings import NotReadable, TooLarge
 from runqueue.producer.upload import MAX_LINE
 from runqueue.request.validation_errors import size_words
 
