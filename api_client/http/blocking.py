@@ -12,12 +12,11 @@ import httpx
 
 from api_client.elapsed import elapsed
 from api_client.errors import NotSentError
-from api_client.http.connect import UNACKNOWLEDGED_SECONDS
+from api_client.http.connect import CREDENTIALS_WANTED, UNACKNOWLEDGED_SECONDS, refusal
 from api_client.http.httpx_adapter import OwnClient, TransportClient
 from api_client.http.messages import HttpAnswer, Request
 from api_client.http.proxies import Proxies, ProxyServer
 from api_client.http.transport import DEFAULT_MAX_BODY_BYTES, IDLE_LIMIT
-from api_client.http.tunnels import CREDENTIALS_WANTED, refusal
 
 #: As of `AsyncTransport`'s connections, see `connect.py`; Linux has it.
 _SOON_OR_NEVER = [
@@ -57,7 +56,7 @@ class KeptConnections:
         try:
             connection = idle.pop()
         except IndexError:
-            connection = _Connection(self._timeout, self._proxies.find_for(request.origin))
+            connection = _Connection(self._timeout, self._proxies.find(request.origin))
         try:
             return connection.exchange(request)
         finally:
@@ -148,5 +147,5 @@ def _tls() -> ssl.SSLContext:
 
 
 def _as_httpx(proxy: ProxyServer) -> httpx.Proxy:
-    headers = {"proxy-authorization": proxy.authorization} if proxy.authorization else {}
-    return httpx.Proxy(str(proxy), headers=headers)
+    auth = None if proxy.user is None else (proxy.user, proxy.password or "")
+    return httpx.Proxy(str(proxy), auth=auth)

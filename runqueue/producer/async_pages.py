@@ -30,8 +30,8 @@ _FORMS = {
     "index": re.compile(r"\d:(?:\d{1,16} \S{1,40})?"),
 }
 
-#: One reading: the jobs that it brought, and how far it is ('' = that was all).
-_Read = tuple[list[Job], str]
+#: One reading: the jobs it brought, how far it is ('' = that was all), and ids that cannot be read.
+_Read = tuple[list[Job], str, list[str]]
 
 
 async def list_jobs(
@@ -41,7 +41,6 @@ async def list_jobs(
     cursor: str,
     limit: int,
     *,
-    sound_only: bool = False,
     in_full: bool = False,
 ) -> JobPage:
     """Read a page of jobs.
@@ -52,7 +51,6 @@ async def list_jobs(
         wanted: which of them.
         cursor: '' = the first page.
         limit: how many.
-        sound_only: leave out what cannot be read, and name it (`unread`); else it fails the page.
         in_full: for callers that read all pages: by the index of the state where there is one, also
             of a batch, and in larger steps.
 
@@ -65,28 +63,25 @@ async def list_jobs(
     at = _parse(route, cursor)
     if wanted.batch is not None and not (is_id(wanted.batch) and _owns(account, wanted.batch)):
         return JobPage([], "")
-    unread: list[str] = []
-    wanted = wanted._replace(unread=unread if sound_only else None, in_full=in_full)
-    jobs, then = await _ROUTES[route](send, account, wanted, at, limit)
+    wanted = wanted._replace(in_full=in_full)
+    jobs, then, unread = await _ROUTES[route](send, account, wanted, at, limit)
     return JobPage(jobs, f"{route}-{then}" if then else "", tuple(dict.fromkeys(unread)))
 
 
 async def _fitting(
     send: AsyncSend, account: str, job_ids: list[str], wanted: Filter
-) -> list[tuple[int, Job]]:
-    """Read jobs, and return those that fit, each with its position."""
+) -> tuple[list[tuple[int, Job]], list[str]]:
+    """Read jobs; return those that fit, each with its position, and those that cannot be read."""
     jobs: list[Job | None] = []
+    unread: list[str] = []
     at_once = _READ_IN_FULL if wanted.in_full else READ_AT_ONCE
     for start in range(0, len(job_ids), at_once):
         some = job_ids[start : start + at_once]
-        if wanted.unread is None:
-            found = await send(job_calls.get_jobs(account, some, result=False))
-        else:
-            readable, unread = await send(job_calls.readable_jobs(account, some))
-            found = [*readable]
-            wanted.unread.extend(unread)
+        found, left_out = await send(job_calls.readable_jobs(account, some))
         jobs += found
-    return [(n, job) for n, job in enumerate(jobs) if job is not None and wanted.fits(job)]
+        unread += left_out
+    fitting = [(n, job) for n, job in enumerate(jobs) if job is not None and wanted.fits(job)]
+    return fitting, unread
 
 
 def _owns(account: str, batch: str) -> bool:
@@ -117,21 +112,21 @@ def _parse(route: str, cursor: str) -> str:
 async def _of_name(send: AsyncSend, account: str, wanted: Filter, _at: str, _limit: int) -> _Read:
     """The one job of a custom_id, if it is there; its id is derived from the name."""
     job_id = job_id_for(account, wanted.namespace, wanted.custom_id or "")
-    found = await _fitting(send, account, [job_id], wanted)
-    return [job for _, job in found], ""
+    found, unread = await _fitting(send, account, [job_id], wanted)
+    return [job for _, job in found], "", unread
 
 
 async def _of_batch(send: AsyncSend, account: str, wanted: Filter, at: str, limit: int) -> _Read:
     """In the order of the upload; where few may fit, a page reads further."""
     start = int(at or 0)
-    is_all = wanted == Filter(batch=wanted.batch, unread=wanted.unread, in_full=wanted.in_full)
+    is_all = wanted == Filter(batch=wanted.batch, in_full=wanted.in_full)
     most = limit if is_all else _MOST_READ
     job_ids = await send(job_calls.list_batch(account, wanted.batch or "", start, most))
-    found = await _fitting(send, account, job_ids, wanted)
+    found, unread = await _fitting(send, account, job_ids, wanted)
     then = start + len(job_ids) if len(job_ids) == most else 0
     if len(found) > limit:
         then = start + found[limit][0]
-    return [job for _, job in found[:limit]], str(then or "")
+    return [job for _, job in found[:limit]], str(then or ""), unread
 
 
 async def _of_ended(send: AsyncSend, account: str, wanted: Filter, at: str, limit: int) -> _Read:
@@ -147,8 +142,8 @@ async def _of_ended(send: AsyncSend, account: str, wanted: Filter, at: str, limi
             until=wanted.until,
         )
     )
-    found = await _fitting(send, account, job_ids, wanted)
-    return [job for _, job in found], then
+    found, unread = await _fitting(send, account, job_ids, wanted)
+    return [job for _, job in found], then, unread
 
 
 async def _of_index(send: AsyncSend, account: str, wanted: Filter, at: str, limit: int) -> _Read:
@@ -157,10 +152,10 @@ async def _of_index(send: AsyncSend, account: str, wanted: Filter, at: str, limi
     number, _, after = at.partition(":")
     position = min(int(number or 0), len(indexes) - 1)
     then, job_ids = await send(operator_calls.page_jobs(account, indexes[position], after, limit))
-    found = await _fitting(send, account, job_ids, wanted)
+    found, unread = await _fitting(send, account, job_ids, wanted)
     if then or position + 1 < len(indexes):
         then = f"{position}:{then}" if then else f"{position + 1}:"
-    return [job for _, job in found], then
+    return [job for _, job in found], then, unread
 
 
 async def _of_all(send: AsyncSend, account: str, wanted: Filter, at: str, limit: int) -> _Read:
@@ -180,10 +175,11 @@ async def _of_all(send: AsyncSend, account: str, wanted: Filter, at: str, limit:
         cursor, some = await send(operator_calls.open_jobs(account, cursor, keys, which))
         job_ids += some
         is_through = cursor == "0"
-    found = await _fitting(send, account, list(dict.fromkeys(job_ids)), wanted)
+    found, unread = await _fitting(send, account, list(dict.fromkeys(job_ids)), wanted)
     jobs = [job for _, job in found]
     left = [job.id for job in jobs[limit:]]
-    return jobs[:limit], "" if is_through and not left else ":".join([cursor, *left])
+    then = "" if is_through and not left else ":".join([cursor, *left])
+    return jobs[:limit], then, unread
 
 
 _ROUTES: dict[str, Callable[[AsyncSend, str, Filter, str, int], Awaitable[_Read]]] = {

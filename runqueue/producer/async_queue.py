@@ -13,11 +13,7 @@ from typing import Any, Self, Unpack, cast
 
 from runqueue import ids
 from runqueue.connection.client import async_client, check_policy, find_url, speaking_of
-<<<<<<< HEAD
 from runqueue.connection.redis_errors import damage_of
-from runqueue.errors import BatchNotFound, JobNotFound
-from runqueue.producer import flows, listing, pausing
-=======
 from runqueue.errors import (
     BatchCanceled,
     BatchExpired,
@@ -28,7 +24,6 @@ from runqueue.errors import (
 )
 from runqueue.producer import listing, pausing
 from runqueue.producer.async_batch_upload import discard_batch
->>>>>>> fewer-blocking
 from runqueue.producer.async_handles import AwaitableJob
 from runqueue.producer.async_listener import AsyncEnds
 from runqueue.producer.async_ordered_sender import AsyncOrderedSender
@@ -71,12 +66,7 @@ from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.async_sending import check_format_async, run_async
 from runqueue.store.audit import AuditNote
 from runqueue.store.budgets import Budget, BudgetUse
-<<<<<<< HEAD
-from runqueue.store.format import COMPARED_SECONDS, check_format_async
-=======
-from runqueue.store.damage import damage_behind, read_reports, report_keys
 from runqueue.store.format import COMPARED_SECONDS
->>>>>>> fewer-blocking
 from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.keys import ACCOUNTS
@@ -667,12 +657,8 @@ class AsyncRunQueue:
         wanted = listing.wanted(
             state, group, batch, custom_id, namespace, reason=reason, since=since, until=until
         )
-<<<<<<< HEAD
-        return await self._of(account, listing.list_jobs(account, wanted, cursor, limit))
-=======
         await self._know({account})
-        return await list_jobs(self.send, account, wanted, cursor, limit, sound_only=sound_only)
->>>>>>> fewer-blocking
+        return await list_jobs(self.send, account, wanted, cursor, limit)
 
     async def set_group(
         self,

@@ -14,11 +14,7 @@ from typing import Any, Self, Unpack, cast
 
 from runqueue import ids
 from runqueue.connection.client import check_policy, find_url, speaking_of, sync_client
-<<<<<<< HEAD
 from runqueue.connection.redis_errors import damage_of
-from runqueue.errors import BatchNotFound, JobNotFound
-from runqueue.producer import flows, listing, pausing
-=======
 from runqueue.errors import (
     BatchCanceled,
     BatchExpired,
@@ -29,7 +25,6 @@ from runqueue.errors import (
 )
 from runqueue.producer import listing, pausing
 from runqueue.producer.batch_upload import discard_batch
->>>>>>> fewer-blocking
 from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets, told
 from runqueue.producer.handles import QueuedJob
 from runqueue.producer.listener import Ends
@@ -71,12 +66,7 @@ from runqueue.store import (
 from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.audit import AuditNote
 from runqueue.store.budgets import Budget, BudgetUse
-<<<<<<< HEAD
-from runqueue.store.format import COMPARED_SECONDS, check_format
-=======
-from runqueue.store.damage import damage_behind, read_reports, report_keys
 from runqueue.store.format import COMPARED_SECONDS
->>>>>>> fewer-blocking
 from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.keys import ACCOUNTS
@@ -650,12 +640,8 @@ class RunQueue:
         wanted = listing.wanted(
             state, group, batch, custom_id, namespace, reason=reason, since=since, until=until
         )
-<<<<<<< HEAD
-        return self._of(account, listing.list_jobs(account, wanted, cursor, limit))
-=======
         self._know({account})
-        return list_jobs(self.send, account, wanted, cursor, limit, sound_only=sound_only)
->>>>>>> fewer-blocking
+        return list_jobs(self.send, account, wanted, cursor, limit)
 
     def set_group(
         self,

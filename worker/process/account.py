@@ -16,12 +16,7 @@ from config.settings import Account, Settings, account_prefix
 from runqueue.connection.redis_errors import damage_of, quarantined_a_job
 from runqueue.observe.run_spans import TracedRuns
 from runqueue.store import worker_calls
-<<<<<<< HEAD
-from runqueue.store.format import check_format_async
-=======
 from runqueue.store.async_sending import check_format_async
-from runqueue.store.damage import damage_of
->>>>>>> fewer-blocking
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.scripts import ScriptCall
 from webhooks import receiver_address

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runqueue.store.damage import report_key
 
 from gateway.page import overview
 from gateway.page.formatting import ago, per_minute, span, spark

@@ -31,13 +31,8 @@ from runqueue.records import claim_items
 from runqueue.store import worker_calls
 from runqueue.store.format import FORMAT
 from runqueue.store.job_calls import CHUNK_WORK
-<<<<<<< HEAD
 from runqueue.store.keys import ACCOUNTS, FORMAT_KEY, Keys
-from runqueue.store.scripts import run
-=======
-from runqueue.store.keys import FORMAT_KEY
 from runqueue.store.sending import run
->>>>>>> fewer-blocking
 from tests.either import Ask, both
 from tests.valkeys import start_valkey
 

@@ -14,7 +14,6 @@ import redis
 import typer
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from runqueue.store.damage import report_key
 from typer.testing import CliRunner, Result
 
 from api_client.http.proxies import Proxies

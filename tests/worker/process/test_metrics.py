@@ -9,7 +9,6 @@ import pytest
 import redis
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
-from runqueue.store.damage import report_key
 
 from ops.exposed import exposed
 from runqueue import RunQueue
