@@ -278,13 +278,13 @@ def test_no_call_for_a_page_reads_more_than_a_hundred_jobs(
     clock: Clockwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    get_jobs = job_calls.get_jobs
+    readable_jobs = job_calls.readable_jobs
 
-    def counted(account: str, job_ids: Sequence[str], *, result: bool) -> Any:
+    def counted(account: str, job_ids: Sequence[str]) -> Any:
         read.append(len(job_ids))
-        return get_jobs(account, job_ids, result=result)
+        return readable_jobs(account, job_ids)
 
-    monkeypatch.setattr(job_calls, "get_jobs", counted)
+    monkeypatch.setattr(job_calls, "readable_jobs", counted)
     jobs = clock.enqueue(250)
 
     assert set(listed(clock, 1_000)) == set(jobs)
