@@ -136,14 +136,13 @@ def enqueue(
         arguments += job[:4]
 
     def parse(reply: list[Any]) -> list[Enqueued]:
-        now, new = _at(reply[0]), tuple.__new__
+        now = _at(reply[0])
 
         def made_at(row: Any) -> datetime:
             return _at(int(reply[0]) + row) if row and isinstance(row, int) else now
 
-        # An `Enqueued` as `Enqueued(…)` makes it, without the Python function in between.
         return [
-            new(Enqueued, (job.job_id, _NEW, key, job.state, batch, made_at(row), None))
+            Enqueued(job.job_id, _NEW, key, job.state, batch, made_at(row))
             if isinstance(row, int) or row[0] == _TAKEN_OVER
             else _known(job, key, row)
             for job, key, row in zip(jobs, keys, reply[1:], strict=True)

@@ -1,4 +1,4 @@
--- use: counters board limits job_record
+-- use: board limits job_record
 -- Takes runs whose cancel is due; each is due again after `lease_us` until its end is recorded.
 -- ARGV  now_us, process, want, tick_us (0 = not the first), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or

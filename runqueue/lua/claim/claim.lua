@@ -118,8 +118,9 @@ local function adopt_stray(id, job, known, via)
   return true
 end
 
--- True when the job had a run already, which takes capacity of its group; a text: its keys, or the budget that is named,
--- have no room, and the job was not taken. `goes_first`: it comes before jobs that wait for its keys.
+-- True when the job had a run already, which takes capacity of its group. A text: the job was not taken, since its keys, or
+-- the budget that is named, have no room, or it is to be taken 'alone'. `goes_first`: it comes before jobs that wait for its
+-- keys.
 local function claim(id, priority, group, lane, goes_first)
   local batch, key = lanes.batch_of(lane), job_key(q, id)
   local f = job_record.read_fields(q, id, job_record.CLAIMED) or {}
@@ -134,12 +135,8 @@ local function claim(id, priority, group, lane, goes_first)
     skips = skips + 1 -- another job has its id now, and waits in a lane of its own keys
     return
   end
-  -- Lua doubles what a table takes at the ninth field: most jobs have neither a deadline nor are they of a canary.
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch, attempt = known,
-    charged = f[9], keys = f[13] }
-  if f[4] then job.deadline = f[4] end
-  if lanes.is_canary(lane) then job.canary = true end
-  if goes_first then job.goes_first = true end
+    charged = f[9], keys = f[13], deadline = f[4], canary = lanes.is_canary(lane), goes_first = goes_first }
   if strays.are_any(q) and adopt_stray(id, job, known, f[11]) then
     skips = skips + 1
     return true

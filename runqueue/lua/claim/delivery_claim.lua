@@ -1,4 +1,4 @@
--- use: counters board limits job_record webhooks deliveries endpoints packed
+-- use: board limits job_record deliveries endpoints packed
 -- Takes webhooks whose delivery is due: relays, which we send, and watches, whose delivery by Skyvern we check.
 -- Each is due again after `lease_us` unless it is recorded.
 -- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), linger (0 | 1), lease_us,

@@ -1,4 +1,4 @@
--- use: counters board quotas
+-- use: board quotas
 -- flags: refused-when-full
 -- Takes lines of the inbox, each under its own number: inbox → inbox:taken. A line that its process did not settle in
 -- time (inbox_done.lua) is returned again, under its number.

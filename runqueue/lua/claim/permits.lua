@@ -1,4 +1,4 @@
--- use: counters limits
+-- use: limits
 -- Takes permits for calls other than submissions.
 -- ARGV  now_us, want.   Reply { now_us, granted, next_us (when to ask again; 0 = all were granted) }
 local want = tonumber(q.args[2])

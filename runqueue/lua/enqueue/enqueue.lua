@@ -7,7 +7,7 @@
 --       keys (key_limits.lua), files (files.lua), max_steps (budgets.lua), and others. run_at and deadline are
 --       {"at": <us>}, or {"after": <us>} from now
 -- Reply { now_us, per job: us after that at which a new one was made | { code, state, batch, created_us } } with code
---       1 = known (same body), 2 = conflict (another body), 3 = taken over from an unsealed batch,
+--       1 = known (same body), 2 = conflict (another body, or a record that cannot be read), 3 = taken over from an unsealed batch,
 --       4 = not stored: another job holds a file, and the state is its; it and the file follow
 --       5 = not stored: a strict budget, whose scope and steps follow; the job has no max_steps, or more than these
 -- Error NOBATCH, EXPIRED, SEALED (or canceled: its sweep may have passed), QUOTA <account> <name, '-' = the account's>
@@ -157,7 +157,8 @@ local function read_job(i)
   if twin then -- the same id twice in one call
     return { twin == q.args[i + 1] and 1 or 2, 'ready', batch, now_text }
   end
-  local digest = any_known and call('HGET', JOB .. id, 'digest')
+  local digest = any_known and redis.pcall('HGET', JOB .. id, 'digest')
+  if digest and digest.err then return { 2, 'unconfirmed', NO_BATCH, now_text } end -- a record that cannot be read
   if digest then return known_already(i, id, digest) end
   local options = options_at(i)
   local refused = (options.files and file_taken(id, options.files)) or refused_by_budget(i, options)

@@ -1,4 +1,3 @@
--- use: counters
 -- flags: refused-when-full
 -- Opens a batch that is held until it is sealed.
 -- ARGV  now_us, batch, name, abort (the share of bad ends among the ended that aborts it; '' = none), abort_after

@@ -1,4 +1,4 @@
--- use: counters board run_lists
+-- use: board run_lists
 -- Takes the reading of the list of live runs, if it is due; one process at a time, for the time of its lease.
 -- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), lease_us, least_us (shorter
 --       runs are cheaper to poll one by one)

@@ -1,4 +1,4 @@
--- use: counters run_lists
+-- use: run_lists
 -- Ends lists for a while: the server has none, or it is wrong, or too long. Runs are polled one by one.
 -- ARGV  now_us, off_us (0 = the former time stays)
 -- Reply: how many runs left the lists; poll_claim.lua takes the rest

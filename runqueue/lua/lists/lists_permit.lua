@@ -1,4 +1,4 @@
--- use: counters limits
+-- use: limits
 -- Takes a permit for one call of the process that reads the list, and renews its lease.
 -- ARGV  now_us, process, lease_us
 -- Reply { now_us, granted (0 | 1; -1 = another process reads it now), next_us (when to call again) }

@@ -1,4 +1,4 @@
--- use: counters strays
+-- use: strays
 -- Records what a list of live runs showed: changed statuses, and orphan runs that are still live.
 -- ARGV  now_us, stray_after_us (orphan runs: no sooner poll), max_run_us, max_workflow_us (that of workflow runs), then 3 a
 --       run: id ('' = an orphan run), run_id, run_status

@@ -1,4 +1,4 @@
--- use: counters job_record jobs runs trail unwanted
+-- use: counters job_record jobs trail unwanted
 -- Cancels jobs: scheduled | ready → canceled at once; a job that may have a run is flagged, and the run is canceled as
 -- soon as its id is known. A waiting job may have a run, too: after a lost claim its run is known or searched (→ running |
 -- unconfirmed), and during a recovery of Redis the job is flagged until the recovery is over.

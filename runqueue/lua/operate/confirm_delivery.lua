@@ -1,4 +1,4 @@
--- use: counters job_record webhooks deliveries
+-- use: counters job_record deliveries
 -- Receivers confirm that they have a job's result: pending | gave_up | unknown → delivered.
 -- ARGV  now_us, then ids
 -- Reply per job: 1 = it is delivered (now or before), 0 = the job has not ended, or has no webhook, -1 = no

@@ -1,4 +1,4 @@
--- use: counters changes job_record webhooks
+-- use: changes job_record webhooks
 -- Sends webhooks again, or for the first time to another address: delivered | gave_up | unknown | pending →
 -- pending, due at once, as if never tried. The outcome of a try from before does not count.
 -- ARGV  now_us, url ('' = the former one), asked (unique for each request: a repeated call must not resend what was

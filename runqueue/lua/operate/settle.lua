@@ -1,4 +1,4 @@
--- use: counters lanes changes job_record jobs trail key_limits
+-- use: lanes changes job_record jobs trail key_limits
 -- A person decides on unconfirmed jobs: → ready (there is no run) or dead (the search ends).
 -- ARGV  now_us, 'resubmit' | 'fail', reason (shown on the dead ones), then 2 a job: id, attempt (whose answer
 --       was lost: repeated later, it must not decide on another one)

@@ -1,4 +1,4 @@
--- use: counters server clock
+-- use: server clock
 -- Renews a process's lease, or begins it under a new name, and compares the claim sequences of both sides.
 -- ARGV  now_us, process, lease_us, first (1 = a new name), sequence (the highest that the process saw; -1 =
 --       it saw none yet: a process that has just begun remembers nothing), passed_us (see clock.lua), how long ago a

@@ -1,4 +1,4 @@
--- use: counters lanes server clock strays
+-- use: lanes server clock strays
 -- The leaderless ticker: the process that takes the slot sends the due messages.
 -- ARGV  now_us, process, woken (1 = a wake-up was taken: bypasses the slot, submit only), interval_us,
 --       passed_us (the process's monotonic clock: only differences count)

@@ -1,4 +1,4 @@
--- use: counters job_record trail
+-- use: job_record trail
 -- Cancels runs that took longer than allowed, if each is still its job's: a late call ends no later run, and no waiting
 -- job.
 -- ARGV  now_us, then 4 a job: id, attempt, run_id, why (what the job fails with)

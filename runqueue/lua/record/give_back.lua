@@ -1,4 +1,4 @@
--- use: counters lanes limits holds job_record jobs trail key_limits
+-- use: counters limits holds job_record jobs trail key_limits
 -- A job whose submission surely created no run goes back to the head of its lane, at no cost (nor of its keys' rates):
 -- submitting | unconfirmed → ready (canceled if that was asked for, dead if its time was up meanwhile).
 -- Also from unconfirmed: the only process that had this attempt reports late, but for certain, that no run came of it.

@@ -54,6 +54,8 @@ local function record(i)
   end
   if is_known then
     code = 0
+    -- An earlier call may have failed before it was in the index (changes.lua).
+    if job.state == 'running' and not redis.call('ZSCORE', q.prefix .. 'poll', id) then look_after(job, poll_after) end
   elseif taker then
     code = 5
     local is_told = its_run == run_id

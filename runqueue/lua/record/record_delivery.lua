@@ -1,4 +1,4 @@
--- use: counters job_record webhooks deliveries endpoints
+-- use: job_record webhooks deliveries endpoints
 -- Records the outcomes of webhooks that delivery_claim.lua took: pending → delivered | gave_up | unknown, or another
 -- try.
 -- ARGV  now_us, then 13 a webhook: id, attempt, verdict ('again' | 'delivered' | 'gave_up' | 'unknown'), was_tried (0 |

@@ -22,8 +22,6 @@ local PER_WEBHOOK = 11
 local POLICY_LEASE = 15000000
 local KEPT = 6 * DAY -- a job's record stays for a day longer: one whose run is newer than this was lost
 local reply = {}
-for _, zset in ipairs({ 'poll', 'unconfirmed', 'parked', 'reconcile', 'stray_looks', 'cancels', 'due' }) do
-end
 
 -- It came to us, whatever `via` is in the record (or missing, after a lost claim): only we deliver it to the user.
 local function came_to_us(job)

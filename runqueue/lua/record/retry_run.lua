@@ -1,4 +1,4 @@
--- use: counters job_record times webhooks jobs trust runs trail further key_limits
+-- use: counters job_record times jobs trust runs trail further key_limits
 -- A run ended badly, and the job's policy retries it: running → scheduled (failed or canceled if the
 -- job is to end, unconfirmed if its further run may have been made: suspect_lost.lua).
 -- ARGV  now_us, then 9 a job: id, attempt, run_id, run_status, reason, backoff_us, result, times (see times.lua), occupied
@@ -9,8 +9,6 @@
 -- no webhook: the job's webhook is that of its last run.
 local MOST_OCCUPIED = 6
 local reply = {}
-for _, zset in ipairs({ 'due', 'unconfirmed', 'parked', 'reconcile', 'poll', 'listed', 'cancels', 'stray_looks' }) do
-end
 
 local function note_again(job, status, reason)
   trail.add(q, job, 'runs_again', job.run_id .. ' ended ' .. status .. (reason ~= '' and ': ' .. reason or ''))

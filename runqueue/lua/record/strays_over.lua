@@ -1,4 +1,4 @@
--- use: counters strays
+-- use: strays
 -- Orphan runs that a poll saw end: they free their slots, and are still listed.
 -- ARGV  now_us, then 2 a run: id, steps ('' = not known).   Reply: how many had a slot
 local over = 0

@@ -1,4 +1,4 @@
--- use: counters job_record jobs losses runs unwanted
+-- use: counters job_record jobs losses unwanted
 -- Ends jobs that waited too long: scheduled | ready past the deadline → dead. A running job is polled now: if its run
 -- is live, it is canceled, and the job fails with `deadline` once its end is confirmed. A job without a run id yet is
 -- flagged, and its run is canceled as soon as it is known; so is a job whose claim was, or may be, lost. What was to

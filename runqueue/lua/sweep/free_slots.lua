@@ -1,4 +1,4 @@
--- use: counters job_record jobs run_limits
+-- use: job_record jobs run_limits
 -- Frees the slots of unconfirmed jobs that are older than their runs can be: any run is over. The jobs stay
 -- unconfirmed, for a late answer or an operator. A job's own limit counts if it is longer than the account's: an
 -- unknown run is not canceled.

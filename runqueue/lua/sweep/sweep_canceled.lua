@@ -1,4 +1,4 @@
--- use: counters lanes job_record jobs losses runs unwanted
+-- use: counters lanes job_record jobs losses unwanted
 -- Walks the jobs of batches that were canceled, or expired long ago: scheduled | ready → canceled; live jobs are
 -- flagged, and so are jobs whose claim was, or may be, lost (lib/jobs/unwanted.lua). During a recovery waiting jobs stay
 -- in their lanes, since the recovery reads there which jobs may have lost a claim; they are walked once it is over.

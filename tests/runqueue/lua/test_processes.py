@@ -506,6 +506,8 @@ def test_a_death_of_an_earlier_attempt_is_not_taken_back(clock: Clockwork) -> No
     clock.claimed()
     clock.die()
     assert clock.deny(job) == 2
+    clock.wait(60)
+    clock.sweep("promote_due")
     clock.claimed(process="p2")
     for _ in range(16):
         clock.wait(5)

@@ -22,6 +22,7 @@ from tests.runqueue.lua.clockwork import (
     SPACING,
     UPLOAD,
     Clockwork,
+    spec,
 )
 from tests.runqueue.lua.webhooks import due, ended
 
@@ -314,6 +315,9 @@ def test_runs_are_recorded_although_the_index_of_one_of_them_has_a_wrong_type(
         mark_running(clock, jobs)
 
     assert clock.states(jobs) == {"running"}
+    clock.client.delete(clock.key("poll"))
+    mark_running(clock, jobs)
+    assert clock.members("poll") == sorted(jobs), "a call that is made again finishes it"
     assert (count(clock, "running:2"), count(clock, "submitting:2"), count(clock, "live")) == (
         3,
         0,
@@ -482,3 +486,12 @@ def test_a_quarantined_job_is_discarded_and_enqueued_again(
         assert count(clock, "live") == (2 if state == "running" else 0)
     found = cast("list[bytes]", clock.client.keys(clock.key(f"*{jobs[1]}*")))
     assert found == []
+
+
+def test_a_known_job_that_cannot_be_read_keeps_no_other_of_its_call_out(clock: Clockwork) -> None:
+    (bad,) = clock.enqueue(names=["b"])
+    damage(clock, bad)
+
+    answers = clock.hand_in([spec(name) for name in ("a", "b", "c")])
+
+    assert [answer.status for answer in answers] == ["new", "conflict", "new"]

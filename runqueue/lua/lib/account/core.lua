@@ -77,7 +77,6 @@ local function open(keys, args)
     put_members = {}, removed_members = {}, ended_ids = {},
     adopted_runs = 0, accepted_runs = 0, relays_due = false, list_joins = {},
     webhooks_reported = 0, webhooks_missed = 0, webhook_durations = {}, run_durations = {}, -- trust.lua
-    time_buckets = {}, -- times.lua
     -- Lanes and batches.
     canceled_batches = {}, running_lanes = {}, sealed_batches = {}, groups_in_line = {},
     -- Keys: `key_moves` says by key which members have it now, or have it no more (jobs, and orphan runs as

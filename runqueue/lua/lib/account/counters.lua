@@ -55,14 +55,7 @@ function counters.are_budgets(q)
   end
   return q.are_budgets
 end
-local function only(key, before)
-  if not before then return key end
-end
--- Iterates over the keys of a job; most have one, which needs no search.
-function counters.keys_of(job)
-  if job.keys == '' or string.find(job.keys, ' ', 1, true) then return string.gmatch(job.keys, '%S+') end
-  return only, job.keys
-end
+function counters.keys_of(job) return string.gmatch(job.keys, '%S+') end
 -- A job, or an orphan run of it, takes its keys and commits steps, or frees them.
 function counters.live(q, job, member, is_live)
   if counters.are_budgets(q) then q.step_commits[#q.step_commits + 1] = { job, member, is_live } end

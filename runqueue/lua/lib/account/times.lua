@@ -5,23 +5,12 @@
 local times = {}
 local BOUNDS = { 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400 }
 
--- `time_buckets` has the last bucket of each name: the jobs of a group are much alike, so most fall into the same.
-local function bucket_of(q, name, seconds)
-  local first = 1
-  while BOUNDS[first] and seconds > BOUNDS[first] do first = first + 1 end
-  local bucket = { above = BOUNDS[first - 1] or -1, to = BOUNDS[first] or math.huge,
-    field = 'time:' .. name .. ':' .. (BOUNDS[first] or 'more'), sum = 'time:' .. name .. ':sum' }
-  q.time_buckets[name] = bucket
-  return bucket
-end
-
 function times.observe(q, name, us)
-  if us < 0 then us = 0 end -- the clock was set
-  local seconds, bucket = us / 1000000, q.time_buckets[name]
-  if not bucket or seconds <= bucket.above or seconds > bucket.to then bucket = bucket_of(q, name, seconds) end
-  local field, sum = bucket.field, bucket.sum
-  q.totals[field] = (q.totals[field] or 0) + 1
-  q.totals[sum] = (q.totals[sum] or 0) + math.floor(us / 1000)
+  us = math.max(0, us) -- the clock was set
+  local first = 1
+  while BOUNDS[first] and us / 1000000 > BOUNDS[first] do first = first + 1 end
+  counters.bump(q.totals, 'time:' .. name .. ':' .. (BOUNDS[first] or 'more'), 1)
+  counters.bump(q.totals, 'time:' .. name .. ':sum', math.floor(us / 1000))
 end
 
 function times.steps_of(run_times) return tonumber(string.match(run_times, '^%d*:%d*:(%d+)$') or nil) end

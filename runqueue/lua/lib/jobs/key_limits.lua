@@ -470,21 +470,14 @@ function key_limits.save(q)
   local moves, freed_keys = q.key_moves, {}
   q.key_moves, q.key_states = {}, {}
   for key, members in pairs(moves) do
-    local set, first = q.prefix .. 'key:' .. key, next(members)
-    local is_freed
-    if next(members, first) == nil then -- as for most keys: without tables
-      is_freed = not members[first]
-      call(q, is_freed and 'SREM' or 'SADD', set, first)
-    else
-      local came, went = {}, {}
-      for member, has in pairs(members) do
-        if has then came[#came + 1] = member else went[#went + 1] = member end
-      end
-      in_parts('SADD', set, came)
-      in_parts('SREM', set, went)
-      is_freed = #went > 0
+    local set, came, went = q.prefix .. 'key:' .. key, {}, {}
+    for member, has in pairs(members) do
+      if has then came[#came + 1] = member else went[#went + 1] = member end
     end
-    if is_freed then freed_keys[#freed_keys + 1] = key end
+    in_parts('SADD', set, came)
+    in_parts('SREM', set, went)
+    q.key_commands = q.key_commands + 1
+    if #went > 0 then freed_keys[#freed_keys + 1] = key end
   end
   if #freed_keys == 0 or not any_held(q) then return end
   local late = {} -- a claim offers these
