@@ -15,11 +15,11 @@ from runqueue.records.job import JobState
 from runqueue.store import job_calls
 from runqueue.store.keys import Keys
 from simulation import server
-from simulation.addresses import API_KEY, PUBLIC_URL
 from simulation.judges.ledger import job_number
 from simulation.operators import Operator
 from simulation.plan import MAX_STEPS, OF_SKYVERN, Fault
 from simulation.processes import SimulatedProcess, start_in
+from simulation.virtual.addresses import API_KEY, PUBLIC_URL
 from simulator.delivery import signed_headers
 from simulator.model.runs import Run
 from simulator.records import webhook_content

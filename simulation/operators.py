@@ -18,10 +18,10 @@ from runqueue.records.job import JobState
 from runqueue.store import operator_calls
 from runqueue.store.budgets import Budget
 from runqueue.store.key_limits import KeyLimit
-from simulation.addresses import QUEUE_URL
 from simulation.judges.ledger import AcceptedJob
 from simulation.plan import MAX_STEPS, Fault, SimulationPlan
 from simulation.processes import EPOCH
+from simulation.virtual.addresses import QUEUE_URL
 
 if TYPE_CHECKING:
     from simulation.world import World

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from simulation.addresses import USER_URL
+from simulation.virtual.addresses import USER_URL
 from simulator.model.releases import DEFAULT_VERSION, RELEASES
 
 #: The share of the simulated time in which faults start; the rest is quiet.

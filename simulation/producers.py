@@ -17,7 +17,6 @@ from runqueue.errors import BatchExpired, BatchMismatch, BatchNotFound
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.store.keys import Keys
-from simulation.addresses import QUEUE_URL, USER_URL, callback_url
 from simulation.judges.ledger import AcceptedJob
 from simulation.plan import (
     ANSWERS_NO_CALL,
@@ -29,6 +28,7 @@ from simulation.plan import (
 )
 from simulation.processes import CURRENT, EPOCH, start_in
 from simulation.server import Client
+from simulation.virtual.addresses import QUEUE_URL, USER_URL, callback_url
 
 if TYPE_CHECKING:
     from simulation.world import World

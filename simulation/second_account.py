@@ -12,8 +12,8 @@ from runqueue import RunQueueError
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.job import JobState
 from runqueue.store import job_calls
-from simulation.addresses import QUEUE_URL
 from simulation.plan import FAULT_SHARE
+from simulation.virtual.addresses import QUEUE_URL
 
 if TYPE_CHECKING:
     from simulation.world import World

@@ -24,7 +24,8 @@ from api_client.http.transport import AsyncTransport
 from simulation.history import EventHistory
 from simulation.judges.conduct_ledger import Outcome, SentSubmission
 from simulation.judges.ledger import JOB_NUMBER, job_number
-from simulation.network import (
+from simulation.processes import EPOCH, SimulatedProcess, start_in
+from simulation.virtual.network import (
     LIST,
     READ,
     SUBMIT,
@@ -33,7 +34,6 @@ from simulation.network import (
     StoreAsItWas,
     StoreWithoutWorkflows,
 )
-from simulation.processes import EPOCH, SimulatedProcess, start_in
 from simulator.api import RunApi
 from simulator.delivery import Attempt, WebhookSender, signed_headers
 from simulator.faults import Switchboard

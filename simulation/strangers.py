@@ -8,9 +8,9 @@ import orjson
 
 from api_client.http.request_builder import RequestFactory
 from api_client.raw import SUBMIT_PATHS, RunKind
-from simulation.addresses import OTHERS_KEY, SKYVERN_URL
 from simulation.plan import PlannedJob
 from simulation.producers import line_of
+from simulation.virtual.addresses import OTHERS_KEY, SKYVERN_URL
 
 if TYPE_CHECKING:
     from simulation.world import World

@@ -29,7 +29,6 @@ from runqueue.store import job_calls, operator_calls, worker_calls
 from runqueue.store.budgets import Budget
 from runqueue.store.keys import Keys
 from simulation import second_account
-from simulation.addresses import API_KEY, OTHERS_KEY, PUBLIC_URL, QUEUE_URL, SKYVERN_URL
 from simulation.fault_times import FaultTimes
 from simulation.faults import SLOWNESS, FaultInjector
 from simulation.history import EventHistory
@@ -43,7 +42,6 @@ from simulation.judges.log_rules import LogRules
 from simulation.judges.outcomes import OutcomeJudge
 from simulation.judges.spending import SpendingJudge
 from simulation.judges.submissions import SubmissionJudge
-from simulation.loop import VirtualLoop
 from simulation.marks import MAKES_OR_ENDS_ORPHANS, Marks
 from simulation.operators import key_limit, strict_budget
 from simulation.plan import (
@@ -58,6 +56,8 @@ from simulation.programs import Broker, Receivers, SimulatedGateway, SimulatedWo
 from simulation.server import SimulatedRedis, ValkeyInstance
 from simulation.skyvern import SimulatedSkyvern
 from simulation.strangers import Strangers
+from simulation.virtual.addresses import API_KEY, OTHERS_KEY, PUBLIC_URL, QUEUE_URL, SKYVERN_URL
+from simulation.virtual.loop import VirtualLoop
 from simulator.model.fields import SessionFields
 from simulator.model.options import Options
 from simulator.model.releases import RELEASES

@@ -18,12 +18,12 @@ from runqueue.records.batch import Batch
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from runqueue.request.retry_policy import Retry
-from simulation.addresses import callback_url
 from simulation.fault_times import FaultTimes
 from simulation.judges.ledger import JOB_NUMBER, AcceptedJob, InvariantLedger, job_number
 from simulation.plan import PlannedJob
 from simulation.processes import EPOCH
 from simulation.server import ANSWER_SECONDS
+from simulation.virtual.addresses import callback_url
 from simulator.model.runs import Run
 
 #: Seconds from a lost answer until a search that finds no run counts, and between the two that do.

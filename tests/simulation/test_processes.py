@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from simulation.loop import NothingLeftError, VirtualLoop
 from simulation.processes import EPOCH, SimulatedProcess, start_in
+from simulation.virtual.loop import NothingLeftError, VirtualLoop
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 -- use: lanes
--- Sets the budget of a scope (see lib/jobs/budgets.lua), from the next claim on. One that becomes strict has committed to it
+-- Sets the budget of a scope (see lib/account/budgets.lua), from the next claim on. One that becomes strict has committed to it
 -- what live runs may take, which began without it: that reads each live run's job, and takes as long as these are many.
 -- ARGV  now_us, scope, budget ('' = none)
 -- Reply: the budget before ('' = none)

@@ -1,6 +1,6 @@
 -- use: job_record strays jobs runs further counters
 -- A run that should have been canceled did not confirm its end in time: running → failed | canceled (unconfirmed if
--- its further run may have been made, or running, if that is known: lib/jobs/further.lua). A run that may be live is
+-- its further run may have been made, or running, if that is known: lib/runs/further.lua). A run that may be live is
 -- shown as an orphan run, and takes a slot until it is seen to be over, or for the longest time that it may take.
 -- ARGV  now_us, then 3 a job: id, run_id, over (1 = the server reports that it is over, but its record cannot be read)
 -- Reply per job: 1 = given up, 0 = it had ended meanwhile

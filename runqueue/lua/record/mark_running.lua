@@ -8,7 +8,7 @@
 --       3 = the run is another job's (a search for an equal request found it first, and it has ended): the job, if it
 --       waits for this answer, is unconfirmed now, for the other's run may be its own,
 --       4 = the job has moved on, or the run is taken, and it was only a guess: nothing changed,
---       5 = adopted, by swapping it for a guess (lib/jobs/guesses.lua), or for what an answer had given another job
+--       5 = adopted, by swapping it for a guess (lib/runs/guesses.lua), or for what an answer had given another job
 --       although the run shows this one's marker
 local reply = {}
 local by_marker, also_canceled = q.args[2] == '2', q.args[2] == '3'

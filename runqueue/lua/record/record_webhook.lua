@@ -15,7 +15,7 @@
 --                 not recorded; call with final = 1, or retry_run.lua. Otherwise it is polled
 --       stray     the job has moved on, or the attempt's claim is not known: the run is an orphan run
 --       other     the run is another job's, or of an earlier life of its key: nothing was recorded. A guess
---                 (lib/jobs/guesses.lua) of either of the two jobs is corrected
+--                 (lib/runs/guesses.lua) of either of the two jobs is corrected
 --       unknown   no such job: a run that is live, or too new for its job to be removed, is an orphan run, and the
 --                 job's once that is submitted again; an older one is not recorded
 local PER_WEBHOOK = 11

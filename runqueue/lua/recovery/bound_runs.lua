@@ -2,7 +2,7 @@
 -- flags: no-writes
 -- Reads which runs have an owner. ARGV  now_us, but_spares (1 | 0), then run ids (≤ 1,000)
 -- Reply per run: the id of the job whose run it is or was, or that left it as an orphan; '' = none is known, or with
--- `but_spares` a run that came for a job which had ended with an equal job's run (lib/jobs/guesses.lua): a search may
+-- `but_spares` a run that came for a job which had ended with an equal job's run (lib/runs/guesses.lua): a search may
 -- give it to the equal job, unless a person cancels it.
 local but_spares = q.args[2] == '1'
 local reply = {}

@@ -1,7 +1,7 @@
 -- use: job_record
 -- flags: no-writes
 -- Reads jobs' requests, and the runs that are surely theirs. ARGV  now_us, then ids (<= 100)
--- Reply per id: { attempt, run_id ('' = none, or a guess, see lib/jobs/guesses.lua), body ('' = it is gone) }
+-- Reply per id: { attempt, run_id ('' = none, or a guess, see lib/runs/guesses.lua), body ('' = it is gone) }
 --       | nil (there is no such job)
 local reply = {}
 for i = 2, #q.args do

@@ -12,7 +12,6 @@ from runqueue.request.job_spec import parse_line
 from runqueue.store import codec, compression, pack_calls
 from runqueue.store.format import FORMAT
 from runqueue.store.pack_calls import EndedJob
-from runqueue.store.phrases import PHRASES
 
 ENDED = 1_800_000_000_000_000
 REQUEST = b'{"prompt":"Read the price.","url":"https://shop.test"}'
@@ -64,7 +63,7 @@ def test_a_broken_one_cannot_be_read() -> None:
 
 
 def test_other_phrases_are_another_format() -> None:
-    digest = hashlib.sha256(PHRASES).hexdigest()
+    digest = hashlib.sha256(compression.PHRASES).hexdigest()
 
     assert (FORMAT, digest) == (
         *(1, "65f0c6830f8c5c8f25ef3429f876de1edf046c7dacd3dbfd409536d40272cce1"),

@@ -8,12 +8,12 @@ import pytest
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch
 from runqueue.records.job import JobState
-from simulation.addresses import callback_url
 from simulation.fault_times import FaultTimes
 from simulation.judges.conduct_ledger import LISTS_END, ConductLedger, Outcome
 from simulation.judges.ledger import AcceptedJob, InvariantLedger
 from simulation.plan import draw
 from simulation.processes import EPOCH
+from simulation.virtual.addresses import callback_url
 from simulator.model.runs import Run
 from tests.figures import stats
 

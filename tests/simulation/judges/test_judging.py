@@ -17,7 +17,7 @@ def _output(script: str) -> str:
 
 #: A job with a deadline waits for a slot. Redis' clock is set back while no worker runs, for 42 s.
 _CLOCK_SET_BACK_WITHOUT_A_WORKER = """
-from simulation import seams
+from simulation.virtual import seams
 seams.install()
 from simulation.plan import Fault, PlannedJob, SimulationPlan
 from simulation.runs import simulate
@@ -46,7 +46,7 @@ def test_time_that_no_process_counted_while_the_clock_was_set_back_extends_a_dea
 #: A failover loses the claim of a job, whose run carries no marker and never ends. The time
 #: of the job ends while the runs are listed.
 _UNMARKED_RUN_OF_A_LOST_CLAIM = """
-from simulation import seams
+from simulation.virtual import seams
 seams.install()
 from simulation.plan import NEVER_ENDS, Fault, PlannedJob, SimulationPlan
 from simulation.runs import simulate
@@ -73,7 +73,7 @@ def test_a_run_without_a_marker_whose_claim_is_lost_is_left_to_a_person() -> Non
 
 #: Of a group with a cap of one, the first job's run ends by no call, and is canceled in vain.
 _STUCK_RUN_IN_A_CAPPED_GROUP = """
-from simulation import seams
+from simulation.virtual import seams
 seams.install()
 from simulation.plan import ANSWERS_NO_CALL, PlannedJob, SimulationPlan
 from simulation.runs import simulate
@@ -101,7 +101,7 @@ def test_a_run_that_was_given_up_takes_no_slot_of_its_capped_group() -> None:
 #: release without tags shows of these runs which workflow they run, and nothing that tells them
 #: apart; they end by a cancel alone.
 _UNREADABLE_RUNS_IN_DOUBT = """
-from simulation import seams
+from simulation.virtual import seams
 seams.install()
 from simulation.plan import UNREADABLE, Fault, PlannedJob, SimulationPlan
 from simulation.runs import simulate
@@ -130,7 +130,7 @@ def test_jobs_whose_unreadable_runs_show_no_tag_stay_in_doubt_and_their_runs_go_
 
 #: Another user of the account has the browser session of a job.
 _OCCUPIED_SESSION = """
-from simulation import seams
+from simulation.virtual import seams
 seams.install()
 from simulation.plan import Fault, PlannedJob, SimulationPlan
 from simulation.runs import simulate
@@ -156,7 +156,7 @@ def test_the_webhook_of_a_run_that_found_its_session_occupied_leaves_its_job_wit
 
 #: The first account's key is refused, and a second account has jobs.
 _TWO_ACCOUNTS = """
-from simulation import seams
+from simulation.virtual import seams
 seams.install()
 from simulation import second_account
 from simulation.plan import Fault, PlannedJob, SimulationPlan

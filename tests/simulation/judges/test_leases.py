@@ -7,8 +7,8 @@ import pytest
 from simulation.fault_times import FaultTimes
 from simulation.judges.leases import LEASE_SECONDS, TAKE_OVER_SECONDS, LeaseJudge
 from simulation.judges.ledger import InvariantLedger
-from simulation.loop import VirtualLoop
 from simulation.processes import SimulatedProcess
+from simulation.virtual.loop import VirtualLoop
 
 
 class World:

@@ -1,0 +1,1 @@
+"""Time, sockets and names as the simulated processes see them."""
