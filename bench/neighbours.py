@@ -180,7 +180,7 @@ async def _seen(stack: Stack, gateway: Gateway, kind: str) -> Neighbour:
         attacker = ("bench.neighbours", gateway.url, kind, path)
         with stack.process("greedy", *attacker, env=stack.environment()):
             answers = stack.folder / "greedy.log"
-            until(lambda: bool(answers.read_text()), 300, "the first answer to the attack")
+            until(lambda: bool(answers.read_text()), 300, "the attack to begin")
             p50, p99 = await _ask(session, _SECONDS)
     return Neighbour(kind, p50, p99, alone, peak_mib(gateway.process.pid))
 
@@ -199,7 +199,7 @@ async def _ask(session: aiohttp.ClientSession, seconds: float) -> tuple[float, f
 
 
 def attack(url: str, kind: str, path: str) -> None:
-    """Attack a gateway until this process is ended; writes what is answered."""
+    """Attack a gateway until this process is ended; writes a line for each request."""
     senders = []
     for found in ATTACKS.values() if kind == _ALL else (ATTACKS[kind],):
         # All but honest lines are the same each time.
@@ -227,9 +227,9 @@ def _send(host: str, found: Attack, same: bytes, path: str) -> None:
             if body is not None:
                 headers |= {"content-type": found.kind, "content-encoding": found.packing}
             connection.request(method, found.path or path, body, headers)
-            answer = connection.getresponse()
-            sys.stdout.write(f"{answer.status} {found.path}\n")
+            sys.stdout.write("sent\n")
             sys.stdout.flush()
+            answer = connection.getresponse()
             if answer.status == 429:
                 time.sleep(_REFUSED)
             elif not found.is_read:
