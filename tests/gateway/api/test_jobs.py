@@ -196,7 +196,7 @@ async def test_a_job_whose_request_is_not_kept_any_more_is_not_done_again(
     async with gating(redis_url) as door:
         answer = await door.ask("POST", f"/v1/jobs/{job.job_id}/replay")
 
-    assert (answer.status, "request is not kept" in answer.body["detail"]) == (409, True)
+    assert (answer.status, "request was dropped" in answer.body["detail"]) == (409, True)
 
 
 async def test_a_job_of_a_canceled_batch_is_not_done_again(

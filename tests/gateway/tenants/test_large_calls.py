@@ -13,7 +13,7 @@ from tests.gateway.gating import gating
 from tests.gateway.uploads import KIND, lines, text
 
 #: Arguments of an enqueue call beside its jobs, and of each of these.
-_HEAD, _PER_JOB = 2, 5
+_HEAD, _PER_JOB = 2, 4
 _MEBIBYTE = 1024 * 1024
 
 
