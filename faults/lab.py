@@ -16,14 +16,13 @@ from faults.servers import Clock, SimulatorProcess, Valkey, free_port
 from faults.workers import SETTINGS, Worker
 from runqueue import AccountStats, QueueUnavailable, RunQueue
 from runqueue.operator.operations import Operations
-from runqueue.store.scripts import load
 
 #: Kinds of jobs: by a search (a task that keeps its title, a workflow with a webhook), or only by
 #: comparing their requests (a task whose title the server overwrites, a workflow without).
 SEARCHED, COMPARED = ("titled", "hooked"), ("plain", "bare")
 MIXED = ("titled", "plain", "hooked", "bare")
 
-_OPEN = ("scheduled", "ready", "submitting", "running")
+_OPEN = ("scheduled", "ready", "submitting", "running", "unconfirmed")
 
 
 def line(
@@ -50,11 +49,6 @@ def line(
     return {"custom_id": key, "kind": "workflow", "body": body, **options}
 
 
-def script(name: str) -> bytes:
-    """Return what names a script on the wire, for traps."""
-    return load(name).function.encode()
-
-
 @dataclass(slots=True)
 class Lab:
     """What an experiment works with, and what it says of itself.
@@ -62,7 +56,6 @@ class Lab:
     Args:
         folder: data and logs.
         settings: of its workers.
-        searches: whether runs whose answer was lost can be searched for.
     """
 
     folder: Path
@@ -70,7 +63,6 @@ class Lab:
     simulator: SimulatorProcess
     network: Network
     settings: dict[str, str]
-    searches: bool = True
     queue: RunQueue = field(init=False)
     doubts: Doubts = field(init=False)
     workers: list[Worker] = field(default_factory=list)
@@ -80,13 +72,6 @@ class Lab:
     accepted: dict[str, str] = field(default_factory=dict)
     #: Those of them whose runs a search finds by their markers.
     marked: set[str] = field(default_factory=set)
-    #: Runs that a job may have; 1 unless named.
-    allowed: dict[str, int] = field(default_factory=dict)
-    #: Jobs that are to end dead, and unconfirmed.
-    dead: int = 0
-    parked: int = 0
-    #: Runs may be left that no job owns: the records of their jobs are gone.
-    orphans: bool = False
     notes: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     #: Seconds from the fault's end until work went on.
@@ -211,18 +196,11 @@ class Lab:
 
         def settled() -> bool:
             seen = self.states()
-            if not seen or any(seen.get(state) for state in _OPEN):
-                return False
-            return not self.searches or seen.get("unconfirmed", 0) <= self.parked
+            return bool(seen) and not any(seen.get(state) for state in _OPEN)
 
         with suppress(TimeoutError):
             until(settled, seconds, "the jobs to settle", every=0.1)
         return settled()
-
-    def meets(self, least: int = 1) -> None:
-        """Expect that every fault that the simulator was told of was met, so many times."""
-        for action, hits in self.simulator.hits_by_action().items():
-            self.expect(hits >= least, f"the fault {action} was met {hits} times, not {least}")
 
     def total(self, name: str) -> int:
         """Return one of the account's totals."""
@@ -268,7 +246,6 @@ def opened(
         stack.callback(api.stop)
         network = stack.enter_context(Network())
         made = Lab(folder, valkey, api, network, {**SETTINGS, **(settings or {})})
-        made.searches = "--no-list" not in simulator
         stack.callback(made.queue.close)
         made.doubts.start()
         stack.callback(made.doubts.stop)

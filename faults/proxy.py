@@ -51,12 +51,10 @@ class Proxy:
         pattern: bytes,
         *,
         reply: bool = False,
-        hold: bool = True,
         times: int = 1,
-        act: Callable[[], object] | None = None,
     ) -> Trap:
         """Set a trap; see `Trap`."""
-        made = Trap(direction, pattern, reply=reply, hold=hold, times=times, act=act)
+        made = Trap(direction, pattern, reply=reply, times=times)
         self._traps.append(made)
         return made
 

@@ -1,14 +1,10 @@
-"""Who webhooks go to: the gateway as a process, and a user's receiver that counts what it takes."""
+"""The gateway as a process."""
 
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
@@ -75,62 +71,3 @@ class Gateway:
             return httpx.get(f"{self.url}/healthz", timeout=2).status_code == 200
         except httpx.HTTPError:
             return False
-
-
-class WebhookTarget:
-    """A user's receiver on a port of its own; it may be down for a while.
-
-    Args:
-        times: when each webhook was taken, by `webhook-id` (monotonic seconds).
-        refused: webhooks that it answered with 503.
-    """
-
-    def __init__(self) -> None:
-        self.ids: Counter[str] = Counter()
-        self.times: dict[str, float] = {}
-        self.refused = 0
-        self.is_down = False
-        self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self.port = int(self._server.server_address[1])
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        """Where it takes webhooks."""
-        return f"http://127.0.0.1:{self.port}/hook"
-
-    def close(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
-
-    def take(self, webhook_id: str) -> int:
-        """Take a webhook and return the status of the answer."""
-        with self._lock:
-            if self.is_down:
-                self.refused += 1
-                return 503
-            self.ids[webhook_id] += 1
-            self.times.setdefault(webhook_id, time.monotonic())
-            return 200
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                self.send_response(receiver.take(self.headers.get("webhook-id", "")))
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Write nothing."""
-
-        return Handler

@@ -13,10 +13,7 @@ from faults.lab import Lab, opened
 from faults.servers import SkippedError
 
 #: The topics in the order of the report.
-GROUPS = (
-    *("kills", "processes", "api", "answers", "limits"),
-    *("webhooks", "network", "redis", "messages", "time", "people", "windows"),
-)
+GROUPS = ("processes", "network", "redis", "messages", "time", "people", "windows")
 
 Body = Callable[[Lab, int], None]
 

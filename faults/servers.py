@@ -226,46 +226,18 @@ class SimulatorProcess:
         """Set faults, after those that stand."""
         httpx.post(f"{self.url}/_faults", json=list(rules), timeout=30).raise_for_status()
 
-    def workflow(
-        self,
-        title: str,
-        parameters: Sequence[Mapping[str, Any]],
-        blocks: Sequence[Mapping[str, Any]],
-    ) -> str:
-        """Make a workflow and return its id."""
-        definition = {"parameters": list(parameters), "blocks": list(blocks)}
-        answer = httpx.post(
-            f"{self.url}/v1/workflows",
-            json={"json_definition": {"title": title, "workflow_definition": definition}},
-            headers={"x-api-key": "simulator-key"},
-            timeout=30,
-        )
-        return str(answer.raise_for_status().json()["workflow_permanent_id"])
-
     def no_faults(self) -> None:
         """Take every fault away."""
         httpx.delete(f"{self.url}/_faults", timeout=30).raise_for_status()
-
-    def hits(self) -> int:
-        """Return how many requests met a fault."""
-        return sum(self.hits_by_action().values())
-
-    def hits_by_action(self) -> dict[str, int]:
-        """Return how many requests met each kind of fault."""
-        hits: dict[str, int] = {}
-        for rule in httpx.get(f"{self.url}/_faults", timeout=30).json():
-            action = orjson.dumps(rule["action"]).decode()
-            hits[action] = hits.get(action, 0) + rule["hits"]
-        return hits
 
     def runs(self) -> list[dict[str, Any]]:
         """Return every run that was really created, oldest first."""
         lines = httpx.get(f"{self.url}/_ledger", timeout=60).content.splitlines()
         return [orjson.loads(line) for line in lines if line]
 
-    def summary(self, window: float = 1.0) -> dict[str, Any]:
-        """Return its record in figures; the window is in seconds."""
-        answer = httpx.get(f"{self.url}/_ledger/summary", params={"window": window}, timeout=60)
+    def summary(self) -> dict[str, Any]:
+        """Return its record in figures."""
+        answer = httpx.get(f"{self.url}/_ledger/summary", timeout=60)
         figures: dict[str, Any] = answer.json()
         return figures
 
