@@ -12,7 +12,7 @@ LOCK = $(BIN)/uv pip compile - --quiet --universal --python-version 3.13 --gener
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-e2e test-real contract acceptance faults simulate alerts schemas generate monitoring lock docs check million bench
+.PHONY: help setup demo up test test-e2e test-real contract acceptance faults simulate schemas generate monitoring lock docs check million bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -63,9 +63,6 @@ faults: $(STAMP) ## Kill, freeze, cut off and fill up real processes, and write 
 
 simulate: $(STAMP) ## Simulate the whole queue under a virtual clock: SEEDS=5000 MINUTES=5, adds up in .simulation.json
 	$(BIN)/python -m simulation --seeds $(or $(SEEDS),5000) --minutes $(or $(MINUTES),5) --tally .simulation.json --every-kind
-
-alerts: $(STAMP) ## Have a real Prometheus see every alert fire and clear, and write docs/alerts.md (needs prometheus)
-	$(BIN)/python -m ops.proof --write docs/alerts.md
 
 generate: $(STAMP) ## Write blocking modules from those for coroutines
 	$(BIN)/python -m tools.generate
