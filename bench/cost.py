@@ -5,7 +5,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from bench.stack import Stack, cpu_seconds, running, until
+from bench.stack import Stack, cpu_seconds, running
+from lab.waiting import until
 from runqueue import RunQueue
 
 _PROMPT = "x" * 480

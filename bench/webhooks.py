@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from bench.stack import Stack, cpu_seconds, running, until
-from faults.receivers import Gateway
+from bench.stack import Stack, cpu_seconds, running
+from lab.gateways import Gateway
+from lab.waiting import until
 from runqueue import RunQueue, TaskRunRequest
 from runqueue.records.claim_items import RunAccepted
 from runqueue.store import worker_calls

@@ -1,7 +1,6 @@
 """A laboratory: a Valkey, a simulated Skyvern and workers, each a real process behind proxies."""
 
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -9,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.stack import until
+from faults.clocks import Clock
 from faults.doubts import Doubts
-from faults.proxy import Network
-from faults.servers import Clock, SimulatorProcess, Valkey, free_port
 from faults.workers import SETTINGS, Worker
+from lab.proxy import Network
+from lab.simulators import SimulatorProcess
+from lab.valkeys import Valkey, start_valkey
+from lab.waiting import until
 from runqueue import AccountStats, QueueUnavailable, RunQueue
 from runqueue.operator.operations import Operations
 
@@ -239,10 +240,9 @@ def opened(
         clock.set(redis_clock)
         environ = clock.environment()
     with ExitStack() as stack:
-        valkey = Valkey(folder / "valkey", free_port(), environ)
-        valkey.start()
-        stack.callback(lambda: valkey.stop(signal.SIGKILL))
-        api = SimulatorProcess.start(simulator, folder / "simulator.log")
+        valkey = start_valkey(folder / "valkey", aof=True, environ=environ)
+        stack.callback(valkey.kill)
+        api = SimulatorProcess.start(*simulator, log=folder / "simulator.log")
         stack.callback(api.stop)
         network = stack.enter_context(Network())
         made = Lab(folder, valkey, api, network, {**SETTINGS, **(settings or {})})
@@ -255,4 +255,4 @@ def opened(
             for worker in made.workers:
                 worker.kill()
             for server in made.servers:
-                server.stop(signal.SIGKILL)
+                server.kill()

@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 
 from faults.checks import Judgement, judge
+from faults.clocks import SkippedError
 from faults.lab import Lab, opened
-from faults.servers import SkippedError
 
 #: The topics in the order of the report.
 GROUPS = ("processes", "network", "redis", "messages", "time", "people", "windows")

@@ -4,8 +4,8 @@ import time
 
 from faults.lab import MIXED, Lab
 from faults.registry import experiment
-from faults.ways import Way
 from faults.workers import Worker
+from lab.ways import Way
 
 _RUNS = ("--duration", "1")
 _PACED = {"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "20", "RUNQUEUE_MAX_BURST_SIZE": "5"}

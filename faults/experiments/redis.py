@@ -11,7 +11,7 @@ import redis
 
 from faults.lab import Lab, line
 from faults.registry import experiment
-from faults.servers import Valkey, free_port
+from lab.valkeys import start_valkey
 from runqueue import Budget, QueueFull, RunQueue
 
 _RUNS = ("--duration", "2", "--duration-spread", "0.5")
@@ -39,7 +39,7 @@ def _at_work(lab: Lab, jobs: int) -> None:
 def kill(lab: Lab, jobs: int) -> None:
     """What was acknowledged in its last second may be gone; the process' death alone loses none."""
     _at_work(lab, jobs)
-    lab.valkey.stop(signal.SIGKILL)
+    lab.valkey.kill()
     time.sleep(3)
     lab.valkey.start()
     lab.mend()
@@ -145,13 +145,10 @@ def switchover(lab: Lab, jobs: int) -> None:
     address = lab.network.proxy("127.0.0.1", lab.valkey.port)
     lab.queue.close()
     lab.queue = RunQueue(f"redis://127.0.0.1:{address.port}/0")
-    old, new = lab.valkey, Valkey(lab.folder / "second", free_port())
+    old, new = lab.valkey, start_valkey(lab.folder / "second", aof=True)
     lab.servers.append(new)
-    new.start()
     with old.client() as primary, new.client() as replica:
-        primary.config_set("repl-diskless-sync-delay", 0)
-        replica.replicaof("127.0.0.1", old.port)
-        lab.until(lambda: _is_linked(replica), 30, "the replica to follow")
+        new.follow(old)
         _at_work(lab, jobs)
         # As `CLUSTER FAILOVER` or an operator does it: writes stop until the replica has them all.
         primary.client_pause(5000, all=False)
@@ -172,10 +169,6 @@ def switchover(lab: Lab, jobs: int) -> None:
         peers = primary.client_list(_type="normal")
         left = [peer for peer in peers if _is_writer(peer) and int(peer["idle"]) < seconds]
     lab.expect(not left, f"{len(left)} connections still write to the old primary")
-
-
-def _is_linked(replica: redis.Redis) -> bool:
-    return bool(replica.info("replication").get("master_link_status") == "up")
 
 
 def _offset(server: redis.Redis) -> int:
@@ -220,8 +213,7 @@ def partition_one(lab: Lab, jobs: int) -> None:
 def failover_replica(lab: Lab, jobs: int) -> None:
     """Nobody remembers the claims: the runs are listed before anything is submitted."""
     lost, survivor = lab.worker().start(), lab.worker().start()
-    replica = Valkey(lab.folder / "replica", free_port())
-    replica.start()
+    replica = start_valkey(lab.folder / "replica", aof=True)
     try:
         replica.follow(lab.valkey)
         lab.submit(jobs, kinds=("titled", "hooked"))
@@ -231,10 +223,10 @@ def failover_replica(lab: Lab, jobs: int) -> None:
         before = lab.simulator.summary()["runs"]
         lab.until(lambda: lab.simulator.summary()["runs"] >= before + 10, 30, "lost claims")
         lost.kill()
-        lab.valkey.stop(signal.SIGKILL)
+        lab.valkey.kill()
         lab.valkey.succeed(replica)
     finally:
-        replica.stop(signal.SIGKILL)
+        replica.kill()
     survivor.signal(signal.SIGCONT)
     lab.mend()
     lab.note(f"{lab.simulator.summary()['runs'] - before} runs of claims that were not copied")
@@ -276,7 +268,7 @@ def _older(lab: Lab, jobs: int, *, workers_live: bool) -> None:
     time.sleep(1.2)  # the file is written once a second
     copy = lab.valkey.copy("older")
     lab.until(lambda: lab.simulator.summary()["runs"] >= jobs // 2, 60, "half of the runs")
-    lab.valkey.stop(signal.SIGKILL)
+    lab.valkey.kill()
     if not workers_live:
         for worker in lab.workers:
             worker.kill()
@@ -344,7 +336,7 @@ def _passed_by(lab: Lab, jobs: int, budget: Budget | None = None, **options: Any
         lab.queue.set_budget("group:late", budget)
     lab.queue.set_group("late", paused=False)
     lab.until(lambda: lab.simulator.summary()["runs"] >= before + jobs, 60, "the lost claims")
-    lab.valkey.stop(signal.SIGKILL)
+    lab.valkey.kill()
     first.kill()
     lab.valkey.restore(Path(copy))
     lab.valkey.start()

@@ -2,10 +2,10 @@
 
 import time
 
+from faults.clocks import Clock
 from faults.experiments.redis import RECOVERED
 from faults.lab import Lab
 from faults.registry import experiment
-from faults.servers import Clock
 
 _RUNS = ("--duration", "1")
 _HOUR, _DAY = 3600.0, 86_400.0

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.acceptance.factory import Factory, factory, settled_by_newer_jobs, task, until
+from lab.waiting import until
+from tests.acceptance.factory import Factory, factory, settled_by_newer_jobs, task
 from tests.acceptance.hosts import OTHER, Network, network, refusal, within
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(480)]
@@ -45,8 +46,8 @@ def start(parts: Factory, net: Network) -> None:
 
 def judge(parts: Factory, jobs: int) -> float:
     """Hold the ledger to the limits, and return how many a second were submitted."""
-    seen = parts.summary()
-    created: list[float] = sorted(run["created"] for run in parts.ledger())
+    seen = parts.simulator.summary()
+    created: list[float] = sorted(run["created"] for run in parts.simulator.runs())
     begun = jobs // 10  # by then both are at it
     rate = (jobs - 1 - begun) / (created[-1] - created[begun])
     most, live = seen["max_submissions_in_window"], seen["max_live"]
@@ -54,7 +55,7 @@ def judge(parts: Factory, jobs: int) -> float:
     assert most <= ARRIVALS
     assert live <= CAP
     assert len(created) == jobs
-    assert set(parts.runs_per_job().values()) == {1}
+    assert set(parts.simulator.runs_per_job().values()) == {1}
     return rate
 
 
@@ -136,7 +137,7 @@ def cut_off(parts: Factory, net: Network, *, jobs: int, seconds: float, lose: bo
         lose: whether submissions of the host get lost from a little earlier on.
     """
     # So that the cut meets submissions on the wire.
-    parts.faults({"match": {"route": "run_task"}, "action": {"answer_latency": 0.2}})
+    parts.simulator.faults({"match": {"route": "run_task"}, "action": {"answer_latency": 0.2}})
     start(parts, net)
     away = net.hosts[0]
     # Each asks for something else: a run whose answer was lost may be taken for an equal job's.
@@ -146,10 +147,10 @@ def cut_off(parts: Factory, net: Network, *, jobs: int, seconds: float, lose: bo
         net.lose(away)
         until(lambda: oldest_claim(parts) > 2, 60, "some to get lost")
     net.cut(away)
-    cut, before = time.monotonic(), len(parts.ledger())
+    cut, before = time.monotonic(), len(parts.simulator.runs())
     until(lambda: parts.queue.stats()["default"].processes == 1, 30, "the lease to end")
     until(lambda: time.monotonic() > cut + seconds, 60, "the cut to end")
-    meanwhile = (len(parts.ledger()) - before) / (time.monotonic() - cut)
+    meanwhile = (len(parts.simulator.runs()) - before) / (time.monotonic() - cut)
     print(f"{meanwhile:.1f} a second during the cut")
     if lose:
         net.find(away)

@@ -22,7 +22,6 @@ import aiohttp
 import httpx
 import pytest
 
-from bench.stack import peak_mib
 from runqueue import RunQueue
 from runqueue.records.claim_items import RunAccepted
 from runqueue.store import worker_calls
@@ -83,6 +82,12 @@ def large_answer(queue: RunQueue, url: str, account: str) -> str:
     hook = address(url, account, job.job_id, job.attempt, key)
     httpx.post(hook, content=body, headers={"x-skyvern-signature": signature}).raise_for_status()
     return f"/v1/jobs/{job.job_id}"
+
+
+def peak_mib(pid: int) -> float:
+    """Return the most memory that a process ever had, in mebibytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.proxy import Network
+from lab.proxy import Network
 from runqueue.cli.results.partial_file import Of, Part
 from runqueue.operator.operations import Operations
 from tests.runqueue.cli.commanding import Desk, batch_of, line, lines

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from faults.proxy import Network, Proxy
+from lab.proxy import Network, Proxy
 from runqueue import (
     BatchCanceled,
     BatchNotFound,

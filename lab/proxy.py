@@ -18,8 +18,8 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
-from faults.traps import Direction, Trap
-from faults.ways import Cut, Link, Way
+from lab.traps import Direction, Trap
+from lab.ways import Cut, Link, Way
 
 _CHUNK = 65_536
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.stack import until
-from faults.proxy import Network, Proxy
+from lab.proxy import Network, Proxy
+from lab.waiting import until
 
 
 class _Echo:

@@ -10,8 +10,8 @@ from typing import Self
 
 import httpx
 
-from bench.stack import until
-from faults.servers import free_port
+from lab.valkeys import free_port
+from lab.waiting import until
 from runqueue.embedded.secret_files import TOKEN_FILE
 
 _START_SECONDS = 30.0

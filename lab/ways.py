@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-from faults.traps import Direction, Trap
+from lab.traps import Direction, Trap
 
 Cut = Literal["fin", "rst"]
 
