@@ -12,7 +12,7 @@ LOCK = $(BIN)/uv pip compile - --quiet --universal --python-version 3.13 --gener
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-e2e test-real contract acceptance faults simulate alerts schemas generate monitoring lock docs check million bench
+.PHONY: help setup demo up test test-e2e test-real contract acceptance faults simulate schemas generate monitoring lock docs check million bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -56,16 +56,13 @@ contract: $(STAMP) ## Compare our models with the schemas of Skyvern's package; 
 acceptance: $(STAMP) ## Kill workers under 2,000 jobs, and break limits with four processes
 	RUNQUEUE_TEST_JOBS=2000 $(BIN)/pytest -n 2 -rP -m acceptance
 
-faults: $(STAMP) ## Kill, freeze, cut off and fill up everything, and write docs/reliability.md (sets clocks by libfaketime)
+faults: $(STAMP) ## Kill, freeze, cut off and fill up real processes, and write docs/reliability.md (sets clocks by libfaketime)
 	@test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || dpkg -s libfaketime >/dev/null 2>&1 || \
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends libfaketime; }
 	$(BIN)/python -m faults --at-once 3 --write docs/reliability.md
 
 simulate: $(STAMP) ## Simulate the whole queue under a virtual clock: SEEDS=5000 MINUTES=5, adds up in .simulation.json
 	$(BIN)/python -m simulation --seeds $(or $(SEEDS),5000) --minutes $(or $(MINUTES),5) --tally .simulation.json --every-kind
-
-alerts: $(STAMP) ## Have a real Prometheus see every alert fire and clear, and write docs/alerts.md (needs prometheus)
-	$(BIN)/python -m ops.proof --write docs/alerts.md
 
 generate: $(STAMP) ## Write blocking modules from those for coroutines
 	$(BIN)/python -m tools.generate

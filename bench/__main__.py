@@ -11,10 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import (
-    client,
     cost,
     finished,
-    http_intake,
     intake,
     latency,
     limits,
@@ -23,8 +21,6 @@ from bench import (
     neighbours,
     polling,
     scale,
-    versus,
-    waiting,
     webhooks,
 )
 
@@ -36,14 +32,8 @@ def _cost() -> list[Row]:
     unit = "ms CPU a job"
     return [
         ("(a) runqueue worker, 1 POST + 1 GET", f"{seen.runqueue:.3f} {unit}", ""),
-        ("(b) plain Celery, prefork 2", f"{seen.plain_celery:.2f} {unit}", ""),
-        (
-            "(c) bare loop, same transport and collector settings",
-            f"{seen.bare_loop:.3f} {unit}",
-            "",
-        ),
-        ("(a) / (b)", f"{seen.runqueue / seen.plain_celery:.3f}", "at most 0.111"),
-        ("(a) / (c)", f"{seen.runqueue / seen.bare_loop:.2f}", "at most 1.25"),
+        ("(b) bare loop, same transport and collector", f"{seen.bare_loop:.3f} {unit}", ""),
+        ("(a) / (b)", f"{seen.runqueue / seen.bare_loop:.2f}", "at most 1.25"),
     ]
 
 
@@ -51,7 +41,6 @@ def _intake() -> list[Row]:
     seen = intake.measure()
     return [
         ("enqueue_many, validated, one process", f"{seen.enqueue_many:,.0f} jobs/s", "50,000"),
-        ("Celery send_task in a loop", f"{seen.send_task:,.0f} jobs/s", ""),
         (
             f"Redis bytes a queued job of {intake.BODY_BYTES} B",
             f"{seen.bytes_per_job:,.0f} B",
@@ -76,23 +65,6 @@ def _finished() -> list[Row]:
     return rows
 
 
-def _http() -> list[Row]:
-    seen = http_intake.measure()
-    return [
-        (
-            f"batch of {seen.lines:,} lines through the gateway",
-            f"{seen.a_second:,.0f} lines/s",
-            "8,000",
-        ),
-        ("gateway's memory meanwhile", f"{seen.before_mb:.0f} → {seen.most_mb:.0f} MB", "flat"),
-        (
-            "its health checks meanwhile",
-            f"p50 {seen.p50:.1f} ms, p99 {seen.p99:.1f} ms",
-            "",
-        ),
-    ]
-
-
 def _latency() -> list[Row]:
     warm = latency.measure(500)
     cold = latency.measure(60, (1.7, 2.2))
@@ -107,17 +79,6 @@ def _latency() -> list[Row]:
             f"p50 {cold.p50:.1f} ms, p99 {cold.p99:.1f} ms, worst {cold.worst:.1f} ms",
             "",
         ),
-    ]
-
-
-def _waiting() -> list[Row]:
-    return [
-        (
-            f"end of a job to `wait` having returned, {kind} (n={seen.samples})",
-            f"p50 {seen.p50:.1f} ms, p99 {seen.p99:.1f} ms, worst {seen.worst:.1f} ms",
-            "",
-        )
-        for kind, seen in waiting.measure().items()
     ]
 
 
@@ -141,7 +102,6 @@ def _limits() -> list[Row]:
 def _webhooks() -> list[Row]:
     taken = webhooks.throughput()
     woken = webhooks.woken()
-    flood = webhooks.flood()
     return [
         ("webhooks received, of the gateway's CPU", f"{taken.a_core:,.0f} a core-second", "1,500"),
         (
@@ -154,41 +114,7 @@ def _webhooks() -> list[Row]:
             f"p50 {woken.p50:.1f} ms, p99 {woken.p99:.1f} ms",
             "",
         ),
-        (f"forged requests taken, of {flood.sent:,}", str(flood.accepted), "0"),
-        (
-            f"{flood.genuine:,} genuine ones in between",
-            f"p50 {flood.p50:.1f} ms, p99 {flood.p99:.1f} ms",
-            "",
-        ),
-        ("gateway's memory", f"{flood.before_mb:.0f} → {flood.after_mb:.0f} MB", "flat"),
     ]
-
-
-_WAYS = {
-    "aiohttp": "bare aiohttp session",
-    "transport": "AsyncTransport alone",
-    "async": "AsyncSkyvern",
-    "httpx-aiohttp": "httpx over httpx-aiohttp",
-    "httpx": "httpx",
-    "blocking": "Skyvern, one at a time",
-}
-
-
-def _client() -> list[Row]:
-    seen = client.measure()
-    rows = []
-    for call, what in (("get", "GET v1/runs/{id}"), ("post", "POST v1/run/tasks")):
-        rows.append((what, "CPU a call (to bare aiohttp), at once:", ""))
-        for name, way in _WAYS.items():
-            cells = [
-                f"{at_once}: {cell.cpu_ms:.3f} ms ({cell.ratio:.2f})"
-                for at_once in client.AT_ONCE
-                if (cell := seen.get((name, call, at_once)))
-            ]
-            if cells:
-                reach = "at most 1.60" if name == "async" else ""
-                rows.append((f"  {way}", "\n".join(cells), reach))
-    return rows
 
 
 def _looking() -> list[Row]:
@@ -282,20 +208,13 @@ def _polling() -> list[Row]:
     return rows
 
 
-def _versus_flight() -> list[Row]:
-    return [row for scenario in versus.IN_FLIGHT for row in versus.followed(*scenario)]
-
-
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "cost": _cost,
     "intake": _intake,
     "finished": _finished,
-    "http": _http,
     "latency": _latency,
-    "waiting": _waiting,
     "limits": _limits,
     "webhooks": _webhooks,
-    "client": _client,
     "looking": _looking,
     "neighbours": _neighbours,
     "million": _million,
@@ -305,11 +224,6 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "keys": scale.keys_rows,
     "flight": scale.flight_rows,
     "soak": scale.soak_rows,
-    "versus": versus.everything,
-    "versus-cost": versus.costs,
-    "versus-flight": _versus_flight,
-    "versus-limits": versus.rate_limited,
-    "versus-faults": versus.mixed_faults,
 }
 #: Parts that are measured only where they are asked for, since they take minutes.
 _LONG = {
@@ -323,7 +237,7 @@ _LONG = {
     "keys",
     "flight",
     "soak",
-} | {name for name in PARTS if name.startswith("versus")}
+}
 
 
 def main(names: list[str]) -> int:

@@ -13,7 +13,8 @@ import redis
 
 from bench.cost import lines
 from bench.slow import Slow, slowest, watch
-from bench.stack import Stack, cpu_seconds, running, until
+from bench.stack import Stack, cpu_seconds, running
+from lab.waiting import until
 from runqueue import RunQueue
 from runqueue.store.keys import Keys
 

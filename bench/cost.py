@@ -1,13 +1,12 @@
-"""Worker CPU per job (one POST, one GET): this project, plain Celery, and the bare loop."""
+"""Worker CPU per job (one POST, one GET): this project, and the bare loop."""
 
 import subprocess
 import sys
 from dataclasses import dataclass
 from typing import Any
 
-from celery import Celery
-
-from bench.stack import Stack, cpu_seconds, ledger, running, until
+from bench.stack import Stack, cpu_seconds, running
+from lab.waiting import until
 from runqueue import RunQueue
 
 _PROMPT = "x" * 480
@@ -18,7 +17,6 @@ class Cost:
     """CPU milliseconds of the workers per job, in one run on one simulator."""
 
     runqueue: float
-    plain_celery: float
     bare_loop: float
 
 
@@ -60,30 +58,6 @@ def runqueue_cost(stack: Stack, count: int) -> float:
             return 1000 * (cpu_seconds(worker) - before) / (count - warm)
 
 
-def plain_celery_cost(stack: Stack, count: int) -> float:
-    """Return the CPU milliseconds per job of plain Celery, prefork 2, warmed up alike."""
-    app, warm = Celery(broker=stack.broker_url), count // 4
-    body = {"prompt": _PROMPT, "url": "https://shop.test/1", "engine": "skyvern-1.0"}
-    command = ("celery", "-A", "bench.others.celery_runs", "worker", "-c", "2", "-l", "WARNING")
-    start = stack_requests(stack)
-
-    def work(jobs: int, calls: int) -> None:
-        for _ in range(jobs):
-            app.send_task("bench.others.celery_runs.run", args=[body])
-        until(lambda: stack_requests(stack) - start >= calls, 300, f"{jobs} plain jobs")
-
-    with stack.process("plain", *command, env=stack.environment()) as worker:
-        work(warm, 2 * warm)
-        before = cpu_seconds(worker)
-        work(count - warm, 2 * count)
-        return 1000 * (cpu_seconds(worker) - before) / (count - warm)
-
-
-def stack_requests(stack: Stack) -> int:
-    """Return how many API calls the simulator has seen."""
-    return ledger(stack.base_url)["requests"]
-
-
 def bare_loop_cost(stack: Stack, count: int, concurrency: int) -> float:
     """Return the CPU milliseconds per pair of calls of the bare loop, its first half left out."""
     command = [
@@ -99,10 +73,9 @@ def bare_loop_cost(stack: Stack, count: int, concurrency: int) -> float:
 
 
 def measure(count: int = 20_000) -> Cost:
-    """Measure the three in one run, the bound before and after ours: machines drift."""
+    """Measure both in one run, the bound before and after ours: machines drift."""
     with running("--duration", "0") as stack:
         before = bare_loop_cost(stack, count, 100)
         ours = runqueue_cost(stack, count)
         after = bare_loop_cost(stack, count, 100)
-        plain = plain_celery_cost(stack, count // 8)
-    return Cost(ours, plain, (before + after) / 2)
+    return Cost(ours, (before + after) / 2)

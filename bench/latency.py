@@ -5,10 +5,8 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
-import httpx
-import orjson
-
-from bench.stack import running, until
+from bench.stack import running
+from lab.waiting import until
 from runqueue import RunQueue, TaskRunRequest
 
 WORKERS = 3
@@ -45,10 +43,9 @@ def measure(samples: int = 500, pause: tuple[float, float] = (0.0, 0.05)) -> Lat
             called[job.job_id] = moment
             until(partial(_has_submitted, queue, number), 10, "the run", every=0.005)
             time.sleep(random.uniform(*pause))
-        lines = httpx.get(f"{stack.base_url}/_ledger").content.splitlines()
+        runs = stack.simulator.runs()
     waits = []
-    for line in lines:
-        run = orjson.loads(line)
+    for run in runs:
         job_id = run["title"].rpartition("[rq:")[2].partition(".")[0]
         waits.append(1000 * (run["created"] - called[job_id]))
     waits.sort()

@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-import httpx
-import orjson
-
 from bench.cost import lines
-from bench.stack import ledger, running, until
+from bench.stack import running
+from lab.waiting import until
 from runqueue import RunQueue
 
 WORKERS, RATE, BURST, CAP = 4, 200, 20, 40
@@ -49,6 +47,6 @@ def _run(jobs: int, duration: str, **limits: str) -> tuple[dict[str, int], list[
     ):
         until(lambda: queue.stats()["default"].processes == WORKERS, 60, "the workers")
         queue.enqueue_many(lines(jobs))
-        until(lambda: ledger(stack.base_url)["runs"] >= jobs, 120, "all jobs")
-        runs = httpx.get(f"{stack.base_url}/_ledger").content.splitlines()
-        return ledger(stack.base_url), [orjson.loads(run)["created"] for run in runs]
+        until(lambda: stack.simulator.summary()["runs"] >= jobs, 120, "all jobs")
+        created = [run["created"] for run in stack.simulator.runs()]
+        return stack.simulator.summary(), created

@@ -9,8 +9,9 @@ import httpx
 from playwright.sync_api import sync_playwright
 
 from bench.intake import lines
-from bench.stack import cpu_seconds, running, until
-from faults.receivers import Gateway
+from bench.stack import cpu_seconds, running
+from lab.gateways import Gateway
+from lab.waiting import until
 from runqueue import RunQueue
 
 #: Jobs that are submitted at a time: their lines are held in memory.

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import orjson
 import redis
 
 from bench.intake import lines
-from bench.stack import Stack, ledger, running, until
-from faults.receivers import Gateway
+from bench.stack import Stack, running
+from lab.gateways import Gateway
+from lab.waiting import until
 from runqueue import RunQueue
 from runqueue.records.batch import Batch
 
@@ -102,7 +102,7 @@ class _Trial:
         small = self._hand_in(self._small)
         self._queue.cancel_batch(self._sealed().id)
         before = self._used()
-        runs_before = ledger(self._stack.base_url)["runs"]
+        runs_before = self._submitted()
         kept = self._killed_half_way()
         gateway_before = self._gateway_mb()
         start = time.perf_counter()
@@ -110,7 +110,7 @@ class _Trial:
         took = time.perf_counter() - start
         batch = self._sealed()
         redis_bytes = (self._used() - before) / self._count
-        until(lambda: ledger(self._stack.base_url)["runs"] > runs_before + _RATE, 60, "some runs")
+        until(lambda: self._submitted() > runs_before + _RATE, 60, "some runs")
         began = time.perf_counter()
         self._queue.cancel_batch(batch.id)
         cancel_ms, canceled = 1000 * (time.perf_counter() - began), time.time()
@@ -189,8 +189,11 @@ class _Trial:
 
     def _runs(self) -> list[float]:
         """When each run was made."""
-        rows = httpx.get(f"{self._stack.base_url}/_ledger", timeout=60).content.splitlines()
-        return [orjson.loads(row)["created"] for row in rows]
+        return [run["created"] for run in self._stack.simulator.runs()]
+
+    def _submitted(self) -> int:
+        """How many runs were made."""
+        return int(self._stack.simulator.summary()["runs"])
 
     def _used(self) -> int:
         return int(self._redis.info("memory")["used_memory"])

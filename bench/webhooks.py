@@ -1,23 +1,20 @@
-"""The webhook receiver: what it takes, how soon a waiter is woken, and a flood of forged ones."""
+"""The webhook receiver: what it takes, and how soon a waiter is woken."""
 
 import asyncio
 import hashlib
 import hmac
-import os
 import statistics
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
 
 import aiohttp
 
-from bench.forgeries import Hostile, forgeries
-from bench.stack import Stack, cpu_seconds, running, until
-from faults.receivers import Gateway
+from bench.stack import Stack, cpu_seconds, running
+from lab.gateways import Gateway
+from lab.waiting import until
 from runqueue import RunQueue, TaskRunRequest
 from runqueue.records.claim_items import RunAccepted
 from runqueue.store import worker_calls
@@ -54,26 +51,6 @@ class Woken:
     p50: float
     p99: float
     samples: int
-
-
-@dataclass(frozen=True, slots=True)
-class Flood:
-    """What a flood of requests that Skyvern never sent came to.
-
-    Args:
-        sent, accepted: how many, and how many were answered with success.
-        before_mb, after_mb: resident memory of the gateway.
-        p50, p99: milliseconds of the genuine webhooks in between.
-        genuine: how many of those came, all of them taken.
-    """
-
-    sent: int
-    accepted: int
-    before_mb: float
-    after_mb: float
-    p50: float
-    p99: float
-    genuine: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,49 +116,8 @@ async def _one_wait(queue: RunQueue, session: aiohttp.ClientSession, webhook: We
     return 1000 * (ended - start)
 
 
-def flood(count: int = 100_000, genuine: int = 1_000) -> Flood:
-    """Send requests that must not be taken, and genuine ones in between."""
-    with _gateway() as (stack, gateway), RunQueue(stack.redis_url) as queue:
-        webhooks = _webhooks(queue, gateway, genuine + 2)
-        hostile = forgeries(webhooks[0], webhooks[1], gateway.url)
-        assert gateway.process is not None
-        asyncio.run(_attack(list(islice(hostile, 2_000)), []))  # what is loaded late
-        before = _resident_mb(gateway.process.pid)
-        share = count // 10
-        accepted, times = 0, []
-        for number in range(10):
-            part = webhooks[2 + number * genuine // 10 : 2 + (number + 1) * genuine // 10]
-            taken, some = asyncio.run(_attack(list(islice(hostile, share)), part))
-            accepted += taken
-            times += some
-        after = _resident_mb(gateway.process.pid)
-        states = queue.states([webhook.job_id for webhook in webhooks[2:]])
-        done = sum(state is not None and state.is_over for state, _ in states)
-    return Flood(10 * share, accepted, before, after, *_shares(times), done)
-
-
-async def _attack(
-    hostile: Sequence[Hostile], webhooks: Sequence[Webhook]
-) -> tuple[int, list[float]]:
-    accepted = 0
-    todo = iter(hostile)
-
-    async def attacker(session: aiohttp.ClientSession) -> None:
-        nonlocal accepted
-        for one in todo:
-            accepted += await one.send(session)
-
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as session:
-        attackers = [asyncio.create_task(attacker(session)) for _ in range(AT_ONCE)]
-        times = await _send_all(webhooks, at_once=1, pause=0.01)
-        await asyncio.gather(*attackers)
-    return accepted, times
-
-
-async def _send_all(
-    webhooks: Sequence[Webhook], at_once: int = AT_ONCE, pause: float = 0.0
-) -> list[float]:
-    """Send webhooks, so many at once, and return how many milliseconds each took."""
+async def _send_all(webhooks: Sequence[Webhook]) -> list[float]:
+    """Send webhooks, `AT_ONCE`, and return how many milliseconds each took."""
     times: list[float] = []
     todo = iter(webhooks)
 
@@ -190,11 +126,9 @@ async def _send_all(
             start = time.perf_counter()
             await _send(session, webhook)
             times.append(1000 * (time.perf_counter() - start))
-            if pause:
-                await asyncio.sleep(pause)
 
     async with aiohttp.ClientSession() as session:
-        await asyncio.gather(*(sender(session) for _ in range(at_once)))
+        await asyncio.gather(*(sender(session) for _ in range(AT_ONCE)))
     return times
 
 
@@ -243,8 +177,3 @@ def _webhooks(queue: RunQueue, gateway: Gateway, count: int) -> list[Webhook]:
 def _shares(times: Sequence[float]) -> tuple[float, float]:
     ordered = sorted(times)
     return statistics.median(ordered), ordered[int(0.99 * (len(ordered) - 1))]
-
-
-def _resident_mb(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

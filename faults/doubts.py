@@ -45,20 +45,13 @@ class Tallies:
     Args:
         marked: the server's search finds their runs by the attempt's marker.
         unmarked: only the echoed request tells whose run it is.
-        unsearchable: nothing can be searched (no list call, or no markers): as they should end
-            means that they still stand in unconfirmed.
     """
 
     marked: Tally = field(default_factory=Tally)
     unmarked: Tally = field(default_factory=Tally)
-    unsearchable: Tally = field(default_factory=Tally)
 
     def __add__(self, other: "Tallies") -> "Tallies":
-        return Tallies(
-            self.marked + other.marked,
-            self.unmarked + other.unmarked,
-            self.unsearchable + other.unsearchable,
-        )
+        return Tallies(self.marked + other.marked, self.unmarked + other.unmarked)
 
 
 class Doubts:
@@ -78,8 +71,6 @@ class Doubts:
         #: Every submission that was ever seen in doubt, and those that are now.
         self.seen: set[Doubt] = set()
         self.standing: set[Doubt] = set()
-        #: Those that a person had to settle.
-        self.by_hand: set[Doubt] = set()
 
     def start(self) -> None:
         """Begin to look."""
@@ -91,29 +82,18 @@ class Doubts:
         self._thread.join()
         self._client.close()
 
-    def person_acts(self) -> None:
-        """Take note that a person settles what is in doubt now: it did not settle by itself."""
-        self._look()
-        self.by_hand |= self.standing
-
-    def tallies(
-        self, marked: Collection[str], doubled: Collection[str], *, searches: bool
-    ) -> Tallies:
+    def tallies(self, marked: Collection[str], doubled: Collection[str]) -> Tallies:
         """Count what was in doubt by what became of it.
 
         Args:
             marked: the jobs whose runs a search finds by their marker.
             doubled: the jobs that were run twice: a wrong end of a doubt is none.
-            searches: whether anything can be searched at all.
         """
         self._look()
-        if not searches:
-            gone = self.seen - self.standing
-            return Tallies(unsearchable=self._tally(self.seen, doubled, gone))
-        left = self.standing | self.by_hand
         found = {doubt for doubt in self.seen if doubt.job_id in marked}
         return Tallies(
-            self._tally(found, doubled, left), self._tally(self.seen - found, doubled, left)
+            self._tally(found, doubled, self.standing),
+            self._tally(self.seen - found, doubled, self.standing),
         )
 
     @staticmethod

@@ -1,7 +1,6 @@
 """A laboratory: a Valkey, a simulated Skyvern and workers, each a real process behind proxies."""
 
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -9,21 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.stack import until
+from faults.clocks import Clock
 from faults.doubts import Doubts
-from faults.proxy import Network
-from faults.servers import Clock, SimulatorProcess, Valkey, free_port
 from faults.workers import SETTINGS, Worker
+from lab.proxy import Network
+from lab.simulators import SimulatorProcess
+from lab.valkeys import Valkey, start_valkey
+from lab.waiting import until
 from runqueue import AccountStats, QueueUnavailable, RunQueue
 from runqueue.operator.operations import Operations
-from runqueue.store.scripts import load
 
 #: Kinds of jobs: by a search (a task that keeps its title, a workflow with a webhook), or only by
 #: comparing their requests (a task whose title the server overwrites, a workflow without).
 SEARCHED, COMPARED = ("titled", "hooked"), ("plain", "bare")
 MIXED = ("titled", "plain", "hooked", "bare")
 
-_OPEN = ("scheduled", "ready", "submitting", "running")
+_OPEN = ("scheduled", "ready", "submitting", "running", "unconfirmed")
 
 
 def line(
@@ -50,11 +50,6 @@ def line(
     return {"custom_id": key, "kind": "workflow", "body": body, **options}
 
 
-def script(name: str) -> bytes:
-    """Return what names a script on the wire, for traps."""
-    return load(name).function.encode()
-
-
 @dataclass(slots=True)
 class Lab:
     """What an experiment works with, and what it says of itself.
@@ -62,7 +57,6 @@ class Lab:
     Args:
         folder: data and logs.
         settings: of its workers.
-        searches: whether runs whose answer was lost can be searched for.
     """
 
     folder: Path
@@ -70,7 +64,6 @@ class Lab:
     simulator: SimulatorProcess
     network: Network
     settings: dict[str, str]
-    searches: bool = True
     queue: RunQueue = field(init=False)
     doubts: Doubts = field(init=False)
     workers: list[Worker] = field(default_factory=list)
@@ -80,13 +73,6 @@ class Lab:
     accepted: dict[str, str] = field(default_factory=dict)
     #: Those of them whose runs a search finds by their markers.
     marked: set[str] = field(default_factory=set)
-    #: Runs that a job may have; 1 unless named.
-    allowed: dict[str, int] = field(default_factory=dict)
-    #: Jobs that are to end dead, and unconfirmed.
-    dead: int = 0
-    parked: int = 0
-    #: Runs may be left that no job owns: the records of their jobs are gone.
-    orphans: bool = False
     notes: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     #: Seconds from the fault's end until work went on.
@@ -211,18 +197,11 @@ class Lab:
 
         def settled() -> bool:
             seen = self.states()
-            if not seen or any(seen.get(state) for state in _OPEN):
-                return False
-            return not self.searches or seen.get("unconfirmed", 0) <= self.parked
+            return bool(seen) and not any(seen.get(state) for state in _OPEN)
 
         with suppress(TimeoutError):
             until(settled, seconds, "the jobs to settle", every=0.1)
         return settled()
-
-    def meets(self, least: int = 1) -> None:
-        """Expect that every fault that the simulator was told of was met, so many times."""
-        for action, hits in self.simulator.hits_by_action().items():
-            self.expect(hits >= least, f"the fault {action} was met {hits} times, not {least}")
 
     def total(self, name: str) -> int:
         """Return one of the account's totals."""
@@ -261,14 +240,12 @@ def opened(
         clock.set(redis_clock)
         environ = clock.environment()
     with ExitStack() as stack:
-        valkey = Valkey(folder / "valkey", free_port(), environ)
-        valkey.start()
-        stack.callback(lambda: valkey.stop(signal.SIGKILL))
-        api = SimulatorProcess.start(simulator, folder / "simulator.log")
+        valkey = start_valkey(folder / "valkey", aof=True, environ=environ)
+        stack.callback(valkey.kill)
+        api = SimulatorProcess.start(*simulator, log=folder / "simulator.log")
         stack.callback(api.stop)
         network = stack.enter_context(Network())
         made = Lab(folder, valkey, api, network, {**SETTINGS, **(settings or {})})
-        made.searches = "--no-list" not in simulator
         stack.callback(made.queue.close)
         made.doubts.start()
         stack.callback(made.doubts.stop)
@@ -278,4 +255,4 @@ def opened(
             for worker in made.workers:
                 worker.kill()
             for server in made.servers:
-                server.stop(signal.SIGKILL)
+                server.kill()

@@ -57,7 +57,6 @@ def shortfalls(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> 
         for what, tally, least in (
             ("findable", all_.marked, MARKED),
             ("unmarkable", all_.unmarked, UNMARKED),
-            ("unsearchable", all_.unsearchable, MARKED),
         )
         if tally.settled < least * tally.lost
     ]
@@ -70,11 +69,10 @@ def _all_doubts(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) ->
 
 def _doubts(tallies: Tallies) -> list[str]:
     words = (
-        ("findable by a marker", "settled by themselves", tallies.marked),
-        ("recognised only by their request", "settled by themselves", tallies.unmarked),
-        ("unsearchable", "visible as unconfirmed", tallies.unsearchable),
+        ("findable by a marker", tallies.marked),
+        ("recognised only by their request", tallies.unmarked),
     )
-    return [f"{what}: {_share(tally)} {ended}" for what, ended, tally in words if tally.lost]
+    return [f"{what}: {_share(tally)} settled by themselves" for what, tally in words if tally.lost]
 
 
 def _share(tally: Tally) -> str:

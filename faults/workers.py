@@ -6,8 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.stack import until
-from faults.proxy import Proxy
+from lab.proxy import Proxy
+from lab.waiting import until
 
 #: The settings of every worker unless an experiment says otherwise.
 SETTINGS = {

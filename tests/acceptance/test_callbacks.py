@@ -10,8 +10,9 @@ import orjson
 import pytest
 import redis
 
+from lab.waiting import until
 from runqueue.store.keys import Keys
-from tests.acceptance.factory import factory, task, until
+from tests.acceptance.factory import factory, task
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 

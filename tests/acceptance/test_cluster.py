@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from lab.clusters import Cluster, accounts_on_each, cluster, line
+from lab.waiting import until
 from runqueue import RunQueue
 from runqueue.errors import QueueUnavailable
-from tests.acceptance.factory import Factory, factory, until
-from tests.clusters import Cluster, accounts_on_each, cluster, line
+from tests.acceptance.factory import Factory, factory
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -66,7 +67,7 @@ def states(made: Factory) -> Counter[str]:
 def assert_each_ran_once(made: Factory, count: int) -> None:
     """Every job is completed, and has one run."""
     assert states(made) == {"completed": count}
-    assert Counter(made.runs_per_job().values()) == {1: count}
+    assert Counter(made.simulator.runs_per_job().values()) == {1: count}
 
 
 def test_the_jobs_of_two_accounts_on_two_nodes_are_done(tmp_path: Path) -> None:

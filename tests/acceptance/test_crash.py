@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.factory import Factory, factory, settled_by_newer_jobs, task, until
+from lab.waiting import until
+from tests.acceptance.factory import Factory, factory, settled_by_newer_jobs, task
 
 #: `make acceptance` runs the full size.
 JOBS = int(os.environ.get("RUNQUEUE_TEST_JOBS", "400"))
@@ -24,7 +25,7 @@ FAST = {
 
 
 def _share_has_run(parts: Factory, share: float) -> bool:
-    return len(parts.ledger()) > share * JOBS
+    return len(parts.simulator.runs()) > share * JOBS
 
 
 def test_after_three_kills_in_mid_work_every_job_completes_and_none_ran_twice(
@@ -32,7 +33,7 @@ def test_after_three_kills_in_mid_work_every_job_completes_and_none_ran_twice(
 ) -> None:
     with factory(tmp_path, ("--duration", "1"), **FAST) as parts:
         # Answers that take a while, so that each kill meets submissions on the wire.
-        parts.faults({"match": {"route": "run_task"}, "action": {"answer_latency": 0.2}})
+        parts.simulator.faults({"match": {"route": "run_task"}, "action": {"answer_latency": 0.2}})
         jobs = parts.queue.enqueue_many([task(f"job-{i}") for i in range(JOBS)])
         parts.start_worker()
         victim = parts.start_worker()
@@ -45,7 +46,7 @@ def test_after_three_kills_in_mid_work_every_job_completes_and_none_ran_twice(
         # adopted, and what has none is submitted again.
         jobs += settled_by_newer_jobs(parts, JOBS)
 
-        runs = parts.runs_per_job()
+        runs = parts.simulator.runs_per_job()
         print(f"{JOBS} jobs, runs {runs.total()}, {parts.queue.stats()['default'].totals}")
         assert set(runs) == {job.job_id for job in jobs}
         assert set(runs.values()) == {1}
@@ -53,7 +54,7 @@ def test_after_three_kills_in_mid_work_every_job_completes_and_none_ran_twice(
 
 def test_a_terminated_worker_drains_and_leaves_nothing_unconfirmed(tmp_path: Path) -> None:
     with factory(tmp_path, ("--duration", "0.2"), **FAST) as parts:
-        parts.faults({"match": {"route": "run_task"}, "action": {"answer_latency": 1.0}})
+        parts.simulator.faults({"match": {"route": "run_task"}, "action": {"answer_latency": 1.0}})
         parts.queue.enqueue_many([task(f"job-{i}") for i in range(150)])
         worker = parts.start_worker()
         until(lambda: parts.states().get("submitting", 0) >= 20, 60, "submissions on the wire")
@@ -63,7 +64,9 @@ def test_a_terminated_worker_drains_and_leaves_nothing_unconfirmed(tmp_path: Pat
         states = parts.states()
         assert "submitting" not in states
         assert "unconfirmed" not in states
-        assert parts.runs_per_job().total() == states["running"] + states.get("completed", 0)
+        assert parts.simulator.runs_per_job().total() == states["running"] + states.get(
+            "completed", 0
+        )
 
 
 def test_a_restart_of_redis_under_a_worker_only_pauses_it(tmp_path: Path) -> None:
@@ -73,4 +76,4 @@ def test_a_restart_of_redis_under_a_worker_only_pauses_it(tmp_path: Path) -> Non
         until(lambda: parts.states().get("completed", 0) > 5, 60, "the first jobs")
         parts.restart_redis()
         until(lambda: parts.states().get("completed", 0) == 60, 180, "every job after the restart")
-        assert set(parts.runs_per_job().values()) == {1}
+        assert set(parts.simulator.runs_per_job().values()) == {1}

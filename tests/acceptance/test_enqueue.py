@@ -18,11 +18,12 @@ import pytest
 import redis
 from celery import Celery
 
-from faults.receivers import Gateway
+from lab.gateways import Gateway
+from lab.valkeys import start_valkey
+from lab.waiting import until
 from runqueue import AsyncRunQueue, JobState, TaskRunRequest, ids
 from runqueue.store.keys import Keys
-from tests.acceptance.factory import Factory, factory, until
-from tests.valkeys import start_valkey
+from tests.acceptance.factory import Factory, factory
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
@@ -113,8 +114,7 @@ def test_a_message_waits_without_haste_while_the_queue_s_redis_is_away(tmp_path:
     with factory(tmp_path, (), **IDLE, RUNQUEUE_BROKER_URL=broker) as parts:
         parts.start_worker(QUICK)
         until(lambda: parts.queue.stats()["default"].processes == 1, 60, "a worker")
-        folder, port = parts.server.data_dir, parts.server.port
-        parts.stop_redis()
+        parts.server.stop()
         begun = time.monotonic()
         with Celery("shop", broker=broker, set_as_current=False) as app:
             line = {"kind": "task", "body": {"prompt": "Read it."}}
@@ -123,7 +123,7 @@ def test_a_message_waits_without_haste_while_the_queue_s_redis_is_away(tmp_path:
         seconds = time.monotonic() - begun
         assert log.read_text().count("message_waits") <= 2 * seconds + 4
 
-        parts.server = start_valkey(folder, port, aof=True)
+        parts.server.start()
         until(lambda: enqueued(parts) == 1, 60, "the job")
     other.stop()
 

@@ -11,9 +11,10 @@ import pytest
 import redis
 from celery import Celery
 
+from lab.valkeys import start_valkey
+from lab.waiting import until
 from runqueue import JobState
-from tests.acceptance.factory import Factory, factory, task, until
-from tests.valkeys import start_valkey
+from tests.acceptance.factory import Factory, factory, task
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.factory import factory, task, until
+from lab.waiting import until
+from tests.acceptance.factory import factory, task
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
@@ -39,11 +40,11 @@ def test_four_processes_together_never_break_the_rate_or_the_cap(
         parts.queue.enqueue_many([task(f"job-{i}") for i in range(jobs)])
         until(lambda: parts.states().get("completed") == jobs, 120, "every job")
 
-        seen = parts.summary()
-        first, last = (parts.ledger()[i]["created"] for i in (0, -1))
+        seen = parts.simulator.summary()
+        first, last = (parts.simulator.runs()[i]["created"] for i in (0, -1))
         rate = (jobs - BURST) / (last - first)
         most, live = seen["max_submissions_in_window"], seen["max_live"]
         print(f"{most} arrivals at most in 1 s, {live} live at most, {rate:.1f} a second")
         assert seen["max_submissions_in_window"] <= ARRIVALS
         assert seen["max_live"] <= CAP
-        assert set(parts.runs_per_job().values()) == {1}
+        assert set(parts.simulator.runs_per_job().values()) == {1}

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.acceptance.factory import Factory, factory, settled_by_newer_jobs, task, until
+from lab.waiting import until
+from tests.acceptance.factory import Factory, factory, settled_by_newer_jobs, task
 from tests.api_client.rawserver import CERTIFICATE, server_tls
 from tests.proxying import ForwardingProxy, proxying, tls_before
 
@@ -53,11 +54,11 @@ def test_jobs_behind_a_proxy_that_breaks_off_within_answers_complete_and_none_ru
         proxy.cuts = EVERY if scheme == "http" else BYTES
         jobs = parts.queue.enqueue_many([task(f"job-{i}") for i in range(JOBS)])
         start(parts, scheme, proxy, stack)
-        until(lambda: len(parts.ledger()) == JOBS, 120, "every job to be submitted")
+        until(lambda: len(parts.simulator.runs()) == JOBS, 120, "every job to be submitted")
         proxy.cuts = None
         jobs += settled_by_newer_jobs(parts, JOBS)
 
-        runs = parts.runs_per_job()
+        runs = parts.simulator.runs_per_job()
         print(f"{runs.total()} runs, broken off {proxy.broken} times, {len(proxy.heads)} heads")
         assert set(runs) == {job.job_id for job in jobs}
         assert set(runs.values()) == {1}
@@ -83,8 +84,8 @@ def test_what_a_proxy_refuses_was_not_submitted_and_goes_on_once_it_is_let_throu
             60,
             "the hold to say why",
         )
-        assert not parts.ledger()
+        assert not parts.simulator.runs()
         assert set(parts.states()) <= {"ready", "submitting", "scheduled"}
         proxy.user = "user:pass"
         until(lambda: parts.states() == {"completed": 3}, 120, "the jobs to complete")
-        assert set(parts.runs_per_job().values()) == {1}
+        assert set(parts.simulator.runs_per_job().values()) == {1}

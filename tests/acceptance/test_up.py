@@ -16,7 +16,7 @@ from typing import IO
 import pytest
 import redis
 
-from faults.proxy import Network
+from lab.proxy import Network
 from launcher.cli import locked_folder
 from runqueue import JobState, RunQueue
 from runqueue.connection.urls import shown_url

@@ -290,22 +290,6 @@ async def test_an_output_of_many_parts_is_read(kind: Kind, levels: int) -> None:
         assert (await client.call("get_run", "tsk_1")).output == output
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        ApiError("no", status_code=418, body={"a": 1}, headers={"X-Request-Id": "r1"}),
-        RateLimitError("slow", status_code=429, retry_after=5.0),
-        AnswerLostError("reset"),
-        WaitTimeoutError("on it", TaskRunResponse(run_id="t", status="running")),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_an_error_travels_to_another_process_whole(error: Exception) -> None:
-    copy = pickle.loads(pickle.dumps(error))
-    assert type(copy) is type(error)
-    assert (str(copy), vars(copy)) == (str(error), vars(error))
-
-
 @both
 @pytest.mark.parametrize(
     ("error", "quoted"),

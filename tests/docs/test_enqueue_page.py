@@ -13,11 +13,12 @@ from urllib.parse import quote
 import pytest
 import redis
 
+from lab.waiting import until
 from runqueue import JobState
 from runqueue.cli.app import app as commands
 from runqueue.embedded.server import EmbeddedServer
 from runqueue.store.keys import Keys
-from tests.acceptance.factory import Factory, factory, until
+from tests.acceptance.factory import Factory, factory
 from tests.docs.pages import Example, examples, pattern_of
 
 ROOT = Path(__file__).parents[2]

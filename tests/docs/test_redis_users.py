@@ -9,10 +9,10 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import NoPermissionError
 
+from lab.valkeys import start_valkey
 from runqueue import QueueUnavailable, RunQueue, TaskRunRequest
 from runqueue.store.keys import ACCOUNTS, Keys
 from tests.redis_users import PASSWORD, set_users, url_of
-from tests.valkeys import start_valkey
 
 INBOX = f"{Keys('default').prefix}inbox"
 #: What harms all, and what tells of others.

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from lab.waiting import until
 from runqueue import Job, JobState, RunQueue
 from runqueue.errors import InvalidJob
 from runqueue.request.job_spec import parse_line
@@ -24,7 +25,7 @@ from tests.acceptance.factory import Factory
 from tests.real.lossy import Loss, LossyProxy, Submission
 from tests.real.request_kinds import PARAMETERS, RequestKind, filled
 from tests.real.stack import stack
-from tests.real.target import Target, until
+from tests.real.target import Target
 
 #: The sets of a kind: one for each way of losing, one with all of them mixed (equal jobs alone),
 #: and jobs whose answer is not lost, among the others and after them.

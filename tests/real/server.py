@@ -20,8 +20,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lab.valkeys import free_port
 from runqueue.embedded.parent_death import ending_with_parent
-from tests.valkeys import free_port
 
 #: The version that is installed unless SKYVERN_VERSION names another.
 DEFAULT_VERSION = "1.0.56"

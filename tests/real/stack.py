@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from faults.receivers import Gateway
+from lab.gateways import Gateway
+from lab.valkeys import start_valkey
 from runqueue import RunQueue
 from tests.acceptance.factory import Factory
 from tests.real.lossy import LossyProxy
 from tests.real.target import Target
-from tests.valkeys import start_valkey
 
 #: The settings of workers and gateway unless a test says otherwise: what the servers bear, and the
 #: waits of the defaults.
@@ -44,7 +44,7 @@ def stack(target: Target, folder: Path, **settings: str) -> Iterator[tuple[Facto
         queue = opened.enter_context(RunQueue(url))
         environ = {**WORKERS, "SKYVERN_API_KEY": target.api_key, **settings}
         parts = Factory(valkey, url, proxy.base_url, folder, environ, queue)
-        opened.callback(parts.stop_redis)
+        opened.callback(valkey.stop)
         opened.callback(_end_all, parts.workers)
         yield parts, proxy
 

@@ -3,21 +3,20 @@
 import json
 import os
 import sqlite3
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
+from lab.waiting import until
 from tests.real.server import DEFAULT_VERSION, SkyvernServer, skyvern_server
 
 #: Seconds for one call; a cancel sends webhooks before it answers.
 CALL_SECONDS = 120.0
-_Found = TypeVar("_Found")
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -132,20 +131,6 @@ def over(run: dict[str, Any]) -> dict[str, Any] | None:
     """Return a run that is over for good, else None."""
     ended = run["status"] in {"completed", "failed", "terminated", "timed_out", "canceled"}
     return run if ended and not run.get("retry_pending") else None
-
-
-def until(condition: Callable[[], _Found | None], seconds: float, what: str) -> _Found:
-    """Poll until a condition returns something true; return that.
-
-    Raises:
-        TimeoutError: it did not in time.
-    """
-    give_up = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > give_up:
-            raise TimeoutError(f"waited {seconds:g} s for {what}")
-        time.sleep(0.1)
-    return found
 
 
 @contextmanager

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from lab.waiting import until
 from runqueue import JobState
 from tests.real.listener import Listener, listener
 from tests.real.stack import stack
-from tests.real.target import Target, over, until
+from tests.real.target import Target, over
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
 

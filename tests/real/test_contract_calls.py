@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from api_client import verify_webhook
+from lab.waiting import until
 from tests.real.listener import Listener, listener
 from tests.real.request_kinds import HOST
-from tests.real.target import Target, until
+from tests.real.target import Target
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 

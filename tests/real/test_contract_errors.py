@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from lab.waiting import until
 from tests.real.request_kinds import HOST, filled
-from tests.real.target import Target, until
+from tests.real.target import Target
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 

@@ -12,9 +12,10 @@ import httpx
 import pytest
 
 from api_client import ListedRun
+from lab.waiting import until
 from runqueue.request.requests import Kind
 from tests.real.request_kinds import HOST, PARAMETERS, filled
-from tests.real.target import Target, until
+from tests.real.target import Target
 from worker.runs.comparison import ShownRun, compare
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]

@@ -13,9 +13,10 @@ import pytest
 
 from api_client.answers.false_failures import FALSELY_FAILING_VERSIONS, looks_completed
 from api_client.answers.run_times import ended_ago
+from lab.waiting import until
 from tests.real.listener import Listener, listener
 from tests.real.request_kinds import HOST
-from tests.real.target import Target, over, until
+from tests.real.target import Target, over
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 

@@ -11,13 +11,14 @@ from typing import Any
 import orjson
 import pytest
 
+from lab.waiting import until
 from runqueue import Job, JobState
 from tests.acceptance.factory import Factory
 from tests.real.listener import Listener, listener
 from tests.real.lossy import LossyProxy
 from tests.real.request_kinds import HOST
 from tests.real.stack import gateway, stack
-from tests.real.target import Target, until
+from tests.real.target import Target
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
 

@@ -14,9 +14,10 @@ from api_client.answers.parts import parse_json
 from api_client.answers.run_times import attempt_age, ended_ago
 from api_client.errors import BodyTooLargeError
 from api_client.types import TERMINAL_STATUSES
+from lab.waiting import until
 from tests.real.listener import Listener, listener
 from tests.real.request_kinds import HOST
-from tests.real.target import Target, until
+from tests.real.target import Target
 from worker.delivery.sender import ASK_SECONDS
 from worker.runs.run_reads import SETTLE_SECONDS
 

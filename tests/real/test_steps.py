@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from lab.waiting import until
 from tests.real.listener import listener
-from tests.real.target import Target, over, until
+from tests.real.target import Target, over
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 

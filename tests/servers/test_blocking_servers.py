@@ -18,12 +18,12 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from celery import Celery
 
+from lab.valkeys import free_port
 from runqueue import JobNotFound, RunQueue
 from runqueue.ids import job_id_for
 from simulator.app import Simulator
 from simulator.model.options import DEFAULT_API_KEY, Options
 from simulator.server import serving
-from tests.valkeys import free_port
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

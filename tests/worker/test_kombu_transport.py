@@ -12,7 +12,7 @@ from celery.worker import state
 from kombu.connection import Connection
 from kombu.transport import redis as kombu_redis
 
-from tests.valkeys import start_valkey
+from lab.valkeys import start_valkey
 from worker import kombu_transport
 
 #: What a message's reader meets: no JSON, no object, fields missing, bytes that are no text.

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +13,14 @@ from pydantic import SecretStr
 from redis.exceptions import BusyLoadingError
 
 from config.settings import Settings
+from lab.valkeys import start_valkey
+from lab.waiting import until
 from runqueue import EvictingRedis, JobState, OtherFormat, RunQueue
 from runqueue.records.account import AccountStats
 from runqueue.store import keys
 from runqueue.store.format import FORMAT
 from runqueue.store.keys import FORMAT_KEY, Keys
 from tests.simulator.simulating import eventually, simulating
-from tests.valkeys import start_valkey
 from tests.worker.working import ENDLESS, closed_port
 from worker import runtime as module
 from worker.runtime import Runtime
@@ -47,13 +47,6 @@ def running(url: str, chosen: Settings) -> Iterator[Runtime]:
     finally:
         if not runtime.stopping.is_set():
             runtime.stop()
-
-
-def until(holds: Any, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def stats(url: str) -> AccountStats:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 import redis
 
+from lab.waiting import until
 from runqueue import RunQueue, TaskRunRequest
 from runqueue.records.claim_items import Taken
 from runqueue.store import worker_calls
@@ -89,13 +90,6 @@ def process(client: redis.Redis, redis_url: str) -> Iterator[Make]:
 
 def enqueue(queue: RunQueue, n: int = 1) -> None:
     queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}] * n)
-
-
-def until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_a_wake_up_brings_one_message_with_the_servers_time(queue: RunQueue, process: Make) -> None:

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 import redis
 
-from faults.proxy import Network
+from lab.proxy import Network
 from runqueue import JobState, RunQueue, TaskRunRequest
 from runqueue.ids import job_id_for
 from runqueue.producer import async_batch_upload

@@ -20,13 +20,13 @@ from gateway.page.rates import Rates, rates
 from gateway.page.render import render
 from gateway.state.sampler import Feed, History, Sample, Snapshot, sample_of
 from gateway.tenants import in_flight
+from lab.valkeys import start_valkey
 from runqueue import AsyncRunQueue, JobState
 from runqueue.records.health import AccountHealth, health_of
 from runqueue.store.keys import ACCOUNTS, Keys
 from tests.gateway.browsing import Browser, browsing
 from tests.gateway.gating import Desk
 from tests.simulator.simulating import eventually
-from tests.valkeys import start_valkey
 
 
 class Stream:

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.page.overview import OPEN, OVER
 from gateway.page.render import HEADERS
+from lab.valkeys import start_valkey
 from runqueue import JobState
 from runqueue.producer.inbox import InboxLine, check_lines
 from runqueue.records.claim_items import Finished, Lost
@@ -19,7 +20,6 @@ from runqueue.store.keys import Keys
 from runqueue.store.sending import run
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import Desk, run_of
-from tests.valkeys import start_valkey
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x>"
 OPS = "operate-secret"

@@ -17,6 +17,7 @@ from gateway.http import bursts, problems
 from gateway.http.bursts import Burst
 from gateway.state import state
 from gateway.webhooks import webhook_writer
+from lab.valkeys import start_valkey
 from runqueue import EvictingRedis, JobState, OtherFormat, RunQueue
 from runqueue.store.format import FORMAT
 from runqueue.store.keys import ACCOUNTS, FORMAT_KEY
@@ -24,7 +25,6 @@ from tests.gateway.browsing import browsing
 from tests.gateway.gating import Desk, gating, told
 from tests.gateway.uploads import lines, send
 from tests.simulator.simulating import eventually
-from tests.valkeys import start_valkey
 from tests.worker.working import closed_port
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.proxy import Network
+from lab.proxy import Network
 from runqueue.cli.results.partial_file import Of, Part
 from runqueue.operator.operations import Operations
 from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
@@ -251,7 +251,7 @@ def test_a_gateway_that_is_gone_leaves_a_part_that_goes_on(desk: Desk, gateway_u
         out = desk.folder / "out.jsonl"
         remote = by_http(desk, f"http://127.0.0.1:{proxy.port}")
         proxy.down.cut_after = len(whole) // 2
-        trap = proxy.trap("up", b"after=", hold=True, times=0)
+        trap = proxy.trap("up", b"after=", times=0)
 
         def refuse() -> None:
             trap.wait(30)

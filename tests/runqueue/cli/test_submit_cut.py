@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from faults.proxy import Network, Proxy
+from lab.proxy import Network, Proxy
 from runqueue import RunQueue
 from runqueue.cli.follow.job_id_store import JobList
 from runqueue.cli.submit.input_lines import Row, Source

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from lab.valkeys import start_valkey
 from runqueue.cli.top import command
 from runqueue.cli.top.render import picture
 from runqueue.cli.top.snapshot import TopView, rate
@@ -26,7 +27,6 @@ from runqueue.records.waits import Wait
 from runqueue.store.groups import Group
 from tests.figures import stats
 from tests.runqueue.cli.commanding import Desk, batch_of, line, ready
-from tests.valkeys import start_valkey
 
 _SECONDS = 30.0
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")

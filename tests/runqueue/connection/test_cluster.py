@@ -9,6 +9,7 @@ import redis
 import uvloop
 from prometheus_client import CollectorRegistry
 
+from lab.clusters import Cluster, accounts_on_each, cluster, line
 from runqueue import AsyncRunQueue, JobState, RunQueue
 from runqueue.connection.client import async_client, sync_client
 from runqueue.errors import EvictingRedis
@@ -22,7 +23,6 @@ from runqueue.store.inbox_calls import inbox_take
 from runqueue.store.keys import ACCOUNTS, Keys
 from runqueue.store.scripts import ScriptCall, load
 from runqueue.store.sending import run
-from tests.clusters import Cluster, accounts_on_each, cluster, line
 from tests.either import both
 
 #: One account on each node.

@@ -8,21 +8,21 @@ from typing import Any
 import pytest
 import redis
 
-from runqueue import AsyncRunQueue, JobState, RunQueue
-from runqueue.connection.client import async_client, sync_client
-from runqueue.errors import QueueUnavailable
-from runqueue.store.keys import ACCOUNTS
-from tests.clusters import (
+from lab.clusters import (
     Cluster,
     Node,
     accounts_on_each,
     cluster,
     line,
     slot_of,
-    until,
 )
+from lab.valkeys import free_port
+from lab.waiting import until
+from runqueue import AsyncRunQueue, JobState, RunQueue
+from runqueue.connection.client import async_client, sync_client
+from runqueue.errors import QueueUnavailable
+from runqueue.store.keys import ACCOUNTS
 from tests.either import both
-from tests.valkeys import free_port
 
 #: One account on each node.
 SHOPS = accounts_on_each()

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from lab.clusters import line
+from lab.sentinels import Watched, watched
+from lab.valkeys import free_port
 from runqueue import JobState, RunQueue
 from runqueue.errors import QueueUnavailable
 from runqueue.store.keys import ACCOUNTS
-from tests.clusters import line
 from tests.either import both
-from tests.sentinels import Watched, watched
-from tests.valkeys import free_port
 
 KINDS = pytest.mark.parametrize("kind", ["sync", "async"])
 

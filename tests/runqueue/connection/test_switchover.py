@@ -12,14 +12,14 @@ import redis
 from kombu.connection import Connection
 from kombu.transport import redis as kombu_redis
 
-from faults.proxy import Network, Proxy
+from lab.proxy import Network, Proxy
+from lab.valkeys import start_valkey
+from lab.waiting import until
 from runqueue import RunQueue, TaskRunRequest
 from runqueue.connection.client import async_client, sync_client
 from runqueue.store.scripts import ScriptCall
-from tests.clusters import until
 from tests.either import both
 from tests.functions import function_of
-from tests.valkeys import start_valkey
 from worker import kombu_transport
 from worker.process.script_client import DirectCalls
 

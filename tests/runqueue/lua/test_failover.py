@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import redis
 
+from lab.valkeys import start_valkey
+from lab.waiting import until
 from runqueue.records.claim_items import ClaimAnswer, Taken
 from runqueue.store import job_calls, worker_calls
-from tests.clusters import until
 from tests.runqueue.lua.clockwork import CLAIM_AGE, LEASE, SECOND, Clockwork
-from tests.valkeys import start_valkey
 
 
 class Pair:
@@ -267,7 +267,7 @@ def test_a_goodbye_that_an_older_copy_knows_does_not_make_it_the_latest(
             client.shutdown(nosave=True)
     except redis.ConnectionError:
         pass
-    server.terminate()
+    server.kill()
     server = start_valkey(tmp_path)
     try:
         with redis.Redis(port=server.port) as client:

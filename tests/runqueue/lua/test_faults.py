@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
+from lab.valkeys import start_valkey
 from runqueue.records import claim_items
 from runqueue.records.batch import BatchRules, BatchStatus
 from runqueue.records.claim_items import ClaimAnswer
@@ -23,7 +24,6 @@ from tests.runqueue.lua.clockwork import (
     dump,
     spec,
 )
-from tests.valkeys import start_valkey
 
 
 @pytest.fixture(scope="module")

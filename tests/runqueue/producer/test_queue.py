@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from lab.valkeys import start_valkey
 from runqueue import (
     AsyncRunQueue,
     BatchNotFound,
@@ -34,7 +35,6 @@ from runqueue.store.job_calls import CHUNK_WORK
 from runqueue.store.keys import ACCOUNTS, FORMAT_KEY, Keys
 from runqueue.store.sending import run
 from tests.either import Ask, both
-from tests.valkeys import start_valkey
 
 ASK = TaskRunRequest(prompt="Read the price.", url="https://shop.test/17")
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 import redis
 
-from faults.proxy import Network, Proxy
+from lab.proxy import Network, Proxy
 from runqueue import AsyncRunQueue, Job, JobState, QueueUnavailable, RunQueue
 from runqueue.producer import waiters
 from runqueue.store import job_calls

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from faults.proxy import Network, Proxy
+from lab.proxy import Network, Proxy
 from runqueue import (
     BatchCanceled,
     BatchNotFound,
@@ -390,7 +390,7 @@ def test_an_upload_of_a_generator_that_breaks_off_is_no_batch(
 
 def lost_answer(proxy: Proxy, what: bytes) -> None:
     """Have the answer to the next call that has these bytes lost."""
-    trap = proxy.trap("up", what, reply=True, hold=True)
+    trap = proxy.trap("up", what, reply=True)
     trap.act = lambda: proxy._network.soon(trap.drop)
 
 

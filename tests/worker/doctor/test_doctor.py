@@ -19,6 +19,7 @@ from typer.testing import CliRunner, Result
 from api_client.http.proxies import Proxies
 from api_client.versions import CERTIFIED_VERSIONS
 from config.settings import Account, Settings
+from lab.clusters import cluster
 from runqueue import RunQueue
 from runqueue.connection.client import sync_client
 from runqueue.store.format import FORMAT
@@ -27,7 +28,6 @@ from runqueue.store.live_processes import Process
 from runqueue.store.sending import load_library
 from simulator.model.options import DEFAULT_API_KEY
 from tests.api_client.rawserver import port_nobody_listens_on
-from tests.clusters import cluster
 from tests.figures import stats
 from tests.gateway.gating import KEY, gating
 from tests.proxying import ForwardingProxy, proxying

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import redis
 
+from lab.valkeys import start_valkey
 from runqueue.store.async_sending import run_async
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, load
 from tests.simulator.simulating import eventually
-from tests.valkeys import start_valkey
 from tests.worker.working import working, wrap_send
 from worker.process import batch_writer as module
 from worker.process.batch_writer import BatchWriter

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from config import process_metrics
-from tests.valkeys import start_valkey
-from tests.worker.test_runtime import running, settings, until
+from lab.valkeys import start_valkey
+from lab.waiting import until
+from tests.worker.test_runtime import running, settings
 from tests.worker.working import closed_port
 from worker import served_accounts as module
 from worker.process import metrics_server

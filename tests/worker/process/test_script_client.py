@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from lab.valkeys import start_valkey
 from runqueue.connection.client import async_client
 from runqueue.store import worker_calls
 from runqueue.store.async_sending import run_async
@@ -22,7 +23,6 @@ from runqueue.store.keys import Keys
 from runqueue.store.scripts import Argument, ScriptCall
 from tests.functions import function_of
 from tests.simulator.simulating import eventually
-from tests.valkeys import start_valkey
 from worker.process import script_client
 from worker.process.script_client import DirectCalls
 

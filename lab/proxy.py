@@ -18,8 +18,8 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
-from faults.traps import Direction, Trap
-from faults.ways import Cut, Link, Way
+from lab.traps import Direction, Trap
+from lab.ways import Cut, Link, Way
 
 _CHUNK = 65_536
 
@@ -51,12 +51,10 @@ class Proxy:
         pattern: bytes,
         *,
         reply: bool = False,
-        hold: bool = True,
         times: int = 1,
-        act: Callable[[], object] | None = None,
     ) -> Trap:
         """Set a trap; see `Trap`."""
-        made = Trap(direction, pattern, reply=reply, hold=hold, times=times, act=act)
+        made = Trap(direction, pattern, reply=reply, times=times)
         self._traps.append(made)
         return made
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-from faults.traps import Direction, Trap
+from lab.traps import Direction, Trap
 
 Cut = Literal["fin", "rst"]
 
@@ -20,27 +20,15 @@ class Way:
     """One direction, and what is done to it.
 
     Args:
-        latency: seconds before each piece is passed on.
-        rate: bytes a second; None = as they come.
         swallow: bytes are read and go nowhere.
         cut_after: bytes of a connection after which it is cut; None = never.
         cut: how.
-        rewrite: a text and what takes its place; equally long, since lengths were announced.
-        again: seconds after which an answer about a run comes once more; None = it does not.
-        exchange: of two answers about runs each goes to the other's connection.
-        exchanged: the first of the two, which waits half a second for the second.
         met: pieces to which any of this was done.
     """
 
-    latency: float = 0.0
-    rate: float | None = None
     swallow: bool = False
     cut_after: int | None = None
     cut: Cut = "rst"
-    rewrite: tuple[bytes, bytes] | None = None
-    again: float | None = None
-    exchange: bool = False
-    exchanged: tuple[asyncio.StreamWriter, bytes] | None = None
     met: int = 0
 
 
@@ -74,12 +62,6 @@ class Link:
         if way.swallow:
             way.met += 1
             return True
-        if way.latency:
-            way.met += 1
-            await asyncio.sleep(way.latency)
-        if way.rewrite:
-            way.met += way.rewrite[0] in data
-            data = data.replace(*way.rewrite)
         left = None if way.cut_after is None else way.cut_after - self.passed[direction]
         self.passed[direction] += len(data)
         if left is not None and left < len(data):
@@ -88,47 +70,6 @@ class Link:
             await asyncio.sleep(0.02)  # what was written leaves before the cut
             self.cut(way.cut)
             return False
-        if way.rate:
-            way.met += 1
-            for byte in data:
-                if sink.is_closing():
-                    return False
-                sink.write(bytes((byte,)))
-                await asyncio.sleep(1 / way.rate)
-        elif way.exchange and _is_run(data):
-            _exchange(way, sink, data)
-        else:
-            sink.write(data)
-        if way.again is not None and _is_run(data):
-            way.met += 1
-            asyncio.get_running_loop().call_later(way.again, _write, sink, data)
+        sink.write(data)
         await sink.drain()
         return True
-
-
-def _write(sink: asyncio.StreamWriter, data: bytes) -> None:
-    if not sink.is_closing():
-        sink.write(data)
-
-
-def _is_run(data: bytes) -> bool:
-    """Say whether a piece is an answer about one run."""
-    return data.startswith(b"HTTP/1.1 200") and b'"run_request"' in data
-
-
-def _exchange(way: Way, sink: asyncio.StreamWriter, data: bytes) -> None:
-    first = way.exchanged
-    if first is None:
-        first = way.exchanged = sink, data
-        asyncio.get_running_loop().call_later(0.5, _end_wait, way, first)
-        return
-    way.exchanged = None
-    way.met += 2
-    _write(first[0], data)
-    _write(sink, first[1])
-
-
-def _end_wait(way: Way, first: tuple[asyncio.StreamWriter, bytes]) -> None:
-    if way.exchanged is first:
-        way.exchanged = None
-        _write(*first)

