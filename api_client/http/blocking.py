@@ -37,10 +37,16 @@ class KeptConnections:
         timeout: seconds a request may take in all, if it names no limit of its own.
         proxies: lead to the servers.
 
-    Raises (from `exchange`): as `OwnClient`.
+    Raises:
+        ValueError: a proxy that is no `http` proxy: httpcore would wait for SOCKS for ever.
+        NotSentError, AnswerLostError, BodyTooLargeError: (from `exchange`) as `OwnClient`.
     """
 
     def __init__(self, timeout: float, proxies: Proxies) -> None:
+        for proxy in (proxies.http, proxies.https):
+            if proxy is not None and proxy.scheme != "http":
+                words = f"expected an http proxy, got {proxy}: AsyncSkyvern goes through SOCKS"
+                raise ValueError(f"proxy: {words}")
         self._timeout = timeout
         self._proxies = proxies
         self._is_closed = False
@@ -147,5 +153,5 @@ def _tls() -> ssl.SSLContext:
 
 
 def _as_httpx(proxy: ProxyServer) -> httpx.Proxy:
-    auth = None if proxy.user is None else (proxy.user, proxy.password or "")
-    return httpx.Proxy(str(proxy), auth=auth)
+    own = None if proxy.user is None else (proxy.user, proxy.password or "")
+    return httpx.Proxy(str(proxy), auth=own)

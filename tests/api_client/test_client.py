@@ -217,6 +217,12 @@ def test_a_proxy_that_cannot_be_used_is_refused_and_not_shown(
     assert "Secret1" not in str(error.value)
 
 
+def test_a_socks_proxy_is_refused_by_the_blocking_client_and_its_user_not_shown() -> None:
+    words = r"^proxy: expected an http proxy, got socks5://a\.test:1080: AsyncSkyvern"
+    with pytest.raises(ValueError, match=words):
+        Skyvern(api_key=KEY, proxy="socks5://u:Secret1@a.test")
+
+
 @both
 async def test_a_proxy_beside_a_client_or_transport_of_its_own_is_refused(kind: Kind) -> None:
     own = own_httpx_client(kind)
