@@ -105,7 +105,12 @@ def test_the_worker_and_the_gateway_are_one_image_with_one_queue() -> None:
 def test_the_image_is_built_of_every_package_that_its_services_run() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    packages = set(project["tool"]["importlinter"]["root_packages"]) - {"bench", "faults", "lab", "ops"}
+    packages = set(project["tool"]["importlinter"]["root_packages"]) - {
+        "bench",
+        "faults",
+        "lab",
+        "ops",
+    }
 
     assert {f"!{package}/" for package in packages} <= set(ignored)
     assert {"!runqueue-server/", "!deploy/image/"} <= set(ignored)
