@@ -141,7 +141,7 @@ class BatchUpload:
 def discard_batch(send: Send, account: str, batch: str) -> None:
     """Give an unfinished upload up and remove its jobs: nothing of it is seen, or counts.
 
-    What cannot be removed now is left to the sweep, which reports what is damaged.
+    What cannot be removed now is left to the sweep.
     """
     send(job_calls.discard_batch(account, batch))
     with suppress(RunQueueError):

@@ -19,7 +19,7 @@
 -- is searched first.
 -- A job whose process died during its submission may be the cause: it is taken alone, so that no other job of this claim
 -- dies with it (crash loops: jobs.lua).
--- What it takes out of a ring, a list of lanes or a lane goes back, whatever happens (`put_back`).
+-- What it takes out of a ring, a list of lanes or a lane goes back, whatever happens (`at_end`).
 local process, claim_id = q.args[2], q.args[3]
 local want, tick_us, linger, marked = tonumber(q.args[4]), tonumber(q.args[5]), q.args[6] == '1', q.args[7] == '1'
 local receives, date = q.args[8] == '1', q.args[9]
@@ -379,7 +379,7 @@ local function record_claims()
 end
 
 -- Also after an error: a repeated claim_id returns what was taken.
-function q.put_back()
+function q.at_end()
   if #taken > 0 then record_claims() end
   if out.name then put_back_lane() end
   if out.group then redis.call('ZADD', out.ring, out.at, out.group) end

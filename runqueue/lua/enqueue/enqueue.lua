@@ -207,8 +207,6 @@ end
 for _, id in ipairs(wanted_again) do call('HDEL', JOB .. id, 'given_up') end
 if #fresh == 0 then return reply end
 
-call('HINCRBY', q.prefix .. 'counters', 'enqueued', #fresh)
-
 -- A job of an unfinished upload is submitted again: the new batch takes it over. The old lane keeps its id; a claim
 -- skips it there, because its batch is not the lane's. The old batch's list keeps it, too, and `batch_left` records
 -- that: it may come back.
@@ -231,7 +229,7 @@ local function take_over(job)
   if job.ran then call('HSET', JOB .. job.id, 'ran', job.ran) end
 end
 
--- Writes a job's times; true when it has to wait.
+-- Writes a job's times; returns when it has to wait for; nil = it is ready.
 local function with_times(id, options)
   local run_at, deadline = moment(options.run_at), moment(options.deadline)
   if deadline then
@@ -241,10 +239,10 @@ local function with_times(id, options)
   local relative = (options.run_at and options.run_at.after and 'run_at ' or '')
     .. (options.deadline and options.deadline.after and 'deadline' or '')
   if relative ~= '' and note_relative(q) then call('HSET', JOB .. id, 'relative', relative) end
-  if not run_at or (run_at <= q.now and not clock_is_stale(q)) then return false end
+  if not run_at or (run_at <= q.now and not clock_is_stale(q)) then return nil end
   call('ZADD', DUE, int(run_at), id)
-  call('HSET', JOB .. id, 'state', 'scheduled', 'run_at', int(run_at))
-  return true
+  call('HSET', JOB .. id, 'run_at', int(run_at))
+  return run_at
 end
 
 -- Marks the first jobs of a batch with a canary.
@@ -269,7 +267,7 @@ local function list_jobs(ids)
   in_parts('RPUSH', q.prefix .. 'batch_jobs:' .. batch, new)
 end
 
-local ids, bodies = {}, {}
+local ids, bodies, written_bytes = {}, {}, 0
 local function write_job(n, i)
   local id, options = q.args[i], options_at(i)
   local lane = lane_of(options)
@@ -278,33 +276,40 @@ local function write_job(n, i)
   -- At a key jobs come in the order of these times: no two of a call have the same.
   local after = options.keys and n - 1 or 0
   reply[(i - 4) / PER_JOB + 2] = after
-  call('HSET', JOB .. id, 'state', 'ready', 'digest', q.args[i + 1], 'created', int(q.now + after),
-    unpack(fields_of(options)))
-  bodies[#bodies + 1] = BODY .. id
-  bodies[#bodies + 1] = q.args[i + 3]
   local line = marks_canary(id) and lane.canary or lane.ids
   if options.files then files.hold_files(q, jobs.file_names(options.files), id) end
-  if (options.run_at or options.deadline) and with_times(id, options) then
+  local waits_for = (options.run_at or options.deadline) and with_times(id, options)
+  -- Last of its record, since a job with a digest is known.
+  call('HSET', JOB .. id, 'state', waits_for and 'scheduled' or 'ready', 'digest', q.args[i + 1],
+    'created', int(q.now + after), unpack(fields_of(options)))
+  bodies[#bodies + 1] = BODY .. id
+  bodies[#bodies + 1] = q.args[i + 3]
+  written_bytes = written_bytes + #q.args[i + 3]
+  if waits_for then
     lane.scheduled = lane.scheduled + 1
   else
     line[#line + 1] = id
   end
-  ids[n] = id
+  ids[#ids + 1] = id
+end
+
+-- What all jobs that were written need beside their records, also after an error: made again, the call finds them known.
+function q.at_end()
+  for first = 1, #bodies, 1000 do call('MSET', unpack(bodies, first, math.min(first + 999, #bodies))) end
+  if batch ~= NO_BATCH then list_jobs(ids) end
+  for _, lane in ipairs(order) do
+    local job = { priority = lane.priority, group = lane.group, batch = batch }
+    counters.count_new(q, job, 'ready', #lane.ids + #lane.canary)
+    counters.count_new(q, job, 'scheduled', lane.scheduled)
+    if #lane.ids > 0 then lanes.push(q, lane.priority, lane.group, batch, lane.ids, false) end
+    if #lane.canary > 0 then lanes.push(q, lane.priority, lane.group, batch .. lanes.CANARY, lane.canary, false) end
+  end
+  if batch ~= NO_BATCH then in_parts('SADD', q.prefix .. 'batch_lanes:' .. batch, names) end
+  counters.bump(q.totals, 'enqueued', #ids)
+  if payer then counters.charge(q, payer, #ids, written_bytes) end
+  if canary_jobs > 0 then counters.bump(q.batch_totals[batch], 'canary_jobs', canary_jobs) end
 end
 for n, i in ipairs(fresh) do write_job(n, i) end
-for first = 1, #bodies, 1000 do call('MSET', unpack(bodies, first, math.min(first + 999, #bodies))) end
-if batch ~= NO_BATCH then list_jobs(ids) end
-
-for _, lane in ipairs(order) do
-  local job = { priority = lane.priority, group = lane.group, batch = batch }
-  counters.count_new(q, job, 'ready', #lane.ids + #lane.canary)
-  counters.count_new(q, job, 'scheduled', lane.scheduled)
-  if #lane.ids > 0 then lanes.push(q, lane.priority, lane.group, batch, lane.ids, false) end
-  if #lane.canary > 0 then lanes.push(q, lane.priority, lane.group, batch .. lanes.CANARY, lane.canary, false) end
-end
-if batch ~= NO_BATCH then in_parts('SADD', q.prefix .. 'batch_lanes:' .. batch, names) end
-if payer then counters.charge(q, payer, #fresh, new_bytes) end
-if canary_jobs > 0 then counters.bump(q.batch_totals[batch], 'canary_jobs', canary_jobs) end
 changes.save(q)
 if lanes.runs(q, batch) then lanes.wake(q) end
 return reply

@@ -495,3 +495,29 @@ def test_a_known_job_that_cannot_be_read_keeps_no_other_of_its_call_out(clock: C
     answers = clock.hand_in([spec(name) for name in ("a", "b", "c")])
 
     assert [answer.status for answer in answers] == ["new", "conflict", "new"]
+
+
+def test_a_call_that_fails_half_way_has_its_jobs_claimed_when_it_is_made_again(
+    clock: Clockwork,
+) -> None:
+    batch = clock.open_batch()
+    later = clock.now + 60 * SECOND
+    jobs = [spec("a"), spec("b", run_at=later), spec("c")]
+    clock.client.set(clock.key("due"), "foreign")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        clock.hand_in(jobs, batch)
+    clock.client.delete(clock.key("due"))
+
+    answers = clock.hand_in(jobs, batch)
+
+    assert [answer.status for answer in answers] == ["known", "new", "new"]
+    assert clock.seal(batch) == 3
+    assert (count(clock, "enqueued"), count(clock, "ready:2"), count(clock, "scheduled:2")) == (
+        3,
+        2,
+        1,
+    )
+    assert sorted(clock.claimed()) == sorted([answers[0].job_id, answers[2].job_id])
+    clock.wait(61)
+    promote(clock)
+    assert clock.claimed() == [answers[1].job_id]

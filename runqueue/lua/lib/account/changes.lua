@@ -78,8 +78,8 @@ end
 
 -- Writes what the script collected. Scripts that go on with what is written call it themselves.
 function changes.save(q)
-  if q.put_back then step(q, q.put_back) end
-  q.put_back = nil
+  if q.at_end then step(q, q.at_end) end
+  q.at_end = nil
   for zset, members in pairs(taken(q, 'put_members')) do step(q, in_parts, 'ZADD', q.prefix .. zset, members) end
   for zset, members in pairs(taken(q, 'removed_members')) do step(q, in_parts, 'ZREM', q.prefix .. zset, members) end
   if q.adopted_runs > 0 then step(q, runs.note_adopted, q) end

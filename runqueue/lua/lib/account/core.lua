@@ -66,7 +66,7 @@ local function read_clock(q, given)
 end
 
 -- The context of one call: what it has read, and what `changes.save` will write. Functions take it as their first
--- argument. `put_back` = what a claim has to put back whatever happens.
+-- argument. `at_end` = what a script has to do before that, whatever happens.
 local function open(keys, args)
   local q = {
     prefix = string.sub(keys[1], 1, -5), meta = keys[1], args = args,
