@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.http.problems import problem
-from gateway.tenants.in_flight import SMALL, Taken, too_many_bytes, too_much
+from gateway.tenants.in_flight import SMALL, RequestShare, too_many_bytes, too_much
 
 _TAKEN: Final = "runqueue.taken"
 #: Bytes that are sent at a time: the server waits for the client between two pieces, so that it
@@ -35,7 +35,7 @@ class Counting:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        taken = scope[_TAKEN] = Taken()
+        taken = scope[_TAKEN] = RequestShare()
         is_refused = False
 
         async def counted(message: Message) -> None:
@@ -66,9 +66,9 @@ async def _in_pieces(message: Message, send: Send) -> None:
     await send(message)
 
 
-def taken_by(request: Request) -> Taken:
+def taken_by(request: Request) -> RequestShare:
     """Return what a request has in flight."""
-    return cast(Taken, request.scope[_TAKEN])
+    return cast(RequestShare, request.scope[_TAKEN])
 
 
 def work_of(request: Request) -> asyncio.Lock:

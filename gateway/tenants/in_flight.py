@@ -44,7 +44,7 @@ class InFlight:
         return True
 
 
-class Taken:
+class RequestShare:
     """What one request has in flight; `give_back` is called when it is over."""
 
     def __init__(self) -> None:

@@ -161,7 +161,7 @@ Errors = list[FieldError]
 
 
 @dataclass(slots=True, kw_only=True)
-class JobOptions:
+class GivenOptions:
     """A job's options as they were read; see `EnqueueOptions`.
 
     Args:
@@ -203,7 +203,7 @@ def read_custom_id(line: Line, field: str, errors: Errors) -> str | None:
 
 
 def read_options(line: Line, errors: Errors) -> dict[str, Any]:
-    """Read all that is given beside the body, as `JobOptions` takes it; null means "not given".
+    """Read all that is given beside the body, as `GivenOptions` takes it; null means "not given".
 
     Every fault is added to `errors`.
     """

@@ -30,7 +30,7 @@ from runqueue.request.job_options import (
     FIELDS,
     PLAIN_FIELDS,
     EnqueueOptions,
-    JobOptions,
+    GivenOptions,
     Priority,
     When,
     has_many,
@@ -126,10 +126,10 @@ _DUMP = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASS
 
 
 @dataclass(slots=True)
-class JobSpec(JobOptions):
+class JobSpec(GivenOptions):
     """A job that passed every check; made by `parse_line` or `JobSpec.of`, then only read.
 
-    Its options are those of `JobOptions`.
+    Its options are those of `GivenOptions`.
 
     Args:
         kind: what the body requests: `task`, `workflow`, `login` or `download_files`.

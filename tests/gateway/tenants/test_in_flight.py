@@ -16,7 +16,7 @@ import pytest
 
 from gateway.http import counting
 from gateway.tenants import in_flight
-from gateway.tenants.in_flight import InFlight, Taken
+from gateway.tenants.in_flight import InFlight, RequestShare
 from runqueue import AsyncRunQueue, RunQueue
 from runqueue.records.batch import JobPage
 from runqueue.store import delivery_calls, job_calls
@@ -81,7 +81,7 @@ UPLOAD = half(PATH, "application/x-ndjson", 2 * MEBIBYTE, text(lines(1)))
 
 
 async def test_a_request_counts_once_and_gives_back_all_that_it_took() -> None:
-    holder, taken = InFlight(), Taken()
+    holder, taken = InFlight(), RequestShare()
     await taken.begin(holder)
     await taken.begin(holder)
     taken.take(10)
@@ -263,10 +263,10 @@ async def test_an_answer_for_which_there_is_no_room_is_not_sent(
 
 async def test_of_many_requests_of_a_token_one_begins_in_a_turn_of_the_event_loop() -> None:
     holder = InFlight()
-    begun: list[Taken] = []
+    begun: list[RequestShare] = []
 
     async def begin() -> None:
-        taken = Taken()
+        taken = RequestShare()
         await taken.begin(holder)
         begun.append(taken)
 
