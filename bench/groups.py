@@ -100,6 +100,7 @@ class Watched:
         client.config_set("slowlog-log-slower-than", 0)
         # Rewriting the file makes every page that is written after it dearer.
         client.config_set("auto-aof-rewrite-percentage", 0)
+        sending.load_library(client, "{}")  # once a server's life, and no cost of a call
         about = cast("dict[str, int]", client.info("server"))
         self._cpu = Path(f"/proc/{about['process_id']}/schedstat")
 
