@@ -29,12 +29,22 @@ Row = tuple[str, str, str]
 
 def _cost() -> list[Row]:
     seen = cost.measure()
-    unit = "ms CPU a job"
+    batch, (ours, old), (idle, old_idle) = seen.batch_ratio, seen.trickling, seen.idle
     return [
-        ("(a) runqueue worker, 1 POST + 1 GET", f"{seen.runqueue:.3f} {unit}", ""),
-        ("(b) bare loop, same transport and collector", f"{seen.bare_loop:.3f} {unit}", ""),
-        ("(a) / (b)", f"{seen.runqueue / seen.bare_loop:.2f}", "at most 1.25"),
+        (f"{what}, beside {cost.BASE}", ratio, reach)
+        for what, ratio, reach in (
+            ("worker, a job of a batch of 20,000", f"{batch.worker:.2f}", "at most 1.10"),
+            ("Redis, likewise", f"{batch.redis:.2f}", "at most 1.05"),
+            ("worker, a job that comes alone", _beside(ours.worker, old.worker), "at most 0.95"),
+            ("Redis, likewise", _beside(ours.redis, old.redis), "at most 0.80"),
+            ("worker, a second without work", _beside(idle.worker, old_idle.worker), ""),
+            ("Redis, likewise", _beside(idle.redis, old_idle.redis), "at most 0.90"),
+        )
     ]
+
+
+def _beside(ours: float, old: float) -> str:
+    return f"{ours:.2f} ms / {old:.2f} ms CPU = {ours / old:.2f}"
 
 
 def _intake() -> list[Row]:

@@ -1,23 +1,88 @@
-"""Worker CPU per job (one POST, one GET): this project, and the bare loop."""
+"""What a job costs a worker and Redis, beside what it cost at one old commit, which stays the same.
 
+Each figure is a ratio of two trees in one run: batches in alternation, jobs that trickle and an
+idle queue on both at the same time.
+"""
+
+import os
+import statistics
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.stack import Stack, cpu_seconds, running
-from lab.waiting import until
-from runqueue import RunQueue
 
+#: The commit that every figure is compared with; its jobs have no keys, sessions or answer check.
+BASE = "bd85f6c"
+_ROOT = Path(__file__).parents[1]
+_DRIVER = Path(__file__).with_name("driver.py")
+_PAIRS, _BATCH = 5, 20_000
+_RATE, _TRICKLE_SECONDS, _IDLE_SECONDS = 30, 60, 60
 _PROMPT = "x" * 480
+#: No limit binds in the base either, which has other names for two of them.
+_UNLIMITED = {"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "0", "RUNQUEUE_MAX_BURST_SIZE": "0"}
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """CPU milliseconds of the workers per job, in one run on one simulator."""
+class Cpu:
+    """CPU seconds of a worker and of its Redis."""
 
-    runqueue: float
-    bare_loop: float
+    worker: float
+    redis: float
+
+    def __sub__(self, other: "Cpu") -> "Cpu":
+        return Cpu(self.worker - other.worker, self.redis - other.redis)
+
+    def times(self, factor: float) -> "Cpu":
+        """Return it times a factor."""
+        return Cpu(self.worker * factor, self.redis * factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What was measured, each figure of this tree and of the base.
+
+    Attributes:
+        batches: milliseconds a job of a batch, by pair.
+        trickling: milliseconds a job that comes alone, less what idling takes.
+        idle: milliseconds a second without work.
+    """
+
+    batches: list[tuple[Cpu, Cpu]]
+    trickling: tuple[Cpu, Cpu]
+    idle: tuple[Cpu, Cpu]
+
+    @property
+    def batch_ratio(self) -> Cpu:
+        """The medians of the pairs' ratios."""
+        return Cpu(
+            statistics.median(ours.worker / old.worker for ours, old in self.batches),
+            statistics.median(ours.redis / old.redis for ours, old in self.batches),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A tree with a Redis, a simulator and a worker of its own."""
+
+    tree: Path
+    stack: Stack
+    worker: int
+
+    def cpu(self) -> Cpu:
+        """Return what worker and Redis have used so far."""
+        return Cpu(cpu_seconds(self.worker), cpu_seconds(self.stack.redis_pid))
+
+    def drive(self, count: int, rate: float = 0) -> "subprocess.Popen[bytes]":
+        """Enqueue jobs by the tree's own producer; it ends once they have."""
+        command = [sys.executable, str(_DRIVER), self.stack.redis_url, str(count), str(rate)]
+        return subprocess.Popen(command, env=_environment(self.tree), cwd=self.tree)
 
 
 def lines(count: int, start: int = 0) -> list[dict[str, Any]]:
@@ -37,45 +102,77 @@ def lines(count: int, start: int = 0) -> list[dict[str, Any]]:
     ]
 
 
-def runqueue_cost(stack: Stack, count: int) -> float:
-    """Return the CPU milliseconds per job of one worker of this project.
+def measure() -> Costs:
+    """Measure both trees.
 
-    A quarter of the jobs warms it up and ends before the others are enqueued: submissions run
-    ahead of looks, so a count that began in the middle would leave out a part of the work.
+    Raises:
+        subprocess.CalledProcessError: git has no such commit, since the clone is shallow.
     """
-    warm = count // 4
-    with RunQueue(stack.redis_url) as queue:
+    with ExitStack() as stack:
+        base = stack.enter_context(_checked_out())
+        sides = [stack.enter_context(_side(tree)) for tree in (_ROOT, base)]
+        for side in sides:  # warm
+            _finish([side.drive(_BATCH // 4)])
+        batches = []
+        for number in range(_PAIRS):
+            pair = {}
+            for side in sides if number % 2 else sides[::-1]:
+                before = side.cpu()
+                _finish([side.drive(_BATCH)])
+                pair[side.tree] = (side.cpu() - before).times(1000 / _BATCH)
+            batches.append((pair[_ROOT], pair[base]))
+        idle = _both(sides, 0)
+        count = _RATE * _TRICKLE_SECONDS
+        began = time.monotonic()
+        busy = _both(sides, count)
+        seconds = time.monotonic() - began
+        trickling = [
+            (b - i.times(seconds / _IDLE_SECONDS)).times(1000 / count)
+            for b, i in zip(busy, idle, strict=True)
+        ]
+        ours, old = trickling
+        return Costs(
+            batches,
+            (ours, old),
+            (idle[0].times(1000 / _IDLE_SECONDS), idle[1].times(1000 / _IDLE_SECONDS)),
+        )
 
-        def completed() -> int:
-            return queue.stats()["default"].totals.get("ended:completed", 0)
 
-        with stack.workers(1) as (worker,):
-            queue.enqueue_many(lines(warm))
-            until(lambda: completed() >= warm, 120, "the first quarter of the jobs")
-            before = cpu_seconds(worker)
-            queue.enqueue_many(lines(count - warm, warm))
-            until(lambda: completed() >= count, 300, "all jobs")
-            return 1000 * (cpu_seconds(worker) - before) / (count - warm)
-
-
-def bare_loop_cost(stack: Stack, count: int, concurrency: int) -> float:
-    """Return the CPU milliseconds per pair of calls of the bare loop, its first half left out."""
-    command = [
-        sys.executable,
-        "-m",
-        "bench.bare_loop",
-        stack.base_url,
-        str(count),
-        str(concurrency),
-    ]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return 1000 * float(printed) / (count - count // 2)
+def _both(sides: list[Side], count: int) -> list[Cpu]:
+    """Return what each uses while both get so many jobs one by one; 0 = while they idle."""
+    before = [side.cpu() for side in sides]
+    if count:
+        _finish([side.drive(count, _RATE) for side in sides])
+    else:
+        time.sleep(_IDLE_SECONDS)
+    return [side.cpu() - was for side, was in zip(sides, before, strict=True)]
 
 
-def measure(count: int = 20_000) -> Cost:
-    """Measure both in one run, the bound before and after ours: machines drift."""
+def _finish(drivers: "list[subprocess.Popen[bytes]]") -> None:
+    for driver in drivers:
+        if driver.wait(600):
+            raise RuntimeError(f"a driver ended with {driver.returncode}")
+
+
+@contextmanager
+def _checked_out() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "base"
+        git = ["git", "-C", str(_ROOT), "worktree"]
+        subprocess.run([*git, "add", "--quiet", "--detach", str(tree), BASE], check=True)
+        try:
+            yield tree
+        finally:
+            subprocess.run([*git, "remove", "--force", str(tree)], check=True)
+
+
+@contextmanager
+def _side(tree: Path) -> Iterator[Side]:
     with running("--duration", "0") as stack:
-        before = bare_loop_cost(stack, count, 100)
-        ours = runqueue_cost(stack, count)
-        after = bare_loop_cost(stack, count, 100)
-    return Cost(ours, (before + after) / 2)
+        environment = {**_environment(tree), **_UNLIMITED}
+        with stack.workers(1, cwd=tree, **environment) as (worker,):
+            yield Side(tree, stack, worker)
+
+
+def _environment(tree: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(tree)}

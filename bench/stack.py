@@ -32,6 +32,7 @@ class Stack:
 
     redis_url: str
     broker_url: str
+    redis_pid: int
     simulator: SimulatorProcess
     folder: Path
     allocator: str
@@ -54,11 +55,15 @@ class Stack:
         }
 
     @contextmanager
-    def process(self, name: str, *arguments: str, env: Mapping[str, str]) -> Iterator[int]:
-        """Run a Python module in a process of its own; yields its process id."""
+    def process(
+        self, name: str, *arguments: str, env: Mapping[str, str], cwd: Path | None = None
+    ) -> Iterator[int]:
+        """Run a Python module in a process of its own, in a folder; yields its process id."""
         log = (self.folder / f"{name}.log").open("w")
         command = [sys.executable, "-m", *arguments]
-        child = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+        child = subprocess.Popen(
+            command, env=env, cwd=cwd, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             yield child.pid
         finally:
@@ -71,14 +76,20 @@ class Stack:
 
     @contextmanager
     def workers(
-        self, count: int, application: str = "worker.app", **extra: str
+        self,
+        count: int,
+        application: str = "worker.app",
+        cwd: Path | None = None,
+        **extra: str,
     ) -> Iterator[list[int]]:
-        """Run workers of this project; yields their process ids."""
+        """Run workers of this project, or of that in a folder; yields their process ids."""
         env = self.environment(**{**UNLIMITED, **extra})
         with ExitStack() as stack:
             yield [
                 stack.enter_context(
-                    self.process(f"worker-{i}", "celery", "-A", application, "worker", env=env)
+                    self.process(
+                        f"worker-{i}", "celery", "-A", application, "worker", env=env, cwd=cwd
+                    )
                 )
                 for i in range(count)
             ]
@@ -115,7 +126,10 @@ def running(*simulator: str, as_usual: bool = False) -> Iterator[Stack]:
         stack.callback(server.stop)
         api = SimulatorProcess.start(*simulator)
         stack.callback(api.stop)
-        yield Stack(f"{server.url}/0", f"{server.url}/1", api, folder, allocator)
+        assert server.process is not None
+        yield Stack(
+            f"{server.url}/0", f"{server.url}/1", server.process.pid, api, folder, allocator
+        )
 
 
 def cpu_seconds(pid: int) -> float:
