@@ -18,7 +18,7 @@ _DOCS = Path(__file__).parents[2] / "docs"
 _PAGES = (
     *("batches.md", "certified.md", "cli.md", "enqueue.md", "http_api.md", "jobs.md"),
     *("logs_and_traces.md", "metrics.md", "operations.md", "page.md", "results.md"),
-    *("runbooks.md", "settings.md", "simulator.md", "webhooks.md"),
+    *("runbooks.md", "settings.md", "testing.md", "webhooks.md"),
 )
 #: Read by one command or by `make`, and what the variables of further accounts begin with.
 _NO_SETTINGS = _READ_ELSEWHERE | {"SKYVERN_VERSION", "RUNQUEUE_ACCOUNTS__"}

@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[2]
 GENERATED = {"metrics.md", "performance.md"}
 PAGES = sorted(
     page.relative_to(ROOT).as_posix()
-    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("faults/*.md")]
-    if page.name not in GENERATED | {"CHANGELOG.md"}
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+    if page.name not in GENERATED
 )
 #: Private words, and what to write.
 WORDS = {
