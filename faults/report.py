@@ -1,7 +1,8 @@
-"""What came of the experiments, for a terminal and for `docs/reliability.md`."""
+"""What came of the experiments, for a terminal and for `docs/results/faults.csv`."""
 
+import csv
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
+from io import StringIO
 
 from rich.table import Table
 
@@ -10,11 +11,14 @@ from faults.doubts import Tallies, Tally
 from faults.registry import GROUPS, Experiment
 
 _NONE = "-"
-#: Between these stands what `make test-real` found; it is kept when the page is written anew.
-LOST_ANSWERS = ("<!-- lost answers -->", "<!-- /lost answers -->")
 #: Shares of the submissions in doubt that have to settle by themselves.
 MARKED, UNMARKED = 1.0, 0.99
-_COLUMNS = ("fault", "jobs", "lost", "doubled", "unconfirmed left", "recovers in", "notes")
+_FIGURES = ("jobs", "lost", "doubled", "unconfirmed left", "recovers in", "notes")
+#: Of the file.
+COLUMNS = (
+    *("topic", "experiment", "jobs", "lost", "doubled"),
+    *("unconfirmed_left", "recovers_seconds", "notes"),
+)
 
 
 def listing(chosen: Sequence[Experiment]) -> Table:
@@ -38,7 +42,7 @@ def table(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> Table
 
 def sentence(findings: Judgement) -> str:
     """Return the figures of one experiment in a line."""
-    said = zip(_COLUMNS[1:], _cells(findings), strict=True)
+    said = zip(_FIGURES, _cells(findings), strict=True)
     words = ", ".join(f"{name} {cell}" for name, cell in said)
     doubts = "".join(f"; in doubt, {line}" for line in _doubts(findings.doubts))
     return f"{findings.seconds:.0f} s: {words}{doubts}"
@@ -79,52 +83,24 @@ def _share(tally: Tally) -> str:
     return f"{tally.settled} of {tally.lost} ({tally.settled / tally.lost:.1%})"
 
 
-def page(chosen: Sequence[Experiment], found: Mapping[str, Judgement], before: str = "") -> str:
-    """Return the document: `reliability.md` beside this module, each `{{topic}}` its table.
+def rows(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> str:
+    """Return the figures as CSV, in the order of the topics.
 
     Args:
         chosen, found: the experiments, and what came of them.
-        before: the page as it was; what it says of lost answers stays.
     """
-    text = (files("faults") / "reliability.md").read_text()
-    start, end = LOST_ANSWERS
-    if start in before and end in before:
-        kept = before[before.index(start) : before.index(end)]
-        text = text.replace(f"{start}\n", kept)
+    text = StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(COLUMNS)
     made = [each for each in chosen if each.name in found]
-    for group in GROUPS:
-        rows = [each for each in made if each.group == group]
-        text = text.replace(f"{{{{{group}}}}}", _rows(rows, found) if rows else "_Not made._")
-    return text.replace("{{sum}}", _sum(made, found)).replace("{{doubts}}", doubts(made, found))
-
-
-def _rows(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> str:
-    lines = [_row(_COLUMNS), _row(["---"] * len(_COLUMNS))]
-    for each in chosen:
+    for each in sorted(made, key=lambda one: GROUPS.index(one.group)):
         findings = found[each.name]
-        cells = _cells(findings)
-        if findings.broken:
-            cells[-1] = "; ".join([f"**broken: {'; '.join(findings.broken)}**", cells[-1]])
-        lines.append(_row([f"**{each.name}**: {each.fault}", *cells]))
-    return "\n".join(lines)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _sum(made: Sequence[Experiment], found: Mapping[str, Judgement]) -> str:
-    """Return the sum over every experiment that shows no known window."""
-    shown = [found[each.name] for each in made if not each.window and not found[each.name].skipped]
-    skipped = sum(bool(found[each.name].skipped) for each in made)
-    words = (
-        f"{len(shown)} experiments, {sum(f.jobs for f in shown):,} jobs,"
-        f" {sum(f.runs for f in shown):,} runs: **{sum(f.lost for f in shown)} lost,"
-        f" {sum(f.doubled for f in shown)} doubled**"
-    )
-    broken = sum(bool(f.broken) for f in shown)
-    words += f"; **{broken} with a broken invariant**" if broken else ""
-    return words + (f"; {skipped} could not be made" if skipped else "") + "."
+        *counts, _, notes = _cells(findings)
+        broken = [f"BROKEN: {one}" for one in findings.broken]
+        seconds = "" if findings.recovered is None else f"{findings.recovered:.1f}"
+        words = "; ".join(filter(None, [*broken, notes]))
+        lines.writerow([each.group, each.name, *counts, seconds, words])
+    return text.getvalue()
 
 
 def _cells(findings: Judgement) -> list[str]:

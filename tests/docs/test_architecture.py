@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md, the decisions and the list of modules: short, complete, and true of the tree."""
+"""ARCHITECTURE.md and the other guides to the tree: complete, and true of it."""
 
 import re
 from collections.abc import Iterator
@@ -7,15 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DECISIONS = ROOT / "docs/decisions"
 #: Each leads readers to files of the tree.
-GUIDES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "docs/simulation.md", "docs/where_things_are.md")
+GUIDES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "docs/decisions.md", "docs/testing.md")
 #: A file or a folder in backticks; `{a,b}` stands for several.
 _PATH = re.compile(r"`((?:[\w.-]+/)+(?:\{[\w,]+\})?[\w.-]*)")
-
-
-def numbered() -> list[Path]:
-    return sorted(DECISIONS.glob("[0-9]*.md"))
 
 
 def named_paths(text: str) -> Iterator[str]:
@@ -35,9 +30,9 @@ def stands_for_a_file(path: str) -> bool:
 @pytest.mark.parametrize("page", GUIDES)
 def test_every_path_that_a_guide_names_is_in_the_tree(page: str) -> None:
     text = (ROOT / page).read_text()
-    paths = [path for path in named_paths(text) if (ROOT / path.split("/")[0]).exists()]
+    paths = [path for path in named_paths(text) if stands_for_a_file(path.split("/")[0])]
 
-    assert len(paths) > 5
+    assert paths
     assert [path for path in paths if not stands_for_a_file(path)] == []
 
 
@@ -63,27 +58,3 @@ def test_every_folder_of_the_tree_is_a_folder() -> None:
     assert packages - {name.split("/")[0] for name in folders} == set()
     inside = {f"runqueue/{path.parent.name}" for path in ROOT.glob("runqueue/*/__init__.py")}
     assert inside - folders == set()
-
-
-def test_the_architecture_is_read_in_ten_minutes() -> None:
-    assert len((ROOT / "ARCHITECTURE.md").read_text().split()) <= 2500
-
-
-@pytest.mark.parametrize("page", numbered(), ids=lambda page: page.stem[:4])
-def test_a_decision_says_its_date_context_and_consequences(page: Path) -> None:
-    lines = page.read_text().splitlines()
-
-    assert re.fullmatch(rf"# {page.stem[:4]} \S.*", lines[0])
-    assert re.match(r"\*\d{4}-\d\d-\d\d · ", lines[2])
-    headings = [line for line in lines if line.startswith("## ")]
-    assert headings == ["## Context", "## Decision", "## Consequences"]
-
-
-def test_the_index_lists_every_decision_once_in_order() -> None:
-    index = (DECISIONS / "index.md").read_text()
-    listed = re.findall(r"^\| \[(\d{4})\]\(([^)]+)\) \| (.*?) \|", index, re.MULTILINE)
-
-    assert [name for _, name, _ in listed] == [page.name for page in numbered()]
-    for page, (number, _, title) in zip(numbered(), listed, strict=True):
-        assert page.read_text().splitlines()[0] == f"# {number} {title}"
-    assert [number for number, _, _ in listed] == [f"{n:04}" for n in range(1, len(listed) + 1)]

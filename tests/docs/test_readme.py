@@ -7,10 +7,6 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def test_it_has_at_most_ten_kilobytes() -> None:
-    assert len(README.encode()) <= 10_000
-
-
 def test_its_picture_is_small() -> None:
     (picture,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
 
@@ -19,19 +15,15 @@ def test_its_picture_is_small() -> None:
 
 
 def test_it_leads_to_every_page_of_the_documentation() -> None:
-    linked = set(re.findall(r"\]\((docs/[\w/]+\.md)\)", README))
+    linked = set(re.findall(r"\]\((docs/\w+\.md)\b", README))
     pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")}
-    from_architecture = {"docs/where_things_are.md", "docs/dependencies.md"}
 
-    assert pages - linked == from_architecture
-    assert from_architecture <= set(
-        re.findall(r"\]\((docs/[\w/]+\.md)\)", (ROOT / "ARCHITECTURE.md").read_text())
-    )
+    assert pages == linked
 
 
 def test_its_make_targets_are_there() -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"\bmake ([a-z][\w-]*)(?=`|  )", README))
 
-    assert {"demo", "test", "up"} <= named
+    assert {"demo", "setup", "up"} <= named
     assert named <= targets

@@ -1,34 +1,31 @@
-"""docs/reliability.md has the text of its template, and its rows are experiments that exist."""
+"""docs/results/faults.csv has figures of experiments that exist, as `make faults` writes them."""
 
-import re
+import csv
 from pathlib import Path
 
+from faults.checks import Judgement
 from faults.registry import GROUPS, experiments
-from faults.report import LOST_ANSWERS
+from faults.report import COLUMNS, rows
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/reliability.md").read_text()
-TEMPLATE = (ROOT / "faults/reliability.md").read_text()
+FILE = Path(__file__).parents[2] / "docs/results/faults.csv"
 
 
-def without_findings(text: str) -> list[str]:
-    """Return a page's lines; all tables, and all sums, are the same."""
-    start, end = LOST_ANSWERS
-    text = re.sub(f"{start}\n.*?{end}", f"{start}\n{end}", text, flags=re.DOTALL)
-    text = re.sub(r"^\| fault \|.*\n(?:\|.*\n)+", "{{table}}\n", text, flags=re.MULTILINE)
-    text = re.sub(rf"^\{{\{{(?:{'|'.join(GROUPS)})\}}\}}$", "{{table}}", text, flags=re.MULTILINE)
-    text = re.sub(r"^\d+ experiments, .*\.$", "{{sum}}", text, flags=re.MULTILINE)
-    text = re.sub(r"^findable by a marker: .*\.$", "{{doubts}}.", text, flags=re.MULTILINE)
-    return text.splitlines()
+def test_every_row_is_of_an_experiment_that_exists() -> None:
+    names, *made = csv.reader(FILE.read_text().splitlines())
+    known = {(each.group, each.name) for each in experiments().values()}
+
+    assert names == list(COLUMNS)
+    assert made
+    assert {(topic, name) for topic, name, *_ in made} <= known
 
 
-def test_the_page_and_its_template_have_the_same_text() -> None:
-    assert without_findings(PAGE) == without_findings(TEMPLATE)
+def test_rows_are_in_the_order_of_topics_and_say_what_broke() -> None:
+    every = experiments()
+    chosen = [*reversed(every.values())]
+    found = {name: Judgement(jobs=3, recovered=1.5, broken=["a job is gone"]) for name in every}
 
+    _, *made = csv.reader(rows(chosen, found).splitlines())
 
-def test_every_row_of_the_page_is_an_experiment_as_it_is_made() -> None:
-    rows = re.findall(r"^\| (\*\*.*?) \| (?:\d+|-) \|", PAGE, re.MULTILINE)
-    made = {f"**{each.name}**: {each.fault}" for each in experiments().values()}
-
-    assert rows
-    assert [row for row in rows if row not in made] == []
+    topics = [topic for topic, *_ in made]
+    assert topics == sorted(topics, key=GROUPS.index)
+    assert made[0][2:] == ["3", "0", "0", "0", "1.5", "BROKEN: a job is gone"]

@@ -100,13 +100,6 @@ def differences(
     ]
 
 
-def accepted_in(page: str, heading: str = "## Where it differs") -> list[Accepted]:
-    """The rows of the page's tables under a heading, up to the next one."""
-    section = page.partition(heading)[2].partition("\n##")[0]
-    rows = re.findall(r"^\| `([^`]+)` \| ([^|]+) \|$", section, re.MULTILINE)
-    return [Accepted(pattern, reason.strip()) for pattern, reason in rows]
-
-
 def _is_opaque(name: str, parent: Mapping[str, Any]) -> bool:
     """Whether a value is told by its kind; what a validator of the server says is its own prose."""
     return name in _OPAQUE or (name == "msg" and parent.get("type") == "value_error")
