@@ -16,9 +16,9 @@ from worker.runtime import GOODBYE_SECONDS
 _DOCS = Path(__file__).parents[2] / "docs"
 #: Pages for users and operators; tests of their own hold the others to the code.
 _PAGES = (
-    *("batches.md", "certified.md", "cli.md", "enqueue.md", "http_api.md", "jobs.md"),
-    *("logs_and_traces.md", "metrics.md", "operations.md", "page.md", "results.md"),
-    *("runbooks.md", "settings.md", "simulator.md", "webhooks.md"),
+    *("certified.md", "cli.md", "enqueue.md", "http_api.md", "logs_and_traces.md", "metrics.md"),
+    *("operations.md", "page.md", "results_and_webhooks.md", "runbooks.md", "settings.md"),
+    *("simulator.md", "start.md"),
 )
 #: Read by one command or by `make`, and what the variables of further accounts begin with.
 _NO_SETTINGS = _READ_ELSEWHERE | {"SKYVERN_VERSION", "RUNQUEUE_ACCOUNTS__"}
