@@ -1,4 +1,4 @@
-"""The page about handing in jobs: its examples do what it says, and all come to jobs."""
+"""The page about enqueuing: its examples do what it says, and all come to jobs."""
 
 import json
 import os
@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 import redis
@@ -16,14 +15,13 @@ import redis
 from lab.waiting import until
 from runqueue import JobState
 from runqueue.cli.app import app as commands
-from runqueue.embedded.server import EmbeddedServer
 from runqueue.store.keys import Keys
 from tests.acceptance.factory import Factory, factory
 from tests.docs.pages import Example, examples, pattern_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/enqueue.md").read_text()
-PYTHON, SHELL, NODE = (examples(PAGE, language) for language in ("python", "sh", "js"))
+PYTHON, SHELL = (examples(PAGE, language) for language in ("python", "sh"))
 INBOX = f"{Keys('default').prefix}inbox"
 
 LIMITS = {
@@ -101,36 +99,6 @@ def test_the_examples_for_a_shell_hand_in_their_jobs(parts: Factory, tmp_path: P
 
 
 @pytest.mark.acceptance
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
-def test_the_example_for_node_hands_in_its_job(parts: Factory, tmp_path: Path) -> None:
-    (example,) = NODE
-    run(["node", "--input-type=module", "--eval", example.code], parts, tmp_path)
-    until(lambda: completed(parts, "node-1"), 60, "the job from Node")
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
-def test_the_example_for_node_logs_in_where_the_queue_asks_for_it(tmp_path: Path) -> None:
-    (example,) = NODE
-    command = ["node", "--input-type=module", "--eval", example.code]
-    with EmbeddedServer(tmp_path / "queue") as server, redis.from_url(server.url) as client:
-        client.execute_command("ACL", "SETUSER", "shop", "on", ">a b/@:€", "~*", "+rpush")
-        host = server.url.rpartition("@")[2]
-        for url in (server.url, f"redis://shop:{quote('a b/@:€', safe='')}@{host}"):
-            environ = {**os.environ, "RUNQUEUE_REDIS_URL": url}
-            subprocess.run(command, env=environ, timeout=60, check=True)
-            (line,) = client.lrange(INBOX, 0, -1)
-            assert json.loads(line)["custom_id"] == "node-1"
-            client.delete(INBOX)
-
-        wrong = {**os.environ, "RUNQUEUE_REDIS_URL": f"redis://shop:no@{host}"}
-        done = subprocess.run(
-            command, env=wrong, timeout=60, capture_output=True, text=True, check=False
-        )
-        assert done.returncode != 0
-        assert "WRONGPASS" in done.stderr
-
-
-@pytest.mark.acceptance
 def test_the_message_of_the_celery_example_comes_to_two_jobs(
     parts: Factory, tmp_path: Path
 ) -> None:
@@ -159,10 +127,8 @@ def test_a_refused_line_is_kept_as_the_page_shows(parts: Factory) -> None:
 
 
 def test_every_block_is_run() -> None:
-    assert len(re.findall(r"^```(?:python|sh|js)$", PAGE, re.MULTILINE)) == len(
-        [*PYTHON, *SHELL, *NODE]
-    )
-    assert (len(PYTHON), len(SHELL), len(NODE)) == (4, 3, 1)
+    assert len(re.findall(r"^```(?:python|sh)$", PAGE, re.MULTILINE)) == len([*PYTHON, *SHELL])
+    assert (len(PYTHON), len(SHELL)) == (5, 3)
 
 
 def test_the_commands_in_the_table_are_there() -> None:

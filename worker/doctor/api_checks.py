@@ -135,7 +135,8 @@ async def check_public_url(
     if answer.is_redirect:
         to = urlsplit(answer.headers.get("location", "")).hostname
         return wrong(check, f"{url} sends us elsewhere ({to})", "name the address it leads to")
-    do = f"have the proxy pass {receiver_address.PATH}/ on to the gateway (docs/webhooks.md)"
+    page = "docs/results_and_webhooks.md"
+    do = f"have the proxy pass {receiver_address.PATH}/ on to the gateway ({page})"
     return wrong(check, f"{url} answers {answer.status}, and is no gateway of ours", do)
 
 

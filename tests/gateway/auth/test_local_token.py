@@ -207,7 +207,7 @@ async def test_a_token_that_a_person_set_up_logs_in_by_the_form_alone(redis_url:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-@pytest.mark.parametrize("page", ["README.md", "docs/webhooks.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/results_and_webhooks.md"])
 async def test_curl_sends_the_token_as_the_pages_say(
     redis_url: str, tmp_path: Path, page: str
 ) -> None:

@@ -1,12 +1,15 @@
-"""The page about files of jobs: its table and its template make the jobs that it says."""
+"""The page about enqueuing: its table, map, template and batch make the jobs that it says."""
 
+import re
 from pathlib import Path
+
+import pytest
 
 from tests.docs.pages import examples
 from tests.runqueue.cli.commanding import Desk
 from tests.runqueue.conftest import desk as desk  # noqa: PLC0414 - the fixture
 
-PAGE = (Path(__file__).parents[2] / "docs/batches.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs/enqueue.md").read_text()
 
 
 def test_the_table_has_columns_that_are_fields(desk: Desk) -> None:
@@ -21,7 +24,7 @@ def test_the_table_has_columns_that_are_fields(desk: Desk) -> None:
 
 
 def test_the_template_is_one(desk: Desk) -> None:
-    (template,) = examples(PAGE, "json")
+    (template,) = (one for one in examples(PAGE, "json") if "{order}" in one.code)
     (desk.folder / "line.json").write_text(template.code)
     (desk.folder / "jobs.csv").write_text("order,name,url,steps\n17,Tea,https://shop.test,3\n")
 
@@ -36,10 +39,25 @@ def test_the_template_is_one(desk: Desk) -> None:
 
 
 def test_the_map_is_one(desk: Desk) -> None:
-    (command,) = (one.code for one in examples(PAGE, "sh") if "--map" in one.code)
+    (command,) = re.findall(r"^runqueue submit .* --map .*$", PAGE, re.MULTILINE)
     maps = ["Order No=custom_id", "Url=body.url", "Task=body.prompt"]
     assert all(column in command.replace("'", "") for column in maps)
     (desk.folder / "orders.csv").write_text("Order No,Url,Task\n17,https://shop.test,Look.\n")
     options = [part for one in maps for part in ("--map", one)]
 
     assert desk.json("validate", str(desk.folder / "orders.csv"), *options)["jobs"] == 1
+
+
+def test_the_batch_holds_its_jobs_and_a_second_one_knows_them(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (batch,) = (one for one in examples(PAGE, "python") if "open_batch" in one.code)
+    monkeypatch.setenv("RUNQUEUE_REDIS_URL", desk.url)
+    monkeypatch.chdir(desk.folder)
+    for counts in (batch.prints, "Counter({'known': 10})\n"):
+        exec(compile(batch.code, "enqueue.md", "exec"), {})
+        assert capsys.readouterr().out == counts
+
+    again, first = desk.queue.list_batches("default").batches
+    assert (first.total, first.sealed, first.held) == (10, True, "canary")
+    assert again.total == 0
