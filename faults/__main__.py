@@ -28,7 +28,7 @@ def main(
         Path | None, typer.Option(help="Keep data and logs in this new folder.")
     ] = None,
     at_once: Annotated[int, typer.Option(min=1, help="Experiments made at once.")] = 1,
-    write: Annotated[Path | None, typer.Option(help="Write the report to this file.")] = None,
+    write: Annotated[Path | None, typer.Option(help="Write the results to this page.")] = None,
 ) -> None:
     """Do to real workers, Redis and a simulated Skyvern what networks and machines do to them."""
     chosen = _chosen(names or [])
@@ -38,7 +38,6 @@ def main(
     if logs is not None and logs.exists() and any(logs.iterdir()):
         raise typer.BadParameter(f"--logs: {logs} has something in it; name a new folder")
     found: dict[str, Judgement] = {}
-    before = write.read_text() if write is not None and write.exists() else ""
     for number, (each, findings) in enumerate(_made(chosen, jobs, logs, at_once), start=1):
         found[each.name] = findings
         console.print(f"[{number}/{len(chosen)}] {each.name}", markup=False)
@@ -46,7 +45,7 @@ def main(
         for broken in found[each.name].broken:
             console.print(f"  broken: {broken}", style="red", markup=False)
         if write is not None:  # all of them take an hour and more: what is known is not lost
-            write.write_text(report.page(chosen, found, before))
+            write.write_text(report.page(chosen, found))
     Console().print(report.table(chosen, found))
     short = report.shortfalls(chosen, found)
     console.print(f"Submissions in doubt: {report.doubts(chosen, found)}", markup=False)

@@ -1,20 +1,17 @@
-"""What came of the experiments, for a terminal and for `docs/reliability.md`."""
+"""What came of the experiments, for a terminal and for `docs/results/experiments.md`."""
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 
 from rich.table import Table
 
 from faults.checks import Judgement
 from faults.doubts import Tallies, Tally
-from faults.registry import GROUPS, Experiment
+from faults.registry import Experiment
 
 _NONE = "-"
-#: Between these stands what `make test-real` found; it is kept when the page is written anew.
-LOST_ANSWERS = ("<!-- lost answers -->", "<!-- /lost answers -->")
 #: Shares of the submissions in doubt that have to settle by themselves.
 MARKED, UNMARKED = 1.0, 0.99
-_COLUMNS = ("fault", "jobs", "lost", "doubled", "unconfirmed left", "recovers in", "notes")
+_COLUMNS = ("experiment", "jobs", "lost", "doubled", "unconfirmed left", "recovers in", "notes")
 
 
 def listing(chosen: Sequence[Experiment]) -> Table:
@@ -79,52 +76,31 @@ def _share(tally: Tally) -> str:
     return f"{tally.settled} of {tally.lost} ({tally.settled / tally.lost:.1%})"
 
 
-def page(chosen: Sequence[Experiment], found: Mapping[str, Judgement], before: str = "") -> str:
-    """Return the document: `reliability.md` beside this module, each `{{topic}}` its table.
-
-    Args:
-        chosen, found: the experiments, and what came of them.
-        before: the page as it was; what it says of lost answers stays.
-    """
-    text = (files("faults") / "reliability.md").read_text()
-    start, end = LOST_ANSWERS
-    if start in before and end in before:
-        kept = before[before.index(start) : before.index(end)]
-        text = text.replace(f"{start}\n", kept)
+def page(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> str:
+    """Return the page of results: a row for each experiment that was made, and their sum."""
     made = [each for each in chosen if each.name in found]
-    for group in GROUPS:
-        rows = [each for each in made if each.group == group]
-        text = text.replace(f"{{{{{group}}}}}", _rows(rows, found) if rows else "_Not made._")
-    return text.replace("{{sum}}", _sum(made, found)).replace("{{doubts}}", doubts(made, found))
-
-
-def _rows(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> str:
-    lines = [_row(_COLUMNS), _row(["---"] * len(_COLUMNS))]
-    for each in chosen:
+    rows = [_row(_COLUMNS), _row(["---"] * len(_COLUMNS))]
+    for each in made:
         findings = found[each.name]
         cells = _cells(findings)
         if findings.broken:
             cells[-1] = "; ".join([f"**broken: {'; '.join(findings.broken)}**", cells[-1]])
-        lines.append(_row([f"**{each.name}**: {each.fault}", *cells]))
-    return "\n".join(lines)
+        name = f"window: {each.name}" if each.window else each.name
+        rows.append(_row([name, *cells]))
+    rows.append(_row(_sum(made, found)))
+    return "\n".join(["# Fault experiments", "", *rows, ""])
 
 
 def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _sum(made: Sequence[Experiment], found: Mapping[str, Judgement]) -> str:
-    """Return the sum over every experiment that shows no known window."""
+def _sum(made: Sequence[Experiment], found: Mapping[str, Judgement]) -> list[str]:
+    """Return the sums over every experiment that shows no known window."""
     shown = [found[each.name] for each in made if not each.window and not found[each.name].skipped]
-    skipped = sum(bool(found[each.name].skipped) for each in made)
-    words = (
-        f"{len(shown)} experiments, {sum(f.jobs for f in shown):,} jobs,"
-        f" {sum(f.runs for f in shown):,} runs: **{sum(f.lost for f in shown)} lost,"
-        f" {sum(f.doubled for f in shown)} doubled**"
-    )
-    broken = sum(bool(f.broken) for f in shown)
-    words += f"; **{broken} with a broken invariant**" if broken else ""
-    return words + (f"; {skipped} could not be made" if skipped else "") + "."
+    counts = ("jobs", "lost", "doubled", "unconfirmed")
+    sums = [f"{sum(getattr(findings, count) for findings in shown):,}" for count in counts]
+    return ["**sum without windows**", *sums, "", f"{len(shown)} experiments"]
 
 
 def _cells(findings: Judgement) -> list[str]:
