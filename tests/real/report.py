@@ -1,4 +1,4 @@
-"""Writes what `test_lost_answers.py` found into docs/results/lost_answers.md, a row for each server.
+"""Writes the sums of `test_lost_answers.py` into docs/results/lost_answers.md, a row a server.
 
 `python -m tests.real.report` after `make test-real`; it reads `.real/results/`.
 """
