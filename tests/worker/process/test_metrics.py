@@ -26,7 +26,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def promised(where: str) -> set[str]:
-    """The metrics of docs/metrics.md, as the parser of the page calls them."""
+    """The metrics of docs/monitoring.md, as the parser of the page calls them."""
     return {metric.name.removesuffix("_total") for metric in exposed() if metric.where == where}
 
 
