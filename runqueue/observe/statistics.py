@@ -12,6 +12,8 @@ from runqueue.store.scripts import ScriptCall, load
 GROUPS, BATCHES = 20, 200
 #: What the groups that are not named are called together.
 OTHER = "other"
+#: The statuses of a batch.
+STATUSES = ("validating", "in_progress", "held", "finished")
 
 
 class GroupLoad(NamedTuple):
