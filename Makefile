@@ -56,10 +56,10 @@ contract: $(STAMP) ## Compare our models with the schemas of Skyvern's package; 
 acceptance: $(STAMP) ## Kill workers under 2,000 jobs, and break limits with four processes
 	RUNQUEUE_TEST_JOBS=2000 $(BIN)/pytest -n 2 -rP -m acceptance
 
-faults: $(STAMP) ## Kill, freeze, cut off and fill up real processes, and write docs/results/experiments.md (sets clocks by libfaketime)
+faults: $(STAMP) ## Kill, freeze, cut off and fill up real processes, and write docs/results/faults.csv (sets clocks by libfaketime)
 	@test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || dpkg -s libfaketime >/dev/null 2>&1 || \
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends libfaketime; }
-	$(BIN)/python -m faults --at-once 3 --write docs/results/experiments.md
+	$(BIN)/python -m faults --at-once 3 --write docs/results/faults.csv
 
 simulate: $(STAMP) ## Simulate the whole queue under a virtual clock: SEEDS=5000 MINUTES=5, adds up in .simulation.json
 	$(BIN)/python -m simulation --seeds $(or $(SEEDS),5000) --minutes $(or $(MINUTES),5) --tally .simulation.json --every-kind

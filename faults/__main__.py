@@ -28,7 +28,9 @@ def main(
         Path | None, typer.Option(help="Keep data and logs in this new folder.")
     ] = None,
     at_once: Annotated[int, typer.Option(min=1, help="Experiments made at once.")] = 1,
-    write: Annotated[Path | None, typer.Option(help="Write the results to this page.")] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="Write the figures to this file, as CSV.")
+    ] = None,
 ) -> None:
     """Do to real workers, Redis and a simulated Skyvern what networks and machines do to them."""
     chosen = _chosen(names or [])
@@ -45,7 +47,7 @@ def main(
         for broken in found[each.name].broken:
             console.print(f"  broken: {broken}", style="red", markup=False)
         if write is not None:  # all of them take an hour and more: what is known is not lost
-            write.write_text(report.page(chosen, found))
+            write.write_text(report.rows(chosen, found))
     Console().print(report.table(chosen, found))
     short = report.shortfalls(chosen, found)
     console.print(f"Submissions in doubt: {report.doubts(chosen, found)}", markup=False)

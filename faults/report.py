@@ -1,17 +1,24 @@
-"""What came of the experiments, for a terminal and for `docs/results/experiments.md`."""
+"""What came of the experiments, for a terminal and for `docs/results/faults.csv`."""
 
+import csv
 from collections.abc import Mapping, Sequence
+from io import StringIO
 
 from rich.table import Table
 
 from faults.checks import Judgement
 from faults.doubts import Tallies, Tally
-from faults.registry import Experiment
+from faults.registry import GROUPS, Experiment
 
 _NONE = "-"
 #: Shares of the submissions in doubt that have to settle by themselves.
 MARKED, UNMARKED = 1.0, 0.99
-_COLUMNS = ("experiment", "jobs", "lost", "doubled", "unconfirmed left", "recovers in", "notes")
+_FIGURES = ("jobs", "lost", "doubled", "unconfirmed left", "recovers in", "notes")
+#: Of the file.
+COLUMNS = (
+    *("topic", "experiment", "jobs", "lost", "doubled"),
+    *("unconfirmed_left", "recovers_seconds", "notes"),
+)
 
 
 def listing(chosen: Sequence[Experiment]) -> Table:
@@ -35,7 +42,7 @@ def table(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> Table
 
 def sentence(findings: Judgement) -> str:
     """Return the figures of one experiment in a line."""
-    said = zip(_COLUMNS[1:], _cells(findings), strict=True)
+    said = zip(_FIGURES, _cells(findings), strict=True)
     words = ", ".join(f"{name} {cell}" for name, cell in said)
     doubts = "".join(f"; in doubt, {line}" for line in _doubts(findings.doubts))
     return f"{findings.seconds:.0f} s: {words}{doubts}"
@@ -76,31 +83,24 @@ def _share(tally: Tally) -> str:
     return f"{tally.settled} of {tally.lost} ({tally.settled / tally.lost:.1%})"
 
 
-def page(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> str:
-    """Return the page of results: a row for each experiment that was made, and their sum."""
+def rows(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> str:
+    """Return the figures as CSV, in the order of the topics.
+
+    Args:
+        chosen, found: the experiments, and what came of them.
+    """
+    text = StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(COLUMNS)
     made = [each for each in chosen if each.name in found]
-    rows = [_row(_COLUMNS), _row(["---"] * len(_COLUMNS))]
-    for each in made:
+    for each in sorted(made, key=lambda one: GROUPS.index(one.group)):
         findings = found[each.name]
-        cells = _cells(findings)
-        if findings.broken:
-            cells[-1] = "; ".join([f"**broken: {'; '.join(findings.broken)}**", cells[-1]])
-        name = f"window: {each.name}" if each.window else each.name
-        rows.append(_row([name, *cells]))
-    rows.append(_row(_sum(made, found)))
-    return "\n".join(["# Fault experiments", "", *rows, ""])
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _sum(made: Sequence[Experiment], found: Mapping[str, Judgement]) -> list[str]:
-    """Return the sums over every experiment that shows no known window."""
-    shown = [found[each.name] for each in made if not each.window and not found[each.name].skipped]
-    counts = ("jobs", "lost", "doubled", "unconfirmed")
-    sums = [f"{sum(getattr(findings, count) for findings in shown):,}" for count in counts]
-    return ["**sum without windows**", *sums, "", f"{len(shown)} experiments"]
+        *counts, _, notes = _cells(findings)
+        broken = [f"BROKEN: {one}" for one in findings.broken]
+        seconds = "" if findings.recovered is None else f"{findings.recovered:.1f}"
+        words = "; ".join(filter(None, [*broken, notes]))
+        lines.writerow([each.group, each.name, *counts, seconds, words])
+    return text.getvalue()
 
 
 def _cells(findings: Judgement) -> list[str]:

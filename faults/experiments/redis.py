@@ -354,6 +354,7 @@ def _held(lab: Lab, made: int) -> None:
     stats = lab.stats()
     lab.expect(lab.simulator.summary()["runs"] == made, "it submitted by guess")
     lab.expect(bool(stats and stats.hold_reason), "the account is not held")
+    lab.note(f"held: {stats.hold_reason if stats else ''}")
 
 
 @experiment(

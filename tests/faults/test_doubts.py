@@ -65,9 +65,10 @@ def test_the_report_sums_them_up_without_the_windows_and_tells_what_falls_short(
         "other": Judgement(doubts=Tallies(marked=Tally(2, 1))),
         "edge": Judgement(doubts=Tallies(marked=Tally(5, 0))),
     }
-    told = report.doubts(chosen, found)
-    assert "findable by a marker: 4 of 5 (80.0%) settled by themselves" in told
-    assert "recognised only by their request: 99 of 100 (99.0%) settled by themselves" in told
+    assert report.doubts(chosen, found) == (
+        "findable by a marker: 4 of 5 (80.0%) settled by themselves; "
+        "recognised only by their request: 99 of 100 (99.0%) settled by themselves"
+    )
     assert report.shortfalls(chosen, found) == [
         "of 5 findable submissions in doubt only 4 were settled"
     ]

@@ -1,9 +1,10 @@
-"""Writes the sums of `test_lost_answers.py` into docs/results/lost_answers.md, a row a server.
+"""Writes what `test_lost_answers.py` found into docs/results/lost_answers.csv, a row for each kind.
 
 `python -m tests.real.report` after `make test-real`; it reads `.real/results/`.
 """
 
-from collections.abc import Mapping
+import csv
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,48 +12,36 @@ import orjson
 
 from tests.real.server import HOME
 
-_PAGE = Path("docs/results/lost_answers.md")
-#: The servers, as they are named in `.real/results/`.
+FILE = Path("docs/results/lost_answers.csv")
+#: The servers in the order of the file, as they are named in `.real/results/`.
 _SERVERS = ("1.0.56", "1.0.40", "simulated")
-#: Sums of a server's table, by their columns.
-_COLUMNS = {
-    "jobs": "jobs",
-    "runs": "runs",
-    "too many": "too_many",
-    "lost": "lost",
-    "of another job": "wrong",
-    "answers lost with a run": "with_run",
-    "settled": "with_run_settled",
-    "without": "without_run",
-    "resubmitted": "without_run_settled",
-    "left unconfirmed": "visible",
-}
+COUNTS = (
+    *("jobs", "runs", "with_run", "with_run_settled", "without_run", "without_run_settled"),
+    *("too_many", "lost", "wrong", "visible"),
+)
 
 
-def page(tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the page: the sums of each server.
+def rows(server: str, table: Mapping[str, Any]) -> Iterator[list[str | int]]:
+    """Yield the sums of each kind of request over all ways of losing its answer.
 
     Args:
-        tables: what was found, by server.
+        server: its name.
+        table: what was found there.
     """
-    lines = [_row(["server", "kinds", *_COLUMNS]), _row(["---"] * (len(_COLUMNS) + 2))]
-    for name, table in tables.items():
-        sums = [str(table["total"][column]) for column in _COLUMNS.values()]
-        lines.append(_row([name, str(len(table["kinds"])), *sums]))
-    return "\n".join(["# Lost answers, on real servers", "", *lines, ""])
-
-
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    for name, verdicts in table["kinds"].items():
+        sums = [sum(one[count] for one in verdicts.values()) for count in COUNTS]
+        yield [server, name, *sums]
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the file."""
     files = {name: HOME / "results" / f"lost-answers-{name}.json" for name in _SERVERS}
-    tables = {
-        name: orjson.loads(file.read_bytes()) for name, file in files.items() if file.exists()
-    }
-    _PAGE.write_text(page(tables))
+    with FILE.open("w", newline="") as text:
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(["server", "request", *COUNTS])
+        for name, file in files.items():
+            if file.exists():
+                lines.writerows(rows(name, orjson.loads(file.read_bytes())))
 
 
 if __name__ == "__main__":

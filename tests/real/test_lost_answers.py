@@ -2,8 +2,8 @@
 
 Each kind is a test, and `-k` selects kinds (`-k 'real and workflow_webhook'`); the jobs of all that
 were selected go through one queue at once. The table is printed (`-rP`) and written to
-`.real/results/`, from which `tests.real.report` writes docs/results/lost_answers.md. SETTLE_SECONDS
-is how long the test waits for jobs that do not settle (1500).
+`.real/results/`, which docs/results/lost_answers.csv is made from. SETTLE_SECONDS says how long is
+waited for what does not settle (1500).
 """
 
 import sys
