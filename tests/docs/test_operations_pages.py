@@ -1,4 +1,4 @@
-"""The pages for users and operators: what they name is there."""
+"""The pages: the settings and commands that they name exist."""
 
 import re
 from importlib.metadata import entry_points
@@ -14,12 +14,7 @@ from tests.deploy.test_compose import SERVICES, variables
 from worker.runtime import GOODBYE_SECONDS
 
 _DOCS = Path(__file__).parents[2] / "docs"
-#: Pages for users and operators; tests of their own hold the others to the code.
-_PAGES = (
-    *("batches.md", "certified.md", "cli.md", "enqueue.md", "http_api.md", "jobs.md"),
-    *("logs_and_traces.md", "metrics.md", "operations.md", "page.md", "results.md"),
-    *("runbooks.md", "settings.md", "simulator.md", "webhooks.md"),
-)
+_PAGES = sorted(page.name for page in _DOCS.glob("*.md"))
 #: Read by one command or by `make`, and what the variables of further accounts begin with.
 _NO_SETTINGS = _READ_ELSEWHERE | {"SKYVERN_VERSION", "RUNQUEUE_ACCOUNTS__"}
 
