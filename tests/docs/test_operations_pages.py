@@ -1,4 +1,4 @@
-"""The pages: the settings and commands that they name exist."""
+"""The pages: settings and commands that they name are there."""
 
 import re
 from importlib.metadata import entry_points
@@ -14,7 +14,7 @@ from tests.deploy.test_compose import SERVICES, variables
 from worker.runtime import GOODBYE_SECONDS
 
 _DOCS = Path(__file__).parents[2] / "docs"
-_PAGES = sorted(page.name for page in _DOCS.glob("*.md"))
+_PAGES = sorted(path.name for path in _DOCS.glob("*.md"))
 #: Read by one command or by `make`, and what the variables of further accounts begin with.
 _NO_SETTINGS = _READ_ELSEWHERE | {"SKYVERN_VERSION", "RUNQUEUE_ACCOUNTS__"}
 
