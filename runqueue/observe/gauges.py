@@ -114,7 +114,7 @@ GAUGES: tuple[Family, ...] = (
     ),
     Family(
         "limit_setting",
-        "The same by source: environment, or live, which wins.",
+        "Limits by source: environment, or live, which wins.",
         _settings,
         ("limit", "source"),
     ),
@@ -136,7 +136,7 @@ GAUGES: tuple[Family, ...] = (
     ),
     Family(
         "held",
-        "1 while this stops all submissions.",
+        "1 while a hold of this kind stops submissions.",
         _hold,
         ("kind",),
     ),
@@ -170,7 +170,7 @@ GAUGES: tuple[Family, ...] = (
     ),
     Family(
         "batch_jobs",
-        "Open and ended jobs of the unfinished ones of these.",
+        "Open and ended jobs of the unfinished batches.",
         pairs(lambda seen: seen.figures.batch_jobs),
         ("state",),
     ),

@@ -50,10 +50,10 @@ GAUGES = {
 }
 #: Likewise; 1 = ok.
 STATES = {
-    "aof_last_write_ok": ("aof_last_write_status", "Its last write succeeded."),
+    "aof_last_write_ok": ("aof_last_write_status", "AOF's last write succeeded."),
     "aof_last_rewrite_ok": (
         "aof_last_bgrewrite_status",
-        "Its last rewrite succeeded.",
+        "AOF's last rewrite succeeded.",
     ),
     "rdb_last_save_ok": ("rdb_last_bgsave_status", "The last snapshot succeeded."),
 }
