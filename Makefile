@@ -67,7 +67,7 @@ simulate: $(STAMP) ## Simulate the whole queue under a virtual clock: SEEDS=5000
 generate: $(STAMP) ## Write blocking modules from those for coroutines
 	$(BIN)/python -m tools.generate
 
-monitoring: $(STAMP) ## Write docs/metrics.md and the dashboards
+monitoring: $(STAMP) ## Write the tables of docs/monitoring.md and the dashboards
 	$(BIN)/python -m ops
 
 schemas: $(STAMP) ## Write the JSON Schemas in docs/schemas

@@ -19,9 +19,7 @@ def register_process(registry: CollectorRegistry, room: str) -> None:
         room: worker or gateway.
     """
     ProcessCollector(registry=registry)
-    build = Info(
-        "runqueue_build", "What runs: the room, its version and Python's.", registry=registry
-    )
+    build = Info("runqueue_build", "The version that runs.", registry=registry)
     build.info({"room": room, "version": product_version(), "python": platform.python_version()})
 
 
@@ -29,7 +27,7 @@ def loop_lag(registry: CollectorRegistry) -> Histogram:
     """Return how late the event loop comes to a timer, as a metric of a registry."""
     return Histogram(
         "runqueue_loop_lag_seconds",
-        "How late the event loop came to a timer.",
+        "Lag of the event loop.",
         registry=registry,
         buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
     )

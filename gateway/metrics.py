@@ -55,7 +55,7 @@ class Metrics:
         self.loop_lag = loop_lag(self.registry)
         received = Counter(
             "runqueue_webhook_received",
-            "Webhooks of Skyvern's by what came of them; of no account that is known: account ''.",
+            "Webhooks received from Skyvern.",
             ["account", "verdict"],
             registry=self.registry,
         )
@@ -68,14 +68,14 @@ class Metrics:
         self._received[nobody] = received.labels(*nobody)
         refused = Counter(
             "runqueue_gateway_refused",
-            "Calls and logins that were refused (401, 403).",
+            "Calls and logins refused (401, 403).",
             ["reason"],
             registry=self.registry,
         )
         self._refused = {reason: refused.labels(reason.value) for reason in Refusal}
         self._seconds = Histogram(
             "runqueue_webhook_seconds",
-            "Time that a webhook took to be read, checked and recorded.",
+            "Time to read, check and record a webhook.",
             registry=self.registry,
             buckets=_SECONDS,
         )

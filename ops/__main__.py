@@ -1,4 +1,4 @@
-"""`python -m ops`: write docs/metrics.md and the dashboards (`make monitoring`)."""
+"""`python -m ops`: write docs/monitoring.md's tables and the dashboards (`make monitoring`)."""
 
 import json
 import sys
@@ -11,7 +11,8 @@ from ops.page import page
 
 def written() -> dict[Path, str]:
     """Return what the files should hold, by their paths."""
-    files = {HERE.parent / "docs" / "metrics.md": page()}
+    monitoring = HERE.parent / "docs" / "monitoring.md"
+    files = {monitoring: page(monitoring.read_text())}
     for board in BOARDS:
         text = json.dumps(board.as_json(), indent=2, ensure_ascii=False)
         files[DASHBOARDS / f"{board.uid}.json"] = f"{text}\n"

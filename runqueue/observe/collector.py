@@ -126,10 +126,7 @@ def redis_families(servers: Mapping[str, RedisHealth]) -> Iterator[Metric]:
                 if name in health.values:
                     metric.add_metric(node, health.values[name])
             yield metric
-    what = (
-        "The server: its version, its role, and what it does when its memory is full; `unknown`"
-        " where it does not say."
-    )
+    what = "The server and its eviction policy."
     info = InfoMetricFamily(f"{PREFIX}redis", what, labels=labels)
     for node, health in nodes:
         known = {"version": health.version, "role": health.role, "policy": health.policy}
@@ -138,14 +135,14 @@ def redis_families(servers: Mapping[str, RedisHealth]) -> Iterator[Metric]:
 
 
 def _up(value: float | None) -> Metric:
-    up = GaugeMetricFamily(f"{PREFIX}up", "Whether the queue's Redis answered.", labels=[])
+    up = GaugeMetricFamily(f"{PREFIX}up", "1 while Redis answers.", labels=[])
     if value is not None:
         up.add_metric([], value)
     return up
 
 
 def _readable(accounts: Mapping[str, bool]) -> Metric:
-    text = "0 where what Redis holds of an account cannot be read: then it has no other metric."
+    text = "0 while an account cannot be read."
     readable = GaugeMetricFamily(f"{PREFIX}account_readable", text, labels=["account"])
     for account, is_readable in accounts.items():
         readable.add_metric([account], is_readable)

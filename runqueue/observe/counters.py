@@ -33,51 +33,48 @@ def _prefixed(prefix: str, *names: str) -> dict[str, str]:
 
 _GIVEN_BACK = ("not_sent", "busy", "limited", "account", "later")
 _OWN = (
-    _Totals("jobs_enqueued", "Jobs that were enqueued.", {"": "enqueued"}),
+    _Totals("jobs_enqueued", "Jobs enqueued.", {"": "enqueued"}),
     _Totals(
         "jobs_ended",
-        "Jobs that ended: completed, failed, canceled or dead.",
+        "Jobs ended.",
         _prefixed("ended", "completed", "failed", "canceled", "dead"),
         "outcome",
     ),
     _Totals(
         "jobs_crash_looped",
-        "Jobs that are dead since three workers died while they submitted them.",
+        "Jobs dead after three workers died submitting them.",
         {"": "crash_loops"},
     ),
     _Totals(
         "submissions",
-        "Submissions by what the answer meant: accepted, refused (the job is dead), unknown (it is"
-        " unconfirmed), and without a run and at no cost not_sent, busy, limited (429), account.",
+        "Submissions: accepted, refused, unknown, or without a run not_sent, busy, limited,"
+        " account, later.",
         _prefixed("submissions", "accepted", "refused", "unknown")
         | _prefixed("given_back", *_GIVEN_BACK),
         "outcome",
     ),
     _Totals(
         "api_calls",
-        "Calls of Skyvern's API that permits were taken for: submit, get, cancel or other"
-        " (lists, searches, replays of webhooks).",
+        "Calls of Skyvern's API that took a permit.",
         {"submit": "claims"} | _prefixed("calls", "get", "list", "cancel", "other"),
         "call",
     ),
     _Totals(
         "run_ends",
-        "Runs that ended, by what reported it: webhook, poll, missed_webhook (a poll, although a"
-        " webhook should have come), retried (its job runs again).",
+        "Ended runs: reported by webhook, poll, poll after a missed_webhook, or retried.",
         _prefixed("seen", "webhook", "poll", "retried") | {"missed_webhook": "seen:missed"},
         "way",
     ),
-    _Totals("steps", "Steps that runs took, as Skyvern reports them.", {"": "steps"}),
+    _Totals("steps", "Steps that Skyvern reported.", {"": "steps"}),
     _Totals(
         "webhook_deliveries",
-        "Webhooks that are settled: delivered, gave_up or unknown.",
+        "Webhooks settled: delivered, gave_up, unknown.",
         _prefixed("webhooks", "delivered", "gave_up", "unknown"),
         "outcome",
     ),
     _Totals(
         "fence_refusals",
-        "Late words of workers that were refused, since the job had moved on, by transition"
-        " (heartbeat: a process whose lease was lost).",
+        "Late messages of workers, refused.",
         _prefixed(
             *("fenced", "give_back", "heartbeat", "mark_dead", "mark_running", "mark_unconfirmed")
         ),
@@ -85,24 +82,23 @@ _OWN = (
     ),
     _Totals(
         "lease_takeovers",
-        "Processes that died, or could not reach Redis for 15 s.",
+        "Worker processes whose lease ended.",
         {"": "lease_takeovers"},
     ),
     _Totals(
         "claims_taken_over",
-        "Submissions whose process died, or that never ended: their jobs are unconfirmed.",
+        "Claims taken over; their jobs are unconfirmed.",
         {"": "claims_taken_over"},
     ),
     _Totals(
         "batch_events",
-        "Batches that were opened, finished, aborted by their rules, or expired unsealed.",
+        "Batches opened, finished, aborted, expired.",
         _prefixed("batches", "opened", "finished", "aborted") | {"expired": "batches_expired"},
         "event",
     ),
     _Totals(
         "batch_callbacks",
-        "Events for callback_urls of batches: delivered, gave_up, or dropped (its upload was given"
-        " up).",
+        "Callbacks of batches: delivered, gave_up, dropped.",
         _prefixed("callbacks", "delivered", "gave_up", "dropped"),
         "outcome",
     ),
@@ -118,26 +114,26 @@ def _others(seen: AccountSample) -> Iterator[Sample]:
 
 COUNTERS: tuple[Family, ...] = (
     *(Family(own.name, own.text, own.read, (own.label,) if own.label else ()) for own in _OWN),
-    Family("events", "Everything else that the transitions count.", _others, ("event",)),
+    Family("events", "All other transitions.", _others, ("event",)),
 )
 
 #: What is timed, by the name that it has in the counters.
 HISTOGRAMS = {
     "queue": (
         "job_queue_seconds",
-        "Our queue: from when a job could go (enqueued, due, replayed) to its run's acceptance.",
+        "A job's wait in our queue.",
     ),
     "run_queue": (
         "run_queue_seconds",
-        "Skyvern's queue: from a run's acceptance to its start, as Skyvern reports.",
+        "A run's wait in Skyvern's queue.",
     ),
-    "run": ("run_seconds", "From a run's start to its end, as Skyvern reports."),
+    "run": ("run_seconds", "Duration of a run."),
     "result": (
         "job_result_seconds",
-        "From when a job could go to the end of its run being recorded.",
+        "From when a job could go to its recorded end.",
     ),
     "delivery": (
         "webhook_delivery_seconds",
-        "From a job's end to its webhook having been delivered.",
+        "From a job's end to its delivered webhook.",
     ),
 }

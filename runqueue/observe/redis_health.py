@@ -38,33 +38,33 @@ def read_health(info: Mapping[str, Any]) -> RedisHealth:
 
 #: By the metric: the field of INFO, and what it is.
 GAUGES = {
-    "memory_used_bytes": ("used_memory", "Memory that Redis has allocated."),
-    "memory_resident_bytes": ("used_memory_rss", "Memory that Redis takes of its machine."),
-    "memory_max_bytes": ("maxmemory", "Memory that Redis may take; 0 = as much as there is."),
-    "aof_enabled": ("aof_enabled", "1 while every write goes to the append-only file."),
-    "loading": ("loading", "1 while Redis reads its data from disk."),
-    "clients": ("connected_clients", "Connections of clients."),
-    "blocked_clients": ("blocked_clients", "Clients that wait in a blocking call."),
-    "replicas": ("connected_slaves", "Replicas that are connected."),
-    "uptime_seconds": ("uptime_in_seconds", "Since Redis was started."),
+    "memory_used_bytes": ("used_memory", "Memory allocated."),
+    "memory_resident_bytes": ("used_memory_rss", "Memory taken of the machine."),
+    "memory_max_bytes": ("maxmemory", "`maxmemory`; 0 = none."),
+    "aof_enabled": ("aof_enabled", "1 while there is an append-only file."),
+    "loading": ("loading", "1 while data is read from disk."),
+    "clients": ("connected_clients", "Connections."),
+    "blocked_clients": ("blocked_clients", "Clients in a blocking call."),
+    "replicas": ("connected_slaves", "Connected replicas."),
+    "uptime_seconds": ("uptime_in_seconds", "Time since the start."),
 }
 #: Likewise; 1 = ok.
 STATES = {
-    "aof_last_write_ok": ("aof_last_write_status", "Whether the last write to the file succeeded."),
+    "aof_last_write_ok": ("aof_last_write_status", "AOF's last write succeeded."),
     "aof_last_rewrite_ok": (
         "aof_last_bgrewrite_status",
-        "Whether the last rewrite of the append-only file succeeded.",
+        "AOF's last rewrite succeeded.",
     ),
-    "rdb_last_save_ok": ("rdb_last_bgsave_status", "Whether the last snapshot succeeded."),
+    "rdb_last_save_ok": ("rdb_last_bgsave_status", "The last snapshot succeeded."),
 }
 #: Likewise, of what only rises until Redis is restarted.
 COUNTS = {
-    "evicted_keys": ("evicted_keys", "Keys that Redis dropped for lack of memory."),
-    "commands": ("total_commands_processed", "Commands that Redis has run."),
+    "evicted_keys": ("evicted_keys", "Keys evicted."),
+    "commands": ("total_commands_processed", "Commands run."),
     "rejected_connections": (
         "rejected_connections",
-        "Connections refused at the limit of clients.",
+        "Connections refused.",
     ),
-    "cpu_user_seconds": ("used_cpu_user", "CPU that Redis took for itself."),
-    "cpu_system_seconds": ("used_cpu_sys", "CPU that the system took for Redis."),
+    "cpu_user_seconds": ("used_cpu_user", "CPU in user mode."),
+    "cpu_system_seconds": ("used_cpu_sys", "CPU in the system."),
 }

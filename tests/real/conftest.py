@@ -1,6 +1,6 @@
 """What the real tests share: one server for all of them.
 
-`make test-real` runs them; docs/certified.md says what it installs, and how to have them run
+`make test-real` runs them; docs/guarantees.md says what it installs, and how to have them run
 against a server of your own.
 """
 

@@ -77,7 +77,7 @@ async def check_version(name: str, account: Account, proxies: Proxies) -> Findin
         return ok(check, f"{version}, a certified one")
     if version == "":
         return ok(check, f"the server tells none (certified: {certified})")
-    do = "see docs/certified.md: what is certified, and how to certify your own server"
+    do = "see docs/guarantees.md: what is certified, and how to certify your own server"
     if version is None:
         return warning(check, f"the server did not tell it (certified: {certified})", do)
     return warning(check, f"{version[:40]}, not a certified one ({certified})", do)

@@ -2,7 +2,7 @@
 
 `/metrics` is this process's own: adding up ten workers is right. What `/metrics/queue` shows of the
 whole queue is read in `runqueue/observe/collector.py`. `make monitoring` writes the row of a new
-metric in `docs/metrics.md`; panels are made in `ops/boards/`, alerts in `ops/prometheus/`.
+metric in `docs/monitoring.md`; panels are made in `ops/boards/`, alerts in `ops/prometheus/`.
 
 How long calls of the API take is a histogram of our own: the library's takes a lock twice and walks
 the buckets for each value. Here a call adds to a list, and the metric is made when it is read.
@@ -42,8 +42,7 @@ class CallTimes(Collector):
         """Make the metric; called from another thread."""
         family = HistogramMetricFamily(
             "runqueue_http_request_seconds",
-            "Time of one call of the Skyvern API, by call and class of its answer (2xx to 5xx;"
-            " none: no answer).",
+            "Duration of a call of Skyvern's API; status 2xx to 5xx, or none.",
             labels=self._labelnames,
         )
         for labels, times in self._by_class().items():
@@ -99,22 +98,19 @@ REGISTRY.register(_CALLS)
 LOOP_LAG = loop_lag(REGISTRY)
 CONSUMERS = Gauge(
     "runqueue_pump_busy",
-    "Calls open now, by kind of consumer: submit, poll, list, cancel, reconcile, webhooks,"
-    " callbacks or inbox.",
+    "Calls open now, by kind of consumer.",
     ["account", "kind"],
     registry=REGISTRY,
 )
 _RELAYED = Counter(
     "runqueue_webhook_relayed",
-    "Tries to send a webhook to its receiver, by what became of it: delivered, again, gave_up or"
-    " refused.",
+    "Tries to relay a webhook: delivered, again, gave_up, refused.",
     ["account", "result"],
     registry=REGISTRY,
 )
 _REDELIVERIES = Counter(
     "runqueue_webhook_redeliveries",
-    "Webhooks that Skyvern was asked to send again, by what came of it: delivered, again, gave_up,"
-    " unknown, signed or unsigned.",
+    "Webhooks that Skyvern was asked to send again.",
     ["account", "result"],
     registry=REGISTRY,
 )

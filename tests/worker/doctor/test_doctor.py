@@ -211,7 +211,7 @@ async def test_the_servers_version_is_told_and_whether_it_is_certified(
     assert (found.level, words in found.said) == (level, True), found
     if level is FindingLevel.WARNING:
         assert CERTIFIED_VERSIONS[0] in found.said
-        assert "docs/certified.md" in found.do
+        assert "docs/guarantees.md" in found.do
 
 
 @asynccontextmanager
