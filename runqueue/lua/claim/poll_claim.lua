@@ -166,11 +166,12 @@ in_parts('ZADD', POLL, leased)
 run_lists.save_joins(q)
 local left = 0
 if next_us == 0 and want > 0 then
+  local soonest = math.huge
   for _, index in ipairs({ POLL, q.prefix .. 'stray_looks' }) do
-    local first = tonumber(redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2] or 0)
-    if first > 0 and (next_us == 0 or first < next_us) then next_us = first end
+    soonest = math.min(soonest, tonumber(redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2] or math.huge))
   end
-  if looked + gets == 0 and (next_us == 0 or next_us > q.now + STAYS_FOR) then
+  next_us = soonest < math.huge and soonest or 0
+  if soonest > q.now + STAYS_FOR then
     board.leave(q, 'poll', process)
     left = 1
   end
