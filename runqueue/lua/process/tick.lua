@@ -55,9 +55,8 @@ local function claimable(q, enough)
   return found
 end
 
--- `meta` = what `body` reads of it.
-local function may_submit(q, meta)
-  if meta[5] or tonumber(meta[2] or 0) > q.now then return false end
+local function may_submit(q, paused, hold_until)
+  if paused or tonumber(hold_until or 0) > q.now then return false end
   local cap = redis.call('HMGET', q.prefix .. 'limits', 'live:concurrent_runs', 'env:concurrent_runs')
   cap = tonumber(cap[1] or cap[2] or 0)
   return cap == 0 or strays.slots_taken(q) < cap
@@ -76,20 +75,22 @@ local function send_for(q, reply, kind, work, alive)
   send(q, reply, kind, math.min(alive, math.ceil(work / JOBS_A_CONSUMER)) - active_consumers(q, kind))
 end
 
-local function wake(q, reply, process, meta)
-  if active_consumers(q, 'submit') > 0 then
-    local owner = redis.call('ZREVRANGE', q.prefix .. 'board:submit', 0, 0)[1]
-    if owner == process then return { 'wake', int(q.now) } end
-    local own = q.prefix .. 'wake:' .. owner
+-- Acts on a wake-up. The clock is left to the ticks.
+local function wake(q, process)
+  local owner = redis.call('ZREVRANGE', q.prefix .. 'board:submit', 0, 0, 'WITHSCORES')
+  if owner[1] and tonumber(owner[2]) > q.now then
+    if owner[1] == process then return { 'wake', int(q.now) } end
+    local own = q.prefix .. 'wake:' .. owner[1]
     if redis.call('EXISTS', own) == 0 then
       redis.call('LPUSH', own, '1')
       redis.call('EXPIRE', own, 60)
     end
     return { 'passed', int(q.now) }
   end
+  local reply, f = { 'send', int(q.now) }, redis.call('HMGET', q.meta, 'sent:submit', 'paused', 'hold_until')
   -- A message is on its way already; the consumer that it starts clears the mark in its first script.
-  local sent = tonumber(meta[4] or 0)
-  if (sent > q.now or q.now - sent > SEND_AGAIN) and may_submit(q, meta) then
+  local sent = tonumber(f[1] or 0)
+  if (sent > q.now or q.now - sent > SEND_AGAIN) and may_submit(q, f[2], f[3]) then
     send(q, reply, 'submit', math.min(1, claimable(q, 1)))
   end
   return reply
@@ -97,7 +98,7 @@ end
 
 local function send_stages(q, reply, meta, alive)
   send_for(q, reply, 'poll', due_in(q, 'poll') + due_in(q, 'stray_looks'), alive)
-  if meta[6] == '1' and math.max(tonumber(meta[7] or 0), tonumber(meta[8] or 0)) <= q.now then
+  if meta[5] == '1' and math.max(tonumber(meta[6] or 0), tonumber(meta[7] or 0)) <= q.now then
     send(q, reply, 'list', 1 - active_consumers(q, 'list'))
   end
   send_for(q, reply, 'cancel', due_in(q, 'cancels'), alive)
@@ -112,7 +113,7 @@ end
 
 local function needs_sweep(q, meta, since)
   if since < 0 or since > TIDY_EVERY then return true end
-  return since > SWEEP_EVERY and (meta[9] or meta[10] or due_in(q, 'processes') > 0
+  return since > SWEEP_EVERY and (meta[8] or meta[9] or due_in(q, 'processes') > 0
     or is_there(q, 'canceling', 'listing', 'dropping', 'unwanted')
     or (is_there(q, 'due', 'deadlines', 'expiring')
       and due_in(q, 'due') + due_in(q, 'deadlines') + due_in(q, 'expiring') > 0))
@@ -120,25 +121,24 @@ end
 
 local function body(q)
   local process, interval = q.args[2], tonumber(q.args[4])
+  if q.args[3] == '1' then return wake(q, process) end
   if q.may_be_set then clock.set_clock(q, process, tonumber(q.args[5])) end
   local reply = { 'send', int(q.now) }
-  local meta = redis.call('HMGET', q.meta, 'tick_at', 'hold_until', 'sweep_at', 'sent:submit', 'paused', 'lists_on',
-    'list_at', 'list_until', 'pack_more', 'retire_left', 'set_back')
-  if q.args[3] == '1' then return wake(q, reply, process, meta) end
-
+  local meta = redis.call('HMGET', q.meta, 'tick_at', 'hold_until', 'sweep_at', 'paused', 'lists_on', 'list_at',
+    'list_until', 'pack_more', 'retire_left', 'set_back')
   -- Checks for another server before the tick is written: its knowledge ends with the last tick that it has stored.
   -- Also if there is nothing to claim: the sooner it is noticed, the sooner submissions continue.
   local is_recovering = not server.is_trusted(q)
-  if meta[11] then clock.set_back(q, meta[11]) end
+  if meta[10] then clock.set_back(q, meta[10]) end
   local tick_at = tonumber(meta[1] or 0)
   if tick_at > q.now and tick_at <= q.now + interval then return { 'wait', int(q.now) } end
   redis.call('HSET', q.meta, 'tick_at', int(q.now + interval))
   local alive = redis.call('ZCOUNT', q.prefix .. 'processes', '(' .. int(q.now), '+inf')
   if is_there(q, 'ring:0', 'ring:1', 'ring:2', 'ring:3', 'listing', 'held_keys', 'held_budgets', 'asides')
-    and may_submit(q, meta) then
+    and may_submit(q, meta[4], meta[2]) then
     send_for(q, reply, 'submit', claimable(q, alive * JOBS_A_CONSUMER), alive)
   end
-  local may_be_due = meta[6] == '1' or is_there(q, 'poll', 'stray_looks', 'cancels', 'relays', 'watches', 'callbacks',
+  local may_be_due = meta[5] == '1' or is_there(q, 'poll', 'stray_looks', 'cancels', 'relays', 'watches', 'callbacks',
     'inbox', 'inbox:leases', 'reconcile')
   local is_search_due = may_be_due and send_stages(q, reply, meta, alive)
   -- One at a time: another search need not look for what one finds.

@@ -61,21 +61,18 @@ local function save_batch(q, batch, counts)
 end
 
 local function save_group(q, group, n)
-  local live = redis.call('HINCRBY', lanes.group_key(q, group), 'live', n)
-  if n > 0 and live == n then
-    redis.call('PERSIST', lanes.group_key(q, group))
-  elseif live == 0 then
-    lanes.expire_group(q, group)
-  end
+  local key = lanes.group_key(q, group)
+  local live = redis.call('HINCRBY', key, 'live', n)
+  if n > 0 and live == n then redis.call('PERSIST', key) end
+  if n >= 0 then return end
+  local f = redis.call('HMGET', key, 'cap', 'paused', 'capped')
+  if live == 0 and not f[1] and not f[2] then redis.call('EXPIRE', key, lanes.GROUP_STAYS) end
   -- A group that left the ring at its cap comes back in the script that frees a slot of it.
-  if n < 0 and redis.call('HEXISTS', lanes.group_key(q, group), 'capped') == 1
-    and redis.call('HEXISTS', lanes.group_key(q, group), 'paused') == 0 then
-    lanes.readmit(q, group)
-  end
+  if f[3] and not f[2] then lanes.readmit(q, group) end
 end
 
 local function wake_for_places(q)
-  if holds.slots_are_scarce(q) and lanes.anything_ready(q) then lanes.wake(q) end
+  if lanes.anything_ready(q) and holds.slots_are_scarce(q) then lanes.wake(q) end
 end
 
 -- Writes what the script collected. Scripts that go on with what is written call it themselves.

@@ -64,10 +64,11 @@ lanes.TURN = 2
 -- keep the others waiting for as many turns as they ever had. A paused group stays out of the ring until it is resumed.
 function lanes.ring_enter(q, priority, group)
   local ring = q.prefix .. 'ring:' .. priority
-  if redis.call('ZSCORE', ring, group) then return end
+  local there, first = unpack(redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES'))
+  if there == group or (there and redis.call('ZSCORE', ring, group)) then return end
   local f = redis.call('HMGET', lanes.group_key(q, group), 'vt:' .. priority, 'paused')
   if f[2] then return redis.call('HSET', lanes.group_key(q, group), 'capped', '1') end
-  local own, first = tonumber(f[1] or -1) or -1, redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')[2]
+  local own = tonumber(f[1] or -1) or -1
   local start = first and first + lanes.TURN / 2 or tonumber(redis.call('HGET', q.meta, 'vt:' .. priority) or 0) or 0
   redis.call('ZADD', ring, int(own >= tonumber(first or start) and own or start), group)
 end
@@ -170,9 +171,11 @@ function lanes.wake(q)
 end
 
 -- A group without a cap, pause or live jobs expires a day later.
+lanes.GROUP_STAYS = 86400
 function lanes.expire_group(q, group)
-  local f = redis.call('HMGET', lanes.group_key(q, group), 'cap', 'paused', 'live')
-  if not f[1] and not f[2] and tonumber(f[3] or 0) == 0 then redis.call('EXPIRE', lanes.group_key(q, group), 86400) end
+  local key = lanes.group_key(q, group)
+  local f = redis.call('HMGET', key, 'cap', 'paused', 'live')
+  if not f[1] and not f[2] and tonumber(f[3] or 0) == 0 then redis.call('EXPIRE', key, lanes.GROUP_STAYS) end
 end
 
 -- Brings back a group that left the ring because nothing of it could be claimed.
