@@ -117,7 +117,7 @@ local function begin(q, claim, job, f)
   if job.keys then key_limits.begin(q, job) end
   local attempt = job.attempt == 0 and '1' or int(job.attempt + 1)
   redis.call('HSET', job_key(q, job.id), 'state', 'submitting', 'attempt', attempt, 'process', claim.process,
-    'taken', now_text(q), unpack(claim.fields))
+    'taken', int(q.now), unpack(claim.fields))
   if claim.marked and f[10] then redis.call('HDEL', job_key(q, job.id), 'unmarked') end
   claim.attempts[job.id], claim.vias[job.id] = attempt, f[11]
   claim.taken[#claim.taken + 1] = job.id
@@ -348,7 +348,7 @@ local function record_claims(q, claim)
   claim.bodies = bodies_of(q, taken)
   for i, id in ipairs(taken) do
     set_via(q, claim, id, claim.vias[id], claim.bodies[i] or '')
-    scored[#scored + 1] = now_text(q)
+    scored[#scored + 1] = int(q.now)
     scored[#scored + 1] = id
   end
   redis.call('ZADD', q.prefix .. 'claims:' .. claim.process, unpack(scored))

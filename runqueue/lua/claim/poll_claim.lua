@@ -142,7 +142,7 @@ local function look_through(q, claim, lists, up_to, step)
   local from = 0
   while from < up_to do
     local count = math.min(step, up_to - from)
-    local ids = redis.call('ZRANGEBYSCORE', claim.polls, '-inf', now_text(q), 'LIMIT', from, count)
+    local ids = redis.call('ZRANGEBYSCORE', claim.polls, '-inf', int(q.now), 'LIMIT', from, count)
     local listed = lists.on and #ids > 0 and redis.call('ZMSCORE', q.prefix .. 'listed', unpack(ids)) or {}
     for i, id in ipairs(ids) do
       if not look_at(q, claim, id, listed[i]) then return end

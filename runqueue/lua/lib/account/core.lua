@@ -18,12 +18,6 @@ local function int(n) return string.format(n % 1 == 0 and '%d' or '%.0f', n) end
 -- The text of an error, as a command or Lua raises it.
 local function words_of(err) return type(err) == 'table' and err.err or tostring(err) end
 
--- The time as text, made once: a script of a hundred jobs writes it some hundred times. clock.lua may change `q.now`.
-local function now_text(q)
-  if q.text_is_of ~= q.now then q.text_is_of, q.now_as_text = q.now, int(q.now) end
-  return q.now_as_text
-end
-
 -- Every tick, twice a second, checks the clock. Without ticks for a while it may have been set meanwhile: decisions by
 -- time wait for the next tick.
 local function clock_is_stale(q) return q.believed and math.abs(q.now - q.believed) > 5000000 end

@@ -326,7 +326,7 @@ function key_limits.give_back_rate(q, job)
   for key, before, after in string.gmatch(rates, '(%S+) (%d+) (%d+)') do
     if call(q, 'GET', q.prefix .. 'key_next:' .. key) == after then
       set_next(q, key, tonumber(before))
-      call(q, 'ZADD', q.prefix .. 'held_keys', 'XX', now_text(q), key)
+      call(q, 'ZADD', q.prefix .. 'held_keys', 'XX', int(q.now), key)
       q.key_states[key] = nil
     end
   end
@@ -495,7 +495,7 @@ function key_limits.offer_freed(q, moves)
     if held_at and q.key_looks_left > 0 then
       offer(q, freed_keys[i])
     elseif held_at then
-      late[#late + 1] = now_text(q)
+      late[#late + 1] = int(q.now)
       late[#late + 1] = freed_keys[i]
     end
   end

@@ -127,7 +127,7 @@ end
 local function line_up(q, priority, group, lane, key)
   local at = lanes.place_in_line(q, { priority = priority, list = lanes.key(q, priority, group, lane) })
   redis.call('ZADD', q.prefix .. 'key_waits:' .. key, int(at), priority .. ':' .. group .. ':' .. lane)
-  redis.call('ZADD', q.prefix .. 'held_keys', 'NX', now_text(q), key)
+  redis.call('ZADD', q.prefix .. 'held_keys', 'NX', int(q.now), key)
 end
 
 -- Lists the lanes of a batch, at a priority of a group (and of keys), that hold ids and that no claim has taken out.
