@@ -66,10 +66,9 @@ from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.async_sending import check_format_async, run_async
 from runqueue.store.audit import AuditNote
 from runqueue.store.budgets import Budget, BudgetUse
-from runqueue.store.format import COMPARED_SECONDS
 from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
-from runqueue.store.keys import ACCOUNTS
+from runqueue.store.keys import ACCOUNTS, COMPARED_SECONDS
 from runqueue.store.live_processes import GroupLine, Process
 from runqueue.store.replies import OfItems
 from runqueue.store.scripts import TAKES_IN, ScriptCall, T

@@ -33,7 +33,7 @@ from runqueue.request.job_spec import JobSpec, Priority
 from runqueue.request.time_range import in_microseconds
 from runqueue.store import codec, compression
 from runqueue.store.operator_calls import Seen
-from runqueue.store.replies import codes, of_ids, page, rows, texts
+from runqueue.store.replies import codes, flat, of_ids, page, rows, texts
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Jobs in one script call: Lua's `unpack` takes 1,000 without harm, and 8,000 fail.
@@ -70,7 +70,7 @@ _NEW, _READY, _SCHEDULED = EnqueueStatus.NEW, JobState.READY, JobState.SCHEDULED
 _REFUSED = EnqueueStatus.REFUSED
 _STATUSES = {1: EnqueueStatus.KNOWN, 2: EnqueueStatus.CONFLICT, 4: _REFUSED, 5: _REFUSED}
 _TAKEN_OVER, _FILE_TAKEN, _BEYOND_BUDGET = 3, 4, 5
-_NO_BATCH, _ONLY_LOOK = "-", "?"
+_NO_BATCH = "-"
 #: What `seal_batch` says of an upload that was not finished in time, and of one that holds another
 #: number of jobs than was expected.
 EXPIRED, MISMATCH = -2, -3
@@ -131,10 +131,25 @@ def enqueue(
         batch: an open batch they belong to.
         quota: of the caller that enqueues them, beside the account's own quotas.
     """
-    arguments: list[Argument] = [batch or _NO_BATCH, quota.stored() if quota else ""]
-    for job in jobs:
-        arguments += job[:4]
+    head = [batch or _NO_BATCH, quota.stored() if quota else ""]
+    return _intake("enqueue", account, head, jobs, keys, batch)
 
+
+def look_up(
+    account: str, jobs: Sequence[PackedJob], keys: Sequence[str | None]
+) -> ScriptCall[list[Enqueued]]:
+    """Return what `enqueue` would answer, and store nothing."""
+    return _intake("look_up", account, [], jobs, keys, None)
+
+
+def _intake(
+    script: str,
+    account: str,
+    head: Sequence[str],
+    jobs: Sequence[PackedJob],
+    keys: Sequence[str | None],
+    batch: str | None,
+) -> ScriptCall[list[Enqueued]]:
     def parse(reply: list[Any]) -> list[Enqueued]:
         now = _at(reply[0])
 
@@ -148,14 +163,7 @@ def enqueue(
             for job, key, row in zip(jobs, keys, reply[1:], strict=True)
         ]
 
-    return ScriptCall(load("enqueue"), account, arguments, parse)
-
-
-def look_up(
-    account: str, jobs: Sequence[PackedJob], keys: Sequence[str | None]
-) -> ScriptCall[list[Enqueued]]:
-    """Return what `enqueue` would answer, and store nothing."""
-    return enqueue(account, jobs, keys, _ONLY_LOOK)
+    return ScriptCall(load(script), account, [*head, *flat(job[:4] for job in jobs)], parse)
 
 
 def _known(job: PackedJob, key: str | None, row: list[Any]) -> Enqueued:

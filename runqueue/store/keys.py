@@ -1,4 +1,4 @@
-"""Every Redis key of the project.
+"""Every Redis key of the project, and the format of what is in them.
 
 All keys of an account carry the hash tag `{account}`: one script touches one account, so the state
 can live on a Redis Cluster. The scripts derive their keys from the account's `meta` key, the only
@@ -8,6 +8,8 @@ one they are given; `TABLE` is the whole layout.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+from runqueue.errors import OtherFormat
 
 #: What each key of an account holds.
 TABLE = """
@@ -121,11 +123,28 @@ TYPES: Mapping[str, str] = {
 
 #: The set of known accounts, under a tag of its own.
 ACCOUNTS = "runqueue:{accounts}"
-#: A string: the format of all that is stored (`runqueue/store/format.py`).
+#: A string: the format of all that is stored. Every process compares it before it serves.
 FORMAT_KEY = f"{ACCOUNTS}:format"
+#: Rises with each change of what is stored, or of what scripts take and reply: what another format
+#: wrote is not read.
+FORMAT = 1
+#: Seconds after which a client compares again: Redis may have been replaced, or emptied.
+COMPARED_SECONDS = 10.0
 #: A hash: the gateways' page sessions, by the digests of their cookies
 #: (`gateway/state/sessions.py`).
 SESSIONS = "runqueue:{sessions}"
+
+
+def is_own_format(found: bytes | str | None) -> bool:
+    """Say whether a format that was read is this version's; None = there is none yet.
+
+    Raises:
+        OtherFormat: it is another one.
+    """
+    told = found.decode(errors="replace") if isinstance(found, bytes) else found
+    if told not in {None, str(FORMAT)}:
+        raise OtherFormat(str(told), FORMAT)
+    return told is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,8 @@ def library(folder: Traversable = LUA) -> Library:
 
     A file's first lines say which modules it uses itself (`-- use: limits board`), and whether it
     writes nothing or is refused by a full server (`-- flags: no-writes`, `refused-when-full`).
+    A script is the body of its function; one with functions of its own ends with `body` instead,
+    so that they are made once and not at every call.
     """
     texts = {name: _code(entry.read_text("utf-8")) for name, entry in sources(folder).items()}
     scripts = frozenset(texts.keys() - sources(folder / "lib").keys())
@@ -111,8 +113,10 @@ def library(folder: Traversable = LUA) -> Library:
 def _registered(name: str, texts: dict[str, str]) -> str:
     flags = _header(texts[name], "flags")
     call = "body(open(keys, args))" if flags == "no-writes" else "changes.run(body, keys, args)"
+    has_body = "\nlocal function body(q)\n" in texts[name]
+    text = texts[name] if has_body else f"local function body(q)\n{texts[name]}end\n"
     return (
-        f"do\nlocal function body(q)\n{texts[name]}end\n"
+        f"do\n{text}"
         f"redis.register_function({{ function_name = LIBRARY .. '{name}', "
         f"flags = {{ {_FLAGS[flags]} }},\n"
         f"callback = function(keys, args) return {call} end }})\nend\n"

@@ -7,8 +7,7 @@ from typing import Any, cast
 import redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from runqueue.store.format import FORMAT, is_own
-from runqueue.store.keys import FORMAT_KEY, Keys
+from runqueue.store.keys import FORMAT, FORMAT_KEY, Keys, is_own_format
 from runqueue.store.scripts import (
     FAMILY,
     ScriptCall,
@@ -68,8 +67,8 @@ def check_format(client: redis.Redis) -> None:
     Raises:
         OtherFormat: Redis holds another one.
     """
-    if is_own(client.get(FORMAT_KEY)):
+    if is_own_format(client.get(FORMAT_KEY)):
         return
     with suppress(ResponseError):  # it takes no write now, or none of this user
         client.set(FORMAT_KEY, FORMAT, nx=True)
-    is_own(client.get(FORMAT_KEY))
+    is_own_format(client.get(FORMAT_KEY))

@@ -17,8 +17,7 @@ import redis
 
 from gateway.__main__ import main
 from runqueue import JobState
-from runqueue.store.format import FORMAT
-from runqueue.store.keys import ACCOUNTS, FORMAT_KEY
+from runqueue.store.keys import ACCOUNTS, FORMAT, FORMAT_KEY
 from tests.gateway.gating import KEY, Desk, address, signed
 from tests.worker.working import closed_port
 

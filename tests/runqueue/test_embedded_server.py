@@ -26,8 +26,7 @@ from runqueue.embedded.server import EmbeddedServer, running_url
 from runqueue.embedded.valkey import EmbeddedServerError, is_alive
 from runqueue.records.claim_items import ClaimAnswer
 from runqueue.store import sending, worker_calls
-from runqueue.store.format import FORMAT
-from runqueue.store.keys import ACCOUNTS, FORMAT_KEY
+from runqueue.store.keys import ACCOUNTS, FORMAT, FORMAT_KEY
 
 #: Microseconds that a worker's lease lasts.
 LEASE = 15_000_000

@@ -16,8 +16,7 @@ import typer
 from lab.valkeys import start_valkey
 from launcher.cli import up
 from launcher.supervisor import StackError
-from runqueue.store.format import FORMAT
-from runqueue.store.keys import ACCOUNTS, FORMAT_KEY
+from runqueue.store.keys import ACCOUNTS, FORMAT, FORMAT_KEY
 from tests.worker.working import closed_port
 
 COMMAND = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]

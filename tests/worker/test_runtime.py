@@ -18,8 +18,7 @@ from lab.waiting import until
 from runqueue import EvictingRedis, JobState, OtherFormat, RunQueue
 from runqueue.records.account import AccountStats
 from runqueue.store import keys
-from runqueue.store.format import FORMAT
-from runqueue.store.keys import FORMAT_KEY, Keys
+from runqueue.store.keys import FORMAT, FORMAT_KEY, Keys
 from tests.simulator.simulating import eventually, simulating
 from tests.worker.working import ENDLESS, closed_port
 from worker import runtime as module

@@ -42,7 +42,8 @@ LIFETIME = 20.0
 #: Seconds between two refreshes of the consumer's entry in Redis, which is believed for 1.5 s.
 REFRESH = 0.5
 #: Seconds an idle consumer waits for more: waking it costs a fraction of the Celery message that
-#: would start the next one, and jobs that trickle in would cost one each.
+#: would start the next one, and jobs that trickle in would cost one each. Less than its entry in
+#: Redis is believed for.
 LINGER = 1.0
 #: Seconds that the script under way gets when a consumer is drained, whatever the calls get.
 CLAIM_GRACE = 2.0
@@ -85,8 +86,7 @@ class Consumer(ABC, Generic[Item]):
     """
 
     kind: ClassVar[str]
-    #: Seconds between two claims of what comes due one by one; capacity that gets free causes none
-    #: meanwhile, unless all was in use.
+    #: Seconds between two claims of what comes due one by one.
     gathers: ClassVar[float] = 0.0
 
     def __init__(self, account: AccountLink, capacity: int) -> None:
@@ -145,9 +145,12 @@ class Consumer(ABC, Generic[Item]):
         self._woken.set()
 
     def release(self) -> None:
-        """Free an item's capacity: all that came of it is recorded."""
+        """Free an item's capacity: all that came of it is recorded.
+
+        A claim that had capacity left took all there was, and said when there may be more.
+        """
         self.busy -= 1
-        if self._was_full or not self.gathers:
+        if self._was_full:
             self._woken.set()
 
     async def process(self, item: Item) -> None:
@@ -247,7 +250,8 @@ class Consumer(ABC, Generic[Item]):
         if limit == 0 or len(taken.items) == limit:
             return REFRESH  # all capacity is in use: what gets free wakes us
         if taken.next_us == 0:
-            return REFRESH  # a slot that gets free wakes us
+            # New work, or a slot that gets free, wakes us.
+            return LINGER if self._is_answered else REFRESH
         due = (taken.next_us - taken.now_us) / 1_000_000
         if due > STAYS_FOR:
             return None

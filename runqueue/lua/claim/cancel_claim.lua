@@ -35,6 +35,7 @@ local function add(id, due_at)
   end
 end
 for i = 1, #due, 2 do add(due[i], due[i + 1]) end
+if #due / 2 < room then next_us = 0 end -- there are permits left
 local left = 0
 if #due == 0 and next_us == 0 and want > 0 then
   board.leave(q, 'cancel', process)

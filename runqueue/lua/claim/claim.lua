@@ -20,24 +20,21 @@
 -- A job whose process died during its submission may be the cause: it is taken alone, so that no other job of this claim
 -- dies with it (crash loops: jobs.lua).
 -- What it takes out of a ring, a list of lanes or a lane goes back, whatever happens (`at_end`).
-local process, claim_id = q.args[2], q.args[3]
-local want, tick_us, linger, marked = tonumber(q.args[4]), tonumber(q.args[5]), q.args[6] == '1', q.args[7] == '1'
-local receives, date = q.args[8] == '1', q.args[9]
-local CLAIMS, CLAIM = q.prefix .. 'claims:' .. process, q.prefix .. 'claim:' .. claim_id
 -- What one claim skips at most: ids that are not ready any more; held lanes, and turns of groups without a job.
--- To put a job aside for a budget counts as several skips.
-local MAX_SKIPS, MAX_PASSED, COSTS_ASIDE = 1000, 200, 10
+-- To put a job aside for a budget counts as several skips. So many commands are run at most for keys, and for the jobs
+-- that were taken, each of which counts as some.
+local MAX_SKIPS, MAX_PASSED, COSTS_ASIDE, MOST_COMMANDS, FOR_A_JOB = 1000, 200, 10, 900, 4
 local PROBE_EVERY = 60000000
 
-local function bodies_of(ids)
+local function bodies_of(q, ids)
   if #ids == 0 then return {} end
   local keys = {}
   for i, id in ipairs(ids) do keys[i] = q.prefix .. 'body:' .. id end
   return redis.call('MGET', unpack(keys))
 end
 
-local attempts = {}
-local function with_bodies(reply, ids, bodies)
+-- Appends the jobs to a reply; `attempts` = theirs, by id, as far as they are known.
+local function with_bodies(q, reply, ids, bodies, attempts)
   local n = #reply
   for i, id in ipairs(ids) do
     reply[n + 1] = id
@@ -48,123 +45,123 @@ local function with_bodies(reply, ids, bodies)
   return reply
 end
 
-local function is_mine(id)
-  local f = job_record.read_fields(q, id, job_record.TAKEN)
-  return f and f[1] == 'submitting' and f[3] == process
-end
-
-local before = redis.call('GET', CLAIM)
-if before then
+-- The reply to a claim that was made before: what it took and still has.
+local function repeated(q, process, before)
   local mine = {}
   for id in string.gmatch(before, '%S+') do
-    if is_mine(id) then mine[#mine + 1] = id end
+    local f = job_record.read_fields(q, id, job_record.TAKEN)
+    if f and f[1] == 'submitting' and f[3] == process then mine[#mine + 1] = id end
   end
-  return with_bodies({ 'ok', int(q.now), redis.call('HGET', q.meta, 'sequence') or '0', '0', 0 }, mine, bodies_of(mine))
+  local sequence = redis.call('HGET', q.meta, 'sequence') or '0'
+  return with_bodies(q, { 'ok', int(q.now), sequence, '0', 0 }, mine, bodies_of(q, mine), {})
 end
 
-if not server.is_trusted(q) then return { 'moved', int(q.now) } end
-local refused = board.enter(q, 'submit', process, tick_us)
-if refused then return refused end
-local meta = redis.call('HMGET', q.meta, 'sequence', 'hold_until', 'hold_probe', 'paused', 'date_ahead', 'receives')
-local sequence = tonumber(meta[1] or 0)
-if date == '' and meta[5] then date = int(q.now + tonumber(meta[5])) end
-if meta[6] ~= q.args[8] then redis.call('HSET', q.meta, 'receives', q.args[8]) end
-
-local limit = limits.read(q)
-if limit.pace_is_over then redis.call('HDEL', q.meta, 'pace_top', 'pace_at', 'pace_named', 'pace_cut') end
-local room = want
-if limit.concurrent_runs > 0 then
-  room = math.min(room, math.max(0, limit.concurrent_runs - strays.slots_taken(q)))
+-- How many jobs may be taken of `want`, when to ask again if that is fewer, and whether it is the probe after a hold;
+-- `meta` = what `body` read of it.
+local function free_capacity(q, limit, want, meta)
+  local room, due, permit_due = want, 0, 0
+  if limit.concurrent_runs > 0 then
+    room = math.min(room, math.max(0, limit.concurrent_runs - strays.slots_taken(q)))
+  end
+  local hold_until = meta[4] and q.now + DAY or tonumber(meta[2] or 0) -- paused: until an operator resumes it
+  local is_held = hold_until > q.now
+  local is_probe = not is_held and hold_until > 0 and meta[3] == '1'
+  if is_held then room = 0 elseif is_probe then room = math.min(room, 1) end
+  room, permit_due = limits.allowed(q, 'dispatch', limit.dispatch, limit.burst, room)
+  room, due = limits.allowed(q, 'request', limit.requests_per_second, limit.burst, room)
+  return room, math.max(is_held and hold_until or 0, permit_due, due), is_probe
 end
-local next_us, probing = 0, false
-local hold_until = meta[4] and q.now + DAY or tonumber(meta[2] or 0) -- paused: until an operator resumes it
-if hold_until > q.now then
-  room, next_us = 0, hold_until
-elseif hold_until > 0 and meta[3] == '1' then
-  room, probing = math.min(room, 1), true
-end
-local due
-room, due = limits.allowed(q, 'dispatch', limit.dispatch, limit.burst, room)
-next_us = math.max(next_us, due)
-room, due = limits.allowed(q, 'request', limit.requests_per_second, limit.burst, room)
-next_us = math.max(next_us, due)
-
-local taken, groups, skips, passed = {}, {}, 0, 0
-local vias = {} -- the `via` of the jobs' earlier attempts, by job id
-local unmarked = marked and {} or { 'unmarked', '1' }
-local has_budgets = budgets.are_any(q)
 
 -- The route (`via`) of this attempt's webhook, see webhooks.lua; `before` is that of the attempt before.
-local function set_via(id, before, body)
-  local via = webhooks.has_url(body) and (receives and 'relay' or 'watch') or receives and 'push'
+local function set_via(q, claim, id, before, stored)
+  local via = webhooks.has_url(stored) and (claim.receives and 'relay' or 'watch') or claim.receives and 'push'
   if via == before then return end
   if via then redis.call('HSET', job_key(q, id), 'via', via) else redis.call('HDEL', job_key(q, id), 'via') end
 end
 
-local function adopt_stray(id, job, known, via)
+local function adopt_stray(q, claim, id, job, known, via)
   local run_id, attempt = own_strays.find(q, id, known)
   if not run_id then return false end
-  local body = bodies_of({ id })[1] or ''
+  local stored = bodies_of(q, { id })[1] or ''
   redis.call('HSET', job_record.runs_key(q, run_id), run_id, id)
   redis.call('ZADD', q.prefix .. 'poll', int(q.now), id)
   counters.count_state(q, job, 'running')
-  set_via(id, via, body)
+  set_via(q, claim, id, via, stored)
   redis.call('HSET', job_key(q, id), 'state', 'running', 'attempt', int(attempt), 'run_id', run_id, 'run_status',
     'created', 'started', int(q.now))
   -- Most have their slot already; a run that was seen to be over takes one again, until the job's own poll.
-  if limit.concurrent_runs > 0 and not redis.call('ZSCORE', q.prefix .. 'stray_looks', run_id) then room = room - 1 end
+  if claim.limit.concurrent_runs > 0 and not redis.call('ZSCORE', q.prefix .. 'stray_looks', run_id) then
+    claim.room = claim.room - 1
+  end
   strays.forget(q, run_id, id)
   counters.bump(q.totals, 'adopted', 1)
   return true
 end
 
+-- True for an id that is no ready job of this lane any more.
+local function has_moved(f, priority, group, lane)
+  local batch = lanes.batch_of(lane)
+  if f[1] ~= 'ready' or f[12] or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= priority
+    or (f[6] or 'default') ~= group then
+    return true -- canceled meanwhile, taken over by another batch, or submitted again elsewhere
+  end
+  -- Another job has its id now, and waits in a lane of its own keys.
+  return f[13] and string.find(lane, '|', 1, true)
+    and lane ~= lanes.keyed_of({ batch = batch, canary = lanes.is_canary(lane), keys = f[13] })
+end
+
+-- Takes a ready job for which there is room; `f` = what was read of its record.
+local function begin(q, claim, job, f)
+  counters.count_state(q, job, 'submitting')
+  if claim.has_budgets then budgets.begin(q, job) end
+  if job.keys then key_limits.begin(q, job) end
+  local attempt = job.attempt == 0 and '1' or int(job.attempt + 1)
+  redis.call('HSET', job_key(q, job.id), 'state', 'submitting', 'attempt', attempt, 'process', claim.process,
+    'taken', int(q.now), unpack(claim.fields))
+  if claim.marked and f[10] then redis.call('HDEL', job_key(q, job.id), 'unmarked') end
+  claim.attempts[job.id], claim.vias[job.id] = attempt, f[11]
+  claim.taken[#claim.taken + 1] = job.id
+end
+
 -- True when the job had a run already, which takes capacity of its group. A text: the job was not taken, since its keys, or
 -- the budget that is named, have no room, or it is to be taken 'alone'. `goes_first`: it comes before jobs that wait for its
 -- keys.
-local function claim(id, priority, group, lane, goes_first)
-  local batch, key = lanes.batch_of(lane), job_key(q, id)
+local function take(q, claim, id, priority, group, lane, goes_first)
   local f = job_record.read_fields(q, id, job_record.CLAIMED) or {}
-  local known, deadline = tonumber(f[2] or 0), tonumber(f[4] or nil)
-  if f[1] ~= 'ready' or f[12] or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= priority
-    or (f[6] or 'default') ~= group then
-    skips = skips + 1 -- canceled meanwhile, taken over by another batch, or submitted again elsewhere
+  if has_moved(f, priority, group, lane) then
+    claim.skips = claim.skips + 1
     return
   end
-  if f[13] and string.find(lane, '|', 1, true)
-    and lane ~= lanes.keyed_of({ batch = batch, canary = lanes.is_canary(lane), keys = f[13] }) then
-    skips = skips + 1 -- another job has its id now, and waits in a lane of its own keys
-    return
-  end
-  local job = { id = id, state = 'ready', priority = priority, group = group, batch = batch, attempt = known,
-    charged = f[9], keys = f[13], deadline = f[4], canary = lanes.is_canary(lane), goes_first = goes_first }
-  if strays.are_any(q) and adopt_stray(id, job, known, f[11]) then
-    skips = skips + 1
+  local job = { id = id, state = 'ready', priority = priority, group = group, batch = f[3] or NO_BATCH,
+    attempt = tonumber(f[2] or 0), charged = f[9], keys = f[13], deadline = f[4], canary = lanes.is_canary(lane),
+    goes_first = goes_first }
+  if strays.are_any(q) and adopt_stray(q, claim, id, job, job.attempt, f[11]) then
+    claim.skips = claim.skips + 1
     return true
   end
-  local is_late = deadline and deadline <= q.now
-  if f[8] then
-    skips = skips + 1
-    jobs.look_before_end(q, job, is_late and 'deadline' or nil)
-    return
-  end
-  if is_late then
-    skips = skips + 1
-    jobs.end_job(q, job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
+  local is_late = f[4] and tonumber(f[4]) <= q.now
+  if f[8] or is_late then
+    claim.skips = claim.skips + 1
+    if f[8] then
+      jobs.look_before_end(q, job, is_late and 'deadline' or nil)
+    else
+      jobs.end_job(q, job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
+    end
     return
   end
   local is_alone = tonumber(f[7] or 0) > 0
-  if is_alone and #taken > 0 then return 'alone' end
+  if is_alone and #claim.taken > 0 then return 'alone' end
   local lack, budget, what
-  if has_budgets then lack, budget, what = budgets.lacks(q, job) end
+  if claim.has_budgets then lack, budget, what = budgets.lacks(q, job) end
   if lack == 'aside' then
-    skips = skips + COSTS_ASIDE
+    claim.skips = claim.skips + COSTS_ASIDE
     budgets.put_aside(q, job, budget, what)
     return
   end
   local full = key_limits.first_full(q, job)
   if full then
     if q.key_turn then return 'keys' end
-    skips = skips + 1 -- it moves to another lane
+    claim.skips = claim.skips + 1 -- it moves to another lane
     key_limits.wait(q, job, full)
     return
   end
@@ -172,45 +169,31 @@ local function claim(id, priority, group, lane, goes_first)
     budgets.hold(q, budget, what)
     return what
   end
-  counters.count_state(q, job, 'submitting')
-  if has_budgets then budgets.begin(q, job) end
-  if job.keys then key_limits.begin(q, job) end
-  attempts[id] = known == 0 and '1' or int(known + 1)
-  redis.call('HSET', key, 'state', 'submitting', 'attempt', attempts[id], 'process', process, 'taken', now_text(q),
-    'claim_date', date, unpack(unmarked))
-  if marked and f[10] then redis.call('HDEL', key, 'unmarked') end
-  vias[id] = f[11]
-  taken[#taken + 1] = id
-  if is_alone then room = 1 end
+  begin(q, claim, job, f)
+  if is_alone then claim.room = 1 end
 end
 
-local function room_in(group)
-  local f = groups[group]
+local function room_in(q, claim, group)
+  local f = claim.groups[group]
   if not f then
     local g = redis.call('HMGET', lanes.group_key(q, group), 'cap', 'live', 'paused')
     f = { cap = tonumber(g[1] or 0), live = tonumber(g[2] or 0), paused = g[3] }
-    groups[group] = f
+    claim.groups[group] = f
   end
   if f.paused then return 0 end
-  if f.cap == 0 then return room end
+  if f.cap == 0 then return claim.room end
   return math.max(0, f.cap - f.live - (q.group_live[group] or 0))
 end
 
--- Whether this claim has skipped so much, or ran so many commands for keys and for the jobs that it took.
-local function has_done_enough()
-  local MOST, FOR_A_JOB = 900, 4
-  return skips >= MAX_SKIPS or passed >= MAX_PASSED
-    or (q.key_commands > 0 and q.key_commands + FOR_A_JOB * #taken >= MOST)
+local function has_done_enough(q, claim)
+  return claim.skips >= MAX_SKIPS or claim.passed >= MAX_PASSED
+    or (q.key_commands > 0 and q.key_commands + FOR_A_JOB * #claim.taken >= MOST_COMMANDS)
 end
 
--- What this claim took out and did not put back yet: a group of a ring, a lane of its list (`turn`, `name`), and ids of
--- that lane, from `first` on.
-local out = {}
-
 -- Puts back the ids that were not taken, and the lane to the end of its list if it is not empty.
-local function put_back_lane()
-  local ids, name, turn = out.ids or {}, out.name, out.turn
-  out.ids, out.name = nil, nil
+local function put_back_lane(q, out)
+  local ids, name, turn = out.ids, out.name, out.turn
+  out.ids, out.name = {}, nil
   local back = {}
   for i = #ids, out.first, -1 do back[#back + 1] = ids[i] end
   in_parts('LPUSH', out.lane, back)
@@ -219,7 +202,7 @@ local function put_back_lane()
   if lanes.keys_in(name) > 0 then
     goes_on = key_limits.leave(q, turn.priority, turn.group, name)
   else
-    goes_on = redis.call('EXISTS', out.lane) == 1
+    goes_on = #back > 0 or (not out.is_empty and redis.call('EXISTS', out.lane) == 1)
   end
   if goes_on then
     redis.call('RPUSH', turn.key, name)
@@ -229,30 +212,30 @@ end
 
 -- Takes a lane's share of jobs in its turn, until the turn's goal is reached; each job that had a run lowers the goal
 -- by one. The lane is out of the list; with jobs left it goes to the end again.
-local function from_lane(turn, name)
-  local share = math.floor((turn.goal - #taken) / turn.lanes)
+local function from_lane(q, claim, turn, name)
+  local out, share = claim.out, math.floor((turn.goal - #claim.taken) / turn.lanes)
   turn.lanes = turn.lanes - 1
-  local keys = lanes.keys_in(name)
   share, q.key_turn = math.max(1, share), nil
-  if keys > 0 then
+  if lanes.keys_in(name) > 0 then
     share = math.min(share, key_limits.enter(q, turn.priority, turn.group, name))
   end
   if not lanes.runs(q, name) then
-    passed = passed + 1
+    claim.passed = claim.passed + 1
     return
   end
-  if share < 1 then passed = passed + 1 end
+  if share < 1 then claim.passed = claim.passed + 1 end
   out.ids = share > 0 and redis.call('LPOP', out.lane, share) or {}
+  out.is_empty = #out.ids < share
   for _, id in ipairs(out.ids) do
     -- An orphan run was adopted and takes capacity, or this claim has done enough: the others go back.
-    if #taken >= math.min(turn.goal, room) or has_done_enough() then return end
-    local outcome = claim(id, turn.priority, turn.group, name)
+    if #claim.taken >= math.min(turn.goal, claim.room) or has_done_enough(q, claim) then return end
+    local outcome = take(q, claim, id, turn.priority, turn.group, name)
     if outcome == true then
       turn.goal = turn.goal - 1
     elseif outcome then
-      passed = passed + 1
+      claim.passed = claim.passed + 1
       if outcome == 'account' or outcome == 'alone' then
-        room = #taken
+        claim.room = #claim.taken
       elseif string.sub(outcome, 1, 6) == 'batch:' then
         out.stays_out = true -- its lanes are listed again once it is checked
       elseif outcome ~= 'keys' then
@@ -265,141 +248,177 @@ local function from_lane(turn, name)
 end
 
 -- Takes up to `quota` jobs of one group, its lanes in turn. Whether it has none left, and whether its budget is full.
-local function from_lanes(priority, group, quota)
-  local key = lanes.list_key(q, priority, group)
+local function from_lanes(q, claim, priority, group, quota)
+  local key, out = lanes.list_key(q, priority, group), claim.out
   local turn = { priority = priority, group = group, key = key, lanes = redis.call('LLEN', key),
-    goal = #taken + quota }
-  while turn.lanes > 0 and not turn.is_full and #taken < math.min(turn.goal, room) and not has_done_enough() do
+    goal = #claim.taken + quota }
+  while turn.lanes > 0 and not turn.is_full and #claim.taken < math.min(turn.goal, claim.room)
+    and not has_done_enough(q, claim) do
     local name = redis.call('LPOP', key)
-    out.turn, out.name, out.lane, out.first, out.stays_out = turn, name, lanes.key(q, priority, group, name), 1, false
-    from_lane(turn, name)
-    put_back_lane()
+    out.turn, out.name, out.lane, out.first = turn, name, lanes.key(q, priority, group, name), 1
+    out.stays_out, out.is_empty = false, false
+    from_lane(q, claim, turn, name)
+    put_back_lane(q, out)
   end
   return turn.lanes == 0, turn.is_full
 end
 
 -- A group that was taken off its ring stays out; if jobs of it wait, it is marked, see `ring_leave`.
-local left_at -- the virtual time of the last one
-local function stay_out(priority, group, virtual, may_not_go)
+local function stay_out(q, claim, priority, group, virtual, may_not_go)
   redis.call('HSET', lanes.group_key(q, group), 'vt:' .. priority, virtual,
     unpack(may_not_go and { 'capped', '1' } or {}))
-  left_at = virtual
+  claim.left_at = virtual -- the virtual time of the last one
 end
 
 -- One turn of a group, one of `groups_there`: takes its share of jobs; then the group goes to the end of the ring, or
 -- stays out. True if it is in the ring again.
-local function take_turn(ring, priority, group, at, groups_there)
-  local free, count = room_in(group), #taken
-  if free == 0 then return stay_out(priority, group, at, true) end
-  local quota = math.max(1, math.floor((room - count) / groups_there))
-  local empty, is_full = from_lanes(priority, group, math.min(quota, free))
-  local virtual = int(tonumber(at) + lanes.TURN * (#taken - count))
-  if is_full then return stay_out(priority, group, virtual, true) end
-  if not empty then
+local function take_turn(q, claim, ring, priority, group, at, groups_there)
+  local free, count = room_in(q, claim, group), #claim.taken
+  if free == 0 then return stay_out(q, claim, priority, group, at, true) end
+  local quota = math.max(1, math.floor((claim.room - count) / groups_there))
+  local is_empty, is_full = from_lanes(q, claim, priority, group, math.min(quota, free))
+  local virtual = int(tonumber(at) + lanes.TURN * (#claim.taken - count))
+  if is_full then return stay_out(q, claim, priority, group, virtual, true) end
+  if not is_empty then
     redis.call('ZADD', ring, virtual, group)
     return true
   end
-  stay_out(priority, group, virtual)
+  stay_out(q, claim, priority, group, virtual)
   -- With a slot taken, its final count of live jobs decides (changes.lua).
-  if #taken == count then lanes.expire_group(q, group) end
+  if #claim.taken == count then lanes.expire_group(q, group) end
 end
 
 -- The groups of the rings take their turns.
-local function claim_from_rings()
+local function claim_from_rings(q, claim)
+  local out = claim.out
   for _, priority in ipairs({ '0', '1', '2', '3' }) do
     local ring = q.prefix .. 'ring:' .. priority
-    local groups_there = #taken < room and redis.call('ZCARD', ring) or 0
-    while groups_there > 0 and #taken < room and not has_done_enough() do
-      local first, count = redis.call('ZPOPMIN', ring), #taken
+    local groups_there = #claim.taken < claim.room and redis.call('ZCARD', ring) or 0
+    while groups_there > 0 and #claim.taken < claim.room and not has_done_enough(q, claim) do
+      local first, count = redis.call('ZPOPMIN', ring), #claim.taken
       out.ring, out.at, out.group = ring, first[2], first[1]
-      if not take_turn(ring, priority, first[1], first[2], groups_there) then groups_there = groups_there - 1 end
+      if not take_turn(q, claim, ring, priority, first[1], first[2], groups_there) then
+        groups_there = groups_there - 1
+      end
       out.group = nil
-      if #taken == count then passed = passed + 1 end
+      if #claim.taken == count then claim.passed = claim.passed + 1 end
     end
-    if left_at then redis.call('HSET', q.meta, 'vt:' .. priority, left_at) end
-    left_at = nil
+    if claim.left_at then redis.call('HSET', q.meta, 'vt:' .. priority, claim.left_at) end
+    claim.left_at = nil
   end
 end
 
-local function make_ready(job)
+local function make_ready(q, job)
   counters.count_state(q, job, 'ready')
   redis.call('HSET', job_key(q, job.id), 'state', 'ready')
 end
 
 -- A job that was put aside is ready again, at the head of its lane, or of that of its keys if one has no room. In a new
 -- window of its budget, the largest is claimed before all others, which might leave it too few steps again.
-local function come_back(id, is_largest)
+local function come_back(q, claim, id, is_largest)
   local job, ends = job_record.read(q, id), string.match(redis.call('HGET', job_key(q, id), 'aside') or '', '(%d+)$')
   if not ends or job.state ~= 'scheduled' then return end
   redis.call('ZREM', q.prefix .. 'due', id)
   local lane, is_new = lanes.of(job), tonumber(ends) > 0 and tonumber(ends) <= q.now
-  if not (is_largest and is_new and #taken < room and room_in(job.group) > 0 and lanes.runs(q, lane))
-    or job.cancel then
+  if not (is_largest and is_new and #claim.taken < claim.room and room_in(q, claim, job.group) > 0
+    and lanes.runs(q, lane)) or job.cancel then
     local full = not job.cancel and lanes.runs(q, lane) and key_limits.first_full(q, job)
     if not full then return jobs.ready_again(q, job, true) end
-    make_ready(job)
+    make_ready(q, job)
     job.goes_first = true
     return key_limits.wait(q, job, full)
   end
-  make_ready(job)
-  local outcome = claim(id, job.priority, job.group, lane, true)
+  make_ready(q, job)
+  local outcome = take(q, claim, id, job.priority, job.group, lane, true)
   if type(outcome) == 'string' then lanes.push(q, job.priority, job.group, lane, { id }, true) end
 end
 
 -- Jobs that waited for keys or budgets are ready again where these have room.
-local function offer_what_is_free()
+local function offer_what_is_free(q, claim)
   key_limits.offer_due(q)
   if counters.are_budgets(q) then
     budgets.check_due(q)
-    budgets.take_back(q, come_back)
+    budgets.take_back(q, function(id, is_largest) come_back(q, claim, id, is_largest) end)
   end
   q.key_commands = math.min(q.key_commands, 500) -- whatever was offered, some jobs are claimed
 end
 
-local bodies = {}
-local function record_claims()
-  bodies = bodies_of(taken)
-  local scored = {}
+local function record_claims(q, claim)
+  local taken, scored = claim.taken, {}
+  claim.bodies = bodies_of(q, taken)
   for i, id in ipairs(taken) do
-    set_via(id, vias[id], bodies[i] or '')
-    scored[#scored + 1] = now_text(q)
+    set_via(q, claim, id, claim.vias[id], claim.bodies[i] or '')
+    scored[#scored + 1] = int(q.now)
     scored[#scored + 1] = id
   end
-  redis.call('ZADD', CLAIMS, unpack(scored))
-  redis.call('SET', CLAIM, table.concat(taken, ' '), 'PX', 120000)
-  sequence = redis.call('HINCRBY', q.meta, 'sequence', #taken)
+  redis.call('ZADD', q.prefix .. 'claims:' .. claim.process, unpack(scored))
+  redis.call('SET', claim.key, table.concat(taken, ' '), 'PX', 120000)
+  claim.sequence = redis.call('HINCRBY', q.meta, 'sequence', #taken)
   counters.bump(q.totals, 'claims', #taken)
   limits.count_dispatches(q, #taken)
-  limits.take(q, 'dispatch', limit.dispatch, #taken)
-  limits.take(q, 'request', limit.requests_per_second, #taken)
-  if probing then
+  limits.take(q, 'dispatch', claim.limit.dispatch, #taken)
+  limits.take(q, 'request', claim.limit.requests_per_second, #taken)
+  if claim.is_probe then
     local until_us = int(q.now + PROBE_EVERY)
     redis.call('HSET', q.meta, 'hold_until', until_us, 'probing', until_us, 'probe', taken[1])
   end
 end
 
 -- Also after an error: a repeated claim_id returns what was taken.
-function q.at_end()
-  if #taken > 0 then record_claims() end
-  if out.name then put_back_lane() end
+local function save(q, claim)
+  local out = claim.out
+  if #claim.taken > 0 then record_claims(q, claim) end
+  if out.name then put_back_lane(q, out) end
   if out.group then redis.call('ZADD', out.ring, out.at, out.group) end
 end
 
-if room > #taken and counters.are_limits(q) then offer_what_is_free() end
-claim_from_rings()
-
--- Skipping and listing go in bounded steps, without a pause between them.
-if #taken < room then
-  if has_done_enough() or listing.go_on(q) > 0 then next_us = q.now end
+-- When to claim again where there were permits for more: skipping and listing go in bounded steps, without a pause
+-- between them.
+local function next_claim(q, claim)
+  if has_done_enough(q, claim) or listing.go_on(q) > 0 then return q.now end
   local look = (counters.are_limits(q) or q.any_key_held) and key_limits.next_check(q) or 0
   local budget_look = counters.are_budgets(q) and budgets.next_check(q) or 0
   if look == 0 or (budget_look > 0 and budget_look < look) then look = budget_look end
-  if next_us == 0 then next_us = look end
+  return look
 end
-changes.save(q)
-local left = 0
-if want > 0 and #taken == 0 and not linger and not lanes.anything_ready(q) then
-  board.leave(q, 'submit', process)
-  left = 1
+
+local function body(q)
+  local process, want, date = q.args[2], tonumber(q.args[4]), q.args[9]
+  local key = q.prefix .. 'claim:' .. q.args[3]
+  local before = redis.call('GET', key)
+  if before then return repeated(q, process, before) end
+  if not server.is_trusted(q) then return { 'moved', int(q.now) } end
+  local refused = board.enter(q, 'submit', process, tonumber(q.args[5]))
+  if refused then return refused end
+
+  local meta = redis.call('HMGET', q.meta, 'sequence', 'hold_until', 'hold_probe', 'paused', 'date_ahead', 'receives')
+  if meta[6] ~= q.args[8] then redis.call('HSET', q.meta, 'receives', q.args[8]) end
+  local limit = limits.read(q)
+  if limit.pace_is_over then redis.call('HDEL', q.meta, 'pace_top', 'pace_at', 'pace_named', 'pace_cut') end
+  -- `out` = what this claim took out and did not put back yet: a group of a ring, a lane of its list (`turn`, `name`), and
+  -- ids of that lane, from `first` on. `groups` = what was read of them; `vias` = those of the jobs' earlier attempts.
+  local claim = { process = process, key = key, marked = q.args[7] == '1', receives = q.args[8] == '1', fields = {},
+    limit = limit, sequence = tonumber(meta[1] or 0), has_budgets = budgets.are_any(q), taken = {}, attempts = {},
+    vias = {}, groups = {}, bodies = {}, out = { ids = {} }, skips = 0, passed = 0 }
+  if date == '' and meta[5] then date = int(q.now + tonumber(meta[5])) end
+  if date ~= '' then claim.fields = { 'claim_date', date } end
+  if not claim.marked then
+    claim.fields[#claim.fields + 1] = 'unmarked'
+    claim.fields[#claim.fields + 1] = '1'
+  end
+  local next_us
+  claim.room, next_us, claim.is_probe = free_capacity(q, limit, want, meta)
+  q.at_end = function() save(q, claim) end
+
+  if claim.room > 0 and counters.are_limits(q) then offer_what_is_free(q, claim) end
+  if claim.room > #claim.taken and lanes.anything_ready(q) then claim_from_rings(q, claim) end
+  if #claim.taken < claim.room then next_us = next_claim(q, claim) end
+  changes.save(q)
+  local left = 0
+  if want > 0 and #claim.taken == 0 and q.args[6] ~= '1' and not lanes.anything_ready(q) then
+    board.leave(q, 'submit', process)
+    left = 1
+  end
+  local reply = { 'ok', int(q.now), int(claim.sequence), int(next_us), left }
+  return with_bodies(q, reply, claim.taken, claim.bodies, claim.attempts)
 end
-return with_bodies({ 'ok', int(q.now), int(sequence), int(next_us), left }, taken, bodies)

@@ -9,7 +9,7 @@ local POLL, reply, listed, orphans = q.prefix .. 'poll', {}, {}, {}
 -- A run that is due, or being polled, is not polled twice.
 local function look_now(due, at, member)
   if at and tonumber(at) > soon then
-    due[#due + 1] = now_text(q)
+    due[#due + 1] = int(q.now)
     due[#due + 1] = member
   end
 end

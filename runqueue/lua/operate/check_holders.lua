@@ -30,7 +30,7 @@ local function drop_member(name, what, member)
   local key = q.prefix .. name
   if name == what then
     redis.call('SREM', key, member)
-    redis.call('ZADD', q.prefix .. 'held_keys', 'XX', now_text(q), (string.gsub(what, '^key:', '')))
+    redis.call('ZADD', q.prefix .. 'held_keys', 'XX', int(q.now), (string.gsub(what, '^key:', '')))
   else
     local steps = tonumber(redis.call('HGET', key, member)) or 0
     redis.call('HDEL', key, member)

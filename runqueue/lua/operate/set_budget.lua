@@ -67,8 +67,8 @@ end
 if string.sub(scope, 1, 4) == 'key:' then
   if redis.call('EXISTS', q.prefix .. 'held_keys') == 1 then redis.call('HSET', q.meta, 'keys_walk', '0') end
 else
-  redis.call('ZADD', HELD, 'XX', now_text(q), scope)
+  redis.call('ZADD', HELD, 'XX', int(q.now), scope)
 end
-redis.call('ZADD', ASIDES, 'XX', now_text(q), scope) -- of a pattern's keys: when they are due
+redis.call('ZADD', ASIDES, 'XX', int(q.now), scope) -- of a pattern's keys: when they are due
 lanes.wake(q)
 return before or ''

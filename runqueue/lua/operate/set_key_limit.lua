@@ -15,7 +15,7 @@ if limit == '' then redis.call('HDEL', LIMITS, pattern) else redis.call('HSET', 
 if string.sub(pattern, -2) == ':*' then
   if redis.call('EXISTS', HELD_KEYS) == 1 then redis.call('HSET', q.meta, 'keys_walk', '0') end
 else
-  redis.call('ZADD', HELD_KEYS, 'XX', now_text(q), pattern)
+  redis.call('ZADD', HELD_KEYS, 'XX', int(q.now), pattern)
 end
 lanes.wake(q)
 return before or ''

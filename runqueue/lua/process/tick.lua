@@ -6,23 +6,27 @@
 --       { 'wake', now_us }: the woken process has the active consumer itself
 --       { 'passed', now_us }: the wake-up was handed to a process that has an active consumer
 --       { 'send', now_us, per kind that is due: kind, messages }
-local process, woken, interval = q.args[2], q.args[3] == '1', tonumber(q.args[4])
 local JOBS_A_CONSUMER, MAX_LANES = 100, 64
 local LINES_A_JOB = 100 -- lines of the inbox cost no call to Skyvern: so many go for one job
 local SEND_AGAIN = 50000
 local SWEEP_EVERY, TIDY_EVERY = 1000000, 30000000
-if q.may_be_set then clock.set_clock(q, process, tonumber(q.args[5])) end
 
-local function active_consumers(kind)
+local function active_consumers(q, kind)
   local board = q.prefix .. 'board:' .. kind
   redis.call('ZREMRANGEBYSCORE', board, '-inf', int(q.now))
   return redis.call('ZCARD', board)
 end
 
 -- How many members of an index are due.
-local function due_in(index) return redis.call('ZCOUNT', q.prefix .. index, '-inf', int(q.now)) end
+local function due_in(q, index) return redis.call('ZCOUNT', q.prefix .. index, '-inf', int(q.now)) end
 
-local function ready_jobs()
+local function is_there(q, ...)
+  local keys = {}
+  for i, name in ipairs({ ... }) do keys[i] = q.prefix .. name end
+  return redis.call('EXISTS', unpack(keys)) > 0
+end
+
+local function ready_jobs(q)
   local ready = 0
   for _, n in ipairs(redis.call('HMGET', q.prefix .. 'counters', 'ready:0', 'ready:1', 'ready:2', 'ready:3')) do
     ready = ready + tonumber(n or 0)
@@ -32,8 +36,8 @@ end
 
 -- Ready jobs that a claim could take, counted no further than `enough`: lanes of the ring, none held. If the first
 -- lanes do not decide it, any ready job may be one: a claim checks, and takes out lanes that it cannot take from.
-local function claimable(enough)
-  local found, visited = due_in('held_keys') + due_in('held_budgets') + due_in('asides'), 0
+local function claimable(q, enough)
+  local found, visited = due_in(q, 'held_keys') + due_in(q, 'held_budgets') + due_in(q, 'asides'), 0
   for priority = 0, 3 do
     for _, group in ipairs(redis.call('ZRANGE', q.prefix .. 'ring:' .. priority, 0, MAX_LANES - 1)) do
       local names = redis.call('LRANGE', lanes.list_key(q, priority, group), 0, MAX_LANES - 1)
@@ -44,88 +48,104 @@ local function claimable(enough)
         end
       end
       visited = visited + math.max(1, #names)
-      if visited >= MAX_LANES then return math.max(found, math.min(enough, ready_jobs())) end
+      if visited >= MAX_LANES then return math.max(found, math.min(enough, ready_jobs(q))) end
     end
   end
-  if redis.call('EXISTS', q.prefix .. 'listing') == 1 then return math.max(found, math.min(enough, ready_jobs())) end
+  if is_there(q, 'listing') then return math.max(found, math.min(enough, ready_jobs(q))) end
   return found
 end
-local alive = redis.call('ZCOUNT', q.prefix .. 'processes', '(' .. int(q.now), '+inf')
-local meta = redis.call('HMGET', q.meta, 'tick_at', 'hold_until', 'sweep_at', 'sent:submit', 'paused', 'lists_on',
-  'list_at', 'list_until', 'pack_more', 'retire_left', 'set_back')
 
-local function may_submit()
-  if meta[5] or tonumber(meta[2] or 0) > q.now then return false end
+local function may_submit(q, paused, hold_until)
+  if paused or tonumber(hold_until or 0) > q.now then return false end
   local cap = redis.call('HMGET', q.prefix .. 'limits', 'live:concurrent_runs', 'env:concurrent_runs')
   cap = tonumber(cap[1] or cap[2] or 0)
   return cap == 0 or strays.slots_taken(q) < cap
 end
 
-local function wanted(work, kind)
-  return math.max(0, math.min(alive, math.ceil(work / JOBS_A_CONSUMER)) - active_consumers(kind))
-end
-
-local reply = { 'send', int(q.now) }
-local function send(kind, n)
+local function send(q, reply, kind, n)
   if n < 1 then return end
   reply[#reply + 1] = kind
   reply[#reply + 1] = n
   redis.call('HSET', q.meta, 'sent:' .. kind, int(q.now))
 end
 
-if woken then
-  if active_consumers('submit') > 0 then
-    local owner = redis.call('ZREVRANGE', q.prefix .. 'board:submit', 0, 0)[1]
-    if owner == process then return { 'wake', int(q.now) } end
-    local own = q.prefix .. 'wake:' .. owner
+-- Sends so many messages of a kind that its work needs, and its active consumers do not do.
+local function send_for(q, reply, kind, work, alive)
+  if work == 0 then return end
+  send(q, reply, kind, math.min(alive, math.ceil(work / JOBS_A_CONSUMER)) - active_consumers(q, kind))
+end
+
+-- Acts on a wake-up. The clock is left to the ticks.
+local function wake(q, process)
+  local owner = redis.call('ZREVRANGE', q.prefix .. 'board:submit', 0, 0, 'WITHSCORES')
+  if owner[1] and tonumber(owner[2]) > q.now then
+    if owner[1] == process then return { 'wake', int(q.now) } end
+    local own = q.prefix .. 'wake:' .. owner[1]
     if redis.call('EXISTS', own) == 0 then
       redis.call('LPUSH', own, '1')
       redis.call('EXPIRE', own, 60)
     end
     return { 'passed', int(q.now) }
   end
+  local reply, f = { 'send', int(q.now) }, redis.call('HMGET', q.meta, 'sent:submit', 'paused', 'hold_until')
   -- A message is on its way already; the consumer that it starts clears the mark in its first script.
-  local sent = tonumber(meta[4] or 0)
-  if (sent > q.now or q.now - sent > SEND_AGAIN) and may_submit() then
-    send('submit', math.min(1, claimable(1)))
+  local sent = tonumber(f[1] or 0)
+  if (sent > q.now or q.now - sent > SEND_AGAIN) and may_submit(q, f[2], f[3]) then
+    send(q, reply, 'submit', math.min(1, claimable(q, 1)))
   end
   return reply
 end
 
--- Checks for another server before the tick is written: its knowledge ends with the last tick that it has stored. Also
--- if there is nothing to claim: the sooner it is noticed, the sooner submissions continue.
-server.is_trusted(q)
-
-if meta[11] then clock.set_back(q, meta[11]) end
-
-if tonumber(meta[1] or 0) > q.now and tonumber(meta[1]) <= q.now + interval then return { 'wait', int(q.now) } end
-redis.call('HSET', q.meta, 'tick_at', int(q.now + interval))
-if may_submit() then send('submit', wanted(claimable(alive * JOBS_A_CONSUMER), 'submit')) end
-send('poll', wanted(due_in('poll') + due_in('stray_looks'), 'poll'))
-if meta[6] == '1' and math.max(tonumber(meta[7] or 0), tonumber(meta[8] or 0)) <= q.now then
-  send('list', 1 - active_consumers('list'))
-end
-send('cancel', wanted(due_in('cancels'), 'cancel'))
-send('webhooks', wanted(due_in('relays') + due_in('watches'), 'webhooks'))
--- Batches with callbacks are few: the active consumers are checked when one is due.
-local callbacks = due_in('callbacks')
-if callbacks > 0 then send('callbacks', wanted(callbacks, 'callbacks')) end
--- Anyone may write to the inbox: a wrong type there must not keep the other consumers from their messages.
-local lines = redis.pcall('LLEN', q.prefix .. 'inbox')
-send('inbox', wanted((type(lines) == 'number' and lines or 0) / LINES_A_JOB + due_in('inbox:leases'), 'inbox'))
--- One at a time: another search need not look for what one finds.
-if due_in('reconcile') > 0
-  or redis.call('HEXISTS', q.meta, 'recover_from') == 1 then
-  send('reconcile', 1 - active_consumers('reconcile'))
+local function send_stages(q, reply, meta, alive)
+  send_for(q, reply, 'poll', due_in(q, 'poll') + due_in(q, 'stray_looks'), alive)
+  if meta[5] == '1' and math.max(tonumber(meta[6] or 0), tonumber(meta[7] or 0)) <= q.now then
+    send(q, reply, 'list', 1 - active_consumers(q, 'list'))
+  end
+  send_for(q, reply, 'cancel', due_in(q, 'cancels'), alive)
+  send_for(q, reply, 'webhooks', due_in(q, 'relays') + due_in(q, 'watches'), alive)
+  send_for(q, reply, 'callbacks', due_in(q, 'callbacks'), alive)
+  -- Anyone may write to the inbox: a wrong type there must not keep the other consumers from their messages.
+  local lines = redis.pcall('LLEN', q.prefix .. 'inbox')
+  lines = type(lines) == 'number' and lines or 0
+  send_for(q, reply, 'inbox', lines / LINES_A_JOB + due_in(q, 'inbox:leases'), alive)
+  return due_in(q, 'reconcile') > 0
 end
 
-local since = q.now - tonumber(meta[3] or 0)
-if (since < 0 or since > TIDY_EVERY or (since > SWEEP_EVERY and (due_in('due') > 0
-    or due_in('deadlines') > 0 or due_in('expiring') > 0 or due_in('processes') > 0
-    or redis.call('EXISTS', q.prefix .. 'canceling', q.prefix .. 'listing', q.prefix .. 'dropping',
-      q.prefix .. 'unwanted') > 0 or meta[9]
-    or meta[10]))) then
-  redis.call('HSET', q.meta, 'sweep_at', int(q.now))
-  send('sweep', 1)
+local function needs_sweep(q, meta, since)
+  if since < 0 or since > TIDY_EVERY then return true end
+  return since > SWEEP_EVERY and (meta[8] or meta[9] or due_in(q, 'processes') > 0
+    or is_there(q, 'canceling', 'listing', 'dropping', 'unwanted')
+    or (is_there(q, 'due', 'deadlines', 'expiring')
+      and due_in(q, 'due') + due_in(q, 'deadlines') + due_in(q, 'expiring') > 0))
 end
-return reply
+
+local function body(q)
+  local process, interval = q.args[2], tonumber(q.args[4])
+  if q.args[3] == '1' then return wake(q, process) end
+  if q.may_be_set then clock.set_clock(q, process, tonumber(q.args[5])) end
+  local reply = { 'send', int(q.now) }
+  local meta = redis.call('HMGET', q.meta, 'tick_at', 'hold_until', 'sweep_at', 'paused', 'lists_on', 'list_at',
+    'list_until', 'pack_more', 'retire_left', 'set_back')
+  -- Checks for another server before the tick is written: its knowledge ends with the last tick that it has stored.
+  -- Also if there is nothing to claim: the sooner it is noticed, the sooner submissions continue.
+  local is_recovering = not server.is_trusted(q)
+  if meta[10] then clock.set_back(q, meta[10]) end
+  local tick_at = tonumber(meta[1] or 0)
+  if tick_at > q.now and tick_at <= q.now + interval then return { 'wait', int(q.now) } end
+  redis.call('HSET', q.meta, 'tick_at', int(q.now + interval))
+  local alive = redis.call('ZCOUNT', q.prefix .. 'processes', '(' .. int(q.now), '+inf')
+  if is_there(q, 'ring:0', 'ring:1', 'ring:2', 'ring:3', 'listing', 'held_keys', 'held_budgets', 'asides')
+    and may_submit(q, meta[4], meta[2]) then
+    send_for(q, reply, 'submit', claimable(q, alive * JOBS_A_CONSUMER), alive)
+  end
+  local may_be_due = meta[5] == '1' or is_there(q, 'poll', 'stray_looks', 'cancels', 'relays', 'watches', 'callbacks',
+    'inbox', 'inbox:leases', 'reconcile')
+  local is_search_due = may_be_due and send_stages(q, reply, meta, alive)
+  -- One at a time: another search need not look for what one finds.
+  if is_search_due or is_recovering then send(q, reply, 'reconcile', 1 - active_consumers(q, 'reconcile')) end
+  if needs_sweep(q, meta, q.now - tonumber(meta[3] or 0)) then
+    redis.call('HSET', q.meta, 'sweep_at', int(q.now))
+    send(q, reply, 'sweep', 1)
+  end
+  return reply
+end

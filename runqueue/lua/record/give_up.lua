@@ -16,7 +16,7 @@ end
 
 local function leave_stray(job, run_id, attempt)
   if strays.add(q, run_id, job.id, int(attempt), 'cancel not confirmed') then
-    counters.put_later(q, 'stray_looks', now_text(q), run_id)
+    counters.put_later(q, 'stray_looks', int(q.now), run_id)
   end
 end
 

@@ -19,8 +19,7 @@ from gateway.state import state
 from gateway.webhooks import webhook_writer
 from lab.valkeys import start_valkey
 from runqueue import EvictingRedis, JobState, OtherFormat, RunQueue
-from runqueue.store.format import FORMAT
-from runqueue.store.keys import ACCOUNTS, FORMAT_KEY
+from runqueue.store.keys import ACCOUNTS, FORMAT, FORMAT_KEY
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import Desk, gating, told
 from tests.gateway.uploads import lines, send

@@ -30,9 +30,8 @@ from runqueue import (
 )
 from runqueue.records import claim_items
 from runqueue.store import worker_calls
-from runqueue.store.format import FORMAT
 from runqueue.store.job_calls import CHUNK_WORK
-from runqueue.store.keys import ACCOUNTS, FORMAT_KEY, Keys
+from runqueue.store.keys import ACCOUNTS, FORMAT, FORMAT_KEY, Keys
 from runqueue.store.sending import run
 from tests.either import Ask, both
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bench import texts
 from runqueue.request.job_spec import parse_line
 from runqueue.store import codec, compression, pack_calls
-from runqueue.store.format import FORMAT
+from runqueue.store.keys import FORMAT
 from runqueue.store.pack_calls import EndedJob
 
 ENDED = 1_800_000_000_000_000

@@ -22,8 +22,7 @@ from config.settings import Account, Settings
 from lab.clusters import cluster
 from runqueue import RunQueue
 from runqueue.connection.client import sync_client
-from runqueue.store.format import FORMAT
-from runqueue.store.keys import ACCOUNTS, FORMAT_KEY, Keys
+from runqueue.store.keys import ACCOUNTS, FORMAT, FORMAT_KEY, Keys
 from runqueue.store.live_processes import Process
 from runqueue.store.sending import load_library
 from simulator.model.options import DEFAULT_API_KEY

@@ -281,7 +281,7 @@ async def test_a_claim_is_made_again_without_the_job_that_cannot_be_read(
 
         assert await ended(run(bench)) is ConsumerEnd.IDLE
 
-        assert [bench.job(job).state for job in jobs] == [JobState.RUNNING] * 2
+        await eventually(lambda: {bench.job(job).state for job in jobs} == {JobState.RUNNING})
         assert bench.stats().quarantined_ids == (bad,)
     assert [event["event"] for event in logged].count("job_quarantined") == 1
 

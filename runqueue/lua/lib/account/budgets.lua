@@ -404,10 +404,7 @@ function budgets.next_check(q)
 end
 
 -- Writes what the script noted.
-function budgets.save(q)
-  local commits, spends = q.step_commits, q.step_spends
-  q.step_commits, q.step_spends = {}, {}
-  if #commits == 0 and #spends == 0 then return end
+function budgets.save(q, commits, spends)
   local has_commits = #commits > 0 and redis.call('EXISTS', q.prefix .. 'commits') == 1
   for _, one in ipairs(commits) do
     has_commits = has_commits or (one[3] and budgets.are_any(q))

@@ -13,9 +13,11 @@ local function step(q, act, ...)
 end
 
 -- Takes what was collected out of the context: a script may save more than once.
+local NOTHING = {}
 local function taken(q, name)
-  local collected = q[name]
-  if next(collected) then q[name] = {} end
+  local collected = rawget(q, name)
+  if not collected then return NOTHING end
+  q[name] = nil
   return collected
 end
 
@@ -59,21 +61,18 @@ local function save_batch(q, batch, counts)
 end
 
 local function save_group(q, group, n)
-  local live = redis.call('HINCRBY', lanes.group_key(q, group), 'live', n)
-  if n > 0 and live == n then
-    redis.call('PERSIST', lanes.group_key(q, group))
-  elseif live == 0 then
-    lanes.expire_group(q, group)
-  end
+  local key = lanes.group_key(q, group)
+  local live = redis.call('HINCRBY', key, 'live', n)
+  if n > 0 and live == n then redis.call('PERSIST', key) end
+  if n >= 0 then return end
+  local f = redis.call('HMGET', key, 'cap', 'paused', 'capped')
+  if live == 0 and not f[1] and not f[2] then redis.call('EXPIRE', key, lanes.GROUP_STAYS) end
   -- A group that left the ring at its cap comes back in the script that frees a slot of it.
-  if n < 0 and redis.call('HEXISTS', lanes.group_key(q, group), 'capped') == 1
-    and redis.call('HEXISTS', lanes.group_key(q, group), 'paused') == 0 then
-    lanes.readmit(q, group)
-  end
+  if f[3] and not f[2] then lanes.readmit(q, group) end
 end
 
 local function wake_for_places(q)
-  if holds.slots_are_scarce(q) and lanes.anything_ready(q) then lanes.wake(q) end
+  if lanes.anything_ready(q) and holds.slots_are_scarce(q) then lanes.wake(q) end
 end
 
 -- Writes what the script collected. Scripts that go on with what is written call it themselves.
@@ -88,11 +87,15 @@ function changes.save(q)
   step(q, add_to, q.prefix .. 'counters', taken(q, 'totals'))
   step(q, add_to, q.prefix .. 'charged', taken(q, 'charges'))
   for batch, counts in pairs(taken(q, 'batch_totals')) do step(q, save_batch, q, batch, counts) end
-  if next(q.step_commits) or next(q.step_spends) then step(q, budgets.save, q) end
-  if next(q.key_moves) then step(q, key_limits.save, q) end
+  if rawget(q, 'step_commits') or rawget(q, 'step_spends') then
+    step(q, budgets.save, q, taken(q, 'step_commits'), taken(q, 'step_spends'))
+  end
+  local moves = taken(q, 'key_moves')
+  for key, members in pairs(moves) do step(q, key_limits.save_moves, q, key, members) end
+  if moves ~= NOTHING then step(q, key_limits.offer_freed, q, moves) end
   step(q, save_load, q, taken(q, 'group_load'))
   for group, n in pairs(taken(q, 'group_live')) do step(q, save_group, q, group, n) end
-  if #q.list_joins > 0 then step(q, run_lists.save_joins, q) end
+  if rawget(q, 'list_joins') then step(q, run_lists.save_joins, q) end
   step(q, trust.save, q)
   if q.freed then step(q, wake_for_places, q) end
   if q.relays_due then step(q, webhooks.wake, q) end

@@ -326,7 +326,7 @@ function key_limits.give_back_rate(q, job)
   for key, before, after in string.gmatch(rates, '(%S+) (%d+) (%d+)') do
     if call(q, 'GET', q.prefix .. 'key_next:' .. key) == after then
       set_next(q, key, tonumber(before))
-      call(q, 'ZADD', q.prefix .. 'held_keys', 'XX', now_text(q), key)
+      call(q, 'ZADD', q.prefix .. 'held_keys', 'XX', int(q.now), key)
       q.key_states[key] = nil
     end
   end
@@ -465,27 +465,37 @@ function key_limits.waits_at(q, key)
   return found
 end
 
--- Writes what took keys, and what freed them; a key that was freed is offered.
-function key_limits.save(q)
-  local moves, freed_keys = q.key_moves, {}
-  q.key_moves, q.key_states = {}, {}
+-- Writes what took a key, and what freed it.
+function key_limits.save_moves(q, key, members)
+  local set, came, went = q.prefix .. 'key:' .. key, {}, {}
+  for member, has in pairs(members) do
+    if has then came[#came + 1] = member else went[#went + 1] = member end
+  end
+  in_parts('SADD', set, came)
+  in_parts('SREM', set, went)
+  q.key_commands = q.key_commands + 1
+end
+
+local function is_freed(members)
+  for _, has in pairs(members) do
+    if not has then return true end
+  end
+  return false
+end
+
+-- Offers the keys that were freed.
+function key_limits.offer_freed(q, moves)
+  local freed_keys, late = {}, {} -- a claim offers the late ones
+  q.key_states = nil
   for key, members in pairs(moves) do
-    local set, came, went = q.prefix .. 'key:' .. key, {}, {}
-    for member, has in pairs(members) do
-      if has then came[#came + 1] = member else went[#went + 1] = member end
-    end
-    in_parts('SADD', set, came)
-    in_parts('SREM', set, went)
-    q.key_commands = q.key_commands + 1
-    if #went > 0 then freed_keys[#freed_keys + 1] = key end
+    if is_freed(members) then freed_keys[#freed_keys + 1] = key end
   end
   if #freed_keys == 0 or not any_held(q) then return end
-  local late = {} -- a claim offers these
   for i, held_at in ipairs(call(q, 'ZMSCORE', q.prefix .. 'held_keys', unpack(freed_keys))) do
     if held_at and q.key_looks_left > 0 then
       offer(q, freed_keys[i])
     elseif held_at then
-      late[#late + 1] = now_text(q)
+      late[#late + 1] = int(q.now)
       late[#late + 1] = freed_keys[i]
     end
   end

@@ -27,17 +27,18 @@ local function read_pace(q)
 end
 
 -- A value set live overrides the one seeded from a worker's environment; 0 = no limit.
-function limits.read(q)
-  local names = { 'dispatches_per_second', 'burst_size', 'concurrent_runs', 'requests_per_second',
-    'webhooks_per_second' }
-  local asked = {}
-  for _, name in ipairs(names) do
-    asked[#asked + 1] = 'live:' .. name
-    asked[#asked + 1] = 'env:' .. name
+local NAMES = { 'dispatches_per_second', 'burst_size', 'concurrent_runs', 'requests_per_second', 'webhooks_per_second' }
+local function fields_of(names)
+  local fields = {}
+  for i = 1, #names do
+    fields[2 * i - 1], fields[2 * i] = 'live:' .. names[i], 'env:' .. names[i]
   end
-  local f = redis.call('HMGET', q.prefix .. 'limits', unpack(asked))
-  local limit = {}
-  for i, name in ipairs(names) do limit[name] = tonumber(f[2 * i - 1] or f[2 * i] or 0) end
+  return fields
+end
+local FIELDS = fields_of(NAMES)
+function limits.read(q)
+  local f, limit = redis.call('HMGET', q.prefix .. 'limits', unpack(FIELDS)), {}
+  for i = 1, #NAMES do limit[NAMES[i]] = tonumber(f[2 * i - 1] or f[2 * i] or 0) end
   limit.burst = math.max(1, limit.burst_size)
   -- 30 % of the calls are kept for reads, so submissions get 70 % of the request rate at most.
   limit.dispatch = limit.dispatches_per_second

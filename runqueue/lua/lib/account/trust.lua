@@ -55,9 +55,9 @@ function trust.run_took(q, job)
   if took > 0 and not job.cancel and not clock_is_stale(q) then q.run_durations[#q.run_durations + 1] = took end
 end
 local function save_run_times(q)
-  local durations = q.run_durations
-  if #durations == 0 then return end
-  q.run_durations = {}
+  local durations = rawget(q, 'run_durations')
+  if not durations then return end
+  q.run_durations = nil
   local f = redis.call('HMGET', q.meta, 'run_mean', 'run_floor', 'run_n')
   local mean, floor = tonumber(f[1] or durations[1]), tonumber(f[2] or durations[1])
   local n = tonumber(f[3] or 0)

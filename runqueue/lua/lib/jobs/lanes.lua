@@ -64,10 +64,11 @@ lanes.TURN = 2
 -- keep the others waiting for as many turns as they ever had. A paused group stays out of the ring until it is resumed.
 function lanes.ring_enter(q, priority, group)
   local ring = q.prefix .. 'ring:' .. priority
-  if redis.call('ZSCORE', ring, group) then return end
+  local there, first = unpack(redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES'))
+  if there == group or (there and redis.call('ZSCORE', ring, group)) then return end
   local f = redis.call('HMGET', lanes.group_key(q, group), 'vt:' .. priority, 'paused')
   if f[2] then return redis.call('HSET', lanes.group_key(q, group), 'capped', '1') end
-  local own, first = tonumber(f[1] or -1) or -1, redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')[2]
+  local own = tonumber(f[1] or -1) or -1
   local start = first and first + lanes.TURN / 2 or tonumber(redis.call('HGET', q.meta, 'vt:' .. priority) or 0) or 0
   redis.call('ZADD', ring, int(own >= tonumber(first or start) and own or start), group)
 end
@@ -126,7 +127,7 @@ end
 local function line_up(q, priority, group, lane, key)
   local at = lanes.place_in_line(q, { priority = priority, list = lanes.key(q, priority, group, lane) })
   redis.call('ZADD', q.prefix .. 'key_waits:' .. key, int(at), priority .. ':' .. group .. ':' .. lane)
-  redis.call('ZADD', q.prefix .. 'held_keys', 'NX', now_text(q), key)
+  redis.call('ZADD', q.prefix .. 'held_keys', 'NX', int(q.now), key)
 end
 
 -- Lists the lanes of a batch, at a priority of a group (and of keys), that hold ids and that no claim has taken out.
@@ -170,9 +171,11 @@ function lanes.wake(q)
 end
 
 -- A group without a cap, pause or live jobs expires a day later.
+lanes.GROUP_STAYS = 86400
 function lanes.expire_group(q, group)
-  local f = redis.call('HMGET', lanes.group_key(q, group), 'cap', 'paused', 'live')
-  if not f[1] and not f[2] and tonumber(f[3] or 0) == 0 then redis.call('EXPIRE', lanes.group_key(q, group), 86400) end
+  local key = lanes.group_key(q, group)
+  local f = redis.call('HMGET', key, 'cap', 'paused', 'live')
+  if not f[1] and not f[2] and tonumber(f[3] or 0) == 0 then redis.call('EXPIRE', key, lanes.GROUP_STAYS) end
 end
 
 -- Brings back a group that left the ring because nothing of it could be claimed.

@@ -32,7 +32,7 @@ end
 function run_lists.join(q, id, since, limit)
   local lists = run_lists.read(q)
   lists.room = lists.room - 1
-  q.list_joins[#q.list_joins + 1] = now_text(q)
+  q.list_joins[#q.list_joins + 1] = int(q.now)
   q.list_joins[#q.list_joins + 1] = id
   return math.min(q.now + math.max(BACKSTOP, 3 * (lists.mean or 0)), since + (limit or lists.max_run))
 end

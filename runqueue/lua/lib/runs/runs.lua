@@ -48,9 +48,9 @@ function runs.adopt(q, job, attempt, run_id, run_status)
   times.observe(q, 'queue', q.now - tonumber(job.since or q.now))
   -- The record knows its attempt, unless Redis lost the claim.
   if attempt ~= job.attempt then redis.call('HSET', key, 'attempt', int(attempt)) end
-  job.attempt, job.run_id, job.process, job.started = attempt, run_id, false, now_text(q)
+  job.attempt, job.run_id, job.process, job.started = attempt, run_id, false, int(q.now)
   job.slot = false -- a parked one has its slot again, and gives it back if its end comes in this script
-  redis.call('HSET', key, 'state', 'running', 'run_id', run_id, 'run_status', run_status, 'started', now_text(q))
+  redis.call('HSET', key, 'state', 'running', 'run_id', run_id, 'run_status', run_status, 'started', int(q.now))
   redis.call('HSET', job_record.runs_key(q, run_id), run_id, id) -- last: a run that has an owner is known
   if job.cancel then redis.call('ZADD', q.prefix .. 'cancels', int(q.now), id) end
   q.adopted_runs = q.adopted_runs + 1
