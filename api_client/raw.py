@@ -66,6 +66,7 @@ from api_client.calls.calls import (
 )
 from api_client.calls.sequences import reason_reads
 from api_client.calls.session_calls import SESSIONS_PATH
+from api_client.elapsed import elapsed
 from api_client.errors import NotSupported, SkyvernError
 from api_client.http.async_exchange import send, sender_of
 from api_client.http.messages import HttpAnswer, Request
@@ -110,7 +111,7 @@ class RawClient:
     def __init__(self, base_url: str, api_key: str, transport: httpx.AsyncBaseTransport) -> None:
         self.requests = RequestFactory(base_url, api_key)
         self._sender = sender_of(transport)
-        self._server_clock = ServerClock()
+        self.server_clock = ServerClock()
         #: Whether any answer was JSON; see `check_address`.
         self.gave_json = False
 
@@ -148,7 +149,7 @@ class RawClient:
             return Submission(SubmissionClass.REFUSED, detail=exception_words(exc))
         outcome = await self._outcome(request, classify_submission, classify_exception)
         if outcome.outcome is SubmissionClass.ACCEPTED:
-            self._server_clock.learn(outcome.server_date)
+            self.server_clock.learn(outcome.server_date)
         return outcome
 
     async def get_run(self, run_id: str, timeout: float = DEFAULT_TIMEOUT) -> RunReading:
@@ -175,7 +176,7 @@ class RawClient:
         request = self.requests.make("GET", run_path(run_id), timeout=timeout)
         reading = await self._outcome(request, classify_run, classify_failed_read)
         if reading.outcome is ReadClass.RUN:
-            self._server_clock.learn(reading.server_date)
+            self.server_clock.learn(reading.server_date)
         return reading
 
     async def cancel_run(self, run_id: str, timeout: float = DEFAULT_TIMEOUT) -> Cancellation:
@@ -210,14 +211,14 @@ class RawClient:
             }
         )
         request = self.requests.make("GET", RUNS_PATH, query=query, timeout=timeout)
-        sent = monotonic()
+        sent = elapsed()
 
         def read(status: int, body: bytes, headers: Mapping[str, str]) -> RunPage:
             date = server_date(headers)
-            age = self._server_clock.age(date, sent)
+            age = self.server_clock.age(date, sent)
             page = classify_run_list(status, body, headers, page_size, age)
             if page.outcome is ListClass.DONE:
-                self._server_clock.learn(date)
+                self.server_clock.learn(date)
             return page
 
         return await self._outcome(request, read, _failed(RunPage, ListClass.TROUBLE))

@@ -10,7 +10,7 @@ import pytest
 from api_client import ListClass, RawClient, RunPage
 from tests.api_client.twins import KEY, FakeTransport, answer
 
-#: When a test begins, by the server's clock (unix seconds) and by ours (monotonic seconds).
+#: When a test begins, by the server's clock (unix seconds) and by ours (`elapsed`).
 SERVER, OURS = 1_800_000_000.0, 1_000.0
 
 
@@ -25,7 +25,7 @@ class Server:
         self.status = 200
         self.client = RawClient("http://skyvern.test", KEY, FakeTransport(by=self._answer))
         for module in ("raw", "answers.server_clock"):
-            monkeypatch.setattr(f"api_client.{module}.monotonic", lambda: OURS + self.passed)
+            monkeypatch.setattr(f"api_client.{module}.elapsed", lambda: OURS + self.passed)
 
     @property
     def now(self) -> float:

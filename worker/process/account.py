@@ -25,7 +25,6 @@ from worker.process.lease import Lease
 from worker.process.metrics import AccountMetrics
 from worker.process.read_health import Reads
 from worker.process.script_client import DirectCalls
-from worker.process.server_date import ServerDate
 from worker.process.writers import Writers
 
 log = structlog.get_logger()
@@ -121,12 +120,10 @@ class AccountLink:
         self._beat: asyncio.Task[None] | None = None
         self._announced = False
         self.reads = Reads()
-        #: What the server's own clock shows, by its answers.
-        self.server_date = ServerDate()
         self.lease = Lease(
             *(name, self.send, self._announce),
             reads=self.reads.report,
-            date_us=self.server_date.now_us,
+            date_us=self.client.server_clock.now_us,
         )
         self.traces = TracedRuns(name, self.send)
         self.writers = Writers(name, self.send, self.traces, marked=self.correlates)

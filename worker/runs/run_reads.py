@@ -31,7 +31,6 @@ async def read_run(account: AccountLink, run_id: str) -> RunReading:
     with account.metrics.timed("get") as timer:
         reading = await account.client.get_run(run_id, GET_SECONDS)
         timer.status = reading.status_code
-    account.server_date.note(reading.server_date)
     if reading.outcome in {ReadClass.RUN, ReadClass.NOT_FOUND}:
         account.reads.answered()
     else:

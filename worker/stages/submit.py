@@ -92,7 +92,7 @@ class SubmitConsumer(Consumer[_Granted]):
             linger=self.lingers(),
             marked=account.correlates,
             receives=account.receives,
-            date_us=account.server_date.now_us(),
+            date_us=account.client.server_clock.now_us(),
         )
         self._claim = None
         # Not its own: the first of all may be slow because the permit was on its way for long.
@@ -170,7 +170,6 @@ class SubmitConsumer(Consumer[_Granted]):
                     post.kind, post.content, post.headers, post.query
                 )
                 timer.status = outcome.status_code
-            self.account.server_date.note(outcome.server_date)
         except asyncio.CancelledError:
             return Submission(SubmissionClass.UNKNOWN, detail=STOPPED)
         if outcome.outcome is SubmissionClass.ACCEPTED:

@@ -5,21 +5,21 @@ from math import inf
 
 import pytest
 
-from worker.runs import turns
+from worker.runs import search
 
 
 @pytest.mark.parametrize(("seconds", "ran"), [(-1.0, ["other"]), (inf, [])])
 async def test_others_run_once_work_has_had_its_turn(
     monkeypatch: pytest.MonkeyPatch, seconds: float, ran: list[str]
 ) -> None:
-    monkeypatch.setattr(turns, "TURN_SECONDS", seconds)
+    monkeypatch.setattr(search, "TURN_SECONDS", seconds)
     found: list[str] = []
 
     async def other() -> None:
         found.append("other")
 
     task = asyncio.create_task(other())
-    await turns.LoopTurns().take()
+    await search.LoopTurns().take()
 
     assert found == ran
     await task
