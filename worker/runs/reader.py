@@ -24,8 +24,8 @@ AHEAD = 2.0
 MOST_DATED = 100
 #: Requests, and workflows, that are remembered (those of a run do not change), and their bytes.
 MAX_REMEMBERED, MAX_REMEMBERED_BYTES = 10_000, 64 * 1024 * 1024
-#: Seconds by which a list's date and our own times may differ: half of what a run may seem to be older than its claim
-#: (`matcher.BEFORE`).
+#: Seconds by which a list's date and our own times may differ: half of what a run may seem to be
+#: older than its claim (`matcher.BEFORE`).
 DATE_TOLERANCE = 30.0
 #: Seconds that a submission takes at most by which a date is corrected.
 LONGEST_SUBMISSION = 30.0

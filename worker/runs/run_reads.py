@@ -115,6 +115,9 @@ class End(NamedTuple):
     note: str = ""
 
 
+_SETTLED = End()
+
+
 async def end_of(account: AccountLink, reading: RunReading, session: str = "") -> End:
     """Say what the terminal status of a run means.
 
@@ -126,10 +129,11 @@ async def end_of(account: AccountLink, reading: RunReading, session: str = "") -
     Raises:
         RedisError: Redis is away, and the server's version was not read.
     """
-    if await _has_its_session(account, reading, session):
+    has_session = session or _SESSION in reading.body
+    if has_session and await _has_its_session(account, reading, session):
         return End(is_settled=False)
     if not is_bad(reading.run_status or ""):
-        return End()
+        return _SETTLED
     parsed = reading.shown
     ago = ended_ago(parsed, account.runs_clock(reading.server_date))
     # An end that lies further ahead is of another clock, and says nothing of when it was.
@@ -149,7 +153,7 @@ async def _has_its_session(account: AccountLink, reading: RunReading, session: s
     Its job keeps the session's key that long: the next run would fail. A task is shown without its
     session (seen on 1.0.56), so the job's own counts.
     """
-    if not (session or _SESSION in reading.body) or says_occupied(reading.failure_reason):
+    if says_occupied(reading.failure_reason):
         return False
     shown = reading.shown
     ago = ended_ago(shown, account.runs_clock(reading.server_date))

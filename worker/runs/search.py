@@ -169,7 +169,7 @@ class _Pass:
         self._search = search
         self._account = search.account
         self._runs = search.runs
-        self._queue = search.account.queue_name
+        self._queue = search.account.worker_settings.queue_name
         self._listing = listing
         #: Jobs whose runs are another job's.
         self._taken: set[str] = set()
@@ -455,7 +455,7 @@ class _Pass:
 
         Of equal jobs none is given a run by guess while the tag of one of them may yet be found.
         """
-        grace = self._account.grace
+        grace = self._account.worker_settings.unconfirmed_grace_seconds
         tagged = [job for job in (*due, *self._others) if Carrier.TAG in job.carriers]
         equal = {
             job.marker: {
@@ -526,12 +526,12 @@ class _Pass:
             )
             is_counted = all(map(self._covers, group))
             is_sole = len(group) == len(self._fits[group[0].job_id]) == 1
-            may_count = is_sole or not self._account.is_shared
+            may_count = is_sole or not self._account.settings.shared_account
             if are_clear and is_counted and may_count and len(runs) <= len(group):
                 pairs += _oldest_first(group, runs.values(), listing)
         wanted_ones = [pair for pair in pairs if not pair[0].is_canceled]
         left = await self._adopt(jobs, wanted_ones, guess=True)
-        if self._account.is_shared:
+        if self._account.settings.shared_account:
             return left
         unwanted = [pair for pair in pairs if pair[0].is_canceled]
         return await self._adopt(left, unwanted, guess=True, canceled=True)
@@ -564,7 +564,7 @@ class _Pass:
 
     def _why_candidates(self, candidates: Sequence[Fit]) -> SearchNote:
         equal = [run for run, fit in candidates if fit.likeness is Likeness.EQUAL]
-        if equal and self._account.is_shared:
+        if equal and self._account.settings.shared_account:
             return SearchNote.SHARED
         if any(self._listing.made[run.listed] >= self._in_flight for run in equal):
             return SearchNote.IN_FLIGHT

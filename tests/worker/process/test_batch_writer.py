@@ -15,8 +15,8 @@ from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, load
 from tests.simulator.simulating import eventually
 from tests.worker.working import working, wrap_send
-from worker.process import batch_writer as module
-from worker.process.batch_writer import BatchWriter
+from worker.process import writers as module
+from worker.process.writers import BatchWriter
 
 
 class Server:

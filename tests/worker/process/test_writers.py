@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import pytest
@@ -11,8 +11,8 @@ import redis
 from runqueue.records.claim_items import ClaimAnswer, Taken
 from tests.simulator.simulating import eventually
 from tests.worker.working import start, working
-from worker.process.batch_writer import BatchWriter, Record
-from worker.stages.consumer import Consumer, StageResult
+from worker.process.writers import BatchWriter, Write
+from worker.stages.consumer import Consumer
 
 
 class Held(BatchWriter[str]):
@@ -31,7 +31,9 @@ class Stage(Consumer[str]):
     """A stage whose items come to what the test gives it."""
 
     kind = "test"
-    result = StageResult()
+    writes: Sequence[Write] = ()
+    #: What is logged of each item.
+    warning: dict[str, Any] | None = None
     ids: ClassVar[dict[str, Any] | None] = {}
 
     async def take(self, limit: int, tick_us: int) -> Taken[str]:
@@ -44,10 +46,12 @@ class Stage(Consumer[str]):
             raise AttributeError(item)
         return {"job_id": item, **self.ids}
 
-    async def handle(self, item: str) -> StageResult:
+    async def handle(self, item: str) -> Sequence[Write]:
         """Return what was given, or fail."""
         assert item == "j1"
-        return self.result
+        if self.warning is not None:
+            self.warn(item, "poll_failed", **self.warning)
+        return self.writes
 
 
 async def test_every_writer_of_an_account_is_one_of_those_that_a_stop_waits_for(
@@ -67,7 +71,7 @@ async def test_the_capacity_of_an_item_is_free_once_all_its_records_are_written(
 ) -> None:
     async with working(client, redis_url) as bench:
         stage, written = Stage(bench.account, 5), Held()
-        stage.result = StageResult([Record(written, "r")] * records)
+        stage.writes = [(written, "r")] * records
         stage.busy = 1
 
         await stage.process("j1")
@@ -84,7 +88,7 @@ async def test_a_stage_s_warning_names_the_account_and_the_item(
 ) -> None:
     async with working(client, redis_url) as bench:
         stage = Stage(bench.account, 5)
-        stage.result = StageResult(event="poll_failed", details={"why": "trouble"})
+        stage.warning = {"why": "trouble"}
 
         await stage.process("j1")
 
@@ -106,8 +110,8 @@ async def test_what_the_log_makes_of_an_item_costs_neither_its_record_nor_its_ca
     async with working(client, redis_url) as bench:
         stage, written = Stage(bench.account, 5), Held()
         monkeypatch.setattr(Stage, "ids", ids)
-        details = {"account": "x", "event": "x", "job_id": "x", "why": "trouble"}
-        stage.result = StageResult([Record(written, "r")], "poll_failed", details)
+        stage.warning = {"account": "x", "event": "x", "job_id": "x", "why": "trouble"}
+        stage.writes = [(written, "r")]
 
         start(stage, "j1")
 
