@@ -68,9 +68,8 @@ from api_client.calls.sequences import reason_reads
 from api_client.calls.session_calls import SESSIONS_PATH
 from api_client.elapsed import elapsed
 from api_client.errors import NotSupported, SkyvernError
-from api_client.http.async_exchange import send, sender_of
-from api_client.http.messages import HttpAnswer, Request
-from api_client.http.request_builder import RequestFactory
+from api_client.http.async_exchange import follow_redirects, send, sender_of
+from api_client.http.messages import HttpAnswer, Request, RequestFactory
 from api_client.http.transport import DEFAULT_TIMEOUT, AsyncTransport
 
 RunKind = Literal["task", "workflow", "login", "download_files"]
@@ -162,19 +161,15 @@ class RawClient:
             ValueError: the run id is empty.
         """
         start = monotonic()
-        reading = await self._get_run(run_id, timeout)
-        if not _names_another(reading, run_id):
-            return reading
-        self.drop_connections()
-        again = await self._get_run(run_id, timeout - (monotonic() - start))
-        if not _names_another(again, run_id):
-            return again
-        words = "the answer was about another run"
-        return RunReading(ReadClass.TROUBLE, detail=words, status_code=again.status_code)
-
-    async def _get_run(self, run_id: str, timeout: float) -> RunReading:
         request = self.requests.make("GET", run_path(run_id), timeout=timeout)
         reading = await self._outcome(request, classify_run, classify_failed_read)
+        if _names_another(reading, run_id):
+            self.drop_connections()
+            request = replace(request, timeout=timeout - (monotonic() - start))
+            reading = await self._outcome(request, classify_run, classify_failed_read)
+            if _names_another(reading, run_id):
+                words = "the answer was about another run"
+                return RunReading(ReadClass.TROUBLE, detail=words, status_code=reading.status_code)
         if reading.outcome is ReadClass.RUN:
             self.server_clock.learn(reading.server_date)
         return reading
@@ -365,8 +360,11 @@ class RawClient:
             classify: says what its answer means: status, body and headers.
             failed: says what an exception means, by which no answer came.
         """
+        start = monotonic()
         try:
-            answer = await send(self._sender, request)
+            answer = await self._sender.exchange(request)
+            if answer.is_redirect:
+                answer = await follow_redirects(self._sender, request, answer, start)
         except Exception as exc:  # noqa: BLE001 - whatever it is, it is classified
             return self._without_key(failed(exc))
         self._note(answer)
@@ -437,7 +435,7 @@ def _names(body: bytes, field: str, name: str) -> bool:
 
 
 def _names_another(reading: RunReading, run_id: str) -> bool:
-    if reading.run_id in {None, run_id}:
+    if reading.run_id == run_id or reading.run_id is None:
         return False
     where = text_or_none(reading.shown.get("app_url"))
     # A 2.0 task has the id of the workflow run beneath it there (`tests/real/test_conformance.py`).

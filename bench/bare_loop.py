@@ -11,7 +11,7 @@ import orjson
 import uvloop
 
 from api_client import AsyncTransport
-from api_client.http.request_builder import RequestFactory
+from api_client.http.messages import RequestFactory
 from config.collector import calm_collector
 
 BODY = orjson.dumps({"prompt": "x" * 480, "url": "https://shop.test/1", "engine": "skyvern-1.0"})

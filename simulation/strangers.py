@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import orjson
 
-from api_client.http.request_builder import RequestFactory
+from api_client.http.messages import RequestFactory
 from api_client.raw import SUBMIT_PATHS, RunKind
 from simulation.plan import PlannedJob
 from simulation.producers import line_of

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from api_client import ReadClass, RunReading
 from api_client.answers.false_failures import FALSELY_FAILING_VERSIONS, looks_completed, note_on
 from api_client.answers.occupied import says_occupied
-from api_client.answers.run_times import ended_ago
+from api_client.answers.parts import ended_ago
 from runqueue.records.job import STATES
 from worker.process.account import AccountLink
 

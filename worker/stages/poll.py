@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from api_client import ReadClass, RunReading
 from api_client.answers.occupied import found_occupied
-from api_client.answers.run_times import attempt_age
+from api_client.answers.parts import attempt_age
 from runqueue.records.claim_items import (
     DuePoll,
     EndedStray,
