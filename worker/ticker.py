@@ -18,8 +18,7 @@ from runqueue.connection.redis_errors import damage_of
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
 from runqueue.store.sending import run
-from worker.consumers import AccountWorker
-from worker.runtime import Runtime
+from worker.runtime import AccountWorker, Runtime
 
 log = structlog.get_logger()
 

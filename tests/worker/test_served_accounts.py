@@ -8,7 +8,7 @@ import structlog
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.worker.test_runtime import settings
-from worker.served_accounts import ServedAccounts
+from worker.runtime import ServedAccounts
 
 
 def test_a_stage_that_is_begun_while_redis_is_away_is_logged_and_raises_nowhere() -> None:
