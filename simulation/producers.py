@@ -1,13 +1,11 @@
 """The producers of a simulated world: each request is enqueued until the queue accepts it."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from redis.exceptions import RedisError
@@ -29,9 +27,7 @@ from simulation.plan import (
 from simulation.processes import CURRENT, EPOCH, start_in
 from simulation.server import Client
 from simulation.virtual.addresses import QUEUE_URL, USER_URL, callback_url
-
-if TYPE_CHECKING:
-    from simulation.world import World
+from simulation.world import World
 
 #: Simulated seconds for which requests are retried at most.
 _MAX_SECONDS = 2400.0

@@ -1,8 +1,6 @@
 """Other people, and other queues, that submit to the same organization of Skyvern."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import orjson
 
@@ -11,9 +9,7 @@ from api_client.raw import SUBMIT_PATHS, RunKind
 from simulation.plan import PlannedJob
 from simulation.producers import line_of
 from simulation.virtual.addresses import OTHERS_KEY, SKYVERN_URL
-
-if TYPE_CHECKING:
-    from simulation.world import World
+from simulation.world import World
 
 #: The title of the runs of another queue.
 _TITLE = "[rq:{:a>24}.1.other]"
