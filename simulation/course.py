@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TextIO, cast
 
-from redis.exceptions import RedisError
-
-from runqueue.errors import BatchCanceled, BatchNotFound, RunQueueError
+from runqueue.errors import BatchCanceled, BatchNotFound
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch
@@ -26,7 +25,7 @@ from simulation.judges.outcomes import OutcomeJudge
 from simulation.operators import key_limit, strict_budget
 from simulation.plan import FAULT_SHARE, SimulationPlan
 from simulation.processes import SimulatedProcess, start_in
-from simulation.producers import Producer
+from simulation.producers import Producer, answered
 from simulation.second_account import SecondAccount
 from simulation.server import ValkeyInstance
 from simulation.virtual.addresses import QUEUE_URL
@@ -158,14 +157,7 @@ class Course:
 
     async def _cap(self, group: str, most: int) -> None:
         """Cap a group for good; it is not set again if Redis loses it."""
-        queue = AsyncRunQueue(QUEUE_URL)
-        while True:
-            try:
-                await queue.set_group(group, max_concurrent=most)
-            except (RunQueueError, RedisError, OSError):
-                await asyncio.sleep(1)
-            else:
-                break
+        await answered(partial(AsyncRunQueue(QUEUE_URL).set_group, group, max_concurrent=most))
         self.world.submissions.cap(group, most)
 
     async def _set_budgets(self) -> None:
@@ -175,26 +167,14 @@ class Course:
         budgets[plan.budget_scope] = strict_budget(plan, plan.strict_budget)
         await asyncio.sleep(plan.budget_from)
         for scope, budget in budgets.items():
-            while True:
-                try:
-                    await queue.set_budget(scope, budget)
-                except (RunQueueError, RedisError, OSError):
-                    await asyncio.sleep(1)
-                else:
-                    break
+            await answered(partial(queue.set_budget, scope, budget))
         self.world.submissions.set_budget(plan.strict_budget)
         self.world.spending.note_set(budgets)
 
     async def _limit_key(self, pattern: str, most: int) -> None:
         """Limit a key for good; it is not limited again if Redis loses it."""
-        queue = AsyncRunQueue(QUEUE_URL)
-        while True:
-            try:
-                await queue.set_key_limit(pattern, key_limit(self._plan, pattern, most))
-            except (RunQueueError, RedisError, OSError):
-                await asyncio.sleep(1)
-            else:
-                break
+        limit = key_limit(self._plan, pattern, most)
+        await answered(partial(AsyncRunQueue(QUEUE_URL).set_key_limit, pattern, limit))
         self.world.submissions.limit_key(pattern, most)
 
     async def _watch(self) -> None:

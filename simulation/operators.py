@@ -243,8 +243,7 @@ class Operator:
             if job is not None and job.state is JobState.DEAD:
                 one.is_discarded = True  # before the answer, which may be lost
                 await queue.send(operator_calls.discard("default", [job.id]))
-                other = Producer(world).enqueue_other(one.number)
-                world.start_producer("producer", other)
+                world.start_producer("producer", Producer(world).enqueue_other(one.number))
 
     async def _limit(self, queue: AsyncRunQueue, value: int | None) -> None:
         """Set the limit of concurrent runs; None = the limit of the settings."""

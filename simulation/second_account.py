@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -11,6 +12,7 @@ from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.job import JobState
 from runqueue.store import job_calls
 from simulation.plan import FAULT_SHARE
+from simulation.producers import answered
 from simulation.virtual.addresses import QUEUE_URL, SECOND_ACCOUNT
 from simulation.world import World
 
@@ -79,11 +81,5 @@ class SecondAccount:
                 await queue.resume(SECOND_ACCOUNT)
 
     async def _enqueue(self, line: dict[str, Any]) -> str:
-        queue = AsyncRunQueue(QUEUE_URL)
-        while True:
-            try:
-                (answer,) = await queue.enqueue_many([line])
-            except (RunQueueError, RedisError, OSError):
-                await asyncio.sleep(1)
-            else:
-                return answer.job_id
+        answers = await answered(partial(AsyncRunQueue(QUEUE_URL).enqueue_many, [line]))
+        return answers[0].job_id

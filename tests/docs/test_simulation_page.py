@@ -36,7 +36,7 @@ def test_every_option_is_listed() -> None:
 
 def test_the_module_of_each_role_is_named() -> None:
     roles = {"faults", "operators", "plan", "processes", "producers", "programs", "runs", "server"}
-    roles |= {"skyvern", "strangers", "world", "marks", "second_account"}
+    roles |= {"course", "skyvern", "strangers", "world", "marks", "second_account"}
     roles |= {f"virtual/{name}" for name in ("loop", "network", "seams")}
     roles |= {f"judges/{path.stem}" for path in (ROOT / "simulation/judges").glob("[!_]*.py")}
     roles.add("planting/directed_plans")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import pytest
@@ -398,3 +399,20 @@ async def test_others_have_their_turn_between_comparisons(
 
     assert len(comparisons) == RUNS
     assert had >= RUNS
+
+
+@pytest.mark.parametrize(("seconds", "ran"), [(-1.0, ["other"]), (inf, [])])
+async def test_others_run_once_work_has_had_its_turn(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, ran: list[str]
+) -> None:
+    monkeypatch.setattr(search, "TURN_SECONDS", seconds)
+    found: list[str] = []
+
+    async def other() -> None:
+        found.append("other")
+
+    task = asyncio.create_task(other())
+    await search.LoopTurns().take()
+
+    assert found == ran
+    await task
