@@ -156,7 +156,7 @@ class World(Observer):
         self.producers: list[asyncio.Task[None]] = []
         #: All requests, by their numbers.
         self.requests = {one.number: one for one in plan.requests}
-        #: Faults that had an effect; how often Redis or its clock was another; who waits for a claim.
+        #: Faults with an effect; how often Redis or its clock changed; who waits for a claim.
         self.faults_had: Counter[str] = Counter()
         self.server_changes = 0
         self.await_claim: list[asyncio.Future[SimulatedProcess]] = []
