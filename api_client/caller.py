@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 from api_client.answers.failures import read_answer
 from api_client.call import Call
 from api_client.errors import LocalLimitError, NotSupported, RateLimitError
-from api_client.http.messages import HttpAnswer, Request
-from api_client.http.request_builder import RequestFactory
+from api_client.http.messages import HttpAnswer, Request, RequestFactory
 from api_client.limiter import Limiter
 from api_client.retrying import RetryBudget, RetryPolicy
 

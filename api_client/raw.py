@@ -66,10 +66,10 @@ from api_client.calls.calls import (
 )
 from api_client.calls.sequences import reason_reads
 from api_client.calls.session_calls import SESSIONS_PATH
+from api_client.elapsed import elapsed
 from api_client.errors import NotSupported, SkyvernError
-from api_client.http.async_exchange import send, sender_of
-from api_client.http.messages import HttpAnswer, Request
-from api_client.http.request_builder import RequestFactory
+from api_client.http.async_exchange import follow_redirects, send, sender_of
+from api_client.http.messages import HttpAnswer, Request, RequestFactory
 from api_client.http.transport import DEFAULT_TIMEOUT, AsyncTransport
 
 RunKind = Literal["task", "workflow", "login", "download_files"]
@@ -110,7 +110,7 @@ class RawClient:
     def __init__(self, base_url: str, api_key: str, transport: httpx.AsyncBaseTransport) -> None:
         self.requests = RequestFactory(base_url, api_key)
         self._sender = sender_of(transport)
-        self._server_clock = ServerClock()
+        self.server_clock = ServerClock()
         #: Whether any answer was JSON; see `check_address`.
         self.gave_json = False
 
@@ -148,7 +148,7 @@ class RawClient:
             return Submission(SubmissionClass.REFUSED, detail=exception_words(exc))
         outcome = await self._outcome(request, classify_submission, classify_exception)
         if outcome.outcome is SubmissionClass.ACCEPTED:
-            self._server_clock.learn(outcome.server_date)
+            self.server_clock.learn(outcome.server_date)
         return outcome
 
     async def get_run(self, run_id: str, timeout: float = DEFAULT_TIMEOUT) -> RunReading:
@@ -161,21 +161,17 @@ class RawClient:
             ValueError: the run id is empty.
         """
         start = monotonic()
-        reading = await self._get_run(run_id, timeout)
-        if not _names_another(reading, run_id):
-            return reading
-        self.drop_connections()
-        again = await self._get_run(run_id, timeout - (monotonic() - start))
-        if not _names_another(again, run_id):
-            return again
-        words = "the answer was about another run"
-        return RunReading(ReadClass.TROUBLE, detail=words, status_code=again.status_code)
-
-    async def _get_run(self, run_id: str, timeout: float) -> RunReading:
         request = self.requests.make("GET", run_path(run_id), timeout=timeout)
         reading = await self._outcome(request, classify_run, classify_failed_read)
+        if _names_another(reading, run_id):
+            self.drop_connections()
+            request = replace(request, timeout=timeout - (monotonic() - start))
+            reading = await self._outcome(request, classify_run, classify_failed_read)
+            if _names_another(reading, run_id):
+                words = "the answer was about another run"
+                return RunReading(ReadClass.TROUBLE, detail=words, status_code=reading.status_code)
         if reading.outcome is ReadClass.RUN:
-            self._server_clock.learn(reading.server_date)
+            self.server_clock.learn(reading.server_date)
         return reading
 
     async def cancel_run(self, run_id: str, timeout: float = DEFAULT_TIMEOUT) -> Cancellation:
@@ -210,14 +206,14 @@ class RawClient:
             }
         )
         request = self.requests.make("GET", RUNS_PATH, query=query, timeout=timeout)
-        sent = monotonic()
+        sent = elapsed()
 
         def read(status: int, body: bytes, headers: Mapping[str, str]) -> RunPage:
             date = server_date(headers)
-            age = self._server_clock.age(date, sent)
+            age = self.server_clock.age(date, sent)
             page = classify_run_list(status, body, headers, page_size, age)
             if page.outcome is ListClass.DONE:
-                self._server_clock.learn(date)
+                self.server_clock.learn(date)
             return page
 
         return await self._outcome(request, read, _failed(RunPage, ListClass.TROUBLE))
@@ -364,8 +360,11 @@ class RawClient:
             classify: says what its answer means: status, body and headers.
             failed: says what an exception means, by which no answer came.
         """
+        start = monotonic()
         try:
-            answer = await send(self._sender, request)
+            answer = await self._sender.exchange(request)
+            if answer.is_redirect:
+                answer = await follow_redirects(self._sender, request, answer, start)
         except Exception as exc:  # noqa: BLE001 - whatever it is, it is classified
             return self._without_key(failed(exc))
         self._note(answer)
@@ -436,7 +435,7 @@ def _names(body: bytes, field: str, name: str) -> bool:
 
 
 def _names_another(reading: RunReading, run_id: str) -> bool:
-    if reading.run_id in {None, run_id}:
+    if reading.run_id == run_id or reading.run_id is None:
         return False
     where = text_or_none(reading.shown.get("app_url"))
     # A 2.0 task has the id of the workflow run beneath it there (`tests/real/test_conformance.py`).

@@ -26,7 +26,7 @@ from api_client.errors import (
     RateLimitError,
     ServerError,
 )
-from api_client.http.request_builder import ANSWER_SECONDS
+from api_client.http.messages import ANSWER_SECONDS
 
 _logger = logging.getLogger("api_client")
 

@@ -27,8 +27,8 @@ from runqueue.store.scripts import ScriptCall
 from simulator.app import Simulator
 from simulator.model.options import DEFAULT_API_KEY, Options
 from simulator.server import serving
-from worker.consumers import AccountWorker
 from worker.process.script_client import DirectCalls
+from worker.runtime import AccountWorker
 from worker.stages.consumer import Consumer
 from worker.stages.list_runs import ListConsumer
 from worker.ticker import TICK_SECONDS

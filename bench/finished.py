@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 import redis
 
+from api_client.elapsed import elapsed_us
 from bench import texts
 from bench.intake import BODY_BYTES, used
 from bench.stack import running
@@ -23,7 +24,6 @@ from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, load
 from runqueue.store.sending import run
 from worker.process.account import AccountLink
-from worker.process.elapsed import passed_us
 from worker.stages.packing import ROUNDS, pack_ended
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ def measure(count: int = 60_000, *, whole: bool = True) -> Cost:
 
 
 def _heartbeat(*, first: bool = False) -> ScriptCall[int]:
-    return worker_calls.heartbeat(_ACCOUNT, _PROCESS, _LEASE_US, 0, passed_us(), first=first)
+    return worker_calls.heartbeat(_ACCOUNT, _PROCESS, _LEASE_US, 0, elapsed_us(), first=first)
 
 
 def _finished(queue: RunQueue, plain: redis.Redis, first: int, *, whole: bool) -> Iterator[int]:

@@ -91,6 +91,11 @@ class Account(Limits, AccountWebhooks, AccountProxy):
         """The API key, and earlier ones."""
         return tuple(key.get_secret_value() for key in (self.api_key, *self.previous_api_keys))
 
+    @property
+    def signing_secrets(self) -> list[str]:
+        """What relayed webhooks are signed with."""
+        return [secret.get_secret_value() for secret in self.webhook_secrets]
+
     def for_queue(self) -> dict[str, float]:
         """Return the limits under their names in the queue."""
         return {

@@ -1,12 +1,9 @@
 """Switches the faults of a plan on and off in a simulated world."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from redis.exceptions import ResponseError
@@ -19,13 +16,13 @@ from simulation.judges.ledger import job_number
 from simulation.operators import Operator
 from simulation.plan import MAX_STEPS, OF_SKYVERN, Fault
 from simulation.processes import SimulatedProcess, start_in
+from simulation.producers import Producer
+from simulation.strangers import Strangers
 from simulation.virtual.addresses import API_KEY, PUBLIC_URL
+from simulation.world import SLOWNESS, World
 from simulator.delivery import signed_headers
 from simulator.model.runs import Run
 from simulator.records import webhook_content
-
-if TYPE_CHECKING:
-    from simulation.world import World
 
 #: Faults that set a share: the object in the world, and its field.
 _SHARES = {
@@ -50,8 +47,6 @@ _SHARES = {
     "a receiver fails": ("receivers", "failing"),
     "a receiver's answers are lost": ("receivers", "unanswered"),
 }
-#: Seconds that a slow Redis adds each way at most.
-SLOWNESS = 6.0
 #: Faults that make something slow: the object and its field, and the most seconds.
 _SLOWNESS = {
     "the server is slow": ("skyvern.faults", "slowness", 90.0),
@@ -143,15 +138,9 @@ class FaultInjector:
         self._copied_at: dict[Fault, float] = {}
         #: The values of each field that faults set: its own, then those of the faults under way.
         self._values: dict[tuple[str, str], list[Any]] = {}
-        #: Faults that freeze the next worker that claims; each gets that worker's process.
-        self._await_claim: list[asyncio.Future[SimulatedProcess]] = []
-        world.server.on_claim = self._on_claim
+        self._strangers = Strangers(world)
         #: Whether something that has ended keeps a key: one at a time does.
         self._is_kept = False
-        #: How often Redis was replaced, or its clock set.
-        self.server_changes = 0
-        #: How many faults of each kind had an effect.
-        self.faults_met: Counter[str] = Counter()
 
         self._handlers: dict[str, Callable[[Fault], Coroutine[Any, Any, bool]]] = {
             "redis restarts": self._restart,
@@ -223,7 +212,7 @@ class FaultInjector:
         else:
             has_effect = await self._handlers[kind](fault)
         if has_effect and (kind not in _EFFECTS or self._effects(kind) > before):
-            self.faults_met[kind] += 1
+            self._world.faults_had[kind] += 1
         self._world.note(f"ends: {kind}")
 
     def _effects(self, kind: str) -> int:
@@ -276,7 +265,7 @@ class FaultInjector:
             if since is not None:
                 world.ledger.lost_writes.append((since, asyncio.get_running_loop().time()))
             await asyncio.sleep(fault.seconds)
-            self.server_changes += 1
+            self._world.server_changes += 1
             world.server.valkey.restart(name)
             if since is not None:
                 world.submissions.forget()
@@ -291,14 +280,15 @@ class FaultInjector:
             emptied = loop.time()
             world.ledger.lost_writes.append((0.0, emptied))
             await asyncio.sleep(fault.seconds)
-            self.server_changes += 1
+            self._world.server_changes += 1
             world.server.valkey.restart(None)
             world.server.forget_clock()
             world.submissions.forget()
             if all(one.process.is_dead for one in world.workers):
                 world.ledger.forget()  # the next worker takes the empty server for a new one
             self._forget_unless_calm(fault.kind, emptied)
-        world.start_again(1.0 + fault.number % 30)
+        again = Producer(world).enqueue_again(1.0 + fault.number % 30)  # Redis is empty
+        world.start_producer("producer", again)
         await asyncio.sleep(_HEARTBEATS_SECONDS)
         self._forget_unless_calm(fault.kind, emptied)
         return True
@@ -353,7 +343,7 @@ class FaultInjector:
         return True
 
     async def _set_server_clock(self, fault: Fault) -> bool:
-        self.server_changes += 1
+        self._world.server_changes += 1
         self._world.ledger.let_go_on()
         self._world.server.set_clock(_CLOCK_STEP * (fault.share - 0.5))
         return True
@@ -405,19 +395,14 @@ class FaultInjector:
     async def _freeze_at_claim(self, fault: Fault) -> bool:
         """Freeze the next worker that claims jobs, before it has the answer."""
         claimed: asyncio.Future[SimulatedProcess] = asyncio.get_running_loop().create_future()
-        self._await_claim.append(claimed)
+        self._world.await_claim.append(claimed)
         await asyncio.wait([claimed], timeout=30)
         if not claimed.done():
-            self._await_claim.remove(claimed)
+            self._world.await_claim.remove(claimed)
             return False
         await asyncio.sleep(fault.seconds)
         claimed.result().thaw()
         return True
-
-    def _on_claim(self, process: SimulatedProcess) -> None:
-        if self._await_claim:
-            process.freeze()
-            self._await_claim.pop(0).set_result(process)
 
     async def _fail_lists(self, fault: Fault) -> bool:
         """Have lists fail, or only the pages after the first one, which take longer to find."""
@@ -445,14 +430,14 @@ class FaultInjector:
 
     async def _run_much(self, fault: Fault) -> bool:
         """Make runs of another queue, more than a page of the list holds."""
-        await self._world.strangers.run_much(100 + fault.number)
+        await self._strangers.run_much(100 + fault.number)
         return True
 
     async def _run_a_jobs_request(self, fault: Fault) -> bool:
         """Make more runs than there are jobs with a request."""
         at = asyncio.get_running_loop().time()
         jobs = sorted(self._world.plan.requests, key=lambda job: abs(job.at - at))[:5]
-        await self._world.strangers.run_as(jobs[fault.number % len(jobs)])
+        await self._strangers.run_as(jobs[fault.number % len(jobs)])
         return True
 
     async def _set_worker_clock(self, fault: Fault) -> bool:
@@ -490,7 +475,7 @@ class FaultInjector:
                     continue
                 headers = signed_headers(body, API_KEY)
             status = await world.gateways[0].take(path, body, headers)
-            self.faults_met["webhook: forged"] += 1
+            self._world.faults_had["webhook: forged"] += 1
             if status is not None and status < 300:
                 world.ledger.fail(f"I6: a forged webhook of {run.run_id} was taken")
         return True

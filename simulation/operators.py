@@ -1,7 +1,5 @@
 """What operators do in a simulated world: pause, cancel, replay, settle, change limits."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import math
@@ -9,7 +7,7 @@ from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runqueue import RunQueueError
 from runqueue.producer.async_queue import AsyncRunQueue
@@ -21,10 +19,9 @@ from runqueue.store.key_limits import KeyLimit
 from simulation.judges.ledger import AcceptedJob
 from simulation.plan import MAX_STEPS, Fault, SimulationPlan
 from simulation.processes import EPOCH
+from simulation.producers import Producer
 from simulation.virtual.addresses import QUEUE_URL
-
-if TYPE_CHECKING:
-    from simulation.world import World
+from simulation.world import World
 
 #: The most seconds for which an operator waits until Redis has no fault.
 _MOST_SECONDS = 300
@@ -246,7 +243,7 @@ class Operator:
             if job is not None and job.state is JobState.DEAD:
                 one.is_discarded = True  # before the answer, which may be lost
                 await queue.send(operator_calls.discard("default", [job.id]))
-                world.start_other(one.number)
+                world.start_producer("producer", Producer(world).enqueue_other(one.number))
 
     async def _limit(self, queue: AsyncRunQueue, value: int | None) -> None:
         """Set the limit of concurrent runs; None = the limit of the settings."""

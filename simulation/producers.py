@@ -1,13 +1,11 @@
 """The producers of a simulated world: each request is enqueued until the queue accepts it."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import orjson
 from redis.exceptions import RedisError
@@ -29,9 +27,9 @@ from simulation.plan import (
 from simulation.processes import CURRENT, EPOCH, start_in
 from simulation.server import Client
 from simulation.virtual.addresses import QUEUE_URL, USER_URL, callback_url
+from simulation.world import World
 
-if TYPE_CHECKING:
-    from simulation.world import World
+T = TypeVar("T")
 
 #: Simulated seconds for which requests are retried at most.
 _MAX_SECONDS = 2400.0
@@ -43,6 +41,15 @@ _EARLY = 0.5
 UNREADABLE_WORKFLOW = "wpid_100000001"
 #: Jobs that the plan does not have get numbers above this one.
 _EXTRA_NUMBERS = 10_000
+
+
+async def answered(call: Callable[[], Awaitable[T]]) -> T:
+    """Make a call of the queue again and again, until it is answered."""
+    while True:
+        try:
+            return await call()
+        except (RunQueueError, RedisError, OSError):
+            await asyncio.sleep(1)
 
 
 class Producer:

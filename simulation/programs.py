@@ -22,7 +22,7 @@ from simulation.server import BlockingClient, Client, SimulatedRedis
 from simulation.skyvern import SimulatedSkyvern, SimulatedTransport
 from webhooks.receiver_address import PATH
 from webhooks.sender import Outbound, Posted
-from worker.served_accounts import ServedAccounts
+from worker.runtime import ServedAccounts
 from worker.stages.consumer import ConsumerEnd
 from worker.ticker import Ticker
 

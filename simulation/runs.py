@@ -22,10 +22,10 @@ import structlog
 
 from runqueue.producer import async_queue
 from runqueue.request.private_targets import allow_private_targets
+from simulation.course import Course
 from simulation.plan import SimulationPlan
 from simulation.processes import CURRENT
 from simulation.server import Client, ValkeyInstance
-from simulation.world import World
 
 #: The signals that end a simulation.
 _ENDING = {signal.SIGINT, signal.SIGTERM}
@@ -181,10 +181,11 @@ def _simulate_in_child(plan: SimulationPlan, folder: Path, out: TextIO | None, w
 def _run_world(plan: SimulationPlan, valkey: ValkeyInstance, out: TextIO | None) -> Result:
     allow_private_targets(allowed=True)
     started = time.monotonic()
-    world = World(plan, valkey, out)
-    _connect(world)
+    course = Course(plan, valkey, out)
+    world = course.world
+    _connect(course)
     try:
-        world.run()
+        course.run()
     except Exception:  # noqa: BLE001 - whatever it is, the seed shows it again
         world.ledger.fail(traceback.format_exc())
     return Result(
@@ -202,15 +203,16 @@ def _run_world(plan: SimulationPlan, valkey: ValkeyInstance, out: TextIO | None)
     )
 
 
-def _connect(world: World) -> None:
-    """Connect the queues that the product opens, and its log, to a world."""
+def _connect(course: Course) -> None:
+    """Connect the queues that the product opens, and its log, to a course."""
+    world = course.world
     vars(async_queue)["async_client"] = lambda _: Client(world.server, CURRENT.get())
 
     def judge_and_drop(
         logger: Any, method: str, event: MutableMapping[str, Any]
     ) -> Mapping[str, Any]:
         del logger, method
-        world.log_rules.judge(event)
+        course.log_rules.judge(event)
         world.marks.note_log(event)
         if world.history.is_written:
             process = CURRENT.get(None)

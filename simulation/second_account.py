@@ -1,10 +1,9 @@
 """A second account, healthy by itself: its jobs end on time, whatever becomes of the first one."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -13,13 +12,10 @@ from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.job import JobState
 from runqueue.store import job_calls
 from simulation.plan import FAULT_SHARE
-from simulation.virtual.addresses import QUEUE_URL
+from simulation.producers import answered
+from simulation.virtual.addresses import QUEUE_URL, SECOND_ACCOUNT
+from simulation.world import World
 
-if TYPE_CHECKING:
-    from simulation.world import World
-
-#: Its name, and its API key.
-NAME, KEY = "beside", "beside-key"
 #: Seconds in which a job of it ends if no process, message or Redis has a fault; and for which what
 #: such a fault left may delay it.
 END_SECONDS, AFTER_SECONDS = 60.0, 200.0
@@ -49,7 +45,7 @@ class SecondAccount:
         world = self._world
         line: dict[str, Any] = {
             "kind": "task",
-            "account": NAME,
+            "account": SECOND_ACCOUNT,
             "custom_id": f"beside-{number}",
             "body": {"prompt": f"Do sim-beside-{number}.", "url": "https://site.test/"},
         }
@@ -57,7 +53,7 @@ class SecondAccount:
         since, is_late = world.loop.time(), False
         while world.loop.time() < since + _MOST_SECONDS:
             await asyncio.sleep(_LOOK_SECONDS)
-            (job,) = world.server.query(job_calls.get_jobs(NAME, [job_id], result=False))
+            (job,) = world.server.query(job_calls.get_jobs(SECOND_ACCOUNT, [job_id], result=False))
             if job is None:  # Redis lost it
                 if not world.ledger.lost_writes:
                     world.ledger.fail(f"second account: job {number} is lost")
@@ -81,15 +77,9 @@ class SecondAccount:
         """End a hold that waits for a person, as after a Redis that came back empty."""
         queue = AsyncRunQueue(QUEUE_URL)
         with contextlib.suppress(RunQueueError, RedisError, OSError):
-            if (await queue.stats())[NAME].hold_kind == "person":
-                await queue.resume(NAME)
+            if (await queue.stats())[SECOND_ACCOUNT].hold_kind == "person":
+                await queue.resume(SECOND_ACCOUNT)
 
     async def _enqueue(self, line: dict[str, Any]) -> str:
-        queue = AsyncRunQueue(QUEUE_URL)
-        while True:
-            try:
-                (answer,) = await queue.enqueue_many([line])
-            except (RunQueueError, RedisError, OSError):
-                await asyncio.sleep(1)
-            else:
-                return answer.job_id
+        answers = await answered(partial(AsyncRunQueue(QUEUE_URL).enqueue_many, [line]))
+        return answers[0].job_id

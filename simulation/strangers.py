@@ -1,19 +1,15 @@
 """Other people, and other queues, that submit to the same organization of Skyvern."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import orjson
 
-from api_client.http.request_builder import RequestFactory
+from api_client.http.messages import RequestFactory
 from api_client.raw import SUBMIT_PATHS, RunKind
 from simulation.plan import PlannedJob
 from simulation.producers import line_of
 from simulation.virtual.addresses import OTHERS_KEY, SKYVERN_URL
-
-if TYPE_CHECKING:
-    from simulation.world import World
+from simulation.world import World
 
 #: The title of the runs of another queue.
 _TITLE = "[rq:{:a>24}.1.other]"

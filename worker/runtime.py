@@ -1,36 +1,255 @@
-"""The event loop of a worker process: one thread, begun once, on which everything async lives.
+"""A worker process: its accounts at work, and the event loop on which everything async lives.
 
-Celery's tasks run in pool threads and only wait here for their consumer's end.
+The loop has one thread, begun once. Celery's tasks run in pool threads and only wait here for their
+consumer's end.
 """
 
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import redis.asyncio
 import structlog
 import uvloop
 from redis.exceptions import RedisError
 
-from config.settings import Settings
-from runqueue.connection.client import async_client
+from api_client import AsyncTransport
+from api_client.http.proxies import Proxies
+from config.process_metrics import measure_lag
+from config.settings import Account, Settings
+from runqueue.connection.client import async_client, check_policy
+from runqueue.connection.redis_errors import Cause, cause_of, damage_of
+from runqueue.store.accounts import check_names
+from runqueue.store.keys import ACCOUNTS
 from worker.celery_intake import Intake
-from worker.consumers import AccountWorker
-from worker.served_accounts import ServedAccounts
-from worker.stages.consumer import ConsumerEnd
+from worker.process.account import AccountLink, proxies_of
+from worker.process.metrics import CONSUMERS, LOOP_LAG
+from worker.process.script_client import DirectCalls
+from worker.stages.callbacks import CallbackConsumer
+from worker.stages.cancel import CancelConsumer
+from worker.stages.consumer import Consumer, ConsumerEnd
+from worker.stages.deliver import WebhookConsumer
+from worker.stages.inbox import InboxConsumer
+from worker.stages.list_runs import ListConsumer, starter
+from worker.stages.poll import PollConsumer
+from worker.stages.reconcile import ReconcileConsumer
+from worker.stages.submit import SubmitConsumer
+from worker.stages.sweep import sweep
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
+#: Seconds without a turn of the loop after which it is taken for stuck.
+STUCK_SECONDS = 30.0
 #: Seconds between two checks whether a start that waits for Redis is still wanted.
 ASK_EVERY = 0.2
 #: Seconds in which what is left on the loop takes note of its being cut off.
 CUT_SECONDS = 1.0
 #: Seconds that recording and saying goodbye may take after the drain.
 GOODBYE_SECONDS = 10.0
+
+
+class AccountWorker(AccountLink):
+    """An `AccountLink` and one consumer of each stage; arguments as there."""
+
+    def __init__(
+        self,
+        name: str,
+        account: Account,
+        settings: Settings,
+        scripts: DirectCalls,
+        transport: AsyncTransport,
+    ) -> None:
+        super().__init__(name, account, settings, scripts, transport)
+        capacity = settings.max_open_calls
+        poll, listing = PollConsumer(self, capacity), ListConsumer(self, capacity)
+        listing.on_missing = starter(poll)
+        others = (
+            SubmitConsumer,
+            CancelConsumer,
+            ReconcileConsumer,
+            WebhookConsumer,
+            CallbackConsumer,
+            InboxConsumer,
+        )
+        every = [poll, listing, *(stage(self, capacity) for stage in others)]
+        #: By their kinds, which are the `STAGES` of `runqueue/store/live_processes.py`.
+        self.consumers: dict[str, Consumer[Any]] = {one.kind: one for one in every}
+
+    async def stop(self, seconds: float) -> None:
+        """Drain the consumers, record what they brought, and end the lease.
+
+        Args:
+            seconds: how long calls on the wire may take to finish.
+        """
+        await asyncio.gather(*(one.drain(seconds) for one in self.consumers.values()))
+        await self.goodbye()
+
+
+class ServedAccounts:
+    """The accounts of one worker process.
+
+    Args:
+        settings: the worker's settings.
+        client: the queue's Redis.
+        opened: makes what sends an account's calls, through the proxies that it is given.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: redis.asyncio.Redis,
+        opened: Callable[[Proxies], AsyncTransport] = lambda proxies: AsyncTransport(
+            proxies=proxies
+        ),
+    ) -> None:
+        self.settings = settings
+        self.accounts: dict[str, AccountWorker] = {}
+        #: Whether no stage and no sweep is begun any more.
+        self.stopping = False
+        self._redis = client
+        self._scripts = DirectCalls(client)
+        self._opened = opened
+        #: What sends the accounts' calls, by the proxies that they go through.
+        self._transports: dict[Proxies, AsyncTransport] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lag: asyncio.Task[None] | None = None
+        self._turned = time.monotonic()
+        self._started = False
+        #: Accounts whose sweep runs: a slow one must not fill the pool with its successors.
+        self._sweeping: set[str] = set()
+
+    async def start(self) -> None:
+        """Begin every account; waits for Redis as long as it takes.
+
+        Raises:
+            AmbiguousAccounts: an account's ids begin as those of one that Redis knows.
+            EvictingRedis: Redis is set up to drop keys.
+            OtherFormat: Redis holds what a version of another format wrote.
+        """
+        self._lag = asyncio.create_task(self._measure())
+        while True:
+            try:
+                check_policy(await self._redis.info("memory"))
+                known = await cast(Awaitable[set[bytes]], self._redis.smembers(ACCOUNTS))
+                check_names(
+                    [
+                        *self.settings.all_accounts(),
+                        *(name.decode(errors="replace") for name in known),
+                    ]
+                )
+                await self._start_accounts()
+                break
+            # A Redis that is still loading its data, or takes no writes, answers INFO.
+            except (RedisError, OSError) as error:
+                if cause_of(error) is Cause.CALL:
+                    raise
+                log.warning("redis_unreachable", error=str(error))
+            await asyncio.sleep(1)
+        self._started = True
+
+    async def _start_accounts(self) -> None:
+        for name, account in self.settings.all_accounts().items():
+            if name not in self.accounts:
+                proxies = proxies_of(account, self.settings)
+                if proxies not in self._transports:
+                    self._transports[proxies] = self._opened(proxies)
+                sends = self._transports[proxies]
+                worker = AccountWorker(name, account, self.settings, self._scripts, sends)
+                await worker.start()
+                self.accounts[name] = worker
+
+    async def consume(self, kind: str, account: str, tick_us: int) -> tuple[ConsumerEnd, int]:
+        """Run one consumer to its end.
+
+        Returns:
+            Why it ended, and the server's time at its last claim.
+        """
+        if account not in self.accounts or self.stopping:
+            return ConsumerEnd.REFUSED, 0
+        consumer = self.accounts[account].consumers[kind]
+        return await consumer.run(tick_us), consumer.server_us
+
+    async def sweep(self, account: str) -> dict[str, int]:
+        """Run one pass of the sweep, unless one is under way."""
+        if account not in self.accounts or self.stopping or account in self._sweeping:
+            return {}
+        self._sweeping.add(account)
+        try:
+            return await sweep(self.accounts[account])
+        except Exception as error:
+            if damage_of(error) is None:
+                raise
+            log.warning("sweep_refused", account=account, error=str(error))
+            return {}
+        finally:
+            self._sweeping.discard(account)
+
+    def begin(self, kind: str, account: str, tick_us: int) -> None:
+        """Start a consumer or a sweep of this process without a message."""
+        task = asyncio.get_running_loop().create_task(self._work(kind, account, tick_us))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, kind: str, account: str, tick_us: int) -> None:
+        try:
+            if kind == "sweep":
+                await self.sweep(account)
+            else:
+                await self.accounts[account].consumers[kind].run(tick_us)
+        except (RedisError, OSError) as error:  # the next tick begins it again
+            log.warning("stage_failed", account=account, kind=kind, error=str(error))
+
+    def wake(self, account: str, kind: str) -> None:
+        """Tell a consumer that there may be work."""
+        self.accounts[account].consumers[kind].wake()
+
+    async def stop(self, grace: float) -> None:
+        """Drain every account: finish and record what is on the wire, and end the leases.
+
+        Args:
+            grace: seconds that calls on the wire may take to finish.
+        """
+        links = list(self.accounts.values())
+        ends = await asyncio.gather(*(one.stop(grace) for one in links), return_exceptions=True)
+        for link, error in zip(links, ends, strict=True):
+            if error is not None:
+                log.warning("account_not_drained", account=link.name, error=repr(error))
+        if self._lag is not None:
+            self._lag.cancel()
+        for transport in self._transports.values():
+            await transport.aclose()
+        await self._redis.aclose()
+
+    def is_alive(self) -> bool:
+        """Say whether the loop turns; Redis may be away."""
+        return time.monotonic() - self._turned < STUCK_SECONDS
+
+    def why_not_ready(self) -> str:
+        """Return why this process submits nothing, '' if it may; called from any thread."""
+        if self.stopping:
+            return "stopping"
+        if not self._started:
+            return "waiting for Redis"
+        links = self.accounts.values()
+        lost = [link for link in links if not link.lease.may_send(link.lease.name)]
+        # What keeps one account alone from a lease no other process does better with.
+        if len(lost) < len(links):
+            return ""
+        return f"no lease in {', '.join(link.name for link in lost)}"
+
+    async def _measure(self) -> None:
+        while True:
+            self._turned = time.monotonic()
+            await measure_lag(LOOP_LAG)
+            for account in self.accounts.values():
+                for kind, consumer in account.consumers.items():
+                    CONSUMERS.labels(account.name, kind).set(consumer.busy)
 
 
 class Runtime:

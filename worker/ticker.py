@@ -12,14 +12,13 @@ from typing import Any, Protocol, cast
 import redis
 import structlog
 
+from api_client.elapsed import elapsed_us
 from runqueue.connection.client import sync_client
 from runqueue.connection.redis_errors import damage_of
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
 from runqueue.store.sending import run
-from worker.consumers import AccountWorker
-from worker.process.elapsed import passed_us
-from worker.runtime import Runtime
+from worker.runtime import AccountWorker, Runtime
 
 log = structlog.get_logger()
 
@@ -112,7 +111,7 @@ class Ticker:
 
     def _tick(self, *, woken: bool) -> None:
         call = worker_calls.tick(
-            self._account, self._process, int(TICK_SECONDS * 1e6), passed_us(), woken=woken
+            self._account, self._process, int(TICK_SECONDS * 1e6), elapsed_us(), woken=woken
         )
         tick = run(self._redis, call)
         if tick.answer == "wake":

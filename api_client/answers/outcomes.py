@@ -20,16 +20,18 @@ from typing import Any, Self
 
 from api_client.answers.occupied import says_occupied
 from api_client.answers.parts import (
+    NO_TIMES,
+    RunTimes,
     is_route_missing,
     named_rate,
     parse_json,
     read_trouble,
     refused_with,
+    run_times,
     server_date,
     server_words,
     text_or_none,
 )
-from api_client.answers.run_times import NO_TIMES, RunTimes, run_times
 from api_client.errors import BodyTooLargeError, NotSentError
 from api_client.types import is_over
 

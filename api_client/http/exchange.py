@@ -13,8 +13,7 @@ import httpx
 
 from api_client.errors import NotSentError
 from api_client.http.httpx_adapter import OwnClient, TransportClient
-from api_client.http.messages import HttpAnswer, Request
-from api_client.http.request_builder import MAX_REDIRECTS, next_hop
+from api_client.http.messages import MAX_REDIRECTS, HttpAnswer, Request, next_hop
 from api_client.http.transport import DEFAULT_MAX_BODY_BYTES, DEFAULT_TIMEOUT
 
 
@@ -28,9 +27,6 @@ class Sender(Protocol):
 def send(sender: Sender, request: Request, *, follow: bool = True) -> HttpAnswer:
     """Send a request, follow redirects within the same server, and return the last answer.
 
-    Where a redirect leads nowhere it is the answer: the server has read the request, so it was
-    sent.
-
     Args:
         sender: see `sender_of`.
         request: with its time limit, which is that of all requests.
@@ -41,8 +37,23 @@ def send(sender: Sender, request: Request, *, follow: bool = True) -> HttpAnswer
     """
     start = monotonic()
     answer = sender.exchange(request)
-    if not follow or not answer.is_redirect:
-        return answer
+    if follow and answer.is_redirect:
+        return follow_redirects(sender, request, answer, start)
+    return answer
+
+
+def follow_redirects(
+    sender: Sender, request: Request, answer: HttpAnswer, start: float
+) -> HttpAnswer:
+    """Follow redirects within the same server, and return the last answer; raises as `send`.
+
+    Where one leads nowhere it is the answer: the server has read the request, so it was sent.
+
+    Args:
+        sender, request: as of `send`.
+        answer: the first redirect.
+        start: when the request was sent, monotonic seconds.
+    """
     onward = request
     with suppress(NotSentError):
         for _ in range(MAX_REDIRECTS):

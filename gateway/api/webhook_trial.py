@@ -105,7 +105,7 @@ def _signed(body: bytes, webhook_id: str, account: Account) -> dict[str, str]:
         body,
         webhook_id=webhook_id,
         key=account.api_key.get_secret_value(),
-        secrets=[secret.get_secret_value() for secret in account.webhook_secrets],
+        secrets=account.signing_secrets,
     )
     return {"content-type": "application/json", **signatures}
 

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from starlette.types import Receive, Scope, Send
 
 from api_client import verify_webhook
-from api_client.answers.run_times import run_times
+from api_client.answers.parts import run_times
 from gateway.http.bursts import Burst
 from gateway.metrics import Metrics, WebhookOutcome
 from gateway.webhooks.outcomes import ANSWERS, QUIET, WebhookRefused

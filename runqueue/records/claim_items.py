@@ -5,7 +5,7 @@ Of those that are recorded, the fields are in the order of the script's contract
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 #: What a claiming script gives, one by one.
 Item = TypeVar("Item")
@@ -162,8 +162,7 @@ class Taken(NamedTuple, Generic[Item]):
 
     def with_items(self, items: Sequence[_Other]) -> "Taken[_Other]":
         """Return the same reply with its items as a stage handles them."""
-        fields: dict[str, Any] = {**self._asdict(), "items": items}
-        return Taken(**fields)
+        return cast("Taken[_Other]", self._replace(items=cast(Any, items)))
 
 
 class RunAccepted(NamedTuple):

@@ -20,6 +20,7 @@ from runqueue.records.job import Job, JobState
 from runqueue.request.retry_policy import Retry
 from simulation.fault_times import FaultTimes
 from simulation.judges.ledger import JOB_NUMBER, AcceptedJob, InvariantLedger, job_number
+from simulation.observer import Outcome, SentSubmission
 from simulation.plan import PlannedJob
 from simulation.processes import EPOCH
 from simulation.server import ANSWER_SECONDS
@@ -57,29 +58,6 @@ LISTS_END, LISTS_SECONDS = 10, 60.0
 MOST_DEATHS = 3
 #: Seconds after an operator's or a producer's action in which Redis may lose it by a failover.
 _LOSABLE_SECONDS = 4.0
-
-
-class Outcome:
-    """What the process that sent a submission knows of it."""
-
-    UNKNOWN, ANSWERED, NOT_SENT = "unknown", "answered", "not sent"
-
-
-@dataclass(slots=True)
-class SentSubmission:
-    """A submission, as the network saw it.
-
-    Args:
-        number: its job's.
-        at: when it was written, simulated seconds.
-        outcome: of `Outcome`.
-        status: of the answer; 0 = none came.
-    """
-
-    number: int
-    at: float
-    outcome: str = Outcome.UNKNOWN
-    status: int = 0
 
 
 #: Kinds of faults that delay what a process does; and those that delay its calls to Skyvern.

@@ -1,15 +1,11 @@
 """Judges lines of the product's log that no user sees, but that only certain faults explain."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simulation.plan import ANSWERS_NO_CALL, FAULTS
-
-if TYPE_CHECKING:
-    from simulation.world import World
+from simulation.world import World
 
 #: Log events that only a defect writes.
 _DEFECT_EVENTS = {

@@ -11,10 +11,10 @@ from runqueue.records.account import AccountStats
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from simulation.fault_times import FaultTimes
-from simulation.faults import FaultInjector
 from simulation.judges.ledger import AcceptedJob, InvariantLedger
 from simulation.plan import PlannedJob
 from simulation.processes import EPOCH
+from simulation.world import World
 
 #: Seconds within which a run is canceled, and within which its end is recorded, without a fault.
 CANCEL_SECONDS, END_SECONDS = 60.0, 120.0
@@ -34,7 +34,7 @@ class OutcomeJudge:
         ledger: what was accepted and what ran.
         requests: by their numbers.
         times: when faults lasted.
-        faults: how often each kind was met.
+        world: how often each kind was met.
         lateness: seconds by which reports of time were late at most.
     """
 
@@ -43,13 +43,13 @@ class OutcomeJudge:
         ledger: InvariantLedger,
         requests: Mapping[int, PlannedJob],
         times: FaultTimes,
-        faults: FaultInjector,
+        world: World,
         lateness: float,
     ) -> None:
         self._ledger = ledger
         self._requests = requests
         self._times = times
-        self._faults = faults
+        self._world = world
         self._lateness = lateness
 
     def judge(self, jobs: Mapping[int, Job | None], stats: AccountStats | None) -> None:
@@ -69,7 +69,7 @@ class OutcomeJudge:
             self._judge_retries(accepted)
             self._judge_webhook(accepted, job)
         self._judge_delays(jobs)
-        is_set = self._faults.server_changes or self._faults.faults_met["redis's clock is set"]
+        is_set = self._world.server_changes or self._world.faults_had["redis's clock is set"]
         most = STEP_SECONDS + self._lateness
         if stats is not None and not is_set and abs(stats.clock_lost) > most:
             self._ledger.fail(f"the queue's clock is moved by {stats.clock_lost:.1f} s for nothing")
@@ -102,7 +102,7 @@ class OutcomeJudge:
             )
             was_limited = is_limited and ledger.lost_writes
             is_excused = (
-                self._faults.faults_met["a person cancels orphans"]
+                self._world.faults_had["a person cancels orphans"]
                 or ledger.was_emptied
                 or was_limited
             )
@@ -154,7 +154,7 @@ class OutcomeJudge:
 
     def _judge_delays(self, jobs: Mapping[int, Job | None]) -> None:
         """Judge how long after the end of its run each job ended (I8)."""
-        if self._faults.faults_met["redis's clock is set"]:
+        if self._world.faults_had["redis's clock is set"]:
             return  # the queue's clock tells when they ended
         late: list[tuple[float, float, int]] = []
         for number, job in jobs.items():

@@ -1,4 +1,4 @@
-"""The addresses of a simulated world, of which none is ever resolved, and its API key."""
+"""The addresses of a simulated world, of which none is ever resolved, and its API keys."""
 
 #: The queue's Redis, where the product takes a URL.
 QUEUE_URL = "redis://simulated.invalid"
@@ -12,6 +12,8 @@ SKYVERN_URL = "http://skyvern.test"
 API_KEY = "simulated-key"
 #: What other people's programs call it with, for the same organization.
 OTHERS_KEY = "others-key"
+#: The second account, and its key.
+SECOND_ACCOUNT, SECOND_KEY = "beside", "beside-key"
 
 
 def callback_url(number: int) -> str:

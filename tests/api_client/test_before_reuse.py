@@ -154,7 +154,7 @@ def test_nothing_is_sent_to_a_server_that_speaks_or_closes_before_it_is_asked(
 async def test_a_connection_whose_bytes_the_loop_cannot_come_to_read_is_not_used(
     monkeypatch: pytest.MonkeyPatch, turns: int, seconds: float
 ) -> None:
-    monkeypatch.setattr("api_client.http.async_pool._TURNS", turns)
+    monkeypatch.setattr("api_client.http.transport._TURNS", turns)
     monkeypatch.setattr(Connection, "has_unread", True)
     with scripted(Turn()) as server:
         async with AsyncTransport(connect_timeout=seconds) as transport:

@@ -26,7 +26,7 @@ from api_client.arguments import (
     segment,
 )
 from api_client.call import Call, CallKind, make_call
-from api_client.http.request_builder import RequestFactory, redirected
+from api_client.http.messages import RequestFactory, redirected
 
 FACTORY = RequestFactory("https://api.example.com", "a-key")
 

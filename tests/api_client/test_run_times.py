@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api_client.answers.run_times import (
+from api_client.answers.parts import (
     NO_TIMES,
     RunTimes,
     attempt_age,

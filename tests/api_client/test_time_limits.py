@@ -6,7 +6,7 @@ from unittest.mock import Mock
 import pytest
 
 from api_client import AnswerLostError, AsyncTransport
-from api_client.http import async_pool
+from api_client.http import transport as module
 from api_client.http.messages import Request
 from tests.api_client.loops import Run, both_loops
 from tests.api_client.rawserver import (
@@ -33,7 +33,7 @@ def cancels() -> int:
 def test_a_request_whose_time_is_up_leaves_the_answer_lost_and_its_connection_closed(
     run: Run, behaviour: Behaviour, coarse: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(async_pool, "COARSE", coarse)
+    monkeypatch.setattr(module, "COARSE", coarse)
 
     async def check() -> None:
         async with serving(behaviour) as server, AsyncTransport(timeout=1) as transport:
@@ -51,15 +51,15 @@ def test_a_request_whose_time_is_up_leaves_the_answer_lost_and_its_connection_cl
 def test_each_request_has_its_own_limit_and_all_of_them_one_timer(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(async_pool, "COARSE", 0.0)
+    monkeypatch.setattr(module, "COARSE", 0.0)
     look_again = Mock()
-    original = async_pool.AsyncPool._check_again
+    original = module.AsyncPool._check_again
 
-    def watched(pool: async_pool.AsyncPool) -> None:
+    def watched(pool: module.AsyncPool) -> None:
         look_again()
         original(pool)
 
-    monkeypatch.setattr(async_pool.AsyncPool, "_check_again", watched)
+    monkeypatch.setattr(module.AsyncPool, "_check_again", watched)
     server: Server
     all_connected: asyncio.Event
 
@@ -97,7 +97,7 @@ def test_each_request_has_its_own_limit_and_all_of_them_one_timer(
 
 
 async def test_a_limit_that_was_kept_ends_no_later_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(async_pool, "COARSE", 0.0)
+    monkeypatch.setattr(module, "COARSE", 0.0)
     async with serving(answering(200)) as server, AsyncTransport() as transport:
         await transport.exchange(Request("GET", server.url, {}, timeout=30))
         opened = transport._opened

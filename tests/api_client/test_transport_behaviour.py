@@ -128,7 +128,7 @@ async def test_a_connection_idle_for_longer_than_the_limit_is_not_used_again(
         # The loop's own clock stands still here, so that no timer tidies up: this is what is
         # asked when a connection is handed out.
         later = idle * IDLE_LIMIT
-        monkeypatch.setattr("api_client.http.async_pool.elapsed", lambda: elapsed() + later)
+        monkeypatch.setattr("api_client.http.transport.elapsed", lambda: elapsed() + later)
         await send(transport, "POST", server.url)
         assert [e.connection for e in server.exchanges] == connections
 
@@ -141,7 +141,7 @@ async def test_a_machine_that_is_suspended_while_it_connects_sends_nothing_on_wa
     async def suspended(dialer: Dialer, origin: str) -> Any:
         connection = await dialed(dialer, origin)
         # The loop's own clock counted nothing of it.
-        monkeypatch.setattr("api_client.http.async_pool.elapsed", lambda: elapsed() + 60)
+        monkeypatch.setattr("api_client.http.transport.elapsed", lambda: elapsed() + 60)
         return connection
 
     monkeypatch.setattr(Dialer, "dial", suspended)
@@ -153,7 +153,7 @@ async def test_a_machine_that_is_suspended_while_it_connects_sends_nothing_on_wa
             with pytest.raises(NotSentError):
                 await send(transport, "POST", server.url)
             assert server.exchanges == []
-            monkeypatch.setattr("api_client.http.async_pool.elapsed", elapsed)
+            monkeypatch.setattr("api_client.http.transport.elapsed", elapsed)
             monkeypatch.setattr(Dialer, "dial", dialed)
             await send(transport, "POST", server.url)  # its place is free again
             monkeypatch.setattr(Dialer, "dial", suspended)

@@ -98,7 +98,7 @@ def answer(status: int, fields: Any = None, **headers: str) -> httpx.Response:
     return httpx.Response(status, json=fields, headers=named)
 
 
-_TIMED = ("request_builder", "exchange", "async_exchange")
+_TIMED = ("messages", "exchange", "async_exchange")
 
 
 class Clock:
@@ -112,7 +112,7 @@ class Clock:
             monkeypatch.setattr(f"api_client.{module}.time", fake)
         monkeypatch.setattr("api_client.agent.time", fake)
         monkeypatch.setattr("asyncio.sleep", self.asleep)
-        for module in ("retrying", *map("http.".__add__, _TIMED)):
+        for module in ("raw", "retrying", *map("http.".__add__, _TIMED)):
             monkeypatch.setattr(f"api_client.{module}.monotonic", self.monotonic)
         monkeypatch.setattr("tenacity.time", fake)
         monkeypatch.setattr("tenacity.nap.time", fake)

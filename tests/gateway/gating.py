@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import redis
 
+from api_client.elapsed import elapsed_us
 from config.gateway import ApiToken
 from config.settings import Settings
 from gateway.server import Server
@@ -27,7 +28,6 @@ from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
 from runqueue.store.sending import run
 from webhooks import receiver_address
-from worker.process.elapsed import passed_us
 
 KEY = "sk-live-0123456789"
 #: Where the jobs' consumers want to be told.
@@ -153,7 +153,7 @@ class Desk:
 
     def claim(self, account: str = "default") -> list[Claimed]:
         """Claim whatever is ready."""
-        beat = worker_calls.heartbeat(account, "test", _MINUTE_US, -1, passed_us(), first=True)
+        beat = worker_calls.heartbeat(account, "test", _MINUTE_US, -1, elapsed_us(), first=True)
         run(self.client, beat)
         claim_id = str(self.client.incr("test:claims"))
         claim = worker_calls.claim(account, "test", claim_id, 500, 0, receives=True)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from api_client.answers.false_failures import FALSELY_FAILING_VERSIONS, looks_completed
-from api_client.answers.run_times import ended_ago
+from api_client.answers.parts import ended_ago
 from lab.waiting import until
 from tests.real.listener import Listener, listener
 from tests.real.request_kinds import HOST

@@ -10,8 +10,7 @@ import pytest
 
 from api_client import verify_webhook
 from api_client.answers.outcomes import classify_large_run
-from api_client.answers.parts import parse_json
-from api_client.answers.run_times import attempt_age, ended_ago
+from api_client.answers.parts import attempt_age, ended_ago, parse_json
 from api_client.errors import BodyTooLargeError
 from api_client.types import TERMINAL_STATUSES
 from lab.waiting import until

@@ -5,12 +5,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import redis
+import structlog
 from pydantic import SecretStr
 from redis.exceptions import BusyLoadingError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from config.settings import Settings
 from lab.valkeys import start_valkey
@@ -22,7 +25,7 @@ from runqueue.store.keys import FORMAT, FORMAT_KEY, Keys
 from tests.simulator.simulating import eventually, simulating
 from tests.worker.working import ENDLESS, closed_port
 from worker import runtime as module
-from worker.runtime import Runtime
+from worker.runtime import Runtime, ServedAccounts
 from worker.stages.consumer import ConsumerEnd
 
 
@@ -340,3 +343,32 @@ def test_an_account_whose_keys_are_mended_is_served_without_a_restart(
         client.delete(key)
 
         until(lambda: queue.stats()["shop"].processes == 1)
+
+
+def test_a_stage_that_is_begun_while_redis_is_away_is_logged_and_raises_nowhere() -> None:
+    async def fail(tick_us: int) -> None:
+        raise RedisConnectionError("gone")
+
+    async def begin() -> list[Any]:
+        unhandled: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, about: unhandled.append(about))
+        served = ServedAccounts(settings(), cast(Any, None))
+        consumer = SimpleNamespace(run=fail)
+        served.accounts["shop"] = cast(Any, SimpleNamespace(consumers={"poll": consumer}))
+        served.begin("poll", "shop", 0)
+        while served._tasks:
+            await asyncio.wait(served._tasks)
+            await asyncio.sleep(0)
+        return unhandled
+
+    with structlog.testing.capture_logs() as lines:
+        assert asyncio.run(begin()) == []
+    assert lines == [
+        {
+            "event": "stage_failed",
+            "account": "shop",
+            "kind": "poll",
+            "error": "gone",
+            "log_level": "warning",
+        }
+    ]

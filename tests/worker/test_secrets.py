@@ -17,7 +17,7 @@ from runqueue import RunQueue, TaskRunRequest, WorkflowRunRequest
 from runqueue.observe.collector import QueueCollector
 from tests.simulator.simulating import eventually
 from tests.worker.working import Bench, start, working
-from worker.process import batch_writer
+from worker.process import writers
 from worker.process.metrics import REGISTRY
 from worker.stages.sweep import sweep
 
@@ -136,7 +136,7 @@ async def test_no_secret_is_ever_logged_printed_or_measured(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     failures = [redis.exceptions.ConnectionError("away"), redis.exceptions.TimeoutError("slow")]
-    monkeypatch.setattr(batch_writer, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(writers, "FIRST_PAUSE", 0.001)
     simulator = {"api_keys": (KEY,), "webhook_retry_delays": ()}
     async with working(client, redis_url, key=KEY, simulator=simulator) as bench:
         bench.api.session.headers["x-api-key"] = KEY

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 import redis
 
+from api_client.elapsed import elapsed_us
 from lab.waiting import until
 from runqueue import RunQueue, TaskRunRequest
 from runqueue.records.claim_items import Taken
@@ -17,7 +18,6 @@ from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall
 from runqueue.store.sending import run
 from worker import ticker as module
-from worker.process.elapsed import passed_us
 from worker.runtime import Runtime
 from worker.ticker import TickerThread
 
@@ -43,7 +43,7 @@ class Process:
             wake=lambda account, kind: self.wakes.append((account, kind)),
             begin=lambda kind, account, tick_us: self.begun.append((kind, account, tick_us)),
         )
-        run(client, worker_calls.heartbeat("default", name, LEASE_US, -1, passed_us(), first=True))
+        run(client, worker_calls.heartbeat("default", name, LEASE_US, -1, elapsed_us(), first=True))
         self.ticker = TickerThread("default", cast(Runtime, fake), self._send)
 
     def _send(self, kind: str, account: str, tick_us: int) -> None:

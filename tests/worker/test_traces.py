@@ -183,7 +183,7 @@ def test_everything_runs_where_opentelemetry_is_not_installed() -> None:
     code = (
         "import sys\n"
         "sys.modules['opentelemetry'] = None\n"
-        "import runqueue.cli.app, worker.consumers\n"
+        "import runqueue.cli.app, worker.runtime\n"
         "from config.tracing import setup_tracing\n"
         "from runqueue import tracing\n"
         "setup_tracing('x')()\n"

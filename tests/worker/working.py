@@ -24,8 +24,8 @@ from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall
 from simulator.model.options import DEFAULT_API_KEY
 from tests.simulator.simulating import Client, eventually, simulating
-from worker.consumers import AccountWorker
 from worker.process.script_client import DirectCalls
+from worker.runtime import AccountWorker
 from worker.stages.consumer import Consumer
 
 KEYS = Keys("default")

@@ -172,7 +172,7 @@ class Relay:
             body or self._body(item),
             webhook_id=f"msg_{item.job_id}_{item.attempt}",
             key=account.settings.keys[0],
-            secrets=account.webhook_secrets,
+            secrets=account.settings.signing_secrets,
             signed=signed or self._still_signed(item),
         )
         headers |= names_of(item)
@@ -181,7 +181,9 @@ class Relay:
         posted = await account.outbound.post(
             target, body or self._body(item), headers, RELAY_SECONDS
         )
-        said, wait = verdict(item.tries, posted, account.webhook_schedule, random.random())
+        said, wait = verdict(
+            item.tries, posted, account.worker_settings.webhook_retry_seconds, random.random()
+        )
         account.metrics.relayed("refused" if posted.refused else said)
         return result_of(
             item,
@@ -199,7 +201,7 @@ class Relay:
     def _asks(self, item: DueDelivery) -> bool:
         """Say whether Skyvern is to send it first: of a run that was polled no webhook came."""
         is_first = not (item.signed or item.tries or item.looks or item.forced)
-        may = self._account.redeliver != "never" and self._account.receives
+        may = self._account.worker_settings.redeliver != "never" and self._account.receives
         return is_first and may and time.monotonic() >= self._ask_from
 
     async def _ask(self, item: DueDelivery) -> Replay:

@@ -136,7 +136,7 @@ class WebhookWatcher:
             )
         if reason.outcome is ReasonClass.NOT_SUPPORTED:
             reason = await self._read(item) or reason
-        return checked(item, reason, age, account.redeliver)
+        return checked(item, reason, age, account.worker_settings.redeliver)
 
     async def _read(self, item: DueDelivery) -> Reason | None:
         account = self._account
@@ -164,6 +164,8 @@ class WebhookWatcher:
                 item.run_id, item.url or None, REPLAY_SECONDS
             )
             timer.status = replay.status_code
-        result = driven(item, replay, account.webhook_schedule, random.random())
+        result = driven(
+            item, replay, account.worker_settings.webhook_retry_seconds, random.random()
+        )
         account.metrics.redelivered(result.verdict)
         return result

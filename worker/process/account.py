@@ -25,7 +25,6 @@ from worker.process.lease import Lease
 from worker.process.metrics import AccountMetrics
 from worker.process.read_health import Reads
 from worker.process.script_client import DirectCalls
-from worker.process.server_date import ServerDate
 from worker.process.writers import Writers
 
 log = structlog.get_logger()
@@ -76,24 +75,10 @@ class AccountLink:
         #: Names the account in each line.
         self.log: FilteringBoundLogger = log.bind(account=name)
         self.settings = account
-        self.max_run_us = int(account.max_run_seconds * 1_000_000)
-        self.max_workflow_us = int(account.max_workflow_seconds * 1_000_000)
-        self.poll_bounds = (settings.poll_min_seconds, settings.poll_max_seconds)
-        self.first_poll_us = int(settings.poll_min_seconds * 1_000_000)
+        self.worker_settings = settings
         self.client = RawClient(account.base_url, account.api_key.get_secret_value(), transport)
         self.metrics = AccountMetrics(name)
-        #: Seconds from which on a search that finds no run of an unconfirmed job counts.
-        self.grace = settings.unconfirmed_grace_seconds
-        #: Whether submissions carry the marker that their runs are found by.
-        self.correlates = settings.correlation
-        #: The name that the marker gives the queue; '' = none.
-        self.queue_name = settings.queue_name
-        #: Whether workflow runs are to carry it as a tag, too.
-        self.wants_tags = settings.correlation and settings.run_tags
         self._tag_again = 0.0
-        #: Whether others, too, submit to the account: equal runs may be theirs.
-        self.is_shared = account.shared_account
-        self._public_url = settings.public_url
         proxies = proxies_of(account, settings)
         #: Whether a proxy leads to the server, and whether it reads what passes and may date it.
         self.is_proxied = proxies.find(account.base_url) is not None
@@ -104,14 +89,8 @@ class AccountLink:
         self.outbound = Outbound(
             allow_private=settings.allow_private_webhook_targets, proxies=proxies
         )
-        #: What relayed webhooks are signed with, and seconds before each further try of one.
-        self.webhook_secrets = [key.get_secret_value() for key in account.webhook_secrets]
-        self.webhook_schedule = settings.webhook_retry_seconds
-        #: When Skyvern is to send a webhook again.
-        self.redeliver = settings.redeliver
         self._list_again = 0.0
         self._no_list_for = 0.0
-        self.is_limited = bool(account.max_dispatches_per_second or account.max_requests_per_second)
         self._scripts = scripts
         self._key_checked: tuple[float, bool | None] = (float("-inf"), None)
         self._key_check = asyncio.Lock()
@@ -121,15 +100,13 @@ class AccountLink:
         self._beat: asyncio.Task[None] | None = None
         self._announced = False
         self.reads = Reads()
-        #: What the server's own clock shows, by its answers.
-        self.server_date = ServerDate()
         self.lease = Lease(
             *(name, self.send, self._announce),
             reads=self.reads.report,
-            date_us=self.server_date.now_us,
+            date_us=self.client.server_clock.now_us,
         )
         self.traces = TracedRuns(name, self.send)
-        self.writers = Writers(name, self.send, self.traces, marked=self.correlates)
+        self.writers = Writers(name, self.send, self.traces, marked=settings.correlation)
 
     async def send(self, call: ScriptCall[T]) -> T:
         """Run a script."""
@@ -241,16 +218,23 @@ class AccountLink:
         return None if date is None else date - self.date_ahead
 
     @property
+    def run_limits_us(self) -> tuple[int, int]:
+        """Microseconds that a task's run may take, and that another's may."""
+        own = self.settings
+        return int(own.max_run_seconds * 1e6), int(own.max_workflow_seconds * 1e6)
+
+    @property
     def receives(self) -> bool:
         """Whether submissions ask for webhooks to our receiver."""
-        return self._public_url is not None
+        return self.worker_settings.public_url is not None
 
     def receiver(self, job_id: str, attempt: int) -> str | None:
         """Return our address for the webhook of an attempt; None where there is no receiver."""
-        if self._public_url is None:
+        url = self.worker_settings.public_url
+        if url is None:
             return None
         key = self.settings.api_key.get_secret_value()
-        return receiver_address.address(self._public_url, self.name, job_id, attempt, key)
+        return receiver_address.address(url, self.name, job_id, attempt, key)
 
     def may_list(self) -> bool:
         """Say whether the server is thought to have the list of runs."""
@@ -271,6 +255,11 @@ class AccountLink:
     def remember_list(self) -> None:
         """Take note that the server has a list of runs."""
         self._list_again = self._no_list_for = 0.0
+
+    @property
+    def wants_tags(self) -> bool:
+        """Whether workflow runs are to carry the marker as a tag, too."""
+        return self.worker_settings.correlation and self.worker_settings.run_tags
 
     @property
     def tags_runs(self) -> bool:

@@ -14,11 +14,10 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from api_client.elapsed import elapsed
+from api_client.elapsed import elapsed, elapsed_us
 from runqueue.connection.redis_errors import damage_of
 from runqueue.store import worker_calls
 from runqueue.store.scripts import ScriptCall
-from worker.process.elapsed import passed_us
 from worker.process.read_health import ReadReport
 
 log = structlog.get_logger()
@@ -93,7 +92,7 @@ class Lease:
                 self.name,
                 lease_us,
                 known,
-                passed_us(),
+                elapsed_us(),
                 first=self._first,
                 reads=self._reads(),
                 date_us=self._date_us(),

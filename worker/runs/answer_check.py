@@ -26,6 +26,8 @@ from worker.runs.matcher import markers_of
 #: Fields of which it is remembered that a server shows them unchanged.
 MOST_REMEMBERED = 10_000
 
+#: Every marker holds it, whatever carries the marker.
+_PART_OF_MARKERS = b"rq"
 #: What distinguishes most requests of a kind, and is mostly shown as it was sent.
 _TELLING: Mapping[Kind, tuple[str, ...]] = {
     "task": (
@@ -68,7 +70,7 @@ class AnswerCheck:
             self._marked.add(_carriers(post))
             return ()
         shown = (answer.shown or {}).get("run_request")
-        if not isinstance(shown, Mapping):
+        if not isinstance(shown, dict):
             return ()
         return self._compared(post, answer, shown)
 
@@ -76,22 +78,24 @@ class AnswerCheck:
         self, post: codec.Post, answer: Submission, shown: Mapping[str, Any]
     ) -> tuple[str, ...]:
         sent = orjson.loads(post.content)
-        # What of them a user put in himself says nothing.
-        if post.marker and (markers := _markers(shown)) and not markers <= _markers(sent):
+        # What of them a user put in himself says nothing. Most answers show no marker at all.
+        may_be_marked = post.marker and _PART_OF_MARKERS in answer.body
+        if may_be_marked and not _markers(shown) <= _markers(sent):
             return ("marker",)
         if "agent_id" in sent:
             sent["workflow_id"] = sent.pop("agent_id")
         run_type = text_or_none((answer.shown or {}).get("run_type"))
-        if _is_as_sent(post.kind, sent, shown, run_type):  # comparing takes twenty times as long
-            names = [name for name in _TELLING.get(post.kind, ()) if sent.get(name) is not None]
-            self._remember(post.kind, run_type, sent, ["kind", *names])
+        as_sent = _as_sent(post.kind, sent, shown, run_type)
+        if as_sent is not None:  # comparing takes twenty times as long
+            self._remember(post.kind, run_type, sent, as_sent)
             return ()
         if post.query:
             sent["template"] = True
         listed = ListedRun(answer.run_id or "", answer.run_status or "", run_type, None, None)
         found = compare(post.kind, sent, ShownRun(listed, shown))
         if found.likeness is not Likeness.DIFFERENT:
-            self._remember(post.kind, run_type, sent, ["kind", *found.equal])
+            names = [name.partition(".")[0] for name in found.equal]
+            self._remember(post.kind, run_type, sent, ["kind", *names])
             return ()
         different = tuple(dict.fromkeys(name.partition(".")[0] for name in found.deciding))
         if post.marker and _carriers(post) in self._marked:
@@ -104,22 +108,24 @@ class AnswerCheck:
     ) -> None:
         if run_type is not None and len(self._unchanged) < MOST_REMEMBERED:
             for name in names:
-                self._unchanged.add(_key(kind, run_type, sent, name.partition(".")[0]))
+                self._unchanged.add(_key(kind, run_type, sent, name))
 
 
-def _is_as_sent(
+def _as_sent(
     kind: Kind, sent: Mapping[str, Any], shown: Mapping[str, Any], run_type: str | None
-) -> bool:
-    """Say whether all that distinguishes a request is shown, and equal."""
+) -> list[str] | None:
+    """Return what distinguishes a request, if all of it is shown, and equal; else None."""
     if run_type is not None and (run_type == WORKFLOW_RUN) is not (kind != "task"):
-        return False
+        return None
+    names = ["kind"]
     for name in _TELLING.get(kind, ()):
-        value, found = sent.get(name), shown.get(name)
-        if value is None or value == found:
+        value = sent.get(name)
+        if value is None:
             continue
-        if name != "url" or normalized_url(value) != found:
-            return False
-    return True
+        if value != shown.get(name) and (name != "url" or normalized_url(value) != shown.get(name)):
+            return None
+        names.append(name)
+    return names
 
 
 def _key(

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -13,7 +13,6 @@ from api_client.elapsed import elapsed
 from runqueue.store import worker_calls
 from worker.process.account import AccountLink
 from worker.runs.comparison import WORKFLOW_RUN, ShownRun
-from worker.runs.list_dates import Submitted, date_ahead
 
 #: Seconds one call may take.
 CALL_SECONDS = 12.0
@@ -25,6 +24,11 @@ AHEAD = 2.0
 MOST_DATED = 100
 #: Requests, and workflows, that are remembered (those of a run do not change), and their bytes.
 MAX_REMEMBERED, MAX_REMEMBERED_BYTES = 10_000, 64 * 1024 * 1024
+#: Seconds by which a list's date and our own times may differ: half of what a run may seem to be
+#: older than its claim (`matcher.BEFORE`).
+DATE_TOLERANCE = 30.0
+#: Seconds that a submission takes at most by which a date is corrected.
+LONGEST_SUBMISSION = 30.0
 
 
 @dataclass(slots=True)
@@ -80,6 +84,46 @@ class Listing:
                     self.changed = max(self.changed, now - (server - moment))
 
 
+class Submitted(NamedTuple):
+    """A run of ours, by the monotonic clock (seconds).
+
+    Args:
+        made: when it was made, as its list dates it.
+        claimed, accepted: when its job was claimed, and had its answer, as the queue knows it.
+    """
+
+    made: float
+    claimed: float
+    accepted: float
+
+    def fits(self, ahead: float) -> bool:
+        """Say whether it was made while it was submitted, with the date so many seconds ahead."""
+        made = self.made + ahead
+        return self.claimed - DATE_TOLERANCE <= made <= self.accepted + DATE_TOLERANCE
+
+
+def date_ahead(submissions: Sequence[Submitted]) -> float | None:
+    """Return by how many seconds a list's date is ahead of the clock that dates its runs.
+
+    The date may be that of a proxy, or of another machine before the server. Of a run of ours we
+    know ourselves when it was made: between its job's claim and its answer. One run alone corrects
+    nothing: its job may have been claimed again since.
+
+    Returns:
+        0: nothing contradicts the date. None: it is another clock's, and by how much is not known.
+        Else rather too little, so that no run seems newer than it is.
+    """
+    known = [one for one in submissions if one.claimed <= one.accepted]
+    quick = [one for one in known if one.accepted - one.claimed <= LONGEST_SUBMISSION]
+    if not known or any(one.fits(0.0) for one in quick or known):
+        return 0.0
+    for one in sorted(quick, reverse=True):
+        fitting = [other for other in quick if other.fits(one.claimed - one.made)]
+        if len(fitting) > 1:
+            return max(other.claimed - other.made for other in fitting)
+    return None
+
+
 class Runs:
     """Reads lists of runs, and the request of each, within the account's limits.
 
@@ -110,7 +154,7 @@ class Runs:
     async def recent(self, since: float, date: float | None = None) -> Listing:
         """Read the runs made since then, and those that share a page.
 
-        What they are dated by is held against runs of ours (`list_dates.py`).
+        What they are dated by is held against runs of ours (`date_ahead`).
 
         Args:
             since: by the monotonic clock (seconds).
@@ -215,7 +259,6 @@ class Runs:
                 timeout=CALL_SECONDS,
             )
             timer.status = page.status_code
-        self._account.server_date.note(page.server_date)
         if page.outcome is ListClass.NOT_SUPPORTED:
             self._account.remember_no_list()
         elif page.outcome is ListClass.DONE:

@@ -91,7 +91,8 @@ class Recovery:
         if date is not None and listing.made and listing.is_dated:
             since = min(since, listing.moment(date))
         shown, are_read = await self._shown(listing, since)
-        marked = [run for run in shown if own_markers(run, self._account.queue_name)]
+        queue = self._account.worker_settings.queue_name
+        marked = [run for run in shown if own_markers(run, queue)]
         unmarked = [run for run in shown if not _names_any(run)]
         for run in marked:
             await self._adopt(run)
@@ -140,7 +141,7 @@ class Recovery:
             if not owners[run.run_id]
             and listing.is_after(run, since)
             and not (
-                self._account.correlates
+                self._account.worker_settings.correlation
                 and run.run_type in titled
                 and not ids.markers_in(run.title or "")
             )
@@ -162,7 +163,7 @@ class Recovery:
         return shown
 
     async def _adopt(self, run: ShownRun) -> None:
-        await self._record_as(run, own_markers(run, self._account.queue_name))
+        await self._record_as(run, own_markers(run, self._account.worker_settings.queue_name))
 
     async def _adopt_tagged(self, runs: Sequence[ShownRun]) -> tuple[int, list[ShownRun], bool]:
         """Adopt the workflow runs whose tags name attempts of ours.
@@ -180,7 +181,7 @@ class Recovery:
             for run, tags in zip(part, await asyncio.gather(*map(self._tags, part)), strict=True):
                 are_read = are_read and tags is not None
                 value = (tags or {}).get(ids.TAG_KEY, "")
-                if marker := ids.own_tag(value, self._account.queue_name):
+                if marker := ids.own_tag(value, self._account.worker_settings.queue_name):
                     tagged += 1
                     await self._record_as(run, {marker})
                 elif not ids.is_tag_value(value):
@@ -210,7 +211,8 @@ class Recovery:
             has_found: runs of ours were found that this Redis did not know.
         """
         count, account = len(unmarked), self._account
-        if count and is_long and (has_found or loss.lost_claims or not account.correlates):
+        marks = account.worker_settings.correlation
+        if count and is_long and (has_found or loss.lost_claims or not marks):
             why = f"{count} runs without a marker may be of jobs that Redis lost"
             await self._give_up(loss, why)
             return False
@@ -239,7 +241,8 @@ class Recovery:
     async def _look_for(
         self, loss: Taken[Doubtful], found: Sequence[str], *, known: bool = False
     ) -> None:
-        times, marked = (loss.recover_from_us, loss.recover_since_us), self._account.correlates
+        times = loss.recover_from_us, loss.recover_since_us
+        marked = self._account.worker_settings.correlation
         for first in range(0, len(found), REQUESTS):
             part = found[first : first + REQUESTS]
             codes = await self._account.run(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from api_client import ReadClass, RunReading
 from api_client.answers.false_failures import FALSELY_FAILING_VERSIONS, looks_completed, note_on
 from api_client.answers.occupied import says_occupied
-from api_client.answers.run_times import ended_ago
+from api_client.answers.parts import ended_ago
 from runqueue.records.job import STATES
 from worker.process.account import AccountLink
 
@@ -31,7 +31,6 @@ async def read_run(account: AccountLink, run_id: str) -> RunReading:
     with account.metrics.timed("get") as timer:
         reading = await account.client.get_run(run_id, GET_SECONDS)
         timer.status = reading.status_code
-    account.server_date.note(reading.server_date)
     if reading.outcome in {ReadClass.RUN, ReadClass.NOT_FOUND}:
         account.reads.answered()
     else:
@@ -116,6 +115,9 @@ class End(NamedTuple):
     note: str = ""
 
 
+_SETTLED = End()
+
+
 async def end_of(account: AccountLink, reading: RunReading, session: str = "") -> End:
     """Say what the terminal status of a run means.
 
@@ -127,10 +129,11 @@ async def end_of(account: AccountLink, reading: RunReading, session: str = "") -
     Raises:
         RedisError: Redis is away, and the server's version was not read.
     """
-    if await _has_its_session(account, reading, session):
+    has_session = session or _SESSION in reading.body
+    if has_session and await _has_its_session(account, reading, session):
         return End(is_settled=False)
     if not is_bad(reading.run_status or ""):
-        return End()
+        return _SETTLED
     parsed = reading.shown
     ago = ended_ago(parsed, account.runs_clock(reading.server_date))
     # An end that lies further ahead is of another clock, and says nothing of when it was.
@@ -150,7 +153,7 @@ async def _has_its_session(account: AccountLink, reading: RunReading, session: s
     Its job keeps the session's key that long: the next run would fail. A task is shown without its
     session (seen on 1.0.56), so the job's own counts.
     """
-    if not (session or _SESSION in reading.body) or says_occupied(reading.failure_reason):
+    if says_occupied(reading.failure_reason):
         return False
     shown = reading.shown
     ago = ended_ago(shown, account.runs_clock(reading.server_date))

@@ -10,9 +10,10 @@ to have theirs. Anything less proves nothing: the job stays, with the runs that 
 """
 
 import asyncio
+import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import chain
@@ -31,7 +32,6 @@ from worker.runs.controls import ListControls, OwnedRun, Proven, lacks_marker
 from worker.runs.matcher import BEFORE, Carrier, LostJob, markers_of, own_markers, wanted
 from worker.runs.plausible import Index
 from worker.runs.reader import Listing, Runs
-from worker.runs.turns import LoopTurns
 
 #: Seconds by which something in the list must be newer than the loss, to show that the list is: the
 #: server gives its time in whole seconds.
@@ -56,6 +56,8 @@ NO_JOB = "0" * ids.ID_LENGTH
 #: Seconds for which it is surely known whose a run was: jobs that ended, and orphans, are forgotten
 #: a little later.
 REMEMBERED = KEEP_SECONDS - 86_400
+#: Seconds of comparing after which the event loop gets its turn: large requests take milliseconds.
+TURN_SECONDS = 0.01
 #: Seconds for which it is remembered that a server does not filter by tags.
 TAGS_REMEMBERED = 600.0
 
@@ -107,37 +109,17 @@ class SearchResult:
     candidates: str = ""
 
 
-@dataclass(slots=True)
-class _PassSeen:
-    """What a pass has seen.
+class LoopTurns:
+    """Gives the event loop its turn when work has had its own."""
 
-    Args:
-        listing: the list.
-        free: runs that no job owns and that carry no marker of ours, as the server shows them.
-        back_to: every run without an owner that was made later was read (monotonic seconds).
-        others: the unconfirmed jobs that are not due.
-        waiting: the attempts of all unconfirmed jobs, read after the list.
-        in_flight: runs from before were made for no submission under way (monotonic seconds).
-        is_whole: every unconfirmed job was read, so that equal ones can be counted.
-        controls: runs of ours.
-        fits: how much a run is like a job's, by both, where it is not another's.
-        kept_back: runs of `free` that may be tagged as another job's.
-    """
+    def __init__(self) -> None:
+        self._since = time.monotonic()
 
-    listing: Listing
-    free: list[ShownRun]
-    back_to: float
-    others: list[LostJob]
-    waiting: Collection[tuple[str, int]]
-    in_flight: float
-    is_whole: bool
-    controls: ListControls
-    fits: dict[str, Fits] = field(default_factory=dict)
-    kept_back: set[str] = field(default_factory=set)
-
-    def covers(self, job: LostJob) -> bool:
-        """Say whether a run of the job would be among those that were read."""
-        return job.since > self.back_to
+    async def take(self) -> None:
+        """Go on, or first let others run."""
+        if time.monotonic() - self._since > TURN_SECONDS:
+            await asyncio.sleep(0)
+            self._since = time.monotonic()
 
 
 class Search:
@@ -153,71 +135,110 @@ class Search:
     def __init__(
         self, account: AccountLink, runs: Runs, slots: asyncio.Semaphore, record: Record
     ) -> None:
-        self._account = account
-        self._runs = runs
-        self._slots = slots
-        self._record = record
-        #: Jobs of this pass whose runs are another job's.
-        self._taken: set[str] = set()
-        #: Runs with their markers that seem older than their claims, where no date says more.
-        self._early: dict[str, Fits] = {}
-        #: Until when the server is believed not to filter by tags (monotonic seconds).
-        self._tags_again = 0.0
+        self.account = account
+        self.runs = runs
+        self.slots = slots
+        self.record = record
+        #: Until when the server is believed not to filter by tags (`elapsed`).
+        self.tags_again = 0.0
         #: Attempts of jobs that were not due, whose tags are on no run and come on none any more.
-        self._untagged: set[tuple[str, int]] = set()
+        self.untagged: set[tuple[str, int]] = set()
 
     async def find(self, jobs: Sequence[LostJob]) -> dict[str, SearchResult]:
         """Make one pass; returns what it found out about the jobs whose runs it did not find."""
-        self._taken.clear()
-        self._early.clear()
-        if not self._account.may_list():
-            return {job.job_id: SearchResult("unknown", SearchNote.NO_LIST) for job in jobs}
+        no_list = {job.job_id: SearchResult("unknown", SearchNote.NO_LIST) for job in jobs}
+        if not self.account.may_list():
+            return no_list
         dates = [job.date - BEFORE for job in jobs if job.date is not None]
-        listing = await self._runs.recent(min(job.since for job in jobs), min(dates, default=None))
-        if not self._account.may_list():  # that is known only now
-            return {job.job_id: SearchResult("unknown", SearchNote.NO_LIST) for job in jobs}
-        left = await self._adopt_titles(_by_date(jobs, listing), listing)
-        left = await self._adopt_tags(left, listing)
+        since = min(job.since for job in jobs)
+        listing = await self.runs.recent(since, min(dates, default=None))
+        if not self.account.may_list():  # that is known only now
+            return no_list
+        return await _Pass(self, listing).find(_by_date(jobs, listing))
+
+
+class _Pass:
+    """One pass of a search: what it has seen, and what it makes of that.
+
+    Args:
+        search: whose pass it is.
+        listing: the list, read just before.
+    """
+
+    def __init__(self, search: Search, listing: Listing) -> None:
+        self._search = search
+        self._account = search.account
+        self._runs = search.runs
+        self._queue = search.account.worker_settings.queue_name
+        self._listing = listing
+        #: Jobs whose runs are another job's.
+        self._taken: set[str] = set()
+        #: Runs with their markers that seem older than their claims, where no date says more.
+        self._early: dict[str, Fits] = {}
+        #: Runs that no job owns and that carry no marker of ours, as the server shows them.
+        self._free: list[ShownRun] = []
+        #: Every run without an owner that was made later was read (`elapsed`).
+        self._back_to = listing.back_to
+        #: The unconfirmed jobs that are not due, and the attempts of all unconfirmed jobs, read
+        #: after the list.
+        self._others: list[LostJob] = []
+        self._waiting: set[tuple[str, int]] = set()
+        #: Runs from before were made for no submission under way (`elapsed`).
+        self._in_flight = float("inf")
+        #: Whether every unconfirmed job was read, so that equal ones can be counted.
+        self._is_whole = False
+        #: Runs of ours.
+        self._controls = ListControls([])
+        #: How much a run is like a job's, by both, where it is not another's.
+        self._fits: dict[str, Fits] = {}
+        #: Free runs that may be tagged as another job's.
+        self._kept_back: set[str] = set()
+
+    def _covers(self, job: LostJob) -> bool:
+        """Say whether a run of the job would be among those that were read."""
+        return job.since > self._back_to
+
+    async def find(self, jobs: Sequence[LostJob]) -> dict[str, SearchResult]:
+        """Look for the jobs' runs; returns what was found out about those that have none."""
+        left = await self._adopt_titles(jobs)
+        left = await self._adopt_tags(left)
         if not left:
             return {}
-        seen = await self._read(listing, left)
-        left = await self._adopt_webhooks(left, seen)
-        seen.fits = await self._fits([*left, *seen.others], seen)
-        await self._adopt_rivals(left, seen)
-        left = await self._adopt_equal(left, seen)
+        await self._read(left)
+        left = await self._adopt_webhooks(left)
+        self._fits = await self._compare_all([*left, *self._others])
+        await self._adopt_rivals(left)
+        left = await self._adopt_equal(left)
         # Of a list that ends too early nothing is denied; a search may still find.
-        left = await self._adopt_searched(left, seen)
-        return {job.job_id: self._judge(job, seen) for job in left}
+        left = await self._adopt_searched(left)
+        return {job.job_id: self._judge(job) for job in left}
 
     # By markers.
 
-    async def _adopt_titles(self, jobs: Sequence[LostJob], listing: Listing) -> list[LostJob]:
+    async def _adopt_titles(self, jobs: Sequence[LostJob]) -> list[LostJob]:
         """Adopt the runs whose titles carry a marker; returns the jobs that are left."""
         named = defaultdict(list)
-        for run in listing.made:
-            for marker in ids.own_markers_in(run.title or "", self._account.queue_name):
+        for run in self._listing.made:
+            for marker in ids.own_markers_in(run.title or "", self._queue):
                 named[marker].append(run)
-        return await self._adopt_named(jobs, named, listing)
+        return await self._adopt_named(jobs, named)
 
-    async def _adopt_webhooks(self, jobs: Sequence[LostJob], seen: _PassSeen) -> list[LostJob]:
+    async def _adopt_webhooks(self, jobs: Sequence[LostJob]) -> list[LostJob]:
         """Adopt the runs whose own requests carry a marker; what names any is no candidate."""
         named, unmarked = defaultdict(list), []
-        for run in seen.free:
-            for marker in own_markers(run, self._account.queue_name):
+        for run in self._free:
+            for marker in own_markers(run, self._queue):
                 named[marker].append(run.listed)
             if not markers_of(run.request or {}):
                 unmarked.append(run)
-        seen.free = unmarked
-        return await self._adopt_named(jobs, named, seen.listing)
+        self._free = unmarked
+        return await self._adopt_named(jobs, named)
 
     async def _adopt_named(
-        self,
-        jobs: Sequence[LostJob],
-        named: Mapping[tuple[str, int], Sequence[ListedRun]],
-        listing: Listing,
+        self, jobs: Sequence[LostJob], named: Mapping[tuple[str, int], Sequence[ListedRun]]
     ) -> list[LostJob]:
         pairs = [(job, run) for job in jobs for run in named.get(job.marker, ())]
-        return await self._adopt(jobs, self._not_early(pairs, listing))
+        return await self._adopt(jobs, self._not_early(pairs, self._listing))
 
     def _not_early(self, pairs: Iterable[Pair], listing: Listing) -> list[Pair]:
         """Leave out runs that seem older than the claims of the jobs whose markers they show.
@@ -234,13 +255,13 @@ class Search:
                 self._early.setdefault(job.job_id, []).append(fit)
         return kept
 
-    async def _adopt_tags(self, jobs: Sequence[LostJob], listing: Listing) -> list[LostJob]:
+    async def _adopt_tags(self, jobs: Sequence[LostJob]) -> list[LostJob]:
         """Adopt the runs that carry a marker's tag; returns the jobs that are left.
 
         A tag is written beside the run, and may be missing: it denies nothing.
         """
         tagged = [job for job in jobs if Carrier.TAG in job.carriers]
-        if not tagged or not self._account.wants_tags or not await self._filters_by_tags(listing):
+        if not tagged or not self._account.wants_tags or not await self._filters_by_tags():
             return list(jobs)
         left, _ = await self._adopt_tagged(jobs, tagged)
         return left
@@ -249,9 +270,8 @@ class Search:
         self, jobs: Sequence[LostJob], tagged: Sequence[LostJob]
     ) -> tuple[list[LostJob], set[tuple[str, int]]]:
         """Look for the tags of some; return the jobs that are left, and whose tag is on no run."""
-        queue = self._account.queue_name
         pages = await asyncio.gather(
-            *(self._tagged(ids.tag_markers(*job.marker, queue)) for job in tagged)
+            *(self._tagged(ids.tag_markers(*job.marker, self._queue)) for job in tagged)
         )
         untagged = {
             job.marker
@@ -281,39 +301,36 @@ class Search:
         """
         read = pairs[:MOST_REQUESTS]
         shown = await self._runs.shown([run for _, run in read])
-        queue = self._account.queue_name
+        queue = self._queue
         return [
             pair for pair, run in zip(read, shown, strict=True) if _may_be_of(pair[0], run, queue)
         ]
 
     async def _tagged(self, tags: Sequence[str]) -> Listing | None:
-        async with self._slots:
+        async with self._search.slots:
             return await self._runs.first_page(tags=tags)
 
-    async def _filters_by_tags(self, listing: Listing) -> bool | None:
+    async def _filters_by_tags(self) -> bool | None:
         """Say whether the server filters by tags; None = it does not answer.
 
-        One that ignores them shows runs for any tag.
-
-        Args:
-            listing: the list, read just before; an empty one can show nothing of the kind.
+        One that ignores them shows runs for any tag; an empty list can show nothing of the kind.
         """
-        if not listing.made or elapsed() < self._tags_again:
+        if not self._listing.made or elapsed() < self._search.tags_again:
             return False
         page = await self._tagged([ids.tag_marker(NO_JOB, 1)])
         if page is None:
             return None
         if page.made:
-            self._tags_again = elapsed() + TAGS_REMEMBERED
+            self._search.tags_again = elapsed() + TAGS_REMEMBERED
         return not page.made
 
-    async def _adopt_searched(self, jobs: Sequence[LostJob], seen: _PassSeen) -> list[LostJob]:
+    async def _adopt_searched(self, jobs: Sequence[LostJob]) -> list[LostJob]:
         """Search for the markers that the list does not cover; returns the jobs that are left."""
         searched = [
             job
             for job in jobs
             if job.carriers & {Carrier.TITLE, Carrier.WEBHOOK}
-            and (job.date is None or not seen.covers(job))
+            and (job.date is None or not self._covers(job))
         ]
         found = await asyncio.gather(*map(self._searched, searched))
         pairs = [(job, run) for job, runs in zip(searched, found, strict=True) for run in runs]
@@ -322,9 +339,9 @@ class Search:
     async def _searched(self, job: LostJob) -> list[ListedRun]:
         """Return the runs that a search for the job's marker finds, and that show it themselves."""
         is_titled = Carrier.TITLE in job.carriers
-        queue = self._account.queue_name
+        queue = self._queue
         key = ids.title_search(*job.marker, queue) if is_titled else ids.url_marker(*job.marker)
-        async with self._slots:
+        async with self._search.slots:
             listing = await self._runs.first_page(search_key=key)
             if listing is None or len(listing.made) > MOST_CANDIDATES:
                 return []
@@ -338,14 +355,12 @@ class Search:
 
     # By what the server shows of each run.
 
-    async def _read(self, listing: Listing, jobs: Sequence[LostJob]) -> _PassSeen:
+    async def _read(self, jobs: Sequence[LostJob]) -> None:
         """Read whose the runs are, what those of nobody ask for, and which other jobs wait."""
-        others, waiting, in_flight, is_whole = await self._doubts(
-            {job.job_id for job in jobs}, listing
-        )
+        listing, since = self._listing, min(job.since for job in jobs)
+        await self._read_doubts({job.job_id for job in jobs})
         # Owners after submissions under way: one that ends in between has its run by then.
         owners = await self._runs.owners(listing.made, but_spares=True)
-        since = min(job.since for job in jobs)
         free = [
             run
             for run in listing.made
@@ -353,30 +368,19 @@ class Search:
             and listing.is_after(run, since)
             and not ids.markers_in(run.title or "")
         ]
-        with_workflows = any(job.kind not in {"task", "workflow"} for job in (*jobs, *others))
+        kinds = {job.kind for job in (*jobs, *self._others)}
         unread = [run for run in free if not self._runs.remembers(run)][MOST_REQUESTS:]
         later = set(unread)
-        shown = await self._runs.shown(
-            [run for run in free if run not in later], with_workflows=with_workflows
+        self._free = await self._runs.shown(
+            [run for run in free if run not in later],
+            with_workflows=not kinds <= {"task", "workflow"},
         )
-        back_to = max([listing.back_to, *(listing.made[run] for run in unread)])
-        controls = ListControls(await self._owned(listing, owners))
-        return _PassSeen(listing, shown, back_to, others, waiting, in_flight, is_whole, controls)
+        self._back_to = max([listing.back_to, *(listing.made[run] for run in unread)])
+        self._controls = ListControls(await self._read_owned(owners))
 
-    async def _doubts(
-        self, due: Collection[str], listing: Listing
-    ) -> tuple[list[LostJob], set[tuple[str, int]], float, bool]:
-        """Read the unconfirmed jobs that are not due, and what may be of submissions under way.
-
-        Returns:
-            The jobs; the attempts of all, those that are due among them; the time before which no
-            run was made for a submission under way; whether these are all jobs, each of them
-            readable.
-        """
-        others: list[LostJob] = []
-        attempts: set[tuple[str, int]] = set()
-        read, total, in_flight, is_whole, last = 0, 1, float("inf"), True, ""
-        size = 0
+    async def _read_doubts(self, due: Collection[str]) -> None:
+        """Read the unconfirmed jobs, and since when runs may be of submissions under way."""
+        read, total, last, is_readable, size = 0, 1, "", True, 0
         while read < total and read < MOST_DOUBTS and size < MOST_DOUBT_BYTES:
             start = elapsed()
             # Each page begins with the last job of the one before: where that is another by now,
@@ -386,25 +390,26 @@ class Search:
             total = page.total
             if page.in_flight_us is not None:
                 claimed = start - (page.now_us - page.in_flight_us) / 1e6
-                in_flight = min(in_flight, claimed - BEFORE)
+                self._in_flight = min(self._in_flight, claimed - BEFORE)
             if read and (not page.items or page.items[0].job_id != last):
-                return others, attempts, in_flight, False
+                return
             items = page.items[1:] if read else page.items
             if not items:
                 break
             read, last = read + len(items), items[-1].job_id
             size += sum(len(doubt.stored) for doubt in items)
-            attempts |= {(doubt.job_id, doubt.attempt) for doubt in items}
-            waiting = [doubt for doubt in items if doubt.job_id not in due]
-            jobs, broken = readable(waiting, page.now_us, start)
-            others += _by_date(jobs, listing)
-            is_whole = is_whole and not broken
-        return others, attempts, in_flight, is_whole and read == total
+            self._waiting |= {(doubt.job_id, doubt.attempt) for doubt in items}
+            others = [doubt for doubt in items if doubt.job_id not in due]
+            jobs, broken = readable(others, page.now_us, start)
+            self._others += _by_date(jobs, self._listing)
+            is_readable = is_readable and not broken
+        self._is_whole = is_readable and read == total
 
-    async def _owned(self, listing: Listing, owners: Mapping[str, str]) -> list[OwnedRun]:
+    async def _read_owned(self, owners: Mapping[str, str]) -> list[OwnedRun]:
         """Read the newest runs of ours of each type, and what they were submitted as."""
+        made = self._listing.made
         newest: dict[str | None, list[ListedRun]] = defaultdict(list)
-        for run in listing.made:
+        for run in made:
             if owners[run.run_id] and len(newest[run.run_type]) < MOST_OWNED:
                 newest[run.run_type].append(run)
         runs = [run for some in newest.values() for run in some]
@@ -419,52 +424,52 @@ class Search:
             if one is None or one[1] != each.listed.run_id or not one[2]:
                 continue
             try:
-                made = listing.made[each.listed]
-                owned.append(OwnedRun(each, made, job_id, *codec.read_request(one[2])))
+                request = codec.read_request(one[2])
             except (ValueError, KeyError):
                 continue  # it shows nothing, and the next one may
+            owned.append(OwnedRun(each, made[each.listed], job_id, *request))
         return owned
 
-    async def _fits(self, jobs: Iterable[LostJob], seen: _PassSeen) -> dict[str, Fits]:
+    async def _compare_all(self, jobs: Iterable[LostJob]) -> dict[str, Fits]:
         """Return, by job, the runs that may be its own, and how like they are.
 
         Equal jobs are compared once, and share one list where all of its runs came after them.
         """
-        index, turns, fits = Index(seen.free), LoopTurns(), {}
-        made = seen.listing.made
+        index, turns, fits = Index(self._free), LoopTurns(), {}
+        listing, made = self._listing, self._listing.made
         alike: dict[tuple[bytes, frozenset[Proven]], tuple[Fits, float]] = {}
         for job in jobs:
-            key = job.body, seen.controls.proven(job)
+            key = job.body, self._controls.proven(job)
             if key not in alike:
                 found = await _alike(job, index, key[1], turns)
                 alike[key] = found, min((made[run.listed] for run, _ in found), default=0.0)
             found, oldest = alike[key]
             if found and oldest < job.since:
                 await turns.take()
-                found = [pair for pair in found if seen.listing.is_after(pair[0].listed, job.since)]
+                found = [pair for pair in found if listing.is_after(pair[0].listed, job.since)]
             fits[job.job_id] = found
         return fits
 
-    async def _adopt_rivals(self, due: Sequence[LostJob], seen: _PassSeen) -> None:
+    async def _adopt_rivals(self, due: Sequence[LostJob]) -> None:
         """Adopt what is tagged as the run of a job that is not due, before it is guessed another's.
 
         Of equal jobs none is given a run by guess while the tag of one of them may yet be found.
         """
-        grace = self._account.grace
-        tagged = [job for job in (*due, *seen.others) if Carrier.TAG in job.carriers]
+        grace = self._account.worker_settings.unconfirmed_grace_seconds
+        tagged = [job for job in (*due, *self._others) if Carrier.TAG in job.carriers]
         equal = {
             job.marker: {
                 run.listed.run_id
-                for run, fit in seen.fits[job.job_id]
+                for run, fit in self._fits[job.job_id]
                 if fit.likeness is Likeness.EQUAL
             }
             for job in tagged
-            if job.marker not in self._untagged
+            if job.marker not in self._search.untagged
         }
         waiting = [job for job in tagged if equal.get(job.marker)]
         if not waiting or not self._account.wants_tags:
             return
-        filters = await self._filters_by_tags(seen.listing)
+        filters = await self._filters_by_tags()
         if filters is False:
             return
         # The tags of those that are due were looked for already.
@@ -473,17 +478,17 @@ class Search:
         looked = rivals[:MOST_REQUESTS] if filters else []
         left, untagged = await self._adopt_tagged(looked, looked)
         found = {job.job_id for job in looked} - {job.job_id for job in left}
-        seen.others = [job for job in seen.others if job.job_id not in found]
-        if len(self._untagged) > MOST_DOUBTS:
-            self._untagged.clear()
+        self._others = [job for job in self._others if job.job_id not in found]
+        if len(self._search.untagged) > MOST_DOUBTS:
+            self._search.untagged.clear()
         # A tag is written after its run: what is missing soon after the loss may come.
         late = {job.marker for job in waiting if job.age >= job.wait(grace)}
-        self._untagged |= untagged & late
+        self._search.untagged |= untagged & late
         for job in waiting:
-            if job.marker not in (late if job.marker in own else self._untagged):
-                seen.kept_back |= equal[job.marker]
+            if job.marker not in (late if job.marker in own else self._search.untagged):
+                self._kept_back |= equal[job.marker]
 
-    async def _adopt_equal(self, jobs: Sequence[LostJob], seen: _PassSeen) -> list[LostJob]:
+    async def _adopt_equal(self, jobs: Sequence[LostJob]) -> list[LostJob]:
         """Give equal jobs the runs that equal them, where there are no more runs than jobs.
 
         No run is given that a job with another request may own as well, nor one that was made
@@ -494,19 +499,19 @@ class Search:
         request could not be read may be). An old job gets none, either: the run may be of an equal
         job whose record is gone. Returns the jobs that are left.
         """
-        listing = seen.listing
-        if not (seen.is_whole and listing.is_dated and listing.is_fresh):
+        listing = self._listing
+        if not (self._is_whole and listing.is_dated and listing.is_fresh):
             return list(jobs)
         groups: dict[bytes, list[LostJob]] = defaultdict(list)
         equal: dict[bytes, dict[str, ListedRun]] = defaultdict(dict)
         likely: dict[str, set[bytes]] = defaultdict(set)
         known_since = elapsed() - REMEMBERED
-        for job in (*jobs, *seen.others):
-            if job.marker not in seen.waiting or job.claimed < known_since:
+        for job in (*jobs, *self._others):
+            if job.marker not in self._waiting or job.claimed < known_since:
                 continue  # it was settled meanwhile, or is old
             groups[job.body].append(job)
         for body, group in groups.items():
-            for run, fit in _all_fits(group, seen.fits):
+            for run, fit in _all_fits(group, self._fits):
                 likely[run.listed.run_id].add(body)
                 if fit.likeness is Likeness.EQUAL:
                     equal[body][run.listed.run_id] = run.listed
@@ -515,40 +520,40 @@ class Search:
             group = groups[body]
             are_clear = all(
                 len(likely[run_id]) == 1
-                and listing.made[run] < seen.in_flight
-                and (len(group) == 1 or run_id not in seen.kept_back)
+                and listing.made[run] < self._in_flight
+                and (len(group) == 1 or run_id not in self._kept_back)
                 for run_id, run in runs.items()
             )
-            is_counted = all(map(seen.covers, group))
-            is_sole = len(group) == len(seen.fits[group[0].job_id]) == 1
-            may_count = is_sole or not self._account.is_shared
+            is_counted = all(map(self._covers, group))
+            is_sole = len(group) == len(self._fits[group[0].job_id]) == 1
+            may_count = is_sole or not self._account.settings.shared_account
             if are_clear and is_counted and may_count and len(runs) <= len(group):
                 pairs += _oldest_first(group, runs.values(), listing)
         wanted_ones = [pair for pair in pairs if not pair[0].is_canceled]
         left = await self._adopt(jobs, wanted_ones, guess=True)
-        if self._account.is_shared:
+        if self._account.settings.shared_account:
             return left
         unwanted = [pair for pair in pairs if pair[0].is_canceled]
         return await self._adopt(left, unwanted, guess=True, canceled=True)
 
-    def _judge(self, job: LostJob, seen: _PassSeen) -> SearchResult:
+    def _judge(self, job: LostJob) -> SearchResult:
         """Say what the pass shows of a job whose run was not found."""
         early = self._early.get(job.job_id, [])
-        candidates = [*early, *seen.fits.get(job.job_id, [])]
+        candidates = [*early, *self._fits.get(job.job_id, [])]
         if job.job_id in self._taken:
             return SearchResult("unknown", SearchNote.TAKEN, _shown(candidates))
         if candidates:
-            note = SearchNote.BEFORE_CLAIM if early else self._why_candidates(candidates, seen)
+            note = SearchNote.BEFORE_CLAIM if early else self._why_candidates(candidates)
             return SearchResult("unknown", note, _shown(candidates))
-        listing = seen.listing
+        listing = self._listing
         missing = (
             ("unknown", SearchNote.NO_MARKER, not job.doubt.marked),
             ("unknown", SearchNote.NO_CLAIM, job.doubt.claimed_us is None),
             ("unknown", SearchNote.STORED, not listing.is_fresh),
-            ("unknown", SearchNote.INCOMPLETE, not seen.covers(job)),
+            ("unknown", SearchNote.INCOMPLETE, not self._covers(job)),
             ("unknown", SearchNote.NO_DATE, not listing.is_dated),
             ("absent", SearchNote.NOTHING_NEWER, listing.changed < job.lost + NEWER),
-            ("absent", SearchNote.NO_CONTROL, not seen.controls.shows(job)),
+            ("absent", SearchNote.NO_CONTROL, not self._controls.shows(job)),
             ("absent", SearchNote.PROXIED, self._account.is_proxied and job.age < BEHIND_PROXY),
         )
         for verdict, reason, is_so in missing:
@@ -557,11 +562,11 @@ class Search:
         is_slow = job.wait(0.0) > 0.0
         return SearchResult("negative", SearchNote.WITHOUT_URL if is_slow else SearchNote.NOT_SEEN)
 
-    def _why_candidates(self, candidates: Sequence[Fit], seen: _PassSeen) -> SearchNote:
+    def _why_candidates(self, candidates: Sequence[Fit]) -> SearchNote:
         equal = [run for run, fit in candidates if fit.likeness is Likeness.EQUAL]
-        if equal and self._account.is_shared:
+        if equal and self._account.settings.shared_account:
             return SearchNote.SHARED
-        if any(seen.listing.made[run.listed] >= seen.in_flight for run in equal):
+        if any(self._listing.made[run.listed] >= self._in_flight for run in equal):
             return SearchNote.IN_FLIGHT
         return SearchNote.CANDIDATES
 
@@ -581,7 +586,7 @@ class Search:
             return list(jobs)
         pairs = sorted(pairs, key=lambda pair: pair[1].created or 0.0)
         items = [RunAccepted(*job.marker, run.run_id, run.status, 0) for job, run in pairs]
-        codes = await self._record(items, guess, canceled)
+        codes = await self._search.record(items, guess, canceled)
         if not guess:
             self._taken |= {
                 job.job_id for (job, _), code in zip(pairs, codes, strict=True) if code == 3

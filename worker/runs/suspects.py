@@ -22,7 +22,7 @@ from worker.process.account import AccountLink
 from worker.runs.comparison import Likeness, ShownRun, compare
 from worker.runs.matcher import digest_of, is_listed_late
 from worker.runs.plausible import Index
-from worker.runs.turns import LoopTurns
+from worker.runs.search import LoopTurns
 
 #: Keys read in one step while lanes are looked for, ids read in one, and jobs whose requests
 #: are read at once.

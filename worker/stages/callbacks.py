@@ -6,6 +6,7 @@ At least once: what a worker that died had taken comes again when its lease is o
 
 import asyncio
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,8 +19,8 @@ from runqueue.store.delivery_calls import CallbackOutcome, DueCallback, callback
 from webhooks.signing import webhook_headers
 from worker.delivery.sender import RELAY_SECONDS, verdict, words_of
 from worker.process.account import AccountLink
-from worker.process.batch_writer import Record
-from worker.stages.consumer import Consumer, StageResult
+from worker.process.writers import Write
+from worker.stages.consumer import Consumer
 
 log = structlog.get_logger()
 
@@ -52,7 +53,7 @@ class CallbackConsumer(Consumer[DueCallback]):
         receiver = endpoint_of(item.url)
         return {"batch": item.batch.id, "happened": item.what, "receiver": receiver}
 
-    async def handle(self, item: DueCallback) -> StageResult:
+    async def handle(self, item: DueCallback) -> Sequence[Write]:
         """Send one callback."""
         try:
             return await self._sent(item)
@@ -60,24 +61,25 @@ class CallbackConsumer(Consumer[DueCallback]):
             # A receiver that has it all the same knows it by its id.
             wait = SOON_SECONDS * (1 + random.random())
             cut = _outcome(item, "again", "the worker was stopped", wait, was_tried=False)
-            return StageResult([Record(self.account.writers.callbacks, cut)])
+            return [(self.account.writers.callbacks, cut)]
 
-    async def _sent(self, due: DueCallback) -> StageResult:
+    async def _sent(self, due: DueCallback) -> Sequence[Write]:
         account, body = self.account, body_of(due)
         headers = webhook_headers(
             body,
             webhook_id=due.name,
             key=account.settings.keys[0],
-            secrets=account.webhook_secrets,
+            secrets=account.settings.signing_secrets,
         )
         posted = await account.outbound.post(due.url, body, headers, RELAY_SECONDS)
-        said, wait = verdict(due.tries, posted, account.webhook_schedule, random.random())
+        said, wait = verdict(
+            due.tries, posted, account.worker_settings.webhook_retry_seconds, random.random()
+        )
         why = words_of(posted)
-        records = [Record(account.writers.callbacks, _outcome(due, said, why, wait))]
-        if said == "delivered":
-            return StageResult(records)
-        details = {"verdict": said, "status": posted.status, "why": why}
-        return StageResult(records, "callback_not_delivered", details)
+        if said != "delivered":
+            details = {"verdict": said, "status": posted.status, "why": why}
+            self.warn(due, "callback_not_delivered", **details)
+        return [(account.writers.callbacks, _outcome(due, said, why, wait))]
 
 
 def body_of(due: DueCallback) -> bytes:

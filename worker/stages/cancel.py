@@ -8,7 +8,7 @@ Many runs go in calls of a hundred, where the server has such a call. Runs that 
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -17,9 +17,9 @@ from api_client import CancelClass, Cancellation, ListClass
 from runqueue.records.claim_items import RunGivenUp, Taken, ToCancel
 from runqueue.store import worker_calls
 from worker.process.account import AccountLink
-from worker.process.batch_writer import Record
+from worker.process.writers import Write
 from worker.runs.run_reads import is_unreadable
-from worker.stages.consumer import Consumer, StageResult
+from worker.stages.consumer import Consumer
 
 #: Seconds one call may take (it sends the runs' webhooks inside), and until the next try.
 CALL_SECONDS, LEASE_SECONDS = 12.0, 15.0
@@ -66,7 +66,7 @@ class CancelConsumer(Consumer[list[ToCancel]]):
         """Return the ids of the jobs and of their runs."""
         return {"jobs": [job.job_id for job in item], "runs": [job.run_id for job in item]}
 
-    async def handle(self, item: list[ToCancel]) -> StageResult:
+    async def handle(self, item: list[ToCancel]) -> Sequence[Write]:
         """Cancel some runs; a GET right after confirms the end, or the next try comes.
 
         What came of a run is handed over as its own call ends: neither a slower one nor a stop of
@@ -79,7 +79,7 @@ class CancelConsumer(Consumer[list[ToCancel]]):
             if isinstance(written, BaseException):
                 raise written
             await written.wait()
-        return StageResult()
+        return ()
 
     async def _cancel_all(self, jobs: list[ToCancel]) -> list[_Call] | None:
         """Cancel runs in one call, and return what is left to do for each; None = it has none."""
@@ -125,12 +125,12 @@ class CancelConsumer(Consumer[list[ToCancel]]):
         """
         writers = self.account.writers
         if not job.job_id:
-            return _written(Record(writers.ended_orphans, job.run_id) if is_said else None)
+            return _written((writers.ended_orphans, job.run_id) if is_said else None)
         if is_said and job.tried_us > UNREADABLE_SECONDS * 1e6 and await self._is_unreadable(job):
             self.account.log.warning("run_unreadable", job_id=job.job_id, run_id=job.run_id)
             over = RunGivenUp(job.job_id, job.run_id, is_over=True)
-            return _written(Record(writers.given_up, over))
-        return _written(Record(writers.poll_now, job.job_id))
+            return _written((writers.given_up, over))
+        return _written((writers.poll_now, job.job_id))
 
     async def _is_unreadable(self, job: ToCancel) -> bool:
         try:
@@ -143,11 +143,12 @@ class CancelConsumer(Consumer[list[ToCancel]]):
         self.account.log.warning("cancel_failed", **about, why=why, status=status)
 
 
-def _written(record: Record[Any] | None) -> asyncio.Event:
+def _written(write: Write | None) -> asyncio.Event:
     """Have a record written, if there is one; the event is set once it is."""
     done = asyncio.Event()
-    if record is None:
+    if write is None:
         done.set()
     else:
-        record.writer.put(record.item, done.set)
+        writer, record = write
+        writer.put(record, done.set)
     return done

@@ -12,12 +12,11 @@ import asyncio
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar
 
 import structlog
 from redis.exceptions import RedisError
@@ -27,7 +26,7 @@ from runqueue.records.claim_items import ClaimAnswer, Taken
 from runqueue.store import worker_calls
 from runqueue.store.scripts import ScriptCall
 from worker.process.account import AccountLink
-from worker.process.batch_writer import Record
+from worker.process.writers import Write
 
 log = structlog.get_logger()
 
@@ -61,20 +60,6 @@ class ConsumerEnd(StrEnum):
     ALREADY = "already"
     REFUSED = "refused"
     DRAINING = "draining"
-
-
-class StageResult(NamedTuple):
-    """What came of an item of a stage.
-
-    Args:
-        records: what is to be written; the item's capacity is free once all of it is.
-        event: a warning for the log; '' = none.
-        details: what it says besides the account and the item.
-    """
-
-    records: Sequence[Record[Any]] = ()
-    event: str = ""
-    details: Mapping[str, Any] = {}
 
 
 class Consumer(ABC, Generic[Item]):
@@ -132,7 +117,7 @@ class Consumer(ABC, Generic[Item]):
         return await account.run(script, account.lease.name, limit, tick_us, *args, **options)
 
     @abstractmethod
-    async def handle(self, item: Item) -> StageResult:
+    async def handle(self, item: Item) -> Sequence[Write]:
         """Make one item's call, and return what is to be written of its answer."""
 
     def about(self, item: Item) -> dict[str, Any]:
@@ -153,24 +138,27 @@ class Consumer(ABC, Generic[Item]):
         if self._was_full:
             self._woken.set()
 
-    async def process(self, item: Item) -> None:
-        """Handle one item, have its records written, and then log what is to be known of it.
-
-        In this order: what fails in the log costs neither a record nor capacity.
-        """
+    def warn(self, item: Item, event: str, /, **details: Any) -> None:
+        """Log what is to be known of an item; what fails in that costs no record of it."""
+        own = {"event": event, "account": self.account.name}
         try:
-            records, event, details = await self.handle(item)
-        except BaseException:
-            self.release()
-            raise
-        release = self.release if len(records) == 1 else _after(len(records), self.release)
-        for writer, record in records:
-            writer.put(record, release)
-        if not records:
-            self.release()
-        if event:
-            own = {"event": event, "account": self.account.name}
             log.warning(**{**details, **self.about(item), **own})
+        except Exception as error:  # noqa: BLE001 - a bug, or a log that takes nothing
+            self._log_failure(item, error)
+
+    async def process(self, item: Item) -> None:
+        """Handle one item, and have its records written; its capacity is free once all are."""
+        writes: Sequence[Write] = ()
+        try:
+            writes = await self.handle(item)
+        except Exception as error:  # noqa: BLE001 - a bug: the item's lease brings it back
+            self._log_failure(item, error)
+        finally:
+            if not writes:
+                self.release()
+        release = self.release if len(writes) == 1 else _after(len(writes), self.release)
+        for writer, record in writes:
+            writer.put(record, release)
 
     async def run(self, tick_us: int) -> ConsumerEnd:
         """Work until there is nothing to do.
@@ -267,24 +255,22 @@ class Consumer(ABC, Generic[Item]):
         self.busy += 1
         task = asyncio.get_running_loop().create_task(self.process(item))
         self._tasks.add(task)
-        task.add_done_callback(partial(self._done, item))
+        task.add_done_callback(self._tasks.discard)
 
-    def _done(self, item: Item, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # A bug: the item's lease brings it back.
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            ids: dict[str, Any] = {}
-            with suppress(Exception):  # the bug may be there
-                ids = self.about(item)
-            own = {
-                "event": "item_failed",
-                "account": self.account.name,
-                "kind": self.kind,
-                # Without its words, which may quote what a job holds.
-                "error": type(error).__name__,
-                "at": f"{Path(where.filename).name}:{where.lineno}",
-            }
+    def _log_failure(self, item: Item, error: Exception) -> None:
+        """Log a bug, without its words, which may quote what a job holds."""
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        ids: dict[str, Any] = {}
+        with suppress(Exception):  # the bug may be there
+            ids = self.about(item)
+        own = {
+            "event": "item_failed",
+            "account": self.account.name,
+            "kind": self.kind,
+            "error": type(error).__name__,
+            "at": f"{Path(where.filename).name}:{where.lineno}",
+        }
+        with suppress(Exception):  # the log may take nothing
             log.error(**{**ids, **own})
 
     async def drain(self, seconds: float) -> None:

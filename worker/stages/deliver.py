@@ -9,6 +9,7 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -23,8 +24,8 @@ from runqueue.tracing import Origin, continuing, working
 from worker.delivery.sender import Relay, result_of, target_of
 from worker.delivery.watcher import WebhookWatcher
 from worker.process.account import AccountLink
-from worker.process.batch_writer import Record
-from worker.stages.consumer import Consumer, StageResult
+from worker.process.writers import Write
+from worker.stages.consumer import Consumer
 
 log = structlog.get_logger()
 
@@ -63,7 +64,7 @@ class WebhookConsumer(Consumer[_Due]):
         self._watch = WebhookWatcher(account)
         #: Webhooks under way, by the endpoint they go to.
         self._open: Counter[str] = Counter()
-        span = sum(account.webhook_schedule) * 1.1 + EXTRA_SECONDS
+        span = sum(account.worker_settings.webhook_retry_seconds) * 1.1 + EXTRA_SECONDS
         self._span_us = int(span * 1e6)
 
     async def take(self, limit: int, tick_us: int) -> Taken[_Due]:
@@ -87,7 +88,7 @@ class WebhookConsumer(Consumer[_Due]):
         ids = {"job_id": due.job_id, "attempt": due.attempt, "run_id": due.run_id}
         return {**ids, "receiver": _receiver(due)}
 
-    async def handle(self, item: _Due) -> StageResult:
+    async def handle(self, item: _Due) -> Sequence[Write]:
         """Deliver one webhook, or see what became of it."""
         due = item.item
         receiver = _receiver(due)
@@ -99,11 +100,10 @@ class WebhookConsumer(Consumer[_Due]):
                 del self._open[receiver]
         if result.verdict == "again" and item.age + result.wait_us / 1e6 > KEPT_SECONDS:
             result = result._replace(verdict="gave_up")
-        records = [Record(self.account.writers.deliveries, result)]
-        if result.verdict == "delivered" or not (result.was_tried or result.verdict == "gave_up"):
-            return StageResult(records)
-        details = {"verdict": result.verdict, "status": result.status, "why": result.error}
-        return StageResult(records, "webhook_not_delivered", details)
+        if result.verdict == "gave_up" or (result.was_tried and result.verdict != "delivered"):
+            details = {"verdict": result.verdict, "status": result.status, "why": result.error}
+            self.warn(item, "webhook_not_delivered", **details)
+        return [(self.account.writers.deliveries, result)]
 
     async def _result(self, due: _Due) -> Delivered:
         item = due.item

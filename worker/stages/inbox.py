@@ -7,6 +7,7 @@ the same key: it makes no second job.
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from redis.exceptions import RedisError
@@ -15,7 +16,8 @@ from runqueue.producer.inbox import INBOX, InboxLine, check_lines, inbox_key
 from runqueue.records.claim_items import Taken
 from runqueue.store.inbox_calls import TakenLine, inbox_done, inbox_take
 from worker.process.account import AccountLink
-from worker.stages.consumer import Consumer, StageResult
+from worker.process.writers import Write
+from worker.stages.consumer import Consumer
 
 #: Lines of one step: about 5 ms of the event loop, which others need, too.
 LINES = 200
@@ -66,7 +68,7 @@ class InboxConsumer(Consumer[InboxChunk]):
         lines = list(taken.items)
         return taken.with_items([InboxChunk(lines, until, taken.now_us)] if lines else [])
 
-    async def handle(self, item: InboxChunk) -> StageResult:
+    async def handle(self, item: InboxChunk) -> Sequence[Write]:
         """Enqueue a step's lines, and remove them."""
         try:
             await self._settle(item)
@@ -75,7 +77,7 @@ class InboxConsumer(Consumer[InboxChunk]):
             count = len(item.lines)
             self.account.log.warning("lines_left", lines=count, error=str(error))
             await asyncio.sleep(PAUSE_SECONDS)
-        return StageResult()
+        return ()
 
     async def _settle(self, step: InboxChunk) -> None:
         name = self.account.name

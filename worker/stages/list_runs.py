@@ -19,6 +19,7 @@ from runqueue.records.claim_items import Taken
 from runqueue.store import live_run_calls
 from runqueue.store.live_run_calls import Joined, ListReading
 from worker.process.account import NO_LIST_SECONDS, AccountLink
+from worker.process.writers import Write
 from worker.runs.live_runs import (
     ListVerdict,
     Watchlist,
@@ -30,7 +31,7 @@ from worker.runs.live_runs import (
 from worker.runs.pages import PageFailedError, Pager, TooLongError
 from worker.runs.reader import Runs
 from worker.runs.run_reads import read_run
-from worker.stages.consumer import Consumer, StageResult
+from worker.stages.consumer import Consumer
 from worker.stages.poll import LEASE_SECONDS, least_spacing, least_useful
 
 #: Seconds after which another process may read the list; renewed with every page.
@@ -78,7 +79,7 @@ class ListConsumer(Consumer[ListReading]):
         least, lease = int(least_useful(self.account) * 1e6), int(LIST_LEASE_SECONDS * 1e6)
         return await self.claim(live_run_calls.lists_claim, limit, tick_us, lease, least_us=least)
 
-    async def handle(self, item: ListReading) -> StageResult:
+    async def handle(self, item: ListReading) -> Sequence[Write]:
         """Read the list, and have those runs polled that it does not show."""
         began = time.monotonic()
         try:
@@ -91,7 +92,7 @@ class ListConsumer(Consumer[ListReading]):
         except RedisError as error:
             # Its lease ends, and the next process begins anew.
             self.account.log.warning("list_unrecorded", error=str(error))
-        return StageResult()
+        return ()
 
     async def _read(self, reading: ListReading, began: float) -> None:
         await self._catch_up(reading.began_us)
@@ -158,7 +159,7 @@ class ListConsumer(Consumer[ListReading]):
             is_due = is_due or 1 in codes
         for start in range(0, len(verdict.shown), CHUNK):
             some = verdict.shown[start : start + CHUNK]
-            limits = (account.max_run_us, account.max_workflow_us)
+            limits = account.run_limits_us
             await account.run(live_run_calls.lists_seen, some, int(ORPHAN_SECONDS * 1e6), *limits)
         if is_due:
             self.on_missing()

@@ -8,6 +8,7 @@ Runs that no job owns (orphans) are polled, too: each takes a slot until it is o
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -15,8 +16,8 @@ import structlog
 from redis.exceptions import RedisError
 
 from api_client import ReadClass, RunReading
-from api_client.answers.occupied import found_occupied, says_occupied
-from api_client.answers.run_times import attempt_age
+from api_client.answers.occupied import found_occupied
+from api_client.answers.parts import attempt_age
 from runqueue.records.claim_items import (
     DuePoll,
     EndedStray,
@@ -31,9 +32,9 @@ from runqueue.records.times import packed
 from runqueue.request.retry_policy import Retry
 from runqueue.store import worker_calls
 from worker.process.account import AccountLink
-from worker.process.batch_writer import Record
+from worker.process.writers import Write
 from worker.runs.run_reads import End, end_of, has_failed, read_again, read_run
-from worker.stages.consumer import Consumer, StageResult
+from worker.stages.consumer import Consumer
 
 log = structlog.get_logger()
 
@@ -62,7 +63,7 @@ def spacing(age: float, least: float, most: float, chance: float) -> float:
 
 def least_spacing(account: AccountLink) -> float:
     """Return how many seconds lie between two lists of live runs at least."""
-    return max(account.poll_bounds[0], LEAST_LIST_SECONDS)
+    return max(account.worker_settings.poll_min_seconds, LEAST_LIST_SECONDS)
 
 
 def least_useful(account: AccountLink) -> float:
@@ -108,15 +109,16 @@ class PollConsumer(Consumer[_Due]):
     async def take(self, limit: int, tick_us: int) -> Taken[_Due]:
         """Claim due polls."""
         account = self.account
+        max_run_us, max_workflow_us = account.run_limits_us
         taken = await self.claim(
             worker_calls.poll_claim,
             limit,
             tick_us,
             int(LEASE_SECONDS * 1e6),
-            max_run_us=account.max_run_us,
-            max_workflow_us=account.max_workflow_us,
+            max_run_us=max_run_us,
+            max_workflow_us=max_workflow_us,
             may_list=account.may_list(),
-            ahead_us=int(account.poll_bounds[1] * 1e6),
+            ahead_us=int(account.worker_settings.poll_max_seconds * 1e6),
             least_us=int(least_useful(account) * 1e6),
         )
         return taken.with_items([(job, taken.now_us) for job in taken.items])
@@ -126,7 +128,7 @@ class PollConsumer(Consumer[_Due]):
         job = item[0]
         return {"job_id": job.job_id, "attempt": job.attempt, "run_id": job.run_id}
 
-    async def handle(self, item: _Due) -> StageResult:
+    async def handle(self, item: _Due) -> Sequence[Write]:
         """Read one run."""
         job, now_us = item
         end, is_unreadable = End(), False
@@ -143,44 +145,42 @@ class PollConsumer(Consumer[_Due]):
         except RedisError as error:
             reading = RunReading(ReadClass.TROUBLE, detail=f"Redis: {type(error).__name__}")
         if not job.job_id:
-            return self._orphan(job, now_us, reading) if end.is_settled else StageResult([])
+            return self._orphan(job, now_us, reading) if end.is_settled else ()
         if reading.outcome is ReadClass.RUN and reading.is_over and reading.run_status:
             if end.is_settled:
-                return StageResult([self._end(job, reading, reading.run_status, end.note)])
-            return StageResult([Record(self.account.writers.poll_soon, job.job_id)])
-        return self._going_on(job, now_us, reading, is_unreadable=is_unreadable)
+                return [self._end(job, reading, reading.run_status, end.note)]
+            return [(self.account.writers.poll_soon, job.job_id)]
+        return self._going_on(item, reading, is_unreadable=is_unreadable)
 
-    def _going_on(
-        self, job: DuePoll, now_us: int, reading: RunReading, *, is_unreadable: bool
-    ) -> StageResult:
+    def _going_on(self, item: _Due, reading: RunReading, *, is_unreadable: bool) -> Sequence[Write]:
         """Say when a run is polled again that goes on, or that could not be read."""
-        account = self.account
+        (job, now_us), settings = item, self.account.worker_settings
         overdue, begun_us = self._overdue(job, now_us, reading, is_unreadable=is_unreadable)
-        least, most = account.poll_bounds
+        least, most = settings.poll_min_seconds, settings.poll_max_seconds
         wait = spacing((now_us - job.started_us) / 1e6, least, most, random.random())
-        status, event, details = "", "", {}
+        status = ""
         if reading.outcome is ReadClass.RUN:
             status = "" if reading.run_status == job.run_status else reading.run_status or ""
         else:
             wait = max(wait, reading.retry_after or 0.0, min(1.0, most))
-            event = "poll_failed"
-            details = {"why": reading.outcome.value, "status": reading.status_code}
+            why = reading.outcome.value
+            self.warn(item, "poll_failed", why=why, status=reading.status_code)
         polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6), begun_us)
-        return StageResult([*overdue, Record(account.writers.polled, polled)], event, details)
+        return [*overdue, (self.account.writers.polled, polled)]
 
-    def _orphan(self, orphan: DuePoll, now_us: int, reading: RunReading) -> StageResult:
+    def _orphan(self, orphan: DuePoll, now_us: int, reading: RunReading) -> Sequence[Write]:
         """Free the slot of an orphan that is over; another is polled again when its lease ends."""
         is_over = reading.outcome is ReadClass.RUN and reading.is_over
         # A server may not know a run for a moment after it was made.
         if reading.outcome is ReadClass.NOT_FOUND:
             is_over = now_us - orphan.started_us > UNKNOWN_SECONDS * 1e6
         if not is_over:
-            return StageResult([])
+            return ()
         steps = reading.times.steps
         over = EndedStray(orphan.run_id, "" if steps is None else steps)
-        return StageResult([Record(self.account.writers.over_orphans, over)])
+        return [(self.account.writers.over_orphans, over)]
 
-    def _end(self, job: DuePoll, reading: RunReading, status: str, note: str) -> Record[Any]:
+    def _end(self, job: DuePoll, reading: RunReading, status: str, note: str) -> Write:
         """Return the end of a run, or that the job runs again where its policy says so.
 
         Args:
@@ -192,9 +192,9 @@ class PollConsumer(Consumer[_Due]):
         run = (job.job_id, job.attempt, job.run_id)
         state = "completed" if note else STATES.get(status, "failed")
         reason = short_reason(reading.failure_reason)
-        if says_occupied(reading.failure_reason) and found_occupied(reading.shown, job.session):
+        if reason and found_occupied(reading.shown, job.session):
             again = RunAgain(*run, status, reason, 0, result, times, is_occupied=1)
-            return Record(writers.run_again, again)
+            return writers.run_again, again
         backoff = None
         # Of an answer that was cut nobody saw whether the server itself is about to try again.
         if job.retry and state == "failed" and not reading.is_cut:
@@ -202,13 +202,13 @@ class PollConsumer(Consumer[_Due]):
             backoff = retry.backoff(job.runs + 1, status, reading.shown, random.random())
         if backoff is None:
             why = note if state == "completed" else reason
-            return Record(writers.finished, Finished(*run, state, status, why, result, times))
+            return writers.finished, Finished(*run, state, status, why, result, times)
         why, backoff_us = reason or f"the run {status}", int(backoff * 1e6)
-        return Record(writers.run_again, RunAgain(*run, status, why, backoff_us, result, times))
+        return writers.run_again, RunAgain(*run, status, why, backoff_us, result, times)
 
     def _overdue(
         self, job: DuePoll, now_us: int, reading: RunReading, *, is_unreadable: bool
-    ) -> tuple[list[Record[Overdue]], int]:
+    ) -> tuple[list[Write], int]:
         """Have a run canceled whose time is up, now that a GET says that it goes on, or is gone.
 
         Not before: after a long stop of the workers most such runs have long been completed. So is
@@ -231,9 +231,9 @@ class PollConsumer(Consumer[_Due]):
             return self._canceled(job, f"time limit: the run took longer than {seconds}"), 0
         return [], 0
 
-    def _canceled(self, job: DuePoll, why: str) -> list[Record[Overdue]]:
+    def _canceled(self, job: DuePoll, why: str) -> list[Write]:
         overdue = Overdue(job.job_id, job.attempt, job.run_id, why)
-        return [Record(self.account.writers.overdue, overdue)]
+        return [(self.account.writers.overdue, overdue)]
 
 
 def _is_overdue(job: DuePoll, now_us: int) -> bool:

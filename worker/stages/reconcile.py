@@ -11,11 +11,12 @@ from api_client.elapsed import elapsed
 from runqueue.records.claim_items import Doubtful, RunAccepted, Searched, Taken
 from runqueue.store import worker_calls
 from worker.process.account import AccountLink
+from worker.process.writers import Write
 from worker.runs.matcher import next_search
 from worker.runs.reader import Runs
 from worker.runs.recovery import Recovery
 from worker.runs.search import Search, SearchNote, SearchResult, readable
-from worker.stages.consumer import Consumer, StageResult
+from worker.stages.consumer import Consumer
 
 #: Seconds after which a search that nobody recorded comes again.
 LEASE_SECONDS = 60.0
@@ -58,7 +59,7 @@ class ReconcileConsumer(Consumer[_Pass]):
         next_us = 0 if self._is_searching else taken.next_us
         return taken._replace(next_us=next_us).with_items(items)
 
-    async def handle(self, item: _Pass) -> StageResult:
+    async def handle(self, item: _Pass) -> Sequence[Write]:
         """Make one pass, or one attempt to recover."""
         taken, start, recovers = item
         try:
@@ -72,14 +73,14 @@ class ReconcileConsumer(Consumer[_Pass]):
                 self._is_recovering = False
             else:
                 self._is_searching = False
-        return StageResult()
+        return ()
 
     async def _search_runs(self, doubts: Sequence[Doubtful], now_us: int, start: float) -> None:
         jobs, broken = readable(doubts, now_us, start)
         found = dict.fromkeys(broken, SearchResult("unknown", SearchNote.UNREADABLE))
         found |= await self._search.find(jobs) if jobs else {}
-        ages = {job.job_id: (job.age, job.wait(self.account.grace)) for job in jobs}
-        grace = self.account.grace
+        grace = self.account.worker_settings.unconfirmed_grace_seconds
+        ages = {job.job_id: (job.age, job.wait(grace)) for job in jobs}
         searched = []
         for doubt in doubts:
             finding = found.get(doubt.job_id)

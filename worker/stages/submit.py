@@ -10,6 +10,7 @@ import asyncio
 import re
 import secrets
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from api_client import Submission, SubmissionClass
@@ -26,9 +27,9 @@ from runqueue.records.claim_items import (
 from runqueue.store import codec, worker_calls
 from runqueue.tracing import Origin, working
 from worker.process.account import AccountLink
-from worker.process.batch_writer import Record
+from worker.process.writers import Write
 from worker.runs.answer_check import AnswerCheck
-from worker.stages.consumer import Consumer, StageResult
+from worker.stages.consumer import Consumer
 
 #: Seconds after the claim in which a permit may be used; the job goes back as not sent after that.
 #: What every claim takes on the way does not count: else nothing could go where Redis is far away.
@@ -90,9 +91,9 @@ class SubmitConsumer(Consumer[_Granted]):
             limit,
             tick_us,
             linger=self.lingers(),
-            marked=account.correlates,
+            marked=account.worker_settings.correlation,
             receives=account.receives,
-            date_us=account.server_date.now_us(),
+            date_us=account.client.server_clock.now_us(),
         )
         self._claim = None
         # Not its own: the first of all may be slow because the permit was on its way for long.
@@ -106,47 +107,47 @@ class SubmitConsumer(Consumer[_Granted]):
         """Return the job's id and its attempt."""
         return {"job_id": item[0].job_id, "attempt": item[0].attempt}
 
-    async def handle(self, item: _Granted) -> StageResult:
+    async def handle(self, item: _Granted) -> Sequence[Write]:
         """Submit one claimed job, once."""
         job, process, granted = item
+        account, returned = self.account, self.account.writers.returned
         try:
             post = codec.submission(
                 job.stored,
                 job.job_id,
                 job.attempt,
-                mark=self.account.correlates,
-                queue=self.account.queue_name,
-                tag=self.account.tags_runs,
-                receiver=self.account.receiver(job.job_id, job.attempt),
+                mark=account.worker_settings.correlation,
+                queue=account.worker_settings.queue_name,
+                tag=account.tags_runs,
+                receiver=account.receiver(job.job_id, job.attempt),
             )
         except (ValueError, KeyError) as error:
-            return self._unreadable(job, error)
+            # Nothing was sent, so it is not in doubt.
+            account.log.error(  # noqa: TRY400 - the trace may quote the request
+                "stored_request_unreadable", job_id=job.job_id
+            )
+            reason = f"the stored request cannot be read: {type(error).__name__}"
+            return [(account.writers.dead, Lost(job.job_id, job.attempt, reason))]
         if self._wrong_address:
-            back = GivenBack(job.job_id, job.attempt, 0, self._wrong_address)
-            return self._returned("account", back, why="address", cause=self._wrong_address)
+            why = self._wrong_address
+            self.warn(item, "submission_returned", why="address", cause=why)
+            return [(returned["account"], GivenBack(job.job_id, job.attempt, 0, why))]
         if not self._may_send(job, process, granted):
-            return self._returned("void", GivenBack(job.job_id, job.attempt))
+            return [(returned["void"], GivenBack(job.job_id, job.attempt))]
         if post.traceparent:
             outcome = await self._traced(job, post)
         else:
             outcome = await self._submit(job, post)
         if outcome.outcome in _REFUSALS and post.is_tagged and _TAGS.search(outcome.detail):
             # The tag is ours, not the request's: it goes again without one, at no cost.
-            self.account.remember_no_tags()
-            return self._returned("void", GivenBack(job.job_id, job.attempt))
-        return self._result(job, outcome)
-
-    def _returned(self, why: str, item: GivenBack, /, **details: Any) -> StageResult:
-        """Give a claim back that brought no run, with a warning if there are details."""
-        event = "submission_returned" if details else ""
-        return StageResult([Record(self.account.writers.returned[why], item)], event, details)
-
-    def _unreadable(self, job: Claimed, error: Exception) -> StageResult:
-        """End a job whose stored request is broken: nothing was sent, so it is not in doubt."""
-        self.account.log.error("stored_request_unreadable", job_id=job.job_id)
-        reason = f"the stored request cannot be read: {type(error).__name__}"
-        lost = Lost(job.job_id, job.attempt, reason)
-        return StageResult([Record(self.account.writers.dead, lost)])
+            account.remember_no_tags()
+            return [(returned["void"], GivenBack(job.job_id, job.attempt))]
+        if outcome.outcome is SubmissionClass.ACCEPTED and outcome.run_id:
+            status = outcome.run_status or "created"
+            first_poll_us = int(account.worker_settings.poll_min_seconds * 1e6)
+            run = RunAccepted(job.job_id, job.attempt, outcome.run_id, status, first_poll_us)
+            return [(account.writers.running, run)]
+        return self._without_run(item, outcome)
 
     async def _traced(self, job: Claimed, post: codec.Post) -> Submission:
         """Send the POST as a step of the job's trace."""
@@ -170,7 +171,6 @@ class SubmitConsumer(Consumer[_Granted]):
                     post.kind, post.content, post.headers, post.query
                 )
                 timer.status = outcome.status_code
-            self.account.server_date.note(outcome.server_date)
         except asyncio.CancelledError:
             return Submission(SubmissionClass.UNKNOWN, detail=STOPPED)
         if outcome.outcome is SubmissionClass.ACCEPTED:
@@ -203,7 +203,8 @@ class SubmitConsumer(Consumer[_Granted]):
         """Check once more before sending: lease, permit and drain."""
         if self.draining or not self.account.lease.may_send(process):
             return False
-        if not self.account.is_limited:
+        limits = self.account.settings
+        if not (limits.max_dispatches_per_second or limits.max_requests_per_second):
             return True
         age = elapsed() - granted
         if age >= PERMIT_SECONDS:
@@ -212,24 +213,21 @@ class SubmitConsumer(Consumer[_Granted]):
             )
         return age < PERMIT_SECONDS
 
-    def _result(self, job: Claimed, outcome: Submission) -> StageResult:
-        """Return what is written of an outcome, and the warning of one that brought no run."""
-        writers, job_id, attempt = self.account.writers, job.job_id, job.attempt
-        if outcome.outcome is SubmissionClass.ACCEPTED and outcome.run_id:
-            status, first_poll_us = outcome.run_status or "created", self.account.first_poll_us
-            run = RunAccepted(job_id, attempt, outcome.run_id, status, first_poll_us)
-            return StageResult([Record(writers.running, run)])
+    def _without_run(self, item: _Granted, outcome: Submission) -> Sequence[Write]:
+        """Return what is written of an outcome that brought no run, or may have brought one."""
+        job, writers = item[0], self.account.writers
         why = outcome.outcome.value
-        details = {"status": outcome.status_code, "cause": _cause(outcome)}
+        event = "submission_returned" if outcome.outcome in _NO_RUN else f"submission_{why}"
+        status = outcome.status_code
+        self.warn(item, event, why=why, status=status, cause=_cause(outcome))
         if outcome.outcome in _NO_RUN:
             wait_us = int((outcome.retry_after or 0.0) * 1e6)
             words, named = _words(self.account.name, outcome), outcome.named_rate or 0.0
-            item = GivenBack(job_id, attempt, wait_us, words, named)
-            return self._returned(_why(outcome), item, why=why, **details)
-        lost = Lost(job_id, attempt, _loss(job, outcome), _is_trouble(outcome))
+            back = GivenBack(job.job_id, job.attempt, wait_us, words, named)
+            return [(writers.returned[_why(outcome)], back)]
+        lost = Lost(job.job_id, job.attempt, _loss(job, outcome), _is_trouble(outcome))
         is_refused = outcome.outcome is SubmissionClass.REFUSED
-        writer = writers.dead if is_refused else writers.unconfirmed
-        return StageResult([Record(writer, lost)], f"submission_{why}", details)
+        return [(writers.dead if is_refused else writers.unconfirmed, lost)]
 
 
 def _why(outcome: Submission) -> str:

@@ -62,10 +62,8 @@ async def sweep(account: AccountLink) -> dict[str, int]:
 
 
 def _steps(account: AccountLink) -> Iterator[tuple[str, Callable[[], Awaitable[int]]]]:
-    limits: dict[Argument, Argument] = {
-        MAX_RUN: account.max_run_us,
-        MAX_WORKFLOW_RUN: account.max_workflow_us,
-    }
+    run_us, workflow_us = account.run_limits_us
+    limits: dict[Argument, Argument] = {MAX_RUN: run_us, MAX_WORKFLOW_RUN: workflow_us}
     for script, arguments in STEPS:
         given = [limits.get(argument, argument) for argument in arguments]
         yield script, partial(_walk, account, script, given)

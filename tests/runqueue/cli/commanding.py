@@ -11,6 +11,7 @@ from typing import Any
 import redis
 from typer.testing import CliRunner, Result
 
+from api_client.elapsed import elapsed_us
 from runqueue import RunQueue
 from runqueue.cli.app import app
 from runqueue.operator.operations import Settled
@@ -18,7 +19,6 @@ from runqueue.records import claim_items
 from runqueue.store import worker_calls
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.sending import run
-from worker.process.elapsed import passed_us
 
 _MINUTE_US = 60_000_000
 
@@ -75,7 +75,7 @@ class Desk:
         """Take every ready job, as a worker would."""
         run(
             self.client,
-            worker_calls.heartbeat(account, "test", _MINUTE_US, -1, passed_us(), first=True),
+            worker_calls.heartbeat(account, "test", _MINUTE_US, -1, elapsed_us(), first=True),
         )
         claim_id = str(self.client.incr("test:claims"))
         return list(run(self.client, worker_calls.claim(account, "test", claim_id, 500, 0)).items)

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from api_client.elapsed import elapsed_us
 from runqueue.records import claim_items
 from runqueue.records.delivery import Delivered, Reported
 from runqueue.store import delivery_calls, worker_calls
 from runqueue.store.sending import run
 from tests.runqueue.cli.commanding import Desk, line, ready
-from worker.process.elapsed import passed_us
 
 PREFIX = "runqueue:{default}:"
 URL = "https://user.test/hook"
@@ -31,7 +31,7 @@ def taken(desk: Desk, *rows: dict[str, Any], receives: bool = True) -> list[clai
     desk.client.incr("test:claims")
     run(
         desk.client,
-        worker_calls.heartbeat("default", "test", _MINUTE_US, -1, passed_us(), first=True),
+        worker_calls.heartbeat("default", "test", _MINUTE_US, -1, elapsed_us(), first=True),
     )
     found: dict[str, claim_items.Claimed] = {}
     while len(found) < len(ids):

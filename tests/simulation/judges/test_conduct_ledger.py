@@ -9,8 +9,9 @@ from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch
 from runqueue.records.job import JobState
 from simulation.fault_times import FaultTimes
-from simulation.judges.conduct_ledger import LISTS_END, ConductLedger, Outcome
+from simulation.judges.conduct_ledger import LISTS_END, ConductLedger
 from simulation.judges.ledger import AcceptedJob, InvariantLedger
+from simulation.observer import Outcome
 from simulation.plan import draw
 from simulation.processes import EPOCH
 from simulation.virtual.addresses import callback_url

@@ -16,7 +16,7 @@ from lab.valkeys import start_valkey
 from lab.waiting import until
 from tests.worker.test_runtime import running, settings
 from tests.worker.working import closed_port
-from worker import served_accounts as module
+from worker import runtime as module
 from worker.process import metrics_server
 from worker.process.metrics_server import serve_metrics
 from worker.runtime import Runtime

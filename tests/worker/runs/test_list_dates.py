@@ -26,8 +26,7 @@ from tests.worker.searching import (
     task_v2,
 )
 from tests.worker.working import ENDLESS, KEYS, Bench, working
-from worker.runs.list_dates import Submitted, date_ahead
-from worker.runs.reader import Runs
+from worker.runs.reader import Runs, Submitted, date_ahead
 from worker.runs.search import BEHIND_PROXY, SearchNote
 
 __all__ = ["no_waiting"]

@@ -646,7 +646,7 @@ async def test_a_workflow_s_run_is_found_by_its_tag_with_and_without_the_name_of
     async with working(client, redis_url, settings={"queue_name": tagged_as}) as bench:
         job_id = await lose(bench, flow(), MADE)
         [run] = await bench.runs()
-        bench.account.queue_name = "a"
+        bench.account.worker_settings.queue_name = "a"
 
         await look(bench)
 

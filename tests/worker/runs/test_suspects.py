@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import pytest
@@ -22,8 +23,8 @@ from runqueue.store import worker_calls
 from runqueue.store.scripts import ScriptCall
 from tests.worker.searching import flow, task, task_v2
 from tests.worker.working import ENDLESS, KEYS, Bench, Send, working, wrap_send
+from worker.runs import search
 from worker.runs import suspects as suspecting
-from worker.runs import turns
 from worker.runs.comparison import WORKFLOW_RUN, ShownRun, compare
 from worker.runs.suspects import TooManyError, most_lost, suspects, unlisted
 
@@ -377,7 +378,7 @@ async def test_others_have_their_turn_between_comparisons(
     monkeypatch: pytest.MonkeyPatch,
     comparisons: list[str],
 ) -> None:
-    monkeypatch.setattr(turns, "TURN_SECONDS", -1.0)
+    monkeypatch.setattr(search, "TURN_SECONDS", -1.0)
     runs = [
         shown(n, WORKFLOW_RUN, workflow_id="wpid_1", parameters={"sim_end": f"{n}"})
         for n in range(RUNS)
@@ -398,3 +399,20 @@ async def test_others_have_their_turn_between_comparisons(
 
     assert len(comparisons) == RUNS
     assert had >= RUNS
+
+
+@pytest.mark.parametrize(("seconds", "ran"), [(-1.0, ["other"]), (inf, [])])
+async def test_others_run_once_work_has_had_its_turn(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, ran: list[str]
+) -> None:
+    monkeypatch.setattr(search, "TURN_SECONDS", seconds)
+    found: list[str] = []
+
+    async def other() -> None:
+        found.append("other")
+
+    task = asyncio.create_task(other())
+    await search.LoopTurns().take()
+
+    assert found == ran
+    await task

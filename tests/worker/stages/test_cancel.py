@@ -27,7 +27,7 @@ async def test_a_cancel_that_was_asked_for_ends_the_run_and_a_get_confirms_it(
     client: redis.Redis, redis_url: str
 ) -> None:
     async with working(client, redis_url, settings={"poll_min_seconds": 60}) as bench:
-        bench.account.poll_bounds = (60.0, 60.0)
+        bench.account.worker_settings.poll_max_seconds = 60.0
         (job_id,) = await bench.submitted()
         assert bench.queue.cancel(job_id) is JobState.RUNNING
 
@@ -174,7 +174,7 @@ async def test_a_cancel_cut_off_by_a_stop_is_tried_again(
 
 async def canceling(bench: Bench, n: int) -> list[str]:
     """Have so many runs that are to be canceled and not polled for a minute; returns their jobs."""
-    assert bench.account.first_poll_us > 30_000_000
+    assert bench.account.worker_settings.poll_min_seconds > 30
     job_ids = await bench.submitted(n)
     for job_id in job_ids:
         bench.queue.cancel(job_id)
