@@ -263,15 +263,6 @@ async def test_a_body_is_as_long_as_it_is_whatever_its_headers_say() -> None:
         assert [e.body for e in server.exchanges] == [content, content]
 
 
-@pytest.mark.parametrize(
-    ("url", "target"), [("?to=/x", "/?to=/x"), ("", "/"), ("/x?to=/y", "/x?to=/y")]
-)
-async def test_the_target_is_all_that_follows_the_port(url: str, target: str) -> None:
-    async with serving(answering(200)) as server, AsyncTransport() as transport:
-        await transport.exchange(Request("GET", server.url + url, {}))
-        assert [e.target for e in server.exchanges] == [target]
-
-
 async def test_a_request_without_the_headers_it_needs_is_given_them() -> None:
     async with serving(answering(200)) as server, AsyncTransport() as transport:
         await transport.exchange(Request("POST", f"{server.url}?q=1", {}, b"{}"))

@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -221,20 +220,6 @@ def test_a_call_keeps_its_options_and_takes_their_additions() -> None:
     assert call.headers == {"x-a": 1}
     assert call.options == options
     assert call_of(request_options={}).options is None
-
-
-@pytest.mark.parametrize(
-    "base", ["https://api.example.com", "http://h:8000/pre/fix/", "http://[::1]:9"]
-)
-@pytest.mark.parametrize("path", ["v1/run/tasks", "v1/runs/a%2Fb%20c", "v1/runs/%2E%2E/cancel"])
-@pytest.mark.parametrize("query", ["", "template=true", "search_key=%5Brq%3Ax%5D&page=1"])
-def test_a_url_is_put_together_from_the_base_the_path_and_the_query(
-    base: str, path: str, query: str
-) -> None:
-    request = RequestFactory(base, "a-key").make("GET", path, query=query)
-    text = f"{base.rstrip('/')}/{path}" + (f"?{query}" if query else "")
-    assert request.url == str(httpx.URL(text)) == text
-    assert request.name == f"GET {httpx.URL(text).raw_path.decode().partition('?')[0]}"
 
 
 def test_the_caller_s_headers_go_before_ours() -> None:

@@ -27,7 +27,7 @@ from api_client import (
     WaitTimeoutError,
 )
 from api_client.call import Call, CallKind
-from api_client.calls.sequences import LAST_READ, Pages, cancel_chunks, reason_reads
+from api_client.calls.sequences import LAST_READ, Pages, reason_reads
 from tests.api_client.twins import Clock
 
 NOT_FOUND = NotFoundError("Run not found", status_code=404)
@@ -87,13 +87,6 @@ def test_a_run_that_goes_on_is_read_until_it_is_over(clock: Clock, status: str) 
     assert len(calls) == 6
 
 
-def test_a_failed_run_with_a_retry_pending_is_not_over(clock: Clock) -> None:
-    pending = run("failed", retry_pending=True)
-    done = run("completed", retry_pending=False)
-    result, _ = drive(wait_for_run("tsk_1"), [pending, run("queued"), done])
-    assert result is done
-
-
 def test_reads_are_spaced_by_a_tenth_of_the_time_waited_within_bounds(clock: Clock) -> None:
     going = [run("running")] * 60
     drive(
@@ -107,15 +100,6 @@ def test_reads_are_spaced_by_a_tenth_of_the_time_waited_within_bounds(clock: Clo
     assert (clock.slept[0], clock.slept[-1]) == (2, 5)
 
 
-@pytest.mark.parametrize(("minutes", "reads"), [(1, 30), (5, 47), (10, 57)])
-def test_a_run_of_minutes_is_read_as_often_as_the_page_says(
-    clock: Clock, minutes: int, reads: int
-) -> None:
-    with pytest.raises(WaitTimeoutError):
-        drive(wait_for_run("tsk_1", timeout=minutes * 60), [run("running")] * 100)
-    assert len(clock.slept) + 1 == pytest.approx(reads, abs=1)
-
-
 def test_a_wait_ends_on_time_with_the_last_that_was_read(clock: Clock) -> None:
     last = run("paused")
     with pytest.raises(WaitTimeoutError, match="run tsk_1 is paused after 4 s") as caught:
@@ -126,11 +110,6 @@ def test_a_wait_ends_on_time_with_the_last_that_was_read(clock: Clock) -> None:
     assert caught.value.run is last
     assert isinstance(caught.value, TimeoutError)
     assert clock.slept == [3, 1]
-
-
-def test_a_timeout_of_nothing_looks_once(clock: Clock) -> None:
-    with pytest.raises(WaitTimeoutError):
-        drive(wait_for_run("tsk_1", timeout=0), [run("running")])
 
 
 def test_a_run_that_was_just_made_may_be_not_found_for_ten_seconds(clock: Clock) -> None:
@@ -226,23 +205,11 @@ def test_a_read_gets_what_is_left_of_the_wait_and_five_seconds_at_least(clock: C
     assert limits == [60, 31, LAST_READ, LAST_READ, None]
 
 
-@pytest.mark.parametrize("timeout", [-1, -0.001, float("nan")])
-def test_a_wait_of_no_time_that_can_be_is_refused(timeout: float) -> None:
-    with pytest.raises(ValueError, match="timeout: expected 0 seconds or more, got"):
-        drive(wait_for_run("tsk_1", timeout=timeout), [])
-
-
 @pytest.mark.parametrize("error", FOR_GOOD, ids=lambda error: type(error).__name__)
 def test_a_read_that_fails_for_good_ends_the_wait(clock: Clock, error: SkyvernError) -> None:
     with pytest.raises(type(error)) as caught:
         drive(wait_for_run("tsk_1"), [run("running"), error])
     assert caught.value is error
-
-
-@pytest.mark.parametrize(("least", "most"), [(0, 1), (-1, 1), (2, 1), (float("nan"), 1)])
-def test_intervals_that_are_none_are_refused(least: float, most: float) -> None:
-    with pytest.raises(ValueError, match="min_interval"):
-        drive(wait_for_run("tsk_1", min_interval=least, max_interval=most), [])
 
 
 def test_runs_are_canceled_a_hundred_at_a_time_and_each_once() -> None:
@@ -263,22 +230,6 @@ def test_runs_are_canceled_a_hundred_at_a_time_and_each_once() -> None:
     }
     assert result.cancelled == ids[:99] + ids[100:200]
     assert result.failed == [*ids[99:100], *ids[200:]]
-
-
-def test_no_runs_to_cancel_are_no_request() -> None:
-    result, calls = drive(cancel_runs([]), [])
-    assert (result.cancelled, result.failed, calls) == ([], [], [])
-
-
-def test_one_text_is_not_a_list_of_runs_to_cancel() -> None:
-    with pytest.raises(TypeError, match="several ids, got one text"):
-        next(cancel_chunks("tsk_1", None))
-
-
-@pytest.mark.parametrize("odd", [None, 0, 7, b"tsk_1", ["tsk_1"]])
-def test_what_is_no_id_is_not_canceled(odd: Any) -> None:
-    with pytest.raises(TypeError, match="run_ids: expected ids as text, got"):
-        next(cancel_chunks(["tsk_1", odd], None))
 
 
 @pytest.mark.parametrize("reason", [None, "", "no answer"])
@@ -336,13 +287,6 @@ def test_a_reason_that_is_no_text_is_not_taken_for_one() -> None:
         call.read("text")
 
 
-def test_an_empty_run_id_is_refused() -> None:
-    with pytest.raises(ValueError, match="run_id is empty"):
-        reason_reads("")
-    with pytest.raises(ValueError, match="run_id is empty"):
-        drive(wait_for_run(""), [])
-
-
 def item(number: int) -> RunListItem:
     return RunListItem(run_id=f"tsk_{number}", status="running")
 
@@ -360,26 +304,3 @@ def test_pages_end_with_one_that_brings_nothing_new() -> None:
     assert pages.next_page() is not None
     assert pages.new_items([item(2000 + n) for n in range(20)]) == []
     assert pages.next_page() is None
-
-
-def test_pages_end_with_an_empty_one() -> None:
-    pages = Pages(search_key=None, status=None, request_options=None)
-    assert pages.new_items([]) == []
-    assert pages.next_page() is None
-
-
-def test_a_run_pushed_to_the_next_page_is_given_once() -> None:
-    pages = Pages(search_key=None, status="running", request_options=None)
-    first = [item(number) for number in range(100)]
-    assert pages.new_items(first) == first
-    pushed = [item(number) for number in range(97, 150)]
-    assert [one.run_id for one in pages.new_items(pushed)] == [f"tsk_{n}" for n in range(100, 150)]
-
-
-def test_pages_stop_at_the_server_s_last() -> None:
-    pages = Pages(search_key=None, status=None, request_options=None)
-    count = 0
-    while pages.next_page() is not None:
-        pages.new_items([item(count * 100 + number) for number in range(100)])
-        count += 1
-    assert count == 100

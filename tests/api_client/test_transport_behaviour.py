@@ -17,7 +17,6 @@ from api_client.http.transport import IDLE_LIMIT, AsyncTransport
 from tests.api_client.rawserver import (
     Exchange,
     answering,
-    answering_in_turn,
     hangs,
     response,
     serving,
@@ -64,22 +63,6 @@ async def test_a_body_of_any_size_arrives_whole(size: int) -> None:
         assert exchange.body == content
         assert exchange.headers["content-length"] == str(size)
         assert "transfer-encoding" not in exchange.headers
-
-
-async def test_a_redirect_is_given_back_not_followed() -> None:
-    async with serving(answering(307, location="/elsewhere")) as server:
-        async with AsyncTransport() as transport:
-            answer = await transport.handle_async_request(httpx.Request("GET", server.url))
-        assert answer.status_code == 307
-        assert len(server.exchanges) == 1
-
-
-async def test_a_cookie_is_not_sent_back() -> None:
-    async with serving(answering(200, set_cookie="session=1")) as server:
-        async with AsyncTransport() as transport:
-            await send(transport, "GET", server.url)
-            await send(transport, "GET", server.url)
-        assert [("cookie" in e.headers) for e in server.exchanges] == [False, False]
 
 
 async def test_a_compressed_answer_is_not_called_compressed_once_it_is_read() -> None:
@@ -157,15 +140,6 @@ async def test_a_machine_that_is_suspended_while_it_connects_sends_nothing_on_wa
             monkeypatch.setattr(Dialer, "dial", dialed)
             await send(transport, "POST", server.url)  # its place is free again
             monkeypatch.setattr(Dialer, "dial", suspended)
-
-
-@pytest.mark.parametrize("body", [b"", b"trouble", b"x" * 500_000])
-async def test_a_connection_is_not_used_again_after_a_5xx(body: bytes) -> None:
-    behaviour = answering_in_turn(response(500, body), response(200))
-    async with serving(behaviour) as server, AsyncTransport() as transport:
-        assert await send(transport, "GET", server.url) == body
-        await send(transport, "POST", server.url)
-        assert [e.connection for e in server.exchanges] == [1, 2]
 
 
 async def test_a_connection_is_used_again_after_a_4xx() -> None:

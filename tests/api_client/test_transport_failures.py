@@ -108,16 +108,6 @@ def test_a_connection_that_takes_too_long_is_not_sent(run: Run) -> None:
 
 
 @both_loops
-def test_connecting_ends_before_the_total_does_so_that_it_is_known_as_not_sent(run: Run) -> None:
-    async def check(port: int) -> None:
-        with pytest.raises(NotSentError):
-            await post(f"http://127.0.0.1:{port}", timeout=0.2, connect_timeout=60)
-
-    with port_with_a_full_backlog() as port:
-        run(check(port))
-
-
-@both_loops
 def test_a_wait_for_a_free_connection_that_takes_too_long_is_not_sent(run: Run) -> None:
     async def check() -> None:
         one = AsyncTransport(max_connections=1, connect_timeout=0.5)
