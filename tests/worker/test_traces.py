@@ -81,21 +81,6 @@ async def test_no_span_holds_anything_of_the_request(client: redis.Redis, redis_
             assert secret not in said
 
 
-async def test_a_submission_that_is_refused_is_an_error_in_a_word(
-    client: redis.Redis, redis_url: str
-) -> None:
-    with collected() as spans:
-        async with working(client, redis_url) as bench:
-            await bench.api.fault({"status": 400, "body": {"detail": "words"}}, times=1)
-            bench.enqueue()
-            await bench.one_pass("submit")
-
-        (submit,) = named(spans, "submit default")
-        assert submit.status.status_code.name == "ERROR"
-        assert submit.attributes["error.type"] == "refused"
-        assert "words" not in submit.to_json()
-
-
 async def test_without_a_provider_nothing_is_stored_and_nothing_is_told(
     client: redis.Redis, redis_url: str
 ) -> None:
@@ -104,18 +89,6 @@ async def test_without_a_provider_nothing_is_stored_and_nothing_is_told(
 
         assert b'"t":' not in stored(bench, job_id)
         assert bench.job(job_id).traceparent == ""
-
-
-async def test_a_trace_that_is_not_sampled_is_not_stored(
-    client: redis.Redis, redis_url: str
-) -> None:
-    with collected():
-        async with working(client, redis_url) as bench:
-            with tracing.continuing(_PARENT[:-1] + "0"):
-                (job_id,) = bench.enqueue()
-
-            # The span of the test's provider is sampled: it is a trace of its own.
-            assert _TRACE not in bench.job(job_id).traceparent
 
 
 async def test_a_process_without_opentelemetry_passes_the_callers_trace_on(
@@ -216,16 +189,3 @@ def test_a_wish_without_the_extra_is_warned_of(
 
     assert logged[-1]["event"] == "traces_not_sent"
     assert "pip install 'runqueue[otel]'" in logged[-1]["why"]
-
-
-@pytest.mark.parametrize("off", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}])
-def test_what_turns_opentelemetry_off_turns_it_off(
-    monkeypatch: pytest.MonkeyPatch, logged: list[Any], off: dict[str, str]
-) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
-    for name, value in off.items():
-        monkeypatch.setenv(name, value)
-
-    setup_tracing("runqueue-worker")()
-
-    assert logged == []

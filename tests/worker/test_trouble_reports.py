@@ -68,19 +68,6 @@ async def test_a_list_that_comes_or_that_the_server_has_not_is_no_failure(
     assert told(logged, "run_list_failed") == []
 
 
-async def test_a_submission_without_an_answer_is_logged_with_what_happened_to_it(
-    client: redis.Redis, redis_url: str, logged: Events
-) -> None:
-    async with working(client, redis_url) as bench:
-        await lose(bench, 1)
-
-    (event,) = told(logged, "submission_unknown")
-    assert (event["status"], event["cause"]) == (
-        None,
-        "POST /v1/run/tasks: ConnectionResetError: closed before the answer was whole",
-    )
-
-
 async def test_a_submission_that_was_not_sent_is_logged_with_what_the_timeline_says(
     client: redis.Redis, redis_url: str, logged: Events
 ) -> None:
@@ -95,34 +82,6 @@ async def test_a_submission_that_was_not_sent_is_logged_with_what_the_timeline_s
     assert (event["why"], event["status"]) == ("not_sent", None)
     assert f"({url})" in event["cause"]
     assert event["cause"] in str(timeline)
-
-
-async def test_the_server_s_words_on_a_submission_that_made_no_run_are_not_logged(
-    client: redis.Redis, redis_url: str, logged: Events
-) -> None:
-    async with working(client, redis_url) as bench:
-        fault = {"status": 402, "body": {"detail": SECRET}}
-        await bench.api.fault(fault, match={"route": "run_task"})
-        bench.enqueue()
-        await bench.one_pass("submit")
-
-    (event,) = told(logged, "submission_returned")
-    assert (event["status"], event["cause"]) == (402, None)
-    assert SECRET not in str(logged)
-
-
-async def test_the_server_s_words_on_a_submission_are_not_logged(
-    client: redis.Redis, redis_url: str, logged: Events
-) -> None:
-    async with working(client, redis_url) as bench:
-        fault = {"status": 500, "body": {"error": SECRET}}
-        await bench.api.fault(fault, match={"route": "run_task"})
-        bench.enqueue()
-        await bench.one_pass("submit")
-
-    (event,) = told(logged, "submission_unknown")
-    assert (event["status"], event["cause"]) == (500, None)
-    assert SECRET not in str(logged)
 
 
 @pytest.mark.parametrize(
@@ -142,9 +101,3 @@ def test_a_hold_s_reason_names_the_setting_to_look_at(
     outcome = Submission(SubmissionClass.ACCOUNT, detail="no", status_code=status)
 
     assert _words(account, outcome) == words
-
-
-def test_the_status_of_an_answer_without_words_is_said_once() -> None:
-    outcome = Submission(SubmissionClass.ACCOUNT, detail="HTTP 401", status_code=401)
-
-    assert _words("default", outcome) == "HTTP 401 (check SKYVERN_API_KEY)"

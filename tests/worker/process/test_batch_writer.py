@@ -10,7 +10,6 @@ import pytest
 import redis
 
 from lab.valkeys import start_valkey
-from runqueue.store.async_sending import run_async
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, load
 from tests.simulator.simulating import eventually
@@ -161,30 +160,6 @@ async def test_a_place_stays_busy_until_redis_has_taken_the_answer(
         assert (bench.job(job_id).state, consumer.busy) == ("running", 0)
 
 
-async def test_the_same_ends_sent_twice_are_recorded_once(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lost: list[str] = []
-
-    async def lose_the_first_answer(call: ScriptCall[Any]) -> Any:
-        reply = await run_async(bench.account._scripts.client, call)
-        if not lost:
-            lost.append(call.script.name)
-            raise redis.exceptions.ConnectionError("cut off")
-        return reply
-
-    monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
-    async with working(client, redis_url) as bench:
-        await bench.submitted(url="https://shop.test/?sim_seconds=0")
-        monkeypatch.setattr(bench.account.writers.finished, "_send", lose_the_first_answer)
-
-        await bench.one_pass("poll")
-
-        assert lost == ["finish"]
-        assert bench.stats().totals["ended:completed"] == 1
-        assert bench.stats().live == 0
-
-
 async def test_a_stray_run_is_told_in_the_log(
     client: redis.Redis, redis_url: str, logged: list[Any]
 ) -> None:
@@ -215,24 +190,6 @@ async def test_large_items_go_out_in_groups_of_bounded_size(
     await recorder.settled()
 
     assert server.groups == [[4, 4], [4], [25], [1, 2]]
-
-
-async def test_one_item_that_redis_refuses_keeps_no_other_from_its_record() -> None:
-    server, recorded = Server(), list[int]()
-
-    async def send(call: ScriptCall[Any]) -> list[int]:
-        if 3 in call.arguments:
-            raise redis.exceptions.ResponseError("WRONGTYPE")
-        return await server.send(call)
-
-    recorder = BatchWriter(server.call, send)
-    for item in range(5):
-        recorder.put(item, noting(recorded, item))
-
-    await recorder.settled()
-
-    assert sorted(item for group in server.groups for item in group) == [0, 1, 2, 4]
-    assert recorded == [0, 1, 2, 3, 4]
 
 
 @pytest.fixture
@@ -435,31 +392,6 @@ async def test_run_ids_outlast_a_redis_whose_replicas_are_away(
         own.stop()
 
 
-async def test_run_ids_outlast_a_damaged_key_until_it_is_mended(
-    client: redis.Redis, redis_url: str, logged: list[Any]
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_ids = bench.enqueue(3)
-        consumer = bench.account.consumers["submit"]
-        taken = await consumer.take(100, 0)
-        client.set(f"{Keys('default').prefix}poll", "a typo")
-        for item in taken.items:
-            consumer._start(item)
-        await eventually(lambda: _count(logged, "record_set_aside") == 3)
-        # Their places are free, so what waits for the mend keeps no other job from its submission.
-        assert consumer.busy == 0
-
-        client.delete(f"{Keys('default').prefix}poll")
-        await eventually(lambda: not is_busy(bench.account.writers.running))
-
-        runs = {run["run_id"] for run in await bench.runs()}
-        assert {bench.job(job_id).run_id for job_id in job_ids} == runs
-        assert {bench.job(job_id).state for job_id in job_ids} == {"running"}
-        assert set(client.zrange(f"{Keys('default').prefix}poll", 0, -1)) == {
-            job_id.encode() for job_id in job_ids
-        }
-
-
 @pytest.mark.usefixtures("quickly")
 @pytest.mark.parametrize(
     "error",
@@ -486,50 +418,6 @@ async def test_only_what_cannot_be_written_is_given_up_while_the_process_lives(
     assert {event["event"] for event in logged} == {"record_set_aside"}
 
 
-async def test_ends_outlast_a_redis_that_is_busy_with_a_script(
-    tmp_path: Path, logged: list[Any]
-) -> None:
-    own = start_valkey(tmp_path)
-    url = f"redis://127.0.0.1:{own.port}/0"
-    try:
-        with redis.Redis(port=own.port) as client, redis.Redis(port=own.port) as blocker:
-            client.config_set("lua-time-limit", 20)
-            async with working(client, url) as bench:
-                (job_id,) = await bench.submitted(url="https://shop.test/?sim_seconds=0")
-                consumer = bench.account.consumers["poll"]
-                taken = await consumer.take(100, 0)
-                endless = "while true do redis.call('PING') end"
-                task = asyncio.create_task(asyncio.to_thread(_run_until_killed, blocker, endless))
-                await eventually(lambda: _is_busy(client))
-                for item in taken.items:
-                    consumer._start(item)
-                await eventually(lambda: "BUSY" in _delays(logged))
-                await asyncio.to_thread(client.script_kill)
-                await task
-                await eventually(lambda: consumer.busy == 0)
-
-                assert bench.job(job_id).state == "completed"
-    finally:
-        own.stop()
-
-
 def _delays(logged: list[Any]) -> str:
     """What was told of records that Redis did not take at once."""
     return " ".join(event["error"] for event in logged if event["event"] == "record_delayed")
-
-
-def _count(logged: list[Any], name: str) -> int:
-    return sum(event["event"] == name for event in logged)
-
-
-def _run_until_killed(client: redis.Redis, source: str) -> None:
-    with pytest.raises(redis.ResponseError, match="killed"):
-        client.eval(source, 0)
-
-
-def _is_busy(client: redis.Redis) -> bool:
-    try:
-        client.ping()
-    except redis.ResponseError as error:
-        return str(error).startswith("BUSY")
-    return False

@@ -20,7 +20,7 @@ from runqueue.connection.client import async_client
 from runqueue.store import worker_calls
 from runqueue.store.async_sending import run_async
 from runqueue.store.keys import Keys
-from runqueue.store.scripts import Argument, ScriptCall
+from runqueue.store.scripts import ScriptCall
 from tests.functions import function_of
 from tests.simulator.simulating import eventually
 from worker.process import script_client
@@ -60,31 +60,12 @@ async def test_a_script_that_the_server_does_not_know_is_taught(redis_url: str) 
         assert await calls.run(bound("a")) == [""]
 
 
-async def test_arguments_of_all_kinds_come_through(redis_url: str, client: redis.Redis) -> None:
-    script = function_of(client, "echo", "return args")
-    given: list[Argument] = ["prêt", "", 7, -1, bytes(range(256))]
-    async with calling(redis_url) as calls:
-        now, *told = await calls.run(ScriptCall(script, "default", given, list))
-    assert now == b"0"
-    assert told == ["prêt".encode(), b"", b"7", b"-1", bytes(range(256))]
-
-
 async def test_an_answer_that_is_nothing_is_one(redis_url: str, client: redis.Redis) -> None:
     script = function_of(client, "nothing", "redis.call('INCR', keys[1]) return false")
     async with calling(redis_url) as calls:
         for _ in range(3):
             assert await calls.run(ScriptCall(script, "default", [], lambda reply: reply)) is None
         assert await calls.client.get(Keys("default").meta) == b"3"
-
-
-async def test_one_connection_is_kept_for_calls_one_after_the_other(redis_url: str) -> None:
-    async with calling(redis_url) as calls:
-        await calls.run(bound("a"))
-        (kept,) = calls._kept
-        for _ in range(5):
-            await calls.run(bound("a"))
-        assert [one.connection for one in calls._kept] == [kept.connection]
-        assert in_use(calls) == 1
 
 
 async def test_calls_at_once_keep_no_more_connections_than_are_meant(

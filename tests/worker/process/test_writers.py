@@ -119,27 +119,3 @@ async def test_what_the_log_makes_of_an_item_costs_neither_its_record_nor_its_ca
         (line,) = [entry for entry in logged if entry["event"] == event]
         assert line["account"] == "default"
         assert line.get("job_id", "j1") == "j1"
-
-
-@pytest.mark.parametrize("ids", [None, CLASHES], ids=["a bug", "names that clash"])
-async def test_the_capacity_of_an_item_that_failed_is_free_whatever_the_log_makes_of_it(
-    client: redis.Redis,
-    redis_url: str,
-    logged: list[Any],
-    monkeypatch: pytest.MonkeyPatch,
-    ids: dict[str, Any] | None,
-) -> None:
-    async with working(client, redis_url) as bench:
-        stage = Stage(bench.account, 5)
-        monkeypatch.setattr(Stage, "ids", ids)
-
-        start(stage, "an item that handle refuses")
-
-        await eventually(lambda: not stage._tasks)
-        assert stage.busy == 0
-        (line,) = [entry for entry in logged if entry["event"] == "item_failed"]
-        assert (line["account"], line["kind"], line["error"]) == (
-            "default",
-            "test",
-            "AssertionError",
-        )

@@ -12,7 +12,7 @@ from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
 from runqueue.store.history import read_trail
 from tests.simulator.simulating import receiving
 from tests.worker.delivering import delivered, relaying
-from tests.worker.retrying import RETRY, backoff_over
+from tests.worker.retrying import RETRY
 from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, working
 from worker.process import account as account_module
 
@@ -106,40 +106,6 @@ async def test_the_webhook_of_such_a_job_says_that_it_completed(
         (body,), (headers,) = user.bodies, user.headers
         assert orjson.loads(body)["status"] == "failed"
         assert headers["runqueue-job-state"] == bench.job(job_id).state == "completed"
-
-
-@pytest.mark.parametrize(
-    ("shown", "version"),
-    [
-        ({}, "1.0.56"),
-        ({}, "1.0.4"),
-        ({}, ""),
-        ({"output": None}, "1.0.40"),
-        ({"status": "terminated"}, "1.0.40"),
-        ({"run_type": "task_v1"}, "1.0.40"),
-        ({"failure_reason": "Failed to run task 2.0: no model"}, "1.0.40"),
-        ({"failure_reason": None}, "1.0.40"),
-    ],
-    ids=str,
-)
-async def test_any_other_failed_run_has_failed_and_is_run_again(
-    client: redis.Redis,
-    redis_url: str,
-    shown: dict[str, Any],
-    version: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    retry = {**RETRY, "retry_on": ["failed", "terminated"]}
-    async with working(client, redis_url) as bench:
-        (job_id,) = await bench.submitted(retry=retry)
-        await shows(bench, lie(**shown))
-        says_version(bench, monkeypatch, version)
-
-        await poll(bench, job_id)
-
-        assert bench.job(job_id).state is JobState.SCHEDULED
-        await backoff_over(bench, job_id)
-        assert await bench.submissions() == 2
 
 
 async def test_a_server_that_does_not_say_its_version_just_now_is_asked_again(
@@ -291,21 +257,6 @@ async def test_a_bad_end_in_an_answer_too_large_to_be_read_starts_no_second_run(
         await poll(bench, job_id)
 
         assert bench.job(job_id).state is JobState.FAILED
-
-
-async def test_a_run_that_goes_on_and_whose_answer_is_too_large_goes_on(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, transport={"max_body_bytes": 10_000}) as bench:
-        (job_id,) = await bench.submitted()
-        await shows(bench, large(bench, job_id, "running"))
-
-        await poll(bench, job_id)
-
-        assert (bench.job(job_id).state, bench.job(job_id).run_status) == (
-            JobState.RUNNING,
-            "running",
-        )
 
 
 async def workflow(bench: Bench, **options: Any) -> str:

@@ -16,14 +16,10 @@ from tests.worker.searching import (
     MADE,
     SOON,
     SUBMISSION,
-    candidates,
-    control,
     look,
     lose,
     no_waiting,
-    show_requests,
     task,
-    task_v2,
 )
 from tests.worker.stages.test_reconcile import ALL
 from tests.worker.working import ENDLESS, KEYS, Bench, start, working
@@ -135,39 +131,6 @@ async def test_a_job_whose_claim_s_time_is_not_known_is_never_denied(
         await look(bench, 3)
 
         assert bench.job(job_id).state is JobState.UNCONFIRMED
-
-
-async def test_a_submission_without_a_marker_is_not_searched_by_one(
-    client: redis.Redis, redis_url: str
-) -> None:
-    quiet = {"unconfirmed_grace_seconds": 0, "correlation": False}
-    async with working(client, redis_url, settings=quiet) as bench:
-        job_id = await lose(bench, task(title="mine"), MADE)
-    async with working(client, redis_url, **SOON) as bench:  # restarted with correlation
-        await look(bench, 3)
-
-        assert bench.job(job_id).state is JobState.UNCONFIRMED
-
-
-@pytest.mark.parametrize("hidden", ["all", "prompt", "url"])
-async def test_an_echo_that_does_not_show_what_was_sent_denies_nothing(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, hidden: str
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
-        job_id = await lose(bench, task_v2(max_steps=4), MADE)
-        [run] = await bench.runs()
-        await control(bench, task_v2())
-
-        def change(shown: dict[str, Any]) -> dict[str, Any] | None:
-            if shown["prompt"] == "control":
-                return shown
-            return None if hidden == "all" else {**shown, hidden: None}
-
-        show_requests(monkeypatch, bench, change)
-        await look(bench, 4)
-
-        assert bench.job(job_id).state is JobState.UNCONFIRMED
-        assert set(candidates(bench, job_id)) == {run["run_id"]}
 
 
 async def test_of_two_runs_of_one_attempt_the_older_is_the_job_s_also_among_many(

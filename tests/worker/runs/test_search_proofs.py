@@ -264,21 +264,6 @@ async def test_times_that_are_ahead_of_the_server_s_own_show_nothing_newer(
 # ListControls.
 
 
-@pytest.mark.parametrize(
-    ("request_of", "other"),
-    [(task(), flow()), (task_v2(), task()), (task(), task_v2()), (flow(), task_v2())],
-    ids=["task, workflow", "task 2.0, task 1.0", "task 1.0, task 2.0", "workflow, task"],
-)
-async def test_a_control_of_another_kind_shows_nothing(
-    client: redis.Redis, redis_url: str, request_of: Any, other: Any
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
-        job_id = await lose(bench, request_of, LOST)
-        await control(bench, other)
-
-        await stays(bench, job_id, note=SearchNote.NO_CONTROL)
-
-
 @each_request
 async def test_a_run_of_somebody_else_is_no_control(
     client: redis.Redis, redis_url: str, request_of: Any
@@ -292,22 +277,6 @@ async def test_a_run_of_somebody_else_is_no_control(
         await stays(bench, job_id, note=SearchNote.NO_CONTROL)
 
 
-@pytest.mark.parametrize("request_of", [task_v2(), flow()], ids=["a task 2.0", "a workflow"])
-async def test_a_control_that_would_not_be_recognised_shows_nothing(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, request_of: Any
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
-        job_id = await lose(bench, request_of, LOST)
-        await control(bench, request_of)
-        rewritten = {"prompt": "rewritten", "workflow_id": "w_0", "agent_id": "w_0"}
-
-        def rewrite(shown: dict[str, Any]) -> dict[str, Any]:
-            return {name: rewritten.get(name, value) for name, value in shown.items()}
-
-        show_requests(monkeypatch, bench, rewrite)
-        await stays(bench, job_id, note=SearchNote.NO_CONTROL)
-
-
 async def test_a_run_that_was_told_by_its_request_alone_is_no_control(
     client: redis.Redis, redis_url: str
 ) -> None:
@@ -318,33 +287,6 @@ async def test_a_run_that_was_told_by_its_request_alone_is_no_control(
         assert bench.job(found).state is JobState.RUNNING
 
         await stays(bench, job_id, note=SearchNote.NO_CONTROL)
-
-
-async def test_a_control_that_is_listed_without_its_title_is_recognised_by_its_request(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
-        job_id = await lose(bench, task(), LOST)
-        await control(bench, task())
-
-        def untitled(page: RunPage, _: int) -> RunPage:
-            runs = [dataclasses.replace(run, title=None) for run in page.runs]
-            return dataclasses.replace(page, runs=tuple(runs))
-
-        show_lists(monkeypatch, bench, untitled)
-        await denied(bench, job_id)
-
-
-async def test_a_run_without_a_title_is_a_candidate_where_no_title_is_seen(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
-        job_id = await lose(bench, task(), LOST)
-        await bench.api.run_task(prompt="p", url=ENDLESS)
-        await bench.api.run_task(prompt="p", url=ENDLESS)
-        await control(bench, task())
-
-        await denied(bench, job_id)  # the control shows its title, and those two none of ours
 
 
 async def test_where_titles_are_lost_equal_runs_are_candidates(

@@ -1,6 +1,5 @@
 """Which waiting jobs may own runs without a marker, and what looking for them costs."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -23,7 +22,6 @@ from runqueue.store.scripts import ScriptCall
 from tests.worker.searching import flow, task, task_v2
 from tests.worker.working import ENDLESS, KEYS, Bench, Send, working, wrap_send
 from worker.runs import suspects as suspecting
-from worker.runs import turns
 from worker.runs.comparison import WORKFLOW_RUN, ShownRun, compare
 from worker.runs.suspects import TooManyError, most_lost, suspects, unlisted
 
@@ -369,32 +367,3 @@ async def test_each_request_of_a_long_line_is_read_once_and_only_the_first_for_r
         read.clear()
         await unlisted(bench.account, 250)
         assert (sum(read), len(read)) == (250, 3)
-
-
-async def test_others_have_their_turn_between_comparisons(
-    client: redis.Redis,
-    redis_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    comparisons: list[str],
-) -> None:
-    monkeypatch.setattr(turns, "TURN_SECONDS", -1.0)
-    runs = [
-        shown(n, WORKFLOW_RUN, workflow_id="wpid_1", parameters={"sim_end": f"{n}"})
-        for n in range(RUNS)
-    ]
-    had = 0
-
-    async def others() -> None:
-        nonlocal had
-        while True:
-            had += 1
-            await asyncio.sleep(0)
-
-    async with working(client, redis_url) as bench:
-        bench.queue.enqueue(flow())
-        task_ = asyncio.create_task(others())
-        await suspects(bench.account, runs, 100)
-        task_.cancel()
-
-    assert len(comparisons) == RUNS
-    assert had >= RUNS

@@ -8,18 +8,13 @@ import orjson
 import pytest
 import redis
 from aiohttp import web
-from standardwebhooks import Webhook
 
 from runqueue import Batch
 from runqueue.records.batch import BatchCallback
 from tests.simulator.simulating import eventually, receiving
 from tests.worker.delivering import answering, delivering
-from tests.worker.working import KEYS, Bench, closed_port, ended, start, wrap_send
-from webhooks.sender import PER_HOST
-from worker.stages.callbacks import LEASE_SECONDS, MOST_AT_ONCE
-from worker.stages.consumer import ConsumerEnd
-
-SECRETS = ("whsec_" + "a" * 32, "whsec_" + "b" * 32)
+from tests.worker.working import KEYS, Bench, ended, start
+from worker.stages.callbacks import LEASE_SECONDS
 
 
 def over(bench: Bench, url: str, n: int = 1, **rules: Any) -> str:
@@ -99,19 +94,6 @@ async def test_shares_are_told_with_the_share(client: redis.Redis, redis_url: st
         assert stands(bench, batch) == (0, 3, 0)
 
 
-async def test_each_secret_of_the_account_signs_it(client: redis.Redis, redis_url: str) -> None:
-    async with (
-        receiving() as user,
-        delivering(client, redis_url, webhook_secrets=SECRETS) as bench,
-    ):
-        over(bench, user.url)
-        await bench.one_pass("callbacks")
-
-        (body,), (headers,) = user.bodies, user.headers
-        for secret in SECRETS:
-            assert Webhook(secret).verify(body, headers) == orjson.loads(body)
-
-
 @pytest.mark.parametrize("status", [302, 404, 429, 500, 503])
 async def test_a_receiver_that_fails_is_tried_again_by_the_schedule_and_then_given_up(
     client: redis.Redis, redis_url: str, status: int, logged: list[Any]
@@ -133,77 +115,6 @@ async def test_a_receiver_that_fails_is_tried_again_by_the_schedule_and_then_giv
         assert [event["verdict"] for event in told] == ["again", "gave_up"]
         assert {event["batch"] for event in told} == {batch}
         assert "secret-of-the-user" not in str(logged)
-
-
-async def test_a_receiver_that_recovers_gets_it_and_no_error_is_left(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving(500, 200) as user, delivering(client, redis_url) as bench:
-        batch = over(bench, user.url)
-        await bench.one_pass("callbacks")
-        await passed(bench)
-
-        assert stands(bench, batch) == (0, 1, 0)
-        assert callback(bench, batch).error is None
-
-
-async def test_a_receiver_that_is_gone_is_believed_at_once(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving(410) as user, delivering(client, redis_url) as bench:
-        batch = over(bench, user.url)
-        await bench.one_pass("callbacks")
-
-        assert stands(bench, batch) == (0, 0, 1)
-        assert callback(bench, batch).error == "the receiver answered 410"
-
-
-async def test_a_receiver_that_is_not_there_is_tried_again(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with delivering(client, redis_url) as bench:
-        batch = over(bench, f"http://127.0.0.1:{closed_port()}/hook")
-        await bench.one_pass("callbacks")
-
-        assert stands(bench, batch) == (1, 0, 0)
-        assert callback(bench, batch).error == "could not be reached: connection refused"
-
-
-async def test_a_receiver_that_cuts_the_connection_is_tried_again(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async def cuts(request: web.Request) -> web.Response:
-        assert request.transport is not None
-        request.transport.abort()
-        return web.Response()
-
-    async with answering(cuts) as url, delivering(client, redis_url) as bench:
-        batch = over(bench, url)
-        await bench.one_pass("callbacks")
-
-        assert stands(bench, batch) == (1, 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("target", "reason"),
-    [
-        (
-            "http://127.0.0.1:9/hook",
-            "127.0.0.1 is no public address; RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS would allow it",
-        ),
-        ("http://2130706433/hook", "its address is written in no usual form"),
-    ],
-)
-async def test_a_target_that_is_not_allowed_is_given_up_with_the_reason(
-    client: redis.Redis, redis_url: str, target: str, reason: str
-) -> None:
-    strict = {"allow_private_webhook_targets": False}
-    async with delivering(client, redis_url, settings=strict) as bench:
-        batch = over(bench, target)
-        await bench.one_pass("callbacks")
-
-        assert stands(bench, batch) == (0, 0, 1)
-        assert callback(bench, batch).error == f"webhooks may not go there: {reason}"
 
 
 async def test_one_whose_worker_was_killed_after_sending_comes_again_under_the_same_id(
@@ -278,53 +189,6 @@ async def test_a_receiver_that_hangs_holds_up_neither_other_receivers_nor_webhoo
         finally:
             await bench.account.consumers["callbacks"].drain(0)
             await ended(consumer)
-
-
-async def test_a_consumer_takes_all_that_is_due_and_leaves(
-    client: redis.Redis, redis_url: str
-) -> None:
-    assert MOST_AT_ONCE < PER_HOST, "none waits for a connection"
-    async with receiving() as user, delivering(client, redis_url) as bench:
-        batches = [over(bench, user.url) for _ in range(2 * MOST_AT_ONCE + 5)]
-        consumer = bench.account.consumers["callbacks"]
-        assert await ended(asyncio.create_task(consumer.run(0))) is ConsumerEnd.IDLE
-        assert {stands(bench, batch) for batch in batches} == {(0, 1, 0)}
-        assert len(user.bodies) == len(batches)
-        assert bench.board("callbacks") == 0
-
-
-async def test_what_redis_could_not_be_told_is_told_later_and_sent_once(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with receiving() as user, delivering(client, redis_url) as bench:
-        batch = over(bench, user.url)
-        away = 2
-
-        async def fails(send: Any, call: Any) -> Any:
-            nonlocal away
-            if call.script.name == "record_callback" and away:
-                away -= 1
-                raise redis.ConnectionError("away")
-            return await send(call)
-
-        wrap_send(monkeypatch, bench.account, fails)
-        await bench.one_pass("callbacks")
-        assert (stands(bench, batch), len(user.bodies)) == ((0, 1, 0), 1)
-
-
-async def test_a_batch_that_ends_again_is_told_again_under_another_id(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, delivering(client, redis_url) as bench:
-        batch = over(bench, user.url)
-        await bench.one_pass("callbacks")
-        assert bench.queue.retry_failed(batch, canceled=True).jobs == 1
-        (job,) = bench.queue.list_jobs(batch=batch).jobs
-        bench.queue.cancel(job.id)
-        await bench.one_pass("callbacks")
-
-        names = [headers["webhook-id"] for headers in user.headers]
-        assert names == [f"msg_{batch}_1_completed", f"msg_{batch}_2_completed"]
 
 
 async def test_the_url_is_shown_nowhere_beyond_its_endpoint(

@@ -263,31 +263,3 @@ async def test_a_bug_with_one_run_costs_the_record_of_no_other(
         await eventually(lambda: polled_now(bench, job_ids) == 5)
         assert polled_now(bench, job_ids[:1]) == 0
         await eventually(lambda: "item_failed" in [event["event"] for event in logged])
-
-
-async def test_a_job_that_waits_is_canceled_at_once_and_never_submitted(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = bench.enqueue()
-
-        assert bench.queue.cancel(job_id) is JobState.CANCELED
-        await bench.one_pass("submit")
-
-        assert await bench.submissions() == 0
-        assert bench.job(job_id).state is JobState.CANCELED
-
-
-async def test_a_job_canceled_while_its_submission_makes_no_run_is_canceled_not_ready(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        await bench.api.fault({"unavailable": "no_run"}, match={"route": "run_task"})
-        (job_id,) = bench.enqueue()
-        consumer = bench.account.consumers["submit"]
-        items = (await consumer.take(1, 0)).items
-        bench.queue.cancel(job_id)
-        consumer._start(items[0])
-        await bench.account.stop(5)
-
-        assert bench.job(job_id).state is JobState.CANCELED

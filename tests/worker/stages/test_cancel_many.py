@@ -10,7 +10,7 @@ from runqueue.operator.operations import Operations
 from runqueue.records.claim_items import RunAccepted
 from runqueue.store import worker_calls
 from tests.simulator.simulating import eventually
-from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, start, working
+from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, working
 
 
 def due(bench: Bench, member: str) -> None:
@@ -205,21 +205,3 @@ async def test_a_stray_that_a_bulk_call_did_not_cancel_is_not_forgotten(
         await bench.one_pass("cancel")
 
         assert {one.run_id for one in operations.strays()} == runs
-
-
-async def test_a_slow_cancel_keeps_no_other_stray_from_being_forgotten(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        operations, consumer = Operations(bench.queue), bench.account.consumers["cancel"]
-        for _ in range(5):
-            await stray(bench)
-        missing = {"status": 404, "body": {"detail": "Not Found"}}
-        await bench.api.fault(missing, match={"route": "cancel_runs"})
-        await bench.api.fault({"latency": 60}, match={"route": "cancel_run"}, times=1)
-        operations.cancel_strays(operations.strays())
-        start(consumer, *(await consumer.take(5, 0)).items)
-
-        await eventually(lambda: bench.stats().strays == 1)
-
-        assert consumer.busy == 1

@@ -9,9 +9,8 @@ import redis
 
 from runqueue import JobState
 from runqueue.store import codec
-from runqueue.store.live_processes import STAGES
 from tests.simulator.simulating import eventually
-from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, ended, start, working, wrap_send
+from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, ended, working, wrap_send
 from worker.stages import consumer as module
 from worker.stages.consumer import ConsumerEnd
 
@@ -23,14 +22,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(bench: Bench, kind: str = "submit", tick_us: int = 0) -> "asyncio.Task[ConsumerEnd]":
     return asyncio.create_task(bench.account.consumers[kind].run(tick_us))
-
-
-async def test_an_account_has_one_consumer_of_each_stage(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        found = {kind: consumer.kind for kind, consumer in bench.account.consumers.items()}
-        assert found == {stage: stage for stage in STAGES}
 
 
 @pytest.mark.parametrize("kind", ["submit", "poll", "cancel"])
@@ -111,18 +102,6 @@ async def test_a_message_older_than_5_s_starts_no_consumer_and_is_no_alarm(
         fresh = run(bench, tick_us=bench.now_us() - 4_000_000)
         assert await ended(fresh) is ConsumerEnd.IDLE
         assert len(await bench.runs()) == 2
-
-
-async def test_a_process_whose_lease_is_lost_gets_nothing(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = bench.enqueue()
-        client.zrem(f"{KEYS.prefix}processes", bench.account.lease.name)
-
-        assert await ended(run(bench)) is ConsumerEnd.REFUSED
-
-        assert bench.job(job_id).state is JobState.READY
 
 
 async def test_a_second_message_wakes_the_consumer_that_lives_and_is_done(
@@ -375,17 +354,6 @@ async def test_a_drained_consumer_starts_no_more(client: redis.Redis, redis_url:
         assert await ended(run(bench)) is ConsumerEnd.DRAINING
 
         assert bench.job(job_id).state is JobState.READY
-
-
-async def test_a_place_is_freed_for_every_item(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
-        bench.enqueue(5)
-        consumer = bench.account.consumers["submit"]
-        items = (await consumer.take(5, 0)).items
-        start(consumer, *items)
-        assert consumer.busy == 5
-
-        await eventually(lambda: consumer.busy == 0)
 
 
 async def test_looks_that_come_due_one_by_one_are_claimed_together(

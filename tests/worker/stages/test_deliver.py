@@ -199,25 +199,6 @@ async def test_a_receiver_that_hangs_does_not_hold_up_the_others(
             await ended(consumer)
 
 
-async def test_a_receiver_that_refuses_is_left_alone_after_a_few_tries(
-    client: redis.Redis, redis_url: str
-) -> None:
-    calls = 0
-
-    async def refuses(_: web.Request) -> web.Response:
-        nonlocal calls
-        calls += 1
-        return web.Response(status=500)
-
-    async with answering(refuses) as dead, relaying(client, redis_url) as (bench, _):
-        job_ids = [await told(bench, dead) for _ in range(10)]
-        for _ in range(10):
-            await bench.one_pass("webhooks", want=1)
-
-        assert calls == 5
-        assert {state_of(bench, job_id) for job_id in job_ids} == {DeliveryState.PENDING}
-
-
 async def test_redis_away_while_a_permit_is_asked_for_brings_it_back_soon(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

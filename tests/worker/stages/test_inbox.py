@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from typing import Any
 
 import pytest
@@ -52,23 +51,6 @@ async def test_lines_become_jobs(client: redis.Redis, redis_url: str) -> None:
 
         assert bench.stats().states[JobState.READY] == 450
         assert bench.job(job_id_of(parse_line(line("order-7")))).custom_id == "order-7"
-
-
-async def test_lines_name_keys(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
-        keyed = line("order-1", keys=["login:acme"])
-        client.rpush(INBOX, keyed)
-        await pumped(bench)
-        assert bench.job(job_id_of(parse_line(keyed))).keys == ("login:acme",)
-
-
-async def test_equal_lines_without_a_custom_id_are_two_jobs(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        client.rpush(INBOX, line(), line())
-        await pumped(bench)
-        assert bench.stats().states[JobState.READY] == 2
 
 
 async def test_a_line_that_a_strict_budget_refuses_keeps_no_other_back(
@@ -155,22 +137,6 @@ async def test_what_is_wrong_with_a_line_is_kept_with_it_and_counted(
         assert "hunter2" not in str(logged)
 
 
-async def test_a_key_that_was_used_for_another_body_is_refused(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        other = json.dumps({"custom_id": "a", "kind": "task", "body": {"prompt": "Another."}})
-        client.rpush(INBOX, line("a"), other, line("a"))
-
-        await pumped(bench)
-
-        (kept,) = client.lrange(f"{INBOX}:invalid", 0, -1)
-        (fault,) = json.loads(kept)["error"]
-        assert fault["field"] == "custom_id"
-        assert fault["message"].startswith("key 'a' was used for job ")
-        assert bench.stats().totals["enqueued"] == 1
-
-
 async def test_a_line_of_another_account_is_refused(client: redis.Redis, redis_url: str) -> None:
     async with working(client, redis_url) as bench:
         client.rpush(INBOX, line("a", account="acme"), line("b", account="default"))
@@ -201,23 +167,6 @@ async def test_lines_that_a_full_redis_does_not_take_stay_and_come_when_there_is
         await pumped(bench)
 
         assert bench.stats().states[JobState.READY] == 1
-
-
-async def test_5000_lines_a_second_are_taken_with_a_core_for_the_worker(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        for n in range(0, 10_000, 500):
-            client.rpush(INBOX, *[line(f"order-{n + i}") for i in range(500)])
-        begun, used = time.perf_counter(), time.process_time()
-
-        await pumped(bench)
-
-        rate = 10_000 / (time.perf_counter() - begun)
-        rate_of_a_core = 10_000 / (time.process_time() - used)
-        print(f"{rate:,.0f} lines a second, {rate_of_a_core:,.0f} a second of CPU")
-        assert rate_of_a_core > 5_000, "the other figure is the machine's, which others use, too"
-        assert bench.stats().totals["enqueued"] == 10_000
 
 
 async def test_lines_beyond_what_may_wait_stay_in_the_inbox_until_there_is_room(

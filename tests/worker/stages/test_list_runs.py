@@ -1,8 +1,5 @@
 """Listing: where many runs are live, the list tells which are over; each of these gets one GET."""
 
-from datetime import timedelta
-from typing import Any
-
 import pytest
 import redis
 
@@ -11,12 +8,11 @@ from runqueue.operator.operations import Operations
 from runqueue.records.claim_items import Finished, RunAccepted
 from runqueue.store import worker_calls
 from tests.simulator.simulating import FakeClock
-from tests.worker.listed import MANY, consumer_of, due_now, in_lists, list_now, listed, lists_are_on
+from tests.worker.listed import MANY, consumer_of, in_lists, list_now, listed, lists_are_on
 from tests.worker.working import ENDLESS, KEYS, Bench, working
 
 #: A task that takes a minute, and one that goes failed, queued, running, completed meanwhile.
 MINUTE = "https://shop.test/?sim_seconds=60"
-FLAPS = "https://shop.test/?sim_seconds=60&sim_end=flap"
 
 
 pytestmark = pytest.mark.usefixtures("at_once")
@@ -45,16 +41,6 @@ async def test_many_live_runs_cost_one_list_call_and_no_get(
         assert not (await bench.one_pass("poll")).items
 
 
-async def test_a_few_live_runs_are_looked_at_one_by_one(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        await bench.submitted(9)
-
-        assert len((await bench.one_pass("poll")).items) == 9
-        assert not lists_are_on(bench)
-
-
 async def test_lists_begin_once_for_runs_of_which_few_are_due_at_a_time(
     client: redis.Redis, redis_url: str
 ) -> None:
@@ -72,18 +58,6 @@ async def test_lists_begin_once_for_runs_of_which_few_are_due_at_a_time(
 
         assert begun == 1
         assert await bench.calls("get_run") == 0
-
-
-async def test_runs_submitted_meanwhile_are_left_to_lists_from_the_start(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        await listed(bench)
-
-        late = await bench.submitted(3)
-
-        assert set(late) <= set(in_lists(bench))
-        assert not (await bench.one_pass("poll")).items
 
 
 async def test_what_a_list_does_not_show_gets_one_get_and_the_others_none(
@@ -142,38 +116,6 @@ async def test_a_run_whose_end_was_told_meanwhile_gets_no_get(
         assert await bench.calls("get_run") == 0
 
 
-async def test_a_failure_that_the_server_tries_again_is_no_end(
-    client: redis.Redis, redis_url: str, clock: FakeClock
-) -> None:
-    async with working(client, redis_url, clock=clock) as bench:
-        await listed(bench)
-        [flaps] = await listed(bench, 1, url=FLAPS)
-        seen = []
-        for _ in range(3):
-            clock.advance(29)
-            await list_now(bench)
-            await bench.one_pass("poll")
-            due_now(bench, flaps)
-            await bench.one_pass("poll")  # it joins the lists again
-            seen.append((bench.job(flaps).state, bench.job(flaps).run_status))
-
-        assert seen[0] == (JobState.RUNNING, "failed")
-        assert seen[-1] == (JobState.COMPLETED, "completed")
-
-
-async def test_the_status_that_a_list_shows_is_shown_of_the_job(
-    client: redis.Redis, redis_url: str, clock: FakeClock
-) -> None:
-    async with working(client, redis_url, clock=clock) as bench:
-        first, *_ = await listed(bench, url=MINUTE)
-        assert bench.job(first).run_status == "created"
-        clock.advance(10)
-
-        await list_now(bench)
-
-        assert bench.job(first).run_status == "running"
-
-
 async def test_other_people_s_runs_are_passed_over(client: redis.Redis, redis_url: str) -> None:
     async with working(client, redis_url) as bench:
         early = [await bench.api.run_task(url=ENDLESS) for _ in range(110)]
@@ -186,34 +128,6 @@ async def test_other_people_s_runs_are_passed_over(client: redis.Redis, redis_ur
         assert await bench.calls("get_run") == 0
         assert set(await states(bench, job_ids)) == {JobState.RUNNING}
         assert not set(in_lists(bench)) & {*early, *late}
-
-
-async def test_a_cancel_is_confirmed_by_a_get(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
-        first, *others = await listed(bench)
-        bench.queue.cancel(first)
-
-        await bench.one_pass("cancel")
-        await bench.one_pass("poll")
-
-        assert bench.job(first).state is JobState.CANCELED
-        assert await states(bench, others) == [JobState.RUNNING] * (MANY - 1)
-
-
-async def test_a_job_whose_deadline_passes_is_looked_at_and_canceled(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        await listed(bench)
-        [late] = await listed(bench, 1, deadline=timedelta(hours=1))
-        bench.set(late, "deadline", bench.now_us() - 1)
-        bench.client.zadd("runqueue:{default}:deadlines", {late: 1})
-
-        await bench.account.send(worker_calls.sweep("default", "expire_deadlines", 100))
-        for kind in ("poll", "cancel", "poll"):
-            await bench.one_pass(kind)
-
-        assert (bench.job(late).state, bench.job(late).reason) == (JobState.FAILED, "deadline")
 
 
 async def test_a_run_that_hangs_is_looked_at_when_its_time_is_up_although_lists_show_it(
@@ -263,48 +177,6 @@ async def test_a_stray_that_lists_show_goes_on_and_one_that_is_missing_frees_its
         assert bench.score("stray_looks", ends) is None
         assert {run.run_id for run in Operations(bench.queue).strays()} == {stays, ends}
         assert await bench.calls("get_run") == 1
-
-
-async def test_when_few_are_left_they_are_looked_at_one_by_one_again(
-    client: redis.Redis, redis_url: str, clock: FakeClock
-) -> None:
-    async with working(client, redis_url, clock=clock) as bench:
-        await listed(bench, url=MINUTE)
-        left = await listed(bench, 2)
-        clock.advance(61)
-        await list_now(bench)
-        await bench.one_pass("poll")
-        assert lists_are_on(bench)
-
-        await list_now(bench)
-
-        assert not lists_are_on(bench)
-        taken = await bench.one_pass("poll")
-        assert sorted(due.job_id for due, _ in taken.items) == sorted(left)
-
-
-async def test_runs_that_take_too_short_a_time_are_looked_at_one_by_one(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, settings={"poll_min_seconds": 1}) as bench:
-        bench.client.hset("runqueue:{default}:meta", "run_mean", 1_999_999)
-        due_now(bench, *await bench.submitted(MANY))
-
-        assert len((await bench.one_pass("poll")).items) == MANY
-        assert not lists_are_on(bench)
-
-
-async def test_a_list_call_takes_a_permit_of_the_account_s_calls(
-    client: redis.Redis, redis_url: str
-) -> None:
-    limits: dict[str, Any] = {"max_requests_per_second": 0.01, "max_burst_size": 30}
-    async with working(client, redis_url, **limits) as bench:
-        await listed(bench)
-        before = bench.stats().permits["request"]
-
-        await list_now(bench)
-
-        assert bench.stats().permits["request"] == before - 1
 
 
 async def test_a_server_that_knows_no_paused_runs_is_asked_for_the_others(

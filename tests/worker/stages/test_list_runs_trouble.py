@@ -54,37 +54,6 @@ async def test_a_list_that_says_that_nothing_is_live_costs_a_few_gets_and_ends_n
         assert await bench.calls("list_runs") == 1
 
 
-async def test_a_list_that_is_wrong_again_is_not_asked_for_twice_as_long(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        await bench.api.fault({"status": 200, "body": []}, match=LISTS)
-        for most in (60, 120, 240):
-            bench.client.hdel("runqueue:{default}:meta", "list_off")
-            job_ids = await bench.submitted(30)
-            due_now(bench, *job_ids)
-            await bench.one_pass("poll")
-            await list_now(bench)
-
-            assert most - 10 < off_for(bench) <= most
-
-
-async def test_few_runs_that_a_wrong_list_does_not_show_get_one_get_each(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_ids = await listed(bench)
-        await bench.api.fault({"status": 200, "body": []}, match=LISTS)
-
-        await list_now(bench)
-        await polled(bench)
-        await list_now(bench)
-        await polled(bench)
-
-        assert await bench.calls("get_run") == MANY
-        assert await all_run(bench, job_ids)
-
-
 async def test_when_all_runs_end_at_once_a_list_is_believed_after_a_few_gets(
     client: redis.Redis, redis_url: str
 ) -> None:
@@ -98,24 +67,6 @@ async def test_when_all_runs_end_at_once_a_list_is_believed_after_a_few_gets(
 
         assert {bench.job(job_id).state for job_id in job_ids} == {JobState.COMPLETED}
         assert await bench.calls("get_run") == 60 + list_runs.SAMPLE
-
-
-async def test_an_item_s_own_status_decides_not_the_filter(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_ids = await listed(bench)
-        over, live = job_ids[:3], job_ids[3:]
-        runs = {job_id: bench.job(job_id).run_id for job_id in job_ids}
-        body = [{"run_id": runs[i], "status": "completed"} for i in over]
-        body += [{"run_id": runs[i], "status": "pondering"} for i in live]
-        await bench.api.fault({"status": 200, "body": body}, match=LISTS, times=1)
-
-        await list_now(bench)
-
-        assert await polled(bench) == 3  # and their own GETs say that they go on
-        assert await all_run(bench, job_ids)
-        assert {bench.job(job_id).run_status for job_id in live} == {"pondering"}
 
 
 @pytest.mark.parametrize(
@@ -169,19 +120,6 @@ async def test_a_list_that_fails_ends_nothing_and_after_three_the_runs_are_looke
         assert await all_run(bench, job_ids)
 
 
-async def test_a_list_that_works_again_makes_up_for_failures(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        await listed(bench)
-        for _ in range(3):
-            await bench.api.fault({"status": 500}, match=LISTS, times=2)
-            for _ in range(3):
-                await list_now(bench)
-
-        assert lists_are_on(bench)
-
-
 async def test_a_server_that_asks_to_be_left_alone_is(client: redis.Redis, redis_url: str) -> None:
     async with working(client, redis_url) as bench:
         await listed(bench)
@@ -207,22 +145,6 @@ async def test_a_list_full_of_other_people_s_runs_is_read_no_further_than_it_is_
         assert off_for(bench) > 250
         assert await polled(bench) == MANY
         assert await all_run(bench, job_ids)
-
-
-async def test_a_run_that_ends_while_its_page_is_read_is_found_by_the_next_list(
-    client: redis.Redis, redis_url: str
-) -> None:
-    clock = FakeClock()
-    async with working(client, redis_url, clock=clock) as bench:
-        await listed(bench)
-        [ending] = await listed(bench, 1, url=MINUTE)
-        await list_now(bench)
-        clock.advance(61)  # just after
-
-        assert await polled(bench) == 0
-        await list_now(bench)
-        assert await polled(bench) == 1
-        assert bench.job(ending).state is JobState.COMPLETED
 
 
 async def test_a_process_that_lost_its_lease_while_it_read_says_nothing(

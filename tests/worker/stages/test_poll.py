@@ -9,8 +9,7 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runqueue import JobState, WorkflowRunRequest
-from runqueue.operator.operations import Filter
+from runqueue import JobState
 from runqueue.records.job import REASON_CHARS
 from tests.simulator.simulating import FakeClock, eventually
 from tests.worker.working import INSTANT, KEYS, Bench, working
@@ -92,21 +91,6 @@ async def test_a_run_that_did_not_complete_fails_its_job_and_says_how(
         job = bench.job(job_id)
         assert (job.state, job.run_status) == (state, end)
         assert "(simulated)" in (job.failure_reason or "")
-
-
-async def test_a_list_and_a_filter_by_reason_know_why_a_run_failed(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = await bench.submitted(url=f"{INSTANT}&sim_end=failed")
-
-        await bench.one_pass("poll")
-
-        (listed,) = bench.queue.list_jobs("failed").jobs
-        assert (listed.id, listed.result) == (job_id, None)
-        assert "(simulated)" in (listed.failure_reason or "")
-        assert listed.failure_reason == bench.job(job_id).failure_reason
-        assert Filter(reason="(SIMULATED)").fits(listed)
 
 
 async def test_of_a_long_reason_the_record_keeps_the_beginning_and_the_result_all_of_it(
@@ -229,18 +213,6 @@ async def test_a_run_that_goes_on_is_looked_at_after_its_spacing(
         assert 5 < wait_of(bench, job_id) <= 11.1
 
 
-async def test_a_poll_that_nobody_records_comes_again_after_its_lease(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = await bench.submitted()
-
-        await bench.account.consumers["poll"].take(1, 0)  # and the process dies
-
-        assert 10 < wait_of(bench, job_id) <= 15
-        assert not (await bench.one_pass("poll")).items
-
-
 async def begun_ago(bench: Bench, seconds: float, *, polls: int = 1) -> None:
     """Have the API show to the next polls that the run's current attempt began so long ago."""
     moment = datetime.fromtimestamp(time.time() - seconds, UTC).replace(tzinfo=None)
@@ -286,49 +258,6 @@ async def test_a_run_that_takes_longer_than_it_may_is_canceled_and_fails(
         assert job.reason == "time limit: the run took longer than 60 s"
         assert bench.job(young).state is JobState.RUNNING
         assert [run["status"] for run in await bench.runs()].count("canceled") == 1
-
-
-@pytest.mark.parametrize(("max_run", "max_workflow"), [(60, 7_200), (7_200, 60)])
-async def test_tasks_and_workflow_runs_have_each_a_limit_of_their_own(
-    client: redis.Redis, redis_url: str, max_run: int, max_workflow: int
-) -> None:
-    limits: dict[str, Any] = {"max_run_seconds": max_run, "max_workflow_seconds": max_workflow}
-    async with working(client, redis_url, **limits) as bench:
-        (task,) = bench.enqueue()
-        request = WorkflowRunRequest(workflow_id="wpid_1", parameters={"sim_end": "never"})
-        workflow = bench.queue.enqueue(request).job_id
-        await bench.one_pass("submit")
-        for job_id in (task, workflow):
-            bench.set(job_id, "started", bench.now_us() - 61_000_000)
-        await begun_ago(bench, 65, polls=2)
-
-        await end_it(bench)
-
-        over, other = (task, workflow) if max_run == 60 else (workflow, task)
-        assert bench.job(over).reason == "time limit: the run took longer than 60 s"
-        assert bench.job(other).state is JobState.RUNNING
-
-
-async def test_a_job_may_have_a_limit_of_its_own_longer_or_shorter(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, max_run_seconds=60) as bench:
-        (short,) = await bench.submitted(max_run_seconds=30)
-        (long,) = await bench.submitted(max_run_seconds=90.5)
-        for job_id in (short, long):
-            bench.set(job_id, "started", bench.now_us() - 61_000_000)
-        await begun_ago(bench, 65, polls=2)
-
-        await end_it(bench)
-
-        assert bench.job(short).reason == "time limit: the run took longer than 30 s"
-        assert bench.job(long).state is JobState.RUNNING
-        assert (bench.job(short).max_run_seconds, bench.job(long).max_run_seconds) == (30, 90.5)
-        bench.set(long, "started", bench.now_us() - 95_000_000)
-        await begun_ago(bench, 95)
-        due(bench, long)
-        await end_it(bench)
-        assert bench.job(long).reason == "time limit: the run took longer than 90.5 s"
 
 
 async def test_the_clock_starts_again_with_an_attempt_of_skyvern_s_own(
@@ -378,19 +307,6 @@ async def test_a_run_that_has_not_started_counts_from_its_acceptance(
         await end_it(bench)
 
         assert bench.job(job_id).state is JobState.FAILED
-
-
-async def test_a_run_that_completes_before_its_overdue_cancel_keeps_its_result(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, max_run_seconds=60) as bench:
-        (job_id,) = await bench.submitted(url=INSTANT)
-        bench.set(job_id, "started", bench.now_us() - 61_000_000)
-
-        await end_it(bench)
-
-        assert bench.job(job_id).state is JobState.COMPLETED
-        assert bench.job(job_id).output
 
 
 async def test_a_poll_cut_off_by_a_stop_loses_nothing(client: redis.Redis, redis_url: str) -> None:

@@ -65,19 +65,6 @@ async def test_a_run_that_cannot_be_read_is_canceled_when_its_time_is_up(
         assert [run["status"] for run in await bench.runs()] == ["canceled"]
 
 
-async def test_a_run_that_cannot_be_read_is_canceled_when_its_deadline_passes(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_id = await submitted(bench)
-        bench.set(job_id, "deadline", bench.now_us() - 1)
-
-        await bench.one_pass("poll")
-        await bench.one_pass("cancel")
-
-        assert [run["status"] for run in await bench.runs()] == ["canceled"]
-
-
 async def test_while_the_server_answers_no_read_no_run_is_canceled_for_its_time(
     client: redis.Redis, redis_url: str
 ) -> None:
@@ -158,23 +145,6 @@ async def test_a_canceled_run_is_not_given_up_so_soon_while_the_server_answers_n
         await canceled_for(bench, job_id, 76)
         assert bench.job(job_id).state is JobState.CANCELED
         assert bench.job(job_id).run_status == "canceled"
-
-
-async def test_a_canceled_run_that_the_server_does_not_know_ends_its_job_after_a_minute(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = await bench.submitted()
-        bench.queue.cancel(job_id)
-        unknown = {"status": 404, "body": {"detail": "Run not found"}}
-        for route in ("get_run", "cancel_run"):
-            await bench.api.fault(unknown, match={"route": route})
-        await canceled_for(bench, job_id, 45)
-        assert bench.job(job_id).state is JobState.RUNNING
-
-        await canceled_for(bench, job_id, 61)
-
-        assert bench.job(job_id).state is JobState.CANCELED
 
 
 async def test_many_canceled_runs_that_cannot_be_read_end_their_jobs_too(

@@ -6,7 +6,6 @@ import pytest
 import redis
 
 from runqueue import JobState, WorkflowRunRequest
-from runqueue.operator.operations import Operations
 from tests.worker.searching import (
     LOST,
     MADE,
@@ -19,11 +18,9 @@ from tests.worker.searching import (
     no_waiting,
     record,
     requests,
-    settled,
     task,
-    task_v2,
 )
-from tests.worker.working import ENDLESS, working
+from tests.worker.working import working
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 __all__ = ["no_waiting"]
@@ -82,48 +79,6 @@ async def test_a_job_without_a_run_is_submitted_again_after_two_searches(
         assert len(await bench.runs()) == 2, "its own, and the control's"
 
 
-async def test_a_search_before_the_grace_is_over_says_nothing(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_id = await lose(bench, task(), LOST)
-        await control(bench, task())
-
-        await look(bench, 5)
-
-        assert bench.job(job_id).state is JobState.UNCONFIRMED
-
-
-async def test_two_searches_count_only_half_a_minute_apart(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("worker.stages.reconcile.SPACING", 30.0)
-    async with working(client, redis_url, **SOON) as bench:
-        job_id = await lose(bench, task(), LOST)
-        await control(bench, task())
-
-        await look(bench, 3)
-        assert bench.job(job_id).state is JobState.UNCONFIRMED
-
-        bench.set(job_id, "negative_at", bench.now_us() - 30_000_000)
-        await look(bench)
-        assert bench.job(job_id).state is JobState.READY
-
-
-async def test_a_parked_job_stays_for_people_though_nothing_is_found(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
-        job_id = await lose(bench, task(), LOST, on_unconfirmed="park")
-        await control(bench, task())
-        assert bench.stats().live == 2
-
-        await look(bench, 4)
-
-        assert bench.job(job_id).state is JobState.UNCONFIRMED
-        assert bench.stats().live == 1, "there is no run that could take a place"
-
-
 async def test_a_job_that_may_run_twice_is_submitted_again_where_nothing_can_be_searched(
     client: redis.Redis, redis_url: str
 ) -> None:
@@ -180,51 +135,6 @@ async def test_without_correlation_a_job_without_candidates_stays_too(
         assert "RUNQUEUE_CORRELATION=off" in record(bench, job_id, "search_note")
 
 
-@pytest.mark.parametrize("made", [0, 1, 3, 4])
-async def test_equal_requests_each_get_a_run_of_their_own(
-    client: redis.Redis, redis_url: str, made: int
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
-        jobs = [await lose(bench, task_v2(), MADE) for _ in range(made)]
-        jobs += [await lose(bench, task_v2(), LOST) for _ in range(4 - made)]
-        await control(bench, task_v2())
-
-        await look(bench)
-        found = [bench.job(job_id).run_id for job_id in jobs]
-        assert len(set(found) - {None}) == 4 - found.count(None) == made
-        await look(bench, 2)
-
-        assert settled(bench, *jobs) == [JobState.READY] * (4 - made) + [JobState.RUNNING] * made
-        assert list(Operations(bench.queue).strays()) == []
-
-
-async def test_a_run_with_other_fields_is_not_taken_for_the_job_s(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
-        await bench.api.run_task(prompt="another", url=ENDLESS, engine="skyvern-2.0")
-        job_id = await lose(bench, task_v2(), LOST)
-        await control(bench, task_v2())
-
-        await look(bench, 2)
-
-        assert bench.job(job_id).state is JobState.READY
-
-
-async def test_of_two_runs_with_one_marker_the_second_is_a_stray(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_id = await lose(bench, task(), MADE)
-        [run] = await bench.runs()
-        twin = await bench.api.run_task(title=run["title"], url=ENDLESS)
-
-        await look(bench)
-
-        assert bench.job(job_id).run_id == run["run_id"]
-        assert [stray.run_id for stray in Operations(bench.queue).strays()] == [twin]
-
-
 async def test_many_marked_tasks_are_found_by_one_list(client: redis.Redis, redis_url: str) -> None:
     async with working(client, redis_url) as bench:
         await bench.api.fault(MADE, match=SUBMISSION, times=30)
@@ -236,37 +146,6 @@ async def test_many_marked_tasks_are_found_by_one_list(client: redis.Redis, redi
 
         assert {bench.job(job_id).state for job_id in jobs} == {JobState.RUNNING}
         assert await requests(bench) == before + 2, "the list, and whether it ends there"
-
-
-async def test_a_run_that_is_found_is_canceled_where_that_was_asked_for(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_id = await lose(bench, task(), MADE)
-        bench.queue.cancel(job_id)
-
-        await look(bench)
-        await bench.one_pass("cancel")
-        await bench.one_pass("poll")
-
-        assert bench.job(job_id).state is JobState.CANCELED
-        assert [run["status"] for run in await bench.runs()] == ["canceled"]
-
-
-async def test_a_canceled_job_without_a_run_is_canceled_not_submitted(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
-        job_id = await lose(bench, task(), LOST, on_unconfirmed="resubmit")
-        bench.queue.cancel(job_id)
-        await control(bench, task())
-
-        await look(bench)
-        assert bench.job(job_id).state is JobState.UNCONFIRMED
-        await look(bench)
-
-        assert bench.job(job_id).state is JobState.CANCELED
-        assert len(await bench.runs()) == 1, "the control's"
 
 
 @pytest.mark.parametrize(

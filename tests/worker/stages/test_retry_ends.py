@@ -82,17 +82,6 @@ async def test_a_run_that_fails_after_its_cancel_was_asked_for_is_not_run_again(
         assert bench.score("cancels", job_id) is None
 
 
-async def test_a_canceled_run_is_not_run_again(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = await bench.submitted(retry=RETRY)
-        bench.queue.cancel(job_id)
-
-        await bench.one_pass("cancel")
-        await bench.one_pass("poll")
-
-        assert bench.job(job_id).state is JobState.CANCELED
-
-
 async def test_a_job_whose_deadline_comes_before_its_next_run_has_failed(
     client: redis.Redis, redis_url: str
 ) -> None:
@@ -122,29 +111,3 @@ async def test_a_job_whose_deadline_passes_while_it_waits_is_dead_and_says_why(
         assert job.state is JobState.DEAD
         assert "deadline" in (job.reason or "")
         assert len(await bench.runs()) == 1
-
-
-async def test_a_job_that_died_while_it_waited_shows_its_own_reason_in_the_results(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_id = await ended(bench, "failed", retry=RETRY, deadline=3600)
-        bench.set(job_id, "deadline", bench.now_us() - 1)
-        client.zadd(f"{KEYS.prefix}deadlines", {job_id: bench.now_us() - 1}, xx=True)
-
-        await sweep(bench.account)
-
-        row = bench.job(job_id).as_row()
-        assert row["state"] == "dead"
-        assert "deadline" in row["failure_reason"]
-
-
-async def test_a_job_canceled_between_two_runs_is_not_said_to_have_had_none(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_id = await ended(bench, "failed", retry=RETRY)
-
-        bench.queue.cancel(job_id)
-
-        assert bench.job(job_id).reason != "canceled before it was submitted"

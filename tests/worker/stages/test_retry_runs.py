@@ -6,13 +6,9 @@ import pytest
 import redis
 
 from runqueue import JobState
-from runqueue.records import claim_items
-from runqueue.records.claim_items import Finished
-from runqueue.store import worker_calls
 from runqueue.store.budgets import Budget
-from tests.simulator.simulating import FakeClock
 from tests.worker.retrying import RETRY, backoff_over, ended, ends
-from tests.worker.working import KEYS, working
+from tests.worker.working import working
 from worker.stages import poll
 from worker.stages.sweep import sweep
 
@@ -118,27 +114,6 @@ async def test_the_steps_of_each_run_are_counted_in_each_budget_of_the_job(
         assert spent == dict.fromkeys(scopes, 3 + 4 + 1)
 
 
-async def test_waits_grow_from_one_run_to_the_next(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
-        job_id = await ended(bench, "failed", retry={"max_attempts": 3, "min_backoff": 1000})
-        await backoff_over(bench, job_id)
-        before = bench.now_us()
-        await bench.one_pass("poll")
-
-        score = bench.score("due", job_id)
-        assert score is not None
-        assert 1000 <= (score - before) / 1e6 <= 2001
-
-
-async def test_a_terminated_run_is_run_again_where_that_is_named(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_id = await ended(bench, "terminated", retry={**RETRY, "retry_on": ["terminated"]})
-
-        assert bench.job(job_id).state is JobState.SCHEDULED
-
-
 CODES = {"out_of_stock": "None is left.", "login_failed": "The login is refused."}
 
 
@@ -175,42 +150,3 @@ async def test_an_error_code_counts_in_an_answer_too_large_to_be_kept(
         job_id = await ended(bench, "terminated", codes=CODES, retry=retry)
 
         assert bench.job(job_id).state is JobState.SCHEDULED
-
-
-async def test_a_run_that_the_server_will_try_again_itself_is_not_over(
-    client: redis.Redis, redis_url: str
-) -> None:
-    clock = FakeClock()
-    async with working(client, redis_url, clock=clock) as bench:
-        url = "https://shop.test/?sim_end=flap&sim_seconds=10"
-        (job_id,) = await bench.submitted(url=url, retry=RETRY)
-        clock.advance(5.5)
-        assert await bench.api.status(bench.job(job_id).run_id or "") == "failed"
-
-        await bench.one_pass("poll")
-        job = bench.job(job_id)
-        assert (job.state, job.run_status, job.runs) == (JobState.RUNNING, "failed", 0)
-
-        clock.advance(5)
-        client.zadd(f"{KEYS.prefix}poll", {job_id: bench.now_us()})
-        await bench.one_pass("poll")
-        assert (bench.job(job_id).state, bench.job(job_id).attempts) == (JobState.COMPLETED, 1)
-
-
-async def test_a_late_answer_about_an_earlier_run_changes_nothing(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_id = await ended(bench, "failed", retry=RETRY)
-        (old,) = await bench.runs()
-        await backoff_over(bench, job_id)
-
-        late = Finished(job_id, 1, old["run_id"], "failed", "failed", "", b"{}")
-        again = claim_items.RunAgain(job_id, 1, old["run_id"], "failed", "", 0, b"{}")
-        codes = [
-            *await bench.account.send(worker_calls.finish("default", [late])),
-            *await bench.account.send(worker_calls.retry_run("default", [again])),
-        ]
-
-        assert codes == [0, 0]
-        assert (bench.job(job_id).state, bench.job(job_id).runs) == (JobState.RUNNING, 1)

@@ -166,26 +166,6 @@ async def test_the_sixth_run_that_finds_its_session_occupied_ends_the_job(
         assert "already occupied by" in str(job.reason)
 
 
-@pytest.mark.parametrize("steps", [2, None])
-async def test_a_run_that_lost_its_session_after_it_began_is_not_run_again(
-    client: redis.Redis, redis_url: str, steps: int | None
-) -> None:
-    async with working(client, redis_url) as bench:
-        shown = {
-            "status": "failed",
-            "browser_session_id": "pbs_1",
-            "failure_reason": OCCUPIED,
-            "step_count": steps,
-        }
-        failing: dict[str, Any] = {"status": 200, "body": shown}
-        await bench.api.fault(failing, match={"route": "get_run"}, times=1)
-        (job_id,) = await bench.submitted()
-
-        await bench.one_pass("poll")
-
-        assert (bench.job(job_id).state, bench.job(job_id).attempts) == (JobState.FAILED, 1)
-
-
 async def test_a_submission_that_is_refused_for_an_occupied_session_comes_again_later(
     client: redis.Redis, redis_url: str
 ) -> None:

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import pytest
 import redis
 
 from runqueue import JobState
 from runqueue.operator.operations import Operations, Settled
 from tests.simulator.simulating import FakeClock, eventually
-from tests.worker.working import ENDLESS, KEYS, Bench, working
+from tests.worker.working import KEYS, Bench, working
 from worker.stages.sweep import sweep
 
 LOST: dict[str, Any] = {"close": True}
@@ -41,22 +40,6 @@ async def test_a_run_that_a_person_names_is_followed_to_its_end(
         assert bench.stats().live == 0
 
 
-async def test_a_run_that_a_person_names_is_canceled_where_that_was_asked_for(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_id = await lose(bench, MADE, url=ENDLESS)
-        (run,) = await bench.runs()
-        bench.queue.cancel(job_id)
-
-        Operations(bench.queue).adopt(job_id, run["run_id"])
-        await bench.one_pass("cancel")
-        await bench.one_pass("poll")
-
-        assert bench.job(job_id).state is JobState.CANCELED
-        assert [found["status"] for found in await bench.runs()] == ["canceled"]
-
-
 async def test_a_job_that_a_person_says_has_no_run_is_submitted_with_a_new_marker(
     client: redis.Redis, redis_url: str
 ) -> None:
@@ -68,21 +51,6 @@ async def test_a_job_that_a_person_says_has_no_run_is_submitted_with_a_new_marke
 
         assert bench.job(job_id).state is JobState.RUNNING
         assert [run["title"] for run in await bench.runs()] == [f"[rq:{job_id}.2]"]
-
-
-@pytest.mark.parametrize("what", ["resubmit", "fail"])
-async def test_a_settled_job_is_not_looked_for_any_more(
-    client: redis.Redis, redis_url: str, what: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_id = await lose(bench, MADE)
-
-        getattr(Operations(bench.queue), what)([job_id])
-
-        assert bench.score("reconcile", job_id) is None
-        assert bench.score("unconfirmed", job_id) is None
-        client.zadd(f"{KEYS.prefix}reconcile", {job_id: 0})
-        assert not (await bench.account.consumers["reconcile"].take(1, 0)).items
 
 
 async def test_an_answer_that_comes_after_a_job_was_failed_shows_its_run_as_a_stray(

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 import time
 from typing import Any
 
@@ -42,25 +41,6 @@ async def test_an_accepted_job_runs_as_the_run_that_carries_its_marker(
         assert (job.state, job.run_id, job.attempts) == (JobState.RUNNING, run["run_id"], 1)
         assert run["title"] == f"Prices [rq:{job_id}.1]"
         assert run["webhook_url"] == f"https://app.test/hook?a=1&rq_job={job_id}.1.#part"
-
-
-async def test_a_workflow_carries_its_marker_in_the_webhook_url_alone(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        request = WorkflowRunRequest(
-            workflow_id="wpid_1",
-            title="Prices",
-            parameters={"sim_end": "never"},
-            webhook_url="https://app.test/hook",
-        )
-        job_id = bench.queue.enqueue(request).job_id
-
-        await bench.one_pass("submit")
-
-        (run,) = await bench.runs()
-        assert (run["kind"], run["title"]) == ("workflow", "Prices")
-        assert run["webhook_url"] == f"https://app.test/hook?rq_job={job_id}.1."
 
 
 @pytest.mark.parametrize(
@@ -151,25 +131,6 @@ async def test_a_task_that_no_model_was_there_for_waits_apart_and_holds_nobody(
         second = bench.queue.enqueue(TaskRunRequest(prompt="Read it.", url=ENDLESS)).job_id
         await bench.one_pass("submit")
         assert bench.job(second).state is JobState.RUNNING
-
-
-async def test_a_busy_server_is_left_alone_twice_as_long_each_time(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        await bench.api.fault(
-            answer(503, {"detail": "No run was created"}), match={"route": "run_task"}
-        )
-        bench.enqueue()
-        holds = []
-        for _ in range(4):
-            await bench.one_pass("submit")
-            holds.append(math.ceil(bench.stats().hold_seconds))
-            client.hset(
-                KEYS.meta, mapping=dict.fromkeys(("hold_until", "asked_until"), bench.now_us() - 1)
-            )
-
-        assert holds == [1, 2, 4, 8]
 
 
 async def test_a_wrong_key_holds_the_account_and_one_job_probes_it(
@@ -399,35 +360,6 @@ async def test_nothing_is_sent_while_draining(client: redis.Redis, redis_url: st
         assert await bench.submissions() == 0
 
 
-async def test_a_claim_whose_answer_was_lost_is_asked_again_and_takes_no_more(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[Any] = []
-
-    async def lose_the_first(send: Any, call: Any) -> Any:
-        reply = await send(call)
-        if call.script.name == "claim":
-            asked.append(call.arguments[1])
-            if len(asked) == 1:
-                raise redis.exceptions.ConnectionError("cut off")
-        return reply
-
-    async with working(client, redis_url) as bench:
-        bench.enqueue(4)
-        wrap_send(monkeypatch, bench.account, lose_the_first)
-
-        with pytest.raises(redis.exceptions.ConnectionError):
-            await bench.one_pass("submit", want=2)
-        taken = await bench.one_pass("submit", want=2)
-
-        assert len(asked) == 2
-        assert asked[0] == asked[1]
-        assert len(taken.items) == 2
-        states = bench.stats().states
-        assert (states[JobState.RUNNING], states[JobState.READY]) == (2, 2)
-        assert {job.attempt for job, _, _ in taken.items} == {1}
-
-
 async def test_a_permit_is_as_old_as_the_first_of_the_calls_for_its_claim(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -468,22 +400,6 @@ async def test_a_redis_that_lost_claims_holds_the_account_and_sends_nothing(
         assert await bench.submissions() == 0
         assert "Redis lost claims (0 of 10 known)" in (bench.stats().hold_reason or "")
         assert "redis_lost_claims" in [event["event"] for event in logged]
-
-
-async def test_a_stop_while_the_call_is_on_the_wire_leaves_the_job_unconfirmed(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        await bench.api.fault({"latency": 60}, match={"route": "run_task"})
-        (job_id,) = bench.enqueue()
-        consumer = bench.account.consumers["submit"]
-        start(consumer, *(await consumer.take(1, 0)).items)
-        await bench.arrived()
-
-        await bench.account.stop(0)
-
-        job = bench.job(job_id)
-        assert (job.state, job.reason) == (JobState.UNCONFIRMED, "the worker was stopped")
 
 
 @pytest.mark.parametrize(

@@ -29,21 +29,6 @@ async def test_claims_of_a_dead_process_become_unconfirmed(
         assert bench.stats().processes == 0
 
 
-async def test_a_claim_older_than_any_submission_is_taken_over_though_its_process_lives(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        young, old = bench.enqueue(2)
-        await bench.account.consumers["submit"].take(2, 0)
-        claims = f"{KEYS.prefix}claims:{bench.account.lease.name}"
-        client.zadd(claims, {old: bench.now_us() - 76_000_000, young: bench.now_us() - 60_000_000})
-
-        await sweep(bench.account)
-
-        assert bench.job(old).state is JobState.UNCONFIRMED
-        assert bench.job(young).state is JobState.SUBMITTING
-
-
 async def test_an_answer_that_comes_after_the_takeover_is_adopted(
     client: redis.Redis, redis_url: str
 ) -> None:
@@ -60,39 +45,6 @@ async def test_an_answer_that_comes_after_the_takeover_is_adopted(
         job, (run,) = bench.job(job_id), await bench.runs()
         assert (job.state, job.run_id) == (JobState.RUNNING, run["run_id"])
         assert bench.stats().strays == 0
-
-
-async def test_jobs_whose_time_has_come_are_ready(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = bench.enqueue(delay=timedelta(hours=1))
-        await sweep(bench.account)
-        assert bench.job(job_id).state is JobState.SCHEDULED
-
-        client.zadd(f"{KEYS.prefix}due", {job_id: bench.now_us()})
-        assert (await sweep(bench.account))["promote_due"] == 1
-
-        assert bench.job(job_id).state is JobState.READY
-        await bench.one_pass("submit")
-        assert bench.job(job_id).state is JobState.RUNNING
-
-
-async def test_a_deadline_that_passed_in_the_queue_is_dead_and_a_live_run_is_looked_at(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        (live,) = await bench.submitted(deadline=timedelta(hours=1))
-        (waiting,) = bench.enqueue(deadline=timedelta(hours=1))
-        client.zadd(f"{KEYS.prefix}deadlines", {live: 1, waiting: 1})
-
-        await sweep(bench.account)
-
-        job = bench.job(waiting)
-        assert job.state is JobState.DEAD
-        assert job.reason == "deadline: it passed while the job was queued"
-        assert not bench.job(live).cancel_requested
-        due = client.zscore(f"{KEYS.prefix}poll", live)
-        assert due is not None
-        assert due <= bench.now_us(), "it is looked at first"
 
 
 async def test_a_pass_goes_on_until_a_step_has_walked_all_there_is(
