@@ -39,16 +39,6 @@ async def test_a_task_is_given_its_end_by_its_url(end: str) -> None:
     assert "retry_pending" not in run
 
 
-async def test_a_workflow_run_is_given_its_end_by_its_parameters() -> None:
-    clock = FakeClock()
-    async with simulating(clock) as client:
-        run_id = await client.run_workflow(parameters={"sim_end": "terminated", "sim_seconds": 3})
-        clock.advance(2.9)
-        assert await client.status(run_id) == "running"
-        clock.advance(0.2)
-        assert await client.status(run_id) == "terminated"
-
-
 async def test_a_flapping_run_fails_with_a_retry_pending_and_completes_under_the_same_id() -> None:
     clock = FakeClock()
     async with simulating(clock) as client:
@@ -142,33 +132,6 @@ async def test_a_cancel_frees_the_place_of_a_running_run_and_skips_a_waiting_one
         assert await client.status(third) == "running"
         clock.advance(5)
         assert await client.status(third) == "completed"
-
-
-async def test_an_unknown_run_is_a_404_that_names_it() -> None:
-    async with simulating() as client:
-        status, answer = await client.call("GET", "/v1/runs/tsk_none")
-
-    assert status == 404
-    assert "tsk_none" in answer["detail"]
-
-
-async def test_canceling_tells_a_finished_task_from_a_finished_workflow_run() -> None:
-    clock = FakeClock()
-    async with simulating(clock, duration=1) as client:
-        task, workflow = await client.run_task(), await client.run_workflow()
-        clock.advance(2)
-
-        task_status, _ = await client.call("POST", f"/v1/runs/{task}/cancel")
-        workflow_answer = await client.call("POST", f"/v1/runs/{workflow}/cancel")
-        unknown_status, _ = await client.call("POST", "/v1/runs/wr_0/cancel")
-        two = await client.run_task(engine="skyvern-2.0")
-        clock.advance(2)
-        two_answer = await client.call("POST", f"/v1/runs/{two}/cancel")
-
-        assert await client.status(workflow) == "completed"
-    assert task_status == 400
-    assert workflow_answer == two_answer == (200, None)
-    assert unknown_status == 404
 
 
 async def test_a_run_that_is_canceled_before_it_starts_never_shows_a_start() -> None:
