@@ -100,17 +100,6 @@ def test_a_claim_that_took_out_held_lanes_alone_is_followed_by_the_next_at_once(
     assert claimed_in(clock, 8) == [job]
 
 
-def test_consumers_end_once_claims_have_taken_every_held_lane_out(clock: Clockwork) -> None:
-    batch = sealed_in_groups(clock, MANY)
-    clock.hold(batch)
-    clock.heartbeat(first=True)
-    lefts = [clock.claim().left for _ in range(8)]
-    assert lefts[0] is False
-    assert lefts[-1] is True
-    clock.wait(1)
-    assert "submit" not in clock.tick().messages
-
-
 def test_jobs_in_more_groups_than_a_tick_looks_at_have_a_consumer_in_each_process(
     clock: Clockwork,
 ) -> None:
@@ -119,17 +108,6 @@ def test_jobs_in_more_groups_than_a_tick_looks_at_have_a_consumer_in_each_proces
     jobs_in_groups(clock, 1_000)
     clock.wait(1)
     assert clock.tick("p0").messages["submit"] == 4
-
-
-def test_held_jobs_alone_have_no_consumer_started_after_their_jobs_were_canceled(
-    clock: Clockwork,
-) -> None:
-    batch = sealed_in_groups(clock, MANY)
-    clock.cancel_batch(batch)
-    clock.heartbeat(first=True)
-    clock.sweep("sweep_canceled")
-    clock.wait(1)
-    assert "submit" not in clock.tick().messages
 
 
 # Work in steps.
@@ -347,17 +325,6 @@ def claim_all(clock: Clockwork, most: int = 50) -> list[str]:
         if taken.left:
             break
     return found
-
-
-@pytest.mark.usefixtures("half_listed")
-def test_every_job_of_a_batch_whose_lanes_are_listed_in_steps_is_claimed_once(
-    clock: Clockwork,
-) -> None:
-    (other,) = clock.enqueue(1, group="other")
-    first = [item.job_id for item in clock.claim(500).items]
-    assert other in first
-    jobs = [*first, *claim_all(clock)]
-    assert len(jobs) == len(set(jobs)) == 1_001
 
 
 def test_a_batch_that_is_held_and_resumed_amid_its_listing_is_claimed_once(

@@ -31,12 +31,6 @@ def test_groups_take_turns_whatever_the_length_of_their_lanes(clock: Clockwork) 
     assert groups_of(clock, taken) == {"big": 20, "small": 20}
 
 
-def test_one_claim_is_shared_by_the_groups(clock: Clockwork) -> None:
-    for group in ("a", "b", "c"):
-        clock.enqueue(100, group=group)
-    assert groups_of(clock, clock.claimed(60)) == {"a": 20, "b": 20, "c": 20}
-
-
 def test_what_a_short_group_leaves_of_its_share_goes_to_the_others(clock: Clockwork) -> None:
     clock.enqueue(100, group="a")
     clock.enqueue(5, group="b")
@@ -60,15 +54,6 @@ def test_a_group_that_slept_gets_no_catch_up(clock: Clockwork) -> None:
     clock.enqueue(50, group="late")
     found = groups_of(clock, [job for _ in range(20) for job in clock.claimed(1)])
     assert abs(found["busy"] - found["late"]) <= 1
-
-
-def test_a_newcomer_to_an_empty_ring_gets_no_catch_up(clock: Clockwork) -> None:
-    clock.enqueue(200, group="old")
-    assert len(clock.claimed(200)) == 200
-    clock.enqueue(100, group="new")
-    clock.enqueue(100, group="old")
-    found = groups_of(clock, [job for _ in range(20) for job in clock.claimed(1)])
-    assert found == {"old": 10, "new": 10}
 
 
 def test_a_group_that_comes_back_does_not_jump_the_line(clock: Clockwork) -> None:
@@ -117,13 +102,6 @@ def test_nothing_of_an_open_batch_is_claimed_before_it_is_sealed(clock: Clockwor
     assert clock.seal(batch) == 3
     assert clock.client.exists(clock.key("wake")) == 1
     assert clock.claimed() == jobs
-
-
-def test_sealing_twice_lists_a_lane_once(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    clock.enqueue(3, batch=batch)
-    assert clock.seal(batch) == clock.seal(batch) == 3
-    assert clock.client.llen(clock.key("lanes:2:default")) == 1
 
 
 def test_a_held_batch_costs_others_no_turn(clock: Clockwork) -> None:
@@ -181,14 +159,6 @@ def test_a_group_at_its_cap_returns_at_every_priority(clock: Clockwork) -> None:
     assert clock.claimed(10) == late
 
 
-def test_a_claim_given_back_is_the_next_of_its_lane(clock: Clockwork) -> None:
-    first, second, third = clock.enqueue(3)
-    assert clock.claimed(2) == [first, second]
-    clock.give_back(first)
-    assert clock.claimed(2) == [first, third]
-    assert clock.field(first, "attempt") == "2"
-
-
 def test_the_cap_on_runs_counts_what_is_unconfirmed(clock: Clockwork) -> None:
     clock.limit(concurrent_runs=3)
     clock.enqueue(10)
@@ -197,15 +167,6 @@ def test_the_cap_on_runs_counts_what_is_unconfirmed(clock: Clockwork) -> None:
     assert clock.claimed(10) == []
     clock.refuse(second)
     assert len(clock.claimed(10)) == 1
-
-
-def test_a_freed_slot_wakes_somebody_while_jobs_wait(clock: Clockwork) -> None:
-    clock.limit(concurrent_runs=1)
-    jobs = clock.running()
-    clock.enqueue(1)
-    clock.client.delete(clock.key("wake"))
-    clock.finish(jobs[0])
-    assert clock.client.llen(clock.key("wake")) == 1
 
 
 def test_a_thousand_canceled_jobs_are_passed_over_in_steps(clock: Clockwork) -> None:

@@ -9,7 +9,6 @@ from runqueue.store import (
     groups,
     job_calls,
     live_processes,
-    operator_calls,
     worker_calls,
 )
 from runqueue.store.history import Trail, read_trail
@@ -71,19 +70,6 @@ def test_each_run_of_a_job_that_runs_again_is_told(clock: Clockwork) -> None:
     assert [step.what for step in found.steps if step.ahead] == ["may run from now on"]
 
 
-def test_what_people_decide_is_told(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
-    clock.run(operator_calls.settle(clock.account, [(job, 1, 0)], "resubmit"))
-    clock.wait(1)
-    clock.claimed()
-    clock.refuse(job, 2)
-    clock.wait(1)
-    clock.run(operator_calls.replay(clock.account, clock.seen(job)))
-    assert told(clock, job)[-2:] == ["submitting", "ready again"]
-    causes = {step.cause for step in trail(clock, job).steps}
-    assert {"a person said that it has no run", "it was dead"} <= causes
-
-
 def test_a_trail_keeps_the_last_twelve_steps(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1)
     for attempt in range(1, 16):
@@ -94,10 +80,6 @@ def test_a_trail_keeps_the_last_twelve_steps(clock: Clockwork) -> None:
     assert [step.attempt for step in steps] == list(range(4, 16))
     assert steps[-1].cause == "busy: 15 busy not a line"
     assert trail(clock, job).forgotten == 3
-
-
-def test_a_job_that_is_gone_has_no_trail(clock: Clockwork) -> None:
-    assert clock.run(read_trail(clock.account, clock.new_id("a"))) is None
 
 
 def test_notes_are_read_page_by_page_the_newest_first(clock: Clockwork) -> None:
@@ -150,14 +132,3 @@ def test_the_longest_lines_come_first_after_paused_ones(clock: Clockwork) -> Non
     shown = [(line.group, line.length, line.paused) for line in lines]
     assert shown == [("off", 3, True), ("large", 5, False), ("small", 2, False)]
     assert count == 4, "of the held one nothing can be claimed"
-
-
-def test_long_lines_are_found_behind_groups_whose_jobs_are_held(clock: Clockwork) -> None:
-    for n in range(1, 10):
-        batch, _ = clock.batch_of(9, group=f"held{n}")
-        clock.enqueue(n, group=f"held{n}")
-        clock.hold(batch)
-        clock.enqueue(5, group=f"free{n}")
-    _, lines = clock.run(live_processes.longest_lines(clock.account, 4))
-    found = [(line.group, line.length) for line in lines]
-    assert found == [("held9", 9), ("held8", 8), ("held7", 7), ("held6", 6)]

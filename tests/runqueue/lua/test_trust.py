@@ -109,21 +109,6 @@ def test_when_trust_is_gone_all_that_were_left_to_their_webhooks_are_looked_at_o
     assert {polled_in(clock, job) for job in jobs[3:]} == {5}, "they are spaced like others"
 
 
-def test_thousands_are_looked_at_when_trust_is_gone(clock: Clockwork) -> None:
-    jobs = [job for _ in range(5) for job in awaited(clock, 300)]
-    miss(clock, jobs[:2])
-    assert sum(polled_in(clock, job) == 0 for job in jobs[2:]) == 1_498
-
-
-def test_a_run_that_outlives_patience_is_polled_at_every_quarter_of_its_age(
-    clock: Clockwork,
-) -> None:
-    (job,) = awaited(clock)
-    clock.wait(400)
-    clock.run(worker_calls.mark_polled(clock.account, [Polled(job, 1, "running", SECOND)]))
-    assert polled_in(clock, job) == 100
-
-
 def test_of_many_runs_that_were_left_to_webhooks_some_are_looked_at_at_once(
     clock: Clockwork,
 ) -> None:
