@@ -81,6 +81,21 @@ async def test_no_span_holds_anything_of_the_request(client: redis.Redis, redis_
             assert secret not in said
 
 
+async def test_a_submission_that_is_refused_is_an_error_in_a_word(
+    client: redis.Redis, redis_url: str
+) -> None:
+    with collected() as spans:
+        async with working(client, redis_url) as bench:
+            await bench.api.fault({"status": 400, "body": {"detail": "words"}}, times=1)
+            bench.enqueue()
+            await bench.one_pass("submit")
+
+        (submit,) = named(spans, "submit default")
+        assert submit.status.status_code.name == "ERROR"
+        assert submit.attributes["error.type"] == "refused"
+        assert "words" not in submit.to_json()
+
+
 async def test_without_a_provider_nothing_is_stored_and_nothing_is_told(
     client: redis.Redis, redis_url: str
 ) -> None:

@@ -267,6 +267,16 @@ async def test_what_is_no_skyvern_is_a_wrong_base_url(redis_url: str) -> None:
     assert "RUNQUEUE_ACCOUNTS__ACME__BASE_URL" in found.do
 
 
+async def test_a_web_page_at_the_base_url_is_called_one() -> None:
+    async with simulating() as api:
+        await api.fault({"html200": True})
+        found = await check_api("default", account(api.url), Proxies())
+
+    assert found.level is FindingLevel.WRONG
+    assert found.said == f"{api.url} answers 200 with HTML, not with JSON"
+    assert found.do == "correct SKYVERN_BASE_URL: this is no Skyvern API"
+
+
 async def test_the_public_url_is_ours_if_a_gateway_with_our_key_answers_there(
     redis_url: str,
 ) -> None:
@@ -412,6 +422,18 @@ def test_a_broker_that_is_full_of_messages_or_serves_others_is_warned_of(
     assert [one.level for one in found] == ["warning", "warning"]
     assert "101 messages of workers and 0 of producers wait" in found[0].said
     assert found[1].said == "other queues are there, too: celery"
+
+
+def test_messages_of_producers_that_wait_are_told_apart_from_those_of_workers(
+    client: redis.Redis, redis_url: str
+) -> None:
+    client.rpush("runqueue", *range(101))
+
+    (found,) = redis_checks.check_broker(client, redis_url)
+
+    assert found.level == "warning"
+    assert "0 messages of workers and 101 of producers wait" in found.said
+    assert "many lines" in found.do
 
 
 def test_the_name_of_the_broker_s_unix_socket_is_understood() -> None:

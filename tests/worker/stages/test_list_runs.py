@@ -179,6 +179,24 @@ async def test_a_stray_that_lists_show_goes_on_and_one_that_is_missing_frees_its
         assert await bench.calls("get_run") == 1
 
 
+async def test_when_few_are_left_they_are_looked_at_one_by_one_again(
+    client: redis.Redis, redis_url: str, clock: FakeClock
+) -> None:
+    async with working(client, redis_url, clock=clock) as bench:
+        await listed(bench, url=MINUTE)
+        left = await listed(bench, 2)
+        clock.advance(61)
+        await list_now(bench)
+        await bench.one_pass("poll")
+        assert lists_are_on(bench)
+
+        await list_now(bench)
+
+        assert not lists_are_on(bench)
+        taken = await bench.one_pass("poll")
+        assert sorted(due.job_id for due, _ in taken.items) == sorted(left)
+
+
 async def test_a_server_that_knows_no_paused_runs_is_asked_for_the_others(
     client: redis.Redis, redis_url: str
 ) -> None:
