@@ -52,17 +52,6 @@ def test_pausing_and_resuming_lists_each_lane_once(clock: Clockwork, times: int,
     assert sorted(clock.claimed()) == sorted(jobs)
 
 
-def test_an_upload_can_be_paused_before_it_is_sealed(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    jobs = clock.enqueue(2, batch=batch)
-    assert clock.hold(batch) == "paused"
-    jobs += clock.enqueue(1, batch=batch)
-    clock.seal(batch)
-    assert clock.claimed() == []
-    resume(clock, batch)
-    assert clock.claimed() == jobs
-
-
 def test_a_canceled_batch_is_neither_paused_nor_resumed(clock: Clockwork) -> None:
     batch, _ = clock.batch_of(2)
     clock.run(job_calls.cancel_batch(clock.account, batch))
@@ -232,16 +221,6 @@ def test_a_retry_by_reason_leaves_the_others_as_they_are(clock: Clockwork) -> No
     assert [clock.state(job) for job in jobs] == ["ready", "dead", "ready"]
     with pytest.raises(InvalidRequest, match="reason: expected some text"):
         clock.queue.retry_failed(batch, reason=" ")
-
-
-def test_a_retry_goes_through_every_page_once(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    for _ in range(2):
-        clock.cancel(*clock.enqueue(700, batch=batch))
-    clock.seal(batch)
-    assert clock.queue.retry_failed(batch) == Retried({}, 1_400)
-    done = clock.queue.retry_failed(batch, canceled=True)
-    assert done == Retried({JobState.CANCELED: 1_400})
 
 
 def test_a_retry_leaves_alone_what_another_batch_took_over(clock: Clockwork) -> None:

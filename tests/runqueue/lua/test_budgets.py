@@ -124,18 +124,6 @@ def test_steps_that_are_not_known_count_as_expected_and_are_shown(clock: Clockwo
     assert (seen.spent, seen.estimated_runs, seen.mean_steps) == (12, 1, 6.0)
 
 
-def test_the_run_of_a_retry_and_an_orphan_count(clock: Clockwork) -> None:
-    set_budget(clock, "group:acme", 100)
-    (job,) = clock.enqueue(1, group="acme")
-    clock.claimed()
-    end(clock, job, 3)
-    assert clock.found(job, 1, "r2") == 2
-    clock.run(worker_calls.strays_over(clock.account, [EndedStray("r2", 5)]))
-    assert use(clock, "group:acme").spent == 8
-    clock.run(worker_calls.strays_over(clock.account, [EndedStray("r2", 5)]))
-    assert use(clock, "group:acme").spent == 8
-
-
 @pytest.mark.parametrize("scope", [*SCOPES, "batch"])
 def test_each_run_of_a_retried_job_counts_in_each_budget_of_it(
     clock: Clockwork, scope: str

@@ -144,13 +144,6 @@ def test_a_deadline_that_passes_in_the_queue_ends_the_job_dead(
     assert "deadline" in str(clock.field(job, "reason"))
 
 
-def test_a_claim_never_takes_a_job_after_its_deadline(clock: Clockwork) -> None:
-    late, good = clock.enqueue(1, deadline=clock.now + SECOND) + clock.enqueue(1)
-    clock.wait(1)
-    assert clock.claimed() == [good]
-    assert clock.state(late) == "dead"
-
-
 def test_a_run_canceled_by_its_deadline_has_failed(clock: Clockwork) -> None:
     (job,) = clock.running(deadline=clock.now + 30 * SECOND)
     clock.wait(30)

@@ -99,28 +99,6 @@ def test_a_batch_that_lives_again_is_measured_anew(clock: Clockwork) -> None:
     assert left(clock, batch) == pytest.approx(10, rel=0.01)
 
 
-@pytest.mark.parametrize(
-    "meta",
-    [
-        {"paused": "ops: a deployment"},
-        {"paused": ""},
-        {"hold_until": str(2**52), "hold_reason": "the key is wrong", "hold_person": "1"},
-    ],
-)
-def test_nobody_knows_when_an_account_goes_on_that_waits_for_a_person(
-    clock: Clockwork, meta: dict[str, str]
-) -> None:
-    clock.limit(dispatches_per_second=1)
-    batch, _ = clock.batch_of(3)
-    for name, value in meta.items():
-        clock.client.hset(clock.key("meta"), name, value)
-
-    found = clock.read(batch)
-
-    assert (found.seconds_left, found.eta) == (None, None)
-    assert seconds_for(3, clock.run(job_calls.stats(ACCOUNT)).capacity) is None
-
-
 def test_runs_under_way_end_whatever_holds_the_account(clock: Clockwork) -> None:
     batch, _ = clock.batch_of(30)
     rounds(clock, 2, 10, 50)

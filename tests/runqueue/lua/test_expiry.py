@@ -127,18 +127,6 @@ def test_what_waits_in_an_expired_batch_for_a_week_is_canceled_and_all_of_it_goe
     assert [key for key in clock.dump("meta", "counters") if "expiring" in key] == []
 
 
-def test_a_batch_is_held_by_the_sweep_that_the_tick_asks_for(clock: Clockwork) -> None:
-    clock.batch_of(1, ONE_HOUR)
-    clock.heartbeat(first=True)
-    clock.tick()
-    clock.wait(2)
-    assert "sweep" not in clock.tick().messages
-    clock.wait(HOUR - 2)
-    clock.heartbeat(first=True)
-    clock.client.hset(clock.key("meta"), "sweep_at", clock.now - 2 * SECOND)
-    assert "sweep" in clock.tick().messages
-
-
 def test_expiring_costs_the_same_whatever_the_size(clock: Clockwork) -> None:
     def commands() -> int:
         return int(clock.client.info("commandstats").get("cmdstat_hset", {}).get("calls", 0))

@@ -286,16 +286,6 @@ def test_a_guess_takes_no_run_that_has_an_owner(clock: Clockwork) -> None:
     assert clock.dump() == before
 
 
-def test_a_true_answer_takes_no_run_from_who_has_it_by_an_answer(clock: Clockwork) -> None:
-    a, b = clock.doubtful(2, body="the same")
-    assert record(clock, (a, "r1")) == [1]
-
-    assert record(clock, (b, "r1")) == [3]
-
-    consistent(clock)
-    assert (owners(clock, "r1"), clock.state(b)) == ([a], "unconfirmed")
-
-
 @pytest.mark.parametrize("attempt", [2, 3])
 def test_an_answer_to_another_attempt_corrects_no_guess(clock: Clockwork, attempt: int) -> None:
     a, _ = guessed(clock)
@@ -729,19 +719,6 @@ def test_a_run_found_after_absents_takes_its_slot_again(clock: Clockwork) -> Non
 
 
 CANDIDATES = [{"run_id": "r9", "status": "running", "equal": ["prompt"], "different": ["engine"]}]
-
-
-def test_a_note_and_candidates_stay_until_the_next_search_says_otherwise(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
-    clock.wait(30)
-    searched(clock, job, "unknown", "may be its own", CANDIDATES)
-    assert clock.field(job, "search_note") == "may be its own"
-    assert json.loads(str(clock.field(job, "candidates"))) == CANDIDATES
-
-    searched(clock, job, "absent", "none")
-
-    assert clock.field(job, "search_note") == "none"
-    assert clock.field(job, "candidates") is None
 
 
 @pytest.mark.parametrize("way", ["found", "guessed", "denied", "given back", "canceled"])

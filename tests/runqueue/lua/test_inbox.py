@@ -57,13 +57,6 @@ def test_lines_are_taken_in_the_order_they_came_each_with_a_number(clock: Clockw
     assert look(clock) == (0, 3, [])
 
 
-def test_a_consumer_without_a_line_is_off_the_board_unless_it_lingers(clock: Clockwork) -> None:
-    assert not take(clock, linger=True).left
-    assert clock.client.zscore(clock.key("board:inbox"), "p1")
-    assert take(clock).left
-    assert not clock.client.exists(clock.key("board:inbox"))
-
-
 def test_nobody_without_a_lease_takes_lines(clock: Clockwork) -> None:
     push(clock, "a")
     call = inbox_calls.inbox_take("default", "ghost", 1, 0, linger=False, lease_us=1)
@@ -149,14 +142,6 @@ def tick(clock: Clockwork) -> dict[str, int]:
     alive(clock)
     clock.wait(1)
     return dict(clock.run(worker_calls.tick("default", "p1", SECOND // 2, woken=False)).messages)
-
-
-def test_the_tick_starts_a_consumer_for_lines_that_wait(clock: Clockwork) -> None:
-    assert "inbox" not in tick(clock)
-    push(clock, "a")
-    assert tick(clock)["inbox"] == 1
-    take(clock, 0, linger=True)
-    assert "inbox" not in tick(clock), "a consumer is there"
 
 
 def test_the_tick_starts_a_consumer_for_lines_whose_taker_died(clock: Clockwork) -> None:

@@ -218,18 +218,6 @@ def test_a_frozen_or_outdated_process_takes_no_list(clock: Clockwork) -> None:
     assert clock.run(old).answer is ClaimAnswer.STALE
 
 
-def test_a_missing_run_is_looked_at_once(clock: Clockwork) -> None:
-    first, *others = listed(clock)
-    clock.wait(10)
-
-    assert missing(clock, first) == [1]
-    assert poll(clock) == [first]
-    # Its GET is on its way: another list that does not show it asks for no second one.
-    assert missing(clock, first) == [1]
-    assert poll(clock) == []
-    assert set(clock.members("listed")) == {first, *others}
-
-
 def test_a_run_that_goes_on_although_a_list_did_not_show_it_joins_again_after_its_spacing(
     clock: Clockwork,
 ) -> None:

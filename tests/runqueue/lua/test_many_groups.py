@@ -259,16 +259,6 @@ def test_a_script_runs_as_many_commands_whatever_the_number_of_groups(
     assert many <= 1.1 * few + 20  # how much a scan gives depends on the server's hash seed
 
 
-@pytest.mark.parametrize(
-    ("prepare", "most"),
-    [(to_claim_after_sealing, 12), (to_list_groups, 11), (to_see_the_longest_lines, 1)],
-)
-def test_what_is_done_for_a_hundred_groups_takes_few_commands_for_each(
-    clock: Clockwork, prepare: Callable[[Clockwork, int], ScriptCall[Any]], most: int
-) -> None:
-    assert clock.commands(prepare(clock, 1_200)) <= 100 * most
-
-
 def most_commands(clock: Clockwork, act: Callable[[RunQueue], object]) -> int:
     """Act; returns the most commands that one script call of it took."""
     clock.client.sadd("runqueue:{accounts}", clock.account)

@@ -82,15 +82,6 @@ def test_the_tick_has_the_sweep_go_on_while_there_is_more(clock: Clockwork) -> N
     assert "sweep" not in clock.tick().messages
 
 
-def test_jobs_of_days_before_the_first_packing_are_packed_too(clock: Clockwork) -> None:
-    job = over(clock)[0]
-    clock.client.hdel(clock.key("meta"), "packed")
-    clock.wait(6 * DAY / SECOND)
-    clock.heartbeat(first=True)
-    assert pack(clock) == 1
-    assert is_packed(clock, job)
-
-
 def test_what_is_not_over_is_left_alone(clock: Clockwork) -> None:
     (again,) = over(clock, state="failed")
     assert replay(clock, again) == [1]

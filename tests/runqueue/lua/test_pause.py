@@ -7,7 +7,7 @@ import pytest
 from runqueue.errors import InvalidLimits
 from runqueue.producer import pausing
 from runqueue.records.limits import AccountLimits
-from runqueue.store import job_calls, limits
+from runqueue.store import limits
 from tests.runqueue.lua.clockwork import Clockwork
 
 
@@ -45,16 +45,6 @@ def test_a_paused_account_is_sent_no_submit_consumer_and_one_that_goes_on_is_wok
     assert clock.client.exists(clock.key("wake")) == 1
     clock.wait(1)
     assert clock.tick().messages["submit"] == 1
-
-
-def test_a_pause_is_shown_with_its_reason_whatever_else_holds_the_account(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    clock.give_back(job, "account", reason="HTTP 402")
-    pause(clock, "look at the bill")
-    found = clock.run(job_calls.stats(clock.account))
-    assert (found.paused, found.hold_reason) == (True, "paused: look at the bill")
-    assert found.hold_seconds > 365 * 86_400
 
 
 def test_ending_a_pause_ends_no_hold_and_vouches_for_no_server(clock: Clockwork) -> None:

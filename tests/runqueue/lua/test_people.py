@@ -2,7 +2,6 @@
 
 import orjson
 import pytest
-import redis
 
 from runqueue.records.claim_items import RunAgain, ToCancel
 from runqueue.records.job import EnqueueStatus, JobState
@@ -494,21 +493,6 @@ def test_pages_neither_skip_nor_repeat_while_jobs_come_and_go(clock: Clockwork, 
     assert shown == first + jobs[9:]
 
 
-def test_pages_go_on_behind_a_cursor_whose_job_is_gone_with_all_of_its_score(
-    clock: Clockwork,
-) -> None:
-    old = sorted(clock.doubtful(4))
-    clock.wait(1)
-    new = sorted(clock.doubtful(3))
-    cursor, ids = clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", "", 2))
-    assert ids == old[:2]
-    settle(clock, "fail", *old)
-    cursor, ids = clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", cursor, 2))
-    assert ids == new[:2]
-    cursor, ids = clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", cursor, 2))
-    assert (cursor, ids) == ("", new[2:])
-
-
 @pytest.mark.parametrize("is_gone", [True, False])
 def test_a_page_costs_as_many_commands_however_many_jobs_have_the_time_of_its_cursor(
     clock: Clockwork, *, is_gone: bool
@@ -520,10 +504,3 @@ def test_a_page_costs_as_many_commands_however_many_jobs_have_the_time_of_its_cu
     page = operator_calls.page_jobs(clock.account, "due", f"{clock.now} {jobs[-50]}", 100)
     assert clock.run(page) == ("", jobs[-49:])
     assert clock.commands(page) < 30
-
-
-@pytest.mark.parametrize("index", ["due", "poll", "dead", "unconfirmed", "parked"])
-def test_a_foreign_index_is_not_paged(clock: Clockwork, index: str) -> None:
-    clock.client.set(clock.key(index), "foreign")
-    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        pages(clock, index, 10)

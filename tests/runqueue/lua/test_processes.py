@@ -132,16 +132,6 @@ def test_a_process_that_says_goodbye_leaves_its_claims_to_the_next_sweep(clock: 
 # Runs that come late.
 
 
-def test_a_run_of_an_earlier_attempt_is_a_stray(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    clock.give_back(job)
-    clock.claimed()
-    assert clock.found(job, 1, "late") == 2
-    assert clock.state(job) == "submitting"
-    assert clock.client.hkeys(clock.key("strays")) == [b"late"]
-
-
 @pytest.mark.parametrize("state", ["scheduled", "ready", "submitting", "unconfirmed"])
 def test_a_run_of_a_higher_attempt_is_adopted_and_the_attempt_rises(
     clock: Clockwork, state: str

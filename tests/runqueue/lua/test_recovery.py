@@ -225,21 +225,6 @@ def hand_in_now(clock: Clockwork, name: str, *, run_at: int, deadline: int) -> s
     return answer.job_id
 
 
-def test_a_delay_that_was_given_before_a_step_ahead_is_believed_is_no_longer_than_it_says(
-    clock: Clockwork,
-) -> None:
-    then = stepped(clock)
-    job = hand_in_now(clock, "soon", run_at=60, deadline=7 * 86_400)
-
-    now = believed(clock)
-
-    for zset, field, seconds in (("due", "run_at", 60), ("deadlines", "deadline", 7 * 86_400)):
-        at = clock.client.zscore(clock.key(zset), job)
-        assert at is not None
-        assert near(then) + seconds * SECOND <= at <= now + seconds * SECOND
-        assert clock.field(job, field) == str(int(at))
-
-
 def test_a_delay_that_was_given_before_a_step_ahead_stays_as_it_is(clock: Clockwork) -> None:
     then = server_time(clock) - HOUR
     stands = meta(clock, "clock_lost")
@@ -253,29 +238,6 @@ def test_a_delay_that_was_given_before_a_step_ahead_stays_as_it_is(clock: Clockw
 
     assert (clock.field(job, "run_at"), clock.field(job, "deadline")) == before
     assert clock.client.zscore(clock.key("due"), job) == int(before[0] or 0)
-
-
-def test_a_batch_that_was_sealed_before_a_step_ahead_is_believed_has_no_longer_than_it_says(
-    clock: Clockwork,
-) -> None:
-    old = clock.open_batch(BatchRules(expires_after=4 * 3_600))
-    clock.enqueue(1, batch=old)
-    clock.now = server_time(clock) - 2 * HOUR
-    clock.seal(old)
-    expires = clock.client.zscore(clock.key("expiring"), old)
-    then = stepped(clock)
-    new = clock.open_batch(BatchRules(expires_after=3_600))
-    clock.enqueue(1, batch=new)
-    sending.run(clock.client, job_calls.seal_batch(clock.account, new))
-
-    now = believed(clock)
-
-    at = clock.client.zscore(clock.key("expiring"), new)
-    assert at is not None
-    assert near(then) + HOUR <= at <= now + HOUR
-    expires_at = clock.client.hget(clock.key(f"batch:{new}"), "expires_at")
-    assert int(cast("bytes", expires_at)) == at
-    assert clock.client.zscore(clock.key("expiring"), old) == expires
 
 
 #: How the clock is set, µs; writes come before the last step.
@@ -506,18 +468,6 @@ def test_a_process_that_begins_in_another_time_believes_it_where_nobody_else_tel
         assert (meta(clock, "clock") == then) is (passed < 4)
         clock.client.hincrby(clock.key("meta"), "clock_lost", 2 * SECOND)
     assert told >= then + HOUR
-
-
-def test_a_report_that_came_late_moves_no_clock(clock: Clockwork) -> None:
-    then = server_time(clock) - 4 * SECOND
-    clock.client.hset(clock.key("meta"), "clock", then)
-    clock.client.hset(clock.key("clocks"), "p1", f"{then} 0")
-    clock.client.zadd(clock.key("processes"), {"p1": then + LEASE, "p2": then + LEASE})
-    real_tick(clock, passed=0)  # four seconds on its way
-    for passed in range(4, 8):
-        real_tick(clock, passed=passed * SECOND)
-        a_second_later(clock)
-    assert meta(clock, "clock_lost") == 4 * SECOND, "what the test itself put there"
 
 
 def reported(clock: Clockwork, *seconds: int) -> None:
@@ -1364,19 +1314,6 @@ def test_a_recovery_that_lasts_calls_a_person_and_says_what_the_last_attempt_fai
     stats = clock.run(job_calls.stats(clock.account))
     assert stats.hold_kind == "person"
     assert (told or "no worker has listed the runs") in str(stats.hold_reason)
-
-
-def test_a_server_that_nobody_remembers_waits_until_the_runs_since_its_last_tick_were_searched(
-    clock: Clockwork,
-) -> None:
-    jobs = clock.enqueue(1)
-    clock.heartbeat(first=True)
-    clock.claim(0)
-    clock.another_server()
-    assert clock.claim().answer is ClaimAnswer.MOVED
-    assert "Redis was restarted" in str(clock.run(job_calls.stats(clock.account)).hold_reason)
-    assert recover_from(clock) > 0
-    assert clock.states(jobs) == {"ready"}
 
 
 def test_an_empty_server_knows_nothing_so_the_runs_of_two_hours_are_searched(

@@ -140,15 +140,6 @@ def test_who_waits_for_the_webhook_of_a_stray_is_told_of_its_end(
     assert (clock.field(job, "via"), clock.field(job, "delivery")) == (via, "pending")
 
 
-def test_a_webhook_of_which_nothing_says_how_it_travels_is_relayed(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1, url="https://shop/hook")
-
-    assert clock.found(job, 1, "run1") == 1
-    assert clock.finish(job, run_id="run1") == 1
-
-    assert (clock.field(job, "via"), clock.field(job, "delivery")) == ("relay", "pending")
-
-
 @NOT_WANTED
 def test_a_run_that_was_a_stray_and_is_over_before_its_job_is_canceled_has_its_result_kept(
     clock: Clockwork, end: Callable[[Clockwork, str], None]

@@ -6,7 +6,7 @@ import pytest
 
 from runqueue.records.claim_items import GivenBack, Lost
 from runqueue.store import job_calls, worker_calls
-from tests.runqueue.lua.clockwork import CLAIM_AGE, SECOND, Clockwork
+from tests.runqueue.lua.clockwork import SECOND, Clockwork
 
 # The pace.
 
@@ -431,16 +431,6 @@ def test_an_answer_that_brings_no_run_is_no_death(clock: Clockwork) -> None:
         assert clock.state(job) == "ready"
         clock.wait(60)
     assert clock.field(job, "deaths") == "1"
-
-
-def test_claims_older_than_any_submission_are_no_deaths(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    for _ in range(10):
-        clock.wait(7.5)
-        clock.heartbeat()
-    assert clock.sweep("expire_leases", CLAIM_AGE) == 1
-    assert clock.field(job, "deaths") is None
 
 
 def test_a_run_clears_its_job_of_the_deaths(clock: Clockwork) -> None:

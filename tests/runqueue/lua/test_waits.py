@@ -97,13 +97,6 @@ def test_a_held_account_is_named_with_its_end(clock: Clockwork) -> None:
     assert waits(clock, ready) == ()
 
 
-def test_a_paused_group_is_named(clock: Clockwork) -> None:
-    (ready,) = clock.enqueue(group="acme")
-    clock.run(groups.set_group(clock.account, "acme", groups.KEEP, True))
-
-    assert words(clock, ready) == ["group acme is paused until `runqueue group set acme --resume`"]
-
-
 def test_a_group_at_its_limit_is_named(clock: Clockwork) -> None:
     jobs = clock.enqueue(2, group="acme")
     clock.run(groups.set_group(clock.account, "acme", 1, None))
