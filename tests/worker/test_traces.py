@@ -15,7 +15,7 @@ from runqueue import RunQueue, tracing
 from tests.simulator.simulating import eventually, receiving
 from tests.traces import collected, named
 from tests.worker.delivering import ended, relaying, told
-from tests.worker.working import Bench, working
+from tests.worker.working import Bench, Work
 
 _TRACE = "0af7651916cd43dd8448eb211c80319c"
 _PARENT = f"00-{_TRACE}-b7ad6b7169203331-01"
@@ -81,11 +81,9 @@ async def test_no_span_holds_anything_of_the_request(client: redis.Redis, redis_
             assert secret not in said
 
 
-async def test_a_submission_that_is_refused_is_an_error_in_a_word(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_a_submission_that_is_refused_is_an_error_in_a_word(work: Work) -> None:
     with collected() as spans:
-        async with working(client, redis_url) as bench:
+        async with work() as bench:
             await bench.api.fault({"status": 400, "body": {"detail": "words"}}, times=1)
             bench.enqueue()
             await bench.one_pass("submit")
@@ -96,10 +94,8 @@ async def test_a_submission_that_is_refused_is_an_error_in_a_word(
         assert "words" not in submit.to_json()
 
 
-async def test_without_a_provider_nothing_is_stored_and_nothing_is_told(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_without_a_provider_nothing_is_stored_and_nothing_is_told(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = await bench.submitted()
 
         assert b'"t":' not in stored(bench, job_id)

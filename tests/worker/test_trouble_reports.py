@@ -6,13 +6,12 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
-import redis
 
 from api_client import Submission, SubmissionClass
 from runqueue import TaskRunRequest
 from runqueue.store.history import read_trail
 from tests.api_client.rawserver import port_nobody_listens_on
-from tests.worker.working import KEYS, Bench, working
+from tests.worker.working import KEYS, Bench, Work
 from worker.stages.submit import _words
 
 Events = list[MutableMapping[str, Any]]
@@ -41,9 +40,9 @@ async def look(bench: Bench) -> None:
 
 
 async def test_a_search_whose_lists_fail_is_logged_once_a_pass_without_the_server_s_words(
-    client: redis.Redis, redis_url: str, logged: Events
+    work: Work, logged: Events
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await lose(bench, 3)
         fault = {"status": 500, "body": {"error": SECRET}}
         await bench.api.fault(fault, match={"route": "list_runs"})
@@ -58,9 +57,9 @@ async def test_a_search_whose_lists_fail_is_logged_once_a_pass_without_the_serve
 
 @pytest.mark.parametrize("simulator", [{}, {"list_supported": False}], ids=["a list", "no list"])
 async def test_a_list_that_comes_or_that_the_server_has_not_is_no_failure(
-    client: redis.Redis, redis_url: str, logged: Events, simulator: dict[str, Any]
+    work: Work, logged: Events, simulator: dict[str, Any]
 ) -> None:
-    async with working(client, redis_url, simulator=simulator) as bench:
+    async with work(simulator=simulator) as bench:
         await lose(bench, 1)
 
         await look(bench)
@@ -69,11 +68,11 @@ async def test_a_list_that_comes_or_that_the_server_has_not_is_no_failure(
 
 
 async def test_a_submission_that_was_not_sent_is_logged_with_what_the_timeline_says(
-    client: redis.Redis, redis_url: str, logged: Events
+    work: Work, logged: Events
 ) -> None:
     with port_nobody_listens_on() as port:
         url = f"http://127.0.0.1:{port}"
-        async with working(client, redis_url, base_url=url) as bench:
+        async with work(base_url=url) as bench:
             (job,) = bench.enqueue()
             await bench.one_pass("submit")
             timeline = bench.queue.send(read_trail("default", job))

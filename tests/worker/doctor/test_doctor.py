@@ -32,7 +32,7 @@ from tests.figures import stats
 from tests.gateway.gating import KEY, gating
 from tests.proxying import ForwardingProxy, proxying
 from tests.simulator.simulating import simulating
-from tests.worker.working import working
+from tests.worker.working import Work, working
 from worker.doctor import queue_checks, redis_checks
 from worker.doctor.api_checks import check_api, check_public_url, check_version
 from worker.doctor.doctor import doctor
@@ -546,14 +546,12 @@ def test_quarantined_jobs_are_named_of_an_account_that_is_looked_at_like_any_oth
     assert "records default" not in checks
 
 
-async def test_what_has_ended_and_still_holds_a_key_is_told(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_what_has_ended_and_still_holds_a_key_is_told(work: Work) -> None:
+    async with work() as bench:
         await bench.one_pass("submit")
-        client.sadd(f"{Keys('default').prefix}key:site:a", "nobody")
+        bench.client.sadd(f"{Keys('default').prefix}key:site:a", "nobody")
         found = list(
-            queue_checks.check_account(bench.queue, client, "default", bench.stats(), None)
+            queue_checks.check_account(bench.queue, bench.client, "default", bench.stats(), None)
         )
     (told,) = [one for one in found if one.check == "keys default"]
     assert told.level is FindingLevel.WARNING

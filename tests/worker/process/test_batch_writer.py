@@ -13,7 +13,7 @@ from lab.valkeys import start_valkey
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, load
 from tests.simulator.simulating import eventually
-from tests.worker.working import working, wrap_send
+from tests.worker.working import Work, working, wrap_send
 from worker.process import batch_writer as module
 from worker.process.batch_writer import BatchWriter
 
@@ -134,7 +134,7 @@ async def test_whoever_asks_is_told_the_items_with_their_replies() -> None:
 
 
 async def test_a_place_stays_busy_until_redis_has_taken_the_answer(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_away = asyncio.Event()
 
@@ -144,7 +144,7 @@ async def test_a_place_stays_busy_until_redis_has_taken_the_answer(
         return await send(call)
 
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         wrap_send(monkeypatch, bench.account, around)
         # The recorder was given the real one when the account was made.
         monkeypatch.setattr(bench.account.writers.running, "_send", bench.account.send)
@@ -160,14 +160,12 @@ async def test_a_place_stays_busy_until_redis_has_taken_the_answer(
         assert (bench.job(job_id).state, consumer.busy) == ("running", 0)
 
 
-async def test_a_stray_run_is_told_in_the_log(
-    client: redis.Redis, redis_url: str, logged: list[Any]
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_stray_run_is_told_in_the_log(work: Work, logged: list[Any]) -> None:
+    async with work() as bench:
         (job_id,) = bench.enqueue()
         consumer = bench.account.consumers["submit"]
         ((job, process, asked),) = (await consumer.take(1, 0)).items
-        client.delete(f"{Keys('default').prefix}job:{job_id}")
+        bench.client.delete(f"{Keys('default').prefix}job:{job_id}")
 
         consumer._start((job, process, asked))
         await eventually(lambda: consumer.busy == 0)

@@ -16,7 +16,7 @@ from runqueue.observe.collector import QueueCollector
 from runqueue.store.keys import Keys
 from runqueue.store.live_processes import STAGES
 from simulator.model.options import DEFAULT_API_KEY
-from tests.worker.working import INSTANT, closed_port, working
+from tests.worker.working import INSTANT, Work, closed_port
 from worker.process import metrics_server
 from worker.process.metrics import REGISTRY, AccountMetrics
 from worker.process.metrics_server import serve_metrics
@@ -55,9 +55,9 @@ def served(redis_url: str) -> str:
 
 
 async def test_both_pages_are_served_with_the_promised_names_and_tell_what_happened(
-    client: redis.Redis, redis_url: str, served: str
+    work: Work, served: str
 ) -> None:
-    async with working(client, redis_url, max_concurrent_runs=7) as bench:
+    async with work(max_concurrent_runs=7) as bench:
         secret = TaskNames()
         job_ids = await bench.submitted(2, url=INSTANT, group=secret.group)
         await bench.api.fault({"status": 400, "body": {"detail": secret.words}}, times=1)

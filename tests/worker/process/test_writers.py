@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
-import redis
 
 from runqueue.records.claim_items import ClaimAnswer, Taken
 from tests.simulator.simulating import eventually
-from tests.worker.working import start, working
+from tests.worker.working import Work, start
 from worker.process.batch_writer import BatchWriter, Record
 from worker.stages.consumer import Consumer, StageResult
 
@@ -50,10 +49,8 @@ class Stage(Consumer[str]):
         return self.result
 
 
-async def test_every_writer_of_an_account_is_one_of_those_that_a_stop_waits_for(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_every_writer_of_an_account_is_one_of_those_that_a_stop_waits_for(work: Work) -> None:
+    async with work() as bench:
         writers = bench.account.writers
         named = [one for one in vars(writers).values() if isinstance(one, BatchWriter)]
         found = [*named, *writers.returned.values()]
@@ -63,9 +60,9 @@ async def test_every_writer_of_an_account_is_one_of_those_that_a_stop_waits_for(
 
 @pytest.mark.parametrize("records", [0, 1, 3])
 async def test_the_capacity_of_an_item_is_free_once_all_its_records_are_written(
-    client: redis.Redis, redis_url: str, records: int
+    work: Work, records: int
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         stage, written = Stage(bench.account, 5), Held()
         stage.result = StageResult([Record(written, "r")] * records)
         stage.busy = 1
@@ -80,9 +77,9 @@ async def test_the_capacity_of_an_item_is_free_once_all_its_records_are_written(
 
 
 async def test_a_stage_s_warning_names_the_account_and_the_item(
-    client: redis.Redis, redis_url: str, logged: list[Any]
+    work: Work, logged: list[Any]
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         stage = Stage(bench.account, 5)
         stage.result = StageResult(event="poll_failed", details={"why": "trouble"})
 
@@ -97,13 +94,9 @@ CLASHES = {"event": "e", "account": "a", "kind": "k", "why": "w", "error": "e", 
 
 @pytest.mark.parametrize("ids", [None, CLASHES], ids=["a bug", "names that clash"])
 async def test_what_the_log_makes_of_an_item_costs_neither_its_record_nor_its_capacity(
-    client: redis.Redis,
-    redis_url: str,
-    logged: list[Any],
-    monkeypatch: pytest.MonkeyPatch,
-    ids: dict[str, Any] | None,
+    work: Work, logged: list[Any], monkeypatch: pytest.MonkeyPatch, ids: dict[str, Any] | None
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         stage, written = Stage(bench.account, 5), Held()
         monkeypatch.setattr(Stage, "ids", ids)
         details = {"account": "x", "event": "x", "job_id": "x", "why": "trouble"}

@@ -4,13 +4,12 @@ import time
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
 from runqueue.operator.operations import Operations
 from tests.worker.retrying import RETRY, backoff_over, ends
 from tests.worker.searching import LOST, MADE, look, lose
-from tests.worker.working import ENDLESS, KEYS, working
+from tests.worker.working import ENDLESS, KEYS, Work
 
 
 class SetClock:
@@ -37,10 +36,8 @@ FLOW = WorkflowRunRequest(
 
 
 @pytest.mark.parametrize("by", ["retry", "replay"])
-async def test_an_earlier_run_is_not_taken_for_a_later_attempt_s(
-    client: redis.Redis, redis_url: str, by: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_an_earlier_run_is_not_taken_for_a_later_attempt_s(work: Work, by: str) -> None:
+    async with work() as bench:
         # The default engine overwrites the title: such a run carries no marker.
         request = TaskRunRequest(prompt="p", url=ends("failed"))
         job_id = bench.queue.enqueue(request, retry=RETRY if by == "retry" else None).job_id
@@ -61,15 +58,15 @@ async def test_an_earlier_run_is_not_taken_for_a_later_attempt_s(
 
 
 async def test_a_run_older_than_the_attempt_is_not_taken_for_it_though_another_job_is_old(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
     clock = SetClock()
-    async with working(client, redis_url, clock=clock) as bench:
+    async with work(clock=clock) as bench:
         clock.behind = 600.0
         await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
         clock.behind = 0.0
         old = await lose(bench, TaskRunRequest(prompt="other", url=ENDLESS), LOST)
-        client.zadd(f"{KEYS.prefix}unconfirmed", {old: bench.now_us() - 700e6})
+        bench.client.zadd(f"{KEYS.prefix}unconfirmed", {old: bench.now_us() - 700e6})
         job_id = await lose(bench, UNMARKED, LOST)
 
         await look(bench)
@@ -79,9 +76,9 @@ async def test_a_run_older_than_the_attempt_is_not_taken_for_it_though_another_j
 
 @pytest.mark.parametrize("request_of", [MARKED, FLOW], ids=["task", "workflow"])
 async def test_what_a_server_lists_that_ignores_the_search_is_not_taken_for_the_job_s(
-    client: redis.Redis, redis_url: str, request_of: Any
+    work: Work, request_of: Any
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_id = await lose(bench, request_of, LOST)
         theirs = await bench.api.run_task(prompt="by hand", url=ENDLESS)
         everything = {"status": 200, "body": [listed(theirs)]}
@@ -92,10 +89,8 @@ async def test_what_a_server_lists_that_ignores_the_search_is_not_taken_for_the_
         assert bench.job(job_id).state is JobState.UNCONFIRMED
 
 
-async def test_a_run_that_another_job_owns_is_not_taken(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_run_that_another_job_owns_is_not_taken(work: Work) -> None:
+    async with work() as bench:
         owner = bench.queue.enqueue(UNMARKED).job_id
         await bench.one_pass("submit")
         job_id = await lose(bench, UNMARKED, LOST)

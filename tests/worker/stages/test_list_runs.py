@@ -1,7 +1,6 @@
 """Listing: where many runs are live, the list tells which are over; each of these gets one GET."""
 
 import pytest
-import redis
 
 from runqueue import JobState
 from runqueue.operator.operations import Operations
@@ -9,7 +8,7 @@ from runqueue.records.claim_items import Finished, RunAccepted
 from runqueue.store import worker_calls
 from tests.simulator.simulating import FakeClock
 from tests.worker.listed import MANY, consumer_of, in_lists, list_now, listed, lists_are_on
-from tests.worker.working import ENDLESS, KEYS, Bench, working
+from tests.worker.working import ENDLESS, KEYS, Bench, Work
 
 #: A task that takes a minute, and one that goes failed, queued, running, completed meanwhile.
 MINUTE = "https://shop.test/?sim_seconds=60"
@@ -28,10 +27,8 @@ async def states(bench: Bench, job_ids: list[str]) -> list[str]:
     return sorted(bench.job(job_id).state for job_id in job_ids)
 
 
-async def test_many_live_runs_cost_one_list_call_and_no_get(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_many_live_runs_cost_one_list_call_and_no_get(work: Work) -> None:
+    async with work() as bench:
         job_ids = await listed(bench)
 
         await list_now(bench)
@@ -41,14 +38,12 @@ async def test_many_live_runs_cost_one_list_call_and_no_get(
         assert not (await bench.one_pass("poll")).items
 
 
-async def test_lists_begin_once_for_runs_of_which_few_are_due_at_a_time(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_lists_begin_once_for_runs_of_which_few_are_due_at_a_time(work: Work) -> None:
+    async with work() as bench:
         consumer_of(bench)
         running = await bench.submitted(10)
         later = dict.fromkeys(running[2:], bench.now_us() + 20_000_000)
-        client.zadd(f"{KEYS.prefix}poll", later, xx=True)
+        bench.client.zadd(f"{KEYS.prefix}poll", later, xx=True)
         begun = 0
         for _ in range(10):
             were_on = lists_are_on(bench)
@@ -61,9 +56,9 @@ async def test_lists_begin_once_for_runs_of_which_few_are_due_at_a_time(
 
 
 async def test_what_a_list_does_not_show_gets_one_get_and_the_others_none(
-    client: redis.Redis, redis_url: str, clock: FakeClock
+    work: Work, clock: FakeClock
 ) -> None:
-    async with working(client, redis_url, clock=clock) as bench:
+    async with work(clock=clock) as bench:
         staying = await listed(bench)
         ending = await listed(bench, 3, url=MINUTE)
         clock.advance(61)
@@ -80,14 +75,14 @@ async def test_what_a_list_does_not_show_gets_one_get_and_the_others_none(
 
 
 async def test_runs_that_join_lists_after_a_step_of_the_clock_was_set_right_are_listed_too(
-    client: redis.Redis, redis_url: str, clock: FakeClock
+    work: Work, clock: FakeClock
 ) -> None:
-    async with working(client, redis_url, clock=clock) as bench:
+    async with work(clock=clock) as bench:
         for job_id in await listed(bench):
-            client.zincrby(f"{KEYS.prefix}listed", 3_600_000_000, job_id)
+            bench.client.zincrby(f"{KEYS.prefix}listed", 3_600_000_000, job_id)
         await list_now(bench)
         for job_id in in_lists(bench):
-            client.zincrby(f"{KEYS.prefix}listed", -3_600_000_000, job_id)
+            bench.client.zincrby(f"{KEYS.prefix}listed", -3_600_000_000, job_id)
         ending = await listed(bench, 3, url=MINUTE)
         clock.advance(61)
 
@@ -97,10 +92,8 @@ async def test_runs_that_join_lists_after_a_step_of_the_clock_was_set_right_are_
         assert await states(bench, ending) == [JobState.COMPLETED] * 3
 
 
-async def test_a_run_whose_end_was_told_meanwhile_gets_no_get(
-    client: redis.Redis, redis_url: str, clock: FakeClock
-) -> None:
-    async with working(client, redis_url, clock=clock) as bench:
+async def test_a_run_whose_end_was_told_meanwhile_gets_no_get(work: Work, clock: FakeClock) -> None:
+    async with work(clock=clock) as bench:
         await listed(bench)
         [told] = await listed(bench, 1, url=MINUTE)
         await list_now(bench)
@@ -116,8 +109,8 @@ async def test_a_run_whose_end_was_told_meanwhile_gets_no_get(
         assert await bench.calls("get_run") == 0
 
 
-async def test_other_people_s_runs_are_passed_over(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
+async def test_other_people_s_runs_are_passed_over(work: Work) -> None:
+    async with work() as bench:
         early = [await bench.api.run_task(url=ENDLESS) for _ in range(110)]
         job_ids = await listed(bench)
         late = [await bench.api.run_task(url=ENDLESS) for _ in range(110)]
@@ -131,9 +124,9 @@ async def test_other_people_s_runs_are_passed_over(client: redis.Redis, redis_ur
 
 
 async def test_a_run_that_hangs_is_looked_at_when_its_time_is_up_although_lists_show_it(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url, max_run_seconds=60) as bench:
+    async with work(max_run_seconds=60) as bench:
         await listed(bench)
         [hung] = await listed(bench, 1)
         score = bench.score("poll", hung)
@@ -161,9 +154,9 @@ async def stray(bench: Bench, url: str) -> str:
 
 
 async def test_a_stray_that_lists_show_goes_on_and_one_that_is_missing_frees_its_slot(
-    client: redis.Redis, redis_url: str, clock: FakeClock
+    work: Work, clock: FakeClock
 ) -> None:
-    async with working(client, redis_url, clock=clock) as bench:
+    async with work(clock=clock) as bench:
         await listed(bench)
         stays, ends = await stray(bench, ENDLESS), await stray(bench, MINUTE)
         assert bench.stats().strays_live == 2
@@ -180,9 +173,9 @@ async def test_a_stray_that_lists_show_goes_on_and_one_that_is_missing_frees_its
 
 
 async def test_when_few_are_left_they_are_looked_at_one_by_one_again(
-    client: redis.Redis, redis_url: str, clock: FakeClock
+    work: Work, clock: FakeClock
 ) -> None:
-    async with working(client, redis_url, clock=clock) as bench:
+    async with work(clock=clock) as bench:
         await listed(bench, url=MINUTE)
         left = await listed(bench, 2)
         clock.advance(61)
@@ -197,11 +190,9 @@ async def test_when_few_are_left_they_are_looked_at_one_by_one_again(
         assert sorted(due.job_id for due, _ in taken.items) == sorted(left)
 
 
-async def test_a_server_that_knows_no_paused_runs_is_asked_for_the_others(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_a_server_that_knows_no_paused_runs_is_asked_for_the_others(work: Work) -> None:
     """Skyvern 1.0.40 refuses the whole list with 422 for that one word."""
-    async with working(client, redis_url, simulator={"version": "1.0.40"}) as bench:
+    async with work(simulator={"version": "1.0.40"}) as bench:
         await listed(bench)
 
         await list_now(bench)

@@ -5,14 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runqueue import JobState
 from runqueue.records.job import REASON_CHARS
 from tests.simulator.simulating import FakeClock, eventually
-from tests.worker.working import INSTANT, KEYS, Bench, working
+from tests.worker.working import INSTANT, KEYS, Bench, Work
 from worker.stages.poll import spacing
 
 
@@ -57,10 +56,8 @@ def test_no_age_brings_a_wait_outside_the_bounds_and_their_spread(
     assert spacing(age + 1, least, least + extra, chance) >= wait
 
 
-async def test_a_run_that_ended_is_finished_with_its_answer_as_it_came(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_run_that_ended_is_finished_with_its_answer_as_it_came(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = await bench.submitted(url=INSTANT)
 
         await bench.one_pass("poll")
@@ -71,7 +68,7 @@ async def test_a_run_that_ended_is_finished_with_its_answer_as_it_came(
         answer = await bench.api.session.get(
             f"{bench.api.url}/v1/runs/{job.run_id}", headers={"x-api-key": "simulator-key"}
         )
-        assert client.get(f"runqueue:{{default}}:result:{job_id}") == await answer.read()
+        assert bench.client.get(f"runqueue:{{default}}:result:{job_id}") == await answer.read()
         assert (await bench.one_pass("poll")).left
         assert bench.stats().live == 0
 
@@ -81,9 +78,9 @@ async def test_a_run_that_ended_is_finished_with_its_answer_as_it_came(
     [("failed", "failed"), ("terminated", "failed"), ("timed_out", "failed")],
 )
 async def test_a_run_that_did_not_complete_fails_its_job_and_says_how(
-    client: redis.Redis, redis_url: str, end: str, state: str
+    work: Work, end: str, state: str
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = await bench.submitted(url=f"{INSTANT}&sim_end={end}")
 
         await bench.one_pass("poll")
@@ -94,10 +91,10 @@ async def test_a_run_that_did_not_complete_fails_its_job_and_says_how(
 
 
 async def test_of_a_long_reason_the_record_keeps_the_beginning_and_the_result_all_of_it(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
     words = "The page asked for a phone number. " * 40
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = await bench.submitted(url=f"{INSTANT}&sim_end=failed")
         answer = {"run_id": bench.job(job_id).run_id, "status": "failed", "failure_reason": words}
         await bench.api.fault({"status": 200, "body": answer}, match={"route": "get_run"}, times=1)
@@ -110,11 +107,9 @@ async def test_of_a_long_reason_the_record_keeps_the_beginning_and_the_result_al
         assert bench.job(job_id).failure_reason == words
 
 
-async def test_a_failure_that_the_server_tries_again_is_no_end(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_a_failure_that_the_server_tries_again_is_no_end(work: Work) -> None:
     clock = FakeClock()
-    async with working(client, redis_url, clock=clock) as bench:
+    async with work(clock=clock) as bench:
         (job_id,) = await bench.submitted(url="https://shop.test/?sim_end=flap&sim_seconds=100")
         seen = []
         for _ in range(3):
@@ -126,10 +121,8 @@ async def test_a_failure_that_the_server_tries_again_is_no_end(
         assert seen == [("running", "failed"), ("running", "running"), ("completed", "completed")]
 
 
-async def test_a_status_nobody_knows_goes_on_and_is_shown(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_status_nobody_knows_goes_on_and_is_shown(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = await bench.submitted(url=INSTANT)
         body = {"run_id": bench.job(job_id).run_id, "status": "pondering"}
         await bench.api.fault({"status": 200, "body": body}, match={"route": "get_run"}, times=1)
@@ -163,14 +156,10 @@ async def test_a_status_nobody_knows_goes_on_and_is_shown(
     ids=str,
 )
 async def test_a_read_that_failed_ends_nothing_and_comes_again_a_second_later_at_the_soonest(
-    client: redis.Redis,
-    redis_url: str,
-    action: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
-    logged: list[Any],
+    work: Work, action: dict[str, Any], monkeypatch: pytest.MonkeyPatch, logged: list[Any]
 ) -> None:
     monkeypatch.setattr("worker.runs.run_reads.GET_SECONDS", 0.1)
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = await bench.submitted(url=INSTANT)
         await bench.api.fault(action, match={"route": "get_run"}, times=1)
 
@@ -187,8 +176,8 @@ async def test_a_read_that_failed_ends_nothing_and_comes_again_a_second_later_at
         assert bench.account.reads.report().failing_us == -1
 
 
-async def test_a_server_that_asks_to_be_left_alone_is(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_server_that_asks_to_be_left_alone_is(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = await bench.submitted(url=INSTANT)
         action = {"status": 429, "headers": {"Retry-After": "9"}}
         await bench.api.fault(action, match={"route": "get_run"}, times=1)
@@ -198,11 +187,9 @@ async def test_a_server_that_asks_to_be_left_alone_is(client: redis.Redis, redis
         assert 5 < wait_of(bench, job_id) <= 9
 
 
-async def test_a_run_that_goes_on_is_looked_at_after_its_spacing(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_a_run_that_goes_on_is_looked_at_after_its_spacing(work: Work) -> None:
     bounds = {"poll_min_seconds": 4, "poll_max_seconds": 20}
-    async with working(client, redis_url, settings=bounds) as bench:
+    async with work(settings=bounds) as bench:
         (job_id,) = await bench.submitted()
         assert 1 < wait_of(bench, job_id) <= 4
         bench.set(job_id, "started", bench.now_us() - 100_000_000)  # 100 s old
@@ -228,10 +215,8 @@ async def end_it(bench: Bench) -> None:
     await bench.one_pass("poll")
 
 
-async def test_a_job_whose_deadline_passes_while_it_runs_is_canceled_and_fails(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_job_whose_deadline_passes_while_it_runs_is_canceled_and_fails(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = await bench.submitted(deadline=timedelta(hours=1))
         bench.set(job_id, "deadline", bench.now_us() - 1)
 
@@ -243,10 +228,8 @@ async def test_a_job_whose_deadline_passes_while_it_runs_is_canceled_and_fails(
         assert bench.stats().live == 0
 
 
-async def test_a_run_that_takes_longer_than_it_may_is_canceled_and_fails(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, max_run_seconds=60) as bench:
+async def test_a_run_that_takes_longer_than_it_may_is_canceled_and_fails(work: Work) -> None:
+    async with work(max_run_seconds=60) as bench:
         young, hung = await bench.submitted(2)
         bench.set(hung, "started", bench.now_us() - 61_000_000)
         await begun_ago(bench, 65, polls=2)
@@ -260,10 +243,8 @@ async def test_a_run_that_takes_longer_than_it_may_is_canceled_and_fails(
         assert [run["status"] for run in await bench.runs()].count("canceled") == 1
 
 
-async def test_the_clock_starts_again_with_an_attempt_of_skyvern_s_own(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, max_run_seconds=60) as bench:
+async def test_the_clock_starts_again_with_an_attempt_of_skyvern_s_own(work: Work) -> None:
+    async with work(max_run_seconds=60) as bench:
         (job_id,) = await bench.submitted()
         bench.set(job_id, "started", bench.now_us() - 100_000_000)
         await begun_ago(bench, 20)
@@ -281,10 +262,8 @@ async def test_the_clock_starts_again_with_an_attempt_of_skyvern_s_own(
         assert bench.job(job_id).reason == "time limit: the run took longer than 60 s"
 
 
-async def test_the_age_of_an_attempt_is_told_by_the_clock_that_dates_the_runs(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, max_run_seconds=60) as bench:
+async def test_the_age_of_an_attempt_is_told_by_the_clock_that_dates_the_runs(work: Work) -> None:
+    async with work(max_run_seconds=60) as bench:
         (job_id,) = await bench.submitted()
         bench.set(job_id, "started", bench.now_us() - 100_000_000)
         bench.account.date_ahead = 3600.0
@@ -295,10 +274,8 @@ async def test_the_age_of_an_attempt_is_told_by_the_clock_that_dates_the_runs(
         assert not bench.job(job_id).cancel_requested
 
 
-async def test_a_run_that_has_not_started_counts_from_its_acceptance(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, max_run_seconds=60) as bench:
+async def test_a_run_that_has_not_started_counts_from_its_acceptance(work: Work) -> None:
+    async with work(max_run_seconds=60) as bench:
         (job_id,) = await bench.submitted()
         bench.set(job_id, "started", bench.now_us() - 61_000_000)
         shown = {"run_id": bench.job(job_id).run_id, "status": "queued", "started_at": None}
@@ -309,8 +286,8 @@ async def test_a_run_that_has_not_started_counts_from_its_acceptance(
         assert bench.job(job_id).state is JobState.FAILED
 
 
-async def test_a_poll_cut_off_by_a_stop_loses_nothing(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_poll_cut_off_by_a_stop_loses_nothing(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = await bench.submitted(url=INSTANT)
         await bench.api.fault({"latency": 60}, match={"route": "get_run"}, times=1)
         consumer = bench.account.consumers["poll"]

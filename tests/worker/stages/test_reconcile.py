@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue import JobState, WorkflowRunRequest
 from tests.worker.searching import (
@@ -20,7 +19,7 @@ from tests.worker.searching import (
     requests,
     task,
 )
-from tests.worker.working import working
+from tests.worker.working import Work
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 __all__ = ["no_waiting"]
@@ -46,9 +45,9 @@ ALL = {**MARKED, **UNMARKED}
 
 @pytest.mark.parametrize("request_of", ALL.values(), ids=ALL.keys())
 async def test_a_run_whose_answer_was_lost_is_found_and_followed(
-    client: redis.Redis, redis_url: str, request_of: Any
+    work: Work, request_of: Any
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_id = await lose(bench, request_of, MADE)
 
         await look(bench)
@@ -63,9 +62,9 @@ async def test_a_run_whose_answer_was_lost_is_found_and_followed(
 
 @pytest.mark.parametrize("request_of", ALL.values(), ids=ALL.keys())
 async def test_a_job_without_a_run_is_submitted_again_after_two_searches(
-    client: redis.Redis, redis_url: str, request_of: Any
+    work: Work, request_of: Any
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, request_of, LOST)
         await control(bench, request_of)
 
@@ -80,10 +79,10 @@ async def test_a_job_without_a_run_is_submitted_again_after_two_searches(
 
 
 async def test_a_job_that_may_run_twice_is_submitted_again_where_nothing_can_be_searched(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
     no_lists: dict[str, Any] = {"simulator": {"list_supported": False}}
-    async with working(client, redis_url, **no_lists, **SOON) as bench:
+    async with work(**no_lists, **SOON) as bench:
         job_id = await lose(bench, task(), LOST, on_unconfirmed="resubmit")
 
         await look(bench)
@@ -92,10 +91,10 @@ async def test_a_job_that_may_run_twice_is_submitted_again_where_nothing_can_be_
 
 
 async def test_where_nothing_can_be_searched_a_job_stays_and_the_server_is_asked_once(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
     no_lists: dict[str, Any] = {"simulator": {"list_supported": False}}
-    async with working(client, redis_url, **no_lists, **SOON) as bench:
+    async with work(**no_lists, **SOON) as bench:
         job_id = await lose(bench, task(), MADE)
         before = await requests(bench)
 
@@ -106,10 +105,10 @@ async def test_where_nothing_can_be_searched_a_job_stays_and_the_server_is_asked
 
 
 async def test_without_correlation_no_marker_is_sent_and_a_person_decides_with_the_candidates(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
     quiet = {"unconfirmed_grace_seconds": 0, "correlation": False}
-    async with working(client, redis_url, settings=quiet) as bench:
+    async with work(settings=quiet) as bench:
         job_id = await lose(bench, task(title="mine"), MADE)
         [run] = await bench.runs()
         await control(bench, task())
@@ -121,11 +120,9 @@ async def test_without_correlation_no_marker_is_sent_and_a_person_decides_with_t
         assert set(candidates(bench, job_id)) == {run["run_id"]}
 
 
-async def test_without_correlation_a_job_without_candidates_stays_too(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_without_correlation_a_job_without_candidates_stays_too(work: Work) -> None:
     quiet = {"unconfirmed_grace_seconds": 0, "correlation": False}
-    async with working(client, redis_url, settings=quiet) as bench:
+    async with work(settings=quiet) as bench:
         job_id = await lose(bench, task(), LOST)
         await control(bench, task())
 
@@ -135,8 +132,8 @@ async def test_without_correlation_a_job_without_candidates_stays_too(
         assert "RUNQUEUE_CORRELATION=off" in record(bench, job_id, "search_note")
 
 
-async def test_many_marked_tasks_are_found_by_one_list(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
+async def test_many_marked_tasks_are_found_by_one_list(work: Work) -> None:
+    async with work() as bench:
         await bench.api.fault(MADE, match=SUBMISSION, times=30)
         jobs = bench.enqueue(30)
         await bench.one_pass("submit")
@@ -159,9 +156,9 @@ async def test_many_marked_tasks_are_found_by_one_list(client: redis.Redis, redi
     ids=["500", "an object", "cut JSON", "HTML"],
 )
 async def test_an_answer_that_is_no_list_is_never_taken_for_an_empty_one(
-    client: redis.Redis, redis_url: str, answer: dict[str, Any]
+    work: Work, answer: dict[str, Any]
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         marked = await lose(bench, task(), MADE)
         unmarked = await lose(bench, task(engine=None), MADE)
         await bench.api.fault(answer, match={"route": "list_runs"})

@@ -3,11 +3,10 @@
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue import JobState
 from tests.worker.retrying import RETRY, backoff_over, ended, ends
-from tests.worker.working import KEYS, working
+from tests.worker.working import KEYS, Work
 from worker.stages.sweep import sweep
 
 
@@ -22,9 +21,9 @@ from worker.stages.sweep import sweep
     ],
 )
 async def test_a_run_is_not_run_again_where_nobody_asked_for_it(
-    client: redis.Redis, redis_url: str, status: str, options: dict[str, Any]
+    work: Work, status: str, options: dict[str, Any]
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_id = await ended(bench, status, **options)
 
         job = bench.job(job_id)
@@ -34,9 +33,9 @@ async def test_a_run_is_not_run_again_where_nobody_asked_for_it(
 
 
 async def test_a_job_canceled_while_it_waits_for_its_next_run_is_never_run_again(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_id = await ended(bench, "failed", retry=RETRY)
 
         assert bench.queue.cancel(job_id) is JobState.CANCELED
@@ -48,10 +47,8 @@ async def test_a_job_canceled_while_it_waits_for_its_next_run_is_never_run_again
         assert len(await bench.runs()) == 1
 
 
-async def test_a_job_whose_batch_is_canceled_while_it_waits_is_never_run_again(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_job_whose_batch_is_canceled_while_it_waits_is_never_run_again(work: Work) -> None:
+    async with work() as bench:
         batch = bench.queue.open_batch()
         line = {"kind": "task", "body": {"prompt": "p", "url": ends("failed")}, "retry": RETRY}
         (answer,) = bench.queue.enqueue_many([line], batch=batch)
@@ -67,10 +64,8 @@ async def test_a_job_whose_batch_is_canceled_while_it_waits_is_never_run_again(
         assert len(await bench.runs()) == 1
 
 
-async def test_a_run_that_fails_after_its_cancel_was_asked_for_is_not_run_again(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_run_that_fails_after_its_cancel_was_asked_for_is_not_run_again(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = await bench.submitted(url=ends("failed"), retry=RETRY)
         bench.queue.cancel(job_id)
 
@@ -82,10 +77,8 @@ async def test_a_run_that_fails_after_its_cancel_was_asked_for_is_not_run_again(
         assert bench.score("cancels", job_id) is None
 
 
-async def test_a_job_whose_deadline_comes_before_its_next_run_has_failed(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_job_whose_deadline_comes_before_its_next_run_has_failed(work: Work) -> None:
+    async with work() as bench:
         far = {"max_attempts": 3, "min_backoff": 3600, "max_backoff": 7200}
 
         job_id = await ended(bench, "failed", retry=far, deadline=60)
@@ -96,13 +89,11 @@ async def test_a_job_whose_deadline_comes_before_its_next_run_has_failed(
         assert bench.score("deadlines", job_id) is None
 
 
-async def test_a_job_whose_deadline_passes_while_it_waits_is_dead_and_says_why(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_job_whose_deadline_passes_while_it_waits_is_dead_and_says_why(work: Work) -> None:
+    async with work() as bench:
         job_id = await ended(bench, "failed", retry=RETRY, deadline=3600)
         bench.set(job_id, "deadline", bench.now_us() - 1)
-        client.zadd(f"{KEYS.prefix}deadlines", {job_id: bench.now_us() - 1}, xx=True)
+        bench.client.zadd(f"{KEYS.prefix}deadlines", {job_id: bench.now_us() - 1}, xx=True)
 
         await sweep(bench.account)
         await bench.one_pass("submit")

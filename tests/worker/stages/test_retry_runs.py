@@ -3,21 +3,20 @@
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue import JobState
 from runqueue.store.budgets import Budget
 from tests.worker.retrying import RETRY, backoff_over, ended, ends
-from tests.worker.working import working
+from tests.worker.working import Work
 from worker.stages import poll
 from worker.stages.sweep import sweep
 
 
 @pytest.mark.parametrize("status", ["failed", "timed_out"])
 async def test_a_run_that_ended_badly_is_run_again_after_its_backoff(
-    client: redis.Redis, redis_url: str, status: str
+    work: Work, status: str
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         before = bench.now_us()
 
         job_id = await ended(bench, status, retry={"max_attempts": 2, "min_backoff": 60})
@@ -35,10 +34,8 @@ async def test_a_run_that_ended_badly_is_run_again_after_its_backoff(
         assert bench.job(job_id).state is JobState.SCHEDULED  # not before its time
 
 
-async def test_each_further_run_carries_a_marker_of_its_own(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_each_further_run_carries_a_marker_of_its_own(work: Work) -> None:
+    async with work() as bench:
         job_id = await ended(bench, "failed", retry=RETRY)
         first = (await bench.runs())[0]["run_id"]
 
@@ -51,10 +48,8 @@ async def test_each_further_run_carries_a_marker_of_its_own(
         assert (job.reason, job.run_at) == (None, None)
 
 
-async def test_after_its_last_run_a_job_has_failed_with_the_last_result(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_after_its_last_run_a_job_has_failed_with_the_last_result(work: Work) -> None:
+    async with work() as bench:
         job_id = await ended(bench, "failed", retry=RETRY)
         for _ in range(2):
             await backoff_over(bench, job_id)
@@ -69,10 +64,8 @@ async def test_after_its_last_run_a_job_has_failed_with_the_last_result(
         assert bench.stats().totals["retried"] == 2
 
 
-async def test_a_later_run_that_completes_completes_the_job(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_later_run_that_completes_completes_the_job(work: Work) -> None:
+    async with work() as bench:
         failing: dict[str, Any] = {"status": 200, "body": {"status": "failed"}}
         await bench.api.fault(failing, match={"route": "get_run"}, times=1)
         job_id = await ended(bench, "completed", retry=RETRY)
@@ -87,10 +80,8 @@ async def test_a_later_run_that_completes_completes_the_job(
         assert job.result["status"] == "completed"
 
 
-async def test_the_steps_of_each_run_are_counted_in_each_budget_of_the_job(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_the_steps_of_each_run_are_counted_in_each_budget_of_the_job(work: Work) -> None:
+    async with work() as bench:
         batch = bench.queue.open_batch()
         line = {"kind": "task", "body": {"prompt": "p", "url": ends("completed")}, "retry": RETRY}
         line |= {"group": "acme", "keys": ["login:acme"]}
@@ -128,9 +119,9 @@ def out_of_stock(**more: Any) -> dict[str, Any]:
     ("code", "state"), [("out_of_stock", JobState.SCHEDULED), ("login_failed", JobState.FAILED)]
 )
 async def test_a_run_is_run_again_by_the_error_code_it_ended_with(
-    client: redis.Redis, redis_url: str, code: str, state: JobState
+    work: Work, code: str, state: JobState
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await bench.api.fault(out_of_stock(), match={"route": "get_run"})
 
         retry = {**RETRY, "retry_on": [code]}
@@ -140,10 +131,10 @@ async def test_a_run_is_run_again_by_the_error_code_it_ended_with(
 
 
 async def test_an_error_code_counts_in_an_answer_too_large_to_be_kept(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(poll, "MAX_RESULT_BYTES", 1_000)
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await bench.api.fault(out_of_stock(output="x" * 2_000), match={"route": "get_run"})
 
         retry = {**RETRY, "retry_on": ["out_of_stock"]}

@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import redis
-
 from runqueue import JobState
 from runqueue.operator.operations import Operations, Settled
 from tests.simulator.simulating import FakeClock, eventually
-from tests.worker.working import KEYS, Bench, working
+from tests.worker.working import KEYS, Bench, Work
 from worker.stages.sweep import sweep
 
 LOST: dict[str, Any] = {"close": True}
@@ -23,11 +21,9 @@ async def lose(bench: Bench, action: dict[str, Any], **options: Any) -> str:
     return job_id
 
 
-async def test_a_run_that_a_person_names_is_followed_to_its_end(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_a_run_that_a_person_names_is_followed_to_its_end(work: Work) -> None:
     clock = FakeClock()
-    async with working(client, redis_url, clock=clock) as bench:
+    async with work(clock=clock) as bench:
         job_id = await lose(bench, MADE, url="https://shop.test/?sim_seconds=5")
         (run,) = await bench.runs()
 
@@ -41,9 +37,9 @@ async def test_a_run_that_a_person_names_is_followed_to_its_end(
 
 
 async def test_a_job_that_a_person_says_has_no_run_is_submitted_with_a_new_marker(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_id = await lose(bench, LOST, on_unconfirmed="park")
 
         assert Operations(bench.queue).resubmit([job_id]) == {job_id: Settled.DONE}
@@ -54,16 +50,16 @@ async def test_a_job_that_a_person_says_has_no_run_is_submitted_with_a_new_marke
 
 
 async def test_an_answer_that_comes_after_a_job_was_failed_shows_its_run_as_a_stray(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         operations = Operations(bench.queue)
         await bench.api.fault({"answer_latency": 1.0}, match={"route": "run_task"}, times=1)
         (job_id,) = bench.enqueue()
         consumer = bench.account.consumers["submit"]
         (item,) = (await consumer.take(1, 0)).items
         # Its claim is taken over, and a person gives up, while the answer is on its way.
-        client.zadd(f"{KEYS.prefix}processes", {bench.account.lease.name: 1_000})
+        bench.client.zadd(f"{KEYS.prefix}processes", {bench.account.lease.name: 1_000})
         await sweep(bench.account)
         operations.fail([job_id])
 
@@ -76,13 +72,13 @@ async def test_an_answer_that_comes_after_a_job_was_failed_shows_its_run_as_a_st
 
 
 async def test_an_answer_that_comes_while_its_job_waits_to_be_submitted_again_is_adopted(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = bench.enqueue()
         consumer = bench.account.consumers["submit"]
         (item,) = (await consumer.take(1, 0)).items
-        client.zadd(f"{KEYS.prefix}processes", {bench.account.lease.name: 1_000})
+        bench.client.zadd(f"{KEYS.prefix}processes", {bench.account.lease.name: 1_000})
         await sweep(bench.account)
         Operations(bench.queue).resubmit([job_id])
         assert bench.job(job_id).state is JobState.READY

@@ -11,7 +11,7 @@ import redis
 from api_client.elapsed import elapsed
 from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
 from tests.simulator.simulating import eventually
-from tests.worker.working import ENDLESS, KEYS, closed_port, start, working, wrap_send
+from tests.worker.working import ENDLESS, KEYS, Work, closed_port, start, wrap_send
 
 #: A FastAPI server's words.
 UNPROCESSABLE = {"detail": [{"type": "missing", "loc": ["body", "prompt"], "msg": "Bad prompt"}]}
@@ -22,10 +22,8 @@ def answer(status: int, body: Any = None, **more: Any) -> dict[str, Any]:
     return {"status": status, **({} if body is None else {"body": body}), **more}
 
 
-async def test_an_accepted_job_runs_as_the_run_that_carries_its_marker(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_an_accepted_job_runs_as_the_run_that_carries_its_marker(work: Work) -> None:
+    async with work() as bench:
         request = TaskRunRequest(
             prompt="Read it.",
             url=ENDLESS,
@@ -60,9 +58,9 @@ async def test_an_accepted_job_runs_as_the_run_that_carries_its_marker(
     ids=lambda value: str(value["status"]) if isinstance(value, dict) else "",
 )
 async def test_a_refused_job_is_dead_with_the_servers_words_and_the_account_goes_on(
-    client: redis.Redis, redis_url: str, action: dict[str, Any], words: str
+    work: Work, action: dict[str, Any], words: str
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await bench.api.fault(action, match={"route": "run_task"}, times=1)
         refused, fine = bench.enqueue(2)
 
@@ -89,9 +87,9 @@ async def test_a_refused_job_is_dead_with_the_servers_words_and_the_account_goes
     ids=["503 no run", "429 Retry-After", "402", "404 route", "404 page", "405", "302"],
 )
 async def test_a_submission_that_made_no_run_is_given_back_to_the_head_and_holds_the_account(
-    client: redis.Redis, redis_url: str, action: dict[str, Any], seconds: float, words: str
+    work: Work, action: dict[str, Any], seconds: float, words: str
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await bench.api.fault(action, match={"route": "run_task"}, times=1)
         first, second = bench.enqueue(2)
 
@@ -104,7 +102,7 @@ async def test_a_submission_that_made_no_run_is_given_back_to_the_head_and_holds
         assert stats.live == 0
         assert not (await bench.one_pass("submit")).items  # held
 
-        client.hset(
+        bench.client.hset(
             KEYS.meta, mapping=dict.fromkeys(("hold_until", "asked_until"), bench.now_us() - 1)
         )
         await bench.one_pass("submit", want=1)
@@ -114,10 +112,8 @@ async def test_a_submission_that_made_no_run_is_given_back_to_the_head_and_holds
         assert bench.stats().hold_reason is None
 
 
-async def test_a_task_that_no_model_was_there_for_waits_apart_and_holds_nobody(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_task_that_no_model_was_there_for_waits_apart_and_holds_nobody(work: Work) -> None:
+    async with work() as bench:
         words = "Failed to generate task. Please try again later."
         action = answer(400, {"detail": words})
         await bench.api.fault(action, match={"route": "run_task"}, times=1)
@@ -133,10 +129,8 @@ async def test_a_task_that_no_model_was_there_for_waits_apart_and_holds_nobody(
         assert bench.job(second).state is JobState.RUNNING
 
 
-async def test_a_wrong_key_holds_the_account_and_one_job_probes_it(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, key="wrong-key") as bench:
+async def test_a_wrong_key_holds_the_account_and_one_job_probes_it(work: Work) -> None:
+    async with work(key="wrong-key") as bench:
         job_ids = bench.enqueue(3)
 
         await bench.one_pass("submit")
@@ -147,7 +141,7 @@ async def test_a_wrong_key_holds_the_account_and_one_job_probes_it(
         )
         assert 59 < bench.stats().hold_seconds <= 60
 
-        client.hset(
+        bench.client.hset(
             KEYS.meta, mapping=dict.fromkeys(("hold_until", "asked_until"), bench.now_us() - 1)
         )
         assert len((await bench.one_pass("submit")).items) == 1
@@ -156,10 +150,8 @@ async def test_a_wrong_key_holds_the_account_and_one_job_probes_it(
         assert await bench.runs() == []
 
 
-async def test_many_refusals_at_once_read_the_list_with_the_key_once(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_many_refusals_at_once_read_the_list_with_the_key_once(work: Work) -> None:
+    async with work() as bench:
         await bench.api.fault(answer(403, {"detail": "No"}), match={"route": "run_task"})
         job_ids = bench.enqueue(20)
 
@@ -170,10 +162,8 @@ async def test_many_refusals_at_once_read_the_list_with_the_key_once(
             assert (await summary.json())["requests_by_route"]["list_runs"] == 1
 
 
-async def test_a_403_is_the_accounts_while_no_list_says_otherwise(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, simulator={"list_supported": False}) as bench:
+async def test_a_403_is_the_accounts_while_no_list_says_otherwise(work: Work) -> None:
+    async with work(simulator={"list_supported": False}) as bench:
         await bench.api.fault(answer(403, {"detail": "No"}), match={"route": "run_task"})
         (job_id,) = bench.enqueue()
 
@@ -209,9 +199,9 @@ async def test_a_403_is_the_accounts_while_no_list_says_otherwise(
     ids=json.dumps,
 )
 async def test_a_submission_nobody_knows_the_outcome_of_is_unconfirmed_and_never_sent_again(
-    client: redis.Redis, redis_url: str, action: dict[str, Any], runs: int
+    work: Work, action: dict[str, Any], runs: int
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await bench.api.fault(action, match={"route": "run_task"})
         (job_id,) = bench.enqueue()
 
@@ -228,10 +218,8 @@ async def test_a_submission_nobody_knows_the_outcome_of_is_unconfirmed_and_never
         assert [run["title"] for run in found] == [f"[rq:{job_id}.1]"] * runs
 
 
-async def test_a_connection_that_is_refused_gives_the_job_back(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, base_url=f"http://127.0.0.1:{closed_port()}") as bench:
+async def test_a_connection_that_is_refused_gives_the_job_back(work: Work) -> None:
+    async with work(base_url=f"http://127.0.0.1:{closed_port()}") as bench:
         (job_id,) = bench.enqueue()
 
         await bench.one_pass("submit")
@@ -242,16 +230,14 @@ async def test_a_connection_that_is_refused_gives_the_job_back(
         assert "POST /v1/run/tasks" in (bench.stats().hold_reason or "")
 
 
-async def test_each_attempt_is_sent_once_and_has_a_marker_of_its_own(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_each_attempt_is_sent_once_and_has_a_marker_of_its_own(work: Work) -> None:
+    async with work() as bench:
         await bench.api.fault({"unavailable": "no_run"}, match={"route": "run_task"}, times=2)
         (job_id,) = bench.enqueue()
 
         for _ in range(3):
             await bench.one_pass("submit")
-            client.hset(
+            bench.client.hset(
                 KEYS.meta, mapping=dict.fromkeys(("hold_until", "asked_until"), bench.now_us() - 1)
             )
 
@@ -261,9 +247,9 @@ async def test_each_attempt_is_sent_once_and_has_a_marker_of_its_own(
 
 
 async def test_nothing_is_sent_once_the_leases_time_to_send_is_over(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = bench.enqueue()
         monkeypatch.setattr(bench.account.lease, "_clock", lambda: elapsed() + 14)
 
@@ -279,9 +265,9 @@ async def test_nothing_is_sent_once_the_leases_time_to_send_is_over(
     "limit", [{"max_dispatches_per_second": 100}, {"max_requests_per_second": 100}], ids=str
 )
 async def test_nothing_is_sent_by_a_permit_older_than_200_ms(
-    client: redis.Redis, redis_url: str, limit: dict[str, Any]
+    work: Work, limit: dict[str, Any]
 ) -> None:
-    async with working(client, redis_url, **limit) as bench:
+    async with work(**limit) as bench:
         old, new = bench.enqueue(2)
         consumer = bench.account.consumers["submit"]
         taken = await consumer.take(2, 0)
@@ -297,9 +283,9 @@ async def test_nothing_is_sent_by_a_permit_older_than_200_ms(
 
 @pytest.mark.parametrize("limit", [{}, {"max_dispatches_per_second": 100}], ids=str)
 async def test_a_machine_that_was_suspended_sends_nothing_of_before_on_waking(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, limit: dict[str, Any]
+    work: Work, monkeypatch: pytest.MonkeyPatch, limit: dict[str, Any]
 ) -> None:
-    async with working(client, redis_url, **limit) as bench:
+    async with work(**limit) as bench:
         (job_id,) = bench.enqueue()
         consumer = bench.account.consumers["submit"]
         taken = await consumer.take(1, 0)
@@ -318,9 +304,9 @@ async def test_a_machine_that_was_suspended_sends_nothing_of_before_on_waking(
 
 
 async def test_what_every_claim_takes_on_the_way_makes_no_permit_old(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url, max_dispatches_per_second=100) as bench:
+    async with work(max_dispatches_per_second=100) as bench:
         (job_id,) = bench.enqueue()
 
         async def far_away(real: Any, call: Any) -> Any:
@@ -335,10 +321,8 @@ async def test_what_every_claim_takes_on_the_way_makes_no_permit_old(
         assert bench.job(job_id).state is JobState.RUNNING
 
 
-async def test_without_a_rate_there_is_no_permit_that_could_be_too_old(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_without_a_rate_there_is_no_permit_that_could_be_too_old(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = bench.enqueue()
         consumer = bench.account.consumers["submit"]
         ((job, process, asked),) = (await consumer.take(1, 0)).items
@@ -349,8 +333,8 @@ async def test_without_a_rate_there_is_no_permit_that_could_be_too_old(
         assert bench.job(job_id).state is JobState.RUNNING
 
 
-async def test_nothing_is_sent_while_draining(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
+async def test_nothing_is_sent_while_draining(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = bench.enqueue()
         bench.account.consumers["submit"].draining = True
 
@@ -361,7 +345,7 @@ async def test_nothing_is_sent_while_draining(client: redis.Redis, redis_url: st
 
 
 async def test_a_permit_is_as_old_as_the_first_of_the_calls_for_its_claim(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ahead: list[float] = [0.0]
     lost: list[Any] = []
@@ -374,7 +358,7 @@ async def test_a_permit_is_as_old_as_the_first_of_the_calls_for_its_claim(
         return reply
 
     monkeypatch.setattr("worker.stages.submit.elapsed", lambda: elapsed() + ahead[0])
-    async with working(client, redis_url, max_dispatches_per_second=100) as bench:
+    async with work(max_dispatches_per_second=100) as bench:
         (job_id,) = bench.enqueue()
         wrap_send(monkeypatch, bench.account, lose_the_first)
         with pytest.raises(redis.exceptions.ConnectionError):
@@ -387,9 +371,9 @@ async def test_a_permit_is_as_old_as_the_first_of_the_calls_for_its_claim(
 
 
 async def test_a_redis_that_lost_claims_holds_the_account_and_sends_nothing(
-    client: redis.Redis, redis_url: str, logged: list[Any]
+    work: Work, logged: list[Any]
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = bench.enqueue()
         bench.account.lease.sequence = 10
 
@@ -410,9 +394,9 @@ async def test_a_redis_that_lost_claims_holds_the_account_and_sends_nothing(
     ],
 )
 async def test_a_server_that_refuses_our_tag_gets_the_job_again_without_one(
-    client: redis.Redis, redis_url: str, status: int, words: str
+    work: Work, status: int, words: str
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await bench.api.fault(answer(status, {"detail": words}), match={"method": "POST"}, times=1)
         request = WorkflowRunRequest(workflow_id="wpid_1", parameters={"sim_end": "never"})
         job_id = bench.queue.enqueue(request).job_id
@@ -425,10 +409,8 @@ async def test_a_server_that_refuses_our_tag_gets_the_job_again_without_one(
         assert not bench.account.tags_runs
 
 
-async def test_a_refusal_that_is_not_about_tags_is_the_requests_own(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_refusal_that_is_not_about_tags_is_the_requests_own(work: Work) -> None:
+    async with work() as bench:
         fault = answer(400, {"detail": "Missing value for parameter stage"})
         await bench.api.fault(fault, match={"method": "POST"}, times=1)
         job_id = bench.queue.enqueue(WorkflowRunRequest(workflow_id="wpid_1")).job_id

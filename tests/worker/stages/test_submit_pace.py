@@ -3,10 +3,9 @@
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue import JobState
-from tests.worker.working import KEYS, Bench, working
+from tests.worker.working import KEYS, Bench, Work
 
 RUN_TASK = {"route": "run_task"}
 
@@ -34,10 +33,8 @@ async def refused(bench: Bench, action: dict[str, Any]) -> str:
     return job_id
 
 
-async def test_a_429_gives_the_job_back_and_holds_nothing(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_429_gives_the_job_back_and_holds_nothing(work: Work) -> None:
+    async with work() as bench:
         job_id = await refused(bench, too_many())
 
         job = bench.job(job_id)
@@ -54,10 +51,10 @@ async def test_a_429_gives_the_job_back_and_holds_nothing(
     ],
 )
 async def test_a_rate_that_the_server_names_sets_the_pace_just_below_it(
-    client: redis.Redis, redis_url: str, words: str, named: float
+    work: Work, words: str, named: float
 ) -> None:
     limits: dict[str, Any] = {"max_dispatches_per_second": 50, "max_burst_size": 1}
-    async with working(client, redis_url, **limits) as bench:
+    async with work(**limits) as bench:
         await refused(bench, too_many(words))
 
         assert named * 0.85 < 1 / await interval(bench) < named
@@ -65,9 +62,9 @@ async def test_a_rate_that_the_server_names_sets_the_pace_just_below_it(
 
 @pytest.mark.parametrize(("value", "seconds"), [("7", 7), ("0.5", 0.5), ("99999999", 3600)])
 async def test_retry_after_holds_the_submissions_within_bounds(
-    client: redis.Redis, redis_url: str, value: str, seconds: float
+    work: Work, value: str, seconds: float
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await refused(bench, too_many(**{"Retry-After": value}))
 
         assert seconds - 0.5 < bench.stats().hold_seconds <= seconds

@@ -4,10 +4,9 @@ import json
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue import JobState
-from tests.worker.working import KEYS, Bench, start, working
+from tests.worker.working import KEYS, Bench, Work, start
 
 RUN_TASK = {"route": "run_task"}
 UNPROCESSABLE: dict[str, Any] = {
@@ -39,9 +38,9 @@ async def trouble(bench: Bench, n: int, action: dict[str, Any] = BROKEN) -> list
     ids=json.dumps,
 )
 async def test_ten_troubles_in_a_row_hold_all_submissions_for_some_seconds(
-    client: redis.Redis, redis_url: str, action: dict[str, Any]
+    work: Work, action: dict[str, Any]
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await trouble(bench, 9, action)
         assert bench.stats().hold_reason is None
 
@@ -63,18 +62,16 @@ async def test_ten_troubles_in_a_row_hold_all_submissions_for_some_seconds(
     ids=json.dumps,
 )
 async def test_what_is_no_sign_of_a_failing_server_opens_no_breaker(
-    client: redis.Redis, redis_url: str, action: dict[str, Any]
+    work: Work, action: dict[str, Any]
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await trouble(bench, 12, action)
 
         assert bench.stats().hold_reason is None
 
 
-async def test_submissions_cut_off_by_our_own_stop_open_no_breaker(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_submissions_cut_off_by_our_own_stop_open_no_breaker(work: Work) -> None:
+    async with work() as bench:
         await bench.api.fault({"latency": 60}, match=RUN_TASK)
         job_ids = bench.enqueue(12)
         consumer = bench.account.consumers["submit"]
@@ -88,9 +85,9 @@ async def test_submissions_cut_off_by_our_own_stop_open_no_breaker(
 
 
 async def test_when_the_breaker_s_hold_ends_one_job_probes_and_its_success_closes_it(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await trouble(bench, 10)
         waiting = bench.enqueue(5)
         end_hold(bench)
@@ -102,10 +99,8 @@ async def test_when_the_breaker_s_hold_ends_one_job_probes_and_its_success_close
         assert {bench.job(job_id).state for job_id in waiting} == {JobState.RUNNING}
 
 
-async def test_twenty_refusals_in_a_row_hold_the_account_and_spare_the_queue(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_twenty_refusals_in_a_row_hold_the_account_and_spare_the_queue(work: Work) -> None:
+    async with work() as bench:
         await bench.api.fault(UNPROCESSABLE, match=RUN_TASK)
         bench.enqueue(100)
 
@@ -120,8 +115,8 @@ async def test_twenty_refusals_in_a_row_hold_the_account_and_spare_the_queue(
         assert 59 < stats.hold_seconds <= 60
 
 
-async def test_one_job_s_own_403_stops_no_other(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
+async def test_one_job_s_own_403_stops_no_other(work: Work) -> None:
+    async with work() as bench:
         forbidden = {"status": 403, "body": {"detail": "Not your browser session"}}
         await bench.api.fault(forbidden, match={**RUN_TASK, "contains": "forbidden"})
         (own,) = bench.enqueue(1, url="https://shop.test/forbidden")

@@ -10,7 +10,7 @@ import redis
 
 from runqueue import JobState
 from tests.simulator.simulating import eventually
-from tests.worker.working import KEYS, Bench, working
+from tests.worker.working import KEYS, Bench, Work, working
 from worker.process import account
 
 ELSEWHERE = {"location": "https://login.example/?next=secret"}
@@ -85,9 +85,9 @@ async def test_an_account_goes_on_by_itself_once_its_address_is_right(
 
 
 async def test_an_address_that_gave_json_once_leaves_a_job_without_an_answer_unconfirmed(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url, gave_json=False) as bench:
+    async with work(gave_json=False) as bench:
         await bench.submitted()
         await bench.api.fault({"html200": True})
         (job_id,) = bench.enqueue()
@@ -102,9 +102,9 @@ async def test_an_address_that_gave_json_once_leaves_a_job_without_an_answer_unc
     "action", [{"status": 502, "body": "<html>"}, {"reset": "before"}], ids=json.dumps
 )
 async def test_a_read_that_shows_nothing_of_the_address_stops_no_submission(
-    client: redis.Redis, redis_url: str, action: dict[str, Any]
+    work: Work, action: dict[str, Any]
 ) -> None:
-    async with working(client, redis_url, gave_json=False) as bench:
+    async with work(gave_json=False) as bench:
         await bench.api.fault(action, match={"route": "get_run"})
 
         await bench.submitted()
