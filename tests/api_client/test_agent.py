@@ -12,45 +12,23 @@ import pytest
 
 from api_client import (
     AgentClient,
-    AnswerLostError,
     ApiError,
     BadRequestError,
-    BodyTooLargeError,
     CallKind,
     ConflictError,
     ForbiddenError,
     NotFoundError,
-    NotSentError,
     RateLimiter,
     RateLimitError,
-    RunStatus,
     RunWebhookReplayResponse,
     ServerError,
     Skyvern,
-    TaskRunResponse,
     UnprocessableEntityError,
-    WaitTimeoutError,
-    WorkflowRunResponse,
 )
 from tests.api_client.rawserver import answering, serving
 from tests.api_client.twins import KEY, TASK, FakeTransport, Kind, answer, both, twin
 
 WORKFLOW = {"run_id": "wr_1", "status": "queued", "run_type": "workflow_run"}
-
-
-@both
-async def test_a_submission_returns_the_run_as_the_kind_it_is(kind: Kind) -> None:
-    transport = FakeTransport(answer(200, TASK), answer(200, WORKFLOW))
-    async with twin(kind, transport=transport) as client:
-        task = await client.submit()
-        workflow = await client.call("run_workflow", workflow_id="wpid_1")
-    assert isinstance(task, TaskRunResponse)
-    assert isinstance(workflow, WorkflowRunResponse)
-    assert (task.run_id, task.status) == ("tsk_1", RunStatus.QUEUED)
-    assert [request.url.path for request in transport.requests] == [
-        "/v1/run/tasks",
-        "/v1/run/workflows",
-    ]
 
 
 @both
@@ -204,13 +182,6 @@ async def test_an_answer_says_whether_a_run_may_exist(
     assert getattr(of_a_read.value, "came_to_nothing", False) is False
 
 
-def test_an_answer_that_was_lost_leaves_a_run_in_doubt_and_one_not_sent_none() -> None:
-    assert AnswerLostError("reset").run_may_exist
-    assert BodyTooLargeError("large").run_may_exist
-    assert not NotSentError("refused").run_may_exist
-    assert not WaitTimeoutError("on it").run_may_exist
-
-
 DEEP = b'{"detail":' + b'{"a":[' * 300 + b"]}" * 300 + b"}"
 
 
@@ -286,20 +257,3 @@ async def test_a_blocking_call_asks_its_limiter_and_logs_in_the_thread_that_call
         caller = await asyncio.to_thread(call, server.url)
     assert asked == [caller]
     assert [one.thread for one in caplog.records if one.name == "api_client"] == [caller]
-
-
-async def test_a_cancelled_call_raises_nothing_but_the_cancellation() -> None:
-    started = asyncio.Event()
-
-    class Hanging(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, _: httpx.Request) -> httpx.Response:
-            started.set()
-            await asyncio.Event().wait()
-            raise AssertionError
-
-    async with twin("async", transport=Hanging()) as client:
-        call = asyncio.create_task(client.submit())
-        await started.wait()
-        call.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await call

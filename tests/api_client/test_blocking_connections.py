@@ -157,35 +157,6 @@ async def test_the_connections_of_a_burst_are_closed_once_they_are_old(
 # Threads, and the ends of things
 
 
-def test_a_call_within_a_running_loop_blocks_it_and_is_answered() -> None:
-    async def call(url: str) -> bytes:
-        with connections() as sender:
-            return send(sender, "GET", url).body
-
-    with serving_apart(answering(200, b"here")) as server:
-        assert asyncio.run(call(server.url)) == b"here"
-
-
-async def test_closing_leaves_a_request_its_answer_and_closes_its_connection_then() -> None:
-    goes_on, ended = asyncio.Event(), asyncio.Event()
-
-    async def answers(exchange: Exchange) -> bool:
-        await goes_on.wait()
-        await exchange.send(response(200, b"here"))
-        await exchange.reader.read()
-        ended.set()
-        return False
-
-    async with serving(answers) as server:
-        with connections() as sender:
-            call = asyncio.create_task(asend(sender, "POST", server.url))
-            await server.asked.wait()
-        goes_on.set()
-        assert await call == b"here"
-        async with asyncio.timeout(PATIENCE):
-            await ended.wait()
-
-
 def test_the_time_to_connect_is_not_had_a_second_time_for_the_answer() -> None:
     limits: list[Any] = []
 
@@ -283,10 +254,3 @@ async def test_a_proxy_that_wants_credentials_has_passed_nothing_on() -> None:
                 for _ in range(2):
                     await asend(sender, "POST", server.url)
         assert proxy.connections == 2, "the second request goes over the connection of the first"
-
-
-async def test_a_server_s_own_407_is_its_answer() -> None:
-    async with serving(answering(407)) as server:
-        with connections() as sender:
-            answer = await asyncio.to_thread(send, sender, "POST", server.url)
-    assert answer.status == 407

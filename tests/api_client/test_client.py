@@ -10,7 +10,6 @@ from api_client import (
     ApiError,
     AsyncSkyvern,
     AsyncTransport,
-    RawClient,
     Skyvern,
     SkyvernEnvironment,
 )
@@ -44,17 +43,6 @@ async def test_the_key_is_taken_from_the_environment_when_none_is_given(
         async with twin(kind, api_key=given, transport=transport) as client:
             await client.submit()
         assert transport.requests[0].headers["x-api-key"] == sent
-
-
-@both
-async def test_blanks_around_the_environment_s_key_are_left_out(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SKYVERN_API_KEY", f" {KEY}\n")
-    transport = FakeTransport(answer(200, TASK))
-    async with twin(kind, api_key=None, transport=transport) as client:
-        await client.submit()
-    assert transport.requests[0].headers["x-api-key"] == KEY
 
 
 @both
@@ -100,23 +88,6 @@ def test_a_client_says_where_it_goes_and_no_more(
     assert url in repr(client.agent)
 
 
-@both
-@pytest.mark.parametrize(
-    ("set_", "given", "url"),
-    [
-        ("http://own:8000", {}, "http://own:8000/"),
-        ("", {}, "https://api.skyvern.com/"),
-        ("http://own:8000", {"base_url": "http://h"}, "http://h/"),
-        ("http://own", {"environment": SkyvernEnvironment.LOCAL}, "http://localhost:8000/"),
-    ],
-)
-def test_the_environment_s_base_url_holds_where_none_is_given(
-    kind: Kind, set_: str, given: Any, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SKYVERN_BASE_URL", set_)
-    assert url in repr(CLIENTS[kind](api_key=KEY, **given))
-
-
 #: Nothing can be sent there, whatever the network does.
 UNREACHABLE = ["http://h:99999", "http://h..x", f"http://{'h' * 64}.test"]
 
@@ -129,13 +100,6 @@ UNREACHABLE = ["http://h:99999", "http://h..x", f"http://{'h' * 64}.test"]
 def test_a_base_url_that_cannot_be_used_is_refused(kind: Kind, url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         CLIENTS[kind](api_key=KEY, base_url=url)
-
-
-@both
-@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
-def test_a_timeout_that_is_none_is_refused(kind: Kind, timeout: float) -> None:
-    with pytest.raises(ValueError, match="timeout: expected more than 0 seconds"):
-        CLIENTS[kind](api_key=KEY, timeout=timeout)
 
 
 @both
@@ -339,16 +303,6 @@ async def test_a_transport_that_was_passed_in_is_left_open(kind: Kind) -> None:
         async with client.client:
             pass
     assert not transport.closed
-
-
-async def test_clients_share_a_transport_and_its_connection() -> None:
-    async with serving(answering(200, TASK)) as server, AsyncTransport() as transport:
-        for _ in range(2):
-            async with twin("async", base_url=server.url, transport=transport) as client:
-                await client.submit()
-        raw = RawClient(server.url, KEY, transport)
-        await raw.get_run("tsk_1")
-        assert server.connections == 1
 
 
 @both

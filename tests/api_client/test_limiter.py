@@ -73,12 +73,6 @@ def test_the_request_rate_limits_every_call(time: Time, kind: CallKind) -> None:
     assert waits(limiter, kind, 4) == [0.0, 0.0, 0.5, 1.0]
 
 
-def test_submissions_that_wait_for_their_rate_do_not_hold_up_reads(time: Time) -> None:
-    limiter = RateLimiter(max_dispatches_per_second=0.1, max_requests_per_second=10, clock=time)
-    waits(limiter, SUBMISSION, 3)
-    assert waits(limiter, READ, 1) == [0.0]
-
-
 def test_a_wait_longer_than_there_is_time_takes_nothing(time: Time) -> None:
     limiter = RateLimiter(
         max_dispatches_per_second=1, max_requests_per_second=50, max_burst_size=1, clock=time
@@ -99,12 +93,6 @@ def test_a_hold_lets_nothing_start_until_it_is_over(time: Time) -> None:
     assert waits(limiter, READ, 2) == [0.0, 0.0]
 
 
-def test_the_clock_is_monotonic_time_where_none_is_given() -> None:
-    limiter = RateLimiter(max_dispatches_per_second=0.001)
-    assert limiter.reserve(SUBMISSION, 0.0) == 0.0
-    assert limiter.reserve(SUBMISSION, 0.0) is None
-
-
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -116,13 +104,6 @@ def test_the_clock_is_monotonic_time_where_none_is_given() -> None:
 def test_a_limit_that_is_none_is_refused(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         RateLimiter(**wrong)
-
-
-@pytest.mark.parametrize("wrong", ["max_dispatches_per_second", "max_requests_per_second"])
-def test_a_rate_that_is_no_number_is_refused(wrong: str) -> None:
-    given_: dict[str, Any] = {wrong: float("nan")}
-    with pytest.raises(ValueError, match=wrong):
-        RateLimiter(**given_)
 
 
 @settings(deadline=None)
@@ -185,17 +166,6 @@ def test_threads_share_one_limit() -> None:
     elapsed = next(ticks) / 1000
     assert elapsed == 4.0
     assert 200 <= sum(granted) <= 50 * elapsed + 20
-
-
-@both
-async def test_a_client_waits_as_long_as_the_limiter_says(kind: Kind, clock: Clock) -> None:
-    limiter = RateLimiter(max_dispatches_per_second=0.5, clock=clock.monotonic)
-    transport = FakeTransport(answer(200, TASK))
-    async with twin(kind, transport=transport, limiter=limiter) as client:
-        for _ in range(3):
-            await client.submit()
-    assert clock.slept == [2.0, 2.0]
-    assert transport.timeouts == [60, 60, 60]
 
 
 @both

@@ -138,11 +138,6 @@ def test_each_public_error_is_made_here_and_drawn_in_the_tree() -> None:
     assert set(_parents(errors.__doc__)) == set(public)
 
 
-def test_an_api_error_without_words_says_its_status() -> None:
-    assert str(ApiError(status_code=418)) == "status 418"
-    assert ApiError(status_code=418, headers={"X-Request-ID": "r"}).request_id == "r"
-
-
 def _parents(drawing: str) -> dict[str, str]:
     """Read a drawn tree: each name, and the name it hangs under ("" for the root)."""
     path: list[str] = []

@@ -53,12 +53,6 @@ async def test_a_submission_sends_the_bytes_it_was_given_with_the_key() -> None:
     }
 
 
-async def test_a_base_url_keeps_its_own_path() -> None:
-    async with serving(answering_in_turn(ACCEPTED)) as server, AsyncTransport() as transport:
-        await RawClient(f"{server.url}/skyvern/", KEY, transport).submit("task", b"{}")
-        assert server.exchanges[0].target == "/skyvern/v1/run/tasks"
-
-
 async def test_a_header_that_cannot_be_sent_refuses_the_submission_unsent() -> None:
     async with serving(answering_in_turn(ACCEPTED)) as server, AsyncTransport() as transport:
         client = RawClient(server.url, KEY, transport)
@@ -283,27 +277,7 @@ async def test_of_a_run_that_is_too_large_its_beginning_is_read(
     assert (reading.run_id, reading.body) == ("wr_1" if status else None, b"")
 
 
-async def test_an_error_that_is_too_large_is_no_run() -> None:
-    whole = response(502, b'{"run_id":"wr_1","status":"completed","output":"' + b"x" * 20_000)
-    async with (
-        serving(answering_in_turn(whole)) as server,
-        AsyncTransport(max_body_bytes=10_000) as transport,
-    ):
-        reading = await RawClient(server.url, KEY, transport).get_run("wr_1")
-    assert (reading.outcome, reading.run_status) == (ReadClass.TROUBLE, None)
-
-
 WORKFLOW = b'{"workflow_permanent_id": "wpid_1", "workflow_definition": {"blocks": []}}'
-
-
-async def test_a_workflow_is_read_by_its_id() -> None:
-    async with (
-        serving(answering_in_turn(response(200, WORKFLOW))) as server,
-        AsyncTransport() as transport,
-    ):
-        reading = await RawClient(server.url, KEY, transport).get_workflow("wpid_1")
-        assert reading.workflow == orjson.loads(WORKFLOW)
-        assert server.exchanges[0].target == "/v1/workflows/wpid_1"
 
 
 @pytest.mark.parametrize(

@@ -36,20 +36,6 @@ def test_every_key_of_the_options_is_covered_here() -> None:
 
 @both
 @every_call
-@pytest.mark.parametrize("options", [None, {}, ALL_NONE, {"chunk_size": 4096}])
-def test_options_that_say_nothing_change_nothing(
-    options: RequestOptions | None, row: Row, way: Way
-) -> None:
-    request = sent(row, way, options)
-    plain = Recording()
-    called(way, plain, row.call, **row.given)
-    assert request.url == plain.only.url
-    assert request.headers == plain.only.headers
-    assert request.content == plain.only.content == row.content.encode()
-
-
-@both
-@every_call
 def test_a_time_limit_of_one_call_goes_to_the_transport(row: Row, way: Way) -> None:
     request = sent(row, way, {"timeout_in_seconds": 7})
     assert request.extensions["timeout"]["read"] == 7
@@ -82,14 +68,6 @@ def test_additional_query_parameters_come_after_the_call_s_own(row: Row, way: Wa
     request = sent(row, way, {"additional_query_parameters": additional})
     mark = "&" if "?" in row.target else "?"
     assert request.url.raw_path.decode() == f"{row.target}{mark}q=1&f=true&l=a+b&l=%C3%A4&e="
-
-
-@both
-def test_an_additional_query_parameter_goes_before_the_call_s_own(way: Way) -> None:
-    transport = Recording()
-    options: RequestOptions = {"additional_query_parameters": {"page_size": 5, "page": None}}
-    called(way, transport, "list_runs", request_options=options)
-    assert transport.only.url.query == b"page_size=5"
 
 
 @both

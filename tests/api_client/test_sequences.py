@@ -27,7 +27,7 @@ from api_client import (
     WaitTimeoutError,
 )
 from api_client.call import Call, CallKind
-from api_client.calls.sequences import LAST_READ, Pages, reason_reads
+from api_client.calls.sequences import LAST_READ, reason_reads
 from tests.api_client.twins import Clock
 
 NOT_FOUND = NotFoundError("Run not found", status_code=404)
@@ -69,22 +69,6 @@ def drive(act: Callable[[AgentClient], Any], results: list[Any]) -> tuple[Any, l
     result = act(client)
     assert not client.left
     return result, client.calls
-
-
-def test_a_run_that_is_over_is_returned_at_the_first_look() -> None:
-    done = run("completed")
-    result, [call] = drive(wait_for_run("tsk_1", request_options={"max_retries": 1}), [done])
-    assert result is done
-    assert (call.kind, call.path) == (CallKind.READ, "v1/runs/tsk_1")
-    assert call.options == {"max_retries": 1}
-
-
-@pytest.mark.parametrize("status", ["created", "queued", "running", "paused", "of_tomorrow"])
-def test_a_run_that_goes_on_is_read_until_it_is_over(clock: Clock, status: str) -> None:
-    done = run("failed")
-    result, calls = drive(wait_for_run("tsk_1"), [run(status)] * 5 + [done])
-    assert result is done
-    assert len(calls) == 6
 
 
 def test_reads_are_spaced_by_a_tenth_of_the_time_waited_within_bounds(clock: Clock) -> None:
@@ -252,18 +236,6 @@ def test_a_workflow_run_that_the_list_does_not_tell_of_is_read_itself(listed: An
     assert second.read({"webhook_failure_reason": "gone"}) == "gone"
 
 
-def test_a_server_without_the_list_is_asked_for_the_workflow_run_itself() -> None:
-    result, calls = drive(webhook_failure_reason("wr_1"), [NO_CALL, "no answer"])
-    assert result == "no answer"
-    assert [call.path for call in calls] == ["v1/agents/runs", "v1/workflows/runs/wr_1"]
-
-
-def test_a_task_s_webhook_is_read_from_the_task() -> None:
-    result, [call] = drive(webhook_failure_reason("tsk/1"), ["gave up"])
-    assert result == "gave up"
-    assert (call.path, call.query) == ("api/v1/tasks/tsk%2F1", "")
-
-
 @pytest.mark.parametrize("run_id", ["wr_1", "tsk_1"])
 @pytest.mark.parametrize("error", [NO_CALL, NOT_FOUND, ServerError("down", status_code=500)])
 def test_what_the_last_look_raises_is_passed_on(run_id: str, error: SkyvernError) -> None:
@@ -289,18 +261,3 @@ def test_a_reason_that_is_no_text_is_not_taken_for_one() -> None:
 
 def item(number: int) -> RunListItem:
     return RunListItem(run_id=f"tsk_{number}", status="running")
-
-
-def test_pages_end_with_one_that_brings_nothing_new() -> None:
-    pages = Pages(search_key="abc", status=iter(["running"]), request_options={"max_retries": 7})
-    for number in (1, 2):
-        call = pages.next_page()
-        assert call is not None
-        query = f"search_key=abc&status=running&page={number}&page_size=100"
-        assert (call.query, call.options) == (query, {"max_retries": 7})
-        # A server may give fewer to a page than it was asked for.
-        size = 100 if number == 1 else 20
-        assert len(pages.new_items([item(number * 1000 + n) for n in range(size)])) == size
-    assert pages.next_page() is not None
-    assert pages.new_items([item(2000 + n) for n in range(20)]) == []
-    assert pages.next_page() is None

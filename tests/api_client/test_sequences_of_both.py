@@ -100,18 +100,6 @@ async def test_no_run_is_listed_twice_although_others_begin_meanwhile(kind: Kind
     assert found == [f"tsk_{number}" for number in range(1000, 750, -1)]
 
 
-@both
-async def test_the_list_ends_where_the_server_s_does(kind: Kind) -> None:
-    def full(request: httpx.Request) -> httpx.Response:
-        start = int(request.url.params["page"]) * 100
-        return answer(200, listed(*range(start, start + 100)))
-
-    transport = FakeTransport(by=full)
-    async with twin(kind, transport=transport) as client:
-        assert len(await client.iterate()) == 10_000
-    assert len(transport.requests) == 100
-
-
 MISSING = [
     ROUTE_MISSING,
     answer(405, {"detail": "Method Not Allowed"}),

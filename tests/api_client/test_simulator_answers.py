@@ -12,7 +12,6 @@ from api_client import (
     RunListItem,
     RunStatus,
     TaskRunResponse,
-    WorkflowRunResponse,
 )
 from tests.api_client.recording import WAYS, Way, account
 from tests.simulator.simulating import FakeClock
@@ -56,27 +55,6 @@ async def test_a_task_is_followed_to_its_end_and_its_result_is_read(way: Way) ->
         assert time is not None
         assert time.utcoffset() == timedelta(0)
         assert abs(time - begun) < timedelta(minutes=1)
-
-
-@both
-async def test_a_run_is_read_as_the_kind_its_type_says(way: Way) -> None:
-    async with account(way) as (call, _):
-        for engine in {*RunEngine} - {RunEngine.UI_TARS}:
-            submitted = await call("run_task", prompt="p", engine=engine)
-            assert isinstance(await call("get_run", submitted.run_id), TaskRunResponse)
-        submitted = await call("run_workflow", workflow_id="wpid_1")
-        assert isinstance(await call("get_run", submitted.run_id), WorkflowRunResponse)
-
-
-@both
-@pytest.mark.parametrize("status", ["failed", "terminated", "timed_out"])
-async def test_a_run_that_did_not_succeed_says_why(status: str, way: Way) -> None:
-    async with account(way, duration=SHORT, **{status: 1.0}) as (call, _):
-        submitted = await call("run_task", prompt="p")
-        run = await call("wait_for_run", submitted.run_id, **LOOKS)
-    assert run.status is RunStatus(status)
-    assert run.failure_reason
-    assert run.errors
 
 
 @both

@@ -74,12 +74,6 @@ async def test_a_compressed_answer_is_not_called_compressed_once_it_is_read() ->
     assert "content-encoding" not in answer.headers
 
 
-async def test_a_request_s_own_time_limit_goes_before_the_transport_s() -> None:
-    async with serving(hangs) as server, AsyncTransport(timeout=60) as transport:
-        with pytest.raises(AnswerLostError, match="Timeout"):
-            await send(transport, "GET", server.url, extensions={"timeout": {"read": 0.5}})
-
-
 @pytest.mark.parametrize("left", [0.0, -1.0])
 async def test_a_time_limit_that_is_used_up_is_not_read_as_none(left: float) -> None:
     async with serving(hangs) as server, AsyncTransport() as transport:
@@ -140,13 +134,6 @@ async def test_a_machine_that_is_suspended_while_it_connects_sends_nothing_on_wa
             monkeypatch.setattr(Dialer, "dial", dialed)
             await send(transport, "POST", server.url)  # its place is free again
             monkeypatch.setattr(Dialer, "dial", suspended)
-
-
-async def test_a_connection_is_used_again_after_a_4xx() -> None:
-    async with serving(answering(404)) as server, AsyncTransport() as transport:
-        await send(transport, "GET", server.url)
-        await send(transport, "GET", server.url)
-        assert [e.connection for e in server.exchanges] == [1, 1]
 
 
 #: A socket of a loop that has ended can be closed by nobody but the collector.
