@@ -94,14 +94,6 @@ async def test_a_submission_that_is_refused_is_an_error_in_a_word(work: Work) ->
         assert "words" not in submit.to_json()
 
 
-async def test_without_a_provider_nothing_is_stored_and_nothing_is_told(work: Work) -> None:
-    async with work() as bench:
-        (job_id,) = await bench.submitted()
-
-        assert b'"t":' not in stored(bench, job_id)
-        assert bench.job(job_id).traceparent == ""
-
-
 async def test_a_process_without_opentelemetry_passes_the_callers_trace_on(
     client: redis.Redis, redis_url: str
 ) -> None:

@@ -4,7 +4,6 @@ import time
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import orjson
 import pytest
 import redis
 from pydantic import SecretStr
@@ -90,19 +89,6 @@ async def test_every_webhook_names_its_job_and_what_the_producer_calls_it(
         assert unquote(first["runqueue-custom-id"]) == "Bestellung 17/ü?€"
         assert second["runqueue-job-id"] == nameless
         assert "runqueue-custom-id" not in second
-
-
-async def test_each_secret_of_the_account_signs_it_too(client: redis.Redis, redis_url: str) -> None:
-    async with (
-        receiving() as user,
-        relaying(client, redis_url, webhook_secrets=SECRETS) as (bench, _),
-    ):
-        await told(bench, user.url)
-        await bench.one_pass("webhooks")
-
-        (body,), (headers,) = user.bodies, user.headers
-        for secret in SECRETS:
-            assert Webhook(secret).verify(body, headers) == orjson.loads(BODY)
 
 
 async def test_every_try_carries_the_same_id_and_a_timestamp_of_its_own(
@@ -319,21 +305,6 @@ async def test_skyvern_is_not_asked_where_it_must_not_or_was_before(
         assert state_of(bench, job_id) is DeliveryState.DELIVERED
 
 
-async def test_a_person_may_have_it_sent_elsewhere(client: redis.Redis, redis_url: str) -> None:
-    async with (
-        receiving() as user,
-        receiving() as other,
-        relaying(client, redis_url) as (bench, _),
-    ):
-        job_id = await told(bench, user.url)
-        await bench.one_pass("webhooks")
-        await bench.account.send(deliver_again("default", [job_id], other.url))
-        await bench.one_pass("webhooks")
-
-        assert (len(user.bodies), other.bodies) == (1, [BODY])
-        assert other.headers[0]["webhook-id"] == user.headers[0]["webhook-id"]
-
-
 async def test_a_signature_that_is_not_of_the_body_is_not_passed_on(
     client: redis.Redis, redis_url: str
 ) -> None:
@@ -344,18 +315,6 @@ async def test_a_signature_that_is_not_of_the_body_is_not_passed_on(
 
         (headers,) = user.headers
         assert verify_webhook(user.bodies[0], headers["x-skyvern-signature"], DEFAULT_API_KEY)
-
-
-async def test_a_result_that_nobody_knows_is_told_by_its_status(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
-        job_id = await told(bench, user.url)
-        client.delete(f"{KEYS.prefix}result:{job_id}")
-        await bench.one_pass("webhooks")
-
-        run_id = bench.job(job_id).run_id
-        assert orjson.loads(user.bodies[0]) == {"run_id": run_id, "status": "completed"}
 
 
 async def test_a_stored_request_that_is_broken_is_given_up(

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import redis
 
-from runqueue import TaskRunRequest
 from runqueue.records.delivery import DeliveryState
 from runqueue.store.delivery_calls import deliver_again
 from runqueue.store.scripts import ScriptCall
@@ -15,10 +14,9 @@ from tests.worker.delivering import (
     delivering,
     ended,
     figure,
-    state_of,
     wait_of,
 )
-from tests.worker.working import INSTANT, Bench, Send, wrap_send
+from tests.worker.working import Bench, Send, wrap_send
 
 MINUTE = 60_000_000
 #: What Skyvern says of a task whose webhook it gave up on.
@@ -111,26 +109,6 @@ async def test_an_old_server_tells_it_in_the_run(client: redis.Redis, redis_url:
         assert len(user.bodies) == 1
 
 
-async def test_a_person_may_have_it_sent_again_by_skyvern_elsewhere_without_a_look(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with (
-        receiving() as user,
-        receiving() as other,
-        delivering(client, redis_url, settings={"redeliver": "never"}) as bench,
-    ):
-        job_id = await ended(bench, user.url)
-        await eventually(lambda: user.bodies)
-        looks = await bench.calls("task")
-        await bench.account.send(deliver_again("default", [job_id], other.url))
-
-        await bench.one_pass("webhooks")
-
-        assert state_of(bench, job_id) is DeliveryState.DELIVERED
-        assert (len(user.bodies), len(other.bodies)) == (1, 1)
-        assert await bench.calls("task") == looks
-
-
 async def test_every_call_of_the_api_has_a_permit(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,14 +128,3 @@ async def test_every_call_of_the_api_has_a_permit(
 
         assert len(permits) == 1  # there was no look: the claim paid for the replay
         assert (await bench.calls("task"), await bench.calls("retry_webhook")) == (1, 2)
-
-
-async def test_jobs_without_a_webhook_are_not_watched(client: redis.Redis, redis_url: str) -> None:
-    async with delivering(client, redis_url) as bench:
-        request = TaskRunRequest(prompt="Read it.", url=INSTANT, engine="skyvern-1.0")
-        job_id = bench.queue.enqueue(request).job_id
-        await bench.one_pass("submit")
-        await bench.one_pass("poll")
-
-        assert state_of(bench, job_id) is DeliveryState.NONE
-        assert not (await bench.account.consumers["webhooks"].take(100, 0)).items

@@ -247,18 +247,6 @@ async def test_the_proxy_that_leads_to_the_api_is_asked_and_named(
     assert well(found) or "NO_PROXY" in found.do
 
 
-@pytest.mark.parametrize("is_socks", [False, True])
-async def test_the_public_url_is_looked_at_through_the_proxy(
-    redis_url: str, is_socks: bool
-) -> None:
-    async with gating(redis_url) as door:
-        with proxying(ForwardingProxy(is_socks, user="a:b")) as proxy:
-            proxies = Proxies.from_environment({}, proxy.url)
-            there = await check_public_url(door.url, "x", account("http://x", KEY), proxies)
-
-    assert len(proxy.tunnels if is_socks else proxy.requests) == 1, there
-
-
 async def test_what_is_no_skyvern_is_a_wrong_base_url(redis_url: str) -> None:
     async with gating(redis_url) as door:
         found = await check_api("acme", account(door.url), Proxies())

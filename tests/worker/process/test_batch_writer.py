@@ -222,24 +222,6 @@ async def test_what_redis_refuses_for_a_while_is_recorded_when_it_takes_it(words
 
 
 @pytest.mark.usefixtures("quickly")
-async def test_a_group_is_not_halved_while_redis_takes_nothing() -> None:
-    server, asked = Server(), list[int]()
-
-    async def send(call: ScriptCall[Any]) -> list[int]:
-        asked.append(len(call.arguments))
-        return await server.send(call)
-
-    server.errors = [redis.exceptions.ResponseError("MISCONF") for _ in range(3)]
-    recorder = BatchWriter(server.call, send)
-    for item in range(8):
-        recorder.put(item, noting([], item))
-
-    await recorder.settled()
-
-    assert asked == [8] * 4
-
-
-@pytest.mark.usefixtures("quickly")
 async def test_one_item_that_is_refused_for_an_unknown_reason_waits_while_others_are_recorded(
     logged: list[Any],
 ) -> None:

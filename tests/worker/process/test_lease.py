@@ -10,7 +10,7 @@ from runqueue import JobState
 from runqueue.store.scripts import ScriptCall
 from tests.simulator.simulating import FakeClock, eventually
 from tests.worker.working import KEYS, Work, start
-from worker.process.lease import Lease, new_name
+from worker.process.lease import Lease
 
 #: What the script answers: the claim sequence, or that the lease was lost.
 HELD, LOST = 7, -1
@@ -115,10 +115,6 @@ async def test_a_claim_answered_while_a_heartbeat_is_on_its_way_is_no_lost_claim
     await lease.beat()
 
     assert (lease.sequence, logged) == (8, [])
-
-
-def test_no_two_names_are_the_same() -> None:
-    assert len({new_name() for _ in range(100)}) == 100
 
 
 async def test_the_heartbeat_goes_on_through_trouble_with_redis(

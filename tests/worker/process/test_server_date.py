@@ -10,13 +10,6 @@ from worker.process.elapsed import passed_us
 from worker.process.server_date import ServerDate
 
 
-def test_before_the_first_dated_answer_no_date_is_known() -> None:
-    date = ServerDate(FakeClock())
-    date.note(None)
-
-    assert date.now_us() is None
-
-
 def test_the_newest_date_goes_on_with_the_process_s_own_clock() -> None:
     clock = FakeClock()
     date = ServerDate(clock)

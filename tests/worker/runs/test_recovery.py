@@ -226,21 +226,6 @@ async def test_a_scheduled_job_that_may_have_its_run_is_not_submitted_when_it_is
         assert record(bench, job_id, "attempt") == "1"
 
 
-async def test_a_job_whose_time_is_still_to_come_waits_for_it_whatever_runs_there_are(
-    work: Work,
-) -> None:
-    async with work() as bench:
-        await lost_claims(bench, remembered=True)
-        job_id = bench.queue.enqueue(task_v2(), delay=86_400).job_id
-        run_at = bench.job(job_id).run_at
-        await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
-
-        await bench.one_pass("reconcile")
-
-        assert not is_held(bench)
-        assert (bench.job(job_id).state, bench.job(job_id).run_at) == ("scheduled", run_at)
-
-
 async def test_of_equal_jobs_one_whose_time_is_still_to_come_hides_none_that_may_own_the_run(
     work: Work,
 ) -> None:

@@ -206,27 +206,6 @@ async def test_other_ends_are_recorded_at_once(
         assert bench.job(job_id).state is state
 
 
-async def test_how_long_ago_a_run_ended_is_told_by_the_clock_that_dates_it(work: Work) -> None:
-    async with work() as bench:
-        job_id = await workflow(bench)
-        bench.account.date_ahead = 3600.0
-        await shows(bench, run("failed", run_id=bench.job(job_id).run_id, ago=3600))
-
-        await poll(bench, job_id)
-
-        assert bench.job(job_id).state is JobState.RUNNING
-
-
-async def test_a_task_s_bad_end_is_recorded_at_once(work: Work) -> None:
-    async with work() as bench:
-        (job_id,) = await bench.submitted()
-        await shows(bench, run("failed", run_id=bench.job(job_id).run_id, ago=0))
-
-        await poll(bench, job_id)
-
-        assert bench.job(job_id).state is JobState.FAILED
-
-
 @pytest.mark.parametrize(
     ("status", "state"), [("completed", JobState.COMPLETED), ("failed", JobState.FAILED)]
 )

@@ -41,7 +41,6 @@ from tests.worker.searching import (
     trouble,
 )
 from tests.worker.working import ENDLESS, KEYS, Bench, Send, Work, wrap_send
-from worker.runs.comparison import Comparison, ShownRun, compare
 from worker.runs.search import SearchNote
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -101,23 +100,6 @@ async def test_without_the_server_s_date_nothing_is_denied(
         await control(bench, request_of)
         show_lists(monkeypatch, bench, lambda page, _: dataclasses.replace(page, server_date=None))
 
-        await stays(bench, job_id, note=SearchNote.NO_DATE)
-
-
-@pytest.mark.parametrize("undated", [1, 2, 3])
-async def test_one_page_without_a_date_is_enough_to_deny_nothing(
-    work: Work, monkeypatch: pytest.MonkeyPatch, undated: int
-) -> None:
-    async with work(**SOON) as bench:
-        job_id = await lose(bench, task(), LOST)
-        await control(bench, task())
-        await other_runs(bench, 6)
-        show_pages(monkeypatch, bench, lambda page, _: (5 * page - 5, 5 * page), full=5)
-
-        def undate(page: RunPage, number: int) -> RunPage:
-            return dataclasses.replace(page, server_date=None) if number == undated else page
-
-        show_lists(monkeypatch, bench, undate)
         await stays(bench, job_id, note=SearchNote.NO_DATE)
 
 
@@ -274,6 +256,18 @@ async def test_a_run_that_was_told_by_its_request_alone_is_no_control(work: Work
         assert bench.job(found).state is JobState.RUNNING
 
         await stays(bench, job_id, note=SearchNote.NO_CONTROL)
+
+
+async def test_a_run_without_a_title_is_a_candidate_where_no_title_is_seen(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with work(**SOON) as bench:
+        job_id = await lose(bench, task(), LOST)
+        await bench.api.run_task(prompt="p", url=ENDLESS)
+        await bench.api.run_task(prompt="p", url=ENDLESS)
+        await control(bench, task())
+
+        await denied(bench, job_id)  # the control shows its title, and those two none of ours
 
 
 async def test_where_titles_are_lost_equal_runs_are_candidates(
@@ -651,26 +645,6 @@ async def test_candidates_are_few_and_name_fields_in_few_characters(work: Work) 
 
 
 # Many.
-
-
-async def test_equal_jobs_are_compared_with_a_run_once(
-    work: Work, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compared: list[str] = []
-
-    def counted(kind: Any, fields: Any, run: ShownRun) -> Comparison:
-        compared.append(run.listed.run_id)
-        return compare(kind, fields, run)
-
-    monkeypatch.setattr("worker.runs.search.compare", counted)
-    async with work(**UNTAGGED) as bench:
-        jobs = await lose_many(bench, flow(), MADE, 4)
-        jobs += await lose_many(bench, flow(), LOST, 6)
-
-        await look(bench)
-
-        assert len(compared) == len(set(compared)) == 4
-        assert settled(bench, *jobs).count(JobState.RUNNING) == 4
 
 
 async def test_where_a_job_is_passed_over_between_two_pages_no_run_is_told_by_its_request(

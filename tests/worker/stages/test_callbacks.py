@@ -79,21 +79,6 @@ async def test_the_end_of_a_batch_reaches_its_url_with_how_it_stands(
         assert stands(bench, batch) == (0, 1, 0)
 
 
-async def test_shares_are_told_with_the_share(client: redis.Redis, redis_url: str) -> None:
-    async with receiving() as user, delivering(client, redis_url) as bench:
-        batch = over(bench, user.url, 4, callback_at=[0.5, 0.25])
-        await bench.one_pass("callbacks")
-
-        told = [orjson.loads(body) for body in user.bodies]
-        assert sorted((one["type"], one.get("share", 0)) for one in told) == [
-            ("batch.completed", 0),
-            ("batch.progress", 0.25),
-            ("batch.progress", 0.5),
-        ]
-        assert len({headers["webhook-id"] for headers in user.headers}) == 3
-        assert stands(bench, batch) == (0, 3, 0)
-
-
 @pytest.mark.parametrize("status", [302, 404, 429, 500, 503])
 async def test_a_receiver_that_fails_is_tried_again_by_the_schedule_and_then_given_up(
     client: redis.Redis, redis_url: str, status: int, logged: list[Any]

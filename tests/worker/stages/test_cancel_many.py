@@ -24,28 +24,6 @@ async def running(bench: Bench, n: int) -> list[str]:
     return job_ids
 
 
-@pytest.mark.parametrize("n", [5, 30])
-async def test_many_runs_are_canceled_in_one_call(work: Work, n: int) -> None:
-    async with work() as bench:
-        job_ids = await running(bench, n)
-
-        await bench.one_pass("cancel")
-        await bench.one_pass("poll")
-
-        assert {bench.job(job_id).state for job_id in job_ids} == {JobState.CANCELED}
-        assert {run["status"] for run in await bench.runs()} == {"canceled"}
-        assert (await bench.calls("cancel_runs"), await bench.calls("cancel_run")) == (1, 0)
-
-
-async def test_a_few_runs_are_canceled_one_by_one(work: Work) -> None:
-    async with work() as bench:
-        await running(bench, 4)
-
-        await bench.one_pass("cancel")
-
-        assert (await bench.calls("cancel_runs"), await bench.calls("cancel_run")) == (0, 4)
-
-
 async def test_more_than_a_hundred_runs_take_a_call_for_each_hundred(work: Work) -> None:
     async with work() as bench:
         job_ids = [*await running(bench, 100), *await running(bench, 20)]

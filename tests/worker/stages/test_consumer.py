@@ -33,18 +33,6 @@ async def test_a_consumer_without_work_ends_idle_and_is_off_the_board(
         assert bench.board(kind) == 0
 
 
-async def test_a_consumer_submits_all_there_is_and_ends_idle(work: Work) -> None:
-    async with work(settings={"max_open_calls": 3}) as bench:
-        job_ids = bench.enqueue(10)
-
-        assert await ended(run(bench)) is ConsumerEnd.IDLE
-
-        await eventually(lambda: bench.account.consumers["submit"].busy == 0)
-        assert {bench.job(job_id).state for job_id in job_ids} == {JobState.RUNNING}
-        assert len(await bench.runs()) == 10
-        assert bench.board("submit") == 0
-
-
 async def test_a_consumer_never_has_more_calls_open_than_places(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,16 +328,6 @@ async def test_a_drain_does_not_wait_for_ever_for_a_script_without_an_answer(
         async with asyncio.timeout(5):
             await bench.account.consumers["submit"].drain(0)
         task.cancel()
-
-
-async def test_a_drained_consumer_starts_no_more(work: Work) -> None:
-    async with work() as bench:
-        (job_id,) = bench.enqueue()
-        await bench.account.consumers["submit"].drain(0)
-
-        assert await ended(run(bench)) is ConsumerEnd.DRAINING
-
-        assert bench.job(job_id).state is JobState.READY
 
 
 async def test_looks_that_come_due_one_by_one_are_claimed_together(

@@ -163,18 +163,3 @@ async def test_lines_that_a_full_redis_does_not_take_stay_and_come_when_there_is
         await pumped(bench)
 
         assert bench.stats().states[JobState.READY] == 1
-
-
-async def test_lines_beyond_what_may_wait_stay_in_the_inbox_until_there_is_room(work: Work) -> None:
-    async with work() as bench:
-        bench.queue.set_limits({"waiting_jobs": 2})
-        bench.client.rpush(INBOX, *[line(f"order-{n}") for n in range(5)])
-
-        await bench.one_pass("inbox")
-        await bench.one_pass("inbox")
-        assert left(bench) == (3, 0, 0)
-        assert bench.stats().states[JobState.READY] == 2
-
-        bench.queue.set_limits({"waiting_jobs": None})
-        await pumped(bench)
-        assert bench.stats().states[JobState.READY] == 5

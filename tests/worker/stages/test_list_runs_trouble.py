@@ -53,6 +53,20 @@ async def test_a_list_that_says_that_nothing_is_live_costs_a_few_gets_and_ends_n
         assert await bench.calls("list_runs") == 1
 
 
+async def test_few_runs_that_a_wrong_list_does_not_show_get_one_get_each(work: Work) -> None:
+    async with work() as bench:
+        job_ids = await listed(bench)
+        await bench.api.fault({"status": 200, "body": []}, match=LISTS)
+
+        await list_now(bench)
+        await polled(bench)
+        await list_now(bench)
+        await polled(bench)
+
+        assert await bench.calls("get_run") == MANY
+        assert await all_run(bench, job_ids)
+
+
 async def test_when_all_runs_end_at_once_a_list_is_believed_after_a_few_gets(work: Work) -> None:
     clock = FakeClock()
     async with work(clock=clock) as bench:

@@ -76,27 +76,6 @@ async def test_a_worker_that_dies_while_it_packs_leaves_what_the_next_one_packs(
         assert is_packed(bench.client, job_id)
 
 
-async def test_a_packed_job_that_is_done_again_submits_what_it_had_submitted(work: Work) -> None:
-    async with work() as bench:
-        (job_id,) = await over(bench, url=FAILED)
-        assert pack_all(bench.client) == 1
-        assert is_packed(bench.client, job_id)
-
-        Operations(bench.queue).replay([job_id])
-        await bench.one_pass("submit")
-        await bench.one_pass("poll")
-
-        first, second = await bench.runs()
-        for name in ("kind", "prompt", "url", "webhook_url"):
-            assert first[name] == second[name]
-        job = bench.job(job_id)
-        assert (job.state, job.attempts, job.run_id) == (JobState.FAILED, 2, second["run_id"])
-        assert job.result is not None
-        assert job.result["run_id"] == second["run_id"]
-        assert pack_all(bench.client) == 1, "its last result, and its request again"
-        assert bench.job(job_id) == job
-
-
 async def test_a_packed_request_whose_answer_is_lost_is_found_by_it(work: Work) -> None:
     async with work() as bench:
         request = TaskRunRequest(prompt="Read the price.", url=FAILED)  # whose marker gets lost

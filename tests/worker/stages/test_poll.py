@@ -187,19 +187,6 @@ async def test_a_server_that_asks_to_be_left_alone_is(work: Work) -> None:
         assert 5 < wait_of(bench, job_id) <= 9
 
 
-async def test_a_run_that_goes_on_is_looked_at_after_its_spacing(work: Work) -> None:
-    bounds = {"poll_min_seconds": 4, "poll_max_seconds": 20}
-    async with work(settings=bounds) as bench:
-        (job_id,) = await bench.submitted()
-        assert 1 < wait_of(bench, job_id) <= 4
-        bench.set(job_id, "started", bench.now_us() - 100_000_000)  # 100 s old
-        due(bench, job_id)
-
-        await bench.one_pass("poll")
-
-        assert 5 < wait_of(bench, job_id) <= 11.1
-
-
 async def begun_ago(bench: Bench, seconds: float, *, polls: int = 1) -> None:
     """Have the API show to the next polls that the run's current attempt began so long ago."""
     moment = datetime.fromtimestamp(time.time() - seconds, UTC).replace(tzinfo=None)

@@ -15,7 +15,6 @@ from tests.worker.searching import (
     look,
     lose,
     no_waiting,
-    record,
     requests,
     task,
 )
@@ -118,18 +117,6 @@ async def test_without_correlation_no_marker_is_sent_and_a_person_decides_with_t
         assert bench.job(job_id).state is JobState.UNCONFIRMED
         assert run["title"] == "mine"
         assert set(candidates(bench, job_id)) == {run["run_id"]}
-
-
-async def test_without_correlation_a_job_without_candidates_stays_too(work: Work) -> None:
-    quiet = {"unconfirmed_grace_seconds": 0, "correlation": False}
-    async with work(settings=quiet) as bench:
-        job_id = await lose(bench, task(), LOST)
-        await control(bench, task())
-
-        await look(bench, 3)
-
-        assert bench.job(job_id).state is JobState.UNCONFIRMED
-        assert "RUNQUEUE_CORRELATION=off" in record(bench, job_id, "search_note")
 
 
 async def test_many_marked_tasks_are_found_by_one_list(work: Work) -> None:

@@ -131,21 +131,6 @@ async def test_a_run_that_finds_its_session_occupied_runs_again_and_counts_for_n
         assert (job.state, job.attempts, job.runs, job.reason) == (JobState.COMPLETED, 2, 1, None)
 
 
-async def test_an_occupied_session_pauses_its_own_jobs_alone(work: Work) -> None:
-    async with work() as bench:
-        session, _, _ = await occupied(bench)
-        (waits,) = in_session(bench, session)
-        (goes,) = in_session(bench, await session_of(bench))
-        other = bench.enqueue()
-
-        await bench.one_pass("submit")
-
-        states = [bench.job(one).state for one in (waits, goes, *other)]
-        assert states == [JobState.READY, JobState.RUNNING, JobState.RUNNING]
-        paused = {use.key: use.paused_until for use in bench.queue.list_keys()}
-        assert paused[f"session:{session}"] is not None
-
-
 async def test_the_sixth_run_that_finds_its_session_occupied_ends_the_job(work: Work) -> None:
     async with work() as bench:
         session, _, job_id = await occupied(bench)

@@ -3,8 +3,8 @@
 from typing import Any
 
 from runqueue import JobState
-from runqueue.operator.operations import Operations, Settled
-from tests.simulator.simulating import FakeClock, eventually
+from runqueue.operator.operations import Operations
+from tests.simulator.simulating import eventually
 from tests.worker.working import KEYS, Bench, Work
 from worker.stages.sweep import sweep
 
@@ -19,34 +19,6 @@ async def lose(bench: Bench, action: dict[str, Any], **options: Any) -> str:
     await bench.one_pass("submit")
     assert bench.job(job_id).state is JobState.UNCONFIRMED
     return job_id
-
-
-async def test_a_run_that_a_person_names_is_followed_to_its_end(work: Work) -> None:
-    clock = FakeClock()
-    async with work(clock=clock) as bench:
-        job_id = await lose(bench, MADE, url="https://shop.test/?sim_seconds=5")
-        (run,) = await bench.runs()
-
-        assert Operations(bench.queue).adopt(job_id, run["run_id"]) is Settled.DONE
-        clock.advance(6)
-        await bench.one_pass("poll")
-
-        job = bench.job(job_id)
-        assert (job.state, job.run_id, job.attempts) == (JobState.COMPLETED, run["run_id"], 1)
-        assert bench.stats().live == 0
-
-
-async def test_a_job_that_a_person_says_has_no_run_is_submitted_with_a_new_marker(
-    work: Work,
-) -> None:
-    async with work() as bench:
-        job_id = await lose(bench, LOST, on_unconfirmed="park")
-
-        assert Operations(bench.queue).resubmit([job_id]) == {job_id: Settled.DONE}
-        await bench.one_pass("submit")
-
-        assert bench.job(job_id).state is JobState.RUNNING
-        assert [run["title"] for run in await bench.runs()] == [f"[rq:{job_id}.2]"]
 
 
 async def test_an_answer_that_comes_after_a_job_was_failed_shows_its_run_as_a_stray(

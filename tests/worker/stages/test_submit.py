@@ -11,7 +11,7 @@ import redis
 from api_client.elapsed import elapsed
 from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
 from tests.simulator.simulating import eventually
-from tests.worker.working import ENDLESS, KEYS, Work, closed_port, start, wrap_send
+from tests.worker.working import ENDLESS, KEYS, Work, start, wrap_send
 
 #: A FastAPI server's words.
 UNPROCESSABLE = {"detail": [{"type": "missing", "loc": ["body", "prompt"], "msg": "Bad prompt"}]}
@@ -218,18 +218,6 @@ async def test_a_submission_nobody_knows_the_outcome_of_is_unconfirmed_and_never
         assert [run["title"] for run in found] == [f"[rq:{job_id}.1]"] * runs
 
 
-async def test_a_connection_that_is_refused_gives_the_job_back(work: Work) -> None:
-    async with work(base_url=f"http://127.0.0.1:{closed_port()}") as bench:
-        (job_id,) = bench.enqueue()
-
-        await bench.one_pass("submit")
-
-        job = bench.job(job_id)
-        assert (job.state, job.attempts, job.runs) == (JobState.READY, 1, 0)
-        assert 0 < bench.stats().hold_seconds <= 1
-        assert "POST /v1/run/tasks" in (bench.stats().hold_reason or "")
-
-
 async def test_each_attempt_is_sent_once_and_has_a_marker_of_its_own(work: Work) -> None:
     async with work() as bench:
         await bench.api.fault({"unavailable": "no_run"}, match={"route": "run_task"}, times=2)
@@ -317,18 +305,6 @@ async def test_what_every_claim_takes_on_the_way_makes_no_permit_old(
         await bench.one_pass("submit")
         assert bench.job(job_id).state is JobState.READY, "nothing is known of the way yet"
         await bench.one_pass("submit")
-
-        assert bench.job(job_id).state is JobState.RUNNING
-
-
-async def test_without_a_rate_there_is_no_permit_that_could_be_too_old(work: Work) -> None:
-    async with work() as bench:
-        (job_id,) = bench.enqueue()
-        consumer = bench.account.consumers["submit"]
-        ((job, process, asked),) = (await consumer.take(1, 0)).items
-
-        start(consumer, (job, process, asked - 10))
-        await eventually(lambda: consumer.busy == 0)
 
         assert bench.job(job_id).state is JobState.RUNNING
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from runqueue import JobState
-from tests.worker.working import KEYS, Bench, Work, start
+from tests.worker.working import Bench, Work, start
 
 RUN_TASK = {"route": "run_task"}
 UNPROCESSABLE: dict[str, Any] = {
@@ -14,13 +14,6 @@ UNPROCESSABLE: dict[str, Any] = {
     "body": {"detail": [{"loc": ["body", "max_steps"], "msg": "too large", "type": "x"}]},
 }
 BROKEN: dict[str, Any] = {"status": 500, "body": {"error": "Unexpected"}}
-
-
-def end_hold(bench: Bench) -> None:
-    """Let the hold end now."""
-    bench.client.hset(
-        KEYS.meta, mapping=dict.fromkeys(("hold_until", "asked_until"), bench.now_us() - 1)
-    )
 
 
 async def trouble(bench: Bench, n: int, action: dict[str, Any] = BROKEN) -> list[str]:
@@ -82,37 +75,6 @@ async def test_submissions_cut_off_by_our_own_stop_open_no_breaker(work: Work) -
 
         assert {bench.job(job_id).state for job_id in job_ids} == {JobState.UNCONFIRMED}
         assert bench.stats().hold_reason is None
-
-
-async def test_when_the_breaker_s_hold_ends_one_job_probes_and_its_success_closes_it(
-    work: Work,
-) -> None:
-    async with work() as bench:
-        await trouble(bench, 10)
-        waiting = bench.enqueue(5)
-        end_hold(bench)
-
-        assert len((await bench.one_pass("submit")).items) == 1
-
-        assert bench.stats().hold_reason is None
-        await bench.one_pass("submit")
-        assert {bench.job(job_id).state for job_id in waiting} == {JobState.RUNNING}
-
-
-async def test_twenty_refusals_in_a_row_hold_the_account_and_spare_the_queue(work: Work) -> None:
-    async with work() as bench:
-        await bench.api.fault(UNPROCESSABLE, match=RUN_TASK)
-        bench.enqueue(100)
-
-        for _ in range(10):
-            await bench.one_pass("submit", want=8)
-
-        stats = bench.stats()
-        dead = stats.states[JobState.DEAD]
-        assert 20 <= dead <= 28
-        assert stats.states[JobState.READY] == 100 - dead
-        assert "in a row: refused, body.max_steps: too large" in (stats.hold_reason or "")
-        assert 59 < stats.hold_seconds <= 60
 
 
 async def test_one_job_s_own_403_stops_no_other(work: Work) -> None:

@@ -27,22 +27,6 @@ async def test_claims_of_a_dead_process_become_unconfirmed(work: Work) -> None:
         assert bench.stats().processes == 0
 
 
-async def test_an_answer_that_comes_after_the_takeover_is_adopted(work: Work) -> None:
-    async with work() as bench:
-        (job_id,) = bench.enqueue()
-        taken = await bench.account.consumers["submit"].take(1, 0)
-        process = bench.account.lease.name
-        bench.client.zadd(f"{KEYS.prefix}claims:{process}", {job_id: bench.now_us() - 76_000_000})
-        await sweep(bench.account)
-
-        bench.account.consumers["submit"]._start(taken.items[0])
-        await bench.account.stop(5)
-
-        job, (run,) = bench.job(job_id), await bench.runs()
-        assert (job.state, job.run_id) == (JobState.RUNNING, run["run_id"])
-        assert bench.stats().strays == 0
-
-
 async def test_a_pass_goes_on_until_a_step_has_walked_all_there_is(work: Work) -> None:
     async with work() as bench:
         line = {"kind": "task", "body": {"prompt": "x"}, "delay": 3600}
@@ -68,20 +52,6 @@ async def test_a_job_that_cannot_be_read_stops_no_other_step_and_no_other_job(wo
 
         assert bench.job(good).state is JobState.READY
         assert bench.stats().quarantined_ids == (bad,)
-
-
-async def test_an_index_that_is_damaged_stops_its_own_step_alone(work: Work) -> None:
-    async with work() as bench:
-        (job_id,) = bench.enqueue(delay=timedelta(hours=1))
-        bench.client.zadd(f"{KEYS.prefix}due", {job_id: 1})
-        bench.client.delete(f"{KEYS.prefix}processes")
-        bench.client.set(f"{KEYS.prefix}processes", "a typo")
-
-        with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-            await sweep(bench.account)
-
-        bench.client.delete(f"{KEYS.prefix}processes")
-        assert bench.job(job_id).state is JobState.READY
 
 
 async def test_a_redis_that_is_away_ends_the_pass(
