@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from runqueue.errors import BatchCanceled, BatchNotFound, InvalidRequest
+from runqueue.errors import BatchNotFound, InvalidRequest
 from runqueue.records.batch import BatchRules, BatchStatus, Retried
 from runqueue.records.job import JobState
 from runqueue.store import job_calls
@@ -50,17 +50,6 @@ def test_pausing_and_resuming_lists_each_lane_once(clock: Clockwork, times: int,
         assert clock.hold(batch, "resume", "paused") == "", "said again"
     assert listed(clock) == listed(clock, "1:g") == [batch]
     assert sorted(clock.claimed()) == sorted(jobs)
-
-
-def test_a_canceled_batch_is_neither_paused_nor_resumed(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(2)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
-    assert clock.hold(batch) == "canceled"
-    assert clock.hold(batch, "resume", "canceled") == "canceled"
-    for act in (clock.queue.pause_batch, clock.queue.resume_batch, clock.queue.retry_failed):
-        with pytest.raises(BatchCanceled, match=batch):
-            act(batch)
-    assert clock.claimed() == []
 
 
 def test_a_batch_that_nobody_knows(clock: Clockwork) -> None:
@@ -128,26 +117,6 @@ def test_a_batch_goes_through_its_statuses(clock: Clockwork) -> None:
         "canceled": 0,
         "dead": 1,
     }
-
-
-def test_a_canceled_batch_is_over_with_its_last_run(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(5)
-    clock.heartbeat(first=True)
-    taken = clock.claim(1).items
-    clock.accept(taken)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
-    found = clock.read(batch)
-    assert (found.status, found.states) == (
-        BatchStatus.FINALIZING,
-        {JobState.RUNNING: 1, JobState.CANCELED: 4},
-    )
-    clock.sweep("sweep_canceled")
-    assert clock.read(batch).finished_at is None
-    clock.finish(taken[0].job_id, state="canceled")
-    found = clock.read(batch)
-    assert (found.status, found.is_over) == (BatchStatus.CANCELED, True)
-    assert found.finished_at is not None
-    assert found.request_counts["canceled"] == 5
 
 
 def test_a_canceled_upload_that_another_takes_over_is_over(clock: Clockwork) -> None:

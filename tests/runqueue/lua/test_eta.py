@@ -7,7 +7,6 @@ import pytest
 from runqueue.records.batch import BatchRules
 from runqueue.records.claim_items import Finished, RunAccepted
 from runqueue.records.forecast import Capacity, seconds_for
-from runqueue.request.job_spec import Priority
 from runqueue.store import job_calls, worker_calls
 from tests.runqueue.lua.clockwork import ACCOUNT, SECOND, Clockwork
 
@@ -84,31 +83,6 @@ def test_what_held_a_batch_says_nothing_of_how_fast_it_goes_on(clock: Clockwork,
     assert left(clock, batch) == pytest.approx(60.0, rel=0.01)
 
 
-def test_a_batch_that_lives_again_is_measured_anew(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(40)
-    rounds(clock, 4, 10, 100, "failed")
-    assert clock.read(batch).seconds_left is None
-    clock.wait(100_000)
-    clock.queue.retry_failed(batch)
-    clock.heartbeat(first=True)
-    taken = clock.claim(20).items
-    clock.wait(10)
-    for item in taken:
-        clock.found(item.job_id, item.attempt, f"again-{item.job_id}")
-        clock.finish(item.job_id, attempt=item.attempt, run_id=f"again-{item.job_id}")
-    assert left(clock, batch) == pytest.approx(10, rel=0.01)
-
-
-def test_runs_under_way_end_whatever_holds_the_account(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(30)
-    rounds(clock, 2, 10, 50)
-    clock.heartbeat(first=True)
-    clock.accept(clock.claim(10).items)
-    clock.client.hset(clock.key("meta"), "paused", "ops")
-
-    assert left(clock, batch) == pytest.approx(50, rel=0.01)
-
-
 # The account's figures.
 
 
@@ -123,16 +97,3 @@ def test_an_account_knows_how_long_its_runs_take_whoever_told_of_their_ends(
     assert stats.capacity == Capacity(2.0, 10, 5_000.0)
     assert stats.as_dict()["mean_run_seconds"] == 5_000.0
     assert seconds_for(100, stats.capacity) == 50_000.0
-
-
-def test_what_is_ahead_in_line_is_what_could_go_before(clock: Clockwork) -> None:
-    clock.enqueue(2, priority=0)
-    clock.enqueue(3)
-    clock.enqueue(4, priority=3)
-    held, _ = clock.batch_of(5, priority=1)
-    stats = clock.run(job_calls.stats(ACCOUNT))
-    assert [stats.ahead_of(priority) for priority in Priority] == [2, 7, 10, 14]
-    assert stats.as_dict()["in_line"] == {"urgent": 2, "high": 5, "normal": 3, "low": 4}
-    clock.hold(held)
-    stats = clock.run(job_calls.stats(ACCOUNT))
-    assert [stats.ahead_of(priority) for priority in Priority] == [2, 2, 5, 9]

@@ -6,7 +6,7 @@ import pytest
 
 from runqueue.records.batch import Batch, BatchRules
 from runqueue.store import groups, job_calls
-from tests.runqueue.lua.clockwork import Clockwork, spec
+from tests.runqueue.lua.clockwork import Clockwork
 from tests.runqueue.lua.test_eta import TEN_RUNS, rounds
 from tests.runqueue.lua.test_many_groups import sealed_in_groups, set_groups
 
@@ -133,17 +133,3 @@ def test_many_lanes_of_canceled_jobs_are_not_looked_through(known: Clockwork) ->
 
     assert known.commands(job_calls.get_batch(known.account, batch)) < 1_000
     assert known.read(batch).eta_note is not None
-
-
-def test_a_page_of_batches_looks_at_a_bounded_number_of_groups(known: Clockwork) -> None:
-    set_groups(known, 400)
-    for n in range(40):
-        batch = known.open_batch()
-        known.hand_in([spec(f"{n}-{i}", group=f"x{i}") for i in range(900)], batch)
-        known.seal(batch)
-    call = job_calls.list_batches(known.account, "", 40)
-
-    assert known.commands(call) < 800
-    notes = [found.eta_note for found in known.run(call).batches]
-    assert notes[0] == UNKNOWN
-    assert "more groups" in (notes[-1] or "")

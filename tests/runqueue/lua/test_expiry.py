@@ -110,23 +110,6 @@ def test_an_expired_batch_is_not_paused_and_may_be_canceled(clock: Clockwork) ->
     assert clock.states(jobs) == {"canceled"}
 
 
-def test_what_waits_in_an_expired_batch_for_a_week_is_canceled_and_all_of_it_goes(
-    clock: Clockwork,
-) -> None:
-    batch, jobs = clock.batch_of(3, ONE_HOUR)
-    late(clock)
-    late(clock, KEEP / SECOND - 1)
-    assert clock.sweep("sweep_canceled") == 0
-    late(clock, 1)
-    assert clock.sweep("sweep_canceled") == 3
-    assert clock.read(batch).status is BatchStatus.EXPIRED
-    assert clock.states(jobs) == {"canceled"}
-    clock.wait(9 * DAY / SECOND)
-    clock.sweep("retire", KEEP)
-    assert [key for key in clock.dump() if batch in key] == []
-    assert [key for key in clock.dump("meta", "counters") if "expiring" in key] == []
-
-
 def test_expiring_costs_the_same_whatever_the_size(clock: Clockwork) -> None:
     def commands() -> int:
         return int(clock.client.info("commandstats").get("cmdstat_hset", {}).get("calls", 0))

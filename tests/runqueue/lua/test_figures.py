@@ -60,21 +60,6 @@ def test_the_time_in_our_queue_is_that_until_the_run_was_accepted(clock: Clockwo
     assert timed(clock, "queue") == ([3, 30], 25.0)
 
 
-def test_a_scheduled_job_is_in_the_queue_from_its_time_on(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(run_at=clock.now + 1_000 * SECOND)
-    clock.wait(1_000)
-    assert clock.sweep("promote_due") == 1
-    clock.wait(5)
-    assert stats(clock).oldest_ready_seconds == 5
-    clock.heartbeat(first=True)
-    clock.accept(clock.claim().items)
-    clock.wait(60)
-    end(clock, job, "")
-
-    assert timed(clock, "queue") == ([10], 5.0)
-    assert timed(clock, "result") == ([120], 65.0)
-
-
 def test_what_skyvern_tells_of_a_run_is_counted_where_its_end_is_recorded(
     clock: Clockwork,
 ) -> None:
@@ -88,15 +73,6 @@ def test_what_skyvern_tells_of_a_run_is_counted_where_its_end_is_recorded(
     assert timed(clock, "run") == ([10, 120], 109.0)
     assert stats(clock).totals["steps"] == 12
     assert stats(clock).totals["seen:retried"] == 1
-
-
-@pytest.mark.parametrize("times", ["", "soon", "1:2", "-1::", "1:2:3:4", "a:b:c"])
-def test_what_is_no_time_is_left_out(clock: Clockwork, times: str) -> None:
-    (job,) = clock.running()
-    end(clock, job, times)
-
-    assert timed(clock, "run") == timed(clock, "run_queue") == ([], 0.0)
-    assert "steps" not in stats(clock).totals
 
 
 def test_a_run_is_counted_once_by_what_told_its_end(clock: Clockwork) -> None:

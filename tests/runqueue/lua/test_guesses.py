@@ -119,22 +119,6 @@ def consistent(clock: Clockwork) -> None:
 # The owner of the guess still runs.
 
 
-def test_a_late_true_answer_takes_the_run_from_the_guess_s_owner(clock: Clockwork) -> None:
-    a, b = guessed(clock)
-    started = clock.now
-    clock.wait(3)
-
-    assert record(clock, (b, "b1")) == [5]
-
-    consistent(clock)
-    assert (clock.state(b), clock.field(b, "run_id")) == ("running", "b1")
-    assert (clock.state(a), clock.field(a, "run_id")) == ("unconfirmed", None)
-    assert owners(clock, "b1") == [b]
-    assert clock.client.zscore(clock.key("unconfirmed"), a) == started - 2 * SECOND
-    assert clock.client.zscore(clock.key("reconcile"), a) == clock.now, "it is looked for at once"
-    assert strays(clock) == set()
-
-
 def test_who_lost_a_guess_is_looked_for_back_to_its_own_claim(clock: Clockwork) -> None:
     a, b = clock.enqueue(2, body="the same")
     assert clock.claimed(1) == [a]
@@ -312,20 +296,6 @@ def test_slots_are_neither_lost_nor_taken_twice_by_a_swap(clock: Clockwork) -> N
     assert set(clock.claimed(5)) == {a}, "its slot is its own again"
     consistent(clock)
     assert clock.state(waiting) == "ready"
-
-
-def test_a_cancel_that_was_asked_for_stays_with_who_lost_the_guess(clock: Clockwork) -> None:
-    a, b = guessed(clock)
-    clock.cancel(a)
-    assert clock.members("cancels") == [a]
-
-    record(clock, (b, "b1"))
-
-    consistent(clock)
-    assert clock.members("cancels") == [], "the other's run is not canceled"
-    assert record(clock, (a, "a1")) == [1]
-    assert clock.members("cancels") == [a]
-    consistent(clock)
 
 
 def test_canaries_are_counted_right_when_a_guess_changes_hands(clock: Clockwork) -> None:
@@ -742,20 +712,6 @@ def test_a_note_and_candidates_go_when_the_job_is_settled(clock: Clockwork, way:
     consistent(clock)
     assert clock.field(job, "search_note") is None
     assert clock.field(job, "candidates") is None
-
-
-def test_each_job_waits_as_long_as_its_own_search_says(clock: Clockwork) -> None:
-    soon, late = clock.doubtful(2)
-    for _ in range(2):
-        clock.wait(30)
-        items = [
-            Searched(soon, 1, "negative", SECOND, GRACE),
-            Searched(late, 1, "negative", SECOND, 900 * SECOND),
-        ]
-        codes = clock.run(worker_calls.record_search(clock.account, items, clock.now, SPACING))
-    assert codes == [2, 1]
-    assert (clock.state(soon), clock.state(late)) == ("ready", "unconfirmed")
-    assert clock.field(late, "negatives") is None
 
 
 # Reading all unconfirmed jobs.

@@ -64,14 +64,6 @@ def test_nobody_without_a_lease_takes_lines(clock: Clockwork) -> None:
     assert look(clock) == (1, 0, [])
 
 
-def test_one_reply_holds_so_many_bytes_and_a_line(
-    clock: Clockwork, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inbox_calls, "TAKE_BYTES", 10)
-    push(clock, "x" * 6, "y" * 6, "z")
-    assert [line for _, line in taken(clock)] == [b"x" * 6, b"y" * 6]
-
-
 def test_a_line_that_nobody_settles_is_given_out_again_under_its_number(clock: Clockwork) -> None:
     push(clock, "a")
     taken(clock)

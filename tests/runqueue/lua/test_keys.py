@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -70,15 +69,6 @@ def test_jobs_have_a_key_in_the_order_in_which_they_came(clock: Clockwork) -> No
     assert left_over(clock) == []
 
 
-def test_a_limit_for_a_segment_is_one_for_each_key_unless_the_key_has_its_own(
-    clock: Clockwork,
-) -> None:
-    limit(clock, "site:*", 1)
-    limit(clock, "site:c", 2)
-    jobs = {key: clock.enqueue(3, keys=[f"site:{key}"]) for key in "abc"}
-    assert set(clock.claimed()) == {jobs["a"][0], jobs["b"][0], *jobs["c"][:2]}
-
-
 def test_a_limit_that_is_raised_or_cleared_lets_what_waits_go(clock: Clockwork) -> None:
     limit(clock, "site:a", 1)
     jobs = clock.enqueue(8, keys=["site:a"])
@@ -125,18 +115,6 @@ def test_a_session_that_skyvern_says_is_occupied_pauses_for_half_a_minute_doubli
         pauses.append(round((clock.now - since) / 1e6))
         assert clock.give_back(job_id, "later", reason=words) == 1
     assert pauses == [0, 30, 60, 120, 240, 480, 600, 600]
-
-
-def test_a_rate_spreads_what_begins(clock: Clockwork) -> None:
-    limit(clock, "site:a", None, minute=6)
-    clock.enqueue(10, keys=["site:a"])
-    began = []
-    for _ in range(120):
-        began += [clock.now] * len(clock.claimed())
-        clock.wait(0.5)
-    gaps = [later - earlier for earlier, later in pairwise(began)]
-    assert len(began) == 6
-    assert min(gaps) >= 10_000_000
 
 
 def test_a_claim_asks_to_be_repeated_later_while_a_key_whose_rate_has_room_is_full(

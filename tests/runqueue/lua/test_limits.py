@@ -140,19 +140,6 @@ def test_an_acceptance_ends_the_hold(clock: Clockwork) -> None:
     assert clock.claimed(10) == jobs[1:]
 
 
-def test_after_an_acceptance_the_next_hold_begins_at_one_second(clock: Clockwork) -> None:
-    first, second = clock.enqueue(2)
-    for attempt in (1, 2, 3):
-        assert clock.claimed(1) == [first]
-        clock.give_back(first, "busy", attempt)
-        clock.wait(60)
-    clock.heartbeat(first=True)
-    assert clock.accept(clock.claim(1).items) == [1]
-    assert clock.claimed() == [second]
-    clock.give_back(second, "busy")
-    assert hold_of(clock) == 1
-
-
 def test_polls_and_cancels_draw_on_the_request_rate(clock: Clockwork) -> None:
     jobs = clock.running(30)
     clock.cancel(*jobs)

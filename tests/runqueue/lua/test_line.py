@@ -42,17 +42,6 @@ def test_only_what_may_go_is_claimable(clock: Clockwork) -> None:
     assert stats(clock).claimable == 0
 
 
-def test_canceled_jobs_that_no_claim_has_met_are_not_claimable(clock: Clockwork) -> None:
-    clock.enqueue(2, group="off")
-    clock.run(groups.set_group(clock.account, "off", paused=True))
-    canceled = clock.enqueue(30, group="shop")
-    clock.enqueue(4, group="mill")
-    clock.cancel(*canceled)
-
-    assert stats(clock).claimable == 4
-    assert stats(clock).in_line[Priority.NORMAL] == 4
-
-
 def test_the_longest_wait_is_found_behind_any_number_of_canceled_jobs(clock: Clockwork) -> None:
     first = clock.enqueue(900)
     clock.wait(10)
@@ -62,16 +51,6 @@ def test_the_longest_wait_is_found_behind_any_number_of_canceled_jobs(clock: Clo
     clock.cancel(*first)
 
     assert stats(clock).oldest_ready_seconds == 20 - 10
-
-
-def test_many_lanes_of_one_priority_do_not_hide_what_waits_in_another(clock: Clockwork) -> None:
-    clock.enqueue(1, group="starving", priority=3)
-    clock.wait(5_000)
-    for number in range(300):
-        clock.enqueue(1, group=f"g{number}", priority=0)
-
-    assert stats(clock).oldest_ready_seconds == 5_000
-    assert stats(clock).in_line[Priority.LOW] == 1
 
 
 def test_what_a_paused_or_full_group_or_a_held_batch_keeps_back_counts_as_no_wait(

@@ -155,16 +155,6 @@ def test_lost_trust_asks_for_no_run_that_lists_tell_of(clock: Clockwork) -> None
     assert look_of(clock, job_ids[5]) == BACKSTOP
 
 
-def test_no_more_runs_are_left_to_lists_than_a_hundred_pages_show(clock: Clockwork) -> None:
-    listed(clock)
-    others = {f"other{i}": clock.now for i in range(10_000 - MANY)}
-    clock.client.zadd(clock.key("listed"), others)
-    late = clock.running(3)
-    clock.wait(1)
-
-    assert sorted(poll(clock)) == sorted(late)
-
-
 def test_one_process_reads_the_list_until_its_lease_ends(clock: Clockwork) -> None:
     listed(clock)
     [reading] = take(clock).items
@@ -183,19 +173,6 @@ def test_one_process_reads_the_list_until_its_lease_ends(clock: Clockwork) -> No
     # Who lost its lease says nothing any more.
     assert clock.run(live_run_calls.lists_permit(ACCOUNT, "p1", LIST_LEASE))[0] == -1
     assert done(clock, "p1") == -1
-
-
-def test_a_list_is_due_when_the_last_one_said(clock: Clockwork) -> None:
-    listed(clock)
-    assert len(take(clock).items) == 1
-    assert done(clock, after=10) == 0
-
-    taken = take(clock)
-    assert (taken.items, taken.next_us, taken.left) == ([], clock.now + 10 * SECOND, True)
-    assert "list" not in clock.tick().messages
-    clock.wait(10)
-    assert clock.tick().messages["list"] == 1
-    assert len(take(clock).items) == 1
 
 
 def test_failures_are_counted_until_one_succeeds(clock: Clockwork) -> None:

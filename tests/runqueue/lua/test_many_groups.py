@@ -100,16 +100,6 @@ def test_a_claim_that_took_out_held_lanes_alone_is_followed_by_the_next_at_once(
     assert claimed_in(clock, 8) == [job]
 
 
-def test_jobs_in_more_groups_than_a_tick_looks_at_have_a_consumer_in_each_process(
-    clock: Clockwork,
-) -> None:
-    for i in range(4):
-        clock.heartbeat(f"p{i}", first=True)
-    jobs_in_groups(clock, 1_000)
-    clock.wait(1)
-    assert clock.tick("p0").messages["submit"] == 4
-
-
 # Work in steps.
 
 #: Commands that one script may run, whatever there is: some 5 ms of a slow machine.
@@ -328,17 +318,6 @@ def test_a_batch_that_is_held_and_resumed_amid_its_listing_is_claimed_once(
     jobs += [item.job_id for item in clock.claim(500).items]
     clock.hold(half_listed)
     clock.resume(half_listed)
-    jobs += claim_all(clock)
-    assert len(jobs) == len(set(jobs)) == 1_000
-
-
-def test_a_server_that_does_not_know_a_cursor_lists_from_the_start(
-    clock: Clockwork, half_listed: str
-) -> None:
-    jobs = [item.job_id for item in clock.claim(500).items]
-    cursor = clock.dump()[clock.key("listing")][half_listed.encode()].split()[1]
-    assert int(cursor) > 0
-    clock.client.hset(clock.key("listing"), half_listed, b"another " + cursor)
     jobs += claim_all(clock)
     assert len(jobs) == len(set(jobs)) == 1_000
 

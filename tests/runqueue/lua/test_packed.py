@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runqueue.store import codec, compression
-from tests.runqueue.lua.clockwork import DAY, KEEP, SECOND, Clockwork, spec
+from tests.runqueue.lua.clockwork import Clockwork, spec
 from tests.runqueue.lua.packs import (
     PROMPT,
     RESULT,
@@ -61,16 +61,6 @@ def test_a_webhook_that_comes_late_finds_the_address_of_a_packed_job(clock: Cloc
     assert receive(clock, told(job, body=b'{"signed": 1}')) == ["duplicate"]
     assert clock.field(job, "via") == "relay"
     assert due(clock)[0].body == b'{"signed": 1}'
-
-
-def test_packed_jobs_go_with_their_retention(clock: Clockwork) -> None:
-    over(clock, 3)
-    pack(clock)
-    clock.wait((KEEP + DAY) / SECOND)
-    clock.heartbeat(first=True)
-    assert clock.sweep("retire", KEEP) == 3
-    kept = {name.removeprefix(clock.key("")).split(":")[0] for name in clock.dump()}
-    assert not kept & {"job", "body", "result", "runs"}
 
 
 def test_a_key_that_is_used_again_finds_its_packed_job(clock: Clockwork) -> None:

@@ -454,23 +454,6 @@ def pages(clock: Clockwork, index: str, count: int) -> list[list[str]]:
             return found
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 7, 10, 11])
-def test_pages_show_every_job_once_though_many_ended_at_the_same_time(
-    clock: Clockwork, count: int
-) -> None:
-    jobs: list[str] = []
-    for n in (1, 5, 3, 1):
-        clock.wait(1)
-        some = clock.enqueue(n)
-        clock.claimed()
-        for job in some:
-            clock.refuse(job)
-        jobs += sorted(some)
-    shown = pages(clock, "dead", count)
-    assert [job for page in shown for job in page] == jobs
-    assert all(len(page) <= count for page in shown)
-
-
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_pages_neither_skip_nor_repeat_while_jobs_come_and_go(clock: Clockwork, count: int) -> None:
     """What was shown is removed, and new ones come at the end, between any two pages."""

@@ -77,14 +77,6 @@ def test_a_probe_that_nobody_records_is_followed_by_another(clock: Clockwork) ->
     assert [len(due(clock)) for _ in range(3)] == [1, 0, 0]
 
 
-def test_a_clock_that_went_back_closes_no_receiver_for_longer(clock: Clockwork) -> None:
-    ended(clock, 6)
-    fail(clock, due(clock, 5))
-    clock.client.zadd(clock.key("relays"), {clock.members("relays")[0]: clock.now - 3_700 * SECOND})
-    clock.wait(-3_600)
-    assert len(due(clock)) == 1
-
-
 def test_one_receiver_that_does_not_answer_keeps_no_other_waiting(clock: Clockwork) -> None:
     ended(clock, 30)
     fail(clock, due(clock, 5))

@@ -536,13 +536,6 @@ def test_what_a_process_counts_beyond_a_report_that_came_late_moves_no_clock(
     assert meta(clock, "clock_lost") == 3 * SECOND, "what the test itself put there"
 
 
-def test_what_passed_while_a_clock_was_set_back_counts(clock: Clockwork) -> None:
-    ahead = server_time(clock) + HOUR
-    clock.client.hset(clock.key("meta"), "clock", ahead)
-    clock.client.hset(clock.key("clocks"), "p1", f"{ahead} 0")
-    assert real_tick(clock, passed=30 * SECOND).now_us == ahead + 30 * SECOND
-
-
 def test_a_clock_that_is_slewed_by_less_than_two_seconds_is_left_alone(clock: Clockwork) -> None:
     clock.client.hset(clock.key("meta"), "clock", server_time(clock) + SECOND)
     real_tick(clock)
@@ -1325,22 +1318,6 @@ def test_an_empty_server_knows_nothing_so_the_runs_of_two_hours_are_searched(
     clock.heartbeat("p1", 5_000)
     assert "lost claims" in str(clock.run(job_calls.stats(clock.account)).hold_reason)
     assert recover_from(clock) == clock.now - 7_200 * SECOND
-
-
-def test_a_heartbeat_that_comes_before_the_tick_does_not_hide_a_step_of_the_clock(
-    clock: Clockwork,
-) -> None:
-    then = server_time(clock) - HOUR  # the clock has gone an hour ahead since
-    client = clock.client
-    client.hset(clock.key("meta"), mapping={"clock": then, "begun": then})
-    client.hset(clock.key("clocks"), "p2", f"{then} 0")
-    client.zadd(clock.key("processes"), {"p1": then + LEASE, "p2": then + LEASE})
-    for passed in (SECOND, 2 * SECOND):
-        a_second_later(clock)
-        beat = worker_calls.heartbeat(clock.account, "p2", LEASE, 0, passed, first=False)
-        assert sending.run(client, beat) >= 0, "the lease holds"
-    assert -HOUR - 60 * SECOND < meta(clock, "clock_lost") < -HOUR + 60 * SECOND
-    assert real_tick(clock).now_us < then + 60 * SECOND
 
 
 def test_a_process_that_saw_fewer_claims_makes_none_on_a_server_that_lost_everything(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from runqueue.records.claim_items import GivenBack, Lost
+from runqueue.records.claim_items import Lost
 from runqueue.store import job_calls, worker_calls
 from tests.runqueue.lua.clockwork import SECOND, Clockwork
 
@@ -438,15 +438,6 @@ def test_a_run_clears_its_job_of_the_deaths(clock: Clockwork) -> None:
     clock.claimed()
     assert clock.found(job, 2, "run1") == 1
     assert clock.field(job, "deaths") is None
-
-
-def test_a_rate_named_in_a_group_is_that_of_the_last_answer(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=100, burst_size=3)
-    jobs = clock.enqueue(3)
-    clock.claimed(3)
-    named = [GivenBack(job, 1, named=rate) for job, rate in zip(jobs, (20, 10, 0), strict=True)]
-    assert clock.run(worker_calls.give_back(clock.account, named, "limited")) == [1, 1, 1]
-    assert pace_top(clock) == 10
 
 
 def test_a_run_that_was_found_later_says_nothing_about_the_account(clock: Clockwork) -> None:

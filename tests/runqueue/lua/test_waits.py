@@ -7,7 +7,6 @@ import pytest
 
 from runqueue.producer import pausing
 from runqueue.records.account import AccountStats
-from runqueue.records.batch import BatchRules
 from runqueue.records.health import AccountHealth, HealthLevel, health_of
 from runqueue.records.job import Job, JobState
 from runqueue.records.waits import Wait
@@ -97,14 +96,6 @@ def test_a_held_account_is_named_with_its_end(clock: Clockwork) -> None:
     assert waits(clock, ready) == ()
 
 
-def test_a_group_at_its_limit_is_named(clock: Clockwork) -> None:
-    jobs = clock.enqueue(2, group="acme")
-    clock.run(groups.set_group(clock.account, "acme", 1, None))
-    assert clock.claimed() == jobs[:1]
-
-    assert words(clock, jobs[1]) == ["group acme is at its limit of 1 at a time"]
-
-
 def test_a_batch_that_is_not_sealed_is_named(clock: Clockwork) -> None:
     batch = clock.open_batch()
     (ready,) = clock.enqueue(batch=batch)
@@ -120,28 +111,6 @@ def test_a_paused_batch_is_named(clock: Clockwork) -> None:
 
     assert (found.kind, found.name, found.needs_person) == ("batch", batch, True)
     assert found.words == f"batch {batch} is paused until `runqueue batch resume {batch}`"
-
-
-def test_an_aborted_batch_is_named(clock: Clockwork) -> None:
-    rules = BatchRules(abort_at_failure_ratio=0.5, abort_after=1)
-    batch, jobs = clock.batch_of(3, rules)
-    rounds(clock, 1, 1, 5, "failed")
-
-    assert clock.read(batch).held == "aborted"
-    assert words(clock, jobs[2]) == [
-        f"batch {batch} was aborted by its rules, until `runqueue batch resume {batch}`"
-    ]
-
-
-def test_what_waits_for_the_first_jobs_of_a_canary_says_so_and_these_do_not(
-    clock: Clockwork,
-) -> None:
-    batch, jobs = clock.batch_of(3, BatchRules(canary=1))
-
-    assert words(clock, jobs[0]) == []
-    assert words(clock, jobs[1]) == [
-        f"batch {batch} waits for its first jobs, or for `runqueue batch resume {batch}`"
-    ]
 
 
 def test_each_key_without_room_is_named_with_its_limit(clock: Clockwork) -> None:
@@ -313,21 +282,6 @@ def test_a_batch_has_no_eta_while_its_account_submits_nothing(clock: Clockwork, 
     found = clock.read(batch)
     assert (found.seconds_left, found.eta) == (None, None)
     assert found.eta_note == f"waits for: {stats(clock).waits_for[0].words}"
-
-
-def test_an_account_whose_budget_is_spent_says_until_when(clock: Clockwork) -> None:
-    set_budget(clock, "account", 10, "day")
-    jobs = clock.enqueue(2)
-    assert clock.claimed() == jobs[:1]
-    end(clock, jobs[0], 10)
-
-    found = stats(clock)
-
-    assert (found.hold_kind, found.hold_seconds) == ("budget", 16 * 3600)
-    assert str(health_of(found)) == (
-        "held by its budget: the budget of the account is spent until 2027-01-16 00:00:00 UTC: 10"
-        " of 10 steps a day"
-    )
 
 
 @pytest.mark.parametrize("is_strict", [False, True])
