@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from opentelemetry import trace
 
 from config.tracing import setup_tracing
 from runqueue import RunQueue, tracing
 from tests.simulator.simulating import eventually, receiving
 from tests.traces import collected, named
-from tests.worker.delivering import ended, relaying, told
+from tests.worker.delivering import ended, told
 from tests.worker.working import Bench, Work
 
 _TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -28,11 +27,9 @@ def stored(bench: Bench, job_id: str) -> bytes:
     return found
 
 
-async def test_one_trace_leads_from_the_producers_span_to_the_delivery(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_one_trace_leads_from_the_producers_span_to_the_delivery(relay: Work) -> None:
     with collected() as spans:
-        async with receiving() as user, relaying(client, redis_url) as (bench, _):
+        async with receiving() as user, relay() as bench:
             with trace.get_tracer("shop").start_as_current_span("order"):
                 job_id = await ended(bench, user.url)
             await eventually(lambda: named(spans, "run default"))
@@ -69,9 +66,9 @@ async def test_one_trace_leads_from_the_producers_span_to_the_delivery(
         assert given == tracing._text(deliver.context)
 
 
-async def test_no_span_holds_anything_of_the_request(client: redis.Redis, redis_url: str) -> None:
+async def test_no_span_holds_anything_of_the_request(relay: Work) -> None:
     with collected() as spans:
-        async with receiving() as user, relaying(client, redis_url) as (bench, _):
+        async with receiving() as user, relay() as bench:
             await told(bench, f"{user.url}?token=secret")
             await bench.one_pass("webhooks")
 
@@ -94,10 +91,8 @@ async def test_a_submission_that_is_refused_is_an_error_in_a_word(work: Work) ->
         assert "words" not in submit.to_json()
 
 
-async def test_a_process_without_opentelemetry_passes_the_callers_trace_on(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+async def test_a_process_without_opentelemetry_passes_the_callers_trace_on(relay: Work) -> None:
+    async with receiving() as user, relay() as bench:
         with tracing.continuing(_PARENT):
             job_id = await told(bench, user.url)
         await bench.one_pass("webhooks")

@@ -5,7 +5,6 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-import redis
 from pydantic import SecretStr
 from standardwebhooks import Webhook
 
@@ -22,22 +21,19 @@ from tests.worker.delivering import (
     come_late,
     delivered,
     ended,
-    relaying,
     state_of,
     told,
     wait_of,
     webhook,
 )
-from tests.worker.working import KEYS
+from tests.worker.working import KEYS, Work
 from worker.delivery import sender
 
 SECRETS = ("whsec_" + "a" * 32, "whsec_" + "b" * 32)
 
 
-async def test_what_skyvern_signed_goes_on_byte_by_byte_with_its_signature(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+async def test_what_skyvern_signed_goes_on_byte_by_byte_with_its_signature(relay: Work) -> None:
+    async with receiving() as user, relay() as bench:
         job_id = await told(bench, user.url)
         assert wait_of(bench, job_id) <= 0  # at once
 
@@ -55,13 +51,11 @@ async def test_what_skyvern_signed_goes_on_byte_by_byte_with_its_signature(
         assert bench.stats().deliveries[DeliveryState.DELIVERED] == 1
 
 
-async def test_a_webhook_goes_through_the_account_s_proxy(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_a_webhook_goes_through_the_account_s_proxy(relay: Work) -> None:
     with proxying(ForwardingProxy(user="user:pass")) as proxy:
         async with (
             receiving() as user,
-            relaying(client, redis_url, proxy=SecretStr(proxy.url)) as (bench, _),
+            relay(proxy=SecretStr(proxy.url)) as bench,
         ):
             port = urlsplit(user.url).port
             assert port is not None
@@ -73,10 +67,8 @@ async def test_a_webhook_goes_through_the_account_s_proxy(
     assert proxy.tunnels == [f"hooks.test:{port}"]
 
 
-async def test_every_webhook_names_its_job_and_what_the_producer_calls_it(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+async def test_every_webhook_names_its_job_and_what_the_producer_calls_it(relay: Work) -> None:
+    async with receiving() as user, relay() as bench:
         named = await told(bench, user.url, custom_id="Bestellung 17/ü?\u20ac")
         await bench.one_pass("webhooks")
         nameless = await told(bench, user.url)
@@ -92,11 +84,11 @@ async def test_every_webhook_names_its_job_and_what_the_producer_calls_it(
 
 
 async def test_every_try_carries_the_same_id_and_a_timestamp_of_its_own(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    relay: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with (
         receiving(500, 200) as user,
-        relaying(client, redis_url, webhook_secrets=SECRETS[:1]) as (bench, _),
+        relay(webhook_secrets=SECRETS[:1]) as bench,
     ):
         job_id = await told(bench, user.url)
         await bench.one_pass("webhooks")
@@ -115,9 +107,9 @@ async def test_every_try_carries_the_same_id_and_a_timestamp_of_its_own(
 
 @pytest.mark.parametrize("status", [302, 400, 401, 404, 408, 429, 500, 503])
 async def test_any_other_answer_is_tried_again_by_the_schedule_and_then_given_up(
-    client: redis.Redis, redis_url: str, status: int, logged: list[Any]
+    relay: Work, status: int, logged: list[Any]
 ) -> None:
-    async with receiving(status) as user, relaying(client, redis_url) as (bench, _):
+    async with receiving(status) as user, relay() as bench:
         job_id = await told(bench, f"{user.url}?token=secret-of-the-user")
         await bench.one_pass("webhooks")
         found = webhook(bench, job_id)
@@ -148,10 +140,10 @@ async def test_any_other_answer_is_tried_again_by_the_schedule_and_then_given_up
     ],
 )
 async def test_a_target_that_is_not_allowed_is_given_up_with_the_reason(
-    client: redis.Redis, redis_url: str, target: str, reason: str
+    relay: Work, target: str, reason: str
 ) -> None:
     strict = {"allow_private_webhook_targets": False}
-    async with relaying(client, redis_url, settings=strict) as (bench, _):
+    async with relay(settings=strict) as bench:
         job_id = await told(bench, target)
         await bench.one_pass("webhooks")
 
@@ -159,13 +151,17 @@ async def test_a_target_that_is_not_allowed_is_given_up_with_the_reason(
         assert found.state is DeliveryState.GAVE_UP
         assert found.error == f"webhooks may not go there: {reason}"
         # A target that was not tried says nothing of its receiver.
-        assert not client.keys(f"{KEYS.prefix}endpoint:*")
+        assert not bench.client.keys(f"{KEYS.prefix}endpoint:*")
 
 
 async def test_a_webhook_that_never_came_is_asked_for_and_goes_on_signed_by_skyvern(
-    client: redis.Redis, redis_url: str
+    deliver: Work,
 ) -> None:
-    async with receiving(500, 200) as user, relaying(client, redis_url) as (bench, gateway):
+    async with (
+        receiving(500, 200) as user,
+        receiving() as gateway,
+        deliver(gateway=gateway.url.removesuffix("/hook")) as bench,
+    ):
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         job_id = await ended(bench, user.url)
         assert 2 < wait_of(bench, job_id) <= 3  # it may be on its way
@@ -177,7 +173,7 @@ async def test_a_webhook_that_never_came_is_asked_for_and_goes_on_signed_by_skyv
         (body,), (headers,) = user.bodies, user.headers
         assert body == asked
         assert verify_webhook(body, headers["x-skyvern-signature"], DEFAULT_API_KEY)
-        assert body != client.get(f"{KEYS.prefix}result:{job_id}")
+        assert body != bench.client.get(f"{KEYS.prefix}result:{job_id}")
         # It is kept for the next try, which asks nobody.
         await delivered(bench, job_id)
         assert user.bodies == [body, body]
@@ -202,13 +198,10 @@ async def test_a_webhook_that_never_came_is_asked_for_and_goes_on_signed_by_skyv
     ids=str,
 )
 async def test_where_skyvern_gives_none_the_result_goes_signed_by_us(
-    client: redis.Redis,
-    redis_url: str,
-    action: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
+    relay: Work, action: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "ASK_SECONDS", 0.3)
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+    async with receiving() as user, relay() as bench:
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         await bench.api.fault(action, match={"route": "retry_webhook"})
         job_id = await ended(bench, user.url)
@@ -216,15 +209,13 @@ async def test_where_skyvern_gives_none_the_result_goes_signed_by_us(
             await delivered(bench, job_id)  # an old server does not tell what it sent
 
         (body,), (headers,) = user.bodies, user.headers
-        assert body == client.get(f"{KEYS.prefix}result:{job_id}")
+        assert body == bench.client.get(f"{KEYS.prefix}result:{job_id}")
         assert verify_webhook(body, headers["x-skyvern-signature"], DEFAULT_API_KEY)
         assert state_of(bench, job_id) is DeliveryState.DELIVERED
 
 
-async def test_a_webhook_that_skyvern_sends_after_all_is_not_relayed_again(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+async def test_a_webhook_that_skyvern_sends_after_all_is_not_relayed_again(relay: Work) -> None:
+    async with receiving() as user, relay() as bench:
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         job_id = await ended(bench, user.url)
         assert (await delivered(bench, job_id)).state is DeliveryState.DELIVERED
@@ -237,25 +228,23 @@ async def test_a_webhook_that_skyvern_sends_after_all_is_not_relayed_again(
 
 
 async def test_who_waits_for_the_news_does_not_wait_for_a_permit(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    relay: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "ASK_SECONDS", 0.3)
     limits = {"max_requests_per_second": 0.01}
-    async with receiving() as user, relaying(client, redis_url, **limits) as (bench, _):
+    async with receiving() as user, relay(**limits) as bench:
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         job_id = await ended(bench, user.url)
         while (await bench.account.send(worker_calls.permits("default", 1)))[0]:
             pass  # all that the burst allows
         await delivered(bench, job_id)
 
-        assert user.bodies == [client.get(f"{KEYS.prefix}result:{job_id}")]
+        assert user.bodies == [bench.client.get(f"{KEYS.prefix}result:{job_id}")]
         assert await bench.calls("retry_webhook") == 0
 
 
-async def test_what_an_old_server_sends_again_goes_on_as_it_came(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+async def test_what_an_old_server_sends_again_goes_on_as_it_came(relay: Work) -> None:
+    async with receiving() as user, relay() as bench:
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         await bench.api.fault({"status": 200, "body": None}, match={"route": "retry_webhook"})
         job_id = await ended(bench, user.url)
@@ -271,10 +260,10 @@ async def test_what_an_old_server_sends_again_goes_on_as_it_came(
 
 
 async def test_a_skyvern_that_hangs_is_not_asked_for_each_webhook(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    relay: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "ASK_SECONDS", 0.3)
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+    async with receiving() as user, relay() as bench:
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         await bench.api.fault({"latency": 60}, match={"route": "retry_webhook"})
         for _ in range(3):
@@ -285,13 +274,11 @@ async def test_a_skyvern_that_hangs_is_not_asked_for_each_webhook(
 
 
 @pytest.mark.parametrize("why", ["never", "forced", "tried"])
-async def test_skyvern_is_not_asked_where_it_must_not_or_was_before(
-    client: redis.Redis, redis_url: str, why: str
-) -> None:
+async def test_skyvern_is_not_asked_where_it_must_not_or_was_before(relay: Work, why: str) -> None:
     settings = {"redeliver": "never"} if why == "never" else {}
     async with (
         receiving() as user,
-        relaying(client, redis_url, settings=settings) as (bench, _),
+        relay(settings=settings) as bench,
     ):
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         job_id = await ended(bench, user.url)
@@ -305,10 +292,8 @@ async def test_skyvern_is_not_asked_where_it_must_not_or_was_before(
         assert state_of(bench, job_id) is DeliveryState.DELIVERED
 
 
-async def test_a_signature_that_is_not_of_the_body_is_not_passed_on(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+async def test_a_signature_that_is_not_of_the_body_is_not_passed_on(relay: Work) -> None:
+    async with receiving() as user, relay() as bench:
         job_id = await told(bench, user.url)
         bench.set(job_id, "signed", "0" * 64 + " 1")
         await bench.one_pass("webhooks")
@@ -317,15 +302,13 @@ async def test_a_signature_that_is_not_of_the_body_is_not_passed_on(
         assert verify_webhook(user.bodies[0], headers["x-skyvern-signature"], DEFAULT_API_KEY)
 
 
-async def test_a_stored_request_that_is_broken_is_given_up(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+async def test_a_stored_request_that_is_broken_is_given_up(relay: Work) -> None:
+    async with receiving() as user, relay() as bench:
         job_id = await told(bench, user.url)
-        client.delete(f"{KEYS.prefix}body:{job_id}")
+        bench.client.delete(f"{KEYS.prefix}body:{job_id}")
         await bench.one_pass("webhooks")
 
-        found = client.hget(f"{KEYS.prefix}job:{job_id}", "told_error")
+        found = bench.client.hget(f"{KEYS.prefix}job:{job_id}", "told_error")
         assert found == b"the stored request cannot be read"
-        assert client.zscore(f"{KEYS.prefix}gave_up", job_id)
+        assert bench.client.zscore(f"{KEYS.prefix}gave_up", job_id)
         assert not user.bodies

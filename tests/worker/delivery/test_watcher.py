@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue.records.delivery import DeliveryState
 from runqueue.store.delivery_calls import deliver_again
@@ -11,12 +10,11 @@ from runqueue.store.scripts import ScriptCall
 from tests.simulator.simulating import eventually, receiving
 from tests.worker.delivering import (
     delivered,
-    delivering,
     ended,
     figure,
     wait_of,
 )
-from tests.worker.working import Bench, Send, wrap_send
+from tests.worker.working import Bench, Send, Work, wrap_send
 
 MINUTE = 60_000_000
 #: What Skyvern says of a task whose webhook it gave up on.
@@ -37,9 +35,9 @@ def aged(bench: Bench, job_id: str, minutes: float) -> None:
 
 
 async def test_a_webhook_that_skyvern_delivered_is_seen_ten_seconds_after_the_end(
-    client: redis.Redis, redis_url: str
+    deliver: Work,
 ) -> None:
-    async with receiving() as user, delivering(client, redis_url) as bench:
+    async with receiving() as user, deliver() as bench:
         job_id = await ended(bench, user.url)
         assert 5 < wait_of(bench, job_id) <= 10
         await eventually(lambda: user.bodies)
@@ -58,10 +56,8 @@ async def told_of(bench: Bench, job_id: str) -> bool:
     return task["webhook_failure_reason"] is not None
 
 
-async def test_one_that_skyvern_gave_up_on_is_sent_again_by_it(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving(500, 200) as user, delivering(client, redis_url) as bench:
+async def test_one_that_skyvern_gave_up_on_is_sent_again_by_it(deliver: Work) -> None:
+    async with receiving(500, 200) as user, deliver() as bench:
         job_id = await ended(bench, user.url)
         await eventually(lambda: told_of(bench, job_id))
         before = figure("runqueue_webhook_redeliveries_total", result="delivered")
@@ -75,10 +71,8 @@ async def test_one_that_skyvern_gave_up_on_is_sent_again_by_it(
         assert await told_of(bench, job_id)
 
 
-async def test_an_answer_of_200_says_only_that_skyvern_tried(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving(500) as user, delivering(client, redis_url) as bench:
+async def test_an_answer_of_200_says_only_that_skyvern_tried(deliver: Work) -> None:
+    async with receiving(500) as user, deliver() as bench:
         job_id = await failed(bench, user.url)
 
         found = await delivered(bench, job_id)
@@ -92,8 +86,8 @@ async def test_an_answer_of_200_says_only_that_skyvern_tried(
         assert await bench.calls("task") == looks  # what it says of before is of before
 
 
-async def test_an_old_server_tells_it_in_the_run(client: redis.Redis, redis_url: str) -> None:
-    async with receiving() as user, delivering(client, redis_url) as bench:
+async def test_an_old_server_tells_it_in_the_run(deliver: Work) -> None:
+    async with receiving() as user, deliver() as bench:
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         await bench.api.fault(
             {"status": 404, "body": {"detail": "Not Found"}}, match={"route": "task"}
@@ -110,9 +104,9 @@ async def test_an_old_server_tells_it_in_the_run(client: redis.Redis, redis_url:
 
 
 async def test_every_call_of_the_api_has_a_permit(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    deliver: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with receiving() as user, delivering(client, redis_url) as bench:
+    async with receiving() as user, deliver() as bench:
         job_id = await failed(bench, user.url)
         permits: list[str] = []
 

@@ -6,12 +6,11 @@ from typing import Any
 
 import orjson
 import pytest
-import redis
 
 from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
 from runqueue.store.history import read_trail
 from tests.simulator.simulating import receiving
-from tests.worker.delivering import delivered, relaying
+from tests.worker.delivering import delivered
 from tests.worker.retrying import RETRY
 from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, Work
 from worker.process import account as account_module
@@ -92,9 +91,9 @@ async def test_a_completed_run_that_1_0_40_calls_failed_is_completed_with_a_note
 
 
 async def test_the_webhook_of_such_a_job_says_that_it_completed(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    relay: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+    async with receiving() as user, relay() as bench:
         says_version(bench, monkeypatch, "1.0.40")
         request = TaskRunRequest(prompt="Read it.", url=ENDLESS, webhook_url=user.url)
         job_id = bench.queue.enqueue(request).job_id

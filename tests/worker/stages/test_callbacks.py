@@ -6,14 +6,13 @@ from typing import Any
 
 import orjson
 import pytest
-import redis
 from aiohttp import web
 
 from runqueue import Batch
 from runqueue.records.batch import BatchCallback
 from tests.simulator.simulating import eventually, receiving
-from tests.worker.delivering import answering, delivering
-from tests.worker.working import KEYS, Bench, ended, start
+from tests.worker.delivering import answering
+from tests.worker.working import KEYS, Bench, Work, ended, start
 from worker.stages.callbacks import LEASE_SECONDS
 
 
@@ -58,10 +57,8 @@ async def passed(bench: Bench) -> None:
     await bench.one_pass("callbacks")
 
 
-async def test_the_end_of_a_batch_reaches_its_url_with_how_it_stands(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, delivering(client, redis_url) as bench:
+async def test_the_end_of_a_batch_reaches_its_url_with_how_it_stands(deliver: Work) -> None:
+    async with receiving() as user, deliver() as bench:
         batch = over(bench, user.url, 2)
         await bench.one_pass("callbacks")
 
@@ -81,9 +78,9 @@ async def test_the_end_of_a_batch_reaches_its_url_with_how_it_stands(
 
 @pytest.mark.parametrize("status", [302, 404, 429, 500, 503])
 async def test_a_receiver_that_fails_is_tried_again_by_the_schedule_and_then_given_up(
-    client: redis.Redis, redis_url: str, status: int, logged: list[Any]
+    deliver: Work, status: int, logged: list[Any]
 ) -> None:
-    async with receiving(status) as user, delivering(client, redis_url) as bench:
+    async with receiving(status) as user, deliver() as bench:
         batch = over(bench, f"{user.url}?token=secret-of-the-user")
         await bench.one_pass("callbacks")
         assert stands(bench, batch) == (1, 0, 0)
@@ -103,9 +100,9 @@ async def test_a_receiver_that_fails_is_tried_again_by_the_schedule_and_then_giv
 
 
 async def test_one_whose_worker_was_killed_after_sending_comes_again_under_the_same_id(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    deliver: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with receiving() as user, delivering(client, redis_url) as bench:
+    async with receiving() as user, deliver() as bench:
         batch = over(bench, user.url)
         consumer = bench.account.consumers["callbacks"]
         with monkeypatch.context() as killed:  # it was sent, and nothing was recorded
@@ -125,9 +122,7 @@ async def test_one_whose_worker_was_killed_after_sending_comes_again_under_the_s
         assert stands(bench, batch) == (0, 1, 0)
 
 
-async def test_a_stop_gives_back_at_once_what_was_cut_off(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_a_stop_gives_back_at_once_what_was_cut_off(deliver: Work) -> None:
     asked = asyncio.Event()
 
     async def hangs(_: web.Request) -> web.Response:
@@ -135,7 +130,7 @@ async def test_a_stop_gives_back_at_once_what_was_cut_off(
         await asyncio.Event().wait()
         return web.Response()
 
-    async with answering(hangs) as url, delivering(client, redis_url) as bench:
+    async with answering(hangs) as url, deliver() as bench:
         batch = over(bench, url)
         consumer = bench.account.consumers["callbacks"]
         start(consumer, *(await consumer.take(1, 0)).items)
@@ -153,7 +148,7 @@ async def test_a_stop_gives_back_at_once_what_was_cut_off(
 
 
 async def test_a_receiver_that_hangs_holds_up_neither_other_receivers_nor_webhooks(
-    client: redis.Redis, redis_url: str
+    deliver: Work,
 ) -> None:
     async def hangs(_: web.Request) -> web.Response:
         await asyncio.Event().wait()
@@ -162,7 +157,7 @@ async def test_a_receiver_that_hangs_holds_up_neither_other_receivers_nor_webhoo
     async with (
         answering(hangs) as dead,
         receiving() as user,
-        delivering(client, redis_url) as bench,
+        deliver() as bench,
     ):
         for _ in range(5):
             over(bench, dead)
@@ -177,9 +172,9 @@ async def test_a_receiver_that_hangs_holds_up_neither_other_receivers_nor_webhoo
 
 
 async def test_the_url_is_shown_nowhere_beyond_its_endpoint(
-    client: redis.Redis, redis_url: str, logged: list[Any]
+    deliver: Work, logged: list[Any]
 ) -> None:
-    async with receiving(500) as user, delivering(client, redis_url) as bench:
+    async with receiving(500) as user, deliver() as bench:
         batch = over(bench, user.url.replace("//", "//me:pass@") + "?token=secret")
         consumer = bench.account.consumers["callbacks"]
         taken = await consumer.take(1, 0)
