@@ -5,11 +5,11 @@ from itertools import product
 
 import pytest
 
-from runqueue.errors import BatchNotFound, InvalidRequest
-from runqueue.records.batch import BatchRules, BatchStatus, Retried
+from runqueue.errors import BatchNotFound
+from runqueue.records.batch import BatchStatus, Retried
 from runqueue.records.job import JobState
 from runqueue.store import job_calls
-from tests.runqueue.lua.clockwork import DAY, KEEP, UPLOAD, Clockwork, spec
+from tests.runqueue.lua.clockwork import UPLOAD, Clockwork, spec
 
 
 def listed(clock: Clockwork, lanes: str = "2:default") -> list[str]:
@@ -144,19 +144,6 @@ def test_a_batch_whose_jobs_are_over_when_it_is_sealed_is_over(
     assert clock.read(batch).finished_at is not None
 
 
-def test_a_batch_leaves_nothing_behind(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(3, BatchRules(canary=1))
-    clock.end_all("completed")
-    clock.end_all("failed", "completed")
-    clock.hold(batch)
-    clock.wait(9 * DAY / 1_000_000)
-    clock.heartbeat(first=True)
-    clock.sweep("retire", KEEP)
-    clock.sweep("expire_batches", UPLOAD)
-    assert [key for key in clock.dump() if batch in key] == []
-    assert clock.members("batches") == []
-
-
 # Doing again what failed.
 
 
@@ -177,19 +164,6 @@ def test_what_failed_is_done_again_and_the_batch_is_not_over_any_more(clock: Clo
     found = clock.read(batch)
     assert (found.request_counts["completed"], found.request_counts["canceled"]) == (3, 1)
     assert found.finished_at is not None
-
-
-def test_a_retry_by_reason_leaves_the_others_as_they_are(clock: Clockwork) -> None:
-    batch, jobs = clock.batch_of(3)
-    first, second, third = clock.claimed(3)
-    clock.refuse(first, why="Browser CRASHED.")
-    clock.refuse(second, why="max steps")
-    clock.refuse(third, why="the browser crashed")
-    done = clock.queue.retry_failed(batch, reason="browser crashed")
-    assert done == Retried({JobState.DEAD: 2})
-    assert [clock.state(job) for job in jobs] == ["ready", "dead", "ready"]
-    with pytest.raises(InvalidRequest, match="reason: expected some text"):
-        clock.queue.retry_failed(batch, reason=" ")
 
 
 def test_a_retry_leaves_alone_what_another_batch_took_over(clock: Clockwork) -> None:

@@ -163,22 +163,6 @@ def test_a_delivery_that_was_recorded_late_counts_once(clock: Clockwork) -> None
     assert (found.pending, found.delivered, found.gave_up, found.error) == (0, 1, 0, None)
 
 
-def test_a_try_that_failed_waits_and_counts(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(1, TOLD)
-    end(clock, "completed")
-    (due,) = clock.callbacks()
-    assert clock.tell(due, "again", wait=30, error="the receiver answered 503") == 1
-    assert clock.tell(due, "again", wait=30) == 0, "said again"
-    found = clock.read(batch).callback
-    assert found is not None
-    assert (found.pending, found.error) == (1, "the receiver answered 503")
-    clock.wait(29)
-    assert clock.callbacks() == []
-    clock.wait(1)
-    (again,) = clock.callbacks()
-    assert (again.name, again.tries) == (due.name, 1)
-
-
 def test_no_more_are_taken_than_asked_for_and_none_without_a_lease(clock: Clockwork) -> None:
     for _ in range(3):
         clock.batch_of(1, TOLD)

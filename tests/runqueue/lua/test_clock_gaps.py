@@ -115,16 +115,6 @@ def test_submissions_from_before_a_step_in_a_gap_say_nothing_of_dates(
     assert host.submitted(later), "nothing was set in the second gap"
 
 
-def test_submissions_from_before_a_gap_without_a_step_are_compared_again_with_the_first_date(
-    host: HostClock,
-) -> None:
-    job = host.submit("p1")
-    host.gap(0)
-    assert not host.submitted(job), "the clock may have been set"
-    host.beat("p2", host.skyvern())
-    assert host.submitted(job)
-
-
 def test_submissions_from_before_a_step_that_a_worker_counted_are_compared(
     host: HostClock,
 ) -> None:

@@ -488,20 +488,3 @@ def test_lanes_of_a_batch_that_no_claim_met_go_with_it(clock: Clockwork) -> None
 
 
 # Why a run was canceled.
-
-
-@pytest.mark.parametrize(
-    ("is_asked", "reason"),
-    [
-        (False, "its run was canceled at Skyvern, not by the queue"),
-        (True, "canceled as was asked, with its run"),
-    ],
-)
-def test_a_job_whose_run_was_canceled_says_by_whom(
-    clock: Clockwork, is_asked: bool, reason: str
-) -> None:
-    (job,) = clock.running()
-    if is_asked:
-        clock.cancel(job)
-    clock.finish(job, state="canceled")
-    assert (clock.state(job), clock.field(job, "reason")) == ("canceled", reason)

@@ -4,7 +4,6 @@ from datetime import timedelta
 
 import pytest
 
-from runqueue.records.batch import BatchRules
 from runqueue.records.claim_items import Finished, RunAccepted
 from runqueue.records.forecast import Capacity, seconds_for
 from runqueue.store import job_calls, worker_calls
@@ -67,20 +66,6 @@ def test_a_batch_that_stalls_takes_longer_and_longer_until_nobody_knows(clock: C
     assert left(clock, batch) > 4 * before
     clock.wait(11)
     assert clock.read(batch).seconds_left is None
-
-
-@pytest.mark.parametrize("hold", ["paused", "canary"])
-def test_what_held_a_batch_says_nothing_of_how_fast_it_goes_on(clock: Clockwork, hold: str) -> None:
-    canary = 20 if hold == "canary" else None
-    batch, _ = clock.batch_of(100, BatchRules(canary=canary))
-    rounds(clock, 2, 10, 1_000)
-    if hold == "paused":
-        clock.hold(batch)
-        assert clock.read(batch).seconds_left is None
-        clock.wait(100_000)
-        clock.resume(batch)
-    rounds(clock, 2, 10, 10)
-    assert left(clock, batch) == pytest.approx(60.0, rel=0.01)
 
 
 # The account's figures.

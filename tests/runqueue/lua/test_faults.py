@@ -140,29 +140,6 @@ def test_a_full_server_settles_doubts(clock: Clockwork) -> None:
     ]
 
 
-def test_a_full_server_runs_again_replays_and_discards(clock: Clockwork) -> None:
-    again, over, gone = clock.running(3)
-    clock.cancel(over)
-    clock.finish(over, state="canceled")
-    fill_up(clock)
-    item = claim_items.RunAgain(again, 1, f"r-{again}", "failed", "no luck", SECOND, b"x" * 10_000)
-    assert clock.run(worker_calls.retry_run(clock.account, [item])) == [1]
-    assert clock.run(operator_calls.replay(clock.account, clock.seen(over))) == [1]
-    clock.finish(gone, state="failed")
-    assert clock.run(operator_calls.discard(clock.account, [gone])) == [0]
-    assert [clock.state(job) for job in (again, over, gone)] == ["scheduled", "ready", "failed"]
-
-
-def test_a_full_server_lets_strays_be_canceled_and_dropped(clock: Clockwork) -> None:
-    clock.found("nobody", 1, "run1")
-    clock.heartbeat(first=True)
-    fill_up(clock)
-    assert clock.run(operator_calls.cancel_strays(clock.account, ["run1"])) == [1]
-    taken = clock.run(worker_calls.cancel_claim(clock.account, "p1", 10, 0, LEASE))
-    assert [item.run_id for item in taken.items] == ["run1"]
-    assert clock.run(worker_calls.drop_strays(clock.account, ["run1"])) == 1
-
-
 def test_a_full_server_lets_a_recovery_end_and_permits_be_taken(clock: Clockwork) -> None:
     clock.limit(requests_per_second=10)
     clock.enqueue(1)

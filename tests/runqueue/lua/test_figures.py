@@ -147,19 +147,6 @@ def test_what_a_claim_came_back_for_says_what_holds_the_account(
     assert stats(clock).hold_kind is None
 
 
-def test_what_the_server_asked_to_wait_holds_longer_than_the_breaker_until_a_person_ends_it(
-    clock: Clockwork,
-) -> None:
-    first, *others = clock.enqueue(12)
-    clock.claimed(12)
-    clock.give_back(first, "limited", wait=30)
-    for job in others[:10]:
-        clock.lose(job, trouble=True)
-    assert stats(clock).hold_kind == "rate"
-    clock.run(job_calls.resume(clock.account))
-    assert stats(clock).hold_kind is None
-
-
 def test_heartbeats_and_ticks_are_told_by_their_age(clock: Clockwork) -> None:
     assert figures(clock).heartbeats == {}
     assert figures(clock).ticked is None

@@ -61,17 +61,6 @@ def test_nothing_of_a_paused_group_is_claimed_until_it_goes_on(clock: Clockwork)
     assert clock.claimed() == jobs
 
 
-def test_the_ends_of_a_paused_group_wake_nobody(clock: Clockwork) -> None:
-    jobs = clock.running(2, group="shop")
-    clock.enqueue(2, group="shop")
-    set_group(clock, paused=True)
-    assert clock.claimed() == []
-    clock.client.delete(clock.key("wake"))
-    clock.finish(jobs[0])
-    assert clock.client.exists(clock.key("wake")) == 0
-    assert clock.members("ring:2") == []
-
-
 @pytest.mark.parametrize("settings", [{"cap": 2}, {"paused": True}])
 def test_a_group_with_settings_is_not_forgotten(
     clock: Clockwork, settings: dict[str, bool]

@@ -532,19 +532,6 @@ def test_a_canceled_job_takes_no_guess_that_may_be_an_equal_job_s(clock: Clockwo
     consistent(clock)
 
 
-def test_a_canceled_job_takes_the_guess_that_the_equal_jobs_left(clock: Clockwork) -> None:
-    a, b = clock.doubtful(2, body="the same")
-    clock.cancel(a)
-    record(clock, (b, "b1"), guess=True)
-
-    found = [RunAccepted(a, 1, "a1", "created", SECOND)]
-    call = worker_calls.mark_running(clock.account, found, guess=True, canceled=True)
-    assert clock.run(call) == [1]
-
-    consistent(clock)
-    assert clock.members("cancels") == [a]
-
-
 def cancel_sent(clock: Clockwork) -> tuple[str, str]:
     """As `guessed`, and a worker cancels the run for the first job."""
     a, b = guessed(clock)

@@ -132,16 +132,6 @@ def test_lists_do_not_begin_for_runs_that_none_of_them_may_have(clock: Clockwork
     assert look_of(clock, canceled[0]) == 19 * SECOND
 
 
-def test_what_was_left_to_its_webhook_joins_lists_when_its_patience_is_over(
-    clock: Clockwork,
-) -> None:
-    job_ids = clock.running(MANY, receives=True)
-    clock.wait(61)
-
-    assert poll(clock) == []
-    assert set(clock.members("listed")) == set(job_ids)
-
-
 def test_lost_trust_asks_for_no_run_that_lists_tell_of(clock: Clockwork) -> None:
     job_ids = clock.running(MANY, receives=True)
     clock.wait(61)

@@ -6,14 +6,13 @@ from runqueue.store import codec, compression
 from tests.runqueue.lua.clockwork import Clockwork, spec
 from tests.runqueue.lua.packs import (
     PROMPT,
-    RESULT,
     body,
     job_of,
     over,
     pack,
     replay,
 )
-from tests.runqueue.lua.webhooks import URL, awaited, due, receive, told
+from tests.runqueue.lua.webhooks import URL, due, receive, told
 
 
 def test_a_packed_job_that_is_done_again_sends_the_request_as_it_was_handed_in(
@@ -43,16 +42,6 @@ def test_a_job_that_ended_again_has_its_last_result_packed_or_not(clock: Clockwo
     assert pack(clock) == 1
     assert job_of(clock, job).result == {}
     assert not clock.client.exists(clock.key(f"result:{job}"))
-
-
-def test_a_packed_result_is_sent_on_as_it_came(clock: Clockwork) -> None:
-    (job,) = awaited(clock, body=PROMPT)
-    assert receive(clock, told(job, body=RESULT)) == ["ended"]
-    clock.wait(0.001)
-    assert pack(clock) == 1
-    (delivery,) = due(clock)
-    assert (delivery.job_id, delivery.body) == (job, RESULT)
-    assert codec.webhook_url(delivery.envelope) == URL
 
 
 def test_a_webhook_that_comes_late_finds_the_address_of_a_packed_job(clock: Clockwork) -> None:

@@ -54,12 +54,6 @@ def test_a_job_lies_as_it_came_for_a_while(clock: Clockwork) -> None:
     assert is_packed(clock, second)
 
 
-def test_a_step_is_bounded_by_its_number_of_jobs(clock: Clockwork) -> None:
-    jobs = over(clock, 7)
-    assert [pack(clock, limit=3) for _ in range(4)] == [3, 3, 1, 0]
-    assert all(is_packed(clock, job) for job in jobs)
-
-
 def test_a_step_is_bounded_by_bytes_and_takes_one_job_at_least(clock: Clockwork) -> None:
     over(clock, 5)
     one = look(clock, limit=1).jobs[0]

@@ -46,15 +46,6 @@ def test_jobs_beyond_what_may_wait_are_refused_all_or_none(clock: Clockwork) -> 
     refused(clock)
 
 
-def test_bytes_beyond_what_may_wait_are_refused(clock: Clockwork) -> None:
-    clock.limit(waiting_bytes=3 * SIZE)
-    clock.enqueue(2)
-
-    assert f"may have {3 * SIZE:,} bytes waiting" in refused(clock, 1, body="a" * 2 * SIZE)
-    clock.enqueue(1)
-    refused(clock)
-
-
 def test_a_job_that_is_known_is_no_further_one(clock: Clockwork) -> None:
     clock.limit(waiting_jobs=1)
     (first,) = clock.enqueue(1, names=["order-17"])
@@ -62,16 +53,6 @@ def test_a_job_that_is_known_is_no_further_one(clock: Clockwork) -> None:
     (again,) = clock.hand_in([spec("order-17")])
 
     assert again.job_id == first
-
-
-def test_a_quota_that_is_set_live_holds_at_once(clock: Clockwork) -> None:
-    clock.limit(waiting_jobs=1)
-    clock.enqueue(1)
-    refused(clock)
-
-    clock.client.hset(clock.key("limits"), "live:waiting_jobs", 0)
-
-    clock.enqueue(5)
 
 
 def test_what_goes_back_to_its_lane_is_never_refused(clock: Clockwork) -> None:

@@ -6,9 +6,7 @@ import pytest
 
 from runqueue.errors import InvalidBatch
 from runqueue.records.batch import BatchRules, BatchStatus
-from runqueue.records.claim_items import RunAgain
 from runqueue.records.job import JobState
-from runqueue.store import job_calls, worker_calls
 from tests.runqueue.lua.clockwork import Clockwork
 
 HALF = BatchRules(abort_at_failure_ratio=0.5, abort_after=4)
@@ -75,28 +73,6 @@ def test_an_aborted_batch_that_is_resumed_forgets_the_rule(clock: Clockwork) -> 
     assert clock.states(jobs) == {"failed"}
 
 
-def test_a_paused_batch_may_be_aborted(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(10, HALF)
-    clock.heartbeat(first=True)
-    taken = clock.claim(4).items
-    clock.accept(taken)
-    clock.hold(batch)
-    for item in taken:
-        clock.finish(item.job_id, state="failed")
-    assert clock.read(batch).held == "aborted"
-
-
-def test_a_canceled_batch_stays_canceled_whatever_its_rules_say(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(10, HALF)
-    clock.heartbeat(first=True)
-    taken = clock.claim(4).items
-    clock.accept(taken)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
-    for item in taken:
-        clock.finish(item.job_id, state="failed")
-    assert clock.read(batch).status is BatchStatus.CANCELED
-
-
 def test_an_aborted_batch_is_final_and_not_over_while_jobs_wait_in_it(clock: Clockwork) -> None:
     batch, jobs = clock.batch_of(6, HALF)
     clock.end_all(*["failed"] * 4)
@@ -145,19 +121,6 @@ def test_the_canary_is_the_first_of_the_upload_over_calls_groups_and_priorities(
     clock.enqueue(2, batch=batch, priority=0)
     clock.seal(batch)
     assert sorted(clock.claimed(10)) == sorted(first)
-
-
-def test_a_canary_job_that_is_run_again_goes_again_and_no_other(clock: Clockwork) -> None:
-    batch, jobs = clock.batch_of(10, BatchRules(canary=1))
-    clock.heartbeat(first=True)
-    clock.accept(clock.claim().items)
-    item = RunAgain(jobs[0], 1, f"r-{jobs[0]}", "failed", "no luck", 1_000_000, b"{}")
-    assert clock.run(worker_calls.retry_run(clock.account, [item])) == [1]
-    assert clock.claimed(10) == []
-    clock.wait(1)
-    clock.sweep("promote_due")
-    assert clock.claimed(10) == jobs[:1]
-    assert clock.read(batch).held == "canary"
 
 
 def test_a_pause_during_the_canary_ends_alone(clock: Clockwork) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from runqueue.records.claim_items import RunAgain
-from runqueue.request.retry_policy import Retry
 from runqueue.store import (
     audit,
     groups,
     job_calls,
     live_processes,
-    worker_calls,
 )
 from runqueue.store.history import Trail, read_trail
 from tests.runqueue.lua.clockwork import Clockwork, spec
@@ -52,22 +49,6 @@ def test_an_answer_that_was_lost_and_found_is_told_with_its_cause(clock: Clockwo
     assert told(clock, job) == ["created", "submitting", "unconfirmed", "running", "running"]
     causes = [step.cause for step in trail(clock, job).steps if not step.ahead]
     assert causes[3:] == ["tsk_1", "tsk_1"]
-
-
-def test_each_run_of_a_job_that_runs_again_is_told(clock: Clockwork) -> None:
-    retry = Retry(max_attempts=3, min_backoff=5)
-    clock.hand_in([spec("a", retry=retry)])
-    clock.heartbeat(first=True)
-    (claimed,) = clock.claim().items
-    clock.accept([claimed])
-    run = clock.field(claimed.job_id, "run_id") or ""
-    again = RunAgain(claimed.job_id, 1, run, "failed", "it broke", 5_000_000, b"{}")
-    clock.run(worker_calls.retry_run(clock.account, [again]))
-    found = trail(clock, claimed.job_id)
-    (step,) = [step for step in found.steps if "again" in step.what]
-    assert (step.attempt, step.cause) == (1, f"{run} ended failed: it broke")
-    assert found.earlier_runs == (run,)
-    assert [step.what for step in found.steps if step.ahead] == ["may run from now on"]
 
 
 def test_a_trail_keeps_the_last_twelve_steps(clock: Clockwork) -> None:

@@ -2,7 +2,7 @@
 
 from runqueue.records.claim_items import Polled
 from runqueue.store import worker_calls
-from tests.runqueue.lua.clockwork import DAY, SECOND, Clockwork
+from tests.runqueue.lua.clockwork import SECOND, Clockwork
 from tests.runqueue.lua.webhooks import (
     RELAY_AFTER,
     awaited,
@@ -48,14 +48,6 @@ def test_patience_is_what_nearly_every_run_takes_within_its_bounds(clock: Clockw
     assert patience(clock) == 30
     durations(clock, *[3_600] * 20)
     assert patience(clock) == 900
-
-
-def test_a_clock_that_was_set_spoils_patience_for_a_few_runs_only(clock: Clockwork) -> None:
-    durations(clock, *[100] * 20)
-    durations(clock, 300 * DAY / SECOND, -400 * DAY / SECOND, 100)
-    assert int(meta(clock, "push_mean")) <= 900 * SECOND
-    durations(clock, *[100] * 100)
-    assert patience(clock) < 120
 
 
 def test_a_run_that_was_adopted_by_the_webhook_of_its_end_says_nothing_of_what_runs_take(

@@ -333,16 +333,6 @@ def test_a_group_at_its_limit_whose_run_goes_on_is_no_alarm(clock: Clockwork) ->
     assert health(clock).reason == "group acme is at its limit of 1 at a time"
 
 
-def test_more_keys_than_are_looked_at_are_counted(clock: Clockwork) -> None:
-    limit(clock, "host:*", max_concurrent=1)
-    for n in range(6):
-        clock.enqueue(2, keys=[f"host:{n}"])
-    assert len(clock.claimed(12)) == 6
-
-    assert len(stats(clock).jobs_wait_for) == 4
-    assert health(clock).reason.endswith("; 6 keys or budgets have jobs that wait")
-
-
 # What a paused account and a job that was put aside do not show.
 
 
