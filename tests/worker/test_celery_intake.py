@@ -45,14 +45,6 @@ def test_lines_are_objects_or_text(intake: Intake, queue: RunQueue) -> None:
     assert stats(queue).states[JobState.READY] == 3
 
 
-def test_a_line_without_a_custom_id_is_named_after_the_task(
-    intake: Intake, queue: RunQueue
-) -> None:
-    intake.accept("t1", [[{**GOOD, "custom_id": "a"}, GOOD]], {})
-    job = queue.get(ids.job_id_for("default", "celery", "t1-1"))
-    assert (job.custom_id, job.namespace) == ("t1-1", "celery")
-
-
 def test_lines_go_on_with_the_trace_of_their_message_unless_they_name_their_own(
     intake: Intake, queue: RunQueue
 ) -> None:

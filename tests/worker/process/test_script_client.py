@@ -97,19 +97,6 @@ async def test_a_connection_to_an_earlier_primary_is_used_no_more(
         new.stop()
 
 
-async def test_the_pool_gets_a_connection_back_after_a_while(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with calling(redis_url) as calls:
-        await calls.run(bound("a"))
-        (kept,) = calls._kept
-        monkeypatch.setattr(script_client, "KEEP_SECONDS", 0.0)
-        connection = await _released(calls)
-        assert connection is kept.connection
-        assert connection.socket_timeout == kept.seconds == 4.0
-        assert in_use(calls) == 0
-
-
 async def _released(calls: DirectCalls) -> Any:
     """Have what is kept given back, and look at what the pool has then."""
     taken = await calls._take()

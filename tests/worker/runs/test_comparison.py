@@ -177,12 +177,6 @@ def test_what_a_server_shows_of_a_task_is_equal_to_it(
     assert (found.likeness, found.different) == (EQUAL, ())
 
 
-def test_a_task_2_0_without_a_url_is_shown_without_one() -> None:
-    sent = {"prompt": "Read the price.", "engine": "skyvern-2.0"}
-
-    assert task(sent, {"url": None}, "task_v2").likeness is EQUAL
-
-
 FLOWS_AS_SHOWN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no parameters": ({"workflow_id": "w"}, {"workflow_id": "w", "parameters": {}}),
     "empty parameters, defaults added": (

@@ -171,17 +171,6 @@ async def test_of_a_list_that_is_silently_bounded_nothing_is_denied(
         assert bench.job(job_id).state in {JobState.UNCONFIRMED, JobState.RUNNING}
 
 
-@pytest.mark.parametrize("total", range(1, 8))
-async def test_a_whole_list_on_one_short_page_is_complete(work: Work, total: int) -> None:
-    async with work(**SOON) as bench:
-        job_id = await lose(bench, task(), LOST)
-        for _ in range(total - 1):
-            await bench.api.run_task(prompt="other", url=ENDLESS, title="t")
-        await control(bench, task())
-
-        await denied(bench, job_id)
-
-
 async def test_a_list_that_shows_nothing_newer_than_the_loss_may_be_behind(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -330,25 +330,3 @@ async def test_a_job_that_any_run_may_be_of_is_compared_with_one_and_equal_jobs_
 
         assert await suspects(bench.account, runs, 100) == job_ids[:3]
         assert comparisons == ["r0", "r1", "r2"]
-
-
-async def test_each_request_of_a_long_line_is_read_once_and_only_the_first_for_runs_not_yet_listed(
-    work: Work, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with work() as bench:
-        hand_in(bench, 1_000)
-        read: list[int] = []
-
-        async def around(send: Send, call: ScriptCall[Any]) -> Any:
-            if call.script.name == "read_requests":
-                read.append(len(call.arguments))
-            return await send(call)
-
-        wrap_send(monkeypatch, bench.account, around)
-
-        await suspects(bench.account, [anything()], 250)
-        assert (sum(read), len(read)) == (1_000, 11)
-
-        read.clear()
-        await unlisted(bench.account, 250)
-        assert (sum(read), len(read)) == (250, 3)

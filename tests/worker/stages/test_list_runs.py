@@ -7,7 +7,7 @@ from runqueue.operator.operations import Operations
 from runqueue.records.claim_items import Finished, RunAccepted
 from runqueue.store import worker_calls
 from tests.simulator.simulating import FakeClock
-from tests.worker.listed import MANY, consumer_of, in_lists, list_now, listed, lists_are_on
+from tests.worker.listed import MANY, in_lists, list_now, listed, lists_are_on
 from tests.worker.working import ENDLESS, KEYS, Bench, Work
 
 #: A task that takes a minute, and one that goes failed, queued, running, completed meanwhile.
@@ -36,23 +36,6 @@ async def test_many_live_runs_cost_one_list_call_and_no_get(work: Work) -> None:
         assert (await bench.calls("list_runs"), await bench.calls("get_run")) == (1, 0)
         assert set(await states(bench, job_ids)) == {JobState.RUNNING}
         assert not (await bench.one_pass("poll")).items
-
-
-async def test_lists_begin_once_for_runs_of_which_few_are_due_at_a_time(work: Work) -> None:
-    async with work() as bench:
-        consumer_of(bench)
-        running = await bench.submitted(10)
-        later = dict.fromkeys(running[2:], bench.now_us() + 20_000_000)
-        bench.client.zadd(f"{KEYS.prefix}poll", later, xx=True)
-        begun = 0
-        for _ in range(10):
-            were_on = lists_are_on(bench)
-            await bench.one_pass("poll")
-            begun += lists_are_on(bench) and not were_on
-            await bench.one_pass("list", want=1)
-
-        assert begun == 1
-        assert await bench.calls("get_run") == 0
 
 
 async def test_what_a_list_does_not_show_gets_one_get_and_the_others_none(

@@ -36,11 +36,6 @@ def test_a_run_is_looked_at_again_after_a_tenth_of_its_age_within_the_bounds(
     assert spacing(age, 2, 30, 0.5) == pytest.approx(wait)
 
 
-def test_chance_spreads_the_looks_by_a_tenth_either_way() -> None:
-    assert spacing(100, 2, 30, 0) == pytest.approx(9)
-    assert spacing(100, 2, 30, 1) == pytest.approx(11)
-
-
 @given(
     age=st.floats(0, 1e6),
     least=st.floats(0, 60),

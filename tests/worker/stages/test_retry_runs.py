@@ -64,22 +64,6 @@ async def test_after_its_last_run_a_job_has_failed_with_the_last_result(work: Wo
         assert bench.stats().totals["retried"] == 2
 
 
-async def test_a_later_run_that_completes_completes_the_job(work: Work) -> None:
-    async with work() as bench:
-        failing: dict[str, Any] = {"status": 200, "body": {"status": "failed"}}
-        await bench.api.fault(failing, match={"route": "get_run"}, times=1)
-        job_id = await ended(bench, "completed", retry=RETRY)
-        assert bench.job(job_id).state is JobState.SCHEDULED
-
-        await backoff_over(bench, job_id)
-        await bench.one_pass("poll")
-
-        job = bench.job(job_id)
-        assert (job.state, job.runs, job.reason) == (JobState.COMPLETED, 2, None)
-        assert job.result is not None
-        assert job.result["status"] == "completed"
-
-
 async def test_the_steps_of_each_run_are_counted_in_each_budget_of_the_job(work: Work) -> None:
     async with work() as bench:
         batch = bench.queue.open_batch()
