@@ -82,9 +82,8 @@ class SentSubmission:
     status: int = 0
 
 
-#: Kinds of faults that delay what a process does; and those that delay its calls to Skyvern.
+#: Kinds of faults that delay what a process does.
 _SLOW = ("redis", "a worker")
-_STOPPED = (*_SLOW, "messages", "the broker")
 
 
 @dataclass(slots=True)

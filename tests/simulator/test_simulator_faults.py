@@ -148,24 +148,6 @@ async def test_a_faulty_answer_comes_as_described_and_creates_no_run(
     assert got[2].get("retry-after") == ("5" if action == {"unavailable": "no_run"} else None)
 
 
-async def test_an_html_page_can_come_with_200() -> None:
-    async with simulating() as client:
-        await client.fault({"html200": True})
-        status, text, headers = await answer_to_a_task(client)
-
-    assert status == 200
-    assert text.startswith("<html>")
-    assert headers["content-type"].startswith("text/html")
-
-
-async def test_a_dripping_answer_comes_whole_in_the_end() -> None:
-    async with simulating() as client:
-        await client.fault({"drip": 100_000})
-        received, _ = await post_raw(client)
-
-    assert json.loads(received.split(b"\r\n\r\n", 1)[1])["run_id"]
-
-
 async def test_latency_holds_a_request_back_before_it_takes_effect() -> None:
     async with simulating() as client:
         await client.fault({"latency": 60}, match={"route": "run_task"})

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from simulator.model.options import Options
 from tests.simulator.simulating import KEY, eventually, receiving, simulating
 
 #: A run that is over within 50 ms.
@@ -58,26 +57,6 @@ async def test_a_delivery_that_is_refused_for_good_is_tried_once(status: int) ->
         await eventually(lambda: _given_up(client, run_id))
 
     assert len(receiver.bodies) == 1
-
-
-async def test_a_delivery_stops_at_the_first_success() -> None:
-    async with receiving(503, 200) as receiver, simulating(webhook_retry_delays=QUICK) as client:
-        run_id = await client.run_task(url=SHORT, webhook_url=receiver.url)
-
-        async def delivered() -> bool:
-            item = await client.get(f"/api/v1/tasks/{run_id}")
-            return bool(item["webhook_failure_reason"] == "")
-
-        await eventually(delivered)
-
-    assert len(receiver.bodies) == 2
-
-
-def test_by_default_all_tries_are_over_within_five_seconds() -> None:
-    delays = Options().webhook_retry_delays
-
-    assert len(delays) == 2
-    assert sum(delays) <= 5
 
 
 async def test_the_failure_of_a_workflow_runs_webhook_is_shown_in_both_places() -> None:
@@ -158,14 +137,6 @@ async def test_a_webhook_can_be_dropped_unknown_to_the_server() -> None:
 
     assert receiver.bodies == []
     assert task["webhook_failure_reason"] is None
-
-
-async def test_a_webhook_can_be_sent_twice() -> None:
-    async with receiving() as receiver, simulating() as client:
-        await client.fault({"duplicate": True}, match={"route": "webhook"})
-        await client.run_task(url=SHORT, webhook_url=receiver.url)
-
-        await eventually(lambda: len(receiver.bodies) == 2)
 
 
 async def test_the_webhook_of_a_run_that_had_to_wait_is_sent_without_anybody_asking() -> None:
