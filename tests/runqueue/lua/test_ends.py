@@ -485,6 +485,3 @@ def test_lanes_of_a_batch_that_no_claim_met_go_with_it(clock: Clockwork) -> None
     clock.sweep("retire", KEEP)
     assert clock.claimed() == []
     assert not {name for name in left_over(clock) if name.startswith("lane")}
-
-
-# Why a run was canceled.

@@ -47,17 +47,3 @@ def test_a_batch_whose_group_has_spent_its_budget_names_it_and_no_time(
 
     assert "waits for: the budget of group shop" in note(clock.read(batch))
     assert clock.read(batch) in clock.run(job_calls.list_batches(clock.account, "", 10)).batches
-
-
-def test_a_batch_with_jobs_of_another_group_that_go_on_has_a_time(clock: Clockwork) -> None:
-    set_budget(clock, "group:shop", 1, "day")
-    batch = clock.open_batch()
-    clock.enqueue(40, batch=batch, group="other")
-    clock.enqueue(3, batch=batch, group="shop")
-    clock.seal(batch)
-    (taken,) = clock.enqueue(group="shop", priority=0)
-    assert clock.claimed(1) == [taken]
-    end(clock, taken, 1)
-    rounds(clock, 2, 10, 3)
-
-    assert clock.read(batch).seconds_left is not None

@@ -64,16 +64,6 @@ def test_runs_under_way_go_on_and_then_it_is_expired(clock: Clockwork) -> None:
     assert (found.finished_at - found.expires_at).total_seconds() == 5
 
 
-def test_a_batch_that_was_over_in_time_stays_completed(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(2, ONE_HOUR)
-    clock.end_all("completed", "failed")
-    late(clock)
-    assert clock.read(batch).status is BatchStatus.COMPLETED
-    assert clock.queue.retry_failed(batch).jobs == 1
-    late(clock)
-    assert len(clock.claimed()) == 1, "its time was up while nothing was left to submit"
-
-
 @pytest.mark.parametrize("hold", ["paused", "canary"])
 def test_a_batch_that_something_else_held_expires_all_the_same(clock: Clockwork, hold: str) -> None:
     canary = 1 if hold == "canary" else None

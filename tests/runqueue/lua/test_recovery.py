@@ -1226,25 +1226,6 @@ def test_a_job_whose_time_is_still_to_come_is_canceled_at_once_during_a_recovery
     assert (clock.cancel(job), clock.state(job)) == ([1], "canceled")
 
 
-def test_of_an_upload_that_is_taken_apart_nothing_is_left_once_a_job_has_no_run(
-    clock: Clockwork,
-) -> None:
-    batch = clock.open_batch()
-    clock.enqueue(1_000, batch=batch)
-    (job,) = clock.enqueue(1, batch=batch)
-    clock.run(job_calls.discard_batch(clock.account, batch))
-    clock.sweep("expire_batches", UPLOAD)
-    restored(clock)
-    ask(clock)
-
-    assert clock.run(suspected(loss(clock), clock.account, [job])) == [2]
-    clock.sweep("expire_batches", UPLOAD)
-    clock.deny(job)
-
-    left = [key for key in clock.dump() if batch in key or job in key]
-    assert left == [clock.key(f"attempts:{job}")]
-
-
 def test_a_job_of_an_upload_is_looked_for_before_it_is_submitted_once_it_is_accepted(
     clock: Clockwork,
 ) -> None:

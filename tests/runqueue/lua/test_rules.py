@@ -184,17 +184,6 @@ def test_a_canary_job_whose_time_is_up_when_it_is_claimed_counts(clock: Clockwor
     assert clock.states(others) <= {"ready", "submitting"}
 
 
-def test_a_replayed_canary_job_is_waited_for_again(clock: Clockwork) -> None:
-    batch, jobs = clock.batch_of(5, BatchRules(canary=2, canary_ratio=1))
-    clock.end_all("failed")
-    assert clock.queue.retry_failed(batch).jobs == 1
-    clock.end_all("completed")
-    assert clock.read(batch).held == "canary"
-    clock.end_all("completed")
-    assert clock.read(batch).held is None
-    assert clock.claimed(10) == jobs[2:]
-
-
 @pytest.mark.parametrize(
     ("rules", "field"),
     [
