@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import pytest
 
-from runqueue.observe.statistics import GROUPS, OTHER, Figures, read_figures
+from runqueue.observe.statistics import GROUPS, OTHER, Figures, GroupLoad, read_figures
 from runqueue.records.account import AccountStats
 from runqueue.records.claim_items import Finished, GivenBack, RunAgain
 from runqueue.records.delivery import Reported
@@ -119,6 +119,13 @@ def test_groups_beyond_the_busiest_are_counted_together(clock: Clockwork) -> Non
     assert told_of[-1].group == OTHER
     assert sum(group.waiting for group in told_of) == total
     assert min(group.waiting for group in told_of[:-1]) >= 5
+
+
+def test_a_group_that_is_called_other_is_one_of_the_others(clock: Clockwork) -> None:
+    clock.enqueue(3, group=OTHER)
+    clock.enqueue(1, group="shop")
+
+    assert figures(clock).groups == (GroupLoad("shop", 1, 0), GroupLoad(OTHER, 3, 0))
 
 
 def test_a_group_whose_jobs_are_all_over_is_forgotten(clock: Clockwork) -> None:

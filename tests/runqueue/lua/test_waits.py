@@ -126,6 +126,15 @@ def test_each_key_without_room_is_named_with_its_limit(clock: Clockwork) -> None
     assert rate.words == ("key login:x lets one begin every 3600 s, next 2027-01-15 09:00:00 UTC")
 
 
+def test_a_job_in_line_at_a_key_that_has_room_again_says_so(clock: Clockwork) -> None:
+    limit(clock, "host:a", max_concurrent=1)
+    jobs = clock.enqueue(2, keys=["host:a"])
+    assert clock.claimed() == jobs[:1]
+    limit(clock, "host:a", max_concurrent=2)
+
+    assert words(clock, jobs[1]) == ["it is in line at key host:a"]
+
+
 def test_an_occupied_browser_session_is_named(clock: Clockwork) -> None:
     (ready,) = clock.enqueue(keys=["session:pbs_1"])
     until = clock.now + 30 * SECOND
@@ -331,6 +340,16 @@ def test_a_group_at_its_limit_whose_run_goes_on_is_no_alarm(clock: Clockwork) ->
     assert health(clock).level is HealthLevel.GOOD
     assert health(clock).words == "Submitting as limits allow"
     assert health(clock).reason == "group acme is at its limit of 1 at a time"
+
+
+def test_more_keys_than_are_looked_at_are_counted(clock: Clockwork) -> None:
+    limit(clock, "host:*", max_concurrent=1)
+    for n in range(6):
+        clock.enqueue(2, keys=[f"host:{n}"])
+    assert len(clock.claimed(12)) == 6
+
+    assert len(stats(clock).jobs_wait_for) == 4
+    assert health(clock).reason.endswith("; 6 keys or budgets have jobs that wait")
 
 
 # What a paused account and a job that was put aside do not show.
