@@ -34,7 +34,7 @@ from runqueue.request.time_range import in_microseconds
 from runqueue.store import codec, compression
 from runqueue.store.operator_calls import Seen
 from runqueue.store.replies import codes, flat, of_ids, page, rows, texts
-from runqueue.store.scripts import Argument, ScriptCall, load
+from runqueue.store.scripts import ScriptCall, load
 
 #: Jobs in one script call: Lua's `unpack` takes 1,000 without harm, and 8,000 fail.
 CHUNK = 1000
@@ -132,14 +132,14 @@ def enqueue(
         quota: of the caller that enqueues them, beside the account's own quotas.
     """
     head = [batch or _NO_BATCH, quota.stored() if quota else ""]
-    return _intake("enqueue", account, head, jobs, keys, batch)
+    return _intake("enqueue", account, head, jobs, keys, batch=batch)
 
 
 def look_up(
     account: str, jobs: Sequence[PackedJob], keys: Sequence[str | None]
 ) -> ScriptCall[list[Enqueued]]:
     """Return what `enqueue` would answer, and store nothing."""
-    return _intake("look_up", account, [], jobs, keys, None)
+    return _intake("look_up", account, [], jobs, keys)
 
 
 def _intake(
@@ -148,7 +148,8 @@ def _intake(
     head: Sequence[str],
     jobs: Sequence[PackedJob],
     keys: Sequence[str | None],
-    batch: str | None,
+    *,
+    batch: str | None = None,
 ) -> ScriptCall[list[Enqueued]]:
     def parse(reply: list[Any]) -> list[Enqueued]:
         now = _at(reply[0])

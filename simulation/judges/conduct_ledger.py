@@ -62,7 +62,6 @@ _LOSABLE_SECONDS = 4.0
 
 #: Kinds of faults that delay what a process does; and those that delay its calls to Skyvern.
 _SLOW = ("redis", "a worker")
-_STOPPED = (*_SLOW, "messages", "the broker")
 
 
 @dataclass(slots=True)

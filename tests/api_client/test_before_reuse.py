@@ -109,23 +109,6 @@ def test_what_came_while_nobody_looked_is_no_answer_and_costs_no_request(
         assert (server.read, server.connections) == ([0, 1], 2)
 
 
-@clients
-@both_ways
-def test_a_quiet_connection_is_used_again(client: Client, tls: bool) -> None:
-    with scripted(*[Turn()] * 5, tls=tls) as server:
-        assert client(server, _trusting()) == [f"answer-{number}" for number in range(5)]
-        assert server.connections == 1
-
-
-@clients
-@both_ways
-def test_a_server_that_closes_after_each_answer_is_asked_over_new_connections(
-    client: Client, tls: bool
-) -> None:
-    with scripted(*[Turn(after=After.CLOSE)] * 10, tls=tls) as server:
-        assert client(server, _trusting()) == [f"answer-{number}" for number in range(10)]
-
-
 @pytest.fixture
 def slow_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what a server says to a new connection arrive before anything is written to it."""

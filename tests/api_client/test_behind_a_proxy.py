@@ -13,13 +13,11 @@ from api_client.errors import AnswerLostError, NotSentError
 from api_client.http.messages import HttpAnswer, Request
 from api_client.http.proxies import Proxies
 from tests.api_client.loops import Run, both_loops
-from tests.api_client.misbehaving import DRIP_INTERVAL, listening
+from tests.api_client.misbehaving import listening
 from tests.api_client.rawserver import (
     CERTIFICATE,
-    Behaviour,
     answering,
     port_nobody_listens_on,
-    reads_then_closes,
     response,
     server_tls,
     serving,
@@ -97,15 +95,6 @@ async def test_by_socks_a_request_to_an_http_server_goes_through_a_tunnel_by_its
     assert server.exchanges[0].target == "/v1/run/tasks?a=b;c"
 
 
-async def test_what_no_proxy_names_is_spoken_to_directly() -> None:
-    with proxying() as proxy:
-        async with serving(answering(200)) as server, serving_tls(response(201)) as url:
-            direct = through(proxy, "127.0.0.0/8")
-            assert (await post(server.url, direct)).status == 200
-            assert (await post(url, direct)).status == 201
-    assert proxy.heads == []
-
-
 @pytest.mark.parametrize("status", [302, 403, 407, 500, 502, 503])
 async def test_a_tunnel_that_is_refused_is_not_sent(status: int) -> None:
     refusal = rf"the proxy http://127\.0\.0\.1:\d+ answered {status}"
@@ -149,59 +138,12 @@ async def test_a_socks_proxy_that_wants_another_user_is_not_sent_and_no_password
     assert not proxy.tunnels
 
 
-@pytest.mark.parametrize(
-    ("reply", "words"), [(2, "not allowed by ruleset"), (5, "refused by destination host")]
-)
-async def test_a_tunnel_that_is_refused_by_socks_is_not_sent(reply: int, words: str) -> None:
-    refusal = rf"the proxy socks5://127\.0\.0\.1:\d+ gives no tunnel: .*{words}"
-    with (
-        proxying(ForwardingProxy(is_socks=True, refuses=reply)) as proxy,
-        pytest.raises(NotSentError, match=refusal),
-    ):
-        await post("http://shop.test", through(proxy))
-    assert proxy.tunnels == ["shop.test:80"]
-
-
-async def test_a_502_for_a_request_that_the_proxy_was_handed_is_an_answer() -> None:
-    with proxying(ForwardingProxy(fails=502)) as proxy:
-        async with serving(answering(200)) as server:
-            assert (await post(server.url, through(proxy))).status == 502
-            assert len(server.exchanges) == 1  # the server has seen it
-
-
-async def test_a_407_through_a_tunnel_is_the_servers_own_answer() -> None:
-    with proxying() as proxy:
-        async with serving_tls(response(407)) as url:
-            assert (await post(url, through(proxy))).status == 407
-
-
-async def test_a_407_of_a_server_that_is_spoken_to_directly_is_its_answer() -> None:
-    async with serving(answering(407)) as server:
-        assert (await post(server.url, Proxies())).status == 407
-
-
 async def test_what_breaks_off_behind_the_proxy_leaves_the_answer_lost() -> None:
     with proxying(ForwardingProxy(cuts=1)) as proxy:
         async with serving(answering(200, b"x" * 1000)) as server:
             with pytest.raises(AnswerLostError):
                 await post(server.url, through(proxy))
             assert len(server.exchanges) == 1
-
-
-async def test_a_tunnel_that_breaks_off_within_the_answer_leaves_it_lost() -> None:
-    with proxying() as proxy:
-        async with serving_tls(response(200, b"x" * 100_000)) as url:
-            proxy.cuts = 20_000
-            with pytest.raises(AnswerLostError):
-                await post(url, through(proxy))
-
-
-@pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_proxy_that_is_not_there_is_not_sent_and_named(scheme: str) -> None:
-    with port_nobody_listens_on() as port:
-        absent = Proxies.from_environment({}, f"http://127.0.0.1:{port}")
-        with pytest.raises(NotSentError, match="POST /v1/run/tasks"):
-            await post(f"{scheme}://shop.test", absent)
 
 
 async def answers_with_garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -338,28 +280,6 @@ async def test_a_call_that_is_given_up_while_the_proxy_is_asked_leaves_no_connec
         await transport.aclose()
 
 
-@pytest.mark.parametrize("behaviour", [reads_then_closes])
-async def test_a_proxy_that_closes_after_it_was_handed_a_request_leaves_it_lost(
-    behaviour: Behaviour,
-) -> None:
-    async with serving(behaviour) as proxy:
-        with pytest.raises(AnswerLostError):
-            await post("http://shop.test", Proxies.from_environment({}, proxy.url))
-
-
-async def test_an_answer_of_a_proxy_that_comes_in_pieces_is_read_whole() -> None:
-    async def answers_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        for piece in (b"HTTP/1.1 4", b"03 No\r\n", b"x: y\r\n\r", b"\n"):
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(DRIP_INTERVAL)
-
-    async with listening(answers_slowly) as host:
-        with pytest.raises(NotSentError, match="answered 403"):
-            await post("https://shop.test", Proxies.from_environment({}, host))
-
-
 @pytest.mark.parametrize("kind", ["http", "socks5"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_a_proxy_that_nobody_reaches_is_named_beside_the_server(
@@ -370,11 +290,4 @@ async def test_a_proxy_that_nobody_reaches_is_named_beside_the_server(
         with pytest.raises(NotSentError) as caught:
             await post(f"{scheme}://shop.test", named)
     assert f"({scheme}://shop.test by the proxy {kind}://127.0.0.1:{port})" in str(caught.value)
-    assert "password" not in str(caught.value)
-
-
-async def test_a_server_that_nobody_reaches_is_named_without_its_login() -> None:
-    with port_nobody_listens_on() as port, pytest.raises(NotSentError) as caught:
-        await post(f"http://user:password@127.0.0.1:{port}", Proxies())
-    assert f" (http://127.0.0.1:{port})" in str(caught.value)
     assert "password" not in str(caught.value)

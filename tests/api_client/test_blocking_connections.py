@@ -16,21 +16,19 @@ import httpx
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from api_client.errors import AnswerLostError, NotSentError
+from api_client.errors import NotSentError
 from api_client.http import blocking
 from api_client.http.blocking import KeptConnections
 from api_client.http.httpx_adapter import OwnClient, TransportClient
 from api_client.http.messages import HttpAnswer, Request
 from api_client.http.proxies import Proxies
 from api_client.http.transport import IDLE_LIMIT
-from tests.api_client.misbehaving import echoes
 from tests.api_client.rawserver import (
     CERTIFICATE,
     Behaviour,
     Exchange,
     Server,
     answering,
-    hangs,
     response,
     serving,
 )
@@ -159,57 +157,6 @@ async def test_the_connections_of_a_burst_are_closed_once_they_are_old(
 # Threads, and the ends of things
 
 
-async def test_threads_have_a_connection_each_and_no_answer_is_lost() -> None:
-    async with serving(echoes) as server:
-        with connections() as sender:
-
-            def many(thread: int) -> bool:
-                contents = [b"%d-%d" % (thread, n) for n in range(100)]
-                return all(send(sender, "POST", server.url, c).body == c for c in contents)
-
-            assert all(await asyncio.gather(*(asyncio.to_thread(many, n) for n in range(6))))
-        assert server.connections <= 6
-        assert len({e.body for e in server.exchanges}) == 600
-
-
-def test_a_call_within_a_running_loop_blocks_it_and_is_answered() -> None:
-    async def call(url: str) -> bytes:
-        with connections() as sender:
-            return send(sender, "GET", url).body
-
-    with serving_apart(answering(200, b"here")) as server:
-        assert asyncio.run(call(server.url)) == b"here"
-
-
-async def test_closing_leaves_a_request_its_answer_and_closes_its_connection_then() -> None:
-    goes_on, ended = asyncio.Event(), asyncio.Event()
-
-    async def answers(exchange: Exchange) -> bool:
-        await goes_on.wait()
-        await exchange.send(response(200, b"here"))
-        await exchange.reader.read()
-        ended.set()
-        return False
-
-    async with serving(answers) as server:
-        with connections() as sender:
-            call = asyncio.create_task(asend(sender, "POST", server.url))
-            await server.asked.wait()
-        goes_on.set()
-        assert await call == b"here"
-        async with asyncio.timeout(PATIENCE):
-            await ended.wait()
-
-
-async def test_a_server_that_never_answers_is_given_up_in_time() -> None:
-    async with serving(hangs) as server:
-        with connections(timeout=0.3) as sender:
-            began = time.monotonic()
-            with pytest.raises(AnswerLostError, match="Timeout"):
-                await asend(sender, "POST", server.url)
-            assert time.monotonic() - began < 5
-
-
 def test_the_time_to_connect_is_not_had_a_second_time_for_the_answer() -> None:
     limits: list[Any] = []
 
@@ -307,10 +254,3 @@ async def test_a_proxy_that_wants_credentials_has_passed_nothing_on() -> None:
                 for _ in range(2):
                     await asend(sender, "POST", server.url)
         assert proxy.connections == 2, "the second request goes over the connection of the first"
-
-
-async def test_a_server_s_own_407_is_its_answer() -> None:
-    async with serving(answering(407)) as server:
-        with connections() as sender:
-            answer = await asyncio.to_thread(send, sender, "POST", server.url)
-    assert answer.status == 407

@@ -5,7 +5,7 @@ servers take comes after them.
 """
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,17 +13,7 @@ import pytest
 from api_client import (
     OMIT,
     AgentClient,
-    Artifact,
     AsyncAgentClient,
-    BrowserSessionResponse,
-    BulkCancelRunsResponse,
-    RunListItem,
-    RunResponse,
-    RunTagsResponse,
-    RunWebhookReplayResponse,
-    TaskRunResponse,
-    WorkflowRunResponse,
-    WorkflowRunTimeline,
 )
 from tests.api_client.recording import WAYS, Recording, Way, called
 
@@ -81,28 +71,6 @@ request_options=None)""",
 request_options=None)""",
     "close_browser_session": "(self, browser_session_id, *, request_options=None)",
 }
-RESULTS = {
-    "run_task": TaskRunResponse,
-    "run_workflow": WorkflowRunResponse,
-    "login": WorkflowRunResponse,
-    "download_files": WorkflowRunResponse,
-    "get_run": RunResponse,
-    "cancel_run": type(None),
-    "retry_run_webhook": RunWebhookReplayResponse | None,
-    "list_runs": list[RunListItem],
-    "cancel_runs": BulkCancelRunsResponse,
-    "webhook_failure_reason": str | None,
-    "wait_for_run": RunResponse,
-    "get_run_artifacts": list[Artifact],
-    "get_run_timeline": list[WorkflowRunTimeline],
-    "retry_workflow_run": WorkflowRunResponse,
-    "get_run_tags": RunTagsResponse,
-    "apply_run_tags": RunTagsResponse,
-    "create_browser_session": BrowserSessionResponse,
-    "get_browser_session": BrowserSessionResponse,
-    "extend_browser_session": BrowserSessionResponse,
-    "close_browser_session": type(None),
-}
 
 both = pytest.mark.parametrize("way", WAYS)
 clients = pytest.mark.parametrize("client", [AgentClient, AsyncAgentClient])
@@ -122,59 +90,6 @@ def bare(call: Callable[..., Any]) -> str:
 @clients
 def test_the_arguments_their_order_and_their_defaults_are_these(client: type) -> None:
     assert {name: bare(call) for name, call in calls_of(client).items()} == SIGNATURES
-
-
-@clients
-def test_the_results_are_these(client: type) -> None:
-    results = {
-        name: inspect.signature(call).return_annotation for name, call in calls_of(client).items()
-    }
-    iterated = Iterator if client is AgentClient else AsyncIterator
-    assert results == RESULTS | {"iter_runs": iterated[RunListItem]}
-
-
-@pytest.mark.parametrize("name", SIGNATURES)
-def test_the_twins_take_the_same_arguments_of_the_same_types(name: str) -> None:
-    blocking, awaited = (
-        inspect.signature(calls_of(c)[name]) for c in (AgentClient, AsyncAgentClient)
-    )
-    assert blocking.parameters == awaited.parameters
-
-
-@clients
-@pytest.mark.parametrize("name", SIGNATURES)
-def test_every_call_has_its_own_name_and_says_what_it_does(name: str, client: type) -> None:
-    call = calls_of(client)[name]
-    assert (call.__name__, call.__qualname__) == (name, f"{client.__name__}.{name}")
-    assert inspect.getdoc(call)
-
-
-@pytest.mark.parametrize("name", SIGNATURES)
-def test_what_is_awaited_is_a_coroutine_function_and_what_blocks_is_none(name: str) -> None:
-    awaited, blocking = calls_of(AsyncAgentClient)[name], calls_of(AgentClient)[name]
-    if name == "iter_runs":
-        assert inspect.isasyncgenfunction(awaited)
-    else:
-        assert inspect.iscoroutinefunction(awaited)
-    assert not inspect.iscoroutinefunction(blocking)
-
-
-@both
-@pytest.mark.parametrize(
-    "call", ["run_task", "run_workflow", "login", "download_files", "list_runs", "iter_runs"]
-)
-def test_the_arguments_of_a_submission_or_a_list_are_taken_by_name_only(
-    call: str, way: Way
-) -> None:
-    with pytest.raises(TypeError, match="positional argument"):
-        called(way, Recording(), call, "p")
-
-
-@both
-@pytest.mark.parametrize("name", SIGNATURES)
-def test_a_misspelt_argument_is_refused_by_name(name: str, way: Way) -> None:
-    with pytest.raises(TypeError, match="misspelt"):
-        called(way, Recording(), name, misspelt="p")
 
 
 def test_left_out_is_shown_by_its_name() -> None:

@@ -1,7 +1,6 @@
 """Connecting: by which address, in how long, over TLS."""
 
 import asyncio
-import ssl
 from collections.abc import Sequence
 
 import pytest
@@ -10,13 +9,11 @@ from api_client import AsyncTransport, NotSentError
 from api_client.http.connect import HostNames
 from api_client.http.messages import Request
 from tests.api_client.rawserver import (
-    CERTIFICATE,
     Exchange,
     answering,
     hangs,
     port_nobody_listens_on,
     response,
-    server_tls,
     serving,
 )
 
@@ -41,33 +38,6 @@ async def test_a_server_one_of_whose_addresses_refuses_is_reached_by_the_next(
         answer = await transport.exchange(Request("GET", f"http://shop.test:{server.port}/", {}))
         await transport.exchange(Request("GET", f"http://shop.test:{server.port}/", {}))
     assert (answer.status, names, server.connections) == (200, ["shop.test"], 1)
-
-
-async def test_a_name_nobody_tells_the_addresses_of_is_not_sent(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def never(*_: object) -> Sequence[str]:
-        await asyncio.Event().wait()
-        return []
-
-    monkeypatch.setattr(HostNames, "look_up", never)
-    async with AsyncTransport(connect_timeout=0.05) as transport:
-        with pytest.raises(NotSentError, match=r"no connection in time \(http://shop\.test\)$"):
-            await transport.exchange(Request("GET", "http://shop.test/", {}))
-
-
-async def test_over_tls_the_certificate_is_checked_against_the_name_and_the_answer_read() -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(response(200, b"private"))
-
-    trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_tls())
-    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with server:
-        for tls in (trusting, False):
-            async with AsyncTransport(tls=tls) as transport:
-                assert (await transport.exchange(Request("GET", url, {}))).body == b"private"
 
 
 async def test_whoever_waits_for_a_place_takes_the_connection_that_is_given_back() -> None:

@@ -5,13 +5,12 @@ The expected requests are written out; nothing here asks the package what it wou
 
 import inspect
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from api_client import OMIT, AgentClient, CredentialType, RunEngine, WaitTimeoutError
-from tests.api_client.recording import KEY, WAYS, Recording, Way, answering, called, maker
+from api_client import OMIT, AgentClient, CredentialType, RunEngine
+from tests.api_client.recording import KEY, WAYS, Recording, Way, called
 
 TASKS, WORKFLOWS = "/v1/run/tasks", "/v1/run/workflows"
 LOGIN, DOWNLOAD = "/v1/run/tasks/login", "/v1/run/tasks/download_files"
@@ -300,20 +299,6 @@ WAITS = {"timeout", "min_interval", "max_interval"}
 #: The first row of each call is the least it can be called with.
 LEAST = {row.call: row for row in reversed(ROWS)}
 
-ALL_TASK_ARGUMENTS = """{"prompt":"p","url":null,"engine":null,"title":null,"proxy_location":null,\
-"data_extraction_schema":null,"error_code_mapping":null,"max_steps":null,"webhook_url":null,\
-"totp_identifier":null,"totp_url":null,"browser_session_id":null,"publish_workflow":null,\
-"include_action_history_in_verification":null,"browser_profile_id":null,"start_fresh_browser":null,\
-"model":null,"extra_http_headers":null,"cdp_connect_headers":null,"max_screenshot_scrolls":null,\
-"browser_address":null,"run_with":null,"file_ids":null}"""
-ALL_WORKFLOW_ARGUMENTS = """{"workflow_id":"w","parameters":null,"title":null,\
-"proxy_location":null,"webhook_url":null,"totp_url":null,"totp_identifier":null,\
-"browser_session_id":null,"browser_profile_id":null,"start_fresh_browser":null,"model":null,\
-"reuse_browser_session":null,"max_elapsed_time_minutes":null,"ai_fallback":null,\
-"run_metadata":null,"extra_http_headers":null,"cdp_connect_headers":null,\
-"max_screenshot_scrolls":null,"browser_address":null,"run_with":null,"file_ids":null,\
-"browser_type":null}"""
-
 both = pytest.mark.parametrize("way", WAYS)
 
 
@@ -346,68 +331,6 @@ def test_an_argument_is_sent_as_the_table_says_and_nothing_else(row: Row, way: W
     transport = Recording()
     called(way, transport, row.call, **row.given)
     check_sent(row, transport)
-
-
-@both
-@pytest.mark.parametrize(
-    ("row", "fields", "content"),
-    [
-        (LEAST["run_task"], TASK_FIELDS, ALL_TASK_ARGUMENTS),
-        (LEAST["run_workflow"], WORKFLOW_FIELDS, ALL_WORKFLOW_ARGUMENTS),
-    ],
-)
-def test_the_fields_of_a_submission_have_one_order_however_they_were_given(
-    row: Row, fields: dict[str, Any], content: str, way: Way
-) -> None:
-    transport = Recording()
-    called(way, transport, row.call, **dict.fromkeys(fields), **row.given)
-    check_sent(Row(row.call, "", {}, row.target, content), transport)
-
-
-@both
-def test_headers_of_the_client_go_with_each_call_and_before_ours(way: Way) -> None:
-    transport = Recording()
-    with maker(way, transport, headers={"X-Team": "a", "User-Agent": "mine"}) as make:
-        make("get_run", "tsk_1")
-        make("run_task", prompt="p")
-    for request in transport.requests:
-        assert request.headers.get_list("x-team") == ["a"]
-        assert request.headers.get_list("user-agent") == ["mine"]
-        assert request.headers["x-api-key"] == KEY
-
-
-@both
-@pytest.mark.parametrize(
-    ("given", "pauses"),
-    [
-        ({}, [1.0] * 11 + [1.1, 1.21]),
-        ({"min_interval": 4.0}, [4.0, 4.0, 4.0]),
-        ({"max_interval": 1.0}, [1.0] * 20),
-        ({"min_interval": 4.0, "timeout": 10.0}, [4.0, 4.0, 2.0]),
-        ({"timeout": 0}, []),
-    ],
-)
-def test_the_waits_of_a_wait_are_those_it_was_given(
-    given: dict[str, float], pauses: list[float], way: Way, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paused: list[float] = []
-    limit = given.get("timeout", sum(pauses))
-
-    async def sleep(seconds: float) -> None:
-        paused.append(seconds)
-
-    monkeypatch.setattr(
-        "api_client.calls.sequences.time", SimpleNamespace(monotonic=lambda: sum(paused))
-    )
-    monkeypatch.setattr("api_client.agent.time", SimpleNamespace(sleep=paused.append))
-    monkeypatch.setattr("api_client.async_agent.asyncio", SimpleNamespace(sleep=sleep))
-    run = {"run_id": "tsk_1", "status": "running"}
-    transport = Recording(answering(content=run))
-    with pytest.raises(WaitTimeoutError, match="is running after") as caught:
-        called(way, transport, "wait_for_run", "tsk_1", **given | {"timeout": limit})
-    assert paused == pytest.approx(pauses)
-    assert len(transport.requests) == len(pauses) + 1
-    assert caught.value.run is not None
 
 
 def test_the_table_covers_every_argument_of_every_call() -> None:

@@ -6,7 +6,6 @@ import gzip
 import tracemalloc
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -250,26 +249,6 @@ async def test_an_error_holds_no_key_where_a_header_is_no_text() -> None:
             await transport.exchange(Request("GET", "http://127.0.0.1:1/", headers))
     assert "secret" not in repr(caught.value)
     assert caught.value.__cause__ is None
-
-
-async def test_a_body_is_as_long_as_it_is_whatever_its_headers_say() -> None:
-    """What is beyond the length would be another request, its answer read as the next one's."""
-    content = b'{"a": 1}GET /other HTTP/1.1\r\n\r\n'
-    async with serving(answering(200)) as server, AsyncTransport() as transport:
-        for headers in ({"content-length": "8"}, {"transfer-encoding": "chunked"}):
-            await transport.handle_async_request(
-                httpx.Request("POST", server.url, headers=headers, content=content)
-            )
-        assert [e.body for e in server.exchanges] == [content, content]
-
-
-@pytest.mark.parametrize(
-    ("url", "target"), [("?to=/x", "/?to=/x"), ("", "/"), ("/x?to=/y", "/x?to=/y")]
-)
-async def test_the_target_is_all_that_follows_the_port(url: str, target: str) -> None:
-    async with serving(answering(200)) as server, AsyncTransport() as transport:
-        await transport.exchange(Request("GET", server.url + url, {}))
-        assert [e.target for e in server.exchanges] == [target]
 
 
 async def test_a_request_without_the_headers_it_needs_is_given_them() -> None:

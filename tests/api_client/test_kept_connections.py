@@ -8,12 +8,10 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-import httpx
 import orjson
-import pytest
 
-from api_client import AnswerLostError, ApiError, NotSentError
-from tests.api_client.rawserver import Exchange, answering, answering_in_turn, response, serving
+from api_client import AnswerLostError, NotSentError
+from tests.api_client.rawserver import answering, response, serving
 from tests.api_client.twins import TASK, Kind, both, twin
 
 TIMES = 1_000
@@ -118,17 +116,6 @@ async def test_a_connection_that_the_server_says_it_closes_is_not_used_again(kin
 
 
 @both
-@pytest.mark.parametrize("status", [200, 404])
-async def test_sequential_calls_use_one_connection(kind: Kind, status: int) -> None:
-    async with serving(answering(status, TASK)) as server:
-        async with twin(kind, base_url=server.url) as client:
-            for _ in range(10):
-                with suppress(Exception):
-                    await client.submit()
-        assert (server.connections, len(server.exchanges)) == (1, 10)
-
-
-@both
 async def test_a_connection_is_not_used_again_after_a_500(kind: Kind) -> None:
     async with serving(answering(500, {"error": "oops"})) as server:
         async with twin(kind, base_url=server.url) as client:
@@ -136,75 +123,3 @@ async def test_a_connection_is_not_used_again_after_a_500(kind: Kind) -> None:
                 with suppress(Exception):
                     await client.submit()
         assert server.connections == 3
-
-
-OTHER = response(200, orjson.dumps(TASK | {"run_id": "tsk_other"}))
-
-
-@both
-@pytest.mark.parametrize(
-    "surplus",
-    [
-        pytest.param(ANSWER + OTHER, id="a second answer"),
-        pytest.param(ANSWER + b"x", id="a stray byte"),
-        pytest.param(ANSWER + OTHER[:-10], id="half an answer"),
-        pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n" + OTHER, id="a 204 with a body"),
-    ],
-)
-async def test_what_a_server_sends_too_much_is_nobody_s_answer(kind: Kind, surplus: bytes) -> None:
-    async with serving(answering_in_turn(surplus, ANSWER)) as server:
-        async with twin(kind, base_url=server.url) as client:
-            # A 204 tells of no run; aiohttp refuses an answer with a stray byte behind it.
-            with suppress(ApiError, AnswerLostError):
-                await client.submit()
-            for _ in range(3):
-                assert (await client.submit()).run_id == "tsk_1"
-        assert len(server.exchanges) == 4
-        assert [e.connection for e in server.exchanges][:2] == [1, 2]
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "async",
-        "blocking",
-    ],
-)
-async def test_what_comes_late_over_a_kept_connection_is_nobody_s_answer(kind: Kind) -> None:
-    sent = asyncio.Event()
-
-    async def answers_again(exchange: Exchange) -> bool:
-        await exchange.read_body()
-        await exchange.send(ANSWER)
-        if len(server.exchanges) == 1:
-            await asked.wait()
-            await exchange.send(OTHER)
-            sent.set()
-        return True
-
-    asked = asyncio.Event()
-    async with serving(answers_again) as server, twin(kind, base_url=server.url) as client:
-        await client.submit()
-        asked.set()
-        await sent.wait()
-        for _ in range(3):  # the loopback delivers at once; the loop has to look at its sockets
-            await asyncio.sleep(0)
-        assert (await client.submit()).run_id == "tsk_1"
-        assert [e.connection for e in server.exchanges] == [1, 2]
-
-
-@both
-async def test_an_own_client_keeps_no_connection_that_could_hold_another_s_answer(
-    kind: Kind,
-) -> None:
-    own = httpx.AsyncClient() if kind == "async" else httpx.Client()
-    async with serving(answering_in_turn(ANSWER + OTHER, ANSWER)) as server:
-        async with twin(kind, base_url=server.url, httpx_client=own) as client:
-            await client.call("get_run", "tsk_1")
-            for _ in range(2):
-                assert (await client.submit()).run_id == "tsk_1"
-        assert server.connections == 3
-    if isinstance(own, httpx.AsyncClient):
-        await own.aclose()
-    else:
-        own.close()

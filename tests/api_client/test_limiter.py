@@ -73,32 +73,6 @@ def test_the_request_rate_limits_every_call(time: Time, kind: CallKind) -> None:
     assert waits(limiter, kind, 4) == [0.0, 0.0, 0.5, 1.0]
 
 
-def test_a_request_rate_below_one_lets_one_call_through_at_once(time: Time) -> None:
-    limiter = RateLimiter(max_requests_per_second=0.5, clock=time)
-    assert waits(limiter, READ, 3) == [0.0, 2.0, 4.0]
-
-
-def test_a_submission_keeps_both_limits(time: Time) -> None:
-    limiter = RateLimiter(
-        max_dispatches_per_second=10, max_burst_size=10, max_requests_per_second=2, clock=time
-    )
-    assert waits(limiter, SUBMISSION, 4) == [0.0, 0.0, 0.5, 1.0]
-    limiter = RateLimiter(max_dispatches_per_second=1, max_requests_per_second=100, clock=time)
-    assert waits(limiter, SUBMISSION, 3) == [0.0, 1.0, 2.0]
-
-
-def test_submissions_that_wait_for_their_rate_do_not_hold_up_reads(time: Time) -> None:
-    limiter = RateLimiter(max_dispatches_per_second=0.1, max_requests_per_second=10, clock=time)
-    waits(limiter, SUBMISSION, 3)
-    assert waits(limiter, READ, 1) == [0.0]
-
-
-def test_zero_is_no_limit(time: Time) -> None:
-    limiter = RateLimiter(clock=time)
-    for kind in CallKind:
-        assert waits(limiter, kind, 50) == [0.0] * 50
-
-
 def test_a_wait_longer_than_there_is_time_takes_nothing(time: Time) -> None:
     limiter = RateLimiter(
         max_dispatches_per_second=1, max_requests_per_second=50, max_burst_size=1, clock=time
@@ -119,18 +93,6 @@ def test_a_hold_lets_nothing_start_until_it_is_over(time: Time) -> None:
     assert waits(limiter, READ, 2) == [0.0, 0.0]
 
 
-def test_after_a_hold_the_calls_come_at_the_rate_not_at_once(time: Time) -> None:
-    limiter = RateLimiter(max_dispatches_per_second=2, clock=time)
-    limiter.hold(5)
-    assert waits(limiter, SUBMISSION, 3) == [5.0, 5.5, 6.0]
-
-
-def test_the_clock_is_monotonic_time_where_none_is_given() -> None:
-    limiter = RateLimiter(max_dispatches_per_second=0.001)
-    assert limiter.reserve(SUBMISSION, 0.0) == 0.0
-    assert limiter.reserve(SUBMISSION, 0.0) is None
-
-
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -142,13 +104,6 @@ def test_the_clock_is_monotonic_time_where_none_is_given() -> None:
 def test_a_limit_that_is_none_is_refused(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         RateLimiter(**wrong)
-
-
-@pytest.mark.parametrize("wrong", ["max_dispatches_per_second", "max_requests_per_second"])
-def test_a_rate_that_is_no_number_is_refused(wrong: str) -> None:
-    given_: dict[str, Any] = {wrong: float("nan")}
-    with pytest.raises(ValueError, match=wrong):
-        RateLimiter(**given_)
 
 
 @settings(deadline=None)
@@ -214,17 +169,6 @@ def test_threads_share_one_limit() -> None:
 
 
 @both
-async def test_a_client_waits_as_long_as_the_limiter_says(kind: Kind, clock: Clock) -> None:
-    limiter = RateLimiter(max_dispatches_per_second=0.5, clock=clock.monotonic)
-    transport = FakeTransport(answer(200, TASK))
-    async with twin(kind, transport=transport, limiter=limiter) as client:
-        for _ in range(3):
-            await client.submit()
-    assert clock.slept == [2.0, 2.0]
-    assert transport.timeouts == [60, 60, 60]
-
-
-@both
 async def test_a_call_that_would_wait_for_too_long_is_not_sent(kind: Kind, clock: Clock) -> None:
     limiter = RateLimiter(max_dispatches_per_second=0.001, clock=clock.monotonic)
     transport = FakeTransport(answer(200, TASK))
@@ -251,23 +195,6 @@ async def test_a_429_holds_every_call_of_the_account(
         assert limiter.reserve(READ, 0.0) is None
         await client.call("get_run", "tsk_1")
     assert clock.slept == [held]
-
-
-@both
-async def test_a_429_that_says_now_holds_nothing(kind: Kind, clock: Clock) -> None:
-    limiter = RateLimiter(clock=clock.monotonic)
-    transport = FakeTransport(answer(429, retry_after="0"))
-    async with twin(kind, transport=transport, limiter=limiter) as client:
-        with pytest.raises(RateLimitError):
-            await client.submit(max_retries=0)
-    assert limiter.reserve(READ, 0.0) == 0.0
-
-
-@both
-async def test_a_429_without_a_limiter_is_only_an_error(kind: Kind, clock: Clock) -> None:
-    async with twin(kind, transport=FakeTransport(answer(429))) as client:
-        with pytest.raises(RateLimitError):
-            await client.submit(max_retries=0)
 
 
 @both

@@ -2,18 +2,10 @@
 
 import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from api_client.answers.outcomes import (
-    Cancellation,
-    RunReading,
-    Submission,
     SubmissionClass,
-    classify_cancel,
     classify_exception,
-    classify_run,
-    classify_submission,
 )
 from api_client.answers.parts import (
     MAX_WORDS,
@@ -27,21 +19,6 @@ from api_client.types import is_over
 
 DATE = "Wed, 25 Nov 2026 12:00:00 GMT"
 NAMED = {400, 401, 402, 403, 404, 405, 409, 410, 413, 422, 429, 503}
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-)
-skyvern_like = st.fixed_dictionaries(
-    {},
-    optional={
-        "run_id": json_values,
-        "status": json_values,
-        "detail": json_values,
-        "error": json_values,
-        "retry_pending": json_values,
-    },
-)
 
 
 def words(body: bytes) -> str:
@@ -60,31 +37,6 @@ def words(body: bytes) -> str:
 )
 def test_a_fault_s_place_is_told_in_its_words_and_numbers(place: object, said: str) -> None:
     assert words(orjson.dumps({"detail": [{"loc": place, "msg": "Wrong"}]})) == said
-
-
-@settings(deadline=None)
-@given(st.integers(100, 999), st.binary() | st.just(b"[" * 5000), st.text(), st.text())
-def test_no_answer_makes_classing_raise(status: int, body: bytes, date: str, wait: str) -> None:
-    headers = {"date": date, "retry-after": wait}
-    assert isinstance(classify_submission(status, body, headers), Submission)
-    assert isinstance(classify_run(status, body, headers), RunReading)
-    assert isinstance(classify_cancel(status, body, headers), Cancellation)
-
-
-@settings(deadline=None)
-@given(st.integers(100, 599), skyvern_like)
-def test_no_json_makes_classing_raise(status: int, fields: dict[str, object]) -> None:
-    body = orjson.dumps(fields, option=orjson.OPT_NON_STR_KEYS)
-    submission = classify_submission(status, body, {})
-    assert (submission.run_id is not None) == (submission.outcome is SubmissionClass.ACCEPTED)
-    classify_run(status, body, {})
-    classify_cancel(status, body, {})
-
-
-@settings(deadline=None)
-@given(st.integers(100, 999).filter(lambda s: s not in NAMED and not 300 <= s < 400))
-def test_a_status_nobody_named_may_have_made_a_run(status: int) -> None:
-    assert classify_submission(status, b"", {}).outcome is SubmissionClass.UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -135,25 +87,6 @@ def test_a_retry_after_date_is_counted_from_now_when_the_server_tells_no_time() 
     assert retry_after({"retry-after": "Wed, 25 Nov 2026 12:00:09 GMT"}, now=now) == 9.0
 
 
-@settings(deadline=None)
-@given(st.text("0123456789 ,:+-GMTWedNovZ\0\n\u0665()", max_size=40))
-def test_no_date_header_makes_reading_it_raise(text: str) -> None:
-    assert isinstance(http_date(text), float | None)
-
-
-def test_a_date_without_a_zone_is_utc() -> None:
-    assert http_date("Wed, 25 Nov 2026 12:00:00") == http_date(DATE)
-    assert http_date("Wed, 25 Nov 2026 12:00:00 -0000") == http_date(DATE)
-
-
-def test_an_answer_carries_the_server_s_clock() -> None:
-    for status in (200, 500):
-        body = b'{"run_id": "tsk_1", "status": "queued"}'
-        assert classify_submission(status, body, {"date": DATE}).server_date == 1795608000.0
-        assert classify_run(status, body, {"date": DATE}).server_date == 1795608000.0
-        assert classify_submission(status, body, {"date": "garbage"}).server_date is None
-
-
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -170,14 +103,6 @@ def test_an_answer_carries_the_server_s_clock() -> None:
 )
 def test_the_server_s_words_are_found_in_every_known_shape(body: bytes, expected: str) -> None:
     assert words(body) == expected
-
-
-def test_what_was_sent_is_not_quoted_from_a_422() -> None:
-    body = (
-        b'{"detail": [{"type": "x", "loc": ["body", "totp_url", 0], "msg": "Invalid URL",'
-        b' "input": "secret", "ctx": {"given": "secret"}}, "secret", {"msg": "Too long"}]}'
-    )
-    assert words(body) == "body.totp_url.0: Invalid URL; Too long"
 
 
 def test_the_server_s_words_are_cut_to_a_bounded_length() -> None:

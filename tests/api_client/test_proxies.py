@@ -30,13 +30,6 @@ def test_all_proxy_holds_for_a_scheme_without_a_variable_of_its_own() -> None:
     assert Proxies.from_environment(environ) == Proxies(A, B)
 
 
-def test_a_named_proxy_takes_the_place_of_the_variables_but_for_no_proxy() -> None:
-    environ = {"HTTPS_PROXY": "http://b.test", "NO_PROXY": "shop.test"}
-    found = Proxies.from_environment(environ, "http://a.test:3128")
-    assert found.find("https://else.test/") == found.find("http://else.test/") == A
-    assert found.find("https://shop.test/") is None
-
-
 def test_none_goes_before_the_variables() -> None:
     assert Proxies.from_environment({"HTTPS_PROXY": "http://b.test"}, "none") == Proxies()
 
@@ -130,10 +123,3 @@ def test_a_url_that_is_no_proxys_is_refused_without_being_quoted(url: str) -> No
         with pytest.raises(ValueError, match=name) as error:
             Proxies.from_environment({name: url})
         assert str(error.value) == f"{name}: {EXPECTED}"
-
-
-def test_equal_settings_are_one_value() -> None:
-    environ = {"HTTPS_PROXY": "http://a.test", "NO_PROXY": "b.test,10.0.0.0/8"}
-    one, other = Proxies.from_environment(environ), Proxies.from_environment(dict(environ))
-    assert len({one, other}) == 1
-    assert one != Proxies.from_environment(environ | {"NO_PROXY": "*"})

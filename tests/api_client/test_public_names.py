@@ -21,7 +21,6 @@ from api_client import (
     NotSupported,
     RateLimitError,
     ServerError,
-    SkyvernEnvironment,
     SkyvernError,
     UnprocessableEntityError,
     WaitTimeoutError,
@@ -120,16 +119,6 @@ def test_the_public_names_are_these_and_sorted() -> None:
     )
 
 
-def test_the_environments_are_these_and_two_have_a_second_name() -> None:
-    assert {one.name: one.value for one in SkyvernEnvironment} == {
-        "PRODUCTION": "https://api.skyvern.com",
-        "STAGING": "https://api-staging.skyvern.com",
-        "DEVELOPMENT": "http://localhost:8000",
-    }
-    assert SkyvernEnvironment["CLOUD"] is SkyvernEnvironment.PRODUCTION
-    assert SkyvernEnvironment["LOCAL"] is SkyvernEnvironment.DEVELOPMENT
-
-
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_an_error_travels_to_another_process_whole(error: SkyvernError) -> None:
     copy = pickle.loads(pickle.dumps(error))
@@ -147,22 +136,6 @@ def test_each_public_error_is_made_here_and_drawn_in_the_tree() -> None:
     assert set(public) <= set(api_client.__all__)
     assert errors.__doc__ is not None
     assert set(_parents(errors.__doc__)) == set(public)
-
-
-def test_the_tree_of_errors_draws_the_classes_as_they_are() -> None:
-    assert errors.__doc__ is not None
-    for name, parent in _parents(errors.__doc__).items():
-        kind = getattr(api_client, name)
-        drawn = getattr(api_client, parent) if parent else Exception
-        assert issubclass(kind, drawn)
-        # An unnamed class may stand between the two, never a public one.
-        nearest = next(one for one in kind.__mro__[1:] if not one.__name__.startswith("_"))
-        assert nearest is drawn
-
-
-def test_an_api_error_without_words_says_its_status() -> None:
-    assert str(ApiError(status_code=418)) == "status 418"
-    assert ApiError(status_code=418, headers={"X-Request-ID": "r"}).request_id == "r"
 
 
 def _parents(drawing: str) -> dict[str, str]:

@@ -22,7 +22,6 @@ from tests.api_client.rawserver import (
     Exchange,
     answering,
     answering_in_turn,
-    hangs,
     reads_then_closes,
     response,
     serving,
@@ -54,12 +53,6 @@ async def test_a_submission_sends_the_bytes_it_was_given_with_the_key() -> None:
     }
 
 
-async def test_a_base_url_keeps_its_own_path() -> None:
-    async with serving(answering_in_turn(ACCEPTED)) as server, AsyncTransport() as transport:
-        await RawClient(f"{server.url}/skyvern/", KEY, transport).submit("task", b"{}")
-        assert server.exchanges[0].target == "/skyvern/v1/run/tasks"
-
-
 async def test_a_header_that_cannot_be_sent_refuses_the_submission_unsent() -> None:
     async with serving(answering_in_turn(ACCEPTED)) as server, AsyncTransport() as transport:
         client = RawClient(server.url, KEY, transport)
@@ -67,52 +60,6 @@ async def test_a_header_that_cannot_be_sent_refuses_the_submission_unsent() -> N
         assert outcome.outcome is SubmissionClass.REFUSED
         assert "x-user-agent" in outcome.detail
         assert not server.exchanges
-
-
-@pytest.mark.parametrize("status", [307, 308])
-async def test_a_submission_follows_a_redirect_that_keeps_method_body_and_host(
-    status: int,
-) -> None:
-    behaviour = answering_in_turn(response(status, location="/v1/run/tasks/?a=b"), ACCEPTED)
-    async with serving(behaviour) as server, AsyncTransport() as transport:
-        outcome = await RawClient(server.url, KEY, transport).submit("task", b"{}", timeout=5)
-        second = server.exchanges[1]
-    assert outcome.run_id == "tsk_1"
-    assert (second.method, second.target, second.body) == ("POST", "/v1/run/tasks/?a=b", b"{}")
-    assert second.headers["x-api-key"] == KEY
-
-
-async def test_a_submission_follows_three_redirects_and_no_more() -> None:
-    behaviour = answering(307, location="/again")
-    async with serving(behaviour) as server, AsyncTransport() as transport:
-        outcome = await RawClient(server.url, KEY, transport).submit("task", b"{}")
-        assert len(server.exchanges) == 4
-    assert outcome.outcome is SubmissionClass.ACCOUNT
-
-
-@pytest.mark.parametrize("status", [307, 308, 302])
-async def test_the_key_is_not_taken_to_another_server(status: int) -> None:
-    async with serving(answering_in_turn(ACCEPTED)) as other, AsyncTransport() as transport:
-        location = f"http://127.0.0.1:{other.port}/v1/run/tasks"
-        async with serving(answering(status, location=location)) as server:
-            outcome = await RawClient(server.url, KEY, transport).submit("task", b"{}")
-        assert not other.exchanges
-    assert outcome.outcome is SubmissionClass.ACCOUNT
-
-
-async def test_redirects_share_one_time_limit() -> None:
-    async def redirects_then_hangs(exchange: Exchange) -> bool:
-        await exchange.read_body()
-        if len(server.exchanges) == 1:
-            await exchange.send(response(307, location="/again"))
-            return True
-        return await hangs(exchange)
-
-    async with serving(redirects_then_hangs) as server, AsyncTransport() as transport:
-        client = RawClient(server.url, KEY, transport)
-        async with asyncio.timeout(5):
-            outcome = await client.submit("task", b"{}", timeout=0.6)
-    assert outcome.outcome is SubmissionClass.UNKNOWN
 
 
 async def test_every_call_has_a_minute_where_nobody_says_redirects_included(
@@ -137,15 +84,6 @@ async def test_every_call_has_a_minute_where_nobody_says_redirects_included(
         transport.requests.clear()
         await call
         assert transport.timeouts == [60, 50, 40, 30]
-
-
-async def test_a_cancelled_submission_raises_nothing_but_the_cancellation() -> None:
-    async with serving(hangs) as server, AsyncTransport() as transport:
-        call = asyncio.create_task(RawClient(server.url, KEY, transport).submit("task", b"{}"))
-        await server.asked.wait()
-        call.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await call
 
 
 async def test_the_server_quoting_the_key_does_not_bring_it_into_the_outcome() -> None:
@@ -339,27 +277,7 @@ async def test_of_a_run_that_is_too_large_its_beginning_is_read(
     assert (reading.run_id, reading.body) == ("wr_1" if status else None, b"")
 
 
-async def test_an_error_that_is_too_large_is_no_run() -> None:
-    whole = response(502, b'{"run_id":"wr_1","status":"completed","output":"' + b"x" * 20_000)
-    async with (
-        serving(answering_in_turn(whole)) as server,
-        AsyncTransport(max_body_bytes=10_000) as transport,
-    ):
-        reading = await RawClient(server.url, KEY, transport).get_run("wr_1")
-    assert (reading.outcome, reading.run_status) == (ReadClass.TROUBLE, None)
-
-
 WORKFLOW = b'{"workflow_permanent_id": "wpid_1", "workflow_definition": {"blocks": []}}'
-
-
-async def test_a_workflow_is_read_by_its_id() -> None:
-    async with (
-        serving(answering_in_turn(response(200, WORKFLOW))) as server,
-        AsyncTransport() as transport,
-    ):
-        reading = await RawClient(server.url, KEY, transport).get_workflow("wpid_1")
-        assert reading.workflow == orjson.loads(WORKFLOW)
-        assert server.exchanges[0].target == "/v1/workflows/wpid_1"
 
 
 @pytest.mark.parametrize(
@@ -467,16 +385,6 @@ async def test_tags_a_session_or_a_workflow_are_read_of_an_answer_that_names_the
         assert await call(client, "x_1") == found
         assert [one.connection for one in server.exchanges] == [1, 2], "over a new connection"
         assert await call(client, "x_1") == nothing
-
-
-async def test_answers_about_two_other_runs_are_trouble() -> None:
-    behaviour = answering_in_turn(run_named("tsk_2"), run_named("tsk_3"), run_named("tsk_1"))
-    async with serving(behaviour) as server, AsyncTransport() as transport:
-        client = RawClient(server.url, KEY, transport)
-        reading = await client.get_run("tsk_1")
-        assert (reading.outcome, reading.is_over) == (ReadClass.TROUBLE, False)
-        assert reading.detail == "the answer was about another run"
-        assert (await client.get_run("tsk_1")).run_id == "tsk_1"
 
 
 async def test_however_often_two_runs_answers_are_exchanged_neither_is_believed() -> None:

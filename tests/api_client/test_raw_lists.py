@@ -3,13 +3,9 @@
 from typing import Any
 
 import httpx
-import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from api_client import AnswerLostError, ListClass, ListedRun, NotSentError, RawClient
-from api_client.answers.listings import classify_bulk_cancel, classify_run_list
 from tests.api_client.twins import KEY, FakeTransport, answer
 
 DONE, NOT_SUPPORTED, BUSY, ACCOUNT, TROUBLE = ListClass
@@ -80,20 +76,6 @@ async def test_a_bulk_cancel_tells_which_runs_it_ended() -> None:
     assert (set(result.cancelled), set(result.failed)) == ({"tsk_1"}, {"tsk_2"})
 
 
-@pytest.mark.parametrize("failed", [{}, {"failed": None}, {"failed": [7]}])
-async def test_a_bulk_cancel_that_names_no_failures_had_none(failed: dict[str, Any]) -> None:
-    transport = FakeTransport(answer(200, {"cancelled": ["tsk_1", 7]} | failed))
-    result = await client_of(transport).cancel_runs(["tsk_1"])
-    assert set(result.cancelled) == {"tsk_1"}
-    assert not result.failed
-
-
-@pytest.mark.parametrize("body", [[], {}, {"cancelled": None}, "text"])
-async def test_a_bulk_cancel_in_another_shape_is_not_supported(body: Any) -> None:
-    result = await client_of(FakeTransport(answer(200, body))).cancel_runs(["tsk_1"])
-    assert result.outcome is NOT_SUPPORTED
-
-
 FAILURES: list[tuple[httpx.Response | Exception, ListClass]] = [
     (answer(404, {"detail": "Not Found"}), NOT_SUPPORTED),
     (httpx.Response(404, text="<html>"), NOT_SUPPORTED),
@@ -125,28 +107,3 @@ async def test_a_failure_is_classed_the_same_for_a_page_and_a_bulk_cancel(
         assert KEY not in detail
     assert page.retry_after == cancellation.retry_after == (7.0 if outcome is BUSY else None)
     assert not page.runs
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-)
-items = st.fixed_dictionaries(
-    {},
-    optional={
-        "run_id": json_values,
-        "status": json_values,
-        "created_at": json_values | st.datetimes().map(str) | st.just("0001-01-01T00:00:00+14:00"),
-        "title": json_values,
-    },
-)
-
-
-@settings(deadline=None)
-@given(st.integers(100, 999), st.lists(items) | json_values)
-def test_no_answer_makes_classing_raise(status: int, parsed: Any) -> None:
-    for body in (orjson.dumps(parsed), orjson.dumps(parsed)[:-1]):
-        page = classify_run_list(status, body, {}, 100)
-        assert not page.runs or page.outcome is DONE
-        cancellation = classify_bulk_cancel(status, body, {})
-        assert not cancellation.cancelled or cancellation.outcome is DONE

@@ -126,19 +126,6 @@ async def test_a_submission_is_not_sent_on_without_time_to_hear_its_answer(
 
 
 @both
-async def test_http_may_become_https_on_the_same_host(kind: Kind) -> None:
-    transport = FakeTransport(
-        answer(308, location="https://skyvern.test/v1/run/tasks"), answer(200, RUN)
-    )
-    async with twin(kind, transport=transport) as client:
-        await client.submit()
-    assert [str(request.url) for request in transport.requests] == [
-        "http://skyvern.test/v1/run/tasks",
-        "https://skyvern.test/v1/run/tasks",
-    ]
-
-
-@both
 async def test_https_does_not_become_http(kind: Kind) -> None:
     transport = FakeTransport(answer(308, location="http://skyvern.test/v1/run/tasks"))
     async with twin(kind, base_url="https://skyvern.test", transport=transport) as client:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from api_client import OMIT, RateLimitError, RequestOptions, SkyvernError, WaitTimeoutError
-from tests.api_client.recording import WAYS, Recording, Way, answering, called
+from api_client import OMIT, RequestOptions
+from tests.api_client.recording import WAYS, Recording, Way, called
 from tests.api_client.test_every_argument import LEAST, Row
 
 ALL_NONE: RequestOptions = {
@@ -22,9 +22,6 @@ every_call = pytest.mark.parametrize("row", LEAST.values(), ids=LEAST)
 every_post = pytest.mark.parametrize(
     "row", [row for row in LEAST.values() if row.method == "POST"], ids=lambda row: row.call
 )
-every_get = pytest.mark.parametrize(
-    "row", [row for row in LEAST.values() if row.method == "GET"], ids=lambda row: row.call
-)
 
 
 def sent(row: Row, way: Way, options: RequestOptions | None) -> Any:
@@ -39,50 +36,9 @@ def test_every_key_of_the_options_is_covered_here() -> None:
 
 @both
 @every_call
-@pytest.mark.parametrize("options", [None, {}, ALL_NONE, {"chunk_size": 4096}])
-def test_options_that_say_nothing_change_nothing(
-    options: RequestOptions | None, row: Row, way: Way
-) -> None:
-    request = sent(row, way, options)
-    plain = Recording()
-    called(way, plain, row.call, **row.given)
-    assert request.url == plain.only.url
-    assert request.headers == plain.only.headers
-    assert request.content == plain.only.content == row.content.encode()
-
-
-@both
-@every_call
 def test_a_time_limit_of_one_call_goes_to_the_transport(row: Row, way: Way) -> None:
     request = sent(row, way, {"timeout_in_seconds": 7})
     assert request.extensions["timeout"]["read"] == 7
-
-
-@both
-@every_call
-def test_without_a_limit_a_call_has_a_minute_or_what_its_webhooks_need(row: Row, way: Way) -> None:
-    longer = {"cancel_run": 120.0, "cancel_runs": 120.0, "retry_run_webhook": 90.0}
-    request = sent(row, way, None)
-    limit = request.extensions["timeout"]["read"]
-    assert limit == pytest.approx(longer.get(row.call, 60.0), abs=1.0)
-
-
-@both
-@every_call
-@pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (1, 2), (3, 4), (None, 3)])
-def test_a_call_is_made_again_as_often_as_it_says(
-    retries: int | None, attempts: int, row: Row, way: Way
-) -> None:
-    transport = Recording(answering(429, {"detail": "slow down"}, retry_after="0"))
-    options: RequestOptions = {"max_retries": retries}
-    error: type[SkyvernError] = RateLimitError
-    given = row.given
-    if row.call == "wait_for_run":  # it goes on after what passes
-        error, given = WaitTimeoutError, given | {"timeout": 0}
-    with pytest.raises(error):
-        called(way, transport, row.call, **given, request_options=options)
-    # A new run of a run is asked for once, whatever is said.
-    assert len(transport.requests) == (1 if row.call == "retry_workflow_run" else attempts)
 
 
 @both
@@ -93,26 +49,6 @@ def test_additional_headers_go_before_ours_whatever_their_case(row: Row, way: Wa
     assert request.headers.get_list("x-trace") == ["5"]
     assert request.headers.get_list("accept") == ["a/b"]
     assert not {"x-none", "x-left-out"} & set(request.headers)
-
-
-@both
-@every_call
-@pytest.mark.parametrize("name", ["Host", "content-length", "Transfer-Encoding", "X-API-Key"])
-def test_a_header_that_makes_another_request_of_it_is_refused(
-    name: str, row: Row, way: Way
-) -> None:
-    transport = Recording()
-    options: RequestOptions = {"additional_headers": {name: "7"}}
-    with pytest.raises(ValueError, match=f"header {name}: it is not for callers to set"):
-        called(way, transport, row.call, **row.given, request_options=options)
-    assert transport.requests == []
-
-
-@both
-@every_get
-def test_a_read_with_headers_of_its_own_has_no_content_length(row: Row, way: Way) -> None:
-    request = sent(row, way, {"additional_headers": {"x-trace": "5"}})
-    assert not {"content-length", "content-type"} & set(request.headers)
 
 
 @both
@@ -135,14 +71,6 @@ def test_additional_query_parameters_come_after_the_call_s_own(row: Row, way: Wa
 
 
 @both
-def test_an_additional_query_parameter_goes_before_the_call_s_own(way: Way) -> None:
-    transport = Recording()
-    options: RequestOptions = {"additional_query_parameters": {"page_size": 5, "page": None}}
-    called(way, transport, "list_runs", request_options=options)
-    assert transport.only.url.query == b"page_size=5"
-
-
-@both
 @every_post
 def test_additional_body_parameters_come_after_the_call_s_own_and_null_stays(
     row: Row, way: Way
@@ -153,25 +81,6 @@ def test_additional_body_parameters_come_after_the_call_s_own_and_null_stays(
     assert request.content.decode() == before + '"new":[1,null],"none":null}'
     assert request.headers["content-type"] == "application/json"
     assert request.headers["content-length"] == str(len(request.content))
-
-
-@both
-@every_get
-def test_additional_body_parameters_give_a_read_a_body(row: Row, way: Way) -> None:
-    request = sent(row, way, {"additional_body_parameters": {"new": None}})
-    assert request.content == b'{"new":null}'
-    assert request.headers["content-type"] == "application/json"
-    assert request.headers["content-length"] == "12"
-
-
-@both
-def test_an_additional_body_parameter_takes_the_place_of_an_argument(way: Way) -> None:
-    transport = Recording()
-    options: RequestOptions = {
-        "additional_body_parameters": {"prompt": "theirs", "url": None, "title": OMIT, "new": OMIT}
-    }
-    called(way, transport, "run_task", prompt="p", url="u", title="t", request_options=options)
-    assert transport.only.content == b'{"prompt":"theirs","url":null}'
 
 
 @both

@@ -30,7 +30,6 @@ DOCUMENTED |= {500, 502, 503, 504, 599}
 STATUSES = sorted(DOCUMENTED | set(random.Random(7).sample(range(100, 1000), 100)))
 #: The last is what the test takes for an answer that says so; the words themselves do not count.
 WORDS = ["", "Database temporarily unavailable", "No run was created", "nothing came of it"]
-WRITES = [CallKind.SUBMISSION, CallKind.CANCEL, CallKind.WEBHOOK]
 
 every_kind = pytest.mark.parametrize("call", list(CallKind))
 
@@ -48,23 +47,6 @@ def refusal(status: int, words: str = "", retry_after: float | None = None) -> A
         error.came_to_nothing = words.startswith("nothing")
         return error
     return ApiError(words, status_code=status)
-
-
-@pytest.mark.parametrize("words", WORDS)
-@pytest.mark.parametrize("status", STATUSES)
-def test_a_read_is_made_again_after_what_passes(status: int, words: str) -> None:
-    passes = status in {408, 425, 429} or status >= 500
-    assert may_again(CallKind.READ, refusal(status, words)) is passes
-
-
-@pytest.mark.parametrize("words", WORDS)
-@pytest.mark.parametrize("status", STATUSES)
-@pytest.mark.parametrize("call", WRITES)
-def test_anything_else_is_made_again_only_if_nothing_came_of_it(
-    call: CallKind, status: int, words: str
-) -> None:
-    nothing = status == 429 or (status >= 500 and words == WORDS[-1])
-    assert may_again(call, refusal(status, words)) is nothing
 
 
 @pytest.mark.parametrize(
@@ -109,16 +91,6 @@ def test_a_pause_is_full_jitter_over_what_the_server_asks(
         assert seconds == (asked or 0.0) + dice * bound
 
 
-@pytest.mark.parametrize(
-    ("attempt", "longest"), [(1, 0.5), (2, 1.0), (3, 2.0), (5, 8.0), (6, 8.0), (10**6, 8.0)]
-)
-def test_the_bound_of_a_pause_doubles_until_the_longest(attempt: int, longest: float) -> None:
-    error = AnswerLostError()
-    assert pause(RetryPolicy(), attempt, error, lambda: 0.0) == 0.0
-    assert pause(RetryPolicy(), attempt, error, lambda: 1.0) == longest
-    assert pause(RetryPolicy(), attempt, None, lambda: 0.5) == longest / 2
-
-
 @pytest.mark.parametrize("name", ["max_retries", "min_backoff", "max_backoff", "deadline"])
 def test_a_policy_takes_no_negative_number(name: str) -> None:
     wrong: dict[str, Any] = {name: -1}
@@ -148,10 +120,6 @@ def test_an_attempt_may_take_its_timeout_or_what_is_left_of_the_deadline(clock: 
     assert one.left() == 40
     clock.now += 50
     assert one.left() <= 0
-
-
-def test_a_call_s_own_timeout_goes_before_the_client_s(clock: Clock) -> None:
-    assert budget(timeout=50, timeout_in_seconds=5).left() == 5
 
 
 def test_the_deadline_is_never_less_than_one_attempt_may_take(clock: Clock) -> None:

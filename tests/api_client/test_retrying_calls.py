@@ -3,21 +3,19 @@
 Nothing here waits.
 """
 
-import logging
 from typing import Any
 
 import pytest
 
 from api_client import (
     AnswerLostError,
-    ApiError,
     NotSentError,
     RateLimitError,
     RetryPolicy,
     ServerError,
     SkyvernError,
 )
-from tests.api_client.twins import KEY, TASK, Answer, Clock, FakeTransport, Kind, answer, both, twin
+from tests.api_client.twins import TASK, Answer, Clock, FakeTransport, Kind, answer, both, twin
 
 LOST = AnswerLostError("reset")
 NOT_SENT = NotSentError("refused")
@@ -64,19 +62,6 @@ async def test_the_last_failure_is_raised_when_the_attempts_are_used_up(
             await client.call("get_run", "tsk_1", request_options={"max_retries": retries})
     assert type(caught.value).__module__ == "api_client.errors"
     assert len(transport.requests) == retries + 1
-
-
-@both
-async def test_a_policy_s_retries_hold_where_the_call_says_nothing(
-    kind: Kind, clock: Clock
-) -> None:
-    transport = FakeTransport(LOST)
-    async with twin(kind, transport=transport, retry=RetryPolicy(max_retries=4)) as client:
-        for options in (None, {}, {"max_retries": None}):
-            transport.requests.clear()
-            with pytest.raises(AnswerLostError):
-                await client.call("get_run", "tsk_1", request_options=options)
-            assert len(transport.requests) == 5
 
 
 @both
@@ -130,25 +115,6 @@ async def test_words_about_a_run_say_nothing_of_what_makes_none(
 
 
 @both
-async def test_a_call_made_again_is_logged_with_its_pause_and_reason(
-    kind: Kind, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, logger="api_client")
-    transport = FakeTransport(
-        answer(429, {"detail": f"slow down, {KEY}"}, retry_after="2"), LOST, answer(200, TASK)
-    )
-    retry = RetryPolicy(min_backoff=0.5)
-    async with twin(kind, transport=transport, retry=retry) as client:
-        options = {"additional_query_parameters": {"q": "private"}}
-        await client.call("get_run", "tsk_1", request_options=options)
-    told = [(record.levelname, record.getMessage()) for record in caplog.records]
-    assert told == [
-        ("INFO", "again in 2.5 s, after GET /v1/runs/tsk_1: 429 slow down, [key]"),
-        ("INFO", "again in 1.0 s, after reset"),
-    ]
-
-
-@both
 @pytest.mark.parametrize("deadline", [0, 10, 45, 120, 1000])
 @pytest.mark.parametrize("failure", [LOST, NOT_SENT, answer(500)], ids=repr)
 async def test_no_call_outlasts_its_deadline(
@@ -170,37 +136,6 @@ async def test_each_attempt_has_its_own_timeout(kind: Kind, clock: Clock) -> Non
         with pytest.raises(AnswerLostError):
             await client.call("get_run", "t", request_options={"timeout_in_seconds": 7})
     assert transport.timeouts == [7, 7, 7]
-
-
-ASKED = [
-    ("5", 5.0),
-    ("0", 0.0),
-    ("-3", 0.0),
-    ("1.5", 1.5),
-    ("Wed, 25 Nov 2026 12:00:30 GMT", 30.0),
-    ("Wed, 25 Nov 2026 11:59:00 GMT", 0.0),
-    ("soon", 0.0),
-    ("", 0.0),
-]
-
-
-@both
-@pytest.mark.parametrize(("value", "seconds"), ASKED)
-@pytest.mark.parametrize("status", [429, 503])
-async def test_what_the_server_asks_for_is_waited_before_the_next_attempt(
-    kind: Kind, clock: Clock, value: str, seconds: float, status: int
-) -> None:
-    busy = answer(
-        status,
-        {"detail": "No run was created"},
-        retry_after=value,
-        date="Wed, 25 Nov 2026 12:00:00 GMT",
-    )
-    transport = FakeTransport(busy, answer(200, TASK))
-    retry = RetryPolicy(min_backoff=0.25)
-    async with twin(kind, transport=transport, retry=retry) as client:
-        await client.submit()
-    assert clock.slept == [seconds + 0.25]
 
 
 @both
@@ -232,18 +167,6 @@ async def test_the_second_failure_s_words_decide_on_the_third_attempt(
 
 
 @both
-@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 409, 413, 422])
-async def test_a_refusal_is_not_asked_again(kind: Kind, clock: Clock, status: int) -> None:
-    transport = FakeTransport(answer(status, {"detail": "No run was created"}))
-    async with twin(kind, transport=transport) as client:
-        for call in (client.submit(), client.call("get_run", "tsk_1")):
-            with pytest.raises(ApiError) as caught:
-                await call
-            assert caught.value.status_code == status
-    assert len(transport.requests) == 2
-
-
-@both
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit()], ids=repr)
 async def test_what_is_no_failure_of_the_call_ends_it_between_attempts_too(
     kind: Kind, clock: Clock, error: BaseException
@@ -270,8 +193,3 @@ async def test_a_submission_is_not_made_again_without_time_to_hear_its_answer(
         with pytest.raises(RateLimitError):
             await client.submit()
     assert len(transport.requests) == 1
-
-
-def test_a_server_error_says_what_it_was() -> None:
-    error = ServerError(status_code=503)
-    assert (str(error), error.retry_after, error.request_id) == ("status 503", None, None)

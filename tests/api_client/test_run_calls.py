@@ -8,7 +8,6 @@ import pytest
 
 from api_client import (
     BadRequestError,
-    ConflictError,
     NotFoundError,
     NotSupported,
     RateLimitError,
@@ -143,13 +142,6 @@ def test_a_change_is_made_again_only_where_nothing_came_of_it(
             called(way, transport, call, *args, **given, request_options={"max_retries": 2})
         assert len(transport.requests) == times
         assert not caught.value.run_may_exist
-
-
-@both
-def test_a_session_that_lives_as_long_as_it_may_is_a_conflict(way: Way) -> None:
-    transport = Recording(answering(409, {"detail": "is at its maximum lifetime"}))
-    with pytest.raises(ConflictError, match="maximum lifetime"):
-        called(way, transport, "extend_browser_session", "pbs_1", additional_minutes=5)
 
 
 @both

@@ -47,10 +47,6 @@ def test_what_is_not_told_is_none(fields: dict[str, Any], expected: RunTimes) ->
     assert run_times(run(**fields)) == expected
 
 
-def test_nothing_is_told_of_an_empty_answer() -> None:
-    assert run_times({}) == NO_TIMES
-
-
 @pytest.mark.parametrize(
     ("times", "expected"),
     [

@@ -27,7 +27,7 @@ from api_client import (
     WaitTimeoutError,
 )
 from api_client.call import Call, CallKind
-from api_client.calls.sequences import LAST_READ, Pages, cancel_chunks, reason_reads
+from api_client.calls.sequences import LAST_READ, reason_reads
 from tests.api_client.twins import Clock
 
 NOT_FOUND = NotFoundError("Run not found", status_code=404)
@@ -71,29 +71,6 @@ def drive(act: Callable[[AgentClient], Any], results: list[Any]) -> tuple[Any, l
     return result, client.calls
 
 
-def test_a_run_that_is_over_is_returned_at_the_first_look() -> None:
-    done = run("completed")
-    result, [call] = drive(wait_for_run("tsk_1", request_options={"max_retries": 1}), [done])
-    assert result is done
-    assert (call.kind, call.path) == (CallKind.READ, "v1/runs/tsk_1")
-    assert call.options == {"max_retries": 1}
-
-
-@pytest.mark.parametrize("status", ["created", "queued", "running", "paused", "of_tomorrow"])
-def test_a_run_that_goes_on_is_read_until_it_is_over(clock: Clock, status: str) -> None:
-    done = run("failed")
-    result, calls = drive(wait_for_run("tsk_1"), [run(status)] * 5 + [done])
-    assert result is done
-    assert len(calls) == 6
-
-
-def test_a_failed_run_with_a_retry_pending_is_not_over(clock: Clock) -> None:
-    pending = run("failed", retry_pending=True)
-    done = run("completed", retry_pending=False)
-    result, _ = drive(wait_for_run("tsk_1"), [pending, run("queued"), done])
-    assert result is done
-
-
 def test_reads_are_spaced_by_a_tenth_of_the_time_waited_within_bounds(clock: Clock) -> None:
     going = [run("running")] * 60
     drive(
@@ -107,15 +84,6 @@ def test_reads_are_spaced_by_a_tenth_of_the_time_waited_within_bounds(clock: Clo
     assert (clock.slept[0], clock.slept[-1]) == (2, 5)
 
 
-@pytest.mark.parametrize(("minutes", "reads"), [(1, 30), (5, 47), (10, 57)])
-def test_a_run_of_minutes_is_read_as_often_as_the_page_says(
-    clock: Clock, minutes: int, reads: int
-) -> None:
-    with pytest.raises(WaitTimeoutError):
-        drive(wait_for_run("tsk_1", timeout=minutes * 60), [run("running")] * 100)
-    assert len(clock.slept) + 1 == pytest.approx(reads, abs=1)
-
-
 def test_a_wait_ends_on_time_with_the_last_that_was_read(clock: Clock) -> None:
     last = run("paused")
     with pytest.raises(WaitTimeoutError, match="run tsk_1 is paused after 4 s") as caught:
@@ -126,11 +94,6 @@ def test_a_wait_ends_on_time_with_the_last_that_was_read(clock: Clock) -> None:
     assert caught.value.run is last
     assert isinstance(caught.value, TimeoutError)
     assert clock.slept == [3, 1]
-
-
-def test_a_timeout_of_nothing_looks_once(clock: Clock) -> None:
-    with pytest.raises(WaitTimeoutError):
-        drive(wait_for_run("tsk_1", timeout=0), [run("running")])
 
 
 def test_a_run_that_was_just_made_may_be_not_found_for_ten_seconds(clock: Clock) -> None:
@@ -226,23 +189,11 @@ def test_a_read_gets_what_is_left_of_the_wait_and_five_seconds_at_least(clock: C
     assert limits == [60, 31, LAST_READ, LAST_READ, None]
 
 
-@pytest.mark.parametrize("timeout", [-1, -0.001, float("nan")])
-def test_a_wait_of_no_time_that_can_be_is_refused(timeout: float) -> None:
-    with pytest.raises(ValueError, match="timeout: expected 0 seconds or more, got"):
-        drive(wait_for_run("tsk_1", timeout=timeout), [])
-
-
 @pytest.mark.parametrize("error", FOR_GOOD, ids=lambda error: type(error).__name__)
 def test_a_read_that_fails_for_good_ends_the_wait(clock: Clock, error: SkyvernError) -> None:
     with pytest.raises(type(error)) as caught:
         drive(wait_for_run("tsk_1"), [run("running"), error])
     assert caught.value is error
-
-
-@pytest.mark.parametrize(("least", "most"), [(0, 1), (-1, 1), (2, 1), (float("nan"), 1)])
-def test_intervals_that_are_none_are_refused(least: float, most: float) -> None:
-    with pytest.raises(ValueError, match="min_interval"):
-        drive(wait_for_run("tsk_1", min_interval=least, max_interval=most), [])
 
 
 def test_runs_are_canceled_a_hundred_at_a_time_and_each_once() -> None:
@@ -265,22 +216,6 @@ def test_runs_are_canceled_a_hundred_at_a_time_and_each_once() -> None:
     assert result.failed == [*ids[99:100], *ids[200:]]
 
 
-def test_no_runs_to_cancel_are_no_request() -> None:
-    result, calls = drive(cancel_runs([]), [])
-    assert (result.cancelled, result.failed, calls) == ([], [], [])
-
-
-def test_one_text_is_not_a_list_of_runs_to_cancel() -> None:
-    with pytest.raises(TypeError, match="several ids, got one text"):
-        next(cancel_chunks("tsk_1", None))
-
-
-@pytest.mark.parametrize("odd", [None, 0, 7, b"tsk_1", ["tsk_1"]])
-def test_what_is_no_id_is_not_canceled(odd: Any) -> None:
-    with pytest.raises(TypeError, match="run_ids: expected ids as text, got"):
-        next(cancel_chunks(["tsk_1", odd], None))
-
-
 @pytest.mark.parametrize("reason", [None, "", "no answer"])
 def test_a_workflow_run_s_webhook_is_looked_up_in_the_list(reason: str | None) -> None:
     result, [call] = drive(webhook_failure_reason("wr_1"), [reason])
@@ -299,18 +234,6 @@ def test_a_workflow_run_that_the_list_does_not_tell_of_is_read_itself(listed: An
     assert (result, len(calls)) == ("gone", 2)
     assert (second.path, second.query) == ("v1/workflows/runs/wr_1", "")
     assert second.read({"webhook_failure_reason": "gone"}) == "gone"
-
-
-def test_a_server_without_the_list_is_asked_for_the_workflow_run_itself() -> None:
-    result, calls = drive(webhook_failure_reason("wr_1"), [NO_CALL, "no answer"])
-    assert result == "no answer"
-    assert [call.path for call in calls] == ["v1/agents/runs", "v1/workflows/runs/wr_1"]
-
-
-def test_a_task_s_webhook_is_read_from_the_task() -> None:
-    result, [call] = drive(webhook_failure_reason("tsk/1"), ["gave up"])
-    assert result == "gave up"
-    assert (call.path, call.query) == ("api/v1/tasks/tsk%2F1", "")
 
 
 @pytest.mark.parametrize("run_id", ["wr_1", "tsk_1"])
@@ -336,50 +259,5 @@ def test_a_reason_that_is_no_text_is_not_taken_for_one() -> None:
         call.read("text")
 
 
-def test_an_empty_run_id_is_refused() -> None:
-    with pytest.raises(ValueError, match="run_id is empty"):
-        reason_reads("")
-    with pytest.raises(ValueError, match="run_id is empty"):
-        drive(wait_for_run(""), [])
-
-
 def item(number: int) -> RunListItem:
     return RunListItem(run_id=f"tsk_{number}", status="running")
-
-
-def test_pages_end_with_one_that_brings_nothing_new() -> None:
-    pages = Pages(search_key="abc", status=iter(["running"]), request_options={"max_retries": 7})
-    for number in (1, 2):
-        call = pages.next_page()
-        assert call is not None
-        query = f"search_key=abc&status=running&page={number}&page_size=100"
-        assert (call.query, call.options) == (query, {"max_retries": 7})
-        # A server may give fewer to a page than it was asked for.
-        size = 100 if number == 1 else 20
-        assert len(pages.new_items([item(number * 1000 + n) for n in range(size)])) == size
-    assert pages.next_page() is not None
-    assert pages.new_items([item(2000 + n) for n in range(20)]) == []
-    assert pages.next_page() is None
-
-
-def test_pages_end_with_an_empty_one() -> None:
-    pages = Pages(search_key=None, status=None, request_options=None)
-    assert pages.new_items([]) == []
-    assert pages.next_page() is None
-
-
-def test_a_run_pushed_to_the_next_page_is_given_once() -> None:
-    pages = Pages(search_key=None, status="running", request_options=None)
-    first = [item(number) for number in range(100)]
-    assert pages.new_items(first) == first
-    pushed = [item(number) for number in range(97, 150)]
-    assert [one.run_id for one in pages.new_items(pushed)] == [f"tsk_{n}" for n in range(100, 150)]
-
-
-def test_pages_stop_at_the_server_s_last() -> None:
-    pages = Pages(search_key=None, status=None, request_options=None)
-    count = 0
-    while pages.next_page() is not None:
-        pages.new_items([item(count * 100 + number) for number in range(100)])
-        count += 1
-    assert count == 100

@@ -1,23 +1,19 @@
 """The calls made of several requests, once through each client."""
 
-import time
 from typing import Any
 
 import httpx
-import orjson
 import pytest
 
 from api_client import (
     AnswerLostError,
     ApiError,
-    NotFoundError,
     NotSentError,
     NotSupported,
     RunStatus,
     WaitTimeoutError,
 )
 from api_client.calls.sequences import LAST_READ
-from tests.api_client.rawserver import hangs, serving
 from tests.api_client.twins import TASK, Clock, FakeTransport, Kind, answer, both, twin
 
 ROUTE_MISSING = answer(404, {"detail": "Not Found"})
@@ -47,35 +43,6 @@ async def test_a_run_is_waited_for(kind: Kind, clock: Clock) -> None:
 
 
 @both
-async def test_a_wait_that_is_over_before_the_run_is_an_error(kind: Kind, clock: Clock) -> None:
-    async with twin(kind, transport=FakeTransport(answer(200, TASK))) as client:
-        with pytest.raises(WaitTimeoutError) as caught:
-            await client.call("wait_for_run", "tsk_1", timeout=7)
-    assert caught.value.run is not None
-    assert caught.value.run.status is RunStatus.QUEUED
-    assert sum(clock.slept) == 7
-
-
-@both
-async def test_a_failure_of_a_read_for_good_ends_the_wait(kind: Kind, clock: Clock) -> None:
-    async with twin(kind, transport=FakeTransport(answer(400))) as client:
-        with pytest.raises(ApiError):
-            await client.call("wait_for_run", "tsk_1")
-
-
-@both
-async def test_a_server_that_is_away_for_a_while_does_not_end_the_wait(
-    kind: Kind, clock: Clock
-) -> None:
-    away = [answer(503)] * 30
-    transport = FakeTransport(answer(200, TASK), *away, answer(200, TASK | {"status": "completed"}))
-    async with twin(kind, transport=transport) as client:
-        assert (await client.call("wait_for_run", "tsk_1", timeout=600)).is_over
-    # Each read has the client's retries, and the wait goes on after them.
-    assert len(clock.slept) == 31
-
-
-@both
 @pytest.mark.parametrize(
     ("given_", "first"),
     [({}, 20), ({"timeout_in_seconds": 7}, 7), ({"timeout_in_seconds": 99}, 50)],
@@ -97,43 +64,6 @@ async def test_a_read_never_outlasts_the_wait_nor_its_own_time(
 
 
 @both
-async def test_a_server_that_hangs_does_not_hold_up_the_end_of_a_wait(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("api_client.calls.sequences.LAST_READ", 0.1)
-    async with serving(hangs) as server, twin(kind, base_url=server.url) as client:
-        start = time.monotonic()
-        with pytest.raises(WaitTimeoutError) as caught:
-            await client.call("wait_for_run", "tsk_1", timeout=0.3)
-    assert time.monotonic() - start < 3
-    assert isinstance(caught.value.__cause__, AnswerLostError)
-
-
-@both
-async def test_a_wrong_argument_of_a_flow_is_refused_unsent(kind: Kind) -> None:
-    transport = FakeTransport(answer(200))
-    async with twin(kind, transport=transport) as client:
-        with pytest.raises(ValueError, match="min_interval"):
-            await client.call("wait_for_run", "tsk_1", min_interval=0)
-        with pytest.raises(TypeError, match="several ids"):
-            await client.call("cancel_runs", "tsk_1")
-    assert not transport.requests
-
-
-@both
-async def test_many_runs_are_canceled_in_few_requests(kind: Kind) -> None:
-    def cancel(request: httpx.Request) -> httpx.Response:
-        ids = orjson.loads(request.read())["run_ids"]
-        return answer(200, {"cancelled": ids[1:], "failed": ids[:1]})
-
-    transport = FakeTransport(by=cancel)
-    async with twin(kind, transport=transport) as client:
-        result = await client.call("cancel_runs", [f"tsk_{number % 150}" for number in range(300)])
-    assert len(transport.requests) == 2
-    assert (len(result.cancelled), result.failed) == (148, ["tsk_0", "tsk_100"])
-
-
-@both
 async def test_a_webhook_s_failure_is_looked_up_where_the_server_tells_it(kind: Kind) -> None:
     def tell(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/v1/agents/runs":
@@ -143,14 +73,6 @@ async def test_a_webhook_s_failure_is_looked_up_where_the_server_tells_it(kind: 
     async with twin(kind, transport=FakeTransport(by=tell)) as client:
         for run_id, path in (("wr_1", "/v1/workflows/runs/wr_1"), ("t_1", "/api/v1/tasks/t_1")):
             assert await client.call("webhook_failure_reason", run_id) == path
-
-
-@both
-async def test_a_run_nobody_knows_has_no_webhook(kind: Kind) -> None:
-    transport = FakeTransport(answer(404, {"detail": "Task not found"}))
-    async with twin(kind, transport=transport) as client:
-        with pytest.raises(NotFoundError):
-            await client.call("webhook_failure_reason", "tsk_1")
 
 
 @both
@@ -176,28 +98,6 @@ async def test_no_run_is_listed_twice_although_others_begin_meanwhile(kind: Kind
         found = [item.run_id for item in await client.iterate(status=["running"])]
     assert len(transport.requests) == 4  # the last brings nothing new
     assert found == [f"tsk_{number}" for number in range(1000, 750, -1)]
-
-
-@both
-async def test_the_list_ends_where_the_server_s_does(kind: Kind) -> None:
-    def full(request: httpx.Request) -> httpx.Response:
-        start = int(request.url.params["page"]) * 100
-        return answer(200, listed(*range(start, start + 100)))
-
-    transport = FakeTransport(by=full)
-    async with twin(kind, transport=transport) as client:
-        assert len(await client.iterate()) == 10_000
-    assert len(transport.requests) == 100
-
-
-@both
-async def test_a_list_that_fails_raises_and_can_be_left_at_any_item(kind: Kind) -> None:
-    transport = FakeTransport(answer(200, listed(*range(100))), answer(403))
-    async with twin(kind, transport=transport) as client:
-        with pytest.raises(ApiError):
-            await client.iterate()
-        with pytest.raises(ValueError, match="search_key"):
-            await client.iterate(search_key="ab")
 
 
 MISSING = [
@@ -276,16 +176,6 @@ async def test_a_list_in_another_shape_is_not_supported_rather_than_empty(
             with pytest.raises(NotSupported):
                 await client.call("list_runs")
     assert len(transport.requests) == 1
-
-
-@both
-async def test_one_missing_call_says_nothing_of_the_others(kind: Kind, clock: Clock) -> None:
-    transport = FakeTransport(ROUTE_MISSING, answer(200, TASK))
-    async with twin(kind, transport=transport) as client:
-        with pytest.raises(NotSupported):
-            await client.call("list_runs")
-        assert (await client.call("get_run", "tsk_1")).run_id == "tsk_1"
-        assert await client.call("retry_run_webhook", "tsk_1")
 
 
 @both

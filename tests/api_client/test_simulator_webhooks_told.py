@@ -75,14 +75,3 @@ async def test_the_webhook_of_a_run_is_untried_delivered_or_given_up(kind: str, 
         ]
         with pytest.raises(NotFoundError):
             await call("webhook_failure_reason", {"task": "tsk_0", "workflow": "wr_0"}[kind])
-
-
-@both
-async def test_where_the_list_of_agents_runs_is_missing_the_run_itself_is_asked(way: Way) -> None:
-    async with account(way, duration=0.0) as (call, simulator):
-        run_id = await simulator.run_workflow()
-        await simulator.fault({"status": 405}, match={"route": "agent_runs"})
-        for _ in range(2):
-            assert await call("webhook_failure_reason", run_id) is None
-        requests = (await simulator.get("/_ledger/summary"))["requests_by_route"]
-    assert (requests["agent_runs"], requests["workflow_run"]) == (1, 2)

@@ -98,12 +98,6 @@ def test_a_list_without_a_date_has_no_age_unless_a_cache_tells_it(server: Server
     assert (page.age, page.server_date) == (5.0, None)
 
 
-def test_a_list_that_takes_long_is_not_old(server: Server) -> None:
-    server.list()
-    server.takes = 30.0
-    assert [server.list().age for _ in range(3)] == [0.0, 0.0, 0.0]
-
-
 def test_a_failed_answer_which_may_be_somebody_else_s_tells_nothing_of_the_server_s_clock(
     server: Server,
 ) -> None:

@@ -17,7 +17,6 @@ from api_client.http.transport import IDLE_LIMIT, AsyncTransport
 from tests.api_client.rawserver import (
     Exchange,
     answering,
-    answering_in_turn,
     hangs,
     response,
     serving,
@@ -66,22 +65,6 @@ async def test_a_body_of_any_size_arrives_whole(size: int) -> None:
         assert "transfer-encoding" not in exchange.headers
 
 
-async def test_a_redirect_is_given_back_not_followed() -> None:
-    async with serving(answering(307, location="/elsewhere")) as server:
-        async with AsyncTransport() as transport:
-            answer = await transport.handle_async_request(httpx.Request("GET", server.url))
-        assert answer.status_code == 307
-        assert len(server.exchanges) == 1
-
-
-async def test_a_cookie_is_not_sent_back() -> None:
-    async with serving(answering(200, set_cookie="session=1")) as server:
-        async with AsyncTransport() as transport:
-            await send(transport, "GET", server.url)
-            await send(transport, "GET", server.url)
-        assert [("cookie" in e.headers) for e in server.exchanges] == [False, False]
-
-
 async def test_a_compressed_answer_is_not_called_compressed_once_it_is_read() -> None:
     packed = gzip.compress(b"x" * 10_000)
     behaviour = answering(200, packed, content_encoding="gzip")
@@ -89,12 +72,6 @@ async def test_a_compressed_answer_is_not_called_compressed_once_it_is_read() ->
         answer = await transport.handle_async_request(httpx.Request("GET", server.url))
     assert await answer.aread() == b"x" * 10_000
     assert "content-encoding" not in answer.headers
-
-
-async def test_a_request_s_own_time_limit_goes_before_the_transport_s() -> None:
-    async with serving(hangs) as server, AsyncTransport(timeout=60) as transport:
-        with pytest.raises(AnswerLostError, match="Timeout"):
-            await send(transport, "GET", server.url, extensions={"timeout": {"read": 0.5}})
 
 
 @pytest.mark.parametrize("left", [0.0, -1.0])
@@ -157,22 +134,6 @@ async def test_a_machine_that_is_suspended_while_it_connects_sends_nothing_on_wa
             monkeypatch.setattr(Dialer, "dial", dialed)
             await send(transport, "POST", server.url)  # its place is free again
             monkeypatch.setattr(Dialer, "dial", suspended)
-
-
-@pytest.mark.parametrize("body", [b"", b"trouble", b"x" * 500_000])
-async def test_a_connection_is_not_used_again_after_a_5xx(body: bytes) -> None:
-    behaviour = answering_in_turn(response(500, body), response(200))
-    async with serving(behaviour) as server, AsyncTransport() as transport:
-        assert await send(transport, "GET", server.url) == body
-        await send(transport, "POST", server.url)
-        assert [e.connection for e in server.exchanges] == [1, 2]
-
-
-async def test_a_connection_is_used_again_after_a_4xx() -> None:
-    async with serving(answering(404)) as server, AsyncTransport() as transport:
-        await send(transport, "GET", server.url)
-        await send(transport, "GET", server.url)
-        assert [e.connection for e in server.exchanges] == [1, 1]
 
 
 #: A socket of a loop that has ended can be closed by nobody but the collector.

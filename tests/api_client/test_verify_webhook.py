@@ -58,16 +58,6 @@ def test_a_signature_s_case_and_surroundings_do_not_matter(signature: str) -> No
     assert verify_webhook(BODY, signature, KEY)
 
 
-def test_an_empty_body_can_be_signed() -> None:
-    assert verify_webhook(b"", sign(b""), KEY)
-    assert not verify_webhook(b"", sign(), KEY)
-
-
-def test_a_body_may_come_in_any_kind_of_bytes() -> None:
-    assert verify_webhook(bytearray(BODY), sign(), KEY)
-    assert verify_webhook(memoryview(BODY), sign(), KEY)
-
-
 @pytest.mark.parametrize("body", [BODY.decode(), {"run_id": "tsk_1"}, None])
 def test_a_body_that_was_decoded_is_refused(body: Any) -> None:
     with pytest.raises(TypeError, match="raw_body: expected bytes, got"):
@@ -83,14 +73,6 @@ def test_a_body_with_one_byte_changed_does_not_fit(body: bytes, data: st.DataObj
     changed[place] ^= data.draw(st.integers(1, 255))
     assert verify_webhook(body, signature, KEY)
     assert not verify_webhook(bytes(changed), signature, KEY)
-
-
-@settings(deadline=None)
-@given(st.integers(0, 63), st.sampled_from("0123456789abcdef"))
-def test_a_signature_with_one_digit_changed_does_not_fit(place: int, digit: str) -> None:
-    signature = sign()
-    changed = signature[:place] + digit + signature[place + 1 :]
-    assert verify_webhook(BODY, changed, KEY) is (changed == signature)
 
 
 @settings(deadline=None)

@@ -5,7 +5,7 @@ checking refuses an ignore that is not needed, so the line fails once the mistak
 """
 
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, assert_type
 
@@ -73,25 +73,6 @@ def blocking_calls(run_id: str) -> None:
         assert_type(agent.wait_for_run(run_id, timeout=60), RunResponse)
         agent.cancel_run(run_id)
         for item in agent.iter_runs(status="running"):
-            assert_type(item, RunListItem)
-
-
-async def awaited_calls(run_id: str) -> None:
-    async with AsyncSkyvern(api_key="k", base_url="http://localhost:8000") as client:
-        assert_type(client, AsyncSkyvern)
-        agent = client.agent
-        assert_type(agent, AsyncAgentClient)
-        assert_type(await agent.run_task(prompt="p"), TaskRunResponse)
-        assert_type(await agent.run_workflow(workflow_id="wpid_1"), WorkflowRunResponse)
-        assert_type(await agent.get_run(run_id), TaskRunResponse | WorkflowRunResponse)
-        assert_type(await agent.retry_run_webhook(run_id), RunWebhookReplayResponse | None)
-        assert_type(await agent.list_runs(status={"created"}), list[RunListItem])
-        assert_type(agent.iter_runs(), AsyncIterator[RunListItem])
-        assert_type(await agent.cancel_runs([run_id]), BulkCancelRunsResponse)
-        assert_type(await agent.webhook_failure_reason(run_id), str | None)
-        assert_type(await agent.wait_for_run(run_id, min_interval=0.5), RunResponse)
-        await agent.cancel_run(run_id)
-        async for item in agent.iter_runs(status=["running"]):
             assert_type(item, RunListItem)
 
 
@@ -213,13 +194,6 @@ def wrong_uses(agent: AgentClient, awaited: AsyncAgentClient) -> None:
     agent.get_run("a").status = "over"  # type: ignore[misc]
     for _ in awaited.iter_runs():  # type: ignore[attr-defined]
         pass
-
-
-async def wrong_awaited_uses(agent: AsyncAgentClient) -> None:
-    await agent.run_task("p")  # type: ignore[call-arg]
-    await agent.run_task(prompt="p", promt="p")  # type: ignore[call-arg]
-    await agent.iter_runs()  # type: ignore[misc]
-    agent.run_task(prompt="p").run_id  # type: ignore[attr-defined]  # noqa: B018
 
 
 def wrong_clients() -> None:

@@ -60,18 +60,6 @@ async def test_the_summary_counts_what_arrived_and_what_was_live() -> None:
     }
 
 
-async def test_the_summarys_window_can_be_chosen() -> None:
-    clock = FakeClock()
-    async with simulating(clock) as client:
-        for _ in range(3):
-            await client.run_task()
-            clock.advance(4)
-
-        assert (await client.get("/_ledger/summary?window=9"))["max_submissions_in_window"] == 3
-        status, _ = await client.call("GET", "/_ledger/summary?window=none")
-    assert status == 422
-
-
 def test_the_densest_window_is_found_wherever_it_begins() -> None:
     draw = random.Random(3)
     times = sorted(draw.uniform(0, 20) for _ in range(200))

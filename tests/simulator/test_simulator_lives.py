@@ -39,16 +39,6 @@ async def test_a_task_is_given_its_end_by_its_url(end: str) -> None:
     assert "retry_pending" not in run
 
 
-async def test_a_workflow_run_is_given_its_end_by_its_parameters() -> None:
-    clock = FakeClock()
-    async with simulating(clock) as client:
-        run_id = await client.run_workflow(parameters={"sim_end": "terminated", "sim_seconds": 3})
-        clock.advance(2.9)
-        assert await client.status(run_id) == "running"
-        clock.advance(0.2)
-        assert await client.status(run_id) == "terminated"
-
-
 async def test_a_flapping_run_fails_with_a_retry_pending_and_completes_under_the_same_id() -> None:
     clock = FakeClock()
     async with simulating(clock) as client:
@@ -79,14 +69,6 @@ async def test_a_run_that_never_ends_runs_until_it_is_canceled() -> None:
         assert await client.status(run_id) == "canceled"
 
 
-async def test_the_output_is_as_long_as_asked_for() -> None:
-    async with simulating() as client:
-        url = "https://a.test/?sim_seconds=0&sim_output_bytes=5000"
-        run = await client.get(f"/v1/runs/{await client.run_task(url=url)}")
-
-    assert len(run["output"]["filler"]) == 5000
-
-
 def test_the_same_seed_draws_the_same_ends_in_the_asked_for_shares() -> None:
     options = Options(failed=0.2, terminated=0.1, timed_out=0.05, duration_spread=0.5, seed=7)
     one, other = Planner(options), Planner(options)
@@ -100,16 +82,6 @@ def test_the_same_seed_draws_the_same_ends_in_the_asked_for_shares() -> None:
     assert ends["timed_out"] == pytest.approx(250, rel=0.3)
     assert 5 <= min(plan.seconds for plan in plans) < 5.1
     assert 14.9 < max(plan.seconds for plan in plans) <= 15
-
-
-def test_a_forced_plan_does_not_shift_the_draws_that_follow() -> None:
-    options = Options(failed=0.5, duration_spread=0.5)
-    one, other = Planner(options), Planner(options)
-
-    one.plan({"sim_end": "never"})
-    other.plan({})
-
-    assert one.plan({}) == other.plan({})
 
 
 async def test_runs_above_the_concurrent_limit_wait_queued_and_start_in_order() -> None:
@@ -142,33 +114,6 @@ async def test_a_cancel_frees_the_place_of_a_running_run_and_skips_a_waiting_one
         assert await client.status(third) == "running"
         clock.advance(5)
         assert await client.status(third) == "completed"
-
-
-async def test_an_unknown_run_is_a_404_that_names_it() -> None:
-    async with simulating() as client:
-        status, answer = await client.call("GET", "/v1/runs/tsk_none")
-
-    assert status == 404
-    assert "tsk_none" in answer["detail"]
-
-
-async def test_canceling_tells_a_finished_task_from_a_finished_workflow_run() -> None:
-    clock = FakeClock()
-    async with simulating(clock, duration=1) as client:
-        task, workflow = await client.run_task(), await client.run_workflow()
-        clock.advance(2)
-
-        task_status, _ = await client.call("POST", f"/v1/runs/{task}/cancel")
-        workflow_answer = await client.call("POST", f"/v1/runs/{workflow}/cancel")
-        unknown_status, _ = await client.call("POST", "/v1/runs/wr_0/cancel")
-        two = await client.run_task(engine="skyvern-2.0")
-        clock.advance(2)
-        two_answer = await client.call("POST", f"/v1/runs/{two}/cancel")
-
-        assert await client.status(workflow) == "completed"
-    assert task_status == 400
-    assert workflow_answer == two_answer == (200, None)
-    assert unknown_status == 404
 
 
 async def test_a_run_that_is_canceled_before_it_starts_never_shows_a_start() -> None:

@@ -23,108 +23,6 @@ async def test_a_task_is_answered_with_a_created_run_that_echoes_the_request_nor
 
 
 @pytest.mark.parametrize(
-    ("engine", "prefix", "run_type", "status"),
-    [
-        ("skyvern-1.0", "tsk_", "task_v1", "created"),
-        ("skyvern-2.0", "tsk_v2_", "task_v2", "queued"),
-        ("openai-cua", "tsk_", "openai_cua", "created"),
-    ],
-)
-async def test_the_engine_decides_id_run_type_and_first_status(
-    engine: str, prefix: str, run_type: str, status: str
-) -> None:
-    async with simulating() as client:
-        run = await client.post("/v1/run/tasks", {"prompt": "p", "engine": engine})
-
-    assert run["run_id"].removeprefix(prefix).isdigit()
-    assert (run["run_type"], run["status"]) == (run_type, status)
-
-
-async def test_a_published_task_is_one_of_engine_two() -> None:
-    async with simulating() as client:
-        sent = {"prompt": "p", "title": "mine", "publish_workflow": True}
-        run = await client.post("/v1/run/tasks", sent)
-        shown = await client.get(f"/v1/runs/{run['run_id']}")
-        listed = (await client.get("/v1/runs"))[0]
-
-    assert run["run_id"].startswith("tsk_v2_")
-    assert shown["run_request"]["engine"] == "skyvern-2.0"
-    assert shown["run_request"]["publish_workflow"] is False
-    assert (shown["run_request"]["title"], listed["title"]) == (None, "New Workflow")
-
-
-async def test_the_title_is_shown_by_the_list_alone() -> None:
-    async with simulating() as client:
-        run = await client.post("/v1/run/tasks", {"prompt": "p", "title": "mine"})
-        shown = await client.get(f"/v1/runs/{run['run_id']}")
-        listed = (await client.get("/v1/runs"))[0]
-
-    assert shown["run_request"]["title"] is None
-    assert listed["title"] == "mine"
-
-
-async def test_a_task_without_an_address_is_given_one_and_another_prompt() -> None:
-    async with simulating() as client:
-        run = await client.post("/v1/run/tasks", {"prompt": "Buy it"})
-        line = (await client.ledger())[0]
-
-    assert run["run_request"]["url"] == "https://generated.example/"
-    assert run["run_request"]["prompt"] == "Simulated goal: Buy it"
-    assert line["prompt"] == "Buy it"
-
-
-@pytest.mark.parametrize(
-    ("sent", "shown"),
-    [
-        ("US-CA", "US-CA"),
-        (None, None),
-        (
-            {"country": "de", "subdivision": "DE-BY"},
-            {"country": "DE", "subdivision": "BY", "city": None, "isISP": False},
-        ),
-        ({"country": "XX"}, None),
-        ({"url": "http://proxy.test"}, {"url": "http://proxy.test"}),
-    ],
-)
-async def test_a_place_is_completed_and_an_unknown_one_forgotten(
-    sent: object, shown: object
-) -> None:
-    async with simulating() as client:
-        run_id = await client.run_task(proxy_location=sent)
-        request = (await client.get(f"/v1/runs/{run_id}"))["run_request"]
-
-    assert request["proxy_location"] == shown
-
-
-@pytest.mark.parametrize(
-    ("url", "words"),
-    [
-        ("ftp://a.test/", "Invalid url: unsupported scheme."),
-        ("http://", "Invalid url: malformed."),
-        ("two words", "Invalid url: malformed."),
-    ],
-)
-async def test_what_is_no_address_is_refused(url: str, words: str) -> None:
-    async with simulating() as client:
-        answer = await client.call("POST", "/v1/run/tasks", {"prompt": "p", "url": url})
-
-        assert await client.ledger() == []
-    assert answer == (400, {"detail": words})
-
-
-@pytest.mark.parametrize("path", ["/v1/run/workflows?template=false", "/v1/run/agents"])
-@pytest.mark.parametrize("name", ["workflow_id", "agent_id"])
-async def test_both_names_of_a_workflow_work_on_both_paths(path: str, name: str) -> None:
-    async with simulating() as client:
-        run = await client.post(path, {name: "wpid_7", "parameters": {"a": 1}})
-
-    assert run["run_id"].startswith("wr_")
-    assert run["run_type"] == "workflow_run"
-    assert run["run_request"]["workflow_id"] == "wpid_7"
-    assert run["run_request"]["parameters"] == {"a": 1}
-
-
-@pytest.mark.parametrize(
     ("path", "body", "loc", "kind"),
     [
         ("/v1/run/tasks", {"url": "https://a.test"}, ["body", "prompt"], "missing"),
@@ -152,43 +50,6 @@ async def test_a_wrong_field_is_named_in_a_422(
     assert (answer["detail"][0]["loc"], answer["detail"][0]["type"]) == (loc, kind)
 
 
-async def test_an_unknown_proxy_location_is_refused_as_of_the_server_s_own_type() -> None:
-    async with simulating() as client:
-        sent = {"prompt": "p", "proxy_location": "MARS"}
-        status, answer = await client.call("POST", "/v1/run/tasks", sent)
-
-    assert status == 422
-    places = [fault["loc"][2] for fault in answer["detail"]]
-    assert places[0] == "str-enum[ProxyLocation]"
-
-
-async def test_what_is_no_text_is_a_400() -> None:
-    async with simulating() as client:
-        status, answer = await client.call("POST", "/v1/run/tasks", b'{"prompt": "\xff"}')
-
-    assert (status, list(answer)) == (400, ["detail"])
-
-
-async def test_a_body_that_is_not_called_json_is_a_422() -> None:
-    async with simulating() as client:
-        headers = KEY | {"content-type": "text/plain"}
-        status, answer = await client.call("POST", "/v1/run/tasks", {"prompt": "p"}, headers)
-
-    assert (status, answer["detail"][0]["type"]) == (422, "model_attributes_type")
-
-
-async def test_a_known_path_refuses_other_methods() -> None:
-    async with simulating() as client:
-        answer = await client.call("PUT", "/v1/run/tasks", {"prompt": "p"})
-
-    assert answer == (405, {"detail": "Method Not Allowed"})
-
-
-async def test_unknown_fields_are_ignored() -> None:
-    async with simulating() as client:
-        await client.post("/v1/run/tasks", {"prompt": "p", "promt": "typo"})
-
-
 @pytest.mark.parametrize(
     ("headers", "words"),
     [
@@ -210,11 +71,6 @@ async def test_every_given_key_is_accepted() -> None:
         for key in ("one", "two"):
             status, _ = await client.call("GET", "/v1/runs", headers={"x-api-key": key})
             assert status == 200
-
-
-async def test_an_unknown_route_is_a_plain_404() -> None:
-    async with simulating() as client:
-        assert await client.call("POST", "/v2/run/tasks", {}) == (404, {"detail": "Not Found"})
 
 
 async def test_submissions_above_the_rate_are_refused_with_429_until_the_window_moves_on() -> None:

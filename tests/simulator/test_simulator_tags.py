@@ -33,49 +33,6 @@ async def test_run_metadata_is_found_as_tags(query: str, found: bool) -> None:
         assert await client.search(f"tags={query}") == ([run_id] if found else [])
 
 
-@pytest.mark.parametrize("query", ["job:", ":j1", "job:j1,", "a,,b", "job:j1&tags="])
-async def test_what_is_no_tag_is_refused(query: str) -> None:
-    async with simulating() as client:
-        status, answer = await client.call("GET", f"/v1/runs?tags={query}")
-
-    assert status == 400
-    assert answer["detail"].startswith("Invalid tag filter")
-
-
-async def test_a_run_is_tagged_later_and_loses_a_tag() -> None:
-    async with simulating() as client:
-        run_id = await client.run_workflow()
-        tags = [{"key": "job", "value": "j1"}, {"value": "alone"}]
-        given = await client.post(f"/v1/runs/{run_id}/tags", {"tags": tags})
-        assert await client.search("tags=job:j1,alone") == [run_id]
-        status, _ = await client.call("DELETE", f"/v1/runs/{run_id}/tags/job")
-        assert await client.search("tags=job:j1") == []
-        task = await client.run_task()
-        of_a_task, _ = await client.call("GET", f"/v1/runs/{task}/tags")
-
-    own = [tag for tag in given["tags"] if tag["source"] == "manual"]
-    assert [(tag["key"], tag["value"]) for tag in own] == [("job", "j1"), (None, "alone")]
-    assert (status, of_a_task) == (200, 404)
-
-
-@pytest.mark.parametrize(
-    ("metadata", "status"),
-    [
-        ({f"k{number}": "v" for number in range(20)}, 200),
-        ({f"k{number}": "v" for number in range(21)}, 422),
-        ({"k" * 64: "v" * 256}, 200),
-        ({"k" * 65: "v"}, 422),
-        ({"k": "v" * 257}, 422),
-        ({"k": "__other__"}, 422),
-        ({"skyvern.own": "dropped"}, 200),
-    ],
-)
-async def test_run_metadata_has_limits(metadata: dict[str, str], status: int) -> None:
-    async with simulating() as client:
-        body = {"workflow_id": "wpid_1", "run_metadata": metadata}
-        assert (await client.call("POST", "/v1/run/workflows", body))[0] == status
-
-
 async def test_an_older_release_ignores_tags_and_filters_and_searches_less() -> None:
     mark = {"webhook_url": "https://hook.test/needle", "extra_http_headers": {"x": "needle"}}
     async with simulating(version="1.0.40") as client:
@@ -125,16 +82,6 @@ async def test_an_older_release_loses_the_end_of_a_task_whose_receiver_is_gone(
     assert ("Failed to send webhook" in str(run["failure_reason"])) == (status == "failed")
 
 
-async def test_a_two_zero_task_is_found_by_its_headers_as_the_run_beneath_it() -> None:
-    async with simulating(FakeClock()) as client:
-        task = await client.run_task(engine="skyvern-2.0", extra_http_headers={"x-mark": "needle"})
-        [beneath] = await client.search("search_key=needle")
-        shown = await client.get(f"/v1/runs/{beneath}")
-
-    assert beneath.startswith("wr_")
-    assert (shown["run_id"], shown["run_type"]) == (task, "task_v2")
-
-
 async def test_a_session_is_made_extended_closed_and_then_of_no_use() -> None:
     async with simulating() as client:
         session = (await client.post("/v1/browser_sessions", {"timeout": 10}))["browser_session_id"]
@@ -176,8 +123,3 @@ async def test_a_session_is_one_runs_at_a_time_until_a_while_after_its_end() -> 
 
     assert (first, third) == ("None", "None")
     assert f"Browser session {session} is already occupied by {has_it}." in str(second)
-
-
-async def test_the_version_needs_no_key() -> None:
-    async with simulating() as client:
-        assert await client.call("GET", "/v1/version", headers={}) == (200, {"version": "1.0.56"})

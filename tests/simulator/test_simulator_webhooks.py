@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from simulator.model.options import Options
-from tests.simulator.simulating import KEY, FakeClock, eventually, receiving, simulating
+from tests.simulator.simulating import KEY, eventually, receiving, simulating
 
 #: A run that is over within 50 ms.
 SHORT = "https://a.test/?sim_seconds=0.05"
@@ -60,26 +59,6 @@ async def test_a_delivery_that_is_refused_for_good_is_tried_once(status: int) ->
     assert len(receiver.bodies) == 1
 
 
-async def test_a_delivery_stops_at_the_first_success() -> None:
-    async with receiving(503, 200) as receiver, simulating(webhook_retry_delays=QUICK) as client:
-        run_id = await client.run_task(url=SHORT, webhook_url=receiver.url)
-
-        async def delivered() -> bool:
-            item = await client.get(f"/api/v1/tasks/{run_id}")
-            return bool(item["webhook_failure_reason"] == "")
-
-        await eventually(delivered)
-
-    assert len(receiver.bodies) == 2
-
-
-def test_by_default_all_tries_are_over_within_five_seconds() -> None:
-    delays = Options().webhook_retry_delays
-
-    assert len(delays) == 2
-    assert sum(delays) <= 5
-
-
 async def test_the_failure_of_a_workflow_runs_webhook_is_shown_in_both_places() -> None:
     async with simulating(webhook_retry_delays=QUICK) as client:
         parameters = {"sim_seconds": 0.05}
@@ -120,31 +99,6 @@ async def test_a_replay_makes_one_try_and_tells_what_came_of_it() -> None:
     assert arrived["headers"]["x-skyvern-signature"] == receiver.headers[0]["x-skyvern-signature"]
 
 
-async def test_a_replay_differs_from_the_first_sending() -> None:
-    async with receiving() as receiver, simulating() as client:
-        run_id = await client.run_task(url=SHORT, webhook_url=receiver.url)
-        await eventually(lambda: receiver.bodies)
-        await client.post(f"/v1/runs/{run_id}/retry_webhook")
-
-    first, replay = receiver.bodies
-    assert first != replay
-
-
-async def test_a_replay_is_refused_where_there_is_nothing_to_send() -> None:
-    clock = FakeClock()
-    async with simulating(clock, duration=10) as client:
-        flapping = await client.run_task(url="https://a.test/?sim_end=flap")
-        silent = await client.run_task()
-        early, _ = await client.call("POST", f"/v1/runs/{silent}/retry_webhook")
-        clock.advance(5)
-        pending, _ = await client.call("POST", f"/v1/runs/{flapping}/retry_webhook")
-        clock.advance(6)
-        no_url, _ = await client.call("POST", f"/v1/runs/{silent}/retry_webhook")
-        unknown, _ = await client.call("POST", "/v1/runs/wr_0/retry_webhook")
-
-    assert (early, pending, no_url, unknown) == (400, 409, 400, 404)
-
-
 async def test_a_cancel_sends_the_webhook_within_its_request() -> None:
     async with receiving() as receiver, simulating() as client:
         run_id = await client.run_workflow(webhook_url=receiver.url)
@@ -169,36 +123,6 @@ async def test_a_cancel_with_a_dead_receiver_is_a_500_of_a_canceled_task() -> No
     assert bulk == {"cancelled": [more[1]], "failed": [more[0]]}
 
 
-async def test_a_cancel_whose_receiver_refuses_is_a_200() -> None:
-    async with receiving(500) as receiver, simulating(webhook_retry_delays=QUICK) as client:
-        run_id = await client.run_task(webhook_url=receiver.url)
-        await client.post(f"/v1/runs/{run_id}/cancel")
-
-    assert len(receiver.bodies) == 3
-
-
-async def test_a_webhook_of_a_task_shows_no_request_and_that_of_a_workflow_run_does() -> None:
-    async with receiving() as receiver, simulating() as client:
-        await client.run_task(url=SHORT, webhook_url=receiver.url)
-        await eventually(lambda: len(receiver.bodies) == 1)
-        two = {"engine": "skyvern-2.0", "url": SHORT, "webhook_url": receiver.url}
-        await client.run_task(**two)
-        await eventually(lambda: len(receiver.bodies) == 2)
-        run_id = await client.run_workflow(
-            webhook_url=receiver.url, parameters={"sim_seconds": 0.05}
-        )
-        await eventually(lambda: len(receiver.bodies) == 3)
-        await client.post(f"/v1/runs/{run_id}/retry_webhook")
-
-    one, two_zero, workflow, replay = [json.loads(body) for body in receiver.bodies]
-    assert (one["task_id"], "run_request" in one) == (one["run_id"], False)
-    assert (two_zero["prompt"], "run_request" in two_zero) == ("Do it", False)
-    assert workflow["run_request"]["webhook_url"] == receiver.url
-    assert workflow["parameters"] == {"sim_seconds": 0.05}
-    assert "run_request" not in replay
-    assert "webhook_callback_url" not in replay
-
-
 async def test_a_webhook_can_be_dropped_unknown_to_the_server() -> None:
     async with receiving() as receiver, simulating() as client:
         await client.fault({"drop": True}, match={"route": "webhook"}, times=1)
@@ -213,14 +137,6 @@ async def test_a_webhook_can_be_dropped_unknown_to_the_server() -> None:
 
     assert receiver.bodies == []
     assert task["webhook_failure_reason"] is None
-
-
-async def test_a_webhook_can_be_sent_twice() -> None:
-    async with receiving() as receiver, simulating() as client:
-        await client.fault({"duplicate": True}, match={"route": "webhook"})
-        await client.run_task(url=SHORT, webhook_url=receiver.url)
-
-        await eventually(lambda: len(receiver.bodies) == 2)
 
 
 async def test_the_webhook_of_a_run_that_had_to_wait_is_sent_without_anybody_asking() -> None:

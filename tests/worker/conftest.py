@@ -1,10 +1,33 @@
 """Every test here has an environment without settings, and sees what is logged."""
 
+from functools import partial
+
 import pytest
+import redis
 
 from tests.bare import logged, no_settings
+from tests.worker.delivering import delivering, relaying
+from tests.worker.working import Work, working
 
 __all__ = ["at_once", "logged", "no_settings"]
+
+
+@pytest.fixture
+def work(client: redis.Redis, redis_url: str) -> Work:
+    """Starts an account's worker on the Redis of this test, as `working` does."""
+    return partial(working, client, redis_url)
+
+
+@pytest.fixture
+def deliver(client: redis.Redis, redis_url: str) -> Work:
+    """Starts one as `delivering` does."""
+    return partial(delivering, client, redis_url)
+
+
+@pytest.fixture
+def relay(client: redis.Redis, redis_url: str) -> Work:
+    """Starts one as `relaying` does."""
+    return partial(relaying, client, redis_url)
 
 
 @pytest.fixture

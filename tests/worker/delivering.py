@@ -14,7 +14,7 @@ from runqueue.records.delivery import DeliveryState, Reported, WebhookDelivery, 
 from runqueue.store.delivery_calls import record_webhook
 from simulator.delivery import signed_headers
 from simulator.model.options import DEFAULT_API_KEY
-from tests.simulator.simulating import Receiver, receiving
+from tests.simulator.simulating import receiving
 from tests.worker.working import INSTANT, KEYS, Bench, working
 from worker.process.metrics import REGISTRY
 
@@ -53,15 +53,13 @@ async def delivering(
 
 
 @asynccontextmanager
-async def relaying(
-    client: redis.Redis, url: str, **options: Any
-) -> AsyncIterator[tuple[Bench, Receiver]]:
+async def relaying(client: redis.Redis, url: str, **options: Any) -> AsyncIterator[Bench]:
     """Start a worker beside a gateway that takes what comes and records nothing."""
     async with (
         receiving() as gateway,
         delivering(client, url, gateway=gateway.url.removesuffix("/hook"), **options) as bench,
     ):
-        yield bench, gateway
+        yield bench
 
 
 @asynccontextmanager

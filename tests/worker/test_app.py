@@ -6,14 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 import typer
 
-from lab.valkeys import start_valkey
 from launcher.cli import up
 from launcher.supervisor import StackError
 from runqueue.store.keys import ACCOUNTS, FORMAT, FORMAT_KEY
@@ -92,15 +90,6 @@ def test_a_wrong_setting_stops_the_start_with_its_name_and_what_was_expected(
     assert KEY not in done.stdout + done.stderr
 
 
-@pytest.fixture
-def evicting(tmp_path: Path) -> Iterator[str]:
-    server = start_valkey(tmp_path / "valkey")
-    with redis.Redis(port=server.port) as plain:
-        plain.config_set("maxmemory-policy", "allkeys-lru")
-    yield f"redis://127.0.0.1:{server.port}/0"
-    server.stop()
-
-
 #: Names of accounts whose jobs' ids begin alike.
 ALIKE = ("tenant-308", "tenant-517")
 
@@ -130,30 +119,6 @@ def test_an_account_whose_ids_begin_as_one_s_that_redis_knows_stops_the_start(
     assert "tenant-308 and tenant-517" in done.stderr
     assert "Traceback" not in done.stderr
     assert client.smembers(ACCOUNTS) == {b"default", ALIKE[1].encode()}
-
-
-def test_a_redis_that_evicts_stops_the_start_with_the_name_of_its_policy(
-    tmp_path: Path, evicting: str
-) -> None:
-    done = start(tmp_path, SKYVERN_API_KEY=KEY, RUNQUEUE_REDIS_URL=evicting)
-
-    assert done.returncode != 0
-    assert "allkeys-lru" in done.stderr
-    assert "noeviction" in done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-
-
-def test_a_redis_of_another_format_stops_the_start_with_both_numbers(
-    tmp_path: Path, client: redis.Redis, redis_url: str
-) -> None:
-    client.set(FORMAT_KEY, FORMAT + 1)
-
-    done = start(tmp_path, SKYVERN_API_KEY=KEY, RUNQUEUE_REDIS_URL=redis_url)
-
-    assert done.returncode != 0
-    assert f"runqueue: Redis holds format {FORMAT + 1}" in done.stderr
-    assert f"has format {FORMAT}: " in done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_a_worker_that_waits_for_redis_can_be_stopped(tmp_path: Path) -> None:

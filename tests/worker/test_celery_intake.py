@@ -45,19 +45,6 @@ def test_lines_are_objects_or_text(intake: Intake, queue: RunQueue) -> None:
     assert stats(queue).states[JobState.READY] == 3
 
 
-def test_a_line_without_a_custom_id_is_named_after_the_task(
-    intake: Intake, queue: RunQueue
-) -> None:
-    intake.accept("t1", [[{**GOOD, "custom_id": "a"}, GOOD]], {})
-    job = queue.get(ids.job_id_for("default", "celery", "t1-1"))
-    assert (job.custom_id, job.namespace) == ("t1-1", "celery")
-
-
-def test_lines_name_keys(intake: Intake, queue: RunQueue) -> None:
-    intake.accept("t1", [[{**GOOD, "keys": ["login:acme"]}]], {})
-    assert "login:acme" in queue.get(ids.job_id_for("default", "celery", "t1-0")).keys
-
-
 def test_lines_go_on_with_the_trace_of_their_message_unless_they_name_their_own(
     intake: Intake, queue: RunQueue
 ) -> None:
@@ -128,15 +115,6 @@ def test_invalid_lines_are_kept_and_the_others_accepted(
     assert (first["key"], second["key"]) == ("t1-1", "t1-2")
     assert [fault["field"] for fault in second["error"]] == ["line"]
     assert "hunter2" not in str(logged)
-
-
-def test_a_key_that_was_used_for_another_body_is_refused(
-    intake: Intake, client: redis.Redis
-) -> None:
-    intake.accept("t1", [[{**GOOD, "custom_id": "a"}]], {})
-    intake.accept("t2", [[{"custom_id": "a", "kind": "task", "body": {"prompt": "Other."}}]], {})
-    (entry,) = refused(client)
-    assert entry["error"][0]["field"] == "custom_id"
 
 
 def test_an_unknown_account_is_refused_and_a_known_one_is_served(
@@ -311,17 +289,3 @@ def test_a_task_id_of_any_length_is_called_in_logs_what_its_jobs_are(
     assert kept["key"] == f"{said}-0"
     assert len(said) <= 200
     assert said.isprintable()
-
-
-def test_messages_that_go_back_are_remembered_by_short_names(
-    client: redis.Redis, redis_url: str
-) -> None:
-    client.sadd(ACCOUNTS, "shop")
-    client.set(Keys("shop").meta, "a typo")
-    intake = Intake(redis_url, Waits())
-
-    with pytest.raises(NotNow):
-        intake.accept("x" * 20_000, [[{**GOOD, "account": "shop"}]], {})
-
-    assert [len(name) for name in intake._passed] == [32]
-    intake.close()

@@ -12,7 +12,6 @@ import pytest
 import redis
 import structlog
 from pydantic import SecretStr
-from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from config.settings import Settings
@@ -76,25 +75,6 @@ def test_it_starts_before_redis_does_and_goes_on_when_it_comes(
         assert stats(url).processes == 0
     finally:
         server.stop()
-
-
-def test_a_redis_that_is_still_loading_is_waited_for(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
-) -> None:
-    runtime = Runtime(settings(), redis_url)
-    real, refusals = runtime._redis.sadd, iter([BusyLoadingError("loading the dataset")])
-
-    def loading(*arguments: Any) -> Any:
-        for error in refusals:
-            raise error
-        return real(*arguments)
-
-    monkeypatch.setattr(runtime._redis, "sadd", loading)
-    runtime.start()
-
-    assert stats(redis_url).processes == 1
-    assert "redis_unreachable" in [event["event"] for event in logged]
-    runtime.stop()
 
 
 def test_a_redis_that_takes_no_writes_is_waited_for(tmp_path: Path, logged: list[Any]) -> None:

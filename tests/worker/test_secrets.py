@@ -1,9 +1,7 @@
 """What is nobody's business stays out of logs, output and metrics, whatever goes wrong."""
 
 import asyncio
-import io
 import logging
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -180,26 +178,3 @@ def test_no_key_is_in_any_repr(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert KEY not in told
     assert "redis-password" not in told
-
-
-def test_a_finished_log_line_of_the_real_set_up_is_one_json_object(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    stderr = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", stderr)
-    from config.logging import setup_logging  # noqa: PLC0415
-
-    try:
-        setup_logging("INFO")
-        structlog.get_logger().info("job_done", job_id="abc")
-        logging.getLogger("other").warning("hello %s", "there")
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        structlog.reset_defaults()
-
-    first, second = stderr.getvalue().splitlines()
-    assert first.startswith('{"job_id": "abc", "event": "job_done", "level": "info"')
-    assert '"event": "hello there"' in second

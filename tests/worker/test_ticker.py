@@ -152,21 +152,6 @@ def test_the_tick_sends_what_is_due_and_only_one_process_has_the_slot(
     assert other.messages == []
 
 
-def test_the_tick_sends_nothing_for_consumers_that_live(
-    queue: RunQueue, process: Make, client: redis.Redis
-) -> None:
-    one = process("p1")
-    enqueue(queue)
-    client.delete(KEYS.wake())
-    client.zadd(f"{KEYS.prefix}poll", {"job": 1})
-    one.begin_consumer()
-    one.begin_consumer("poll")
-
-    one.ticker.once()
-
-    assert one.kinds() == ["sweep"]
-
-
 def test_between_two_ticks_the_process_only_waits(process: Make) -> None:
     one = process("p1")
     one.ticker.once()

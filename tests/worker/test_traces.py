@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from opentelemetry import trace
 
 from config.tracing import setup_tracing
 from runqueue import RunQueue, tracing
 from tests.simulator.simulating import eventually, receiving
 from tests.traces import collected, named
-from tests.worker.delivering import ended, relaying, told
-from tests.worker.working import Bench, working
+from tests.worker.delivering import ended, told
+from tests.worker.working import Bench, Work
 
 _TRACE = "0af7651916cd43dd8448eb211c80319c"
 _PARENT = f"00-{_TRACE}-b7ad6b7169203331-01"
@@ -28,11 +27,9 @@ def stored(bench: Bench, job_id: str) -> bytes:
     return found
 
 
-async def test_one_trace_leads_from_the_producers_span_to_the_delivery(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_one_trace_leads_from_the_producers_span_to_the_delivery(relay: Work) -> None:
     with collected() as spans:
-        async with receiving() as user, relaying(client, redis_url) as (bench, _):
+        async with receiving() as user, relay() as bench:
             with trace.get_tracer("shop").start_as_current_span("order"):
                 job_id = await ended(bench, user.url)
             await eventually(lambda: named(spans, "run default"))
@@ -69,9 +66,9 @@ async def test_one_trace_leads_from_the_producers_span_to_the_delivery(
         assert given == tracing._text(deliver.context)
 
 
-async def test_no_span_holds_anything_of_the_request(client: redis.Redis, redis_url: str) -> None:
+async def test_no_span_holds_anything_of_the_request(relay: Work) -> None:
     with collected() as spans:
-        async with receiving() as user, relaying(client, redis_url) as (bench, _):
+        async with receiving() as user, relay() as bench:
             await told(bench, f"{user.url}?token=secret")
             await bench.one_pass("webhooks")
 
@@ -81,11 +78,9 @@ async def test_no_span_holds_anything_of_the_request(client: redis.Redis, redis_
             assert secret not in said
 
 
-async def test_a_submission_that_is_refused_is_an_error_in_a_word(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_a_submission_that_is_refused_is_an_error_in_a_word(work: Work) -> None:
     with collected() as spans:
-        async with working(client, redis_url) as bench:
+        async with work() as bench:
             await bench.api.fault({"status": 400, "body": {"detail": "words"}}, times=1)
             bench.enqueue()
             await bench.one_pass("submit")
@@ -96,32 +91,8 @@ async def test_a_submission_that_is_refused_is_an_error_in_a_word(
         assert "words" not in submit.to_json()
 
 
-async def test_without_a_provider_nothing_is_stored_and_nothing_is_told(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = await bench.submitted()
-
-        assert b'"t":' not in stored(bench, job_id)
-        assert bench.job(job_id).traceparent == ""
-
-
-async def test_a_trace_that_is_not_sampled_is_not_stored(
-    client: redis.Redis, redis_url: str
-) -> None:
-    with collected():
-        async with working(client, redis_url) as bench:
-            with tracing.continuing(_PARENT[:-1] + "0"):
-                (job_id,) = bench.enqueue()
-
-            # The span of the test's provider is sampled: it is a trace of its own.
-            assert _TRACE not in bench.job(job_id).traceparent
-
-
-async def test_a_process_without_opentelemetry_passes_the_callers_trace_on(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+async def test_a_process_without_opentelemetry_passes_the_callers_trace_on(relay: Work) -> None:
+    async with receiving() as user, relay() as bench:
         with tracing.continuing(_PARENT):
             job_id = await told(bench, user.url)
         await bench.one_pass("webhooks")
@@ -216,16 +187,3 @@ def test_a_wish_without_the_extra_is_warned_of(
 
     assert logged[-1]["event"] == "traces_not_sent"
     assert "pip install 'runqueue[otel]'" in logged[-1]["why"]
-
-
-@pytest.mark.parametrize("off", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}])
-def test_what_turns_opentelemetry_off_turns_it_off(
-    monkeypatch: pytest.MonkeyPatch, logged: list[Any], off: dict[str, str]
-) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
-    for name, value in off.items():
-        monkeypatch.setenv(name, value)
-
-    setup_tracing("runqueue-worker")()
-
-    assert logged == []

@@ -6,13 +6,12 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
-import redis
 
 from api_client import Submission, SubmissionClass
 from runqueue import TaskRunRequest
 from runqueue.store.history import read_trail
 from tests.api_client.rawserver import port_nobody_listens_on
-from tests.worker.working import KEYS, Bench, working
+from tests.worker.working import KEYS, Bench, Work
 from worker.stages.submit import _words
 
 Events = list[MutableMapping[str, Any]]
@@ -41,9 +40,9 @@ async def look(bench: Bench) -> None:
 
 
 async def test_a_search_whose_lists_fail_is_logged_once_a_pass_without_the_server_s_words(
-    client: redis.Redis, redis_url: str, logged: Events
+    work: Work, logged: Events
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await lose(bench, 3)
         fault = {"status": 500, "body": {"error": SECRET}}
         await bench.api.fault(fault, match={"route": "list_runs"})
@@ -58,9 +57,9 @@ async def test_a_search_whose_lists_fail_is_logged_once_a_pass_without_the_serve
 
 @pytest.mark.parametrize("simulator", [{}, {"list_supported": False}], ids=["a list", "no list"])
 async def test_a_list_that_comes_or_that_the_server_has_not_is_no_failure(
-    client: redis.Redis, redis_url: str, logged: Events, simulator: dict[str, Any]
+    work: Work, logged: Events, simulator: dict[str, Any]
 ) -> None:
-    async with working(client, redis_url, simulator=simulator) as bench:
+    async with work(simulator=simulator) as bench:
         await lose(bench, 1)
 
         await look(bench)
@@ -68,25 +67,12 @@ async def test_a_list_that_comes_or_that_the_server_has_not_is_no_failure(
     assert told(logged, "run_list_failed") == []
 
 
-async def test_a_submission_without_an_answer_is_logged_with_what_happened_to_it(
-    client: redis.Redis, redis_url: str, logged: Events
-) -> None:
-    async with working(client, redis_url) as bench:
-        await lose(bench, 1)
-
-    (event,) = told(logged, "submission_unknown")
-    assert (event["status"], event["cause"]) == (
-        None,
-        "POST /v1/run/tasks: ConnectionResetError: closed before the answer was whole",
-    )
-
-
 async def test_a_submission_that_was_not_sent_is_logged_with_what_the_timeline_says(
-    client: redis.Redis, redis_url: str, logged: Events
+    work: Work, logged: Events
 ) -> None:
     with port_nobody_listens_on() as port:
         url = f"http://127.0.0.1:{port}"
-        async with working(client, redis_url, base_url=url) as bench:
+        async with work(base_url=url) as bench:
             (job,) = bench.enqueue()
             await bench.one_pass("submit")
             timeline = bench.queue.send(read_trail("default", job))
@@ -95,34 +81,6 @@ async def test_a_submission_that_was_not_sent_is_logged_with_what_the_timeline_s
     assert (event["why"], event["status"]) == ("not_sent", None)
     assert f"({url})" in event["cause"]
     assert event["cause"] in str(timeline)
-
-
-async def test_the_server_s_words_on_a_submission_that_made_no_run_are_not_logged(
-    client: redis.Redis, redis_url: str, logged: Events
-) -> None:
-    async with working(client, redis_url) as bench:
-        fault = {"status": 402, "body": {"detail": SECRET}}
-        await bench.api.fault(fault, match={"route": "run_task"})
-        bench.enqueue()
-        await bench.one_pass("submit")
-
-    (event,) = told(logged, "submission_returned")
-    assert (event["status"], event["cause"]) == (402, None)
-    assert SECRET not in str(logged)
-
-
-async def test_the_server_s_words_on_a_submission_are_not_logged(
-    client: redis.Redis, redis_url: str, logged: Events
-) -> None:
-    async with working(client, redis_url) as bench:
-        fault = {"status": 500, "body": {"error": SECRET}}
-        await bench.api.fault(fault, match={"route": "run_task"})
-        bench.enqueue()
-        await bench.one_pass("submit")
-
-    (event,) = told(logged, "submission_unknown")
-    assert (event["status"], event["cause"]) == (500, None)
-    assert SECRET not in str(logged)
 
 
 @pytest.mark.parametrize(
@@ -142,9 +100,3 @@ def test_a_hold_s_reason_names_the_setting_to_look_at(
     outcome = Submission(SubmissionClass.ACCOUNT, detail="no", status_code=status)
 
     assert _words(account, outcome) == words
-
-
-def test_the_status_of_an_answer_without_words_is_said_once() -> None:
-    outcome = Submission(SubmissionClass.ACCOUNT, detail="HTTP 401", status_code=401)
-
-    assert _words("default", outcome) == "HTTP 401 (check SKYVERN_API_KEY)"

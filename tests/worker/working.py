@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,6 +126,10 @@ def start(consumer: Consumer[Any], *items: Any) -> None:
     """Begin items as the consumer's own loop does."""
     for item in items:
         consumer._start(item)
+
+
+#: Starts an account's worker as `working` does, on the Redis of a test.
+Work = Callable[..., AbstractAsyncContextManager[Bench]]
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """Jobs that a strict budget has some steps left for, but too few: they are put aside."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -11,7 +10,7 @@ from runqueue.records.job import Job
 from runqueue.store import budgets, groups, job_calls, key_limits, worker_calls
 from runqueue.store.budgets import Budget
 from runqueue.store.key_limits import KeyLimit
-from tests.runqueue.lua.clockwork import CLAIM_AGE, DAY, SECOND, UPLOAD, Clockwork
+from tests.runqueue.lua.clockwork import DAY, SECOND, Clockwork
 from tests.runqueue.lua.test_budgets import end, set_budget
 from tests.runqueue.lua.test_recovery import loss, recovered, suspected
 
@@ -67,29 +66,6 @@ def test_a_job_that_needs_more_than_is_left_holds_up_no_other(clock: Clockwork, 
     assert job.reason is None
 
 
-def test_a_batch_that_has_one_large_job_goes_on(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    first, large, small = (
-        clock.enqueue(1, batch=batch, max_steps=steps)[0] for steps in (60, 50, 10)
-    )
-    clock.seal(batch)
-    set_budget(clock, f"batch:{batch}", 100, is_strict=True)
-    assert clock.claimed() == [first, small]
-    assert aside(clock) == {f"batch:{batch}": [large]}
-
-
-def test_jobs_behind_a_large_one_of_the_same_keys_go_on(clock: Clockwork) -> None:
-    set_budget(clock, "key:login:a", 100, is_strict=True)
-    clock.run(key_limits.set_limit(clock.account, "login:a", KeyLimit(1)))
-    first, large, small = (
-        clock.enqueue(1, keys=["login:a"], max_steps=steps)[0] for steps in (60, 50, 10)
-    )
-    assert clock.claimed() == [first]
-    end(clock, first, 60)
-    assert clock.claimed() == [small]
-    assert aside(clock) == {"key:login:a": [large]}
-
-
 @pytest.mark.parametrize("scope", SCOPES)
 def test_it_is_the_next_of_its_lane_once_enough_is_left(clock: Clockwork, scope: str) -> None:
     set_budget(clock, scope, 100, is_strict=True)
@@ -115,17 +91,6 @@ def test_a_change_of_its_budget_brings_it_back(clock: Clockwork, then: Budget | 
     )
 
 
-def test_a_change_of_the_budget_for_each_key_brings_jobs_back(clock: Clockwork) -> None:
-    set_budget(clock, "key:login:*", 100, is_strict=True)
-    (live,) = clock.enqueue(1, keys=["login:a"], max_steps=20)
-    assert clock.claimed() == [live]
-    (job,) = clock.enqueue(1, keys=["login:a"], max_steps=90)
-    assert clock.claimed() == []
-    set_budget(clock, "key:login:*", 110, is_strict=True)
-    clock.wait(6)
-    assert clock.claimed() == [job]
-
-
 def test_of_several_that_come_back_the_largest_is_first(clock: Clockwork) -> None:
     set_budget(clock, "account", 100, is_strict=True)
     (live,) = clock.enqueue(1, max_steps=90)
@@ -138,20 +103,6 @@ def test_of_several_that_come_back_the_largest_is_first(clock: Clockwork) -> Non
     assert clock.claimed(1) == [aside_jobs[1]]
     assert clock.claimed() == [aside_jobs[3]]
     assert aside(clock) == {"account": [aside_jobs[0], aside_jobs[2]]}
-
-
-def test_in_a_new_day_the_largest_is_before_all_others(clock: Clockwork) -> None:
-    set_budget(clock, "account", 100, "day", is_strict=True)
-    (live,) = clock.enqueue(1, max_steps=20)
-    assert clock.claimed() == [live]
-    middle, large = (clock.enqueue(1, group="a", max_steps=steps)[0] for steps in (85, 90))
-    assert clock.claimed() == []
-    end(clock, live, 20)
-    small = clock.enqueue(5, group="b", priority=0, max_steps=5)
-    clock.wait(DAY / SECOND)
-
-    assert clock.claimed() == [large, *small[:2]]
-    assert aside(clock) == {"account": [middle]}
 
 
 @pytest.mark.parametrize("scope", ["account", "key:login:a", "key:login:*"])
@@ -196,23 +147,6 @@ def test_a_job_that_comes_back_is_the_next_at_a_key_that_is_full(
         end(clock, order[-1], 0)
         order += clock.claimed()
     assert order == [small[0], large, *small[1:]]
-
-
-def test_a_job_that_comes_back_is_the_next_at_a_key_that_others_are_offered(
-    clock: Clockwork,
-) -> None:
-    set_budget(clock, "account", 100, is_strict=True)
-    clock.run(key_limits.set_limit(clock.account, "login:a", KeyLimit(1)))
-    (live,) = clock.enqueue(1, max_steps=60)
-    assert clock.claimed() == [live]
-    (large,) = clock.enqueue(1, keys=["login:a"], max_steps=50)
-    small = clock.enqueue(3, keys=["login:a"], max_steps=10)
-    assert clock.claimed() == small[:1]
-    end(clock, live, 0)
-    end(clock, small[0], 0)
-    clock.wait(6)
-
-    assert clock.claimed() == [large]
 
 
 @pytest.mark.parametrize("why", ["paused", "capped", "held", "a key"])
@@ -335,32 +269,6 @@ def test_a_job_that_does_not_wait_any_more_is_in_no_index(clock: Clockwork, way:
     assert (clock.field(job, "aside"), clock.field(job, "run_at")) == (None, None)
 
 
-def test_a_job_whose_lost_claim_made_no_run_goes_on(clock: Clockwork) -> None:
-    job = put_aside(clock)
-    _lost(clock, job)
-    assert clock.deny(job) == 2
-    assert clock.state(job) == "ready"
-    clock.heartbeat(first=True)
-    assert clock.claimed() == []
-    assert aside(clock) == {"account": [job]}
-
-
-def test_a_job_that_is_canceled_during_a_recovery_ends_after_it(clock: Clockwork) -> None:
-    job = put_aside(clock)
-    clock.another_server()
-    clock.heartbeat(first=True)
-    clock.claim()
-    assert clock.cancel(job) == [2]
-    clock.wait(7)
-    clock.heartbeat(first=True)
-    assert clock.run(recovered(clock))
-    set_budget(clock, "account", 200, "day", is_strict=True)
-    assert clock.claimed() == []
-    assert (clock.state(job), aside(clock)) == ("canceled", {})
-    clock.sweep("expire_deadlines")
-    assert clock.state(job) == "canceled"
-
-
 def test_a_canary_that_is_put_aside_decides_on_its_batch_later(clock: Clockwork) -> None:
     set_budget(clock, "account", 100, is_strict=True)
     (live,) = clock.enqueue(1, max_steps=60)
@@ -376,30 +284,6 @@ def test_a_canary_that_is_put_aside_decides_on_its_batch_later(clock: Clockwork)
     end(clock, canary, 1)
     clock.wait(6)
     assert clock.claimed() == others
-
-
-def test_an_unfinished_upload_takes_nothing_aside_with_it(clock: Clockwork) -> None:
-    set_budget(clock, "account", 100, is_strict=True)
-    batch = clock.open_batch()
-    clock.enqueue(1, batch=batch, max_steps=50)
-    clock.wait(2 * DAY / SECOND)
-    clock.heartbeat(first=True)
-    clock.claimed()
-    clock.sweep("expire_batches", UPLOAD)
-    assert aside(clock) == {}
-
-
-def test_a_process_that_dies_with_a_job_that_came_back_loses_nothing(clock: Clockwork) -> None:
-    job = put_aside(clock)
-    set_budget(clock, "account", 110, "day", is_strict=True)
-    assert clock.claimed() == [job]
-    clock.wait(15)
-    clock.sweep("expire_leases", CLAIM_AGE)
-    assert clock.state(job) == "unconfirmed"
-    assert clock.deny(job) == 2
-    clock.wait(60)
-    clock.sweep("promote_due")
-    assert clock.claimed() == [job]
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -441,18 +325,6 @@ def test_a_clock_that_was_ahead_has_a_job_wait_no_longer(clock: Clockwork) -> No
     assert due is not None
     assert due <= now + 5 * SECOND
     assert clock.members("due") == [job]
-
-
-def test_a_day_of_another_time_zone_is_known_by_its_end(clock: Clockwork) -> None:
-    clock.now = round(datetime(2026, 6, 1, 21, 0, tzinfo=UTC).timestamp()) * SECOND
-    set_budget(clock, "account", 100, "day", timezone="Europe/Berlin", is_strict=True)
-    first, large = (clock.enqueue(1, max_steps=steps)[0] for steps in (20, 90))
-    assert clock.claimed() == [first]
-    end(clock, first, 20)
-    (small,) = clock.enqueue(1, group="b", priority=0, max_steps=20)
-    clock.wait(3600)
-    assert clock.claimed() == [large]
-    assert aside(clock) == {"account": [small]}
 
 
 def test_a_worker_is_woken_for_jobs_that_are_put_aside(clock: Clockwork) -> None:

@@ -5,11 +5,11 @@ from itertools import product
 
 import pytest
 
-from runqueue.errors import BatchCanceled, BatchNotFound, InvalidRequest
-from runqueue.records.batch import BatchRules, BatchStatus, Retried
+from runqueue.errors import BatchNotFound
+from runqueue.records.batch import BatchStatus, Retried
 from runqueue.records.job import JobState
 from runqueue.store import job_calls
-from tests.runqueue.lua.clockwork import DAY, KEEP, UPLOAD, Clockwork, spec
+from tests.runqueue.lua.clockwork import UPLOAD, Clockwork, spec
 
 
 def listed(clock: Clockwork, lanes: str = "2:default") -> list[str]:
@@ -52,79 +52,6 @@ def test_pausing_and_resuming_lists_each_lane_once(clock: Clockwork, times: int,
     assert sorted(clock.claimed()) == sorted(jobs)
 
 
-def test_a_lane_that_ran_empty_is_not_listed(clock: Clockwork) -> None:
-    batch, jobs = clock.batch_of(2)
-    assert clock.claimed() == jobs
-    clock.hold(batch)
-    resume(clock, batch)
-    assert listed(clock) == []
-    clock.give_back(jobs[0])
-    assert listed(clock) == [batch]
-
-
-def test_jobs_that_come_back_while_their_batch_is_paused_wait_with_it(clock: Clockwork) -> None:
-    batch, jobs = clock.batch_of(2)
-    assert clock.claimed() == jobs
-    clock.hold(batch)
-    assert clock.give_back(jobs[1]) == 1
-    assert clock.claimed() == []
-    resume(clock, batch)
-    assert clock.claimed() == jobs[1:]
-
-
-def test_runs_of_a_paused_batch_go_on_and_are_recorded(clock: Clockwork) -> None:
-    batch, jobs = clock.batch_of(2)
-    clock.heartbeat(first=True)
-    clock.accept(clock.claim().items)
-    clock.hold(batch)
-    assert [clock.finish(job) for job in jobs] == [1, 1]
-    found = clock.read(batch)
-    assert (found.held, found.status) == ("paused", BatchStatus.COMPLETED)
-
-
-def test_a_scheduled_job_of_a_paused_batch_becomes_ready_and_waits(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    jobs = clock.enqueue(1, batch=batch, run_at=clock.now + 5)
-    clock.seal(batch)
-    clock.hold(batch)
-    clock.wait(1)
-    clock.sweep("promote_due")
-    assert clock.claimed() == []
-    resume(clock, batch)
-    assert clock.claimed() == jobs
-
-
-def test_an_upload_can_be_paused_before_it_is_sealed(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    jobs = clock.enqueue(2, batch=batch)
-    assert clock.hold(batch) == "paused"
-    jobs += clock.enqueue(1, batch=batch)
-    clock.seal(batch)
-    assert clock.claimed() == []
-    resume(clock, batch)
-    assert clock.claimed() == jobs
-
-
-def test_resuming_an_upload_does_not_accept_it(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    clock.enqueue(2, batch=batch)
-    clock.hold(batch)
-    assert resume(clock, batch) == ""
-    assert clock.claimed() == []
-    assert clock.read(batch).status is BatchStatus.VALIDATING
-
-
-def test_a_canceled_batch_is_neither_paused_nor_resumed(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(2)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
-    assert clock.hold(batch) == "canceled"
-    assert clock.hold(batch, "resume", "canceled") == "canceled"
-    for act in (clock.queue.pause_batch, clock.queue.resume_batch, clock.queue.retry_failed):
-        with pytest.raises(BatchCanceled, match=batch):
-            act(batch)
-    assert clock.claimed() == []
-
-
 def test_a_batch_that_nobody_knows(clock: Clockwork) -> None:
     batch = clock.new_id()
     before = clock.dump()
@@ -133,14 +60,6 @@ def test_a_batch_that_nobody_knows(clock: Clockwork) -> None:
     for act in (clock.queue.pause_batch, clock.queue.resume_batch, clock.queue.retry_failed):
         with pytest.raises(BatchNotFound, match=batch):
             act(batch)
-    assert clock.dump() == before
-
-
-def test_resuming_what_nothing_holds_changes_nothing(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(2)
-    before = clock.dump()
-    assert clock.queue.resume_batch(batch).held is None
-    assert clock.hold(batch, "resume") == ""
     assert clock.dump() == before
 
 
@@ -200,42 +119,6 @@ def test_a_batch_goes_through_its_statuses(clock: Clockwork) -> None:
     }
 
 
-def test_a_canceled_batch_is_over_with_its_last_run(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(5)
-    clock.heartbeat(first=True)
-    taken = clock.claim(1).items
-    clock.accept(taken)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
-    found = clock.read(batch)
-    assert (found.status, found.states) == (
-        BatchStatus.FINALIZING,
-        {JobState.RUNNING: 1, JobState.CANCELED: 4},
-    )
-    clock.sweep("sweep_canceled")
-    assert clock.read(batch).finished_at is None
-    clock.finish(taken[0].job_id, state="canceled")
-    found = clock.read(batch)
-    assert (found.status, found.is_over) == (BatchStatus.CANCELED, True)
-    assert found.finished_at is not None
-    assert found.request_counts["canceled"] == 5
-
-
-def test_an_upload_that_is_canceled_is_over_with_the_sweep(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    clock.enqueue(2, batch=batch)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
-    assert clock.read(batch).status is BatchStatus.CANCELED
-    clock.sweep("sweep_canceled")
-    assert clock.read(batch).finished_at is not None
-
-
-def test_an_empty_upload_that_is_canceled_is_over_at_once(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    clock.run(job_calls.cancel_batch(clock.account, batch))
-    assert clock.read(batch).status is BatchStatus.CANCELED
-    assert clock.read(batch).finished_at is not None
-
-
 def test_a_canceled_upload_that_another_takes_over_is_over(clock: Clockwork) -> None:
     batch, other = clock.open_batch(), clock.open_batch()
     clock.enqueue(names=["a"], batch=batch)
@@ -261,40 +144,6 @@ def test_a_batch_whose_jobs_are_over_when_it_is_sealed_is_over(
     assert clock.read(batch).finished_at is not None
 
 
-def test_an_empty_batch_is_over_at_once(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(1)
-    empty = clock.open_batch()
-    clock.seal(empty)
-    assert clock.read(empty).status is BatchStatus.COMPLETED
-    assert clock.read(empty).finished_at is not None
-    assert clock.read(batch).finished_at is None
-
-
-def test_the_end_is_written_once(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(1)
-    (job,) = clock.end_all("completed")
-    at = clock.read(batch).finished_at
-    clock.wait(5)
-    assert clock.finish(job) == 0
-    clock.run(job_calls.seal_batch(clock.account, batch))
-    clock.hold(batch)
-    resume(clock, batch)
-    assert clock.read(batch).finished_at == at
-
-
-def test_a_batch_leaves_nothing_behind(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(3, BatchRules(canary=1))
-    clock.end_all("completed")
-    clock.end_all("failed", "completed")
-    clock.hold(batch)
-    clock.wait(9 * DAY / 1_000_000)
-    clock.heartbeat(first=True)
-    clock.sweep("retire", KEEP)
-    clock.sweep("expire_batches", UPLOAD)
-    assert [key for key in clock.dump() if batch in key] == []
-    assert clock.members("batches") == []
-
-
 # Doing again what failed.
 
 
@@ -317,38 +166,6 @@ def test_what_failed_is_done_again_and_the_batch_is_not_over_any_more(clock: Clo
     assert found.finished_at is not None
 
 
-def test_canceled_jobs_are_done_again_where_that_is_asked_for(clock: Clockwork) -> None:
-    batch, jobs = clock.batch_of(2)
-    clock.end_all("failed")
-    clock.cancel(jobs[1])
-    done = clock.queue.retry_failed(batch, canceled=True)
-    assert done == Retried({JobState.FAILED: 1, JobState.CANCELED: 1})
-    assert clock.states(jobs) == {"ready"}
-
-
-def test_a_retry_by_reason_leaves_the_others_as_they_are(clock: Clockwork) -> None:
-    batch, jobs = clock.batch_of(3)
-    first, second, third = clock.claimed(3)
-    clock.refuse(first, why="Browser CRASHED.")
-    clock.refuse(second, why="max steps")
-    clock.refuse(third, why="the browser crashed")
-    done = clock.queue.retry_failed(batch, reason="browser crashed")
-    assert done == Retried({JobState.DEAD: 2})
-    assert [clock.state(job) for job in jobs] == ["ready", "dead", "ready"]
-    with pytest.raises(InvalidRequest, match="reason: expected some text"):
-        clock.queue.retry_failed(batch, reason=" ")
-
-
-def test_a_retry_goes_through_every_page_once(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    for _ in range(2):
-        clock.cancel(*clock.enqueue(700, batch=batch))
-    clock.seal(batch)
-    assert clock.queue.retry_failed(batch) == Retried({}, 1_400)
-    done = clock.queue.retry_failed(batch, canceled=True)
-    assert done == Retried({JobState.CANCELED: 1_400})
-
-
 def test_a_retry_leaves_alone_what_another_batch_took_over(clock: Clockwork) -> None:
     old = clock.open_batch()
     clock.enqueue(names=["a", "b"], batch=old)
@@ -359,16 +176,6 @@ def test_a_retry_leaves_alone_what_another_batch_took_over(clock: Clockwork) -> 
     clock.seal(old)
     assert clock.queue.retry_failed(old, canceled=True).jobs == 0
     assert clock.queue.retry_failed(batch, canceled=True).jobs == 1
-
-
-def test_a_retry_of_a_paused_batch_waits_for_its_end(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(1)
-    jobs = clock.end_all("failed")
-    clock.hold(batch)
-    assert clock.queue.retry_failed(batch).jobs == 1
-    assert clock.claimed() == []
-    resume(clock, batch)
-    assert clock.claimed() == jobs
 
 
 # Lists of batches.

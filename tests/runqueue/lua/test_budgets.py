@@ -60,16 +60,6 @@ def test_no_more_begins_than_a_budget_has_steps_for(clock: Clockwork, scope: str
     assert (use(clock, scope).spent, use(clock, scope).live) == (8, 3)
 
 
-def test_what_has_another_budget_or_none_goes_on(clock: Clockwork) -> None:
-    set_budget(clock, "group:acme", 10)
-    set_budget(clock, "key:login:a", 10)
-    acme = clock.enqueue(3, group="acme")
-    login = clock.enqueue(3, keys=["login:a"])
-    others = clock.enqueue(3)
-
-    assert set(clock.claimed()) == {acme[0], login[0], *others}
-
-
 def test_a_batch_has_a_budget_of_its_own(clock: Clockwork) -> None:
     batch = clock.open_batch()
     jobs = clock.enqueue(4, batch=batch)
@@ -132,18 +122,6 @@ def test_steps_that_are_not_known_count_as_expected_and_are_shown(clock: Clockwo
     end(clock, unknown, None)
     seen = use(clock, "account")
     assert (seen.spent, seen.estimated_runs, seen.mean_steps) == (12, 1, 6.0)
-
-
-def test_the_run_of_a_retry_and_an_orphan_count(clock: Clockwork) -> None:
-    set_budget(clock, "group:acme", 100)
-    (job,) = clock.enqueue(1, group="acme")
-    clock.claimed()
-    end(clock, job, 3)
-    assert clock.found(job, 1, "r2") == 2
-    clock.run(worker_calls.strays_over(clock.account, [EndedStray("r2", 5)]))
-    assert use(clock, "group:acme").spent == 8
-    clock.run(worker_calls.strays_over(clock.account, [EndedStray("r2", 5)]))
-    assert use(clock, "group:acme").spent == 8
 
 
 @pytest.mark.parametrize("scope", [*SCOPES, "batch"])
@@ -236,14 +214,6 @@ def test_a_strict_budget_commits_the_max_steps_of_runs_that_were_live_when_it_wa
     assert clock.client.exists(clock.key(f"max_steps:{what}"), clock.key("commits")) == 0
 
 
-def test_a_strict_budget_that_is_set_while_runs_are_live_is_not_exceeded(clock: Clockwork) -> None:
-    live = clock.enqueue(4, max_steps=100)
-    assert clock.claimed() == live
-    set_budget(clock, "account", 500, is_strict=True)
-    more = clock.enqueue(10, max_steps=100)
-    assert clock.claimed() == more[:1]
-
-
 def test_a_strict_budget_is_never_committed_beyond_its_steps(clock: Clockwork) -> None:
     set_budget(clock, "account", 50, is_strict=True)
     small = clock.enqueue(2, max_steps=20)
@@ -328,37 +298,6 @@ def test_a_job_that_a_strict_budget_can_never_fit_holds_up_no_other(
     assert clock.claimed() == [never]
 
 
-@pytest.mark.parametrize("then", [None, Budget(100), Budget(1000, is_strict=True)])
-def test_jobs_that_a_strict_budget_put_off_go_on_once_it_is_changed(
-    clock: Clockwork, then: Budget | None
-) -> None:
-    jobs = clock.enqueue(5, max_steps=200)
-    (later,) = clock.enqueue(1, max_steps=5, run_at=clock.now + 600_000_000)
-    set_budget(clock, "account", 50, is_strict=True)
-    assert clock.claimed() == []
-    assert clock.states(jobs) == {"scheduled"}
-
-    clock.run(budgets.set_budget(clock.account, "account", then))
-    while clock.sweep("promote_due", 2) == 2:
-        pass
-
-    taken = clock.claimed()
-    assert set(taken) <= set(jobs)
-    assert len(taken) == (1 if then == Budget(100) else 5)
-    assert clock.state(later) == "scheduled"
-    assert clock.members("aside:account") == []
-
-
-def test_a_job_that_a_raised_budget_cannot_fit_either_stays_put_aside(clock: Clockwork) -> None:
-    none, many = clock.enqueue(1)[0], clock.enqueue(1, max_steps=70)[0]
-    set_budget(clock, "account", 50, is_strict=True)
-    assert clock.claimed() == []
-    set_budget(clock, "account", 60, is_strict=True)
-    assert clock.claimed() == []
-    assert clock.states([none, many]) == {"scheduled"}
-    assert (clock.field(none, "reason"), clock.field(many, "reason")) == (None, None)
-
-
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_strict_budget_that_is_set_anew_reads_no_live_run(clock: Clockwork, scope: str) -> None:
     set_budget(clock, scope, 10_000, is_strict=True)
@@ -369,32 +308,6 @@ def test_a_strict_budget_that_is_set_anew_reads_no_live_run(clock: Clockwork, sc
     raised = Budget(20_000, is_strict=True)
     assert clock.commands(budgets.set_budget(clock.account, scope, raised)) < 30
     assert use(clock, scope).committed == committed
-
-
-@pytest.mark.parametrize("between", [None, Budget(10_000)])
-def test_a_budget_that_is_strict_again_commits_what_began_meanwhile(
-    clock: Clockwork, between: Budget | None
-) -> None:
-    set_budget(clock, "account", 10_000, is_strict=True)
-    clock.run(budgets.set_budget(clock.account, "account", between))
-    clock.enqueue(3, max_steps=7)
-    assert len(clock.claimed()) == 3
-
-    set_budget(clock, "account", 10_000, is_strict=True)
-
-    assert use(clock, "account").committed == 21
-
-
-def test_a_run_that_takes_more_than_a_day_s_budget_stops_it_for_a_day(clock: Clockwork) -> None:
-    set_budget(clock, "account", 100, "day")
-    first, second, _ = clock.enqueue(3, max_steps=200)
-    assert clock.claimed() == [first]
-    end(clock, first, 150)
-    clock.wait(6)
-    assert clock.claimed() == []
-    clock.wait(DAY)
-    clock.heartbeat(first=True)
-    assert clock.claimed() == [second]
 
 
 @pytest.mark.parametrize("between", [None, Budget(50)])
@@ -435,21 +348,6 @@ def test_a_claim_wakes_nobody_while_what_waits_for_its_budget_is_not_due(
     end(clock, jobs[0], 1)
     clock.wait(6)
     assert clock.claimed() == jobs[1:]
-
-
-def test_an_account_whose_budget_is_spent_is_shown_as_held_by_it(clock: Clockwork) -> None:
-    set_budget(clock, "account", 10)
-    jobs = clock.enqueue(2)
-    assert clock.claimed(1) == jobs[:1]
-    assert clock.run(job_calls.stats(clock.account)).hold_kind is None
-    assert clock.claimed() == []
-    stats = clock.run(job_calls.stats(clock.account))
-    assert (stats.hold_kind, stats.may_be_resumed) == ("budget", False)
-    assert "the budget of the account has no room" in str(stats.hold_reason)
-    end(clock, jobs[0], 1)
-    clock.wait(6)
-    assert clock.claimed() == jobs[1:]
-    assert clock.run(job_calls.stats(clock.account)).hold_kind is None
 
 
 def test_metrics_show_the_budgets_and_how_long_jobs_have_waited_for_keys(clock: Clockwork) -> None:

@@ -56,13 +56,6 @@ def test_the_end_of_a_batch_is_told_once(clock: Clockwork) -> None:
     assert clock.read(batch).callback is not None
 
 
-def test_a_batch_without_a_url_tells_nobody(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(1)
-    end(clock, "completed")
-    assert clock.members("callbacks") == []
-    assert clock.read(batch).callback is None
-
-
 def test_each_share_is_told_once_when_so_many_jobs_have_ended(clock: Clockwork) -> None:
     clock.batch_of(10, shares(0.75, 0.1, 0.5, 0.5))
     end(clock, "completed")
@@ -85,15 +78,6 @@ def test_jobs_that_end_in_one_script_bring_every_share_that_they_pass(clock: Clo
         ("progress", 0.9),
         ("canceled", None),
     ]
-
-
-def test_a_share_is_not_told_again_when_jobs_live_again(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(2, shares(0.5))
-    end(clock, "failed")
-    assert told(clock) == [("progress", 0.5)]
-    assert clock.queue.retry_failed(batch).jobs == 1
-    end(clock, "completed")
-    assert told(clock) == []
 
 
 def test_an_end_that_comes_again_is_told_under_another_id(clock: Clockwork) -> None:
@@ -152,27 +136,6 @@ def test_an_empty_batch_is_told_and_stays_until_that_has_arrived(clock: Clockwor
     assert [key for key in clock.dump() if batch in key] == []
 
 
-def test_jobs_that_another_upload_took_over_count_for_neither_share_nor_end(
-    clock: Clockwork,
-) -> None:
-    old = clock.open_batch(shares(0.5))
-    clock.enqueue(names=["a", "b", "c"], batch=old)
-    new = clock.open_batch()
-    clock.enqueue(names=["a", "b"], batch=new)
-    clock.seal(old)
-    end(clock, "completed")
-    assert told(clock) == [("progress", 0.5), ("completed", None)]
-
-
-def test_ends_before_the_sealing_are_told_with_it(clock: Clockwork) -> None:
-    batch = clock.open_batch(shares(0.5))
-    jobs = clock.enqueue(3, batch=batch)
-    clock.cancel(*jobs[:2])
-    assert told(clock) == []
-    clock.seal(batch)
-    assert told(clock) == [("progress", 0.5)]
-
-
 # Claims and records.
 
 
@@ -200,39 +163,6 @@ def test_a_delivery_that_was_recorded_late_counts_once(clock: Clockwork) -> None
     assert (found.pending, found.delivered, found.gave_up, found.error) == (0, 1, 0, None)
 
 
-def test_a_try_that_failed_waits_and_counts(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(1, TOLD)
-    end(clock, "completed")
-    (due,) = clock.callbacks()
-    assert clock.tell(due, "again", wait=30, error="the receiver answered 503") == 1
-    assert clock.tell(due, "again", wait=30) == 0, "said again"
-    found = clock.read(batch).callback
-    assert found is not None
-    assert (found.pending, found.error) == (1, "the receiver answered 503")
-    clock.wait(29)
-    assert clock.callbacks() == []
-    clock.wait(1)
-    (again,) = clock.callbacks()
-    assert (again.name, again.tries) == (due.name, 1)
-
-
-def test_what_is_given_up_is_shown_and_counted(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(2, shares(0.5))
-    end(clock, "completed", "completed")
-    progress, done = clock.callbacks()
-    assert clock.tell(progress, "gave_up", error="the receiver answered 410") == 1
-    assert clock.tell(done) == 1
-    assert clock.read(batch).as_dict()["callback"] == {
-        "endpoint": "https://user.test:8443",
-        "pending": 0,
-        "delivered": 1,
-        "gave_up": 1,
-        "error": "the receiver answered 410",
-    }
-    totals = clock.run(job_calls.stats(clock.account)).totals
-    assert (totals["callbacks:gave_up"], totals["callbacks:delivered"]) == (1, 1)
-
-
 def test_no_more_are_taken_than_asked_for_and_none_without_a_lease(clock: Clockwork) -> None:
     for _ in range(3):
         clock.batch_of(1, TOLD)
@@ -250,25 +180,6 @@ def test_the_tick_sends_a_consumer_for_callbacks_that_are_due(clock: Clockwork) 
     end(clock, "completed")
     clock.wait(1)
     assert clock.tick().messages["callbacks"] == 1
-
-
-def test_the_consumer_leaves_the_board_when_nothing_is_due(clock: Clockwork) -> None:
-    clock.heartbeat(first=True)
-
-    def claimed(*, linger: bool) -> tuple[bool, int]:
-        call = callback_claim(clock.account, "p1", 5, 0, linger=linger, lease_us=CALLBACK_LEASE)
-        taken = clock.run(call)
-        return taken.left, taken.next_us
-
-    assert claimed(linger=True) == (False, 0)
-    assert clock.members("board:callbacks") == ["p1"]
-    assert claimed(linger=False) == (True, 0)
-    assert clock.members("board:callbacks") == []
-    clock.batch_of(1, TOLD)
-    end(clock, "completed")
-    (due,) = clock.callbacks()
-    clock.tell(due, "again", wait=0.5)
-    assert claimed(linger=False) == (False, clock.now + SECOND // 2)
 
 
 # Retention.
@@ -312,16 +223,6 @@ def test_callbacks_that_were_given_up_are_sent_again_as_what_they_were(clock: Cl
     assert (found := clock.read(batch).callback) is not None
     assert (found.pending, found.delivered, found.gave_up, found.error) == (0, 2, 0, None)
     assert clock.queue.retry_callbacks(batch) == 0
-
-
-def test_a_callback_that_is_given_up_again_can_be_sent_again(clock: Clockwork) -> None:
-    batch = gave_up(clock)
-    for _ in range(2):
-        assert clock.queue.retry_callbacks(batch) == 1
-        (due,) = clock.callbacks()
-        assert clock.tell(due, "gave_up", error="still 410") == 1
-        assert (found := clock.read(batch).callback) is not None
-        assert (found.gave_up, found.error) == (1, "still 410")
 
 
 def test_callbacks_are_sent_again_to_another_url_which_is_the_batch_s_from_then_on(
@@ -398,8 +299,3 @@ def test_no_more_of_the_url_than_its_endpoint_is_shown(clock: Clockwork) -> None
         assert "secret" not in repr(shown)
     call = job_calls.open_batch(clock.account, clock.new_id(), "", TOLD)
     assert "secret" not in repr(call)
-
-
-def test_a_share_is_not_met_by_no_job_at_all(clock: Clockwork) -> None:
-    clock.batch_of(10, BatchRules(callback_url=URL, callback_at=(1e-8,)))
-    assert clock.callbacks() == []

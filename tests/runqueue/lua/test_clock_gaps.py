@@ -115,27 +115,6 @@ def test_submissions_from_before_a_step_in_a_gap_say_nothing_of_dates(
     assert host.submitted(later), "nothing was set in the second gap"
 
 
-def test_submissions_from_before_a_gap_without_a_step_are_compared_again_with_the_first_date(
-    host: HostClock,
-) -> None:
-    job = host.submit("p1")
-    host.gap(0)
-    assert not host.submitted(job), "the clock may have been set"
-    host.beat("p2", host.skyvern())
-    assert host.submitted(job)
-
-
-def test_submissions_from_before_a_gap_are_not_compared_if_no_date_was_known_before(
-    client: redis.Redis,
-) -> None:
-    host = HostClock(client)
-    host.serve("p1")
-    job = host.submit("p1")
-    host.gap(0)
-    host.beat("p2", host.skyvern())
-    assert not host.submitted(job)
-
-
 def test_submissions_from_before_a_step_that_a_worker_counted_are_compared(
     host: HostClock,
 ) -> None:
@@ -164,19 +143,6 @@ def test_a_webhook_of_a_job_from_after_a_step_in_a_gap_is_taken(
     DATED[dated](host)
     (job,) = host.enqueue(1)
     assert len(host.claim(1, "p2").items) == 1
-    assert receive(host, told(job, created_us=host.skyvern())) == ["ended"]
-
-
-def test_a_webhook_is_taken_after_a_clock_that_was_days_ahead_was_set_right(
-    client: redis.Redis,
-) -> None:
-    host = HostClock(client)
-    host.offset = 2 * DAY
-    host.serve("p1")
-    host.offset = 0
-    host.serve("p1")
-    (job,) = host.enqueue(1)
-    assert len(host.claim(1, "p1").items) == 1
     assert receive(host, told(job, created_us=host.skyvern())) == ["ended"]
 
 

@@ -1,12 +1,9 @@
 """Webhooks on their way: taken, tried, and recorded, at the pace that is allowed."""
 
-from collections import Counter
-
 import pytest
 
 from runqueue.records.claim_items import ClaimAnswer
 from runqueue.records.delivery import DueDelivery
-from runqueue.request.retry_policy import Retry
 from tests.runqueue.lua.clockwork import SECOND, Clockwork
 from tests.runqueue.lua.webhooks import (
     BODY,
@@ -48,13 +45,6 @@ def test_a_delivery_that_nobody_records_comes_again_after_its_lease(clock: Clock
     assert len(due(clock)) == 1
 
 
-def test_what_was_delivered_stands_nowhere_and_is_counted(clock: Clockwork) -> None:
-    (job,) = ended(clock)
-    assert record(clock, *map(outcome, due(clock))) == [1]
-    assert (stands(clock, job), counts(clock)) == ([], {"delivered": 1})
-    assert clock.field(job, "told") == "200"
-
-
 @pytest.mark.parametrize("verdict", ["gave_up", "unknown"])
 def test_what_was_not_delivered_stands_where_people_find_it(clock: Clockwork, verdict: str) -> None:
     (job,) = ended(clock)
@@ -89,25 +79,6 @@ def test_an_outcome_said_again_while_the_next_try_is_under_way_is_not_taken_for_
     assert record(clock, outcome(next_, "gave_up")) == [1]
 
 
-def test_a_receiver_that_took_it_from_a_slow_worker_has_it(clock: Clockwork) -> None:
-    """The lease of the first was over: it says that it failed, and the second that it did not."""
-    (job,) = ended(clock)
-    (slow,) = due(clock)
-    clock.wait(DELIVERY_LEASE / SECOND)
-    (fast,) = due(clock)
-    assert record(clock, outcome(slow, "again"), outcome(fast)) == [1, 1]
-    assert (stands(clock, job), counts(clock)) == ([], {"delivered": 1})
-
-
-def test_an_outcome_of_an_earlier_attempt_says_nothing_of_a_later_one(clock: Clockwork) -> None:
-    (job,) = ended(clock)
-    (item,) = due(clock)
-    clock.client.hset(clock.key(f"job:{job}"), "attempt", 2)
-    before = clock.dump()
-    assert record(clock, outcome(item)) == [0]
-    assert clock.dump() == before
-
-
 def test_what_is_sent_after_a_poll_saw_the_end_is_what_skyvern_signed_once_that_is_known(
     clock: Clockwork,
 ) -> None:
@@ -120,19 +91,6 @@ def test_what_is_sent_after_a_poll_saw_the_end_is_what_skyvern_signed_once_that_
     assert due(clock) == []
     clock.wait(300)
     assert [(i.signed, i.body, i.tries) for i in due(clock)] == [(SIGNED, BODY, 1)]
-
-
-def test_never_more_are_taken_in_any_second_than_the_rate_and_its_burst(clock: Clockwork) -> None:
-    clock.limit(webhooks_per_second=20)
-    for _ in range(3):
-        ended(clock, 100)
-    taken: Counter[int] = Counter()
-    for step in range(2_000):
-        clock.wait(0.007)
-        taken[step] += len(due(clock, 50))
-    window = 143
-    assert max(sum(taken[s] for s in range(at, at + window)) for at in range(1_900)) <= 30
-    assert taken.total() >= 280
 
 
 def test_a_consumer_is_told_when_the_next_permit_or_the_next_delivery_is_due(
@@ -162,15 +120,6 @@ def test_looks_at_what_skyvern_sends_are_calls_within_the_account_s_limit(clock:
     assert set(clock.members("watches")) == set(jobs)
 
 
-def test_a_thousand_come_are_taken_and_recorded_in_one_call_each(clock: Clockwork) -> None:
-    jobs = [job for _ in range(2) for job in awaited(clock, 500)]
-    assert receive(clock, *map(told, jobs)) == ["ended"] * 1_000
-    items = due(clock, 1_000)
-    assert {item.job_id for item in items} == set(jobs)
-    assert record(clock, *map(outcome, items)) == [1] * 1_000
-    assert counts(clock) == {"delivered": 1_000}
-
-
 def test_one_reply_holds_no_more_than_its_bytes_and_one_body(clock: Clockwork) -> None:
     jobs = awaited(clock, 4)
     large = b"x" * (9 * 1024 * 1024)
@@ -197,9 +146,3 @@ def test_a_consumer_without_a_lease_or_with_an_old_message_takes_nothing(clock: 
     ended(clock)
     assert take(clock, tick_us=clock.now - 6 * SECOND).answer is ClaimAnswer.STALE
     assert len(due(clock)) == 1
-
-
-def test_a_job_that_is_run_again_tells_nobody(clock: Clockwork) -> None:
-    (job,) = awaited(clock, retry=Retry(max_attempts=2))
-    assert receive(clock, told(job, state="failed")) == ["policy"]
-    assert (stands(clock, job), counts(clock)) == ([], {})

@@ -13,7 +13,6 @@ from tests.runqueue.lua.clockwork import (
     KEEP,
     LEASE,
     SECOND,
-    START,
     UPLOAD,
     Clockwork,
     dump,
@@ -64,16 +63,6 @@ def test_a_cancel_during_the_submission_is_sent_once_the_run_is_known(clock: Clo
     assert clock.state(job) == "canceled"
 
 
-def test_a_cancel_of_an_unconfirmed_job_waits_for_its_run(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    clock.lose(job)
-    assert clock.cancel(job) == [2]
-    assert clock.state(job) == "unconfirmed"
-    clock.found(job, 1, "run1")
-    assert cancels(clock) == [job]
-
-
 @pytest.mark.parametrize("lost", [False, True])
 @pytest.mark.parametrize("answer", ["give_back", "refuse"])
 def test_a_canceled_submission_that_brought_no_run_ends_canceled(
@@ -98,13 +87,6 @@ def test_a_cancel_of_a_running_job_is_tried_again_until_its_end_is_known(clock: 
     clock.finish(job, state="canceled")
     clock.wait(15)
     assert cancels(clock) == []
-
-
-def test_a_run_that_completes_before_its_cancel_has_completed(clock: Clockwork) -> None:
-    (job,) = clock.running()
-    clock.cancel(job)
-    clock.finish(job, state="completed")
-    assert clock.state(job) == "completed"
 
 
 def test_a_cancel_after_the_end_and_of_a_stranger_changes_nothing(clock: Clockwork) -> None:
@@ -162,13 +144,6 @@ def test_a_deadline_that_passes_in_the_queue_ends_the_job_dead(
     assert "deadline" in str(clock.field(job, "reason"))
 
 
-def test_a_claim_never_takes_a_job_after_its_deadline(clock: Clockwork) -> None:
-    late, good = clock.enqueue(1, deadline=clock.now + SECOND) + clock.enqueue(1)
-    clock.wait(1)
-    assert clock.claimed() == [good]
-    assert clock.state(late) == "dead"
-
-
 def test_a_run_canceled_by_its_deadline_has_failed(clock: Clockwork) -> None:
     (job,) = clock.running(deadline=clock.now + 30 * SECOND)
     clock.wait(30)
@@ -197,25 +172,6 @@ def test_a_run_that_is_said_too_late_to_take_too_long_ends_no_further_run_and_no
     assert clock.overdue(job, "time limit: the run took longer than 7200 s") == 0
 
     assert clock.dump() == before
-
-
-def test_a_run_that_took_the_place_of_the_one_that_took_too_long_goes_on(clock: Clockwork) -> None:
-    (job,) = clock.running()
-
-    assert clock.overdue(job, run_id="the run it had before") == 0
-    assert clock.overdue(job, attempt=2) == 0
-
-    assert (cancels(clock), clock.field(job, "cancel")) == ([], None)
-
-
-@pytest.mark.parametrize("answer", ["give_back", "refuse"])
-def test_a_job_whose_time_was_up_without_a_run_is_dead(clock: Clockwork, answer: str) -> None:
-    (job,) = clock.enqueue(1, deadline=clock.now + 30 * SECOND)
-    clock.claimed()
-    clock.wait(30)
-    clock.sweep("expire_deadlines")
-    getattr(clock, answer)(job)
-    assert (clock.state(job), clock.field(job, "reason")) == ("dead", "deadline")
 
 
 def give_up(clock: Clockwork, job: str, run_id: str = "", *, is_over: bool = False) -> int:
@@ -373,35 +329,6 @@ def test_a_job_taken_over_runs_once_with_its_new_options_though_both_are_sealed(
         assert (found.is_over, found.total) == (True, 1)
 
 
-def test_a_job_taken_there_and_back_is_claimed_under_its_own_priority(clock: Clockwork) -> None:
-    one, two = clock.open_batch(), clock.open_batch()
-    clock.enqueue(names=["a"], batch=one, priority=0, group="g1")
-    clock.enqueue(names=["a"], batch=two)
-    (job,) = clock.enqueue(names=["a"], batch=one, priority=1, group="g2")
-    assert (clock.seal(one), clock.seal(two)) == (1, 0)
-    assert clock.claimed() == [job]
-    assert clock.client.hget(clock.key("counters"), "submitting:1") == b"1"
-    assert clock.client.hget(clock.key("group:g2"), "live") == b"1"
-
-
-def test_twins_taken_over_in_one_call_are_counted_once(clock: Clockwork) -> None:
-    one, two = clock.open_batch(), clock.open_batch()
-    clock.enqueue(names=["a"], batch=one)
-    answers = clock.hand_in([spec("a"), spec("a")], two)
-    assert [a.status for a in answers] == [EnqueueStatus.NEW, EnqueueStatus.KNOWN]
-    assert {a.batch for a in answers} == {two}
-    assert clock.seal(two) == 1
-
-
-def test_a_job_of_an_open_upload_handed_in_alone_runs_at_once(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    clock.enqueue(names=["a"], batch=batch)
-    answer = clock.hand_in([spec("a")])[0]
-    assert (answer.status, answer.batch) == (EnqueueStatus.NEW, None)
-    assert clock.claimed() == [answer.job_id]
-    assert clock.seal(batch) == 0
-
-
 def test_an_upload_never_sealed_expires_after_24_hours_and_leaves_nothing(
     clock: Clockwork,
 ) -> None:
@@ -549,16 +476,6 @@ def test_while_more_is_to_be_removed_the_tick_asks_for_the_next_sweep_at_once(
     assert "sweep" not in clock.tick().messages
 
 
-def test_a_batch_without_jobs_of_its_own_leaves_nothing(clock: Clockwork) -> None:
-    clock.enqueue(names=["a"])
-    empty, repeated = clock.open_batch(), clock.open_batch()
-    assert clock.hand_in([spec("a")], repeated)[0].status is EnqueueStatus.KNOWN
-    assert (clock.seal(empty), clock.seal(repeated)) == (0, 0)
-    clock.wait(24 * HOUR)
-    clock.sweep("expire_batches", UPLOAD)
-    assert not {name for name in left_over(clock) if name.startswith(("batch", "unsealed"))}
-
-
 def test_lanes_of_a_batch_that_no_claim_met_go_with_it(clock: Clockwork) -> None:
     batch = clock.open_batch()
     jobs = clock.enqueue(3, batch=batch)
@@ -568,39 +485,3 @@ def test_lanes_of_a_batch_that_no_claim_met_go_with_it(clock: Clockwork) -> None
     clock.sweep("retire", KEEP)
     assert clock.claimed() == []
     assert not {name for name in left_over(clock) if name.startswith("lane")}
-
-
-def test_times_are_stored_as_whole_microseconds(clock: Clockwork) -> None:
-    (job,) = clock.running(run_at=None, deadline=START + DAY)
-    clock.wait(0.000_001)
-    clock.finish(job)
-    assert clock.field(job, "created") == str(START)
-    assert clock.field(job, "deadline") == str(START + DAY)
-    assert clock.field(job, "ended") == str(START + 1)
-
-
-# Why a run was canceled.
-
-
-@pytest.mark.parametrize(
-    ("is_asked", "reason"),
-    [
-        (False, "its run was canceled at Skyvern, not by the queue"),
-        (True, "canceled as was asked, with its run"),
-    ],
-)
-def test_a_job_whose_run_was_canceled_says_by_whom(
-    clock: Clockwork, is_asked: bool, reason: str
-) -> None:
-    (job,) = clock.running()
-    if is_asked:
-        clock.cancel(job)
-    clock.finish(job, state="canceled")
-    assert (clock.state(job), clock.field(job, "reason")) == ("canceled", reason)
-
-
-def test_the_run_s_own_words_on_its_cancel_come_first(clock: Clockwork) -> None:
-    (job,) = clock.running()
-    item = claim_items.Finished(job, 1, f"r-{job}", "canceled", "canceled", "the user left", b"{}")
-    assert clock.run(worker_calls.finish(clock.account, [item])) == [1]
-    assert clock.field(job, "reason") == "the user left"

@@ -4,10 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from runqueue.records.batch import Batch, BatchRules
 from runqueue.records.claim_items import Finished, RunAccepted
 from runqueue.records.forecast import Capacity, seconds_for
-from runqueue.request.job_spec import Priority
 from runqueue.store import job_calls, worker_calls
 from tests.runqueue.lua.clockwork import ACCOUNT, SECOND, Clockwork
 
@@ -47,21 +45,6 @@ def left(clock: Clockwork, batch: str) -> float:
     return found
 
 
-def test_nothing_is_known_before_a_run_has_ended(clock: Clockwork) -> None:
-    clock.limit(**TEN_RUNS)
-    batch, _ = clock.batch_of(20)
-    found = clock.read(batch)
-    assert (found.seconds_left, found.eta) == (None, None)
-
-
-def test_limits_and_the_runs_of_others_say_nothing(clock: Clockwork) -> None:
-    clock.limit(**TEN_RUNS)
-    clock.batch_of(4)
-    rounds(clock, 1, 4, 100)
-    batch, _ = clock.batch_of(50)
-    assert clock.read(batch).seconds_left is None
-
-
 def test_once_enough_has_ended_its_own_pace_says_it(clock: Clockwork) -> None:
     clock.limit(concurrent_runs=5)
     batch, _ = clock.batch_of(100)
@@ -75,20 +58,6 @@ def test_once_enough_has_ended_its_own_pace_says_it(clock: Clockwork) -> None:
     assert found.as_dict()["seconds_left"] == found.seconds_left
 
 
-def test_what_is_seen_now_counts_more_than_what_was_long_ago(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(1_000)
-    rounds(clock, 10, 10, 600)
-    rounds(clock, 30, 10, 60)
-    assert left(clock, batch) == pytest.approx(600 * 6, rel=0.2)
-
-
-def test_time_in_line_before_its_first_claim_does_not_count(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(100)
-    clock.wait(100_000)
-    rounds(clock, 2, 10, 50)
-    assert left(clock, batch) == pytest.approx(80 * 5, rel=0.01)
-
-
 def test_a_batch_that_stalls_takes_longer_and_longer_until_nobody_knows(clock: Clockwork) -> None:
     batch, _ = clock.batch_of(100)
     rounds(clock, 2, 10, 50)
@@ -97,112 +66,6 @@ def test_a_batch_that_stalls_takes_longer_and_longer_until_nobody_knows(clock: C
     assert left(clock, batch) > 4 * before
     clock.wait(11)
     assert clock.read(batch).seconds_left is None
-
-
-@pytest.mark.parametrize("hold", ["paused", "canary"])
-def test_what_held_a_batch_says_nothing_of_how_fast_it_goes_on(clock: Clockwork, hold: str) -> None:
-    canary = 20 if hold == "canary" else None
-    batch, _ = clock.batch_of(100, BatchRules(canary=canary))
-    rounds(clock, 2, 10, 1_000)
-    if hold == "paused":
-        clock.hold(batch)
-        assert clock.read(batch).seconds_left is None
-        clock.wait(100_000)
-        clock.resume(batch)
-    rounds(clock, 2, 10, 10)
-    assert left(clock, batch) == pytest.approx(60.0, rel=0.01)
-
-
-def test_a_batch_that_lives_again_is_measured_anew(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(40)
-    rounds(clock, 4, 10, 100, "failed")
-    assert clock.read(batch).seconds_left is None
-    clock.wait(100_000)
-    clock.queue.retry_failed(batch)
-    clock.heartbeat(first=True)
-    taken = clock.claim(20).items
-    clock.wait(10)
-    for item in taken:
-        clock.found(item.job_id, item.attempt, f"again-{item.job_id}")
-        clock.finish(item.job_id, attempt=item.attempt, run_id=f"again-{item.job_id}")
-    assert left(clock, batch) == pytest.approx(10, rel=0.01)
-
-
-def test_canceled_jobs_are_no_pace(clock: Clockwork) -> None:
-    batch, jobs = clock.batch_of(100)
-    clock.cancel(*jobs[50:])
-    rounds(clock, 2, 10, 50)
-    assert left(clock, batch) == pytest.approx(30 * 5, rel=0.01)
-
-
-def test_a_batch_that_was_stopped_takes_as_long_as_its_runs(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(100)
-    rounds(clock, 2, 10, 50)
-    clock.heartbeat(first=True)
-    clock.accept(clock.claim(10).items)
-    clock.cancel_batch(batch)
-    assert left(clock, batch) == pytest.approx(50, rel=0.01)
-
-
-def test_a_hold_of_the_account_comes_before_what_new_jobs_take(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=1)
-    clock.client.hset(clock.key("meta"), "hold_until", str(clock.now + 60 * SECOND))
-    assert seconds_for(3, clock.run(job_calls.stats(ACCOUNT)).capacity) == 63.0
-    clock.wait(45)
-    assert seconds_for(3, clock.run(job_calls.stats(ACCOUNT)).capacity) == 18.0
-
-
-@pytest.mark.parametrize(
-    "meta",
-    [
-        {"paused": "ops: a deployment"},
-        {"paused": ""},
-        {"hold_until": str(2**52), "hold_reason": "the key is wrong", "hold_person": "1"},
-    ],
-)
-def test_nobody_knows_when_an_account_goes_on_that_waits_for_a_person(
-    clock: Clockwork, meta: dict[str, str]
-) -> None:
-    clock.limit(dispatches_per_second=1)
-    batch, _ = clock.batch_of(3)
-    for name, value in meta.items():
-        clock.client.hset(clock.key("meta"), name, value)
-
-    found = clock.read(batch)
-
-    assert (found.seconds_left, found.eta) == (None, None)
-    assert seconds_for(3, clock.run(job_calls.stats(ACCOUNT)).capacity) is None
-
-
-def test_runs_under_way_end_whatever_holds_the_account(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(30)
-    rounds(clock, 2, 10, 50)
-    clock.heartbeat(first=True)
-    clock.accept(clock.claim(10).items)
-    clock.client.hset(clock.key("meta"), "paused", "ops")
-
-    assert left(clock, batch) == pytest.approx(50, rel=0.01)
-
-
-def test_an_upload_has_no_end_in_sight(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    clock.enqueue(20, batch=batch)
-    assert (clock.read(batch).seconds_left, clock.read(batch).eta_note) == (None, None)
-    clock.seal(batch)
-    rounds(clock, 1, 10, 3)
-    assert clock.read(batch).seconds_left == 3.0
-
-
-def test_a_list_of_batches_tells_the_same_as_each_of_them(clock: Clockwork) -> None:
-    for n in (40, 30):
-        clock.batch_of(n)
-    rounds(clock, 4, 10, 10)
-    clock.hold(clock.batch_of(3)[0])
-    found: list[Batch] = clock.run(job_calls.list_batches(ACCOUNT, "", 10)).batches
-    assert found == [clock.read(batch.id) for batch in found]
-    assert sorted(batch.seconds_left or 0 for batch in found) == pytest.approx(
-        [0, 20, 40], rel=0.05
-    )
 
 
 # The account's figures.
@@ -219,24 +82,3 @@ def test_an_account_knows_how_long_its_runs_take_whoever_told_of_their_ends(
     assert stats.capacity == Capacity(2.0, 10, 5_000.0)
     assert stats.as_dict()["mean_run_seconds"] == 5_000.0
     assert seconds_for(100, stats.capacity) == 50_000.0
-
-
-def test_the_mean_follows_the_last_runs(clock: Clockwork) -> None:
-    clock.enqueue(100)
-    rounds(clock, 2, 10, 1_000)
-    rounds(clock, 8, 10, 100)
-    mean = clock.run(job_calls.stats(ACCOUNT)).capacity.mean_run_seconds
-    assert mean == pytest.approx(100, rel=0.1)
-
-
-def test_what_is_ahead_in_line_is_what_could_go_before(clock: Clockwork) -> None:
-    clock.enqueue(2, priority=0)
-    clock.enqueue(3)
-    clock.enqueue(4, priority=3)
-    held, _ = clock.batch_of(5, priority=1)
-    stats = clock.run(job_calls.stats(ACCOUNT))
-    assert [stats.ahead_of(priority) for priority in Priority] == [2, 7, 10, 14]
-    assert stats.as_dict()["in_line"] == {"urgent": 2, "high": 5, "normal": 3, "low": 4}
-    clock.hold(held)
-    stats = clock.run(job_calls.stats(ACCOUNT))
-    assert [stats.ahead_of(priority) for priority in Priority] == [2, 2, 5, 9]

@@ -6,7 +6,7 @@ import pytest
 
 from runqueue.records.batch import Batch, BatchRules
 from runqueue.store import groups, job_calls
-from tests.runqueue.lua.clockwork import Clockwork, spec
+from tests.runqueue.lua.clockwork import Clockwork
 from tests.runqueue.lua.test_eta import TEN_RUNS, rounds
 from tests.runqueue.lua.test_many_groups import sealed_in_groups, set_groups
 
@@ -64,58 +64,6 @@ def test_no_eta_while_jobs_wait_in_a_paused_group(known: Clockwork, options: Any
     assert (found.as_dict()["eta_note"], found.as_dict()["paused_group"]) == (note(found), "shop-a")
 
 
-def test_the_jobs_that_stand_first_in_a_canary_wait_in_a_paused_group_as_well(
-    known: Clockwork,
-) -> None:
-    batch, _ = known.batch_of(5, BatchRules(canary=5), group="shop-a")
-    pause(known, "shop-a")
-    assert known.read(batch).paused_group == "shop-a"
-
-
-def test_it_is_known_again_once_the_group_goes_on(known: Clockwork) -> None:
-    batch = begun(known, 50, group="shop-a")
-    pause(known, "shop-a")
-    pause(known, "shop-a", paused=False)
-    assert (known.read(batch).seconds_left, known.read(batch).eta_note) == (500.0, None)
-
-
-def test_a_paused_group_of_others_changes_nothing(known: Clockwork) -> None:
-    batch = begun(known, 50, group="shop-a")
-    known.batch_of(5, group="shop-b")
-    known.run(groups.set_group(known.account, "shop-a", 3, None))
-    pause(known, "shop-b")
-    assert known.read(batch).seconds_left == 500.0
-
-
-def test_jobs_of_a_paused_group_that_run_or_have_ended_are_not_waited_for(known: Clockwork) -> None:
-    batch, _ = known.batch_of(10, group="shop-a")
-    rounds(known, 1, 4, 100)
-    known.heartbeat(first=True)
-    taken = known.claim(6).items
-    pause(known, "shop-a")
-    assert len(taken) == 6
-    assert known.read(batch).paused_group is None
-    assert note(known.read(batch)) == UNKNOWN
-
-
-def test_jobs_of_a_paused_group_that_were_canceled_are_not_waited_for(known: Clockwork) -> None:
-    batch = known.open_batch()
-    known.enqueue(10, batch=batch)
-    gone = known.enqueue(3, batch=batch, group="shop-a")
-    known.enqueue(50, batch=batch, group="shop-b")
-    known.seal(batch)
-    pause(known, "shop-a")
-    pause(known, "shop-b")
-    rounds(known, 1, 10, 100)
-    pause(known, "shop-b", paused=False)
-    pause(known, "shop-a")
-    assert known.read(batch).paused_group == "shop-a"
-
-    known.run(job_calls.cancel(known.account, gone))
-
-    assert (known.read(batch).seconds_left, known.read(batch).paused_group) == (500.0, None)
-
-
 @pytest.mark.parametrize("how", ["canceled", "paused", "unsealed"])
 def test_a_batch_that_is_held_itself_speaks_of_no_group(known: Clockwork, how: str) -> None:
     batch = known.open_batch()
@@ -132,25 +80,6 @@ def test_a_batch_that_is_held_itself_speaks_of_no_group(known: Clockwork, how: s
     assert (found.paused_group, found.seconds_left) == (None, None)
     words = f"waits for: batch {batch} is paused until `runqueue batch resume {batch}`"
     assert found.eta_note == (words if how == "paused" else None)
-
-
-def test_why_there_is_no_eta_is_said_for_the_account_as_well(clock: Clockwork) -> None:
-    clock.limit(**TEN_RUNS)
-    batch, _ = clock.batch_of(20)
-    assert note(clock.read(batch)) == UNKNOWN
-    rounds(clock, 1, 10, 100)
-    assert clock.read(batch).eta_note is None
-    clock.client.hset(clock.key("meta"), "paused", "ops")
-    assert "waits for: account default is paused" in note(clock.read(batch))
-
-
-def test_a_pause_of_the_account_is_not_why_where_all_jobs_run(clock: Clockwork) -> None:
-    clock.limit(**TEN_RUNS)
-    batch, _ = clock.batch_of(3)
-    clock.heartbeat(first=True)
-    assert len(clock.claim(3).items) == 3
-    clock.client.hset(clock.key("meta"), "paused", "ops")
-    assert note(clock.read(batch)) == UNKNOWN
 
 
 def test_a_list_of_batches_and_a_callback_know_of_paused_groups(known: Clockwork) -> None:
@@ -204,17 +133,3 @@ def test_many_lanes_of_canceled_jobs_are_not_looked_through(known: Clockwork) ->
 
     assert known.commands(job_calls.get_batch(known.account, batch)) < 1_000
     assert known.read(batch).eta_note is not None
-
-
-def test_a_page_of_batches_looks_at_a_bounded_number_of_groups(known: Clockwork) -> None:
-    set_groups(known, 400)
-    for n in range(40):
-        batch = known.open_batch()
-        known.hand_in([spec(f"{n}-{i}", group=f"x{i}") for i in range(900)], batch)
-        known.seal(batch)
-    call = job_calls.list_batches(known.account, "", 40)
-
-    assert known.commands(call) < 800
-    notes = [found.eta_note for found in known.run(call).batches]
-    assert notes[0] == UNKNOWN
-    assert "more groups" in (notes[-1] or "")

@@ -3,7 +3,7 @@
 import pytest
 
 from runqueue.records.batch import Batch
-from runqueue.store import groups, job_calls
+from runqueue.store import job_calls
 from tests.runqueue.lua.clockwork import Clockwork
 from tests.runqueue.lua.test_budgets import end, set_budget
 from tests.runqueue.lua.test_eta import TEN_RUNS, rounds
@@ -33,36 +33,6 @@ def test_a_batch_that_waits_for_a_rate_of_its_key_names_it_and_no_time(clock: Cl
     assert "waits for: key login:c lets one begin every 1200 s" in note(clock.read(batch))
 
 
-def test_a_rate_that_lets_the_next_begin_after_all_should_have_ended_leaves_no_time(
-    clock: Clockwork,
-) -> None:
-    batch, _ = clock.batch_of(40, keys=["login:c"])
-    rounds(clock, 2, 10, 3)
-    assert clock.read(batch).seconds_left == 6.0
-    limit(clock, "login:c", max_concurrent=None, hour=3)
-    rounds(clock, 1, 1, 3)
-
-    assert "key login:c lets one begin" in note(clock.read(batch))
-
-
-def test_a_rate_at_which_jobs_of_a_batch_end_has_a_time(clock: Clockwork) -> None:
-    limit(clock, "login:c", max_concurrent=None, hour=360)
-    batch, _ = clock.batch_of(40, keys=["login:c"])
-    rounds(clock, 20, 1, 10)
-
-    assert clock.read(batch).seconds_left == pytest.approx(200, rel=0.1)
-
-
-def test_limits_of_the_account_say_nothing_of_a_group_at_its_limit(clock: Clockwork) -> None:
-    clock.run(groups.set_group(clock.account, "shop", 1, None))
-    batch, _ = clock.batch_of(14, group="shop")
-    rounds(clock, 1, 1, 60)
-    assert "fewer than 10 jobs" in note(clock.read(batch))
-    rounds(clock, 11, 1, 60)
-
-    assert clock.read(batch).seconds_left == pytest.approx(120, rel=0.1)
-
-
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_batch_whose_group_has_spent_its_budget_names_it_and_no_time(
     clock: Clockwork, strict: bool
@@ -77,27 +47,3 @@ def test_a_batch_whose_group_has_spent_its_budget_names_it_and_no_time(
 
     assert "waits for: the budget of group shop" in note(clock.read(batch))
     assert clock.read(batch) in clock.run(job_calls.list_batches(clock.account, "", 10)).batches
-
-
-def test_a_batch_with_jobs_of_another_group_that_go_on_has_a_time(clock: Clockwork) -> None:
-    set_budget(clock, "group:shop", 1, "day")
-    batch = clock.open_batch()
-    clock.enqueue(40, batch=batch, group="other")
-    clock.enqueue(3, batch=batch, group="shop")
-    clock.seal(batch)
-    (taken,) = clock.enqueue(group="shop", priority=0)
-    assert clock.claimed(1) == [taken]
-    end(clock, taken, 1)
-    rounds(clock, 2, 10, 3)
-
-    assert clock.read(batch).seconds_left is not None
-
-
-def test_a_batch_of_which_nothing_has_ended_for_a_while_has_no_time(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(40)
-    rounds(clock, 2, 10, 3)
-    clock.wait(30)
-    assert clock.read(batch).seconds_left is not None
-    clock.wait(31)
-
-    assert "none for a while" in note(clock.read(batch))

@@ -47,15 +47,6 @@ def test_nothing_more_is_submitted_once_the_time_of_a_batch_is_up(clock: Clockwo
     assert clock.read(batch).held_reason == "not all of it was submitted within 3600 s"
 
 
-def test_the_time_begins_with_the_sealing(clock: Clockwork) -> None:
-    batch = clock.open_batch(ONE_HOUR)
-    jobs = clock.enqueue(2, batch=batch)
-    late(clock)
-    clock.seal(batch)
-    late(clock, HOUR / 2)
-    assert clock.claimed() == jobs
-
-
 def test_runs_under_way_go_on_and_then_it_is_expired(clock: Clockwork) -> None:
     batch, _ = clock.batch_of(3, ONE_HOUR)
     job = run_one(clock)
@@ -73,25 +64,6 @@ def test_runs_under_way_go_on_and_then_it_is_expired(clock: Clockwork) -> None:
     assert (found.finished_at - found.expires_at).total_seconds() == 5
 
 
-def test_a_run_that_is_to_be_run_again_waits_in_an_expired_batch(clock: Clockwork) -> None:
-    batch, jobs = clock.batch_of(1, ONE_HOUR)
-    assert clock.claimed() == jobs
-    late(clock)
-    clock.give_back(jobs[0])
-    assert clock.claimed() == []
-    assert clock.read(batch).status is BatchStatus.EXPIRED
-
-
-def test_a_batch_that_was_over_in_time_stays_completed(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(2, ONE_HOUR)
-    clock.end_all("completed", "failed")
-    late(clock)
-    assert clock.read(batch).status is BatchStatus.COMPLETED
-    assert clock.queue.retry_failed(batch).jobs == 1
-    late(clock)
-    assert len(clock.claimed()) == 1, "its time was up while nothing was left to submit"
-
-
 @pytest.mark.parametrize("hold", ["paused", "canary"])
 def test_a_batch_that_something_else_held_expires_all_the_same(clock: Clockwork, hold: str) -> None:
     canary = 1 if hold == "canary" else None
@@ -100,27 +72,6 @@ def test_a_batch_that_something_else_held_expires_all_the_same(clock: Clockwork,
         clock.hold(batch)
     assert clock.read(batch).held == hold
     late(clock)
-    assert clock.read(batch).status is BatchStatus.EXPIRED
-
-
-def test_a_batch_that_was_stopped_before_stays_what_it_is(clock: Clockwork) -> None:
-    rules = BatchRules(expires_after=HOUR, abort_at_failure_ratio=0.5, abort_after=1)
-    aborted, _ = clock.batch_of(3, rules)
-    clock.end_all("failed")
-    canceled, _ = clock.batch_of(3, ONE_HOUR)
-    clock.cancel_batch(canceled)
-    late(clock)
-    assert clock.read(aborted).status is BatchStatus.FAILED
-    assert clock.read(canceled).status is BatchStatus.CANCELED
-    assert clock.members("expiring") == []
-
-
-def test_rules_say_nothing_any_more_of_an_expired_batch(clock: Clockwork) -> None:
-    rules = BatchRules(expires_after=HOUR, abort_at_failure_ratio=0.5, abort_after=1)
-    batch, _ = clock.batch_of(3, rules)
-    job = run_one(clock)
-    late(clock)
-    clock.finish(job, state="failed")
     assert clock.read(batch).status is BatchStatus.EXPIRED
 
 
@@ -139,13 +90,6 @@ def test_an_expired_batch_that_is_resumed_goes_on_without_an_end_of_its_time(
     assert clock.read(batch).held is None
 
 
-def test_an_expired_batch_whose_canary_is_not_decided_goes_on_with_it(clock: Clockwork) -> None:
-    batch, jobs = clock.batch_of(3, BatchRules(expires_after=HOUR, canary=1))
-    late(clock)
-    assert clock.resume(batch) == "canary"
-    assert clock.claimed() == jobs[:1]
-
-
 def test_an_expired_batch_is_not_paused_and_may_be_canceled(clock: Clockwork) -> None:
     batch, jobs = clock.batch_of(3, ONE_HOUR)
     late(clock)
@@ -154,47 +98,6 @@ def test_an_expired_batch_is_not_paused_and_may_be_canceled(clock: Clockwork) ->
     clock.sweep("sweep_canceled")
     assert clock.read(batch).status is BatchStatus.CANCELED
     assert clock.states(jobs) == {"canceled"}
-
-
-def test_what_failed_may_be_done_again_in_an_expired_batch_once_it_is_resumed(
-    clock: Clockwork,
-) -> None:
-    batch, _ = clock.batch_of(2, ONE_HOUR)
-    failed = clock.end_all("failed")
-    late(clock)
-    assert clock.queue.retry_failed(batch).jobs == 1
-    assert clock.claimed() == []
-    clock.resume(batch)
-    assert set(failed) <= set(clock.claimed())
-
-
-def test_what_waits_in_an_expired_batch_for_a_week_is_canceled_and_all_of_it_goes(
-    clock: Clockwork,
-) -> None:
-    batch, jobs = clock.batch_of(3, ONE_HOUR)
-    late(clock)
-    late(clock, KEEP / SECOND - 1)
-    assert clock.sweep("sweep_canceled") == 0
-    late(clock, 1)
-    assert clock.sweep("sweep_canceled") == 3
-    assert clock.read(batch).status is BatchStatus.EXPIRED
-    assert clock.states(jobs) == {"canceled"}
-    clock.wait(9 * DAY / SECOND)
-    clock.sweep("retire", KEEP)
-    assert [key for key in clock.dump() if batch in key] == []
-    assert [key for key in clock.dump("meta", "counters") if "expiring" in key] == []
-
-
-def test_a_batch_is_held_by_the_sweep_that_the_tick_asks_for(clock: Clockwork) -> None:
-    clock.batch_of(1, ONE_HOUR)
-    clock.heartbeat(first=True)
-    clock.tick()
-    clock.wait(2)
-    assert "sweep" not in clock.tick().messages
-    clock.wait(HOUR - 2)
-    clock.heartbeat(first=True)
-    clock.client.hset(clock.key("meta"), "sweep_at", clock.now - 2 * SECOND)
-    assert "sweep" in clock.tick().messages
 
 
 def test_expiring_costs_the_same_whatever_the_size(clock: Clockwork) -> None:
@@ -280,17 +183,6 @@ def test_an_upload_that_was_canceled_stays_canceled_and_goes_with_its_jobs(
     assert [key for key in clock.dump() if batch in key] == []
 
 
-def test_a_canceled_upload_without_jobs_goes_after_a_week(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    clock.cancel_batch(batch)
-    clock.sweep("sweep_canceled")
-    for days in (1, 7):
-        assert clock.read(batch).status is BatchStatus.CANCELED
-        clock.wait(days * DAY / SECOND)
-        clock.sweep("expire_batches", UPLOAD)
-    assert [key for key in clock.dump() if batch in key] == []
-
-
 def test_an_upload_that_is_taken_apart_in_steps_shows_no_jobs_meanwhile(clock: Clockwork) -> None:
     batch = clock.open_batch(BatchRules(callback_url="https://user.test/hook"))
     clock.enqueue(1_000, batch=batch)
@@ -321,22 +213,6 @@ def test_a_batch_whose_jobs_have_all_ended_keeps_its_status_when_it_is_canceled(
     assert clock.read(batch).status is BatchStatus.COMPLETED
 
 
-def test_an_empty_batch_stays_completed_when_it_is_canceled(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    clock.seal(batch)
-    assert clock.cancel_batch(batch) == 0
-    assert clock.read(batch).status is BatchStatus.COMPLETED
-
-
-def test_a_batch_that_is_canceled_again_keeps_its_time(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(2)
-    clock.cancel_batch(batch)
-    at = clock.read(batch).canceled_at
-    clock.wait(5)
-    assert clock.cancel_batch(batch) == 2
-    assert clock.read(batch).canceled_at == at
-
-
 def test_a_job_that_is_replayed_while_its_expired_batch_is_swept_is_not_lost(
     clock: Clockwork,
 ) -> None:
@@ -348,13 +224,6 @@ def test_a_job_that_is_replayed_while_its_expired_batch_is_swept_is_not_lost(
     assert clock.run(sweep) == 5
     clock.resume(batch)
     assert clock.claimed(100) == [jobs[0]]
-
-
-def test_what_an_expired_batch_cancels_says_why(clock: Clockwork) -> None:
-    _, (job,) = clock.batch_of(1, BatchRules(expires_after=60))
-    expire_for_a_week(clock)
-    clock.sweep("sweep_canceled")
-    assert clock.field(job, "reason") == "its batch expired"
 
 
 def test_what_is_done_again_in_a_batch_that_expired_long_ago_goes_in_time_too(

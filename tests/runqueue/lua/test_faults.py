@@ -10,7 +10,6 @@ import redis
 
 from lab.valkeys import start_valkey
 from runqueue.records import claim_items
-from runqueue.records.batch import BatchRules, BatchStatus
 from runqueue.records.claim_items import ClaimAnswer
 from runqueue.request.job_spec import JobSpec
 from runqueue.store import job_calls, operator_calls, worker_calls
@@ -141,29 +140,6 @@ def test_a_full_server_settles_doubts(clock: Clockwork) -> None:
     ]
 
 
-def test_a_full_server_runs_again_replays_and_discards(clock: Clockwork) -> None:
-    again, over, gone = clock.running(3)
-    clock.cancel(over)
-    clock.finish(over, state="canceled")
-    fill_up(clock)
-    item = claim_items.RunAgain(again, 1, f"r-{again}", "failed", "no luck", SECOND, b"x" * 10_000)
-    assert clock.run(worker_calls.retry_run(clock.account, [item])) == [1]
-    assert clock.run(operator_calls.replay(clock.account, clock.seen(over))) == [1]
-    clock.finish(gone, state="failed")
-    assert clock.run(operator_calls.discard(clock.account, [gone])) == [0]
-    assert [clock.state(job) for job in (again, over, gone)] == ["scheduled", "ready", "failed"]
-
-
-def test_a_full_server_lets_strays_be_canceled_and_dropped(clock: Clockwork) -> None:
-    clock.found("nobody", 1, "run1")
-    clock.heartbeat(first=True)
-    fill_up(clock)
-    assert clock.run(operator_calls.cancel_strays(clock.account, ["run1"])) == [1]
-    taken = clock.run(worker_calls.cancel_claim(clock.account, "p1", 10, 0, LEASE))
-    assert [item.run_id for item in taken.items] == ["run1"]
-    assert clock.run(worker_calls.drop_strays(clock.account, ["run1"])) == 1
-
-
 def test_a_full_server_lets_a_recovery_end_and_permits_be_taken(clock: Clockwork) -> None:
     clock.limit(requests_per_second=10)
     clock.enqueue(1)
@@ -245,22 +221,6 @@ def test_a_full_server_frees_memory_by_its_sweeps(clock: Clockwork) -> None:
     ]
 
 
-def test_a_full_server_ends_batches_and_has_it_told(clock: Clockwork) -> None:
-    rules = BatchRules(expires_after=60, callback_url="https://user.test/", callback_at=(0.5,))
-    batch, jobs = clock.batch_of(3, rules)
-    clock.heartbeat(first=True)
-    clock.accept(clock.claim(2).items)
-    fill_up(clock)
-    assert [clock.finish(job) for job in jobs[:2]] == [1, 1]
-    clock.wait(60)
-    assert clock.sweep("hold_expired") == 1
-    found = clock.callbacks()
-    assert [due.what for due in found] == ["progress", "expired"]
-    assert [clock.tell(due, "again") for due in found] == [1, 1]
-    assert [clock.tell(due) for due in clock.callbacks()] == [1, 1]
-    assert clock.read(batch).status is BatchStatus.EXPIRED
-
-
 # A thousand at once, and numbers.
 
 
@@ -328,39 +288,6 @@ def test_what_people_and_searches_do_is_done_to_a_thousand_jobs(clock: Clockwork
     assert clock.run(operator_calls.discard(clock.account, jobs)) == [1] * 1_000
     left = [name for name in clock.dump() if jobs[0] in name]
     assert left == [clock.key(f"attempts:{jobs[0]}")]
-
-
-def test_a_thousand_strays_are_listed_canceled_and_dropped(clock: Clockwork) -> None:
-    made = [claim_items.RunAccepted(f"lost{n}", 1, f"run{n}", "created", 0) for n in range(1_000)]
-    assert clock.run(worker_calls.mark_running(clock.account, made)) == [2] * 1_000
-    runs = [item.run_id for item in made]
-    listed: list[str] = []
-    cursor = ""
-    while cursor != "0":
-        cursor, found = clock.run(operator_calls.list_strays(clock.account, cursor or "0", 100))
-        listed += [stray.run_id for stray in found]
-    assert sorted(set(listed)) == sorted(runs)
-    assert clock.run(operator_calls.cancel_strays(clock.account, runs)) == [1] * 1_000
-    assert clock.run(worker_calls.bound_runs(clock.account, runs)) == [item.job_id for item in made]
-    assert clock.run(worker_calls.drop_strays(clock.account, runs)) == 1_000
-    assert clock.client.exists(clock.key("strays"), clock.key("cancels")) == 0
-
-
-def test_sweeps_take_a_thousand_jobs(clock: Clockwork) -> None:
-    clock.enqueue(1_000, run_at=clock.now + SECOND)
-    clock.wait(1)
-    assert clock.sweep("promote_due") == 1_000
-    claimed = [job for _ in range(2) for job in clock.claimed(500)]
-    clock.wait(LEASE / SECOND)
-    assert clock.sweep("expire_leases", CLAIM_AGE) == 1_000
-    dead = [claim_items.Lost(job, 1, "") for job in claimed]
-    assert clock.run(worker_calls.mark_dead(clock.account, dead)) == [1] * 1_000
-    batch = clock.open_batch()
-    clock.enqueue(1_000, batch=batch, deadline=clock.now + SECOND)
-    clock.wait(1)
-    assert clock.sweep("expire_deadlines") == 1_000
-    clock.wait(UPLOAD / SECOND)
-    assert clock.sweep("expire_batches", UPLOAD) == 1_000
 
 
 def test_no_number_is_ever_stored_or_told_in_scientific_notation(clock: Clockwork) -> None:

@@ -7,12 +7,11 @@ import pytest
 
 from runqueue.observe.statistics import GROUPS, OTHER, Figures, GroupLoad, read_figures
 from runqueue.records.account import AccountStats
-from runqueue.records.batch import BatchRules
 from runqueue.records.claim_items import Finished, GivenBack, RunAgain
 from runqueue.records.delivery import Reported
 from runqueue.records.times import BOUNDS, packed
-from runqueue.store import job_calls, operator_calls, worker_calls
-from tests.runqueue.lua.clockwork import LEASE, SECOND, Clockwork, spec
+from runqueue.store import job_calls, worker_calls
+from tests.runqueue.lua.clockwork import LEASE, SECOND, Clockwork
 from tests.runqueue.lua.webhooks import awaited, due, outcome, receive, record, told
 
 
@@ -61,34 +60,6 @@ def test_the_time_in_our_queue_is_that_until_the_run_was_accepted(clock: Clockwo
     assert timed(clock, "queue") == ([3, 30], 25.0)
 
 
-def test_a_scheduled_job_is_in_the_queue_from_its_time_on(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(run_at=clock.now + 1_000 * SECOND)
-    clock.wait(1_000)
-    assert clock.sweep("promote_due") == 1
-    clock.wait(5)
-    assert stats(clock).oldest_ready_seconds == 5
-    clock.heartbeat(first=True)
-    clock.accept(clock.claim().items)
-    clock.wait(60)
-    end(clock, job, "")
-
-    assert timed(clock, "queue") == ([10], 5.0)
-    assert timed(clock, "result") == ([120], 65.0)
-
-
-def test_a_replayed_job_is_in_the_queue_from_its_replay_on(clock: Clockwork) -> None:
-    (job,) = clock.running()
-    assert clock.finish(job, state="failed") == 1
-    clock.wait(5_000)
-    assert clock.run(operator_calls.replay(clock.account, clock.seen(job))) == [1]
-    clock.wait(1)
-    clock.heartbeat(first=True)
-    (taken,) = clock.claim().items
-    assert clock.found(job, taken.attempt, "r2") == 1
-
-    assert timed(clock, "queue") == ([0.01, 1], 1.0)
-
-
 def test_what_skyvern_tells_of_a_run_is_counted_where_its_end_is_recorded(
     clock: Clockwork,
 ) -> None:
@@ -102,15 +73,6 @@ def test_what_skyvern_tells_of_a_run_is_counted_where_its_end_is_recorded(
     assert timed(clock, "run") == ([10, 120], 109.0)
     assert stats(clock).totals["steps"] == 12
     assert stats(clock).totals["seen:retried"] == 1
-
-
-@pytest.mark.parametrize("times", ["", "soon", "1:2", "-1::", "1:2:3:4", "a:b:c"])
-def test_what_is_no_time_is_left_out(clock: Clockwork, times: str) -> None:
-    (job,) = clock.running()
-    end(clock, job, times)
-
-    assert timed(clock, "run") == timed(clock, "run_queue") == ([], 0.0)
-    assert "steps" not in stats(clock).totals
 
 
 def test_a_run_is_counted_once_by_what_told_its_end(clock: Clockwork) -> None:
@@ -128,15 +90,6 @@ def test_a_run_is_counted_once_by_what_told_its_end(clock: Clockwork) -> None:
     assert seen == {"poll": 1, "missed": 1, "webhook": 1}
     assert totals["steps"] == 5
     assert timed(clock, "run")[1] == 4.0
-
-
-def test_the_times_of_ends_told_twice_are_counted_once(clock: Clockwork) -> None:
-    (job,) = clock.running()
-    end(clock, job, packed(1.0, 1.0, 1))
-    item = Finished(job, 1, f"r-{job}", "completed", "completed", "", b"{}", packed(1.0, 1.0, 1))
-    assert clock.run(worker_calls.finish(clock.account, [item])) == [0]
-
-    assert timed(clock, "run") == ([1], 1.0)
 
 
 def test_a_group_is_told_by_what_waits_and_what_is_live(clock: Clockwork) -> None:
@@ -185,34 +138,6 @@ def test_a_group_whose_jobs_are_all_over_is_forgotten(clock: Clockwork) -> None:
     assert not clock.client.exists(clock.key("busy"))
 
 
-def test_jobs_of_an_upload_that_was_given_up_wait_no_more(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    clock.enqueue(4, batch=batch, group="shop")
-    assert loads(clock)["shop"] == (4, 0)
-    clock.run(job_calls.discard_batch(clock.account, batch))
-    clock.sweep("expire_batches", 0)
-
-    assert loads(clock) == {OTHER: (0, 0)}
-
-
-def test_a_job_that_another_upload_takes_over_is_counted_where_it_goes(clock: Clockwork) -> None:
-    first, second = clock.open_batch(), clock.open_batch()
-    clock.enqueue(batch=first, names=["a"], group="shop")
-    (taken,) = clock.hand_in([spec("a", group="mill")], second)
-    assert taken.batch == second
-
-    assert loads(clock) == {"mill": (1, 0), OTHER: (0, 0)}
-
-
-def test_a_parked_job_gives_its_place_in_the_group_back(clock: Clockwork) -> None:
-    (job,) = clock.doubtful(group="shop", on_unconfirmed="park")
-    assert loads(clock)["shop"] == (0, 1)
-    clock.deny(job)
-    assert clock.state(job) == "unconfirmed"
-
-    assert loads(clock) == {OTHER: (0, 0)}
-
-
 @pytest.mark.parametrize(
     ("why", "kind"),
     [("account", "account"), ("not_sent", "server"), ("busy", "server"), ("limited", "rate")],
@@ -226,35 +151,6 @@ def test_what_a_claim_came_back_for_says_what_holds_the_account(
     clock.give_back(job, why, wait=5)
     assert stats(clock).hold_kind == kind
     clock.wait(100)
-    assert stats(clock).hold_kind is None
-
-
-def test_ten_failures_in_a_row_are_the_breaker_s(clock: Clockwork) -> None:
-    jobs = clock.enqueue(10)
-    clock.claimed(10)
-    for job in jobs:
-        clock.lose(job, trouble=True)
-
-    assert stats(clock).hold_kind == "breaker"
-
-
-def test_claims_that_redis_lost_are_recovered_without_a_person(clock: Clockwork) -> None:
-    clock.heartbeat(first=True)
-    clock.heartbeat(sequence=7)
-
-    assert stats(clock).hold_kind == "redis"
-
-
-def test_what_the_server_asked_to_wait_holds_longer_than_the_breaker_until_a_person_ends_it(
-    clock: Clockwork,
-) -> None:
-    first, *others = clock.enqueue(12)
-    clock.claimed(12)
-    clock.give_back(first, "limited", wait=30)
-    for job in others[:10]:
-        clock.lose(job, trouble=True)
-    assert stats(clock).hold_kind == "rate"
-    clock.run(job_calls.resume(clock.account))
     assert stats(clock).hold_kind is None
 
 
@@ -289,14 +185,6 @@ def test_batches_are_told_by_how_they_stand(clock: Clockwork) -> None:
     assert told_of.batch_jobs == {"open": 4, "ended": 0}
     totals = stats(clock).totals
     assert (totals["batches:opened"], totals["batches:finished"]) == (4, 1)
-
-
-def test_a_batch_that_its_rules_abort_is_counted(clock: Clockwork) -> None:
-    clock.batch_of(4, BatchRules(abort_at_failure_ratio=0.5, abort_after=2))
-    clock.end_all("failed", "failed")
-
-    assert stats(clock).totals["batches:aborted"] == 1
-    assert figures(clock).batches["held"] == 0 or figures(clock).batches["finished"] == 1
 
 
 def test_late_words_are_counted_by_transition(clock: Clockwork) -> None:

@@ -46,13 +46,6 @@ def test_a_second_job_with_a_file_is_refused_and_told_whose_it_is(clock: Clockwo
     assert held(clock).keys() == {b"f1", b"f2"}, "f3 is free, since b was not stored"
 
 
-def test_the_same_job_again_is_no_second_use(clock: Clockwork) -> None:
-    job = with_files("a", "f1")
-    assert one(clock, job).status is EnqueueStatus.NEW
-    again = one(clock, job)
-    assert (again.status, again.fault) == (EnqueueStatus.KNOWN, None)
-
-
 def test_of_two_in_one_call_the_first_gets_the_file_and_others_are_accepted(
     clock: Clockwork,
 ) -> None:
@@ -112,14 +105,6 @@ def test_a_discarded_job_gives_back_only_what_is_its_own(clock: Clockwork) -> No
     assert held(clock) == {b"f1": other.encode()}
 
 
-def test_an_upload_that_expires_gives_its_files_back(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    hand_in(clock, with_files("a", "f1"), batch=batch)
-    clock.now += UPLOAD + DAY
-    clock.sweep("expire_batches", UPLOAD)
-    assert held(clock) == {}
-
-
 def test_a_job_that_another_upload_takes_over_keeps_its_files(clock: Clockwork) -> None:
     batch, later = clock.open_batch(), clock.open_batch()
     job = with_files("a", "f1")
@@ -130,11 +115,3 @@ def test_a_job_that_another_upload_takes_over_keeps_its_files(clock: Clockwork) 
     clock.now += UPLOAD + DAY
     clock.sweep("expire_batches", UPLOAD)
     assert held(clock) == {}
-
-
-def test_files_stand_beside_other_options(clock: Clockwork) -> None:
-    job = replace(with_files("a", "f1"), run_at=spec("x", run_at=clock.now + DAY).run_at)
-    answer = one(clock, job)
-    assert answer.state == "scheduled"
-    assert clock.state(answer.job_id) == "scheduled"
-    assert held(clock) == {b"f1": answer.job_id.encode()}

@@ -22,13 +22,6 @@ def ttl(clock: Clockwork, group: str = "shop") -> int:
     return clock.client.ttl(clock.key(f"group:{group}"))
 
 
-def test_a_cap_holds_from_the_next_claim_on(clock: Clockwork) -> None:
-    clock.enqueue(10, group="shop")
-    assert set_group(clock, cap=2) == Group("shop", clock.account, 2, False, 0, True)
-    assert len(clock.claimed()) == 2
-    assert clock.claimed() == []
-
-
 def test_a_cap_that_is_raised_lets_a_group_go_on_at_once(clock: Clockwork) -> None:
     clock.enqueue(10, group="shop")
     set_group(clock, cap=2)
@@ -68,44 +61,6 @@ def test_nothing_of_a_paused_group_is_claimed_until_it_goes_on(clock: Clockwork)
     assert clock.claimed() == jobs
 
 
-def test_the_ends_of_a_paused_group_wake_nobody(clock: Clockwork) -> None:
-    jobs = clock.running(2, group="shop")
-    clock.enqueue(2, group="shop")
-    set_group(clock, paused=True)
-    assert clock.claimed() == []
-    clock.client.delete(clock.key("wake"))
-    clock.finish(jobs[0])
-    assert clock.client.exists(clock.key("wake")) == 0
-    assert clock.members("ring:2") == []
-
-
-def test_every_priority_of_a_group_comes_back(clock: Clockwork) -> None:
-    set_group(clock, paused=True)
-    jobs = clock.enqueue(1, group="shop", priority=0) + clock.enqueue(1, group="shop", priority=3)
-    assert clock.claimed() == []
-    set_group(clock, paused=False)
-    assert clock.claimed() == jobs
-
-
-def test_what_is_not_said_stays_as_it_is(clock: Clockwork) -> None:
-    set_group(clock, cap=3)
-    assert set_group(clock, paused=True).max_concurrent == 3
-    assert set_group(clock, cap=4).paused
-    found = set_group(clock)
-    assert (found.max_concurrent, found.paused) == (4, True)
-
-
-def test_setting_twice_is_setting_once(clock: Clockwork) -> None:
-    clock.enqueue(3, group="shop")
-    for settings in ({"cap": 1}, {"paused": True}, {"paused": False}, {"cap": None}):
-        set_group(clock, **settings)
-        clock.claimed(1)
-        set_group(clock, **settings)
-        before = clock.dump()
-        set_group(clock, **settings)
-        assert clock.dump() == before
-
-
 @pytest.mark.parametrize("settings", [{"cap": 2}, {"paused": True}])
 def test_a_group_with_settings_is_not_forgotten(
     clock: Clockwork, settings: dict[str, bool]
@@ -143,30 +98,6 @@ def test_a_group_whose_jobs_never_had_a_slot_is_forgotten_a_day_later(
     assert ttl(clock) == -1, "it is in use again"
 
 
-def test_a_group_with_a_live_job_is_kept_although_its_ready_ones_are_canceled(
-    clock: Clockwork,
-) -> None:
-    (job,) = clock.running(group="shop")
-    clock.cancel(*clock.enqueue(2, group="shop"))
-    assert clock.claimed() == []
-    assert ttl(clock) == -1
-    clock.finish(job)
-    assert ttl(clock) > 0
-
-
-def test_a_paused_group_stands_in_no_claims_way(clock: Clockwork) -> None:
-    """It leaves the ring with the pause, and no job that comes brings it back."""
-    jobs = clock.enqueue(1, group="shop")
-    set_group(clock, paused=True)
-    assert clock.members("ring:2") == []
-    jobs += clock.enqueue(1, group="shop")
-    urgent = clock.enqueue(1, group="shop", priority=0)
-    assert clock.members("ring:2") == clock.members("ring:0") == []
-    assert clock.claimed() == []
-    set_group(clock, paused=False)
-    assert clock.claimed() == urgent + jobs
-
-
 def test_a_pause_costs_a_group_no_turn_and_gives_it_none(clock: Clockwork) -> None:
     clock.enqueue(40, group="shop")
     clock.enqueue(40, group="free")
@@ -176,15 +107,6 @@ def test_a_pause_costs_a_group_no_turn_and_gives_it_none(clock: Clockwork) -> No
     set_group(clock, paused=False)
     taken = [job for _ in range(20) for job in clock.claimed(1)]
     assert abs(sum(clock.field(job, "group") == "shop" for job in taken) - 10) <= 1
-
-
-def test_settings_that_go_while_jobs_are_live_leave_the_record(clock: Clockwork) -> None:
-    set_group(clock, cap=2)
-    (job,) = clock.running(group="shop")
-    set_group(clock, cap=None)
-    assert ttl(clock) == -1
-    clock.finish(job)
-    assert ttl(clock) > 0
 
 
 def test_groups_with_settings_or_ready_jobs_are_listed(clock: Clockwork) -> None:

@@ -52,11 +52,6 @@ def guessed(clock: Clockwork, **options: Any) -> tuple[str, str]:
     return a, b
 
 
-def test_when_a_guessed_run_was_submitted_is_not_known(clock: Clockwork) -> None:
-    guessed(clock)
-    assert clock.run(worker_calls.submission_times(clock.account, ["b1"]))[1] == [None]
-
-
 def owners(clock: Clockwork, *runs: str) -> list[str]:
     """Whose the runs are."""
     return clock.run(worker_calls.bound_runs(clock.account, runs))
@@ -124,22 +119,6 @@ def consistent(clock: Clockwork) -> None:
 # The owner of the guess still runs.
 
 
-def test_a_late_true_answer_takes_the_run_from_the_guess_s_owner(clock: Clockwork) -> None:
-    a, b = guessed(clock)
-    started = clock.now
-    clock.wait(3)
-
-    assert record(clock, (b, "b1")) == [5]
-
-    consistent(clock)
-    assert (clock.state(b), clock.field(b, "run_id")) == ("running", "b1")
-    assert (clock.state(a), clock.field(a, "run_id")) == ("unconfirmed", None)
-    assert owners(clock, "b1") == [b]
-    assert clock.client.zscore(clock.key("unconfirmed"), a) == started - 2 * SECOND
-    assert clock.client.zscore(clock.key("reconcile"), a) == clock.now, "it is looked for at once"
-    assert strays(clock) == set()
-
-
 def test_who_lost_a_guess_is_looked_for_back_to_its_own_claim(clock: Clockwork) -> None:
     a, b = clock.enqueue(2, body="the same")
     assert clock.claimed(1) == [a]
@@ -174,18 +153,6 @@ def test_who_lost_a_guess_keeps_the_server_s_date_of_its_own_claim(clock: Clockw
 
     assert (doubt.job_id, doubt.date_us) == (a, 5 * SECOND)
     assert clock.field(b, "claim_date") is None, "it is kept while it may be needed"
-
-
-def test_a_claim_whose_time_is_not_known_stays_so(clock: Clockwork) -> None:
-    a, b = clock.doubtful(2, body="the same")
-    clock.client.hdel(clock.key(f"job:{a}"), "claimed")
-    clock.wait(2)
-    record(clock, (a, "b1"), guess=True)
-    record(clock, (b, "b1"))
-
-    (doubt,) = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
-
-    assert (doubt.job_id, doubt.claimed_us) == (a, None)
 
 
 def test_the_owner_s_own_answer_takes_its_guess_back(clock: Clockwork) -> None:
@@ -228,29 +195,6 @@ def test_both_answers_give_both_their_own_runs(
     before = clock.dump()
     assert record(clock, *found) == [0, 0]
     assert clock.dump() == before, "a repeated call changes nothing"
-
-
-@pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
-@pytest.mark.parametrize("calls_of", [1, 2], ids=["one call", "two calls"])
-def test_crossed_guesses_are_put_right(
-    clock: Clockwork, order: Sequence[tuple[str, str]], calls_of: int
-) -> None:
-    a, b = clock.doubtful(2, body="the same")
-    assert record(clock, (a, "b1"), (b, "a1"), guess=True) == [1, 1]
-    consistent(clock)
-    found = [({"a": a, "b": b}[name], run) for name, run in order]
-
-    if calls_of == 1:
-        record(clock, *found)
-    else:
-        for one in found:
-            record(clock, one)
-            consistent(clock)
-
-    consistent(clock)
-    assert clock.states([a, b]) == {"running"}
-    assert owners(clock, "a1", "b1") == [a, b]
-    assert record(clock, *found) == [0, 0]
 
 
 @pytest.mark.parametrize("order", list(permutations("abc")), ids="".join)
@@ -326,25 +270,6 @@ def test_a_guess_takes_no_run_that_has_an_owner(clock: Clockwork) -> None:
     assert clock.dump() == before
 
 
-def test_a_second_guess_for_a_job_that_has_one_comes_to_nothing(clock: Clockwork) -> None:
-    a, _ = guessed(clock)
-    before = clock.dump()
-
-    assert record(clock, (a, "c1"), guess=True) == [4]
-
-    assert clock.dump() == before
-
-
-def test_a_true_answer_takes_no_run_from_who_has_it_by_an_answer(clock: Clockwork) -> None:
-    a, b = clock.doubtful(2, body="the same")
-    assert record(clock, (a, "r1")) == [1]
-
-    assert record(clock, (b, "r1")) == [3]
-
-    consistent(clock)
-    assert (owners(clock, "r1"), clock.state(b)) == ([a], "unconfirmed")
-
-
 @pytest.mark.parametrize("attempt", [2, 3])
 def test_an_answer_to_another_attempt_corrects_no_guess(clock: Clockwork, attempt: int) -> None:
     a, _ = guessed(clock)
@@ -353,17 +278,6 @@ def test_an_answer_to_another_attempt_corrects_no_guess(clock: Clockwork, attemp
 
     consistent(clock)
     assert (clock.field(a, "run_id"), strays(clock)) == ("b1", {"a9"})
-
-
-def test_unequal_jobs_swap_too_while_the_owner_runs(clock: Clockwork) -> None:
-    (a,) = clock.doubtful(body="one")
-    (b,) = clock.doubtful(body="another")
-    record(clock, (a, "b1"), guess=True)
-
-    assert record(clock, (b, "b1")) == [5]
-
-    consistent(clock)
-    assert (clock.state(a), owners(clock, "b1")) == ("unconfirmed", [b])
 
 
 # Slots, polls, cancels, batches, groups.
@@ -382,78 +296,6 @@ def test_slots_are_neither_lost_nor_taken_twice_by_a_swap(clock: Clockwork) -> N
     assert set(clock.claimed(5)) == {a}, "its slot is its own again"
     consistent(clock)
     assert clock.state(waiting) == "ready"
-
-
-def test_a_parked_job_that_had_a_guess_keeps_the_slot_that_came_with_it(clock: Clockwork) -> None:
-    a, b = clock.doubtful(2, body="the same", on_unconfirmed="park")
-    for _ in range(2):
-        clock.wait(30)
-        clock.search(a)
-    assert clock.members("parked") == [a]
-    record(clock, (a, "b1"), guess=True)
-    consistent(clock)
-
-    record(clock, (b, "b1"))
-
-    consistent(clock)
-    assert clock.members("unconfirmed") == [a]
-    assert clock.run(job_calls.stats(clock.account)).live == 2
-
-
-def test_who_lost_a_guess_is_polled_no_more_and_who_won_it_is(clock: Clockwork) -> None:
-    a, b = guessed(clock)
-    clock.wait(1)
-    record(clock, (b, "b1"))
-    clock.wait(3_600)
-    clock.heartbeat(first=True)
-
-    polled = clock.run(worker_calls.poll_claim(clock.account, "p1", 10, 0, SECOND)).items
-
-    assert [one.job_id for one in polled] == [b]
-    assert a not in clock.members("poll")
-
-
-def test_a_cancel_that_was_asked_for_stays_with_who_lost_the_guess(clock: Clockwork) -> None:
-    a, b = guessed(clock)
-    clock.cancel(a)
-    assert clock.members("cancels") == [a]
-
-    record(clock, (b, "b1"))
-
-    consistent(clock)
-    assert clock.members("cancels") == [], "the other's run is not canceled"
-    assert record(clock, (a, "a1")) == [1]
-    assert clock.members("cancels") == [a]
-    consistent(clock)
-
-
-def test_a_cancel_of_who_wins_the_run_comes_with_it(clock: Clockwork) -> None:
-    _, b = guessed(clock)
-    clock.cancel(b)
-
-    record(clock, (b, "b1"))
-
-    consistent(clock)
-    assert clock.members("cancels") == [b]
-
-
-def test_batches_count_every_swap(clock: Clockwork) -> None:
-    batch, (a, b) = clock.batch_of(2, BatchRules(), body="the same")
-    clock.claimed(2)
-    clock.lose(a)
-    clock.lose(b)
-    record(clock, (a, "b1"), guess=True)
-    consistent(clock)
-
-    record(clock, (b, "b1"))
-    consistent(clock)
-    record(clock, (a, "a1"))
-    consistent(clock)
-
-    for job, run in ((a, "a1"), (b, "b1")):
-        assert clock.finish(job, run_id=run) == 1
-    consistent(clock)
-    assert clock.read(batch).states[JobState.COMPLETED] == 2
 
 
 def test_canaries_are_counted_right_when_a_guess_changes_hands(clock: Clockwork) -> None:
@@ -547,18 +389,6 @@ def test_where_the_job_of_a_guess_is_done_again_the_equal_job_gets_the_other_run
     assert strays(clock) == set()
 
 
-def test_the_run_that_came_for_an_ended_job_ends_the_equal_one(clock: Clockwork) -> None:
-    a, b = ended_guess(clock)
-    record(clock, (a, "a1"))
-    record(clock, (b, "b1"))
-
-    assert clock.finish(b, run_id="a1") == 1
-
-    consistent(clock)
-    assert clock.state(b) == "completed"
-    assert clock.run(job_calls.stats(clock.account)).live == 0
-
-
 def test_a_run_that_came_for_an_ended_job_is_a_candidate_of_the_equal_job_whose_answer_stays_lost(
     clock: Clockwork,
 ) -> None:
@@ -613,29 +443,6 @@ def test_a_spare_that_is_over_serves_nobody(clock: Clockwork) -> None:
     assert clock.state(b) == "unconfirmed"
 
 
-def test_a_spare_that_a_person_has_canceled_serves_nobody(clock: Clockwork) -> None:
-    a, b = ended_guess(clock)
-    record(clock, (a, "a1"))
-    assert clock.run(operator_calls.cancel_strays(clock.account, ["a1"])) == [1]
-
-    assert clock.run(worker_calls.bound_runs(clock.account, ["a1"], but_spares=True)) == [a]
-    assert record(clock, (b, "b1")) == [3]
-
-    consistent(clock)
-    assert (clock.state(b), strays(clock)) == ("unconfirmed", {"a1"})
-
-
-def test_a_debt_to_a_job_that_has_its_run_meanwhile_is_none(clock: Clockwork) -> None:
-    a, b = ended_guess(clock)
-    record(clock, (b, "b1"))
-    record(clock, (b, "b2"), guess=True)
-
-    assert record(clock, (a, "a1")) == [2]
-
-    consistent(clock)
-    assert (clock.field(b, "run_id"), strays(clock)) == ("b2", {"a1"})
-
-
 def test_an_answer_to_a_job_that_still_submits_whose_run_ended_with_another_is_a_doubt(
     clock: Clockwork,
 ) -> None:
@@ -688,45 +495,6 @@ def test_a_webhook_takes_the_run_from_the_guess_s_owner(clock: Clockwork, state:
     assert strays(clock) == set()
 
 
-@pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
-@pytest.mark.parametrize("state", ["", "completed"])
-@pytest.mark.parametrize("calls_of", [1, 2], ids=["one call", "two calls"])
-def test_both_webhooks_give_both_their_own_runs(
-    clock: Clockwork, order: Sequence[tuple[str, str]], state: str, calls_of: int
-) -> None:
-    a, b = guessed(clock)
-    found = [told({"a": a, "b": b}[name], run_id=run, state=state) for name, run in order]
-
-    if calls_of == 1:
-        receive(clock, *found)
-    else:
-        for one in found:
-            receive(clock, one)
-            consistent(clock)
-
-    consistent(clock)
-    assert owners(clock, "a1", "b1") == [a, b]
-    assert clock.states([a, b]) == {state or "running"}
-    assert strays(clock) == set()
-
-
-@pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
-@pytest.mark.parametrize("state", ["", "completed"])
-def test_where_the_guess_has_ended_a_webhook_gives_the_equal_job_the_other_run(
-    clock: Clockwork, order: Sequence[tuple[str, str]], state: str
-) -> None:
-    a, b = ended_guess(clock)
-
-    for name, run in order:
-        receive(clock, told({"a": a, "b": b}[name], run_id=run, state=state))
-        consistent(clock)
-
-    assert (clock.state(a), clock.field(a, "run_id")) == ("completed", "b1"), "an end stays an end"
-    assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1"), "a look sees its end"
-    assert owners(clock, "a1", "b1") == [b, a]
-    assert strays(clock) == set()
-
-
 def test_a_webhook_takes_no_run_from_who_has_it_by_an_answer(clock: Clockwork) -> None:
     a, b = clock.doubtful(2, body="the same")
     assert record(clock, (a, "r1")) == [1]
@@ -762,19 +530,6 @@ def test_a_canceled_job_takes_no_guess_that_may_be_an_equal_job_s(clock: Clockwo
     assert clock.dump() == before
     assert record(clock, (b, "b1"), guess=True) == [1]
     consistent(clock)
-
-
-def test_a_canceled_job_takes_the_guess_that_the_equal_jobs_left(clock: Clockwork) -> None:
-    a, b = clock.doubtful(2, body="the same")
-    clock.cancel(a)
-    record(clock, (b, "b1"), guess=True)
-
-    found = [RunAccepted(a, 1, "a1", "created", SECOND)]
-    call = worker_calls.mark_running(clock.account, found, guess=True, canceled=True)
-    assert clock.run(call) == [1]
-
-    consistent(clock)
-    assert clock.members("cancels") == [a]
 
 
 def cancel_sent(clock: Clockwork) -> tuple[str, str]:
@@ -884,22 +639,6 @@ def test_absents_before_the_wait_is_over_or_too_close_do_not_count(clock: Clockw
     assert clock.members("parked") == [job]
 
 
-def test_an_unknown_ends_what_was_counted_of_absents(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
-    clock.wait(30)
-    searched(clock, job, "absent")
-    clock.wait(30)
-    searched(clock, job, "unknown")
-    searched(clock, job, "absent")
-    consistent(clock)
-    assert clock.members("unconfirmed") == [job]
-    clock.wait(30)
-
-    searched(clock, job, "absent")
-
-    assert clock.members("parked") == [job]
-
-
 def test_absents_and_one_negative_are_not_two_negatives(clock: Clockwork) -> None:
     (job,) = clock.doubtful()
     clock.wait(30)
@@ -939,19 +678,6 @@ def test_a_run_found_after_absents_takes_its_slot_again(clock: Clockwork) -> Non
 CANDIDATES = [{"run_id": "r9", "status": "running", "equal": ["prompt"], "different": ["engine"]}]
 
 
-def test_a_note_and_candidates_stay_until_the_next_search_says_otherwise(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
-    clock.wait(30)
-    searched(clock, job, "unknown", "may be its own", CANDIDATES)
-    assert clock.field(job, "search_note") == "may be its own"
-    assert json.loads(str(clock.field(job, "candidates"))) == CANDIDATES
-
-    searched(clock, job, "absent", "none")
-
-    assert clock.field(job, "search_note") == "none"
-    assert clock.field(job, "candidates") is None
-
-
 @pytest.mark.parametrize("way", ["found", "guessed", "denied", "given back", "canceled"])
 def test_a_note_and_candidates_go_when_the_job_is_settled(clock: Clockwork, way: str) -> None:
     (job,) = clock.doubtful()
@@ -973,20 +699,6 @@ def test_a_note_and_candidates_go_when_the_job_is_settled(clock: Clockwork, way:
     consistent(clock)
     assert clock.field(job, "search_note") is None
     assert clock.field(job, "candidates") is None
-
-
-def test_each_job_waits_as_long_as_its_own_search_says(clock: Clockwork) -> None:
-    soon, late = clock.doubtful(2)
-    for _ in range(2):
-        clock.wait(30)
-        items = [
-            Searched(soon, 1, "negative", SECOND, GRACE),
-            Searched(late, 1, "negative", SECOND, 900 * SECOND),
-        ]
-        codes = clock.run(worker_calls.record_search(clock.account, items, clock.now, SPACING))
-    assert codes == [2, 1]
-    assert (clock.state(soon), clock.state(late)) == ("ready", "unconfirmed")
-    assert clock.field(late, "negatives") is None
 
 
 # Reading all unconfirmed jobs.
@@ -1017,14 +729,6 @@ def test_unconfirmed_jobs_are_read_page_by_page_those_without_a_slot_last(
             found += [doubt.job_id for doubt in page.items]
         assert sorted(found[:4]) == sorted(waiting), size
         assert sorted(found[4:]) == sorted(parked), size
-
-
-def test_there_is_nothing_to_read_where_no_job_is_unconfirmed(clock: Clockwork) -> None:
-    clock.running(2)
-
-    page = read(clock)
-
-    assert (page.total, page.items, page.in_flight_us) == (0, [], None)
 
 
 def test_the_oldest_submission_under_way_is_told(clock: Clockwork) -> None:

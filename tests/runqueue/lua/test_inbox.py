@@ -57,32 +57,11 @@ def test_lines_are_taken_in_the_order_they_came_each_with_a_number(clock: Clockw
     assert look(clock) == (0, 3, [])
 
 
-def test_the_reply_says_whether_there_are_more(clock: Clockwork) -> None:
-    push(clock, "a", "b")
-    assert take(clock, 1).next_us == clock.now
-    assert take(clock, 1).next_us == 0
-
-
-def test_a_consumer_without_a_line_is_off_the_board_unless_it_lingers(clock: Clockwork) -> None:
-    assert not take(clock, linger=True).left
-    assert clock.client.zscore(clock.key("board:inbox"), "p1")
-    assert take(clock).left
-    assert not clock.client.exists(clock.key("board:inbox"))
-
-
 def test_nobody_without_a_lease_takes_lines(clock: Clockwork) -> None:
     push(clock, "a")
     call = inbox_calls.inbox_take("default", "ghost", 1, 0, linger=False, lease_us=1)
     assert clock.run(call).answer is ClaimAnswer.FENCED
     assert look(clock) == (1, 0, [])
-
-
-def test_one_reply_holds_so_many_bytes_and_a_line(
-    clock: Clockwork, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inbox_calls, "TAKE_BYTES", 10)
-    push(clock, "x" * 6, "y" * 6, "z")
-    assert [line for _, line in taken(clock)] == [b"x" * 6, b"y" * 6]
 
 
 def test_a_line_that_nobody_settles_is_given_out_again_under_its_number(clock: Clockwork) -> None:
@@ -104,20 +83,6 @@ def test_a_settled_line_is_gone(clock: Clockwork) -> None:
     assert clock.client.keys(clock.key("inbox*")) == []
 
 
-def test_who_settles_a_line_twice_refuses_it_once(clock: Clockwork) -> None:
-    push(clock, "a")
-    taken(clock)
-    assert done(clock, ("1", b"wrong")) == 1
-    assert done(clock, ("1", b"wrong")) == 0
-    assert look(clock) == (0, 0, [b"wrong"])
-    assert count(clock, "invalid_lines") == 1
-
-
-def test_a_line_that_came_another_way_is_refused_without_a_number(clock: Clockwork) -> None:
-    assert done(clock, ("", b"wrong"), ("", b"wrong too")) == 2
-    assert look(clock)[2] == [b"wrong", b"wrong too"]
-
-
 def test_only_the_newest_refused_lines_are_kept_and_the_others_are_counted(
     clock: Clockwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,22 +98,6 @@ def test_a_refused_line_goes_back_once_however_many_ask(clock: Clockwork) -> Non
     call = inbox_calls.inbox_again("default", [(b"kept", b"line")])
     assert clock.run(call) == 1
     assert clock.run(call) == 0
-    assert look(clock) == (1, 0, [])
-
-
-def test_a_refused_line_is_thrown_away(clock: Clockwork) -> None:
-    done(clock, ("", b"kept"))
-    assert clock.run(inbox_calls.inbox_again("default", [(b"kept", b"")])) == 1
-    assert look(clock) == (0, 0, [])
-
-
-def test_a_number_that_is_none_is_met_before_a_line_is_taken(clock: Clockwork) -> None:
-    push(clock, "a")
-    clock.client.hset(clock.key("meta"), "inbox_number", "x")
-
-    with pytest.raises(redis.ResponseError, match="arithmetic"):
-        take(clock)
-
     assert look(clock) == (1, 0, [])
 
 
@@ -187,14 +136,6 @@ def tick(clock: Clockwork) -> dict[str, int]:
     return dict(clock.run(worker_calls.tick("default", "p1", SECOND // 2, woken=False)).messages)
 
 
-def test_the_tick_starts_a_consumer_for_lines_that_wait(clock: Clockwork) -> None:
-    assert "inbox" not in tick(clock)
-    push(clock, "a")
-    assert tick(clock)["inbox"] == 1
-    take(clock, 0, linger=True)
-    assert "inbox" not in tick(clock), "a consumer is there"
-
-
 def test_the_tick_starts_a_consumer_for_lines_whose_taker_died(clock: Clockwork) -> None:
     push(clock, "a")
     taken(clock)
@@ -202,13 +143,6 @@ def test_the_tick_starts_a_consumer_for_lines_whose_taker_died(clock: Clockwork)
     assert "inbox" not in tick(clock)
     clock.wait(20)
     assert tick(clock)["inbox"] == 1
-
-
-def test_more_processes_join_in_when_lines_pile_up(clock: Clockwork) -> None:
-    push(clock, *["a"] * 30_000)
-    for process in ("p2", "p3"):
-        alive(clock, process)
-    assert tick(clock)["inbox"] == 3
 
 
 def test_an_inbox_that_is_no_list_keeps_no_other_consumer_from_its_message(

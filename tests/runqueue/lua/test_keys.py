@@ -3,13 +3,12 @@
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any, cast
 
 import pytest
 import redis
 
-from runqueue.records.claim_items import EndedStray, Finished, GivenBack, RunAgain
+from runqueue.records.claim_items import Finished, RunAgain
 from runqueue.store import budgets, groups, key_limits, operator_calls, worker_calls
 from runqueue.store.budgets import Budget
 from runqueue.store.key_limits import KeyLimit
@@ -70,27 +69,6 @@ def test_jobs_have_a_key_in_the_order_in_which_they_came(clock: Clockwork) -> No
     assert left_over(clock) == []
 
 
-def test_a_more_urgent_job_has_a_key_first(clock: Clockwork) -> None:
-    limit(clock, "site:a", 1)
-    first, *normal = clock.enqueue(4, keys=["site:a"])
-    assert clock.claimed() == [first]
-    urgent = clock.enqueue(2, keys=["site:a"], priority=0)
-    assert clock.claimed() == []
-    end(clock, first)
-    for job_id in (*urgent, *normal):
-        assert clock.claimed() == [job_id]
-        end(clock, job_id)
-
-
-def test_a_limit_for_a_segment_is_one_for_each_key_unless_the_key_has_its_own(
-    clock: Clockwork,
-) -> None:
-    limit(clock, "site:*", 1)
-    limit(clock, "site:c", 2)
-    jobs = {key: clock.enqueue(3, keys=[f"site:{key}"]) for key in "abc"}
-    assert set(clock.claimed()) == {jobs["a"][0], jobs["b"][0], *jobs["c"][:2]}
-
-
 def test_a_limit_that_is_raised_or_cleared_lets_what_waits_go(clock: Clockwork) -> None:
     limit(clock, "site:a", 1)
     jobs = clock.enqueue(8, keys=["site:a"])
@@ -112,15 +90,6 @@ def test_a_limit_for_a_segment_that_is_cleared_lets_all_go_in_steps(clock: Clock
     for _ in range(20):
         taken += len(clock.claimed(500))
     assert taken == 60
-
-
-def test_a_limit_that_is_set_later_counts_what_runs_already(clock: Clockwork) -> None:
-    jobs = clock.enqueue(3, keys=["site:a"])
-    assert clock.claimed(2) == jobs[:2]
-    limit(clock, "site:a", 2)
-    assert clock.claimed() == []
-    end(clock, jobs[0])
-    assert clock.claimed() == jobs[2:]
 
 
 @pytest.mark.parametrize("field", ["browser_session_id", "browser_profile_id"])
@@ -146,18 +115,6 @@ def test_a_session_that_skyvern_says_is_occupied_pauses_for_half_a_minute_doubli
         pauses.append(round((clock.now - since) / 1e6))
         assert clock.give_back(job_id, "later", reason=words) == 1
     assert pauses == [0, 30, 60, 120, 240, 480, 600, 600]
-
-
-def test_a_rate_spreads_what_begins(clock: Clockwork) -> None:
-    limit(clock, "site:a", None, minute=6)
-    clock.enqueue(10, keys=["site:a"])
-    began = []
-    for _ in range(120):
-        began += [clock.now] * len(clock.claimed())
-        clock.wait(0.5)
-    gaps = [later - earlier for earlier, later in pairwise(began)]
-    assert len(began) == 6
-    assert min(gaps) >= 10_000_000
 
 
 def test_a_claim_asks_to_be_repeated_later_while_a_key_whose_rate_has_room_is_full(
@@ -317,31 +274,6 @@ def test_a_rate_is_not_given_back_where_another_job_began_since(clock: Clockwork
     assert clock.claimed() == [third]
 
 
-def test_a_rate_that_was_changed_meanwhile_holds_whatever_is_given_back(clock: Clockwork) -> None:
-    limit(clock, "login:a", minute=1)
-    first, second, third = (clock.enqueue(1, keys=["login:a"])[0] for _ in range(3))
-    assert clock.claimed() == [first]
-    limit(clock, "login:a", hour=1)
-    clock.wait(61)
-    assert clock.claimed() == [second]
-    assert clock.give_back(first) == 1
-    clock.cancel(first)
-    clock.wait(3500)
-    assert clock.claimed() == []
-    clock.wait(120)
-    assert clock.claimed() == [third]
-
-
-def test_claims_of_one_burst_give_their_rates_back_together(clock: Clockwork) -> None:
-    limit(clock, "login:a", second=10)
-    jobs = clock.enqueue(30, keys=["login:a"])
-    taken = clock.claimed(100)
-    assert taken == jobs[:20]
-    items = [GivenBack(job_id, 1, 0, "", 0.0) for job_id in taken]
-    assert clock.run(worker_calls.give_back(clock.account, items, "void")) == [1] * 20
-    assert len(clock.claimed(100)) == 20
-
-
 @pytest.mark.parametrize("cleared", [True, False])
 def test_a_faster_rate_holds_from_the_next_claim_on(clock: Clockwork, *, cleared: bool) -> None:
     limit(clock, "site:a", None, hour=3)
@@ -376,22 +308,6 @@ def test_an_unconfirmed_job_and_an_orphan_keep_their_keys(clock: Clockwork) -> N
     assert left_over(clock) == []
 
 
-def test_an_orphan_keeps_its_keys_until_it_is_over(clock: Clockwork) -> None:
-    limit(clock, "site:a", 1)
-    (job,) = clock.enqueue(1, keys=["site:a"])
-    assert clock.claimed() == [job]
-    end(clock, job)
-    assert holders(clock, "site:a") == 0
-    assert clock.found(job, 1, "r2") == 2
-    assert holders(clock, "site:a") == 1
-    (waits,) = clock.enqueue(1, keys=["site:a"])
-    assert clock.claimed() == []
-    clock.run(worker_calls.strays_over(clock.account, [EndedStray("r2")]))
-    assert clock.claimed() == [waits]
-    end(clock, waits)
-    assert left_over(clock) == []
-
-
 def test_a_job_that_was_given_back_waits_for_one_other_at_most(clock: Clockwork) -> None:
     limit(clock, "site:a", 1)
     first, *_ = clock.enqueue(5, keys=["site:a"])
@@ -403,17 +319,6 @@ def test_a_job_that_was_given_back_waits_for_one_other_at_most(clock: Clockwork)
     end(clock, other)
     clock.claimed()
     assert clock.state(first) == "submitting"
-
-
-def test_a_canceled_job_waits_at_no_key(clock: Clockwork) -> None:
-    limit(clock, "site:a", 1)
-    jobs = clock.enqueue(3, keys=["site:a", "login:b"])
-    assert clock.claimed() == jobs[:1]
-    clock.cancel(jobs[1])
-    end(clock, jobs[0])
-    assert clock.claimed() == jobs[2:]
-    end(clock, jobs[2])
-    assert left_over(clock) == []
 
 
 def run_all(clock: Clockwork, length: dict[str, int], most: int = 500) -> list[tuple[str, ...]]:
@@ -564,19 +469,6 @@ def test_a_job_whose_id_another_has_now_holds_up_no_lane(clock: Clockwork) -> No
     end(clock, at_a)
 
     assert begun(clock, 10) == more
-
-
-def test_a_key_is_free_once_its_last_orphan_is_forgotten(clock: Clockwork) -> None:
-    limit(clock, "site:a", 1)
-    (job_id,) = clock.enqueue(1, keys=["site:a"])
-    assert clock.claimed() == [job_id]
-    end(clock, job_id)
-    assert clock.found(job_id, 1, "another") == 2
-    assert holders(clock, "site:a") == 1
-
-    assert clock.run(worker_calls.drop_strays(clock.account, ["another"])) == 1
-
-    assert left_over(clock) == []
 
 
 def test_a_lane_with_jobs_that_wait_and_jobs_for_later_says_which_are_which(
@@ -741,18 +633,6 @@ def test_what_has_ended_and_holds_keys_and_budgets_is_found_and_dropped(clock: C
     assert [clock.client.exists(clock.key(name)) for name in HELD] == [0] * 4
     assert clock.client.exists(clock.key("commits")) == 0
     assert ended_holders(clock) == set()
-
-
-def test_a_holder_without_that_key_or_group_is_dropped_there_alone(clock: Clockwork) -> None:
-    one, *_ = holding(clock)
-    clock.client.hset(clock.key(f"job:{one}"), "keys", "site:b")
-    clock.client.hset(clock.key(f"job:{one}"), "group", "another")
-
-    dropped = ended_holders(clock, drop=True)
-
-    assert dropped == {(of, one) for of in HELD if of != "max_steps:account"}
-    assert clock.client.hget(clock.key("max_steps:account"), "sum") == b"20"
-    assert clock.client.hget(clock.key("max_steps:key:site:a"), "sum") == b"15"
 
 
 def test_a_job_that_waits_for_what_has_ended_goes_once_that_is_dropped(clock: Clockwork) -> None:

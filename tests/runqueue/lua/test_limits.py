@@ -47,12 +47,6 @@ def test_submissions_get_70_percent_of_the_request_rate(clock: Clockwork) -> Non
     assert 0.99 * 14 * 30 <= total <= 14 * 30 + 1
 
 
-def test_the_lower_of_the_two_rates_binds(clock: Clockwork) -> None:
-    clock.limit(requests_per_second=20, dispatches_per_second=5)
-    clock.enqueue(1_000)
-    assert 0.99 * 5 * 30 <= sum(n for _, n in grants(clock, 30)) <= 5 * 30 + 1
-
-
 def test_reads_find_permits_while_submissions_take_theirs(clock: Clockwork) -> None:
     clock.running(50)
     clock.limit(requests_per_second=20)
@@ -66,30 +60,6 @@ def test_reads_find_permits_while_submissions_take_theirs(clock: Clockwork) -> N
         polled += len(clock.run(call).items)
         clock.wait(0.01)
     assert polled >= 0.3 * 20 * 10 * 0.95
-
-
-def test_zero_means_no_limit(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=0, burst_size=0, concurrent_runs=0, requests_per_second=0)
-    clock.enqueue(1_000)
-    assert len(clock.claimed(500)) == 500
-    assert len(clock.claimed(500)) == 500
-
-
-def test_a_limit_set_live_wins_over_the_environment(clock: Clockwork) -> None:
-    clock.limit(concurrent_runs=5)
-    clock.client.hset(clock.key("limits"), "live:concurrent_runs", 2)
-    clock.limit(concurrent_runs=7)
-    clock.enqueue(10)
-    assert len(clock.claimed(10)) == 2
-
-
-def test_permits_slots_and_claims_are_taken_together(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=1, burst_size=10, concurrent_runs=4)
-    clock.enqueue(20)
-    assert len(clock.claimed(10)) == 4
-    clock.limit(concurrent_runs=0)
-    assert len(clock.claimed(10)) == 6, "the slots bound before: 6 permits of the burst are left"
-    assert clock.claimed(10) == []
 
 
 def test_a_clock_that_went_back_closes_the_gate_no_longer_than_a_burst(clock: Clockwork) -> None:
@@ -145,22 +115,6 @@ def test_retry_after_is_honoured(clock: Clockwork, why: str) -> None:
     assert clock.claimed() == [job]
 
 
-def test_the_reason_shown_is_that_of_the_longest_hold(clock: Clockwork) -> None:
-    first, second = clock.enqueue(2)
-    clock.claimed()
-    clock.give_back(first, "account", reason="HTTP 402")
-    clock.give_back(second, "busy", reason="HTTP 503")
-    assert clock.run(job_calls.stats(clock.account)).hold_reason == "HTTP 402"
-
-
-def test_a_void_permit_holds_nothing(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    clock.give_back(job, "void")
-    assert hold_of(clock) == 0
-    assert clock.claimed() == [job]
-
-
 def test_an_account_on_hold_is_probed_with_one_job_a_minute(clock: Clockwork) -> None:
     jobs = clock.enqueue(5)
     clock.claimed(1)
@@ -184,29 +138,6 @@ def test_an_acceptance_ends_the_hold(clock: Clockwork) -> None:
     assert clock.accept(probe.items) == [1]
     assert hold_of(clock) == 0
     assert clock.claimed(10) == jobs[1:]
-
-
-def test_after_an_acceptance_the_next_hold_begins_at_one_second(clock: Clockwork) -> None:
-    first, second = clock.enqueue(2)
-    for attempt in (1, 2, 3):
-        assert clock.claimed(1) == [first]
-        clock.give_back(first, "busy", attempt)
-        clock.wait(60)
-    clock.heartbeat(first=True)
-    assert clock.accept(clock.claim(1).items) == [1]
-    assert clock.claimed() == [second]
-    clock.give_back(second, "busy")
-    assert hold_of(clock) == 1
-
-
-def test_a_give_back_sent_again_holds_no_longer(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    assert clock.give_back(job, "busy") == 1
-    clock.wait(2)
-    assert clock.give_back(job, "busy") == 0
-    assert hold_of(clock) == 0
-    assert clock.run(job_calls.stats(clock.account)).totals["given_back:busy"] == 1
 
 
 def test_polls_and_cancels_draw_on_the_request_rate(clock: Clockwork) -> None:
@@ -238,28 +169,6 @@ def test_cancels_find_permits_while_polls_ask_more_often(clock: Clockwork) -> No
         clock.wait(0.05)
     assert canceled >= 1
     assert polled >= 3
-
-
-def test_a_submission_is_a_request_too(clock: Clockwork) -> None:
-    clock.running(30)
-    clock.wait(2)
-    clock.limit(requests_per_second=10, burst_size=10)
-    clock.enqueue(6)
-    assert len(clock.claimed(6)) == 6
-    polled = clock.run(worker_calls.poll_claim(clock.account, "p1", 30, 0, LEASE))
-    assert len(polled.items) == 4
-
-
-def test_an_acceptance_of_an_older_call_leaves_a_wait_that_the_server_asked_for(
-    clock: Clockwork,
-) -> None:
-    clock.enqueue(5)
-    clock.heartbeat(first=True)
-    older, refused = clock.claim(2).items
-    clock.give_back(refused.job_id, "busy", wait=60)
-    assert clock.accept([older]) == [1]
-    assert hold_of(clock) == 60
-    assert clock.claim(5).items == []
 
 
 def test_a_hold_while_claims_are_recovered_outlasts_acceptances_and_further_trouble(

@@ -5,11 +5,10 @@ import pytest
 from runqueue.observe.collector import families
 from runqueue.observe.family import AccountSample
 from runqueue.observe.statistics import read_figures
-from runqueue.producer import pausing
 from runqueue.records.account import AccountStats
 from runqueue.records.health import health_of
 from runqueue.request.job_spec import Priority
-from runqueue.store import groups, job_calls, live_processes
+from runqueue.store import groups, job_calls
 from tests.runqueue.lua.clockwork import Clockwork
 
 
@@ -43,26 +42,6 @@ def test_only_what_may_go_is_claimable(clock: Clockwork) -> None:
     assert stats(clock).claimable == 0
 
 
-def test_canceled_jobs_that_no_claim_has_met_are_not_claimable(clock: Clockwork) -> None:
-    clock.enqueue(2, group="off")
-    clock.run(groups.set_group(clock.account, "off", paused=True))
-    canceled = clock.enqueue(30, group="shop")
-    clock.enqueue(4, group="mill")
-    clock.cancel(*canceled)
-
-    assert stats(clock).claimable == 4
-    assert stats(clock).in_line[Priority.NORMAL] == 4
-
-
-def test_canceled_jobs_make_no_group_s_line_longer(clock: Clockwork) -> None:
-    clock.cancel(*clock.enqueue(20, group="shop")[3:])
-    clock.enqueue(5, group="mill")
-
-    _, lines = clock.run(live_processes.longest_lines(clock.account, 2))
-
-    assert [(line.group, line.length) for line in lines] == [("mill", 5), ("shop", 3)]
-
-
 def test_the_longest_wait_is_found_behind_any_number_of_canceled_jobs(clock: Clockwork) -> None:
     first = clock.enqueue(900)
     clock.wait(10)
@@ -72,22 +51,6 @@ def test_the_longest_wait_is_found_behind_any_number_of_canceled_jobs(clock: Clo
     clock.cancel(*first)
 
     assert stats(clock).oldest_ready_seconds == 20 - 10
-
-
-def test_a_lane_of_canceled_jobs_alone_has_none_that_waits(clock: Clockwork) -> None:
-    clock.cancel(*clock.enqueue(20))
-
-    assert stats(clock).oldest_ready_seconds is None
-
-
-def test_many_lanes_of_one_priority_do_not_hide_what_waits_in_another(clock: Clockwork) -> None:
-    clock.enqueue(1, group="starving", priority=3)
-    clock.wait(5_000)
-    for number in range(300):
-        clock.enqueue(1, group=f"g{number}", priority=0)
-
-    assert stats(clock).oldest_ready_seconds == 5_000
-    assert stats(clock).in_line[Priority.LOW] == 1
 
 
 def test_what_a_paused_or_full_group_or_a_held_batch_keeps_back_counts_as_no_wait(
@@ -124,26 +87,3 @@ def test_the_pace_is_what_the_limit_of_all_calls_leaves(clock: Clockwork) -> Non
     assert taken / 20 == pytest.approx(1.4, rel=0.1)
     clock.wait(1)
     assert str(health_of(stats(clock))) == "submitting: up to 1.4 a second (70 % of 2 calls)"
-
-
-def test_the_pace_after_a_429_is_below_that_of_the_limits(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=10)
-    (job,) = clock.enqueue()
-    clock.claimed()
-    clock.give_back(job, "limited", named=4.0)
-
-    assert stats(clock).full_pace == 10
-    assert 0 < told(clock, "runqueue_pace")[()] < 4
-    assert told(clock, "runqueue_slowed_down") == {(): 1}
-
-
-def test_a_pause_is_told_beside_what_else_holds_the_account(clock: Clockwork) -> None:
-    (job,) = clock.enqueue()
-    clock.claimed()
-    clock.give_back(job, "account", wait=60, reason="HTTP 401")
-    clock.run(pausing.pause(clock.account, "a deployment"))
-
-    held = told(clock, "runqueue_held")
-    assert [kind for (kind,), value in held.items() if value] == ["account", "paused"]
-    assert stats(clock).hold_reason == "paused: a deployment"
-    assert "; also: account default is held until" in str(health_of(stats(clock)))

@@ -132,16 +132,6 @@ def test_lists_do_not_begin_for_runs_that_none_of_them_may_have(clock: Clockwork
     assert look_of(clock, canceled[0]) == 19 * SECOND
 
 
-def test_what_was_left_to_its_webhook_joins_lists_when_its_patience_is_over(
-    clock: Clockwork,
-) -> None:
-    job_ids = clock.running(MANY, receives=True)
-    clock.wait(61)
-
-    assert poll(clock) == []
-    assert set(clock.members("listed")) == set(job_ids)
-
-
 def test_lost_trust_asks_for_no_run_that_lists_tell_of(clock: Clockwork) -> None:
     job_ids = clock.running(MANY, receives=True)
     clock.wait(61)
@@ -153,25 +143,6 @@ def test_lost_trust_asks_for_no_run_that_lists_tell_of(clock: Clockwork) -> None
 
     assert {look_of(clock, job_id) for job_id in trusting} == {0}
     assert look_of(clock, job_ids[5]) == BACKSTOP
-
-
-def test_a_canceled_run_is_not_left_to_lists(clock: Clockwork) -> None:
-    job_ids = clock.running(MANY)
-    clock.cancel(job_ids[0])
-    clock.wait(1)
-
-    assert poll(clock) == [job_ids[0]]
-    assert set(clock.members("listed")) == set(job_ids[1:])
-
-
-def test_no_more_runs_are_left_to_lists_than_a_hundred_pages_show(clock: Clockwork) -> None:
-    listed(clock)
-    others = {f"other{i}": clock.now for i in range(10_000 - MANY)}
-    clock.client.zadd(clock.key("listed"), others)
-    late = clock.running(3)
-    clock.wait(1)
-
-    assert sorted(poll(clock)) == sorted(late)
 
 
 def test_one_process_reads_the_list_until_its_lease_ends(clock: Clockwork) -> None:
@@ -194,19 +165,6 @@ def test_one_process_reads_the_list_until_its_lease_ends(clock: Clockwork) -> No
     assert done(clock, "p1") == -1
 
 
-def test_a_list_is_due_when_the_last_one_said(clock: Clockwork) -> None:
-    listed(clock)
-    assert len(take(clock).items) == 1
-    assert done(clock, after=10) == 0
-
-    taken = take(clock)
-    assert (taken.items, taken.next_us, taken.left) == ([], clock.now + 10 * SECOND, True)
-    assert "list" not in clock.tick().messages
-    clock.wait(10)
-    assert clock.tick().messages["list"] == 1
-    assert len(take(clock).items) == 1
-
-
 def test_failures_are_counted_until_one_succeeds(clock: Clockwork) -> None:
     listed(clock)
     counts = []
@@ -227,18 +185,6 @@ def test_a_frozen_or_outdated_process_takes_no_list(clock: Clockwork) -> None:
     assert clock.run(old).answer is ClaimAnswer.STALE
 
 
-def test_a_missing_run_is_looked_at_once(clock: Clockwork) -> None:
-    first, *others = listed(clock)
-    clock.wait(10)
-
-    assert missing(clock, first) == [1]
-    assert poll(clock) == [first]
-    # Its GET is on its way: another list that does not show it asks for no second one.
-    assert missing(clock, first) == [1]
-    assert poll(clock) == []
-    assert set(clock.members("listed")) == {first, *others}
-
-
 def test_a_run_that_goes_on_although_a_list_did_not_show_it_joins_again_after_its_spacing(
     clock: Clockwork,
 ) -> None:
@@ -256,15 +202,6 @@ def test_a_run_that_goes_on_although_a_list_did_not_show_it_joins_again_after_it
     assert first in clock.members("listed")
     # Another process, which knows it from before, does not hold an older list against it.
     assert missing(clock, first, began=clock.now - SECOND) == [2]
-
-
-def test_a_missing_run_whose_end_was_told_meanwhile_gets_no_look(clock: Clockwork) -> None:
-    first, second, *_ = listed(clock)
-    clock.wait(10)
-    assert clock.finish(first) == 1
-
-    assert missing(clock, first, second) == [0, 1]
-    assert poll(clock) == [second]
 
 
 def test_a_run_that_joined_while_a_list_was_read_is_not_missing(clock: Clockwork) -> None:
@@ -391,20 +328,6 @@ def ended_after(clock: Clockwork, *seconds: float) -> ListReading:
     return reading
 
 
-def test_what_runs_take_is_learned_from_their_ends(clock: Clockwork) -> None:
-    reading = ended_after(clock, 100, 300, 200)
-
-    assert reading.mean_us == pytest.approx(200 * SECOND, rel=1e-6)
-    assert reading.ended_us == clock.now
-
-
-def test_the_shortest_of_late_is_remembered_and_slowly_forgotten(clock: Clockwork) -> None:
-    assert ended_after(clock, *[300] * 5).floor_us == 300 * SECOND
-    assert ended_after(clock, 5).floor_us == 5 * SECOND
-    after_some = ended_after(clock, *[300] * 20).floor_us
-    assert 5 * SECOND < after_some < 30 * SECOND
-
-
 def test_a_run_that_was_canceled_says_nothing_of_how_long_runs_take(clock: Clockwork) -> None:
     [job_id] = clock.running(1)
     clock.wait(3)
@@ -447,14 +370,6 @@ def test_what_no_list_reaches_is_looked_at_and_what_is_begun_since_is_left_to_li
     clock.wait(1)
     assert poll(clock) == []
     assert first in clock.members("listed")
-
-
-def test_lists_do_not_begin_where_more_runs_live_than_their_pages_show(clock: Clockwork) -> None:
-    job_ids = clock.running(MANY)
-    full_of_others(clock, "poll", 10_001 - MANY)
-    clock.wait(1)
-    assert sorted(poll(clock)) == sorted(job_ids)
-    assert clock.members("listed") == []
 
 
 @pytest.mark.parametrize("others", [1, 10_000 - MANY], ids=["room", "full"])

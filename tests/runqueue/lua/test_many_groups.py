@@ -100,38 +100,6 @@ def test_a_claim_that_took_out_held_lanes_alone_is_followed_by_the_next_at_once(
     assert claimed_in(clock, 8) == [job]
 
 
-def test_consumers_end_once_claims_have_taken_every_held_lane_out(clock: Clockwork) -> None:
-    batch = sealed_in_groups(clock, MANY)
-    clock.hold(batch)
-    clock.heartbeat(first=True)
-    lefts = [clock.claim().left for _ in range(8)]
-    assert lefts[0] is False
-    assert lefts[-1] is True
-    clock.wait(1)
-    assert "submit" not in clock.tick().messages
-
-
-def test_jobs_in_more_groups_than_a_tick_looks_at_have_a_consumer_in_each_process(
-    clock: Clockwork,
-) -> None:
-    for i in range(4):
-        clock.heartbeat(f"p{i}", first=True)
-    jobs_in_groups(clock, 1_000)
-    clock.wait(1)
-    assert clock.tick("p0").messages["submit"] == 4
-
-
-def test_held_jobs_alone_have_no_consumer_started_after_their_jobs_were_canceled(
-    clock: Clockwork,
-) -> None:
-    batch = sealed_in_groups(clock, MANY)
-    clock.cancel_batch(batch)
-    clock.heartbeat(first=True)
-    clock.sweep("sweep_canceled")
-    clock.wait(1)
-    assert "submit" not in clock.tick().messages
-
-
 # Work in steps.
 
 #: Commands that one script may run, whatever there is: some 5 ms of a slow machine.
@@ -281,16 +249,6 @@ def test_a_script_runs_as_many_commands_whatever_the_number_of_groups(
     assert many <= 1.1 * few + 20  # how much a scan gives depends on the server's hash seed
 
 
-@pytest.mark.parametrize(
-    ("prepare", "most"),
-    [(to_claim_after_sealing, 12), (to_list_groups, 11), (to_see_the_longest_lines, 1)],
-)
-def test_what_is_done_for_a_hundred_groups_takes_few_commands_for_each(
-    clock: Clockwork, prepare: Callable[[Clockwork, int], ScriptCall[Any]], most: int
-) -> None:
-    assert clock.commands(prepare(clock, 1_200)) <= 100 * most
-
-
 def most_commands(clock: Clockwork, act: Callable[[RunQueue], object]) -> int:
     """Act; returns the most commands that one script call of it took."""
     clock.client.sadd("runqueue:{accounts}", clock.account)
@@ -349,17 +307,6 @@ def claim_all(clock: Clockwork, most: int = 50) -> list[str]:
     return found
 
 
-@pytest.mark.usefixtures("half_listed")
-def test_every_job_of_a_batch_whose_lanes_are_listed_in_steps_is_claimed_once(
-    clock: Clockwork,
-) -> None:
-    (other,) = clock.enqueue(1, group="other")
-    first = [item.job_id for item in clock.claim(500).items]
-    assert other in first
-    jobs = [*first, *claim_all(clock)]
-    assert len(jobs) == len(set(jobs)) == 1_001
-
-
 def test_a_batch_that_is_held_and_resumed_amid_its_listing_is_claimed_once(
     clock: Clockwork, half_listed: str
 ) -> None:
@@ -371,17 +318,6 @@ def test_a_batch_that_is_held_and_resumed_amid_its_listing_is_claimed_once(
     jobs += [item.job_id for item in clock.claim(500).items]
     clock.hold(half_listed)
     clock.resume(half_listed)
-    jobs += claim_all(clock)
-    assert len(jobs) == len(set(jobs)) == 1_000
-
-
-def test_a_server_that_does_not_know_a_cursor_lists_from_the_start(
-    clock: Clockwork, half_listed: str
-) -> None:
-    jobs = [item.job_id for item in clock.claim(500).items]
-    cursor = clock.dump()[clock.key("listing")][half_listed.encode()].split()[1]
-    assert int(cursor) > 0
-    clock.client.hset(clock.key("listing"), half_listed, b"another " + cursor)
     jobs += claim_all(clock)
     assert len(jobs) == len(set(jobs)) == 1_000
 

@@ -31,18 +31,6 @@ def test_groups_take_turns_whatever_the_length_of_their_lanes(clock: Clockwork) 
     assert groups_of(clock, taken) == {"big": 20, "small": 20}
 
 
-def test_one_claim_is_shared_by_the_groups(clock: Clockwork) -> None:
-    for group in ("a", "b", "c"):
-        clock.enqueue(100, group=group)
-    assert groups_of(clock, clock.claimed(60)) == {"a": 20, "b": 20, "c": 20}
-
-
-def test_what_a_short_group_leaves_of_its_share_goes_to_the_others(clock: Clockwork) -> None:
-    clock.enqueue(100, group="a")
-    clock.enqueue(5, group="b")
-    assert groups_of(clock, clock.claimed(60)) == {"a": 55, "b": 5}
-
-
 def test_a_group_with_one_job_at_a_time_starves_nobody(clock: Clockwork) -> None:
     clock.enqueue(100, group="many")
     taken = []
@@ -60,25 +48,6 @@ def test_a_group_that_slept_gets_no_catch_up(clock: Clockwork) -> None:
     clock.enqueue(50, group="late")
     found = groups_of(clock, [job for _ in range(20) for job in clock.claimed(1)])
     assert abs(found["busy"] - found["late"]) <= 1
-
-
-def test_a_newcomer_to_an_empty_ring_gets_no_catch_up(clock: Clockwork) -> None:
-    clock.enqueue(200, group="old")
-    assert len(clock.claimed(200)) == 200
-    clock.enqueue(100, group="new")
-    clock.enqueue(100, group="old")
-    found = groups_of(clock, [job for _ in range(20) for job in clock.claimed(1)])
-    assert found == {"old": 10, "new": 10}
-
-
-def test_a_group_that_comes_back_does_not_jump_the_line(clock: Clockwork) -> None:
-    clock.enqueue(50, group="a")
-    clock.enqueue(50, group="b")
-    taken = []
-    for _ in range(20):  # group c leaves the ring after each of its turns
-        clock.enqueue(1, group="c")
-        taken += clock.claimed(1)
-    assert groups_of(clock, taken)["c"] <= 7
 
 
 def test_new_groups_do_not_pass_one_that_waits_again_and_again(clock: Clockwork) -> None:
@@ -119,13 +88,6 @@ def test_nothing_of_an_open_batch_is_claimed_before_it_is_sealed(clock: Clockwor
     assert clock.claimed() == jobs
 
 
-def test_sealing_twice_lists_a_lane_once(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    clock.enqueue(3, batch=batch)
-    assert clock.seal(batch) == clock.seal(batch) == 3
-    assert clock.client.llen(clock.key("lanes:2:default")) == 1
-
-
 def test_a_held_batch_costs_others_no_turn(clock: Clockwork) -> None:
     for _ in range(300):
         batch = clock.open_batch()
@@ -136,15 +98,6 @@ def test_a_held_batch_costs_others_no_turn(clock: Clockwork) -> None:
     assert clock.claimed(10) == [], "200 held lanes a call at most"
     assert clock.claimed(10) == jobs
     assert clock.client.lrange(clock.key("lanes:2:default"), 0, -1) == []
-
-
-def test_a_group_at_its_cap_leaves_the_ring_and_others_go_on(clock: Clockwork) -> None:
-    clock.client.hset(clock.key("group:shop"), "cap", 2)
-    clock.enqueue(10, group="shop")
-    clock.enqueue(10, group="free")
-    assert groups_of(clock, clock.claimed(20)) == {"shop": 2, "free": 10}
-    assert clock.client.zcard(clock.key("ring:2")) == 0
-    assert clock.claimed(20) == []
 
 
 @pytest.mark.parametrize("end", ["finish", "refuse", "give_back"])
@@ -169,26 +122,6 @@ def test_a_group_returns_when_a_place_is_freed_and_somebody_is_woken(
     assert clock.claimed(10) == [first if end == "give_back" else others[0]]
 
 
-def test_a_group_at_its_cap_returns_at_every_priority(clock: Clockwork) -> None:
-    clock.client.hset(clock.key("group:shop"), "cap", 1)
-    running = clock.running(group="shop")
-    late, soon = clock.enqueue(group="shop"), clock.enqueue(group="shop", priority=0)
-    assert clock.claimed(10) == []
-    clock.finish(running[0])
-    assert clock.claimed(10) == soon
-    assert clock.claimed(10) == []
-    clock.refuse(soon[0])
-    assert clock.claimed(10) == late
-
-
-def test_a_claim_given_back_is_the_next_of_its_lane(clock: Clockwork) -> None:
-    first, second, third = clock.enqueue(3)
-    assert clock.claimed(2) == [first, second]
-    clock.give_back(first)
-    assert clock.claimed(2) == [first, third]
-    assert clock.field(first, "attempt") == "2"
-
-
 def test_the_cap_on_runs_counts_what_is_unconfirmed(clock: Clockwork) -> None:
     clock.limit(concurrent_runs=3)
     clock.enqueue(10)
@@ -197,15 +130,6 @@ def test_the_cap_on_runs_counts_what_is_unconfirmed(clock: Clockwork) -> None:
     assert clock.claimed(10) == []
     clock.refuse(second)
     assert len(clock.claimed(10)) == 1
-
-
-def test_a_freed_slot_wakes_somebody_while_jobs_wait(clock: Clockwork) -> None:
-    clock.limit(concurrent_runs=1)
-    jobs = clock.running()
-    clock.enqueue(1)
-    clock.client.delete(clock.key("wake"))
-    clock.finish(jobs[0])
-    assert clock.client.llen(clock.key("wake")) == 1
 
 
 def test_a_thousand_canceled_jobs_are_passed_over_in_steps(clock: Clockwork) -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from runqueue.store import codec, compression
-from runqueue.store.history import read_trail
-from tests.runqueue.lua.clockwork import DAY, KEEP, SECOND, Clockwork, spec
+from tests.runqueue.lua.clockwork import Clockwork, spec
 from tests.runqueue.lua.packs import (
     PROMPT,
-    RESULT,
     body,
     job_of,
     over,
     pack,
     replay,
 )
-from tests.runqueue.lua.webhooks import URL, ask, awaited, due, receive, told
+from tests.runqueue.lua.webhooks import URL, due, receive, told
 
 
 def test_a_packed_job_that_is_done_again_sends_the_request_as_it_was_handed_in(
@@ -46,62 +44,12 @@ def test_a_job_that_ended_again_has_its_last_result_packed_or_not(clock: Clockwo
     assert not clock.client.exists(clock.key(f"result:{job}"))
 
 
-def test_a_job_that_ended_again_without_a_result_has_none(clock: Clockwork) -> None:
-    (job,) = over(clock, state="failed")
-    pack(clock)
-    replay(clock, job)
-    clock.wait(1)
-    assert clock.cancel(job) == [1]
-    assert (clock.state(job), job_of(clock, job).result) == ("canceled", None)
-    pack(clock)
-    assert job_of(clock, job).result is None
-
-
-def test_a_packed_result_is_sent_on_as_it_came(clock: Clockwork) -> None:
-    (job,) = awaited(clock, body=PROMPT)
-    assert receive(clock, told(job, body=RESULT)) == ["ended"]
-    clock.wait(0.001)
-    assert pack(clock) == 1
-    (delivery,) = due(clock)
-    assert (delivery.job_id, delivery.body) == (job, RESULT)
-    assert codec.webhook_url(delivery.envelope) == URL
-
-
-def test_a_packed_result_is_sent_to_another_address(clock: Clockwork) -> None:
-    (job,) = over(clock, receives=True)
-    pack(clock)
-    assert ask(clock, job, url="https://else.test/hook") == [1]
-    (delivery,) = due(clock)
-    assert (delivery.url, delivery.body) == ("https://else.test/hook", RESULT)
-
-
 def test_a_webhook_that_comes_late_finds_the_address_of_a_packed_job(clock: Clockwork) -> None:
     (job,) = over(clock, url=URL)
     pack(clock)
     assert receive(clock, told(job, body=b'{"signed": 1}')) == ["duplicate"]
     assert clock.field(job, "via") == "relay"
     assert due(clock)[0].body == b'{"signed": 1}'
-
-
-def test_packed_jobs_go_with_their_retention(clock: Clockwork) -> None:
-    over(clock, 3)
-    pack(clock)
-    clock.wait((KEEP + DAY) / SECOND)
-    clock.heartbeat(first=True)
-    assert clock.sweep("retire", KEEP) == 3
-    kept = {name.removeprefix(clock.key("")).split(":")[0] for name in clock.dump()}
-    assert not kept & {"job", "body", "result", "runs"}
-
-
-def test_a_request_too_long_to_be_shown_is_not_shown_for_being_packed(clock: Clockwork) -> None:
-    short, long = clock.running(1, body="x" * 60_000), clock.running(1, body="x" * 70_000)
-    for job in short + long:
-        assert clock.finish(job, result=RESULT) == 1
-    clock.wait(0.001)
-    assert pack(clock) == 2
-    assert len(body(clock, long[0])) < 5_000
-    shown = [clock.run(read_trail(clock.account, job)) for job in short + long]
-    assert [bool(trail and trail.request) for trail in shown] == [True, False]
 
 
 def test_a_key_that_is_used_again_finds_its_packed_job(clock: Clockwork) -> None:

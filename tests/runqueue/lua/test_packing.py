@@ -6,11 +6,10 @@ from typing import cast
 
 import orjson
 import pytest
-import redis
 
 from runqueue.store import codec, compression
 from runqueue.store.history import read_trail
-from tests.runqueue.lua.clockwork import DAY, KEEP, SECOND, Clockwork
+from tests.runqueue.lua.clockwork import DAY, SECOND, Clockwork
 from tests.runqueue.lua.packs import (
     PROMPT,
     RESULT,
@@ -18,7 +17,6 @@ from tests.runqueue.lua.packs import (
     is_packed,
     job_of,
     look,
-    meta,
     over,
     pack,
     replay,
@@ -56,12 +54,6 @@ def test_a_job_lies_as_it_came_for_a_while(clock: Clockwork) -> None:
     assert is_packed(clock, second)
 
 
-def test_a_step_is_bounded_by_its_number_of_jobs(clock: Clockwork) -> None:
-    jobs = over(clock, 7)
-    assert [pack(clock, limit=3) for _ in range(4)] == [3, 3, 1, 0]
-    assert all(is_packed(clock, job) for job in jobs)
-
-
 def test_a_step_is_bounded_by_bytes_and_takes_one_job_at_least(clock: Clockwork) -> None:
     over(clock, 5)
     one = look(clock, limit=1).jobs[0]
@@ -84,26 +76,6 @@ def test_the_tick_has_the_sweep_go_on_while_there_is_more(clock: Clockwork) -> N
     assert "sweep" not in clock.tick().messages
 
 
-def test_packing_goes_on_with_the_next_day(clock: Clockwork) -> None:
-    jobs = []
-    for _ in range(3):
-        jobs += over(clock, 2)
-        clock.wait(DAY / SECOND)
-        clock.heartbeat(first=True)
-    assert pack(clock) == 6
-    assert all(is_packed(clock, job) for job in jobs)
-    assert pack(clock) == 0
-
-
-def test_jobs_of_days_before_the_first_packing_are_packed_too(clock: Clockwork) -> None:
-    job = over(clock)[0]
-    clock.client.hdel(clock.key("meta"), "packed")
-    clock.wait(6 * DAY / SECOND)
-    clock.heartbeat(first=True)
-    assert pack(clock) == 1
-    assert is_packed(clock, job)
-
-
 def test_what_is_not_over_is_left_alone(clock: Clockwork) -> None:
     (again,) = over(clock, state="failed")
     assert replay(clock, again) == [1]
@@ -111,16 +83,6 @@ def test_what_is_not_over_is_left_alone(clock: Clockwork) -> None:
     clock.client.rpush(clock.key(f"ended:{clock.now // DAY}"), "stray r9", clock.new_id("gone"))
     assert look(clock).jobs == []
     assert pack(clock) == 0
-
-
-def test_a_job_without_a_result_is_packed_alone(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1, body=PROMPT * 3)
-    clock.claimed()
-    clock.refuse(job)
-    before = job_of(clock, job)
-    assert pack(clock) == 1
-    assert is_packed(clock, job)
-    assert job_of(clock, job) == before
 
 
 def test_a_long_result_keeps_a_string_of_its_own(clock: Clockwork) -> None:
@@ -143,15 +105,6 @@ def test_a_body_that_is_gone_keeps_nothing_up(clock: Clockwork) -> None:
 
 
 # What comes between.
-
-
-def test_said_twice_it_changes_nothing(clock: Clockwork) -> None:
-    over(clock, 3)
-    read = look(clock)
-    assert store(clock, read) == 3
-    before = clock.dump()
-    assert store(clock, read) == 0
-    assert clock.dump() == before
 
 
 def test_a_process_that_is_killed_in_between_leaves_all_as_it_was(clock: Clockwork) -> None:
@@ -196,15 +149,6 @@ def test_one_that_was_done_again_and_stands_twice_is_read_once(clock: Clockwork)
     assert [one.job_id for one in look(clock).jobs] == [job]
 
 
-def test_a_slow_one_of_two_that_pack_does_not_have_it_begin_again(clock: Clockwork) -> None:
-    over(clock, 4)
-    slow, fast = look(clock, limit=2), look(clock, limit=4)
-    assert store(clock, fast) == 4
-    stands = meta(clock, "packed")
-    assert store(clock, slow) == 0
-    assert meta(clock, "packed") == stands
-
-
 @pytest.mark.parametrize("name", ["body", "result"])
 def test_what_is_not_as_it_was_read_stays_as_it_is(clock: Clockwork, name: str) -> None:
     (job,) = over(clock)
@@ -213,25 +157,3 @@ def test_what_is_not_as_it_was_read_stays_as_it_is(clock: Clockwork, name: str) 
     before = clock.dump("meta")
     assert store(clock, read) == 0
     assert clock.dump("meta") == before
-
-
-def test_one_that_is_removed_in_between_stays_away(clock: Clockwork) -> None:
-    (job,) = over(clock)
-    read = look(clock)
-    clock.wait((KEEP + DAY) / SECOND)
-    clock.heartbeat(first=True)
-    clock.sweep("retire", KEEP)
-    assert store(clock, read) == 0
-    assert not clock.client.exists(clock.key(f"body:{job}"))
-
-
-def test_a_full_server_is_packed_all_the_same(clock: Clockwork) -> None:
-    over(clock, 3)
-    used = int(clock.client.info("memory")["used_memory"])
-    clock.client.config_set("maxmemory", used // 2)
-    try:
-        with pytest.raises(redis.exceptions.OutOfMemoryError):
-            clock.client.set("x", "y")
-        assert pack(clock) == 3
-    finally:
-        clock.client.config_set("maxmemory", 0)

@@ -2,18 +2,15 @@
 
 import orjson
 import pytest
-import redis
 
-from runqueue.records.claim_items import RunAgain, RunGivenUp, ToCancel
+from runqueue.records.claim_items import RunAgain, ToCancel
 from runqueue.records.job import EnqueueStatus, JobState
 from runqueue.store import job_calls, operator_calls, worker_calls
 from tests.runqueue.lua.clockwork import (
-    CLAIM_AGE,
     DAY,
     KEEP,
     LEASE,
     SECOND,
-    UPLOAD,
     Clockwork,
     spec,
 )
@@ -40,18 +37,6 @@ def test_a_decision_said_again_does_not_decide_on_a_later_attempt(clock: Clockwo
     clock.lose(job, 2)
     assert clock.run(call) == [0], "its reply was lost, and it came once more"
     assert clock.state(job) == "unconfirmed"
-
-
-def test_a_replay_said_again_does_not_replay_a_later_attempt(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    clock.refuse(job)
-    call = operator_calls.replay(clock.account, clock.seen(job))
-    assert clock.run(call) == [1]
-    clock.claimed()
-    clock.refuse(job, 2)
-    assert clock.run(call) == [0]
-    assert clock.state(job) == "dead"
 
 
 def test_a_replay_said_again_does_not_revive_what_was_canceled_since(clock: Clockwork) -> None:
@@ -184,15 +169,6 @@ def test_the_runs_of_a_replayed_job_count_those_of_its_earlier_lives(clock: Cloc
     assert clock.field(job, "runs") == "1", "which is what `retry` bounds"
 
 
-def test_a_replay_of_a_job_without_a_run_counts_none(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    clock.refuse(job)
-    assert replay(clock, job) == [1]
-    assert runs_of(clock, job) == 0
-    assert clock.field(job, "past_runs") is None
-
-
 @pytest.mark.parametrize("state", ["ready", "submitting", "unconfirmed", "running", "completed"])
 def test_only_what_ended_badly_is_done_again(clock: Clockwork, state: str) -> None:
     (job,) = clock.enqueue(1)
@@ -227,19 +203,6 @@ def test_a_replayed_job_is_not_removed_for_its_first_end(clock: Clockwork) -> No
     clock.sweep("retire", KEEP)
     assert clock.state(job) is None
     assert clock.members("dead") == []
-
-
-def test_a_job_of_a_batch_is_done_again_in_its_batch(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    (job,) = clock.enqueue(1, batch=batch)
-    clock.seal(batch)
-    clock.claimed()
-    clock.refuse(job)
-    assert replay(clock, job) == [1]
-    found = clock.run(job_calls.get_batch(clock.account, batch))
-    assert found is not None
-    assert found.states == {"ready": 1}
-    assert clock.claimed() == [job]
 
 
 def test_a_job_of_a_canceled_batch_is_done_again_or_not_but_never_stuck(clock: Clockwork) -> None:
@@ -345,20 +308,6 @@ def test_an_orphan_run_of_a_discarded_job_is_not_taken_for_the_next_one_s(
     assert clock.run(job_calls.stats(clock.account)).strays == 1
 
 
-def test_a_run_of_a_lost_claim_that_is_seen_after_its_job_was_discarded_is_not_the_next_one_s(
-    clock: Clockwork,
-) -> None:
-    (job,) = clock.enqueue(names=["k"])
-    clock.claimed()
-    clock.lose(job)
-    settle(clock, "fail", job)
-    discard(clock, job)
-    clock.hand_in([spec("k", body="b")])
-    receive(clock, told(job, run_id="r-lost", attempt=2))
-    assert clock.state(job) == "ready"
-    assert clock.run(job_calls.stats(clock.account)).strays == 1
-
-
 # Cancels that are tried.
 
 
@@ -372,15 +321,6 @@ def test_of_the_time_between_two_tries_of_a_cancel_a_minute_counts_at_most(
         clock.wait(15)
     clock.wait(3_600)
     assert cancels(clock) == [ToCancel(job, 1, f"r-{job}", 90 * SECOND)]
-
-
-def test_a_cancel_that_was_put_off_for_ever_begins_anew(clock: Clockwork) -> None:
-    (job,) = clock.running()
-    clock.cancel(job)
-    cancels(clock)
-    clock.client.zadd(clock.key("cancels"), {job: 0})
-    clock.wait(3_600)
-    assert cancels(clock) == [ToCancel(job, 1, f"r-{job}", 0)]
 
 
 # Strays.
@@ -410,30 +350,6 @@ def test_a_stray_that_a_job_takes_up_is_canceled_no_more(clock: Clockwork) -> No
     assert clock.claimed() == []
     assert clock.state(job) == "running"
     assert cancels(clock) == []
-
-
-def test_strays_are_listed_with_what_is_known_of_them(clock: Clockwork) -> None:
-    jobs = clock.running(3)
-    clock.cancel(*jobs)
-    clock.run(worker_calls.give_up(clock.account, [RunGivenUp(job, f"r-{job}") for job in jobs]))
-    cursor, found = clock.run(operator_calls.list_strays(clock.account, "0", 100))
-    assert cursor == "0"
-    assert {(stray.run_id, stray.job_id, stray.attempt) for stray in found} == {
-        (f"r-{job}", job, 1) for job in jobs
-    }
-    assert {stray.why for stray in found} == {"cancel not confirmed"}
-
-
-def test_the_run_that_was_given_up_stays_a_stray_when_its_job_is_done_again(
-    clock: Clockwork,
-) -> None:
-    (job,) = clock.running()
-    clock.cancel(job)
-    clock.run(worker_calls.give_up(clock.account, [RunGivenUp(job, f"r-{job}")]))
-    assert replay(clock, job) == [1]
-    assert clock.claimed() == [job]
-    assert clock.found(job, 2, "run2") == 1
-    assert clock.client.hkeys(clock.key("strays")) == [f"r-{job}".encode()]
 
 
 # Runs tried again.
@@ -510,18 +426,6 @@ def test_polls_tell_the_retry_policy_and_the_runs_that_ended(clock: Clockwork) -
             clock.wait(1)
 
 
-def test_a_result_is_never_that_of_an_earlier_run(clock: Clockwork) -> None:
-    (job,) = clock.running()
-    run_again(clock, job, backoff=0)
-    clock.sweep("promote_due")
-    clock.claimed()
-    clock.found(job, 2, "run2")
-    assert clock.finish(job, attempt=2, run_id="run2", result=b"") == 1
-    (found,) = clock.run(job_calls.get_jobs(clock.account, [job]))
-    assert found is not None
-    assert found.result is None
-
-
 # Jobs of an upload that ran before it was sealed.
 
 
@@ -537,15 +441,6 @@ def test_a_job_taken_over_by_another_upload_uses_no_marker_twice(clock: Clockwor
     assert clock.client.exists(clock.key(f"result:{job}")) == 0
 
 
-def test_an_expired_upload_takes_the_results_of_its_jobs_with_it(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(names=["k"], batch=clock.open_batch())
-    assert clock.found(job, 1, "run1") == 1
-    assert run_again(clock, job, run_id="run1") == 1
-    clock.wait(UPLOAD / SECOND)
-    clock.sweep("expire_batches", UPLOAD)
-    assert not {name for name in clock.dump() if job in name}
-
-
 # Pages.
 
 
@@ -557,23 +452,6 @@ def pages(clock: Clockwork, index: str, count: int) -> list[list[str]]:
         found.append(ids)
         if not cursor:
             return found
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 7, 10, 11])
-def test_pages_show_every_job_once_though_many_ended_at_the_same_time(
-    clock: Clockwork, count: int
-) -> None:
-    jobs: list[str] = []
-    for n in (1, 5, 3, 1):
-        clock.wait(1)
-        some = clock.enqueue(n)
-        clock.claimed()
-        for job in some:
-            clock.refuse(job)
-        jobs += sorted(some)
-    shown = pages(clock, "dead", count)
-    assert [job for page in shown for job in page] == jobs
-    assert all(len(page) <= count for page in shown)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
@@ -598,21 +476,6 @@ def test_pages_neither_skip_nor_repeat_while_jobs_come_and_go(clock: Clockwork, 
     assert shown == first + jobs[9:]
 
 
-def test_pages_go_on_behind_a_cursor_whose_job_is_gone_with_all_of_its_score(
-    clock: Clockwork,
-) -> None:
-    old = sorted(clock.doubtful(4))
-    clock.wait(1)
-    new = sorted(clock.doubtful(3))
-    cursor, ids = clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", "", 2))
-    assert ids == old[:2]
-    settle(clock, "fail", *old)
-    cursor, ids = clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", cursor, 2))
-    assert ids == new[:2]
-    cursor, ids = clock.run(operator_calls.page_jobs(clock.account, "unconfirmed", cursor, 2))
-    assert (cursor, ids) == ("", new[2:])
-
-
 @pytest.mark.parametrize("is_gone", [True, False])
 def test_a_page_costs_as_many_commands_however_many_jobs_have_the_time_of_its_cursor(
     clock: Clockwork, *, is_gone: bool
@@ -624,31 +487,3 @@ def test_a_page_costs_as_many_commands_however_many_jobs_have_the_time_of_its_cu
     page = operator_calls.page_jobs(clock.account, "due", f"{clock.now} {jobs[-50]}", 100)
     assert clock.run(page) == ("", jobs[-49:])
     assert clock.commands(page) < 30
-
-
-def test_an_empty_index_is_one_empty_page(clock: Clockwork) -> None:
-    assert pages(clock, "dead", 10) == [[]]
-
-
-@pytest.mark.parametrize("index", ["due", "poll", "dead", "unconfirmed", "parked"])
-def test_a_foreign_index_is_not_paged(clock: Clockwork, index: str) -> None:
-    clock.client.set(clock.key(index), "foreign")
-    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        pages(clock, index, 10)
-
-
-def test_every_trace_of_trouble_goes_with_the_job(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    for attempt in (1, 2, 3):
-        assert clock.claimed() == [job]
-        clock.die()
-        assert clock.deny(job, attempt) == 2
-        clock.wait(600)
-        clock.sweep("promote_due")
-    assert clock.state(job) == "dead"
-    clock.wait(KEEP / SECOND)
-    clock.sweep("retire", KEEP)
-    clock.sweep("expire_leases", CLAIM_AGE)
-    lasting = ("meta", "counters", "wake", "group:", "claim:", "board:")
-    names = {key.removeprefix(clock.key("")) for key in clock.dump()}
-    assert not {name for name in names if not name.startswith(lasting)}

@@ -41,11 +41,6 @@ def test_a_process_whose_lease_was_lost_claims_nothing(clock: Clockwork) -> None
     assert board(clock) == set()
 
 
-def test_a_process_that_never_had_a_lease_claims_nothing(clock: Clockwork) -> None:
-    clock.enqueue(1)
-    assert clock.claim(process="stranger").answer is ClaimAnswer.FENCED
-
-
 def test_a_heartbeat_renews_the_lease_for_15_seconds(clock: Clockwork) -> None:
     clock.heartbeat(first=True)
     for _ in range(4):
@@ -100,15 +95,6 @@ def test_the_answer_of_a_process_taken_for_dead_is_adopted(clock: Clockwork) -> 
     assert clock.client.zcard(clock.key("unconfirmed")) == 0
 
 
-def test_a_late_but_certain_no_gives_an_unconfirmed_job_back(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    clock.wait(15)
-    clock.sweep("expire_leases", CLAIM_AGE)
-    assert clock.give_back(job) == 1
-    assert clock.claimed() == [job]
-
-
 def test_a_submission_without_end_is_taken_over_although_its_process_lives(
     clock: Clockwork,
 ) -> None:
@@ -140,19 +126,10 @@ def test_a_process_that_says_goodbye_leaves_its_claims_to_the_next_sweep(clock: 
     assert clock.claim().answer is ClaimAnswer.FENCED
     assert clock.sweep("expire_leases", CLAIM_AGE) == 1
     assert clock.state(job) == "unconfirmed"
+    assert clock.field(job, "deaths") is None
 
 
 # Runs that come late.
-
-
-def test_a_run_of_an_earlier_attempt_is_a_stray(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    clock.give_back(job)
-    clock.claimed()
-    assert clock.found(job, 1, "late") == 2
-    assert clock.state(job) == "submitting"
-    assert clock.client.hkeys(clock.key("strays")) == [b"late"]
 
 
 @pytest.mark.parametrize("state", ["scheduled", "ready", "submitting", "unconfirmed"])
@@ -182,18 +159,6 @@ def test_a_second_run_of_one_attempt_is_a_stray_and_counted_once(clock: Clockwor
     assert clock.client.hget(clock.key("counters"), "strays") == b"1"
 
 
-def test_a_run_of_a_job_that_nobody_knows_is_a_stray(clock: Clockwork) -> None:
-    assert clock.found("nobody", 1, "run1") == 2
-    assert clock.client.hexists(clock.key("strays"), "run1")
-
-
-def test_an_answer_told_twice_changes_nothing(clock: Clockwork) -> None:
-    (job,) = clock.running()
-    before = clock.dump()
-    assert clock.found(job, 1, f"r-{job}") == 0
-    assert clock.dump() == before
-
-
 # A claim asked again.
 
 
@@ -218,12 +183,6 @@ def test_a_claim_asked_again_gives_only_what_is_still_its_own(clock: Clockwork) 
     clock.found(jobs[0], 1, "run1")
     clock.lose(jobs[1])
     assert [job.job_id for job in clock.claim(3, claim_id="lost").items] == [jobs[2]]
-
-
-def test_the_claim_sequence_counts_jobs(clock: Clockwork) -> None:
-    clock.enqueue(5)
-    clock.heartbeat(first=True)
-    assert [clock.claim(n).sequence for n in (2, 1, 10, 1)] == [2, 3, 5, 5]
 
 
 def test_processes_that_claim_at_the_same_time_never_share_a_job(
@@ -273,14 +232,6 @@ def test_the_last_empty_claim_takes_the_consumer_off_the_board(clock: Clockwork)
     taken = clock.claim()
     assert taken.items
     assert not taken.left, "more may come while it is at work"
-    assert clock.claim().left
-    assert board(clock) == set()
-
-
-def test_a_lingering_consumer_stays_on_the_board(clock: Clockwork) -> None:
-    clock.heartbeat(first=True)
-    assert not clock.claim(linger=True).left
-    assert board(clock) == {"p1"}
     assert clock.claim().left
     assert board(clock) == set()
 
@@ -350,21 +301,6 @@ def test_one_process_gets_the_slot_of_an_interval(clock: Clockwork) -> None:
     assert clock.tick("p2").answer == "send"
 
 
-def test_polls_and_cancels_that_are_due_get_messages(clock: Clockwork) -> None:
-    (job,) = clock.running()
-    assert not {"poll", "cancel"} & clock.tick().messages.keys()
-    clock.cancel(job)
-    clock.wait(1)
-    assert {"poll", "cancel"} <= clock.tick().messages.keys()
-
-
-def test_a_wake_up_starts_a_consumer_at_once_although_the_slot_is_taken(clock: Clockwork) -> None:
-    clock.heartbeat(first=True)
-    clock.tick()
-    clock.enqueue(1)
-    assert clock.tick(woken=True).messages == {"submit": 1}
-
-
 def test_a_wake_up_sends_no_second_message_while_one_is_on_its_way(clock: Clockwork) -> None:
     clock.heartbeat(first=True)
     clock.enqueue(1)
@@ -386,12 +322,6 @@ def test_a_wake_up_passes_to_the_process_with_the_consumer(clock: Clockwork) -> 
     assert clock.tick("p2", woken=True).answer == "wake"
 
 
-def test_the_wake_list_never_holds_more_than_one_element(clock: Clockwork) -> None:
-    for _ in range(10):
-        clock.enqueue(5)
-    assert clock.client.llen(clock.key("wake")) == 1
-
-
 def test_a_killed_consumer_is_missed_after_a_second_and_a_half(clock: Clockwork) -> None:
     for process in ("p1", "p2"):
         clock.heartbeat(process, first=True)
@@ -404,14 +334,6 @@ def test_a_killed_consumer_is_missed_after_a_second_and_a_half(clock: Clockwork)
 
 
 # Another server.
-
-
-def test_another_server_is_noticed_before_anything_is_claimed(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    clock.another_server()
-    clock.heartbeat(first=True)
-    assert clock.claim().answer is ClaimAnswer.MOVED
-    assert clock.state(job) == "ready"
 
 
 def moved(clock: Clockwork, claimed: int = 5) -> list[str]:
@@ -533,15 +455,6 @@ def test_a_server_whose_owner_vouches_for_it_is_trusted_at_once(clock: Clockwork
     assert [job.job_id for job in clock.claim().items] == jobs[5:]
 
 
-def test_resuming_ends_any_hold(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    clock.give_back(job, "account", reason="HTTP 402")
-    assert clock.run(job_calls.resume(clock.account)) == "HTTP 402"
-    assert clock.claimed() == [job]
-    assert clock.run(job_calls.resume(clock.account)) == ""
-
-
 def test_runs_are_recorded_whatever_server_answers(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1)
     clock.claimed()
@@ -583,12 +496,3 @@ def test_reads_fail_until_any_process_has_an_answer(clock: Clockwork) -> None:
     assert failing_for(clock) == 10
     reading(clock, "p2", answered=1)
     assert failing_for(clock) is None
-
-
-def test_reads_fail_from_the_last_answer_on_that_any_process_had(clock: Clockwork) -> None:
-    reading(clock, "p2", answered=1)
-    reading(clock, "p1", answered=30, failing=20)
-    assert failing_for(clock) == 1
-    clock.wait(25)
-    reading(clock, "p1", answered=55, failing=45)
-    assert failing_for(clock) == 26

@@ -7,7 +7,7 @@ import pytest
 from runqueue.connection.client import speaking_of
 from runqueue.errors import QuotaReached
 from runqueue.records import claim_items
-from runqueue.records.job import EnqueueStatus, JobState
+from runqueue.records.job import JobState
 from runqueue.records.quotas import Quota
 from runqueue.request.retry_policy import Retry
 from runqueue.store import inbox_calls, job_calls, operator_calls, worker_calls
@@ -15,8 +15,6 @@ from tests.runqueue.lua.clockwork import KEEP, LEASE, SECOND, UPLOAD, Clockwork,
 
 #: A job of `spec` with the body `a`, as it is stored.
 SIZE = len(job_calls.pack_job(spec("job0")).stored)
-#: The same of one of a hundred.
-LONGER = len(job_calls.pack_job(spec("job100")).stored)
 
 
 def refused(clock: Clockwork, n: int = 1, **options: Any) -> str:
@@ -48,15 +46,6 @@ def test_jobs_beyond_what_may_wait_are_refused_all_or_none(clock: Clockwork) -> 
     refused(clock)
 
 
-def test_bytes_beyond_what_may_wait_are_refused(clock: Clockwork) -> None:
-    clock.limit(waiting_bytes=3 * SIZE)
-    clock.enqueue(2)
-
-    assert f"may have {3 * SIZE:,} bytes waiting" in refused(clock, 1, body="a" * 2 * SIZE)
-    clock.enqueue(1)
-    refused(clock)
-
-
 def test_a_job_that_is_known_is_no_further_one(clock: Clockwork) -> None:
     clock.limit(waiting_jobs=1)
     (first,) = clock.enqueue(1, names=["order-17"])
@@ -64,26 +53,6 @@ def test_a_job_that_is_known_is_no_further_one(clock: Clockwork) -> None:
     (again,) = clock.hand_in([spec("order-17")])
 
     assert again.job_id == first
-
-
-def test_jobs_that_are_claimed_leave_room_for_others(clock: Clockwork) -> None:
-    clock.limit(waiting_jobs=2, waiting_bytes=2 * SIZE)
-    clock.enqueue(2)
-    assert len(clock.claimed(1)) == 1
-
-    clock.enqueue(1)
-
-    refused(clock)
-
-
-def test_a_quota_that_is_set_live_holds_at_once(clock: Clockwork) -> None:
-    clock.limit(waiting_jobs=1)
-    clock.enqueue(1)
-    refused(clock)
-
-    clock.client.hset(clock.key("limits"), "live:waiting_jobs", 0)
-
-    clock.enqueue(5)
 
 
 def test_what_goes_back_to_its_lane_is_never_refused(clock: Clockwork) -> None:
@@ -115,16 +84,6 @@ def test_retries_and_replays_are_never_refused(clock: Clockwork) -> None:
     refused(clock)
 
 
-def test_ends_are_never_refused(clock: Clockwork) -> None:
-    clock.limit(waiting_jobs=2)
-    (job,) = clock.running()
-    clock.enqueue(2)
-
-    assert clock.finish(job) == 1
-
-    assert clock.state(job) == "completed"
-
-
 def test_one_name_that_has_as_much_waiting_as_it_may_keeps_no_other_out(clock: Clockwork) -> None:
     clock.quota = Quota("shop", 2, 0)
     clock.enqueue(2)
@@ -135,22 +94,6 @@ def test_one_name_that_has_as_much_waiting_as_it_may_keeps_no_other_out(clock: C
     clock.enqueue(2)
     clock.quota = None
     clock.enqueue(10)
-
-
-def test_bytes_of_one_name_are_counted_apart(clock: Clockwork) -> None:
-    clock.quota = Quota("shop", 0, SIZE)
-    clock.enqueue(1)
-    assert f"shop in account 'default' may have {SIZE} bytes" in refused(clock)
-
-    clock.quota = Quota("lab", 0, SIZE)
-    clock.enqueue(1)
-    assert charged(clock) == {
-        "bytes": 2 * SIZE,
-        "jobs:shop": 1,
-        "bytes:shop": SIZE,
-        "jobs:lab": 1,
-        "bytes:lab": SIZE,
-    }
 
 
 @pytest.mark.parametrize("how", ["claim", "cancel", "deadline", "batch", "upload", "retire"])
@@ -226,34 +169,6 @@ def test_the_request_of_a_job_that_is_counted_goes_if_it_ends_unsubmitted(
     assert charged(clock) == {}
 
 
-def test_the_request_of_a_job_that_was_submitted_before_stays(clock: Clockwork) -> None:
-    clock.quota = Quota("shop", 2, 0)
-    clock.limit(waiting_jobs=2)
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    clock.give_back(job)
-
-    assert clock.cancel(job) == [1]
-
-    assert is_whole(clock, job)
-
-
-def test_the_key_of_a_job_whose_request_is_gone_stays_known_for_its_week(clock: Clockwork) -> None:
-    clock.quota = Quota("shop", 2, 0)
-    (job,) = ended(clock, 1, names=["order-17"])
-
-    for _ in range(2):
-        (known,) = clock.hand_in([spec("order-17")])
-        assert (known.job_id, known.status) == (job, EnqueueStatus.KNOWN)
-    (other,) = clock.hand_in([spec("order-17", body="b")])
-
-    assert other.status is EnqueueStatus.CONFLICT
-    clock.wait(8 * 86_400)
-    clock.heartbeat(first=True)
-    clock.sweep("retire", KEEP)
-    assert clock.state(job) is None
-
-
 def test_a_job_whose_request_is_gone_is_read_by_its_name_and_not_replayed(clock: Clockwork) -> None:
     clock.quota = Quota("shop", 2, 0)
     (job,) = ended(clock, 1, names=["order-17"])
@@ -264,47 +179,6 @@ def test_a_job_whose_request_is_gone_is_read_by_its_name_and_not_replayed(clock:
     assert (read.custom_id, read.kind, read.state) == ("order-17", "task", JobState.CANCELED)
     assert clock.run(operator_calls.replay(clock.account, clock.seen(job))) == [4]
     assert clock.state(job) == "canceled"
-
-
-def test_a_dead_job_whose_request_is_gone_stays_in_the_list_of_dead_jobs(clock: Clockwork) -> None:
-    clock.quota = Quota("shop", 1, 0)
-    clock.heartbeat(first=True)
-    dead = []
-    for _ in range(3):
-        dead += clock.enqueue(1, deadline=clock.now + SECOND)
-        clock.wait(1)
-        clock.sweep("expire_deadlines")
-    clock.enqueue(1)
-
-    assert not any(is_whole(clock, job) for job in dead)
-    assert clock.members("dead") == dead
-    assert clock.run(operator_calls.discard(clock.account, dead)) == [1, 1, 1]
-
-
-@pytest.mark.parametrize("is_sealed", [True, False])
-def test_a_batch_whose_jobs_have_no_request_any_more_stays(
-    clock: Clockwork, is_sealed: bool
-) -> None:
-    batch = clock.open_batch()
-    clock.quota = Quota("shop", 2, 0)
-    if is_sealed:
-        clock.enqueue(1, batch=batch)
-        clock.seal(batch)
-        clock.cancel_batch(batch)
-        clock.heartbeat(first=True)
-        clock.sweep("sweep_canceled")
-    else:
-        ended(clock, 1, batch=batch)
-    for _ in range(2):
-        clock.wait(1)
-        ended(clock, 2)
-    clock.enqueue(1)
-
-    if is_sealed:
-        assert clock.read(batch).held == "canceled"
-    else:
-        clock.enqueue(1, batch=batch)
-        assert clock.seal(batch) == 2
 
 
 def test_a_job_that_another_upload_takes_over_is_charged_once(clock: Clockwork) -> None:
@@ -319,20 +193,6 @@ def test_a_job_that_another_upload_takes_over_is_charged_once(clock: Clockwork) 
     assert charged(clock) == {"bytes": 2 * SIZE, "jobs:lab": 2, "bytes:lab": 2 * SIZE}
 
 
-def test_without_quotas_a_record_says_nothing_of_them(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-
-    assert clock.field(job, "charged") is None
-    assert charged(clock) == {}
-
-
-def test_what_is_refused_is_counted(clock: Clockwork) -> None:
-    clock.limit(waiting_jobs=1)
-    refused(clock, 2)
-
-    assert clock.run(job_calls.stats(clock.account)).totals["refused_by_quota"] == 2
-
-
 def taken(clock: Clockwork, want: int = 100) -> claim_items.Taken[Any]:
     """Take lines of the inbox."""
     call = worker_calls.heartbeat("default", "p1", LEASE, -1, 0, first=True)
@@ -340,14 +200,6 @@ def taken(clock: Clockwork, want: int = 100) -> claim_items.Taken[Any]:
     return clock.run(
         inbox_calls.inbox_take("default", "p1", want, 0, linger=False, lease_us=30 * SECOND)
     )
-
-
-def test_lines_of_the_inbox_are_taken_as_far_as_there_is_room(clock: Clockwork) -> None:
-    clock.limit(waiting_jobs=3)
-    clock.enqueue(1)
-    clock.client.rpush(clock.key("inbox"), *"abcd")
-
-    assert [line for _, line in taken(clock).items] == [b"a", b"b"]
 
 
 @pytest.mark.parametrize("quota", [{"waiting_jobs": 1}, {"waiting_bytes": SIZE}])
@@ -363,9 +215,3 @@ def test_a_full_account_leaves_its_inbox_alone_and_looks_again(
     clock.claimed()
 
     assert len(taken(clock).items) == 1
-
-
-def test_a_limit_of_the_environment_is_kept_to_its_last_digit(clock: Clockwork) -> None:
-    clock.limit(waiting_bytes=4_294_967_297)
-
-    assert clock.run(job_calls.stats(clock.account)).limits["waiting_bytes"] == 4_294_967_297

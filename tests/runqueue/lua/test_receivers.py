@@ -45,15 +45,6 @@ def test_a_receiver_that_does_not_answer_costs_one_try_a_step(clock: Clockwork) 
     assert sum(tries) == 7, "after 10, 20, 40, 80, 120, 120, 120 s, and what a probe's 20 s add"
 
 
-def test_those_on_their_way_when_a_breaker_opens_say_nothing_new(clock: Clockwork) -> None:
-    ended(clock, 30)
-    items = due(clock, 30)
-    fail(clock, items[:5])
-    before = breaker(clock)
-    fail(clock, items[5:])
-    assert breaker(clock) == before | {"fails": 30}
-
-
 def test_the_first_answer_of_a_receiver_lets_all_go(clock: Clockwork) -> None:
     ended(clock, 20)
     fail(clock, due(clock, 5))
@@ -84,14 +75,6 @@ def test_a_probe_that_nobody_records_is_followed_by_another(clock: Clockwork) ->
     assert [len(due(clock)) for _ in range(3)] == [1, 0, 0]
     clock.wait(20)
     assert [len(due(clock)) for _ in range(3)] == [1, 0, 0]
-
-
-def test_a_clock_that_went_back_closes_no_receiver_for_longer(clock: Clockwork) -> None:
-    ended(clock, 6)
-    fail(clock, due(clock, 5))
-    clock.client.zadd(clock.key("relays"), {clock.members("relays")[0]: clock.now - 3_700 * SECOND})
-    clock.wait(-3_600)
-    assert len(due(clock)) == 1
 
 
 def test_one_receiver_that_does_not_answer_keeps_no_other_waiting(clock: Clockwork) -> None:
@@ -132,10 +115,3 @@ def test_what_a_dead_receiver_kept_waiting_too_long_is_given_up(clock: Clockwork
     assert clock.members("gave_up") == [late]
     assert counts(clock) == {"pending": 6, "gave_up": 1}
     assert len(jobs) == 6
-
-
-def test_a_breaker_is_gone_a_day_after_its_last_failure(clock: Clockwork) -> None:
-    ended(clock)
-    fail(clock, due(clock))
-    (key,) = [key for key in clock.dump() if ":endpoint:" in key]
-    assert 86_000_000 < clock.client.pttl(key) <= 86_400_000

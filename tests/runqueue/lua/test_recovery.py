@@ -58,14 +58,6 @@ def test_a_clock_set_back_is_seen_by_the_tick_and_made_up_for_by_every_script(
     assert meta(clock, "clock_lost") == lost, "it is counted once"
 
 
-def test_a_clock_set_back_twice_adds_up(clock: Clockwork) -> None:
-    clock.client.hset(clock.key("meta"), "clock", server_time(clock) + HOUR)
-    real_tick(clock)
-    clock.client.hset(clock.key("meta"), "clock", server_time(clock) + 2 * HOUR)
-    real_tick(clock)
-    assert 2 * HOUR - 60 * SECOND < meta(clock, "clock_lost") <= 2 * HOUR
-
-
 @pytest.mark.parametrize("lives", [False, True])
 def test_a_clock_set_ahead_is_made_up_for_unless_another_lease_tells_that_the_time_has_passed(
     clock: Clockwork, lives: bool
@@ -211,19 +203,6 @@ def test_a_retry_waits_as_long_as_its_policy_says_also_across_a_step_ahead(
     assert clock.field(job, "run_at") == str(int(due))
 
 
-def test_a_run_that_ends_before_a_step_ahead_is_believed_says_nothing_of_how_long_runs_take(
-    clock: Clockwork,
-) -> None:
-    stepped(clock)
-    (job,) = clock.running(1)
-    done = claim_items.Finished(job, 1, f"r-{job}", "completed", "completed", "", b"{}")
-    assert sending.run(clock.client, worker_calls.finish(clock.account, [done])) == [1]
-
-    believed(clock)
-
-    assert meta(clock, "run_mean") == 0
-
-
 def test_a_user_s_run_at_and_deadline_stay_as_they_are_across_a_step_ahead(
     clock: Clockwork,
 ) -> None:
@@ -246,21 +225,6 @@ def hand_in_now(clock: Clockwork, name: str, *, run_at: int, deadline: int) -> s
     return answer.job_id
 
 
-def test_a_delay_that_was_given_before_a_step_ahead_is_believed_is_no_longer_than_it_says(
-    clock: Clockwork,
-) -> None:
-    then = stepped(clock)
-    job = hand_in_now(clock, "soon", run_at=60, deadline=7 * 86_400)
-
-    now = believed(clock)
-
-    for zset, field, seconds in (("due", "run_at", 60), ("deadlines", "deadline", 7 * 86_400)):
-        at = clock.client.zscore(clock.key(zset), job)
-        assert at is not None
-        assert near(then) + seconds * SECOND <= at <= now + seconds * SECOND
-        assert clock.field(job, field) == str(int(at))
-
-
 def test_a_delay_that_was_given_before_a_step_ahead_stays_as_it_is(clock: Clockwork) -> None:
     then = server_time(clock) - HOUR
     stands = meta(clock, "clock_lost")
@@ -274,29 +238,6 @@ def test_a_delay_that_was_given_before_a_step_ahead_stays_as_it_is(clock: Clockw
 
     assert (clock.field(job, "run_at"), clock.field(job, "deadline")) == before
     assert clock.client.zscore(clock.key("due"), job) == int(before[0] or 0)
-
-
-def test_a_batch_that_was_sealed_before_a_step_ahead_is_believed_has_no_longer_than_it_says(
-    clock: Clockwork,
-) -> None:
-    old = clock.open_batch(BatchRules(expires_after=4 * 3_600))
-    clock.enqueue(1, batch=old)
-    clock.now = server_time(clock) - 2 * HOUR
-    clock.seal(old)
-    expires = clock.client.zscore(clock.key("expiring"), old)
-    then = stepped(clock)
-    new = clock.open_batch(BatchRules(expires_after=3_600))
-    clock.enqueue(1, batch=new)
-    sending.run(clock.client, job_calls.seal_batch(clock.account, new))
-
-    now = believed(clock)
-
-    at = clock.client.zscore(clock.key("expiring"), new)
-    assert at is not None
-    assert near(then) + HOUR <= at <= now + HOUR
-    expires_at = clock.client.hget(clock.key(f"batch:{new}"), "expires_at")
-    assert int(cast("bytes", expires_at)) == at
-    assert clock.client.zscore(clock.key("expiring"), old) == expires
 
 
 #: How the clock is set, µs; writes come before the last step.
@@ -529,18 +470,6 @@ def test_a_process_that_begins_in_another_time_believes_it_where_nobody_else_tel
     assert told >= then + HOUR
 
 
-def test_a_report_that_came_late_moves_no_clock(clock: Clockwork) -> None:
-    then = server_time(clock) - 4 * SECOND
-    clock.client.hset(clock.key("meta"), "clock", then)
-    clock.client.hset(clock.key("clocks"), "p1", f"{then} 0")
-    clock.client.zadd(clock.key("processes"), {"p1": then + LEASE, "p2": then + LEASE})
-    real_tick(clock, passed=0)  # four seconds on its way
-    for passed in range(4, 8):
-        real_tick(clock, passed=passed * SECOND)
-        a_second_later(clock)
-    assert meta(clock, "clock_lost") == 4 * SECOND, "what the test itself put there"
-
-
 def reported(clock: Clockwork, *seconds: int) -> None:
     """Have a process report that so much time has passed; a second passes after each report."""
     sending.run(clock.client, worker_calls.heartbeat(clock.account, "p1", LEASE, -1, 0, first=True))
@@ -607,24 +536,10 @@ def test_what_a_process_counts_beyond_a_report_that_came_late_moves_no_clock(
     assert meta(clock, "clock_lost") == 3 * SECOND, "what the test itself put there"
 
 
-def test_what_passed_while_a_clock_was_set_back_counts(clock: Clockwork) -> None:
-    ahead = server_time(clock) + HOUR
-    clock.client.hset(clock.key("meta"), "clock", ahead)
-    clock.client.hset(clock.key("clocks"), "p1", f"{ahead} 0")
-    assert real_tick(clock, passed=30 * SECOND).now_us == ahead + 30 * SECOND
-
-
 def test_a_clock_that_is_slewed_by_less_than_two_seconds_is_left_alone(clock: Clockwork) -> None:
     clock.client.hset(clock.key("meta"), "clock", server_time(clock) + SECOND)
     real_tick(clock)
     assert meta(clock, "clock_lost") == 0
-
-
-def test_a_clock_that_a_test_drives_is_never_made_up_for(clock: Clockwork) -> None:
-    clock.tick()
-    clock.wait(-3_600)
-    clock.tick()
-    assert (meta(clock, "clock"), meta(clock, "clock_lost")) == (0, 0)
 
 
 # Claims that a server forgot.
@@ -747,21 +662,6 @@ def test_claims_that_a_restored_server_does_not_know_hold_the_account_and_say_si
     assert clock.tick().messages["reconcile"] == 1
 
 
-def test_a_heartbeat_alone_is_enough_to_hold_and_to_begin_the_search(clock: Clockwork) -> None:
-    _, known = restored(clock)
-    clock.tick()
-    clock.heartbeat("p1", 2)
-    assert recover_from(clock) == known - MARGIN * SECOND
-
-
-def test_the_consumer_that_recovers_stays_on_the_board(clock: Clockwork) -> None:
-    restored(clock)
-    ask(clock)
-    call = worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE)
-    assert not clock.run(call).left
-    assert not clock.run(call).left
-
-
 def test_runs_of_forgotten_claims_are_adopted_under_their_higher_attempt(
     clock: Clockwork,
 ) -> None:
@@ -875,14 +775,6 @@ def test_a_worker_that_knows_of_a_lost_claim_has_its_job_looked_for_under_that_a
     assert clock.state(job) == "running"
 
 
-def test_a_lost_claim_of_an_attempt_that_is_over_moves_no_job(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    clock.run(worker_calls.give_back(clock.account, [claim_items.GivenBack(job, 1, 0, "")], "void"))
-    assert clock.lose(job, 1) == 0
-    assert clock.state(job) == "ready"
-
-
 def test_a_lost_claim_of_a_further_run_is_looked_for_once_the_run_before_it_has_failed(
     clock: Clockwork,
 ) -> None:
@@ -906,16 +798,6 @@ def test_a_job_whose_time_was_still_to_come_can_have_been_in_no_lost_claim(
     assert clock.client.zscore(clock.key("due"), job) == tomorrow
 
 
-def test_a_job_that_was_due_when_claims_were_lost_is_looked_for(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1, run_at=clock.now + 30 * SECOND)
-    restored(clock)
-    ask(clock)
-
-    assert clock.run(suspected(loss(clock), clock.account, [job])) == [1]
-
-    assert clock.states([job]) == {"unconfirmed"}
-
-
 def test_a_job_that_is_handed_in_anew_may_have_been_due_and_keeps_its_time_all_the_same(
     clock: Clockwork,
 ) -> None:
@@ -936,19 +818,6 @@ def test_a_job_that_is_handed_in_anew_may_have_been_due_and_keeps_its_time_all_t
     clock.wait(100)
     clock.sweep("promote_due")
     assert job in clock.claimed()
-    assert clock.field(job, "run_at") is None
-
-
-def test_a_job_that_was_to_wait_and_whose_run_is_found_shows_no_time_any_more(
-    clock: Clockwork,
-) -> None:
-    restored(clock)
-    ask(clock)
-    (job,) = clock.enqueue(1, run_at=clock.now + 100 * SECOND)
-    clock.run(suspected(loss(clock), clock.account, [job]))
-
-    assert clock.found(job, 1, "r-1") == 1
-
     assert clock.field(job, "run_at") is None
 
 
@@ -1083,17 +952,6 @@ def test_a_job_that_is_not_wanted_and_has_no_further_run_ends_and_says_that_it_h
     assert clock.members("parked") == clock.members("reconcile") == clock.members("due") == []
 
 
-def test_the_run_whose_cancel_was_given_up_is_a_stray_while_a_further_one_is_looked_for(
-    clock: Clockwork,
-) -> None:
-    job = running_on(clock)
-
-    cancel_and_never_confirm(clock, job)
-
-    stats = clock.run(job_calls.stats(clock.account))
-    assert (stats.strays, stats.strays_live) == (1, 1)
-
-
 def test_a_job_whose_time_ends_before_it_runs_again_has_a_further_run_canceled_no_sooner(
     clock: Clockwork,
 ) -> None:
@@ -1149,15 +1007,6 @@ def test_a_job_of_an_upload_that_is_given_up_is_never_submitted_and_goes_once_it
     assert stats.live == stats.states[JobState.SUBMITTING] == 3, "others"
 
 
-def test_the_run_of_an_upload_that_was_given_up_is_found_and_shown(clock: Clockwork) -> None:
-    job = given_up(clock)
-
-    assert clock.found(job, 1, "r-1") == 1
-    assert clock.finish(job, run_id="r-1") == 1
-
-    assert clock.state(job) == "completed"
-
-
 def test_a_job_that_is_handed_in_again_is_wanted_although_its_upload_was_given_up(
     clock: Clockwork,
 ) -> None:
@@ -1179,17 +1028,6 @@ def test_a_job_whose_upload_was_given_up_goes_as_well_when_its_process_says_that
     assert clock.give_back(job, why) == 1
 
     assert clock.state(job) is None
-
-
-def test_a_job_that_is_canceled_after_its_upload_was_given_up_is_canceled(
-    clock: Clockwork,
-) -> None:
-    job = given_up(clock)
-    clock.cancel(job)
-
-    clock.deny(job)
-
-    assert clock.state(job) == "canceled"
 
 
 def cancel_one(clock: Clockwork, _: str, job: str) -> None:
@@ -1388,42 +1226,6 @@ def test_a_job_whose_time_is_still_to_come_is_canceled_at_once_during_a_recovery
     assert (clock.cancel(job), clock.state(job)) == ([1], "canceled")
 
 
-def test_looking_a_job_up_does_not_hand_it_in(clock: Clockwork) -> None:
-    job = given_up(clock, names=["k"])
-    clock.run(job_calls.look_up(clock.account, [job_calls.pack_job(spec("k"))], ["k"]))
-
-    clock.deny(job)
-
-    assert clock.state(job) is None
-
-
-def test_a_person_may_have_a_job_submitted_whose_upload_was_given_up(clock: Clockwork) -> None:
-    job = given_up(clock)
-
-    clock.run(operator_calls.settle(clock.account, [(job, 1, 0)], "resubmit"))
-
-    assert job in clock.claimed()
-
-
-def test_of_an_upload_that_is_taken_apart_nothing_is_left_once_a_job_has_no_run(
-    clock: Clockwork,
-) -> None:
-    batch = clock.open_batch()
-    clock.enqueue(1_000, batch=batch)
-    (job,) = clock.enqueue(1, batch=batch)
-    clock.run(job_calls.discard_batch(clock.account, batch))
-    clock.sweep("expire_batches", UPLOAD)
-    restored(clock)
-    ask(clock)
-
-    assert clock.run(suspected(loss(clock), clock.account, [job])) == [2]
-    clock.sweep("expire_batches", UPLOAD)
-    clock.deny(job)
-
-    left = [key for key in clock.dump() if batch in key or job in key]
-    assert left == [clock.key(f"attempts:{job}")]
-
-
 def test_a_job_of_an_upload_is_looked_for_before_it_is_submitted_once_it_is_accepted(
     clock: Clockwork,
 ) -> None:
@@ -1440,16 +1242,6 @@ def test_a_job_of_an_upload_is_looked_for_before_it_is_submitted_once_it_is_acce
     assert clock.read(batch).states == {"unconfirmed": 1}
     assert clock.deny(job) == 2
     assert job in clock.claimed(), "it was looked for"
-
-
-def test_a_run_that_is_found_of_an_upload_s_job_is_its_own(clock: Clockwork) -> None:
-    batch, job = uploading(clock)
-    clock.seal(batch)
-    clock.claimed()
-
-    assert clock.found(job, 1, "r-1") == 1
-
-    assert clock.read(batch).states == {"running": 1}
 
 
 def test_a_job_that_another_upload_takes_over_is_looked_for_all_the_same(clock: Clockwork) -> None:
@@ -1498,19 +1290,6 @@ def test_a_recovery_that_lasts_calls_a_person_and_says_what_the_last_attempt_fai
     assert (told or "no worker has listed the runs") in str(stats.hold_reason)
 
 
-def test_a_server_that_nobody_remembers_waits_until_the_runs_since_its_last_tick_were_searched(
-    clock: Clockwork,
-) -> None:
-    jobs = clock.enqueue(1)
-    clock.heartbeat(first=True)
-    clock.claim(0)
-    clock.another_server()
-    assert clock.claim().answer is ClaimAnswer.MOVED
-    assert "Redis was restarted" in str(clock.run(job_calls.stats(clock.account)).hold_reason)
-    assert recover_from(clock) > 0
-    assert clock.states(jobs) == {"ready"}
-
-
 def test_an_empty_server_knows_nothing_so_the_runs_of_two_hours_are_searched(
     clock: Clockwork,
 ) -> None:
@@ -1520,22 +1299,6 @@ def test_an_empty_server_knows_nothing_so_the_runs_of_two_hours_are_searched(
     clock.heartbeat("p1", 5_000)
     assert "lost claims" in str(clock.run(job_calls.stats(clock.account)).hold_reason)
     assert recover_from(clock) == clock.now - 7_200 * SECOND
-
-
-def test_a_heartbeat_that_comes_before_the_tick_does_not_hide_a_step_of_the_clock(
-    clock: Clockwork,
-) -> None:
-    then = server_time(clock) - HOUR  # the clock has gone an hour ahead since
-    client = clock.client
-    client.hset(clock.key("meta"), mapping={"clock": then, "begun": then})
-    client.hset(clock.key("clocks"), "p2", f"{then} 0")
-    client.zadd(clock.key("processes"), {"p1": then + LEASE, "p2": then + LEASE})
-    for passed in (SECOND, 2 * SECOND):
-        a_second_later(clock)
-        beat = worker_calls.heartbeat(clock.account, "p2", LEASE, 0, passed, first=False)
-        assert sending.run(client, beat) >= 0, "the lease holds"
-    assert -HOUR - 60 * SECOND < meta(clock, "clock_lost") < -HOUR + 60 * SECOND
-    assert real_tick(clock).now_us < then + 60 * SECOND
 
 
 def test_a_process_that_saw_fewer_claims_makes_none_on_a_server_that_lost_everything(

@@ -10,7 +10,6 @@ from runqueue.store.delivery_calls import deliver_again
 from tests.runqueue.lua.clockwork import KEEP, SECOND, Clockwork
 from tests.runqueue.lua.webhooks import (
     BODY,
-    RELAY_AFTER,
     SIGNED,
     SPAN,
     ask,
@@ -71,18 +70,6 @@ def test_a_try_from_before_says_nothing_of_what_a_person_asked_for_since(clock: 
     assert record(clock, outcome(before)) == [0], "that was to the old address"
     assert record(clock, outcome(item, "gave_up")) == [1]
     assert stands(clock, job) == ["gave_up"]
-
-
-def test_what_only_we_were_to_hear_goes_to_the_address_given(clock: Clockwork) -> None:
-    heard, silent = (*clock.running(receives=True), *clock.running())
-    receive(clock, told(heard))
-    clock.finish(silent)
-    assert (ask(clock, heard, silent), counts(clock)) == ([0, 0], {})
-    assert ask(clock, heard, silent, url=ELSEWHERE) == [1, 1]
-    assert {i.job_id: (i.via, i.url, i.signed, i.body) for i in due(clock)} == {
-        heard: ("relay", ELSEWHERE, "", BODY),
-        silent: ("relay", ELSEWHERE, "", b"{}"),
-    }
 
 
 def test_a_webhook_that_skyvern_sends_is_asked_for_there(clock: Clockwork) -> None:
@@ -200,19 +187,6 @@ def test_nothing_is_left_of_a_webhook_when_its_job_is_retired(
     assert record(clock, *map(outcome, items)) == [0, 0]
 
 
-def test_a_full_server_lets_webhooks_come_and_go(clock: Clockwork) -> None:
-    first, second, third = awaited(clock, 3)
-    clock.client.config_set("maxmemory", 1)
-    try:
-        assert receive(clock, *map(told, (first, second, third))) == ["ended"] * 3
-        items = due(clock)
-        codes = record(clock, outcome(items[0]), outcome(items[1], "again"))
-        assert (codes, confirm(clock, items[2].job_id)) == ([1, 1], [1])
-        assert ask(clock, items[0].job_id) == [1]
-    finally:
-        clock.client.config_set("maxmemory", 0)
-
-
 Act = Callable[[Clockwork, str], object]
 
 
@@ -225,16 +199,3 @@ def test_people_read_how_a_webhook_stands(clock: Clockwork) -> None:
     webhook = found.webhook
     assert (webhook.state, webhook.attempts, webhook.status) == ("pending", 1, 503)
     assert (webhook.error, webhook.url, webhook.settled_at) == ("busy", ELSEWHERE, None)
-
-
-def test_what_skyvern_signed_is_kept_also_after_a_webhook_was_given_up(clock: Clockwork) -> None:
-    (job_id,) = awaited(clock)
-    assert clock.finish(job_id) == 1
-    clock.wait(RELAY_AFTER + 1)
-    (item,) = due(clock)
-    assert record(clock, outcome(item, "gave_up")) == [1]
-    assert receive(clock, told(job_id)) == ["duplicate"]
-    assert due(clock) == []
-    assert ask(clock, job_id) == [1]
-    (item,) = due(clock)
-    assert (item.signed, item.body) == (SIGNED, BODY)

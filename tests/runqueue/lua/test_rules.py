@@ -6,9 +6,7 @@ import pytest
 
 from runqueue.errors import InvalidBatch
 from runqueue.records.batch import BatchRules, BatchStatus
-from runqueue.records.claim_items import RunAgain
 from runqueue.records.job import JobState
-from runqueue.store import job_calls, worker_calls
 from tests.runqueue.lua.clockwork import Clockwork
 
 HALF = BatchRules(abort_at_failure_ratio=0.5, abort_after=4)
@@ -61,16 +59,6 @@ def test_an_aborted_batch_is_over_with_its_last_run(clock: Clockwork) -> None:
     assert found.finished_at is not None
 
 
-def test_a_claim_given_back_ends_an_aborted_batch(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(10, HALF)
-    jobs = clock.claimed(5)
-    for job in jobs[:4]:
-        clock.refuse(job)
-    clock.give_back(jobs[4])
-    assert clock.read(batch).status is BatchStatus.FAILED
-    assert clock.read(batch).finished_at is not None
-
-
 def test_an_aborted_batch_that_is_resumed_forgets_the_rule(clock: Clockwork) -> None:
     batch, jobs = clock.batch_of(10, HALF)
     clock.end_all(*["failed"] * 4)
@@ -85,55 +73,6 @@ def test_an_aborted_batch_that_is_resumed_forgets_the_rule(clock: Clockwork) -> 
     assert clock.states(jobs) == {"failed"}
 
 
-def test_a_paused_batch_may_be_aborted(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(10, HALF)
-    clock.heartbeat(first=True)
-    taken = clock.claim(4).items
-    clock.accept(taken)
-    clock.hold(batch)
-    for item in taken:
-        clock.finish(item.job_id, state="failed")
-    assert clock.read(batch).held == "aborted"
-
-
-def test_a_canceled_batch_stays_canceled_whatever_its_rules_say(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(10, HALF)
-    clock.heartbeat(first=True)
-    taken = clock.claim(4).items
-    clock.accept(taken)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
-    for item in taken:
-        clock.finish(item.job_id, state="failed")
-    assert clock.read(batch).status is BatchStatus.CANCELED
-
-
-def test_an_aborted_batch_that_is_canceled_is_canceled(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(6, HALF)
-    clock.end_all(*["failed"] * 4)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
-    clock.sweep("sweep_canceled")
-    found = clock.read(batch)
-    assert (found.status, found.request_counts["canceled"]) == (BatchStatus.CANCELED, 2)
-    assert found.finished_at is not None
-
-
-def test_a_share_that_is_met_exactly_is_met(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(40, BatchRules(abort_at_failure_ratio=0.1, abort_after=30))
-    clock.end_all(*["completed"] * 27)
-    clock.end_all(*["failed"] * 3)
-    assert clock.read(batch).held == "aborted"
-
-
-def test_the_deadline_of_jobs_counts_too(clock: Clockwork) -> None:
-    batch = clock.open_batch(HALF)
-    clock.enqueue(4, batch=batch, deadline=clock.now + 1)
-    clock.enqueue(4, batch=batch)
-    clock.seal(batch)
-    clock.wait(1)
-    assert len(clock.claimed()) == 4, "they are claimed in the script that buries the others"
-    assert clock.read(batch).status is BatchStatus.FINALIZING
-
-
 def test_an_aborted_batch_is_final_and_not_over_while_jobs_wait_in_it(clock: Clockwork) -> None:
     batch, jobs = clock.batch_of(6, HALF)
     clock.end_all(*["failed"] * 4)
@@ -143,16 +82,6 @@ def test_an_aborted_batch_is_final_and_not_over_while_jobs_wait_in_it(clock: Clo
     assert (found.is_over, found.states[JobState.READY]) == (False, 2)
     clock.cancel(*jobs)
     assert clock.read(batch).is_over
-
-
-def test_what_failed_may_be_done_again_in_an_aborted_batch(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(4, HALF)
-    jobs = clock.end_all(*["failed"] * 4)
-    assert clock.read(batch).status is BatchStatus.FAILED
-    assert clock.queue.retry_failed(batch).jobs == 4
-    assert clock.claimed() == []
-    resume(clock, batch)
-    assert clock.claimed() == jobs
 
 
 # The canary.
@@ -184,13 +113,6 @@ def test_a_canary_that_fails_aborts_the_batch(clock: Clockwork) -> None:
     assert clock.claimed(10) == jobs[4:]
 
 
-def test_enough_of_a_canary_is_enough(clock: Clockwork) -> None:
-    batch, jobs = clock.batch_of(10, BatchRules(canary=4, canary_ratio=0.75))
-    clock.end_all("completed", "failed", "completed", "completed")
-    assert clock.read(batch).held is None
-    assert clock.claimed(10) == jobs[4:]
-
-
 def test_the_canary_is_the_first_of_the_upload_over_calls_groups_and_priorities(
     clock: Clockwork,
 ) -> None:
@@ -199,45 +121,6 @@ def test_the_canary_is_the_first_of_the_upload_over_calls_groups_and_priorities(
     clock.enqueue(2, batch=batch, priority=0)
     clock.seal(batch)
     assert sorted(clock.claimed(10)) == sorted(first)
-
-
-def test_a_canary_job_that_comes_back_goes_again_and_no_other(clock: Clockwork) -> None:
-    _, jobs = clock.batch_of(10, BatchRules(canary=2))
-    assert clock.claimed(10) == jobs[:2]
-    clock.give_back(jobs[0])
-    assert clock.claimed(10) == jobs[:1]
-
-
-def test_a_canary_job_that_is_run_again_goes_again_and_no_other(clock: Clockwork) -> None:
-    batch, jobs = clock.batch_of(10, BatchRules(canary=1))
-    clock.heartbeat(first=True)
-    clock.accept(clock.claim().items)
-    item = RunAgain(jobs[0], 1, f"r-{jobs[0]}", "failed", "no luck", 1_000_000, b"{}")
-    assert clock.run(worker_calls.retry_run(clock.account, [item])) == [1]
-    assert clock.claimed(10) == []
-    clock.wait(1)
-    clock.sweep("promote_due")
-    assert clock.claimed(10) == jobs[:1]
-    assert clock.read(batch).held == "canary"
-
-
-def test_a_canary_that_scheduled_jobs_are_part_of_waits_for_them(clock: Clockwork) -> None:
-    batch = clock.open_batch(BatchRules(canary=2))
-    late = clock.enqueue(1, batch=batch, run_at=clock.now + 5_000_000)
-    others = clock.enqueue(3, batch=batch)
-    clock.seal(batch)
-    assert clock.end_all("completed") == others[:1]
-    assert clock.claimed(10) == []
-    clock.wait(5)
-    clock.sweep("promote_due")
-    assert clock.end_all("completed") == late
-    assert clock.claimed(10) == others[1:]
-
-
-def test_a_batch_smaller_than_its_canary_just_runs(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(2, BatchRules(canary=5))
-    clock.end_all("completed", "completed")
-    assert clock.read(batch).status is BatchStatus.COMPLETED
 
 
 def test_a_pause_during_the_canary_ends_alone(clock: Clockwork) -> None:
@@ -301,26 +184,6 @@ def test_a_canary_job_whose_time_is_up_when_it_is_claimed_counts(clock: Clockwor
     assert clock.states(others) <= {"ready", "submitting"}
 
 
-def test_a_replayed_canary_job_is_waited_for_again(clock: Clockwork) -> None:
-    batch, jobs = clock.batch_of(5, BatchRules(canary=2, canary_ratio=1))
-    clock.end_all("failed")
-    assert clock.queue.retry_failed(batch).jobs == 1
-    clock.end_all("completed")
-    assert clock.read(batch).held == "canary"
-    clock.end_all("completed")
-    assert clock.read(batch).held is None
-    assert clock.claimed(10) == jobs[2:]
-
-
-def test_canceling_a_batch_with_a_canary_drops_all_its_lanes(clock: Clockwork) -> None:
-    batch, jobs = clock.batch_of(5, BatchRules(canary=2))
-    clock.run(job_calls.cancel_batch(clock.account, batch))
-    assert clock.claimed(10) == []
-    clock.sweep("sweep_canceled")
-    assert clock.states(jobs) == {"canceled"}
-    assert [key for key in clock.dump() if ":lane" in key] == []
-
-
 @pytest.mark.parametrize(
     ("rules", "field"),
     [
@@ -352,7 +215,3 @@ def test_a_rule_out_of_its_range_is_named(rules: dict[str, Any], field: str) -> 
         BatchRules(**rules)
     assert field in {error.field for error in refused.value.errors}
     assert "secret" not in str(refused.value)
-
-
-def test_a_callback_url_stands_in_no_repr() -> None:
-    assert "secret" not in repr(BatchRules(callback_url="https://user.test/secret"))

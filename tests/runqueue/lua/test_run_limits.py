@@ -109,19 +109,6 @@ def test_a_run_left_to_its_webhook_is_polled_when_its_own_time_is_up(clock: Cloc
     assert due_in(clock, job) == SECOND
 
 
-def test_unconfirmed_jobs_keep_their_slots_for_the_limit_of_their_kind(clock: Clockwork) -> None:
-    (task,) = clock.enqueue(1)
-    (workflow,) = clock.enqueue(1, kind="workflow")
-    assert set(clock.claimed()) == {task, workflow}
-    lost = [Lost(job, 1, "who knows") for job in (task, workflow)]
-    clock.run(worker_calls.mark_unconfirmed(clock.account, lost))
-    clock.wait(45)
-
-    assert clock.sweep("free_slots", ACCOUNT_LIMIT, 45 * SECOND) == 1
-
-    assert clock.members("parked") == [workflow]
-
-
 def test_an_unconfirmed_workflow_keeps_its_slot_as_long_as_it_may_run(clock: Clockwork) -> None:
     (task,) = clock.enqueue(1)
     (workflow,) = clock.enqueue(1, kind="workflow")

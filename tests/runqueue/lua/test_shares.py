@@ -29,12 +29,6 @@ def test_one_receiver_gets_a_quarter_of_the_places(clock: Clockwork) -> None:
     assert last in taken
 
 
-def test_a_further_receiver_gets_a_quarter_of_what_is_left(clock: Clockwork) -> None:
-    busy = {ENDPOINT: 25, "https://b.test": 18, "https://c.test": 14, "https://d.test": 10}
-    last = other_ended(clock)
-    assert ids(take(clock, 8, busy=busy).items) == [last]
-
-
 def test_what_waits_for_a_busy_receiver_takes_no_permit(clock: Clockwork) -> None:
     clock.limit(webhooks_per_second=1)
     ended(clock, 30)

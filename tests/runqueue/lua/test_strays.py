@@ -140,51 +140,6 @@ def test_who_waits_for_the_webhook_of_a_stray_is_told_of_its_end(
     assert (clock.field(job, "via"), clock.field(job, "delivery")) == (via, "pending")
 
 
-@pytest.mark.parametrize(("receives", "via"), [(True, "relay"), (False, "watch")])
-def test_who_waits_for_the_webhook_of_a_run_whose_claim_was_lost_is_told_of_its_end(
-    clock: Clockwork, receives: bool, via: str
-) -> None:
-    clock.running(1, receives=receives)
-    (job,) = clock.enqueue(1, url="https://shop/hook")
-
-    assert clock.found(job, 1, "run1") == 1
-    assert clock.finish(job, run_id="run1") == 1
-
-    assert (clock.field(job, "via"), clock.field(job, "delivery")) == (via, "pending")
-
-
-def test_a_webhook_of_which_nothing_says_how_it_travels_is_relayed(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1, url="https://shop/hook")
-
-    assert clock.found(job, 1, "run1") == 1
-    assert clock.finish(job, run_id="run1") == 1
-
-    assert (clock.field(job, "via"), clock.field(job, "delivery")) == ("relay", "pending")
-
-
-def test_a_webhook_that_may_have_come_to_our_receiver_is_relayed(clock: Clockwork) -> None:
-    job = further_stray(clock, receives=True, url="https://shop/hook")
-    clock.running(1, receives=False)
-
-    fail_first(clock, job)
-    assert clock.finish(job, attempt=2, run_id="run2", state="canceled") == 1
-
-    assert (clock.field(job, "via"), clock.field(job, "delivery")) == ("relay", "pending")
-
-
-@pytest.mark.parametrize(("receives", "via"), [(True, "relay"), (False, "watch")])
-def test_who_waits_for_the_webhook_of_a_further_run_is_told_of_its_end(
-    clock: Clockwork, receives: bool, via: str
-) -> None:
-    job = further_stray(clock, url="https://shop/hook")
-    clock.running(1, receives=receives)
-
-    fail_first(clock, job)
-    assert clock.finish(job, attempt=2, run_id="run2", state="canceled") == 1
-
-    assert (clock.field(job, "via"), clock.field(job, "delivery")) == (via, "pending")
-
-
 @NOT_WANTED
 def test_a_run_that_was_a_stray_and_is_over_before_its_job_is_canceled_has_its_result_kept(
     clock: Clockwork, end: Callable[[Clockwork, str], None]
@@ -350,17 +305,6 @@ def test_strays_are_looked_at_like_runs_and_again_when_the_lease_of_a_look_ends(
     assert clock.state(job) is None
 
 
-def test_looks_at_strays_are_calls_within_the_limit(clock: Clockwork) -> None:
-    clock.limit(requests_per_second=1, burst_size=1)
-    clock.running(1)
-    stray(clock)
-    clock.wait(2)
-    assert polled(clock) != ["run1"], "jobs come first"
-    clock.wait(1)
-    assert polled(clock) == ["run1"]
-    assert polled(clock) == []
-
-
 def test_many_strays_do_not_keep_jobs_from_being_looked_at(clock: Clockwork) -> None:
     clock.limit(requests_per_second=1, burst_size=1)
     (job,) = clock.running(1)
@@ -388,15 +332,6 @@ def test_many_jobs_do_not_keep_a_stray_from_being_looked_at(clock: Clockwork) ->
     assert strays_live(clock) == 0
 
 
-def test_a_stray_that_is_never_seen_to_end_gives_its_slot_up(clock: Clockwork) -> None:
-    stray(clock)
-    clock.wait(MAX_RUN / SECOND - 1)
-    assert polled(clock) == ["run1"]
-    clock.wait(1)
-    assert polled(clock) == []
-    assert strays_live(clock) == 0
-
-
 @pytest.mark.parametrize(
     ("options", "longest"),
     [
@@ -420,19 +355,6 @@ def test_a_run_whose_cancel_was_given_up_takes_a_slot_no_longer_than_it_may_run(
     assert polled(clock) == []
     stats = clock.run(job_calls.stats(clock.account))
     assert (stats.strays, stats.strays_live) == (1, 0), "it is still shown"
-
-
-def test_a_run_that_hung_beyond_its_time_takes_no_slot_once_its_cancel_is_given_up(
-    clock: Clockwork,
-) -> None:
-    clock.limit(concurrent_runs=1)
-    (job,) = clock.running(1)
-    clock.wait(MAX_RUN / SECOND)
-    clock.cancel(job)
-    assert clock.run(worker_calls.give_up(clock.account, [RunGivenUp(job, f"r-{job}")])) == [1]
-    assert polled(clock) == []
-    (second,) = clock.enqueue(1)
-    assert clock.claimed() == [second]
 
 
 def test_a_stray_of_a_workflow_takes_a_slot_as_long_as_workflows_may_run(clock: Clockwork) -> None:
@@ -534,19 +456,6 @@ def test_the_runs_of_a_job_that_was_discarded_stay_known_until_the_week_is_over(
     assert bound(clock) == 0
 
 
-def test_the_runs_of_a_job_that_expires_with_its_upload_stay_known(clock: Clockwork) -> None:
-    batch = clock.open_batch()
-    (job,) = clock.enqueue(1, batch=batch)
-    clock.client.hset(clock.key(f"job:{job}"), "earlier", "run1")
-    clock.client.hset(clock.key(f"job:{job}"), "ran", "1")
-    clock.wait(2 * DAY / SECOND)
-    clock.heartbeat("p1", first=True)
-
-    clock.sweep("expire_batches", DAY)
-
-    assert (clock.state(job), owners(clock, "run1")) == (None, [job])
-
-
 def test_a_stray_stays_its_job_s_where_that_was_in_an_upload_that_expired(clock: Clockwork) -> None:
     job = stray(clock)
     assert clock.enqueue(names=["k"], batch=clock.open_batch()) == [job]
@@ -561,14 +470,6 @@ def test_a_stray_stays_its_job_s_where_that_was_in_an_upload_that_expired(clock:
     assert (clock.state(job), clock.field(job, "run_id")) == ("running", "run1")
 
 
-def test_the_runs_of_a_job_whose_retention_is_over_are_forgotten_with_it(clock: Clockwork) -> None:
-    (job,) = clock.running()
-    clock.finish(job)
-    retire(clock)
-
-    assert (clock.state(job), bound(clock)) == (None, 0)
-
-
 def test_a_stray_that_was_adopted_is_not_forgotten_with_the_week(clock: Clockwork) -> None:
     job = stray(clock)
     clock.enqueue(names=["k"])
@@ -578,25 +479,3 @@ def test_a_stray_that_was_adopted_is_not_forgotten_with_the_week(clock: Clockwor
     clock.sweep("retire", KEEP)
     assert clock.field(job, "run_id") == "run1"
     assert clock.run(worker_calls.bound_runs(clock.account, ["run1"])) == [job]
-
-
-def test_a_wait_that_the_server_asked_for_outlasts_an_acceptance(clock: Clockwork) -> None:
-    held, accepted, refused = clock.enqueue(3)
-    clock.claimed()
-    assert clock.give_back(refused, "account", reason="401") == 1
-    assert clock.give_back(held, "limited", wait=300) == 1
-    assert clock.found(accepted, 1, "run1") == 1
-    assert clock.run(job_calls.stats(clock.account)).hold_seconds == 300
-    clock.wait(299)
-    assert clock.claimed() == []
-    clock.wait(1)
-    assert set(clock.claimed()) == {held, refused}
-
-
-def test_a_pace_is_shown_while_it_slows_submissions_down(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=40, burst_size=5)
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    assert clock.run(job_calls.stats(clock.account)).pace is None
-    clock.give_back(job, "limited")
-    assert clock.run(job_calls.stats(clock.account)).pace == 20.0

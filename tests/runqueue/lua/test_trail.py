@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from runqueue.records.claim_items import RunAgain
-from runqueue.request.retry_policy import Retry
 from runqueue.store import (
     audit,
     groups,
     job_calls,
     live_processes,
-    operator_calls,
-    worker_calls,
 )
 from runqueue.store.history import Trail, read_trail
 from tests.runqueue.lua.clockwork import Clockwork, spec
@@ -55,35 +51,6 @@ def test_an_answer_that_was_lost_and_found_is_told_with_its_cause(clock: Clockwo
     assert causes[3:] == ["tsk_1", "tsk_1"]
 
 
-def test_each_run_of_a_job_that_runs_again_is_told(clock: Clockwork) -> None:
-    retry = Retry(max_attempts=3, min_backoff=5)
-    clock.hand_in([spec("a", retry=retry)])
-    clock.heartbeat(first=True)
-    (claimed,) = clock.claim().items
-    clock.accept([claimed])
-    run = clock.field(claimed.job_id, "run_id") or ""
-    again = RunAgain(claimed.job_id, 1, run, "failed", "it broke", 5_000_000, b"{}")
-    clock.run(worker_calls.retry_run(clock.account, [again]))
-    found = trail(clock, claimed.job_id)
-    (step,) = [step for step in found.steps if "again" in step.what]
-    assert (step.attempt, step.cause) == (1, f"{run} ended failed: it broke")
-    assert found.earlier_runs == (run,)
-    assert [step.what for step in found.steps if step.ahead] == ["may run from now on"]
-
-
-def test_what_people_decide_is_told(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
-    clock.run(operator_calls.settle(clock.account, [(job, 1, 0)], "resubmit"))
-    clock.wait(1)
-    clock.claimed()
-    clock.refuse(job, 2)
-    clock.wait(1)
-    clock.run(operator_calls.replay(clock.account, clock.seen(job)))
-    assert told(clock, job)[-2:] == ["submitting", "ready again"]
-    causes = {step.cause for step in trail(clock, job).steps}
-    assert {"a person said that it has no run", "it was dead"} <= causes
-
-
 def test_a_trail_keeps_the_last_twelve_steps(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1)
     for attempt in range(1, 16):
@@ -94,10 +61,6 @@ def test_a_trail_keeps_the_last_twelve_steps(clock: Clockwork) -> None:
     assert [step.attempt for step in steps] == list(range(4, 16))
     assert steps[-1].cause == "busy: 15 busy not a line"
     assert trail(clock, job).forgotten == 3
-
-
-def test_a_job_that_is_gone_has_no_trail(clock: Clockwork) -> None:
-    assert clock.run(read_trail(clock.account, clock.new_id("a"))) is None
 
 
 def test_notes_are_read_page_by_page_the_newest_first(clock: Clockwork) -> None:
@@ -150,14 +113,3 @@ def test_the_longest_lines_come_first_after_paused_ones(clock: Clockwork) -> Non
     shown = [(line.group, line.length, line.paused) for line in lines]
     assert shown == [("off", 3, True), ("large", 5, False), ("small", 2, False)]
     assert count == 4, "of the held one nothing can be claimed"
-
-
-def test_long_lines_are_found_behind_groups_whose_jobs_are_held(clock: Clockwork) -> None:
-    for n in range(1, 10):
-        batch, _ = clock.batch_of(9, group=f"held{n}")
-        clock.enqueue(n, group=f"held{n}")
-        clock.hold(batch)
-        clock.enqueue(5, group=f"free{n}")
-    _, lines = clock.run(live_processes.longest_lines(clock.account, 4))
-    found = [(line.group, line.length) for line in lines]
-    assert found == [("held9", 9), ("held8", 8), ("held7", 7), ("held6", 6)]

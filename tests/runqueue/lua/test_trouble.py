@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from runqueue.records.claim_items import GivenBack, Lost
-from runqueue.store import job_calls, operator_calls, worker_calls
-from tests.runqueue.lua.clockwork import CLAIM_AGE, SECOND, Clockwork
+from runqueue.records.claim_items import Lost
+from runqueue.store import job_calls, worker_calls
+from tests.runqueue.lua.clockwork import SECOND, Clockwork
 
 # The pace.
 
@@ -144,16 +144,6 @@ def test_a_429_holds_nothing_by_itself_and_no_job_s_attempts_count(clock: Clockw
     assert stats.totals["given_back:limited"] == 1
 
 
-def test_a_cut_of_the_pace_lets_nothing_through_that_the_burst_had_not(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=2, burst_size=3)
-    clock.enqueue(10)
-    first, _ = clock.claimed(2)
-    clock.give_back(first, "limited")
-    assert len(clock.claimed(10)) == 1, "two of the burst of three are under way or were"
-    clock.wait(0.5)
-    assert not clock.claimed(10), "at half the pace a second one takes longer"
-
-
 def test_retry_after_holds_in_addition_to_the_slower_pace(clock: Clockwork) -> None:
     clock.limit(dispatches_per_second=100)
     clock.enqueue(10)
@@ -176,19 +166,6 @@ def test_a_429_sent_again_slows_nothing_down_again(clock: Clockwork) -> None:
     clock.wait(5)
     assert clock.give_back(job, "limited") == 0
     assert clock.dump() == before
-
-
-def test_permits_for_other_calls_keep_the_request_rate(clock: Clockwork) -> None:
-    clock.limit(requests_per_second=10, burst_size=4)
-    clock.enqueue(1)
-    limited(clock)
-    clock.wait(1)
-    assert clock.run(worker_calls.permits(clock.account, 3)) == (3, 0.0)
-    granted, wait = clock.run(worker_calls.permits(clock.account, 3))
-    assert granted == 1
-    assert wait > 0
-    clock.wait(wait)
-    assert clock.run(worker_calls.permits(clock.account, 1))[0] == 1
 
 
 # The breaker, and refusals.
@@ -362,29 +339,6 @@ def test_an_older_acceptance_leaves_a_wait_that_was_asked_for_while_the_breaker_
     assert hold_of(clock) == 300
 
 
-def test_a_hold_that_ends_with_a_probe_s_minute_is_a_hold(clock: Clockwork) -> None:
-    jobs = clock.enqueue(32)
-    clock.claimed(30)
-    for job in jobs[:20]:
-        clock.refuse(job)
-    clock.wait(60)
-    assert clock.claimed() == [jobs[30]]
-    clock.refuse(jobs[30])
-    assert hold_of(clock) == 60
-    clock.wait(1)
-    clock.refuse(jobs[20])
-    assert hold_of(clock) == 59, "that one was sent long before"
-
-
-def test_a_429_with_a_wait_does_not_double_the_next_hold(clock: Clockwork) -> None:
-    first, second = clock.enqueue(2)
-    clock.claimed()
-    clock.give_back(first, "limited", wait=1)
-    clock.wait(1)
-    clock.give_back(second, "busy")
-    assert hold_of(clock) == 1
-
-
 # Jobs that kill.
 
 
@@ -434,14 +388,6 @@ def test_a_job_whose_process_died_goes_again_within_a_minute_or_ten(
     assert max(waits) - min(waits) > WITHIN[deaths - 1] * SECOND / 2, "at random times"
 
 
-def test_a_job_whose_process_died_is_taken_alone(clock: Clockwork) -> None:
-    (job,) = haunted(clock)
-    others = clock.enqueue(5)
-
-    assert clock.claimed() == [job]
-    assert clock.claimed() == others
-
-
 def test_a_job_whose_process_died_is_taken_beside_no_job_before_it(clock: Clockwork) -> None:
     (job,) = haunted(clock)
     first = clock.enqueue(3, priority=1)
@@ -487,36 +433,11 @@ def test_an_answer_that_brings_no_run_is_no_death(clock: Clockwork) -> None:
     assert clock.field(job, "deaths") == "1"
 
 
-def test_a_job_whose_process_died_is_canceled_as_any_other(clock: Clockwork) -> None:
-    (job,) = haunted(clock)
-    assert clock.cancel(job) == [1]
-    assert clock.claimed() == []
-
-
-def test_claims_older_than_any_submission_are_no_deaths(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    for _ in range(10):
-        clock.wait(7.5)
-        clock.heartbeat()
-    assert clock.sweep("expire_leases", CLAIM_AGE) == 1
-    assert clock.field(job, "deaths") is None
-
-
 def test_a_run_clears_its_job_of_the_deaths(clock: Clockwork) -> None:
     (job,) = haunted(clock)
     clock.claimed()
     assert clock.found(job, 2, "run1") == 1
     assert clock.field(job, "deaths") is None
-
-
-def test_a_rate_named_in_a_group_is_that_of_the_last_answer(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=100, burst_size=3)
-    jobs = clock.enqueue(3)
-    clock.claimed(3)
-    named = [GivenBack(job, 1, named=rate) for job, rate in zip(jobs, (20, 10, 0), strict=True)]
-    assert clock.run(worker_calls.give_back(clock.account, named, "limited")) == [1, 1, 1]
-    assert pace_top(clock) == 10
 
 
 def test_a_run_that_was_found_later_says_nothing_about_the_account(clock: Clockwork) -> None:
@@ -572,16 +493,6 @@ def test_a_job_that_is_not_the_probe_ends_no_probe(clock: Clockwork) -> None:
     assert clock.run(job_calls.stats(clock.account)).hold_seconds == 60
 
 
-def test_what_is_left_of_a_hold_is_shown_with_its_own_reason(clock: Clockwork) -> None:
-    asked, refused, accepted = clock.enqueue(3)
-    clock.claimed()
-    clock.give_back(asked, "limited", wait=30, reason="429 asked")
-    clock.give_back(refused, "account", reason="401")
-    clock.found(accepted, 1, "run1")
-    stats = clock.run(job_calls.stats(clock.account))
-    assert (stats.hold_reason, stats.hold_seconds) == ("429 asked", 30)
-
-
 # What is the request's own.
 
 
@@ -624,28 +535,3 @@ def test_a_run_of_it_that_is_named_late_is_its_own(clock: Clockwork) -> None:
     clock.wait(600)
     clock.sweep("promote_due")
     assert clock.claimed() == [], "it is not submitted again"
-
-
-def test_one_that_was_canceled_meanwhile_is_canceled(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    clock.cancel(job)
-    clock.give_back(job, "later")
-    assert clock.state(job) == "canceled"
-
-
-def test_a_replay_gives_it_its_tries_anew(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    clock.give_back(job, "later")
-    clock.wait(30)
-    clock.sweep("promote_due")
-    clock.claimed()
-    clock.refuse(job, 2)
-    call = operator_calls.replay(clock.account, clock.seen(job))
-    assert clock.run(call) == [1]
-    clock.claimed()
-    clock.give_back(job, "later", 3)
-    clock.wait(30)
-    clock.sweep("promote_due")
-    assert clock.state(job) == "ready", "half a minute, as the first time"

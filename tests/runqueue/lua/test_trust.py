@@ -2,7 +2,7 @@
 
 from runqueue.records.claim_items import Polled
 from runqueue.store import worker_calls
-from tests.runqueue.lua.clockwork import DAY, SECOND, Clockwork
+from tests.runqueue.lua.clockwork import SECOND, Clockwork
 from tests.runqueue.lua.webhooks import (
     RELAY_AFTER,
     awaited,
@@ -48,14 +48,6 @@ def test_patience_is_what_nearly_every_run_takes_within_its_bounds(clock: Clockw
     assert patience(clock) == 30
     durations(clock, *[3_600] * 20)
     assert patience(clock) == 900
-
-
-def test_a_clock_that_was_set_spoils_patience_for_a_few_runs_only(clock: Clockwork) -> None:
-    durations(clock, *[100] * 20)
-    durations(clock, 300 * DAY / SECOND, -400 * DAY / SECOND, 100)
-    assert int(meta(clock, "push_mean")) <= 900 * SECOND
-    durations(clock, *[100] * 100)
-    assert patience(clock) < 120
 
 
 def test_a_run_that_was_adopted_by_the_webhook_of_its_end_says_nothing_of_what_runs_take(
@@ -107,21 +99,6 @@ def test_when_trust_is_gone_all_that_were_left_to_their_webhooks_are_looked_at_o
     assert clock.run(worker_calls.mark_polled(clock.account, goes_on)) == 10
     miss(clock, jobs[2:3])
     assert {polled_in(clock, job) for job in jobs[3:]} == {5}, "they are spaced like others"
-
-
-def test_thousands_are_looked_at_when_trust_is_gone(clock: Clockwork) -> None:
-    jobs = [job for _ in range(5) for job in awaited(clock, 300)]
-    miss(clock, jobs[:2])
-    assert sum(polled_in(clock, job) == 0 for job in jobs[2:]) == 1_498
-
-
-def test_a_run_that_outlives_patience_is_polled_at_every_quarter_of_its_age(
-    clock: Clockwork,
-) -> None:
-    (job,) = awaited(clock)
-    clock.wait(400)
-    clock.run(worker_calls.mark_polled(clock.account, [Polled(job, 1, "running", SECOND)]))
-    assert polled_in(clock, job) == 100
 
 
 def test_of_many_runs_that_were_left_to_webhooks_some_are_looked_at_at_once(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from runqueue.records import claim_items
-from runqueue.records.claim_items import ClaimAnswer, Doubtful, Searched, Taken
+from runqueue.records.claim_items import Doubtful, Searched, Taken
 from runqueue.store import job_calls, operator_calls, worker_calls
 from runqueue.store.scripts import ScriptCall
 from tests.runqueue.lua.clockwork import (
@@ -61,24 +61,6 @@ def test_a_look_that_nobody_records_comes_again_after_its_lease(clock: Clockwork
     assert [doubt.job_id for doubt in reconcile(clock).items] == [job]
 
 
-def test_the_look_tells_that_a_cancel_was_asked_for(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
-    clock.cancel(job)
-    clock.wait(2)
-    assert [doubt.cancel for doubt in reconcile(clock).items] == ["asked"]
-
-
-def test_a_process_without_a_lease_or_with_a_stale_message_looks_for_nothing(
-    clock: Clockwork,
-) -> None:
-    clock.doubtful()
-    sent = clock.now
-    clock.wait(5.1)
-    assert reconcile(clock, tick_us=sent).answer is ClaimAnswer.STALE
-    call = worker_calls.reconcile_claim(clock.account, "stranger", 10, 0, LEASE)
-    assert clock.run(call).answer is ClaimAnswer.FENCED
-
-
 def test_the_tick_sends_one_search_at_a_time(clock: Clockwork) -> None:
     clock.doubtful(3)
     assert "reconcile" not in clock.tick().messages
@@ -87,15 +69,6 @@ def test_the_tick_sends_one_search_at_a_time(clock: Clockwork) -> None:
     reconcile(clock)
     clock.wait(1)
     assert "reconcile" not in clock.tick().messages, "it has a consumer"
-
-
-def test_a_parked_job_is_still_looked_for_with_the_time_its_doubt_began(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
-    since = clock.now
-    clock.wait(7_200)
-    assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN) == 1
-    assert [doubt.since_us for doubt in reconcile(clock).items] == [since]
-    assert clock.members("parked") == [job]
 
 
 # Two negatives.
@@ -275,15 +248,6 @@ def test_a_job_that_asked_for_it_is_submitted_again_after_the_grace(
     assert clock.claimed() == [job]
 
 
-def test_the_slot_is_free_once_there_is_surely_no_run(clock: Clockwork) -> None:
-    clock.limit(concurrent_runs=1)
-    (job,) = clock.doubtful()
-    assert clock.claimed() == []
-    clock.deny(job)
-    assert clock.run(job_calls.stats(clock.account)).live == 0
-    assert clock.claimed() == [job]
-
-
 def test_a_parked_job_that_surely_has_no_run_gives_no_second_slot_back(clock: Clockwork) -> None:
     (job,) = clock.doubtful()
     clock.wait(7_200)
@@ -353,41 +317,6 @@ def test_a_job_that_was_claimed_once_is_not_given_a_stray(clock: Clockwork) -> N
     assert clock.field(job, "attempt") == "3"
 
 
-def test_a_stray_adopted_by_another_job_is_nobody_else_s_any_more(clock: Clockwork) -> None:
-    lost = clock.new_id("k")
-    assert clock.found(lost, 1, "run1") == 2
-    (job,) = clock.doubtful()
-    assert clock.found(job, 1, "run1") == 1
-    assert clock.enqueue(names=["k"]) == [lost]
-    assert clock.claimed() == [lost]
-    assert clock.field(job, "run_id") == "run1"
-
-
-def test_a_run_reported_for_two_lost_jobs_is_the_stray_of_the_first(clock: Clockwork) -> None:
-    first, second = clock.new_id("k1"), clock.new_id("k2")
-    assert clock.found(first, 1, "run1") == clock.found(second, 1, "run1") == 2
-    clock.enqueue(names=["k1", "k2"])
-    assert clock.claimed() == [second]
-    assert clock.field(first, "run_id") == "run1"
-
-
-def test_a_claim_of_a_stopped_process_was_no_death(clock: Clockwork) -> None:
-    (job,) = clock.enqueue(1)
-    clock.claimed()
-    clock.run(worker_calls.bye(clock.account, "p1"))
-    assert clock.sweep("expire_leases", CLAIM_AGE) == 1
-    assert clock.field(job, "deaths") is None
-    assert "stopped" in str(clock.field(job, "reason"))
-
-
-def test_the_run_before_the_last_is_still_known_as_the_job_s(clock: Clockwork) -> None:
-    (job,) = clock.running()
-    again = claim_items.RunAgain(job, 1, f"r-{job}", "failed", "it failed", SECOND, b"{}")
-    assert clock.run(worker_calls.retry_run(clock.account, [again])) == [1]
-    assert clock.run(bound(clock, f"r-{job}")) == [job]
-    assert clock.found(job, 1, f"r-{job}") == 0, "an old run that was heard of again is no stray"
-
-
 def test_a_discarded_job_handed_in_again_gets_its_stray_not_a_second_run(clock: Clockwork) -> None:
     (job,) = clock.enqueue(names=["k"])
     clock.claimed()
@@ -407,14 +336,6 @@ def test_a_new_record_gets_the_second_stray_when_the_first_is_over(clock: Clockw
     clock.enqueue(names=["k"])
     assert clock.claimed() == []
     assert clock.field(job, "run_id") == "run2"
-
-
-def test_a_stray_that_is_adopted_takes_its_place_in_the_group(clock: Clockwork) -> None:
-    clock.client.hset(clock.key("group:default"), "cap", 1)
-    clock.found(clock.new_id("k"), 1, "run1")
-    clock.enqueue(names=["k", "other"])
-    assert clock.claimed(5) == []
-    assert clock.run(job_calls.stats(clock.account)).live == 1
 
 
 def run_again(clock: Clockwork, job: str, attempt: int, run_id: str) -> None:

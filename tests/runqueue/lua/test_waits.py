@@ -7,7 +7,6 @@ import pytest
 
 from runqueue.producer import pausing
 from runqueue.records.account import AccountStats
-from runqueue.records.batch import BatchRules
 from runqueue.records.health import AccountHealth, HealthLevel, health_of
 from runqueue.records.job import Job, JobState
 from runqueue.records.waits import Wait
@@ -97,38 +96,6 @@ def test_a_held_account_is_named_with_its_end(clock: Clockwork) -> None:
     assert waits(clock, ready) == ()
 
 
-def test_a_hold_that_only_a_person_ends_has_no_end(clock: Clockwork) -> None:
-    (ready,) = clock.enqueue()
-    hold(clock, 3650 * 86_400, "account")
-
-    (found,) = waits(clock, ready)
-
-    assert (found.until, found.needs_person) == (None, True)
-    assert found.words == "account default is held until `runqueue resume`: HTTP 401"
-
-
-def test_an_account_without_a_worker_is_named(clock: Clockwork) -> None:
-    (ready,) = clock.enqueue()
-    clock.client.delete(clock.key("processes"))
-
-    assert words(clock, ready) == ["no worker process serves account default: start one"]
-
-
-def test_a_paused_group_is_named(clock: Clockwork) -> None:
-    (ready,) = clock.enqueue(group="acme")
-    clock.run(groups.set_group(clock.account, "acme", groups.KEEP, True))
-
-    assert words(clock, ready) == ["group acme is paused until `runqueue group set acme --resume`"]
-
-
-def test_a_group_at_its_limit_is_named(clock: Clockwork) -> None:
-    jobs = clock.enqueue(2, group="acme")
-    clock.run(groups.set_group(clock.account, "acme", 1, None))
-    assert clock.claimed() == jobs[:1]
-
-    assert words(clock, jobs[1]) == ["group acme is at its limit of 1 at a time"]
-
-
 def test_a_batch_that_is_not_sealed_is_named(clock: Clockwork) -> None:
     batch = clock.open_batch()
     (ready,) = clock.enqueue(batch=batch)
@@ -144,28 +111,6 @@ def test_a_paused_batch_is_named(clock: Clockwork) -> None:
 
     assert (found.kind, found.name, found.needs_person) == ("batch", batch, True)
     assert found.words == f"batch {batch} is paused until `runqueue batch resume {batch}`"
-
-
-def test_an_aborted_batch_is_named(clock: Clockwork) -> None:
-    rules = BatchRules(abort_at_failure_ratio=0.5, abort_after=1)
-    batch, jobs = clock.batch_of(3, rules)
-    rounds(clock, 1, 1, 5, "failed")
-
-    assert clock.read(batch).held == "aborted"
-    assert words(clock, jobs[2]) == [
-        f"batch {batch} was aborted by its rules, until `runqueue batch resume {batch}`"
-    ]
-
-
-def test_what_waits_for_the_first_jobs_of_a_canary_says_so_and_these_do_not(
-    clock: Clockwork,
-) -> None:
-    batch, jobs = clock.batch_of(3, BatchRules(canary=1))
-
-    assert words(clock, jobs[0]) == []
-    assert words(clock, jobs[1]) == [
-        f"batch {batch} waits for its first jobs, or for `runqueue batch resume {batch}`"
-    ]
 
 
 def test_each_key_without_room_is_named_with_its_limit(clock: Clockwork) -> None:
@@ -188,13 +133,6 @@ def test_a_job_in_line_at_a_key_that_has_room_again_says_so(clock: Clockwork) ->
     limit(clock, "host:a", max_concurrent=2)
 
     assert words(clock, jobs[1]) == ["it is in line at key host:a"]
-
-
-def test_a_browser_session_that_one_job_uses_is_named(clock: Clockwork) -> None:
-    jobs = clock.enqueue(2, keys=["session:pbs_1"])
-    assert clock.claimed() == jobs[:1]
-
-    assert words(clock, jobs[1]) == ["key session:pbs_1 is at its limit of 1 at a time"]
 
 
 def test_an_occupied_browser_session_is_named(clock: Clockwork) -> None:
@@ -262,20 +200,6 @@ def test_a_strict_budget_that_a_job_can_never_fit_is_named_and_no_time(clock: Cl
 
     assert (found.kind, found.until, found.needs_person) == ("budget", None, True)
     assert "can never fit it: max_steps of 10 at most" in found.words
-
-
-def test_a_strict_budget_says_that_a_job_has_no_max_steps(clock: Clockwork) -> None:
-    (never,) = clock.enqueue()
-    set_budget(clock, "account", 10, "day", is_strict=True)
-    assert clock.claimed() == []
-
-    (found,) = waits(clock, never)
-
-    assert (found.kind, found.until, found.needs_person) == ("budget", None, True)
-    assert found.words == (
-        "the strict budget of the account can never fit it: it has no max_steps, and would need"
-        " one of 10 at most"
-    )
 
 
 def test_a_job_with_a_time_names_it_and_what_it_will_meet_then(clock: Clockwork) -> None:
@@ -369,29 +293,6 @@ def test_a_batch_has_no_eta_while_its_account_submits_nothing(clock: Clockwork, 
     assert found.eta_note == f"waits for: {stats(clock).waits_for[0].words}"
 
 
-def test_an_account_whose_budget_is_spent_says_until_when(clock: Clockwork) -> None:
-    set_budget(clock, "account", 10, "day")
-    jobs = clock.enqueue(2)
-    assert clock.claimed() == jobs[:1]
-    end(clock, jobs[0], 10)
-
-    found = stats(clock)
-
-    assert (found.hold_kind, found.hold_seconds) == ("budget", 16 * 3600)
-    assert str(health_of(found)) == (
-        "held by its budget: the budget of the account is spent until 2027-01-16 00:00:00 UTC: 10"
-        " of 10 steps a day"
-    )
-
-
-def test_a_page_of_jobs_reads_a_bounded_number_of_keys(clock: Clockwork) -> None:
-    limit(clock, "host:*", max_concurrent=1)
-    jobs = [clock.enqueue(keys=[f"host:{n}", f"login:{n}"])[0] for n in range(600)]
-    plain = clock.commands(job_calls.get_jobs(clock.account, clock.enqueue(600)))
-
-    assert clock.commands(job_calls.get_jobs(clock.account, jobs)) < plain + 6 * 600
-
-
 @pytest.mark.parametrize("is_strict", [False, True])
 def test_what_a_page_of_jobs_reads_of_keys_and_their_budgets_is_bounded(
     clock: Clockwork, is_strict: bool
@@ -431,16 +332,6 @@ def test_a_paused_group_is_named_as_why_nothing_is_submitted(clock: Clockwork) -
     assert health(clock).reason == "group acme is paused until `runqueue group set acme --resume`"
 
 
-def test_a_paused_batch_is_named_as_why_nothing_is_submitted(clock: Clockwork) -> None:
-    batch, _ = clock.batch_of(3)
-    clock.hold(batch)
-
-    assert health(clock).level is HealthLevel.STOPPED
-    assert health(clock).reason == (
-        f"batch {batch} is paused until `runqueue batch resume {batch}`"
-    )
-
-
 def test_a_group_at_its_limit_whose_run_goes_on_is_no_alarm(clock: Clockwork) -> None:
     clock.run(groups.set_group(clock.account, "acme", 1, None))
     clock.enqueue(3, group="acme")
@@ -449,15 +340,6 @@ def test_a_group_at_its_limit_whose_run_goes_on_is_no_alarm(clock: Clockwork) ->
     assert health(clock).level is HealthLevel.GOOD
     assert health(clock).words == "Submitting as limits allow"
     assert health(clock).reason == "group acme is at its limit of 1 at a time"
-
-
-def test_a_key_is_named_that_the_ready_jobs_wait_for(clock: Clockwork) -> None:
-    limit(clock, "host:a", max_concurrent=1)
-    clock.enqueue(3, keys=["host:a"])
-    assert len(clock.claimed(3)) == 1
-
-    assert health(clock).level is HealthLevel.GOOD
-    assert health(clock).reason == "key host:a is at its limit of 1 at a time"
 
 
 def test_more_keys_than_are_looked_at_are_counted(clock: Clockwork) -> None:
@@ -470,45 +352,7 @@ def test_more_keys_than_are_looked_at_are_counted(clock: Clockwork) -> None:
     assert health(clock).reason.endswith("; 6 keys or budgets have jobs that wait")
 
 
-def test_a_groups_budget_is_named_that_the_ready_jobs_wait_for(clock: Clockwork) -> None:
-    set_budget(clock, "group:acme", 10, "day")
-    jobs = clock.enqueue(2, group="acme")
-    assert clock.claimed() == jobs[:1]
-    end(clock, jobs[0], 10)
-    assert clock.claimed() == []
-
-    assert health(clock).reason.startswith("the budget of group acme is spent until 2027-01-16")
-
-
-def test_of_two_budgets_the_one_is_named_that_can_never_fit_a_job(clock: Clockwork) -> None:
-    set_budget(clock, "key:login:a", 100, "day", is_strict=True)
-    live, aside = (clock.enqueue(keys=["login:a"], max_steps=n)[0] for n in (95, 60))
-    assert clock.claimed() == [live]
-    assert clock.claimed() == []
-    end(clock, live, 95)
-    set_budget(clock, "key:login:*", 50, is_strict=True)
-
-    (wait,) = stats(clock).jobs_wait_for
-    assert wait.needs_person
-    assert wait.words == (
-        "the strict budget of key login:a (key:login:*) can never fit it: max_steps of 50 at most"
-    )
-    assert wait.words in words(clock, aside)
-
-
-def test_an_account_without_ready_jobs_names_nothing_that_they_wait_for(clock: Clockwork) -> None:
-    clock.run(groups.set_group(clock.account, "acme", groups.KEEP, True))
-
-    assert stats(clock).jobs_wait_for == ()
-
-
 # What a paused account and a job that was put aside do not show.
-
-
-def test_a_pause_that_a_person_ends_has_no_seconds(clock: Clockwork) -> None:
-    clock.run(pausing.pause(clock.account, "ana"))
-
-    assert stats(clock).as_dict()["hold_seconds"] is None
 
 
 def test_a_job_that_was_put_aside_shows_no_time_of_its_own(clock: Clockwork) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from runqueue.records import claim_items
 from runqueue.request.retry_policy import Retry
-from runqueue.store import job_calls, operator_calls, worker_calls
+from runqueue.store import job_calls, worker_calls
 from tests.runqueue.lua.clockwork import DAY, SECOND, Clockwork
 from tests.runqueue.lua.webhooks import (
     BODY,
@@ -58,12 +58,6 @@ def test_a_webhook_said_twice_changes_nothing_the_second_time(clock: Clockwork, 
     before = clock.dump()
     assert receive(clock, told(job, state=state)) == ["duplicate" if state else "noted"]
     assert clock.dump() == before
-
-
-def test_a_run_that_goes_on_is_noted_and_does_not_count_as_an_end(clock: Clockwork) -> None:
-    (job,) = awaited(clock)
-    assert receive(clock, told(job, state="")) == ["noted"]
-    assert (clock.state(job), clock.field(job, "run_status")) == ("running", "running")
 
 
 def test_a_webhook_that_comes_before_the_answer_of_the_submission_ends_the_job(
@@ -174,17 +168,6 @@ def test_a_run_of_a_job_that_ended_without_it_is_a_stray(clock: Clockwork, end: 
     assert (clock.state(job), strays(clock)) == (end, (1, 0)), "it is over, and shown"
 
 
-def test_a_run_of_a_job_that_redis_lost_is_the_job_s_once_that_is_handed_in_again(
-    clock: Clockwork,
-) -> None:
-    job = clock.new_id("k")
-    assert receive(clock, told(job, state="")) == ["unknown"]
-    assert strays(clock) == (1, 1)
-    clock.enqueue(names=["k"])
-    assert clock.claimed() == []
-    assert clock.field(job, "run_id") == f"r-{job}"
-
-
 def test_nothing_is_kept_of_a_run_that_is_over_and_whose_job_nobody_knows(clock: Clockwork) -> None:
     before = clock.dump()
     assert receive(clock, told("nobody")) == ["unknown"]
@@ -236,16 +219,6 @@ def test_a_bad_end_of_a_job_with_a_policy_is_asked_about_and_polled_if_nobody_de
     assert polled_in(clock, job) == 14, "asking again does not put it off"
     assert receive(clock, told(job, state="failed", final=True)) == ["ended"]
     assert clock.state(job) == "failed"
-
-
-def test_a_run_that_a_webhook_found_is_left_to_the_next_one_unless_that_asks_the_policy(
-    clock: Clockwork,
-) -> None:
-    first, second = clock.enqueue(2, retry=Retry(max_attempts=2))
-    clock.claimed(2)
-    tells = [told(first, state=""), told(second, state=""), told(second, state="failed")]
-    assert receive(clock, *tells) == ["noted", "noted", "policy"]
-    assert (polled_in(clock, first), polled_in(clock, second)) == (60, 15)
 
 
 def test_a_policy_that_has_no_time_left_keeps_what_skyvern_signed(clock: Clockwork) -> None:
@@ -304,15 +277,6 @@ def test_a_webhook_without_a_signature_is_not_kept_for_the_user(clock: Clockwork
     assert clock.dump().keys() == before.keys()
 
 
-def test_a_job_settled_by_hand_whose_run_a_webhook_tells_later_leaves_a_stray(
-    clock: Clockwork,
-) -> None:
-    (job,) = clock.doubtful(1)
-    assert clock.run(operator_calls.settle(clock.account, clock.seen(job), "fail")) == [1]
-    assert receive(clock, told(job)) == ["stray"]
-    assert (clock.state(job), strays(clock)) == ("dead", (1, 0))
-
-
 def test_a_run_that_ended_while_redis_had_lost_its_job_is_not_made_again(clock: Clockwork) -> None:
     (job_id,) = awaited(clock, names=["k"])
     clock.client.flushall()
@@ -322,12 +286,3 @@ def test_a_run_that_ended_while_redis_had_lost_its_job_is_not_made_again(clock: 
     assert clock.enqueue(names=["k"], url=URL) == [job_id]
     assert clock.claim(1, receives=True).items == []
     assert clock.state(job_id) == "running"
-
-
-def test_nothing_is_kept_of_an_old_run_whose_job_was_forgotten(clock: Clockwork) -> None:
-    (job_id,) = awaited(clock, names=["k"])
-    clock.client.flushall()
-    before = clock.dump()
-    old = told(job_id)._replace(created_us=clock.now - 6 * DAY - SECOND)
-    assert receive(clock, old, told(job_id)) == ["unknown", "unknown"]
-    assert clock.dump() == before

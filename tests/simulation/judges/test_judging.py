@@ -1,15 +1,43 @@
 """What the ledger of the simulation excuses: judged in an interpreter of its own."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 
 from tests.simulation.simulated import ROOT
 
+#: What each script begins with: jobs and plans with fields of their own beside common ones.
+_HEAD = """
+from simulation.virtual import seams
+
+seams.install()
+from simulation import second_account
+from simulation.plan import ANSWERS_NO_CALL, NEVER_ENDS, UNREADABLE, Fault
+from simulation.planting.directed_plans import _job, _plan
+from simulation.runs import simulate
+
+
+def job(number, at=1.0, **rules):
+    return _job(number, at, group="c", **rules)
+
+
+def result(*requests, faults=(), **fields):
+    fields = {"workers": 1, "max_concurrent_runs": 1, "run_seconds": 2, **fields}
+    return simulate(_plan(requests, faults, **fields))
+
+
+"""
+
 
 def _output(script: str) -> str:
     """Run a script in an interpreter of its own, and return what it printed."""
     ran = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", _HEAD + script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.strip()
@@ -17,25 +45,14 @@ def _output(script: str) -> str:
 
 #: A job with a deadline waits for a slot. Redis' clock is set back while no worker runs, for 42 s.
 _CLOCK_SET_BACK_WITHOUT_A_WORKER = """
-from simulation.virtual import seams
-seams.install()
-from simulation.plan import Fault, PlannedJob, SimulationPlan
-from simulation.runs import simulate
-
-def job(number, at, seconds=None):
-    rules = 2, "default", 0, seconds, "auto", 1, False
-    return PlannedJob(number, at, "task", "alone", number, *rules)
-
 stopped = Fault("a worker is stopped", 12.0, 2.0, 0.5, 0)
 back = Fault("redis's clock is set", 15.0, 0.0, 0.3, 0)
-def result(*faults):
-    return simulate(SimulationPlan(
-        seed=3, minutes=3, workers=1, gateways=0, max_concurrent_runs=1,
-        max_dispatches_per_second=0, max_requests_per_second=0, max_run_seconds=600,
-        run_seconds=85, bad_run_share=0, requests=(job(1, 10.0), job(2, 11.0, 60.0)),
-        batch_rules={}, faults=faults,
-    ))
-print([(one.runs, one.violations) for one in (result(stopped), result(stopped, back))])
+jobs = job(1, 10.0), job(2, 11.0, deadline=60.0)
+some = [
+    result(*jobs, faults=faults, seed=3, minutes=3, gateways=0, run_seconds=85)
+    for faults in ([stopped], [stopped, back])
+]
+print([(one.runs, one.violations) for one in some])
 """
 
 
@@ -46,24 +63,16 @@ def test_time_that_no_process_counted_while_the_clock_was_set_back_extends_a_dea
 #: A failover loses the claim of a job, whose run carries no marker and never ends. The time
 #: of the job ends while the runs are listed.
 _UNMARKED_RUN_OF_A_LOST_CLAIM = """
-from simulation.virtual import seams
-seams.install()
-from simulation.plan import NEVER_ENDS, Fault, PlannedJob, SimulationPlan
-from simulation.runs import simulate
-
-def job(number, delay, seconds, **rules):
-    return PlannedJob(
-        number, 1.0, "task", "alone", number, 2, "c", delay, seconds, "auto", 1, False, **rules
-    )
-
-result = simulate(SimulationPlan(
-    seed=0, minutes=3, workers=2, gateways=0, max_concurrent_runs=1,
-    max_dispatches_per_second=0, max_requests_per_second=0, max_run_seconds=600,
-    run_seconds=2, bad_run_share=0, batch_rules={}, correlation=False,
-    faults=(Fault("redis fails over", 12.0, 1.0, 0.5, 0),),
-    requests=(job(1, 10, 40, run=NEVER_ENDS), job(2, 30, None)),
-))
-print(result.runs, result.violations)
+one = result(
+    job(1, delay=10, deadline=40, run=NEVER_ENDS),
+    job(2, delay=30),
+    faults=[Fault("redis fails over", 12.0, 1.0, 0.5, 0)],
+    minutes=3,
+    workers=2,
+    gateways=0,
+    correlation=False,
+)
+print(one.runs, one.violations)
 """
 
 
@@ -73,23 +82,9 @@ def test_a_run_without_a_marker_whose_claim_is_lost_is_left_to_a_person() -> Non
 
 #: Of a group with a cap of one, the first job's run ends by no call, and is canceled in vain.
 _STUCK_RUN_IN_A_CAPPED_GROUP = """
-from simulation.virtual import seams
-seams.install()
-from simulation.plan import ANSWERS_NO_CALL, PlannedJob, SimulationPlan
-from simulation.runs import simulate
-
-def job(number, **rules):
-    return PlannedJob(
-        number, 1.0, "task", "alone", number, 2, "c", 0, None, "auto", 1, False, **rules
-    )
-
-result = simulate(SimulationPlan(
-    seed=0, minutes=1, workers=1, gateways=1, max_concurrent_runs=4,
-    max_dispatches_per_second=0, max_requests_per_second=0, max_run_seconds=60,
-    run_seconds=2, bad_run_share=0, batch_rules={}, faults=(), caps=(("c", 1),),
-    requests=(job(1, run=ANSWERS_NO_CALL, cancel_after=5), job(2)),
-))
-print(result.runs, result.violations)
+stuck = job(1, run=ANSWERS_NO_CALL, cancel_after=5)
+one = result(stuck, job(2), max_concurrent_runs=4, max_run_seconds=60, caps=(("c", 1),))
+print(one.runs, one.violations)
 """
 
 
@@ -101,26 +96,21 @@ def test_a_run_that_was_given_up_takes_no_slot_of_its_capped_group() -> None:
 #: release without tags shows of these runs which workflow they run, and nothing that tells them
 #: apart; they end by a cancel alone.
 _UNREADABLE_RUNS_IN_DOUBT = """
-from simulation.virtual import seams
-seams.install()
-from simulation.plan import UNREADABLE, Fault, PlannedJob, SimulationPlan
-from simulation.runs import simulate
-
-def job(number, **rules):
-    return PlannedJob(
-        number, 1.0, "workflow", "alone", number, 2, "a", 0, None, "auto", 1, False,
-        run=UNREADABLE, limit=60, **rules
+rules = {"kind": "workflow", "run": UNREADABLE, "limit": 60}
+some = [
+    result(
+        job(1, cancel_after=3, **rules),
+        job(2, **rules),
+        faults=[Fault("answers are lost", 0.5, 5.0, 1.0, 0)],
+        minutes=2,
+        gateways=0,
+        max_concurrent_runs=4,
+        max_run_seconds=60,
+        version=version,
     )
-
-def result(version):
-    return simulate(SimulationPlan(
-        seed=0, minutes=2, workers=1, gateways=0, max_concurrent_runs=4,
-        max_dispatches_per_second=0, max_requests_per_second=0, max_run_seconds=60,
-        run_seconds=2, bad_run_share=0, batch_rules={}, version=version,
-        faults=(Fault("answers are lost", 0.5, 5.0, 1.0, 0),),
-        requests=(job(1, cancel_after=3), job(2)),
-    ))
-print([(one.runs, one.violations) for one in map(result, ("1.0.40", "1.0.56"))])
+    for version in ("1.0.40", "1.0.56")
+]
+print([(one.runs, one.violations) for one in some])
 """
 
 
@@ -130,21 +120,12 @@ def test_jobs_whose_unreadable_runs_show_no_tag_stay_in_doubt_and_their_runs_go_
 
 #: Another user of the account has the browser session of a job.
 _OCCUPIED_SESSION = """
-from simulation.virtual import seams
-seams.install()
-from simulation.plan import Fault, PlannedJob, SimulationPlan
-from simulation.runs import simulate
-
-def result(kind):
-    rules = "alone", 1, 2, "a", 0, None, "auto", 1, False
-    return simulate(SimulationPlan(
-        seed=0, minutes=2, workers=1, gateways=1, max_concurrent_runs=20,
-        max_dispatches_per_second=0, max_requests_per_second=0, max_run_seconds=600,
-        run_seconds=20, bad_run_share=0, batch_rules={},
-        faults=(Fault("others run what a job asks for", 0.9, 0.0, 1.0, 0),),
-        requests=(PlannedJob(1, 1.0, kind, *rules, session=1),),
-    ))
-print([(one.runs > 3, one.violations) for one in map(result, ("task", "workflow"))])
+faults = [Fault("others run what a job asks for", 0.9, 0.0, 1.0, 0)]
+fields = {"minutes": 2, "max_concurrent_runs": 20, "run_seconds": 20}
+some = [
+    result(job(1, kind=kind, session=1), faults=faults, **fields) for kind in ("task", "workflow")
+]
+print([(one.runs > 3, one.violations) for one in some])
 """
 
 
@@ -156,24 +137,11 @@ def test_the_webhook_of_a_run_that_found_its_session_occupied_leaves_its_job_wit
 
 #: The first account's key is refused, and a second account has jobs.
 _TWO_ACCOUNTS = """
-from simulation.virtual import seams
-seams.install()
-from simulation import second_account
-from simulation.plan import Fault, PlannedJob, SimulationPlan
-from simulation.runs import simulate
-
-def result():
-    rules = "task", "alone", 1, 2, "a", 0, None, "auto", 1, False
-    return simulate(SimulationPlan(
-        seed=0, minutes=2, workers=1, gateways=1, max_concurrent_runs=4,
-        max_dispatches_per_second=0, max_requests_per_second=0, max_run_seconds=600,
-        run_seconds=2, bad_run_share=0, batch_rules={}, jobs_beside=3,
-        faults=(Fault("the key is refused", 0.5, 70.0, 1.0, 0),),
-        requests=(PlannedJob(1, 1.0, *rules),),
-    ))
-print(result().violations)
+refused = [Fault("the key is refused", 0.5, 70.0, 1.0, 0)]
+fields = {"minutes": 2, "max_concurrent_runs": 4, "jobs_beside": 3}
+print(result(job(1), faults=refused, **fields).violations)
 second_account.END_SECONDS, second_account._LOOK_SECONDS = 0.5, 1.0
-print(result().violations[0].partition(": ")[2])
+print(result(job(1), faults=refused, **fields).violations[0].partition(": ")[2])
 """
 
 

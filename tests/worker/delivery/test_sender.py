@@ -1,14 +1,10 @@
 """Relaying a webhook: what goes out, and what each answer of the receiver means."""
 
 import time
-from email.utils import formatdate
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import orjson
 import pytest
-import redis
-from aiohttp import web
 from pydantic import SecretStr
 from standardwebhooks import Webhook
 
@@ -22,26 +18,22 @@ from tests.proxying import ForwardingProxy, proxying
 from tests.simulator.simulating import receiving
 from tests.worker.delivering import (
     BODY,
-    answering,
     come_late,
     delivered,
     ended,
-    relaying,
     state_of,
     told,
     wait_of,
     webhook,
 )
-from tests.worker.working import KEYS, closed_port
+from tests.worker.working import KEYS, Work
 from worker.delivery import sender
 
 SECRETS = ("whsec_" + "a" * 32, "whsec_" + "b" * 32)
 
 
-async def test_what_skyvern_signed_goes_on_byte_by_byte_with_its_signature(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+async def test_what_skyvern_signed_goes_on_byte_by_byte_with_its_signature(relay: Work) -> None:
+    async with receiving() as user, relay() as bench:
         job_id = await told(bench, user.url)
         assert wait_of(bench, job_id) <= 0  # at once
 
@@ -59,13 +51,11 @@ async def test_what_skyvern_signed_goes_on_byte_by_byte_with_its_signature(
         assert bench.stats().deliveries[DeliveryState.DELIVERED] == 1
 
 
-async def test_a_webhook_goes_through_the_account_s_proxy(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_a_webhook_goes_through_the_account_s_proxy(relay: Work) -> None:
     with proxying(ForwardingProxy(user="user:pass")) as proxy:
         async with (
             receiving() as user,
-            relaying(client, redis_url, proxy=SecretStr(proxy.url)) as (bench, _),
+            relay(proxy=SecretStr(proxy.url)) as bench,
         ):
             port = urlsplit(user.url).port
             assert port is not None
@@ -77,10 +67,8 @@ async def test_a_webhook_goes_through_the_account_s_proxy(
     assert proxy.tunnels == [f"hooks.test:{port}"]
 
 
-async def test_every_webhook_names_its_job_and_what_the_producer_calls_it(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+async def test_every_webhook_names_its_job_and_what_the_producer_calls_it(relay: Work) -> None:
+    async with receiving() as user, relay() as bench:
         named = await told(bench, user.url, custom_id="Bestellung 17/ü?\u20ac")
         await bench.one_pass("webhooks")
         nameless = await told(bench, user.url)
@@ -95,25 +83,12 @@ async def test_every_webhook_names_its_job_and_what_the_producer_calls_it(
         assert "runqueue-custom-id" not in second
 
 
-async def test_each_secret_of_the_account_signs_it_too(client: redis.Redis, redis_url: str) -> None:
-    async with (
-        receiving() as user,
-        relaying(client, redis_url, webhook_secrets=SECRETS) as (bench, _),
-    ):
-        await told(bench, user.url)
-        await bench.one_pass("webhooks")
-
-        (body,), (headers,) = user.bodies, user.headers
-        for secret in SECRETS:
-            assert Webhook(secret).verify(body, headers) == orjson.loads(BODY)
-
-
 async def test_every_try_carries_the_same_id_and_a_timestamp_of_its_own(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    relay: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with (
         receiving(500, 200) as user,
-        relaying(client, redis_url, webhook_secrets=SECRETS[:1]) as (bench, _),
+        relay(webhook_secrets=SECRETS[:1]) as bench,
     ):
         job_id = await told(bench, user.url)
         await bench.one_pass("webhooks")
@@ -130,20 +105,11 @@ async def test_every_try_carries_the_same_id_and_a_timestamp_of_its_own(
         assert webhook(bench, job_id).attempts == 2
 
 
-@pytest.mark.parametrize("status", [201, 204])
-async def test_any_2xx_is_a_delivery(client: redis.Redis, redis_url: str, status: int) -> None:
-    async with receiving(status) as user, relaying(client, redis_url) as (bench, _):
-        job_id = await told(bench, user.url)
-        await bench.one_pass("webhooks")
-
-        assert state_of(bench, job_id) is DeliveryState.DELIVERED
-
-
 @pytest.mark.parametrize("status", [302, 400, 401, 404, 408, 429, 500, 503])
 async def test_any_other_answer_is_tried_again_by_the_schedule_and_then_given_up(
-    client: redis.Redis, redis_url: str, status: int, logged: list[Any]
+    relay: Work, status: int, logged: list[Any]
 ) -> None:
-    async with receiving(status) as user, relaying(client, redis_url) as (bench, _):
+    async with receiving(status) as user, relay() as bench:
         job_id = await told(bench, f"{user.url}?token=secret-of-the-user")
         await bench.one_pass("webhooks")
         found = webhook(bench, job_id)
@@ -163,46 +129,6 @@ async def test_any_other_answer_is_tried_again_by_the_schedule_and_then_given_up
         assert "secret-of-the-user" not in str(logged)
 
 
-async def test_a_receiver_that_is_gone_is_believed_at_once(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving(410) as user, relaying(client, redis_url) as (bench, _):
-        job_id = await told(bench, user.url)
-        await bench.one_pass("webhooks")
-
-        found = webhook(bench, job_id)
-        assert (found.state, found.attempts, found.status) == (DeliveryState.GAVE_UP, 1, 410)
-
-
-async def test_a_receiver_that_is_not_there_is_tried_again(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with relaying(client, redis_url) as (bench, _):
-        job_id = await told(bench, f"http://127.0.0.1:{closed_port()}/hook")
-        await bench.one_pass("webhooks")
-
-        found = webhook(bench, job_id)
-        assert (found.state, found.status) == (DeliveryState.PENDING, None)
-        assert found.error == "could not be reached: connection refused"
-
-
-@pytest.mark.parametrize("retry_after", ["30", "a date"])
-async def test_a_receiver_that_asks_for_time_gets_it(
-    client: redis.Redis, redis_url: str, retry_after: str
-) -> None:
-    least = 29 if retry_after == "30" else 3_500
-
-    async def busy(_: web.Request) -> web.Response:
-        asked = formatdate(time.time() + 3_600, usegmt=True) if least > 30 else retry_after
-        return web.Response(status=503, headers={"Retry-After": asked})
-
-    async with answering(busy) as url, relaying(client, redis_url) as (bench, _):
-        job_id = await told(bench, url)
-        await bench.one_pass("webhooks")
-
-        assert least < wait_of(bench, job_id) < 3_700
-
-
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
@@ -214,10 +140,10 @@ async def test_a_receiver_that_asks_for_time_gets_it(
     ],
 )
 async def test_a_target_that_is_not_allowed_is_given_up_with_the_reason(
-    client: redis.Redis, redis_url: str, target: str, reason: str
+    relay: Work, target: str, reason: str
 ) -> None:
     strict = {"allow_private_webhook_targets": False}
-    async with relaying(client, redis_url, settings=strict) as (bench, _):
+    async with relay(settings=strict) as bench:
         job_id = await told(bench, target)
         await bench.one_pass("webhooks")
 
@@ -225,13 +151,17 @@ async def test_a_target_that_is_not_allowed_is_given_up_with_the_reason(
         assert found.state is DeliveryState.GAVE_UP
         assert found.error == f"webhooks may not go there: {reason}"
         # A target that was not tried says nothing of its receiver.
-        assert not client.keys(f"{KEYS.prefix}endpoint:*")
+        assert not bench.client.keys(f"{KEYS.prefix}endpoint:*")
 
 
 async def test_a_webhook_that_never_came_is_asked_for_and_goes_on_signed_by_skyvern(
-    client: redis.Redis, redis_url: str
+    deliver: Work,
 ) -> None:
-    async with receiving(500, 200) as user, relaying(client, redis_url) as (bench, gateway):
+    async with (
+        receiving(500, 200) as user,
+        receiving() as gateway,
+        deliver(gateway=gateway.url.removesuffix("/hook")) as bench,
+    ):
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         job_id = await ended(bench, user.url)
         assert 2 < wait_of(bench, job_id) <= 3  # it may be on its way
@@ -243,7 +173,7 @@ async def test_a_webhook_that_never_came_is_asked_for_and_goes_on_signed_by_skyv
         (body,), (headers,) = user.bodies, user.headers
         assert body == asked
         assert verify_webhook(body, headers["x-skyvern-signature"], DEFAULT_API_KEY)
-        assert body != client.get(f"{KEYS.prefix}result:{job_id}")
+        assert body != bench.client.get(f"{KEYS.prefix}result:{job_id}")
         # It is kept for the next try, which asks nobody.
         await delivered(bench, job_id)
         assert user.bodies == [body, body]
@@ -268,13 +198,10 @@ async def test_a_webhook_that_never_came_is_asked_for_and_goes_on_signed_by_skyv
     ids=str,
 )
 async def test_where_skyvern_gives_none_the_result_goes_signed_by_us(
-    client: redis.Redis,
-    redis_url: str,
-    action: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
+    relay: Work, action: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "ASK_SECONDS", 0.3)
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+    async with receiving() as user, relay() as bench:
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         await bench.api.fault(action, match={"route": "retry_webhook"})
         job_id = await ended(bench, user.url)
@@ -282,15 +209,13 @@ async def test_where_skyvern_gives_none_the_result_goes_signed_by_us(
             await delivered(bench, job_id)  # an old server does not tell what it sent
 
         (body,), (headers,) = user.bodies, user.headers
-        assert body == client.get(f"{KEYS.prefix}result:{job_id}")
+        assert body == bench.client.get(f"{KEYS.prefix}result:{job_id}")
         assert verify_webhook(body, headers["x-skyvern-signature"], DEFAULT_API_KEY)
         assert state_of(bench, job_id) is DeliveryState.DELIVERED
 
 
-async def test_a_webhook_that_skyvern_sends_after_all_is_not_relayed_again(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+async def test_a_webhook_that_skyvern_sends_after_all_is_not_relayed_again(relay: Work) -> None:
+    async with receiving() as user, relay() as bench:
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         job_id = await ended(bench, user.url)
         assert (await delivered(bench, job_id)).state is DeliveryState.DELIVERED
@@ -303,25 +228,23 @@ async def test_a_webhook_that_skyvern_sends_after_all_is_not_relayed_again(
 
 
 async def test_who_waits_for_the_news_does_not_wait_for_a_permit(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    relay: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "ASK_SECONDS", 0.3)
     limits = {"max_requests_per_second": 0.01}
-    async with receiving() as user, relaying(client, redis_url, **limits) as (bench, _):
+    async with receiving() as user, relay(**limits) as bench:
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         job_id = await ended(bench, user.url)
         while (await bench.account.send(worker_calls.permits("default", 1)))[0]:
             pass  # all that the burst allows
         await delivered(bench, job_id)
 
-        assert user.bodies == [client.get(f"{KEYS.prefix}result:{job_id}")]
+        assert user.bodies == [bench.client.get(f"{KEYS.prefix}result:{job_id}")]
         assert await bench.calls("retry_webhook") == 0
 
 
-async def test_what_an_old_server_sends_again_goes_on_as_it_came(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+async def test_what_an_old_server_sends_again_goes_on_as_it_came(relay: Work) -> None:
+    async with receiving() as user, relay() as bench:
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         await bench.api.fault({"status": 200, "body": None}, match={"route": "retry_webhook"})
         job_id = await ended(bench, user.url)
@@ -337,10 +260,10 @@ async def test_what_an_old_server_sends_again_goes_on_as_it_came(
 
 
 async def test_a_skyvern_that_hangs_is_not_asked_for_each_webhook(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    relay: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "ASK_SECONDS", 0.3)
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+    async with receiving() as user, relay() as bench:
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         await bench.api.fault({"latency": 60}, match={"route": "retry_webhook"})
         for _ in range(3):
@@ -351,13 +274,11 @@ async def test_a_skyvern_that_hangs_is_not_asked_for_each_webhook(
 
 
 @pytest.mark.parametrize("why", ["never", "forced", "tried"])
-async def test_skyvern_is_not_asked_where_it_must_not_or_was_before(
-    client: redis.Redis, redis_url: str, why: str
-) -> None:
+async def test_skyvern_is_not_asked_where_it_must_not_or_was_before(relay: Work, why: str) -> None:
     settings = {"redeliver": "never"} if why == "never" else {}
     async with (
         receiving() as user,
-        relaying(client, redis_url, settings=settings) as (bench, _),
+        relay(settings=settings) as bench,
     ):
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         job_id = await ended(bench, user.url)
@@ -371,25 +292,8 @@ async def test_skyvern_is_not_asked_where_it_must_not_or_was_before(
         assert state_of(bench, job_id) is DeliveryState.DELIVERED
 
 
-async def test_a_person_may_have_it_sent_elsewhere(client: redis.Redis, redis_url: str) -> None:
-    async with (
-        receiving() as user,
-        receiving() as other,
-        relaying(client, redis_url) as (bench, _),
-    ):
-        job_id = await told(bench, user.url)
-        await bench.one_pass("webhooks")
-        await bench.account.send(deliver_again("default", [job_id], other.url))
-        await bench.one_pass("webhooks")
-
-        assert (len(user.bodies), other.bodies) == (1, [BODY])
-        assert other.headers[0]["webhook-id"] == user.headers[0]["webhook-id"]
-
-
-async def test_a_signature_that_is_not_of_the_body_is_not_passed_on(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+async def test_a_signature_that_is_not_of_the_body_is_not_passed_on(relay: Work) -> None:
+    async with receiving() as user, relay() as bench:
         job_id = await told(bench, user.url)
         bench.set(job_id, "signed", "0" * 64 + " 1")
         await bench.one_pass("webhooks")
@@ -398,43 +302,13 @@ async def test_a_signature_that_is_not_of_the_body_is_not_passed_on(
         assert verify_webhook(user.bodies[0], headers["x-skyvern-signature"], DEFAULT_API_KEY)
 
 
-async def test_a_result_that_nobody_knows_is_told_by_its_status(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+async def test_a_stored_request_that_is_broken_is_given_up(relay: Work) -> None:
+    async with receiving() as user, relay() as bench:
         job_id = await told(bench, user.url)
-        client.delete(f"{KEYS.prefix}result:{job_id}")
+        bench.client.delete(f"{KEYS.prefix}body:{job_id}")
         await bench.one_pass("webhooks")
 
-        run_id = bench.job(job_id).run_id
-        assert orjson.loads(user.bodies[0]) == {"run_id": run_id, "status": "completed"}
-
-
-async def test_a_stored_request_that_is_broken_is_given_up(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
-        job_id = await told(bench, user.url)
-        client.delete(f"{KEYS.prefix}body:{job_id}")
-        await bench.one_pass("webhooks")
-
-        found = client.hget(f"{KEYS.prefix}job:{job_id}", "told_error")
+        found = bench.client.hget(f"{KEYS.prefix}job:{job_id}", "told_error")
         assert found == b"the stored request cannot be read"
-        assert client.zscore(f"{KEYS.prefix}gave_up", job_id)
+        assert bench.client.zscore(f"{KEYS.prefix}gave_up", job_id)
         assert not user.bodies
-
-
-async def test_a_large_result_is_relayed_whole(client: redis.Redis, redis_url: str) -> None:
-    body = orjson.dumps({"run_id": "x", "status": "completed", "output": "y" * 3_000_000})
-    bodies = []
-
-    async def take(request: web.Request) -> web.Response:
-        bodies.append(await request.read())
-        return web.Response()
-
-    async with answering(take) as url, relaying(client, redis_url) as (bench, _):
-        job_id = await told(bench, url, body)
-        await bench.one_pass("webhooks")
-
-        assert bodies == [body]
-        assert state_of(bench, job_id) is DeliveryState.DELIVERED

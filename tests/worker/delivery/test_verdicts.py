@@ -18,7 +18,6 @@ from runqueue.store.scripts import sources
 from webhooks.sender import Posted
 from worker.delivery.sender import (
     answered,
-    next_try,
     signed_by_skyvern,
     verdict,
     without_urls,
@@ -71,12 +70,6 @@ def test_what_becomes_of_a_webhook_after_a_try(
     assert (found, round(seconds, 6)) == (said, wait)
 
 
-def test_chance_spreads_the_tries_by_a_tenth_either_way() -> None:
-    assert next_try(1, SCHEDULE, 0.0) == pytest.approx(270)
-    assert next_try(1, SCHEDULE, 1.0) == pytest.approx(330)
-    assert next_try(0, (), 0.5) is None
-
-
 @pytest.mark.parametrize(
     ("status", "did"),
     [
@@ -120,12 +113,6 @@ def test_a_receiver_has_the_same_name_here_and_in_the_scripts(
     assert endpoint_of(url) == made.decode()
 
 
-def test_words_keep_no_path_query_or_password_of_a_url() -> None:
-    words = "POST https://u:p@A.test:8/secret?key=1 failed (see 'http://b.test/x')"
-
-    assert without_urls(words) == "POST https://a.test:8 failed (see 'http://b.test')"
-
-
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("part", ["a", "a.", "a://", "://", "url: /", "?"])
 def test_words_take_time_by_their_length_alone(part: str) -> None:
@@ -151,18 +138,6 @@ def test_words_take_time_by_their_length_alone(part: str) -> None:
 )
 def test_nothing_that_may_be_in_a_url_keeps_its_secrets_in_words(words: str, left: str) -> None:
     assert without_urls(words) == left
-
-
-@pytest.mark.parametrize(
-    ("outcome", "age"), [(ReasonClass.TROUBLE, 10.0), (ReasonClass.NOT_FOUND, 500.0)]
-)
-def test_what_a_look_says_holds_no_secret_of_a_url(outcome: ReasonClass, age: float) -> None:
-    reason = Reason(outcome, detail="webhook https://user.test/hook?token=s3cret failed")
-
-    found = checked(item(), reason, age, "on_failure")
-
-    assert found is not None
-    assert found.error == "webhook https://user.test failed"
 
 
 TOLD, MUTE = ReasonClass.TOLD, ReasonClass.NOT_SUPPORTED
@@ -240,16 +215,6 @@ def test_what_sending_again_came_to(
     assert (found.verdict, found.was_tried) == (said, was_tried)
     assert found.wait_us == pytest.approx(wait * 1e6)
     assert found.status == replay.receiver_status
-
-
-def test_why_it_did_not_arrive_is_told_without_the_url() -> None:
-    words = "Cannot connect to https://u:p@a.test/secret"
-    assert driven(item(), tried(None, words), SCHEDULE, 0.5).error == (
-        "Cannot connect to https://a.test"
-    )
-    assert driven(item(), tried(500), SCHEDULE, 0.5).error == "the receiver answered 500"
-    assert driven(item(), tried(), SCHEDULE, 0.5).error == "the receiver gave no answer"
-    assert driven(item(), tried(200), SCHEDULE, 0.5).error == ""
 
 
 def run(**fields: Any) -> RunReading:

@@ -31,8 +31,7 @@ from tests.figures import stats
 from tests.gateway.gating import KEY, gating
 from tests.proxying import ForwardingProxy, proxying
 from tests.simulator.simulating import simulating
-from tests.worker.working import working
-from webhooks import receiver_address
+from tests.worker.working import Work, working
 from worker.doctor import queue_checks, redis_checks
 from worker.doctor.api_checks import check_api, check_public_url, check_version
 from worker.doctor.doctor import doctor
@@ -245,28 +244,6 @@ async def test_the_proxy_that_leads_to_the_api_is_asked_and_named(
     assert f"{api.url} by the proxy {url}" in found.said
     assert words in found.said
     assert well(found) or "NO_PROXY" in found.do
-
-
-@pytest.mark.parametrize("is_socks", [False, True])
-async def test_the_public_url_is_looked_at_through_the_proxy(
-    redis_url: str, is_socks: bool
-) -> None:
-    async with gating(redis_url) as door:
-        with proxying(ForwardingProxy(is_socks, user="a:b")) as proxy:
-            proxies = Proxies.from_environment({}, proxy.url)
-            there = await check_public_url(door.url, "x", account("http://x", KEY), proxies)
-
-    assert len(proxy.tunnels if is_socks else proxy.requests) == 1, there
-
-
-async def test_a_public_url_that_nobody_answers_at_is_told_without_its_path() -> None:
-    with port_nobody_listens_on() as port:
-        url = f"http://127.0.0.1:{port}"
-        found = await check_public_url(url, "x", account("http://x", KEY), Proxies())
-
-    assert found.level is FindingLevel.WRONG
-    assert found.said.startswith(f"{url}: ConnectionRefusedError: ")
-    assert receiver_address.PATH not in found.said
 
 
 async def test_what_is_no_skyvern_is_a_wrong_base_url(redis_url: str) -> None:
@@ -556,14 +533,12 @@ def test_quarantined_jobs_are_named_of_an_account_that_is_looked_at_like_any_oth
     assert "records default" not in checks
 
 
-async def test_what_has_ended_and_still_holds_a_key_is_told(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_what_has_ended_and_still_holds_a_key_is_told(work: Work) -> None:
+    async with work() as bench:
         await bench.one_pass("submit")
-        client.sadd(f"{Keys('default').prefix}key:site:a", "nobody")
+        bench.client.sadd(f"{Keys('default').prefix}key:site:a", "nobody")
         found = list(
-            queue_checks.check_account(bench.queue, client, "default", bench.stats(), None)
+            queue_checks.check_account(bench.queue, bench.client, "default", bench.stats(), None)
         )
     (told,) = [one for one in found if one.check == "keys default"]
     assert told.level is FindingLevel.WARNING

@@ -9,8 +9,8 @@ import redis
 from runqueue import JobState
 from runqueue.store.scripts import ScriptCall
 from tests.simulator.simulating import FakeClock, eventually
-from tests.worker.working import KEYS, start, working
-from worker.process.lease import Lease, new_name
+from tests.worker.working import KEYS, Work, start
+from worker.process.lease import Lease
 
 #: What the script answers: the claim sequence, or that the lease was lost.
 HELD, LOST = 7, -1
@@ -117,10 +117,6 @@ async def test_a_claim_answered_while_a_heartbeat_is_on_its_way_is_no_lost_claim
     assert (lease.sequence, logged) == (8, [])
 
 
-def test_no_two_names_are_the_same() -> None:
-    assert len({new_name() for _ in range(100)}) == 100
-
-
 async def test_the_heartbeat_goes_on_through_trouble_with_redis(
     monkeypatch: pytest.MonkeyPatch, logged: list[Any]
 ) -> None:
@@ -148,14 +144,12 @@ async def test_the_heartbeat_goes_on_through_trouble_with_redis(
     assert lease.may_send(lease.name)
 
 
-async def test_claims_of_a_lost_lease_are_given_back_unsent(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_claims_of_a_lost_lease_are_given_back_unsent(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = bench.enqueue()
         consumer = bench.account.consumers["submit"]
         items = (await consumer.take(1, 0)).items
-        client.zrem(f"{KEYS.prefix}processes", bench.account.lease.name)
+        bench.client.zrem(f"{KEYS.prefix}processes", bench.account.lease.name)
         await bench.account.lease.beat()
 
         start(consumer, *items)
@@ -167,10 +161,8 @@ async def test_claims_of_a_lost_lease_are_given_back_unsent(
         assert bench.job(job_id).state is JobState.RUNNING
 
 
-async def test_a_process_that_ends_in_good_order_is_gone_from_the_queue(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_process_that_ends_in_good_order_is_gone_from_the_queue(work: Work) -> None:
+    async with work() as bench:
         assert bench.stats().processes == 1
         assert bench.queue.accounts() == ["default"]
         await bench.account.consumers["submit"].take(1, 0)

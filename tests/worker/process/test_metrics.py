@@ -13,10 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from ops.exposed import exposed
 from runqueue import RunQueue
 from runqueue.observe.collector import QueueCollector
-from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
 from simulator.model.options import DEFAULT_API_KEY
-from tests.worker.working import INSTANT, closed_port, working
+from tests.worker.working import INSTANT, Work, closed_port
 from worker.process import metrics_server
 from worker.process.metrics import REGISTRY, AccountMetrics
 from worker.process.metrics_server import serve_metrics
@@ -55,9 +54,9 @@ def served(redis_url: str) -> str:
 
 
 async def test_both_pages_are_served_with_the_promised_names_and_tell_what_happened(
-    client: redis.Redis, redis_url: str, served: str
+    work: Work, served: str
 ) -> None:
-    async with working(client, redis_url, max_concurrent_runs=7) as bench:
+    async with work(max_concurrent_runs=7) as bench:
         secret = TaskNames()
         job_ids = await bench.submitted(2, url=INSTANT, group=secret.group)
         await bench.api.fault({"status": 400, "body": {"detail": secret.words}}, times=1)
@@ -137,18 +136,6 @@ def test_quarantined_jobs_are_counted_of_an_account_that_is_readable(
         assert value(found, "runqueue_quarantined_jobs", account=account) == jobs
 
 
-def test_a_job_that_cannot_be_read_hides_no_figure_of_its_account(
-    client: redis.Redis, queue: RunQueue
-) -> None:
-    job, _ = queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}] * 2)
-    client.set(f"{Keys('default').prefix}job:{job.job_id}", "a typo")
-
-    found = {family.name: family for family in QueueCollector(queue).collect()}
-
-    assert value(found, "runqueue_account_readable", account="default") == 1
-    assert value(found, "runqueue_jobs", account="default", state="ready", priority="normal") == 2
-
-
 class TaskNames:
     """Texts that would be easy to find in a label."""
 
@@ -206,42 +193,3 @@ def test_a_call_without_an_answer_is_measured_under_its_own_status() -> None:
 
     labels = {"account": "quiet", "call": "get", "status": "none"}
     assert REGISTRY.get_sample_value("runqueue_http_request_seconds_count", labels) == 1
-
-
-def test_two_pages_of_the_queue_tell_the_same_sums(
-    client: redis.Redis, redis_url: str, served: str
-) -> None:
-    other = serve_metrics("127.0.0.1", closed_port(), redis_url)
-    with RunQueue(redis_url) as queue:
-        queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}} for _ in range(7)])
-
-    for url in (served, other):
-        assert value(read(f"{url}/queue"), "runqueue_jobs", state="ready", priority="normal") == 7
-
-
-def test_a_limit_that_was_set_live_is_shown_beside_the_environment_s(
-    client: redis.Redis, redis_url: str, served: str
-) -> None:
-    with RunQueue(redis_url) as queue:
-        queue.send(worker_calls.seed_limits("default", {"concurrent_runs": 10}))
-    client.hset("runqueue:{default}:limits", "live:concurrent_runs", 3)
-
-    page = read(f"{served}/queue")
-
-    of_cap = {"limit": "concurrent_runs"}
-    assert value(page, "runqueue_limit", **of_cap) == 3
-    assert value(page, "runqueue_limit_setting", source="environment", **of_cap) == 10
-    assert value(page, "runqueue_limit_setting", source="live", **of_cap) == 3
-
-
-def test_a_redis_that_may_drop_keys_is_told_of(
-    client: redis.Redis, redis_url: str, served: str
-) -> None:
-    assert value(read(f"{served}/queue"), "runqueue_redis_info", policy="noeviction") == 1
-    client.config_set("maxmemory-policy", "allkeys-lru")
-    try:
-        page = read(f"{served}/queue")
-    finally:
-        client.config_set("maxmemory-policy", "noeviction")
-
-    assert value(page, "runqueue_redis_info", policy="allkeys-lru") == 1

@@ -8,10 +8,6 @@ from tests.simulator.simulating import FakeClock
 from worker.process.read_health import ReadReport, Reads
 
 
-def test_a_process_that_read_nothing_says_nothing() -> None:
-    assert Reads(FakeClock()).report() == ReadReport(-1, -1, "")
-
-
 def test_reads_fail_from_the_first_failure_after_the_last_answer_on() -> None:
     clock = FakeClock()
     reads = Reads(clock)
@@ -22,16 +18,6 @@ def test_reads_fail_from_the_first_failure_after_the_last_answer_on() -> None:
     reads.failed(None)
 
     assert reads.report() == ReadReport(15_000_000, 5_000_000, "no answer")
-
-
-def test_an_answer_ends_it() -> None:
-    clock = FakeClock()
-    reads = Reads(clock)
-    reads.failed(403)
-    clock.advance(5)
-    reads.answered()
-
-    assert reads.report() == ReadReport(0, -1, "")
 
 
 def test_a_failure_after_which_nothing_was_asked_is_forgotten_in_a_minute() -> None:

@@ -19,8 +19,7 @@ from lab.valkeys import start_valkey
 from runqueue.connection.client import async_client
 from runqueue.store import worker_calls
 from runqueue.store.async_sending import run_async
-from runqueue.store.keys import Keys
-from runqueue.store.scripts import Argument, ScriptCall
+from runqueue.store.scripts import ScriptCall
 from tests.functions import function_of
 from tests.simulator.simulating import eventually
 from worker.process import script_client
@@ -60,33 +59,6 @@ async def test_a_script_that_the_server_does_not_know_is_taught(redis_url: str) 
         assert await calls.run(bound("a")) == [""]
 
 
-async def test_arguments_of_all_kinds_come_through(redis_url: str, client: redis.Redis) -> None:
-    script = function_of(client, "echo", "return args")
-    given: list[Argument] = ["prêt", "", 7, -1, bytes(range(256))]
-    async with calling(redis_url) as calls:
-        now, *told = await calls.run(ScriptCall(script, "default", given, list))
-    assert now == b"0"
-    assert told == ["prêt".encode(), b"", b"7", b"-1", bytes(range(256))]
-
-
-async def test_an_answer_that_is_nothing_is_one(redis_url: str, client: redis.Redis) -> None:
-    script = function_of(client, "nothing", "redis.call('INCR', keys[1]) return false")
-    async with calling(redis_url) as calls:
-        for _ in range(3):
-            assert await calls.run(ScriptCall(script, "default", [], lambda reply: reply)) is None
-        assert await calls.client.get(Keys("default").meta) == b"3"
-
-
-async def test_one_connection_is_kept_for_calls_one_after_the_other(redis_url: str) -> None:
-    async with calling(redis_url) as calls:
-        await calls.run(bound("a"))
-        (kept,) = calls._kept
-        for _ in range(5):
-            await calls.run(bound("a"))
-        assert [one.connection for one in calls._kept] == [kept.connection]
-        assert in_use(calls) == 1
-
-
 async def test_calls_at_once_keep_no_more_connections_than_are_meant(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,12 +66,6 @@ async def test_calls_at_once_keep_no_more_connections_than_are_meant(
     async with calling(redis_url) as calls:
         await asyncio.gather(*(calls.run(bound("a")) for _ in range(20)))
         assert len(calls._kept) == in_use(calls) == 2
-
-
-async def test_of_a_few_connections_none_is_kept(redis_url: str) -> None:
-    async with calling(f"{redis_url}?max_connections=2&timeout=1") as calls:
-        told = await asyncio.gather(*(calls.run(bound("a")) for _ in range(20)))
-        assert told == [[""]] * 20
 
 
 async def test_a_connection_to_an_earlier_primary_is_used_no_more(
@@ -131,34 +97,11 @@ async def test_a_connection_to_an_earlier_primary_is_used_no_more(
         new.stop()
 
 
-async def test_the_pool_gets_a_connection_back_after_a_while(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with calling(redis_url) as calls:
-        await calls.run(bound("a"))
-        (kept,) = calls._kept
-        monkeypatch.setattr(script_client, "KEEP_SECONDS", 0.0)
-        connection = await _released(calls)
-        assert connection is kept.connection
-        assert connection.socket_timeout == kept.seconds == 4.0
-        assert in_use(calls) == 0
-
-
 async def _released(calls: DirectCalls) -> Any:
     """Have what is kept given back, and look at what the pool has then."""
     taken = await calls._take()
     await calls._release(taken)
     return taken.connection
-
-
-async def test_a_connection_that_the_server_closed_is_made_anew(
-    redis_url: str, client: redis.Redis
-) -> None:
-    async with calling(redis_url) as calls:
-        await asyncio.gather(*(calls.run(bound("a")) for _ in range(3)))
-        client.client_kill_filter(_type="normal", skipme=True)
-        for _ in range(4):
-            assert await calls.run(bound("a")) == [""]
 
 
 def test_a_connection_that_a_peer_reset_while_it_was_kept_is_made_anew(redis_url: str) -> None:

@@ -12,7 +12,6 @@ import time
 from typing import Any
 
 import pytest
-import redis
 
 from api_client import ListedRun, RunPage
 from runqueue import JobState, ids
@@ -31,7 +30,7 @@ from tests.worker.searching import (
     task,
     task_v2,
 )
-from tests.worker.working import ENDLESS, Bench, working
+from tests.worker.working import ENDLESS, Bench, Work
 from worker.runs.search import SearchNote
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -68,9 +67,9 @@ async def settle(bench: Bench, request: Any, job_id: str) -> None:
 
 @pytest.mark.parametrize("request_of", [task(), task_v2(), flow()], ids=["1.0", "2.0", "workflow"])
 async def test_a_run_made_before_a_standstill_is_its_job_s_by_the_server_s_own_dates(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, request_of: Any
+    work: Work, monkeypatch: pytest.MonkeyPatch, request_of: Any
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         await bench.submitted()  # the server's date is known
         made = {run["run_id"] for run in await bench.runs()}
         job_id = await lose(bench, request_of, MADE)
@@ -83,9 +82,9 @@ async def test_a_run_made_before_a_standstill_is_its_job_s_by_the_server_s_own_d
 
 
 async def test_a_lost_submission_without_a_run_is_made_again_across_a_standstill(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         await bench.submitted()
         job_id = await lose(bench, task_v2(), LOST)
         await stand_still(monkeypatch, bench)
@@ -97,9 +96,9 @@ async def test_a_lost_submission_without_a_run_is_made_again_across_a_standstill
 
 
 async def test_where_no_date_is_known_of_a_claim_a_run_with_its_marker_waits_for_a_person(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, task(), MADE)  # nothing was answered before
         [run] = await bench.runs()
         await stand_still(monkeypatch, bench)
@@ -111,11 +110,9 @@ async def test_where_no_date_is_known_of_a_claim_a_run_with_its_marker_waits_for
         assert set(candidates(bench, job_id)) == {run["run_id"]}
 
 
-async def test_a_run_of_an_earlier_life_is_not_taken_for_the_job_s(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_a_run_of_an_earlier_life_is_not_taken_for_the_job_s(work: Work) -> None:
     ago = [-PAUSE]
-    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+    async with work(clock=lambda: time.time() + ago[0], **SOON) as bench:
         await bench.submitted()
         job_id = ids.job_id_for("default", "", "again")
         await bench.api.run_task(prompt="p", url=ENDLESS, title=ids.title_marker(job_id, 1))

@@ -15,7 +15,7 @@ from runqueue.store.async_sending import run_async
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, load
 from tests.simulator.simulating import eventually
-from tests.worker.working import start, working, wrap_send
+from tests.worker.working import Work, start, working, wrap_send
 from worker.process import writers as module
 from worker.process.writers import BatchWriter, Write
 from worker.stages.consumer import Consumer
@@ -576,10 +576,8 @@ class Stage(Consumer[str]):
         return self.writes
 
 
-async def test_every_writer_of_an_account_is_one_of_those_that_a_stop_waits_for(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_every_writer_of_an_account_is_one_of_those_that_a_stop_waits_for(work: Work) -> None:
+    async with work() as bench:
         writers = bench.account.writers
         named = [one for one in vars(writers).values() if isinstance(one, BatchWriter)]
         found = [*named, *writers.returned.values()]
@@ -589,9 +587,9 @@ async def test_every_writer_of_an_account_is_one_of_those_that_a_stop_waits_for(
 
 @pytest.mark.parametrize("records", [0, 1, 3])
 async def test_the_capacity_of_an_item_is_free_once_all_its_records_are_written(
-    client: redis.Redis, redis_url: str, records: int
+    work: Work, records: int
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         stage, written = Stage(bench.account, 5), Held()
         stage.writes = [(written, "r")] * records
         stage.busy = 1
@@ -606,9 +604,9 @@ async def test_the_capacity_of_an_item_is_free_once_all_its_records_are_written(
 
 
 async def test_a_stage_s_warning_names_the_account_and_the_item(
-    client: redis.Redis, redis_url: str, logged: list[Any]
+    work: Work, logged: list[Any]
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         stage = Stage(bench.account, 5)
         stage.warning = {"why": "trouble"}
 
@@ -623,13 +621,9 @@ CLASHES = {"event": "e", "account": "a", "kind": "k", "why": "w", "error": "e", 
 
 @pytest.mark.parametrize("ids", [None, CLASHES], ids=["a bug", "names that clash"])
 async def test_what_the_log_makes_of_an_item_costs_neither_its_record_nor_its_capacity(
-    client: redis.Redis,
-    redis_url: str,
-    logged: list[Any],
-    monkeypatch: pytest.MonkeyPatch,
-    ids: dict[str, Any] | None,
+    work: Work, logged: list[Any], monkeypatch: pytest.MonkeyPatch, ids: dict[str, Any] | None
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         stage, written = Stage(bench.account, 5), Held()
         monkeypatch.setattr(Stage, "ids", ids)
         stage.warning = {"account": "x", "event": "x", "job_id": "x", "why": "trouble"}
@@ -645,27 +639,3 @@ async def test_what_the_log_makes_of_an_item_costs_neither_its_record_nor_its_ca
         (line,) = [entry for entry in logged if entry["event"] == event]
         assert line["account"] == "default"
         assert line.get("job_id", "j1") == "j1"
-
-
-@pytest.mark.parametrize("ids", [None, CLASHES], ids=["a bug", "names that clash"])
-async def test_the_capacity_of_an_item_that_failed_is_free_whatever_the_log_makes_of_it(
-    client: redis.Redis,
-    redis_url: str,
-    logged: list[Any],
-    monkeypatch: pytest.MonkeyPatch,
-    ids: dict[str, Any] | None,
-) -> None:
-    async with working(client, redis_url) as bench:
-        stage = Stage(bench.account, 5)
-        monkeypatch.setattr(Stage, "ids", ids)
-
-        start(stage, "an item that handle refuses")
-
-        await eventually(lambda: not stage._tasks)
-        assert stage.busy == 0
-        (line,) = [entry for entry in logged if entry["event"] == "item_failed"]
-        assert (line["account"], line["kind"], line["error"]) == (
-            "default",
-            "test",
-            "AssertionError",
-        )

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue import JobState
 from runqueue.request.job_spec import JobSpec
@@ -23,7 +22,7 @@ from tests.worker.searching import (
     task,
     task_v2,
 )
-from tests.worker.working import KEYS, Bench, working
+from tests.worker.working import KEYS, Bench, Work
 from worker.runs.search import SearchNote
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -67,9 +66,9 @@ async def submit(bench: Bench, *requests: Any) -> list[str]:
 
 @pytest.mark.parametrize(("own", "other"), PAIRS.values(), ids=PAIRS)
 async def test_a_job_that_is_given_another_request_s_answer_finds_its_own_run(
-    client: redis.Redis, redis_url: str, own: Any, other: Any
+    work: Work, own: Any, other: Any
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         # What this server shows unchanged is known by these.
         before = await submit(bench, own, other)
         wrong = await stranger(bench, other)
@@ -89,11 +88,9 @@ async def test_a_job_that_is_given_another_request_s_answer_finds_its_own_run(
         assert await bench.submissions() == 4
 
 
-async def test_another_job_s_marker_in_an_answer_makes_it_another_s(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_another_job_s_marker_in_an_answer_makes_it_another_s(work: Work) -> None:
     request = flow(webhook_url="https://app.test/hook")
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         echo = {"workflow_id": "wpid_1", "parameters": {"sim_end": "never"}}
         hook = "https://app.test/hook?rq_job=" + "a" * 24 + ".1."
         wrong = {"run_id": "wr_1", "status": "queued", "run_type": "workflow_run"}
@@ -117,9 +114,9 @@ async def test_another_job_s_marker_in_an_answer_makes_it_another_s(
     ids=["title", "tag", "tag and webhook"],
 )
 async def test_what_looks_like_a_marker_in_a_user_s_own_request_makes_it_nobody_else_s(
-    client: redis.Redis, redis_url: str, own: Any
+    work: Work, own: Any
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         run = await stranger(bench, own)
         await answer_with(bench, run)
 
@@ -128,10 +125,8 @@ async def test_what_looks_like_a_marker_in_a_user_s_own_request_makes_it_nobody_
         assert bench.job(job_id).run_id == run["run_id"]
 
 
-async def test_equal_jobs_whose_answers_were_exchanged_have_a_run_each(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_equal_jobs_whose_answers_were_exchanged_have_a_run_each(work: Work) -> None:
+    async with work() as bench:
         first = await stranger(bench, task())
         await answer_with(bench, first)
         [a] = await submit(bench, task())
@@ -146,10 +141,8 @@ async def test_equal_jobs_whose_answers_were_exchanged_have_a_run_each(
 
 
 @pytest.mark.parametrize("change", ["prompt", "url"])
-async def test_a_field_that_a_server_rewrites_costs_no_job_its_run(
-    client: redis.Redis, redis_url: str, change: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_field_that_a_server_rewrites_costs_no_job_its_run(work: Work, change: str) -> None:
+    async with work() as bench:
         for number in range(3):
             run = await stranger(bench, task(prompt=f"{number}"))
             run["run_request"][change] = f"https://rewritten.test/{number}"
@@ -161,10 +154,8 @@ async def test_a_field_that_a_server_rewrites_costs_no_job_its_run(
 
 
 @pytest.mark.parametrize("echo", [None, "none", {}, [], {"prompt": None, "url": 7}])
-async def test_an_answer_that_shows_no_request_is_the_job_s_own(
-    client: redis.Redis, redis_url: str, echo: Any
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_an_answer_that_shows_no_request_is_the_job_s_own(work: Work, echo: Any) -> None:
+    async with work() as bench:
         await submit(bench, task())
         run = await stranger(bench, task())
         await answer_with(bench, run | {"run_request": echo})
@@ -175,9 +166,9 @@ async def test_an_answer_that_shows_no_request_is_the_job_s_own(
 
 
 async def test_no_connection_is_used_again_after_another_request_s_answer(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url, transport={"idle_limit": 600}) as bench:
+    async with work(transport={"idle_limit": 600}) as bench:
         await submit(bench, task(prompt="one"))
         await answer_with(bench, await stranger(bench, task(prompt="other")))
         opened: list[str] = []
@@ -200,14 +191,9 @@ async def test_no_connection_is_used_again_after_another_request_s_answer(
 @pytest.mark.parametrize("version", ["1.0.56", "1.0.40"])
 @pytest.mark.parametrize("correlation", [True, False])
 async def test_every_kind_of_request_is_recognised_in_its_own_answer(
-    client: redis.Redis, redis_url: str, version: str, correlation: bool
+    work: Work, version: str, correlation: bool
 ) -> None:
-    async with working(
-        client,
-        redis_url,
-        simulator={"version": version},
-        settings={"correlation": correlation},
-    ) as bench:
+    async with work(simulator={"version": version}, settings={"correlation": correlation}) as bench:
         workflows = {declares: await workflow_of(bench, declares) for declares in (False, True)}
         models: Any = MODELS
         jobs = [
@@ -260,9 +246,9 @@ async def exchanged(bench: Bench, request: Any) -> tuple[str, str, str, str]:
 
 @pytest.mark.parametrize("request_of", [task(), flow()], ids=["title", "tag"])
 async def test_equal_jobs_of_which_one_was_given_the_other_s_answer_are_not_submitted_again(
-    client: redis.Redis, redis_url: str, request_of: Any
+    work: Work, request_of: Any
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         job_id, other, free, taken = await exchanged(bench, request_of)
         await control(bench, request_of)
 
@@ -275,12 +261,12 @@ async def test_equal_jobs_of_which_one_was_given_the_other_s_answer_are_not_subm
 
 
 async def test_a_job_whose_run_ended_as_an_equal_one_s_stays_unconfirmed_and_is_not_made_again(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         job_id, other, _, taken = await exchanged(bench, task())
         await bench.api.post(f"/v1/runs/{taken}/cancel")
-        client.zadd(f"{KEYS.prefix}poll", {job_id: 0})
+        bench.client.zadd(f"{KEYS.prefix}poll", {job_id: 0})
         await bench.one_pass("poll")
         assert bench.job(job_id).state is JobState.CANCELED
         await control(bench, task())

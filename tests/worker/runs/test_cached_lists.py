@@ -8,7 +8,6 @@ from email.utils import formatdate
 from typing import Any, cast
 
 import pytest
-import redis
 from multidict import CIMultiDict
 
 from api_client import AsyncTransport, RunPage
@@ -32,7 +31,7 @@ from tests.worker.searching import (
     task,
     task_v2,
 )
-from tests.worker.working import ENDLESS, Bench, working
+from tests.worker.working import ENDLESS, Bench, Work
 from worker.runs.search import SearchNote
 from worker.stages.reconcile import ReconcileConsumer
 
@@ -85,10 +84,10 @@ def with_header(answer: HttpAnswer, name: str, value: str) -> HttpAnswer:
 
 @pytest.mark.parametrize("says_so", [True, False])
 async def test_a_run_that_a_cached_list_lacks_is_not_taken_for_one_that_does_not_exist(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, *, says_so: bool
+    work: Work, monkeypatch: pytest.MonkeyPatch, *, says_so: bool
 ) -> None:
     cache = Cache(monkeypatch, says_so=says_so)
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         await control(bench, task())
         await reconciler(bench)._runs.recent(time.monotonic() - 600.0)
         cache.is_filled = True
@@ -113,9 +112,9 @@ def stored(page: RunPage) -> RunPage:
 
 @pytest.mark.parametrize("which", [1, 2, 3])
 async def test_one_page_from_a_cache_is_enough_to_deny_nothing(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, which: int
+    work: Work, monkeypatch: pytest.MonkeyPatch, which: int
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, task(), LOST)
         await control(bench, task())
         await other_runs(bench, 6)
@@ -127,9 +126,9 @@ async def test_one_page_from_a_cache_is_enough_to_deny_nothing(
 
 
 async def test_a_cached_page_behind_a_short_one_does_not_end_the_list(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, task(), LOST)
         await control(bench, task())
         show_lists(monkeypatch, bench, lambda page, number: stored(page) if number == 2 else page)
@@ -140,9 +139,9 @@ async def test_a_cached_page_behind_a_short_one_does_not_end_the_list(
 
 
 async def test_runs_of_a_cached_list_are_not_counted_for_equal_jobs(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         jobs = await lose_many(bench, task_v2(), MADE, 2)
         show_lists(monkeypatch, bench, lambda page, _: stored(page))
         await stays(bench, *jobs, note=SearchNote.CANDIDATES)
@@ -154,10 +153,10 @@ async def test_runs_of_a_cached_list_are_not_counted_for_equal_jobs(
 
 
 async def test_claims_that_redis_lost_are_not_recovered_from_a_cached_list(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.runs.recovery.Recovery.is_due", lambda _: True)
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await lost_claims(bench, remembered=True)
         (job_id,) = bench.enqueue(1)
         cached: dict[str, Any] = {"is": True}

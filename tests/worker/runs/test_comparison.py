@@ -177,12 +177,6 @@ def test_what_a_server_shows_of_a_task_is_equal_to_it(
     assert (found.likeness, found.different) == (EQUAL, ())
 
 
-def test_a_task_2_0_without_a_url_is_shown_without_one() -> None:
-    sent = {"prompt": "Read the price.", "engine": "skyvern-2.0"}
-
-    assert task(sent, {"url": None}, "task_v2").likeness is EQUAL
-
-
 FLOWS_AS_SHOWN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no parameters": ({"workflow_id": "w"}, {"workflow_id": "w", "parameters": {}}),
     "empty parameters, defaults added": (
@@ -587,15 +581,6 @@ def test_parameters_that_are_not_shown_leave_it_open() -> None:
     assert flow(FLOW, {"workflow_id": "wpid_1", "parameters": None}).likeness is UNSURE
 
 
-def test_a_workflow_that_only_the_list_names_is_compared() -> None:
-    listed = run_of({**ADDED_TO_FLOW, "parameters": {"order": "17"}}, "workflow_run")
-    own = run_of(listed.request, "workflow_run", workflow_id="wpid_1")
-    other = run_of(listed.request, "workflow_run", workflow_id="wpid_2")
-
-    assert compare("workflow", FLOW, own).likeness is EQUAL
-    assert compare("workflow", FLOW, other).likeness is DIFFERENT
-
-
 # Logins and downloads of files.
 
 
@@ -604,13 +589,6 @@ def test_a_login_is_told_by_the_workflow_that_the_server_made_of_it() -> None:
 
     assert found.likeness is EQUAL
     assert {"url", "prompt", "onepassword_vault_id", "onepassword_item_id"} <= set(found.equal)
-
-
-@pytest.mark.parametrize("prompt", [None, ""])
-def test_a_login_without_a_prompt_has_the_server_s_own(prompt: str | None) -> None:
-    run = made("login", LOGIN, navigation_goal="If you are not signed in, sign in.")
-
-    assert compare("login", {**LOGIN, "prompt": prompt}, run).likeness is EQUAL
 
 
 def test_a_download_of_files_is_told_by_the_workflow_that_the_server_made_of_it() -> None:

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import pytest
-import redis
 import structlog
 
 from api_client import RunPage
@@ -25,7 +24,7 @@ from tests.worker.searching import (
     task,
     task_v2,
 )
-from tests.worker.working import ENDLESS, KEYS, Bench, working
+from tests.worker.working import ENDLESS, KEYS, Bench, Work
 from worker.runs.reader import Runs, Submitted, date_ahead
 from worker.runs.search import BEHIND_PROXY, SearchNote
 
@@ -81,13 +80,9 @@ def test_a_record_whose_times_run_backwards_says_nothing() -> None:
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR])
 @pytest.mark.parametrize("controls", [1, 2])
 async def test_a_run_is_told_by_its_marker_whatever_clock_dates_the_list(
-    client: redis.Redis,
-    redis_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    seconds: float,
-    controls: int,
+    work: Work, monkeypatch: pytest.MonkeyPatch, seconds: float, controls: int
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, task(), MADE)
         for _ in range(controls):
             await control(bench, task())
@@ -99,9 +94,9 @@ async def test_a_run_is_told_by_its_marker_whatever_clock_dates_the_list(
 
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR])
 async def test_a_run_is_told_by_its_request_once_the_date_is_corrected(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, seconds: float
+    work: Work, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, task_v2(), MADE)
         await control(bench, task_v2())
         date_otherwise(monkeypatch, bench, seconds)
@@ -119,9 +114,9 @@ async def test_a_run_is_told_by_its_request_once_the_date_is_corrected(
 
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR])
 async def test_that_there_is_no_run_is_believed_once_the_date_is_corrected(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, seconds: float
+    work: Work, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, task(), LOST)
         await control(bench, task())
         date_otherwise(monkeypatch, bench, seconds)
@@ -139,10 +134,10 @@ async def test_that_there_is_no_run_is_believed_once_the_date_is_corrected(
 
 
 async def test_a_date_that_is_behind_makes_no_older_run_a_newer_one(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     behind = 600.0
-    async with working(client, redis_url, clock=lambda: time.time() - behind, **SOON) as bench:
+    async with work(clock=lambda: time.time() - behind, **SOON) as bench:
         for job_id in [await control(bench, task()), await control(bench, task())]:
             for field in ("taken", "started"):
                 bench.set(job_id, field, int(record(bench, job_id, field)) - 600_000_000)
@@ -155,14 +150,12 @@ async def test_a_date_that_is_behind_makes_no_older_run_a_newer_one(
         assert record(bench, job_id, "search_note") == SearchNote.NOTHING_NEWER
 
 
-async def test_runs_submitted_before_a_step_that_nobody_counted_correct_no_date(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+async def test_runs_submitted_before_a_step_that_nobody_counted_correct_no_date(work: Work) -> None:
+    async with work(**SOON) as bench:
         for job_id in [await control(bench, task()), await control(bench, task())]:
             for field in ("taken", "started"):
                 bench.set(job_id, field, int(record(bench, job_id, field)) - 10_000_000_000)
-        client.hset(KEYS.meta, "dated_since", bench.now_us())
+        bench.client.hset(KEYS.meta, "dated_since", bench.now_us())
         job_id = await lose(bench, task(), MADE)
 
         await look(bench)
@@ -170,9 +163,9 @@ async def test_runs_submitted_before_a_step_that_nobody_counted_correct_no_date(
 
 
 async def test_a_proxy_that_may_date_lists_itself_is_believed_if_a_run_of_ours_agrees(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         bench.account.is_forwarded = True
         runs = Runs(bench.account, asyncio.Semaphore(1))
         assert (await runs.recent(time.monotonic() - 60)).is_dated  # an empty one needs no date
@@ -183,9 +176,9 @@ async def test_a_proxy_that_may_date_lists_itself_is_believed_if_a_run_of_ours_a
 
 
 async def test_behind_a_proxy_a_job_is_submitted_again_only_when_nothing_can_arrive_late(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         bench.account.is_proxied = True
         job_id = await lose(bench, task(), LOST)
         await control(bench, task())
@@ -203,9 +196,9 @@ async def test_behind_a_proxy_a_job_is_submitted_again_only_when_nothing_can_arr
 
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR])
 async def test_lost_claims_are_recovered_whatever_clock_dates_the_list(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, seconds: float
+    work: Work, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         for _ in range(2):
             await control(bench, task())
         (job_id,) = bench.enqueue(1)

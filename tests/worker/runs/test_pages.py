@@ -4,12 +4,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue import JobState
 from runqueue.store.scripts import ScriptCall
 from tests.worker.listed import META, list_now, listed
-from tests.worker.working import ENDLESS, Bench, Send, working, wrap_send
+from tests.worker.working import ENDLESS, Bench, Send, Work, wrap_send
 from worker.stages import list_runs
 
 pytestmark = pytest.mark.usefixtures("at_once")
@@ -50,9 +49,9 @@ def one_page_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("one_page_at_a_time")
 async def test_runs_that_shift_to_a_page_that_was_read_are_asked_for_and_go_on(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_ids = [*await listed(bench, 75), *await listed(bench, 75)]
         run_of = {bench.job(job_id).run_id: job_id for job_id in job_ids}
         newest = [await bench.api.run_task(url=ENDLESS) for _ in range(3)]
@@ -73,9 +72,9 @@ async def test_runs_that_shift_to_a_page_that_was_read_are_asked_for_and_go_on(
 
 @pytest.mark.usefixtures("one_page_at_a_time")
 async def test_runs_that_shift_to_the_next_page_are_seen_twice_and_cost_nothing(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_ids = [*await listed(bench, 75), *await listed(bench, 75)]
 
         async def begin_others() -> None:
@@ -100,12 +99,10 @@ def age(bench: Bench, seconds: float, job_ids: list[str]) -> None:
         bench.set(job_id, "started", bench.now_us() - round(seconds * 1e6))
 
 
-async def test_pages_of_runs_too_young_to_be_over_are_not_read(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_pages_of_runs_too_young_to_be_over_are_not_read(work: Work) -> None:
+    async with work() as bench:
         for name, value in durations(bench).items():
-            client.hset(META, name, value)
+            bench.client.hset(META, name, value)
         age(bench, 290, await listed(bench, 90))
         young = [*await listed(bench, 80), *await listed(bench, 80)]
         age(bench, 10, young)

@@ -5,7 +5,6 @@ import time
 from typing import Any, cast
 
 import pytest
-import redis
 
 from api_client import ListClass, ReadClass, RunPage, RunReading
 from api_client.answers.outcomes import RunTags
@@ -27,7 +26,7 @@ from tests.worker.searching import (
     task,
     task_v2,
 )
-from tests.worker.working import ENDLESS, KEYS, Bench, closed_port, start, working
+from tests.worker.working import ENDLESS, KEYS, Bench, Work, closed_port, start
 from worker.runs.recovery import Recovery
 from worker.stages.reconcile import ReconcileConsumer
 
@@ -73,9 +72,9 @@ def recovery_of(bench: Bench) -> Recovery:
 
 @pytest.mark.parametrize("noticed", [0, 76])
 async def test_lost_claims_are_recovered_once_nothing_from_before_is_on_the_wire(
-    client: redis.Redis, redis_url: str, noticed: int
+    work: Work, noticed: int
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await lost_claims(bench, noticed=noticed, remembered=True)
         (job_id,) = bench.enqueue(1)
         run_id = await bench.api.run_task(url=ENDLESS, title=ids.title_marker(job_id, 1))
@@ -87,10 +86,10 @@ async def test_lost_claims_are_recovered_once_nothing_from_before_is_on_the_wire
 
 
 async def test_lost_claims_are_recovered_as_far_back_as_the_server_s_own_date_of_the_last_tick(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
     ago = [-1_800.0]
-    async with working(client, redis_url, clock=lambda: time.time() + ago[0]) as bench:
+    async with work(clock=lambda: time.time() + ago[0]) as bench:
         await lost_claims(bench, remembered=False)
         bench.client.hset(KEYS.meta, "recover_date", bench.now_us() - 40 * MINUTE)
         lost, suspected = bench.enqueue(2)
@@ -109,10 +108,10 @@ async def test_lost_claims_are_recovered_as_far_back_as_the_server_s_own_date_of
 
 
 async def test_a_job_that_may_have_lost_its_claim_is_looked_for_back_to_the_server_s_own_date(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
     ago = [-500.0]
-    async with working(client, redis_url, clock=lambda: time.time() + ago[0]) as bench:
+    async with work(clock=lambda: time.time() + ago[0]) as bench:
         await lost_claims(bench, ago=1, remembered=False)
         bench.client.hset(KEYS.meta, "recover_date", bench.now_us() - 10 * MINUTE)
         job_id = bench.queue.enqueue(task_v2()).job_id
@@ -127,13 +126,13 @@ async def test_a_job_that_may_have_lost_its_claim_is_looked_for_back_to_the_serv
 
 
 async def test_a_promoted_server_holds_the_account_until_the_lost_claims_runs_are_adopted(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (known,) = await bench.submitted()
         lost, waiting = bench.enqueue(2)
-        client.replicaof("127.0.0.1", str(closed_port()))
-        client.replicaof("NO", "ONE")
+        bench.client.replicaof("127.0.0.1", str(closed_port()))
+        bench.client.replicaof("NO", "ONE")
         await bench.one_pass("submit")
         assert is_held(bench)
         run_id = await bench.api.run_task(url=ENDLESS, title=ids.title_marker(lost, 1))
@@ -152,10 +151,8 @@ async def test_a_promoted_server_holds_the_account_until_the_lost_claims_runs_ar
 
 
 @pytest.mark.parametrize("ago", [5, 60])
-async def test_somebody_else_s_run_keeps_no_account_held(
-    client: redis.Redis, redis_url: str, ago: int
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_somebody_else_s_run_keeps_no_account_held(work: Work, ago: int) -> None:
+    async with work() as bench:
         await bench.api.run_task(url=ENDLESS, prompt="theirs")
         await lost_claims(bench, ago=ago, remembered=False)
         (job_id,) = bench.enqueue(1)
@@ -167,9 +164,9 @@ async def test_somebody_else_s_run_keeps_no_account_held(
 
 
 async def test_a_waiting_job_that_an_unmarked_run_may_be_of_is_looked_for_and_gets_it(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await lost_claims(bench, remembered=True)
         equal = [bench.queue.enqueue(task_v2()).job_id for _ in range(3)]
         later = bench.queue.enqueue(task_v2(), delay=60).job_id
@@ -192,10 +189,10 @@ async def test_a_waiting_job_that_an_unmarked_run_may_be_of_is_looked_for_and_ge
 
 @pytest.mark.parametrize("ahead", [{"keys": ["session:pbs_1"]}, {}], ids=["a session", "others"])
 async def test_a_job_gets_the_unmarked_run_of_its_lost_claim_behind_any_number_of_waiting_jobs(
-    client: redis.Redis, redis_url: str, ahead: dict[str, Any]
+    work: Work, ahead: dict[str, Any]
 ) -> None:
     """The others did not fit a budget that was set after the copy was made, say."""
-    async with working(client, redis_url, max_concurrent_runs=10) as bench:
+    async with work(max_concurrent_runs=10) as bench:
         await lost_claims(bench, remembered=True)
         lines = [
             {"kind": "task", "body": {"prompt": f"p{n}", "url": ENDLESS}, **ahead}
@@ -215,9 +212,9 @@ async def test_a_job_gets_the_unmarked_run_of_its_lost_claim_behind_any_number_o
 
 
 async def test_a_scheduled_job_that_may_have_its_run_is_not_submitted_when_it_is_due(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await lost_claims(bench, remembered=True)
         job_id = bench.queue.enqueue(task_v2(), delay=60).job_id
         await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
@@ -229,25 +226,10 @@ async def test_a_scheduled_job_that_may_have_its_run_is_not_submitted_when_it_is
         assert record(bench, job_id, "attempt") == "1"
 
 
-async def test_a_job_whose_time_is_still_to_come_waits_for_it_whatever_runs_there_are(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        await lost_claims(bench, remembered=True)
-        job_id = bench.queue.enqueue(task_v2(), delay=86_400).job_id
-        run_at = bench.job(job_id).run_at
-        await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
-
-        await bench.one_pass("reconcile")
-
-        assert not is_held(bench)
-        assert (bench.job(job_id).state, bench.job(job_id).run_at) == ("scheduled", run_at)
-
-
 async def test_of_equal_jobs_one_whose_time_is_still_to_come_hides_none_that_may_own_the_run(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         bench.queue.enqueue(task_v2(), delay=86_400)
         running = bench.queue.enqueue(task_v2(), retry={"max_attempts": 2}).job_id
         await bench.one_pass("submit")
@@ -261,10 +243,10 @@ async def test_of_equal_jobs_one_whose_time_is_still_to_come_hides_none_that_may
 
 @pytest.mark.parametrize("when", ["before", "in between", "after"])
 async def test_a_job_whose_first_run_fails_around_the_recovery_gets_the_further_run_that_was_made(
-    client: redis.Redis, redis_url: str, when: str
+    work: Work, when: str
 ) -> None:
     url = "https://shop.test/?sim_end=failed&sim_seconds=0"
-    async with working(client, redis_url, max_concurrent_runs=1) as bench:
+    async with work(max_concurrent_runs=1) as bench:
         policy = {"max_attempts": 2, "min_backoff": 5}
         job_id = bench.queue.enqueue(task_v2(url=url), retry=policy).job_id
         await bench.one_pass("submit")
@@ -293,9 +275,9 @@ async def test_a_job_whose_first_run_fails_around_the_recovery_gets_the_further_
 
 
 async def test_a_run_without_the_title_that_runs_of_its_type_show_is_nobody_s_of_ours(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await control(bench, task())
         await bench.api.run_task(prompt="p", url=ENDLESS)
         await lost_claims(bench, ago=60, remembered=True)
@@ -309,9 +291,9 @@ async def test_a_run_without_the_title_that_runs_of_its_type_show_is_nobody_s_of
 
 @pytest.mark.parametrize(("remembered", "found"), [(True, False), (False, True)])
 async def test_a_server_that_lost_more_than_minutes_waits_for_a_person_where_runs_show_no_marker(
-    client: redis.Redis, redis_url: str, remembered: bool, found: bool
+    work: Work, remembered: bool, found: bool
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         if found:
             title = ids.title_marker(ids.new_id("default"), 1)
             await bench.api.run_task(url=ENDLESS, title=title)
@@ -338,9 +320,9 @@ def refuse_to_show(monkeypatch: pytest.MonkeyPatch, bench: Bench, refused: str) 
 
 @pytest.mark.parametrize(("times", "held"), [(1, False), (None, True)])
 async def test_the_account_stays_held_only_while_no_read_at_all_is_answered(
-    client: redis.Redis, redis_url: str, times: int | None, held: bool
+    work: Work, times: int | None, held: bool
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
         await lost_claims(bench, remembered=True)
         await bench.api.fault({"status": 500}, match={"route": "get_run"}, times=times)
@@ -352,9 +334,9 @@ async def test_the_account_stays_held_only_while_no_read_at_all_is_answered(
 
 @pytest.mark.parametrize("unreadable", ["a status", "no request"])
 async def test_a_run_that_alone_can_never_be_read_holds_no_account_and_may_be_any_of_its_kind(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, unreadable: str
+    work: Work, monkeypatch: pytest.MonkeyPatch, unreadable: str
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         theirs = await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
         await lost_claims(bench, remembered=True)
         job_id = bench.queue.enqueue(task_v2(prompt="another")).job_id
@@ -373,12 +355,12 @@ async def test_a_run_that_alone_can_never_be_read_holds_no_account_and_may_be_an
 
 @pytest.mark.parametrize("died", [True, False])
 async def test_where_a_process_died_a_task_without_a_url_is_looked_for_whatever_is_listed(
-    client: redis.Redis, redis_url: str, *, died: bool
+    work: Work, *, died: bool
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await lost_claims(bench, remembered=False)
         if died:
-            client.zadd(f"{KEYS.prefix}processes", {"dead": bench.now_us() - 1})
+            bench.client.zadd(f"{KEYS.prefix}processes", {"dead": bench.now_us() - 1})
         late = bench.queue.enqueue(task(url=None)).job_id
         other = bench.queue.enqueue(task()).job_id
         was_enqueued_before(bench, late, other)
@@ -395,15 +377,12 @@ async def test_where_a_process_died_a_task_without_a_url_is_looked_for_whatever_
 
 @pytest.mark.parametrize("noticed", [100, 1_000])
 async def test_more_tasks_without_a_url_than_can_be_looked_for_wait_until_their_runs_are_listed(
-    client: redis.Redis,
-    redis_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    noticed: int,
+    work: Work, monkeypatch: pytest.MonkeyPatch, noticed: int
 ) -> None:
     monkeypatch.setattr("worker.runs.suspects.MOST_SUSPECTS", 1)
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await lost_claims(bench, noticed=noticed, remembered=False)
-        client.zadd(f"{KEYS.prefix}processes", {"dead": bench.now_us() - 1})
+        bench.client.zadd(f"{KEYS.prefix}processes", {"dead": bench.now_us() - 1})
         for n in range(2):
             job_id = bench.queue.enqueue(task(url=None, prompt=f"p{n}")).job_id
             was_enqueued_before(bench, job_id)
@@ -411,21 +390,17 @@ async def test_more_tasks_without_a_url_than_can_be_looked_for_wait_until_their_
 
         await bench.one_pass("reconcile")
 
-        assert client.hget(KEYS.meta, "hold_kind") != b"person"
+        assert bench.client.hget(KEYS.meta, "hold_kind") != b"person"
         assert is_held(bench) == (noticed < 900)
         assert bench.job(job_id).state is JobState.READY
 
 
 @pytest.mark.parametrize(("noticed", "held"), [(100, True), (241, False)])
 async def test_while_runs_go_on_something_newer_than_the_loss_is_waited_for_but_not_for_ever(
-    client: redis.Redis,
-    redis_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    noticed: int,
-    held: bool,
+    work: Work, monkeypatch: pytest.MonkeyPatch, noticed: int, held: bool
 ) -> None:
     monkeypatch.setattr("worker.runs.recovery.NEWER", 1e9)
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await bench.submitted()
         await lost_claims(bench, noticed=noticed, remembered=False)
         job_id = bench.queue.enqueue(task()).job_id
@@ -438,10 +413,10 @@ async def test_while_runs_go_on_something_newer_than_the_loss_is_waited_for_but_
 
 
 async def test_an_idle_account_does_not_wait_for_anything_newer_in_the_list(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.runs.recovery.NEWER", 1e9)
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await lost_claims(bench, remembered=False)
 
         await bench.one_pass("reconcile")
@@ -457,11 +432,11 @@ def was_enqueued_before(bench: Bench, *job_ids: str) -> None:
 
 
 async def test_while_runs_are_read_unconfirmed_jobs_are_looked_for(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_id = await lose(bench, task(), MADE)
-        client.zadd(f"{KEYS.prefix}reconcile", {job_id: 0})
+        bench.client.zadd(f"{KEYS.prefix}reconcile", {job_id: 0})
         await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
         await lost_claims(bench, remembered=True)
         recovery, may_go_on = recovery_of(bench), asyncio.Event()
@@ -483,10 +458,10 @@ async def test_while_runs_are_read_unconfirmed_jobs_are_looked_for(
 
 
 async def test_while_a_person_is_awaited_attempts_become_rare(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         recovery = recovery_of(bench)
         monkeypatch.setattr(recovery, "_clock", lambda: now)
         await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
@@ -508,13 +483,9 @@ async def test_while_a_person_is_awaited_attempts_become_rare(
     ("listed", "kind"), [(ListClass.TROUBLE, "redis"), (ListClass.NOT_SUPPORTED, "person")]
 )
 async def test_without_a_list_the_account_stays_held_and_one_that_will_not_come_calls_a_person(
-    client: redis.Redis,
-    redis_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    listed: ListClass,
-    kind: str,
+    work: Work, monkeypatch: pytest.MonkeyPatch, listed: ListClass, kind: str
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await lost_claims(bench, remembered=True)
 
         async def failing(**_: Any) -> RunPage:
@@ -535,10 +506,10 @@ async def test_without_a_list_the_account_stays_held_and_one_that_will_not_come_
 )
 @pytest.mark.parametrize("carrier", ["title", "webhook_url"])
 async def test_a_run_whose_marker_names_another_queue_is_nobody_s_orphan_here(
-    client: redis.Redis, redis_url: str, queues: tuple[str, str], is_ours: bool, carrier: str
+    work: Work, queues: tuple[str, str], is_ours: bool, carrier: str
 ) -> None:
     ours, theirs = queues
-    async with working(client, redis_url, settings={"queue_name": ours}) as bench:
+    async with work(settings={"queue_name": ours}) as bench:
         await lost_claims(bench, ago=60, remembered=True)
         job_id = ids.new_id("default")
         url = f"{HOOK}?{ids.url_marker(job_id, 1, theirs)}"
@@ -566,9 +537,9 @@ async def tagged_run(bench: Bench, tag: str) -> str:
     [("a", "b", False), ("", "b", False), ("a", "a", True), ("a", "", True), ("", "", True)],
 )
 async def test_a_lost_job_s_workflow_run_is_shown_as_an_orphan_by_its_tag_alone(
-    client: redis.Redis, redis_url: str, ours: str, theirs: str, is_ours: bool
+    work: Work, ours: str, theirs: str, is_ours: bool
 ) -> None:
-    async with working(client, redis_url, settings={"queue_name": ours}) as bench:
+    async with work(settings={"queue_name": ours}) as bench:
         await lost_claims(bench, remembered=True)
         run_id = await tagged_run(bench, ids.tag_value(ids.new_id("default"), 1, theirs))
 
@@ -579,10 +550,8 @@ async def test_a_lost_job_s_workflow_run_is_shown_as_an_orphan_by_its_tag_alone(
         assert not is_held(bench)
 
 
-async def test_a_waiting_job_is_given_the_workflow_run_that_its_tag_names(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_waiting_job_is_given_the_workflow_run_that_its_tag_names(work: Work) -> None:
+    async with work() as bench:
         await lost_claims(bench, remembered=True)
         first, second = (bench.queue.enqueue(flow()).job_id for _ in range(2))
         run_id = await tagged_run(bench, ids.tag_value(second, 1))
@@ -595,9 +564,9 @@ async def test_a_waiting_job_is_given_the_workflow_run_that_its_tag_names(
 
 @pytest.mark.parametrize("noticed", [100, 300])
 async def test_tags_that_cannot_be_read_hold_the_account_for_a_while_alone(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, noticed: int
+    work: Work, monkeypatch: pytest.MonkeyPatch, noticed: int
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await lost_claims(bench, noticed=noticed, remembered=True)
         await bench.api.run_workflow(workflow_id="wpid_1", parameters={"sim_end": "never"})
 
@@ -611,10 +580,10 @@ async def test_tags_that_cannot_be_read_hold_the_account_for_a_while_alone(
 
 
 async def test_another_queue_s_run_is_not_adopted_by_the_job_that_has_the_same_id(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
     named: dict[str, Any] = {"settings": {"queue_name": "a"}}
-    async with working(client, redis_url, **named) as bench:
+    async with work(**named) as bench:
         job_id = await lose(bench, task(), LOST)
         await bench.api.run_task(url=ENDLESS, title=ids.title_marker(job_id, 1, "b"))
 
@@ -626,10 +595,8 @@ async def test_another_queue_s_run_is_not_adopted_by_the_job_that_has_the_same_i
         assert bench.job(job_id).run_id == run_id
 
 
-async def test_submissions_carry_the_name_of_the_queue_and_are_found_by_it(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, settings={"queue_name": "a"}) as bench:
+async def test_submissions_carry_the_name_of_the_queue_and_are_found_by_it(work: Work) -> None:
+    async with work(settings={"queue_name": "a"}) as bench:
         job_id = await lose(bench, task(webhook_url=f"{HOOK}?x=1"), MADE)
         [run] = await bench.runs()
         assert run["title"] == f"[rq:{job_id}.1.a]"
@@ -641,9 +608,9 @@ async def test_submissions_carry_the_name_of_the_queue_and_are_found_by_it(
 
 @pytest.mark.parametrize("tagged_as", ["a", ""])
 async def test_a_workflow_s_run_is_found_by_its_tag_with_and_without_the_name_of_the_queue(
-    client: redis.Redis, redis_url: str, tagged_as: str
+    work: Work, tagged_as: str
 ) -> None:
-    async with working(client, redis_url, settings={"queue_name": tagged_as}) as bench:
+    async with work(settings={"queue_name": tagged_as}) as bench:
         job_id = await lose(bench, flow(), MADE)
         [run] = await bench.runs()
         bench.account.worker_settings.queue_name = "a"

@@ -6,14 +6,13 @@ from typing import Any
 
 import orjson
 import pytest
-import redis
 
 from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
 from runqueue.store.history import read_trail
 from tests.simulator.simulating import receiving
-from tests.worker.delivering import delivered, relaying
-from tests.worker.retrying import RETRY, backoff_over
-from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, working
+from tests.worker.delivering import delivered
+from tests.worker.retrying import RETRY
+from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, Work
 from worker.process import account as account_module
 
 REASON = "Failed to run task 2.0: Failed to send webhook.    task_v2_id=tsk_v2_1"
@@ -72,9 +71,9 @@ async def poll(bench: Bench, *job_ids: str) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"retry": RETRY}])
 async def test_a_completed_run_that_1_0_40_calls_failed_is_completed_with_a_note(
-    client: redis.Redis, redis_url: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    work: Work, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = await bench.submitted(**options)
         await shows(bench, lie())
         says_version(bench, monkeypatch, "1.0.40")
@@ -92,9 +91,9 @@ async def test_a_completed_run_that_1_0_40_calls_failed_is_completed_with_a_note
 
 
 async def test_the_webhook_of_such_a_job_says_that_it_completed(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    relay: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+    async with receiving() as user, relay() as bench:
         says_version(bench, monkeypatch, "1.0.40")
         request = TaskRunRequest(prompt="Read it.", url=ENDLESS, webhook_url=user.url)
         job_id = bench.queue.enqueue(request).job_id
@@ -108,44 +107,10 @@ async def test_the_webhook_of_such_a_job_says_that_it_completed(
         assert headers["runqueue-job-state"] == bench.job(job_id).state == "completed"
 
 
-@pytest.mark.parametrize(
-    ("shown", "version"),
-    [
-        ({}, "1.0.56"),
-        ({}, "1.0.4"),
-        ({}, ""),
-        ({"output": None}, "1.0.40"),
-        ({"status": "terminated"}, "1.0.40"),
-        ({"run_type": "task_v1"}, "1.0.40"),
-        ({"failure_reason": "Failed to run task 2.0: no model"}, "1.0.40"),
-        ({"failure_reason": None}, "1.0.40"),
-    ],
-    ids=str,
-)
-async def test_any_other_failed_run_has_failed_and_is_run_again(
-    client: redis.Redis,
-    redis_url: str,
-    shown: dict[str, Any],
-    version: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    retry = {**RETRY, "retry_on": ["failed", "terminated"]}
-    async with working(client, redis_url) as bench:
-        (job_id,) = await bench.submitted(retry=retry)
-        await shows(bench, lie(**shown))
-        says_version(bench, monkeypatch, version)
-
-        await poll(bench, job_id)
-
-        assert bench.job(job_id).state is JobState.SCHEDULED
-        await backoff_over(bench, job_id)
-        assert await bench.submissions() == 2
-
-
 async def test_a_server_that_does_not_say_its_version_just_now_is_asked_again(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = await bench.submitted(retry=RETRY)
         await shows(bench, lie())
         says_version(bench, monkeypatch, None, "1.0.40")
@@ -159,9 +124,9 @@ async def test_a_server_that_does_not_say_its_version_just_now_is_asked_again(
 
 
 async def test_a_server_that_never_says_its_version_is_believed_in_the_end(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = await bench.submitted()
         await shows(bench, lie(ago=700))
         says_version(bench, monkeypatch, None)
@@ -174,9 +139,9 @@ async def test_a_server_that_never_says_its_version_is_believed_in_the_end(
 
 
 async def test_the_version_is_asked_for_once_and_only_where_it_matters(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         server = says_version(bench, monkeypatch, "1.0.40", "1.0.56")
         (genuine,) = await bench.submitted(url=INSTANT.replace("?", "?sim_end=failed&"))
         await poll(bench, genuine)
@@ -197,9 +162,9 @@ async def test_the_version_is_asked_for_once_and_only_where_it_matters(
 
 @pytest.mark.parametrize("status", ["failed", "terminated", "timed_out"])
 async def test_a_workflow_s_bad_end_is_recorded_once_it_can_be_no_finally_block_s_beginning(
-    client: redis.Redis, redis_url: str, status: str
+    work: Work, status: str
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_id = await workflow(bench, retry={**RETRY, "retry_on": [status]})
         run_id = bench.job(job_id).run_id or ""
         await shows(bench, run(status, run_id=run_id, ago=0), times=1)
@@ -228,9 +193,9 @@ async def test_a_workflow_s_bad_end_is_recorded_once_it_can_be_no_finally_block_
     ids=str,
 )
 async def test_other_ends_are_recorded_at_once(
-    client: redis.Redis, redis_url: str, shown: dict[str, Any], state: JobState
+    work: Work, shown: dict[str, Any], state: JobState
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_id = await workflow(bench)
         run_id = bench.job(job_id).run_id
         await shows(bench, run(**{"status": "failed", "run_id": run_id, "ago": 0, **shown}))
@@ -240,36 +205,13 @@ async def test_other_ends_are_recorded_at_once(
         assert bench.job(job_id).state is state
 
 
-async def test_how_long_ago_a_run_ended_is_told_by_the_clock_that_dates_it(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_id = await workflow(bench)
-        bench.account.date_ahead = 3600.0
-        await shows(bench, run("failed", run_id=bench.job(job_id).run_id, ago=3600))
-
-        await poll(bench, job_id)
-
-        assert bench.job(job_id).state is JobState.RUNNING
-
-
-async def test_a_task_s_bad_end_is_recorded_at_once(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = await bench.submitted()
-        await shows(bench, run("failed", run_id=bench.job(job_id).run_id, ago=0))
-
-        await poll(bench, job_id)
-
-        assert bench.job(job_id).state is JobState.FAILED
-
-
 @pytest.mark.parametrize(
     ("status", "state"), [("completed", JobState.COMPLETED), ("failed", JobState.FAILED)]
 )
 async def test_a_run_whose_answer_is_too_large_to_be_read_ends_as_it_ended_without_its_body(
-    client: redis.Redis, redis_url: str, status: str, state: JobState
+    work: Work, status: str, state: JobState
 ) -> None:
-    async with working(client, redis_url, transport={"max_body_bytes": 10_000}) as bench:
+    async with work(transport={"max_body_bytes": 10_000}) as bench:
         (job_id,) = await bench.submitted()
         await shows(bench, large(bench, job_id, status))
 
@@ -281,31 +223,14 @@ async def test_a_run_whose_answer_is_too_large_to_be_read_ends_as_it_ended_witho
         assert (job.result["result_omitted"], job.result["result_bytes"]) == (True, None)
 
 
-async def test_a_bad_end_in_an_answer_too_large_to_be_read_starts_no_second_run(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, transport={"max_body_bytes": 10_000}) as bench:
+async def test_a_bad_end_in_an_answer_too_large_to_be_read_starts_no_second_run(work: Work) -> None:
+    async with work(transport={"max_body_bytes": 10_000}) as bench:
         (job_id,) = await bench.submitted(retry={"max_attempts": 3})
         await shows(bench, large(bench, job_id, "failed"))
 
         await poll(bench, job_id)
 
         assert bench.job(job_id).state is JobState.FAILED
-
-
-async def test_a_run_that_goes_on_and_whose_answer_is_too_large_goes_on(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, transport={"max_body_bytes": 10_000}) as bench:
-        (job_id,) = await bench.submitted()
-        await shows(bench, large(bench, job_id, "running"))
-
-        await poll(bench, job_id)
-
-        assert (bench.job(job_id).state, bench.job(job_id).run_status) == (
-            JobState.RUNNING,
-            "running",
-        )
 
 
 async def workflow(bench: Bench, **options: Any) -> str:

@@ -4,7 +4,6 @@ import time
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue import JobState, ids
 from runqueue.operator.operations import Operations
@@ -16,17 +15,13 @@ from tests.worker.searching import (
     MADE,
     SOON,
     SUBMISSION,
-    candidates,
-    control,
     look,
     lose,
     no_waiting,
-    show_requests,
     task,
-    task_v2,
 )
 from tests.worker.stages.test_reconcile import ALL
-from tests.worker.working import ENDLESS, KEYS, Bench, start, working
+from tests.worker.working import ENDLESS, KEYS, Bench, Work, start
 
 MINUTE = 60_000_000
 
@@ -52,11 +47,9 @@ async def claimed_by_the_dead(bench: Bench, engine: str, minutes: int) -> str:
 
 
 @pytest.mark.parametrize("engine", ["skyvern-1.0", "skyvern-2.0"])
-async def test_a_run_is_found_however_late_its_claim_is_taken_over(
-    client: redis.Redis, redis_url: str, engine: str
-) -> None:
+async def test_a_run_is_found_however_late_its_claim_is_taken_over(work: Work, engine: str) -> None:
     ago = [-600.0]
-    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+    async with work(clock=lambda: time.time() + ago[0], **SOON) as bench:
         job_id = await claimed_by_the_dead(bench, engine, minutes=10)
         ago[0] = 0.0
 
@@ -72,13 +65,13 @@ async def test_a_run_is_found_however_late_its_claim_is_taken_over(
 
 @pytest.mark.parametrize("request_of", ALL.values(), ids=ALL.keys())
 async def test_the_time_that_a_search_takes_makes_no_run_too_old(
-    client: redis.Redis, redis_url: str, request_of: Any
+    work: Work, request_of: Any
 ) -> None:
     ahead = [0.0]
-    async with working(client, redis_url, clock=lambda: time.time() + ahead[0], **SOON) as bench:
+    async with work(clock=lambda: time.time() + ahead[0], **SOON) as bench:
         job_id = await lose(bench, request_of, MADE)
         consumer = bench.account.consumers["reconcile"]
-        client.zadd(f"{KEYS.prefix}reconcile", {job_id: 0})
+        bench.client.zadd(f"{KEYS.prefix}reconcile", {job_id: 0})
         ((taken, start_of_pass, _),) = (await consumer.take(1, 0)).items
 
         ahead[0] = 70.0  # the list is read 70 s later, and the run is 70 s older by then
@@ -88,14 +81,12 @@ async def test_the_time_that_a_search_takes_makes_no_run_too_old(
         assert bench.job(job_id).state is JobState.RUNNING
 
 
-async def test_a_job_that_was_found_meanwhile_takes_no_equal_one_s_run(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+async def test_a_job_that_was_found_meanwhile_takes_no_equal_one_s_run(work: Work) -> None:
+    async with work(**SOON) as bench:
         job_ids = [await lose(bench, task(engine=None), MADE) for _ in range(2)]
         first, second = [run["run_id"] for run in await bench.runs()]
         consumer = bench.account.consumers["reconcile"]
-        client.zadd(f"{KEYS.prefix}reconcile", dict.fromkeys(job_ids, 0))
+        bench.client.zadd(f"{KEYS.prefix}reconcile", dict.fromkeys(job_ids, 0))
         taken = await consumer.take(1, 0)
         late = [RunAccepted(job_ids[0], 1, first, "running", 0)]
         assert await bench.account.send(worker_calls.mark_running("default", late)) == [1]
@@ -107,14 +98,12 @@ async def test_a_job_that_was_found_meanwhile_takes_no_equal_one_s_run(
         assert list(Operations(bench.queue).strays()) == []
 
 
-async def test_a_marked_run_of_a_job_that_moved_on_is_a_stray(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+async def test_a_marked_run_of_a_job_that_moved_on_is_a_stray(work: Work) -> None:
+    async with work(**SOON) as bench:
         request = task(engine="skyvern-2.0", webhook_url="https://hook.test/")
         job_id = await lose(bench, request, MADE)
         consumer = bench.account.consumers["reconcile"]
-        client.zadd(f"{KEYS.prefix}reconcile", {job_id: 0})
+        bench.client.zadd(f"{KEYS.prefix}reconcile", {job_id: 0})
         taken = await consumer.take(1, 0)
         Operations(bench.queue).fail([job_id])
 
@@ -125,55 +114,20 @@ async def test_a_marked_run_of_a_job_that_moved_on_is_a_stray(
         assert [one.run_id for one in Operations(bench.queue).strays()] == [run["run_id"]]
 
 
-async def test_a_job_whose_claim_s_time_is_not_known_is_never_denied(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+async def test_a_job_whose_claim_s_time_is_not_known_is_never_denied(work: Work) -> None:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, task(), LOST)
-        client.hdel(f"{KEYS.prefix}job:{job_id}", "claimed")  # Redis lost its claim
+        bench.client.hdel(f"{KEYS.prefix}job:{job_id}", "claimed")  # Redis lost its claim
 
         await look(bench, 3)
 
         assert bench.job(job_id).state is JobState.UNCONFIRMED
-
-
-async def test_a_submission_without_a_marker_is_not_searched_by_one(
-    client: redis.Redis, redis_url: str
-) -> None:
-    quiet = {"unconfirmed_grace_seconds": 0, "correlation": False}
-    async with working(client, redis_url, settings=quiet) as bench:
-        job_id = await lose(bench, task(title="mine"), MADE)
-    async with working(client, redis_url, **SOON) as bench:  # restarted with correlation
-        await look(bench, 3)
-
-        assert bench.job(job_id).state is JobState.UNCONFIRMED
-
-
-@pytest.mark.parametrize("hidden", ["all", "prompt", "url"])
-async def test_an_echo_that_does_not_show_what_was_sent_denies_nothing(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, hidden: str
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
-        job_id = await lose(bench, task_v2(max_steps=4), MADE)
-        [run] = await bench.runs()
-        await control(bench, task_v2())
-
-        def change(shown: dict[str, Any]) -> dict[str, Any] | None:
-            if shown["prompt"] == "control":
-                return shown
-            return None if hidden == "all" else {**shown, hidden: None}
-
-        show_requests(monkeypatch, bench, change)
-        await look(bench, 4)
-
-        assert bench.job(job_id).state is JobState.UNCONFIRMED
-        assert set(candidates(bench, job_id)) == {run["run_id"]}
 
 
 async def test_of_two_runs_of_one_attempt_the_older_is_the_job_s_also_among_many(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await bench.api.fault(MADE, match=SUBMISSION, times=12)
         job_ids = bench.enqueue(12)
         await bench.one_pass("submit")

@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 import pytest
-import redis
 
 from api_client import ListedRun
 from runqueue import JobState, ids
@@ -33,7 +32,7 @@ from tests.worker.searching import (
     task,
     task_v2,
 )
-from tests.worker.working import Bench, working
+from tests.worker.working import Bench, Work
 from worker.runs.reader import Listing, Runs
 from worker.runs.search import SearchNote
 
@@ -57,10 +56,10 @@ async def own_run(bench: Bench, job_id: str) -> str:
 
 @pytest.mark.parametrize("told_by", ["webhook", "answer"])
 async def test_once_a_run_is_told_to_be_a_job_s_own_its_guess_serves_the_equal_job(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, told_by: str
+    work: Work, monkeypatch: pytest.MonkeyPatch, told_by: str
 ) -> None:
     settings = {"public_url": "https://hooks.test", "run_tags": False, **SOON["settings"]}
-    async with working(client, redis_url, settings=settings) as bench:
+    async with work(settings=settings) as bench:
         show_requests(monkeypatch, bench, without_markers)
         a, b = await lose_many(bench, flow(), MADE, 2)
         run_a, run_b = await own_run(bench, a), await own_run(bench, b)
@@ -85,9 +84,9 @@ async def test_once_a_run_is_told_to_be_a_job_s_own_its_guess_serves_the_equal_j
 
 
 async def test_a_run_that_is_tagged_as_another_waiting_job_s_is_not_guessed_to_be_an_equal_one_s(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         a = await lose(bench, flow(), LOST)
         b = await lose(bench, flow(), MADE)
         (run,) = await bench.runs()
@@ -98,14 +97,14 @@ async def test_a_run_that_is_tagged_as_another_waiting_job_s_is_not_guessed_to_b
 
 
 async def test_a_tag_that_is_written_late_is_waited_for_before_equal_runs_are_guessed(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tags: dict[str, set[str]] = {}
 
     async def tagged(tag: str) -> set[str]:
         return tags.get(tag, set())
 
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         filter_by_tags(monkeypatch, bench, tagged)
         a = await lose(bench, flow(), LOST)
         b = await lose(bench, flow(), MADE)
@@ -121,9 +120,9 @@ async def test_a_tag_that_is_written_late_is_waited_for_before_equal_runs_are_gu
 
 
 async def test_while_tags_cannot_be_asked_for_no_equal_run_is_guessed(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         a = await lose(bench, flow(), LOST)
         b = await lose(bench, flow(), MADE)
 
@@ -140,11 +139,11 @@ async def test_while_tags_cannot_be_asked_for_no_equal_run_is_guessed(
 
 @pytest.mark.parametrize("tagged", [True, False])
 async def test_equal_runs_are_guessed_once_the_tags_of_all_jobs_that_wait_were_looked_for(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, *, tagged: bool
+    work: Work, monkeypatch: pytest.MonkeyPatch, *, tagged: bool
 ) -> None:
     monkeypatch.setattr("worker.runs.search.MOST_REQUESTS", 2)
     settings = {"run_tags": tagged, **SOON["settings"]}
-    async with working(client, redis_url, settings=settings) as bench:
+    async with work(settings=settings) as bench:
         show_requests(monkeypatch, bench, without_markers)
         first, *others = [await lose(bench, flow(), LOST) for _ in range(5)]
         theirs = await bench.api.run_workflow(workflow_id="wpid_1", parameters={"sim_end": "never"})
@@ -168,10 +167,8 @@ async def statuses(bench: Bench) -> dict[str, str]:
     }
 
 
-async def test_of_equal_jobs_one_that_is_not_canceled_gets_the_run(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+async def test_of_equal_jobs_one_that_is_not_canceled_gets_the_run(work: Work) -> None:
+    async with work(**SOON) as bench:
         a = await lose(bench, task_v2(), LOST)
         b = await lose(bench, task_v2(), MADE)
         (run,) = await bench.runs()
@@ -187,10 +184,8 @@ async def test_of_equal_jobs_one_that_is_not_canceled_gets_the_run(
         assert (await statuses(bench))[run["run_id"]] == "live"
 
 
-async def test_where_each_equal_job_has_a_run_the_canceled_one_s_is_canceled(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+async def test_where_each_equal_job_has_a_run_the_canceled_one_s_is_canceled(work: Work) -> None:
+    async with work(**SOON) as bench:
         a = await lose(bench, task_v2(), MADE)
         b = await lose(bench, task_v2(), MADE)
         bench.queue.cancel(a)
@@ -205,10 +200,8 @@ async def test_where_each_equal_job_has_a_run_the_canceled_one_s_is_canceled(
         assert (await statuses(bench))[left] == "live"
 
 
-async def test_where_others_submit_too_no_run_is_canceled_for_being_equal(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, shared_account=True, **SOON) as bench:
+async def test_where_others_submit_too_no_run_is_canceled_for_being_equal(work: Work) -> None:
+    async with work(shared_account=True, **SOON) as bench:
         a = await lose(bench, task_v2(), LOST)
         theirs = await bench.api.run_task(
             prompt="p", url=task_v2().model_dump()["url"], engine="skyvern-2.0"
@@ -226,9 +219,9 @@ async def test_where_others_submit_too_no_run_is_canceled_for_being_equal(
 
 @pytest.mark.parametrize("is_read", [True, False])
 async def test_where_others_submit_too_an_equal_run_is_given_to_no_job_while_another_is_unread(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, *, is_read: bool
+    work: Work, monkeypatch: pytest.MonkeyPatch, *, is_read: bool
 ) -> None:
-    async with working(client, redis_url, shared_account=True, **SOON) as bench:
+    async with work(shared_account=True, **SOON) as bench:
         a = await lose(bench, task_v2(), MADE)
         (own,) = await bench.runs()
         theirs = await bench.api.run_task(
@@ -254,10 +247,8 @@ async def test_where_others_submit_too_an_equal_run_is_given_to_no_job_while_ano
 # Runs that were somebody's.
 
 
-async def test_a_stray_that_a_person_had_canceled_is_not_given_to_an_equal_job(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+async def test_a_stray_that_a_person_had_canceled_is_not_given_to_an_equal_job(work: Work) -> None:
+    async with work(**SOON) as bench:
         a = await lose(bench, task_v2(), MADE)
         (run,) = await bench.runs()
         operations = Operations(bench.queue)
@@ -278,9 +269,9 @@ async def test_a_stray_that_a_person_had_canceled_is_not_given_to_an_equal_job(
 
 
 async def test_a_job_older_than_what_is_remembered_is_given_no_run_by_its_request(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         a = await lose(bench, task_v2(), MADE)
         (run,) = await bench.runs()
         monkeypatch.setattr("worker.runs.search.REMEMBERED", 0.0)
@@ -295,10 +286,8 @@ async def test_a_job_older_than_what_is_remembered_is_given_no_run_by_its_reques
 
 
 @pytest.mark.parametrize("by", ["title", "webhook", "tag"])
-async def test_a_copy_of_a_lost_job_s_request_keeps_its_own_run(
-    client: redis.Redis, redis_url: str, by: str
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+async def test_a_copy_of_a_lost_job_s_request_keeps_its_own_run(work: Work, by: str) -> None:
+    async with work(**SOON) as bench:
         lost = task() if by == "title" else flow(webhook_url="https://u.test/")
         x = await lose(bench, lost, LOST)
         copies: dict[str, Any] = {

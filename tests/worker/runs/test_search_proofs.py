@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import redis
 
 from api_client import ReadClass, RunPage
 from runqueue import JobState, TaskRunRequest, ids
@@ -41,8 +40,7 @@ from tests.worker.searching import (
     task_v2,
     trouble,
 )
-from tests.worker.working import ENDLESS, KEYS, Bench, Send, working, wrap_send
-from worker.runs.comparison import Comparison, ShownRun, compare
+from tests.worker.working import ENDLESS, KEYS, Bench, Send, Work, wrap_send
 from worker.runs.search import SearchNote
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -81,10 +79,8 @@ async def other_runs(bench: Bench, n: int) -> None:
 
 
 @each_request
-async def test_with_all_of_it_a_job_is_submitted_again(
-    client: redis.Redis, redis_url: str, request_of: Any
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+async def test_with_all_of_it_a_job_is_submitted_again(work: Work, request_of: Any) -> None:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, request_of, LOST)
         await control(bench, request_of)
         await other_runs(bench, 4)
@@ -97,30 +93,13 @@ async def test_with_all_of_it_a_job_is_submitted_again(
 
 @each_request
 async def test_without_the_server_s_date_nothing_is_denied(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, request_of: Any
+    work: Work, monkeypatch: pytest.MonkeyPatch, request_of: Any
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, request_of, LOST)
         await control(bench, request_of)
         show_lists(monkeypatch, bench, lambda page, _: dataclasses.replace(page, server_date=None))
 
-        await stays(bench, job_id, note=SearchNote.NO_DATE)
-
-
-@pytest.mark.parametrize("undated", [1, 2, 3])
-async def test_one_page_without_a_date_is_enough_to_deny_nothing(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, undated: int
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
-        job_id = await lose(bench, task(), LOST)
-        await control(bench, task())
-        await other_runs(bench, 6)
-        show_pages(monkeypatch, bench, lambda page, _: (5 * page - 5, 5 * page), full=5)
-
-        def undate(page: RunPage, number: int) -> RunPage:
-            return dataclasses.replace(page, server_date=None) if number == undated else page
-
-        show_lists(monkeypatch, bench, undate)
         await stays(bench, job_id, note=SearchNote.NO_DATE)
 
 
@@ -129,9 +108,9 @@ def full_pages(page: int, _: int) -> tuple[int, int]:
 
 
 async def test_a_list_of_several_pages_that_is_complete_denies(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, task(), LOST)
         await control(bench, task())
         await other_runs(bench, 6)
@@ -142,9 +121,9 @@ async def test_a_list_of_several_pages_that_is_complete_denies(
 
 @each_request
 async def test_of_a_list_whose_second_page_cannot_be_read_nothing_is_denied(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, request_of: Any
+    work: Work, monkeypatch: pytest.MonkeyPatch, request_of: Any
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, request_of, LOST)
         await control(bench, request_of)
         await other_runs(bench, 6)
@@ -175,14 +154,10 @@ BOUNDED: dict[str, tuple[Paging, int | None]] = {
 @pytest.mark.parametrize("bound", BOUNDED)
 @pytest.mark.parametrize("others", [5, 8])
 async def test_of_a_list_that_is_silently_bounded_nothing_is_denied(
-    client: redis.Redis,
-    redis_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    bound: str,
-    others: int,
+    work: Work, monkeypatch: pytest.MonkeyPatch, bound: str, others: int
 ) -> None:
     paging, full = BOUNDED[bound]
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         equal = task_v2()
         job_id = await lose(bench, equal, MADE)  # its run is the oldest, and not among those shown
         await other_runs(bench, others)
@@ -196,25 +171,12 @@ async def test_of_a_list_that_is_silently_bounded_nothing_is_denied(
         assert bench.job(job_id).state in {JobState.UNCONFIRMED, JobState.RUNNING}
 
 
-@pytest.mark.parametrize("total", range(1, 8))
-async def test_a_whole_list_on_one_short_page_is_complete(
-    client: redis.Redis, redis_url: str, total: int
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
-        job_id = await lose(bench, task(), LOST)
-        for _ in range(total - 1):
-            await bench.api.run_task(prompt="other", url=ENDLESS, title="t")
-        await control(bench, task())
-
-        await denied(bench, job_id)
-
-
 async def test_a_list_that_shows_nothing_newer_than_the_loss_may_be_behind(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.runs.search.NEWER", 2.0)
     ago = [-30.0]
-    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+    async with work(clock=lambda: time.time() + ago[0], **SOON) as bench:
         await control(bench, task())
         ago[0] = 0.0
         job_id = await lose(bench, task(), LOST)
@@ -228,10 +190,10 @@ async def test_a_list_that_shows_nothing_newer_than_the_loss_may_be_behind(
 
 
 async def test_a_list_that_shows_something_newer_than_the_claim_alone_may_be_behind(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
     ago = [-30.0]
-    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+    async with work(clock=lambda: time.time() + ago[0], **SOON) as bench:
         await control(bench, task())
         ago[0] = 0.0
         job_id = await lose(bench, task(), LOST)
@@ -244,11 +206,11 @@ async def test_a_list_that_shows_something_newer_than_the_claim_alone_may_be_beh
 
 
 async def test_times_that_are_ahead_of_the_server_s_own_show_nothing_newer(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.runs.search.NEWER", 2.0)
     ago = [-30.0]
-    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+    async with work(clock=lambda: time.time() + ago[0], **SOON) as bench:
         await other_runs(bench, 1)
         ago[0] = 0.0
         job_id = await lose(bench, task(), LOST)
@@ -264,26 +226,9 @@ async def test_times_that_are_ahead_of_the_server_s_own_show_nothing_newer(
 # ListControls.
 
 
-@pytest.mark.parametrize(
-    ("request_of", "other"),
-    [(task(), flow()), (task_v2(), task()), (task(), task_v2()), (flow(), task_v2())],
-    ids=["task, workflow", "task 2.0, task 1.0", "task 1.0, task 2.0", "workflow, task"],
-)
-async def test_a_control_of_another_kind_shows_nothing(
-    client: redis.Redis, redis_url: str, request_of: Any, other: Any
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
-        job_id = await lose(bench, request_of, LOST)
-        await control(bench, other)
-
-        await stays(bench, job_id, note=SearchNote.NO_CONTROL)
-
-
 @each_request
-async def test_a_run_of_somebody_else_is_no_control(
-    client: redis.Redis, redis_url: str, request_of: Any
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+async def test_a_run_of_somebody_else_is_no_control(work: Work, request_of: Any) -> None:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, request_of, LOST)
         await bench.api.run_task(prompt="x", url=ENDLESS)
         await bench.api.run_task(prompt="x", url=ENDLESS, engine="skyvern-2.0")
@@ -292,26 +237,8 @@ async def test_a_run_of_somebody_else_is_no_control(
         await stays(bench, job_id, note=SearchNote.NO_CONTROL)
 
 
-@pytest.mark.parametrize("request_of", [task_v2(), flow()], ids=["a task 2.0", "a workflow"])
-async def test_a_control_that_would_not_be_recognised_shows_nothing(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, request_of: Any
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
-        job_id = await lose(bench, request_of, LOST)
-        await control(bench, request_of)
-        rewritten = {"prompt": "rewritten", "workflow_id": "w_0", "agent_id": "w_0"}
-
-        def rewrite(shown: dict[str, Any]) -> dict[str, Any]:
-            return {name: rewritten.get(name, value) for name, value in shown.items()}
-
-        show_requests(monkeypatch, bench, rewrite)
-        await stays(bench, job_id, note=SearchNote.NO_CONTROL)
-
-
-async def test_a_run_that_was_told_by_its_request_alone_is_no_control(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+async def test_a_run_that_was_told_by_its_request_alone_is_no_control(work: Work) -> None:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, task_v2(), LOST)
         found = await lose(bench, task_v2(prompt="another"), MADE)
         await look(bench, only=[found])
@@ -320,25 +247,10 @@ async def test_a_run_that_was_told_by_its_request_alone_is_no_control(
         await stays(bench, job_id, note=SearchNote.NO_CONTROL)
 
 
-async def test_a_control_that_is_listed_without_its_title_is_recognised_by_its_request(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
-        job_id = await lose(bench, task(), LOST)
-        await control(bench, task())
-
-        def untitled(page: RunPage, _: int) -> RunPage:
-            runs = [dataclasses.replace(run, title=None) for run in page.runs]
-            return dataclasses.replace(page, runs=tuple(runs))
-
-        show_lists(monkeypatch, bench, untitled)
-        await denied(bench, job_id)
-
-
 async def test_a_run_without_a_title_is_a_candidate_where_no_title_is_seen(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, task(), LOST)
         await bench.api.run_task(prompt="p", url=ENDLESS)
         await bench.api.run_task(prompt="p", url=ENDLESS)
@@ -348,9 +260,9 @@ async def test_a_run_without_a_title_is_a_candidate_where_no_title_is_seen(
 
 
 async def test_where_titles_are_lost_equal_runs_are_candidates(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, task(), LOST)
         first = await bench.api.run_task(prompt="p", url=ENDLESS)
         second = await bench.api.run_task(prompt="p", url=ENDLESS)
@@ -370,9 +282,9 @@ async def test_where_titles_are_lost_equal_runs_are_candidates(
 
 @pytest.mark.parametrize("request_of", [task_v2(), flow()], ids=["a task 2.0", "a workflow"])
 async def test_a_run_that_cannot_be_read_may_be_the_job_s(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, request_of: Any
+    work: Work, monkeypatch: pytest.MonkeyPatch, request_of: Any
 ) -> None:
-    async with working(client, redis_url, **UNTAGGED) as bench:
+    async with work(**UNTAGGED) as bench:
         job_id = await lose(bench, request_of, MADE)
         [run] = await bench.runs()
         await control(bench, request_of)
@@ -395,9 +307,9 @@ async def test_a_run_that_cannot_be_read_may_be_the_job_s(
 @pytest.mark.parametrize("request_of", [task_v2(), flow()], ids=["a task 2.0", "a workflow"])
 @pytest.mark.parametrize("runs", [2, 3])
 async def test_of_more_equal_runs_than_jobs_none_is_adopted(
-    client: redis.Redis, redis_url: str, request_of: Any, runs: int
+    work: Work, request_of: Any, runs: int
 ) -> None:
-    async with working(client, redis_url, **UNTAGGED) as bench:
+    async with work(**UNTAGGED) as bench:
         job_id = await lose(bench, request_of, MADE)
         fields = request_of.model_dump(exclude_unset=True)
         make = bench.api.run_workflow if request_of.kind == "workflow" else bench.api.run_task
@@ -411,9 +323,9 @@ async def test_of_more_equal_runs_than_jobs_none_is_adopted(
 
 @pytest.mark.parametrize("first_made", [True, False])
 async def test_a_run_that_two_unequal_jobs_may_have_made_is_adopted_by_neither(
-    client: redis.Redis, redis_url: str, first_made: bool
+    work: Work, first_made: bool
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         # Servers show no user agent.
         outcomes = (MADE, LOST) if first_made else (LOST, MADE)
         jobs = [
@@ -429,9 +341,9 @@ async def test_a_run_that_two_unequal_jobs_may_have_made_is_adopted_by_neither(
 
 
 async def test_a_run_that_may_just_as_well_be_an_unequal_job_s_is_not_adopted(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         plain = await lose(bench, task_v2(), LOST)
         with_steps = await lose(bench, task_v2(max_steps=4), MADE)
         await control(bench, task_v2())
@@ -441,15 +353,13 @@ async def test_a_run_that_may_just_as_well_be_an_unequal_job_s_is_not_adopted(
         await stays(bench, plain, with_steps, note=SearchNote.CANDIDATES)
 
 
-async def test_runs_are_counted_back_to_the_claim_of_the_oldest_equal_job(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_runs_are_counted_back_to_the_claim_of_the_oldest_equal_job(work: Work) -> None:
     ago = [-600.0]
-    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+    async with work(clock=lambda: time.time() + ago[0], **SOON) as bench:
         old = await lose(bench, task_v2(), MADE)
         then = bench.now_us() - 600 * 1_000_000
         bench.set(old, "claimed", then)
-        client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
+        bench.client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
         ago[0] = 0.0
         new = await lose(bench, task_v2(), MADE)
         made = {run["run_id"] for run in await bench.runs()}
@@ -466,10 +376,8 @@ async def test_runs_are_counted_back_to_the_claim_of_the_oldest_equal_job(
         assert [bench.job(job_id).attempts for job_id in (old, new)] == [1, 1]
 
 
-async def test_an_equal_run_made_since_a_submission_under_way_is_not_adopted(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+async def test_an_equal_run_made_since_a_submission_under_way_is_not_adopted(work: Work) -> None:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, task_v2(), LOST)
         await control(bench, task_v2())
         await bench.account.send(
@@ -484,10 +392,8 @@ async def test_an_equal_run_made_since_a_submission_under_way_is_not_adopted(
         assert bench.job(waiting).state is JobState.SUBMITTING
 
 
-async def test_in_an_account_that_is_shared_counting_denies_nothing(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, shared_account=True, **SOON) as bench:
+async def test_in_an_account_that_is_shared_counting_denies_nothing(work: Work) -> None:
+    async with work(shared_account=True, **SOON) as bench:
         jobs = [await lose(bench, task_v2(), outcome) for outcome in (MADE, LOST)]
         await control(bench, task_v2())
 
@@ -496,14 +402,14 @@ async def test_in_an_account_that_is_shared_counting_denies_nothing(
 
 @pytest.mark.parametrize("stored", [b"nonsense", b"[]", b"1", b'{"k":"t"}\n[]', b'{"k":[]}\n{}'])
 async def test_a_job_that_waits_with_a_broken_request_may_be_any_run_s_and_keeps_none_from_its_end(
-    client: redis.Redis, redis_url: str, stored: bytes
+    work: Work, stored: bytes
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         broken = await lose(bench, task_v2(prompt="broken"), LOST)
         lost = await lose(bench, task_v2(prompt="lost"), LOST)
         job_id = await lose(bench, task_v2(), MADE)
         await control(bench, task_v2())
-        client.set(f"{KEYS.prefix}body:{broken}", stored)
+        bench.client.set(f"{KEYS.prefix}body:{broken}", stored)
 
         await look(bench, 3)
         await bench.one_pass("submit")
@@ -518,11 +424,9 @@ async def test_a_job_that_waits_with_a_broken_request_may_be_any_run_s_and_keeps
 # Times.
 
 
-async def test_a_task_without_a_url_is_denied_only_after_a_quarter_of_an_hour(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_a_task_without_a_url_is_denied_only_after_a_quarter_of_an_hour(work: Work) -> None:
     request_of = TaskRunRequest(prompt="p", engine="skyvern-1.0")
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, request_of, LOST)
         await control(bench, task())
 
@@ -531,14 +435,12 @@ async def test_a_task_without_a_url_is_denied_only_after_a_quarter_of_an_hour(
 
         then = bench.now_us() - 901 * 1_000_000
         bench.set(job_id, "claimed", then)
-        client.zadd(f"{KEYS.prefix}unconfirmed", {job_id: then})
+        bench.client.zadd(f"{KEYS.prefix}unconfirmed", {job_id: then})
         await denied(bench, job_id)
 
 
-async def test_a_run_that_is_listed_late_is_found_between_two_searches(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+async def test_a_run_that_is_listed_late_is_found_between_two_searches(work: Work) -> None:
+    async with work(**SOON) as bench:
         job_id = await lose(bench, task_v2(), LOST)
         await control(bench, task_v2())
         await look(bench)
@@ -554,9 +456,9 @@ async def test_a_run_that_is_listed_late_is_found_between_two_searches(
 
 
 async def test_a_run_is_found_by_its_tag_where_the_server_filters_by_tags(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         first = await lose(bench, flow(), MADE)
         second = await lose(bench, flow(), MADE)
         one, two = [run["run_id"] for run in await bench.runs()]
@@ -572,9 +474,9 @@ async def test_a_run_is_found_by_its_tag_where_the_server_filters_by_tags(
 
 
 async def test_a_server_that_shows_all_runs_for_any_tag_finds_nothing_by_tags(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         filter_by_tags(monkeypatch, bench, None)
         job_id = await lose(bench, flow(), LOST)
         await bench.api.run_workflow(workflow_id="wpid_2")
@@ -584,9 +486,9 @@ async def test_a_server_that_shows_all_runs_for_any_tag_finds_nothing_by_tags(
 
 
 async def test_a_server_that_ignores_tags_is_not_believed_for_having_been_empty(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         filter_by_tags(monkeypatch, bench, None)
         job_id = await lose(bench, flow(), LOST)
         await look(bench)  # a server without runs shows none for any tag
@@ -598,9 +500,9 @@ async def test_a_server_that_ignores_tags_is_not_believed_for_having_been_empty(
 
 
 async def test_one_run_that_comes_for_two_tags_is_adopted_by_neither(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         jobs = [await lose(bench, flow(workflow_id=f"wpid_{name}"), LOST) for name in ("a", "b")]
         other = await bench.api.run_workflow(workflow_id="wpid_2")
 
@@ -615,9 +517,9 @@ async def test_one_run_that_comes_for_two_tags_is_adopted_by_neither(
 
 @pytest.mark.parametrize("shown", ["the request", "a webhook's marker", "nothing"])
 async def test_a_run_that_a_mixed_up_answer_shows_for_a_tag_is_not_taken(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, shown: str
+    work: Work, monkeypatch: pytest.MonkeyPatch, shown: str
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         orders = [{"sim_end": "never", "order": name} for name in "ab"]
         if shown == "a webhook's marker":
             orders = [{"sim_end": "never"}] * 2
@@ -645,10 +547,8 @@ async def test_a_run_that_a_mixed_up_answer_shows_for_a_tag_is_not_taken(
         assert [bench.job(job_id).run_id for job_id in jobs] == list(expected)
 
 
-async def test_no_tag_that_is_missing_denies(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with working(client, redis_url, **SOON) as bench:
+async def test_no_tag_that_is_missing_denies(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with work(**SOON) as bench:
         jobs = [await lose(bench, flow(), MADE) for _ in range(2)]
         await control(bench, flow())
 
@@ -665,16 +565,16 @@ async def test_no_tag_that_is_missing_denies(
 
 
 async def test_an_old_job_that_the_list_does_not_reach_back_to_keeps_no_other_from_its_end(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ago = [-600.0]
-    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+    async with work(clock=lambda: time.time() + ago[0], **SOON) as bench:
         await other_runs(bench, 6)
         ago[0] = 0.0
         old = await lose(bench, task(), LOST)
         then = bench.now_us() - 86_400 * 1_000_000
         bench.set(old, "claimed", then)
-        client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
+        bench.client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
         young = await lose(bench, task(), LOST)
         await control(bench, task())
         # No more than three pages are shown: ten minutes of the list, of the day that there is.
@@ -689,15 +589,15 @@ async def test_an_old_job_that_the_list_does_not_reach_back_to_keeps_no_other_fr
 
 
 async def test_runs_beyond_those_that_are_read_in_a_pass_keep_only_older_jobs_open(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.runs.search.MOST_REQUESTS", 3)
     ago = [-600.0]
-    async with working(client, redis_url, clock=lambda: time.time() + ago[0], **SOON) as bench:
+    async with work(clock=lambda: time.time() + ago[0], **SOON) as bench:
         old = await lose(bench, task_v2(prompt="old"), LOST)
         then = bench.now_us() - 600 * 1_000_000
         bench.set(old, "claimed", then)
-        client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
+        bench.client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
         await other_runs(bench, 7)
         ago[0] = 0.0
         young = await lose(bench, task_v2(prompt="young"), LOST)
@@ -717,10 +617,8 @@ async def test_runs_beyond_those_that_are_read_in_a_pass_keep_only_older_jobs_op
 # Candidates.
 
 
-async def test_candidates_are_few_and_name_fields_in_few_characters(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, **UNTAGGED) as bench:
+async def test_candidates_are_few_and_name_fields_in_few_characters(work: Work) -> None:
+    async with work(**UNTAGGED) as bench:
         long = {f"{i}{'n' * 10_000}": "secret" for i in range(20)}
         request_of = flow(parameters={"sim_end": "never", **long})
         job_id = await lose(bench, request_of, LOST)
@@ -738,31 +636,11 @@ async def test_candidates_are_few_and_name_fields_in_few_characters(
 # Many.
 
 
-async def test_equal_jobs_are_compared_with_a_run_once(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compared: list[str] = []
-
-    def counted(kind: Any, fields: Any, run: ShownRun) -> Comparison:
-        compared.append(run.listed.run_id)
-        return compare(kind, fields, run)
-
-    monkeypatch.setattr("worker.runs.search.compare", counted)
-    async with working(client, redis_url, **UNTAGGED) as bench:
-        jobs = await lose_many(bench, flow(), MADE, 4)
-        jobs += await lose_many(bench, flow(), LOST, 6)
-
-        await look(bench)
-
-        assert len(compared) == len(set(compared)) == 4
-        assert settled(bench, *jobs).count(JobState.RUNNING) == 4
-
-
 async def test_where_a_job_is_passed_over_between_two_pages_no_run_is_told_by_its_request(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.runs.search.DOUBTS_PAGE", 2)
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         jobs = [await lose(bench, task_v2(prompt=f"p{n}"), LOST) for n in range(3)]
         jobs.append(await lose(bench, task_v2(prompt="made"), MADE))
         await control(bench, task_v2())
@@ -789,10 +667,10 @@ async def test_where_a_job_is_passed_over_between_two_pages_no_run_is_told_by_it
 
 @pytest.mark.parametrize("size", [2, 3, 4, 5, 100])
 async def test_all_unconfirmed_jobs_are_read_whatever_their_pages(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, size: int
+    work: Work, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr("worker.runs.search.DOUBTS_PAGE", size)
-    async with working(client, redis_url, **SOON) as bench:
+    async with work(**SOON) as bench:
         jobs = await lose_many(bench, task_v2(), LOST, 5)
         await control(bench, task_v2())
 

@@ -7,7 +7,6 @@ from math import inf
 from typing import Any
 
 import pytest
-import redis
 
 from api_client import ListedRun
 from runqueue import (
@@ -22,7 +21,7 @@ from runqueue.records.claim_items import RunAgain
 from runqueue.store import worker_calls
 from runqueue.store.scripts import ScriptCall
 from tests.worker.searching import flow, task, task_v2
-from tests.worker.working import ENDLESS, KEYS, Bench, Send, working, wrap_send
+from tests.worker.working import ENDLESS, KEYS, Bench, Send, Work, wrap_send
 from worker.runs import search
 from worker.runs import suspects as suspecting
 from worker.runs.comparison import WORKFLOW_RUN, ShownRun, compare
@@ -64,10 +63,8 @@ def comparisons(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
-async def test_of_a_lane_its_first_jobs_alone_come_into_question(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_of_a_lane_its_first_jobs_alone_come_into_question(work: Work) -> None:
+    async with work() as bench:
         job_ids = hand_in(bench, 12)
         for job_id in job_ids[:3]:
             bench.queue.cancel(job_id)
@@ -79,10 +76,10 @@ async def test_of_a_lane_its_first_jobs_alone_come_into_question(
 
 @pytest.mark.parametrize("key", ["session:pbs_1", "profile:bp_1", "login:a"])
 async def test_jobs_with_keys_hide_none_behind_them_whatever_limits_this_copy_knows(
-    client: redis.Redis, redis_url: str, key: str
+    work: Work, key: str
 ) -> None:
     """Sessions are one at a time by default, and a limit may have been set after the copy."""
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         passed = hand_in(bench, 250, keys=[key])
         others = hand_in(bench, 20, "q")
 
@@ -90,10 +87,8 @@ async def test_jobs_with_keys_hide_none_behind_them_whatever_limits_this_copy_kn
         assert await unlisted(bench.account, 5) == [*passed, *others[:5]]
 
 
-async def test_jobs_that_may_not_have_fitted_a_budget_hide_none_behind_them(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_jobs_that_may_not_have_fitted_a_budget_hide_none_behind_them(work: Work) -> None:
+    async with work() as bench:
         job_ids = hand_in(bench, 20)
         bench.queue.set_budget("group:default", Budget(100))
 
@@ -118,20 +113,18 @@ def cancel_in_recovery(bench: Bench, job_id: str) -> None:
     ids=["canceled", "late", "searched", "suspect", "elsewhere", "has an orphan run"],
 )
 async def test_a_job_that_a_claim_skips_hides_none_behind_it(
-    client: redis.Redis, redis_url: str, pass_by: Callable[[Bench, str], object]
+    work: Work, pass_by: Callable[[Bench, str], object]
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_ids = hand_in(bench, 4)
         pass_by(bench, job_ids[0])
 
         assert await unlisted(bench.account, 2) == job_ids[:3]
 
 
-async def test_a_run_may_be_of_an_equal_request_wherever_its_job_stands(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_a_run_may_be_of_an_equal_request_wherever_its_job_stands(work: Work) -> None:
     """What was canceled, or did not fit a budget, after the copy was made hides it otherwise."""
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         first = hand_in(bench, 12)
         equal = [bench.queue.enqueue(task_v2(prompt="own")).job_id for _ in range(3)]
         hand_in(bench, 12)
@@ -142,10 +135,8 @@ async def test_a_run_may_be_of_an_equal_request_wherever_its_job_stands(
         assert await suspects(bench.account, [anything(), runs[0]], 5) == [*first[:5], equal[0]]
 
 
-async def test_of_jobs_that_wait_for_a_key_the_first_alone_come_into_question(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_of_jobs_that_wait_for_a_key_the_first_alone_come_into_question(work: Work) -> None:
+    async with work() as bench:
         bench.queue.set_key_limit("login:a", KeyLimit(1))
         job_ids = hand_in(bench, 40, keys=["login:a"])
         claim = worker_calls.claim("default", bench.account.lease.name, "c1", 10, 0)
@@ -156,10 +147,8 @@ async def test_of_jobs_that_wait_for_a_key_the_first_alone_come_into_question(
         assert found == job_ids[1:6]
 
 
-async def test_each_group_and_priority_has_a_lane_of_its_own(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_each_group_and_priority_has_a_lane_of_its_own(work: Work) -> None:
+    async with work() as bench:
         lanes = [
             hand_in(bench, 4, group + priority, group=group, priority=priority)
             for group in ("a", "b")
@@ -179,9 +168,9 @@ def lose_from_now(bench: Bench, noticed: float) -> None:
 
 
 async def test_jobs_whose_time_had_come_when_claims_were_lost_come_into_question(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_ids = hand_in(bench, 3, run_at=60)
         hand_in(bench, 2, "much later", run_at=86_400)
         lose_from_now(bench, 30)
@@ -191,10 +180,10 @@ async def test_jobs_whose_time_had_come_when_claims_were_lost_come_into_question
 
 @pytest.mark.parametrize("how", ["handed in", "its time came"])
 async def test_what_came_to_its_lane_since_comes_into_question_wherever_it_stands(
-    client: redis.Redis, redis_url: str, how: str
+    work: Work, how: str
 ) -> None:
     """On the lost server it may have come first, and others behind it."""
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         first = hand_in(bench, 12)
         delay = {} if how == "handed in" else {"delay": 60}
         due = hand_in(bench, 12, "due", **delay) if delay else []
@@ -211,17 +200,17 @@ async def test_what_came_to_its_lane_since_comes_into_question_wherever_it_stand
 
 
 async def test_no_job_is_passed_over_when_others_leave_while_they_are_read(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_ids = hand_in(bench, 600, run_at=60)
         lose_from_now(bench, 30)
-        due: Any = client.zrange(f"{KEYS.prefix}due", 0, 99)
+        due: Any = bench.client.zrange(f"{KEYS.prefix}due", 0, 99)
 
         async def around(send: Send, call: ScriptCall[Any]) -> Any:
             answer = await send(call)
             if "due" in call.arguments and due:
-                client.zadd(f"{KEYS.prefix}due", dict.fromkeys(due, 0))
+                bench.client.zadd(f"{KEYS.prefix}due", dict.fromkeys(due, 0))
                 await send(worker_calls.sweep("default", "promote_due", 1_000))
                 due.clear()
             return answer
@@ -236,9 +225,9 @@ async def test_no_job_is_passed_over_when_others_leave_while_they_are_read(
 
 @pytest.mark.parametrize("after", ["poll", "due"])
 async def test_a_job_whose_run_fails_while_jobs_are_read_is_not_missed(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, after: str
+    work: Work, monkeypatch: pytest.MonkeyPatch, after: str
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = hand_in(bench, 1, retry={"max_attempts": 2})
         await bench.one_pass("submit")
         lose_from_now(bench, 30)
@@ -257,10 +246,8 @@ async def test_a_job_whose_run_fails_while_jobs_are_read_is_not_missed(
         assert bench.job(job_id).state is JobState.SCHEDULED
 
 
-async def test_of_jobs_that_run_those_that_may_run_again_come_into_question(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_of_jobs_that_run_those_that_may_run_again_come_into_question(work: Work) -> None:
+    async with work() as bench:
         again = hand_in(bench, 3, "again", retry={"max_attempts": 2})
         hand_in(bench, 3, "once")
         await bench.one_pass("submit")
@@ -268,10 +255,8 @@ async def test_of_jobs_that_run_those_that_may_run_again_come_into_question(
         assert sorted(await suspects(bench.account, [anything()], 1)) == sorted(again)
 
 
-async def test_jobs_that_are_looked_for_later_take_no_run_from_equal_jobs(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_jobs_that_are_looked_for_later_take_no_run_from_equal_jobs(work: Work) -> None:
+    async with work() as bench:
         running = bench.queue.enqueue(task(), retry={"max_attempts": 2}).job_id
         await bench.one_pass("submit")
         batch = bench.queue.open_batch()
@@ -287,19 +272,19 @@ async def test_jobs_that_are_looked_for_later_take_no_run_from_equal_jobs(
 
 @pytest.mark.parametrize(("live", "most"), [(None, 84), (100, 264), (0, 1064), (5, 84)])
 async def test_no_more_claims_can_be_lost_than_the_plan_the_runs_and_the_processes_say(
-    client: redis.Redis, redis_url: str, live: int | None, most: int
+    work: Work, live: int | None, most: int
 ) -> None:
-    async with working(client, redis_url, max_concurrent_runs=10) as bench:
+    async with work(max_concurrent_runs=10) as bench:
         bench.queue.set_limits({"concurrent_runs": live})
 
         assert await most_lost(bench.account, 1, 6) == most
 
 
 async def test_more_jobs_than_can_be_looked_for_are_an_error(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(suspecting, "MOST_SUSPECTS", 3)
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         hand_in(bench, 4)
 
         with pytest.raises(TooManyError):
@@ -321,7 +306,7 @@ LOGIN = LoginRunRequest(credential_type="skyvern", credential_id="c", url="https
     ids=["task", "workflow", "template", "login", "download"],
 )
 async def test_runs_of_other_addresses_and_workflows_are_not_even_compared_with(
-    client: redis.Redis, redis_url: str, comparisons: list[str], request_: Any, most: int
+    work: Work, comparisons: list[str], request_: Any, most: int
 ) -> None:
     runs = [shown(n, url=f"https://{n}.test/", prompt="p") for n in range(RUNS)]
     runs += [shown(RUNS + n, WORKFLOW_RUN, workflow_id=f"wpid_x{n}") for n in range(RUNS)]
@@ -330,7 +315,7 @@ async def test_runs_of_other_addresses_and_workflows_are_not_even_compared_with(
         parts = {"parameters": [{"credential_id": "d"}], "blocks": [block]}
         workflow = {"workflow_definition": parts}
         runs += [replace(run, workflow=workflow) for run in runs[RUNS : 2 * RUNS]]
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         for _ in range(20):
             bench.queue.enqueue(request_)
 
@@ -339,66 +324,15 @@ async def test_runs_of_other_addresses_and_workflows_are_not_even_compared_with(
 
 
 async def test_a_job_that_any_run_may_be_of_is_compared_with_one_and_equal_jobs_with_one_each(
-    client: redis.Redis, redis_url: str, comparisons: list[str]
+    work: Work, comparisons: list[str]
 ) -> None:
     runs = [shown(n, url="https://other.test/", prompt="other") for n in range(3)]
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         equal = TaskRunRequest(prompt="p", engine="skyvern-1.0")
         job_ids = [bench.queue.enqueue(equal).job_id for _ in range(5)]
 
         assert await suspects(bench.account, runs, 100) == job_ids[:3]
         assert comparisons == ["r0", "r1", "r2"]
-
-
-async def test_each_request_of_a_long_line_is_read_once_and_only_the_first_for_runs_not_yet_listed(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with working(client, redis_url) as bench:
-        hand_in(bench, 1_000)
-        read: list[int] = []
-
-        async def around(send: Send, call: ScriptCall[Any]) -> Any:
-            if call.script.name == "read_requests":
-                read.append(len(call.arguments))
-            return await send(call)
-
-        wrap_send(monkeypatch, bench.account, around)
-
-        await suspects(bench.account, [anything()], 250)
-        assert (sum(read), len(read)) == (1_000, 11)
-
-        read.clear()
-        await unlisted(bench.account, 250)
-        assert (sum(read), len(read)) == (250, 3)
-
-
-async def test_others_have_their_turn_between_comparisons(
-    client: redis.Redis,
-    redis_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    comparisons: list[str],
-) -> None:
-    monkeypatch.setattr(search, "TURN_SECONDS", -1.0)
-    runs = [
-        shown(n, WORKFLOW_RUN, workflow_id="wpid_1", parameters={"sim_end": f"{n}"})
-        for n in range(RUNS)
-    ]
-    had = 0
-
-    async def others() -> None:
-        nonlocal had
-        while True:
-            had += 1
-            await asyncio.sleep(0)
-
-    async with working(client, redis_url) as bench:
-        bench.queue.enqueue(flow())
-        task_ = asyncio.create_task(others())
-        await suspects(bench.account, runs, 100)
-        task_.cancel()
-
-    assert len(comparisons) == RUNS
-    assert had >= RUNS
 
 
 @pytest.mark.parametrize(("seconds", "ran"), [(-1.0, ["other"]), (inf, [])])

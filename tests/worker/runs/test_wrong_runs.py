@@ -4,15 +4,12 @@ import time
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
 from runqueue.operator.operations import Operations
 from tests.worker.retrying import RETRY, backoff_over, ends
-from tests.worker.working import ENDLESS, KEYS, Bench, working
-
-LOST: dict[str, Any] = {"close": True}
-MADE: dict[str, Any] = {"close": True, "committed": True}
+from tests.worker.searching import LOST, MADE, look, lose
+from tests.worker.working import ENDLESS, KEYS, Work
 
 
 class SetClock:
@@ -22,22 +19,6 @@ class SetClock:
 
     def __call__(self) -> float:
         return time.time() - self.behind
-
-
-async def lose(bench: Bench, request: Any, action: dict[str, Any], **options: Any) -> str:
-    """Submit a job whose answer is lost, and return its id."""
-    await bench.api.fault(action, match={"method": "POST"}, times=1)
-    job_id = bench.queue.enqueue(request, **options).job_id
-    await bench.one_pass("submit")
-    assert bench.job(job_id).state is JobState.UNCONFIRMED
-    return job_id
-
-
-async def look(bench: Bench) -> None:
-    """Have every unconfirmed job looked for, now."""
-    members: Any = bench.client.zrange(f"{KEYS.prefix}reconcile", 0, -1)
-    bench.client.zadd(f"{KEYS.prefix}reconcile", dict.fromkeys(members, 0))
-    await bench.one_pass("reconcile", want=1)
 
 
 def listed(run_id: str, **fields: Any) -> dict[str, Any]:
@@ -55,10 +36,8 @@ FLOW = WorkflowRunRequest(
 
 
 @pytest.mark.parametrize("by", ["retry", "replay"])
-async def test_an_earlier_run_is_not_taken_for_a_later_attempt_s(
-    client: redis.Redis, redis_url: str, by: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_an_earlier_run_is_not_taken_for_a_later_attempt_s(work: Work, by: str) -> None:
+    async with work() as bench:
         # The default engine overwrites the title: such a run carries no marker.
         request = TaskRunRequest(prompt="p", url=ends("failed"))
         job_id = bench.queue.enqueue(request, retry=RETRY if by == "retry" else None).job_id
@@ -79,30 +58,15 @@ async def test_an_earlier_run_is_not_taken_for_a_later_attempt_s(
 
 
 async def test_a_run_older_than_the_attempt_is_not_taken_for_it_though_another_job_is_old(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
     clock = SetClock()
-    async with working(client, redis_url, clock=clock) as bench:
+    async with work(clock=clock) as bench:
         clock.behind = 600.0
         await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
         clock.behind = 0.0
         old = await lose(bench, TaskRunRequest(prompt="other", url=ENDLESS), LOST)
-        client.zadd(f"{KEYS.prefix}unconfirmed", {old: bench.now_us() - 700e6})
-        job_id = await lose(bench, UNMARKED, LOST)
-
-        await look(bench)
-
-        assert bench.job(job_id).state is JobState.UNCONFIRMED
-
-
-async def test_a_run_older_than_the_attempt_is_not_taken_for_it(
-    client: redis.Redis, redis_url: str
-) -> None:
-    clock = SetClock()
-    async with working(client, redis_url, clock=clock) as bench:
-        clock.behind = 600.0
-        await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
-        clock.behind = 0.0
+        bench.client.zadd(f"{KEYS.prefix}unconfirmed", {old: bench.now_us() - 700e6})
         job_id = await lose(bench, UNMARKED, LOST)
 
         await look(bench)
@@ -112,9 +76,9 @@ async def test_a_run_older_than_the_attempt_is_not_taken_for_it(
 
 @pytest.mark.parametrize("request_of", [MARKED, FLOW], ids=["task", "workflow"])
 async def test_what_a_server_lists_that_ignores_the_search_is_not_taken_for_the_job_s(
-    client: redis.Redis, redis_url: str, request_of: Any
+    work: Work, request_of: Any
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_id = await lose(bench, request_of, LOST)
         theirs = await bench.api.run_task(prompt="by hand", url=ENDLESS)
         everything = {"status": 200, "body": [listed(theirs)]}
@@ -125,10 +89,8 @@ async def test_what_a_server_lists_that_ignores_the_search_is_not_taken_for_the_
         assert bench.job(job_id).state is JobState.UNCONFIRMED
 
 
-async def test_a_run_that_another_job_owns_is_not_taken(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_run_that_another_job_owns_is_not_taken(work: Work) -> None:
+    async with work() as bench:
         owner = bench.queue.enqueue(UNMARKED).job_id
         await bench.one_pass("submit")
         job_id = await lose(bench, UNMARKED, LOST)
@@ -136,20 +98,4 @@ async def test_a_run_that_another_job_owns_is_not_taken(
         await look(bench)
 
         assert bench.job(owner).state is JobState.RUNNING
-        assert bench.job(job_id).state is JobState.UNCONFIRMED
-
-
-async def test_a_run_whose_request_cannot_be_read_denies_nothing(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("worker.stages.reconcile.SPACING", 0.0)
-    soon = {"unconfirmed_grace_seconds": 0}
-    async with working(client, redis_url, settings=soon) as bench:
-        await bench.api.run_task(prompt="by hand", url=ENDLESS)
-        job_id = await lose(bench, UNMARKED, LOST)
-        await bench.api.fault({"status": 500}, match={"route": "get_run"})
-
-        for _ in range(3):
-            await look(bench)
-
         assert bench.job(job_id).state is JobState.UNCONFIRMED

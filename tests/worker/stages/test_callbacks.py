@@ -6,20 +6,14 @@ from typing import Any
 
 import orjson
 import pytest
-import redis
 from aiohttp import web
-from standardwebhooks import Webhook
 
 from runqueue import Batch
 from runqueue.records.batch import BatchCallback
 from tests.simulator.simulating import eventually, receiving
-from tests.worker.delivering import answering, delivering
-from tests.worker.working import KEYS, Bench, closed_port, ended, start, wrap_send
-from webhooks.sender import PER_HOST
-from worker.stages.callbacks import LEASE_SECONDS, MOST_AT_ONCE
-from worker.stages.consumer import ConsumerEnd
-
-SECRETS = ("whsec_" + "a" * 32, "whsec_" + "b" * 32)
+from tests.worker.delivering import answering
+from tests.worker.working import KEYS, Bench, Work, ended, start
+from worker.stages.callbacks import LEASE_SECONDS
 
 
 def over(bench: Bench, url: str, n: int = 1, **rules: Any) -> str:
@@ -63,10 +57,8 @@ async def passed(bench: Bench) -> None:
     await bench.one_pass("callbacks")
 
 
-async def test_the_end_of_a_batch_reaches_its_url_with_how_it_stands(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, delivering(client, redis_url) as bench:
+async def test_the_end_of_a_batch_reaches_its_url_with_how_it_stands(deliver: Work) -> None:
+    async with receiving() as user, deliver() as bench:
         batch = over(bench, user.url, 2)
         await bench.one_pass("callbacks")
 
@@ -84,39 +76,11 @@ async def test_the_end_of_a_batch_reaches_its_url_with_how_it_stands(
         assert stands(bench, batch) == (0, 1, 0)
 
 
-async def test_shares_are_told_with_the_share(client: redis.Redis, redis_url: str) -> None:
-    async with receiving() as user, delivering(client, redis_url) as bench:
-        batch = over(bench, user.url, 4, callback_at=[0.5, 0.25])
-        await bench.one_pass("callbacks")
-
-        told = [orjson.loads(body) for body in user.bodies]
-        assert sorted((one["type"], one.get("share", 0)) for one in told) == [
-            ("batch.completed", 0),
-            ("batch.progress", 0.25),
-            ("batch.progress", 0.5),
-        ]
-        assert len({headers["webhook-id"] for headers in user.headers}) == 3
-        assert stands(bench, batch) == (0, 3, 0)
-
-
-async def test_each_secret_of_the_account_signs_it(client: redis.Redis, redis_url: str) -> None:
-    async with (
-        receiving() as user,
-        delivering(client, redis_url, webhook_secrets=SECRETS) as bench,
-    ):
-        over(bench, user.url)
-        await bench.one_pass("callbacks")
-
-        (body,), (headers,) = user.bodies, user.headers
-        for secret in SECRETS:
-            assert Webhook(secret).verify(body, headers) == orjson.loads(body)
-
-
 @pytest.mark.parametrize("status", [302, 404, 429, 500, 503])
 async def test_a_receiver_that_fails_is_tried_again_by_the_schedule_and_then_given_up(
-    client: redis.Redis, redis_url: str, status: int, logged: list[Any]
+    deliver: Work, status: int, logged: list[Any]
 ) -> None:
-    async with receiving(status) as user, delivering(client, redis_url) as bench:
+    async with receiving(status) as user, deliver() as bench:
         batch = over(bench, f"{user.url}?token=secret-of-the-user")
         await bench.one_pass("callbacks")
         assert stands(bench, batch) == (1, 0, 0)
@@ -135,81 +99,10 @@ async def test_a_receiver_that_fails_is_tried_again_by_the_schedule_and_then_giv
         assert "secret-of-the-user" not in str(logged)
 
 
-async def test_a_receiver_that_recovers_gets_it_and_no_error_is_left(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving(500, 200) as user, delivering(client, redis_url) as bench:
-        batch = over(bench, user.url)
-        await bench.one_pass("callbacks")
-        await passed(bench)
-
-        assert stands(bench, batch) == (0, 1, 0)
-        assert callback(bench, batch).error is None
-
-
-async def test_a_receiver_that_is_gone_is_believed_at_once(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving(410) as user, delivering(client, redis_url) as bench:
-        batch = over(bench, user.url)
-        await bench.one_pass("callbacks")
-
-        assert stands(bench, batch) == (0, 0, 1)
-        assert callback(bench, batch).error == "the receiver answered 410"
-
-
-async def test_a_receiver_that_is_not_there_is_tried_again(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with delivering(client, redis_url) as bench:
-        batch = over(bench, f"http://127.0.0.1:{closed_port()}/hook")
-        await bench.one_pass("callbacks")
-
-        assert stands(bench, batch) == (1, 0, 0)
-        assert callback(bench, batch).error == "could not be reached: connection refused"
-
-
-async def test_a_receiver_that_cuts_the_connection_is_tried_again(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async def cuts(request: web.Request) -> web.Response:
-        assert request.transport is not None
-        request.transport.abort()
-        return web.Response()
-
-    async with answering(cuts) as url, delivering(client, redis_url) as bench:
-        batch = over(bench, url)
-        await bench.one_pass("callbacks")
-
-        assert stands(bench, batch) == (1, 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("target", "reason"),
-    [
-        (
-            "http://127.0.0.1:9/hook",
-            "127.0.0.1 is no public address; RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS would allow it",
-        ),
-        ("http://2130706433/hook", "its address is written in no usual form"),
-    ],
-)
-async def test_a_target_that_is_not_allowed_is_given_up_with_the_reason(
-    client: redis.Redis, redis_url: str, target: str, reason: str
-) -> None:
-    strict = {"allow_private_webhook_targets": False}
-    async with delivering(client, redis_url, settings=strict) as bench:
-        batch = over(bench, target)
-        await bench.one_pass("callbacks")
-
-        assert stands(bench, batch) == (0, 0, 1)
-        assert callback(bench, batch).error == f"webhooks may not go there: {reason}"
-
-
 async def test_one_whose_worker_was_killed_after_sending_comes_again_under_the_same_id(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    deliver: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with receiving() as user, delivering(client, redis_url) as bench:
+    async with receiving() as user, deliver() as bench:
         batch = over(bench, user.url)
         consumer = bench.account.consumers["callbacks"]
         with monkeypatch.context() as killed:  # it was sent, and nothing was recorded
@@ -229,9 +122,7 @@ async def test_one_whose_worker_was_killed_after_sending_comes_again_under_the_s
         assert stands(bench, batch) == (0, 1, 0)
 
 
-async def test_a_stop_gives_back_at_once_what_was_cut_off(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_a_stop_gives_back_at_once_what_was_cut_off(deliver: Work) -> None:
     asked = asyncio.Event()
 
     async def hangs(_: web.Request) -> web.Response:
@@ -239,7 +130,7 @@ async def test_a_stop_gives_back_at_once_what_was_cut_off(
         await asyncio.Event().wait()
         return web.Response()
 
-    async with answering(hangs) as url, delivering(client, redis_url) as bench:
+    async with answering(hangs) as url, deliver() as bench:
         batch = over(bench, url)
         consumer = bench.account.consumers["callbacks"]
         start(consumer, *(await consumer.take(1, 0)).items)
@@ -257,7 +148,7 @@ async def test_a_stop_gives_back_at_once_what_was_cut_off(
 
 
 async def test_a_receiver_that_hangs_holds_up_neither_other_receivers_nor_webhooks(
-    client: redis.Redis, redis_url: str
+    deliver: Work,
 ) -> None:
     async def hangs(_: web.Request) -> web.Response:
         await asyncio.Event().wait()
@@ -266,7 +157,7 @@ async def test_a_receiver_that_hangs_holds_up_neither_other_receivers_nor_webhoo
     async with (
         answering(hangs) as dead,
         receiving() as user,
-        delivering(client, redis_url) as bench,
+        deliver() as bench,
     ):
         for _ in range(5):
             over(bench, dead)
@@ -280,57 +171,10 @@ async def test_a_receiver_that_hangs_holds_up_neither_other_receivers_nor_webhoo
             await ended(consumer)
 
 
-async def test_a_consumer_takes_all_that_is_due_and_leaves(
-    client: redis.Redis, redis_url: str
-) -> None:
-    assert MOST_AT_ONCE < PER_HOST, "none waits for a connection"
-    async with receiving() as user, delivering(client, redis_url) as bench:
-        batches = [over(bench, user.url) for _ in range(2 * MOST_AT_ONCE + 5)]
-        consumer = bench.account.consumers["callbacks"]
-        assert await ended(asyncio.create_task(consumer.run(0))) is ConsumerEnd.IDLE
-        assert {stands(bench, batch) for batch in batches} == {(0, 1, 0)}
-        assert len(user.bodies) == len(batches)
-        assert bench.board("callbacks") == 0
-
-
-async def test_what_redis_could_not_be_told_is_told_later_and_sent_once(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with receiving() as user, delivering(client, redis_url) as bench:
-        batch = over(bench, user.url)
-        away = 2
-
-        async def fails(send: Any, call: Any) -> Any:
-            nonlocal away
-            if call.script.name == "record_callback" and away:
-                away -= 1
-                raise redis.ConnectionError("away")
-            return await send(call)
-
-        wrap_send(monkeypatch, bench.account, fails)
-        await bench.one_pass("callbacks")
-        assert (stands(bench, batch), len(user.bodies)) == ((0, 1, 0), 1)
-
-
-async def test_a_batch_that_ends_again_is_told_again_under_another_id(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with receiving() as user, delivering(client, redis_url) as bench:
-        batch = over(bench, user.url)
-        await bench.one_pass("callbacks")
-        assert bench.queue.retry_failed(batch, canceled=True).jobs == 1
-        (job,) = bench.queue.list_jobs(batch=batch).jobs
-        bench.queue.cancel(job.id)
-        await bench.one_pass("callbacks")
-
-        names = [headers["webhook-id"] for headers in user.headers]
-        assert names == [f"msg_{batch}_1_completed", f"msg_{batch}_2_completed"]
-
-
 async def test_the_url_is_shown_nowhere_beyond_its_endpoint(
-    client: redis.Redis, redis_url: str, logged: list[Any]
+    deliver: Work, logged: list[Any]
 ) -> None:
-    async with receiving(500) as user, delivering(client, redis_url) as bench:
+    async with receiving(500) as user, deliver() as bench:
         batch = over(bench, user.url.replace("//", "//me:pass@") + "?token=secret")
         consumer = bench.account.consumers["callbacks"]
         taken = await consumer.take(1, 0)

@@ -4,13 +4,12 @@ import time
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue import JobState
 from runqueue.records.claim_items import Lost, RunAccepted
 from runqueue.store import worker_calls
 from tests.simulator.simulating import FakeClock, eventually
-from tests.worker.working import KEYS, Bench, start, working
+from tests.worker.working import KEYS, Bench, Work, start
 
 MINUTE = 60_000_000
 #: Between two tries.
@@ -23,10 +22,8 @@ def due(bench: Bench, job_id: str) -> None:
     bench.client.zadd(f"{KEYS.prefix}cancels", {job_id: bench.now_us()})
 
 
-async def test_a_cancel_that_was_asked_for_ends_the_run_and_a_get_confirms_it(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, settings={"poll_min_seconds": 60}) as bench:
+async def test_a_cancel_that_was_asked_for_ends_the_run_and_a_get_confirms_it(work: Work) -> None:
+    async with work(settings={"poll_min_seconds": 60}) as bench:
         bench.account.worker_settings.poll_max_seconds = 60.0
         (job_id,) = await bench.submitted()
         assert bench.queue.cancel(job_id) is JobState.RUNNING
@@ -42,10 +39,10 @@ async def test_a_cancel_that_was_asked_for_ends_the_run_and_a_get_confirms_it(
 
 
 async def test_a_cancel_refused_because_the_run_is_over_is_settled_by_the_get(
-    client: redis.Redis, redis_url: str, logged: list[Any]
+    work: Work, logged: list[Any]
 ) -> None:
     clock = FakeClock()
-    async with working(client, redis_url, clock=clock) as bench:
+    async with work(clock=clock) as bench:
         (job_id,) = await bench.submitted(url="https://shop.test/?sim_seconds=5")
         bench.queue.cancel(job_id)
         clock.advance(6)
@@ -63,9 +60,9 @@ async def test_a_cancel_refused_because_the_run_is_over_is_settled_by_the_get(
     ids=str,
 )
 async def test_a_cancel_that_failed_is_tried_again_until_the_end_is_seen(
-    client: redis.Redis, redis_url: str, action: dict[str, Any], logged: list[Any]
+    work: Work, action: dict[str, Any], logged: list[Any]
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = await bench.submitted()
         await bench.api.fault(action, match={"route": "cancel_run"}, times=1)
         bench.queue.cancel(job_id)
@@ -85,9 +82,9 @@ async def test_a_cancel_that_failed_is_tried_again_until_the_end_is_seen(
 
 
 async def test_a_cancel_tried_for_ten_minutes_fails_the_job_and_shows_its_run_as_a_stray(
-    client: redis.Redis, redis_url: str, logged: list[Any]
+    work: Work, logged: list[Any]
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = await bench.submitted()
         await bench.api.fault({"status": 500}, match={"route": "cancel_run"})
         bench.queue.cancel(job_id)
@@ -104,22 +101,22 @@ async def test_a_cancel_tried_for_ten_minutes_fails_the_job_and_shows_its_run_as
         job = bench.job(job_id)
         assert job.state is JobState.FAILED
         assert job.reason == "asked (the cancel was never confirmed)"
-        assert client.hget(f"{KEYS.prefix}strays", job.run_id or "")
+        assert bench.client.hget(f"{KEYS.prefix}strays", job.run_id or "")
         assert (bench.stats().strays, bench.stats().live) == (1, 0)
         assert "cancel_given_up" in [event["event"] for event in logged]
 
 
 async def test_time_in_which_no_worker_tried_counts_for_nothing_and_the_cancel_is_sent(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = await bench.submitted()
         await bench.api.fault({"status": 503}, match={"route": "cancel_run"}, times=1)
         bench.queue.cancel(job_id)
         await bench.one_pass("cancel")
         # No worker for eleven minutes: what was due then is due since.
         bench.set(job_id, "cancel_since", bench.now_us() - 11 * MINUTE)
-        client.zadd(f"{KEYS.prefix}cancels", {job_id: bench.now_us() - 11 * MINUTE + LEASE})
+        bench.client.zadd(f"{KEYS.prefix}cancels", {job_id: bench.now_us() - 11 * MINUTE + LEASE})
 
         await bench.one_pass("cancel")
         await bench.one_pass("poll")
@@ -130,9 +127,9 @@ async def test_time_in_which_no_worker_tried_counts_for_nothing_and_the_cancel_i
 
 
 async def test_the_ten_minutes_begin_with_the_first_try_not_with_the_wish(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = bench.enqueue()
         ((job, *_),) = (await bench.account.consumers["submit"].take(1, 0)).items
         await bench.account.send(
@@ -154,10 +151,8 @@ async def test_the_ten_minutes_begin_with_the_first_try_not_with_the_wish(
         assert bench.stats().strays == 0
 
 
-async def test_a_cancel_cut_off_by_a_stop_is_tried_again(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_cancel_cut_off_by_a_stop_is_tried_again(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = await bench.submitted()
         await bench.api.fault({"latency": 60}, match={"route": "cancel_run"}, times=1)
         bench.queue.cancel(job_id)
@@ -215,10 +210,8 @@ async def begin_with_a_slow_one(bench: Bench, server: Any, n: int) -> list[str]:
 
 
 @SERVERS
-async def test_a_slow_cancel_holds_back_the_record_of_no_other_run(
-    client: redis.Redis, redis_url: str, server: Any
-) -> None:
-    async with working(client, redis_url, settings=RARE_POLLS) as bench:
+async def test_a_slow_cancel_holds_back_the_record_of_no_other_run(work: Work, server: Any) -> None:
+    async with work(settings=RARE_POLLS) as bench:
         job_ids = await begin_with_a_slow_one(bench, server, 6)
 
         await eventually(lambda: polled_now(bench, job_ids) == 5)
@@ -228,9 +221,9 @@ async def test_a_slow_cancel_holds_back_the_record_of_no_other_run(
 
 @pytest.mark.parametrize("n", [1, 6])
 async def test_a_stop_during_a_slow_cancel_records_what_is_known_of_each_run(
-    client: redis.Redis, redis_url: str, n: int
+    work: Work, n: int
 ) -> None:
-    async with working(client, redis_url, settings=RARE_POLLS) as bench:
+    async with work(settings=RARE_POLLS) as bench:
         job_ids = await begin_with_a_slow_one(bench, no_bulk, n)
 
         async def are_all_sent() -> bool:
@@ -245,9 +238,9 @@ async def test_a_stop_during_a_slow_cancel_records_what_is_known_of_each_run(
 
 
 async def test_a_bug_with_one_run_costs_the_record_of_no_other(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+    work: Work, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
 ) -> None:
-    async with working(client, redis_url, settings=RARE_POLLS) as bench:
+    async with work(settings=RARE_POLLS) as bench:
         job_ids = await canceling(bench, 6)
         await no_bulk(bench, job_ids)
         broken, real = bench.job(job_ids[0]).run_id, bench.account.client.cancel_run
@@ -263,31 +256,3 @@ async def test_a_bug_with_one_run_costs_the_record_of_no_other(
         await eventually(lambda: polled_now(bench, job_ids) == 5)
         assert polled_now(bench, job_ids[:1]) == 0
         await eventually(lambda: "item_failed" in [event["event"] for event in logged])
-
-
-async def test_a_job_that_waits_is_canceled_at_once_and_never_submitted(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = bench.enqueue()
-
-        assert bench.queue.cancel(job_id) is JobState.CANCELED
-        await bench.one_pass("submit")
-
-        assert await bench.submissions() == 0
-        assert bench.job(job_id).state is JobState.CANCELED
-
-
-async def test_a_job_canceled_while_its_submission_makes_no_run_is_canceled_not_ready(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        await bench.api.fault({"unavailable": "no_run"}, match={"route": "run_task"})
-        (job_id,) = bench.enqueue()
-        consumer = bench.account.consumers["submit"]
-        items = (await consumer.take(1, 0)).items
-        bench.queue.cancel(job_id)
-        consumer._start(items[0])
-        await bench.account.stop(5)
-
-        assert bench.job(job_id).state is JobState.CANCELED

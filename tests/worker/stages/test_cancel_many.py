@@ -3,14 +3,13 @@
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue import JobState, ids
 from runqueue.operator.operations import Operations
 from runqueue.records.claim_items import RunAccepted
 from runqueue.store import worker_calls
 from tests.simulator.simulating import eventually
-from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, start, working
+from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, Work
 
 
 def due(bench: Bench, member: str) -> None:
@@ -25,34 +24,8 @@ async def running(bench: Bench, n: int) -> list[str]:
     return job_ids
 
 
-@pytest.mark.parametrize("n", [5, 30])
-async def test_many_runs_are_canceled_in_one_call(
-    client: redis.Redis, redis_url: str, n: int
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_ids = await running(bench, n)
-
-        await bench.one_pass("cancel")
-        await bench.one_pass("poll")
-
-        assert {bench.job(job_id).state for job_id in job_ids} == {JobState.CANCELED}
-        assert {run["status"] for run in await bench.runs()} == {"canceled"}
-        assert (await bench.calls("cancel_runs"), await bench.calls("cancel_run")) == (1, 0)
-
-
-async def test_a_few_runs_are_canceled_one_by_one(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
-        await running(bench, 4)
-
-        await bench.one_pass("cancel")
-
-        assert (await bench.calls("cancel_runs"), await bench.calls("cancel_run")) == (0, 4)
-
-
-async def test_more_than_a_hundred_runs_take_a_call_for_each_hundred(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_more_than_a_hundred_runs_take_a_call_for_each_hundred(work: Work) -> None:
+    async with work() as bench:
         job_ids = [*await running(bench, 100), *await running(bench, 20)]
 
         first = await bench.one_pass("cancel", want=500)
@@ -65,10 +38,8 @@ async def test_more_than_a_hundred_runs_take_a_call_for_each_hundred(
         assert (await bench.calls("cancel_runs"), await bench.calls("cancel_run")) == (2, 0)
 
 
-async def test_a_server_without_a_bulk_call_is_remembered_and_asked_run_by_run(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_server_without_a_bulk_call_is_remembered_and_asked_run_by_run(work: Work) -> None:
+    async with work() as bench:
         missing = {"status": 404, "body": {"detail": "Not Found"}}
         await bench.api.fault(missing, match={"route": "cancel_runs"})
         job_ids = await running(bench, 6)
@@ -82,9 +53,9 @@ async def test_a_server_without_a_bulk_call_is_remembered_and_asked_run_by_run(
 
 
 async def test_a_bulk_call_that_failed_is_made_again_after_its_lease(
-    client: redis.Redis, redis_url: str, logged: list[Any]
+    work: Work, logged: list[Any]
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await bench.api.fault({"status": 500}, match={"route": "cancel_runs"}, times=1)
         job_ids = await running(bench, 6)
         await bench.one_pass("cancel")
@@ -111,9 +82,9 @@ async def stray(bench: Bench, run_id: str = "") -> str:
 
 @pytest.mark.parametrize("n", [1, 6], ids=["one by one", "in bulk"])
 async def test_a_stray_is_canceled_once_a_person_asks_for_it_and_then_forgotten(
-    client: redis.Redis, redis_url: str, n: int
+    work: Work, n: int
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         operations = Operations(bench.queue)
         for _ in range(n):
             await stray(bench)
@@ -134,10 +105,8 @@ async def test_a_stray_is_canceled_once_a_person_asks_for_it_and_then_forgotten(
 
 
 @pytest.mark.parametrize("n", [1, 5], ids=["one by one", "in bulk"])
-async def test_a_stray_that_the_server_does_not_know_is_forgotten(
-    client: redis.Redis, redis_url: str, n: int
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_stray_that_the_server_does_not_know_is_forgotten(work: Work, n: int) -> None:
+    async with work() as bench:
         operations = Operations(bench.queue)
         for number in range(n):
             await stray(bench, f"tsk_{number}")
@@ -149,18 +118,16 @@ async def test_a_stray_that_the_server_does_not_know_is_forgotten(
         assert list(operations.strays()) == []
 
 
-async def test_a_stray_that_ends_by_itself_gives_its_slot_back_and_stays_shown(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_stray_that_ends_by_itself_gives_its_slot_back_and_stays_shown(work: Work) -> None:
+    async with work() as bench:
         ended = await stray(bench, await bench.api.run_task(url=INSTANT))
         goes_on = await stray(bench)
         new = await stray(bench, "tsk_of_another_server")
         gone = await stray(bench, "tsk_that_nobody_knows")
-        told = client.hget(f"{KEYS.prefix}strays", gone)
+        told = bench.client.hget(f"{KEYS.prefix}strays", gone)
         job_id, _, _, rest = str(told.decode() if isinstance(told, bytes) else told).split(" ", 3)
         since = bench.now_us() - 61_000_000
-        client.hset(f"{KEYS.prefix}strays", gone, f"{job_id} 1 {since} {rest}")
+        bench.client.hset(f"{KEYS.prefix}strays", gone, f"{job_id} 1 {since} {rest}")
 
         await bench.one_pass("poll")
         await eventually(lambda: bench.stats().strays_live == 2)
@@ -173,10 +140,8 @@ async def test_a_stray_that_ends_by_itself_gives_its_slot_back_and_stays_shown(
         assert shown == {ended, goes_on, new, gone}
 
 
-async def test_a_stray_whose_cancel_failed_stays_and_is_tried_again(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_stray_whose_cancel_failed_stays_and_is_tried_again(work: Work) -> None:
+    async with work() as bench:
         operations = Operations(bench.queue)
         run_id = await stray(bench)
         await bench.api.fault({"status": 500}, match={"route": "cancel_run"}, times=1)
@@ -191,10 +156,8 @@ async def test_a_stray_whose_cancel_failed_stays_and_is_tried_again(
         assert [run["status"] for run in await bench.runs()] == ["canceled"]
 
 
-async def test_a_stray_that_a_bulk_call_did_not_cancel_is_not_forgotten(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_stray_that_a_bulk_call_did_not_cancel_is_not_forgotten(work: Work) -> None:
+    async with work() as bench:
         operations = Operations(bench.queue)
         runs = {await stray(bench) for _ in range(5)}
         answer = {"status": 200, "body": {"cancelled": [], "failed": sorted(runs)}}
@@ -205,21 +168,3 @@ async def test_a_stray_that_a_bulk_call_did_not_cancel_is_not_forgotten(
         await bench.one_pass("cancel")
 
         assert {one.run_id for one in operations.strays()} == runs
-
-
-async def test_a_slow_cancel_keeps_no_other_stray_from_being_forgotten(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        operations, consumer = Operations(bench.queue), bench.account.consumers["cancel"]
-        for _ in range(5):
-            await stray(bench)
-        missing = {"status": 404, "body": {"detail": "Not Found"}}
-        await bench.api.fault(missing, match={"route": "cancel_runs"})
-        await bench.api.fault({"latency": 60}, match={"route": "cancel_run"}, times=1)
-        operations.cancel_strays(operations.strays())
-        start(consumer, *(await consumer.take(5, 0)).items)
-
-        await eventually(lambda: bench.stats().strays == 1)
-
-        assert consumer.busy == 1

@@ -9,9 +9,8 @@ import redis
 
 from runqueue import JobState
 from runqueue.store import codec
-from runqueue.store.live_processes import STAGES
 from tests.simulator.simulating import eventually
-from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, ended, start, working, wrap_send
+from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, Work, ended, wrap_send
 from worker.stages import consumer as module
 from worker.stages.consumer import ConsumerEnd
 
@@ -25,39 +24,17 @@ def run(bench: Bench, kind: str = "submit", tick_us: int = 0) -> "asyncio.Task[C
     return asyncio.create_task(bench.account.consumers[kind].run(tick_us))
 
 
-async def test_an_account_has_one_consumer_of_each_stage(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        found = {kind: consumer.kind for kind, consumer in bench.account.consumers.items()}
-        assert found == {stage: stage for stage in STAGES}
-
-
 @pytest.mark.parametrize("kind", ["submit", "poll", "cancel"])
 async def test_a_consumer_without_work_ends_idle_and_is_off_the_board(
-    client: redis.Redis, redis_url: str, kind: str
+    work: Work, kind: str
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         assert await ended(run(bench, kind)) is ConsumerEnd.IDLE
         assert bench.board(kind) == 0
 
 
-async def test_a_consumer_submits_all_there_is_and_ends_idle(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, settings={"max_open_calls": 3}) as bench:
-        job_ids = bench.enqueue(10)
-
-        assert await ended(run(bench)) is ConsumerEnd.IDLE
-
-        await eventually(lambda: bench.account.consumers["submit"].busy == 0)
-        assert {bench.job(job_id).state for job_id in job_ids} == {JobState.RUNNING}
-        assert len(await bench.runs()) == 10
-        assert bench.board("submit") == 0
-
-
 async def test_a_consumer_never_has_more_calls_open_than_places(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wants: list[int] = []
 
@@ -66,7 +43,7 @@ async def test_a_consumer_never_has_more_calls_open_than_places(
             wants.append(bench.account.consumers["submit"].busy + int(call.arguments[2]))
         return await send(call)
 
-    async with working(client, redis_url, settings={"max_open_calls": 3}) as bench:
+    async with work(settings={"max_open_calls": 3}) as bench:
         wrap_send(monkeypatch, bench.account, around)
         bench.enqueue(12)
 
@@ -76,10 +53,10 @@ async def test_a_consumer_never_has_more_calls_open_than_places(
 
 
 async def test_a_submit_consumer_that_worked_a_moment_ago_stays_on_the_board(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LINGER", 60.0)
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await bench.submitted()
         consumer = bench.account.consumers["submit"]
         consumer._worked = time.monotonic()
@@ -96,9 +73,9 @@ async def test_a_submit_consumer_that_worked_a_moment_ago_stays_on_the_board(
 
 
 async def test_a_message_older_than_5_s_starts_no_consumer_and_is_no_alarm(
-    client: redis.Redis, redis_url: str, logged: list[Any]
+    work: Work, logged: list[Any]
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await bench.submitted()  # this process remembers a claim
         assert (await bench.account.consumers["submit"].take(1, 0)).left
         bench.enqueue()
@@ -113,28 +90,16 @@ async def test_a_message_older_than_5_s_starts_no_consumer_and_is_no_alarm(
         assert len(await bench.runs()) == 2
 
 
-async def test_a_process_whose_lease_is_lost_gets_nothing(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = bench.enqueue()
-        client.zrem(f"{KEYS.prefix}processes", bench.account.lease.name)
-
-        assert await ended(run(bench)) is ConsumerEnd.REFUSED
-
-        assert bench.job(job_id).state is JobState.READY
-
-
 async def test_a_second_message_wakes_the_consumer_that_lives_and_is_done(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REFRESH", 60.0)
-    async with working(client, redis_url, max_concurrent_runs=1) as bench:
+    async with work(max_concurrent_runs=1) as bench:
         consumer = bench.account.consumers["submit"]
         bench.enqueue(2)
         first = run(bench)  # the second job waits for a slot, and the consumer to be woken
         await eventually(lambda: bench.stats().states[JobState.RUNNING] == 1 and consumer.busy == 0)
-        client.hset(f"{KEYS.prefix}limits", "live:concurrent_runs", 0)
+        bench.client.hset(f"{KEYS.prefix}limits", "live:concurrent_runs", 0)
 
         assert await ended(run(bench)) is ConsumerEnd.ALREADY
         assert await ended(first) is ConsumerEnd.IDLE
@@ -142,11 +107,11 @@ async def test_a_second_message_wakes_the_consumer_that_lives_and_is_done(
 
 
 async def test_after_its_lifetime_a_consumer_leaves_the_board_for_a_successor(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LIFETIME", 0.05)
     monkeypatch.setattr(module, "REFRESH", 0.01)
-    async with working(client, redis_url, settings={"max_open_calls": 2}) as bench:
+    async with work(settings={"max_open_calls": 2}) as bench:
         await bench.api.fault({"latency": 1}, match={"route": "run_task"}, times=2)
         job_ids = bench.enqueue(3)
         consumer = bench.account.consumers["submit"]
@@ -163,7 +128,7 @@ async def test_after_its_lifetime_a_consumer_leaves_the_board_for_a_successor(
 
 
 async def test_a_consumer_hands_over_no_sooner_than_its_claim_is_answered(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LIFETIME", 0.05)
     monkeypatch.setattr(module, "REFRESH", 0.1)
@@ -177,7 +142,7 @@ async def test_a_consumer_hands_over_no_sooner_than_its_claim_is_answered(
                 raise redis.exceptions.ConnectionError("cut off")
         return reply
 
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = bench.enqueue()
         wrap_send(monkeypatch, bench.account, lose_the_first)
 
@@ -189,7 +154,7 @@ async def test_a_consumer_hands_over_no_sooner_than_its_claim_is_answered(
 
 
 async def test_a_wake_up_during_the_last_empty_claim_makes_the_consumer_look_again(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late: list[str] = []
 
@@ -201,7 +166,7 @@ async def test_a_wake_up_during_the_last_empty_claim_makes_the_consumer_look_aga
             bench.account.consumers["submit"].wake()
         return reply
 
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         wrap_send(monkeypatch, bench.account, enqueue_behind_its_back)
 
         assert await ended(run(bench)) is ConsumerEnd.IDLE
@@ -211,7 +176,7 @@ async def test_a_wake_up_during_the_last_empty_claim_makes_the_consumer_look_aga
 
 
 async def test_a_bug_with_one_job_frees_its_place_and_is_logged_without_the_body(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+    work: Work, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
 ) -> None:
     submission = codec.submission
 
@@ -220,9 +185,9 @@ async def test_a_bug_with_one_job_frees_its_place_and_is_logged_without_the_body
             raise AttributeError(stored)
         return submission(stored, job_id, *others, **options)
 
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         broken, fine = bench.enqueue(2)
-        client.set(f"{KEYS.prefix}body:{broken}", b'{"k":"t"}\n{"prompt":"secret"}')
+        bench.client.set(f"{KEYS.prefix}body:{broken}", b'{"k":"t"}\n{"prompt":"secret"}')
         monkeypatch.setattr(codec, "submission", buggy)
 
         await ended(run(bench))
@@ -233,11 +198,11 @@ async def test_a_bug_with_one_job_frees_its_place_and_is_logged_without_the_body
         assert told["kind"] == "submit"
         assert "secret" not in str(logged)
         # Its lease brings it back.
-        assert client.hget(f"{KEYS.prefix}job:{broken}", "state") == b"submitting"
+        assert bench.client.hget(f"{KEYS.prefix}job:{broken}", "state") == b"submitting"
 
 
 async def test_a_consumer_whose_redis_fails_asks_again(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = iter([redis.exceptions.ConnectionError("away")])
 
@@ -246,7 +211,7 @@ async def test_a_consumer_whose_redis_fails_asks_again(
             raise error
         return await send(call)
 
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         wrap_send(monkeypatch, bench.account, around)
 
         assert await ended(run(bench, "poll")) is ConsumerEnd.IDLE
@@ -254,30 +219,30 @@ async def test_a_consumer_whose_redis_fails_asks_again(
 
 
 async def test_a_consumer_that_meets_damaged_keys_says_so_once_and_asks_ever_more_rarely(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+    work: Work, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
 ) -> None:
     monkeypatch.setattr(module, "FIRST_PAUSE", 100.0)
-    async with working(client, redis_url) as bench:
-        client.set(f"{KEYS.prefix}poll", "a typo")
+    async with work() as bench:
+        bench.client.set(f"{KEYS.prefix}poll", "a typo")
         consumer = bench.account.consumers["poll"]
 
         for _ in range(3):
             assert await ended(run(bench, "poll")) is ConsumerEnd.REFUSED
         assert [event["event"] for event in logged].count("claim_refused") == 1
 
-        client.delete(f"{KEYS.prefix}poll")
+        bench.client.delete(f"{KEYS.prefix}poll")
         consumer._not_before = 0.0  # its pause is over
         assert await ended(run(bench, "poll")) is ConsumerEnd.IDLE
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
 async def test_a_claim_is_made_again_without_the_job_that_cannot_be_read(
-    client: redis.Redis, redis_url: str, logged: list[Any], at: int
+    work: Work, logged: list[Any], at: int
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         jobs = bench.enqueue(3)
         bad = jobs.pop(at)
-        client.set(f"{KEYS.prefix}job:{bad}", "a typo")
+        bench.client.set(f"{KEYS.prefix}job:{bad}", "a typo")
 
         assert await ended(run(bench)) is ConsumerEnd.IDLE
 
@@ -286,8 +251,8 @@ async def test_a_claim_is_made_again_without_the_job_that_cannot_be_read(
     assert [event["event"] for event in logged].count("job_quarantined") == 1
 
 
-async def test_a_drain_waits_for_the_calls_on_the_wire(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_drain_waits_for_the_calls_on_the_wire(work: Work) -> None:
+    async with work() as bench:
         await bench.api.fault({"latency": 0.2}, match={"route": "run_task"})
         (job_id,) = bench.enqueue()
         task = run(bench)
@@ -300,10 +265,8 @@ async def test_a_drain_waits_for_the_calls_on_the_wire(client: redis.Redis, redi
         assert bench.stats().processes == 0
 
 
-async def test_a_drain_cuts_the_calls_that_take_longer_than_they_may(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_drain_cuts_the_calls_that_take_longer_than_they_may(work: Work) -> None:
+    async with work() as bench:
         quick, slow = bench.enqueue(), bench.enqueue(url=f"{ENDLESS}&slow=1")
         rule = {"match": {"route": "run_task", "contains": "slow=1"}}
         await bench.api.fault({"latency": 60}, **rule)
@@ -321,7 +284,7 @@ async def test_a_drain_cuts_the_calls_that_take_longer_than_they_may(
 
 
 async def test_what_a_claim_brings_during_a_drain_is_given_back_before_the_goodbye(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claimed, answered = asyncio.Event(), asyncio.Event()
 
@@ -332,7 +295,7 @@ async def test_what_a_claim_brings_during_a_drain_is_given_back_before_the_goodb
             await answered.wait()
         return reply
 
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         wrap_send(monkeypatch, bench.account, answer_late)
         job_ids = bench.enqueue(3)
         task = run(bench)
@@ -352,13 +315,13 @@ async def test_what_a_claim_brings_during_a_drain_is_given_back_before_the_goodb
 
 
 async def test_a_drain_does_not_wait_for_ever_for_a_script_without_an_answer(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def never(send: Any, call: Any) -> Any:
         return await (asyncio.Event().wait() if call.script.name == "claim" else send(call))
 
     monkeypatch.setattr(module, "CLAIM_GRACE", 0.05)
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         wrap_send(monkeypatch, bench.account, never)
         task = run(bench)
         await asyncio.sleep(0)
@@ -367,29 +330,8 @@ async def test_a_drain_does_not_wait_for_ever_for_a_script_without_an_answer(
         task.cancel()
 
 
-async def test_a_drained_consumer_starts_no_more(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = bench.enqueue()
-        await bench.account.consumers["submit"].drain(0)
-
-        assert await ended(run(bench)) is ConsumerEnd.DRAINING
-
-        assert bench.job(job_id).state is JobState.READY
-
-
-async def test_a_place_is_freed_for_every_item(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
-        bench.enqueue(5)
-        consumer = bench.account.consumers["submit"]
-        items = (await consumer.take(5, 0)).items
-        start(consumer, *items)
-        assert consumer.busy == 5
-
-        await eventually(lambda: consumer.busy == 0)
-
-
 async def test_looks_that_come_due_one_by_one_are_claimed_together(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims = 0
 
@@ -398,13 +340,13 @@ async def test_looks_that_come_due_one_by_one_are_claimed_together(
         claims += call.script.name == "poll_claim"
         return await send(call)
 
-    async with working(client, redis_url, simulator={"list_supported": False}) as bench:
+    async with work(simulator={"list_supported": False}) as bench:
         bench.account.remember_no_list()
         monkeypatch.setattr(bench.account.consumers["poll"], "gathers", 0.2)
         job_ids = await bench.submitted(40, url=INSTANT)
         start_us = bench.now_us()
         looks = {job_id: start_us + i * 10_000 for i, job_id in enumerate(job_ids)}
-        client.zadd(f"{KEYS.prefix}poll", looks, xx=True)
+        bench.client.zadd(f"{KEYS.prefix}poll", looks, xx=True)
         wrap_send(monkeypatch, bench.account, around)
 
         await ended(run(bench, "poll"))
@@ -415,14 +357,14 @@ async def test_looks_that_come_due_one_by_one_are_claimed_together(
 
 
 async def test_a_place_that_gets_free_where_all_were_busy_is_used_at_once(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url, settings={"max_open_calls": 2}) as bench:
+    async with work(settings={"max_open_calls": 2}) as bench:
         monkeypatch.setattr(module, "REFRESH", 60.0)
         monkeypatch.setattr(bench.account.consumers["poll"], "gathers", 60.0)
         await bench.one_pass("submit")
         job_ids = [*await bench.submitted(2, url=INSTANT), *await bench.submitted(2, url=INSTANT)]
-        client.zadd(f"{KEYS.prefix}poll", dict.fromkeys(job_ids, 0), xx=True)
+        bench.client.zadd(f"{KEYS.prefix}poll", dict.fromkeys(job_ids, 0), xx=True)
 
         task = run(bench, "poll")
 

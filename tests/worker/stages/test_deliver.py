@@ -32,7 +32,7 @@ from tests.worker.delivering import (
     wait_of,
     webhook,
 )
-from tests.worker.working import ENDLESS, KEYS, Send, ended, start, wrap_send
+from tests.worker.working import ENDLESS, KEYS, Send, Work, ended, start, wrap_send
 from worker.runtime import Runtime
 from worker.stages.consumer import ConsumerEnd
 from worker.stages.deliver import LEASE_SECONDS
@@ -92,9 +92,9 @@ def _reported(job: Job) -> Reported:
 
 
 async def test_a_wake_up_that_comes_during_a_claim_is_not_lost(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    relay: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+    async with receiving() as user, relay() as bench:
         consumer = bench.account.consumers["webhooks"]
         made: list[str] = []
 
@@ -113,7 +113,7 @@ async def test_a_wake_up_that_comes_during_a_claim_is_not_lost(
 
 
 async def test_a_webhook_whose_worker_was_killed_comes_again_with_the_same_id(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    relay: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[str] = []
     answers = asyncio.Event()
@@ -124,7 +124,7 @@ async def test_a_webhook_whose_worker_was_killed_comes_again_with_the_same_id(
             await answers.wait()
         return web.Response()
 
-    async with answering(hangs_at_first) as url, relaying(client, redis_url) as (bench, _):
+    async with answering(hangs_at_first) as url, relay() as bench:
         job_id = await told(bench, url)
         consumer = bench.account.consumers["webhooks"]
         start(consumer, *(await consumer.take(1, 0)).items)
@@ -146,9 +146,7 @@ async def test_a_webhook_whose_worker_was_killed_comes_again_with_the_same_id(
         answers.set()
 
 
-async def test_a_stop_gives_back_at_once_what_was_cut_off(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_a_stop_gives_back_at_once_what_was_cut_off(relay: Work) -> None:
     asked = asyncio.Event()
 
     async def hangs(_: web.Request) -> web.Response:
@@ -156,7 +154,7 @@ async def test_a_stop_gives_back_at_once_what_was_cut_off(
         await asyncio.Event().wait()
         return web.Response()
 
-    async with answering(hangs) as url, relaying(client, redis_url) as (bench, _):
+    async with answering(hangs) as url, relay() as bench:
         job_id = await told(bench, url)
         consumer = bench.account.consumers["webhooks"]
         start(consumer, *(await consumer.take(1, 0)).items)
@@ -169,9 +167,7 @@ async def test_a_stop_gives_back_at_once_what_was_cut_off(
         assert wait_of(bench, job_id) < 5
 
 
-async def test_a_receiver_that_hangs_does_not_hold_up_the_others(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_a_receiver_that_hangs_does_not_hold_up_the_others(relay: Work) -> None:
     held: list[str] = []
 
     async def hangs(request: web.Request) -> web.Response:
@@ -183,7 +179,7 @@ async def test_a_receiver_that_hangs_does_not_hold_up_the_others(
     async with (
         answering(hangs) as dead,
         receiving() as user,
-        relaying(client, redis_url, settings=settings, max_webhooks_per_second=0) as (bench, _),
+        relay(settings=settings, max_webhooks_per_second=0) as bench,
     ):
         waiting = [await told(bench, dead) for _ in range(30)]
         job_id = await told(bench, user.url)
@@ -199,29 +195,10 @@ async def test_a_receiver_that_hangs_does_not_hold_up_the_others(
             await ended(consumer)
 
 
-async def test_a_receiver_that_refuses_is_left_alone_after_a_few_tries(
-    client: redis.Redis, redis_url: str
-) -> None:
-    calls = 0
-
-    async def refuses(_: web.Request) -> web.Response:
-        nonlocal calls
-        calls += 1
-        return web.Response(status=500)
-
-    async with answering(refuses) as dead, relaying(client, redis_url) as (bench, _):
-        job_ids = [await told(bench, dead) for _ in range(10)]
-        for _ in range(10):
-            await bench.one_pass("webhooks", want=1)
-
-        assert calls == 5
-        assert {state_of(bench, job_id) for job_id in job_ids} == {DeliveryState.PENDING}
-
-
 async def test_redis_away_while_a_permit_is_asked_for_brings_it_back_soon(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    relay: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with receiving() as user, relaying(client, redis_url) as (bench, _):
+    async with receiving() as user, relay() as bench:
         job_id = await told(bench, user.url)
         bench.client.hdel(f"{KEYS.prefix}job:{job_id}", "signed")
 
@@ -242,7 +219,7 @@ async def test_what_became_of_webhooks_is_counted_and_timed(
     client: redis.Redis, redis_url: str
 ) -> None:
     name = "runqueue_webhook_relayed_total"
-    async with receiving(500, 200) as user, relaying(client, redis_url) as (bench, _):
+    async with receiving(500, 200) as user, relaying(client, redis_url) as bench:
         before = [figure(name, result=result) for result in ("again", "delivered")]
         job_id = await told(bench, user.url)
         await bench.one_pass("webhooks")

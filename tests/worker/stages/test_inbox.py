@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from runqueue import Budget, JobState, parse_line
 from runqueue.store.job_calls import job_id_of
 from runqueue.store.scripts import ScriptCall
 from tests.simulator.simulating import eventually
-from tests.worker.working import KEYS, Bench, Send, working, wrap_send
+from tests.worker.working import KEYS, Bench, Send, Work, wrap_send
 from worker.stages import inbox as module
 
 INBOX = f"{KEYS.prefix}inbox"
@@ -44,9 +43,9 @@ async def pumped(bench: Bench) -> None:
     await run
 
 
-async def test_lines_become_jobs(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
-        client.rpush(INBOX, *[line(f"order-{n}") for n in range(450)])
+async def test_lines_become_jobs(work: Work) -> None:
+    async with work() as bench:
+        bench.client.rpush(INBOX, *[line(f"order-{n}") for n in range(450)])
 
         await pumped(bench)
 
@@ -54,30 +53,11 @@ async def test_lines_become_jobs(client: redis.Redis, redis_url: str) -> None:
         assert bench.job(job_id_of(parse_line(line("order-7")))).custom_id == "order-7"
 
 
-async def test_lines_name_keys(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
-        keyed = line("order-1", keys=["login:acme"])
-        client.rpush(INBOX, keyed)
-        await pumped(bench)
-        assert bench.job(job_id_of(parse_line(keyed))).keys == ("login:acme",)
-
-
-async def test_equal_lines_without_a_custom_id_are_two_jobs(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        client.rpush(INBOX, line(), line())
-        await pumped(bench)
-        assert bench.stats().states[JobState.READY] == 2
-
-
-async def test_a_line_that_a_strict_budget_refuses_keeps_no_other_back(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_line_that_a_strict_budget_refuses_keeps_no_other_back(work: Work) -> None:
+    async with work() as bench:
         bench.queue.set_budget("account", Budget(1_000, is_strict=True))
         body = {"prompt": "Read it.", "max_steps": 5}
-        client.rpush(INBOX, *[line(str(n), body=body) for n in range(3)], line("without"))
+        bench.client.rpush(INBOX, *[line(str(n), body=body) for n in range(3)], line("without"))
 
         await pumped(bench)
 
@@ -86,10 +66,10 @@ async def test_a_line_that_a_strict_budget_refuses_keeps_no_other_back(
 
 
 async def test_a_crash_after_the_jobs_were_made_makes_none_twice(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url) as bench:
-        client.rpush(INBOX, line(), line("order-1"))
+    async with work() as bench:
+        bench.client.rpush(INBOX, line(), line("order-1"))
         with monkeypatch.context() as patch:
 
             async def dies(send: Send, call: ScriptCall[Any]) -> Any:
@@ -110,11 +90,9 @@ async def test_a_crash_after_the_jobs_were_made_makes_none_twice(
         assert bench.stats().totals["enqueued"] == 2
 
 
-async def test_a_crash_before_the_jobs_were_made_loses_none(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        client.rpush(INBOX, line(), line("order-1"), "nonsense")
+async def test_a_crash_before_the_jobs_were_made_loses_none(work: Work) -> None:
+    async with work() as bench:
+        bench.client.rpush(INBOX, line(), line("order-1"), "nonsense")
         await bench.account.consumers["inbox"].take(2, 0)  # and then it dies
         assert left(bench) == (0, 3, 0)
 
@@ -126,10 +104,10 @@ async def test_a_crash_before_the_jobs_were_made_loses_none(
 
 
 async def test_a_process_that_was_frozen_hands_in_nothing_that_may_be_somebody_else_s(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+    work: Work, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
 ) -> None:
-    async with working(client, redis_url) as bench:
-        client.rpush(INBOX, line())
+    async with work() as bench:
+        bench.client.rpush(INBOX, line())
         monkeypatch.setattr(module, "USE_SECONDS", -1.0)
 
         await bench.one_pass("inbox")
@@ -140,60 +118,44 @@ async def test_a_process_that_was_frozen_hands_in_nothing_that_may_be_somebody_e
 
 
 async def test_what_is_wrong_with_a_line_is_kept_with_it_and_counted(
-    client: redis.Redis, redis_url: str, logged: list[Any]
+    work: Work, logged: list[Any]
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         secret = '{"custom_id": "a", "kind": "task", "body": {"password": "hunter2"}}'
-        client.rpush(INBOX, "nonsense", secret, line("order-1"))
+        bench.client.rpush(INBOX, "nonsense", secret, line("order-1"))
 
         await pumped(bench)
 
-        kept = [json.loads(entry) for entry in client.lrange(f"{INBOX}:invalid", 0, -1)]
+        kept = [json.loads(entry) for entry in bench.client.lrange(f"{INBOX}:invalid", 0, -1)]
         assert [entry["line"] for entry in kept] == ["nonsense", secret]
         assert {fault["field"] for fault in kept[1]["error"]} == {"body.password", "body.prompt"}
         assert bench.stats().totals == {"enqueued": 1, "invalid_lines": 2}
         assert "hunter2" not in str(logged)
 
 
-async def test_a_key_that_was_used_for_another_body_is_refused(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        other = json.dumps({"custom_id": "a", "kind": "task", "body": {"prompt": "Another."}})
-        client.rpush(INBOX, line("a"), other, line("a"))
+async def test_a_line_of_another_account_is_refused(work: Work) -> None:
+    async with work() as bench:
+        bench.client.rpush(INBOX, line("a", account="acme"), line("b", account="default"))
 
         await pumped(bench)
 
-        (kept,) = client.lrange(f"{INBOX}:invalid", 0, -1)
-        (fault,) = json.loads(kept)["error"]
-        assert fault["field"] == "custom_id"
-        assert fault["message"].startswith("key 'a' was used for job ")
-        assert bench.stats().totals["enqueued"] == 1
-
-
-async def test_a_line_of_another_account_is_refused(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
-        client.rpush(INBOX, line("a", account="acme"), line("b", account="default"))
-
-        await pumped(bench)
-
-        (kept,) = client.lrange(f"{INBOX}:invalid", 0, -1)
+        (kept,) = bench.client.lrange(f"{INBOX}:invalid", 0, -1)
         said = "this is the inbox of 'default', and not of 'acme'"
         assert json.loads(kept)["error"] == [{"field": "account", "message": said}]
         assert bench.stats().totals["enqueued"] == 1
 
 
 async def test_lines_that_a_full_redis_does_not_take_stay_and_come_when_there_is_room(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+    work: Work, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
 ) -> None:
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0)
-    async with working(client, redis_url) as bench:
-        client.rpush(INBOX, line())
+    async with work() as bench:
+        bench.client.rpush(INBOX, line())
         taken = await bench.account.consumers["inbox"].take(1, 0)
-        client.config_set("maxmemory", 1)
+        bench.client.config_set("maxmemory", 1)
         bench.account.consumers["inbox"]._start(taken.items[0])
         await eventually(lambda: bench.account.consumers["inbox"].busy == 0)
-        client.config_set("maxmemory", 0)
+        bench.client.config_set("maxmemory", 0)
         assert left(bench) == (0, 1, 0)
         assert "lines_left" in [event["event"] for event in logged]
 
@@ -201,37 +163,3 @@ async def test_lines_that_a_full_redis_does_not_take_stay_and_come_when_there_is
         await pumped(bench)
 
         assert bench.stats().states[JobState.READY] == 1
-
-
-async def test_5000_lines_a_second_are_taken_with_a_core_for_the_worker(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        for n in range(0, 10_000, 500):
-            client.rpush(INBOX, *[line(f"order-{n + i}") for i in range(500)])
-        begun, used = time.perf_counter(), time.process_time()
-
-        await pumped(bench)
-
-        rate = 10_000 / (time.perf_counter() - begun)
-        rate_of_a_core = 10_000 / (time.process_time() - used)
-        print(f"{rate:,.0f} lines a second, {rate_of_a_core:,.0f} a second of CPU")
-        assert rate_of_a_core > 5_000, "the other figure is the machine's, which others use, too"
-        assert bench.stats().totals["enqueued"] == 10_000
-
-
-async def test_lines_beyond_what_may_wait_stay_in_the_inbox_until_there_is_room(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        bench.queue.set_limits({"waiting_jobs": 2})
-        client.rpush(INBOX, *[line(f"order-{n}") for n in range(5)])
-
-        await bench.one_pass("inbox")
-        await bench.one_pass("inbox")
-        assert left(bench) == (3, 0, 0)
-        assert bench.stats().states[JobState.READY] == 2
-
-        bench.queue.set_limits({"waiting_jobs": None})
-        await pumped(bench)
-        assert bench.stats().states[JobState.READY] == 5

@@ -4,13 +4,12 @@ import asyncio
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue import JobState
 from runqueue.store.scripts import ScriptCall
 from tests.simulator.simulating import FakeClock
 from tests.worker.listed import MANY, due_now, in_lists, list_now, listed, lists_are_on, off_for
-from tests.worker.working import ENDLESS, Bench, Send, working, wrap_send
+from tests.worker.working import ENDLESS, Bench, Send, Work, wrap_send
 from worker.stages import list_runs
 
 pytestmark = pytest.mark.usefixtures("at_once")
@@ -29,9 +28,9 @@ async def polled(bench: Bench) -> int:
 
 
 async def test_a_list_that_says_that_nothing_is_live_costs_a_few_gets_and_ends_nothing(
-    client: redis.Redis, redis_url: str, logged: list[Any]
+    work: Work, logged: list[Any]
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_ids = await listed(bench, 60)
         await bench.api.fault({"status": 200, "body": []}, match=LISTS)
 
@@ -54,25 +53,8 @@ async def test_a_list_that_says_that_nothing_is_live_costs_a_few_gets_and_ends_n
         assert await bench.calls("list_runs") == 1
 
 
-async def test_a_list_that_is_wrong_again_is_not_asked_for_twice_as_long(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        await bench.api.fault({"status": 200, "body": []}, match=LISTS)
-        for most in (60, 120, 240):
-            bench.client.hdel("runqueue:{default}:meta", "list_off")
-            job_ids = await bench.submitted(30)
-            due_now(bench, *job_ids)
-            await bench.one_pass("poll")
-            await list_now(bench)
-
-            assert most - 10 < off_for(bench) <= most
-
-
-async def test_few_runs_that_a_wrong_list_does_not_show_get_one_get_each(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_few_runs_that_a_wrong_list_does_not_show_get_one_get_each(work: Work) -> None:
+    async with work() as bench:
         job_ids = await listed(bench)
         await bench.api.fault({"status": 200, "body": []}, match=LISTS)
 
@@ -85,11 +67,9 @@ async def test_few_runs_that_a_wrong_list_does_not_show_get_one_get_each(
         assert await all_run(bench, job_ids)
 
 
-async def test_when_all_runs_end_at_once_a_list_is_believed_after_a_few_gets(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_when_all_runs_end_at_once_a_list_is_believed_after_a_few_gets(work: Work) -> None:
     clock = FakeClock()
-    async with working(client, redis_url, clock=clock) as bench:
+    async with work(clock=clock) as bench:
         job_ids = await listed(bench, 60, url=MINUTE)
         clock.advance(61)
 
@@ -98,24 +78,6 @@ async def test_when_all_runs_end_at_once_a_list_is_believed_after_a_few_gets(
 
         assert {bench.job(job_id).state for job_id in job_ids} == {JobState.COMPLETED}
         assert await bench.calls("get_run") == 60 + list_runs.SAMPLE
-
-
-async def test_an_item_s_own_status_decides_not_the_filter(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_ids = await listed(bench)
-        over, live = job_ids[:3], job_ids[3:]
-        runs = {job_id: bench.job(job_id).run_id for job_id in job_ids}
-        body = [{"run_id": runs[i], "status": "completed"} for i in over]
-        body += [{"run_id": runs[i], "status": "pondering"} for i in live]
-        await bench.api.fault({"status": 200, "body": body}, match=LISTS, times=1)
-
-        await list_now(bench)
-
-        assert await polled(bench) == 3  # and their own GETs say that they go on
-        assert await all_run(bench, job_ids)
-        assert {bench.job(job_id).run_status for job_id in live} == {"pondering"}
 
 
 @pytest.mark.parametrize(
@@ -129,9 +91,9 @@ async def test_an_item_s_own_status_decides_not_the_filter(
     ids=str,
 )
 async def test_a_server_without_the_list_is_remembered_and_runs_are_looked_at_one_by_one(
-    client: redis.Redis, redis_url: str, action: dict[str, Any]
+    work: Work, action: dict[str, Any]
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_ids = await listed(bench)
         await bench.api.fault(action, match=LISTS)
 
@@ -154,9 +116,9 @@ async def test_a_server_without_the_list_is_remembered_and_runs_are_looked_at_on
     ids=str,
 )
 async def test_a_list_that_fails_ends_nothing_and_after_three_the_runs_are_looked_at(
-    client: redis.Redis, redis_url: str, action: dict[str, Any]
+    work: Work, action: dict[str, Any]
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_ids = await listed(bench)
         await bench.api.fault(action, match=LISTS)
 
@@ -169,35 +131,22 @@ async def test_a_list_that_fails_ends_nothing_and_after_three_the_runs_are_looke
         assert await all_run(bench, job_ids)
 
 
-async def test_a_list_that_works_again_makes_up_for_failures(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        await listed(bench)
-        for _ in range(3):
-            await bench.api.fault({"status": 500}, match=LISTS, times=2)
-            for _ in range(3):
-                await list_now(bench)
-
-        assert lists_are_on(bench)
-
-
-async def test_a_server_that_asks_to_be_left_alone_is(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_server_that_asks_to_be_left_alone_is(work: Work) -> None:
+    async with work() as bench:
         await listed(bench)
         action = {"status": 429, "headers": {"Retry-After": "9"}}
         await bench.api.fault(action, match=LISTS, times=1)
 
         await list_now(bench)
 
-        raw: Any = client.hget("runqueue:{default}:meta", "list_at")
+        raw: Any = bench.client.hget("runqueue:{default}:meta", "list_at")
         assert 5 < (int(raw) - bench.now_us()) / 1e6 <= 9
 
 
 async def test_a_list_full_of_other_people_s_runs_is_read_no_further_than_it_is_worth(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_ids = await listed(bench)
         await asyncio.gather(*(bench.api.run_task(url=ENDLESS) for _ in range(610)))
 
@@ -209,32 +158,16 @@ async def test_a_list_full_of_other_people_s_runs_is_read_no_further_than_it_is_
         assert await all_run(bench, job_ids)
 
 
-async def test_a_run_that_ends_while_its_page_is_read_is_found_by_the_next_list(
-    client: redis.Redis, redis_url: str
-) -> None:
-    clock = FakeClock()
-    async with working(client, redis_url, clock=clock) as bench:
-        await listed(bench)
-        [ending] = await listed(bench, 1, url=MINUTE)
-        await list_now(bench)
-        clock.advance(61)  # just after
-
-        assert await polled(bench) == 0
-        await list_now(bench)
-        assert await polled(bench) == 1
-        assert bench.job(ending).state is JobState.COMPLETED
-
-
 async def test_a_process_that_lost_its_lease_while_it_read_says_nothing(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = FakeClock()
-    async with working(client, redis_url, clock=clock) as bench:
+    async with work(clock=clock) as bench:
         await listed(bench, url=MINUTE)
         clock.advance(61)
 
         async def be_taken_over() -> None:
-            client.hset("runqueue:{default}:meta", "list_by", "another")
+            bench.client.hset("runqueue:{default}:meta", "list_by", "another")
 
         async def around(send: Send, call: ScriptCall[Any]) -> Any:
             if call.script.name == "lists_permit":
@@ -246,4 +179,4 @@ async def test_a_process_that_lost_its_lease_while_it_read_says_nothing(
 
         assert await polled(bench) == 0
         assert len(in_lists(bench)) == MANY
-        assert client.hget("runqueue:{default}:meta", "list_by") == b"another"
+        assert bench.client.hget("runqueue:{default}:meta", "list_by") == b"another"

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue import JobState, TaskRunRequest
 from runqueue.operator.operations import Operations
 from runqueue.store.scripts import ScriptCall
 from tests.packed import is_packed, pack_all
-from tests.worker.working import INSTANT, KEYS, Bench, Send, working, wrap_send
+from tests.worker.working import INSTANT, KEYS, Bench, Send, Work, wrap_send
 from worker.stages import packing
 from worker.stages.packing import pack_ended
 from worker.stages.sweep import sweep
@@ -29,8 +28,8 @@ async def over(bench: Bench, n: int = 1, url: str = INSTANT) -> list[str]:
     return job_ids
 
 
-async def test_the_sweep_packs_what_ended_a_while_ago(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
+async def test_the_sweep_packs_what_ended_a_while_ago(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = await over(bench)
         assert (await sweep(bench.account))["pack"] == 0, "it is too fresh"
 
@@ -38,28 +37,28 @@ async def test_the_sweep_packs_what_ended_a_while_ago(client: redis.Redis, redis
         before = bench.job(job_id)
         assert (await sweep(bench.account))["pack"] == 1
 
-        assert is_packed(client, job_id)
+        assert is_packed(bench.client, job_id)
         assert bench.job(job_id) == before
         assert before.result is not None
 
 
 async def test_a_pass_is_bounded_and_the_next_one_goes_on(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packing, "LIMIT", 2)
     monkeypatch.setattr(packing, "ROUNDS", 3)
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_ids = await over(bench, 8)
 
         assert [await pack_ended(bench.account, 0) for _ in range(3)] == [6, 2, 0]
 
-        assert all(is_packed(client, job_id) for job_id in job_ids)
+        assert all(is_packed(bench.client, job_id) for job_id in job_ids)
 
 
 async def test_a_worker_that_dies_while_it_packs_leaves_what_the_next_one_packs(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = await over(bench)
 
         async def dies(send: Send, call: ScriptCall[Any]) -> Any:
@@ -71,51 +70,26 @@ async def test_a_worker_that_dies_while_it_packs_leaves_what_the_next_one_packs(
             wrap_send(dying, bench.account, dies)
             with pytest.raises(ConnectionError):
                 await pack_ended(bench.account, 0)
-        assert not is_packed(client, job_id)
+        assert not is_packed(bench.client, job_id)
 
         assert await pack_ended(bench.account, 0) == 1
-        assert is_packed(client, job_id)
+        assert is_packed(bench.client, job_id)
 
 
-async def test_a_packed_job_that_is_done_again_submits_what_it_had_submitted(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = await over(bench, url=FAILED)
-        assert pack_all(client) == 1
-        assert is_packed(client, job_id)
-
-        Operations(bench.queue).replay([job_id])
-        await bench.one_pass("submit")
-        await bench.one_pass("poll")
-
-        first, second = await bench.runs()
-        for name in ("kind", "prompt", "url", "webhook_url"):
-            assert first[name] == second[name]
-        job = bench.job(job_id)
-        assert (job.state, job.attempts, job.run_id) == (JobState.FAILED, 2, second["run_id"])
-        assert job.result is not None
-        assert job.result["run_id"] == second["run_id"]
-        assert pack_all(client) == 1, "its last result, and its request again"
-        assert bench.job(job_id) == job
-
-
-async def test_a_packed_request_whose_answer_is_lost_is_found_by_it(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_packed_request_whose_answer_is_lost_is_found_by_it(work: Work) -> None:
+    async with work() as bench:
         request = TaskRunRequest(prompt="Read the price.", url=FAILED)  # whose marker gets lost
         job_id = bench.queue.enqueue(request).job_id
         for kind in ("submit", "poll"):
             await bench.one_pass(kind)
-        pack_all(client)
+        pack_all(bench.client)
         Operations(bench.queue).replay([job_id])
         await bench.api.fault(MADE, match={"method": "POST"}, times=1)
         await bench.one_pass("submit")
         assert bench.job(job_id).state is JobState.UNCONFIRMED
-        assert is_packed(client, job_id)
+        assert is_packed(bench.client, job_id)
 
-        client.zadd(f"{KEYS.prefix}reconcile", {job_id: 0})
+        bench.client.zadd(f"{KEYS.prefix}reconcile", {job_id: 0})
         await bench.one_pass("reconcile")
 
         _, run = await bench.runs()

@@ -5,15 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runqueue import JobState, WorkflowRunRequest
-from runqueue.operator.operations import Filter
+from runqueue import JobState
 from runqueue.records.job import REASON_CHARS
 from tests.simulator.simulating import FakeClock, eventually
-from tests.worker.working import INSTANT, KEYS, Bench, working
+from tests.worker.working import INSTANT, KEYS, Bench, Work
 from worker.stages.poll import spacing
 
 
@@ -38,11 +36,6 @@ def test_a_run_is_looked_at_again_after_a_tenth_of_its_age_within_the_bounds(
     assert spacing(age, 2, 30, 0.5) == pytest.approx(wait)
 
 
-def test_chance_spreads_the_looks_by_a_tenth_either_way() -> None:
-    assert spacing(100, 2, 30, 0) == pytest.approx(9)
-    assert spacing(100, 2, 30, 1) == pytest.approx(11)
-
-
 @given(
     age=st.floats(0, 1e6),
     least=st.floats(0, 60),
@@ -58,10 +51,8 @@ def test_no_age_brings_a_wait_outside_the_bounds_and_their_spread(
     assert spacing(age + 1, least, least + extra, chance) >= wait
 
 
-async def test_a_run_that_ended_is_finished_with_its_answer_as_it_came(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_run_that_ended_is_finished_with_its_answer_as_it_came(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = await bench.submitted(url=INSTANT)
 
         await bench.one_pass("poll")
@@ -72,7 +63,7 @@ async def test_a_run_that_ended_is_finished_with_its_answer_as_it_came(
         answer = await bench.api.session.get(
             f"{bench.api.url}/v1/runs/{job.run_id}", headers={"x-api-key": "simulator-key"}
         )
-        assert client.get(f"runqueue:{{default}}:result:{job_id}") == await answer.read()
+        assert bench.client.get(f"runqueue:{{default}}:result:{job_id}") == await answer.read()
         assert (await bench.one_pass("poll")).left
         assert bench.stats().live == 0
 
@@ -82,9 +73,9 @@ async def test_a_run_that_ended_is_finished_with_its_answer_as_it_came(
     [("failed", "failed"), ("terminated", "failed"), ("timed_out", "failed")],
 )
 async def test_a_run_that_did_not_complete_fails_its_job_and_says_how(
-    client: redis.Redis, redis_url: str, end: str, state: str
+    work: Work, end: str, state: str
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = await bench.submitted(url=f"{INSTANT}&sim_end={end}")
 
         await bench.one_pass("poll")
@@ -94,26 +85,11 @@ async def test_a_run_that_did_not_complete_fails_its_job_and_says_how(
         assert "(simulated)" in (job.failure_reason or "")
 
 
-async def test_a_list_and_a_filter_by_reason_know_why_a_run_failed(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = await bench.submitted(url=f"{INSTANT}&sim_end=failed")
-
-        await bench.one_pass("poll")
-
-        (listed,) = bench.queue.list_jobs("failed").jobs
-        assert (listed.id, listed.result) == (job_id, None)
-        assert "(simulated)" in (listed.failure_reason or "")
-        assert listed.failure_reason == bench.job(job_id).failure_reason
-        assert Filter(reason="(SIMULATED)").fits(listed)
-
-
 async def test_of_a_long_reason_the_record_keeps_the_beginning_and_the_result_all_of_it(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
     words = "The page asked for a phone number. " * 40
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = await bench.submitted(url=f"{INSTANT}&sim_end=failed")
         answer = {"run_id": bench.job(job_id).run_id, "status": "failed", "failure_reason": words}
         await bench.api.fault({"status": 200, "body": answer}, match={"route": "get_run"}, times=1)
@@ -126,11 +102,9 @@ async def test_of_a_long_reason_the_record_keeps_the_beginning_and_the_result_al
         assert bench.job(job_id).failure_reason == words
 
 
-async def test_a_failure_that_the_server_tries_again_is_no_end(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_a_failure_that_the_server_tries_again_is_no_end(work: Work) -> None:
     clock = FakeClock()
-    async with working(client, redis_url, clock=clock) as bench:
+    async with work(clock=clock) as bench:
         (job_id,) = await bench.submitted(url="https://shop.test/?sim_end=flap&sim_seconds=100")
         seen = []
         for _ in range(3):
@@ -142,10 +116,8 @@ async def test_a_failure_that_the_server_tries_again_is_no_end(
         assert seen == [("running", "failed"), ("running", "running"), ("completed", "completed")]
 
 
-async def test_a_status_nobody_knows_goes_on_and_is_shown(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_status_nobody_knows_goes_on_and_is_shown(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = await bench.submitted(url=INSTANT)
         body = {"run_id": bench.job(job_id).run_id, "status": "pondering"}
         await bench.api.fault({"status": 200, "body": body}, match={"route": "get_run"}, times=1)
@@ -179,14 +151,10 @@ async def test_a_status_nobody_knows_goes_on_and_is_shown(
     ids=str,
 )
 async def test_a_read_that_failed_ends_nothing_and_comes_again_a_second_later_at_the_soonest(
-    client: redis.Redis,
-    redis_url: str,
-    action: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
-    logged: list[Any],
+    work: Work, action: dict[str, Any], monkeypatch: pytest.MonkeyPatch, logged: list[Any]
 ) -> None:
     monkeypatch.setattr("worker.runs.run_reads.GET_SECONDS", 0.1)
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = await bench.submitted(url=INSTANT)
         await bench.api.fault(action, match={"route": "get_run"}, times=1)
 
@@ -203,8 +171,8 @@ async def test_a_read_that_failed_ends_nothing_and_comes_again_a_second_later_at
         assert bench.account.reads.report().failing_us == -1
 
 
-async def test_a_server_that_asks_to_be_left_alone_is(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_server_that_asks_to_be_left_alone_is(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = await bench.submitted(url=INSTANT)
         action = {"status": 429, "headers": {"Retry-After": "9"}}
         await bench.api.fault(action, match={"route": "get_run"}, times=1)
@@ -212,33 +180,6 @@ async def test_a_server_that_asks_to_be_left_alone_is(client: redis.Redis, redis
         await bench.one_pass("poll")
 
         assert 5 < wait_of(bench, job_id) <= 9
-
-
-async def test_a_run_that_goes_on_is_looked_at_after_its_spacing(
-    client: redis.Redis, redis_url: str
-) -> None:
-    bounds = {"poll_min_seconds": 4, "poll_max_seconds": 20}
-    async with working(client, redis_url, settings=bounds) as bench:
-        (job_id,) = await bench.submitted()
-        assert 1 < wait_of(bench, job_id) <= 4
-        bench.set(job_id, "started", bench.now_us() - 100_000_000)  # 100 s old
-        due(bench, job_id)
-
-        await bench.one_pass("poll")
-
-        assert 5 < wait_of(bench, job_id) <= 11.1
-
-
-async def test_a_poll_that_nobody_records_comes_again_after_its_lease(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = await bench.submitted()
-
-        await bench.account.consumers["poll"].take(1, 0)  # and the process dies
-
-        assert 10 < wait_of(bench, job_id) <= 15
-        assert not (await bench.one_pass("poll")).items
 
 
 async def begun_ago(bench: Bench, seconds: float, *, polls: int = 1) -> None:
@@ -256,10 +197,8 @@ async def end_it(bench: Bench) -> None:
     await bench.one_pass("poll")
 
 
-async def test_a_job_whose_deadline_passes_while_it_runs_is_canceled_and_fails(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_job_whose_deadline_passes_while_it_runs_is_canceled_and_fails(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = await bench.submitted(deadline=timedelta(hours=1))
         bench.set(job_id, "deadline", bench.now_us() - 1)
 
@@ -271,10 +210,8 @@ async def test_a_job_whose_deadline_passes_while_it_runs_is_canceled_and_fails(
         assert bench.stats().live == 0
 
 
-async def test_a_run_that_takes_longer_than_it_may_is_canceled_and_fails(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, max_run_seconds=60) as bench:
+async def test_a_run_that_takes_longer_than_it_may_is_canceled_and_fails(work: Work) -> None:
+    async with work(max_run_seconds=60) as bench:
         young, hung = await bench.submitted(2)
         bench.set(hung, "started", bench.now_us() - 61_000_000)
         await begun_ago(bench, 65, polls=2)
@@ -288,53 +225,8 @@ async def test_a_run_that_takes_longer_than_it_may_is_canceled_and_fails(
         assert [run["status"] for run in await bench.runs()].count("canceled") == 1
 
 
-@pytest.mark.parametrize(("max_run", "max_workflow"), [(60, 7_200), (7_200, 60)])
-async def test_tasks_and_workflow_runs_have_each_a_limit_of_their_own(
-    client: redis.Redis, redis_url: str, max_run: int, max_workflow: int
-) -> None:
-    limits: dict[str, Any] = {"max_run_seconds": max_run, "max_workflow_seconds": max_workflow}
-    async with working(client, redis_url, **limits) as bench:
-        (task,) = bench.enqueue()
-        request = WorkflowRunRequest(workflow_id="wpid_1", parameters={"sim_end": "never"})
-        workflow = bench.queue.enqueue(request).job_id
-        await bench.one_pass("submit")
-        for job_id in (task, workflow):
-            bench.set(job_id, "started", bench.now_us() - 61_000_000)
-        await begun_ago(bench, 65, polls=2)
-
-        await end_it(bench)
-
-        over, other = (task, workflow) if max_run == 60 else (workflow, task)
-        assert bench.job(over).reason == "time limit: the run took longer than 60 s"
-        assert bench.job(other).state is JobState.RUNNING
-
-
-async def test_a_job_may_have_a_limit_of_its_own_longer_or_shorter(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, max_run_seconds=60) as bench:
-        (short,) = await bench.submitted(max_run_seconds=30)
-        (long,) = await bench.submitted(max_run_seconds=90.5)
-        for job_id in (short, long):
-            bench.set(job_id, "started", bench.now_us() - 61_000_000)
-        await begun_ago(bench, 65, polls=2)
-
-        await end_it(bench)
-
-        assert bench.job(short).reason == "time limit: the run took longer than 30 s"
-        assert bench.job(long).state is JobState.RUNNING
-        assert (bench.job(short).max_run_seconds, bench.job(long).max_run_seconds) == (30, 90.5)
-        bench.set(long, "started", bench.now_us() - 95_000_000)
-        await begun_ago(bench, 95)
-        due(bench, long)
-        await end_it(bench)
-        assert bench.job(long).reason == "time limit: the run took longer than 90.5 s"
-
-
-async def test_the_clock_starts_again_with_an_attempt_of_skyvern_s_own(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, max_run_seconds=60) as bench:
+async def test_the_clock_starts_again_with_an_attempt_of_skyvern_s_own(work: Work) -> None:
+    async with work(max_run_seconds=60) as bench:
         (job_id,) = await bench.submitted()
         bench.set(job_id, "started", bench.now_us() - 100_000_000)
         await begun_ago(bench, 20)
@@ -352,10 +244,8 @@ async def test_the_clock_starts_again_with_an_attempt_of_skyvern_s_own(
         assert bench.job(job_id).reason == "time limit: the run took longer than 60 s"
 
 
-async def test_the_age_of_an_attempt_is_told_by_the_clock_that_dates_the_runs(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, max_run_seconds=60) as bench:
+async def test_the_age_of_an_attempt_is_told_by_the_clock_that_dates_the_runs(work: Work) -> None:
+    async with work(max_run_seconds=60) as bench:
         (job_id,) = await bench.submitted()
         bench.set(job_id, "started", bench.now_us() - 100_000_000)
         bench.account.date_ahead = 3600.0
@@ -366,10 +256,8 @@ async def test_the_age_of_an_attempt_is_told_by_the_clock_that_dates_the_runs(
         assert not bench.job(job_id).cancel_requested
 
 
-async def test_a_run_that_has_not_started_counts_from_its_acceptance(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, max_run_seconds=60) as bench:
+async def test_a_run_that_has_not_started_counts_from_its_acceptance(work: Work) -> None:
+    async with work(max_run_seconds=60) as bench:
         (job_id,) = await bench.submitted()
         bench.set(job_id, "started", bench.now_us() - 61_000_000)
         shown = {"run_id": bench.job(job_id).run_id, "status": "queued", "started_at": None}
@@ -380,21 +268,8 @@ async def test_a_run_that_has_not_started_counts_from_its_acceptance(
         assert bench.job(job_id).state is JobState.FAILED
 
 
-async def test_a_run_that_completes_before_its_overdue_cancel_keeps_its_result(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, max_run_seconds=60) as bench:
-        (job_id,) = await bench.submitted(url=INSTANT)
-        bench.set(job_id, "started", bench.now_us() - 61_000_000)
-
-        await end_it(bench)
-
-        assert bench.job(job_id).state is JobState.COMPLETED
-        assert bench.job(job_id).output
-
-
-async def test_a_poll_cut_off_by_a_stop_loses_nothing(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_poll_cut_off_by_a_stop_loses_nothing(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = await bench.submitted(url=INSTANT)
         await bench.api.fault({"latency": 60}, match={"route": "get_run"}, times=1)
         consumer = bench.account.consumers["poll"]

@@ -5,10 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue import JobState, WorkflowRunRequest
-from tests.worker.working import KEYS, Bench, working
+from tests.worker.working import KEYS, Bench, Work
 
 LIMIT = 30
 SECOND = 1_000_000
@@ -49,10 +48,8 @@ async def canceled_for(bench: Bench, job_id: str, seconds: float) -> None:
     await bench.one_pass("poll")
 
 
-async def test_a_run_that_cannot_be_read_is_canceled_when_its_time_is_up(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_run_that_cannot_be_read_is_canceled_when_its_time_is_up(work: Work) -> None:
+    async with work() as bench:
         job_id = await submitted(bench, max_run_seconds=LIMIT)
         await bench.one_pass("poll")
         assert not bench.job(job_id).cancel_requested
@@ -65,23 +62,8 @@ async def test_a_run_that_cannot_be_read_is_canceled_when_its_time_is_up(
         assert [run["status"] for run in await bench.runs()] == ["canceled"]
 
 
-async def test_a_run_that_cannot_be_read_is_canceled_when_its_deadline_passes(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_id = await submitted(bench)
-        bench.set(job_id, "deadline", bench.now_us() - 1)
-
-        await bench.one_pass("poll")
-        await bench.one_pass("cancel")
-
-        assert [run["status"] for run in await bench.runs()] == ["canceled"]
-
-
-async def test_while_the_server_answers_no_read_no_run_is_canceled_for_its_time(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_while_the_server_answers_no_read_no_run_is_canceled_for_its_time(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = await bench.submitted(max_run_seconds=LIMIT)
         await bench.api.fault(FAILS, match={"route": "get_run"})
         for _ in range(2):
@@ -95,10 +77,8 @@ async def test_while_the_server_answers_no_read_no_run_is_canceled_for_its_time(
         assert bench.account.reads.report().failing_us >= 0
 
 
-async def test_a_read_that_fails_once_cancels_no_later_attempt_that_has_time(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_read_that_fails_once_cancels_no_later_attempt_that_has_time(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = await bench.submitted(max_run_seconds=LIMIT)
         started = datetime.fromtimestamp(time.time() - 20, UTC).replace(tzinfo=None)
         shown = {"run_id": "tsk_1", "status": "running", "started_at": started.isoformat()}
@@ -120,9 +100,9 @@ async def test_a_read_that_fails_once_cancels_no_later_attempt_that_has_time(
     ids=["overdue", "asked"],
 )
 async def test_a_canceled_run_that_cannot_be_read_ends_its_job_after_a_minute_and_frees_its_slot(
-    client: redis.Redis, redis_url: str, options: dict[str, Any], state: JobState, reason: str
+    work: Work, options: dict[str, Any], state: JobState, reason: str
 ) -> None:
-    async with working(client, redis_url, max_concurrent_runs=1) as bench:
+    async with work(max_concurrent_runs=1) as bench:
         job_id = await submitted(bench, **options)
         if options:
             overdue(bench, job_id)
@@ -143,9 +123,9 @@ async def test_a_canceled_run_that_cannot_be_read_ends_its_job_after_a_minute_an
 
 
 async def test_a_canceled_run_is_not_given_up_so_soon_while_the_server_answers_no_read(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = await bench.submitted()
         bench.queue.cancel(job_id)
         await bench.api.fault(FAILS, match={"route": "get_run"})
@@ -160,27 +140,8 @@ async def test_a_canceled_run_is_not_given_up_so_soon_while_the_server_answers_n
         assert bench.job(job_id).run_status == "canceled"
 
 
-async def test_a_canceled_run_that_the_server_does_not_know_ends_its_job_after_a_minute(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = await bench.submitted()
-        bench.queue.cancel(job_id)
-        unknown = {"status": 404, "body": {"detail": "Run not found"}}
-        for route in ("get_run", "cancel_run"):
-            await bench.api.fault(unknown, match={"route": route})
-        await canceled_for(bench, job_id, 45)
-        assert bench.job(job_id).state is JobState.RUNNING
-
-        await canceled_for(bench, job_id, 61)
-
-        assert bench.job(job_id).state is JobState.CANCELED
-
-
-async def test_many_canceled_runs_that_cannot_be_read_end_their_jobs_too(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_many_canceled_runs_that_cannot_be_read_end_their_jobs_too(work: Work) -> None:
+    async with work() as bench:
         job_ids = [await submitted(bench) for _ in range(6)]
         for job_id in job_ids:
             bench.queue.cancel(job_id)
@@ -196,9 +157,9 @@ async def test_many_canceled_runs_that_cannot_be_read_end_their_jobs_too(
 
 
 async def test_a_run_that_can_neither_be_read_nor_canceled_is_given_up_and_shown(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         job_id = await submitted(bench, max_run_seconds=LIMIT)
         await bench.api.fault(FAILS, match={"route": "cancel_run"})
         overdue(bench, job_id)

@@ -3,25 +3,20 @@
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue import JobState
-from runqueue.records import claim_items
-from runqueue.records.claim_items import Finished
-from runqueue.store import worker_calls
 from runqueue.store.budgets import Budget
-from tests.simulator.simulating import FakeClock
 from tests.worker.retrying import RETRY, backoff_over, ended, ends
-from tests.worker.working import KEYS, working
+from tests.worker.working import Work
 from worker.stages import poll
 from worker.stages.sweep import sweep
 
 
 @pytest.mark.parametrize("status", ["failed", "timed_out"])
 async def test_a_run_that_ended_badly_is_run_again_after_its_backoff(
-    client: redis.Redis, redis_url: str, status: str
+    work: Work, status: str
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         before = bench.now_us()
 
         job_id = await ended(bench, status, retry={"max_attempts": 2, "min_backoff": 60})
@@ -39,10 +34,8 @@ async def test_a_run_that_ended_badly_is_run_again_after_its_backoff(
         assert bench.job(job_id).state is JobState.SCHEDULED  # not before its time
 
 
-async def test_each_further_run_carries_a_marker_of_its_own(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_each_further_run_carries_a_marker_of_its_own(work: Work) -> None:
+    async with work() as bench:
         job_id = await ended(bench, "failed", retry=RETRY)
         first = (await bench.runs())[0]["run_id"]
 
@@ -55,10 +48,8 @@ async def test_each_further_run_carries_a_marker_of_its_own(
         assert (job.reason, job.run_at) == (None, None)
 
 
-async def test_after_its_last_run_a_job_has_failed_with_the_last_result(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_after_its_last_run_a_job_has_failed_with_the_last_result(work: Work) -> None:
+    async with work() as bench:
         job_id = await ended(bench, "failed", retry=RETRY)
         for _ in range(2):
             await backoff_over(bench, job_id)
@@ -73,28 +64,8 @@ async def test_after_its_last_run_a_job_has_failed_with_the_last_result(
         assert bench.stats().totals["retried"] == 2
 
 
-async def test_a_later_run_that_completes_completes_the_job(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        failing: dict[str, Any] = {"status": 200, "body": {"status": "failed"}}
-        await bench.api.fault(failing, match={"route": "get_run"}, times=1)
-        job_id = await ended(bench, "completed", retry=RETRY)
-        assert bench.job(job_id).state is JobState.SCHEDULED
-
-        await backoff_over(bench, job_id)
-        await bench.one_pass("poll")
-
-        job = bench.job(job_id)
-        assert (job.state, job.runs, job.reason) == (JobState.COMPLETED, 2, None)
-        assert job.result is not None
-        assert job.result["status"] == "completed"
-
-
-async def test_the_steps_of_each_run_are_counted_in_each_budget_of_the_job(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_the_steps_of_each_run_are_counted_in_each_budget_of_the_job(work: Work) -> None:
+    async with work() as bench:
         batch = bench.queue.open_batch()
         line = {"kind": "task", "body": {"prompt": "p", "url": ends("completed")}, "retry": RETRY}
         line |= {"group": "acme", "keys": ["login:acme"]}
@@ -118,27 +89,6 @@ async def test_the_steps_of_each_run_are_counted_in_each_budget_of_the_job(
         assert spent == dict.fromkeys(scopes, 3 + 4 + 1)
 
 
-async def test_waits_grow_from_one_run_to_the_next(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
-        job_id = await ended(bench, "failed", retry={"max_attempts": 3, "min_backoff": 1000})
-        await backoff_over(bench, job_id)
-        before = bench.now_us()
-        await bench.one_pass("poll")
-
-        score = bench.score("due", job_id)
-        assert score is not None
-        assert 1000 <= (score - before) / 1e6 <= 2001
-
-
-async def test_a_terminated_run_is_run_again_where_that_is_named(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_id = await ended(bench, "terminated", retry={**RETRY, "retry_on": ["terminated"]})
-
-        assert bench.job(job_id).state is JobState.SCHEDULED
-
-
 CODES = {"out_of_stock": "None is left.", "login_failed": "The login is refused."}
 
 
@@ -153,9 +103,9 @@ def out_of_stock(**more: Any) -> dict[str, Any]:
     ("code", "state"), [("out_of_stock", JobState.SCHEDULED), ("login_failed", JobState.FAILED)]
 )
 async def test_a_run_is_run_again_by_the_error_code_it_ended_with(
-    client: redis.Redis, redis_url: str, code: str, state: JobState
+    work: Work, code: str, state: JobState
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await bench.api.fault(out_of_stock(), match={"route": "get_run"})
 
         retry = {**RETRY, "retry_on": [code]}
@@ -165,52 +115,13 @@ async def test_a_run_is_run_again_by_the_error_code_it_ended_with(
 
 
 async def test_an_error_code_counts_in_an_answer_too_large_to_be_kept(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(poll, "MAX_RESULT_BYTES", 1_000)
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await bench.api.fault(out_of_stock(output="x" * 2_000), match={"route": "get_run"})
 
         retry = {**RETRY, "retry_on": ["out_of_stock"]}
         job_id = await ended(bench, "terminated", codes=CODES, retry=retry)
 
         assert bench.job(job_id).state is JobState.SCHEDULED
-
-
-async def test_a_run_that_the_server_will_try_again_itself_is_not_over(
-    client: redis.Redis, redis_url: str
-) -> None:
-    clock = FakeClock()
-    async with working(client, redis_url, clock=clock) as bench:
-        url = "https://shop.test/?sim_end=flap&sim_seconds=10"
-        (job_id,) = await bench.submitted(url=url, retry=RETRY)
-        clock.advance(5.5)
-        assert await bench.api.status(bench.job(job_id).run_id or "") == "failed"
-
-        await bench.one_pass("poll")
-        job = bench.job(job_id)
-        assert (job.state, job.run_status, job.runs) == (JobState.RUNNING, "failed", 0)
-
-        clock.advance(5)
-        client.zadd(f"{KEYS.prefix}poll", {job_id: bench.now_us()})
-        await bench.one_pass("poll")
-        assert (bench.job(job_id).state, bench.job(job_id).attempts) == (JobState.COMPLETED, 1)
-
-
-async def test_a_late_answer_about_an_earlier_run_changes_nothing(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        job_id = await ended(bench, "failed", retry=RETRY)
-        (old,) = await bench.runs()
-        await backoff_over(bench, job_id)
-
-        late = Finished(job_id, 1, old["run_id"], "failed", "failed", "", b"{}")
-        again = claim_items.RunAgain(job_id, 1, old["run_id"], "failed", "", 0, b"{}")
-        codes = [
-            *await bench.account.send(worker_calls.finish("default", [late])),
-            *await bench.account.send(worker_calls.retry_run("default", [again])),
-        ]
-
-        assert codes == [0, 0]
-        assert (bench.job(job_id).state, bench.job(job_id).runs) == (JobState.RUNNING, 1)

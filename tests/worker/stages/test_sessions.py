@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue import JobState, TaskRunRequest
 from tests.simulator.simulating import eventually
 from tests.worker.retrying import backoff_over
-from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, working
+from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, Work
 from worker.runs import run_reads
 from worker.stages.sweep import sweep
 
@@ -81,10 +80,8 @@ def pause_is_over(bench: Bench, session: str) -> None:
     assert bench.client.delete(f"{KEYS.prefix}key_pause:session:{session}") == 1
 
 
-async def test_a_job_keeps_its_session_until_skyvern_gives_it_back(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, simulator={"session_release": 2.0}) as bench:
+async def test_a_job_keeps_its_session_until_skyvern_gives_it_back(work: Work) -> None:
+    async with work(simulator={"session_release": 2.0}) as bench:
         first, second = in_session(bench, await session_of(bench), 2)
         await bench.one_pass("submit")
         await bench.one_pass("poll")
@@ -100,10 +97,10 @@ async def test_a_job_keeps_its_session_until_skyvern_gives_it_back(
 
 
 async def test_a_session_that_skyvern_does_not_give_back_is_not_waited_for_for_ever(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_reads, "RELEASE_SECONDS", 1.0)
-    async with working(client, redis_url, simulator={"session_release": 3600.0}) as bench:
+    async with work(simulator={"session_release": 3600.0}) as bench:
         (job_id,) = in_session(bench, await session_of(bench))
         await bench.one_pass("submit")
         await bench.one_pass("poll")
@@ -115,9 +112,9 @@ async def test_a_session_that_skyvern_does_not_give_back_is_not_waited_for_for_e
 
 
 async def test_a_run_that_finds_its_session_occupied_runs_again_and_counts_for_no_policy(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         session, other, job_id = await occupied(bench)
 
         job = bench.job(job_id)
@@ -134,27 +131,8 @@ async def test_a_run_that_finds_its_session_occupied_runs_again_and_counts_for_n
         assert (job.state, job.attempts, job.runs, job.reason) == (JobState.COMPLETED, 2, 1, None)
 
 
-async def test_an_occupied_session_pauses_its_own_jobs_alone(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        session, _, _ = await occupied(bench)
-        (waits,) = in_session(bench, session)
-        (goes,) = in_session(bench, await session_of(bench))
-        other = bench.enqueue()
-
-        await bench.one_pass("submit")
-
-        states = [bench.job(one).state for one in (waits, goes, *other)]
-        assert states == [JobState.READY, JobState.RUNNING, JobState.RUNNING]
-        paused = {use.key: use.paused_until for use in bench.queue.list_keys()}
-        assert paused[f"session:{session}"] is not None
-
-
-async def test_the_sixth_run_that_finds_its_session_occupied_ends_the_job(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_the_sixth_run_that_finds_its_session_occupied_ends_the_job(work: Work) -> None:
+    async with work() as bench:
         session, _, job_id = await occupied(bench)
         for _ in range(5):
             pause_is_over(bench, session)
@@ -166,30 +144,10 @@ async def test_the_sixth_run_that_finds_its_session_occupied_ends_the_job(
         assert "already occupied by" in str(job.reason)
 
 
-@pytest.mark.parametrize("steps", [2, None])
-async def test_a_run_that_lost_its_session_after_it_began_is_not_run_again(
-    client: redis.Redis, redis_url: str, steps: int | None
-) -> None:
-    async with working(client, redis_url) as bench:
-        shown = {
-            "status": "failed",
-            "browser_session_id": "pbs_1",
-            "failure_reason": OCCUPIED,
-            "step_count": steps,
-        }
-        failing: dict[str, Any] = {"status": 200, "body": shown}
-        await bench.api.fault(failing, match={"route": "get_run"}, times=1)
-        (job_id,) = await bench.submitted()
-
-        await bench.one_pass("poll")
-
-        assert (bench.job(job_id).state, bench.job(job_id).attempts) == (JobState.FAILED, 1)
-
-
 async def test_a_submission_that_is_refused_for_an_occupied_session_comes_again_later(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         session = await session_of(bench)
         refusal: dict[str, Any] = {"status": 400, "body": {"detail": OCCUPIED}}
         await bench.api.fault(refusal, match={"route": "run_task"}, times=1)
@@ -208,10 +166,8 @@ async def test_a_submission_that_is_refused_for_an_occupied_session_comes_again_
         assert {bench.job(one).state for one in (first, second)} == {JobState.COMPLETED}
 
 
-async def test_of_thirty_jobs_in_one_session_none_finds_it_occupied(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, simulator={"session_release": 0.1}) as bench:
+async def test_of_thirty_jobs_in_one_session_none_finds_it_occupied(work: Work) -> None:
+    async with work(simulator={"session_release": 0.1}) as bench:
         job_ids = in_session(bench, await session_of(bench), 30)
 
         async def all_over() -> bool:

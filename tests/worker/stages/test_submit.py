@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 import time
 from typing import Any
 
@@ -12,7 +11,7 @@ import redis
 from api_client.elapsed import elapsed
 from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
 from tests.simulator.simulating import eventually
-from tests.worker.working import ENDLESS, KEYS, closed_port, start, working, wrap_send
+from tests.worker.working import ENDLESS, KEYS, Work, start, wrap_send
 
 #: A FastAPI server's words.
 UNPROCESSABLE = {"detail": [{"type": "missing", "loc": ["body", "prompt"], "msg": "Bad prompt"}]}
@@ -23,10 +22,8 @@ def answer(status: int, body: Any = None, **more: Any) -> dict[str, Any]:
     return {"status": status, **({} if body is None else {"body": body}), **more}
 
 
-async def test_an_accepted_job_runs_as_the_run_that_carries_its_marker(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_an_accepted_job_runs_as_the_run_that_carries_its_marker(work: Work) -> None:
+    async with work() as bench:
         request = TaskRunRequest(
             prompt="Read it.",
             url=ENDLESS,
@@ -42,25 +39,6 @@ async def test_an_accepted_job_runs_as_the_run_that_carries_its_marker(
         assert (job.state, job.run_id, job.attempts) == (JobState.RUNNING, run["run_id"], 1)
         assert run["title"] == f"Prices [rq:{job_id}.1]"
         assert run["webhook_url"] == f"https://app.test/hook?a=1&rq_job={job_id}.1.#part"
-
-
-async def test_a_workflow_carries_its_marker_in_the_webhook_url_alone(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        request = WorkflowRunRequest(
-            workflow_id="wpid_1",
-            title="Prices",
-            parameters={"sim_end": "never"},
-            webhook_url="https://app.test/hook",
-        )
-        job_id = bench.queue.enqueue(request).job_id
-
-        await bench.one_pass("submit")
-
-        (run,) = await bench.runs()
-        assert (run["kind"], run["title"]) == ("workflow", "Prices")
-        assert run["webhook_url"] == f"https://app.test/hook?rq_job={job_id}.1."
 
 
 @pytest.mark.parametrize(
@@ -80,9 +58,9 @@ async def test_a_workflow_carries_its_marker_in_the_webhook_url_alone(
     ids=lambda value: str(value["status"]) if isinstance(value, dict) else "",
 )
 async def test_a_refused_job_is_dead_with_the_servers_words_and_the_account_goes_on(
-    client: redis.Redis, redis_url: str, action: dict[str, Any], words: str
+    work: Work, action: dict[str, Any], words: str
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await bench.api.fault(action, match={"route": "run_task"}, times=1)
         refused, fine = bench.enqueue(2)
 
@@ -109,9 +87,9 @@ async def test_a_refused_job_is_dead_with_the_servers_words_and_the_account_goes
     ids=["503 no run", "429 Retry-After", "402", "404 route", "404 page", "405", "302"],
 )
 async def test_a_submission_that_made_no_run_is_given_back_to_the_head_and_holds_the_account(
-    client: redis.Redis, redis_url: str, action: dict[str, Any], seconds: float, words: str
+    work: Work, action: dict[str, Any], seconds: float, words: str
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await bench.api.fault(action, match={"route": "run_task"}, times=1)
         first, second = bench.enqueue(2)
 
@@ -124,7 +102,7 @@ async def test_a_submission_that_made_no_run_is_given_back_to_the_head_and_holds
         assert stats.live == 0
         assert not (await bench.one_pass("submit")).items  # held
 
-        client.hset(
+        bench.client.hset(
             KEYS.meta, mapping=dict.fromkeys(("hold_until", "asked_until"), bench.now_us() - 1)
         )
         await bench.one_pass("submit", want=1)
@@ -134,10 +112,8 @@ async def test_a_submission_that_made_no_run_is_given_back_to_the_head_and_holds
         assert bench.stats().hold_reason is None
 
 
-async def test_a_task_that_no_model_was_there_for_waits_apart_and_holds_nobody(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_task_that_no_model_was_there_for_waits_apart_and_holds_nobody(work: Work) -> None:
+    async with work() as bench:
         words = "Failed to generate task. Please try again later."
         action = answer(400, {"detail": words})
         await bench.api.fault(action, match={"route": "run_task"}, times=1)
@@ -153,29 +129,8 @@ async def test_a_task_that_no_model_was_there_for_waits_apart_and_holds_nobody(
         assert bench.job(second).state is JobState.RUNNING
 
 
-async def test_a_busy_server_is_left_alone_twice_as_long_each_time(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        await bench.api.fault(
-            answer(503, {"detail": "No run was created"}), match={"route": "run_task"}
-        )
-        bench.enqueue()
-        holds = []
-        for _ in range(4):
-            await bench.one_pass("submit")
-            holds.append(math.ceil(bench.stats().hold_seconds))
-            client.hset(
-                KEYS.meta, mapping=dict.fromkeys(("hold_until", "asked_until"), bench.now_us() - 1)
-            )
-
-        assert holds == [1, 2, 4, 8]
-
-
-async def test_a_wrong_key_holds_the_account_and_one_job_probes_it(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, key="wrong-key") as bench:
+async def test_a_wrong_key_holds_the_account_and_one_job_probes_it(work: Work) -> None:
+    async with work(key="wrong-key") as bench:
         job_ids = bench.enqueue(3)
 
         await bench.one_pass("submit")
@@ -186,7 +141,7 @@ async def test_a_wrong_key_holds_the_account_and_one_job_probes_it(
         )
         assert 59 < bench.stats().hold_seconds <= 60
 
-        client.hset(
+        bench.client.hset(
             KEYS.meta, mapping=dict.fromkeys(("hold_until", "asked_until"), bench.now_us() - 1)
         )
         assert len((await bench.one_pass("submit")).items) == 1
@@ -195,10 +150,8 @@ async def test_a_wrong_key_holds_the_account_and_one_job_probes_it(
         assert await bench.runs() == []
 
 
-async def test_many_refusals_at_once_read_the_list_with_the_key_once(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_many_refusals_at_once_read_the_list_with_the_key_once(work: Work) -> None:
+    async with work() as bench:
         await bench.api.fault(answer(403, {"detail": "No"}), match={"route": "run_task"})
         job_ids = bench.enqueue(20)
 
@@ -209,10 +162,8 @@ async def test_many_refusals_at_once_read_the_list_with_the_key_once(
             assert (await summary.json())["requests_by_route"]["list_runs"] == 1
 
 
-async def test_a_403_is_the_accounts_while_no_list_says_otherwise(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, simulator={"list_supported": False}) as bench:
+async def test_a_403_is_the_accounts_while_no_list_says_otherwise(work: Work) -> None:
+    async with work(simulator={"list_supported": False}) as bench:
         await bench.api.fault(answer(403, {"detail": "No"}), match={"route": "run_task"})
         (job_id,) = bench.enqueue()
 
@@ -248,9 +199,9 @@ async def test_a_403_is_the_accounts_while_no_list_says_otherwise(
     ids=json.dumps,
 )
 async def test_a_submission_nobody_knows_the_outcome_of_is_unconfirmed_and_never_sent_again(
-    client: redis.Redis, redis_url: str, action: dict[str, Any], runs: int
+    work: Work, action: dict[str, Any], runs: int
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await bench.api.fault(action, match={"route": "run_task"})
         (job_id,) = bench.enqueue()
 
@@ -267,30 +218,14 @@ async def test_a_submission_nobody_knows_the_outcome_of_is_unconfirmed_and_never
         assert [run["title"] for run in found] == [f"[rq:{job_id}.1]"] * runs
 
 
-async def test_a_connection_that_is_refused_gives_the_job_back(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url, base_url=f"http://127.0.0.1:{closed_port()}") as bench:
-        (job_id,) = bench.enqueue()
-
-        await bench.one_pass("submit")
-
-        job = bench.job(job_id)
-        assert (job.state, job.attempts, job.runs) == (JobState.READY, 1, 0)
-        assert 0 < bench.stats().hold_seconds <= 1
-        assert "POST /v1/run/tasks" in (bench.stats().hold_reason or "")
-
-
-async def test_each_attempt_is_sent_once_and_has_a_marker_of_its_own(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_each_attempt_is_sent_once_and_has_a_marker_of_its_own(work: Work) -> None:
+    async with work() as bench:
         await bench.api.fault({"unavailable": "no_run"}, match={"route": "run_task"}, times=2)
         (job_id,) = bench.enqueue()
 
         for _ in range(3):
             await bench.one_pass("submit")
-            client.hset(
+            bench.client.hset(
                 KEYS.meta, mapping=dict.fromkeys(("hold_until", "asked_until"), bench.now_us() - 1)
             )
 
@@ -300,9 +235,9 @@ async def test_each_attempt_is_sent_once_and_has_a_marker_of_its_own(
 
 
 async def test_nothing_is_sent_once_the_leases_time_to_send_is_over(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = bench.enqueue()
         monkeypatch.setattr(bench.account.lease, "_clock", lambda: elapsed() + 14)
 
@@ -318,9 +253,9 @@ async def test_nothing_is_sent_once_the_leases_time_to_send_is_over(
     "limit", [{"max_dispatches_per_second": 100}, {"max_requests_per_second": 100}], ids=str
 )
 async def test_nothing_is_sent_by_a_permit_older_than_200_ms(
-    client: redis.Redis, redis_url: str, limit: dict[str, Any]
+    work: Work, limit: dict[str, Any]
 ) -> None:
-    async with working(client, redis_url, **limit) as bench:
+    async with work(**limit) as bench:
         old, new = bench.enqueue(2)
         consumer = bench.account.consumers["submit"]
         taken = await consumer.take(2, 0)
@@ -336,9 +271,9 @@ async def test_nothing_is_sent_by_a_permit_older_than_200_ms(
 
 @pytest.mark.parametrize("limit", [{}, {"max_dispatches_per_second": 100}], ids=str)
 async def test_a_machine_that_was_suspended_sends_nothing_of_before_on_waking(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, limit: dict[str, Any]
+    work: Work, monkeypatch: pytest.MonkeyPatch, limit: dict[str, Any]
 ) -> None:
-    async with working(client, redis_url, **limit) as bench:
+    async with work(**limit) as bench:
         (job_id,) = bench.enqueue()
         consumer = bench.account.consumers["submit"]
         taken = await consumer.take(1, 0)
@@ -357,9 +292,9 @@ async def test_a_machine_that_was_suspended_sends_nothing_of_before_on_waking(
 
 
 async def test_what_every_claim_takes_on_the_way_makes_no_permit_old(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(client, redis_url, max_dispatches_per_second=100) as bench:
+    async with work(max_dispatches_per_second=100) as bench:
         (job_id,) = bench.enqueue()
 
         async def far_away(real: Any, call: Any) -> Any:
@@ -374,22 +309,8 @@ async def test_what_every_claim_takes_on_the_way_makes_no_permit_old(
         assert bench.job(job_id).state is JobState.RUNNING
 
 
-async def test_without_a_rate_there_is_no_permit_that_could_be_too_old(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = bench.enqueue()
-        consumer = bench.account.consumers["submit"]
-        ((job, process, asked),) = (await consumer.take(1, 0)).items
-
-        start(consumer, (job, process, asked - 10))
-        await eventually(lambda: consumer.busy == 0)
-
-        assert bench.job(job_id).state is JobState.RUNNING
-
-
-async def test_nothing_is_sent_while_draining(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
+async def test_nothing_is_sent_while_draining(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = bench.enqueue()
         bench.account.consumers["submit"].draining = True
 
@@ -399,37 +320,8 @@ async def test_nothing_is_sent_while_draining(client: redis.Redis, redis_url: st
         assert await bench.submissions() == 0
 
 
-async def test_a_claim_whose_answer_was_lost_is_asked_again_and_takes_no_more(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[Any] = []
-
-    async def lose_the_first(send: Any, call: Any) -> Any:
-        reply = await send(call)
-        if call.script.name == "claim":
-            asked.append(call.arguments[1])
-            if len(asked) == 1:
-                raise redis.exceptions.ConnectionError("cut off")
-        return reply
-
-    async with working(client, redis_url) as bench:
-        bench.enqueue(4)
-        wrap_send(monkeypatch, bench.account, lose_the_first)
-
-        with pytest.raises(redis.exceptions.ConnectionError):
-            await bench.one_pass("submit", want=2)
-        taken = await bench.one_pass("submit", want=2)
-
-        assert len(asked) == 2
-        assert asked[0] == asked[1]
-        assert len(taken.items) == 2
-        states = bench.stats().states
-        assert (states[JobState.RUNNING], states[JobState.READY]) == (2, 2)
-        assert {job.attempt for job, _, _ in taken.items} == {1}
-
-
 async def test_a_permit_is_as_old_as_the_first_of_the_calls_for_its_claim(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ahead: list[float] = [0.0]
     lost: list[Any] = []
@@ -442,7 +334,7 @@ async def test_a_permit_is_as_old_as_the_first_of_the_calls_for_its_claim(
         return reply
 
     monkeypatch.setattr("worker.stages.submit.elapsed", lambda: elapsed() + ahead[0])
-    async with working(client, redis_url, max_dispatches_per_second=100) as bench:
+    async with work(max_dispatches_per_second=100) as bench:
         (job_id,) = bench.enqueue()
         wrap_send(monkeypatch, bench.account, lose_the_first)
         with pytest.raises(redis.exceptions.ConnectionError):
@@ -455,9 +347,9 @@ async def test_a_permit_is_as_old_as_the_first_of_the_calls_for_its_claim(
 
 
 async def test_a_redis_that_lost_claims_holds_the_account_and_sends_nothing(
-    client: redis.Redis, redis_url: str, logged: list[Any]
+    work: Work, logged: list[Any]
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         (job_id,) = bench.enqueue()
         bench.account.lease.sequence = 10
 
@@ -470,22 +362,6 @@ async def test_a_redis_that_lost_claims_holds_the_account_and_sends_nothing(
         assert "redis_lost_claims" in [event["event"] for event in logged]
 
 
-async def test_a_stop_while_the_call_is_on_the_wire_leaves_the_job_unconfirmed(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        await bench.api.fault({"latency": 60}, match={"route": "run_task"})
-        (job_id,) = bench.enqueue()
-        consumer = bench.account.consumers["submit"]
-        start(consumer, *(await consumer.take(1, 0)).items)
-        await bench.arrived()
-
-        await bench.account.stop(0)
-
-        job = bench.job(job_id)
-        assert (job.state, job.reason) == (JobState.UNCONFIRMED, "the worker was stopped")
-
-
 @pytest.mark.parametrize(
     ("status", "words"),
     [
@@ -494,9 +370,9 @@ async def test_a_stop_while_the_call_is_on_the_wire_leaves_the_job_unconfirmed(
     ],
 )
 async def test_a_server_that_refuses_our_tag_gets_the_job_again_without_one(
-    client: redis.Redis, redis_url: str, status: int, words: str
+    work: Work, status: int, words: str
 ) -> None:
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         await bench.api.fault(answer(status, {"detail": words}), match={"method": "POST"}, times=1)
         request = WorkflowRunRequest(workflow_id="wpid_1", parameters={"sim_end": "never"})
         job_id = bench.queue.enqueue(request).job_id
@@ -509,10 +385,8 @@ async def test_a_server_that_refuses_our_tag_gets_the_job_again_without_one(
         assert not bench.account.tags_runs
 
 
-async def test_a_refusal_that_is_not_about_tags_is_the_requests_own(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_refusal_that_is_not_about_tags_is_the_requests_own(work: Work) -> None:
+    async with work() as bench:
         fault = answer(400, {"detail": "Missing value for parameter stage"})
         await bench.api.fault(fault, match={"method": "POST"}, times=1)
         job_id = bench.queue.enqueue(WorkflowRunRequest(workflow_id="wpid_1")).job_id

@@ -7,20 +7,18 @@ import pytest
 import redis
 
 from runqueue import JobState
-from tests.worker.working import KEYS, working, wrap_send
+from tests.worker.working import KEYS, Work, wrap_send
 from worker.stages.sweep import sweep
 
 
-async def test_claims_of_a_dead_process_become_unconfirmed(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_claims_of_a_dead_process_become_unconfirmed(work: Work) -> None:
+    async with work() as bench:
         (job_id,) = bench.enqueue()
         await bench.account.consumers["submit"].take(1, 0)  # and then it dies
         assert (await sweep(bench.account))["expire_leases"] == 0
         assert bench.job(job_id).state is JobState.SUBMITTING
 
-        client.zadd(f"{KEYS.prefix}processes", {bench.account.lease.name: 1_000})
+        bench.client.zadd(f"{KEYS.prefix}processes", {bench.account.lease.name: 1_000})
         walked = await sweep(bench.account)
 
         job = bench.job(job_id)
@@ -29,93 +27,23 @@ async def test_claims_of_a_dead_process_become_unconfirmed(
         assert bench.stats().processes == 0
 
 
-async def test_a_claim_older_than_any_submission_is_taken_over_though_its_process_lives(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        young, old = bench.enqueue(2)
-        await bench.account.consumers["submit"].take(2, 0)
-        claims = f"{KEYS.prefix}claims:{bench.account.lease.name}"
-        client.zadd(claims, {old: bench.now_us() - 76_000_000, young: bench.now_us() - 60_000_000})
-
-        await sweep(bench.account)
-
-        assert bench.job(old).state is JobState.UNCONFIRMED
-        assert bench.job(young).state is JobState.SUBMITTING
-
-
-async def test_an_answer_that_comes_after_the_takeover_is_adopted(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = bench.enqueue()
-        taken = await bench.account.consumers["submit"].take(1, 0)
-        process = bench.account.lease.name
-        client.zadd(f"{KEYS.prefix}claims:{process}", {job_id: bench.now_us() - 76_000_000})
-        await sweep(bench.account)
-
-        bench.account.consumers["submit"]._start(taken.items[0])
-        await bench.account.stop(5)
-
-        job, (run,) = bench.job(job_id), await bench.runs()
-        assert (job.state, job.run_id) == (JobState.RUNNING, run["run_id"])
-        assert bench.stats().strays == 0
-
-
-async def test_jobs_whose_time_has_come_are_ready(client: redis.Redis, redis_url: str) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = bench.enqueue(delay=timedelta(hours=1))
-        await sweep(bench.account)
-        assert bench.job(job_id).state is JobState.SCHEDULED
-
-        client.zadd(f"{KEYS.prefix}due", {job_id: bench.now_us()})
-        assert (await sweep(bench.account))["promote_due"] == 1
-
-        assert bench.job(job_id).state is JobState.READY
-        await bench.one_pass("submit")
-        assert bench.job(job_id).state is JobState.RUNNING
-
-
-async def test_a_deadline_that_passed_in_the_queue_is_dead_and_a_live_run_is_looked_at(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        (live,) = await bench.submitted(deadline=timedelta(hours=1))
-        (waiting,) = bench.enqueue(deadline=timedelta(hours=1))
-        client.zadd(f"{KEYS.prefix}deadlines", {live: 1, waiting: 1})
-
-        await sweep(bench.account)
-
-        job = bench.job(waiting)
-        assert job.state is JobState.DEAD
-        assert job.reason == "deadline: it passed while the job was queued"
-        assert not bench.job(live).cancel_requested
-        due = client.zscore(f"{KEYS.prefix}poll", live)
-        assert due is not None
-        assert due <= bench.now_us(), "it is looked at first"
-
-
-async def test_a_pass_goes_on_until_a_step_has_walked_all_there_is(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_pass_goes_on_until_a_step_has_walked_all_there_is(work: Work) -> None:
+    async with work() as bench:
         line = {"kind": "task", "body": {"prompt": "x"}, "delay": 3600}
         answers = bench.queue.enqueue_many([line] * 700)
-        client.zadd(f"{KEYS.prefix}due", {answer.job_id: 1 for answer in answers})
+        bench.client.zadd(f"{KEYS.prefix}due", {answer.job_id: 1 for answer in answers})
 
         assert (await sweep(bench.account))["promote_due"] == 700
         assert bench.stats().states[JobState.READY] == 700
 
 
-async def test_a_job_that_cannot_be_read_stops_no_other_step_and_no_other_job(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
+async def test_a_job_that_cannot_be_read_stops_no_other_step_and_no_other_job(work: Work) -> None:
+    async with work() as bench:
         bad, good = bench.enqueue(2, delay=timedelta(hours=1))
         (late,) = bench.enqueue(deadline=timedelta(hours=1))
-        client.zadd(f"{KEYS.prefix}due", {bad: 1, good: 2})
-        client.zadd(f"{KEYS.prefix}deadlines", {late: 1})
-        client.set(f"{KEYS.prefix}job:{bad}", "a typo")
+        bench.client.zadd(f"{KEYS.prefix}due", {bad: 1, good: 2})
+        bench.client.zadd(f"{KEYS.prefix}deadlines", {late: 1})
+        bench.client.set(f"{KEYS.prefix}job:{bad}", "a typo")
 
         with pytest.raises(redis.ResponseError, match=bad):
             await sweep(bench.account)
@@ -126,24 +54,8 @@ async def test_a_job_that_cannot_be_read_stops_no_other_step_and_no_other_job(
         assert bench.stats().quarantined_ids == (bad,)
 
 
-async def test_an_index_that_is_damaged_stops_its_own_step_alone(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with working(client, redis_url) as bench:
-        (job_id,) = bench.enqueue(delay=timedelta(hours=1))
-        client.zadd(f"{KEYS.prefix}due", {job_id: 1})
-        client.delete(f"{KEYS.prefix}processes")
-        client.set(f"{KEYS.prefix}processes", "a typo")
-
-        with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-            await sweep(bench.account)
-
-        client.delete(f"{KEYS.prefix}processes")
-        assert bench.job(job_id).state is JobState.READY
-
-
 async def test_a_redis_that_is_away_ends_the_pass(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[str] = []
 
@@ -151,7 +63,7 @@ async def test_a_redis_that_is_away_ends_the_pass(
         sent.append(call.script.name)
         raise redis.exceptions.ConnectionError("away")
 
-    async with working(client, redis_url) as bench:
+    async with work() as bench:
         with monkeypatch.context() as patch:
             wrap_send(patch, bench.account, around)
             with pytest.raises(redis.exceptions.ConnectionError):

@@ -10,7 +10,7 @@ import redis
 
 from runqueue import JobState
 from tests.simulator.simulating import eventually
-from tests.worker.working import KEYS, Bench, working
+from tests.worker.working import KEYS, Bench, Work, working
 from worker.process import account
 
 ELSEWHERE = {"location": "https://login.example/?next=secret"}
@@ -84,27 +84,10 @@ async def test_an_account_goes_on_by_itself_once_its_address_is_right(
         assert await bench.calls("get_run") == 2
 
 
-async def test_while_the_address_is_wrong_a_probe_costs_one_read_and_no_job(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(account, "ADDRESS_SECONDS", 0.0)
-    async with astray(client, redis_url, {"html200": True}) as bench:
-        bench.enqueue(3)
-        await bench.one_pass("submit")
-        client.hset(KEYS.meta, "hold_until", bench.now_us() - 1)
-
-        taken = await bench.one_pass("submit")
-
-        assert (len(taken.items), await bench.submissions()) == (1, 0)
-        assert bench.stats().states[JobState.READY] == 3
-        assert 59 < bench.stats().hold_seconds <= 60
-        assert await bench.calls("get_run") == 2
-
-
 async def test_an_address_that_gave_json_once_leaves_a_job_without_an_answer_unconfirmed(
-    client: redis.Redis, redis_url: str
+    work: Work,
 ) -> None:
-    async with working(client, redis_url, gave_json=False) as bench:
+    async with work(gave_json=False) as bench:
         await bench.submitted()
         await bench.api.fault({"html200": True})
         (job_id,) = bench.enqueue()
@@ -119,9 +102,9 @@ async def test_an_address_that_gave_json_once_leaves_a_job_without_an_answer_unc
     "action", [{"status": 502, "body": "<html>"}, {"reset": "before"}], ids=json.dumps
 )
 async def test_a_read_that_shows_nothing_of_the_address_stops_no_submission(
-    client: redis.Redis, redis_url: str, action: dict[str, Any]
+    work: Work, action: dict[str, Any]
 ) -> None:
-    async with working(client, redis_url, gave_json=False) as bench:
+    async with work(gave_json=False) as bench:
         await bench.api.fault(action, match={"route": "get_run"})
 
         await bench.submitted()
