@@ -16,7 +16,6 @@ from bench import (
     intake,
     latency,
     limits,
-    looking,
     million,
     neighbours,
     polling,
@@ -127,21 +126,6 @@ def _webhooks() -> list[Row]:
     ]
 
 
-def _looking() -> list[Row]:
-    seen = looking.measure()
-    paint = "no Chromium" if seen.first_paint is None else f"{seen.first_paint:.0f} ms"
-    return [
-        (
-            f"scrape with {seen.jobs:,} jobs, {seen.groups:,} groups",
-            f"{seen.scrape:.1f} ms, worst {seen.worst_scrape:.1f} ms",
-            "below 100 ms",
-        ),
-        ("… the gateway's CPU", f"{seen.scrape_cpu:.1f} ms", ""),
-        ("the page's first byte then", f"{seen.first_byte:.1f} ms", ""),
-        ("… its first paint in Chromium", paint, ""),
-    ]
-
-
 def _neighbours() -> list[Row]:
     rows: list[Row] = []
     for seen in neighbours.measure():
@@ -225,7 +209,6 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "latency": _latency,
     "limits": _limits,
     "webhooks": _webhooks,
-    "looking": _looking,
     "neighbours": _neighbours,
     "million": _million,
     "polling": _polling,
@@ -233,12 +216,10 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "groups": scale.groups_rows,
     "keys": scale.keys_rows,
     "flight": scale.flight_rows,
-    "soak": scale.soak_rows,
 }
 #: Parts that are measured only where they are asked for, since they take minutes.
 _LONG = {
     "finished",
-    "looking",
     "million",
     "neighbours",
     "polling",
@@ -246,7 +227,6 @@ _LONG = {
     "groups",
     "keys",
     "flight",
-    "soak",
 }
 
 

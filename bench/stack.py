@@ -78,7 +78,6 @@ class Stack:
     def workers(
         self,
         count: int,
-        application: str = "worker.app",
         cwd: Path | None = None,
         **extra: str,
     ) -> Iterator[list[int]]:
@@ -88,7 +87,7 @@ class Stack:
             yield [
                 stack.enter_context(
                     self.process(
-                        f"worker-{i}", "celery", "-A", application, "worker", env=env, cwd=cwd
+                        f"worker-{i}", "celery", "-A", "worker.app", "worker", env=env, cwd=cwd
                     )
                 )
                 for i in range(count)
