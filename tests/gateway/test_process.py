@@ -177,15 +177,11 @@ def test_a_redis_of_another_format_stops_the_start_with_both_numbers(
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("is_known_to_redis", [False, True])
 def test_two_accounts_whose_ids_begin_alike_stop_the_start(
-    tmp_path: Path, client: redis.Redis, redis_url: str, *, is_known_to_redis: bool
+    tmp_path: Path, client: redis.Redis, redis_url: str
 ) -> None:
+    client.sadd(ACCOUNTS, "default", "tenant-517")
     given = {"RUNQUEUE_ACCOUNTS__tenant-308__API_KEY": "key-308"}
-    if is_known_to_redis:
-        client.sadd(ACCOUNTS, "default", "tenant-517")
-    else:
-        given["RUNQUEUE_ACCOUNTS__tenant-517__API_KEY"] = "key-517"
 
     with process(tmp_path, RUNQUEUE_REDIS_URL=redis_url, **given) as started:
         said = started.communicate(timeout=30)[1]
@@ -208,30 +204,12 @@ def test_a_port_that_is_taken_stops_the_start(tmp_path: Path, redis_url: str) ->
     assert "Traceback" not in said
 
 
-def test_a_redis_that_evicts_stops_the_start(
-    tmp_path: Path, client: redis.Redis, redis_url: str
-) -> None:
-    client.config_set("maxmemory-policy", "allkeys-lru")
-    try:
-        with process(tmp_path, RUNQUEUE_REDIS_URL=redis_url) as started:
-            said = started.communicate(timeout=20)[1]
-    finally:
-        client.config_set("maxmemory-policy", "noeviction")
-
-    assert started.returncode == 1
-    assert "allkeys-lru" in said
-    assert "Traceback" not in said
-
-
-@pytest.mark.parametrize(("account", "warns"), [("acme", True), ("default", False)])
-def test_it_warns_of_a_token_for_an_account_without_a_key(
-    tmp_path: Path, account: str, warns: bool
-) -> None:
+def test_it_warns_of_a_token_for_an_account_without_a_key(tmp_path: Path) -> None:
     redis_url = f"redis://127.0.0.1:{closed_port()}/0"
-    tokens = f"ops:operate@{account}:{'0' * 64}"
+    tokens = f"ops:operate@acme:{'0' * 64},shop:operate@default:{'1' * 64}"
     with process(tmp_path, RUNQUEUE_REDIS_URL=redis_url, RUNQUEUE_API_TOKENS=tokens) as started:
         url_of(started)
         started.send_signal(signal.SIGTERM)
         said = started.communicate(timeout=20)[1]
 
-    assert ("unknown_accounts" in said) is warns
+    assert '"accounts": ["acme"]' in said

@@ -91,42 +91,6 @@ async def test_a_wrong_callback_in_a_header_is_named_and_not_shown(
     assert desk.batches() == []
 
 
-@pytest.mark.parametrize(
-    ("query", "fields"),
-    [
-        ("abort_at_failure_ratio=0&abort_after=0", ["abort_at_failure_ratio", "abort_after"]),
-        ("abort_at_failure_ratio=1.1", ["abort_at_failure_ratio"]),
-        ("abort_at_failure_ratio=nan", ["abort_at_failure_ratio"]),
-        ("abort_at_failure_ratio=many", ["abort_at_failure_ratio"]),
-        ("canary=0&canary_ratio=-0.1", ["canary", "canary_ratio"]),
-        ("canary=1.5", ["canary"]),
-        ("canary=", ["canary"]),
-        (f"canary={2**53}", ["canary"]),
-        ("expires_after=0", ["expires_after"]),
-        ("expires_after=inf", ["expires_after"]),
-        ("callback_url=ftp://user.test/secret", ["callback_url"]),
-        ("callback_at=0.5", ["callback_at"]),
-        (f"callback_url={HOOK}&callback_at=0.5&callback_at=1", ["callback_at"]),
-        (f"callback_url={HOOK}&callback_at=half", ["callback_at.0"]),
-        (
-            "namespace=A&expires_after=1e99&callback_at=2",
-            ["namespace", "expires_after", *["callback_at"] * 2],
-        ),
-        ("canry=20", ["canry"]),
-    ],
-)
-async def test_a_wrong_rule_is_named_before_anything_is_read(
-    desk: Desk, redis_url: str, query: str, fields: list[str]
-) -> None:
-    async with gating(redis_url) as door:
-        before = desk.everything()
-        answer = await send(door, b"not read", f"?{query}")
-
-        assert desk.everything() == before
-    assert (answer.status, [fault["field"] for fault in answer.body["errors"]]) == (422, fields)
-    assert "secret" not in str(answer.body)
-
-
 async def test_batches_are_listed_page_by_page_the_newest_first(redis_url: str) -> None:
     async with gating(redis_url) as door:
         made = [(await send(door, lines(1, f"f{n}"))).body["batch_id"] for n in range(5)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -11,8 +10,6 @@ import redis
 from runqueue import RunQueue
 from runqueue.errors import QuotaReached
 from runqueue.records.job import JobState
-from runqueue.remote.queue import RemoteQueue
-from runqueue.request.requests import TaskRunRequest
 from runqueue.store import job_calls
 from runqueue.store.keys import ACCOUNTS, Keys
 from tests.gateway.gating import Desk, Door, bearer, gating, run_of, token, told
@@ -44,17 +41,6 @@ async def test_a_token_hands_in_no_more_than_may_wait_of_it_and_others_go_on(
         assert (await hand_in(door, "sesame-b", 5)).status == 202
         one = await door.ask("POST", "/v1/jobs", JOB, bearer("sesame-a"))
         assert (one.status, one.body["detail"]) == (429, said)
-
-
-async def test_with_a_rate_the_answer_to_a_full_quota_says_when_to_come_back(
-    redis_url: str,
-) -> None:
-    limits: dict[str, Any] = {"gateway_max_waiting_jobs": 1, "gateway_max_jobs_per_second": 100}
-    async with gating(redis_url, api_tokens=TOKENS, **limits) as door:
-        refused = await hand_in(door, "sesame-a", 2)
-
-    assert (refused.status, refused.headers["retry-after"]) == (429, "30")
-    assert "ratelimit" in refused.headers
 
 
 async def test_what_is_submitted_leaves_its_token_room(desk: Desk, redis_url: str) -> None:
@@ -167,15 +153,3 @@ async def test_an_upload_of_one_token_does_not_fill_redis_for_others(
         client.config_set("maxmemory", 0)
 
     assert (filled.status, other.status) == (429, 202)
-
-
-async def test_the_remote_queue_tells_of_a_quota_as_the_queue_does(redis_url: str) -> None:
-    async with gating(redis_url, api_tokens=TOKENS, gateway_max_waiting_jobs=1) as door:
-
-        def enqueue_two() -> None:
-            with RemoteQueue(door.url, "sesame-a", patience=1) as remote:
-                for _ in range(2):
-                    remote.enqueue(TaskRunRequest(prompt="x"))
-
-        with pytest.raises(QuotaReached, match="acme in account 'default'"):
-            await asyncio.to_thread(enqueue_two)
