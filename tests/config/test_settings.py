@@ -36,57 +36,6 @@ def _one_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SKYVERN_API_KEY", KEY)
 
 
-def test_every_default_is_the_documented_one() -> None:
-    settings = load_settings()
-
-    assert settings.model_dump() == {
-        "skyvern_api_key": SecretStr(KEY),
-        "skyvern_base_url": "https://api.skyvern.com",
-        "accounts": {},
-        "redis_url": None,
-        "broker_url": None,
-        "max_dispatches_per_second": 2,
-        "max_burst_size": 5,
-        "max_concurrent_runs": 10,
-        "max_requests_per_second": 10,
-        "max_waiting_jobs": 0,
-        "max_waiting_bytes": 0,
-        "max_run_seconds": 7200,
-        "max_workflow_seconds": 29_700,
-        "unconfirmed_grace_seconds": 30,
-        "correlation": True,
-        "run_tags": True,
-        "queue_name": "",
-        "shared_account": False,
-        "request_checks": "refuse",
-        "previous_api_keys": (),
-        "webhook_secrets": (),
-        "max_webhooks_per_second": 50,
-        "proxy": None,
-        "webhook_retry_seconds": (5, 300, 1800, 7200, 18_000, 36_000, 36_000),
-        "allow_private_webhook_targets": False,
-        "redeliver": "on_failure",
-        "gateway_host": "127.0.0.1",
-        "gateway_port": 8080,
-        "public_url": None,
-        "gateway_proxies": (),
-        "api_tokens": (),
-        "gateway_max_jobs_per_second": 0,
-        "gateway_max_waiting_jobs": 0,
-        "gateway_max_waiting_bytes": 0,
-        "gateway_max_upload_lines": 10_000_000,
-        "gateway_max_upload_bytes": 4 * 1024**3,
-        "scrape_token_file": None,
-        "poll_min_seconds": 2,
-        "poll_max_seconds": 30,
-        "metrics_port": 9464,
-        "metrics_host": "127.0.0.1",
-        "max_open_calls": 100,
-        "drain_seconds": 25,
-        "log_level": "INFO",
-    }
-
-
 def test_the_example_file_names_every_setting_with_its_default() -> None:
     example = (Path(__file__).parents[2] / ".env.example").read_text()
     told = dict(re.findall(r"^# ([A-Z]+_[A-Z_]+)=(.*)$", example, re.MULTILINE))

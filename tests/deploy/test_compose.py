@@ -39,17 +39,6 @@ def test_the_example_names_every_setting_and_no_other() -> None:
     assert example().keys() == variables().keys()
 
 
-@pytest.mark.parametrize("name", sorted(variables()))
-def test_the_example_shows_the_default_of(name: str) -> None:
-    default = variables()[name]
-    shown = example()[name]
-
-    expected = "" if default is None else f"{default:g}" if isinstance(default, float) else default
-    if isinstance(default, tuple):
-        expected = ",".join(f"{part:g}" for part in default)
-    assert shown == (str(expected).lower() if isinstance(default, bool) else str(expected))
-
-
 def test_the_example_changes_nothing_when_it_is_copied() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
 
