@@ -56,7 +56,7 @@ class Stack:
 
     @contextmanager
     def process(
-        self, name: str, *arguments: str, env: Mapping[str, str], cwd: Path | None = None
+        self, name: str, *arguments: str, env: Mapping[str, str], cwd: Path | str | None = None
     ) -> Iterator[int]:
         """Run a Python module in a process of its own, in a folder; yields its process id."""
         log = (self.folder / f"{name}.log").open("w")
@@ -78,7 +78,7 @@ class Stack:
     def workers(
         self,
         count: int,
-        cwd: Path | None = None,
+        cwd: Path | str | None = None,
         **extra: str,
     ) -> Iterator[list[int]]:
         """Run workers of this project, or of that in a folder; yields their process ids."""
