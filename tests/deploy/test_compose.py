@@ -112,13 +112,6 @@ def test_the_image_has_the_name_of_the_version() -> None:
         assert SERVICES[name]["image"] == f"runqueue:{version}"
 
 
-def test_the_worker_can_be_scaled() -> None:
-    worker = SERVICES["worker"]
-
-    assert "container_name" not in worker
-    assert "ports" not in worker
-
-
 def test_the_worker_has_the_time_to_drain() -> None:
     grace = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
 
@@ -139,10 +132,6 @@ def test_the_image_sets_nothing_but_settings() -> None:
 
     assert names
     assert set(names) <= variables().keys()
-
-
-def test_the_simulator_starts_only_when_asked_for() -> None:
-    assert SERVICES["simulator"]["profiles"] == ["simulator"]
 
 
 def test_the_image_leaves_secrets_and_the_history_out() -> None:

@@ -335,7 +335,11 @@ async def test_the_scheme_is_the_one_that_a_load_balancer_was_reached_by(
     redis_url: str, tmp_path: Path
 ) -> None:
     forwarded = {"x-forwarded-proto": "https", "x-forwarded-for": "203.0.113.7"}
-    cases = ({}, False), ({"x-forwarded-proto": "https"}, False), (forwarded, True)
+    cases: list[tuple[dict[str, str], bool]] = [
+        ({}, False),
+        ({"x-forwarded-proto": "https"}, False),
+        (forwarded, True),
+    ]
 
     async with proxied(tmp_path, redis_url) as (outer, _):
         for headers, is_secure in cases:
