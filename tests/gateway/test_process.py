@@ -17,8 +17,7 @@ import redis
 
 from gateway.__main__ import main
 from runqueue import JobState
-from runqueue.store.format import FORMAT
-from runqueue.store.keys import ACCOUNTS, FORMAT_KEY
+from runqueue.store.keys import ACCOUNTS
 from tests.gateway.gating import KEY, Desk, address, signed
 from tests.worker.working import closed_port
 
@@ -152,29 +151,6 @@ def test_a_wrong_setting_stops_the_start_with_its_name(
     assert ended.value.code == 2
     assert words in said
     assert "sesame" not in said
-
-
-def test_a_process_with_a_wrong_setting_ends_with_one_sentence(tmp_path: Path) -> None:
-    with process(tmp_path, RUNQUEUE_GATEWAY_PORT="x") as started:
-        said = started.communicate(timeout=20)[1]
-
-    assert started.returncode == 2
-    assert said.startswith("runqueue: RUNQUEUE_GATEWAY_PORT: expected a valid integer")
-    assert "Traceback" not in said
-
-
-def test_a_redis_of_another_format_stops_the_start_with_both_numbers(
-    tmp_path: Path, client: redis.Redis, redis_url: str
-) -> None:
-    client.set(FORMAT_KEY, FORMAT + 1)
-
-    with process(tmp_path, RUNQUEUE_REDIS_URL=redis_url) as started:
-        said = started.communicate(timeout=20)[1]
-
-    assert started.returncode == 1
-    assert f"runqueue: Redis holds format {FORMAT + 1}" in said
-    assert f"has format {FORMAT}: " in said
-    assert "Traceback" not in said
 
 
 def test_two_accounts_whose_ids_begin_alike_stop_the_start(

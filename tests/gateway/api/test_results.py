@@ -136,20 +136,6 @@ async def test_an_empty_list_is_empty(queue: RunQueue, redis_url: str) -> None:
     assert [(answer.status, answer.body) for answer in answers] == [(200, b""), (200, b"")]
 
 
-async def test_jobs_that_another_batch_took_over_are_left_out(
-    queue: RunQueue, redis_url: str
-) -> None:
-    async with gating(redis_url) as door:
-        first = queue.open_batch()
-        queue.enqueue_many(lines(3), batch=first)
-        second = (await send(door, lines(2))).body["batch_id"]
-        for batch in (first, second):
-            queue.cancel_batch(batch)
-        answers = [await door.ask("GET", f"/v1/batches/{b}/results") for b in (first, second)]
-
-    assert [len(rows(answer.body)) for answer in answers] == [1, 2]
-
-
 async def test_large_results_are_read_a_few_at_a_time(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

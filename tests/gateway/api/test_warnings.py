@@ -92,7 +92,9 @@ async def test_a_private_callback_url_of_a_retry_is_warned_of_in_the_answer_alon
     assert not [one for one in caplog.records if one.name == "runqueue"]
 
 
-async def test_no_answer_speaks_of_warnings_where_there_are_none(redis_url: str) -> None:
+async def test_no_warning_is_given_where_none_is_private_or_private_targets_are_allowed(
+    redis_url: str,
+) -> None:
     jobs = line(None)
     async with gating(redis_url) as door:
         answers = [
@@ -100,20 +102,14 @@ async def test_no_answer_speaks_of_warnings_where_there_are_none(redis_url: str)
             await door.ask("POST", BULK, [jobs]),
             await send(door, [jobs]),
         ]
-
-    assert ["warnings" in answer.body for answer in answers] == [False] * 3
-
-
-async def test_no_warning_is_given_where_the_gateway_allows_private_targets(redis_url: str) -> None:
-    allow_private_targets(allowed=True)
-    async with gating(redis_url) as door:
-        answers = [
+        allow_private_targets(allowed=True)
+        answers += [
             await door.ask("POST", JOBS, line()),
             await door.ask("POST", BULK, [line()]),
             await send(door, [line()], "?callback_url=http://127.0.0.1:9/"),
         ]
 
-    assert ["warnings" in answer.body for answer in answers] == [False] * 3
+    assert ["warnings" in answer.body for answer in answers] == [False] * 6
 
 
 async def test_a_warning_holds_no_secret_and_goes_into_no_log(

@@ -12,7 +12,7 @@ from runqueue.store.delivery_calls import (
 )
 from runqueue.store.keys import Keys
 from tests.gateway.browsing import Browser, Shown, browsing
-from tests.gateway.gating import Desk, token
+from tests.gateway.gating import Desk
 
 OPS = "operate-secret"
 
@@ -282,16 +282,6 @@ async def test_what_is_not_possible_any_more_is_told_and_not_noted(
     assert desk.job(job).state is JobState.RUNNING
 
 
-async def test_a_run_that_is_another_job_s_is_not_adopted(desk: Desk, redis_url: str) -> None:
-    desk.accept(*desk.claimed(), run_id="tsk_77")
-    job = desk.unconfirmed()
-
-    async with browsing(redis_url, OPS) as browser:
-        shown = await browser.do(f"/jobs/{job.job_id}", "adopt", run_id="tsk_77")
-
-    assert (shown.status, "the run is another job" in shown.words) == (409, True)
-
-
 async def test_what_cannot_be_done_is_refused(desk: Desk, redis_url: str) -> None:
     refused: list[tuple[str, dict[str, str], int]] = [
         ("explode", {}, 404),
@@ -325,14 +315,3 @@ async def test_what_was_done_is_told_although_it_cannot_be_noted(
     assert shown.status == 200
     assert [event["event"] for event in logged if event["event"] == "not_noted"] == ["not_noted"]
     assert [group.max_concurrent for group in desk.queue.groups()] == [2]
-
-
-async def test_the_name_of_the_token_is_what_notes_have(desk: Desk, redis_url: str) -> None:
-    tokens = (token("ada", "one", "read", "operate"), token("bob", "two", "read", "operate"))
-
-    async with browsing(redis_url, "one", api_tokens=tokens) as browser:
-        await browser.do("/", "pause_account")
-    async with browsing(redis_url, "two", api_tokens=tokens) as browser:
-        await browser.do("/", "resume_account")
-
-    assert [note.who for note in desk.queue.audit()] == ["bob", "ada"]

@@ -112,24 +112,6 @@ async def test_open_jobs_are_canceled_whatever_they_wait_for(desk: Desk, redis_u
     noted(desk, "cancel", "open: 4 canceled, 2 will be canceled")
 
 
-@pytest.mark.parametrize(
-    ("state", "left"),
-    [
-        ("scheduled", {"ready": 3, "canceled": 1}),
-        ("ready", {"scheduled": 1, "canceled": 3}),
-    ],
-)
-async def test_jobs_of_a_state_are_canceled(
-    desk: Desk, redis_url: str, state: str, left: dict[str, int]
-) -> None:
-    desk.queue.enqueue_many(lines(3) + lines(1, delay=600))
-
-    async with browsing(redis_url, OPS) as browser:
-        await confirmed(browser, await counted(browser, f"what=cancel&state={state}"))
-
-    assert states(desk) == left
-
-
 @pytest.mark.parametrize(("what", "state"), [("resubmit", JobState.READY), ("fail", JobState.DEAD)])
 async def test_unconfirmed_jobs_are_settled(
     desk: Desk, redis_url: str, what: str, state: JobState

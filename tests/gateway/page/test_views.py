@@ -351,36 +351,6 @@ async def test_a_batch_that_cannot_be_read_hides_no_other(
     assert "cannot be read" in shown.words
 
 
-@pytest.mark.parametrize("state", ["gave_up", "pending"])
-async def test_a_list_of_webhooks_shows_all_but_the_job_that_cannot_be_read(
-    desk: Desk, redis_url: str, state: str
-) -> None:
-    bad, good = (answer.job_id for answer in desk.queue.enqueue_many([line(1), line(2)]))
-    prefix = Keys("default").prefix
-    desk.client.zadd(f"{prefix}{'gave_up' if state == 'gave_up' else 'relays'}", {bad: 1, good: 2})
-    desk.client.hset(f"{prefix}job:{good}", "delivery", state)
-    damage(desk, f"job:{bad}")
-
-    async with browsing(redis_url, OPS) as browser:
-        shown = await browser.open(f"/webhooks?state={state}")
-
-    assert good in shown.text
-    assert f"1 job cannot be read: {bad}" in shown.words
-
-
-async def test_a_job_that_waits_first_in_line_and_cannot_be_read_hides_no_figure(
-    desk: Desk, redis_url: str
-) -> None:
-    bad, _ = (answer.job_id for answer in desk.queue.enqueue_many([line(1), line(2)]))
-    damage(desk, f"job:{bad}")
-
-    async with browsing(redis_url, OPS) as browser:
-        words = (await browser.open("/")).words
-
-    assert "Ready 2" in words
-    assert "Standing still" not in words
-
-
 async def test_unconfirmed_jobs_are_shown_although_they_gave_their_slots_back(
     desk: Desk, redis_url: str
 ) -> None:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 import redis
 
 from runqueue import RunQueue
-from runqueue.errors import QuotaReached
-from runqueue.records.job import JobState
-from runqueue.store import job_calls
-from runqueue.store.keys import ACCOUNTS, Keys
+from runqueue.store.keys import ACCOUNTS
 from tests.gateway.gating import Desk, Door, bearer, gating, run_of, token, told
 from tests.gateway.uploads import lines, send
 from tests.simulator.simulating import eventually
@@ -66,46 +62,6 @@ async def test_an_upload_beyond_what_may_wait_is_refused_and_leaves_nothing(
 
         await eventually(lambda: desk.given_up() == 1)
         assert (await send(door, lines(200), **bearer("sesame-a"))).status == 201
-
-
-async def test_a_refused_upload_is_told_why_although_another_that_was_given_up_is_damaged(
-    client: redis.Redis, queue: RunQueue, redis_url: str
-) -> None:
-    given_up(client, queue)
-    async with gating(redis_url, api_tokens=TOKENS, gateway_max_waiting_jobs=250) as door:
-        refused = await send(door, lines(300), **bearer("sesame-a"))
-
-    assert refused.status == 429, refused.body
-
-
-def test_jobs_beyond_a_quota_are_refused_as_such_although_a_given_up_upload_is_damaged(
-    client: redis.Redis, queue: RunQueue
-) -> None:
-    given_up(client, queue)
-    queue.set_limits({"waiting_jobs": 1_500})
-
-    with pytest.raises(QuotaReached):
-        queue.enqueue_many([JOB] * 2_500)
-    assert queue.stats()["default"].states[JobState.READY] == 0
-
-
-def test_jobs_of_a_given_up_upload_that_cannot_be_removed_are_left_to_the_sweep(
-    client: redis.Redis, queue: RunQueue
-) -> None:
-    given_up(client, queue)
-    client.set(Keys("default").prefix + "callbacks", "foreign")
-    queue.set_limits({"waiting_jobs": 1_500})
-
-    with pytest.raises(QuotaReached):
-        queue.enqueue_many([JOB] * 2_500)
-
-
-def given_up(client: redis.Redis, queue: RunQueue) -> None:
-    """Give an upload up whose record is damaged."""
-    batch = queue.open_batch()
-    queue.send(job_calls.discard_batch("default", batch))
-    client.delete(Keys("default").prefix + f"batch:{batch}")
-    client.set(Keys("default").prefix + f"batch:{batch}", "foreign")
 
 
 async def test_a_bulk_of_two_accounts_is_refused_whole_and_nothing_of_it_is_left(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue.ids import title_marker, url_marker
 from tests.gateway.gating import KEY, Desk, address, gating, signed, told
@@ -230,17 +228,3 @@ async def test_a_made_up_address_is_logged_without_what_it_says(
         "address": "127.0.0.1",
         "more": 0,
     }
-
-
-async def test_a_webhook_of_a_job_that_cannot_be_read_keeps_no_other_from_redis(
-    desk: Desk, client: redis.Redis, redis_url: str
-) -> None:
-    jobs = desk.running(5)
-    broken = jobs[2]
-    client.delete(f"runqueue:{{default}}:job:{broken.job_id}")
-    client.set(f"runqueue:{{default}}:job:{broken.job_id}", "no hash")
-
-    async with gating(redis_url) as door:
-        answers = await asyncio.gather(*(door.webhook(job, told(job)) for job in jobs))
-
-    assert [answer.status for answer in answers] == [200, 200, 404, 200, 200]
