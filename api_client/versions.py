@@ -1,7 +1,7 @@
 """Which versions of Skyvern this client and the queue were certified with.
 
 A version is listed once the contract of the calls was seen to hold there
-(`tests/real/test_contract_*.py`). On any other the same rules apply, but no test has seen that
+(`tests/real`). On any other the same rules apply, but no test has seen that
 it keeps them.
 """
 

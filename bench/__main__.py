@@ -16,7 +16,6 @@ from bench import (
     intake,
     latency,
     limits,
-    looking,
     million,
     neighbours,
     polling,
@@ -127,21 +126,6 @@ def _webhooks() -> list[Row]:
     ]
 
 
-def _looking() -> list[Row]:
-    seen = looking.measure()
-    paint = "no Chromium" if seen.first_paint is None else f"{seen.first_paint:.0f} ms"
-    return [
-        (
-            f"scrape with {seen.jobs:,} jobs, {seen.groups:,} groups",
-            f"{seen.scrape:.1f} ms, worst {seen.worst_scrape:.1f} ms",
-            "below 100 ms",
-        ),
-        ("… the gateway's CPU", f"{seen.scrape_cpu:.1f} ms", ""),
-        ("the page's first byte then", f"{seen.first_byte:.1f} ms", ""),
-        ("… its first paint in Chromium", paint, ""),
-    ]
-
-
 def _neighbours() -> list[Row]:
     rows: list[Row] = []
     for seen in neighbours.measure():
@@ -225,7 +209,6 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "latency": _latency,
     "limits": _limits,
     "webhooks": _webhooks,
-    "looking": _looking,
     "neighbours": _neighbours,
     "million": _million,
     "polling": _polling,
@@ -233,21 +216,9 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "groups": scale.groups_rows,
     "keys": scale.keys_rows,
     "flight": scale.flight_rows,
-    "soak": scale.soak_rows,
 }
-#: Parts that are measured only where they are asked for, since they take minutes.
-_LONG = {
-    "finished",
-    "looking",
-    "million",
-    "neighbours",
-    "polling",
-    "backlog",
-    "groups",
-    "keys",
-    "flight",
-    "soak",
-}
+#: Parts that are measured unless others are asked for; those take minutes.
+_SHORT = ("cost", "intake", "latency", "limits", "webhooks")
 
 
 def main(names: list[str]) -> int:
@@ -258,7 +229,7 @@ def main(names: list[str]) -> int:
         return 2
     # Else the signal that ends it leaves its workers and servers behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    for name in names or [name for name in PARTS if name not in _LONG]:
+    for name in names or _SHORT:
         Console(stderr=True).print(f"measuring {name} …")
         table = Table("figure", "seen", "reach")
         for row in PARTS[name]():

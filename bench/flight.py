@@ -11,7 +11,6 @@ than the longest time between two looks and `TOLERANCE` after their end.
 """
 
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -279,8 +278,3 @@ class _Trial:
 
     def _count(self, name: str) -> int:
         return int(self._redis.hget(f"{self._prefix}counters", name) or 0)
-
-
-if __name__ == "__main__":
-    live, duration, least, most, counted = map(float, sys.argv[1:])
-    print(measure(int(live), duration, (least, most), counted))

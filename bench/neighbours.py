@@ -26,7 +26,6 @@ _TOKENS = {"greedy": "sesame-greedy", "neighbour": "sesame-neighbour"}
 _JOB = b'{"kind": "task", "body": {"prompt": "Read the price."}}'
 _LINES = "application/x-ndjson"
 _MIB = 2**20
-_HOUR_US = 3_600_000_000
 #: Seconds that each figure is measured for, and between two requests of the neighbour's.
 _SECONDS, _PAUSE = 10.0, 0.005
 #: Seconds for which a sender who was refused waits.

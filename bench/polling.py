@@ -6,7 +6,6 @@ simulator's own ledger says when each run ended and how many calls arrived.
 
 import asyncio
 import logging
-import sys
 from dataclasses import dataclass
 from unittest import mock
 
@@ -102,8 +101,3 @@ async def _measure(duration: float, live: int, spread: float) -> Seen:
 async def _run_until(parts: Clocked, end: float) -> None:
     while parts.clock.now < end:
         await parts.step()
-
-
-if __name__ == "__main__":
-    duration, live, spread, lists = sys.argv[1:]
-    print(measure(float(duration), int(live), float(spread), lists=lists == "lists"))

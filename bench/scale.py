@@ -1,8 +1,8 @@
-"""The rows of what is large: a million waiting, a hundred thousand in flight, a million done."""
+"""The rows of what is large: a million waiting, a hundred thousand in flight."""
 
 import os
 
-from bench import backlog, budgets, flight, groups, keys, soak
+from bench import backlog, budgets, flight, groups, keys
 from bench.slow import told
 
 Row = tuple[str, str, str]
@@ -114,46 +114,5 @@ def flight_rows() -> list[Row]:
         ),
         ("… from end to record", f"mean {mean:.1f} s, p99 {p99:.1f} s, most {worst:.1f} s", ""),
         ("… GETs, lists a second", f"{seen.gets:,.0f}, {seen.lists:.1f}", ""),
-        ("slow commands of Redis", told(seen.slow), "below 10 ms"),
-    ]
-
-
-def soak_rows() -> list[Row]:
-    """A million jobs from their enqueuing to the removal of their records."""
-    seen = soak.measure()
-    total = seen.parts[-1].done
-    rows = [
-        (
-            f"after {part.done:,} jobs: worker; Redis at rest",
-            (
-                f"{part.worker_mb:.1f} MB; {part.rest_mb:.2f} MB"
-                f" (at work {part.busy_mb:.0f} MB, {part.records:,} records)"
-            ),
-            "",
-        )
-        for part in seen.parts
-    ]
-    first, last = seen.parts[1], seen.parts[-1]
-    return [
-        *rows,
-        (
-            "the worker grows, the first tenth apart",
-            f"{seen.worker_grows:+.2f} MB a 100,000 jobs",
-            "flat: below 0.5",
-        ),
-        (
-            "Redis at rest grows",
-            f"{seen.redis_grows:+.3f} MB a 100,000 jobs",
-            "flat: below 0.1",
-        ),
-        (
-            "CPU a job of worker and Redis, second and last tenth",
-            (
-                f"{first.worker_ms:.3f} and {first.redis_ms:.3f} ms,"
-                f" {last.worker_ms:.3f} and {last.redis_ms:.3f} ms"
-            ),
-            "",
-        ),
-        (f"runs made, completed, of {total:,}", f"{seen.runs:,}, {seen.completed:,}", "all, once"),
         ("slow commands of Redis", told(seen.slow), "below 10 ms"),
     ]

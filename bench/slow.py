@@ -1,6 +1,5 @@
 """The slowest commands of a Redis, scripts by their names: what holds up everybody else."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import redis
@@ -38,15 +37,6 @@ def slowest(server: "redis.Redis", most: int = 5) -> list[Slow]:
         found.setdefault(name, []).append(entry["duration"] / 1000)
     rows = [Slow(name, len(took), max(took)) for name, took in found.items()]
     return sorted(rows, key=lambda row: -row.worst)[:most]
-
-
-def together(rows: Iterable[Slow]) -> list[Slow]:
-    """Return one row for each name, the worst first."""
-    found: dict[str, Slow] = {}
-    for row in rows:
-        before = found.get(row.name, Slow(row.name, 0, 0.0))
-        found[row.name] = Slow(row.name, before.times + row.times, max(before.worst, row.worst))
-    return sorted(found.values(), key=lambda row: -row.worst)
 
 
 def told(rows: list[Slow]) -> str:

@@ -56,7 +56,7 @@ class Stack:
 
     @contextmanager
     def process(
-        self, name: str, *arguments: str, env: Mapping[str, str], cwd: Path | None = None
+        self, name: str, *arguments: str, env: Mapping[str, str], cwd: Path | str | None = None
     ) -> Iterator[int]:
         """Run a Python module in a process of its own, in a folder; yields its process id."""
         log = (self.folder / f"{name}.log").open("w")
@@ -78,8 +78,7 @@ class Stack:
     def workers(
         self,
         count: int,
-        application: str = "worker.app",
-        cwd: Path | None = None,
+        cwd: Path | str | None = None,
         **extra: str,
     ) -> Iterator[list[int]]:
         """Run workers of this project, or of that in a folder; yields their process ids."""
@@ -88,7 +87,7 @@ class Stack:
             yield [
                 stack.enter_context(
                     self.process(
-                        f"worker-{i}", "celery", "-A", application, "worker", env=env, cwd=cwd
+                        f"worker-{i}", "celery", "-A", "worker.app", "worker", env=env, cwd=cwd
                     )
                 )
                 for i in range(count)

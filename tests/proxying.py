@@ -6,7 +6,6 @@ it as well.
 
 import asyncio
 import ipaddress
-import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator
@@ -237,24 +236,8 @@ def proxying(proxy: ForwardingProxy | None = None) -> Iterator[ForwardingProxy]:
 
 
 @contextmanager
-def tls_before(port: int, tls: ssl.SSLContext) -> Iterator[str]:
-    """Give the URL of a server that ends TLS, and passes on to a port of this machine."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            await asyncio.gather(_copy(reader, server[1]), _copy(server[0], writer))
-        finally:
-            await _close(server[1])
-
-    with _serving(serve, tls) as front:
-        yield f"https://127.0.0.1:{front}"
-
-
-@contextmanager
 def _serving(
     serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
-    tls: ssl.SSLContext | None = None,
 ) -> Iterator[int]:
     """Serve connections on an event loop in a thread of its own; gives the port."""
     loop = asyncio.new_event_loop()
@@ -271,7 +254,7 @@ def _serving(
             writers.discard(writer)
 
     async def begin() -> asyncio.Server:
-        return await asyncio.start_server(connected, "127.0.0.1", 0, limit=1 << 20, ssl=tls)
+        return await asyncio.start_server(connected, "127.0.0.1", 0, limit=1 << 20)
 
     async def end() -> None:
         server.close()

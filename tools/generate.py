@@ -17,7 +17,7 @@ from typing import Final
 _ROOT: Final = Path(__file__).parent.parent
 #: How the first line of a source begins.
 _SOURCE: Final = "# From this file `make generate` writes "
-#: How a generated file's first line begins; `bench/structure.py` leaves such files apart.
+#: How a generated file's first line begins.
 MARKER: Final = "# Generated from "
 #: From which file each generated one is made.
 SOURCES: Final = {

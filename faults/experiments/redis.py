@@ -9,10 +9,10 @@ from typing import Any
 
 import redis
 
-from faults.lab import Lab, line
+from faults.lab import Lab
 from faults.registry import experiment
 from lab.valkeys import start_valkey
-from runqueue import Budget, QueueFull, RunQueue
+from runqueue import QueueFull, RunQueue
 
 _RUNS = ("--duration", "2", "--duration-spread", "0.5")
 _PACED = {"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "20", "RUNQUEUE_MAX_BURST_SIZE": "5"}
@@ -235,18 +235,6 @@ def failover_replica(lab: Lab, jobs: int) -> None:
 
 
 @experiment(
-    "failover to a file from before the claims",
-    "an older copy takes over: what was claimed since looks ready",
-    jobs=120,
-    simulator=("--duration", "3"),
-    settings={**_PACED, "RUNQUEUE_MAX_CONCURRENT_RUNS": "100"},
-)
-def failover_older(lab: Lab, jobs: int) -> None:
-    """The workers remember more than it does; runs are found by their markers before it goes on."""
-    _older(lab, jobs, workers_live=True)
-
-
-@experiment(
     "failover to a file from before the claims, every worker killed",
     "nobody is left who remembers the last claims",
     jobs=120,
@@ -255,10 +243,6 @@ def failover_older(lab: Lab, jobs: int) -> None:
 )
 def failover_forgotten(lab: Lab, jobs: int) -> None:
     """Nothing is submitted by guess: the account is held until the last runs were gone through."""
-    _older(lab, jobs, workers_live=False)
-
-
-def _older(lab: Lab, jobs: int, *, workers_live: bool) -> None:
     first = lab.worker()
     lab.worker().start()
     first.start()
@@ -269,84 +253,18 @@ def _older(lab: Lab, jobs: int, *, workers_live: bool) -> None:
     copy = lab.valkey.copy("older")
     lab.until(lambda: lab.simulator.summary()["runs"] >= jobs // 2, 60, "half of the runs")
     lab.valkey.kill()
-    if not workers_live:
-        for worker in lab.workers:
-            worker.kill()
+    for worker in lab.workers:
+        worker.kill()
     lab.valkey.restore(Path(copy))
     lab.valkey.start()
     lab.mend()
     made = lab.simulator.summary()["runs"]
     lab.note(f"{made - jobs // 4} claims lost")
-    if not workers_live:
-        lab.worker().start()
-        time.sleep(20)
-        _held(lab, made)
-    lab.goes_on(RECOVERED)
-    lab.settle(240)
-
-
-#: More jobs than claims may be lost, by what one of these experiments does.
-_AHEAD = 300
-#: Seconds after which jobs are older than the recovered time (MARGIN in server.lua).
-_LONG_BEFORE = 10.0
-
-
-@experiment(
-    "failover to a file from before the claims, behind a busy session",
-    "every worker killed; no run shows a marker; its jobs stand behind 300 of a session in use",
-    jobs=40,
-    simulator=("--duration", "3"),
-    settings={**_PACED, "RUNQUEUE_MAX_CONCURRENT_RUNS": "20"},
-)
-def failover_session(lab: Lab, jobs: int) -> None:
-    """Sessions are one at a time: what claims passed by hides no job from the search."""
-    waiting = _passed_by(lab, jobs, keys=["session:pbs_1"])
-    lab.operations.cancel(waiting)  # one at a time they would take a quarter of an hour
-    lab.settle(240)
-
-
-@experiment(
-    "failover to a file from before the claims, behind jobs that fit no budget",
-    "the same, behind 300 jobs that do not fit a strict budget, set after the copy was made",
-    jobs=40,
-    simulator=("--duration", "3"),
-    settings={**_PACED, "RUNQUEUE_MAX_CONCURRENT_RUNS": "20"},
-)
-def failover_budget(lab: Lab, jobs: int) -> None:
-    """A copy knows no budget that was set since: equal requests are searched in whole lanes."""
-    _passed_by(lab, jobs, Budget(100_000, is_strict=True))
-    lab.settle(240)
-
-
-def _passed_by(lab: Lab, jobs: int, budget: Budget | None = None, **options: Any) -> list[str]:
-    """Have claims pass jobs by, and lose those of the jobs behind them; return the passed ones."""
-    first = lab.worker().start()
-    before = len(lab.submit(5, prefix="before", kinds=("plain",)))
-    lab.until(lambda: lab.simulator.summary()["runs"] >= before, 60, "the first runs")
-    lab.queue.set_group("late", paused=True)
-    ahead = [line(f"ahead-{n}", "plain", group="late", **options) for n in range(_AHEAD)]
-    behind = [line(f"behind-{n}", "plain", group="late") for n in range(jobs)]
-    for one in behind:
-        one["body"] |= {"engine": "skyvern-2.0", "max_steps": 5}  # its runs show no title of ours
-    waiting = lab.take(ahead)
-    lab.take(behind)
-    time.sleep(_LONG_BEFORE)
-    copy = lab.valkey.copy("older")
-    if budget is not None:
-        lab.queue.set_budget("group:late", budget)
-    lab.queue.set_group("late", paused=False)
-    lab.until(lambda: lab.simulator.summary()["runs"] >= before + jobs, 60, "the lost claims")
-    lab.valkey.kill()
-    first.kill()
-    lab.valkey.restore(Path(copy))
-    lab.valkey.start()
-    lab.mend()
-    lab.queue.set_group("late", paused=False)
-    made = lab.simulator.summary()["runs"]
-    lab.note(f"{made - before} claims lost, of jobs behind {len(waiting)}")
     lab.worker().start()
+    time.sleep(20)
+    _held(lab, made)
     lab.goes_on(RECOVERED)
-    return waiting
+    lab.settle(240)
 
 
 def _held(lab: Lab, made: int) -> None:

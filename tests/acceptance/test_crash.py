@@ -52,23 +52,6 @@ def test_after_three_kills_in_mid_work_every_job_completes_and_none_ran_twice(
         assert set(runs.values()) == {1}
 
 
-def test_a_terminated_worker_drains_and_leaves_nothing_unconfirmed(tmp_path: Path) -> None:
-    with factory(tmp_path, ("--duration", "0.2"), **FAST) as parts:
-        parts.simulator.faults({"match": {"route": "run_task"}, "action": {"answer_latency": 1.0}})
-        parts.queue.enqueue_many([task(f"job-{i}") for i in range(150)])
-        worker = parts.start_worker()
-        until(lambda: parts.states().get("submitting", 0) >= 20, 60, "submissions on the wire")
-        worker.terminate()
-        assert worker.wait(timeout=40) == 0
-
-        states = parts.states()
-        assert "submitting" not in states
-        assert "unconfirmed" not in states
-        assert parts.simulator.runs_per_job().total() == states["running"] + states.get(
-            "completed", 0
-        )
-
-
 def test_a_restart_of_redis_under_a_worker_only_pauses_it(tmp_path: Path) -> None:
     with factory(tmp_path, ("--duration", "0.2"), **FAST) as parts:
         parts.queue.enqueue_many([task(f"job-{i}", delay=1 + i / 40) for i in range(60)])

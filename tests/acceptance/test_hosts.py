@@ -1,5 +1,6 @@
 """Workers on two hosts share an account's limits while one of them is cut off."""
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,13 @@ from lab.waiting import until
 from tests.acceptance.factory import Factory, factory, settled_by_newer_jobs, task
 from tests.acceptance.hosts import OTHER, Network, network, refusal, within
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(480)]
+pytestmark = [
+    pytest.mark.acceptance,
+    pytest.mark.timeout(480),
+    pytest.mark.skipif(
+        "RUNQUEUE_TEST_JOBS" not in os.environ, reason="takes three minutes: make acceptance"
+    ),
+]
 
 RATE, BURST, CAP = 50, 5, 40
 LIMITS = {

@@ -20,7 +20,6 @@ from lab.proxy import Network
 from launcher.cli import locked_folder
 from runqueue import JobState, RunQueue
 from runqueue.connection.urls import shown_url
-from runqueue.embedded.secret_files import TOKEN_FILE
 from runqueue.embedded.server import DIRECTORY, running_url
 from tests.acceptance.test_demo import processes_in
 from tests.worker.working import closed_port
@@ -202,23 +201,11 @@ def test_a_log_holds_neither_the_embedded_server_s_password_nor_the_gateway_s_to
         assert secret not in "".join(lines)
 
 
-def test_a_log_names_the_page_without_its_token(tmp_path: Path, redis_url: str) -> None:
-    port = str(closed_port())
-    settings = {"RUNQUEUE_REDIS_URL": redis_url, "RUNQUEUE_GATEWAY_PORT": port}
-    with running_up(tmp_path, "--workers", "1", **settings) as up:
-        said = up.wait_for("page: ")
-
-    assert said == f"page: http://127.0.0.1:{port}/ (log in with the token in {TOKEN_FILE})\n"
-
-
-@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "localhost")])
-def test_a_terminal_shows_a_link_that_logs_in(
-    tmp_path: Path, redis_url: str, host: str, shown: str
-) -> None:
+def test_a_terminal_shows_a_link_that_logs_in(tmp_path: Path, redis_url: str) -> None:
     settings = {
         "RUNQUEUE_REDIS_URL": redis_url,
         "RUNQUEUE_GATEWAY_PORT": str(closed_port()),
-        "RUNQUEUE_GATEWAY_HOST": host,
+        "RUNQUEUE_GATEWAY_HOST": "0.0.0.0",
     }
     ours, theirs = pty.openpty()
     with (
@@ -227,7 +214,7 @@ def test_a_terminal_shows_a_link_that_logs_in(
     ):
         os.close(theirs)
         link = next(line.split()[-1] for line in screen if line.startswith("page: "))
-        assert link.startswith(f"http://{shown}:{settings['RUNQUEUE_GATEWAY_PORT']}/login?token=")
+        assert link.startswith(f"http://localhost:{settings['RUNQUEUE_GATEWAY_PORT']}/login?token=")
         jar = urllib.request.HTTPCookieProcessor()
         browser = urllib.request.build_opener(urllib.request.ProxyHandler({}), jar)
         with browser.open(link, timeout=30) as page:
@@ -243,18 +230,6 @@ def test_a_port_of_the_gateway_s_that_is_taken_is_named(tmp_path: Path, redis_ur
         with running_up(tmp_path, **settings) as up:
             up.wait_for(f"port {port} is taken: set RUNQUEUE_GATEWAY_PORT (0 = no gateway)")
             assert up.process.wait(timeout=20) == 1
-
-
-def test_a_second_one_in_the_same_folder_says_that_one_runs_there_already(
-    tmp_path: Path, simulator: str
-) -> None:
-    port = str(closed_port())
-    settings = {"SKYVERN_BASE_URL": simulator, "RUNQUEUE_GATEWAY_PORT": port}
-    with running_up(tmp_path, "--workers", "1", **settings) as first:
-        first.wait_for("gateway: ")
-        with running_up(tmp_path, "--workers", "1", **settings) as second:
-            second.wait_for(f"port {port} is taken: `runqueue up` runs in this folder already; use")
-            assert second.process.wait(timeout=20) == 1
 
 
 def test_one_that_was_killed_does_not_count_as_running(
@@ -286,18 +261,8 @@ def test_a_redis_that_is_away_is_reported_and_waited_for_before_anything_starts(
             up.wait_for("worker_ready")
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"SKYVERN_API_KEY": ""}, "SKYVERN_API_KEY: expected the API key"),
-        ({"RUNQUEUE_MAX_OPEN_CALLS": "0"}, "RUNQUEUE_MAX_OPEN_CALLS: expected"),
-    ],
-    ids=["no key", "a wrong number"],
-)
-def test_a_wrong_setting_is_named_and_nothing_is_started(
-    tmp_path: Path, given: dict[str, str], words: str
-) -> None:
-    with running_up(tmp_path, **given) as up:
-        up.wait_for(words)
+def test_a_wrong_setting_is_named_and_nothing_is_started(tmp_path: Path) -> None:
+    with running_up(tmp_path, RUNQUEUE_MAX_OPEN_CALLS="0") as up:
+        up.wait_for("RUNQUEUE_MAX_OPEN_CALLS: expected")
         assert up.process.wait(timeout=20) == 2
     assert not (tmp_path / ".runqueue").exists()

@@ -1,6 +1,5 @@
 """The settings: their defaults, their accounts, and what a wrong value is told."""
 
-import os
 import re
 from pathlib import Path
 
@@ -27,64 +26,8 @@ KEY = "sk-live-0123456789"
 
 
 @pytest.fixture(autouse=True)
-def _one_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An environment with a key and nothing else, in a folder without a `.env`."""
-    for name in os.environ:
-        if name.startswith(("RUNQUEUE_", "SKYVERN_")):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+def _one_account(no_settings: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SKYVERN_API_KEY", KEY)
-
-
-def test_every_default_is_the_documented_one() -> None:
-    settings = load_settings()
-
-    assert settings.model_dump() == {
-        "skyvern_api_key": SecretStr(KEY),
-        "skyvern_base_url": "https://api.skyvern.com",
-        "accounts": {},
-        "redis_url": None,
-        "broker_url": None,
-        "max_dispatches_per_second": 2,
-        "max_burst_size": 5,
-        "max_concurrent_runs": 10,
-        "max_requests_per_second": 10,
-        "max_waiting_jobs": 0,
-        "max_waiting_bytes": 0,
-        "max_run_seconds": 7200,
-        "max_workflow_seconds": 29_700,
-        "unconfirmed_grace_seconds": 30,
-        "correlation": True,
-        "run_tags": True,
-        "queue_name": "",
-        "shared_account": False,
-        "request_checks": "refuse",
-        "previous_api_keys": (),
-        "webhook_secrets": (),
-        "max_webhooks_per_second": 50,
-        "proxy": None,
-        "webhook_retry_seconds": (5, 300, 1800, 7200, 18_000, 36_000, 36_000),
-        "allow_private_webhook_targets": False,
-        "redeliver": "on_failure",
-        "gateway_host": "127.0.0.1",
-        "gateway_port": 8080,
-        "public_url": None,
-        "gateway_proxies": (),
-        "api_tokens": (),
-        "gateway_max_jobs_per_second": 0,
-        "gateway_max_waiting_jobs": 0,
-        "gateway_max_waiting_bytes": 0,
-        "gateway_max_upload_lines": 10_000_000,
-        "gateway_max_upload_bytes": 4 * 1024**3,
-        "scrape_token_file": None,
-        "poll_min_seconds": 2,
-        "poll_max_seconds": 30,
-        "metrics_port": 9464,
-        "metrics_host": "127.0.0.1",
-        "max_open_calls": 100,
-        "drain_seconds": 25,
-        "log_level": "INFO",
-    }
 
 
 def test_the_example_file_names_every_setting_with_its_default() -> None:
@@ -156,12 +99,6 @@ def test_a_file_gives_what_the_environment_does_not(
 NUMBER = r"expected a valid (number|integer), got "
 
 
-def test_a_wrong_number_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RUNQUEUE_MAX_BURST_SIZE", "abc")
-    with pytest.raises(SettingsError, match=r"expected a valid integer, got 'abc'$"):
-        load_settings()
-
-
 @pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [
@@ -171,11 +108,8 @@ def test_a_wrong_number_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("RUNQUEUE_MAX_DISPATCHES_PER_SECOND", "inf", "expected"),
         ("RUNQUEUE_MAX_REQUESTS_PER_SECOND", "100001", "expected less than or equal to 100000"),
         ("RUNQUEUE_MAX_BURST_SIZE", "x", NUMBER),
-        ("RUNQUEUE_MAX_BURST_SIZE", "-1", "expected greater than or equal to 0"),
         ("RUNQUEUE_MAX_CONCURRENT_RUNS", "1.5", "expected a valid integer.*, got '1.5'"),
         ("RUNQUEUE_MAX_RUN_SECONDS", "0", "expected greater than 0"),
-        ("RUNQUEUE_MAX_WORKFLOW_SECONDS", "0", "expected greater than 0"),
-        ("RUNQUEUE_POLL_MIN_SECONDS", "-0.1", "expected greater than or equal to 0"),
         ("RUNQUEUE_POLL_MAX_SECONDS", "3601", "expected less than or equal to 3600"),
         ("RUNQUEUE_POLL_MAX_SECONDS", "1", r"expected at least RUNQUEUE_POLL_MIN_SECONDS \(2\)"),
         ("RUNQUEUE_UNCONFIRMED_GRACE_SECONDS", "soon", NUMBER),
@@ -193,30 +127,16 @@ def test_a_wrong_number_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
             "redis+cluster://h:1,h:port",
             r"expected a URL .*redis\+cluster://host:port,…",
         ),
-        (
-            "RUNQUEUE_REDIS_URL",
-            "redis+cluster://h:1/3",
-            r"expected a URL .*redis\+cluster://host:port,…",
-        ),
-        (
-            "RUNQUEUE_REDIS_URL",
-            "redis+cluster://",
-            r"expected a URL .*redis\+cluster://host:port,…",
-        ),
         ("RUNQUEUE_REDIS_URL", "redis+sentinel://h:1,h:2", r"expected a URL .*redis\+sentinel://"),
-        ("RUNQUEUE_BROKER_URL", "localhost", r"expected a URL such as redis://"),
         ("RUNQUEUE_BROKER_URL", "amqp://localhost", r"expected a URL such as redis://.*rediss://"),
         ("RUNQUEUE_BROKER_URL", "sentinel://localhost:26379", r"expected a URL such as redis://"),
         ("RUNQUEUE_BROKER_URL", "unix:///run/redis.sock", r".* or redis\+socket:///run/redis"),
         ("RUNQUEUE_CORRELATION", "nope", r"expected true or false \(on, off, yes, no, 1 and 0"),
         ("SKYVERN_BASE_URL", "api.skyvern.com", r"expected an http\(s\) URL such as"),
         ("SKYVERN_BASE_URL", "ftp://api.skyvern.com", r"expected an http\(s\) URL such as"),
-        ("SKYVERN_BASE_URL", "http://", r"expected an http\(s\) URL such as"),
-        ("SKYVERN_BASE_URL", "http://[", r"expected an http\(s\) URL such as"),
         ("SKYVERN_BASE_URL", "https://h/?a=1", r"expected an http\(s\) URL such as"),
         ("SKYVERN_BASE_URL", "https://user:pw@h/", r"expected an http\(s\) URL such as"),
         ("RUNQUEUE_PUBLIC_URL", "hooks.example.com", r"expected the http\(s\) URL at which"),
-        ("RUNQUEUE_PUBLIC_URL", "https://h/a b", r"expected the http\(s\) URL at which"),
         ("RUNQUEUE_PUBLIC_URL", "https://h/ü", r"expected the http\(s\) URL at which"),
         ("RUNQUEUE_PUBLIC_URL", "https://h/a\nb", r"expected the http\(s\) URL at which"),
         ("RUNQUEUE_GATEWAY_PROXIES", "nginx", "expected addresses and networks with commas"),
@@ -514,11 +434,6 @@ def test_a_cluster_or_sentinels_may_be_the_queue_and_want_a_broker_to_be_named(
 @pytest.mark.parametrize("url", SEVERAL)
 def test_what_settings_take_for_several_servers_the_queue_reads_as_such(url: str) -> None:
     assert several(url).hosts[0][0] in {"h", "h1"}
-
-
-def test_a_queue_whose_url_names_no_database_asks_for_a_broker() -> None:
-    with pytest.raises(SettingsError, match=r"^RUNQUEUE_BROKER_URL: expected a value"):
-        broker_url(Settings(), "unix:///run/redis.sock")
 
 
 @pytest.mark.parametrize(

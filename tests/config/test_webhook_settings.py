@@ -1,8 +1,5 @@
 """Settings about webhooks and the gateway: how lists are read, and what a wrong value is told."""
 
-import os
-from pathlib import Path
-
 import pytest
 
 from config.settings import SettingsError, load_settings
@@ -11,12 +8,7 @@ SECRET = "whsec_" + "a" * 32
 
 
 @pytest.fixture(autouse=True)
-def _one_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An environment with a key and nothing else, in a folder without a `.env`."""
-    for name in os.environ:
-        if name.startswith(("RUNQUEUE_", "SKYVERN_")):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+def _one_account(no_settings: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SKYVERN_API_KEY", "sk-live-0123456789")
 
 

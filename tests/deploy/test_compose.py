@@ -39,17 +39,6 @@ def test_the_example_names_every_setting_and_no_other() -> None:
     assert example().keys() == variables().keys()
 
 
-@pytest.mark.parametrize("name", sorted(variables()))
-def test_the_example_shows_the_default_of(name: str) -> None:
-    default = variables()[name]
-    shown = example()[name]
-
-    expected = "" if default is None else f"{default:g}" if isinstance(default, float) else default
-    if isinstance(default, tuple):
-        expected = ",".join(f"{part:g}" for part in default)
-    assert shown == (str(expected).lower() if isinstance(default, bool) else str(expected))
-
-
 def test_the_example_changes_nothing_when_it_is_copied() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
 
@@ -123,13 +112,6 @@ def test_the_image_has_the_name_of_the_version() -> None:
         assert SERVICES[name]["image"] == f"runqueue:{version}"
 
 
-def test_the_worker_can_be_scaled() -> None:
-    worker = SERVICES["worker"]
-
-    assert "container_name" not in worker
-    assert "ports" not in worker
-
-
 def test_the_worker_has_the_time_to_drain() -> None:
     grace = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
 
@@ -150,10 +132,6 @@ def test_the_image_sets_nothing_but_settings() -> None:
 
     assert names
     assert set(names) <= variables().keys()
-
-
-def test_the_simulator_starts_only_when_asked_for() -> None:
-    assert SERVICES["simulator"]["profiles"] == ["simulator"]
 
 
 def test_the_image_leaves_secrets_and_the_history_out() -> None:

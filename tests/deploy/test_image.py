@@ -89,18 +89,6 @@ def test_every_stage_has_python_3_13_or_later() -> None:
     assert all((int(major), int(minor)) >= (3, 13) for major, minor in stages)
 
 
-def test_dependencies_are_installed_before_the_source_is_copied() -> None:
-    steps = [line for line in DOCKERFILE.splitlines() if line.startswith(("COPY", "RUN deploy"))]
-
-    assert steps == [
-        "COPY deploy/image deploy/image",
-        "RUN deploy/image/install.sh dependencies /opt/runqueue",
-        "COPY . .",
-        "RUN deploy/image/install.sh packages /opt/runqueue",
-        "COPY --from=build /opt/runqueue /opt/runqueue",
-    ]
-
-
 def test_its_processes_are_no_root_s() -> None:
     last_stage = DOCKERFILE.rpartition("\nFROM ")[2]
     user, command = last_stage.index("\nUSER runqueue"), last_stage.index("\nCMD ")

@@ -188,30 +188,22 @@ async def test_one_address_holds_so_many_webhooks_and_others_get_theirs_through(
         assert (await outer.webhook(other, told(other))).verdict == "ended"
 
 
-@pytest.mark.parametrize("is_chunked", [True, False], ids=["chunked", "by its length"])
-@pytest.mark.parametrize("size", [0, 8 * MEBIBYTE], ids=["small", "8 MiB"])
-async def test_webhooks_pass_byte_by_byte(
-    desk: Desk, redis_url: str, tmp_path: Path, size: int, *, is_chunked: bool
-) -> None:
-    (job,) = desk.running()
-    raw = json.dumps(told(job, note="schön \u0000"), indent=3, ensure_ascii=False).encode()
-    raw = b"\r\n\t " + raw + b" " * max(0, size - len(raw) - 4)
-
-    async def chunks() -> AsyncIterator[bytes]:
+async def test_webhooks_pass_byte_by_byte(desk: Desk, redis_url: str, tmp_path: Path) -> None:
+    async def chunks(raw: bytes) -> AsyncIterator[bytes]:
         for start in range(0, len(raw), 1_000_000):
             yield raw[start : start + 1_000_000]
 
-    async with (
-        proxied(tmp_path, redis_url) as (outer, _),
-        outer.session.post(
-            outer.url + address(job),
-            data=chunks() if is_chunked else io.BytesIO(raw),
-            headers=signed(raw),
-        ) as answer,
-    ):
-        assert answer.status == 200
-
-    assert desk.job(job).state is JobState.COMPLETED
+    jobs = desk.running(4)
+    ways = [(size, is_chunked) for size in (0, 8 * MEBIBYTE) for is_chunked in (True, False)]
+    async with proxied(tmp_path, redis_url) as (outer, _):
+        for job, (size, is_chunked) in zip(jobs, ways, strict=True):
+            raw = json.dumps(told(job, note="schön \u0000"), indent=3, ensure_ascii=False).encode()
+            raw = b"\r\n\t " + raw + b" " * max(0, size - len(raw) - 4)
+            data = chunks(raw) if is_chunked else io.BytesIO(raw)
+            path = outer.url + address(job)
+            async with outer.session.post(path, data=data, headers=signed(raw)) as answer:
+                assert answer.status == 200
+            assert desk.job(job).state is JobState.COMPLETED
 
 
 async def test_a_webhook_over_8_mib_is_refused_by_the_gateway(
@@ -339,26 +331,25 @@ async def test_the_address_is_the_client_s_where_the_gateway_believes_nginx(
     assert event["address"] == seen
 
 
-@pytest.mark.parametrize(
-    ("headers", "is_secure"),
-    [
+async def test_the_scheme_is_the_one_that_a_load_balancer_was_reached_by(
+    redis_url: str, tmp_path: Path
+) -> None:
+    forwarded = {"x-forwarded-proto": "https", "x-forwarded-for": "203.0.113.7"}
+    cases: list[tuple[dict[str, str], bool]] = [
         ({}, False),
         ({"x-forwarded-proto": "https"}, False),
-        ({"x-forwarded-proto": "https", "x-forwarded-for": "203.0.113.7"}, True),
-    ],
-    ids=["plain", "by itself", "load balancer"],
-)
-async def test_the_scheme_is_the_one_that_a_load_balancer_was_reached_by(
-    redis_url: str, tmp_path: Path, headers: dict[str, str], is_secure: bool
-) -> None:
+        (forwarded, True),
+    ]
+
     async with proxied(tmp_path, redis_url) as (outer, _):
-        form = {"token": "a", "next": "/"}
-        own = {**headers, "sec-fetch-site": "same-origin"}
-        async with outer.session.post(
-            f"{outer.url}/login", data=form, headers=own, allow_redirects=False
-        ) as answer:
-            assert answer.status == 303
-            assert ("Secure" in answer.headers["set-cookie"]) is is_secure
+        for headers, is_secure in cases:
+            form = {"token": "a", "next": "/"}
+            own = {**headers, "sec-fetch-site": "same-origin"}
+            async with outer.session.post(
+                f"{outer.url}/login", data=form, headers=own, allow_redirects=False
+            ) as answer:
+                assert answer.status == 303
+                assert ("Secure" in answer.headers["set-cookie"]) is is_secure
 
 
 async def test_a_request_that_offers_another_protocol_is_read_without_the_offer(

@@ -50,9 +50,3 @@ class Eyes:
     def _request(self, request: Request) -> None:
         if not request.url.startswith(f"{self.url}/"):
             self.complaints.append(f"asked for {request.url}")
-
-
-def figure(page: Page, name: str) -> str:
-    """What one of the figures says."""
-    box = page.locator(".figures > div").filter(has_text=name)
-    return box.locator("dd").first.inner_text()

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-import httpx
-import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect
 
-from runqueue import JobState, RunQueue
-from runqueue.records.claim_items import Finished, Lost
+from runqueue import RunQueue
+from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
-from runqueue.store.keys import Keys
 from runqueue.store.sending import run
 from tests.e2e.looking import Eyes
 from tests.e2e.test_page_live import lines
-from tests.gateway.gating import Desk, run_of
+from tests.gateway.gating import Desk
 
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 
@@ -54,29 +50,6 @@ def test_an_account_is_paused_and_resumed(page: Page, queue: RunQueue) -> None:
     assert not queue.stats()["default"].paused
 
 
-def test_limits_are_set_and_shown_as_live(page: Page, queue: RunQueue) -> None:
-    page.get_by_label("runs under way at once").fill("25")
-    page.get_by_role("button", name="Set limits").click()
-
-    expect(page.locator("[data-part=limits] tr", has_text="runs under way")).to_contain_text("live")
-    noted(page, queue, "set_limits")
-    assert queue.set_limits({}).live == {"concurrent_runs": 25}
-
-
-def test_a_group_and_a_batch_are_paused(page: Page, queue: RunQueue) -> None:
-    batch = queue.open_batch("prices")
-    queue.enqueue_many(lines(3, group="shop-a"), batch=batch)
-    queue.seal_batch(batch)
-
-    page.get_by_role("button", name="Pause group shop-a").click()
-    noted(page, queue, "pause_group")
-    expect(page.get_by_role("button", name="Resume group shop-a")).to_be_visible()
-    page.get_by_role("button", name="Pause batch prices").click()
-    noted(page, queue, "pause_batch")
-    expect(page.get_by_role("button", name="Resume batch prices")).to_be_visible()
-    assert queue.get_batch(batch).held == "paused"
-
-
 def test_a_batch_is_canceled_once_that_is_confirmed(
     eyes: Eyes, page: Page, queue: RunQueue
 ) -> None:
@@ -111,87 +84,12 @@ def test_an_unconfirmed_job_is_found_and_settled(
     assert queue.get(job.job_id).run_id == "tsk_77"
 
 
-@pytest.mark.parametrize(
-    "decided",
-    [
-        ("It has no run: submit it again", "resubmit", JobState.READY),
-        ("Fail it", "fail", JobState.DEAD),
-    ],
-    ids=["resubmit", "fail"],
-)
-def test_an_unconfirmed_job_is_decided_on_after_a_question(
-    eyes: Eyes,
-    page: Page,
-    queue: RunQueue,
-    desk: Desk,
-    decided: tuple[str, str, JobState],
-) -> None:
-    button, what, state = decided
-    job = desk.unconfirmed()
-    eyes.go(f"/jobs/{job.job_id}")
-    asked = says_yes(page)
-    page.get_by_role("button", name=button).click()
-
-    noted(page, queue, what)
-    assert len(asked) == 1
-    assert queue.get(job.job_id).state is state
-
-
-def test_dead_jobs_are_counted_before_they_are_replayed(
-    eyes: Eyes, page: Page, queue: RunQueue, desk: Desk
-) -> None:
-    dead(desk, lines(5, group="shop-a") + [{**one, "custom_id": "b"} for one in lines(1)])
-    eyes.go("/")
-    page.locator("[data-part=needing]").get_by_role("link", name="Replay…").click()
-    page.get_by_label("Group").fill("shop-a")
-    page.get_by_role("button", name="Count").click()
-    expect(page.get_by_role("heading", name="5 jobs")).to_be_visible()
-    assert queue.stats()["default"].states[JobState.DEAD] == 6
-    page.get_by_role("button", name="Replay: these 5").click()
-
-    noted(page, queue, "replay")
-    assert queue.audit()[0].detail == "dead, group shop-a: 5 done"
-    assert queue.stats()["default"].states[JobState.DEAD] == 1
-
-
 def dead(desk: Desk, rows: list[dict[str, Any]], reason: str = "No such engine") -> list[str]:
     """Hand in jobs that the server refuses."""
     ids = [answer.job_id for answer in desk.queue.enqueue_many(rows)]
     lost = [Lost(job.job_id, job.attempt, reason) for job in desk.claim()]
     run(desk.client, worker_calls.mark_dead("default", lost))
     return ids
-
-
-def test_webhooks_that_did_not_arrive_are_sent_again(
-    eyes: Eyes, page: Page, queue: RunQueue, desk: Desk
-) -> None:
-    (job,) = desk.running()
-    end = Finished(job.job_id, 1, run_of(job), "completed", "completed", "", b'{"output": 1}')
-    run(desk.client, worker_calls.finish("default", [end]))
-    prefix = Keys("default").prefix
-    desk.client.hset(f"{prefix}job:{job.job_id}", "delivery", "gave_up")
-    desk.client.zrem(f"{prefix}relays", job.job_id)
-    desk.client.zadd(f"{prefix}gave_up", {job.job_id: 1})
-    desk.client.hincrby(f"{prefix}counters", "delivery:pending", -1)
-    desk.client.hincrby(f"{prefix}counters", "delivery:gave_up", 1)
-
-    eyes.go("/webhooks")
-    page.get_by_role("link", name="Send them again…").click()
-    page.get_by_role("button", name="Count").click()
-    page.get_by_role("button", name="Send webhooks again: these 1").click()
-
-    noted(page, queue, "deliver")
-    assert queue.get(job.job_id).webhook.state == "pending"
-
-
-@pytest.mark.parametrize("find", ["job", "run", "custom"])
-def test_a_job_is_found_by_each_of_its_names(eyes: Eyes, page: Page, desk: Desk, find: str) -> None:
-    (job,) = desk.running(custom_id="order 17/ä")
-    name = {"job": job.job_id, "run": run_of(job), "custom": "order 17/ä"}[find]
-    page.get_by_role("searchbox").fill(name)
-    page.get_by_role("searchbox").press("Enter")
-
-    expect(page).to_have_url(re.compile(f"/jobs/{job.job_id}$"))
 
 
 def test_hostile_texts_stay_texts(eyes: Eyes, page: Page, queue: RunQueue, desk: Desk) -> None:
@@ -221,29 +119,6 @@ def test_hostile_texts_stay_texts(eyes: Eyes, page: Page, queue: RunQueue, desk:
     expect(page.locator("#live")).to_contain_text("Live")
     expect(page.locator("[data-part=needing] .reason").first).to_have_text(HOSTILE)
     assert page.locator("img").count() == 0
-
-
-def test_who_only_reads_sees_no_actions_and_is_refused(
-    eyes: Eyes, queue: RunQueue, desk: Desk
-) -> None:
-    job = desk.unconfirmed()
-    eyes.log_in("read-secret")
-    page = eyes.page
-    expect(page.locator("#live")).to_contain_text("Live")
-    for path in ("/", f"/jobs/{job.job_id}", "/groups", "/jobs?state=unconfirmed"):
-        eyes.go(path)
-        names = {button.inner_text() for button in page.get_by_role("button").all()}
-        assert names <= {"Search", "Log out", "Show"}
-    bearer = {"authorization": "Bearer read-secret"}
-    with httpx.Client(base_url=eyes.url, headers=bearer) as api:
-        answers = [
-            api.post("/v1/accounts/default/pause", json={}),
-            api.patch("/v1/accounts/default/limits", json={"concurrent_runs": 1}),
-            api.post(f"/v1/jobs/{job.job_id}/cancel"),
-        ]
-    assert [answer.status_code for answer in answers] == [403, 403, 403]
-    assert not queue.stats()["default"].paused
-    assert queue.audit() == []
 
 
 def test_the_page_is_operated_by_the_keyboard_alone(page: Page, queue: RunQueue) -> None:

@@ -179,23 +179,3 @@ def test_on_a_phone_the_menu_leaves_the_room_to_the_page(page: Page) -> None:
     assert header["height"] < 100
     assert wide == 390
     expect(page.get_by_role("link", name="Audit")).to_be_attached()
-
-
-def test_a_table_fades_to_the_ground_on_which_it_lies(
-    page: Page, eyes: Eyes, queue: RunQueue
-) -> None:
-    queue.enqueue_many(lines(1))
-    ground = "getComputedStyle(document.querySelector('.wide')).getPropertyValue('--under')"
-    colour = "getComputedStyle(document.documentElement).getPropertyValue('--{}')"
-
-    assert page.evaluate(ground) == page.evaluate(colour.format("card"))
-    eyes.go("/jobs?state=ready")
-    assert page.evaluate(ground) == page.evaluate(colour.format("ground"))
-
-
-def test_the_menu_shows_the_page_that_is_open_on_a_phone(page: Page, eyes: Eyes) -> None:
-    page.set_viewport_size({"width": 390, "height": 800})
-    eyes.go("/audit")
-    expect(page.locator(".top nav [aria-current]")).to_be_in_viewport(
-        ratio=0.9
-    )  # its edge lies between two pixels

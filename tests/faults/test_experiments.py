@@ -9,7 +9,6 @@ from faults.registry import experiments, perform
 SHORT = {
     "SIGTERM with 50 submissions in flight": 50,
     "Redis with a full disk": 20,
-    "planned switchover behind one address": 40,
     "garbage in the broker's list": 40,
 }
 #: Those that take more than 15 seconds.

@@ -177,15 +177,6 @@ class Desk:
         run(self.client, worker_calls.mark_unconfirmed("default", [lost]))
         return job
 
-    def ready_again(self, job: Claimed) -> Claimed:
-        """Claim a job that waits for its next run, now."""
-        prefix = Keys("default").prefix
-        self.client.zadd(f"{prefix}due", {job.job_id: 0})
-        run(self.client, worker_calls.sweep("default", "promote_due", 100))
-        (again,) = self.claim()
-        assert again.job_id == job.job_id
-        return again
-
     def job(self, job: Claimed) -> Job:
         """Read a job."""
         return self.queue.get(job.job_id)

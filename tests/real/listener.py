@@ -30,6 +30,11 @@ class Listener:
     received: list[Received] = field(default_factory=list)
     status: int = 200
 
+    def status_of(self, path: str) -> int:
+        """Return what a request is answered: the number that its path ends in, if it does."""
+        last = path.rpartition("/")[2]
+        return int(last) if last.isdigit() else self.status
+
     def at(self, path: str) -> list[Received]:
         """Return what came to a path, whatever the query."""
         return [each for each in list(self.received) if each.path.partition("?")[0] == path]
@@ -44,9 +49,10 @@ def listener() -> Iterator[Listener]:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
             made.received.append(Received(self.path, headers, body))
-            self.send_response(made.status)
-            self.send_header("content-length", "0")
+            self.send_response(made.status_of(self.path))
+            self.send_header("content-length", "5")
             self.end_headers()
+            self.wfile.write(b"noted")
 
         def do_GET(self) -> None:
             page = b"<!doctype html><title>A page</title><p>A page of the tests.</p>"

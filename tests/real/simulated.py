@@ -1,13 +1,12 @@
 """The simulator in the place of a real server, for the same tests."""
 
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
+from lab.simulators import SimulatorProcess
 from tests.real.target import Target
 
 #: The key that the simulator takes.
@@ -34,17 +33,12 @@ def simulated_target(*options: str) -> Iterator[Target]:
     Args:
         options: of its command line.
     """
-    command = [sys.executable, "-m", "simulator", "--port", "0", *options]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    simulator = SimulatorProcess.start(*options)
     try:
-        assert child.stdout is not None
-        base_url = child.stdout.readline().split()[-1]
-        child.stdout.close()
-        target = SimulatedTarget(base_url, _KEY, "simulated", None, has_browser=True)
+        target = SimulatedTarget(simulator.url, _KEY, "simulated", None, has_browser=True)
         try:
             yield target
         finally:
             target.close()
     finally:
-        child.terminate()
-        child.wait(40)
+        simulator.stop()

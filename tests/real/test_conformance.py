@@ -12,8 +12,9 @@ from simulator.model.releases import DEFAULT_VERSION, RELEASES
 from tests.real.conformance_accepted import ACCEPTED
 from tests.real.conformance_compare import Difference, differences
 from tests.real.conformance_scenarios import SCENARIOS
-from tests.real.conformance_servers import Server, receiving, simulated
+from tests.real.conformance_servers import Server, simulated
 from tests.real.conformance_talk import Talk
+from tests.real.listener import listener
 from tests.real.target import Target
 
 #: What is compared with releases that are imitated only as far as finding runs goes.
@@ -33,7 +34,7 @@ def servers(target: Target) -> Iterator[tuple[Server, Server]]:
 
 
 def behaviours(scenario: str, server: Server) -> dict[str, object]:
-    with receiving() as receiver:
+    with listener() as receiver:
         talk = Talk(server, receiver)
         try:
             SCENARIOS[scenario](talk)

@@ -1,6 +1,5 @@
-"""Whole-queue scenarios on a real server: a mixed load with trouble, and ends of 2.0 runs."""
+"""The whole queue on a real server: a mixed load with trouble."""
 
-import os
 import random
 from collections import Counter
 from collections.abc import Mapping
@@ -8,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from lab.waiting import until
@@ -24,11 +22,6 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
 
 #: Jobs of each kind: 200 in all, of which every fifth is canceled at some time.
 QUICK, LASTING, BAD, TASKS, TASKS_2 = 80, 40, 20, 40, 20
-#: Jobs in the test of 2.0 runs, half of them to complete, and how many have a browser at once.
-JOBS_2, BROWSERS = int(os.environ.get("RUNQUEUE_TEST_JOBS", "100")), 3
-#: Runs after which the server is started anew: 1.0.40 leaves the browser of each whose webhook
-#: failed behind, 300 MB each.
-RUNS_A_SERVER = 25
 
 _RELAYING = {"RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS": "true"}
 
@@ -156,58 +149,3 @@ def _every_path(hooks: Listener) -> list[str]:
 
 def _paths(hooks: Listener) -> set[str]:
     return set(_every_path(hooks))
-
-
-def test_2_0_runs_whose_webhook_meets_nobody_end_as_they_are_and_are_not_run_again(
-    target: Target, tmp_path: Path
-) -> None:
-    """Up to 1.0.40 such a completed run reads `failed`; on 1.0.56 the same words mean a failure."""
-    if not target.has_browser:
-        pytest.skip("a 2.0 run completes with a browser only: BROWSER=1")
-    before = target.all_run_ids()
-    settings = {
-        "RUNQUEUE_PUBLIC_URL": HOST,
-        "RUNQUEUE_MAX_CONCURRENT_RUNS": str(BROWSERS),
-        "RUNQUEUE_REDELIVER": "never",
-    }
-    with listener() as pages, stack(target, tmp_path, **settings) as (parts, proxy):
-        retry = {"max_attempts": 2, "retry_on": ["failed"]}
-        lines = []
-        for number in range(JOBS_2):
-            prompt = f"rqt-{number}-z" + ("" if number % 2 else " stub:error")
-            body = {"prompt": prompt, "url": f"{pages.url}/", "engine": "skyvern-2.0"}
-            # A job that failed may be run again; this one says that it is not to be.
-            line: dict[str, Any] = {"custom_id": f"rqt-{number}-z", "kind": "task", "body": body}
-            lines.append({**line, "retry": retry} if number % 2 else line)
-        parts.start_worker()
-        ids = []
-        for start in range(0, JOBS_2, RUNS_A_SERVER):
-            part = parts.queue.enqueue_many(lines[start : start + RUNS_A_SERVER])
-            ids += [job.job_id for job in part]
-            until(partial(_all_over, parts, ids), 1000, "every job to be over")
-            if target.server is not None:
-                target.server.kill()
-                target.server.start()
-        jobs = _all_jobs(parts, ids)
-        seen = Counter(
-            (target.run(str(job.run_id))["status"], job.state.value, int(_number(job)) % 2)
-            for job in jobs
-        )
-        print(f"{target.version}: (Skyvern's status, the job's state, good) {dict(seen)}")
-        print(orjson.dumps(_reasons(target, jobs), option=orjson.OPT_INDENT_2).decode())
-        for job in jobs:
-            own = [s.run_id for s in proxy.of(_token(job)) if s.run_id]
-            assert len(own) == 1, job
-            good = int(_number(job)) % 2
-            assert job.state is (JobState.COMPLETED if good else JobState.FAILED), job
-        assert len(target.all_run_ids() - before) == JOBS_2
-
-
-def _number(job: Job) -> str:
-    return _token(job).split("-")[1]
-
-
-def _reasons(target: Target, jobs: list[Job]) -> dict[str, int]:
-    """Return what Skyvern gave as reasons, and how often."""
-    said = Counter(str(target.run(str(job.run_id))["failure_reason"])[:120] for job in jobs)
-    return dict(said)

@@ -95,12 +95,6 @@ def test_null_is_taken_by_every_field_but_those_we_refuse(
     assert answer.status_code == (422 if name in NOT_NULL[kind] else taken), answer.text
 
 
-def test_a_proxy_of_yours_is_shown_as_it_was_sent(target: Target, workflow: str) -> None:
-    place = {"url": "http://proxy.example:3128"}
-    made = submit(target, workflow, "workflow", {"proxy_location": place}).raise_for_status()
-    assert target.run(made.json()["run_id"])["run_request"]["proxy_location"] == place
-
-
 def test_metadata_with_a_key_that_no_tag_may_have_still_carries_our_tag(
     target: Target, workflow: str
 ) -> None:

@@ -68,39 +68,6 @@ def test_a_closed_browser_session_is_410_and_makes_no_run(
     assert (outcome.status_code, outcome.outcome) == (410, SubmissionClass.REFUSED)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_browser_session_that_there_is_not_is_404_with_its_name(
-    submit: Submit, kind: str
-) -> None:
-    outcome = submit(kind, browser_session_id="pbs_1")
-    assert outcome.outcome is SubmissionClass.REFUSED
-    assert outcome.status_code == 404
-    assert "pbs_1" in outcome.detail
-
-
-def test_a_workflow_that_there_is_not_is_404_with_its_name(submit: Submit) -> None:
-    outcome = submit("workflow", workflow_id="wpid_1")
-    assert (outcome.status_code, outcome.outcome) == (404, SubmissionClass.REFUSED)
-    assert "wpid_1" in outcome.detail
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_field_of_a_wrong_type_is_a_list_that_names_the_body(submit: Submit, kind: str) -> None:
-    outcome = submit(kind, webhook_url=7)
-    assert (outcome.status_code, outcome.outcome) == (422, SubmissionClass.REFUSED)
-    assert "body.webhook_url" in outcome.detail
-
-
-def test_a_task_without_a_url_whose_model_fails_is_400_and_may_come_again_later(
-    submit: Submit,
-) -> None:
-    path, _ = KINDS["task"]
-    assert path == "/v1/run/tasks"
-    outcome = submit("task", url=None, prompt=f"stub:error {uuid.uuid4()}")
-    assert (outcome.status_code, outcome.outcome) == (400, SubmissionClass.BUSY)
-    assert outcome.is_of_request
-
-
 def test_a_check_within_the_server_is_a_422_that_names_no_part_of_the_request(
     submit: Submit,
 ) -> None:

@@ -157,11 +157,6 @@ def test_a_server_lives_on_when_the_thread_that_started_it_has_ended(tmp_path: P
         server.stop()
 
 
-def test_the_address_names_the_user_whom_redis_cli_would_leave_out(tmp_path: Path) -> None:
-    with EmbeddedServer(tmp_path) as server:
-        assert urlsplit(server.url).username == "default"
-
-
 def test_a_folder_that_cannot_be_written_is_said_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EmbeddedServerError) as refused:
@@ -281,13 +276,6 @@ def test_the_process_ends_when_its_server_dies(tmp_path: Path) -> None:
         os.kill(process_of(url), signal.SIGKILL)
 
         assert owner.wait(timeout=20) == 4
-
-
-def test_it_starts_within_seconds(tmp_path: Path) -> None:
-    start = time.monotonic()
-
-    with EmbeddedServer(tmp_path):
-        assert time.monotonic() - start < 5
 
 
 # Whether what it holds is the latest.

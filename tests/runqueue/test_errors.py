@@ -10,7 +10,6 @@ import pytest
 from runqueue.connection.client import find_url
 from runqueue.errors import (
     FieldError,
-    IdempotencyConflict,
     InvalidJob,
     MalformedURL,
     NoQueueHere,
@@ -24,11 +23,6 @@ def test_an_invalid_job_is_a_value_error_that_lists_its_faults_and_survives_pick
     error = InvalidJob([FieldError("body.a", "no"), FieldError("group", "neither")])
     assert isinstance(error, ValueError)
     assert str(pickle.loads(pickle.dumps(error))) == "body.a: no; group: neither"
-
-
-def test_errors_that_carry_names_survive_pickling() -> None:
-    error = pickle.loads(pickle.dumps(IdempotencyConflict("order-17", "j1")))
-    assert (error.key, error.job_id) == ("order-17", "j1")
 
 
 def test_a_malformed_url_is_an_unreachable_queue_that_survives_pickling() -> None:

@@ -105,14 +105,6 @@ def test_the_markers_are_those_of_the_first_version() -> None:
     assert ids.url_marker("abc", 7) == "rq_job=abc.7."
 
 
-def test_a_marker_with_the_name_of_a_queue_is_read_by_versions_that_know_no_names() -> None:
-    job = ids.new_id("default")
-    before = re.compile(r"(?:\[rq:|rq_job=)([a-z2-7]{24})\.(\d{1,9})[.\]]")
-    for marker in (ids.title_marker(job, 3, "blue"), ids.url_marker(job, 3, "blue")):
-        assert before.findall(marker) == [(job, "3")]
-        assert ids.markers_in(marker) == {(job, 3)}
-
-
 @pytest.mark.parametrize("made", [ids.title_marker, ids.url_marker])
 @pytest.mark.parametrize(
     ("named", "queue", "is_own"),

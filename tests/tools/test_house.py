@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.structure import GENERATED
+from tools.generate import MARKER
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("runqueue", "api_client", "webhooks", "worker", "gateway", "launcher", "config")
@@ -26,7 +26,7 @@ def files() -> Iterator[Path]:
 def is_product(path: Path) -> bool:
     """Whether a file is one of the product's, and was written by hand."""
     is_inside = path.relative_to(ROOT).parts[0] in PRODUCT
-    return is_inside and not path.read_text().startswith(GENERATED)
+    return is_inside and not path.read_text().startswith(MARKER)
 
 
 def lines(paths: list[Path]) -> int:

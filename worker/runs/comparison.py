@@ -3,7 +3,7 @@
 A server does not show a request as it was sent: it rewrites URLs, adds defaults and nulls, casts
 the parameters of workflows, leaves fields out, and may route a task to another engine. So a
 difference counts only in fields that it shows unchanged, and equality only where all of these are
-shown (certified servers are held to that by `tests/real/test_contract_requests.py`).
+shown (certified servers are held to that by `tests/real/test_lost_answers.py`).
 """
 
 import math

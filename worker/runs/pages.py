@@ -13,7 +13,7 @@ from worker.runs.live_runs import MAX_PAGES, ORDER_SECONDS, PAGE, ListPages, Wat
 from worker.runs.reader import Runs
 
 #: The filter of the list; what an item says of itself counts. Skyvern 1.0.40 refuses a list by the
-#: last one (`tests/real/test_contract_calls.py`).
+#: last one (`tests/real/test_conformance.py`).
 LIVE, PAUSED = ("created", "queued", "running", "paused"), "paused"
 
 

@@ -10,10 +10,7 @@ import redis
 from gateway.api.batch_options import Opening
 from runqueue import RunQueue
 from runqueue.errors import InvalidBatch
-from runqueue.records.claim_items import Lost
-from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
-from runqueue.store.sending import run
 from tests.gateway.gating import Desk, gating
 from tests.gateway.uploads import begin, lines, send, text
 from tests.simulator.simulating import eventually
@@ -38,29 +35,6 @@ async def test_a_batch_has_the_rules_of_its_upload(client: redis.Redis, redis_ur
     rules = {"abort": "0.2", "abort_after": "50", "canary": "2", "canary_ratio": "0.5"}
     more = {"expires_after": "1500000", "callback_url": HOOK, "callback_at": "0.5 0.9"}
     assert record == {**record, **rules, **more}
-
-
-async def test_the_canary_of_an_upload_goes_alone(desk: Desk, redis_url: str) -> None:
-    async with gating(redis_url) as door:
-        batch = (await send(door, lines(5), "?canary=2")).body["batch_id"]
-        shown = (await door.ask("GET", f"/v1/batches/{batch}")).body
-
-    assert len(desk.claim()) == 2
-    assert (shown["held"], shown["status"]) == ("canary", "in_progress")
-
-
-async def test_an_upload_too_many_jobs_of_which_fail_is_aborted(
-    desk: Desk, client: redis.Redis, redis_url: str
-) -> None:
-    async with gating(redis_url) as door:
-        query = "?abort_at_failure_ratio=0.5&abort_after=1"
-        batch = (await send(door, lines(1_000), query)).body["batch_id"]
-        dead = [Lost(job.job_id, job.attempt, "refused") for job in desk.claim()]
-        run(client, worker_calls.mark_dead("default", dead))
-        shown = (await door.ask("GET", f"/v1/batches/{batch}")).body
-
-    assert (shown["held"], shown["status"]) == ("aborted", "failed")
-    assert shown["held_reason"] == "500 of 500 jobs that ended failed or are dead"
 
 
 async def test_a_callback_may_stand_in_a_header_which_no_log_shows(
@@ -89,42 +63,6 @@ async def test_a_wrong_callback_in_a_header_is_named_and_not_shown(
     assert (answer.status, answer.body["errors"][0]["field"]) == (422, "callback_url")
     assert "secret" not in str(answer.body)
     assert desk.batches() == []
-
-
-@pytest.mark.parametrize(
-    ("query", "fields"),
-    [
-        ("abort_at_failure_ratio=0&abort_after=0", ["abort_at_failure_ratio", "abort_after"]),
-        ("abort_at_failure_ratio=1.1", ["abort_at_failure_ratio"]),
-        ("abort_at_failure_ratio=nan", ["abort_at_failure_ratio"]),
-        ("abort_at_failure_ratio=many", ["abort_at_failure_ratio"]),
-        ("canary=0&canary_ratio=-0.1", ["canary", "canary_ratio"]),
-        ("canary=1.5", ["canary"]),
-        ("canary=", ["canary"]),
-        (f"canary={2**53}", ["canary"]),
-        ("expires_after=0", ["expires_after"]),
-        ("expires_after=inf", ["expires_after"]),
-        ("callback_url=ftp://user.test/secret", ["callback_url"]),
-        ("callback_at=0.5", ["callback_at"]),
-        (f"callback_url={HOOK}&callback_at=0.5&callback_at=1", ["callback_at"]),
-        (f"callback_url={HOOK}&callback_at=half", ["callback_at.0"]),
-        (
-            "namespace=A&expires_after=1e99&callback_at=2",
-            ["namespace", "expires_after", *["callback_at"] * 2],
-        ),
-        ("canry=20", ["canry"]),
-    ],
-)
-async def test_a_wrong_rule_is_named_before_anything_is_read(
-    desk: Desk, redis_url: str, query: str, fields: list[str]
-) -> None:
-    async with gating(redis_url) as door:
-        before = desk.everything()
-        answer = await send(door, b"not read", f"?{query}")
-
-        assert desk.everything() == before
-    assert (answer.status, [fault["field"] for fault in answer.body["errors"]]) == (422, fields)
-    assert "secret" not in str(answer.body)
 
 
 async def test_batches_are_listed_page_by_page_the_newest_first(redis_url: str) -> None:

@@ -2,13 +2,8 @@
 
 from typing import Any
 
-import redis
-
 from runqueue import RunQueue
 from runqueue.ids import job_id_for
-from runqueue.records import claim_items
-from runqueue.store import worker_calls
-from runqueue.store.sending import run
 from tests.gateway.gating import gating
 
 
@@ -38,29 +33,3 @@ async def test_among_many_it_is_refused_with_its_reason(redis_url: str) -> None:
     a, b = answer.body["jobs"]
     assert "error" not in a
     assert b["error"].startswith("body.file_ids: expected files of its own: 'f1'")
-
-
-async def test_a_job_whose_run_had_the_file_is_not_done_again(
-    queue: RunQueue, redis_url: str, client: redis.Redis
-) -> None:
-    queue.enqueue_many([line("a", "f1")])
-    job = job_id_for("default", "", "a")
-    run(client, worker_calls.heartbeat("default", "p1", 60_000_000, -1, 0, first=True))
-    (claimed,) = run(client, worker_calls.claim("default", "p1", "c1", 1, 0)).items
-    run(
-        client,
-        worker_calls.mark_running("default", [claim_items.RunAccepted(job, 1, "r1", "created", 1)]),
-    )
-    run(
-        client,
-        worker_calls.finish(
-            "default", [claim_items.Finished(job, 1, "r1", "failed", "failed", "", b"{}")]
-        ),
-    )
-    assert claimed.job_id == job
-
-    async with gating(redis_url) as door:
-        answer = await door.ask("POST", f"/v1/jobs/{job}/replay")
-
-    assert answer.status == 409
-    assert "its uploaded files served a run" in answer.body["detail"]

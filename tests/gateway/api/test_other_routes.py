@@ -11,7 +11,6 @@ from standardwebhooks import Webhook
 from api_client import verify_webhook
 from config import process_metrics
 from runqueue import JobState
-from runqueue.ids import new_id
 from tests.gateway.gating import KEY, Desk, Door, gating, told
 from tests.proxying import proxying
 from tests.simulator.simulating import eventually, receiving
@@ -56,19 +55,6 @@ async def test_a_job_that_nobody_is_to_be_told_of_cannot_be_confirmed(
         assert (await door.ask("POST", f"/v1/jobs/{job.job_id}/webhook/ack")).status == 409
 
 
-@pytest.mark.parametrize(
-    "job_id",
-    [new_id("default"), new_id("another"), "1", "%C3%A9"],
-    ids=["ours", "another account's", "none", "not ASCII"],
-)
-async def test_a_job_that_is_not_known_cannot_be_confirmed(redis_url: str, job_id: str) -> None:
-    async with gating(redis_url) as door:
-        answer = await door.ask("POST", f"/v1/jobs/{job_id}/webhook/ack")
-
-    assert answer.status == 404
-    assert answer.body["detail"].startswith("no such job is on record")
-
-
 async def test_a_sample_is_sent_with_both_signatures(redis_url: str) -> None:
     async with (
         receiving(200) as target,
@@ -88,22 +74,9 @@ async def test_a_sample_is_sent_with_both_signatures(redis_url: str) -> None:
         assert headers[name.lower()] == value
 
 
-async def test_a_sample_is_signed_for_the_account_that_is_named(redis_url: str) -> None:
-    async with (
-        receiving(200) as target,
-        gating(
-            redis_url,
-            accounts={"acme": {"api_key": "acme-key"}},
-            allow_private_webhook_targets=True,
-        ) as door,
-    ):
-        await door.ask("POST", "/v1/webhooks/test", {"url": target.url, "account": "acme"})
-
-        (raw,), (headers,) = target.bodies, target.headers
-    assert verify_webhook(raw, headers["x-skyvern-signature"], "acme-key")
-
-
-async def test_a_sample_goes_through_the_proxy_of_its_account(redis_url: str) -> None:
+async def test_a_sample_goes_through_the_proxy_of_its_account_and_is_signed_by_its_key(
+    redis_url: str,
+) -> None:
     with proxying() as proxy:
         async with (
             receiving(200) as target,
@@ -117,7 +90,9 @@ async def test_a_sample_goes_through_the_proxy_of_its_account(redis_url: str) ->
                 body = {"url": target.url, "account": account}
                 answer = await door.ask("POST", "/v1/webhooks/test", body)
                 assert answer.body["status_code"] == 200
+            raw, headers = target.bodies[0], target.headers[0]
     assert len(proxy.tunnels) == 1
+    assert verify_webhook(raw, headers["x-skyvern-signature"], "acme-key")
 
 
 async def test_a_receiver_that_refuses_a_sample_is_quoted(redis_url: str) -> None:
@@ -149,33 +124,6 @@ async def test_a_target_that_webhooks_may_not_go_to_is_refused(redis_url: str) -
         assert target.bodies == []
     assert answer.status == 422
     assert [fault["field"] for fault in answer.body["errors"]] == ["url"]
-
-
-@pytest.mark.parametrize(
-    ("body", "fields"),
-    [
-        ({}, ["url"]),
-        ({"url": 7}, ["url"]),
-        ({"url": "ftp://x.test"}, ["url"]),
-        ({"url": "https://"}, ["url"]),
-        ({"url": "https://x.test:99999"}, ["url"]),
-        ({"url": "https://x.test/" + "x" * 2048}, ["url"]),
-        ({"url": "https://x.test", "account": "nobody"}, ["account"]),
-        ({"url": "https://x.test", "secret": "x"}, ["secret"]),
-        ({"url": None, "account": 7}, ["url", "account"]),
-        (b"{", ["body"]),
-        (b"[]", ["body"]),
-    ],
-)
-async def test_a_wrong_field_names_itself_and_what_was_expected(
-    redis_url: str, body: Any, fields: list[str]
-) -> None:
-    async with gating(redis_url) as door:
-        answer = await door.ask("POST", "/v1/webhooks/test", body)
-
-    assert (answer.status, answer.body["title"]) == (422, "Unprocessable Entity")
-    assert [fault["field"] for fault in answer.body["errors"]] == fields
-    assert all(fault["message"] for fault in answer.body["errors"])
 
 
 async def test_a_request_that_is_too_large_is_refused(redis_url: str) -> None:
@@ -230,98 +178,52 @@ async def test_what_is_nowhere_is_not_found_in_the_same_words(redis_url: str) ->
     assert (answer.status, answer.body["detail"]) == (404, "there is nothing at this address")
 
 
-#: Its routes, and the status of each answer; those that an operator has are apart.
+#: What a call that needs a token may answer, one that needs Redis, too, and one with a body.
+NEEDS_TOKEN = "401 403 422 429"
+GUARDED = f"{NEEDS_TOKEN} 503"
+TAKING = f"{GUARDED} 400 408 413 415"
+#: Every route, and the statuses of its answers.
 EXPECTED = {
-    "GET /healthz": ["200"],
-    "GET /readyz": ["200", "503"],
-    "GET /metrics": ["200", "401", "403", "422", "429"],
-    "GET /metrics/queue": ["200", "401", "403", "422", "429"],
-    "GET /openapi.json": ["200", "401", "403", "422", "429"],
-    "POST /v1/jobs": [
-        *("202", "400", "401", "403", "408", "409", "413", "415", "422", "429", "503"),
-    ],
-    "POST /v1/jobs:bulk": [
-        *("202", "400", "401", "403", "408", "413", "415", "422", "429", "503"),
-    ],
-    "GET /v1/jobs/{job_id}": ["200", "401", "403", "404", "422", "429", "503"],
-    "GET /v1/jobs/{job_id}/timeline": ["200", "401", "403", "404", "422", "429", "503"],
-    "POST /v1/jobs/{job_id}/cancel": ["200", "401", "403", "404", "422", "429", "503"],
-    "POST /v1/jobs/{job_id}/replay": ["200", "401", "403", "404", "409", "422", "429", "503"],
-    "POST /v1/batches": [
-        *("200", "201", "400", "401", "403", "408", "409", "413", "415", "422", "429", "503"),
-    ],
-    "GET /v1/batches": ["200", "401", "403", "422", "429", "503"],
-    "GET /v1/batches/{batch_id}": ["200", "401", "403", "404", "422", "429", "503"],
-    "GET /v1/batches/{batch_id}/results": ["200", "401", "403", "404", "406", "422", "429", "503"],
-    "GET /v1/results": ["200", "401", "403", "406", "422", "429", "503"],
-    "GET /v1/batches/{batch_id}/errors": ["200", "401", "403", "404", "406", "422", "429", "503"],
-    "POST /v1/batches/{batch_id}/cancel": ["200", "401", "403", "404", "422", "429", "503"],
-    "GET /v1/events": ["200", "401", "403", "422", "429", "503"],
-    "GET /v1/stats": ["200", "401", "403", "422", "429", "503"],
-    "POST /v1/jobs/{job_id}/webhook/ack": ["200", "401", "403", "404", "409", "422", "429", "503"],
-    "POST /v1/webhooks/test": [
-        *("200", "400", "401", "403", "408", "413", "415", "422", "429", "503"),
-    ],
-    "POST /v1/webhooks/skyvern/{account}/{job_id}/{attempt}/{token}": [
-        "200",
-        "401",
-        "404",
-        "409",
-        "413",
-        "422",
-        "503",
-    ],
-}
-MANAGING = {
-    "PATCH /v1/accounts/{account}/limits": [
-        *("200", "400", "401", "403", "408", "413", "415", "422", "429", "503")
-    ],
-    "POST /v1/accounts/{account}/pause": [
-        *("200", "400", "401", "403", "408", "413", "415", "422", "429", "503")
-    ],
-    "POST /v1/accounts/{account}/resume": ["200", "401", "403", "422", "429", "503"],
-    "GET /v1/audit": ["200", "401", "403", "422", "429", "503"],
-    "GET /v1/jobs": ["200", "401", "403", "422", "429", "503"],
-    "POST /v1/batches/{batch_id}/pause": ["200", "401", "403", "404", "409", "422", "429", "503"],
-    "POST /v1/batches/{batch_id}/resume": ["200", "401", "403", "404", "409", "422", "429", "503"],
-    "POST /v1/batches/{batch_id}/retry-callbacks": [
-        "200",
-        "401",
-        "403",
-        "404",
-        "422",
-        "429",
-        "503",
-    ],
-    "POST /v1/batches/{batch_id}/retry-failed": [
-        "200",
-        "401",
-        "403",
-        "404",
-        "409",
-        "422",
-        "429",
-        "503",
-    ],
-    "GET /v1/groups": ["200", "401", "403", "422", "429", "503"],
-    "GET /v1/keys": ["200", "401", "403", "422", "429", "503"],
-    "PUT /v1/keys/{key}": ["200", "400", "401", "403", "408", "413", "415", "422", "429", "503"],
-    "DELETE /v1/keys/{key}": ["200", "401", "403", "422", "429", "503"],
-    "GET /v1/budgets": ["200", "401", "403", "422", "429", "503"],
-    "PUT /v1/budgets/{scope}": [
-        "200",
-        "400",
-        "401",
-        "403",
-        "408",
-        "413",
-        "415",
-        "422",
-        "429",
-        "503",
-    ],
-    "DELETE /v1/budgets/{scope}": ["200", "401", "403", "422", "429", "503"],
-    "PUT /v1/groups/{name}": ["200", "400", "401", "403", "408", "413", "415", "422", "429", "503"],
+    "GET /healthz": "200",
+    "GET /readyz": "200 503",
+    "GET /metrics": f"{NEEDS_TOKEN} 200",
+    "GET /metrics/queue": f"{NEEDS_TOKEN} 200",
+    "GET /openapi.json": f"{NEEDS_TOKEN} 200",
+    "POST /v1/jobs": f"{TAKING} 202 409",
+    "POST /v1/jobs:bulk": f"{TAKING} 202",
+    "GET /v1/jobs/{job_id}": f"{GUARDED} 200 404",
+    "GET /v1/jobs/{job_id}/timeline": f"{GUARDED} 200 404",
+    "POST /v1/jobs/{job_id}/cancel": f"{GUARDED} 200 404",
+    "POST /v1/jobs/{job_id}/replay": f"{GUARDED} 200 404 409",
+    "POST /v1/batches": f"{TAKING} 200 201 409",
+    "GET /v1/batches": f"{GUARDED} 200",
+    "GET /v1/batches/{batch_id}": f"{GUARDED} 200 404",
+    "GET /v1/batches/{batch_id}/results": f"{GUARDED} 200 404 406",
+    "GET /v1/results": f"{GUARDED} 200 406",
+    "GET /v1/batches/{batch_id}/errors": f"{GUARDED} 200 404 406",
+    "POST /v1/batches/{batch_id}/cancel": f"{GUARDED} 200 404",
+    "GET /v1/events": f"{GUARDED} 200",
+    "GET /v1/stats": f"{GUARDED} 200",
+    "POST /v1/jobs/{job_id}/webhook/ack": f"{GUARDED} 200 404 409",
+    "POST /v1/webhooks/test": f"{TAKING} 200",
+    "POST /v1/webhooks/skyvern/{account}/{job_id}/{attempt}/{token}": "200 401 404 409 413 422 503",
+    "PATCH /v1/accounts/{account}/limits": f"{TAKING} 200",
+    "POST /v1/accounts/{account}/pause": f"{TAKING} 200",
+    "POST /v1/accounts/{account}/resume": f"{GUARDED} 200",
+    "GET /v1/audit": f"{GUARDED} 200",
+    "GET /v1/jobs": f"{GUARDED} 200",
+    "POST /v1/batches/{batch_id}/pause": f"{GUARDED} 200 404 409",
+    "POST /v1/batches/{batch_id}/resume": f"{GUARDED} 200 404 409",
+    "POST /v1/batches/{batch_id}/retry-callbacks": f"{GUARDED} 200 404",
+    "POST /v1/batches/{batch_id}/retry-failed": f"{GUARDED} 200 404 409",
+    "GET /v1/groups": f"{GUARDED} 200",
+    "GET /v1/keys": f"{GUARDED} 200",
+    "PUT /v1/keys/{key}": f"{TAKING} 200",
+    "DELETE /v1/keys/{key}": f"{GUARDED} 200",
+    "GET /v1/budgets": f"{GUARDED} 200",
+    "PUT /v1/budgets/{scope}": f"{TAKING} 200",
+    "DELETE /v1/budgets/{scope}": f"{GUARDED} 200",
+    "PUT /v1/groups/{name}": f"{TAKING} 200",
 }
 
 
@@ -336,7 +238,7 @@ async def test_the_description_names_every_route_with_examples_and_each_answer(
         for path, operations in described["paths"].items()
         for method, operation in operations.items()
     }
-    assert answers == EXPECTED | MANAGING
+    assert answers == {call: sorted(said.split()) for call, said in EXPECTED.items()}
     assert described["openapi"].startswith("3.1")
     assert "HTTPValidationError" not in str(described)
     for reference in references(described):

@@ -17,7 +17,7 @@ from runqueue.producer import async_results as reading
 from runqueue.records.claim_items import Lost
 from runqueue.records.csv_rows import COLUMNS
 from runqueue.store import worker_calls
-from runqueue.store.keys import ACCOUNTS, Keys
+from runqueue.store.keys import Keys
 from runqueue.store.sending import run
 from tests.gateway.gating import Desk, Door, gating, told
 from tests.gateway.uploads import lines, send
@@ -136,20 +136,6 @@ async def test_an_empty_list_is_empty(queue: RunQueue, redis_url: str) -> None:
     assert [(answer.status, answer.body) for answer in answers] == [(200, b""), (200, b"")]
 
 
-async def test_jobs_that_another_batch_took_over_are_left_out(
-    queue: RunQueue, redis_url: str
-) -> None:
-    async with gating(redis_url) as door:
-        first = queue.open_batch()
-        queue.enqueue_many(lines(3), batch=first)
-        second = (await send(door, lines(2))).body["batch_id"]
-        for batch in (first, second):
-            queue.cancel_batch(batch)
-        answers = [await door.ask("GET", f"/v1/batches/{b}/results") for b in (first, second)]
-
-    assert [len(rows(answer.body)) for answer in answers] == [1, 2]
-
-
 async def test_large_results_are_read_a_few_at_a_time(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,26 +191,3 @@ async def test_results_without_a_batch_go_on_behind_any_job(
         errors = await door.ask("GET", "/v1/results?errors=true&format=csv")
         table = list(csv.DictReader(io.StringIO(errors.body.decode(), newline="")))
         assert [row["state"] for row in table] == ["dead", "failed"]
-
-
-@pytest.mark.parametrize(
-    ("query", "field", "words"),
-    [
-        ("since=yesterday", "since", "expected a time with its zone"),
-        ("until=2030-01-31T12:00", "until", "expected a time with its zone"),
-        ("since=1h&until=2h", "until", "expected a time after since"),
-        ("state=ready", "state", "expected completed, failed, canceled or dead, got ready"),
-        ("after=nonsense", "after", "expected the id of a job that has ended"),
-        ("account=nobody", "account", "no worker has served 'nobody' yet"),
-    ],
-)
-async def test_a_choice_of_results_that_is_none_names_the_parameter(
-    redis_url: str, client: redis.Redis, query: str, field: str, words: str
-) -> None:
-    client.sadd(ACCOUNTS, "default")
-    async with gating(redis_url) as door:
-        answer = await door.ask("GET", f"/v1/results?{query}")
-    assert answer.status == 422
-    (error,) = answer.body["errors"]
-    assert error["field"] == field
-    assert words in error["message"]

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from lab.proxy import Network
-from runqueue import JobState, RunQueue, TaskRunRequest
+from runqueue import JobState, RunQueue
 from runqueue.ids import job_id_for
 from runqueue.producer import async_batch_upload
 from runqueue.store.scripts import load
@@ -20,8 +20,6 @@ from tests.gateway.gating import Desk, gating, own_bearer
 from tests.gateway.test_process import process, url_of
 from tests.gateway.uploads import KIND, PATH, accepted, begin, lines, pieces, send, text
 from tests.simulator.simulating import eventually
-from tests.worker.stages.test_inbox import INBOX, line, pumped
-from tests.worker.working import working
 
 COUNT = 3_500
 WHOLE = text(lines(COUNT))
@@ -139,30 +137,3 @@ async def test_two_uploads_of_one_file_at_once_make_each_job_once(
         assert (answer.status < 300, counts["new"] + counts["known"]) == (True, COUNT)
     assert sum(answer.body["counts"]["new"] for answer in answers) == COUNT
     assert claimed(desk) == each_once(COUNT)
-
-
-async def test_one_key_by_every_way_is_one_job(
-    queue: RunQueue, desk: Desk, client: redis.Redis, redis_url: str
-) -> None:
-    key = "order-17"
-    by_header = {"idempotency-key": f'"{key}"'}
-    body = {"kind": "task", "body": {"prompt": "Read it."}}
-
-    async with gating(redis_url) as door, working(client, redis_url) as bench:
-        answers = await asyncio.gather(
-            *(door.ask("POST", "/v1/jobs", body, by_header) for _ in range(3)),
-            door.ask("POST", "/v1/jobs:bulk", [{"custom_id": key, **body}]),
-            send(door, [{"custom_id": key, **body}]),
-        )
-        named = queue.enqueue(TaskRunRequest(prompt="Read it."), idempotency_key=key)
-        client.rpush(INBOX, line(key))
-        await pumped(bench)
-
-    assert {answer.body["job_id"] for answer in answers[:3]} == {named.job_id}
-    assert named.job_id == job_id_for("default", "", key)
-    assert (
-        sum(answer.body.get("status") == "new" for answer in answers)
-        + sum(answer.body.get("counts", {}).get("new", 0) for answer in answers)
-        == 1
-    )
-    assert claimed(desk) == Counter([named.job_id])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from runqueue.store.scripts import ScriptCall, T
 from runqueue.store.sending import run
 from tests.gateway.api.test_upload_cut import swept
 from tests.gateway.gating import Desk, gating
-from tests.gateway.uploads import KIND, PATH, begin, lines, send, text
+from tests.gateway.uploads import begin, lines, send, text
 from tests.simulator.simulating import eventually
 
 #: Has something done once with a batch, right before it is accepted.
@@ -84,25 +84,6 @@ async def test_an_upload_that_ran_out_of_time_says_so(
 
     assert (answer.status, "expired before it was sealed" in answer.body["detail"]) == (409, True)
     assert desk.claim() == []
-
-
-async def test_a_bad_line_is_named_although_redis_is_full_by_then(
-    queue: RunQueue, desk: Desk, client: redis.Redis, redis_url: str
-) -> None:
-    async def body() -> AsyncIterator[bytes]:
-        yield text(lines(2_500))
-        await eventually(lambda: sum(queue.get_batch(one).total for one in desk.batches()) >= 2_000)
-        client.config_set("maxmemory", 1)
-        yield b"{}\n"
-
-    async with gating(redis_url) as door:
-        try:
-            async with door.session.post(door.url + PATH, data=body(), headers=KIND) as answer:
-                told = await answer.json()
-        finally:
-            client.config_set("maxmemory", 0)
-
-    assert (answer.status, told["errors"][0]["field"]) == (422, "line 2501: kind")
 
 
 async def test_what_an_upload_keeps_on_disk_goes_with_it(

@@ -118,17 +118,6 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_a_burst_is_over_once_there_were_so_many(clock: Clock) -> None:
-    burst = Burst(clock)
-
-    over = []
-    for _ in range(BURST + 2):
-        burst.count()
-        over.append(burst.is_over)
-
-    assert over == [False] * BURST + [True] * 2
-
-
 def test_a_burst_is_forgiven_with_time(clock: Clock) -> None:
     burst = Burst(clock)
     for _ in range(BURST + 1):

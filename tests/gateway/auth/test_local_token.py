@@ -188,14 +188,13 @@ async def test_a_link_on_a_page_of_another_site_logs_nobody_in(redis_url: str) -
         assert (await browser.open("/")).url.path == "/login"
 
 
-@pytest.mark.parametrize("token", ["", "wrong", "%F0%9F%92%A5"])
-async def test_a_link_with_another_token_logs_nobody_in(redis_url: str, token: str) -> None:
+async def test_a_link_with_another_token_logs_nobody_in(redis_url: str) -> None:
     async with browsing(redis_url) as browser:
         await browser.send("/logout", {})
-        shown = await browser.open(f"/login?token={token}")
-
-        assert (shown.status, "no token that is set up" in shown.words) == (401, True)
-        assert (await browser.open("/")).url.path == "/login"
+        for token in ("", "wrong", "%F0%9F%92%A5"):
+            shown = await browser.open(f"/login?token={token}")
+            assert (shown.status, "no token that is set up" in shown.words) == (401, True)
+            assert (await browser.open("/")).url.path == "/login"
 
 
 async def test_a_token_that_a_person_set_up_logs_in_by_the_form_alone(redis_url: str) -> None:

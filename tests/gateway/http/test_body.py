@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from gateway.tenants import in_flight
 from gateway.webhooks import payload
 from runqueue import JobState
 from tests.gateway.gating import Desk, address, gating, signed, speak, told, unended
@@ -96,15 +95,3 @@ async def test_a_sender_that_goes_away_leaves_nothing(desk: Desk, redis_url: str
 
         assert (await door.webhook(job, b"{}")).status == 422  # it serves on
         assert desk.everything() == before
-
-
-async def test_bodies_beyond_the_memory_they_may_take_are_sent_again_later(
-    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(in_flight, "BYTES", 1_000)
-    (job,) = desk.running()
-
-    async with gating(redis_url) as door:
-        large = json.dumps(told(job, output="x" * 2_000)).encode()
-        assert (await door.webhook(job, large)).status == 503
-        assert (await door.webhook(job, told(job))).verdict == "ended"  # what it held is free again

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from html import unescape
-
-import pytest
-
 from runqueue.request.requests import TaskRunRequest
 from runqueue.store.keys import ACCOUNTS, Keys
 from tests.gateway.browsing import browsing
@@ -59,22 +55,3 @@ async def test_a_job_that_cannot_be_read_is_reported_as_that_and_not_as_the_acco
     assert answer.status == 503
     assert answer.body["detail"].startswith("the record of a job of this account in Redis cannot")
     assert later.status == 404, "it is quarantined"
-
-
-@pytest.mark.parametrize(
-    ("path", "there"),
-    [
-        ("/select?what=replay&state=failed&account=default", "what=replay&state=failed"),
-        ("/select?what=cancel&group=a+b&batch=x&count=1", "what=cancel&group=a+b"),
-        ("/jobs?state=dead&done=1-1", "state=dead"),
-    ],
-)
-async def test_another_account_is_shown_by_the_same_page(
-    desk: Desk, redis_url: str, path: str, there: str
-) -> None:
-    desk.client.sadd(ACCOUNTS, "acme")
-
-    async with browsing(redis_url, OPS) as browser:
-        shown = await browser.open(path)
-
-    assert f'href="?{there}&account=acme"' in unescape(shown.text)

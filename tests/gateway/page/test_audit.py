@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from tests.gateway.browsing import TOKENS
 from tests.gateway.gating import Desk, gating
 
@@ -43,28 +41,6 @@ async def test_limits_are_set_live_and_reset(desk: Desk, redis_url: str) -> None
     assert found["live"] == {"concurrent_runs": 20, "requests_per_second": 2.5}
     assert found["limits"]["concurrent_runs"] == 20
     assert reset["live"] == unchanged["live"] == {"requests_per_second": 2.5}
-
-
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({"runs": 1}, "runs"),
-        ({"concurrent_runs": -1}, "concurrent_runs"),
-        ({"concurrent_runs": 1.5}, "concurrent_runs"),
-        ({"burst_size": "many"}, "burst_size"),
-        ({"burst_size": 10**9}, "burst_size"),
-    ],
-)
-async def test_limits_that_are_none_are_refused_by_name(
-    desk: Desk, redis_url: str, body: dict[str, Any], field: str
-) -> None:
-    async with gating(redis_url, api_tokens=TOKENS) as door:
-        whole = {"webhooks_per_second": 3, **body}
-        answer = await door.ask("PATCH", "/v1/accounts/default/limits", whole, OPS)
-
-    assert (answer.status, [e["field"] for e in answer.body["errors"]]) == (422, [field])
-    assert desk.queue.set_limits({}).live == {}
-    assert desk.queue.audit() == []
 
 
 async def test_what_is_done_through_the_api_is_noted_with_the_token_s_name(

@@ -307,13 +307,6 @@ async def test_an_account_that_nothing_holds_and_that_is_silent_is_not_called_we
     assert (silent.level, "nothing was accepted in 60 s" in silent.reason) == ("stopped", True)
 
 
-def test_rates_are_not_told_before_they_are_known(desk: Desk) -> None:
-    stats = desk.queue.stats()["default"]
-
-    assert rates(stats, []) == rates(stats, [point(0, 5, 5)]) == Rates()
-    assert rates(stats, [point(0, 5, 5), point(60, 0, 0)]) == Rates(), "another Redis answers"
-
-
 def test_the_history_keeps_a_point_in_five_seconds(desk: Desk) -> None:
     stats = desk.queue.stats()["default"]
     history = History()
@@ -325,17 +318,16 @@ def test_the_history_keeps_a_point_in_five_seconds(desk: Desk) -> None:
     assert sample_of(stats, 7.0).ready == stats.states[JobState.READY]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(None, "\u2013"), (0.4, "0 s"), (75, "1 min 15 s"), (3_700, "1 h 1 min"), (90_000, "1 d 1 h")],
-)
-def test_spans_are_told_in_two_units(seconds: float | None, words: str) -> None:
-    assert span(seconds) == words
+def test_rates_are_not_told_before_they_are_known(desk: Desk) -> None:
+    stats = desk.queue.stats()["default"]
+
+    assert rates(stats, []) == rates(stats, [point(0, 5, 5)]) == Rates()
+    assert rates(stats, [point(0, 5, 5), point(60, 0, 0)]) == Rates(), "another Redis answers"
 
 
-def test_rates_and_lines_are_told_as_far_as_they_are_known() -> None:
+def test_spans_rates_and_lines_are_told_as_far_as_they_are_known() -> None:
+    spans = ["\u2013", "0 s", "1 min 15 s", "1 h 1 min", "1 d 1 h"]
+    assert [span(seconds) for seconds in (None, 0.4, 75, 3_700, 90_000)] == spans
     assert [per_minute(v) for v in (None, 0, 0.25, 1234.4)] == ["\u2013", "0", "0.2", "1,234"]
-    assert spark([1]) == ""
-    assert spark([0, 2]) == "0.0,23.0 120.0,1.0"
-    assert spark([0, 0, 0]) == "0.0,23.0 60.0,23.0 120.0,23.0"
+    assert [spark(values) for values in ([1], [0, 2])] == ["", "0.0,23.0 120.0,1.0"]
     assert ago(None) == "\u2013"

@@ -249,13 +249,6 @@ async def test_who_may_not_read_is_not_let_in(
         assert (await browser.open("/")).url.path == "/login"
 
 
-async def test_a_token_that_is_not_ascii_will_do(redis_url: str) -> None:
-    tokens = (token("one", "schlüssel", "read"),)
-
-    async with browsing(redis_url, api_tokens=tokens) as browser:
-        assert (await browser.log_in("schlüssel")).url.path == "/"
-
-
 async def test_who_logs_out_is_asked_again(redis_url: str) -> None:
     async with browsing(redis_url, "read-secret") as browser:
         await browser.send("/logout", {})
@@ -334,15 +327,18 @@ async def test_a_copy_of_the_cookie_is_worth_nothing_after_the_logout(redis_url:
         assert (await thief.open("/")).url.path == "/login"
 
 
-@pytest.mark.parametrize(
-    "wanted", ["https://evil.test/", "//evil.test/", "/\\evil.test", "evil", "/\t/evil.test"]
-)
-async def test_a_login_leads_nowhere_else(redis_url: str, wanted: str) -> None:
+async def test_a_login_leads_nowhere_else(redis_url: str) -> None:
     async with browsing(redis_url, api_tokens=TOKENS) as browser:
-        fields = {"token": "read-secret", "next": wanted}
-        sent = await browser.send("/login", fields, follow=False)
-
-    assert sent.headers["location"] == "/"
+        for wanted in (
+            "https://evil.test/",
+            "//evil.test/",
+            "/\\evil.test",
+            "evil",
+            "/\t/evil.test",
+        ):
+            fields = {"token": "read-secret", "next": wanted}
+            sent = await browser.send("/login", fields, follow=False)
+            assert sent.headers["location"] == "/", wanted
 
 
 async def test_a_session_opens_the_page_and_not_the_api(redis_url: str) -> None:
@@ -360,28 +356,24 @@ FORGED: list[dict[str, str]] = [
 ]
 
 
-@pytest.mark.parametrize("headers", FORGED, ids=str)
 @pytest.mark.parametrize("secret", ["operate-secret", ""], ids=["tokens", "no tokens"])
-async def test_a_form_of_another_page_does_nothing(
-    redis_url: str, secret: str, headers: dict[str, str]
-) -> None:
+async def test_a_form_of_another_page_does_nothing(redis_url: str, secret: str) -> None:
     async with browsing(redis_url, secret) as browser:
         (form,) = (await browser.open("/")).forms("/do/pause_account")
-        shown = await browser.send("/do/pause_account", form, headers)
+        for headers in FORGED:
+            shown = await browser.send("/do/pause_account", form, headers)
+            assert shown.status in {401, 403}, headers
 
-        assert shown.status in {401, 403}
         assert not (await browser.door.server._gate.tenant_scopes.whole.stats())["default"].paused
 
 
-@pytest.mark.parametrize("given", [None, "", "0" * 64, "é"])
-async def test_a_form_without_its_session_s_token_does_nothing(
-    redis_url: str, given: str | None
-) -> None:
+async def test_a_form_without_its_session_s_token_does_nothing(redis_url: str) -> None:
     async with browsing(redis_url, "operate-secret") as browser:
-        fields: dict[str, Any] = {} if given is None else {"form_token": given}
-        shown = await browser.send("/do/pause_account", fields)
+        for given in (None, "", "0" * 64, "é"):
+            fields: dict[str, Any] = {} if given is None else {"form_token": given}
+            shown = await browser.send("/do/pause_account", fields)
+            assert (shown.status, "another session" in shown.text) == (403, True)
 
-        assert (shown.status, "another session" in shown.text) == (403, True)
         assert not (await browser.door.server._gate.tenant_scopes.whole.stats())["default"].paused
 
 

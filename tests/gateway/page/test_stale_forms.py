@@ -64,17 +64,6 @@ async def test_a_pause_stays_where_a_hold_was_seen(desk: Desk, redis_url: str) -
     assert desk.queue.stats()["default"].paused
 
 
-async def test_another_pause_than_was_seen_stays(desk: Desk, redis_url: str) -> None:
-    desk.queue.pause(reason="a deployment")
-
-    async with browsing(redis_url, OPS) as browser:
-        (form,) = (await browser.open("/")).forms("/do/resume_account")
-        desk.queue.pause(reason="an incident")
-        shown = await browser.send("/do/resume_account", form)
-
-    assert (shown.status, reason(desk)) == (409, "paused: an incident")
-
-
 async def test_a_hold_that_has_ended_by_itself_is_not_missed(desk: Desk, redis_url: str) -> None:
     held(desk, "server", "HTTP 503")
 

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
-import pytest
 import redis
 
 from runqueue import RunQueue
-from runqueue.errors import QuotaReached
-from runqueue.records.job import JobState
-from runqueue.remote.queue import RemoteQueue
-from runqueue.request.requests import TaskRunRequest
-from runqueue.store import job_calls
-from runqueue.store.keys import ACCOUNTS, Keys
+from runqueue.store.keys import ACCOUNTS
 from tests.gateway.gating import Desk, Door, bearer, gating, run_of, token, told
 from tests.gateway.uploads import lines, send
 from tests.simulator.simulating import eventually
@@ -46,17 +39,6 @@ async def test_a_token_hands_in_no_more_than_may_wait_of_it_and_others_go_on(
         assert (one.status, one.body["detail"]) == (429, said)
 
 
-async def test_with_a_rate_the_answer_to_a_full_quota_says_when_to_come_back(
-    redis_url: str,
-) -> None:
-    limits: dict[str, Any] = {"gateway_max_waiting_jobs": 1, "gateway_max_jobs_per_second": 100}
-    async with gating(redis_url, api_tokens=TOKENS, **limits) as door:
-        refused = await hand_in(door, "sesame-a", 2)
-
-    assert (refused.status, refused.headers["retry-after"]) == (429, "30")
-    assert "ratelimit" in refused.headers
-
-
 async def test_what_is_submitted_leaves_its_token_room(desk: Desk, redis_url: str) -> None:
     async with gating(redis_url, api_tokens=TOKENS, gateway_max_waiting_bytes=60) as door:
         assert (await hand_in(door, "sesame-a")).status == 202
@@ -80,46 +62,6 @@ async def test_an_upload_beyond_what_may_wait_is_refused_and_leaves_nothing(
 
         await eventually(lambda: desk.given_up() == 1)
         assert (await send(door, lines(200), **bearer("sesame-a"))).status == 201
-
-
-async def test_a_refused_upload_is_told_why_although_another_that_was_given_up_is_damaged(
-    client: redis.Redis, queue: RunQueue, redis_url: str
-) -> None:
-    given_up(client, queue)
-    async with gating(redis_url, api_tokens=TOKENS, gateway_max_waiting_jobs=250) as door:
-        refused = await send(door, lines(300), **bearer("sesame-a"))
-
-    assert refused.status == 429, refused.body
-
-
-def test_jobs_beyond_a_quota_are_refused_as_such_although_a_given_up_upload_is_damaged(
-    client: redis.Redis, queue: RunQueue
-) -> None:
-    given_up(client, queue)
-    queue.set_limits({"waiting_jobs": 1_500})
-
-    with pytest.raises(QuotaReached):
-        queue.enqueue_many([JOB] * 2_500)
-    assert queue.stats()["default"].states[JobState.READY] == 0
-
-
-def test_jobs_of_a_given_up_upload_that_cannot_be_removed_are_left_to_the_sweep(
-    client: redis.Redis, queue: RunQueue
-) -> None:
-    given_up(client, queue)
-    client.set(Keys("default").prefix + "callbacks", "foreign")
-    queue.set_limits({"waiting_jobs": 1_500})
-
-    with pytest.raises(QuotaReached):
-        queue.enqueue_many([JOB] * 2_500)
-
-
-def given_up(client: redis.Redis, queue: RunQueue) -> None:
-    """Give an upload up whose record is damaged."""
-    batch = queue.open_batch()
-    queue.send(job_calls.discard_batch("default", batch))
-    client.delete(Keys("default").prefix + f"batch:{batch}")
-    client.set(Keys("default").prefix + f"batch:{batch}", "foreign")
 
 
 async def test_a_bulk_of_two_accounts_is_refused_whole_and_nothing_of_it_is_left(
@@ -167,15 +109,3 @@ async def test_an_upload_of_one_token_does_not_fill_redis_for_others(
         client.config_set("maxmemory", 0)
 
     assert (filled.status, other.status) == (429, 202)
-
-
-async def test_the_remote_queue_tells_of_a_quota_as_the_queue_does(redis_url: str) -> None:
-    async with gating(redis_url, api_tokens=TOKENS, gateway_max_waiting_jobs=1) as door:
-
-        def enqueue_two() -> None:
-            with RemoteQueue(door.url, "sesame-a", patience=1) as remote:
-                for _ in range(2):
-                    remote.enqueue(TaskRunRequest(prompt="x"))
-
-        with pytest.raises(QuotaReached, match="acme in account 'default'"):
-            await asyncio.to_thread(enqueue_two)

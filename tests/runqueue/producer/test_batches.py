@@ -19,7 +19,6 @@ from runqueue import (
     InvalidRequest,
     JobState,
     Retried,
-    TaskRunRequest,
     UnknownAccount,
 )
 from runqueue.ids import new_id
@@ -283,12 +282,3 @@ async def test_a_private_callback_url_is_warned_of_in_the_log(
     said = [record.getMessage() for record in caplog.records if record.name == "runqueue"]
     assert [w[:26] for w in said] == ["callback_url: 127.0.0.1 is", "callback_url: 127.0.0.2 is"]
     assert "secret" not in caplog.text
-
-
-async def test_a_private_webhook_url_is_warned_of_in_the_log(
-    ask: Ask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runqueue.request.private_targets._once.logged", set())
-    await ask("enqueue", TaskRunRequest(prompt="Read it.", webhook_url="http://10.0.0.5/"))
-
-    assert caplog.text.count("body.webhook_url: 10.0.0.5 is a private address") == 1

@@ -231,23 +231,6 @@ async def test_200_that_wait_use_one_connection_to_listen_and_look_together(
     assert either.looks < 300, "a look each at first, and a few for all"
 
 
-async def test_those_that_wait_are_looked_at_now_and_then_in_one_look(
-    either: Either, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(waiters, "CHECK_EVERY", 0.1)
-    monkeypatch.setattr(waiters, "CHANNELS", "nobody:speaks:here")
-    jobs = new_job(client, 100)
-    waiting = [either.wait(job_id) for job_id in jobs]
-    await until(lambda: either.pausing == 100 and either.queue._ends._is_heard)
-    before, begun = either.looks, time.monotonic()
-    await until(lambda: either.looks >= before + 5)
-    assert time.monotonic() - begun > 0.3, "not one look a job"
-
-    end(client, *jobs)
-
-    assert len(await asyncio.wait_for(asyncio.gather(*waiting), 15)) == 100
-
-
 @pytest.mark.usefixtures("seldom")
 async def test_who_looks_for_all_hands_over_when_its_own_job_has_ended_or_its_time_is_up(
     either: Either, client: redis.Redis

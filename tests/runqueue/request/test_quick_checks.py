@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Any
 from unittest.mock import patch
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,20 +88,6 @@ def outcome(line: dict[str, Any]) -> Any:
         return job_spec.parse_line(line)
     except InvalidJob as refusal:
         return refusal.errors
-
-
-@pytest.mark.parametrize("model", MODELS)
-@given(start=GIVEN, more=BODY)
-def test_a_yes_is_the_model_s(
-    model: type[RunRequest], start: dict[str, Any], more: dict[Any, Any]
-) -> None:
-    body = {**start, **more}
-    try:
-        text = orjson.dumps(body)
-    except TypeError:
-        return
-    if rb"\u0000" not in text:
-        assert quick_check(model)(body) == takes(model, body)
 
 
 @given(kind=st.sampled_from(["task", "workflow"]), start=GIVEN, more=BODY)

@@ -49,36 +49,11 @@ def test_a_field_left_out_stays_out_and_an_explicit_none_stays_null() -> None:
     }
 
 
-@pytest.mark.parametrize("name", sorted(set(TaskRunRequest.model_fields) - {"prompt"}))
-def test_every_optional_task_field_may_be_null(name: str) -> None:
-    assert getattr(task(**{name: None}), name) is None
-
-
-@pytest.mark.parametrize(
-    "name", sorted(set(WorkflowRunRequest.model_fields) - {"workflow_id", "agent_id"})
-)
-def test_every_optional_workflow_field_may_be_null(name: str) -> None:
-    assert getattr(workflow(**{name: None}), name) is None
-
-
-@pytest.mark.parametrize(
-    ("make", "name"),
-    [
-        (make, name)
-        for make, model, required in (
-            (login, LoginRunRequest, "credential_type"),
-            (download, DownloadFilesRunRequest, "navigation_goal"),
-        )
-        for name in sorted(set(model.model_fields) - {required})
-    ],
-)
-def test_every_optional_field_of_a_login_or_download_may_be_null(make: Any, name: str) -> None:
-    assert getattr(make(**{name: None}), name) is None
-
-
-@pytest.mark.parametrize("place", [*KNOWN_CREDENTIAL_TYPES, "a-vault-of-tomorrow"])
-def test_any_place_of_credentials_is_taken(place: str) -> None:
-    assert login(credential_type=place).credential_type == place
+@pytest.mark.parametrize("make", [task, workflow, login, download])
+def test_every_optional_field_may_be_null(make: Any) -> None:
+    required = {"prompt", "workflow_id", "agent_id", "credential_type", "navigation_goal"}
+    for name in type(make()).model_fields.keys() - required:
+        assert getattr(make(**{name: None}), name) is None
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 86_401, "90", True])
@@ -97,22 +72,17 @@ def test_a_run_takes_fifty_files() -> None:
                 make(file_ids=wrong)
 
 
-@pytest.mark.parametrize("engine", [*KNOWN_ENGINES, "an-engine-of-tomorrow"])
-def test_any_engine_name_is_taken(engine: str) -> None:
-    assert task(engine=engine).engine == engine
-
-
-@pytest.mark.parametrize(
-    "place",
-    [*KNOWN_PROXY_LOCATIONS, "RESIDENTIAL_XX", {"country": "US"}, {"url": "http://p.test:3128"}],
-)
-def test_a_proxy_location_is_a_name_or_a_place(place: object) -> None:
-    assert task(proxy_location=place).model_dump(exclude_unset=True)["proxy_location"] == place
-
-
-@pytest.mark.parametrize("schema", [{"type": "object"}, ["price"], "the price"])
-def test_a_data_schema_is_an_object_an_array_or_text(schema: object) -> None:
-    assert task(data_extraction_schema=schema).data_extraction_schema == schema
+def test_names_that_skyvern_may_add_are_taken() -> None:
+    places = [{"country": "US"}, {"url": "http://p.test:3128"}]
+    for place in (*KNOWN_PROXY_LOCATIONS, "RESIDENTIAL_XX", *places):
+        given = task(proxy_location=place).model_dump(exclude_unset=True)
+        assert given["proxy_location"] == place
+    for engine in (*KNOWN_ENGINES, "an-engine-of-tomorrow"):
+        assert task(engine=engine).engine == engine
+    for vault in (*KNOWN_CREDENTIAL_TYPES, "a-vault-of-tomorrow"):
+        assert login(credential_type=vault).credential_type == vault
+    for schema in ({"type": "object"}, ["price"], "the price"):
+        assert task(data_extraction_schema=schema).data_extraction_schema == schema
 
 
 @pytest.mark.parametrize(

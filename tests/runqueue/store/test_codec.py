@@ -287,14 +287,6 @@ def test_the_envelope_tells_kind_key_and_namespace() -> None:
         assert codec.read_envelope(line) == (kind, None, "", "")
 
 
-@pytest.mark.parametrize(("letter", "kind"), [("t", "task"), ("w", "workflow")])
-def test_a_body_that_was_stored_before_there_were_other_kinds_is_read_as_it_was(
-    letter: str, kind: str
-) -> None:
-    stored = f'{{"k":"{letter}","title":"T"}}\n{{"prompt":"P"}}'.encode()
-    assert codec.read_request(stored) == (kind, {"title": "T", "prompt": "P"})
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -354,6 +346,6 @@ def test_a_job_is_stored_as_the_same_text_in_every_interpreter() -> None:
             text=True,
             check=True,
         ).stdout
-        for hash_seed in "0123"
+        for hash_seed in "01"
     }
     assert len(stored) == 1

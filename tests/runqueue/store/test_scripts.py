@@ -83,11 +83,6 @@ def listed(client: redis.Redis, pattern: str) -> list[dict[bytes, Any]]:
     return [as_dict(row) for row in client.function_list(pattern)]
 
 
-def test_there_are_scripts_to_test() -> None:
-    assert {"enqueue", "claim", "mark_running", "finish", "retire"} <= set(NAMES)
-    assert {"core", "counters", "lanes", "changes"} <= set(LIBS)
-
-
 @pytest.mark.parametrize("name", [one for one in LIBS if one != "core"])
 def test_a_module_returns_its_table(name: str) -> None:
     assert re.search(rf"^local {name} = {{}}$", SOURCES[name], re.MULTILINE)
