@@ -173,7 +173,7 @@ GAUGES: tuple[Family, ...] = (
     ),
     Family(
         "last_tick_age_seconds",
-        "Since a worker last searched for work, which one does twice a second. Nothing where none"
+        "Since a worker last searched for work, which one does once a second. Nothing where none"
         " ever did.",
         one(lambda seen: seen.figures.ticked),
     ),

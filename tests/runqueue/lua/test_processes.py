@@ -592,3 +592,15 @@ def test_reads_fail_from_the_last_answer_on_that_any_process_had(clock: Clockwor
     clock.wait(25)
     reading(clock, "p1", answered=55, failing=45)
     assert failing_for(clock) == 26
+
+
+def test_a_tick_says_that_an_account_is_idle_until_there_is_something_to_come_due(
+    clock: Clockwork,
+) -> None:
+    clock.heartbeat(first=True)
+    clock.tick("p1")  # has the first sweep begin
+    clock.wait(1)
+    assert clock.tick("p1").answer == "idle"
+    clock.enqueue(1, run_at=clock.now + 3600 * SECOND)
+    clock.wait(1)
+    assert clock.tick("p1").answer == "send"
