@@ -24,6 +24,8 @@ log = structlog.get_logger()
 
 #: Seconds between two ticks of an account, of all processes together.
 TICK_SECONDS = 0.5
+#: Seconds until the next tick where nothing is there that could come due.
+IDLE_SECONDS = 1.0
 #: Seconds between two tries while Redis is away; and at most, where keys are damaged.
 PAUSE_SECONDS, LONGEST_PAUSE = 0.5, 10.0
 
@@ -75,7 +77,7 @@ class Ticker:
     @property
     def wait(self) -> float:
         """Seconds to wait for a wake-up."""
-        return max(0.05, min(TICK_SECONDS, self._next_tick - time.monotonic()))
+        return max(0.05, self._next_tick - time.monotonic())
 
     @property
     def _process(self) -> str:
@@ -98,7 +100,8 @@ class Ticker:
             self._runtime.begin("webhooks", self._account, 0)
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + TICK_SECONDS
-            self._tick(woken=False)
+            if self._tick(woken=False) == "idle":
+                self._next_tick += IDLE_SECONDS - TICK_SECONDS
         self._pause = 0.0
 
     def pause_after(self, error: Exception) -> float:
@@ -109,7 +112,7 @@ class Ticker:
         self._pause = max(self._pause, PAUSE_SECONDS)
         return self._pause
 
-    def _tick(self, *, woken: bool) -> None:
+    def _tick(self, *, woken: bool) -> str:
         call = worker_calls.tick(
             self._account, self._process, int(TICK_SECONDS * 1e6), elapsed_us(), woken=woken
         )
@@ -119,6 +122,7 @@ class Ticker:
         for kind, count in tick.messages.items():
             for _ in range(count):
                 self._begin(kind, tick.now_us)
+        return tick.answer
 
     def _begin(self, kind: str, tick_us: int) -> None:
         """Send the message that starts a consumer; where the broker takes none, start it here.

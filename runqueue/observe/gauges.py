@@ -153,7 +153,7 @@ GAUGES: tuple[Family, ...] = (
     ),
     Family(
         "last_tick_age_seconds",
-        "Age of the last tick; two come a second.",
+        "Age of the last tick; one or two come a second.",
         one(lambda seen: seen.figures.ticked),
     ),
     Family(

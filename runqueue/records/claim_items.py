@@ -307,7 +307,7 @@ class EndedStray(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """What the tick says: `wait`, `wake`, `passed`, or `send` with messages by kind."""
+    """What the tick says: `wait`, `wake`, `passed`, `idle`, or `send` with messages by kind."""
 
     answer: str
     now_us: int

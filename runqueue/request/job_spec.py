@@ -5,24 +5,19 @@
 
 Checked whole, before anything is stored: `parse_line` and `JobSpec.of` raise one `InvalidJob` that
 names every field at fault.
-
-Most bodies are right, and a quick check says so at a fraction of the model's price. It is made of
-the model's own schema, so no field is described twice. It leaves out what decides nothing here:
-that texts have no NUL (one search in the JSON shows it), and the model object with its defaults.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, Unpack, cast
 
 import orjson
-from pydantic import BaseModel, ValidationError
-from pydantic_core import CoreSchema, SchemaValidator, core_schema
+from pydantic import ValidationError
 
 from runqueue.errors import FieldError, InvalidJob
 from runqueue.request.job_keys import keys_of
@@ -55,51 +50,6 @@ from runqueue.request.validation_errors import (
     size_words,
 )
 
-#: How JSON has a NUL.
-NUL = b"\\u0000"
-
-# Patterns, and what is left to check of a text that has no NUL.
-_WITHOUT_NUL = {
-    r"^[^\x00]*$": None,
-    r"^[^\x00]+$": r"^(?s:.)",
-    r"^[^\x00]*[^\s\x00][^\x00]*$": r"\S",
-}
-
-
-def quick_check(model: type[BaseModel]) -> Callable[[Any], bool]:
-    """Return a check whether a body without NUL is one that the model takes.
-
-    No means "ask the model": only its refusal says what is wrong.
-    """
-    schema = _lighter(model.__pydantic_core_schema__)
-    if schema["type"] == "model" and schema["schema"]["type"] == "model-fields":
-        schema = _fields_alone(schema)
-    return SchemaValidator(cast(CoreSchema, schema)).isinstance_python
-
-
-def _lighter(part: Any) -> Any:
-    """Copy a part of a schema, with patterns that know of no NUL."""
-    if isinstance(part, list):
-        return [_lighter(item) for item in part]
-    if not isinstance(part, dict):
-        return part
-    copy = {name: _lighter(item) for name, item in part.items()}
-    if copy.get("type") == "str" and copy.get("pattern") in _WITHOUT_NUL:
-        pattern = _WITHOUT_NUL[copy.pop("pattern")]
-        return copy if pattern is None else {**copy, "pattern": pattern}
-    return copy
-
-
-def _fields_alone(model: dict[str, Any]) -> Any:
-    """Return the schema of a model's fields, without the model; defaults need no check."""
-    fields = {}
-    for name, described in model["schema"]["fields"].items():
-        is_required = described["schema"]["type"] != "default"
-        inner = described["schema"] if is_required else described["schema"]["schema"]
-        fields[name] = core_schema.typed_dict_field(inner, required=is_required)
-    return core_schema.typed_dict_schema(fields, extra_behavior="forbid", config=model["config"])
-
-
 __all__ = ["MAX_PAYLOAD_BYTES", "JobSpec", "Kind", "Priority", "When", "parse_line"]
 
 #: Largest body, in bytes of compact JSON.
@@ -115,7 +65,6 @@ _MODELS: dict[object, type[RunRequest]] = dict(MODELS.items())
 _KIND_WORDS = '"task", "workflow", "login" or "download_files"'
 #: Where requests of each kind say after how many steps their runs are stopped.
 _MAX_STEPS = ("max_steps", "max_steps_override", "max_steps_per_run")
-_QUICK = {model: quick_check(model) for model in _MODELS.values()}
 _FILES_ONCE = FieldError(
     "retry", "expected no retry beside file_ids: Skyvern deletes a file when its run is over"
 )
@@ -320,9 +269,9 @@ def _checked_body(
         return {}, b""
     body = dict(body)
     if has_many(body):
-        canonical = _SlowCheck(model, errors, checks).in_pieces(body)
+        canonical = _BodyCheck(model, errors, checks).in_pieces(body)
     else:
-        canonical = _at_a_glance(model, body) or _SlowCheck(model, errors, checks).at_once(body)
+        canonical = _BodyCheck(model, errors, checks).at_once(body)
     if canonical and (b"null" in canonical or not RULED.isdisjoint(body)):
         errors += judged(model.kind, broken_rules(model.kind, body), checks)
     if len(canonical) > MAX_PAYLOAD_BYTES:
@@ -334,19 +283,8 @@ def _checked_body(
     return body, canonical
 
 
-def _at_a_glance(model: type[RunRequest], body: dict[Any, Any]) -> bytes:
-    """Return the canonical form of a body that is surely sound, as nearly all are; b"" = unsure."""
-    if not _QUICK[model](body):
-        return b""
-    try:
-        canonical = orjson.dumps(body, option=_DUMP)
-    except TypeError:
-        return b""
-    return b"" if NUL in canonical else canonical
-
-
 @dataclass(slots=True)
-class _SlowCheck:
+class _BodyCheck:
     """Checks a body by its model, which says what is wrong with it.
 
     Args:

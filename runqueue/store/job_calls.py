@@ -7,6 +7,7 @@ Pure functions: `RunQueue` and `AsyncRunQueue` only send what is made here. The 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -34,7 +35,7 @@ from runqueue.request.time_range import in_microseconds
 from runqueue.store import codec, compression
 from runqueue.store.operator_calls import Seen
 from runqueue.store.replies import codes, flat, of_ids, page, rows, texts
-from runqueue.store.scripts import ScriptCall, load
+from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Jobs in one script call: Lua's `unpack` takes 1,000 without harm, and 8,000 fail.
 CHUNK = 1000
@@ -132,39 +133,36 @@ def enqueue(
         quota: of the caller that enqueues them, beside the account's own quotas.
     """
     head = [batch or _NO_BATCH, quota.stored() if quota else ""]
-    return _intake("enqueue", account, head, jobs, keys, batch=batch)
+    parse = partial(_enqueued, jobs, keys, batch)
+    return ScriptCall(load("enqueue"), account, [*head, *_arguments(jobs)], parse)
 
 
 def look_up(
     account: str, jobs: Sequence[PackedJob], keys: Sequence[str | None]
 ) -> ScriptCall[list[Enqueued]]:
     """Return what `enqueue` would answer, and store nothing."""
-    return _intake("look_up", account, [], jobs, keys)
+    parse = partial(_enqueued, jobs, keys, None)
+    return ScriptCall(load("look_up"), account, _arguments(jobs), parse)
 
 
-def _intake(
-    script: str,
-    account: str,
-    head: Sequence[str],
-    jobs: Sequence[PackedJob],
-    keys: Sequence[str | None],
-    *,
-    batch: str | None = None,
-) -> ScriptCall[list[Enqueued]]:
-    def parse(reply: list[Any]) -> list[Enqueued]:
-        now = _at(reply[0])
+def _arguments(jobs: Sequence[PackedJob]) -> list[Argument]:
+    return flat(job[:4] for job in jobs)
 
-        def made_at(row: Any) -> datetime:
-            return _at(int(reply[0]) + row) if row and isinstance(row, int) else now
 
-        return [
-            Enqueued(job.job_id, _NEW, key, job.state, batch, made_at(row))
-            if isinstance(row, int) or row[0] == _TAKEN_OVER
-            else _known(job, key, row)
-            for job, key, row in zip(jobs, keys, reply[1:], strict=True)
-        ]
+def _enqueued(
+    jobs: Sequence[PackedJob], keys: Sequence[str | None], batch: str | None, reply: list[Any]
+) -> list[Enqueued]:
+    now = _at(reply[0])
 
-    return ScriptCall(load(script), account, [*head, *flat(job[:4] for job in jobs)], parse)
+    def made_at(row: Any) -> datetime:
+        return _at(int(reply[0]) + row) if row and isinstance(row, int) else now
+
+    return [
+        Enqueued(job.job_id, _NEW, key, job.state, batch, made_at(row))
+        if isinstance(row, int) or row[0] == _TAKEN_OVER
+        else _known(job, key, row)
+        for job, key, row in zip(jobs, keys, reply[1:], strict=True)
+    ]
 
 
 def _known(job: PackedJob, key: str | None, row: list[Any]) -> Enqueued:

@@ -6,10 +6,15 @@
 --       { 'wake', now_us }: the woken process has the active consumer itself
 --       { 'passed', now_us }: the wake-up was handed to a process that has an active consumer
 --       { 'send', now_us, per kind that is due: kind, messages }
+--       { 'idle', now_us }: nothing is there that could come due
 local JOBS_A_CONSUMER, MAX_LANES = 100, 64
 local LINES_A_JOB = 100 -- lines of the inbox cost no call to Skyvern: so many go for one job
 local SEND_AGAIN = 50000
 local SWEEP_EVERY, TIDY_EVERY = 1000000, 30000000
+-- What there is of an account that is not idle.
+local RINGS = { 'ring:0', 'ring:1', 'ring:2', 'ring:3', 'listing', 'held_keys', 'held_budgets', 'asides' }
+local INDEXES = { 'poll', 'stray_looks', 'cancels', 'relays', 'watches', 'callbacks', 'inbox', 'inbox:leases',
+  'reconcile', 'due', 'deadlines', 'expiring', 'canceling', 'dropping', 'unwanted' }
 
 local function active_consumers(q, kind)
   local board = q.prefix .. 'board:' .. kind
@@ -20,9 +25,9 @@ end
 -- How many members of an index are due.
 local function due_in(q, index) return redis.call('ZCOUNT', q.prefix .. index, '-inf', int(q.now)) end
 
-local function is_there(q, ...)
+local function are_any(q, names)
   local keys = {}
-  for i, name in ipairs({ ... }) do keys[i] = q.prefix .. name end
+  for i, name in ipairs(names) do keys[i] = q.prefix .. name end
   return redis.call('EXISTS', unpack(keys)) > 0
 end
 
@@ -51,7 +56,7 @@ local function claimable(q, enough)
       if visited >= MAX_LANES then return math.max(found, math.min(enough, ready_jobs(q))) end
     end
   end
-  if is_there(q, 'listing') then return math.max(found, math.min(enough, ready_jobs(q))) end
+  if redis.call('EXISTS', q.prefix .. 'listing') == 1 then return math.max(found, math.min(enough, ready_jobs(q))) end
   return found
 end
 
@@ -96,7 +101,11 @@ local function wake(q, process)
   return reply
 end
 
-local function send_stages(q, reply, meta, alive)
+local function send_stages(q, reply, meta)
+  local alive = redis.call('ZCOUNT', q.prefix .. 'processes', '(' .. int(q.now), '+inf')
+  if are_any(q, RINGS) and may_submit(q, meta[4], meta[2]) then
+    send_for(q, reply, 'submit', claimable(q, alive * JOBS_A_CONSUMER), alive)
+  end
   send_for(q, reply, 'poll', due_in(q, 'poll') + due_in(q, 'stray_looks'), alive)
   if meta[5] == '1' and math.max(tonumber(meta[6] or 0), tonumber(meta[7] or 0)) <= q.now then
     send(q, reply, 'list', 1 - active_consumers(q, 'list'))
@@ -108,15 +117,15 @@ local function send_stages(q, reply, meta, alive)
   local lines = redis.pcall('LLEN', q.prefix .. 'inbox')
   lines = type(lines) == 'number' and lines or 0
   send_for(q, reply, 'inbox', lines / LINES_A_JOB + due_in(q, 'inbox:leases'), alive)
-  return due_in(q, 'reconcile') > 0
 end
 
-local function needs_sweep(q, meta, since)
+local function needs_sweep(q, meta, is_idle)
+  local since = q.now - tonumber(meta[3] or 0)
   if since < 0 or since > TIDY_EVERY then return true end
-  return since > SWEEP_EVERY and (meta[8] or meta[9] or due_in(q, 'processes') > 0
-    or is_there(q, 'canceling', 'listing', 'dropping', 'unwanted')
-    or (is_there(q, 'due', 'deadlines', 'expiring')
-      and due_in(q, 'due') + due_in(q, 'deadlines') + due_in(q, 'expiring') > 0))
+  if since <= SWEEP_EVERY then return false end
+  return due_in(q, 'processes') > 0 or (not is_idle and (meta[8] or meta[9]
+    or due_in(q, 'due') > 0 or due_in(q, 'deadlines') > 0 or due_in(q, 'expiring') > 0
+    or are_any(q, { 'canceling', 'listing', 'dropping', 'unwanted' })))
 end
 
 local function body(q)
@@ -133,19 +142,16 @@ local function body(q)
   local tick_at = tonumber(meta[1] or 0)
   if tick_at > q.now and tick_at <= q.now + interval then return { 'wait', int(q.now) } end
   redis.call('HSET', q.meta, 'tick_at', int(q.now + interval))
-  local alive = redis.call('ZCOUNT', q.prefix .. 'processes', '(' .. int(q.now), '+inf')
-  if is_there(q, 'ring:0', 'ring:1', 'ring:2', 'ring:3', 'listing', 'held_keys', 'held_budgets', 'asides')
-    and may_submit(q, meta[4], meta[2]) then
-    send_for(q, reply, 'submit', claimable(q, alive * JOBS_A_CONSUMER), alive)
-  end
-  local may_be_due = meta[5] == '1' or is_there(q, 'poll', 'stray_looks', 'cancels', 'relays', 'watches', 'callbacks',
-    'inbox', 'inbox:leases', 'reconcile')
-  local is_search_due = may_be_due and send_stages(q, reply, meta, alive)
+  local is_idle = not (meta[5] == '1' or meta[8] or meta[9] or are_any(q, INDEXES) or are_any(q, RINGS))
+  if not is_idle then send_stages(q, reply, meta) end
   -- One at a time: another search need not look for what one finds.
-  if is_search_due or is_recovering then send(q, reply, 'reconcile', 1 - active_consumers(q, 'reconcile')) end
-  if needs_sweep(q, meta, q.now - tonumber(meta[3] or 0)) then
+  if is_recovering or (not is_idle and due_in(q, 'reconcile') > 0) then
+    send(q, reply, 'reconcile', 1 - active_consumers(q, 'reconcile'))
+  end
+  if needs_sweep(q, meta, is_idle) then
     redis.call('HSET', q.meta, 'sweep_at', int(q.now))
     send(q, reply, 'sweep', 1)
   end
+  if is_idle and not reply[3] then reply[1] = 'idle' end
   return reply
 end

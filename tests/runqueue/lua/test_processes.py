@@ -496,3 +496,15 @@ def test_reads_fail_until_any_process_has_an_answer(clock: Clockwork) -> None:
     assert failing_for(clock) == 10
     reading(clock, "p2", answered=1)
     assert failing_for(clock) is None
+
+
+def test_a_tick_says_that_an_account_is_idle_until_there_is_something_to_come_due(
+    clock: Clockwork,
+) -> None:
+    clock.heartbeat(first=True)
+    clock.tick("p1")  # has the first sweep begin
+    clock.wait(1)
+    assert clock.tick("p1").answer == "idle"
+    clock.enqueue(1, run_at=clock.now + 3600 * SECOND)
+    clock.wait(1)
+    assert clock.tick("p1").answer == "send"

@@ -72,6 +72,11 @@ def test_options_that_disagree_are_named_beside_others_that_are_at_fault() -> No
     }
 
 
+@pytest.mark.parametrize("name", ["prompt", "title", "url", "user_agent", "browser_session_id"])
+def test_a_nul_is_found_in_every_text(name: str) -> None:
+    assert list(faults(with_body(**{name: "a\0b"}))) == [f"body.{name}"]
+
+
 def test_a_thousand_faults_are_not_all_listed() -> None:
     assert len(faults(with_body(**{f"field_{n}": 1 for n in range(1_000)}))) == 21
 

@@ -1,5 +1,5 @@
 -- The active consumers of a stage: the process of each, and until when it counts as active. A consumer refreshes its
--- entry at least twice a second, so a killed one is noticed within 1.5 s.
+-- entry at least once a second, so a killed one is noticed within 1.5 s.
 local board = {}
 local BOARD_STAYS = 1500000
 local STALE_TICK = 5000000

@@ -18,7 +18,7 @@ local function int(n) return string.format(n % 1 == 0 and '%d' or '%.0f', n) end
 -- The text of an error, as a command or Lua raises it.
 local function words_of(err) return type(err) == 'table' and err.err or tostring(err) end
 
--- Every tick, twice a second, checks the clock. Without ticks for a while it may have been set meanwhile: decisions by
+-- Every tick, once or twice a second, checks the clock. Without ticks for a while it may have been set meanwhile: decisions by
 -- time wait for the next tick.
 local function clock_is_stale(q) return q.believed and math.abs(q.now - q.believed) > 5000000 end
 
