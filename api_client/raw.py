@@ -367,7 +367,7 @@ class RawClient:
                 answer = await follow_redirects(self._sender, request, answer, start)
         except Exception as exc:  # noqa: BLE001 - whatever it is, it is classified
             return self._without_key(failed(exc))
-        self._note(answer)
+        self.gave_json = self.gave_json or is_json(answer.body)
         return self._without_key(classify(answer.status, answer.body, answer.headers))
 
     async def _read(self, path: str, timeout: float, query: str = "") -> HttpAnswer | None:
@@ -377,7 +377,7 @@ class RawClient:
             answer = await send(self._sender, request)
         except Exception:  # noqa: BLE001 - a read that failed is one to make again
             return None
-        self._note(answer)
+        self.gave_json = self.gave_json or is_json(answer.body)
         return answer
 
     async def _read_of(self, path: str, field: str, name: str, timeout: float) -> HttpAnswer | None:
@@ -398,10 +398,6 @@ class RawClient:
         if again is None or not again.is_success or _names(again.body, field, name):
             return again
         return None
-
-    def _note(self, answer: HttpAnswer) -> None:
-        if not self.gave_json:
-            self.gave_json = is_json(answer.body)
 
     def _without_key(self, outcome: _Outcome) -> _Outcome:
         if not outcome.detail:  # as of nearly all

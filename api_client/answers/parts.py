@@ -6,7 +6,7 @@ None of them raises: an answer in an unknown shape is data, not a reason to cras
 import re
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -199,9 +199,14 @@ def http_date(value: str) -> float | None:
 
 def unix_time(value: object) -> float | None:
     """Read a timestamp, which is UTC where it names no zone; None if it is none."""
+    moment = _since_epoch(value)
+    return None if moment is None else moment.total_seconds()
+
+
+def _since_epoch(value: object) -> timedelta | None:
     try:
         moment = datetime.fromisoformat(value)  # type: ignore[arg-type]
-        return (moment - (_EPOCH_UTC if moment.tzinfo else _EPOCH)).total_seconds()
+        return moment - (_EPOCH_UTC if moment.tzinfo else _EPOCH)
     except (TypeError, ValueError, OverflowError):
         return None
 
@@ -230,15 +235,12 @@ def run_times(run: Mapping[str, Any]) -> RunTimes:
     Args:
         run: the answer of a GET, or a webhook.
     """
-    started = unix_time(run.get("started_at"))
+    started, steps = _since_epoch(run.get("started_at")), _steps(run.get("step_count"))
     if started is None:
-        return RunTimes(steps=_steps(run.get("step_count")))
-    queued = unix_time(run.get("queued_at")) or unix_time(run.get("created_at"))
-    return RunTimes(
-        None if queued is None else _between(queued, started),
-        _between(started, unix_time(run.get("finished_at"))),
-        _steps(run.get("step_count")),
-    )
+        return RunTimes(steps=steps)
+    queued = _since_epoch(run.get("queued_at")) or _since_epoch(run.get("created_at"))
+    finished = _since_epoch(run.get("finished_at"))
+    return RunTimes(_between(queued, started), _between(started, finished), steps)
 
 
 def ended_ago(run: Mapping[str, Any], now: float | None) -> float | None:
@@ -280,9 +282,10 @@ def attempt_age(run: Mapping[str, Any], now: float | None) -> float | None:
     return now - max(begun) if begun else None
 
 
-def _between(start: float, end: float | None) -> float | None:
-    seconds = None if end is None else round(end - start, 6)
-    return None if seconds is None or seconds < 0 else seconds
+def _between(start: timedelta | None, end: timedelta | None) -> float | None:
+    if start is None or end is None or end < start:
+        return None
+    return (end - start).total_seconds()
 
 
 def _steps(value: object) -> int | None:

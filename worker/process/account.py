@@ -78,6 +78,8 @@ class AccountLink:
         self.worker_settings = settings
         self.client = RawClient(account.base_url, account.api_key.get_secret_value(), transport)
         self.metrics = AccountMetrics(name)
+        #: Whether workflow runs are to carry the marker as a tag, too.
+        self.wants_tags = settings.correlation and settings.run_tags
         self._tag_again = 0.0
         proxies = proxies_of(account, settings)
         #: Whether a proxy leads to the server, and whether it reads what passes and may date it.
@@ -255,11 +257,6 @@ class AccountLink:
     def remember_list(self) -> None:
         """Take note that the server has a list of runs."""
         self._list_again = self._no_list_for = 0.0
-
-    @property
-    def wants_tags(self) -> bool:
-        """Whether workflow runs are to carry the marker as a tag, too."""
-        return self.worker_settings.correlation and self.worker_settings.run_tags
 
     @property
     def tags_runs(self) -> bool:

@@ -53,6 +53,8 @@ class AnswerCheck:
 
     def __init__(self) -> None:
         self._unchanged: set[tuple[str | None, ...]] = set()
+        #: Requests that were shown as sent: kind, type of run, workflow, and what was shown.
+        self._as_sent: set[tuple[object, ...]] = set()
         self._marked: set[tuple[str, bool, bool]] = set()
 
     def differences(self, post: codec.Post, answer: Submission) -> tuple[str, ...]:
@@ -87,7 +89,11 @@ class AnswerCheck:
         run_type = text_or_none((answer.shown or {}).get("run_type"))
         as_sent = _as_sent(post.kind, sent, shown, run_type)
         if as_sent is not None:  # comparing takes twenty times as long
-            self._remember(post.kind, run_type, sent, as_sent)
+            workflow = sent.get("workflow_id") if post.kind == "workflow" else None
+            shape = (post.kind, run_type, workflow, *as_sent)
+            if shape not in self._as_sent and len(self._as_sent) < MOST_REMEMBERED:
+                self._as_sent.add(shape)
+                self._remember(post.kind, run_type, sent, as_sent)
             return ()
         if post.query:
             sent["template"] = True

@@ -20,7 +20,9 @@ GET_SECONDS = 12.0
 #: Seconds that the permit for a further read may take.
 PERMIT_SECONDS = 5.0
 
-_FAILED = frozenset({ReadClass.ACCOUNT, ReadClass.TROUBLE})
+# Tuples: a set would call `Enum.__hash__`, which is Python.
+_ANSWERED = (ReadClass.RUN, ReadClass.NOT_FOUND)
+_FAILED = (ReadClass.ACCOUNT, ReadClass.TROUBLE)
 #: How the name of a browser session begins.
 _SESSION = b'"pbs_'
 _NUMBER = re.compile(r"\d*$")
@@ -31,7 +33,7 @@ async def read_run(account: AccountLink, run_id: str) -> RunReading:
     with account.metrics.timed("get") as timer:
         reading = await account.client.get_run(run_id, GET_SECONDS)
         timer.status = reading.status_code
-    if reading.outcome in {ReadClass.RUN, ReadClass.NOT_FOUND}:
+    if reading.outcome in _ANSWERED:
         account.reads.answered()
     else:
         account.reads.failed(reading.status_code)

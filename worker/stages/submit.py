@@ -39,7 +39,8 @@ ROUND_TRIPS = 20
 
 #: What a server says that takes no tags with a submission.
 _TAGS = re.compile(r"run_metadata|\btag(s|ging|ged)?\b", re.IGNORECASE)
-_REFUSALS = frozenset({SubmissionClass.REFUSED, SubmissionClass.ACCOUNT})
+# Tuples: a set would call `Enum.__hash__`, which is Python.
+_REFUSALS = (SubmissionClass.REFUSED, SubmissionClass.ACCOUNT)
 #: Why nothing is known of a submission that was cut off with its process.
 STOPPED = "the worker was stopped"
 
@@ -271,5 +272,5 @@ def _words(account: str, outcome: Submission) -> str:
 
 
 _SETTINGS = {401: "API_KEY", 403: "API_KEY", 404: "BASE_URL"}
-_UNANSWERED = frozenset({SubmissionClass.NOT_SENT, SubmissionClass.UNKNOWN})
-_NO_RUN = frozenset({SubmissionClass.NOT_SENT, SubmissionClass.BUSY, SubmissionClass.ACCOUNT})
+_UNANSWERED = (SubmissionClass.NOT_SENT, SubmissionClass.UNKNOWN)
+_NO_RUN = (SubmissionClass.NOT_SENT, SubmissionClass.BUSY, SubmissionClass.ACCOUNT)
