@@ -15,7 +15,9 @@ from redis.exceptions import RedisError
 from runqueue import RunQueueError, ids
 from runqueue.errors import BatchExpired, BatchMismatch, BatchNotFound
 from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.producer.chunks import packets
 from runqueue.records.job import Enqueued, EnqueueStatus
+from runqueue.store import job_calls
 from runqueue.store.keys import Keys
 from simulation.judges.ledger import AcceptedJob
 from simulation.plan import (
@@ -298,7 +300,10 @@ class Producer:
         """
         pushed = self._world.loop.time()
         while True:
-            found = await queue.look_up(lines)
+            (packet,) = packets(lines)
+            found: list[Enqueued] = await queue.send(
+                job_calls.look_up("default", packet.arguments, packet.keys)
+            )
             if all(one.status is not EnqueueStatus.NEW for one in found):
                 return found
             is_late = self._world.loop.time() > pushed + _PUSH_AGAIN_SECONDS

@@ -301,7 +301,7 @@ _LONG_BEFORE = 10.0
 def failover_session(lab: Lab, jobs: int) -> None:
     """Sessions are one at a time: what claims passed by hides no job from the search."""
     waiting = _passed_by(lab, jobs, keys=["session:pbs_1"])
-    lab.operations.cancel(waiting)  # one at a time they would take a quarter of an hour
+    lab.queue.cancel_jobs(waiting)  # one at a time they would take a quarter of an hour
     lab.settle(240)
 
 

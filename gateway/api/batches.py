@@ -165,9 +165,10 @@ class Canceled(BaseModel):
     """A batch was canceled."""
 
     batch_id: str = Field(examples=[EXAMPLE_BATCH])
-    jobs: int = Field(
-        description="How many it has, those that had ended before included.", examples=[1000]
-    )
+    jobs: int = Field(description="How many it has.", examples=[1000])
+    canceled: int = Field(description="How many had not been submitted.", examples=[900])
+    will_be_canceled: int = Field(description="How many may have a run.", examples=[10])
+    over: int = Field(description="How many had ended before.", examples=[90])
 
 
 @router.call(
@@ -195,8 +196,8 @@ async def list_batches(
     """
     whose = tenant_scope_of(request).whose(account)
     async with listing(request) as queue:
-        page = await queue.list_batches(whose, cursor=cursor, limit=limit)
-        shown = [batch_values(one) for one in page.batches if status in {None, one.status}]
+        page = await queue.list_batches(whose, status=status, cursor=cursor, limit=limit)
+        shown = [batch_values(one) for one in page.batches]
         return json_answer({"batches": shown, "cursor": page.cursor or None, "unread": page.unread})
 
 
@@ -221,5 +222,6 @@ async def read_batch(batch_id: BatchId, request: Request) -> Response:
 )
 async def cancel_batch(batch_id: BatchId, request: Request) -> Response:
     """Cancel every job of a batch, whatever its size, in one step."""
-    jobs = await queue_of(request).cancel_batch(batch_id)
-    return json_answer({"batch_id": batch_id, "jobs": jobs})
+    done = await queue_of(request).cancel_batch(batch_id)
+    counts = {"canceled": done.at_once, "will_be_canceled": done.asked, "over": done.over}
+    return json_answer({"batch_id": batch_id, "jobs": done.jobs, **counts})

@@ -1,4 +1,4 @@
-"""Jobs: lists of them, and one: reading it, waiting for its end, canceling, replaying it."""
+"""Jobs: lists of them, and one: reading it, waiting for its end, canceling it."""
 
 import asyncio
 from contextlib import nullcontext, suppress
@@ -19,12 +19,10 @@ from gateway.tenants.in_flight import LARGEST
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.errors import JobNotFound
 from runqueue.ids import is_id
-from runqueue.operator.selection import Settled
 from runqueue.records.job import JobState
 from runqueue.store import delivery_calls
 from runqueue.store.accounts import account_of
 from runqueue.store.async_sending import run_async
-from runqueue.store.history import read_trail
 
 router = Routes("jobs")
 
@@ -77,8 +75,13 @@ async def list_jobs(
         Query(min_length=1, description="Only the job of this name.", examples=["order-17"]),
     ] = None,
     namespace: Annotated[str, Query(description="That of the custom_id.", examples=[""])] = "",
+    webhook: Annotated[
+        Literal["pending", "gave_up", "unknown"] | None,
+        Query(description="Only those whose webhook is in this state.", examples=["gave_up"]),
+    ] = None,
     since: Since = None,
     until: Until = None,
+    is_open: Annotated[bool, Query(description="Only those that have not ended.")] = False,
     account: Account = None,
     cursor: Annotated[
         str,
@@ -100,8 +103,10 @@ async def list_jobs(
             reason=reason,
             custom_id=custom_id,
             namespace=namespace,
+            webhook=webhook,
             since=since,
             until=until,
+            is_open=is_open,
             account=whose,
             cursor=cursor,
             limit=limit,
@@ -148,12 +153,7 @@ async def read_job(
 )
 async def read_timeline(job_id: JobId, request: Request) -> Response:
     """Read the steps of a job's life with their causes, and the request without its secrets."""
-    queue = queue_of(request)
-    account = await tenant_scope_of(request).owner(job_id)
-    trail = await queue.send(read_trail(account, job_id)) if account else None
-    if trail is None:
-        raise JobNotFound(job_id)
-    return json_answer({"job_id": job_id, **trail.as_dict()})
+    return json_answer({"job_id": job_id, **await queue_of(request).timeline(job_id)})
 
 
 async def _wait(request: Request, job_id: str, seconds: float) -> None:
@@ -193,30 +193,6 @@ async def cancel_job(job_id: JobId, request: Request) -> Response:
     """
     state = await queue_of(request).cancel(job_id)
     return json_answer({"job_id": job_id, "state": state.value})
-
-
-@router.call(
-    "POST /v1/jobs/{job_id}/replay",
-    "operate",
-    "Have a job done again",
-    ("It is ready again.", Moved),
-    problems={404: "", 409: "the job is not dead, failed or canceled"},
-)
-async def replay_job(job_id: JobId, request: Request) -> Response:
-    """Run a dead, failed or canceled job again."""
-    what = Settled.NO_SUCH_JOB
-    # First check that the bearer may see it: `operations` sees every account.
-    (found,) = await queue_of(request).states([job_id]) if is_id(job_id) else ((None, 0),)
-    if found[0] is not None:
-        settled = await asyncio.to_thread(gate_of(request).operations.replay, [job_id])
-        what = settled[job_id]
-    if what is Settled.NO_SUCH_JOB:
-        raise JobNotFound(job_id)
-    if what in {Settled.BATCH_CANCELED, Settled.FILES_USED, Settled.REQUEST_GONE}:
-        raise HTTPException(409, f"the job cannot be replayed: {what.value}")
-    if what is not Settled.DONE:
-        raise HTTPException(409, f"the job is {what.value}")
-    return json_answer({"job_id": job_id, "state": JobState.READY.value})
 
 
 @router.call(

@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import Path, Request
-from pydantic import Field, StrictFloat, StrictInt
+from fastapi import Path, Query, Request
+from pydantic import BaseModel, Field, StrictFloat, StrictInt
 from starlette.responses import Response
 
 from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Routes, listing
 from gateway.api.schemas import KeyLimitSet, KeysShown
-from gateway.auth.audit import set_detail
+from gateway.auth.audit import set_detail, set_details
 from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.store.key_limits import UNITS, KeyLimit
@@ -56,6 +56,40 @@ async def read_keys(request: Request, account: Account = None) -> Response:
     async with listing(request) as queue:
         found = await queue.list_keys(tenant_scope_of(request).whose(account))
         return json_answer({"keys": [use.as_dict() for use in found]})
+
+
+class EndedHolderShown(BaseModel):
+    """What still has a key, or steps of a strict budget, although it has ended."""
+
+    of: str = Field(examples=["key:host:shop.example"])
+    holder: str = Field(description="A job's id, or `stray <run>`.", examples=["stray tsk_123"])
+
+
+class EndedHoldersShown(BaseModel):
+    """All of them; there is none unless Redis lost writes."""
+
+    holders: list[EndedHolderShown]
+
+
+@router.call(
+    "POST /v1/keys:repair",
+    "operate",
+    "Find, or free, keys that ended jobs still have",
+    ("Those that were found.", EndedHoldersShown),
+    problems=UNKNOWN_ACCOUNT,
+)
+async def repair_keys(
+    request: Request,
+    account: Account = None,
+    drop: Annotated[bool, Query(description="Free them.")] = True,
+) -> Response:
+    """Find what has ended and still has a key, or steps of a strict budget, and free these."""
+    whose = await tenant_scope_of(request).account(account)
+    async with listing(request) as queue:
+        found = await queue.ended_holders(whose, drop=drop)
+    dropped = {whose: ("", f"{len(found)} dropped")} if found and drop else {}
+    set_details(request, dropped)
+    return json_answer({"holders": [one._asdict() for one in found]})
 
 
 @router.call(

@@ -1,11 +1,13 @@
-"""The statistics of the accounts."""
+"""The statistics of the accounts, and their worker processes."""
 
 from fastapi import Request
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from gateway.api.routing import Routes
+from gateway.api.routing import UNKNOWN_ACCOUNT, Routes
 from gateway.http.request_body import json_answer
-from gateway.tenants.scope import queue_of
+from gateway.tenants.scope import Account, queue_of, tenant_scope_of
+from runqueue.records.as_json import json_value
 
 router = Routes("queue")
 
@@ -19,6 +21,36 @@ _STATS = {
         }
     },
 }
+
+
+class WorkerShown(BaseModel):
+    """A worker process as the queue sees it."""
+
+    name: str = Field(description="Host, process id, and chance.", examples=["host-1-17-a3f"])
+    account: str = Field(examples=["default"])
+    heard_seconds: float = Field(description="How long ago its heartbeat came.", examples=[1.5])
+    alive: bool = Field(description="Whether its lease holds.", examples=[True])
+    submitting: int = Field(description="Submissions under way.", examples=[3])
+    stages: list[str] = Field(description="What it works on now.", examples=[["submit", "poll"]])
+
+
+class WorkersShown(BaseModel):
+    """The worker processes of an account, 200 at most."""
+
+    workers: list[WorkerShown]
+
+
+@router.call(
+    "GET /v1/workers",
+    "read",
+    "Read the worker processes",
+    ("The one last heard of first.", WorkersShown),
+    problems=UNKNOWN_ACCOUNT,
+)
+async def workers(request: Request, account: Account = None) -> Response:
+    """Return the worker processes of an account, the one last heard of first."""
+    found = await queue_of(request).workers(tenant_scope_of(request).whose(account))
+    return json_answer({"workers": json_value(found)})
 
 
 @router.call(

@@ -59,7 +59,15 @@ def log_session(what: str, request: Request, who: str) -> None:
 
 def set_detail(request: Request, detail: str) -> None:
     """Set the result of a call, or its result so far, in words, for its note."""
-    request.state.audit_detail = detail
+    set_details(request, {"": ("", detail)})
+
+
+def set_details(request: Request, details: dict[str, tuple[str, str]]) -> None:
+    """Set the notes of a call: by account, the target and the result in words; none = no note.
+
+    Where account or target are '' they are those that the path names.
+    """
+    request.state.audit_details = details
 
 
 class Noting:
@@ -104,18 +112,19 @@ class Noting:
         state = scope.get("state", {})
         if state.get("needed") != "operate":
             return
-        result = state.get("audit_detail", "")
-        if status < 400:
-            await self._note(Request(scope), result)
-        elif result or status >= 500:
-            detail = "; ".join(filter(None, (result, f"broke off, answered {status}")))
-            await self._note(Request(scope), detail)
+        for account, (target, result) in state.get("audit_details", {"": ("", "")}).items():
+            detail = result
+            if status >= 400:
+                if not result and status < 500:
+                    continue
+                detail = "; ".join(filter(None, (result, f"broke off, answered {status}")))
+            await self._note(Request(scope), account, target, detail)
 
-    async def _note(self, request: Request, detail: str) -> None:
+    async def _note(self, request: Request, account: str, target: str, detail: str) -> None:
         named = request.path_params
-        target = next((str(named[name]) for name in _TARGETS if name in named), "")
-        what = request.scope["route"].name
-        account = await self._account(request, target)
+        target = target or next((str(named[name]) for name in _TARGETS if name in named), "")
+        what = named.get("decision", request.scope["route"].name)
+        account = account or await self._account(request, target)
         who = tenant_scope_of(request).name
         await note(self._gate.tenant_scopes.whole, account, who, what, target=target, detail=detail)
 

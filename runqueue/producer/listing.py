@@ -1,7 +1,9 @@
 """Which jobs a list is of, and the indexes that such lists are read by (`async_pages.py`)."""
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
+from enum import StrEnum
+from typing import Final, NamedTuple, TypeVar
 
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.ids import is_name
@@ -12,8 +14,8 @@ from runqueue.records.waits import utc
 from runqueue.request.job_options import read_custom_id
 from runqueue.request.time_range import check_range
 
-#: Jobs of a page, at most.
-MOST = 1000
+#: Jobs of a page, at most; and of one for those who read all pages.
+MOST, PAGE = 1000, 500
 #: Jobs that one call reads: others wait for it, at Redis and for the reply to be taken in.
 READ_AT_ONCE = 100
 #: Where jobs of a state, or whose webhook is in a state, are indexed by time; unconfirmed ones
@@ -27,6 +29,10 @@ INDEXES: dict[JobState | DeliveryState, tuple[str, ...]] = {
     DeliveryState.GAVE_UP: ("gave_up",),
     DeliveryState.UNKNOWN: ("unknown",),
 }
+#: Webhooks that are found by their state; the others have no index.
+FOUND: Final = tuple(state for state in INDEXES if isinstance(state, DeliveryState))
+
+S = TypeVar("S", bound=StrEnum)
 
 
 class Filter(NamedTuple):
@@ -35,7 +41,7 @@ class Filter(NamedTuple):
     Args:
         group, batch: as the job names them.
         reason: text that the job's reason contains, whatever its case.
-        webhook: the state of its webhook.
+        webhook: the state of its webhook, one of `FOUND`.
         since, until: it ended then or later, and before; one that has not ended was enqueued then.
         is_open: only jobs that have not ended.
     """
@@ -50,8 +56,6 @@ class Filter(NamedTuple):
     since: datetime | None = None
     until: datetime | None = None
     is_open: bool = False
-    #: Whether all pages are to be read.
-    in_full: bool = False
 
     @property
     def words(self) -> str:
@@ -92,21 +96,21 @@ def wanted(
     namespace: str = "",
     *,
     reason: str | None = None,
+    webhook: DeliveryState | str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    is_open: bool = False,
 ) -> Filter:
     """Return which jobs are meant.
 
     Raises:
-        InvalidRequest: a state, a custom_id, a namespace, a reason or a time that is none.
+        InvalidRequest: a state, a custom_id, a namespace, a reason or a time that is none, or a
+            state of webhooks without an index.
     """
     check_words(reason)
     check_range(since, until)
-    try:
-        which = None if state is None else JobState(state)
-    except ValueError:
-        expected = f"expected one of {', '.join(JobState)}, got {str(state)[:40]!r}"
-        raise refused("state", expected) from None
+    which = None if state is None else one_of("state", state, JobState)
+    delivery = None if webhook is None else one_of("webhook", webhook, FOUND)
     if custom_id is None and namespace:
         raise refused("namespace", "expected with a custom_id only")
     errors: list[FieldError] = []
@@ -115,7 +119,22 @@ def wanted(
         raise InvalidRequest(errors)
     if namespace and not is_name(namespace):
         raise refused("namespace", f"expected the name of a namespace, got {namespace[:40]!r}")
-    return Filter(group, batch, reason, which, custom_id, namespace, since=since, until=until)
+    return Filter(
+        group, batch, reason, which, custom_id, namespace, delivery, since, until, is_open
+    )
+
+
+def one_of(field: str, given: str, values: Iterable[S]) -> S:
+    """Return the value that is given by its text.
+
+    Raises:
+        InvalidRequest: it is none of these.
+    """
+    names = list(values)
+    for value in names:
+        if value == given:
+            return value
+    raise refused(field, f"expected one of {', '.join(names)}, got {str(given)[:40]!r}")
 
 
 def refused(field: str, message: str) -> InvalidRequest:

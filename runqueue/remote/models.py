@@ -14,17 +14,23 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 from pydantic import TypeAdapter
 
+from runqueue.operator.decisions import Settled
+from runqueue.operator.refused_lines import InboxPage, RefusedLine
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch, Retried
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
-from runqueue.records.job import Candidate, Enqueued, Job, JobState
+from runqueue.records.job import Candidate, Enqueued, Job, JobState, Stray
+from runqueue.records.limits import AccountLimits
 from runqueue.records.waits import Wait
 from runqueue.request.job_options import RECORDED, When
 from runqueue.request.job_spec import JobSpec, Priority
 from runqueue.request.private_targets import FieldWarning
+from runqueue.store.audit import AuditNote
 from runqueue.store.budgets import BudgetUse
 from runqueue.store.groups import Group
-from runqueue.store.key_limits import KeyUse
+from runqueue.store.key_limits import EndedHolder, KeyUse
+from runqueue.store.live_processes import Process
+from runqueue.store.operator_calls import CancelCounts
 
 M = TypeVar("M")
 
@@ -33,6 +39,11 @@ _ENQUEUED, _WARNINGS = TypeAdapter(Enqueued), TypeAdapter(list[FieldWarning])
 _KEY_USE, _BUDGET_USE = TypeAdapter(KeyUse), TypeAdapter(BudgetUse)
 _RETRIED, _COUNT = TypeAdapter(Retried), TypeAdapter(int)
 _WAITS = TypeAdapter(tuple[Wait, ...])
+_SETTLED, _STRAY = TypeAdapter(dict[str, Settled]), TypeAdapter(Stray)
+_INBOX, _HOLDER = TypeAdapter(InboxPage), TypeAdapter(EndedHolder)
+_LIMITS, _NOTE, _WORKER = TypeAdapter(AccountLimits), TypeAdapter(AuditNote), TypeAdapter(Process)
+#: The counts of a batch's cancel, in the order of `CancelCounts`.
+_CANCELED = ("canceled", "will_be_canceled", "over")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: What a results line has of a run, where it has it.
 _OF_THE_RESULT = (
@@ -151,6 +162,56 @@ def read_batch(values: dict[str, Any]) -> Batch:
 def read_group(values: dict[str, Any]) -> Group:
     """Return a group."""
     return read_strictly(_GROUP, {**values, "name": values["group"]})
+
+
+def read_canceled(values: dict[str, Any]) -> CancelCounts:
+    """Return what the cancel of a batch came to."""
+    return CancelCounts(*(read_count(values, name) for name in _CANCELED))
+
+
+def read_states(values: dict[str, Any]) -> list[tuple[JobState | None, float]]:
+    """Return the states of jobs, and for how many seconds each is unconfirmed."""
+    return [
+        (None if one["state"] is None else JobState(one["state"]), one["unconfirmed_seconds"])
+        for one in values["states"]
+    ]
+
+
+def read_settled(values: dict[str, Any]) -> dict[str, Settled]:
+    """Return what came of jobs."""
+    return read_strictly(_SETTLED, values["jobs"])
+
+
+def read_strays(values: dict[str, Any]) -> tuple[list[Stray], str | None]:
+    """Return a page of orphan runs, and the next cursor; None = that was all."""
+    found = [read_strictly(_STRAY, known_values(one, Stray)) for one in values["strays"]]
+    return found, values["cursor"]
+
+
+def read_inbox(values: dict[str, Any]) -> InboxPage:
+    """Return a page of an inbox."""
+    lines = [known_values(one, RefusedLine) for one in values["lines"]]
+    return read_strictly(_INBOX, {**known_values(values, InboxPage), "lines": lines})
+
+
+def read_holder(values: dict[str, Any]) -> EndedHolder:
+    """Return what still has a key."""
+    return read_strictly(_HOLDER, known_values(values, EndedHolder))
+
+
+def read_limits(values: dict[str, Any]) -> AccountLimits:
+    """Return an account's limits."""
+    return read_strictly(_LIMITS, values)
+
+
+def read_note(values: dict[str, Any]) -> AuditNote:
+    """Return a note of the audit."""
+    return read_strictly(_NOTE, values)
+
+
+def read_worker(values: dict[str, Any]) -> Process:
+    """Return a worker process."""
+    return read_strictly(_WORKER, values)
 
 
 def read_retried(values: dict[str, Any]) -> Retried:

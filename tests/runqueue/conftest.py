@@ -7,7 +7,6 @@ import pytest
 import redis
 
 from runqueue import RunQueue
-from runqueue.operator.operations import Operations
 from tests.either import Ask, both
 from tests.runqueue.cli.commanding import Desk
 from tests.runqueue.lua.clockwork import Clockwork
@@ -30,9 +29,3 @@ async def ask(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[A
 def desk(redis_url: str, client: redis.Redis, queue: RunQueue, tmp_path: Path) -> Desk:
     """Where jobs are handed in, claimed and ended by hand."""
     return Desk(redis_url, tmp_path, client, queue)
-
-
-@pytest.fixture
-def operations(queue: RunQueue) -> Operations:
-    """A person's hands on that queue."""
-    return Operations(queue)

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.backends.direct import Url
-from runqueue.cli.backends.job_selection import Reason
 from runqueue.cli.commands.batches import Canceled, OneBatch, retry_failed
+from runqueue.cli.shared.job_selection import Reason
 from runqueue.cli.shared.options import OneObject
+from runqueue.cli.shared.queues import Url
 
 
 def retry(

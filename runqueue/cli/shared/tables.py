@@ -11,7 +11,7 @@ import typer
 from runqueue.cli.shared.exit_codes import print_err
 from runqueue.cli.shared.formatting import ago
 from runqueue.cli.shared.output import print_columns
-from runqueue.operator.operations import Operations
+from runqueue.cli.shared.queues import Queue
 from runqueue.records.account import AccountStats
 from runqueue.records.job import Candidate, Job, JobState
 from runqueue.records.waits import utc
@@ -43,11 +43,9 @@ _JOB = (
 RUN = ("state", "run_id", "run_status")
 
 
-def total_of(
-    operations: Operations, account: str | None, count: Callable[[AccountStats], int]
-) -> int:
+def total_of(queue: Queue, account: str | None, count: Callable[[AccountStats], int]) -> int:
     """Return a count of one account, or its sum over all."""
-    stats = operations.queue.stats()
+    stats = queue.stats()
     return sum(count(stats[name]) for name in stats if account in {None, name})
 
 

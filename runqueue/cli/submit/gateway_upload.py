@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
+from runqueue.cli.shared.queues import home_of
 from runqueue.cli.submit.input_lines import Row, Source, Unreadable
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.submit_file import UploadOptions, read
@@ -14,7 +15,7 @@ from runqueue.producer.chunks import Packet
 from runqueue.producer.upload_report import KnownIn, UploadReport
 
 if TYPE_CHECKING:
-    from runqueue.cli.backends.gateway import GatewayQueue
+    from runqueue.remote.queue import RemoteQueue
 
 
 class _LineRefused(Exception):  # noqa: N818 - it ends the sending
@@ -91,7 +92,7 @@ class _Sending:
 
 
 def submit_remotely(
-    queue: GatewayQueue, source: Source, options: UploadOptions
+    queue: RemoteQueue, source: Source, options: UploadOptions
 ) -> tuple[CheckedInput, UploadReport | None]:
     """Submit a file over HTTP; as `submit_file.submit_file`.
 
@@ -99,7 +100,7 @@ def submit_remotely(
     """
     passing = _Passing(source.rows)
     rows = replace(source, rows=iter(passing))
-    with read(rows, options.namespace, set(queue.accounts()), home=queue.home()) as found:
+    with read(rows, options.namespace, set(queue.accounts()), home=home_of(queue)) as found:
         sending = _Sending(found, passing, skip_invalid=options.skip_invalid)
         try:
             return found, _upload(queue, sending, options)
@@ -108,7 +109,7 @@ def submit_remotely(
             return found, None
 
 
-def _upload(queue: GatewayQueue, sending: _Sending, options: UploadOptions) -> UploadReport:
+def _upload(queue: RemoteQueue, sending: _Sending, options: UploadOptions) -> UploadReport:
     lines = iter(sending)
     first = next(lines, None)
     if first is None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from runqueue import RunQueue
 from runqueue.cli.app import app
-from runqueue.operator.operations import Settled
+from runqueue.operator.decisions import Settled
 from runqueue.records import claim_items
 from runqueue.store import worker_calls
 from runqueue.store.keys import ACCOUNTS

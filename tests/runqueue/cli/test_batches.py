@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 import redis
 
-from runqueue import RunQueue
+from runqueue import BatchRules, RunQueue
 from runqueue.ids import new_id
 from runqueue.store.delivery_calls import (
     CallbackOutcome,
@@ -138,7 +138,9 @@ def test_what_failed_for_a_reason_is_submitted_again(either: Desk) -> None:
 
 
 def test_a_batch_shows_its_rules_and_why_they_aborted_it(either: Desk) -> None:
-    batch = either.queue.open_batch("prices", abort_at_failure_ratio=0.5, abort_after=2)
+    batch = either.queue.open_batch(
+        "prices", rules=BatchRules(abort_at_failure_ratio=0.5, abort_after=2)
+    )
     either.queue.enqueue_many(lines(3), batch=batch)
     either.queue.seal_batch(batch)
     either.end(either.claim()[:2], "failed")
@@ -155,7 +157,9 @@ def test_a_batch_shows_its_rules_and_why_they_aborted_it(either: Desk) -> None:
 
 def callback_given_up(desk: Desk) -> str:
     """A batch that is over, and whose receiver refused to hear of it."""
-    batch = desk.queue.open_batch("prices", callback_url="https://user.test/hook?token=secret")
+    batch = desk.queue.open_batch(
+        "prices", rules=BatchRules(callback_url="https://user.test/hook?token=secret")
+    )
     desk.queue.enqueue_many(lines(1), batch=batch)
     desk.queue.seal_batch(batch)
     desk.end(desk.claim())
@@ -275,7 +279,7 @@ def test_watching_says_what_holds_the_batch(either: Desk) -> None:
 
 
 def test_watching_ends_with_a_batch_that_its_rules_aborted(either: Desk) -> None:
-    batch = either.queue.open_batch(abort_at_failure_ratio=0.5, abort_after=1)
+    batch = either.queue.open_batch(rules=BatchRules(abort_at_failure_ratio=0.5, abort_after=1))
     either.queue.enqueue_many(lines(3), batch=batch)
     either.queue.seal_batch(batch)
     first, *others = either.claim()

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from runqueue import Job
-from runqueue.operator.operations import Operations
+from runqueue import RunQueue
+from runqueue.records.batch import JobPage
 from tests.runqueue.cli.commanding import Desk, batch_of, line
 from tests.runqueue.cli.delivering import (
     a_moment_ago,
@@ -282,12 +282,13 @@ def test_a_webhook_that_is_tried_meanwhile_is_listed_once(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relayed(desk, told("a"))
-    find = Operations.find_deliveries
+    pages = RunQueue.job_pages
 
-    def twice(*arguments: Any, **options: Any) -> Iterator[Job]:
-        yield from [job for job in find(*arguments, **options) for _ in range(2)]
+    def twice(*arguments: Any, **options: Any) -> Iterator[JobPage]:
+        for page in pages(*arguments, **options):
+            yield JobPage(page.jobs * 2, "")
 
-    monkeypatch.setattr(Operations, "find_deliveries", twice)
+    monkeypatch.setattr(RunQueue, "job_pages", twice)
 
     result = desk.run("webhooks", "list", "--limit", "1", "--json")
 

@@ -8,7 +8,7 @@ import pytest
 from runqueue.errors import BatchCanceled, BatchNotFound, InvalidRequest
 from runqueue.records.batch import BatchRules, BatchStatus, Retried
 from runqueue.records.job import JobState
-from runqueue.store import job_calls
+from runqueue.store import job_calls, operator_calls
 from tests.runqueue.lua.clockwork import DAY, KEEP, UPLOAD, Clockwork, spec
 
 
@@ -116,7 +116,7 @@ def test_resuming_an_upload_does_not_accept_it(clock: Clockwork) -> None:
 
 def test_a_canceled_batch_is_neither_paused_nor_resumed(clock: Clockwork) -> None:
     batch, _ = clock.batch_of(2)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
+    clock.run(operator_calls.cancel_batch(clock.account, batch))
     assert clock.hold(batch) == "canceled"
     assert clock.hold(batch, "resume", "canceled") == "canceled"
     for act in (clock.queue.pause_batch, clock.queue.resume_batch, clock.queue.retry_failed):
@@ -161,7 +161,7 @@ def test_holding_costs_the_same_whatever_the_size(clock: Clockwork) -> None:
     began = time.perf_counter()
     clock.hold(big)
     clock.hold(big, "resume", "paused")
-    clock.run(job_calls.cancel_batch(clock.account, big))
+    clock.run(operator_calls.cancel_batch(clock.account, big))
     assert time.perf_counter() - began < 0.5
 
 
@@ -205,7 +205,7 @@ def test_a_canceled_batch_is_over_with_its_last_run(clock: Clockwork) -> None:
     clock.heartbeat(first=True)
     taken = clock.claim(1).items
     clock.accept(taken)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
+    clock.run(operator_calls.cancel_batch(clock.account, batch))
     found = clock.read(batch)
     assert (found.status, found.states) == (
         BatchStatus.FINALIZING,
@@ -223,7 +223,7 @@ def test_a_canceled_batch_is_over_with_its_last_run(clock: Clockwork) -> None:
 def test_an_upload_that_is_canceled_is_over_with_the_sweep(clock: Clockwork) -> None:
     batch = clock.open_batch()
     clock.enqueue(2, batch=batch)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
+    clock.run(operator_calls.cancel_batch(clock.account, batch))
     assert clock.read(batch).status is BatchStatus.CANCELED
     clock.sweep("sweep_canceled")
     assert clock.read(batch).finished_at is not None
@@ -231,7 +231,7 @@ def test_an_upload_that_is_canceled_is_over_with_the_sweep(clock: Clockwork) -> 
 
 def test_an_empty_upload_that_is_canceled_is_over_at_once(clock: Clockwork) -> None:
     batch = clock.open_batch()
-    clock.run(job_calls.cancel_batch(clock.account, batch))
+    clock.run(operator_calls.cancel_batch(clock.account, batch))
     assert clock.read(batch).status is BatchStatus.CANCELED
     assert clock.read(batch).finished_at is not None
 
@@ -239,7 +239,7 @@ def test_an_empty_upload_that_is_canceled_is_over_at_once(clock: Clockwork) -> N
 def test_a_canceled_upload_that_another_takes_over_is_over(clock: Clockwork) -> None:
     batch, other = clock.open_batch(), clock.open_batch()
     clock.enqueue(names=["a"], batch=batch)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
+    clock.run(operator_calls.cancel_batch(clock.account, batch))
     assert clock.read(batch).finished_at is None
     clock.enqueue(names=["a"], batch=other)
     assert clock.read(batch).finished_at is not None

@@ -5,7 +5,7 @@ import pytest
 from runqueue.observe.collector import families
 from runqueue.observe.family import AccountSample
 from runqueue.observe.statistics import read_figures
-from runqueue.producer import pausing
+from runqueue.operator import pausing
 from runqueue.records.account import AccountStats
 from runqueue.records.health import health_of
 from runqueue.request.job_spec import Priority

@@ -8,7 +8,7 @@ from runqueue.errors import InvalidBatch
 from runqueue.records.batch import BatchRules, BatchStatus
 from runqueue.records.claim_items import RunAgain
 from runqueue.records.job import JobState
-from runqueue.store import job_calls, worker_calls
+from runqueue.store import operator_calls, worker_calls
 from tests.runqueue.lua.clockwork import Clockwork
 
 HALF = BatchRules(abort_at_failure_ratio=0.5, abort_after=4)
@@ -101,7 +101,7 @@ def test_a_canceled_batch_stays_canceled_whatever_its_rules_say(clock: Clockwork
     clock.heartbeat(first=True)
     taken = clock.claim(4).items
     clock.accept(taken)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
+    clock.run(operator_calls.cancel_batch(clock.account, batch))
     for item in taken:
         clock.finish(item.job_id, state="failed")
     assert clock.read(batch).status is BatchStatus.CANCELED
@@ -110,7 +110,7 @@ def test_a_canceled_batch_stays_canceled_whatever_its_rules_say(clock: Clockwork
 def test_an_aborted_batch_that_is_canceled_is_canceled(clock: Clockwork) -> None:
     batch, _ = clock.batch_of(6, HALF)
     clock.end_all(*["failed"] * 4)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
+    clock.run(operator_calls.cancel_batch(clock.account, batch))
     clock.sweep("sweep_canceled")
     found = clock.read(batch)
     assert (found.status, found.request_counts["canceled"]) == (BatchStatus.CANCELED, 2)
@@ -314,7 +314,7 @@ def test_a_replayed_canary_job_is_waited_for_again(clock: Clockwork) -> None:
 
 def test_canceling_a_batch_with_a_canary_drops_all_its_lanes(clock: Clockwork) -> None:
     batch, jobs = clock.batch_of(5, BatchRules(canary=2))
-    clock.run(job_calls.cancel_batch(clock.account, batch))
+    clock.run(operator_calls.cancel_batch(clock.account, batch))
     assert clock.claimed(10) == []
     clock.sweep("sweep_canceled")
     assert clock.states(jobs) == {"canceled"}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from runqueue.producer import pausing
+from runqueue.operator import pausing
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import BatchRules
 from runqueue.records.health import AccountHealth, HealthLevel, health_of

@@ -12,6 +12,7 @@ from runqueue import (
     BatchExpired,
     BatchMismatch,
     BatchNotFound,
+    BatchRules,
     BatchStatus,
     InvalidBatch,
     InvalidGroup,
@@ -32,7 +33,7 @@ from tests.runqueue.producer.test_queue import claimed, finish_all, line
 
 
 async def batch_of(ask: Ask, *lines: dict[str, Any], **rules: Any) -> str:
-    batch: str = await ask("open_batch", "a file", **rules)
+    batch: str = await ask("open_batch", "a file", rules=BatchRules(**rules))
     await ask("enqueue_many", list(lines), batch=batch)
     await ask("seal_batch", batch)
     return batch
@@ -93,9 +94,9 @@ async def test_rules_travel_with_the_batch(ask: Ask) -> None:
     batch = await batch_of(ask, line("a"), line("b"), canary=1, canary_ratio=1)
     assert (await ask("get_batch", batch)).held == "canary"
     with pytest.raises(InvalidBatch, match="canary: expected"):
-        await ask("open_batch", canary=0)
+        BatchRules(canary=0)
     with pytest.raises(InvalidBatch, match="abort_at_failure_ratio: expected"):
-        await ask("open_batch", abort_at_failure_ratio=3)
+        BatchRules(abort_at_failure_ratio=3)
 
 
 async def test_a_batch_shows_the_rules_that_are_in_force(ask: Ask) -> None:
@@ -141,7 +142,7 @@ async def test_the_time_and_the_callback_of_a_batch_travel_with_it(ask: Ask, spa
     assert "secret" not in repr(found.as_dict())
     for rules in ({"expires_after": timedelta(0)}, {"callback_at": [0.5]}):
         with pytest.raises(InvalidBatch, match=rf"{next(iter(rules))}: expected"):
-            await ask("open_batch", **rules)
+            BatchRules(**rules)
 
 
 async def test_nothing_is_left_of_many_jobs_of_which_one_is_refused(ask: Ask) -> None:
@@ -268,9 +269,9 @@ async def test_a_group_is_capped_and_paused(ask: Ask) -> None:
     ],
     ids=str,
 )
-async def test_a_rule_of_another_type_is_named(ask: Ask, rules: dict[str, Any]) -> None:
+def test_a_rule_of_another_type_is_named(rules: dict[str, Any]) -> None:
     with pytest.raises(InvalidBatch, match=rf"^{next(iter(rules))}: expected "):
-        await ask("open_batch", **rules)
+        BatchRules(**rules)
 
 
 async def test_a_private_callback_url_is_warned_of_in_the_log(

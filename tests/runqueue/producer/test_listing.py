@@ -93,7 +93,7 @@ def test_a_batch_of_another_account_or_of_nobody_has_no_jobs(clock: Clockwork) -
 
 def test_what_waits_in_a_canceled_batch_is_listed_as_canceled(clock: Clockwork) -> None:
     batch, jobs = clock.batch_of(2)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
+    clock.run(operator_calls.cancel_batch(clock.account, batch))
     assert listed(clock, batch=batch, state="canceled") == jobs
     assert listed(clock, batch=batch, state="ready") == []
 

@@ -42,7 +42,7 @@ from runqueue import (
     parse_line,
 )
 from runqueue.ids import new_id
-from runqueue.operator.operations import Settled
+from runqueue.operator.decisions import Settled
 from runqueue.remote.queue import RemoteQueue
 from runqueue.store.keys import Keys
 from tests.gateway.test_process import process, url_of
@@ -208,7 +208,7 @@ def test_a_batch_is_read_and_handled(desk: Desk, remote: RemoteQueue) -> None:
         jobs[0].job_id: Settled.NOT_ENDED_BADLY,
     }
     assert remote.retry_failed(batch).jobs == 1
-    assert remote.cancel_batch(batch) == 3
+    assert remote.cancel_batch(batch).jobs == 3
     with pytest.raises(BatchCanceled):
         remote.resume_batch(batch)
     assert remote.replay([jobs[1].job_id]) == {jobs[1].job_id: Settled.BATCH_CANCELED}

@@ -6,7 +6,6 @@ import pytest
 import redis
 
 from runqueue import JobState, ids
-from runqueue.operator.operations import Operations
 from runqueue.records.claim_items import RunAccepted
 from runqueue.store import worker_calls
 from tests.simulator.simulating import eventually
@@ -114,19 +113,19 @@ async def test_a_stray_is_canceled_once_a_person_asks_for_it_and_then_forgotten(
     client: redis.Redis, redis_url: str, n: int
 ) -> None:
     async with working(client, redis_url) as bench:
-        operations = Operations(bench.queue)
+        queue = bench.queue
         for _ in range(n):
             await stray(bench)
         kept = await stray(bench)
         await bench.one_pass("cancel")
         assert {run["status"] for run in await bench.runs()} & {"canceled"} == set()
 
-        asked = [one for one in operations.strays() if one.run_id != kept]
-        assert operations.cancel_strays(asked) == n
+        asked = [one for one in queue.strays() if one.run_id != kept]
+        assert queue.cancel_strays(asked) == n
         await bench.one_pass("cancel")
         await eventually(lambda: bench.stats().strays == 1)
 
-        assert [one.run_id for one in operations.strays()] == [kept]
+        assert [one.run_id for one in queue.strays()] == [kept]
         statuses = {run["run_id"]: run["status"] for run in await bench.runs()}
         assert statuses.pop(kept) != "canceled"
         assert set(statuses.values()) == {"canceled"}
@@ -138,15 +137,15 @@ async def test_a_stray_that_the_server_does_not_know_is_forgotten(
     client: redis.Redis, redis_url: str, n: int
 ) -> None:
     async with working(client, redis_url) as bench:
-        operations = Operations(bench.queue)
+        queue = bench.queue
         for number in range(n):
             await stray(bench, f"tsk_{number}")
 
-        assert operations.cancel_strays(operations.strays()) == n
+        assert queue.cancel_strays(queue.strays()) == n
         await bench.one_pass("cancel")
 
         await eventually(lambda: bench.stats().strays == 0)
-        assert list(operations.strays()) == []
+        assert list(queue.strays()) == []
 
 
 async def test_a_stray_that_ends_by_itself_gives_its_slot_back_and_stays_shown(
@@ -169,7 +168,7 @@ async def test_a_stray_that_ends_by_itself_gives_its_slot_back_and_stays_shown(
         assert (bench.score("stray_looks", goes_on) or 0) > bench.now_us()
         assert (bench.score("stray_looks", new) or 0) > bench.now_us(), "it may come yet"
         assert bench.score("stray_looks", gone) is None
-        shown = {one.run_id for one in Operations(bench.queue).strays()}
+        shown = {one.run_id for one in bench.queue.strays()}
         assert shown == {ended, goes_on, new, gone}
 
 
@@ -177,12 +176,12 @@ async def test_a_stray_whose_cancel_failed_stays_and_is_tried_again(
     client: redis.Redis, redis_url: str
 ) -> None:
     async with working(client, redis_url) as bench:
-        operations = Operations(bench.queue)
+        queue = bench.queue
         run_id = await stray(bench)
         await bench.api.fault({"status": 500}, match={"route": "cancel_run"}, times=1)
-        operations.cancel_strays(operations.strays())
+        queue.cancel_strays(queue.strays())
         await bench.one_pass("cancel")
-        assert [one.run_id for one in operations.strays()] == [run_id]
+        assert [one.run_id for one in queue.strays()] == [run_id]
 
         due(bench, f"stray {run_id}")
         await bench.one_pass("cancel")
@@ -195,29 +194,29 @@ async def test_a_stray_that_a_bulk_call_did_not_cancel_is_not_forgotten(
     client: redis.Redis, redis_url: str
 ) -> None:
     async with working(client, redis_url) as bench:
-        operations = Operations(bench.queue)
+        queue = bench.queue
         runs = {await stray(bench) for _ in range(5)}
         answer = {"status": 200, "body": {"cancelled": [], "failed": sorted(runs)}}
         await bench.api.fault(answer, match={"route": "cancel_runs"})
         await bench.api.fault({"status": 500}, match={"route": "cancel_run"})
-        operations.cancel_strays(operations.strays())
+        queue.cancel_strays(queue.strays())
 
         await bench.one_pass("cancel")
 
-        assert {one.run_id for one in operations.strays()} == runs
+        assert {one.run_id for one in queue.strays()} == runs
 
 
 async def test_a_slow_cancel_keeps_no_other_stray_from_being_forgotten(
     client: redis.Redis, redis_url: str
 ) -> None:
     async with working(client, redis_url) as bench:
-        operations, consumer = Operations(bench.queue), bench.account.consumers["cancel"]
+        queue, consumer = bench.queue, bench.account.consumers["cancel"]
         for _ in range(5):
             await stray(bench)
         missing = {"status": 404, "body": {"detail": "Not Found"}}
         await bench.api.fault(missing, match={"route": "cancel_runs"})
         await bench.api.fault({"latency": 60}, match={"route": "cancel_run"}, times=1)
-        operations.cancel_strays(operations.strays())
+        queue.cancel_strays(queue.strays())
         start(consumer, *(await consumer.take(5, 0)).items)
 
         await eventually(lambda: bench.stats().strays == 1)

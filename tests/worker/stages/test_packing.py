@@ -8,7 +8,6 @@ import pytest
 import redis
 
 from runqueue import JobState, TaskRunRequest
-from runqueue.operator.operations import Operations
 from runqueue.store.scripts import ScriptCall
 from tests.packed import is_packed, pack_all
 from tests.worker.working import INSTANT, KEYS, Bench, Send, working, wrap_send
@@ -85,7 +84,7 @@ async def test_a_packed_job_that_is_done_again_submits_what_it_had_submitted(
         assert pack_all(client) == 1
         assert is_packed(client, job_id)
 
-        Operations(bench.queue).replay([job_id])
+        bench.queue.replay([job_id])
         await bench.one_pass("submit")
         await bench.one_pass("poll")
 
@@ -109,7 +108,7 @@ async def test_a_packed_request_whose_answer_is_lost_is_found_by_it(
         for kind in ("submit", "poll"):
             await bench.one_pass(kind)
         pack_all(client)
-        Operations(bench.queue).replay([job_id])
+        bench.queue.replay([job_id])
         await bench.api.fault(MADE, match={"method": "POST"}, times=1)
         await bench.one_pass("submit")
         assert bench.job(job_id).state is JobState.UNCONFIRMED

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runqueue import JobState, WorkflowRunRequest
-from runqueue.operator.operations import Filter
+from runqueue.producer.listing import Filter
 from runqueue.records.job import REASON_CHARS
 from tests.simulator.simulating import FakeClock, eventually
 from tests.worker.working import INSTANT, KEYS, Bench, working

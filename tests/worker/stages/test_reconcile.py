@@ -6,7 +6,6 @@ import pytest
 import redis
 
 from runqueue import JobState, WorkflowRunRequest
-from runqueue.operator.operations import Operations
 from tests.worker.searching import (
     LOST,
     MADE,
@@ -195,7 +194,7 @@ async def test_equal_requests_each_get_a_run_of_their_own(
         await look(bench, 2)
 
         assert settled(bench, *jobs) == [JobState.READY] * (4 - made) + [JobState.RUNNING] * made
-        assert list(Operations(bench.queue).strays()) == []
+        assert list(bench.queue.strays()) == []
 
 
 async def test_a_run_with_other_fields_is_not_taken_for_the_job_s(
@@ -222,7 +221,7 @@ async def test_of_two_runs_with_one_marker_the_second_is_a_stray(
         await look(bench)
 
         assert bench.job(job_id).run_id == run["run_id"]
-        assert [stray.run_id for stray in Operations(bench.queue).strays()] == [twin]
+        assert [stray.run_id for stray in bench.queue.strays()] == [twin]
 
 
 async def test_many_marked_tasks_are_found_by_one_list(client: redis.Redis, redis_url: str) -> None:

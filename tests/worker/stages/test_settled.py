@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from runqueue import JobState
-from runqueue.operator.operations import Operations, Settled
+from runqueue.operator.decisions import Settled
 from tests.simulator.simulating import FakeClock, eventually
 from tests.worker.working import ENDLESS, KEYS, Bench, working
 from worker.stages.sweep import sweep
@@ -32,7 +32,7 @@ async def test_a_run_that_a_person_names_is_followed_to_its_end(
         job_id = await lose(bench, MADE, url="https://shop.test/?sim_seconds=5")
         (run,) = await bench.runs()
 
-        assert Operations(bench.queue).adopt(job_id, run["run_id"]) is Settled.DONE
+        assert bench.queue.adopt(job_id, run["run_id"]) is Settled.DONE
         clock.advance(6)
         await bench.one_pass("poll")
 
@@ -49,7 +49,7 @@ async def test_a_run_that_a_person_names_is_canceled_where_that_was_asked_for(
         (run,) = await bench.runs()
         bench.queue.cancel(job_id)
 
-        Operations(bench.queue).adopt(job_id, run["run_id"])
+        bench.queue.adopt(job_id, run["run_id"])
         await bench.one_pass("cancel")
         await bench.one_pass("poll")
 
@@ -63,7 +63,7 @@ async def test_a_job_that_a_person_says_has_no_run_is_submitted_with_a_new_marke
     async with working(client, redis_url) as bench:
         job_id = await lose(bench, LOST, on_unconfirmed="park")
 
-        assert Operations(bench.queue).resubmit([job_id]) == {job_id: Settled.DONE}
+        assert bench.queue.resubmit([job_id]) == {job_id: Settled.DONE}
         await bench.one_pass("submit")
 
         assert bench.job(job_id).state is JobState.RUNNING
@@ -77,7 +77,7 @@ async def test_a_settled_job_is_not_looked_for_any_more(
     async with working(client, redis_url) as bench:
         job_id = await lose(bench, MADE)
 
-        getattr(Operations(bench.queue), what)([job_id])
+        getattr(bench.queue, what)([job_id])
 
         assert bench.score("reconcile", job_id) is None
         assert bench.score("unconfirmed", job_id) is None
@@ -89,7 +89,7 @@ async def test_an_answer_that_comes_after_a_job_was_failed_shows_its_run_as_a_st
     client: redis.Redis, redis_url: str
 ) -> None:
     async with working(client, redis_url) as bench:
-        operations = Operations(bench.queue)
+        queue = bench.queue
         await bench.api.fault({"answer_latency": 1.0}, match={"route": "run_task"}, times=1)
         (job_id,) = bench.enqueue()
         consumer = bench.account.consumers["submit"]
@@ -97,14 +97,14 @@ async def test_an_answer_that_comes_after_a_job_was_failed_shows_its_run_as_a_st
         # Its claim is taken over, and a person gives up, while the answer is on its way.
         client.zadd(f"{KEYS.prefix}processes", {bench.account.lease.name: 1_000})
         await sweep(bench.account)
-        operations.fail([job_id])
+        queue.fail([job_id])
 
         consumer._start(item)
         await eventually(lambda: consumer.busy == 0)
 
         (run,) = await bench.runs()
         assert bench.job(job_id).state is JobState.DEAD
-        assert [(s.run_id, s.why) for s in operations.strays()] == [(run["run_id"], "job was dead")]
+        assert [(s.run_id, s.why) for s in queue.strays()] == [(run["run_id"], "job was dead")]
 
 
 async def test_an_answer_that_comes_while_its_job_waits_to_be_submitted_again_is_adopted(
@@ -116,7 +116,7 @@ async def test_an_answer_that_comes_while_its_job_waits_to_be_submitted_again_is
         (item,) = (await consumer.take(1, 0)).items
         client.zadd(f"{KEYS.prefix}processes", {bench.account.lease.name: 1_000})
         await sweep(bench.account)
-        Operations(bench.queue).resubmit([job_id])
+        bench.queue.resubmit([job_id])
         assert bench.job(job_id).state is JobState.READY
 
         consumer._start(item)
@@ -124,4 +124,4 @@ async def test_an_answer_that_comes_while_its_job_waits_to_be_submitted_again_is
 
         (run,) = await bench.runs()
         assert (bench.job(job_id).state, bench.job(job_id).run_id) == ("running", run["run_id"])
-        assert list(Operations(bench.queue).strays()) == []
+        assert list(bench.queue.strays()) == []

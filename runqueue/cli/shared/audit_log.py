@@ -12,17 +12,17 @@ from collections.abc import Iterable, Mapping
 
 from redis.exceptions import RedisError
 
-from runqueue.cli.backends.direct import AnyQueue
 from runqueue.cli.shared.actor import user
 from runqueue.cli.shared.exit_codes import print_err
 from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.queues import Queue
 from runqueue.errors import RunQueueError
 from runqueue.ids import DEFAULT
 from runqueue.producer.queue import RunQueue
 from runqueue.store.accounts import account_of
 
 
-def note(queue: AnyQueue, what: str, target: str = "", detail: str = "", *, account: str) -> None:
+def note(queue: Queue, what: str, target: str = "", detail: str = "", *, account: str) -> None:
     """Record what a command did to an account, or to something in it.
 
     Args:
@@ -45,7 +45,7 @@ def note(queue: AnyQueue, what: str, target: str = "", detail: str = "", *, acco
 
 
 def note_jobs(
-    queue: AnyQueue,
+    queue: Queue,
     what: str,
     job_ids: Iterable[str],
     came_to: str,
@@ -75,7 +75,7 @@ def note_jobs(
 
 
 def note_counts(
-    queue: AnyQueue,
+    queue: Queue,
     what: str,
     counts: Mapping[str, int],
     came_to: str,

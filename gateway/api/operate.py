@@ -1,0 +1,316 @@
+"""What operators decide on jobs, orphan runs and refused lines."""
+
+from collections import Counter
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import Path, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from gateway.api.job_schema import EXAMPLE_ID
+from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Limit, Routes, listing
+from gateway.auth.audit import set_details
+from gateway.http.request_body import json_answer, read_model
+from gateway.tenants.scope import Account, tenant_scope_of
+from runqueue.errors import FieldError, InvalidRequest
+from runqueue.operator.decisions import ACTS, Settled
+from runqueue.operator.refused_lines import PAGE, inbox_page
+from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.records.as_json import json_value
+from runqueue.records.job import JobState
+from runqueue.store import inbox_calls, operator_calls
+from runqueue.store.accounts import account_of
+
+router = Routes("jobs")
+
+Decision = Literal[
+    "cancel", "replay", "discard", "adopt", "resubmit", "fail", "deliver", "confirm_delivery"
+]
+_IDS: Final = Field(
+    min_length=1, max_length=ACTS, description="Of the jobs.", examples=[[EXAMPLE_ID]]
+)
+_DONE: Final = {Settled.DONE, Settled.CANCELED, Settled.WILL_BE_CANCELED}
+
+
+class JobIds(BodyFields):
+    """Some jobs."""
+
+    job_ids: list[str] = _IDS
+
+
+class StateShown(BaseModel):
+    """The state of a job."""
+
+    state: JobState | None = Field(description="null: there is no such job.", examples=["running"])
+    unconfirmed_seconds: float = Field(
+        description="For how long it has been unconfirmed.", examples=[0.0]
+    )
+
+
+class StatesShown(BaseModel):
+    """The states of some jobs, in the order of their ids."""
+
+    states: list[StateShown]
+
+
+class DecisionFields(JobIds):
+    """Jobs, and what else a decision says."""
+
+    run_id: str = Field("", description="`adopt`: the run of the one job.", examples=[""])
+    reason: str = Field("", max_length=500, description="`fail`: shown on the jobs.")
+    url: str = Field("", description="`deliver`: where to, from now on.", examples=[""])
+
+
+class DecidedShown(BaseModel):
+    """What a decision came to."""
+
+    jobs: dict[str, Settled] = Field(
+        description="By the job's id; `done`, or why nothing was done.",
+        examples=[{EXAMPLE_ID: "done"}],
+    )
+
+
+class StrayShown(BaseModel):
+    """A run of ours that no job owns."""
+
+    run_id: str = Field(examples=["tsk_123"])
+    account: str = Field(examples=["default"])
+    job_id: str = Field(description="What it was submitted for.", examples=[EXAMPLE_ID])
+    attempt: int = Field(examples=[1])
+    since: str = Field(
+        description="When it was found to have no owner.", examples=["2026-11-25T22:59:04+00:00"]
+    )
+    why: str = Field(examples=["its job has moved on"])
+
+
+class StraysShown(BaseModel):
+    """A page of orphan runs."""
+
+    strays: list[StrayShown]
+    cursor: str | None = Field(
+        description="The `cursor` of the next page; null: this is the last.", examples=[None]
+    )
+
+
+class RunIds(BodyFields):
+    """Some runs."""
+
+    run_ids: list[str] = Field(min_length=1, max_length=ACTS, examples=[["tsk_123"]])
+
+
+class NumberDone(BaseModel):
+    """How many it was done to."""
+
+    done: int = Field(examples=[1])
+
+
+class RefusedLineShown(BaseModel):
+    """A line of an inbox or of a Celery message that was refused."""
+
+    id: str = Field(examples=["3b1f0c5e9d2a4b6c8e7f0a1b2c3d4e5f"])
+    account: str = Field(examples=["default"])
+    at: str | None = Field(examples=["2026-11-25T22:59:04+00:00"])
+    custom_id: str | None = Field(examples=["order-17"])
+    error: str = Field(examples=["body.max_step: unknown field, did you mean 'max_steps'?"])
+    line: str | None = Field(examples=['{"custom_id": "order-17", "kind": "task", "body": {}}'])
+
+
+class InboxShown(BaseModel):
+    """An inbox at a glance."""
+
+    account: str = Field(examples=["default"])
+    waiting: int = Field(description="Lines that no worker has taken yet.", examples=[0])
+    taken: int = Field(description="Lines that a worker makes jobs of now.", examples=[0])
+    refused: int = Field(description="Lines that were refused.", examples=[1])
+    lines: list[RefusedLineShown] = Field(description="Some of these, the oldest first.")
+
+
+class LineIds(BodyFields):
+    """Some refused lines."""
+
+    line_ids: list[str] = Field(
+        min_length=1, max_length=ACTS, examples=[["3b1f0c5e9d2a4b6c8e7f0a1b2c3d4e5f"]]
+    )
+
+
+@router.call(
+    "POST /v1/jobs:states",
+    "read",
+    "Read the states of jobs",
+    ("One of each.", StatesShown),
+    problems={422: "job_ids: expected 1 to 200"},
+    body=JobIds,
+)
+async def read_states(request: Request) -> Response:
+    """Return the state of each job."""
+    given = await read_model(request, JobIds)
+    async with listing(request) as queue:
+        found = await queue.states(given.job_ids)
+    states = [{"state": state, "unconfirmed_seconds": seconds} for state, seconds in found]
+    return json_answer({"states": states})
+
+
+@router.call(
+    "POST /v1/jobs:{decision}",
+    "operate",
+    "Decide on jobs",
+    ("What came of each.", DecidedShown),
+    problems={404: "", 422: "job_ids: expected 1 to 200"},
+    body=DecisionFields,
+)
+async def decide(
+    decision: Annotated[
+        Decision,
+        Path(description="What is done to them.", examples=["replay"]),
+    ],
+    request: Request,
+) -> Response:
+    """Decide on up to 200 jobs; each is answered by itself.
+
+    `cancel` them; `replay` dead, failed or canceled ones; `discard` dead ones for good; of
+    unconfirmed ones, `adopt` a run, `resubmit` them since none exists, or `fail` them; `deliver`
+    their webhooks again, or `confirm_delivery`: their results have arrived.
+    """
+    given = await read_model(request, DecisionFields)
+    async with listing(request) as queue:
+        outcomes = await _outcomes(queue, decision, given)
+        more = given.run_id or given.reason or (given.url and "to another URL")
+        set_details(request, _details(outcomes, await queue.accounts(), more))
+    return json_answer({"jobs": outcomes})
+
+
+async def _outcomes(
+    queue: AsyncRunQueue, decision: Decision, given: DecisionFields
+) -> dict[str, Settled]:
+    jobs = given.job_ids
+    if decision == "adopt":
+        if len(jobs) > 1:
+            raise InvalidRequest([FieldError("job_ids", f"expected one, got {len(jobs)}")])
+        return {jobs[0]: await queue.adopt(jobs[0], given.run_id)}
+    if decision == "fail":
+        return await queue.fail(jobs, given.reason)
+    if decision == "deliver":
+        return await queue.deliver_again(jobs, given.url)
+    decide: Any = getattr(queue, "cancel_jobs" if decision == "cancel" else decision)
+    found: dict[str, Settled] = await decide(jobs)
+    return found
+
+
+def _details(
+    outcomes: dict[str, Settled], accounts: list[str], more: str
+) -> dict[str, tuple[str, str]]:
+    """Return the notes of a decision: of each account in which something was done."""
+    by_account: dict[str, Counter[Settled]] = {}
+    for job_id, outcome in outcomes.items():
+        by_account.setdefault(account_of(job_id, accounts) or "", Counter())[outcome] += 1
+    target = next(iter(outcomes)) if len(outcomes) == 1 else ""
+    details = {}
+    for account, counts in by_account.items():
+        if not _DONE.isdisjoint(counts):
+            words = ", ".join(f"{n:,} {outcome}" for outcome, n in counts.most_common())
+            came_to = next(iter(counts)).value if target else words
+            details[account] = (target, f"{more}: {came_to}" if more else came_to)
+    return details
+
+
+@router.call(
+    "GET /v1/strays",
+    "read",
+    "List orphan runs",
+    ("A page of them.", StraysShown),
+    problems=UNKNOWN_ACCOUNT,
+)
+async def list_strays(
+    request: Request,
+    account: Account = None,
+    cursor: Annotated[
+        str,
+        Query(pattern=r"^\d{0,20}$", description="That of the page before.", examples=[""]),
+    ] = "",
+    limit: Limit = 100,
+) -> Response:
+    """Return a page of the runs of ours that no job owns; some may come twice."""
+    whose = await tenant_scope_of(request).account(account)
+    async with listing(request) as queue:
+        call = operator_calls.list_strays(whose, cursor or "0", limit)
+        then, found = await queue.send(call)
+    return json_answer({"strays": json_value(found), "cursor": None if then == "0" else then})
+
+
+@router.call(
+    "POST /v1/strays:cancel",
+    "operate",
+    "Cancel orphan runs",
+    ("They will be canceled.", NumberDone),
+    problems=UNKNOWN_ACCOUNT,
+    body=RunIds,
+)
+async def cancel_strays(request: Request, account: Account = None) -> Response:
+    """Have the workers cancel orphan runs; those that have ended leave the list."""
+    given = await read_model(request, RunIds)
+    whose = await tenant_scope_of(request).account(account)
+    async with listing(request) as queue:
+        codes = await queue.send(operator_calls.cancel_strays(whose, given.run_ids))
+    done = codes.count(1)
+    set_details(request, {whose: ("", f"{done:,} will be canceled")} if done else {})
+    return json_answer({"done": done})
+
+
+@router.call(
+    "GET /v1/inbox",
+    "operate",
+    "Read refused lines",
+    ("A page of them.", InboxShown),
+    problems=UNKNOWN_ACCOUNT,
+)
+async def read_inbox(
+    request: Request,
+    account: Account = None,
+    start: Annotated[
+        int, Query(ge=0, le=1_000_000, description="How many to skip.", examples=[0])
+    ] = 0,
+) -> Response:
+    """Return some lines of the inbox and of Celery messages that were refused, whole.
+
+    They may hold secrets, so this needs more than `read`.
+    """
+    whose = await tenant_scope_of(request).account(account)
+    async with listing(request) as queue:
+        look = await queue.send(inbox_calls.inbox_look(whose, start, PAGE))
+        return json_answer(json_value(inbox_page(whose, look)))
+
+
+@router.call(
+    "POST /v1/inbox:retry",
+    "operate",
+    "Put refused lines back",
+    ("They are in the inbox.", NumberDone),
+    problems=UNKNOWN_ACCOUNT,
+    body=LineIds,
+)
+async def inbox_retry(request: Request, account: Account = None) -> Response:
+    """Put refused lines back into the inbox, for example once their account exists."""
+    return await _act_on_lines(request, account, "back in the inbox")
+
+
+@router.call(
+    "POST /v1/inbox:discard",
+    "operate",
+    "Throw refused lines away",
+    ("They are gone.", NumberDone),
+    problems=UNKNOWN_ACCOUNT,
+    body=LineIds,
+)
+async def inbox_discard(request: Request, account: Account = None) -> Response:
+    """Throw refused lines away for good."""
+    return await _act_on_lines(request, account, "thrown away")
+
+
+async def _act_on_lines(request: Request, account: str | None, words: str) -> Response:
+    ids = (await read_model(request, LineIds)).line_ids
+    whose = await tenant_scope_of(request).account(account)
+    async with listing(request) as queue:
+        act = queue.discard_lines if words == "thrown away" else queue.retry_lines
+        done = await act(ids, whose)
+    set_details(request, {whose: ("", f"{done:,} of {len(ids):,}: {words}")} if done else {})
+    return json_answer({"done": done})
