@@ -664,6 +664,7 @@ class AsyncRunQueue:
             UnknownAccount: no worker ever served this account.
             InvalidRequest: a filter that is none.
         """
+        wanted = listing.wanted(**wanted._asdict())
         for name in await self._some(account):
             cursor = ""
             while True:

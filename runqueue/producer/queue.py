@@ -647,6 +647,7 @@ class RunQueue:
             UnknownAccount: no worker ever served this account.
             InvalidRequest: a filter that is none.
         """
+        wanted = listing.wanted(**wanted._asdict())
         for name in self._some(account):
             cursor = ""
             while True:

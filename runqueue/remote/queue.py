@@ -452,6 +452,7 @@ class RemoteQueue:
 
     def job_pages(self, wanted: Filter = ALL, *, account: str | None = None) -> Iterator[JobPage]:
         """Go through jobs a page at a time, in the order of `list_jobs`."""
+        wanted = listing_wanted(**wanted._asdict())
         for name in self._some(account):
             cursor = ""
             while True:

@@ -33,7 +33,7 @@ def batch_of(desk: Desk, n: int, **options: Any) -> str:
 def canceled_batch(desk: Desk, n: int) -> str:
     """Hand in a batch whose jobs are all canceled, one by one; returns its id."""
     batch = batch_of(desk, n)
-    desk.queue.cancel_jobs([job.id for job in desk.queue.list_jobs(batch=batch).jobs])
+    desk.queue.cancel_jobs([job.id for job in desk.queue.list_jobs(batch=batch, limit=1000).jobs])
     return batch
 
 

@@ -115,7 +115,7 @@ def test_a_command_for_many_is_noted_with_how_many(
         (waiting, "cancel {}", "cancel_job", CANCELED.format(1, 0, 0)),
         (
             gave_up,
-            "webhooks retry {} --url https://ann:pw@shop.test/in?t=x",
+            "webhooks retry {} --webhook-url https://ann:pw@shop.test/in?t=x",
             "deliver",
             "will be sent: to https://shop.test/in",
         ),

@@ -138,7 +138,7 @@ def test_pending_ones_are_due_at_once(desk: Desk) -> None:
     [
         (["--gave-up"], "send 3 webhooks again? [y/N]"),
         (
-            ["--all", "--url", "https://me:pa55@other.test/h?token=t0ken"],
+            ["--all", "--webhook-url", "https://me:pa55@other.test/h?token=t0ken"],
             "send 3 webhooks again to https://other.test/h? [y/N]",
         ),
     ],
@@ -188,7 +188,7 @@ def test_a_filter_that_leaves_nothing_asks_nothing(desk: Desk) -> None:
     [
         ([], f"name jobs, or choose some by {FILTERS}"),
         (["--yes"], f"name jobs, or choose some by {FILTERS}"),
-        (["--url", "https://other.test"], f"name jobs, or choose some by {FILTERS}"),
+        (["--webhook-url", "https://other.test"], f"name jobs, or choose some by {FILTERS}"),
         (["a", "--all"], f"by name or by {FILTERS}, not by both"),
         (["a", "--gave-up"], f"by name or by {FILTERS}, not by both"),
         (["a", "--since", "60s"], f"by name or by {FILTERS}, not by both"),
@@ -221,7 +221,7 @@ def test_webhooks_are_sent_elsewhere_even_those_that_nobody_was_to_get(desk: Des
     (quiet,) = relayed(desk, line("quiet"))
     (gone,) = gave_up(desk, told("gone"))
 
-    result = desk.run("webhooks", "retry", quiet, gone, "--url", "https://other.test/h?a=1")
+    result = desk.run("webhooks", "retry", quiet, gone, "--webhook-url", "https://other.test/h?a=1")
 
     assert (result.exit_code, result.stdout) == (0, "2 of 2: will be sent\n")
     for job_id in (quiet, gone):
@@ -283,7 +283,7 @@ def test_another_url_that_is_private_is_waited_for_as_well(
     (job_id,) = gave_up(desk, told("a"))
     worker[job_id] = "gave_up"
 
-    result = desk.run("webhooks", "retry", job_id, "--url", "http://10.0.0.5/hook")
+    result = desk.run("webhooks", "retry", job_id, "--webhook-url", "http://10.0.0.5/hook")
 
     assert (result.exit_code, result.stdout) == (3, "0 of 1: will be sent\n")
 
@@ -294,7 +294,7 @@ def test_a_public_url_instead_of_a_private_one_is_not_waited_for(
     (job_id,) = gave_up(desk, told("a"), error=PRIVATE)
     worker[job_id] = "gave_up"
 
-    result = desk.run("webhooks", "retry", job_id, "--url", "https://other.test/hook")
+    result = desk.run("webhooks", "retry", job_id, "--webhook-url", "https://other.test/hook")
 
     assert (result.exit_code, result.stdout) == (0, "1 of 1: will be sent\n")
     assert stands(desk, job_id) == "pending"
@@ -317,7 +317,7 @@ def test_private_targets_that_no_worker_has_tried_yet_are_warned_of(
 def test_where_no_run_ended_there_is_nothing_to_send_anywhere(desk: Desk) -> None:
     (waiting,) = ready(desk, told("waiting"))
 
-    result = desk.run("webhooks", "retry", waiting, "--url", "https://other.test")
+    result = desk.run("webhooks", "retry", waiting, "--webhook-url", "https://other.test")
 
     assert (result.exit_code, result.stdout) == (3, "0 of 1: will be sent\n")
     assert result.stderr == f"runqueue: {waiting}: no run of it has ended\n"
@@ -338,12 +338,12 @@ def test_where_no_run_ended_there_is_nothing_to_send_anywhere(desk: Desk) -> Non
 def test_a_wrong_url_is_refused_before_anything_is_done(desk: Desk, url: str) -> None:
     (job_id,) = gave_up(desk, told("a"))
 
-    result = desk.run("webhooks", "retry", job_id, "--url", url)
+    result = desk.run("webhooks", "retry", job_id, "--webhook-url", url)
 
     assert (result.exit_code, result.stdout) == (2, "")
     words = " ".join(result.stderr.split())
     expected = "expected an http:// or https:// URL with a host and without spaces"
-    assert f"'--url': {expected}, got {url!r}" in words
+    assert f"'--webhook-url': {expected}, got {url!r}" in words
     assert stands(desk, job_id) == "gave_up"
 
 
@@ -359,7 +359,7 @@ def test_a_wrong_url_is_refused_before_anything_is_done(desk: Desk, url: str) ->
 def test_a_wrong_url_s_password_is_not_shown(desk: Desk, url: str) -> None:
     (job_id,) = gave_up(desk, told("a"))
 
-    result = desk.run("webhooks", "retry", job_id, "--url", url)
+    result = desk.run("webhooks", "retry", job_id, "--webhook-url", url)
 
     assert result.exit_code == 2
     assert "other.test" in result.stderr

@@ -59,7 +59,7 @@ def test_a_program_is_shown_the_webhook_value_by_value(desk: Desk) -> None:
 def test_an_address_is_shown_without_what_may_be_secret_in_it(desk: Desk) -> None:
     (job_id,) = relayed(desk, told("a"))
     url = "https://me:pa55@other.test:81/h?token=t0ken#x"
-    desk.run("webhooks", "retry", job_id, "--url", url)
+    desk.run("webhooks", "retry", job_id, "--webhook-url", url)
 
     assert status_line(desk, job_id) == "webhook: pending, due now (to https://other.test:81/h)"
     assert desk.json("status", job_id)["webhook_override"] == "https://other.test:81/h"

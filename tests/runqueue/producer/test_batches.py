@@ -163,7 +163,7 @@ async def test_an_upload_that_expired_says_what_to_do(ask: Ask, client: redis.Re
             await ask(name, batch)
     with pytest.raises(BatchExpired, match="enqueue them again"):
         await ask("enqueue_many", [line("b")], batch=batch)
-    assert await ask("cancel_batch", batch) == 0
+    assert (await ask("cancel_batch", batch)).jobs == 0
 
 
 async def test_a_batch_is_accepted_with_as_many_jobs_as_were_handed_in_or_not_at_all(

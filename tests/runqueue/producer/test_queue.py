@@ -33,6 +33,7 @@ from runqueue.store import worker_calls
 from runqueue.store.format import FORMAT
 from runqueue.store.job_calls import CHUNK_WORK
 from runqueue.store.keys import ACCOUNTS, FORMAT_KEY, Keys
+from runqueue.store.operator_calls import CancelCounts
 from runqueue.store.sending import run
 from tests.either import Ask, both
 
@@ -145,7 +146,7 @@ async def test_a_batch_is_held_until_it_is_sealed_and_canceled_whole(
     assert await ask("seal_batch", batch) == 1
     found = await ask("get_batch", batch)
     assert (found.name, found.sealed, found.total) == ("a name", True, 1)
-    assert await ask("cancel_batch", batch) == 1
+    assert await ask("cancel_batch", batch) == CancelCounts(at_once=1)
     assert run(client, worker_calls.claim("default", "test", "two", 500, 0)).items == []
     assert (await ask("get", answer.job_id)).state is JobState.CANCELED
 

@@ -44,7 +44,9 @@ from runqueue import (
 from runqueue.ids import new_id
 from runqueue.operator.decisions import Settled
 from runqueue.remote.queue import RemoteQueue
+from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
+from runqueue.store.sending import run
 from tests.gateway.test_process import process, url_of
 from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
 from tests.runqueue.cli.conftest import gateway_url
@@ -211,6 +213,7 @@ def test_a_batch_is_read_and_handled(desk: Desk, remote: RemoteQueue) -> None:
     assert remote.cancel_batch(batch).jobs == 3
     with pytest.raises(BatchCanceled):
         remote.resume_batch(batch)
+    run(desk.client, worker_calls.sweep("default", "sweep_canceled", 100))
     assert remote.replay([jobs[1].job_id]) == {jobs[1].job_id: Settled.BATCH_CANCELED}
 
 
