@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Limit, Routes, listing
-from gateway.auth.audit import note, set_detail, set_details
+from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.store.limits import change_words
@@ -72,21 +72,6 @@ class Resumed(BaseModel):
         examples=["paused: a deployment"],
     )
     held: str | None = Field(description="What holds it still, if anything.", examples=[None])
-
-
-class NoteFields(BodyFields):
-    """A note for the audit."""
-
-    who: str = Field("", max_length=300, description="Who did it.", examples=["ada"])
-    what: str = Field(min_length=1, max_length=300, examples=["restart_workers"])
-    target: str = Field("", max_length=300, description="To what; empty: the account.")
-    detail: str = Field("", max_length=300, description="What it came to.")
-
-
-class NotedShown(BaseModel):
-    """It is noted."""
-
-    id: str = Field(description="Of the note; empty: it was only logged.", examples=["1-0"])
 
 
 class AuditShown(BaseModel):
@@ -175,27 +160,6 @@ async def resume_account(account: Named, request: Request) -> Response:
     held = (await queue.stats())[account].hold_reason
     set_detail(request, f"it was held by: {ended}" if ended else "nothing held it")
     return json_answer({"account": account, "ended": ended or None, "held": held})
-
-
-@router.call(
-    "POST /v1/audit",
-    "operate",
-    "Note what was done elsewhere",
-    ("It is noted.", NotedShown),
-    problems=UNKNOWN_ACCOUNT,
-    body=NoteFields,
-)
-async def add_note(request: Request, account: Account = None) -> Response:
-    """Note what somebody did to an account; the name of the token is noted with it."""
-    fields = await read_model(request, NoteFields)
-    set_details(request, {})  # it is a note itself
-    scope = tenant_scope_of(request)
-    whose = await scope.account(account)
-    who = f"{scope.name}: {fields.who}" if fields.who else scope.name
-    note_id = await note(
-        scope.queue, whose, who, fields.what, target=fields.target, detail=fields.detail
-    )
-    return json_answer({"id": note_id})
 
 
 @router.call(

@@ -19,6 +19,7 @@ from gateway.tenants.in_flight import LARGEST
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.errors import JobNotFound
 from runqueue.ids import is_id
+from runqueue.producer.listing import Filter
 from runqueue.records.job import JobState
 from runqueue.store import delivery_calls
 from runqueue.store.accounts import account_of
@@ -95,22 +96,11 @@ async def list_jobs(
     batch jobs come in no order, and some may come twice.
     """
     whose = tenant_scope_of(request).whose(account)
+    wanted = Filter(
+        group, batch, reason, state, custom_id, namespace, webhook, since, until, is_open
+    )
     async with listing(request) as queue:
-        page = await queue.list_jobs(
-            state,
-            group=group,
-            batch=batch,
-            reason=reason,
-            custom_id=custom_id,
-            namespace=namespace,
-            webhook=webhook,
-            since=since,
-            until=until,
-            is_open=is_open,
-            account=whose,
-            cursor=cursor,
-            limit=limit,
-        )
+        page = await queue.list_jobs(wanted, account=whose, cursor=cursor, limit=limit)
         shown = []
         for start in range(0, len(page.jobs), _SHOWN_AT_ONCE):
             some = page.jobs[start : start + _SHOWN_AT_ONCE]

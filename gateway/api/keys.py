@@ -3,10 +3,10 @@
 from typing import Annotated
 
 from fastapi import Path, Query, Request
-from pydantic import BaseModel, Field, StrictFloat, StrictInt
+from pydantic import Field, StrictFloat, StrictInt
 from starlette.responses import Response
 
-from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Routes, listing
+from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Routes, by_example, listing
 from gateway.api.schemas import KeyLimitSet, KeysShown
 from gateway.auth.audit import set_detail, set_details
 from gateway.http.request_body import json_answer, read_model
@@ -21,6 +21,7 @@ Pattern = Annotated[
         examples=["host:shop.example"],
     ),
 ]
+_HOLDER = {"of": "key:host:shop.example", "holder": "stray tsk_123"}
 _RATE = StrictInt | StrictFloat | None
 
 
@@ -58,24 +59,11 @@ async def read_keys(request: Request, account: Account = None) -> Response:
         return json_answer({"keys": [use.as_dict() for use in found]})
 
 
-class EndedHolderShown(BaseModel):
-    """What still has a key, or steps of a strict budget, although it has ended."""
-
-    of: str = Field(examples=["key:host:shop.example"])
-    holder: str = Field(description="A job's id, or `stray <run>`.", examples=["stray tsk_123"])
-
-
-class EndedHoldersShown(BaseModel):
-    """All of them; there is none unless Redis lost writes."""
-
-    holders: list[EndedHolderShown]
-
-
 @router.call(
     "POST /v1/keys:repair",
     "operate",
     "Find, or free, keys that ended jobs still have",
-    ("Those that were found.", EndedHoldersShown),
+    by_example("Those that were found.", {"holders": [_HOLDER]}),
     problems=UNKNOWN_ACCOUNT,
 )
 async def repair_keys(

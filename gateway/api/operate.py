@@ -4,11 +4,11 @@ from collections import Counter
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from gateway.api.job_schema import EXAMPLE_ID
-from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Limit, Routes, listing
+from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Limit, Routes, by_example, listing
 from gateway.auth.audit import set_details
 from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, tenant_scope_of
@@ -17,7 +17,6 @@ from runqueue.operator.decisions import ACTS, Settled
 from runqueue.operator.refused_lines import PAGE, inbox_page
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.as_json import json_value
-from runqueue.records.job import JobState
 from runqueue.store import inbox_calls, operator_calls
 from runqueue.store.accounts import account_of
 
@@ -32,25 +31,30 @@ _IDS: Final = Field(
 _DONE: Final = {Settled.DONE, Settled.CANCELED, Settled.WILL_BE_CANCELED}
 
 
+_DONE_TO: Final = by_example("How many it was done to.", {"done": 1})
+_STRAY: Final = {
+    "run_id": "tsk_123",
+    "account": "default",
+    "job_id": EXAMPLE_ID,
+    "attempt": 1,
+    "since": "2026-11-25T22:59:04+00:00",
+    "why": "its job has moved on",
+}
+_LINE: Final = {
+    "id": "3b1f0c5e9d2a4b6c8e7f0a1b2c3d4e5f",
+    "account": "default",
+    "at": "2026-11-25T22:59:04+00:00",
+    "custom_id": "order-17",
+    "error": "body.max_step: unknown field, did you mean 'max_steps'?",
+    "line": '{"custom_id": "order-17", "kind": "task", "body": {"max_step": 1}}',
+}
+_INBOX: Final = {"account": "default", "waiting": 0, "taken": 0, "refused": 1, "lines": [_LINE]}
+
+
 class JobIds(BodyFields):
     """Some jobs."""
 
     job_ids: list[str] = _IDS
-
-
-class StateShown(BaseModel):
-    """The state of a job."""
-
-    state: JobState | None = Field(description="null: there is no such job.", examples=["running"])
-    unconfirmed_seconds: float = Field(
-        description="For how long it has been unconfirmed.", examples=[0.0]
-    )
-
-
-class StatesShown(BaseModel):
-    """The states of some jobs, in the order of their ids."""
-
-    states: list[StateShown]
 
 
 class DecisionFields(JobIds):
@@ -61,68 +65,10 @@ class DecisionFields(JobIds):
     url: str = Field("", description="`deliver`: where to, from now on.", examples=[""])
 
 
-class DecidedShown(BaseModel):
-    """What a decision came to."""
-
-    jobs: dict[str, Settled] = Field(
-        description="By the job's id; `done`, or why nothing was done.",
-        examples=[{EXAMPLE_ID: "done"}],
-    )
-
-
-class StrayShown(BaseModel):
-    """A run of ours that no job owns."""
-
-    run_id: str = Field(examples=["tsk_123"])
-    account: str = Field(examples=["default"])
-    job_id: str = Field(description="What it was submitted for.", examples=[EXAMPLE_ID])
-    attempt: int = Field(examples=[1])
-    since: str = Field(
-        description="When it was found to have no owner.", examples=["2026-11-25T22:59:04+00:00"]
-    )
-    why: str = Field(examples=["its job has moved on"])
-
-
-class StraysShown(BaseModel):
-    """A page of orphan runs."""
-
-    strays: list[StrayShown]
-    cursor: str | None = Field(
-        description="The `cursor` of the next page; null: this is the last.", examples=[None]
-    )
-
-
 class RunIds(BodyFields):
     """Some runs."""
 
     run_ids: list[str] = Field(min_length=1, max_length=ACTS, examples=[["tsk_123"]])
-
-
-class NumberDone(BaseModel):
-    """How many it was done to."""
-
-    done: int = Field(examples=[1])
-
-
-class RefusedLineShown(BaseModel):
-    """A line of an inbox or of a Celery message that was refused."""
-
-    id: str = Field(examples=["3b1f0c5e9d2a4b6c8e7f0a1b2c3d4e5f"])
-    account: str = Field(examples=["default"])
-    at: str | None = Field(examples=["2026-11-25T22:59:04+00:00"])
-    custom_id: str | None = Field(examples=["order-17"])
-    error: str = Field(examples=["body.max_step: unknown field, did you mean 'max_steps'?"])
-    line: str | None = Field(examples=['{"custom_id": "order-17", "kind": "task", "body": {}}'])
-
-
-class InboxShown(BaseModel):
-    """An inbox at a glance."""
-
-    account: str = Field(examples=["default"])
-    waiting: int = Field(description="Lines that no worker has taken yet.", examples=[0])
-    taken: int = Field(description="Lines that a worker makes jobs of now.", examples=[0])
-    refused: int = Field(description="Lines that were refused.", examples=[1])
-    lines: list[RefusedLineShown] = Field(description="Some of these, the oldest first.")
 
 
 class LineIds(BodyFields):
@@ -137,7 +83,10 @@ class LineIds(BodyFields):
     "POST /v1/jobs:states",
     "read",
     "Read the states of jobs",
-    ("One of each.", StatesShown),
+    by_example(
+        "One of each; a state that is null: there is no such job.",
+        {"states": [{"state": "running", "unconfirmed_seconds": 0.0}]},
+    ),
     problems={422: "job_ids: expected 1 to 200"},
     body=JobIds,
 )
@@ -154,7 +103,7 @@ async def read_states(request: Request) -> Response:
     "POST /v1/jobs:{decision}",
     "operate",
     "Decide on jobs",
-    ("What came of each.", DecidedShown),
+    by_example("By the job's id: `done`, or what else.", {"jobs": {EXAMPLE_ID: "done"}}),
     problems={404: "", 422: "job_ids: expected 1 to 200"},
     body=DecisionFields,
 )
@@ -217,7 +166,7 @@ def _details(
     "GET /v1/strays",
     "read",
     "List orphan runs",
-    ("A page of them.", StraysShown),
+    by_example("A page of them.", {"strays": [_STRAY], "cursor": None}),
     problems=UNKNOWN_ACCOUNT,
 )
 async def list_strays(
@@ -241,7 +190,7 @@ async def list_strays(
     "POST /v1/strays:cancel",
     "operate",
     "Cancel orphan runs",
-    ("They will be canceled.", NumberDone),
+    _DONE_TO,
     problems=UNKNOWN_ACCOUNT,
     body=RunIds,
 )
@@ -260,7 +209,7 @@ async def cancel_strays(request: Request, account: Account = None) -> Response:
     "GET /v1/inbox",
     "operate",
     "Read refused lines",
-    ("A page of them.", InboxShown),
+    by_example("A page of them, the oldest first.", _INBOX),
     problems=UNKNOWN_ACCOUNT,
 )
 async def read_inbox(
@@ -284,7 +233,7 @@ async def read_inbox(
     "POST /v1/inbox:retry",
     "operate",
     "Put refused lines back",
-    ("They are in the inbox.", NumberDone),
+    _DONE_TO,
     problems=UNKNOWN_ACCOUNT,
     body=LineIds,
 )
@@ -297,7 +246,7 @@ async def inbox_retry(request: Request, account: Account = None) -> Response:
     "POST /v1/inbox:discard",
     "operate",
     "Throw refused lines away",
-    ("They are gone.", NumberDone),
+    _DONE_TO,
     problems=UNKNOWN_ACCOUNT,
     body=LineIds,
 )

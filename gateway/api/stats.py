@@ -1,10 +1,9 @@
 """The statistics of the accounts, and their worker processes."""
 
 from fastapi import Request
-from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from gateway.api.routing import UNKNOWN_ACCOUNT, Routes
+from gateway.api.routing import UNKNOWN_ACCOUNT, Routes, by_example
 from gateway.http.request_body import json_answer
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.records.as_json import json_value
@@ -12,6 +11,14 @@ from runqueue.records.as_json import json_value
 router = Routes("queue")
 
 _EXAMPLE = {"default": {"states": {"ready": 900, "running": 10}, "live": 10, "strays": 0}}
+_WORKER = {
+    "name": "host-1-17-a3f",
+    "account": "default",
+    "heard_seconds": 1.5,
+    "alive": True,
+    "submitting": 3,
+    "stages": ["submit", "poll"],
+}
 _STATS = {
     "description": "By account, what `runqueue stats --json` shows.",
     "content": {
@@ -23,28 +30,11 @@ _STATS = {
 }
 
 
-class WorkerShown(BaseModel):
-    """A worker process as the queue sees it."""
-
-    name: str = Field(description="Host, process id, and chance.", examples=["host-1-17-a3f"])
-    account: str = Field(examples=["default"])
-    heard_seconds: float = Field(description="How long ago its heartbeat came.", examples=[1.5])
-    alive: bool = Field(description="Whether its lease holds.", examples=[True])
-    submitting: int = Field(description="Submissions under way.", examples=[3])
-    stages: list[str] = Field(description="What it works on now.", examples=[["submit", "poll"]])
-
-
-class WorkersShown(BaseModel):
-    """The worker processes of an account, 200 at most."""
-
-    workers: list[WorkerShown]
-
-
 @router.call(
     "GET /v1/workers",
     "read",
     "Read the worker processes",
-    ("The one last heard of first.", WorkersShown),
+    by_example("200 at most.", {"workers": [_WORKER]}),
     problems=UNKNOWN_ACCOUNT,
 )
 async def workers(request: Request, account: Account = None) -> Response:

@@ -19,6 +19,7 @@ from gateway.tenants.scope import tenant_scope_of
 from runqueue.errors import RunQueueError
 from runqueue.ids import is_id
 from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.store import audit
 from runqueue.store.accounts import account_of
 from runqueue.store.audit import log_entry
 
@@ -38,7 +39,7 @@ async def note(
     note_id = ""
     try:
         async with asyncio.timeout(_PATIENCE):
-            note_id = await queue.note(who, what, target, detail, account=account)
+            note_id = await queue.send(audit.note(account, who, what, target, detail))
     except (RunQueueError, RedisError, OSError) as error:
         log.warning(
             "not_noted",

@@ -12,7 +12,7 @@ from gateway.page.render import page
 from gateway.page.viewer import Viewer, listing
 from gateway.state.sampler import first_jobs
 from runqueue.operator.refused_lines import refused_line
-from runqueue.producer.listing import Filter, wanted
+from runqueue.producer.listing import Filter
 from runqueue.records.delivery import DeliveryState
 from runqueue.store import job_calls, live_processes
 from runqueue.store.inbox_calls import newest_refused
@@ -58,7 +58,7 @@ async def jobs(viewer: Viewer, account: str, query: QueryParams) -> dict[str, An
     """List jobs by state, group and words of the reason; reads are bounded, so pages vary."""
     state, group = query.get("state", ""), query.get("group", "").strip()
     reason = query.get("reason", "").strip()
-    which = wanted(state or None, group or None, None, reason=reason or None)
+    which = Filter(group or None, reason=reason or None, state=state or None).checked()
     found = await first_jobs(viewer.queue, ROWS, which, account, query.get("cursor", ""))
     return {
         "state": state,

@@ -56,6 +56,18 @@ CONFIRM: Final = {0: Settled.NO_WEBHOOK}
 DELIVER_ELSEWHERE: Final = {0: Settled.NO_ENDED_RUN}
 
 
+#: What was done to jobs, by the name that a decision has in commands, calls and the audit.
+WORDS: Final = {
+    "replay": "ready again",
+    "discard": "removed",
+    "adopt": "follows its run",
+    "resubmit": "ready",
+    "fail": "settled",
+    "deliver": "will be sent",
+    "confirm_delivery": "delivered",
+}
+
+
 def outcomes(codes: Mapping[str, int], meanings: Mapping[int, Settled]) -> dict[str, Settled]:
     """Return what each job's code means.
 

@@ -152,7 +152,7 @@ async def _of_all(send: AsyncSend, account: str, wanted: Filter, at: str, limit:
     A step of Redis' SCAN may bring more than requested. What is over the limit is kept in the
     cursor: the same step taken again may bring others.
     """
-    which = wanted.state.value if wanted.state else "open" if wanted.is_open else "any"
+    which = str(wanted.state) if wanted.state else "open" if wanted.is_open else "any"
     cursor, *job_ids = at.split(":") if at else ["0"]
     is_through = at != "" and cursor == "0"
     for _ in range(_SCANS):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, Self, TypeVar
 
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.ids import is_name
@@ -20,7 +20,7 @@ MOST, PAGE = 1000, 500
 READ_AT_ONCE = 100
 #: Where jobs of a state, or whose webhook is in a state, are indexed by time; unconfirmed ones
 #: without a slot are apart, and so are webhooks that Skyvern sends.
-INDEXES: dict[JobState | DeliveryState, tuple[str, ...]] = {
+INDEXES: dict[str, tuple[str, ...]] = {
     JobState.SCHEDULED: ("due",),
     JobState.UNCONFIRMED: ("unconfirmed", "parked"),
     JobState.RUNNING: ("poll",),
@@ -36,11 +36,13 @@ S = TypeVar("S", bound=StrEnum)
 
 
 class Filter(NamedTuple):
-    """Which jobs are meant; a field that is None does not matter. New fields go to the end.
+    """Which jobs are meant; a field that is None does not matter.
 
     Args:
         group, batch: as the job names them.
         reason: text that the job's reason contains, whatever its case.
+        state: its state.
+        custom_id, namespace: its name.
         webhook: the state of its webhook, one of `FOUND`.
         since, until: it ended then or later, and before; one that has not ended was enqueued then.
         is_open: only jobs that have not ended.
@@ -49,13 +51,35 @@ class Filter(NamedTuple):
     group: str | None = None
     batch: str | None = None
     reason: str | None = None
-    state: JobState | None = None
+    state: JobState | str | None = None
     custom_id: str | None = None
     namespace: str = ""
-    webhook: DeliveryState | None = None
+    webhook: DeliveryState | str | None = None
     since: datetime | None = None
     until: datetime | None = None
     is_open: bool = False
+
+    def checked(self) -> Self:
+        """Return it, states that are given by their texts as such.
+
+        Raises:
+            InvalidRequest: a state, a custom_id, a namespace, a reason or a time that is none, or a
+                state of webhooks without an index.
+        """
+        check_words(self.reason)
+        check_range(self.since, self.until)
+        state = one_of("state", self.state, JobState)
+        webhook = one_of("webhook", self.webhook, FOUND)
+        if self.custom_id is None and self.namespace:
+            raise refused("namespace", "expected with a custom_id only")
+        errors: list[FieldError] = []
+        read_custom_id({"custom_id": self.custom_id}, "custom_id", errors)
+        if errors:
+            raise InvalidRequest(errors)
+        if self.namespace and not is_name(self.namespace):
+            words = f"expected the name of a namespace, got {self.namespace[:40]!r}"
+            raise refused("namespace", words)
+        return self._replace(state=state, webhook=webhook)
 
     @property
     def words(self) -> str:
@@ -88,44 +112,8 @@ class Filter(NamedTuple):
 ALL = Filter()
 
 
-def wanted(
-    state: JobState | str | None,
-    group: str | None,
-    batch: str | None,
-    custom_id: str | None = None,
-    namespace: str = "",
-    *,
-    reason: str | None = None,
-    webhook: DeliveryState | str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    is_open: bool = False,
-) -> Filter:
-    """Return which jobs are meant.
-
-    Raises:
-        InvalidRequest: a state, a custom_id, a namespace, a reason or a time that is none, or a
-            state of webhooks without an index.
-    """
-    check_words(reason)
-    check_range(since, until)
-    which = None if state is None else one_of("state", state, JobState)
-    delivery = None if webhook is None else one_of("webhook", webhook, FOUND)
-    if custom_id is None and namespace:
-        raise refused("namespace", "expected with a custom_id only")
-    errors: list[FieldError] = []
-    read_custom_id({"custom_id": custom_id}, "custom_id", errors)
-    if errors:
-        raise InvalidRequest(errors)
-    if namespace and not is_name(namespace):
-        raise refused("namespace", f"expected the name of a namespace, got {namespace[:40]!r}")
-    return Filter(
-        group, batch, reason, which, custom_id, namespace, delivery, since, until, is_open
-    )
-
-
-def one_of(field: str, given: str, values: Iterable[S]) -> S:
-    """Return the value that is given by its text.
+def one_of(field: str, given: str | None, values: Iterable[S]) -> S | None:
+    """Return the value that is given by its text; None = none is given.
 
     Raises:
         InvalidRequest: it is none of these.
@@ -134,6 +122,8 @@ def one_of(field: str, given: str, values: Iterable[S]) -> S:
     for value in names:
         if value == given:
             return value
+    if given is None:
+        return None
     raise refused(field, f"expected one of {', '.join(names)}, got {str(given)[:40]!r}")
 
 

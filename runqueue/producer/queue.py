@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from itertools import chain, islice
 from typing import Any, Self, Unpack, cast
@@ -48,7 +47,6 @@ from runqueue.records.batch import (
     JobPage,
     Retried,
 )
-from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Enqueued, Job, JobState, Stray, is_run_id
 from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words, has_words
@@ -397,7 +395,7 @@ class RunQueue:
             UnknownAccount: no worker ever served this account.
             InvalidRequest: a status that is none, or a limit out of its range.
         """
-        which = None if status is None else listing.one_of("status", status, BatchStatus)
+        which = listing.one_of("status", status, BatchStatus)
         page = self._of(account, job_calls.list_batches(account, cursor, limit))
         shown = [batch for batch in page.batches if which in {None, batch.status}]
         return replace(page, batches=shown)
@@ -517,13 +515,10 @@ class RunQueue:
     def iter_results(
         self,
         batch: str | None = None,
+        wanted: Filter = listing.ALL,
         *,
         errors: bool = False,
         after: str | None = None,
-        group: str | None = None,
-        state: JobState | str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
         account: str = "default",
     ) -> Iterator[Job]:
         """Go through jobs that have ended, results included, in constant memory.
@@ -533,11 +528,10 @@ class RunQueue:
 
         Args:
             batch: its id; then no filter is taken.
+            wanted: only jobs of this group and state, and that ended in this time.
             errors: only those that failed, were canceled or are dead; of a batch unconfirmed ones,
                 too.
             after: only those behind this job, which was among them.
-            group, state: only such jobs.
-            since, until: only those that ended then or later, and before.
             account: whose, without a batch.
 
         Raises:
@@ -545,7 +539,6 @@ class RunQueue:
             UnknownAccount: no worker ever served this account.
             InvalidRequest: a filter, or a job to begin behind, that is none.
         """
-        wanted = listing.wanted(state, group, None, since=since, until=until)
         reader = self.open_results(batch, wanted, errors=errors, after=after, account=account)
         while (job_ids := reader.ids()) is not None:
             for start in range(0, len(job_ids), _RESULTS):
@@ -554,7 +547,7 @@ class RunQueue:
     def open_results(
         self,
         batch: str | None,
-        wanted: listing.Filter = listing.ALL,
+        wanted: Filter = listing.ALL,
         *,
         errors: bool = False,
         after: str | None = None,
@@ -564,7 +557,7 @@ class RunQueue:
         reader: ResultReader
         if batch is None:
             self._know({account})
-            reader = EndedResults(self.send, account, wanted, errors=errors)
+            reader = EndedResults(self.send, account, wanted.checked(), errors=errors)
         elif wanted != listing.ALL:
             raise InvalidRequest([FieldError("batch", "expected without a filter")])
         else:
@@ -575,17 +568,8 @@ class RunQueue:
 
     def list_jobs(
         self,
-        state: JobState | str | None = None,
+        wanted: Filter = listing.ALL,
         *,
-        group: str | None = None,
-        batch: str | None = None,
-        reason: str | None = None,
-        custom_id: str | None = None,
-        namespace: str = "",
-        webhook: DeliveryState | str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        is_open: bool = False,
         account: str = "default",
         cursor: str = "",
         limit: int = 100,
@@ -600,35 +584,17 @@ class RunQueue:
         The work of a call is bounded, so a page may be empty that is not the last.
 
         Args:
-            state, group, batch: only such jobs.
-            reason: only jobs whose reason contains this text, whatever its case.
-            custom_id, namespace: only the job of this name.
-            webhook: only jobs whose webhook is in this state: pending, gave_up or unknown.
-            since, until: only jobs that ended then or later, and before; of those that have not
-                ended, the ones that were enqueued then.
-            is_open: only jobs that have not ended.
+            wanted: which jobs.
             account: whose.
             cursor: that of the page before; '' = the first page.
             limit: how many, 1,000 at most.
 
         Raises:
             UnknownAccount: no worker ever served this account.
-            InvalidRequest: a state, a reason, a name, a time, a cursor or a limit that is none.
+            InvalidRequest: a filter, a cursor or a limit that is none.
         """
-        wanted = listing.wanted(
-            state,
-            group,
-            batch,
-            custom_id,
-            namespace,
-            reason=reason,
-            webhook=webhook,
-            since=since,
-            until=until,
-            is_open=is_open,
-        )
         self._know({account})
-        return list_jobs(self.send, account, wanted, cursor, limit)
+        return list_jobs(self.send, account, wanted.checked(), cursor, limit)
 
     def job_pages(
         self, wanted: Filter = listing.ALL, *, account: str | None = None
@@ -647,7 +613,7 @@ class RunQueue:
             UnknownAccount: no worker ever served this account.
             InvalidRequest: a filter that is none.
         """
-        wanted = listing.wanted(**wanted._asdict())
+        wanted = wanted.checked()
         for name in self._some(account):
             cursor = ""
             while True:
@@ -1003,12 +969,6 @@ class RunQueue:
         """
         call = limits.set_limits(account, values)
         return self._of(account, call)
-
-    def note(
-        self, who: str, what: str, target: str = "", detail: str = "", *, account: str = "default"
-    ) -> str:
-        """Note what was done to an account, and return the note's id; see `AuditNote`."""
-        return self.send(audit.note(account, who, what, target, detail))
 
     def audit(
         self, account: str = "default", *, before: str = "", limit: int = 50

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import Any, Self, Unpack
@@ -43,7 +42,6 @@ from runqueue.operator.refused_lines import InboxPage
 from runqueue.producer.chunks import Handed, check, placed
 from runqueue.producer.handles import QueuedJob
 from runqueue.producer.listing import ALL, PAGE, Filter
-from runqueue.producer.listing import wanted as listing_wanted
 from runqueue.producer.upload_report import LineConflict
 from runqueue.producer.waiters import unfinished
 from runqueue.records.account import AccountStats
@@ -56,7 +54,6 @@ from runqueue.records.batch import (
     JobPage,
     Retried,
 )
-from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Enqueued, Job, JobState, Stray
 from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words
@@ -70,7 +67,6 @@ from runqueue.request.job_spec import JobSpec
 from runqueue.request.private_targets import FieldWarning, log_warnings
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import AnyRunRequest
-from runqueue.request.time_range import check_range
 from runqueue.request.validation_errors import size_words
 from runqueue.store import budgets, groups, key_limits, limits
 from runqueue.store.audit import AuditNote
@@ -381,13 +377,10 @@ class RemoteQueue:
     def iter_results(
         self,
         batch: str | None = None,
+        wanted: Filter = ALL,
         *,
         errors: bool = False,
         after: str | None = None,
-        group: str | None = None,
-        state: JobState | str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
         account: str = "default",
     ) -> Iterator[Job]:
         """Go through jobs that have ended, results included, in constant memory.
@@ -395,11 +388,11 @@ class RemoteQueue:
         A connection that breaks is made again, and goes on where it was. The jobs hold what a line
         of a results file has, and no more: no times to run, no whole result.
         """
-        filters = {"group": group, "state": state, **_times(since, until)}
         if batch is None:
-            params = {"account": account, "errors": "true" if errors else None, **filters}
+            params = {**_of_filter(wanted), "account": account}
+            params["errors"] = "true" if errors else None
             rows = result_rows(self._link, "/v1/results", params, {}, after=after, by_end=True)
-        elif any(filters.values()):
+        elif wanted != ALL:
             raise InvalidRequest([FieldError("batch", "expected without a filter")])
         else:
             account = self.get_batch(batch).account
@@ -411,52 +404,26 @@ class RemoteQueue:
 
     def list_jobs(
         self,
-        state: JobState | str | None = None,
+        wanted: Filter = ALL,
         *,
-        group: str | None = None,
-        batch: str | None = None,
-        reason: str | None = None,
-        custom_id: str | None = None,
-        namespace: str = "",
-        webhook: DeliveryState | str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        is_open: bool = False,
         account: str = "default",
         cursor: str = "",
         limit: int = 100,
     ) -> JobPage:
         """Read a page of jobs, without their results; those that cannot be read are named apart."""
-        wanted = listing_wanted(
-            state,
-            group,
-            batch,
-            custom_id,
-            namespace,
-            reason=reason,
-            webhook=webhook,
-            since=since,
-            until=until,
-            is_open=is_open,
-        )
-        return self._page(wanted, account, cursor, limit)
 
-    def _page(self, wanted: Filter, account: str, cursor: str, limit: int) -> JobPage:
         def read(page: Any) -> JobPage:
             return JobPage([read_job(one) for one in page["jobs"]], *_rest(page))
 
-        params = {**wanted._asdict(), **_times(wanted.since, wanted.until)}
-        params |= {"cursor": cursor, "is_open": "true" if wanted.is_open else None}
-        given = {name: value or None for name, value in params.items()}
-        return self._read("/v1/jobs", read, account, limit=limit, **given)
+        params = {**_of_filter(wanted), "cursor": cursor or None, "limit": limit}
+        return self._read("/v1/jobs", read, account, **params)
 
     def job_pages(self, wanted: Filter = ALL, *, account: str | None = None) -> Iterator[JobPage]:
         """Go through jobs a page at a time, in the order of `list_jobs`."""
-        wanted = listing_wanted(**wanted._asdict())
         for name in self._some(account):
             cursor = ""
             while True:
-                page = self._page(wanted, name, cursor, PAGE)
+                page = self.list_jobs(wanted, account=name, cursor=cursor, limit=PAGE)
                 yield page
                 if not (cursor := page.cursor):
                     break
@@ -657,22 +624,6 @@ class RemoteQueue:
             refused=InvalidLimits,
         )
 
-    def note(
-        self, who: str, what: str, target: str = "", detail: str = "", *, account: str = "default"
-    ) -> str:
-        """Note what was done to an account, and return the note's id.
-
-        The gateway puts the token's name before `who`; what is done through it, it notes itself.
-        """
-        fields = {"who": who, "what": what, "target": target, "detail": detail}
-        return self._post(
-            "/v1/audit",
-            lambda found: str(found["id"]),
-            {name: value[:300] for name, value in fields.items()},
-            account=account,
-            may_repeat=False,
-        )
-
     def audit(
         self, account: str = "default", *, before: str = "", limit: int = 50
     ) -> list[AuditNote]:
@@ -764,17 +715,17 @@ def _done(values: Any) -> int:
     return models.read_count(values, "done")
 
 
-def _times(since: datetime | None, until: datetime | None) -> dict[str, str | None]:
-    """Return the parameters of a range of times.
+def _of_filter(wanted: Filter) -> dict[str, Any]:
+    """Return the parameters of a filter.
 
     Raises:
         InvalidRequest: it is none.
     """
-    check_range(since, until)
-    return {
-        "since": None if since is None else since.isoformat(),
-        "until": None if until is None else until.isoformat(),
-    }
+    found = wanted.checked()
+    times = {"since": found.since, "until": found.until}
+    params = found._asdict() | {name: at and at.isoformat() for name, at in times.items()}
+    params["is_open"] = "true" if found.is_open else None
+    return {name: value or None for name, value in params.items()}
 
 
 def _account_path(account: str) -> str:

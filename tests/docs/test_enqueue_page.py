@@ -17,6 +17,7 @@ from lab.waiting import until
 from runqueue import JobState
 from runqueue.cli.app import app as commands
 from runqueue.embedded.server import EmbeddedServer
+from runqueue.producer.listing import Filter
 from runqueue.store.keys import Keys
 from tests.acceptance.factory import Factory, factory
 from tests.docs.pages import Example, examples, pattern_of
@@ -65,7 +66,7 @@ def run(command: list[str], parts: Factory, folder: Path) -> str:
 
 def completed(parts: Factory, custom_id: str) -> bool:
     """Whether the job of that name has ended well."""
-    found = parts.queue.list_jobs(custom_id=custom_id).jobs
+    found = parts.queue.list_jobs(Filter(custom_id=custom_id)).jobs
     return [job.state for job in found] == [JobState.COMPLETED]
 
 

@@ -110,7 +110,6 @@ def replay(options: JobOptions, *, state: Replayed = "dead") -> None:
         print_settled(
             queue,
             queue.replay(ids),
-            "ready again",
             OperatorAction("replay", options.by(of), named=options.jobs or ()),
         )
 
@@ -123,7 +122,7 @@ def discard(options: JobOptions) -> None:
         ids = _to_discard(options, queue)
         confirm(f"remove {counted(len(ids), 'job')} for good", yes=options.yes)
         action = OperatorAction("discard", options.by(JobState.DEAD), named=options.jobs or ())
-        print_settled(queue, queue.discard(ids), "removed", action)
+        print_settled(queue, queue.discard(ids), action)
 
 
 def _to_discard(options: JobOptions, queue: Queue) -> list[str]:
@@ -161,7 +160,7 @@ def adopt(
                 yes=yes or run_id in named,
             )
         settled = {job_id: queue.adopt(job_id, run_id)}
-        print_settled(queue, settled, "follows its run", OperatorAction("adopt", "", run_id, [job]))
+        print_settled(queue, settled, OperatorAction("adopt", "", run_id, [job]))
 
 
 @unconfirmed.command()
@@ -174,7 +173,7 @@ def resubmit(options: JobOptions) -> None:
         confirm(f"{jobs_again}, although runs of them may exist", yes=options.yes)
         by = options.by(JobState.UNCONFIRMED)
         action = OperatorAction("resubmit", by, named=options.jobs or ())
-        print_settled(queue, queue.resubmit(ids), "ready", action)
+        print_settled(queue, queue.resubmit(ids), action)
 
 
 @unconfirmed.command()
@@ -190,7 +189,7 @@ def fail(
             yes=options.yes or bool(options.jobs),
         )
         action = OperatorAction("fail", options.by(JobState.UNCONFIRMED), why, options.jobs or ())
-        print_settled(queue, queue.fail(ids, why), "settled", action)
+        print_settled(queue, queue.fail(ids, why), action)
 
 
 @strays.command("list")

@@ -201,7 +201,7 @@ def retry(
         settled = queue.deliver_again(found, to or "")
         private = [i for i in found if found[i] and settled.get(i) is Settled.DONE]
         settled |= dict.fromkeys(_refused(queue, private), Settled.TARGET_REFUSED)
-        print_settled(queue, settled, "will be sent", action)
+        print_settled(queue, settled, action)
 
 
 def _is_private(job: Job, url: str | None) -> bool:
@@ -245,4 +245,4 @@ def confirm_results(
     with opened(url) as queue:
         ids = named_jobs(queue, jobs, namespace)
         action = OperatorAction("confirm_delivery", named=jobs)
-        print_settled(queue, queue.confirm_delivery(ids), "delivered", action)
+        print_settled(queue, queue.confirm_delivery(ids), action)

@@ -34,16 +34,7 @@ def result_lines(
     found: list[ResultLine] = []
     weight = 0
     try:
-        for job in queue.iter_results(
-            batch,
-            errors=errors,
-            after=after,
-            group=wanted.group,
-            state=wanted.state,
-            since=wanted.since,
-            until=wanted.until,
-            account=account,
-        ):
+        for job in queue.iter_results(batch, wanted, errors=errors, after=after, account=account):
             found.append(ResultLine(job.id, orjson.dumps(job.as_row()) + b"\n"))
             weight += len(found[-1].text)
             if len(found) >= _LINES or weight >= _BYTES:

@@ -19,6 +19,7 @@ from runqueue.cli.shared.queues import Queue
 from runqueue.errors import RunQueueError
 from runqueue.ids import DEFAULT
 from runqueue.producer.queue import RunQueue
+from runqueue.store import audit
 from runqueue.store.accounts import account_of
 
 
@@ -36,7 +37,7 @@ def note(queue: Queue, what: str, target: str = "", detail: str = "", *, account
         return
     who = user()
     try:
-        queue.note(who, what, target, detail, account=account)
+        queue.send(audit.note(account, who, what, target, detail))
     except (RunQueueError, RedisError) as error:
         print_err(f"runqueue: it is done, but could not be noted: {error}")
     entry = {"what": what, "who": who, "account": account, "target": target, "detail": detail}

@@ -11,7 +11,7 @@ from runqueue.cli.shared.audit_log import note_jobs
 from runqueue.cli.shared.exit_codes import Exit, ended, print_err
 from runqueue.cli.shared.job_names import named_jobs
 from runqueue.cli.shared.queues import Queue, Url, find
-from runqueue.operator.decisions import Settled
+from runqueue.operator.decisions import WORDS, Settled
 from runqueue.producer.listing import Filter
 from runqueue.records.job import Job, JobState
 from runqueue.records.reasons import has_words
@@ -184,10 +184,9 @@ def confirm(what: str, *, yes: bool) -> None:
         raise typer.Exit(Exit.USAGE)
 
 
-def print_settled(
-    queue: Queue, settled: dict[str, Settled], done: str, action: OperatorAction
-) -> None:
+def print_settled(queue: Queue, settled: dict[str, Settled], action: OperatorAction) -> None:
     """Record and print the outcomes; the exit code reports decisions that failed."""
+    done = WORDS[action.what]
     good = [job_id for job_id, outcome in settled.items() if outcome is Settled.DONE]
     came_to = f"{done}: {action.more}" if action.more else done
     note_jobs(queue, action.what, good, came_to, of=len(settled), by=action.by)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from runqueue.store import audit
 from tests.gateway.browsing import TOKENS
 from tests.gateway.gating import Desk, gating
 
@@ -119,7 +120,7 @@ async def test_without_tokens_notes_name_this_machine(desk: Desk, redis_url: str
 
 async def test_notes_are_read_page_by_page(desk: Desk, redis_url: str) -> None:
     for n in range(5):
-        desk.queue.note("ops", "pause_group", f"g{n}")
+        desk.queue.send(audit.note("default", "ops", "pause_group", f"g{n}"))
 
     async with gating(redis_url, api_tokens=TOKENS) as door:
         first = (await door.ask("GET", "/v1/audit?limit=3", headers=OPS)).body

@@ -10,6 +10,8 @@ import pytest
 from runqueue.errors import QueueUnavailable
 from runqueue.operator.decisions import Settled
 from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.producer.listing import Filter
+from runqueue.store import audit
 from runqueue.store.keys import ACCOUNTS
 from tests.gateway.browsing import TOKENS, browsing
 from tests.gateway.gating import Desk, gating
@@ -33,7 +35,9 @@ def batch_of(desk: Desk, n: int, **options: Any) -> str:
 def canceled_batch(desk: Desk, n: int) -> str:
     """Hand in a batch whose jobs are all canceled, one by one; returns its id."""
     batch = batch_of(desk, n)
-    desk.queue.cancel_jobs([job.id for job in desk.queue.list_jobs(batch=batch, limit=1000).jobs])
+    desk.queue.cancel_jobs(
+        [job.id for job in desk.queue.list_jobs(Filter(batch=batch), limit=1000).jobs]
+    )
     return batch
 
 
@@ -204,7 +208,7 @@ async def test_what_was_done_on_a_list_is_said_there(
         if what:
             shown = await browser.do(page, what, **fields[what])
         else:
-            note_id = desk.queue.note("ops", "discard", "a-job")
+            note_id = desk.queue.send(audit.note("default", "ops", "discard", "a-job"))
             shown = await browser.open(f"{page}&done={note_id}")
 
     said = {"cap_group": "capped a group", "pause_batch": "paused a batch"}

@@ -10,6 +10,7 @@ import pytest
 from gateway.page import bulk, bulk_views, lists
 from gateway.page.bulk import KINDS
 from runqueue import JobState
+from runqueue.producer.listing import Filter
 from runqueue.records.claim_items import Finished, Lost
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
@@ -90,7 +91,7 @@ async def test_jobs_that_ended_badly_are_replayed(desk: Desk, redis_url: str, st
 async def test_jobs_are_listed_by_words_of_their_reason(desk: Desk, redis_url: str) -> None:
     dead(desk, 1)
     dead(desk, 2, reason="past its deadline")
-    first, other = desk.queue.list_jobs("dead", limit=2).jobs
+    first, other = desk.queue.list_jobs(Filter(state="dead"), limit=2).jobs
 
     async with browsing(redis_url, OPS) as browser:
         shown = await browser.open("/jobs?state=dead&reason=ENGINE")

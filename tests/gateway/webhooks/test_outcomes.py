@@ -11,6 +11,7 @@ import redis
 
 from runqueue import JobState, RunQueue, TaskRunRequest
 from runqueue.ids import new_id
+from runqueue.producer.listing import Filter
 from runqueue.records.claim_items import Claimed
 from runqueue.store.keys import ACCOUNTS, Keys
 from tests.gateway.gating import KEY, Desk, gating, run_of, signed, told
@@ -50,7 +51,7 @@ async def test_a_list_says_why_a_run_failed_whose_end_a_webhook_reported(
         body = json.dumps(told(job, "failed", failure_reason=words)).encode()
         assert (await door.webhook(job, body)).verdict == "ended"
 
-    (listed,) = desk.queue.list_jobs("failed").jobs
+    (listed,) = desk.queue.list_jobs(Filter(state="failed")).jobs
     assert listed.failure_reason == "No such product ?."
 
 

@@ -85,7 +85,7 @@ def test_webhooks_that_leave_while_they_are_gone_through_hide_no_others(desk: De
 @pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.NONE])
 def test_a_state_without_an_index_is_refused_at_once(desk: Desk, state: DeliveryState) -> None:
     with pytest.raises(InvalidRequest, match="webhook: expected one of pending, gave_up, unknown"):
-        desk.queue.list_jobs(webhook=state)
+        desk.queue.list_jobs(Filter(webhook=state))
     with pytest.raises(InvalidRequest, match="webhook: expected one of pending, gave_up, unknown"):
         found(desk, state)
 

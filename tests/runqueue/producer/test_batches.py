@@ -24,6 +24,7 @@ from runqueue import (
     UnknownAccount,
 )
 from runqueue.ids import new_id
+from runqueue.producer.listing import Filter
 from runqueue.records.batch import ActiveRules
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
@@ -67,7 +68,7 @@ async def test_what_was_canceled_is_done_again_if_that_is_said(
     ask: Ask, client: redis.Redis
 ) -> None:
     batch = await batch_of(ask, line("a"), line("b"))
-    page = await ask("list_jobs", batch=batch)
+    page = await ask("list_jobs", Filter(batch=batch))
     await ask("cancel", page.jobs[0].id)
     assert await ask("retry_failed", batch) == Retried({}, canceled_left=1)
     done = await ask("retry_failed", batch, canceled=True, reason="before it was submitted")
@@ -199,13 +200,13 @@ async def test_results_of_no_batch(ask: Ask) -> None:
 async def test_jobs_are_listed(ask: Ask, client: redis.Redis) -> None:
     await batch_of(ask, line("a"), line("b", group="shop"))
     finish_all(client)
-    page = await ask("list_jobs", "completed", limit=1)
-    more = await ask("list_jobs", JobState.COMPLETED, cursor=page.cursor, limit=1)
+    page = await ask("list_jobs", Filter(state="completed"), limit=1)
+    more = await ask("list_jobs", Filter(state=JobState.COMPLETED), cursor=page.cursor, limit=1)
     assert {job.custom_id for job in page.jobs + more.jobs} == {"a", "b"}
-    (only,) = (await ask("list_jobs", "completed", group="shop")).jobs
+    (only,) = (await ask("list_jobs", Filter("shop", state="completed"))).jobs
     assert (only.custom_id, only.result) == ("b", None)
     with pytest.raises(InvalidRequest, match="state: expected one of scheduled, "):
-        await ask("list_jobs", "nearly")
+        await ask("list_jobs", Filter(state="nearly"))
     with pytest.raises(UnknownAccount):
         await ask("list_jobs", account="nobody")
 
@@ -217,12 +218,13 @@ async def test_jobs_are_listed_by_words_of_their_reason(ask: Ask, client: redis.
     run(client, worker_calls.mark_dead("default", lost))
 
     for state in ("dead", None):
-        (found,) = (await ask("list_jobs", state, reason="such engine")).jobs
+        (found,) = (await ask("list_jobs", Filter(state=state, reason="such engine"))).jobs
         assert (found.id, found.reason) == (first.job_id, "No such ENGINE")
-    assert (await ask("list_jobs", "dead", reason="engine", group="shop")).jobs == []
-    for none in ("", " ", 5):
+    assert (await ask("list_jobs", Filter("shop", state="dead", reason="engine"))).jobs == []
+    nothing: tuple[Any, ...] = ("", " ", 5)
+    for none in nothing:
         with pytest.raises(InvalidRequest, match="reason: expected some text"):
-            await ask("list_jobs", reason=none)
+            await ask("list_jobs", Filter(reason=none))
 
 
 async def test_batches_are_listed(ask: Ask) -> None:

@@ -43,6 +43,7 @@ from runqueue import (
 )
 from runqueue.ids import new_id
 from runqueue.operator.decisions import Settled
+from runqueue.producer.listing import Filter
 from runqueue.remote.queue import RemoteQueue
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
@@ -180,15 +181,15 @@ def test_lists_name_what_they_left_out_as_it_cannot_be_read(
     desk: Desk, remote: RemoteQueue
 ) -> None:
     batch, other = batch_of(desk, *lines(3)), batch_of(desk, line("x"))
-    bad = desk.queue.list_jobs(batch=batch).jobs[1].id
+    bad = desk.queue.list_jobs(Filter(batch=batch)).jobs[1].id
     for name in (f"job:{bad}", f"batch:{other}"):
         desk.client.hset(f"{Keys('default').prefix}{name}", "created", "yesterday")
 
-    jobs, batches = remote.list_jobs(batch=batch), remote.list_batches()
+    jobs, batches = remote.list_jobs(Filter(batch=batch)), remote.list_batches()
 
     assert (len(jobs.jobs), jobs.unread) == (2, (bad,))
     assert ([one.id for one in batches.batches], batches.unread) == ([batch], (other,))
-    assert (jobs, batches) == (desk.queue.list_jobs(batch=batch), desk.queue.list_batches())
+    assert (jobs, batches) == (desk.queue.list_jobs(Filter(batch=batch)), desk.queue.list_batches())
 
 
 def test_a_batch_is_read_and_handled(desk: Desk, remote: RemoteQueue) -> None:
@@ -203,8 +204,10 @@ def test_a_batch_is_read_and_handled(desk: Desk, remote: RemoteQueue) -> None:
         job.as_row() for job in desk.queue.iter_results(batch)
     ]
     assert [job.state for job in remote.iter_results(batch, errors=True)] == ["failed", "failed"]
-    assert remote.list_jobs(batch=batch).jobs == desk.queue.list_jobs(batch=batch).jobs
-    assert remote.list_jobs(batch=batch, reason="no such").jobs == []
+    assert (
+        remote.list_jobs(Filter(batch=batch)).jobs == desk.queue.list_jobs(Filter(batch=batch)).jobs
+    )
+    assert remote.list_jobs(Filter(batch=batch, reason="no such")).jobs == []
     assert remote.replay([jobs[1].job_id, jobs[0].job_id]) == {
         jobs[1].job_id: Settled.DONE,
         jobs[0].job_id: Settled.NOT_ENDED_BADLY,
@@ -292,7 +295,7 @@ def test_an_upload_takes_what_enqueue_many_takes(desk: Desk, remote: RemoteQueue
     done = remote.upload(jobs, namespace="web")
     assert (done.new, done.invalid) == (9, 0)
 
-    found = desk.queue.list_jobs(batch=done.batch_id).jobs
+    found = desk.queue.list_jobs(Filter(batch=done.batch_id)).jobs
     assert [job.custom_id for job in found] == [
         *(None, "spec", "object", "proxy", "delta", "text", "pretty", "bytes", "traced"),
     ]

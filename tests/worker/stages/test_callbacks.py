@@ -11,6 +11,7 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from runqueue import Batch, BatchRules
+from runqueue.producer.listing import Filter
 from runqueue.records.batch import BatchCallback
 from tests.simulator.simulating import eventually, receiving
 from tests.worker.delivering import answering, delivering
@@ -319,7 +320,7 @@ async def test_a_batch_that_ends_again_is_told_again_under_another_id(
         batch = over(bench, user.url)
         await bench.one_pass("callbacks")
         assert bench.queue.retry_failed(batch, canceled=True).jobs == 1
-        (job,) = bench.queue.list_jobs(batch=batch).jobs
+        (job,) = bench.queue.list_jobs(Filter(batch=batch)).jobs
         bench.queue.cancel(job.id)
         await bench.one_pass("callbacks")
 

@@ -102,7 +102,7 @@ async def test_a_list_and_a_filter_by_reason_know_why_a_run_failed(
 
         await bench.one_pass("poll")
 
-        (listed,) = bench.queue.list_jobs("failed").jobs
+        (listed,) = bench.queue.list_jobs(Filter(state="failed")).jobs
         assert (listed.id, listed.result) == (job_id, None)
         assert "(simulated)" in (listed.failure_reason or "")
         assert listed.failure_reason == bench.job(job_id).failure_reason
@@ -120,7 +120,7 @@ async def test_of_a_long_reason_the_record_keeps_the_beginning_and_the_result_al
 
         await bench.one_pass("poll")
 
-        (listed,) = bench.queue.list_jobs("failed").jobs
+        (listed,) = bench.queue.list_jobs(Filter(state="failed")).jobs
         assert words.startswith(listed.failure_reason or "?")
         assert len(listed.failure_reason or "") == REASON_CHARS
         assert bench.job(job_id).failure_reason == words
