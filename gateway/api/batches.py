@@ -9,7 +9,15 @@ from starlette.responses import Response
 
 from gateway.api import job_schema
 from gateway.api.batch_options import Callback, Opening
-from gateway.api.routing import NO_SUCH_BATCH, WRONG_LIMIT, Limit, Routes, listing, location_of
+from gateway.api.routing import (
+    NO_SUCH_BATCH,
+    WRONG_LIMIT,
+    Limit,
+    Routes,
+    by_example,
+    listing,
+    location_of,
+)
 from gateway.api.schemas import (
     EXAMPLE_BATCH,
     BatchesShown,
@@ -136,9 +144,7 @@ def _lines_of(request: Request, opening: Opening) -> UploadWork:
 
 
 def _answer_of(report: UploadReport, found: Findings) -> Response:
-    # The batch that holds its jobs, if a single one does.
-    holding = report.batches.values() or report.known
-    batch = next(iter(holding)) if report.batches or len(holding) == 1 else None
+    batch = report.batch_id
     conflicts = []
     for one in report.shown_conflicts:
         conflict = one._asdict() | {"custom_id": one.custom_id or None}
@@ -146,7 +152,7 @@ def _answer_of(report: UploadReport, found: Findings) -> Response:
             del conflict["error"]
         conflicts.append(conflict)
     values = {
-        "batch_id": batch or None,
+        "batch_id": batch,
         "counts": {
             "new": report.new.total(),
             "known": report.known_jobs + found.repeated,
@@ -159,6 +165,45 @@ def _answer_of(report: UploadReport, found: Findings) -> Response:
     }
     status = 201 if report.batches else 200
     return json_answer(values, status, f"/v1/batches/{batch}" if batch else None)
+
+
+@router.call(
+    "POST /v1/batches:open",
+    "enqueue",
+    "Open a batch",
+    by_example("It is open.", {"batch_id": EXAMPLE_BATCH}),
+    status=201,
+    problems={422: "canary: expected 1 or more"},
+)
+async def open_batch(
+    request: Request, opening: Annotated[Opening, Query()], callback: Callback = None
+) -> Response:
+    """Open a batch, to which `POST /v1/jobs:bulk?batch=…` submits; its jobs run once it is sealed.
+
+    `namespace` and `skip_invalid` have no effect here.
+    """
+    rules, whose = opening.rules(callback), tenant_scope_of(request).whose(opening.account)
+    batch = await queue_of(request).open_batch(opening.name, account=whose, rules=rules)
+    return json_answer({"batch_id": batch}, 201, f"/v1/batches/{batch}")
+
+
+@router.call(
+    "POST /v1/batches/{batch_id}/seal",
+    "enqueue",
+    "Accept a batch",
+    by_example("It is accepted.", {"batch_id": EXAMPLE_BATCH, "jobs": 1000}),
+    problems=NO_SUCH_BATCH | {409: str(BatchMismatch(EXAMPLE_BATCH, 1000))},
+)
+async def seal_batch(
+    batch_id: BatchId,
+    request: Request,
+    expected: Annotated[
+        int | None, Query(ge=0, description="How many jobs it has to have.", examples=[1000])
+    ] = None,
+) -> Response:
+    """Accept the jobs of an open batch; repeating it changes nothing."""
+    jobs = await queue_of(request).seal_batch(batch_id, expected)
+    return json_answer({"batch_id": batch_id, "jobs": jobs})
 
 
 class Canceled(BaseModel):

@@ -27,14 +27,17 @@ from runqueue.operator.decisions import ACTS, Settled, outcomes
 from runqueue.operator.refused_lines import PAGE as LINES
 from runqueue.operator.refused_lines import InboxPage, inbox_page, line_moves, removals
 from runqueue.producer import listing
-from runqueue.producer.async_batch_upload import discard_batch
+from runqueue.producer.async_batch_upload import AsyncBatchUpload, discard_batch
 from runqueue.producer.async_handles import AwaitableJob
 from runqueue.producer.async_listener import AsyncEnds
 from runqueue.producer.async_ordered_sender import AsyncOrderedSender
 from runqueue.producer.async_pages import list_jobs
 from runqueue.producer.async_results import AsyncBatchResults, AsyncEndedResults, AsyncResultReader
 from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets, told
+from runqueue.producer.dedup import Repeats
 from runqueue.producer.listing import PAGE, Filter
+from runqueue.producer.upload import Checker
+from runqueue.producer.upload_report import Uploaded
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
 from runqueue.records.account import AccountStats, unreadable
 from runqueue.records.batch import (
@@ -224,6 +227,36 @@ class AsyncRunQueue:
         for finished in opened.values():
             await self.seal_batch(finished)
         return in_order(answers)
+
+    async def upload(
+        self,
+        lines: Iterable[Handed],
+        *,
+        name: str = "",
+        account: str = "default",
+        namespace: str = "",
+        skip_invalid: bool = False,
+        rules: BatchRules = NO_RULES,
+    ) -> Uploaded:
+        """Submit a batch of any length, in constant memory; none of it runs before all is there.
+
+        Args:
+            lines: the jobs, as `enqueue_many` takes them; a file's lines may have their newlines.
+            name: shown to people.
+            account, namespace: of jobs that name none; a `JobSpec` names its account.
+            skip_invalid: accept the good lines although others are bad.
+            rules: what the batch does by itself.
+
+        Raises:
+            InvalidJob: lines are bad, named `line N: field`, or JSON cannot carry one, whatever
+                `skip_invalid` says; nothing was accepted.
+            UnknownAccount: no worker ever served this account.
+        """
+        await self._know({account})
+        with Repeats() as repeats:
+            checker = Checker(repeats, namespace, account=account)
+            sender = AsyncBatchUpload(self.send, name, rules, is_patient=False)
+            return await sender.submit(lines, checker, skip_invalid=skip_invalid)
 
     async def get(self, job_id: str) -> Job:
         """Read a job, its result included.
@@ -1086,9 +1119,11 @@ class AsyncRunQueue:
 
 if True:  # ASYNC
 
-    async def enqueue_packets(queue: AsyncRunQueue, parts: Sequence[Packet]) -> list[Enqueued]:
+    async def enqueue_packets(
+        queue: AsyncRunQueue, parts: Sequence[Packet], batch: str | None = None
+    ) -> list[Enqueued]:
         """As `enqueue_many`, of jobs that were checked and packed elsewhere; for the gateway."""
-        return await queue._hand_in(iter(parts), None)  # noqa: SLF001 - its own module
+        return await queue._hand_in(iter(parts), batch)  # noqa: SLF001 - its own module
 
     def retry_pages(
         queue: AsyncRunQueue, batch: str, reason: str | None = None, *, canceled: bool

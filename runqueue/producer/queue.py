@@ -28,14 +28,17 @@ from runqueue.operator.decisions import ACTS, Settled, outcomes
 from runqueue.operator.refused_lines import PAGE as LINES
 from runqueue.operator.refused_lines import InboxPage, inbox_page, line_moves, removals
 from runqueue.producer import listing
-from runqueue.producer.batch_upload import discard_batch
+from runqueue.producer.batch_upload import BatchUpload, discard_batch
 from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets, told
+from runqueue.producer.dedup import Repeats
 from runqueue.producer.handles import QueuedJob
 from runqueue.producer.listener import Ends
 from runqueue.producer.listing import PAGE, Filter
 from runqueue.producer.ordered_sender import OrderedSender
 from runqueue.producer.pages import list_jobs
 from runqueue.producer.results import BatchResults, EndedResults, ResultReader
+from runqueue.producer.upload import Checker
+from runqueue.producer.upload_report import Uploaded
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
 from runqueue.records.account import AccountStats, unreadable
 from runqueue.records.batch import (
@@ -213,6 +216,36 @@ class RunQueue:
         for finished in opened.values():
             self.seal_batch(finished)
         return in_order(answers)
+
+    def upload(
+        self,
+        lines: Iterable[Handed],
+        *,
+        name: str = "",
+        account: str = "default",
+        namespace: str = "",
+        skip_invalid: bool = False,
+        rules: BatchRules = NO_RULES,
+    ) -> Uploaded:
+        """Submit a batch of any length, in constant memory; none of it runs before all is there.
+
+        Args:
+            lines: the jobs, as `enqueue_many` takes them; a file's lines may have their newlines.
+            name: shown to people.
+            account, namespace: of jobs that name none; a `JobSpec` names its account.
+            skip_invalid: accept the good lines although others are bad.
+            rules: what the batch does by itself.
+
+        Raises:
+            InvalidJob: lines are bad, named `line N: field`, or JSON cannot carry one, whatever
+                `skip_invalid` says; nothing was accepted.
+            UnknownAccount: no worker ever served this account.
+        """
+        self._know({account})
+        with Repeats() as repeats:
+            checker = Checker(repeats, namespace, account=account)
+            sender = BatchUpload(self.send, name, rules, is_patient=False)
+            return sender.submit(lines, checker, skip_invalid=skip_invalid)
 
     def get(self, job_id: str) -> Job:
         """Read a job, its result included.

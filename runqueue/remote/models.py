@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -22,8 +22,7 @@ from runqueue.records.delivery import DeliveryState, WebhookDelivery
 from runqueue.records.job import Candidate, Enqueued, Job, JobState, Stray
 from runqueue.records.limits import AccountLimits
 from runqueue.records.waits import Wait
-from runqueue.request.job_options import RECORDED, When
-from runqueue.request.job_spec import JobSpec, Priority
+from runqueue.request.job_spec import Priority
 from runqueue.request.private_targets import FieldWarning
 from runqueue.store.audit import AuditNote
 from runqueue.store.budgets import BudgetUse
@@ -251,34 +250,3 @@ def read_stats(account: str, values: dict[str, Any]) -> AccountStats:
         "hold_seconds": math.inf if values["hold_seconds"] is None else values["hold_seconds"],
     }
     return ReportedStats(**found, reported=values)
-
-
-def line_of(spec: JobSpec) -> bytes:
-    """Return a checked job as a line of a batch file."""
-    line: dict[str, Any] = {
-        "custom_id": spec.custom_id,
-        "kind": spec.kind,
-        "body": orjson.Fragment(spec.canonical),
-        "priority": spec.priority.name.lower(),
-        "group": spec.group,
-        "run_at": _when(spec.run_at),
-        "deadline": _when(spec.deadline),
-        "account": spec.account,
-        "namespace": spec.namespace,
-        **{name: getattr(spec, name) for name in RECORDED},
-        "traceparent": spec.traceparent,
-        "max_run_seconds": spec.max_run_seconds,
-        "keys": spec.keys or None,
-    }
-    if spec.retry is not None:
-        retry = spec.retry
-        line["retry"] = {one.name: getattr(retry, one.name) for one in fields(retry)}
-    return orjson.dumps({name: value for name, value in line.items() if value not in (None, "")})
-
-
-def _when(when: When | None) -> float | str | None:
-    if when is None:
-        return None
-    if when.relative:
-        return when.microseconds / 1e6
-    return (_EPOCH + timedelta(microseconds=when.microseconds)).isoformat()

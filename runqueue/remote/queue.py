@@ -42,7 +42,8 @@ from runqueue.operator.refused_lines import InboxPage
 from runqueue.producer.chunks import Handed, check, placed
 from runqueue.producer.handles import QueuedJob
 from runqueue.producer.listing import ALL, PAGE, Filter
-from runqueue.producer.upload_report import LineConflict
+from runqueue.producer.upload import line_of
+from runqueue.producer.upload_report import LineConflict, Uploaded
 from runqueue.producer.waiters import unfinished
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import (
@@ -59,9 +60,9 @@ from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words
 from runqueue.remote import models
 from runqueue.remote.connection import GatewayLink, T
-from runqueue.remote.models import line_of, read_batch, read_job
+from runqueue.remote.models import read_batch, read_job
 from runqueue.remote.results import result_rows
-from runqueue.remote.upload import Uploaded, callback_header, upload
+from runqueue.remote.upload import callback_header, rules_given, upload
 from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec
 from runqueue.request.private_targets import FieldWarning, log_warnings
@@ -148,17 +149,11 @@ class RemoteQueue:
         )
         return QueuedJob.of(answer, self)
 
-    def enqueue_many(self, jobs: Iterable[Handed]) -> list[Enqueued]:
+    def enqueue_many(self, jobs: Iterable[Handed], *, batch: str | None = None) -> list[Enqueued]:
         """Enqueue up to 1,000 jobs (4 MiB); all of them are accepted, or none.
 
         `upload` takes any number. Jobs whose answer is lost are sent a second time only if all of
         them have a key.
-
-        Args:
-            jobs: request objects, `JobSpec`s, or lines of a batch file (objects or JSON text).
-
-        Returns:
-            One answer a job, in order; a job whose key was used for another body is `conflict`.
 
         Raises:
             InvalidJob: fields named `[index].field`, or there are too many; none was accepted.
@@ -177,7 +172,9 @@ class RemoteQueue:
             _warned(lambda values: list(map(models.read_answer, values["jobs"]))),
             content=body,
             headers=_JSON,
+            params={"batch": batch},
             may_repeat=all(spec.custom_id for spec in specs),
+            meant=_of(batch or ""),
             refused=InvalidJob,
         )
 
@@ -280,23 +277,10 @@ class RemoteQueue:
     ) -> Uploaded:
         """Submit a batch of any length, in constant memory.
 
-        None of it runs before all of it is there. An upload that breaks off is sent again if
-        `lines` can be gone through again (a list, an object with `__iter__`; no generator). Where
-        all was sent and only the answer was lost, it is sent again only if every line has a
-        `custom_id`: lines without one would become second jobs.
-
-        Args:
-            lines: the jobs, as `enqueue_many` takes them; a file's lines may have their newlines.
-            name: shown to people.
-            account, namespace: of jobs that name none; a `JobSpec` names its account.
-            skip_invalid: accept the good lines although others are bad.
-            rules: what the batch does by itself when its jobs end badly.
-
-        Raises:
-            InvalidJob: lines are bad, named `line N: field`, or JSON cannot carry one, whatever
-                `skip_invalid` says; nothing was accepted.
-            InvalidBatch: the gateway does not know the rules.
-            UnknownAccount: no worker ever served this account.
+        An upload that breaks off is sent again if `lines` can be gone through again (a list, an
+        object with `__iter__`; no generator). Where all was sent and only the answer was lost, it
+        is sent again only if every line has a `custom_id`: lines without one would become second
+        jobs.
         """
         options = {
             "name": name,
@@ -305,6 +289,26 @@ class RemoteQueue:
             "skip_invalid": "true" if skip_invalid else "",
         }
         return upload(self._link, lines, options, rules)
+
+    def open_batch(
+        self, name: str = "", *, account: str = "default", rules: BatchRules = NO_RULES
+    ) -> str:
+        """Open a batch and return its id; its jobs run once it is sealed."""
+        ruled, headers = rules_given(rules)
+        return self._link.ask(
+            "POST",
+            "/v1/batches:open",
+            lambda values: str(values["batch_id"]),
+            params={"name": name or None, "account": account, **ruled},
+            headers=headers,
+            may_repeat=False,
+            refused=InvalidBatch,
+        )
+
+    def seal_batch(self, batch: str, expected: int | None = None) -> int:
+        """Accept a batch; returns the number of its jobs. Repeating it changes nothing."""
+        read = partial(models.read_count, name="jobs")
+        return self._to_batch(batch, "seal", read, params={"expected": expected}, timeout=_LONG)
 
     def get_batch(self, batch: str) -> Batch:
         """Read a batch."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 import time
@@ -36,7 +35,6 @@ from runqueue import (
     NotAllowed,
     QueueUnavailable,
     Retry,
-    RunQueue,
     TaskRunRequest,
     UnknownAccount,
     parse_line,
@@ -84,21 +82,6 @@ def packed(count: int) -> list[bytes]:
     return [
         b'{"custom_id":"up-%d","kind":"task","body":{"prompt":"Read."}}' % n for n in range(count)
     ]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("enqueue", "get", "get_many", "wait", "cancel", "stats", "accounts", "get_batch"),
-        *("cancel_batch", "pause_batch", "resume_batch", "retry_failed", "list_jobs"),
-        *("set_group", "groups", "set_key_limit", "list_keys", "set_budget", "list_budgets"),
-    ],
-)
-def test_what_both_have_has_one_signature(name: str) -> None:
-    far, near = (
-        inspect.signature(getattr(kind, name), eval_str=True) for kind in (RemoteQueue, RunQueue)
-    )
-    assert far == near
 
 
 def test_a_job_is_handed_in_read_and_awaited(desk: Desk, remote: RemoteQueue) -> None:
