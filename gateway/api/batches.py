@@ -39,6 +39,7 @@ from runqueue.errors import BatchMismatch
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import BatchStatus
+from runqueue.request.private_targets import private_callback
 from runqueue.tracing import ambient
 
 router = Routes("batches")
@@ -184,7 +185,8 @@ async def open_batch(
     """
     rules, whose = opening.rules(callback), tenant_scope_of(request).whose(opening.account)
     batch = await queue_of(request).open_batch(opening.name, account=whose, rules=rules)
-    return json_answer({"batch_id": batch}, 201, f"/v1/batches/{batch}")
+    warnings = warning_values(private_callback(rules.callback_url))
+    return json_answer({"batch_id": batch, **warnings}, 201, f"/v1/batches/{batch}")
 
 
 @router.call(

@@ -33,7 +33,7 @@ from gateway.state.state import gate_of
 from gateway.tenants.in_flight import SMALL
 from gateway.tenants.rate_limit import HEADERS, admit
 from gateway.tenants.scope import tenant_scope_of
-from runqueue.errors import FieldError, InvalidRequest
+from runqueue.errors import BatchExpired, FieldError, InvalidRequest
 from runqueue.producer.async_queue import enqueue_packets
 from runqueue.producer.chunks import accepted, told
 from runqueue.records.job import Enqueued, EnqueueStatus
@@ -119,7 +119,7 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
     f"Submit up to {MAX_JOBS:,} jobs",
     {"description": "They are in the queue.", "model": AcceptedMany, "headers": HEADERS},
     status=202,
-    problems={404: NO_BATCH, 422: f"[0].{_WRONG}", 429: ""},
+    problems={404: NO_BATCH, 409: str(BatchExpired(EXAMPLE_BATCH)), 422: f"[0].{_WRONG}", 429: ""},
     body=body_of(_BULK),
 )
 async def submit_many(request: Request, batch: OpenBatch = None) -> Response:

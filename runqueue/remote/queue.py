@@ -23,6 +23,8 @@ import orjson
 from runqueue import ids
 from runqueue.errors import (
     BatchCanceled,
+    BatchExpired,
+    BatchMismatch,
     BatchNotFound,
     FieldError,
     IdempotencyConflict,
@@ -34,7 +36,6 @@ from runqueue.errors import (
     InvalidLimits,
     InvalidRequest,
     JobNotFound,
-    RunQueueError,
     UnknownAccount,
 )
 from runqueue.operator.decisions import ACTS, Settled
@@ -60,6 +61,7 @@ from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words
 from runqueue.remote import models
 from runqueue.remote.connection import GatewayLink, T
+from runqueue.remote.errors import Meant
 from runqueue.remote.models import read_batch, read_job
 from runqueue.remote.results import result_rows
 from runqueue.remote.upload import callback_header, rules_given, upload
@@ -203,7 +205,7 @@ class RemoteQueue:
         what: str,
         parse: Callable[[Any], T],
         *,
-        meant: Mapping[int, RunQueueError] | None = None,
+        meant: Meant | None = None,
         **options: Any,
     ) -> T:
         """Read a job, or do something to it; options as for `GatewayLink.ask`."""
@@ -298,7 +300,7 @@ class RemoteQueue:
         return self._link.ask(
             "POST",
             "/v1/batches:open",
-            lambda values: str(values["batch_id"]),
+            _warned(lambda values: str(values["batch_id"])),
             params={"name": name or None, "account": account, **ruled},
             headers=headers,
             may_repeat=False,
@@ -308,7 +310,9 @@ class RemoteQueue:
     def seal_batch(self, batch: str, expected: int | None = None) -> int:
         """Accept a batch; returns the number of its jobs. Repeating it changes nothing."""
         read = partial(models.read_count, name="jobs")
-        return self._to_batch(batch, "seal", read, params={"expected": expected}, timeout=_LONG)
+        path, meant = f"{_path(batch)}/seal", _of(batch, expected)
+        params = {"expected": expected}
+        return self._link.ask("POST", path, read, params=params, meant=meant, timeout=_LONG)
 
     def get_batch(self, batch: str) -> Batch:
         """Read a batch."""
@@ -754,8 +758,11 @@ def _path(batch: str) -> str:
     return f"/v1/batches/{batch}"
 
 
-def _of(batch: str) -> Mapping[int, RunQueueError]:
-    return {404: BatchNotFound(batch), 409: BatchCanceled(batch)}
+def _of(batch: str, expected: int | None = None) -> Meant:
+    """Return what the statuses of calls about a batch mean."""
+    mismatch = BatchMismatch(batch, expected or 0)
+    held = (BatchCanceled(batch), BatchExpired(batch), mismatch)
+    return {404: BatchNotFound(batch), 409: held}
 
 
 def _rest(page: dict[str, Any]) -> tuple[str, tuple[str, ...]]:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from runqueue.embedded.secret_files import TOKEN_FILE
+from tests.either import TOKEN
 from tests.gateway.test_process import process, url_of
 from tests.runqueue.cli.commanding import Desk, batch_of, counts, line, lines, ready
 from tests.runqueue.cli.exporting import command
-from tests.runqueue.cli.gateways import READER, TOKEN, by_http
+from tests.runqueue.cli.gateways import READER, by_http
 
 
 @pytest.fixture

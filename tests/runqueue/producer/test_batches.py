@@ -146,6 +146,7 @@ async def test_the_time_and_the_callback_of_a_batch_travel_with_it(ask: Ask, spa
             BatchRules(**rules)
 
 
+@pytest.mark.parametrize("ask", ["sync", "async"], indirect=True)
 async def test_nothing_is_left_of_many_jobs_of_which_one_is_refused(ask: Ask) -> None:
     jobs = [line(f"job-{n}") for n in range(1_500)]
     with pytest.raises(InvalidJob, match=r"\[1499\]"):

@@ -91,6 +91,7 @@ async def test_the_same_key_is_the_same_job_and_another_body_is_refused(ask: Ask
     assert (await ask("enqueue", WorkflowRunRequest(workflow_id="wpid_1"))).job_id != first.job_id
 
 
+@pytest.mark.parametrize("ask", ["sync", "async"], indirect=True)
 async def test_many_are_answered_in_their_order_whatever_their_account(
     ask: Ask, client: redis.Redis
 ) -> None:
@@ -106,6 +107,7 @@ async def test_many_are_answered_in_their_order_whatever_their_account(
 
 
 @pytest.mark.parametrize("good", [3, 2_500])
+@pytest.mark.parametrize("ask", ["sync", "async"], indirect=True)
 async def test_one_bad_job_among_many_is_named_and_none_is_accepted(
     ask: Ask, client: redis.Redis, good: int
 ) -> None:

@@ -46,12 +46,10 @@ from runqueue.remote.queue import RemoteQueue
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
 from runqueue.store.sending import run
+from tests.either import TOKEN
 from tests.gateway.test_process import process, url_of
 from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
-from tests.runqueue.cli.conftest import gateway_url
-from tests.runqueue.cli.gateways import READER, TOKEN
-
-__all__ = ["gateway_url"]
+from tests.runqueue.cli.gateways import READER
 
 TASK = TaskRunRequest(prompt="Read the price.", url="https://shop.example/17")
 
