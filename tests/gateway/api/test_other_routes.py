@@ -230,6 +230,8 @@ async def test_what_is_nowhere_is_not_found_in_the_same_words(redis_url: str) ->
     assert (answer.status, answer.body["detail"]) == (404, "there is nothing at this address")
 
 
+_PLAIN = ["200", "401", "403", "422", "429", "503"]
+_OF_BODY = ["200", "400", "401", "403", "408", "413", "415", "422", "429", "503"]
 #: Its routes, and the status of each answer; those that an operator has are apart.
 EXPECTED = {
     "GET /healthz": ["200"],
@@ -241,12 +243,23 @@ EXPECTED = {
         *("202", "400", "401", "403", "408", "409", "413", "415", "422", "429", "503"),
     ],
     "POST /v1/jobs:bulk": [
-        *("202", "400", "401", "403", "408", "413", "415", "422", "429", "503"),
+        *("202", "400", "401", "403", "404", "408", "409", "413", "415", "422", "429", "503"),
     ],
     "GET /v1/jobs/{job_id}": ["200", "401", "403", "404", "422", "429", "503"],
     "GET /v1/jobs/{job_id}/timeline": ["200", "401", "403", "404", "422", "429", "503"],
     "POST /v1/jobs/{job_id}/cancel": ["200", "401", "403", "404", "422", "429", "503"],
-    "POST /v1/jobs/{job_id}/replay": ["200", "401", "403", "404", "409", "422", "429", "503"],
+    "POST /v1/jobs:states": _OF_BODY,
+    "POST /v1/jobs:{decision}": sorted([*_OF_BODY, "404"]),
+    "GET /v1/strays": _PLAIN,
+    "POST /v1/strays:cancel": _OF_BODY,
+    "GET /v1/inbox": _PLAIN,
+    "POST /v1/inbox:retry": _OF_BODY,
+    "POST /v1/inbox:discard": _OF_BODY,
+    "POST /v1/keys:repair": _PLAIN,
+    "GET /v1/workers": _PLAIN,
+    "GET /v1/accounts/{account}/limits": _PLAIN,
+    "POST /v1/batches:open": sorted([*_PLAIN[1:], "201"]),
+    "POST /v1/batches/{batch_id}/seal": sorted([*_PLAIN, "404", "409"]),
     "POST /v1/batches": [
         *("200", "201", "400", "401", "403", "408", "409", "413", "415", "422", "429", "503"),
     ],

@@ -50,7 +50,18 @@ GUARDED = [
     Guarded("GET", "/v1/results?account=nobody", None, "read-secret", 422),
     Guarded("GET", "/v1/stats", None, "read-secret", 200),
     Guarded("POST", f"{JOB}/cancel", None, "operate-secret", 404),
-    Guarded("POST", f"{JOB}/replay", None, "operate-secret", 404),
+    Guarded("POST", "/v1/jobs:states", {"job_ids": ["a"]}, "read-secret", 200),
+    Guarded("POST", "/v1/jobs:replay", {"job_ids": ["a"]}, "operate-secret", 200),
+    Guarded("GET", "/v1/strays", None, "read-secret", 200),
+    Guarded("POST", "/v1/strays:cancel", {"run_ids": ["tsk_1"]}, "operate-secret", 200),
+    Guarded("GET", "/v1/inbox", None, "operate-secret", 200),
+    Guarded("POST", "/v1/inbox:retry", {"line_ids": ["a"]}, "operate-secret", 200),
+    Guarded("POST", "/v1/inbox:discard", {"line_ids": ["a"]}, "operate-secret", 200),
+    Guarded("POST", "/v1/keys:repair", None, "operate-secret", 200),
+    Guarded("GET", "/v1/workers", None, "read-secret", 200),
+    Guarded("GET", "/v1/accounts/nobody/limits", None, "read-secret", 422),
+    Guarded("POST", "/v1/batches:open", None, "enqueue-secret", 201),
+    Guarded("POST", f"{BATCH}/seal", None, "enqueue-secret", 404),
     Guarded("POST", f"{BATCH}/cancel", None, "operate-secret", 404),
     Guarded("GET", "/v1/audit?account=nobody", None, "read-secret", 422),
     Guarded("PATCH", f"{NOBODY}/limits", {}, "operate-secret", 422),
@@ -115,6 +126,7 @@ async def test_every_route_but_probes_and_webhooks_is_guarded(redis_url: str) ->
         )
         for name in guarded
     }
+    guarded |= {"POST /v1/jobs:{decision}"}
     # Those that not every queue can serve have tests of their own.
     guarded |= {"GET /v1/jobs", "GET /v1/batches", "GET /v1/groups", "PUT /v1/groups/{name}"}
     guarded |= {"GET /v1/keys", "PUT /v1/keys/{key}", "DELETE /v1/keys/{key}"}

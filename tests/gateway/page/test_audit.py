@@ -81,7 +81,7 @@ async def test_what_is_done_through_the_api_is_noted_with_the_token_s_name(
         ("PUT", "/v1/groups/shop-a", {"paused": True}),
         ("POST", f"/v1/batches/{batch}/pause", None),
         ("POST", f"/v1/jobs/{job.job_id}/cancel", None),
-        ("POST", f"/v1/jobs/{job.job_id}/replay", None),
+        ("POST", "/v1/jobs:replay", {"job_ids": [job.job_id]}),
     ]
 
     async with gating(redis_url, api_tokens=TOKENS) as door:
@@ -96,7 +96,7 @@ async def test_what_is_done_through_the_api_is_noted_with_the_token_s_name(
         ("set_group", "shop-a", "paused"),
         ("pause_batch", batch, ""),
         ("cancel_job", job.job_id, ""),
-        ("replay_job", job.job_id, ""),
+        ("replay", job.job_id, "ready again"),
     ]
     assert {note["who"] for note in notes} == {"ops"}
 
