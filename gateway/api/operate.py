@@ -12,8 +12,9 @@ from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Limit, Routes, by_e
 from gateway.auth.audit import set_details
 from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, tenant_scope_of
+from runqueue.connection.urls import shown_url
 from runqueue.errors import FieldError, InvalidRequest
-from runqueue.operator.decisions import ACTS, Settled
+from runqueue.operator.decisions import ACTS, WORDS, Settled
 from runqueue.operator.refused_lines import PAGE, inbox_page
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.as_json import json_value
@@ -123,8 +124,7 @@ async def decide(
     given = await read_model(request, DecisionFields)
     async with listing(request) as queue:
         outcomes = await _outcomes(queue, decision, given)
-        more = given.run_id or given.reason or (given.url and "to another URL")
-        set_details(request, _details(outcomes, await queue.accounts(), more))
+        set_details(request, _details(outcomes, await queue.accounts(), decision, given))
     return json_answer({"jobs": outcomes})
 
 
@@ -146,19 +146,22 @@ async def _outcomes(
 
 
 def _details(
-    outcomes: dict[str, Settled], accounts: list[str], more: str
+    outcomes: dict[str, Settled], accounts: list[str], decision: Decision, given: DecisionFields
 ) -> dict[str, tuple[str, str]]:
-    """Return the notes of a decision: of each account in which something was done."""
+    """Return the notes of a decision, as commands make them: of each account it had a job of."""
     by_account: dict[str, Counter[Settled]] = {}
     for job_id, outcome in outcomes.items():
         by_account.setdefault(account_of(job_id, accounts) or "", Counter())[outcome] += 1
-    target = next(iter(outcomes)) if len(outcomes) == 1 else ""
+    more = given.run_id or given.reason or (given.url and f"to {shown_url(given.url)}")
+    done = ": ".join(filter(None, (WORDS.get(decision), more)))
     details = {}
     for account, counts in by_account.items():
-        if not _DONE.isdisjoint(counts):
-            words = ", ".join(f"{n:,} {outcome}" for outcome, n in counts.most_common())
-            came_to = next(iter(counts)).value if target else words
-            details[account] = (target, f"{more}: {came_to}" if more else came_to)
+        number = sum(counts[outcome] for outcome in _DONE)
+        words = done or ", ".join(f"{n:,} {outcome}" for outcome, n in counts.most_common())
+        if number and len(outcomes) == 1:
+            details[account] = (next(iter(outcomes)), words)
+        elif number:
+            details[account] = ("", f"{number:,} of {len(outcomes):,} jobs: {words}")
     return details
 
 

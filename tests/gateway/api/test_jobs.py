@@ -181,7 +181,7 @@ async def test_jobs_are_decided_on_and_what_came_of_each_is_noted(
 
     outcomes = ["done", "not dead, failed or canceled", "no such job"]
     assert (answer.status, list(answer.body["jobs"].values())) == (200, outcomes)
-    assert list(again.body["jobs"].values())[0] == outcomes[1]
+    assert next(iter(again.body["jobs"].values())) == outcomes[1]
     assert desk.job(dead).state is JobState.READY
     (note,) = desk.queue.audit()  # the second time nothing was done
     assert (note.what, note.target, note.detail) == ("replay", "", "1 of 3 jobs: ready again")
