@@ -19,11 +19,9 @@ from gateway.tenants.in_flight import LARGEST
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.errors import JobNotFound
 from runqueue.ids import is_id
+from runqueue.operator.decisions import Settled
 from runqueue.producer.listing import Filter
 from runqueue.records.job import JobState
-from runqueue.store import delivery_calls
-from runqueue.store.accounts import account_of
-from runqueue.store.async_sending import run_async
 
 router = Routes("jobs")
 
@@ -196,13 +194,9 @@ async def acknowledge(job_id: JobId, request: Request) -> Acknowledged:
 
     Repeating it is harmless.
     """
-    gate = gate_of(request)
-    account = account_of(job_id, gate.accounts) if is_id(job_id) else None
-    code = -1
-    if account is not None and tenant_scope_of(request).sees(account):
-        (code,) = await run_async(gate.redis, delivery_calls.confirm_delivery(account, [job_id]))
-    if code < 0:
+    (outcome,) = (await queue_of(request).confirm_delivery([job_id])).values()
+    if outcome is Settled.NO_SUCH_JOB:
         raise JobNotFound(job_id)
-    if code == 0:
+    if outcome is not Settled.DONE:
         raise HTTPException(409, "the job has not ended, or it has no webhook")
     return Acknowledged(job_id=job_id)

@@ -59,9 +59,13 @@ def _cancel_named(
     # A named job of a named batch counts once.
     jobs = [one.id for one in found if isinstance(one, Job) and one.batch not in batches]
     done = _cancel_jobs(queue, jobs)
+    if done.at_once or done.asked:
+        what = "cancel" if len(jobs) > 1 else "cancel_job"
+        note_jobs(queue, what, jobs, canceled_words(done))
     for one in batches:
-        done += queue.cancel_batch(one)
-    _note_named(queue, jobs, list(batches), done)
+        of_batch = queue.cancel_batch(one)
+        note_jobs(queue, "cancel_batch", [one], canceled_words(of_batch))
+        done += of_batch
     if len(found) > 1:
         return done, {}
     if batches:
@@ -77,18 +81,6 @@ def _cancel_jobs(queue: Queue, job_ids: list[str]) -> CancelCounts:
     at_once = outcomes.count(Settled.CANCELED)
     asked = outcomes.count(Settled.WILL_BE_CANCELED)
     return CancelCounts(at_once, asked, len(outcomes) - at_once - asked)
-
-
-def _note_named(queue: Queue, jobs: list[str], batches: list[str], done: CancelCounts) -> None:
-    """Record the cancel of named jobs and batches, in one entry an account."""
-    words = canceled_words(done)
-    if len(batches) == 1 and not jobs:
-        note_jobs(queue, "cancel_batch", batches, words)
-    elif batches:
-        by = ", ".join(f"batch {batch}" for batch in batches)
-        note_jobs(queue, "cancel", [*batches, *jobs], words, noun="name", by=by)
-    elif done.at_once or done.asked:
-        note_jobs(queue, "cancel" if len(jobs) > 1 else "cancel_job", jobs, words)
 
 
 def canceled_words(done: CancelCounts) -> str:

@@ -51,7 +51,6 @@ def note_jobs(
     job_ids: Iterable[str],
     came_to: str,
     *,
-    noun: str = "job",
     of: int = 0,
     by: str = "",
 ) -> None:
@@ -61,18 +60,18 @@ def note_jobs(
         queue, what: as for `note`.
         job_ids: those to which it was done; none = nothing is recorded.
         came_to: the outcome, in words.
-        noun: what one of them is called.
         of: how many were chosen, if more.
         by: the filter that chose them, in words.
     """
     if not isinstance(queue, RunQueue):
         return
     ids = list(job_ids)
-    owners = _owners(queue, ids)
+    known = queue.accounts() if ids else []
+    owners = [account_of(some_id, known) or DEFAULT for some_id in ids]
     if len(ids) == 1 and of <= 1 and not by:
         note(queue, what, ids[0], came_to, account=owners[0])
         return
-    note_counts(queue, what, Counter(owners), came_to, noun=noun, of=max(of, len(ids)), by=by)
+    note_counts(queue, what, Counter(owners), came_to, noun="job", of=max(of, len(ids)), by=by)
 
 
 def note_counts(
@@ -97,12 +96,3 @@ def note_counts(
         size = counted(n, noun) if n == of else f"{n:,} of {counted(of, noun)}"
         words = f"{size}: {came_to}"
         note(queue, what, detail=f"{by}: {words}" if by else words, account=account)
-
-
-def _owners(queue: RunQueue, ids: list[str]) -> list[str]:
-    """Return the accounts of ids; reads Redis only if some are not of `default`."""
-    found = [account_of(some_id, [DEFAULT]) for some_id in ids]
-    if None not in found:
-        return [DEFAULT] * len(ids)
-    known = queue.accounts()
-    return [account_of(some_id, known) or DEFAULT for some_id in ids]

@@ -128,9 +128,8 @@ def test_what_failed_for_a_reason_is_submitted_again(either: Desk) -> None:
     either.refuse([first], "the browser crashed")
     either.refuse([second])
 
-    for words in (("batch", "retry-failed", batch), ("retry", "--failed", batch)):
-        said = either.run(*words, "--reason", "no such thing")
-        assert said.stdout == "0 jobs ready again\n"
+    said = either.run("batch", "retry-failed", batch, "--reason", "no such thing")
+    assert said.stdout == "0 jobs ready again\n"
     said = either.run("batch", "retry-failed", batch, "--reason", "CRASHED")
     assert said.stdout == "1 job ready again: 1 dead\n"
     assert either.queue.get(second.job_id).state == "dead"
@@ -194,17 +193,6 @@ def test_callbacks_are_sent_again_to_another_url(either: Desk) -> None:
     said = either.json("batch", "retry-callbacks", batch, "--callback-url", "https://new.test/h")
 
     assert (said["retried"], said["callback"]["endpoint"]) == (1, "https://new.test")
-
-
-def test_the_short_form_retries_what_failed_too(either: Desk) -> None:
-    batch = batch_of(either, *lines(2))
-    either.end(either.claim(), "failed")
-
-    assert either.run("retry", "--failed", batch).stdout == "2 jobs ready again: 2 failed\n"
-
-    result = either.run("retry", batch)
-    assert result.exit_code == 2
-    assert "expected --failed" in result.stderr
 
 
 def test_a_retry_of_a_batch_that_is_held_says_how_to_let_it_go(either: Desk) -> None:
