@@ -7,6 +7,7 @@ caller says what that means.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
@@ -35,12 +36,10 @@ M = TypeVar("M")
 
 _JOB, _BATCH, _GROUP = TypeAdapter(Job), TypeAdapter(Batch), TypeAdapter(Group)
 _ENQUEUED, _WARNINGS = TypeAdapter(Enqueued), TypeAdapter(list[FieldWarning])
-_KEY_USE, _BUDGET_USE = TypeAdapter(KeyUse), TypeAdapter(BudgetUse)
+_BUDGET_USE = TypeAdapter(BudgetUse)
 _RETRIED, _COUNT = TypeAdapter(Retried), TypeAdapter(int)
 _WAITS = TypeAdapter(tuple[Wait, ...])
-_SETTLED, _STRAY = TypeAdapter(dict[str, Settled]), TypeAdapter(Stray)
-_INBOX, _HOLDER = TypeAdapter(InboxPage), TypeAdapter(EndedHolder)
-_LIMITS, _NOTE, _WORKER = TypeAdapter(AccountLimits), TypeAdapter(AuditNote), TypeAdapter(Process)
+_SETTLED, _INBOX = TypeAdapter(dict[str, Settled]), TypeAdapter(InboxPage)
 #: The counts of a batch's cancel, in the order of `CancelCounts`.
 _CANCELED = ("canceled", "will_be_canceled", "over")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -69,14 +68,25 @@ def read_strictly(adapter: TypeAdapter[M], values: object) -> M:
     return adapter.validate_json(orjson.dumps(values), strict=True)
 
 
+def reader(kind: type[M]) -> Callable[[Any], M]:
+    """Return what reads a record whose fields are those of its JSON object."""
+    adapter, names = TypeAdapter(kind), getattr(kind, "_fields", None)
+
+    def read(values: dict[str, Any]) -> M:
+        known = values if names is None else {n: values[n] for n in names if n in values}
+        return read_strictly(adapter, known)
+
+    return read
+
+
+read_key_use, read_holder = reader(KeyUse), reader(EndedHolder)
+read_limits, read_note, read_worker = reader(AccountLimits), reader(AuditNote), reader(Process)
+read_stray = reader(Stray)
+
+
 def known_values(values: Any, record: type[NamedTuple]) -> dict[str, Any]:
     """Return the values that a record has."""
     return {name: values[name] for name in record._fields if name in values}
-
-
-def read_key_use(values: object) -> KeyUse:
-    """Return how a key is used."""
-    return read_strictly(_KEY_USE, values)
 
 
 def read_budget_use(values: dict[str, Any]) -> BudgetUse:
@@ -183,34 +193,13 @@ def read_settled(values: dict[str, Any]) -> dict[str, Settled]:
 
 def read_strays(values: dict[str, Any]) -> tuple[list[Stray], str | None]:
     """Return a page of orphan runs, and the next cursor; None = that was all."""
-    found = [read_strictly(_STRAY, known_values(one, Stray)) for one in values["strays"]]
-    return found, values["cursor"]
+    return list(map(read_stray, values["strays"])), values["cursor"]
 
 
 def read_inbox(values: dict[str, Any]) -> InboxPage:
     """Return a page of an inbox."""
     lines = [known_values(one, RefusedLine) for one in values["lines"]]
     return read_strictly(_INBOX, {**known_values(values, InboxPage), "lines": lines})
-
-
-def read_holder(values: dict[str, Any]) -> EndedHolder:
-    """Return what still has a key."""
-    return read_strictly(_HOLDER, known_values(values, EndedHolder))
-
-
-def read_limits(values: dict[str, Any]) -> AccountLimits:
-    """Return an account's limits."""
-    return read_strictly(_LIMITS, values)
-
-
-def read_note(values: dict[str, Any]) -> AuditNote:
-    """Return a note of the audit."""
-    return read_strictly(_NOTE, values)
-
-
-def read_worker(values: dict[str, Any]) -> Process:
-    """Return a worker process."""
-    return read_strictly(_WORKER, values)
 
 
 def read_retried(values: dict[str, Any]) -> Retried:
