@@ -36,7 +36,7 @@ async def act(request: Request) -> Response:
     to, do = _ACTS[what]
     gate = gate_of(request)
     account, target = await _aim(viewer, fields, to)
-    action = ActionRequest(gate, viewer, account, target, fields)
+    action = ActionRequest(viewer, account, target, fields)
     whole_queue = gate.tenant_scopes.whole
     noted = partial(note, whole_queue, account, viewer.name, what, target=target)
     try:

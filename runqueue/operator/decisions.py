@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Final
 
 from runqueue.records.job import Job
-from runqueue.request.private_targets import VARIABLE
 from runqueue.store.operator_calls import Seen
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,7 +31,6 @@ class Settled(StrEnum):
     REQUEST_GONE = "its request was dropped, as it ended before it was submitted"
     NO_WEBHOOK = "its run has not ended, or it has no webhook"
     NO_ENDED_RUN = "no run of it has ended"
-    TARGET_REFUSED = f"its target is a private address, which workers refuse unless {VARIABLE}=true"
 
 
 #: What the codes of each script mean, beside `DONE` and `NO_SUCH_JOB`.

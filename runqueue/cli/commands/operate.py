@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import typer
@@ -27,7 +26,7 @@ from runqueue.cli.shared.job_selection import (
 )
 from runqueue.cli.shared.options import command_group, with_options
 from runqueue.cli.shared.queues import Queue, Url, find, opened
-from runqueue.cli.shared.tables import AsJson, Limit, job_row, print_rows, total_of, up_to
+from runqueue.cli.shared.tables import AsJson, Limit, job_row, print_rows, up_to
 from runqueue.producer.listing import Filter
 from runqueue.records.job import Job, JobState, is_run_id
 
@@ -68,9 +67,8 @@ def _show(state: JobState, options: ListOptions) -> None:
     """Show jobs of a state, oldest first."""
     wanted = Filter(options.group, options.batch, options.reason)
     with opened(options.url) as queue:
-        total = partial(total_of, queue, options.account, lambda stats: stats.states[state])
         jobs = find(queue, wanted._replace(state=state), options.account)
-        found = up_to(options.limit, jobs, total if wanted == Filter() else None)
+        found = up_to(options.limit, jobs)
         rows = [job_row(job) for job in found]
         if state is JobState.UNCONFIRMED:
             _add_doubts(queue, found, rows)
@@ -198,8 +196,7 @@ def list_strays(
 ) -> None:
     """Show orphan runs: runs of ours that no job owns."""
     with opened(url) as queue:
-        total = partial(total_of, queue, account, lambda stats: stats.strays)
-        found = up_to(limit, queue.strays(account=account), total)
+        found = up_to(limit, queue.strays(account=account))
         rows = [one._asdict() | {"since": one.since.replace(microsecond=0)} for one in found]
         print_rows(rows, _ORPHAN_COLUMNS, as_json=as_json)
 

@@ -1,10 +1,8 @@
 """`runqueue webhooks`: lists webhooks that did not arrive, sends them again, or confirms."""
 
 import re
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -34,13 +32,11 @@ from runqueue.cli.shared.tables import (
     each_once,
     job_row,
     print_rows,
-    total_of,
     up_to,
 )
 from runqueue.connection.urls import shown_url
 from runqueue.operator.decisions import Settled
 from runqueue.producer.listing import FOUND, Filter
-from runqueue.records.account import AccountStats
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
 from runqueue.records.job import Job
 from runqueue.request.private_targets import VARIABLE, private_host
@@ -58,11 +54,6 @@ _COLUMNS = (
     "webhook_error",
 )
 _FILTERS = "--gave-up, --pending, --unknown, --group, --batch, --account, --since, --until or --all"
-
-#: Workers refuse private addresses at once: so many webhooks are waited for, so many seconds.
-_FOLLOWED, PATIENCE = 100, 5.0
-#: Seconds between two polls of them.
-_PAUSE = 0.1
 
 #: The parts of an invalid URL that may be secret.
 _LOGIN_OR_QUERY = re.compile(r"^.*@|[?#].*", re.DOTALL)
@@ -135,14 +126,8 @@ def list_webhooks(options: WebhookFilter, *, limit: Limit = 50, as_json: AsJson 
 
 
 def _rows(queue: Queue, options: WebhookFilter, limit: int) -> list[dict[str, Any]]:
-    states = options.states or FOUND
-
-    def count(stats: AccountStats) -> int:
-        return sum(stats.deliveries[state] for state in states)
-
-    is_all = options.wanted == Filter()
-    total = partial(total_of, queue, options.account, count) if is_all else None
-    return [_row(job) for job in up_to(limit, each_once(options.find(queue, states)), total)]
+    found = each_once(options.find(queue, options.states or FOUND))
+    return [_row(job) for job in up_to(limit, found)]
 
 
 def _row(job: Job) -> dict[str, Any]:
@@ -199,8 +184,9 @@ def retry(
         by = "" if jobs else ", ".join(filter(None, (*states, options.wanted.words)))
         action = OperatorAction("deliver", by, where.removeprefix(" "), jobs or ())
         settled = queue.deliver_again(found, to or "")
-        private = [i for i in found if found[i] and settled.get(i) is Settled.DONE]
-        settled |= dict.fromkeys(_refused(queue, private), Settled.TARGET_REFUSED)
+        if private := sum(found[job_id] and settled[job_id] is Settled.DONE for job_id in found):
+            words = f"go to private addresses, which workers refuse unless {VARIABLE}=true"
+            print_err(f"runqueue: {private:,} of them {words}")
         print_settled(queue, settled, action)
 
 
@@ -209,29 +195,6 @@ def _is_private(job: Job, url: str | None) -> bool:
     if url:
         return private_host(url) is not None
     return VARIABLE in (job.webhook.error or "")
-
-
-def _refused(queue: Queue, job_ids: list[str]) -> list[str]:
-    """Wait until workers tried private targets; returns the jobs whose target they refused."""
-    refused, waiting = [], job_ids[:_FOLLOWED]
-    deadline = time.monotonic() + PATIENCE
-    while waiting:
-        tried = [job for job in queue.get_many(waiting, result=False) if job and _was_tried(job)]
-        refused += [job.id for job in tried if _is_private(job, None)]
-        done = {job.id for job in tried}
-        waiting = [job_id for job_id in waiting if job_id not in done]
-        if not waiting or time.monotonic() >= deadline:
-            break
-        time.sleep(_PAUSE)
-    if left := len(waiting) + len(job_ids[_FOLLOWED:]):
-        words = f"workers refuse their private addresses unless {VARIABLE}=true"
-        print_err(f"runqueue: {counted(left, 'webhook')} not tried yet: {words}")
-    return refused
-
-
-def _was_tried(job: Job) -> bool:
-    """Return whether a webhook was tried since it became due again."""
-    return job.webhook.state is not DeliveryState.PENDING or job.webhook.attempts > 0
 
 
 @webhooks.command("confirm")

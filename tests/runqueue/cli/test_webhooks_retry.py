@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 import pytest
 
-from runqueue.records.delivery import Delivered
-from runqueue.store import delivery_calls
-from runqueue.store.sending import run
 from tests.runqueue.cli.commanding import Desk, line, ready
 from tests.runqueue.cli.delivering import (
-    PREFIX,
     a_moment_ago,
     delivered,
     ended_at,
@@ -234,86 +229,26 @@ PRIVATE = "10.0.0.5 is no public address; RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS
 WITHOUT = "unless RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS=true"
 
 
-@pytest.fixture
-def worker(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What a worker makes of webhooks while the command waits, by job: verdicts to be given."""
-    verdicts: dict[str, str] = {}
+@pytest.mark.parametrize(
+    ("error", "to"), [(PRIVATE, []), ("", ["--webhook-url", "http://10.0.0.5/hook"])]
+)
+def test_private_targets_are_warned_of(either: Desk, error: str, to: list[str]) -> None:
+    gave_up(either, told("a"), told("b"), error=error)
 
-    def work(seconds: float) -> None:
-        for job_id, verdict in verdicts.items():
-            looks = cast("bytes | None", desk.client.hget(f"{PREFIX}job:{job_id}", "looks")) or 0
-            error = PRIVATE if verdict == "gave_up" else ""
-            tried = Delivered(job_id, 1, verdict, True, None, error, looks=int(looks))
-            run(desk.client, delivery_calls.record_delivery("default", [tried]))
+    result = either.run("webhooks", "retry", "--gave-up", "--yes", *to)
 
-    monkeypatch.setattr("runqueue.cli.commands.webhooks.time.sleep", work)
-    return verdicts
+    assert (result.exit_code, result.stdout) == (0, "2 of 2: will be sent\n")
+    words = f"go to private addresses, which workers refuse {WITHOUT}"
+    assert result.stderr == f"runqueue: 2 of them {words}\n"
 
 
-@pytest.mark.parametrize("chosen", ["name", "--gave-up"])
-def test_a_target_that_is_refused_as_private_again_does_not_count_as_sent(
-    either: Desk, worker: dict[str, str], chosen: str
-) -> None:
-    (private,) = gave_up(either, told("a"), error=PRIVATE)
-    (other,) = gave_up(either, told("b"))
-    worker[private] = "gave_up"
-
-    names = [private, other] if chosen == "name" else [chosen, "--yes"]
-    result = either.run("webhooks", "retry", *names)
-
-    assert (result.exit_code, result.stdout) == (3, "1 of 2: will be sent\n")
-    assert result.stderr == (
-        f"runqueue: {private}: its target is a private address, which workers refuse {WITHOUT}\n"
-    )
-    assert stands(either, other) == "pending"
-
-
-def test_a_target_that_was_refused_and_is_allowed_by_now_counts_as_sent(
-    either: Desk, worker: dict[str, str]
-) -> None:
-    (private,) = gave_up(either, told("a"), error=PRIVATE)
-    worker[private] = "delivered"
-
-    result = either.run("webhooks", "retry", private)
-
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "1 of 1: will be sent\n", "")
-
-
-def test_another_url_that_is_private_is_waited_for_as_well(
-    either: Desk, worker: dict[str, str]
-) -> None:
-    (job_id,) = gave_up(either, told("a"))
-    worker[job_id] = "gave_up"
-
-    result = either.run("webhooks", "retry", job_id, "--webhook-url", "http://10.0.0.5/hook")
-
-    assert (result.exit_code, result.stdout) == (3, "0 of 1: will be sent\n")
-
-
-def test_a_public_url_instead_of_a_private_one_is_not_waited_for(
-    either: Desk, worker: dict[str, str]
-) -> None:
+def test_a_public_url_instead_of_a_private_one_is_not_warned_of(either: Desk) -> None:
     (job_id,) = gave_up(either, told("a"), error=PRIVATE)
-    worker[job_id] = "gave_up"
 
     result = either.run("webhooks", "retry", job_id, "--webhook-url", "https://other.test/hook")
 
-    assert (result.exit_code, result.stdout) == (0, "1 of 1: will be sent\n")
+    assert (result.exit_code, result.stderr) == (0, "")
     assert stands(either, job_id) == "pending"
-
-
-def test_private_targets_that_no_worker_has_tried_yet_are_warned_of(
-    either: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runqueue.cli.commands.webhooks.PATIENCE", 0.0)
-    gave_up(either, told("a"), told("b"), error=PRIVATE)
-
-    result = either.run("webhooks", "retry", "--gave-up", "--yes")
-
-    assert (result.exit_code, result.stdout) == (0, "2 of 2: will be sent\n")
-    assert result.stderr == (
-        f"runqueue: 2 webhooks not tried yet: workers refuse their private addresses {WITHOUT}\n"
-    )
 
 
 def test_where_no_run_ended_there_is_nothing_to_send_anywhere(either: Desk) -> None:
