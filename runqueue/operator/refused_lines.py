@@ -86,31 +86,25 @@ class LineMove(NamedTuple):
     line: bytes
 
 
-def removals(account: str, look: InboxLook, ids: Collection[str]) -> list[LineMove]:
-    """Return how the lines of a page are thrown away that are meant."""
-    return [LineMove(stored, account, b"") for stored in look.page if _id(stored) in ids]
-
-
 def line_moves(
     account: str, look: InboxLook, ids: Collection[str], known: Collection[str]
 ) -> list[LineMove]:
-    """Return how the lines of a page that are meant go back to inboxes.
+    """Return how the lines of a page that are meant leave its list.
 
-    Lines of Celery messages go to that of the account they name; a line of an inbox that names
+    Lines of Celery messages go to the inbox of the account they name; a line of an inbox that names
     another account stays where it is.
 
     Args:
         account: in whose list they are.
         look: the page.
         ids: of the lines.
-        known: the accounts that exist.
+        known: the accounts that exist; none = they are thrown away.
     """
-    found = []
-    for stored, to, _ in removals(account, look, ids):
-        again = line_again(_record(stored), to)
-        if again is not None and again[0] in known:
-            found.append(LineMove(stored, *again))
-    return found
+    chosen = [stored for stored in look.page if _id(stored) in ids]
+    if not known:
+        return [LineMove(stored, account, b"") for stored in chosen]
+    again = [(stored, line_again(_record(stored), account)) for stored in chosen]
+    return [LineMove(stored, *to) for stored, to in again if to is not None and to[0] in known]
 
 
 def _id(stored: bytes) -> str:

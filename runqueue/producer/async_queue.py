@@ -25,7 +25,7 @@ from runqueue.errors import (
 from runqueue.operator import decisions, pausing
 from runqueue.operator.decisions import ACTS, Settled, outcomes
 from runqueue.operator.refused_lines import PAGE as LINES
-from runqueue.operator.refused_lines import InboxPage, inbox_page, line_moves, removals
+from runqueue.operator.refused_lines import InboxPage, inbox_page, line_moves
 from runqueue.producer import listing
 from runqueue.producer.async_batch_upload import AsyncBatchUpload, discard_batch
 from runqueue.producer.async_handles import AwaitableJob
@@ -824,7 +824,7 @@ class AsyncRunQueue:
             ids: of the lines.
             account: in whose list they are.
         """
-        return await self._take_lines(account, ids, retry=False)
+        return await self._take_lines(account, ids, ())
 
     async def retry_lines(self, ids: Collection[str], account: str = "default") -> int:
         """Put refused lines back into the inbox; returns how many.
@@ -832,14 +832,14 @@ class AsyncRunQueue:
         Lines of Celery messages go to that of the account they name; a line of an inbox that names
         another account stays where it is. Arguments as of `discard_lines`.
         """
-        return await self._take_lines(account, ids, retry=True)
+        return await self._take_lines(account, ids, await self.accounts())
 
-    async def _take_lines(self, account: str, ids: Collection[str], *, retry: bool) -> int:
+    async def _take_lines(self, account: str, ids: Collection[str], known: Collection[str]) -> int:
         await self._know({account})
-        known, start, taken = await self.accounts(), 0, 0
+        start = taken = 0
         while True:
             look = await self.send(inbox_calls.inbox_look(account, start, LINES))
-            moves = line_moves(account, look, ids, known) if retry else removals(account, look, ids)
+            moves = line_moves(account, look, ids, known)
             for move in moves:
                 if move.to != account:
                     # First there, then off the list here: it has its key, and comes to one job.

@@ -26,7 +26,7 @@ from runqueue.errors import (
 from runqueue.operator import decisions, pausing
 from runqueue.operator.decisions import ACTS, Settled, outcomes
 from runqueue.operator.refused_lines import PAGE as LINES
-from runqueue.operator.refused_lines import InboxPage, inbox_page, line_moves, removals
+from runqueue.operator.refused_lines import InboxPage, inbox_page, line_moves
 from runqueue.producer import listing
 from runqueue.producer.batch_upload import BatchUpload, discard_batch
 from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets, told
@@ -804,7 +804,7 @@ class RunQueue:
             ids: of the lines.
             account: in whose list they are.
         """
-        return self._take_lines(account, ids, retry=False)
+        return self._take_lines(account, ids, ())
 
     def retry_lines(self, ids: Collection[str], account: str = "default") -> int:
         """Put refused lines back into the inbox; returns how many.
@@ -812,14 +812,14 @@ class RunQueue:
         Lines of Celery messages go to that of the account they name; a line of an inbox that names
         another account stays where it is. Arguments as of `discard_lines`.
         """
-        return self._take_lines(account, ids, retry=True)
+        return self._take_lines(account, ids, self.accounts())
 
-    def _take_lines(self, account: str, ids: Collection[str], *, retry: bool) -> int:
+    def _take_lines(self, account: str, ids: Collection[str], known: Collection[str]) -> int:
         self._know({account})
-        known, start, taken = self.accounts(), 0, 0
+        start = taken = 0
         while True:
             look = self.send(inbox_calls.inbox_look(account, start, LINES))
-            moves = line_moves(account, look, ids, known) if retry else removals(account, look, ids)
+            moves = line_moves(account, look, ids, known)
             for move in moves:
                 if move.to != account:
                     # First there, then off the list here: it has its key, and comes to one job.

@@ -6,13 +6,15 @@ facility `auth`) as well, where there is one, as a JSON object; see `runqueue/st
 """
 
 import json
+import os
+import pwd
+import socket
 import syslog
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from redis.exceptions import RedisError
 
-from runqueue.cli.shared.actor import user
 from runqueue.cli.shared.exit_codes import print_err
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.queues import Queue
@@ -96,3 +98,13 @@ def note_counts(
         size = counted(n, noun) if n == of else f"{n:,} of {counted(of, noun)}"
         words = f"{size}: {came_to}"
         note(queue, what, detail=f"{by}: {words}" if by else words, account=account)
+
+
+def user() -> str:
+    """Return the name of the process's user on this machine, from its uid, not its environment."""
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container's user without an entry
+        name = f"uid {uid}"
+    return f"{name}@{socket.gethostname()} (command line)"

@@ -71,7 +71,7 @@ def test_a_list_is_cut_at_its_limit_and_says_how_to_see_more(either: Desk) -> No
     assert len(listed(either, "--limit", "60")) == 60
     result = either.run("dead", "list", "--limit", "7", "--json")
     assert len(result.stdout.splitlines()) == 7
-    assert result.stderr == "… and 53 more; --limit shows more than 7\n"
+    assert result.stderr == "… and more; --limit shows more than 7\n"
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "many"])

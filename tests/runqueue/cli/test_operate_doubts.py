@@ -232,7 +232,7 @@ def test_the_list_of_strays_is_cut_at_its_limit(either: Desk) -> None:
     result = either.run("strays", "list", "--json", "--limit", "20")
 
     assert len(result.stdout.splitlines()) == 20
-    assert result.stderr == "… and 40 more; --limit shows more than 20\n"
+    assert result.stderr == "… and more; --limit shows more than 20\n"
     assert len(listed(either, "strays", "--limit", "100")) == 60
 
 

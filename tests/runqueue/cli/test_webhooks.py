@@ -188,29 +188,9 @@ def test_a_list_is_cut_at_its_limit_and_says_how_much_is_left(either: Desk) -> N
     assert len(listed(either, "--limit", "60")) == 60
     result = either.run("webhooks", "list", "--limit", "7", "--json")
     assert len(result.stdout.splitlines()) == 7
-    assert result.stderr == "… and 53 more; --limit shows more than 7\n"
+    assert result.stderr == "… and more; --limit shows more than 7\n"
     result = either.run("webhooks", "list", "--limit", "7", "--gave-up")
-    assert result.stderr == "… and 33 more; --limit shows more than 7\n"
-
-
-@pytest.mark.parametrize("option", [["--group", "default"], ["--since", "1h"]], ids=" ".join)
-def test_a_filtered_list_that_is_cut_does_not_guess_how_many_are_left(
-    either: Desk, option: list[str]
-) -> None:
-    gave_up(either, told("a"), told("b"))
-
-    result = either.run("webhooks", "list", "--limit", "1", *option)
-
-    assert result.stderr == "… and more; --limit shows more than 1\n"
-
-
-def test_the_rest_of_a_list_is_that_of_the_account_asked_for(either: Desk) -> None:
-    either.know("second")
-    gave_up(either, told("a"), told("b"))
-
-    result = either.run("webhooks", "list", "--limit", "1", "--account", "default")
-
-    assert result.stderr == "… and 1 more; --limit shows more than 1\n"
+    assert result.stderr == "… and more; --limit shows more than 7\n"
 
 
 def test_given_up_ones_are_listed_in_the_order_in_which_that_was_decided(either: Desk) -> None:
