@@ -208,16 +208,6 @@ async def seal_batch(
     return json_answer({"batch_id": batch_id, "jobs": jobs})
 
 
-class Canceled(BaseModel):
-    """A batch was canceled."""
-
-    batch_id: str = Field(examples=[EXAMPLE_BATCH])
-    jobs: int = Field(description="How many it has.", examples=[1000])
-    canceled: int = Field(description="How many had not been submitted.", examples=[900])
-    will_be_canceled: int = Field(description="How many may have a run.", examples=[10])
-    over: int = Field(description="How many had ended before.", examples=[90])
-
-
 @router.call(
     "GET /v1/batches",
     "read",
@@ -264,7 +254,10 @@ async def read_batch(batch_id: BatchId, request: Request) -> Response:
     "POST /v1/batches/{batch_id}/cancel",
     "operate",
     "Cancel a batch",
-    ("None of it is submitted any more.", Canceled),
+    by_example(
+        "None of it is submitted any more.",
+        {"batch_id": EXAMPLE_BATCH, "jobs": 12, "canceled": 9, "will_be_canceled": 2, "over": 1},
+    ),
     problems=NO_SUCH_BATCH,
 )
 async def cancel_batch(batch_id: BatchId, request: Request) -> Response:

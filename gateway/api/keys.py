@@ -7,12 +7,13 @@ from pydantic import Field, StrictFloat, StrictInt
 from starlette.responses import Response
 
 from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Routes, by_example, listing
-from gateway.api.schemas import KeyLimitSet, KeysShown
+from gateway.api.schemas import KeysShown
 from gateway.auth.audit import set_detail, set_details
 from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.store.key_limits import UNITS, KeyLimit
 
+_SET = by_example("What was done.", {"key": "host:shop.example", "had_limit": False})
 router = Routes("keys")
 Pattern = Annotated[
     str,
@@ -84,7 +85,7 @@ async def repair_keys(
     "PUT /v1/keys/{key}",
     "operate",
     "Set the limit of a key",
-    ("What was done.", KeyLimitSet),
+    _SET,
     problems={422: "max_concurrent: expected 1 or more, or none, got 0"},
     body=KeyLimitSettings,
 )
@@ -101,7 +102,7 @@ async def set_key_limit(key: Pattern, request: Request, account: Account = None)
     "DELETE /v1/keys/{key}",
     "operate",
     "Clear the limit of a key",
-    ("What was done.", KeyLimitSet),
+    _SET,
     problems={422: "key: expected text such as host:shop.example or login:acme"},
 )
 async def clear_key_limit(key: Pattern, request: Request, account: Account = None) -> Response:

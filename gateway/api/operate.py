@@ -124,7 +124,8 @@ async def decide(
     given = await read_model(request, DecisionFields)
     async with listing(request) as queue:
         outcomes = await _outcomes(queue, decision, given)
-        set_details(request, _details(outcomes, await queue.accounts(), decision, given))
+        details = _details(outcomes, await queue.accounts(), decision, given)
+        set_details(request, details, decision)
     return json_answer({"jobs": outcomes})
 
 
@@ -233,36 +234,27 @@ async def read_inbox(
 
 
 @router.call(
-    "POST /v1/inbox:retry",
+    "POST /v1/inbox:{decision}",
     "operate",
-    "Put refused lines back",
+    "Put refused lines back, or throw them away",
     _DONE_TO,
     problems=UNKNOWN_ACCOUNT,
     body=LineIds,
 )
-async def inbox_retry(request: Request, account: Account = None) -> Response:
-    """Put refused lines back into the inbox, for example once their account exists."""
-    return await _act_on_lines(request, account, "back in the inbox")
-
-
-@router.call(
-    "POST /v1/inbox:discard",
-    "operate",
-    "Throw refused lines away",
-    _DONE_TO,
-    problems=UNKNOWN_ACCOUNT,
-    body=LineIds,
-)
-async def inbox_discard(request: Request, account: Account = None) -> Response:
-    """Throw refused lines away for good."""
-    return await _act_on_lines(request, account, "thrown away")
-
-
-async def _act_on_lines(request: Request, account: str | None, words: str) -> Response:
+async def act_on_lines(
+    decision: Annotated[
+        Literal["retry", "discard"], Path(description="What is done.", examples=["retry"])
+    ],
+    request: Request,
+    account: Account = None,
+) -> Response:
+    """Put refused lines back into the inbox (`retry`), or throw them away for good (`discard`)."""
     ids = (await read_model(request, LineIds)).line_ids
     whose = await tenant_scope_of(request).account(account)
     async with listing(request) as queue:
-        act = queue.discard_lines if words == "thrown away" else queue.retry_lines
-        done = await act(ids, whose)
-    set_details(request, {whose: ("", f"{done:,} of {len(ids):,}: {words}")} if done else {})
+        retries = decision == "retry"
+        done = await (queue.retry_lines if retries else queue.discard_lines)(ids, whose)
+    words = "back in the inbox" if retries else "thrown away"
+    details = {whose: ("", f"{done:,} of {len(ids):,}: {words}")} if done else {}
+    set_details(request, details, f"inbox_{decision}")
     return json_answer({"done": done})

@@ -369,13 +369,6 @@ class KeysShown(BaseModel):
     keys: list[KeyShown]
 
 
-class KeyLimitSet(BaseModel):
-    """What was done about the limit of a key."""
-
-    key: str = Field(examples=["host:shop.example"])
-    had_limit: bool = Field(description="Whether it had a limit before.", examples=[False])
-
-
 class BudgetShown(BaseModel):
     """A budget as it is now; of one for each of many keys, of one key."""
 
@@ -415,13 +408,6 @@ class BudgetsShown(BaseModel):
     """The budgets; of one for each of many keys, the 20 keys that took most."""
 
     budgets: list[BudgetShown]
-
-
-class BudgetSet(BaseModel):
-    """What was done about a budget."""
-
-    scope: str = Field(examples=["key:customer:acme"])
-    had_budget: bool = Field(description="Whether it had one before.", examples=[False])
 
 
 _OF_ANSWERS = ("job_id", "status", "state", "custom_id", "batch", "created_at")

@@ -19,15 +19,6 @@ _WORKER = {
     "submitting": 3,
     "stages": ["submit", "poll"],
 }
-_STATS = {
-    "description": "By account, what `runqueue stats --json` shows.",
-    "content": {
-        "application/json": {
-            "schema": {"type": "object", "additionalProperties": {"type": "object"}},
-            "example": _EXAMPLE,
-        }
-    },
-}
 
 
 @router.call(
@@ -47,7 +38,7 @@ async def workers(request: Request, account: Account = None) -> Response:
     "GET /v1/stats",
     "read",
     "Read the statistics of the accounts",
-    _STATS,
+    by_example("By account, what `runqueue stats --json` shows.", _EXAMPLE),
     response_class=Response,
 )
 async def stats(request: Request) -> Response:

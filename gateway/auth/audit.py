@@ -63,12 +63,19 @@ def set_detail(request: Request, detail: str) -> None:
     set_details(request, {"": ("", detail)})
 
 
-def set_details(request: Request, details: dict[str, tuple[str, str]]) -> None:
+def set_details(
+    request: Request, details: dict[str, tuple[str, str]], what: str | None = None
+) -> None:
     """Set the notes of a call: by account, the target and the result in words; none = no note.
 
     Where account or target are '' they are those that the path names.
+
+    Args:
+        request: the call.
+        details: the notes.
+        what: the action; None = the route's name.
     """
-    request.state.audit_details = details
+    request.state.audit_details, request.state.audit_what = details, what
 
 
 class Noting:
@@ -124,7 +131,7 @@ class Noting:
     async def _note(self, request: Request, account: str, target: str, detail: str) -> None:
         named = request.path_params
         target = target or next((str(named[name]) for name in _TARGETS if name in named), "")
-        what = named.get("decision", request.scope["route"].name)
+        what = getattr(request.state, "audit_what", None) or request.scope["route"].name
         account = account or await self._account(request, target)
         who = tenant_scope_of(request).name
         await note(self._gate.tenant_scopes.whole, account, who, what, target=target, detail=detail)

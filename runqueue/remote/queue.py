@@ -284,13 +284,8 @@ class RemoteQueue:
         is sent again only if every line has a `custom_id`: lines without one would become second
         jobs.
         """
-        options = {
-            "name": name,
-            "account": account,
-            "namespace": namespace,
-            "skip_invalid": "true" if skip_invalid else "",
-        }
-        return upload(self._link, lines, options, rules)
+        options = {"name": name, "account": account, "namespace": namespace}
+        return upload(self._link, lines, options | {"skip_invalid": skip_invalid}, rules)
 
     def open_batch(
         self, name: str = "", *, account: str = "default", rules: BatchRules = NO_RULES

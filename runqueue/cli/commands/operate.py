@@ -105,11 +105,7 @@ def replay(options: JobOptions, *, state: Replayed = "dead") -> None:
         hint = "only dead jobs were searched; --state failed or canceled chooses others"
         ids = options.ids(queue, of, hint if of is JobState.DEAD else "")
         confirm(f"submit {counted(len(ids), 'job')} again", yes=options.yes or bool(options.jobs))
-        print_settled(
-            queue,
-            queue.replay(ids),
-            OperatorAction("replay", options.by(of), named=options.jobs or ()),
-        )
+        print_settled(queue, queue.replay(ids), options.action("replay", of))
 
 
 @dead.command()
@@ -119,8 +115,7 @@ def discard(options: JobOptions) -> None:
     with opened(options.url) as queue:
         ids = _to_discard(options, queue)
         confirm(f"remove {counted(len(ids), 'job')} for good", yes=options.yes)
-        action = OperatorAction("discard", options.by(JobState.DEAD), named=options.jobs or ())
-        print_settled(queue, queue.discard(ids), action)
+        print_settled(queue, queue.discard(ids), options.action("discard", JobState.DEAD))
 
 
 def _to_discard(options: JobOptions, queue: Queue) -> list[str]:
@@ -169,8 +164,7 @@ def resubmit(options: JobOptions) -> None:
         ids = options.ids(queue, JobState.UNCONFIRMED)
         jobs_again = f"submit {counted(len(ids), 'job')} again"
         confirm(f"{jobs_again}, although runs of them may exist", yes=options.yes)
-        by = options.by(JobState.UNCONFIRMED)
-        action = OperatorAction("resubmit", by, named=options.jobs or ())
+        action = options.action("resubmit", JobState.UNCONFIRMED)
         print_settled(queue, queue.resubmit(ids), action)
 
 
@@ -186,7 +180,7 @@ def fail(
             f"stop the search for the runs of {counted(len(ids), 'job')}",
             yes=options.yes or bool(options.jobs),
         )
-        action = OperatorAction("fail", options.by(JobState.UNCONFIRMED), why, options.jobs or ())
+        action = options.action("fail", JobState.UNCONFIRMED, why)
         print_settled(queue, queue.fail(ids, why), action)
 
 

@@ -80,6 +80,10 @@ class JobOptions:
             return ""
         return ", ".join(filter(None, (state.value, self.wanted.words, self.excluded)))
 
+    def action(self, what: str, state: JobState, more: str = "") -> "OperatorAction":
+        """Return what is done to the jobs, as the audit log has it; see `OperatorAction`."""
+        return OperatorAction(what, self.by(state), more, self.jobs or ())
+
     @property
     def excluded(self) -> str:
         """What of the filters' jobs is left out, in words; '' = nothing is."""

@@ -126,7 +126,7 @@ async def test_every_route_but_probes_and_webhooks_is_guarded(redis_url: str) ->
         )
         for name in guarded
     }
-    guarded |= {"POST /v1/jobs:{decision}"}
+    guarded |= {"POST /v1/jobs:{decision}", "POST /v1/inbox:{decision}"}
     # Those that not every queue can serve have tests of their own.
     guarded |= {"GET /v1/jobs", "GET /v1/batches", "GET /v1/groups", "PUT /v1/groups/{name}"}
     guarded |= {"GET /v1/keys", "PUT /v1/keys/{key}", "DELETE /v1/keys/{key}"}
