@@ -16,10 +16,12 @@ from gateway.api.schemas import (
 )
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer
-from gateway.tenants.scope import queue_of
+from gateway.tenants.scope import queue_of, tenant_scope_of
+from runqueue.errors import BatchNotFound
 from runqueue.producer.async_queue import retry_pages
 from runqueue.records.batch import Retried
 from runqueue.request.private_targets import private_callback
+from runqueue.store import delivery_calls
 
 router = Routes("batches")
 
@@ -64,7 +66,12 @@ async def retry_callbacks(
     The callbacks keep their ids, and report the batch's present state.
     """
     url = callback_of(callback)
-    done = await queue_of(request).retry_callbacks(batch_id, url)
+    tenant_scope = tenant_scope_of(request)
+    account = await tenant_scope.owner(batch_id)
+    again = account and delivery_calls.callback_again(account, batch_id, url or "")
+    done = await tenant_scope.queue.send(again) if again else None
+    if done is None:
+        raise BatchNotFound(batch_id)
     warnings = warning_values(private_callback(url))
     return json_answer({"batch_id": batch_id, "callbacks": done, **warnings})
 

@@ -36,10 +36,12 @@ from gateway.state.state import gate_of
 from gateway.tenants.in_flight import STREAM
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.errors import BatchMismatch
+from runqueue.ids import new_id
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import BatchStatus
 from runqueue.request.private_targets import private_callback
+from runqueue.store import job_calls
 from runqueue.tracing import ambient
 
 router = Routes("batches")
@@ -183,8 +185,9 @@ async def open_batch(
 
     `namespace` and `skip_invalid` have no effect here.
     """
-    rules, whose = opening.rules(callback), tenant_scope_of(request).whose(opening.account)
-    batch = await queue_of(request).open_batch(opening.name, account=whose, rules=rules)
+    rules, whose = opening.rules(callback), await tenant_scope_of(request).account(opening.account)
+    batch = new_id(whose)  # warnings are in the answer, and not in the gateway's log
+    await queue_of(request).send(job_calls.open_batch(whose, batch, opening.name, rules))
     warnings = warning_values(private_callback(rules.callback_url))
     return json_answer({"batch_id": batch, **warnings}, 201, f"/v1/batches/{batch}")
 
