@@ -16,6 +16,7 @@ from runqueue import RunQueueError, ids
 from runqueue.errors import BatchExpired, BatchMismatch, BatchNotFound
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.producer.chunks import packets
+from runqueue.records.batch import BatchRules
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.store import job_calls
 from runqueue.store.keys import Keys
@@ -140,7 +141,7 @@ class Producer:
                     answers = await self._found(queue, lines)
                     break
                 if is_batch and batch is None:
-                    batch = await queue.open_batch(f"batch {number}", **rules)
+                    batch = await queue.open_batch(f"batch {number}", rules=BatchRules(**rules))
                 if batch is None:
                     answers = _stored(await queue.enqueue_many(lines))
                 else:
