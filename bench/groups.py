@@ -16,7 +16,7 @@ from lab.valkeys import start_valkey
 from runqueue import ids
 from runqueue.producer.chunks import packets
 from runqueue.records.claim_items import Claimed, GivenBack
-from runqueue.store import groups, job_calls, live_processes, sending, worker_calls
+from runqueue.store import groups, job_calls, live_processes, operator_calls, sending, worker_calls
 from runqueue.store import (
     job_calls as calls,
 )
@@ -81,7 +81,7 @@ def measure(count: int) -> dict[str, Cost]:
         _list(seen)
         seen.run("longest lines", live_processes.longest_lines(ACCOUNT, 20))
         seen.run("stats", calls.stats(ACCOUNT))
-        seen.run("cancel", calls.cancel_batch(ACCOUNT, batch))
+        seen.run("cancel", operator_calls.cancel_batch(ACCOUNT, batch))
         _step(seen, "sweep canceled jobs", "sweep_canceled")
         _step(seen, "remove its lanes", "step_lanes")
         seen.now += 8 * _DAY_US

@@ -127,7 +127,7 @@ def _judge_runs(
     found.doubts = lab.doubts.tallies(lab.marked, twice)
     strangers = set(counts) - set(lab.accepted.values())
     lab.expect(not strangers, f"runs of jobs that nobody submitted: {sorted(strangers)[:5]}")
-    strays = {stray.run_id for stray in lab.operations.strays()}
+    strays = {stray.run_id for stray in lab.queue.strays()}
     found.strays = len(strays)
     hidden = _hidden(lab, jobs, [run for run in runs if run["run_id"] not in strays])
     if allows_doubles:

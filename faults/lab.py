@@ -16,7 +16,6 @@ from lab.simulators import SimulatorProcess
 from lab.valkeys import Valkey, start_valkey
 from lab.waiting import until
 from runqueue import AccountStats, QueueUnavailable, RunQueue
-from runqueue.operator.operations import Operations
 
 #: Kinds of jobs: by a search (a task that keeps its title, a workflow with a webhook), or only by
 #: comparing their requests (a task whose title the server overwrites, a workflow without).
@@ -83,11 +82,6 @@ class Lab:
     def __post_init__(self) -> None:
         self.queue = RunQueue(f"{self.valkey.url}/0")
         self.doubts = Doubts(self.valkey.port)
-
-    @property
-    def operations(self) -> Operations:
-        """A person's hands on the queue."""
-        return Operations(self.queue)
 
     def worker(self, *, base_url: str | None = None, **settings: str) -> Worker:
         """Make a worker's place, with proxies of its own; no process runs there yet."""

@@ -17,6 +17,7 @@ from gateway.api import (
     health,
     jobs,
     keys,
+    operate,
     results,
     stats,
     submit,
@@ -77,8 +78,8 @@ def make_app(gate: Gate) -> FastAPI:
     app.add_middleware(CallersTrace)
     # The first route, and none of FastAPI's: it is called most.
     app.router.routes.append(Route(receiver.PATH, gate.receiver, methods=["POST"]))
-    parts = [health, submit, jobs, batches, batch_actions, results, groups, keys, budgets]
-    parts += [accounts, events, stats, webhook_trial]
+    parts = [health, submit, jobs, operate, batches, batch_actions, results, groups, keys]
+    parts += [budgets, accounts, events, stats, webhook_trial]
     # The routes themselves: `include_router` would make each of them again, at the first request.
     for part in parts:
         app.router.routes.extend(part.router.routes)

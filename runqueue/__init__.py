@@ -38,6 +38,7 @@ from runqueue.errors import (
 from runqueue.producer.async_handles import AwaitableJob
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.producer.handles import QueuedJob
+from runqueue.producer.listing import Filter
 from runqueue.producer.queue import RunQueue
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import (
@@ -86,6 +87,7 @@ __all__ = [
     "Enqueued",
     "EvictingRedis",
     "FieldError",
+    "Filter",
     "GatewayUnavailable",
     "Group",
     "IdempotencyConflict",

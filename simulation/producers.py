@@ -13,7 +13,10 @@ from redis.exceptions import RedisError
 from runqueue import RunQueueError, ids
 from runqueue.errors import BatchExpired, BatchMismatch, BatchNotFound
 from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.producer.chunks import packets
+from runqueue.records.batch import BatchRules
 from runqueue.records.job import Enqueued, EnqueueStatus
+from runqueue.store import job_calls
 from runqueue.store.keys import Keys
 from simulation.judges.ledger import AcceptedJob
 from simulation.plan import (
@@ -145,7 +148,7 @@ class Producer:
                     answers = await self._found(queue, lines)
                     break
                 if is_batch and batch is None:
-                    batch = await queue.open_batch(f"batch {number}", **rules)
+                    batch = await queue.open_batch(f"batch {number}", rules=BatchRules(**rules))
                 if batch is None:
                     answers = _stored(await queue.enqueue_many(lines))
                 else:
@@ -305,7 +308,10 @@ class Producer:
         """
         pushed = self._world.loop.time()
         while True:
-            found = await queue.look_up(lines)
+            (packet,) = packets(lines)
+            found: list[Enqueued] = await queue.send(
+                job_calls.look_up("default", packet.arguments, packet.keys)
+            )
             if all(one.status is not EnqueueStatus.NEW for one in found):
                 return found
             is_late = self._world.loop.time() > pushed + _PUSH_AGAIN_SECONDS

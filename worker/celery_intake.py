@@ -20,7 +20,6 @@ from runqueue.errors import QuotaReached
 from runqueue.ids import DEFAULT
 from runqueue.producer.chunks import Packet
 from runqueue.producer.inbox import (
-    CELERY,
     Checked,
     InboxLine,
     celery_key,
@@ -28,7 +27,7 @@ from runqueue.producer.inbox import (
     message_name,
     not_before,
 )
-from runqueue.store.inbox_calls import inbox_done
+from runqueue.store.inbox_calls import CELERY, inbox_done
 from runqueue.store.job_calls import CHUNK
 from runqueue.tracing import continuing
 

@@ -6,7 +6,7 @@ from fastapi import Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Limit, Routes, listing
+from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Limit, Routes, by_example, listing
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
@@ -55,25 +55,6 @@ class Pausing(BodyFields):
     reason: str = Field("", max_length=200, description="Shown to all users.")
 
 
-class Paused(BaseModel):
-    """An account is paused."""
-
-    account: str = Field(examples=["default"])
-    paused: bool = Field(examples=[True])
-    changed: bool = Field(description="Whether it was not paused before.", examples=[True])
-
-
-class Resumed(BaseModel):
-    """An account goes on."""
-
-    account: str = Field(examples=["default"])
-    ended: str | None = Field(
-        description="The reason of the pause or hold that was ended; null: there was none.",
-        examples=["paused: a deployment"],
-    )
-    held: str | None = Field(description="What holds it still, if anything.", examples=[None])
-
-
 class AuditShown(BaseModel):
     """Audit notes, the newest first."""
 
@@ -99,6 +80,18 @@ class AuditShown(BaseModel):
 
 
 @router.call(
+    "GET /v1/accounts/{account}/limits",
+    "read",
+    "Read an account's limits",
+    ("The limits as they are now.", LimitsShown),
+    problems=UNKNOWN_ACCOUNT,
+)
+async def read_limits(account: Named, request: Request) -> Response:
+    """Return the limits of an account, and where they come from."""
+    return json_answer((await queue_of(request).set_limits({}, account)).as_dict())
+
+
+@router.call(
     "PATCH /v1/accounts/{account}/limits",
     "operate",
     "Set an account's limits live",
@@ -119,7 +112,10 @@ async def set_limits(account: Named, request: Request) -> Response:
     "POST /v1/accounts/{account}/pause",
     "operate",
     "Pause an account",
-    ("Nothing more of it is submitted.", Paused),
+    by_example(
+        "Nothing more of it is submitted; `changed`: it was not paused before.",
+        {"account": "default", "paused": True, "changed": True},
+    ),
     problems=UNKNOWN_ACCOUNT,
     body=Pausing,
 )
@@ -135,7 +131,10 @@ async def pause_account(account: Named, request: Request) -> Response:
     "POST /v1/accounts/{account}/resume",
     "operate",
     "Resume an account",
-    ("What was ended.", Resumed),
+    by_example(
+        "The reason of what was `ended`, and what `held` it still; null: nothing.",
+        {"account": "default", "ended": "paused: a deployment", "held": None},
+    ),
     problems=UNKNOWN_ACCOUNT,
 )
 async def resume_account(account: Named, request: Request) -> Response:

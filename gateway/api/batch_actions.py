@@ -3,16 +3,14 @@
 from typing import Annotated
 
 from fastapi import Query, Request
-from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from gateway.api.batch_options import Callback, callback_of
 from gateway.api.batches import BatchId
-from gateway.api.routing import NO_SUCH_BATCH, Reason, Routes
+from gateway.api.routing import NO_SUCH_BATCH, Reason, Routes, by_example
 from gateway.api.schemas import (
     EXAMPLE_BATCH,
     BatchShown,
-    Warnings,
     batch_values,
     warning_values,
 )
@@ -22,35 +20,19 @@ from gateway.tenants.scope import queue_of, tenant_scope_of
 from runqueue.errors import BatchNotFound
 from runqueue.producer.async_queue import retry_pages
 from runqueue.records.batch import Retried
-from runqueue.records.job import JobState
 from runqueue.request.private_targets import private_callback
 from runqueue.store import delivery_calls
 
 router = Routes("batches")
 
 _SHOWN = ("The batch as it is now.", BatchShown)
+_RETRIED = {
+    "batch_id": EXAMPLE_BATCH,
+    "jobs": 12,
+    "states": {"failed": 10, "dead": 2},
+    "canceled_left": 0,
+}
 _CANCELED = NO_SUCH_BATCH | {409: f"batch {EXAMPLE_BATCH} was canceled, and does not go on"}
-
-
-class RetriedShown(BaseModel):
-    """Jobs of a batch are done again."""
-
-    batch_id: str = Field(examples=[EXAMPLE_BATCH])
-    jobs: int = Field(description="How many.", examples=[12])
-    states: dict[JobState, int] = Field(
-        description="How many were in which state.", examples=[{"failed": 10, "dead": 2}]
-    )
-    canceled_left: int = Field(
-        description="Canceled jobs that were left as they are.", examples=[0]
-    )
-
-
-class CallbacksRetried(BaseModel):
-    """Callbacks of a batch are sent again."""
-
-    batch_id: str = Field(examples=[EXAMPLE_BATCH])
-    callbacks: int = Field(description="How many.", examples=[1])
-    warnings: Warnings = []
 
 
 @router.call(
@@ -73,7 +55,7 @@ async def resume_batch(batch_id: BatchId, request: Request) -> Response:
     "POST /v1/batches/{batch_id}/retry-callbacks",
     "operate",
     "Have callbacks of a batch sent again that were given up",
-    ("They are due now.", CallbacksRetried),
+    by_example("They are due now.", {"batch_id": EXAMPLE_BATCH, "callbacks": 1}),
     problems=NO_SUCH_BATCH | {422: ""},
 )
 async def retry_callbacks(
@@ -98,7 +80,7 @@ async def retry_callbacks(
     "POST /v1/batches/{batch_id}/retry-failed",
     "operate",
     "Have what failed of a batch done again",
-    ("They are ready again.", RetriedShown),
+    by_example("They are ready again; `canceled_left` are as they were.", _RETRIED),
     problems=_CANCELED,
 )
 async def retry_failed(

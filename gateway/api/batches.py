@@ -9,7 +9,15 @@ from starlette.responses import Response
 
 from gateway.api import job_schema
 from gateway.api.batch_options import Callback, Opening
-from gateway.api.routing import NO_SUCH_BATCH, WRONG_LIMIT, Limit, Routes, listing, location_of
+from gateway.api.routing import (
+    NO_SUCH_BATCH,
+    WRONG_LIMIT,
+    Limit,
+    Routes,
+    by_example,
+    listing,
+    location_of,
+)
 from gateway.api.schemas import (
     EXAMPLE_BATCH,
     BatchesShown,
@@ -28,9 +36,12 @@ from gateway.state.state import gate_of
 from gateway.tenants.in_flight import STREAM
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.errors import BatchMismatch
+from runqueue.ids import new_id
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import BatchStatus
+from runqueue.request.private_targets import private_callback
+from runqueue.store import job_calls
 from runqueue.tracing import ambient
 
 router = Routes("batches")
@@ -136,9 +147,7 @@ def _lines_of(request: Request, opening: Opening) -> UploadWork:
 
 
 def _answer_of(report: UploadReport, found: Findings) -> Response:
-    # The batch that holds its jobs, if a single one does.
-    holding = report.batches.values() or report.known
-    batch = next(iter(holding)) if report.batches or len(holding) == 1 else None
+    batch = report.batch_id
     conflicts = []
     for one in report.shown_conflicts:
         conflict = one._asdict() | {"custom_id": one.custom_id or None}
@@ -146,7 +155,7 @@ def _answer_of(report: UploadReport, found: Findings) -> Response:
             del conflict["error"]
         conflicts.append(conflict)
     values = {
-        "batch_id": batch or None,
+        "batch_id": batch,
         "counts": {
             "new": report.new.total(),
             "known": report.known_jobs + found.repeated,
@@ -161,13 +170,45 @@ def _answer_of(report: UploadReport, found: Findings) -> Response:
     return json_answer(values, status, f"/v1/batches/{batch}" if batch else None)
 
 
-class Canceled(BaseModel):
-    """A batch was canceled."""
+@router.call(
+    "POST /v1/batches:open",
+    "enqueue",
+    "Open a batch",
+    by_example("It is open.", {"batch_id": EXAMPLE_BATCH}),
+    status=201,
+    problems={422: "canary: expected 1 or more"},
+)
+async def open_batch(
+    request: Request, opening: Annotated[Opening, Query()], callback: Callback = None
+) -> Response:
+    """Open a batch, to which `POST /v1/jobs:bulk?batch=…` submits; its jobs run once it is sealed.
 
-    batch_id: str = Field(examples=[EXAMPLE_BATCH])
-    jobs: int = Field(
-        description="How many it has, those that had ended before included.", examples=[1000]
-    )
+    `namespace` and `skip_invalid` have no effect here.
+    """
+    rules, whose = opening.rules(callback), await tenant_scope_of(request).account(opening.account)
+    batch = new_id(whose)  # warnings are in the answer, and not in the gateway's log
+    await queue_of(request).send(job_calls.open_batch(whose, batch, opening.name, rules))
+    warnings = warning_values(private_callback(rules.callback_url))
+    return json_answer({"batch_id": batch, **warnings}, 201, f"/v1/batches/{batch}")
+
+
+@router.call(
+    "POST /v1/batches/{batch_id}/seal",
+    "enqueue",
+    "Accept a batch",
+    by_example("It is accepted.", {"batch_id": EXAMPLE_BATCH, "jobs": 1000}),
+    problems=NO_SUCH_BATCH | {409: str(BatchMismatch(EXAMPLE_BATCH, 1000))},
+)
+async def seal_batch(
+    batch_id: BatchId,
+    request: Request,
+    expected: Annotated[
+        int | None, Query(ge=0, description="How many jobs it has to have.", examples=[1000])
+    ] = None,
+) -> Response:
+    """Accept the jobs of an open batch; repeating it changes nothing."""
+    jobs = await queue_of(request).seal_batch(batch_id, expected)
+    return json_answer({"batch_id": batch_id, "jobs": jobs})
 
 
 @router.call(
@@ -195,8 +236,8 @@ async def list_batches(
     """
     whose = tenant_scope_of(request).whose(account)
     async with listing(request) as queue:
-        page = await queue.list_batches(whose, cursor=cursor, limit=limit)
-        shown = [batch_values(one) for one in page.batches if status in {None, one.status}]
+        page = await queue.list_batches(whose, status=status, cursor=cursor, limit=limit)
+        shown = [batch_values(one) for one in page.batches]
         return json_answer({"batches": shown, "cursor": page.cursor or None, "unread": page.unread})
 
 
@@ -216,10 +257,14 @@ async def read_batch(batch_id: BatchId, request: Request) -> Response:
     "POST /v1/batches/{batch_id}/cancel",
     "operate",
     "Cancel a batch",
-    ("None of it is submitted any more.", Canceled),
+    by_example(
+        "None of it is submitted any more.",
+        {"batch_id": EXAMPLE_BATCH, "jobs": 12, "canceled": 9, "will_be_canceled": 2, "over": 1},
+    ),
     problems=NO_SUCH_BATCH,
 )
 async def cancel_batch(batch_id: BatchId, request: Request) -> Response:
     """Cancel every job of a batch, whatever its size, in one step."""
-    jobs = await queue_of(request).cancel_batch(batch_id)
-    return json_answer({"batch_id": batch_id, "jobs": jobs})
+    done = await queue_of(request).cancel_batch(batch_id)
+    counts = {"canceled": done.at_once, "will_be_canceled": done.asked, "over": done.over}
+    return json_answer({"batch_id": batch_id, "jobs": done.jobs, **counts})

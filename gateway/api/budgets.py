@@ -6,13 +6,14 @@ from fastapi import Path, Request
 from pydantic import Field, StrictBool, StrictInt
 from starlette.responses import Response
 
-from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Routes, listing
-from gateway.api.schemas import BudgetSet, BudgetsShown
+from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Routes, by_example, listing
+from gateway.api.schemas import BudgetsShown
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.store.budgets import EXPECTED, Budget
 
+_SET = by_example("What was done.", {"scope": "key:customer:acme", "had_budget": False})
 router = Routes("budgets")
 Scope = Annotated[
     str,
@@ -64,7 +65,7 @@ async def read_budgets(request: Request, account: Account = None) -> Response:
     "PUT /v1/budgets/{scope}",
     "operate",
     "Set a budget",
-    ("What was done.", BudgetSet),
+    _SET,
     problems={422: "steps: expected 1 to 1,000,000,000,000, got 0"},
     body=BudgetSettings,
 )
@@ -81,7 +82,7 @@ async def set_budget(scope: Scope, request: Request, account: Account = None) ->
     "DELETE /v1/budgets/{scope}",
     "operate",
     "Clear a budget",
-    ("What was done.", BudgetSet),
+    _SET,
     problems={422: "scope: expected account, group:<group>, …"},
 )
 async def clear_budget(scope: Scope, request: Request, account: Account = None) -> Response:

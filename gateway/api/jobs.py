@@ -1,4 +1,4 @@
-"""Jobs: lists of them, and one: reading it, waiting for its end, canceling, replaying it."""
+"""Jobs: lists of them, and one: reading it, waiting for its end, canceling it."""
 
 import asyncio
 from contextlib import nullcontext, suppress
@@ -19,12 +19,9 @@ from gateway.tenants.in_flight import LARGEST
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.errors import JobNotFound
 from runqueue.ids import is_id
-from runqueue.operator.selection import Settled
+from runqueue.operator.decisions import Settled
+from runqueue.producer.listing import Filter
 from runqueue.records.job import JobState
-from runqueue.store import delivery_calls
-from runqueue.store.accounts import account_of
-from runqueue.store.async_sending import run_async
-from runqueue.store.history import read_trail
 
 router = Routes("jobs")
 
@@ -77,8 +74,13 @@ async def list_jobs(
         Query(min_length=1, description="Only the job of this name.", examples=["order-17"]),
     ] = None,
     namespace: Annotated[str, Query(description="That of the custom_id.", examples=[""])] = "",
+    webhook: Annotated[
+        Literal["pending", "gave_up", "unknown"] | None,
+        Query(description="Only those whose webhook is in this state.", examples=["gave_up"]),
+    ] = None,
     since: Since = None,
     until: Until = None,
+    is_open: Annotated[bool, Query(description="Only those that have not ended.")] = False,
     account: Account = None,
     cursor: Annotated[
         str,
@@ -92,20 +94,11 @@ async def list_jobs(
     batch jobs come in no order, and some may come twice.
     """
     whose = tenant_scope_of(request).whose(account)
+    wanted = Filter(
+        group, batch, reason, state, custom_id, namespace, webhook, since, until, is_open
+    )
     async with listing(request) as queue:
-        page = await queue.list_jobs(
-            state,
-            group=group,
-            batch=batch,
-            reason=reason,
-            custom_id=custom_id,
-            namespace=namespace,
-            since=since,
-            until=until,
-            account=whose,
-            cursor=cursor,
-            limit=limit,
-        )
+        page = await queue.list_jobs(wanted, account=whose, cursor=cursor, limit=limit)
         shown = []
         for start in range(0, len(page.jobs), _SHOWN_AT_ONCE):
             some = page.jobs[start : start + _SHOWN_AT_ONCE]
@@ -148,12 +141,7 @@ async def read_job(
 )
 async def read_timeline(job_id: JobId, request: Request) -> Response:
     """Read the steps of a job's life with their causes, and the request without its secrets."""
-    queue = queue_of(request)
-    account = await tenant_scope_of(request).owner(job_id)
-    trail = await queue.send(read_trail(account, job_id)) if account else None
-    if trail is None:
-        raise JobNotFound(job_id)
-    return json_answer({"job_id": job_id, **trail.as_dict()})
+    return json_answer({"job_id": job_id, **await queue_of(request).timeline(job_id)})
 
 
 async def _wait(request: Request, job_id: str, seconds: float) -> None:
@@ -196,30 +184,6 @@ async def cancel_job(job_id: JobId, request: Request) -> Response:
 
 
 @router.call(
-    "POST /v1/jobs/{job_id}/replay",
-    "operate",
-    "Have a job done again",
-    ("It is ready again.", Moved),
-    problems={404: "", 409: "the job is not dead, failed or canceled"},
-)
-async def replay_job(job_id: JobId, request: Request) -> Response:
-    """Run a dead, failed or canceled job again."""
-    what = Settled.NO_SUCH_JOB
-    # First check that the bearer may see it: `operations` sees every account.
-    (found,) = await queue_of(request).states([job_id]) if is_id(job_id) else ((None, 0),)
-    if found[0] is not None:
-        settled = await asyncio.to_thread(gate_of(request).operations.replay, [job_id])
-        what = settled[job_id]
-    if what is Settled.NO_SUCH_JOB:
-        raise JobNotFound(job_id)
-    if what in {Settled.BATCH_CANCELED, Settled.FILES_USED, Settled.REQUEST_GONE}:
-        raise HTTPException(409, f"the job cannot be replayed: {what.value}")
-    if what is not Settled.DONE:
-        raise HTTPException(409, f"the job is {what.value}")
-    return json_answer({"job_id": job_id, "state": JobState.READY.value})
-
-
-@router.call(
     "POST /v1/jobs/{job_id}/webhook/ack",
     "enqueue",
     "Confirm that the result has arrived",
@@ -230,13 +194,9 @@ async def acknowledge(job_id: JobId, request: Request) -> Acknowledged:
 
     Repeating it is harmless.
     """
-    gate = gate_of(request)
-    account = account_of(job_id, gate.accounts) if is_id(job_id) else None
-    code = -1
-    if account is not None and tenant_scope_of(request).sees(account):
-        (code,) = await run_async(gate.redis, delivery_calls.confirm_delivery(account, [job_id]))
-    if code < 0:
+    (outcome,) = (await queue_of(request).confirm_delivery([job_id])).values()
+    if outcome is Settled.NO_SUCH_JOB:
         raise JobNotFound(job_id)
-    if code == 0:
+    if outcome is not Settled.DONE:
         raise HTTPException(409, "the job has not ended, or it has no webhook")
     return Acknowledged(job_id=job_id)

@@ -2,17 +2,18 @@
 
 from typing import Annotated
 
-from fastapi import Path, Request
+from fastapi import Path, Query, Request
 from pydantic import Field, StrictFloat, StrictInt
 from starlette.responses import Response
 
-from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Routes, listing
-from gateway.api.schemas import KeyLimitSet, KeysShown
-from gateway.auth.audit import set_detail
+from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Routes, by_example, listing
+from gateway.api.schemas import KeysShown
+from gateway.auth.audit import set_detail, set_details
 from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.store.key_limits import UNITS, KeyLimit
 
+_SET = by_example("What was done.", {"key": "host:shop.example", "had_limit": False})
 router = Routes("keys")
 Pattern = Annotated[
     str,
@@ -21,6 +22,7 @@ Pattern = Annotated[
         examples=["host:shop.example"],
     ),
 ]
+_HOLDER = {"of": "key:host:shop.example", "holder": "stray tsk_123"}
 _RATE = StrictInt | StrictFloat | None
 
 
@@ -59,10 +61,31 @@ async def read_keys(request: Request, account: Account = None) -> Response:
 
 
 @router.call(
+    "POST /v1/keys:repair",
+    "operate",
+    "Find, or free, keys that ended jobs still have",
+    by_example("Those that were found.", {"holders": [_HOLDER]}),
+    problems=UNKNOWN_ACCOUNT,
+)
+async def repair_keys(
+    request: Request,
+    account: Account = None,
+    drop: Annotated[bool, Query(description="Free them.")] = True,
+) -> Response:
+    """Find what has ended and still has a key, or steps of a strict budget, and free these."""
+    whose = await tenant_scope_of(request).account(account)
+    async with listing(request) as queue:
+        found = await queue.ended_holders(whose, drop=drop)
+    dropped = {whose: ("", f"{len(found)} dropped")} if found and drop else {}
+    set_details(request, dropped)
+    return json_answer({"holders": [one._asdict() for one in found]})
+
+
+@router.call(
     "PUT /v1/keys/{key}",
     "operate",
     "Set the limit of a key",
-    ("What was done.", KeyLimitSet),
+    _SET,
     problems={422: "max_concurrent: expected 1 or more, or none, got 0"},
     body=KeyLimitSettings,
 )
@@ -79,7 +102,7 @@ async def set_key_limit(key: Pattern, request: Request, account: Account = None)
     "DELETE /v1/keys/{key}",
     "operate",
     "Clear the limit of a key",
-    ("What was done.", KeyLimitSet),
+    _SET,
     problems={422: "key: expected text such as host:shop.example or login:acme"},
 )
 async def clear_key_limit(key: Pattern, request: Request, account: Account = None) -> Response:

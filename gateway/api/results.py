@@ -19,7 +19,6 @@ from gateway.tenants.in_flight import STREAM
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue import Job
 from runqueue.ids import DEFAULT
-from runqueue.producer import listing
 from runqueue.producer.async_results import AsyncResultReader
 from runqueue.producer.listing import ALL, Filter
 from runqueue.records.csv_rows import csv_head, csv_rows
@@ -93,7 +92,7 @@ async def results(
     Otherwise as for the results of a batch.
     """
     whose = tenant_scope_of(wanted.request).whose(account)
-    chosen = listing.wanted(state, group, None, since=since, until=until)
+    chosen = Filter(group, state=state, since=since, until=until)
     return await _answer(wanted, None, chosen, errors=errors, account=whose)
 
 

@@ -139,6 +139,12 @@ class Routes(APIRouter):
         return add
 
 
+def by_example(description: str, example: dict[str, Any]) -> dict[str, Any]:
+    """Describe an answer, a JSON object, by an example."""
+    content = {"schema": {"type": "object"}, "example": example}
+    return {"description": description, "content": {"application/json": content}}
+
+
 @asynccontextmanager
 async def listing(request: Request) -> AsyncIterator[AsyncRunQueue]:
     """Yield the queue as the bearer sees it, once no other list of his is made."""

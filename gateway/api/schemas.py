@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.api.job_schema import EXAMPLE_ID, with_fields_of
 from runqueue import Batch, Enqueued, Job
+from runqueue.connection.urls import shown_url
 from runqueue.records.batch import BatchStatus
 from runqueue.request.private_targets import FieldWarning
 
@@ -92,6 +93,17 @@ class Delivery(BaseModel):
     attempts: int = Field(examples=[0])
     status: int | None = Field(examples=[None])
     error: str | None = Field(examples=[None])
+    url: str | None = Field(
+        None,
+        description="Where it goes instead of the request's own URL, without what may be secret.",
+        examples=[None],
+    )
+    settled_at: datetime | None = Field(
+        None, description="When it was delivered or given up.", examples=[None]
+    )
+    next_try_at: datetime | None = Field(
+        None, description="When it is tried, or checked, again.", examples=[None]
+    )
 
 
 class CandidateShown(BaseModel):
@@ -357,13 +369,6 @@ class KeysShown(BaseModel):
     keys: list[KeyShown]
 
 
-class KeyLimitSet(BaseModel):
-    """What was done about the limit of a key."""
-
-    key: str = Field(examples=["host:shop.example"])
-    had_limit: bool = Field(description="Whether it had a limit before.", examples=[False])
-
-
 class BudgetShown(BaseModel):
     """A budget as it is now; of one for each of many keys, of one key."""
 
@@ -405,13 +410,6 @@ class BudgetsShown(BaseModel):
     budgets: list[BudgetShown]
 
 
-class BudgetSet(BaseModel):
-    """What was done about a budget."""
-
-    scope: str = Field(examples=["key:customer:acme"])
-    had_budget: bool = Field(description="Whether it had one before.", examples=[False])
-
-
 _OF_ANSWERS = ("job_id", "status", "state", "custom_id", "batch", "created_at")
 
 
@@ -433,12 +431,13 @@ def job_values(job: Job, *, result: bool) -> dict[str, Any]:
         job: the job.
         result: with its result, and the fields read from it.
     """
+    url = job.webhook.url
     return {
         **job.as_row(),
         **{name: getattr(job, name) for name in JobShown.model_fields},
         "candidates": [candidate.as_dict() for candidate in job.candidates],
         "waits_for": [wait.as_dict() for wait in job.waits_for],
-        "webhook": {name: getattr(job.webhook, name) for name in Delivery.model_fields},
+        "webhook": job.webhook._replace(url=url and shown_url(url))._asdict(),
         "result": job.result if result else None,
     }
 

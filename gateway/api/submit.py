@@ -5,12 +5,18 @@ from collections import Counter
 from functools import partial
 from typing import Annotated
 
-from fastapi import Header, Request
+from fastapi import Header, Query, Request
 from starlette.responses import Response
 
 from gateway.api import job_schema
 from gateway.api.routing import Routes, location_of
-from gateway.api.schemas import Accepted, AcceptedMany, answer_values, warning_values
+from gateway.api.schemas import (
+    EXAMPLE_BATCH,
+    Accepted,
+    AcceptedMany,
+    answer_values,
+    warning_values,
+)
 from gateway.checks.jobs import (
     KEY_HEADER,
     MAX_BYTES,
@@ -21,12 +27,13 @@ from gateway.checks.jobs import (
     read_jobs,
 )
 from gateway.http.counting import taken_by, working
+from gateway.http.problems import NO_BATCH
 from gateway.http.request_body import body_of, json_answer, read_json
 from gateway.state.state import gate_of
 from gateway.tenants.in_flight import SMALL
 from gateway.tenants.rate_limit import HEADERS, admit
 from gateway.tenants.scope import tenant_scope_of
-from runqueue.errors import FieldError, InvalidRequest
+from runqueue.errors import BatchExpired, FieldError, InvalidRequest
 from runqueue.producer.async_queue import enqueue_packets
 from runqueue.producer.chunks import accepted, told
 from runqueue.records.job import Enqueued, EnqueueStatus
@@ -56,6 +63,9 @@ Key = Annotated[
         " request is the same job.",
         examples=['"order-17"'],
     ),
+]
+OpenBatch = Annotated[
+    str | None, Query(description="An open batch that they belong to.", examples=[EXAMPLE_BATCH])
 ]
 _BODY = {"schema": job_schema.REFERENCE, "example": job_schema.EXAMPLE}
 _JOBS = {"type": "array", "items": job_schema.REFERENCE, "minItems": 1, "maxItems": MAX_JOBS}
@@ -109,10 +119,10 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
     f"Submit up to {MAX_JOBS:,} jobs",
     {"description": "They are in the queue.", "model": AcceptedMany, "headers": HEADERS},
     status=202,
-    problems={422: f"[0].{_WRONG}", 429: ""},
+    problems={404: NO_BATCH, 409: str(BatchExpired(EXAMPLE_BATCH)), 422: f"[0].{_WRONG}", 429: ""},
     body=body_of(_BULK),
 )
-async def submit_many(request: Request) -> Response:
+async def submit_many(request: Request, batch: OpenBatch = None) -> Response:
     """Submit an array of lines of a batch file, or an object that has one as `jobs`.
 
     All of them are accepted, or, if a field of one is wrong, none. A job whose key was used for
@@ -133,7 +143,7 @@ async def submit_many(request: Request) -> Response:
             await admit(request, gate.limiter, count)
             if len(packets) > 1:  # otherwise one call, without a batch
                 packets = [part for packet in packets for part in packet.cut_short()]
-            found = told(await enqueue_packets(tenant_scope.queue, packets), step)
+            found = told(await enqueue_packets(tenant_scope.queue, packets, batch), step)
             return await gate.in_thread(partial(_many, found, warnings))
 
 

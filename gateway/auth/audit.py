@@ -19,6 +19,7 @@ from gateway.tenants.scope import tenant_scope_of
 from runqueue.errors import RunQueueError
 from runqueue.ids import is_id
 from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.store import audit
 from runqueue.store.accounts import account_of
 from runqueue.store.audit import log_entry
 
@@ -38,7 +39,7 @@ async def note(
     note_id = ""
     try:
         async with asyncio.timeout(_PATIENCE):
-            note_id = await queue.note(who, what, target, detail, account=account)
+            note_id = await queue.send(audit.note(account, who, what, target, detail))
     except (RunQueueError, RedisError, OSError) as error:
         log.warning(
             "not_noted",
@@ -59,7 +60,22 @@ def log_session(what: str, request: Request, who: str) -> None:
 
 def set_detail(request: Request, detail: str) -> None:
     """Set the result of a call, or its result so far, in words, for its note."""
-    request.state.audit_detail = detail
+    set_details(request, {"": ("", detail)})
+
+
+def set_details(
+    request: Request, details: dict[str, tuple[str, str]], what: str | None = None
+) -> None:
+    """Set the notes of a call: by account, the target and the result in words; none = no note.
+
+    Where account or target are '' they are those that the path names.
+
+    Args:
+        request: the call.
+        details: the notes.
+        what: the action; None = the route's name.
+    """
+    request.state.audit_details, request.state.audit_what = details, what
 
 
 class Noting:
@@ -104,18 +120,19 @@ class Noting:
         state = scope.get("state", {})
         if state.get("needed") != "operate":
             return
-        result = state.get("audit_detail", "")
-        if status < 400:
-            await self._note(Request(scope), result)
-        elif result or status >= 500:
-            detail = "; ".join(filter(None, (result, f"broke off, answered {status}")))
-            await self._note(Request(scope), detail)
+        for account, (target, result) in state.get("audit_details", {"": ("", "")}).items():
+            detail = result
+            if status >= 400:
+                if not result and status < 500:
+                    continue
+                detail = "; ".join(filter(None, (result, f"broke off, answered {status}")))
+            await self._note(Request(scope), account, target, detail)
 
-    async def _note(self, request: Request, detail: str) -> None:
+    async def _note(self, request: Request, account: str, target: str, detail: str) -> None:
         named = request.path_params
-        target = next((str(named[name]) for name in _TARGETS if name in named), "")
-        what = request.scope["route"].name
-        account = await self._account(request, target)
+        target = target or next((str(named[name]) for name in _TARGETS if name in named), "")
+        what = getattr(request.state, "audit_what", None) or request.scope["route"].name
+        account = account or await self._account(request, target)
         who = tenant_scope_of(request).name
         await note(self._gate.tenant_scopes.whole, account, who, what, target=target, detail=detail)
 

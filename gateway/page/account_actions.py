@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from gateway.page.action_types import ActionRequest, required
 from runqueue.errors import FieldError, InvalidLimits
-from runqueue.producer import pausing
+from runqueue.operator import pausing
 from runqueue.records.limits import RANGES
 from runqueue.store.limits import change_words
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from starlette.exceptions import HTTPException
 
 from gateway.page.viewer import Viewer
-from gateway.state.state import Gate
 from runqueue.producer.async_queue import AsyncRunQueue
 
 
@@ -21,7 +20,6 @@ class ActionRequest:
         so_far: the result so far, in words, of an action in several steps.
     """
 
-    gate: Gate
     viewer: Viewer
     account: str
     target: str

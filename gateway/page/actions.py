@@ -1,6 +1,5 @@
 """The page's actions on jobs, batches, groups, keys and budgets; each is noted with its user."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final
@@ -18,9 +17,8 @@ from gateway.page.render import HEADERS
 from gateway.page.viewer import Viewer
 from gateway.state.state import gate_of
 from runqueue.errors import BatchNotFound, JobNotFound
-from runqueue.operator.operations import Settled
+from runqueue.operator.decisions import Settled
 from runqueue.producer.async_queue import retry_pages
-from runqueue.records.job import is_run_id
 from runqueue.store import groups
 from runqueue.store.budgets import Budget
 from runqueue.store.key_limits import KeyLimit
@@ -38,7 +36,7 @@ async def act(request: Request) -> Response:
     to, do = _ACTS[what]
     gate = gate_of(request)
     account, target = await _aim(viewer, fields, to)
-    action = ActionRequest(gate, viewer, account, target, fields)
+    action = ActionRequest(viewer, account, target, fields)
     whole_queue = gate.tenant_scopes.whole
     noted = partial(note, whole_queue, account, viewer.name, what, target=target)
     try:
@@ -65,7 +63,7 @@ async def _aim(viewer: Viewer, fields: Mapping[str, str], to: str) -> tuple[str,
         JobNotFound, BatchNotFound, UnknownAccount: it does not exist for the viewer.
     """
     if to in {"account", "group", "key", "scope"}:
-        account = await viewer.account(fields.get("account", ""))
+        account = await viewer.tenant_scope.account(fields.get("account", ""))
         return account, "" if to == "account" else required(fields, to)
     target = required(fields, to)
     owner = await viewer.tenant_scope.owner(target)
@@ -129,7 +127,7 @@ async def _resume_batch(action: ActionRequest) -> str:
 
 
 async def _cancel_batch(action: ActionRequest) -> str:
-    return f"of {await action.queue.cancel_batch(action.target):,} jobs"
+    return f"of {(await action.queue.cancel_batch(action.target)).jobs:,} jobs"
 
 
 async def _retry_failed(action: ActionRequest) -> str:
@@ -151,9 +149,9 @@ def _settling(name: str) -> Do:
     """Return the function that carries out one of the decisions on single jobs."""
 
     async def settle(action: ActionRequest) -> str:
-        decide = getattr(action.gate.operations, name)
+        decide = getattr(action.queue, name)
         more = [action.fields.get("reason", "")] if name == "fail" else []
-        settled = await asyncio.to_thread(decide, [action.target], *more)
+        settled = await decide([action.target], *more)
         _expect_done(settled[action.target])
         return "".join(more)
 
@@ -162,9 +160,7 @@ def _settling(name: str) -> Do:
 
 async def _adopt(action: ActionRequest) -> str:
     run = required(action.fields, "run_id")
-    if not is_run_id(run):
-        raise HTTPException(422, "run_id: expected the id of a run: tsk_… or wr_…")
-    _expect_done(await asyncio.to_thread(action.gate.operations.adopt, action.target, run))
+    _expect_done(await action.queue.adopt(action.target, run))
     return run
 
 

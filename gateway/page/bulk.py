@@ -4,17 +4,17 @@ A count reads a bounded number of jobs, and says if it is not exact. An action r
 background, page by page, and is noted when it begins and when it is over.
 """
 
-import threading
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from runqueue.operator.operations import Filter, Operations
+from runqueue.operator.decisions import Settled
+from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.producer.listing import Filter
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
-from runqueue.store.operator_calls import CancelCounts
 
 #: Jobs after which a count stops, and seconds after which it begins no further page.
 MOST, SECONDS = 10_000, 3.0
@@ -94,21 +94,13 @@ class Count(NamedTuple):
     first: list[Job]
 
 
-def find(operations: Operations, choice: Choice) -> Iterator[list[Job]]:
-    """Iterate over the chosen jobs, page by page; for threads.
-
-    A page reads a bounded number, and may hold no chosen job; a job may come twice.
-    """
-    return operations.pages(choice.jobs, account=choice.account)
-
-
-def count(operations: Operations, choice: Choice) -> Count:
-    """Count the chosen jobs, as far as that is quick; for threads."""
+async def count(queue: AsyncRunQueue, choice: Choice) -> Count:
+    """Count the chosen jobs, as far as that is quick."""
     until = time.monotonic() + SECONDS
     seen: set[str] = set()
     first: list[Job] = []
-    for jobs in find(operations, choice):
-        for job in jobs:
+    async for page in queue.job_pages(choice.jobs, account=choice.account):
+        for job in page.jobs:
             if job.id in seen:
                 continue
             if len(seen) >= MOST:
@@ -134,7 +126,7 @@ class BulkWork:
 
     choice: Choice
     most: int | None
-    stop: threading.Event
+    stop: asyncio.Event
     came_to: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -143,48 +135,23 @@ class BulkWork:
         parts = [f"{n:,} {what}" for what, n in self.came_to.most_common()]
         return ", ".join(parts) or "no job was met"
 
-    def run(self, operations: Operations) -> None:
-        """Run it, page by page; for threads."""
-        decide = _DECISIONS[self.choice.what]
-        for ids in self._ids(find(operations, self.choice)):
-            if self.stop.is_set():
-                self.came_to["left when the gateway was stopped"] += len(ids)
-                return
-            if ids:
-                self.came_to.update(decide(operations, ids))
-
-    def _ids(self, pages: Iterable[list[Job]]) -> Iterator[list[str]]:
-        """Iterate over the ids of pages: each once if the count was exact, and up to the limit."""
-        met: set[str] = set()
-        for jobs in pages:
-            ids = list(dict.fromkeys(job.id for job in jobs if job.id not in met))
+    async def run(self, queue: AsyncRunQueue) -> None:
+        """Run it, page by page: each job once if the count was exact, and up to the limit."""
+        choice, met = self.choice, set[str]()
+        decide: Any = getattr(queue, _METHODS.get(choice.what, choice.what))
+        async for page in queue.job_pages(choice.jobs, account=choice.account):
+            ids = list(dict.fromkeys(job.id for job in page.jobs if job.id not in met))
             if self.most is not None:
                 ids = ids[: self.most - len(met)]
                 met.update(ids)
-            yield ids
+            if self.stop.is_set():
+                self.came_to["left when the gateway was stopped"] += len(ids)
+                return
+            outcomes: dict[str, Settled] = await decide(ids) if ids else {}
+            self.came_to.update(outcome.value for outcome in outcomes.values())
             if len(met) == self.most:
                 return
 
 
-def _cancel(operations: Operations, ids: list[str]) -> dict[str, int]:
-    done: CancelCounts = operations.cancel(ids)
-    counts = {"canceled": done.at_once, "will be canceled": done.asked, "over already": done.over}
-    return {words: n for words, n in counts.items() if n}
-
-
-def _settled(name: str) -> Callable[[Operations, list[str]], dict[str, int]]:
-    def decide(operations: Operations, ids: list[str]) -> dict[str, int]:
-        settled: dict[str, Any] = getattr(operations, name)(ids)
-        return Counter(what.value for what in settled.values())
-
-    return decide
-
-
-_DECISIONS: Final[dict[str, Callable[[Operations, list[str]], dict[str, int]]]] = {
-    "cancel": _cancel,
-    "replay": _settled("replay"),
-    "discard": _settled("discard"),
-    "resubmit": _settled("resubmit"),
-    "fail": _settled("fail"),
-    "deliver": _settled("deliver_again"),
-}
+#: The queue's methods for actions that have other names there.
+_METHODS: Final = {"cancel": "cancel_jobs", "deliver": "deliver_again"}

@@ -1,9 +1,8 @@
 """Bulk actions: the page shows the count first, and acts once the user confirms."""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -13,17 +12,15 @@ from starlette.responses import RedirectResponse, Response
 from gateway.auth.audit import note
 from gateway.auth.tokens import is_from_elsewhere
 from gateway.http.counting import working
-from gateway.page.bulk import KINDS, BulkWork, Choice, Count, count
+from gateway.page.bulk import KINDS, BulkWork, Choice, count
 from gateway.page.errors import words_of
 from gateway.page.forms import back, operator_form, whole
 from gateway.page.render import HEADERS, page
 from gateway.page.viewer import Viewer, must_operate, viewer_of
 from gateway.state.state import WORKS, Gate, gate_of
-from runqueue.operator.operations import Filter
+from runqueue.producer.listing import Filter
 
 log = structlog.get_logger()
-
-T = TypeVar("T")
 
 #: Seconds that a request waits for its action, which goes on afterwards.
 _WAIT: Final = 5.0
@@ -39,7 +36,10 @@ async def select(request: Request) -> Response:
     choice = await _choice(viewer, query)
     # A link of another site only shows the form; counting begins there.
     is_requested = "count" in query and not is_from_elsewhere(request)
-    found = await _count(request, choice) if is_requested else None
+    found = None
+    if is_requested:
+        async with working(request):
+            found = await count(viewer.queue, choice)
     values = {
         "account": choice.account,
         "accounts": await viewer.queue.accounts(),
@@ -50,17 +50,6 @@ async def select(request: Request) -> Response:
     return page(request, "select.html", viewer, values)
 
 
-async def _count(request: Request, choice: Choice) -> Count:
-    gate = gate_of(request)
-    async with working(request):
-        return await _in_thread(gate, partial(count, gate.operations, choice))
-
-
-async def _in_thread(gate: Gate, call: Callable[[], T]) -> T:
-    """Run a call of several seconds in a pool of its own."""
-    return await asyncio.get_running_loop().run_in_executor(gate.long_calls, call)
-
-
 async def act_on_many(request: Request) -> Response:
     """Run the confirmed action; answers when it is over, or after a few seconds."""
     viewer, fields = await operator_form(request)
@@ -69,7 +58,7 @@ async def act_on_many(request: Request) -> Response:
     most = whole(fields["most"], "most") if fields.get("most") else None
     if [*gate.works.values()].count(viewer.name) >= WORKS:
         raise HTTPException(429, f"expected at most {WORKS} bulk actions of {viewer.name} at once")
-    task = asyncio.create_task(_work(gate, BulkWork(choice, most, gate.stopping), viewer.name))
+    task = asyncio.create_task(_work(gate, BulkWork(choice, most, gate.closing), viewer))
     gate.works[task] = viewer.name
     task.add_done_callback(gate.works.pop)
     await asyncio.wait([task], timeout=_WAIT)
@@ -77,15 +66,15 @@ async def act_on_many(request: Request) -> Response:
     return RedirectResponse(back(fields, done=done, account=choice.account), 303, HEADERS)
 
 
-async def _work(gate: Gate, work: BulkWork, who: str) -> str:
+async def _work(gate: Gate, work: BulkWork, viewer: Viewer) -> str:
     """Run it in the background, and note its result; returns the note's id."""
-    choice, most = work.choice, work.most
+    choice, most, who = work.choice, work.most, viewer.name
     if most is None or most > _MANY:
         began = f"{choice.words}: began, {most or 'unknown how many'} jobs"
         await note(gate.tenant_scopes.whole, choice.account, who, choice.what, detail=began)
     failed = ""
     try:
-        await _in_thread(gate, partial(work.run, gate.operations))
+        await work.run(viewer.queue)
     except Exception as error:  # noqa: BLE001 - it is noted whatever ended it
         log.warning("work_broke_off", what=choice.what, error=repr(error)[:200])
         failed = f"; broke off: {words_of(error)}"
@@ -104,5 +93,5 @@ async def _choice(viewer: Viewer, fields: Mapping[str, Any]) -> Choice:
     group, batch, reason = (
         str(fields.get(name) or "").strip() or None for name in ("group", "batch", "reason")
     )
-    account = await viewer.account(str(fields.get("account") or ""))
+    account = await viewer.tenant_scope.account(str(fields.get("account") or ""))
     return Choice(what, account, state, Filter(group, batch, reason))

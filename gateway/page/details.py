@@ -14,6 +14,7 @@ from gateway.page.viewer import Viewer, listing, viewer_of
 from runqueue import ids
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.ids import is_id, is_name
+from runqueue.producer.listing import Filter
 from runqueue.records.job import Job
 from runqueue.store import worker_calls
 from runqueue.store.history import read_trail
@@ -118,12 +119,9 @@ async def batch(request: Request, viewer: Viewer) -> Response:
         raise BatchNotFound(batch_id)
     found = await viewer.queue.get_batch(batch_id)
     state = request.query_params.get("state") or None
+    cursor = request.query_params.get("cursor", "")
     jobs = await viewer.queue.list_jobs(
-        state,
-        batch=batch_id,
-        account=account,
-        cursor=request.query_params.get("cursor", ""),
-        limit=100,
+        Filter(batch=batch_id, state=state), account=account, cursor=cursor
     )
     values = {
         "account": account,

@@ -42,6 +42,7 @@ DEEDS: Final = {
     "deliver": "had webhooks sent again",
     "confirm_delivery": "said that results have arrived",
     "cancel_strays": "had orphan runs canceled",
+    "repair_keys": "freed keys that ended jobs had",
     "inbox_retry": "put refused lines back",
     "end_sessions": "ended sessions of the page",
     "inbox_discard": "threw refused lines away",

@@ -11,10 +11,10 @@ from gateway.page.overview import OPEN, OVER, bar
 from gateway.page.render import page
 from gateway.page.viewer import Viewer, listing
 from gateway.state.sampler import first_jobs
-from runqueue.operator.rejected_lines import RefusedLine
-from runqueue.producer.listing import Filter, wanted
+from runqueue.operator.refused_lines import refused_line
+from runqueue.producer.listing import Filter
 from runqueue.records.delivery import DeliveryState
-from runqueue.store import job_calls
+from runqueue.store import job_calls, live_processes
 from runqueue.store.inbox_calls import newest_refused
 
 #: Rows of a page.
@@ -39,7 +39,7 @@ def _of_account(template: str) -> Callable[[_Values], Callable[[Request], Awaita
         @listing
         async def answer(request: Request, viewer: Viewer) -> Response:
             query = request.query_params
-            account = await viewer.account(query.get("account", ""))
+            account = await viewer.tenant_scope.account(query.get("account", ""))
             values = {
                 "account": account,
                 "accounts": await viewer.queue.accounts(),
@@ -58,7 +58,7 @@ async def jobs(viewer: Viewer, account: str, query: QueryParams) -> dict[str, An
     """List jobs by state, group and words of the reason; reads are bounded, so pages vary."""
     state, group = query.get("state", ""), query.get("group", "").strip()
     reason = query.get("reason", "").strip()
-    which = wanted(state or None, group or None, None, reason=reason or None)
+    which = Filter(group or None, reason=reason or None, state=state or None).checked()
     found = await first_jobs(viewer.queue, ROWS, which, account, query.get("cursor", ""))
     return {
         "state": state,
@@ -87,7 +87,7 @@ async def batches(viewer: Viewer, account: str, query: QueryParams) -> dict[str,
 @_of_account("groups.html")
 async def groups(viewer: Viewer, account: str, _: QueryParams) -> dict[str, Any]:
     """List the longest lines of a thousand groups, those that are paused first."""
-    count, lines = await viewer.queue.longest_lines(account, GROUPS)
+    count, lines = await viewer.queue.send(live_processes.longest_lines(account, GROUPS))
     return {"count": count, "lines": lines}
 
 
@@ -122,7 +122,7 @@ async def webhooks(viewer: Viewer, account: str, query: QueryParams) -> dict[str
 async def refused(viewer: Viewer, account: str, _: QueryParams) -> dict[str, Any]:
     """List the newest lines of the inbox, and of Celery messages, that were refused."""
     total, newest = await viewer.queue.send(newest_refused(account, REFUSED, _REFUSED_BYTES))
-    return {"total": total, "lines": [RefusedLine.read(account, stored) for stored in newest]}
+    return {"total": total, "lines": [refused_line(account, stored) for stored in newest]}
 
 
 @_of_account("audit.html")

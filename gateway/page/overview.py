@@ -23,7 +23,7 @@ from gateway.state.sampler import Feed, Sample, Snapshot
 from gateway.state.sessions import Session
 from gateway.state.state import Gate, gate_of
 from runqueue.errors import RunQueueError
-from runqueue.producer.pausing import seen_of
+from runqueue.operator.pausing import seen_of
 from runqueue.records.batch import Batch
 from runqueue.records.health import health_of
 from runqueue.records.job import JobState
@@ -57,7 +57,7 @@ OVER: Final = ("completed", "failed", "canceled", "dead")
 async def overview(request: Request) -> Response:
     """Show an account."""
     viewer = await viewer_of(request)
-    account = await viewer.account(request.query_params.get("account", ""))
+    account = await viewer.tenant_scope.account(request.query_params.get("account", ""))
     feed = gate_of(request).feed
     done = request.query_params.get("done", "")
     found = await feed.snapshot(account, fresh=bool(done))
@@ -125,7 +125,7 @@ async def live(request: Request) -> Response:
     """Send the parts of the page that have changed, for as long as it is open."""
     viewer = await viewer_of(request)
     gate = gate_of(request)
-    account = await viewer.account(request.query_params.get("account", ""))
+    account = await viewer.tenant_scope.account(request.query_params.get("account", ""))
     headers = {**HEADERS, "X-Accel-Buffering": "no"}
     return Streamed(_events(gate, viewer, account), headers=headers, media_type="text/event-stream")
 

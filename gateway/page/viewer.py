@@ -12,7 +12,6 @@ from gateway.http.counting import taken_by, working
 from gateway.state.sessions import Session, cookies_of
 from gateway.state.state import gate_of
 from gateway.tenants.scope import TenantScope
-from runqueue.errors import UnknownAccount
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.store.audit import AuditNote
 
@@ -50,17 +49,6 @@ class Viewer:
     def operates(self) -> bool:
         """Whether he may change anything."""
         return "operate" in self.session.token.scopes
-
-    async def account(self, name: str) -> str:
-        """Return an account that he may see; '' = his default one.
-
-        Raises:
-            UnknownAccount: there is no such account for him.
-        """
-        found = name or self.tenant_scope.default
-        if found not in await self.queue.accounts():
-            raise UnknownAccount(found)
-        return found
 
     async def done(self, account: str, note_id: str) -> AuditNote | None:
         """Return the note of the action from which a page came."""

@@ -232,9 +232,8 @@ class Feed:
         """Return the groups with the longest lines; they cost most, so they are read less often."""
         at, found = self._lines.get(account, (-math.inf, (0, [])))
         if fresh or time.monotonic() - at >= LINES_EVERY:
-            found = await self._queue.longest_lines(
-                account, LINES, groups=live_processes.SOME_GROUPS
-            )
+            call = live_processes.longest_lines(account, LINES, live_processes.SOME_GROUPS)
+            found = await self._queue.send(call)
             self._lines[account] = time.monotonic(), found
         return found
 

@@ -1,7 +1,6 @@
 """The state of one gateway process, and its registration with the queue."""
 
 import asyncio
-import threading
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,6 @@ from gateway.webhooks.receiver import Receiver
 from gateway.webhooks.webhook_writer import WebhookWriter
 from runqueue.connection.client import async_client, check_policy
 from runqueue.observe.collector import QueueCollector
-from runqueue.operator.operations import Operations
 from runqueue.producer.queue import RunQueue
 from runqueue.records.quotas import Quota
 from runqueue.store.accounts import check_names
@@ -43,8 +41,8 @@ ANNOUNCE_EVERY = 1.0
 PING_SECONDS = 2.0
 #: Threads that check bodies: the objects of one may take some fifty megabytes.
 CHECKERS: Final = 4
-#: Threads for counts and bulk actions, which take seconds, and bulk actions of one viewer.
-LONG_CALLS, WORKS = 7, 2
+#: Bulk actions of one viewer.
+WORKS = 2
 
 T = TypeVar("T")
 
@@ -85,10 +83,9 @@ class Gate:
         self.outbounds = {name: made[way] for name, way in ways.items()}
         #: Routes use the queue of their bearer: `queue_of`.
         self.tenant_scopes = TenantScopes(url, self.tokens)
-        #: For threads: the operator's calls are blocking.
-        self.operations = Operations(RunQueue(url))
+        self._scraped = RunQueue(url)
         self.queue_metrics = CollectorRegistry()
-        self.queue_metrics.register(QueueCollector(self.operations.queue))
+        self.queue_metrics.register(QueueCollector(self._scraped))
         self.limiter = JobRateLimiter(
             settings.gateway_max_jobs_per_second, self.tenant_scopes.whole.send
         )
@@ -97,8 +94,6 @@ class Gate:
         self.sessions = Sessions(self.tokens, self.redis)
         #: The bulk actions under way, whose they are, and the event that ends them early.
         self.works: dict[asyncio.Task[str], str] = {}
-        self.long_calls = ThreadPoolExecutor(LONG_CALLS, thread_name_prefix="page")
-        self.stopping = threading.Event()
         self.end_notifier = EndNotifier(url)
         self.checkers = ThreadPoolExecutor(CHECKERS, thread_name_prefix="check")
         #: What each token has in flight, by its name.
@@ -158,16 +153,15 @@ class Gate:
 
     async def close(self) -> None:
         """Close every connection."""
-        self.stopping.set()
+        self.closing.set()
         await self.feed.close()
         if self.works:
             await asyncio.wait(self.works)
         self.checkers.shutdown(wait=False, cancel_futures=True)
         self._scraper.shutdown(wait=False, cancel_futures=True)
-        self.long_calls.shutdown(wait=False, cancel_futures=True)
         await self.end_notifier.close()
         await self.tenant_scopes.close()
-        self.operations.queue.close()
+        self._scraped.close()
         for outbound in set(self.outbounds.values()):
             await outbound.aclose()
         await self.redis.aclose()

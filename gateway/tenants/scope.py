@@ -90,6 +90,17 @@ class TenantScope:
         """Return the account of a request; None = the default one."""
         return self.default if account is None else account
 
+    async def account(self, name: str | None) -> str:
+        """Return the account of a request that exists; None or '' = the default one.
+
+        Raises:
+            UnknownAccount: there is no such account for the bearer.
+        """
+        found = name or self.default
+        if found not in await self.queue.accounts():
+            raise UnknownAccount(found)
+        return found
+
     async def owner(self, some_id: str) -> str | None:
         """Return the account of a job's or batch's id; None = the bearer sees no such account."""
         return account_of(some_id, await self.queue.accounts()) if is_id(some_id) else None

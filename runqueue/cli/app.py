@@ -19,7 +19,6 @@ from runqueue.cli.commands import (
 from runqueue.cli.commands.cancel import cancel
 from runqueue.cli.commands.inbox import inbox
 from runqueue.cli.commands.limits import limits
-from runqueue.cli.commands.retry import retry
 from runqueue.cli.results.command import errors, results
 from runqueue.cli.shared.exit_codes import EPILOG
 from runqueue.cli.shared.plugins import add_commands
@@ -59,7 +58,6 @@ app.command()(status.status)
 app.command()(cancel)
 app.command()(results)
 app.command()(errors)
-app.command()(retry)
 app.command()(status.stats)
 app.command()(top)
 app.command()(pause.pause)

@@ -1,1 +1,1 @@
-"""What operators do to many jobs at once: select, cancel, replay, deliver again."""
+"""What the queue's methods for operators stand on: decisions on jobs, refused lines, pauses."""

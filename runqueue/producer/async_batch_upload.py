@@ -2,22 +2,26 @@
 """Submitting any number of jobs as batches: opened, filled by packets, sealed or discarded."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from runqueue import ids
 from runqueue.errors import (
     BatchMismatch,
     BatchNotFound,
+    FieldError,
+    InvalidJob,
     QueueFull,
     QueueUnavailable,
     RunQueueError,
 )
 from runqueue.producer.async_ordered_sender import AsyncOrderedSender
-from runqueue.producer.chunks import Packet
-from runqueue.producer.upload_report import UploadReport
+from runqueue.producer.chunks import Handed, Packet
+from runqueue.producer.upload import MOST_TOLD, Checker, as_line
+from runqueue.producer.upload_report import Uploaded, UploadReport
 from runqueue.records.batch import NO_RULES, BatchRules
 from runqueue.records.job import Enqueued, EnqueueStatus
+from runqueue.request.private_targets import private_callback
 from runqueue.store import job_calls
 from runqueue.store.scripts import AsyncSend, ScriptCall, T
 
@@ -57,6 +61,56 @@ class AsyncBatchUpload:
         self._take, self._is_patient = take, is_patient
         self._packets = AsyncOrderedSender(self._deliver)
         self.put, self.finish = self._packets.put, self._packets.finish
+
+    async def submit(
+        self, lines: Iterable[Handed], checker: Checker, *, skip_invalid: bool
+    ) -> Uploaded:
+        """Check and send lines, and accept all of them, or none; see `RunQueue.upload`."""
+        try:
+            errors = await self._put_lines(lines, checker, skip_invalid=skip_invalid)
+            await self.seal()
+        except BaseException:
+            await self.give_up()
+            raise
+        report = self.report
+        report.warnings = checker.private.warnings()
+        if report.batches:  # otherwise its rules do not apply
+            report.warnings += private_callback(self._rules.callback_url)
+        return Uploaded(
+            report.batch_id,
+            bool(report.batches),
+            report.new.total(),
+            report.known_jobs + checker.repeated,
+            checker.bad_lines,
+            report.conflicts,
+            errors,
+            [one._replace(custom_id=one.custom_id or None) for one in report.shown_conflicts],
+            report.warnings,
+        )
+
+    async def _put_lines(
+        self, lines: Iterable[Handed], checker: Checker, *, skip_invalid: bool
+    ) -> list[FieldError]:
+        """Send the good lines, and return what is wrong with the others.
+
+        Raises:
+            InvalidJob: there are bad ones that are not to be skipped, or there is no good one.
+        """
+        errors: list[FieldError] = []
+        for block in checker.blocks(as_line(job, n) for n, job in enumerate(lines, 1)):
+            errors += (
+                FieldError(f"line {bad.number}: {bad.field}", bad.message)
+                for bad in block.bad[: MOST_TOLD - len(errors)]
+            )
+            for packet in block.packets if skip_invalid or not errors else ():
+                await self.put(packet)
+        await self.finish()
+        if not (self.report.jobs or self.report.conflicts):
+            none = FieldError("body", "expected at least one job, one a line")
+            raise InvalidJob(errors or [none])
+        if errors and not skip_invalid:
+            raise InvalidJob(errors)
+        return errors
 
     async def seal(self) -> None:
         """Accept all of it.

@@ -5,8 +5,8 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from typing import Any, Self, Unpack, cast
@@ -22,40 +22,47 @@ from runqueue.errors import (
     InvalidRequest,
     JobNotFound,
 )
-from runqueue.producer import listing, pausing
-from runqueue.producer.async_batch_upload import discard_batch
+from runqueue.operator import decisions, pausing
+from runqueue.operator.decisions import ACTS, Settled, outcomes
+from runqueue.operator.refused_lines import PAGE as LINES
+from runqueue.operator.refused_lines import InboxPage, inbox_page, line_moves
+from runqueue.producer import listing
+from runqueue.producer.async_batch_upload import AsyncBatchUpload, discard_batch
 from runqueue.producer.async_handles import AwaitableJob
 from runqueue.producer.async_listener import AsyncEnds
 from runqueue.producer.async_ordered_sender import AsyncOrderedSender
 from runqueue.producer.async_pages import list_jobs
 from runqueue.producer.async_results import AsyncBatchResults, AsyncEndedResults, AsyncResultReader
 from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets, told
+from runqueue.producer.dedup import Repeats
+from runqueue.producer.listing import PAGE, Filter
+from runqueue.producer.upload import Checker
+from runqueue.producer.upload_report import Uploaded
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
 from runqueue.records.account import AccountStats, unreadable
 from runqueue.records.batch import (
-    ABORT_AFTER,
-    CANARY_RATIO,
+    NO_RULES,
     Batch,
     BatchPage,
     BatchRules,
+    BatchStatus,
     JobPage,
     Retried,
-    in_seconds,
-    in_shares,
 )
-from runqueue.records.job import Enqueued, Job, JobState
+from runqueue.records.job import Enqueued, Job, JobState, Stray, is_run_id
 from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words, has_words
 from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec
 from runqueue.request.private_targets import log_warnings, private_callback
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
-from runqueue.request.requests import AnyRunRequest
+from runqueue.request.requests import WEB_URL_WORDS, AnyRunRequest, is_web_url
 from runqueue.store import (
     audit,
     budgets,
     delivery_calls,
     groups,
+    inbox_calls,
     job_calls,
     key_limits,
     limits,
@@ -67,9 +74,11 @@ from runqueue.store.async_sending import check_format_async, run_async
 from runqueue.store.audit import AuditNote
 from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.groups import KEEP, Group, Keep
+from runqueue.store.history import read_trail
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.keys import ACCOUNTS, COMPARED_SECONDS
-from runqueue.store.live_processes import GroupLine, Process
+from runqueue.store.live_processes import Process
+from runqueue.store.operator_calls import CancelCounts, Seen
 from runqueue.store.replies import OfItems
 from runqueue.store.scripts import TAKES_IN, ScriptCall, T
 from runqueue.tracing import enqueuing
@@ -218,21 +227,35 @@ class AsyncRunQueue:
             await self.seal_batch(finished)
         return in_order(answers)
 
-    async def look_up(self, jobs: Iterable[Handed]) -> list[Enqueued]:
-        """Say what `enqueue_many` would answer, and store nothing.
+    async def upload(
+        self,
+        lines: Iterable[Handed],
+        *,
+        name: str = "",
+        account: str = "default",
+        namespace: str = "",
+        skip_invalid: bool = False,
+        rules: BatchRules = NO_RULES,
+    ) -> Uploaded:
+        """Submit a batch of any length, in constant memory; none of it runs before all is there.
 
-        Returns:
-            One answer a job, in order: `new` if enqueuing it would make a job.
+        Args:
+            lines: the jobs, as `enqueue_many` takes them; a file's lines may have their newlines.
+            name: shown to people.
+            account, namespace: of jobs that name none; a `JobSpec` names its account.
+            skip_invalid: accept the good lines although others are bad.
+            rules: what the batch does by itself.
 
         Raises:
-            InvalidJob: fields named `[index].field`.
+            InvalidJob: lines are bad, named `line N: field`, or JSON cannot carry one, whatever
+                `skip_invalid` says; nothing was accepted.
+            UnknownAccount: no worker ever served this account.
         """
-        answers = []
-        for packet in packets(jobs, self._checks):
-            await self._know({packet.account})
-            call = job_calls.look_up(packet.account, packet.arguments, packet.keys)
-            answers.append((packet.positions, await self.send(call)))
-        return in_order(answers)
+        await self._know({account})
+        with Repeats() as repeats:
+            checker = Checker(repeats, namespace, account=account)
+            sender = AsyncBatchUpload(self.send, name, rules, is_patient=False)
+            return await sender.submit(lines, checker, skip_invalid=skip_invalid)
 
     async def get(self, job_id: str) -> Job:
         """Read a job, its result included.
@@ -358,43 +381,18 @@ class AsyncRunQueue:
         self._accounts.checked = True
 
     async def open_batch(
-        self,
-        name: str = "",
-        *,
-        account: str = "default",
-        abort_at_failure_ratio: float | None = None,
-        abort_after: int = ABORT_AFTER,
-        canary: int | None = None,
-        canary_ratio: float = CANARY_RATIO,
-        expires_after: timedelta | float | None = None,
-        callback_url: str | None = None,
-        callback_at: Sequence[float] = (),
+        self, name: str = "", *, account: str = "default", rules: BatchRules = NO_RULES
     ) -> str:
         """Open a batch and return its id; its jobs run once it is sealed.
 
         Args:
             name: shown to people.
             account: whose jobs it will hold.
-            abort_at_failure_ratio, abort_after, canary, canary_ratio: when it is aborted by itself,
-                and how many jobs go first to see; see `BatchRules`.
-            expires_after: what has not been submitted by then is not submitted any more; seconds
-                or a timedelta, from the sealing on.
-            callback_url: is sent a webhook when the batch is over.
-            callback_at: and when these shares of its jobs have ended (0.5 = half of them).
+            rules: what it does by itself.
 
         Raises:
             UnknownAccount: no worker ever served this account.
-            InvalidBatch: a rule is of another type, or out of its range.
         """
-        rules = BatchRules(
-            abort_at_failure_ratio,
-            abort_after,
-            canary,
-            canary_ratio,
-            in_seconds(expires_after),
-            callback_url,
-            in_shares(callback_at),
-        )
         await self._know({account})
         batch = ids.new_id(account)
         await self.send(job_calls.open_batch(account, batch, name, rules))
@@ -429,6 +427,7 @@ class AsyncRunQueue:
         self,
         account: str = "default",
         *,
+        status: BatchStatus | str | None = None,
         cursor: str = "",
         limit: int = 100,
     ) -> BatchPage:
@@ -436,25 +435,31 @@ class AsyncRunQueue:
 
         Args:
             account: whose.
+            status: only such batches; then a page that is not the last may be empty.
             cursor: that of the page before; '' = the first page.
-            limit: how many, 1,000 at most.
+            limit: how many are read, 1,000 at most.
 
         Raises:
             UnknownAccount: no worker ever served this account.
-            InvalidRequest: a limit out of its range.
+            InvalidRequest: a status that is none, or a limit out of its range.
         """
-        return await self._of(account, job_calls.list_batches(account, cursor, limit))
+        which = listing.one_of("status", status, BatchStatus)
+        page = await self._of(account, job_calls.list_batches(account, cursor, limit))
+        shown = [batch for batch in page.batches if which in {None, batch.status}]
+        return replace(page, batches=shown)
 
-    async def cancel_batch(self, batch: str) -> int:
-        """Cancel every job of a batch, whatever its size, in one step; returns how many it has.
+    async def cancel_batch(self, batch: str) -> CancelCounts:
+        """Cancel every job of a batch, whatever its size, in one step; returns what it came to.
 
         A batch whose jobs have all ended stays what it is.
 
         Raises:
             BatchNotFound: no such batch is on record.
         """
-        reply = await self.send(job_calls.cancel_batch(await self._owner(batch), batch))
-        return job_calls.sealed(batch, reply)
+        done = await self.send(operator_calls.cancel_batch(await self._owner(batch), batch))
+        if done is None:
+            raise BatchNotFound(batch)
+        return done
 
     async def pause_batch(self, batch: str) -> Batch:
         """Submit nothing more of a batch, whatever its size, until it is resumed.
@@ -558,13 +563,10 @@ class AsyncRunQueue:
     async def iter_results(
         self,
         batch: str | None = None,
+        wanted: Filter = listing.ALL,
         *,
         errors: bool = False,
         after: str | None = None,
-        group: str | None = None,
-        state: JobState | str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
         account: str = "default",
     ) -> AsyncIterator[Job]:
         """Go through jobs that have ended, results included, in constant memory.
@@ -574,11 +576,10 @@ class AsyncRunQueue:
 
         Args:
             batch: its id; then no filter is taken.
+            wanted: only jobs of this group and state, and that ended in this time.
             errors: only those that failed, were canceled or are dead; of a batch unconfirmed ones,
                 too.
             after: only those behind this job, which was among them.
-            group, state: only such jobs.
-            since, until: only those that ended then or later, and before.
             account: whose, without a batch.
 
         Raises:
@@ -586,7 +587,6 @@ class AsyncRunQueue:
             UnknownAccount: no worker ever served this account.
             InvalidRequest: a filter, or a job to begin behind, that is none.
         """
-        wanted = listing.wanted(state, group, None, since=since, until=until)
         reader = await self.open_results(batch, wanted, errors=errors, after=after, account=account)
         while (job_ids := await reader.ids()) is not None:
             for start in range(0, len(job_ids), _RESULTS):
@@ -596,7 +596,7 @@ class AsyncRunQueue:
     async def open_results(
         self,
         batch: str | None,
-        wanted: listing.Filter = listing.ALL,
+        wanted: Filter = listing.ALL,
         *,
         errors: bool = False,
         after: str | None = None,
@@ -606,7 +606,7 @@ class AsyncRunQueue:
         reader: AsyncResultReader
         if batch is None:
             await self._know({account})
-            reader = AsyncEndedResults(self.send, account, wanted, errors=errors)
+            reader = AsyncEndedResults(self.send, account, wanted.checked(), errors=errors)
         elif wanted != listing.ALL:
             raise InvalidRequest([FieldError("batch", "expected without a filter")])
         else:
@@ -617,15 +617,8 @@ class AsyncRunQueue:
 
     async def list_jobs(
         self,
-        state: JobState | str | None = None,
+        wanted: Filter = listing.ALL,
         *,
-        group: str | None = None,
-        batch: str | None = None,
-        reason: str | None = None,
-        custom_id: str | None = None,
-        namespace: str = "",
-        since: datetime | None = None,
-        until: datetime | None = None,
         account: str = "default",
         cursor: str = "",
         limit: int = 100,
@@ -640,24 +633,222 @@ class AsyncRunQueue:
         The work of a call is bounded, so a page may be empty that is not the last.
 
         Args:
-            state, group, batch: only such jobs.
-            reason: only jobs whose reason contains this text, whatever its case.
-            custom_id, namespace: only the job of this name.
-            since, until: only jobs that ended then or later, and before; of those that have not
-                ended, the ones that were enqueued then.
+            wanted: which jobs.
             account: whose.
             cursor: that of the page before; '' = the first page.
             limit: how many, 1,000 at most.
 
         Raises:
             UnknownAccount: no worker ever served this account.
-            InvalidRequest: a state, a reason, a name, a time, a cursor or a limit that is none.
+            InvalidRequest: a filter, a cursor or a limit that is none.
         """
-        wanted = listing.wanted(
-            state, group, batch, custom_id, namespace, reason=reason, since=since, until=until
-        )
         await self._know({account})
-        return await list_jobs(self.send, account, wanted, cursor, limit)
+        return await list_jobs(self.send, account, wanted.checked(), cursor, limit)
+
+    async def job_pages(
+        self, wanted: Filter = listing.ALL, *, account: str | None = None
+    ) -> AsyncIterator[JobPage]:
+        """Go through jobs a page at a time, in the order of `list_jobs`.
+
+        A page is bounded work, and may hold no job that is meant. Jobs of a webhook's state come
+        in the order in which that was decided, pending ones as they are due; of these, and of jobs
+        without an index, one may come twice.
+
+        Args:
+            wanted: which jobs.
+            account: of one account; None = of every one.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidRequest: a filter that is none.
+        """
+        wanted = wanted.checked()
+        for name in await self._some(account):
+            cursor = ""
+            while True:
+                page = await list_jobs(self.send, name, wanted, cursor, PAGE)
+                yield page
+                if not (cursor := page.cursor):
+                    break
+
+    async def timeline(self, job_id: str) -> dict[str, Any]:
+        """Read a job's request, as far as it may be shown, and the steps of its life, as JSON has.
+
+        Raises:
+            JobNotFound: no such job is on record.
+        """
+        trail = await self.send(read_trail(await self._account(job_id), job_id))
+        if trail is None:
+            raise JobNotFound(job_id)
+        return trail.as_dict()
+
+    async def cancel_jobs(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Cancel jobs, in pages; returns what came of each."""
+        return outcomes(await self._each(job_ids, job_calls.cancel), decisions.CANCEL)
+
+    async def replay(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Have dead, failed or canceled jobs done again; returns what came of each."""
+        return outcomes(await self._each_seen(job_ids, operator_calls.replay), decisions.REPLAY)
+
+    async def discard(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Remove dead jobs for good, their idempotency keys included; returns what came of each."""
+        return outcomes(await self._each(job_ids, operator_calls.discard), decisions.DISCARD)
+
+    async def adopt(self, job_id: str, run_id: str) -> Settled:
+        """Give an unconfirmed job the run that is its own; it is followed from now on.
+
+        Raises:
+            JobNotFound: no such job is on record.
+            InvalidRequest: what is no run's id.
+        """
+        if not is_run_id(run_id):
+            raise listing.refused("run_id", "expected a run's id: tsk_… or wr_…")
+        job = await self.get(job_id)
+        if job.state is not JobState.UNCONFIRMED:
+            is_done = job.state is JobState.RUNNING and job.run_id == run_id
+            return Settled.DONE if is_done else Settled.NOT_UNCONFIRMED
+        code = await self.send(operator_calls.adopt(job.account, job_id, job.attempts, run_id))
+        return outcomes({job_id: code}, decisions.ADOPT)[job_id]
+
+    async def resubmit(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Say that unconfirmed jobs have no run: they are submitted again."""
+        return await self._settle(job_ids, "resubmit", "")
+
+    async def fail(self, job_ids: Iterable[str], reason: str = "") -> dict[str, Settled]:
+        """End the search for the runs of unconfirmed jobs: they are dead.
+
+        Args:
+            job_ids: the jobs.
+            reason: shown on them.
+        """
+        words = f"failed by a person{': ' if reason else ''}{reason}"
+        return await self._settle(job_ids, "fail", words[:500])
+
+    async def _settle(self, job_ids: Iterable[str], what: str, reason: str) -> dict[str, Settled]:
+        def settle(account: str, jobs: Sequence[Seen]) -> ScriptCall[list[int]]:
+            return operator_calls.settle(account, jobs, what, reason)
+
+        return outcomes(await self._each_seen(job_ids, settle), decisions.SETTLE)
+
+    async def deliver_again(self, job_ids: Iterable[str], url: str = "") -> dict[str, Settled]:
+        """Have webhooks sent again, whatever came of them; returns what came of each job.
+
+        Args:
+            job_ids: the jobs.
+            url: where to, from now on; '' = where they were to go. With it jobs without a
+                receiver have a webhook, too.
+
+        Raises:
+            InvalidRequest: the url is none; nothing was done.
+        """
+        if url and not is_web_url(url):  # it is not shown, as it may hold a password
+            raise listing.refused("url", f"expected {WEB_URL_WORDS}")
+
+        def deliver(account: str, some: Sequence[str]) -> ScriptCall[list[int]]:
+            return delivery_calls.deliver_again(account, some, url)
+
+        meanings = decisions.DELIVER_ELSEWHERE if url else decisions.CONFIRM
+        return outcomes(await self._each(job_ids, deliver), meanings)
+
+    async def confirm_delivery(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Say that the results of jobs have arrived, however; returns what came of each job."""
+        codes = await self._each(job_ids, delivery_calls.confirm_delivery)
+        return outcomes(codes, decisions.CONFIRM)
+
+    async def _each_seen(
+        self, job_ids: Iterable[str], call: OfItems[Seen, list[int]]
+    ) -> dict[str, int]:
+        """Do as `_each`, to the attempt that each job is at now, and to its end."""
+        some = list(dict.fromkeys(job_ids))
+        jobs = await self.get_many(some, result=False)
+        seen = {job.id: decisions.seen(job) for job in jobs if job is not None}
+
+        def of_ids(account: str, page: Sequence[str]) -> ScriptCall[list[int]]:
+            return call(account, [seen.get(job_id, (job_id, -1, 0)) for job_id in page])
+
+        return await self._each(some, of_ids)
+
+    async def _each(self, job_ids: Iterable[str], call: OfItems[str, list[int]]) -> dict[str, int]:
+        """Make one script call for each `ACTS` jobs of one account, and return each job's code."""
+        some = list(dict.fromkeys(job_ids))
+        codes = dict.fromkeys(some, -1)
+        for account, positions in pages(some, await self.accounts(), ACTS):
+            page = [some[position] for position in positions]
+            answers = await self.send(call(account, page))
+            codes.update(zip(page, answers, strict=True))
+        return codes
+
+    async def strays(self, *, account: str | None = None) -> AsyncIterator[Stray]:
+        """Go through the runs of ours that no job owns; arguments and errors as of `job_pages`."""
+        for name in await self._some(account):
+            cursor = ""
+            while cursor != "0":
+                call = operator_calls.list_strays(name, cursor or "0", PAGE)
+                cursor, found = await self.send(call)
+                for stray in found:
+                    yield stray
+
+    async def cancel_strays(self, strays: Iterable[Stray]) -> int:
+        """Have orphan runs canceled by the workers; returns how many will be."""
+        by_account: dict[str, list[str]] = {}
+        for stray in strays:
+            by_account.setdefault(stray.account, []).append(stray.run_id)
+        done = 0
+        for account, run_ids in by_account.items():
+            for start in range(0, len(run_ids), PAGE):
+                call = operator_calls.cancel_strays(account, run_ids[start : start + PAGE])
+                codes = await self.send(call)
+                done += codes.count(1)
+        return done
+
+    async def inbox_pages(self, *, account: str | None = None) -> AsyncIterator[InboxPage]:
+        """Go through the refused lines of inboxes and of Celery messages, the oldest first.
+
+        Of each account a page comes, if an empty one. Arguments and errors as of `job_pages`.
+        """
+        for name in await self._some(account):
+            start = 0
+            while True:
+                look = await self.send(inbox_calls.inbox_look(name, start, LINES))
+                if look.page or not start:
+                    yield inbox_page(name, look)
+                start += LINES
+                if len(look.page) < LINES:
+                    break
+
+    async def discard_lines(self, ids: Collection[str], account: str = "default") -> int:
+        """Throw refused lines away; returns how many were still there.
+
+        Args:
+            ids: of the lines.
+            account: in whose list they are.
+        """
+        return await self._take_lines(account, ids, ())
+
+    async def retry_lines(self, ids: Collection[str], account: str = "default") -> int:
+        """Put refused lines back into the inbox; returns how many.
+
+        Lines of Celery messages go to that of the account they name; a line of an inbox that names
+        another account stays where it is. Arguments as of `discard_lines`.
+        """
+        return await self._take_lines(account, ids, await self.accounts())
+
+    async def _take_lines(self, account: str, ids: Collection[str], known: Collection[str]) -> int:
+        await self._know({account})
+        start = taken = 0
+        while True:
+            look = await self.send(inbox_calls.inbox_look(account, start, LINES))
+            moves = line_moves(account, look, ids, known)
+            for move in moves:
+                if move.to != account:
+                    # First there, then off the list here: it has its key, and comes to one job.
+                    await self.send(inbox_calls.inbox_again(move.to, [(b"", move.line)]))
+            here = [(move.stored, move.line if move.to == account else b"") for move in moves]
+            gone = await self.send(inbox_calls.inbox_again(account, here)) if here else 0
+            taken += gone
+            start += len(look.page) - gone
+            if len(look.page) < LINES:
+                return taken
 
     async def set_group(
         self,
@@ -835,12 +1026,6 @@ class AsyncRunQueue:
         call = limits.set_limits(account, values)
         return await self._of(account, call)
 
-    async def note(
-        self, who: str, what: str, target: str = "", detail: str = "", *, account: str = "default"
-    ) -> str:
-        """Note what was done to an account, and return the note's id; see `AuditNote`."""
-        return await self.send(audit.note(account, who, what, target, detail))
-
     async def audit(
         self, account: str = "default", *, before: str = "", limit: int = 50
     ) -> list[AuditNote]:
@@ -863,21 +1048,6 @@ class AsyncRunQueue:
             UnknownAccount: no worker ever served this account.
         """
         return await self._of(account, live_processes.processes(account))
-
-    async def longest_lines(
-        self, account: str = "default", count: int = 20, *, groups: int = live_processes.ALL_GROUPS
-    ) -> tuple[int, list[GroupLine]]:
-        """Read how many groups have ready jobs or settings, and the longest of their lines.
-
-        Args:
-            account: whose.
-            count: lines, at most.
-            groups: groups that are checked, at most.
-
-        Raises:
-            UnknownAccount: no worker ever served this account.
-        """
-        return await self._of(account, live_processes.longest_lines(account, count, groups))
 
     async def send(self, call: ScriptCall[T]) -> T:
         """Run one script."""
@@ -914,6 +1084,13 @@ class AsyncRunQueue:
             raise BatchExpired(batch)
         return found
 
+    async def _some(self, account: str | None) -> list[str]:
+        """Return the account, or if it is None, every one."""
+        if account is None:
+            return await self.accounts()
+        await self._know({account})
+        return [account]
+
     async def _know(self, accounts: set[str]) -> None:
         if self._accounts.missing(accounts):
             await self.accounts()
@@ -941,9 +1118,11 @@ class AsyncRunQueue:
 
 if True:  # ASYNC
 
-    async def enqueue_packets(queue: AsyncRunQueue, parts: Sequence[Packet]) -> list[Enqueued]:
+    async def enqueue_packets(
+        queue: AsyncRunQueue, parts: Sequence[Packet], batch: str | None = None
+    ) -> list[Enqueued]:
         """As `enqueue_many`, of jobs that were checked and packed elsewhere; for the gateway."""
-        return await queue._hand_in(iter(parts), None)  # noqa: SLF001 - its own module
+        return await queue._hand_in(iter(parts), batch)  # noqa: SLF001 - its own module
 
     def retry_pages(
         queue: AsyncRunQueue, batch: str, reason: str | None = None, *, canceled: bool

@@ -20,9 +20,6 @@ from runqueue.records.job import Enqueued, EnqueueStatus, moment
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES, JobSpec, parse_line
 from runqueue.request.private_targets import warn_of_private
 
-#: The namespaces of keys of lines: that of an inbox, which is one account's, and that of Celery
-#: messages, whose lines may be of any.
-INBOX, CELERY = "inbox", "celery"
 #: Characters of a Celery task's id beyond which it is called by a digest.
 MAX_TASK_ID = 200
 #: Characters of a line beyond which only its beginning is kept: no job has that many.
@@ -175,7 +172,7 @@ def _spec(line: InboxLine, namespace: str, default: str) -> JobSpec:
 
 
 def _text(raw: Any) -> str:
-    """Return a line as text that gives its bytes back (see `line_again`)."""
+    """Return a line as text that gives its bytes back (see `refused_lines.line_again`)."""
     if isinstance(raw, bytes):
         return raw.decode(errors="surrogateescape")
     if isinstance(raw, str):
@@ -184,34 +181,3 @@ def _text(raw: Any) -> str:
         return json.dumps(raw, ensure_ascii=False, default=str)
     except (TypeError, ValueError, RecursionError):  # keys that are no text, or one too many levels
         return repr(raw)
-
-
-def line_again(record: Mapping[str, Any], account: str) -> tuple[str, bytes] | None:
-    """Return a refused line as it goes back to an inbox, the account of that inbox before it.
-
-    It keeps the key that it had, so that it makes one job however often it comes. None if there is
-    nothing to try again: it was cut, is no record of ours, or came by an inbox and names another
-    account, for which that inbox may not enqueue.
-
-    Args:
-        record: what is kept of the line.
-        account: whose list it is in.
-    """
-    text = record.get("line")
-    if not isinstance(text, str) or record.get("cut"):
-        return None
-    try:
-        line = text.encode(errors="surrogateescape")
-        found = orjson.loads(line)
-    except UnicodeEncodeError:  # a half of a pair that came as text: it is no line in any encoding
-        return None
-    except orjson.JSONDecodeError:
-        return account, line
-    named = found.get("account") if isinstance(found, dict) else None
-    if isinstance(found, dict) and found and found.get("custom_id") is None:
-        # Of a field that is there twice the last one counts.
-        own = {"custom_id": record.get("key"), "namespace": record.get("namespace")}
-        line = line.rstrip()[:-1] + b"," + orjson.dumps(own)[1:]
-    named = named if isinstance(named, str) else account
-    is_free = named == account or record.get("namespace") == CELERY
-    return (named, line) if is_free else None

@@ -1,7 +1,9 @@
 """Which jobs a list is of, and the indexes that such lists are read by (`async_pages.py`)."""
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
+from enum import StrEnum
+from typing import Final, NamedTuple, Self, TypeVar
 
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.ids import is_name
@@ -12,13 +14,13 @@ from runqueue.records.waits import utc
 from runqueue.request.job_options import read_custom_id
 from runqueue.request.time_range import check_range
 
-#: Jobs of a page, at most.
-MOST = 1000
+#: Jobs of a page, at most; and of one for those who read all pages.
+MOST, PAGE = 1000, 500
 #: Jobs that one call reads: others wait for it, at Redis and for the reply to be taken in.
 READ_AT_ONCE = 100
 #: Where jobs of a state, or whose webhook is in a state, are indexed by time; unconfirmed ones
 #: without a slot are apart, and so are webhooks that Skyvern sends.
-INDEXES: dict[JobState | DeliveryState, tuple[str, ...]] = {
+INDEXES: dict[str, tuple[str, ...]] = {
     JobState.SCHEDULED: ("due",),
     JobState.UNCONFIRMED: ("unconfirmed", "parked"),
     JobState.RUNNING: ("poll",),
@@ -27,15 +29,21 @@ INDEXES: dict[JobState | DeliveryState, tuple[str, ...]] = {
     DeliveryState.GAVE_UP: ("gave_up",),
     DeliveryState.UNKNOWN: ("unknown",),
 }
+#: Webhooks that are found by their state; the others have no index.
+FOUND: Final = tuple(state for state in INDEXES if isinstance(state, DeliveryState))
+
+S = TypeVar("S", bound=StrEnum)
 
 
 class Filter(NamedTuple):
-    """Which jobs are meant; a field that is None does not matter. New fields go to the end.
+    """Which jobs are meant; a field that is None does not matter.
 
     Args:
         group, batch: as the job names them.
         reason: text that the job's reason contains, whatever its case.
-        webhook: the state of its webhook.
+        state: its state.
+        custom_id, namespace: its name.
+        webhook: the state of its webhook, one of `FOUND`.
         since, until: it ended then or later, and before; one that has not ended was enqueued then.
         is_open: only jobs that have not ended.
     """
@@ -43,15 +51,35 @@ class Filter(NamedTuple):
     group: str | None = None
     batch: str | None = None
     reason: str | None = None
-    state: JobState | None = None
+    state: JobState | str | None = None
     custom_id: str | None = None
     namespace: str = ""
-    webhook: DeliveryState | None = None
+    webhook: DeliveryState | str | None = None
     since: datetime | None = None
     until: datetime | None = None
     is_open: bool = False
-    #: Whether all pages are to be read.
-    in_full: bool = False
+
+    def checked(self) -> Self:
+        """Return it, states that are given by their texts as such.
+
+        Raises:
+            InvalidRequest: a state, a custom_id, a namespace, a reason or a time that is none, or a
+                state of webhooks without an index.
+        """
+        check_words(self.reason)
+        check_range(self.since, self.until)
+        state = one_of("state", self.state, JobState)
+        webhook = one_of("webhook", self.webhook, FOUND)
+        if self.custom_id is None and self.namespace:
+            raise refused("namespace", "expected with a custom_id only")
+        errors: list[FieldError] = []
+        read_custom_id({"custom_id": self.custom_id}, "custom_id", errors)
+        if errors:
+            raise InvalidRequest(errors)
+        if self.namespace and not is_name(self.namespace):
+            words = f"expected the name of a namespace, got {self.namespace[:40]!r}"
+            raise refused("namespace", words)
+        return self._replace(state=state, webhook=webhook)
 
     @property
     def words(self) -> str:
@@ -84,38 +112,19 @@ class Filter(NamedTuple):
 ALL = Filter()
 
 
-def wanted(
-    state: JobState | str | None,
-    group: str | None,
-    batch: str | None,
-    custom_id: str | None = None,
-    namespace: str = "",
-    *,
-    reason: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-) -> Filter:
-    """Return which jobs are meant.
+def one_of(field: str, given: str | None, values: Iterable[S]) -> S | None:
+    """Return the value that is given by its text; None = none is given.
 
     Raises:
-        InvalidRequest: a state, a custom_id, a namespace, a reason or a time that is none.
+        InvalidRequest: it is none of these.
     """
-    check_words(reason)
-    check_range(since, until)
-    try:
-        which = None if state is None else JobState(state)
-    except ValueError:
-        expected = f"expected one of {', '.join(JobState)}, got {str(state)[:40]!r}"
-        raise refused("state", expected) from None
-    if custom_id is None and namespace:
-        raise refused("namespace", "expected with a custom_id only")
-    errors: list[FieldError] = []
-    read_custom_id({"custom_id": custom_id}, "custom_id", errors)
-    if errors:
-        raise InvalidRequest(errors)
-    if namespace and not is_name(namespace):
-        raise refused("namespace", f"expected the name of a namespace, got {namespace[:40]!r}")
-    return Filter(group, batch, reason, which, custom_id, namespace, since=since, until=until)
+    names = list(values)
+    for value in names:
+        if value == given:
+            return value
+    if given is None:
+        return None
+    raise refused(field, f"expected one of {', '.join(names)}, got {str(given)[:40]!r}")
 
 
 def refused(field: str, message: str) -> InvalidRequest:

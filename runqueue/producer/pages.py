@@ -18,8 +18,6 @@ from runqueue.store.scripts import Send
 #: Entries that one page reads, at most.
 _MOST_READ = 1000
 _SCANS = 10
-#: The same for operators, who read all pages.
-_READ_IN_FULL = 500
 
 _ENDED = {JobState.COMPLETED, JobState.FAILED, JobState.CANCELED}
 _FORMS = {
@@ -34,15 +32,7 @@ _FORMS = {
 _Read = tuple[list[Job], str, list[str]]
 
 
-def list_jobs(
-    send: Send,
-    account: str,
-    wanted: Filter,
-    cursor: str,
-    limit: int,
-    *,
-    in_full: bool = False,
-) -> JobPage:
+def list_jobs(send: Send, account: str, wanted: Filter, cursor: str, limit: int) -> JobPage:
     """Read a page of jobs.
 
     Args:
@@ -51,19 +41,16 @@ def list_jobs(
         wanted: which of them.
         cursor: '' = the first page.
         limit: how many.
-        in_full: for callers that read all pages: by the index of the state where there is one, also
-            of a batch, and in larger steps.
 
     Raises:
         InvalidRequest: a cursor that is none of this list, or a limit out of its range.
     """
     if not 1 <= limit <= MOST:
         raise refused("limit", f"expected 1 to {MOST}, got {limit}")
-    route = _route(wanted, in_full=in_full)
+    route = _route(wanted)
     at = _parse(route, cursor)
     if wanted.batch is not None and not (is_id(wanted.batch) and _owns(account, wanted.batch)):
         return JobPage([], "")
-    wanted = wanted._replace(in_full=in_full)
     jobs, then, unread = _ROUTES[route](send, account, wanted, at, limit)
     return JobPage(jobs, f"{route}-{then}" if then else "", tuple(dict.fromkeys(unread)))
 
@@ -74,9 +61,8 @@ def _fitting(
     """Read jobs; return those that fit, each with its position, and those that cannot be read."""
     jobs: list[Job | None] = []
     unread: list[str] = []
-    at_once = _READ_IN_FULL if wanted.in_full else READ_AT_ONCE
-    for start in range(0, len(job_ids), at_once):
-        some = job_ids[start : start + at_once]
+    for start in range(0, len(job_ids), READ_AT_ONCE):
+        some = job_ids[start : start + READ_AT_ONCE]
         found, left_out = send(job_calls.readable_jobs(account, some))
         jobs += found
         unread += left_out
@@ -88,10 +74,10 @@ def _owns(account: str, batch: str) -> bool:
     return account_of(batch, [account]) is not None
 
 
-def _route(wanted: Filter, *, in_full: bool) -> str:
+def _route(wanted: Filter) -> str:
     if wanted.custom_id is not None:
         return "name"
-    if wanted.webhook is not None or (in_full and wanted.state in INDEXES):
+    if wanted.webhook is not None:
         return "index"
     if wanted.batch is not None:
         return "batch"
@@ -119,7 +105,7 @@ def _of_name(send: Send, account: str, wanted: Filter, _at: str, _limit: int) ->
 def _of_batch(send: Send, account: str, wanted: Filter, at: str, limit: int) -> _Read:
     """In the order of the upload; where few may fit, a page reads further."""
     start = int(at or 0)
-    is_all = wanted == Filter(batch=wanted.batch, in_full=wanted.in_full)
+    is_all = wanted == Filter(batch=wanted.batch)
     most = limit if is_all else _MOST_READ
     job_ids = send(job_calls.list_batch(account, wanted.batch or "", start, most))
     found, unread = _fitting(send, account, job_ids, wanted)
@@ -164,14 +150,13 @@ def _of_all(send: Send, account: str, wanted: Filter, at: str, limit: int) -> _R
     A step of Redis' SCAN may bring more than requested. What is over the limit is kept in the
     cursor: the same step taken again may bring others.
     """
-    which = wanted.state.value if wanted.state else "open" if wanted.is_open else "any"
+    which = str(wanted.state) if wanted.state else "open" if wanted.is_open else "any"
     cursor, *job_ids = at.split(":") if at else ["0"]
     is_through = at != "" and cursor == "0"
     for _ in range(_SCANS):
         if is_through or len(job_ids) >= limit:
             break
-        # Most jobs have two keys; a page may be overfull where the rest is read next.
-        keys = 2 * limit if wanted.in_full else limit - len(job_ids)
+        keys = limit - len(job_ids)
         cursor, some = send(operator_calls.open_jobs(account, cursor, keys, which))
         job_ids += some
         is_through = cursor == "0"

@@ -125,7 +125,7 @@ class EndedResults(ResultReader):
             if wanted.state not in states:
                 words = f"expected {', '.join(states[:-1])} or {states[-1]}, got {wanted.state}"
                 raise InvalidRequest([FieldError("state", words)])
-            states = [wanted.state]
+            states = [JobState(wanted.state)]
         self._states = [state for state in states if state in BAD] if errors else states
         self._wanted = wanted
         self._cursor, self._is_through = "", not self._states

@@ -4,18 +4,25 @@ It knows nothing of files, of HTTP or of Redis. Memory is bounded by one block o
 """
 
 from collections import Counter
-from collections.abc import Container
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import orjson
 
 from runqueue.errors import FieldError, InvalidJob
 from runqueue.ids import DEFAULT
-from runqueue.producer.chunks import Packet
+from runqueue.producer.chunks import Handed, Packet, check, placed
 from runqueue.producer.dedup import KeyedLine, Repeats
+from runqueue.request.job_options import RECORDED, When
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES, JobSpec, parse_line
 from runqueue.request.private_targets import PrivateHosts
+from runqueue.request.requests import RunRequest
 from runqueue.store import job_calls
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Bytes of a line: more cannot hold a body that is accepted, see `job_spec.py`.
 MAX_LINE = 8 * MAX_PAYLOAD_BYTES
 #: Bad lines, or lines in conflict, that are reported of one upload.
@@ -134,6 +141,13 @@ class Checker:
         self._good, self._bad, self._lines, self._bytes = [], [], 0, 0
         return block
 
+    def blocks(self, lines: Iterable[bytes]) -> Iterator[Block]:
+        """Check lines, and yield what gathers."""
+        for number, raw in enumerate(lines, 1):
+            if raw.strip() and (block := self.take(number, raw)):
+                yield block
+        yield self.end()
+
     def _grown(self, size: int) -> Block | None:
         self._lines += 1
         self._bytes += size
@@ -189,3 +203,69 @@ class Checker:
             self.kinds[line.kind] += 1
             self.without_id += line.key is None
         return [*full, *filling.values()]
+
+
+def line_of(spec: JobSpec) -> bytes:
+    """Return a checked job as a line of a batch file."""
+    line: dict[str, Any] = {
+        "custom_id": spec.custom_id,
+        "kind": spec.kind,
+        "body": orjson.Fragment(spec.canonical),
+        "priority": spec.priority.name.lower(),
+        "group": spec.group,
+        "run_at": _when(spec.run_at),
+        "deadline": _when(spec.deadline),
+        "account": spec.account,
+        "namespace": spec.namespace,
+        **{name: getattr(spec, name) for name in RECORDED},
+        "traceparent": spec.traceparent,
+        "max_run_seconds": spec.max_run_seconds,
+        "keys": spec.keys or None,
+    }
+    if spec.retry is not None:
+        retry = spec.retry
+        line["retry"] = {one.name: getattr(retry, one.name) for one in fields(retry)}
+    return orjson.dumps({name: value for name, value in line.items() if value not in (None, "")})
+
+
+def _when(when: When | None) -> float | str | None:
+    if when is None:
+        return None
+    if when.relative:
+        return when.microseconds / 1e6
+    return (_EPOCH + timedelta(microseconds=when.microseconds)).isoformat()
+
+
+def as_line(job: Handed, number: int) -> bytes:
+    """Return a job as a line of the upload; the gateway checks what is in it.
+
+    Args:
+        job: as `enqueue_many` takes it.
+        number: the line's, from 1.
+
+    Raises:
+        InvalidJob: JSON cannot carry it, or a fault is found while it is sent.
+    """
+    if isinstance(job, str):
+        job = job.encode(errors="surrogatepass")  # half a pair is no JSON, as the gateway says
+    if isinstance(job, bytes):
+        line = job.strip()
+        return _on_one_line(line) if b"\n" in line else line
+    if isinstance(job, Mapping):
+        with suppress(orjson.JSONEncodeError):
+            return orjson.dumps(job)
+    try:
+        spec = check(job)
+    except InvalidJob as error:
+        raise placed(error, f"line {number}: ") from None
+    if isinstance(job, RunRequest):  # it names no account: that of the upload is meant
+        return orjson.dumps({"kind": spec.kind, "body": orjson.Fragment(spec.canonical)})
+    return line_of(spec)
+
+
+def _on_one_line(text: bytes) -> bytes:
+    """Return JSON that is spread over several lines as one; what is no JSON stays one bad line."""
+    try:
+        return orjson.dumps(orjson.loads(text))
+    except ValueError:
+        return text.replace(b"\n", b" ")

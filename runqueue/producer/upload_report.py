@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from runqueue.errors import FieldError
 from runqueue.producer.chunks import Packet
 from runqueue.producer.upload import MOST_TOLD
 from runqueue.records.job import Enqueued
@@ -57,6 +58,13 @@ class UploadReport:
     warnings: list[FieldWarning] = field(default_factory=list)
 
     @property
+    def batch_id(self) -> str | None:
+        """The batch that has its jobs, if a single one does."""
+        holding = self.batches.values() or self.known
+        batch = next(iter(holding)) if self.batches or len(holding) == 1 else None
+        return batch or None
+
+    @property
     def known_jobs(self) -> int:
         """How many jobs were known before."""
         return sum(known.jobs for known in self.known.values())
@@ -89,3 +97,27 @@ class UploadReport:
         known = self.known.setdefault(where, KnownIn(0, answer.created_at))
         known.jobs += 1
         known.since = min(known.since or answer.created_at, answer.created_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """What became of an upload.
+
+    Args:
+        batch_id: the batch; None if nothing was new and no single batch has all of it.
+        is_new: whether the upload made it.
+        new, known, invalid, conflict: lines by what became of them.
+        errors: why lines were skipped, the first hundred, named `line N: field`.
+        conflicts: the first hundred of them.
+        warnings: what of the good lines will not do what you may expect; none is logged.
+    """
+
+    batch_id: str | None
+    is_new: bool
+    new: int
+    known: int
+    invalid: int
+    conflict: int
+    errors: list[FieldError] = field(default_factory=list)
+    conflicts: list[LineConflict] = field(default_factory=list)
+    warnings: list[FieldWarning] = field(default_factory=list)

@@ -10,7 +10,7 @@ submitted, while runs of it are still under way: it was canceled, a rule of its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -82,8 +82,8 @@ class BatchRules:
         canary: only so many jobs, the first of the upload, go at first; None = all.
         canary_ratio: the share of these that has to complete before the others go. If fewer do,
             the batch is aborted.
-        expires_after: so many seconds after it was sealed nothing more of it is submitted; None =
-            never. Runs under way go on.
+        expires_after: so long after it was sealed nothing more of it is submitted, in seconds (or
+            given as a timedelta); None = never. Runs under way go on.
         callback_url: is called when the batch is over; None = there is none.
         callback_at: also called when these shares of its jobs have ended, each above 0 and below 1.
 
@@ -95,12 +95,17 @@ class BatchRules:
     abort_after: int = ABORT_AFTER
     canary: int | None = None
     canary_ratio: float = CANARY_RATIO
-    expires_after: float | None = None
+    expires_after: float | timedelta | None = None
     callback_url: str | None = field(default=None, repr=False)  # it may hold a secret
-    callback_at: tuple[float, ...] = ()
+    callback_at: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        """Check the values."""
+        """Check the values, a span of time as seconds and shares as a tuple."""
+        span, shares = self.expires_after, self.callback_at
+        if isinstance(span, timedelta):
+            object.__setattr__(self, "expires_after", span.total_seconds())
+        if isinstance(shares, Iterable) and not isinstance(shares, str | bytes):
+            object.__setattr__(self, "callback_at", tuple(shares))
         wrong = [*self._wrong_limits(), *self._without_effect(), *self._wrong_callbacks()]
         if wrong:
             raise InvalidBatch(wrong)
@@ -159,17 +164,6 @@ class BatchRules:
 
 #: A batch that goes on whatever comes of its jobs.
 NO_RULES = BatchRules()
-
-
-def in_seconds(span: timedelta | float | None) -> float | None:
-    """Return a span of time as `BatchRules` takes it."""
-    return span.total_seconds() if isinstance(span, timedelta) else span
-
-
-def in_shares(shares: object) -> tuple[float, ...]:
-    """Return shares as `BatchRules` takes them; what is no list of any is refused there."""
-    is_list = isinstance(shares, Iterable) and not isinstance(shares, str | bytes)
-    return tuple(shares) if is_list else shares  # type: ignore[arg-type, return-value]
 
 
 def _fault(name: str, expected: str, value: object) -> FieldError:

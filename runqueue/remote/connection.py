@@ -26,7 +26,7 @@ from runqueue.errors import (
     InvalidRequest,
     RunQueueError,
 )
-from runqueue.remote.errors import error_of, read_refusal
+from runqueue.remote.errors import Meant, error_of, read_refusal
 from runqueue.remote.listeners import users_of
 
 #: Seconds to connect, and to get (the next part of) an answer.
@@ -156,7 +156,7 @@ class GatewayLink:
         headers: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
         may_repeat: bool = True,
         timeout: float = _ANSWER,
-        meant: Mapping[int, RunQueueError] | None = None,
+        meant: Meant | None = None,
         refused: type[InvalidRequest] = InvalidRequest,
     ) -> T:
         """Send a request, and again where that helps and does no harm; returns the answer.
@@ -196,7 +196,7 @@ class GatewayLink:
         may_repeat: Callable[[], bool],
         *,
         can_repeat: Callable[[], bool] = lambda: True,
-        meant: Mapping[int, RunQueueError] | None = None,
+        meant: Meant | None = None,
         refused: type[InvalidRequest] = InvalidRequest,
         unsure: Callable[[], str] = str,
     ) -> httpx.Response:
@@ -236,7 +236,7 @@ class GatewayLink:
         self,
         path: str,
         params: Mapping[str, Any],
-        meant: Mapping[int, RunQueueError],
+        meant: Meant,
     ) -> Iterator[httpx.Response]:
         """Request an answer that is read as it comes; arguments and errors as for `ask`."""
         request = self._client.build_request("GET", path, params=dict(params))

@@ -11,7 +11,6 @@ import orjson
 
 from runqueue.embedded.secret_files import TOKEN_FILE
 from runqueue.errors import (
-    BatchCanceled,
     FieldError,
     GatewayUnavailable,
     InvalidRequest,
@@ -31,6 +30,10 @@ _HOW_TO = (
     "set RUNQUEUE_TOKEN to a token of this gateway (one without RUNQUEUE_API_TOKENS has made its"
     f" own, in {TOKEN_FILE} where it runs)"
 )
+
+
+#: What statuses mean to a call: an error, or several of which the detail names one.
+Meant = Mapping[int, RunQueueError | tuple[RunQueueError, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ def _shown(text: str, token: str) -> str:
 def error_of(
     said: Said,
     url: str,
-    meant: Mapping[int, RunQueueError] | None = None,
+    meant: Meant | None = None,
     refused: type[InvalidRequest] = InvalidRequest,
     *,
     has_token: bool = True,
@@ -108,8 +111,8 @@ def error_of(
             url, "it does not know this call: is the URL right, and is it of this version?"
         )
     found = meant.get(said.status)
-    if isinstance(found, BatchCanceled) and said.detail != str(found):
-        return RunQueueError(said.detail)
+    if isinstance(found, tuple):
+        return next((one for one in found if str(one) == said.detail), RunQueueError(said.detail))
     return found or _of_fields(said, refused) or _of_the_queue(said, url)
 
 

@@ -7,32 +7,41 @@ caller says what that means.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from pydantic import TypeAdapter
 
+from runqueue.operator.decisions import Settled
+from runqueue.operator.refused_lines import InboxPage, RefusedLine
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch, Retried
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
-from runqueue.records.job import Candidate, Enqueued, Job, JobState
+from runqueue.records.job import Candidate, Enqueued, Job, JobState, Stray
+from runqueue.records.limits import AccountLimits
 from runqueue.records.waits import Wait
-from runqueue.request.job_options import RECORDED, When
-from runqueue.request.job_spec import JobSpec, Priority
+from runqueue.request.job_spec import Priority
 from runqueue.request.private_targets import FieldWarning
+from runqueue.store.audit import AuditNote
 from runqueue.store.budgets import BudgetUse
 from runqueue.store.groups import Group
-from runqueue.store.key_limits import KeyUse
+from runqueue.store.key_limits import EndedHolder, KeyUse
+from runqueue.store.live_processes import Process
+from runqueue.store.operator_calls import CancelCounts
 
 M = TypeVar("M")
 
 _JOB, _BATCH, _GROUP = TypeAdapter(Job), TypeAdapter(Batch), TypeAdapter(Group)
 _ENQUEUED, _WARNINGS = TypeAdapter(Enqueued), TypeAdapter(list[FieldWarning])
-_KEY_USE, _BUDGET_USE = TypeAdapter(KeyUse), TypeAdapter(BudgetUse)
+_BUDGET_USE = TypeAdapter(BudgetUse)
 _RETRIED, _COUNT = TypeAdapter(Retried), TypeAdapter(int)
 _WAITS = TypeAdapter(tuple[Wait, ...])
+_SETTLED, _INBOX = TypeAdapter(dict[str, Settled]), TypeAdapter(InboxPage)
+#: The counts of a batch's cancel, in the order of `CancelCounts`.
+_CANCELED = ("canceled", "will_be_canceled", "over")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: What a results line has of a run, where it has it.
 _OF_THE_RESULT = (
@@ -59,14 +68,25 @@ def read_strictly(adapter: TypeAdapter[M], values: object) -> M:
     return adapter.validate_json(orjson.dumps(values), strict=True)
 
 
+def reader(kind: type[M]) -> Callable[[Any], M]:
+    """Return what reads a record whose fields are those of its JSON object."""
+    adapter, names = TypeAdapter(kind), getattr(kind, "_fields", None)
+
+    def read(values: dict[str, Any]) -> M:
+        known = values if names is None else {n: values[n] for n in names if n in values}
+        return read_strictly(adapter, known)
+
+    return read
+
+
+read_key_use, read_holder = reader(KeyUse), reader(EndedHolder)
+read_limits, read_note, read_worker = reader(AccountLimits), reader(AuditNote), reader(Process)
+read_stray = reader(Stray)
+
+
 def known_values(values: Any, record: type[NamedTuple]) -> dict[str, Any]:
     """Return the values that a record has."""
     return {name: values[name] for name in record._fields if name in values}
-
-
-def read_key_use(values: object) -> KeyUse:
-    """Return how a key is used."""
-    return read_strictly(_KEY_USE, values)
 
 
 def read_budget_use(values: dict[str, Any]) -> BudgetUse:
@@ -153,6 +173,35 @@ def read_group(values: dict[str, Any]) -> Group:
     return read_strictly(_GROUP, {**values, "name": values["group"]})
 
 
+def read_canceled(values: dict[str, Any]) -> CancelCounts:
+    """Return what the cancel of a batch came to."""
+    return CancelCounts(*(read_count(values, name) for name in _CANCELED))
+
+
+def read_states(values: dict[str, Any]) -> list[tuple[JobState | None, float]]:
+    """Return the states of jobs, and for how many seconds each is unconfirmed."""
+    return [
+        (None if one["state"] is None else JobState(one["state"]), one["unconfirmed_seconds"])
+        for one in values["states"]
+    ]
+
+
+def read_settled(values: dict[str, Any]) -> dict[str, Settled]:
+    """Return what came of jobs."""
+    return read_strictly(_SETTLED, values["jobs"])
+
+
+def read_strays(values: dict[str, Any]) -> tuple[list[Stray], str | None]:
+    """Return a page of orphan runs, and the next cursor; None = that was all."""
+    return list(map(read_stray, values["strays"])), values["cursor"]
+
+
+def read_inbox(values: dict[str, Any]) -> InboxPage:
+    """Return a page of an inbox."""
+    lines = [known_values(one, RefusedLine) for one in values["lines"]]
+    return read_strictly(_INBOX, {**known_values(values, InboxPage), "lines": lines})
+
+
 def read_retried(values: dict[str, Any]) -> Retried:
     """Return what of a batch is done again."""
     return read_strictly(_RETRIED, values)
@@ -190,34 +239,3 @@ def read_stats(account: str, values: dict[str, Any]) -> AccountStats:
         "hold_seconds": math.inf if values["hold_seconds"] is None else values["hold_seconds"],
     }
     return ReportedStats(**found, reported=values)
-
-
-def line_of(spec: JobSpec) -> bytes:
-    """Return a checked job as a line of a batch file."""
-    line: dict[str, Any] = {
-        "custom_id": spec.custom_id,
-        "kind": spec.kind,
-        "body": orjson.Fragment(spec.canonical),
-        "priority": spec.priority.name.lower(),
-        "group": spec.group,
-        "run_at": _when(spec.run_at),
-        "deadline": _when(spec.deadline),
-        "account": spec.account,
-        "namespace": spec.namespace,
-        **{name: getattr(spec, name) for name in RECORDED},
-        "traceparent": spec.traceparent,
-        "max_run_seconds": spec.max_run_seconds,
-        "keys": spec.keys or None,
-    }
-    if spec.retry is not None:
-        retry = spec.retry
-        line["retry"] = {one.name: getattr(retry, one.name) for one in fields(retry)}
-    return orjson.dumps({name: value for name, value in line.items() if value not in (None, "")})
-
-
-def _when(when: When | None) -> float | str | None:
-    if when is None:
-        return None
-    if when.relative:
-        return when.microseconds / 1e6
-    return (_EPOCH + timedelta(microseconds=when.microseconds)).isoformat()

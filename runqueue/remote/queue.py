@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Self, Unpack
@@ -24,6 +23,8 @@ import orjson
 from runqueue import ids
 from runqueue.errors import (
     BatchCanceled,
+    BatchExpired,
+    BatchMismatch,
     BatchNotFound,
     FieldError,
     IdempotencyConflict,
@@ -32,15 +33,19 @@ from runqueue.errors import (
     InvalidGroup,
     InvalidJob,
     InvalidKeyLimit,
+    InvalidLimits,
     InvalidRequest,
     JobNotFound,
-    RunQueueError,
     UnknownAccount,
 )
-from runqueue.operator.selection import Settled
+from runqueue.operator.decisions import ACTS, Settled
+from runqueue.operator.refused_lines import InboxPage
 from runqueue.producer.chunks import Handed, check, placed
 from runqueue.producer.handles import QueuedJob
-from runqueue.producer.upload_report import LineConflict
+from runqueue.producer.listing import ALL, PAGE, Filter
+from runqueue.producer.upload import line_of
+from runqueue.producer.upload_report import LineConflict, Uploaded
+from runqueue.producer.waiters import unfinished
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import (
     NO_RULES,
@@ -51,35 +56,28 @@ from runqueue.records.batch import (
     JobPage,
     Retried,
 )
-from runqueue.records.job import Enqueued, Job, JobState
+from runqueue.records.job import Enqueued, Job, JobState, Stray
+from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words
+from runqueue.remote import models
 from runqueue.remote.connection import GatewayLink, T
-from runqueue.remote.models import (
-    line_of,
-    read_answer,
-    read_batch,
-    read_budget_use,
-    read_count,
-    read_group,
-    read_job,
-    read_key_use,
-    read_retried,
-    read_stats,
-    read_warnings,
-)
+from runqueue.remote.errors import Meant
+from runqueue.remote.models import read_batch, read_job
 from runqueue.remote.results import result_rows
-from runqueue.remote.upload import Uploaded, callback_header, upload
+from runqueue.remote.upload import callback_header, rules_given, upload
 from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec
 from runqueue.request.private_targets import FieldWarning, log_warnings
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import AnyRunRequest
-from runqueue.request.time_range import check_range
 from runqueue.request.validation_errors import size_words
-from runqueue.store import budgets, groups, key_limits
+from runqueue.store import budgets, groups, key_limits, limits
+from runqueue.store.audit import AuditNote
 from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.groups import KEEP, Group, Keep
-from runqueue.store.key_limits import KeyLimit, KeyUse
+from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
+from runqueue.store.live_processes import Process
+from runqueue.store.operator_calls import CancelCounts
 
 __all__ = ["FieldWarning", "LineConflict", "RemoteQueue", "Uploaded"]
 
@@ -87,11 +85,13 @@ __all__ = ["FieldWarning", "LineConflict", "RemoteQueue", "Uploaded"]
 MOST_JOBS, MOST_BYTES = 1_000, 4 * 1024 * 1024
 #: Seconds that one call waits for a job's end, at most; and for what goes through all of a batch.
 _WAIT, _LONG = 30.0, 300.0
+#: Seconds between two polls of many jobs.
+_POLL = 0.5
 _JSON = {"content-type": "application/json"}
 
 
 class RemoteQueue:
-    """The queue, over HTTP; thread-safe, with the names and types of `RunQueue`.
+    """The queue, over HTTP; thread-safe, with the methods of `RunQueue`, which describes them.
 
     Args:
         url: the gateway's; default RUNQUEUE_URL.
@@ -132,7 +132,7 @@ class RemoteQueue:
         self._link.close()
 
     def enqueue(self, request: AnyRunRequest, **options: Unpack[EnqueueOptions]) -> QueuedJob:
-        """Enqueue one run request; arguments and errors as for `RunQueue.enqueue`.
+        """Enqueue one run request.
 
         Without a key a job whose answer is lost is not sent a second time: it may be there.
         """
@@ -142,7 +142,7 @@ class RemoteQueue:
         answer = self._link.ask(
             "POST",
             "/v1/jobs",
-            _warned(read_answer),
+            _warned(models.read_answer),
             content=line_of(spec),
             headers=_JSON,
             may_repeat=bool(key),
@@ -151,17 +151,11 @@ class RemoteQueue:
         )
         return QueuedJob.of(answer, self)
 
-    def enqueue_many(self, jobs: Iterable[Handed]) -> list[Enqueued]:
+    def enqueue_many(self, jobs: Iterable[Handed], *, batch: str | None = None) -> list[Enqueued]:
         """Enqueue up to 1,000 jobs (4 MiB); all of them are accepted, or none.
 
         `upload` takes any number. Jobs whose answer is lost are sent a second time only if all of
         them have a key.
-
-        Args:
-            jobs: request objects, `JobSpec`s, or lines of a batch file (objects or JSON text).
-
-        Returns:
-            One answer a job, in order; a job whose key was used for another body is `conflict`.
 
         Raises:
             InvalidJob: fields named `[index].field`, or there are too many; none was accepted.
@@ -177,19 +171,17 @@ class RemoteQueue:
         return self._link.ask(
             "POST",
             "/v1/jobs:bulk",
-            _warned(lambda values: list(map(read_answer, values["jobs"]))),
+            _warned(lambda values: list(map(models.read_answer, values["jobs"]))),
             content=body,
             headers=_JSON,
+            params={"batch": batch},
             may_repeat=all(spec.custom_id for spec in specs),
+            meant=_of(batch or ""),
             refused=InvalidJob,
         )
 
     def get(self, job_id: str) -> Job:
-        """Read a job, its result included.
-
-        Raises:
-            JobNotFound: no such job is on record.
-        """
+        """Read a job, its result included."""
         return self._get(job_id)
 
     def get_many(self, job_ids: Sequence[str], *, result: bool = True) -> list[Job | None]:
@@ -213,7 +205,7 @@ class RemoteQueue:
         what: str,
         parse: Callable[[Any], T],
         *,
-        meant: Mapping[int, RunQueueError] | None = None,
+        meant: Meant | None = None,
         **options: Any,
     ) -> T:
         """Read a job, or do something to it; options as for `GatewayLink.ask`."""
@@ -227,17 +219,15 @@ class RemoteQueue:
         path = f"{_path(batch)}/{what}"
         return self._link.ask("POST", path, parse, meant=_of(batch), **options)
 
+    def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
+        """Read the states of jobs, and for how many seconds each is unconfirmed."""
+        found: list[tuple[JobState | None, float]] = []
+        for some in _parts(job_ids):
+            found += self._post("/v1/jobs:states", models.read_states, {"job_ids": some})
+        return found
+
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
-        """Wait until a job has ended and return it.
-
-        Args:
-            job_id: the job.
-            timeout: seconds; None = for ever (an unconfirmed job may need a person).
-
-        Raises:
-            JobNotFound: no such job is on record.
-            TimeoutError: it has not ended in time; it goes on.
-        """
+        """Wait until a job has ended and return it."""
         give_up = time.monotonic() + (math.inf if timeout is None else timeout)
         while True:
             left = give_up - time.monotonic()
@@ -247,12 +237,22 @@ class RemoteQueue:
             if time.monotonic() >= give_up:
                 raise TimeoutError(f"job {job_id} is still {job.state} after {timeout} s")
 
-    def cancel(self, job_id: str) -> JobState:
-        """Cancel a job and return its state; as `RunQueue.cancel`.
+    def as_completed(self, job_ids: Iterable[str], timeout: float | None = None) -> Iterator[Job]:
+        """Yield jobs as they end, each once; what has ended already comes first."""
+        give_up = time.monotonic() + (math.inf if timeout is None else timeout)
+        left = list(dict.fromkeys(job_ids))
+        total = len(left)
+        while left:
+            states = dict(zip(left, self.states(left), strict=True))
+            left = [job_id for job_id, (state, _) in states.items() if state and not state.is_over]
+            for job_id in states.keys() - set(left):
+                yield self.get(job_id)
+            if left and time.monotonic() >= give_up:
+                raise TimeoutError(unfinished(len(left), total, timeout))
+            time.sleep(_POLL if left else 0)
 
-        Raises:
-            JobNotFound: no such job is on record.
-        """
+    def cancel(self, job_id: str) -> JobState:
+        """Request the cancel of a job and return its state."""
         return self._of_job("POST", job_id, "/cancel", lambda values: JobState(values["state"]))
 
     def stats(self) -> dict[str, AccountStats]:
@@ -260,7 +260,7 @@ class RemoteQueue:
         return self._link.ask(
             "GET",
             "/v1/stats",
-            lambda values: {name: read_stats(name, one) for name, one in values.items()},
+            lambda values: {name: models.read_stats(name, one) for name, one in values.items()},
         )
 
     def accounts(self) -> list[str]:
@@ -279,38 +279,38 @@ class RemoteQueue:
     ) -> Uploaded:
         """Submit a batch of any length, in constant memory.
 
-        None of it runs before all of it is there. An upload that breaks off is sent again if
-        `lines` can be gone through again (a list, an object with `__iter__`; no generator). Where
-        all was sent and only the answer was lost, it is sent again only if every line has a
-        `custom_id`: lines without one would become second jobs.
-
-        Args:
-            lines: the jobs, as `enqueue_many` takes them; a file's lines may have their newlines.
-            name: shown to people.
-            account, namespace: of jobs that name none; a `JobSpec` names its account.
-            skip_invalid: accept the good lines although others are bad.
-            rules: what the batch does by itself when its jobs end badly.
-
-        Raises:
-            InvalidJob: lines are bad, named `line N: field`, or JSON cannot carry one, whatever
-                `skip_invalid` says; nothing was accepted.
-            InvalidBatch: the gateway does not know the rules.
-            UnknownAccount: no worker ever served this account.
+        An upload that breaks off is sent again if `lines` can be gone through again (a list, an
+        object with `__iter__`; no generator). Where all was sent and only the answer was lost, it
+        is sent again only if every line has a `custom_id`: lines without one would become second
+        jobs.
         """
-        options = {
-            "name": name,
-            "account": account,
-            "namespace": namespace,
-            "skip_invalid": "true" if skip_invalid else "",
-        }
-        return upload(self._link, lines, options, rules)
+        options = {"name": name, "account": account, "namespace": namespace}
+        return upload(self._link, lines, options | {"skip_invalid": skip_invalid}, rules)
+
+    def open_batch(
+        self, name: str = "", *, account: str = "default", rules: BatchRules = NO_RULES
+    ) -> str:
+        """Open a batch and return its id; its jobs run once it is sealed."""
+        ruled, headers = rules_given(rules)
+        return self._link.ask(
+            "POST",
+            "/v1/batches:open",
+            _warned(lambda values: str(values["batch_id"])),
+            params={"name": name or None, "account": account, **ruled},
+            headers=headers,
+            may_repeat=False,
+            refused=InvalidBatch,
+        )
+
+    def seal_batch(self, batch: str, expected: int | None = None) -> int:
+        """Accept a batch; returns the number of its jobs. Repeating it changes nothing."""
+        read = partial(models.read_count, name="jobs")
+        path, meant = f"{_path(batch)}/seal", _of(batch, expected)
+        params = {"expected": expected}
+        return self._link.ask("POST", path, read, params=params, meant=meant, timeout=_LONG)
 
     def get_batch(self, batch: str) -> Batch:
-        """Read a batch.
-
-        Raises:
-            BatchNotFound: no such batch is on record.
-        """
+        """Read a batch."""
         return self._link.ask("GET", _path(batch), read_batch, meant=_of(batch))
 
     def list_batches(
@@ -321,65 +321,39 @@ class RemoteQueue:
         cursor: str = "",
         limit: int = 100,
     ) -> BatchPage:
-        """Read a page of batches, the newest first.
+        """Read a page of batches, the newest first; those that cannot be read are named apart."""
 
-        Args:
-            account: whose.
-            status: only such batches.
-            cursor: that of the page before; '' = the first page.
-            limit: how many, 1,000 at most.
-        """
-        chosen = {"account": account, "status": status, "cursor": cursor or None, "limit": limit}
-        return self._link.ask(
-            "GET",
-            "/v1/batches",
-            lambda page: BatchPage([read_batch(one) for one in page["batches"]], *_rest(page)),
-            params=chosen,
-        )
+        def read(page: Any) -> BatchPage:
+            return BatchPage([read_batch(one) for one in page["batches"]], *_rest(page))
 
-    def cancel_batch(self, batch: str) -> int:
-        """Cancel every job of a batch, whatever its size; returns how many it has.
+        params = {"status": status, "cursor": cursor or None, "limit": limit}
+        return self._read("/v1/batches", read, account, **params)
 
-        Raises:
-            BatchNotFound: no such batch is on record.
-        """
-        read = partial(read_count, name="jobs")
-        return self._to_batch(batch, "cancel", read, timeout=_LONG)
+    def cancel_batch(self, batch: str) -> CancelCounts:
+        """Cancel every job of a batch, whatever its size, in one step; returns what it came to."""
+        return self._to_batch(batch, "cancel", models.read_canceled, timeout=_LONG)
 
     def pause_batch(self, batch: str) -> Batch:
-        """Submit nothing more of a batch until it is resumed; runs under way go on.
-
-        Raises:
-            BatchNotFound: no such batch is on record.
-            BatchCanceled: it was canceled.
-        """
+        """Submit nothing more of a batch, whatever its size, until it is resumed."""
         return self._to_batch(batch, "pause", read_batch)
 
     def resume_batch(self, batch: str) -> Batch:
-        """Go on with a batch that was paused or that its rules hold; as `RunQueue.resume_batch`.
+        """Go on with a batch that was paused, aborted, has expired, or waits for its canary.
 
         Sent once: a second time might end what came to hold it in between.
-
-        Raises:
-            BatchNotFound: no such batch is on record.
-            BatchCanceled: it was canceled.
         """
         return self._to_batch(batch, "resume", read_batch, may_repeat=False)
 
     def retry_callbacks(self, batch: str, url: str | None = None) -> int:
-        """Have the callbacks of a batch sent again that were given up; as `RunQueue` has it.
+        """Have the callbacks of a batch sent again that were given up; returns how many.
 
         Sent once: a second time would not know how many there were.
-
-        Raises:
-            BatchNotFound: no such batch is on record.
-            InvalidBatch: the url is none; nothing was done.
         """
         given = BatchRules(callback_url=url).callback_url
         return self._to_batch(
             batch,
             "retry-callbacks",
-            _warned(partial(read_count, name="callbacks")),
+            _warned(partial(models.read_count, name="callbacks")),
             headers=callback_header(given) if given else None,
             may_repeat=False,
             refused=InvalidBatch,
@@ -388,161 +362,182 @@ class RemoteQueue:
     def retry_failed(
         self, batch: str, *, reason: str | None = None, canceled: bool = False
     ) -> Retried:
-        """Have the dead and failed jobs of a batch done again; as `RunQueue.retry_failed`.
+        """Have the dead and failed jobs of a batch done again; returns how many of either.
 
         Sent once: a second time would have those done again that failed in between.
-
-        Raises:
-            BatchNotFound: no such batch is on record.
-            BatchCanceled: it was canceled.
-            InvalidRequest: an empty reason.
         """
         check_words(reason)
         params = {"reason": reason, "canceled": "true" if canceled else None}
         return self._to_batch(
-            batch, "retry-failed", read_retried, params=params, may_repeat=False, timeout=_LONG
+            batch,
+            "retry-failed",
+            models.read_retried,
+            params=params,
+            may_repeat=False,
+            timeout=_LONG,
         )
 
     def iter_results(
         self,
         batch: str | None = None,
+        wanted: Filter = ALL,
         *,
         errors: bool = False,
         after: str | None = None,
-        group: str | None = None,
-        state: JobState | str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
         account: str = "default",
     ) -> Iterator[Job]:
-        """Go through jobs that have ended; as `RunQueue.iter_results`.
+        """Go through jobs that have ended, results included, in constant memory.
 
         A connection that breaks is made again, and goes on where it was. The jobs hold what a line
         of a results file has, and no more: no times to run, no whole result.
-
-        Raises:
-            BatchNotFound: no such batch is on record.
-            UnknownAccount: no worker ever served this account.
-            InvalidRequest: a filter, or a job to begin behind, that is none.
         """
-        read = partial(read_job, account=self.get_batch(batch).account if batch else account)
-        rows = self.iter_rows(
-            batch,
-            errors=errors,
-            after=after,
-            group=group,
-            state=state,
-            since=since,
-            until=until,
-            account=account,
-        )
+        if batch is None:
+            params = {**_of_filter(wanted), "account": account}
+            params["errors"] = "true" if errors else None
+            rows = result_rows(self._link, "/v1/results", params, {}, after=after, by_end=True)
+        elif wanted != ALL:
+            raise InvalidRequest([FieldError("batch", "expected without a filter")])
+        else:
+            account = self.get_batch(batch).account
+            path = f"{_path(batch)}/{'errors' if errors else 'results'}"
+            rows = result_rows(self._link, path, {}, {404: BatchNotFound(batch)}, after=after)
+        read = partial(read_job, account=account)
         for row in rows:
             yield self._link.checked(read, row)
 
-    def iter_rows(
-        self,
-        batch: str | None = None,
-        *,
-        errors: bool = False,
-        after: str | None = None,
-        group: str | None = None,
-        state: JobState | str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        account: str = "default",
-    ) -> Iterator[dict[str, Any]]:
-        """Go through the lines of a results file; arguments and errors as for `iter_results`."""
-        filters = {"group": group, "state": state, **_times(since, until)}
-        if batch is not None:
-            if any(filters.values()):
-                raise InvalidRequest([FieldError("batch", "expected without a filter")])
-            path = f"{_path(batch)}/{'errors' if errors else 'results'}"
-            return result_rows(self._link, path, {}, {404: BatchNotFound(batch)}, after=after)
-        params = {"account": account, "errors": "true" if errors else None, **filters}
-        return result_rows(self._link, "/v1/results", params, {}, after=after, by_end=True)
-
     def list_jobs(
         self,
-        state: JobState | str | None = None,
+        wanted: Filter = ALL,
         *,
-        group: str | None = None,
-        batch: str | None = None,
-        reason: str | None = None,
-        custom_id: str | None = None,
-        namespace: str = "",
-        since: datetime | None = None,
-        until: datetime | None = None,
         account: str = "default",
         cursor: str = "",
         limit: int = 100,
     ) -> JobPage:
-        """Read a page of jobs, without their results; as `RunQueue.list_jobs`."""
-        check_words(reason)
-        params = {
-            "state": state,
-            "group": group,
-            "batch": batch,
-            "reason": reason,
-            "custom_id": custom_id,
-            "namespace": namespace or None,
-            **_times(since, until),
-            "account": account,
-            "cursor": cursor or None,
-            "limit": limit,
-        }
-        return self._link.ask(
-            "GET",
-            "/v1/jobs",
-            lambda page: JobPage([read_job(one) for one in page["jobs"]], *_rest(page)),
-            params=params,
-        )
+        """Read a page of jobs, without their results; those that cannot be read are named apart."""
+
+        def read(page: Any) -> JobPage:
+            return JobPage([read_job(one) for one in page["jobs"]], *_rest(page))
+
+        params = {**_of_filter(wanted), "cursor": cursor or None, "limit": limit}
+        return self._read("/v1/jobs", read, account, **params)
+
+    def job_pages(self, wanted: Filter = ALL, *, account: str | None = None) -> Iterator[JobPage]:
+        """Go through jobs a page at a time, in the order of `list_jobs`."""
+        for name in self._some(account):
+            cursor = ""
+            while True:
+                page = self.list_jobs(wanted, account=name, cursor=cursor, limit=PAGE)
+                yield page
+                if not (cursor := page.cursor):
+                    break
+
+    def timeline(self, job_id: str) -> dict[str, Any]:
+        """Read a job's request, as far as it may be shown, and the steps of its life."""
+        found = self._of_job("GET", job_id, "/timeline", dict)
+        del found["job_id"]
+        return found
+
+    def cancel_jobs(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Cancel jobs, in pages; returns what came of each."""
+        return self._decide("cancel", job_ids)
 
     def replay(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Have dead, failed or canceled jobs done again; returns what came of each.
 
-        One call each, and each sent once: an answer that is lost raises `QueueUnavailable`.
+        Each page is sent once, as are those of the other decisions: an answer that is lost raises
+        `QueueUnavailable`.
         """
-        return {job_id: self._replay(job_id) for job_id in job_ids}
+        return self._decide("replay", job_ids)
 
-    def _replay(self, job_id: str) -> Settled:
-        refused = {409: _NotReplayedError()}
-        try:
-            self._of_job("POST", job_id, "/replay", dict, may_repeat=False, meant=refused)
-        except JobNotFound:
-            return Settled.NO_SUCH_JOB
-        except _NotReplayedError:
-            batch = self._get(job_id, result=False).batch
-            canceled = batch is not None and self.get_batch(batch).held == "canceled"
-            return Settled.BATCH_CANCELED if canceled else Settled.NOT_ENDED_BADLY
-        return Settled.DONE
+    def discard(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Remove dead jobs for good, their idempotency keys included; returns what came of each."""
+        return self._decide("discard", job_ids)
 
-    def pause(self, account: str = "default", reason: str = "") -> bool:
-        """Submit nothing more of an account until it is resumed; as `RunQueue.pause`.
+    def adopt(self, job_id: str, run_id: str) -> Settled:
+        """Give an unconfirmed job the run that is its own; it is followed from now on."""
+        return self._decide("adopt", [job_id], run_id=run_id)[job_id]
 
-        Raises:
-            UnknownAccount: no worker ever served this account.
-        """
-        return self._link.ask(
-            "POST",
-            f"{_account_path(account)}/pause",
-            lambda found: bool(found["changed"]),
-            content=orjson.dumps({"reason": reason}),
-            headers=_JSON,
+    def resubmit(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Say that unconfirmed jobs have no run: they are submitted again."""
+        return self._decide("resubmit", job_ids)
+
+    def fail(self, job_ids: Iterable[str], reason: str = "") -> dict[str, Settled]:
+        """End the search for the runs of unconfirmed jobs: they are dead."""
+        return self._decide("fail", job_ids, reason=reason[:500])
+
+    def deliver_again(self, job_ids: Iterable[str], url: str = "") -> dict[str, Settled]:
+        """Have webhooks sent again, whatever came of them; returns what came of each job."""
+        return self._decide("deliver", job_ids, url=url)
+
+    def confirm_delivery(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Say that the results of jobs have arrived, however; returns what came of each job."""
+        return self._decide("confirm_delivery", job_ids)
+
+    def _decide(self, what: str, job_ids: Iterable[str], **more: str) -> dict[str, Settled]:
+        found: dict[str, Settled] = {}
+        for some in _parts(dict.fromkeys(job_ids)):
+            found |= self._post(
+                f"/v1/jobs:{what}",
+                models.read_settled,
+                {"job_ids": some, **more},
+                may_repeat=False,
+                timeout=_LONG,
+                meant={404: JobNotFound(some[0])},
+            )
+        return found
+
+    def strays(self, *, account: str | None = None) -> Iterator[Stray]:
+        """Go through the runs of ours that no job owns."""
+        for name in self._some(account):
+            cursor: str | None = "0"
+            while cursor is not None:
+                found, cursor = self._read(
+                    "/v1/strays", models.read_strays, name, cursor=cursor, limit=PAGE
+                )
+                yield from found
+
+    def cancel_strays(self, strays: Iterable[Stray]) -> int:
+        """Have orphan runs canceled by the workers; returns how many will be."""
+        by_account: dict[str, list[str]] = {}
+        for stray in strays:
+            by_account.setdefault(stray.account, []).append(stray.run_id)
+        return sum(
+            self._post("/v1/strays:cancel", _done, {"run_ids": some}, account=account)
+            for account, run_ids in by_account.items()
+            for some in _parts(run_ids)
         )
 
-    def resume(self, account: str = "default") -> str:
-        """End a person's pause of an account, or its hold; as `RunQueue.resume`.
+    def inbox_pages(self, *, account: str | None = None) -> Iterator[InboxPage]:
+        """Go through the refused lines of inboxes and of Celery messages, the oldest first."""
+        for name in self._some(account):
+            start = 0
+            while True:
+                page = self._read("/v1/inbox", models.read_inbox, name, start=start)
+                if page.lines or not start:
+                    yield page
+                start += len(page.lines)
+                if not page.lines or start >= page.refused:
+                    break
 
-        Sent once: a second time would end the hold that the first has left.
+    def discard_lines(self, ids: Collection[str], account: str = "default") -> int:
+        """Throw refused lines away; returns how many were still there."""
+        return self._of_lines("discard", ids, account)
 
-        Raises:
-            UnknownAccount: no worker ever served this account.
-        """
-        return self._link.ask(
-            "POST",
-            f"{_account_path(account)}/resume",
-            lambda found: str(found["ended"] or ""),
-            may_repeat=False,
+    def retry_lines(self, ids: Collection[str], account: str = "default") -> int:
+        """Put refused lines back into the inbox; returns how many."""
+        return self._of_lines("retry", ids, account)
+
+    def _of_lines(self, what: str, line_ids: Collection[str], account: str) -> int:
+        return sum(
+            self._post(
+                f"/v1/inbox:{what}",
+                _done,
+                {"line_ids": some},
+                account=account,
+                may_repeat=False,
+                timeout=_LONG,
+            )
+            for some in _parts(line_ids)
         )
 
     def set_group(
@@ -553,12 +548,7 @@ class RemoteQueue:
         paused: bool | None = None,
         account: str = "default",
     ) -> Group:
-        """Cap a group's share of the account, or pause it; as `RunQueue.set_group`.
-
-        Raises:
-            UnknownAccount: no worker ever served this account.
-            InvalidGroup: the name or the cap is none.
-        """
+        """Cap a group's share of the account, or pause it; holds from the next claim on."""
         settings: dict[str, Any] = {}
         if max_concurrent is not KEEP:
             settings["max_concurrent"] = max_concurrent
@@ -566,93 +556,127 @@ class RemoteQueue:
             settings["paused"] = paused
         # Refuses what is wrong; a name that is none could lead elsewhere in a path.
         groups.set_group(account, name, max_concurrent, paused)
-        return self._link.ask(
-            "PUT",
-            f"/v1/groups/{name}",
-            read_group,
-            params={"account": account},
-            content=orjson.dumps(settings),
-            headers=_JSON,
-            refused=InvalidGroup,
-        )
+        return self._set(f"/v1/groups/{name}", models.read_group, settings, account, InvalidGroup)
 
     def groups(self, account: str = "default") -> list[Group]:
-        """Read the groups that have settings or ready jobs, 1,000 at most.
-
-        Raises:
-            UnknownAccount: no worker ever served this account.
-        """
-        return self._link.ask(
-            "GET",
-            "/v1/groups",
-            lambda found: [read_group(one) for one in found["groups"]],
-            params={"account": account},
-        )
+        """Read the groups that have settings or ready jobs, 1,000 at most."""
+        return self._read("/v1/groups", partial(_each, "groups", models.read_group), account)
 
     def set_key_limit(
         self, pattern: str, limit: KeyLimit | None, *, account: str = "default"
     ) -> bool:
-        """Limit how many jobs use a key; as `RunQueue.set_key_limit`.
-
-        Raises:
-            UnknownAccount: no worker ever served this account.
-            InvalidKeyLimit: the pattern or the limit is none.
-        """
-        # Refuses what is wrong; a pattern that is none could lead elsewhere in a path.
-        key_limits.set_limit(account, pattern, limit)
-        return self._link.ask(
-            "DELETE" if limit is None else "PUT",
-            f"/v1/keys/{pattern}",
-            lambda found: bool(found["had_limit"]),
-            params={"account": account},
-            content=None if limit is None else orjson.dumps(limit.as_dict()),
-            headers=_JSON,
-            refused=InvalidKeyLimit,
-        )
+        """Limit how many jobs use a key; holds from the next claim on, for what waits, too."""
+        key_limits.set_limit(account, pattern, limit)  # as of groups
+        values = None if limit is None else limit.as_dict()
+        had = partial(_flag, "had_limit")
+        return self._set(f"/v1/keys/{pattern}", had, values, account, InvalidKeyLimit)
 
     def list_keys(self, account: str = "default") -> list[KeyUse]:
-        """Read the keys that have limits, and those at which jobs wait, 1,000 of each at most.
+        """Read the keys that have limits, and those at which jobs wait, 1,000 of each at most."""
+        return self._read("/v1/keys", partial(_each, "keys", models.read_key_use), account)
 
-        Raises:
-            UnknownAccount: no worker ever served this account.
-        """
+    def ended_holders(self, account: str = "default", *, drop: bool = False) -> list[EndedHolder]:
+        """Find what still has a key, or steps of a strict budget, although it has ended."""
         return self._link.ask(
-            "GET",
-            "/v1/keys",
-            lambda found: [read_key_use(one) for one in found["keys"]],
-            params={"account": account},
+            "POST",
+            "/v1/keys:repair",
+            partial(_each, "holders", models.read_holder),
+            params={"account": account, "drop": "true" if drop else "false"},
+            timeout=_LONG,
         )
 
     def set_budget(self, scope: str, budget: Budget | None, *, account: str = "default") -> bool:
-        """Limit how many steps runs may take; as `RunQueue.set_budget`.
-
-        Raises:
-            UnknownAccount: no worker ever served this account.
-            InvalidBudget: the scope or the budget is none.
-        """
-        # Refuses what is wrong; a scope that is none could lead elsewhere in a path.
-        budgets.set_budget(account, scope, budget)
-        return self._link.ask(
-            "DELETE" if budget is None else "PUT",
-            f"/v1/budgets/{scope}",
-            lambda found: bool(found["had_budget"]),
-            params={"account": account},
-            content=None if budget is None else orjson.dumps(budget.as_dict()),
-            headers=_JSON,
-            refused=InvalidBudget,
-        )
+        """Limit how many steps runs may take; holds from the next claim on."""
+        budgets.set_budget(account, scope, budget)  # as of groups
+        values = None if budget is None else budget.as_dict()
+        had = partial(_flag, "had_budget")
+        return self._set(f"/v1/budgets/{scope}", had, values, account, InvalidBudget)
 
     def list_budgets(self, account: str = "default") -> list[BudgetUse]:
-        """Read the budgets; of one for each of many keys, the 20 keys that took most.
+        """Read the budgets; of one for each of many keys, the 20 keys that took most."""
+        return self._read("/v1/budgets", partial(_each, "budgets", models.read_budget_use), account)
 
-        Raises:
-            UnknownAccount: no worker ever served this account.
+    def pause(self, account: str = "default", reason: str = "") -> bool:
+        """Submit nothing more of an account until it is resumed; runs under way go on."""
+        path = f"{_account_path(account)}/pause"
+        return self._post(path, partial(_flag, "changed"), {"reason": reason})
+
+    def resume(self, account: str = "default") -> str:
+        """End a person's pause of an account; where there is none, its hold.
+
+        Sent once: a second time would end the hold that the first has left.
         """
         return self._link.ask(
-            "GET",
-            "/v1/budgets",
-            lambda found: [read_budget_use(one) for one in found["budgets"]],
+            "POST",
+            f"{_account_path(account)}/resume",
+            lambda found: str(found["ended"] or ""),
+            may_repeat=False,
+        )
+
+    def set_limits(
+        self, values: Mapping[str, float | None], account: str = "default"
+    ) -> AccountLimits:
+        """Set limits live: they win over the workers' environments until they are reset."""
+        limits.set_limits(account, values)  # refuses what is wrong
+        return self._link.ask(
+            "PATCH" if values else "GET",
+            f"{_account_path(account)}/limits",
+            models.read_limits,
+            content=orjson.dumps(dict(values)) if values else None,
+            headers=_JSON,
+            refused=InvalidLimits,
+        )
+
+    def audit(
+        self, account: str = "default", *, before: str = "", limit: int = 50
+    ) -> list[AuditNote]:
+        """Read what people did, the newest first."""
+        read = partial(_each, "notes", models.read_note)
+        return self._read("/v1/audit", read, account, before=before or None, limit=limit)
+
+    def workers(self, account: str = "default") -> list[Process]:
+        """Read the worker processes of an account, 200 at most, the one last heard of first."""
+        return self._read("/v1/workers", partial(_each, "workers", models.read_worker), account)
+
+    def _some(self, account: str | None) -> list[str]:
+        return self.accounts() if account is None else [account]
+
+    def _read(self, path: str, parse: Callable[[Any], T], account: str, **params: Any) -> T:
+        """Read something of an account."""
+        return self._link.ask("GET", path, parse, params={"account": account, **params})
+
+    def _set(
+        self,
+        path: str,
+        parse: Callable[[Any], T],
+        values: dict[str, Any] | None,
+        account: str,
+        refused: type[InvalidRequest],
+    ) -> T:
+        """Set something of an account; None = clear it."""
+        return self._link.ask(
+            "DELETE" if values is None else "PUT",
+            path,
+            parse,
             params={"account": account},
+            content=None if values is None else orjson.dumps(values),
+            headers=_JSON,
+            refused=refused,
+        )
+
+    def _post(
+        self,
+        path: str,
+        parse: Callable[[Any], T],
+        values: dict[str, Any],
+        *,
+        account: str | None = None,
+        **options: Any,
+    ) -> T:
+        """Send values as JSON; options as for `GatewayLink.ask`."""
+        params, content = {"account": account}, orjson.dumps(values)
+        return self._link.ask(
+            "POST", path, parse, params=params, content=content, headers=_JSON, **options
         )
 
 
@@ -660,7 +684,7 @@ def _warned(parse: Callable[[Any], T]) -> Callable[[Any], T]:
     """Have the warnings of an answer logged as it is read."""
 
     def read(values: Any) -> T:
-        log_warnings(read_warnings(values))
+        log_warnings(models.read_warnings(values))
         return parse(values)
 
     return read
@@ -674,21 +698,37 @@ def _checked(jobs: Iterable[Handed]) -> Iterator[JobSpec]:
             raise placed(error, f"[{position}].") from None
 
 
-class _NotReplayedError(RunQueueError):
-    """The job is in no state for a replay."""
+def _parts(items: Collection[str]) -> Iterator[list[str]]:
+    """Yield as many items as one call takes."""
+    left = list(items)
+    while left:
+        yield left[:ACTS]
+        del left[:ACTS]
 
 
-def _times(since: datetime | None, until: datetime | None) -> dict[str, str | None]:
-    """Return the parameters of a range of times.
+def _each(name: str, read: Callable[[Any], T], values: Any) -> list[T]:
+    return [read(one) for one in values[name]]
+
+
+def _flag(name: str, values: Any) -> bool:
+    return bool(values[name])
+
+
+def _done(values: Any) -> int:
+    return models.read_count(values, "done")
+
+
+def _of_filter(wanted: Filter) -> dict[str, Any]:
+    """Return the parameters of a filter.
 
     Raises:
         InvalidRequest: it is none.
     """
-    check_range(since, until)
-    return {
-        "since": None if since is None else since.isoformat(),
-        "until": None if until is None else until.isoformat(),
-    }
+    found = wanted.checked()
+    times = {"since": found.since, "until": found.until}
+    params = found._asdict() | {name: at and at.isoformat() for name, at in times.items()}
+    params["is_open"] = "true" if found.is_open else None
+    return {name: value or None for name, value in params.items()}
 
 
 def _account_path(account: str) -> str:
@@ -713,8 +753,11 @@ def _path(batch: str) -> str:
     return f"/v1/batches/{batch}"
 
 
-def _of(batch: str) -> Mapping[int, RunQueueError]:
-    return {404: BatchNotFound(batch), 409: BatchCanceled(batch)}
+def _of(batch: str, expected: int | None = None) -> Meant:
+    """Return what the statuses of calls about a batch mean."""
+    mismatch = BatchMismatch(batch, expected or 0)
+    held = (BatchCanceled(batch), BatchExpired(batch), mismatch)
+    return {404: BatchNotFound(batch), 409: held}
 
 
 def _rest(page: dict[str, Any]) -> tuple[str, tuple[str, ...]]:

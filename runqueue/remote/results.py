@@ -10,8 +10,9 @@ from typing import Any
 import httpx
 import orjson
 
-from runqueue.errors import GatewayUnavailable, RunQueueError
+from runqueue.errors import GatewayUnavailable
 from runqueue.remote.connection import TRIES, GatewayLink, words_of
+from runqueue.remote.errors import Meant
 from runqueue.request.time_range import MICROSECOND
 
 #: Seconds before a broken stream is requested again.
@@ -22,7 +23,7 @@ def result_rows(
     link: GatewayLink,
     path: str,
     params: Mapping[str, Any],
-    meant: Mapping[int, RunQueueError],
+    meant: Meant,
     *,
     after: str | None = None,
     by_end: bool = False,
@@ -73,7 +74,7 @@ def result_rows(
 
 
 def _rows(
-    link: GatewayLink, path: str, params: Mapping[str, Any], meant: Mapping[int, RunQueueError]
+    link: GatewayLink, path: str, params: Mapping[str, Any], meant: Meant
 ) -> Iterator[dict[str, Any]]:
     given = {name: value for name, value in params.items() if value is not None}
     with link.stream(path, {"format": "jsonl", **given}, meant) as answer:

@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, replace
 from typing import Any
 
 import orjson
 from pydantic import TypeAdapter
 
 from runqueue.errors import FieldError, InvalidBatch, InvalidJob
-from runqueue.producer.chunks import Handed, check, placed
-from runqueue.producer.upload_report import LineConflict
+from runqueue.producer.chunks import Handed
+from runqueue.producer.upload import as_line
+from runqueue.producer.upload_report import LineConflict, Uploaded
 from runqueue.records.batch import NO_RULES, BatchRules
 from runqueue.remote.connection import GatewayLink
-from runqueue.remote.models import known_values, line_of, read_strictly, read_warnings
-from runqueue.request.private_targets import FieldWarning
-from runqueue.request.requests import RunRequest
+from runqueue.remote.models import known_values, read_strictly, read_warnings
 
 _PATH = "/v1/batches"
 #: Takes a batch's `callback_url`.
@@ -40,30 +38,6 @@ _UNSURE = (
     "the answer was lost when all was sent, and not every line has a custom_id: the batch may be"
     " accepted; check (list_batches, `runqueue batch list`) before it is sent again"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Uploaded:
-    """What became of an upload.
-
-    Args:
-        batch_id: the batch; None if nothing was new and no single batch has all of it.
-        is_new: whether the upload made it.
-        new, known, invalid, conflict: lines by what became of them.
-        errors: why lines were skipped, the first hundred, named `line N: field`.
-        conflicts: the first hundred of them.
-        warnings: what of the good lines will not do what you may expect; none is logged.
-    """
-
-    batch_id: str | None
-    is_new: bool
-    new: int
-    known: int
-    invalid: int
-    conflict: int
-    errors: list[FieldError] = field(default_factory=list)
-    conflicts: list[LineConflict] = field(default_factory=list)
-    warnings: list[FieldWarning] = field(default_factory=list)
 
 
 _UPLOADED = TypeAdapter(Uploaded)
@@ -86,11 +60,11 @@ def upload(
         GatewayUnavailable: it cannot be reached; the reason says so if the batch may be there.
     """
     params = {name: value for name, value in query.items() if value not in ("", False)}
-    ruled, headers = _rules(rules)
+    ruled, headers = rules_given(rules)
     params |= ruled
     sending = _SendingLines(lines)
     answer = link.patiently(
-        lambda: link.post_stream(_PATH, params, sending.parts(), headers),
+        lambda: link.post_stream(_PATH, params, sending.parts(), {**_HEADERS, **headers}),
         lambda: sending.may_repeat,
         can_repeat=lambda: sending.can_repeat,
         refused=InvalidJob,
@@ -144,41 +118,6 @@ class _SendingLines:
         yield b"".join(parts)
 
 
-def as_line(job: Handed, number: int) -> bytes:
-    """Return a job as a line of the upload; the gateway checks what is in it.
-
-    Args:
-        job: as `enqueue_many` takes it.
-        number: the line's, from 1.
-
-    Raises:
-        InvalidJob: JSON cannot carry it, or a fault is found while it is sent.
-    """
-    if isinstance(job, str):
-        job = job.encode(errors="surrogatepass")  # half a pair is no JSON, as the gateway says
-    if isinstance(job, bytes):
-        line = job.strip()
-        return _on_one_line(line) if b"\n" in line else line
-    if isinstance(job, Mapping):
-        with suppress(orjson.JSONEncodeError):
-            return orjson.dumps(job)
-    try:
-        spec = check(job)
-    except InvalidJob as error:
-        raise placed(error, f"line {number}: ") from None
-    if isinstance(job, RunRequest):  # it names no account: that of the upload is meant
-        return orjson.dumps({"kind": spec.kind, "body": orjson.Fragment(spec.canonical)})
-    return line_of(spec)
-
-
-def _on_one_line(text: bytes) -> bytes:
-    """Return JSON that is spread over several lines as one; what is no JSON stays one bad line."""
-    try:
-        return orjson.dumps(orjson.loads(text))
-    except ValueError:
-        return text.replace(b"\n", b" ")
-
-
 def _has_name(line: bytes) -> bool:
     if not line.strip():
         return True
@@ -188,7 +127,7 @@ def _has_name(line: bytes) -> bool:
         return False
 
 
-def _rules(rules: BatchRules) -> tuple[dict[str, Any], dict[bytes, bytes]]:
+def rules_given(rules: BatchRules) -> tuple[dict[str, Any], dict[bytes, bytes]]:
     """Return the rules as a query and headers."""
     wanted = {
         one.name: getattr(rules, one.name)
@@ -198,7 +137,7 @@ def _rules(rules: BatchRules) -> tuple[dict[str, Any], dict[bytes, bytes]]:
     # Proxies log a query, and this URL may hold a secret.
     url = wanted.pop("callback_url", None)
     hidden = {} if url is None else callback_header(url)
-    return wanted, {**_HEADERS, **hidden}
+    return wanted, hidden
 
 
 def callback_header(url: str) -> dict[bytes, bytes]:

@@ -1,7 +1,7 @@
 """What was done to the queue: by whom, when, what, to what; the last ten thousand of an account.
 
 A caller of the gateway is known by the name of its token (`gateway/auth/audit.py`), a user of
-the command line by the user name on that machine (`cli/backends/audit_log.py`). `RunQueue` itself
+the command line by the user name on that machine (`cli/shared/audit_log.py`). `RunQueue` itself
 notes nothing.
 
 Each entry is logged as well: the list in Redis is bounded, and a caller can push entries

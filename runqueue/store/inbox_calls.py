@@ -7,6 +7,9 @@ from runqueue.records.claim_items import Taken
 from runqueue.store.replies import flat, records, rows, taken
 from runqueue.store.scripts import Argument, ScriptCall, load
 
+#: The namespaces of keys of lines: that of an inbox, which is one account's, and that of Celery
+#: messages, whose lines may be of any.
+INBOX, CELERY = "inbox", "celery"
 #: Refused lines that an account keeps; beyond that the oldest go.
 KEPT = 10_000
 

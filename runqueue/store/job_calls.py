@@ -214,7 +214,7 @@ def seal_batch(account: str, batch: str, expected: int | None = None) -> ScriptC
 
 
 def sealed(batch: str, reply: int, expected: int | None = None) -> int:
-    """Return what `seal_batch` and `cancel_batch` reply: the number of jobs.
+    """Return what `seal_batch` replies: the number of jobs.
 
     Raises:
         BatchNotFound: no such batch is on record.
@@ -231,11 +231,6 @@ def sealed(batch: str, reply: int, expected: int | None = None) -> int:
 def discard_batch(account: str, batch: str) -> ScriptCall[bool]:
     """Give an unfinished upload up."""
     return ScriptCall(load("discard_batch"), account, [batch], bool)
-
-
-def cancel_batch(account: str, batch: str) -> ScriptCall[int]:
-    """Cancel a batch; the reply is the number of its jobs, -1 if there is no such batch."""
-    return ScriptCall(load("cancel_batch"), account, [batch], lambda reply: int(reply[0]))
 
 
 def get_batch(account: str, batch: str) -> ScriptCall[Batch | None]:

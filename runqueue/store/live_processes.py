@@ -85,7 +85,10 @@ def longest_lines(
 ) -> ScriptCall[tuple[int, list[GroupLine]]]:
     """Read how many groups have a line, and the longest, of eight lanes of each and priority.
 
-    Arguments as for `RunQueue.longest_lines`.
+    Args:
+        account: whose.
+        count: lines, at most.
+        groups: groups that are checked, at most.
     """
 
     def parse(reply: list[Any]) -> tuple[int, list[GroupLine]]:

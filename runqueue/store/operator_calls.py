@@ -1,4 +1,4 @@
-"""The operator's calls: what people do to jobs (`operations.py`); producers: `job_calls.py`."""
+"""The operator's calls: what people do to jobs; those of producers are in `job_calls.py`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,6 +78,11 @@ class CancelCounts:
     asked: int = 0
     over: int = 0
 
+    @property
+    def jobs(self) -> int:
+        """How many there were."""
+        return self.at_once + self.asked + self.over
+
     def __add__(self, other: "CancelCounts") -> "CancelCounts":
         """Return what both came to."""
         return CancelCounts(
@@ -86,7 +91,7 @@ class CancelCounts:
 
 
 def cancel_batch(account: str, batch: str) -> ScriptCall[CancelCounts | None]:
-    """Cancel a batch, as `calls.cancel_batch`, and say what it came to; None = no such batch."""
+    """Cancel a batch; returns what it came to, None if there is no such batch."""
 
     def parse(reply: list[int]) -> CancelCounts | None:
         if reply[0] < 0:

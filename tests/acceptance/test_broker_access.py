@@ -9,6 +9,7 @@ from celery import Celery
 
 from lab.waiting import until
 from runqueue import JobState, RunQueue, TaskRunRequest
+from runqueue.producer.listing import Filter
 from tests.acceptance.factory import Factory, factory
 from tests.redis_users import set_users, url_of
 
@@ -30,8 +31,8 @@ def run_job(parts: Factory, app: Celery, custom_id: str) -> None:
     line = {"custom_id": custom_id, "kind": "task", "body": {"prompt": "Read it."}}
 
     def completed() -> bool:
-        (answer,) = parts.queue.look_up([line])
-        return answer.status == "known" and answer.state is JobState.COMPLETED
+        found = parts.queue.list_jobs(Filter(custom_id=custom_id)).jobs
+        return [job.state for job in found] == [JobState.COMPLETED]
 
     app.send_task("runqueue.enqueue", args=[[line]], queue="runqueue", ignore_result=True)
     until(completed, 60, f"the job {custom_id}")

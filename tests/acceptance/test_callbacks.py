@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from lab.waiting import until
+from runqueue import BatchRules
 from runqueue.store.keys import Keys
 from tests.acceptance.factory import factory, task
 
@@ -68,7 +69,7 @@ def test_a_callback_whose_worker_was_killed_arrives_from_another_under_the_same_
     tmp_path: Path,
 ) -> None:
     with receiving() as (receiver, url), factory(tmp_path, ("--duration", "0.1"), **FAST) as parts:
-        batch = parts.queue.open_batch(callback_url=url)
+        batch = parts.queue.open_batch(rules=BatchRules(callback_url=url))
         parts.queue.enqueue_many([task(f"job-{i}") for i in range(3)], batch=batch)
         parts.queue.seal_batch(batch)
         victim = parts.start_worker()

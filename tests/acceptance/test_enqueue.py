@@ -22,6 +22,7 @@ from lab.gateways import Gateway
 from lab.valkeys import start_valkey
 from lab.waiting import until
 from runqueue import AsyncRunQueue, JobState, TaskRunRequest, ids
+from runqueue.producer.listing import Filter
 from runqueue.store.keys import Keys
 from tests.acceptance.factory import Factory, factory
 
@@ -229,15 +230,15 @@ def test_one_key_through_every_way_is_one_job(tmp_path: Path) -> None:
 
         by_inbox()
         until(lambda: enqueued(parts) == 1, 60, "the job")
-        (known,) = parts.queue.look_up([line])
+        (known,) = parts.queue.list_jobs(Filter(custom_id="order-17")).jobs
         for way in (by_celery, by_inbox, by_command, lambda: asyncio.run(by_coroutine())):
             way()
-            assert parts.queue.enqueue_many([line])[0].job_id == known.job_id
+            assert parts.queue.enqueue_many([line])[0].job_id == known.id
         with gateway(parts, tmp_path) as door:
-            assert {by_http(door, line), by_batch(door, text), by_node(door)} == {known.job_id}
+            assert {by_http(door, line), by_batch(door, text), by_node(door)} == {known.id}
         assert enqueued(parts) == 1
         assert "invalid_lines" not in parts.queue.stats()["default"].totals
-        assert known.job_id == ids.job_id_for("default", "", "order-17")
+        assert known.id == ids.job_id_for("default", "", "order-17")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import redis
 from lab.waiting import until
 from runqueue import JobState
 from runqueue.cli.app import app as commands
+from runqueue.producer.listing import Filter
 from runqueue.store.keys import Keys
 from tests.acceptance.factory import Factory, factory
 from tests.docs.pages import Example, examples, pattern_of
@@ -63,10 +64,8 @@ def run(command: list[str], parts: Factory, folder: Path) -> str:
 
 def completed(parts: Factory, custom_id: str) -> bool:
     """Whether the job of that name has ended well."""
-    (answer,) = parts.queue.look_up(
-        [{"custom_id": custom_id, "kind": "task", "body": {"prompt": "Read the price."}}]
-    )
-    return answer.status == "known" and answer.state is JobState.COMPLETED
+    found = parts.queue.list_jobs(Filter(custom_id=custom_id)).jobs
+    return [job.state for job in found] == [JobState.COMPLETED]
 
 
 @pytest.mark.acceptance

@@ -189,7 +189,8 @@ def test_what_becomes_of_a_job_is_as_its_schema_says(
     with RunQueue(redis_url) as queue:
         desk = Desk(redis_url, tmp_path, client, queue)
         answers = queue.enqueue_many([line("a"), line(None, priority="low", delay=60), line("c")])
-        for answer in [*answers, *queue.look_up([line("a"), line("a", prompt="Another.")])]:
+        again = queue.enqueue_many([line("a"), line("a", prompt="Another.")])
+        for answer in [*answers, *again]:
             row = {**answer._asdict(), "created_at": answer.created_at.isoformat()}
             validator("enqueued").validate(json.loads(json.dumps(row)))
         desk.end(desk.claim())

@@ -1,14 +1,14 @@
 """A queue that a test drives by hand: its transitions, its clock, what people do to its jobs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
 from runqueue import RunQueue
-from runqueue.operator.operations import Operations
 from tests.either import Ask, both
+from tests.runqueue.cli import gateways
 from tests.runqueue.cli.commanding import Desk
 from tests.runqueue.lua.clockwork import Clockwork
 
@@ -19,10 +19,19 @@ def clock(client: redis.Redis) -> Clockwork:
     return Clockwork(client)
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(scope="session")
+def gateway_url(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a gateway serves that queue."""
+    with gateways.gateway(tmp_path_factory.mktemp("gateway"), valkey) as url:
+        yield url
+
+
+@pytest.fixture(params=["sync", "async", "gateway"])
 async def ask(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[Ask]:
-    """Either queue, asked by the name of the method."""
-    async with both(request.param, redis_url) as call:
+    """Each queue, asked by the name of the method."""
+    is_far = request.param == "gateway"
+    url = request.getfixturevalue("gateway_url") if is_far else redis_url
+    async with both(request.param, url) as call:
         yield call
 
 
@@ -30,9 +39,3 @@ async def ask(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[A
 def desk(redis_url: str, client: redis.Redis, queue: RunQueue, tmp_path: Path) -> Desk:
     """Where jobs are handed in, claimed and ended by hand."""
     return Desk(redis_url, tmp_path, client, queue)
-
-
-@pytest.fixture
-def operations(queue: RunQueue) -> Operations:
-    """A person's hands on that queue."""
-    return Operations(queue)

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
-from runqueue.producer.inbox import INBOX, InboxLine, check_lines, inbox_key
+from runqueue.producer.inbox import InboxLine, check_lines, inbox_key
 from runqueue.records.claim_items import Taken
-from runqueue.store.inbox_calls import TakenLine, inbox_done, inbox_take
+from runqueue.store.inbox_calls import INBOX, TakenLine, inbox_done, inbox_take
 from worker.process.account import AccountLink
 from worker.process.writers import Write
 from worker.stages.consumer import Consumer

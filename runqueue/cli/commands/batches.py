@@ -5,16 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from runqueue.cli.backends.audit_log import note, note_jobs
-from runqueue.cli.backends.direct import Queue, Url, opened
-from runqueue.cli.backends.job_selection import Reason
 from runqueue.cli.commands.cancel import canceled_words, print_canceled
 from runqueue.cli.follow.batch_holds import batch_values, held_words
 from runqueue.cli.follow.watch_batch import watch_batch
+from runqueue.cli.shared.audit_log import note, note_jobs
 from runqueue.cli.shared.exit_codes import Exit, ended, print_err
 from runqueue.cli.shared.formatting import counted, printable
+from runqueue.cli.shared.job_selection import Reason
 from runqueue.cli.shared.options import HomeAccount, OneObject, command_group
 from runqueue.cli.shared.output import print_outcome, print_values
+from runqueue.cli.shared.queues import Queue, Url, home_of, opened
 from runqueue.cli.shared.tables import AsJson, Limit, print_rows, print_unread, up_to
 from runqueue.errors import InvalidBatch
 from runqueue.records.batch import Batch, BatchStatus
@@ -52,7 +52,7 @@ def list_batches(
     """Show the batches of an account, the newest first."""
     with opened(url) as queue:
         unread: list[str] = []
-        found = _batches(queue, account or queue.home(), min(_PAGE, limit), unread)
+        found = _batches(queue, account or home_of(queue), min(_PAGE, limit), unread)
         rows = list(map(_row, up_to(limit, found)))
         if as_json:
             rows = [row["whole"] for row in rows]
@@ -122,7 +122,7 @@ def resume(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> Non
 def cancel(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None:
     """Cancel every job of a batch; runs that have begun are canceled at Skyvern."""
     with opened(url) as queue:
-        done = queue.cancel_all_of(one)
+        done = queue.cancel_batch(one)
         note_jobs(queue, "cancel_batch", [one], canceled_words(done))
         print_canceled(done, {"batch": one, "cancel_requested": True}, as_json=as_json)
 

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.backends.audit_log import note
-from runqueue.cli.backends.direct import Url, opened
+from runqueue.cli.shared.audit_log import note
 from runqueue.cli.shared.exit_codes import Exit, ended
 from runqueue.cli.shared.options import HomeAccount, OneObject, command_group
 from runqueue.cli.shared.output import print_outcome
+from runqueue.cli.shared.queues import Url, home_of, opened
 from runqueue.cli.shared.tables import AsJson, print_rows
 from runqueue.store.budgets import EXPECTED, PERIODS, Budget
 
@@ -78,7 +78,7 @@ def set_budget(
     scope = _scope(group, batch, key)
     budget = Budget(steps, per, zone, strict, expected)
     with opened(url) as queue:
-        account = account or queue.home()
+        account = account or home_of(queue)
         queue.set_budget(scope, budget, account=account)
         note(queue, "set_budget", scope, budget.words(), account=account)
         shown = {"scope": scope, **budget.as_dict()}
@@ -98,7 +98,7 @@ def clear(
     """Clear the budget of an account, or of a group, batch or key of it."""
     scope = _scope(group, batch, key)
     with opened(url) as queue:
-        account = account or queue.home()
+        account = account or home_of(queue)
         had_budget = queue.set_budget(scope, None, account=account)
         note(queue, "clear_budget", scope, "no budget", account=account)
         words = "has no budget now" if had_budget else "had no budget"
@@ -110,7 +110,7 @@ def clear(
 def list_budgets(*, account: HomeAccount = None, url: Url = None, as_json: AsJson = False) -> None:
     """Show the budgets, and what of them is spent, committed and left."""
     with opened(url) as queue:
-        rows = [found.as_dict() for found in queue.list_budgets(account or queue.home())]
+        rows = [found.as_dict() for found in queue.list_budgets(account or home_of(queue))]
         if not as_json:
             for row in rows:
                 row |= {name: f"{row[name]:.0f}" for name in ("committed", "left")}

@@ -5,13 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from runqueue.cli.backends.audit_log import note_jobs
-from runqueue.cli.backends.direct import Queue, Url, opened
-from runqueue.cli.backends.id_lookup import named
-from runqueue.cli.backends.job_selection import JobOptions, confirm
+from runqueue.cli.shared.audit_log import note_jobs
 from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.job_names import named
+from runqueue.cli.shared.job_selection import JobOptions, confirm
 from runqueue.cli.shared.options import OneObject, with_options
 from runqueue.cli.shared.output import print_outcome
+from runqueue.cli.shared.queues import Queue, find, opened
+from runqueue.operator.decisions import Settled
 from runqueue.records.job import Job
 from runqueue.store.operator_calls import CancelCounts
 
@@ -29,21 +30,20 @@ class CancelOptions(JobOptions):
 
 
 @with_options
-def cancel(options: CancelOptions, *, url: Url = None, as_json: OneObject = False) -> None:
+def cancel(options: CancelOptions, *, as_json: OneObject = False) -> None:
     """Cancel the named jobs and batches, or the jobs that filters choose.
 
     A run that has begun is canceled at Skyvern; its job keeps its state until the run has ended.
     If a name is unknown, nothing is canceled.
     """
     wanted, account = options.wanted, options.account
-    with opened(url) as queue:
+    with opened(options.url) as queue:
         if not options.is_by_filter():
             done, values = _cancel_named(queue, options.jobs or [], options.namespace)
         else:
-            found = queue.find_open(wanted, account=account)
-            ids = options.kept(queue, found)
+            ids = options.kept(queue, find(queue, wanted._replace(is_open=True), account))
             confirm(f"cancel {counted(len(ids), 'job')}", yes=options.yes or not ids)
-            done, values = queue.cancel_jobs(ids), {}
+            done, values = _cancel_jobs(queue, ids), {}
             if done.at_once or done.asked:
                 by = ", ".join(filter(None, (wanted.words or "all open", options.excluded)))
                 note_jobs(queue, "cancel", ids, canceled_words(done), by=by)
@@ -58,31 +58,29 @@ def _cancel_named(
     batches = dict.fromkeys(one.id for one in found if not isinstance(one, Job))
     # A named job of a named batch counts once.
     jobs = [one.id for one in found if isinstance(one, Job) and one.batch not in batches]
-    done = queue.cancel_jobs(jobs)
+    done = _cancel_jobs(queue, jobs)
+    if done.at_once or done.asked:
+        what = "cancel" if len(jobs) > 1 else "cancel_job"
+        note_jobs(queue, what, jobs, canceled_words(done))
     for one in batches:
-        done += queue.cancel_all_of(one)
-    _note_named(queue, jobs, list(batches), done)
+        of_batch = queue.cancel_batch(one)
+        note_jobs(queue, "cancel_batch", [one], canceled_words(of_batch))
+        done += of_batch
     if len(found) > 1:
         return done, {}
     if batches:
-        size = done.at_once + done.asked + done.over
-        return done, {"batch": found[0].id, "jobs": size, "cancel_requested": True}
+        return done, {"batch": found[0].id, "jobs": done.jobs, "cancel_requested": True}
     (job,) = queue.get_many(jobs, result=False)
     state = job.state if job else None
     over = state is None or state.is_over
     return done, {"job_id": found[0].id, "state": state, "cancel_requested": not over}
 
 
-def _note_named(queue: Queue, jobs: list[str], batches: list[str], done: CancelCounts) -> None:
-    """Record the cancel of named jobs and batches, in one entry an account."""
-    words = canceled_words(done)
-    if len(batches) == 1 and not jobs:
-        note_jobs(queue, "cancel_batch", batches, words)
-    elif batches:
-        by = ", ".join(f"batch {batch}" for batch in batches)
-        note_jobs(queue, "cancel", [*batches, *jobs], words, noun="name", by=by)
-    elif done.at_once or done.asked:
-        note_jobs(queue, "cancel" if len(jobs) > 1 else "cancel_job", jobs, words)
+def _cancel_jobs(queue: Queue, job_ids: list[str]) -> CancelCounts:
+    outcomes = [*queue.cancel_jobs(job_ids).values()]
+    at_once = outcomes.count(Settled.CANCELED)
+    asked = outcomes.count(Settled.WILL_BE_CANCELED)
+    return CancelCounts(at_once, asked, len(outcomes) - at_once - asked)
 
 
 def canceled_words(done: CancelCounts) -> str:

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.backends.audit_log import note
-from runqueue.cli.backends.direct import Url, opened
+from runqueue.cli.shared.audit_log import note
 from runqueue.cli.shared.exit_codes import Exit, ended
 from runqueue.cli.shared.options import HomeAccount, OneObject, command_group
 from runqueue.cli.shared.output import print_outcome
+from runqueue.cli.shared.queues import Url, home_of, opened
 from runqueue.cli.shared.tables import AsJson, print_rows
 from runqueue.store.groups import KEEP, Group, Keep, change_words
 
@@ -52,7 +52,7 @@ def set_group(
         raise ended("nothing to set: give --max-concurrent, --pause or --resume", Exit.USAGE)
     paused = pause if pause or resume else None
     with opened(url) as queue:
-        account = account or queue.home()
+        account = account or home_of(queue)
         found = queue.set_group(name, max_concurrent=cap, paused=paused, account=account)
         note(queue, "set_group", name, change_words(cap, paused), account=account)
         print_outcome(_words(found), found.as_dict(), as_json=as_json)
@@ -62,7 +62,7 @@ def set_group(
 def list_groups(*, account: HomeAccount = None, url: Url = None, as_json: AsJson = False) -> None:
     """Show the groups that have settings or ready jobs."""
     with opened(url) as queue:
-        rows = [found.as_dict() for found in queue.groups(account or queue.home())]
+        rows = [found.as_dict() for found in queue.groups(account or home_of(queue))]
         if not as_json:
             for row in rows:
                 row["max_concurrent"] = row["max_concurrent"] or "none"

@@ -4,10 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from runqueue.cli.backends.direct import Url, opened
-from runqueue.cli.backends.job_pages import every_job
-from runqueue.cli.backends.job_selection import Account, Batch, Group, Namespace, Reason
+from runqueue.cli.shared.job_selection import Account, Batch, Group, Namespace, Reason
 from runqueue.cli.shared.options import Since, Until, command_group
+from runqueue.cli.shared.queues import Url, find, home_of, opened
 from runqueue.cli.shared.tables import (
     RUN,
     AsJson,
@@ -25,8 +24,6 @@ from runqueue.records.waits import in_words
 
 jobs = command_group("Jobs of any state.")
 
-#: Jobs that are read in one call.
-PAGE = 500
 _COLUMNS = ("job_id", "custom_id", "state", "group", "created_at", "reason")
 
 State = Annotated[JobState | None, typer.Option(help="Only jobs in this state.")]
@@ -59,7 +56,7 @@ def list_jobs(
     wanted = Filter(group, batch, reason, state, custom_id, namespace, since=since, until=until)
     with opened(url) as queue:
         unread: list[str] = []
-        found = every_job(queue, wanted, account or queue.home(), limit=PAGE, unread=unread)
+        found = find(queue, wanted, account or home_of(queue), unread=unread)
         rows = [_row(job, as_json=as_json) for job in up_to(limit, each_once(found))]
         print_rows(rows, _COLUMNS, as_json=as_json)
         print_unread(unread)

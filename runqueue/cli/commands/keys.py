@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 import typer
 
-from runqueue.cli.backends.audit_log import note
-from runqueue.cli.backends.direct import Url, opened, opened_redis
+from runqueue.cli.shared.audit_log import note
 from runqueue.cli.shared.exit_codes import Exit, ended
 from runqueue.cli.shared.options import HomeAccount, OneObject, command_group
 from runqueue.cli.shared.output import print_outcome
+from runqueue.cli.shared.queues import Url, home_of, opened
 from runqueue.cli.shared.tables import AsJson, print_rows
 from runqueue.errors import InvalidKeyLimit
 from runqueue.records.waits import utc
@@ -57,7 +57,7 @@ def set_limit(
         words = "give a limit (--max-concurrent, --per-second, …), or --no-limit alone"
         raise ended(words, Exit.USAGE)
     with opened(url) as queue:
-        account = account or queue.home()
+        account = account or home_of(queue)
         queue.set_key_limit(pattern, limit, account=account)
         note(queue, "set_key_limit", pattern, limit.words(), account=account)
         shown = {"key": pattern, **limit.as_dict()}
@@ -74,7 +74,7 @@ def clear(
 ) -> None:
     """Clear a limit; a key then has that of its first segment, if there is one."""
     with opened(url) as queue:
-        account = account or queue.home()
+        account = account or home_of(queue)
         had_limit = queue.set_key_limit(pattern, None, account=account)
         note(queue, "clear_key_limit", pattern, "no limit of its own", account=account)
         words = "has no limit of its own now" if had_limit else "had no limit of its own"
@@ -86,7 +86,7 @@ def clear(
 def list_keys(*, account: HomeAccount = None, url: Url = None, as_json: AsJson = False) -> None:
     """Show the keys that have limits, and those at which jobs wait."""
     with opened(url) as queue:
-        found = queue.list_keys(account or queue.home())
+        found = queue.list_keys(account or home_of(queue))
         rows = [one.as_dict() if as_json else _row(one) for one in found]
         print_rows(rows, _COLUMNS, as_json=as_json)
 
@@ -94,11 +94,13 @@ def list_keys(*, account: HomeAccount = None, url: Url = None, as_json: AsJson =
 @keys.command("repair")
 def repair(
     *,
-    account: Annotated[str, typer.Option(help="The account.")] = "default",
+    account: HomeAccount = None,
+    url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Free the keys, and steps of budgets, that what has ended still holds; print these."""
-    with opened_redis() as queue:
+    with opened(url) as queue:
+        account = account or home_of(queue)
         dropped = queue.ended_holders(account, drop=True)
         if dropped:
             note(queue, "repair_keys", detail=f"{len(dropped)} dropped", account=account)

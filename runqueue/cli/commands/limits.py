@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.backends.audit_log import note
-from runqueue.cli.backends.direct import opened_redis
+from runqueue.cli.shared.audit_log import note
 from runqueue.cli.shared.exit_codes import Exit, ended
 from runqueue.cli.shared.options import AccountArgument
+from runqueue.cli.shared.queues import Url, home_of, opened
 from runqueue.cli.shared.tables import AsJson, print_rows
 from runqueue.records.limits import RANGES, AccountLimits
 from runqueue.store.limits import change_words, exact
@@ -17,7 +17,7 @@ _COLUMNS = ("limit", "in force", "environment", "live", "of")
 
 
 def limits(
-    account: AccountArgument = "default",
+    account: AccountArgument = None,
     *,
     values: Annotated[
         list[str] | None,
@@ -27,6 +27,7 @@ def limits(
         list[str] | None,
         typer.Option(metavar="NAME|all", help="Go back to the value of the workers' environment."),
     ] = None,
+    url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Show an account's limits, or set them live: for every worker, from its next call on.
@@ -34,7 +35,8 @@ def limits(
     A live value overrides the workers' environments, also later ones, until it is reset.
     """
     changes = _changes(values or [], reset or [])
-    with opened_redis() as queue:
+    with opened(url) as queue:
+        account = account or home_of(queue)
         found = queue.set_limits(changes, account)
         if changes:
             note(queue, "set_limits", detail=change_words(changes), account=account)

@@ -3,14 +3,15 @@
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import typer
 
-from runqueue.cli.backends.audit_log import note_counts
-from runqueue.cli.backends.id_lookup import named_jobs
-from runqueue.cli.backends.job_selection import (
+from runqueue.cli.shared.audit_log import note_counts
+from runqueue.cli.shared.exit_codes import Exit, ended
+from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.job_names import named_jobs
+from runqueue.cli.shared.job_selection import (
     Account,
     All,
     Batch,
@@ -21,14 +22,12 @@ from runqueue.cli.backends.job_selection import (
     Reason,
     Yes,
     confirm,
-    operating,
     print_settled,
 )
-from runqueue.cli.shared.exit_codes import Exit, ended
-from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.options import command_group, with_options
-from runqueue.cli.shared.tables import AsJson, Limit, job_row, print_rows, total_of, up_to
-from runqueue.operator.operations import Filter, Operations
+from runqueue.cli.shared.queues import Queue, Url, find, opened
+from runqueue.cli.shared.tables import AsJson, Limit, job_row, print_rows, up_to
+from runqueue.producer.listing import Filter
 from runqueue.records.job import Job, JobState, is_run_id
 
 dead = command_group("Dead jobs: given up without a run.")
@@ -60,26 +59,26 @@ class ListOptions:
     reason: Reason = None
     account: Account = None
     limit: Limit = 50
+    url: Url = None
     as_json: AsJson = False
 
 
 def _show(state: JobState, options: ListOptions) -> None:
     """Show jobs of a state, oldest first."""
     wanted = Filter(options.group, options.batch, options.reason)
-    with operating() as operations:
-        total = partial(total_of, operations, options.account, lambda stats: stats.states[state])
-        jobs = operations.find(state, wanted, account=options.account)
-        found = up_to(options.limit, jobs, total if wanted == Filter() else None)
+    with opened(options.url) as queue:
+        jobs = find(queue, wanted._replace(state=state), options.account)
+        found = up_to(options.limit, jobs)
         rows = [job_row(job) for job in found]
         if state is JobState.UNCONFIRMED:
-            _add_doubts(operations, found, rows)
+            _add_doubts(queue, found, rows)
         print_rows(rows, _COLUMNS[state], as_json=options.as_json)
 
 
-def _add_doubts(operations: Operations, jobs: list[Job], rows: list[dict[str, Any]]) -> None:
+def _add_doubts(queue: Queue, jobs: list[Job], rows: list[dict[str, Any]]) -> None:
     """Add the columns of unconfirmed jobs: since when, and what is planned for them."""
     now = datetime.now(UTC)
-    states = operations.queue.states([job.id for job in jobs])
+    states = queue.states([job.id for job in jobs])
     for job, row, (_, seconds) in zip(jobs, rows, states, strict=True):
         del row["ended_at"]
         row["since"] = (now - timedelta(seconds=seconds)).replace(microsecond=0)
@@ -101,35 +100,29 @@ def list_dead(options: ListOptions) -> None:
 @with_options
 def replay(options: JobOptions, *, state: Replayed = "dead") -> None:
     """Submit dead, failed or canceled jobs again: named ones, or those of a state by filter."""
-    with operating() as operations:
+    with opened(options.url) as queue:
         of = JobState(state)
         hint = "only dead jobs were searched; --state failed or canceled chooses others"
-        ids = options.ids(operations, of, hint if of is JobState.DEAD else "")
+        ids = options.ids(queue, of, hint if of is JobState.DEAD else "")
         confirm(f"submit {counted(len(ids), 'job')} again", yes=options.yes or bool(options.jobs))
-        print_settled(
-            operations,
-            operations.replay(ids),
-            "ready again",
-            OperatorAction("replay", options.by(of), named=options.jobs or ()),
-        )
+        print_settled(queue, queue.replay(ids), options.action("replay", of))
 
 
 @dead.command()
 @with_options
 def discard(options: JobOptions) -> None:
     """Remove dead jobs, or quarantined ones by id, for good, with their idempotency keys."""
-    with operating() as operations:
-        ids = _to_discard(options, operations)
+    with opened(options.url) as queue:
+        ids = _to_discard(options, queue)
         confirm(f"remove {counted(len(ids), 'job')} for good", yes=options.yes)
-        action = OperatorAction("discard", options.by(JobState.DEAD), named=options.jobs or ())
-        print_settled(operations, operations.discard(ids), "removed", action)
+        print_settled(queue, queue.discard(ids), options.action("discard", JobState.DEAD))
 
 
-def _to_discard(options: JobOptions, operations: Operations) -> list[str]:
+def _to_discard(options: JobOptions, queue: Queue) -> list[str]:
     """Return the ids of the chosen jobs; quarantined ones cannot be looked up."""
     if options.is_by_filter():
-        return options.ids(operations, JobState.DEAD)
-    names, queue = options.jobs or [], operations.queue
+        return options.ids(queue, JobState.DEAD)
+    names = options.jobs or []
     quarantined = {one for found in queue.stats().values() for one in found.quarantined_ids}
     others = [name for name in names if name not in quarantined]
     found = named_jobs(queue, others, options.namespace)
@@ -144,36 +137,35 @@ def list_unconfirmed(options: ListOptions) -> None:
 
 
 @unconfirmed.command()
-def adopt(job: OneJob, run_id: str, *, namespace: Namespace = "", yes: Yes = False) -> None:
+def adopt(
+    job: OneJob, run_id: str, *, namespace: Namespace = "", yes: Yes = False, url: Url = None
+) -> None:
     """Give an unconfirmed job its run: the search ends, and the run is followed."""
     if not is_run_id(run_id):
         raise typer.BadParameter("expected a run's id: tsk_… or wr_…", param_hint="RUN_ID")
-    with operating() as operations:
-        (job_id,) = named_jobs(operations.queue, [job], namespace)
-        found = operations.queue.get(job_id)
+    with opened(url) as queue:
+        (job_id,) = named_jobs(queue, [job], namespace)
+        found = queue.get(job_id)
         if found.state is JobState.UNCONFIRMED:
             named = {candidate.run_id for candidate in found.candidates}
             confirm(
                 f"give the job run {run_id}, which no search found to match",
                 yes=yes or run_id in named,
             )
-        settled = {job_id: operations.adopt(job_id, run_id)}
-        print_settled(
-            operations, settled, "follows its run", OperatorAction("adopt", "", run_id, [job])
-        )
+        settled = {job_id: queue.adopt(job_id, run_id)}
+        print_settled(queue, settled, OperatorAction("adopt", "", run_id, [job]))
 
 
 @unconfirmed.command()
 @with_options
 def resubmit(options: JobOptions) -> None:
     """Confirm that no run exists and submit the jobs again; a job with a run would run twice."""
-    with operating() as operations:
-        ids = options.ids(operations, JobState.UNCONFIRMED)
+    with opened(options.url) as queue:
+        ids = options.ids(queue, JobState.UNCONFIRMED)
         jobs_again = f"submit {counted(len(ids), 'job')} again"
         confirm(f"{jobs_again}, although runs of them may exist", yes=options.yes)
-        by = options.by(JobState.UNCONFIRMED)
-        action = OperatorAction("resubmit", by, named=options.jobs or ())
-        print_settled(operations, operations.resubmit(ids), "ready", action)
+        action = options.action("resubmit", JobState.UNCONFIRMED)
+        print_settled(queue, queue.resubmit(ids), action)
 
 
 @unconfirmed.command()
@@ -182,22 +174,23 @@ def fail(
     options: JobOptions, *, why: Annotated[str, typer.Option(help="Shown on the jobs.")] = ""
 ) -> None:
     """Stop the search: the jobs become dead (canceled if so requested) and can be replayed."""
-    with operating() as operations:
-        ids = options.ids(operations, JobState.UNCONFIRMED)
+    with opened(options.url) as queue:
+        ids = options.ids(queue, JobState.UNCONFIRMED)
         confirm(
             f"stop the search for the runs of {counted(len(ids), 'job')}",
             yes=options.yes or bool(options.jobs),
         )
-        action = OperatorAction("fail", options.by(JobState.UNCONFIRMED), why, options.jobs or ())
-        print_settled(operations, operations.fail(ids, why), "settled", action)
+        action = options.action("fail", JobState.UNCONFIRMED, why)
+        print_settled(queue, queue.fail(ids, why), action)
 
 
 @strays.command("list")
-def list_strays(*, account: Account = None, limit: Limit = 50, as_json: AsJson = False) -> None:
+def list_strays(
+    *, account: Account = None, limit: Limit = 50, url: Url = None, as_json: AsJson = False
+) -> None:
     """Show orphan runs: runs of ours that no job owns."""
-    with operating() as operations:
-        total = partial(total_of, operations, account, lambda stats: stats.strays)
-        found = up_to(limit, operations.strays(account=account), total)
+    with opened(url) as queue:
+        found = up_to(limit, queue.strays(account=account))
         rows = [one._asdict() | {"since": one.since.replace(microsecond=0)} for one in found]
         print_rows(rows, _ORPHAN_COLUMNS, as_json=as_json)
 
@@ -209,19 +202,20 @@ def cancel_strays(
     account: Account = None,
     everything: All = False,
     yes: Yes = False,
+    url: Url = None,
 ) -> None:
     """Have the workers cancel orphan runs; those that have ended leave the list."""
-    with operating() as operations:
+    with opened(url) as queue:
         if bool(runs) == everything:
             both = ", not both" if runs else ""
             raise ended(f"name runs or give --all{both}", Exit.USAGE)
         named = set(runs or ())
-        found = [s for s in operations.strays(account=account) if not named or s.run_id in named]
+        found = [s for s in queue.strays(account=account) if not named or s.run_id in named]
         if missing := named - {stray.run_id for stray in found}:
             raise ended(f"no stray {', '.join(sorted(missing))}", Exit.INVALID)
         confirm(f"cancel {counted(len(found), 'run')}", yes=yes or bool(runs))
-        done = operations.cancel_strays(found)
+        done = queue.cancel_strays(found)
         counts = Counter(stray.account for stray in found)
         came_to = f"{done:,} will be canceled"
-        note_counts(operations.queue, "cancel_strays", counts, came_to, noun="run", of=len(found))
+        note_counts(queue, "cancel_strays", counts, came_to, noun="run", of=len(found))
         typer.echo(came_to)

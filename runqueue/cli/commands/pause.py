@@ -4,24 +4,17 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.backends.audit_log import note
-from runqueue.cli.backends.direct import Queue, Url, opened
+from runqueue.cli.shared.audit_log import note
 from runqueue.cli.shared.exit_codes import Exit, ended
 from runqueue.cli.shared.formatting import printable
+from runqueue.cli.shared.options import AccountArgument
+from runqueue.cli.shared.queues import Queue, Url, home_of, opened
 
-Account = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="ACCOUNT",
-        help="The account; default: the token's, or `default`.",
-        show_default=False,
-    ),
-]
 AllAccounts = Annotated[bool, typer.Option("--all-accounts", help="Every account.")]
 
 
 def pause(
-    account: Account = None,
+    account: AccountArgument = None,
     *,
     reason: Annotated[str, typer.Option(help="Why; shown wherever the account is.")] = "",
     all_accounts: AllAccounts = False,
@@ -36,7 +29,9 @@ def pause(
             typer.echo(f"{name}: {'paused' if is_new else again}")
 
 
-def resume(account: Account = None, *, all_accounts: AllAccounts = False, url: Url = None) -> None:
+def resume(
+    account: AccountArgument = None, *, all_accounts: AllAccounts = False, url: Url = None
+) -> None:
     """Resume an account's submissions after a pause, or a hold that `stats` shows.
 
     With --all-accounts only pauses end: each hold has a cause of its own, to be checked first.
@@ -62,7 +57,7 @@ def resume(account: Account = None, *, all_accounts: AllAccounts = False, url: U
 def _chosen(queue: Queue, account: str | None, *, all_accounts: bool) -> list[str]:
     """Return the accounts that a command is for."""
     if not all_accounts:
-        return [account or queue.home()]
+        return [account or home_of(queue)]
     if account is not None:
         raise ended("name an account or give --all-accounts, not both", Exit.USAGE)
     return queue.accounts()

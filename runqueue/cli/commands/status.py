@@ -8,19 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-from runqueue.cli.backends.direct import Queue, Url, opened
-from runqueue.cli.backends.id_lookup import named
-from runqueue.cli.backends.job_selection import Namespace
 from runqueue.cli.commands.webhooks import webhook_values
 from runqueue.cli.follow.account_holds import hold_words
 from runqueue.cli.follow.batch_holds import batch_values, held_words
 from runqueue.cli.shared.exit_codes import Exit, ended, exit_on_error, print_err
 from runqueue.cli.shared.formatting import count_words, counted, printable, webhook_words
+from runqueue.cli.shared.job_names import named
+from runqueue.cli.shared.job_selection import Namespace
 from runqueue.cli.shared.options import OneObject
 from runqueue.cli.shared.output import print_table, print_values
+from runqueue.cli.shared.queues import Queue, Url, opened
 from runqueue.cli.shared.tables import doubt_values
 from runqueue.embedded.server import DIRECTORY, serve
-from runqueue.errors import BatchNotFound
+from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.records.account import AccountStats
 from runqueue.records.as_json import json_value
 from runqueue.records.health import health_of
@@ -43,7 +43,7 @@ def status(
         if not isinstance(found, Job):
             print_values(batch_values(found, as_json=as_json), as_json=as_json)
             return
-        values, life = _job_values(found, as_json=as_json), queue.timeline(found.id)
+        values, life = _job_values(found, as_json=as_json), _life(queue, found.id)
         if as_json:
             print_values({**values, **life}, as_json=True)
         else:
@@ -51,6 +51,13 @@ def status(
             _print_life(life)
         if found.batch and not found.is_over:
             _print_held(queue, found.batch)
+
+
+def _life(queue: Queue, job_id: str) -> dict[str, Any]:
+    try:
+        return queue.timeline(job_id)
+    except JobNotFound:  # it was removed meanwhile
+        return {}
 
 
 def _print_life(life: dict[str, Any]) -> None:

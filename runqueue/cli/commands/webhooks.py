@@ -1,16 +1,16 @@
 """`runqueue webhooks`: lists webhooks that did not arrive, sends them again, or confirms."""
 
 import re
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from runqueue.cli.backends.id_lookup import named_jobs
-from runqueue.cli.backends.job_selection import (
+from runqueue.cli.shared.exit_codes import Exit, print_err
+from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.job_names import named_jobs
+from runqueue.cli.shared.job_selection import (
     Account,
     All,
     Batch,
@@ -21,12 +21,10 @@ from runqueue.cli.backends.job_selection import (
     Yes,
     by_filter,
     confirm,
-    operating,
     print_settled,
 )
-from runqueue.cli.shared.exit_codes import Exit, print_err
-from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.options import Since, Until, command_group, with_options
+from runqueue.cli.shared.queues import Queue, Url, find, opened
 from runqueue.cli.shared.tables import (
     RUN,
     AsJson,
@@ -34,16 +32,15 @@ from runqueue.cli.shared.tables import (
     each_once,
     job_row,
     print_rows,
-    total_of,
     up_to,
 )
 from runqueue.connection.urls import shown_url
-from runqueue.operator.operations import FOUND, Filter, Operations, Settled, check_url
-from runqueue.producer.queue import RunQueue
-from runqueue.records.account import AccountStats
+from runqueue.operator.decisions import Settled
+from runqueue.producer.listing import FOUND, Filter
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
 from runqueue.records.job import Job
 from runqueue.request.private_targets import VARIABLE, private_host
+from runqueue.request.requests import WEB_URL_WORDS, is_web_url
 
 webhooks = command_group("Webhooks: deliveries of jobs' ends to the URLs in their requests.")
 
@@ -58,21 +55,14 @@ _COLUMNS = (
 )
 _FILTERS = "--gave-up, --pending, --unknown, --group, --batch, --account, --since, --until or --all"
 
-#: Workers refuse private addresses at once: so many webhooks are waited for, so many seconds.
-_FOLLOWED, PATIENCE = 100, 5.0
-#: Seconds between two polls of them.
-_PAUSE = 0.1
-
 #: The parts of an invalid URL that may be secret.
 _LOGIN_OR_QUERY = re.compile(r"^.*@|[?#].*", re.DOTALL)
 
 
 def _read_url(given: str) -> str:
-    try:
-        check_url(given)
-    except ValueError as error:
-        words = str(error).removeprefix("url: ")
-        raise typer.BadParameter(f"{words}, got {_LOGIN_OR_QUERY.sub('', given)!r}") from None
+    if not is_web_url(given):
+        shown = _LOGIN_OR_QUERY.sub("", given)
+        raise typer.BadParameter(f"expected {WEB_URL_WORDS}, got {shown!r}")
     return given
 
 
@@ -81,9 +71,14 @@ Pending = Annotated[bool, typer.Option("--pending", help="Those that are being t
 Unknown = Annotated[
     bool, typer.Option("--unknown", help="Those that Skyvern sent; arrival not confirmed.")
 ]
-Url = Annotated[
+WebhookUrl = Annotated[
     str | None,
-    typer.Option(parser=_read_url, metavar="URL", help="Send them to this URL from now on."),
+    typer.Option(
+        "--webhook-url",
+        parser=_read_url,
+        metavar="URL",
+        help="Send them to this URL from now on.",
+    ),
 ]
 
 
@@ -99,6 +94,7 @@ class WebhookFilter:
     account: Account = None
     since: Since = None
     until: Until = None
+    url: Url = None
 
     @property
     def wanted(self) -> Filter:
@@ -115,29 +111,23 @@ class WebhookFilter:
         }
         return [state for state in given if given[state]]
 
-    def find(self, operations: Operations, states: Sequence[DeliveryState]) -> Iterator[Job]:
+    def find(self, queue: Queue, states: Sequence[DeliveryState]) -> Iterator[Job]:
         """Go through the jobs whose webhooks are in some states; a job may come twice."""
         for state in states:
-            yield from operations.find_deliveries(state, self.wanted, account=self.account)
+            yield from find(queue, self.wanted._replace(webhook=state), self.account)
 
 
 @webhooks.command("list")
 @with_options
 def list_webhooks(options: WebhookFilter, *, limit: Limit = 50, as_json: AsJson = False) -> None:
     """Show webhooks that were not delivered, or may not have been."""
-    with operating() as operations:
-        print_rows(_rows(operations, options, limit), _COLUMNS, as_json=as_json)
+    with opened(options.url) as queue:
+        print_rows(_rows(queue, options, limit), _COLUMNS, as_json=as_json)
 
 
-def _rows(operations: Operations, options: WebhookFilter, limit: int) -> list[dict[str, Any]]:
-    states = options.states or FOUND
-
-    def count(stats: AccountStats) -> int:
-        return sum(stats.deliveries[state] for state in states)
-
-    is_all = options.wanted == Filter()
-    total = partial(total_of, operations, options.account, count) if is_all else None
-    return [_row(job) for job in up_to(limit, each_once(options.find(operations, states)), total)]
+def _rows(queue: Queue, options: WebhookFilter, limit: int) -> list[dict[str, Any]]:
+    found = each_once(options.find(queue, options.states or FOUND))
+    return [_row(job) for job in up_to(limit, found)]
 
 
 def _row(job: Job) -> dict[str, Any]:
@@ -165,7 +155,7 @@ def retry(
     namespace: Namespace = "",
     options: WebhookFilter,
     everything: All = False,
-    url: Url = None,
+    to: WebhookUrl = None,
     yes: Yes = False,
 ) -> None:
     """Send webhooks again: those of named jobs, or by filter.
@@ -175,28 +165,29 @@ def retry(
     filtered = bool(options.states) or everything
     filtered = filtered or options.account is not None
     states = options.states or [DeliveryState.GAVE_UP, DeliveryState.UNKNOWN]
-    with operating() as operations:
+    with opened(options.url) as queue:
         if by_filter(jobs, options.wanted, namespace, filtered=filtered, filters=_FILTERS):
-            chosen = options.find(operations, states)
-            found = {job.id: _is_private(job, url) for job in chosen}
+            chosen = options.find(queue, states)
+            found = {job.id: _is_private(job, to) for job in chosen}
         else:
-            ids = named_jobs(operations.queue, jobs or [], namespace)
-            before = operations.queue.get_many(ids, result=False)
+            ids = named_jobs(queue, jobs or [], namespace)
+            before = queue.get_many(ids, result=False)
             found = {
-                job_id: job is not None and _is_private(job, url)
+                job_id: job is not None and _is_private(job, to)
                 for job_id, job in zip(ids, before, strict=True)
             }
         if not found:
             typer.echo("none")
             raise typer.Exit(Exit.OK)
-        where = f" to {shown_url(url)}" if url else ""
+        where = f" to {shown_url(to)}" if to else ""
         confirm(f"send {counted(len(found), 'webhook')} again{where}", yes=yes or bool(jobs))
         by = "" if jobs else ", ".join(filter(None, (*states, options.wanted.words)))
         action = OperatorAction("deliver", by, where.removeprefix(" "), jobs or ())
-        settled = operations.deliver_again(found, url or "")
-        private = [i for i in found if found[i] and settled.get(i) is Settled.DONE]
-        settled |= dict.fromkeys(_refused(operations.queue, private), Settled.TARGET_REFUSED)
-        print_settled(operations, settled, "will be sent", action)
+        settled = queue.deliver_again(found, to or "")
+        if private := sum(found[job_id] and settled[job_id] is Settled.DONE for job_id in found):
+            words = f"go to private addresses, which workers refuse unless {VARIABLE}=true"
+            print_err(f"runqueue: {private:,} of them {words}")
+        print_settled(queue, settled, action)
 
 
 def _is_private(job: Job, url: str | None) -> bool:
@@ -206,37 +197,15 @@ def _is_private(job: Job, url: str | None) -> bool:
     return VARIABLE in (job.webhook.error or "")
 
 
-def _refused(queue: RunQueue, job_ids: list[str]) -> list[str]:
-    """Wait until workers tried private targets; returns the jobs whose target they refused."""
-    refused, waiting = [], job_ids[:_FOLLOWED]
-    deadline = time.monotonic() + PATIENCE
-    while waiting:
-        tried = [job for job in queue.get_many(waiting, result=False) if job and _was_tried(job)]
-        refused += [job.id for job in tried if _is_private(job, None)]
-        done = {job.id for job in tried}
-        waiting = [job_id for job_id in waiting if job_id not in done]
-        if not waiting or time.monotonic() >= deadline:
-            break
-        time.sleep(_PAUSE)
-    if left := len(waiting) + len(job_ids[_FOLLOWED:]):
-        words = f"workers refuse their private addresses unless {VARIABLE}=true"
-        print_err(f"runqueue: {counted(left, 'webhook')} not tried yet: {words}")
-    return refused
-
-
-def _was_tried(job: Job) -> bool:
-    """Return whether a webhook was tried since it became due again."""
-    return job.webhook.state is not DeliveryState.PENDING or job.webhook.attempts > 0
-
-
 @webhooks.command("confirm")
 def confirm_results(
     jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids, or custom_ids.")],
     *,
     namespace: Namespace = "",
+    url: Url = None,
 ) -> None:
     """Confirm that you have the results: their webhooks count as delivered."""
-    with operating() as operations:
-        ids = named_jobs(operations.queue, jobs, namespace)
+    with opened(url) as queue:
+        ids = named_jobs(queue, jobs, namespace)
         action = OperatorAction("confirm_delivery", named=jobs)
-        print_settled(operations, operations.confirm_delivery(ids), "delivered", action)
+        print_settled(queue, queue.confirm_delivery(ids), action)

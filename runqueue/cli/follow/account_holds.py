@@ -3,8 +3,8 @@
 import time
 from collections.abc import Collection
 
-from runqueue.cli.backends.direct import AnyQueue
 from runqueue.cli.shared.formatting import printable
+from runqueue.cli.shared.queues import Queue
 from runqueue.cli.shared.saying import Saying
 from runqueue.records.account import AccountStats
 
@@ -50,7 +50,7 @@ class Holds:
         messages: prints them.
     """
 
-    def __init__(self, queue: AnyQueue, messages: Saying) -> None:
+    def __init__(self, queue: Queue, messages: Saying) -> None:
         self._queue = queue
         self._saying = messages
         self._next = time.monotonic() + _EVERY

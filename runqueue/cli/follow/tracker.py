@@ -5,10 +5,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from runqueue import ids
-from runqueue.cli.backends.direct import AnyQueue
-from runqueue.cli.backends.job_pages import every_job
 from runqueue.cli.follow.batch_counts import GONE, Counted
 from runqueue.cli.follow.job_id_store import COUNTED, SINGLE, JobList, Listed, Which
+from runqueue.cli.shared.queues import Queue, find
 from runqueue.errors import BatchNotFound
 from runqueue.producer.listing import Filter
 from runqueue.records.batch import Batch
@@ -54,7 +53,7 @@ class Following:
 
     def __init__(
         self,
-        queue: AnyQueue,
+        queue: Queue,
         batches: Mapping[str, int],
         jobs: JobList,
         accounts: Collection[str],
@@ -165,7 +164,7 @@ class Following:
 
     def _stuck_in(self, batch: Batch) -> int:
         """Count the jobs of a batch that have been unconfirmed for too long."""
-        found = every_job(self._queue, Filter(state=JobState.UNCONFIRMED), batch.account)
+        found = find(self._queue, Filter(state=JobState.UNCONFIRMED), batch.account)
         states = self._queue.states([job.id for job in found if job.batch == batch.id])
         return sum(
             state is JobState.UNCONFIRMED and seconds > self._grace for state, seconds in states

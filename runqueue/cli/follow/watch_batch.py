@@ -6,12 +6,12 @@ A batch is watched at a cost that does not grow with its size.
 import time
 from collections.abc import Callable
 
-from runqueue.cli.backends.direct import Queue
 from runqueue.cli.follow.account_holds import Holds
 from runqueue.cli.follow.batch_counts import Counted
 from runqueue.cli.follow.batch_holds import held_words
 from runqueue.cli.follow.tracker import SOONEST, Following, next_pause
 from runqueue.cli.shared.output import display
+from runqueue.cli.shared.queues import Queue
 from runqueue.cli.shared.saying import Saying
 from runqueue.errors import QueueUnavailable
 from runqueue.records.batch import Batch

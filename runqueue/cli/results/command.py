@@ -12,18 +12,17 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.backends.direct import Queue, Url, opened
-from runqueue.cli.backends.job_pages import every_job
-from runqueue.cli.backends.job_selection import Account, Group
 from runqueue.cli.follow.watch_batch import watch_batch
 from runqueue.cli.results.formats import Format, as_csv, format_of, make
 from runqueue.cli.results.line_file import ResultsError, is_special
 from runqueue.cli.results.partial_file import Mark, Of, Part
+from runqueue.cli.results.result_lines import ResultLine, result_lines
 from runqueue.cli.shared.exit_codes import Exit, ended, print_err
 from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.job_selection import Account, Group
 from runqueue.cli.shared.options import Since, Until, with_options
 from runqueue.cli.shared.output import state_words
-from runqueue.cli.shared.result_lines import ResultLine
+from runqueue.cli.shared.queues import Queue, Url, find, home_of, opened
 from runqueue.errors import RunQueueError
 from runqueue.producer.listing import ALL, Filter
 from runqueue.producer.results import BAD
@@ -105,7 +104,7 @@ def _export(options: ExportOptions, what: str) -> None:
         # Read first: jobs that end from here on may be missing, and are reported so.
         found = watch_batch(queue, of.batch) if options.wait else queue.get_batch(of.batch)
         if output is None or wanted is None:
-            with closing(queue.lines(of.batch, errors=_errors(of))) as pages:
+            with closing(result_lines(queue, of.batch, errors=_errors(of))) as pages:
                 _stream(pages, output)
         else:
             try:
@@ -134,8 +133,8 @@ def _filter(options: ExportOptions) -> Filter:
 
 def _export_ended(queue: Queue, options: ExportOptions, of: Of, wanted: Format | None) -> None:
     """Write the jobs of a filter."""
-    account = options.account or queue.home()
-    lines = queue.lines(None, _filter(options), account=account, errors=_errors(of))
+    account = options.account or home_of(queue)
+    lines = result_lines(queue, None, _filter(options), account=account, errors=_errors(of))
     with closing(lines) as pages:
         if options.output is None or wanted is None:
             _stream(pages, options.output)
@@ -178,7 +177,7 @@ def _write(queue: Queue, found: Batch, of: Of, target: Path, wanted: Format, *, 
             print_err(f"{counted(part.rows, 'job')} are in {part.path}: continuing after them")
         part.begin(_as_of(found))
         with _how_to_go_on(part):
-            lines = queue.lines(of.batch, errors=_errors(of), after=part.last)
+            lines = result_lines(queue, of.batch, errors=_errors(of), after=part.last)
             with closing(lines) as pages:
                 _fill(part, pages, found.total)
         _finish(part, target, wanted)
@@ -209,7 +208,7 @@ def _as_of(found: Batch) -> str | None:
 
 def _order(queue: Queue, found: Batch, of: Of) -> Iterator[tuple[str, Mark | None]]:
     """Yield the jobs of a batch in the order of the upload, and how each wanted one ended."""
-    for job in every_job(queue, Filter(batch=found.id), found.account):
+    for job in find(queue, Filter(batch=found.id), found.account):
         is_wanted = job.state in BAD if _errors(of) else job.is_over
         at = job.ended_at.isoformat() if job.ended_at else None
         yield job.id, Mark(job.state.value, at) if is_wanted else None

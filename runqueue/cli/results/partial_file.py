@@ -16,9 +16,9 @@ from typing import NamedTuple
 import orjson
 
 from runqueue.cli.results.line_file import LineFile, ResultsError
+from runqueue.cli.results.result_lines import ResultLine
 from runqueue.cli.shared.exit_codes import Exit
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.result_lines import ResultLine
 
 #: Bytes read at once.
 _BUFFER = 1024 * 1024

@@ -14,7 +14,14 @@ from runqueue.request.time_range import read_time
 HomeAccount = Annotated[
     str | None, typer.Option(help="The account; default: the token's, or `default`.")
 ]
-AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account.")]
+AccountArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="ACCOUNT",
+        help="The account; default: the token's, or `default`.",
+        show_default=False,
+    ),
+]
 
 
 def _read_time(given: str) -> datetime:

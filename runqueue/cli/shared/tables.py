@@ -1,6 +1,6 @@
 """Lists of jobs and runs that need a person: as a table, or one JSON object a line."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 from typing import Annotated, Any, TypeVar
@@ -11,8 +11,6 @@ import typer
 from runqueue.cli.shared.exit_codes import print_err
 from runqueue.cli.shared.formatting import ago
 from runqueue.cli.shared.output import print_columns
-from runqueue.operator.operations import Operations
-from runqueue.records.account import AccountStats
 from runqueue.records.job import Candidate, Job, JobState
 from runqueue.records.waits import utc
 
@@ -43,27 +41,11 @@ _JOB = (
 RUN = ("state", "run_id", "run_status")
 
 
-def total_of(
-    operations: Operations, account: str | None, count: Callable[[AccountStats], int]
-) -> int:
-    """Return a count of one account, or its sum over all."""
-    stats = operations.queue.stats()
-    return sum(count(stats[name]) for name in stats if account in {None, name})
-
-
-def up_to(limit: int, found: Iterable[T], total: Callable[[], int] | None = None) -> list[T]:
-    """Return the first of a list; report on stderr if it has more.
-
-    Args:
-        limit: how many at most.
-        found: the list.
-        total: returns how many it has, where that is known without reading all of it.
-    """
+def up_to(limit: int, found: Iterable[T]) -> list[T]:
+    """Return the first of a list; report on stderr if it has more."""
     some = list(islice(found := iter(found), limit))
     if next(found, None) is not None:
-        left = total() - limit if total else 0
-        more = f"{left:,} more" if left > 0 else "more"
-        print_err(f"… and {more}; --limit shows more than {limit}")
+        print_err(f"… and more; --limit shows more than {limit}")
     return some
 
 

@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.backends.direct import Queue, Url, opened
 from runqueue.cli.follow.batch_holds import held_words
 from runqueue.cli.follow.job_id_store import JobList
 from runqueue.cli.results.line_file import ResultsError
 from runqueue.cli.results.live_file import Results
 from runqueue.cli.shared.exit_codes import Exit, exit_on_error, print_err
 from runqueue.cli.shared.options import OneObject, with_options
+from runqueue.cli.shared.queues import Queue, Url, opened
 from runqueue.cli.submit import batch_options, input_options
 from runqueue.cli.submit.gateway_upload import submit_remotely
 from runqueue.cli.submit.input_lines import Source, Unreadable, open_input

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
+from runqueue.cli.shared.queues import home_of
 from runqueue.cli.submit.input_lines import Row, Source, Unreadable
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.submit_file import UploadOptions, read
@@ -14,102 +15,80 @@ from runqueue.producer.chunks import Packet
 from runqueue.producer.upload_report import KnownIn, UploadReport
 
 if TYPE_CHECKING:
-    from runqueue.cli.backends.gateway import GatewayQueue
+    from runqueue.remote.queue import RemoteQueue
 
 
 class _LineRefused(Exception):  # noqa: N818 - it ends the sending
     """A line is bad: the upload is aborted, and the gateway discards it."""
 
 
-class _Passing:
-    """The rows of a source, kept until they are known to be good.
-
-    Args:
-        rows: the rows.
-    """
-
-    def __init__(self, rows: Iterator[Row]) -> None:
-        self._rows = rows
-        self._passed: list[tuple[int, bytes]] = []
-
-    def __iter__(self) -> Iterator[Row]:
-        for number, row in self._rows:
-            if isinstance(row, bytes):
-                self._passed.append((number, row))
-            yield number, row
-
-    def take(self) -> list[tuple[int, bytes]]:
-        """Return what has passed since the last call."""
-        passed, self._passed = self._passed, []
-        return passed
-
-
 class _Sending:
     """The good lines of a file, each under its number: a gap becomes blank lines.
 
     Args:
-        found: the file, as it is read and checked.
-        passing: its rows.
+        source: the file.
         skip_invalid: whether bad lines are skipped.
     """
 
-    def __init__(self, found: CheckedInput, passing: _Passing, *, skip_invalid: bool) -> None:
+    def __init__(self, source: Source, *, skip_invalid: bool) -> None:
         #: The account of the jobs; known with the first line.
         self.account = ""
-        self._found = found
-        self._blocks = found.packets()
-        self._passing = passing
+        self._rows = source.rows
         self._skip_invalid = skip_invalid
+        #: The lines that were read and not sent yet, by their numbers.
+        self._read: dict[int, bytes] = {}
 
-    def __iter__(self) -> Iterator[bytes]:
-        last = 0
-        for packets in self._blocks:
-            if self._found.checker.bad_lines and not self._skip_invalid:
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows of the source, and keep the lines among them."""
+        for number, row in self._rows:
+            if isinstance(row, bytes):
+                self._read[number] = row
+            yield number, row
+
+    def lines(self, found: CheckedInput) -> Iterator[bytes]:
+        """Yield the lines of the file as it is checked."""
+        last, blocks = 0, found.packets()
+        for packets in blocks:
+            if found.checker.bad_lines and not self._skip_invalid:
+                for _ in blocks:  # so that every bad line is reported
+                    self._read.clear()
                 raise _LineRefused
-            good = self._good(packets)
-            for number, raw in self._passing.take():
-                if number in good:
-                    yield from repeat(b"", number - last - 1)
-                    yield raw
-                    last = number
+            self._check_account(found, packets)
+            for number in sorted(number for packet in packets for number in packet.positions):
+                yield from repeat(b"", number - last - 1)
+                yield self._read[number]
+                last = number
+            self._read.clear()
 
-    def _good(self, packets: list[Packet]) -> set[int]:
-        """Return the numbers of the good lines."""
+    def _check_account(self, found: CheckedInput, packets: list[Packet]) -> None:
         for packet in packets:
             self.account = self.account or packet.account
             if packet.account != self.account:
                 said = f"expected account {self.account!r}, as before: a gateway takes one a file"
                 number = packet.positions[0]
-                self._found.step.say(f"{self._found.source.name}:{number}: account: {said}")
+                found.step.say(f"{found.source.name}:{number}: account: {said}")
                 raise Unreadable(number, said)
-        return {number for packet in packets for number in packet.positions}
-
-    def check_rest(self) -> None:
-        """Read on, so that every bad line is reported."""
-        for _ in self._blocks:
-            self._passing.take()
 
 
 def submit_remotely(
-    queue: GatewayQueue, source: Source, options: UploadOptions
+    queue: RemoteQueue, source: Source, options: UploadOptions
 ) -> tuple[CheckedInput, UploadReport | None]:
     """Submit a file over HTTP; as `submit_file.submit_file`.
 
     The gateway does not report the batches of known jobs.
     """
-    passing = _Passing(source.rows)
-    rows = replace(source, rows=iter(passing))
-    with read(rows, options.namespace, set(queue.accounts()), home=queue.home()) as found:
-        sending = _Sending(found, passing, skip_invalid=options.skip_invalid)
+    sending = _Sending(source, skip_invalid=options.skip_invalid)
+    rows = replace(source, rows=sending.rows())
+    with read(rows, options.namespace, set(queue.accounts()), home=home_of(queue)) as found:
         try:
-            return found, _upload(queue, sending, options)
+            return found, _upload(queue, sending, sending.lines(found), options)
         except _LineRefused:
-            sending.check_rest()
             return found, None
 
 
-def _upload(queue: GatewayQueue, sending: _Sending, options: UploadOptions) -> UploadReport:
-    lines = iter(sending)
+def _upload(
+    queue: RemoteQueue, sending: _Sending, lines: Iterator[bytes], options: UploadOptions
+) -> UploadReport:
     first = next(lines, None)
     if first is None:
         return UploadReport()

@@ -4,14 +4,15 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from runqueue.cli.backends.direct import Queue
 from runqueue.cli.follow.job_id_store import JobList
 from runqueue.cli.follow.tracker import Following
 from runqueue.cli.follow.watch_batch import follow_jobs
 from runqueue.cli.results.line_file import ResultsError
 from runqueue.cli.results.live_file import Results
+from runqueue.cli.results.result_lines import result_lines
 from runqueue.cli.shared.exit_codes import Exit, print_err
 from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.queues import Queue
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.errors import BatchNotFound, QueueUnavailable
 from runqueue.producer.queue import RunQueue
@@ -123,7 +124,7 @@ def follow(queue: Queue, following: Following, results: Results | None) -> None:
         _follow(queue, following, results)
         if results and not isinstance(queue, RunQueue):
             for batch in following.sizes:  # in the order of the file
-                for lines in queue.lines(batch):
+                for lines in result_lines(queue, batch):
                     results.append([line.text for line in lines])
         if results:
             results.finish()

@@ -9,13 +9,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from runqueue.cli.backends.direct import opened_redis
+from runqueue.cli.shared.queues import Queue, Url, opened
 from runqueue.cli.top.render import picture
 from runqueue.cli.top.snapshot import TopView, take_snapshot
 from runqueue.connection.client import find_url
 from runqueue.connection.urls import shown_url
 from runqueue.errors import QueueUnavailable
-from runqueue.producer.queue import RunQueue
 
 #: Seconds over which rates are measured, and for `--once`. Runs end in bursts, with the polls.
 RATES_SECONDS, ONCE_SECONDS = 10.0, 5.0
@@ -29,15 +28,16 @@ def top(
     once: Annotated[
         bool, typer.Option("--once", help="Print one snapshot, with the rates of five seconds.")
     ] = False,
+    url: Url = None,
 ) -> None:
     """Show the queue live: holds, counts, rates, groups, batches and workers.
 
-    Ctrl-C ends it. While Redis is away, the last snapshot stays and polling continues. If the
+    Ctrl-C ends it. While the queue is away, the last snapshot stays and polling continues. If the
     output is no terminal, one snapshot is printed.
     """
     console = Console(highlight=False, markup=False, emoji=False)
-    with opened_redis() as queue:
-        screen = Screen(console, queue)
+    with opened(url) as queue:
+        screen = Screen(console, queue, shown_url(url or find_url()))
         screen.poll()
         if once or not console.is_terminal:
             time.sleep(ONCE_SECONDS)
@@ -64,12 +64,13 @@ class Screen:
     Args:
         console: the terminal.
         queue: what is polled.
+        where: its Redis or gateway, without what is secret.
     """
 
-    def __init__(self, console: Console, queue: RunQueue) -> None:
+    def __init__(self, console: Console, queue: Queue, where: str) -> None:
         self._console = console
         self._queue = queue
-        self._where = shown_url(find_url())
+        self._where = where
         self._snapshots: deque[TopView] = deque()
         self._trouble = ""
 
@@ -77,7 +78,7 @@ class Screen:
         """Poll again.
 
         Raises:
-            QueueUnavailable: Redis cannot be reached.
+            QueueUnavailable: the queue cannot be reached.
         """
         seen = take_snapshot(self._queue)
         self._snapshots.append(seen)
@@ -86,7 +87,7 @@ class Screen:
         self._trouble = ""
 
     def poll_patiently(self) -> None:
-        """Poll again; while Redis is away, keep the last snapshot and show its age."""
+        """Poll again; while the queue is away, keep the last snapshot and show its age."""
         try:
             self.poll()
         except QueueUnavailable as error:

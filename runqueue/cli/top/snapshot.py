@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-from runqueue.producer.queue import RunQueue
+from runqueue.cli.shared.queues import Queue
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch
 from runqueue.store.groups import Group
@@ -30,11 +30,11 @@ class TopView:
     processes: list[Process] = field(default_factory=list)
 
 
-def take_snapshot(queue: RunQueue) -> TopView:
-    """Read everything: four script calls an account.
+def take_snapshot(queue: Queue) -> TopView:
+    """Read everything: four calls an account.
 
     Raises:
-        QueueUnavailable: Redis cannot be reached.
+        QueueUnavailable: the queue cannot be reached.
     """
     seen = TopView(time.monotonic(), queue.stats())
     for account in seen.stats:

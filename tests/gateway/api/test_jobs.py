@@ -1,9 +1,10 @@
-"""One job: read, waited for, canceled, replayed."""
+"""Jobs: one is read, waited for, canceled; many are decided on."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 import redis
@@ -12,7 +13,6 @@ from runqueue import JobState, RunQueue, TaskRunRequest
 from runqueue.ids import new_id
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
-from runqueue.store.keys import Keys
 from runqueue.store.sending import run
 from tests.gateway.gating import Desk, gating, run_of, told
 from tests.simulator.simulating import eventually
@@ -137,33 +137,44 @@ async def test_a_job_that_runs_keeps_its_state_and_the_wish(desk: Desk, redis_ur
     assert desk.job(job).cancel_requested
 
 
-async def test_a_dead_job_is_done_again(desk: Desk, client: redis.Redis, redis_url: str) -> None:
-    (job,) = desk.claimed()
-    run(client, worker_calls.mark_dead("default", [Lost(job.job_id, job.attempt, "no")]))
-    assert desk.job(job).state is JobState.DEAD
-
-    async with gating(redis_url) as door:
-        answer = await door.ask("POST", f"/v1/jobs/{job.job_id}/replay")
-
-    assert (answer.status, answer.body) == (200, {"job_id": job.job_id, "state": "ready"})
-    assert desk.job(job).state is JobState.READY
-
-
-async def test_a_job_that_has_not_ended_badly_is_not_done_again(desk: Desk, redis_url: str) -> None:
-    (job,) = desk.running()
-
-    async with gating(redis_url) as door:
-        assert (await door.ask("POST", f"/v1/jobs/{job.job_id}/replay")).status == 409
-
-
-async def test_a_job_whose_request_is_not_kept_any_more_is_not_done_again(
-    queue: RunQueue, client: redis.Redis, redis_url: str
+async def test_jobs_are_decided_on_and_what_came_of_each_is_noted(
+    desk: Desk, client: redis.Redis, redis_url: str
 ) -> None:
-    (job,) = queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}])
-    queue.cancel(job.job_id)
-    client.hset(f"{Keys('default').prefix}job:{job.job_id}", "body_dropped", "1")
+    (dead,) = desk.claimed()
+    run(client, worker_calls.mark_dead("default", [Lost(dead.job_id, dead.attempt, "no")]))
+    (lives,) = desk.running()
+    ids = [dead.job_id, lives.job_id, "nonsense"]
 
     async with gating(redis_url) as door:
-        answer = await door.ask("POST", f"/v1/jobs/{job.job_id}/replay")
+        answer = await door.ask("POST", "/v1/jobs:replay", {"job_ids": ids})
+        again = await door.ask("POST", "/v1/jobs:replay", {"job_ids": ids})
 
-    assert (answer.status, "request was dropped" in answer.body["detail"]) == (409, True)
+    outcomes = ["done", "not dead, failed or canceled", "no such job"]
+    assert (answer.status, list(answer.body["jobs"].values())) == (200, outcomes)
+    assert next(iter(again.body["jobs"].values())) == outcomes[1]
+    assert desk.job(dead).state is JobState.READY
+    (note,) = desk.queue.audit()  # the second time nothing was done
+    assert (note.what, note.target, note.detail) == ("replay", "", "1 of 3 jobs: ready again")
+
+
+@pytest.mark.parametrize(
+    ("decision", "given", "field"),
+    [
+        ("replay", {}, "job_ids"),
+        ("replay", {"job_ids": []}, "job_ids"),
+        ("replay", {"job_ids": ["a"] * 201}, "job_ids"),
+        ("adopt", {"job_ids": ["a", "b"], "run_id": "tsk_1"}, "job_ids"),
+        ("adopt", {"job_ids": ["a"], "run_id": "a run"}, "run_id"),
+        ("deliver", {"job_ids": ["a"], "url": "gopher://me:pa55@host"}, "url"),
+        ("forget", {"job_ids": ["a"]}, "decision"),
+    ],
+)
+async def test_a_wrong_decision_is_named_and_not_noted(
+    desk: Desk, redis_url: str, decision: str, given: dict[str, Any], field: str
+) -> None:
+    async with gating(redis_url) as door:
+        answer = await door.ask("POST", f"/v1/jobs:{decision}", given)
+
+    assert (answer.status, answer.body["errors"][0]["field"]) == (422, field)
+    assert "pa55" not in str(answer.body)
+    assert desk.queue.audit() == []

@@ -243,7 +243,8 @@ async def test_a_batch_is_canceled_whole(queue: RunQueue, desk: Desk, redis_url:
         batch = (await send(door, lines(1_500))).body["batch_id"]
         answer = await door.ask("POST", f"/v1/batches/{batch}/cancel")
 
-    assert (answer.status, answer.body) == (200, {"batch_id": batch, "jobs": 1_500})
+    counts = {"jobs": 1_500, "canceled": 1_500, "will_be_canceled": 0, "over": 0}
+    assert (answer.status, answer.body) == (200, {"batch_id": batch, **counts})
     assert desk.claim() == []
 
 

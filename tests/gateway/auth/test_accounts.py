@@ -34,7 +34,6 @@ JOB_CALLS = [
     ("GET", "/v1/jobs/{}"),
     ("GET", "/v1/jobs/{}?wait=0.1"),
     ("POST", "/v1/jobs/{}/cancel"),
-    ("POST", "/v1/jobs/{}/replay"),
     ("POST", "/v1/jobs/{}/webhook/ack"),
 ]
 BATCH_CALLS = [

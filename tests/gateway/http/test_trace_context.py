@@ -3,7 +3,8 @@
 import redis
 
 from runqueue import RunQueue
-from runqueue.operator.operations import Filter, Operations
+from runqueue.cli.shared.queues import find
+from runqueue.producer.listing import Filter
 from tests.gateway.gating import Desk, gating, told
 from tests.gateway.uploads import lines, send
 from tests.simulator.simulating import eventually
@@ -26,7 +27,7 @@ async def test_jobs_handed_in_one_by_one_in_bulk_and_as_files_go_on_with_the_cal
     ids = [one.body["job_id"], many.body["jobs"][0]["job_id"]]
     assert {queue.get(job_id).traceparent for job_id in ids} == {_PARENT}
     (batch,) = queue.list_batches().batches
-    in_file = list(Operations(queue).find_open(Filter(batch=batch.id)))
+    in_file = list(find(queue, Filter(batch=batch.id)))
     assert len(in_file) == 2100
     assert {job.traceparent for job in in_file} == {_PARENT}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runqueue import JobState
+from runqueue import BatchRules, JobState
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
 from runqueue.store.delivery_calls import (
@@ -137,7 +137,9 @@ async def test_a_key_is_limited_shown_and_cleared(desk: Desk, redis_url: str) ->
 async def test_callbacks_of_a_batch_that_were_given_up_are_shown_and_sent_again(
     desk: Desk, redis_url: str
 ) -> None:
-    batch = desk.queue.open_batch("prices", callback_url="https://user.test/hook?token=secret")
+    batch = desk.queue.open_batch(
+        "prices", rules=BatchRules(callback_url="https://user.test/hook?token=secret")
+    )
     desk.queue.seal_batch(batch)
     desk.claim()  # which gives the process its lease
     claim = callback_claim("default", "test", 10, 0, linger=False, lease_us=1)
@@ -163,7 +165,9 @@ async def test_callbacks_of_a_batch_that_were_given_up_are_shown_and_sent_again(
 async def test_a_batch_and_the_list_show_its_rules_and_why_they_aborted_it(
     desk: Desk, redis_url: str
 ) -> None:
-    batch = desk.queue.open_batch("prices", abort_at_failure_ratio=0.5, abort_after=1)
+    batch = desk.queue.open_batch(
+        "prices", rules=BatchRules(abort_at_failure_ratio=0.5, abort_after=1)
+    )
     desk.queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}], batch=batch)
     desk.queue.seal_batch(batch)
     lost = [Lost(job.job_id, job.attempt, "no such engine") for job in desk.claim()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from runqueue.store import audit
 from tests.gateway.browsing import TOKENS
 from tests.gateway.gating import Desk, gating
 
@@ -56,7 +57,7 @@ async def test_what_is_done_through_the_api_is_noted_with_the_token_s_name(
         ("PUT", "/v1/groups/shop-a", {"paused": True}),
         ("POST", f"/v1/batches/{batch}/pause", None),
         ("POST", f"/v1/jobs/{job.job_id}/cancel", None),
-        ("POST", f"/v1/jobs/{job.job_id}/replay", None),
+        ("POST", "/v1/jobs:replay", {"job_ids": [job.job_id]}),
     ]
 
     async with gating(redis_url, api_tokens=TOKENS) as door:
@@ -71,7 +72,7 @@ async def test_what_is_done_through_the_api_is_noted_with_the_token_s_name(
         ("set_group", "shop-a", "paused"),
         ("pause_batch", batch, ""),
         ("cancel_job", job.job_id, ""),
-        ("replay_job", job.job_id, ""),
+        ("replay", job.job_id, "ready again"),
     ]
     assert {note["who"] for note in notes} == {"ops"}
 
@@ -95,7 +96,7 @@ async def test_without_tokens_notes_name_this_machine(desk: Desk, redis_url: str
 
 async def test_notes_are_read_page_by_page(desk: Desk, redis_url: str) -> None:
     for n in range(5):
-        desk.queue.note("ops", "pause_group", f"g{n}")
+        desk.queue.send(audit.note("default", "ops", "pause_group", f"g{n}"))
 
     async with gating(redis_url, api_tokens=TOKENS) as door:
         first = (await door.ask("GET", "/v1/audit?limit=3", headers=OPS)).body

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from runqueue.errors import QueueUnavailable
-from runqueue.operator.operations import Filter, Operations
+from runqueue.operator.decisions import Settled
 from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.producer.listing import Filter
 from runqueue.store.keys import ACCOUNTS
-from runqueue.store.operator_calls import CancelCounts
 from tests.gateway.browsing import TOKENS, browsing
 from tests.gateway.gating import Desk, gating
 
@@ -34,8 +34,9 @@ def batch_of(desk: Desk, n: int, **options: Any) -> str:
 def canceled_batch(desk: Desk, n: int) -> str:
     """Hand in a batch whose jobs are all canceled, one by one; returns its id."""
     batch = batch_of(desk, n)
-    operations = Operations(desk.queue)
-    operations.cancel([job.id for job in operations.find_open(Filter(batch=batch))])
+    desk.queue.cancel_jobs(
+        [job.id for job in desk.queue.list_jobs(Filter(batch=batch), limit=1000).jobs]
+    )
     return batch
 
 
@@ -57,16 +58,16 @@ async def test_work_that_anything_breaks_off_is_noted_with_what_it_came_to(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.queue.enqueue_many(lines(600, delay=600))
-    real, pages = Operations.cancel, 0
+    real, pages = AsyncRunQueue.cancel_jobs, 0
 
-    def cancel(self: Operations, ids: list[str]) -> CancelCounts:
+    async def cancel(self: AsyncRunQueue, ids: list[str]) -> dict[str, Settled]:
         nonlocal pages
         pages += 1
         if pages == 2:
             raise ValueError("a bug")
-        return real(self, ids)
+        return await real(self, ids)
 
-    monkeypatch.setattr(Operations, "cancel", cancel)
+    monkeypatch.setattr(AsyncRunQueue, "cancel_jobs", cancel)
     async with browsing(redis_url, OPS) as browser:
         shown = await browser.open("/select?what=cancel&state=scheduled&count=1")
         (form,) = shown.forms("/do/many")

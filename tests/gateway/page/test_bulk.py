@@ -187,7 +187,7 @@ async def test_what_is_left_when_the_gateway_ends_is_noted(desk: Desk, redis_url
 
     async with browsing(redis_url, OPS) as browser:
         shown = await counted(browser, "what=replay")
-        browser.door.server._gate.stopping.set()
+        browser.door.server._gate.closing.set()
         await confirmed(browser, shown)
 
     noted(desk, "replay", "dead: 3 left when the gateway was stopped")

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import aiohttp
 import pytest
@@ -15,8 +16,9 @@ from gateway.page import bulk as page_bulk
 from gateway.page import bulk_views
 from gateway.page.bulk import BulkWork, Choice, Count, count
 from gateway.state.state import WORKS
-from runqueue.operator.operations import Filter, Operations
-from runqueue.records.job import Job
+from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.producer.listing import Filter
+from runqueue.records.batch import JobPage
 from tests.gateway.browsing import TOKENS, Browser, browsing
 from tests.gateway.gating import Desk, bearer, token
 from tests.simulator.simulating import eventually
@@ -59,24 +61,25 @@ async def two_browsers(url: str) -> AsyncIterator[tuple[Browser, Browser]]:
     ("what", "state"),
     [("cancel", "open"), ("cancel", "scheduled"), ("replay", "canceled"), ("deliver", "gave_up")],
 )
-def test_a_count_begins_no_page_after_its_time_although_none_held_a_job_that_is_meant(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, what: str, state: str
+async def test_a_count_begins_no_page_after_its_time_although_none_held_a_job_that_is_meant(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch, what: str, state: str
 ) -> None:
     monkeypatch.setattr(page_bulk, "SECONDS", -1.0)
     pages = 0
-    real = page_bulk.find
+    real = AsyncRunQueue.job_pages
 
-    def find(operations: Operations, choice: Choice) -> Iterator[list[Job]]:
+    async def job_pages(queue: AsyncRunQueue, *wanted: Filter, **of: Any) -> AsyncIterator[JobPage]:
         nonlocal pages
-        for page in real(operations, choice):
+        async for page in real(queue, *wanted, **of):
             pages += 1
             yield page
 
-    monkeypatch.setattr(page_bulk, "find", find)
+    monkeypatch.setattr(AsyncRunQueue, "job_pages", job_pages)
     rows = [{"kind": "task", "body": {"prompt": "x"}, "delay": 600} for _ in range(1_200)]
     desk.queue.enqueue_many(rows)
 
-    found = count(Operations(desk.queue), Choice(what, "default", state, Filter(group="none")))
+    async with AsyncRunQueue(redis_url) as queue:
+        found = await count(queue, Choice(what, "default", state, Filter(group="none")))
 
     assert (found.jobs, found.exact, pages) == (0, False, 1)
 
@@ -85,11 +88,11 @@ async def test_one_count_of_a_viewer_is_made_at_a_time_and_delays_no_other_viewe
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began: list[str | None] = []
-    may_end = threading.Semaphore(0)
+    may_end = asyncio.Semaphore(0)
 
-    def counting(_: Operations, choice: Choice) -> Count:
+    async def counting(_: AsyncRunQueue, choice: Choice) -> Count:
         began.append(choice.wanted.group)
-        may_end.acquire()
+        await may_end.acquire()
         return NOTHING
 
     monkeypatch.setattr(bulk_views, "count", counting)
@@ -99,13 +102,14 @@ async def test_one_count_of_a_viewer_is_made_at_a_time_and_delays_no_other_viewe
         await eventually(lambda: one.door.in_flight("ops").requests == 6)
         counts.append(asyncio.create_task(other.open("/select?what=cancel&count=1&group=lab")))
         await eventually(lambda: began[1:] == ["lab"])
-        may_end.release(len(counts))
+        for _ in counts:
+            may_end.release()
         shown = await asyncio.gather(*counts)
 
     assert [one.status for one in shown] == [200] * 7
 
 
-async def test_who_does_much_to_many_jobs_leaves_room_for_others_and_their_threads_free(
+async def test_who_does_much_to_many_jobs_leaves_room_for_others(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}, "group": "a"}])
@@ -113,22 +117,21 @@ async def test_who_does_much_to_many_jobs_leaves_room_for_others_and_their_threa
     async with two_browsers(redis_url) as (one, other), asyncio.timeout(20):
         (form,) = (await one.open("/select?what=cancel&group=a&count=1")).forms("/do/many")
         (lab,) = (await other.open("/select?what=cancel&group=a&count=1")).forms("/do/many")
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-        with waiting() as told:
-            began: list[BulkWork] = []
+        told, began = asyncio.Event(), list[BulkWork]()
 
-            def run(work: BulkWork, _: Operations) -> None:
-                began.append(work)
-                told.wait()
+        async def run(work: BulkWork, _: AsyncRunQueue) -> None:
+            began.append(work)
+            await told.wait()
 
-            monkeypatch.setattr(BulkWork, "run", run)
-            works = [asyncio.create_task(one.send("/do/many", form)) for _ in range(WORKS + 2)]
-            refused = await next(asyncio.as_completed(works))
-            await eventually(lambda: sum(work.done() for work in works) == 2)
-            works.append(asyncio.create_task(other.send("/do/many", lab)))
-            await eventually(lambda: len(began) == 3)
-            rows = [{"kind": "task", "body": {"prompt": "x"}}]
-            bulk = await one.door.ask("POST", "/v1/jobs:bulk", rows, bearer("enqueue-secret"))
+        monkeypatch.setattr(BulkWork, "run", run)
+        works = [asyncio.create_task(one.send("/do/many", form)) for _ in range(WORKS + 2)]
+        refused = await next(asyncio.as_completed(works))
+        await eventually(lambda: sum(work.done() for work in works) == 2)
+        works.append(asyncio.create_task(other.send("/do/many", lab)))
+        await eventually(lambda: len(began) == 3)
+        rows = [{"kind": "task", "body": {"prompt": "x"}}]
+        bulk = await one.door.ask("POST", "/v1/jobs:bulk", rows, bearer("enqueue-secret"))
+        told.set()
         done = [await work for work in works]
 
     assert (refused.status, bulk.status) == (429, 202)
@@ -159,17 +162,23 @@ async def test_a_link_on_another_page_leads_to_a_choice_and_begins_no_count(
     assert "0 jobs open" in counted.words
 
 
-def test_a_job_that_is_met_twice_counts_once_among_those_that_were_confirmed(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+async def test_a_job_that_is_met_twice_counts_once_among_those_that_were_confirmed(
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [{"kind": "task", "body": {"prompt": "x"}} for _ in range(4)]
     ids = [answer.job_id for answer in desk.queue.enqueue_many(rows)]
     jobs = [job for job in desk.queue.get_many(ids) if job is not None]
     pages = [[jobs[0], jobs[1]], [jobs[1], jobs[0]], [jobs[1], jobs[2], jobs[3]]]
-    monkeypatch.setattr(Operations, "pages", lambda *_, **__: iter(pages))
-    work = BulkWork(Choice("cancel", "default", "open", Filter()), 3, threading.Event())
 
-    work.run(Operations(desk.queue))
+    async def job_pages(*_: Any, **__: Any) -> AsyncIterator[JobPage]:
+        for some in pages:
+            yield JobPage(some, "")
+
+    monkeypatch.setattr(AsyncRunQueue, "job_pages", job_pages)
+    work = BulkWork(Choice("cancel", "default", "open", Filter()), 3, asyncio.Event())
+
+    async with AsyncRunQueue(redis_url) as queue:
+        await work.run(queue)
 
     assert work.words == "3 canceled"
     assert [job.is_over for job in desk.queue.get_many(ids) if job] == [True, True, True, False]

@@ -70,7 +70,7 @@ async def test_while_redis_is_away_a_webhook_is_to_be_sent_again(server: OwnServ
                 await door.ask("POST", "/v1/jobs", {"kind": "task", "body": {"prompt": "x"}}),
                 await send(door, lines(1)),
                 await door.ask("GET", f"/v1/jobs/{job.job_id}?wait=1"),
-                await door.ask("POST", f"/v1/jobs/{job.job_id}/replay"),
+                await door.ask("POST", "/v1/jobs:replay", {"job_ids": [job.job_id]}),
                 await door.ask("GET", "/v1/stats"),
                 await door.ask("GET", "/v1/events"),
             ]:

@@ -11,7 +11,7 @@ import redis
 
 from runqueue import JobState, RunQueue, TaskRunRequest
 from runqueue.ids import new_id
-from runqueue.operator.operations import Operations
+from runqueue.producer.listing import Filter
 from runqueue.records.claim_items import Claimed
 from runqueue.store.keys import ACCOUNTS, Keys
 from tests.gateway.gating import KEY, Desk, gating, run_of, signed, told
@@ -46,7 +46,7 @@ async def test_a_list_says_why_a_run_failed_whose_end_a_webhook_reported(
         body = json.dumps(told(job, "failed", failure_reason=words)).encode()
         assert (await door.webhook(job, body)).verdict == "ended"
 
-    (listed,) = desk.queue.list_jobs("failed").jobs
+    (listed,) = desk.queue.list_jobs(Filter(state="failed")).jobs
     assert listed.failure_reason == "No such product ?."
 
 
@@ -161,7 +161,7 @@ async def test_a_job_that_was_never_submitted_is_not_completed_by_a_signed_webho
         assert (await door.webhook(job, told(job))).verdict == "stray"
 
     assert (desk.job(job).state, desk.job(job).run_id) == (JobState.READY, None)
-    assert [one.run_id for one in Operations(queue).strays()] == [run_of(job)]
+    assert [one.run_id for one in queue.strays()] == [run_of(job)]
     (line,) = (one for one in logged if one["event"] == "webhook")
     assert (line["verdict"], line["job_id"]) == ("stray", job_id)
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from api_client.elapsed import elapsed_us
 from runqueue import RunQueue
 from runqueue.cli.app import app
-from runqueue.operator.operations import Settled
+from runqueue.operator.decisions import Settled
 from runqueue.records import claim_items
 from runqueue.store import worker_calls
 from runqueue.store.keys import ACCOUNTS

@@ -1,7 +1,6 @@
 """A desk for each test, and a gateway."""
 
 import syslog
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,13 +14,6 @@ def system_log(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     lines: list[tuple[int, str]] = []
     monkeypatch.setattr(syslog, "syslog", lambda priority, line: lines.append((priority, line)))
     return lines
-
-
-@pytest.fixture(scope="session")
-def gateway_url(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a gateway serves that queue."""
-    with gateways.gateway(tmp_path_factory.mktemp("gateway"), valkey) as url:
-        yield url
 
 
 @pytest.fixture(params=["redis", "gateway"])

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.either import TOKEN
 from tests.gateway.test_process import process, url_of
 from tests.runqueue.cli.commanding import Desk
 
-#: Tokens of who may do everything, and of who may only look.
-TOKEN, READER = "token-of-all-0123456789", "token-of-a-reader-0123456789"
+#: The token of who may only look.
+READER = "token-of-a-reader-0123456789"
 
 
 @contextmanager

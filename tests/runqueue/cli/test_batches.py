@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 import redis
 
-from runqueue import RunQueue
+from runqueue import BatchRules, RunQueue
 from runqueue.ids import new_id
 from runqueue.store.delivery_calls import (
     CallbackOutcome,
@@ -128,9 +128,8 @@ def test_what_failed_for_a_reason_is_submitted_again(either: Desk) -> None:
     either.refuse([first], "the browser crashed")
     either.refuse([second])
 
-    for words in (("batch", "retry-failed", batch), ("retry", "--failed", batch)):
-        said = either.run(*words, "--reason", "no such thing")
-        assert said.stdout == "0 jobs ready again\n"
+    said = either.run("batch", "retry-failed", batch, "--reason", "no such thing")
+    assert said.stdout == "0 jobs ready again\n"
     said = either.run("batch", "retry-failed", batch, "--reason", "CRASHED")
     assert said.stdout == "1 job ready again: 1 dead\n"
     assert either.queue.get(second.job_id).state == "dead"
@@ -138,7 +137,9 @@ def test_what_failed_for_a_reason_is_submitted_again(either: Desk) -> None:
 
 
 def test_a_batch_shows_its_rules_and_why_they_aborted_it(either: Desk) -> None:
-    batch = either.queue.open_batch("prices", abort_at_failure_ratio=0.5, abort_after=2)
+    batch = either.queue.open_batch(
+        "prices", rules=BatchRules(abort_at_failure_ratio=0.5, abort_after=2)
+    )
     either.queue.enqueue_many(lines(3), batch=batch)
     either.queue.seal_batch(batch)
     either.end(either.claim()[:2], "failed")
@@ -155,7 +156,9 @@ def test_a_batch_shows_its_rules_and_why_they_aborted_it(either: Desk) -> None:
 
 def callback_given_up(desk: Desk) -> str:
     """A batch that is over, and whose receiver refused to hear of it."""
-    batch = desk.queue.open_batch("prices", callback_url="https://user.test/hook?token=secret")
+    batch = desk.queue.open_batch(
+        "prices", rules=BatchRules(callback_url="https://user.test/hook?token=secret")
+    )
     desk.queue.enqueue_many(lines(1), batch=batch)
     desk.queue.seal_batch(batch)
     desk.end(desk.claim())
@@ -190,17 +193,6 @@ def test_callbacks_are_sent_again_to_another_url(either: Desk) -> None:
     said = either.json("batch", "retry-callbacks", batch, "--callback-url", "https://new.test/h")
 
     assert (said["retried"], said["callback"]["endpoint"]) == (1, "https://new.test")
-
-
-def test_the_short_form_retries_what_failed_too(either: Desk) -> None:
-    batch = batch_of(either, *lines(2))
-    either.end(either.claim(), "failed")
-
-    assert either.run("retry", "--failed", batch).stdout == "2 jobs ready again: 2 failed\n"
-
-    result = either.run("retry", batch)
-    assert result.exit_code == 2
-    assert "expected --failed" in result.stderr
 
 
 def test_a_retry_of_a_batch_that_is_held_says_how_to_let_it_go(either: Desk) -> None:
@@ -275,7 +267,7 @@ def test_watching_says_what_holds_the_batch(either: Desk) -> None:
 
 
 def test_watching_ends_with_a_batch_that_its_rules_aborted(either: Desk) -> None:
-    batch = either.queue.open_batch(abort_at_failure_ratio=0.5, abort_after=1)
+    batch = either.queue.open_batch(rules=BatchRules(abort_at_failure_ratio=0.5, abort_after=1))
     either.queue.enqueue_many(lines(3), batch=batch)
     either.queue.seal_batch(batch)
     first, *others = either.claim()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from runqueue import JobState
+from runqueue.producer.listing import Filter
 from runqueue.store.codec import read_request
 from tests.runqueue.cli.commanding import Desk
 
@@ -113,7 +114,7 @@ def test_a_template_names_keys(desk: Desk) -> None:
     template = {"custom_id": "a", "kind": "workflow", "body": body, "keys": ["login:{login}"]}
     file = write(desk, "login\nacme\n")
     assert desk.run("submit", file, "--template", json.dumps(template)).exit_code == 0
-    (job,) = desk.queue.list_jobs(JobState.READY).jobs
+    (job,) = desk.queue.list_jobs(Filter(state=JobState.READY)).jobs
     assert job.keys == ("login:acme",)
 
 

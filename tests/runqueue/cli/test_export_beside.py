@@ -3,52 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import ClassVar
+from typing import Any
 
 import pytest
 
-from runqueue.cli.backends import direct
-from runqueue.cli.backends.direct import DirectQueue
+from runqueue.cli.results import command
 from runqueue.cli.results.line_file import ResultsError
 from runqueue.cli.results.live_file import Results
 from runqueue.cli.results.partial_file import Of, Part
-from runqueue.cli.shared.result_lines import ResultLine
-from runqueue.producer.listing import ALL, Filter
+from runqueue.cli.results.result_lines import ResultLine, result_lines
+from runqueue.cli.shared.queues import Queue
 from runqueue.records.claim_items import Claimed
 from tests.runqueue.cli.commanding import Desk, batch_of, lines
 from tests.runqueue.cli.exporting import cut_off, keys_of, over
 
 
-class _Retried(DirectQueue):
-    """A queue in which somebody has a batch done again before it is read; ten get there at once."""
+class _Retried:
+    """What stands for the reading: somebody has a batch done again before; ten get there at once.
 
-    desk: ClassVar[Desk]
-    rest: ClassVar[int]
-    left: ClassVar[list[Claimed]]
+    Args:
+        desk: whose queue it is.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.rest = 0
+        self.left: list[Claimed] = []
 
     def lines(
-        self,
-        batch: str | None,
-        wanted: Filter = ALL,
-        *,
-        account: str = "default",
-        errors: bool = False,
-        after: str | None = None,
+        self, queue: Queue, batch: str | None, *more: Any, **options: Any
     ) -> Generator[list[ResultLine]]:
-        if after is None and batch is not None:
-            self.retry_failed(batch)
+        if options.get("after") is None and batch is not None:
+            queue.retry_failed(batch)
             jobs = self.desk.claim()
-            _Retried.left = jobs[: self.rest]
+            self.left = jobs[: self.rest]
             self.desk.end(jobs[self.rest :], runs_are="again")
-        return super().lines(batch, wanted, account=account, errors=errors, after=after)
+        return result_lines(queue, batch, *more, **options)
 
 
 @pytest.fixture
-def retried(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> type[_Retried]:
-    """What stands for the queue that commands open."""
-    monkeypatch.setattr(direct, "DirectQueue", _Retried)
-    monkeypatch.setattr(_Retried, "desk", desk, raising=False)
-    return _Retried
+def retried(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> _Retried:
+    """What stands for the reading of results."""
+    made = _Retried(desk)
+    monkeypatch.setattr(command, "result_lines", made.lines)
+    return made
 
 
 @pytest.mark.parametrize(
@@ -56,13 +54,9 @@ def retried(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> type[_Retried]:
     [(20, "20 of 30 jobs had not ended"), (0, "jobs were submitted again while they were read")],
 )
 def test_jobs_that_are_done_again_under_the_reading_are_told(
-    desk: Desk,
-    retried: type[_Retried],
-    monkeypatch: pytest.MonkeyPatch,
-    rest: int,
-    said: str,
+    desk: Desk, retried: _Retried, rest: int, said: str
 ) -> None:
-    monkeypatch.setattr(retried, "rest", rest, raising=False)
+    retried.rest = rest
     batch = batch_of(desk, *lines(30))
     desk.end(desk.claim(), "failed")
     out = desk.folder / "out.jsonl"
@@ -75,9 +69,9 @@ def test_jobs_that_are_done_again_under_the_reading_are_told(
 
 
 def test_what_was_passed_over_under_the_reading_is_there_when_it_goes_on(
-    desk: Desk, retried: type[_Retried], monkeypatch: pytest.MonkeyPatch
+    desk: Desk, retried: _Retried
 ) -> None:
-    monkeypatch.setattr(retried, "rest", 20, raising=False)
+    retried.rest = 20
     batch = batch_of(desk, *lines(30))
     desk.end(desk.claim(), "failed")
     out = desk.folder / "out.jsonl"

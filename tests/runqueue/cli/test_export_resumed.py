@@ -11,7 +11,6 @@ import pytest
 
 from lab.proxy import Network
 from runqueue.cli.results.partial_file import Of, Part
-from runqueue.operator.operations import Operations
 from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
 from tests.runqueue.cli.exporting import command, cut_off, keys_of, over, room_for, rows_of
 from tests.runqueue.cli.gateways import by_http
@@ -198,7 +197,7 @@ def test_a_line_whose_job_is_done_again_is_taken_out(either: Desk) -> None:
     sizes = [len(row) for row in either.run("results", batch).stdout_bytes.splitlines(True)]
     out = either.folder / "out.jsonl"
     cut_off(either, batch, out, sizes[0] + 5)
-    Operations(either.queue).replay([jobs[0].job_id])
+    either.queue.replay([jobs[0].job_id])
 
     result = either.run("results", batch, "-o", str(out))
 

@@ -27,69 +27,69 @@ def length(desk: Desk, key: str = INBOX) -> int:
     return int(found)
 
 
-def test_refused_lines_are_listed_with_what_is_wrong_and_without_their_bodies(desk: Desk) -> None:
-    desk.environ["COLUMNS"] = "200"
-    refuse(desk, '{"custom_id": "order-1", "kind": "task", "body": {"totp_url": "hunter2"}}')
+def test_refused_lines_are_listed_with_what_is_wrong_and_without_their_bodies(either: Desk) -> None:
+    either.environ["COLUMNS"] = "200"
+    refuse(either, '{"custom_id": "order-1", "kind": "task", "body": {"totp_url": "hunter2"}}')
 
-    shown = desk.run("inbox", "list").stdout
+    shown = either.run("inbox", "list").stdout
 
     assert "order-1" in shown
     assert "body.totp_url: expected an http:// or https:// URL" in shown
     assert "hunter2" not in shown
 
 
-def test_stats_and_top_count_the_refused_lines_and_name_the_command(desk: Desk) -> None:
-    assert "refused lines" not in desk.run("stats").stdout
-    refuse(desk, '{"kind": "nil"}', '{"kind": "nothing"}')
+def test_stats_and_top_count_the_refused_lines_and_name_the_command(either: Desk) -> None:
+    assert "refused lines" not in either.run("stats").stdout
+    refuse(either, '{"kind": "nil"}', '{"kind": "nothing"}')
 
-    assert "refused lines: 2 (`runqueue inbox list`)" in desk.run("stats").stdout
-    assert desk.json("stats")["default"]["refused_lines"] == 2
-    assert "refused lines 2" in desk.run("top", "--once").stdout
-
-
-def test_an_inbox_that_is_no_list_hides_no_other_figure(desk: Desk) -> None:
-    desk.know("default")
-    desk.client.set(f"{INBOX}:invalid", "what is this")
-
-    assert desk.json("stats")["default"]["refused_lines"] == 0
+    assert "refused lines: 2 (`runqueue inbox list`)" in either.run("stats").stdout
+    assert either.json("stats")["default"]["refused_lines"] == 2
+    assert "refused lines 2" in either.run("top", "--once").stdout
 
 
-def test_json_shows_the_line_and_all_that_is_wrong(desk: Desk) -> None:
-    refuse(desk, b'{"custom_id": "a\xff"')
+def test_an_inbox_that_is_no_list_hides_no_other_figure(either: Desk) -> None:
+    either.know("default")
+    either.client.set(f"{INBOX}:invalid", "what is this")
 
-    row = desk.json("inbox", "list")
+    assert either.json("stats")["default"]["refused_lines"] == 0
+
+
+def test_json_shows_the_line_and_all_that_is_wrong(either: Desk) -> None:
+    refuse(either, b'{"custom_id": "a\xff"')
+
+    row = either.json("inbox", "list")
 
     assert (row["line"], row["account"]) == ('{"custom_id": "a?"', "default")
     assert row["at"] == "2027-01-15 08:00:00+00:00"
     assert row["error"].startswith("line: expected JSON")
 
 
-def test_an_entry_of_somebody_else_s_is_listed_too(desk: Desk) -> None:
-    desk.client.rpush(f"{INBOX}:invalid", "what is this", '{"at": 5, "error": [7]}')
-    assert "not an entry of runqueue's" in desk.run("inbox", "list").stdout
-    assert len(desk.run("inbox", "list", "--json").stdout.splitlines()) == 2
+def test_an_entry_of_somebody_else_s_is_listed_too(either: Desk) -> None:
+    either.client.rpush(f"{INBOX}:invalid", "what is this", '{"at": 5, "error": [7]}')
+    assert "not an entry of runqueue's" in either.run("inbox", "list").stdout
+    assert len(either.run("inbox", "list", "--json").stdout.splitlines()) == 2
 
 
-def test_the_list_says_how_many_lines_still_wait(desk: Desk) -> None:
-    desk.client.rpush(INBOX, "x", "y")
-    result = desk.run("inbox", "list")
+def test_the_list_says_how_many_lines_still_wait(either: Desk) -> None:
+    either.client.rpush(INBOX, "x", "y")
+    result = either.run("inbox", "list")
     assert result.stdout == "none\n"
     assert result.stderr == "default: 2 lines not read yet\n"
 
 
-def test_a_long_list_is_cut_and_says_so(desk: Desk) -> None:
-    refuse(desk, *["x"] * 130)
-    result = desk.run("inbox", "list", "--limit", "120", "--json")
+def test_a_long_list_is_cut_and_says_so(either: Desk) -> None:
+    refuse(either, *["x"] * 130)
+    result = either.run("inbox", "list", "--limit", "120", "--json")
     assert len(result.stdout.splitlines()) == 120
     assert "--limit shows more than 120" in result.stderr
 
 
-def test_filters_leave_some(desk: Desk) -> None:
-    refuse(desk, "x", LATE)
-    refuse(desk, "y", account="acme")
+def test_filters_leave_some(either: Desk) -> None:
+    refuse(either, "x", LATE)
+    refuse(either, "y", account="acme")
 
     def listed(*filters: str) -> int:
-        return len(desk.run("inbox", "list", "--json", *filters).stdout.splitlines())
+        return len(either.run("inbox", "list", "--json", *filters).stdout.splitlines())
 
     assert (listed(), listed("--account", "acme"), listed("--reason", "unknown account")) == (
         3,
@@ -99,53 +99,53 @@ def test_filters_leave_some(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("command", ["discard", "retry"])
-def test_all_lines_are_meant_only_if_that_is_said(desk: Desk, command: str) -> None:
-    refuse(desk, "x")
-    assert desk.run("inbox", command, "--yes").exit_code == 2
-    assert desk.run("inbox", command, "--all", stdin=b"n\n").exit_code == 2
-    assert length(desk, f"{INBOX}:invalid") == 1
+def test_all_lines_are_meant_only_if_that_is_said(either: Desk, command: str) -> None:
+    refuse(either, "x")
+    assert either.run("inbox", command, "--yes").exit_code == 2
+    assert either.run("inbox", command, "--all", stdin=b"n\n").exit_code == 2
+    assert length(either, f"{INBOX}:invalid") == 1
 
 
-def test_lines_are_thrown_away(desk: Desk) -> None:
-    refuse(desk, "x", "y", LATE)
-    result = desk.run("inbox", "discard", "--reason", "expected JSON", "--yes")
+def test_lines_are_thrown_away(either: Desk) -> None:
+    refuse(either, "x", "y", LATE)
+    result = either.run("inbox", "discard", "--reason", "expected JSON", "--yes")
     assert result.stdout == "2 of 2: thrown away\n"
-    assert length(desk, f"{INBOX}:invalid") == 1
+    assert length(either, f"{INBOX}:invalid") == 1
 
 
-def test_lines_go_back_into_the_inbox(desk: Desk) -> None:
-    refuse(desk, "x", "y")
-    assert desk.run("inbox", "retry", "--all", "--yes").stdout == "2 of 2: back in the inbox\n"
-    assert desk.client.lrange(INBOX, 0, -1) == [b"x", b"y"]
-    assert length(desk, f"{INBOX}:invalid") == 0
+def test_lines_go_back_into_the_inbox(either: Desk) -> None:
+    refuse(either, "x", "y")
+    assert either.run("inbox", "retry", "--all", "--yes").stdout == "2 of 2: back in the inbox\n"
+    assert either.client.lrange(INBOX, 0, -1) == [b"x", b"y"]
+    assert length(either, f"{INBOX}:invalid") == 0
 
 
-def test_a_line_of_an_inbox_that_names_another_account_is_accepted_for_none(desk: Desk) -> None:
-    desk.know("late")
-    refuse(desk, LATE)
+def test_a_line_of_an_inbox_that_names_another_account_is_accepted_for_none(either: Desk) -> None:
+    either.know("late")
+    refuse(either, LATE)
 
-    result = desk.run("inbox", "retry", "--all", "--yes")
+    result = either.run("inbox", "retry", "--all", "--yes")
 
     assert (result.stdout, result.exit_code) == ("0 of 1: back in the inbox\n", 3)
     assert "another than their inbox's" in result.stderr
-    assert length(desk, f"{INBOX}:invalid") == 1
-    assert length(desk) == length(desk, f"{Keys('late').prefix}inbox") == 0
+    assert length(either, f"{INBOX}:invalid") == 1
+    assert length(either) == length(either, f"{Keys('late').prefix}inbox") == 0
 
 
-def test_a_celery_line_goes_to_the_account_it_names_once_that_is_known(desk: Desk) -> None:
-    refuse(desk, LATE, way="celery")
-    before = desk.run("inbox", "retry", "--all", "--yes")
+def test_a_celery_line_goes_to_the_account_it_names_once_that_is_known(either: Desk) -> None:
+    refuse(either, LATE, way="celery")
+    before = either.run("inbox", "retry", "--all", "--yes")
     assert (before.stdout, before.exit_code) == ("0 of 1: back in the inbox\n", 3)
     assert "unknown account" in before.stderr
 
-    desk.know("late")
-    assert desk.run("inbox", "retry", "--all", "--yes").exit_code == 0
+    either.know("late")
+    assert either.run("inbox", "retry", "--all", "--yes").exit_code == 0
 
-    (line,) = desk.client.lrange(f"{Keys('late').prefix}inbox", 0, -1)
+    (line,) = either.client.lrange(f"{Keys('late').prefix}inbox", 0, -1)
     assert json.loads(line)["custom_id"] == "k-0"
-    assert length(desk, f"{INBOX}:invalid") == 0
-    assert length(desk) == 0
+    assert length(either, f"{INBOX}:invalid") == 0
+    assert length(either) == 0
 
 
-def test_nothing_refused_is_nothing_to_do(desk: Desk) -> None:
-    assert desk.run("inbox", "retry", "--all", "--yes").stdout == "none\n"
+def test_nothing_refused_is_nothing_to_do(either: Desk) -> None:
+    assert either.run("inbox", "retry", "--all", "--yes").stdout == "none\n"

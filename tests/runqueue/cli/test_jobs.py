@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from runqueue.cli.commands import jobs
+from runqueue.producer import queue
+from runqueue.remote import queue as remote_queue
 from runqueue.store.keys import Keys
 from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
 
@@ -66,7 +67,8 @@ def test_what_cannot_be_read_is_left_out_and_named(either: Desk, desk: Desk) -> 
 def test_no_more_are_listed_than_asked_for_and_each_once(
     either: Desk, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "PAGE", 4)
+    for module in (queue, remote_queue):
+        monkeypatch.setattr(module, "PAGE", 4)
     desk.queue.enqueue_many(lines(11))
 
     assert sorted(names(either)) == sorted(f"order-{n}" for n in range(11))

@@ -16,11 +16,11 @@ def seeded(desk: Desk) -> None:
     run(desk.client, worker_calls.seed_limits("default", {"concurrent_runs": 10, "burst_size": 5}))
 
 
-def test_limits_are_shown_with_where_they_come_from(desk: Desk) -> None:
-    seeded(desk)
-    desk.run("limits", "--set", "concurrent_runs=20")
+def test_limits_are_shown_with_where_they_come_from(either: Desk) -> None:
+    seeded(either)
+    either.run("limits", "--set", "concurrent_runs=20")
 
-    rows = [row.split() for row in desk.run("limits").stdout.splitlines()]
+    rows = [row.split() for row in either.run("limits").stdout.splitlines()]
 
     assert rows[0][:4] == ["limit", "in", "force", "environment"]
     assert rows[3][:4] == ["concurrent_runs", "20", "10", "20"]
@@ -46,28 +46,28 @@ def test_a_limit_is_set_and_reset(desk: Desk) -> None:
         ("runs=1", 3, "runs: expected one of dispatches_per_second"),
     ],
 )
-def test_a_limit_that_is_none_is_refused(desk: Desk, given: str, code: int, said: str) -> None:
-    result = desk.run("limits", "--set", "burst_size=7", "--set", given)
+def test_a_limit_that_is_none_is_refused(either: Desk, given: str, code: int, said: str) -> None:
+    result = either.run("limits", "--set", "burst_size=7", "--set", given)
 
     assert (result.exit_code, said in result.stderr) == (code, True)
-    assert desk.json("limits")["live"] == {}
-    assert desk.queue.audit() == []
+    assert either.json("limits")["live"] == {}
+    assert either.queue.audit() == []
 
 
-def test_an_account_is_paused_and_goes_on(desk: Desk) -> None:
-    ready(desk, line("a"))
+def test_an_account_is_paused_and_goes_on(either: Desk) -> None:
+    ready(either, line("a"))
 
-    assert desk.run("pause", "--reason", "one").stdout == "default: paused\n"
-    assert desk.run("pause", "--reason", "a deployment").stdout == (
+    assert either.run("pause", "--reason", "one").stdout == "default: paused\n"
+    assert either.run("pause", "--reason", "a deployment").stdout == (
         "default: it was paused already; its reason is now: a deployment\n"
     )
-    assert desk.claim() == []
+    assert either.claim() == []
     assert "nothing is submitted until `runqueue resume`: paused: a deployment" in (
-        desk.run("stats").stdout
+        either.run("stats").stdout
     )
-    assert desk.run("resume").stdout == "resumed; it was held by: paused: a deployment\n"
-    assert len(desk.claim()) == 1
-    assert desk.run("resume").stdout == "nothing held it\n"
+    assert either.run("resume").stdout == "resumed; it was held by: paused: a deployment\n"
+    assert len(either.claim()) == 1
+    assert either.run("resume").stdout == "nothing held it\n"
 
 
 def test_what_people_change_is_noted_with_who_did_it(desk: Desk) -> None:
@@ -81,9 +81,9 @@ def test_what_people_change_is_noted_with_who_did_it(desk: Desk) -> None:
     assert {note.who.partition("@")[0] for note in notes} == {pwd.getpwuid(os.getuid()).pw_name}
 
 
-def test_an_account_that_nobody_serves_is_refused(desk: Desk) -> None:
+def test_an_account_that_nobody_serves_is_refused(either: Desk) -> None:
     for command in ("limits", "pause", "resume"):
-        assert desk.run(command, "acme").exit_code == 3
+        assert either.run(command, "acme").exit_code == 3
 
 
 def test_all_accounts_are_paused_and_go_on(desk: Desk, either: Desk) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from runqueue.cli.shared.formatting import ago, counted
-from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
+from tests.runqueue.cli.commanding import Desk, batch_of, line
 
 LONG = "The server said: " + "no " * 160
 
@@ -77,23 +77,6 @@ def test_of_an_unconfirmed_job_json_says_whether_its_cancel_was_asked_for(desk: 
     desk.queue.cancel(job_id)
 
     assert json.loads(desk.run("unconfirmed", "list", "--json").stdout)["cancel_requested"] is True
-
-
-def test_a_filtered_list_that_is_cut_does_not_guess_how_many_are_left(desk: Desk) -> None:
-    desk.dead(lines(3))
-
-    result = desk.run("dead", "list", "--limit", "1", "--group", "default")
-
-    assert result.stderr == "… and more; --limit shows more than 1\n"
-
-
-def test_the_rest_of_a_list_is_that_of_the_account_asked_for(desk: Desk) -> None:
-    desk.know("second")
-    desk.dead(lines(3))
-
-    result = desk.run("dead", "list", "--limit", "1", "--account", "default")
-
-    assert result.stderr == "… and 2 more; --limit shows more than 1\n"
 
 
 def test_stats_fit_in_80_columns(desk: Desk) -> None:

@@ -20,149 +20,149 @@ def listed(desk: Desk, group: str, *options: str) -> list[dict[str, Any]]:
     return [json.loads(row) for row in result.stdout.splitlines()]
 
 
-def test_unconfirmed_jobs_are_listed_with_why(desk: Desk) -> None:
-    first, second = desk.unconfirmed([line("a"), line("b", group="shop")])
+def test_unconfirmed_jobs_are_listed_with_why(either: Desk) -> None:
+    first, second = either.unconfirmed([line("a"), line("b", group="shop")])
 
-    rows = listed(desk, "unconfirmed")
+    rows = listed(either, "unconfirmed")
 
     assert [(row["job_id"], row["reason"]) for row in rows] == [
         (job_id, "no answer") for job_id in sorted([first, second])
     ]
-    assert [row["job_id"] for row in listed(desk, "unconfirmed", "--group", "shop")] == [second]
-    assert first in desk.run("unconfirmed", "list").stdout
+    assert [row["job_id"] for row in listed(either, "unconfirmed", "--group", "shop")] == [second]
+    assert first in either.run("unconfirmed", "list").stdout
 
 
-def test_a_parked_job_that_gave_its_slot_back_is_still_listed(desk: Desk) -> None:
-    (job_id,) = desk.unconfirmed([line("a")])
+def test_a_parked_job_that_gave_its_slot_back_is_still_listed(either: Desk) -> None:
+    (job_id,) = either.unconfirmed([line("a")])
     prefix = "runqueue:{default}:"
-    desk.client.zrem(f"{prefix}unconfirmed", job_id)
-    desk.client.zadd(f"{prefix}parked", {job_id: 1})
+    either.client.zrem(f"{prefix}unconfirmed", job_id)
+    either.client.zadd(f"{prefix}parked", {job_id: 1})
 
-    assert [row["job_id"] for row in listed(desk, "unconfirmed")] == [job_id]
+    assert [row["job_id"] for row in listed(either, "unconfirmed")] == [job_id]
 
 
-def test_an_adopted_run_is_followed(desk: Desk) -> None:
-    (job_id,) = desk.unconfirmed([line("a")])
+def test_an_adopted_run_is_followed(either: Desk) -> None:
+    (job_id,) = either.unconfirmed([line("a")])
 
-    result = desk.run("unconfirmed", "adopt", job_id, "tsk_1", "--yes")
+    result = either.run("unconfirmed", "adopt", job_id, "tsk_1", "--yes")
 
     assert (result.exit_code, result.stdout) == (0, "1 of 1: follows its run\n")
-    job = desk.queue.get(job_id)
+    job = either.queue.get(job_id)
     assert (job.state, job.run_id, job.reason) == (JobState.RUNNING, "tsk_1", None)
-    assert listed(desk, "unconfirmed") == []
+    assert listed(either, "unconfirmed") == []
 
 
-def test_adopting_the_same_run_twice_is_no_mistake(desk: Desk) -> None:
-    (job_id,) = desk.unconfirmed([line("a")])
+def test_adopting_the_same_run_twice_is_no_mistake(either: Desk) -> None:
+    (job_id,) = either.unconfirmed([line("a")])
 
     runs = ("tsk_1", "tsk_1", "tsk_2")
-    codes = [desk.run("unconfirmed", "adopt", job_id, r, "--yes").exit_code for r in runs]
+    codes = [either.run("unconfirmed", "adopt", job_id, r, "--yes").exit_code for r in runs]
 
     assert codes == [0, 0, 3]
-    assert desk.queue.get(job_id).run_id == "tsk_1"
+    assert either.queue.get(job_id).run_id == "tsk_1"
 
 
-def test_a_run_that_is_another_job_s_is_not_adopted(desk: Desk) -> None:
-    first, second = desk.unconfirmed(lines(2))
-    desk.run("unconfirmed", "adopt", first, "tsk_1", "--yes")
+def test_a_run_that_is_another_job_s_is_not_adopted(either: Desk) -> None:
+    first, second = either.unconfirmed(lines(2))
+    either.run("unconfirmed", "adopt", first, "tsk_1", "--yes")
 
-    result = desk.run("unconfirmed", "adopt", second, "tsk_1", "--yes")
+    result = either.run("unconfirmed", "adopt", second, "tsk_1", "--yes")
 
     assert result.exit_code == 3
     assert f"{second}: the run is another job's" in result.stderr
-    assert desk.queue.get(second).state is JobState.UNCONFIRMED
+    assert either.queue.get(second).state is JobState.UNCONFIRMED
 
 
 @pytest.mark.parametrize("unknown", ["nonsense", UNKNOWN, job_id_for("elsewhere", "", "x")])
-def test_a_job_that_is_not_on_record_adopts_nothing(desk: Desk, unknown: str) -> None:
-    result = desk.run("unconfirmed", "adopt", unknown, "tsk_1")
+def test_a_job_that_is_not_on_record_adopts_nothing(either: Desk, unknown: str) -> None:
+    result = either.run("unconfirmed", "adopt", unknown, "tsk_1")
 
     assert result.exit_code == 3
     assert f"no job, batch or custom_id '{unknown}' on record" in result.stderr
 
 
-def test_a_stray_is_adopted_by_the_job_that_it_belongs_to(desk: Desk) -> None:
-    (job_id,) = desk.unconfirmed([line("a")])
-    desk.stray("tsk_1", new_id("default"))
+def test_a_stray_is_adopted_by_the_job_that_it_belongs_to(either: Desk) -> None:
+    (job_id,) = either.unconfirmed([line("a")])
+    either.stray("tsk_1", new_id("default"))
 
-    desk.run("unconfirmed", "adopt", job_id, "tsk_1", "--yes")
+    either.run("unconfirmed", "adopt", job_id, "tsk_1", "--yes")
 
-    assert desk.queue.get(job_id).run_id == "tsk_1"
-    assert listed(desk, "strays") == []
+    assert either.queue.get(job_id).run_id == "tsk_1"
+    assert listed(either, "strays") == []
 
 
 @pytest.mark.parametrize("run_id", ["", " ", "tsk 1", "tsk\x1b1", "banana", "tsk_", "tsk_1;"])
-def test_what_cannot_be_a_run_s_id_is_not_adopted(desk: Desk, run_id: str) -> None:
-    (job_id,) = desk.unconfirmed([line("a")])
+def test_what_cannot_be_a_run_s_id_is_not_adopted(either: Desk, run_id: str) -> None:
+    (job_id,) = either.unconfirmed([line("a")])
 
-    result = desk.run("unconfirmed", "adopt", job_id, run_id)
+    result = either.run("unconfirmed", "adopt", job_id, run_id)
 
     assert result.exit_code in {2, 3}
-    assert desk.queue.get(job_id).state is JobState.UNCONFIRMED
+    assert either.queue.get(job_id).state is JobState.UNCONFIRMED
 
 
-def test_resubmitting_asks_even_for_named_jobs_since_a_run_may_exist(desk: Desk) -> None:
-    (job_id,) = desk.unconfirmed([line("a")])
+def test_resubmitting_asks_even_for_named_jobs_since_a_run_may_exist(either: Desk) -> None:
+    (job_id,) = either.unconfirmed([line("a")])
 
-    refused = desk.run("unconfirmed", "resubmit", job_id, stdin=b"n\n")
-    assert (refused.exit_code, desk.states()) == (2, {"unconfirmed": 1})
+    refused = either.run("unconfirmed", "resubmit", job_id, stdin=b"n\n")
+    assert (refused.exit_code, either.states()) == (2, {"unconfirmed": 1})
     assert "submit 1 job again, although runs of them may exist?" in refused.stderr
 
-    agreed = desk.run("unconfirmed", "resubmit", job_id, stdin=b"y\n")
-    assert (agreed.exit_code, desk.states()) == (0, {"ready": 1})
+    agreed = either.run("unconfirmed", "resubmit", job_id, stdin=b"y\n")
+    assert (agreed.exit_code, either.states()) == (0, {"ready": 1})
     assert "1 of 1: ready" in agreed.stdout
 
 
-def test_resubmitting_by_filter_leaves_the_others_alone(desk: Desk) -> None:
-    desk.unconfirmed([line("a"), line("b", group="shop"), line("c", group="shop")])
+def test_resubmitting_by_filter_leaves_the_others_alone(either: Desk) -> None:
+    either.unconfirmed([line("a"), line("b", group="shop"), line("c", group="shop")])
 
-    result = desk.run("unconfirmed", "resubmit", "--group", "shop", "--yes")
+    result = either.run("unconfirmed", "resubmit", "--group", "shop", "--yes")
 
     assert result.stdout == "2 of 2: ready\n"
-    assert desk.states() == {"ready": 2, "unconfirmed": 1}
+    assert either.states() == {"ready": 2, "unconfirmed": 1}
 
 
-def test_a_job_whose_cancel_was_asked_for_is_not_submitted_again(desk: Desk) -> None:
-    (job_id,) = desk.unconfirmed([line("a")])
-    desk.queue.cancel(job_id)
+def test_a_job_whose_cancel_was_asked_for_is_not_submitted_again(either: Desk) -> None:
+    (job_id,) = either.unconfirmed([line("a")])
+    either.queue.cancel(job_id)
 
-    result = desk.run("unconfirmed", "resubmit", job_id, "--yes")
+    result = either.run("unconfirmed", "resubmit", job_id, "--yes")
 
     assert result.exit_code == 3
     assert f"{job_id}: a cancel was requested" in result.stderr
-    assert desk.states() == {"unconfirmed": 1}
+    assert either.states() == {"unconfirmed": 1}
 
 
-def test_failing_a_job_shows_why_and_it_can_be_replayed(desk: Desk) -> None:
-    (job_id,) = desk.unconfirmed([line("a")])
-    desk.environ["COLUMNS"] = "200"
+def test_failing_a_job_shows_why_and_it_can_be_replayed(either: Desk) -> None:
+    (job_id,) = either.unconfirmed([line("a")])
+    either.environ["COLUMNS"] = "200"
 
-    result = desk.run("unconfirmed", "fail", job_id, "--why", HOSTILE)
+    result = either.run("unconfirmed", "fail", job_id, "--why", HOSTILE)
 
     assert (result.exit_code, result.stdout) == (0, "1 of 1: settled\n")
-    assert desk.queue.get(job_id).reason == f"failed by a person: {HOSTILE}"
-    assert HOSTILE in desk.run("dead", "list").stdout
-    assert desk.run("dead", "replay", job_id).exit_code == 0
-    assert desk.states() == {"ready": 1}
+    assert either.queue.get(job_id).reason == f"failed by a person: {HOSTILE}"
+    assert HOSTILE in either.run("dead", "list").stdout
+    assert either.run("dead", "replay", job_id).exit_code == 0
+    assert either.states() == {"ready": 1}
 
 
-def test_failing_by_filter_is_counted_first(desk: Desk) -> None:
-    desk.unconfirmed(lines(3))
+def test_failing_by_filter_is_counted_first(either: Desk) -> None:
+    either.unconfirmed(lines(3))
 
-    refused = desk.run("unconfirmed", "fail", "--all", stdin=b"n\n")
+    refused = either.run("unconfirmed", "fail", "--all", stdin=b"n\n")
     assert "stop the search for the runs of 3 jobs?" in refused.stderr
-    assert (refused.exit_code, desk.states()) == (2, {"unconfirmed": 3})
+    assert (refused.exit_code, either.states()) == (2, {"unconfirmed": 3})
 
-    assert desk.run("unconfirmed", "fail", "--all", "--yes").exit_code == 0
-    assert desk.states() == {"dead": 3}
+    assert either.run("unconfirmed", "fail", "--all", "--yes").exit_code == 0
+    assert either.states() == {"dead": 3}
 
 
 @pytest.mark.parametrize("command", ["resubmit", "fail"])
-def test_each_job_that_could_not_be_settled_is_named(desk: Desk, command: str) -> None:
-    (good,) = desk.unconfirmed([line("a")])
-    ready = desk.queue.enqueue_many([line("b")])[0].job_id
+def test_each_job_that_could_not_be_settled_is_named(either: Desk, command: str) -> None:
+    (good,) = either.unconfirmed([line("a")])
+    ready = either.queue.enqueue_many([line("b")])[0].job_id
 
-    result = desk.run("unconfirmed", command, good, ready, "--yes")
+    result = either.run("unconfirmed", command, good, ready, "--yes")
 
     assert result.exit_code == 3
     assert result.stderr == f"runqueue: {ready}: not unconfirmed, but ready\n"
@@ -172,15 +172,15 @@ def test_each_job_that_could_not_be_settled_is_named(desk: Desk, command: str) -
 @pytest.mark.parametrize("command", ["resubmit", "fail"])
 @pytest.mark.parametrize("unknown", ["nonsense", UNKNOWN])
 def test_a_job_that_is_not_on_record_is_told_before_anything_is_asked(
-    desk: Desk, command: str, unknown: str
+    either: Desk, command: str, unknown: str
 ) -> None:
-    (good,) = desk.unconfirmed([line("a")])
+    (good,) = either.unconfirmed([line("a")])
 
-    result = desk.run("unconfirmed", command, good, unknown)
+    result = either.run("unconfirmed", command, good, unknown)
 
     assert result.exit_code == 3
     assert result.stderr == f"runqueue: no job, batch or custom_id {unknown!r} on record\n"
-    assert desk.states() == {"unconfirmed": 1}
+    assert either.states() == {"unconfirmed": 1}
 
 
 @pytest.mark.parametrize("command", ["resubmit", "fail"])
@@ -188,22 +188,22 @@ def test_a_job_that_is_not_on_record_is_told_before_anything_is_asked(
     ("chosen", "words"), [([], NOTHING_CHOSEN), (["some-job", "--all"], BOTH_WAYS)], ids=str
 )
 def test_without_names_or_a_filter_or_with_both_nothing_is_settled(
-    desk: Desk, command: str, chosen: list[str], words: str
+    either: Desk, command: str, chosen: list[str], words: str
 ) -> None:
-    desk.unconfirmed(lines(2))
+    either.unconfirmed(lines(2))
 
-    result = desk.run("unconfirmed", command, *chosen, "--yes")
+    result = either.run("unconfirmed", command, *chosen, "--yes")
 
     assert result.exit_code == 2
     assert words in result.stderr
-    assert desk.states() == {"unconfirmed": 2}
+    assert either.states() == {"unconfirmed": 2}
 
 
-def test_strays_are_listed_with_what_they_were_submitted_for(desk: Desk) -> None:
+def test_strays_are_listed_with_what_they_were_submitted_for(either: Desk) -> None:
     job_id = new_id("default")
-    desk.stray("tsk_1", job_id)
+    either.stray("tsk_1", job_id)
 
-    (row,) = listed(desk, "strays")
+    (row,) = listed(either, "strays")
 
     assert row.pop("since")
     assert row == {
@@ -213,50 +213,50 @@ def test_strays_are_listed_with_what_they_were_submitted_for(desk: Desk) -> None
         "attempt": 1,
         "why": "job is gone",
     }
-    assert "job is gone" in desk.run("strays", "list").stdout
+    assert "job is gone" in either.run("strays", "list").stdout
 
 
-def test_a_run_that_comes_after_its_job_has_moved_on_is_listed(desk: Desk) -> None:
-    (job_id,) = desk.unconfirmed([line("a")])
-    desk.run("unconfirmed", "fail", job_id)
+def test_a_run_that_comes_after_its_job_has_moved_on_is_listed(either: Desk) -> None:
+    (job_id,) = either.unconfirmed([line("a")])
+    either.run("unconfirmed", "fail", job_id)
 
-    desk.stray("tsk_1", job_id)
+    either.stray("tsk_1", job_id)
 
-    assert [row["why"] for row in listed(desk, "strays")] == ["job was dead"]
+    assert [row["why"] for row in listed(either, "strays")] == ["job was dead"]
 
 
-def test_the_list_of_strays_is_cut_at_its_limit(desk: Desk) -> None:
+def test_the_list_of_strays_is_cut_at_its_limit(either: Desk) -> None:
     for number in range(60):
-        desk.stray(f"tsk_{number}", new_id("default"))
+        either.stray(f"tsk_{number}", new_id("default"))
 
-    result = desk.run("strays", "list", "--json", "--limit", "20")
+    result = either.run("strays", "list", "--json", "--limit", "20")
 
     assert len(result.stdout.splitlines()) == 20
-    assert result.stderr == "… and 40 more; --limit shows more than 20\n"
-    assert len(listed(desk, "strays", "--limit", "100")) == 60
+    assert result.stderr == "… and more; --limit shows more than 20\n"
+    assert len(listed(either, "strays", "--limit", "100")) == 60
 
 
-def test_named_strays_are_canceled_without_a_question(desk: Desk) -> None:
+def test_named_strays_are_canceled_without_a_question(either: Desk) -> None:
     for number in range(3):
-        desk.stray(f"tsk_{number}", new_id("default"))
+        either.stray(f"tsk_{number}", new_id("default"))
 
-    result = desk.run("strays", "cancel", "tsk_0", "tsk_2")
+    result = either.run("strays", "cancel", "tsk_0", "tsk_2")
 
     assert (result.exit_code, result.stdout) == (0, "2 will be canceled\n")
-    due = desk.client.zrange("runqueue:{default}:cancels", 0, -1)
+    due = either.client.zrange("runqueue:{default}:cancels", 0, -1)
     assert due == [b"stray tsk_0", b"stray tsk_2"]
 
 
-def test_all_strays_are_counted_before_they_are_canceled(desk: Desk) -> None:
+def test_all_strays_are_counted_before_they_are_canceled(either: Desk) -> None:
     for number in range(3):
-        desk.stray(f"tsk_{number}", new_id("default"))
+        either.stray(f"tsk_{number}", new_id("default"))
 
-    refused = desk.run("strays", "cancel", "--all", stdin=b"n\n")
+    refused = either.run("strays", "cancel", "--all", stdin=b"n\n")
     assert (refused.exit_code, "cancel 3 runs?" in refused.stderr) == (2, True)
-    assert desk.client.zcard("runqueue:{default}:cancels") == 0
+    assert either.client.zcard("runqueue:{default}:cancels") == 0
 
-    assert desk.run("strays", "cancel", "--all", "--yes").stdout == "3 will be canceled\n"
-    assert desk.client.zcard("runqueue:{default}:cancels") == 3
+    assert either.run("strays", "cancel", "--all", "--yes").stdout == "3 will be canceled\n"
+    assert either.client.zcard("runqueue:{default}:cancels") == 3
 
 
 @pytest.mark.parametrize(
@@ -267,35 +267,35 @@ def test_all_strays_are_counted_before_they_are_canceled(desk: Desk) -> None:
     ],
 )
 def test_without_names_or_all_or_with_both_no_stray_is_canceled(
-    desk: Desk, chosen: list[str], words: str
+    either: Desk, chosen: list[str], words: str
 ) -> None:
-    desk.stray("tsk_0", new_id("default"))
+    either.stray("tsk_0", new_id("default"))
 
-    result = desk.run("strays", "cancel", *chosen)
+    result = either.run("strays", "cancel", *chosen)
 
     assert result.exit_code == 2
     assert words in result.stderr
-    assert desk.client.zcard("runqueue:{default}:cancels") == 0
+    assert either.client.zcard("runqueue:{default}:cancels") == 0
 
 
-def test_a_run_that_is_no_stray_is_named_and_none_is_canceled(desk: Desk) -> None:
-    desk.stray("tsk_0", new_id("default"))
+def test_a_run_that_is_no_stray_is_named_and_none_is_canceled(either: Desk) -> None:
+    either.stray("tsk_0", new_id("default"))
 
-    result = desk.run("strays", "cancel", "tsk_0", "tsk_9", "[red]x")
+    result = either.run("strays", "cancel", "tsk_0", "tsk_9", "[red]x")
 
     assert result.exit_code == 3
     assert "no stray [red]x, tsk_9" in result.stderr
-    assert desk.client.zcard("runqueue:{default}:cancels") == 0
+    assert either.client.zcard("runqueue:{default}:cancels") == 0
 
 
-def test_a_run_that_no_search_found_to_be_like_it_is_adopted_only_by_a_yes(desk: Desk) -> None:
-    (job_id,) = desk.unconfirmed([line("a")])
+def test_a_run_that_no_search_found_to_be_like_it_is_adopted_only_by_a_yes(either: Desk) -> None:
+    (job_id,) = either.unconfirmed([line("a")])
 
-    refused = desk.run("unconfirmed", "adopt", job_id, "tsk_1", stdin=b"n\n")
-    assert (refused.exit_code, desk.states()) == (2, {"unconfirmed": 1})
+    refused = either.run("unconfirmed", "adopt", job_id, "tsk_1", stdin=b"n\n")
+    assert (refused.exit_code, either.states()) == (2, {"unconfirmed": 1})
     assert "which no search found to match?" in refused.stderr
 
     candidates = '[{"run_id":"tsk_1","status":"running","equal":["url"],"different":[]}]'
-    desk.client.hset(f"runqueue:{{default}}:job:{job_id}", "candidates", candidates)
-    assert desk.run("unconfirmed", "adopt", job_id, "tsk_1").exit_code == 0
-    assert desk.states() == {"running": 1}
+    either.client.hset(f"runqueue:{{default}}:job:{job_id}", "candidates", candidates)
+    assert either.run("unconfirmed", "adopt", job_id, "tsk_1").exit_code == 0
+    assert either.states() == {"running": 1}

@@ -12,48 +12,48 @@ from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
 @pytest.mark.parametrize(
     ("command", "left"), [("replay", {"ready": 1, "dead": 1}), ("discard", {"dead": 1})]
 )
-def test_dead_jobs_are_named_by_custom_id(desk: Desk, command: str, left: dict[str, int]) -> None:
-    desk.dead(lines(2))
+def test_dead_jobs_are_named_by_custom_id(either: Desk, command: str, left: dict[str, int]) -> None:
+    either.dead(lines(2))
 
-    result = desk.run("dead", command, "order-1", "--yes")
+    result = either.run("dead", command, "order-1", "--yes")
 
     assert result.exit_code == 0
-    assert desk.states() == left
+    assert either.states() == left
 
 
 @pytest.mark.parametrize("how", ["type", "attempt"])
 def test_a_quarantined_job_is_discarded_by_its_id_and_may_be_enqueued_again(
-    desk: Desk, how: str
+    either: Desk, how: str
 ) -> None:
-    (job,) = desk.queue.enqueue_many([line("a")])
+    (job,) = either.queue.enqueue_many([line("a")])
     key = f"{Keys('default').prefix}job:{job.job_id}"
-    desk.client.set(key, "a typo") if how == "type" else desk.client.hset(key, how, "x")
+    either.client.set(key, "a typo") if how == "type" else either.client.hset(key, how, "x")
     with pytest.raises(RunQueueError, match="UNREADABLE"):
-        desk.queue.cancel(job.job_id)
+        either.queue.cancel(job.job_id)
 
-    result = desk.run("dead", "discard", job.job_id, "--yes")
+    result = either.run("dead", "discard", job.job_id, "--yes")
 
     assert (result.exit_code, result.stdout) == (0, "1 of 1: removed\n")
-    assert desk.queue.stats()["default"].quarantined == 0
-    assert desk.queue.enqueue_many([line("a")])[0].status == "new"
+    assert either.queue.stats()["default"].quarantined == 0
+    assert either.queue.enqueue_many([line("a")])[0].status == "new"
 
 
 @pytest.mark.parametrize(("command", "state"), [("resubmit", "ready"), ("fail", "dead")])
-def test_unconfirmed_jobs_are_named_by_custom_id(desk: Desk, command: str, state: str) -> None:
-    desk.unconfirmed(lines(2))
+def test_unconfirmed_jobs_are_named_by_custom_id(either: Desk, command: str, state: str) -> None:
+    either.unconfirmed(lines(2))
 
-    result = desk.run("unconfirmed", command, "order-1", "--yes")
+    result = either.run("unconfirmed", command, "order-1", "--yes")
 
     assert result.exit_code == 0
-    assert desk.states() == {"unconfirmed": 1, state: 1}
+    assert either.states() == {"unconfirmed": 1, state: 1}
 
 
-def test_a_run_is_adopted_by_a_custom_id(desk: Desk) -> None:
-    (job_id,) = desk.unconfirmed([line("a")])
+def test_a_run_is_adopted_by_a_custom_id(either: Desk) -> None:
+    (job_id,) = either.unconfirmed([line("a")])
 
-    assert desk.run("unconfirmed", "adopt", "a", "tsk_1", "--yes").exit_code == 0
+    assert either.run("unconfirmed", "adopt", "a", "tsk_1", "--yes").exit_code == 0
 
-    assert desk.queue.get(job_id).run_id == "tsk_1"
+    assert either.queue.get(job_id).run_id == "tsk_1"
 
 
 @pytest.mark.parametrize(
@@ -67,50 +67,50 @@ def test_a_run_is_adopted_by_a_custom_id(desk: Desk) -> None:
     ],
     ids=" ".join,
 )
-def test_the_namespace_of_a_custom_id_is_given_beside_it(desk: Desk, command: list[str]) -> None:
-    desk.dead([line("a", namespace="shop")])
-    desk.unconfirmed([line("b", namespace="shop")])
+def test_the_namespace_of_a_custom_id_is_given_beside_it(either: Desk, command: list[str]) -> None:
+    either.dead([line("a", namespace="shop")])
+    either.unconfirmed([line("b", namespace="shop")])
     yes = ["--yes"]
 
-    assert desk.run(*command, *yes).exit_code == 3
-    assert desk.states() == {"dead": 1, "unconfirmed": 1}
-    assert desk.run(*command, *yes, "--namespace", "shop").exit_code == 0
-    assert desk.states() != {"dead": 1, "unconfirmed": 1}
+    assert either.run(*command, *yes).exit_code == 3
+    assert either.states() == {"dead": 1, "unconfirmed": 1}
+    assert either.run(*command, *yes, "--namespace", "shop").exit_code == 0
+    assert either.states() != {"dead": 1, "unconfirmed": 1}
 
 
-def test_a_namespace_is_not_taken_for_a_filter(desk: Desk) -> None:
-    desk.dead([line("a")])
+def test_a_namespace_is_not_taken_for_a_filter(either: Desk) -> None:
+    either.dead([line("a")])
 
-    result = desk.run("dead", "discard", "--all", "--namespace", "shop", "--yes")
+    result = either.run("dead", "discard", "--all", "--namespace", "shop", "--yes")
 
-    assert (result.exit_code, desk.states()) == (2, {"dead": 1})
+    assert (result.exit_code, either.states()) == (2, {"dead": 1})
 
 
 @pytest.mark.parametrize("command", [["dead", "replay"], ["unconfirmed", "fail"]], ids=" ".join)
 def test_a_batch_is_no_job_and_the_way_to_choose_its_jobs_is_told(
-    desk: Desk, command: list[str]
+    either: Desk, command: list[str]
 ) -> None:
-    batch = batch_of(desk, line("a"))
+    batch = batch_of(either, line("a"))
 
-    result = desk.run(*command, batch)
+    result = either.run(*command, batch)
 
     assert result.exit_code == 3
     assert result.stderr == f"runqueue: {batch} is a batch: its jobs are chosen by --batch\n"
 
 
-def test_a_job_is_done_once_however_often_it_is_named(desk: Desk) -> None:
-    (job_id,) = desk.dead([line("a")])
+def test_a_job_is_done_once_however_often_it_is_named(either: Desk) -> None:
+    (job_id,) = either.dead([line("a")])
 
-    assert desk.run("dead", "replay", job_id, "a").stdout == "1 of 1: ready again\n"
+    assert either.run("dead", "replay", job_id, "a").stdout == "1 of 1: ready again\n"
 
 
-def test_of_each_job_that_is_not_replayed_it_is_told_why(desk: Desk) -> None:
-    batch = batch_of(desk, line("a"))
-    desk.queue.cancel_batch(batch)
-    desk.run("cancel", "a")
-    desk.unconfirmed([line("b")])
+def test_of_each_job_that_is_not_replayed_it_is_told_why(either: Desk) -> None:
+    batch = batch_of(either, line("a"))
+    either.queue.cancel_batch(batch)
+    either.run("cancel", "a")
+    either.unconfirmed([line("b")])
 
-    result = desk.run("dead", "replay", "a", "b")
+    result = either.run("dead", "replay", "a", "b")
 
     assert (result.exit_code, result.stdout) == (3, "0 of 2: ready again\n")
     assert result.stderr.splitlines() == [
@@ -119,14 +119,14 @@ def test_of_each_job_that_is_not_replayed_it_is_told_why(desk: Desk) -> None:
     ]
 
 
-def test_jobs_that_become_canceled_are_not_said_to_be_dead(desk: Desk) -> None:
-    first, _ = desk.unconfirmed(lines(2))
-    desk.queue.cancel(first)
+def test_jobs_that_become_canceled_are_not_said_to_be_dead(either: Desk) -> None:
+    first, _ = either.unconfirmed(lines(2))
+    either.queue.cancel(first)
 
-    result = desk.run("unconfirmed", "fail", "--all", "--yes")
+    result = either.run("unconfirmed", "fail", "--all", "--yes")
 
     assert result.stdout == "2 of 2: settled\n"
-    assert desk.states() == {"canceled": 1, "dead": 1}
+    assert either.states() == {"canceled": 1, "dead": 1}
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_jobs_that_become_canceled_are_not_said_to_be_dead(desk: Desk) -> None:
     ],
     ids=" ".join,
 )
-def test_one_job_is_not_called_jobs(desk: Desk, command: list[str], question: str) -> None:
-    desk.dead([line("a")])
-    desk.unconfirmed([line("b")])
+def test_one_job_is_not_called_jobs(either: Desk, command: list[str], question: str) -> None:
+    either.dead([line("a")])
+    either.unconfirmed([line("b")])
 
-    assert question in desk.run(*command, "--all", stdin=b"n\n").stderr
+    assert question in either.run(*command, "--all", stdin=b"n\n").stderr

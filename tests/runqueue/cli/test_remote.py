@@ -1,4 +1,4 @@
-"""Commands over HTTP: who may, what goes wrong, and which commands speak to Redis alone."""
+"""Commands over HTTP: who may, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from runqueue.embedded.secret_files import TOKEN_FILE
+from tests.either import TOKEN
 from tests.gateway.test_process import process, url_of
 from tests.runqueue.cli.commanding import Desk, batch_of, counts, line, lines, ready
 from tests.runqueue.cli.exporting import command
-from tests.runqueue.cli.gateways import READER, TOKEN, by_http
+from tests.runqueue.cli.gateways import READER, by_http
 
 
 @pytest.fixture
@@ -107,20 +108,6 @@ def test_a_gateway_that_is_none_is_told(desk: Desk) -> None:
     result = by_http(desk, "http://127.0.0.1:9").run("stats")
     assert result.exit_code == 4
     assert "gateway at http://127.0.0.1:9: cannot be reached" in result.stderr
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [("limits",), ("dead", "list"), ("unconfirmed", "adopt", "a", "tsk_1"), ("strays", "list")],
-)
-def test_what_speaks_to_redis_alone_says_so(
-    desk: Desk, gateway_url: str, arguments: tuple[str, ...]
-) -> None:
-    remote = by_http(desk, gateway_url)
-    remote.environ["RUNQUEUE_REDIS_URL"] = ""
-    result = remote.run(*arguments)
-    assert result.exit_code == 2
-    assert "this command needs Redis: set RUNQUEUE_REDIS_URL" in result.stderr
 
 
 def test_url_and_token_are_read_from_a_file(desk: Desk, gateway_url: str) -> None:

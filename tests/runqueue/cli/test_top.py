@@ -98,7 +98,7 @@ def test_rates_are_those_of_some_seconds_not_of_the_last_burst(
     monkeypatch.setattr(command, "take_snapshot", lambda _: next(looks))
     monkeypatch.setenv("RUNQUEUE_REDIS_URL", desk.url)
     shown = []
-    screen = command.Screen(Console(), desk.queue)
+    screen = command.Screen(Console(), desk.queue, desk.url)
     for _ in bursts:
         screen.poll()
         shown.append(re.findall(r"done (\S+)/s", screen.shown().plain)[0])

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 import pytest
 
-from runqueue.records.delivery import Delivered
-from runqueue.store import delivery_calls
-from runqueue.store.sending import run
 from tests.runqueue.cli.commanding import Desk, line, ready
 from tests.runqueue.cli.delivering import (
-    PREFIX,
     a_moment_ago,
     delivered,
     ended_at,
@@ -36,55 +31,55 @@ def still(desk: Desk, made: dict[str, str]) -> dict[str, str]:
     return {key: state for key, state in found.items() if state != "pending"}
 
 
-def test_named_webhooks_are_sent_again_without_a_question(desk: Desk) -> None:
-    first, second, third = gave_up(desk, told("a"), told("b"), told("c"))
+def test_named_webhooks_are_sent_again_without_a_question(either: Desk) -> None:
+    first, second, third = gave_up(either, told("a"), told("b"), told("c"))
 
-    result = desk.run("webhooks", "retry", first, "b")
+    result = either.run("webhooks", "retry", first, "b")
 
     assert (result.exit_code, result.stdout) == (0, "2 of 2: will be sent\n")
-    found = desk.queue.get(first).webhook
+    found = either.queue.get(first).webhook
     assert (found.state, found.attempts, found.status, found.error) == ("pending", 0, None, None)
-    assert (stands(desk, second), stands(desk, third)) == ("pending", "gave_up")
+    assert (stands(either, second), stands(either, third)) == ("pending", "gave_up")
 
 
 @pytest.mark.parametrize("bring", [relayed, watched, gave_up, unknown, delivered])
-def test_a_named_webhook_is_sent_again_wherever_it_stands(desk: Desk, bring: Bring) -> None:
-    (job_id,) = bring(desk, told("a"))
+def test_a_named_webhook_is_sent_again_wherever_it_stands(either: Desk, bring: Bring) -> None:
+    (job_id,) = bring(either, told("a"))
 
-    result = desk.run("webhooks", "retry", job_id)
+    result = either.run("webhooks", "retry", job_id)
 
-    assert (result.exit_code, stands(desk, job_id)) == (0, "pending")
-
-
-def test_names_are_looked_up_in_their_namespace(desk: Desk) -> None:
-    mine, others = gave_up(desk, told("a"), told("a", namespace="shop"))
-
-    desk.run("webhooks", "retry", "a", "--namespace", "shop")
-
-    assert (stands(desk, mine), stands(desk, others)) == ("gave_up", "pending")
+    assert (result.exit_code, stands(either, job_id)) == (0, "pending")
 
 
-def test_if_a_name_is_not_on_record_nothing_is_done(desk: Desk) -> None:
-    (job_id,) = gave_up(desk, told("a"))
+def test_names_are_looked_up_in_their_namespace(either: Desk) -> None:
+    mine, others = gave_up(either, told("a"), told("a", namespace="shop"))
 
-    result = desk.run("webhooks", "retry", job_id, "nonsense")
+    either.run("webhooks", "retry", "a", "--namespace", "shop")
+
+    assert (stands(either, mine), stands(either, others)) == ("gave_up", "pending")
+
+
+def test_if_a_name_is_not_on_record_nothing_is_done(either: Desk) -> None:
+    (job_id,) = gave_up(either, told("a"))
+
+    result = either.run("webhooks", "retry", job_id, "nonsense")
 
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr == "runqueue: no job, batch or custom_id 'nonsense' on record\n"
-    assert stands(desk, job_id) == "gave_up"
+    assert stands(either, job_id) == "gave_up"
 
 
-def test_jobs_that_have_nothing_to_send_are_named(desk: Desk) -> None:
-    (quiet,) = relayed(desk, line("quiet"))
-    (waiting,) = ready(desk, told("waiting"))
-    (gone,) = gave_up(desk, told("gone"))
+def test_jobs_that_have_nothing_to_send_are_named(either: Desk) -> None:
+    (quiet,) = relayed(either, line("quiet"))
+    (waiting,) = ready(either, told("waiting"))
+    (gone,) = gave_up(either, told("gone"))
 
-    result = desk.run("webhooks", "retry", quiet, waiting, gone)
+    result = either.run("webhooks", "retry", quiet, waiting, gone)
 
     assert (result.exit_code, result.stdout) == (3, "1 of 3: will be sent\n")
     named = [f"runqueue: {job_id}: {NOT_TO_BE_TOLD}\n" for job_id in (quiet, waiting)]
     assert result.stderr == "".join(named)
-    assert stands(desk, gone) == "pending"
+    assert stands(either, gone) == "pending"
 
 
 @pytest.mark.parametrize(
@@ -103,34 +98,34 @@ def test_jobs_that_have_nothing_to_send_are_named(desk: Desk) -> None:
     ],
     ids=str,
 )
-def test_what_filters_leave_is_sent_again(desk: Desk, options: list[str], left: str) -> None:
-    made = everywhere(desk)
+def test_what_filters_leave_is_sent_again(either: Desk, options: list[str], left: str) -> None:
+    made = everywhere(either)
 
-    result = desk.run("webhooks", "retry", *options, "--yes")
+    result = either.run("webhooks", "retry", *options, "--yes")
 
     assert result.exit_code == 0
-    assert set(still(desk, made)) == set(left.split())
+    assert set(still(either, made)) == set(left.split())
 
 
-def test_since_is_when_the_run_ended(desk: Desk) -> None:
-    before, after = gave_up(desk, told("before"), told("after"))
-    ended_at(desk, [before], a_moment_ago(7200))
-    ended_at(desk, [after], a_moment_ago(1800))
+def test_since_is_when_the_run_ended(either: Desk) -> None:
+    before, after = gave_up(either, told("before"), told("after"))
+    ended_at(either, [before], a_moment_ago(7200))
+    ended_at(either, [after], a_moment_ago(1800))
 
-    result = desk.run("webhooks", "retry", "--since", a_moment_ago(3600).isoformat(), "--yes")
+    result = either.run("webhooks", "retry", "--since", a_moment_ago(3600).isoformat(), "--yes")
 
     assert result.stdout == "1 of 1: will be sent\n"
-    assert (stands(desk, before), stands(desk, after)) == ("gave_up", "pending")
+    assert (stands(either, before), stands(either, after)) == ("gave_up", "pending")
 
 
-def test_pending_ones_are_due_at_once(desk: Desk) -> None:
-    (job_id,) = watched(desk, told("a"))
+def test_pending_ones_are_due_at_once(either: Desk) -> None:
+    (job_id,) = watched(either, told("a"))
     watches = "runqueue:{default}:watches"
-    due = desk.client.zscore(watches, job_id)
+    due = either.client.zscore(watches, job_id)
 
-    desk.run("webhooks", "retry", "--pending", "--yes")
+    either.run("webhooks", "retry", "--pending", "--yes")
 
-    assert float(str(desk.client.zscore(watches, job_id))) < float(str(due))
+    assert float(str(either.client.zscore(watches, job_id))) < float(str(due))
 
 
 @pytest.mark.parametrize(
@@ -138,47 +133,47 @@ def test_pending_ones_are_due_at_once(desk: Desk) -> None:
     [
         (["--gave-up"], "send 3 webhooks again? [y/N]"),
         (
-            ["--all", "--url", "https://me:pa55@other.test/h?token=t0ken"],
+            ["--all", "--webhook-url", "https://me:pa55@other.test/h?token=t0ken"],
             "send 3 webhooks again to https://other.test/h? [y/N]",
         ),
     ],
     ids=["there", "elsewhere"],
 )
 def test_a_filter_is_counted_before_anything_is_done(
-    desk: Desk, options: list[str], question: str
+    either: Desk, options: list[str], question: str
 ) -> None:
-    ids = gave_up(desk, told("a"), told("b"), told("c"))
+    ids = gave_up(either, told("a"), told("b"), told("c"))
 
-    result = desk.run("webhooks", "retry", *options, stdin=b"n\n")
+    result = either.run("webhooks", "retry", *options, stdin=b"n\n")
 
     assert question in result.stderr
     assert result.exit_code == 2
-    assert [stands(desk, job_id) for job_id in ids] == ["gave_up"] * 3
+    assert [stands(either, job_id) for job_id in ids] == ["gave_up"] * 3
 
 
-def test_it_is_done_once_that_is_agreed(desk: Desk) -> None:
-    (job_id,) = gave_up(desk, told("a"))
+def test_it_is_done_once_that_is_agreed(either: Desk) -> None:
+    (job_id,) = gave_up(either, told("a"))
 
-    result = desk.run("webhooks", "retry", "--all", stdin=b"y\n")
+    result = either.run("webhooks", "retry", "--all", stdin=b"y\n")
 
     assert (result.exit_code, result.stdout) == (0, "1 of 1: will be sent\n")
-    assert stands(desk, job_id) == "pending"
+    assert stands(either, job_id) == "pending"
 
 
-def test_a_question_that_nobody_can_answer_does_nothing_and_says_what_to_give(desk: Desk) -> None:
-    (job_id,) = gave_up(desk, told("a"))
+def test_a_question_that_nobody_can_answer_does_nothing_and_says_what_to_give(either: Desk) -> None:
+    (job_id,) = gave_up(either, told("a"))
 
-    result = desk.run("webhooks", "retry", "--all")
+    result = either.run("webhooks", "retry", "--all")
 
     assert result.exit_code == 2
     assert "--yes" in result.stderr
-    assert stands(desk, job_id) == "gave_up"
+    assert stands(either, job_id) == "gave_up"
 
 
-def test_a_filter_that_leaves_nothing_asks_nothing(desk: Desk) -> None:
-    relayed(desk, told("a"))
+def test_a_filter_that_leaves_nothing_asks_nothing(either: Desk) -> None:
+    relayed(either, told("a"))
 
-    result = desk.run("webhooks", "retry", "--all")
+    result = either.run("webhooks", "retry", "--all")
 
     assert (result.exit_code, result.stdout, result.stderr) == (0, "none\n", "")
 
@@ -188,7 +183,7 @@ def test_a_filter_that_leaves_nothing_asks_nothing(desk: Desk) -> None:
     [
         ([], f"name jobs, or choose some by {FILTERS}"),
         (["--yes"], f"name jobs, or choose some by {FILTERS}"),
-        (["--url", "https://other.test"], f"name jobs, or choose some by {FILTERS}"),
+        (["--webhook-url", "https://other.test"], f"name jobs, or choose some by {FILTERS}"),
         (["a", "--all"], f"by name or by {FILTERS}, not by both"),
         (["a", "--gave-up"], f"by name or by {FILTERS}, not by both"),
         (["a", "--since", "60s"], f"by name or by {FILTERS}, not by both"),
@@ -197,127 +192,69 @@ def test_a_filter_that_leaves_nothing_asks_nothing(desk: Desk) -> None:
     ids=str,
 )
 def test_without_names_or_a_filter_or_with_both_nothing_is_done(
-    desk: Desk, chosen: list[str], words: str
+    either: Desk, chosen: list[str], words: str
 ) -> None:
-    (job_id,) = gave_up(desk, told("a"))
+    (job_id,) = gave_up(either, told("a"))
 
-    result = desk.run("webhooks", "retry", *chosen)
+    result = either.run("webhooks", "retry", *chosen)
 
     assert (result.exit_code, result.stdout) == (2, "")
     assert words in result.stderr
-    assert stands(desk, job_id) == "gave_up"
+    assert stands(either, job_id) == "gave_up"
 
 
-def test_more_than_a_page_is_sent_again_by_one_command(desk: Desk) -> None:
-    gave_up(desk, *[told(f"a{number}") for number in range(1_100)])
+def test_more_than_a_page_is_sent_again_by_one_command(either: Desk) -> None:
+    gave_up(either, *[told(f"a{number}") for number in range(1_100)])
 
-    result = desk.run("webhooks", "retry", "--gave-up", "--yes")
+    result = either.run("webhooks", "retry", "--gave-up", "--yes")
 
     assert result.stdout == "1,100 of 1,100: will be sent\n"
-    assert desk.json("stats")["default"]["deliveries"]["pending"] == 1_100
+    assert either.json("stats")["default"]["deliveries"]["pending"] == 1_100
 
 
-def test_webhooks_are_sent_elsewhere_even_those_that_nobody_was_to_get(desk: Desk) -> None:
-    (quiet,) = relayed(desk, line("quiet"))
-    (gone,) = gave_up(desk, told("gone"))
+def test_webhooks_are_sent_elsewhere_even_those_that_nobody_was_to_get(either: Desk) -> None:
+    (quiet,) = relayed(either, line("quiet"))
+    (gone,) = gave_up(either, told("gone"))
 
-    result = desk.run("webhooks", "retry", quiet, gone, "--url", "https://other.test/h?a=1")
+    result = either.run(
+        "webhooks", "retry", quiet, gone, "--webhook-url", "https://other.test/h?a=1"
+    )
 
     assert (result.exit_code, result.stdout) == (0, "2 of 2: will be sent\n")
     for job_id in (quiet, gone):
-        assert desk.queue.get(job_id).webhook.url == "https://other.test/h?a=1"
+        assert either.queue.get(job_id).webhook.url == "https://other.test/h?a=1"
 
 
 PRIVATE = "10.0.0.5 is no public address; RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS would allow it"
 WITHOUT = "unless RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS=true"
 
 
-@pytest.fixture
-def worker(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What a worker makes of webhooks while the command waits, by job: verdicts to be given."""
-    verdicts: dict[str, str] = {}
+@pytest.mark.parametrize(
+    ("error", "to"), [(PRIVATE, []), ("", ["--webhook-url", "http://10.0.0.5/hook"])]
+)
+def test_private_targets_are_warned_of(either: Desk, error: str, to: list[str]) -> None:
+    gave_up(either, told("a"), told("b"), error=error)
 
-    def work(seconds: float) -> None:
-        for job_id, verdict in verdicts.items():
-            looks = cast("bytes | None", desk.client.hget(f"{PREFIX}job:{job_id}", "looks")) or 0
-            error = PRIVATE if verdict == "gave_up" else ""
-            tried = Delivered(job_id, 1, verdict, True, None, error, looks=int(looks))
-            run(desk.client, delivery_calls.record_delivery("default", [tried]))
-
-    monkeypatch.setattr("runqueue.cli.commands.webhooks.time.sleep", work)
-    return verdicts
-
-
-@pytest.mark.parametrize("chosen", ["name", "--gave-up"])
-def test_a_target_that_is_refused_as_private_again_does_not_count_as_sent(
-    desk: Desk, worker: dict[str, str], chosen: str
-) -> None:
-    (private,) = gave_up(desk, told("a"), error=PRIVATE)
-    (other,) = gave_up(desk, told("b"))
-    worker[private] = "gave_up"
-
-    names = [private, other] if chosen == "name" else [chosen, "--yes"]
-    result = desk.run("webhooks", "retry", *names)
-
-    assert (result.exit_code, result.stdout) == (3, "1 of 2: will be sent\n")
-    assert result.stderr == (
-        f"runqueue: {private}: its target is a private address, which workers refuse {WITHOUT}\n"
-    )
-    assert stands(desk, other) == "pending"
-
-
-def test_a_target_that_was_refused_and_is_allowed_by_now_counts_as_sent(
-    desk: Desk, worker: dict[str, str]
-) -> None:
-    (private,) = gave_up(desk, told("a"), error=PRIVATE)
-    worker[private] = "delivered"
-
-    result = desk.run("webhooks", "retry", private)
-
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "1 of 1: will be sent\n", "")
-
-
-def test_another_url_that_is_private_is_waited_for_as_well(
-    desk: Desk, worker: dict[str, str]
-) -> None:
-    (job_id,) = gave_up(desk, told("a"))
-    worker[job_id] = "gave_up"
-
-    result = desk.run("webhooks", "retry", job_id, "--url", "http://10.0.0.5/hook")
-
-    assert (result.exit_code, result.stdout) == (3, "0 of 1: will be sent\n")
-
-
-def test_a_public_url_instead_of_a_private_one_is_not_waited_for(
-    desk: Desk, worker: dict[str, str]
-) -> None:
-    (job_id,) = gave_up(desk, told("a"), error=PRIVATE)
-    worker[job_id] = "gave_up"
-
-    result = desk.run("webhooks", "retry", job_id, "--url", "https://other.test/hook")
-
-    assert (result.exit_code, result.stdout) == (0, "1 of 1: will be sent\n")
-    assert stands(desk, job_id) == "pending"
-
-
-def test_private_targets_that_no_worker_has_tried_yet_are_warned_of(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runqueue.cli.commands.webhooks.PATIENCE", 0.0)
-    gave_up(desk, told("a"), told("b"), error=PRIVATE)
-
-    result = desk.run("webhooks", "retry", "--gave-up", "--yes")
+    result = either.run("webhooks", "retry", "--gave-up", "--yes", *to)
 
     assert (result.exit_code, result.stdout) == (0, "2 of 2: will be sent\n")
-    assert result.stderr == (
-        f"runqueue: 2 webhooks not tried yet: workers refuse their private addresses {WITHOUT}\n"
-    )
+    words = f"go to private addresses, which workers refuse {WITHOUT}"
+    assert result.stderr == f"runqueue: 2 of them {words}\n"
 
 
-def test_where_no_run_ended_there_is_nothing_to_send_anywhere(desk: Desk) -> None:
-    (waiting,) = ready(desk, told("waiting"))
+def test_a_public_url_instead_of_a_private_one_is_not_warned_of(either: Desk) -> None:
+    (job_id,) = gave_up(either, told("a"), error=PRIVATE)
 
-    result = desk.run("webhooks", "retry", waiting, "--url", "https://other.test")
+    result = either.run("webhooks", "retry", job_id, "--webhook-url", "https://other.test/hook")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert stands(either, job_id) == "pending"
+
+
+def test_where_no_run_ended_there_is_nothing_to_send_anywhere(either: Desk) -> None:
+    (waiting,) = ready(either, told("waiting"))
+
+    result = either.run("webhooks", "retry", waiting, "--webhook-url", "https://other.test")
 
     assert (result.exit_code, result.stdout) == (3, "0 of 1: will be sent\n")
     assert result.stderr == f"runqueue: {waiting}: no run of it has ended\n"
@@ -335,16 +272,16 @@ def test_where_no_run_ended_there_is_nothing_to_send_anywhere(desk: Desk) -> Non
         "http://\udcff",
     ],
 )
-def test_a_wrong_url_is_refused_before_anything_is_done(desk: Desk, url: str) -> None:
-    (job_id,) = gave_up(desk, told("a"))
+def test_a_wrong_url_is_refused_before_anything_is_done(either: Desk, url: str) -> None:
+    (job_id,) = gave_up(either, told("a"))
 
-    result = desk.run("webhooks", "retry", job_id, "--url", url)
+    result = either.run("webhooks", "retry", job_id, "--webhook-url", url)
 
     assert (result.exit_code, result.stdout) == (2, "")
     words = " ".join(result.stderr.split())
     expected = "expected an http:// or https:// URL with a host and without spaces"
-    assert f"'--url': {expected}, got {url!r}" in words
-    assert stands(desk, job_id) == "gave_up"
+    assert f"'--webhook-url': {expected}, got {url!r}" in words
+    assert stands(either, job_id) == "gave_up"
 
 
 @pytest.mark.parametrize(
@@ -356,10 +293,10 @@ def test_a_wrong_url_is_refused_before_anything_is_done(desk: Desk, url: str) ->
         "ftp://other.test/h?token=pa55",
     ],
 )
-def test_a_wrong_url_s_password_is_not_shown(desk: Desk, url: str) -> None:
-    (job_id,) = gave_up(desk, told("a"))
+def test_a_wrong_url_s_password_is_not_shown(either: Desk, url: str) -> None:
+    (job_id,) = gave_up(either, told("a"))
 
-    result = desk.run("webhooks", "retry", job_id, "--url", url)
+    result = either.run("webhooks", "retry", job_id, "--webhook-url", url)
 
     assert result.exit_code == 2
     assert "other.test" in result.stderr
@@ -367,25 +304,25 @@ def test_a_wrong_url_s_password_is_not_shown(desk: Desk, url: str) -> None:
 
 
 @pytest.mark.parametrize("bring", [relayed, watched, gave_up, unknown, delivered])
-def test_who_has_a_result_needs_no_webhook(desk: Desk, bring: Bring) -> None:
-    (job_id,) = bring(desk, told("a"))
+def test_who_has_a_result_needs_no_webhook(either: Desk, bring: Bring) -> None:
+    (job_id,) = bring(either, told("a"))
 
-    result = desk.run("webhooks", "confirm", "a")
+    result = either.run("webhooks", "confirm", "a")
 
     assert (result.exit_code, result.stdout) == (0, "1 of 1: delivered\n")
-    assert stands(desk, job_id) == "delivered"
+    assert stands(either, job_id) == "delivered"
 
 
-def test_what_cannot_be_confirmed_is_named(desk: Desk) -> None:
-    (quiet,) = relayed(desk, line("quiet"))
-    (gone,) = gave_up(desk, told("gone"))
+def test_what_cannot_be_confirmed_is_named(either: Desk) -> None:
+    (quiet,) = relayed(either, line("quiet"))
+    (gone,) = gave_up(either, told("gone"))
 
-    result = desk.run("webhooks", "confirm", quiet, gone)
+    result = either.run("webhooks", "confirm", quiet, gone)
 
     assert (result.exit_code, result.stdout) == (3, "1 of 2: delivered\n")
     assert result.stderr == f"runqueue: {quiet}: {NOT_TO_BE_TOLD}\n"
 
 
-def test_without_a_name_nothing_is_confirmed(desk: Desk) -> None:
-    assert desk.run("webhooks", "confirm").exit_code == 2
-    assert desk.run("webhooks", "confirm", "nonsense").exit_code == 3
+def test_without_a_name_nothing_is_confirmed(either: Desk) -> None:
+    assert either.run("webhooks", "confirm").exit_code == 2
+    assert either.run("webhooks", "confirm", "nonsense").exit_code == 3

@@ -22,11 +22,11 @@ def status_line(desk: Desk, job_id: str) -> str:
     return "".join(row for row in lines if row.startswith("webhook"))
 
 
-def test_status_says_in_one_line_what_became_of_the_webhook(desk: Desk) -> None:
-    made = everywhere(desk)
-    settle(desk, [made["relay"]], "again", 503, "HTTP 503")
+def test_status_says_in_one_line_what_became_of_the_webhook(either: Desk) -> None:
+    made = everywhere(either)
+    settle(either, [made["relay"]], "again", 503, "HTTP 503")
 
-    shown = {key: status_line(desk, job_id) for key, job_id in made.items()}
+    shown = {key: status_line(either, job_id) for key, job_id in made.items()}
     shown = {key: re.sub(r"in \d+ s", "in a moment", line) for key, line in shown.items()}
     assert shown == {
         "relay": "webhook: pending after 1 attempt, last answer 503: HTTP 503, due now",
@@ -38,52 +38,52 @@ def test_status_says_in_one_line_what_became_of_the_webhook(desk: Desk) -> None:
     }
 
 
-def test_status_says_nothing_of_a_webhook_before_the_end(desk: Desk) -> None:
-    (job,) = taken(desk, told("a"))
+def test_status_says_nothing_of_a_webhook_before_the_end(either: Desk) -> None:
+    (job,) = taken(either, told("a"))
 
-    assert status_line(desk, job.job_id) == ""
+    assert status_line(either, job.job_id) == ""
 
 
-def test_a_program_is_shown_the_webhook_value_by_value(desk: Desk) -> None:
-    (job_id,) = gave_up(desk, told("a"))
+def test_a_program_is_shown_the_webhook_value_by_value(either: Desk) -> None:
+    (job_id,) = gave_up(either, told("a"))
 
-    shown = desk.json("status", job_id)
+    shown = either.json("status", job_id)
 
     assert {name: shown[name] for name in shown if name.startswith("webhook")} == {
         name: value
-        for name, value in desk.json("webhooks", "list").items()
+        for name, value in either.json("webhooks", "list").items()
         if name.startswith("webhook")
     }
 
 
-def test_an_address_is_shown_without_what_may_be_secret_in_it(desk: Desk) -> None:
-    (job_id,) = relayed(desk, told("a"))
+def test_an_address_is_shown_without_what_may_be_secret_in_it(either: Desk) -> None:
+    (job_id,) = relayed(either, told("a"))
     url = "https://me:pa55@other.test:81/h?token=t0ken#x"
-    desk.run("webhooks", "retry", job_id, "--url", url)
+    either.run("webhooks", "retry", job_id, "--webhook-url", url)
 
-    assert status_line(desk, job_id) == "webhook: pending, due now (to https://other.test:81/h)"
-    assert desk.json("status", job_id)["webhook_override"] == "https://other.test:81/h"
-    assert desk.json("webhooks", "list")["webhook_override"] == "https://other.test:81/h"
+    assert status_line(either, job_id) == "webhook: pending, due now (to https://other.test:81/h)"
+    assert either.json("status", job_id)["webhook_override"] == "https://other.test:81/h"
+    assert either.json("webhooks", "list")["webhook_override"] == "https://other.test:81/h"
 
 
-def test_stats_count_the_webhooks_that_were_not_delivered(desk: Desk) -> None:
-    everywhere(desk)
+def test_stats_count_the_webhooks_that_were_not_delivered(either: Desk) -> None:
+    everywhere(either)
 
-    shown = desk.run("stats").stdout
+    shown = either.run("stats").stdout
 
     assert "webhooks: 2 pending, 1 gave up, 1 unknown (`runqueue webhooks list`)\n" in shown
 
 
-def test_stats_say_nothing_of_webhooks_that_arrived(desk: Desk) -> None:
-    delivered(desk, told("a"))
+def test_stats_say_nothing_of_webhooks_that_arrived(either: Desk) -> None:
+    delivered(either, told("a"))
 
-    assert "webhooks:" not in desk.run("stats").stdout
+    assert "webhooks:" not in either.run("stats").stdout
     deliveries = {"pending": 0, "delivered": 1, "gave_up": 0, "unknown": 0}
-    assert desk.json("stats")["default"]["deliveries"] == deliveries
+    assert either.json("stats")["default"]["deliveries"] == deliveries
 
 
-def test_a_job_s_id_is_shown_whole_however_long_the_error_is(desk: Desk) -> None:
-    desk.environ["COLUMNS"] = "80"
-    (job_id,) = gave_up(desk, told("b" * 200), error="The receiver said: " + "no " * 100)
+def test_a_job_s_id_is_shown_whole_however_long_the_error_is(either: Desk) -> None:
+    either.environ["COLUMNS"] = "80"
+    (job_id,) = gave_up(either, told("b" * 200), error="The receiver said: " + "no " * 100)
 
-    assert job_id in desk.run("webhooks", "list").stdout
+    assert job_id in either.run("webhooks", "list").stdout

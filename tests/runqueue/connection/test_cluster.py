@@ -11,11 +11,13 @@ from prometheus_client import CollectorRegistry
 
 from lab.clusters import Cluster, accounts_on_each, cluster, line
 from runqueue import AsyncRunQueue, JobState, RunQueue
+from runqueue.cli.shared.queues import find
 from runqueue.connection.client import async_client, sync_client
 from runqueue.errors import EvictingRedis
 from runqueue.observe.collector import QueueCollector
-from runqueue.operator.operations import Operations
+from runqueue.operator.decisions import Settled
 from runqueue.producer import waiters
+from runqueue.producer.listing import Filter
 from runqueue.records import claim_items
 from runqueue.store import worker_calls
 from runqueue.store.async_sending import run_async
@@ -146,12 +148,12 @@ async def test_jobs_of_each_node_are_listed_and_canceled(ask: Ask) -> None:
 def test_cancel_all_finds_the_open_jobs_of_every_node(nodes: Cluster, client: redis.Redis) -> None:
     with RunQueue(nodes.url) as queue:
         queue.enqueue_many(lines(50))
-        operations = Operations(queue)
+        open_jobs = Filter(is_open=True)
 
-        done = operations.cancel({job.id for job in operations.find_open()})
+        done = queue.cancel_jobs({job.id for job in find(queue, open_jobs)})
 
-        assert done.at_once == 150
-        assert not list(operations.find_open())
+        assert [*done.values()] == [Settled.CANCELED] * 150
+        assert not list(find(queue, open_jobs))
     assert client.scard(ACCOUNTS) == 3
 
 

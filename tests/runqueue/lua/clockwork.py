@@ -26,7 +26,7 @@ from runqueue.records.quotas import Quota
 from runqueue.records.times import packed
 from runqueue.request.job_spec import JobSpec, Kind, Priority, When
 from runqueue.request.retry_policy import Retry
-from runqueue.store import delivery_calls, job_calls, sending, worker_calls
+from runqueue.store import delivery_calls, job_calls, operator_calls, sending, worker_calls
 from runqueue.store.delivery_calls import CallbackOutcome, DueCallback
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall
@@ -210,7 +210,9 @@ class Clockwork:
 
     def cancel_batch(self, batch: str) -> int:
         """Cancel a batch; returns how many jobs it has."""
-        return self.run(job_calls.cancel_batch(self.account, batch))
+        done = self.run(operator_calls.cancel_batch(self.account, batch))
+        assert done is not None
+        return done.jobs
 
     def callbacks(self, want: int = 100, process: str = "p1") -> list[DueCallback]:
         """Take the callbacks that are due; the process has a lease afterwards."""

@@ -8,7 +8,7 @@ import pytest
 from runqueue.errors import BatchNotFound
 from runqueue.records.batch import BatchStatus, Retried
 from runqueue.records.job import JobState
-from runqueue.store import job_calls
+from runqueue.store import job_calls, operator_calls
 from tests.runqueue.lua.clockwork import UPLOAD, Clockwork, spec
 
 
@@ -80,7 +80,7 @@ def test_holding_costs_the_same_whatever_the_size(clock: Clockwork) -> None:
     began = time.perf_counter()
     clock.hold(big)
     clock.hold(big, "resume", "paused")
-    clock.run(job_calls.cancel_batch(clock.account, big))
+    clock.run(operator_calls.cancel_batch(clock.account, big))
     assert time.perf_counter() - began < 0.5
 
 
@@ -122,7 +122,7 @@ def test_a_batch_goes_through_its_statuses(clock: Clockwork) -> None:
 def test_a_canceled_upload_that_another_takes_over_is_over(clock: Clockwork) -> None:
     batch, other = clock.open_batch(), clock.open_batch()
     clock.enqueue(names=["a"], batch=batch)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
+    clock.run(operator_calls.cancel_batch(clock.account, batch))
     assert clock.read(batch).finished_at is None
     clock.enqueue(names=["a"], batch=other)
     assert clock.read(batch).finished_at is not None

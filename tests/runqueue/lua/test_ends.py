@@ -6,7 +6,7 @@ from runqueue.records import claim_items
 from runqueue.records.batch import BatchStatus
 from runqueue.records.job import EnqueueStatus
 from runqueue.request.retry_policy import Retry
-from runqueue.store import job_calls, worker_calls
+from runqueue.store import job_calls, operator_calls, worker_calls
 from tests.runqueue.lua.clockwork import (
     CLAIM_AGE,
     DAY,
@@ -104,7 +104,7 @@ def test_a_canceled_batch_is_claimed_no_more_and_swept_in_steps(clock: Clockwork
     clock.seal(batch)
     running, sent = clock.claimed(2)
     clock.found(running, 1, "run1")
-    assert clock.run(job_calls.cancel_batch(clock.account, batch)) == 15
+    assert clock.cancel_batch(batch) == 15
     assert clock.claimed() == []
     steps = [clock.run(worker_calls.sweep(clock.account, "sweep_canceled", 4)) for _ in range(4)]
     assert steps == [4, 4, 4, 3]
@@ -122,7 +122,7 @@ def test_a_canceled_batch_is_claimed_no_more_and_swept_in_steps(clock: Clockwork
 def test_a_canceled_batch_takes_no_more_jobs(clock: Clockwork) -> None:
     batch = clock.open_batch()
     clock.enqueue(1, batch=batch)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
+    clock.run(operator_calls.cancel_batch(clock.account, batch))
     clock.sweep("sweep_canceled")
     with pytest.raises(Exception, match="SEALED"):
         clock.enqueue(1, batch=batch)

@@ -204,7 +204,7 @@ def test_a_full_server_frees_memory_by_its_sweeps(clock: Clockwork) -> None:
     (sent,) = clock.claimed(1)
     assert sent == late
     fill_up(clock)
-    assert clock.run(job_calls.cancel_batch(clock.account, batch)) == 1
+    assert clock.cancel_batch(batch) == 1
     assert clock.sweep("sweep_canceled") == 1
     clock.wait(8 * UPLOAD / SECOND)
     assert clock.sweep("expire_leases", CLAIM_AGE) == 1

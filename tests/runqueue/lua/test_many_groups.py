@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from runqueue.operator.operations import Operations
 from runqueue.producer.chunks import packets
 from runqueue.producer.queue import RunQueue
 from runqueue.records.batch import NO_RULES, BatchRules
@@ -16,6 +15,7 @@ from runqueue.store import (
     groups,
     job_calls,
     live_processes,
+    operator_calls,
     worker_calls,
 )
 from runqueue.store.groups import KEEP as KEEP_CAP
@@ -170,7 +170,7 @@ def to_see_the_longest_lines(clock: Clockwork, n: int) -> ScriptCall[Any]:
 def to_cancel(clock: Clockwork, n: int) -> ScriptCall[Any]:
     clock.run(to_seal(clock, n))
     (batch,) = clock.members("batches")
-    return job_calls.cancel_batch(clock.account, batch)
+    return operator_calls.cancel_batch(clock.account, batch)
 
 
 def to_sweep_its_last_job(clock: Clockwork, n: int) -> ScriptCall[Any]:
@@ -273,15 +273,15 @@ def test_what_people_do_to_jobs_of_many_groups_goes_in_bounded_steps(clock: Cloc
     batch = sealed_in_groups(clock, n)
     jobs = clock.run(job_calls.list_batch(clock.account, batch, 0, n))
     clock.cancel(*jobs)
-    seen = {"replay": most_commands(clock, lambda queue: Operations(queue).replay(jobs))}
+    seen = {"replay": most_commands(clock, lambda queue: queue.replay(jobs))}
     clock.cancel(*jobs)
     seen["retry"] = most_commands(clock, lambda queue: queue.retry_failed(batch, canceled=True))
     clock.heartbeat(first=True)
     while taken := clock.claim(100).items:
         lost = [Lost(item.job_id, item.attempt, "cut off") for item in taken]
         clock.run(worker_calls.mark_unconfirmed(clock.account, lost))
-    seen["resubmit"] = most_commands(clock, lambda queue: Operations(queue).resubmit(jobs))
-    seen["cancel"] = most_commands(clock, lambda queue: Operations(queue).cancel(jobs))
+    seen["resubmit"] = most_commands(clock, lambda queue: queue.resubmit(jobs))
+    seen["cancel"] = most_commands(clock, lambda queue: queue.cancel_jobs(jobs))
     assert {clock.state(job) for job in jobs} == {"canceled"}
     assert max(seen.values()) <= MOST_COMMANDS, seen
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from runqueue.store import job_calls
+from runqueue.store import job_calls, operator_calls
 from tests.runqueue.lua.clockwork import Clockwork
 
 
@@ -93,7 +93,7 @@ def test_a_held_batch_costs_others_no_turn(clock: Clockwork) -> None:
         batch = clock.open_batch()
         clock.enqueue(2, batch=batch)
         clock.seal(batch)
-        clock.run(job_calls.cancel_batch(clock.account, batch))
+        clock.run(operator_calls.cancel_batch(clock.account, batch))
     jobs = clock.enqueue(5)
     assert clock.claimed(10) == [], "200 held lanes a call at most"
     assert clock.claimed(10) == jobs

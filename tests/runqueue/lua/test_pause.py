@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runqueue.errors import InvalidLimits
-from runqueue.producer import pausing
+from runqueue.operator import pausing
 from runqueue.records.limits import AccountLimits
 from runqueue.store import limits
 from tests.runqueue.lua.clockwork import Clockwork

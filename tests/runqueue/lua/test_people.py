@@ -209,7 +209,7 @@ def test_a_job_of_a_canceled_batch_is_done_again_or_not_but_never_stuck(clock: C
     batch = clock.open_batch()
     (job,) = clock.enqueue(1, batch=batch)
     clock.seal(batch)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
+    clock.run(operator_calls.cancel_batch(clock.account, batch))
     clock.sweep("sweep_canceled")
     assert clock.state(job) == "canceled"
     code = replay(clock, job)

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from runqueue.records.claim_items import ClaimAnswer, Claimed, RunAccepted, Taken
-from runqueue.store import job_calls, sending, worker_calls
+from runqueue.store import job_calls, operator_calls, sending, worker_calls
 from tests.runqueue.lua.clockwork import CLAIM_AGE, LEASE, SECOND, Clockwork
 
 
@@ -267,7 +267,7 @@ def test_held_jobs_are_not_claimable(clock: Clockwork) -> None:
     clock.seal(batch)
     clock.wait(1)
     assert clock.tick().messages["submit"] == 1
-    clock.run(job_calls.cancel_batch(clock.account, batch))
+    clock.run(operator_calls.cancel_batch(clock.account, batch))
     clock.wait(1)
     assert "submit" not in clock.tick().messages
 

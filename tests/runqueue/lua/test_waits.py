@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from runqueue.producer import pausing
+from runqueue.operator import pausing
 from runqueue.records.account import AccountStats
 from runqueue.records.health import AccountHealth, HealthLevel, health_of
 from runqueue.records.job import Job, JobState

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from runqueue import UnknownAccount
+from runqueue import InvalidRequest, UnknownAccount
+from runqueue.cli.shared.queues import find
 from runqueue.ids import new_id
-from runqueue.operator.operations import PAGE, Filter, Operations, Settled
-from runqueue.operator.selection import ACTS
+from runqueue.operator.decisions import ACTS, Settled
+from runqueue.producer.listing import PAGE, Filter
 from runqueue.records.delivery import DeliveryState
 from runqueue.store import delivery_calls
 from runqueue.store.scripts import ScriptCall
@@ -30,81 +31,76 @@ PENDING, GAVE_UP = DeliveryState.PENDING, DeliveryState.GAVE_UP
 MANY = 2 * PAGE + 234
 
 
-def found(operations: Operations, state: DeliveryState = GAVE_UP, **which: Any) -> list[str]:
-    return [job.id for job in operations.find_deliveries(state, **which)]
+def found(
+    desk: Desk, state: DeliveryState = GAVE_UP, account: str | None = None, **wanted: Any
+) -> list[str]:
+    return [job.id for job in find(desk.queue, Filter(webhook=state, **wanted), account)]
 
 
 def many(count: int) -> list[dict[str, Any]]:
     return [told(f"order-{number}") for number in range(count)]
 
 
-def test_every_webhook_is_found_once_over_many_pages(desk: Desk, operations: Operations) -> None:
+def test_every_webhook_is_found_once_over_many_pages(desk: Desk) -> None:
     ids = gave_up(desk, *many(MANY))
 
-    assert sorted(found(operations)) == sorted(ids)
+    assert sorted(found(desk)) == sorted(ids)
 
 
 @pytest.mark.parametrize("count", [PAGE - 1, PAGE, PAGE + 1, 2 * PAGE])
-def test_webhooks_of_the_same_instant_are_found_once_each(
-    desk: Desk, operations: Operations, count: int
-) -> None:
+def test_webhooks_of_the_same_instant_are_found_once_each(desk: Desk, count: int) -> None:
     ids = gave_up(desk, *many(count))
     desk.client.zadd(f"{PREFIX}gave_up", dict.fromkeys(ids, 1_800_000_000_000_000))
 
-    assert sorted(found(operations)) == sorted(ids)
+    assert sorted(found(desk)) == sorted(ids)
 
 
-def test_pending_are_those_that_we_send_and_those_that_skyvern_does(
-    desk: Desk, operations: Operations
-) -> None:
+def test_pending_are_those_that_we_send_and_those_that_skyvern_does(desk: Desk) -> None:
     ours, skyvern_s = relayed(desk, told("a")), watched(desk, told("b"))
     gave_up(desk, told("c"))
     relayed(desk, line("d"))
 
-    assert set(found(operations, PENDING)) == {*ours, *skyvern_s}
+    assert set(found(desk, PENDING)) == {*ours, *skyvern_s}
 
 
-def test_webhooks_are_found_by_filter(desk: Desk, operations: Operations) -> None:
+def test_webhooks_are_found_by_filter(desk: Desk) -> None:
     _, shop = gave_up(desk, told("a"), told("b", group="shop"))
 
-    assert found(operations, wanted=Filter(group="shop")) == [shop]
-    assert found(operations, wanted=Filter(batch="nonsense")) == []
-    assert found(operations, account="default", wanted=Filter(group="shop")) == [shop]
+    assert found(desk, group="shop") == [shop]
+    assert found(desk, batch="nonsense") == []
+    assert found(desk, account="default", group="shop") == [shop]
 
 
-def test_webhooks_that_leave_while_they_are_gone_through_hide_no_others(
-    desk: Desk, operations: Operations
-) -> None:
+def test_webhooks_that_leave_while_they_are_gone_through_hide_no_others(desk: Desk) -> None:
     gave_up(desk, *many(MANY))
 
     sent = sum(
-        done(operations.deliver_again([job.id])) for job in operations.find_deliveries(GAVE_UP)
+        done(desk.queue.deliver_again([job.id]))
+        for job in find(desk.queue, Filter(webhook=GAVE_UP))
     )
 
     assert sent == MANY
 
 
 @pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.NONE])
-def test_a_state_without_an_index_is_refused_at_once(
-    operations: Operations, state: DeliveryState
-) -> None:
-    words = f"state: expected one of pending, gave_up, unknown, got {state}"
-
-    with pytest.raises(ValueError, match=words):
-        operations.find_deliveries(state)
+def test_a_state_without_an_index_is_refused_at_once(desk: Desk, state: DeliveryState) -> None:
+    with pytest.raises(InvalidRequest, match="webhook: expected one of pending, gave_up, unknown"):
+        desk.queue.list_jobs(Filter(webhook=state))
+    with pytest.raises(InvalidRequest, match="webhook: expected one of pending, gave_up, unknown"):
+        found(desk, state)
 
 
-def test_an_account_that_nobody_knows_is_told(operations: Operations) -> None:
+def test_an_account_that_nobody_knows_is_told(desk: Desk) -> None:
     with pytest.raises(UnknownAccount):
-        found(operations, account="nobody")
+        found(desk, account="nobody")
 
 
-def test_each_job_is_told_what_came_of_it(desk: Desk, operations: Operations) -> None:
+def test_each_job_is_told_what_came_of_it(desk: Desk) -> None:
     (gone,), (hidden,) = gave_up(desk, told("gone")), unknown(desk, told("hidden"))
     (quiet,), (waiting,) = relayed(desk, line("quiet")), ready(desk, told("waiting"))
     ids = [gone, hidden, quiet, waiting, new_id("default"), "nonsense"]
 
-    assert list(operations.deliver_again(ids).values()) == [
+    assert list(desk.queue.deliver_again(ids).values()) == [
         Settled.DONE,
         Settled.DONE,
         Settled.NO_WEBHOOK,
@@ -112,7 +108,7 @@ def test_each_job_is_told_what_came_of_it(desk: Desk, operations: Operations) ->
         Settled.NO_SUCH_JOB,
         Settled.NO_SUCH_JOB,
     ]
-    assert list(operations.deliver_again(ids, "https://other.test").values()) == [
+    assert list(desk.queue.deliver_again(ids, "https://other.test").values()) == [
         Settled.DONE,
         Settled.DONE,
         Settled.DONE,
@@ -122,14 +118,12 @@ def test_each_job_is_told_what_came_of_it(desk: Desk, operations: Operations) ->
     ]
 
 
-def test_a_wrong_url_is_refused_before_anything_is_asked_or_told(
-    desk: Desk, operations: Operations
-) -> None:
+def test_a_wrong_url_is_refused_before_anything_is_asked_or_told(desk: Desk) -> None:
     (job_id,) = gave_up(desk, told("a"))
     before = desk.client.info("stats")["total_commands_processed"]
 
     with pytest.raises(ValueError, match=r"^url: expected an http") as refusal:
-        operations.deliver_again([job_id], "gopher://me:pa55@host")
+        desk.queue.deliver_again([job_id], "gopher://me:pa55@host")
 
     assert "pa55" not in str(refusal.value)
     # The reading of the figures itself is one.
@@ -138,7 +132,7 @@ def test_a_wrong_url_is_refused_before_anything_is_asked_or_told(
 
 @pytest.mark.parametrize("name", ["deliver_again", "confirm_delivery"])
 def test_thousands_of_webhooks_are_settled_in_pages(
-    desk: Desk, operations: Operations, monkeypatch: pytest.MonkeyPatch, name: str
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     ids = gave_up(desk, *many(MANY))
     sizes: list[int] = []
@@ -150,17 +144,17 @@ def test_thousands_of_webhooks_are_settled_in_pages(
         return made
 
     monkeypatch.setattr(delivery_calls, name, noting)
-    settled = getattr(operations, name)([*ids, ids[0]])
+    settled = getattr(desk.queue, name)([*ids, ids[0]])
 
     assert done(settled) == len(settled) == MANY
     assert sizes == [*[ACTS] * (MANY // ACTS), MANY % ACTS]
 
 
-def test_confirmed_is_what_somebody_was_to_be_told(desk: Desk, operations: Operations) -> None:
+def test_confirmed_is_what_somebody_was_to_be_told(desk: Desk) -> None:
     (gone,), (told_already,) = gave_up(desk, told("gone")), delivered(desk, told("told"))
     (quiet,), unheard_of = relayed(desk, line("quiet")), new_id("default")
 
-    settled = operations.confirm_delivery([gone, told_already, quiet, unheard_of])
+    settled = desk.queue.confirm_delivery([gone, told_already, quiet, unheard_of])
 
     assert settled == {
         gone: Settled.DONE,

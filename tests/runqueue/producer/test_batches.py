@@ -12,6 +12,7 @@ from runqueue import (
     BatchExpired,
     BatchMismatch,
     BatchNotFound,
+    BatchRules,
     BatchStatus,
     InvalidBatch,
     InvalidGroup,
@@ -22,6 +23,7 @@ from runqueue import (
     UnknownAccount,
 )
 from runqueue.ids import new_id
+from runqueue.producer.listing import Filter
 from runqueue.records.batch import ActiveRules
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
@@ -31,7 +33,7 @@ from tests.runqueue.producer.test_queue import claimed, finish_all, line
 
 
 async def batch_of(ask: Ask, *lines: dict[str, Any], **rules: Any) -> str:
-    batch: str = await ask("open_batch", "a file", **rules)
+    batch: str = await ask("open_batch", "a file", rules=BatchRules(**rules))
     await ask("enqueue_many", list(lines), batch=batch)
     await ask("seal_batch", batch)
     return batch
@@ -65,7 +67,7 @@ async def test_what_was_canceled_is_done_again_if_that_is_said(
     ask: Ask, client: redis.Redis
 ) -> None:
     batch = await batch_of(ask, line("a"), line("b"))
-    page = await ask("list_jobs", batch=batch)
+    page = await ask("list_jobs", Filter(batch=batch))
     await ask("cancel", page.jobs[0].id)
     assert await ask("retry_failed", batch) == Retried({}, canceled_left=1)
     done = await ask("retry_failed", batch, canceled=True, reason="before it was submitted")
@@ -92,9 +94,9 @@ async def test_rules_travel_with_the_batch(ask: Ask) -> None:
     batch = await batch_of(ask, line("a"), line("b"), canary=1, canary_ratio=1)
     assert (await ask("get_batch", batch)).held == "canary"
     with pytest.raises(InvalidBatch, match="canary: expected"):
-        await ask("open_batch", canary=0)
+        BatchRules(canary=0)
     with pytest.raises(InvalidBatch, match="abort_at_failure_ratio: expected"):
-        await ask("open_batch", abort_at_failure_ratio=3)
+        BatchRules(abort_at_failure_ratio=3)
 
 
 async def test_a_batch_shows_the_rules_that_are_in_force(ask: Ask) -> None:
@@ -140,9 +142,10 @@ async def test_the_time_and_the_callback_of_a_batch_travel_with_it(ask: Ask, spa
     assert "secret" not in repr(found.as_dict())
     for rules in ({"expires_after": timedelta(0)}, {"callback_at": [0.5]}):
         with pytest.raises(InvalidBatch, match=rf"{next(iter(rules))}: expected"):
-            await ask("open_batch", **rules)
+            BatchRules(**rules)
 
 
+@pytest.mark.parametrize("ask", ["sync", "async"], indirect=True)
 async def test_nothing_is_left_of_many_jobs_of_which_one_is_refused(ask: Ask) -> None:
     jobs = [line(f"job-{n}") for n in range(1_500)]
     with pytest.raises(InvalidJob, match=r"\[1499\]"):
@@ -161,7 +164,7 @@ async def test_an_upload_that_expired_says_what_to_do(ask: Ask, client: redis.Re
             await ask(name, batch)
     with pytest.raises(BatchExpired, match="enqueue them again"):
         await ask("enqueue_many", [line("b")], batch=batch)
-    assert await ask("cancel_batch", batch) == 0
+    assert (await ask("cancel_batch", batch)).jobs == 0
 
 
 async def test_a_batch_is_accepted_with_as_many_jobs_as_were_handed_in_or_not_at_all(
@@ -197,13 +200,13 @@ async def test_results_of_no_batch(ask: Ask) -> None:
 async def test_jobs_are_listed(ask: Ask, client: redis.Redis) -> None:
     await batch_of(ask, line("a"), line("b", group="shop"))
     finish_all(client)
-    page = await ask("list_jobs", "completed", limit=1)
-    more = await ask("list_jobs", JobState.COMPLETED, cursor=page.cursor, limit=1)
+    page = await ask("list_jobs", Filter(state="completed"), limit=1)
+    more = await ask("list_jobs", Filter(state=JobState.COMPLETED), cursor=page.cursor, limit=1)
     assert {job.custom_id for job in page.jobs + more.jobs} == {"a", "b"}
-    (only,) = (await ask("list_jobs", "completed", group="shop")).jobs
+    (only,) = (await ask("list_jobs", Filter("shop", state="completed"))).jobs
     assert (only.custom_id, only.result) == ("b", None)
     with pytest.raises(InvalidRequest, match="state: expected one of scheduled, "):
-        await ask("list_jobs", "nearly")
+        await ask("list_jobs", Filter(state="nearly"))
     with pytest.raises(UnknownAccount):
         await ask("list_jobs", account="nobody")
 
@@ -215,12 +218,13 @@ async def test_jobs_are_listed_by_words_of_their_reason(ask: Ask, client: redis.
     run(client, worker_calls.mark_dead("default", lost))
 
     for state in ("dead", None):
-        (found,) = (await ask("list_jobs", state, reason="such engine")).jobs
+        (found,) = (await ask("list_jobs", Filter(state=state, reason="such engine"))).jobs
         assert (found.id, found.reason) == (first.job_id, "No such ENGINE")
-    assert (await ask("list_jobs", "dead", reason="engine", group="shop")).jobs == []
-    for none in ("", " ", 5):
+    assert (await ask("list_jobs", Filter("shop", state="dead", reason="engine"))).jobs == []
+    nothing: tuple[Any, ...] = ("", " ", 5)
+    for none in nothing:
         with pytest.raises(InvalidRequest, match="reason: expected some text"):
-            await ask("list_jobs", reason=none)
+            await ask("list_jobs", Filter(reason=none))
 
 
 async def test_batches_are_listed(ask: Ask) -> None:
@@ -267,9 +271,9 @@ async def test_a_group_is_capped_and_paused(ask: Ask) -> None:
     ],
     ids=str,
 )
-async def test_a_rule_of_another_type_is_named(ask: Ask, rules: dict[str, Any]) -> None:
+def test_a_rule_of_another_type_is_named(rules: dict[str, Any]) -> None:
     with pytest.raises(InvalidBatch, match=rf"^{next(iter(rules))}: expected "):
-        await ask("open_batch", **rules)
+        BatchRules(**rules)
 
 
 async def test_a_private_callback_url_is_warned_of_in_the_log(

@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from runqueue import parse_line
+from runqueue.operator.refused_lines import line_again
 from runqueue.producer import inbox
 from runqueue.producer.inbox import (
     Checked,
@@ -14,7 +15,6 @@ from runqueue.producer.inbox import (
     celery_key,
     check_lines,
     inbox_key,
-    line_again,
 )
 from runqueue.store.job_calls import job_id_of
 

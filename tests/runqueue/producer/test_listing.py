@@ -9,6 +9,7 @@ import pytest
 
 from runqueue.errors import InvalidRequest
 from runqueue.producer import listing
+from runqueue.producer.listing import Filter
 from runqueue.producer.pages import list_jobs
 from runqueue.records.batch import JobPage
 from runqueue.records.job import JobState, moment
@@ -29,8 +30,8 @@ def pages(clock: Clockwork, limit: int = 3, **wanted: str) -> list[list[str]]:
     raise AssertionError("no end")
 
 
-def one(clock: Clockwork, cursor: str = "", limit: int = 3, **wanted: str) -> JobPage:
-    which = listing.wanted(wanted.get("state"), wanted.get("group"), wanted.get("batch"))
+def one(clock: Clockwork, cursor: str = "", limit: int = 3, **wanted: Any) -> JobPage:
+    which = Filter(**wanted).checked()
     return list_jobs(clock.run, clock.account, which, cursor, limit)
 
 
@@ -93,7 +94,7 @@ def test_a_batch_of_another_account_or_of_nobody_has_no_jobs(clock: Clockwork) -
 
 def test_what_waits_in_a_canceled_batch_is_listed_as_canceled(clock: Clockwork) -> None:
     batch, jobs = clock.batch_of(2)
-    clock.run(job_calls.cancel_batch(clock.account, batch))
+    clock.run(operator_calls.cancel_batch(clock.account, batch))
     assert listed(clock, batch=batch, state="canceled") == jobs
     assert listed(clock, batch=batch, state="ready") == []
 
@@ -185,7 +186,7 @@ def test_a_range_of_times_reads_only_the_days_and_ends_in_it(clock: Clockwork) -
         times += [clock.now]
         clock.wait(DAY / SECOND)
     since, until = at(times[1]), at(times[3])
-    which = listing.wanted("completed", None, None, since=since, until=until)
+    which = Filter(state="completed", since=since, until=until).checked()
     found, calls, cursor = [], 0, ""
     while calls == 0 or cursor:
         page = list_jobs(clock.run, clock.account, which, cursor, 3)

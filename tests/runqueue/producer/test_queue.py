@@ -32,6 +32,7 @@ from runqueue.records import claim_items
 from runqueue.store import worker_calls
 from runqueue.store.job_calls import CHUNK_WORK
 from runqueue.store.keys import ACCOUNTS, FORMAT, FORMAT_KEY, Keys
+from runqueue.store.operator_calls import CancelCounts
 from runqueue.store.sending import run
 from tests.either import Ask, both
 
@@ -89,6 +90,7 @@ async def test_the_same_key_is_the_same_job_and_another_body_is_refused(ask: Ask
     assert (await ask("enqueue", WorkflowRunRequest(workflow_id="wpid_1"))).job_id != first.job_id
 
 
+@pytest.mark.parametrize("ask", ["sync", "async"], indirect=True)
 async def test_many_are_answered_in_their_order_whatever_their_account(
     ask: Ask, client: redis.Redis
 ) -> None:
@@ -104,6 +106,7 @@ async def test_many_are_answered_in_their_order_whatever_their_account(
 
 
 @pytest.mark.parametrize("good", [3, 2_500])
+@pytest.mark.parametrize("ask", ["sync", "async"], indirect=True)
 async def test_one_bad_job_among_many_is_named_and_none_is_accepted(
     ask: Ask, client: redis.Redis, good: int
 ) -> None:
@@ -144,7 +147,7 @@ async def test_a_batch_is_held_until_it_is_sealed_and_canceled_whole(
     assert await ask("seal_batch", batch) == 1
     found = await ask("get_batch", batch)
     assert (found.name, found.sealed, found.total) == ("a name", True, 1)
-    assert await ask("cancel_batch", batch) == 1
+    assert await ask("cancel_batch", batch) == CancelCounts(at_once=1)
     assert run(client, worker_calls.claim("default", "test", "two", 500, 0)).items == []
     assert (await ask("get", answer.job_id)).state is JobState.CANCELED
 

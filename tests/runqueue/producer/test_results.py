@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from runqueue.errors import InvalidRequest
-from runqueue.producer import listing
+from runqueue.producer.listing import Filter
 from runqueue.producer.results import ResultReader
 from runqueue.store import operator_calls
 from runqueue.store.scripts import ScriptCall
@@ -13,7 +13,7 @@ from tests.runqueue.lua.clockwork import Clockwork, QueueOfClock
 
 
 def opened(clock: Clockwork, after: str | None = None, **wanted: str) -> ResultReader:
-    which = listing.wanted(None, wanted.get("group"), None)
+    which = Filter(wanted.get("group"))
     return clock.queue.open_results(None, which, after=after, account=clock.account)
 
 
@@ -37,7 +37,7 @@ def test_results_of_a_group_are_read_a_hundred_jobs_in_a_script(clock: Clockwork
         return clock.run(call)
 
     queue = QueueOfClock(clock.account, run)
-    reader = queue.open_results(None, listing.wanted(None, "default", None), account=clock.account)
+    reader = queue.open_results(None, Filter("default"), account=clock.account)
     assert sorted(all_ids(reader)) == sorted(jobs)
     assert read == [100] * 10
 

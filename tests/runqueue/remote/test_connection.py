@@ -25,6 +25,7 @@ from runqueue.embedded.secret_files import TOKEN_FILE
 from runqueue.ids import new_id
 from runqueue.remote import connection
 from runqueue.remote.queue import RemoteQueue
+from runqueue.remote.results import result_rows
 
 SECRET = "secret-token-0123"
 BATCH = new_id("default")
@@ -295,6 +296,9 @@ def test_batches_are_listed_page_by_page() -> None:
     )
 
 
+RESULTS = f"/v1/batches/{BATCH}/results"
+
+
 def rows(*numbers: int) -> bytes:
     return b"".join(b'{"job_id":"%d"}\n' % number for number in numbers)
 
@@ -306,7 +310,11 @@ def test_an_answer_that_is_cut_is_asked_for_behind_the_last_line() -> None:
         return 200, {}, rows(3)
 
     with answering(answer) as (url, asked), RemoteQueue(url, SECRET) as queue:
-        assert [row["job_id"] for row in queue.iter_rows(BATCH)] == ["1", "2", "3"]
+        assert [row["job_id"] for row in result_rows(queue._link, RESULTS, {}, {})] == [
+            "1",
+            "2",
+            "3",
+        ]
     assert "after=2" in asked[1]
 
 
@@ -327,7 +335,10 @@ def test_results_by_filter_that_are_cut_go_on_at_the_last_end_whatever_its_job_d
         return 200, {}, lines[2] + lines[4] + lines[5]  # the fourth is submitted again
 
     with answering(answer) as (url, asked), RemoteQueue(url, SECRET) as queue:
-        found = [row["job_id"] for row in queue.iter_rows(group="g", after=after)]
+        found = [
+            row["job_id"]
+            for row in result_rows(queue._link, "/v1/results", {}, {}, after=after, by_end=True)
+        ]
     assert found == ["1", "2", "3", "4", "5", "6"]
     assert "until=2026-01-01T00%3A00%3A03.000001%2B00%3A00" in asked[1]
     assert "after=" not in asked[1]
@@ -342,7 +353,7 @@ def test_an_answer_that_is_cut_again_and_again_ends_in_an_error() -> None:
         RemoteQueue(url, SECRET) as queue,
         pytest.raises(QueueUnavailable, match="the results broke off"),
     ):
-        list(queue.iter_rows(BATCH))
+        list(result_rows(queue._link, RESULTS, {}, {}))
     assert len(asked) == 3
 
 
@@ -353,7 +364,7 @@ def test_lines_that_are_none_are_no_gateways(body: bytes) -> None:
         RemoteQueue(url, SECRET) as queue,
         pytest.raises(QueueUnavailable, match="none that a gateway gives"),
     ):
-        list(queue.iter_rows(BATCH))
+        list(result_rows(queue._link, RESULTS, {}, {}))
 
 
 def test_nobody_there_is_told_within_the_tries() -> None:

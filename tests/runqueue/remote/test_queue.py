@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 import time
@@ -36,21 +35,21 @@ from runqueue import (
     NotAllowed,
     QueueUnavailable,
     Retry,
-    RunQueue,
     TaskRunRequest,
     UnknownAccount,
     parse_line,
 )
 from runqueue.ids import new_id
-from runqueue.operator.operations import Settled
+from runqueue.operator.decisions import Settled
+from runqueue.producer.listing import Filter
 from runqueue.remote.queue import RemoteQueue
+from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
+from runqueue.store.sending import run
+from tests.either import TOKEN
 from tests.gateway.test_process import process, url_of
 from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
-from tests.runqueue.cli.conftest import gateway_url
-from tests.runqueue.cli.gateways import READER, TOKEN
-
-__all__ = ["gateway_url"]
+from tests.runqueue.cli.gateways import READER
 
 TASK = TaskRunRequest(prompt="Read the price.", url="https://shop.example/17")
 
@@ -81,21 +80,6 @@ def packed(count: int) -> list[bytes]:
     return [
         b'{"custom_id":"up-%d","kind":"task","body":{"prompt":"Read."}}' % n for n in range(count)
     ]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("enqueue", "get", "get_many", "wait", "cancel", "stats", "accounts", "get_batch"),
-        *("cancel_batch", "pause_batch", "resume_batch", "retry_failed", "list_jobs"),
-        *("set_group", "groups", "set_key_limit", "list_keys", "set_budget", "list_budgets"),
-    ],
-)
-def test_what_both_have_has_one_signature(name: str) -> None:
-    far, near = (
-        inspect.signature(getattr(kind, name), eval_str=True) for kind in (RemoteQueue, RunQueue)
-    )
-    assert far == near
 
 
 def test_a_job_is_handed_in_read_and_awaited(desk: Desk, remote: RemoteQueue) -> None:
@@ -178,15 +162,15 @@ def test_lists_name_what_they_left_out_as_it_cannot_be_read(
     desk: Desk, remote: RemoteQueue
 ) -> None:
     batch, other = batch_of(desk, *lines(3)), batch_of(desk, line("x"))
-    bad = desk.queue.list_jobs(batch=batch).jobs[1].id
+    bad = desk.queue.list_jobs(Filter(batch=batch)).jobs[1].id
     for name in (f"job:{bad}", f"batch:{other}"):
         desk.client.hset(f"{Keys('default').prefix}{name}", "created", "yesterday")
 
-    jobs, batches = remote.list_jobs(batch=batch), remote.list_batches()
+    jobs, batches = remote.list_jobs(Filter(batch=batch)), remote.list_batches()
 
     assert (len(jobs.jobs), jobs.unread) == (2, (bad,))
     assert ([one.id for one in batches.batches], batches.unread) == ([batch], (other,))
-    assert (jobs, batches) == (desk.queue.list_jobs(batch=batch), desk.queue.list_batches())
+    assert (jobs, batches) == (desk.queue.list_jobs(Filter(batch=batch)), desk.queue.list_batches())
 
 
 def test_a_batch_is_read_and_handled(desk: Desk, remote: RemoteQueue) -> None:
@@ -201,16 +185,19 @@ def test_a_batch_is_read_and_handled(desk: Desk, remote: RemoteQueue) -> None:
         job.as_row() for job in desk.queue.iter_results(batch)
     ]
     assert [job.state for job in remote.iter_results(batch, errors=True)] == ["failed", "failed"]
-    assert remote.list_jobs(batch=batch).jobs == desk.queue.list_jobs(batch=batch).jobs
-    assert remote.list_jobs(batch=batch, reason="no such").jobs == []
+    assert (
+        remote.list_jobs(Filter(batch=batch)).jobs == desk.queue.list_jobs(Filter(batch=batch)).jobs
+    )
+    assert remote.list_jobs(Filter(batch=batch, reason="no such")).jobs == []
     assert remote.replay([jobs[1].job_id, jobs[0].job_id]) == {
         jobs[1].job_id: Settled.DONE,
         jobs[0].job_id: Settled.NOT_ENDED_BADLY,
     }
     assert remote.retry_failed(batch).jobs == 1
-    assert remote.cancel_batch(batch) == 3
+    assert remote.cancel_batch(batch).jobs == 3
     with pytest.raises(BatchCanceled):
         remote.resume_batch(batch)
+    run(desk.client, worker_calls.sweep("default", "sweep_canceled", 100))
     assert remote.replay([jobs[1].job_id]) == {jobs[1].job_id: Settled.BATCH_CANCELED}
 
 
@@ -289,7 +276,7 @@ def test_an_upload_takes_what_enqueue_many_takes(desk: Desk, remote: RemoteQueue
     done = remote.upload(jobs, namespace="web")
     assert (done.new, done.invalid) == (9, 0)
 
-    found = desk.queue.list_jobs(batch=done.batch_id).jobs
+    found = desk.queue.list_jobs(Filter(batch=done.batch_id)).jobs
     assert [job.custom_id for job in found] == [
         *(None, "spec", "object", "proxy", "delta", "text", "pretty", "bytes", "traced"),
     ]

@@ -16,12 +16,9 @@ from runqueue import BatchRules, InvalidBatch, QueueUnavailable
 from runqueue.ids import new_id
 from runqueue.remote.queue import RemoteQueue
 from runqueue.store.keys import Keys
+from tests.either import TOKEN
 from tests.runqueue.cli.commanding import Desk, line
-from tests.runqueue.cli.conftest import gateway_url
-from tests.runqueue.cli.gateways import TOKEN
 from tests.runqueue.remote.test_connection import BATCH, answering, problem, serving
-
-__all__ = ["gateway_url"]
 
 COUNT = 5_000
 SECRET = "very-secret-0123"

@@ -8,7 +8,7 @@ import pytest
 
 from runqueue import TaskRunRequest, WorkflowRunRequest
 from runqueue.errors import InvalidJob
-from runqueue.remote.models import line_of
+from runqueue.producer.upload import line_of
 from runqueue.request.job_spec import JobSpec, parse_line
 from runqueue.request.run_limits import MARGIN_SECONDS, own_limit_us
 from runqueue.store.job_calls import pack_job

@@ -9,7 +9,6 @@ import pytest
 from api_client import ListClass, ReadClass, RunPage, RunReading
 from api_client.answers.outcomes import RunTags
 from runqueue import JobState, ids
-from runqueue.operator.operations import Operations
 from runqueue.records.claim_items import Taken
 from runqueue.store import worker_calls
 from tests.simulator.simulating import eventually
@@ -519,7 +518,7 @@ async def test_a_run_whose_marker_names_another_queue_is_nobody_s_orphan_here(
 
         await bench.one_pass("reconcile")
 
-        orphans = [stray.run_id for stray in Operations(bench.queue).strays()]
+        orphans = [stray.run_id for stray in bench.queue.strays()]
         assert orphans == ([run_id] if is_ours else [])
         assert not is_held(bench)
 
@@ -545,7 +544,7 @@ async def test_a_lost_job_s_workflow_run_is_shown_as_an_orphan_by_its_tag_alone(
 
         await bench.one_pass("reconcile")
 
-        orphans = [stray.run_id for stray in Operations(bench.queue).strays()]
+        orphans = [stray.run_id for stray in bench.queue.strays()]
         assert orphans == ([run_id] if is_ours else [])
         assert not is_held(bench)
 

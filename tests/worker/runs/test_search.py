@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from runqueue import JobState, ids
-from runqueue.operator.operations import Operations
 from runqueue.records.claim_items import RunAccepted
 from runqueue.store import worker_calls
 from tests.simulator.simulating import eventually
@@ -95,7 +94,7 @@ async def test_a_job_that_was_found_meanwhile_takes_no_equal_one_s_run(work: Wor
         await eventually(lambda: consumer.busy == 0)
 
         assert [bench.job(job_id).run_id for job_id in job_ids] == [first, second]
-        assert list(Operations(bench.queue).strays()) == []
+        assert list(bench.queue.strays()) == []
 
 
 async def test_a_marked_run_of_a_job_that_moved_on_is_a_stray(work: Work) -> None:
@@ -105,13 +104,13 @@ async def test_a_marked_run_of_a_job_that_moved_on_is_a_stray(work: Work) -> Non
         consumer = bench.account.consumers["reconcile"]
         bench.client.zadd(f"{KEYS.prefix}reconcile", {job_id: 0})
         taken = await consumer.take(1, 0)
-        Operations(bench.queue).fail([job_id])
+        bench.queue.fail([job_id])
 
         start(consumer, *taken.items)
         await eventually(lambda: consumer.busy == 0)
 
         [run] = await bench.runs()
-        assert [one.run_id for one in Operations(bench.queue).strays()] == [run["run_id"]]
+        assert [one.run_id for one in bench.queue.strays()] == [run["run_id"]]
 
 
 async def test_a_job_whose_claim_s_time_is_not_known_is_never_denied(work: Work) -> None:
@@ -137,4 +136,4 @@ async def test_of_two_runs_of_one_attempt_the_older_is_the_job_s_also_among_many
         await look(bench)
 
         assert first["run_id"] in {bench.job(job_id).run_id for job_id in job_ids}
-        assert [stray.run_id for stray in Operations(bench.queue).strays()] == [twin]
+        assert [stray.run_id for stray in bench.queue.strays()] == [twin]

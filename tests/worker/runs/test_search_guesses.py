@@ -10,7 +10,6 @@ import pytest
 
 from api_client import ListedRun
 from runqueue import JobState, ids
-from runqueue.operator.operations import Operations
 from runqueue.records.claim_items import RunAccepted
 from runqueue.store import delivery_calls, worker_calls
 from simulator.model.runs import LIVE_STATUSES
@@ -251,14 +250,14 @@ async def test_a_stray_that_a_person_had_canceled_is_not_given_to_an_equal_job(w
     async with work(**SOON) as bench:
         a = await lose(bench, task_v2(), MADE)
         (run,) = await bench.runs()
-        operations = Operations(bench.queue)
-        operations.fail([a])
+        queue = bench.queue
+        queue.fail([a])
         late = [RunAccepted(a, 1, run["run_id"], "running", 10**6)]
         assert await bench.account.send(worker_calls.mark_running("default", late)) == [2]
         b = await lose(bench, task_v2(), LOST)
-        operations.cancel_strays(operations.strays())
+        queue.cancel_strays(queue.strays())
         await bench.one_pass("cancel")
-        assert list(operations.strays()) == []
+        assert list(queue.strays()) == []
         await control(bench, task_v2())
 
         await look(bench, 3)

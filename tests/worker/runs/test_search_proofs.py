@@ -15,7 +15,6 @@ import pytest
 
 from api_client import ReadClass, RunPage
 from runqueue import JobState, TaskRunRequest, ids
-from runqueue.operator.operations import Operations
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
 from runqueue.store.scripts import ScriptCall
@@ -650,7 +649,7 @@ async def test_where_a_job_is_passed_over_between_two_pages_no_run_is_told_by_it
             if call.script is worker_calls.read_doubts("default", 0, 1).script:
                 offsets.append(int(call.arguments[0]))
                 if len(offsets) == 2:  # one leaves the first page, and another comes at the end
-                    Operations(bench.queue).fail(jobs[:1])
+                    bench.queue.fail(jobs[:1])
                     joined = bench.queue.enqueue(task_v2(prompt="late")).job_id
                     own = bench.account.lease.name
                     assert (await send(worker_calls.claim("default", own, "late", 10, 0))).items

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
-from runqueue.operator.operations import Operations
 from tests.worker.retrying import RETRY, backoff_over, ends
 from tests.worker.searching import LOST, MADE, look, lose
 from tests.worker.working import ENDLESS, KEYS, Work
@@ -46,7 +45,7 @@ async def test_an_earlier_run_is_not_taken_for_a_later_attempt_s(work: Work, by:
         (first,) = await bench.runs()
         await bench.api.fault(MADE, match={"route": "run_task"}, times=1)
         if by == "replay":
-            Operations(bench.queue).replay([job_id])
+            bench.queue.replay([job_id])
         await backoff_over(bench, job_id)
         assert bench.job(job_id).state is JobState.UNCONFIRMED
 

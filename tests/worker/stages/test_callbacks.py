@@ -8,7 +8,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from runqueue import Batch
+from runqueue import Batch, BatchRules
 from runqueue.records.batch import BatchCallback
 from tests.simulator.simulating import eventually, receiving
 from tests.worker.delivering import answering
@@ -18,7 +18,7 @@ from worker.stages.callbacks import LEASE_SECONDS
 
 def over(bench: Bench, url: str, n: int = 1, **rules: Any) -> str:
     """Bring a batch to its end; return its id."""
-    batch = bench.queue.open_batch("prices", callback_url=url, **rules)
+    batch = bench.queue.open_batch("prices", rules=BatchRules(callback_url=url, **rules))
     line = {"kind": "task", "body": {"prompt": "Read it.", "url": "https://shop.test/"}}
     for answer in bench.queue.enqueue_many([line] * n, batch=batch):
         bench.queue.cancel(answer.job_id)

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from runqueue import JobState, ids
-from runqueue.operator.operations import Operations
 from runqueue.records.claim_items import RunAccepted
 from runqueue.store import worker_calls
 from tests.simulator.simulating import eventually
@@ -85,19 +84,19 @@ async def test_a_stray_is_canceled_once_a_person_asks_for_it_and_then_forgotten(
     work: Work, n: int
 ) -> None:
     async with work() as bench:
-        operations = Operations(bench.queue)
+        queue = bench.queue
         for _ in range(n):
             await stray(bench)
         kept = await stray(bench)
         await bench.one_pass("cancel")
         assert {run["status"] for run in await bench.runs()} & {"canceled"} == set()
 
-        asked = [one for one in operations.strays() if one.run_id != kept]
-        assert operations.cancel_strays(asked) == n
+        asked = [one for one in queue.strays() if one.run_id != kept]
+        assert queue.cancel_strays(asked) == n
         await bench.one_pass("cancel")
         await eventually(lambda: bench.stats().strays == 1)
 
-        assert [one.run_id for one in operations.strays()] == [kept]
+        assert [one.run_id for one in queue.strays()] == [kept]
         statuses = {run["run_id"]: run["status"] for run in await bench.runs()}
         assert statuses.pop(kept) != "canceled"
         assert set(statuses.values()) == {"canceled"}
@@ -107,15 +106,15 @@ async def test_a_stray_is_canceled_once_a_person_asks_for_it_and_then_forgotten(
 @pytest.mark.parametrize("n", [1, 5], ids=["one by one", "in bulk"])
 async def test_a_stray_that_the_server_does_not_know_is_forgotten(work: Work, n: int) -> None:
     async with work() as bench:
-        operations = Operations(bench.queue)
+        queue = bench.queue
         for number in range(n):
             await stray(bench, f"tsk_{number}")
 
-        assert operations.cancel_strays(operations.strays()) == n
+        assert queue.cancel_strays(queue.strays()) == n
         await bench.one_pass("cancel")
 
         await eventually(lambda: bench.stats().strays == 0)
-        assert list(operations.strays()) == []
+        assert list(queue.strays()) == []
 
 
 async def test_a_stray_that_ends_by_itself_gives_its_slot_back_and_stays_shown(work: Work) -> None:
@@ -136,18 +135,18 @@ async def test_a_stray_that_ends_by_itself_gives_its_slot_back_and_stays_shown(w
         assert (bench.score("stray_looks", goes_on) or 0) > bench.now_us()
         assert (bench.score("stray_looks", new) or 0) > bench.now_us(), "it may come yet"
         assert bench.score("stray_looks", gone) is None
-        shown = {one.run_id for one in Operations(bench.queue).strays()}
+        shown = {one.run_id for one in bench.queue.strays()}
         assert shown == {ended, goes_on, new, gone}
 
 
 async def test_a_stray_whose_cancel_failed_stays_and_is_tried_again(work: Work) -> None:
     async with work() as bench:
-        operations = Operations(bench.queue)
+        queue = bench.queue
         run_id = await stray(bench)
         await bench.api.fault({"status": 500}, match={"route": "cancel_run"}, times=1)
-        operations.cancel_strays(operations.strays())
+        queue.cancel_strays(queue.strays())
         await bench.one_pass("cancel")
-        assert [one.run_id for one in operations.strays()] == [run_id]
+        assert [one.run_id for one in queue.strays()] == [run_id]
 
         due(bench, f"stray {run_id}")
         await bench.one_pass("cancel")
@@ -158,13 +157,13 @@ async def test_a_stray_whose_cancel_failed_stays_and_is_tried_again(work: Work) 
 
 async def test_a_stray_that_a_bulk_call_did_not_cancel_is_not_forgotten(work: Work) -> None:
     async with work() as bench:
-        operations = Operations(bench.queue)
+        queue = bench.queue
         runs = {await stray(bench) for _ in range(5)}
         answer = {"status": 200, "body": {"cancelled": [], "failed": sorted(runs)}}
         await bench.api.fault(answer, match={"route": "cancel_runs"})
         await bench.api.fault({"status": 500}, match={"route": "cancel_run"})
-        operations.cancel_strays(operations.strays())
+        queue.cancel_strays(queue.strays())
 
         await bench.one_pass("cancel")
 
-        assert {one.run_id for one in operations.strays()} == runs
+        assert {one.run_id for one in queue.strays()} == runs

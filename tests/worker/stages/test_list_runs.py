@@ -3,7 +3,6 @@
 import pytest
 
 from runqueue import JobState
-from runqueue.operator.operations import Operations
 from runqueue.records.claim_items import Finished, RunAccepted
 from runqueue.store import worker_calls
 from tests.simulator.simulating import FakeClock
@@ -151,7 +150,7 @@ async def test_a_stray_that_lists_show_goes_on_and_one_that_is_missing_frees_its
         assert bench.stats().strays_live == 1
         assert bench.score("stray_looks", stays) is not None
         assert bench.score("stray_looks", ends) is None
-        assert {run.run_id for run in Operations(bench.queue).strays()} == {stays, ends}
+        assert {run.run_id for run in bench.queue.strays()} == {stays, ends}
         assert await bench.calls("get_run") == 1
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from runqueue import JobState, TaskRunRequest
-from runqueue.operator.operations import Operations
 from runqueue.store.scripts import ScriptCall
 from tests.packed import is_packed, pack_all
 from tests.worker.working import INSTANT, KEYS, Bench, Send, Work, wrap_send
@@ -83,7 +82,7 @@ async def test_a_packed_request_whose_answer_is_lost_is_found_by_it(work: Work) 
         for kind in ("submit", "poll"):
             await bench.one_pass(kind)
         pack_all(bench.client)
-        Operations(bench.queue).replay([job_id])
+        bench.queue.replay([job_id])
         await bench.api.fault(MADE, match={"method": "POST"}, times=1)
         await bench.one_pass("submit")
         assert bench.job(job_id).state is JobState.UNCONFIRMED

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runqueue import JobState
+from runqueue.producer.listing import Filter
 from runqueue.records.job import REASON_CHARS
 from tests.simulator.simulating import FakeClock, eventually
 from tests.worker.working import INSTANT, KEYS, Bench, Work
@@ -96,7 +97,7 @@ async def test_of_a_long_reason_the_record_keeps_the_beginning_and_the_result_al
 
         await bench.one_pass("poll")
 
-        (listed,) = bench.queue.list_jobs("failed").jobs
+        (listed,) = bench.queue.list_jobs(Filter(state="failed")).jobs
         assert words.startswith(listed.failure_reason or "?")
         assert len(listed.failure_reason or "") == REASON_CHARS
         assert bench.job(job_id).failure_reason == words

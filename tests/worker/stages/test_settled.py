@@ -3,7 +3,6 @@
 from typing import Any
 
 from runqueue import JobState
-from runqueue.operator.operations import Operations
 from tests.simulator.simulating import eventually
 from tests.worker.working import KEYS, Bench, Work
 from worker.stages.sweep import sweep
@@ -25,7 +24,7 @@ async def test_an_answer_that_comes_after_a_job_was_failed_shows_its_run_as_a_st
     work: Work,
 ) -> None:
     async with work() as bench:
-        operations = Operations(bench.queue)
+        queue = bench.queue
         await bench.api.fault({"answer_latency": 1.0}, match={"route": "run_task"}, times=1)
         (job_id,) = bench.enqueue()
         consumer = bench.account.consumers["submit"]
@@ -33,14 +32,14 @@ async def test_an_answer_that_comes_after_a_job_was_failed_shows_its_run_as_a_st
         # Its claim is taken over, and a person gives up, while the answer is on its way.
         bench.client.zadd(f"{KEYS.prefix}processes", {bench.account.lease.name: 1_000})
         await sweep(bench.account)
-        operations.fail([job_id])
+        queue.fail([job_id])
 
         consumer._start(item)
         await eventually(lambda: consumer.busy == 0)
 
         (run,) = await bench.runs()
         assert bench.job(job_id).state is JobState.DEAD
-        assert [(s.run_id, s.why) for s in operations.strays()] == [(run["run_id"], "job was dead")]
+        assert [(s.run_id, s.why) for s in queue.strays()] == [(run["run_id"], "job was dead")]
 
 
 async def test_an_answer_that_comes_while_its_job_waits_to_be_submitted_again_is_adopted(
@@ -52,7 +51,7 @@ async def test_an_answer_that_comes_while_its_job_waits_to_be_submitted_again_is
         (item,) = (await consumer.take(1, 0)).items
         bench.client.zadd(f"{KEYS.prefix}processes", {bench.account.lease.name: 1_000})
         await sweep(bench.account)
-        Operations(bench.queue).resubmit([job_id])
+        bench.queue.resubmit([job_id])
         assert bench.job(job_id).state is JobState.READY
 
         consumer._start(item)
@@ -60,4 +59,4 @@ async def test_an_answer_that_comes_while_its_job_waits_to_be_submitted_again_is
 
         (run,) = await bench.runs()
         assert (bench.job(job_id).state, bench.job(job_id).run_id) == ("running", run["run_id"])
-        assert list(Operations(bench.queue).strays()) == []
+        assert list(bench.queue.strays()) == []

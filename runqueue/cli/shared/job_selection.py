@@ -1,18 +1,18 @@
 """The options that choose many jobs, by name or by filter, and the report of what was done."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 import typer
 
-from runqueue.cli.backends.audit_log import note_jobs
-from runqueue.cli.backends.direct import AnyQueue, opened_redis
-from runqueue.cli.backends.id_lookup import named_jobs
+from runqueue.cli.shared.audit_log import note_jobs
 from runqueue.cli.shared.exit_codes import Exit, ended, print_err
-from runqueue.operator.operations import Filter, Operations, Settled
+from runqueue.cli.shared.job_names import named_jobs
+from runqueue.cli.shared.queues import Queue, Url, find
+from runqueue.operator.decisions import WORDS, Settled
+from runqueue.producer.listing import Filter
 from runqueue.records.job import Job, JobState
 from runqueue.records.reasons import has_words
 
@@ -67,6 +67,7 @@ class JobOptions:
     left_out: Except = None
     except_reason: ExceptReason = None
     yes: Yes = False
+    url: Url = None
 
     @property
     def wanted(self) -> Filter:
@@ -78,6 +79,10 @@ class JobOptions:
         if self.jobs:
             return ""
         return ", ".join(filter(None, (state.value, self.wanted.words, self.excluded)))
+
+    def action(self, what: str, state: JobState, more: str = "") -> "OperatorAction":
+        """Return what is done to the jobs, as the audit log has it; see `OperatorAction`."""
+        return OperatorAction(what, self.by(state), more, self.jobs or ())
 
     @property
     def excluded(self) -> str:
@@ -96,7 +101,7 @@ class JobOptions:
             raise ended("--except and --except-reason go with a filter", Exit.USAGE)
         return by
 
-    def kept(self, queue: AnyQueue, found: Iterable[Job]) -> list[str]:
+    def kept(self, queue: Queue, found: Iterable[Job]) -> list[str]:
         """Return the ids of the found jobs, each once, without those that are left out."""
         not_these = set(named_jobs(queue, self.left_out or [], self.namespace))
         words = self.except_reason
@@ -105,15 +110,15 @@ class JobOptions:
         )
         return [job_id for job_id in kept if job_id not in not_these]
 
-    def ids(self, operations: Operations, state: JobState, hint: str = "") -> list[str]:
+    def ids(self, queue: Queue, state: JobState, hint: str = "") -> list[str]:
         """Return the ids of the named jobs, or of those in a state that match the filters.
 
         If none match, the command ends, with a hint if one is given.
         """
         if not self.is_by_filter():
-            return named_jobs(operations.queue, self.jobs or [], self.namespace)
-        jobs = operations.find(state, self.wanted, account=self.account)
-        found = self.kept(operations.queue, jobs)
+            return named_jobs(queue, self.jobs or [], self.namespace)
+        jobs = find(queue, self.wanted._replace(state=state), self.account)
+        found = self.kept(queue, jobs)
         if not found:
             typer.echo("none")
             if hint:
@@ -141,13 +146,6 @@ class OperatorAction(NamedTuple):
 _FILTERS = "--group, --batch, --reason, --account or --all"
 #: Outcomes that are reported with the job's state.
 _OF_THE_STATE = {Settled.NOT_UNCONFIRMED, Settled.NOT_DEAD, Settled.NOT_ENDED_BADLY}
-
-
-@contextmanager
-def operating() -> Iterator[Operations]:
-    """Open the queue for an operator; an error ends the command with a line on stderr."""
-    with opened_redis() as queue:
-        yield Operations(queue)
 
 
 def by_filter(
@@ -190,17 +188,16 @@ def confirm(what: str, *, yes: bool) -> None:
         raise typer.Exit(Exit.USAGE)
 
 
-def print_settled(
-    operations: Operations, settled: dict[str, Settled], done: str, action: OperatorAction
-) -> None:
+def print_settled(queue: Queue, settled: dict[str, Settled], action: OperatorAction) -> None:
     """Record and print the outcomes; the exit code reports decisions that failed."""
+    done = WORDS[action.what]
     good = [job_id for job_id, outcome in settled.items() if outcome is Settled.DONE]
     came_to = f"{done}: {action.more}" if action.more else done
-    note_jobs(operations.queue, action.what, good, came_to, of=len(settled), by=action.by)
+    note_jobs(queue, action.what, good, came_to, of=len(settled), by=action.by)
     bad = [job_id for job_id, outcome in settled.items() if outcome is not Settled.DONE]
-    found = operations.queue.get_many(bad, result=False) if action.named else ()
+    found = queue.get_many(bad, result=False) if action.named else ()
     names = {job.id: job.custom_id for job in found if job and job.custom_id in action.named}
-    for job_id, (state, _) in zip(bad, operations.queue.states(bad), strict=True):
+    for job_id, (state, _) in zip(bad, queue.states(bad), strict=True):
         but = f", but {state}" if state and settled[job_id] in _OF_THE_STATE else ""
         print_err(f"runqueue: {names.get(job_id, job_id)}: {settled[job_id]}{but}")
     typer.echo(f"{len(settled) - len(bad):,} of {len(settled):,}: {done}")

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 import typer
 
 from runqueue import ids
-from runqueue.cli.backends.direct import AnyQueue
 from runqueue.cli.shared.exit_codes import Exit, print_err
+from runqueue.cli.shared.queues import Queue
 from runqueue.errors import BatchNotFound
 from runqueue.records.batch import Batch
 from runqueue.records.job import Job
 
 
 def named(
-    queue: AnyQueue, names: Sequence[str], namespace: str, *, result: bool = False
+    queue: Queue, names: Sequence[str], namespace: str, *, result: bool = False
 ) -> list[Job | Batch]:
     """Find jobs and batches by name, each once; an unknown name ends the command.
 
@@ -43,7 +43,7 @@ def named(
     return list({found[name].id: found[name] for name in names}.values())
 
 
-def named_jobs(queue: AnyQueue, names: Sequence[str], namespace: str) -> list[str]:
+def named_jobs(queue: Queue, names: Sequence[str], namespace: str) -> list[str]:
     """Return the ids of named jobs; the name of a batch ends the command.
 
     Args:
@@ -57,13 +57,13 @@ def named_jobs(queue: AnyQueue, names: Sequence[str], namespace: str) -> list[st
     return [one.id for one in found]
 
 
-def _jobs(queue: AnyQueue, job_ids: dict[str, str], *, result: bool) -> dict[str, Job]:
+def _jobs(queue: Queue, job_ids: dict[str, str], *, result: bool) -> dict[str, Job]:
     """Return the jobs on record, by name."""
     jobs = queue.get_many(list(job_ids.values()), result=result)
     return {name: job for name, job in zip(job_ids, jobs, strict=True) if job is not None}
 
 
-def _batch(queue: AnyQueue, name: str) -> Batch | None:
+def _batch(queue: Queue, name: str) -> Batch | None:
     try:
         return queue.get_batch(name)
     except BatchNotFound:

@@ -6,23 +6,26 @@ facility `auth`) as well, where there is one, as a JSON object; see `runqueue/st
 """
 
 import json
+import os
+import pwd
+import socket
 import syslog
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from redis.exceptions import RedisError
 
-from runqueue.cli.backends.direct import AnyQueue
-from runqueue.cli.shared.actor import user
 from runqueue.cli.shared.exit_codes import print_err
 from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.queues import Queue
 from runqueue.errors import RunQueueError
 from runqueue.ids import DEFAULT
 from runqueue.producer.queue import RunQueue
+from runqueue.store import audit
 from runqueue.store.accounts import account_of
 
 
-def note(queue: AnyQueue, what: str, target: str = "", detail: str = "", *, account: str) -> None:
+def note(queue: Queue, what: str, target: str = "", detail: str = "", *, account: str) -> None:
     """Record what a command did to an account, or to something in it.
 
     Args:
@@ -36,7 +39,7 @@ def note(queue: AnyQueue, what: str, target: str = "", detail: str = "", *, acco
         return
     who = user()
     try:
-        queue.note(who, what, target, detail, account=account)
+        queue.send(audit.note(account, who, what, target, detail))
     except (RunQueueError, RedisError) as error:
         print_err(f"runqueue: it is done, but could not be noted: {error}")
     entry = {"what": what, "who": who, "account": account, "target": target, "detail": detail}
@@ -45,12 +48,11 @@ def note(queue: AnyQueue, what: str, target: str = "", detail: str = "", *, acco
 
 
 def note_jobs(
-    queue: AnyQueue,
+    queue: Queue,
     what: str,
     job_ids: Iterable[str],
     came_to: str,
     *,
-    noun: str = "job",
     of: int = 0,
     by: str = "",
 ) -> None:
@@ -60,22 +62,22 @@ def note_jobs(
         queue, what: as for `note`.
         job_ids: those to which it was done; none = nothing is recorded.
         came_to: the outcome, in words.
-        noun: what one of them is called.
         of: how many were chosen, if more.
         by: the filter that chose them, in words.
     """
     if not isinstance(queue, RunQueue):
         return
     ids = list(job_ids)
-    owners = _owners(queue, ids)
+    known = queue.accounts() if ids else []
+    owners = [account_of(some_id, known) or DEFAULT for some_id in ids]
     if len(ids) == 1 and of <= 1 and not by:
         note(queue, what, ids[0], came_to, account=owners[0])
         return
-    note_counts(queue, what, Counter(owners), came_to, noun=noun, of=max(of, len(ids)), by=by)
+    note_counts(queue, what, Counter(owners), came_to, noun="job", of=max(of, len(ids)), by=by)
 
 
 def note_counts(
-    queue: AnyQueue,
+    queue: Queue,
     what: str,
     counts: Mapping[str, int],
     came_to: str,
@@ -98,10 +100,11 @@ def note_counts(
         note(queue, what, detail=f"{by}: {words}" if by else words, account=account)
 
 
-def _owners(queue: RunQueue, ids: list[str]) -> list[str]:
-    """Return the accounts of ids; reads Redis only if some are not of `default`."""
-    found = [account_of(some_id, [DEFAULT]) for some_id in ids]
-    if None not in found:
-        return [DEFAULT] * len(ids)
-    known = queue.accounts()
-    return [account_of(some_id, known) or DEFAULT for some_id in ids]
+def user() -> str:
+    """Return the name of the process's user on this machine, from its uid, not its environment."""
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container's user without an entry
+        name = f"uid {uid}"
+    return f"{name}@{socket.gethostname()} (command line)"

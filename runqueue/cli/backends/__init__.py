@@ -1,1 +1,0 @@
-"""What commands talk to: Redis itself, or a gateway."""

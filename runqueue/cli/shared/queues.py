@@ -1,0 +1,88 @@
+"""The queue that a command uses: in Redis, or with `--url` behind a gateway; both have the same
+methods.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from runqueue.cli.shared.exit_codes import Exit, ended, exit_on_error, print_err
+from runqueue.errors import InvalidRequest
+from runqueue.ids import DEFAULT
+from runqueue.producer.listing import ALL, Filter
+from runqueue.producer.queue import RunQueue
+from runqueue.records.job import Job
+
+if TYPE_CHECKING:  # httpx loads slowly, and few commands need it.
+    from runqueue.remote.queue import RemoteQueue
+
+Queue: TypeAlias = "RunQueue | RemoteQueue"
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="RUNQUEUE_URL",
+        help="Use the gateway there (its token: RUNQUEUE_TOKEN) instead of Redis.",
+    ),
+]
+
+
+@contextmanager
+def opened(url: str | None) -> Iterator[Queue]:
+    """Open the queue; an error ends the command with a line on stderr.
+
+    Args:
+        url: the gateway's; None = use Redis.
+    """
+    with exit_on_error(), _gateway(url) if url else RunQueue() as queue:
+        yield queue
+
+
+def _gateway(url: str) -> RemoteQueue:
+    """Return the queue behind a gateway; an invalid URL or token ends the command."""
+    try:
+        from runqueue.remote.queue import RemoteQueue  # noqa: PLC0415 - see above
+    except ImportError:
+        raise ended("--url needs: pip install 'runqueue[http]'", Exit.USAGE) from None
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            queue = RemoteQueue(url)
+    except InvalidRequest as error:
+        raise ended(f"--{error}", Exit.USAGE) from None
+    for warning in caught:
+        print_err(f"runqueue: {warning.message}")
+    return queue
+
+
+def home_of(queue: Queue) -> str:
+    """Return the account where none is named: `default`, or the first that the token is for."""
+    names = queue.accounts()
+    return names[0] if names and DEFAULT not in names else DEFAULT
+
+
+def find(
+    queue: Queue,
+    wanted: Filter = ALL,
+    account: str | None = None,
+    *,
+    unread: list[str] | None = None,
+) -> Iterator[Job]:
+    """Go through jobs; one may come twice.
+
+    Args:
+        queue: the queue.
+        wanted: which jobs.
+        account: of one account; None = of every one.
+        unread: takes the ids of jobs that cannot be read.
+    """
+    for page in queue.job_pages(wanted, account=account):
+        if unread is not None:
+            unread += page.unread
+        yield from page.jobs
