@@ -22,7 +22,7 @@ end
 if f[2] then
   for priority = 0, 3 do
     local virtual = redis.call('ZSCORE', q.prefix .. 'ring:' .. priority, group)
-    if virtual then lanes.ring_leave(q, priority, group, virtual, true) end
+    if virtual then lanes.ring_leave(q, priority, group, virtual) end
   end
 else
   lanes.readmit(q, group) -- the next claim takes it out again if it is still at its cap or paused

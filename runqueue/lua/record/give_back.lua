@@ -72,8 +72,6 @@ end
 local function record(i)
   local job, at = job_record.read(q, q.args[i]), (i - 4) / 2
   local was_unconfirmed = job and job.state == 'unconfirmed'
-  if job and LIVE[job.state] and job.attempt == tonumber(q.args[i + 1]) and why ~= 'later' then
-  end
   if job and jobs.may_leave(q, job, q.args[i + 1]) then
     -- Its process counted as dead but lives: it could not reach Redis for a while.
     if was_unconfirmed and redis.call('HGET', job_key(q, job.id), 'died') == int(job.attempt) then

@@ -222,10 +222,6 @@ function budgets.refuses(q, job)
   return nil
 end
 
-function budgets.has_one(q, key)
-  return budgets.room_at(q, key, 0) < math.huge
-end
-
 -- How many jobs with a key, and with `max_steps`, its budgets have room for; math.huge = it has none.
 function budgets.room_at(q, key, max_steps)
   if not budgets.are_any(q) then return math.huge end

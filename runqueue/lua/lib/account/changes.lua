@@ -90,9 +90,8 @@ function changes.save(q)
   if rawget(q, 'step_commits') or rawget(q, 'step_spends') then
     step(q, budgets.save, q, taken(q, 'step_commits'), taken(q, 'step_spends'))
   end
-  local moves = taken(q, 'key_moves')
-  for key, members in pairs(moves) do step(q, key_limits.save_moves, q, key, members) end
-  if moves ~= NOTHING then step(q, key_limits.offer_freed, q, moves) end
+  for key, members in pairs(taken(q, 'key_moves')) do step(q, key_limits.save_moves, q, key, members) end
+  if rawget(q, 'freed_keys') then step(q, key_limits.offer_freed, q, taken(q, 'freed_keys')) end
   step(q, save_load, q, taken(q, 'group_load'))
   for group, n in pairs(taken(q, 'group_live')) do step(q, save_group, q, group, n) end
   if rawget(q, 'list_joins') then step(q, run_lists.save_joins, q) end

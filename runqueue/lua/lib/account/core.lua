@@ -76,7 +76,7 @@ local AT_FIRST = {
   -- 'stray <run>'); `key_states` has what is known of keys with limits. `key_turn` is the lane of keys that a claim takes
   -- from now, `key_turn.at` its place in line; `any_key_held` says whether jobs wait for keys, nil = not read yet.
   -- `limits_by_key` = by key or pattern, if there are few; false = they are read key by key.
-  key_moves = {}, key_states = {}, parsed_limits = {},
+  key_moves = {}, freed_keys = {}, key_states = {}, parsed_limits = {},
   -- Budgets: { job, member, is it live }, and { job, steps } of runs that ended.
   step_commits = {}, step_spends = {}, budget_records = {}, budget_states = {}, budgets_by_job = {},
   -- What this call may still look at: waiting lanes and their keys; lanes of groups; what a paused group's names are

@@ -86,7 +86,7 @@ end
 
 local function is_limited(q, key)
   local most, interval = limit_of(q, key)
-  return most or interval or (budgets.are_any(q) and budgets.has_one(q, key))
+  return most or interval or (budgets.are_any(q) and budgets.room_at(q, key, 0) < math.huge)
 end
 
 -- The first member of a zset, and where it is; nothing = math.huge.
@@ -133,7 +133,7 @@ local function state_of(q, key)
   local state = q.key_states[key]
   if state ~= nil then return state end
   local most, interval = limit_of(q, key)
-  local has_budget = budgets.are_any(q) and budgets.has_one(q, key)
+  local has_budget = budgets.are_any(q) and budgets.room_at(q, key, 0) < math.huge
   if not most and not interval and not has_budget then
     q.key_states[key] = false
     return false
@@ -474,23 +474,14 @@ function key_limits.save_moves(q, key, members)
   in_parts('SADD', set, came)
   in_parts('SREM', set, went)
   q.key_commands = q.key_commands + 1
-end
-
-local function is_freed(members)
-  for _, has in pairs(members) do
-    if not has then return true end
-  end
-  return false
+  q.key_states = nil
+  if #went > 0 then q.freed_keys[#q.freed_keys + 1] = key end
 end
 
 -- Offers the keys that were freed.
-function key_limits.offer_freed(q, moves)
-  local freed_keys, late = {}, {} -- a claim offers the late ones
-  q.key_states = nil
-  for key, members in pairs(moves) do
-    if is_freed(members) then freed_keys[#freed_keys + 1] = key end
-  end
-  if #freed_keys == 0 or not any_held(q) then return end
+function key_limits.offer_freed(q, freed_keys)
+  if not any_held(q) then return end
+  local late = {} -- a claim offers these
   for i, held_at in ipairs(call(q, 'ZMSCORE', q.prefix .. 'held_keys', unpack(freed_keys))) do
     if held_at and q.key_looks_left > 0 then
       offer(q, freed_keys[i])

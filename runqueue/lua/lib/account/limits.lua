@@ -28,14 +28,9 @@ end
 
 -- A value set live overrides the one seeded from a worker's environment; 0 = no limit.
 local NAMES = { 'dispatches_per_second', 'burst_size', 'concurrent_runs', 'requests_per_second', 'webhooks_per_second' }
-local function fields_of(names)
-  local fields = {}
-  for i = 1, #names do
-    fields[2 * i - 1], fields[2 * i] = 'live:' .. names[i], 'env:' .. names[i]
-  end
-  return fields
-end
-local FIELDS = fields_of(NAMES)
+local FIELDS = { 'live:dispatches_per_second', 'env:dispatches_per_second', 'live:burst_size', 'env:burst_size',
+  'live:concurrent_runs', 'env:concurrent_runs', 'live:requests_per_second', 'env:requests_per_second',
+  'live:webhooks_per_second', 'env:webhooks_per_second' }
 function limits.read(q)
   local f, limit = redis.call('HMGET', q.prefix .. 'limits', unpack(FIELDS)), {}
   for i = 1, #NAMES do limit[NAMES[i]] = tonumber(f[2 * i - 1] or f[2 * i] or 0) end

@@ -74,10 +74,9 @@ function lanes.ring_enter(q, priority, group)
 end
 
 -- A group that leaves although jobs of it wait is marked: `readmit` brings it back.
-function lanes.ring_leave(q, priority, group, virtual, may_not_go)
+function lanes.ring_leave(q, priority, group, virtual)
   redis.call('ZREM', q.prefix .. 'ring:' .. priority, group)
-  redis.call('HSET', lanes.group_key(q, group), 'vt:' .. priority, virtual,
-    unpack(may_not_go and { 'capped', '1' } or {}))
+  redis.call('HSET', lanes.group_key(q, group), 'vt:' .. priority, virtual, 'capped', '1')
   redis.call('HSET', q.meta, 'vt:' .. priority, virtual)
 end
 
@@ -131,7 +130,7 @@ local function line_up(q, priority, group, lane, key)
 end
 
 -- Lists the lanes of a batch, at a priority of a group (and of keys), that hold ids and that no claim has taken out.
-function lanes.list_lanes_at(q, batch, where)
+local function list_lanes_at(q, batch, where)
   local priority, group, keys = string.match(where, '^(%d):([^|]*)(.*)$')
   for _, lane in ipairs({ batch .. keys, batch .. lanes.CANARY .. keys }) do
     local key = string.match(lane, '|([^|]+)')
@@ -148,7 +147,7 @@ end
 
 -- The same for many priorities and groups.
 function lanes.list_lanes_of(q, batch, places)
-  for _, where in ipairs(places) do lanes.list_lanes_at(q, batch, where) end
+  for _, where in ipairs(places) do list_lanes_at(q, batch, where) end
 end
 
 -- A batch that was held runs again: its first lanes are listed now, all others in steps (lib/jobs/listing.lua).
